@@ -1,0 +1,1 @@
+"""PyBullet Gymnasium environments (Robot × Task), their scenarios and assets."""

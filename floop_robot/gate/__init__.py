@@ -1,0 +1,1 @@
+"""Does this candidate deserve a robot?"""

@@ -1,0 +1,1 @@
+"""Continuous SAC and PPO; the only room with torch."""

@@ -1,0 +1,1 @@
+"""The loop wired: one file per process, and the supervisor that keeps them running."""

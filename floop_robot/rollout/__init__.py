@@ -1,0 +1,1 @@
+"""Bundles to robots, watched live."""

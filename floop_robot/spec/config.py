@@ -1,0 +1,147 @@
+"""FloopConfig: one typed configuration for every process, the CLI, launch files and Docker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from floop_robot.spec.errors import ConfigError
+from floop_robot.spec.yamlfile import read_yaml
+
+Positive = Annotated[float, Meta(gt=0)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=0)]
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of the configuration."""
+
+
+class Endpoints(_Section):
+    """Central ports. Robots open none: they connect out."""
+
+    host: str = "127.0.0.1"
+    base_port: Annotated[int, Meta(ge=1024, le=65000)] = 5550
+
+    def _at(self, offset: int) -> str:
+        return f"tcp://{self.host}:{self.base_port + offset}"
+
+    @property
+    def ingest(self) -> str:
+        """Records in (ROUTER of the ingest process)."""
+        return self._at(0)
+
+    @property
+    def tail(self) -> str:
+        """Ranges and the live tail of the journal out (ROUTER of the ingest process)."""
+        return self._at(1)
+
+    @property
+    def weights(self) -> str:
+        """Live weights of the learner, for explorers (PUB of the learner)."""
+        return self._at(2)
+
+    @property
+    def gate(self) -> str:
+        """Candidates in (ROUTER of the gate)."""
+        return self._at(3)
+
+    @property
+    def fleet(self) -> str:
+        """Policy announcements out (PUB of the fleet manager)."""
+        return self._at(4)
+
+    @property
+    def fleet_rpc(self) -> str:
+        """Snapshots, receipts, heartbeats, verdicts and operator calls (ROUTER of the fleet manager)."""
+        return self._at(5)
+
+
+class RobotConfig(_Section):
+    """How a robot runs."""
+
+    model: str = "panda"
+    servo_rate_hz: Positive = 50.0
+    spool_limit_mb: Positive = 256.0
+    sync_interval_s: Positive = 0.05
+    """Longest time a record waits before the spool is synced to disk."""
+    observation_timeout_s: Positive = 0.1
+    """A robot state older than this is stale: controlled stop."""
+
+
+class LearnerConfig(_Section):
+    """How the learner learns."""
+
+    algo: str = "sac"
+    updates_per_transition: Positive = 4.0
+    """Gradient steps per arriving transition (update-to-data ratio); also the pace."""
+    old_fraction: Fraction = 0.5
+    """Share of each batch that comes from old work: with 25 % one seed in three forgot it for good."""
+    candidate_interval_s: Positive = 3.0
+    weights_interval_s: Positive = 0.5
+    staleness_versions: Count = 8
+    """PPO: oldest acting version, counted in published weights, whose rows are still used."""
+    nice: Count = 10
+
+
+class GateConfig(_Section):
+    """What a candidate must show. Defined in docs/gate.md."""
+
+    workers: Annotated[int, Meta(ge=1)] = 1
+    alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
+    old_accept: Fraction = 0.95
+    """Guard on old work: success that a good policy has …"""
+    old_reject: Fraction = 0.85
+    """… and success that must be refused."""
+    max_pairs: Count = 60
+    max_guard: Count = 120
+    nice: Count = 5
+
+
+class RolloutConfig(_Section):
+    """How versions are spread and watched."""
+
+    heartbeat_s: Positive = 0.5
+    watch_s: Positive = 20.0
+    """Longest time a version is watched before the next may follow it without a verdict."""
+    confirm_success: Fraction = 0.7
+    """Live success that must be shown (lower bound) before a version counts as the fix."""
+    alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
+
+
+class FloopConfig(_Section):
+    """Everything a fleet needs to start."""
+
+    task: str = "floop/Pick-v0"
+    robots: Annotated[int, Meta(ge=1, le=64)] = 4
+    explorers: Annotated[int, Meta(ge=0, le=64)] = 1
+    seed: Count = 0
+    run_dir: str = "runs/fleet"
+    baseline: str = ""
+    """Policy bundle to start from; empty means the one shipped for the task."""
+    endpoints: Endpoints = msgspec.field(default_factory=Endpoints)
+    robot: RobotConfig = msgspec.field(default_factory=RobotConfig)
+    learner: LearnerConfig = msgspec.field(default_factory=LearnerConfig)
+    gate: GateConfig = msgspec.field(default_factory=GateConfig)
+    rollout: RolloutConfig = msgspec.field(default_factory=RolloutConfig)
+
+    @property
+    def robot_names(self) -> tuple[str, ...]:
+        """Names of the fleet's robots, as in REP 135 namespaces."""
+        return tuple(f"robot_{i + 1}" for i in range(self.robots))
+
+
+def load_config(path: Path | None) -> FloopConfig:
+    """Read a YAML configuration, or the defaults when no path is given; errors name field and nearest valid one."""
+    config = read_yaml(path, FloopConfig) if path else FloopConfig()
+    if config.learner.algo not in ("sac", "ppo"):
+        raise ConfigError(f"{path}: learner.algo is {config.learner.algo!r}; use sac or ppo")
+    return config
+
+
+def save_config(config: FloopConfig, path: Path) -> None:
+    """Write the effective configuration beside the run it made."""
+    path.write_bytes(msgspec.yaml.encode(config))

@@ -1,0 +1,39 @@
+"""The errors a user can cause: one clear line each, saying what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FloopError(Exception):
+    """Base of every error that is shown to a user as one line and ends a command with a non-zero status."""
+
+
+class UnknownName(FloopError):
+    """A name that nothing answers to (task, robot, shift, field, policy version, …)."""
+
+    def __init__(self, what: str, name: object, known: Iterable[str], where: str = "") -> None:
+        known = sorted(known)
+        close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
+        super().__init__(f"unknown {what} {str(name)!r}{f' in {where}' if where else ''}; {hint}")
+
+
+class ConfigError(FloopError):
+    """A configuration that cannot be used."""
+
+
+class ContractMismatch(FloopError):
+    """Data or a policy made for another contract than the one in force here."""
+
+    def __init__(self, what: str, has: str, where: str, wants: str, cure: str) -> None:
+        super().__init__(f"{what} has {has}, but {where} has {wants}. {cure}")
+
+
+class BundleRefused(FloopError):
+    """A policy bundle that must not be used (truncated, tampered with, NaN, wrong shape, failed checks)."""
+
+
+class StorageError(FloopError):
+    """A disk that is full, unwritable or damaged."""

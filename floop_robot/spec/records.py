@@ -1,0 +1,134 @@
+"""Records: everything a robot or an explorer reports, one frozen struct each.
+
+All four kinds share one counter: the key of a record is `(robot, boot_id, seq)`, strictly consecutive. `boot_id` is
+stored with the spool, so a counter that restarts with its process can't collide with its former self.
+Stamps are wall-clock nanoseconds of the sender (for people and reports); durations are measured with the local steady
+clock and travel as durations.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from floop_robot.spec.ids import Ids
+from floop_robot.spec.layout import Vector
+
+
+class Source(enum.IntEnum):
+    """Who acted."""
+
+    ROBOT = 0
+    EXPLORER = 1
+    DEMONSTRATION = 2
+
+
+class ActMode(enum.IntEnum):
+    """How the action was drawn from the policy."""
+
+    MEAN = 0
+    SAMPLE = 1
+
+
+class Outcome(enum.IntEnum):
+    """How an episode ended, as the robot saw it."""
+
+    SUCCESS = 0
+    TIMEOUT = 1
+    ABORTED = 2
+    """Stopped from outside (e-stop, stale observation, shutdown): neither a success nor a failure of the policy."""
+
+
+class StreamInfo(msgspec.Struct, frozen=True):
+    """What is the same for every record of one stream: who sends, since which boot, for which task."""
+
+    robot: str
+    boot_id: str
+    task: str
+    ids: Ids
+    source: Source
+
+
+class Transition(msgspec.Struct, frozen=True, kw_only=True):
+    """One policy step. The next observation is the `obs` of the next row, or the `EpisodeEnd`'s final one."""
+
+    seq: int
+    episode: int
+    step: int
+    stamp_ns: int
+    policy_version: int
+    act_mode: ActMode
+    obs: Vector
+    """Raw observation, shape (obs_size,), units of the task's layout."""
+    action_requested: Vector
+    """What the policy asked for, in [-1, 1]; what `log_prob` speaks of, and what PPO trains on."""
+    action: Vector
+    """What was executed after the limiter, in [-1, 1]; what SAC trains on."""
+    log_prob: float
+    """Log-density of `action_requested` under the acting policy; NaN for ActMode.MEAN."""
+    reward: float
+    terminated: bool
+    truncated: bool
+    interventions: int
+    """How many servo ticks of this step the limiter changed."""
+
+
+class WorkReport(msgspec.Struct, frozen=True):
+    """What the robot perceived of the work at the start of an episode; scenarios are mined from this and only this."""
+
+    object_class: str
+    size_m: tuple[float, float, float]
+    """Full extents along the object's own axes."""
+    position_m: tuple[float, float, float]
+    """Centre, robot base frame."""
+    yaw_rad: float
+
+
+class Truth(msgspec.Struct, frozen=True):
+    """What only a simulator knows. For reports: learner, gate and explorers never read it."""
+
+    success: bool
+    scenario: str
+    """JSON of the `Scenario` that was running."""
+
+
+class EpisodeEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of an episode, with the final observation."""
+
+    seq: int
+    episode: int
+    stamp_ns: int
+    policy_version: int
+    act_mode: ActMode
+    steps: int
+    duration_s: float
+    total_reward: float
+    outcome: Outcome
+    final_obs: Vector
+    work: WorkReport
+    truth: Truth | None = None
+
+
+class Label(msgspec.Struct, frozen=True, kw_only=True):
+    """A later judgement of an episode by a person or a downstream sensor; joins by (robot, boot, episode)."""
+
+    seq: int
+    stamp_ns: int
+    episode_boot_id: str
+    episode: int
+    success: bool
+    author: str
+    comment: str = ""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Anything else worth keeping: version swaps, faults, stops."""
+
+    seq: int
+    stamp_ns: int
+    name: str
+    detail: str = ""
+
+
+Record = Transition | EpisodeEnd | Label | Event

@@ -1,0 +1,1 @@
+"""The tasks: observation, reward and success of each."""

@@ -1,0 +1,47 @@
+"""Verdict: what the gate found out about a candidate, and why it decided as it did."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class Decision(enum.StrEnum):
+    """What becomes of a candidate."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    INCONCLUSIVE = "inconclusive"
+
+
+class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How candidate and incumbent did on the same scenarios of one suite."""
+
+    name: str
+    episodes: int
+    candidate_successes: int
+    incumbent_successes: int
+    candidate_interval: tuple[float, float]
+    """95 % Wilson interval of the candidate's success."""
+    candidate_cycle_s: float
+    """Mean duration of its successful episodes; NaN if none."""
+    incumbent_cycle_s: float
+    candidate_interventions: int
+    """Servo ticks the limiter changed."""
+    limit_violations: int
+    """Measured joint states outside the limits: must be 0."""
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """The gate's answer for one candidate; stored with the version as its certificate."""
+
+    decision: Decision
+    reason: str
+    candidate_sha256: str
+    incumbent_version: int
+    suites: tuple[SuiteResult, ...]
+    seed: int
+    """First scenario seed, so that the trial can be repeated."""
+    alpha: float
+    duration_s: float

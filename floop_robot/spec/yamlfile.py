@@ -1,0 +1,51 @@
+"""YAML into typed structs, with errors that name the file, the field and the nearest valid name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+
+from floop_robot.spec.errors import ConfigError, UnknownName
+
+T = TypeVar("T")
+_UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]+)`(?: - at `\$?(?P<path>[^`]*)`)?")
+
+
+def read_yaml(path: Path, kind: type[T]) -> T:
+    """Read `path` as a `kind`; raises `ConfigError` or `UnknownName` in one line."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}; check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    return convert(raw, kind, str(path))
+
+
+def convert(raw: Any, kind: type[T], where: str) -> T:
+    """Turn plain data into a `kind`; unknown fields are refused with the nearest valid one."""
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        found = _UNKNOWN.search(str(error))
+        if found:
+            path = (found["path"] or "").strip(".")
+            place = f"{where} at {path}" if path else where
+            raise UnknownName("field", found["name"], _fields_at(kind, path), place) from None
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _fields_at(kind: Any, path: str) -> list[str]:
+    for part in filter(None, re.split(r"[.\[]", path)):
+        if part[0] in "0123456789.":
+            continue
+        fields = {f.name: f.type for f in msgspec.structs.fields(kind)}
+        kind = fields.get(part, kind)
+        for option in getattr(kind, "__args__", ()):
+            if isinstance(option, type) and issubclass(option, msgspec.Struct):
+                kind = option
+    return [f.name for f in msgspec.structs.fields(kind)]

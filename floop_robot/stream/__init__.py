@@ -1,0 +1,1 @@
+"""Transitions on their way: codec, spool, protocol, sender, ingest, journal."""

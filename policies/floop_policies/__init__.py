@@ -1,0 +1,1 @@
+"""Shipped baseline policies and the recipes that made them."""

@@ -16,11 +16,7 @@ Fraction = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 
 
-class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A part of the configuration."""
-
-
-class Endpoints(_Section):
+class Endpoints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Central ports. Robots open none: they connect out."""
 
     host: str = "127.0.0.1"
@@ -60,7 +56,7 @@ class Endpoints(_Section):
         return self._at(5)
 
 
-class RobotConfig(_Section):
+class RobotConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a robot runs."""
 
     model: str = "panda"
@@ -72,7 +68,7 @@ class RobotConfig(_Section):
     """A robot state older than this is stale: controlled stop."""
 
 
-class LearnerConfig(_Section):
+class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the learner learns."""
 
     algo: str = "sac"
@@ -87,7 +83,7 @@ class LearnerConfig(_Section):
     nice: Count = 10
 
 
-class GateConfig(_Section):
+class GateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a candidate must show. Defined in docs/gate.md."""
 
     workers: Annotated[int, Meta(ge=1)] = 1
@@ -101,7 +97,7 @@ class GateConfig(_Section):
     nice: Count = 5
 
 
-class RolloutConfig(_Section):
+class RolloutConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How versions are spread and watched."""
 
     heartbeat_s: Positive = 0.5
@@ -112,7 +108,7 @@ class RolloutConfig(_Section):
     alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
 
 
-class FloopConfig(_Section):
+class FloopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything a fleet needs to start."""
 
     task: str = "floop/Pick-v0"

@@ -1,0 +1,48 @@
+# make demo and make test need nothing but this file, Python >= 3.10 and a package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.floop-installed
+# Two workers: the suite starts many processes of its own, and more workers only make them wait for each other.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# Everything that speaks ROS on this machine stays on it.
+export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
+# One BLAS thread per process: many small matrix products on few cores.
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+
+.PHONY: setup demo test test-slow lint bench baselines clean
+
+setup: $(STAMP)
+
+# torch goes first and pinned: any other version pulls gigabytes of accelerator libraries.
+$(STAMP): setup.py pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt setuptools wheel
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e ".[all,dev]"
+	touch $@
+
+demo: setup
+	$(BIN)/floop demo $(ARGS)
+
+test: setup
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-slow: setup
+	$(PYTEST) $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/floop bench $(ARGS)
+
+# Re-make the shipped baseline policies from their recipes.
+baselines: setup
+	$(BIN)/python -m floop_policies.make $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

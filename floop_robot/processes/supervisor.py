@@ -1,0 +1,179 @@
+"""Supervisor: keeps the processes of a fleet running, and ends them all when it ends.
+
+A process that dies is started again with back-off. A supervisor that is itself killed takes its processes along: each
+holds the reading end of a pipe (its lifeline) and ends when the writing end closes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from floop_robot.processes.entry import LIFELINE
+
+FIRST_BACKOFF_S = 0.2
+LONGEST_BACKOFF_S = 5.0
+HEALTHY_AFTER_S = 10.0
+"""A process that lived this long starts again without back-off."""
+USER_ERROR = 2
+"""Exit status of a process that can't work as configured: starting it again would only repeat the message."""
+_POLL_S = 0.05
+
+
+class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One process of the fleet."""
+
+    name: str
+    module: str
+    """File in `floop_robot/processes/`."""
+    arguments: tuple[str, ...]
+    nice: int = 0
+
+
+class Restart(msgspec.Struct, frozen=True):
+    """A process that died and was started again."""
+
+    name: str
+    exit_status: int
+    stamp_ns: int
+    down_s: float
+
+
+class _Child:
+    def __init__(self, spec: ProcessSpec, log: Path) -> None:
+        self.spec = spec
+        self.log = log
+        self.process: subprocess.Popen[bytes] | None = None
+        self.born_s = 0.0
+        self.died_s = 0.0
+        self.due_s = 0.0
+        self.backoff_s = FIRST_BACKOFF_S
+        self.given_up = False
+        self.exit_status = 0
+
+
+class Supervisor:
+    """Starts processes, restarts those that die, and stops them all; use as a context manager."""
+
+    def __init__(self, specs: Iterable[ProcessSpec], run_dir: Path) -> None:
+        self._logs = run_dir / "logs"
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self._children = {s.name: _Child(s, self._logs / f"{s.name}.log") for s in specs}
+        self._reader, self._writer = os.pipe()
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._restarts: list[Restart] = []
+        self._thread = threading.Thread(target=self._watch, name="supervisor")
+
+    def __enter__(self) -> Supervisor:
+        for child in self._children.values():
+            self._start(child)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def restarts(self) -> tuple[Restart, ...]:
+        """Every restart so far."""
+        with self._lock:
+            return tuple(self._restarts)
+
+    @property
+    def given_up(self) -> dict[str, str]:
+        """Processes that ended because they can't work as configured, with the last line they wrote."""
+        return {name: self._last_line(child) for name, child in self._children.items() if child.given_up}
+
+    def pid(self, name: str) -> int | None:
+        """Process id of a running process, or None while it is down."""
+        process = self._children[name].process
+        return process.pid if process and process.poll() is None else None
+
+    def log(self, name: str) -> Path:
+        """Where the process writes what it prints."""
+        return self._children[name].log
+
+    def stop(self, grace_s: float = 3.5) -> None:
+        """End every process: SIGINT, then SIGKILL for what is still there after `grace_s`."""
+        if self._writer < 0:
+            return
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        running = [c.process for c in self._children.values() if c.process and c.process.poll() is None]
+        for process in running:
+            process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + grace_s
+        for process in running:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+        for process in running:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        os.close(self._writer)
+        os.close(self._reader)
+        self._writer = -1
+
+    def _start(self, child: _Child) -> None:
+        environment = os.environ | {
+            LIFELINE: str(self._reader),
+            # Small matrix products: more threads per process only make eighteen processes fight for the cores.
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+        command = [sys.executable, "-m", "floop_robot.processes.entry", child.spec.module, *child.spec.arguments]
+        if child.spec.nice:
+            command = ["nice", "-n", str(child.spec.nice), *command]
+        with child.log.open("ab") as log:
+            child.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                pass_fds=(self._reader,),
+                start_new_session=True,  # Ctrl-C in the terminal reaches the supervisor only, which stops all in order
+            )
+        child.born_s = time.monotonic()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_POLL_S):
+            now = time.monotonic()
+            for child in self._children.values():
+                self._tend(child, now)
+
+    def _tend(self, child: _Child, now: float) -> None:
+        if child.given_up:
+            return
+        if child.process is not None:
+            status = child.process.poll()
+            if status is None:
+                return
+            child.process, child.died_s, child.exit_status = None, now, status
+            if status == USER_ERROR:
+                child.given_up = True
+                return
+            healthy = now - child.born_s > HEALTHY_AFTER_S
+            child.backoff_s = FIRST_BACKOFF_S if healthy else min(LONGEST_BACKOFF_S, child.backoff_s * 2)
+            child.due_s = now + (0.0 if healthy else child.backoff_s)
+        if now >= child.due_s:
+            self._start(child)
+            with self._lock:
+                self._restarts.append(Restart(child.spec.name, child.exit_status, time.time_ns(), now - child.died_s))
+
+    @staticmethod
+    def _last_line(child: _Child) -> str:
+        lines = child.log.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"exit status {child.exit_status}"

@@ -1,0 +1,88 @@
+"""The supervisor against real processes that die, refuse, and outlive it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from conditions import wait_for
+from floop_robot.processes.supervisor import ProcessSpec, Supervisor
+
+IDLER = "import signal, time\ndef main(argv):\n    print('up', flush=True)\n    while True: time.sleep(60)\n"
+REFUSER = (
+    "from floop_robot.spec.errors import ConfigError\n"
+    "def main(argv):\n    raise ConfigError('port 1 is taken; choose another')\n"
+)
+STUBBORN = (
+    "import signal, time\ndef main(argv):\n    signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    "    print('up', flush=True)\n    while True: time.sleep(60)\n"
+)
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose files can be started like floop's own processes."""
+    package = tmp_path / "site"
+    package.mkdir()
+    for name, text in {"idler": IDLER, "refuser": REFUSER, "stubborn": STUBBORN}.items():
+        (package / f"{name}.py").write_text(text)
+    (package / "sitecustomize.py").write_text(
+        f"import floop_robot.processes\nfloop_robot.processes.__path__.append({str(package)!r})\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{package}:{Path(__file__).parents[2]}")
+    return tmp_path
+
+
+def spec(name: str, module: str) -> ProcessSpec:
+    return ProcessSpec(name=name, module=module, arguments=())
+
+
+def test_a_killed_process_comes_back_and_is_reported(modules: Path) -> None:
+    with Supervisor([spec("a", "idler")], modules) as supervisor:
+        first = wait_for(lambda: supervisor.pid("a"))
+        wait_for(lambda: "up" in supervisor.log("a").read_text())
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda: supervisor.pid("a") not in (None, first))
+        (restart,) = supervisor.restarts
+        assert (restart.name, restart.exit_status) == ("a", -signal.SIGKILL)
+        assert restart.down_s < 2.0
+
+
+def test_a_user_error_is_not_repeated_but_reported(modules: Path) -> None:
+    with Supervisor([spec("r", "refuser"), spec("a", "idler")], modules) as supervisor:
+        wait_for(lambda: supervisor.given_up)
+        assert supervisor.given_up == {"r": "refuser: port 1 is taken; choose another"}
+        assert supervisor.pid("a") is not None
+
+
+def test_stop_ends_even_a_stubborn_process(modules: Path) -> None:
+    with Supervisor([spec("s", "stubborn"), spec("a", "idler")], modules) as supervisor:
+        wait_for(lambda: "up" in supervisor.log("s").read_text() and "up" in supervisor.log("a").read_text())
+        pids = [supervisor.pid("s"), supervisor.pid("a")]
+        started = time.monotonic()
+        supervisor.stop(grace_s=1.0)
+        assert time.monotonic() - started < 5.0
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_a_killed_supervisor_takes_its_processes_along(modules: Path) -> None:
+    program = (
+        "import pathlib, time\nfrom floop_robot.processes.supervisor import ProcessSpec, Supervisor\n"
+        "specs = [ProcessSpec(name='a', module='idler', arguments=())]\n"
+        f"with Supervisor(specs, pathlib.Path({str(modules)!r})) as s:\n"
+        "    while not s.pid('a') or 'up' not in s.log('a').read_text(): time.sleep(0.02)\n"
+        "    print(s.pid('a'), flush=True)\n    time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)

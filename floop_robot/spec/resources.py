@@ -17,7 +17,8 @@ def share_dir() -> Path:
     for folder in candidates:
         if (folder / "config" / "robots").is_dir():
             return folder
-    raise FloopError(f"floop's config folder was not found in {candidates[0]} or {candidates[1]}; reinstall floop-robot")
+    looked = " or ".join(map(str, candidates[:2]))
+    raise FloopError(f"floop's config folder was not found in {looked}; reinstall floop-robot")
 
 
 def _prefixes_above(package: Path) -> list[Path]:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-
 from conditions import wait_for
+
 from floop_robot.processes.supervisor import ProcessSpec, Supervisor
 
 IDLER = "import signal, time\ndef main(argv):\n    print('up', flush=True)\n    while True: time.sleep(60)\n"

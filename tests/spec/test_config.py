@@ -1,0 +1,48 @@
+"""Configuration: defaults, round trip, and one clear line for every mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from floop_robot.spec.config import FloopConfig, load_config, save_config
+from floop_robot.spec.errors import ConfigError, FloopError, UnknownName
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
+    config = FloopConfig(robots=2, seed=7)
+    save_config(config, tmp_path / "floop.yaml")
+    assert load_config(tmp_path / "floop.yaml") == config
+
+
+def test_ports_are_distinct() -> None:
+    e = FloopConfig().endpoints
+    assert len({e.ingest, e.tail, e.weights, e.gate, e.fleet, e.fleet_rpc}) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("robotz: 3", "unknown field 'robotz'"),
+        ("rollout: {heartbeatt_s: 1}", "did you mean 'heartbeat_s'"),
+        ("rollout: {heartbeatt_s: 1}", "at rollout"),
+        ("robots: many", "Expected `int`"),
+        ("robots: 0", "`int` >= 1 - at `$.robots`"),
+        ("learner: {algo: sak}", "use sac or ppo"),
+        ("a: [", "not valid YAML"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "typo.yaml"
+    path.write_text(text)
+    with pytest.raises((ConfigError, UnknownName)) as raised:
+        load_config(path)
+    assert says in str(raised.value)
+    assert "typo.yaml" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FloopError, match=r"nowhere\.yaml: No such file"):
+        load_config(tmp_path / "nowhere.yaml")

@@ -1,0 +1,114 @@
+"""`floop doctor`: is everything here that floop needs, and what to do where it is not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import msgspec
+
+from floop_robot.cli.extras import EXTRAS, install_line
+from floop_robot.spec.config import FloopConfig
+from floop_robot.spec.errors import FloopError
+from floop_robot.spec.robot_model import load_robot
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One line of the doctor's."""
+
+    name: str
+    ok: bool
+    required: bool
+    detail: str
+    cure: str = ""
+
+
+_LEAST_FREE_MB = 500
+_REQUIREMENT = re.compile(r"^[\w-]+")
+
+
+def _packages() -> Iterator[Check]:
+    requirements = importlib.metadata.requires("floop_robot") or []
+    for name in (m[0] for r in requirements if "extra ==" not in r and (m := _REQUIREMENT.match(r))):
+        try:
+            yield Check(name, True, True, importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Check(name, False, True, "not installed", "pip install --force-reinstall floop-robot")
+    for module in EXTRAS:
+        found = importlib.util.find_spec(module) is not None
+        yield Check(module, found, False, "found" if found else "not installed", install_line(module) or "")
+
+
+def _machine() -> Iterator[Check]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Check("python", sys.version_info >= (3, 10), True, version, "use Python 3.10 or newer")
+    folder = Path.cwd()
+    free_mb = shutil.disk_usage(folder).free // 2**20
+    yield Check("disk", free_mb > _LEAST_FREE_MB, True, f"{free_mb} MB free in {folder}",
+                f"free at least {_LEAST_FREE_MB} MB: runs are written to ./runs")
+    yield _writable(folder)
+    cores = os.cpu_count() or 1
+    yield Check("cores", cores >= 2, False, str(cores), "the demo keeps real time on 2 cores or more")
+
+
+def _writable(folder: Path) -> Check:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return Check("write", True, True, f"{folder} is writable")
+    except OSError as error:
+        return Check("write", False, True, f"{folder}: {error.strerror}", "change to a folder that you may write to")
+
+
+def _ports() -> Iterator[Check]:
+    endpoints = FloopConfig().endpoints
+    for name in ("ingest", "tail", "weights", "gate", "fleet", "fleet_rpc"):
+        host, port = getattr(endpoints, name).removeprefix("tcp://").split(":")
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, int(port)))
+                yield Check(f"port {port}", True, False, f"free ({name})")
+            except OSError as error:
+                yield Check(f"port {port}", False, False, f"{error.strerror} ({name})",
+                            "a fleet is running here, or set endpoints.base_port")
+
+
+def _files() -> Iterator[Check]:
+    try:
+        robot = load_robot(FloopConfig().robot.model)
+        yield Check("robot model", robot.urdf_path.is_file(), True, str(robot.urdf_path), "reinstall floop-robot")
+    except FloopError as error:
+        yield Check("robot model", False, True, str(error), "reinstall floop-robot")
+    ros = importlib.util.find_spec("rclpy") is not None
+    yield Check("rclpy", ros, False, "found" if ros else "not found",
+                "" if ros else "only needed for ROS 2 nodes: source your distribution's setup.bash")
+
+
+def examine() -> list[Check]:
+    """Every check, in the order shown."""
+    return [*_machine(), *_packages(), *_files(), *_ports()]
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON list instead of a table.")
+def doctor(as_json: bool) -> int:
+    """Check this installation; each line says what to do. Exit status 0 when only extras are missing."""
+    checks = examine()
+    if as_json:
+        click.echo(msgspec.json.encode(checks).decode())
+    else:
+        for check in checks:
+            mark = "ok  " if check.ok else ("FAIL" if check.required else "note")
+            cure = f"  → {check.cure}" if not check.ok and check.cure else ""
+            click.echo(f"{mark}  {check.name:<18} {check.detail}{cure}")
+    return 1 if any(c.required and not c.ok for c in checks) else 0
+

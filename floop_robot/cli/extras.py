@@ -1,0 +1,20 @@
+"""Which extra of the distribution brings which optional module."""
+
+from __future__ import annotations
+
+EXTRAS = {
+    "pybullet": "sim",
+    "pybullet_data": "sim",
+    "gymnasium": "sim",
+    "torch": "learn",
+    "stable_baselines3": "learn",
+    "matplotlib": "report",
+    "PIL": "report",
+}
+"""Import name → extra."""
+
+
+def install_line(module: str) -> str | None:
+    """The line that installs `module`, or None when it belongs to no extra."""
+    extra = EXTRAS.get(module.split(".")[0])
+    return f"pip install 'floop-robot[{extra}]'" if extra else None

@@ -1,0 +1,179 @@
+"""Bundle: a policy as one blob of bytes (`.floop`) and back.
+
+The blob is a msgpack envelope: format, SHA-256 over all that follows, manifest, tensors (safetensors), and a place for
+signed metadata of The Update Framework. Nothing in it can execute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from floop_robot.bundle.actor import Actor, Array
+from floop_robot.bundle.checks import check_answers
+from floop_robot.bundle.files import write_atomic
+from floop_robot.bundle.manifest import Architecture, Check, DataRange, Manifest, Normalisation
+from floop_robot.spec.errors import BundleRefused, StorageError
+from floop_robot.spec.ids import Ids
+from floop_robot.spec.task import TaskSpec
+from floop_robot.spec.verdict import Verdict
+
+FORMAT = "floop-bundle-1"
+SUFFIX = ".floop"
+LARGEST_BYTES = 64 << 20
+"""An actor is some hundred kilobytes; whatever is larger than this is no bundle, and isn't read into memory."""
+CHECKS = 8
+"""Stored observations per bundle."""
+T = TypeVar("T")
+
+
+class _Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    format: str
+    digest: bytes
+    manifest: bytes
+    tensors: bytes
+    metadata: bytes
+    """Signed metadata (TUF); empty until keys arrive."""
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """A policy: manifest and tensors."""
+
+    manifest: Manifest
+    tensors: bytes
+    """safetensors, float32; names and shapes as `Architecture.tensor_shapes()` says."""
+    metadata: bytes = b""
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        task: TaskSpec,
+        ids: Ids,
+        algo: str,
+        architecture: Architecture,
+        tensors: Mapping[str, Array],
+        observations: Array,
+        actions: Array | None = None,
+        data: DataRange | None = None,
+        parent: int = 0,
+    ) -> Bundle:
+        """Make a candidate (version 0) from an actor's tensors.
+
+        `observations`, raw, shape (n, observation_size): the first `CHECKS` become the stored checks. `actions`, shape
+        (n, action_size): the trainer's own mean actions for them; left out, the numpy actor's are stored. Raises
+        `BundleRefused` when tensors don't fit the architecture, aren't finite, or numpy and trainer disagree.
+        """
+        normalisation = Normalisation(tuple(task.observation.offset.tolist()), tuple(task.observation.scale.tolist()))
+        arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}
+        chosen = np.asarray(observations, np.float32).reshape(-1, architecture.observation_size)[:CHECKS]
+        own = Actor(architecture, normalisation, arrays).mean_batch(chosen)
+        expected = own if actions is None else np.asarray(actions, np.float32)[:CHECKS]
+        blob = safetensors.numpy.save(arrays)
+        manifest = Manifest(
+            parent=parent,
+            task=task.id,
+            ids=ids,
+            algo=algo,
+            architecture=architecture,
+            normalisation=normalisation,
+            sha256=hashlib.sha256(blob).hexdigest(),
+            data=data or DataRange(),
+            checks=tuple(
+                Check(tuple(o), tuple(a)) for o, a in zip(chosen.tolist(), expected.tolist(), strict=True)
+            ),
+            created_ns=time.time_ns(),
+        )
+        bundle = cls(manifest, blob)
+        bundle.checked_actor()
+        return bundle
+
+    def stamped(self, *, version: int, epoch: int, parent: int, certificate: Verdict | None) -> Bundle:
+        """Return the same weights under a version of the registry."""
+        manifest = msgspec.structs.replace(
+            self.manifest, version=version, epoch=epoch, parent=parent, certificate=certificate
+        )
+        return Bundle(manifest, self.tensors, self.metadata)
+
+    def to_bytes(self) -> bytes:
+        """Return the blob that `from_bytes` reads."""
+        manifest = msgspec.msgpack.encode(self.manifest)
+        digest = _digest(manifest, self.tensors, self.metadata)
+        return msgspec.msgpack.encode(_Envelope(FORMAT, digest, manifest, self.tensors, self.metadata))
+
+    @classmethod
+    def from_bytes(cls, blob: bytes | memoryview, where: str = "the bundle") -> Bundle:
+        """Read a blob; raises `BundleRefused` when it is truncated, altered or none at all."""
+        envelope = _decode(blob, _Envelope, where)
+        if envelope.format != FORMAT:
+            raise BundleRefused(f"{where} has format {envelope.format!r}, this floop reads {FORMAT!r}; update one side")
+        if _digest(envelope.manifest, envelope.tensors, envelope.metadata) != envelope.digest:
+            raise BundleRefused(f"{where} is damaged: its checksum doesn't fit its content; fetch it again")
+        manifest = _decode(envelope.manifest, Manifest, where)
+        if hashlib.sha256(envelope.tensors).hexdigest() != manifest.sha256:
+            raise BundleRefused(f"{where} holds other tensors than its manifest names; export it again")
+        return cls(manifest, envelope.tensors, envelope.metadata)
+
+    def save(self, path: Path) -> None:
+        """Write to `path`, whole or not at all; raises `StorageError`."""
+        write_atomic(path, self.to_bytes())
+
+    @classmethod
+    def load(cls, path: Path) -> Bundle:
+        """Read a `.floop` file; raises `StorageError` (unreadable) or `BundleRefused` (no whole bundle)."""
+        try:
+            if path.stat().st_size > LARGEST_BYTES:
+                raise BundleRefused(f"{path} is larger than any bundle ({LARGEST_BYTES >> 20} MiB); check the path")
+            blob = path.read_bytes()
+        except OSError as error:
+            raise StorageError(f"cannot read {path}: {error.strerror}; check the path") from None
+        return cls.from_bytes(blob, str(path))
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the tensors by name; raises `BundleRefused` when they aren't finite float32."""
+        title = self.manifest.title
+        try:
+            arrays = safetensors.numpy.load(self.tensors)
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise BundleRefused(f"the tensors of {title} can't be read ({error}); export it again") from None
+        for name, array in arrays.items():
+            if array.dtype != np.float32:
+                raise BundleRefused(f"tensor {name!r} of {title} is {array.dtype}, not float32; export it again")
+            if not np.isfinite(array).all():
+                raise BundleRefused(f"tensor {name!r} of {title} holds NaN or infinity; training diverged, go back")
+        return arrays
+
+    def actor(self) -> Actor:
+        """Return a fresh numpy actor; raises `BundleRefused` when the tensors are unfit."""
+        return Actor(self.manifest.architecture, self.manifest.normalisation, self.arrays())
+
+    def checked_actor(self) -> Actor:
+        """Like `actor`, and it must answer the stored observations as recorded; raises `BundleRefused`."""
+        actor = self.actor()
+        check_answers(self.manifest, actor)
+        return actor
+
+
+def _digest(*parts: bytes) -> bytes:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.digest()
+
+
+def _decode(blob: bytes | memoryview, kind: type[T], where: str) -> T:
+    try:
+        return msgspec.msgpack.decode(blob, type=kind)
+    # A hostile message can raise the last two as well.
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise BundleRefused(f"{where} is no whole policy bundle ({reason}); fetch it again") from None

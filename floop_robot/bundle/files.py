@@ -1,0 +1,41 @@
+"""Files that are either the old or the new one, whenever the power goes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from floop_robot.spec.errors import StorageError
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` durably; raises `StorageError` in one line and leaves the old file when it can't."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}; free space or choose a writable folder") from None
+
+
+def _sync_folder(folder: Path) -> None:
+    # Without this the rename itself may be forgotten at a power cut.
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

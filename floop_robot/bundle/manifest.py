@@ -1,0 +1,112 @@
+"""Manifest: what a policy is, where it comes from, and how a robot can tell that it arrived whole."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from floop_robot.spec.ids import Ids
+from floop_robot.spec.verdict import Verdict
+
+LOG_STD_MIN = -20.0
+"""Clamp of the log standard deviation of a tanh-squashed Gaussian, as in stable-baselines3."""
+LOG_STD_MAX = 2.0
+
+
+class Activation(enum.StrEnum):
+    """Non-linearity after each hidden layer."""
+
+    RELU = "relu"
+    TANH = "tanh"
+
+
+class Distribution(enum.StrEnum):
+    """What the network's last layer parametrises."""
+
+    TANH_GAUSSIAN = "tanh_gaussian"
+    """SAC: mean and log-std heads, sampled action and mean squashed by tanh."""
+    GAUSSIAN = "gaussian"
+    """PPO: mean head and a free log-std per action; the mean is clipped to [-1, 1]."""
+
+
+class Architecture(msgspec.Struct, frozen=True, kw_only=True):
+    """Shape of the actor network."""
+
+    observation_size: int
+    action_size: int
+    hidden: tuple[int, ...]
+    activation: Activation
+    distribution: Distribution
+
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every tensor: `layerI.weight` (out, in), `layerI.bias`, `mean.*`, `log_std…`."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        width = self.observation_size
+        for i, size in enumerate(self.hidden):
+            shapes[f"layer{i}.weight"], shapes[f"layer{i}.bias"] = (size, width), (size,)
+            width = size
+        heads = ["mean"]
+        if self.distribution is Distribution.TANH_GAUSSIAN:
+            heads.append("log_std")
+        else:
+            shapes["log_std"] = (self.action_size,)
+        for head in heads:
+            shapes[f"{head}.weight"], shapes[f"{head}.bias"] = (self.action_size, width), (self.action_size,)
+        return shapes
+
+
+class Normalisation(msgspec.Struct, frozen=True):
+    """Applied to raw observations first: `(x - offset) / scale`; one number each per observation value."""
+
+    offset: tuple[float, ...]
+    scale: tuple[float, ...]
+
+
+class DataRange(msgspec.Struct, frozen=True, kw_only=True):
+    """What the policy was trained on."""
+
+    transitions: int = 0
+    """Rows seen in training, prior data and demonstrations included."""
+    journal_from: int = 0
+    """First and last row of the fleet's journal that training had taken in; 0 when it used none."""
+    journal_to: int = 0
+    observation_low: tuple[float, ...] = ()
+    """Smallest and largest raw value of each observation number in that data; empty when not recorded."""
+    observation_high: tuple[float, ...] = ()
+
+
+class Check(msgspec.Struct, frozen=True):
+    """A raw observation and the mean action that the policy answered where it was made."""
+
+    observation: tuple[float, ...]
+    action: tuple[float, ...]
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about a policy but its tensors."""
+
+    version: int = 0
+    """Number in the fleet's registry, from 1; 0 for a candidate that no registry has taken in."""
+    epoch: int = 0
+    """Fencing epoch of the registry that gave the version: an older epoch never follows a newer one."""
+    parent: int = 0
+    """Version that training started from; 0 when none."""
+    task: str
+    ids: Ids
+    algo: str
+    architecture: Architecture
+    normalisation: Normalisation
+    sha256: str
+    """SHA-256 of the tensors, in hex: names the weights, whichever version they are published under."""
+    data: DataRange
+    certificate: Verdict | None = None
+    """The gate's verdict; None before it, and for bundles that a person pushed."""
+    checks: tuple[Check, ...]
+    created_ns: int
+    """When it was exported, wall clock."""
+
+    @property
+    def title(self) -> str:
+        """How people call it: `v9`, or the start of the weights' hash while it has no version."""
+        return f"v{self.version}" if self.version else f"candidate {self.sha256[:8]}"

@@ -1,0 +1,192 @@
+"""Bundles survive the way there and back, and nothing else passes for one."""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+
+import msgspec
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from floop_robot.bundle import Bundle, DataRange, Distribution, verify
+from floop_robot.spec.errors import BundleRefused, ContractMismatch, FloopError, StorageError
+from floop_robot.spec.ids import Ids, contract_id
+from floop_robot.spec.layout import Field, Layout
+from tests.bundle.making import IDS, TASK, architecture, make_bundle, random_observations, random_tensors
+
+BLOB = make_bundle().to_bytes()
+
+
+def one_line(info) -> str:
+    text = str(info.value)
+    assert "\n" not in text
+    assert len(text) < 400
+    return text
+
+
+def with_tensors(bundle: Bundle, **changes) -> Bundle:
+    """A bundle whose every checksum is right but whose tensors were changed by whoever wrote it."""
+    tensors = safetensors.numpy.save(bundle.arrays() | changes)
+    manifest = msgspec.structs.replace(bundle.manifest, sha256=hashlib.sha256(tensors).hexdigest())
+    return Bundle(manifest, tensors)
+
+
+def test_there_and_back(tmp_path):
+    bundle = make_bundle(data=DataRange(transitions=7, journal_to=3))
+    bundle.save(tmp_path / "p.floop")
+    again = Bundle.load(tmp_path / "p.floop")
+    assert again == bundle
+    assert [p.name for p in tmp_path.iterdir()] == ["p.floop"]
+    observation = random_observations(1)[0]
+    np.testing.assert_array_equal(again.actor().mean(observation), bundle.actor().mean(observation))
+    assert len(BLOB) < 40_000
+
+
+def test_same_weights_same_name():
+    assert make_bundle(3).manifest.sha256 == make_bundle(3).manifest.sha256 != make_bundle(4).manifest.sha256
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, len(BLOB) - 1))
+def test_truncated_is_refused(length):
+    with pytest.raises(BundleRefused) as info:
+        Bundle.from_bytes(BLOB[:length], "p.floop")
+    assert "p.floop" in one_line(info)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, len(BLOB) * 8 - 1))
+def test_any_flipped_bit_is_refused(bit):
+    damaged = bytearray(BLOB)
+    damaged[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(BundleRefused) as info:
+        Bundle.from_bytes(bytes(damaged))
+    one_line(info)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=400))
+def test_noise_is_refused(noise):
+    with pytest.raises(BundleRefused):
+        Bundle.from_bytes(noise)
+
+
+def test_deep_nesting_is_refused():
+    with pytest.raises(BundleRefused):
+        Bundle.from_bytes(b"\x95\xa1x\x91" + b"\x91" * 100_000)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_non_finite_weights_are_refused(bad):
+    bundle = make_bundle()
+    bias = bundle.arrays()["log_std.bias"].copy()  # not seen by the checks of mean actions
+    bias[1] = bad
+    with pytest.raises(BundleRefused) as info:
+        verify(with_tensors(bundle, **{"log_std.bias": bias}), TASK, IDS)
+    assert "NaN" in one_line(info)
+
+
+def test_wrong_shape_dtype_and_name_are_refused():
+    bundle = make_bundle()
+    for change in (
+        {"mean.bias": np.zeros(5, np.float32)},
+        {"mean.bias": np.zeros(4, np.float64)},
+        {"extra": np.zeros(1, np.float32)},
+    ):
+        with pytest.raises(BundleRefused) as info:
+            verify(with_tensors(bundle, **change), TASK, IDS)
+        assert next(iter(change)) in one_line(info)
+
+
+def test_other_weights_than_checked_are_refused():
+    bundle = make_bundle()
+    with pytest.raises(BundleRefused) as info:
+        verify(with_tensors(bundle, **{"mean.bias": bundle.arrays()["mean.bias"] + 0.01}), TASK, IDS)
+    assert "stored observation 0" in one_line(info)
+
+
+def test_changed_normalisation_is_refused():
+    bundle = make_bundle()
+    for scale in (0.0, float("nan"), 0.1):
+        normalisation = msgspec.structs.replace(bundle.manifest.normalisation, scale=(scale,) * TASK.observation.size)
+        manifest = msgspec.structs.replace(bundle.manifest, normalisation=normalisation)
+        with pytest.raises(BundleRefused), np.errstate(all="ignore"):
+            verify(Bundle(manifest, bundle.tensors), TASK, IDS)
+
+
+def test_without_checks_is_refused():
+    bundle = make_bundle()
+    manifest = msgspec.structs.replace(bundle.manifest, checks=())
+    with pytest.raises(BundleRefused):
+        verify(Bundle(manifest, bundle.tensors), TASK, IDS)
+
+
+def test_other_contract_names_both_sides():
+    layout = Layout((*TASK.observation.fields, Field(name="extra", size=2, unit="m", low=0, high=1)))
+    other = msgspec.structs.replace(TASK, observation=layout)
+    ids = Ids(contract=contract_id(other), limits=IDS.limits, reward=IDS.reward)
+    with pytest.raises(ContractMismatch) as info:
+        verify(make_bundle(), other, ids, where="robot_3")
+    text = one_line(info)
+    for part in (IDS.contract, ids.contract, "robot_3", "6 observations", "8 observations"):
+        assert part in text
+
+
+def test_other_limits_and_reward_pass_but_show():
+    ids = Ids(contract=IDS.contract, limits="tighter", reward="other")
+    notes = verify(make_bundle(), TASK, ids, where="robot_1").notes
+    assert len(notes) == 2
+    assert "limits-a" in notes[0] and "tighter" in notes[0]
+    assert verify(make_bundle(), TASK, IDS).notes == ()
+
+
+def test_versions_only_grow():
+    bundle = make_bundle().stamped(version=4, epoch=1, parent=3, certificate=None)
+    assert verify(bundle, TASK, IDS, newer_than=3).bundle.manifest.version == 4
+    for current in (4, 9):
+        with pytest.raises(BundleRefused) as info:
+            verify(bundle, TASK, IDS, newer_than=current)
+        assert f"v{current}" in one_line(info)
+
+
+def test_build_refuses_a_trainer_that_disagrees():
+    arch = architecture(Distribution.GAUSSIAN)
+    with pytest.raises(BundleRefused):
+        Bundle.build(
+            task=TASK,
+            ids=IDS,
+            algo="ppo",
+            architecture=arch,
+            tensors=random_tensors(arch, 0),
+            observations=random_observations(4),
+            actions=np.full((4, 4), 0.123, np.float32),
+        )
+
+
+def test_unreadable_and_unwritable_paths_are_one_line(tmp_path):
+    with pytest.raises(StorageError) as info:
+        Bundle.load(tmp_path / "missing.floop")
+    assert "missing.floop" in one_line(info)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FloopError) as info:
+        make_bundle().save(tmp_path / "file" / "p.floop")
+    one_line(info)
+
+
+def test_full_disk_leaves_the_old_bundle(tmp_path):
+    path = tmp_path / "p.floop"
+    make_bundle(0).save(path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # every write beyond this fails, as on a full disk
+    try:
+        with pytest.raises(StorageError) as info:
+            make_bundle(1).save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "p.floop" in one_line(info)
+    assert Bundle.load(path).tensors == make_bundle(0).tensors
+    assert [p.name for p in tmp_path.iterdir()] == ["p.floop"]

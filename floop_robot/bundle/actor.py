@@ -121,7 +121,8 @@ class Actor:
     def _draw(self, mean: Array, log_std: Array | None, rng: np.random.Generator) -> tuple[Array, Array]:
         assert log_std is not None
         noise: Array = rng.standard_normal(mean.shape, dtype=np.float32)
-        action: Array = mean + np.exp(log_std) * noise
+        std: Array = np.exp(log_std)
+        action: Array = mean + std * noise
         density: Array = np.float32(-0.5) * noise * noise - log_std - np.float32(_HALF_LOG_TWO_PI)
         log_prob: Array = density.sum(axis=-1)
         if self._squashed:

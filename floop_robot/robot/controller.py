@@ -1,0 +1,114 @@
+"""ArmController: from a policy's action in [-1, 1] to the joint target of one policy period.
+
+An action is (dx, dy, dz, dyaw, gripper). The first four move a TCP target kept here, at up to `TCP_SPEED_M_S` and
+`YAW_SPEED_RAD_S`; the tool always points down. The gripper component is the wanted opening: -1 closed, +1 open.
+Environment and robot run this very class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from floop_robot.robot.kinematics import Kinematics, tool_down, yaw_of
+from floop_robot.robot.messages import JointTarget, Vec3
+from floop_robot.spec.layout import Vector
+from floop_robot.spec.robot_model import RobotModel
+from floop_robot.spec.task import TaskSpec
+
+ACTION_SIZE: Final = 5
+TCP_SPEED_M_S: Final = 0.5
+"""Speed along one axis at action 1: 4 cm per step at 12.5 Hz."""
+YAW_SPEED_RAD_S: Final = 2.0
+"""Turning speed at action 1: below what the last joint may do (2.4 rad/s)."""
+YAW_RANGE_RAD: Final = math.pi / 2 + 0.1
+"""The gripper looks the same after half a turn, so a quarter turn to either side of home reaches every grasp."""
+LEASH_M: Final = 0.05
+"""The target stays this close to the measured TCP, so that pushing against something does not wind up."""
+INSET_M: Final = 0.003
+"""The target stays this far inside the workspace, so that IK tolerance and following never touch the limiter's box."""
+GRIP_FORCE_N: Final = 20.0
+
+
+class ArmController:
+    """Keeps the commanded TCP target of one arm. One per thread; call `reset` at the start of each episode."""
+
+    def __init__(self, model: RobotModel, spec: TaskSpec) -> None:
+        self._kinematics = Kinematics(model)
+        self._gripper = model.gripper
+        self._force_n = min(GRIP_FORCE_N, model.gripper.max_force_n)
+        self._low = [low + INSET_M for low in model.limits.workspace_low_m]
+        self._high = [high - INSET_M for high in model.limits.workspace_high_m]
+        self._step_m = TCP_SPEED_M_S * spec.period_s
+        self._step_rad = YAW_SPEED_RAD_S * spec.period_s
+        self._home_yaw = yaw_of(self._kinematics.pose(model.home_rad))
+        self.holds = 0
+        """Commands that kept the last target because no joints reach the wanted pose."""
+        self.reset(model.home_rad)
+
+    def reset(self, q: Sequence[float]) -> None:
+        """Forget the target: it is now where joints `q` (rad) put the TCP."""
+        self._rebase(tuple(map(float, q)))
+        self._before = self._position, self._yaw
+
+    def _rebase(self, q: tuple[float, ...]) -> None:
+        pose = self._kinematics.pose(q)
+        self._q = q
+        self._position: Vec3 = (float(pose[0, 3]), float(pose[1, 3]), float(pose[2, 3]))
+        self._yaw = yaw_of(pose)
+
+    @property
+    def target(self) -> tuple[Vec3, float]:
+        """Commanded TCP position (m, base frame) and yaw (rad)."""
+        return self._position, self._yaw
+
+    def command(self, action: Vector, q_measured: Sequence[float]) -> JointTarget:
+        """Move the target by `action` (5,) and solve for the joints; `q_measured` (rad) is where the arm is.
+
+        A pose that no joints reach leaves the target where it was. An action that is not finite becomes a target that
+        is not finite, so that the safety side sees it, holds and counts it.
+        """
+        dx, dy, dz, dyaw, grip = map(float, action)
+        self._before = self._position, self._yaw
+        if not math.isfinite(dx + dy + dz + dyaw + grip):
+            return self._target((math.nan,) * len(self._q), 0.0)
+        position = self._leashed((dx, dy, dz), self._kinematics.position(q_measured))
+        yaw = self._yaw + min(max(dyaw, -1.0), 1.0) * self._step_rad
+        yaw = min(max(yaw, self._home_yaw - YAW_RANGE_RAD), self._home_yaw + YAW_RANGE_RAD)
+        found = self._kinematics.solve(tool_down(position, yaw), self._q)
+        if found.ok:
+            self._q, self._position, self._yaw = found.q, position, yaw
+        else:
+            self.holds += 1
+        return self._target(self._q, grip)
+
+    def _leashed(self, move: Vec3, measured: Vec3) -> Vec3:
+        """The moved target, inside the box and within `LEASH_M` of the measured TCP."""
+        wanted = [p + min(max(m, -1.0), 1.0) * self._step_m for p, m in zip(self._position, move, strict=True)]
+        distance = math.dist(wanted, measured)
+        if distance > LEASH_M:
+            wanted = [m + (w - m) * LEASH_M / distance for w, m in zip(wanted, measured, strict=True)]
+        x, y, z = (min(max(w, low), high) for w, low, high in zip(wanted, self._low, self._high, strict=True))
+        return x, y, z
+
+    def _target(self, q: tuple[float, ...], grip: float) -> JointTarget:
+        opening = (min(max(grip, -1.0), 1.0) + 1.0) / 2.0
+        return JointTarget(q_rad=q, gripper_width_m=opening * self._gripper.max_width_m, gripper_force_n=self._force_n)
+
+    def executed(self, requested: Vector, accepted_q: Sequence[float], interventions: int) -> Vector:
+        """The action that was really executed since the last `command`, in [-1, 1], shape (5,).
+
+        Without interventions that is `requested` itself. Otherwise it is the action that would have led to the target
+        the limiter accepted instead, and the target kept here becomes that one.
+        """
+        if not interventions:
+            return requested
+        (x, y, z), yaw = self._before
+        self._rebase(tuple(map(float, accepted_q)))
+        moved = [(b - a) / self._step_m for a, b in zip((x, y, z), self._position, strict=True)]
+        turned = math.remainder(self._yaw - yaw, math.tau) / self._step_rad
+        grip = float(requested[4]) if math.isfinite(requested[4]) else 0.0
+        return np.clip(np.array([*moved, turned, grip], np.float32), -1.0, 1.0)

@@ -1,0 +1,181 @@
+"""Kinematics: forward, Jacobian and damped-least-squares inverse of an arm, in numpy.
+
+Everything works on one `Chain`. An instance owns scratch buffers, so each thread needs its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from floop_robot.robot.chain import Chain, Matrix, load_chain
+from floop_robot.spec.robot_model import RobotModel
+
+Vec3 = tuple[float, float, float]
+
+DAMPING = 0.02
+"""λ of damped least squares: below the smallest singular value of the working area (0.1-0.4), above noise."""
+REST_PULL = 0.02
+"""Share of the way to the rest posture taken per solve, in the null space: keeps the elbow from drifting."""
+MAX_STEP_RAD = 0.4
+"""Longest joint step of one iteration: beyond it the linearisation says little."""
+
+
+@dataclass(frozen=True, slots=True)
+class IkSolution:
+    """What the inverse found. `ok` is False when the pose was not reached: the caller holds."""
+
+    ok: bool
+    q: tuple[float, ...]
+    position_error_m: float
+    rotation_error_rad: float
+
+
+class Kinematics:
+    """Forward and inverse kinematics of `model`'s chain from base to TCP.
+
+    Joint vectors are sequences of n floats in rad; poses are (4, 4) homogeneous transforms in the base frame.
+    """
+
+    def __init__(self, model: RobotModel, chain: Chain | None = None) -> None:
+        self.chain = chain or load_chain(model)
+        n = self.chain.size
+        self._low = np.array(model.limits.position_lower_rad)
+        self._high = np.array(model.limits.position_upper_rad)
+        self._rest = np.array(model.home_rad)
+        self._cos_part, self._sin_part, self._fixed_part = _split(self.chain.origins)
+        self._local, self._scratch = np.empty((n, 4, 4)), np.empty((n, 4, 4))
+        self._frames = np.empty((n + 1, 4, 4))  # after each joint; the last is the tip
+        self._pairs = [(self._frames[i - 1], self._local[i], self._frames[i]) for i in range(1, n)]
+        self._pairs.append((self._frames[n - 1], self.chain.tip, self._frames[n]))
+        self._axes, self._arms = np.empty((5, n)), np.empty((5, n))  # rows x y z x y: cross products by slices
+        self._jacobian = np.empty((6, n))
+        self._damping = DAMPING**2 * np.eye(6)
+        self._links = [_flat(origin) for origin in self.chain.origins][::-1]
+        self._tip = (float(self.chain.tip[0, 3]), float(self.chain.tip[1, 3]), float(self.chain.tip[2, 3]))
+
+    def pose(self, q: Sequence[float]) -> Matrix:
+        """Pose of the TCP, a fresh (4, 4) array."""
+        return self._forward(np.asarray(q, np.float64)).copy()
+
+    def position(self, q: Sequence[float]) -> Vec3:
+        """TCP position in m; plain Python, half the price of `pose`."""
+        x, y, z = self._tip
+        for angle, link in zip(reversed(q), self._links, strict=True):
+            c, s = math.cos(angle), math.sin(angle)
+            x, y = c * x - s * y, s * x + c * y
+            a, b, d, e, f, g, h, i, j, k, m, o = link
+            x, y, z = a * x + b * y + d * z + e, f * x + g * y + h * z + i, j * x + k * y + m * z + o
+        return x, y, z
+
+    def jacobian(self, q: Sequence[float]) -> Matrix:
+        """Geometric Jacobian of the TCP, shape (6, n): linear (m/rad) above angular (rad/rad), base frame."""
+        self._forward(np.asarray(q, np.float64))
+        return self._jacobian_here().copy()
+
+    def solve(
+        self,
+        target: Matrix,
+        seed: Sequence[float],
+        *,
+        position_tolerance_m: float = 1e-3,
+        rotation_tolerance_rad: float = 5e-3,
+        iterations: int = 12,
+    ) -> IkSolution:
+        """Joints near `seed` whose TCP is at `target`, inside the joint range; `ok=False` if none was found."""
+        q = np.array(seed, np.float64)
+        pull = (self._rest - q) * REST_PULL
+        error = np.empty(6)
+        for remaining in range(iterations, -1, -1):
+            distance, angle = _pose_error(target, self._forward(q), error)
+            if not math.isfinite(distance + angle):
+                return IkSolution(False, tuple(seed), math.inf, math.inf)
+            ok = distance <= position_tolerance_m and angle <= rotation_tolerance_rad
+            if ok or not remaining:
+                return IkSolution(ok, tuple(q.tolist()), distance, angle)
+            q += self._step(error, pull if remaining == iterations else None)
+            np.maximum(q, self._low, out=q)
+            np.minimum(q, self._high, out=q)
+        raise AssertionError("unreachable")
+
+    def _step(self, error: Matrix, pull: Matrix | None) -> Matrix:
+        """One damped-least-squares step; `pull` acts in the null space of the task."""
+        jacobian = self._jacobian_here()
+        wanted = error if pull is None else error - jacobian @ pull
+        step: Matrix = jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + self._damping, wanted)
+        if pull is not None:
+            step += pull
+        longest = max(step.max(), -step.min())
+        if longest > MAX_STEP_RAD:
+            step *= float(MAX_STEP_RAD / longest)
+        return step
+
+    def _forward(self, q: Matrix) -> Matrix:
+        """Fill the frames for `q`; returns the tip's (a view that the next call overwrites)."""
+        np.multiply(self._cos_part, np.cos(q)[:, None, None], out=self._local)
+        np.multiply(self._sin_part, np.sin(q)[:, None, None], out=self._scratch)
+        self._local += self._scratch
+        self._local += self._fixed_part
+        self._frames[0] = self._local[0]
+        for before, step, after in self._pairs:
+            np.dot(before, step, out=after)
+        return self._frames[-1]
+
+    def _jacobian_here(self) -> Matrix:
+        """Jacobian at the frames of the last `_forward` (a buffer that the next call overwrites)."""
+        axes, arms, frames = self._axes, self._arms, self._frames
+        axes[:3] = frames[:-1, :3, 2].T
+        axes[3:] = axes[:2]
+        arms[:3] = (frames[-1, :3, 3] - frames[:-1, :3, 3]).T
+        arms[3:] = arms[:2]
+        np.multiply(axes[1:4], arms[2:5], out=self._jacobian[:3])
+        self._jacobian[:3] -= axes[2:5] * arms[1:4]
+        self._jacobian[3:] = axes[:3]
+        return self._jacobian
+
+
+def _split(origins: Matrix) -> tuple[Matrix, Matrix, Matrix]:
+    """Parts of `origin @ rotation_z(q)` that go with cos q, with sin q and with neither."""
+    cos_part, sin_part, fixed_part = np.zeros_like(origins), np.zeros_like(origins), np.zeros_like(origins)
+    cos_part[:, :, :2] = origins[:, :, :2]
+    sin_part[:, :, 0] = origins[:, :, 1]
+    sin_part[:, :, 1] = -origins[:, :, 0]
+    fixed_part[:, :, 2:] = origins[:, :, 2:]
+    return cos_part, sin_part, fixed_part
+
+
+def _flat(origin: Matrix) -> tuple[float, ...]:
+    return tuple(float(x) for x in origin[:3].ravel())
+
+
+def _pose_error(target: Matrix, pose: Matrix, out: Matrix) -> tuple[float, float]:
+    """Fill `out` with the twist (m, rad) from `pose` to `target`; returns its two lengths."""
+    np.subtract(target[:3, 3], pose[:3, 3], out=out[:3])
+    (_, xy, xz), (yx, _, yz), (zx, zy, _) = turn = (target[:3, :3] @ pose[:3, :3].T).tolist()
+    x, y, z = (zy - yz) / 2, (xz - zx) / 2, (yx - xy) / 2
+    sine = math.sqrt(x * x + y * y + z * z)
+    cosine = (turn[0][0] + turn[1][1] + turn[2][2] - 1) / 2
+    angle = math.atan2(sine, cosine)
+    if sine > 1e-6:
+        scale = angle / sine
+        x, y, z = x * scale, y * scale, z * scale
+    elif cosine < 0:  # half a turn: the sine says nothing about the axis, any of them will do
+        x, y, z = angle, 0.0, 0.0
+    out[3], out[4], out[5] = x, y, z
+    dx, dy, dz = out[:3].tolist()
+    return math.sqrt(dx * dx + dy * dy + dz * dz), angle
+
+
+def tool_down(position_m: Sequence[float], yaw_rad: float) -> Matrix:
+    """Pose (4, 4) of a tool that points straight down, turned by `yaw_rad` about the base frame's z axis."""
+    c, s = math.cos(yaw_rad), math.sin(yaw_rad)
+    x, y, z = position_m
+    return np.array([[c, s, 0.0, x], [s, -c, 0.0, y], [0.0, 0.0, -1.0, z], [0.0, 0.0, 0.0, 1.0]])
+
+
+def yaw_of(pose: Matrix) -> float:
+    """Yaw in rad of a tool that points (about) down; inverse of `tool_down`."""
+    return math.atan2(float(pose[1, 0]), float(pose[0, 0]))

@@ -1,0 +1,82 @@
+"""Observer: from what a robot publishes to the observation vector of a task; the only place that does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from floop_robot.robot.kinematics import Kinematics, Vec3, yaw_of
+from floop_robot.robot.messages import RobotState
+from floop_robot.spec.layout import Vector
+from floop_robot.spec.scenario import CLASSES
+from floop_robot.spec.task import TaskSpec
+
+_STEP_S = 1e-4
+"""Span of the difference that gives the TCP velocity: far below any motion, far above rounding."""
+_CLASS_INDEX = {name: i for i, name in enumerate(CLASSES)}
+
+
+class Observer:
+    """Builds observations of one task on one arm. Owns a `Kinematics`, so each thread needs its own.
+
+    It knows field names and their sizes, never positions in the vector: those come from the task's layout.
+    """
+
+    def __init__(self, spec: TaskSpec, kinematics: Kinematics) -> None:
+        self._kinematics = kinematics
+        self._layout = spec.observation
+        self._start = {name: part.start for name, part in self._layout.slices.items()}
+        self._low, self._high = self._layout.low, self._layout.high
+        self._has_tote = "tote_from_object" in self._start
+
+    def observe(
+        self,
+        state: RobotState,
+        target_m: Vec3,
+        previous_action: Sequence[float] | Vector,
+        context: Sequence[float] = (),
+    ) -> Vector:
+        """Raw observation, shape (spec.observation.size,), float32, clipped to the legal range.
+
+        `target_m` is the TCP position commanded by the previous step, base frame; `previous_action` what that step
+        executed, in [-1, 1]. Without a perceived object its fields are zero.
+        """
+        pose = self._kinematics.pose(state.q_rad)
+        x, y, z = tcp = pose[:3, 3].tolist()
+        ahead = self._kinematics.position([q + _STEP_S * dq for q, dq in zip(state.q_rad, state.dq_rad_s, strict=True)])
+        values = [0.0] * self._layout.size
+        self._put(values, "tcp_x", (x,))
+        self._put(values, "tcp_y", (y,))
+        self._put(values, "tcp_z", (z,))
+        self._put(values, "tcp_velocity", [(b - a) / _STEP_S for a, b in zip(tcp, ahead, strict=True)])
+        self._put(values, "gripper_width", (state.gripper_width_m,))
+        self._put(values, "gripper_effort", (state.gripper_effort_n,))
+        self._put(values, "tracking_error", [b - a for a, b in zip(tcp, target_m, strict=True)])
+        self._put(values, "previous_action", [float(a) for a in previous_action])
+        self._put(values, "context", context)
+        self._put_object(values, state, tcp, yaw_of(pose))
+        out = np.array(values, np.float32)
+        return np.minimum(np.maximum(out, self._low, out=out), self._high, out=out)
+
+    def _put_object(self, values: list[float], state: RobotState, tcp: Sequence[float], gripper_yaw: float) -> None:
+        seen = state.object
+        if seen is None:
+            return
+        turn = 2.0 * (seen.yaw_rad - gripper_yaw)
+        self._put(values, "object_from_tcp", [b - a for a, b in zip(tcp, seen.position_m, strict=True)])
+        self._put(values, "yaw_difference", (math.sin(turn), math.cos(turn)))
+        self._put(values, "object_height", (seen.position_m[2],))
+        self._put(values, "object_size", seen.size_m)
+        index = _CLASS_INDEX.get(seen.object_class)
+        if index is not None:  # a class nobody knew when the contract was made is all zeros
+            values[self._start["object_class"] + index] = 1.0
+        if self._has_tote and state.tote_m is not None:
+            self._put(
+                values, "tote_from_object", [b - a for a, b in zip(seen.position_m, state.tote_m, strict=True)]
+            )
+
+    def _put(self, values: list[float], name: str, part: Sequence[float]) -> None:
+        start = self._start[name]
+        values[start : start + len(part)] = part

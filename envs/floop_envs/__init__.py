@@ -1,1 +1,15 @@
-"""PyBullet Gymnasium environments (Robot × Task), their scenarios and assets."""
+"""PyBullet Gymnasium environments (Robot × Task), their scenarios and assets.
+
+`gymnasium.make("floop_envs:floop/Pick-v0")` imports this package and finds the environments registered.
+"""
+
+from __future__ import annotations
+
+import gymnasium
+
+from floop_robot.spec.tasks import task_ids
+
+for _task in task_ids():
+    if _task not in gymnasium.registry:
+        # The environment truncates by itself: the limit is part of the task, not of a wrapper.
+        gymnasium.register(id=_task, entry_point="floop_envs.env:make_env", kwargs={"task_id": _task})

@@ -45,8 +45,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     object_xy_m: tuple[float, float]
     """Where the object stands, robot base frame."""
     object_yaw_rad: float
-    tote_xy_m: tuple[float, float] = (0.0, 0.0)
-    """Centre of the tote (place tasks), robot base frame."""
+    tote_xy_m: tuple[float, float] | None = None
+    """Centre of the tote, robot base frame; None where the task has none."""
     table_friction: float = 0.7
     gripper_force_n: float = 20.0
     finger_friction: float = 1.0
@@ -66,5 +66,7 @@ class ScenarioSource(Protocol):
         ...
 
 
-CLASSES: tuple[str, ...] = ("box", "cylinder", "sphere", "basket", "reserved_4", "reserved_5", "reserved_6", "reserved_7")
+CLASSES: tuple[str, ...] = (
+    "box", "cylinder", "sphere", "basket", "reserved_4", "reserved_5", "reserved_6", "reserved_7",
+)  # fmt: skip
 """Perceived object classes; the order is the one-hot order in the observation. Part of the contract."""

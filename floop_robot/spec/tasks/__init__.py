@@ -19,7 +19,10 @@ def task_ids() -> tuple[str, ...]:
 
 
 def get_task(task_id: str, policy_rate_hz: float = POLICY_RATE_HZ) -> TaskRules:
-    """Rules of the task called `task_id`; raises `UnknownName`. Another rate than the default makes another contract."""
+    """Rules of the task called `task_id`; raises `UnknownName`.
+
+    Another rate than the default makes another contract.
+    """
     if task_id not in _TASKS:
         raise UnknownName("task", task_id, _TASKS)
     return _TASKS[task_id](policy_rate_hz)

@@ -11,10 +11,6 @@ from floop_robot.spec.scenario import CLASSES
 POLICY_RATE_HZ = 12.5
 """Policy steps per second: four servo ticks of 50 Hz. The one home of the rate; benchmarks compare others."""
 
-MAX_DELTA_M = 0.04
-"""TCP displacement that an action of 1 asks for in one step of `POLICY_RATE_HZ`."""
-MAX_DELTA_YAW_RAD = 0.3
-"""Yaw change that an action of 1 asks for in one step of `POLICY_RATE_HZ`."""
 CONTEXT_SIZE = 4
 
 
@@ -50,8 +46,8 @@ PLACE_OBSERVATION = Layout(
 )
 ACTION = Layout(
     fields=(
-        _field("tcp_delta", 3, "1", f"TCP displacement, 1 = {MAX_DELTA_M} m per step", 1.0, frame="base"),
-        _field("yaw_delta", 1, "1", f"gripper yaw change, 1 = {MAX_DELTA_YAW_RAD} rad per step", 1.0, frame="base"),
+        _field("tcp_delta", 3, "1", "TCP target speed along each axis, 1 = 0.5 m/s", 1.0, frame="base"),
+        _field("yaw_delta", 1, "1", "gripper target turning speed, 1 = 2 rad/s", 1.0, frame="base"),
         _field("gripper", 1, "1", "desired width: -1 closed, 1 open, linear between", 1.0),
     )
 )

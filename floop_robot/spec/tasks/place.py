@@ -76,7 +76,7 @@ class PlaceRules:
         p = self.parameters
         x, y = s.tote_offset_m
         inside = max(abs(x), abs(y)) <= 0.5 * p.inside_m
-        return inside and s.released and s.object_height_m <= p.inside_height_m
+        return s.seen and inside and s.released and s.object_height_m <= p.inside_height_m
 
     def _potential(self, s: Sensed) -> float:
         p = self.parameters

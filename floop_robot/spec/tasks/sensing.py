@@ -23,6 +23,8 @@ class GraspParameters(msgspec.Struct, frozen=True, kw_only=True):
 class Sensed(msgspec.Struct, frozen=True):
     """The numbers of one observation that reward and success speak about."""
 
+    seen: bool
+    """Perception reports an object."""
     distance_m: float
     """TCP to perceived object centre."""
     lift_m: float
@@ -55,6 +57,7 @@ class Sensor:
         pressing = effort >= p.min_effort_n and width >= p.min_width_m
         near = math.hypot(dx, dy) <= 0.5 * math.hypot(sx, sy) + p.margin_m and abs(dz) <= 0.5 * sz + p.margin_m
         return Sensed(
+            seen=sz > 0.0,
             distance_m=math.sqrt(dx * dx + dy * dy + dz * dz),
             lift_m=height - 0.5 * sz,
             grasped=pressing and near and sz > 0.0,

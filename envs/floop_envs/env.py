@@ -1,0 +1,161 @@
+"""Gymnasium environments: Robot × Task on a PyBullet world, through the very control path of a robot.
+
+A step is: action → `ArmController` → joint target → servo ticks of `SafetyLimiter` → physics → `Observer` → judgement.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from floop_envs.render import Image
+from floop_envs.scenarios import TrainingWork
+from floop_envs.world import PHYSICS_RATE_HZ, SERVO_RATE_HZ, World
+from floop_robot.robot.controller import ArmController
+from floop_robot.robot.kinematics import Kinematics
+from floop_robot.robot.limiter import SafetyLimiter
+from floop_robot.robot.messages import RobotState
+from floop_robot.robot.observer import Observer
+from floop_robot.spec.layout import Vector
+from floop_robot.spec.robot_model import RobotModel, load_robot
+from floop_robot.spec.scenario import Scenario, ScenarioSource
+from floop_robot.spec.task import TaskRules
+from floop_robot.spec.tasks import get_task
+
+
+class ArmEnv(gymnasium.Env[Vector, Vector]):
+    """One task on one simulated arm.
+
+    Observations are raw (SI units, base frame; the task's layout has names and normalisation), actions in [-1, 1].
+    `info` after a step: `is_success` (as the robot sees it), `true_success` (for reports only), `action` (executed,
+    after the limiter), `interventions` (servo ticks the limiter changed), `limit_violations` (servo ticks whose
+    measured joints were outside the limits). `reset(options={"scenario": Scenario(...)})` runs that very scenario.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 12}  # noqa: RUF012 - gymnasium reads it from the class
+
+    def __init__(self, rules: TaskRules, robot: RobotModel, scenarios: ScenarioSource, render_mode: str | None = None):
+        self.rules, self.robot, self.scenarios, self.render_mode = rules, robot, scenarios, render_mode
+        spec = rules.spec
+        self.observation_space = gymnasium.spaces.Box(spec.observation.low, spec.observation.high, dtype=np.float32)
+        self.action_space = gymnasium.spaces.Box(spec.action.low, spec.action.high, dtype=np.float32)
+        physics_rate_hz = _physics_rate(spec.policy_rate_hz)
+        self.world = World(robot, physics_rate_hz)
+        self._steps_per_action = round(physics_rate_hz / spec.policy_rate_hz)
+        self._controller = ArmController(robot, spec)
+        self._limiter = SafetyLimiter(robot, SERVO_RATE_HZ, max(1, round(SERVO_RATE_HZ / spec.policy_rate_hz)))
+        self._observer = Observer(spec, Kinematics(robot))
+        self._violations = _ViolationCheck(robot)
+        self.scenario: Scenario | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Vector, dict[str, Any]]:
+        """Start an episode of `options["scenario"]`, else of one drawn from the scenario source."""
+        super().reset(seed=seed)
+        scenario = (options or {}).get("scenario") or self.scenarios.sample(self.np_random)
+        self.scenario = scenario
+        self.world.reset(scenario)
+        state = self.world.state()
+        self._controller.reset(state.q_rad)
+        self._limiter.reset(state.q_rad)
+        self._progress = self.rules.start()
+        self._steps = self._physics_steps = 0
+        self._state, self._action = state, np.zeros(self.rules.spec.action.size, np.float32)
+        self._observation = self._observer.observe(state, self._controller.target[0], self._action)
+        return self._observation, {}
+
+    def step(self, action: Vector) -> tuple[Vector, float, bool, bool, dict[str, Any]]:
+        """Act for one policy period."""
+        requested = np.asarray(action, np.float32)
+        target = self._controller.command(requested, self._state.q_rad)
+        interventions = violations = 0
+        end = self._physics_steps + self._steps_per_action
+        while self._physics_steps < end:
+            into_tick = self._physics_steps % self.world.steps_per_tick
+            if into_tick == 0:  # a policy period need not be whole servo ticks
+                command = self._limiter.step(target.q_rad)
+                interventions += command.intervened
+                violations += self._violations.found(*self.world.joints())
+                self.world.command(command.q, command.dq, target.gripper_width_m, target.gripper_force_n)
+            count = min(self.world.steps_per_tick - into_tick, end - self._physics_steps)
+            self.world.step(count)
+            self._physics_steps += count
+        self._action = self._controller.executed(requested, self._limiter.accepted, interventions)
+        return self._judge(interventions, violations)
+
+    def _judge(self, interventions: int, violations: int) -> tuple[Vector, float, bool, bool, dict[str, Any]]:
+        self._state = self.world.state()
+        before = self._observation
+        self._observation = self._observer.observe(self._state, self._controller.target[0], self._action)
+        judgement = self.rules.judge(self._progress, before, self._observation)
+        self._progress = judgement.progress
+        self._steps += 1
+        truncated = not judgement.terminated and self._steps >= self.rules.spec.max_steps
+        info = {
+            "is_success": judgement.success,
+            "true_success": self.true_success() if judgement.terminated or truncated else False,
+            "action": self._action,
+            "interventions": interventions,
+            "limit_violations": violations,
+        }
+        return self._observation, judgement.reward, judgement.terminated, truncated, info
+
+    @property
+    def state(self) -> RobotState:
+        """What the robot publishes now."""
+        return self._state
+
+    def true_success(self) -> bool:
+        """Whether the task is done in truth, whatever was observed; for reports only."""
+        truth = self.world.truth()
+        if self.scenario is not None and self.scenario.tote_xy_m is not None:
+            return truth.in_tote
+        return truth.lift_m >= TRUE_LIFT_M and truth.finger_contacts > 0
+
+    def render(self) -> Image | None:
+        """RGB picture of the world, for `render_mode="rgb_array"`."""
+        return self.world.picture() if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """Give the physics client back."""
+        self.world.close()
+
+
+TRUE_LIFT_M = 0.09
+"""An object really this high counts as lifted: the 10 cm of the task less what perception may err."""
+
+
+class _ViolationCheck:
+    """Finds measured joint states outside the limits."""
+
+    def __init__(self, robot: RobotModel) -> None:
+        limits = robot.limits
+        self._low, self._high = limits.position_lower_rad, limits.position_upper_rad
+        self._speed = limits.velocity_rad_s
+
+    def found(self, q: tuple[float, ...], dq: tuple[float, ...]) -> bool:
+        return any(
+            not (low <= x <= high and -top <= v <= top)
+            for x, v, low, high, top in zip(q, dq, self._low, self._high, self._speed, strict=True)
+        )
+
+
+def _physics_rate(policy_rate_hz: float) -> float:
+    """The physics rate, raised until its step divides both the policy's period and the servo's."""
+    rate = PHYSICS_RATE_HZ
+    while (rate / policy_rate_hz) % 1 or (rate / SERVO_RATE_HZ) % 1:
+        rate += SERVO_RATE_HZ
+    return rate
+
+
+def make_env(
+    task_id: str,
+    robot: str = "panda",
+    scenarios: ScenarioSource | None = None,
+    render_mode: str | None = None,
+    policy_rate_hz: float | None = None,
+) -> ArmEnv:
+    """An environment of the task on the robot; scenarios default to training work. Raises `UnknownName`."""
+    rules = get_task(task_id) if policy_rate_hz is None else get_task(task_id, policy_rate_hz)
+    return ArmEnv(rules, load_robot(robot), scenarios or TrainingWork(task_id), render_mode)

@@ -1,0 +1,151 @@
+"""Where scenarios come from: the model catalogue, the work policies were trained on, and work that robots reported."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import msgspec
+import numpy as np
+
+from floop_robot.spec.errors import UnknownName
+from floop_robot.spec.records import WorkReport
+from floop_robot.spec.scenario import ObjectSpec, Scenario, Shape
+
+Vec3 = tuple[float, float, float]
+Range = tuple[float, float]
+
+
+class ObjectModel(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known about a class of objects before any of them was handled."""
+
+    object_class: str
+    shape: Shape
+    size_low_m: Vec3
+    size_high_m: Vec3
+    mass_kg: Range
+    lateral_friction: Range
+
+    def draw(self, rng: np.random.Generator, size_m: Vec3 | None = None) -> ObjectSpec:
+        """An object of this class; mass and friction from their ranges, size too unless it is given."""
+        x, y, z = rng.uniform(self.size_low_m, self.size_high_m) if size_m is None else size_m
+        if self.shape in (Shape.CYLINDER, Shape.SPHERE):
+            y = x
+        if self.shape is Shape.SPHERE:
+            z = x
+        return ObjectSpec(
+            object_class=self.object_class,
+            shape=self.shape,
+            size_m=(float(x), float(y), float(z)),
+            mass_kg=float(rng.uniform(*self.mass_kg)),
+            lateral_friction=float(rng.uniform(*self.lateral_friction)),
+        )
+
+
+_SMALL, _LARGE = (0.036, 0.036, 0.036), (0.06, 0.06, 0.06)
+_MODELS = (
+    ObjectModel(
+        object_class="box", shape=Shape.BOX, size_low_m=_SMALL, size_high_m=_LARGE,
+        mass_kg=(0.05, 0.3), lateral_friction=(0.6, 1.0),
+    ),
+    ObjectModel(
+        object_class="cylinder", shape=Shape.CYLINDER, size_low_m=_SMALL, size_high_m=_LARGE,
+        mass_kg=(0.05, 0.3), lateral_friction=(0.6, 1.0),
+    ),
+    ObjectModel(
+        object_class="sphere", shape=Shape.SPHERE, size_low_m=_SMALL, size_high_m=_LARGE,
+        mass_kg=(0.05, 0.3), lateral_friction=(0.6, 1.0),
+    ),
+    ObjectModel(
+        object_class="basket", shape=Shape.OPEN_BASKET, size_low_m=(0.096, 0.096, 0.055),
+        size_high_m=(0.11, 0.11, 0.065), mass_kg=(0.06, 0.18), lateral_friction=(0.7, 1.0),
+    ),
+)  # fmt: skip
+
+CATALOGUE: tuple[ObjectModel, ...] = _MODELS
+"""Every object class with a model. Being listed here is no training data: it is the maker's drawing."""
+
+
+def model_of(object_class: str) -> ObjectModel:
+    """The catalogue's model of a class; raises `UnknownName` for a class without one."""
+    for model in CATALOGUE:
+        if model.object_class == object_class:
+            return model
+    raise UnknownName("object class", object_class, (m.object_class for m in CATALOGUE), "the model catalogue")
+
+
+class Area(msgspec.Struct, frozen=True, kw_only=True):
+    """A rectangle on the table, base frame."""
+
+    x_m: Range
+    y_m: Range
+
+    def draw(self, rng: np.random.Generator) -> tuple[float, float]:
+        """A point in it, uniformly."""
+        return float(rng.uniform(*self.x_m)), float(rng.uniform(*self.y_m))
+
+
+PICK_AREA = Area(x_m=(0.4, 0.6), y_m=(-0.15, 0.15))
+PLACE_AREA = Area(x_m=(0.4, 0.6), y_m=(-0.23, 0.07))
+TOTE_AREA = Area(x_m=(0.45, 0.55), y_m=(0.24, 0.28))
+
+
+def _layout(task: str, rng: np.random.Generator) -> tuple[Area, tuple[float, float] | None]:
+    """Where objects lie, and where the tote stands."""
+    if task == "floop/PickPlace-v0":
+        return PLACE_AREA, TOTE_AREA.draw(rng)
+    return PICK_AREA, None
+
+
+class TrainingWork:
+    """Old work: the classes policies were made for, anywhere in a 20 × 30 cm area."""
+
+    def __init__(self, task: str, classes: tuple[str, ...] = ("box", "cylinder")) -> None:
+        self._task = task
+        self._models = tuple(model_of(c) for c in classes)
+
+    def sample(self, rng: np.random.Generator) -> Scenario:
+        """A random object at a random pose."""
+        model = self._models[int(rng.integers(len(self._models)))]
+        area, tote = _layout(self._task, rng)
+        return Scenario(
+            task=self._task,
+            seed=int(rng.integers(2**48)),
+            object=model.draw(rng),
+            object_xy_m=area.draw(rng),
+            object_yaw_rad=float(rng.uniform(-math.pi, math.pi)),
+            tote_xy_m=tote,
+        )
+
+
+class ReportedWork:
+    """Work as robots reported it: scenarios from perceived class, size and pose, and the catalogue. Nothing else."""
+
+    def __init__(self, task: str, reports: Iterable[WorkReport]) -> None:
+        self._task = task
+        self._reports = [r for r in reports if _has_model(r)]
+        if not self._reports:
+            raise UnknownName(
+                "work", "none of it reported with a known class", (m.object_class for m in CATALOGUE), "the reports"
+            )
+        positions = np.array([r.position_m[:2] for r in self._reports])
+        low, high = positions.min(0) - 0.02, positions.max(0) + 0.02
+        self._area = Area(x_m=(float(low[0]), float(high[0])), y_m=(float(low[1]), float(high[1])))
+
+    def sample(self, rng: np.random.Generator) -> Scenario:
+        """One reported object, somewhere in the area where work was reported; its size within 3 % (perception errs)."""
+        report = self._reports[int(rng.integers(len(self._reports)))]
+        x, y, z = (s * float(rng.uniform(0.97, 1.03)) for s in report.size_m)
+        _, tote = _layout(self._task, rng)
+        return Scenario(
+            task=self._task,
+            seed=int(rng.integers(2**48)),
+            object=model_of(report.object_class).draw(rng, (x, y, z)),
+            object_xy_m=self._area.draw(rng),
+            object_yaw_rad=float(rng.uniform(-math.pi, math.pi)),
+            tote_xy_m=tote,
+        )
+
+
+def _has_model(report: WorkReport) -> bool:
+    return any(m.object_class == report.object_class for m in CATALOGUE)

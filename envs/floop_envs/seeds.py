@@ -1,0 +1,49 @@
+"""Seeds: which integers make scenarios for which purpose. The ranges never meet: no trial is run on training data."""
+
+from __future__ import annotations
+
+import enum
+
+import numpy as np
+
+from floop_robot.spec.errors import ConfigError
+from floop_robot.spec.scenario import Scenario, ScenarioSource
+
+_RUNS = 10_000
+_PER_RUN = 1_000_000
+
+
+class Purpose(enum.IntEnum):
+    """What an episode is for. Each purpose owns `_RUNS * _PER_RUN` consecutive seeds."""
+
+    TRAINING = 0
+    DEMONSTRATION = 1
+    EXPLORER = 2
+    ROBOT = 3
+    SELECTION = 4
+    """Chooses checkpoints while training."""
+    GATE = 5
+    REPORT = 6
+    """Final figures: used once, after everything was chosen."""
+
+
+def seed_of(purpose: Purpose, run_seed: int, index: int) -> int:
+    """Scenario seed number `index` of a run; raises `ConfigError` outside the range of the purpose."""
+    if not (0 <= run_seed < _RUNS and 0 <= index < _PER_RUN):
+        raise ConfigError(f"seed {run_seed} with episode {index} is out of range; use a seed from 0 to {_RUNS - 1}")
+    return (int(purpose) * _RUNS + run_seed) * _PER_RUN + index
+
+
+def purpose_of(seed: int) -> Purpose:
+    """Which purpose owns a scenario seed."""
+    return Purpose(seed // (_RUNS * _PER_RUN))
+
+
+def scenario_of(source: ScenarioSource, seed: int) -> Scenario:
+    """The scenario that `source` draws for a seed: the same on every host."""
+    return source.sample(np.random.default_rng(seed))
+
+
+def scenarios_of(source: ScenarioSource, purpose: Purpose, run_seed: int, count: int, first: int = 0) -> list[Scenario]:
+    """`count` scenarios of one purpose and run, from index `first` on."""
+    return [scenario_of(source, seed_of(purpose, run_seed, first + i)) for i in range(count)]

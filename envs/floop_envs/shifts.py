@@ -1,0 +1,137 @@
+"""How the world may change: shifts by name, and each robot's hidden distance from the twin.
+
+Only simulated robots use this file. Learner, gate and explorers meet a shift through what robots report of it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+
+from floop_envs.scenarios import Range, TrainingWork, model_of
+from floop_robot.spec.errors import UnknownName
+from floop_robot.spec.scenario import Scenario, ScenarioSource
+
+_replace = msgspec.structs.replace
+Change = Callable[[Scenario, np.random.Generator], Scenario]
+
+
+def _of_class(name: str) -> Change:
+    def change(scenario: Scenario, rng: np.random.Generator) -> Scenario:
+        return _replace(scenario, object=model_of(name).draw(rng))
+
+    return change
+
+
+def _object(**ranges: Range) -> Change:
+    def change(scenario: Scenario, rng: np.random.Generator) -> Scenario:
+        values = {field: float(rng.uniform(*span)) for field, span in ranges.items()}
+        return _replace(scenario, object=_replace(scenario.object, **values))
+
+    return change
+
+
+def _world(**values: object) -> Change:
+    def change(scenario: Scenario, rng: np.random.Generator) -> Scenario:
+        return _replace(scenario, **values)
+
+    return change
+
+
+def _small(scenario: Scenario, rng: np.random.Generator) -> Scenario:
+    model = model_of(scenario.object.object_class)
+    side = float(rng.uniform(0.018, 0.026))
+    return _replace(scenario, object=model.draw(rng, (side, side, side)))
+
+
+class Shift(msgspec.Struct, frozen=True):
+    """A named change of the work or of the world it is done in."""
+
+    name: str
+    meaning: str
+    change: Change
+
+
+SHIFTS: tuple[Shift, ...] = (
+    Shift("new-object", "open baskets, wider than the gripper: they must be taken by the rim", _of_class("basket")),
+    Shift("sphere", "balls, which roll away from a careless touch", _of_class("sphere")),
+    Shift("heavy", "objects of 0.6 to 0.9 kg", _object(mass_kg=(0.6, 0.9))),
+    Shift("slippery", "object friction 0.15 to 0.25", _object(lateral_friction=(0.15, 0.25))),
+    Shift("small", "objects of 18 to 26 mm", _small),
+    Shift("calibration", "perceived positions 4 cm off", _world(calibration_offset_m=(0.03, -0.026, 0.0))),
+    Shift("noise", "1 cm of noise on perceived positions", _world(position_noise_m=0.01)),
+    Shift("latency", "perception arrives 0.24 s late", _world(latency_s=0.24)),
+    Shift("worn-grip", "the gripper presses with 4 N instead of 20", _world(gripper_force_n=4.0)),
+)
+
+
+def get_shift(name: str) -> Shift:
+    """The shift called `name`; raises `UnknownName`."""
+    for shift in SHIFTS:
+        if shift.name == name:
+            return shift
+    raise UnknownName("shift", name, (s.name for s in SHIFTS))
+
+
+class ShiftedWork:
+    """Old work after a shift."""
+
+    def __init__(self, shift: str, base: ScenarioSource) -> None:
+        self._change = get_shift(shift).change
+        self._base = base
+
+    def sample(self, rng: np.random.Generator) -> Scenario:
+        """A scenario of the base, changed."""
+        return self._change(self._base.sample(rng), rng)
+
+
+def shifted_work(shift: str, task: str) -> ShiftedWork:
+    """Training work of `task` after `shift`; raises `UnknownName`."""
+    return ShiftedWork(shift, TrainingWork(task))
+
+
+class GapRanges(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a simulated robot's world may be from the twin that learner and gate use."""
+
+    friction_factor: Range = (0.85, 1.15)
+    mass_factor: Range = (0.8, 1.25)
+    table_friction: Range = (0.6, 0.8)
+    gripper_force_factor: Range = (0.85, 1.1)
+    latency_s: Range = (0.0, 0.02)
+    position_noise_m: Range = (0.0005, 0.002)
+    calibration_xy_m: Range = (-0.003, 0.003)
+    calibration_z_m: Range = (-0.002, 0.002)
+
+
+class RealityGap:
+    """One robot's hidden parameters: drawn once from its name and the fleet's seed, then the same in every episode."""
+
+    def __init__(self, robot: str, seed: int, ranges: GapRanges | None = None) -> None:
+        r = ranges or GapRanges()
+        rng = np.random.default_rng((seed, zlib.crc32(robot.encode())))
+        self._friction, self._mass = float(rng.uniform(*r.friction_factor)), float(rng.uniform(*r.mass_factor))
+        self._table, self._force = float(rng.uniform(*r.table_friction)), float(rng.uniform(*r.gripper_force_factor))
+        self._latency, self._noise = float(rng.uniform(*r.latency_s)), float(rng.uniform(*r.position_noise_m))
+        x, y = float(rng.uniform(*r.calibration_xy_m)), float(rng.uniform(*r.calibration_xy_m))
+        self._offset = (x, y, float(rng.uniform(*r.calibration_z_m)))
+
+    def apply(self, scenario: Scenario) -> Scenario:
+        """The scenario as it happens on this robot; what a shift made worse stays worse."""
+        thing = scenario.object
+        x, y, z = (a + b for a, b in zip(scenario.calibration_offset_m, self._offset, strict=True))
+        return _replace(
+            scenario,
+            object=_replace(
+                thing,
+                mass_kg=thing.mass_kg * self._mass,
+                lateral_friction=thing.lateral_friction * self._friction,
+            ),
+            table_friction=self._table,
+            gripper_force_n=scenario.gripper_force_n * self._force,
+            latency_s=scenario.latency_s + self._latency,
+            position_noise_m=max(scenario.position_noise_m, self._noise),
+            calibration_offset_m=(x, y, z),
+        )

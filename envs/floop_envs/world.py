@@ -1,0 +1,240 @@
+"""World: one arm, one table, one tote and one object in PyBullet, driven by joint commands at servo rate.
+
+It is the driver's side of the control path: it takes what the safety limiter lets through and reports what a real arm
+and its perception would (`RobotState`). Grasps hold by friction alone; no constraint ties an object to anything.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from floop_envs.bullet import bullet, silent
+from floop_envs.perception import Perception
+from floop_envs.render import Image, picture
+from floop_envs.shapes import create_object, create_open_box
+from floop_robot.robot.messages import Joints, Phase, RobotState, Vec3
+from floop_robot.spec.robot_model import RobotModel
+from floop_robot.spec.scenario import Scenario
+from floop_robot.spec.tasks.place import TOTE_HEIGHT_M, TOTE_INSIDE_M
+
+PHYSICS_RATE_HZ = 150.0
+"""Physics steps per second. At 20 solver iterations a held object creeps less than 0.1 mm in 2 s (tests/envs)."""
+SERVO_RATE_HZ = 50.0
+_SOLVER_ITERATIONS = 20
+_ARM_GAIN = 0.3
+"""Share of the joint position error that the motors remove per physics step, beside the velocity they are told."""
+_FINGER_GAIN = 0.2
+_CLOSE_AHEAD_M = 0.02
+"""How far ahead of the measured width the fingers aim: `_FINGER_GAIN` makes that 0.4 m/s at most."""
+_CLOSED_M = 0.001
+_TOTE_WALL_M = 0.008
+_OUT_OF_SIGHT = (0.0, 0.0, -5.0)
+
+
+class WorldTruth(msgspec.Struct, frozen=True, kw_only=True):
+    """What only the simulator knows; for reports and tests."""
+
+    object_position_m: Vec3
+    lift_m: float
+    """Height of the object's centre above where it rested."""
+    finger_contacts: int
+    """Fingers (0 to 2) that touch the object."""
+    in_tote: bool
+
+
+class World:
+    """A PyBullet DIRECT client with everything in it; `reset` changes only what a scenario says."""
+
+    def __init__(self, robot: RobotModel, physics_rate_hz: float = PHYSICS_RATE_HZ) -> None:
+        self.robot = robot
+        self.dt_s = 1.0 / physics_rate_hz
+        self.steps_per_tick = round(physics_rate_hz / SERVO_RATE_HZ)
+        self._client: int = bullet.connect(bullet.DIRECT)
+        with silent(1):
+            self._arm: int = bullet.loadURDF(
+                str(robot.urdf_path),
+                useFixedBase=True,
+                flags=bullet.URDF_MERGE_FIXED_LINKS | bullet.URDF_USE_INERTIA_FROM_FILE,
+                physicsClientId=self._client,
+            )
+        self._perception = Perception()
+        self._object = -1
+        self._scenario: Scenario | None = None
+        self._steps = 0
+        self._set_engine()
+        self._find_joints()
+        self._couple_fingers()
+        self._table = self._static_box((0.5, 0.0, -0.05), (0.5, 0.7, 0.05))
+        tote_size = (TOTE_INSIDE_M + 2 * _TOTE_WALL_M, TOTE_INSIDE_M + 2 * _TOTE_WALL_M, TOTE_HEIGHT_M)
+        self._tote = create_open_box(self._client, 0.0, tote_size, _TOTE_WALL_M, 0.003, _OUT_OF_SIGHT, 0.0)
+
+    # Building ------------------------------------------------------------------------------------------------------
+
+    def _set_engine(self) -> None:
+        bullet.setGravity(0.0, 0.0, -9.81, physicsClientId=self._client)
+        bullet.setPhysicsEngineParameter(
+            fixedTimeStep=self.dt_s,
+            numSolverIterations=_SOLVER_ITERATIONS,
+            numSubSteps=0,
+            solverResidualThreshold=1e-5,
+            deterministicOverlappingPairs=1,
+            erp=0.2,
+            physicsClientId=self._client,
+        )
+
+    def _find_joints(self) -> None:
+        names = {
+            bullet.getJointInfo(self._arm, i, physicsClientId=self._client)[1].decode(): i
+            for i in range(bullet.getNumJoints(self._arm, physicsClientId=self._client))
+        }
+        self._arm_joints = [names[n] for n in self.robot.joint_names]
+        self._fingers = [names[n] for n in self.robot.gripper.joint_names]
+        self._all_joints = self._arm_joints + self._fingers
+        self._torques = [
+            bullet.getJointInfo(self._arm, i, physicsClientId=self._client)[10] for i in self._arm_joints
+        ]
+        self._arm_gains, self._arm_velocity_gains = [_ARM_GAIN] * len(self._torques), [1.0] * len(self._torques)
+
+    def _couple_fingers(self) -> None:
+        """Both fingers move as one, as in a gripper with one motor."""
+        left, right = self._fingers
+        gear = bullet.createConstraint(
+            self._arm, left, self._arm, right, bullet.JOINT_GEAR, [0, 1, 0], [0, 0, 0], [0, 0, 0],
+            physicsClientId=self._client,
+        )  # fmt: skip
+        bullet.changeConstraint(gear, gearRatio=-1, erp=0.2, maxForce=60, physicsClientId=self._client)
+
+    def _static_box(self, centre: Vec3, half: Vec3) -> int:
+        shape = bullet.createCollisionShape(bullet.GEOM_BOX, halfExtents=half, physicsClientId=self._client)
+        return int(bullet.createMultiBody(0.0, shape, basePosition=centre, physicsClientId=self._client))
+
+    # Episodes ------------------------------------------------------------------------------------------------------
+
+    def reset(self, scenario: Scenario) -> None:
+        """Lay out the work of `scenario`, with the arm at home and its fingers open."""
+        client = self._client
+        if self._object >= 0:
+            bullet.removeBody(self._object, physicsClientId=client)
+        self._scenario, self._steps = scenario, 0
+        open_m = 0.5 * self.robot.gripper.max_width_m
+        for joint, angle in zip(self._all_joints, (*self.robot.home_rad, open_m, open_m), strict=True):
+            bullet.resetJointState(self._arm, joint, angle, 0.0, physicsClientId=client)
+        self._rest_height = 0.5 * scenario.object.size_m[2]
+        position = (*scenario.object_xy_m, self._rest_height)
+        self._object = create_object(client, scenario.object, position, scenario.object_yaw_rad)
+        bullet.changeDynamics(self._table, -1, lateralFriction=scenario.table_friction, physicsClientId=client)
+        for finger in self._fingers:
+            bullet.changeDynamics(
+                self._arm, finger, lateralFriction=scenario.finger_friction, spinningFriction=0.02,
+                rollingFriction=0.0005, frictionAnchor=1, physicsClientId=client,
+            )  # fmt: skip
+        self._place_tote(scenario)
+        self._perception.start(scenario)
+        still = (0.0,) * len(self.robot.home_rad)
+        self.command(self.robot.home_rad, still, self.robot.gripper.max_width_m, scenario.gripper_force_n)
+        self._sense()
+
+    def _place_tote(self, scenario: Scenario) -> None:
+        where = _OUT_OF_SIGHT
+        self._tote_m: Vec3 | None = None
+        if scenario.tote_xy_m is not None:
+            where = (*scenario.tote_xy_m, 0.5 * TOTE_HEIGHT_M)
+            self._tote_m = (*scenario.tote_xy_m, 0.0)
+        bullet.resetBasePositionAndOrientation(self._tote, where, (0, 0, 0, 1), physicsClientId=self._client)
+
+    # Servo ticks ---------------------------------------------------------------------------------------------------
+
+    def command(self, q_rad: Joints, dq_rad_s: Joints, gripper_width_m: float, gripper_force_n: float) -> None:
+        """Set what the motors follow from now on."""
+        bullet.setJointMotorControlArray(
+            self._arm, self._arm_joints, bullet.POSITION_CONTROL, targetPositions=q_rad, targetVelocities=dq_rad_s,
+            positionGains=self._arm_gains, velocityGains=self._arm_velocity_gains, forces=self._torques,
+            physicsClientId=self._client,
+        )  # fmt: skip
+        width = sum(s[0] for s in bullet.getJointStates(self._arm, self._fingers, physicsClientId=self._client))
+        change = gripper_width_m - width
+        if change < -_CLOSED_M:  # press on, however near the goal is: a thin rim must feel the full force, too
+            change = -_CLOSE_AHEAD_M
+        aim = 0.5 * (width + min(change, _CLOSE_AHEAD_M))
+        limit = self._scenario.gripper_force_n if self._scenario else gripper_force_n
+        force = min(limit, gripper_force_n)
+        bullet.setJointMotorControlArray(
+            self._arm, self._fingers, bullet.POSITION_CONTROL, targetPositions=[aim, aim],
+            positionGains=[_FINGER_GAIN, _FINGER_GAIN], forces=[force, force], physicsClientId=self._client,
+        )  # fmt: skip
+
+    def step(self, count: int) -> None:
+        """Advance physics by `count` steps and look at the object."""
+        for _ in range(count):
+            bullet.stepSimulation(physicsClientId=self._client)
+        self._steps += count
+        self._sense()
+
+    def servo_tick(self, q_rad: Joints, dq_rad_s: Joints, gripper_width_m: float, gripper_force_n: float) -> None:
+        """Follow one joint command for one servo period."""
+        self.command(q_rad, dq_rad_s, gripper_width_m, gripper_force_n)
+        self.step(self.steps_per_tick)
+
+    def _sense(self) -> None:
+        position, orientation = bullet.getBasePositionAndOrientation(self._object, physicsClientId=self._client)
+        self._position = position
+        self._perception.see(self.time_s, position, orientation)
+
+    # What can be read ----------------------------------------------------------------------------------------------
+
+    def joints(self) -> tuple[Joints, Joints]:
+        """Measured joint positions (rad) and velocities (rad/s) of the arm."""
+        states = bullet.getJointStates(self._arm, self._arm_joints, physicsClientId=self._client)
+        return tuple(s[0] for s in states), tuple(s[1] for s in states)
+
+    @property
+    def time_s(self) -> float:
+        """Simulated time since the reset."""
+        return self._steps * self.dt_s
+
+    def state(self) -> RobotState:
+        """What the robot would publish now; stamps are simulated time, the driver of a robot sets its own."""
+        joints = bullet.getJointStates(self._arm, self._all_joints, physicsClientId=self._client)
+        left, right = joints[-2:]
+        return RobotState(
+            tick=self._steps,
+            stamp_ns=round(self.time_s * 1e9),
+            mono_s=self.time_s,
+            q_rad=tuple(j[0] for j in joints[:-2]),
+            dq_rad_s=tuple(j[1] for j in joints[:-2]),
+            gripper_width_m=max(left[0] + right[0], 0.0),
+            gripper_effort_n=0.5 * (abs(left[3]) + abs(right[3])),
+            object=self._perception.report(self.time_s),
+            tote_m=self._tote_m,
+            phase=Phase.READY,
+        )
+
+    def truth(self) -> WorldTruth:
+        """The object as it really is."""
+        touching = sum(
+            bool(bullet.getContactPoints(self._arm, self._object, finger, physicsClientId=self._client))
+            for finger in self._fingers
+        )
+        x, y, z = self._position
+        inside = False
+        if self._tote_m is not None:
+            reach = 0.5 * TOTE_INSIDE_M
+            inside = max(abs(x - self._tote_m[0]), abs(y - self._tote_m[1])) <= reach and z <= TOTE_HEIGHT_M + 0.01
+        return WorldTruth(
+            object_position_m=(x, y, z),
+            lift_m=z - self._rest_height,
+            finger_contacts=touching,
+            in_tote=inside and not math.isnan(z),
+        )
+
+    def picture(self, width: int = 320, height: int = 240) -> Image:
+        """RGB picture, shape (height, width, 3)."""
+        return picture(self._client, width, height)
+
+    def close(self) -> None:
+        """Give the physics client back."""
+        if self._client >= 0:
+            bullet.disconnect(physicsClientId=self._client)
+            self._client = -1

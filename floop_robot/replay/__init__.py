@@ -1,1 +1,1 @@
-"""What the learner samples."""
+"""What the learner samples: journal rows as complete transitions, in regions that are mixed into batches."""

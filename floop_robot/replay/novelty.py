@@ -1,0 +1,66 @@
+"""Which rows are of work the policy was trained on, judged by what was perceived and by nothing else."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from floop_robot.spec.layout import Layout
+from floop_robot.spec.scenario import CLASSES
+from floop_robot.stream.columns import Matrix
+
+SIZE_TOLERANCE = 0.1
+"""Perception errs, and ranges are drawn from samples: sizes this far (relative) outside are still known work."""
+
+
+class KnownClass(msgspec.Struct, frozen=True):
+    """A perceived class and the sizes it came in."""
+
+    object_class: str
+    size_low_m: tuple[float, float, float]
+    size_high_m: tuple[float, float, float]
+
+
+class KnownWork(msgspec.Struct, frozen=True):
+    """What a policy was trained on; travels with the learner's checkpoint."""
+
+    classes: tuple[KnownClass, ...] = ()
+
+    @classmethod
+    def of(cls, layout: Layout, observations: Matrix) -> KnownWork:
+        """The work that raw observations of shape (n, layout.size) show; empty for a task without objects."""
+        if not _speaks_of_objects(layout):
+            return cls()
+        which = observations[:, layout.slices["object_class"]].argmax(axis=1)
+        sizes = observations[:, layout.slices["object_size"]]
+        found = []
+        for index in np.unique(which).tolist():
+            low, high = sizes[which == index].min(axis=0).tolist(), sizes[which == index].max(axis=0).tolist()
+            found.append(KnownClass(CLASSES[index], tuple(low), tuple(high)))
+        return cls(tuple(found))
+
+
+class Novelty:
+    """Tells fresh from known work."""
+
+    def __init__(self, layout: Layout, known: KnownWork) -> None:
+        self._layout, self._known = layout, known
+
+    def __call__(self, observations: Matrix) -> NDArray[np.bool_]:
+        """Shape (n,): True where the perceived object is of no known class, or of no known size."""
+        if not _speaks_of_objects(self._layout) or not self._known.classes:
+            return np.zeros(len(observations), np.bool_)
+        which = observations[:, self._layout.slices["object_class"]].argmax(axis=1)
+        sizes = observations[:, self._layout.slices["object_size"]]
+        known = np.zeros(len(observations), np.bool_)
+        for k in self._known.classes:
+            low = np.array(k.size_low_m) * (1.0 - SIZE_TOLERANCE)
+            high = np.array(k.size_high_m) * (1.0 + SIZE_TOLERANCE)
+            fits = ((sizes >= low) & (sizes <= high)).all(axis=1)
+            known |= (which == CLASSES.index(k.object_class)) & fits
+        return ~known
+
+
+def _speaks_of_objects(layout: Layout) -> bool:
+    return {"object_class", "object_size"} <= layout.slices.keys()

@@ -1,0 +1,111 @@
+"""Region: the transitions of one kind of work, with a quota for each robot, in one matrix.
+
+A robot that reports ten times as much as the others, or sixty-four robots instead of four, can't push the rest out:
+each has its own ring of rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from floop_robot.replay.rows import Rows
+from floop_robot.stream.columns import Matrix
+
+EpisodeKey = tuple[str, str, int]
+"""Robot, boot, episode."""
+
+
+class Normaliser:
+    """`(x - offset) / scale`, applied once when a row is stored instead of at every draw."""
+
+    def __init__(self, offset: Matrix, scale: Matrix) -> None:
+        self._offset = np.asarray(offset, np.float32)
+        self._inverse = np.float32(1.0) / np.asarray(scale, np.float32)
+
+    def __call__(self, observations: Matrix) -> Matrix:
+        """Normalised copies of raw observations, shape (..., obs_size)."""
+        out: Matrix = (np.asarray(observations, np.float32) - self._offset) * self._inverse
+        return out
+
+
+class Region:
+    """Rows `[obs | action | next_obs | reward | terminated]`, normalised; one segment of `quota` rows per robot."""
+
+    def __init__(self, obs_size: int, action_size: int, quota: int, normaliser: Normaliser) -> None:
+        self.obs_size, self.action_size, self.quota = obs_size, action_size, quota
+        self._normalise = normaliser
+        self._matrix: Matrix = np.zeros((0, 2 * obs_size + action_size + 2), np.float32)
+        self._failed: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self._segments: dict[str, int] = {}
+        self._next: list[int] = []
+        self._filled: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._starts: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._open: dict[EpisodeKey, list[NDArray[np.int64]]] = {}
+        self._corner: NDArray[np.int64] | None = None
+        self.added = 0
+        """Rows ever taken in."""
+
+    def __len__(self) -> int:
+        return int(self._filled.sum())
+
+    @property
+    def rows_by_robot(self) -> dict[str, int]:
+        """Rows held of each robot."""
+        return {robot: int(self._filled[i]) for robot, i in self._segments.items()}
+
+    def extend(self, robot: str, rows: Rows, boot_id: str = "") -> None:
+        """Store rows of one robot by slices; the oldest beyond its quota go."""
+        rows = rows.take(slice(-self.quota, None)) if len(rows) > self.quota else rows
+        segment = self._segment(robot)
+        n, o, a = len(rows), self.obs_size, self.action_size
+        block = np.empty((n, self._matrix.shape[1]), np.float32)
+        block[:, :o] = self._normalise(rows.obs)
+        block[:, o : o + a] = rows.action
+        block[:, o + a : 2 * o + a] = self._normalise(rows.next_obs)
+        block[:, -2], block[:, -1] = rows.reward, rows.terminated
+        places = segment * self.quota + (self._next[segment] + np.arange(n)) % self.quota
+        self._matrix[places], self._failed[places] = block, False
+        self._next[segment] = (self._next[segment] + n) % self.quota
+        self._filled[segment] = min(self._filled[segment] + n, self.quota)
+        self._starts = np.concatenate([[0], np.cumsum(self._filled)[:-1]])
+        self.added += n
+        for episode in np.unique(rows.episode).tolist():
+            key = (robot, boot_id, episode)
+            self._open.setdefault(key, []).append(places[rows.episode == episode])
+
+    def close(self, key: EpisodeKey, *, failed: bool) -> None:
+        """An episode is over; the rows of failed ones are the corner cases."""
+        places = self._open.pop(key, [])
+        if failed and places:
+            self._failed[np.concatenate(places)] = True
+            self._corner = None
+
+    def draw(self, count: int, corner_fraction: float, rng: np.random.Generator, out: Matrix) -> None:
+        """Write `count` rows drawn with replacement into `out`, that share of them from failed episodes."""
+        corners = self._corner_places() if corner_fraction > 0.0 else np.zeros(0, np.int64)
+        special = round(count * corner_fraction) if len(corners) else 0
+        flat = rng.integers(len(self), size=count - special)
+        segment = np.searchsorted(self._starts, flat, side="right") - 1
+        places = segment * self.quota + flat - self._starts[segment]
+        if special:
+            places = np.concatenate([places, corners[rng.integers(len(corners), size=special)]])
+        np.take(self._matrix, places, axis=0, out=out, mode="clip")
+
+    def _corner_places(self) -> NDArray[np.int64]:
+        if self._corner is None:
+            self._corner = np.flatnonzero(self._failed)
+        return self._corner
+
+    def _segment(self, robot: str) -> int:
+        if robot not in self._segments:
+            self._segments[robot] = len(self._segments)
+            used, wanted = len(self._segments) * self.quota, len(self._matrix)
+            if used > wanted:  # doubled, so that many robots are copied a few times only
+                grown = np.zeros((max(used, 2 * wanted), self._matrix.shape[1]), np.float32)
+                grown[:wanted] = self._matrix
+                self._matrix = grown
+                self._failed = np.concatenate([self._failed, np.zeros(len(grown) - wanted, np.bool_)])
+            self._next.append(0)
+            self._filled = np.append(self._filled, 0)
+        return self._segments[robot]

@@ -1,1 +1,1 @@
-"""Does this candidate deserve a robot?"""
+"""Does this candidate deserve a robot? Paired sequential trials, verdicts, reports."""

@@ -1,0 +1,120 @@
+"""PairSupply: fresh scenarios for trials, with the incumbent's episodes run ahead while nothing else is to do.
+
+Every pair gets a scenario seed of its own, used once: no candidate is judged on scenarios that an earlier one was
+selected on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from floop_envs.seeds import scenario_of
+from floop_robot.gate.jobs import EpisodeJob, EpisodeOutcome, Executor
+from floop_robot.gate.trial import Suite
+from floop_robot.spec.scenario import Scenario, ScenarioSource
+
+AHEAD = {Suite.OLD: 48, Suite.FOCUS: 24}
+"""Pairs kept ready: what a typical acceptance takes. More would be thrown away at the next change of incumbent."""
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A scenario, and the incumbent's episode in it, done or on its way."""
+
+    suite: Suite
+    seed: int
+    scenario: Scenario
+    incumbent: Future[EpisodeOutcome]
+
+
+class MixedWork:
+    """Draws from one of several sources, each with its share."""
+
+    def __init__(self, sources: list[tuple[ScenarioSource, float]]) -> None:
+        self._sources = [source for source, _ in sources]
+        shares = np.array([share for _, share in sources])
+        self._shares = shares / shares.sum()
+
+    def sample(self, rng: np.random.Generator) -> Scenario:
+        """Draw a scenario."""
+        return self._sources[int(rng.choice(len(self._sources), p=self._shares))].sample(rng)
+
+
+class PairSupply:
+    """Hands out prepared pairs for one incumbent; owned by one thread."""
+
+    def __init__(self, executor: Executor, next_seed: Callable[[], int]) -> None:
+        self._executor, self._next_seed = executor, next_seed
+        self._incumbent = ""
+        self._sources: dict[Suite, ScenarioSource] = {}
+        self._kinds: dict[Suite, tuple[str, ...]] = {}
+        self._ready: dict[Suite, deque[Prepared]] = {suite: deque() for suite in Suite}
+        self._known = np.zeros(2, np.int64)
+
+    @property
+    def incumbent_old(self) -> tuple[int, int]:
+        """Successes and episodes of this incumbent on old work, over all trials."""
+        successes, episodes = self._known + sum((_counts(p) for p in self._ready[Suite.OLD]), np.zeros(2, np.int64))
+        return int(successes), int(episodes)
+
+    def set_incumbent(self, policy: str) -> None:
+        """Pairs are run with this policy (already known to the executor) from now on."""
+        if policy != self._incumbent:
+            self._incumbent = policy
+            self._known[:] = 0
+            for suite in Suite:
+                self._drop(suite)
+
+    def set_source(self, suite: Suite, source: ScenarioSource | None, kinds: tuple[str, ...]) -> None:
+        """Draw the pairs of a suite from `source`; what was prepared for other `kinds` of work is dropped."""
+        if kinds != self._kinds.get(suite):
+            self._drop(suite)
+            self._kinds[suite] = kinds
+        if source is None:
+            self._sources.pop(suite, None)
+        else:
+            self._sources[suite] = source
+
+    def take(self, suite: Suite) -> Prepared:
+        """Return the next pair of a suite; its seed will never be used again."""
+        prepared = self._ready[suite].popleft() if self._ready[suite] else self._make(suite)
+        self._known += _counts(prepared)
+        return prepared
+
+    def give_back(self, prepared: Prepared) -> None:
+        """Return a pair that no candidate has seen (it may then count twice in `incumbent_old`, a hint)."""
+        self._ready[prepared.suite].appendleft(prepared)
+
+    def prepare(self) -> bool:
+        """Start one more of the incumbent's episodes if a worker is free; whether it did."""
+        waiting = sum(not p.incumbent.done() for queue in self._ready.values() for p in queue)
+        if not self._incumbent or waiting >= self._executor.width:
+            return False
+        for suite in self._sources:
+            if len(self._ready[suite]) < AHEAD[suite]:
+                self._ready[suite].append(self._make(suite))
+                return True
+        return False
+
+    def _make(self, suite: Suite) -> Prepared:
+        seed = self._next_seed()
+        scenario = scenario_of(self._sources[suite], seed)
+        future = self._executor.submit([EpisodeJob(self._incumbent, scenario)])[0]
+        return Prepared(suite, seed, scenario, future)
+
+    def _drop(self, suite: Suite) -> None:
+        while self._ready[suite]:
+            self._ready[suite].pop().incumbent.cancel()
+
+
+def _counts(prepared: Prepared) -> NDArray[np.int64]:
+    """(successes, episodes) of the incumbent that this pair knows of."""
+    future = prepared.incumbent
+    if prepared.suite is not Suite.OLD or not future.done() or future.cancelled() or future.exception() is not None:
+        return np.zeros(2, np.int64)
+    return np.array([future.result().success, 1], np.int64)

@@ -1,0 +1,241 @@
+"""Trial: one candidate against the incumbent, pair by pair, until the evidence suffices. Pure: no simulator, no clock.
+
+Two questions, both on fresh scenarios that candidate and incumbent share:
+* the guard: is old work kept? Asked of every candidate.
+* the merit: better, or not worse and faster? Asked of focus work (what goes badly on the robots), or of old work while
+  nothing goes badly.
+Three old pairs come first, which ends a collapsed policy at once; then focus work until the merit is known; then the
+rest of the guard. Margins and error rates: docs/gate.md.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+
+import msgspec
+
+from floop_robot.gate.jobs import EpisodeOutcome
+from floop_robot.gate.sequential import Faster, Floor, Improvement, NonInferiority, Status, wilson
+from floop_robot.spec.config import GateConfig
+from floop_robot.spec.verdict import Decision, SuiteResult
+
+OLD_MARGIN = 0.10
+"""Old work counts as kept when success is shown to be less than this below the incumbent's on the same scenarios."""
+GAIN = 0.20
+"""A candidate shown to gain less than this on focus work is sent back: the next one is seconds away."""
+SPEED_MARGIN = 0.03
+"""A pair counts as faster when the candidate saves more than this share of the incumbent's time."""
+GIVE_UP = 0.10
+"""Chance of sending back a candidate that gains `GAIN`, or is mostly faster."""
+GUARD_GIVE_UP = 0.15
+"""Chance of sending back a candidate that is as good as the incumbent on old work."""
+FLOOR_GIVE_UP = 0.05
+PROBE = 3
+"""Old pairs before anything else: three failures in a row refuse a candidate."""
+LEAST_KNOWN = 20
+"""Old episodes of the incumbent from which on its own success can lift the floor."""
+
+
+class Suite(enum.StrEnum):
+    """Which work a pair is about."""
+
+    OLD = "old"
+    FOCUS = "focus"
+
+
+class Focus(msgspec.Struct, frozen=True):
+    """What a trial is about, by object class."""
+
+    classes: tuple[str, ...] = ()
+    """Failing work that can be simulated."""
+    without_model: tuple[str, ...] = ()
+    """Failing work that can't be."""
+
+    @property
+    def name(self) -> str:
+        """How people call it."""
+        return ", ".join(self.classes)
+
+
+class Pair(msgspec.Struct, frozen=True):
+    """One scenario, both policies."""
+
+    suite: Suite
+    seed: int
+    candidate: EpisodeOutcome
+    incumbent: EpisodeOutcome
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """How a trial ended, and the sentence why."""
+
+    decision: Decision
+    reason: str
+
+
+class _Merit:
+    """Better, or not worse and faster? The two ways share `alpha` evenly."""
+
+    def __init__(self, alpha: float, cap: int) -> None:
+        self._cap, self._seen = cap, 0
+        self._better = Improvement(alpha / 2, GIVE_UP, GAIN)
+        self._kept = NonInferiority(alpha / 2, GIVE_UP, OLD_MARGIN, cap)
+        self._faster = Faster(alpha / 2, GIVE_UP, SPEED_MARGIN)
+
+    def observe(self, pair: Pair) -> None:
+        self._seen += 1
+        difference = int(pair.candidate.success) - int(pair.incumbent.success)
+        self._better.observe(difference)
+        self._kept.observe(difference)
+        if pair.candidate.success and pair.incumbent.success:
+            self._faster.observe(pair.candidate.duration_s, pair.incumbent.duration_s)
+
+    @property
+    def way(self) -> str:
+        """How the candidate is preferable; empty while that is not shown."""
+        if self._better.status is Status.YES:
+            return "better"
+        return "not worse and faster" if self._kept.status is self._faster.status is Status.YES else ""
+
+    @property
+    def status(self) -> Status:
+        if self.way:
+            return Status.YES
+        share = self._faster.pairs / max(1, self._seen)
+        timed_to_come = math.ceil((self._cap - self._seen) * share)
+        no_faster = (
+            Status.NO in (self._kept.status, self._faster.status) or not self._faster.within_reach(timed_to_come)
+        ) and self._seen >= PROBE
+        return Status.NO if self._better.status is Status.NO and no_faster else Status.OPEN
+
+
+class Trial:
+    """The state of one trial: which pair it wants next, and what it has found."""
+
+    def __init__(self, config: GateConfig, focus: Focus, incumbent_old: tuple[int, int] = (0, 0)) -> None:
+        """`incumbent_old`: successes and episodes of the incumbent on old work, as far as known already."""
+        self.focus = focus
+        self.alpha = config.alpha
+        self.pairs: list[Pair] = []
+        self._has_focus = bool(focus.classes)
+        self._canary_only = not self._has_focus and bool(focus.without_model)
+        self._cap = {Suite.OLD: config.max_guard, Suite.FOCUS: config.max_pairs}
+        self._seen = dict.fromkeys(Suite, 0)
+        self._kept = NonInferiority(config.alpha, GUARD_GIVE_UP, OLD_MARGIN, config.max_guard)
+        self._floor = Floor(config.old_accept, config.old_reject, FLOOR_GIVE_UP)
+        known, middle = incumbent_old[1] >= LEAST_KNOWN, 0.5 * (config.old_accept + config.old_reject)
+        # Where even the incumbent is below the floor, only the comparison with it is fair.
+        self._floor_holds = not known or incumbent_old[0] / incumbent_old[1] >= middle
+        self._merit_suite = Suite.FOCUS if self._has_focus else Suite.OLD
+        self._merit = _Merit(config.alpha, self._cap[self._merit_suite])
+        self._violations = 0
+
+    def wants(self, started: dict[Suite, int]) -> Suite | None:
+        """Suite of the next pair, given how many pairs of each were started; None when enough are under way."""
+        if self.finding is not None:
+            return None
+        if started[Suite.OLD] < PROBE:
+            return Suite.OLD
+        if self._has_focus and self._merit.status is Status.OPEN and started[Suite.FOCUS] < self._cap[Suite.FOCUS]:
+            return Suite.FOCUS
+        wants_old = self._guard is Status.OPEN or (not self._has_focus and self._merit.status is Status.OPEN)
+        return Suite.OLD if wants_old and started[Suite.OLD] < self._cap[Suite.OLD] else None
+
+    def observe(self, pair: Pair) -> None:
+        """Take in one pair; pairs count in the order in which they were asked for."""
+        self.pairs.append(pair)
+        self._seen[pair.suite] += 1
+        self._violations += pair.candidate.limit_violations
+        if pair.suite is Suite.OLD:
+            self._kept.observe(int(pair.candidate.success) - int(pair.incumbent.success))
+            self._floor.observe(pair.candidate.success)
+        if pair.suite is self._merit_suite:
+            self._merit.observe(pair)
+
+    @property
+    def finding(self) -> Finding | None:
+        """Decision and reason, or None while the trial goes on."""
+        if self._violations:
+            return Finding(Decision.REJECTED, f"{self._violations} joint states outside the limits of the arm")
+        if self._guard is Status.NO:
+            return Finding(Decision.REJECTED, f"old work is not kept: {self._score(Suite.OLD)}")
+        if self._canary_only:
+            return self._canary_finding()
+        return self._merit_finding()
+
+    def suites(self) -> tuple[SuiteResult, ...]:
+        """How both did so far, suite by suite."""
+        names = {Suite.FOCUS: f"focus: {self.focus.name}", Suite.OLD: "old work"}
+        return tuple(
+            _suite_result(names[suite], [p for p in self.pairs if p.suite is suite])
+            for suite in (Suite.FOCUS, Suite.OLD)
+            if self._seen[suite]
+        )
+
+    @property
+    def _guard(self) -> Status:
+        return Status.NO if self._floor_holds and self._floor.broken else self._kept.status
+
+    def _merit_finding(self) -> Finding | None:
+        merit = self._merit.status
+        if merit is Status.NO:
+            return Finding(Decision.REJECTED, f"neither better nor faster {self._merit_score()}")
+        if merit is Status.YES and self._guard is Status.YES:
+            kept = f"; old work is kept: {self._score(Suite.OLD)}" if self._has_focus else ""
+            return Finding(Decision.ACCEPTED, f"{self._merit.way} {self._merit_score()}{kept}")
+        if merit is Status.OPEN and self._seen[self._merit_suite] >= self._cap[self._merit_suite]:
+            return Finding(Decision.INCONCLUSIVE, f"no clear difference {self._merit_score()}")
+        return self._guard_open_finding()
+
+    def _guard_open_finding(self) -> Finding | None:
+        if self._seen[Suite.OLD] < self._cap[Suite.OLD]:
+            return None
+        return Finding(Decision.INCONCLUSIVE, f"not clear whether old work is kept: {self._score(Suite.OLD)}")
+
+    def _merit_score(self) -> str:
+        where = f"on {self.focus.name}" if self._has_focus else "on old work"
+        return f"{where}: {self._score(self._merit_suite)}"
+
+    def _canary_finding(self) -> Finding | None:
+        names = ", ".join(self.focus.without_model)
+        if self._guard is Status.YES:
+            reason = f"canary only: no model of {names} to simulate; old work is kept: {self._score(Suite.OLD)}"
+            return Finding(Decision.INCONCLUSIVE, reason)
+        return self._guard_open_finding()
+
+    def _score(self, suite: Suite) -> str:
+        pairs = [p for p in self.pairs if p.suite is suite]
+        ours, theirs = sum(p.candidate.success for p in pairs), sum(p.incumbent.success for p in pairs)
+        times = [
+            sum(durations) / len(durations)
+            for durations in (
+                [p.candidate.duration_s for p in pairs if p.candidate.success],
+                [p.incumbent.duration_s for p in pairs if p.incumbent.success],
+            )
+            if durations
+        ]
+        cycle = f", {times[0]:.2f} s against {times[1]:.2f} s" if len(times) == 2 else ""
+        return f"{ours} of {len(pairs)} against {theirs}{cycle}"
+
+
+def _suite_result(name: str, pairs: list[Pair]) -> SuiteResult:
+    candidate, incumbent = [p.candidate for p in pairs], [p.incumbent for p in pairs]
+    successes = sum(o.success for o in candidate)
+    return SuiteResult(
+        name=name,
+        episodes=len(pairs),
+        candidate_successes=successes,
+        incumbent_successes=sum(o.success for o in incumbent),
+        candidate_interval=wilson(successes, len(pairs)),
+        candidate_cycle_s=mean_cycle_s(candidate),
+        incumbent_cycle_s=mean_cycle_s(incumbent),
+        candidate_interventions=sum(o.interventions for o in candidate),
+        limit_violations=sum(o.limit_violations for o in candidate),
+    )
+
+
+def mean_cycle_s(outcomes: list[EpisodeOutcome]) -> float:
+    """Mean duration of the successful episodes; NaN if there is none."""
+    durations = [o.duration_s for o in outcomes if o.success]
+    return sum(durations) / len(durations) if durations else math.nan

@@ -1,0 +1,130 @@
+"""One worker process of the pool: reads jobs from its socket, runs them, ends when the socket closes.
+
+`python -m floop_robot.gate.worker FD`: started by `executor.ProcessPool`, never by hand. Messages are msgpack of the
+structs below; nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from multiprocessing.connection import Connection
+
+import msgspec
+
+from floop_robot.gate.jobs import EpisodeJob, EpisodeOutcome, Runner
+
+
+class Setup(msgspec.Struct, frozen=True, tag=True):
+    """First message: what to run, and how politely."""
+
+    runner: str
+    """`module:function`; called with `task` it returns a `Runner`."""
+    task: str
+    robot: str
+    nice: int
+
+
+class Load(msgspec.Struct, frozen=True, tag=True):
+    """Take in a policy."""
+
+    policy: str
+    bundle: bytes
+
+
+class Forget(msgspec.Struct, frozen=True, tag=True):
+    """Drop a policy."""
+
+    policy: str
+
+
+class Run(msgspec.Struct, frozen=True, tag=True):
+    """Run one episode."""
+
+    job: EpisodeJob
+
+
+class Done(msgspec.Struct, frozen=True, tag=True):
+    """The outcome of the last `Run`."""
+
+    outcome: EpisodeOutcome
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """The last `Run` cannot be done, here or anywhere: what is wrong with it."""
+
+    message: str
+
+
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    """Warm: simulator loaded, waiting for work."""
+
+
+ToWorker = Setup | Load | Forget | Run
+FromWorker = Done | Refused | Ready
+
+
+def make_runner(path: str, task: str, robot: str) -> Runner:
+    """Call `module:function` with task and robot names."""
+    module, _, name = path.partition(":")
+    runner: Runner = getattr(importlib.import_module(module), name)(task, robot)
+    return runner
+
+
+class _Service:
+    """Answers one message after the other."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._bad: dict[str, str] = {}
+
+    def answer(self, message: ToWorker) -> FromWorker | None:
+        if isinstance(message, Run):
+            return self._run(message.job)
+        if isinstance(message, Load):
+            try:
+                self._runner.load(message.policy, message.bundle)
+            except Exception as error:
+                self._bad[message.policy] = f"{type(error).__name__}: {error}"
+        elif isinstance(message, Forget):
+            self._bad.pop(message.policy, None)
+            self._runner.forget(message.policy)
+        return None
+
+    def _run(self, job: EpisodeJob) -> Done | Refused:
+        if job.policy in self._bad:
+            return Refused(self._bad[job.policy])
+        try:
+            return Done(self._runner.run(job))
+        except Exception as error:
+            return Refused(f"{type(error).__name__}: {error}")
+
+
+def main(argv: list[str]) -> int:
+    """Serve until the parent closes the socket or dies."""
+    # Ctrl-C reaches the whole process group; the parent decides when its workers end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection = Connection(int(argv[0]))
+    decoder = msgspec.msgpack.Decoder(ToWorker)
+    encoder = msgspec.msgpack.Encoder()
+    setup = decoder.decode(connection.recv_bytes())
+    assert isinstance(setup, Setup)
+    os.nice(setup.nice)
+    runner = make_runner(setup.runner, setup.task, setup.robot)
+    service = _Service(runner)
+    try:
+        connection.send_bytes(encoder.encode(Ready()))
+        while True:
+            reply = service.answer(decoder.decode(connection.recv_bytes()))
+            if reply is not None:
+                connection.send_bytes(encoder.encode(reply))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return 0
+    finally:
+        runner.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

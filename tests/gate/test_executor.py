@@ -1,0 +1,130 @@
+"""The pool with real processes: order, death, hostile bundles, the end of its owner."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from floop_robot.gate.executor import InProcess, ProcessPool
+from floop_robot.gate.jobs import KEPT_POLICIES, EpisodeFailed, EpisodeJob
+from tests.conditions import wait_for
+from tests.gate.runners import PidRunner, scenario
+
+RUNNER = "tests.gate.runners:pid_runner"
+WAIT_S = 60.0
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[ProcessPool]:
+    pool = ProcessPool(workers=2, task=str(tmp_path), robot="panda", runner=RUNNER)
+    pool.add_policy("p", b"good")
+    assert pool.wait_warm()
+    yield pool
+    pool.close()
+
+
+def jobs(count: int, kind: str = "box", policy: str = "p") -> list[EpisodeJob]:
+    return [EpisodeJob(policy, scenario(i, kind)) for i in range(count)]
+
+
+def test_results_belong_to_their_jobs_and_both_workers_work(pool: ProcessPool) -> None:
+    outcomes = [f.result(WAIT_S) for f in pool.submit(jobs(200))]
+    assert [o.duration_s for o in outcomes] == list(range(200))
+    assert {o.steps for o in outcomes} == set(pool.worker_pids)
+
+
+def test_a_job_whose_worker_is_killed_runs_again_elsewhere(pool: ProcessPool) -> None:
+    outcomes = [f.result(WAIT_S) for f in pool.submit(jobs(6, "crash"))]
+    assert [o.duration_s for o in outcomes] == list(range(6))
+    assert pool.replaced == 6
+
+
+def test_a_worker_killed_from_outside_loses_no_job(pool: ProcessPool) -> None:
+    futures = pool.submit(jobs(6, "slow"))
+    for pid in pool.worker_pids:
+        os.kill(pid, signal.SIGKILL)
+    assert [f.result(WAIT_S).duration_s for f in futures] == list(range(6))
+    assert pool.replaced == 2
+
+
+def test_a_job_that_kills_every_worker_is_given_up_and_the_pool_lives(pool: ProcessPool) -> None:
+    with pytest.raises(EpisodeFailed, match="3 workers died in the episode"):
+        pool.submit(jobs(1, "dies"))[0].result(WAIT_S)
+    assert pool.submit(jobs(1))[0].result(WAIT_S).success
+
+
+def test_a_refused_bundle_fails_its_own_jobs_only(pool: ProcessPool) -> None:
+    pool.add_policy("broken", b"bad")
+    with pytest.raises(EpisodeFailed, match="BundleRefused: the bundle is damaged"):
+        pool.submit(jobs(1, policy="broken"))[0].result(WAIT_S)
+    with pytest.raises(EpisodeFailed, match="ValueError: no such shape"):
+        pool.submit(jobs(1, "raises"))[0].result(WAIT_S)
+    assert pool.submit(jobs(1))[0].result(WAIT_S).success
+    assert pool.replaced == 0
+
+
+def test_policies_come_and_go(pool: ProcessPool) -> None:
+    for i in range(3 * KEPT_POLICIES):
+        pool.add_policy(f"p{i}", b"good" if i % 2 else b"poor")
+        assert all(f.result(WAIT_S).success == bool(i % 2) for f in pool.submit(jobs(2, policy=f"p{i}")))
+    with pytest.raises(EpisodeFailed, match="does not know"):
+        pool.submit(jobs(1, policy="p0"))
+
+
+def test_waiting_jobs_can_be_cancelled(pool: ProcessPool) -> None:
+    futures = pool.submit(jobs(20, "slow"))
+    cancelled = [f for f in reversed(futures) if f.cancel()]
+    assert len(cancelled) >= 16
+    done = [f.result(WAIT_S) for f in futures if not f.cancelled()]
+    assert len(done) == 20 - len(cancelled)
+
+
+def test_closing_leaves_no_process(tmp_path: Path) -> None:
+    pool = ProcessPool(workers=2, task=str(tmp_path), robot="panda", runner=RUNNER)
+    pool.add_policy("p", b"good")
+    pids = pool.worker_pids
+    futures = pool.submit(jobs(10, "slow"))
+    pool.close()
+    assert not any(psutil.pid_exists(p) for p in pids)
+    assert all(f.cancelled() or f.exception() is not None for f in futures)
+    with pytest.raises(EpisodeFailed):
+        pool.submit(jobs(1))
+
+
+OWNER = """
+import sys
+from floop_robot.gate.executor import ProcessPool
+pool = ProcessPool(workers=2, task=sys.argv[1], robot="panda", runner="tests.gate.runners:pid_runner")
+pool.wait_warm()
+print(*pool.worker_pids, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_workers_end_when_their_owner_is_killed(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    ) as owner:
+        assert owner.stdout is not None
+        pids = [int(p) for p in owner.stdout.readline().split()]
+        assert len(pids) == 2
+        owner.kill()
+    wait_for(lambda: all((tmp_path / f"closed_{p}").exists() for p in pids), what="the end of the workers")
+
+
+def test_in_process_runs_at_once(tmp_path: Path) -> None:
+    executor = InProcess(PidRunner(str(tmp_path)))
+    for i in range(2 * KEPT_POLICIES):
+        executor.add_policy(f"p{i}", b"good")
+    futures = executor.submit(jobs(3, policy=f"p{2 * KEPT_POLICIES - 1}"))
+    assert [f.result(0).steps for f in futures] == [os.getpid()] * 3
+    failed = executor.submit(jobs(1, "raises", f"p{2 * KEPT_POLICIES - 1}"))[0]
+    assert isinstance(failed.exception(0), EpisodeFailed)

@@ -1,0 +1,112 @@
+"""Rollouts: whole episodes of an actor in an environment, for gate, evaluation and demonstrations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+import numpy as np
+
+from floop_envs.env import ArmEnv
+from floop_robot.spec.layout import Vector
+from floop_robot.spec.records import WorkReport
+from floop_robot.spec.scenario import Scenario
+
+
+class Acts(Protocol):
+    """Whatever turns raw observations into actions: `bundle.Actor`, the scripted expert, a learner's own actor."""
+
+    def mean(self, observation: Vector) -> Vector:
+        """The best action, in [-1, 1]."""
+        ...
+
+    def sample(self, observation: Vector, rng: np.random.Generator) -> tuple[Vector, float]:
+        """A random action and its log-density (NaN if unknown)."""
+        ...
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One transition as a learner needs it."""
+
+    obs: Vector
+    action_requested: Vector
+    action: Vector
+    """Executed, after the limiter."""
+    log_prob: float
+    reward: float
+    next_obs: Vector
+    terminated: bool
+    truncated: bool
+    interventions: int
+
+
+class EpisodeResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one episode."""
+
+    success: bool
+    """As the robot saw it."""
+    true_success: bool
+    """As the simulator knows it; for reports only."""
+    steps: int
+    duration_s: float
+    """Simulated time."""
+    total_reward: float
+    interventions: int
+    """Servo ticks the limiter changed."""
+    limit_violations: int
+    """Servo ticks whose measured joints were outside the limits."""
+    work: WorkReport
+    """What perception reported at the start."""
+    trace: tuple[Step, ...] = ()
+
+
+def run_episode(
+    env: ArmEnv,
+    actor: Acts,
+    scenario: Scenario,
+    rng: np.random.Generator | None = None,
+    sample: bool = False,
+    keep: bool = False,
+) -> EpisodeResult:
+    """Run `actor` through `scenario`: its mean action, or drawn ones (`sample`, needs `rng`). `keep` fills `trace`."""
+    rng = rng or np.random.default_rng(scenario.seed)
+    obs, _ = env.reset(options={"scenario": scenario})
+    work = work_report(env)
+    total, interventions, violations, steps = 0.0, 0, 0, 0
+    trace: list[Step] = []
+    while True:
+        requested, log_prob = actor.sample(obs, rng) if sample else (actor.mean(obs), float("nan"))
+        after, reward, terminated, truncated, info = env.step(requested)
+        total, steps = total + reward, steps + 1
+        interventions, violations = interventions + info["interventions"], violations + info["limit_violations"]
+        if keep:
+            row = (obs, requested, info["action"], log_prob, reward, after, terminated, truncated)
+            trace.append(Step(*row, info["interventions"]))
+        obs = after
+        if terminated or truncated:
+            break
+    return EpisodeResult(
+        success=info["is_success"],
+        true_success=info["true_success"],
+        steps=steps,
+        duration_s=steps * env.rules.spec.period_s,
+        total_reward=total,
+        interventions=interventions,
+        limit_violations=violations,
+        work=work,
+        trace=tuple(trace),
+    )
+
+
+def run_episodes(env: ArmEnv, actor: Acts, scenarios: Iterable[Scenario]) -> list[EpisodeResult]:
+    """The actor's mean policy on each scenario in turn."""
+    return [run_episode(env, actor, scenario) for scenario in scenarios]
+
+
+def work_report(env: ArmEnv) -> WorkReport:
+    """What perception reports of the work right now."""
+    seen = env.state.object
+    if seen is None:
+        return WorkReport("", (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0)
+    return WorkReport(seen.object_class, seen.size_m, seen.position_m, seen.yaw_rad)

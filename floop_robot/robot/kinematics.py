@@ -51,11 +51,18 @@ class Kinematics:
         self._frames = np.empty((n + 1, 4, 4))  # after each joint; the last is the tip
         self._pairs = [(self._frames[i - 1], self._local[i], self._frames[i]) for i in range(1, n)]
         self._pairs.append((self._frames[n - 1], self.chain.tip, self._frames[n]))
+        self._tip_frame: Matrix = self._frames[n]
         self._axes, self._arms = np.empty((5, n)), np.empty((5, n))  # rows x y z x y: cross products by slices
         self._jacobian = np.empty((6, n))
         self._damping = DAMPING**2 * np.eye(6)
         self._links = [_flat(origin) for origin in self.chain.origins][::-1]
         self._tip = (float(self.chain.tip[0, 3]), float(self.chain.tip[1, 3]), float(self.chain.tip[2, 3]))
+
+    @property
+    def levers(self) -> tuple[float, ...]:
+        """Per joint, a distance in m from its axis that the TCP never exceeds: all links beyond it, stretched out."""
+        lengths = [*(math.dist((0, 0, 0), origin[:3, 3]) for origin in self.chain.origins[1:]), math.hypot(*self._tip)]
+        return tuple(sum(lengths[i:]) for i in range(len(lengths)))
 
     def pose(self, q: Sequence[float]) -> Matrix:
         """Pose of the TCP, a fresh (4, 4) array."""
@@ -81,36 +88,42 @@ class Kinematics:
         target: Matrix,
         seed: Sequence[float],
         *,
-        position_tolerance_m: float = 1e-3,
-        rotation_tolerance_rad: float = 5e-3,
-        iterations: int = 12,
+        position_tolerance_m: float = 2e-3,
+        rotation_tolerance_rad: float = 0.01,
+        iterations: int = 8,
     ) -> IkSolution:
-        """Joints near `seed` whose TCP is at `target`, inside the joint range; `ok=False` if none was found."""
+        """Joints near `seed` whose TCP is at `target`, inside the joint range; `ok=False` if none was found.
+
+        At least one step is taken, and each squares the error: small moves end far inside the tolerances.
+        """
         q = np.array(seed, np.float64)
-        pull = (self._rest - q) * REST_PULL
+        pull: Matrix | None = (self._rest - q) * REST_PULL
         error = np.empty(6)
-        for remaining in range(iterations, -1, -1):
-            distance, angle = _pose_error(target, self._forward(q), error)
-            if not math.isfinite(distance + angle):
-                return IkSolution(False, tuple(seed), math.inf, math.inf)
-            ok = distance <= position_tolerance_m and angle <= rotation_tolerance_rad
-            if ok or not remaining:
-                return IkSolution(ok, tuple(q.tolist()), distance, angle)
-            q += self._step(error, pull if remaining == iterations else None)
+        _pose_error(target, self._forward(q), error)
+        distance = angle = math.inf
+        for _ in range(iterations):
+            q += self._step(error, pull)
+            pull = None
             np.maximum(q, self._low, out=q)
             np.minimum(q, self._high, out=q)
-        raise AssertionError("unreachable")
+            distance, angle = _pose_error(target, self._forward(q), error)
+            if not math.isfinite(distance + angle):
+                return IkSolution(False, tuple(map(float, seed)), math.inf, math.inf)
+            if distance <= position_tolerance_m and angle <= rotation_tolerance_rad:
+                return IkSolution(True, tuple(q.tolist()), distance, angle)
+        return IkSolution(False, tuple(q.tolist()), distance, angle)
 
     def _step(self, error: Matrix, pull: Matrix | None) -> Matrix:
         """One damped-least-squares step; `pull` acts in the null space of the task."""
         jacobian = self._jacobian_here()
         wanted = error if pull is None else error - jacobian @ pull
-        step: Matrix = jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + self._damping, wanted)
+        square = jacobian @ jacobian.T + self._damping
+        step: Matrix = jacobian.T @ np.linalg.solve(square, wanted)
         if pull is not None:
             step += pull
-        longest = max(step.max(), -step.min())
+        longest = float(max(step.max(), -step.min()))
         if longest > MAX_STEP_RAD:
-            step *= float(MAX_STEP_RAD / longest)
+            step *= MAX_STEP_RAD / longest
         return step
 
     def _forward(self, q: Matrix) -> Matrix:
@@ -122,7 +135,7 @@ class Kinematics:
         self._frames[0] = self._local[0]
         for before, step, after in self._pairs:
             np.dot(before, step, out=after)
-        return self._frames[-1]
+        return self._tip_frame
 
     def _jacobian_here(self) -> Matrix:
         """Jacobian at the frames of the last `_forward` (a buffer that the next call overwrites)."""

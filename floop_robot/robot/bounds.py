@@ -1,0 +1,55 @@
+"""Bounds: the joint range and the TCP box in force, widened for an arm that starts outside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from floop_robot.robot.messages import Joints, Vec3
+from floop_robot.spec.robot_model import JointLimits
+
+SLACK = 1e-9
+"""Limits are kept this much inside (m, rad, and as a share of rates), so that rounding never shows as a violation."""
+
+
+class Bounds:
+    """Where joints and TCP may be.
+
+    An arm that starts outside is held by widened bounds: it may stand or come back, never go further out, and what it
+    has left behind closes behind it.
+    """
+
+    def __init__(self, limits: JointLimits) -> None:
+        self._full_low = [x + SLACK for x in limits.position_lower_rad]
+        self._full_high = [x - SLACK for x in limits.position_upper_rad]
+        self._full_box_low = [x + SLACK for x in limits.workspace_low_m]
+        self._full_box_high = [x - SLACK for x in limits.workspace_high_m]
+        self.hold((), ())
+
+    def hold(self, path: Sequence[Joints], places: Sequence[Vec3]) -> None:
+        """The full bounds, widened to hold the joint positions `path` and the TCP positions `places`."""
+        self._low: list[float] = [min(column) for column in zip(self._full_low, *path, strict=True)]
+        self._high: list[float] = [max(column) for column in zip(self._full_high, *path, strict=True)]
+        self._box_low: list[float] = [min(column) for column in zip(self._full_box_low, *places, strict=True)]
+        self._box_high: list[float] = [max(column) for column in zip(self._full_box_high, *places, strict=True)]
+        full = (self._full_low, self._full_high, self._full_box_low, self._full_box_high)
+        self.widened = (self._low, self._high, self._box_low, self._box_high) != full
+
+    def clip(self, q: Joints) -> Joints:
+        """`q` brought into the joint range."""
+        return tuple(
+            [
+                low if x < low else high if x > high else x
+                for x, low, high in zip(q, self._low, self._high, strict=True)
+            ]
+        )
+
+    def allows(self, q: Sequence[float]) -> bool:
+        """Whether every joint is in range."""
+        return all(low <= x <= high for x, low, high in zip(q, self._low, self._high, strict=True))
+
+    def room(self, place: Vec3) -> float:
+        """Distance in m from a TCP position to the nearest wall of the box; negative outside."""
+        x, y, z = place
+        x0, y0, z0 = self._box_low
+        x1, y1, z1 = self._box_high
+        return min(x - x0, x1 - x, y - y0, y1 - y, z - z0, z1 - z)

@@ -1,0 +1,66 @@
+"""The ingest process: records in, journal on disk, tail out. Imports nothing heavy; starts in a blink."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import zmq
+
+from floop_robot.spec.config import FloopConfig, load_config
+from floop_robot.spec.errors import FloopError
+from floop_robot.stream.ingest import Ingest
+from floop_robot.stream.journal import Journal
+from floop_robot.stream.tail import TailServer
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.2
+"""How often it looks whether it is to stop."""
+
+
+def run(config: FloopConfig, stop: threading.Event) -> None:
+    """Serve until `stop` is set; raises `FloopError` when port or journal can't be used."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    journal = Journal(Path(config.run_dir) / "journal.sqlite")
+    try:
+        ingest = Ingest(journal, config.endpoints.ingest, context)
+        try:
+            tail = TailServer(journal.path, journal.id, config.endpoints.tail, context)
+            try:
+                log.info("ingest: %s on %s, tail on %s", journal.path, ingest.endpoint, tail.endpoint)
+                while not stop.is_set():
+                    if ingest.step(TICK_S):
+                        tail.notify()
+            finally:
+                tail.close()
+        finally:
+            ingest.close()
+    finally:
+        journal.close()
+        context.destroy(linger=0)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the ingest process; exit status 0 after SIGINT or SIGTERM, 1 with one line on stderr otherwise."""
+    parser = argparse.ArgumentParser(prog="ingest", description="Take in records, keep the journal, serve its tail.")
+    parser.add_argument("--config", type=Path, help="YAML file; defaults otherwise")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    stop = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
+    try:
+        run(load_config(arguments.config), stop)
+    except FloopError as error:
+        print(f"ingest: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,252 @@
+"""Journal: every record of the fleet, in SQLite; the high-water mark of a stream moves in the same transaction.
+
+WAL with synchronous=FULL: a commit that returned survives a power cut. SQLite does not notice flipped bits in a row, so
+every row carries a CRC. One process writes (ingest); everyone else asks the tail server.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from floop_robot.spec.errors import StorageError
+from floop_robot.spec.records import Source
+from floop_robot.stream.codec import Block, Kind
+
+SCHEMA = 1
+_TABLES = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS streams (
+    robot TEXT, boot_id TEXT, first_seq INTEGER NOT NULL, next_seq INTEGER NOT NULL,
+    PRIMARY KEY (robot, boot_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS gaps (
+    robot TEXT, boot_id TEXT, first_seq INTEGER, end_seq INTEGER, stamp_ns INTEGER NOT NULL,
+    PRIMARY KEY (robot, boot_id, first_seq)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS blocks (
+    id INTEGER PRIMARY KEY, robot TEXT NOT NULL, boot_id TEXT NOT NULL, first_seq INTEGER NOT NULL,
+    end_seq INTEGER NOT NULL, kinds INTEGER NOT NULL, source INTEGER NOT NULL, transitions INTEGER NOT NULL,
+    stamp_ns INTEGER NOT NULL, crc INTEGER NOT NULL, payload BLOB NOT NULL,
+    UNIQUE (robot, boot_id, first_seq));
+"""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A block that is to be appended: decoded for its facts, and as the bytes that are kept."""
+
+    block: Block
+    payload: bytes
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A block as it is read back; `payload` is None when its CRC failed."""
+
+    id: int
+    payload: bytes | None
+
+
+class Audit(msgspec.Struct, frozen=True, kw_only=True):
+    """What the journal holds, and whether anything is missing in it or in it twice."""
+
+    blocks: int
+    records: int
+    lost: int
+    """Keys that are missing between the first and the mark of a stream."""
+    doubled: int
+    """Keys that are there more than once."""
+    damaged: int
+    """Blocks whose CRC failed."""
+    streams: int
+    transitions_by_source: dict[str, int]
+    """Transitions by name of `Source`."""
+
+    @property
+    def is_sound(self) -> bool:
+        """Nothing lost, doubled or damaged."""
+        return self.lost == self.doubled == self.damaged == 0
+
+
+class Journal:
+    """The writing side; raises `StorageError` when the file can't be used."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._guard = _claim(path)
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None)
+            self.id = self._prepare()
+            """Identity of this journal: block ids of another one mean nothing here."""
+            self.head = int(self._db.execute("SELECT coalesce(max(id), 0) FROM blocks").fetchone()[0])
+            """Id of the newest block."""
+        except (sqlite3.Error, OSError) as error:
+            os.close(self._guard)
+            raise _unusable(path, error) from None
+        except StorageError:
+            os.close(self._guard)
+            raise
+
+    def mark(self, robot: str, boot_id: str) -> int | None:
+        """High-water mark of a stream: one past its newest key; None for a stream never seen."""
+        query = "SELECT next_seq FROM streams WHERE robot = ? AND boot_id = ?"
+        row = self._db.execute(query, (robot, boot_id)).fetchone()
+        return int(row[0]) if row else None
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Commit blocks and marks, all or none; raises `StorageError` when the disk does not take them."""
+        stamp_ns, head = time.time_ns(), self.head
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                for entry in entries:
+                    head += 1
+                    self._insert(head, entry, stamp_ns)
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise _unusable(self.path, error) from None
+        self.head = head
+
+    def close(self) -> None:
+        """Fold the write-ahead log in and release the file."""
+        self._db.close()
+        os.close(self._guard)
+
+    def _prepare(self) -> str:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.executescript(_TABLES)
+        self._db.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
+        self._db.execute("INSERT OR IGNORE INTO meta VALUES ('id', ?)", (secrets.token_hex(8),))
+        meta = dict(self._db.execute("SELECT name, value FROM meta"))
+        if meta["schema"] != str(SCHEMA):
+            raise StorageError(f"journal {self.path} has schema {meta['schema']}, expected {SCHEMA}; move it away")
+        return str(meta["id"])
+
+    def _insert(self, number: int, entry: Entry, stamp_ns: int) -> None:
+        block, key = entry.block, (entry.block.info.robot, entry.block.info.boot_id)
+        mark = self.mark(*key)
+        if mark is None:
+            self._db.execute("INSERT INTO streams VALUES (?, ?, ?, ?)", (*key, block.first_seq, block.end_seq))
+        elif block.first_seq < mark:
+            raise ValueError(f"block {key} {block.first_seq} lies below the mark {mark}")
+        else:
+            if block.first_seq > mark:
+                self._db.execute("INSERT INTO gaps VALUES (?, ?, ?, ?, ?)", (*key, mark, block.first_seq, stamp_ns))
+            move = "UPDATE streams SET next_seq = ? WHERE robot = ? AND boot_id = ?"
+            self._db.execute(move, (block.end_seq, *key))
+        rows = 0 if block.transitions is None else len(block.transitions)
+        facts = (*key, block.first_seq, block.end_seq, int(block.kinds), int(block.info.source), rows, stamp_ns)
+        values = (number, *facts, _crc(number, facts, entry.payload), entry.payload)
+        self._db.execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+
+class JournalReader:
+    """A reading connection beside the writer, in the same process; for one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        except sqlite3.Error as error:
+            raise _unusable(path, error) from None
+
+    def read(
+        self, after: int, max_blocks: int, max_bytes: int, kinds: Kind = Kind.ALL, sources: Sequence[int] = ()
+    ) -> tuple[list[Row], int]:
+        """Blocks with an id above `after` that hold one of `kinds` and come from one of `sources` (empty: all).
+
+        Returns them with the id up to which the journal was looked through. Raises `StorageError` for a damaged file.
+        """
+        where, arguments = "id > ? AND kinds & ? != 0", [after, int(kinds)]
+        if sources:
+            where += f" AND source IN ({', '.join('?' * len(sources))})"
+            arguments += sources
+        rows: list[Row] = []
+        size, through = 0, after
+        try:
+            head = int(self._db.execute("SELECT coalesce(max(id), 0) FROM blocks").fetchone()[0])
+            for row in self._db.execute(f"SELECT * FROM blocks WHERE {where} ORDER BY id", arguments):
+                if len(rows) >= max_blocks or (rows and size + len(row[-1]) > max_bytes):
+                    return rows, through
+                through = row[0]
+                rows.append(_checked(row))
+                size += len(row[-1])
+        except sqlite3.Error as error:
+            raise _unusable(self._path, error) from None
+        return rows, max(through, head)
+
+    def audit(self) -> Audit:
+        """Walk the whole journal: every CRC, every key."""
+        blocks = records = lost = doubled = damaged = 0
+        by_source = dict.fromkeys(Source, 0)
+        seen: dict[tuple[str, str], int] = {}
+        for row, robot, boot_id, first, end, source, transitions in self._facts():
+            blocks += 1
+            records += end - first
+            damaged += row.payload is None
+            by_source[Source(source)] += transitions
+            mark = seen.get((robot, boot_id), first)
+            lost += max(0, first - mark)
+            doubled += max(0, min(mark, end) - first)
+            seen[robot, boot_id] = max(mark, end)
+        for robot, boot_id, first, mark in self._db.execute("SELECT robot, boot_id, first_seq, next_seq FROM streams"):
+            lost += max(0, mark - seen.get((robot, boot_id), first))
+        return Audit(
+            blocks=blocks,
+            records=records,
+            lost=lost,
+            doubled=doubled,
+            damaged=damaged,
+            streams=len(seen),
+            transitions_by_source={source.name.lower(): count for source, count in by_source.items()},
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    def _facts(self) -> Iterator[tuple[Row, str, str, int, int, int, int]]:
+        try:
+            for row in self._db.execute("SELECT * FROM blocks ORDER BY robot, boot_id, first_seq"):
+                yield _checked(row), *row[1:5], row[6], row[7]
+        except sqlite3.Error as error:
+            raise _unusable(self._path, error) from None
+
+
+def _crc(number: int, facts: tuple[object, ...], payload: bytes) -> int:
+    return zlib.crc32(payload, zlib.crc32(msgspec.msgpack.encode((number, *facts))))
+
+
+def _checked(row: tuple[int, ...]) -> Row:
+    number, *facts, crc, payload = row
+    assert isinstance(payload, bytes)
+    return Row(number, payload if _crc(number, tuple(facts), payload) == crc else None)
+
+
+def _claim(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise _unusable(path, error) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise StorageError(f"journal {path} is in use by another ingest; stop it or use another run_dir") from None
+    return descriptor
+
+
+def _unusable(path: Path, error: Exception) -> StorageError:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return StorageError(f"journal {path}: {reason}; check free space and permissions, or move a damaged file away")

@@ -1,0 +1,143 @@
+"""What sender and ingest, and tail client and tail server, say to each other: frozen structs behind a CRC.
+
+A message is the CRC-32 of its msgpack (little-endian), then the msgpack. TCP's own checksum lets flipped bits through,
+and plain ZeroMQ adds none, so every envelope carries one; blocks carry theirs themselves.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from floop_robot.stream.codec import MAX_SEQ, BlockRefused, Kind
+
+PROTOCOL = 1
+
+Seq = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True):
+    """Base of everything below."""
+
+
+class Hello(Message, frozen=True, tag="hello"):
+    """Sender: here is a stream; where shall I go on? Repeated while nothing comes back."""
+
+    robot: Name
+    boot_id: Name
+    first_seq: Seq
+    """Oldest key this sender can still deliver; what lies before is gone from its disk."""
+    nonce: Number
+    """Rises with every Hello of a sender; the answer repeats it. Never 0."""
+    protocol: Number = PROTOCOL
+
+
+class Data(Message, frozen=True, tag="data"):
+    """Sender: the block in the next frame holds keys `first_seq` ≤ seq < `end_seq`."""
+
+    robot: Name
+    boot_id: Name
+    first_seq: Seq
+    end_seq: Seq
+
+
+class Ack(Message, frozen=True, tag="ack"):
+    """Ingest: every key below `next_seq` is on disk. Also the answer to Hello."""
+
+    boot_id: Name
+    next_seq: Seq
+    credit_bytes: Number
+    """How much the sender may have under way beyond `next_seq`."""
+    resend: bool = False
+    """Go back to `next_seq`: what came last did not follow on it, or was damaged."""
+    nonce: Number = 0
+    """Of the Hello this answers; 0 if none."""
+
+
+class WhoIs(Message, frozen=True, tag="whois"):
+    """Ingest: I know nothing of this stream; say Hello first."""
+
+    boot_id: Name
+
+
+class Refused(Message, frozen=True, tag="refused"):
+    """Ingest: this block can never be accepted as it is."""
+
+    boot_id: Name
+    first_seq: Seq
+    reason: str
+
+
+class Fetch(Message, frozen=True, tag="fetch"):
+    """Tail client: blocks with an id above `after`; wait up to `wait_s` if there is none yet."""
+
+    request: Number
+    after: Number
+    max_blocks: Number
+    max_bytes: Number
+    wait_s: Annotated[float, msgspec.Meta(ge=0, le=3600)]
+    kinds: Number = int(Kind.ALL)
+    sources: tuple[Annotated[int, msgspec.Meta(ge=0, le=255)], ...] = ()
+    """Only streams of these sources; empty means all."""
+
+
+class Fetched(Message, frozen=True, tag="fetched"):
+    """Tail server: the blocks, and up to which id the journal was looked through."""
+
+    request: Number
+    journal_id: str
+    ids: tuple[Number, ...]
+    blocks: tuple[bytes, ...]
+    through: Number
+    damaged: Number = 0
+    """Blocks in this range whose CRC failed on disk; they are left out."""
+
+
+class AuditRequest(Message, frozen=True, tag="audit"):
+    """Tail client: count and check the journal."""
+
+    request: Number
+
+
+class AuditReply(Message, frozen=True, tag="audited"):
+    """Tail server: a `journal.Audit` as JSON."""
+
+    request: Number
+    audit: bytes
+
+
+class Failed(Message, frozen=True, tag="failed"):
+    """Tail server: the request could not be served."""
+
+    request: Number
+    reason: str
+
+
+FromSender = Hello | Data
+FromIngest = Ack | WhoIs | Refused
+FromTailClient = Fetch | AuditRequest
+FromTailServer = Fetched | AuditReply | Failed
+
+T = TypeVar("T")
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+def seal(message: Message) -> bytes:
+    """A message as bytes."""
+    body = _ENCODER.encode(message)
+    return zlib.crc32(body).to_bytes(4, "little") + body
+
+
+def unseal(data: bytes, decoder: msgspec.msgpack.Decoder[T]) -> T:
+    """A message from bytes; raises `BlockRefused` when it is damaged or not of the expected kind."""
+    body = memoryview(data)[4:]
+    if zlib.crc32(body) != int.from_bytes(data[:4], "little"):
+        raise BlockRefused("message failed its CRC: damaged on the way")
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        raise BlockRefused(f"message is malformed: {error or type(error).__name__}") from None

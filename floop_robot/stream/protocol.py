@@ -1,0 +1,274 @@
+"""The streaming protocol as two pure state machines: no socket, no clock, no disk; time comes in as an argument.
+
+    sender                                   ingest
+      Hello(floor, nonce)         ────────▶    looks up its high-water mark
+      …                           ◀────────  Ack(next_seq, credit, nonce)
+      Data(first_seq, end_seq)    ────────▶    accepts exactly what follows on the mark; commits; then
+      …                           ◀────────  Ack(next_seq, credit)
+
+Keys of a stream `(robot, boot_id)` are strictly consecutive and the mark is committed together with the rows, so every
+row takes effect exactly once whatever is lost, doubled, reordered or restarted. Any silence ends in a Hello, whose
+answer says where to go on: retransmission, resumption and probing are one rule.
+
+If the mark lies behind what was acknowledged once (a journal restored from a backup), the sender goes back as far as
+its disk does; what is gone from it is a gap that ingest records.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+
+import msgspec
+
+from floop_robot.stream.messages import PROTOCOL, Ack, Data, FromIngest, Hello, Refused, WhoIs
+
+REFUSALS_BEFORE_REPLACING = 3
+"""How often one block is resent before other content goes in its place."""
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """A block as the sender holds it."""
+
+    first_seq: int
+    end_seq: int
+    payload: bytes
+
+
+class SenderSettings(msgspec.Struct, frozen=True):
+    """Times and bounds of a sender."""
+
+    window_bytes: int = 1 << 20
+    """Most bytes under way; also what the sender holds in memory."""
+    retry_s: float = 0.25
+    """Silence after which it asks again …"""
+    retry_max_s: float = 1.0
+    """… doubling up to this."""
+
+
+class SenderMachine:
+    """The sending side of one stream `(robot, boot_id)`.
+
+    The owner keeps `floor` (oldest key on its disk) and `limit` (one past the newest durable key) up to date, offers
+    blocks from `end` on while `has_room`, hands in what arrives and sends what `poll` returns.
+    """
+
+    def __init__(
+        self, robot: str, boot_id: str, floor: int, limit: int, nonce: int, settings: SenderSettings | None = None
+    ) -> None:
+        self.robot, self.boot_id = robot, boot_id
+        self.floor, self.limit = floor, limit
+        self.acked = floor
+        """Every key below is on ingest's disk (or gone from this one)."""
+        self.refusal = ""
+        """Why the first block of the window was refused last; empty when it was not."""
+        self.conflict = ""
+        """Set when ingest holds keys of this stream that this spool never had: nothing is sent any more."""
+        self._settings = settings or SenderSettings()
+        self._window: deque[Outgoing] = deque()
+        self._bytes = 0
+        self._next = 0  # index in the window of the block to send next
+        self._sent_bytes = 0
+        self._credit = self._settings.window_bytes
+        self._greeted = False
+        self._nonce = self._answered = nonce
+        self._retry_s = self._settings.retry_s
+        self._deadline = float("-inf")
+        self._refusals = 0
+        self._rewound_at = -1
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the window takes another block."""
+        return self._greeted and self._bytes < self._settings.window_bytes
+
+    @property
+    def is_greeted(self) -> bool:
+        """Whether ingest answered, and has not fallen silent since."""
+        return self._greeted
+
+    @property
+    def end(self) -> int:
+        """The next key to offer."""
+        return self._window[-1].end_seq if self._window else self.acked
+
+    @property
+    def wake_at(self) -> float:
+        """When `poll` must run although nothing arrived and nothing was offered."""
+        if self.conflict:
+            return float("inf")
+        return self._deadline if self._next or not self._greeted else float("inf")
+
+    @property
+    def must_replace(self) -> Outgoing | None:
+        """A block that ingest keeps refusing; as it is, it would hold up all that follow."""
+        return self._window[0] if self._window and self._refusals >= REFUSALS_BEFORE_REPLACING else None
+
+    def offer(self, block: Outgoing) -> None:
+        """Append the block of the spool that holds key `end`."""
+        if not block.first_seq <= self.end < block.end_seq:
+            raise ValueError(f"offered keys {block.first_seq}..{block.end_seq}, expected one with {self.end}")
+        self._window.append(block)
+        self._bytes += len(block.payload)
+
+    def replace_first(self, payload: bytes) -> None:
+        """Put other content under the keys of `must_replace`."""
+        first = self._window[0]
+        self._window[0] = Outgoing(first.first_seq, first.end_seq, payload)
+        self._bytes += len(payload) - len(first.payload)
+        self._refusals = 0
+        self._rewind()
+
+    def poll(self, now: float) -> list[tuple[Hello | Data, bytes]]:
+        """What to send now, each with its payload frame (empty for Hello)."""
+        if now >= self.wake_at:
+            return [(self._greet(now), b"")]
+        out: list[tuple[Hello | Data, bytes]] = []
+        while self._greeted and not self.conflict and self._next < len(self._window):
+            block = self._window[self._next]
+            if self._next and self._sent_bytes + len(block.payload) > self._credit:
+                break  # one block is always under way, however small the credit
+            if not self._next:
+                self._deadline = now + self._retry_s
+            out.append((Data(self.robot, self.boot_id, block.first_seq, block.end_seq), block.payload))
+            self._next += 1
+            self._sent_bytes += len(block.payload)
+        return out
+
+    def on_message(self, message: FromIngest, now: float) -> None:
+        """Take in what ingest said; messages of other streams, and stale ones, change nothing."""
+        if message.boot_id != self.boot_id:
+            return
+        if isinstance(message, Ack):
+            self._on_ack(message, now)
+        elif isinstance(message, WhoIs):
+            if self._greeted:
+                self._greeted = False
+                self._deadline = now
+        else:
+            self._on_refused(message, now)
+
+    def _greet(self, now: float) -> Hello:
+        self._greeted = False
+        self._deadline = now + self._retry_s
+        self._retry_s = min(2 * self._retry_s, self._settings.retry_max_s)
+        self._nonce += 1
+        return Hello(self.robot, self.boot_id, self.floor, self._nonce)
+
+    def _on_ack(self, ack: Ack, now: float) -> None:
+        answers_hello = not self._greeted and self._answered < ack.nonce <= self._nonce
+        if answers_hello:
+            self._answered = ack.nonce
+            self._on_answer(ack, now)
+        elif self.acked < ack.next_seq <= self.end:
+            self._advance(ack.next_seq)
+            self._wait_afresh(now)
+        self._credit = min(ack.credit_bytes, self._settings.window_bytes)
+        if ack.resend and ack.next_seq == self.acked and self._rewound_at != self.acked:
+            self._rewound_at = self.acked  # once per mark: doubled requests must not double the traffic
+            self._rewind()
+
+    def _on_answer(self, ack: Ack, now: float) -> None:
+        if ack.next_seq > self.limit:
+            self.conflict = (
+                f"ingest holds records of {self.robot} up to seq {ack.next_seq - 1} of boot {self.boot_id}, but this"
+                f" spool ends at {self.limit - 1}: it was restored or copied. Move it away; a new one starts a new boot"
+            )
+            return
+        self._greeted = True
+        self.refusal = self.refusal if self._refusals else ""
+        self._wait_afresh(now)
+        if ack.next_seq < self.acked:
+            self._window.clear()
+            self._bytes = 0
+            self.acked = max(ack.next_seq, self.floor)
+        else:
+            self._advance(ack.next_seq)
+        self._rewind()
+
+    def _on_refused(self, message: Refused, now: float) -> None:
+        if not self._greeted:
+            self.refusal = message.reason  # the stream itself is refused; Hello is repeated until that is cured
+            return
+        if not self._window or message.first_seq != self._window[0].first_seq:
+            return
+        self.refusal = message.reason
+        self._refusals += 1
+        self._greeted = False
+        self._deadline = now + self._retry_s
+
+    def _wait_afresh(self, now: float) -> None:
+        self._retry_s = self._settings.retry_s
+        self._deadline = now + self._retry_s
+
+    def _advance(self, next_seq: int) -> None:
+        while self._window and self._window[0].end_seq <= next_seq:
+            gone = self._window.popleft()
+            self._bytes -= len(gone.payload)
+            self._refusals, self.refusal = 0, ""
+            if self._next:
+                self._next -= 1
+                self._sent_bytes -= len(gone.payload)
+        self.acked = next_seq
+
+    def _rewind(self) -> None:
+        self._next = self._sent_bytes = 0
+
+
+class Step(enum.Enum):
+    """What ingest does with a block."""
+
+    ACCEPT = enum.auto()
+    """Store the keys from `ReceiverStream.accepted` on."""
+    KNOWN = enum.auto()
+    """Already stored, or about to be."""
+    GAP = enum.auto()
+    """Something before it is missing."""
+    STRANGER = enum.auto()
+    """No Hello yet, and nothing stored."""
+
+
+class ReceiverStream:
+    """Ingest's side of one stream `(robot, boot_id)`; `mark` is its high-water mark in the journal, if any."""
+
+    def __init__(self, mark: int | None) -> None:
+        self.committed = mark
+        """Every key below is on disk."""
+        self.accepted = mark
+        """Every key below is on disk or in the transaction that is being collected."""
+
+    def on_hello(self, hello: Hello, credit_bytes: int) -> Ack | Refused | None:
+        """Answer a sender; None while its oldest key can't be judged yet (it asks again)."""
+        if hello.protocol != PROTOCOL:
+            reason = f"sender speaks protocol {hello.protocol}, ingest {PROTOCOL}; install the same floop on both"
+            return Refused(hello.boot_id, hello.first_seq, reason)
+        if self.committed is None or self.committed < hello.first_seq:
+            if self.accepted != self.committed:
+                return None
+            self.committed = self.accepted = hello.first_seq  # what lies before is gone from the sender's disk
+        return Ack(hello.boot_id, self.committed, credit_bytes, nonce=hello.nonce)
+
+    def on_data(self, data: Data) -> Step:
+        """Judge a block by its keys; the caller checks its content before `accept`."""
+        if self.accepted is None:
+            return Step.STRANGER
+        if data.end_seq <= self.accepted:
+            return Step.KNOWN
+        return Step.GAP if data.first_seq > self.accepted else Step.ACCEPT
+
+    def accept(self, end_seq: int) -> None:
+        """The block is sound and part of the transaction."""
+        self.accepted = end_seq
+
+    def commit(self) -> None:
+        """The transaction is on disk."""
+        self.committed = self.accepted
+
+    def rollback(self) -> None:
+        """The transaction failed; nothing of it is stored, and the sender will bring it again."""
+        self.accepted = self.committed
+
+    def ack(self, boot_id: str, credit_bytes: int, *, resend: bool = False) -> Ack:
+        """What may be forgotten by the sender."""
+        assert self.committed is not None
+        return Ack(boot_id, self.committed, credit_bytes, resend)

@@ -1,0 +1,141 @@
+"""Segment: one file of the spool. A head that says whose records follow, then frames, each with length and CRC.
+
+A frame is `mark | length | first_seq | end_seq | crc` (little-endian) and its payload; the CRC-32 covers header and
+payload. The head is a frame of its own mark, written to the side and renamed, so a segment exists whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from floop_robot.spec.errors import StorageError
+from floop_robot.spec.records import StreamInfo
+from floop_robot.stream.codec import MAX_BLOCK_BYTES
+from floop_robot.stream.protocol import Outgoing
+
+HEAD_MARK, FRAME_MARK = b"FLSH", b"FLSF"
+_HEADER = struct.Struct("<4sIQQI")
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What every record of a segment has in common."""
+
+    info: StreamInfo
+    first_seq: int
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """A segment file, and how much of it is durable; frozen, so that size and keys read in another thread agree."""
+
+    path: Path
+    head: Head
+    size: int
+    """Bytes up to the end of the last durable frame."""
+    end_seq: int
+    """One past the last durable key."""
+    is_clean: bool = True
+    """Whether the file ended with a whole frame when it was opened."""
+
+
+def frame(mark: bytes, first_seq: int, end_seq: int, payload: bytes) -> bytes:
+    """One frame."""
+    fields = struct.pack("<IQQ", len(payload), first_seq, end_seq)
+    return b"".join((mark, fields, zlib.crc32(payload, zlib.crc32(fields)).to_bytes(4, "little"), payload))
+
+
+def create_segment(path: Path, head: Head) -> Segment:
+    """Make a segment that holds no record yet; atomic. Raises OSError."""
+    data = frame(HEAD_MARK, head.first_seq, head.first_seq, msgspec.msgpack.encode(head))
+    aside = path.with_suffix(".new")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    aside.replace(path)
+    sync_folder(path.parent)
+    return Segment(path, head, len(data), head.first_seq)
+
+
+def open_segment(path: Path) -> Segment:
+    """Find the end of a segment; raises `StorageError` when its head is damaged."""
+    with path.open("rb") as file:
+        os.fdatasync(file.fileno())  # a killed writer may have left sound frames that only the page cache holds
+        data = file.read()
+    head, size = _head_of(path, data)
+    end_seq = head.first_seq
+    for end, block in _frames(data, size):
+        size, end_seq = end, max(end_seq, block.end_seq)
+    return Segment(path, head, size, end_seq, is_clean=size == len(data))
+
+
+def read_blocks(segment: Segment, offset: int) -> Iterator[tuple[int, Outgoing]]:
+    """Blocks from byte `offset` (0 for the first) up to the durable end, each with the offset behind it.
+
+    Damaged frames are left out: the key of the next block tells the gap.
+    """
+    with segment.path.open("rb") as file:
+        file.seek(offset)
+        data = file.read(max(0, segment.size - offset))
+    start = 0 if offset else _head_of(segment.path, data)[1]
+    for end, block in _frames(data, start):
+        yield offset + end, block
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write everything, or raise OSError."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make creations, renames and removals in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _head_of(path: Path, data: bytes) -> tuple[Head, int]:
+    found = _frame_at(data, 0, HEAD_MARK)
+    if found is None:
+        raise StorageError(f"{path} has a damaged head")
+    end, block = found
+    try:
+        return msgspec.msgpack.decode(block.payload, type=Head), end
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise StorageError(f"{path} has a damaged head: {error}") from None
+
+
+def _frame_at(data: bytes, start: int, mark: bytes = FRAME_MARK) -> tuple[int, Outgoing] | None:
+    if len(data) - start < _HEADER.size:
+        return None
+    found, length, first_seq, end_seq, crc = _HEADER.unpack_from(data, start)
+    begin, end = start + _HEADER.size, start + _HEADER.size + length
+    if found != mark or length > MAX_BLOCK_BYTES or end > len(data):
+        return None
+    fields = memoryview(data)[start + 4 : begin - 4]
+    if zlib.crc32(memoryview(data)[begin:end], zlib.crc32(fields)) != crc:
+        return None
+    return end, Outgoing(first_seq, end_seq, data[begin:end])
+
+
+def _frames(data: bytes, start: int) -> Iterator[tuple[int, Outgoing]]:
+    while start < len(data):
+        found = _frame_at(data, start)
+        if found is None:  # damaged: look for the next sound one
+            start = data.find(FRAME_MARK, start + 1)
+            if start < 0:
+                return
+            continue
+        start = found[0]
+        yield found

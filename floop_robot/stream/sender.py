@@ -1,0 +1,153 @@
+"""Sender: carries a spool to ingest over ZeroMQ, in a thread of its own; connects out, listens on nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+
+import msgspec
+import zmq
+
+from floop_robot.spec.errors import StorageError
+from floop_robot.spec.records import Event
+from floop_robot.stream.codec import BlockRefused, encode_block
+from floop_robot.stream.messages import FromIngest, seal, unseal
+from floop_robot.stream.protocol import Outgoing, SenderMachine, SenderSettings
+from floop_robot.stream.spool import Spool, StreamRange
+from floop_robot.stream.wire import client_socket
+
+IDLE_S = 0.01
+"""How often the spool is looked at for new blocks."""
+
+_DECODER: msgspec.msgpack.Decoder[FromIngest] = msgspec.msgpack.Decoder(FromIngest)
+
+
+class SenderStats(msgspec.Struct, frozen=True):
+    """How a sender does."""
+
+    acked: int
+    """Records ingest confirmed to have on disk since this process began."""
+    acked_seq: int
+    """One past the newest confirmed key of the boot being sent."""
+    behind: int
+    """Records of that boot on this disk and not confirmed."""
+    is_linked: bool
+    """Whether ingest answers."""
+    replaced: int
+    """Records ingest would not take; an event stands in their place."""
+    malformed: int
+    """Messages from ingest that did not decode."""
+    trouble: str
+    """What a person should know; empty when all is well."""
+
+
+class Sender:
+    """Sends what is durable in `spool` to `endpoint` until closed, whatever happens to the other side."""
+
+    def __init__(self, spool: Spool, endpoint: str, settings: SenderSettings | None = None) -> None:
+        self._spool, self._endpoint = spool, endpoint
+        self._settings = settings or SenderSettings()
+        self._machine = self._new_machine(spool.stream())
+        self._blocks: Iterator[Outgoing] = iter(())
+        self._position = -1  # the key `_blocks` goes on with
+        self._acked = self._replaced = self._malformed = 0
+        self._trouble = ""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="stream-sender", daemon=True)
+        self._thread.start()
+
+    def stats(self) -> SenderStats:
+        """Counts so far; from any thread."""
+        machine = self._machine
+        return SenderStats(
+            acked=self._acked,
+            acked_seq=machine.acked,
+            behind=max(0, machine.limit - machine.acked),
+            is_linked=machine.is_greeted,
+            replaced=self._replaced,
+            malformed=self._malformed,
+            trouble=machine.conflict or machine.refusal or self._trouble,
+        )
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until ingest has confirmed everything durable now; False: it took longer."""
+        boot_id, target = self._spool.info.boot_id, self._spool.durable_seq
+        deadline = time.monotonic() + timeout_s
+        while self._machine.boot_id != boot_id or self._machine.acked < target:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(IDLE_S)
+        return True
+
+    def close(self) -> None:
+        """End the thread; what is not confirmed stays in the spool."""
+        self._stop.set()
+        self._thread.join()
+
+    def _new_machine(self, stream: StreamRange) -> SenderMachine:
+        info, nonce = stream.info, secrets.randbits(48)
+        return SenderMachine(info.robot, info.boot_id, stream.floor, stream.limit, nonce, self._settings)
+
+    def _run(self) -> None:
+        context = zmq.Context()
+        socket = client_socket(context, self._endpoint)
+        try:
+            while not self._stop.is_set():
+                self._step(socket)
+        finally:
+            socket.close()
+            context.term()
+
+    def _step(self, socket: zmq.Socket[bytes]) -> None:
+        try:
+            self._load()
+            self._trouble = ""
+        except (OSError, StorageError) as error:
+            self._trouble = f"cannot read spool {self._spool.folder}: {error}"
+        for envelope, payload in self._machine.poll(time.monotonic()):
+            with contextlib.suppress(zmq.Again):  # no connection, or its queue is full: silence, hence a Hello
+                socket.send_multipart([seal(envelope), payload], zmq.NOBLOCK)
+        if socket.poll(int(IDLE_S * 1000)):
+            self._receive(socket)
+
+    def _load(self) -> None:
+        stream = self._spool.stream()
+        if stream.info.boot_id != self._machine.boot_id:
+            self._machine = self._new_machine(stream)
+        machine = self._machine
+        machine.floor, machine.limit = stream.floor, stream.limit
+        if (bad := machine.must_replace) is not None:
+            machine.replace_first(self._tombstone(bad, stream))
+        while machine.has_room and machine.end < machine.limit:
+            if self._position != machine.end:
+                self._blocks, self._position = self._spool.read(machine.boot_id, machine.end), machine.end
+            block = next(self._blocks, None)
+            if block is None:
+                self._position = -1
+                break
+            machine.offer(block)
+            self._position = block.end_seq
+
+    def _tombstone(self, bad: Outgoing, stream: StreamRange) -> bytes:
+        count = bad.end_seq - bad.first_seq
+        self._replaced += count
+        event = Event(seq=0, stamp_ns=time.time_ns(), name="record_refused", detail=self._machine.refusal)
+        return encode_block(stream.info, bad.first_seq, [event] * count)
+
+    def _receive(self, socket: zmq.Socket[bytes]) -> None:
+        before = self._machine.acked
+        with contextlib.suppress(zmq.Again):
+            while True:
+                try:
+                    message = unseal(socket.recv(zmq.NOBLOCK), _DECODER)
+                except BlockRefused:
+                    self._malformed += 1
+                    continue
+                self._machine.on_message(message, time.monotonic())
+        if self._machine.acked > before:
+            self._acked += self._machine.acked - before
+            with contextlib.suppress(OSError):  # the segment stays, and is let go with the next
+                self._spool.acknowledge(self._machine.boot_id, self._machine.acked)

@@ -1,0 +1,228 @@
+"""Spool: what a robot has recorded and not yet delivered, on its own disk.
+
+Segments (`segment.py`) hold blocks in the order of their keys. `commit` makes blocks durable (one fdatasync for all of
+them); `acknowledge` lets go of segments whose records are all on ingest's disk. The identity of the counter, `boot_id`,
+lives in the segments' heads. When a file does not end with a whole frame, or is damaged, nobody can tell any more which
+keys were used: the next records begin a new boot, and the old boot's are delivered first.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from floop_robot.spec.errors import StorageError
+from floop_robot.spec.records import Event, StreamInfo
+from floop_robot.stream.codec import encode_block
+from floop_robot.stream.protocol import Outgoing
+from floop_robot.stream.segment import (
+    FRAME_MARK,
+    Head,
+    Segment,
+    create_segment,
+    frame,
+    open_segment,
+    read_blocks,
+    sync_folder,
+    write_all,
+)
+
+SEGMENT_BYTES = 4 * 2**20
+"""A segment is let go as a whole, and read as a whole."""
+MAX_TOMBSTONES = 512
+"""Most lost keys that one block stands for."""
+
+
+class SpoolFull(StorageError):
+    """The spool has reached its limit."""
+
+
+class StreamRange(msgspec.Struct, frozen=True):
+    """The stream to deliver first, and which of its keys are here: `floor` ≤ seq < `limit`."""
+
+    info: StreamInfo
+    floor: int
+    limit: int
+
+
+class Spool:
+    """The spool in one folder; one process at a time. Methods may be called from the writing and the sending thread.
+
+    Raises `StorageError` when the folder can't be used: no permission, full disk, in use, of another robot.
+    """
+
+    def __init__(self, folder: Path, info: StreamInfo, limit_bytes: int, *, segment_bytes: int = SEGMENT_BYTES) -> None:
+        self.folder = folder
+        self._limit_bytes = limit_bytes
+        self._segment_bytes = min(segment_bytes, max(4096, limit_bytes // 4))
+        self._lock = threading.Lock()  # guards the list and sizes of segments; held for microseconds, except to rotate
+        self._file = -1
+        self._guard = _claim(folder)
+        try:
+            self._segments = _scan(folder, info.robot)
+            self.info = msgspec.structs.replace(info, boot_id=self._boot())
+            """Whose records are written, with the boot in force."""
+            self._rotate(self._next_seq())
+        except OSError as error:
+            self.close()
+            raise _unusable(folder, error) from None
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def durable_seq(self) -> int:
+        """One past the newest key of the boot in force that survives a power cut."""
+        return self._segments[-1].end_seq
+
+    @property
+    def size(self) -> int:
+        """Bytes in use."""
+        with self._lock:
+            return sum(segment.size for segment in self._segments)
+
+    def stream(self) -> StreamRange:
+        """The oldest boot that is still here; its `limit` grows if it is the boot in force."""
+        with self._lock:
+            first = self._segments[0].head
+            limit = max(s.end_seq for s in self._segments if s.head.info.boot_id == first.info.boot_id)
+            return StreamRange(first.info, first.first_seq, limit)
+
+    def commit(self, blocks: list[Outgoing]) -> None:
+        """Make blocks durable, all or none; raises OSError, or `SpoolFull` when they don't fit."""
+        frames = b"".join(frame(FRAME_MARK, b.first_seq, b.end_seq, b.payload) for b in blocks)
+        if self.size + len(frames) > self._limit_bytes:
+            raise SpoolFull(f"spool {self.folder} is full ({self._limit_bytes >> 20} MiB); is ingest reachable?")
+        active = self._segments[-1]
+        if self._file < 0 or (active.size > 4096 and active.size + len(frames) > self._segment_bytes):
+            self._rotate(active.end_seq)
+            active = self._segments[-1]
+        try:
+            write_all(self._file, frames)
+            os.fdatasync(self._file)
+        except OSError:
+            self._abandon(active)
+            raise
+        with self._lock:
+            self._segments[-1] = msgspec.structs.replace(
+                active, size=active.size + len(frames), end_seq=blocks[-1].end_seq
+            )
+
+    def acknowledge(self, boot_id: str, next_seq: int) -> None:
+        """Every key of `boot_id` below `next_seq` is delivered: let go of segments that hold nothing else."""
+        with self._lock:
+            gone = []
+            while len(self._segments) > 1:
+                first = self._segments[0]
+                if first.head.info.boot_id != boot_id or first.end_seq > next_seq:
+                    break
+                gone.append(self._segments.pop(0))
+        for segment in gone:
+            segment.path.unlink(missing_ok=True)
+        if gone:
+            sync_folder(self.folder)
+
+    def read(self, boot_id: str, seq: int) -> Iterator[Outgoing]:
+        """Blocks of `boot_id` from the one that holds `seq` on, to what is durable now; lost keys become events."""
+        with self._lock:
+            segments = [s for s in self._segments if s.head.info.boot_id == boot_id and s.end_seq > seq]
+        for segment in segments:
+            for _, block in read_blocks(segment, 0):
+                if block.end_seq <= seq:
+                    continue
+                yield from _tombstones(segment.head.info, seq, block.first_seq)
+                yield block
+                seq = block.end_seq
+            yield from _tombstones(segment.head.info, seq, segment.end_seq)
+            seq = max(seq, segment.end_seq)
+
+    def close(self) -> None:
+        """Release the folder; what was not committed is not kept."""
+        if self._file >= 0:
+            os.close(self._file)
+        os.close(self._guard)
+        self._file = self._guard = -1
+
+    def _boot(self) -> str:
+        if self._segments and self._segments[-1].is_clean:
+            return self._segments[-1].head.info.boot_id
+        return secrets.token_hex(8)
+
+    def _next_seq(self) -> int:
+        same = [s.end_seq for s in self._segments if s.head.info.boot_id == self.info.boot_id]
+        return max(same, default=0)
+
+    def _rotate(self, first_seq: int) -> None:
+        last = _number(self._segments[-1].path) if self._segments else 0
+        segment = create_segment(self.folder / f"{last + 1:010d}.log", Head(self.info, first_seq))
+        descriptor = os.open(segment.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = descriptor
+        with self._lock:
+            empty = [s for s in self._segments if s.end_seq == s.head.first_seq]
+            self._segments = [s for s in self._segments if s not in empty] + [segment]
+        for old in empty:
+            old.path.unlink(missing_ok=True)
+
+    def _abandon(self, active: Segment) -> None:
+        # After a failed write or sync nobody knows what is on the disk: cut it off, and go on in a new segment.
+        try:
+            os.ftruncate(self._file, active.size)
+        finally:
+            os.close(self._file)
+            self._file = -1
+
+
+def _claim(folder: Path) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise _unusable(folder, error) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise StorageError(f"spool {folder} is in use by another process; stop it or choose another folder") from None
+    return descriptor
+
+
+def _unusable(folder: Path, error: OSError) -> StorageError:
+    return StorageError(f"cannot use spool {folder}: {error.strerror or error}; check permissions and free space")
+
+
+def _number(path: Path) -> int:
+    return int(path.stem)
+
+
+def _scan(folder: Path, robot: str) -> list[Segment]:
+    segments: list[Segment] = []
+    for path in sorted(folder.glob("[0-9]*.log"), key=_number):
+        try:
+            segment = open_segment(path)
+        except StorageError:
+            path.replace(path.with_suffix(".damaged"))  # kept for a person to look at
+            if segments:
+                segments[-1] = msgspec.structs.replace(segments[-1], is_clean=False)
+            continue
+        if segment.head.info.robot != robot:
+            raise StorageError(f"spool {folder} belongs to robot {segment.head.info.robot!r}, not {robot!r}")
+        segments.append(segment)
+    for path in folder.glob("*.new"):
+        path.unlink()
+    return segments
+
+
+def _tombstones(info: StreamInfo, start: int, end: int) -> Iterable[Outgoing]:
+    while start < end:
+        stop = min(end, start + MAX_TOMBSTONES)
+        lost = [Event(seq=0, stamp_ns=0, name="record_lost", detail="damaged on the robot's disk")] * (stop - start)
+        yield Outgoing(start, stop, encode_block(info, start, lost))
+        start = stop

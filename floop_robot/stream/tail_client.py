@@ -1,0 +1,165 @@
+"""TailClient: reads the journal from another process, block by block, and outlives restarts of ingest."""
+
+from __future__ import annotations
+
+import time
+from typing import TypeVar
+
+import msgspec
+import zmq
+
+from floop_robot.spec.errors import FloopError
+from floop_robot.stream.codec import Block, BlockRefused, Kind, decode_block
+from floop_robot.stream.journal import Audit
+from floop_robot.stream.messages import (
+    AuditReply,
+    AuditRequest,
+    Failed,
+    Fetch,
+    Fetched,
+    FromTailServer,
+    Message,
+    seal,
+    unseal,
+)
+from floop_robot.stream.wire import client_socket
+
+RETRY_S = 1.0
+"""Silence beyond the asked-for wait, after which a request is sent again."""
+
+_DECODER: msgspec.msgpack.Decoder[FromTailServer] = msgspec.msgpack.Decoder(FromTailServer)
+T = TypeVar("T")
+
+
+class TailError(FloopError):
+    """The journal can't be read: it is damaged, or another one than before."""
+
+
+class TailFilter(msgspec.Struct, frozen=True):
+    """Which blocks are wanted."""
+
+    kinds: Kind = Kind.ALL
+    """Blocks that hold one of these; what else they hold comes with them."""
+    sources: tuple[int, ...] = ()
+    """Streams of these `Source`s only; empty means all."""
+    max_blocks: int = 512
+    max_bytes: int = 4 * 2**20
+
+
+class TailBlock(msgspec.Struct, frozen=True):
+    """A block, and its id in the journal."""
+
+    id: int
+    block: Block
+
+
+class TailClient:
+    """Follows the journal from `after` on; for one thread. Opens nothing but an outgoing connection."""
+
+    def __init__(
+        self, endpoint: str, wanted: TailFilter | None = None, *, after: int = 0, journal_id: str = ""
+    ) -> None:
+        self.position = after
+        """Id up to which the journal was read; with `journal_id` all that is needed to resume."""
+        self.journal_id = journal_id
+        """Identity of the journal; empty until the first answer."""
+        self.damaged = 0
+        """Blocks left out because they were damaged on ingest's disk or do not decode."""
+        self._wanted = wanted or TailFilter()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = client_socket(self._context, endpoint)
+        self._request = 0
+        self._sent: tuple[Message, float] | None = None
+
+    def poll(self, timeout_s: float = 1.0) -> list[TailBlock]:
+        """The next blocks, oldest first; empty when none came within `timeout_s` or ingest is away.
+
+        Raises `TailError` when the journal is damaged as a whole, or was replaced by another one.
+        """
+        deadline = time.monotonic() + timeout_s
+        if self._sent is None or not isinstance(self._sent[0], Fetch):
+            self._ask(self._fetch(timeout_s), timeout_s)
+        answer = self._await(Fetched, deadline)
+        if answer is None:
+            return []
+        self._sent = None
+        if self.journal_id not in ("", answer.journal_id):
+            was, now = self.journal_id, answer.journal_id
+            raise TailError(f"the journal was replaced ({was} by {now}); start again from block 0")
+        self.journal_id = answer.journal_id
+        self.position = max(self.position, answer.through)
+        self.damaged += answer.damaged
+        return self._decode(answer)
+
+    def audit(self, timeout_s: float = 30.0) -> Audit:
+        """Have the whole journal counted and checked; raises `TailError` when no answer comes."""
+        self._request += 1
+        self._ask(AuditRequest(self._request), timeout_s)
+        answer = self._await(AuditReply, time.monotonic() + timeout_s)
+        self._sent = None
+        if answer is None:
+            raise TailError(f"ingest did not answer within {timeout_s:g} s; is it running?")
+        return msgspec.json.decode(answer.audit, type=Audit)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close(0)
+        self._context.term()
+
+    def _fetch(self, wait_s: float) -> Fetch:
+        self._request += 1
+        wanted = self._wanted
+        return Fetch(
+            request=self._request,
+            after=self.position,
+            max_blocks=wanted.max_blocks,
+            max_bytes=wanted.max_bytes,
+            wait_s=wait_s,
+            kinds=int(wanted.kinds),
+            sources=tuple(int(source) for source in wanted.sources),
+        )
+
+    def _ask(self, message: Message, patience_s: float) -> None:
+        try:
+            self._socket.send(seal(message), zmq.NOBLOCK)
+            self._sent = message, time.monotonic() + patience_s + RETRY_S
+        except zmq.Again:  # no connection yet
+            self._sent = message, time.monotonic() + 0.05
+
+    def _await(self, kind: type[T], deadline: float) -> T | None:
+        while True:
+            now = time.monotonic()
+            assert self._sent is not None
+            message, ask_again = self._sent
+            if now >= ask_again:
+                self._ask(message, max(0.0, deadline - now))
+                continue
+            pause_s = max(0.0, min(deadline, ask_again) - now)
+            if not self._socket.poll(int(pause_s * 1000) + 1):
+                if time.monotonic() >= deadline:
+                    return None
+                continue
+            answer = self._receive()
+            if isinstance(answer, kind):
+                return answer
+
+    def _receive(self) -> FromTailServer | None:
+        try:
+            answer = unseal(self._socket.recv(), _DECODER)
+        except BlockRefused:
+            return None
+        if answer.request != self._request:
+            return None  # answers a request that was given up
+        if isinstance(answer, Failed):
+            self._sent = None
+            raise TailError(answer.reason)
+        return answer
+
+    def _decode(self, answer: Fetched) -> list[TailBlock]:
+        out = []
+        for number, payload in zip(answer.ids, answer.blocks, strict=False):
+            try:
+                out.append(TailBlock(number, decode_block(payload)))
+            except BlockRefused:
+                self.damaged += 1
+        return out

@@ -1,0 +1,153 @@
+"""SpoolWriter: from the control loop's hand to the robot's disk, without ever making the loop wait."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+
+import msgspec
+
+from floop_robot.spec.errors import StorageError
+from floop_robot.spec.records import Event, Record
+from floop_robot.stream.codec import BlockRefused, encode_block
+from floop_robot.stream.protocol import Outgoing
+from floop_robot.stream.spool import Spool
+
+MAX_QUEUED = 8192
+"""Records that wait for the disk: minutes of a robot's work in a few megabytes."""
+MAX_ROWS = 256
+"""Records in one block."""
+RETRY_S = 0.5
+"""Pause after a disk error."""
+
+
+class WriterStats(msgspec.Struct, frozen=True):
+    """How a spool writer does."""
+
+    written: int
+    """Records made durable by this process."""
+    durable_seq: int
+    queued: int
+    dropped: int
+    """Records refused because queue and spool were full."""
+    refused: int
+    """Records that no reader would accept (NaN, wrong shape); an event stands in their place."""
+    error: str
+    """What is wrong with the disk now; empty when nothing is."""
+
+
+class SpoolWriter:
+    """Collects records, and writes them to a spool from a thread of its own once per `sync_interval_s`.
+
+    A record is at ack level `robot` when `durable_seq` has passed it. When the spool is full the oldest stay, new
+    records are dropped and counted, and an event in the stream tells how many once there is room again.
+    """
+
+    def __init__(self, spool: Spool, sync_interval_s: float, *, max_queued: int = MAX_QUEUED) -> None:
+        self._spool = spool
+        self._interval_s = sync_interval_s
+        self._max_queued = max_queued
+        self._queue: deque[Record] = deque()  # no lock: append and popleft are atomic, and the loop must not wait
+        self._next_seq = spool.durable_seq
+        self._pending: list[Outgoing] = []
+        self._written = self._dropped = self._reported = self._refused = 0
+        self._error = ""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, record: Record) -> bool:
+        """Take a record; never blocks. Its `seq` is assigned in the order of puts. False: dropped, there is no room."""
+        if len(self._queue) >= self._max_queued or self._stop.is_set():
+            self._dropped += 1
+            return False
+        self._queue.append(record)
+        return True
+
+    def stats(self) -> WriterStats:
+        """Counts so far; from any thread."""
+        return WriterStats(
+            written=self._written,
+            durable_seq=self._spool.durable_seq,
+            queued=len(self._queue) + sum(block.end_seq - block.first_seq for block in self._pending),
+            dropped=self._dropped,
+            refused=self._refused,
+            error=self._error,
+        )
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything put before is durable; not for control loops. False: it took longer."""
+        deadline = time.monotonic() + timeout_s
+        while self._queue or self._pending:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(self._interval_s / 4)
+        return True
+
+    def close(self) -> None:
+        """Write what was put, and end the thread."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(RETRY_S if self._error else self._interval_s):
+            self._write_all()
+        self._write_all()
+
+    def _write_all(self) -> None:
+        while self._queue or self._pending:
+            if not self._pending:
+                self._collect()
+            if not self._commit():
+                return
+
+    def _collect(self) -> None:
+        # The queue is left alone while a commit is outstanding, so memory stays bounded by it and one batch.
+        taken = min(len(self._queue), MAX_ROWS)
+        batch: list[Record] = [self._queue[i] for i in range(taken)]
+        if self._dropped > self._reported:
+            lost = self._dropped - self._reported
+            self._reported += lost
+            batch.append(Event(seq=0, stamp_ns=time.time_ns(), name="records_dropped", detail=f"{lost}: no room"))
+        self._pending = [self._encode(batch)]
+        for _ in range(taken):
+            self._queue.popleft()
+
+    def _encode(self, batch: list[Record]) -> Outgoing:
+        end = self._next_seq + len(batch)
+        try:
+            payload = encode_block(self._spool.info, self._next_seq, batch)
+        except BlockRefused:
+            batch = [self._sound(record) for record in batch]
+            try:
+                payload = encode_block(self._spool.info, self._next_seq, batch)
+            except BlockRefused as error:  # each is sound alone, but their shapes differ
+                self._refused += len(batch)
+                payload = encode_block(self._spool.info, self._next_seq, [_stand_in(error)] * len(batch))
+        block = Outgoing(self._next_seq, end, payload)
+        self._next_seq = end
+        return block
+
+    def _sound(self, record: Record) -> Record:
+        try:
+            encode_block(self._spool.info, 0, [record])
+            return record
+        except BlockRefused as error:
+            self._refused += 1
+            return _stand_in(error)
+
+    def _commit(self) -> bool:
+        try:
+            self._spool.commit(self._pending)
+        except (OSError, StorageError) as error:
+            self._error = str(error)
+            return False
+        self._written += sum(block.end_seq - block.first_seq for block in self._pending)
+        self._pending, self._error = [], ""
+        return True
+
+
+def _stand_in(error: BlockRefused) -> Event:
+    detail = str(error).encode("ascii", "replace").decode()
+    return Event(seq=0, stamp_ns=time.time_ns(), name="record_refused", detail=detail)

@@ -1,0 +1,104 @@
+"""Checkpoint: everything a learner needs to go on where it was, as one safetensors file with a JSON header.
+
+Replay is not in it: the journal has every row, and is read again from the start of what still matters.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from floop_robot.bundle import write_atomic
+from floop_robot.learn.mlp import Array
+from floop_robot.replay.novelty import KnownWork
+from floop_robot.spec.errors import ContractMismatch, FloopError, StorageError
+from floop_robot.spec.ids import Ids
+
+SUFFIX = ".learner"
+LARGEST_BYTES = 256 << 20
+
+
+class CheckpointRefused(FloopError):
+    """A checkpoint that is damaged or does not fit."""
+
+
+class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What the arrays belong to."""
+
+    task: str
+    ids: Ids
+    algo: str
+    hidden: tuple[int, ...]
+    gradient_steps: int = 0
+    transitions: int = 0
+    """Rows taken in so far."""
+    weights_version: int = 0
+    """Live weights published so far."""
+    known: KnownWork = KnownWork()
+    """Work that counts as old."""
+    replay_from: int = 0
+    """Journal position from which a resumed learner reads to rebuild its replay."""
+    journal_id: str = ""
+    """Which journal that position speaks of."""
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """Info and arrays by name."""
+
+    info: CheckpointInfo
+    arrays: dict[str, Array]
+
+    def save(self, path: Path) -> None:
+        """Write to `path`, whole or not at all; raises `StorageError`."""
+        header = {"floop": msgspec.json.encode(self.info).decode()}
+        write_atomic(path, safetensors.numpy.save(dict(self.arrays), metadata=header))
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read a checkpoint; raises `StorageError` (unreadable) or `CheckpointRefused` (damaged, not finite)."""
+        try:
+            if path.stat().st_size > LARGEST_BYTES:
+                raise CheckpointRefused(f"{path} is larger than any checkpoint; check the path")
+            blob = path.read_bytes()
+        except OSError as error:
+            raise StorageError(f"cannot read {path}: {error.strerror}; check the path") from None
+        try:
+            arrays = safetensors.numpy.load(blob)
+            info = msgspec.json.decode(_header(blob)["__metadata__"]["floop"], type=CheckpointInfo)
+        except (SafetensorError, msgspec.MsgspecError, ValueError, KeyError, struct.error) as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointRefused(f"{path} is no whole checkpoint ({reason}); use an older one") from None
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise CheckpointRefused(f"{name!r} in {path} holds NaN or infinity; use an older checkpoint")
+        return cls(info, arrays)
+
+    def require(self, ids: Ids, where: str) -> None:
+        """Raise `ContractMismatch` unless made for the contract in force."""
+        if self.info.ids.contract != ids.contract:
+            has, wants = f"contract {self.info.ids.contract}", f"contract {ids.contract}"
+            raise ContractMismatch("the checkpoint", has, where, wants, "Train it again with `floop train`.")
+
+
+def fill_arrays(targets: Mapping[str, Array], arrays: Mapping[str, Array], what: str) -> None:
+    """Copy `arrays` into `targets` in place: all or, when a name or shape is wrong (`CheckpointRefused`), none."""
+    for name, target in targets.items():
+        if name not in arrays:
+            raise CheckpointRefused(f"{what} lacks {name!r}; it was made by another version, train again")
+        if arrays[name].shape != target.shape:
+            raise CheckpointRefused(f"{name!r} of {what} has shape {arrays[name].shape}, expected {target.shape}")
+    for name, target in targets.items():
+        target[...] = arrays[name]
+
+
+def _header(blob: bytes) -> dict[str, dict[str, str]]:
+    # safetensors: 8 bytes of little-endian length, then JSON; its reader gives tensors only.
+    (length,) = struct.unpack("<Q", blob[:8])
+    header: dict[str, dict[str, str]] = msgspec.json.decode(blob[8 : 8 + length])
+    return header

@@ -1,0 +1,44 @@
+"""Behaviour cloning: the actor alone, fitted to demonstrated actions in seconds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from floop_robot.learn.adam import FlatAdam
+from floop_robot.learn.mlp import Array, StackedMlp, Tape
+from floop_robot.learn.settings import CloneSettings
+
+
+def clone(net: StackedMlp, observations: Array, actions: Array, settings: CloneSettings, *, squash: bool) -> float:
+    """Fit the first `actions.shape[1]` outputs of `net` to demonstrated actions; returns the last mean squared error.
+
+    `observations` are inner (normalised), shape (n, obs_size); `squash` fits tanh of the outputs, as SAC acts.
+    Other outputs (log standard deviations) are left as they are.
+    """
+    rng = np.random.default_rng(0)
+    size = min(settings.batch_size, len(observations))
+    tape, adam = Tape(net, size), FlatAdam(net.params)
+    grad = np.zeros((1, size, net.sizes[-1]), np.float32)
+    wanted = actions.shape[1]
+    target = np.clip(actions, -0.999, 0.999) if squash else actions
+    batches = max(1, len(observations) // size)
+    total = settings.epochs * batches
+    loss = 0.0
+    for step in range(total):
+        if step % batches == 0:
+            order, loss_sum = rng.permutation(len(observations)), 0.0
+        index = order[(step % batches) * size :][:size]
+        x = observations[index]
+        if settings.noise:
+            x = x + settings.noise * rng.standard_normal(x.shape, dtype=np.float32)
+        out = net.forward(x, tape)[0, :, :wanted]
+        said = np.tanh(out) if squash else out
+        error = said - target[index]
+        grad[0, :, :wanted] = error * np.float32(2.0 / error.size)
+        if squash:
+            grad[0, :, :wanted] *= 1.0 - said * said
+        net.backward(x, grad, tape)
+        adam.step(net.grads, settings.learning_rate * (1.0 - step / total))
+        loss_sum += float(np.mean(error * error))
+        loss = loss_sum / (step % batches + 1)
+    return loss

@@ -1,0 +1,169 @@
+"""Models out and in: bundles for robots, stable-baselines3 zips for people.
+
+A zip holds a stock model with the normalisation folded into its first layers, so it takes raw observations and needs
+nothing of floop. Zips hold pickles: reading one runs whatever its author put in, hence `trust`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch as th
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from torch import nn
+
+from floop_robot.bundle import Activation, Architecture, Bundle, DataRange, Distribution
+from floop_robot.learn.mlp import Array
+from floop_robot.learn.spaces import PolicySpace
+from floop_robot.spec.errors import FloopError
+from floop_robot.spec.ids import Ids
+from floop_robot.spec.task import TaskSpec
+
+
+class UntrustedZip(FloopError):
+    """A zip that was not declared trustworthy, or is none of ours."""
+
+
+def linears(net: nn.Module) -> list[nn.Linear]:
+    """The fully connected layers of a network, in order."""
+    return [module for module in net.modules() if isinstance(module, nn.Linear)]
+
+
+def actor_architecture(model: BaseAlgorithm) -> tuple[Architecture, dict[str, Array]]:
+    """Shape and copied tensors of a SAC or PPO actor, named as bundles name them."""
+    if isinstance(model, SAC):
+        trunk, mean, activation = linears(model.actor.latent_pi), model.actor.mu, model.policy.activation_fn
+    elif isinstance(model, PPO):
+        trunk, mean = linears(model.policy.mlp_extractor.policy_net), model.policy.action_net
+        activation = model.policy.activation_fn
+    else:
+        raise FloopError(f"no bundle can be made of {type(model).__name__}; use sac or ppo")
+    tensors: dict[str, Array] = {}
+    for i, layer in enumerate(trunk):
+        tensors |= _tensors(f"layer{i}", layer)
+    tensors |= _tensors("mean", mean)
+    if isinstance(model, SAC):
+        tensors |= _tensors("log_std", model.actor.log_std)
+    else:
+        tensors["log_std"] = model.policy.log_std.detach().numpy().copy()
+    architecture = Architecture(
+        observation_size=trunk[0].in_features,
+        action_size=tensors["mean.bias"].size,
+        hidden=tuple(layer.out_features for layer in trunk),
+        activation=Activation.RELU if activation is nn.ReLU else Activation.TANH,
+        distribution=Distribution.TANH_GAUSSIAN if isinstance(model, SAC) else Distribution.GAUSSIAN,
+    )
+    return architecture, tensors
+
+
+def _tensors(name: str, layer: Any) -> dict[str, Array]:
+    return {f"{name}.{part}": getattr(layer, part).detach().numpy().copy() for part in ("weight", "bias")}
+
+
+def to_bundle(
+    model: BaseAlgorithm,
+    task: TaskSpec,
+    ids: Ids,
+    observations: Array,
+    *,
+    data: DataRange | None = None,
+    parent: int = 0,
+) -> Bundle:
+    """A candidate made of the model's actor; `observations`, raw, shape (n, obs_size), become its stored checks.
+
+    The expected actions are torch's own, so a bundle whose numpy actor disagrees with the trained policy is refused.
+    """
+    architecture, tensors = actor_architecture(model)
+    observations = np.asarray(observations, np.float32).reshape(-1, task.observation.size)
+    return Bundle.build(
+        task=task,
+        ids=ids,
+        algo=type(model).__name__.removeprefix("Floop").lower(),
+        architecture=architecture,
+        tensors=tensors,
+        observations=observations,
+        actions=_mean_actions(model, PolicySpace.of(task).normaliser(observations)),
+        data=data,
+        parent=parent,
+    )
+
+
+def _mean_actions(model: BaseAlgorithm, inner: Array) -> Array:
+    with th.no_grad():
+        actions: Array = model.policy._predict(th.from_numpy(inner), deterministic=True).numpy()
+    return actions.clip(-1.0, 1.0)
+
+
+def save_zip(model: BaseAlgorithm, space: PolicySpace, path: Path) -> None:
+    """Write a stock stable-baselines3 zip that takes raw observations and acts as `model` does."""
+    stock = _stock_like(model, space)
+    stock.policy.load_state_dict(model.policy.state_dict())
+    _each_first_layer(stock, space.fold)
+    if isinstance(stock, PPO):
+        _stretch_actions(stock, space)
+    elif isinstance(stock, SAC) and isinstance(model, SAC) and model.log_ent_coef is not None:
+        assert stock.log_ent_coef is not None
+        stock.log_ent_coef.data.copy_(model.log_ent_coef.data)
+    stock.save(path)
+
+
+def _stock_like(model: BaseAlgorithm, space: PolicySpace) -> BaseAlgorithm:
+    kind: Any = SAC if isinstance(model, SAC) else PPO
+    options: dict[str, Any] = {"gamma": model.gamma, "policy_kwargs": model.policy_kwargs, "device": "cpu"}  # type: ignore[attr-defined]
+    if isinstance(model, SAC):
+        options |= {"tau": model.tau, "batch_size": model.batch_size, "ent_coef": model.ent_coef, "buffer_size": 10_000}
+        options["target_entropy"] = model.target_entropy
+    else:
+        options |= {"gae_lambda": model.gae_lambda, "batch_size": model.batch_size, "n_epochs": model.n_epochs}  # type: ignore[attr-defined]
+    stock = kind("MlpPolicy", None, learning_rate=model.learning_rate, _init_setup_model=False, **options)
+    stock.observation_space, stock.action_space, stock.n_envs = space.raw_observation, space.raw_action, 1
+    stock._setup_model()
+    assert isinstance(stock, BaseAlgorithm)
+    return stock
+
+
+def _each_first_layer(model: BaseAlgorithm, change: Any) -> None:
+    for net in _networks(model):
+        first = linears(net)[0]
+        weight, bias = change(first.weight.detach().numpy(), first.bias.detach().numpy())
+        first.weight.data.copy_(th.from_numpy(weight))
+        first.bias.data.copy_(th.from_numpy(bias))
+
+
+def _networks(model: BaseAlgorithm) -> list[nn.Module]:
+    if isinstance(model, SAC):
+        return [model.actor.latent_pi, *model.critic.q_networks, *model.critic_target.q_networks]
+    extractor = model.policy.mlp_extractor
+    assert isinstance(extractor, nn.Module)
+    return [extractor.policy_net, extractor.value_net]  # type: ignore[list-item]
+
+
+def _stretch_actions(model: PPO, space: PolicySpace) -> None:
+    # SAC models rescale [-1, 1] to the action space by themselves; PPO models speak the environment's units.
+    low, high = th.from_numpy(space.action.low), th.from_numpy(space.action.high)
+    half, middle = (high - low) / 2.0, (high + low) / 2.0
+    layer = model.policy.action_net
+    assert isinstance(layer, nn.Linear)
+    layer.weight.data.mul_(half[:, None])
+    layer.bias.data.mul_(half).add_(middle)
+    model.policy.log_std.data.add_(th.log(half))
+
+
+def load_zip(path: Path, space: PolicySpace, into: BaseAlgorithm, *, trust: bool) -> None:
+    """Read the policy of a zip that takes raw observations into `into`, a model on inner ones.
+
+    Raises `UntrustedZip` unless `trust`, and where the zip's networks don't fit.
+    """
+    if not trust:
+        raise UntrustedZip(f"{path} is a stable-baselines3 zip, which can run code; use --trust if you know its author")
+    kind: Any = SAC if isinstance(into, SAC) else PPO
+    try:
+        stock = kind.load(path, device="cpu")
+        into.policy.load_state_dict(stock.policy.state_dict())
+    except (RuntimeError, ValueError, KeyError, OSError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UntrustedZip(f"{path} can't be taken over: {reason}; it must be {kind.__name__} for this task") from None
+    _each_first_layer(into, space.unfold)

@@ -1,0 +1,66 @@
+"""Hyperparameters of each algorithm; the defaults are those that the shipped recipes were tuned with."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+Positive = Annotated[float, Meta(gt=0)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Size = Annotated[int, Meta(ge=1)]
+
+
+class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base: a typo in a recipe is an error that names the field."""
+
+
+class SacSettings(_Settings, frozen=True, kw_only=True):
+    """Soft actor-critic."""
+
+    hidden: tuple[Size, ...] = (64, 64)
+    learning_rate: Positive = 3e-4
+    gamma: Fraction = 0.97
+    """The discount that the tasks' potential-based shaping is exact for."""
+    tau: Fraction = 0.01
+    batch_size: Size = 256
+    initial_alpha: Positive = 0.1
+    target_entropy: float | None = None
+    """Mean policy entropy that the temperature aims at; None means minus the number of action values."""
+    prior_fraction: Fraction = 0.5
+    """Share of each batch from demonstrations or old work."""
+    corner_fraction: Fraction = 0.0
+    """Share of the fresh part of each batch from failed episodes."""
+    quota: Size = 50_000
+    """Rows kept of each robot, in each of the two regions of replay."""
+
+
+class PpoSettings(_Settings, frozen=True, kw_only=True):
+    """Proximal policy optimisation, started from behaviour cloning."""
+
+    hidden: tuple[Size, ...] = (64, 64)
+    learning_rate: Positive = 3e-4
+    gamma: Fraction = 0.97
+    gae_lambda: Fraction = 0.95
+    rows_per_update: Size = 2048
+    batch_size: Size = 256
+    epochs: Size = 10
+    clip: Positive = 0.2
+    entropy_weight: float = 0.0
+    value_weight: float = 0.5
+    target_kl: float | None = 0.03
+    log_std: float = -1.0
+    """Initial log standard deviation of every action."""
+    value_warmup_updates: int = 2
+    """First updates that move only the value network: no cloned policy should follow advantages of an untrained one."""
+
+
+class CloneSettings(_Settings, frozen=True, kw_only=True):
+    """Behaviour cloning."""
+
+    epochs: Size = 200
+    batch_size: Size = 256
+    learning_rate: Positive = 1e-3
+    noise: float = 0.0
+    """Standard deviation of noise on normalised observations."""

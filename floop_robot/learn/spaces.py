@@ -1,0 +1,69 @@
+"""The space a learner works in: normalised observations, actions in [-1, 1], and the way there from raw units."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from gymnasium import spaces
+
+from floop_robot.learn.mlp import Array
+from floop_robot.replay.region import Normaliser
+from floop_robot.spec.layout import Layout
+from floop_robot.spec.task import TaskSpec
+
+
+class PolicySpace(msgspec.Struct, frozen=True):
+    """What observations and actions are, raw; and the normalisation between."""
+
+    observation: Layout
+    action: Layout
+
+    @classmethod
+    def of(cls, task: TaskSpec) -> PolicySpace:
+        """The space of a task."""
+        return cls(task.observation, task.action)
+
+    @property
+    def raw_observation(self) -> spaces.Box:
+        """What the environment or the robot gives."""
+        return spaces.Box(self.observation.low, self.observation.high, dtype=np.float32)
+
+    @property
+    def raw_action(self) -> spaces.Box:
+        """What the environment or the robot takes."""
+        return spaces.Box(self.action.low, self.action.high, dtype=np.float32)
+
+    @property
+    def inner_observation(self) -> spaces.Box:
+        """What the learner's networks see."""
+        return spaces.Box(-np.inf, np.inf, (self.observation.size,), np.float32)
+
+    @property
+    def inner_action(self) -> spaces.Box:
+        """What the learner's networks say."""
+        return spaces.Box(-1.0, 1.0, (self.action.size,), np.float32)
+
+    @property
+    def normaliser(self) -> Normaliser:
+        """From raw to inner observations."""
+        return Normaliser(self.observation.offset, self.observation.scale)
+
+    def fold(self, weight: Array, bias: Array) -> tuple[Array, Array]:
+        """A first layer that takes raw observations where `weight` (out, in) and `bias` take inner ones.
+
+        Computed in double precision: offsets are large against scales. `in` may be wider (actions behind observations).
+        """
+        n = self.observation.size
+        scale, offset = self.observation.scale.astype(np.float64), self.observation.offset.astype(np.float64)
+        folded = weight.astype(np.float64)
+        folded[:, :n] /= scale
+        return folded.astype(np.float32), (bias - folded[:, :n] @ offset).astype(np.float32)
+
+    def unfold(self, weight: Array, bias: Array) -> tuple[Array, Array]:
+        """The inverse of `fold`."""
+        n = self.observation.size
+        raw = weight.astype(np.float64)
+        offset = self.observation.offset.astype(np.float64)
+        inner = raw.copy()
+        inner[:, :n] *= self.observation.scale.astype(np.float64)
+        return inner.astype(np.float32), (bias + raw[:, :n] @ offset).astype(np.float32)

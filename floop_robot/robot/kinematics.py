@@ -99,16 +99,15 @@ class Kinematics:
         q = np.array(seed, np.float64)
         pull: Matrix | None = (self._rest - q) * REST_PULL
         error = np.empty(6)
-        _pose_error(target, self._forward(q), error)
-        distance = angle = math.inf
+        distance, angle = _pose_error(target, self._forward(q), error)
         for _ in range(iterations):
+            if not math.isfinite(distance + angle):
+                return IkSolution(False, tuple(map(float, seed)), math.inf, math.inf)
             q += self._step(error, pull)
             pull = None
             np.maximum(q, self._low, out=q)
             np.minimum(q, self._high, out=q)
             distance, angle = _pose_error(target, self._forward(q), error)
-            if not math.isfinite(distance + angle):
-                return IkSolution(False, tuple(map(float, seed)), math.inf, math.inf)
             if distance <= position_tolerance_m and angle <= rotation_tolerance_rad:
                 return IkSolution(True, tuple(q.tolist()), distance, angle)
         return IkSolution(False, tuple(q.tolist()), distance, angle)

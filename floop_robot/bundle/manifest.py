@@ -69,7 +69,7 @@ class DataRange(msgspec.Struct, frozen=True, kw_only=True):
     transitions: int = 0
     """Rows seen in training, prior data and demonstrations included."""
     journal_from: int = 0
-    """First and last row of the fleet's journal that training had taken in; 0 when it used none."""
+    """First and last block of the fleet's journal that training had taken in; 0 when it used none."""
     journal_to: int = 0
     observation_low: tuple[float, ...] = ()
     """Smallest and largest raw value of each observation number in that data; empty when not recorded."""

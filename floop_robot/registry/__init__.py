@@ -1,1 +1,43 @@
-"""Policy versions and their history."""
+"""Versions and their history; one writer."""
+
+from floop_robot.registry.history import read_history
+from floop_robot.registry.lock import RegistryBusy, RegistryFenced
+from floop_robot.registry.records import (
+    FLEET,
+    AuditEntry,
+    CandidateInfo,
+    CandidateState,
+    Directive,
+    History,
+    JournalRead,
+    Origin,
+    Receipt,
+    SeenEpisode,
+    Stage,
+    StoredReceipt,
+    VersionInfo,
+)
+from floop_robot.registry.registry import BASELINE, PRODUCTION, Publication, Registry
+
+__all__ = [
+    "BASELINE",
+    "FLEET",
+    "PRODUCTION",
+    "AuditEntry",
+    "CandidateInfo",
+    "CandidateState",
+    "Directive",
+    "History",
+    "JournalRead",
+    "Origin",
+    "Publication",
+    "Receipt",
+    "Registry",
+    "RegistryBusy",
+    "RegistryFenced",
+    "SeenEpisode",
+    "Stage",
+    "StoredReceipt",
+    "VersionInfo",
+    "read_history",
+]

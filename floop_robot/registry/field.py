@@ -1,0 +1,66 @@
+"""FieldLog: what came back from the robots, with the manager's stamps: receipts, episodes, confirmations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from floop_robot.registry.database import Database, decode, encode, integer
+from floop_robot.registry.records import JournalRead, Receipt, SeenEpisode, StoredReceipt
+
+
+class FieldLog:
+    """Part of the registry, in the same file and under the same lock."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record_receipt(self, receipt: Receipt, now_ns: int) -> bool:
+        """Store a receipt; the first of its kind counts. Returns whether it was new."""
+        with self._database.writing() as connection:
+            cursor = connection.execute(
+                "INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?)",
+                (receipt.robot, receipt.version, receipt.stage, now_ns, encode(receipt)),
+            )
+            return cursor.rowcount == 1
+
+    def receipts(self, version: int = 0) -> list[StoredReceipt]:
+        """Receipts of one version, or of all (0), in order of arrival."""
+        rows = self._database.rows(
+            "SELECT info, stamp_ns FROM receipts WHERE ? IN (0, version) ORDER BY stamp_ns, rowid", version
+        )
+        return [StoredReceipt(decode(info, Receipt), integer(stamp)) for info, stamp in rows]
+
+    def record_episodes(self, episodes: Iterable[SeenEpisode], read: JournalRead) -> list[SeenEpisode]:
+        """Store episodes and how far the journal was read, together; returns those that were new."""
+        with self._database.writing() as connection:
+            new = [
+                episode
+                for episode in episodes
+                if connection.execute(
+                    "INSERT OR IGNORE INTO episodes VALUES (?, ?, ?, ?)",
+                    (episode.robot, episode.boot_id, episode.episode, encode(episode)),
+                ).rowcount
+            ]
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('read', ?)", (encode(read),))
+        return new
+
+    def episodes(self) -> list[SeenEpisode]:
+        """Every episode seen, in order of arrival."""
+        rows = self._database.rows("SELECT info FROM episodes ORDER BY rowid")
+        return [decode(row[0], SeenEpisode) for row in rows]
+
+    @property
+    def read(self) -> JournalRead:
+        """How far the journal's episodes are stored."""
+        rows = self._database.rows("SELECT value FROM meta WHERE key = 'read'")
+        return decode(rows[0][0], JournalRead) if rows else JournalRead()
+
+    def confirm(self, sha256: str, version: int, now_ns: int) -> None:
+        """Remember that live success of these weights was shown; the first time counts."""
+        with self._database.writing() as connection:
+            connection.execute("INSERT OR IGNORE INTO confirmations VALUES (?, ?, ?)", (sha256, version, now_ns))
+
+    def confirmed(self) -> dict[str, int]:
+        """Weights whose live success was shown, and when."""
+        rows = self._database.rows("SELECT sha256, stamp_ns FROM confirmations")
+        return {str(sha256): integer(stamp) for sha256, stamp in rows}

@@ -1,0 +1,181 @@
+"""What the registry remembers: one frozen struct per kind of row. Stamps: wall-clock nanoseconds at the registry."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from floop_robot.spec.ids import Ids
+from floop_robot.spec.records import ActMode, Outcome, Source
+from floop_robot.spec.verdict import Verdict
+
+FLEET = "fleet"
+"""Scope of a directive that speaks of every robot; any other scope is a robot's name."""
+
+
+class Origin(enum.StrEnum):
+    """Why a version was published."""
+
+    BASELINE = "baseline"
+    GATE = "gate"
+    """A candidate that the gate accepted."""
+    PUSH = "push"
+    """A person's bundle."""
+    ROLLBACK = "rollback"
+    """Older bytes again, because a person or the live watch went back."""
+    PIN = "pin"
+    """Older bytes again, because a person pinned them."""
+
+
+class VersionInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One policy version."""
+
+    version: int
+    epoch: int
+    sha256: str
+    """Of the tensors: versions with the same one act alike."""
+    parent: int
+    """Version that training started from, or whose bytes these are."""
+    replaces: int
+    """Version in production when this one was published; 0 for the first."""
+    restores: int
+    """Version whose bytes are published again; 0 for new bytes."""
+    task: str
+    ids: Ids
+    algo: str
+    origin: Origin
+    who: str
+    journal_to: int
+    """Last block of the journal that training had taken in."""
+    decided_ns: int
+    """When the verdict or the operator's call arrived."""
+    published_ns: int
+    gate_s: float
+    """How long the gate judged, measured by the gate; 0 without a verdict."""
+    bytes: int
+
+
+class CandidateState(enum.StrEnum):
+    """What became of a judged candidate."""
+
+    WAITING = "waiting"
+    """Accepted; follows when the version in production has been watched."""
+    PUBLISHED = "published"
+    SUPERSEDED = "superseded"
+    """A later accepted candidate took its place in the queue."""
+    STALE = "stale"
+    """Judged against another policy than the one it would replace."""
+    REJECTED = "rejected"
+    INCONCLUSIVE = "inconclusive"
+
+
+class CandidateInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A judged candidate."""
+
+    sha256: str
+    state: CandidateState
+    version: int
+    """Version it was published under; 0 if it wasn't."""
+    received_ns: int
+    journal_to: int
+    verdict: Verdict
+
+
+class Stage(enum.StrEnum):
+    """How far a version came on a robot."""
+
+    RECEIVED = "received"
+    VERIFIED = "verified"
+    INSTALLED = "installed"
+    ACTING = "acting"
+    """The first control step on it was taken."""
+    REFUSED = "refused"
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """A robot's word on one version."""
+
+    robot: str
+    version: int
+    stage: Stage
+    since_received_s: float
+    """Since the bundle arrived, on the robot's steady clock."""
+    detail: str = ""
+    """The reason of a refusal; notes on allowed differences."""
+
+
+class StoredReceipt(msgspec.Struct, frozen=True):
+    """A receipt and when it arrived."""
+
+    receipt: Receipt
+    stamp_ns: int
+
+
+class Directive(msgspec.Struct, frozen=True):
+    """What an operator asked of the fleet or of one robot."""
+
+    scope: str
+    held: bool = False
+    pin: int = 0
+    """Version to stay on; 0 for none."""
+
+
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """Who did what, and when."""
+
+    stamp_ns: int
+    epoch: int
+    who: str
+    what: str
+    version: int = 0
+    detail: str = ""
+
+
+class SeenEpisode(msgspec.Struct, frozen=True, kw_only=True):
+    """An episode's end, as the fleet manager saw it in the journal."""
+
+    robot: str
+    boot_id: str
+    episode: int
+    block: int
+    """Journal block that held it."""
+    source: Source
+    version: int
+    act_mode: ActMode
+    outcome: Outcome
+    object_class: str
+    duration_s: float
+    steps: int
+    seen_ns: int
+
+    @property
+    def production(self) -> bool:
+        """Whether it says something about a version: a robot's, on mean actions, not stopped from outside."""
+        return (
+            self.source is Source.ROBOT
+            and self.act_mode is ActMode.MEAN
+            and self.outcome is not Outcome.ABORTED
+            and self.version > 0
+        )
+
+
+class JournalRead(msgspec.Struct, frozen=True):
+    """How far a journal was read."""
+
+    through: int = 0
+    """Last block."""
+    journal_id: str = ""
+    """Which journal; empty before the first answer."""
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """What the registry remembers of a run, each in order of arrival."""
+
+    versions: tuple[VersionInfo, ...]
+    candidates: tuple[CandidateInfo, ...]
+    receipts: tuple[StoredReceipt, ...]
+    episodes: tuple[SeenEpisode, ...]
+    confirmed: dict[str, int]
+    """Weights (SHA-256) whose live success the watch confirmed, and when."""
+    audit: tuple[AuditEntry, ...]

@@ -1,0 +1,46 @@
+"""Tables of the registry. Versions and audit are append-only, by trigger; rows of structs are JSON, read back typed."""
+
+from __future__ import annotations
+
+SCHEMA_VERSION = 1
+
+DDL = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT;
+CREATE TABLE versions (
+    version INTEGER PRIMARY KEY CHECK (version > 0),
+    sha256 TEXT NOT NULL,
+    info BLOB NOT NULL,
+    bundle BLOB NOT NULL
+) STRICT;
+CREATE INDEX versions_by_sha ON versions (sha256);
+CREATE TABLE candidates (
+    id INTEGER PRIMARY KEY,
+    sha256 TEXT NOT NULL,
+    verdict_digest TEXT NOT NULL,
+    info BLOB NOT NULL,
+    bundle BLOB,
+    waiting INTEGER NOT NULL,
+    UNIQUE (sha256, verdict_digest)
+) STRICT;
+CREATE UNIQUE INDEX one_waits ON candidates (waiting) WHERE waiting = 1;
+CREATE TABLE aliases (name TEXT PRIMARY KEY, version INTEGER NOT NULL REFERENCES versions (version)) STRICT;
+CREATE TABLE directives (scope TEXT PRIMARY KEY, info BLOB NOT NULL) STRICT;
+CREATE TABLE receipts (
+    robot TEXT NOT NULL, version INTEGER NOT NULL, stage TEXT NOT NULL, stamp_ns INTEGER NOT NULL, info BLOB NOT NULL,
+    PRIMARY KEY (robot, version, stage)
+) STRICT;
+CREATE TABLE audit (id INTEGER PRIMARY KEY, info BLOB NOT NULL) STRICT;
+CREATE TABLE calls (id TEXT PRIMARY KEY, stamp_ns INTEGER NOT NULL, answer BLOB NOT NULL) STRICT;
+CREATE TABLE episodes (
+    robot TEXT NOT NULL, boot_id TEXT NOT NULL, episode INTEGER NOT NULL, info BLOB NOT NULL,
+    PRIMARY KEY (robot, boot_id, episode)
+) STRICT;
+CREATE TABLE confirmations (sha256 TEXT PRIMARY KEY, version INTEGER NOT NULL, stamp_ns INTEGER NOT NULL) STRICT;
+CREATE TRIGGER versions_stay BEFORE UPDATE ON versions BEGIN SELECT RAISE(ABORT, 'versions are never changed'); END;
+CREATE TRIGGER versions_last BEFORE DELETE ON versions BEGIN SELECT RAISE(ABORT, 'versions are never deleted'); END;
+CREATE TRIGGER versions_grow BEFORE INSERT ON versions
+    WHEN NEW.version <= (SELECT COALESCE(MAX(version), 0) FROM versions)
+    BEGIN SELECT RAISE(ABORT, 'versions only grow'); END;
+CREATE TRIGGER audit_stays BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is never changed'); END;
+CREATE TRIGGER audit_lasts BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is never deleted'); END;
+"""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from torch import nn
 
+from floop_robot.learn.ppo import FloopPPO
 from floop_robot.learn.sac import FloopSAC
-from floop_robot.learn.settings import SacSettings
+from floop_robot.learn.settings import PpoSettings, SacSettings
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.replay.mix import MixConfig, MixedReplay
 
@@ -48,3 +50,29 @@ def build_sac(space: PolicySpace, settings: SacSettings, seed: int) -> tuple[Flo
 def seeded(seed: int) -> np.random.Generator:
     """The generator everything random of a run is drawn from, apart from stable-baselines3's global ones."""
     return np.random.default_rng((seed, 0xF100))
+
+
+def build_ppo(space: PolicySpace, settings: PpoSettings, seed: int) -> FloopPPO:
+    """A fresh PPO on inner observations."""
+    return FloopPPO.for_spaces(
+        space.inner_observation,
+        space.inner_action,
+        learning_rate=settings.learning_rate,
+        gamma=settings.gamma,
+        gae_lambda=settings.gae_lambda,
+        n_steps=settings.rows_per_update,
+        batch_size=settings.batch_size,
+        n_epochs=settings.epochs,
+        clip_range=settings.clip,
+        ent_coef=settings.entropy_weight,
+        vf_coef=settings.value_weight,
+        target_kl=settings.target_kl,
+        policy_kwargs={
+            "net_arch": list(settings.hidden),
+            "log_std_init": settings.log_std,
+            "activation_fn": nn.ReLU,
+            "ortho_init": True,
+        },
+        seed=seed,
+        device="cpu",
+    )

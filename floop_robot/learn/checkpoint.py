@@ -44,8 +44,10 @@ class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Work that counts as old."""
     replay_from: int = 0
     """Journal position from which a resumed learner reads to rebuild its replay."""
+    trained_to: int = 0
+    """Journal position up to which rows had been learned from."""
     journal_id: str = ""
-    """Which journal that position speaks of."""
+    """Which journal these positions speak of."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True):

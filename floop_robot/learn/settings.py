@@ -32,6 +32,10 @@ class SacSettings(_Settings, frozen=True, kw_only=True):
     """Share of each batch from demonstrations or old work."""
     corner_fraction: Fraction = 0.0
     """Share of the fresh part of each batch from failed episodes."""
+    updates_per_fresh: Positive = 4.0
+    """Gradient steps that a transition of fresh work pays for."""
+    updates_per_old: float = 0.5
+    """Gradient steps that a transition of known work pays for."""
     quota: Size = 50_000
     """Rows kept of each robot, in each of the two regions of replay."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -64,3 +66,31 @@ class Novelty:
 
 def _speaks_of_objects(layout: Layout) -> bool:
     return {"object_class", "object_size"} <= layout.slices.keys()
+
+
+class Troubles:
+    """Classes of known work that robots fail at now: the world changed in a way that perception doesn't name."""
+
+    WINDOW, MOST_FAILURES = 20, 6
+    """More failures than this among the last episodes of a class are no chance: 1 in 3,000 at 95 % success."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._outcomes: dict[str, deque[bool]] = {}
+
+    def report(self, object_class: str, *, failed: bool) -> None:
+        """A robot worked on an object of this class with its deployed policy."""
+        self._outcomes.setdefault(object_class, deque(maxlen=self.WINDOW)).append(failed)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Classes in trouble."""
+        return tuple(name for name, recent in self._outcomes.items() if sum(recent) > self.MOST_FAILURES)
+
+    def __call__(self, observations: Matrix) -> NDArray[np.bool_]:
+        """Shape (n,): True where the perceived object is of a class in trouble."""
+        troubled = [CLASSES.index(name) for name in self.classes if name in CLASSES]
+        if not troubled or not _speaks_of_objects(self._layout):
+            return np.zeros(len(observations), np.bool_)
+        which = observations[:, self._layout.slices["object_class"]].argmax(axis=1)
+        return np.isin(which, troubled)

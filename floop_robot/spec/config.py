@@ -78,6 +78,7 @@ class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Share of each batch that comes from old work: with 25 % one seed in three forgot it for good."""
     candidate_interval_s: Positive = 3.0
     weights_interval_s: Positive = 0.5
+    checkpoint_interval_s: Positive = 5.0
     staleness_versions: Count = 8
     """PPO: oldest acting version, counted in published weights, whose rows are still used."""
     nice: Count = 10

@@ -1,0 +1,240 @@
+"""ContinuousLearner: learns for as long as data arrives. It knows no sockets and no simulator."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import numpy as np
+
+from floop_robot.bundle import Bundle, DataRange
+from floop_robot.learn.checkpoint import Checkpoint, CheckpointInfo
+from floop_robot.learn.export import to_bundle
+from floop_robot.learn.mlp import Array
+from floop_robot.learn.pace import LatencyMeter, Pace
+from floop_robot.learn.trainee import Progress, Trainee
+from floop_robot.replay.intake import Arrived, Intake, IntakeCounts
+from floop_robot.replay.novelty import KnownWork, Novelty
+from floop_robot.replay.source import JournalBlock, RowSource
+from floop_robot.spec.config import LearnerConfig
+from floop_robot.spec.ids import Ids
+from floop_robot.spec.task import TaskSpec
+
+log = logging.getLogger(__name__)
+
+CHUNK = 8
+"""Gradient steps between two looks at the journal: some 15 ms, so new rows never wait long."""
+MOST_OWED = 2_000.0
+"""Gradient steps of arrears that are caught up, some 3 s; the rest is forgotten."""
+VERSION_GAP = 1_000
+"""Live weights published after the last checkpoint are unknown to a resumed learner: it numbers on from beyond them."""
+REPLAY_ROWS = 200_000
+"""A resumed learner reads at least this many of the latest rows again, if there are so many."""
+KEPT_OBSERVATIONS = 64
+"""Recent raw observations, of which a bundle's stored checks are taken."""
+
+
+class Outlet(Protocol):
+    """Who wants what is learned. Calls come from the learner's thread and must not block."""
+
+    def weights(self, version: int, bundle: Bundle) -> None:
+        """Live weights, for explorers only."""
+        ...
+
+    def candidate(self, bundle: Bundle) -> None:
+        """A candidate for the gate."""
+        ...
+
+
+class LearnerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How the learner is doing."""
+
+    progress: Progress
+    rows: IntakeCounts
+    steps_per_s: float
+    """Over the last seconds of work."""
+    owed: int
+    """Gradient steps in arrears."""
+    weights_version: int
+    candidates: int
+    position: int
+    """Journal id up to which rows were taken in."""
+    latency_p50_s: float
+    latency_p99_s: float
+    """Transition left its control loop → first gradient step begun after it can be drawn."""
+
+
+class ContinuousLearner:
+    """Reads rows, updates the model at their pace, publishes live weights, candidates and checkpoints."""
+
+    def __init__(
+        self,
+        config: LearnerConfig,
+        task: TaskSpec,
+        ids: Ids,
+        trainee: Trainee,
+        source: RowSource,
+        outlet: Outlet,
+        checkpoint_path: Path,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config, self._task, self._ids, self._clock = config, task, ids, clock
+        self._trainee, self._source, self._outlet = trainee, source, outlet
+        self._path = checkpoint_path
+        self._known = KnownWork()
+        self._intake = Intake(task, ids, Novelty(task.observation, self._known))
+        self._pace, self._latency = Pace(MOST_OWED), LatencyMeter()
+        self._observations: deque[Array] = deque(maxlen=KEPT_OBSERVATIONS)
+        self._low = np.full(task.observation.size, np.inf, np.float32)
+        self._high = np.full(task.observation.size, -np.inf, np.float32)
+        self._blocks: deque[tuple[int, int]] = deque()
+        self._read_rows = self._transitions = 0
+        self._trained_to = self._weights_version = self._candidates = self._parent = 0
+        now = clock()
+        self._weights_due, self._candidate_due, self._checkpoint_due = now, now + config.candidate_interval_s, now
+        self._steps_at = {"weights": -1, "candidate": 0, "checkpoint": 0}
+        self._rate: deque[tuple[float, int]] = deque(maxlen=200)
+
+    def start_from(self, checkpoint: Checkpoint, *, parent: int = 0, resume: bool = False) -> None:
+        """Take over a checkpoint's weights; with `resume`, one of this very run (its journal position counts).
+
+        Raises `ContractMismatch` or `CheckpointRefused`. Call before the first `step`; the row source of a resumed
+        learner must start at `checkpoint.info.replay_from`.
+        """
+        checkpoint.require(self._ids, "the fleet")
+        info = checkpoint.info
+        self._trainee.restore(checkpoint.arrays, info.gradient_steps)
+        self._known, self._parent = info.known, parent
+        self._intake = Intake(self._task, self._ids, Novelty(self._task.observation, info.known))
+        self._transitions = info.transitions
+        self._steps_at = dict.fromkeys(self._steps_at, info.gradient_steps)
+        if resume:
+            self._trained_to = info.trained_to
+            self._weights_version = info.weights_version + VERSION_GAP
+        self._steps_at["weights"] = -1
+
+    def set_parent(self, version: int) -> None:
+        """Version of the registry that further candidates descend from."""
+        self._parent = version
+
+    def run(self, stop: threading.Event) -> None:
+        """Learn until `stop` is set; writes a last checkpoint."""
+        while not stop.is_set():
+            self.step()
+        self.checkpoint()
+
+    def step(self, wait_s: float = 0.05) -> int:
+        """Take in what has arrived, do at most `CHUNK` gradient steps, publish what is due; returns the steps done.
+
+        Waits up to `wait_s` for rows when no gradient step is owed.
+        """
+        for found in self._source.poll(0.0 if self._pace.owed else wait_s):
+            self._take(found)
+        done = 0
+        if self._pace.owed:
+            self._latency.step_begins()
+            done = self._trainee.improve(min(CHUNK, self._pace.owed))
+            self._pace.draw(done or self._pace.owed)
+            self._rate.append((self._clock(), done))
+        self._publish()
+        return done
+
+    def _take(self, found: JournalBlock) -> None:
+        arrived = self._intake.take(found.block)
+        rows = arrived.rows if arrived is not None else None
+        self._blocks.append((found.id, len(rows) if rows is not None else 0))
+        self._read_rows += self._blocks[-1][1]
+        while self._read_rows - self._blocks[0][1] > REPLAY_ROWS:
+            self._read_rows -= self._blocks.popleft()[1]
+        if arrived is None:
+            return
+        worth = self._trainee.take(arrived)
+        if found.id <= self._trained_to or rows is None:
+            return  # read again to rebuild replay; its updates were done before the restart
+        self._pace.pay(worth)
+        self._latency.arrived(rows.stamp_ns)
+        self._remember(arrived)
+
+    def _remember(self, arrived: Arrived) -> None:
+        assert arrived.rows is not None
+        obs = arrived.rows.obs
+        self._transitions += len(obs)
+        self._observations.append(obs[-1])
+        np.minimum(self._low, obs.min(axis=0), out=self._low)
+        np.maximum(self._high, obs.max(axis=0), out=self._high)
+
+    def _publish(self) -> None:
+        now, steps = self._clock(), self._trainee.progress.gradient_steps
+        if now >= self._weights_due and steps != self._steps_at["weights"]:
+            self._weights_due, self._steps_at["weights"] = now + self._config.weights_interval_s, steps
+            self._weights_version += 1
+            self._trainee.published(self._weights_version)
+            self._outlet.weights(self._weights_version, self.bundle())
+        if now >= self._candidate_due and steps != self._steps_at["candidate"]:
+            self._candidate_due, self._steps_at["candidate"] = now + self._config.candidate_interval_s, steps
+            self._candidates += 1
+            self._outlet.candidate(self.bundle())
+        if now >= self._checkpoint_due and steps != self._steps_at["checkpoint"]:
+            self._checkpoint_due, self._steps_at["checkpoint"] = now + self._config.checkpoint_interval_s, steps
+            self.checkpoint()
+
+    def bundle(self) -> Bundle:
+        """The actor as it is now; raises `BundleRefused` when training diverged (NaN)."""
+        observations = np.array(self._observations) if self._observations else self._task.observation.offset[None]
+        seen = np.isfinite(self._low).all()
+        data = DataRange(
+            transitions=self._transitions,
+            journal_to=self._source.position,
+            observation_low=tuple(self._low.tolist()) if seen else (),
+            observation_high=tuple(self._high.tolist()) if seen else (),
+        )
+        return to_bundle(self._trainee.model, self._task, self._ids, observations, data=data, parent=self._parent)
+
+    def checkpoint(self) -> None:
+        """Write a checkpoint; raises `StorageError` when the disk won't take it."""
+        self.snapshot().save(self._path)
+
+    def snapshot(self) -> Checkpoint:
+        """Everything needed to resume, replay apart."""
+        info = CheckpointInfo(
+            task=self._task.id,
+            ids=self._ids,
+            algo=self._trainee.algo,
+            hidden=self._trainee.hidden,
+            gradient_steps=self._trainee.progress.gradient_steps,
+            transitions=self._transitions,
+            weights_version=self._weights_version,
+            known=self._known,
+            replay_from=self._blocks[0][0] - 1 if self._blocks else 0,
+            trained_to=self._source.position,
+            journal_id=self._source.journal_id,
+        )
+        return Checkpoint(info, self._trainee.arrays())
+
+    @property
+    def status(self) -> LearnerStatus:
+        """How the learner is doing."""
+        p50, p99 = self._latency.percentiles
+        return LearnerStatus(
+            progress=self._trainee.progress,
+            rows=self._intake.counts,
+            steps_per_s=self._steps_per_s(),
+            owed=self._pace.owed,
+            weights_version=self._weights_version,
+            candidates=self._candidates,
+            position=self._source.position,
+            latency_p50_s=p50,
+            latency_p99_s=p99,
+        )
+
+    def _steps_per_s(self) -> float:
+        if len(self._rate) < 2:
+            return 0.0
+        span = max(self._clock() - self._rate[0][0], 1e-6)
+        return sum(done for _, done in self._rate) / span

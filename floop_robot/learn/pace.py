@@ -1,0 +1,65 @@
+"""Pace: how many gradient steps the data that has arrived pays for, and how fresh they were when learned from."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+KEPT = 20_000
+"""Latencies kept for the percentiles: some minutes of a fleet."""
+
+
+class Pace:
+    """An account of gradient steps: arriving rows pay in, updates draw."""
+
+    def __init__(self, most_owed: float) -> None:
+        self._owed = 0.0
+        self._most = most_owed
+        """A learner that was away must not hammer old rows for minutes before it looks at new ones."""
+
+    def pay(self, steps: float) -> None:
+        """Data arrived that is worth `steps` gradient steps."""
+        self._owed = min(self._owed + steps, self._most)
+
+    @property
+    def owed(self) -> int:
+        """Gradient steps that may be done now."""
+        return int(self._owed)
+
+    def draw(self, steps: int) -> None:
+        """`steps` were done."""
+        self._owed -= steps
+
+
+class LatencyMeter:
+    """Time from a transition leaving its control loop to the first gradient step begun when it could be drawn."""
+
+    def __init__(self) -> None:
+        self._since_ns = time.time_ns()
+        self._waiting: list[NDArray[np.int64]] = []
+        self._seconds: deque[float] = deque(maxlen=KEPT)
+
+    def arrived(self, stamp_ns: NDArray[np.int64]) -> None:
+        """Rows entered replay. Those older than this process are history, not latency."""
+        recent = stamp_ns[stamp_ns > self._since_ns]
+        if len(recent):
+            self._waiting.append(recent)
+
+    def step_begins(self) -> None:
+        """A gradient step begins now."""
+        if self._waiting:
+            now = time.time_ns()
+            for stamps in self._waiting:
+                self._seconds.extend(((now - stamps) / 1e9).tolist())
+            self._waiting.clear()
+
+    @property
+    def percentiles(self) -> tuple[float, float]:
+        """(p50, p99) in seconds; NaN before the first."""
+        if not self._seconds:
+            return float("nan"), float("nan")
+        p50, p99 = np.percentile(np.array(self._seconds), [50, 99])
+        return float(p50), float(p99)

@@ -1,0 +1,102 @@
+"""SAC as a trainee: executed actions, half of each batch from old work, paced by what arrives."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from floop_robot.learn.build import build_sac
+from floop_robot.learn.checkpoint import fill_arrays
+from floop_robot.learn.mlp import Array
+from floop_robot.learn.sac import FloopSAC
+from floop_robot.learn.settings import SacSettings
+from floop_robot.learn.spaces import PolicySpace
+from floop_robot.learn.trainee import Progress
+from floop_robot.replay.intake import Arrived
+
+ENOUGH_ROWS = 256
+"""Updates begin with this many rows in replay: earlier ones would only memorise."""
+
+
+class SacTrainee:
+    """A `FloopSAC` with its `MixedReplay`."""
+
+    def __init__(self, space: PolicySpace, settings: SacSettings, seed: int) -> None:
+        self.settings = settings
+        self._model, self.replay = build_sac(space, settings, seed)
+        self._numpy = self._model.parameters_in_numpy()
+        self._gradient_steps = 0
+
+    @property
+    def model(self) -> FloopSAC:
+        """The model that is trained."""
+        return self._model
+
+    @property
+    def algo(self) -> str:
+        """Name of the algorithm."""
+        return "sac"
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """Widths of the hidden layers."""
+        return self.settings.hidden
+
+    @property
+    def progress(self) -> Progress:
+        """Where training stands."""
+        rows = {"prior_rows": len(self.replay.prior), "fresh_rows": len(self.replay.fresh)}
+        losses = self._model.last_losses
+        if losses is None:
+            return Progress(gradient_steps=self._gradient_steps, **rows)
+        return Progress(
+            gradient_steps=self._gradient_steps,
+            actor_loss=losses.actor,
+            critic_loss=losses.critic,
+            alpha=losses.alpha,
+            entropy=losses.entropy,
+            **rows,
+        )
+
+    def take(self, arrived: Arrived) -> float:
+        """Store rows; fresh ones pay for more updates than old ones."""
+        worth = 0.0
+        if arrived.rows is not None and arrived.fresh is not None:
+            for fresh, price in ((False, self.settings.updates_per_old), (True, self.settings.updates_per_fresh)):
+                chosen = np.flatnonzero(arrived.fresh == fresh)
+                if len(chosen):
+                    rows = arrived.rows.take(chosen)
+                    self.replay.extend(arrived.robot, rows, prior=not fresh, boot_id=arrived.boot_id)
+                    worth += price * len(chosen)
+        for end in arrived.ended:
+            self.replay.close_episode(arrived.robot, arrived.boot_id, end.episode, failed=end.failed)
+        return worth
+
+    def improve(self, most: int) -> int:
+        """Do `most` gradient steps, once there are enough rows."""
+        if self.replay.size() < ENOUGH_ROWS or most <= 0:
+            return 0
+        self._model.train(most, self.settings.batch_size)
+        self._gradient_steps += most
+        return most
+
+    def published(self, version: int) -> None:
+        """SAC learns from any acting policy: nothing to do."""
+
+    def arrays(self) -> dict[str, Array]:
+        """Networks, targets, temperature and the moments of their optimisers."""
+        p = self._numpy = self._model.parameters_in_numpy()
+        adams = {"actor": p.actor_adam, "critic": p.critic_adam, "alpha": p.alpha_adam}
+        out = {"actor": p.actor.params, "critic": p.critic.params, "target": p.target.params, "log_alpha": p.log_alpha}
+        for name, adam in adams.items():
+            out[f"{name}.mean"], out[f"{name}.square"] = adam.mean, adam.square
+            out[f"{name}.steps"] = np.array([adam.steps], np.float32)
+        return out
+
+    def restore(self, arrays: dict[str, Array], gradient_steps: int) -> None:
+        """Go on from the arrays of a checkpoint."""
+        targets = self.arrays()
+        fill_arrays(targets, arrays, "the checkpoint")
+        p = self._numpy
+        for name, adam in (("actor", p.actor_adam), ("critic", p.critic_adam), ("alpha", p.alpha_adam)):
+            adam.steps = int(targets[f"{name}.steps"][0])
+        self._gradient_steps = gradient_steps

@@ -1,0 +1,178 @@
+"""The protocol under loss, doubling, reordering and crashes of either side: exactly once, and never stuck."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from floop_robot.stream.messages import Ack, Data, Hello, Refused
+from floop_robot.stream.protocol import Outgoing, ReceiverStream, SenderMachine, SenderSettings, Step
+from tests.stream.simulation import SETTINGS, World
+
+
+def live_through(random: Random, steps: int) -> World:
+    world = World(random)
+    for _ in range(steps):
+        world.step()
+    world.settle()
+    assert world.journal == list(range(world.baseline or 0, world.total))
+    return world
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.randoms(use_true_random=False), st.integers(1, 120))
+def test_any_schedule_ends_with_every_key_once(random: Random, steps: int) -> None:
+    live_through(random, steps)
+
+
+@pytest.mark.parametrize("batch", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+def test_ten_thousand_random_schedules(batch: int) -> None:
+    crashes = keys = 0
+    for seed in range(10_000 * batch, 10_000 * (batch + 1)):
+        world = live_through(Random(seed), 100)
+        crashes += world.crashes
+        keys += len(world.journal)
+    assert crashes > 30_000 and keys > 300_000  # the schedules did exercise something
+
+
+def greeted(settings: SenderSettings = SETTINGS, limit: int = 100) -> SenderMachine:
+    machine = SenderMachine("r", "b", 0, limit, 0, settings)
+    [(hello, _)] = machine.poll(0.0)
+    assert isinstance(hello, Hello)
+    machine.on_message(Ack("b", 0, 100, nonce=hello.nonce), 0.0)
+    return machine
+
+
+def sent(machine: SenderMachine, now: float) -> list[int]:
+    return [message.first_seq for message, _ in machine.poll(now) if isinstance(message, Data)]
+
+
+def offer(machine: SenderMachine, *borders: int) -> None:
+    for first, end in zip(borders, borders[1:], strict=False):
+        machine.offer(Outgoing(first, end, bytes(end - first)))
+
+
+def test_nothing_is_sent_before_ingest_said_where_to_go_on() -> None:
+    machine = SenderMachine("r", "b", 0, 100, 0, SETTINGS)
+    assert not machine.has_room
+    [(hello, payload)] = machine.poll(0.0)
+    assert isinstance(hello, Hello) and payload == b"" and machine.poll(0.5) == []
+
+
+def test_credit_holds_the_sender_back_but_never_stops_it() -> None:
+    machine = greeted()
+    machine.on_message(Ack("b", 0, 0), 0.0)
+    offer(machine, 0, 3, 6, 9)
+    assert sent(machine, 0.0) == [0]
+    machine.on_message(Ack("b", 3, 6), 0.1)
+    assert sent(machine, 0.1) == [3, 6]
+
+
+def test_the_window_bounds_what_is_held() -> None:
+    machine = greeted()
+    offer(machine, 0, 4, 8, 12)
+    assert not machine.has_room
+    machine.on_message(Ack("b", 4, 100), 0.0)
+    assert machine.has_room
+
+
+def test_silence_ends_in_a_hello_with_growing_pauses() -> None:
+    machine = greeted()
+    offer(machine, 0, 3)
+    assert sent(machine, 0.0) == [0]
+    times = []
+    now = 0.0
+    while len(times) < 5:
+        now = machine.wake_at
+        assert isinstance(machine.poll(now)[0][0], Hello)
+        times.append(now)
+    assert [round(b - a, 6) for a, b in zip(times, times[1:], strict=False)] == [1.0, 2.0, 4.0, 4.0]
+
+
+def test_a_gap_is_resent_once_not_once_per_request() -> None:
+    machine = greeted()
+    offer(machine, 0, 3, 6)
+    assert sent(machine, 0.0) == [0, 3]
+    machine.on_message(Ack("b", 0, 100, resend=True), 0.1)
+    assert sent(machine, 0.1) == [0, 3]
+    machine.on_message(Ack("b", 0, 100, resend=True), 0.2)
+    assert sent(machine, 0.2) == []
+
+
+def test_a_journal_restored_from_a_backup_gets_back_what_the_robot_still_has() -> None:
+    machine = greeted()
+    offer(machine, 0, 3, 6, 9)
+    sent(machine, 0.0)
+    machine.on_message(Ack("b", 9, 100), 0.1)
+    machine.floor = 3
+    offer(machine, 9, 12)
+    sent(machine, 0.2)
+    [(hello, _)] = machine.poll(machine.wake_at)
+    assert isinstance(hello, Hello) and hello.first_seq == 3
+    receiver = ReceiverStream(6)  # the backup
+    answer = receiver.on_hello(hello, 100)
+    assert answer is not None
+    machine.on_message(answer, 5.0)
+    assert machine.end == machine.acked == 6
+
+
+def test_a_journal_that_lost_more_than_the_robot_has_goes_on_with_a_gap() -> None:
+    receiver = ReceiverStream(2)
+    answer = receiver.on_hello(Hello("r", "b", 10, 1), 100)
+    assert isinstance(answer, Ack) and answer.next_seq == 10
+    assert receiver.on_data(Data("r", "b", 10, 12)) is Step.ACCEPT
+
+
+def test_a_gap_is_not_decided_while_a_transaction_is_open() -> None:
+    receiver = ReceiverStream(2)
+    receiver.accept(4)
+    assert receiver.on_hello(Hello("r", "b", 10, 1), 100) is None
+    receiver.commit()
+    answer = receiver.on_hello(Hello("r", "b", 10, 2), 100)
+    assert isinstance(answer, Ack) and answer.next_seq == 10
+
+
+def test_a_copied_spool_is_noticed_and_sends_nothing() -> None:
+    machine = SenderMachine("r", "b", 0, 5, 0, SETTINGS)
+    [(hello, _)] = machine.poll(0.0)
+    assert isinstance(hello, Hello)
+    machine.on_message(Ack("b", 50, 100, nonce=hello.nonce), 0.0)
+    assert "restored or copied" in machine.conflict
+    assert machine.poll(100.0) == [] and not machine.has_room
+
+
+def test_a_block_refused_again_and_again_is_named_for_replacement() -> None:
+    machine = greeted()
+    offer(machine, 0, 3, 6)
+    now = 0.0
+    for _ in range(3):
+        assert machine.must_replace is None
+        assert sent(machine, now) == [0, 3]
+        machine.on_message(Refused("b", 0, "NaN"), now)
+        now = machine.wake_at
+        [(hello, _)] = machine.poll(now)
+        assert isinstance(hello, Hello)
+        machine.on_message(Ack("b", 0, 100, nonce=hello.nonce), now)
+    assert machine.must_replace == Outgoing(0, 3, bytes(3)) and machine.refusal == "NaN"
+    machine.replace_first(b"instead")
+    assert machine.poll(now)[0][1] == b"instead"
+
+
+def test_another_protocol_is_refused_by_name() -> None:
+    answer = ReceiverStream(None).on_hello(Hello("r", "b", 0, 1, protocol=9), 100)
+    assert isinstance(answer, Refused) and "protocol 9" in answer.reason
+    machine = SenderMachine("r", "b", 0, 5, 0, SETTINGS)
+    machine.poll(0.0)
+    machine.on_message(answer, 0.0)
+    assert "protocol 9" in machine.refusal
+
+
+def test_messages_of_other_streams_change_nothing() -> None:
+    machine = greeted()
+    offer(machine, 0, 3)
+    sent(machine, 0.0)
+    machine.on_message(Ack("other", 3, 100), 0.1)
+    assert machine.acked == 0

@@ -44,7 +44,10 @@ class Database:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: committed to disk when the block ends, undone when it raises."""
+        """A transaction: on disk when the outermost block ends, undone when it raises."""
+        if self._connection.in_transaction:
+            yield self._connection
+            return
         with self._one_line():
             self._connection.execute("BEGIN IMMEDIATE")
             try:

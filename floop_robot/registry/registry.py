@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -20,7 +22,7 @@ from floop_robot.registry.records import (
     VersionInfo,
 )
 from floop_robot.spec.errors import UnknownName
-from floop_robot.spec.verdict import Verdict
+from floop_robot.spec.verdict import Decision, Verdict
 
 PRODUCTION = "production"
 BASELINE = "baseline"
@@ -62,6 +64,12 @@ class Registry:
     def close(self) -> None:
         """Close; the next writer may open."""
         self._database.close()
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Make all changes within the block one: all on disk when it ends, none when it raises."""
+        with self._database.writing():
+            yield
 
     # Versions
 
@@ -169,8 +177,9 @@ class Registry:
                 self._settle(connection, CandidateState.SUPERSEDED, 0)
             blob = bundle.to_bytes() if waits else None
             connection.execute(
-                "INSERT INTO candidates (sha256, verdict_digest, info, bundle, waiting) VALUES (?, ?, ?, ?, ?)",
-                (info.sha256, _verdict_digest(verdict), encode(info), blob, int(waits)),
+                "INSERT INTO candidates (sha256, verdict_digest, state, decision, info, bundle, waiting) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (info.sha256, _verdict_digest(verdict), state, verdict.decision, encode(info), blob, int(waits)),
             )
             detail = f"{info.sha256[:8]} {verdict.decision} ({state}): {verdict.reason}"
             self._note(connection, who, "submitted candidate", now_ns, 0, detail)
@@ -187,6 +196,11 @@ class Registry:
         """Every candidate, oldest first."""
         rows = self._database.rows("SELECT info FROM candidates ORDER BY id")
         return [decode(row[0], CandidateInfo) for row in rows]
+
+    def candidate_counts(self) -> dict[tuple[CandidateState, Decision], int]:
+        """How many candidates there are of each state and verdict."""
+        rows = self._database.rows("SELECT state, decision, COUNT(*) FROM candidates GROUP BY state, decision")
+        return {(CandidateState(str(state)), Decision(str(what))): integer(count) for state, what, count in rows}
 
     def waiting(self) -> tuple[CandidateInfo, Bundle] | None:
         """The accepted candidate that waits, if any."""
@@ -271,7 +285,8 @@ class Registry:
         for key, info in connection.execute("SELECT id, info FROM candidates WHERE waiting = 1").fetchall():
             settled = msgspec.structs.replace(decode(info, CandidateInfo), state=state, version=version)
             connection.execute(
-                "UPDATE candidates SET info = ?, bundle = NULL, waiting = 0 WHERE id = ?", (encode(settled), key)
+                "UPDATE candidates SET state = ?, info = ?, bundle = NULL, waiting = 0 WHERE id = ?",
+                (state, encode(settled), key),
             )
 
     def _note(

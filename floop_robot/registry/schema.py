@@ -17,6 +17,8 @@ CREATE TABLE candidates (
     id INTEGER PRIMARY KEY,
     sha256 TEXT NOT NULL,
     verdict_digest TEXT NOT NULL,
+    state TEXT NOT NULL,
+    decision TEXT NOT NULL,
     info BLOB NOT NULL,
     bundle BLOB,
     waiting INTEGER NOT NULL,

@@ -1,1 +1,34 @@
 """Bundles to robots, watched live."""
+
+from floop_robot.rollout.client import FleetClient, FleetRefused, FleetUnreachable
+from floop_robot.rollout.fleet import Fleet
+from floop_robot.rollout.messages import Done, FleetStatus, Policies, Submitted
+from floop_robot.rollout.receiver import PolicyReceiver, PolicySlots, ReceiverConfig
+from floop_robot.rollout.server import EpisodeFeed, FleetServer, SeenBatch
+from floop_robot.rollout.tti import NoImprovement, TimeToImprovement, time_to_improvement
+from floop_robot.rollout.watch import LiveWatch, WatchDecision, WatchReport
+from floop_robot.rollout.wire import PortTaken
+
+__all__ = [
+    "Done",
+    "EpisodeFeed",
+    "Fleet",
+    "FleetClient",
+    "FleetRefused",
+    "FleetServer",
+    "FleetStatus",
+    "FleetUnreachable",
+    "LiveWatch",
+    "NoImprovement",
+    "Policies",
+    "PolicyReceiver",
+    "PolicySlots",
+    "PortTaken",
+    "ReceiverConfig",
+    "SeenBatch",
+    "Submitted",
+    "TimeToImprovement",
+    "WatchDecision",
+    "WatchReport",
+    "time_to_improvement",
+]

@@ -1,0 +1,225 @@
+"""Conductor: which version is in production, which follows it, and when the fleet goes back. No sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from floop_robot.bundle import Bundle
+from floop_robot.registry import (
+    FLEET,
+    PRODUCTION,
+    CandidateState,
+    Directive,
+    JournalRead,
+    Origin,
+    Publication,
+    Registry,
+    SeenEpisode,
+    VersionInfo,
+)
+from floop_robot.rollout.messages import Announcement
+from floop_robot.rollout.watch import LiveRecord, LiveWatch, WatchDecision, WatchReport
+from floop_robot.spec.config import RolloutConfig
+from floop_robot.spec.errors import FloopError
+from floop_robot.spec.verdict import Decision, Verdict
+
+MANAGER = "fleet manager"
+"""How decisions that no person took are signed in the audit."""
+_WATCHED = (Origin.GATE, Origin.PUSH)
+_STATES = {Decision.REJECTED: CandidateState.REJECTED, Decision.INCONCLUSIVE: CandidateState.INCONCLUSIVE}
+
+
+class NothingBefore(FloopError):
+    """There is no version to go back to."""
+
+
+class Conductor:
+    """Publishes versions and watches the one in production; everything it knows is rebuilt from the registry."""
+
+    def __init__(self, registry: Registry, config: RolloutConfig) -> None:
+        self.registry = registry
+        self.record = LiveRecord()
+        self._config = config
+        self._weights = {info.version: info.sha256 for info in registry.versions()}
+        self._announcements: list[Announcement] = []
+        self._watch: LiveWatch | None = None
+        self._watched_since_ns = 0
+        self._confirmed = set(registry.field.confirmed())
+        self._may_wait = True  # look once after a restart
+        self._rebuild()
+
+    @property
+    def production(self) -> int:
+        """The version in production; 0 before the baseline."""
+        return self.registry.alias(PRODUCTION)
+
+    def take_announcements(self) -> list[Announcement]:
+        """What must be broadcast since the last call."""
+        out, self._announcements = self._announcements, []
+        return out
+
+    def watch_report(self) -> WatchReport | None:
+        """Where the watch of the version in production stands; None when it isn't watched."""
+        return self._watch.report() if self._watch else None
+
+    def watched_s(self, now_ns: int) -> float:
+        """How long the version in production has been watched."""
+        return (now_ns - self._watched_since_ns) * 1e-9 if self._watch else 0.0
+
+    def weights_of(self, version: int) -> str:
+        """SHA-256 of a version's tensors; empty for an unknown one."""
+        return self._weights.get(version, "")
+
+    def publish(self, publication: Publication, now_ns: int, only: tuple[str, ...] = ()) -> VersionInfo:
+        """Store, announce and, if it is new on production, watch; `only`: the robots it is for (empty: all)."""
+        replaced = self.weights_of(self.production)
+        info = self.registry.publish(publication, now_ns)
+        self._weights[info.version] = info.sha256
+        self._announce(info, only)
+        # The same weights under another version go on being watched as they were.
+        if publication.promote and info.sha256 != replaced:
+            self._begin_watch(info, replaced)
+        return info
+
+    def submit(self, bundle: Bundle, verdict: Verdict, who: str, now_ns: int) -> tuple[CandidateState, int, bool]:
+        """Take in a judged candidate; returns state, version and whether it was new."""
+        state = _STATES.get(verdict.decision)
+        if state is None:
+            state = CandidateState.WAITING if self._judged_against_production(verdict) else CandidateState.STALE
+        info, new = self.registry.submit(bundle, verdict, state, who, now_ns)
+        if new and state is CandidateState.WAITING:
+            self._may_wait = True
+            self.tick(now_ns)
+        info = self.registry.candidate(info.sha256, verdict) or info
+        return info.state, info.version, new
+
+    def observe(self, episodes: Iterable[SeenEpisode], read: JournalRead, now_ns: int) -> None:
+        """Take in live episodes, once each, and act on what they show."""
+        production = self.weights_of(self.production)
+        for episode in self.registry.field.record_episodes(episodes, read):
+            weights = self.weights_of(episode.version)
+            self.record.observe(weights, episode)
+            if weights == production:
+                self._observe_watched(episode)
+        self.tick(now_ns)
+
+    def tick(self, now_ns: int) -> None:
+        """Confirm, roll back or let the next candidate follow, when it is time to."""
+        if self._watch:
+            self._act_on_watch(self._watch, now_ns)
+        if self._may_wait and self._free(now_ns):
+            self._publish_waiting(now_ns)
+
+    def go_back(self, version: int, origin: Origin, who: str, detail: str, now_ns: int) -> VersionInfo:
+        """Publish an older version's bytes to all; raises `UnknownName` or `BundleRefused`."""
+        return self.publish(
+            Publication(bundle=self.registry.bundle(version), origin=origin, who=who, detail=detail, restores=version),
+            now_ns,
+        )
+
+    def before_production(self) -> int:
+        """The version to go back to; raises `NothingBefore`."""
+        version = self.production
+        if not version:
+            raise NothingBefore("no version is in production yet; push one first")
+        info = self.registry.version(version)
+        # A rollback's own predecessor is the version it left: what came before is before the bytes it restored.
+        while info.restores:
+            info = self.registry.version(info.restores)
+        if not info.replaces:
+            raise NothingBefore(f"v{version} is the first policy of this fleet; there is none to go back to")
+        return info.replaces
+
+    def _judged_against_production(self, verdict: Verdict) -> bool:
+        weights = self.weights_of(verdict.incumbent_version)
+        return bool(weights) and weights == self.weights_of(self.production)
+
+    def _free(self, now_ns: int) -> bool:
+        if self.registry.directive(FLEET).held:
+            return False
+        if self._watch is None or self.weights_of(self.production) in self._confirmed:
+            return True
+        return self.watched_s(now_ns) >= self._config.watch_s
+
+    def _publish_waiting(self, now_ns: int) -> None:
+        self._may_wait = False
+        waiting = self.registry.waiting()
+        if waiting is None:
+            return
+        info, bundle = waiting
+        if not self._judged_against_production(info.verdict):
+            detail = f"{info.sha256[:8]} was judged against v{info.verdict.incumbent_version}, not v{self.production}"
+            self.registry.drop_waiting(CandidateState.STALE, MANAGER, now_ns, detail)
+            return
+        self.publish(
+            Publication(
+                bundle=bundle,
+                origin=Origin.GATE,
+                who=MANAGER,
+                detail=info.verdict.reason,
+                verdict=info.verdict,
+                decided_ns=info.received_ns,
+            ),
+            now_ns,
+        )
+
+    def _act_on_watch(self, watch: LiveWatch, now_ns: int) -> None:
+        if watch.decision is WatchDecision.ROLL_BACK and not self.registry.directive(FLEET).pin:
+            report = watch.report()
+            self.go_back(self.before_production(), Origin.ROLLBACK, MANAGER, report.reason, now_ns)
+            return
+        weights = self.weights_of(self.production)
+        if watch.decision is WatchDecision.PROMOTE and weights not in self._confirmed:
+            self.registry.field.confirm(weights, watch.version, now_ns)
+            self.registry.note(MANAGER, "confirmed", now_ns, watch.version, watch.report().reason)
+            self._confirmed.add(weights)
+
+    def _observe_watched(self, episode: SeenEpisode) -> None:
+        if self._watch is None:
+            return
+        # Once it is confirmed and its time is over, later failures speak of a world that changed: work for the learner.
+        if self._watch.decision is WatchDecision.PROMOTE and self.watched_s(episode.seen_ns) >= self._config.watch_s:
+            return
+        self._watch.observe(episode)
+
+    def _begin_watch(self, info: VersionInfo, replaced: str) -> None:
+        self._watch = None
+        if info.origin in _WATCHED and info.replaces:
+            self._watch = LiveWatch(self._config, info.version, self.record.recent(replaced))
+            self._watched_since_ns = info.published_ns
+
+    def _announce(self, info: VersionInfo, only: tuple[str, ...]) -> None:
+        pinned = () if only else tuple(d.scope for d in self.registry.directives() if d.pin and d.scope != FLEET)
+        self._announcements.append(
+            Announcement(
+                version=info.version,
+                epoch=info.epoch,
+                bundle=self.registry.blob(info.version),
+                only=only,
+                but=pinned,
+            )
+        )
+
+    def _rebuild(self) -> None:
+        """Count all stored episodes again, in the order in which they were seen."""
+        current = self.production
+        info = self.registry.version(current) if current else None
+        # The watch began with the first of the versions in a row that carry these weights.
+        while info and info.replaces and self.weights_of(info.replaces) == info.sha256:
+            info = self.registry.version(info.replaces)
+        begun = False
+        for episode in self.registry.field.episodes():
+            if info and not begun and episode.seen_ns >= info.published_ns:
+                self._begin_watch(info, self.weights_of(info.replaces))
+                begun = True
+            weights = self.weights_of(episode.version)
+            self.record.observe(weights, episode)
+            if info and weights == info.sha256:
+                self._observe_watched(episode)
+        if info and not begun:
+            self._begin_watch(info, self.weights_of(info.replaces))
+
+
+def pin_of(scope: str) -> Directive:
+    """A directive whose pin becomes the version it is published with."""
+    return Directive(scope, held=True, pin=-1)

@@ -1,0 +1,120 @@
+"""FleetServer: the fleet manager's two sockets around a `Fleet`; one thread, the caller's."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import Protocol
+
+import msgspec
+import zmq
+
+from floop_robot.registry import JournalRead, SeenEpisode
+from floop_robot.rollout.fleet import Fleet
+from floop_robot.rollout.messages import (
+    REQUESTS,
+    Announcement,
+    GetStatus,
+    MessageRefused,
+    Reply,
+    Request,
+    seal,
+    unseal,
+)
+from floop_robot.rollout.wire import TOPIC, Context, bind, last_endpoint
+from floop_robot.spec.errors import StorageError
+
+_POLL_MS = 20
+_REQUESTS_PER_TURN = 64
+"""So that a busy peer can't keep episodes and decisions waiting."""
+
+
+class SeenBatch(msgspec.Struct, frozen=True):
+    """Episodes from the journal, and how far it was read with them."""
+
+    episodes: tuple[SeenEpisode, ...]
+    read: JournalRead
+
+
+class EpisodeFeed(Protocol):
+    """Where live episodes come from."""
+
+    def take(self) -> SeenBatch | None:
+        """The next batch, None when there is none yet; never waits."""
+        ...
+
+
+class FleetServer:
+    """Binds both ports; `run` serves until told to stop."""
+
+    def __init__(self, fleet: Fleet, announcements: str, rpc: str) -> None:
+        """`announcements`, `rpc`: endpoints to bind; raises `PortTaken`."""
+        self._fleet = fleet
+        self._context: Context = zmq.Context()
+        self.dropped = 0
+        """Messages that did not decode."""
+        self._batch: SeenBatch | None = None
+        try:
+            self._publisher = bind(self._context, zmq.PUB, announcements, "subscribers")
+            self._router = bind(self._context, zmq.ROUTER, rpc, "requests")
+        except BaseException:
+            self._context.destroy(0)
+            raise
+
+    @property
+    def endpoints(self) -> tuple[str, str]:
+        """What was bound, with the ports that the system chose for port 0."""
+        return last_endpoint(self._publisher), last_endpoint(self._router)
+
+    def close(self) -> None:
+        """Close both ports."""
+        self._context.destroy(0)
+
+    def run(self, feed: EpisodeFeed, stop: threading.Event) -> None:
+        """Serve until `stop`; raises `RegistryFenced` when a later fleet manager took over."""
+        while not stop.is_set():
+            self._router.poll(_POLL_MS)
+            self._serve_requests()
+            self._broadcast()
+            # A full disk must not end the fleet manager: robots go on, and it goes on when there is space.
+            with contextlib.suppress(StorageError):
+                self._take_episodes(feed)
+                self._fleet.tick()
+            self._broadcast()
+
+    def _take_episodes(self, feed: EpisodeFeed) -> None:
+        while True:
+            self._batch = self._batch or feed.take()
+            if self._batch is None:
+                return
+            self._fleet.observe(self._batch.episodes, self._batch.read)
+            self._batch = None  # only now: what could not be stored is tried again
+
+    def _serve_requests(self) -> None:
+        for _ in range(_REQUESTS_PER_TURN):
+            try:
+                frames = self._router.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            if len(frames) != 3:
+                self.dropped += 1
+                continue
+            peer, request_id, payload = frames
+            try:
+                request = unseal(payload, REQUESTS)
+            except MessageRefused:
+                self.dropped += 1
+                continue
+            with contextlib.suppress(zmq.ZMQError):  # the peer went away
+                self._router.send_multipart([peer, request_id, seal(self._answer(request))], zmq.NOBLOCK)
+            self._broadcast()
+
+    def _answer(self, request: Request) -> Reply:
+        return self._fleet.status(self.dropped) if isinstance(request, GetStatus) else self._fleet.handle(request)
+
+    def _broadcast(self) -> None:
+        for announcement in self._fleet.take_announcements():
+            self._send(announcement)
+
+    def _send(self, announcement: Announcement) -> None:
+        self._publisher.send_multipart([TOPIC, seal(announcement)])

@@ -1,4 +1,4 @@
-"""Scripted demonstrations of old work (boxes, cylinders), from observations alone; stateless, so it recovers by itself."""
+"""Scripted demonstrations of old work (boxes, cylinders), from observations alone; stateless: it recovers by itself."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ _RELEASE_HEIGHT_M = 0.06
 _BOX = CLASSES.index("box")
 _GENTLE = 0.6
 """Share of the remaining way that is asked for in one step."""
+_CAUTION = 0.5
+"""Largest action a demonstration asks for: like a careful person it stays clear of the limiter, at half speed."""
 
 
 class Expert:
@@ -84,7 +86,8 @@ class Expert:
         lag = self._part(o, "tracking_error", 3)
         move = [_GENTLE * (w - e) / self._step_m for w, e in zip(way_m, lag, strict=True)]
         turn = _GENTLE * turn_rad / self._step_rad
-        return np.clip(np.array([*move, turn, grip], np.float32), -1.0, 1.0)
+        moves = np.clip(np.array([*move, turn], np.float32), -_CAUTION, _CAUTION)
+        return np.append(moves, np.float32(grip))
 
     def _part(self, o: list[float], name: str, size: int) -> list[float]:
         start = self._at[name]

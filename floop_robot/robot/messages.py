@@ -162,6 +162,8 @@ class SafetyState(msgspec.Struct, frozen=True, kw_only=True):
     interventions: Interventions
     q_rad: Joints
     """Commanded joint positions."""
+    accepted_q_rad: Joints
+    """The target that is followed, after everything illegal was taken out of it."""
     target_seq: int
     """The newest `JointTarget.seq` seen; -1 before the first."""
     target_episode: int = 0

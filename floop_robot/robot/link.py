@@ -1,0 +1,225 @@
+"""Links: how driver, safety and policy of one robot talk. Unix sockets (`ipc://`), no TCP port.
+
+| link | from → to | binds |
+|---|---|---|
+| state | driver → safety, policy | driver |
+| command | safety → driver | safety: nobody else can publish on it |
+| report | safety → policy, watchers | safety |
+| target | policy → safety | safety |
+| request | policy → driver | driver |
+| order | anyone on this host → safety | safety |
+
+All but `order` are latest-wins: a reader gets the newest message and never an old one. Sending never waits; what nobody
+reads is dropped. Either end may die and come back: ZeroMQ reconnects. Orders queue, since each of them counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import fcntl
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+import msgspec
+import zmq
+
+from floop_robot.robot.messages import (
+    Codec,
+    EpisodeRequest,
+    JointCommand,
+    JointTarget,
+    RobotState,
+    SafetyOrder,
+    SafetyState,
+)
+from floop_robot.spec.errors import StorageError
+
+LONGEST_PATH: Final = 100
+"""Unix socket paths end at 107 bytes."""
+RECONNECT_MS: Final = 10
+LONGEST_RECONNECT_MS: Final = 200
+MAX_ORDERS: Final = 64
+"""Orders that may wait: a person presses a button, not a loop."""
+ORDER_LINGER_MS: Final = 1000
+"""An order that was sent just before its sender ends is still delivered."""
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Link(enum.StrEnum):
+    """The links of one robot."""
+
+    STATE = "state"
+    COMMAND = "command"
+    REPORT = "report"
+    TARGET = "target"
+    REQUEST = "request"
+    ORDER = "order"
+
+
+def link_folder(run_dir: Path, robot: str) -> Path:
+    """Folder of a robot's sockets: below the run directory, or below the temporary one where the path is too long."""
+    folder = run_dir.resolve() / "links" / robot
+    if len(os.fsencode(folder)) > LONGEST_PATH - 16:
+        digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+        folder = Path(tempfile.gettempdir()) / f"floop-{os.getuid()}-{digest}"
+    return folder
+
+
+class Links:
+    """One process's ends of a robot's links; `close` it. Use from one thread after construction.
+
+    Raises `StorageError` when the folder can't be used, or when another process already serves the same end.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._context = zmq.Context()
+        self._sockets: list[zmq.Socket[bytes]] = []
+        self._locks: list[int] = []
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StorageError(f"cannot use {folder} for sockets: {error.strerror}; choose another run_dir") from None
+
+    def states_out(self) -> Sender[RobotState]:
+        """The driver's states."""
+        return self._sender(Link.STATE, RobotState, bind=True)
+
+    def states_in(self) -> LatestReceiver[RobotState]:
+        """The driver's states, for safety and policy."""
+        return self._receiver(Link.STATE, RobotState, bind=False)
+
+    def commands_out(self) -> Sender[JointCommand]:
+        """Safety's commands."""
+        return self._sender(Link.COMMAND, JointCommand, bind=True)
+
+    def commands_in(self) -> LatestReceiver[JointCommand]:
+        """Safety's commands, for the driver."""
+        return self._receiver(Link.COMMAND, JointCommand, bind=False)
+
+    def reports_out(self) -> Sender[SafetyState]:
+        """What safety says about itself."""
+        return self._sender(Link.REPORT, SafetyState, bind=True)
+
+    def reports_in(self) -> LatestReceiver[SafetyState]:
+        """What safety says about itself, for policy and watchers."""
+        return self._receiver(Link.REPORT, SafetyState, bind=False)
+
+    def targets_out(self) -> Sender[JointTarget]:
+        """The policy's targets."""
+        return self._sender(Link.TARGET, JointTarget, bind=False)
+
+    def targets_in(self) -> LatestReceiver[JointTarget]:
+        """The policy's targets, for safety."""
+        return self._receiver(Link.TARGET, JointTarget, bind=True)
+
+    def requests_out(self) -> Sender[EpisodeRequest]:
+        """The policy's episode requests."""
+        return self._sender(Link.REQUEST, EpisodeRequest, bind=False)
+
+    def requests_in(self) -> LatestReceiver[EpisodeRequest]:
+        """The policy's episode requests, for the driver."""
+        return self._receiver(Link.REQUEST, EpisodeRequest, bind=True)
+
+    def orders_out(self) -> Sender[SafetyOrder]:
+        """Stops and releases, from anyone on this host."""
+        return Sender(self._socket(zmq.PUSH, Link.ORDER, bind=False), SafetyOrder)
+
+    def orders_in(self) -> LatestReceiver[SafetyOrder]:
+        """Stops and releases, for safety; each is received once, in order."""
+        return LatestReceiver(self._socket(zmq.PULL, Link.ORDER, bind=True), SafetyOrder)
+
+    def close(self) -> None:
+        """Close every socket and give up every end."""
+        for socket in self._sockets:
+            socket.close()
+        self._context.term()
+        for lock in self._locks:
+            os.close(lock)
+        self._sockets, self._locks = [], []
+
+    def __enter__(self) -> Links:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _sender(self, link: Link, kind: type[T], *, bind: bool) -> Sender[T]:
+        return Sender(self._socket(zmq.PUB, link, bind=bind), kind)
+
+    def _receiver(self, link: Link, kind: type[T], *, bind: bool) -> LatestReceiver[T]:
+        return LatestReceiver(self._socket(zmq.SUB, link, bind=bind), kind)
+
+    def _socket(self, socket_type: int, link: Link, *, bind: bool) -> zmq.Socket[bytes]:
+        path = self._folder / f"{link.value}.ipc"
+        if bind:
+            self._claim(path)
+        socket: zmq.Socket[bytes] = self._context.socket(socket_type)
+        self._sockets.append(socket)
+        socket.setsockopt(zmq.LINGER, ORDER_LINGER_MS if link is Link.ORDER else 0)
+        socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, LONGEST_RECONNECT_MS)
+        if socket_type in (zmq.PUB, zmq.SUB):
+            socket.setsockopt(zmq.CONFLATE, 1)  # works only when set before connect or bind
+        else:
+            socket.setsockopt(zmq.SNDHWM, MAX_ORDERS)
+            socket.setsockopt(zmq.RCVHWM, MAX_ORDERS)
+        if socket_type == zmq.SUB:
+            socket.setsockopt(zmq.SUBSCRIBE, b"")
+        try:
+            socket.bind(f"ipc://{path}") if bind else socket.connect(f"ipc://{path}")
+        except zmq.ZMQError as error:
+            raise StorageError(f"cannot use socket {path}: {error.strerror}; choose another run_dir") from None
+        return socket
+
+    def _claim(self, path: Path) -> None:
+        """Take the lock beside a socket: binding the same path twice would silently cut off the first."""
+        lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise StorageError(f"{path} is served by another process; stop it first (floop status shows it)") from None
+        self._locks.append(lock)
+
+
+class Sender(Generic[T]):
+    """Sends messages of one kind; never waits."""
+
+    def __init__(self, socket: zmq.Socket[bytes], kind: type[T]) -> None:
+        self._socket, self._codec = socket, Codec(kind)
+
+    def send(self, message: T, /) -> None:
+        """Send, or drop when nobody can take it."""
+        with contextlib.suppress(zmq.Again):
+            self._socket.send(self._codec.encode(message), zmq.NOBLOCK)
+
+
+class LatestReceiver(Generic[T]):
+    """Receives messages of one kind; never waits."""
+
+    def __init__(self, socket: zmq.Socket[bytes], kind: type[T]) -> None:
+        self._socket, self._codec = socket, Codec(kind)
+
+    @property
+    def refused(self) -> int:
+        """Messages that did not decode."""
+        return self._codec.refused
+
+    def receive(self) -> T | None:
+        """The newest message since the last call, or None."""
+        try:
+            return self._codec.decode(self._socket.recv(zmq.NOBLOCK))
+        except zmq.Again:
+            return None
+
+    def wait(self, timeout_s: float) -> T | None:
+        """Like `receive`, but waits up to `timeout_s` for a message; for drivers that are paced by commands."""
+        if not self._socket.poll(int(timeout_s * 1000)):
+            return None
+        return self.receive()

@@ -1,0 +1,302 @@
+"""PolicyLoop: observe, act, command, record; once per policy period, in the order of the environment's own step.
+
+The record of a step is complete one period later, when its effect has been observed: the loop keeps one open step.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+import numpy as np
+
+from floop_robot.robot.controller import ArmController
+from floop_robot.robot.episode import EpisodeMachine, EpisodeState, Move, Situation
+from floop_robot.robot.kinematics import Kinematics
+from floop_robot.robot.messages import EpisodeRequest, JointTarget, Phase, RobotState, SafetyMode, SafetyState
+from floop_robot.robot.observer import Observer
+from floop_robot.robot.rate import Histogram, Timing
+from floop_robot.robot.safety_loop import Inlet, Outlet
+from floop_robot.robot.slots import Policy, PolicySlots
+from floop_robot.spec.layout import Vector
+from floop_robot.spec.records import ActMode, EpisodeEnd, Event, Outcome, Record, Transition, WorkReport
+from floop_robot.spec.robot_model import RobotModel
+from floop_robot.spec.task import TaskRules
+
+
+class RecordSink(Protocol):
+    """Where records go; numbers them and never blocks."""
+
+    def put(self, record: Record) -> bool:
+        """Take a record; False if there was no room for it."""
+        ...
+
+
+class PolicyPorts(msgspec.Struct, frozen=True):
+    """What the loop is wired to."""
+
+    states: Inlet[RobotState]
+    safety: Inlet[SafetyState]
+    targets: Outlet[JointTarget]
+    requests: Outlet[EpisodeRequest]
+    records: RecordSink
+
+
+class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a robot acts."""
+
+    first_episode: int
+    """Number of the first episode; must be above every number this robot used before (wall-clock ms will do)."""
+    observation_timeout_s: float = 0.1
+    act_mode: ActMode = ActMode.MEAN
+    seed: int = 0
+    context: tuple[float, ...] = ()
+    """What tells this robot apart, for the observation's `context`."""
+
+
+class PolicyStats(msgspec.Struct, frozen=True, kw_only=True):
+    """How the loop does."""
+
+    state: EpisodeState
+    episode: int
+    episodes: int
+    successes: int
+    aborted: int
+    transitions: int
+    records_dropped: int
+    version: int
+    latency: Timing
+    """From the stamp of the robot state to the target that was made from it."""
+
+
+class _OpenStep(msgspec.Struct, frozen=True, kw_only=True):
+    """A step whose effect has not been observed yet."""
+
+    stamp_ns: int
+    version: int
+    observation: Vector
+    requested: Vector
+    log_prob: float
+    interventions: int
+    """Safety's count when it began."""
+
+
+class _Episode:
+    """What accumulates over one episode."""
+
+    def __init__(self, now_s: float, rules: TaskRules, work: WorkReport, observation: Vector) -> None:
+        self.start_s, self.work = now_s, work
+        self.progress = rules.start()
+        self.observation = observation
+        self.steps, self.reward = 0, 0.0
+        self.versions: Counter[int] = Counter()
+        self.open: _OpenStep | None = None
+
+    @property
+    def version(self) -> int:
+        """The version that made most of its steps; of two, the newer."""
+        return max(self.versions, key=lambda v: (self.versions[v], v), default=0)
+
+
+class PolicyLoop:
+    """The control loop of one robot; `tick` is what a `RateLoop` calls at policy rate.
+
+    `is_wanted` and `must_end` may be set from another thread: drain, and shut down.
+    """
+
+    def __init__(
+        self,
+        model: RobotModel,
+        rules: TaskRules,
+        slots: PolicySlots,
+        ports: PolicyPorts,
+        settings: PolicySettings,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._rules, self._slots, self._ports, self._settings = rules, slots, ports, settings
+        self._clock, self._wall_clock_ns = clock, wall_clock_ns
+        self._controller = ArmController(model, rules.spec)
+        self._observer = Observer(rules.spec, Kinematics(model))
+        self._machine = EpisodeMachine(settings.first_episode)
+        self._rng = np.random.default_rng(settings.seed)
+        self._robot: RobotState | None = None
+        self._safety: SafetyState | None = None
+        self._episode: _Episode | None = None
+        self._policy: Policy | None = None
+        self._seq = 0
+        self._latency = Histogram()
+        self._ended: Counter[Outcome] = Counter()
+        self._transitions = self._dropped = 0
+        self.is_wanted, self.must_end = True, False
+
+    def stats(self) -> PolicyStats:
+        """Counts so far; from any thread."""
+        return PolicyStats(
+            state=self._machine.state,
+            episode=self._machine.number,
+            episodes=self._ended.total(),
+            successes=self._ended[Outcome.SUCCESS],
+            aborted=self._ended[Outcome.ABORTED],
+            transitions=self._transitions,
+            records_dropped=self._dropped,
+            version=self._policy.version if self._policy else 0,
+            latency=self._latency.timing(),
+        )
+
+    def tick(self, now_s: float) -> None:
+        """One policy step at `now_s` (steady clock)."""
+        self._robot = self._ports.states.receive() or self._robot
+        self._safety = self._ports.safety.receive() or self._safety
+        self._take_policy(now_s)
+        move = self._machine.advance(self._situation(now_s))
+        if move is Move.ABORT:
+            self._end(now_s, Outcome.ABORTED)
+        elif move in (Move.START, Move.STEP):
+            self._step(now_s, move)
+        if self._machine.state is EpisodeState.RESETTING and self.is_wanted and not self.must_end:
+            self._ports.requests.send(EpisodeRequest(episode=self._machine.number))  # again and again, until it is heard
+
+    def _step(self, now_s: float, move: Move) -> None:
+        robot, safety, policy = self._robot, self._safety, self._policy
+        if robot is None or safety is None or policy is None:
+            return  # the machine asks for all three before it starts
+        if move is Move.START:
+            self._start(now_s, robot)
+        else:
+            self._close_step(now_s, robot, safety)
+        if self._episode is not None:
+            self._act(now_s, self._episode, robot, safety, policy)
+
+    def _take_policy(self, now_s: float) -> None:
+        before, self._policy = self._policy, self._slots.take(now_s, self._wall_clock_ns())
+        if self._policy is not before and self._policy is not None:
+            self._event("policy_swapped", f"v{before.version if before else 0} to v{self._policy.version}")
+
+    def _situation(self, now_s: float) -> Situation:
+        robot, safety, timeout = self._robot, self._safety, self._settings.observation_timeout_s
+        return Situation(
+            driver_episode=robot.episode if robot else 0,
+            driver_phase=robot.phase if robot else Phase.RESETTING,
+            is_fresh=bool(robot and safety and now_s - min(robot.mono_s, safety.mono_s) <= timeout),
+            is_stopped=safety is None or safety.estop or safety.mode is SafetyMode.WAITING,
+            has_work=bool(robot and robot.object),
+            has_policy=self._policy is not None,
+            is_wanted=self.is_wanted,
+            must_end=self.must_end,
+        )
+
+    def _start(self, now_s: float, robot: RobotState) -> None:
+        seen = robot.object
+        assert seen is not None  # `has_work` was asked for
+        work = WorkReport(seen.object_class, seen.size_m, seen.position_m, seen.yaw_rad)
+        self._controller.reset(robot.q_rad)
+        nothing = np.zeros(self._rules.spec.action.size, np.float32)
+        self._episode = _Episode(now_s, self._rules, work, self._observe(robot, nothing))
+
+    def _observe(self, robot: RobotState, executed: Vector) -> Vector:
+        return self._observer.observe(robot, self._controller.target[0], executed, self._settings.context)
+
+    def _close_step(self, now_s: float, robot: RobotState, safety: SafetyState) -> None:
+        """Judge the open step by what is observed now, and record it."""
+        episode = self._episode
+        if episode is None or episode.open is None:
+            return
+        step = episode.open
+        interventions = max(0, safety.interventions.total - step.interventions)
+        executed = self._controller.executed(step.requested, safety.accepted_q_rad, interventions)
+        observation = self._observe(robot, executed)
+        judgement = self._rules.judge(episode.progress, step.observation, observation)
+        episode.progress, episode.observation, episode.open = judgement.progress, observation, None
+        episode.steps += 1
+        episode.reward += judgement.reward
+        truncated = not judgement.terminated and episode.steps >= self._rules.spec.max_steps
+        self._put(
+            Transition(
+                seq=0,
+                episode=self._machine.number,
+                step=episode.steps - 1,
+                stamp_ns=step.stamp_ns,
+                policy_version=step.version,
+                act_mode=self._settings.act_mode,
+                obs=step.observation,
+                action_requested=step.requested,
+                action=executed,
+                log_prob=step.log_prob,
+                reward=judgement.reward,
+                terminated=judgement.terminated,
+                truncated=truncated,
+                interventions=interventions,
+            )
+        )
+        self._transitions += 1
+        if judgement.terminated or truncated:
+            self._machine.finish()
+            self._end(now_s, Outcome.SUCCESS if judgement.success else Outcome.TIMEOUT)
+
+    def _act(self, now_s: float, episode: _Episode, robot: RobotState, safety: SafetyState, policy: Policy) -> None:
+        if self._settings.act_mode is ActMode.SAMPLE:
+            action, log_prob = policy.actor.sample(episode.observation, self._rng)
+        else:
+            action, log_prob = policy.actor.mean(episode.observation), math.nan
+        if not np.isfinite(action).all():
+            self._refuse(now_s, policy)
+            return
+        target = self._controller.command(action, robot.q_rad)
+        self._seq += 1
+        self._ports.targets.send(
+            msgspec.structs.replace(
+                target, seq=self._seq, mono_s=now_s, episode=self._machine.number, policy_version=policy.version
+            )
+        )
+        self._latency.add(self._clock() - robot.mono_s)
+        episode.versions[policy.version] += 1
+        episode.open = _OpenStep(
+            stamp_ns=self._wall_clock_ns(),
+            version=policy.version,
+            observation=episode.observation,
+            requested=action,
+            log_prob=log_prob,
+            interventions=safety.interventions.total,
+        )
+
+    def _refuse(self, now_s: float, policy: Policy) -> None:
+        """A policy that answers with NaN is taken out; the arm holds its last target, and the episode is void."""
+        self._event("action_not_finite", f"v{policy.version}")
+        self._policy = self._slots.fall_back(now_s, self._wall_clock_ns())
+        self._machine.finish()
+        self._end(now_s, Outcome.ABORTED)
+
+    def _end(self, now_s: float, outcome: Outcome) -> None:
+        """Record the end; the machine is at the next number already. An open step, not observed yet, is dropped."""
+        episode, self._episode = self._episode, None
+        if episode is None:
+            return
+        self._ended[outcome] += 1
+        self._put(
+            EpisodeEnd(
+                seq=0,
+                episode=self._machine.number - 1,
+                stamp_ns=self._wall_clock_ns(),
+                policy_version=episode.version,
+                act_mode=self._settings.act_mode,
+                steps=episode.steps,
+                duration_s=now_s - episode.start_s,
+                total_reward=episode.reward,
+                outcome=outcome,
+                final_obs=episode.observation,
+                work=episode.work,
+                truth=self._robot.truth if self._robot else None,
+            )
+        )
+
+    def _event(self, name: str, detail: str) -> None:
+        self._put(Event(seq=0, stamp_ns=self._wall_clock_ns(), name=name, detail=detail))
+
+    def _put(self, record: Record) -> None:
+        if not self._ports.records.put(record):
+            self._dropped += 1

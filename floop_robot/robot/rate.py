@@ -1,0 +1,146 @@
+"""RateLoop: calls a function at a fixed rate in a thread of its own, with absolute deadlines on the steady clock."""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Callable
+
+import msgspec
+
+_SHORTEST_S = 10e-6
+_RATIO = 1.15
+_BOUNDS = tuple(_SHORTEST_S * _RATIO**i for i in range(100))  # 10 µs to 10 s, 15 % apart
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Durations of one kind, in s; percentiles are exact to 15 %, and never too small."""
+
+    count: int
+    p50_s: float
+    p99_s: float
+    max_s: float
+
+
+class Histogram:
+    """Counts durations in buckets: constant memory, a microsecond per entry, readable from another thread."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(_BOUNDS) + 1)
+        self._max_s = 0.0
+
+    def add(self, duration_s: float) -> None:
+        """Count one duration; negative ones count as 0."""
+        self._counts[bisect_right(_BOUNDS, duration_s)] += 1
+        if duration_s > self._max_s:
+            self._max_s = duration_s
+
+    def timing(self) -> Timing:
+        """What was counted so far."""
+        counts = list(self._counts)
+        total = sum(counts)
+        return Timing(total, self._percentile(counts, total, 0.5), self._percentile(counts, total, 0.99), self._max_s)
+
+    def _percentile(self, counts: list[int], total: int, share: float) -> float:
+        seen = 0
+        for count, bound in zip(counts, _BOUNDS, strict=False):
+            seen += count
+            if seen >= share * total:
+                return min(bound, self._max_s)
+        return self._max_s
+
+
+class Schedule:
+    """Deadlines on a fixed grid, as a pure function of the times it is told. A slot that was missed is skipped."""
+
+    def __init__(self, rate_hz: float, start_s: float) -> None:
+        self.period_s = 1.0 / rate_hz
+        self._start_s = start_s
+        self._slot = 0
+        self.ticks = 0
+        self.missed = 0
+        """Slots without a tick: the tick before them, or the machine, took longer than a period."""
+
+    @property
+    def due_s(self) -> float:
+        """When the next tick should begin."""
+        return self._start_s + self._slot * self.period_s  # not summed up: no drift
+
+    def begin(self, now_s: float) -> float:
+        """A tick begins; returns how late it is, in s."""
+        late_s = max(0.0, now_s - self.due_s)
+        skipped = int(late_s / self.period_s)
+        self.ticks += 1
+        self.missed += skipped
+        self._slot += 1 + skipped
+        return late_s
+
+
+class RateStats(msgspec.Struct, frozen=True):
+    """How a loop keeps its rate."""
+
+    ticks: int
+    missed_ticks: int
+    lateness: Timing
+    """From deadline to begin."""
+    busy: Timing
+    """From begin to end."""
+
+
+class RateLoop:
+    """Runs `tick(now_s)` at `rate_hz` until `stop`; use as a context manager or call `start`.
+
+    A tick that raises ends the loop: `failure` holds the exception and `join` raises it, so that a process dies of a
+    broken loop instead of idling.
+    """
+
+    def __init__(self, rate_hz: float, tick: Callable[[float], None], name: str) -> None:
+        self._rate_hz, self._tick = rate_hz, tick
+        self._schedule = Schedule(rate_hz, 0.0)
+        self._lateness, self._busy = Histogram(), Histogram()
+        self._stop = False
+        self.failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin ticking."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the tick in progress end, and no other begin. Returns at once; `join` waits."""
+        self._stop = True
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait until the loop has ended; False after `timeout_s`. Raises what a tick raised."""
+        self._thread.join(timeout_s)
+        if self.failure is not None:
+            raise self.failure
+        return not self._thread.is_alive()
+
+    def __enter__(self) -> RateLoop:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._thread.join()
+
+    def stats(self) -> RateStats:
+        """Counts so far; from any thread."""
+        schedule = self._schedule
+        return RateStats(schedule.ticks, schedule.missed, self._lateness.timing(), self._busy.timing())
+
+    def _run(self) -> None:
+        schedule = self._schedule = Schedule(self._rate_hz, time.monotonic())
+        try:
+            while not self._stop:
+                wait_s = schedule.due_s - time.monotonic()
+                if wait_s > 0.0:
+                    time.sleep(wait_s)
+                now_s = time.monotonic()
+                self._lateness.add(schedule.begin(now_s))
+                self._tick(now_s)
+                self._busy.add(time.monotonic() - now_s)
+        except BaseException as error:  # handed to whoever joins
+            self.failure = error

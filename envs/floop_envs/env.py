@@ -108,10 +108,7 @@ class ArmEnv(gymnasium.Env[Vector, Vector]):
 
     def true_success(self) -> bool:
         """Whether the task is done in truth, whatever was observed; for reports only."""
-        truth = self.world.truth()
-        if self.scenario is not None and self.scenario.tote_xy_m is not None:
-            return truth.in_tote
-        return truth.lift_m >= TRUE_LIFT_M and truth.finger_contacts > 0
+        return self.world.true_success()
 
     def render(self) -> Image | None:
         """RGB picture of the world, for `render_mode="rgb_array"`."""
@@ -120,10 +117,6 @@ class ArmEnv(gymnasium.Env[Vector, Vector]):
     def close(self) -> None:
         """Give the physics client back."""
         self.world.close()
-
-
-TRUE_LIFT_M = 0.09
-"""An object really this high counts as lifted: the 10 cm of the task less what perception may err."""
 
 
 class _ViolationCheck:

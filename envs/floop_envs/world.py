@@ -29,6 +29,8 @@ _FINGER_GAIN = 0.2
 _CLOSE_AHEAD_M = 0.02
 """How far ahead of the measured width the fingers aim: `_FINGER_GAIN` makes that 0.4 m/s at most."""
 _CLOSED_M = 0.001
+TRUE_LIFT_M = 0.09
+"""An object really this high counts as lifted: the 10 cm of the task less what perception may err."""
 _TOTE_WALL_M = 0.008
 _OUT_OF_SIGHT = (0.0, 0.0, -5.0)
 
@@ -228,6 +230,13 @@ class World:
             finger_contacts=touching,
             in_tote=inside and not math.isnan(z),
         )
+
+    def true_success(self) -> bool:
+        """Whether the task is done in truth, whatever was observed; for reports only."""
+        truth = self.truth()
+        if self._tote_m is not None:
+            return truth.in_tote
+        return truth.lift_m >= TRUE_LIFT_M and truth.finger_contacts > 0
 
     def picture(self, width: int = 320, height: int = 240) -> Image:
         """RGB picture, shape (height, width, 3)."""

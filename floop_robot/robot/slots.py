@@ -38,7 +38,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """A policy that may act."""
 
     version: int
-    sha256: str
+    sha256: str = ""
     actor: Acting
 
 
@@ -82,9 +82,13 @@ class PolicySlots:
         """
         verified = verify(bundle, self._task, self._ids, where=self._robot, newer_than=self._newest or None)
         manifest = bundle.manifest
-        self._newest = manifest.version
-        self._candidates.append(Policy(version=manifest.version, sha256=manifest.sha256, actor=verified.actor))
+        self.install(Policy(version=manifest.version, sha256=manifest.sha256, actor=verified.actor))
         return verified.notes
+
+    def install(self, policy: Policy) -> None:
+        """Queue a policy that was checked elsewhere for the next step."""
+        self._newest = policy.version
+        self._candidates.append(policy)
 
     def take(self, now_s: float, stamp_ns: int) -> Policy | None:
         """The policy of the step that begins now. Only the control thread calls this, between two steps."""

@@ -1,0 +1,63 @@
+"""What the simulated robots' world is like just now: one small file that only their drivers read.
+
+It stands for reality: whoever runs an experiment shifts it, and nothing of the loop looks at it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from floop_envs.scenarios import TrainingWork
+from floop_envs.seeds import Purpose, scenario_of, seed_of
+from floop_envs.shifts import RealityGap, shifted_work
+from floop_robot.bundle import write_atomic
+from floop_robot.spec.scenario import Scenario
+
+_FILE = "sim_world.json"
+_EPISODES_PER_ROBOT = 10_000
+"""Share of the seed range that each robot of a run may use."""
+
+
+class SimWorld(msgspec.Struct, frozen=True):
+    """The shift in force; none is the work policies were made for."""
+
+    shift: str | None = None
+
+
+def set_world(run_dir: Path, world: SimWorld) -> None:
+    """Change the world; every driver follows with its next episode."""
+    write_atomic(run_dir / _FILE, msgspec.json.encode(world))
+
+
+def get_world(run_dir: Path) -> SimWorld:
+    """The world as it is; old work when nobody has set it."""
+    path = run_dir / _FILE
+    return msgspec.json.decode(path.read_bytes(), type=SimWorld) if path.exists() else SimWorld()
+
+
+class RobotWork:
+    """The episodes of one simulated robot: the world's work, with this robot's own hidden parameters."""
+
+    def __init__(self, task: str, robot: str, index: int, seed: int) -> None:
+        self._task, self._index, self._seed = task, index, seed
+        self._gap = RealityGap(robot, seed)
+
+    def scenario(self, world: SimWorld, episode: int) -> Scenario:
+        """Episode number `episode` in `world`; always the same one for the same fleet seed."""
+        source = shifted_work(world.shift, self._task) if world.shift else TrainingWork(self._task)
+        number = self._index * _EPISODES_PER_ROBOT + episode % _EPISODES_PER_ROBOT
+        return self._gap.apply(scenario_of(source, seed_of(Purpose.ROBOT, self._seed, number)))
+
+
+def evaluation_work(task: str, shift: str | None, robots: tuple[str, ...], seed: int, count: int) -> list[Scenario]:
+    """`count` report scenarios spread over the robots' own worlds; without robots, in the twin the gate sees."""
+    source = shifted_work(shift, task) if shift else TrainingWork(task)
+    gaps = [RealityGap(robot, seed) for robot in robots]
+    scenarios = [scenario_of(source, seed_of(Purpose.REPORT, seed, i)) for i in range(count)]
+    if not gaps:
+        return scenarios
+    order = np.arange(count) % len(gaps)
+    return [gaps[g].apply(scenario) for g, scenario in zip(order, scenarios, strict=True)]

@@ -134,13 +134,13 @@ class ContinuousLearner:
 
         Waits up to `wait_s` for rows when no gradient step is owed.
         """
-        for found in self._source.poll(0.0 if self._pace.owed else wait_s):
+        for found in self._source.poll(0.0 if self._pace.owed and self._trainee.ready else wait_s):
             self._take(found)
         done = 0
-        if self._pace.owed:
+        if self._pace.owed and self._trainee.ready:
             self._latency.step_begins()
             done = self._trainee.improve(min(CHUNK, self._pace.owed))
-            self._pace.draw(done or self._pace.owed)
+            self._pace.draw(done)
             self._rate.append((self._clock(), done))
         self._publish()
         return done

@@ -31,7 +31,7 @@ class Pace:
 
     def draw(self, steps: int) -> None:
         """`steps` were done."""
-        self._owed -= steps
+        self._owed = max(0.0, self._owed - steps)
 
 
 class LatencyMeter:

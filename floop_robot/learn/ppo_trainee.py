@@ -61,7 +61,7 @@ class PpoTrainee:
         )
 
     def take(self, arrived: Arrived) -> float:
-        """Keep sampled rows of explorers that are young enough; an update is owed once there are enough."""
+        """Keep sampled rows of explorers that are young enough; each pays for its share of an update."""
         rows = arrived.rows
         if rows is None or arrived.source is not Source.EXPLORER:
             return 0.0
@@ -71,7 +71,12 @@ class PpoTrainee:
         self._rows.setdefault((arrived.robot, arrived.boot_id), deque()).append(rows)
         self._waiting += len(rows)
         self._drop_stale()
-        return float(self._waiting // self.settings.rows_per_update)
+        return self.settings.epochs * len(rows) / self.settings.batch_size
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are enough rows for one update."""
+        return self._waiting >= self.settings.rows_per_update
 
     def published(self, version: int) -> None:
         """Explorers act on live weights `version` from now on; what older ones did grows stale."""
@@ -94,7 +99,7 @@ class PpoTrainee:
 
     def improve(self, most: int) -> int:
         """One update on `rows_per_update` rows, if there are so many; returns its gradient steps."""
-        if most <= 0 or self._waiting < self.settings.rows_per_update:
+        if most <= 0 or not self.ready:
             return 0
         rows = self._collect(self.settings.rows_per_update)
         inner = Rows(

@@ -71,9 +71,14 @@ class SacTrainee:
             self.replay.close_episode(arrived.robot, arrived.boot_id, end.episode, failed=end.failed)
         return worth
 
+    @property
+    def ready(self) -> bool:
+        """Whether there are enough rows to draw from."""
+        return self.replay.size() >= ENOUGH_ROWS
+
     def improve(self, most: int) -> int:
         """Do `most` gradient steps, once there are enough rows."""
-        if self.replay.size() < ENOUGH_ROWS or most <= 0:
+        if not self.ready or most <= 0:
             return 0
         self._model.train(most, self.settings.batch_size)
         self._gradient_steps += most

@@ -52,8 +52,13 @@ class Trainee(Protocol):
         """Take rows in; returns how many gradient steps they pay for."""
         ...
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is data for a gradient step."""
+        ...
+
     def improve(self, most: int) -> int:
-        """Do up to `most` gradient steps, if there is data for them; returns how many were done."""
+        """Do about `most` gradient steps (PPO: one whole update) when `ready`; returns how many were done."""
         ...
 
     def published(self, version: int) -> None:

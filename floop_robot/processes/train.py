@@ -1,0 +1,374 @@
+"""`floop train`: from nothing, or from demonstrations, to a policy; one process with a simulating helper, no sockets.
+
+Environment, learner, export and scenarios are those of the fleet. Which weights are kept is decided on scenarios of
+their own; the reported success is measured once, afterwards, on others.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from floop_envs.seeds import Purpose
+from floop_robot.bundle import SUFFIX, DataRange, Normalisation
+from floop_robot.learn.checkpoint import SUFFIX as CHECKPOINT_SUFFIX
+from floop_robot.learn.checkpoint import Checkpoint, CheckpointInfo
+from floop_robot.learn.clone import clone_into
+from floop_robot.learn.export import actor_architecture, save_zip, to_bundle
+from floop_robot.learn.mlp import Array
+from floop_robot.learn.pace import Pace
+from floop_robot.learn.ppo_trainee import PpoTrainee
+from floop_robot.learn.sac_trainee import SacTrainee
+from floop_robot.learn.settings import CloneSettings, PpoSettings, SacSettings
+from floop_robot.learn.spaces import PolicySpace
+from floop_robot.learn.trainee import Trainee
+from floop_robot.processes.collector import ActorSpec, Collector, EpisodeRequest, answer, range_of, successes
+from floop_robot.processes.ground import Episode, GroundSpec
+from floop_robot.replay.intake import Arrived, Ended
+from floop_robot.replay.novelty import KnownWork
+from floop_robot.replay.rows import Rows
+from floop_robot.spec.errors import ConfigError, StorageError
+from floop_robot.spec.records import Source
+
+RECENT = 40
+"""Training episodes whose success says whether measuring on the selection scenarios is worth its time."""
+FAST_ENOUGH = 0.78
+"""With demonstrations, training goes on until picks take this share of the cloned policy's time (or data runs out)."""
+
+
+class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything `floop train` needs; a recipe is one of these as YAML."""
+
+    task: str = "floop/Pick-v0"
+    env: str = ""
+    """A Gymnasium id that takes the place of the task."""
+    algo: str = "sac"
+    demonstrations: int = 0
+    seed: int = 0
+    until_success: float = 0.95
+    out: str = "runs/train"
+    max_transitions: int = 40_000
+    episodes_per_batch: int = 4
+    """Episodes made with the same weights, while gradients of the batch before are computed."""
+    selection_episodes: int = 100
+    select_every: int = 500
+    """Transitions between two measurements on the selection scenarios, once training episodes go well."""
+    final_episodes: int = 200
+    tensorboard: bool = False
+    sac: SacSettings = msgspec.field(default_factory=SacSettings)
+    ppo: PpoSettings = msgspec.field(default_factory=PpoSettings)
+    clone: CloneSettings = msgspec.field(default_factory=CloneSettings)
+
+
+class TrainProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """What is shown while training."""
+
+    phase: str
+    transitions: int = 0
+    max_transitions: int = 0
+    gradient_steps: int = 0
+    recent_success: float = math.nan
+    recent_return: float = math.nan
+    selection_success: float = math.nan
+    selection_time_s: float = math.nan
+    elapsed_s: float = 0.0
+
+
+class Score(msgspec.Struct, frozen=True):
+    """What some episodes of one policy came to."""
+
+    success: float
+    time_s: float | None
+    """Mean simulated duration of the successes."""
+    mean_return: float
+
+
+class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What `floop train --json` prints."""
+
+    success: float | None
+    """Share of the final scenarios, used once; None where an environment does not tell success."""
+    mean_pick_time_s: float | None
+    bc_success: float | None
+    """The same for the policy cloned from the demonstrations; None without demonstrations."""
+    bc_pick_time_s: float | None
+    mean_return: float
+    selection_success: float | None
+    transitions: int
+    """Made by the learning policy; demonstrations come on top."""
+    demonstration_transitions: int
+    gradient_steps: int
+    wall_s: float
+    model: str
+    bundle: str
+    checkpoint: str
+
+
+Watch = Callable[[TrainProgress], None]
+
+
+def train(config: TrainConfig, watch: Watch = lambda _: None) -> TrainResult:
+    """Train as `config` says and leave model.zip, policy bundle, checkpoint and effective config in `config.out`.
+
+    Raises a `FloopError` for anything a user can mend (unknown task, no write permission, …).
+    """
+    started = time.monotonic()
+    out = _prepare(config)
+    spec = GroundSpec(config.task, config.env, config.seed)
+    with Collector(spec) as collector:
+        run = _Run(config, spec, collector, watch, started)
+        run.demonstrate()
+        run.learn()
+        return run.finish(out)
+
+
+def _prepare(config: TrainConfig) -> Path:
+    if config.algo not in ("sac", "ppo"):
+        raise ConfigError(f"algo is {config.algo!r}; use sac or ppo")
+    if not 0.0 < config.until_success <= 1.0:
+        raise ConfigError(f"until_success is {config.until_success}; use a share above 0 and at most 1")
+    out = Path(config.out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "config.yaml").write_bytes(msgspec.yaml.encode(config))
+    except OSError as error:
+        raise StorageError(f"cannot write to {out}: {error.strerror}; choose another --out") from None
+    return out
+
+
+class _Run:
+    """One training run: the loop of acting, learning and selecting."""
+
+    def __init__(
+        self, config: TrainConfig, spec: GroundSpec, collector: Collector, watch: Watch, started: float
+    ) -> None:
+        self.config, self.spec, self.collector, self._watch, self._started = config, spec, collector, watch, started
+        self.task, self.ids, self.tells_success = spec.describe()
+        self.space = PolicySpace.of(self.task)
+        self.trainee = self._make_trainee()
+        self.normalisation = Normalisation(
+            tuple(self.task.observation.offset.tolist()), tuple(self.task.observation.scale.tolist())
+        )
+        self.transitions = self.demonstrated = self._next_index = 0
+        self._pace = Pace(math.inf)
+        self._recent: deque[Episode] = deque(maxlen=RECENT)
+        self._first_obs: list[Array] = []
+        self._low = np.full(self.task.observation.size, np.inf, np.float32)
+        self._high = -self._low
+        self._cloned: ActorSpec | None = None
+        self._cloned_score: Score | None = None
+        self._best: tuple[Score, dict[str, Array]] | None = None
+
+    def _make_trainee(self) -> Trainee:
+        config = self.config
+        if config.algo == "ppo":
+            return PpoTrainee(self.space, config.ppo, config.seed, staleness_versions=2)
+        sac = config.sac
+        if not config.demonstrations:  # nothing prior to draw from: everything is fresh
+            sac = msgspec.structs.replace(sac, prior_fraction=0.0)
+        return SacTrainee(self.space, sac, config.seed)
+
+    def demonstrate(self) -> None:
+        """Have the expert show `demonstrations` successes; clone them."""
+        wanted = self.config.demonstrations
+        shown: list[Rows] = []
+        index = 0
+        while len(shown) < wanted:
+            if index > 4 * wanted + 20:
+                raise ConfigError(f"only {len(shown)} of {index} demonstrations of {self.task.id} succeed")
+            self._say("demonstrations", transitions=len(shown))
+            request = EpisodeRequest(None, Purpose.DEMONSTRATION, range_of(index, wanted - len(shown)), sample=True)
+            index += len(request.indices)
+            shown += [episode.rows for episode in self.collector.make(request) if episode.success]
+        if not shown:
+            return
+        for i, rows in enumerate(shown):
+            self._take("demonstrator", rows, i, success=True, demonstration=True)
+        self.demonstrated = sum(map(len, shown))
+        observations = self.space.normaliser(np.concatenate([rows.obs for rows in shown]))
+        actions = np.concatenate([rows.action for rows in shown])
+        before = {name: array.copy() for name, array in self.trainee.arrays().items()}
+        clone_into(self.trainee.model, observations, actions, self.config.clone)
+        self._cloned = self._actor()
+        if self.config.algo == "sac":  # a cloned actor before untrained critics is unlearned at once
+            self.trainee.restore(before, 0)
+        self._say("behaviour cloning")
+        self._cloned_score = self._measure(self._cloned, Purpose.SELECTION, self.config.selection_episodes)
+
+    def learn(self) -> None:
+        """Act, learn and select until it is good enough or the data is used up."""
+        config = self.config
+        selected_at = 0
+        self._ask()
+        while self.transitions < config.max_transitions:
+            self._improve()
+            for episode in self.collector.receive():
+                self._collected(episode)
+            good = self._worth_measuring() and self.transitions - selected_at >= config.select_every
+            if good or self.transitions >= config.max_transitions:
+                selected_at = self.transitions
+                if self._select():
+                    break
+            self._ask()
+            self._say("learning")
+        if self._best is not None:
+            self.trainee.restore(self._best[1], self.trainee.progress.gradient_steps)
+
+    def _ask(self) -> None:
+        count = self.config.episodes_per_batch
+        indices = range_of(self._next_index, count)
+        self._next_index += count
+        self.trainee.published(self._next_index // count)
+        self.collector.ask(EpisodeRequest(self._actor(), Purpose.TRAINING, indices, sample=True))
+
+    def _collected(self, episode: Episode) -> None:
+        rows = episode.rows
+        version = np.full(len(rows), self._next_index // self.config.episodes_per_batch, np.int64)
+        rows = msgspec.structs.replace(rows, policy_version=version)
+        self._recent.append(episode)
+        self.transitions += len(rows)
+        self._take("explorer", rows, int(rows.episode[0]), success=episode.success, demonstration=False)
+
+    def _take(self, who: str, rows: Rows, episode: int, *, success: bool, demonstration: bool) -> None:
+        self._first_obs.append(rows.obs[0])
+        np.minimum(self._low, rows.obs.min(axis=0), out=self._low)
+        np.maximum(self._high, rows.obs.max(axis=0), out=self._high)
+        arrived = Arrived(
+            robot=who,
+            boot_id="train",
+            source=Source.DEMONSTRATION if demonstration else Source.EXPLORER,
+            rows=rows,
+            fresh=np.full(len(rows), not demonstration),
+            ended=(Ended(episode, failed=not success),),
+        )
+        worth = self.trainee.take(arrived)
+        if not demonstration:
+            self._pace.pay(worth)
+
+    def _improve(self) -> None:
+        while self._pace.owed and self.trainee.ready:
+            self._pace.draw(self.trainee.improve(self._pace.owed))
+
+    def _worth_measuring(self) -> bool:
+        if not self.tells_success:
+            return False
+        # Exploring costs some success: what is sampled here is measured without noise there.
+        enough = len(self._recent) == RECENT
+        return enough and successes(list(self._recent)) >= RECENT * (self.config.until_success - 0.1)
+
+    def _select(self) -> bool:
+        """Measure on the selection scenarios and remember the best weights; returns whether to stop."""
+        self._say("selecting")
+        score = self._measure(self._actor(), Purpose.SELECTION, self.config.selection_episodes)
+        if self._best is None or _better(score, self._best[0], self.config.until_success):
+            self._best = score, {name: array.copy() for name, array in self.trainee.arrays().items()}
+        best = self._best[0]
+        return self.tells_success and best.success >= self._goal() and self._fast(best)
+
+    def _goal(self) -> float:
+        # One standard error of the selection above what is asked for, so that the final figure seldom falls below.
+        p = self.config.until_success
+        return min(p + math.sqrt(p * (1.0 - p) / self.config.selection_episodes), 1.0)
+
+    def _fast(self, score: Score) -> bool:
+        cloned = self._cloned_score
+        if cloned is None or cloned.time_s is None or score.time_s is None:
+            return True
+        return score.time_s <= FAST_ENOUGH * cloned.time_s
+
+    def _measure(self, actor: ActorSpec, purpose: Purpose, count: int) -> Score:
+        return _score(self.collector.make(EpisodeRequest(actor, purpose, range_of(0, count), sample=False)))
+
+    def _actor(self) -> ActorSpec:
+        architecture, tensors = actor_architecture(self.trainee.model)
+        return ActorSpec(architecture, self.normalisation, tensors)
+
+    def finish(self, out: Path) -> TrainResult:
+        """Measure once on the final scenarios and write everything."""
+        self._say("final scenarios")
+        numbers = range_of(0, self.config.final_episodes)
+        self.collector.ask(EpisodeRequest(self._actor(), Purpose.REPORT, numbers, sample=False))
+        cloned = None
+        if self._cloned is not None:  # measured here, while the other process measures the trained policy
+            cloned = _score(answer(self.spec.make(), EpisodeRequest(self._cloned, Purpose.REPORT, numbers, False)))
+        score = _score(self.collector.receive())
+        paths = self._write(out)
+        tells = self.tells_success
+        result = TrainResult(
+            success=score.success if tells else None,
+            mean_pick_time_s=score.time_s if tells else None,
+            bc_success=cloned.success if cloned else None,
+            bc_pick_time_s=cloned.time_s if cloned else None,
+            mean_return=score.mean_return,
+            selection_success=self._best[0].success if self._best and tells else None,
+            transitions=self.transitions,
+            demonstration_transitions=self.demonstrated,
+            gradient_steps=self.trainee.progress.gradient_steps,
+            wall_s=time.monotonic() - self._started,
+            model=str(paths[0]),
+            bundle=str(paths[1]),
+            checkpoint=str(paths[2]),
+        )
+        (out / "result.json").write_bytes(msgspec.json.encode(result))
+        return result
+
+    def _write(self, out: Path) -> tuple[Path, Path, Path]:
+        model, bundle, checkpoint = out / "model.zip", out / f"policy{SUFFIX}", out / f"policy{CHECKPOINT_SUFFIX}"
+        save_zip(self.trainee.model, self.space, model)
+        transitions = self.transitions + self.demonstrated
+        data = DataRange(
+            transitions=transitions,
+            observation_low=tuple(self._low.tolist()),
+            observation_high=tuple(self._high.tolist()),
+        )
+        observations = np.array(self._first_obs[-8:])
+        to_bundle(self.trainee.model, self.task, self.ids, observations, data=data).save(bundle)
+        info = CheckpointInfo(
+            task=self.task.id,
+            ids=self.ids,
+            algo=self.config.algo,
+            hidden=self.trainee.hidden,
+            gradient_steps=self.trainee.progress.gradient_steps,
+            transitions=transitions,
+            known=KnownWork.of(self.task.observation, np.array(self._first_obs)),
+        )
+        Checkpoint(info, self.trainee.arrays()).save(checkpoint)
+        return model, bundle, checkpoint
+
+    def _say(self, phase: str, transitions: int | None = None) -> None:
+        recent, best = list(self._recent), self._best[0] if self._best else None
+        self._watch(
+            TrainProgress(
+                phase=phase,
+                transitions=self.transitions if transitions is None else transitions,
+                max_transitions=self.config.max_transitions,
+                gradient_steps=self.trainee.progress.gradient_steps,
+                recent_success=successes(recent) / len(recent) if recent and self.tells_success else math.nan,
+                recent_return=float(np.mean([e.total_reward for e in recent])) if recent else math.nan,
+                selection_success=best.success if best else math.nan,
+                selection_time_s=best.time_s or math.nan if best else math.nan,
+                elapsed_s=time.monotonic() - self._started,
+            )
+        )
+
+
+def _score(episodes: list[Episode]) -> Score:
+    won = [episode.duration_s for episode in episodes if episode.success]
+    return Score(
+        success=len(won) / len(episodes),
+        time_s=float(np.mean(won)) if won else None,
+        mean_return=float(np.mean([episode.total_reward for episode in episodes])),
+    )
+
+
+def _better(new: Score, old: Score, enough: float) -> bool:
+    """More success, up to what is asked for; among those with enough, the faster."""
+    if min(new.success, old.success) >= enough:
+        return (new.time_s or math.inf) < (old.time_s or math.inf)
+    return (new.success, new.mean_return) > (old.success, old.mean_return)

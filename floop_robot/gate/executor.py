@@ -45,6 +45,7 @@ class InProcess:
             self._known[policy] = None
             if len(self._known) > KEPT_POLICIES:
                 self._runner.forget(self._known.popitem(last=False)[0])
+        self._known.move_to_end(policy)
 
     def submit(self, jobs: Sequence[EpisodeJob]) -> list[Future[EpisodeOutcome]]:
         """Run the jobs now; the futures are done."""
@@ -109,6 +110,7 @@ class _Worker:
             self._known[policy] = None
             if len(self._known) > KEPT_POLICIES:
                 self.send(worker.Forget(self._known.popitem(last=False)[0]))
+        self._known.move_to_end(policy)
         self.task = task
         self.deadline_s = time.monotonic() + JOB_LIMIT_S
         self.send(worker.Run(task.job))

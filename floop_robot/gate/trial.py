@@ -33,6 +33,8 @@ GUARD_GIVE_UP = 0.15
 FLOOR_GIVE_UP = 0.05
 PROBE = 3
 """Old pairs before anything else: three failures in a row refuse a candidate."""
+HURRIED_PAIRS = 30
+"""Pairs on merit after which a trial without a clear difference gives way to a newer candidate that waits."""
 LEAST_KNOWN = 20
 """Old episodes of the incumbent from which on its own success can lift the floor."""
 
@@ -130,6 +132,8 @@ class Trial:
         self._merit_suite = Suite.FOCUS if self._has_focus else Suite.OLD
         self._merit = _Merit(config.alpha, self._cap[self._merit_suite])
         self._violations = 0
+        self.hurried = False
+        """Whether a newer candidate waits; set by the owner at any time (the tests hold whenever one stops)."""
 
     def wants(self, started: dict[Suite, int]) -> Suite | None:
         """Suite of the next pair, given how many pairs of each were started; None when enough are under way."""
@@ -184,8 +188,11 @@ class Trial:
         if merit is Status.YES and self._guard is Status.YES:
             kept = f"; old work is kept: {self._score(Suite.OLD)}" if self._has_focus else ""
             return Finding(Decision.ACCEPTED, f"{self._merit.way} {self._merit_score()}{kept}")
-        if merit is Status.OPEN and self._seen[self._merit_suite] >= self._cap[self._merit_suite]:
+        seen = self._seen[self._merit_suite]
+        if merit is Status.OPEN and seen >= self._cap[self._merit_suite]:
             return Finding(Decision.INCONCLUSIVE, f"no clear difference {self._merit_score()}")
+        if merit is Status.OPEN and self.hurried and seen >= HURRIED_PAIRS:
+            return Finding(Decision.INCONCLUSIVE, f"no clear difference yet, a newer one waits; {self._merit_score()}")
         return self._guard_open_finding()
 
     def _guard_open_finding(self) -> Finding | None:

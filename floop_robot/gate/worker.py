@@ -111,7 +111,7 @@ def main(argv: list[str]) -> int:
     encoder = msgspec.msgpack.Encoder()
     setup = decoder.decode(connection.recv_bytes())
     assert isinstance(setup, Setup)
-    os.nice(setup.nice)
+    os.nice(max(0, setup.nice - os.nice(0)))  # the owner may be niced already
     runner = make_runner(setup.runner, setup.task, setup.robot)
     service = _Service(runner)
     try:

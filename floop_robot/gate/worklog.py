@@ -36,11 +36,14 @@ class WorkLog:
         """`trained`: classes of the training work; `modelled`: classes with a model in the catalogue."""
         self._trained, self._modelled = frozenset(trained), frozenset(modelled)
         self._classes: dict[str, _ClassLog] = {}
+        self.episodes = 0
+        """How many episodes were taken in."""
 
     def observe(self, end: EpisodeEnd) -> None:
         """Take in the end of a robot's episode; aborted ones say nothing about a policy."""
         if end.outcome is Outcome.ABORTED:
             return
+        self.episodes += 1
         log = self._classes.setdefault(end.work.object_class, _ClassLog())
         log.outcomes.append(end.outcome is Outcome.SUCCESS)
         log.reports.append(end.work)

@@ -1,0 +1,183 @@
+"""Gate: takes candidates, keeps pairs ready while idle, judges one candidate at a time. Knows no socket."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import msgspec
+
+from floop_envs.scenarios import CATALOGUE, TRAINING_CLASSES, ReportedWork, TrainingWork
+from floop_envs.seeds import Purpose
+from floop_robot.bundle import Bundle, verify
+from floop_robot.gate.court import Court
+from floop_robot.gate.jobs import Executor
+from floop_robot.gate.report import TrialReport, write_report
+from floop_robot.gate.seeds import SeedCounter
+from floop_robot.gate.supply import MixedWork, PairSupply
+from floop_robot.gate.trial import Focus, Suite, Trial
+from floop_robot.gate.worklog import WorkLog
+from floop_robot.spec.config import FloopConfig
+from floop_robot.spec.ids import ids_of
+from floop_robot.spec.records import EpisodeEnd
+from floop_robot.spec.robot_model import load_robot
+from floop_robot.spec.scenario import ScenarioSource
+from floop_robot.spec.tasks import get_task
+from floop_robot.spec.verdict import Verdict
+
+ADOPTED_SHARE = 0.25
+"""Share of old work that is classes learned since the shipped policy."""
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """A verdict and what it speaks of."""
+
+    verdict: Verdict
+    bundle: Bundle
+    report: Path
+
+
+class GateCounts(msgspec.Struct, frozen=True):
+    """What the gate did since it started."""
+
+    accepted: int = 0
+    rejected: int = 0
+    inconclusive: int = 0
+    superseded: int = 0
+    """Candidates that a newer one replaced before their trial began."""
+    restarted: int = 0
+    """Trials begun again because the incumbent changed under them."""
+    refused: int = 0
+    """Messages that held no usable bundle."""
+
+
+class Gate:
+    """Owned by one thread, which calls `step` in a loop."""
+
+    def __init__(self, config: FloopConfig, executor: Executor) -> None:
+        self._config, self._executor = config, executor
+        self._folder = Path(config.run_dir) / "gate"
+        self._task = get_task(config.task).spec
+        self._ids = ids_of(get_task(config.task), load_robot(config.robot.model))
+        self._seeds = SeedCounter(self._folder / "next_seed", Purpose.GATE, config.seed)
+        self._supply = PairSupply(executor, self._seeds.next)
+        self.work = _new_log()
+        self.counts = GateCounts()
+        self._incumbent: Bundle | None = None
+        self._pending: Bundle | None = None
+        self._judging: Bundle | None = None
+        self._court: Court | None = None
+        self._focus, self._sources_of = Focus(), -1
+
+    @property
+    def incumbent_version(self) -> int:
+        """Version that candidates are compared with; 0 while unknown."""
+        return self._incumbent.manifest.version if self._incumbent else 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a trial is running or can begin."""
+        return self._court is not None or (self._pending is not None and self._incumbent is not None)
+
+    def set_incumbent(self, bundle: Bundle) -> None:
+        """Compare with this policy from now on; raises `BundleRefused` or `ContractMismatch`."""
+        if self._incumbent is not None and bundle.manifest.version == self._incumbent.manifest.version:
+            return
+        verify(bundle, self._task, self._ids, where="the gate")
+        self._incumbent = bundle
+        self._executor.add_policy(bundle.manifest.sha256, bundle.to_bytes())
+        self._supply.set_incumbent(bundle.manifest.sha256)
+        if self._court is not None:
+            self._court.cancel()
+            self._court = None
+            self._pending = self._pending or self._judging
+            self._count("restarted")
+
+    def observe(self, end: EpisodeEnd) -> None:
+        """Take in the end of a robot's episode (perceived work and outcome; no truth)."""
+        self.work.observe(end)
+
+    def forget_reports(self) -> None:
+        """Start anew: the journal was replaced."""
+        self.work, self._sources_of = _new_log(), -1
+
+    @property
+    def focus(self) -> Focus:
+        """What trials are about just now."""
+        return self._focus
+
+    def offer(self, blob: bytes) -> str:
+        """Take in a candidate; the newest wins. Returns its SHA-256; raises `BundleRefused` or `ContractMismatch`."""
+        try:
+            bundle = Bundle.from_bytes(blob, "the candidate")
+            verify(bundle, self._task, self._ids, where="the gate")
+        except Exception:
+            self._count("refused")
+            raise
+        sha256 = bundle.manifest.sha256
+        known = [b for b in (self._pending, self._judging if self._court else None, self._incumbent) if b is not None]
+        if sha256 in (b.manifest.sha256 for b in known):
+            return sha256
+        if self._pending is not None:
+            self._count("superseded")
+        self._pending = bundle
+        return sha256
+
+    def step(self, timeout_s: float) -> Judged | None:
+        """Go on with the trial for up to `timeout_s`, or prepare one; returns a verdict when there is one."""
+        if self._court is None and self._pending is not None and self._incumbent is not None:
+            self._begin(self._pending)
+        if self._court is None:
+            self._refresh_sources()
+            self._supply.prepare()
+            return None
+        self._court.trial.hurried = self._pending is not None
+        verdict = self._court.step(timeout_s)
+        return None if verdict is None else self._finish(verdict)
+
+    def _begin(self, bundle: Bundle) -> None:
+        self._pending, self._judging = None, bundle
+        focus = self._refresh_sources()
+        sha256 = bundle.manifest.sha256
+        for each in (self._incumbent, bundle):  # executors keep the latest few only
+            assert each is not None
+            self._executor.add_policy(each.manifest.sha256, each.to_bytes())
+        trial = Trial(self._config.gate, focus, self._supply.incumbent_old)
+        self._court = Court(trial, self._supply, self._executor, sha256, self.incumbent_version)
+
+    def _finish(self, verdict: Verdict) -> Judged:
+        assert self._court is not None and self._judging is not None
+        trial, bundle = self._court.trial, self._judging
+        self._court = None
+        self._count(str(verdict.decision))
+        report = TrialReport(
+            verdict=verdict,
+            candidate=bundle.manifest,
+            focus=trial.focus,
+            adopted=self.work.adopted,
+            pairs=tuple(trial.pairs),
+            judged_ns=time.time_ns(),
+        )
+        return Judged(verdict, bundle, write_report(self._folder, report))
+
+    def _refresh_sources(self) -> Focus:
+        if self._sources_of == self.work.episodes:
+            return self._focus
+        self._sources_of = self.work.episodes
+        self._focus = Focus(self.work.focus, self.work.without_model)
+        self._supply.set_source(Suite.FOCUS, self._reported(self._focus.classes), self._focus.classes)
+        old: ScenarioSource = TrainingWork(self._config.task)
+        if learned := self._reported(self.work.adopted):
+            old = MixedWork([(old, 1.0 - ADOPTED_SHARE), (learned, ADOPTED_SHARE)])
+        self._supply.set_source(Suite.OLD, old, self.work.adopted)
+        return self._focus
+
+    def _reported(self, classes: tuple[str, ...]) -> ScenarioSource | None:
+        return ReportedWork(self._config.task, self.work.reports(classes)) if classes else None
+
+    def _count(self, name: str) -> None:
+        self.counts = msgspec.structs.replace(self.counts, **{name: getattr(self.counts, name) + 1})
+
+
+def _new_log() -> WorkLog:
+    return WorkLog(TRAINING_CLASSES, [m.object_class for m in CATALOGUE])

@@ -1,0 +1,83 @@
+"""One report per candidate below `RUN_DIR/gate/`: JSON for programs, a page of Markdown for people."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import msgspec
+
+from floop_robot.bundle import Manifest, write_atomic
+from floop_robot.gate.trial import Focus, Pair
+from floop_robot.spec.verdict import SuiteResult, Verdict
+
+
+class TrialReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a verdict rests on; the pairs can be run again from their seeds and the sources named here."""
+
+    verdict: Verdict
+    candidate: Manifest
+    focus: Focus
+    adopted: tuple[str, ...]
+    """Classes learned since the shipped policy; a part of old work."""
+    pairs: tuple[Pair, ...]
+    judged_ns: int
+    """Wall clock."""
+
+
+def report_stem(report: TrialReport) -> str:
+    """File name without suffix: sorts by time, names weights and decision."""
+    stamp = time.strftime("%Y%m%d_%H%M%S", time.gmtime(report.judged_ns / 1e9))
+    millis = report.judged_ns // 1_000_000 % 1000
+    return f"{stamp}_{millis:03d}_{report.verdict.candidate_sha256[:8]}_{report.verdict.decision}"
+
+
+def write_report(folder: Path, report: TrialReport) -> Path:
+    """Write both files; the path of the JSON (where NaN is null). Raises `StorageError`."""
+    path = folder / f"{report_stem(report)}.json"
+    write_atomic(path, msgspec.json.format(msgspec.json.encode(report), indent=1))
+    write_atomic(path.with_suffix(".md"), markdown(report).encode())
+    return path
+
+
+def markdown(report: TrialReport) -> str:
+    """Return the page for people."""
+    verdict, candidate = report.verdict, report.candidate
+    lines = [
+        f"# {verdict.decision}: candidate {verdict.candidate_sha256[:8]} against v{verdict.incumbent_version}",
+        "",
+        f"{verdict.reason[:1].upper()}{verdict.reason[1:]}.",
+        "",
+        "| suite | pairs | candidate | 95 % interval | incumbent | cycle s | incumbent's | limiter | violations |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(_row(s) for s in verdict.suites),
+        "",
+        f"- {candidate.algo} on {candidate.task}, {candidate.data.transitions} transitions, "
+        f"journal to {candidate.data.journal_to}, parent v{candidate.parent}",
+        f"- focus: {report.focus.name or 'none'}; without a model: {', '.join(report.focus.without_model) or 'none'}; "
+        f"learned since the start: {', '.join(report.adopted) or 'none'}",
+        f"- alpha {verdict.alpha:g}, first seed {verdict.seed}, {verdict.duration_s:.2f} s",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _row(suite: SuiteResult) -> str:
+    low, high = suite.candidate_interval
+    cells = (
+        suite.name,
+        str(suite.episodes),
+        str(suite.candidate_successes),
+        f"{100 * low:.0f}-{100 * high:.0f} %",
+        str(suite.incumbent_successes),
+        _seconds(suite.candidate_cycle_s),
+        _seconds(suite.incumbent_cycle_s),
+        str(suite.candidate_interventions),
+        str(suite.limit_violations),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _seconds(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2f}"

@@ -1,0 +1,44 @@
+"""SeedCounter: scenario seeds that no restart hands out twice."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from floop_envs.seeds import Purpose, seed_of
+from floop_robot.bundle import write_atomic
+
+BLOCK = 1000
+"""Seeds reserved on disk at a time; a killed process wastes at most as many."""
+_PER_RUN = 1_000_000
+_RUNS = 10_000
+
+
+def seeds_of_run(purpose: Purpose, run_seed: int) -> Iterator[int]:
+    """Scenario seeds of one purpose and run, from the first on."""
+    return (seed_of(purpose, run_seed, index) for index in range(_PER_RUN))
+
+
+class SeedCounter:
+    """Hands out scenario seeds of one purpose; what was handed out is never handed out again."""
+
+    def __init__(self, path: Path, purpose: Purpose, run_seed: int, share: int = 0) -> None:
+        """`share`: place among processes of the same purpose, each with seeds of its own (up to 64)."""
+        self._path, self._purpose = path, purpose
+        self._first_run = run_seed + share * (_RUNS // 64)
+        self._next = self._reserved = self._stored()
+
+    def next(self) -> int:
+        """Return the next seed; raises `StorageError` when it can't be reserved."""
+        if self._next >= self._reserved:
+            write_atomic(self._path, str(self._next + BLOCK).encode())
+            self._reserved = self._next + BLOCK
+        run, index = divmod(self._next, _PER_RUN)
+        self._next += 1
+        return seed_of(self._purpose, (self._first_run + run) % _RUNS, index)
+
+    def _stored(self) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            return max(0, int(self._path.read_text()))
+        return 0

@@ -1,0 +1,118 @@
+"""Real policies for tests within seconds: scripted demonstrations, random features, least squares."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from floop_envs.env import make_env
+from floop_envs.expert import Expert
+from floop_envs.rollout import run_episode
+from floop_envs.scenarios import TrainingWork
+from floop_envs.seeds import Purpose, scenarios_of
+from floop_robot.bundle import Activation, Architecture, Bundle, Distribution
+from floop_robot.spec.ids import ids_of
+from floop_robot.spec.records import ActMode, EpisodeEnd, Outcome, WorkReport
+from floop_robot.spec.robot_model import load_robot
+from floop_robot.spec.tasks import get_task
+
+TASK = "floop/Pick-v0"
+HIDDEN = 256
+SKILLED, WEAK = 40, 20
+"""Demonstrations after which a policy picks (nearly) always, and about every other time."""
+
+
+@functools.cache
+def _demonstrations() -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+    env, rng = make_env(TASK), np.random.default_rng(0)
+    expert = Expert(env.rules.spec)
+    observations, actions, ends = [], [], []
+    for scenario in scenarios_of(TrainingWork(TASK), Purpose.DEMONSTRATION, 0, SKILLED):
+        for step in run_episode(env, expert, scenario, rng, sample=True, keep=True).trace:
+            observations.append(step.obs)
+            actions.append(expert.mean(step.obs))
+        ends.append(len(observations))
+    env.close()
+    return np.stack(observations), np.stack(actions), tuple(ends)
+
+
+@functools.cache
+def cloned(demonstrations: int = SKILLED) -> Bundle:
+    """A policy fitted to the first so many demonstrations of old work."""
+    observations, actions, ends = _demonstrations()
+    rows = ends[demonstrations - 1]
+    layout = get_task(TASK).spec.observation
+    x = (observations[:rows] - layout.offset) / layout.scale
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(HIDDEN, x.shape[1])) * (rng.random((HIDDEN, x.shape[1])) < 0.3)
+    bias = rng.normal(size=HIDDEN)
+    features = np.c_[np.maximum(x @ weight.T + bias, 0.0), np.ones(rows)]
+    target = np.arctanh(np.clip(actions[:rows], -0.995, 0.995))
+    head = np.linalg.solve(features.T @ features + 1e-3 * np.eye(HIDDEN + 1), features.T @ target)
+    return _bundle(weight, bias, head[:-1].T, head[-1])
+
+
+@functools.cache
+def collapsed(seed: int = 0) -> Bundle:
+    """A policy that does anything but work."""
+    rng = np.random.default_rng(seed)
+    spec = get_task(TASK).spec
+    size, actions = spec.observation.size, spec.action.size
+    return _bundle(
+        0.3 * rng.normal(size=(HIDDEN, size)), rng.normal(size=HIDDEN), np.zeros((actions, HIDDEN)), rng.normal(size=5)
+    )
+
+
+def _bundle(weight: np.ndarray, bias: np.ndarray, mean_weight: np.ndarray, mean_bias: np.ndarray) -> Bundle:
+    rules = get_task(TASK)
+    spec = rules.spec
+    tensors = {
+        "layer0.weight": weight,
+        "layer0.bias": bias,
+        "mean.weight": mean_weight,
+        "mean.bias": mean_bias,
+        "log_std.weight": np.zeros((spec.action.size, HIDDEN)),
+        "log_std.bias": np.full(spec.action.size, -2.0),
+    }
+    return Bundle.build(
+        task=spec,
+        ids=ids_of(rules, load_robot("panda")),
+        algo="clone",
+        architecture=Architecture(
+            observation_size=spec.observation.size,
+            action_size=spec.action.size,
+            hidden=(HIDDEN,),
+            activation=Activation.RELU,
+            distribution=Distribution.TANH_GAUSSIAN,
+        ),
+        tensors={name: np.asarray(value, np.float32) for name, value in tensors.items()},
+        observations=_demonstrations()[0][::50],
+    )
+
+
+def published(bundle: Bundle, version: int) -> Bundle:
+    return bundle.stamped(version=version, epoch=1, parent=0, certificate=None)
+
+
+def episode_end(object_class: str, success: bool, episode: int = 0) -> EpisodeEnd:
+    rng = np.random.default_rng(episode)
+    side = 0.1 if object_class == "basket" else 0.045
+    return EpisodeEnd(
+        seq=episode,
+        episode=episode,
+        stamp_ns=0,
+        policy_version=1,
+        act_mode=ActMode.MEAN,
+        steps=40,
+        duration_s=3.2,
+        total_reward=0.0,
+        outcome=Outcome.SUCCESS if success else Outcome.TIMEOUT,
+        final_obs=np.zeros(get_task(TASK).spec.observation.size, np.float32),
+        work=WorkReport(
+            object_class,
+            (side, side, side),
+            (float(rng.uniform(0.42, 0.58)), float(rng.uniform(-0.12, 0.12)), 0.5 * side),
+            float(rng.uniform(-3, 3)),
+        ),
+    )

@@ -65,6 +65,9 @@ _MODELS = (
 CATALOGUE: tuple[ObjectModel, ...] = _MODELS
 """Every object class with a model. Being listed here is no training data: it is the maker's drawing."""
 
+TRAINING_CLASSES: tuple[str, ...] = ("box", "cylinder")
+"""Classes that the shipped policies were made for."""
+
 
 def model_of(object_class: str) -> ObjectModel:
     """The catalogue's model of a class; raises `UnknownName` for a class without one."""
@@ -100,7 +103,7 @@ def _layout(task: str, rng: np.random.Generator) -> tuple[Area, tuple[float, flo
 class TrainingWork:
     """Old work: the classes policies were made for, anywhere in a 20 × 30 cm area."""
 
-    def __init__(self, task: str, classes: tuple[str, ...] = ("box", "cylinder")) -> None:
+    def __init__(self, task: str, classes: tuple[str, ...] = TRAINING_CLASSES) -> None:
         self._task = task
         self._models = tuple(model_of(c) for c in classes)
 

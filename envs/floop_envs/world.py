@@ -207,7 +207,8 @@ class World:
             q_rad=tuple(j[0] for j in joints[:-2]),
             dq_rad_s=tuple(j[1] for j in joints[:-2]),
             gripper_width_m=max(left[0] + right[0], 0.0),
-            gripper_effort_n=0.5 * (abs(left[3]) + abs(right[3])),
+            # Before the first step, the motors still report what they did in the episode before.
+            gripper_effort_n=0.5 * (abs(left[3]) + abs(right[3])) if self._steps else 0.0,
             object=self._perception.report(self.time_s),
             tote_m=self._tote_m,
             phase=Phase.READY,

@@ -10,6 +10,7 @@ from floop_robot.robot.link import Links, link_folder
 from floop_robot.robot.messages import Interventions
 from floop_robot.robot.rate import RateLoop, RateStats
 from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
+from floop_robot.robot.watchdog import StopLatch
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 
@@ -30,14 +31,16 @@ def main(argv: list[str] | None = None) -> int:
     stop = stop_on_signals()
     arguments = parse("safety", __doc__ or "", argv)
     config = arguments.config
+    folder = link_folder(arguments.run_dir, arguments.robot)
     core = SafetyCore(
         load_robot(config.robot.model),
         config.robot.servo_rate_hz,
         get_task(config.task).spec.policy_rate_hz,
         config.robot.observation_timeout_s,
+        StopLatch(folder / "stopped"),
     )
     prefer(NICE)
-    with Links(link_folder(arguments.run_dir, arguments.robot)) as links:
+    with Links(folder) as links:
         servo = SafetyLoop(
             core,
             links.states_in(),

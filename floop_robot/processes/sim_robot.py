@@ -74,7 +74,9 @@ class SimDriver:
         request = self._requests.receive()
         if request is not None and request.episode != self._episode:
             self._lay_out(request.episode, now_s)
-        self._command = self._commands.receive() or self._command
+        command = self._commands.receive()
+        if command is not None and command.mono_s >= self._ready_s:  # older ones speak of the episode before
+            self._command = command
         passed = round((now_s - self._start_s) / self._period_s)
         owed = passed - self.periods - self._lost_periods
         self._lost_periods += max(0, owed - MOST_CATCH_UP)

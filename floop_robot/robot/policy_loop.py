@@ -159,7 +159,8 @@ class PolicyLoop:
         elif move in (Move.START, Move.STEP):
             self._step(now_s, move)
         if self._machine.state is EpisodeState.RESETTING and self.is_wanted and not self.must_end:
-            self._ports.requests.send(EpisodeRequest(episode=self._machine.number))  # again and again, until it is heard
+            # Again and again until the driver agrees: either may be restarted at any time.
+            self._ports.requests.send(EpisodeRequest(episode=self._machine.number))
 
     def _step(self, now_s: float, move: Move) -> None:
         robot, safety, policy = self._robot, self._safety, self._policy

@@ -81,7 +81,7 @@ class SafetyCore:
             self._fault = "robot state is not finite or has the wrong number of joints"
             return  # it does not count as a state, so the last good one grows stale
         previous, self._state = self._state, state
-        if state.phase is Phase.RESETTING or (previous is not None and state.tick < previous.tick):
+        if state.phase is Phase.RESETTING or previous is None or _is_other_world(previous, state):
             self._is_synced, self._target = False, None
         if not self._is_synced and state.phase is Phase.READY:
             self._limiter.reset(state.q_rad, state.dq_rad_s)
@@ -200,6 +200,11 @@ class SafetyLoop:
             self.core.latch.keep()
         except OSError:
             self.unkept_stops += 1  # the stop itself holds; it would not outlive this process
+
+
+def _is_other_world(before: RobotState, after: RobotState) -> bool:
+    """The driver was restarted, or has reset the arm so fast that its RESETTING was never seen."""
+    return after.tick < before.tick or after.episode != before.episode
 
 
 def _finite(*values: float) -> bool:

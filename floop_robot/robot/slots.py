@@ -87,7 +87,7 @@ class PolicySlots:
 
     def install(self, policy: Policy) -> None:
         """Queue a policy that was checked elsewhere for the next step."""
-        self._newest = policy.version
+        self._newest = max(self._newest, policy.version)
         self._candidates.append(policy)
 
     def take(self, now_s: float, stamp_ns: int) -> Policy | None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97)
 """Share of the wealth that each gambler stakes: small ones find small differences, large ones find large ones soon."""
+_LOG_LOSSES = tuple(math.log1p(-share) for share in SHARES)
 HIGHEST_RATE = 0.99
 """At p = 1 one single failure would be proof; no robot is that good."""
 
@@ -24,12 +25,18 @@ def evidence_below(successes: int, episodes: int, rate: float) -> float:
         return 0.0
     gain = rate / (1.0 - rate)
     failures = episodes - successes
-    return _log_mean([successes * math.log1p(-s) + failures * math.log1p(s * gain) for s in SHARES])
+    bets = zip(SHARES, _LOG_LOSSES, strict=True)
+    return _log_mean([successes * log_loss + failures * math.log1p(share * gain) for share, log_loss in bets])
 
 
 def evidence_above(successes: int, episodes: int, rate: float) -> float:
     """Log of the evidence against "the success rate is at most `rate`"."""
     return evidence_below(episodes - successes, episodes, 1.0 - rate)
+
+
+def shown_above(successes: int, episodes: int, rate: float, alpha: float) -> bool:
+    """Whether `lower_bound` has reached `rate`, without working it out."""
+    return successes > rate * episodes and evidence_above(successes, episodes, rate) >= -math.log(alpha)
 
 
 def lower_bound(successes: int, episodes: int, alpha: float) -> float:

@@ -209,7 +209,7 @@ class Conductor:
             info = self.registry.version(info.replaces)
         begun = False
         for episode in self.registry.field.episodes():
-            if info and not begun and episode.seen_ns >= info.published_ns:
+            if info and not begun and episode.seen_ns > info.published_ns:
                 self._begin_watch(info, self.weights_of(info.replaces))
                 begun = True
             weights = self.weights_of(episode.version)

@@ -86,9 +86,14 @@ class Fleet:
         for robot in robots:
             self._robots.setdefault(robot, _Seen(0, self._ids.contract, 0))
 
+    @property
+    def started(self) -> bool:
+        """Whether a version is in production, so that no baseline is needed."""
+        return self._conductor.production > 0
+
     def start_from(self, bundle: Bundle) -> None:
         """Publish `bundle` as the baseline, unless the registry has versions; raises what `verify` raises."""
-        if self._conductor.production:
+        if self.started:
             return
         verify(bundle, self._task, self._ids, where=_HERE)
         self._conductor.publish(Publication(bundle=bundle, origin=Origin.BASELINE, who=MANAGER), self._clock())

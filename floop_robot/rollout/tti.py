@@ -17,11 +17,12 @@ next begins, so that they add up to `tti_s`:
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from itertools import pairwise
 
 import msgspec
 
 from floop_robot.registry import History, Origin, SeenEpisode, Stage, VersionInfo
-from floop_robot.rollout.betting import lower_bound
+from floop_robot.rollout.betting import lower_bound, shown_above
 from floop_robot.rollout.watch import Tally
 from floop_robot.spec.config import RolloutConfig
 from floop_robot.spec.records import Outcome
@@ -77,7 +78,7 @@ def time_to_improvement(
         return NoImprovement(f"v{fix.version} was confirmed, but {', '.join(missing)} never acted on it")
     applied_ns = max(acting[robot] for robot in robots)
     marks = _marks(history, first, fix, applied_ns, max(confirmed_ns, applied_ns))
-    stages = {name: (end - begin) * 1e-9 for name, begin, end in zip(STAGES, marks, marks[1:], strict=True)}
+    stages = {name: (end - begin) * 1e-9 for name, (begin, end) in zip(STAGES, pairwise(marks), strict=True)}
     return TimeToImprovement(
         fix_version=fix.version,
         tti_s=(marks[-1] - marks[0]) * 1e-9,
@@ -101,7 +102,7 @@ def _confirmation(
             continue
         tally = tallies.get(sha256, Tally()).plus(episode.outcome is Outcome.SUCCESS)
         tallies[sha256] = tally
-        if lower_bound(tally.successes, tally.episodes, config.alpha) >= config.confirm_success:
+        if shown_above(tally.successes, tally.episodes, config.confirm_success, config.alpha):
             return sha256, episode.seen_ns, tally
     return None
 

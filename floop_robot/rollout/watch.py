@@ -21,7 +21,7 @@ from collections.abc import Mapping
 import msgspec
 
 from floop_robot.registry import SeenEpisode
-from floop_robot.rollout.betting import evidence_below, fixed_lower_bound, lower_bound
+from floop_robot.rollout.betting import evidence_below, fixed_lower_bound, lower_bound, shown_above
 from floop_robot.spec.config import RolloutConfig
 from floop_robot.spec.records import Outcome
 
@@ -185,10 +185,10 @@ class LiveWatch:
         if self._promoted:
             return
         wanted = [self._counts(name) for name in self._focus] or [self._all_work()]
-        bounds = [lower_bound(*counts, self._alpha) for counts in wanted]
-        if min(bounds) >= self._confirm:
+        if all(shown_above(*counts, self._confirm, self._alpha) for counts in wanted):
             work = ", ".join(sorted(self._focus)) or "all work"
-            self._promoted = f"success on {work} is at least {min(bounds):.2f}"
+            bound = min(lower_bound(*counts, self._alpha) for counts in wanted)
+            self._promoted = f"success on {work} is at least {bound:.2f}"
 
     def _all_work(self) -> tuple[int, int]:
         tallies = self._tallies.values()

@@ -1,0 +1,281 @@
+"""Robots and the fleet manager over real sockets."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import safetensors.numpy
+import zmq
+from conditions import wait_for
+
+from floop_robot.bundle import Bundle
+from floop_robot.registry import FLEET, Stage, read_history
+from floop_robot.rollout import FleetClient, FleetRefused, FleetUnreachable
+from floop_robot.rollout.messages import Announcement, seal
+from floop_robot.rollout.wire import TOPIC
+from floop_robot.spec.ids import Ids
+from tests.bundle.making import IDS, make_bundle
+from tests.rollout.parts import ManagerThread, Robot, free_base_port, verdict
+
+
+@pytest.fixture
+def manager(tmp_path):
+    made = ManagerThread(tmp_path)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def robots(tmp_path, manager):
+    made: list[Robot] = []
+
+    def make(name: str, **changes) -> Robot:
+        fields = {"announcements": manager.announcements, "rpc": manager.rpc}
+        robot = Robot(tmp_path, name, **(fields | changes))
+        made.append(robot)
+        return robot
+
+    yield make
+    for robot in made:
+        robot.stop()
+
+
+def acting(robot: Robot, version: int) -> None:
+    wait_for(lambda: robot.slots.acting == version, 20, f"acting on v{version}")
+
+
+def stages(manager: ManagerThread, robot: str, version: int) -> set[Stage]:
+    return {
+        stored.receipt.stage
+        for stored in read_history(manager.path).receipts
+        if (stored.receipt.robot, stored.receipt.version) == (robot, version)
+    }
+
+
+ALL_STAGES = {Stage.RECEIVED, Stage.VERIFIED, Stage.INSTALLED, Stage.ACTING}
+
+
+def test_a_version_reaches_every_robot_and_is_receipted(manager, robots):
+    fleet = [robots(f"robot_{i}") for i in range(1, 5)]
+    for robot in fleet:
+        acting(robot, 1)  # joined after v1 was announced: by snapshot
+    with manager.client() as client:
+        bundle = make_bundle(1)
+        assert client.submit(bundle, verdict(bundle)).version == 2
+        for i, robot in enumerate(fleet, 1):
+            acting(robot, 2)
+            wait_for(lambda i=i: stages(manager, f"robot_{i}", 2) == ALL_STAGES)
+        receipts = [s.receipt for s in read_history(manager.path).receipts if s.receipt.version == 2]
+        by_stage = {r.stage: r.since_received_s for r in receipts if r.robot == "robot_1"}
+        assert 0 == by_stage[Stage.RECEIVED] < by_stage[Stage.VERIFIED] <= by_stage[Stage.INSTALLED]
+        assert by_stage[Stage.INSTALLED] <= by_stage[Stage.ACTING] < 1
+        status = wait_for(lambda: all(r.version == 2 for r in client.status().robots) and client.status())
+        assert [r.target for r in status.robots] == [2] * 4 and status.production == 2
+
+
+def test_a_robot_that_hears_no_broadcast_fetches(manager, robots):
+    deaf = robots("robot_1", announcements=f"tcp://127.0.0.1:{free_base_port()}")
+    acting(deaf, 1)
+    with manager.client() as client:
+        client.push(make_bundle(1))
+    acting(deaf, 2)
+    assert deaf.notices == []
+
+
+def test_rollback_pin_and_hold_reach_robots(manager, robots):
+    one, two = robots("robot_1"), robots("robot_2")
+    with manager.client() as client:
+        acting(one, 1)
+        acting(two, 1)
+        client.push(make_bundle(1))
+        acting(two, 2)
+        assert client.rollback().version == 3
+        acting(one, 3)
+        acting(two, 3)
+        client.hold("robot_1")
+        client.pin("robot_2", 2)
+        acting(two, 4)
+        done = client.push(make_bundle(5))
+        assert done.version == 5
+        three = robots("robot_3")
+        acting(three, 5)
+        assert (one.slots.acting, two.slots.acting) == (3, 4)
+        client.resume("robot_1")
+        acting(one, 5)
+        client.resume("robot_2")
+        acting(two, 5)
+        who = {entry.who for entry in client.status().audit}
+        assert "anna@bench" in who
+        assert [v.version for v in client.policies().versions] == [1, 2, 3, 4, 5]
+        assert client.fetch().manifest.version == 5
+
+
+def test_the_last_good_version_outlives_manager_and_robot(tmp_path, manager, robots):
+    robot = robots("robot_1")
+    acting(robot, 1)
+    wait_for(lambda: (tmp_path / "robot_1" / "policy.floop").exists())
+    robot.stop()
+    nowhere = f"tcp://127.0.0.1:{free_base_port()}"
+    again = robots("robot_1", announcements=nowhere, rpc=nowhere)
+    acting(again, 1)
+    kept = tmp_path / "robot_1" / "policy.floop"
+    again.stop()
+    kept.write_bytes(kept.read_bytes()[:1000])
+    third = robots("robot_1")  # a damaged file is no policy; the manager has one
+    acting(third, 1)
+    assert "not used" in third.notices[0]
+
+
+class Publisher:
+    """A fleet manager gone wrong: says whatever the test wants on a PUB socket."""
+
+    def __init__(self) -> None:
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.XPUB)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        port = self.socket.bind_to_random_port("tcp://127.0.0.1")
+        self.endpoint = f"tcp://127.0.0.1:{port}"
+
+    def wait_for_subscriber(self) -> None:
+        assert self.socket.poll(20_000)
+        self.socket.recv()
+
+    def say(self, payload: bytes) -> None:
+        self.socket.send_multipart([TOPIC, payload])
+
+    def close(self) -> None:
+        self.socket.close()
+        self.context.term()
+
+
+def announce(version: int, blob: bytes) -> bytes:
+    return seal(Announcement(version=version, epoch=1, bundle=blob))
+
+
+def altered(version: int, seed: int = 3, **tensors) -> bytes:
+    """Version `version`, every checksum right, other tensors than were checked."""
+    import hashlib
+
+    bundle = make_bundle(seed).stamped(version=version, epoch=1, parent=0, certificate=None)
+    blob = safetensors.numpy.save(bundle.arrays() | tensors)
+    manifest = msgspec.structs.replace(bundle.manifest, sha256=hashlib.sha256(blob).hexdigest())
+    return Bundle(manifest, blob).to_bytes()
+
+
+def test_bad_bundles_are_refused_and_the_version_is_kept(manager, robots):
+    publisher = Publisher()
+    try:
+        robot = robots("robot_1", announcements=publisher.endpoint)
+        publisher.wait_for_subscriber()
+        acting(robot, 1)
+        good = altered(9)
+        other = Ids(contract="0123456789abcdef", limits=IDS.limits, reward=IDS.reward)
+        wrong = make_bundle(3, ids=other).stamped(version=9, epoch=1, parent=0, certificate=None)
+        nan = np.full(4, np.nan, np.float32)
+        flipped = bytearray(good)
+        flipped[len(flipped) // 2] ^= 4
+        bad = {
+            "NaN": altered(9, **{"mean.bias": nan}),
+            "shape": altered(9, **{"mean.bias": np.zeros(5, np.float32)}),
+            "stored observation": altered(9, **{"mean.bias": np.ones(4, np.float32)}),
+            "whole policy bundle": good[: len(good) // 2],
+            "damaged": bytes(flipped),
+            "0123456789abcdef": wrong.to_bytes(),
+            "announced v9 holds v8": altered(8),
+        }
+        for number, (reason, blob) in enumerate(bad.items(), 1):
+            publisher.say(announce(9, blob))
+            wait_for(lambda n=number: len(robot.notices) >= n, what=reason)
+            notice = robot.notices[-1]
+            assert reason in notice and "\n" not in notice
+            assert notice.startswith("v9 was refused by robot_1: ") and notice.endswith("robot_1 keeps v1.")
+        damaged = bytearray(announce(9, good))
+        damaged[100] ^= 1
+        publisher.say(bytes(damaged))
+        publisher.say(b"noise")
+        wait_for(lambda: len(robot.notices) >= len(bad) + 2)
+        publisher.say(announce(1, altered(1)))  # not newer: not even looked at
+        steps = robot.slots.steps
+        wait_for(lambda: robot.slots.steps > steps + 20)
+        assert robot.slots.acting == 1 and robot.receiver.version == 1
+        wait_for(lambda: Stage.REFUSED in stages(manager, "robot_1", 9))
+        with manager.client() as client:
+            assert "keeps v1" in wait_for(lambda: client.status().robots)[0].last_refusal
+        publisher.say(announce(10, altered(10)))
+        acting(robot, 10)  # and a good one is still taken
+    finally:
+        publisher.close()
+
+
+def test_an_older_fleet_manager_is_not_obeyed(manager, robots):
+    publisher = Publisher()
+    try:
+        robot = robots("robot_1", announcements=publisher.endpoint)
+        publisher.wait_for_subscriber()
+        acting(robot, 1)
+        old = make_bundle(3).stamped(version=9, epoch=0, parent=0, certificate=None).to_bytes()
+        publisher.say(announce(9, old))
+        wait_for(lambda: robot.notices)
+        assert "older fleet manager" in robot.notices[0] and robot.slots.acting == 1
+    finally:
+        publisher.close()
+
+
+def test_a_robot_of_another_contract_gets_one_line_and_no_policy(manager, robots):
+    other = Ids(contract="0123456789abcdef", limits=IDS.limits, reward=IDS.reward)
+    robot = robots("robot_1", ids=other)
+    wait_for(lambda: robot.notices)
+    assert "0123456789abcdef" in robot.notices[0] and "has no policy yet" in robot.notices[0]
+    assert robot.slots.acting == 0
+    with manager.client() as client:
+        status = wait_for(lambda: client.status().robots)
+        assert not status[0].contract_fits
+
+
+def test_noise_on_the_ports_changes_nothing(manager, robots):
+    robot = robots("robot_1")
+    acting(robot, 1)
+    host, port = manager.rpc.removeprefix("tcp://").split(":")
+    with socket.create_connection((host, int(port))) as raw:
+        raw.sendall(b"GET / HTTP/1.0\r\n\r\n" * 50)
+    context = zmq.Context()
+    dealer = context.socket(zmq.DEALER)
+    dealer.setsockopt(zmq.LINGER, 1000)
+    dealer.connect(manager.rpc)
+    for frames in ([b"x"], [b"id", b"noise"], [b"id", b"\x00" * 50_000], [b""] * 5, [b"id", b"\x91" * 100_000]):
+        dealer.send_multipart(frames)
+    with manager.client() as client:
+        wait_for(lambda: client.status().dropped_messages >= 5)
+        client.push(make_bundle(1))
+    acting(robot, 2)
+    dealer.close()
+    context.term()
+
+
+def test_clients_get_one_line(manager, tmp_path):
+    with manager.client() as client:
+        with pytest.raises(FleetRefused) as info:
+            client.pin("robot_7", 1)
+        assert "robot_7" in str(info.value)
+        with pytest.raises(FleetRefused):
+            client.rollback()
+        assert client.hold(FLEET).who == "anna@bench"
+    with FleetClient(f"tcp://127.0.0.1:{free_base_port()}", timeout_s=0.3) as client:
+        with pytest.raises(FleetUnreachable) as info:
+            client.status()
+        assert "start the fleet" in str(info.value)
+
+
+def test_threads_end(tmp_path):
+    before = threading.active_count()
+    manager = ManagerThread(tmp_path)
+    robot = Robot(Path(tmp_path), "robot_1", manager.announcements, manager.rpc)
+    acting(robot, 1)
+    robot.stop()
+    manager.stop()
+    assert threading.active_count() == before

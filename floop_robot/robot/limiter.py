@@ -29,6 +29,10 @@ HALVINGS = 5
 """A target outside the box is pulled back along its path to within 1/32 of the way to the wall."""
 
 
+STANDING_RAD_S = 1e-6
+"""Speeds below this are rounding."""
+
+
 class LimitedCommand(msgspec.Struct, frozen=True, gc=False):
     """What the driver should do in this servo tick."""
 
@@ -41,6 +45,11 @@ class LimitedCommand(msgspec.Struct, frozen=True, gc=False):
     def intervened(self) -> bool:
         """Whether the limiter changed what was asked for."""
         return self.cause is not Cause.NONE
+
+    @property
+    def stands(self) -> bool:
+        """Whether the command is at rest."""
+        return -STANDING_RAD_S < min(self.dq) and max(self.dq) < STANDING_RAD_S
 
 
 class SafetyLimiter:
@@ -112,9 +121,11 @@ class SafetyLimiter:
 
     def _issue(self, q: Joints, v: Joints, cause: Cause) -> LimitedCommand:
         self._q, self._v = q, v
-        if self._bounds.widened and not any(v):
+        command = LimitedCommand(q, v, cause)
+        if self._bounds.widened and command.stands:
+            self._v = (0.0,) * len(q)
             self._bounds.hold([q], [self._kinematics.position(q)])
-        return LimitedCommand(q, v, cause)
+        return command
 
     def _accept(self, target: Joints) -> None:
         """Make `target` legal; remembers why it had to be changed."""

@@ -121,7 +121,7 @@ class SafetyCore:
         # Braking counts while it changes something; what stands anyway is not changed by being stopped.
         cause = limited.cause if self._moving or limited.cause is Cause.NONFINITE else _lasting(limited.cause)
         self._counts = self._counts.plus(cause)
-        self._moving = any(limited.dq)
+        self._moving = not limited.stands
         mode = reaction.mode
         if cause is Cause.NONFINITE:
             mode, self._fault = SafetyMode.HOLDING, "target is not finite or has the wrong number of joints"

@@ -1,0 +1,207 @@
+"""The policy loop with everything real but time: PyBullet world, safety loop, task rules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from floop_envs.env import make_env
+from floop_envs.expert import Expert
+from floop_envs.scenarios import TrainingWork
+from floop_robot.robot.episode import EpisodeState
+from floop_robot.robot.messages import Phase, SafetyMode, SafetyOrder
+from floop_robot.robot.slots import Policy
+from floop_robot.spec.layout import Vector
+from floop_robot.spec.records import Outcome
+from floop_robot.spec.robot_model import RobotModel
+from floop_robot.spec.scenario import Scenario
+from floop_robot.spec.tasks import get_task
+from tests.robot.rig import SAMPLE, TICKS_PER_STEP, Rig
+
+TASK = "floop/Pick-v0"
+RULES = get_task(TASK)
+
+
+def work(n: int, seed: int = 0) -> list[Scenario]:
+    rng = np.random.default_rng(seed)
+    source = TrainingWork(TASK)
+    return [source.sample(rng) for _ in range(n)]
+
+
+class Nan(Expert):
+    def mean(self, observation: Vector) -> Vector:
+        return np.full(5, np.nan, np.float32)
+
+
+@pytest.fixture
+def rig(panda: RobotModel) -> Iterator[Rig]:
+    rig = Rig(panda, RULES, work(5), Expert(RULES.spec))
+    yield rig
+    rig.world.close()
+
+
+def run_until(rig: Rig, condition: object, limit: int = 2000) -> None:
+    for _ in range(limit):
+        if condition():  # type: ignore[operator]
+            return
+        rig.run(1)
+    raise AssertionError("it did not happen")
+
+
+def test_episodes_follow_one_another_and_are_recorded_whole(rig: Rig) -> None:
+    run_until(rig, lambda: len(rig.sink.ends) == 4)
+    ends, rows = rig.sink.ends, rig.sink.transitions
+    assert sum(e.outcome is Outcome.SUCCESS for e in ends) >= 3
+    assert [e.episode for e in ends] == [1, 2, 3, 4]
+    for end in ends:
+        mine = [r for r in rows if r.episode == end.episode]
+        assert [r.step for r in mine] == list(range(end.steps))
+        assert mine[-1].terminated == (end.outcome is Outcome.SUCCESS)
+        assert mine[-1].truncated == (end.outcome is Outcome.TIMEOUT)
+        assert not any(r.terminated or r.truncated for r in mine[:-1])
+        assert end.total_reward == pytest.approx(sum(r.reward for r in mine))
+        assert end.duration_s == pytest.approx(end.steps * 0.08)
+        assert end.work.object_class == rig.scenarios[end.episode - 1].object.object_class
+        assert end.truth is not None
+        assert end.truth.scenario == str(end.episode)
+        progress = RULES.start()
+        for row, following in zip(mine, [*(r.obs for r in mine[1:]), end.final_obs], strict=True):
+            judgement = RULES.judge(progress, row.obs, following)
+            progress = judgement.progress
+            assert judgement.reward == row.reward
+            assert math.isnan(row.log_prob)
+            if not row.interventions:
+                assert (row.action == row.action_requested).all()
+
+
+def test_robot_and_environment_walk_the_same_path_to_the_bit(rig: Rig) -> None:
+    rig.freezes_between = True
+    run_until(rig, lambda: len(rig.sink.ends) == 2)
+    env, expert = make_env(TASK), Expert(RULES.spec)
+    for end in rig.sink.ends:
+        observation, _ = env.reset(options={"scenario": rig.scenarios[end.episode - 1]})
+        for row in (r for r in rig.sink.transitions if r.episode == end.episode):
+            assert (observation == row.obs).all()
+            observation, reward, terminated, truncated, info = env.step(expert.mean(observation))
+            assert (reward, terminated, truncated) == (row.reward, row.terminated, row.truncated)
+            assert info["interventions"] == row.interventions
+        assert (observation == end.final_obs).all()
+    env.close()
+
+
+def test_a_policy_is_swapped_between_two_steps_and_receipted(rig: Rig) -> None:
+    run_until(rig, lambda: len(rig.sink.transitions) == 3)
+    rig.slots.install(Policy(version=2, sha256="1" * 64, actor=Expert(RULES.spec)))
+    run_until(rig, lambda: len(rig.sink.transitions) == 6)
+    assert [r.policy_version for r in rig.sink.transitions] == [1, 1, 1, 1, 2, 2]
+    assert [r.version for r in rig.slots.receipts()] == [1, 2]
+    assert rig.slots.receipts() == []
+    assert [e.detail for e in rig.sink.events] == ["v0 to v1", "v1 to v2"]
+    run_until(rig, lambda: bool(rig.sink.ends))
+    assert rig.sink.ends[0].policy_version == 2  # it made most of the steps
+
+
+def test_a_policy_that_answers_nan_is_taken_out(rig: Rig) -> None:
+    run_until(rig, lambda: len(rig.sink.transitions) == 3)
+    rig.slots.install(Policy(version=2, sha256="1" * 64, actor=Nan(RULES.spec)))
+    run_until(rig, lambda: bool(rig.sink.ends))
+    assert rig.sink.ends[0].outcome is Outcome.ABORTED
+    assert all(np.isfinite(r.action_requested).all() for r in rig.sink.transitions)
+    assert "action_not_finite" in [e.name for e in rig.sink.events]
+    run_until(rig, lambda: len(rig.sink.ends) == 2)
+    assert rig.sink.ends[1].policy_version == 1
+    assert rig.slots.receipts()[-1].fell_back
+    assert rig.slots.newest_version == 2
+
+
+def test_a_stop_aborts_and_the_arm_stands_until_the_release(rig: Rig) -> None:
+    run_until(rig, lambda: len(rig.sink.transitions) == 4)
+    rig.orders.send(SafetyOrder(stop=True, who="operator"))
+    rig.run(40)
+    assert rig.sink.ends[-1].outcome is Outcome.ABORTED
+    assert rig.safety.last is not None
+    assert rig.safety.last.mode is SafetyMode.ESTOP
+    assert not any(rig.commands[-1].dq_rad_s)
+    ended = len(rig.sink.ends)
+    rig.orders.send(SafetyOrder(stop=True, who="operator"))
+    rig.run(200)
+    assert len(rig.sink.ends) == ended
+    rig.orders.send(SafetyOrder(stop=False, who="operator"))
+    run_until(rig, lambda: len(rig.sink.ends) == ended + 1)
+    assert rig.sink.ends[-1].outcome is Outcome.SUCCESS
+
+
+def test_without_work_nothing_starts(panda: RobotModel) -> None:
+    rig = Rig(panda, RULES, work(1), None)
+    rig.run(60)
+    assert rig.policy.stats().state is EpisodeState.WAITING
+    assert rig.commands[-1].q_rad == pytest.approx(panda.home_rad, abs=1e-3)
+    rig.slots.install(Policy(version=1, sha256="0" * 64, actor=Expert(RULES.spec)))
+    run_until(rig, lambda: bool(rig.sink.transitions))
+    rig.world.close()
+
+
+@pytest.mark.parametrize("what", ["driver_is_alive", "safety_is_alive"])
+def test_silence_aborts_the_episode_and_work_goes_on_when_it_ends(rig: Rig, what: str) -> None:
+    run_until(rig, lambda: len(rig.sink.transitions) == 4)
+    setattr(rig, what, False)
+    rig.run(12)
+    assert [e.outcome for e in rig.sink.ends] == [Outcome.ABORTED]
+    assert rig.sink.ends[0].steps == len(rig.sink.transitions)
+    setattr(rig, what, True)
+    run_until(rig, lambda: len(rig.sink.ends) == 2)
+    assert rig.sink.ends[1].outcome is Outcome.SUCCESS
+
+
+def test_a_driver_that_gives_up_the_episode_aborts_it(rig: Rig) -> None:
+    run_until(rig, lambda: len(rig.sink.transitions) == 4)
+    rig.phase = Phase.RESETTING
+    rig.run(2 * TICKS_PER_STEP)
+    assert rig.sink.ends[-1].outcome is Outcome.ABORTED
+    run_until(rig, lambda: len(rig.sink.ends) == 2)
+
+
+def test_drain_ends_in_order_and_shutdown_at_once(rig: Rig) -> None:
+    run_until(rig, lambda: len(rig.sink.transitions) == 4)
+    rig.policy.is_wanted = False
+    rig.run(400)
+    assert [e.outcome for e in rig.sink.ends] == [Outcome.SUCCESS]
+    rig.policy.is_wanted = True
+    run_until(rig, lambda: len(rig.sink.transitions) > rig.sink.ends[0].steps + 2)
+    rig.policy.must_end = True
+    rig.run(TICKS_PER_STEP)
+    assert rig.sink.ends[-1].outcome is Outcome.ABORTED
+
+
+def test_a_sampling_robot_records_the_density(panda: RobotModel) -> None:
+    class Noisy(Expert):
+        def sample(self, observation: Vector, rng: np.random.Generator, spread: float = 0.1) -> tuple[Vector, float]:
+            return super().sample(observation, rng, spread)[0], -1.5
+
+    rig = Rig(panda, RULES, work(1), Noisy(RULES.spec), act_mode=SAMPLE)
+    run_until(rig, lambda: len(rig.sink.transitions) == 3)
+    assert {(r.act_mode, r.log_prob) for r in rig.sink.transitions} == {(SAMPLE, -1.5)}
+    rig.world.close()
+
+
+def test_a_policy_that_dies_leaves_the_arm_standing_and_the_object_held(rig: Rig) -> None:
+    run_until(rig, lambda: bool(rig.sink.transitions) and rig.world.truth().lift_m > 0.04)
+    rig.policy_is_alive = False
+    rig.run(30)
+    assert not any(rig.commands[-1].dq_rad_s)
+    assert rig.world.truth().finger_contacts == 2
+    assert rig.world.truth().lift_m > 0.03
+
+
+def test_safety_that_comes_back_keeps_holding_the_object(rig: Rig, panda: RobotModel) -> None:
+    from floop_robot.robot.safety_loop import SafetyCore
+
+    run_until(rig, lambda: bool(rig.sink.transitions) and rig.world.truth().lift_m > 0.04)
+    rig.policy_is_alive = False
+    rig.safety.core = SafetyCore(panda, 50.0, RULES.spec.policy_rate_hz, 0.1)
+    rig.run(40)
+    assert rig.world.truth().finger_contacts == 2
+    assert rig.world.truth().lift_m > 0.03

@@ -1,0 +1,220 @@
+"""SafetyCore as a pure function of messages and times."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from floop_robot.robot.messages import Cause, JointTarget, Phase, RobotState, SafetyMode, SafetyOrder
+from floop_robot.robot.safety_loop import SafetyCore
+from floop_robot.spec.robot_model import load_robot
+from tests.robot.test_limiter import worst_violation
+
+MODEL = load_robot("panda")
+HOME = MODEL.home_rad
+STILL = (0.0,) * 7
+
+
+def state(tick: int, now_s: float, **changes: object) -> RobotState:
+    whole = RobotState(
+        tick=tick, stamp_ns=0, mono_s=now_s, q_rad=HOME, dq_rad_s=STILL, episode=1, phase=Phase.READY,
+        gripper_width_m=0.05, gripper_effort_n=0.0,
+    )  # fmt: skip
+    return msgspec.structs.replace(whole, **changes)
+
+
+def target(seq: int, now_s: float, q: tuple[float, ...] = HOME, **changes: object) -> JointTarget:
+    whole = JointTarget(q_rad=q, seq=seq, mono_s=now_s, gripper_width_m=0.02, gripper_force_n=20.0, episode=1)
+    return msgspec.structs.replace(whole, **changes)
+
+
+class Clocked:
+    """A core with time: 50 Hz, and a state in every tick unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.core = SafetyCore(MODEL, 50.0, 12.5, 0.1)
+        self.now_s, self.n = 10.0, 0
+
+    def tick(self, *, alive: bool = True, **changes: object):
+        self.n += 1
+        self.now_s += 0.02
+        if alive:
+            self.core.take_state(state(self.n, self.now_s, **changes))
+        return self.core.tick(self.now_s)
+
+
+@pytest.fixture
+def safety() -> Clocked:
+    return Clocked()
+
+
+def test_before_a_state_and_while_resetting_nothing_is_commanded(safety: Clocked) -> None:
+    command, report = safety.tick(alive=False)
+    assert command is None
+    assert report.mode is SafetyMode.WAITING
+    command, report = safety.tick(phase=Phase.RESETTING)
+    assert command is None
+    assert report.mode is SafetyMode.WAITING
+    command, report = safety.tick()
+    assert command is not None
+    assert command.q_rad == HOME
+    assert report.mode is SafetyMode.HOLDING
+
+
+def test_a_target_is_followed_and_its_gripper_obeyed(safety: Clocked) -> None:
+    safety.tick()
+    goal = tuple(q + 0.02 for q in HOME)
+    for seq in range(3):
+        safety.core.take_target(target(seq, safety.now_s, goal))
+        for _ in range(4):
+            command, report = safety.tick()
+    assert command.q_rad == pytest.approx(goal, abs=1e-6)
+    assert command.gripper_width_m == 0.02
+    assert report.interventions.total == 0
+    assert report.target_seq == 2
+
+
+def test_a_target_of_another_episode_is_ignored(safety: Clocked) -> None:
+    safety.tick()
+    safety.core.take_target(target(1, safety.now_s, tuple(q + 0.1 for q in HOME), episode=2))
+    command, report = safety.tick()
+    assert command.q_rad == HOME
+    assert report.mode is SafetyMode.HOLDING
+
+
+def test_a_late_target_holds_then_brakes(safety: Clocked) -> None:
+    safety.tick()
+    safety.core.take_target(target(1, safety.now_s, tuple(q + 0.1 for q in HOME)))
+    modes = [safety.tick()[1].mode for _ in range(16)]
+    assert modes[:3] == [SafetyMode.FOLLOWING] * 3
+    assert modes[4:11] == [SafetyMode.HOLDING] * 7
+    assert modes[12:] == [SafetyMode.STOPPING] * 4
+    command, report = safety.tick()
+    assert not any(command.dq_rad_s)
+    assert command.q_rad == pytest.approx(tuple(q + 0.1 for q in HOME))
+    assert report.interventions.total == 0  # it stood on the target long before it was given up
+
+
+def test_silence_of_the_driver_brakes_and_counts_while_it_moves(safety: Clocked) -> None:
+    safety.tick()
+    far = tuple(q + 0.3 for q in HOME)
+    for seq in range(3):
+        safety.core.take_target(target(seq, safety.now_s, far))
+        for _ in range(4):
+            moving, _ = safety.tick()
+    assert max(map(abs, moving.dq_rad_s)) > 0.5
+    for _ in range(40):
+        command, report = safety.tick(alive=False)
+    assert report.mode is SafetyMode.STOPPING
+    assert report.cause is Cause.NONE  # it stands
+    assert not any(command.dq_rad_s)
+    assert report.interventions.stale_state > 0
+    command, report = safety.tick()
+    assert report.mode is SafetyMode.HOLDING  # the old target is forgotten
+    assert not any(command.dq_rad_s)
+
+
+BAD = ({"q_rad": (math.nan,) * 7}, {"q_rad": HOME[:6]}, {"gripper_width_m": math.nan}, {"gripper_force_n": math.inf})
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_bad_target_holds_and_is_a_fault(safety: Clocked, bad: dict[str, object]) -> None:
+    safety.tick()
+    safety.core.take_target(msgspec.structs.replace(target(1, safety.now_s), **bad))
+    command, report = safety.tick()
+    assert command.q_rad == HOME
+    assert report.mode is SafetyMode.HOLDING
+    assert report.interventions.nonfinite == 1
+    assert "not finite" in report.fault
+
+
+def test_a_state_of_nan_is_none(safety: Clocked) -> None:
+    safety.tick()
+    for _ in range(10):
+        command, report = safety.tick(q_rad=(math.nan,) * 7)
+    assert report.mode is SafetyMode.STOPPING
+    assert "robot state" in report.fault
+    assert command.q_rad == HOME
+
+
+def test_a_stop_latches_until_the_release(safety: Clocked) -> None:
+    safety.tick()
+    goal = tuple(q + 0.3 for q in HOME)
+    for seq in range(2):
+        safety.core.take_target(target(seq, safety.now_s, goal))
+        for _ in range(4):
+            safety.tick()
+    safety.core.take_order(SafetyOrder(stop=True, who="ann", why="test"))
+    for seq in range(2, 8):
+        safety.core.take_target(target(seq, safety.now_s, goal))
+        for _ in range(4):
+            command, report = safety.tick()
+    assert report.mode is SafetyMode.ESTOP
+    assert report.estop
+    assert report.fault == "stopped by ann: test"
+    assert report.interventions.estop > 0
+    assert not any(command.dq_rad_s)
+    safety.core.take_order(SafetyOrder(stop=False, who="ann"))
+    standing = safety.tick()[0].q_rad
+    assert standing == command.q_rad  # released, but nothing moves before a new target
+    safety.core.take_target(target(9, safety.now_s, goal))
+    assert safety.tick()[0].q_rad != standing
+
+
+def test_the_arm_is_taken_over_where_it_is_when_driver_or_episode_change(safety: Clocked) -> None:
+    safety.tick()
+    away = tuple(q + 0.2 for q in HOME)
+    assert safety.tick(q_rad=away)[0].q_rad == HOME
+    assert safety.tick(q_rad=away, episode=2)[0].q_rad == away
+    safety.n = 0  # the driver was started again
+    assert safety.tick(episode=2)[0].q_rad == HOME
+
+
+def test_fingers_that_press_go_on_pressing_and_others_stay(safety: Clocked) -> None:
+    assert safety.tick(gripper_effort_n=15.0)[0].gripper_width_m == 0.0
+    assert Clocked().tick()[0].gripper_width_m == 0.05
+
+
+def test_the_gripper_is_kept_within_its_limits(safety: Clocked) -> None:
+    safety.tick()
+    safety.core.take_target(target(1, safety.now_s, gripper_width_m=3.0, gripper_force_n=1e9))
+    command, _ = safety.tick()
+    assert command.gripper_width_m == MODEL.gripper.max_width_m
+    assert command.gripper_force_n == MODEL.gripper.max_force_n
+
+
+events = st.lists(
+    st.tuples(
+        st.sampled_from(["target", "nan", "far", "stop", "release", "none", "silence"]), st.integers(1, 6),
+        st.integers(0, 10_000),
+    ),
+    min_size=1,
+    max_size=15,
+)  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None)
+@given(events)
+def test_whatever_happens_the_commands_stay_inside_the_limits(script: list[tuple[str, int, int]]) -> None:
+    safety = Clocked()
+    commands = [safety.tick()[0].q_rad] * 2
+    for seq, (event, ticks, seed) in enumerate(script):
+        rng = np.random.default_rng(seed)
+        spread = {"target": 0.2, "far": 5.0, "nan": 0.0}.get(event)
+        if spread is not None:
+            q = np.array(HOME) + rng.normal(scale=spread, size=7)
+            if event == "nan":
+                q[rng.integers(7)] = np.nan
+            safety.core.take_target(target(seq, safety.now_s, tuple(q.tolist())))
+        elif event in ("stop", "release"):
+            safety.core.take_order(SafetyOrder(stop=event == "stop", who="x"))
+        for _ in range(ticks):
+            command, _ = safety.tick(alive=event != "silence")
+            if command is not None:
+                commands.append(command.q_rad)
+    assert worst_violation(np.array(commands)) <= 0.0

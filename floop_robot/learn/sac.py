@@ -23,11 +23,15 @@ from floop_robot.learn.sac_update import BatchSource, Losses, SacBatch, SacParam
 class FloopSAC(SAC):
     """SAC whose `train` is the numpy update. Takes the constructor arguments of `stable_baselines3.SAC`."""
 
-    CACHES: ClassVar[tuple[str, ...]] = ("_link", "_updates", "last_losses")
+    CACHES: ClassVar[tuple[str, ...]] = ("_link", "_updates", "last_losses", "value_range")
 
     _link: SacLink | None = None
     _updates: dict[int, SacUpdate] | None = None
     last_losses: Losses | None = None
+    value_range: tuple[float, float] | None = None
+    """Smallest and largest return there can be, if that is known: targets are clipped to it, so values can't run away.
+
+    The one option that goes beyond the stock update."""
 
     @classmethod
     def for_spaces(cls, observation: spaces.Box, action: spaces.Box, **options: Any) -> FloopSAC:
@@ -55,6 +59,10 @@ class FloopSAC(SAC):
             raise ValueError(f"this model has no numpy form: {reason}")
         return self._linked().parameters
 
+    def publish_optimizer_steps(self) -> None:
+        """Tell torch's optimisers the step counts that were set in `parameters_in_numpy()`."""
+        self._linked().publish_steps()
+
     def _linked(self) -> SacLink:
         if self._link is None or not self._link.is_current(self):
             self._link, self._updates = SacLink(self), {}
@@ -73,6 +81,7 @@ class FloopSAC(SAC):
             optimizers.append(self.ent_coef_optimizer)
         self._update_learning_rate(optimizers)
         link = self._linked()
+        link.adopt_steps()
         assert self._updates is not None
         if batch_size not in self._updates:
             self._updates[batch_size] = SacUpdate(link.parameters, batch_size)
@@ -101,6 +110,7 @@ class FloopSAC(SAC):
             target_entropy=cast(float, self.target_entropy),
             fixed_alpha=None if learned else float(self.ent_coef_tensor),
             update_target=update_target,
+            value_range=self.value_range,
         )
 
     def _record(self, losses: list[Losses]) -> None:

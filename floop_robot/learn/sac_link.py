@@ -97,6 +97,11 @@ class SacLink:
         counts[:] = adam.steps
         self._steps.append((adam, counts))
 
+    def adopt_steps(self) -> None:
+        """Take over the step counts of the optimisers: stock training may have gone on meanwhile."""
+        for adam, counts in self._steps:
+            adam.steps = int(counts[0])
+
     def publish_steps(self) -> None:
         """Write the step counts of the optimisers where torch looks for them."""
         for adam, counts in self._steps:

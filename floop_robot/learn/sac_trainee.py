@@ -104,4 +104,5 @@ class SacTrainee:
         p = self._numpy
         for name, adam in (("actor", p.actor_adam), ("critic", p.critic_adam), ("alpha", p.alpha_adam)):
             adam.steps = int(targets[f"{name}.steps"][0])
+        self._model.publish_optimizer_steps()
         self._gradient_steps = gradient_steps

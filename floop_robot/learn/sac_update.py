@@ -105,6 +105,8 @@ class StepSizes:
     fixed_alpha: float | None = None
     """Entropy coefficient that is not learned; None learns it."""
     update_target: bool = True
+    value_range: tuple[float, float] | None = None
+    """Smallest and largest return there can be: targets are clipped to it. None, as stock, leaves them alone."""
 
 
 class SacUpdate:
@@ -139,6 +141,8 @@ class SacUpdate:
         value -= np.float32(alpha) * next_log_prob
         value *= batch.discount
         value += batch.reward
+        if sizes.value_range is not None:
+            np.clip(value, np.float32(sizes.value_range[0]), np.float32(sizes.value_range[1]), out=value)
         critic_loss = self._step_critic(value, sizes)
 
         batch.now[:, self.obs_size :] = action

@@ -28,6 +28,8 @@ class SacSettings(_Settings, frozen=True, kw_only=True):
     initial_alpha: Positive = 0.1
     target_entropy: float | None = None
     """Mean policy entropy that the temperature aims at; None means minus the number of action values."""
+    value_range: tuple[float, float] | None = None
+    """Smallest and largest return there can be; keeps the critics from running away on little data."""
     prior_fraction: Fraction = 0.5
     """Share of each batch from demonstrations or old work."""
     corner_fraction: Fraction = 0.0

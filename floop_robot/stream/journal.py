@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -159,6 +160,7 @@ class JournalReader:
             self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
         except sqlite3.Error as error:
             raise _unusable(path, error) from None
+        self._db.text_factory = lambda text: text.decode(errors="replace")  # a flipped bit must not end the reading
 
     def read(
         self, after: int, max_blocks: int, max_bytes: int, kinds: Kind = Kind.ALL, sources: Sequence[int] = ()
@@ -176,11 +178,13 @@ class JournalReader:
         try:
             head = int(self._db.execute("SELECT coalesce(max(id), 0) FROM blocks").fetchone()[0])
             for row in self._db.execute(f"SELECT * FROM blocks WHERE {where} ORDER BY id", arguments):
-                if len(rows) >= max_blocks or (rows and size + len(row[-1]) > max_bytes):
+                found = _checked(row)
+                length = len(found.payload or b"")
+                if len(rows) >= max_blocks or (rows and size + length > max_bytes):
                     return rows, through
-                through = row[0]
-                rows.append(_checked(row))
-                size += len(row[-1])
+                through = found.id
+                rows.append(found)
+                size += length
         except sqlite3.Error as error:
             raise _unusable(self._path, error) from None
         return rows, max(through, head)
@@ -189,25 +193,27 @@ class JournalReader:
         """Walk the whole journal: every CRC, every key."""
         blocks = records = lost = doubled = damaged = 0
         by_source = dict.fromkeys(Source, 0)
-        seen: dict[tuple[str, str], int] = {}
-        for row, robot, boot_id, first, end, source, transitions in self._facts():
+        streams = {(robot, boot): (first, mark) for robot, boot, first, mark in self._ask("SELECT * FROM streams")}
+        seen = {key: first for key, (first, _) in streams.items()}
+        for row, *key, first, end, source, transitions in self._facts():
             blocks += 1
+            if row.payload is None:  # nothing in it can be trusted; its keys count as lost
+                damaged += 1
+                continue
             records += end - first
-            damaged += row.payload is None
             by_source[Source(source)] += transitions
-            mark = seen.get((robot, boot_id), first)
+            mark = seen.get((key[0], key[1]), first)
             lost += max(0, first - mark)
             doubled += max(0, min(mark, end) - first)
-            seen[robot, boot_id] = max(mark, end)
-        for robot, boot_id, first, mark in self._db.execute("SELECT robot, boot_id, first_seq, next_seq FROM streams"):
-            lost += max(0, mark - seen.get((robot, boot_id), first))
+            seen[key[0], key[1]] = max(mark, end)
+        lost += sum(max(0, mark - seen[key]) for key, (_, mark) in streams.items())
         return Audit(
             blocks=blocks,
             records=records,
             lost=lost,
             doubled=doubled,
             damaged=damaged,
-            streams=len(seen),
+            streams=len(streams),
             transitions_by_source={source.name.lower(): count for source, count in by_source.items()},
         )
 
@@ -216,9 +222,12 @@ class JournalReader:
         self._db.close()
 
     def _facts(self) -> Iterator[tuple[Row, str, str, int, int, int, int]]:
+        for row in self._ask("SELECT * FROM blocks ORDER BY robot, boot_id, first_seq"):
+            yield _checked(row), *row[1:5], row[6], row[7]
+
+    def _ask(self, query: str) -> Iterator[tuple[Any, ...]]:
         try:
-            for row in self._db.execute("SELECT * FROM blocks ORDER BY robot, boot_id, first_seq"):
-                yield _checked(row), *row[1:5], row[6], row[7]
+            yield from self._db.execute(query)
         except sqlite3.Error as error:
             raise _unusable(self._path, error) from None
 
@@ -227,10 +236,10 @@ def _crc(number: int, facts: tuple[object, ...], payload: bytes) -> int:
     return zlib.crc32(payload, zlib.crc32(msgspec.msgpack.encode((number, *facts))))
 
 
-def _checked(row: tuple[int, ...]) -> Row:
+def _checked(row: tuple[Any, ...]) -> Row:
     number, *facts, crc, payload = row
-    assert isinstance(payload, bytes)
-    return Row(number, payload if _crc(number, tuple(facts), payload) == crc else None)
+    is_sound = isinstance(payload, bytes) and _crc(number, tuple(facts), payload) == crc
+    return Row(number, payload if is_sound else None)
 
 
 def _claim(path: Path) -> int:

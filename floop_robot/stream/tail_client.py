@@ -77,19 +77,16 @@ class TailClient:
         Raises `TailError` when the journal is damaged as a whole, or was replaced by another one.
         """
         deadline = time.monotonic() + timeout_s
-        if self._sent is None or not isinstance(self._sent[0], Fetch):
-            self._ask(self._fetch(timeout_s), timeout_s)
-        answer = self._await(Fetched, deadline)
-        if answer is None:
-            return []
-        self._sent = None
-        if self.journal_id not in ("", answer.journal_id):
-            was, now = self.journal_id, answer.journal_id
-            raise TailError(f"the journal was replaced ({was} by {now}); start again from block 0")
-        self.journal_id = answer.journal_id
-        self.position = max(self.position, answer.through)
-        self.damaged += answer.damaged
-        return self._decode(answer)
+        while True:
+            left_s = max(0.0, deadline - time.monotonic())
+            if self._sent is None or not isinstance(self._sent[0], Fetch):
+                self._ask(self._fetch(left_s), left_s)
+            answer = self._await(Fetched, deadline)
+            if answer is None:
+                return []
+            blocks = self._take(answer)
+            if blocks or time.monotonic() >= deadline:
+                return blocks
 
     def audit(self, timeout_s: float = 30.0) -> Audit:
         """Have the whole journal counted and checked; raises `TailError` when no answer comes."""
@@ -155,7 +152,14 @@ class TailClient:
             raise TailError(answer.reason)
         return answer
 
-    def _decode(self, answer: Fetched) -> list[TailBlock]:
+    def _take(self, answer: Fetched) -> list[TailBlock]:
+        self._sent = None
+        if self.journal_id not in ("", answer.journal_id):
+            was, now = self.journal_id, answer.journal_id
+            raise TailError(f"the journal was replaced ({was} by {now}); start again from block 0")
+        self.journal_id = answer.journal_id
+        self.position = max(self.position, answer.through)
+        self.damaged += answer.damaged
         out = []
         for number, payload in zip(answer.ids, answer.blocks, strict=False):
             try:

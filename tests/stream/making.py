@@ -7,7 +7,17 @@ import time
 import numpy as np
 
 from floop_robot.spec.ids import Ids
-from floop_robot.spec.records import ActMode, EpisodeEnd, Event, Label, Outcome, Source, StreamInfo, Transition, WorkReport
+from floop_robot.spec.records import (
+    ActMode,
+    EpisodeEnd,
+    Event,
+    Label,
+    Outcome,
+    Source,
+    StreamInfo,
+    Transition,
+    WorkReport,
+)
 
 OBS, ACTION = 24, 5
 
@@ -55,7 +65,7 @@ def episode_end(episode: int, *, duration_s: float = 2.0) -> EpisodeEnd:
 
 
 def label(episode: int) -> Label:
-    return Label(seq=0, stamp_ns=1, episode_boot_id="boot", episode=episode, success=True, author="ada", comment="größer")
+    return Label(seq=0, stamp_ns=1, episode_boot_id="boot", episode=episode, success=True, author="ada", comment="ü")
 
 
 def event(name: str = "swap") -> Event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 
 import msgspec
@@ -124,19 +125,17 @@ def sealed(body: bytes) -> bytes:
 
 
 def survives(body: bytes) -> None:
-    try:
+    with contextlib.suppress(BlockRefused):
         decode_block(sealed(body))
-    except BlockRefused:
-        pass
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200))
 def test_arbitrary_bodies_raise_nothing_else(body: bytes) -> None:
     survives(body)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_mutated_bodies_with_a_right_crc_raise_nothing_else(data: st.DataObject) -> None:
     body = bytearray(encode_block(INFO, 3, MIXED)[8:])
@@ -152,13 +151,17 @@ def test_mutated_bodies_with_a_right_crc_raise_nothing_else(data: st.DataObject)
 
 
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=5) | st.binary(max_size=9),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text(max_size=5) | st.binary(max_size=9),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=8,
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.sampled_from(["info", "first_seq", "rows", "columns", "ends", "labels", "events"]), PLAIN)
 def test_wrong_values_in_any_field_raise_nothing_else(name: str, value: object) -> None:
     wire = msgspec.msgpack.decode(encode_block(INFO, 3, MIXED)[8:])
@@ -166,9 +169,9 @@ def test_wrong_values_in_any_field_raise_nothing_else(name: str, value: object) 
     survives(msgspec.msgpack.encode(wire))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(["seq", "act_mode", "obs", "action", "reward", "terminated"]), st.binary(max_size=300))
-def test_wrong_columns_are_refused(name: str, value: bytes) -> None:
+def test_wrong_columns_raise_nothing_else(name: str, value: bytes) -> None:
     wire = msgspec.msgpack.decode(encode_block(INFO, 3, MIXED)[8:])
     wire["columns"][name] = value
     survives(msgspec.msgpack.encode(wire))

@@ -165,7 +165,7 @@ def test_a_spool_is_used_by_one_process_and_one_robot(folder: Path) -> None:
         make(folder)
     spool.commit([block(spool, 0, 1)])
     spool.close()
-    with pytest.raises(StorageError, match="robot_1.*robot_2"):
+    with pytest.raises(StorageError, match=r"robot_1.*robot_2"):
         make(folder, robot="robot_2")
     make(folder).close()
 

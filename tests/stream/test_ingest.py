@@ -1,0 +1,208 @@
+"""The ingest process and what speaks to it, over real sockets, under bad networks, full disks and strangers."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+from conditions import wait_for
+
+from floop_robot.stream.codec import encode_block
+from floop_robot.stream.messages import Data, Hello, seal
+from floop_robot.stream.outlet import Outlet
+from floop_robot.stream.protocol import Outgoing
+from tests.stream.making import episode_end, label, stream_info, transition
+from tests.stream.proxy import FlippingProxy
+from tests.stream.running import IngestProcess
+from tests.stream.test_kills import rows_by_stream
+
+
+@pytest.fixture
+def ingest(tmp_path: Path) -> Iterator[IngestProcess]:
+    process = IngestProcess(tmp_path)
+    yield process
+    assert process.process is not None
+    process.process.kill()
+    process.process.wait()
+    process.log.close()
+
+
+def outlet(folder: Path, ingest: IngestProcess, robot: str = "robot_1", endpoint: str = "") -> Outlet:
+    return Outlet(folder / robot, stream_info(robot), endpoint or ingest.config.endpoints.ingest, sync_interval_s=0.01)
+
+
+def test_records_arrive_and_a_stop_is_clean_and_quick(tmp_path: Path, ingest: IngestProcess) -> None:
+    out = outlet(tmp_path, ingest)
+    for i in range(100):
+        out.put(transition(i))
+    assert out.drain(20) and out.stats().depth == 0 and out.stats().sender.acked == 100
+    start = time.monotonic()
+    assert ingest.stop() == 0 and time.monotonic() - start < 3
+    out.close()
+    assert rows_by_stream(ingest.journal) == {("robot_1", out.info.boot_id): list(range(100))}
+    ingest.log = (tmp_path / "ingest.log").open("ab")
+
+
+def test_an_outlet_without_ingest_keeps_everything_and_its_successor_delivers(tmp_path: Path) -> None:
+    ingest = IngestProcess(tmp_path)
+    ingest.kill()
+    first = outlet(tmp_path, ingest)
+    for i in range(50):
+        first.put(transition(i))
+    assert not first.drain(0.3) and not first.stats().sender.is_linked
+    first.close()
+    ingest.start()
+    second = outlet(tmp_path, ingest)
+    assert second.info.boot_id == first.info.boot_id
+    for i in range(50, 60):
+        second.put(transition(i))
+    assert second.drain(20)
+    second.close()
+    assert ingest.stop() == 0
+    assert rows_by_stream(ingest.journal) == {("robot_1", first.info.boot_id): list(range(60))}
+
+
+def test_a_port_in_use_is_one_line_and_no_journal_is_left_locked(tmp_path: Path, ingest: IngestProcess) -> None:
+    out = outlet(tmp_path, ingest)
+    out.put(transition(0))
+    assert out.drain(20)
+    other = ingest.path.with_name("other.yaml")
+    other.write_text(ingest.path.read_text().replace(str(ingest.run_dir), str(tmp_path / "other")))
+    command = [sys.executable, "-m", "floop_robot.processes.ingest", "--config", str(other)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    [line] = done.stderr.strip().splitlines()
+    assert line.startswith("ingest: ") and "in use" in line and ingest.config.endpoints.ingest in line
+    command[-1] = str(ingest.path)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1 and "in use by another ingest" in done.stderr and done.stderr.count("\n") == 1
+    out.put(transition(1))
+    assert out.drain(10)  # the running one was not disturbed
+    out.close()
+
+
+def test_a_full_disk_keeps_records_on_the_robot_and_says_so(tmp_path: Path, ingest: IngestProcess) -> None:
+    out = outlet(tmp_path, ingest)
+    out.put(transition(0))
+    assert out.drain(20)
+    assert ingest.process is not None
+    pid = ingest.process.pid
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, hard))
+    for i in range(1, 200):
+        out.put(transition(i))
+    wait_for(lambda: b"stay on the robots" in (tmp_path / "ingest.log").read_bytes(), 20, "the complaint")
+    assert not out.drain(0.3) and out.stats().sender.acked == 1
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+    assert out.drain(20)
+    out.close()
+    assert ingest.stop() == 0
+    assert rows_by_stream(ingest.journal) == {("robot_1", out.info.boot_id): list(range(200))}
+    ingest.log = (tmp_path / "ingest.log").open("ab")
+
+
+def test_flipped_bits_and_cut_links_cost_nothing(tmp_path: Path, ingest: IngestProcess) -> None:
+    proxy = FlippingProxy(ingest.config.endpoints.base_port, every=6)
+    out = outlet(tmp_path, ingest, endpoint=proxy.endpoint)
+    put = 0
+    while proxy.flipped < 12:
+        for _ in range(40):
+            put += out.put(transition(put))
+        out.drain(0.3)
+        if put % 400 == 0:
+            proxy.cut()
+    proxy._every = 10**9
+    assert out.drain(20)
+    assert out.stats().sender.replaced == 0
+    out.close()
+    proxy.close()
+    assert rows_by_stream(ingest.journal) == {("robot_1", out.info.boot_id): list(range(put))}
+
+
+def test_a_block_ingest_will_not_take_is_replaced_and_holds_nothing_up(tmp_path: Path, ingest: IngestProcess) -> None:
+    out = outlet(tmp_path, ingest)
+    for i in range(5):
+        out.put(transition(i))
+    assert out.drain(20)
+    other = encode_block(stream_info("robot_9"), 5, [transition(5)] * 3)  # a sound block under a wrong envelope
+    spool = out._spool
+    out._writer.close()
+    spool.commit([Outgoing(5, 8, other)])
+    spool.commit([Outgoing(8, 9, encode_block(spool.info, 8, [transition(8)]))])
+    wait_for(lambda: out.stats().sender.acked == 9, 20, "the block after it")
+    assert out.stats().sender.replaced == 3
+    out.close()
+    client = ingest.tail()
+    blocks = [b.block for b in client.poll(5)]
+    client.close()
+    names = [(e.seq, e.name) for b in blocks for e in b.events]
+    assert names == [(5, "record_refused"), (6, "record_refused"), (7, "record_refused")]
+
+
+def test_strangers_and_garbage_change_nothing(tmp_path: Path, ingest: IngestProcess) -> None:
+    out = outlet(tmp_path, ingest)
+    out.put(transition(0))
+    assert out.drain(20)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    for endpoint in (ingest.config.endpoints.ingest, ingest.config.endpoints.tail):
+        stranger = context.socket(zmq.DEALER)
+        stranger.setsockopt(zmq.LINGER, 500)
+        stranger.connect(endpoint)
+        for frames in ([b""], [b"x" * 100], [b"", b"", b""], [seal(Hello("r", "b", 0, 1))[:-1], b""]):
+            stranger.send_multipart(frames)
+        stranger.send_multipart([seal(Data("r", "b", 0, 5)), b"no block"])
+        stranger.send_multipart([seal(Hello("r", "b", 0, 1))])
+        stranger.send_multipart([seal(Data("r", "b", 0, 5))])
+        stranger.send_multipart([seal(Data("r", "b", 0, 5)), b"no block"])
+        with socket.create_connection(("127.0.0.1", int(endpoint.rsplit(":", 1)[1]))) as raw:
+            raw.sendall(b"GET / HTTP/1.1\r\n\r\n" + bytes(range(256)))
+        stranger.close()
+    context.term()
+    for i in range(1, 10):
+        out.put(transition(i))
+    assert out.drain(20)
+    out.close()
+    client = ingest.tail()
+    assert client.audit().records == 10
+    client.close()
+
+
+def test_a_new_journal_goes_on_where_the_robot_is(tmp_path: Path, ingest: IngestProcess) -> None:
+    out = outlet(tmp_path, ingest)
+    for i in range(20):
+        out.put(transition(i))
+    assert out.drain(20)
+    ingest.kill()
+    for path in ingest.run_dir.glob("journal.sqlite*"):
+        path.unlink()
+    ingest.start()
+    for i in range(20, 30):
+        out.put(transition(i))
+    assert out.drain(20)
+    out.close()
+    [numbers] = rows_by_stream(ingest.journal).values()
+    assert numbers[-10:] == list(range(20, 30)) and numbers == list(range(numbers[0], 30))
+    with sqlite3.connect(ingest.journal) as db:
+        assert db.execute("SELECT count(*) FROM gaps").fetchone()[0] == 0
+    db.close()
+
+
+def test_labels_and_ends_travel_too(tmp_path: Path, ingest: IngestProcess) -> None:
+    out = outlet(tmp_path, ingest)
+    out.put(transition(0))
+    out.put(episode_end(0))
+    out.put(label(0))
+    assert out.drain(20)
+    client = ingest.tail()
+    blocks = [found.block for found in client.poll(5)]
+    client.close()
+    out.close()
+    assert [e.episode for b in blocks for e in b.ends] == [0] and [x.comment for b in blocks for x in b.labels] == ["ü"]

@@ -51,8 +51,8 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     success_after: float
     old_success_after: float
     evaluation_episodes: int
-    evaluation_seeds: tuple[int, int]
-    """First seeds of the old and of the shifted scenarios."""
+    evaluation_first_seed: int
+    """The scenarios are drawn with this seed and the following ones."""
     twin_success_before: float
     twin_success_after: float
     live: LiveRates
@@ -60,18 +60,30 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     tti_apply_s: float | None
     tti_stages_s: dict[str, float]
     fix_version: int | None
+    fix_episodes: Rate
+    """Live shifted episodes on the fix up to its confirmation …"""
+    fix_lower_bound: float | None
+    """… and the anytime-valid lower bound of its success that they showed."""
     final_version: int
     real_time_factor: float
     real_time_factor_by_robot: dict[str, float]
     rows_by_source: dict[str, int]
     loop_latency_p99_s: float | None
+    """Transition left its control loop → first gradient step begun when it could be drawn."""
     apply_latency_p99_s: float | None
+    """Published by the gate's verdict → last robot's first control step on it."""
     ticks: int
     missed_ticks: int
     tick_lateness_p99_s: float
+    """Of the servo loops, the worst robot."""
+    tick_lateness_max_s: float
     bare_timer_missed_ticks: int
     """Ticks that a bare timer thread at the same rate missed beside the fleet."""
+    bare_timer_lateness_max_s: float
     rows_acked: int
+    """Records of the robots that ingest confirmed."""
+    rows_in_journal: int
+    """Records of robots and explorers in the journal."""
     rows_lost: int
     rows_doubled: int
     gate_accepted: int

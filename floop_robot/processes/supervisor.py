@@ -57,7 +57,7 @@ class _Child:
         self.died_s = 0.0
         self.due_s = 0.0
         self.backoff_s = FIRST_BACKOFF_S
-        self.given_up = False
+        self.given_up = self.retired = False
         self.exit_status = 0
 
 
@@ -103,14 +103,12 @@ class Supervisor:
         """Where the process writes what it prints."""
         return self._children[name].log
 
-    def stop(self, grace_s: float = 3.5) -> None:
-        """End every process: SIGINT, then SIGKILL for what is still there after `grace_s`."""
-        if self._writer < 0:
-            return
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        running = [c.process for c in self._children.values() if c.process and c.process.poll() is None]
+    def retire(self, names: Iterable[str], grace_s: float = 3.5) -> None:
+        """End these processes for good: SIGINT, then SIGKILL for what is still there after `grace_s`."""
+        chosen = [self._children[name] for name in names]
+        for child in chosen:
+            child.retired = True
+        running = [c.process for c in chosen if c.process and c.process.poll() is None]
         for process in running:
             process.send_signal(signal.SIGINT)
         deadline = time.monotonic() + grace_s
@@ -121,6 +119,15 @@ class Supervisor:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+    def stop(self, grace_s: float = 3.5) -> None:
+        """End every process and the supervisor itself."""
+        if self._writer < 0:
+            return
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.retire(self._children, grace_s)
         os.close(self._writer)
         os.close(self._reader)
         self._writer = -1
@@ -155,7 +162,7 @@ class Supervisor:
                 self._tend(child, now)
 
     def _tend(self, child: _Child, now: float) -> None:
-        if child.given_up:
+        if child.given_up or child.retired:
             return
         if child.process is not None:
             status = child.process.poll()

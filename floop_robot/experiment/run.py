@@ -1,0 +1,217 @@
+"""The experiment, top to bottom: work → shift → failure → learning → gate → roll-out → confirmed success → report."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from floop_envs.shifts import get_shift
+from floop_robot.bundle import Bundle
+from floop_robot.experiment.evaluate import Evaluated, Evaluation
+from floop_robot.experiment.live import Live, shifted_after
+from floop_robot.experiment.report import DemoReport
+from floop_robot.experiment.snapshot import Observer, Snapshot
+from floop_robot.experiment.summary import Traces, bare_timer, summarise
+from floop_robot.processes.fleet import simulated_fleet, write_config
+from floop_robot.processes.fleet_manager import baseline_path, registry_path
+from floop_robot.processes.sim_world import SimWorld, set_world
+from floop_robot.processes.supervisor import ProcessSpec, Supervisor
+from floop_robot.registry import History, read_history
+from floop_robot.rollout import NoImprovement, TimeToImprovement, time_to_improvement
+from floop_robot.spec.config import Endpoints, FloopConfig
+from floop_robot.spec.errors import FloopError
+from floop_robot.stream.journal import Audit
+from floop_robot.stream.tail_client import TailClient
+
+LOOK_S = 0.5
+WARM_EPISODES = 8
+"""Episodes that each robot does on old work before the shift."""
+LONGEST_START_S = 45.0
+SETTLE_S = 12.0
+"""After the confirmation the loop goes on: so long without a new version counts as the end."""
+LONGEST_SETTLE_S = 40.0
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to run."""
+
+    run_dir: Path
+    task: str = "floop/Pick-v0"
+    robots: int = 4
+    explorers: int = 1
+    seed: int = 0
+    shift: str = "new-object"
+    longest_s: float = 170.0
+    """Wall time from start-up to the end of the live part."""
+    evaluation_episodes: int = 500
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the experiment stands, for the screen."""
+
+    phase: str
+    elapsed_s: float
+    since_shift_s: float | None
+    snapshot: Snapshot | None
+    live: Live | None
+    done: int = 0
+    """Evaluation episodes done …"""
+    total: int = 0
+    """… and in all; 0 before the evaluation."""
+
+
+Watch = Callable[[Progress], None]
+
+
+def free_base_port() -> int:
+    """A base port whose six ports are free just now; raises `FloopError` when there is none."""
+    for base in range(17_600, 29_600, 50):
+        if all(_is_free(base + offset) for offset in range(6)):
+            return base
+    raise FloopError("no six free ports in a row from 17600 on; stop other fleets on this machine")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+class Experiment:
+    """One run; owned by one thread."""
+
+    def __init__(self, plan: Plan, watch: Watch) -> None:
+        """Raises `UnknownName` for a shift that does not exist, before anything is started."""
+        get_shift(plan.shift)
+        self.plan, self._watch = plan, watch
+        self.config = FloopConfig(
+            task=plan.task,
+            robots=plan.robots,
+            explorers=plan.explorers,
+            seed=plan.seed,
+            run_dir=str(plan.run_dir),
+            endpoints=Endpoints(base_port=free_base_port()),
+        )
+        self._start_s = time.monotonic()
+        self.shift_ns = 0
+        """Wall clock when the world shifted; 0 before."""
+        self._last: Snapshot | None = None
+
+    def run(self) -> DemoReport:
+        """Run everything and return the report; raises `FloopError` when the fleet does not come up."""
+        shipped = Bundle.load(baseline_path(self.config))
+        config_file = write_config(self.config)
+        set_world(self.plan.run_dir, SimWorld())
+        specs = [
+            *simulated_fleet(self.config, config_file),
+            ProcessSpec(name="bare_timer", module="bare_timer", arguments=("--config", str(config_file))),
+        ]
+        with Supervisor(specs, self.plan.run_dir) as fleet, Observer(self.config) as observer:
+            self._warm_up(fleet, observer)
+            self._shift()
+            self._recover(fleet, observer)
+            self._say("stopping")
+            robots = [s.name for s in specs if s.module in ("policy", "explorer")]
+            fleet.retire(robots)
+            audit = self._audit()
+            traces = Traces(observer.take(), audit, fleet.restarts, bare_timer(self.plan.run_dir))
+            final = observer.production()
+        final.save(self.plan.run_dir / "final.floop")
+        history = read_history(registry_path(self.config))
+        evaluation = Evaluation(self.config, self.plan.shift, self.plan.evaluation_episodes)
+        return self._report(history, traces, evaluation.run(shipped, final, self._on_episode))
+
+    def _report(self, history: History, traces: Traces, evaluated: Evaluated) -> DemoReport:
+        return summarise(
+            self.config,
+            self.plan.shift,
+            self.shift_ns,
+            history,
+            self._improvement(history),
+            traces,
+            evaluated,
+            time.monotonic() - self._start_s,
+        )
+
+    def _warm_up(self, fleet: Supervisor, observer: Observer) -> None:
+        deadline = self._start_s + LONGEST_START_S
+        while not self._is_warm(snapshot := self._look("old work", fleet, observer)):
+            if time.monotonic() > deadline:
+                slow = [r.name for r in snapshot.robots if r.episodes < WARM_EPISODES]
+                raise FloopError(
+                    f"{', '.join(slow) or 'the learner'} did not get to work within {LONGEST_START_S:.0f} s; "
+                    f"see {self.plan.run_dir / 'logs'}"
+                )
+
+    def _is_warm(self, snapshot: Snapshot) -> bool:
+        learner = snapshot.learner
+        return all(r.episodes >= WARM_EPISODES for r in snapshot.robots) and learner is not None
+
+    def _shift(self) -> None:
+        set_world(self.plan.run_dir, SimWorld(self.plan.shift))
+        self.shift_ns = time.time_ns()
+
+    def _recover(self, fleet: Supervisor, observer: Observer) -> None:
+        confirmed_s = newest_s = 0.0
+        newest = -1
+        while time.monotonic() - self._start_s < self.plan.longest_s:
+            snapshot = self._look("shifted work", fleet, observer)
+            now = time.monotonic()
+            if not confirmed_s:
+                if isinstance(self._improvement(read_history(registry_path(self.config))), TimeToImprovement):
+                    confirmed_s = newest_s = now
+                continue
+            production = snapshot.fleet.production if snapshot.fleet else newest
+            if production != newest:
+                newest, newest_s = production, now
+            if now - newest_s > SETTLE_S or now - confirmed_s > LONGEST_SETTLE_S:
+                return
+
+    def _look(self, phase: str, fleet: Supervisor, observer: Observer) -> Snapshot:
+        time.sleep(LOOK_S)
+        if fleet.given_up:
+            name, line = next(iter(fleet.given_up.items()))
+            raise FloopError(f"{name} can't work: {line}")
+        self._last = observer.take()
+        self._say(phase)
+        return self._last
+
+    def _say(self, phase: str, done: int = 0, total: int = 0) -> None:
+        now = time.monotonic()
+        path = registry_path(self.config)
+        live = Live.of(read_history(path), self.shift_ns) if path.exists() and not total else None
+        since = (time.time_ns() - self.shift_ns) * 1e-9 if self.shift_ns else None
+        self._watch(
+            Progress(
+                phase=phase,
+                elapsed_s=now - self._start_s,
+                since_shift_s=since,
+                snapshot=self._last,
+                live=live,
+                done=done,
+                total=total,
+            )
+        )
+
+    def _on_episode(self, done: int, total: int) -> None:
+        if done % 20 == 0 or done == total:
+            self._say("measuring", done, total)
+
+    def _improvement(self, history: History) -> TimeToImprovement | NoImprovement:
+        shifted = shifted_after(self.shift_ns)
+        return time_to_improvement(history, shifted, self.config.robot_names, self.config.rollout)
+
+    def _audit(self) -> Audit:
+        client = TailClient(self.config.endpoints.tail)
+        try:
+            return client.audit()
+        finally:
+            client.close()

@@ -1,0 +1,159 @@
+"""From what a run left behind to its report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from floop_envs.seeds import Purpose, seed_of
+from floop_robot.experiment.evaluate import Evaluated
+from floop_robot.experiment.live import rate_of, shifted_after
+from floop_robot.experiment.report import DemoReport, LiveRates, Rate
+from floop_robot.experiment.snapshot import RobotView, Snapshot
+from floop_robot.processes.fleet_manager import baseline_path
+from floop_robot.processes.stats import read_stats
+from floop_robot.processes.supervisor import Restart
+from floop_robot.registry import History, Origin, Stage
+from floop_robot.robot.rate import RateStats
+from floop_robot.rollout import NoImprovement, TimeToImprovement
+from floop_robot.spec.config import FloopConfig
+from floop_robot.stream.journal import Audit
+
+LOST_TOLERANCE = 0.03
+"""How much success on old work may fall for the run to count as recovered."""
+RECOVERED = 0.9
+
+
+class Traces(msgspec.Struct, frozen=True):
+    """What can only be read while the fleet is there."""
+
+    snapshot: Snapshot
+    audit: Audit
+    restarts: tuple[Restart, ...]
+    bare_timer: list[RateStats]
+
+
+def bare_timer(run_dir: Path) -> list[RateStats]:
+    """What a timer kept that does nothing."""
+    return read_stats(run_dir, "bare_timer", RateStats)
+
+
+def summarise(
+    config: FloopConfig,
+    shift: str,
+    shift_ns: int,
+    history: History,
+    improvement: TimeToImprovement | NoImprovement,
+    traces: Traces,
+    evaluated: Evaluated,
+    wall_s: float,
+) -> DemoReport:
+    """The report of one run."""
+    found = improvement if isinstance(improvement, TimeToImprovement) else None
+    fits, reason = _recovered(improvement, evaluated)
+    rates = [boot.rate for r in traces.snapshot.robots for boot in r.safety]
+    factors = {r.name: _real_time_factor(r) for r in traces.snapshot.robots}
+    fleet, learner = traces.snapshot.fleet, traces.snapshot.learner
+    final = history.versions[-1].version
+    run_dir = Path(config.run_dir)
+    return DemoReport(
+        recovered=fits,
+        reason=reason,
+        success_before=evaluated.shipped_old.value,
+        success_dip=evaluated.shipped_shifted.value,
+        success_after=evaluated.final_shifted.value,
+        old_success_after=evaluated.final_old.value,
+        evaluation_episodes=evaluated.shipped_old.episodes,
+        evaluation_first_seed=seed_of(Purpose.REPORT, config.seed, 0),
+        twin_success_before=evaluated.twin_shipped_old.value,
+        twin_success_after=evaluated.twin_final_shifted.value,
+        live=_live_rates(history, shift_ns, found.fix_version if found else None),
+        tti_s=found.tti_s if found else None,
+        tti_apply_s=found.tti_apply_s if found else None,
+        tti_stages_s=found.stages_s if found else {},
+        fix_version=found.fix_version if found else None,
+        fix_episodes=Rate(found.episodes.successes, found.episodes.episodes) if found else Rate(0, 0),
+        fix_lower_bound=found.lower_bound if found else None,
+        final_version=final,
+        real_time_factor=float(np.mean(list(factors.values()))),
+        real_time_factor_by_robot=factors,
+        rows_by_source=traces.audit.transitions_by_source,
+        loop_latency_p99_s=learner.latency_p99_s if learner else None,
+        apply_latency_p99_s=_apply_p99(history, config.robot_names),
+        ticks=sum(r.ticks for r in rates),
+        missed_ticks=sum(r.missed_ticks for r in rates),
+        tick_lateness_p99_s=max(r.lateness.p99_s for r in rates),
+        tick_lateness_max_s=max(r.lateness.max_s for r in rates),
+        bare_timer_missed_ticks=sum(r.missed_ticks for r in traces.bare_timer),
+        bare_timer_lateness_max_s=max((r.lateness.max_s for r in traces.bare_timer), default=0.0),
+        rows_acked=sum(boot.stream.sender.acked for r in traces.snapshot.robots for boot in r.policy),
+        rows_in_journal=traces.audit.records,
+        rows_lost=traces.audit.lost + traces.audit.damaged,
+        rows_doubled=traces.audit.doubled,
+        gate_accepted=fleet.accepted if fleet else 0,
+        gate_rejected=fleet.rejected if fleet else 0,
+        gate_inconclusive=fleet.inconclusive if fleet else 0,
+        restarts=dict(Counter(r.name for r in traces.restarts)),
+        bundles={
+            "shipped": str(baseline_path(config)),
+            "final": str(run_dir / "final.floop"),
+        },
+        journal=str(run_dir / "journal.sqlite"),
+        robots=config.robots,
+        seed=config.seed,
+        shift=shift,
+        wall_s=wall_s,
+    )
+
+
+def _recovered(improvement: TimeToImprovement | NoImprovement, evaluated: Evaluated) -> tuple[bool, str]:
+    if isinstance(improvement, NoImprovement):
+        return False, improvement.reason
+    success = evaluated.final_shifted.value
+    if success < RECOVERED:
+        return False, f"the final bundle does {success:.1%} of shifted work, under {RECOVERED:.0%}"
+    forgotten = evaluated.shipped_old.value - evaluated.final_old.value
+    if forgotten > LOST_TOLERANCE:
+        return False, f"old work fell by {forgotten:.1%}, more than {LOST_TOLERANCE:.0%}"
+    return True, f"v{improvement.fix_version} was confirmed on live shifted work"
+
+
+def _live_rates(history: History, shift_ns: int, fix: int | None) -> LiveRates:
+    shifted = shifted_after(shift_ns)
+    production = [e for e in history.episodes if e.production]
+    after = [e for e in production if shifted(e)]
+    first, last = history.versions[0].version, history.versions[-1].version
+    for version in history.versions:  # what worked when the world shifted
+        if version.published_ns <= shift_ns:
+            first = version.version
+    return LiveRates(
+        before_shift=rate_of(e for e in production if not shifted(e)),
+        shifted_on_shipped=rate_of(e for e in after if e.version == first),
+        shifted_on_fix=rate_of(e for e in after if e.version == fix),
+        shifted_on_final=rate_of(e for e in after if e.version == last),
+    )
+
+
+def _real_time_factor(robot: RobotView) -> float:
+    elapsed = sum(boot.elapsed_s for boot in robot.driver)
+    return sum(boot.simulated_s for boot in robot.driver) / elapsed if elapsed else 0.0
+
+
+def _apply_p99(history: History, robots: tuple[str, ...]) -> float | None:
+    """Verdict arrived → last robot's first control step on the version; over versions of the gate that all reached."""
+    spans = []
+    for version in history.versions:
+        if version.origin is not Origin.GATE:
+            continue
+        acting = {
+            s.receipt.robot: s.stamp_ns
+            for s in history.receipts
+            if s.receipt.version == version.version and s.receipt.stage is Stage.ACTING
+        }
+        if set(acting) >= set(robots):
+            spans.append((max(acting.values()) - version.published_ns) * 1e-9)
+    return float(np.percentile(spans, 99)) if spans else None
+

@@ -61,10 +61,13 @@ class FloopPPO(PPO):
 def generalised_advantages(rows: Rows, values: Array, next_values: Array, gamma: float, decay: float) -> Array:
     """Generalised advantage estimates (Schulman et al. 2016), shape (n,), over rows in order.
 
-    Where rows are cut without an end (time limit, gap, end of what arrived) the next state's value stands in.
+    Where a row does not go on in the next one (time limit, missing rows, another stream) the value of its successor
+    stands in for the rest.
     """
+    goes_on = np.zeros(len(rows), np.bool_)
+    goes_on[:-1] = (rows.next_obs[:-1] == rows.obs[1:]).all(axis=1) & ~rows.cut[:-1] & ~rows.terminated[:-1]
     errors = rows.reward + gamma * next_values * ~rows.terminated - values
-    through = gamma * decay * ~(rows.cut | rows.terminated)
+    through = gamma * decay * goes_on
     out = np.zeros_like(values)
     running = 0.0
     for i in range(len(rows) - 1, -1, -1):

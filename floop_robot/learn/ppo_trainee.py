@@ -125,8 +125,6 @@ class PpoTrainee:
                     rows = rows.take(slice(0, count))
                 count -= len(rows)
                 out.append(rows)
-            if out:
-                out[-1].cut[-1] = True
             if not parts:
                 del self._rows[key]
             if not count:

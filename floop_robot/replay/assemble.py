@@ -51,10 +51,7 @@ class Assembler:
         keep = np.flatnonzero(complete)
         if not len(keep):
             return Assembled(block.info, None, block.ends)
-        # A row behind which one was dropped is a cut as well.
-        gaps = np.append(np.diff(keep) > 1, False)
-        rows = _rows(columns, next_obs, cut, keep)
-        return Assembled(block.info, msgspec.structs.replace(rows, cut=rows.cut | gaps), block.ends)
+        return Assembled(block.info, _rows(columns, next_obs, cut, keep), block.ends)
 
     def _wait(self, key: tuple[str, str], row: TransitionColumns) -> None:
         self._pending[key] = row

@@ -24,7 +24,7 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     terminated: NDArray[np.bool_]
     """No value follows."""
     cut: NDArray[np.bool_]
-    """The row after this one does not continue it: end of an episode, or of what arrived of it."""
+    """Last row of its episode, with a successor that was seen. (Rows may be missing anywhere; then none is marked.)"""
     log_prob: NDArray[np.float32]
     """NaN where the mean was acted."""
     policy_version: NDArray[np.int64]

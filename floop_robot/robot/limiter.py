@@ -49,7 +49,7 @@ class LimitedCommand(msgspec.Struct, frozen=True, gc=False):
     @property
     def stands(self) -> bool:
         """Whether the command is at rest."""
-        return -STANDING_RAD_S < min(self.dq) and max(self.dq) < STANDING_RAD_S
+        return min(self.dq) > -STANDING_RAD_S and max(self.dq) < STANDING_RAD_S
 
 
 class SafetyLimiter:

@@ -85,6 +85,8 @@ class Links:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise StorageError(f"cannot use {folder} for sockets: {error.strerror}; choose another run_dir") from None
+        if folder.stat().st_uid != os.getuid():  # in a shared temporary folder, somebody else may have been first
+            raise StorageError(f"{folder} belongs to another user; choose another run_dir")
 
     def states_out(self) -> Sender[RobotState]:
         """The driver's states."""

@@ -89,14 +89,14 @@ def test_a_target_of_another_episode_is_ignored(safety: Clocked) -> None:
 
 def test_a_late_target_holds_then_brakes(safety: Clocked) -> None:
     safety.tick()
-    safety.core.take_target(target(1, safety.now_s, tuple(q + 0.1 for q in HOME)))
+    safety.core.take_target(target(1, safety.now_s, tuple(q + 0.03 for q in HOME)))
     modes = [safety.tick()[1].mode for _ in range(16)]
     assert modes[:3] == [SafetyMode.FOLLOWING] * 3
     assert modes[4:11] == [SafetyMode.HOLDING] * 7
     assert modes[12:] == [SafetyMode.STOPPING] * 4
     command, report = safety.tick()
     assert not any(command.dq_rad_s)
-    assert command.q_rad == pytest.approx(tuple(q + 0.1 for q in HOME))
+    assert command.q_rad == pytest.approx(tuple(q + 0.03 for q in HOME))
     assert report.interventions.total == 0  # it stood on the target long before it was given up
 
 

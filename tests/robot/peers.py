@@ -1,0 +1,78 @@
+"""Small real processes around the links: `python -m tests.robot.peers ROLE FOLDER`."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from floop_robot.robot.link import Links
+from floop_robot.robot.messages import JointCommand, JointTarget, Phase, RobotState
+from floop_robot.robot.rate import RateLoop
+from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
+from floop_robot.robot.watchdog import StopLatch
+from floop_robot.spec.robot_model import load_robot
+
+MODEL = load_robot("panda")
+STILL = (0.0,) * 7
+
+
+def driver(links: Links, folder: Path) -> RateLoop:
+    """An arm that is where it was told to be."""
+    states, commands = links.states_out(), links.commands_in()
+    at = JointCommand(
+        tick=0, mono_s=0.0, q_rad=MODEL.home_rad, dq_rad_s=STILL, gripper_width_m=0.08, gripper_force_n=20.0
+    )
+    count = 0
+
+    def tick(now_s: float) -> None:
+        nonlocal at, count
+        at, count = commands.receive() or at, count + 1
+        states.send(
+            RobotState(
+                tick=count, stamp_ns=time.time_ns(), mono_s=now_s, q_rad=at.q_rad, dq_rad_s=at.dq_rad_s,
+                gripper_width_m=at.gripper_width_m, gripper_effort_n=0.0, episode=1, phase=Phase.READY,
+            )
+        )  # fmt: skip
+
+    return RateLoop(50.0, tick, "driver")
+
+
+def safety(links: Links, folder: Path) -> RateLoop:
+    core = SafetyCore(MODEL, 50.0, 12.5, 0.1, StopLatch(folder / "stopped"))
+    loop = SafetyLoop(
+        core, links.states_in(), links.targets_in(), links.orders_in(), links.commands_out(), links.reports_out()
+    )
+    return RateLoop(50.0, loop.tick, "safety")
+
+
+def policy(links: Links, folder: Path) -> RateLoop:
+    """Swings the first joint to and fro; never at rest for long."""
+    targets = links.targets_out()
+    target = JointTarget(q_rad=MODEL.home_rad, gripper_width_m=0.04, gripper_force_n=20.0, episode=1)
+    count = 0
+
+    def tick(now_s: float) -> None:
+        nonlocal count
+        count += 1
+        q = (0.3 * math.sin(3.0 * now_s), *MODEL.home_rad[1:])
+        targets.send(msgspec.structs.replace(target, q_rad=q, seq=count, mono_s=now_s))
+
+    return RateLoop(12.5, tick, "policy")
+
+
+def main() -> None:
+    role, folder = sys.argv[1], Path(sys.argv[2])
+    with Links(folder) as links, {"driver": driver, "safety": safety, "policy": policy}[role](links, folder) as loop:
+        print("up", flush=True)
+        sys.stdin.read()
+        loop.stop()
+    if loop.failure is not None:
+        raise loop.failure
+
+
+if __name__ == "__main__":
+    main()

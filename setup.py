@@ -9,6 +9,7 @@ PACKAGE = "floop_robot"
 ROBOT = ["numpy>=1.26", "msgspec>=0.19", "msgpack>=1.0", "safetensors>=0.5", "pyzmq>=26", "pyyaml>=6", "click>=8.1", "rich>=13", "psutil>=5.9"]
 SIM = ["pybullet>=3.2.7", "gymnasium>=1.1"]
 LEARN = ["torch>=2.4", "stable-baselines3>=2.6"]
+VIDEO = ["av>=13"]
 REPORT = ["matplotlib>=3.8", "pillow>=10"]
 DEV = ["pytest>=8", "pytest-xdist>=3.6", "pytest-timeout>=2.3", "hypothesis>=6.100", "ruff>=0.8", "mypy>=1.13", "import-linter>=2.1"]
 
@@ -34,7 +35,7 @@ setup(
         ("share/" + PACKAGE + "/config/robots", glob("config/robots/*")),
     ],
     install_requires=ROBOT,
-    extras_require={"sim": SIM, "learn": LEARN, "report": REPORT, "all": SIM + LEARN + REPORT, "dev": DEV},
+    extras_require={"sim": SIM, "learn": LEARN, "report": REPORT, "video": VIDEO, "all": SIM + LEARN + REPORT, "dev": DEV},
     entry_points={"console_scripts": ["floop = floop_robot.cli.main:main"]},
     zip_safe=False,
 )

@@ -10,6 +10,7 @@ EXTRAS = {
     "stable_baselines3": "learn",
     "matplotlib": "report",
     "PIL": "report",
+    "av": "video",
 }
 """Import name → extra."""
 

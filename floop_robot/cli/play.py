@@ -19,23 +19,28 @@ import click
 def play(bundle: Path | None, task: str, shift: str | None, seed: int, scenario: Path | None, expert: bool,
          out: Path) -> None:
     """Record one episode of BUNDLE (the shipped policy when left out)."""
+    import msgspec
+
     from floop_envs.expert import Expert
+    from floop_envs.rollout import Acts
     from floop_policies import baseline
-    from floop_robot.bundle import Bundle, verify
     from floop_robot.experiment.clip import record, save_clip
-    from floop_robot.experiment.worlds import read_scenario, report_scenario
-    from floop_robot.spec.ids import ids_of
-    from floop_robot.spec.robot_model import load_robot
+    from floop_robot.processes.sim_world import evaluation_work
+    from floop_robot.processes.validate import load_policy
+    from floop_robot.spec.errors import ConfigError
+    from floop_robot.spec.scenario import Scenario
     from floop_robot.spec.tasks import get_task
 
-    rules = get_task(task)
-    chosen = read_scenario(scenario) if scenario else report_scenario(task, shift, seed)
-    if expert:
-        actor, name = Expert(rules.spec), "demonstration"
+    spec = get_task(task).spec
+    if scenario is None:
+        chosen = evaluation_work(task, shift, (), seed, 1)[0]
     else:
-        path = bundle or baseline(task)
-        loaded = Bundle.load(path)
-        actor, name = verify(loaded, rules.spec, ids_of(rules, load_robot("panda"))).actor, path.stem
-    frames = record(actor, chosen, name)
-    save_clip(frames, out, rules.spec.policy_rate_hz)
+        try:
+            chosen = msgspec.json.decode(scenario.read_bytes(), type=Scenario)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise ConfigError(f"{scenario} is no scenario: {error}") from None
+    path = bundle or baseline(task)
+    actor: Acts = Expert(spec) if expert else load_policy(path, task).actor()
+    frames = record(actor, chosen, "demonstration" if expert else path.stem)
+    save_clip(frames, out, spec.policy_rate_hz)
     click.echo(f"{out}: {len(frames)} frames of a {chosen.object.object_class}")

@@ -1,4 +1,4 @@
-"""Pictures of a run: live success over time, and what the shipped and the final policy do with the same shifted work."""
+"""Pictures of a run: live success over time, and the shipped and the final policy on the same shifted work."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def plot_run(history: History, report: DemoReport, shift_ns: int, path: Path) ->
     if report.tti_s is not None and first_failure is not None:
         above.axvspan(first_failure, first_failure + report.tti_s, color="tab:orange", alpha=0.15)
         above.text(first_failure, 0.03, f" TTI {report.tti_s:.0f} s (applied {report.tti_apply_s:.0f} s)")
-    above.set_title(f"{report.shift}: {report.success_dip:.0%} → {report.success_after:.0%} on 500 fresh scenarios"
-                    .replace("500", str(report.evaluation_episodes)))  # fmt: skip
+    dip, after, episodes = report.success_dip, report.success_after, report.evaluation_episodes
+    above.set_title(f"{report.shift}: {dip:.0%} → {after:.0%} on {episodes} fresh scenarios")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

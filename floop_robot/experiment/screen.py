@@ -129,8 +129,8 @@ def _gate(p: Progress) -> Panel:
         return Panel("starting …", title="gate and roll-out")
     text = f"production v{fleet.production}   accepted {fleet.accepted}, rejected {fleet.rejected}"
     text += f", inconclusive {fleet.inconclusive}\n"
-    if gate is not None and gate.last is not None:
-        text += f"last: {gate.last.decision} in {gate.last.duration_s:.1f} s: {gate.last.reason}\n"
+    if gate is not None and gate.verdict_s:
+        text += f"last: {gate.last_decision} in {gate.verdict_s[-1]:.1f} s: {gate.last_reason}\n"
     if fleet.watch is not None:
         text += f"watching v{fleet.watch.version}: {fleet.watch.decision}, {fleet.watch.reason}"
     return Panel(text, title="gate and roll-out")

@@ -1,0 +1,30 @@
+"""`floop policies`: the versions of a running fleet."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+import msgspec
+
+from floop_robot.cli.fleet import connect, fleet_options
+
+
+@click.command()
+@fleet_options
+def policies(config: Path | None, as_json: bool) -> None:
+    """List all versions, oldest first: where they come from, and when they were published."""
+    with connect(config) as client:
+        found = client.policies()
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+        return
+    for v in found.versions:
+        marks = [name for name, at in (("production", found.production), ("baseline", found.baseline)) if at == v.version]
+        when = time.strftime("%H:%M:%S", time.localtime(v.published_ns / 1e9))
+        restores = f", bytes of v{v.restores}" if v.restores else ""
+        click.echo(
+            f"v{v.version:<4} {when}  {v.origin}{restores}, parent v{v.parent}, by {v.who}  "
+            f"{v.sha256[:12]}  {' '.join(marks)}".rstrip()
+        )

@@ -1,0 +1,59 @@
+"""Progress of long work on stderr: a moving line on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from floop_robot.processes.train import TrainProgress
+
+LINE_EVERY_S = 5.0
+
+
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+@contextmanager
+def training_watch() -> Iterator[Callable[[TrainProgress], None]]:
+    """Shows `TrainProgress`."""
+    if sys.stderr.isatty():
+        with _bar() as bar:
+            task = bar.add_task("starting", total=None)
+            yield lambda p: bar.update(task, description=_line(p), completed=p.transitions, total=p.max_transitions)
+        return
+    due_s = 0.0
+
+    def show(p: TrainProgress) -> None:
+        nonlocal due_s
+        if time.monotonic() >= due_s:
+            due_s = time.monotonic() + LINE_EVERY_S
+            print(_line(p), file=sys.stderr, flush=True)
+
+    yield show
+
+
+@contextmanager
+def episode_watch(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Shows episodes done out of all."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    with _bar() as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _line(p: TrainProgress) -> str:
+    text = f"{p.elapsed_s:6.1f} s  {p.phase:<13} {p.transitions} transitions, {p.gradient_steps} gradient steps"
+    if p.recent_success == p.recent_success:  # not NaN
+        text += f", recent success {p.recent_success:.0%}"
+    if p.selection_success == p.selection_success:
+        text += f", selection {p.selection_success:.0%} in {p.selection_time_s:.2f} s"
+    return text

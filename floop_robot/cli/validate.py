@@ -1,0 +1,44 @@
+"""`floop validate`: what is this bundle worth, alone or against another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--against", type=click.Path(path_type=Path), default=None, help="Compare with this policy, paired.")
+@click.option("--task", default="floop/Pick-v0", show_default=True, help="Task to do.")
+@click.option("--focus", multiple=True, help="Object class that the policy should be better on; may be repeated.")
+@click.option("--episodes", default=200, show_default=True, type=click.IntRange(1), help="Scenarios to measure on.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Which scenarios.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes to use.")
+@click.option("--trust", is_flag=True, help="Read a stable-baselines3 zip: it may run code, so only from people you trust.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def validate(bundle: Path, against: Path | None, task: str, focus: tuple[str, ...], episodes: int, seed: int,
+             workers: int, trust: bool, as_json: bool) -> int:
+    """Measure BUNDLE in PyBullet; with --against, judge it as the gate would. Exit status 1 when the gate rejects."""
+    from floop_robot.cli.progress import episode_watch
+    from floop_robot.processes.validate import ValidationPlan, load_policy
+    from floop_robot.processes.validate import validate as run
+    from floop_robot.spec.verdict import Decision
+
+    plan = ValidationPlan(task=task, episodes=episodes, seed=seed, workers=workers, focus=focus)
+    candidate = load_policy(bundle, task, trust=trust)
+    other = load_policy(against, task, trust=trust) if against else None
+    with episode_watch(f"validating {bundle.name}") as watch:
+        result = run(candidate, other, plan, watch)
+    if as_json:
+        click.echo(msgspec.json.encode(result).decode())
+    else:
+        for name, found in ((bundle, result.candidate), (against, result.against)):
+            if found is not None:
+                low, high = found.interval
+                cycle = "–" if found.mean_cycle_s is None else f"{found.mean_cycle_s:.2f} s"
+                click.echo(f"{name}: {found.successes} of {found.episodes} ({low:.1%} to {high:.1%}), cycle {cycle}")
+        if result.verdict is not None:
+            click.echo(f"{result.verdict.decision}: {result.verdict.reason}")
+    return 1 if result.verdict is not None and result.verdict.decision is Decision.REJECTED else 0

@@ -18,7 +18,7 @@ from torch import nn
 from floop_robot.bundle import Activation, Architecture, Bundle, DataRange, Distribution
 from floop_robot.learn.mlp import Array
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.spec.errors import FloopError
+from floop_robot.spec.errors import BundleRefused, FloopError
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
 
@@ -78,6 +78,8 @@ def to_bundle(
     """
     architecture, tensors = actor_architecture(model)
     observations = np.asarray(observations, np.float32).reshape(-1, task.observation.size)
+    if not all(np.isfinite(array).all() for array in tensors.values()):
+        raise BundleRefused("training diverged: the policy's weights hold NaN or infinity; go back to a checkpoint")
     return Bundle.build(
         task=task,
         ids=ids,

@@ -23,6 +23,7 @@ from floop_robot.replay.intake import Arrived, Intake, IntakeCounts
 from floop_robot.replay.novelty import KnownWork, Novelty
 from floop_robot.replay.source import JournalBlock, RowSource
 from floop_robot.spec.config import LearnerConfig
+from floop_robot.spec.errors import BundleRefused
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
 
@@ -99,6 +100,8 @@ class ContinuousLearner:
         now = clock()
         self._weights_due, self._candidate_due, self._checkpoint_due = now, now + config.candidate_interval_s, now
         self._steps_at = {"weights": -1, "candidate": 0, "checkpoint": 0}
+        self._good: dict[str, Array] | None = None
+        self._good_steps = 0
         self._rate: deque[tuple[float, int]] = deque(maxlen=200)
 
     def start_from(self, checkpoint: Checkpoint, *, parent: int = 0, resume: bool = False) -> None:
@@ -110,6 +113,7 @@ class ContinuousLearner:
         checkpoint.require(self._ids, "the fleet")
         info = checkpoint.info
         self._trainee.restore(checkpoint.arrays, info.gradient_steps)
+        self._good, self._good_steps = dict(checkpoint.arrays), info.gradient_steps
         self._known, self._parent = info.known, parent
         self._intake = Intake(self._task, self._ids, Novelty(self._task.observation, info.known))
         self._transitions = info.transitions
@@ -170,7 +174,15 @@ class ContinuousLearner:
         np.maximum(self._high, obs.max(axis=0), out=self._high)
 
     def _publish(self) -> None:
-        now, steps = self._clock(), self._trainee.progress.gradient_steps
+        try:
+            self._publish_due(self._clock(), self._trainee.progress.gradient_steps)
+        except BundleRefused as error:
+            if self._good is None:
+                raise
+            log.warning("%s; going back to the last good weights", error)
+            self._trainee.restore({name: array.copy() for name, array in self._good.items()}, self._good_steps)
+
+    def _publish_due(self, now: float, steps: int) -> None:
         if now >= self._weights_due and steps != self._steps_at["weights"]:
             self._weights_due, self._steps_at["weights"] = now + self._config.weights_interval_s, steps
             self._weights_version += 1
@@ -182,7 +194,10 @@ class ContinuousLearner:
             self._outlet.candidate(self.bundle())
         if now >= self._checkpoint_due and steps != self._steps_at["checkpoint"]:
             self._checkpoint_due, self._steps_at["checkpoint"] = now + self._config.checkpoint_interval_s, steps
+            self.bundle()  # raises when training diverged: such a checkpoint must not be written
             self.checkpoint()
+            self._good = {name: array.copy() for name, array in self._trainee.arrays().items()}
+            self._good_steps = steps
 
     def bundle(self) -> Bundle:
         """The actor as it is now; raises `BundleRefused` when training diverged (NaN)."""

@@ -34,6 +34,11 @@ def braked(v: Joints, gains: Sequence[float]) -> Joints:
     return tuple([x * share for x in v])
 
 
+def stop_time(ticks: float, dt: float, k: int) -> float:
+    """After `k` ticks (at most `int(ticks)`), the stop path from (q, v) is at `q + v * t` for this t."""
+    return dt * (k - k * (k + 1) / (2.0 * ticks))
+
+
 def stop_times(ticks: float, dt: float) -> list[float]:
-    """The stop path from velocity v passes `q + v * t` for these times t, one per tick; the last is where it stands."""
-    return [dt * (k - k * (k + 1) / (2.0 * ticks)) for k in range(1, int(ticks) + 1)]
+    """`stop_time` of every tick until the arm stands."""
+    return [stop_time(ticks, dt, k) for k in range(1, int(ticks) + 1)]

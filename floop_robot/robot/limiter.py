@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import msgspec
 
 from floop_robot.robot.bounds import SLACK, Bounds
-from floop_robot.robot.braking import arrival_speed, braked, stop_times, ticks_to_stop
+from floop_robot.robot.braking import arrival_speed, braked, stop_time, stop_times, ticks_to_stop
 from floop_robot.robot.kinematics import Kinematics
 from floop_robot.robot.messages import Cause, Joints
 from floop_robot.spec.robot_model import RobotModel
@@ -182,19 +182,19 @@ class SafetyLimiter:
         ticks = ticks_to_stop(v, self._gain)
         if ticks < 1.0:
             return bounds.allows(q)
-        times = stop_times(ticks, self._dt)
-        end = _along(q, v, times[-1])
-        if not (bounds.allows(q) and bounds.allows(end)):
+        time_s = stop_time(ticks, self._dt, int(ticks))
+        end = _along(q, v, time_s)
+        if not bounds.allows(end):  # `q` itself lies between the last command and `end`
             return False
-        turns = [abs(x) * times[-1] for x in v]
-        travel = sum([turn * lever for turn, lever in zip(turns, self._levers, strict=True)])
+        travel = time_s * sum([abs(x) * lever for x, lever in zip(v, self._levers, strict=True)])
         if travel <= room:
             return True
         # The path is straight in joint space; it leaves its chord by at most |second derivative| / 8.
         room = min(room, bounds.room(self._kinematics.position(end)))
-        if room >= sum(turns) * travel / 8.0:
+        if room >= time_s * sum(map(abs, v)) * travel / 8.0:
             return True
-        return room >= 0.0 and all(bounds.room(self._kinematics.position(_along(q, v, t))) >= 0.0 for t in times)
+        path = (_along(q, v, t) for t in stop_times(ticks, self._dt))
+        return room >= 0.0 and all(bounds.room(self._kinematics.position(p)) >= 0.0 for p in path)
 
 
 def _along(q: Joints, v: Joints, time_s: float) -> Joints:

@@ -26,10 +26,10 @@ YAW_SPEED_RAD_S: Final = 2.0
 """Turning speed at action 1: below what the last joint may do (2.4 rad/s)."""
 YAW_RANGE_RAD: Final = math.pi / 2 + 0.1
 """The gripper looks the same after half a turn, so a quarter turn to either side of home reaches every grasp."""
-LEASH_M: Final = 0.08
+LEASH_M: Final = 0.05
 """The target stays this close to the measured TCP, so that pushing against something does not wind up.
 
-Following lags by up to two periods: a leash of 5 cm would hold the arm at half of `TCP_SPEED_M_S`."""
+Following lags behind the target, so it is also what bounds the speed of long ways (some 0.25 m/s)."""
 INSET_M: Final = 0.003
 """The target stays this far inside the workspace, so that IK tolerance and following never touch the limiter's box."""
 GRIP_FORCE_N: Final = 20.0

@@ -93,8 +93,8 @@ class Explorer:
                 self._credit.new_weights(time.monotonic())
             if self._weights.actor is not None and self._may_run():
                 self._explore(self._weights.actor)
-            self._file.write(self._stats)
-        self._file.write(self._stats, force=True)
+            self._file.write(self._figures())
+        self._file.write(self._figures(), force=True)
 
     def close(self) -> None:
         """Let go of the simulator."""
@@ -124,6 +124,11 @@ class Explorer:
             successes=self._stats.successes + result.success,
             transitions=self._stats.transitions + result.steps,
             dropped=self._stats.dropped + dropped,
+        )
+
+    def _figures(self) -> ExplorerStats:
+        return msgspec.structs.replace(
+            self._stats,
             refused_weights=self._weights.refused,
             weights_version=self._weights.version,
             focus=self._work.focus,

@@ -1,0 +1,129 @@
+"""The gate as a process: real sockets, a real fleet manager, a real journal, kill -9."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+import zmq
+
+from floop_robot.processes.gate import Answer, GateStats
+from floop_robot.processes.stats import read_stats
+from floop_robot.spec.records import ActMode, Source
+from floop_robot.spec.verdict import Decision
+from tests.conditions import wait_for
+from tests.gate.fleet import SmallFleet
+from tests.gate.making import SKILLED, WEAK, cloned, collapsed, episode_end
+
+WAIT_S = 60.0
+
+
+class Learner:
+    """The learner's end of the gate's socket."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.socket = self.context.socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.connect(endpoint)
+
+    def ask(self, blob: bytes) -> Answer:
+        self.socket.send(blob)
+        return self.answer()
+
+    def answer(self) -> Answer:
+        assert self.socket.poll(int(1000 * WAIT_S)), "the gate does not answer"
+        return msgspec.msgpack.decode(self.socket.recv(), type=Answer)
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[SmallFleet]:
+    with SmallFleet(tmp_path, cloned(WEAK)) as fleet:
+        fleet.start("ingest", "fleet_manager", "gate")
+        yield fleet
+
+
+@pytest.fixture
+def learner(fleet: SmallFleet) -> Iterator[Learner]:
+    learner = Learner(fleet.config.endpoints.gate)
+    yield learner
+    learner.context.destroy(0)
+
+
+def figures(fleet: SmallFleet) -> GateStats | None:
+    found = read_stats(Path(fleet.config.run_dir), "gate", GateStats)
+    return found[-1] if found else None
+
+
+def test_reports_candidate_verdict_version(fleet: SmallFleet, learner: Learner) -> None:
+    fleet.report([episode_end("box", success=i % 2 == 0, episode=i) for i in range(12)])
+    wait_for(lambda: (f := figures(fleet)) and f.incumbent == 1 and f.focus.classes, WAIT_S, "incumbent and focus")
+    good = cloned(SKILLED)
+    assert learner.ask(good.to_bytes()) == Answer(good.manifest.sha256, True)
+    verdict = learner.answer().verdict
+    assert verdict is not None
+    assert verdict.decision is Decision.ACCEPTED, verdict.reason
+    status = wait_for(lambda: (s := fleet.status()) and s.production == 2 and s, WAIT_S, "the new version")
+    assert status.accepted == 1
+    # The gate compares with the new version from now on.
+    wait_for(lambda: (f := figures(fleet)) and f.incumbent == 2 and f.acknowledged == 1, WAIT_S, "the new incumbent")
+    refused = learner.ask(b"no bundle at all")
+    assert not refused.taken
+    assert "\n" not in refused.reason
+    assert fleet.stop("gate", signal.SIGINT) == 0
+    assert len(list((Path(fleet.config.run_dir) / "gate").glob("*_accepted.md"))) == 1
+
+
+def test_explorers_and_sampled_episodes_make_no_focus(fleet: SmallFleet) -> None:
+    bad = [episode_end("cylinder", success=False, episode=i) for i in range(6)]
+    fleet.report(bad, "explorer_1", Source.EXPLORER)
+    fleet.report([msgspec.structs.replace(e, act_mode=ActMode.SAMPLE) for e in bad], "robot_2")
+    fleet.report([episode_end("box", success=False, episode=i) for i in range(6)])
+    focus = wait_for(lambda: (f := figures(fleet)) and f.focus.classes, WAIT_S, "focus")
+    assert focus == ("box",)
+
+
+def test_killed_gate_resumes_within_five_seconds_and_leaves_no_worker(fleet: SmallFleet, learner: Learner) -> None:
+    fleet.report([episode_end("box", success=i % 2 == 0, episode=i) for i in range(12)])
+    wait_for(lambda: (f := figures(fleet)) and f.incumbent == 1, WAIT_S, "the incumbent")
+    assert learner.ask(cloned(SKILLED).to_bytes()).taken
+    workers = psutil.Process(fleet.processes["gate"].pid).children()
+    assert workers
+    fleet.kill("gate")
+    before = time.monotonic()
+    fleet.start("gate")
+    wait_for(lambda: not any(w.is_running() and w.status() != psutil.STATUS_ZOMBIE for w in workers), 10, "their end")
+    ready = lambda: (f := figures(fleet)) and f.incumbent == 1 and f.focus.classes  # noqa: E731
+    log = Path(fleet.config.run_dir) / "stats" / f"gate~{fleet.processes['gate'].pid}.json"
+    wait_for(lambda: log.exists() and ready(), WAIT_S, "the gate to be back")
+    resumed_s = time.monotonic() - before
+    assert learner.ask(cloned(SKILLED).to_bytes()).taken
+    assert learner.answer().verdict is not None
+    assert resumed_s < 5.0
+
+
+def test_verdicts_wait_for_a_fleet_manager_that_is_away(fleet: SmallFleet, learner: Learner) -> None:
+    wait_for(lambda: (f := figures(fleet)) and f.incumbent == 1, WAIT_S, "the incumbent")
+    fleet.kill("fleet_manager")
+    assert learner.ask(collapsed().to_bytes()).taken
+    verdict = learner.answer().verdict
+    assert verdict is not None
+    assert verdict.decision is Decision.REJECTED
+    fleet.start("fleet_manager")
+    status = wait_for(lambda: (s := fleet.status()) and s.rejected == 1 and s, WAIT_S, "the verdict")
+    assert status.production == 1
+
+
+def test_a_taken_port_is_one_line(fleet: SmallFleet, tmp_path: Path) -> None:
+    wait_for(lambda: figures(fleet), WAIT_S, "the first gate")
+    first = fleet.processes["gate"]
+    fleet.start("gate")
+    assert fleet.processes["gate"].wait(WAIT_S) == 2
+    assert fleet.log("gate").strip().splitlines()[-1].startswith("gate: gate cannot listen on tcp://")
+    fleet.processes["first"] = first
+    assert first.poll() is None

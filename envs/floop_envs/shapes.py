@@ -53,7 +53,7 @@ def create_object(client: int, spec: ObjectSpec, position: Vec3, yaw_rad: float)
         -1,
         lateralFriction=spec.lateral_friction,
         spinningFriction=0.002,
-        rollingFriction=0.0002,
+        rollingFriction=0.0005,
         linearDamping=0.04,
         angularDamping=0.04,
         physicsClientId=client,

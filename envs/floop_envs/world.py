@@ -68,7 +68,7 @@ class World:
         self._set_engine()
         self._find_joints()
         self._couple_fingers()
-        self._table = self._static_box((0.5, 0.0, -0.05), (0.5, 0.7, 0.05))
+        self._table = self._static_box((0.5, 0.0, -0.05), (2.0, 2.0, 0.05))
         tote_size = (TOTE_INSIDE_M + 2 * _TOTE_WALL_M, TOTE_INSIDE_M + 2 * _TOTE_WALL_M, TOTE_HEIGHT_M)
         self._tote = create_open_box(self._client, 0.0, tote_size, _TOTE_WALL_M, 0.003, _OUT_OF_SIGHT, 0.0)
 

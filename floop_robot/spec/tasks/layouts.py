@@ -1,5 +1,8 @@
 """What every manipulation task sees and says: the fields of observation and action, in SI units, base frame.
 
+Legal ranges are tight: values are clipped to them, and a rare far-off number (an object that rolled away) would weigh
+more in a network than everything that matters.
+
 Only what a real arm and its perception have: proprioception, gripper width and effort, and the perceived object.
 """
 
@@ -24,15 +27,15 @@ _SENSED: tuple[Field, ...] = (
     _field("tcp_x", 1, "m", "measured TCP position, forward", 2.0, frame="base", offset=0.5, scale=0.15),
     _field("tcp_y", 1, "m", "measured TCP position, left", 2.0, frame="base", scale=0.15),
     _field("tcp_z", 1, "m", "measured TCP position, up", 2.0, frame="base", offset=0.12, scale=0.1),
-    _field("tcp_velocity", 3, "m/s", "measured TCP velocity", 4.0, frame="base", scale=0.3),
-    _field("object_from_tcp", 3, "m", "perceived object centre minus TCP", 2.0, frame="base", scale=0.1),
+    _field("tcp_velocity", 3, "m/s", "measured TCP velocity", 1.5, frame="base", scale=0.3),
+    _field("object_from_tcp", 3, "m", "perceived object centre minus TCP", 0.6, frame="base", scale=0.1),
     _field("yaw_difference", 2, "1", "sin, cos of twice (object yaw minus gripper yaw)", 1.0),
-    _field("gripper_width", 1, "m", "distance between the fingers", 0.5, low=0.0, offset=0.04, scale=0.03),
-    _field("gripper_effort", 1, "N", "force the fingers press with", 200.0, low=0.0, offset=10.0, scale=10.0),
-    _field("object_height", 1, "m", "perceived object centre above the table", 2.0, offset=0.06, scale=0.06),
-    _field("object_size", 3, "m", "perceived full extents, object axes", 1.0, low=0.0, offset=0.05, scale=0.03),
+    _field("gripper_width", 1, "m", "distance between the fingers", 0.12, low=0.0, offset=0.04, scale=0.03),
+    _field("gripper_effort", 1, "N", "force the fingers press with", 40.0, low=0.0, offset=10.0, scale=10.0),
+    _field("object_height", 1, "m", "perceived object centre above the table", 0.6, low=0.0, offset=0.06, scale=0.06),
+    _field("object_size", 3, "m", "perceived full extents, object axes", 0.3, low=0.0, offset=0.05, scale=0.03),
     _field("object_class", len(CLASSES), "1", f"one-hot of {', '.join(CLASSES)}", 1.0, low=0.0),
-    _field("tracking_error", 3, "m", "commanded TCP target minus measured TCP", 0.5, frame="base", scale=0.03),
+    _field("tracking_error", 3, "m", "commanded TCP target minus measured TCP", 0.1, frame="base", scale=0.03),
     _field("previous_action", 5, "1", "action executed in the previous step", 1.0),
     _field("context", CONTEXT_SIZE, "1", "reserved: what tells robots apart that see the same; zeros", 10.0),
 )
@@ -41,7 +44,7 @@ PICK_OBSERVATION = Layout(fields=_SENSED)
 PLACE_OBSERVATION = Layout(
     fields=(
         *_SENSED,
-        _field("tote_from_object", 3, "m", "tote centre on the table minus object", 2.0, frame="base", scale=0.15),
+        _field("tote_from_object", 3, "m", "tote centre on the table minus object", 0.6, frame="base", scale=0.15),
     )
 )
 ACTION = Layout(

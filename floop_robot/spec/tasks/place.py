@@ -22,7 +22,12 @@ class PlaceParameters(GraspParameters, frozen=True, kw_only=True):
 
     gamma: float = 0.97
     """Discount the shaping is exact for; learners should use the same."""
+    scale: float = 5.0
+    """Multiplies everything: rewards must stand out against the entropy bonus that SAC starts with."""
     reach_per_m: float = 5.0
+    close_bonus: float = 0.5
+    close_per_m: float = 25.0
+    """A second, steeper reach term: without it nothing pulls the last 3 cm, and no grasp is found by chance."""
     grasp_bonus: float = 0.5
     lift_bonus: float = 1.0
     carry_bonus: float = 2.0
@@ -69,7 +74,7 @@ class PlaceRules:
         held = progress.held_steps + 1 if self._placed(after) else 0
         success = held >= self._hold_steps
         shaping = p.gamma * self._potential(after) - self._potential(self._sensor.read(observation))
-        reward = shaping - p.step_cost + (p.success_bonus if success else 0.0)
+        reward = p.scale * (shaping - p.step_cost + (p.success_bonus if success else 0.0))
         return Judgement(reward=reward, success=success, terminated=success, progress=Progress(held_steps=held))
 
     def _placed(self, s: Sensed) -> bool:
@@ -81,8 +86,9 @@ class PlaceRules:
     def _potential(self, s: Sensed) -> float:
         p = self.parameters
         if self._placed(s):
-            return 1.0 + p.grasp_bonus + p.lift_bonus + p.carry_bonus + p.in_tote_bonus
+            return 1.0 + p.close_bonus + p.grasp_bonus + p.lift_bonus + p.carry_bonus + p.in_tote_bonus
         value = 1.0 - math.tanh(p.reach_per_m * s.distance_m)
+        value += p.close_bonus * (1.0 - math.tanh(p.close_per_m * s.distance_m))
         if s.grasped:
             lifted = min(max(s.lift_m / p.lift_height_m, 0.0), 1.0)
             value += p.grasp_bonus + p.lift_bonus * lifted

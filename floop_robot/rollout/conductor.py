@@ -137,7 +137,7 @@ class Conductor:
     def _free(self, now_ns: int) -> bool:
         if self.registry.directive(FLEET).held:
             return False
-        if self._watch is None or self.weights_of(self.production) in self._confirmed:
+        if self._watch is None or self._watch.settled or self.weights_of(self.production) in self._confirmed:
             return True
         return self.watched_s(now_ns) >= self._config.watch_s
 

@@ -17,6 +17,7 @@ from floop_robot.registry import (
     Origin,
     Publication,
     Registry,
+    RegistryFenced,
     SeenEpisode,
     Stage,
 )
@@ -99,9 +100,11 @@ class Fleet:
         self._conductor.publish(Publication(bundle=bundle, origin=Origin.BASELINE, who=MANAGER), self._clock())
 
     def handle(self, request: Request) -> Reply:
-        """Answer a request; what can't be fulfilled becomes a `Refusal`, never an exception."""
+        """Answer a request; what can't be fulfilled becomes a `Refusal`. Raises only `RegistryFenced`."""
         try:
             return self._answer(request)
+        except RegistryFenced:
+            raise
         except FloopError as error:
             return Refusal(reason=str(error))
 
@@ -261,7 +264,7 @@ class Fleet:
         if pin:
             raise FleetPinned(f"the fleet is pinned to v{pin}; resume it first")
 
-    def status(self, dropped_messages: int = 0) -> FleetStatus:
+    def status(self, dropped_messages: int = 0, trouble: str = "") -> FleetStatus:
         """Everything `floop status` shows."""
         now_ns, conductor = self._clock(), self._conductor
         versions = self._registry.versions()
@@ -296,6 +299,7 @@ class Fleet:
             rejected=decisions[Decision.REJECTED],
             inconclusive=decisions[Decision.INCONCLUSIVE],
             dropped_messages=dropped_messages,
+            trouble=trouble,
             audit=tuple(self._registry.audit(SHOWN_AUDIT)),
         )
 

@@ -207,6 +207,8 @@ class FleetStatus(Message, frozen=True, kw_only=True):
     rejected: int
     inconclusive: int
     dropped_messages: int
+    trouble: str
+    """What keeps the fleet manager from its work (a full disk, …); empty when all is well."""
     audit: tuple[AuditEntry, ...]
     """The last entries, oldest first."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from typing import Protocol
 
@@ -23,6 +24,8 @@ from floop_robot.rollout.messages import (
 )
 from floop_robot.rollout.wire import TOPIC, Context, bind, last_endpoint
 from floop_robot.spec.errors import StorageError
+
+log = logging.getLogger(__name__)
 
 _POLL_MS = 20
 _REQUESTS_PER_TURN = 64
@@ -54,6 +57,7 @@ class FleetServer:
         self.dropped = 0
         """Messages that did not decode."""
         self._batch: SeenBatch | None = None
+        self._trouble = ""
         try:
             self._publisher = bind(self._context, zmq.PUB, announcements, "subscribers")
             self._router = bind(self._context, zmq.ROUTER, rpc, "requests")
@@ -76,11 +80,20 @@ class FleetServer:
             self._router.poll(_POLL_MS)
             self._serve_requests()
             self._broadcast()
-            # A full disk must not end the fleet manager: robots go on, and it goes on when there is space.
-            with contextlib.suppress(StorageError):
-                self._take_episodes(feed)
-                self._fleet.tick()
+            self._look_after_versions(feed)
             self._broadcast()
+
+    def _look_after_versions(self, feed: EpisodeFeed) -> None:
+        trouble = ""
+        try:
+            self._take_episodes(feed)
+            self._fleet.tick()
+        except StorageError as error:
+            # A full disk must not end the fleet manager: robots go on, and it goes on when there is space.
+            trouble = str(error)
+        if trouble != self._trouble:
+            log.warning("fleet manager: %s", trouble or "the registry can be written again")
+        self._trouble = trouble
 
     def _take_episodes(self, feed: EpisodeFeed) -> None:
         while True:
@@ -110,7 +123,9 @@ class FleetServer:
             self._broadcast()
 
     def _answer(self, request: Request) -> Reply:
-        return self._fleet.status(self.dropped) if isinstance(request, GetStatus) else self._fleet.handle(request)
+        if isinstance(request, GetStatus):
+            return self._fleet.status(self.dropped, self._trouble)
+        return self._fleet.handle(request)
 
     def _broadcast(self) -> None:
         for announcement in self._fleet.take_announcements():

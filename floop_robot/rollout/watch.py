@@ -8,7 +8,8 @@ class apart from the other, since a new version may gain on one and lose on anot
 must reach 2/α. So an equally good version is rolled back with chance ≤ α, however long it is watched.
 
 Confirm: the anytime-valid lower bound (α) of its success reaches `confirm_success` on every class that the replaced
-version did badly (or on all work together, if it did none badly).
+version did badly (or on all work together, if it did none badly). Once evidence (1/α) shows that it never will, it is
+out of the question: it stays, being no worse than what it replaced, but the next candidate need not wait for it.
 """
 
 from __future__ import annotations
@@ -124,6 +125,12 @@ class LiveWatch:
         self._tallies: dict[str, Tally] = {}
         self._rolled_back = ""
         self._promoted = ""
+        self._hopeless = ""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the next candidate need not wait: it is confirmed, or won't be."""
+        return bool(self._promoted or self._hopeless or self._rolled_back)
 
     def observe(self, episode: SeenEpisode) -> WatchDecision:
         """Take in an episode on the watched weights; ROLL_BACK is final, PROMOTE may still become ROLL_BACK."""
@@ -155,7 +162,7 @@ class LiveWatch:
         return WatchReport(
             version=self.version,
             decision=self.decision,
-            reason=self._rolled_back or self._promoted or "not enough episodes yet",
+            reason=self._rolled_back or self._promoted or self._hopeless or "not enough episodes yet",
             evidence_of_harm=self.evidence_of_harm,
             classes=tuple(
                 ClassWatch(
@@ -182,13 +189,16 @@ class LiveWatch:
                 f"{reference.successes} of {reference.episodes}"
             )
             return
-        if self._promoted:
+        if self.settled:
             return
         wanted = [self._counts(name) for name in self._focus] or [self._all_work()]
         if all(shown_above(*counts, self._confirm, self._alpha) for counts in wanted):
             work = ", ".join(sorted(self._focus)) or "all work"
             bound = min(lower_bound(*counts, self._alpha) for counts in wanted)
             self._promoted = f"success on {work} is at least {bound:.2f}"
+        elif any(evidence_below(*counts, self._confirm) >= -math.log(self._alpha) for counts in wanted):
+            counted = " and ".join(f"{successes} of {episodes}" for successes, episodes in wanted)
+            self._hopeless = f"success stays below {self._confirm:.2f}: {counted}"
 
     def _all_work(self) -> tuple[int, int]:
         tallies = self._tallies.values()

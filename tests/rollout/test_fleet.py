@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import resource
+import sqlite3
+
 import pytest
 
-from floop_robot.registry import FLEET, CandidateState, Origin, Registry
+from floop_robot.registry import FLEET, CandidateState, Origin, Registry, RegistryFenced
 from floop_robot.rollout.fleet import Fleet
 from floop_robot.rollout.messages import (
     Done,
@@ -17,6 +20,7 @@ from floop_robot.rollout.messages import (
     Rollback,
     Submission,
 )
+from floop_robot.spec.errors import StorageError
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.verdict import Decision
 from tests.bundle.making import IDS, TASK, make_bundle
@@ -121,6 +125,17 @@ def test_the_next_follows_without_a_verdict_when_time_is_over(desk):
     desk.now_ns += 2
     desk.fleet.tick()
     assert desk.target() == 3
+
+
+def test_the_next_need_not_wait_for_one_that_will_not_be_confirmed(desk):
+    desk.live(1, [True] * 12 + [False] * 28)
+    desk.submit(1, 1)
+    desk.submit(2, 2)
+    desk.live(2, [True, False])
+    assert desk.target() == 2
+    desk.live(2, [True, False, False] * 9)
+    assert desk.target() == 3
+    assert desk.registry.version(3).origin is Origin.GATE and desk.fleet.status().confirmed == ()
 
 
 def test_a_stale_waiting_candidate_is_dropped_after_a_rollback(desk):
@@ -256,3 +271,28 @@ def test_tightened_limits_are_shown_not_refused(desk):
     other = Ids(contract=IDS.contract, limits="tighter", reward=IDS.reward)
     answer = desk.order(Push, bundle=make_bundle(1, ids=other).to_bytes())
     assert isinstance(answer, Done) and "tighter" in answer.what
+
+
+def test_a_full_disk_changes_nothing_and_passes(desk, tmp_path):
+    size = max(p.stat().st_size for p in tmp_path.iterdir())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        refused = [desk.order(Push, call_id="one", bundle=make_bundle(1).to_bytes()) for _ in range(3)]
+        with pytest.raises(StorageError):
+            desk.live(1, [True] * 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert all(isinstance(answer, Refusal) and "\n" not in answer.reason for answer in refused)
+    assert desk.target() == 1 and len(desk.fleet.take_announcements()) == 0
+    assert desk.order(Push, call_id="one", bundle=make_bundle(1).to_bytes()).version == 2
+    assert desk.target() == 2
+
+
+def test_a_fleet_manager_that_was_taken_over_stops(desk):
+    other = sqlite3.connect(desk.path)
+    other.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'")
+    other.commit()
+    other.close()
+    with pytest.raises(RegistryFenced):
+        desk.order(Push, bundle=make_bundle(1).to_bytes())

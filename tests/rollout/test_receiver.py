@@ -95,6 +95,7 @@ def test_rollback_pin_and_hold_reach_robots(manager, robots):
         client.push(make_bundle(1))
         acting(two, 2)
         assert client.rollback().version == 3
+        wait_for(lambda: len(client.status().robots) == 2)  # orders may speak of robots whose heartbeat was heard
         acting(one, 3)
         acting(two, 3)
         client.hold("robot_1")

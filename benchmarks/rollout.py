@@ -1,0 +1,94 @@
+"""Roll-out and live watch, measured. Run from the checkout: `PYTHONPATH=.:tests python benchmarks/rollout.py`.
+
+* gate passed → every one of 4 robots (threads with a 200 Hz control loop) acting, over real sockets on loopback
+* one action, one bundle verified
+* the live watch: how often an equally good version is rolled back, and how soon a worse one is found
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from conditions import wait_for
+
+from floop_robot.bundle import Bundle, verify
+from floop_robot.rollout.watch import LiveWatch, Tally, WatchDecision
+from floop_robot.spec.config import RolloutConfig
+from tests.bundle.making import IDS, TASK, architecture, make_bundle, random_observations
+from tests.rollout.parts import Episodes, ManagerThread, Robot, verdict
+
+
+def percentiles(values: list[float], unit: float, name: str) -> str:
+    p50, p99 = np.percentile(values, (50, 99)) / unit
+    return f"p50 {p50:.1f} {name}, p99 {p99:.1f} {name} ({len(values)} samples)"
+
+
+def broadcast(hidden: tuple[int, ...], versions: int) -> None:
+    config = RolloutConfig(heartbeat_s=0.5, watch_s=1e-9)  # the next follows at once
+    with tempfile.TemporaryDirectory() as name:
+        manager = ManagerThread(Path(name), config)
+        robots = [Robot(Path(name), f"robot_{i}", manager.announcements, manager.rpc) for i in range(4)]
+        latencies: list[float] = []
+        size = 0
+        with manager.client() as client:
+            wait_for(lambda: all(r.slots.acting == 1 for r in robots))
+            for number in range(1, versions + 1):
+                bundle = make_bundle(number, arch=architecture(hidden=hidden))
+                size = len(bundle.to_bytes())
+                judged = verdict(bundle, incumbent=number, seed=number)
+                start = time.monotonic()
+                version = client.submit(bundle, judged).version
+                wait_for(lambda v=version: all(r.slots.first_step_s(v) for r in robots))
+                latencies.append(max(r.slots.first_step_s(version) or 0.0 for r in robots) - start)
+        for robot in robots:
+            robot.stop()
+        manager.stop()
+    print(f"gate passed → 4 robots acting, {size / 1000:.0f} KB: {percentiles(latencies, 1e-3, 'ms')}")
+
+
+def timed(act: Callable[[], object], calls: int = 20_000) -> list[float]:
+    took = []
+    for _ in range(calls):
+        start = time.perf_counter_ns()
+        act()
+        took.append(float(time.perf_counter_ns() - start))
+    return took
+
+
+def acting() -> None:
+    for hidden in ((64, 64), (256, 256)):
+        bundle = make_bundle(arch=architecture(hidden=hidden))
+        actor, observation, rng = bundle.actor(), random_observations(1)[0], np.random.default_rng(0)
+        print(f"mean action {hidden}: {percentiles(timed(partial(actor.mean, observation)), 1e3, 'us')}")
+        print(f"sampled action {hidden}: {percentiles(timed(partial(actor.sample, observation, rng)), 1e3, 'us')}")
+        blob = bundle.to_bytes()
+        start_s = time.process_time()
+        for _ in range(100):
+            verify(Bundle.from_bytes(blob), TASK, IDS)
+        print(f"decode and verify {len(blob) / 1000:.0f} KB: {(time.process_time() - start_s) * 10:.2f} ms of CPU")
+
+
+def live_watch(runs: int, episodes: int) -> None:
+    rng, make = np.random.default_rng(5), Episodes().make
+    for before, after in ((0.8, 0.8), (0.97, 0.97), (0.3, 0.3), (0.8, 0.4), (0.97, 0.6)):
+        found = []
+        for _ in range(runs):
+            watch = LiveWatch(RolloutConfig(), 2, {"box": Tally(int(rng.binomial(40, before)), 40)})
+            for number in range(1, episodes + 1):
+                if watch.observe(make(2, rng.random() < after)) is WatchDecision.ROLL_BACK:
+                    found.append(number)
+                    break
+        median = f"after {np.median(found):.0f} episodes (median)" if found else ""
+        print(f"live watch {before:.2f} → {after:.2f}: rolled back {len(found) / runs:.1%} of {runs} {median}")
+
+
+if __name__ == "__main__":
+    acting()
+    broadcast((64, 64), 60)
+    broadcast((256, 256), 60)
+    live_watch(1000, 200)

@@ -34,6 +34,8 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
             try:
                 log.info("ingest: %s on %s, tail on %s", journal.path, ingest.endpoint, tail.endpoint)
                 while not stop.is_set():
+                    if not tail.is_alive:
+                        raise FloopError("the tail server ended unexpectedly; see the lines above")
                     if ingest.step(TICK_S):
                         tail.notify()
             finally:

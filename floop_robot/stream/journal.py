@@ -152,12 +152,13 @@ class Journal:
 
 
 class JournalReader:
-    """A reading connection beside the writer, in the same process; for one thread."""
+    """A reading connection beside the writer, in the same process; for one thread at a time."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            uri = f"{path.absolute().as_uri()}?mode=ro"
+            self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
             raise _unusable(path, error) from None
         self._db.text_factory = lambda text: text.decode(errors="replace")  # a flipped bit must not end the reading
@@ -216,6 +217,10 @@ class JournalReader:
             streams=len(streams),
             transitions_by_source={source.name.lower(): count for source, count in by_source.items()},
         )
+
+    def interrupt(self) -> None:
+        """End a reading that is under way with a `StorageError`; from any thread."""
+        self._db.interrupt()
 
     def close(self) -> None:
         """Close the connection."""

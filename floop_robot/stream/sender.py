@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import threading
 import time
@@ -16,11 +17,11 @@ from floop_robot.spec.records import Event
 from floop_robot.stream.codec import BlockRefused, encode_block
 from floop_robot.stream.messages import FromIngest, seal, unseal
 from floop_robot.stream.protocol import Outgoing, SenderMachine, SenderSettings
-from floop_robot.stream.spool import Spool, StreamRange
+from floop_robot.stream.spool import Cursor, Spool, StreamRange
 from floop_robot.stream.wire import client_socket
 
-IDLE_S = 0.01
-"""How often the spool is looked at for new blocks."""
+MAX_IDLE_S = 0.2
+"""How often it looks around although neither spool nor ingest said anything."""
 
 _DECODER: msgspec.msgpack.Decoder[FromIngest] = msgspec.msgpack.Decoder(FromIngest)
 
@@ -51,8 +52,8 @@ class Sender:
         self._spool, self._endpoint = spool, endpoint
         self._settings = settings or SenderSettings()
         self._machine = self._new_machine(spool.stream())
+        self._cursor = Cursor(spool, self._machine.boot_id, self._machine.end)
         self._blocks: Iterator[Outgoing] = iter(())
-        self._position = -1  # the key `_blocks` goes on with
         self._acked = self._replaced = self._malformed = 0
         self._trouble = ""
         self._stop = threading.Event()
@@ -62,6 +63,7 @@ class Sender:
     def stats(self) -> SenderStats:
         """Counts so far; from any thread."""
         machine = self._machine
+        ended = "" if self._thread.is_alive() or self._stop.is_set() else "the sender ended unexpectedly"
         return SenderStats(
             acked=self._acked,
             acked_seq=machine.acked,
@@ -69,7 +71,7 @@ class Sender:
             is_linked=machine.is_greeted,
             replaced=self._replaced,
             malformed=self._malformed,
-            trouble=machine.conflict or machine.refusal or self._trouble,
+            trouble=ended or machine.conflict or machine.refusal or self._trouble,
         )
 
     def drain(self, timeout_s: float) -> bool:
@@ -79,12 +81,13 @@ class Sender:
         while self._machine.boot_id != boot_id or self._machine.acked < target:
             if time.monotonic() > deadline:
                 return False
-            time.sleep(IDLE_S)
+            time.sleep(0.01)
         return True
 
     def close(self) -> None:
         """End the thread; what is not confirmed stays in the spool."""
         self._stop.set()
+        self._spool.wake()
         self._thread.join()
 
     def _new_machine(self, stream: StreamRange) -> SenderMachine:
@@ -94,14 +97,17 @@ class Sender:
     def _run(self) -> None:
         context = zmq.Context()
         socket = client_socket(context, self._endpoint)
+        poller = zmq.Poller()
+        poller.register(socket, zmq.POLLIN)
+        poller.register(self._spool.wake_fd, zmq.POLLIN)
         try:
             while not self._stop.is_set():
-                self._step(socket)
+                self._step(socket, poller)
         finally:
             socket.close()
             context.term()
 
-    def _step(self, socket: zmq.Socket[bytes]) -> None:
+    def _step(self, socket: zmq.Socket[bytes], poller: zmq.Poller) -> None:
         try:
             self._load()
             self._trouble = ""
@@ -110,7 +116,11 @@ class Sender:
         for envelope, payload in self._machine.poll(time.monotonic()):
             with contextlib.suppress(zmq.Again):  # no connection, or its queue is full: silence, hence a Hello
                 socket.send_multipart([seal(envelope), payload], zmq.NOBLOCK)
-        if socket.poll(int(IDLE_S * 1000)):
+        pause_s = min(MAX_IDLE_S, max(0.0, self._machine.wake_at - time.monotonic()))
+        ready = dict(poller.poll(int(pause_s * 1000) + 1))
+        if self._spool.wake_fd in ready:
+            os.eventfd_read(self._spool.wake_fd)
+        if socket in ready:
             self._receive(socket)
 
     def _load(self) -> None:
@@ -122,14 +132,15 @@ class Sender:
         if (bad := machine.must_replace) is not None:
             machine.replace_first(self._tombstone(bad, stream))
         while machine.has_room and machine.end < machine.limit:
-            if self._position != machine.end:
-                self._blocks, self._position = self._spool.read(machine.boot_id, machine.end), machine.end
+            if self._cursor.boot_id != machine.boot_id or self._cursor.seq != machine.end:
+                self._cursor, self._blocks = Cursor(self._spool, machine.boot_id, machine.end), iter(())
             block = next(self._blocks, None)
             if block is None:
-                self._position = -1
-                break
+                self._blocks = self._cursor.take()
+                block = next(self._blocks, None)
+            if block is None:
+                return
             machine.offer(block)
-            self._position = block.end_seq
 
     def _tombstone(self, bad: Outgoing, stream: StreamRange) -> bytes:
         count = bad.end_seq - bad.first_seq

@@ -12,7 +12,7 @@ import fcntl
 import os
 import secrets
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -64,6 +64,8 @@ class Spool:
         self._lock = threading.Lock()  # guards the list and sizes of segments; held for microseconds, except to rotate
         self._file = -1
         self._guard = _claim(folder)
+        self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        """Readable when there is something new to send."""
         try:
             self._segments = _scan(folder, info.robot)
             self.info = msgspec.structs.replace(info, boot_id=self._boot())
@@ -113,6 +115,11 @@ class Spool:
             self._segments[-1] = msgspec.structs.replace(
                 active, size=active.size + len(frames), end_seq=blocks[-1].end_seq
             )
+        self.wake()
+
+    def wake(self) -> None:
+        """Make `wake_fd` readable."""
+        os.eventfd_write(self.wake_fd, 1)
 
     def acknowledge(self, boot_id: str, next_seq: int) -> None:
         """Every key of `boot_id` below `next_seq` is delivered: let go of segments that hold nothing else."""
@@ -130,24 +137,20 @@ class Spool:
 
     def read(self, boot_id: str, seq: int) -> Iterator[Outgoing]:
         """Blocks of `boot_id` from the one that holds `seq` on, to what is durable now; lost keys become events."""
+        return Cursor(self, boot_id, seq).take()
+
+    def segments(self, boot_id: str, seq: int) -> list[Segment]:
+        """Segments of `boot_id` that hold durable keys from `seq` on, oldest first."""
         with self._lock:
-            segments = [s for s in self._segments if s.head.info.boot_id == boot_id and s.end_seq > seq]
-        for segment in segments:
-            for _, block in read_blocks(segment, 0):
-                if block.end_seq <= seq:
-                    continue
-                yield from _tombstones(segment.head.info, seq, block.first_seq)
-                yield block
-                seq = block.end_seq
-            yield from _tombstones(segment.head.info, seq, segment.end_seq)
-            seq = max(seq, segment.end_seq)
+            return [s for s in self._segments if s.head.info.boot_id == boot_id and s.end_seq > seq]
 
     def close(self) -> None:
         """Release the folder; what was not committed is not kept."""
         if self._file >= 0:
             os.close(self._file)
         os.close(self._guard)
-        self._file = self._guard = -1
+        os.close(self.wake_fd)
+        self._file = self._guard = self.wake_fd = -1
 
     def _boot(self) -> str:
         if self._segments and self._segments[-1].is_clean:
@@ -178,6 +181,35 @@ class Spool:
         finally:
             os.close(self._file)
             self._file = -1
+
+
+class Cursor:
+    """A place in one boot's records, from which reading goes on without looking at what lies before."""
+
+    def __init__(self, spool: Spool, boot_id: str, seq: int) -> None:
+        self.seq = seq
+        """The next key."""
+        self.boot_id = boot_id
+        self._spool = spool
+        self._path, self._offset = Path(), 0
+
+    def take(self) -> Iterator[Outgoing]:
+        """What became durable since; keys that the disk lost come as events, so that none is ever missing."""
+        for segment in self._spool.segments(self.boot_id, self.seq):
+            info = segment.head.info
+            for offset, block in read_blocks(segment, self._offset if segment.path == self._path else 0):
+                self._path, self._offset = segment.path, offset
+                if block.end_seq > self.seq:
+                    yield from self._lost(info, block.first_seq)
+                    self.seq = block.end_seq
+                    yield block
+            yield from self._lost(info, segment.end_seq)
+
+    def _lost(self, info: StreamInfo, end: int) -> Iterator[Outgoing]:
+        while self.seq < end:
+            start, self.seq = self.seq, min(end, self.seq + MAX_TOMBSTONES)
+            gone = Event(seq=0, stamp_ns=0, name="record_lost", detail="damaged on the robot's disk")
+            yield Outgoing(start, self.seq, encode_block(info, start, [gone] * (self.seq - start)))
 
 
 def _claim(folder: Path) -> int:
@@ -219,10 +251,3 @@ def _scan(folder: Path, robot: str) -> list[Segment]:
         path.unlink()
     return segments
 
-
-def _tombstones(info: StreamInfo, start: int, end: int) -> Iterable[Outgoing]:
-    while start < end:
-        stop = min(end, start + MAX_TOMBSTONES)
-        lost = [Event(seq=0, stamp_ns=0, name="record_lost", detail="damaged on the robot's disk")] * (stop - start)
-        yield Outgoing(start, stop, encode_block(info, start, lost))
-        start = stop

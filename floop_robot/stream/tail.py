@@ -50,7 +50,7 @@ class TailServer:
 
     def __init__(self, path: Path, journal_id: str, endpoint: str, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self._path, self._journal_id = path, journal_id
-        JournalReader(path).close()  # what can't be read is said here, not in the thread
+        self._reader = JournalReader(path)
         self._socket = server_socket(context, endpoint, "tail")
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         """Where it listens (with the port that was found, if 0 was asked for)."""
@@ -65,6 +65,11 @@ class TailServer:
         self._thread = threading.Thread(target=self._run, name="tail-server", daemon=True)
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still answers."""
+        return self._thread.is_alive()
+
     def notify(self) -> None:
         """There are new blocks; called by one thread."""
         try:
@@ -76,12 +81,13 @@ class TailServer:
         """End the thread and stop listening."""
         self._stop.set()
         self.notify()
+        self._reader.interrupt()
         self._thread.join()
+        self._reader.close()
         for socket in (self._wake, self._woken, self._socket):
             socket.close(0)
 
     def _run(self) -> None:
-        reader = JournalReader(self._path)
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._woken, zmq.POLLIN)
@@ -89,54 +95,57 @@ class TailServer:
             ready = dict(poller.poll(self._pause_ms()))
             if self._woken in ready:
                 self._woken.recv()
-                self._serve_waiting(reader)
+                self._serve_waiting()
             if self._socket in ready:
-                self._take(reader, self._socket.recv_multipart())
-            self._expire(reader)
-        reader.close()
+                self._take(self._socket.recv_multipart())
+            self._expire()
 
     def _pause_ms(self) -> int:
         nearest = min((waiting.deadline for waiting in self._waiting.values()), default=float("inf"))
         return int(min(TICK_MS, max(0.0, (nearest - time.monotonic()) * 1000) + 1))
 
-    def _take(self, reader: JournalReader, frames: list[bytes]) -> None:
+    def _take(self, frames: list[bytes]) -> None:
         peer = frames[0]
         try:
             request = unseal(frames[1] if len(frames) > 1 else b"", _DECODER)
         except BlockRefused:
             return  # the client asks again
         if isinstance(request, AuditRequest):
-            self._audit(reader, peer, request)
-        elif not self._serve(reader, peer, request, even_if_empty=request.wait_s <= 0):
+            self._audit(peer, request)
+        elif not self._serve(peer, request, even_if_empty=request.wait_s <= 0):
             wait_s = min(request.wait_s, MAX_WAIT_S) if len(self._waiting) < MAX_WAITING else 0.0
             self._waiting[peer] = _Waiting(request, time.monotonic() + wait_s)
 
-    def _audit(self, reader: JournalReader, peer: bytes, request: AuditRequest) -> None:
+    def _audit(self, peer: bytes, request: AuditRequest) -> None:
         try:
-            answer: Message = AuditReply(request.request, msgspec.json.encode(reader.audit()))
+            answer: Message = AuditReply(request.request, msgspec.json.encode(self._reader.audit()))
         except StorageError as error:
+            if self._stop.is_set():
+                return  # interrupted by `close`; the client asks the next ingest
             answer = Failed(request.request, str(error))
         self._socket.send_multipart([peer, seal(answer)])
 
-    def _serve_waiting(self, reader: JournalReader) -> None:
+    def _serve_waiting(self) -> None:
         for peer, waiting in list(self._waiting.items()):
-            if self._serve(reader, peer, waiting.request, even_if_empty=False):
+            if self._serve(peer, waiting.request, even_if_empty=False):
                 del self._waiting[peer]
 
-    def _expire(self, reader: JournalReader) -> None:
+    def _expire(self) -> None:
         now = time.monotonic()
         for peer, waiting in list(self._waiting.items()):
             if waiting.deadline <= now:
                 del self._waiting[peer]
-                self._serve(reader, peer, waiting.request, even_if_empty=True)
+                self._serve(peer, waiting.request, even_if_empty=True)
 
-    def _serve(self, reader: JournalReader, peer: bytes, request: Fetch, *, even_if_empty: bool) -> bool:
+    def _serve(self, peer: bytes, request: Fetch, *, even_if_empty: bool) -> bool:
         limit = min(request.max_bytes, MAX_BYTES)
         try:
-            rows, through = reader.read(
+            rows, through = self._reader.read(
                 request.after, request.max_blocks, limit, Kind(request.kinds & Kind.ALL), request.sources
             )
         except StorageError as error:
+            if self._stop.is_set():
+                return True
             log.error("%s", error)
             self._socket.send_multipart([peer, seal(Failed(request.request, str(error)))])
             return True

@@ -87,7 +87,7 @@ def test_a_tail_client_outlives_ingest_and_misses_nothing(tmp_path: Path) -> Non
         wait_for(read, 20, f"row {target}")
 
     try:
-        for _ in range(4):
+        for _ in range(2):
             follow(len(seen) + 40)
             ingest.kill()
             ingest.start()

@@ -311,7 +311,7 @@ while True:
 
 def test_no_durable_record_is_lost_however_often_the_writer_is_killed(folder: Path) -> None:
     path = os.pathsep.join(p for p in sys.path if p)
-    for kill in range(8):
+    for kill in range(5):
         process = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
         )

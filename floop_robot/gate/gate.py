@@ -68,6 +68,8 @@ class Gate:
         self._judging: Bundle | None = None
         self._court: Court | None = None
         self._focus, self._sources_of = Focus(), -1
+        self.prepares = False
+        """Whether the last idle `step` had pairs to prepare."""
 
     @property
     def incumbent_version(self) -> int:
@@ -129,7 +131,7 @@ class Gate:
             self._begin(self._pending)
         if self._court is None:
             self._refresh_sources()
-            self._supply.prepare()
+            self.prepares = self._supply.prepare() or self._supply.waiting > 0
             return None
         self._court.trial.hurried = self._pending is not None
         verdict = self._court.step(timeout_s)

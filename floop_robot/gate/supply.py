@@ -90,10 +90,14 @@ class PairSupply:
         """Return a pair that no candidate has seen (it may then count twice in `incumbent_old`, a hint)."""
         self._ready[prepared.suite].appendleft(prepared)
 
+    @property
+    def waiting(self) -> int:
+        """How many of the incumbent's episodes are under way."""
+        return sum(not p.incumbent.done() for queue in self._ready.values() for p in queue)
+
     def prepare(self) -> bool:
         """Start one more of the incumbent's episodes if a worker is free; whether it did."""
-        waiting = sum(not p.incumbent.done() for queue in self._ready.values() for p in queue)
-        if not self._incumbent or waiting >= self._executor.width:
+        if not self._incumbent or self.waiting >= self._executor.width:
             return False
         for suite in self._sources:
             if len(self._ready[suite]) < AHEAD[suite]:

@@ -84,9 +84,9 @@ def load_policy(path: Path, task: str, robot: str = "panda", *, trust: bool = Fa
     rules = get_task(task)
     ids = ids_of(rules, load_robot(robot))
     if path.suffix == ZIP:
-        from floop_robot.learn.export import bundle_from_zip  # torch: only when it is needed
+        from floop_robot.learn.zips import bundle_from_zip  # torch: only when it is needed
 
-        bundle: Bundle = bundle_from_zip(path, rules.spec, ids, trust=trust)
+        bundle = bundle_from_zip(path, rules.spec, ids, trust=trust)
     else:
         bundle = Bundle.load(path)
     verify(bundle, rules.spec, ids, where=f"{task} on {robot}")

@@ -1,17 +1,42 @@
 """Packaging. package.xml describes the same package to ROS; pyproject.toml holds the tools' settings."""
 
-from glob import glob
+from pathlib import Path
 
 from setuptools import find_packages, setup
 
 PACKAGE = "floop_robot"
 
-ROBOT = ["numpy>=1.26", "msgspec>=0.19", "msgpack>=1.0", "safetensors>=0.5", "pyzmq>=26", "pyyaml>=6", "click>=8.1", "rich>=13", "psutil>=5.9"]
+ROBOT = [
+    "numpy>=1.26",
+    "msgspec>=0.19",
+    "safetensors>=0.5",
+    "pyzmq>=26",
+    "pyyaml>=6",
+    "click>=8.1",
+    "rich>=13",
+    "psutil>=5.9",
+]
 SIM = ["pybullet>=3.2.7", "gymnasium>=1.1"]
 LEARN = ["torch>=2.4", "stable-baselines3>=2.6"]
 VIDEO = ["av>=13"]
 REPORT = ["matplotlib>=3.8", "pillow>=10"]
-DEV = ["pytest>=8", "pytest-xdist>=3.6", "pytest-timeout>=2.3", "hypothesis>=6.100", "ruff>=0.8", "mypy>=1.13", "import-linter>=2.1"]
+DEV = [
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "pytest-timeout>=2.3",
+    "hypothesis>=6.100",
+    "ruff>=0.8",
+    "mypy>=1.13",
+    "import-linter>=2.1",
+    "types-PyYAML",
+]
+
+
+
+def files(pattern: str) -> list[str]:
+    """Paths of the files that match, relative to here as setuptools wants them."""
+    return [str(path) for path in sorted(Path().glob(pattern)) if path.is_file()]
+
 
 setup(
     name=PACKAGE,
@@ -26,16 +51,23 @@ setup(
     ],
     # Only these two are mapped: mapping floop_robot as well breaks editable installs for type checkers.
     package_dir={"floop_envs": "envs/floop_envs", "floop_policies": "policies/floop_policies"},
-    package_data={PACKAGE: ["py.typed"], "floop_envs": ["assets/*"], "floop_policies": ["*.yaml", "**/*.yaml", "**/*.floop", "**/*.safetensors"]},
+    package_data={PACKAGE: ["py.typed"], "floop_policies": ["**/*.yaml", "**/*.floop", "**/*.learner"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/" + PACKAGE]),
         ("share/" + PACKAGE, ["package.xml"]),
-        ("share/" + PACKAGE + "/launch", glob("launch/*.launch.*")),
-        ("share/" + PACKAGE + "/config", glob("config/*.yaml")),
-        ("share/" + PACKAGE + "/config/robots", glob("config/robots/*")),
+        ("share/" + PACKAGE + "/launch", files("launch/*.launch.*")),
+        ("share/" + PACKAGE + "/config", files("config/*.yaml")),
+        ("share/" + PACKAGE + "/config/robots", files("config/robots/*")),
     ],
     install_requires=ROBOT,
-    extras_require={"sim": SIM, "learn": LEARN, "report": REPORT, "video": VIDEO, "all": SIM + LEARN + REPORT, "dev": DEV},
+    extras_require={
+        "sim": SIM,
+        "learn": LEARN,
+        "report": REPORT,
+        "video": VIDEO,
+        "all": SIM + LEARN + REPORT,
+        "dev": DEV,
+    },
     entry_points={"console_scripts": ["floop = floop_robot.cli.main:main"]},
     zip_safe=False,
 )

@@ -16,13 +16,14 @@ RECOVERY_FAILED = 3
 @click.option("--robots", default=4, show_default=True, type=click.IntRange(1, 16), help="Simulated robots.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Seed of worlds and learner.")
 @click.option("--shift", default="new-object", show_default=True, help="How the world shifts; see the list below.")
+@click.option("--baseline", type=click.Path(path_type=Path), default=None, help="Start from this bundle instead.")
 @click.option("--no-ros", is_flag=True, help="Without ROS 2 (the only way so far; accepted for scripts).")
 @click.option("--headless", is_flag=True, help="Lines instead of a live screen.")
 @click.option("--seconds", default=170.0, show_default=True, type=click.FloatRange(40), help="Longest live part.")
 @click.option("--report", type=click.Path(path_type=Path), default=None, help="Write the report here as well.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
-def demo(robots: int, seed: int, shift: str, no_ros: bool, headless: bool, seconds: float, report: Path | None,
-         as_json: bool) -> int:
+def demo(robots: int, seed: int, shift: str, baseline: Path | None, no_ros: bool, headless: bool, seconds: float,
+         report: Path | None, as_json: bool) -> int:
     """Run a simulated fleet whose world shifts, and that learns its way back.
 
     Exit status 3 when it does not. Everything stays in runs/ID/.
@@ -36,7 +37,7 @@ def demo(robots: int, seed: int, shift: str, no_ros: bool, headless: bool, secon
     from floop_robot.experiment.screen import LineScreen, LiveScreen, summary
 
     run_dir = Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-    plan = Plan(run_dir=run_dir, robots=robots, seed=seed, shift=shift, longest_s=seconds)
+    plan = Plan(run_dir=run_dir, robots=robots, seed=seed, shift=shift, baseline=str(baseline or ""), longest_s=seconds)
     with (LineScreen() if headless or not sys.stderr.isatty() else LiveScreen(seconds)) as screen:
         experiment = Experiment(plan, screen.show)
         found = experiment.run()

@@ -21,7 +21,8 @@ def policies(config: Path | None, as_json: bool) -> None:
         click.echo(msgspec.json.encode(found).decode())
         return
     for v in found.versions:
-        marks = [name for name, at in (("production", found.production), ("baseline", found.baseline)) if at == v.version]
+        aliases = {"production": found.production, "baseline": found.baseline}
+        marks = [name for name, version in aliases.items() if version == v.version]
         when = time.strftime("%H:%M:%S", time.localtime(v.published_ns / 1e9))
         restores = f", bytes of v{v.restores}" if v.restores else ""
         click.echo(

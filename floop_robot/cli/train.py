@@ -21,7 +21,7 @@ import msgspec
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/train"), show_default=True, help="Folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @click.pass_context
-def train(ctx: click.Context, recipe: Path | None, as_json: bool, **options: Any) -> int:
+def train(ctx: click.Context, /, recipe: Path | None, as_json: bool, **options: Any) -> int:
     """Train a policy and leave model.zip, a bundle, the effective config and a learner checkpoint in OUT."""
     from floop_robot.cli.progress import training_watch
     from floop_robot.processes.train import TrainConfig

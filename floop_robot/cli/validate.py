@@ -16,7 +16,7 @@ import msgspec
 @click.option("--episodes", default=200, show_default=True, type=click.IntRange(1), help="Scenarios to measure on.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Which scenarios.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes to use.")
-@click.option("--trust", is_flag=True, help="Read a stable-baselines3 zip: it may run code, so only from people you trust.")
+@click.option("--trust", is_flag=True, help="Read a stable-baselines3 zip; it may run any code.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def validate(bundle: Path, against: Path | None, task: str, focus: tuple[str, ...], episodes: int, seed: int,
              workers: int, trust: bool, as_json: bool) -> int:

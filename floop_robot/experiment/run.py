@@ -45,6 +45,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     explorers: int = 1
     seed: int = 0
     shift: str = "new-object"
+    baseline: str = ""
+    """Bundle to start from, with its `.learner` checkpoint beside it; empty means the shipped one."""
     longest_s: float = 170.0
     """Wall time from start-up to the end of the live part."""
     evaluation_episodes: int = 500
@@ -97,6 +99,7 @@ class Experiment:
             robots=plan.robots,
             explorers=plan.explorers,
             seed=plan.seed,
+            baseline=plan.baseline,
             run_dir=str(plan.run_dir),
             endpoints=Endpoints(base_port=free_base_port()),
         )

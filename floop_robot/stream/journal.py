@@ -168,7 +168,8 @@ class JournalReader:
     ) -> tuple[list[Row], int]:
         """Blocks with an id above `after` that hold one of `kinds` and come from one of `sources` (empty: all).
 
-        Returns them with the id up to which the journal was looked through. Raises `StorageError` for a damaged file.
+        Returns them with the id up to which the journal was looked through. Raises `StorageError` for a damaged file,
+        or one that ends before `after`: what was read from it once is gone.
         """
         where, arguments = "id > ? AND kinds & ? != 0", [after, int(kinds)]
         if sources:
@@ -188,6 +189,8 @@ class JournalReader:
                 size += length
         except sqlite3.Error as error:
             raise _unusable(self._path, error) from None
+        if head < after:
+            raise StorageError(f"journal {self._path} ends at block {head}, before {after}: restored from a backup?")
         return rows, max(through, head)
 
     def audit(self) -> Audit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -193,6 +194,42 @@ def test_a_new_journal_goes_on_where_the_robot_is(tmp_path: Path, ingest: Ingest
     with sqlite3.connect(ingest.journal) as db:
         assert db.execute("SELECT count(*) FROM gaps").fetchone()[0] == 0
     db.close()
+
+
+def test_a_journal_restored_from_a_backup_is_filled_up_again(tmp_path: Path, ingest: IngestProcess) -> None:
+    out = outlet(tmp_path, ingest)
+
+    def add(first: int, end: int) -> None:
+        for i in range(first, end):
+            out.put(transition(i))
+        assert out.drain(20)
+
+    add(0, 20)
+    with sqlite3.connect(ingest.journal) as db, sqlite3.connect(tmp_path / "backup.sqlite") as backup:
+        db.backup(backup)
+    add(20, 40)
+    ingest.kill()
+    for path in ingest.run_dir.glob("journal.sqlite*"):
+        path.unlink()
+    (tmp_path / "backup.sqlite").rename(ingest.journal)
+    ingest.start()
+    add(40, 50)
+    out.close()
+    assert rows_by_stream(ingest.journal) == {("robot_1", out.info.boot_id): list(range(50))}
+
+
+def test_a_frozen_ingest_is_noticed_and_outlived(tmp_path: Path, ingest: IngestProcess) -> None:
+    out = outlet(tmp_path, ingest)
+    out.put(transition(0))
+    assert out.drain(20) and ingest.process is not None
+    ingest.process.send_signal(signal.SIGSTOP)
+    for i in range(1, 30):
+        out.put(transition(i))
+    wait_for(lambda: not out.stats().sender.is_linked, 5, "the silence being noticed")
+    ingest.process.send_signal(signal.SIGCONT)
+    assert out.drain(5)
+    out.close()
+    assert rows_by_stream(ingest.journal) == {("robot_1", out.info.boot_id): list(range(30))}
 
 
 def test_labels_and_ends_travel_too(tmp_path: Path, ingest: IngestProcess) -> None:

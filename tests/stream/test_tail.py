@@ -143,6 +143,14 @@ def test_another_journal_is_noticed(served: Served) -> None:
     astray.close()
 
 
+def test_a_journal_that_ends_before_what_was_read_is_noticed(served: Served) -> None:
+    served.add()
+    ahead = TailClient(served.server.endpoint, after=5)
+    with pytest.raises(TailError, match="restored from a backup"):
+        ahead.poll(5)
+    ahead.close()
+
+
 def test_damaged_rows_are_left_out_and_counted(served: Served, client: TailClient) -> None:
     for _ in range(3):
         served.add()

@@ -24,9 +24,9 @@ def _field(name: str, size: int, unit: str, meaning: str, span: float, **more: f
 
 
 _SENSED: tuple[Field, ...] = (
-    _field("tcp_x", 1, "m", "measured TCP position, forward", 2.0, frame="base", offset=0.5, scale=0.15),
-    _field("tcp_y", 1, "m", "measured TCP position, left", 2.0, frame="base", scale=0.15),
-    _field("tcp_z", 1, "m", "measured TCP position, up", 2.0, frame="base", offset=0.12, scale=0.1),
+    _field("tcp_x", 1, "m", "measured TCP position, forward", 1.2, frame="base", offset=0.5, scale=0.15),
+    _field("tcp_y", 1, "m", "measured TCP position, left", 1.2, frame="base", scale=0.15),
+    _field("tcp_z", 1, "m", "measured TCP position, up", 1.2, frame="base", offset=0.12, scale=0.12),
     _field("tcp_velocity", 3, "m/s", "measured TCP velocity", 1.5, frame="base", scale=0.3),
     _field("object_from_tcp", 3, "m", "perceived object centre minus TCP", 0.6, frame="base", scale=0.1),
     _field("yaw_difference", 2, "1", "sin, cos of twice (object yaw minus gripper yaw)", 1.0),

@@ -1,0 +1,133 @@
+"""The environments as Gymnasium and stable-baselines3 see them, and episodes that repeat to the bit."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from floop_envs.env import ArmEnv, make_env
+from floop_envs.expert import Expert
+from floop_envs.rollout import run_episode
+from floop_envs.scenarios import TrainingWork
+from floop_envs.seeds import Purpose, scenarios_of
+from floop_envs.shifts import shifted_work
+from floop_robot.spec.errors import UnknownName
+from floop_robot.spec.scenario import Scenario
+from floop_robot.spec.tasks import task_ids
+
+PICK = "floop/Pick-v0"
+
+
+def work(count: int) -> list[Scenario]:
+    """Old and new work, in turn."""
+    old = scenarios_of(TrainingWork(PICK), Purpose.ROBOT, 1, count)
+    new = scenarios_of(shifted_work("new-object", PICK), Purpose.ROBOT, 1, count)
+    return [s for pair in zip(old, new, strict=True) for s in pair]
+
+
+def digest(env: ArmEnv, scenario: Scenario) -> str:
+    trace = run_episode(env, Expert(env.rules.spec), scenario, sample=True, keep=True).trace
+    rows = b"".join(s.next_obs.tobytes() + s.action.tobytes() + np.float64(s.reward).tobytes() for s in trace)
+    return hashlib.sha256(rows).hexdigest()
+
+
+@pytest.mark.parametrize("task", task_ids())
+@pytest.mark.filterwarnings("error")
+def test_checkers_of_gymnasium_and_sb3_find_nothing(task: str) -> None:
+    from stable_baselines3.common.env_checker import check_env as sb3_check_env
+
+    env = gymnasium.make(f"floop_envs:{task}", disable_env_checker=True)
+    check_env(env.unwrapped, skip_render_check=True)
+    sb3_check_env(env.unwrapped)
+    env.close()
+
+
+def test_same_scenario_same_episode_whatever_came_before() -> None:
+    scenarios, first, second = work(2), make_env(PICK), make_env(PICK)
+    forwards = [digest(first, s) for s in scenarios]
+    backwards = [digest(second, s) for s in reversed(scenarios)]
+    assert forwards == backwards[::-1] == [digest(first, s) for s in scenarios]
+    assert len(set(forwards)) == len(scenarios)
+
+
+def test_same_scenario_same_episode_in_another_process() -> None:
+    program = "from tests.envs.test_env import *; print(*[digest(make_env(PICK), s) for s in work(1)])"
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=100, check=True,
+        env={"PYTHONPATH": f"{root}:{root / 'envs'}", "PATH": ""},
+    )  # fmt: skip
+    env = make_env(PICK)
+    assert done.stdout.split() == [digest(env, s) for s in work(1)]
+
+
+def test_seed_decides_the_scenario() -> None:
+    env = make_env(PICK)
+    a, _ = env.reset(seed=5)
+    first = env.scenario
+    b, _ = env.reset(seed=5)
+    assert env.scenario == first and np.array_equal(a, b)
+    env.reset(seed=6)
+    assert env.scenario != first
+
+
+def test_step_reports_what_records_need() -> None:
+    env = make_env(PICK)
+    env.reset(seed=0)
+    _, _, _, _, info = env.step(np.array([0.5, 0.0, -0.5, 0.0, 1.0], np.float32))
+    assert np.allclose(info["action"], [0.5, 0.0, -0.5, 0.0, 1.0])
+    assert (info["interventions"], info["limit_violations"], info["is_success"]) == (0, 0, False)
+
+
+def test_random_actions_never_leave_the_limits() -> None:
+    env, rng = make_env(PICK), np.random.default_rng(0)
+    actions = rng.uniform(-1.0, 1.0, (400, 5)).astype(np.float32)
+    actions[200:, 2] = -1.0  # press down, whatever is there
+    violations = 0
+    env.reset(options={"scenario": work(1)[1]})
+    for action in actions:
+        _, _, terminated, truncated, info = env.step(action)
+        violations += info["limit_violations"]
+        if terminated or truncated:
+            env.reset(options={"scenario": work(1)[1]})
+    assert violations == 0
+
+
+def test_an_action_that_is_not_finite_holds_the_arm() -> None:
+    env = make_env(PICK)
+    env.reset(seed=0)
+    before = env.state.q_rad
+    _, reward, _, _, info = env.step(np.full(5, np.nan, np.float32))
+    assert info["interventions"] > 0
+    assert np.isfinite(info["action"]).all() and np.isfinite(reward)
+    assert np.allclose(before, env.state.q_rad, atol=1e-3)
+
+
+def test_another_policy_rate_keeps_time_and_servo() -> None:
+    env = make_env(PICK, policy_rate_hz=20.0)
+    env.reset(seed=0)
+    for _ in range(20):
+        env.step(np.zeros(5, np.float32))
+    assert env.world.time_s == pytest.approx(1.0)
+
+
+def test_unknown_names_suggest_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'floop/Pick-v0'"):
+        make_env("floop/Pick-v1")
+    with pytest.raises(UnknownName, match="did you mean 'panda'"):
+        make_env(PICK, robot="pandas")
+
+
+def test_picture_shows_the_work() -> None:
+    env = make_env(PICK, render_mode="rgb_array")
+    env.reset(options={"scenario": work(1)[1]})
+    image = env.render()
+    assert image is not None and image.shape[2] == 3 and image.dtype == np.uint8
+    env.reset(options={"scenario": work(1)[0]})
+    other = env.render()
+    assert other is not None and (image != other).any()

@@ -1,0 +1,114 @@
+"""Scenarios: what is drawn from what, and that nothing leaks."""
+
+import itertools
+
+import msgspec
+import numpy as np
+import pytest
+
+from floop_envs.perception import Perception
+from floop_envs.scenarios import PICK_AREA, ReportedWork, TrainingWork, model_of
+from floop_envs.seeds import Purpose, purpose_of, scenario_of, scenarios_of, seed_of
+from floop_envs.shifts import SHIFTS, GapRanges, RealityGap, get_shift, shifted_work
+from floop_robot.spec.errors import ConfigError, UnknownName
+from floop_robot.spec.records import WorkReport
+from floop_robot.spec.scenario import Scenario
+
+PICK, PLACE = "floop/Pick-v0", "floop/PickPlace-v0"
+BASKET = WorkReport("basket", (0.1, 0.1, 0.06), (0.5, 0.1, 0.03), 0.3)
+
+
+def draw(source: object, count: int = 200) -> list[Scenario]:
+    return scenarios_of(source, Purpose.TRAINING, 0, count)  # type: ignore[arg-type]
+
+
+def test_training_work_is_what_it_says() -> None:
+    for s in draw(TrainingWork(PICK)):
+        assert s.object.object_class in ("box", "cylinder")
+        assert all(0.036 <= side <= 0.06 for side in s.object.size_m)
+        assert 0.05 <= s.object.mass_kg <= 0.3
+        assert PICK_AREA.x_m[0] <= s.object_xy_m[0] <= PICK_AREA.x_m[1]
+        assert s.tote_xy_m is None
+
+
+def test_the_tote_never_stands_on_the_work() -> None:
+    for s in draw(TrainingWork(PLACE)):
+        assert s.tote_xy_m is not None
+        assert s.tote_xy_m[1] - s.object_xy_m[1] > 0.088 + 0.0425  # half a tote, half a diagonal
+
+
+def test_reported_work_knows_only_reports_and_catalogue() -> None:
+    model = model_of("basket")
+    for s in draw(ReportedWork(PICK, [BASKET, msgspec.structs.replace(BASKET, position_m=(0.45, -0.1, 0.03))])):
+        assert s.object.object_class == "basket" and s.object.shape == model.shape
+        assert all(abs(side / seen - 1) <= 0.0301 for side, seen in zip(s.object.size_m, BASKET.size_m, strict=True))
+        assert model.mass_kg[0] <= s.object.mass_kg <= model.mass_kg[1]
+        assert 0.43 <= s.object_xy_m[0] <= 0.52 and -0.12 <= s.object_xy_m[1] <= 0.12
+
+
+def test_work_without_a_model_cannot_be_simulated() -> None:
+    unknown = msgspec.structs.replace(BASKET, object_class="reserved_4")
+    with pytest.raises(UnknownName):
+        ReportedWork(PICK, [unknown])
+    assert draw(ReportedWork(PICK, [unknown, BASKET]), 5)
+
+
+def test_seeds_of_different_purposes_never_meet() -> None:
+    ends = [(seed_of(p, 0, 0), seed_of(p, 9_999, 999_999)) for p in Purpose]
+    assert all(last < first for (_, last), (first, _) in itertools.pairwise(ends))
+    assert all(purpose_of(a) is purpose_of(b) is p for p, (a, b) in zip(Purpose, ends, strict=True))
+    with pytest.raises(ConfigError):
+        seed_of(Purpose.GATE, 10_000, 0)
+
+
+def test_a_seed_is_a_scenario() -> None:
+    source, seed = TrainingWork(PICK), seed_of(Purpose.GATE, 3, 7)
+    assert scenario_of(source, seed) == scenario_of(source, seed) != scenario_of(source, seed + 1)
+
+
+@pytest.mark.parametrize("shift", [s.name for s in SHIFTS])
+def test_every_shift_changes_the_work(shift: str) -> None:
+    shifted, old = draw(shifted_work(shift, PICK), 5), draw(TrainingWork(PICK), 5)
+    assert all(a.task == PICK and a != b for a, b in zip(shifted, old, strict=True))
+
+
+def test_unknown_shift_suggests_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'slippery'"):
+        get_shift("slipery")
+
+
+def test_a_robot_keeps_its_gap_and_differs_from_the_others() -> None:
+    old, ranges = draw(TrainingWork(PICK), 1)[0], GapRanges()
+    one, again = RealityGap("robot_1", 0).apply(old), RealityGap("robot_1", 0).apply(old)
+    assert one == again != RealityGap("robot_2", 0).apply(old)
+    for robot in range(50):
+        real = RealityGap(f"robot_{robot}", 1).apply(old)
+        assert ranges.mass_factor[0] <= real.object.mass_kg / old.object.mass_kg <= ranges.mass_factor[1]
+        assert ranges.latency_s[0] <= real.latency_s <= ranges.latency_s[1]
+        assert real.object.size_m == old.object.size_m and real.object_xy_m == old.object_xy_m
+
+
+def test_a_gap_does_not_undo_a_shift() -> None:
+    worn = draw(shifted_work("worn-grip", PICK), 1)[0]
+    assert RealityGap("robot_1", 0).apply(worn).gripper_force_n <= 1.1 * worn.gripper_force_n
+
+
+def test_perception_is_late_displaced_and_noisy_as_told() -> None:
+    base = draw(TrainingWork(PICK), 1)[0]
+    perception = Perception()
+    still = (0.0, 0.0, 0.0, 1.0)
+
+    def report(**world: object) -> list[float]:
+        perception.start(msgspec.structs.replace(base, **world))
+        for k in range(10):
+            perception.see(0.02 * k, (0.01 * k, 0.0, 0.0), still)
+        seen = perception.report(0.18)
+        assert seen is not None
+        return list(seen.position_m)
+
+    assert report(position_noise_m=0.0) == pytest.approx([0.09, 0.0, 0.0])
+    assert report(position_noise_m=0.0, latency_s=0.1) == pytest.approx([0.04, 0.0, 0.0])
+    assert report(position_noise_m=0.0, calibration_offset_m=(0.0, 0.03, -0.01)) == pytest.approx([0.09, 0.03, -0.01])
+    assert report(position_noise_m=0.01) == report(position_noise_m=0.01) != report(position_noise_m=0.0)
+    spread = np.std([report(position_noise_m=0.01, seed=seed)[1] for seed in range(200)])
+    assert 0.008 < spread < 0.012

@@ -1,4 +1,4 @@
-# make demo and make test need nothing but this file, Python >= 3.10 and a package index.
+# make demo and make test need nothing but this file, Python >= 3.11 and a package index.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

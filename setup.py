@@ -43,7 +43,7 @@ setup(
     version="0.1.0",
     description="The tightest learn-deploy-feedback loop for fleets of robot arms",
     license="Apache-2.0",
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=[
         *find_packages(include=[PACKAGE, PACKAGE + ".*"]),
         *find_packages("envs"),

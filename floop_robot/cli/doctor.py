@@ -50,7 +50,7 @@ def _packages() -> Iterator[Check]:
 
 def _machine() -> Iterator[Check]:
     version = ".".join(map(str, sys.version_info[:3]))
-    yield Check("python", sys.version_info >= (3, 10), True, version, "use Python 3.10 or newer")
+    yield Check("python", sys.version_info >= (3, 11), True, version, "use Python 3.11 or newer")
     folder = Path.cwd()
     free_mb = shutil.disk_usage(folder).free // 2**20
     yield Check("disk", free_mb > _LEAST_FREE_MB, True, f"{free_mb} MB free in {folder}",

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from floop_robot.bundle import Actor
 from floop_robot.processes.driving import RobotArguments, drive, parse, prefer, stop_on_signals
 from floop_robot.processes.stats import StatsFile
 from floop_robot.robot.link import Links, link_folder
 from floop_robot.robot.policy_loop import PolicyLoop, PolicyPorts, PolicySettings, PolicyStats
 from floop_robot.robot.rate import RateLoop, RateStats
-from floop_robot.robot.slots import Policy, PolicySlots
+from floop_robot.robot.slots import PolicySlots
 from floop_robot.rollout import PolicyReceiver, ReceiverConfig
 from floop_robot.spec.ids import Ids, ids_of
 from floop_robot.spec.records import Source, StreamInfo
@@ -38,23 +37,6 @@ class RobotStats(msgspec.Struct, frozen=True):
     stream: OutletStats
 
 
-class _ReceivingSlots:
-    """The robot's slots as the receiver knows them."""
-
-    def __init__(self, slots: PolicySlots) -> None:
-        self._slots = slots
-        self._first_steps: dict[int, float] = {}
-
-    def offer(self, version: int, actor: Actor) -> None:
-        self._slots.install(Policy(version=version, actor=actor))
-
-    def first_step_s(self, version: int) -> float | None:
-        self._first_steps |= {r.version: r.mono_s for r in self._slots.receipts()}
-        # Versions only grow: whatever is older than the newest will not be asked for again.
-        self._first_steps = {v: s for v, s in self._first_steps.items() if v >= version}
-        return self._first_steps.get(version)
-
-
 def _receiver(
     arguments: RobotArguments, rules: TaskRules, ids: Ids, boot_id: str, slots: PolicySlots
 ) -> PolicyReceiver:
@@ -70,7 +52,7 @@ def _receiver(
         ),
         rules.spec,
         ids,
-        _ReceivingSlots(slots),
+        slots,
         log.warning,
     )
 
@@ -97,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     config = arguments.config
     model, rules = load_robot(config.robot.model), get_task(config.task)
     ids = ids_of(rules, model)
-    slots = PolicySlots(rules.spec, ids, arguments.robot)
+    slots = PolicySlots()
     prefer(NICE)
     outlet = _outlet(arguments, ids)
     try:

@@ -152,7 +152,7 @@ class PolicyLoop:
         """One policy step at `now_s` (steady clock)."""
         self._robot = self._ports.states.receive() or self._robot
         self._safety = self._ports.safety.receive() or self._safety
-        self._take_policy(now_s)
+        self._take_policy()
         move = self._machine.advance(self._situation(now_s))
         if move is Move.ABORT:
             self._end(now_s, Outcome.ABORTED)
@@ -173,8 +173,8 @@ class PolicyLoop:
         if self._episode is not None:
             self._act(now_s, self._episode, robot, safety, policy)
 
-    def _take_policy(self, now_s: float) -> None:
-        before, self._policy = self._policy, self._slots.take(now_s, self._wall_clock_ns())
+    def _take_policy(self) -> None:
+        before, self._policy = self._policy, self._slots.take()
         if self._policy is not before and self._policy is not None:
             self._event("policy_swapped", f"v{before.version if before else 0} to v{self._policy.version}")
 
@@ -254,6 +254,7 @@ class PolicyLoop:
                 target, seq=self._seq, mono_s=now_s, episode=self._machine.number, policy_version=policy.version
             )
         )
+        self._slots.acted(policy, now_s)
         self._latency.add(self._clock() - robot.mono_s)
         episode.versions[policy.version] += 1
         episode.open = _OpenStep(
@@ -268,7 +269,7 @@ class PolicyLoop:
     def _refuse(self, now_s: float, policy: Policy) -> None:
         """A policy that answers with NaN is taken out; the arm holds its last target, and the episode is void."""
         self._event("action_not_finite", f"v{policy.version}")
-        self._policy = self._slots.fall_back(now_s, self._wall_clock_ns())
+        self._policy = self._slots.fall_back()
         self._machine.finish()
         self._end(now_s, Outcome.ABORTED)
 

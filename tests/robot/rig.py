@@ -12,8 +12,7 @@ from floop_robot.robot.episode import EpisodeState
 from floop_robot.robot.messages import JointCommand, Phase, RobotState, SafetyOrder
 from floop_robot.robot.policy_loop import PolicyLoop, PolicyPorts, PolicySettings
 from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
-from floop_robot.robot.slots import Acting, Policy, PolicySlots
-from floop_robot.spec.ids import ids_of
+from floop_robot.robot.slots import Acting, PolicySlots
 from floop_robot.spec.records import ActMode, EpisodeEnd, Event, Record, Transition, Truth
 from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.scenario import Scenario
@@ -80,9 +79,9 @@ class Rig:
         self.reports = Queue[Any]()
         core = SafetyCore(model, SERVO_RATE_HZ, rules.spec.policy_rate_hz, 0.1)
         self.safety = SafetyLoop(core, states, self.targets, self.orders, self._commands, self.reports)
-        self.slots = PolicySlots(rules.spec, ids_of(rules, model), "robot_1")
+        self.slots = PolicySlots()
         if actor is not None:
-            self.slots.install(Policy(version=1, sha256="0" * 64, actor=actor))
+            self.slots.offer(1, actor)
         self.sink = Sink()
         ports = PolicyPorts(policy_states, self.reports, self.targets, self._requests, self.sink)
         self.policy = PolicyLoop(

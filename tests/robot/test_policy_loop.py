@@ -13,7 +13,6 @@ from floop_envs.expert import Expert
 from floop_envs.scenarios import TrainingWork
 from floop_robot.robot.episode import EpisodeState
 from floop_robot.robot.messages import Phase, SafetyMode, SafetyOrder
-from floop_robot.robot.slots import Policy
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.records import Outcome
 from floop_robot.spec.robot_model import RobotModel
@@ -94,11 +93,12 @@ def test_robot_and_environment_walk_the_same_path_to_the_bit(rig: Rig) -> None:
 
 def test_a_policy_is_swapped_between_two_steps_and_receipted(rig: Rig) -> None:
     run_until(rig, lambda: len(rig.sink.transitions) == 3)
-    rig.slots.install(Policy(version=2, sha256="1" * 64, actor=Expert(RULES.spec)))
+    rig.slots.offer(2, Expert(RULES.spec))
     run_until(rig, lambda: len(rig.sink.transitions) == 6)
     assert [r.policy_version for r in rig.sink.transitions] == [1, 1, 1, 1, 2, 2]
-    assert [r.version for r in rig.slots.receipts()] == [1, 2]
-    assert rig.slots.receipts() == []
+    first = [rig.slots.first_step_s(v) for v in (1, 2)]
+    assert first[0] is not None
+    assert first[1] == pytest.approx(first[0] + 4 * 0.08)  # the very step that the record of v2 begins with
     assert [e.detail for e in rig.sink.events] == ["v0 to v1", "v1 to v2"]
     run_until(rig, lambda: bool(rig.sink.ends))
     assert rig.sink.ends[0].policy_version == 2  # it made most of the steps
@@ -106,15 +106,14 @@ def test_a_policy_is_swapped_between_two_steps_and_receipted(rig: Rig) -> None:
 
 def test_a_policy_that_answers_nan_is_taken_out(rig: Rig) -> None:
     run_until(rig, lambda: len(rig.sink.transitions) == 3)
-    rig.slots.install(Policy(version=2, sha256="1" * 64, actor=Nan(RULES.spec)))
+    rig.slots.offer(2, Nan(RULES.spec))
     run_until(rig, lambda: bool(rig.sink.ends))
     assert rig.sink.ends[0].outcome is Outcome.ABORTED
     assert all(np.isfinite(r.action_requested).all() for r in rig.sink.transitions)
     assert "action_not_finite" in [e.name for e in rig.sink.events]
     run_until(rig, lambda: len(rig.sink.ends) == 2)
     assert rig.sink.ends[1].policy_version == 1
-    assert rig.slots.receipts()[-1].fell_back
-    assert rig.slots.newest_version == 2
+    assert rig.slots.first_step_s(2) is None  # it never acted
 
 
 def test_a_stop_aborts_and_the_arm_stands_until_the_release(rig: Rig) -> None:
@@ -139,7 +138,7 @@ def test_without_work_nothing_starts(panda: RobotModel) -> None:
     rig.run(60)
     assert rig.policy.stats().state is EpisodeState.WAITING
     assert rig.commands[-1].q_rad == pytest.approx(panda.home_rad, abs=1e-3)
-    rig.slots.install(Policy(version=1, sha256="0" * 64, actor=Expert(RULES.spec)))
+    rig.slots.offer(1, Expert(RULES.spec))
     run_until(rig, lambda: bool(rig.sink.transitions))
     rig.world.close()
 

@@ -10,7 +10,7 @@ import pytest
 
 from floop_robot.gate.jobs import EpisodeOutcome
 from floop_robot.gate.sequential import Bettor, Faster, Floor, Improvement, NonInferiority, Status, wilson
-from floop_robot.gate.trial import Focus, Pair, Suite, Trial
+from floop_robot.gate.trial import HURRIED_PAIRS, Focus, Pair, Suite, Trial
 from floop_robot.spec.config import GateConfig
 from floop_robot.spec.verdict import Decision
 
@@ -117,6 +117,18 @@ def test_limit_violations_refuse_whatever_else_is_good() -> None:
     assert trial.finding is not None
     assert trial.finding.decision is Decision.REJECTED
     assert "limits" in trial.finding.reason
+
+
+def test_an_unclear_trial_gives_way_to_a_newer_candidate() -> None:
+    for hurried, pairs in ((True, HURRIED_PAIRS), (False, GateConfig().max_pairs)):
+        trial = Trial(GateConfig(), Focus(("basket",)))
+        trial.hurried = hurried
+        results = [(True, False), (True, True), (False, True), (True, False)]
+        while trial.finding is None:
+            candidate, incumbent = results[len(trial.pairs) % 4]
+            trial.observe(Pair(Suite.FOCUS, 0, outcome(candidate), outcome(incumbent)))
+        assert trial.finding.decision is Decision.INCONCLUSIVE
+        assert len(trial.pairs) == pairs
 
 
 def test_work_without_a_model_gets_the_guard_and_no_verdict_on_merit() -> None:

@@ -1,0 +1,118 @@
+"""Operating characteristic of the gate's tests, on simulated outcomes: `python benchmarks/gate_statistics.py`.
+
+Whole trials with policies of known success: how often each verdict, and after how many pairs. Half of the better
+policy's failures are scenarios that are hard for both. Below it, the guard alone, beside the absolute sequential
+probability ratio test of 0.95 against 0.85.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from floop_robot.gate.jobs import EpisodeOutcome
+from floop_robot.gate.sequential import NonInferiority, Status
+from floop_robot.gate.trial import GUARD_GIVE_UP, OLD_MARGIN, Focus, Pair, Suite, Trial
+from floop_robot.spec.config import GateConfig
+from floop_robot.spec.verdict import Decision
+
+Rates = tuple[float, float]
+CONFIG = GateConfig()
+
+
+def pairs(rng: np.random.Generator, candidate: float, incumbent: float) -> Iterator[tuple[bool, bool]]:
+    hard = 0.5 * (1.0 - max(candidate, incumbent))
+    while True:
+        if rng.random() < hard:
+            yield False, False
+        else:
+            yield rng.random() < candidate / (1 - hard), rng.random() < incumbent / (1 - hard)
+
+
+def outcome(success: bool, duration_s: float) -> EpisodeOutcome:
+    return EpisodeOutcome(
+        success=success, steps=0, duration_s=duration_s, total_reward=0.0, interventions=0, limit_violations=0
+    )
+
+
+def trial(seed: int, old: Rates, focus: Rates | None, faster: float) -> tuple[Decision, int]:
+    rng = np.random.default_rng(seed)
+    draws = {Suite.OLD: pairs(rng, *old)} | ({Suite.FOCUS: pairs(rng, *focus)} if focus else {})
+    run = Trial(CONFIG, Focus(("new",)) if focus else Focus())
+    started = dict.fromkeys(Suite, 0)
+    while (suite := run.wants(started)) is not None:
+        started[suite] += 1
+        candidate, incumbent = next(draws[suite])
+        seconds = rng.normal(1.4, 0.15) * np.exp(rng.normal(0.0, 0.08, 2)) * np.array([1.0 - faster, 1.0])
+        seconds = np.round(seconds / 0.08) * 0.08
+        run.observe(Pair(suite, 0, outcome(candidate, seconds[0]), outcome(incumbent, seconds[1])))
+    assert run.finding is not None
+    return run.finding.decision, len(run.pairs)
+
+
+def trials(count: int) -> None:
+    cases: list[tuple[Rates, Rates | None, float]] = [
+        *(((0.97, 0.97), (level, level), 0.0) for level in (0.0, 0.3, 0.6, 0.9)),
+        ((0.97, 0.97), None, 0.0),
+        *(((0.98, 0.98), (level, 0.3), 0.0) for level in (0.95, 0.9, 0.8, 0.6, 0.45, 0.1, 0.0)),
+        *(((level, 0.98), (0.95, 0.3), 0.0) for level in (0.95, 0.93, 0.9, 0.88, 0.85, 0.5)),
+        ((0.98, 0.98), None, 0.1),
+        ((0.98, 0.98), None, 0.2),
+        ((0.98, 0.98), None, -0.1),
+        ((0.98, 0.98), (0.97, 0.97), 0.2),
+    ]
+    print("| old | focus | faster | accepted | rejected | inconclusive | pairs: mean | 90 % |")
+    print("|---|---|---|---|---|---|---|---|")
+    for old, focus, faster in cases:
+        results = [trial(seed, old, focus, faster) for seed in range(count)]
+        found = Counter(d for d, _ in results)
+        sizes = [n for _, n in results]
+        shares = " | ".join(f"{100 * found[d] / count:.1f} %" for d in Decision)
+        about = "none" if focus is None else f"{focus[0]:.2f} / {focus[1]:.2f}"
+        print(
+            f"| {old[0]:.2f} / {old[1]:.2f} | {about} | {faster:+.0%} | {shares} | {np.mean(sizes):.0f} | "
+            f"{np.percentile(sizes, 90):.0f} |"
+        )
+
+
+def paired(rng: np.random.Generator, rates: Rates) -> tuple[bool, int]:
+    test = NonInferiority(CONFIG.alpha, GUARD_GIVE_UP, OLD_MARGIN, CONFIG.max_guard)
+    for number, (candidate, incumbent) in enumerate(pairs(rng, *rates), 1):
+        test.observe(int(candidate) - int(incumbent))
+        if test.status is not Status.OPEN or number >= CONFIG.max_guard:
+            return test.status is Status.YES, number
+    raise AssertionError
+
+
+def absolute(rng: np.random.Generator, rates: Rates) -> tuple[bool, int]:
+    up, down, bound = math.log(0.95 / 0.85), math.log(0.05 / 0.15), math.log(19)
+    ratio = 0.0
+    for number, (candidate, _) in enumerate(pairs(rng, *rates), 1):
+        ratio += up if candidate else down
+        if abs(ratio) >= bound or number >= CONFIG.max_guard:
+            return ratio >= bound, number
+    raise AssertionError
+
+
+def guards(count: int) -> None:
+    print("\n| old work | paired: passes | pairs | absolute: passes | episodes |\n|---|---|---|---|---|")
+    equal: tuple[Rates, ...] = ((0.98, 0.98), (0.97, 0.97), (0.8, 0.8))
+    for rates in (*equal, *((level, 0.98) for level in (0.95, 0.93, 0.9, 0.88, 0.85))):
+        cells = []
+        for test in (paired, absolute):
+            run: Callable[[np.random.Generator, Rates], tuple[bool, int]] = test
+            results = [run(np.random.default_rng(seed), rates) for seed in range(count)]
+            cells += [f"{100 * np.mean([p for p, _ in results]):.1f} %", f"{np.mean([n for _, n in results]):.0f}"]
+        print(f"| {rates[0]:.2f} / {rates[1]:.2f} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=1000)
+    given = parser.parse_args()
+    trials(given.trials)
+    guards(given.trials)

@@ -1,0 +1,62 @@
+"""What becomes focus work, from reports alone."""
+
+from __future__ import annotations
+
+import msgspec
+
+from floop_envs.scenarios import ReportedWork
+from floop_envs.seeds import Purpose, scenarios_of
+from floop_robot.gate.worklog import KEPT_REPORTS, WINDOW, WorkLog
+from floop_robot.spec.records import Outcome
+from tests.gate.making import TASK, episode_end
+
+
+def log_of(*outcomes: bool, object_class: str = "box") -> WorkLog:
+    log = WorkLog(("box", "cylinder"), ("box", "cylinder", "basket"))
+    for i, success in enumerate(outcomes):
+        log.observe(episode_end(object_class, success, i))
+    return log
+
+
+def test_work_that_goes_well_is_no_focus() -> None:
+    assert log_of(*[True] * 30).focus == ()
+    assert log_of(*[True] * 10, False, False).focus == ()
+    assert log_of(False, False).focus == (), "two failures are no pattern"
+
+
+def test_repeated_failure_makes_focus_within_three_episodes() -> None:
+    assert log_of(False, False, False).focus == ("box",)
+    assert log_of(*[False] * 3, object_class="basket").focus == ("basket",)
+
+
+def test_a_class_that_goes_well_again_leaves_the_focus_and_stays_in_the_suite_if_it_was_new() -> None:
+    recovered = [False] * 5 + [True] * WINDOW
+    assert log_of(*recovered).focus == ()
+    assert log_of(*recovered).adopted == ()
+    assert log_of(*recovered, object_class="basket").adopted == ("basket",)
+
+
+def test_a_class_without_a_model_is_told_apart() -> None:
+    log = log_of(False, False, False, object_class="reserved_6")
+    assert log.focus == ()
+    assert log.without_model == ("reserved_6",)
+    assert log.adopted == ()
+
+
+def test_aborted_episodes_say_nothing() -> None:
+    log = WorkLog(("box",), ("box",))
+    for i in range(5):
+        log.observe(msgspec.structs.replace(episode_end("box", False, i), outcome=Outcome.ABORTED))
+    assert log.focus == ()
+    assert log.episodes == 0
+
+
+def test_reports_are_bounded_and_scenarios_stay_where_work_was_reported() -> None:
+    log = log_of(*[False] * (KEPT_REPORTS + 50), object_class="basket")
+    reports = log.reports(("basket",))
+    assert len(reports) == KEPT_REPORTS
+    low = [min(r.position_m[i] for r in reports) - 0.021 for i in (0, 1)]
+    high = [max(r.position_m[i] for r in reports) + 0.021 for i in (0, 1)]
+    for scenario in scenarios_of(ReportedWork(TASK, reports), Purpose.GATE, 0, 50):
+        assert scenario.object.object_class == "basket"
+        assert all(a <= x <= b for a, x, b in zip(low, scenario.object_xy_m, high, strict=True))

@@ -41,6 +41,7 @@ def build_sac(space: PolicySpace, settings: SacSettings, seed: int) -> tuple[Flo
             prior_fraction=settings.prior_fraction,
             corner_fraction=settings.corner_fraction,
             quota=settings.quota,
+            reward_scale=settings.reward_scale,
             seed=seed,
         ),
     )

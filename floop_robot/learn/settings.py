@@ -20,7 +20,7 @@ class SacSettings(_Settings, frozen=True, kw_only=True):
     """Soft actor-critic."""
 
     hidden: tuple[Size, ...] = (64, 64)
-    learning_rate: Positive = 3e-4
+    learning_rate: Positive = 6e-4
     gamma: Fraction = 0.97
     """The discount that the tasks' potential-based shaping is exact for."""
     tau: Fraction = 0.01
@@ -28,13 +28,15 @@ class SacSettings(_Settings, frozen=True, kw_only=True):
     initial_alpha: Positive = 0.1
     target_entropy: float | None = None
     """Mean policy entropy that the temperature aims at; None means minus the number of action values."""
-    value_range: tuple[float, float] | None = None
-    """Smallest and largest return there can be; keeps the critics from running away on little data."""
+    value_range: tuple[float, float] | None = (-8.0, 12.0)
+    """Smallest and largest return there can be (scaled, of the floop tasks): keeps critics from running away."""
+    reward_scale: Positive = 0.2
+    """Rewards are multiplied by it: values of some units are learned faster than values of some tens."""
     prior_fraction: Fraction = 0.5
     """Share of each batch from demonstrations or old work."""
     corner_fraction: Fraction = 0.0
     """Share of the fresh part of each batch from failed episodes."""
-    updates_per_fresh: Positive = 4.0
+    updates_per_fresh: Positive = 2.0
     """Gradient steps that a transition of fresh work pays for."""
     updates_per_old: float = 0.5
     """Gradient steps that a transition of known work pays for."""

@@ -14,6 +14,7 @@ from floop_envs.expert import Expert
 from floop_envs.rollout import Acts, Step, run_episode
 from floop_envs.scenarios import TrainingWork
 from floop_envs.seeds import Purpose, scenario_of, seed_of
+from floop_robot.processes.twin import RandomisedWork
 from floop_robot.replay.rows import Rows
 from floop_robot.spec.errors import ConfigError, UnknownName
 from floop_robot.spec.ids import Ids, contract_id, ids_of
@@ -71,10 +72,12 @@ class GroundSpec(msgspec.Struct, frozen=True):
     env: str = ""
     """A Gymnasium id; takes the place of `task`."""
     seed: int = 0
+    randomise: bool = False
+    """Training episodes of a floop task vary what can't be perceived."""
 
     def make(self) -> Ground:
         """The ground; raises `UnknownName` or `ConfigError`."""
-        return GymGround(self.env, self.seed) if self.env else ArmGround(self.task, self.seed)
+        return GymGround(self.env, self.seed) if self.env else ArmGround(self.task, self.seed, randomise=self.randomise)
 
     def describe(self) -> tuple[TaskSpec, Ids, bool]:
         """Task, ids and whether success is told, without starting a physics engine for a floop task."""
@@ -86,22 +89,24 @@ class GroundSpec(msgspec.Struct, frozen=True):
 
 
 class ArmGround:
-    """A floop task in PyBullet on its training work, or on other work if a source is given."""
+    """A floop task in PyBullet on its training work; `randomise` varies in training what can't be perceived."""
 
     tells_success = True
 
-    def __init__(self, task: str, seed: int, work: ScenarioSource | None = None) -> None:
+    def __init__(self, task: str, seed: int, *, randomise: bool = False) -> None:
         self._env = make_env(task, ROBOT)
         self.task = self._env.rules.spec
         self.ids = ids_of(self._env.rules, self._env.robot)
         self._seed = seed
-        self._work = work or TrainingWork(task)
+        self._work: ScenarioSource = TrainingWork(task)
+        self._training_work = RandomisedWork(self._work) if randomise else self._work
 
     def episode(self, actor: Acts, purpose: Purpose, index: int, *, sample: bool) -> Episode:
         """One scenario of the purpose; what is drawn while acting is seeded by it as well."""
         number = seed_of(purpose, self._seed, index)
         rng = np.random.default_rng((number, 1))
-        done = run_episode(self._env, actor, scenario_of(self._work, number), rng, sample=sample, keep=True)
+        work = self._training_work if purpose is Purpose.TRAINING else self._work
+        done = run_episode(self._env, actor, scenario_of(work, number), rng, sample=sample, keep=True)
         return Episode(
             rows=rows_of(done.trace, index),
             success=done.success,

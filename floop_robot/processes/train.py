@@ -60,6 +60,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     select_every: int = 500
     """Transitions between two measurements on the selection scenarios, once training episodes go well."""
     final_episodes: int = 200
+    randomise: bool = False
+    """Vary what can't be perceived (friction, mass, delay, calibration) from training episode to training episode."""
     tensorboard: bool = False
     sac: SacSettings = msgspec.field(default_factory=SacSettings)
     ppo: PpoSettings = msgspec.field(default_factory=PpoSettings)
@@ -120,7 +122,7 @@ def train(config: TrainConfig, watch: Watch = lambda _: None) -> TrainResult:
     """
     started = time.monotonic()
     out = _prepare(config)
-    spec = GroundSpec(config.task, config.env, config.seed)
+    spec = GroundSpec(config.task, config.env, config.seed, config.randomise)
     with Collector(spec) as collector:
         run = _Run(config, spec, collector, watch, started)
         run.demonstrate()

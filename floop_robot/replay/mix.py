@@ -28,6 +28,8 @@ class MixConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Share of each batch from the prior region, once both have rows."""
     corner_fraction: float = 0.0
     """Share of the fresh part from failed episodes; the rest is drawn from all."""
+    reward_scale: float = 1.0
+    """Rewards are multiplied by it in every batch."""
     quota: int = 50_000
     """Rows kept of each robot in each region."""
     seed: int = 0
@@ -68,7 +70,7 @@ class MixedReplay(ReplayBuffer):
         width = n + self.prior.action_size
         batch.now[...] = rows[:, :width]
         batch.then[:, :n] = rows[:, width : width + n]
-        batch.reward[...] = rows[:, -2]
+        np.multiply(rows[:, -2], np.float32(self.config.reward_scale), out=batch.reward)
         np.subtract(1.0, rows[:, -1], out=batch.discount)
         batch.discount *= np.float32(gamma)
 
@@ -88,7 +90,7 @@ class MixedReplay(ReplayBuffer):
         rows = th.from_numpy(self._draw(batch_size).copy())
         o, a = self.prior.obs_size, self.prior.action_size
         now, act, then = rows[:, :o], rows[:, o : o + a], rows[:, o + a : 2 * o + a]
-        return ReplayBufferSamples(now, act, then, rows[:, -1:], rows[:, -2:-1])
+        return ReplayBufferSamples(now, act, then, rows[:, -1:], rows[:, -2:-1] * self.config.reward_scale)
 
     def add(self, *args: Any, **kwargs: Any) -> None:
         """Not the way in: rows come by slices, see `extend`."""

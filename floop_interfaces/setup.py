@@ -60,7 +60,9 @@ class BuildInterfaces(build):
         shutil.rmtree(stage, ignore_errors=True)
         self._cmake(work, stage)
         site = stage / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
-        shutil.copytree(site / NAME, Path(self.build_lib) / NAME, dirs_exist_ok=True)
+        package = Path(self.build_lib) / NAME
+        shutil.rmtree(package, ignore_errors=True)  # of an earlier build, maybe against another ROS
+        shutil.copytree(site / NAME, package)
         shutil.rmtree(site)
         folders: dict[str, list[str]] = {}
         for path in sorted(p for p in stage.rglob("*") if p.is_file()):

@@ -49,6 +49,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     robots: tuple[RobotView, ...]
     learner: LearnerStatus | None
     gate: GateStats | None
+    learner_boots: int
+    gate_boots: int
+    """How often the process was started."""
 
 
 class Observer:
@@ -76,6 +79,8 @@ class Observer:
             robots=tuple(self._robot(name) for name in self._config.robot_names),
             learner=learner[-1] if learner else None,
             gate=gate[-1] if gate else None,
+            learner_boots=len(learner),
+            gate_boots=len(gate),
         )
 
     def production(self) -> Bundle:

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 class RobotStats(msgspec.Struct, frozen=True):
     """How one robot's policy process does."""
 
+    boot_id: str
+    """Boot of the spool: with the robot's name, the stream that `stream.sender.acked_seq` speaks of."""
     policy: PolicyStats
     rate: RateStats
     stream: OutletStats
@@ -103,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
                 control.must_end = True
 
             def figures() -> RobotStats:
-                return RobotStats(control.stats(), loop.stats(), outlet.stats())
+                return RobotStats(outlet.info.boot_id, control.stats(), loop.stats(), outlet.stats())
 
             drive(loop, stop, StatsFile(arguments.run_dir, f"{arguments.robot}.policy"), figures, end_episode)
         outlet.drain(DRAIN_S)

@@ -193,6 +193,11 @@ class JournalReader:
             raise StorageError(f"journal {self._path} ends at block {head}, before {after}: restored from a backup?")
         return rows, max(through, head)
 
+    def marks(self) -> dict[tuple[str, str], int]:
+        """One past the newest key of each stream, by (robot, boot_id)."""
+        found = self._ask("SELECT robot, boot_id, next_seq FROM streams")
+        return {(robot, boot_id): next_seq for robot, boot_id, next_seq in found}
+
     def audit(self) -> Audit:
         """Walk the whole journal: every CRC, every key."""
         blocks = records = lost = doubled = damaged = 0

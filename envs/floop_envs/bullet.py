@@ -29,5 +29,6 @@ def silent(*descriptors: int) -> Iterator[None]:
 
 with silent(1, 2):  # its build time goes to stderr
     import pybullet as bullet
+    import pybullet_data
 
-__all__ = ["bullet", "silent"]
+__all__ = ["bullet", "pybullet_data", "silent"]

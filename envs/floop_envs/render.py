@@ -1,23 +1,86 @@
-"""Pictures of a world, without OpenGL or a screen."""
+"""Pictures of a world, without OpenGL or a screen: a second physics client that only stands still and looks good."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from floop_envs.bullet import bullet
+from floop_envs.bullet import bullet, pybullet_data, silent
+from floop_envs.shapes import Vec3, create_object
+from floop_robot.robot.messages import Joints
+from floop_robot.spec.robot_model import RobotModel
+from floop_robot.spec.scenario import CLASSES, ObjectSpec
 
 Image = NDArray[np.uint8]
+Pose = tuple[Vec3, tuple[float, float, float, float]]
+Colour = tuple[float, float, float, float]
 
-_EYE, _LOOK_AT = (1.25, 0.75, 0.7), (0.4, 0.0, 0.12)
+_EYE, _LOOK_AT = (1.35, 0.75, 0.72), (0.36, 0.02, 0.24)
+_TABLE: Colour = (0.78, 0.71, 0.6, 1.0)
+_TOTE: Colour = (0.35, 0.45, 0.58, 1.0)
+_PALETTE: tuple[Colour, ...] = (
+    (0.86, 0.37, 0.2, 1.0), (0.2, 0.55, 0.75, 1.0), (0.93, 0.72, 0.2, 1.0), (0.33, 0.62, 0.35, 1.0),
+)  # fmt: skip
 
 
-def picture(client: int, width: int = 320, height: int = 240) -> Image:
-    """RGB picture of everything in a physics client, shape (height, width, 3)."""
-    view = bullet.computeViewMatrix(_EYE, _LOOK_AT, (0.0, 0.0, 1.0), physicsClientId=client)
-    lens = bullet.computeProjectionMatrixFOV(45.0, width / height, 0.1, 4.0, physicsClientId=client)
-    _, _, rgba, _, _ = bullet.getCameraImage(
-        width, height, view, lens, lightDirection=(1.0, 0.6, 2.0), shadow=1, renderer=bullet.ER_TINY_RENDERER,
-        flags=bullet.ER_NO_SEGMENTATION_MASK, physicsClientId=client,
-    )  # fmt: skip
-    return np.asarray(rgba, np.uint8).reshape(height, width, 4)[:, :, :3].copy()
+class Stage:
+    """Draws the arm with the meshes that PyBullet ships for it, or with its own URDF where it ships none."""
+
+    def __init__(self, robot: RobotModel) -> None:
+        self._client: int = bullet.connect(bullet.DIRECT)
+        with silent(1):
+            self._arm: int = bullet.loadURDF(_pretty_urdf(robot), useFixedBase=True, physicsClientId=self._client)
+        names = [
+            bullet.getJointInfo(self._arm, i, physicsClientId=self._client)[1].decode()
+            for i in range(bullet.getNumJoints(self._arm, physicsClientId=self._client))
+        ]
+        self._joints = [names.index(n) for n in (*robot.joint_names, *robot.gripper.joint_names)]
+        self._static_box((0.45, 0.0, -0.02), (0.5, 0.6, 0.02), _TABLE)
+        self._bodies: list[int] = []
+
+    def _static_box(self, centre: Vec3, half: Vec3, colour: Colour) -> None:
+        shape = bullet.createVisualShape(
+            bullet.GEOM_BOX, halfExtents=half, rgbaColor=colour, physicsClientId=self._client
+        )
+        bullet.createMultiBody(0.0, -1, shape, basePosition=centre, physicsClientId=self._client)
+
+    def set(self, joints: Joints, spec: ObjectSpec, thing: Pose, tote_parts: list[tuple[Vec3, Vec3]]) -> None:
+        """Take up the state to draw: arm and finger joints, the object's pose, (half extents, centre) of tote parts."""
+        for joint, value in zip(self._joints, joints, strict=True):
+            bullet.resetJointState(self._arm, joint, value, physicsClientId=self._client)
+        for body in self._bodies:
+            bullet.removeBody(body, physicsClientId=self._client)
+        body = create_object(self._client, spec, thing[0], 0.0)
+        bullet.resetBasePositionAndOrientation(body, *thing, physicsClientId=self._client)
+        known = spec.object_class in CLASSES
+        colour = _PALETTE[(CLASSES.index(spec.object_class) if known else 0) % len(_PALETTE)]
+        bullet.changeVisualShape(body, -1, rgbaColor=colour, physicsClientId=self._client)
+        self._bodies = [body]
+        for half, centre in tote_parts:
+            shape = bullet.createVisualShape(
+                bullet.GEOM_BOX, halfExtents=half, rgbaColor=_TOTE, physicsClientId=self._client
+            )
+            part = bullet.createMultiBody(0.0, -1, shape, basePosition=centre, physicsClientId=self._client)
+            self._bodies.append(part)
+
+    def picture(self, width: int, height: int) -> Image:
+        """RGB picture, shape (height, width, 3)."""
+        view = bullet.computeViewMatrix(_EYE, _LOOK_AT, (0.0, 0.0, 1.0), physicsClientId=self._client)
+        lens = bullet.computeProjectionMatrixFOV(45.0, width / height, 0.1, 4.0, physicsClientId=self._client)
+        _, _, rgba, _, _ = bullet.getCameraImage(
+            width, height, view, lens, lightDirection=(1.0, 0.6, 2.0), shadow=0,
+            renderer=bullet.ER_TINY_RENDERER, flags=bullet.ER_NO_SEGMENTATION_MASK, physicsClientId=self._client,
+        )  # fmt: skip
+        return np.asarray(rgba, np.uint8).reshape(height, width, 4)[:, :, :3].copy()
+
+    def close(self) -> None:
+        """Give the client back."""
+        bullet.disconnect(physicsClientId=self._client)
+
+
+def _pretty_urdf(robot: RobotModel) -> str:
+    shipped = {"panda": Path(pybullet_data.getDataPath()) / "franka_panda" / "panda.urdf"}
+    path = shipped.get(robot.name)
+    return str(path if path is not None and path.is_file() else robot.urdf_path)

@@ -49,8 +49,8 @@ class SenderSettings(msgspec.Struct, frozen=True):
 class SenderMachine:
     """The sending side of one stream `(robot, boot_id)`.
 
-    The owner keeps `floor` (oldest key on its disk) and `limit` (one past the newest durable key) up to date, offers
-    blocks from `end` on while `has_room`, hands in what arrives and sends what `poll` returns.
+    The owner tells by `set_disk` which keys its disk holds, offers blocks from `end` on while `has_room`, hands in what
+    arrives and sends what `poll` returns.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class SenderMachine:
     ) -> None:
         self.robot, self.boot_id = robot, boot_id
         self.floor, self.limit = floor, limit
+        """Oldest key on this disk, and one past the newest durable one."""
         self.acked = floor
         """Every key below is on ingest's disk (or gone from this one)."""
         self.refusal = ""
@@ -103,6 +104,12 @@ class SenderMachine:
     def must_replace(self) -> Outgoing | None:
         """A block that ingest keeps refusing; as it is, it would hold up all that follow."""
         return self._window[0] if self._window and self._refusals >= REFUSALS_BEFORE_REPLACING else None
+
+    def set_disk(self, floor: int, limit: int) -> None:
+        """This disk now holds `floor` ≤ seq < `limit`; keys are let go only after they were acknowledged."""
+        self.floor, self.limit = floor, limit
+        if self.acked < floor:  # an answer from before the keys were let go had sent it back too far
+            self._advance(floor)
 
     def offer(self, block: Outgoing) -> None:
         """Append the block of the spool that holds key `end`."""

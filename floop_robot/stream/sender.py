@@ -128,7 +128,7 @@ class Sender:
         if stream.info.boot_id != self._machine.boot_id:
             self._machine = self._new_machine(stream)
         machine = self._machine
-        machine.floor, machine.limit = stream.floor, stream.limit
+        machine.set_disk(stream.floor, stream.limit)
         if (bad := machine.must_replace) is not None:
             machine.replace_first(self._tombstone(bad, stream))
         while machine.has_room and machine.end < machine.limit:

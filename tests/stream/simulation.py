@@ -44,7 +44,7 @@ class World:
 
     def record(self, count: int) -> None:
         self.total += count
-        self.sender.limit = self.total
+        self.sender.set_disk(self.sender.floor, self.total)
 
     def load(self) -> None:
         """Offer blocks; their borders are drawn anew each time, as after a restart with other settings."""
@@ -55,7 +55,7 @@ class World:
             self.sender.offer(Outgoing(first, end, bytes(end - first)))
 
     def send(self) -> None:
-        self.sender.floor, self.sender.limit = self.floor, self.total
+        self.sender.set_disk(self.floor, self.total)
         self.load()
         self.to_ingest += self.sender.poll(self.now)
 

@@ -108,7 +108,7 @@ def test_a_journal_restored_from_a_backup_gets_back_what_the_robot_still_has() -
     offer(machine, 0, 3, 6, 9)
     sent(machine, 0.0)
     machine.on_message(Ack("b", 9, 100), 0.1)
-    machine.floor = 3
+    machine.set_disk(3, 100)
     offer(machine, 9, 12)
     sent(machine, 0.2)
     [(hello, _)] = machine.poll(machine.wake_at)
@@ -117,6 +117,19 @@ def test_a_journal_restored_from_a_backup_gets_back_what_the_robot_still_has() -
     answer = receiver.on_hello(hello, 100)
     assert answer is not None
     machine.on_message(answer, 5.0)
+    assert machine.end == machine.acked == 6
+
+
+def test_an_answer_from_before_keys_were_let_go_does_not_send_it_back_to_them() -> None:
+    machine = greeted()
+    offer(machine, 0, 3, 6)
+    sent(machine, 0.0)
+    [(late, _)] = machine.poll(machine.wake_at)
+    assert isinstance(late, Hello)
+    machine.on_message(Ack("b", 6, 100), 2.0)
+    machine.on_message(Ack("b", 0, 100, nonce=late.nonce), 2.1)  # written before the commit, overtaken by it
+    assert machine.end == 0
+    machine.set_disk(6, 100)
     assert machine.end == machine.acked == 6
 
 

@@ -106,7 +106,7 @@ class SenderMachine:
         return self._window[0] if self._window and self._refusals >= REFUSALS_BEFORE_REPLACING else None
 
     def set_disk(self, floor: int, limit: int) -> None:
-        """This disk now holds `floor` ≤ seq < `limit`; keys are let go only after they were acknowledged."""
+        """The disk now holds `floor` ≤ seq < `limit`; keys are let go only after they were acknowledged."""
         self.floor, self.limit = floor, limit
         if self.acked < floor:  # an answer from before the keys were let go had sent it back too far
             self._advance(floor)

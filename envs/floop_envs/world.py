@@ -10,10 +10,11 @@ import math
 
 import msgspec
 
-from floop_envs.bullet import bullet, silent
+from floop_envs.bullet import bullet
+from floop_envs.cell import OUT_OF_SIGHT, Cell, tote_parts
 from floop_envs.perception import Perception
 from floop_envs.render import Image, Stage
-from floop_envs.shapes import create_object, create_open_box, open_box_parts
+from floop_envs.shapes import create_object
 from floop_robot.robot.messages import Joints, Phase, RobotState, Vec3
 from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.scenario import Scenario
@@ -22,7 +23,6 @@ from floop_robot.spec.tasks.place import TOTE_HEIGHT_M, TOTE_INSIDE_M
 PHYSICS_RATE_HZ = 150.0
 """Physics steps per second. At 20 solver iterations a held object creeps at most 0.2 mm in 2 s."""
 SERVO_RATE_HZ = 50.0
-_SOLVER_ITERATIONS = 20
 _ARM_GAIN = 0.3
 """Share of the joint position error that the motors remove per physics step, beside the velocity they are told."""
 _FINGER_GAIN = 0.2
@@ -31,9 +31,8 @@ _CLOSE_AHEAD_M = 0.02
 _CLOSED_M = 0.001
 TRUE_LIFT_M = 0.09
 """An object really this high counts as lifted: the 10 cm of the task less what perception may err."""
-_TOTE_WALL_M, _TOTE_FLOOR_M = 0.008, 0.003
-_TOTE_SIZE = (TOTE_INSIDE_M + 2 * _TOTE_WALL_M, TOTE_INSIDE_M + 2 * _TOTE_WALL_M, TOTE_HEIGHT_M)
-_OUT_OF_SIGHT = (0.0, 0.0, -5.0)
+RECYCLE_AFTER = 20_000
+"""Episodes after which the physics client is made anew."""
 
 
 class WorldTruth(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,117 +47,76 @@ class WorldTruth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class World:
-    """A PyBullet DIRECT client with everything in it; `reset` changes only what a scenario says."""
+    """A cell and the work in it; `reset` changes only what a scenario says."""
 
-    def __init__(self, robot: RobotModel, physics_rate_hz: float = PHYSICS_RATE_HZ) -> None:
+    def __init__(
+        self, robot: RobotModel, physics_rate_hz: float = PHYSICS_RATE_HZ, recycle_after: int = RECYCLE_AFTER
+    ) -> None:
         self.robot = robot
         self.dt_s = 1.0 / physics_rate_hz
         self.steps_per_tick = round(physics_rate_hz / SERVO_RATE_HZ)
-        self._client: int = bullet.connect(bullet.DIRECT)
-        with silent(1):
-            self._arm: int = bullet.loadURDF(
-                str(robot.urdf_path),
-                useFixedBase=True,
-                flags=bullet.URDF_MERGE_FIXED_LINKS | bullet.URDF_USE_INERTIA_FROM_FILE,
-                physicsClientId=self._client,
-            )
+        self._recycle_after = recycle_after
+        self._cell = Cell(robot, self.dt_s)
+        self._closed = False
+        self._resets = 0
+        self._gains = [_ARM_GAIN] * len(robot.joint_names), [1.0] * len(robot.joint_names)
         self._perception = Perception()
         self._stage: Stage | None = None
         self._object = -1
         self._scenario: Scenario | None = None
         self._steps = 0
-        self._set_engine()
-        self._find_joints()
-        self._couple_fingers()
-        self._table = self._static_box((0.5, 0.0, -0.05), (2.0, 2.0, 0.05))
-        self._tote = create_open_box(
-            self._client, 0.0, _TOTE_SIZE, _TOTE_WALL_M, _TOTE_FLOOR_M, _OUT_OF_SIGHT, 0.0
-        )
-
-    # Building ------------------------------------------------------------------------------------------------------
-
-    def _set_engine(self) -> None:
-        bullet.setGravity(0.0, 0.0, -9.81, physicsClientId=self._client)
-        bullet.setPhysicsEngineParameter(
-            fixedTimeStep=self.dt_s,
-            numSolverIterations=_SOLVER_ITERATIONS,
-            numSubSteps=0,
-            solverResidualThreshold=1e-5,
-            deterministicOverlappingPairs=1,
-            erp=0.2,
-            physicsClientId=self._client,
-        )
-
-    def _find_joints(self) -> None:
-        names = {
-            bullet.getJointInfo(self._arm, i, physicsClientId=self._client)[1].decode(): i
-            for i in range(bullet.getNumJoints(self._arm, physicsClientId=self._client))
-        }
-        self._arm_joints = [names[n] for n in self.robot.joint_names]
-        self._fingers = [names[n] for n in self.robot.gripper.joint_names]
-        self._all_joints = self._arm_joints + self._fingers
-        self._torques = [
-            bullet.getJointInfo(self._arm, i, physicsClientId=self._client)[10] for i in self._arm_joints
-        ]
-        self._arm_gains, self._arm_velocity_gains = [_ARM_GAIN] * len(self._torques), [1.0] * len(self._torques)
-
-    def _couple_fingers(self) -> None:
-        """Both fingers move as one, as in a gripper with one motor."""
-        left, right = self._fingers
-        gear = bullet.createConstraint(
-            self._arm, left, self._arm, right, bullet.JOINT_GEAR, [0, 1, 0], [0, 0, 0], [0, 0, 0],
-            physicsClientId=self._client,
-        )  # fmt: skip
-        bullet.changeConstraint(gear, gearRatio=-1, erp=0.2, maxForce=60, physicsClientId=self._client)
-
-    def _static_box(self, centre: Vec3, half: Vec3) -> int:
-        shape = bullet.createCollisionShape(bullet.GEOM_BOX, halfExtents=half, physicsClientId=self._client)
-        return int(bullet.createMultiBody(0.0, shape, basePosition=centre, physicsClientId=self._client))
 
     # Episodes ------------------------------------------------------------------------------------------------------
 
     def reset(self, scenario: Scenario) -> None:
         """Lay out the work of `scenario`, with the arm at home and its fingers open."""
-        client = self._client
-        if self._object >= 0:
-            bullet.removeBody(self._object, physicsClientId=client)
+        self._clear()
+        cell, client = self._cell, self._cell.client
         self._scenario, self._steps = scenario, 0
         open_m = 0.5 * self.robot.gripper.max_width_m
-        for joint, angle in zip(self._all_joints, (*self.robot.home_rad, open_m, open_m), strict=True):
-            bullet.resetJointState(self._arm, joint, angle, 0.0, physicsClientId=client)
+        for joint, angle in zip(cell.all_joints, (*self.robot.home_rad, open_m, open_m), strict=True):
+            bullet.resetJointState(cell.arm, joint, angle, 0.0, physicsClientId=client)
         self._rest_height = 0.5 * scenario.object.size_m[2]
         position = (*scenario.object_xy_m, self._rest_height)
         self._object = create_object(client, scenario.object, position, scenario.object_yaw_rad)
-        bullet.changeDynamics(self._table, -1, lateralFriction=scenario.table_friction, physicsClientId=client)
-        for finger in self._fingers:
-            bullet.changeDynamics(
-                self._arm, finger, lateralFriction=scenario.finger_friction, spinningFriction=0.02,
-                rollingFriction=0.0005, frictionAnchor=1, physicsClientId=client,
-            )  # fmt: skip
+        cell.set_friction(scenario.table_friction, scenario.finger_friction)
         self._place_tote(scenario)
         self._perception.start(scenario)
         still = (0.0,) * len(self.robot.home_rad)
         self.command(self.robot.home_rad, still, self.robot.gripper.max_width_m, scenario.gripper_force_n)
         self._sense()
 
+    def _clear(self) -> None:
+        """Take the last object away; PyBullet keeps some 4 KB of every body, so now and then the cell is built anew."""
+        self._resets += 1
+        if self._resets % self._recycle_after == 0:
+            self._cell.close()
+            self._cell = Cell(self.robot, self.dt_s)
+        elif self._object >= 0:
+            bullet.removeBody(self._object, physicsClientId=self._cell.client)
+        self._object = -1
+
     def _place_tote(self, scenario: Scenario) -> None:
-        where = _OUT_OF_SIGHT
+        where = OUT_OF_SIGHT
         self._tote_m: Vec3 | None = None
         if scenario.tote_xy_m is not None:
             where = (*scenario.tote_xy_m, 0.5 * TOTE_HEIGHT_M)
             self._tote_m = (*scenario.tote_xy_m, 0.0)
-        bullet.resetBasePositionAndOrientation(self._tote, where, (0, 0, 0, 1), physicsClientId=self._client)
+        bullet.resetBasePositionAndOrientation(
+            self._cell.tote, where, (0, 0, 0, 1), physicsClientId=self._cell.client
+        )
 
     # Servo ticks ---------------------------------------------------------------------------------------------------
 
     def command(self, q_rad: Joints, dq_rad_s: Joints, gripper_width_m: float, gripper_force_n: float) -> None:
         """Set what the motors follow from now on."""
+        cell, (gains, velocity_gains) = self._cell, self._gains
         bullet.setJointMotorControlArray(
-            self._arm, self._arm_joints, bullet.POSITION_CONTROL, targetPositions=q_rad, targetVelocities=dq_rad_s,
-            positionGains=self._arm_gains, velocityGains=self._arm_velocity_gains, forces=self._torques,
-            physicsClientId=self._client,
+            cell.arm, cell.arm_joints, bullet.POSITION_CONTROL, targetPositions=q_rad, targetVelocities=dq_rad_s,
+            positionGains=gains, velocityGains=velocity_gains, forces=cell.torques,
+            physicsClientId=cell.client,
         )  # fmt: skip
-        width = sum(s[0] for s in bullet.getJointStates(self._arm, self._fingers, physicsClientId=self._client))
+        width = sum(s[0] for s in bullet.getJointStates(cell.arm, cell.fingers, physicsClientId=cell.client))
         change = gripper_width_m - width
         if change < -_CLOSED_M:  # press on, however near the goal is: a thin rim must feel the full force, too
             change = -_CLOSE_AHEAD_M
@@ -166,14 +124,14 @@ class World:
         limit = self._scenario.gripper_force_n if self._scenario else gripper_force_n
         force = min(limit, gripper_force_n)
         bullet.setJointMotorControlArray(
-            self._arm, self._fingers, bullet.POSITION_CONTROL, targetPositions=[aim, aim],
-            positionGains=[_FINGER_GAIN, _FINGER_GAIN], forces=[force, force], physicsClientId=self._client,
+            cell.arm, cell.fingers, bullet.POSITION_CONTROL, targetPositions=[aim, aim],
+            positionGains=[_FINGER_GAIN, _FINGER_GAIN], forces=[force, force], physicsClientId=cell.client,
         )  # fmt: skip
 
     def step(self, count: int) -> None:
         """Advance physics by `count` steps and look at the object."""
         for _ in range(count):
-            bullet.stepSimulation(physicsClientId=self._client)
+            bullet.stepSimulation(physicsClientId=self._cell.client)
         self._steps += count
         self._sense()
 
@@ -183,7 +141,7 @@ class World:
         self.step(self.steps_per_tick)
 
     def _sense(self) -> None:
-        position, orientation = bullet.getBasePositionAndOrientation(self._object, physicsClientId=self._client)
+        position, orientation = bullet.getBasePositionAndOrientation(self._object, physicsClientId=self._cell.client)
         self._position = position
         self._perception.see(self.time_s, position, orientation)
 
@@ -191,7 +149,7 @@ class World:
 
     def joints(self) -> tuple[Joints, Joints]:
         """Measured joint positions (rad) and velocities (rad/s) of the arm."""
-        states = bullet.getJointStates(self._arm, self._arm_joints, physicsClientId=self._client)
+        states = bullet.getJointStates(self._cell.arm, self._cell.arm_joints, physicsClientId=self._cell.client)
         return tuple(s[0] for s in states), tuple(s[1] for s in states)
 
     @property
@@ -201,7 +159,7 @@ class World:
 
     def state(self) -> RobotState:
         """What the robot would publish now; stamps are simulated time, the driver of a robot sets its own."""
-        joints = bullet.getJointStates(self._arm, self._all_joints, physicsClientId=self._client)
+        joints = bullet.getJointStates(self._cell.arm, self._cell.all_joints, physicsClientId=self._cell.client)
         left, right = joints[-2:]
         return RobotState(
             tick=self._steps,
@@ -220,8 +178,8 @@ class World:
     def truth(self) -> WorldTruth:
         """The object as it really is."""
         touching = sum(
-            bool(bullet.getContactPoints(self._arm, self._object, finger, physicsClientId=self._client))
-            for finger in self._fingers
+            bool(bullet.getContactPoints(self._cell.arm, self._object, finger, physicsClientId=self._cell.client))
+            for finger in self._cell.fingers
         )
         x, y, z = self._position
         inside = False
@@ -247,21 +205,17 @@ class World:
         if self._stage is None:
             self._stage = Stage(self.robot)
         assert self._scenario is not None, "reset the world before taking its picture"
-        states = bullet.getJointStates(self._arm, self._all_joints, physicsClientId=self._client)
-        pose = bullet.getBasePositionAndOrientation(self._object, physicsClientId=self._client)
-        tote = []
-        if self._tote_m is not None:
-            x, y, _ = self._tote_m
-            parts = open_box_parts(_TOTE_SIZE, _TOTE_WALL_M, _TOTE_FLOOR_M)
-            tote = [(half, (cx + x, cy + y, cz + 0.5 * TOTE_HEIGHT_M)) for half, (cx, cy, cz) in parts]
+        states = bullet.getJointStates(self._cell.arm, self._cell.all_joints, physicsClientId=self._cell.client)
+        pose = bullet.getBasePositionAndOrientation(self._object, physicsClientId=self._cell.client)
+        tote = tote_parts(*self._tote_m[:2]) if self._tote_m is not None else []
         self._stage.set(tuple(s[0] for s in states), self._scenario.object, pose, tote)
         return self._stage.picture(width, height)
 
     def close(self) -> None:
         """Give the physics client back."""
-        if self._client >= 0:
-            bullet.disconnect(physicsClientId=self._client)
-            self._client = -1
+        if not self._closed:
+            self._cell.close()
+            self._closed = True
         if self._stage is not None:
             self._stage.close()
             self._stage = None

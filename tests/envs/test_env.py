@@ -16,6 +16,7 @@ from floop_envs.rollout import run_episode
 from floop_envs.scenarios import TrainingWork
 from floop_envs.seeds import Purpose, scenarios_of
 from floop_envs.shifts import shifted_work
+from floop_envs.world import World
 from floop_robot.spec.errors import UnknownName
 from floop_robot.spec.scenario import Scenario
 from floop_robot.spec.tasks import task_ids
@@ -53,6 +54,14 @@ def test_same_scenario_same_episode_whatever_came_before() -> None:
     backwards = [digest(second, s) for s in reversed(scenarios)]
     assert forwards == backwards[::-1] == [digest(first, s) for s in scenarios]
     assert len(set(forwards)) == len(scenarios)
+
+
+def test_same_scenario_same_episode_on_a_recycled_client() -> None:
+    env, scenarios = make_env(PICK), work(2)
+    kept = [digest(env, s) for s in scenarios]
+    env.world.close()
+    env.world = World(env.robot, recycle_after=2)
+    assert [digest(env, s) for s in scenarios] == kept
 
 
 def test_same_scenario_same_episode_in_another_process() -> None:

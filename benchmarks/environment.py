@@ -1,0 +1,161 @@
+"""The environments, measured: their speed, where the time goes, and whether grasps hold.
+
+    python benchmarks/environment.py                  # steps per CPU second; share of physics; creep in the hand
+    python benchmarks/environment.py --rates 12.5 20  # what the policy rate does to learning; minutes
+
+Speed: whole environment steps (controller, limiter, physics, perception, observation, reward), one process, CPU time,
+beside the same physics steps alone. Creep: how far objects move in the closed hand within 2 s.
+Rates: SAC from demonstrations at each rate until the given simulated time of fresh experience; success and pick time on
+held-out scenarios. The discount is the same per second of simulated time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import msgspec
+import numpy as np
+import torch
+
+from floop_envs.env import ArmEnv, make_env
+from floop_envs.expert import Expert
+from floop_envs.rollout import Acts, run_episode
+from floop_envs.scenarios import TrainingWork
+from floop_envs.seeds import Purpose, scenarios_of
+from floop_robot.bundle import Actor, Normalisation
+from floop_robot.learn.export import actor_architecture
+from floop_robot.learn.sac_trainee import SacTrainee
+from floop_robot.learn.settings import SacSettings
+from floop_robot.learn.spaces import PolicySpace
+from floop_robot.processes.ground import rows_of
+from floop_robot.replay.intake import Arrived
+from floop_robot.spec.layout import Vector
+from floop_robot.spec.records import Source
+from floop_robot.spec.tasks.layouts import POLICY_RATE_HZ
+
+
+class Random:
+    """Uniform actions."""
+
+    def mean(self, observation: Vector) -> Vector:
+        """An action that depends on the observation alone, so that runs repeat."""
+        return self.sample(observation, np.random.default_rng(abs(int(observation[0] * 1e6))))[0]
+
+    def sample(self, observation: Vector, rng: np.random.Generator) -> tuple[Vector, float]:
+        """An action and a density that nobody reads."""
+        return rng.uniform(-1.0, 1.0, 5).astype(np.float32), 0.0
+
+
+def speed(task: str, episodes: int) -> None:
+    """Steps per CPU second of demonstrations and of random actions, and the part of it that is physics."""
+    env = make_env(task)
+    scenarios = scenarios_of(TrainingWork(task), Purpose.REPORT, 0, episodes)
+    actors: dict[str, Acts] = {"demonstrations": Expert(env.rules.spec), "random actions": Random()}
+    for name, actor in actors.items():
+        physics = _physics_clock(env)
+        began = time.process_time()
+        steps = sum(run_episode(env, actor, s).steps for s in scenarios)
+        spent = time.process_time() - began
+        print(f"{task:20s} {name:15s} {steps / spent:6.0f} steps/s   physics {100 * physics[0] / spent:3.0f} %")
+    env.close()
+
+
+def _physics_clock(env: ArmEnv) -> list[float]:
+    """Adds up the CPU seconds that the world's steps take."""
+    total, step = [0.0], type(env.world).step
+
+    def timed(count: int) -> None:
+        began = time.process_time()
+        step(env.world, count)
+        total[0] += time.process_time() - began
+
+    env.world.step = timed  # type: ignore[method-assign]
+    return total
+
+
+def creep(episodes: int) -> None:
+    """How far objects creep in the hand in 2 s."""
+    env = make_env("floop/Pick-v0")
+    expert, stay = Expert(env.rules.spec), np.array([0, 0, 0, 0, -1], np.float32)
+    moved = []
+    for scenario in scenarios_of(TrainingWork("floop/Pick-v0"), Purpose.REPORT, 0, episodes):
+        if not run_episode(env, expert, scenario).true_success:
+            continue
+        for _ in range(4):
+            env.step(stay)
+        before = np.array(env.world.truth().object_position_m)
+        for _ in range(25):
+            env.step(stay)
+        moved.append(1e3 * float(np.linalg.norm(env.world.truth().object_position_m - before)))
+    print(f"creep in 2 s: median {statistics.median(moved):.3f} mm, most {max(moved):.2f} mm, {len(moved)} grasps")
+
+
+def learning(rate_hz: float, seconds: float, seed: int) -> None:
+    """SAC from 30 demonstrations on `seconds` of simulated experience at one policy rate."""
+    env = make_env("floop/Pick-v0", policy_rate_hz=rate_hz)
+    spec, work = env.rules.spec, TrainingWork("floop/Pick-v0")
+    settings = SacSettings()
+    settings = msgspec.structs.replace(settings, gamma=settings.gamma ** (POLICY_RATE_HZ / rate_hz))
+    trainee, rng = SacTrainee(PolicySpace.of(spec), settings, seed), np.random.default_rng(seed)
+    normalisation = Normalisation(tuple(spec.observation.offset.tolist()), tuple(spec.observation.scale.tolist()))
+    began, experience, owed, index = time.process_time(), 0.0, 0.0, 0
+
+    def take(actor: Acts, purpose: Purpose, index: int, fresh: bool) -> float:
+        scenario = scenarios_of(work, purpose, seed, 1, index)[0]
+        done = run_episode(env, actor, scenario, rng, sample=True, keep=True)
+        rows = rows_of(done.trace, index)
+        source = Source.EXPLORER if fresh else Source.DEMONSTRATION
+        mask = np.full(len(rows), fresh)
+        nonlocal owed
+        owed += trainee.take(Arrived(robot=source.name, boot_id="", source=source, rows=rows, fresh=mask))
+        return done.duration_s
+
+    for index in range(30):
+        take(Expert(spec), Purpose.DEMONSTRATION, index, fresh=False)
+    owed = 0.0
+    while experience < seconds:
+        index += 1
+        experience += take(Actor(*_exported(trainee, normalisation)), Purpose.TRAINING, index, fresh=True)
+        owed -= trainee.improve(int(owed))
+    spent = time.process_time() - began
+    actor = Actor(*_exported(trainee, normalisation))
+    results = [run_episode(env, actor, s) for s in scenarios_of(work, Purpose.REPORT, seed, 100)]
+    won = [r.duration_s for r in results if r.success]
+    print(
+        f"{rate_hz:5.1f} Hz  seed {seed}  {experience:4.0f} s of experience  {trainee.progress.gradient_steps:6d} "
+        f"updates  {spent:4.0f} CPU s   success {len(won) / len(results):.2f}  pick time {np.mean(won or [np.nan]):.2f} s",
+        flush=True,
+    )
+
+
+def _exported(trainee: SacTrainee, normalisation: Normalisation) -> tuple[object, ...]:
+    architecture, tensors = actor_architecture(trainee.model)
+    return architecture, normalisation, tensors
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--episodes", type=int, default=40)
+    parser.add_argument("--rates", type=float, nargs="*", default=[], help="compare learning at these rates (Hz)")
+    parser.add_argument("--seconds", type=float, default=480.0, help="simulated experience at each rate")
+    parser.add_argument("--seeds", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.rates:
+        for seed in range(options.seeds):
+            for rate in options.rates:
+                learning(rate, options.seconds, seed)
+        return
+    for task in ("floop/Pick-v0", "floop/PickPlace-v0"):
+        speed(task, options.episodes)
+    creep(options.episodes)
+
+
+if __name__ == "__main__":
+    main()

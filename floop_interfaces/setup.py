@@ -22,7 +22,10 @@ from setuptools.command.build import build
 HERE = Path(__file__).resolve().parent
 PACKAGE = ElementTree.parse(HERE / "package.xml").getroot()
 NAME, VERSION = PACKAGE.findtext("name", ""), PACKAGE.findtext("version", "")
-LINKED = ("ros-rclpy", "ros-action-msgs", "ros-builtin-interfaces", "ros-geometry-msgs", "ros-service-msgs", "ros-std-msgs")
+LINKED = tuple(
+    f"ros-{name}"
+    for name in ("rclpy", "action-msgs", "builtin-interfaces", "geometry-msgs", "service-msgs", "std-msgs")
+)
 TOOLS = ("ament_cmake", "rosidl_generator_py", "rosidl_typesupport_fastrtps_c")
 
 

@@ -129,7 +129,8 @@ def learning(rate_hz: float, seconds: float, seed: int) -> None:
     won = [r.duration_s for r in results if r.success]
     print(
         f"{rate_hz:5.1f} Hz  seed {seed}  {experience:4.0f} s of experience  {trainee.progress.gradient_steps:6d} "
-        f"updates  {spent:4.0f} CPU s   success {len(won) / len(results):.2f}  pick time {np.mean(won or [np.nan]):.2f} s",
+        f"updates  {spent:4.0f} CPU s   success {len(won) / len(results):.2f}  "
+        f"pick time {np.mean(won or [np.nan]):.2f} s",
         flush=True,
     )
 

@@ -191,7 +191,8 @@ class ContinuousLearner:
         if now >= self._candidate_due and steps != self._steps_at["candidate"]:
             self._candidate_due, self._steps_at["candidate"] = now + self._config.candidate_interval_s, steps
             self._candidates += 1
-            self._outlet.candidate(self.bundle())
+            with self._trainee.presentable():
+                self._outlet.candidate(self.bundle())
         if now >= self._checkpoint_due and steps != self._steps_at["checkpoint"]:
             self._checkpoint_due, self._steps_at["checkpoint"] = now + self._config.checkpoint_interval_s, steps
             self.bundle()  # raises when training diverged: such a checkpoint must not be written

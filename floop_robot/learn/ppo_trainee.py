@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch as th
@@ -66,17 +67,23 @@ class PpoTrainee:
         if rows is None or arrived.source is not Source.EXPLORER:
             return 0.0
         rows = rows.take(np.isfinite(rows.log_prob))
+        young = rows.policy_version >= self._version - self._staleness
+        self._stale += len(rows) - int(young.sum())
+        rows = rows.take(young)
         if not len(rows):
             return 0.0
         self._rows.setdefault((arrived.robot, arrived.boot_id), deque()).append(rows)
         self._waiting += len(rows)
-        self._drop_stale()
         return self.settings.epochs * len(rows) / self.settings.batch_size
 
     @property
     def ready(self) -> bool:
         """Whether there are enough rows for one update."""
         return self._waiting >= self.settings.rows_per_update
+
+    def presentable(self) -> AbstractContextManager[None]:
+        """PPO's actor moves little from update to update: it is handed out as it is."""
+        return nullcontext()
 
     def published(self, version: int) -> None:
         """Explorers act on live weights `version` from now on; what older ones did grows stale."""

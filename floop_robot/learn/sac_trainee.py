@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
 from floop_robot.learn.build import build_sac
@@ -13,17 +16,23 @@ from floop_robot.learn.spaces import PolicySpace
 from floop_robot.learn.trainee import Progress
 from floop_robot.replay.intake import Arrived
 
+AVERAGE_STRIDE = 8
+"""Gradient steps between two looks at the weights for their average."""
 ENOUGH_ROWS = 256
 """Updates begin with this many rows in replay: earlier ones would only memorise."""
 
 
 class SacTrainee:
-    """A `FloopSAC` with its `MixedReplay`."""
+    """A `FloopSAC` with its `MixedReplay`, and a running average of its actor.
+
+    At learning rates that recover fast, single weights are noisy; their average is the better policy and costs nothing.
+    """
 
     def __init__(self, space: PolicySpace, settings: SacSettings, seed: int) -> None:
         self.settings = settings
         self._model, self.replay = build_sac(space, settings, seed)
         self._numpy = self._model.parameters_in_numpy()
+        self._average: Array = self._numpy.actor.params.copy()
         self._gradient_steps = 0
 
     @property
@@ -80,9 +89,31 @@ class SacTrainee:
         """Do `most` gradient steps, once there are enough rows."""
         if not self.ready or most <= 0:
             return 0
-        self._model.train(most, self.settings.batch_size)
-        self._gradient_steps += most
-        return most
+        done = 0
+        while done < most:  # the average follows in small strides: as good as after each step, and free
+            stride = min(AVERAGE_STRIDE, most - done)
+            self._model.train(stride, self.settings.batch_size)
+            self._follow(stride)
+            done += stride
+        self._gradient_steps += done
+        return done
+
+    def _follow(self, steps: int) -> None:
+        actor = self._model.parameters_in_numpy().actor.params
+        share = 1.0 - (1.0 - 1.0 / self.settings.average_steps) ** steps
+        # While young it is the mean of all steps so far: the first weights were drawn at random.
+        self._average += np.float32(max(share, steps / (self._gradient_steps + steps))) * (actor - self._average)
+
+    @contextmanager
+    def presentable(self) -> Iterator[None]:
+        """Within it, the model's actor is the averaged one."""
+        actor = self._model.parameters_in_numpy().actor.params
+        live = actor.copy()
+        actor[:] = self._average
+        try:
+            yield
+        finally:
+            actor[:] = live
 
     def published(self, version: int) -> None:
         """SAC learns from any acting policy: nothing to do."""
@@ -92,6 +123,7 @@ class SacTrainee:
         p = self._numpy = self._model.parameters_in_numpy()
         adams = {"actor": p.actor_adam, "critic": p.critic_adam, "alpha": p.alpha_adam}
         out = {"actor": p.actor.params, "critic": p.critic.params, "target": p.target.params, "log_alpha": p.log_alpha}
+        out["average"] = self._average
         for name, adam in adams.items():
             out[f"{name}.mean"], out[f"{name}.square"] = adam.mean, adam.square
             out[f"{name}.steps"] = np.array([adam.steps], np.float32)

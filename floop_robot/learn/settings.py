@@ -20,7 +20,7 @@ class SacSettings(_Settings, frozen=True, kw_only=True):
     """Soft actor-critic."""
 
     hidden: tuple[Size, ...] = (64, 64)
-    learning_rate: Positive = 6e-4
+    learning_rate: Positive = 1e-3
     gamma: Fraction = 0.97
     """The discount that the tasks' potential-based shaping is exact for."""
     tau: Fraction = 0.01
@@ -32,6 +32,8 @@ class SacSettings(_Settings, frozen=True, kw_only=True):
     """Smallest and largest return there can be (scaled, of the floop tasks): keeps critics from running away."""
     reward_scale: Positive = 0.2
     """Rewards are multiplied by it: values of some units are learned faster than values of some tens."""
+    average_steps: Size = 500
+    """Policies are handed out with actor weights averaged over about so many gradient steps; 1 averages nothing."""
     prior_fraction: Fraction = 0.5
     """Share of each batch from demonstrations or old work."""
     corner_fraction: Fraction = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import msgspec
@@ -59,6 +60,10 @@ class Trainee(Protocol):
 
     def improve(self, most: int) -> int:
         """Do about `most` gradient steps (PPO: one whole update) when `ready`; returns how many were done."""
+        ...
+
+    def presentable(self) -> AbstractContextManager[None]:
+        """Within it, the model's actor is the one to hand out: averaged, where the algorithm averages."""
         ...
 
     def published(self, version: int) -> None:

@@ -38,7 +38,7 @@ from floop_robot.spec.records import Source
 
 RECENT = 40
 """Training episodes whose success says whether measuring on the selection scenarios is worth its time."""
-FAST_ENOUGH = 0.78
+FAST_ENOUGH = 0.79
 """With demonstrations, training goes on until picks take this share of the cloned policy's time (or data runs out)."""
 
 
@@ -54,8 +54,10 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     until_success: float = 0.95
     out: str = "runs/train"
     max_transitions: int = 40_000
-    episodes_per_batch: int = 4
+    episodes_per_batch: int = 1
     """Episodes made with the same weights, while gradients of the batch before are computed."""
+    learning_starts: int = 500
+    """Transitions before the first gradient step."""
     selection_episodes: int = 100
     select_every: int = 500
     """Transitions between two measurements on the selection scenarios, once training episodes go well."""
@@ -250,7 +252,8 @@ class _Run:
             ended=(Ended(episode, failed=not success),),
         )
         worth = self.trainee.take(arrived)
-        if not demonstration:
+        # The first rows are too few to draw half of every batch from: learning from them alone leads astray.
+        if not demonstration and self.transitions >= self.config.learning_starts:
             self._pace.pay(worth)
 
     def _improve(self) -> None:
@@ -267,8 +270,10 @@ class _Run:
     def _select(self) -> bool:
         """Measure on the selection scenarios and remember the best weights; returns whether to stop."""
         self._say("selecting")
-        score = self._measure(self._actor(), Purpose.SELECTION, self.config.selection_episodes)
-        if self._best is None or _better(score, self._best[0], self.config.until_success):
+        with self.trainee.presentable():
+            actor = self._actor()
+        score = self._measure(actor, Purpose.SELECTION, self.config.selection_episodes)
+        if self._best is None or _better(score, self._best[0], self._goal()):
             self._best = score, {name: array.copy() for name, array in self.trainee.arrays().items()}
         best = self._best[0]
         return self.tells_success and best.success >= self._goal() and self._fast(best)
@@ -295,7 +300,9 @@ class _Run:
         """Measure once on the final scenarios and write everything."""
         self._say("final scenarios")
         numbers = range_of(0, self.config.final_episodes)
-        self.collector.ask(EpisodeRequest(self._actor(), Purpose.REPORT, numbers, sample=False))
+        with self.trainee.presentable():
+            actor = self._actor()
+        self.collector.ask(EpisodeRequest(actor, Purpose.REPORT, numbers, sample=False))
         cloned = None
         if self._cloned is not None:  # measured here, while the other process measures the trained policy
             cloned = _score(answer(self.spec.make(), EpisodeRequest(self._cloned, Purpose.REPORT, numbers, False)))
@@ -322,7 +329,8 @@ class _Run:
 
     def _write(self, out: Path) -> tuple[Path, Path, Path]:
         model, bundle, checkpoint = out / "model.zip", out / f"policy{SUFFIX}", out / f"policy{CHECKPOINT_SUFFIX}"
-        save_zip(self.trainee.model, self.space, model)
+        with self.trainee.presentable():
+            save_zip(self.trainee.model, self.space, model)
         transitions = self.transitions + self.demonstrated
         data = DataRange(
             transitions=transitions,
@@ -330,7 +338,8 @@ class _Run:
             observation_high=tuple(self._high.tolist()),
         )
         observations = np.array(self._first_obs[-8:])
-        to_bundle(self.trainee.model, self.task, self.ids, observations, data=data).save(bundle)
+        with self.trainee.presentable():
+            to_bundle(self.trainee.model, self.task, self.ids, observations, data=data).save(bundle)
         info = CheckpointInfo(
             task=self.task.id,
             ids=self.ids,

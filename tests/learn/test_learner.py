@@ -1,0 +1,266 @@
+"""The continuous learner: paced by data, publishes, resumes from checkpoint and journal, goes back when it diverges."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from floop_robot.bundle import Bundle
+from floop_robot.learn.checkpoint import Checkpoint
+from floop_robot.learn.learner import ContinuousLearner
+from floop_robot.learn.sac_trainee import SacTrainee
+from floop_robot.learn.settings import SacSettings
+from floop_robot.learn.spaces import PolicySpace
+from floop_robot.spec.config import LearnerConfig
+from floop_robot.spec.ids import Ids, ids_of
+from floop_robot.spec.layout import Vector
+from floop_robot.spec.records import (
+    ActMode,
+    EpisodeEnd,
+    Outcome,
+    Record,
+    Source,
+    StreamInfo,
+    Transition,
+    WorkReport,
+)
+from floop_robot.spec.robot_model import load_robot
+from floop_robot.spec.scenario import CLASSES
+from floop_robot.spec.tasks import get_task
+from floop_robot.stream.codec import Block, decode_block, encode_block
+
+RULES = get_task("floop/Pick-v0")
+TASK, IDS = RULES.spec, ids_of(RULES, load_robot("panda"))
+SETTINGS = SacSettings(hidden=(16, 16), batch_size=32, updates_per_fresh=1.0, updates_per_old=0.5)
+
+
+class Found(msgspec.Struct, frozen=True):
+    id: int
+    block: Block
+
+
+class Journal:
+    """An in-memory journal that is read like the real one; every block passes the real codec."""
+
+    journal_id = "journal"
+
+    def __init__(self) -> None:
+        self.blocks: list[Block] = []
+        self.position = 0
+
+    def poll(self, timeout_s: float) -> list[Found]:
+        new = [Found(i + 1, block) for i, block in enumerate(self.blocks) if i + 1 > self.position]
+        self.position = len(self.blocks)
+        return new
+
+    def add(self, info: StreamInfo, records: list[Record]) -> None:
+        self.blocks.append(decode_block(encode_block(info, 0, records)))
+
+
+class Kept:
+    """An outlet that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.live: list[tuple[int, Bundle]] = []
+        self.candidates: list[Bundle] = []
+
+    def weights(self, version: int, bundle: Bundle) -> None:
+        self.live.append((version, bundle))
+
+    def candidate(self, bundle: Bundle) -> None:
+        self.candidates.append(bundle)
+
+
+def stream(robot: str = "robot_1", source: Source = Source.ROBOT, ids: Ids = IDS) -> StreamInfo:
+    return StreamInfo(robot, "boot", TASK.id, ids, source)
+
+
+def observation(rng: np.random.Generator, object_class: str) -> Vector:
+    layout = TASK.observation
+    obs = (layout.offset + layout.scale * 0.3 * rng.standard_normal(layout.size)).astype(np.float32)
+    obs[layout.slices["object_class"]] = 0.0
+    obs[layout.slices["object_class"].start + CLASSES.index(object_class)] = 1.0
+    obs[layout.slices["object_size"]] = 0.05
+    return np.clip(obs, layout.low, layout.high)
+
+
+def episode(number: int, steps: int = 40, object_class: str = "box", won: bool = True) -> list[Record]:
+    rng = np.random.default_rng(number)
+    rows: list[Record] = [
+        Transition(
+            seq=0, episode=number, step=i, stamp_ns=time.time_ns(), policy_version=1, act_mode=ActMode.MEAN,
+            obs=observation(rng, object_class), action_requested=np.zeros(5, np.float32),
+            action=rng.uniform(-1, 1, 5).astype(np.float32), log_prob=float("nan"), reward=float(rng.normal()),
+            terminated=False, truncated=i == steps - 1, interventions=0,
+        )
+        for i in range(steps)
+    ]  # fmt: skip
+    end = EpisodeEnd(
+        seq=0, episode=number, stamp_ns=time.time_ns(), policy_version=1, act_mode=ActMode.MEAN, steps=steps,
+        duration_s=1.0, total_reward=0.0, outcome=Outcome.SUCCESS if won else Outcome.TIMEOUT,
+        final_obs=observation(rng, object_class),
+        work=WorkReport(object_class, (0.05, 0.05, 0.05), (0.5, 0.0, 0.0), 0.0),
+    )  # fmt: skip
+    return [*rows, end]
+
+
+class Bench:
+    """A learner on an in-memory journal with a clock of its own."""
+
+    def __init__(self, folder: Path, journal: Journal | None = None, **config: float) -> None:
+        self.now = 100.0
+        self.journal, self.outlet = journal or Journal(), Kept()
+        self.trainee = SacTrainee(PolicySpace.of(TASK), SETTINGS, 0)
+        self.path = folder / "checkpoint.learner"
+        clock: Callable[[], float] = lambda: self.now  # noqa: E731 - a clock that the test sets
+        self.learner = ContinuousLearner(
+            LearnerConfig(**config),  # type: ignore[arg-type]
+            TASK, IDS, self.trainee, self.journal, self.outlet, self.path, clock,
+        )  # fmt: skip
+
+    def settle(self) -> int:
+        """Step until nothing is owed; returns the gradient steps done."""
+        done = self.learner.step(0.0)
+        while (more := self.learner.step(0.0)) > 0:
+            done += more
+        return done
+
+    @property
+    def actor(self) -> np.ndarray:
+        return self.trainee.model.parameters_in_numpy().actor.params
+
+
+def test_arriving_rows_pay_for_updates_and_nothing_else_does(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    assert bench.settle() == 0
+    for i in range(10):
+        bench.journal.add(stream(), episode(i))
+    assert bench.settle() == 10 * 40 * 0.5  # known work, as nothing else is known
+    assert bench.settle() == 0
+    bench.learner.step(0.0)
+    counts = bench.learner.status.rows
+    assert (counts.robot, counts.explorer, counts.foreign, counts.dropped) == (400, 0, 0, 0)
+
+
+def test_new_work_is_told_by_what_was_perceived(tmp_path: Path) -> None:
+    known = Bench(tmp_path)
+    for i in range(10):
+        known.journal.add(stream(), episode(i))
+    known.settle()
+    checkpoint = known.learner.snapshot()
+    from floop_robot.replay.novelty import KnownWork
+
+    obs = np.array([r.obs for r in episode(0) if isinstance(r, Transition)])
+    info = msgspec.structs.replace(checkpoint.info, known=KnownWork.of(TASK.observation, obs))
+    bench = Bench(tmp_path)
+    bench.learner.start_from(Checkpoint(info, checkpoint.arrays))
+    for i in range(10):
+        bench.journal.add(stream(), episode(i, object_class="box" if i < 5 else "basket"))
+    assert bench.settle() == 5 * 40 * 0.5 + 5 * 40 * 1.0
+    progress = bench.learner.status.progress
+    assert (progress.prior_rows, progress.fresh_rows) == (200, 200)
+
+
+def test_known_work_that_robots_fail_at_becomes_fresh(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    for i in range(8):  # explorers may fail
+        bench.journal.add(stream("explorer_1", Source.EXPLORER), episode(i, won=False))
+    bench.settle()
+    assert bench.learner.status.progress.fresh_rows == 0
+    for i in range(8):
+        bench.journal.add(stream(), episode(i, won=False))
+    bench.settle()
+    assert bench.learner.status.progress.fresh_rows == 2 * 40  # from the seventh failure on
+
+
+def test_rows_of_another_contract_are_counted_not_learned_from(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.journal.add(stream(ids=Ids("other", IDS.limits, IDS.reward)), episode(0))
+    bench.journal.add(stream(ids=Ids(IDS.contract, IDS.limits, "other")), episode(1))
+    bench.settle()
+    assert bench.learner.status.rows.foreign == 80
+    assert bench.learner.status.progress.prior_rows == 0
+
+
+def test_live_weights_candidates_and_checkpoints_come_when_due(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, weights_interval_s=1.0, candidate_interval_s=3.0, checkpoint_interval_s=5.0)
+    bench.learner.step(0.0)
+    assert [version for version, _ in bench.outlet.live] == [1], "explorers need weights before the first row"
+    for second in range(12):
+        bench.now += 1.0
+        for i in range(10):
+            bench.journal.add(stream(), episode(second * 10 + i, steps=5))
+        bench.settle()
+    versions = [version for version, _ in bench.outlet.live]
+    assert versions == sorted(set(versions))
+    assert 5 <= len(versions) <= 13
+    assert 1 <= len(bench.outlet.candidates) <= 4
+    assert bench.path.exists()
+    bundle = bench.outlet.candidates[-1]
+    bundle.checked_actor()
+    assert bundle.manifest.data.transitions > 256
+    assert bundle.manifest.data.journal_to > 0
+
+
+def test_a_resumed_learner_goes_on_with_replay_rebuilt_and_pays_no_row_twice(tmp_path: Path) -> None:
+    first = Bench(tmp_path)
+    for i in range(10):
+        first.journal.add(stream(), episode(i))
+    first.settle()
+    first.learner.checkpoint()
+    steps, size, weights = first.learner.status.progress.gradient_steps, first.trainee.replay.size(), first.actor.copy()
+
+    journal = Journal()
+    journal.blocks = list(first.journal.blocks)
+    second = Bench(tmp_path, journal)
+    checkpoint = Checkpoint.load(first.path)
+    second.learner.start_from(checkpoint, resume=True)
+    journal.position = checkpoint.info.replay_from
+    assert (second.actor == weights).all()
+    assert second.settle() == 0
+    assert second.trainee.replay.size() == size
+    assert second.learner.status.progress.gradient_steps == steps
+    journal.add(stream(), episode(99))
+    assert second.settle() == 20
+    assert second.outlet.live[0][0] > 1000, "versions of live weights are never used twice"
+
+
+def test_divergence_is_undone(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, checkpoint_interval_s=1.0, weights_interval_s=1.0)
+    for i in range(10):
+        bench.journal.add(stream(), episode(i))
+    bench.settle()
+    bench.now += 2.0
+    bench.journal.add(stream(), episode(10))
+    bench.settle()  # writes a checkpoint
+    good = Checkpoint.load(bench.path)
+    bench.now += 2.0
+    bench.journal.add(stream(), episode(11))
+    bench.actor[:] = np.nan
+    bench.settle()
+    assert np.isfinite(bench.actor).all()
+    assert np.isfinite(Checkpoint.load(bench.path).arrays["actor"]).all()
+    assert Checkpoint.load(bench.path).info.gradient_steps >= good.info.gradient_steps
+
+
+def test_the_age_of_rows_at_their_first_update_is_measured(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    for i in range(10):
+        bench.journal.add(stream(), episode(i))
+    bench.settle()
+    status = bench.learner.status
+    assert 0.0 < status.latency_p50_s <= status.latency_p99_s < 60.0
+    assert status.steps_per_s >= 0.0
+
+
+def test_a_checkpoint_of_another_contract_is_refused(tmp_path: Path) -> None:
+    from floop_robot.spec.errors import ContractMismatch
+
+    bench = Bench(tmp_path)
+    snapshot = bench.learner.snapshot()
+    info = msgspec.structs.replace(snapshot.info, ids=Ids("other", IDS.limits, IDS.reward))
+    with pytest.raises(ContractMismatch, match="other"):
+        bench.learner.start_from(Checkpoint(info, snapshot.arrays))

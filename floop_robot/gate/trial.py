@@ -24,9 +24,10 @@ OLD_MARGIN = 0.10
 """Old work counts as kept when success is shown to be less than this below the incumbent's on the same scenarios."""
 GAIN = 0.20
 """A candidate shown to gain less than this on focus work is sent back: the next one is seconds away."""
-SPEED_MARGIN = 0.03
-"""A pair counts as faster when the candidate saves more than this share of the incumbent's time."""
-GIVE_UP = 0.10
+SPEED_MARGIN = 0.05
+"""A pair counts as faster when the candidate saves more than this share of the incumbent's time: more than one policy
+step of a typical pick, since every roll-out disturbs a fleet."""
+GIVE_UP = 0.20
 """Chance of sending back a candidate that gains `GAIN`, or is mostly faster."""
 GUARD_GIVE_UP = 0.15
 """Chance of sending back a candidate that is as good as the incumbent on old work."""
@@ -94,11 +95,16 @@ class _Merit:
             self._faster.observe(pair.candidate.duration_s, pair.incumbent.duration_s)
 
     @property
+    def is_faster(self) -> bool:
+        """Whether a shorter cycle is shown."""
+        return self._faster.status is Status.YES
+
+    @property
     def way(self) -> str:
         """How the candidate is preferable; empty while that is not shown."""
         if self._better.status is Status.YES:
             return "better"
-        return "not worse and faster" if self._kept.status is self._faster.status is Status.YES else ""
+        return "not worse and faster" if self._kept.status is Status.YES and self.is_faster else ""
 
     @property
     def status(self) -> Status:
@@ -123,6 +129,7 @@ class Trial:
         self._has_focus = bool(focus.classes)
         self._canary_only = not self._has_focus and bool(focus.without_model)
         self._cap = {Suite.OLD: config.max_guard, Suite.FOCUS: config.max_pairs}
+        self._max_merit = config.max_pairs
         self._seen = dict.fromkeys(Suite, 0)
         self._kept = NonInferiority(config.alpha, GUARD_GIVE_UP, OLD_MARGIN, config.max_guard)
         self._floor = Floor(config.old_accept, config.old_reject, FLOOR_GIVE_UP)
@@ -189,9 +196,11 @@ class Trial:
             kept = f"; old work is kept: {self._score(Suite.OLD)}" if self._has_focus else ""
             return Finding(Decision.ACCEPTED, f"{self._merit.way} {self._merit_score()}{kept}")
         seen = self._seen[self._merit_suite]
-        if merit is Status.OPEN and seen >= self._cap[self._merit_suite]:
+        # A candidate shown to be faster gets the guard's pairs to show that it is no worse.
+        cap = self._cap[self._merit_suite] if self._merit.is_faster else self._max_merit
+        if merit is Status.OPEN and seen >= cap:
             return Finding(Decision.INCONCLUSIVE, f"no clear difference {self._merit_score()}")
-        if merit is Status.OPEN and self.hurried and seen >= HURRIED_PAIRS:
+        if merit is Status.OPEN and self.hurried and seen >= HURRIED_PAIRS and not self._merit.is_faster:
             return Finding(Decision.INCONCLUSIVE, f"no clear difference yet, a newer one waits; {self._merit_score()}")
         return self._guard_open_finding()
 

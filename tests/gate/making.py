@@ -15,42 +15,60 @@ from floop_robot.bundle import Activation, Architecture, Bundle, Distribution
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.records import ActMode, EpisodeEnd, Outcome, WorkReport
 from floop_robot.spec.robot_model import load_robot
+from floop_robot.spec.scenario import CLASSES
 from floop_robot.spec.tasks import get_task
 
 TASK = "floop/Pick-v0"
 HIDDEN = 256
-SKILLED, WEAK = 40, 20
-"""Demonstrations after which a policy picks (nearly) always, and about every other time."""
+RIDGE = 0.1
+DEMONSTRATIONS = 40
 
 
 @functools.cache
-def _demonstrations() -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+def _demonstrations() -> tuple[np.ndarray, np.ndarray]:
     env, rng = make_env(TASK), np.random.default_rng(0)
     expert = Expert(env.rules.spec)
-    observations, actions, ends = [], [], []
-    for scenario in scenarios_of(TrainingWork(TASK), Purpose.DEMONSTRATION, 0, SKILLED):
+    observations, actions = [], []
+    for scenario in scenarios_of(TrainingWork(TASK), Purpose.DEMONSTRATION, 0, DEMONSTRATIONS):
         for step in run_episode(env, expert, scenario, rng, sample=True, keep=True).trace:
             observations.append(step.obs)
             actions.append(expert.mean(step.obs))
-        ends.append(len(observations))
     env.close()
-    return np.stack(observations), np.stack(actions), tuple(ends)
+    return np.stack(observations), np.stack(actions)
 
 
 @functools.cache
-def cloned(demonstrations: int = SKILLED) -> Bundle:
-    """A policy fitted to the first so many demonstrations of old work."""
-    observations, actions, ends = _demonstrations()
-    rows = ends[demonstrations - 1]
+def _fitted() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    observations, actions = _demonstrations()
     layout = get_task(TASK).spec.observation
-    x = (observations[:rows] - layout.offset) / layout.scale
+    x = (observations - layout.offset) / layout.scale
     rng = np.random.default_rng(0)
     weight = rng.normal(size=(HIDDEN, x.shape[1])) * (rng.random((HIDDEN, x.shape[1])) < 0.3)
     bias = rng.normal(size=HIDDEN)
-    features = np.c_[np.maximum(x @ weight.T + bias, 0.0), np.ones(rows)]
-    target = np.arctanh(np.clip(actions[:rows], -0.995, 0.995))
-    head = np.linalg.solve(features.T @ features + 1e-3 * np.eye(HIDDEN + 1), features.T @ target)
+    features = np.c_[np.maximum(x @ weight.T + bias, 0.0), np.ones(len(x))]
+    target = np.arctanh(np.clip(actions, -0.995, 0.995))
+    head = np.linalg.solve(features.T @ features + RIDGE * np.eye(HIDDEN + 1), features.T @ target)
+    return weight, bias, head
+
+
+@functools.cache
+def skilled() -> Bundle:
+    """A policy that picks boxes and cylinders (nearly) always."""
+    weight, bias, head = _fitted()
     return _bundle(weight, bias, head[:-1].T, head[-1])
+
+
+@functools.cache
+def clumsy() -> Bundle:
+    """The same, but it never closes the gripper on a cylinder: it fails at about half of old work."""
+    weight, bias, head = (part.copy() for part in _fitted())
+    spec = get_task(TASK).spec
+    weight[0], bias[0] = 0.0, 0.0
+    weight[0, spec.observation.slices["object_class"].start + CLASSES.index("cylinder")] = 1.0
+    mean = head[:-1].T
+    mean[:, 0] = 0.0
+    mean[spec.action.slices["gripper"], 0] = 50.0
+    return _bundle(weight, bias, mean, head[-1])
 
 
 @functools.cache

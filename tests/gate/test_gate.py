@@ -19,7 +19,7 @@ from floop_robot.spec.config import FloopConfig, GateConfig
 from floop_robot.spec.errors import BundleRefused, ContractMismatch
 from floop_robot.spec.tasks import get_task
 from floop_robot.spec.verdict import Decision
-from tests.gate.making import SKILLED, TASK, WEAK, cloned, collapsed, episode_end, published
+from tests.gate.making import TASK, clumsy, collapsed, episode_end, published, skilled
 
 
 @pytest.fixture(scope="module")
@@ -45,22 +45,22 @@ def judge(gate: Gate, candidate: Bundle) -> Judged:
 
 
 def test_a_policy_that_works_replaces_one_that_often_fails(gate: Gate, tmp_path: Path) -> None:
-    gate.set_incumbent(published(cloned(WEAK), 3))
+    gate.set_incumbent(published(clumsy(), 3))
     for i in range(10):
-        gate.observe(episode_end("box", success=i % 2 == 0, episode=i))
-    judged = judge(gate, cloned(SKILLED))
+        gate.observe(episode_end("cylinder", success=i % 2 == 0, episode=i))
+    judged = judge(gate, skilled())
     verdict = judged.verdict
     assert verdict.decision is Decision.ACCEPTED, verdict.reason
-    assert verdict.reason.startswith("better on box")
+    assert verdict.reason.startswith("better on cylinder")
     assert verdict.incumbent_version == 3
-    assert verdict.candidate_sha256 == cloned(SKILLED).manifest.sha256
+    assert verdict.candidate_sha256 == skilled().manifest.sha256
     focus, old = verdict.suites
-    assert (focus.name, old.name) == ("focus: box", "old work")
+    assert (focus.name, old.name) == ("focus: cylinder", "old work")
     assert focus.candidate_successes > focus.incumbent_successes
-    assert focus.candidate_interval[0] < focus.candidate_successes / focus.episodes < focus.candidate_interval[1]
+    assert focus.candidate_interval[0] < focus.candidate_successes / focus.episodes <= focus.candidate_interval[1]
     page = judged.report.with_suffix(".md").read_text()
     assert "accepted" in page
-    assert "better on box" in page.lower()
+    assert "better on cylinder" in page.lower()
     report = msgspec.json.decode(judged.report.read_bytes(), type=TrialReport)
     assert len(report.pairs) == focus.episodes + old.episodes
     assert len({p.seed for p in report.pairs}) == len(report.pairs)
@@ -68,14 +68,14 @@ def test_a_policy_that_works_replaces_one_that_often_fails(gate: Gate, tmp_path:
 
 
 def test_a_worse_policy_is_refused_for_old_work(gate: Gate) -> None:
-    gate.set_incumbent(published(cloned(SKILLED), 1))
-    verdict = judge(gate, cloned(WEAK)).verdict
+    gate.set_incumbent(published(skilled(), 1))
+    verdict = judge(gate, clumsy()).verdict
     assert verdict.decision is Decision.REJECTED
     assert "old work is not kept" in verdict.reason
 
 
 def test_a_collapsed_policy_is_refused_within_three_pairs(gate: Gate) -> None:
-    gate.set_incumbent(published(cloned(SKILLED), 1))
+    gate.set_incumbent(published(skilled(), 1))
     verdict = judge(gate, collapsed()).verdict
     assert verdict.decision is Decision.REJECTED
     assert sum(s.episodes for s in verdict.suites) <= 3
@@ -84,63 +84,63 @@ def test_a_collapsed_policy_is_refused_within_three_pairs(gate: Gate) -> None:
 def test_the_same_policy_is_not_accepted_against_itself_and_seeds_are_never_used_twice(
     gate: Gate, pool: ProcessPool, tmp_path: Path
 ) -> None:
-    gate.set_incumbent(published(cloned(SKILLED), 1))
-    assert gate.offer(published(cloned(SKILLED), 2).to_bytes())
+    gate.set_incumbent(published(skilled(), 1))
+    assert gate.offer(published(skilled(), 2).to_bytes())
     assert not gate.busy
     first = judge(gate, collapsed(1)).report
     again = Gate(FloopConfig(run_dir=str(tmp_path)), pool)
-    again.set_incumbent(published(cloned(SKILLED), 1))
+    again.set_incumbent(published(skilled(), 1))
     second = judge(again, collapsed(2)).report
     seeds = [{p["seed"] for p in msgspec.json.decode(f.read_bytes())["pairs"]} for f in (first, second)]
     assert not seeds[0] & seeds[1]
 
 
 def test_many_candidates_in_a_row_never_push_the_incumbent_out(gate: Gate) -> None:
-    gate.set_incumbent(published(cloned(SKILLED), 1))
-    for seed in range(10, 10 + 2 * KEPT_POLICIES):
+    gate.set_incumbent(published(skilled(), 1))
+    for seed in range(10, 12 + KEPT_POLICIES):
         assert judge(gate, collapsed(seed)).verdict.decision is Decision.REJECTED
-    assert gate.counts.rejected == 2 * KEPT_POLICIES
+    assert gate.counts.rejected == KEPT_POLICIES + 2
 
 
 def test_newest_candidate_wins_and_the_others_are_counted(gate: Gate) -> None:
     for seed in range(3):
         gate.offer(collapsed(seed).to_bytes())
-    gate.set_incumbent(published(cloned(SKILLED), 1))
+    gate.set_incumbent(published(skilled(), 1))
     assert judge(gate, collapsed(2)).verdict.candidate_sha256 == collapsed(2).manifest.sha256
     assert gate.counts.superseded == 2
     assert gate.counts.rejected == 1
 
 
 def test_a_new_incumbent_restarts_the_trial(gate: Gate) -> None:
-    gate.set_incumbent(published(cloned(WEAK), 1))
-    gate.offer(cloned(SKILLED).to_bytes())
+    gate.set_incumbent(published(clumsy(), 1))
+    gate.offer(skilled().to_bytes())
     assert gate.step(0.0) is None
     assert gate.busy
     gate.set_incumbent(published(collapsed(), 2))
-    verdict = judge(gate, cloned(SKILLED)).verdict
+    verdict = judge(gate, skilled()).verdict
     assert gate.counts.restarted == 1
     assert verdict.incumbent_version == 2
 
 
 def test_bad_candidates_are_refused_in_one_line_and_change_nothing(gate: Gate) -> None:
-    good = cloned(SKILLED).to_bytes()
+    good = skilled().to_bytes()
     for blob in (b"", b"\x00" * 100, good[:-10], good[:200] + b"x" + good[201:]):
         with pytest.raises(BundleRefused) as caught:
             gate.offer(blob)
         assert "\n" not in str(caught.value)
-    foreign = msgspec.structs.replace(cloned(SKILLED).manifest, task="floop/PickPlace-v0")
+    foreign = msgspec.structs.replace(skilled().manifest, task="floop/PickPlace-v0")
     with pytest.raises(ContractMismatch):
-        gate.offer(msgspec.structs.replace(cloned(SKILLED), manifest=foreign).to_bytes())
+        gate.offer(msgspec.structs.replace(skilled(), manifest=foreign).to_bytes())
     assert gate.counts.refused == 5
     assert not gate.busy
 
 
 def test_an_object_without_a_model_is_left_to_a_canary(gate: Gate) -> None:
-    gate.set_incumbent(published(cloned(SKILLED), 1))
+    gate.set_incumbent(published(skilled(), 1))
     for i in range(8):
         gate.observe(episode_end("reserved_5", success=False, episode=i))
     assert gate.work.without_model == ("reserved_5",)
-    verdict = judge(gate, _nearly(cloned(SKILLED))).verdict
+    verdict = judge(gate, _nearly(skilled())).verdict
     assert verdict.decision is Decision.INCONCLUSIVE
     assert "canary only: no model of reserved_5" in verdict.reason
 

@@ -18,7 +18,7 @@ from floop_robot.spec.records import ActMode, Source
 from floop_robot.spec.verdict import Decision
 from tests.conditions import wait_for
 from tests.gate.fleet import SmallFleet
-from tests.gate.making import SKILLED, WEAK, cloned, collapsed, episode_end
+from tests.gate.making import clumsy, collapsed, episode_end, skilled
 
 WAIT_S = 60.0
 
@@ -43,7 +43,7 @@ class Learner:
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[SmallFleet]:
-    with SmallFleet(tmp_path, cloned(WEAK)) as fleet:
+    with SmallFleet(tmp_path, clumsy()) as fleet:
         fleet.start("ingest", "fleet_manager", "gate")
         yield fleet
 
@@ -61,9 +61,9 @@ def figures(fleet: SmallFleet) -> GateStats | None:
 
 
 def test_reports_candidate_verdict_version(fleet: SmallFleet, learner: Learner) -> None:
-    fleet.report([episode_end("box", success=i % 2 == 0, episode=i) for i in range(12)])
+    fleet.report([episode_end("cylinder", success=i % 2 == 0, episode=i) for i in range(12)])
     wait_for(lambda: (f := figures(fleet)) and f.incumbent == 1 and f.focus.classes, WAIT_S, "incumbent and focus")
-    good = cloned(SKILLED)
+    good = skilled()
     assert learner.ask(good.to_bytes()) == Answer(good.manifest.sha256, True)
     verdict = learner.answer().verdict
     assert verdict is not None
@@ -89,9 +89,9 @@ def test_explorers_and_sampled_episodes_make_no_focus(fleet: SmallFleet) -> None
 
 
 def test_killed_gate_resumes_within_five_seconds_and_leaves_no_worker(fleet: SmallFleet, learner: Learner) -> None:
-    fleet.report([episode_end("box", success=i % 2 == 0, episode=i) for i in range(12)])
+    fleet.report([episode_end("cylinder", success=i % 2 == 0, episode=i) for i in range(12)])
     wait_for(lambda: (f := figures(fleet)) and f.incumbent == 1, WAIT_S, "the incumbent")
-    assert learner.ask(cloned(SKILLED).to_bytes()).taken
+    assert learner.ask(skilled().to_bytes()).taken
     workers = psutil.Process(fleet.processes["gate"].pid).children()
     assert workers
     fleet.kill("gate")
@@ -99,10 +99,10 @@ def test_killed_gate_resumes_within_five_seconds_and_leaves_no_worker(fleet: Sma
     fleet.start("gate")
     wait_for(lambda: not any(w.is_running() and w.status() != psutil.STATUS_ZOMBIE for w in workers), 10, "their end")
     ready = lambda: (f := figures(fleet)) and f.incumbent == 1 and f.focus.classes  # noqa: E731
-    log = Path(fleet.config.run_dir) / "stats" / f"gate~{fleet.processes['gate'].pid}.json"
+    log = Path(fleet.config.run_dir) / "stats" / f"gate~{fleet.processes['gate'].pid}.stats"
     wait_for(lambda: log.exists() and ready(), WAIT_S, "the gate to be back")
     resumed_s = time.monotonic() - before
-    assert learner.ask(cloned(SKILLED).to_bytes()).taken
+    assert learner.ask(skilled().to_bytes()).taken
     assert learner.answer().verdict is not None
     assert resumed_s < 5.0
 

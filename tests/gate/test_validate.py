@@ -15,35 +15,35 @@ from floop_robot.processes.validate import ValidationPlan, evaluate, load_policy
 from floop_robot.spec.config import GateConfig
 from floop_robot.spec.errors import ContractMismatch, FloopError
 from floop_robot.spec.verdict import Decision
-from tests.gate.making import SKILLED, TASK, WEAK, cloned
+from tests.gate.making import TASK, clumsy, skilled
 
 
 def test_one_process_and_two_measure_the_same_to_the_bit() -> None:
-    scenarios = scenarios_of(TrainingWork(TASK), Purpose.SELECTION, 1, 12)
+    scenarios = scenarios_of(TrainingWork(TASK), Purpose.SELECTION, 1, 6)
     seen: list[tuple[int, int]] = []
-    alone = evaluate(cloned(WEAK), scenarios, watch=lambda done, of: seen.append((done, of)))
-    together = evaluate(cloned(WEAK), scenarios, workers=2)
+    alone = evaluate(clumsy(), scenarios, watch=lambda done, of: seen.append((done, of)))
+    together = evaluate(clumsy(), scenarios, workers=2)
     assert alone == together
-    assert seen == [(i + 1, 12) for i in range(12)]
-    assert alone.episodes == 12
-    assert sum(c.episodes for c in alone.classes.values()) == 12
+    assert seen == [(i + 1, 6) for i in range(6)]
+    assert alone.episodes == 6
+    assert sum(c.episodes for c in alone.classes.values()) == 6
     assert alone.interval[0] <= alone.success <= alone.interval[1]
 
 
 def test_a_better_policy_is_accepted_against_a_worse_one_and_not_the_other_way() -> None:
-    plan = ValidationPlan(task=TASK, episodes=20, gate=GateConfig(alpha=0.1))
-    found = validate(cloned(SKILLED), cloned(WEAK), plan)
+    plan = ValidationPlan(task=TASK, episodes=8, gate=GateConfig(alpha=0.1))
+    found = validate(skilled(), clumsy(), plan)
     assert found.verdict is not None
     assert found.against is not None
     assert found.verdict.decision is Decision.ACCEPTED, found.verdict.reason
     assert found.candidate.success > found.against.success
-    back = validate(cloned(WEAK), cloned(SKILLED), plan)
+    back = validate(clumsy(), skilled(), plan)
     assert back.verdict is not None
     assert back.verdict.decision is Decision.REJECTED
 
 
 def test_without_another_policy_there_is_a_measurement_and_no_verdict() -> None:
-    found = validate(cloned(SKILLED), None, ValidationPlan(task=TASK, episodes=4, focus=("basket",)))
+    found = validate(skilled(), None, ValidationPlan(task=TASK, episodes=4, focus=("basket",)))
     assert found.verdict is None
     assert set(found.candidate.classes) == {"basket"}
 
@@ -95,7 +95,7 @@ def test_zips_need_trust_and_nothing_is_run_before(tmp_path: Path) -> None:
 
 
 def test_a_policy_for_another_task_is_one_line_naming_both(tmp_path: Path) -> None:
-    cloned(SKILLED).save(tmp_path / "pick.floop")
+    skilled().save(tmp_path / "pick.floop")
     with pytest.raises(ContractMismatch) as caught:
         load_policy(tmp_path / "pick.floop", "floop/PickPlace-v0")
     assert "floop/Pick-v0" in str(caught.value)

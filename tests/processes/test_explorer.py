@@ -23,7 +23,7 @@ from floop_robot.stream.codec import Block
 from floop_robot.stream.tail_client import TailClient, TailFilter
 from tests.conditions import wait_for
 from tests.gate.fleet import SmallFleet
-from tests.gate.making import SKILLED, TASK, cloned, episode_end, published
+from tests.gate.making import TASK, episode_end, published, skilled
 
 WAIT_S = 60.0
 
@@ -37,7 +37,7 @@ class Publisher:
         self.socket.bind(endpoint)
 
     def publish(self, version: int) -> None:
-        self.socket.send(published(cloned(SKILLED), version).to_bytes())
+        self.socket.send(published(skilled(), version).to_bytes())
 
     def wait_for_listener(self) -> None:
         assert self.socket.poll(int(1000 * WAIT_S)), "nobody listens"
@@ -46,7 +46,7 @@ class Publisher:
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[SmallFleet]:
-    with SmallFleet(tmp_path, cloned(SKILLED)) as fleet:
+    with SmallFleet(tmp_path, skilled()) as fleet:
         fleet.start("ingest")
         yield fleet
 
@@ -122,7 +122,7 @@ def test_damaged_weights_are_refused_and_the_last_ones_go_on(fleet: SmallFleet, 
     publisher.publish(3)
     wait_for(lambda: figures(fleet).weights_version == 3, WAIT_S, "good weights")
     before = figures(fleet)
-    publisher.socket.send(published(cloned(SKILLED), 4).to_bytes()[:-1])
+    publisher.socket.send(published(skilled(), 4).to_bytes()[:-1])
     wait_for(lambda: figures(fleet).refused_weights > before.refused_weights, WAIT_S, "the refusal")
     assert figures(fleet).weights_version == 3
     assert fleet.processes["explorer"].poll() is None

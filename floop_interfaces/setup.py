@@ -56,11 +56,17 @@ class BinaryDistribution(Distribution):
 class BuildInterfaces(build):
     """Runs CMake, and hands its installed files to setuptools."""
 
+    def initialize_options(self) -> None:
+        """Builds against different ROS keep apart."""
+        super().initialize_options()
+        self.build_base = f"build/rclpy{WHEELS['ros-rclpy']}"
+
     def run(self) -> None:
         """Build; raises `CalledProcessError` when CMake fails."""
-        work = Path(self.build_base).resolve() / f"cmake-rclpy{importlib.metadata.version('ros-rclpy')}"
+        work = Path(self.build_base).resolve() / "cmake"
         stage = work / "stage"
-        shutil.rmtree(stage, ignore_errors=True)
+        for leftover in (stage, *work.parent.glob("bdist.*")):  # of a build that was cut off
+            shutil.rmtree(leftover, ignore_errors=True)
         self._cmake(work, stage)
         site = stage / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
         package = Path(self.build_lib) / NAME

@@ -11,7 +11,12 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: setup demo test test-slow lint bench baselines clean
+# ROS 2 from wheels: Jazzy beside everything else, Kilted in an environment of its own (test-kilted).
+INTERFACES := $(addprefix floop_interfaces/,CMakeLists.txt package.xml setup.py) $(wildcard floop_interfaces/*/*.msg floop_interfaces/*/*.srv floop_interfaces/*/*.action)
+ROS_STAMP := $(VENV)/.floop-ros-installed
+KILTED := .venv-kilted
+
+.PHONY: setup setup-ros demo test test-slow test-kilted lint bench baselines clean
 
 setup: $(STAMP)
 
@@ -22,6 +27,23 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt setuptools wheel
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e ".[all,dev]"
 	touch $@
+
+setup-ros: $(ROS_STAMP)
+
+$(ROS_STAMP): $(STAMP) $(INTERFACES) floop_interfaces/requirements-jazzy.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -r floop_interfaces/requirements-jazzy.txt
+	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --force-reinstall ./floop_interfaces
+	touch $@
+
+$(KILTED)/.floop-ros-installed: setup.py constraints.txt $(INTERFACES) floop_interfaces/requirements-kilted.txt
+	test -x $(KILTED)/bin/python || $(PYTHON) -m venv $(KILTED)
+	$(KILTED)/bin/python -m pip install --quiet -c constraints.txt -r floop_interfaces/requirements-kilted.txt
+	$(KILTED)/bin/python -m pip install --quiet -c constraints.txt --no-build-isolation -e ".[sim,dev]"
+	$(KILTED)/bin/python -m pip install --quiet --no-build-isolation --no-deps --force-reinstall ./floop_interfaces
+	touch $@
+
+test-kilted: $(KILTED)/.floop-ros-installed
+	$(KILTED)/bin/python -m pytest -n 2 --dist loadfile tests/ros -m "not slow" $(ARGS)
 
 demo: setup
 	$(BIN)/floop demo $(ARGS)
@@ -45,4 +67,4 @@ baselines: setup
 	$(BIN)/python -m floop_policies.make $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(KILTED) build dist floop_interfaces/build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -54,6 +54,9 @@ class Recovery:
         checkpoint = Checkpoint.load(Path(options.baseline or baseline(options.task)).with_suffix(".learner"))
         self.trainee = SacTrainee(PolicySpace.of(spec), settings, seed)
         self.trainee.restore(checkpoint.arrays, 0)
+        prior = checkpoint.prior_rows(spec.observation.size, spec.action.size)
+        if prior is not None:
+            self.trainee.replay.extend("shipped", prior, prior=True)
         self.novelty = Novelty(spec.observation, checkpoint.info.known)
         offset, scale = spec.observation.offset.tolist(), spec.observation.scale.tolist()
         self.normalisation = Normalisation(tuple(offset), tuple(scale))

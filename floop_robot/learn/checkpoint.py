@@ -1,6 +1,7 @@
 """Checkpoint: everything a learner needs to go on where it was, as one safetensors file with a JSON header.
 
-Replay is not in it: the journal has every row, and is read again from the start of what still matters.
+Replay is not in it: the journal has every row, and is read again from the start of what still matters. Only a few
+rows of old work travel along, so that a learner keeps to it before the journal has any.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from safetensors import SafetensorError
 from floop_robot.bundle import write_atomic
 from floop_robot.learn.mlp import Array
 from floop_robot.replay.novelty import KnownWork
+from floop_robot.replay.packed import Packed, unpack
+from floop_robot.replay.rows import Rows
 from floop_robot.spec.errors import ContractMismatch, FloopError, StorageError
 from floop_robot.spec.ids import Ids
 
 SUFFIX = ".learner"
+_PRIOR = "prior."
 LARGEST_BYTES = 256 << 20
 
 
@@ -51,15 +55,18 @@ class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """Info and arrays by name."""
+    """Info, arrays by name, and rows of old work."""
 
     info: CheckpointInfo
     arrays: dict[str, Array]
+    prior: Packed = {}
+    """Episodes of old work (`replay.packed`) for a learner that has none yet; empty where there are none."""
 
     def save(self, path: Path) -> None:
         """Write to `path`, whole or not at all; raises `StorageError`."""
         header = {"floop": msgspec.json.encode(self.info).decode()}
-        write_atomic(path, safetensors.numpy.save(dict(self.arrays), metadata=header))
+        packed = {_PRIOR + name: array for name, array in self.prior.items()}
+        write_atomic(path, safetensors.numpy.save({**self.arrays, **packed}, metadata=header))
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
@@ -79,7 +86,20 @@ class Checkpoint(msgspec.Struct, frozen=True):
         for name, array in arrays.items():
             if not np.isfinite(array).all():
                 raise CheckpointRefused(f"{name!r} in {path} holds NaN or infinity; use an older checkpoint")
-        return cls(info, arrays)
+        prior = {name.removeprefix(_PRIOR): array for name, array in arrays.items() if name.startswith(_PRIOR)}
+        return cls(info, {name: array for name, array in arrays.items() if not name.startswith(_PRIOR)}, prior)
+
+    def prior_rows(self, obs_size: int, action_size: int) -> Rows | None:
+        """The rows of old work, or None; raises `CheckpointRefused` when they don't fit."""
+        if not self.prior:
+            return None
+        try:
+            rows = unpack(self.prior)
+        except (KeyError, ValueError, IndexError) as error:
+            raise CheckpointRefused(f"the checkpoint's old rows are damaged ({error}); train it again") from None
+        if (rows.obs.shape[1], rows.action.shape[1]) != (obs_size, action_size):
+            raise CheckpointRefused("the checkpoint's rows of old work have another shape; train it again")
+        return rows
 
     def require(self, ids: Ids, where: str) -> None:
         """Raise `ContractMismatch` unless made for the contract in force."""

@@ -21,10 +21,12 @@ from floop_robot.learn.pace import LatencyMeter, Pace
 from floop_robot.learn.trainee import Progress, Trainee
 from floop_robot.replay.intake import Arrived, Intake, IntakeCounts
 from floop_robot.replay.novelty import KnownWork, Novelty
+from floop_robot.replay.packed import Packed
 from floop_robot.replay.source import JournalBlock, RowSource
 from floop_robot.spec.config import LearnerConfig
 from floop_robot.spec.errors import BundleRefused
 from floop_robot.spec.ids import Ids
+from floop_robot.spec.records import Source
 from floop_robot.spec.task import TaskSpec
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,8 @@ VERSION_GAP = 1_000
 """Live weights published after the last checkpoint are unknown to a resumed learner: it numbers on from beyond them."""
 REPLAY_ROWS = 200_000
 """A resumed learner reads at least this many of the latest rows again, if there are so many."""
+PRIOR = "shipped"
+"""Name under which a checkpoint's own rows of old work stand in replay."""
 KEPT_OBSERVATIONS = 64
 """Recent raw observations, of which a bundle's stored checks are taken."""
 
@@ -100,6 +104,7 @@ class ContinuousLearner:
         now = clock()
         self._weights_due, self._candidate_due, self._checkpoint_due = now, now + config.candidate_interval_s, now
         self._steps_at = {"weights": -1, "candidate": 0, "checkpoint": 0}
+        self._prior: Packed = {}
         self._good: dict[str, Array] | None = None
         self._good_steps = 0
         self._rate: deque[tuple[float, int]] = deque(maxlen=200)
@@ -114,7 +119,8 @@ class ContinuousLearner:
         info = checkpoint.info
         self._trainee.restore(checkpoint.arrays, info.gradient_steps)
         self._good, self._good_steps = dict(checkpoint.arrays), info.gradient_steps
-        self._known, self._parent = info.known, parent
+        self._known, self._parent, self._prior = info.known, parent, checkpoint.prior
+        self._take_prior(checkpoint)
         self._intake = Intake(self._task, self._ids, Novelty(self._task.observation, info.known))
         self._transitions = info.transitions
         self._steps_at = dict.fromkeys(self._steps_at, info.gradient_steps)
@@ -122,6 +128,13 @@ class ContinuousLearner:
             self._trained_to = info.trained_to
             self._weights_version = info.weights_version + VERSION_GAP
         self._steps_at["weights"] = -1
+
+    def _take_prior(self, checkpoint: Checkpoint) -> None:
+        rows = checkpoint.prior_rows(self._task.observation.size, self._task.action.size)
+        if rows is not None:
+            fresh = np.zeros(len(rows), np.bool_)
+            shipped = Arrived(robot=PRIOR, boot_id=PRIOR, source=Source.DEMONSTRATION, rows=rows, fresh=fresh)
+            self._trainee.take(shipped)  # learned from before: pays for nothing
 
     def set_parent(self, version: int) -> None:
         """Version of the registry that further candidates descend from."""
@@ -231,7 +244,7 @@ class ContinuousLearner:
             trained_to=self._source.position,
             journal_id=self._source.journal_id,
         )
-        return Checkpoint(info, self._trainee.arrays())
+        return Checkpoint(info, self._trainee.arrays(), self._prior)
 
     @property
     def status(self) -> LearnerStatus:

@@ -32,6 +32,7 @@ from floop_robot.processes.collector import ActorSpec, Collector, EpisodeRequest
 from floop_robot.processes.ground import Episode, GroundSpec
 from floop_robot.replay.intake import Arrived, Ended
 from floop_robot.replay.novelty import KnownWork
+from floop_robot.replay.packed import choose, pack
 from floop_robot.replay.rows import Rows
 from floop_robot.spec.errors import ConfigError, StorageError
 from floop_robot.spec.records import Source
@@ -62,6 +63,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     select_every: int = 500
     """Transitions between two measurements on the selection scenarios, once training episodes go well."""
     final_episodes: int = 200
+    prior_rows: int = 4000
+    """Training rows that travel with the checkpoint, as old work for a learner that goes on from it."""
     randomise: bool = False
     """Vary what can't be perceived (friction, mass, delay, calibration) from training episode to training episode."""
     tensorboard: bool = False
@@ -163,6 +166,7 @@ class _Run:
         self._pace = Pace(math.inf)
         self._recent: deque[Episode] = deque(maxlen=RECENT)
         self._first_obs: list[Array] = []
+        self._episodes: list[Rows] = []
         self._low = np.full(self.task.observation.size, np.inf, np.float32)
         self._high = -self._low
         self._cloned: ActorSpec | None = None
@@ -241,6 +245,7 @@ class _Run:
 
     def _take(self, who: str, rows: Rows, episode: int, *, success: bool, demonstration: bool) -> None:
         self._first_obs.append(rows.obs[0])
+        self._episodes.append(rows)
         np.minimum(self._low, rows.obs.min(axis=0), out=self._low)
         np.maximum(self._high, rows.obs.max(axis=0), out=self._high)
         arrived = Arrived(
@@ -349,7 +354,9 @@ class _Run:
             transitions=transitions,
             known=KnownWork.of(self.task.observation, np.array(self._first_obs)),
         )
-        Checkpoint(info, self.trainee.arrays()).save(checkpoint)
+        prior = pack(choose(self._episodes, self.config.prior_rows, np.random.default_rng(self.config.seed)))
+        with self.trainee.presentable():  # who goes on from here starts with the policy that was measured
+            Checkpoint(info, self.trainee.arrays(), prior).save(checkpoint)
         return model, bundle, checkpoint
 
     def _say(self, phase: str, transitions: int | None = None) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from floop_robot.gate.jobs import EpisodeOutcome
 from floop_robot.gate.sequential import NonInferiority, Status
-from floop_robot.gate.trial import GUARD_GIVE_UP, OLD_MARGIN, Focus, Pair, Suite, Trial
+from floop_robot.gate.trial import GUARD_GIVE_UP, OLD_MARGIN, Focus, Known, Pair, Suite, Trial
 from floop_robot.spec.config import GateConfig
 from floop_robot.spec.verdict import Decision
 
@@ -42,7 +42,8 @@ def outcome(success: bool, duration_s: float) -> EpisodeOutcome:
 def trial(seed: int, old: Rates, focus: Rates | None, faster: float) -> tuple[Decision, int]:
     rng = np.random.default_rng(seed)
     draws = {Suite.OLD: pairs(rng, *old)} | ({Suite.FOCUS: pairs(rng, *focus)} if focus else {})
-    run = Trial(CONFIG, Focus(("new",)) if focus else Focus())
+    known = Known(focus=(round(100 * focus[1]), 100)) if focus else Known()
+    run = Trial(CONFIG, Focus(("new",)) if focus else Focus(), known)
     started = dict.fromkeys(Suite, 0)
     while (suite := run.wants(started)) is not None:
         started[suite] += 1
@@ -59,6 +60,8 @@ def trials(count: int) -> None:
         *(((0.97, 0.97), (level, level), 0.0) for level in (0.0, 0.3, 0.6, 0.9)),
         ((0.97, 0.97), None, 0.0),
         *(((0.98, 0.98), (level, 0.3), 0.0) for level in (0.95, 0.9, 0.8, 0.6, 0.45, 0.1, 0.0)),
+        ((0.98, 0.98), (0.95, 0.8), 0.0),
+        ((0.98, 0.98), (0.6, 0.0), 0.0),
         *(((level, 0.98), (0.95, 0.3), 0.0) for level in (0.95, 0.93, 0.9, 0.88, 0.85, 0.5)),
         ((0.98, 0.98), None, 0.1),
         ((0.98, 0.98), None, 0.2),

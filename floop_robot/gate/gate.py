@@ -144,7 +144,7 @@ class Gate:
         for each in (self._incumbent, bundle):  # executors keep the latest few only
             assert each is not None
             self._executor.add_policy(each.manifest.sha256, each.to_bytes())
-        trial = Trial(self._config.gate, focus, self._supply.incumbent_old)
+        trial = Trial(self._config.gate, focus, self._supply.known)
         self._court = Court(trial, self._supply, self._executor, sha256, self.incumbent_version)
 
     def _finish(self, verdict: Verdict) -> Judged:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from floop_envs.seeds import scenario_of
 from floop_robot.gate.jobs import EpisodeJob, EpisodeOutcome, Executor
-from floop_robot.gate.trial import Suite
+from floop_robot.gate.trial import Known, Suite
 from floop_robot.spec.scenario import Scenario, ScenarioSource
 
 AHEAD = {Suite.OLD: 48, Suite.FOCUS: 24}
@@ -54,19 +54,18 @@ class PairSupply:
         self._sources: dict[Suite, ScenarioSource] = {}
         self._kinds: dict[Suite, tuple[str, ...]] = {}
         self._ready: dict[Suite, deque[Prepared]] = {suite: deque() for suite in Suite}
-        self._known = np.zeros(2, np.int64)
+        self._known = {suite: np.zeros(2, np.int64) for suite in Suite}
 
     @property
-    def incumbent_old(self) -> tuple[int, int]:
-        """Successes and episodes of this incumbent on old work, over all trials."""
-        successes, episodes = self._known + sum((_counts(p) for p in self._ready[Suite.OLD]), np.zeros(2, np.int64))
-        return int(successes), int(episodes)
+    def known(self) -> Known:
+        """What this incumbent achieved, over all trials and on what was prepared."""
+        sums = {s: sum(map(_counts, self._ready[s]), self._known[s]).tolist() for s in Suite}
+        return Known(tuple(sums[Suite.OLD]), tuple(sums[Suite.FOCUS]))
 
     def set_incumbent(self, policy: str) -> None:
         """Pairs are run with this policy (already known to the executor) from now on."""
         if policy != self._incumbent:
             self._incumbent = policy
-            self._known[:] = 0
             for suite in Suite:
                 self._drop(suite)
 
@@ -83,11 +82,11 @@ class PairSupply:
     def take(self, suite: Suite) -> Prepared:
         """Return the next pair of a suite; its seed will never be used again."""
         prepared = self._ready[suite].popleft() if self._ready[suite] else self._make(suite)
-        self._known += _counts(prepared)
+        self._known[suite] = self._known[suite] + _counts(prepared)
         return prepared
 
     def give_back(self, prepared: Prepared) -> None:
-        """Return a pair that no candidate has seen (it may then count twice in `incumbent_old`, a hint)."""
+        """Return a pair that no candidate has seen (it may then count twice in `known`, a hint)."""
         self._ready[prepared.suite].appendleft(prepared)
 
     @property
@@ -112,6 +111,7 @@ class PairSupply:
         return Prepared(suite, seed, scenario, future)
 
     def _drop(self, suite: Suite) -> None:
+        self._known[suite] = np.zeros(2, np.int64)
         while self._ready[suite]:
             self._ready[suite].pop().incumbent.cancel()
 
@@ -119,6 +119,6 @@ class PairSupply:
 def _counts(prepared: Prepared) -> NDArray[np.int64]:
     """(successes, episodes) of the incumbent that this pair knows of."""
     future = prepared.incumbent
-    if prepared.suite is not Suite.OLD or not future.done() or future.cancelled() or future.exception() is not None:
+    if not future.done() or future.cancelled() or future.exception() is not None:
         return np.zeros(2, np.int64)
     return np.array([future.result().success, 1], np.int64)

@@ -23,7 +23,9 @@ from floop_robot.spec.verdict import Decision, SuiteResult
 OLD_MARGIN = 0.10
 """Old work counts as kept when success is shown to be less than this below the incumbent's on the same scenarios."""
 GAIN = 0.20
-"""A candidate shown to gain less than this on focus work is sent back: the next one is seconds away."""
+"""A candidate shown to gain less than this is sent back: the next one is seconds away."""
+GAIN_SHARE, LEAST_GAIN, MOST_GAIN = 0.35, 0.08, 0.30
+"""On focus work that the incumbent's success is known on: this share of what is missing to 100 %, within bounds."""
 SPEED_MARGIN = 0.05
 """A pair counts as faster when the candidate saves more than this share of the incumbent's time: more than one policy
 step of a typical pick, since every roll-out disturbs a fleet."""
@@ -32,12 +34,15 @@ GIVE_UP = 0.20
 GUARD_GIVE_UP = 0.15
 """Chance of sending back a candidate that is as good as the incumbent on old work."""
 FLOOR_GIVE_UP = 0.05
+CLEAN, UNCLEAN = 0.98, 0.85
+"""Share of episodes without a joint state outside the limits that a policy may have, and that must be refused. The
+limiter keeps commands inside; a hard contact can still throw a joint past its speed, in 1 % of the shipped policy's."""
 PROBE = 3
 """Old pairs before anything else: three failures in a row refuse a candidate."""
 HURRIED_PAIRS = 30
 """Pairs on merit after which a trial without a clear difference gives way to a newer candidate that waits."""
 LEAST_KNOWN = 20
-"""Old episodes of the incumbent from which on its own success can lift the floor."""
+"""Episodes of the incumbent from which on its own success counts as known."""
 
 
 class Suite(enum.StrEnum):
@@ -61,6 +66,23 @@ class Focus(msgspec.Struct, frozen=True):
         return ", ".join(self.classes)
 
 
+class Known(msgspec.Struct, frozen=True):
+    """Successes and episodes of the incumbent, by suite."""
+
+    old: tuple[int, int] = (0, 0)
+    focus: tuple[int, int] = (0, 0)
+
+    def success(self, suite: Suite) -> float | None:
+        """Its success on a suite; None while too little is known."""
+        successes, episodes = self.old if suite is Suite.OLD else self.focus
+        return successes / episodes if episodes >= LEAST_KNOWN else None
+
+
+def _worthwhile(success: float | None) -> float:
+    """Gain in success that a candidate should have where the incumbent's success is `success`."""
+    return GAIN if success is None else min(max(GAIN_SHARE * (1.0 - success), LEAST_GAIN), MOST_GAIN)
+
+
 class Pair(msgspec.Struct, frozen=True):
     """One scenario, both policies."""
 
@@ -80,9 +102,9 @@ class Finding(msgspec.Struct, frozen=True):
 class _Merit:
     """Better, or not worse and faster? The two ways share `alpha` evenly."""
 
-    def __init__(self, alpha: float, cap: int) -> None:
+    def __init__(self, alpha: float, cap: int, gain: float) -> None:
         self._cap, self._seen = cap, 0
-        self._better = Improvement(alpha / 2, GIVE_UP, GAIN)
+        self._better = Improvement(alpha / 2, GIVE_UP, gain)
         self._kept = NonInferiority(alpha / 2, GIVE_UP, OLD_MARGIN, cap)
         self._faster = Faster(alpha / 2, GIVE_UP, SPEED_MARGIN)
 
@@ -121,8 +143,9 @@ class _Merit:
 class Trial:
     """The state of one trial: which pair it wants next, and what it has found."""
 
-    def __init__(self, config: GateConfig, focus: Focus, incumbent_old: tuple[int, int] = (0, 0)) -> None:
-        """`incumbent_old`: successes and episodes of the incumbent on old work, as far as known already."""
+    def __init__(self, config: GateConfig, focus: Focus, known: Known | None = None) -> None:
+        """`known`: what the incumbent achieved in earlier trials."""
+        known = known or Known()
         self.focus = focus
         self.alpha = config.alpha
         self.pairs: list[Pair] = []
@@ -133,12 +156,15 @@ class Trial:
         self._seen = dict.fromkeys(Suite, 0)
         self._kept = NonInferiority(config.alpha, GUARD_GIVE_UP, OLD_MARGIN, config.max_guard)
         self._floor = Floor(config.old_accept, config.old_reject, FLOOR_GIVE_UP)
-        known, middle = incumbent_old[1] >= LEAST_KNOWN, 0.5 * (config.old_accept + config.old_reject)
+        old = known.success(Suite.OLD)
         # Where even the incumbent is below the floor, only the comparison with it is fair.
-        self._floor_holds = not known or incumbent_old[0] / incumbent_old[1] >= middle
+        self._floor_holds = old is None or old >= 0.5 * (config.old_accept + config.old_reject)
         self._merit_suite = Suite.FOCUS if self._has_focus else Suite.OLD
-        self._merit = _Merit(config.alpha, self._cap[self._merit_suite])
-        self._violations = 0
+        gain = _worthwhile(known.success(Suite.FOCUS)) if self._has_focus else GAIN
+        self._merit = _Merit(config.alpha, self._cap[self._merit_suite], gain)
+        self._clean = Floor(CLEAN, UNCLEAN, FLOOR_GIVE_UP)
+        self._unclean = 0
+        """Episodes with violations, less the incumbent's."""
         self.hurried = False
         """Whether a newer candidate waits; set by the owner at any time (the tests hold whenever one stops)."""
 
@@ -157,7 +183,8 @@ class Trial:
         """Take in one pair; pairs count in the order in which they were asked for."""
         self.pairs.append(pair)
         self._seen[pair.suite] += 1
-        self._violations += pair.candidate.limit_violations
+        self._clean.observe(pair.candidate.limit_violations == 0)
+        self._unclean += bool(pair.candidate.limit_violations) - bool(pair.incumbent.limit_violations)
         if pair.suite is Suite.OLD:
             self._kept.observe(int(pair.candidate.success) - int(pair.incumbent.success))
             self._floor.observe(pair.candidate.success)
@@ -167,8 +194,10 @@ class Trial:
     @property
     def finding(self) -> Finding | None:
         """Decision and reason, or None while the trial goes on."""
-        if self._violations:
-            return Finding(Decision.REJECTED, f"{self._violations} joint states outside the limits of the arm")
+        if self._clean.broken and self._unclean > 0:
+            count = sum(p.candidate.limit_violations > 0 for p in self.pairs)
+            reason = f"joints outside their limits in {count} of {len(self.pairs)} episodes"
+            return Finding(Decision.REJECTED, reason)
         if self._guard is Status.NO:
             return Finding(Decision.REJECTED, f"old work is not kept: {self._score(Suite.OLD)}")
         if self._canary_only:

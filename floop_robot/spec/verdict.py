@@ -30,7 +30,7 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
     candidate_interventions: int
     """Servo ticks the limiter changed."""
     limit_violations: int
-    """Measured joint states outside the limits: must be 0."""
+    """Servo ticks with measured joint states outside the limits (a hard contact can throw a joint past its speed)."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

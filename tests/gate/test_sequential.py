@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 import pytest
 
 from floop_robot.gate.jobs import EpisodeOutcome
 from floop_robot.gate.sequential import Bettor, Faster, Floor, Improvement, NonInferiority, Status, wilson
-from floop_robot.gate.trial import HURRIED_PAIRS, Focus, Pair, Suite, Trial
+from floop_robot.gate.trial import HURRIED_PAIRS, Focus, Known, Pair, Suite, Trial
 from floop_robot.spec.config import GateConfig
 from floop_robot.spec.verdict import Decision
 
@@ -38,7 +39,7 @@ def simulate(
     old: tuple[float, float],
     focus: tuple[float, float] | None = None,
     faster: float = 0.0,
-    known: tuple[int, int] = (0, 0),
+    known: Known | None = None,
 ) -> tuple[Decision, int]:
     """One trial with policies of the given success (candidate, incumbent); decision and number of pairs."""
     rng = np.random.default_rng(seed)
@@ -103,20 +104,34 @@ def test_a_candidate_that_learned_nothing_is_sent_back_within_twenty_pairs() -> 
 
 
 def test_an_incumbent_below_the_floor_can_still_be_improved_on() -> None:
-    known = [simulate(s, (0.8, 0.8), (0.95, 0.2), known=(80, 100))[0] is Decision.ACCEPTED for s in range(100)]
-    unknown = [simulate(s, (0.8, 0.8), (0.95, 0.2))[0] is Decision.ACCEPTED for s in range(100)]
-    assert sum(known) > 2 * sum(unknown)
+    def passes(known: Known) -> int:
+        return sum(simulate(s, (0.8, 0.8), (0.95, 0.2), known=known)[0] is Decision.ACCEPTED for s in range(100))
+
+    assert passes(Known(old=(80, 100))) > 2 * passes(Known())
 
 
-def test_limit_violations_refuse_whatever_else_is_good() -> None:
-    trial = Trial(GateConfig(), Focus())
-    bad = EpisodeOutcome(
-        success=True, steps=9, duration_s=0.5, total_reward=5.0, interventions=3, limit_violations=1
-    )
-    trial.observe(Pair(Suite.OLD, 0, bad, outcome(True)))
+def violating(success: bool = True) -> EpisodeOutcome:
+    return msgspec.structs.replace(outcome(success), limit_violations=2)
+
+
+def test_repeated_limit_violations_refuse_whatever_else_is_good() -> None:
+    trial = Trial(GateConfig(), Focus(("basket",)))
+    trial.observe(Pair(Suite.FOCUS, 0, violating(), outcome(False)))
+    assert trial.finding is None, "one hard contact is no pattern"
+    trial.observe(Pair(Suite.FOCUS, 0, violating(), outcome(False)))
     assert trial.finding is not None
     assert trial.finding.decision is Decision.REJECTED
-    assert "limits" in trial.finding.reason
+    assert trial.finding.reason == "joints outside their limits in 2 of 2 episodes"
+
+
+def test_a_rare_hard_contact_refuses_nobody_and_nor_do_those_that_the_incumbent_has_too() -> None:
+    for theirs in (outcome(True), violating()):
+        trial = Trial(GateConfig(), Focus(without_model=("reserved_4",)))
+        while trial.finding is None:
+            rare = len(trial.pairs) % 30 == 10
+            often = theirs.limit_violations > 0
+            trial.observe(Pair(Suite.OLD, 0, violating() if rare or often else outcome(True), theirs))
+        assert trial.finding.decision is Decision.INCONCLUSIVE
 
 
 def test_an_unclear_trial_gives_way_to_a_newer_candidate() -> None:

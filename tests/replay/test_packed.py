@@ -22,7 +22,7 @@ def episode(length: int, number: int, terminated: bool) -> Rows:
 
 
 def test_rows_survive_packing() -> None:
-    episodes = [episode(length, i, i % 2 == 0) for i, length in enumerate((3, 1, 5, 2))]
+    episodes = [episode(length, i, i % 2 == 0) for i, length in enumerate((30, 1, 50, 20))]
     packed, whole = pack(episodes), concatenate(episodes)
     rows = unpack(packed)
     for name in ("obs", "next_obs", "action", "reward"):

@@ -189,8 +189,9 @@ class Experiment:
 
     def _say(self, phase: str, done: int = 0, total: int = 0) -> None:
         now = time.monotonic()
-        path = registry_path(self.config)
-        live = Live.of(read_history(path), self.shift_ns) if path.exists() and not total else None
+        # Once the fleet manager has answered, its registry is complete.
+        is_up = self._last is not None and self._last.fleet is not None
+        live = Live.of(read_history(registry_path(self.config)), self.shift_ns) if is_up and not total else None
         since = (time.time_ns() - self.shift_ns) * 1e-9 if self.shift_ns else None
         self._watch(
             Progress(

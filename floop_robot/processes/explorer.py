@@ -15,23 +15,26 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from floop_envs.env import make_env
-from floop_envs.rollout import EpisodeResult, run_episode
-from floop_envs.scenarios import CATALOGUE, TRAINING_CLASSES, ReportedWork, TrainingWork
+from floop_envs.rollout import Acts, EpisodeResult, run_episode
+from floop_envs.scenarios import CATALOGUE, TRAINING_CLASSES, ReportedWork, TrainingWork, model_of
 from floop_envs.seeds import Purpose, scenario_of
 from floop_robot.bundle import Actor
 from floop_robot.gate.seeds import SeedCounter
 from floop_robot.gate.worklog import WorkLog
 from floop_robot.learn.settings import PpoSettings
+from floop_robot.processes.aiming import ByAnalogy
 from floop_robot.processes.live_weights import Credit, LiveWeights
 from floop_robot.processes.reports import ReportFeed
 from floop_robot.processes.stats import StatsFile
 from floop_robot.processes.twin import RandomisedWork
+from floop_robot.replay.novelty import KnownClass
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import FloopError, UnknownName
 from floop_robot.spec.ids import ids_of
@@ -50,6 +53,10 @@ MOST_UNDELIVERED = 2000
 REPORTED_SHARE = 0.5
 """Share of episodes on work that robots reported as going badly (or learned since the shipped policy); the rest is old
 work."""
+TRIAL_SHARE = 0.6
+"""Share of episodes on reported work that try elsewhere, while the policy itself never succeeds at it."""
+PLAIN_EPISODES = 20
+"""Latest episodes of the policy itself that say how well it does reported work."""
 _WAIT_MS = 50
 DRAIN_S = 1.0
 
@@ -82,6 +89,10 @@ class Explorer:
         self._episode = time.time_ns() // 1_000_000  # above every number this explorer used before
         rows = PpoSettings().rows_per_update if config.learner.algo == "ppo" else ROWS_PER_WEIGHTS
         self._credit = Credit(max(1, rows // max(1, config.explorers)), time.monotonic())
+        # Trials have no density under the policy: on-policy learners have no use for them.
+        self._tries = config.learner.algo != "ppo" and ByAnalogy.possible(self._env.rules.spec.observation)
+        self._known = [KnownClass(m.object_class, m.size_low_m, m.size_high_m) for m in map(model_of, TRAINING_CLASSES)]
+        self._plain: deque[bool] = deque(maxlen=PLAIN_EPISODES)
         self._stats = ExplorerStats()
         self._file = StatsFile[ExplorerStats](Path(config.run_dir), name)
 
@@ -112,11 +123,17 @@ class Explorer:
         seed = self._seeds.next()
         rng = np.random.default_rng((seed, 1))
         reported = self._reported_work()
-        source = self._old if reported is None or rng.random() >= REPORTED_SHARE else reported
-        result = run_episode(self._env, actor, scenario_of(source, seed), rng, sample=True, keep=True)
+        is_reported = reported is not None and rng.random() < REPORTED_SHARE
+        source = reported if is_reported and reported is not None else self._old
+        tries = is_reported and self._tries and rng.random() < self._trial_share
+        acting: Acts = self._by_analogy(actor, rng) if tries else actor
+        result = run_episode(self._env, acting, scenario_of(source, seed), rng, sample=True, keep=True)
+        if is_reported and not tries:
+            self._plain.append(result.success)
         self._credit.spend(result.steps)
         self._episode += 1
-        records = records_of(result, self._episode, self._weights.version)
+        mode = ActMode.TRIAL if tries else ActMode.SAMPLE
+        records = records_of(result, self._episode, self._weights.version, mode)
         dropped = sum(not self._outlet.put(record) for record in records)
         self._stats = msgspec.structs.replace(
             self._stats,
@@ -125,6 +142,16 @@ class Explorer:
             transitions=self._stats.transitions + result.steps,
             dropped=self._stats.dropped + dropped,
         )
+
+    @property
+    def _trial_share(self) -> float:
+        """How much is tried elsewhere: the less, the better the policy does such work by itself."""
+        won = sum(self._plain) / len(self._plain) if self._plain else 0.0
+        return TRIAL_SHARE * (1.0 - won)
+
+    def _by_analogy(self, actor: Actor, rng: np.random.Generator) -> ByAnalogy:
+        known = self._known[int(rng.integers(len(self._known)))]
+        return ByAnalogy(actor, self._env.rules.spec.observation, known, rng)
 
     def _figures(self) -> ExplorerStats:
         return msgspec.structs.replace(
@@ -143,8 +170,8 @@ class Explorer:
         return self._reported
 
 
-def records_of(result: EpisodeResult, episode: int, version: int) -> list[Record]:
-    """Return an episode as the records of a robot: sampled transitions with their log-densities, and its end."""
+def records_of(result: EpisodeResult, episode: int, version: int, mode: ActMode) -> list[Record]:
+    """Return an episode as the records of a robot: transitions with their log-densities, and its end."""
     now = time.time_ns()
     rows: list[Record] = [
         Transition(
@@ -153,7 +180,7 @@ def records_of(result: EpisodeResult, episode: int, version: int) -> list[Record
             step=number,
             stamp_ns=now,
             policy_version=version,
-            act_mode=ActMode.SAMPLE,
+            act_mode=mode,
             obs=step.obs,
             action_requested=step.action_requested,
             action=step.action,
@@ -170,7 +197,7 @@ def records_of(result: EpisodeResult, episode: int, version: int) -> list[Record
         episode=episode,
         stamp_ns=now,
         policy_version=version,
-        act_mode=ActMode.SAMPLE,
+        act_mode=mode,
         steps=result.steps,
         duration_s=result.duration_s,
         total_reward=result.total_reward,

@@ -1,7 +1,7 @@
-"""StatsFile: what a process counts, kept where the screen, the report and a person can read it.
+"""StatsFile: what a process counts, kept where the screen and the report can read it.
 
-One small JSON file per process and boot below `RUN_DIR/stats/`, replaced atomically, so a process that is killed loses
-at most the last interval and its successor starts a file of its own.
+One small msgpack file (JSON has no NaN) per process and boot below `RUN_DIR/stats/`, replaced atomically, so a process
+that is killed loses at most the last interval and its successor starts a file of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class StatsFile(Generic[T]):
     def __init__(self, run_dir: Path, process: str) -> None:
         folder = run_dir / "stats"
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / f"{process}~{os.getpid()}.json"
+        self._path = folder / f"{process}~{os.getpid()}.stats"
         self._due_s = 0.0
 
     def write(self, stats: T, *, force: bool = False) -> None:
@@ -33,12 +33,12 @@ class StatsFile(Generic[T]):
             return
         self._due_s = now + WRITE_INTERVAL_S
         aside = self._path.with_suffix(".tmp")
-        aside.write_bytes(msgspec.json.encode(stats))
+        aside.write_bytes(msgspec.msgpack.encode(stats))
         # No sync: these are figures to look at, and a torn file can't arise from a rename.
         aside.replace(self._path)
 
 
 def read_stats(run_dir: Path, process: str, kind: type[T]) -> list[T]:
     """What every boot of `process` counted, oldest first."""
-    found = sorted((run_dir / "stats").glob(f"{process}~*.json"), key=lambda p: p.stat().st_mtime)
-    return [msgspec.json.decode(p.read_bytes(), type=kind) for p in found]
+    found = sorted((run_dir / "stats").glob(f"{process}~*.stats"), key=lambda p: p.stat().st_mtime)
+    return [msgspec.msgpack.decode(p.read_bytes(), type=kind) for p in found]

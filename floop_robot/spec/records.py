@@ -29,6 +29,8 @@ class ActMode(enum.IntEnum):
 
     MEAN = 0
     SAMPLE = 1
+    TRIAL = 2
+    """Not by the policy as it is: an explorer tried something else; no density is known."""
 
 
 class Outcome(enum.IntEnum):
@@ -66,7 +68,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     action: Vector
     """What was executed after the limiter, in [-1, 1]; what SAC trains on."""
     log_prob: float
-    """Log-density of `action_requested` under the acting policy; NaN for ActMode.MEAN."""
+    """Log-density of `action_requested` under the acting policy; NaN unless `ActMode.SAMPLE`."""
     reward: float
     terminated: bool
     truncated: bool

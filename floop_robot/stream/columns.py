@@ -96,5 +96,5 @@ def fault_of(columns: TransitionColumns) -> str:
         return "act_mode is none of the known ones"
     sampled = columns.act_mode == ActMode.SAMPLE
     if not (np.isfinite(columns.log_prob) == sampled).all() or np.isinf(columns.log_prob).any():
-        return "log_prob must be finite for sampled actions and NaN for mean actions"
+        return "log_prob must be finite for sampled actions and NaN for all others"
     return ""

@@ -36,6 +36,7 @@ from floop_robot.learn.export import actor_architecture
 from floop_robot.learn.sac_trainee import SacTrainee
 from floop_robot.learn.settings import SacSettings
 from floop_robot.learn.spaces import PolicySpace
+from floop_robot.processes.aiming import ByAnalogy
 from floop_robot.processes.ground import rows_of
 from floop_robot.processes.twin import RandomisedWork
 from floop_robot.replay.intake import Arrived, Ended
@@ -57,6 +58,8 @@ class Recovery:
         prior = checkpoint.prior_rows(spec.observation.size, spec.action.size)
         if prior is not None:
             self.trainee.replay.extend("shipped", prior, prior=True)
+        self.known = checkpoint.info.known
+        self.won = np.zeros((2, 2), np.int64)
         self.novelty = Novelty(spec.observation, checkpoint.info.known)
         offset, scale = spec.observation.offset.tolist(), spec.observation.scale.tolist()
         self.normalisation = Normalisation(tuple(offset), tuple(scale))
@@ -79,7 +82,14 @@ class Recovery:
             self.episodes += 1
             purpose = Purpose.EXPLORER if sample else Purpose.ROBOT
             scenario = scenario_of(RandomisedWork(work), seed_of(purpose, self.seed, self.episodes))
-            done = run_episode(self.env, actor, scenario, self.rng, sample=sample, keep=True)
+            analogy = sample and work is self.shifted and self.rng.random() < self.options.analogy
+            acting: Acts = actor
+            if analogy:
+                known = self.known.classes[int(self.rng.integers(len(self.known.classes)))]
+                acting = ByAnalogy(actor, self.env.rules.spec.observation, known, self.rng)
+            done = run_episode(self.env, acting, scenario, self.rng, sample=sample, keep=True)
+            if sample and work is self.shifted:
+                self.won[int(analogy)] += (done.success, 1)
             part = rows_of(done.trace, self.episodes)
             fresh = self.novelty(part.obs)
             ended = (Ended(self.episodes, failed=not done.success),)
@@ -127,9 +137,11 @@ class Recovery:
             print(
                 f"  {second:3d} s  rows {self.rows:5d} ({self.fresh_rows} fresh)  steps {p.gradient_steps:6d}  shifted "
                 f"{shifted:.2f}  old {old:.2f}  alpha {p.alpha:.4f}  entropy {p.entropy:6.2f}  "
-                f"critic {p.critic_loss:.2f}  cpu env {self.cpu_env:.1f} learn {self.cpu_learn:.1f}",
+                f"critic {p.critic_loss:.2f}  won {self.won[0]} by analogy {self.won[1]}  "
+                f"cpu env {self.cpu_env:.1f} learn {self.cpu_learn:.1f}",
                 flush=True,
             )
+            self.won[:] = 0
             if old >= 0.93 and shifted > best:
                 best, self.deployed = shifted, actor
             if old >= 0.95 and shifted >= o.goal:
@@ -159,6 +171,7 @@ def main() -> None:
     parser.add_argument("--robot-rows", type=int, default=50)
     parser.add_argument("--explorer-rows", type=int, default=100)
     parser.add_argument("--old-rows", type=int, default=2000, help="rows of old work in replay before the shift")
+    parser.add_argument("--analogy", type=float, default=0.5, help="share of explorers' episodes made by analogy")
     parser.add_argument("--candidate-s", type=int, default=3)
     parser.add_argument("--episodes", type=int, default=50)
     parser.add_argument("--goal", type=float, default=0.94)

@@ -60,7 +60,7 @@ class PpoSettings(_Settings, frozen=True, kw_only=True):
     entropy_weight: float = 0.0
     value_weight: float = 0.5
     target_kl: float | None = 0.03
-    log_std: float = -1.0
+    log_std: float = -1.6
     """Initial log standard deviation of every action."""
     value_warmup_updates: int = 2
     """First updates that move only the value network: no cloned policy should follow advantages of an untrained one."""

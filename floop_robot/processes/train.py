@@ -163,6 +163,7 @@ class _Run:
             tuple(self.task.observation.offset.tolist()), tuple(self.task.observation.scale.tolist())
         )
         self.transitions = self.demonstrated = self._next_index = 0
+        self._version = self._published_steps = 0
         self._pace = Pace(math.inf)
         self._recent: deque[Episode] = deque(maxlen=RECENT)
         self._first_obs: list[Array] = []
@@ -178,6 +179,8 @@ class _Run:
         if config.algo == "ppo":
             return PpoTrainee(self.space, config.ppo, config.seed, staleness_versions=2)
         sac = config.sac
+        if config.env and sac == SacSettings():  # the defaults know the scale of floop's own tasks
+            sac = SacSettings(value_range=None, reward_scale=1.0, initial_alpha=1.0, gamma=0.98)
         if not config.demonstrations:  # nothing prior to draw from: everything is fresh
             sac = msgspec.structs.replace(sac, prior_fraction=0.0)
         return SacTrainee(self.space, sac, config.seed)
@@ -216,8 +219,9 @@ class _Run:
         self._ask()
         while self.transitions < config.max_transitions:
             self._improve()
+            version = self._version
             for episode in self.collector.receive():
-                self._collected(episode)
+                self._collected(episode, version)
             good = self._worth_measuring() and self.transitions - selected_at >= config.select_every
             if good or self.transitions >= config.max_transitions:
                 selected_at = self.transitions
@@ -232,13 +236,15 @@ class _Run:
         count = self.config.episodes_per_batch
         indices = range_of(self._next_index, count)
         self._next_index += count
-        self.trainee.published(self._next_index // count)
+        if self.trainee.progress.gradient_steps != self._published_steps:
+            self._published_steps = self.trainee.progress.gradient_steps
+            self._version += 1
+            self.trainee.published(self._version)
         self.collector.ask(EpisodeRequest(self._actor(), Purpose.TRAINING, indices, sample=True))
 
-    def _collected(self, episode: Episode) -> None:
+    def _collected(self, episode: Episode, version: int) -> None:
         rows = episode.rows
-        version = np.full(len(rows), self._next_index // self.config.episodes_per_batch, np.int64)
-        rows = msgspec.structs.replace(rows, policy_version=version)
+        rows = msgspec.structs.replace(rows, policy_version=np.full(len(rows), version, np.int64))
         self._recent.append(episode)
         self.transitions += len(rows)
         self._take("explorer", rows, int(rows.episode[0]), success=episode.success, demonstration=False)

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import psutil
 
 from floop_envs.scenarios import TrainingWork
 from floop_envs.seeds import Purpose, scenarios_of
@@ -120,9 +121,14 @@ def judged(gate: Gate, candidate: Bundle) -> tuple[Judged, float]:
     return result, time.monotonic() - start
 
 
+def cpu_s(pool: ProcessPool) -> float:
+    """CPU time that the workers have used: what a verdict costs, whatever else runs on the machine."""
+    return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pool.worker_pids)
+
+
 def verdict_times(args: argparse.Namespace, incumbent: Bundle) -> None:
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {args.repeats} verdicts each")
-    print("workers  candidate   verdicts                     pairs   median s   max s")
+    print("workers  candidate        verdicts                     pairs  median s   max s  worker CPU s")
     for workers in (1, 2):
         pool = ProcessPool(workers=workers, task=incumbent.manifest.task, robot="panda")
         pool.wait_warm()
@@ -138,17 +144,19 @@ def verdict_times(args: argparse.Namespace, incumbent: Bundle) -> None:
         for name, against, about, make in cases:
             with tempfile.TemporaryDirectory() as folder:
                 gate = new_gate(FloopConfig(run_dir=folder), pool, against, about)
-                times, pairs, decisions = [], [], dict.fromkeys(Decision, 0)
+                times, pairs, cpu, decisions = [], [], [], dict.fromkeys(Decision, 0)
                 for seed in range(args.repeats):
                     rest(gate)
+                    spent = cpu_s(pool)
                     result, wall_s = judged(gate, make(seed))
                     times.append(wall_s)
+                    cpu.append(cpu_s(pool) - spent)
                     pairs.append(sum(s.episodes for s in result.verdict.suites))
                     decisions[result.verdict.decision] += 1
             said = ", ".join(f"{count} {decision}" for decision, count in decisions.items() if count)
             print(
                 f"{workers:7d}  {name:16s} {said:28s} {statistics.mean(pairs):5.1f} {statistics.median(times):9.2f} "
-                f"{max(times):8.2f}",
+                f"{max(times):7.2f} {statistics.median(cpu):13.2f}",
                 flush=True,
             )
         pool.close()

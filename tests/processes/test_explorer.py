@@ -90,9 +90,11 @@ def test_explorer_acts_on_live_weights_and_reports_like_a_robot(fleet: SmallFlee
     rows = [r for b in blocks if b.transitions is not None for r in (b.transitions,)]
     versions = np.concatenate([r.policy_version for r in rows])
     assert {7, 17} <= set(versions.tolist()) <= set(range(7, 18))
-    assert np.isfinite(np.concatenate([r.log_prob for r in rows])).all()
+    sampled = np.concatenate([r.act_mode for r in rows]) == ActMode.SAMPLE
+    assert np.isfinite(np.concatenate([r.log_prob for r in rows])[sampled]).all()
     ends: list[EpisodeEnd] = [e for b in blocks for e in b.ends]
-    assert all(e.act_mode is ActMode.SAMPLE and e.truth is None for e in ends)
+    assert all(e.act_mode in (ActMode.SAMPLE, ActMode.TRIAL) and e.truth is None for e in ends)
+    assert all(e.work.object_class == "basket" for e in ends if e.act_mode is ActMode.TRIAL)
     assert sum(e.steps for e in ends) == len(versions) == figures(fleet).transitions
     classes = {e.work.object_class for e in ends}
     assert "basket" in classes, "nothing of the reported work"
@@ -126,6 +128,27 @@ def test_damaged_weights_are_refused_and_the_last_ones_go_on(fleet: SmallFleet, 
     wait_for(lambda: figures(fleet).refused_weights > before.refused_weights, WAIT_S, "the refusal")
     assert figures(fleet).weights_version == 3
     assert fleet.processes["explorer"].poll() is None
+
+
+def test_a_killed_explorer_goes_on_within_five_seconds(fleet: SmallFleet, publisher: Publisher) -> None:
+    fleet.start("explorer")
+    publisher.wait_for_listener()
+    publisher.publish(1)
+    wait_for(lambda: any(b.ends for b in explored(fleet)), WAIT_S, "the first episode in the journal")
+    fleet.kill("explorer")
+    before = time.monotonic()
+    fleet.start("explorer")
+    assert publisher.socket.poll(int(1000 * WAIT_S))  # the old one's leaving
+    while publisher.socket.recv()[:1] != b"\x01":
+        assert publisher.socket.poll(int(1000 * WAIT_S)), "it does not come back"
+    publisher.publish(2)
+    stats = Path(fleet.config.run_dir) / "stats" / f"explorer_1~{fleet.processes['explorer'].pid}.stats"
+    wait_for(lambda: stats.exists() and figures(fleet).transitions, WAIT_S, "rows after the restart")
+    assert time.monotonic() - before < 5.0
+    assert fleet.stop("explorer") == 0
+    ends = [e for b in explored(fleet) for e in b.ends]
+    assert {e.policy_version for e in ends} == {1, 2}
+    assert len({e.episode for e in ends}) == len(ends)
 
 
 def test_a_killed_explorer_never_uses_a_seed_twice(tmp_path: Path) -> None:

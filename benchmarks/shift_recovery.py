@@ -15,6 +15,7 @@ import json
 import os
 import sys
 import time
+from collections import deque
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -60,6 +61,7 @@ class Recovery:
             self.trainee.replay.extend("shipped", prior, prior=True)
         self.known = checkpoint.info.known
         self.won = np.zeros((2, 2), np.int64)
+        self.plain: deque[bool] = deque(maxlen=20)
         self.novelty = Novelty(spec.observation, checkpoint.info.known)
         offset, scale = spec.observation.offset.tolist(), spec.observation.scale.tolist()
         self.normalisation = Normalisation(tuple(offset), tuple(scale))
@@ -68,6 +70,11 @@ class Recovery:
         self.episodes = self.rows = self.fresh_rows = 0
         self.owed = self.cpu_env = self.cpu_learn = self.cpu_measure = 0.0
         self.rng = np.random.default_rng(seed)
+
+    @property
+    def need(self) -> float:
+        """How badly the policy itself does at shifted work: the less it succeeds, the more is tried elsewhere."""
+        return 1.0 - sum(self.plain) / len(self.plain) if self.plain else 1.0
 
     def live(self) -> Actor:
         """The policy as it is now."""
@@ -82,7 +89,7 @@ class Recovery:
             self.episodes += 1
             purpose = Purpose.EXPLORER if sample else Purpose.ROBOT
             scenario = scenario_of(RandomisedWork(work), seed_of(purpose, self.seed, self.episodes))
-            analogy = sample and work is self.shifted and self.rng.random() < self.options.analogy
+            analogy = sample and work is self.shifted and self.rng.random() < self.options.analogy * self.need
             acting: Acts = actor
             if analogy:
                 known = self.known.classes[int(self.rng.integers(len(self.known.classes)))]
@@ -90,6 +97,8 @@ class Recovery:
             done = run_episode(self.env, acting, scenario, self.rng, sample=sample, keep=True)
             if sample and work is self.shifted:
                 self.won[int(analogy)] += (done.success, 1)
+                if not analogy:
+                    self.plain.append(done.success)
             part = rows_of(done.trace, self.episodes)
             fresh = self.novelty(part.obs)
             ended = (Ended(self.episodes, failed=not done.success),)
@@ -171,7 +180,7 @@ def main() -> None:
     parser.add_argument("--robot-rows", type=int, default=50)
     parser.add_argument("--explorer-rows", type=int, default=100)
     parser.add_argument("--old-rows", type=int, default=2000, help="rows of old work in replay before the shift")
-    parser.add_argument("--analogy", type=float, default=0.5, help="share of explorers' episodes made by analogy")
+    parser.add_argument("--analogy", type=float, default=0.6, help="most that explorers try by analogy")
     parser.add_argument("--candidate-s", type=int, default=3)
     parser.add_argument("--episodes", type=int, default=50)
     parser.add_argument("--goal", type=float, default=0.94)

@@ -39,7 +39,7 @@ def build_sac(space: PolicySpace, settings: SacSettings, seed: int) -> tuple[Flo
         space.normaliser,
         MixConfig(
             prior_fraction=settings.prior_fraction,
-            corner_fraction=settings.corner_fraction,
+            rare_fraction=settings.rare_fraction,
             quota=settings.quota,
             reward_scale=settings.reward_scale,
             seed=seed,

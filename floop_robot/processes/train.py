@@ -40,7 +40,7 @@ from floop_robot.spec.records import Source
 RECENT = 40
 """Training episodes whose success says whether measuring on the selection scenarios is worth its time."""
 FAST_ENOUGH = 0.79
-"""With demonstrations, training goes on until picks take this share of the cloned policy's time (or data runs out)."""
+"""SAC with demonstrations goes on until picks take this share of the cloned policy's time (or data runs out)."""
 
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -296,7 +296,7 @@ class _Run:
 
     def _fast(self, score: Score) -> bool:
         cloned = self._cloned_score
-        if cloned is None or cloned.time_s is None or score.time_s is None:
+        if self.config.algo == "ppo" or cloned is None or cloned.time_s is None or score.time_s is None:
             return True
         return score.time_s <= FAST_ENOUGH * cloned.time_s
 

@@ -26,8 +26,8 @@ class MixConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     prior_fraction: float = 0.5
     """Share of each batch from the prior region, once both have rows."""
-    corner_fraction: float = 0.0
-    """Share of the fresh part from failed episodes; the rest is drawn from all."""
+    rare_fraction: float = 0.0
+    """Share of the fresh part from episodes of the rarer outcome; the rest is drawn from all."""
     reward_scale: float = 1.0
     """Rewards are multiplied by it in every batch."""
     quota: int = 50_000
@@ -82,7 +82,7 @@ class MixedReplay(ReplayBuffer):
         if old:
             self.prior.draw(old, 0.0, self.rng, self._gathered[:old])
         if old < count:
-            self.fresh.draw(count - old, self.config.corner_fraction, self.rng, self._gathered[old:])
+            self.fresh.draw(count - old, self.config.rare_fraction, self.rng, self._gathered[old:])
         return self._gathered
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
@@ -101,6 +101,6 @@ class MixedReplay(ReplayBuffer):
         (self.prior if prior else self.fresh).extend(robot, rows, boot_id)
 
     def close_episode(self, robot: str, boot_id: str, episode: int, *, failed: bool) -> None:
-        """An episode is over; its outcome decides whether its rows count as corner cases."""
+        """An episode is over; its outcome decides whether its rows are drawn more often."""
         for region in (self.prior, self.fresh):
             region.close((robot, boot_id, episode), failed=failed)

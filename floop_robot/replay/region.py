@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from floop_robot.replay.rows import Rows
 from floop_robot.stream.columns import Matrix
 
+_UNKNOWN, _FAILED, _WON = range(3)
+_NONE: NDArray[np.int64] = np.zeros(0, np.int64)
 EpisodeKey = tuple[str, str, int]
 """Robot, boot, episode."""
 
@@ -36,13 +38,13 @@ class Region:
         self.obs_size, self.action_size, self.quota = obs_size, action_size, quota
         self._normalise = normaliser
         self._matrix: Matrix = np.zeros((0, 2 * obs_size + action_size + 2), np.float32)
-        self._failed: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self._outcome: NDArray[np.int8] = np.zeros(0, np.int8)
         self._segments: dict[str, int] = {}
         self._next: list[int] = []
         self._filled: NDArray[np.int64] = np.zeros(0, np.int64)
         self._starts: NDArray[np.int64] = np.zeros(0, np.int64)
         self._open: dict[EpisodeKey, list[NDArray[np.int64]]] = {}
-        self._corner: NDArray[np.int64] | None = None
+        self._rare: NDArray[np.int64] | None = None
         self.added = 0
         """Rows ever taken in."""
 
@@ -65,7 +67,7 @@ class Region:
         block[:, o + a : 2 * o + a] = self._normalise(rows.next_obs)
         block[:, -2], block[:, -1] = rows.reward, rows.terminated
         places = segment * self.quota + (self._next[segment] + np.arange(n)) % self.quota
-        self._matrix[places], self._failed[places] = block, False
+        self._matrix[places], self._outcome[places] = block, _UNKNOWN
         self._next[segment] = (self._next[segment] + n) % self.quota
         self._filled[segment] = min(self._filled[segment] + n, self.quota)
         self._starts = np.concatenate([[0], np.cumsum(self._filled)[:-1]])
@@ -75,27 +77,32 @@ class Region:
             self._open.setdefault(key, []).append(places[rows.episode == episode])
 
     def close(self, key: EpisodeKey, *, failed: bool) -> None:
-        """An episode is over; the rows of failed ones are the corner cases."""
+        """An episode is over; its outcome is that of all its rows."""
         places = self._open.pop(key, [])
-        if failed and places:
-            self._failed[np.concatenate(places)] = True
-            self._corner = None
+        if places:
+            self._outcome[np.concatenate(places)] = _FAILED if failed else _WON
+            self._rare = None
 
-    def draw(self, count: int, corner_fraction: float, rng: np.random.Generator, out: Matrix) -> None:
-        """Write `count` rows drawn with replacement into `out`, that share of them from failed episodes."""
-        corners = self._corner_places() if corner_fraction > 0.0 else np.zeros(0, np.int64)
-        special = round(count * corner_fraction) if len(corners) else 0
+    def draw(self, count: int, rare_fraction: float, rng: np.random.Generator, out: Matrix) -> None:
+        """Write `count` rows drawn with replacement into `out`, that share of them from episodes of the rarer outcome.
+
+        The first successes at new work drown in failures, and so do the last failures in successes.
+        """
+        rare = self._rare_places() if rare_fraction > 0.0 else _NONE
+        special = round(count * rare_fraction) if len(rare) else 0
         flat = rng.integers(len(self), size=count - special)
         segment = np.searchsorted(self._starts, flat, side="right") - 1
         places = segment * self.quota + flat - self._starts[segment]
         if special:
-            places = np.concatenate([places, corners[rng.integers(len(corners), size=special)]])
+            places = np.concatenate([places, rare[rng.integers(len(rare), size=special)]])
         np.take(self._matrix, places, axis=0, out=out, mode="clip")
 
-    def _corner_places(self) -> NDArray[np.int64]:
-        if self._corner is None:
-            self._corner = np.flatnonzero(self._failed)
-        return self._corner
+    def _rare_places(self) -> NDArray[np.int64]:
+        if self._rare is None:
+            failed, won = np.flatnonzero(self._outcome == _FAILED), np.flatnonzero(self._outcome == _WON)
+            both = len(failed) and len(won)
+            self._rare = min(failed, won, key=len) if both else _NONE
+        return self._rare
 
     def _segment(self, robot: str) -> int:
         if robot not in self._segments:
@@ -105,7 +112,7 @@ class Region:
                 grown = np.zeros((max(used, 2 * wanted), self._matrix.shape[1]), np.float32)
                 grown[:wanted] = self._matrix
                 self._matrix = grown
-                self._failed = np.concatenate([self._failed, np.zeros(len(grown) - wanted, np.bool_)])
+                self._outcome = np.concatenate([self._outcome, np.zeros(len(grown) - wanted, np.int8)])
             self._next.append(0)
             self._filled = np.append(self._filled, 0)
         return self._segments[robot]

@@ -71,16 +71,25 @@ def test_a_chatty_robot_keeps_to_its_quota() -> None:
     assert {int(r) for r in drawn if r >= 1000} <= set(newest), "the oldest rows go first"
 
 
-def test_failed_episodes_get_their_share() -> None:
-    buffer = replay(corner_fraction=0.5)
+@pytest.mark.parametrize("rare_fails", [True, False])
+def test_episodes_of_the_rarer_outcome_get_their_share(rare_fails: bool) -> None:
+    buffer = replay(rare_fraction=0.5)
     for episode in range(10):
         buffer.extend("a", rows_of(range(100 * episode, 100 * episode + 20), episode), prior=False, boot_id="x")
-        buffer.close_episode("a", "x", episode, failed=episode == 3)
+        buffer.close_episode("a", "x", episode, failed=(episode == 3) == rare_fails)
     drawn = rewards(buffer, 2000)
     assert np.mean(drawn // 100 == 3) == pytest.approx(0.5 + 0.05, abs=0.04)
     buffer.extend("a", rows_of(range(2000, 2020), 3), prior=False, boot_id="y")  # same number, other boot
-    buffer.close_episode("a", "y", 3, failed=False)
+    buffer.close_episode("a", "y", 3, failed=not rare_fails)
     assert np.mean(rewards(buffer, 2000) // 100 == 3) == pytest.approx(0.5 + 0.05, abs=0.04)
+
+
+def test_while_all_episodes_end_alike_all_rows_are_drawn_alike() -> None:
+    buffer = replay(rare_fraction=0.5)
+    for episode in range(4):
+        buffer.extend("a", rows_of(range(100 * episode, 100 * episode + 20), episode), prior=False)
+        buffer.close_episode("a", "", episode, failed=True)
+    assert np.mean(rewards(buffer, 2000) // 100 == 3) == pytest.approx(0.25, abs=0.04)
 
 
 def test_stock_sampling_sees_the_same_rows() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from floop_envs.bullet import bullet, silent
 from floop_envs.shapes import Vec3, create_open_box, open_box_parts
+from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.tasks.place import TOTE_HEIGHT_M, TOTE_INSIDE_M
 
@@ -28,6 +29,7 @@ class Cell:
         self._set_engine(dt_s)
         infos = [self._joint(i) for i in range(bullet.getNumJoints(self.arm, physicsClientId=self.client))]
         index = {name: i for i, (name, _) in enumerate(infos)}
+        self._require(robot, index)
         self.arm_joints = [index[n] for n in robot.joint_names]
         self.fingers = [index[n] for n in robot.gripper.joint_names]
         self.all_joints = self.arm_joints + self.fingers
@@ -35,6 +37,14 @@ class Cell:
         self._couple_fingers()
         self.table = self._static_box((0.5, 0.0, -0.05), (2.0, 2.0, 0.05))
         self.tote = create_open_box(self.client, 0.0, _TOTE_SIZE, _TOTE_WALL_M, _TOTE_FLOOR_M, OUT_OF_SIGHT, 0.0)
+
+    def _require(self, robot: RobotModel, index: dict[str, int]) -> None:
+        """Two finger joints that can be driven are what a simulated gripper needs."""
+        missing = [n for n in robot.gripper.joint_names if n not in index]
+        if missing or len(robot.gripper.joint_names) != 2:
+            self.close()
+            lacks = f"its URDF lacks {', '.join(missing)}" if missing else "it does not have two finger joints"
+            raise ConfigError(f"robot {robot.name} cannot be simulated: {lacks}; add the gripper or use panda")
 
     def _joint(self, index: int) -> tuple[str, float]:
         """Name and largest effort (Nm or N) of a joint."""

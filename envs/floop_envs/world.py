@@ -162,7 +162,7 @@ class World:
         joints = bullet.getJointStates(self._cell.arm, self._cell.all_joints, physicsClientId=self._cell.client)
         left, right = joints[-2:]
         return RobotState(
-            tick=self._steps,
+            tick=self._steps // self.steps_per_tick,
             stamp_ns=round(self.time_s * 1e9),
             mono_s=self.time_s,
             q_rad=tuple(j[0] for j in joints[:-2]),

@@ -17,7 +17,7 @@ from floop_envs.scenarios import TrainingWork
 from floop_envs.seeds import Purpose, scenarios_of
 from floop_envs.shifts import shifted_work
 from floop_envs.world import World
-from floop_robot.spec.errors import UnknownName
+from floop_robot.spec.errors import ConfigError, UnknownName
 from floop_robot.spec.scenario import Scenario
 from floop_robot.spec.tasks import task_ids
 
@@ -130,6 +130,11 @@ def test_unknown_names_suggest_the_nearest() -> None:
         make_env("floop/Pick-v1")
     with pytest.raises(UnknownName, match="did you mean 'panda'"):
         make_env(PICK, robot="pandas")
+
+
+def test_an_arm_without_a_simulated_gripper_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"ur5e cannot be simulated: .*use panda"):
+        make_env(PICK, robot="ur5e")
 
 
 def test_picture_shows_the_work() -> None:

@@ -54,7 +54,7 @@ class FloopSAC(SAC):
 
     def parameters_in_numpy(self) -> SacParameters:
         """Networks and optimisers as arrays that share the model's memory; raises ValueError where that can't be."""
-        reason = unsupported(self)
+        reason = None if self._is_linked() else unsupported(self)
         if reason:
             raise ValueError(f"this model has no numpy form: {reason}")
         return self._linked().parameters

@@ -24,7 +24,7 @@ OLD_MARGIN = 0.10
 """Old work counts as kept when success is shown to be less than this below the incumbent's on the same scenarios."""
 GAIN = 0.20
 """A candidate shown to gain less than this is sent back: the next one is seconds away."""
-GAIN_SHARE, LEAST_GAIN, MOST_GAIN = 0.35, 0.08, 0.30
+GAIN_SHARE, LEAST_GAIN, MOST_GAIN = 0.5, 0.08, 0.5
 """On focus work that the incumbent's success is known on: this share of what is missing to 100 %, within bounds."""
 SPEED_MARGIN = 0.05
 """A pair counts as faster when the candidate saves more than this share of the incumbent's time: more than one policy

@@ -139,7 +139,8 @@ class Recovery:
             self.improve()
             if second % o.candidate_s:
                 continue
-            actor = self.live()
+            with self.trainee.presentable():
+                actor = self.live()
             shifted = self.measure(actor, self.shifted, Purpose.SELECTION, o.episodes)
             old = self.measure(actor, self.old, Purpose.SELECTION, o.episodes)
             p = self.trainee.progress
@@ -178,7 +179,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--robot-rows", type=int, default=50)
-    parser.add_argument("--explorer-rows", type=int, default=100)
+    parser.add_argument("--explorer-rows", type=int, default=300)
     parser.add_argument("--old-rows", type=int, default=2000, help="rows of old work in replay before the shift")
     parser.add_argument("--analogy", type=float, default=0.6, help="most that explorers try by analogy")
     parser.add_argument("--candidate-s", type=int, default=3)

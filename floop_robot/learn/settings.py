@@ -36,11 +36,11 @@ class SacSettings(_Settings, frozen=True, kw_only=True):
     """Policies are handed out with actor weights averaged over about so many gradient steps; 1 averages nothing."""
     prior_fraction: Fraction = 0.5
     """Share of each batch from demonstrations or old work."""
-    rare_fraction: Fraction = 0.25
+    rare_fraction: Fraction = 0.5
     """Share of the fresh part of each batch from episodes of the rarer outcome: first successes, last failures."""
     updates_per_fresh: Positive = 2.0
     """Gradient steps that a transition of fresh work pays for."""
-    updates_per_old: float = 0.5
+    updates_per_old: float = 0.25
     """Gradient steps that a transition of known work pays for."""
     quota: Size = 50_000
     """Rows kept of each robot, in each of the two regions of replay."""

@@ -45,9 +45,10 @@ from floop_robot.stream.outlet import Outlet
 
 log = logging.getLogger(__name__)
 
-ROWS_PER_WEIGHTS = 50
+ROWS_PER_WEIGHTS = 150
 """Rows that one set of live weights may be explored for (SAC; all explorers together). Weights come every half second
-while the learner learns: some 100 rows/s, twice what four robots bring, and few enough for one core to learn from."""
+while the learner learns: some 300 rows/s. First successes at new work are rare: more attempts recover sooner than more
+gradient steps on few (benchmarks/shift_recovery.py)."""
 MOST_UNDELIVERED = 2000
 """Records on the way to ingest beyond which it pauses."""
 REPORTED_SHARE = 0.5

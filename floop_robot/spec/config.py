@@ -72,7 +72,7 @@ class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """How the learner learns."""
 
     algo: str = "sac"
-    updates_per_transition: Positive = 4.0
+    updates_per_transition: Positive = 2.0
     """Gradient steps per arriving transition (update-to-data ratio); also the pace."""
     old_fraction: Fraction = 0.5
     """Share of each batch that comes from old work: with 25 % one seed in three forgot it for good."""

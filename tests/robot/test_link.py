@@ -248,7 +248,7 @@ def test_a_deep_run_directory_still_has_sockets(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "links").write_text("a file")
     with pytest.raises(StorageError, match="choose another run_dir"):
-        Links(link_folder(tmp_path, "robot_1"))
+        Links(tmp_path / "links" / "robot_1")
 
 
 def test_only_this_user_can_reach_the_sockets(folder: Path) -> None:

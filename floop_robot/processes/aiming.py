@@ -44,9 +44,12 @@ class ByAnalogy:
         return self._policy.mean(self._shown(observation))
 
     def sample(self, observation: Vector, rng: np.random.Generator) -> tuple[Vector, float]:
-        """A random action for what it is shown; its density in the true observation is unknown (NaN)."""
-        action, _ = self._policy.sample(self._shown(observation), rng)
-        return action, math.nan
+        """The best action for what it is shown: the aim is what varies, and noise spoils most of the few good aims.
+
+        (Measured on open baskets: 6 % of such attempts succeed, 1.5 % with the policy's own noise on top.) Its density in
+        the true observation is unknown (NaN).
+        """
+        return self.mean(observation), math.nan
 
     def _shown(self, observation: Vector) -> Vector:
         shown = observation.copy()

@@ -95,7 +95,8 @@ class GateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """… and success that must be refused."""
     max_pairs: Count = 60
     max_guard: Count = 120
-    nice: Count = 5
+    nice: Count = 0
+    """Before learner and explorers: a verdict that waits is an improvement that waits."""
 
 
 class RolloutConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

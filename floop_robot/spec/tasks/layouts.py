@@ -33,8 +33,10 @@ _SENSED: tuple[Field, ...] = (
     _field("gripper_width", 1, "m", "distance between the fingers", 0.12, low=0.0, offset=0.04, scale=0.03),
     _field("gripper_effort", 1, "N", "force the fingers press with", 40.0, low=0.0, offset=10.0, scale=10.0),
     _field("object_height", 1, "m", "perceived object centre above the table", 0.6, low=0.0, offset=0.06, scale=0.06),
-    _field("object_size", 3, "m", "perceived full extents, object axes", 0.3, low=0.0, offset=0.05, scale=0.03),
-    _field("object_class", len(CLASSES), "1", f"one-hot of {', '.join(CLASSES)}", 1.0, low=0.0),
+    # Wide scales for size and class: a policy meets sizes and classes that it was never trained on, and must go on
+    # from what it knows of others instead of being thrown off by inputs far outside their range.
+    _field("object_size", 3, "m", "perceived full extents, object axes", 0.3, low=0.0, offset=0.05, scale=0.1),
+    _field("object_class", len(CLASSES), "1", f"one-hot of {', '.join(CLASSES)}", 1.0, low=0.0, scale=4.0),
     _field("tracking_error", 3, "m", "commanded TCP target minus measured TCP", 0.1, frame="base", scale=0.03),
     _field("previous_action", 5, "1", "action executed in the previous step", 1.0),
     _field("context", CONTEXT_SIZE, "1", "reserved: what tells robots apart that see the same; zeros", 10.0),

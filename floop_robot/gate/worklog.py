@@ -14,6 +14,8 @@ LEAST_FAILURES = 3
 HEALTHY_SUCCESS = 0.75
 """Live success below this makes a class focus work; three failures among eleven episodes of a 97 % policy are a 1 in
 200 coincidence."""
+HEALED_SUCCESS = 0.92
+"""A class that went badly stays focus work until live success reaches this: half mended is no reason to look away."""
 KEPT_REPORTS = 200
 """Reports per class that scenarios are drawn from; older ones speak of work long done."""
 
@@ -22,11 +24,17 @@ class _ClassLog:
     def __init__(self) -> None:
         self.outcomes: deque[bool] = deque(maxlen=WINDOW)
         self.reports: deque[WorkReport] = deque(maxlen=KEPT_REPORTS)
+        self.failing = False
 
-    @property
-    def failing(self) -> bool:
+    def add(self, end: EpisodeEnd) -> None:
+        self.outcomes.append(end.outcome is Outcome.SUCCESS)
+        self.reports.append(end.work)
         failures = self.outcomes.count(False)
-        return failures >= LEAST_FAILURES and 1.0 - failures / len(self.outcomes) < HEALTHY_SUCCESS
+        success = 1.0 - failures / len(self.outcomes)
+        if self.failing:
+            self.failing = success < HEALED_SUCCESS
+        else:
+            self.failing = failures >= LEAST_FAILURES and success < HEALTHY_SUCCESS
 
 
 class WorkLog:
@@ -44,9 +52,7 @@ class WorkLog:
         if end.outcome is Outcome.ABORTED:
             return
         self.episodes += 1
-        log = self._classes.setdefault(end.work.object_class, _ClassLog())
-        log.outcomes.append(end.outcome is Outcome.SUCCESS)
-        log.reports.append(end.work)
+        self._classes.setdefault(end.work.object_class, _ClassLog()).add(end)
 
     @property
     def focus(self) -> tuple[str, ...]:

@@ -60,3 +60,11 @@ def test_reports_are_bounded_and_scenarios_stay_where_work_was_reported() -> Non
     for scenario in scenarios_of(ReportedWork(TASK, reports), Purpose.GATE, 0, 50):
         assert scenario.object.object_class == "basket"
         assert all(a <= x <= b for a, x, b in zip(low, scenario.object_xy_m, high, strict=True))
+
+
+def test_a_class_half_mended_stays_focus_until_it_is_healed() -> None:
+    half = [False] * 6 + [True] * 16 + [False] * 2  # 16 of the last 20: too good to become focus, too bad to leave it
+    assert log_of(*half, object_class="basket").focus == ("basket",)
+    healed = log_of(*half, *[True] * WINDOW, object_class="basket")
+    assert healed.focus == ()
+    assert healed.adopted == ("basket",)

@@ -9,6 +9,7 @@ import msgspec
 
 from floop_robot.bundle import Bundle
 from floop_robot.learn.learner import LearnerStatus
+from floop_robot.processes.explorer import ExplorerStats, explorer_name
 from floop_robot.processes.gate import GateStats
 from floop_robot.processes.policy import RobotStats
 from floop_robot.processes.safety import SafetyStats
@@ -42,11 +43,19 @@ class RobotView(msgspec.Struct, frozen=True, kw_only=True):
         return self.policy[-1].policy.version if self.policy else 0
 
 
+class ExplorerView(msgspec.Struct, frozen=True):
+    """One explorer, one entry per boot of the process, oldest first."""
+
+    name: str
+    boots: list[ExplorerStats]
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The fleet at one moment; parts that have not reported yet are None or empty."""
 
     fleet: FleetStatus | None
     robots: tuple[RobotView, ...]
+    explorers: tuple[ExplorerView, ...]
     learner: LearnerStatus | None
     gate: GateStats | None
     learner_boots: int
@@ -77,6 +86,7 @@ class Observer:
         return Snapshot(
             fleet=self._fleet,
             robots=tuple(self._robot(name) for name in self._config.robot_names),
+            explorers=tuple(self._explorer(explorer_name(i)) for i in range(self._config.explorers)),
             learner=learner[-1] if learner else None,
             gate=gate[-1] if gate else None,
             learner_boots=len(learner),
@@ -99,3 +109,6 @@ class Observer:
             safety=read_stats(self._run_dir, f"{name}.safety", SafetyStats),
             driver=read_stats(self._run_dir, f"{name}.sim_robot", DriverStats),
         )
+
+    def _explorer(self, name: str) -> ExplorerView:
+        return ExplorerView(name, read_stats(self._run_dir, name, ExplorerStats))

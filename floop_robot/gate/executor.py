@@ -133,6 +133,8 @@ class ProcessPool:
         self.width = workers
         self.replaced = 0
         """How many workers died or hung."""
+        self.finished = 0
+        """How many episodes were run to their end."""
         self._setup = worker.Setup(runner, task, robot, nice)
         self._decoder = msgspec.msgpack.Decoder(worker.FromWorker)
         self._lock = threading.Lock()
@@ -234,6 +236,7 @@ class ProcessPool:
         elif each.task is not None:
             task, each.task = each.task, None
             if isinstance(message, worker.Done):
+                self.finished += 1
                 task.future.set_result(message.outcome)
             else:
                 task.future.set_exception(EpisodeFailed(message.message))

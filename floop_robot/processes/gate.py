@@ -56,6 +56,8 @@ class GateStats(msgspec.Struct, frozen=True, kw_only=True):
     """Durations of the latest trials."""
     acknowledged: int
     """Verdicts that the fleet manager has."""
+    episodes: int
+    """Episodes that the workers finished."""
     workers_replaced: int
 
 
@@ -150,6 +152,7 @@ class GateProcess:
             last_reason=self._last.reason if self._last else "",
             verdict_s=tuple(self._durations),
             acknowledged=self._link.acknowledged,
+            episodes=self._pool.finished,
             workers_replaced=self._pool.replaced,
         )
 

@@ -1,6 +1,7 @@
 """How every floop process is entered: one clear line for errors, and an end when its starter is gone.
 
-`python -m floop_robot.processes.entry NAME [args]` runs `floop_robot.processes.NAME.main(args)`.
+`python -m floop_robot.processes.entry NAME [args]` runs `floop_robot.processes.NAME.main(args)`; a NAME with dots is
+that module's full name.
 """
 
 from __future__ import annotations
@@ -17,6 +18,17 @@ LIFELINE = "FLOOP_LIFELINE_FD"
 """Environment variable: a pipe whose other end the supervisor holds; end-of-file means that the supervisor died."""
 
 
+USER_ERROR = 2
+"""Exit status of a process that can't work as configured: starting it again would only repeat the message."""
+
+
+def follow_lifeline() -> None:
+    """End this process, as by SIGTERM, when the supervisor that started it is gone; nothing without a supervisor."""
+    lifeline = os.environ.pop(LIFELINE, None)
+    if lifeline is not None:
+        threading.Thread(target=_watch_lifeline, args=(int(lifeline),), name="lifeline", daemon=True).start()
+
+
 def _watch_lifeline(descriptor: int) -> None:
     try:
         os.read(descriptor, 1)
@@ -27,16 +39,14 @@ def _watch_lifeline(descriptor: int) -> None:
 
 def run(argv: list[str]) -> int:
     """Run the process named by `argv[0]`; returns its exit status (2 after an error that the user can mend)."""
-    lifeline = os.environ.pop(LIFELINE, None)
-    if lifeline is not None:
-        threading.Thread(target=_watch_lifeline, args=(int(lifeline),), name="lifeline", daemon=True).start()
+    follow_lifeline()
     name, *arguments = argv
     try:
-        module = importlib.import_module(f"floop_robot.processes.{name}")
+        module = importlib.import_module(name if "." in name else f"floop_robot.processes.{name}")
         return int(module.main(arguments) or 0)
     except FloopError as error:
         print(f"{name}: {error}", file=sys.stderr, flush=True)
-        return 2
+        return USER_ERROR
     except KeyboardInterrupt:
         return 130
 

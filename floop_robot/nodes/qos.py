@@ -1,0 +1,20 @@
+"""Quality of service by kind of topic, as docs/ros.md tells it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+SENSOR: Final = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+"""Measurements: a lost one is worth nothing when the next is there."""
+COMMAND: Final = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+"""Commands: all arrive, and only the newest counts."""
+LATCHED: Final = QoSProfile(
+    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
+"""States that last: a late joiner gets the present one."""
+EVENTS: Final = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+"""Things that happen once, each of which counts."""
+AUDIT: Final = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+"""The audit trail: bursts of entries."""

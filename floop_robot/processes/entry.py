@@ -1,7 +1,6 @@
 """How every floop process is entered: one clear line for errors, and an end when its starter is gone.
 
-`python -m floop_robot.processes.entry NAME [args]` runs `floop_robot.processes.NAME.main(args)`; a NAME with dots is
-that module's full name.
+`python -m floop_robot.processes.entry NAME [args]` runs `floop_robot.processes.NAME.main(args)`.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def run(argv: list[str]) -> int:
     follow_lifeline()
     name, *arguments = argv
     try:
-        module = importlib.import_module(name if "." in name else f"floop_robot.processes.{name}")
+        module = importlib.import_module(f"floop_robot.processes.{name}")
         return int(module.main(arguments) or 0)
     except FloopError as error:
         print(f"{name}: {error}", file=sys.stderr, flush=True)

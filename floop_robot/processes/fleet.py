@@ -1,13 +1,26 @@
-"""Which processes make a fleet: the one description behind `floop demo` and `floop up`."""
+"""Which processes make a fleet: the one description behind `floop demo`, `floop up`, the launch files and Docker.
+
+A fleet comes in two flavours of the same processes: over ZeroMQ and Unix sockets alone, or with ROS 2 nodes for
+whatever touches robots and operators. This file describes both and imports neither.
+"""
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 
-from floop_robot.processes.supervisor import ProcessSpec
+from floop_robot.processes.supervisor import ProcessSpec, RosNode
 from floop_robot.spec.config import FloopConfig, save_config
 
 CONFIG_FILE = "floop.yaml"
+NODES = "floop_robot.nodes"
+
+
+class Flavour(enum.StrEnum):
+    """How robots, operators and the fleet speak."""
+
+    PLAIN = "plain"
+    ROS = "ros"
 
 
 def write_config(config: FloopConfig) -> Path:
@@ -18,8 +31,8 @@ def write_config(config: FloopConfig) -> Path:
     return path
 
 
-def central_processes(config: FloopConfig, config_file: Path) -> list[ProcessSpec]:
-    """Ingest, learner, gate, explorers and fleet manager."""
+def central_processes(config: FloopConfig, config_file: Path, flavour: Flavour = Flavour.PLAIN) -> list[ProcessSpec]:
+    """Ingest, fleet manager, gate, learner and explorers."""
     common = ("--config", str(config_file))
     explorers = [
         ProcessSpec(
@@ -30,23 +43,56 @@ def central_processes(config: FloopConfig, config_file: Path) -> list[ProcessSpe
         )
         for i in range(config.explorers)
     ]
+    if flavour is Flavour.ROS:
+        manager = _node("fleet_manager", "/fleet", config_file)
+        learner = _node("learner", "/learner", config_file, nice=config.learner.nice)
+    else:
+        manager = ProcessSpec(name="fleet_manager", module="fleet_manager", arguments=common)
+        learner = ProcessSpec(name="learner", module="learner", arguments=common, nice=config.learner.nice)
     return [
         ProcessSpec(name="ingest", module="ingest", arguments=common),
-        ProcessSpec(name="fleet_manager", module="fleet_manager", arguments=common),
+        manager,
         ProcessSpec(name="gate", module="gate", arguments=common, nice=config.gate.nice),
-        ProcessSpec(name="learner", module="learner", arguments=common, nice=config.learner.nice),
+        learner,
         *explorers,
     ]
 
 
-def robot_processes(config: FloopConfig, config_file: Path, robot: str) -> list[ProcessSpec]:
-    """Driver (simulated), safety and policy of one robot."""
+def robot_processes(
+    config_file: Path, robot: str, flavour: Flavour = Flavour.PLAIN, *, simulated: bool = True
+) -> list[ProcessSpec]:
+    """Safety and policy of one robot, and its driver where that is the simulated one."""
+    parts = ("sim_robot", "safety", "policy") if simulated else ("safety", "policy")
+    if flavour is Flavour.ROS:
+        return [_robot_node(part, robot, config_file) for part in parts]
     arguments = ("--config", str(config_file), "--robot", robot)
-    parts = ("sim_robot", "safety", "policy")
     return [ProcessSpec(name=f"{robot}.{part}", module=part, arguments=arguments) for part in parts]
 
 
-def simulated_fleet(config: FloopConfig, config_file: Path) -> list[ProcessSpec]:
+def simulated_fleet(config: FloopConfig, config_file: Path, flavour: Flavour = Flavour.PLAIN) -> list[ProcessSpec]:
     """Every process of a fleet of simulated robots."""
-    robots = [spec for name in config.robot_names for spec in robot_processes(config, config_file, name)]
-    return [*central_processes(config, config_file), *robots]
+    robots = [spec for name in config.robot_names for spec in robot_processes(config_file, name, flavour)]
+    return [*central_processes(config, config_file, flavour), *robots]
+
+
+def _robot_node(part: str, robot: str, config_file: Path) -> ProcessSpec:
+    # The policy node brings itself up: a starter that drives its life cycle from outside loses it when it is restarted.
+    more = (("autostart", "true"),) if part == "policy" else ()
+    return _node(part, f"/{robot}", config_file, name=f"{robot}.{part}", parameters=(("robot", robot), *more))
+
+
+def _node(
+    part: str,
+    namespace: str,
+    config_file: Path,
+    *,
+    name: str = "",
+    nice: int = 0,
+    parameters: tuple[tuple[str, str], ...] = (),
+) -> ProcessSpec:
+    node = RosNode(
+        executable=f"{part}_node", namespace=namespace, parameters=(("config", str(config_file)), *parameters)
+    )
+    return ProcessSpec(
+        name=name or part, module=f"{NODES}.{node.executable}", arguments=node.arguments(), nice=nice, node=node
+    )

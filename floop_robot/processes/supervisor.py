@@ -13,20 +13,33 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
-from floop_robot.processes.entry import LIFELINE
+from floop_robot.processes.entry import LIFELINE, USER_ERROR
+from floop_robot.processes.ros_domain import inheritable
 
 FIRST_BACKOFF_S = 0.2
 LONGEST_BACKOFF_S = 5.0
 HEALTHY_AFTER_S = 10.0
 """A process that lived this long starts again without back-off."""
-USER_ERROR = 2
-"""Exit status of a process that can't work as configured: starting it again would only repeat the message."""
 _POLL_S = 0.05
+
+
+class RosNode(msgspec.Struct, frozen=True, kw_only=True):
+    """What ROS has to know to start a process as one of its nodes."""
+
+    executable: str
+    """File in `lib/floop_robot/` of the installation, and module in `floop_robot/nodes/`."""
+    namespace: str
+    parameters: tuple[tuple[str, str], ...]
+
+    def arguments(self) -> tuple[str, ...]:
+        """Command line that says the same."""
+        given = [word for name, value in self.parameters for word in ("-p", f"{name}:={value}")]
+        return ("--ros-args", "-r", f"__ns:={self.namespace}", *given)
 
 
 class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,9 +47,21 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     module: str
-    """File in `floop_robot/processes/`."""
+    """File in `floop_robot/processes/`, or with dots: another module that can be run by itself."""
     arguments: tuple[str, ...]
     nice: int = 0
+    node: RosNode | None = None
+    """For starters that know ROS: the same process as a node."""
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The command line."""
+        entry = (self.module,) if "." in self.module else ("floop_robot.processes.entry", self.module)
+        return (*self._priority, sys.executable, "-m", *entry, *self.arguments)
+
+    @property
+    def _priority(self) -> tuple[str, ...]:
+        return ("nice", "-n", str(self.nice)) if self.nice else ()
 
 
 class Restart(msgspec.Struct, frozen=True):
@@ -64,7 +89,11 @@ class _Child:
 class Supervisor:
     """Starts processes, restarts those that die, and stops them all; use as a context manager."""
 
-    def __init__(self, specs: Iterable[ProcessSpec], run_dir: Path) -> None:
+    def __init__(
+        self, specs: Iterable[ProcessSpec], run_dir: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """`environment` is added to this process's own."""
+        self._environment = dict(environment or {})
         self._logs = run_dir / "logs"
         self._logs.mkdir(parents=True, exist_ok=True)
         self._children = {s.name: _Child(s, self._logs / f"{s.name}.log") for s in specs}
@@ -133,19 +162,16 @@ class Supervisor:
         self._writer = -1
 
     def _start(self, child: _Child) -> None:
-        environment = os.environ | {
+        environment = inheritable(os.environ | self._environment) | {
             LIFELINE: str(self._reader),
             # Small matrix products: more threads per process only make eighteen processes fight for the cores.
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",
         }
-        command = [sys.executable, "-m", "floop_robot.processes.entry", child.spec.module, *child.spec.arguments]
-        if child.spec.nice:
-            command = ["nice", "-n", str(child.spec.nice), *command]
         with child.log.open("ab") as log:
             child.process = subprocess.Popen(
-                command,
+                child.spec.command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

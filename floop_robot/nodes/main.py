@@ -40,7 +40,8 @@ class Ros:
         self.stop: threading.Event = stop_on_signals()
         """Set by SIGINT and SIGTERM."""
         self.context = Context()
-        rclpy.init(args=sys.argv if argv is None else argv, context=self.context, signal_handler_options=SignalHandlerOptions.NO)
+        given = sys.argv if argv is None else argv
+        rclpy.init(args=given, context=self.context, signal_handler_options=SignalHandlerOptions.NO)
         self._nodes: list[Node] = []
 
     def node(self, name: str) -> Node:

@@ -120,6 +120,8 @@ class FloopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     run_dir: str = "runs/fleet"
     baseline: str = ""
     """Policy bundle to start from; empty means the one shipped for the task."""
+    operators: str = ""
+    """Token file of those who may release stops and change versions; empty: a name is enough."""
     endpoints: Endpoints = msgspec.field(default_factory=Endpoints)
     robot: RobotConfig = msgspec.field(default_factory=RobotConfig)
     learner: LearnerConfig = msgspec.field(default_factory=LearnerConfig)

@@ -1,0 +1,65 @@
+"""OperatorTokens: who may release a stop or change what a fleet runs. A file of names and hashed tokens.
+
+    tokens:
+      ann: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+
+Each value is the SHA-256, in hex, of that person's token. Tokens must be random (`openssl rand -hex 16`): a hash
+without salt hides nothing that can be guessed. The token itself travels in the clear; a network that others use needs
+more than this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from floop_robot.spec.errors import FloopError
+from floop_robot.spec.yamlfile import read_yaml
+
+Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class TokenFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file."""
+
+    tokens: dict[str, Sha256]
+    """SHA-256 of each operator's token, by name."""
+
+
+class OperatorTokens:
+    """Judges `who` and `token` of a call. Without a file, a name is enough.
+
+    The file is read for every call: calls are rare, and whoever is struck off the list is so at once.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """Raises `ConfigError` when the file can't be used."""
+        self._path = path
+        self._read()
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether there is a token file."""
+        return self._path is not None
+
+    def refusal(self, who: str, token: str) -> str:
+        """Why this call may not be carried out, in one line; empty when it may."""
+        if not who.strip():
+            return "say who asks: the field `who` is empty"
+        if self._path is None:
+            return ""
+        try:
+            known = self._read().get(who, "")
+        except FloopError as error:
+            return f"no token can be checked: {error}"
+        given = hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
+        if not known or not hmac.compare_digest(known, given):
+            return f"{who!r} gave no valid operator token; see {self._path}"
+        return ""
+
+    def _read(self) -> dict[str, str]:
+        return read_yaml(self._path, TokenFile).tokens if self._path is not None else {}

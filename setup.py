@@ -23,6 +23,7 @@ REPORT = ["matplotlib>=3.8", "pillow>=10"]
 DEV = [
     "pytest>=8",
     "pytest-xdist>=3.6",
+TENSORBOARD = ["tensorboard>=2.17"]
     "pytest-timeout>=2.3",
     "hypothesis>=6.100",
     "ruff>=0.8",
@@ -65,9 +66,10 @@ setup(
         "learn": LEARN,
         "report": REPORT,
         "video": VIDEO,
-        "all": SIM + LEARN + REPORT,
+        "all": SIM + LEARN + REPORT + TENSORBOARD,
         "dev": DEV,
     },
     entry_points={"console_scripts": ["floop = floop_robot.cli.main:main"]},
     zip_safe=False,
 )
+        "tensorboard": TENSORBOARD,

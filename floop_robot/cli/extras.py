@@ -8,6 +8,7 @@ EXTRAS = {
     "gymnasium": "sim",
     "torch": "learn",
     "stable_baselines3": "learn",
+    "tensorboard": "tensorboard",
     "matplotlib": "report",
     "PIL": "report",
     "av": "video",

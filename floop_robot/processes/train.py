@@ -10,6 +10,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -29,6 +30,7 @@ from floop_robot.learn.settings import CloneSettings, PpoSettings, SacSettings
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.learn.trainee import Trainee
 from floop_robot.processes.collector import ActorSpec, Collector, EpisodeRequest, answer, range_of, successes
+from floop_robot.processes.curves import FOLDER, Curves
 from floop_robot.processes.ground import Episode, GroundSpec
 from floop_robot.replay.intake import Arrived, Ended
 from floop_robot.replay.novelty import KnownWork
@@ -68,6 +70,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     randomise: bool = False
     """Vary what can't be perceived (friction, mass, delay, calibration) from training episode to training episode."""
     tensorboard: bool = False
+    """Write curves for TensorBoard to `out`/tensorboard."""
     sac: SacSettings = msgspec.field(default_factory=SacSettings)
     ppo: PpoSettings = msgspec.field(default_factory=PpoSettings)
     clone: CloneSettings = msgspec.field(default_factory=CloneSettings)
@@ -128,8 +131,10 @@ def train(config: TrainConfig, watch: Watch = lambda _: None) -> TrainResult:
     started = time.monotonic()
     out = _prepare(config)
     spec = GroundSpec(config.task, config.env, config.seed, config.randomise)
-    with Collector(spec) as collector:
+    with Collector(spec) as collector, ExitStack() as stack:
         run = _Run(config, spec, collector, watch, started)
+        if config.tensorboard:
+            run.watches.append(stack.enter_context(Curves(out / FOLDER, run.trainee.model)).draw)
         run.demonstrate()
         run.learn()
         return run.finish(out)
@@ -155,7 +160,8 @@ class _Run:
     def __init__(
         self, config: TrainConfig, spec: GroundSpec, collector: Collector, watch: Watch, started: float
     ) -> None:
-        self.config, self.spec, self.collector, self._watch, self._started = config, spec, collector, watch, started
+        self.config, self.spec, self.collector, self._started = config, spec, collector, started
+        self.watches = [watch]
         self.task, self.ids, self.tells_success = spec.describe()
         self.space = PolicySpace.of(self.task)
         self.trainee = self._make_trainee()
@@ -389,6 +395,8 @@ def _score(episodes: list[Episode]) -> Score:
         time_s=float(np.mean(won)) if won else None,
         mean_return=float(np.mean([episode.total_reward for episode in episodes])),
     )
+        for watch in self.watches:
+            watch(progress)
 
 
 def _better(new: Score, old: Score, enough: float) -> bool:

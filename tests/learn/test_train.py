@@ -97,3 +97,16 @@ def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     with pytest.raises(StorageError, match="--out"):
         train(config(tmp_path / "run"))
+
+
+def test_curves_for_tensorboard_hold_success_and_losses_over_transitions(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    result = train(config(tmp_path, tensorboard=True))
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert {"floop/recent_success", "floop/gradient_steps", "train/critic_loss"} <= set(events.Tags()["scalars"])
+    steps = [point.step for point in events.Scalars("floop/gradient_steps")]
+    assert steps == sorted(steps)
+    assert steps[-1] == result.transitions
+    assert events.Scalars("floop/gradient_steps")[-1].value == result.gradient_steps

@@ -32,10 +32,12 @@ def demo(robots: int, seed: int, shift: str, baseline: Path | None, no_ros: bool
     from rich.console import Console
 
     from floop_robot.experiment.outcome import finish
-    from floop_robot.experiment.report import save_report
+    from floop_robot.experiment.report import check_place, save_report
     from floop_robot.experiment.run import Experiment, Plan
     from floop_robot.experiment.screen import LineScreen, LiveScreen, summary
 
+    if report is not None:
+        check_place(report)
     run_dir = Path("runs") / time.strftime("%Y%m%d-%H%M%S")
     plan = Plan(run_dir=run_dir, robots=robots, seed=seed, shift=shift, baseline=str(baseline or ""), longest_s=seconds)
     with (LineScreen() if headless or not sys.stderr.isatty() else LiveScreen(seconds)) as screen:

@@ -60,9 +60,15 @@ def main() -> None:
     except FloopError as error:
         click.echo(f"floop: {error}", err=True)
         sys.exit(2)
-    except click.ClickException as error:
-        error.show()
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "floop"
+        click.echo(f"floop: {error.format_message()} See `{command} --help`.", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        click.echo(f"floop: {error.filename}: {error.strerror}; check path, permissions and free space", err=True)
+        sys.exit(2)
     except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo("stopped", err=True)
         sys.exit(130)

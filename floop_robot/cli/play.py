@@ -11,7 +11,7 @@ import click
 @click.argument("bundle", type=click.Path(path_type=Path), required=False)
 @click.option("--task", default="floop/Pick-v0", show_default=True, help="Task to play.")
 @click.option("--shift", default=None, help="Play in a world shifted this way (see `floop demo --help`).")
-@click.option("--seed", default=0, show_default=True, help="Which scenario.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Which scenario.")
 @click.option("--scenario", type=click.Path(path_type=Path), default=None, help="A scenario file (JSON) instead.")
 @click.option("--expert", is_flag=True, help="Play the scripted demonstration instead of a policy.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("episode.gif"), show_default=True,
@@ -38,7 +38,9 @@ def play(bundle: Path | None, task: str, shift: str | None, seed: int, scenario:
         try:
             chosen = msgspec.json.decode(scenario.read_bytes(), type=Scenario)
         except (OSError, msgspec.MsgspecError) as error:
-            raise ConfigError(f"{scenario} is no scenario: {error}") from None
+            raise ConfigError(f"{scenario} is no scenario: {error}; give the JSON of one") from None
+        if chosen.task != task:
+            raise ConfigError(f"{scenario} is a scenario of {chosen.task}, not of {task}; give --task {chosen.task}")
     path = bundle or baseline(task)
     actor: Acts = Expert(spec) if expert else load_policy(path, task).actor()
     frames = record(actor, chosen, "demonstration" if expert else path.stem)

@@ -13,9 +13,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import msgspec
+
+from floop_robot.bundle import write_atomic
+from floop_robot.spec.errors import StorageError
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -99,8 +103,17 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def save_report(report: DemoReport, path: Path) -> None:
-    """Write the report as indented JSON; the file is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".tmp")
-    aside.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-    aside.replace(path)
+    """Write the report as indented JSON, whole or not at all; raises `StorageError`."""
+    write_atomic(path, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+
+
+def check_place(path: Path) -> None:
+    """Raise `StorageError` now, not after minutes, when no report can be written to `path`."""
+    if path.is_dir():
+        raise StorageError(f"cannot write the report to {path}: it is a folder; name a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            return
+    except OSError as error:
+        raise StorageError(f"cannot write the report to {path}: {error.strerror}; choose another --report") from None

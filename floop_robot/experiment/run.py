@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from floop_envs.shifts import get_shift
-from floop_robot.bundle import Bundle
+from floop_robot.bundle import Bundle, verify
 from floop_robot.experiment.evaluate import Evaluated, Evaluation
 from floop_robot.experiment.live import Live, shifted_after
 from floop_robot.experiment.report import DemoReport
@@ -24,6 +24,9 @@ from floop_robot.registry import History, read_history
 from floop_robot.rollout import NoImprovement, TimeToImprovement, time_to_improvement
 from floop_robot.spec.config import Endpoints, FloopConfig
 from floop_robot.spec.errors import FloopError
+from floop_robot.spec.ids import ids_of
+from floop_robot.spec.robot_model import load_robot
+from floop_robot.spec.tasks import get_task
 from floop_robot.stream.journal import Audit
 from floop_robot.stream.tail_client import TailClient
 
@@ -110,7 +113,7 @@ class Experiment:
 
     def run(self) -> DemoReport:
         """Run everything and return the report; raises `FloopError` when the fleet does not come up."""
-        shipped = Bundle.load(baseline_path(self.config))
+        shipped = self._shipped()
         config_file = write_config(self.config)
         set_world(self.plan.run_dir, SimWorld())
         specs = [
@@ -131,6 +134,13 @@ class Experiment:
         history = read_history(registry_path(self.config))
         evaluation = Evaluation(self.config, self.plan.shift, self.plan.evaluation_episodes)
         return self._report(history, traces, evaluation.run(shipped, final, self._on_episode))
+
+    def _shipped(self) -> Bundle:
+        """The bundle to start from; raises what `verify` raises, before anything is started."""
+        path = baseline_path(self.config)
+        bundle, rules = Bundle.load(path), get_task(self.config.task)
+        verify(bundle, rules.spec, ids_of(rules, load_robot(self.config.robot.model)), where=f"the fleet ({path})")
+        return bundle
 
     def _report(self, history: History, traces: Traces, evaluated: Evaluated) -> DemoReport:
         return summarise(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from floop_robot.processes.supervisor import ProcessSpec, RosNode
 from floop_robot.spec.config import FloopConfig, save_config
+from floop_robot.spec.errors import StorageError
 
 CONFIG_FILE = "floop.yaml"
 NODES = "floop_robot.nodes"
@@ -24,10 +25,13 @@ class Flavour(enum.StrEnum):
 
 
 def write_config(config: FloopConfig) -> Path:
-    """Store the effective configuration in the run directory, where every process reads it."""
+    """Store the effective configuration in the run directory, where every process reads it; raises `StorageError`."""
     path = Path(config.run_dir) / CONFIG_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_config(config, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_config(config, path)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}; choose a writable folder with space") from None
     return path
 
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from floop_robot.processes.driving import RobotArguments, drive, parse, prefer, stop_on_signals
 from floop_robot.processes.stats import StatsFile
+from floop_robot.processes.work import Work
+from floop_robot.robot.desk import Desk
 from floop_robot.robot.link import Links, link_folder
 from floop_robot.robot.policy_loop import PolicyLoop, PolicyPorts, PolicySettings, PolicyStats
 from floop_robot.robot.rate import RateLoop, RateStats
 from floop_robot.robot.slots import PolicySlots
 from floop_robot.rollout import PolicyReceiver, ReceiverConfig
-from floop_robot.spec.ids import Ids, ids_of
+from floop_robot.spec.ids import ids_of
 from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.spec.robot_model import load_robot
-from floop_robot.spec.task import TaskRules
 from floop_robot.spec.tasks import get_task
 from floop_robot.stream.outlet import Outlet, OutletStats
 
@@ -39,76 +41,103 @@ class RobotStats(msgspec.Struct, frozen=True):
     stream: OutletStats
 
 
-def _receiver(
-    arguments: RobotArguments, rules: TaskRules, ids: Ids, boot_id: str, slots: PolicySlots
-) -> PolicyReceiver:
-    endpoints, folder = arguments.config.endpoints, _folder(arguments)
-    return PolicyReceiver(
-        ReceiverConfig(
-            robot=arguments.robot,
-            boot_id=boot_id,
-            announcements=endpoints.fleet,
-            rpc=endpoints.fleet_rpc,
-            folder=folder,
-            heartbeat_s=arguments.config.rollout.heartbeat_s,
-        ),
-        rules.spec,
-        ids,
-        slots,
-        log.warning,
-    )
+class PolicySide:
+    """Everything of a robot's policy process but its control loop: records out, policies in.
 
+    At work from construction until `close`. Raises `FloopError`s for an unknown model or task, and for a folder that
+    cannot be used.
+    """
 
-def _folder(arguments: RobotArguments) -> Path:
-    return arguments.run_dir / "robots" / arguments.robot
+    def __init__(self, arguments: RobotArguments, notice: Callable[[str], None] = log.warning) -> None:
+        """`notice` gets one line per thing worth a person's attention; from another thread."""
+        self.arguments = arguments
+        config = arguments.config
+        self.model, self.rules = load_robot(config.robot.model), get_task(config.task)
+        self.ids = ids_of(self.rules, self.model)
+        self.slots = PolicySlots()
+        self.folder = arguments.run_dir / "robots" / arguments.robot
+        """What this robot keeps over restarts."""
+        self.outlet = self._outlet(self.folder / "spool")
+        self.work = Work(self.folder)
+        try:
+            self.receiver = self._receiver(notice)
+            self.receiver.start()
+        except BaseException:
+            self.outlet.close()
+            raise
 
+    def control(self, ports: PolicyPorts, desk: Desk | None = None) -> PolicyLoop:
+        """A control loop that acts on what arrives here."""
+        settings = PolicySettings(
+            first_episode=time.time_ns() // 1_000_000,
+            observation_timeout_s=self.arguments.config.robot.observation_timeout_s,
+        )
+        control = PolicyLoop(self.model, self.rules, self.slots, ports, settings, desk)
+        self.work.attach(control)
+        return control
 
-def _outlet(arguments: RobotArguments, ids: Ids) -> Outlet:
-    config = arguments.config
-    return Outlet(
-        _folder(arguments) / "spool",
-        StreamInfo(robot=arguments.robot, boot_id="", task=config.task, ids=ids, source=Source.ROBOT),
-        config.endpoints.ingest,
-        limit_mb=config.robot.spool_limit_mb,
-        sync_interval_s=config.robot.sync_interval_s,
-    )
+    def rate_loop(self, tick: Callable[[float], None]) -> RateLoop:
+        """What calls a control loop's `tick`; not started."""
+        return RateLoop(self.rules.spec.policy_rate_hz, tick, "control")
+
+    def stats_file(self) -> StatsFile[RobotStats]:
+        """Where the figures of this process go."""
+        return StatsFile(self.arguments.run_dir, f"{self.arguments.robot}.policy")
+
+    def figures(self, control: PolicyLoop, loop: RateLoop) -> RobotStats:
+        """Counts so far."""
+        return RobotStats(self.outlet.info.boot_id, control.stats(), loop.stats(), self.outlet.stats())
+
+    def close(self, drain_s: float = DRAIN_S) -> None:
+        """End; records get `drain_s` to reach ingest."""
+        self.receiver.stop()
+        self.outlet.drain(drain_s)
+        self.outlet.close()
+
+    def _outlet(self, spool: Path) -> Outlet:
+        config = self.arguments.config
+        return Outlet(
+            spool,
+            StreamInfo(
+                robot=self.arguments.robot, boot_id="", task=config.task, ids=self.ids, source=Source.ROBOT
+            ),
+            config.endpoints.ingest,
+            limit_mb=config.robot.spool_limit_mb,
+            sync_interval_s=config.robot.sync_interval_s,
+        )
+
+    def _receiver(self, notice: Callable[[str], None]) -> PolicyReceiver:
+        config = self.arguments.config
+        settings = ReceiverConfig(
+            robot=self.arguments.robot,
+            boot_id=self.outlet.info.boot_id,
+            announcements=config.endpoints.fleet,
+            rpc=config.endpoints.fleet_rpc,
+            folder=self.folder,
+            heartbeat_s=config.rollout.heartbeat_s,
+        )
+        return PolicyReceiver(settings, self.rules.spec, self.ids, self.slots, notice, self.work)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run until SIGINT or SIGTERM; the episode in progress is ended as aborted and recorded."""
     stop = stop_on_signals()
     arguments = parse("policy", __doc__ or "", argv)
-    config = arguments.config
-    model, rules = load_robot(config.robot.model), get_task(config.task)
-    ids = ids_of(rules, model)
-    slots = PolicySlots()
     prefer(NICE)
-    outlet = _outlet(arguments, ids)
+    side = PolicySide(arguments)
     try:
-        with (
-            Links(link_folder(arguments.run_dir, arguments.robot)) as links,
-            _receiver(arguments, rules, ids, outlet.info.boot_id, slots),
-        ):
-            control = PolicyLoop(
-                model,
-                rules,
-                slots,
-                PolicyPorts(links.states_in(), links.reports_in(), links.targets_out(), links.requests_out(), outlet),
-                PolicySettings(
-                    first_episode=time.time_ns() // 1_000_000,
-                    observation_timeout_s=config.robot.observation_timeout_s,
-                ),
+        with Links(link_folder(arguments.run_dir, arguments.robot)) as links:
+            control = side.control(
+                PolicyPorts(
+                    links.states_in(), links.reports_in(), links.targets_out(), links.requests_out(), side.outlet
+                )
             )
-            loop = RateLoop(rules.spec.policy_rate_hz, control.tick, "control")
+            loop = side.rate_loop(control.tick)
 
             def end_episode() -> None:
                 control.must_end = True
 
-            def figures() -> RobotStats:
-                return RobotStats(outlet.info.boot_id, control.stats(), loop.stats(), outlet.stats())
-
-            drive(loop, stop, StatsFile(arguments.run_dir, f"{arguments.robot}.policy"), figures, end_episode)
-        outlet.drain(DRAIN_S)
+            drive(loop, stop, side.stats_file(), lambda: side.figures(control, loop), end_episode)
     finally:
-        outlet.close()
+        side.close()
     return 0

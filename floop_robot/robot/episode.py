@@ -7,7 +7,7 @@ The policy process owns it, and the driver answers:
         └──────────────────────────────────────────────────────────────┴── success, timeout, abort
 
 * **Start**: the policy, as soon as the driver says READY for the asked-for number, perception sees work, safety is up
-  and not stopped, a policy is installed, and work is wanted (not drained).
+  and not stopped, a policy is installed, and work is wanted (not drained); where the robot waits for it, on a call.
 * **End**: the policy, when the task's rules say so (success) or steps run out (timeout); or *abort*, when robot state
   or safety go silent, the stop is latched, the driver gives the episode up, or the process shuts down.
 * **Reset**: the driver, on request. A simulator lays out the next scenario. A real robot's driver homes the arm (by its
@@ -20,10 +20,14 @@ Pure: no clock, no sockets.
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 import msgspec
 
 from floop_robot.robot.messages import Phase
+
+NOT_WANTED: Final = "the robot is drained or on hold"
+"""Whoever keeps it from work knows a better reason."""
 
 
 class EpisodeState(enum.StrEnum):
@@ -59,8 +63,34 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     has_policy: bool
     is_wanted: bool
     """Nobody drained the robot or is shutting it down; a running episode ends in order."""
+    is_called: bool = True
+    """Episodes start by themselves, or somebody called for this one."""
     must_end: bool = False
     """Shutting down: a running episode ends at once."""
+
+    def flaws(self, episode: int) -> tuple[str, ...]:
+        """What ends `episode` while it runs, and keeps it from starting, in words; empty when all is well."""
+        found = (
+            (self.must_end, "the control loop is ending"),
+            (not self.is_fresh, "robot state or safety report is too old"),
+            (self.is_stopped, "the stop is latched, or safety has not taken over the arm"),
+            (self.driver_episode != episode, f"the driver serves episode {self.driver_episode}, not {episode}"),
+            (
+                self.driver_episode == episode and self.driver_phase is not Phase.READY,
+                f"the driver is not ready for episode {episode}",
+            ),
+        )
+        return tuple(words for is_so, words in found if is_so)
+
+    def wants(self) -> tuple[str, ...]:
+        """What keeps an episode from starting but does not end one that runs, in words."""
+        found = (
+            (not self.is_wanted, NOT_WANTED),
+            (not self.has_policy, "no policy has arrived"),
+            (not self.has_work, "no object is perceived"),
+            (not self.is_called, "nobody called for it"),
+        )
+        return tuple(words for is_so, words in found if is_so)
 
 
 class EpisodeMachine:
@@ -73,16 +103,15 @@ class EpisodeMachine:
 
     def advance(self, situation: Situation) -> Move:
         """One policy step."""
-        is_laid_out = situation.driver_episode == self.number and situation.driver_phase is Phase.READY
-        is_well = situation.is_fresh and not situation.is_stopped
+        flaws = situation.flaws(self.number)
         if self.state is EpisodeState.RUNNING:
-            if is_well and is_laid_out and not situation.must_end:
+            if not flaws:
                 return Move.STEP
             self.finish()
             return Move.ABORT
+        is_laid_out = situation.driver_episode == self.number and situation.driver_phase is Phase.READY
         self.state = EpisodeState.WAITING if is_laid_out else EpisodeState.RESETTING
-        may_start = situation.is_wanted and not situation.must_end and situation.has_work and situation.has_policy
-        if not (is_laid_out and is_well and may_start):
+        if flaws or situation.wants():
             return Move.WAIT
         self.state = EpisodeState.RUNNING
         return Move.START

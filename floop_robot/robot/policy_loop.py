@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from floop_robot.robot.controller import ArmController
+from floop_robot.robot.desk import Desk, EndReport, View
 from floop_robot.robot.episode import EpisodeMachine, EpisodeState, Move, Situation
 from floop_robot.robot.kinematics import Kinematics
 from floop_robot.robot.messages import EpisodeRequest, JointTarget, Phase, RobotState, SafetyMode, SafetyState
@@ -92,7 +93,7 @@ class _Episode:
         self.start_s, self.work = now_s, work
         self.progress = rules.start()
         self.observation = observation
-        self.steps, self.reward = 0, 0.0
+        self.steps, self.reward, self.interventions = 0, 0.0, 0
         self.versions: Counter[int] = Counter()
         self.open: _OpenStep | None = None
 
@@ -105,7 +106,8 @@ class _Episode:
 class PolicyLoop:
     """The control loop of one robot; `tick` is what a `RateLoop` calls at policy rate.
 
-    `is_wanted` and `must_end` may be set from another thread: drain, and shut down.
+    `is_wanted` and `must_end` may be set from another thread: drain, and shut down. `desk` is for whatever else other
+    threads want from it.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class PolicyLoop:
         slots: PolicySlots,
         ports: PolicyPorts,
         settings: PolicySettings,
+        desk: Desk | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -133,6 +136,7 @@ class PolicyLoop:
         self._ended: Counter[Outcome] = Counter()
         self._transitions = self._dropped = 0
         self.is_wanted, self.must_end = True, False
+        self.desk = desk or Desk()
 
     def stats(self) -> PolicyStats:
         """Counts so far; from any thread."""
@@ -153,14 +157,47 @@ class PolicyLoop:
         self._robot = self._ports.states.receive() or self._robot
         self._safety = self._ports.safety.receive() or self._safety
         self._take_policy()
-        move = self._machine.advance(self._situation(now_s))
+        self._obey(now_s)
+        situation, running = self._situation(now_s), self._machine.number
+        move = self._machine.advance(situation)
         if move is Move.ABORT:
-            self._end(now_s, Outcome.ABORTED)
+            self._end(now_s, Outcome.ABORTED, situation.flaws(running)[0])
         elif move in (Move.START, Move.STEP):
             self._step(now_s, move)
         if self._machine.state is EpisodeState.RESETTING and self.is_wanted and not self.must_end:
             # Again and again until the driver agrees: either may be restarted at any time.
             self._ports.requests.send(EpisodeRequest(episode=self._machine.number))
+        self._show(now_s, situation)
+
+    def _obey(self, now_s: float) -> None:
+        """End the episode that runs if somebody asked for it."""
+        ending = self.desk.take_ending(self._machine.number)
+        if ending is not None and self._episode is not None:
+            self._machine.finish()
+            self._end(now_s, ending.outcome, ending.why)
+
+    def _show(self, now_s: float, situation: Situation) -> None:
+        episode, robot, safety, machine = self._episode, self._robot, self._safety, self._machine
+        runs = machine.state is EpisodeState.RUNNING
+        self.desk.show(
+            View(
+                episode=machine.number,
+                state=machine.state,
+                missing=() if runs else (*situation.flaws(machine.number), *situation.wants()),
+                steps=episode.steps if episode else 0,
+                elapsed_s=now_s - episode.start_s if episode else 0.0,
+                total_reward=episode.reward if episode else 0.0,
+                interventions=episode.interventions if episode else 0,
+                work=episode.work if episode else None,
+                version=self._policy.version if self._policy else 0,
+                q_rad=robot.q_rad if robot else (),
+                speed_rad_s=max(map(abs, robot.dq_rad_s), default=0.0) if robot else 0.0,
+                gripper_width_m=robot.gripper_width_m if robot else 0.0,
+                robot_age_s=now_s - robot.mono_s if robot else math.inf,
+                safety_age_s=now_s - safety.mono_s if safety else math.inf,
+                estop=safety.estop if safety else False,
+            )
+        )
 
     def _step(self, now_s: float, move: Move) -> None:
         robot, safety, policy = self._robot, self._safety, self._policy
@@ -188,6 +225,7 @@ class PolicyLoop:
             has_work=bool(robot and robot.object),
             has_policy=self._policy is not None,
             is_wanted=self.is_wanted,
+            is_called=self.desk.is_called(robot.object.object_class if robot and robot.object else ""),
             must_end=self.must_end,
         )
 
@@ -215,6 +253,7 @@ class PolicyLoop:
         episode.progress, episode.observation, episode.open = judgement.progress, observation, None
         episode.steps += 1
         episode.reward += judgement.reward
+        episode.interventions += interventions
         truncated = not judgement.terminated and episode.steps >= self._rules.spec.max_steps
         self._put(
             Transition(
@@ -271,30 +310,36 @@ class PolicyLoop:
         self._event("action_not_finite", f"v{policy.version}")
         self._policy = self._slots.fall_back()
         self._machine.finish()
-        self._end(now_s, Outcome.ABORTED)
+        self._end(now_s, Outcome.ABORTED, f"v{policy.version} answered with NaN or infinity")
 
-    def _end(self, now_s: float, outcome: Outcome) -> None:
-        """Record the end; the machine is at the next number already. An open step, not observed yet, is dropped."""
+    def _end(self, now_s: float, outcome: Outcome, why: str = "") -> None:
+        """Record the end; the machine is at the next number already. An open step, not observed yet, is dropped.
+
+        `why` is given where it was not the task's rules that ended it.
+        """
         episode, self._episode = self._episode, None
         if episode is None:
             return
         self._ended[outcome] += 1
-        self._put(
-            EpisodeEnd(
-                seq=0,
-                episode=self._machine.number - 1,
-                stamp_ns=self._wall_clock_ns(),
-                policy_version=episode.version,
-                act_mode=self._settings.act_mode,
-                steps=episode.steps,
-                duration_s=now_s - episode.start_s,
-                total_reward=episode.reward,
-                outcome=outcome,
-                final_obs=episode.observation,
-                work=episode.work,
-                truth=self._robot.truth if self._robot else None,
-            )
+        number = self._machine.number - 1
+        end = EpisodeEnd(
+            seq=0,
+            episode=number,
+            stamp_ns=self._wall_clock_ns(),
+            policy_version=episode.version,
+            act_mode=self._settings.act_mode,
+            steps=episode.steps,
+            duration_s=now_s - episode.start_s,
+            total_reward=episode.reward,
+            outcome=outcome,
+            final_obs=episode.observation,
+            work=episode.work,
+            truth=self._robot.truth if self._robot else None,
         )
+        self._put(end)
+        if why:
+            self._event("episode_ended", f"{number} {outcome.name.lower()}: {why}")
+        self.desk.report(EndReport(end=end, interventions=episode.interventions, why=why))
 
     def _event(self, name: str, detail: str) -> None:
         self._put(Event(seq=0, stamp_ns=self._wall_clock_ns(), name=name, detail=detail))

@@ -52,6 +52,11 @@ class PolicySlots:
         """What acts."""
         return self._current
 
+    @property
+    def previous(self) -> Policy | None:
+        """What acted before, still in memory; None if there is none."""
+        return self._previous
+
     def offer(self, version: int, actor: Acting) -> None:
         """Queue a policy, checked by the caller, for the next step; one that still waits is replaced."""
         self._candidates.append(Policy(version=version, actor=actor))

@@ -119,6 +119,8 @@ class Directive(msgspec.Struct, frozen=True):
     held: bool = False
     pin: int = 0
     """Version to stay on; 0 for none."""
+    drained: bool = False
+    """Finishes its episode and starts no other."""
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):

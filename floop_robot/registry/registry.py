@@ -228,11 +228,11 @@ class Registry:
         """Every directive in force."""
         return [decode(row[0], Directive) for row in self._database.rows("SELECT info FROM directives ORDER BY scope")]
 
-    def direct(self, directive: Directive, who: str, what: str, now_ns: int) -> None:
+    def direct(self, directive: Directive, who: str, what: str, now_ns: int, why: str = "") -> None:
         """Change what is asked of a scope."""
         with self._database.writing() as connection:
             self._direct(connection, directive)
-            self._note(connection, who, what, now_ns, directive.pin, directive.scope)
+            self._note(connection, who, what, now_ns, directive.pin, why or directive.scope)
 
     def target(self, robot: str) -> int:
         """The version that `robot` shall act on: its own pin, else production."""
@@ -247,6 +247,20 @@ class Registry:
         """The last entries of the audit, oldest first."""
         rows = self._database.rows("SELECT info FROM audit ORDER BY id DESC LIMIT ?", last)
         return [decode(row[0], AuditEntry) for row in reversed(rows)]
+
+    def audit_after(self, position: int, most: int) -> tuple[list[AuditEntry], int]:
+        """At most `most` entries after `position` (-1: none), oldest first, and the position to ask after next."""
+        if position < 0:
+            return [], integer(self._database.rows("SELECT COALESCE(MAX(id), 0) FROM audit")[0][0])
+        rows = self._database.rows("SELECT id, info FROM audit WHERE id > ? ORDER BY id LIMIT ?", position, most)
+        return [decode(info, AuditEntry) for _, info in rows], integer(rows[-1][0]) if rows else position
+
+    def candidates_after(self, position: int, most: int) -> tuple[list[CandidateInfo], int]:
+        """At most `most` judged candidates after `position` (-1: none), as `audit_after`."""
+        if position < 0:
+            return [], integer(self._database.rows("SELECT COALESCE(MAX(id), 0) FROM candidates")[0][0])
+        rows = self._database.rows("SELECT id, info FROM candidates WHERE id > ? ORDER BY id LIMIT ?", position, most)
+        return [decode(info, CandidateInfo) for _, info in rows], integer(rows[-1][0]) if rows else position
 
     def remember_call(self, call_id: str, answer: bytes, now_ns: int) -> None:
         """Keep the answer of an operator's call, for when it is repeated."""

@@ -2,8 +2,8 @@
 
 from floop_robot.rollout.client import FleetClient, FleetRefused, FleetUnreachable
 from floop_robot.rollout.fleet import Fleet
-from floop_robot.rollout.messages import Done, FleetStatus, Policies, Submitted
-from floop_robot.rollout.receiver import PolicyReceiver, PolicySlots, ReceiverConfig
+from floop_robot.rollout.messages import Done, FleetStatus, Policies, Robots, RobotStatus, Submitted
+from floop_robot.rollout.receiver import PolicyReceiver, PolicySlots, ReceiverConfig, RobotWork
 from floop_robot.rollout.server import EpisodeFeed, FleetServer, SeenBatch
 from floop_robot.rollout.tti import NoImprovement, TimeToImprovement, time_to_improvement
 from floop_robot.rollout.watch import LiveWatch, WatchDecision, WatchReport
@@ -25,6 +25,9 @@ __all__ = [
     "PolicySlots",
     "PortTaken",
     "ReceiverConfig",
+    "RobotStatus",
+    "RobotWork",
+    "Robots",
     "SeenBatch",
     "Submitted",
     "TimeToImprovement",

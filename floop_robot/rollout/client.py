@@ -1,27 +1,35 @@
-"""FleetClient: what the gate, the command line and the screen ask of the fleet manager."""
+"""FleetClient: what the gate, operators, nodes and the screen ask of the fleet manager."""
 
 from __future__ import annotations
 
 import getpass
 import socket
+import threading
 import time
 import uuid
+from collections.abc import Callable, Collection
 from types import TracebackType
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 import zmq
 
 from floop_robot.bundle import Bundle
+from floop_robot.registry import FLEET, CandidateInfo
 from floop_robot.rollout.messages import (
     REPLIES,
     Delivery,
     Done,
+    Drain,
     Fetch,
     FleetStatus,
+    GetNews,
     GetPolicies,
+    GetRobots,
     GetStatus,
     Hold,
     MessageRefused,
+    News,
+    Order,
     Pin,
     Policies,
     Push,
@@ -29,6 +37,8 @@ from floop_robot.rollout.messages import (
     Reply,
     Request,
     Resume,
+    Robots,
+    RobotStatus,
     Rollback,
     Submission,
     Submitted,
@@ -41,7 +51,15 @@ from floop_robot.spec.verdict import Verdict
 
 RETRY_S = 1.0
 """Silence after which a request is sent again; every request may be."""
+LOOK_AGAIN_S = 0.02
+"""How often robots are looked at while somebody waits for them."""
 T = TypeVar("T", bound=Reply)
+
+
+class _Signed(TypedDict):
+    who: str
+    token: str
+    why: str
 
 
 class FleetUnreachable(FloopError):
@@ -64,9 +82,12 @@ def this_person() -> str:
 class FleetClient:
     """Asks and waits for answers, across restarts of the fleet manager; for one thread, a context manager."""
 
-    def __init__(self, endpoint: str, who: str = "", timeout_s: float = 5.0) -> None:
-        """`endpoint`: `Endpoints.fleet_rpc`. `who` signs orders; left out, it is `this_person()`."""
-        self.endpoint = endpoint
+    def __init__(self, endpoint: str, who: str = "", timeout_s: float = 5.0, token: str = "") -> None:
+        """`endpoint`: `Endpoints.fleet_rpc`. `who` signs orders; left out, it is `this_person()`.
+
+        `token`: the operator's, where the fleet asks for one.
+        """
+        self.endpoint, self.token = endpoint, token
         self.who = who or this_person()
         self._timeout_s = timeout_s
         self._context: Context = zmq.Context()
@@ -98,25 +119,73 @@ class FleetClient:
         """Hand in a judged candidate, accepted or not; may be repeated after any failure."""
         return self._ask(Submission(who=self.who, verdict=verdict, bundle=bundle.to_bytes()), Submitted)
 
-    def push(self, bundle: Bundle, why: str = "") -> Done:
-        """Publish a bundle, whatever the gate thinks of it."""
-        return self._ask(Push(call_id=_new_id(), who=self.who, bundle=bundle.to_bytes(), why=why), Done)
+    def robots(self) -> Robots:
+        """Which robot runs what."""
+        return self._ask(GetRobots(), Robots)
 
-    def rollback(self, version: int = 0) -> Done:
+    def news(self, audit_after: int = -1, candidates_after: int = -1) -> News:
+        """What the registry wrote down after these positions."""
+        return self._ask(GetNews(audit_after=audit_after, candidates_after=candidates_after), News)
+
+    def candidates(self) -> tuple[CandidateInfo, ...]:
+        """Every judged candidate, refused ones too, oldest first."""
+        found: list[CandidateInfo] = []
+        after = 0
+        while (news := self.news(candidates_after=after)).candidates:
+            found.extend(news.candidates)
+            after = news.candidates_to
+        return tuple(found)
+
+    def order(self, order: Order) -> Done:
+        """Have any order carried out."""
+        return self._ask(order, Done)
+
+    def push(self, bundle: Bundle, why: str = "", scope: str = FLEET) -> Done:
+        """Publish a bundle, whatever the gate thinks of it; on one robot alone, if `scope` names it."""
+        return self.order(Push(bundle=bundle.to_bytes(), scope=scope, **self._signed(why)))
+
+    def push_version(self, version: int, why: str = "", scope: str = FLEET) -> Done:
+        """Publish a version's bytes again."""
+        return self.order(Push(version=version, scope=scope, **self._signed(why)))
+
+    def rollback(self, version: int = 0, why: str = "") -> Done:
         """Publish an older version's bytes again; 0 means the one before production."""
-        return self._ask(Rollback(call_id=_new_id(), who=self.who, version=version), Done)
+        return self.order(Rollback(version=version, **self._signed(why)))
 
-    def pin(self, scope: str, version: int) -> Done:
+    def pin(self, scope: str, version: int, why: str = "") -> Done:
         """Put a robot, or `FLEET`, on a version's bytes and keep it there."""
-        return self._ask(Pin(call_id=_new_id(), who=self.who, scope=scope, version=version), Done)
+        return self.order(Pin(scope=scope, version=version, **self._signed(why)))
 
-    def hold(self, scope: str) -> Done:
+    def hold(self, scope: str, why: str = "") -> Done:
         """Keep a robot, or `FLEET`, on what it has."""
-        return self._ask(Hold(call_id=_new_id(), who=self.who, scope=scope), Done)
+        return self.order(Hold(scope=scope, **self._signed(why)))
 
-    def resume(self, scope: str) -> Done:
+    def resume(self, scope: str, why: str = "") -> Done:
         """End hold and pin of a robot, or `FLEET`."""
-        return self._ask(Resume(call_id=_new_id(), who=self.who, scope=scope), Done)
+        return self.order(Resume(scope=scope, **self._signed(why)))
+
+    def drain(self, scope: str, drain: bool = True, why: str = "") -> Done:
+        """Have a robot, or `FLEET`, finish its episode and start no other; or work again."""
+        return self.order(Drain(scope=scope, drain=drain, **self._signed(why)))
+
+    def wait_for(
+        self,
+        robots: Collection[str],
+        is_there: Callable[[RobotStatus], bool],
+        timeout_s: float,
+        stop: threading.Event | None = None,
+    ) -> Robots:
+        """Look until every one of `robots` is there, time is over or `stop` is set; returns the last look."""
+        deadline = time.monotonic() + timeout_s
+        pause = stop or threading.Event()
+        while True:
+            found = self.robots()
+            waiting = [r for r in found.robots if r.robot in robots and not is_there(r)]
+            if not waiting or time.monotonic() >= deadline or pause.wait(LOOK_AGAIN_S):
+                return found
+
+    def _signed(self, why: str) -> _Signed:
+        return {"who": self.who, "token": self.token, "why": why}
 
     def _ask(self, request: Request, kind: type[T]) -> T:
         """Send until answered; raises `FleetUnreachable` after the timeout, and `FleetRefused`."""
@@ -149,7 +218,3 @@ class FleetClient:
             return unseal(frames[1], REPLIES)
         except MessageRefused:
             return None
-
-
-def _new_id() -> str:
-    return uuid.uuid4().hex

@@ -9,7 +9,6 @@ from floop_robot.registry import (
     FLEET,
     PRODUCTION,
     CandidateState,
-    Directive,
     JournalRead,
     Origin,
     Publication,
@@ -124,7 +123,7 @@ class Conductor:
             raise NothingBefore("no version is in production yet; push one first")
         info = self.registry.version(version)
         # A rollback's own predecessor is the version it left: what came before is before the bytes it restored.
-        while info.restores:
+        while info.restores and info.origin is not Origin.PUSH:
             info = self.registry.version(info.restores)
         if not info.replaces:
             raise NothingBefore(f"v{version} is the first policy of this fleet; there is none to go back to")
@@ -218,8 +217,3 @@ class Conductor:
                 self._observe_watched(episode)
         if info and not begun:
             self._begin_watch(info, self.weights_of(info.replaces))
-
-
-def pin_of(scope: str) -> Directive:
-    """A directive whose pin becomes the version it is published with."""
-    return Directive(scope, held=True, pin=-1)

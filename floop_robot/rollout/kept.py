@@ -1,16 +1,17 @@
-"""KeptPolicy: the last good bundle on the robot's own disk, so that it works without the fleet manager."""
+"""What a robot keeps on its own disk of what the fleet manager told it, so that it works, or rests, without it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from floop_robot.bundle import SUFFIX, Bundle, Verified, verify, write_atomic
+from floop_robot.spec.errors import StorageError
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
 
 
 class KeptPolicy:
-    """One file, replaced whole."""
+    """The last good bundle: one file, replaced whole."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / f"policy{SUFFIX}"
@@ -24,3 +25,24 @@ class KeptPolicy:
     def keep(self, blob: bytes) -> None:
         """Replace the file durably; raises `StorageError`."""
         write_atomic(self.path, blob)
+
+
+class KeptDrain:
+    """The order to start no episode, kept: a drained robot that is restarted must not begin to work."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "drained"
+
+    def load(self) -> bool:
+        """Whether the fleet manager's last word was to drain."""
+        return self.path.exists()
+
+    def keep(self, drained: bool) -> None:
+        """Remember durably; raises `StorageError`."""
+        if drained:
+            write_atomic(self.path, b"by order of the fleet manager\n")
+            return
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot remove {self.path}: {error.strerror}; remove it by hand") from None

@@ -1,29 +1,59 @@
 """What the fleet manager, its robots, the gate and operators say to each other; decoded into types at the border.
 
-A message is the CRC-32 of its msgpack (little-endian), then the msgpack: plain ZeroMQ passes flipped bits on.
-Requests travel as `[id, message]`; the answer repeats the id.
+Orders of operators are in `orders`. Requests travel as `[id, message]`; the answer repeats the id.
 """
 
 from __future__ import annotations
 
-import zlib
-from typing import TypeVar
-
 import msgspec
 
-from floop_robot.registry import AuditEntry, CandidateState, Directive, Receipt, Stage, VersionInfo
+from floop_robot.registry import AuditEntry, CandidateInfo, CandidateState, Directive, Receipt, Stage, VersionInfo
+from floop_robot.rollout.envelope import Message, MessageRefused, seal, unseal
+from floop_robot.rollout.orders import Call, Done, Drain, Hold, Order, Pin, Push, Remark, Resume, Rollback
 from floop_robot.rollout.watch import Tally, WatchReport
-from floop_robot.spec.errors import FloopError
 from floop_robot.spec.verdict import Verdict
 
-
-class MessageRefused(FloopError):
-    """Bytes that are no message."""
-
-
-class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Base of everything below; the class name is the tag."""
-
+__all__ = [
+    "ANNOUNCEMENTS",
+    "REPLIES",
+    "REQUESTS",
+    "Announcement",
+    "Call",
+    "Delivery",
+    "Done",
+    "Drain",
+    "Fetch",
+    "FleetStatus",
+    "GetNews",
+    "GetPolicies",
+    "GetRobots",
+    "GetStatus",
+    "Heartbeat",
+    "Hold",
+    "Message",
+    "MessageRefused",
+    "News",
+    "Noted",
+    "Order",
+    "Pin",
+    "Policies",
+    "Push",
+    "Refusal",
+    "Remark",
+    "Reply",
+    "Report",
+    "Request",
+    "Resume",
+    "RobotStatus",
+    "Robots",
+    "Rollback",
+    "Submission",
+    "Submitted",
+    "Target",
+    "VersionLive",
+    "seal",
+    "unseal",
+]
 
 # Robots
 
@@ -47,6 +77,15 @@ class Heartbeat(Message, frozen=True, kw_only=True):
     boot_id: str
     contract: str
     version: int
+    """Installed last: the next control step is taken on it."""
+    acting: int = 0
+    """The last version on which a control step was taken; 0 before the first since the robot started."""
+    idle: bool = False
+    """No episode runs."""
+    drained: bool = False
+    """It starts no episode, whoever asked for that."""
+    estop: bool = False
+    """Its stop latch is set."""
 
 
 class Target(Message, frozen=True, kw_only=True):
@@ -54,6 +93,8 @@ class Target(Message, frozen=True, kw_only=True):
 
     version: int
     epoch: int
+    drain: bool = False
+    """Finish the episode, and start no other."""
 
 
 class Fetch(Message, frozen=True, kw_only=True):
@@ -104,56 +145,7 @@ class Submitted(Message, frozen=True, kw_only=True):
     """False when this very candidate and verdict were known already."""
 
 
-# Operators
-
-
-class Call(Message, frozen=True, kw_only=True):
-    """An operator's order. `call_id` makes a repeated one harmless; answered by `Done`, and audited."""
-
-    call_id: str
-    who: str
-
-
-class Push(Call, frozen=True, kw_only=True):
-    """Publish this bundle, whatever the gate thinks of it."""
-
-    bundle: bytes
-    why: str = ""
-
-
-class Rollback(Call, frozen=True, kw_only=True):
-    """Publish the bytes of an older version again, under a new one."""
-
-    version: int = 0
-    """0: the one before the version in production."""
-
-
-class Pin(Call, frozen=True, kw_only=True):
-    """Put `scope` (a robot, or `fleet`) on the bytes of a version, and keep it there."""
-
-    scope: str
-    version: int
-
-
-class Hold(Call, frozen=True, kw_only=True):
-    """Keep `scope` on what it has: no newer version follows by itself."""
-
-    scope: str
-
-
-class Resume(Call, frozen=True, kw_only=True):
-    """End hold and pin of `scope`."""
-
-    scope: str
-
-
-class Done(Message, frozen=True, kw_only=True):
-    """An order was carried out: who, what, when."""
-
-    who: str
-    what: str
-    stamp_ns: int
-    version: int = 0
+# Everyone
 
 
 class GetStatus(Message, frozen=True, kw_only=True):
@@ -162,6 +154,17 @@ class GetStatus(Message, frozen=True, kw_only=True):
 
 class GetPolicies(Message, frozen=True, kw_only=True):
     """Anyone: which versions are there? Answered by `Policies`."""
+
+
+class GetRobots(Message, frozen=True, kw_only=True):
+    """Anyone: which robot runs what? Answered by `Robots`; cheaper than `GetStatus`."""
+
+
+class GetNews(Message, frozen=True, kw_only=True):
+    """Anyone: what was written since? -1 asks for positions alone. Answered by `News`."""
+
+    audit_after: int = -1
+    candidates_after: int = -1
 
 
 class RobotStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,6 +178,16 @@ class RobotStatus(msgspec.Struct, frozen=True, kw_only=True):
     contract_fits: bool
     directive: Directive
     last_refusal: str
+    acting: int = 0
+    """The last version on which it took a control step; 0 if it said nothing of any."""
+    idle: bool = False
+    drained: bool = False
+    """By order of the fleet or of its own."""
+    estop: bool = False
+    successes: int = 0
+    """Production episodes that succeeded since the manager started …"""
+    episodes: int = 0
+    """… of this many."""
 
 
 class VersionLive(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,36 +234,33 @@ class Policies(Message, frozen=True, kw_only=True):
     versions: tuple[VersionInfo, ...]
 
 
+class Robots(Message, frozen=True, kw_only=True):
+    """Every known robot."""
+
+    stamp_ns: int
+    production: int
+    robots: tuple[RobotStatus, ...]
+
+
+class News(Message, frozen=True, kw_only=True):
+    """Audit and judged candidates after the asked-for positions, oldest first; as many as fit one answer."""
+
+    audit: tuple[AuditEntry, ...]
+    audit_to: int
+    """Ask after this one next time."""
+    candidates: tuple[CandidateInfo, ...]
+    candidates_to: int
+
+
 class Refusal(Message, frozen=True, kw_only=True):
     """The request can't be fulfilled: one line for a person."""
 
     reason: str
 
 
-Request = (
-    Heartbeat | Fetch | Report | Submission | Push | Rollback | Pin | Hold | Resume | GetStatus | GetPolicies
-)
-Reply = Target | Delivery | Noted | Submitted | Done | FleetStatus | Policies | Refusal
+Request = Heartbeat | Fetch | Report | Submission | Order | GetStatus | GetPolicies | GetRobots | GetNews
+Reply = Target | Delivery | Noted | Submitted | Done | FleetStatus | Policies | Robots | News | Refusal
 
-T = TypeVar("T")
-_ENCODER = msgspec.msgpack.Encoder()
 REQUESTS: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 ANNOUNCEMENTS: msgspec.msgpack.Decoder[Announcement] = msgspec.msgpack.Decoder(Announcement)
-
-
-def seal(message: Message) -> bytes:
-    """A message as bytes."""
-    body = _ENCODER.encode(message)
-    return zlib.crc32(body).to_bytes(4, "little") + body
-
-
-def unseal(data: bytes, decoder: msgspec.msgpack.Decoder[T]) -> T:
-    """A message from bytes; raises `MessageRefused` when it is damaged or none of the expected."""
-    body = memoryview(data)[4:]
-    if zlib.crc32(body) != int.from_bytes(data[:4], "little"):
-        raise MessageRefused("a message failed its CRC: damaged on the way")
-    try:
-        return decoder.decode(body)
-    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, MemoryError) as error:
-        raise MessageRefused(f"a message is malformed: {error or type(error).__name__}") from None

@@ -6,6 +6,7 @@ policy slots; the control loop swaps it in between two steps. A version that is 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -15,9 +16,9 @@ from typing import Protocol
 import msgspec
 import zmq
 
-from floop_robot.bundle import Actor, Bundle, Verified, verify
+from floop_robot.bundle import Actor, Bundle, Manifest, Verified, verify
 from floop_robot.registry import Receipt, Stage
-from floop_robot.rollout.kept import KeptPolicy
+from floop_robot.rollout.kept import KeptDrain, KeptPolicy
 from floop_robot.rollout.messages import (
     ANNOUNCEMENTS,
     REPLIES,
@@ -42,6 +43,10 @@ _WAIT_FOR_STEP_S = 0.01
 """How often the slots are asked whether the new policy acts; a receipt is late by at most that."""
 _FETCH_AGAIN_S = 0.5
 _LONGEST_FETCH_PAUSE_S = 10.0
+SILENT_HEARTBEATS = 4
+"""A fleet manager that let this many heartbeats pass unanswered is away."""
+KEPT_MANIFESTS = 3
+"""What acts, what acted before, and what comes next."""
 MOST_RECEIPTS = 200
 """Receipts that wait for a manager that is away; the oldest are dropped first, they are reports only."""
 
@@ -55,6 +60,29 @@ class PolicySlots(Protocol):
 
     def first_step_s(self, version: int) -> float | None:
         """`time.monotonic()` of the first control step taken on `version`; None before it."""
+        ...
+
+
+class RobotWork(Protocol):
+    """What the robot does with its policy (implemented where the control loop is wired)."""
+
+    @property
+    def idle(self) -> bool:
+        """No episode runs."""
+        ...
+
+    @property
+    def drained(self) -> bool:
+        """It starts no episode, whoever asked for that."""
+        ...
+
+    @property
+    def estop(self) -> bool:
+        """Its stop latch is set."""
+        ...
+
+    def obey(self, drain: bool) -> None:
+        """The fleet manager's word: finish the episode and start no other, or work. Must not block."""
         ...
 
 
@@ -72,6 +100,21 @@ class ReceiverConfig(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_s: float
 
 
+class ReceiverView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a receiver knows at the moment."""
+
+    newest: Receipt | None
+    """How far the newest version came; None before any came."""
+    manifests: tuple[Manifest, ...]
+    """Of the versions handed over last, oldest first."""
+    is_linked: bool
+    """The fleet manager answers."""
+
+    def manifest(self, version: int) -> Manifest | None:
+        """What is known of a version that was handed over lately."""
+        return next((m for m in self.manifests if m.version == version), None)
+
+
 class PolicyReceiver:
     """Start it, stop it; a context manager. `notice` gets one line per thing worth a person's or a log's attention."""
 
@@ -82,18 +125,34 @@ class PolicyReceiver:
         ids: Ids,
         slots: PolicySlots,
         notice: Callable[[str], None] = lambda _: None,
+        work: RobotWork | None = None,
     ) -> None:
+        """`work` None: a robot that can't be drained, and tells nothing of its work."""
         self._config, self._task, self._ids, self._slots, self._notice = config, task, ids, slots, notice
-        self._kept = KeptPolicy(config.folder)
+        self._work = work
+        self._kept, self._kept_drain = KeptPolicy(config.folder), KeptDrain(config.folder)
+        self._drain = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"policy-receiver-{config.robot}", daemon=True)
-        self._version = 0
+        self._version = self._acting = 0
         self._epoch = 0
         self._receipts: dict[tuple[int, Stage], Receipt] = {}
         self._awaited: tuple[int, float] | None = None
         """Version whose first control step is waited for, and when its bundle arrived (monotonic)."""
         self._fetch_due_s = 0.0
         self._refusals = 0
+        self._newest: Receipt | None = None
+        self._manifests: tuple[Manifest, ...] = ()
+        self._heard_s = -math.inf
+
+    def view(self) -> ReceiverView:
+        """Where it stands; from any thread."""
+        silent_s = time.monotonic() - self._heard_s
+        return ReceiverView(
+            newest=self._newest,
+            manifests=self._manifests,
+            is_linked=silent_s <= SILENT_HEARTBEATS * self._config.heartbeat_s,
+        )
 
     @property
     def version(self) -> int:
@@ -120,6 +179,9 @@ class PolicyReceiver:
 
     def _restore(self) -> None:
         arrived_s = time.monotonic()
+        self._drain = self._kept_drain.load()
+        if self._work is not None and self._drain:
+            self._work.obey(True)
         try:
             kept = self._kept.load(self._task, self._ids, self._config.robot)
         except FloopError as error:
@@ -156,11 +218,16 @@ class PolicyReceiver:
             self._look_for_first_step(rpc)
 
     def _beat(self, rpc: Socket) -> bool:
+        work = self._work
         beat = Heartbeat(
             robot=self._config.robot,
             boot_id=self._config.boot_id,
             contract=self._ids.contract,
             version=self._version,
+            acting=self._acting,
+            idle=work is not None and work.idle,
+            drained=work is not None and work.drained,
+            estop=work is not None and work.estop,
         )
         sent = self._send(rpc, beat)
         for receipt in list(self._receipts.values()) if sent else ():
@@ -194,7 +261,9 @@ class PolicyReceiver:
         except MessageRefused as error:
             self._notice(f"an answer of the fleet manager was dropped: {error}")
             return
+        self._heard_s = arrived_s
         if isinstance(reply, Target):
+            self._obey(reply)
             if reply.version > self._version and arrived_s >= self._fetch_due_s:
                 self._fetch_due_s = arrived_s + _FETCH_AGAIN_S
                 self._send(rpc, Fetch(version=reply.version))
@@ -202,6 +271,17 @@ class PolicyReceiver:
             self._consider(reply, arrived_s, rpc)
         elif isinstance(reply, Noted):
             self._receipts.pop((reply.version, reply.stage), None)
+
+    def _obey(self, target: Target) -> None:
+        if target.drain == self._drain or target.epoch < self._epoch:
+            return
+        self._drain = target.drain
+        if self._work is not None:
+            self._work.obey(target.drain)
+        try:
+            self._kept_drain.keep(target.drain)
+        except FloopError as error:
+            self._notice(f"a restart would forget the fleet manager's last word on work: {error}")
 
     def _consider(self, message: Announcement | Delivery, arrived_s: float, rpc: Socket) -> None:
         """Check a bundle and hand it over, or refuse it and keep what is."""
@@ -234,6 +314,7 @@ class PolicyReceiver:
 
     def _hand_over(self, verified: Verified, arrived_s: float) -> None:
         manifest = verified.bundle.manifest
+        self._manifests = (*self._manifests, manifest)[-KEPT_MANIFESTS:]
         self._slots.offer(manifest.version, verified.actor)
         self._version, self._epoch = manifest.version, manifest.epoch
         self._awaited = manifest.version, arrived_s
@@ -261,14 +342,14 @@ class PolicyReceiver:
         version, arrived_s = self._awaited
         first_s = self._slots.first_step_s(version)
         if first_s is not None:
-            self._awaited = None
+            self._awaited, self._acting = None, version
             self._receipt(version, Stage.ACTING, first_s - arrived_s, rpc)
 
     def _receipt(self, version: int, stage: Stage, since_s: float, rpc: Socket, detail: str = "") -> None:
         receipt = Receipt(
             robot=self._config.robot, version=version, stage=stage, since_received_s=since_s, detail=detail
         )
-        self._receipts[version, stage] = receipt
+        self._receipts[version, stage] = self._newest = receipt
         while len(self._receipts) > MOST_RECEIPTS:
             del self._receipts[next(iter(self._receipts))]
         self._send(rpc, Report(receipt=receipt))

@@ -105,7 +105,10 @@ MIRRORS: list[tuple[str, str, dict[str, str], set[str]]] = [
         "PolicyVersion", "registry:VersionInfo",
         {"ids": "contract_id", "decided_ns": "decided", "published_ns": "published", "bytes": "size_bytes"}, set(),
     ),
-    ("RobotStatus", "rollout.messages:RobotStatus", {"directive": "held"}, set()),
+    (
+        "RobotStatus", "rollout.messages:RobotStatus", {"directive": "held"},
+        {"acting", "idle"},  # PolicyStatus and EpisodeState of the robot itself
+    ),
     (
         "FleetState", "rollout.messages:FleetStatus",
         {"stamp_ns": "header", "production": "production_version", "baseline": "baseline_version",

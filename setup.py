@@ -1,10 +1,15 @@
 """Packaging. package.xml describes the same package to ROS; pyproject.toml holds the tools' settings."""
 
+from distutils.command.install_data import install_data
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 PACKAGE = "floop_robot"
+NODES = ("policy_node", "safety_node", "sim_robot_node", "fleet_manager_node", "learner_node")
+WRAPPER = """#!/bin/sh
+exec "$(dirname "$(readlink -f "$0")")/../../bin/{name}" "$@"
+"""
 
 ROBOT = [
     "numpy>=1.26",
@@ -18,12 +23,12 @@ ROBOT = [
 ]
 SIM = ["pybullet>=3.2.7", "gymnasium>=1.1"]
 LEARN = ["torch>=2.4", "stable-baselines3>=2.6"]
+TENSORBOARD = ["tensorboard>=2.17"]
 VIDEO = ["av>=13"]
 REPORT = ["matplotlib>=3.8", "pillow>=10"]
 DEV = [
     "pytest>=8",
     "pytest-xdist>=3.6",
-TENSORBOARD = ["tensorboard>=2.17"]
     "pytest-timeout>=2.3",
     "hypothesis>=6.100",
     "ruff>=0.8",
@@ -32,6 +37,25 @@ TENSORBOARD = ["tensorboard>=2.17"]
     "types-PyYAML",
 ]
 
+
+class InstallNodes(install_data):
+    """Puts the nodes where `ros2 run` and launch look for them, `lib/floop_robot/`, when pip builds a wheel.
+
+    pip takes scripts to `bin/` only. colcon needs none of this: it follows `install_scripts` in setup.cfg.
+    """
+
+    def run(self):
+        """Install the data files, and for each node a script that calls the one in `bin/`."""
+        super().run()
+        if "bdist_wheel" not in self.distribution.command_obj:
+            return
+        folder = Path(self.install_dir) / "lib" / PACKAGE
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in NODES:
+            path = folder / name
+            path.write_text(WRAPPER.format(name=name))
+            path.chmod(0o755)
+            self.outfiles.append(str(path))
 
 
 def files(pattern: str) -> list[str]:
@@ -58,6 +82,7 @@ setup(
         ("share/" + PACKAGE, ["package.xml"]),
         ("share/" + PACKAGE + "/launch", files("launch/*.launch.*")),
         ("share/" + PACKAGE + "/config", files("config/*.yaml")),
+        ("share/" + PACKAGE + "/config/drivers", files("config/drivers/*")),
         ("share/" + PACKAGE + "/config/robots", files("config/robots/*")),
     ],
     install_requires=ROBOT,
@@ -65,11 +90,17 @@ setup(
         "sim": SIM,
         "learn": LEARN,
         "report": REPORT,
+        "tensorboard": TENSORBOARD,
         "video": VIDEO,
         "all": SIM + LEARN + REPORT + TENSORBOARD,
         "dev": DEV,
     },
-    entry_points={"console_scripts": ["floop = floop_robot.cli.main:main"]},
+    entry_points={
+        "console_scripts": [
+            "floop = floop_robot.cli.main:main",
+            *(f"{name} = {PACKAGE}.nodes.{name}:main" for name in NODES),
+        ]
+    },
+    cmdclass={"install_data": InstallNodes},
     zip_safe=False,
 )
-        "tensorboard": TENSORBOARD,

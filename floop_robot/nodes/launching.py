@@ -1,0 +1,190 @@
+"""What the launch files share: arguments → configuration → processes of the fleet → launch actions.
+
+The processes come from `processes/fleet.py`, which `floop up` starts as well. Nothing here drives a node's life cycle:
+the policy node brings itself up, also after it was killed and started again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from launch import Action, LaunchContext
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    LogInfo,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+    Shutdown,
+)
+from launch.event_handlers import OnProcessExit
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch_ros.actions import Node
+
+from floop_robot.processes.entry import USER_ERROR
+from floop_robot.processes.fleet import write_config
+from floop_robot.processes.ros_domain import MOST_ROBOTS
+from floop_robot.processes.supervisor import ProcessSpec, RosNode
+from floop_robot.spec.config import FloopConfig, load_config
+from floop_robot.spec.errors import ConfigError
+from floop_robot.spec.yamlfile import convert
+
+PACKAGE: Final = "floop_robot"
+RESPAWN_DELAY_S: Final = 0.5
+ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""Many small matrix products in many processes: more threads in each only make them fight for the cores."""
+
+ARGUMENTS: Final = {
+    "config": ("", "YAML file of the fleet (FloopConfig); left out, the defaults."),
+    "run_dir": ("", "Folder for journal, registry, spools and logs; left out, the configuration's."),
+    "robots": ("", "Number of robots, named robot_1 … robot_N; left out, the configuration's."),
+    "explorers": ("", "Simulated workers that act on the live weights; left out, the configuration's."),
+    "seed": ("", "Seed of worlds and learner; left out, the configuration's."),
+    "use_respawn": ("true", "Start a process again when it dies: true or false."),
+    "autostart": (
+        "true",
+        "The policy node configures and activates itself, again after each restart; false: you drive its life cycle.",
+    ),
+    "use_sim_time": ("false", "Stamp messages with /clock instead of wall time; control never follows it."),
+    "log_level": ("info", "Least severe messages that the nodes write: debug, info, warn, error or fatal."),
+    "params_file": ("", "YAML file with ROS parameters for the nodes; wins over what launch gives them."),
+}
+"""Name → default and description, for `declared`."""
+CENTRE: Final = ("use_respawn", "use_sim_time", "log_level", "params_file")
+ROBOTS: Final = ("autostart", *CENTRE)
+"""How processes are started: arguments of every launch file with robots in it, or without."""
+_FROM_CONFIG: Final = ("robots", "explorers", "seed")
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a launch file was asked for."""
+
+    config: FloopConfig
+    """With the arguments worked in …"""
+    file: Path
+    """… and where it was stored for the processes."""
+    context: Any
+    """The launch context, for a file's own arguments."""
+
+    def value(self, name: str) -> str:
+        """Value of a launch argument."""
+        return str(LaunchConfiguration(name).perform(self.context))
+
+    def flag(self, name: str) -> bool:
+        """Value of a launch argument that is true or false; raises `ConfigError` for anything else."""
+        found = self.value(name).lower()
+        if found not in ("true", "false"):
+            raise ConfigError(f"{name}:={found} is neither true nor false")
+        return found == "true"
+
+
+def declared(*names: str) -> list[Action]:
+    """Declarations of the shared arguments called so."""
+    return [DeclareLaunchArgument(name, default_value=ARGUMENTS[name][0], description=ARGUMENTS[name][1])
+            for name in names]  # fmt: skip
+
+
+def on_this_machine() -> list[Action]:
+    """Keep a simulated fleet's traffic on this machine, unless the environment already says how far it may go."""
+    # Over shared memory every killed process would leave half a megabyte in /dev/shm.
+    wanted = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}
+    return [
+        SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=value)) for name, value in wanted.items()
+    ]
+
+
+def start(describe: Callable[[Asked], Iterable[ProcessSpec]]) -> Action:
+    """Start the processes that `describe` names when all arguments are known."""
+
+    def act(context: LaunchContext) -> list[Action]:
+        asked = _ask(context)
+        return [action for spec in describe(asked) for action in _actions(spec, asked)]
+
+    return OpaqueFunction(function=act)
+
+
+def check_reach(config: FloopConfig) -> None:
+    """Raises `ConfigError` when discovery within one machine can't reach all the robots."""
+    if config.robots > MOST_ROBOTS:
+        raise ConfigError(
+            f"{config.robots} robots are too many for one ROS domain on one machine; use {MOST_ROBOTS} at most, "
+            "or `floop up --no-ros`"
+        )
+
+
+def _ask(context: LaunchContext) -> Asked:
+    given = {name: LaunchConfiguration(name, default="").perform(context) for name in (*_FROM_CONFIG, "run_dir")}
+    path = LaunchConfiguration("config").perform(context)
+    config = load_config(Path(path) if path else None)
+    changes: dict[str, Any] = {name: _whole(name, value) for name, value in given.items()
+                               if value and name in _FROM_CONFIG}  # fmt: skip
+    run_dir = Path(given["run_dir"] or config.run_dir).absolute()
+    plain = msgspec.to_builtins(config) | changes | {"run_dir": str(run_dir)}
+    config = convert(plain, FloopConfig, "launch arguments")
+    return Asked(config, write_config(config), context)
+
+
+def _whole(name: str, value: str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        raise ConfigError(f"{name}:={value} is not a whole number") from None
+
+
+def _actions(spec: ProcessSpec, asked: Asked) -> list[Action]:
+    respawn = asked.flag("use_respawn")
+    process = _node(spec, spec.node, asked, respawn) if spec.node else _plain(spec, respawn)
+
+    def ended(event: Any, _: LaunchContext) -> list[Action] | None:
+        if event.returncode != USER_ERROR:
+            return None
+        text = f"{spec.name} can't work as configured (see its last line); stopping"
+        return [LogInfo(msg=text), Shutdown(reason=text)]
+
+    return [RegisterEventHandler(OnProcessExit(target_action=process, on_exit=ended)), process]
+
+
+def _node(spec: ProcessSpec, node: RosNode, asked: Asked, respawn: bool) -> Action:
+    # The node keeps its own name: giving one would rename every node of the process.
+    values: dict[str, Any] = {name: _typed(value) for name, value in node.parameters}
+    switches = ("use_sim_time", "autostart") if "autostart" in values else ("use_sim_time",)
+    values |= {name: asked.flag(name) for name in switches}
+    params_file = asked.value("params_file")
+    return Node(
+        package=PACKAGE,
+        executable=node.executable,
+        namespace=node.namespace,
+        parameters=[values, params_file] if params_file else [values],
+        ros_arguments=["--log-level", asked.value("log_level")],
+        exec_name=spec.name,
+        prefix=_prefix(spec),
+        additional_env=ONE_THREAD,
+        output="screen",
+        respawn=respawn,
+        respawn_delay=RESPAWN_DELAY_S,
+    )
+
+
+def _plain(spec: ProcessSpec, respawn: bool) -> Action:
+    return ExecuteProcess(
+        cmd=[sys.executable, "-m", "floop_robot.processes.entry", spec.module, *spec.arguments],
+        name=spec.name,
+        prefix=_prefix(spec),
+        additional_env=ONE_THREAD,
+        output="screen",
+        respawn=respawn,
+        respawn_delay=RESPAWN_DELAY_S,
+    )
+
+
+def _prefix(spec: ProcessSpec) -> str | None:
+    return f"nice -n {spec.nice}" if spec.nice else None
+
+
+def _typed(value: str) -> str | bool:
+    return value == "true" if value in ("true", "false") else value

@@ -1,0 +1,31 @@
+"""The central side of a fleet whose robots are elsewhere: ingest, learner, gate, explorers and fleet manager.
+
+ros2 launch floop_robot learner.launch.py config:=site.yaml
+"""
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument
+
+from floop_robot.nodes.launching import CENTRE, Asked, declared, start
+from floop_robot.processes.fleet import Flavour, central_processes
+from floop_robot.processes.supervisor import ProcessSpec
+
+
+def centre(asked: Asked) -> list[ProcessSpec]:
+    """The central processes; the fleet manager may run on another machine."""
+    found = central_processes(asked.config, asked.file, Flavour.ROS)
+    return found if asked.flag("fleet_manager") else [spec for spec in found if spec.name != "fleet_manager"]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Arguments and processes; how far DDS reaches is the environment's choice."""
+    return LaunchDescription(
+        [
+            *declared("config", "explorers", "seed", "run_dir"),
+            DeclareLaunchArgument(
+                "fleet_manager", default_value="true", description="Start the fleet manager here too: true or false."
+            ),
+            *declared(*CENTRE),
+            start(centre),
+        ]
+    )

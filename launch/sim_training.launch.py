@@ -1,0 +1,43 @@
+"""The full path without arms: simulated robots whose world has shifted, and the fleet that learns its way back.
+
+ros2 launch floop_robot sim_training.launch.py shift:=new-object
+"""
+
+from pathlib import Path
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument
+
+from floop_envs.shifts import SHIFTS, get_shift
+from floop_robot.nodes.launching import ROBOTS, Asked, check_reach, declared, on_this_machine, start
+from floop_robot.processes.fleet import Flavour, simulated_fleet
+from floop_robot.processes.sim_world import SimWorld, set_world
+from floop_robot.processes.supervisor import ProcessSpec
+
+
+def training(asked: Asked) -> list[ProcessSpec]:
+    """A simulated fleet in the world that was asked for; raises `UnknownName` for a shift that does not exist."""
+    check_reach(asked.config)
+    shift = asked.value("shift")
+    if shift:
+        get_shift(shift)
+    set_world(Path(asked.config.run_dir), SimWorld(shift or None))
+    return simulated_fleet(asked.config, asked.file, Flavour.ROS)
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Arguments, network, processes."""
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                "shift",
+                default_value="new-object",
+                description="How the world differs from the one the shipped policy knows; empty: not at all. One of: "
+                + ", ".join(shift.name for shift in SHIFTS),
+            ),
+            *declared("config", "robots", "explorers", "seed", "run_dir"),
+            *declared(*ROBOTS),
+            *on_this_machine(),
+            start(training),
+        ]
+    )

@@ -373,18 +373,16 @@ class _Run:
 
     def _say(self, phase: str, transitions: int | None = None) -> None:
         recent, best = list(self._recent), self._best[0] if self._best else None
-        self._watch(
-            TrainProgress(
-                phase=phase,
-                transitions=self.transitions if transitions is None else transitions,
-                max_transitions=self.config.max_transitions,
-                gradient_steps=self.trainee.progress.gradient_steps,
-                recent_success=successes(recent) / len(recent) if recent and self.tells_success else math.nan,
-                recent_return=float(np.mean([e.total_reward for e in recent])) if recent else math.nan,
-                selection_success=best.success if best else math.nan,
-                selection_time_s=best.time_s or math.nan if best else math.nan,
-                elapsed_s=time.monotonic() - self._started,
-            )
+        progress = TrainProgress(
+            phase=phase,
+            transitions=self.transitions if transitions is None else transitions,
+            max_transitions=self.config.max_transitions,
+            gradient_steps=self.trainee.progress.gradient_steps,
+            recent_success=successes(recent) / len(recent) if recent and self.tells_success else math.nan,
+            recent_return=float(np.mean([e.total_reward for e in recent])) if recent else math.nan,
+            selection_success=best.success if best else math.nan,
+            selection_time_s=best.time_s or math.nan if best else math.nan,
+            elapsed_s=time.monotonic() - self._started,
         )
 
 

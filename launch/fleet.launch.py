@@ -5,14 +5,15 @@ ros2 launch floop_robot fleet.launch.py robots:=4
 
 from launch import LaunchDescription
 
-from floop_robot.nodes.launching import ROBOTS, Asked, check_reach, declared, on_this_machine, start
+from floop_robot.nodes.launching import ROBOTS, Asked, declared, on_this_machine, start
 from floop_robot.processes.fleet import Flavour, simulated_fleet
+from floop_robot.processes.ros_domain import check_robots
 from floop_robot.processes.supervisor import ProcessSpec
 
 
 def fleet(asked: Asked) -> list[ProcessSpec]:
     """Every process of the fleet."""
-    check_reach(asked.config)
+    check_robots(asked.config.robots)
     return simulated_fleet(asked.config, asked.file, Flavour.ROS)
 
 

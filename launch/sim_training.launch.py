@@ -9,15 +9,16 @@ from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 
 from floop_envs.shifts import SHIFTS, get_shift
-from floop_robot.nodes.launching import ROBOTS, Asked, check_reach, declared, on_this_machine, start
+from floop_robot.nodes.launching import ROBOTS, Asked, declared, on_this_machine, start
 from floop_robot.processes.fleet import Flavour, simulated_fleet
+from floop_robot.processes.ros_domain import check_robots
 from floop_robot.processes.sim_world import SimWorld, set_world
 from floop_robot.processes.supervisor import ProcessSpec
 
 
 def training(asked: Asked) -> list[ProcessSpec]:
     """A simulated fleet in the world that was asked for; raises `UnknownName` for a shift that does not exist."""
-    check_reach(asked.config)
+    check_robots(asked.config.robots)
     shift = asked.value("shift")
     if shift:
         get_shift(shift)

@@ -20,6 +20,7 @@ COMMANDS = {
     "rollback": "Return a running fleet to an earlier version's policy.",
     "status": "Show what a running fleet is doing.",
     "train": "Train a policy in simulation, in one process.",
+    "up": "Start a fleet from its configuration and keep it running.",
     "validate": "Judge a policy bundle in PyBullet, alone or against another.",
 }
 

@@ -28,7 +28,7 @@ from launch_ros.actions import Node
 
 from floop_robot.processes.entry import USER_ERROR
 from floop_robot.processes.fleet import write_config
-from floop_robot.processes.ros_domain import MOST_ROBOTS
+from floop_robot.processes.ros_domain import STAYING_HERE
 from floop_robot.processes.supervisor import ProcessSpec, RosNode
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError
@@ -91,10 +91,9 @@ def declared(*names: str) -> list[Action]:
 
 def on_this_machine() -> list[Action]:
     """Keep a simulated fleet's traffic on this machine, unless the environment already says how far it may go."""
-    # Over shared memory every killed process would leave half a megabyte in /dev/shm.
-    wanted = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}
     return [
-        SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=value)) for name, value in wanted.items()
+        SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=value))
+        for name, value in STAYING_HERE.items()
     ]
 
 
@@ -106,15 +105,6 @@ def start(describe: Callable[[Asked], Iterable[ProcessSpec]]) -> Action:
         return [action for spec in describe(asked) for action in _actions(spec, asked)]
 
     return OpaqueFunction(function=act)
-
-
-def check_reach(config: FloopConfig) -> None:
-    """Raises `ConfigError` when discovery within one machine can't reach all the robots."""
-    if config.robots > MOST_ROBOTS:
-        raise ConfigError(
-            f"{config.robots} robots are too many for one ROS domain on one machine; use {MOST_ROBOTS} at most, "
-            "or `floop up --no-ros`"
-        )
 
 
 def _ask(context: LaunchContext) -> Asked:

@@ -7,12 +7,15 @@ whatever touches robots and operators. This file describes both and imports neit
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from pathlib import Path
 
 from floop_robot.processes.supervisor import ProcessSpec, RosNode
 from floop_robot.spec.config import FloopConfig, save_config
-from floop_robot.spec.errors import StorageError
+from floop_robot.spec.errors import StorageError, UnknownName
 
+CENTRE = "centre"
+"""What the processes are called that belong to no robot."""
 CONFIG_FILE = "floop.yaml"
 NODES = "floop_robot.nodes"
 
@@ -77,6 +80,20 @@ def simulated_fleet(config: FloopConfig, config_file: Path, flavour: Flavour = F
     """Every process of a fleet of simulated robots."""
     robots = [spec for name in config.robot_names for spec in robot_processes(config_file, name, flavour)]
     return [*central_processes(config, config_file, flavour), *robots]
+
+
+def chosen_processes(
+    config: FloopConfig, config_file: Path, flavour: Flavour, only: Sequence[str], *, simulated: bool = True
+) -> list[ProcessSpec]:
+    """Those of `CENTRE` and of the robots named in `only` (empty: all); raises `UnknownName`."""
+    for name in only:
+        if name not in (CENTRE, *config.robot_names):
+            raise UnknownName("part of the fleet", name, (CENTRE, *config.robot_names), str(config_file))
+    found = central_processes(config, config_file, flavour) if not only or CENTRE in only else []
+    for robot in config.robot_names:
+        if not only or robot in only:
+            found += robot_processes(config_file, robot, flavour, simulated=simulated)
+    return found
 
 
 def _robot_node(part: str, robot: str, config_file: Path) -> ProcessSpec:

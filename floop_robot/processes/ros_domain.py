@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 
-from floop_robot.spec.errors import FloopError
+from floop_robot.spec.errors import ConfigError, FloopError
 
 FIRST_DOMAIN, LAST_DOMAIN = 1, 101
 """Above 101 the ports of DDS run into those that Linux hands out itself."""
@@ -16,6 +16,11 @@ LOCK_PORT = 23_900
 """A domain belongs to whoever is bound to this port plus its number; the kernel frees it when its owner is killed."""
 MOST_ROBOTS = 9
 """Discovery limited to one machine reaches 32 participants: three per robot, the central ones, and some tools."""
+STAYING_HERE = {
+    "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+    # Over shared memory every killed process would leave half a megabyte in /dev/shm.
+    "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4",
+}
 _DDS_PORT = 7400
 _PORTS_PER_DOMAIN = 250
 _FIRST_PARTICIPANT = 10
@@ -50,12 +55,21 @@ def reserved_domain() -> Iterator[int]:
 
 def local_environment(domain: int) -> dict[str, str]:
     """Environment variables that keep a fleet to this machine and to its domain."""
-    return {
-        "ROS_DOMAIN_ID": str(domain),
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        # Over shared memory every killed process would leave half a megabyte in /dev/shm.
-        "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4",
-    }
+    return STAYING_HERE | {"ROS_DOMAIN_ID": str(domain)}
+
+
+def on_this_machine() -> dict[str, str]:
+    """Environment variables that keep a fleet to this machine, where the environment doesn't say how far it may go."""
+    return {name: value for name, value in STAYING_HERE.items() if name not in os.environ}
+
+
+def check_robots(robots: int) -> None:
+    """Raises `ConfigError` when discovery within one machine can't reach so many."""
+    if robots > MOST_ROBOTS:
+        raise ConfigError(
+            f"{robots} robots are too many for one ROS domain on one machine ({MOST_ROBOTS} at most); "
+            "start fewer, or the fleet without ROS (--no-ros)"
+        )
 
 
 def inheritable(environment: Mapping[str, str]) -> dict[str, str]:

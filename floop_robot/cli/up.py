@@ -1,0 +1,74 @@
+"""`floop up`: start a fleet from its configuration and keep it running."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from floop_robot.processes.driving import stop_on_signals
+from floop_robot.processes.fleet import CENTRE, Flavour, chosen_processes, write_config
+from floop_robot.processes.ros_domain import check_robots, on_this_machine, why_no_ros
+from floop_robot.processes.supervisor import ProcessSpec, Supervisor
+from floop_robot.spec.config import FloopConfig, load_config
+from floop_robot.spec.errors import ConfigError
+
+USER_ERROR = 2
+_LOOK_S = 0.2
+
+
+@click.command()
+@click.option("--config", type=click.Path(path_type=Path), default=None, help="The fleet's YAML file; else defaults.")
+@click.option("--only", multiple=True, metavar="WHAT", help=f"Start only this: {CENTRE}, or a robot. May be repeated.")
+@click.option("--driver", type=click.Choice(["sim", "external"]), default="sim", show_default=True,
+              help="The robots' drivers: simulated arms, or ones that are started elsewhere (needs ROS).")  # fmt: skip
+@click.option("--no-ros", is_flag=True, help="Without ROS 2, even where it is installed.")
+def up(config: Path | None, only: tuple[str, ...], driver: str, no_ros: bool) -> int:
+    """Start the fleet that FILE describes; what crashes is started again, and said. Ctrl-C stops everything.
+
+    Exit status 2 when a process can't work as configured.
+    """
+    effective = load_config(config)
+    missing = "--no-ros was given" if no_ros else why_no_ros()
+    if missing and driver == "external":
+        raise ConfigError(f"a driver of your own speaks ROS, and {missing}")
+    flavour = Flavour.PLAIN if missing else Flavour.ROS
+    if missing and not no_ros:
+        click.echo(f"floop up: without ROS ({missing}: `make setup-ros`, or source your distribution)", err=True)
+    if flavour is Flavour.ROS:
+        check_robots(effective.robots)
+    file = write_config(effective)
+    specs = chosen_processes(effective, file, flavour, only, simulated=driver == "sim")
+    return keep_up(effective, specs, on_this_machine() if flavour is Flavour.ROS and driver == "sim" else {})
+
+
+def keep_up(config: FloopConfig, specs: list[ProcessSpec], environment: Mapping[str, str]) -> int:
+    """Supervise until a signal, or until a process gives up; returns the exit status."""
+    stop = stop_on_signals()
+    run_dir = Path(config.run_dir)
+    with Supervisor(specs, run_dir, environment) as fleet:
+        click.echo(f"{len(specs)} processes; logs in {run_dir / 'logs'}; Ctrl-C stops them", err=True)
+        status = _watch(fleet, stop)
+        click.echo("stopping", err=True)
+    return status
+
+
+def _watch(fleet: Supervisor, stop: threading.Event) -> int:
+    told = 0
+    while not stop.wait(_LOOK_S):
+        for restart in fleet.restarts[told:]:
+            told += 1
+            when = time.strftime("%H:%M:%S", time.localtime(restart.stamp_ns / 1e9))
+            click.echo(
+                f"{when}  {restart.name} ended with status {restart.exit_status} and was started again after "
+                f"{restart.down_s:.1f} s; see {fleet.log(restart.name)}",
+                err=True,
+            )
+        for name, line in fleet.given_up.items():
+            click.echo(f"floop: {name} can't work: {line}", err=True)
+        if fleet.given_up:
+            return USER_ERROR
+    return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -17,7 +18,7 @@ RECOVERY_FAILED = 3
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Seed of worlds and learner.")
 @click.option("--shift", default="new-object", show_default=True, help="How the world shifts; see the list below.")
 @click.option("--baseline", type=click.Path(path_type=Path), default=None, help="Start from this bundle instead.")
-@click.option("--no-ros", is_flag=True, help="Without ROS 2 (the only way so far; accepted for scripts).")
+@click.option("--no-ros", is_flag=True, help="Without ROS 2, even where it is installed.")
 @click.option("--headless", is_flag=True, help="Lines instead of a live screen.")
 @click.option("--seconds", default=170.0, show_default=True, type=click.FloatRange(40), help="Longest live part.")
 @click.option("--report", type=click.Path(path_type=Path), default=None, help="Write the report here as well.")
@@ -35,14 +36,19 @@ def demo(robots: int, seed: int, shift: str, baseline: Path | None, no_ros: bool
     from floop_robot.experiment.report import check_place, save_report
     from floop_robot.experiment.run import Experiment, Plan
     from floop_robot.experiment.screen import LineScreen, LiveScreen, summary
+    from floop_robot.processes.ros_domain import reserved_domain
 
     if report is not None:
         check_place(report)
     run_dir = Path("runs") / time.strftime("%Y%m%d-%H%M%S")
     plan = Plan(run_dir=run_dir, robots=robots, seed=seed, shift=shift, baseline=str(baseline or ""), longest_s=seconds)
-    with (LineScreen() if headless or not sys.stderr.isatty() else LiveScreen(seconds)) as screen:
-        experiment = Experiment(plan, screen.show)
-        found = experiment.run()
+    with ExitStack() as stack:
+        if _with_ros(robots, no_ros):
+            plan = msgspec.structs.replace(plan, ros_domain=stack.enter_context(reserved_domain()))
+            click.echo(f"ROS 2 fleet; to look at it: {_look(plan.ros_domain)} ros2 topic list", err=True)
+        with (LineScreen() if headless or not sys.stderr.isatty() else LiveScreen(seconds)) as screen:
+            experiment = Experiment(plan, screen.show)
+            found = experiment.run()
     save_report(found, run_dir / "report.json")
     if report is not None:
         save_report(found, report)
@@ -54,3 +60,21 @@ def demo(robots: int, seed: int, shift: str, baseline: Path | None, no_ros: bool
         for path in (run_dir / "report.json", *pictures):
             click.echo(f"  {path}")
     return 0 if found.recovered else RECOVERY_FAILED
+
+
+def _with_ros(robots: int, no_ros: bool) -> bool:
+    """Whether the fleet speaks ROS; where it could be expected to and does not, says why in one line."""
+    from floop_robot.processes.ros_domain import MOST_ROBOTS, why_no_ros
+
+    missing = why_no_ros()
+    if missing:
+        missing += " (`make setup-ros` installs it)"
+    elif robots > MOST_ROBOTS:
+        missing = f"one ROS domain on one machine reaches {MOST_ROBOTS} robots"
+    if missing and not no_ros:
+        click.echo(f"the fleet runs without ROS: {missing}", err=True)
+    return not missing and not no_ros
+
+
+def _look(domain: int | None) -> str:
+    return f"ROS_DOMAIN_ID={domain} ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST"

@@ -107,7 +107,7 @@ def order_of(specs: list[ProcessSpec], kills: int, seed: int) -> tuple[str, ...]
     rng = np.random.default_rng(seed)
     by_kind: dict[str, list[str]] = {}
     for spec in specs:
-        by_kind.setdefault(spec.module, []).append(spec.name)
+        by_kind.setdefault(spec.part, []).append(spec.name)
     names: list[str] = []
     for number in range(-(-kills // len(by_kind))):
         for kind in rng.permutation(sorted(by_kind)):
@@ -140,7 +140,7 @@ def run_kills(plan: KillPlan, watch: Watch = lambda _: None) -> KillReport:
         fleet.retire(centre)
         watch(f"robots alone, without {', '.join(centre)}")
         alone = _pace(hand, ALONE_S)[1]
-        fleet.retire([s.name for s in specs if s.module == "policy"])  # they deliver what is in their spools
+        fleet.retire([s.name for s in specs if s.part == "policy"])  # they deliver what is in their spools
         hand.look()
     return _report(config, kills, hand, (undisturbed, alone), last, time.monotonic() - start_s)
 

@@ -16,8 +16,9 @@ from floop_robot.experiment.live import Live, shifted_after
 from floop_robot.experiment.report import DemoReport
 from floop_robot.experiment.snapshot import Observer, Snapshot
 from floop_robot.experiment.summary import Traces, bare_timer, summarise
-from floop_robot.processes.fleet import simulated_fleet, write_config
+from floop_robot.processes.fleet import Flavour, simulated_fleet, write_config
 from floop_robot.processes.fleet_manager import baseline_path, registry_path
+from floop_robot.processes.ros_domain import local_environment
 from floop_robot.processes.sim_world import SimWorld, set_world
 from floop_robot.processes.supervisor import ProcessSpec, Supervisor
 from floop_robot.registry import History, read_history
@@ -53,6 +54,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     longest_s: float = 170.0
     """Wall time from start-up to the end of the live part."""
     evaluation_episodes: int = 500
+    ros_domain: int | None = None
+    """Domain for the robots' and operators' ROS nodes; None runs the fleet without ROS."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,16 +119,18 @@ class Experiment:
         shipped = self._shipped()
         config_file = write_config(self.config)
         set_world(self.plan.run_dir, SimWorld())
+        domain = self.plan.ros_domain
         specs = [
-            *simulated_fleet(self.config, config_file),
+            *simulated_fleet(self.config, config_file, Flavour.PLAIN if domain is None else Flavour.ROS),
             ProcessSpec(name="bare_timer", module="bare_timer", arguments=("--config", str(config_file))),
         ]
-        with Supervisor(specs, self.plan.run_dir) as fleet, Observer(self.config) as observer:
+        surroundings = {} if domain is None else local_environment(domain)
+        with Supervisor(specs, self.plan.run_dir, surroundings) as fleet, Observer(self.config) as observer:
             self._warm_up(fleet, observer)
             self._shift()
             self._recover(fleet, observer)
             self._say("stopping")
-            robots = [s.name for s in specs if s.module in ("policy", "explorer")]
+            robots = [s.name for s in specs if s.part in ("policy", "explorer")]
             fleet.retire(robots)
             audit = self._audit()
             traces = Traces(observer.take(), audit, fleet.restarts, bare_timer(self.plan.run_dir))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -52,6 +53,11 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
     nice: int = 0
     node: RosNode | None = None
     """For starters that know ROS: the same process as a node."""
+
+    @property
+    def part(self) -> str:
+        """What it does in the fleet, the same with ROS and without: `policy`, `explorer`, `ingest` and so on."""
+        return re.sub(r"_\d+$", "", self.name.rpartition(".")[2])
 
     @property
     def command(self) -> tuple[str, ...]:

@@ -144,4 +144,4 @@ def _check_shapes(architecture: Architecture, normalisation: Normalisation, tens
         raise BundleRefused(f"the policy's tensors don't fit its architecture (missing or extra: {', '.join(wrong)})")
     for name, shape in wanted.items():
         if tensors[name].shape != shape:
-            raise BundleRefused(f"tensor {name!r} has shape {tensors[name].shape}, its architecture says {shape}")
+            raise BundleRefused(f"tensor {name!r} has shape {tensors[name].shape}, not {shape} as its architecture says")

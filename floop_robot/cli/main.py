@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 
@@ -23,6 +24,9 @@ COMMANDS = {
     "up": "Start a fleet from its configuration and keep it running.",
     "validate": "Judge a policy bundle in PyBullet, alone or against another.",
 }
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class LazyGroup(click.Group):
@@ -66,9 +70,10 @@ def main() -> None:
         click.echo(f"floop: {error.format_message()} See `{command} --help`.", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in FULL:
             raise
-        click.echo(f"floop: {error.filename}: {error.strerror}; check path, permissions and free space", err=True)
+        place = f"{error.filename}: " if error.filename else ""
+        click.echo(f"floop: {place}{error.strerror}; check path, permissions and free space", err=True)
         sys.exit(2)
     except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo("stopped", err=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from floop_envs.shifts import get_shift
-from floop_robot.bundle import Bundle, verify
+from floop_robot.bundle import Bundle
 from floop_robot.experiment.evaluate import Evaluated, Evaluation
 from floop_robot.experiment.live import Live, shifted_after
 from floop_robot.experiment.report import DemoReport
@@ -21,13 +21,11 @@ from floop_robot.processes.fleet_manager import baseline_path, registry_path
 from floop_robot.processes.ros_domain import local_environment
 from floop_robot.processes.sim_world import SimWorld, set_world
 from floop_robot.processes.supervisor import ProcessSpec, Supervisor
+from floop_robot.processes.validate import load_policy
 from floop_robot.registry import History, read_history
 from floop_robot.rollout import NoImprovement, TimeToImprovement, time_to_improvement
 from floop_robot.spec.config import Endpoints, FloopConfig
 from floop_robot.spec.errors import FloopError
-from floop_robot.spec.ids import ids_of
-from floop_robot.spec.robot_model import load_robot
-from floop_robot.spec.tasks import get_task
 from floop_robot.stream.journal import Audit
 from floop_robot.stream.tail_client import TailClient
 
@@ -141,11 +139,8 @@ class Experiment:
         return self._report(history, traces, evaluation.run(shipped, final, self._on_episode))
 
     def _shipped(self) -> Bundle:
-        """The bundle to start from; raises what `verify` raises, before anything is started."""
-        path = baseline_path(self.config)
-        bundle, rules = Bundle.load(path), get_task(self.config.task)
-        verify(bundle, rules.spec, ids_of(rules, load_robot(self.config.robot.model)), where=f"the fleet ({path})")
-        return bundle
+        """The bundle to start from; raises what `load_policy` raises, before anything is started."""
+        return load_policy(baseline_path(self.config), self.config.task, self.config.robot.model)
 
     def _report(self, history: History, traces: Traces, evaluated: Evaluated) -> DemoReport:
         return summarise(

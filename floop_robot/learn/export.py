@@ -6,6 +6,7 @@ nothing of floop. Zips hold pickles: reading one runs whatever its author put in
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 
-from floop_robot.bundle import Activation, Architecture, Bundle, DataRange, Distribution
+from floop_robot.bundle import Activation, Architecture, Bundle, DataRange, Distribution, write_atomic
 from floop_robot.learn.mlp import Array
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.spec.errors import BundleRefused, FloopError
@@ -100,7 +101,10 @@ def _mean_actions(model: BaseAlgorithm, inner: Array) -> Array:
 
 
 def save_zip(model: BaseAlgorithm, space: PolicySpace, path: Path) -> None:
-    """Write a stock stable-baselines3 zip that takes raw observations and acts as `model` does."""
+    """Write a stock stable-baselines3 zip that takes raw observations and acts as `model` does; whole or not at all.
+
+    Raises `StorageError`.
+    """
     stock = _stock_like(model, space)
     stock.policy.load_state_dict(model.policy.state_dict())
     _each_first_layer(stock, space.fold)
@@ -109,7 +113,9 @@ def save_zip(model: BaseAlgorithm, space: PolicySpace, path: Path) -> None:
     elif isinstance(stock, SAC) and isinstance(model, SAC) and model.log_ent_coef is not None:
         assert stock.log_ent_coef is not None
         stock.log_ent_coef.data.copy_(model.log_ent_coef.data)
-    stock.save(path)
+    file = io.BytesIO()
+    stock.save(file)
+    write_atomic(path, file.getvalue())
 
 
 def _stock_like(model: BaseAlgorithm, space: PolicySpace) -> BaseAlgorithm:

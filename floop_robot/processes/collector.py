@@ -5,6 +5,7 @@ It works in lockstep (one batch of episodes per request), so a seed gives the sa
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
 import traceback
@@ -122,10 +123,15 @@ def _work(spec: GroundSpec, link: Connection) -> None:
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
     except FloopError as error:
-        link.send(str(error))
+        _say(link, str(error))
     except Exception as error:
         traceback.print_exc()
-        link.send(f"{type(error).__name__}: {error}")
+        _say(link, f"{type(error).__name__}: {error}")
+
+
+def _say(link: Connection, error: str) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # whoever asked is gone
+        link.send(error)
 
 
 def range_of(first: int, count: int) -> tuple[int, ...]:

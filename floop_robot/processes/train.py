@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from floop_envs.seeds import Purpose
-from floop_robot.bundle import SUFFIX, DataRange, Normalisation
+from floop_robot.bundle import SUFFIX, DataRange, Normalisation, write_atomic
 from floop_robot.learn.checkpoint import SUFFIX as CHECKPOINT_SUFFIX
 from floop_robot.learn.checkpoint import Checkpoint, CheckpointInfo
 from floop_robot.learn.clone import clone_into
@@ -129,8 +129,9 @@ def train(config: TrainConfig, watch: Watch = lambda _: None) -> TrainResult:
     Raises a `FloopError` for anything a user can mend (unknown task, no write permission, …).
     """
     started = time.monotonic()
-    out = _prepare(config)
     spec = GroundSpec(config.task, config.env, config.seed, config.randomise)
+    spec.describe()  # raises for an unknown task or an unfit environment, before anything is written or started
+    out = _prepare(config)
     with Collector(spec) as collector, ExitStack() as stack:
         run = _Run(config, spec, collector, watch, started)
         if config.tensorboard:
@@ -341,7 +342,7 @@ class _Run:
             bundle=str(paths[1]),
             checkpoint=str(paths[2]),
         )
-        (out / "result.json").write_bytes(msgspec.json.encode(result))
+        write_atomic(out / "result.json", msgspec.json.encode(result))
         return result
 
     def _write(self, out: Path) -> tuple[Path, Path, Path]:

@@ -22,6 +22,7 @@ from floop_robot.gate.sequential import wilson
 from floop_robot.gate.supply import PairSupply
 from floop_robot.gate.trial import Focus, Suite, Trial, mean_cycle_s
 from floop_robot.spec.config import GateConfig
+from floop_robot.spec.errors import BundleRefused
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.scenario import Scenario
@@ -89,7 +90,10 @@ def load_policy(path: Path, task: str, robot: str = "panda", *, trust: bool = Fa
         bundle = bundle_from_zip(path, rules.spec, ids, trust=trust)
     else:
         bundle = Bundle.load(path)
-    verify(bundle, rules.spec, ids, where=f"{task} on {robot}")
+    try:
+        verify(bundle, rules.spec, ids, where=f"{task} on {robot}")
+    except BundleRefused as error:
+        raise BundleRefused(f"{path} can't be used: {error}") from None
     return bundle
 
 

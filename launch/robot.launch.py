@@ -1,6 +1,6 @@
-"""One robot: policy and safety, with the simulated arm, with your driver's launch file, or beside a driver that runs.
+"""One robot: policy and safety, beside your arm's driver or a simulated one.
 
-ros2 launch floop_robot robot.launch.py namespace:=robot_1 config:=my_arm.yaml driver:=my_driver.launch.py
+ros2 launch floop_robot robot.launch.py namespace:=robot_1 config:=site.yaml driver:=my_arm.yaml
 """
 
 from launch import Action, LaunchContext, LaunchDescription
@@ -9,11 +9,9 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import PushRosNamespace
 
 from floop_robot.nodes.launching import ROBOTS, Asked, declared, start
-from floop_robot.processes.fleet import Flavour, robot_processes
+from floop_robot.processes.fleet import Arms, Flavour, robot_processes
 from floop_robot.processes.supervisor import ProcessSpec
 from floop_robot.spec.errors import UnknownName
-
-SIMULATED, EXTERNAL = "sim", "external"
 
 
 def robot(asked: Asked) -> list[ProcessSpec]:
@@ -21,13 +19,14 @@ def robot(asked: Asked) -> list[ProcessSpec]:
     name = asked.value("namespace").strip("/")
     if name not in asked.config.robot_names:
         raise UnknownName("robot", name, asked.config.robot_names, str(asked.file))
-    return robot_processes(asked.file, name, Flavour.ROS, simulated=asked.value("driver") == SIMULATED)
+    arms = Arms(simulated=asked.flag("simulated"), driver=asked.value("driver"))
+    return robot_processes(asked.file, name, Flavour.ROS, arms)
 
 
 def driver(context: LaunchContext) -> list[Action]:
-    """The driver's own launch file, in the robot's namespace."""
-    path = LaunchConfiguration("driver").perform(context)
-    if path in (SIMULATED, EXTERNAL):
+    """The launch file of the arm's driver, in the robot's namespace."""
+    path = LaunchConfiguration("driver_launch").perform(context)
+    if not path:
         return []
     return [GroupAction([PushRosNamespace(LaunchConfiguration("namespace")), IncludeLaunchDescription(path)])]
 
@@ -41,9 +40,18 @@ def generate_launch_description() -> LaunchDescription:
             ),
             DeclareLaunchArgument(
                 "driver",
-                default_value=EXTERNAL,
-                description="sim: the simulated arm; external: a driver that is started elsewhere; "
-                "or the path of your driver's launch file, which is started in the robot's namespace.",
+                default_value="",
+                description="What the arm's driver speaks: a name in config/drivers, or the path of such a file; "
+                "left out, a JointTrajectoryController.",
+            ),
+            DeclareLaunchArgument(
+                "driver_launch",
+                default_value="",
+                description="Launch file of the arm's driver, to be started in the robot's namespace; left out, the "
+                "driver is started elsewhere.",
+            ),
+            DeclareLaunchArgument(
+                "simulated", default_value="false", description="Start a simulated arm instead: true or false."
             ),
             *declared("config", "run_dir"),
             *declared(*ROBOTS),

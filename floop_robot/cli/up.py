@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from floop_robot.processes.driving import stop_on_signals
-from floop_robot.processes.fleet import CENTRE, Flavour, chosen_processes, write_config
+from floop_robot.processes.fleet import CENTRE, Arms, Flavour, chosen_processes, write_config
 from floop_robot.processes.ros_domain import check_robots, on_this_machine, why_no_ros
 from floop_robot.processes.supervisor import ProcessSpec, Supervisor
 from floop_robot.spec.config import FloopConfig, load_config
@@ -23,17 +23,17 @@ _LOOK_S = 0.2
 @click.command()
 @click.option("--config", type=click.Path(path_type=Path), default=None, help="The fleet's YAML file; else defaults.")
 @click.option("--only", multiple=True, metavar="WHAT", help=f"Start only this: {CENTRE}, or a robot. May be repeated.")
-@click.option("--driver", type=click.Choice(["sim", "external"]), default="sim", show_default=True,
-              help="The robots' drivers: simulated arms, or ones that are started elsewhere (needs ROS).")  # fmt: skip
+@click.option("--no-sim", is_flag=True, help="Without simulated arms: the robots' ROS drivers are started elsewhere.")
+@click.option("--driver", default="", help="Description of the drivers: a name in config/drivers, or a file.")
 @click.option("--no-ros", is_flag=True, help="Without ROS 2, even where it is installed.")
-def up(config: Path | None, only: tuple[str, ...], driver: str, no_ros: bool) -> int:
+def up(config: Path | None, only: tuple[str, ...], no_sim: bool, driver: str, no_ros: bool) -> int:
     """Start the fleet that FILE describes; what crashes is started again, and said. Ctrl-C stops everything.
 
     Exit status 2 when a process can't work as configured.
     """
     effective = load_config(config)
     missing = "--no-ros was given" if no_ros else why_no_ros()
-    if missing and driver == "external":
+    if missing and (no_sim or driver):
         raise ConfigError(f"a driver of your own speaks ROS, and {missing}")
     flavour = Flavour.PLAIN if missing else Flavour.ROS
     if missing and not no_ros:
@@ -41,8 +41,8 @@ def up(config: Path | None, only: tuple[str, ...], driver: str, no_ros: bool) ->
     if flavour is Flavour.ROS:
         check_robots(effective.robots)
     file = write_config(effective)
-    specs = chosen_processes(effective, file, flavour, only, simulated=driver == "sim")
-    return keep_up(effective, specs, on_this_machine() if flavour is Flavour.ROS and driver == "sim" else {})
+    specs = chosen_processes(effective, file, flavour, only, Arms(simulated=not no_sim, driver=driver))
+    return keep_up(effective, specs, on_this_machine() if flavour is Flavour.ROS and not no_sim else {})
 
 
 def keep_up(config: FloopConfig, specs: list[ProcessSpec], environment: Mapping[str, str]) -> int:

@@ -10,6 +10,8 @@ import enum
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from floop_robot.processes.supervisor import ProcessSpec, RosNode
 from floop_robot.spec.config import FloopConfig, save_config
 from floop_robot.spec.errors import StorageError, UnknownName
@@ -18,6 +20,18 @@ CENTRE = "centre"
 """What the processes are called that belong to no robot."""
 CONFIG_FILE = "floop.yaml"
 NODES = "floop_robot.nodes"
+
+
+class Arms(msgspec.Struct, frozen=True, kw_only=True):
+    """What moves the robots."""
+
+    simulated: bool = True
+    """Whether floop starts a simulated arm for each; else their drivers run elsewhere, and speak ROS."""
+    driver: str = ""
+    """Description of the drivers' topics: a name in config/drivers, or a file; empty for the usual."""
+
+
+SIMULATED = Arms()
 
 
 class Flavour(enum.StrEnum):
@@ -66,12 +80,12 @@ def central_processes(config: FloopConfig, config_file: Path, flavour: Flavour =
 
 
 def robot_processes(
-    config_file: Path, robot: str, flavour: Flavour = Flavour.PLAIN, *, simulated: bool = True
+    config_file: Path, robot: str, flavour: Flavour = Flavour.PLAIN, arms: Arms = SIMULATED
 ) -> list[ProcessSpec]:
     """Safety and policy of one robot, and its driver where that is the simulated one."""
-    parts = ("sim_robot", "safety", "policy") if simulated else ("safety", "policy")
+    parts = ("sim_robot", "safety", "policy") if arms.simulated else ("safety", "policy")
     if flavour is Flavour.ROS:
-        return [_robot_node(part, robot, config_file) for part in parts]
+        return [_robot_node(part, robot, config_file, arms.driver) for part in parts]
     arguments = ("--config", str(config_file), "--robot", robot)
     return [ProcessSpec(name=f"{robot}.{part}", module=part, arguments=arguments) for part in parts]
 
@@ -83,7 +97,7 @@ def simulated_fleet(config: FloopConfig, config_file: Path, flavour: Flavour = F
 
 
 def chosen_processes(
-    config: FloopConfig, config_file: Path, flavour: Flavour, only: Sequence[str], *, simulated: bool = True
+    config: FloopConfig, config_file: Path, flavour: Flavour, only: Sequence[str], arms: Arms = SIMULATED
 ) -> list[ProcessSpec]:
     """Those of `CENTRE` and of the robots named in `only` (empty: all); raises `UnknownName`."""
     for name in only:
@@ -92,14 +106,18 @@ def chosen_processes(
     found = central_processes(config, config_file, flavour) if not only or CENTRE in only else []
     for robot in config.robot_names:
         if not only or robot in only:
-            found += robot_processes(config_file, robot, flavour, simulated=simulated)
+            found += robot_processes(config_file, robot, flavour, arms)
     return found
 
 
-def _robot_node(part: str, robot: str, config_file: Path) -> ProcessSpec:
+def _robot_node(part: str, robot: str, config_file: Path, driver: str) -> ProcessSpec:
     # The policy node brings itself up: a starter that drives its life cycle from outside loses it when it is restarted.
-    more = (("autostart", "true"),) if part == "policy" else ()
-    return _node(part, f"/{robot}", config_file, name=f"{robot}.{part}", parameters=(("robot", robot), *more))
+    parameters = [("robot", robot)]
+    if part == "policy":
+        parameters.append(("autostart", "true"))
+    if driver:
+        parameters.append(("driver", driver))
+    return _node(part, f"/{robot}", config_file, name=f"{robot}.{part}", parameters=tuple(parameters))
 
 
 def _node(

@@ -64,17 +64,15 @@ def central_processes(config: FloopConfig, config_file: Path, flavour: Flavour =
         )
         for i in range(config.explorers)
     ]
-    if flavour is Flavour.ROS:
-        manager = _node("fleet_manager", "/fleet", config_file)
-        learner = _node("learner", "/learner", config_file, nice=config.learner.nice)
-    else:
-        manager = ProcessSpec(name="fleet_manager", module="fleet_manager", arguments=common)
-        learner = ProcessSpec(name="learner", module="learner", arguments=common, nice=config.learner.nice)
+    ros = flavour is Flavour.ROS
+    plain_manager = ProcessSpec(name="fleet_manager", module="fleet_manager", arguments=common)
     return [
         ProcessSpec(name="ingest", module="ingest", arguments=common),
-        manager,
+        _node("fleet_manager", "/fleet", config_file) if ros else plain_manager,
         ProcessSpec(name="gate", module="gate", arguments=common, nice=config.gate.nice),
-        learner,
+        ProcessSpec(name="learner", module="learner", arguments=common, nice=config.learner.nice),
+        # Speaks for the learner, which has torch and no ROS, and may be on another host.
+        *([_node("learner", "/learner", config_file, name="learner_node")] if ros else []),
         *explorers,
     ]
 
@@ -126,12 +124,11 @@ def _node(
     config_file: Path,
     *,
     name: str = "",
-    nice: int = 0,
     parameters: tuple[tuple[str, str], ...] = (),
 ) -> ProcessSpec:
     node = RosNode(
         executable=f"{part}_node", namespace=namespace, parameters=(("config", str(config_file)), *parameters)
     )
     return ProcessSpec(
-        name=name or part, module=f"{NODES}.{node.executable}", arguments=node.arguments(), nice=nice, node=node
+        name=name or part, module=f"{NODES}.{node.executable}", arguments=node.arguments(), node=node
     )

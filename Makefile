@@ -5,11 +5,19 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.floop-installed
 # Two workers: the suite starts many processes of its own, and more workers only make them wait for each other.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
-# Everything that speaks ROS on this machine stays on it.
+# Everything that speaks ROS on this machine stays on it, and leaves nothing in /dev/shm when it is killed.
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
+export FASTDDS_BUILTIN_TRANSPORTS := UDPv4
 # One BLAS thread per process: many small matrix products on few cores.
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
+
+# `make demo ROS=0` and `make test ROS=0` leave ROS out. It is left out by itself where its wheels or a compiler are
+# missing, and where a ROS distribution is sourced (which brings its own).
+ROS ?= $(shell [ "$$(uname -sm)" = "Linux x86_64" ] && [ -z "$$ROS_DISTRO" ] && command -v g++ > /dev/null && \
+	$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
+	&& echo 1 || echo 0)
+SETUP := setup $(if $(filter 1,$(ROS)),setup-ros)
 
 # ROS 2 from wheels: Jazzy beside everything else, Kilted in an environment of its own (test-kilted).
 INTERFACES := $(addprefix floop_interfaces/,CMakeLists.txt package.xml setup.py) $(wildcard floop_interfaces/*/*.msg floop_interfaces/*/*.srv floop_interfaces/*/*.action)
@@ -45,13 +53,13 @@ $(KILTED)/.floop-ros-installed: setup.py constraints.txt $(INTERFACES) floop_int
 test-kilted: $(KILTED)/.floop-ros-installed
 	$(KILTED)/bin/python -m pytest -n 2 --dist loadfile tests/ros -m "not slow" $(ARGS)
 
-demo: setup
-	$(BIN)/floop demo $(ARGS)
+demo: $(SETUP)
+	$(BIN)/floop demo $(if $(and $(filter 0,$(ROS)),$(filter-out file,$(origin ROS))),--no-ros) $(ARGS)
 
-test: setup
+test: $(SETUP)
 	$(PYTEST) -m "not slow" $(ARGS)
 
-test-slow: setup
+test-slow: $(SETUP)
 	$(PYTEST) $(ARGS)
 
 lint: setup

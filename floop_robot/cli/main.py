@@ -60,7 +60,7 @@ def cli() -> None:
 def main() -> None:
     """Entry point: errors that a user can mend are one line on stderr and exit status 2."""
     try:
-        status = cli.main(standalone_mode=False)
+        status = cli.main(prog_name="floop", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
     except FloopError as error:
         click.echo(f"floop: {error}", err=True)

@@ -16,21 +16,12 @@ from pathlib import Path
 import click
 import msgspec
 
+from floop_robot.cli.checks import Check
 from floop_robot.cli.extras import EXTRAS, install_line
+from floop_robot.cli.ros_checks import ros_checks
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.robot_model import load_robot
-
-
-class Check(msgspec.Struct, frozen=True):
-    """One line of the doctor's."""
-
-    name: str
-    ok: bool
-    required: bool
-    detail: str
-    cure: str = ""
-
 
 _LEAST_FREE_MB = 500
 _REQUIREMENT = re.compile(r"^[\w-]+")
@@ -88,14 +79,11 @@ def _files() -> Iterator[Check]:
         yield Check("robot model", robot.urdf_path.is_file(), True, str(robot.urdf_path), "reinstall floop-robot")
     except FloopError as error:
         yield Check("robot model", False, True, str(error), "reinstall floop-robot")
-    ros = importlib.util.find_spec("rclpy") is not None
-    yield Check("rclpy", ros, False, "found" if ros else "not found",
-                "" if ros else "only needed for ROS 2 nodes: source your distribution's setup.bash")
 
 
 def examine() -> list[Check]:
     """Every check, in the order shown."""
-    return [*_machine(), *_packages(), *_files(), *_ports()]
+    return [*_machine(), *_packages(), *_files(), *ros_checks(), *_ports()]
 
 
 @click.command()

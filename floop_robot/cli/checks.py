@@ -1,0 +1,15 @@
+"""One finding of `floop doctor`."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One line of the doctor's."""
+
+    name: str
+    ok: bool
+    required: bool
+    detail: str
+    cure: str = ""

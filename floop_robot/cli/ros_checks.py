@@ -1,0 +1,69 @@
+"""What `floop doctor` says about ROS 2: is it here, does it work, how far do its messages go. Imports no ROS itself."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from floop_robot.cli.checks import Check
+from floop_robot.processes.ros_domain import inheritable, why_no_ros
+
+_INSTALL = "make setup-ros, or source your distribution's setup.bash; without it fleets run ROS-free"
+_PROBE = "import rclpy, rclpy.executors, floop_interfaces.msg, floop_interfaces.srv, floop_interfaces.action"
+_PROBE_LIMIT_S = 30.0
+
+
+def ros_checks() -> Iterator[Check]:
+    """Every check about ROS; none is required."""
+    missing = why_no_ros()
+    if missing:
+        yield Check("ROS 2", False, False, missing, _INSTALL)
+        return
+    yield Check("ROS 2", True, False, _which())
+    yield _works()
+    # Looked for by its companion: our own folder of launch files would pass for a package called launch.
+    launch = importlib.util.find_spec("launch_ros") is not None
+    yield Check("ros2 launch", launch, False, "found" if launch else "not found", "floop up starts the same processes")
+    yield _reach()
+
+
+def _which() -> str:
+    distribution = os.environ.get("ROS_DISTRO", "")
+    for name in ("ros-rclpy", "rclpy"):
+        try:
+            found = f"{name} {importlib.metadata.version(name)}"
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        return f"{found} of {distribution}" if distribution else found
+    return f"rclpy of {distribution}" if distribution else "rclpy"
+
+
+def _works() -> Check:
+    # In a process of its own: libraries that don't fit each other can end it.
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _PROBE],
+            env=inheritable(os.environ),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_PROBE_LIMIT_S,
+        )
+    except subprocess.TimeoutExpired:
+        return Check("ROS works", False, False, f"importing it takes longer than {_PROBE_LIMIT_S:.0f} s", _INSTALL)
+    lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+    detail = "rclpy and floop_interfaces load" if done.returncode == 0 else lines[-1]
+    return Check("ROS works", done.returncode == 0, False, detail, "make setup-ros builds floop_interfaces again")
+
+
+def _reach() -> Check:
+    reach = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "")
+    domain = os.environ.get("ROS_DOMAIN_ID", "0")
+    here = reach in ("LOCALHOST", "OFF")
+    detail = f"domain {domain}, {reach or 'the whole subnet'}"
+    cure = "nodes that you start by hand speak to the network; ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST keeps them here"
+    return Check("ROS reach", here, False, detail, cure)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
+import msgspec
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -37,6 +38,29 @@ class PolledGroup(CallbackGroup):
         """Nothing began."""
 
 
+class Polled(Generic[M]):
+    """A subscription that is asked, and never calls."""
+
+    def __init__(self, node: Node, kind: type[M], topic: str, qos: QoSProfile) -> None:
+        self._kind = kind
+        self._subscription = node.create_subscription(kind, topic, _unused, qos, callback_group=PolledGroup())
+
+    def take(self) -> list[tuple[M, float]]:
+        """What arrived since the last call, oldest first, with the steady-clock times (s) of arrival."""
+        found, handle = [], self._subscription.handle
+        with handle:
+            while (taken := handle.take_message(self._kind, False)) is not None:
+                found.append(taken)
+        if not found:
+            return []
+        wall_ns, mono_s = time.time_ns(), time.monotonic()
+        # DDS stamps arrivals with the wall clock: only the age is taken from it.
+        return [
+            (message, mono_s - max(0, wall_ns - (info.get("received_timestamp") or wall_ns)) * 1e-9)
+            for message, info in found
+        ]
+
+
 class RosInlet(Generic[M, T]):
     """The newest message of a topic as a struct; what does not convert is counted and dropped.
 
@@ -46,19 +70,19 @@ class RosInlet(Generic[M, T]):
     def __init__(
         self, node: Node, kind: type[M], topic: str, qos: QoSProfile, convert: Callable[[M, float], T]
     ) -> None:
-        self._kind, self._convert = kind, convert
-        self._subscription = node.create_subscription(kind, topic, _unused, qos, callback_group=PolledGroup())
+        self._topic = Polled(node, kind, topic, qos)
+        self._convert = convert
         self.refused = self.received = 0
 
     def receive(self) -> T | None:
         """The newest message since the last call, or None."""
-        found = take_newest(self._subscription, self._kind)
-        if found is None:
+        found = self._topic.take()
+        if not found:
             return None
-        self.received += 1
+        self.received += len(found)
         try:
-            return self._convert(*found)
-        except (ValueError, TypeError, OverflowError):
+            return self._convert(*found[-1])
+        except (ValueError, TypeError, LookupError, ArithmeticError, msgspec.MsgspecError):
             self.refused += 1
             return None
 
@@ -91,20 +115,6 @@ class Mailbox(Generic[T]):
             return self._waiting.popleft()
         except IndexError:
             return None
-
-
-def take_newest(subscription: Any, kind: type[M]) -> tuple[M, float] | None:
-    """The newest message that waits and its steady-clock time of arrival (s); older ones are thrown away."""
-    newest = None
-    with subscription.handle:
-        while (found := subscription.handle.take_message(kind, False)) is not None:
-            newest = found
-    if newest is None:
-        return None
-    message, info = newest
-    # DDS stamps arrivals with the wall clock: only the age is taken from it.
-    age_s = (time.time_ns() - (info.get("received_timestamp") or time.time_ns())) * 1e-9
-    return message, time.monotonic() - max(0.0, age_s)
 
 
 def _unused(_: object) -> None:

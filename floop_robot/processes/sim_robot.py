@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -16,8 +17,9 @@ from floop_robot.processes.driving import drive, parse, prefer, stop_on_signals
 from floop_robot.processes.sim_world import RobotWork, get_world
 from floop_robot.processes.stats import StatsFile
 from floop_robot.robot.link import Links, link_folder
-from floop_robot.robot.messages import JointCommand, Phase, RobotState
+from floop_robot.robot.messages import EpisodeRequest, JointCommand, Phase, RobotState
 from floop_robot.robot.rate import RateLoop, RateStats
+from floop_robot.robot.safety_loop import Inlet, Outlet
 from floop_robot.spec.records import Truth
 from floop_robot.spec.robot_model import load_robot
 
@@ -40,13 +42,29 @@ class DriverStats(msgspec.Struct, frozen=True):
     episodes: int
 
 
+class DriverPorts(Protocol):
+    """The driver's ends of a robot's links or topics."""
+
+    def states_out(self) -> Outlet[RobotState]:
+        """Where states go."""
+        ...
+
+    def commands_in(self) -> Inlet[JointCommand]:
+        """Where commands come from."""
+        ...
+
+    def requests_in(self) -> Inlet[EpisodeRequest]:
+        """Where calls for another episode come from."""
+        ...
+
+
 class SimDriver:
     """World, clock and episode phases behind the links; `tick` is what a `RateLoop` calls at servo rate."""
 
-    def __init__(self, links: Links, world: World, work: RobotWork, run_dir: Path, servo_rate_hz: float) -> None:
+    def __init__(self, ports: DriverPorts, world: World, work: RobotWork, run_dir: Path, servo_rate_hz: float) -> None:
         self._world, self._work, self._run_dir = world, work, run_dir
         self._period_s = 1.0 / servo_rate_hz
-        self._states, self._commands, self._requests = links.states_out(), links.commands_in(), links.requests_in()
+        self._states, self._commands, self._requests = ports.states_out(), ports.commands_in(), ports.requests_in()
         self._command: JointCommand | None = None
         self._episode = 0
         self._scenario = ""

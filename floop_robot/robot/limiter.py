@@ -115,6 +115,14 @@ class SafetyLimiter:
         self._target, self._accepted = (), self._q
         return command
 
+    def freeze(self, cause: Cause) -> LimitedCommand:
+        """Stand from this tick on, without braking: the one command that may break the acceleration limit.
+
+        For an emergency stop. The arm then brakes as hard as its own controller can.
+        """
+        self._target, self._accepted = (), self._q
+        return self._issue(self._q, (0.0,) * len(self._q), cause)
+
     def _brake(self, cause: Cause) -> LimitedCommand:
         v = braked(self._v, self._gain)
         return self._issue(_along(self._q, v, self._dt), v, cause)

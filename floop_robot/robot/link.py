@@ -21,6 +21,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -81,12 +82,7 @@ class Links:
         self._context = zmq.Context()
         self._sockets: list[zmq.Socket[bytes]] = []
         self._locks: list[int] = []
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise StorageError(f"cannot use {folder} for sockets: {error.strerror}; choose another run_dir") from None
-        if folder.stat().st_uid != os.getuid():  # in a shared temporary folder, somebody else may have been first
-            raise StorageError(f"{folder} belongs to another user; choose another run_dir")
+        _own(folder)
 
     def states_out(self) -> Sender[RobotState]:
         """The driver's states."""
@@ -160,7 +156,8 @@ class Links:
     def _socket(self, socket_type: int, link: Link, *, bind: bool) -> zmq.Socket[bytes]:
         path = self._folder / f"{link.value}.ipc"
         if bind:
-            self._claim(path)
+            # Binding the same path twice would silently cut off the first.
+            self._locks.append(_claim(path))
         socket: zmq.Socket[bytes] = self._context.socket(socket_type)
         self._sockets.append(socket)
         socket.setsockopt(zmq.LINGER, ORDER_LINGER_MS if link is Link.ORDER else 0)
@@ -179,15 +176,36 @@ class Links:
             raise StorageError(f"cannot use socket {path}: {error.strerror}; choose another run_dir") from None
         return socket
 
-    def _claim(self, path: Path) -> None:
-        """Take the lock beside a socket: binding the same path twice would silently cut off the first."""
-        lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
-            raise StorageError(f"{path} is served by another process; stop it first (floop status shows it)") from None
-        self._locks.append(lock)
+
+@contextlib.contextmanager
+def sole_server(folder: Path, link: Link) -> Iterator[None]:
+    """Claim the serving end of a link for this process, over whatever it is served; raises `StorageError`."""
+    _own(folder)
+    lock = _claim(folder / f"{link.value}.ipc")
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _own(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StorageError(f"cannot use {folder} for sockets: {error.strerror}; choose another run_dir") from None
+    if folder.stat().st_uid != os.getuid():  # in a shared temporary folder, somebody else may have been first
+        raise StorageError(f"{folder} belongs to another user; choose another run_dir")
+
+
+def _claim(path: Path) -> int:
+    """Take the lock beside a socket; returns its file descriptor, which holds it."""
+    lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise StorageError(f"{path} is served by another process; stop it first (floop status shows it)") from None
+    return lock
 
 
 class Sender(Generic[T]):

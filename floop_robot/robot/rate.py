@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from bisect import bisect_right
@@ -93,10 +94,15 @@ class RateLoop:
 
     A tick that raises ends the loop: `failure` holds the exception and `join` raises it, so that a process dies of a
     broken loop instead of idling.
+
+    With a `phase_s`, ticks lie at whole periods of the steady clock plus that: loops of several processes on one host
+    then keep their order. Without, the first is at once.
     """
 
-    def __init__(self, rate_hz: float, tick: Callable[[float], None], name: str) -> None:
-        self._rate_hz, self._tick = rate_hz, tick
+    def __init__(
+        self, rate_hz: float, tick: Callable[[float], None], name: str, phase_s: float | None = None
+    ) -> None:
+        self._rate_hz, self._tick, self._phase_s = rate_hz, tick, phase_s
         self._schedule = Schedule(rate_hz, 0.0)
         self._lateness, self._busy = Histogram(), Histogram()
         self._stop = False
@@ -126,13 +132,24 @@ class RateLoop:
         self.stop()
         self._thread.join()
 
+    @property
+    def missed_ticks(self) -> int:
+        """Slots without a tick so far; from any thread."""
+        return self._schedule.missed
+
     def stats(self) -> RateStats:
         """Counts so far; from any thread."""
         schedule = self._schedule
         return RateStats(schedule.ticks, schedule.missed, self._lateness.timing(), self._busy.timing())
 
+    def _start(self, now_s: float) -> float:
+        if self._phase_s is None:
+            return now_s
+        period_s = 1.0 / self._rate_hz
+        return math.ceil((now_s - self._phase_s) / period_s) * period_s + self._phase_s
+
     def _run(self) -> None:
-        schedule = self._schedule = Schedule(self._rate_hz, time.monotonic())
+        schedule = self._schedule = Schedule(self._rate_hz, self._start(time.monotonic()))
         try:
             while not self._stop:
                 wait_s = schedule.due_s - time.monotonic()

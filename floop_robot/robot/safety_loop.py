@@ -128,6 +128,8 @@ class SafetyCore:
         return self._command(now_s, limited), self._report(now_s, mode, cause)
 
     def _limited(self, reaction: Reaction) -> LimitedCommand:
+        if reaction.cause is Cause.ESTOP:
+            return self._limiter.freeze(Cause.ESTOP)
         if reaction.cause is not Cause.NONE or self._target is None:
             return self._limiter.stop(reaction.cause)
         target = self._target

@@ -5,6 +5,7 @@ The software stop is no safety function in the sense of ISO 13849: the robot's o
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -66,8 +67,15 @@ class StopLatch:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self.is_set = path is not None and path.exists()
-        self.reason = "stopped before this process started" if self.is_set else ""
+        self.reason = self._kept_reason() if self.is_set else ""
         self._is_kept = self.is_set
+
+    def _kept_reason(self) -> str:
+        try:
+            kept = self._path.read_text(encoding="utf-8").strip() if self._path else ""
+        except (OSError, UnicodeDecodeError):
+            kept = ""  # its being there is what counts
+        return kept or "stopped before this process started"
 
     def take(self, order: SafetyOrder) -> None:
         """Obey a stop or a release. The first stop's reason is kept until the release."""
@@ -76,15 +84,23 @@ class StopLatch:
         elif not order.stop:
             self.is_set, self.reason = False, ""
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the latch as it is now would outlive this process."""
+        return self._path is None or self._is_kept == self.is_set
+
     def keep(self) -> None:
         """Write the latch down if it changed; after the arm was told, since a disk may be slow. Raises OSError.
 
         A release is forgotten at worst, which leaves the arm stopped.
         """
-        if self._path is None or self._is_kept == self.is_set:
+        if self._path is None or self.is_kept:
             return
         if self.is_set:
-            self._path.write_text(self.reason + "\n", encoding="utf-8")
+            with self._path.open("w", encoding="utf-8") as file:
+                file.write(self.reason + "\n")
+                file.flush()
+                os.fsync(file.fileno())  # a stop outlives a power cut, too
         else:
             self._path.unlink(missing_ok=True)
         self._is_kept = self.is_set

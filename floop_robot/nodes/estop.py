@@ -1,0 +1,137 @@
+"""The stop latch's side to ROS: topics and a service that stop, and the one service that releases."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final
+
+from msgspec import structs
+from rclpy.node import Node
+
+from floop_interfaces import msg, srv
+from floop_robot.nodes import topics
+from floop_robot.nodes.convert import header, order_from_msg, safety_to_msg, to_time
+from floop_robot.nodes.io import Mailbox, RosInlet
+from floop_robot.nodes.qos import EVENTS, LATCHED, SENSOR
+from floop_robot.robot.messages import SafetyOrder, SafetyState
+from floop_robot.robot.operators import OperatorTokens
+from floop_robot.robot.watchdog import StopLatch
+
+CONFIRM_S: Final = 1.0
+"""How often the state of the latch is said again."""
+OBEY_S: Final = 1.0
+"""How long a call waits until the servo loop has obeyed: it does within one period."""
+MOST_CALLS: Final = 256
+"""Calls remembered by their id: one that is repeated after a lost answer comes within seconds."""
+
+log = logging.getLogger(__name__)
+
+
+class Orders:
+    """Stops from both topics, and stops and releases from the service, as the servo loop asks for them."""
+
+    def __init__(self, node: Node) -> None:
+        self.mailbox: Mailbox[SafetyOrder] = Mailbox()
+        self._topics = [
+            RosInlet(node, msg.StopRequest, topic, EVENTS, order_from_msg)
+            for topic in (topics.ESTOP, topics.FLEET_ESTOP)
+        ]
+        self.last: SafetyOrder | None = None
+
+    def receive(self) -> SafetyOrder | None:
+        """The next order, or None. Releases come first: a stop that arrives together with one wins."""
+        order = self.mailbox.receive()
+        for topic in self._topics:
+            order = order or topic.receive()
+        self.last = order or self.last
+        return order
+
+
+class SafetyReports:
+    """Publishes `safety_status` in every tick, and `estop_state` when the latch changes and once a second."""
+
+    def __init__(
+        self, node: Node, robot: str, latch: StopLatch, orders: Orders, missed: Callable[[], int]
+    ) -> None:
+        """`missed` counts the servo ticks that were missed."""
+        self._robot, self.latch, self._orders, self._missed = robot, latch, orders, missed
+        self._status = node.create_publisher(msg.SafetyStatus, topics.SAFETY_STATUS, SENSOR)
+        self._state = node.create_publisher(msg.EstopState, topics.ESTOP_STATE, LATCHED)
+        self._told, self._due_s = latch.is_set, 0.0
+        self._since_ns, self._who, self._why = 0, "", latch.reason
+
+    def send(self, state: SafetyState, /) -> None:
+        """Publish."""
+        self._status.publish(safety_to_msg(structs.replace(state, missed_ticks=self._missed()), self._robot))
+        changed = state.estop != self._told
+        if changed:
+            order = self._orders.last
+            self._told, self._since_ns = state.estop, time.time_ns()
+            self._who, self._why = (order.who, order.why) if order else ("", self.latch.reason)
+            log.warning("%s: %s by %s %s", self._robot, "stopped" if state.estop else "released", self._who, self._why)
+        if changed or state.mono_s >= self._due_s:
+            self._due_s = state.mono_s + CONFIRM_S
+            self._state.publish(self.message())
+
+    def message(self) -> msg.EstopState:
+        """The latch as it was last told."""
+        return msg.EstopState(
+            header=header(),
+            robot=self._robot,
+            latched=self._told,
+            since=to_time(self._since_ns),
+            who=self._who,
+            why=self._why,
+        )
+
+
+class EstopService:
+    """Serves `set_estop`: anyone stops, an operator releases, and each call with an id has one effect."""
+
+    def __init__(self, node: Node, robot: str, orders: Orders, reports: SafetyReports, tokens: OperatorTokens) -> None:
+        self._robot, self._orders, self._reports, self._tokens = robot, orders, reports, tokens
+        self._done: OrderedDict[str, Any] = OrderedDict()
+        self._service = node.create_service(srv.SetEstop, topics.SET_ESTOP, self._serve)
+
+    def _serve(self, request: srv.SetEstop.Request, response: srv.SetEstop.Response) -> srv.SetEstop.Response:
+        # A stop that is repeated stops again. A release must not: somebody may have stopped since.
+        if not request.stop and request.call_id in self._done:
+            return self._done[request.call_id]
+        refusal = "" if request.stop else self._tokens.refusal(request.who, request.token)
+        if refusal:
+            self._answer(request, response, False, f"{self._robot} stays stopped: {refusal}")
+            log.warning("%s: release refused: %s", self._robot, refusal)
+            return response
+        self._orders.mailbox.send(SafetyOrder(stop=request.stop, who=request.who or "unknown", why=request.why))
+        obeyed = self._wait(request.stop)
+        done = "is stopped" if request.stop else "is released"
+        message = f"{self._robot} {done if obeyed else f'has not obeyed within {OBEY_S:g} s'}"
+        self._answer(request, response, obeyed, message)
+        if not request.stop and request.call_id:
+            self._done[request.call_id] = response
+            if len(self._done) > MOST_CALLS:
+                self._done.popitem(last=False)
+        return response
+
+    def _wait(self, stop: bool) -> bool:
+        deadline = time.monotonic() + OBEY_S
+        while self._reports.message().latched != stop or not self._reports.latch.is_kept:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.002)
+        return True
+
+    def _answer(
+        self, request: srv.SetEstop.Request, response: srv.SetEstop.Response, success: bool, message: str
+    ) -> None:
+        response.success, response.message = success, message
+        response.states = [self._reports.message()]
+        response.record = msg.AuditEntry(
+            stamp=to_time(time.time_ns()),
+            who=request.who,
+            what="stop" if request.stop else "release",
+            detail=f"{message}{': ' + request.why if request.why else ''}",
+        )

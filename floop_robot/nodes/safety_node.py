@@ -1,0 +1,110 @@
+"""The safety process of one robot as a node: limiter, watchdog, stop latch; the only one that commands the driver.
+
+Not a safety-rated function: docs/ros.md, "What this is not".
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from floop_interfaces import msg
+from floop_robot.nodes import topics
+from floop_robot.nodes.commands import CommandOutlet
+from floop_robot.nodes.convert import target_from_msg
+from floop_robot.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Health, rate_health
+from floop_robot.nodes.driver import load_driver
+from floop_robot.nodes.estop import EstopService, Orders, SafetyReports
+from floop_robot.nodes.io import RosInlet
+from floop_robot.nodes.main import Ros, run
+from floop_robot.nodes.parameters import Parameters
+from floop_robot.nodes.qos import COMMAND
+from floop_robot.nodes.robot import CONFIG, DRIVER, ROBOT, SAFETY_PHASE, phase_s, robot_arguments
+from floop_robot.nodes.robot_state import RobotStateInlet
+from floop_robot.processes.driving import drive, prefer
+from floop_robot.processes.safety import NICE, SafetyStats
+from floop_robot.processes.stats import StatsFile
+from floop_robot.robot.link import Link, link_folder, sole_server
+from floop_robot.robot.messages import Interventions, SafetyMode
+from floop_robot.robot.operators import OperatorTokens
+from floop_robot.robot.rate import RateLoop
+from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
+from floop_robot.robot.watchdog import StopLatch
+from floop_robot.spec.robot_model import load_robot
+from floop_robot.spec.tasks import get_task
+
+
+def serve(ros: Ros) -> None:
+    """Run until the process is told to stop."""
+    node = ros.node("safety_node")
+    parameters = Parameters(node, (CONFIG, ROBOT, DRIVER))
+    arguments = robot_arguments(node, parameters)
+    config = arguments.config
+    model, rate_hz = load_robot(config.robot.model), config.robot.servo_rate_hz
+    driver = load_driver(parameters.text(DRIVER.name), model)
+    tokens = OperatorTokens(Path(config.operators) if config.operators else None)
+    folder = link_folder(arguments.run_dir, arguments.robot)
+    with sole_server(folder, Link.COMMAND):
+        core = SafetyCore(
+            model,
+            rate_hz,
+            get_task(config.task).spec.policy_rate_hz,
+            config.robot.observation_timeout_s,
+            StopLatch(folder / "stopped"),
+        )
+        orders = Orders(node)
+        reports = SafetyReports(node, arguments.robot, core.latch, orders, lambda: loop.missed_ticks)
+        servo = SafetyLoop(
+            core,
+            RobotStateInlet(node, model, driver, config.robot.observation_timeout_s, with_perception=False),
+            RosInlet(node, msg.JointTarget, topics.JOINT_TARGET, COMMAND, target_from_msg),
+            orders,
+            CommandOutlet(node, model, driver, rate_hz),
+            reports,
+        )
+        loop = RateLoop(rate_hz, servo.tick, "servo", phase_s(arguments, SAFETY_PHASE))
+        service = EstopService(node, arguments.robot, orders, reports, tokens)
+        health = Diagnostics(
+            node, arguments.robot, lambda: (rate_health("servo loop", rate_hz, loop.stats()), safety_health(servo))
+        )
+        prefer(NICE)
+        with ros.spinning(node):
+            stats = StatsFile[SafetyStats](arguments.run_dir, f"{arguments.robot}.safety")
+            drive(loop, ros.stop, stats, lambda: figures(loop, servo))
+        del service, health  # the node held them, too
+
+
+def figures(loop: RateLoop, servo: SafetyLoop) -> SafetyStats:
+    """What `floop status` shows."""
+    last = servo.last
+    return SafetyStats(loop.stats(), last.interventions if last else Interventions(), last.fault if last else "")
+
+
+def safety_health(servo: SafetyLoop) -> Health:
+    """What safety does, in words: an error while stopped, a warning while it brakes or after a fault."""
+    state = servo.last
+    if state is None:
+        return Health("safety", WARN, "starting")
+    level = OK
+    if state.estop:
+        level = ERROR
+    elif state.fault or state.mode is SafetyMode.STOPPING:
+        level = WARN
+    counts = state.interventions
+    causes = ("nonfinite", "position", "velocity", "workspace", "stale_state", "late_target", "estop")
+    values = tuple((f"interventions_{cause}", str(getattr(counts, cause))) for cause in causes)
+    return Health(
+        "safety",
+        level,
+        state.fault or state.mode.value,
+        (("mode", state.mode.value), ("stops_not_kept", str(servo.unkept_stops)), *values),
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run until SIGINT or SIGTERM."""
+    return run("safety_node", serve, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -76,9 +76,9 @@ class PolicySide:
         self.work.attach(control)
         return control
 
-    def rate_loop(self, tick: Callable[[float], None]) -> RateLoop:
-        """What calls a control loop's `tick`; not started."""
-        return RateLoop(self.rules.spec.policy_rate_hz, tick, "control")
+    def rate_loop(self, tick: Callable[[float], None], phase_s: float | None = None) -> RateLoop:
+        """What calls a control loop's `tick`, on the host's beat where there is a `phase_s`; not started."""
+        return RateLoop(self.rules.spec.policy_rate_hz, tick, "control", phase_s)
 
     def stats_file(self) -> StatsFile[RobotStats]:
         """Where the figures of this process go."""

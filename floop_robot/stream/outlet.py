@@ -51,6 +51,11 @@ class Outlet:
         """Counts so far; from any thread."""
         return OutletStats(self._writer.stats(), self._sender.stats())
 
+    @property
+    def is_durable(self) -> bool:
+        """Everything put before is on this disk; from any thread, never waits."""
+        return self._writer.stats().queued == 0
+
     def drain(self, timeout_s: float) -> bool:
         """Wait until ingest has confirmed everything put before. False: it took longer; the spool keeps the rest."""
         return self._writer.flush(timeout_s) and self._sender.drain(timeout_s)

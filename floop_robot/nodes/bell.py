@@ -1,0 +1,65 @@
+"""Bell: other threads ring, the executor's thread looks; coroutines of services and actions wait here for conditions.
+
+Without it every service that waits would need a thread, or the executor a timer that wakes it fifty times a second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+from rclpy.node import Node
+from rclpy.task import Future
+
+WAIT_PERIOD_S: Final = 0.1
+"""How often conditions are looked at that nobody rings for, and how late a time-out may be."""
+
+
+class _Wait(msgspec.Struct, frozen=True):
+    condition: Callable[[], bool]
+    deadline_s: float
+    future: Any
+
+
+class Bell:
+    """`look` is called in the executor's thread after one or more rings."""
+
+    def __init__(self, node: Node, look: Callable[[], None]) -> None:
+        self._look = look
+        self._waits: list[_Wait] = []
+        self._guard = node.create_guard_condition(self._answer)
+        self._timer = node.create_timer(WAIT_PERIOD_S, self._answer)
+        self._timer.cancel()  # runs only while somebody waits
+
+    def ring(self) -> None:
+        """Have somebody look; from any thread, never waits."""
+        self._guard.trigger()
+
+    async def until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait for a condition, in a coroutine that the executor runs; False: it did not come true in time.
+
+        The callback group of the caller must be reentrant, or everything else in it waits as well.
+        """
+        if condition():
+            return True
+        future: Any = Future()
+        self._waits.append(_Wait(condition, time.monotonic() + timeout_s, future))
+        self._timer.reset()
+        await future
+        return bool(future.result())
+
+    def _answer(self) -> None:
+        self._look()
+        now_s = time.monotonic()
+        waiting, self._waits = self._waits, []
+        for wait in waiting:
+            if wait.condition():
+                wait.future.set_result(True)
+            elif now_s >= wait.deadline_s:
+                wait.future.set_result(False)
+            else:
+                self._waits.append(wait)
+        if not self._waits:
+            self._timer.cancel()

@@ -15,6 +15,7 @@ COMMANDS = {
     "bench": "Measure speed and memory side by side; print ratios.",
     "demo": "Run the whole loop: a simulated fleet whose world shifts, and that learns its way back.",
     "doctor": "Check this installation; each line says what to do.",
+    "health": "Say whether a fleet's processes are at work; for scripts and container health checks.",
     "play": "Record one episode as GIF, MP4 or PNG.",
     "policies": "List the policy versions of a running fleet.",
     "push": "Give a policy bundle to a running fleet.",

@@ -7,14 +7,16 @@ whatever touches robots and operators. This file describes both and imports neit
 from __future__ import annotations
 
 import enum
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
+from floop_robot.bundle import write_atomic
 from floop_robot.processes.supervisor import ProcessSpec, RosNode
-from floop_robot.spec.config import FloopConfig, save_config
-from floop_robot.spec.errors import StorageError, UnknownName
+from floop_robot.spec.config import FloopConfig
+from floop_robot.spec.errors import UnknownName
 
 CENTRE = "centre"
 """What the processes are called that belong to no robot."""
@@ -44,11 +46,7 @@ class Flavour(enum.StrEnum):
 def write_config(config: FloopConfig) -> Path:
     """Store the effective configuration in the run directory, where every process reads it; raises `StorageError`."""
     path = Path(config.run_dir) / CONFIG_FILE
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_config(config, path)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}; choose a writable folder with space") from None
+    write_atomic(path, msgspec.yaml.encode(config))  # others of the same fleet may be reading it
     return path
 
 
@@ -97,15 +95,15 @@ def simulated_fleet(config: FloopConfig, config_file: Path, flavour: Flavour = F
 def chosen_processes(
     config: FloopConfig, config_file: Path, flavour: Flavour, only: Sequence[str], arms: Arms = SIMULATED
 ) -> list[ProcessSpec]:
-    """Those of `CENTRE` and of the robots named in `only` (empty: all); raises `UnknownName`."""
+    """The fleet's processes, or those in `only`: `CENTRE`, a robot, or a single process; raises `UnknownName`."""
+    central = central_processes(config, config_file, flavour)
+    robots = {robot: robot_processes(config_file, robot, flavour, arms) for robot in config.robot_names}
+    groups = {CENTRE: central, **robots, **{s.name: [s] for s in (*central, *itertools.chain(*robots.values()))}}
     for name in only:
-        if name not in (CENTRE, *config.robot_names):
-            raise UnknownName("part of the fleet", name, (CENTRE, *config.robot_names), str(config_file))
-    found = central_processes(config, config_file, flavour) if not only or CENTRE in only else []
-    for robot in config.robot_names:
-        if not only or robot in only:
-            found += robot_processes(config_file, robot, flavour, arms)
-    return found
+        if name not in groups:
+            raise UnknownName("part of the fleet", name, groups, str(config_file))
+    found = [spec for name in only or (CENTRE, *robots) for spec in groups[name]]
+    return list({spec.name: spec for spec in found}.values())
 
 
 def _robot_node(part: str, robot: str, config_file: Path, driver: str) -> ProcessSpec:

@@ -74,11 +74,11 @@ Watch = Callable[[Progress], None]
 
 
 def free_base_port() -> int:
-    """A base port whose six ports are free just now; raises `FloopError` when there is none."""
+    """A base port whose seven ports are free just now; raises `FloopError` when there is none."""
     for base in range(17_600, 29_600, 50):
-        if all(_is_free(base + offset) for offset in range(6)):
+        if all(_is_free(base + offset) for offset in range(7)):
             return base
-    raise FloopError("no six free ports in a row from 17600 on; stop other fleets on this machine")
+    raise FloopError("no seven free ports in a row from 17600 on; stop other fleets on this machine")
 
 
 def _is_free(port: int) -> bool:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from floop_robot.bundle import Bundle
 from floop_robot.registry import JournalRead, Registry, SeenEpisode
+from floop_robot.robot.operators import OperatorTokens
 from floop_robot.rollout import Fleet, FleetServer, SeenBatch
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import FloopError
@@ -128,6 +129,7 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
     """Serve until `stop`; raises `FloopError` when ports, registry or baseline can't be used."""
     rules = get_task(config.task)
     ids = ids_of(rules, load_robot(config.robot.model))
+    operators = OperatorTokens(Path(config.operators) if config.operators else None)
     # Steady, so that no correction of the wall clock ends a watch or makes a stage negative.
     offset_ns = time.time_ns() - time.monotonic_ns()
 
@@ -136,7 +138,7 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
 
     registry = Registry(registry_path(config))
     try:
-        fleet = Fleet(registry, config.rollout, rules.spec, ids, clock)
+        fleet = Fleet(registry, config.rollout, rules.spec, ids, clock, operators)
         fleet.expect(config.robot_names)
         server = FleetServer(fleet, config.endpoints.fleet, config.endpoints.fleet_rpc)
         try:

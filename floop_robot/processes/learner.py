@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -21,7 +22,10 @@ from floop_robot.learn.spaces import PolicySpace
 from floop_robot.learn.trainee import Trainee
 from floop_robot.processes.driving import stop_on_signals
 from floop_robot.processes.fleet_manager import baseline_path
+from floop_robot.processes.learner_client import LearnerReport, LearnerState
+from floop_robot.processes.learner_control import LearnerControl, PauseMark, written_ns
 from floop_robot.processes.stats import StatsFile
+from floop_robot.robot.operators import OperatorTokens
 from floop_robot.spec.config import Endpoints, FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.ids import ids_of
@@ -34,6 +38,8 @@ from floop_robot.stream.wire import PortError, client_socket
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.learner"
+PAUSED_TURN_S = 0.05
+"""How long a paused learner waits for operators before it looks whether it should end."""
 
 
 class SocketOutlet:
@@ -53,6 +59,8 @@ class SocketOutlet:
                 f"the learner cannot listen on {endpoints.weights}: {error}; is another fleet running there?"
             ) from None
         self._gate = client_socket(self._context, endpoints.gate)
+        self.last_candidate = ""
+        """SHA-256 of the weights offered last; empty before the first."""
 
     def weights(self, version: int, bundle: Bundle) -> None:
         """Publish live weights under their own version count."""
@@ -65,6 +73,7 @@ class SocketOutlet:
             self._gate.recv_multipart()  # answers are for people who offer by hand: verdicts reach the registry
         try:
             self._gate.send(bundle.to_bytes(), zmq.NOBLOCK)
+            self.last_candidate = bundle.manifest.sha256
         except zmq.Again:
             log.info("learner: the gate is away, a candidate was dropped")
 
@@ -99,12 +108,55 @@ def starting_point(config: FloopConfig) -> tuple[Checkpoint, bool]:
     return checkpoint, False
 
 
+def report_of(
+    status: LearnerStatus, config: FloopConfig, outlet: SocketOutlet, mark: PauseMark | None, rebuilt_to: int
+) -> LearnerReport:
+    """What the learner tells operators; `rebuilt_to`: up to there, the journal is read to rebuild replay."""
+    progress, rows = status.progress, status.rows
+    state = LearnerState.LEARNING if status.owed else LearnerState.WAITING
+    if status.position < rebuilt_to:
+        state = LearnerState.STARTING
+    if mark is not None:
+        state = LearnerState.PAUSED
+    path = Path(config.run_dir) / CHECKPOINT
+    written = written_ns(path)
+    return LearnerReport(
+        state=state,
+        algo=config.learner.algo,
+        task=config.task,
+        gradient_steps=progress.gradient_steps,
+        robot_rows=rows.robot,
+        explorer_rows=rows.explorer,
+        demonstration_rows=rows.demonstration,
+        foreign_rows=rows.foreign,
+        dropped_rows=rows.dropped,
+        stale_rows=progress.stale_rows,
+        steps_per_s=status.steps_per_s,
+        updates_per_transition=config.learner.updates_per_transition,
+        owed=status.owed,
+        journal_block=status.position,
+        actor_loss=progress.actor_loss,
+        critic_loss=progress.critic_loss,
+        alpha=progress.alpha,
+        entropy=progress.entropy,
+        latency_p50_s=status.latency_p50_s,
+        latency_p99_s=status.latency_p99_s,
+        weights_version=status.weights_version,
+        candidates=status.candidates,
+        last_candidate_sha256=outlet.last_candidate,
+        checkpoint_ns=written,
+        checkpoint_path=str(path.absolute()) if written else "",
+        detail=f"paused by {mark.who}{': ' if mark.why else ''}{mark.why}" if mark else "",
+    )
+
+
 def run(config: FloopConfig) -> None:
     """Learn until SIGINT or SIGTERM; raises `FloopError` when port or checkpoint can't be used."""
     stop = stop_on_signals()
     torch.set_num_threads(1)
     rules = get_task(config.task)
     ids = ids_of(rules, load_robot(config.robot.model))
+    operators = OperatorTokens(Path(config.operators) if config.operators else None)
     checkpoint, resume = starting_point(config)
     info = checkpoint.info
     tail = TailClient(
@@ -114,7 +166,11 @@ def run(config: FloopConfig) -> None:
     )
     outlet = SocketOutlet(config.endpoints)
     stats: StatsFile[LearnerStatus] = StatsFile(Path(config.run_dir), "learner")
-    try:
+    with contextlib.ExitStack() as opened:
+        opened.callback(tail.close)
+        opened.callback(outlet.close)
+        control = LearnerControl(config.endpoints.learner, Path(config.run_dir), operators)
+        opened.callback(control.close)
         learner = ContinuousLearner(
             config.learner,
             rules.spec,
@@ -126,14 +182,17 @@ def run(config: FloopConfig) -> None:
         )
         learner.start_from(checkpoint, resume=resume)
         log.info("learner: %s, %d gradient steps so far", "resumed" if resume else "started", info.gradient_steps)
+
+        def report() -> LearnerReport:
+            return report_of(learner.status, config, outlet, control.mark, info.trained_to if resume else 0)
+
         while not stop.is_set():
-            learner.step()
+            control.serve(report, learner.checkpoint, wait_s=PAUSED_TURN_S if control.mark else 0.0)
+            if control.mark is None:
+                learner.step()
             stats.write(learner.status)
         learner.checkpoint()
         stats.write(learner.status, force=True)
-    finally:
-        outlet.close()
-        tail.close()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -6,15 +6,13 @@ import getpass
 import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import TypedDict, TypeVar
 
-import zmq
-
 from floop_robot.bundle import Bundle
 from floop_robot.registry import FLEET, CandidateInfo
+from floop_robot.rollout.asking import Asker
 from floop_robot.rollout.messages import (
     REPLIES,
     Delivery,
@@ -27,7 +25,6 @@ from floop_robot.rollout.messages import (
     GetRobots,
     GetStatus,
     Hold,
-    MessageRefused,
     News,
     Order,
     Pin,
@@ -42,15 +39,10 @@ from floop_robot.rollout.messages import (
     Rollback,
     Submission,
     Submitted,
-    seal,
-    unseal,
 )
-from floop_robot.rollout.wire import Context, connect
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.verdict import Verdict
 
-RETRY_S = 1.0
-"""Silence after which a request is sent again; every request may be."""
 LOOK_AGAIN_S = 0.02
 """How often robots are looked at while somebody waits for them."""
 T = TypeVar("T", bound=Reply)
@@ -90,8 +82,7 @@ class FleetClient:
         self.endpoint, self.token = endpoint, token
         self.who = who or this_person()
         self._timeout_s = timeout_s
-        self._context: Context = zmq.Context()
-        self._socket = connect(self._context, zmq.DEALER, endpoint)
+        self._asker = Asker(endpoint, REPLIES)
 
     def __enter__(self) -> FleetClient:
         return self
@@ -101,7 +92,7 @@ class FleetClient:
 
     def close(self) -> None:
         """Close the connection."""
-        self._context.destroy(0)
+        self._asker.close()
 
     def status(self) -> FleetStatus:
         """How the fleet is."""
@@ -189,32 +180,12 @@ class FleetClient:
 
     def _ask(self, request: Request, kind: type[T]) -> T:
         """Send until answered; raises `FleetUnreachable` after the timeout, and `FleetRefused`."""
-        request_id, payload = uuid.uuid4().bytes, seal(request)
-        deadline = time.monotonic() + self._timeout_s
-        send_at = 0.0
-        while (now := time.monotonic()) < deadline:
-            if now >= send_at:
-                try:
-                    self._socket.send_multipart([request_id, payload], zmq.NOBLOCK)
-                    send_at = now + RETRY_S
-                except zmq.Again:  # not connected yet
-                    send_at = now + 0.02
-            if self._socket.poll(int(max(1.0, 1000 * (min(deadline, send_at) - now)))):
-                reply = self._receive(request_id)
-                if isinstance(reply, Refusal):
-                    raise FleetRefused(reply.reason)
-                if isinstance(reply, kind):
-                    return reply
+        reply = self._asker.ask(request, (kind, Refusal), self._timeout_s)
+        if isinstance(reply, Refusal):
+            raise FleetRefused(reply.reason)
+        if isinstance(reply, kind):
+            return reply
         raise FleetUnreachable(
             f"no fleet manager answers at {self.endpoint} within {self._timeout_s:g} s; "
             "start the fleet, or check endpoints in the config"
         )
-
-    def _receive(self, request_id: bytes) -> Reply | None:
-        frames = self._socket.recv_multipart()
-        if len(frames) != 2 or frames[0] != request_id:
-            return None  # answers a request that was given up
-        try:
-            return unseal(frames[1], REPLIES)
-        except MessageRefused:
-            return None

@@ -219,6 +219,7 @@ class Fleet:
         return FleetStatus(
             stamp_ns=now_ns,
             epoch=self._registry.epoch,
+            task=self._task.id,
             production=conductor.production,
             baseline=self._registry.alias(BASELINE),
             confirmed=tuple(v.version for v in versions if v.sha256 in confirmed),

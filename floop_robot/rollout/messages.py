@@ -203,6 +203,7 @@ class FleetStatus(Message, frozen=True, kw_only=True):
 
     stamp_ns: int
     epoch: int
+    task: str
     production: int
     baseline: int
     confirmed: tuple[int, ...]

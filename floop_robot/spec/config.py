@@ -55,6 +55,11 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """Snapshots, receipts, heartbeats, verdicts and operator calls (ROUTER of the fleet manager)."""
         return self._at(5)
 
+    @property
+    def learner(self) -> str:
+        """Status, pause and checkpoint of the learner (ROUTER of the learner)."""
+        return self._at(6)
+
 
 class RobotConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a robot runs."""

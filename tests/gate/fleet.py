@@ -32,7 +32,7 @@ def free_base_port() -> int:
         if base > 60000:
             continue
         try:
-            for offset in range(6):
+            for offset in range(7):
                 with socket.socket() as each:
                     each.bind(("127.0.0.1", base + offset))
         except OSError:

@@ -182,7 +182,7 @@ class Robot:
 
 
 def free_base_port() -> int:
-    """A base port whose six ports are free now."""
+    """A base port whose seven ports are free now."""
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -190,7 +190,7 @@ def free_base_port() -> int:
         if base > 64000:
             continue
         try:
-            for offset in range(6):
+            for offset in range(7):
                 with socket.socket() as each:
                     each.bind(("127.0.0.1", base + offset))
         except OSError:

@@ -74,7 +74,8 @@ def test_a_version_reaches_every_robot_and_is_receipted(manager, robots):
         by_stage = {r.stage: r.since_received_s for r in receipts if r.robot == "robot_1"}
         assert 0 == by_stage[Stage.RECEIVED] < by_stage[Stage.VERIFIED] <= by_stage[Stage.INSTALLED]
         assert by_stage[Stage.INSTALLED] <= by_stage[Stage.ACTING] < 1
-        status = wait_for(lambda: all(r.version == 2 for r in client.status().robots) and client.status())
+        wait_for(lambda: [r.version for r in client.robots().robots] == [2] * 4)
+        status = client.status()
         assert [r.target for r in status.robots] == [2] * 4 and status.production == 2
 
 

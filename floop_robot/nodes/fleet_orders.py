@@ -1,0 +1,132 @@
+"""Operators' orders as services below `/fleet`: each is one order to the fleet manager, and one look at its robots."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, Final
+
+from rclpy.node import Node
+
+from floop_interfaces.srv import DrainRobot, HoldUpdates, PinPolicy, PushPolicy, RollbackPolicy
+from floop_robot.bundle import Bundle
+from floop_robot.nodes import topics
+from floop_robot.nodes.fleet_convert import done_to_msg, robot_to_msg
+from floop_robot.processes.import_zip import bundle_of_zip
+from floop_robot.registry import FLEET
+from floop_robot.robot.operators import OperatorTokens
+from floop_robot.rollout import Done, Drain, FleetClient, Hold, Pin, Push, Resume, Robots, RobotStatus, Rollback
+from floop_robot.spec.config import FloopConfig
+from floop_robot.spec.errors import ConfigError, FloopError
+
+LONGEST_WAIT_S: Final = 300.0
+"""Orders are served one after the other: nobody may keep the others waiting for longer."""
+
+
+class FleetOrders:
+    """Serves push, rollback, pin, hold and drain on `node`; `client` is theirs alone."""
+
+    def __init__(self, node: Node, client: FleetClient, config: FloopConfig, stop: threading.Event) -> None:
+        """`stop` ends waits. Raises `ConfigError` when the token file can't be used."""
+        self._client, self._config, self._stop = client, config, stop
+        self._operators = OperatorTokens(Path(config.operators) if config.operators else None)
+        serve = node.create_service
+        serve(PushPolicy, topics.PUSH_POLICY, self._guarded(self._push))
+        serve(RollbackPolicy, topics.ROLLBACK_POLICY, self._guarded(self._roll_back))
+        serve(PinPolicy, topics.PIN_POLICY, self._guarded(self._pin))
+        serve(HoldUpdates, topics.HOLD_UPDATES, self._guarded(self._hold))
+        serve(DrainRobot, topics.DRAIN_ROBOT, self._guarded(self._drain))
+
+    def _guarded(self, body: Callable[[Any, Any], None]) -> Callable[[Any, Any], Any]:
+        """A service that answers what can't be done in one line, before anything is read or run for a stranger."""
+
+        def serve(request: Any, answer: Any) -> Any:
+            answer.message = self._operators.refusal(request.who, request.token)
+            if answer.message:
+                return answer
+            try:
+                body(request, answer)
+            except FloopError as error:
+                answer.success, answer.message = False, str(error)
+            return answer
+
+        return serve
+
+    def _push(self, request: PushPolicy.Request, answer: PushPolicy.Response) -> None:
+        scope = request.scope or FLEET
+        given = (bool(request.version), bool(request.bundle_path), bool(request.sb3_zip_path))
+        if sum(given) != 1:
+            raise ConfigError("give exactly one of version, bundle_path and sb3_zip_path")
+        bundle = b""
+        if request.bundle_path:
+            bundle = Bundle.load(Path(request.bundle_path)).to_bytes()
+        elif request.sb3_zip_path:
+            trust = request.trust_sb3_zip
+            bundle = bundle_of_zip(Path(request.sb3_zip_path), self._config, trust=trust).to_bytes()
+        order = Push(version=request.version, bundle=bundle, scope=scope, **_signed(request))
+        self._publish(order, scope, request.wait_s, answer)
+
+    def _roll_back(self, request: RollbackPolicy.Request, answer: RollbackPolicy.Response) -> None:
+        self._publish(Rollback(version=request.to_version, **_signed(request)), FLEET, request.wait_s, answer)
+
+    def _pin(self, request: PinPolicy.Request, answer: PinPolicy.Response) -> None:
+        if not request.scope:
+            raise ConfigError(f"scope is empty: name a robot, or {FLEET!r} for all")
+        if request.version:
+            order = Pin(scope=request.scope, version=request.version, **_signed(request))
+            self._publish(order, request.scope, request.wait_s, answer)
+            return
+        done = self._client.order(Resume(scope=request.scope, **_signed(request)))
+        self._tell(done, done.what, self._client.robots(), answer)
+
+    def _hold(self, request: HoldUpdates.Request, answer: HoldUpdates.Response) -> None:
+        kind = Hold if request.hold else Resume
+        done = self._client.order(kind(scope=request.scope or FLEET, **_signed(request)))
+        self._tell(done, done.what, self._client.robots(), answer)
+
+    def _drain(self, request: DrainRobot.Request, answer: DrainRobot.Response) -> None:
+        if not request.robot:
+            raise ConfigError(f"robot is empty: name one, or {FLEET!r} for all")
+        done = self._client.order(Drain(scope=request.robot, drain=request.drain, **_signed(request)))
+        meant = self._meant(request.robot)
+
+        def is_there(robot: RobotStatus) -> bool:
+            return robot.idle and robot.drained if request.drain else not robot.drained
+
+        found = self._wait(meant, is_there, request.wait_s)
+        standing = [r.robot for r in found.robots if r.robot in meant and r.idle and r.drained]
+        answer.idle = len(standing) == len(meant) > 0
+        behind = [name for name in meant if name not in standing]
+        working = f"; still at work: {', '.join(behind)}" if request.drain and behind else ""
+        self._tell(done, done.what + working, found, answer)
+
+    def _publish(self, order: Push | Rollback | Pin, scope: str, wait_s: float, answer: Any) -> None:
+        """Have a version published, wait for robots to act on it, and tell which do."""
+        done = self._client.order(order)
+        answer.version = done.version
+        known = self._client.robots().robots
+        meant = [r.robot for r in known if r.target == done.version and scope in (FLEET, r.robot)]
+        found = self._wait(meant, lambda robot: robot.acting >= done.version, wait_s)
+        acting = [r.robot for r in found.robots if r.robot in meant and r.acting >= done.version]
+        behind = [name for name in meant if name not in acting]
+        parts = [f"acting on it: {', '.join(acting) or 'none yet'}", f"not yet: {', '.join(behind)}" if behind else ""]
+        self._tell(done, "; ".join(filter(None, (done.what, *parts))), found, answer)
+
+    def _meant(self, scope: str) -> list[str]:
+        return [r.robot for r in self._client.robots().robots if scope in (FLEET, r.robot)]
+
+    def _wait(self, meant: Collection[str], is_there: Callable[[RobotStatus], bool], wait_s: float) -> Robots:
+        return self._client.wait_for(meant, is_there, max(0.0, min(wait_s, LONGEST_WAIT_S)), self._stop)
+
+    @staticmethod
+    def _tell(done: Done, message: str, found: Robots, answer: Any) -> None:
+        answer.success, answer.message = True, message
+        answer.record = done_to_msg(done)
+        answer.robots = [robot_to_msg(robot) for robot in found.robots]
+
+
+def _signed(request: Any) -> dict[str, str]:
+    """What every order carries; a call without an id of its own gets a new one."""
+    signed = {"who": request.who, "token": request.token, "why": request.why}
+    return signed | ({"call_id": request.call_id} if request.call_id else {})

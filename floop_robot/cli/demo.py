@@ -13,7 +13,17 @@ RECOVERY_FAILED = 3
 """Exit status when the fleet did not learn its way back."""
 
 
-@click.command()
+class _WithShifts(click.Command):
+    """Lists the shifts at the end of its help; the simulator is imported only then."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from floop_envs.shifts import SHIFTS
+
+        with formatter.section("Shifts"):
+            formatter.write_dl([(shift.name, shift.meaning) for shift in SHIFTS])
+
+
+@click.command(cls=_WithShifts)
 @click.option("--robots", default=4, show_default=True, type=click.IntRange(1, 16), help="Simulated robots.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Seed of worlds and learner.")
 @click.option("--shift", default="new-object", show_default=True, help="How the world shifts; see the list below.")

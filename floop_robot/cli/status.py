@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -30,9 +31,9 @@ def _text(s: FleetStatus) -> str:
         held = "  held" if robot.directive.held else ""
         pinned = f"  pinned to v{robot.directive.pin}" if robot.directive.pin else ""
         refused = f"  {robot.last_refusal}" if robot.last_refusal else ""
+        heard = f"heard {robot.silent_s:.1f} s ago" if math.isfinite(robot.silent_s) else "not heard yet"
         lines.append(
-            f"  {robot.robot:<12} v{robot.version} (wants v{robot.target}), "
-            f"heard {robot.silent_s:.1f} s ago{held}{pinned}{refused}"
+            f"  {robot.robot:<12} v{robot.version} (wants v{robot.target}), {heard}{held}{pinned}{refused}"
         )
     for live in s.live:
         rates = ", ".join(f"{name} {t.successes}/{t.episodes}" for name, t in live.classes.items())

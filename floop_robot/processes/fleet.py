@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from floop_robot.bundle import write_atomic
+from floop_robot.processes.run_hold import nobody_running
 from floop_robot.processes.supervisor import ProcessSpec, RosNode
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import UnknownName
@@ -44,9 +45,14 @@ class Flavour(enum.StrEnum):
 
 
 def write_config(config: FloopConfig) -> Path:
-    """Store the effective configuration in the run directory, where every process reads it; raises `StorageError`."""
-    path = Path(config.run_dir) / CONFIG_FILE
-    write_atomic(path, msgspec.yaml.encode(config))  # others of the same fleet may be reading it
+    """Store the effective configuration in the run directory, where every process reads it.
+
+    Raises `StorageError`, and `ConfigError` when a fleet is running there with another configuration.
+    """
+    path, data = Path(config.run_dir) / CONFIG_FILE, msgspec.yaml.encode(config)
+    if not (path.is_file() and path.read_bytes() == data):
+        with nobody_running(path.parent):
+            write_atomic(path, data)
     return path
 
 

@@ -21,6 +21,7 @@ import msgspec
 
 from floop_robot.processes.entry import LIFELINE, USER_ERROR
 from floop_robot.processes.ros_domain import inheritable
+from floop_robot.processes.run_hold import RunHold
 
 FIRST_BACKOFF_S = 0.2
 LONGEST_BACKOFF_S = 5.0
@@ -101,6 +102,7 @@ class Supervisor:
         """`environment` is added to this process's own."""
         self._environment = dict(environment or {})
         self._logs = run_dir / "logs"
+        self._hold = RunHold(run_dir)
         self._logs.mkdir(parents=True, exist_ok=True)
         self._children = {s.name: _Child(s, self._logs / f"{s.name}.log") for s in specs}
         self._reader, self._writer = os.pipe()
@@ -165,6 +167,7 @@ class Supervisor:
         self.retire(self._children, grace_s)
         os.close(self._writer)
         os.close(self._reader)
+        self._hold.release()
         self._writer = -1
 
     def _start(self, child: _Child) -> None:

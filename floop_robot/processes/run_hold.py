@@ -1,0 +1,54 @@
+"""RunHold: while a fleet runs, its run directory keeps its configuration."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from floop_robot.spec.errors import ConfigError, StorageError
+
+_LOCK = "running.lock"
+
+
+class RunHold:
+    """Says that processes of this run directory are running, until `release` or the end of this process."""
+
+    def __init__(self, run_dir: Path) -> None:
+        """Others may hold it as well (a robot's part of the same fleet); raises `StorageError`."""
+        self._handle = _open(run_dir)
+        fcntl.flock(self._handle, fcntl.LOCK_SH)
+
+    def release(self) -> None:
+        """They have ended; may be called again."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+
+@contextmanager
+def nobody_running(run_dir: Path) -> Iterator[None]:
+    """Within it nobody starts on this run directory; raises `ConfigError` when somebody is running."""
+    handle = _open(run_dir)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(
+                f"{run_dir} belongs to a running fleet with another configuration; stop it, or choose another run_dir"
+            ) from None
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(handle)
+
+
+def _open(run_dir: Path) -> int:
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        return os.open(run_dir / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StorageError(f"cannot write {run_dir / _LOCK}: {error.strerror}; choose a writable run_dir") from None

@@ -61,7 +61,7 @@ def _writable(folder: Path) -> Check:
 
 def _ports() -> Iterator[Check]:
     endpoints = FloopConfig().endpoints
-    for name in ("ingest", "tail", "weights", "gate", "fleet", "fleet_rpc"):
+    for name in ("ingest", "tail", "weights", "gate", "fleet", "fleet_rpc", "learner"):
         host, port = getattr(endpoints, name).removeprefix("tcp://").split(":")
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

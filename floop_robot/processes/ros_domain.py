@@ -29,8 +29,7 @@ _GUARD, _LIBRARIES = "_ROS_WHEELS_BOOTSTRAP_COMPLETE", "LD_LIBRARY_PATH"
 
 def why_no_ros() -> str:
     """Why no ROS node can run in this Python, in a few words; empty when one can."""
-    nodes = tuple(f"floop_robot.nodes.{n}_node" for n in ("policy", "safety", "sim_robot", "fleet_manager", "learner"))
-    for module in ("rclpy", "floop_interfaces", *nodes):
+    for module in ("rclpy", "floop_interfaces"):
         if importlib.util.find_spec(module) is None:
             return f"{module} is not installed"
     return ""

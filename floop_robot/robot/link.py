@@ -81,6 +81,7 @@ class Links:
         self._folder = folder
         self._context = zmq.Context()
         self._sockets: list[zmq.Socket[bytes]] = []
+        self._bound: list[Path] = []
         self._locks: list[int] = []
         _own(folder)
 
@@ -137,9 +138,11 @@ class Links:
         for socket in self._sockets:
             socket.close()
         self._context.term()
+        for path in self._bound:  # ZeroMQ forgets some when the whole process ends
+            path.unlink(missing_ok=True)
         for lock in self._locks:
             os.close(lock)
-        self._sockets, self._locks = [], []
+        self._sockets, self._bound, self._locks = [], [], []
 
     def __enter__(self) -> Links:
         return self
@@ -158,6 +161,7 @@ class Links:
         if bind:
             # Binding the same path twice would silently cut off the first.
             self._locks.append(_claim(path))
+            self._bound.append(path)
         socket: zmq.Socket[bytes] = self._context.socket(socket_type)
         self._sockets.append(socket)
         socket.setsockopt(zmq.LINGER, ORDER_LINGER_MS if link is Link.ORDER else 0)

@@ -72,6 +72,8 @@ class SafetyCore:
         self._fault = ""
         self._ticks = 0
         self._target_seq = -1
+        self._not_before_s = -math.inf
+        """Targets made earlier are void: the arm was stopped since."""
         self._width_m, self._force_n = model.gripper.max_width_m, GRIP_FORCE_N
 
     def take_state(self, state: RobotState) -> None:
@@ -90,20 +92,23 @@ class SafetyCore:
             self._width_m = 0.0 if pressing else state.gripper_width_m
 
     def take_target(self, target: JointTarget) -> None:
-        """A target arrived; one of another episode than the driver's is ignored."""
+        """A target arrived; one of another episode than the driver's, or from before a stop, is ignored."""
         self._target_seq = target.seq
+        if target.mono_s < self._not_before_s:
+            return
         if self._state is not None and self._is_synced and target.episode == self._state.episode:
             self._target = target
 
     def take_order(self, order: SafetyOrder) -> None:
-        """A stop or a release arrived. After a release the arm waits for a new target."""
+        """A stop or a release arrived. After a release the arm waits for a target made after it."""
         self.latch.take(order)
         if not order.stop:
-            self._fault, self._target = "", None
+            self._fault, self._target, self._not_before_s = "", None, math.inf  # until the next tick tells the time
 
     def tick(self, now_s: float) -> tuple[JointCommand | None, SafetyState]:
         """One servo tick: what to command (None: leave the driver alone), and the report."""
         self._ticks += 1
+        self._not_before_s = min(self._not_before_s, now_s)
         state, target = self._state, self._target
         reaction = react(
             self._settings,
@@ -116,7 +121,7 @@ class SafetyCore:
                 reaction = Reaction(SafetyMode.WAITING)
             return None, self._report(now_s, reaction.mode, Cause.NONE)
         if reaction.cause is Cause.STALE_STATE:
-            self._target = None  # when states come back, the arm waits for a target made from them
+            self._target, self._not_before_s = None, now_s  # the arm waits for states, and a target made from them
         limited = self._limited(reaction)
         # Braking counts while it changes something; what stands anyway is not changed by being stopped.
         cause = limited.cause if self._moving or limited.cause is Cause.NONFINITE else _lasting(limited.cause)

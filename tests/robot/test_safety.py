@@ -164,8 +164,11 @@ def test_a_stop_latches_until_the_release(safety: Clocked) -> None:
     assert report.interventions.estop > 0
     assert not any(command.dq_rad_s)
     safety.core.take_order(SafetyOrder(stop=False, who="ann"))
+    safety.core.take_target(target(8, safety.now_s, goal))  # was on its way when the stop was released
     standing = safety.tick()[0].q_rad
     assert standing == command.q_rad  # released, but nothing moves before a new target
+    safety.core.take_target(target(8, safety.now_s - 0.01, goal))
+    assert safety.tick()[0].q_rad == standing
     safety.core.take_target(target(9, safety.now_s, goal))
     assert safety.tick()[0].q_rad != standing
 

@@ -31,10 +31,11 @@ class _WithShifts(click.Command):
 @click.option("--no-ros", is_flag=True, help="Without ROS 2, even where it is installed.")
 @click.option("--headless", is_flag=True, help="Lines instead of a live screen.")
 @click.option("--seconds", default=170.0, show_default=True, type=click.FloatRange(40), help="Longest live part.")
+@click.option("--episodes", default=500, show_default=True, type=click.IntRange(10), help="Scenarios measured on at the end.")
 @click.option("--report", type=click.Path(path_type=Path), default=None, help="Write the report here as well.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 def demo(robots: int, seed: int, shift: str, baseline: Path | None, no_ros: bool, headless: bool, seconds: float,
-         report: Path | None, as_json: bool) -> int:
+         episodes: int, report: Path | None, as_json: bool) -> int:
     """Run a simulated fleet whose world shifts, and that learns its way back.
 
     Exit status 3 when it does not. Everything stays in runs/ID/.
@@ -51,7 +52,8 @@ def demo(robots: int, seed: int, shift: str, baseline: Path | None, no_ros: bool
     if report is not None:
         check_place(report)
     run_dir = Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-    plan = Plan(run_dir=run_dir, robots=robots, seed=seed, shift=shift, baseline=str(baseline or ""), longest_s=seconds)
+    plan = Plan(run_dir=run_dir, robots=robots, seed=seed, shift=shift, baseline=str(baseline or ""), longest_s=seconds,
+                evaluation_episodes=episodes)  # fmt: skip
     with ExitStack() as stack:
         if _with_ros(robots, no_ros):
             plan = msgspec.structs.replace(plan, ros_domain=stack.enter_context(reserved_domain()))

@@ -1,0 +1,149 @@
+"""Bad input: one clear line that says what, where and what to do; a non-zero exit; nothing half-written."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from floop_robot.cli.main import COMMANDS
+from tests.cli.running import PICK, Floop, damaged_bundles
+
+UNWRITABLE = Path("/sys/floop")
+"""Not even root may write there."""
+SAID_OF = {
+    "truncated": "fetch it again",
+    "nan": "NaN",
+    "shape": "as its architecture says",
+    "text": "no whole policy bundle",
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("statsu", "did you mean 'status'?"),
+        ("train --sed 1", "--seed"),
+        ("train --algo td3", "'sac', 'ppo'"),
+        ("train --task floop/Pik-v0", "unknown task 'floop/Pik-v0'; did you mean 'floop/Pick-v0'?"),
+        ("train --env Nope-v0", "unknown Gymnasium environment 'Nope-v0'"),
+        ("train --env CartPole-v1", "needs vectors (Box)"),
+        ("train --until-success 0", "use a share above 0"),
+        ("train --seed 10000", "0<=x<=9999"),
+        ("validate", "Missing argument 'BUNDLE'. See `floop validate --help`."),
+        ("validate nope.floop", "cannot read nope.floop: No such file or directory; check the path"),
+        (f"validate {PICK} --task floop/Pik-v0", "did you mean 'floop/Pick-v0'?"),
+        (f"validate {PICK} --focus baskett", "did you mean 'basket'?"),
+        ("play --shift new-objct", "did you mean 'new-object'?"),
+        ("play --out clip.bmp", "a clip is a .gif, .mp4 or .png file"),
+        ("play --seed -1", "0<=x<=9999"),
+        ("demo --no-ros --shift new-objct", "did you mean 'new-object'?"),
+        ("demo --no-ros --robots 0", "1<=x<=16"),
+        ("demo --no-ros --baseline nope.floop", "cannot read nope.floop"),
+        ("bench shift_recovry", "did you mean 'shift_recovery'?"),
+        ("status", "give --config FILE"),
+        ("rollback one", "See `floop rollback --help`."),
+        ("push nope.floop", "cannot read nope.floop"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_and_what_to_do(words: str, said: str, floop: Floop, tmp_path: Path) -> None:
+    assert said in floop(*words.split()).error
+    assert not list(tmp_path.iterdir()), "something half-written"
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_explains_itself_and_names_a_mistyped_option(command: str, floop: Floop) -> None:
+    explained = floop(command, "--help")
+    assert explained.status == 0
+    assert f"Usage: floop {command}" in explained.out
+    assert f"See `floop {command} --help`." in floop(command, "--no-such-option").error
+
+
+@pytest.mark.parametrize("kind", ["truncated", "nan", "shape", "text"])
+@pytest.mark.parametrize("command", ["validate", "validate --against", "play", "demo --no-ros --headless --baseline"])
+def test_a_damaged_bundle_is_named_and_refused(kind: str, command: str, floop: Floop, tmp_path: Path) -> None:
+    path = damaged_bundles(tmp_path)[kind]
+    before = set(tmp_path.iterdir())
+    words = command.split()
+    error = floop(words[0], *([PICK] if "--against" in words else []), *words[1:], path).error
+    assert path.name in error
+    assert SAID_OF[kind] in error
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_another_contract_is_refused_with_both_sides(floop: Floop) -> None:
+    error = floop("validate", PICK, "--task", "floop/PickPlace-v0").error
+    assert "(floop/Pick-v0, 37 observations, 5 actions)" in error
+    assert "(floop/PickPlace-v0, 40 observations, 5 actions)" in error
+
+
+def test_a_zip_is_not_opened_without_trust(floop: Floop, tmp_path: Path) -> None:
+    (tmp_path / "model.zip").write_text("anything")
+    assert "use --trust" in floop("validate", "model.zip").error
+    assert "no stable-baselines3 zip" in floop("validate", "model.zip", "--trust").error
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("robot:\n  servo_rate: 50\n", "'servo_rate' in floop.yaml at robot; did you mean 'servo_rate_hz'?"),
+        ("robots: four\n", "Expected `int`, got `str` - at `$.robots`"),
+        ("robots: [\n", "not valid YAML"),
+        ("learner:\n  algo: td3\n", "use sac or ppo"),
+        ("\x00\x01", "not valid YAML"),
+    ],
+)  # fmt: skip
+def test_a_bad_configuration_names_file_and_field(text: str, said: str, floop: Floop, tmp_path: Path) -> None:
+    (tmp_path / "floop.yaml").write_text(text)
+    error = floop("status", "--config", "floop.yaml").error
+    assert "floop.yaml" in error
+    assert said in error
+
+
+def test_a_bad_recipe_names_the_nearest_field(floop: Floop, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("demonstration: 3\n")
+    assert "did you mean 'demonstrations'?" in floop("train", "--recipe", "mine.yaml").error
+    assert "cannot read other.yaml" in floop("train", "--recipe", "other.yaml").error
+
+
+def test_a_fleet_that_does_not_answer_is_said_so(floop: Floop, tmp_path: Path) -> None:
+    (tmp_path / "floop.yaml").write_text("endpoints:\n  base_port: 1024\n")
+    error = floop("policies", "--config", "floop.yaml").error
+    assert "no fleet manager answers at tcp://127.0.0.1:1029" in error
+
+
+def test_where_nothing_may_be_written(floop: Floop, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for words in (
+        ("train", "--out", UNWRITABLE),
+        ("train", "--out", "file"),
+        ("play", "--out", UNWRITABLE / "clip.gif"),
+        ("demo", "--no-ros", "--headless", "--report", UNWRITABLE / "report.json"),
+        ("demo", "--no-ros", "--headless", "--report", tmp_path),
+    ):
+        assert str(words[-1]) in floop(*words).error
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """Files may not grow beyond 3 kB: the disk takes the configuration, and not the policy."""
+    recipe = tmp_path / "short.yaml"
+    recipe.write_text("max_transitions: 120\nlearning_starts: 50\nfinal_episodes: 1\nselection_episodes: 1\n")
+    ended = subprocess.run(
+        [sys.executable, "-m", "floop_robot.cli", "train", "--recipe", str(recipe), "--out", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)),
+        timeout=100,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.startswith("floop: cannot write")
+    assert "free space" in last
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["config.yaml"]

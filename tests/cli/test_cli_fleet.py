@@ -1,0 +1,143 @@
+"""Operators' commands against real processes: what they show, what they change, and what they refuse."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from floop_robot.bundle import Bundle
+from floop_robot.processes.fleet import write_config
+from floop_robot.processes.supervisor import Supervisor
+from floop_robot.spec.config import Endpoints, save_config
+from tests.bundle.making import make_bundle
+from tests.cli.running import PICK, Floop, damaged_bundles
+from tests.conditions import wait_for
+from tests.gate.fleet import SmallFleet, free_base_port
+
+WAIT_S = 60.0
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[SmallFleet]:
+    with SmallFleet(tmp_path, Bundle.load(PICK)) as fleet:
+        fleet.start("fleet_manager")
+        wait_for(fleet.status, WAIT_S, "the fleet manager")
+        yield fleet
+
+
+def test_push_list_and_roll_back(floop: Floop, fleet: SmallFleet) -> None:
+    config = "--config", str(fleet.file)
+    pushed = floop("push", PICK, "--why", "a try", *config)
+    assert pushed.status == 0
+    assert "pushed v2" in pushed.out
+    assert "now acting: robot_1" in pushed.out
+    status = msgspec.json.decode(floop("status", "--json", *config).out)
+    assert (status["production"], status["baseline"]) == (2, 1)
+    assert "a try" in floop("status", *config).out
+    undone = msgspec.json.decode(floop("rollback", "--json", *config).out)
+    assert undone["done"]["version"] == 3
+    listed = msgspec.json.decode(floop("policies", "--json", *config).out)
+    assert [v["restores"] for v in listed["versions"]] == [0, 0, 1]
+    lines = floop("policies", *config).out.splitlines()
+    assert len(lines) == 3
+    assert lines[2].endswith("production")
+
+
+def test_robots_that_were_never_heard_are_shown_so(floop: Floop, fleet: SmallFleet) -> None:
+    shown = floop("status", "--config", str(fleet.file)).out
+    assert "not heard yet" in shown
+    assert "inf" not in shown
+
+
+def test_what_does_not_fit_is_refused_and_changes_nothing(floop: Floop, fleet: SmallFleet, tmp_path: Path) -> None:
+    config = "--config", str(fleet.file)
+    before = floop("policies", "--json", *config).out
+    (tmp_path / "bad").mkdir()
+    bad = damaged_bundles(tmp_path / "bad")
+    other = tmp_path / "other.floop"
+    make_bundle(0).save(other)
+    assert "fetch it again" in floop("push", bad["truncated"], *config).error
+    assert "NaN" in floop("push", bad["nan"], *config).error
+    assert "as its architecture says" in floop("push", bad["shape"], *config).error
+    mismatch = floop("push", other, *config).error
+    assert "test/Reach-v0" in mismatch
+    assert "floop/Pick-v0" in mismatch
+    assert "v99" in floop("rollback", "99", *config).error
+    assert "there is none to go back to" in floop("rollback", *config).error
+    assert floop("policies", "--json", *config).out == before
+
+
+def up(config: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "floop_robot.cli", "up", "--no-ros", "--config", str(config), *more]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+def processes_of(run_dir: str) -> list[psutil.Process]:
+    return [p for p in psutil.process_iter(["cmdline"]) if any(run_dir in word for word in p.info["cmdline"] or ())]
+
+
+def test_a_taken_port_ends_the_start_in_one_line(fleet: SmallFleet, tmp_path: Path) -> None:
+    """The running fleet's ports, another folder: the second fleet says so and leaves nothing behind."""
+    config = msgspec.structs.replace(fleet.config, run_dir=str(tmp_path / "second"), robots=1, explorers=0)
+    save_config(config, tmp_path / "second.yaml")
+    second = up(tmp_path / "second.yaml", "--only", "centre")
+    _, said = second.communicate(timeout=WAIT_S)
+    assert second.returncode == 2
+    (line,) = [line for line in said.splitlines() if line.startswith("floop: ")]
+    assert "fleet_manager can't work" in line
+    assert f":{config.endpoints.base_port + 4}" in line
+    assert "Traceback" not in said
+    assert not processes_of(str(tmp_path / "second"))
+    assert fleet.processes["fleet_manager"].poll() is None
+    assert fleet.status() is not None
+
+
+def test_a_second_fleet_manager_on_the_same_registry_is_refused(fleet: SmallFleet, tmp_path: Path) -> None:
+    config = msgspec.structs.replace(fleet.config, endpoints=Endpoints(base_port=free_base_port()))
+    save_config(config, tmp_path / "second.yaml")
+    second = up(tmp_path / "second.yaml", "--only", "centre")
+    _, said = second.communicate(timeout=WAIT_S)
+    assert second.returncode == 2
+    assert "in use by another fleet manager" in said
+    assert fleet.status() is not None
+
+
+def test_a_running_fleet_keeps_its_configuration(fleet: SmallFleet, tmp_path: Path) -> None:
+    with Supervisor([], Path(fleet.config.run_dir)):
+        config = msgspec.structs.replace(fleet.config, endpoints=Endpoints(base_port=free_base_port()))
+        save_config(config, tmp_path / "second.yaml")
+        before = fleet.file.read_bytes()
+        second = up(tmp_path / "second.yaml")
+        _, said = second.communicate(timeout=WAIT_S)
+        assert second.returncode == 2
+        assert said.startswith(f"floop: {fleet.config.run_dir} belongs to a running fleet")
+        assert fleet.file.read_bytes() == before
+        assert write_config(fleet.config) == fleet.file  # its own parts may start
+
+
+def test_up_runs_a_fleet_until_ctrl_c(floop: Floop, fleet: SmallFleet, tmp_path: Path) -> None:
+    fleet.stop("fleet_manager")
+    config = msgspec.structs.replace(fleet.config, run_dir=str(tmp_path / "up"), robots=1, explorers=0)
+    save_config(config, tmp_path / "up.yaml")
+    running = up(tmp_path / "up.yaml")
+
+    def acting() -> bool:
+        found = floop("status", "--json", "--config", tmp_path / "up.yaml")
+        return found.status == 0 and msgspec.json.decode(found.out)["robots"][0]["version"] == 1
+
+    try:
+        wait_for(acting, WAIT_S, "the robot acting on the baseline")
+    finally:
+        running.send_signal(signal.SIGINT)
+    running.communicate(timeout=5.0)
+    assert running.returncode == 0
+    assert not processes_of(str(tmp_path / "up"))
+    assert not [path for path in (tmp_path / "up").rglob("*") if path.is_socket()]

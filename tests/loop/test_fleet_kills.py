@@ -1,0 +1,33 @@
+"""A few kills of a whole small fleet; benchmarks/kills.py does it with many."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from floop_robot.experiment.kills import KillPlan, bar_of, order_of, run_kills
+from floop_robot.processes.supervisor import ProcessSpec
+
+SLACK = 3.0
+"""Tests share their cores with other tests; the bars are measured alone."""
+
+
+def test_killed_processes_return_to_work_and_nothing_is_lost(tmp_path: Path) -> None:
+    names = ("robot_1.policy", "ingest", "fleet_manager", "learner", "gate", "robot_2.safety", "robot_1.sim_robot")
+    report = run_kills(KillPlan(run_dir=tmp_path / "run", robots=2, names=names))
+    assert [kill.name for kill in report.kills] == list(names)
+    assert report.rows_acked > 100
+    assert report.rows_in_journal > report.rows_acked
+    assert report.rows_missing == report.rows_lost == report.rows_doubled == 0
+    late = {kill.name: kill.resumed_s for kill in report.kills if kill.resumed_s > SLACK * bar_of(kill.kind)}
+    assert not late
+    assert report.alone_steps_per_s > 0.5 * report.undisturbed_steps_per_s
+
+
+def test_kills_are_spread_evenly_over_kinds_and_robots() -> None:
+    parts = {f"{robot}.{part}": part for robot in ("robot_1", "robot_2") for part in ("policy", "safety")}
+    specs = [ProcessSpec(name=name, module=kind, arguments=()) for name, kind in {**parts, "gate": "gate"}.items()]
+    order = order_of(specs, 12, seed=1)
+    assert len(order) == 12
+    assert [order.count(name) for name in ("gate", "robot_1.policy", "robot_2.policy")] == [4, 2, 2]
+    assert order == order_of(specs, 12, seed=1)
+    assert order != order_of(specs, 12, seed=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -54,59 +55,91 @@ def summarise(
     """The report of one run."""
     found = improvement if isinstance(improvement, TimeToImprovement) else None
     fits, reason = _recovered(improvement, evaluated)
-    rates = [boot.rate for r in traces.snapshot.robots for boot in r.safety]
-    factors = {r.name: _real_time_factor(r) for r in traces.snapshot.robots}
-    fleet, learner = traces.snapshot.fleet, traces.snapshot.learner
-    final = history.versions[-1].version
-    run_dir = Path(config.run_dir)
     return DemoReport(
         recovered=fits,
         reason=reason,
-        success_before=evaluated.shipped_old.value,
-        success_dip=evaluated.shipped_shifted.value,
-        success_after=evaluated.final_shifted.value,
-        old_success_after=evaluated.final_old.value,
-        evaluation_episodes=evaluated.shipped_old.episodes,
-        evaluation_first_seed=seed_of(Purpose.REPORT, config.seed, 0),
-        twin_success_before=evaluated.twin_shipped_old.value,
-        twin_success_after=evaluated.twin_final_shifted.value,
+        **_measured(evaluated, config.seed),
         live=_live_rates(history, shift_ns, found.fix_version if found else None),
-        tti_s=found.tti_s if found else None,
-        tti_apply_s=found.tti_apply_s if found else None,
-        tti_stages_s=found.stages_s if found else {},
-        fix_version=found.fix_version if found else None,
-        fix_episodes=Rate(found.episodes.successes, found.episodes.episodes) if found else Rate(0, 0),
-        fix_lower_bound=found.lower_bound if found else None,
-        final_version=final,
-        real_time_factor=float(np.mean(list(factors.values()))),
-        real_time_factor_by_robot=factors,
-        rows_by_source=traces.audit.transitions_by_source,
-        loop_latency_p99_s=learner.latency_p99_s if learner else None,
+        **_improved(found),
+        final_version=history.versions[-1].version,
         apply_latency_p99_s=_apply_p99(history, config.robot_names),
-        ticks=sum(r.ticks for r in rates),
-        missed_ticks=sum(r.missed_ticks for r in rates),
-        tick_lateness_p99_s=max(r.lateness.p99_s for r in rates),
-        tick_lateness_max_s=max(r.lateness.max_s for r in rates),
-        bare_timer_missed_ticks=sum(r.missed_ticks for r in traces.bare_timer),
-        bare_timer_lateness_max_s=max((r.lateness.max_s for r in traces.bare_timer), default=0.0),
-        rows_acked=sum(boot.stream.sender.acked for r in traces.snapshot.robots for boot in r.policy),
-        rows_in_journal=traces.audit.records,
-        rows_lost=traces.audit.lost + traces.audit.damaged,
-        rows_doubled=traces.audit.doubled,
-        gate_accepted=fleet.accepted if fleet else 0,
-        gate_rejected=fleet.rejected if fleet else 0,
-        gate_inconclusive=fleet.inconclusive if fleet else 0,
+        **_kept_time(traces),
+        **_learned_and_judged(traces.snapshot),
+        **_rows(traces),
         restarts=dict(Counter(r.name for r in traces.restarts)),
         bundles={
             "shipped": str(baseline_path(config)),
-            "final": str(run_dir / "final.floop"),
+            "final": str(Path(config.run_dir) / "final.floop"),
         },
-        journal=str(run_dir / "journal.sqlite"),
+        journal=str(Path(config.run_dir) / "journal.sqlite"),
         robots=config.robots,
         seed=config.seed,
         shift=shift,
         wall_s=wall_s,
     )
+
+
+def _measured(evaluated: Evaluated, seed: int) -> dict[str, Any]:
+    return {
+        "success_before": evaluated.shipped_old.value,
+        "success_dip": evaluated.shipped_shifted.value,
+        "success_after": evaluated.final_shifted.value,
+        "old_success_after": evaluated.final_old.value,
+        "evaluation_episodes": evaluated.shipped_old.episodes,
+        "evaluation_first_seed": seed_of(Purpose.REPORT, seed, 0),
+        "twin_success_before": evaluated.twin_shipped_old.value,
+        "twin_success_after": evaluated.twin_final_shifted.value,
+    }
+
+
+def _improved(found: TimeToImprovement | None) -> dict[str, Any]:
+    if found is None:
+        nothing = dict.fromkeys(("tti_s", "tti_apply_s", "fix_version", "fix_lower_bound"))
+        return {**nothing, "tti_stages_s": {}, "fix_episodes": Rate(0, 0)}
+    return {
+        "tti_s": found.tti_s,
+        "tti_apply_s": found.tti_apply_s,
+        "tti_stages_s": found.stages_s,
+        "fix_version": found.fix_version,
+        "fix_episodes": Rate(found.episodes.successes, found.episodes.episodes),
+        "fix_lower_bound": found.lower_bound,
+    }
+
+
+def _kept_time(traces: Traces) -> dict[str, Any]:
+    rates = [boot.rate for r in traces.snapshot.robots for boot in r.safety]
+    factors = {r.name: _real_time_factor(r) for r in traces.snapshot.robots}
+    return {
+        "real_time_factor": float(np.mean(list(factors.values()))),
+        "real_time_factor_by_robot": factors,
+        "ticks": sum(r.ticks for r in rates),
+        "missed_ticks": sum(r.missed_ticks for r in rates),
+        "tick_lateness_p99_s": max(r.lateness.p99_s for r in rates),
+        "tick_lateness_max_s": max(r.lateness.max_s for r in rates),
+        "bare_timer_missed_ticks": sum(r.missed_ticks for r in traces.bare_timer),
+        "bare_timer_lateness_max_s": max((r.lateness.max_s for r in traces.bare_timer), default=0.0),
+    }
+
+
+def _learned_and_judged(snapshot: Snapshot) -> dict[str, Any]:
+    fleet, learner = snapshot.fleet, snapshot.learner
+    return {
+        "loop_latency_p99_s": learner.latency_p99_s if learner else None,
+        "gate_accepted": fleet.accepted if fleet else 0,
+        "gate_rejected": fleet.rejected if fleet else 0,
+        "gate_inconclusive": fleet.inconclusive if fleet else 0,
+    }
+
+
+def _rows(traces: Traces) -> dict[str, Any]:
+    audit = traces.audit
+    return {
+        "rows_by_source": audit.transitions_by_source,
+        "rows_acked": sum(boot.stream.sender.acked for r in traces.snapshot.robots for boot in r.policy),
+        "rows_in_journal": audit.records,
+        "rows_lost": audit.lost + audit.damaged,
+        "rows_doubled": audit.doubled,
+    }
 
 
 def _recovered(improvement: TimeToImprovement | NoImprovement, evaluated: Evaluated) -> tuple[bool, str]:

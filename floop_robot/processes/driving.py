@@ -1,4 +1,4 @@
-"""What every robot-side process does alike: arguments, signals, one fixed-rate loop, and figures on the way."""
+"""What processes do alike: arguments, signals, one fixed-rate loop, and figures on the way."""
 
 from __future__ import annotations
 
@@ -42,14 +42,19 @@ class RobotArguments(msgspec.Struct, frozen=True):
         return self.config.robot_names.index(self.robot)
 
 
+def read_arguments(parser: argparse.ArgumentParser, argv: list[str] | None) -> tuple[argparse.Namespace, FloopConfig]:
+    """Read `--config` and what else `parser` knows, and log to stderr from now on; raises `ConfigError`."""
+    parser.add_argument("--config", type=Path, help="YAML file; defaults otherwise")
+    found = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    return found, load_config(found.config)
+
+
 def parse(program: str, description: str, argv: list[str] | None) -> RobotArguments:
     """Read `--config` and `--robot`; raises `ConfigError` or `UnknownName` in one line."""
     parser = argparse.ArgumentParser(prog=program, description=description)
-    parser.add_argument("--config", type=Path, help="YAML file; defaults otherwise")
     parser.add_argument("--robot", default="robot_1", help="name of the robot")
-    found = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    config = load_config(found.config)
+    found, config = read_arguments(parser, argv)
     if found.robot not in config.robot_names:
         raise UnknownName("robot", found.robot, config.robot_names, str(found.config))
     return RobotArguments(config, found.robot)

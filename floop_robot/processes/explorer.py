@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
 import threading
 import time
@@ -30,13 +29,15 @@ from floop_robot.gate.seeds import SeedCounter
 from floop_robot.gate.worklog import WorkLog
 from floop_robot.learn.settings import PpoSettings
 from floop_robot.processes.aiming import ByAnalogy
+from floop_robot.processes.driving import read_arguments, stop_on_signals
+from floop_robot.processes.entry import run as enter
 from floop_robot.processes.live_weights import Credit, LiveWeights
 from floop_robot.processes.reports import ReportFeed
 from floop_robot.processes.stats import StatsFile
 from floop_robot.processes.twin import RandomisedWork
 from floop_robot.replay.novelty import KnownClass
-from floop_robot.spec.config import FloopConfig, load_config
-from floop_robot.spec.errors import FloopError, UnknownName
+from floop_robot.spec.config import FloopConfig
+from floop_robot.spec.errors import UnknownName
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.records import ActMode, EpisodeEnd, Outcome, Record, Source, StreamInfo, Transition
 from floop_robot.spec.robot_model import load_robot
@@ -251,26 +252,17 @@ def run(config: FloopConfig, index: int, stop: threading.Event) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run an explorer; 0 after SIGINT or SIGTERM, 2 with one line on stderr when it can't work as configured."""
+    """Run an explorer until SIGINT or SIGTERM; errors that a user can mend are raised as `FloopError`."""
+    stop = stop_on_signals()
     parser = argparse.ArgumentParser(prog="explorer", description="Act on the learner's live weights in simulation.")
-    parser.add_argument("--config", type=Path, help="YAML file; defaults otherwise")
     parser.add_argument("--index", type=int, default=0, help="which explorer this is, from 0")
-    arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    stop = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stop.set())
-    try:
-        config = load_config(arguments.config)
-        if not 0 <= arguments.index < max(1, config.explorers):
-            names = [str(i) for i in range(config.explorers)]
-            raise UnknownName("explorer index", arguments.index, names, str(arguments.config))
-        run(config, arguments.index, stop)
-    except FloopError as error:
-        print(f"explorer: {error}", file=sys.stderr, flush=True)
-        return 2
+    arguments, config = read_arguments(parser, argv)
+    if not 0 <= arguments.index < max(1, config.explorers):
+        names = [str(i) for i in range(config.explorers)]
+        raise UnknownName("explorer index", arguments.index, names, str(arguments.config))
+    run(config, arguments.index, stop)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(enter(["explorer", *sys.argv[1:]]))

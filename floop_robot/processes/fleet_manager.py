@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import logging
 import queue
-import signal
 import sys
 import threading
 import time
@@ -17,10 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from floop_robot.bundle import Bundle
+from floop_robot.processes.driving import read_arguments, stop_on_signals
+from floop_robot.processes.entry import run as enter
 from floop_robot.registry import JournalRead, Registry, SeenEpisode
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.rollout import Fleet, FleetServer, SeenBatch
-from floop_robot.spec.config import FloopConfig, load_config
+from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
@@ -154,21 +155,12 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the fleet manager; 0 after SIGINT or SIGTERM; errors that a user can mend are raised as `FloopError`."""
-    parser = argparse.ArgumentParser(prog="fleet_manager", description="Registry, roll-out and live watch of a fleet.")
-    parser.add_argument("--config", type=Path, help="YAML file; defaults otherwise")
-    arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    stop = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stop.set())
-    try:
-        run(load_config(arguments.config), stop)
-    except FloopError as error:
-        print(f"fleet_manager: {error}", file=sys.stderr, flush=True)
-        return 2
+    """Run the fleet manager until SIGINT or SIGTERM; errors that a user can mend are raised as `FloopError`."""
+    stop = stop_on_signals()
+    _, config = read_arguments(argparse.ArgumentParser(prog="fleet_manager", description="Registry, roll-out and live watch of a fleet."), argv)
+    run(config, stop)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(enter(["fleet_manager", *sys.argv[1:]]))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
 import threading
 from pathlib import Path
@@ -19,10 +18,12 @@ import zmq
 from floop_robot.gate.executor import ProcessPool
 from floop_robot.gate.gate import Gate, GateCounts, Judged
 from floop_robot.gate.trial import Focus
+from floop_robot.processes.driving import read_arguments, stop_on_signals
+from floop_robot.processes.entry import run as enter
 from floop_robot.processes.fleet_link import FleetLink
 from floop_robot.processes.reports import ReportFeed
 from floop_robot.processes.stats import StatsFile
-from floop_robot.spec.config import FloopConfig, load_config
+from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.verdict import Verdict
 from floop_robot.stream.wire import server_socket
@@ -176,21 +177,12 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the gate; 0 after SIGINT or SIGTERM, 2 with one line on stderr when it can't work as configured."""
-    parser = argparse.ArgumentParser(prog="gate", description="Judge candidates in PyBullet against the incumbent.")
-    parser.add_argument("--config", type=Path, help="YAML file; defaults otherwise")
-    arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    stop = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stop.set())
-    try:
-        run(load_config(arguments.config), stop)
-    except FloopError as error:
-        print(f"gate: {error}", file=sys.stderr, flush=True)
-        return 2
+    """Run the gate until SIGINT or SIGTERM; errors that a user can mend are raised as `FloopError`."""
+    stop = stop_on_signals()
+    _, config = read_arguments(argparse.ArgumentParser(prog="gate", description="Judge candidates in PyBullet against the incumbent."), argv)
+    run(config, stop)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(enter(["gate", *sys.argv[1:]]))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
 import threading
 from pathlib import Path
 
 import zmq
 
-from floop_robot.spec.config import FloopConfig, load_config
+from floop_robot.processes.driving import read_arguments, stop_on_signals
+from floop_robot.processes.entry import run as enter
+from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.stream.ingest import Ingest
 from floop_robot.stream.journal import Journal
@@ -48,21 +49,12 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the ingest process; exit status 0 after SIGINT or SIGTERM, 1 with one line on stderr otherwise."""
-    parser = argparse.ArgumentParser(prog="ingest", description="Take in records, keep the journal, serve its tail.")
-    parser.add_argument("--config", type=Path, help="YAML file; defaults otherwise")
-    arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    stop = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stop.set())
-    try:
-        run(load_config(arguments.config), stop)
-    except FloopError as error:
-        print(f"ingest: {error}", file=sys.stderr)
-        return 1
+    """Run the ingest process until SIGINT or SIGTERM; errors that a user can mend are raised as `FloopError`."""
+    stop = stop_on_signals()
+    _, config = read_arguments(argparse.ArgumentParser(prog="ingest", description="Take in records, keep the journal, serve its tail."), argv)
+    run(config, stop)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(enter(["ingest", *sys.argv[1:]]))

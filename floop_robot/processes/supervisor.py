@@ -90,6 +90,8 @@ class _Child:
         self.due_s = 0.0
         self.backoff_s = FIRST_BACKOFF_S
         self.given_up = self.retired = False
+        self.proven = False
+        """It has worked as configured: an error of a user's kind since then (a full disk) may pass."""
         self.exit_status = 0
 
 
@@ -204,10 +206,11 @@ class Supervisor:
             if status is None:
                 return
             child.process, child.died_s, child.exit_status = None, now, status
-            if status == USER_ERROR:
+            healthy = now - child.born_s > HEALTHY_AFTER_S
+            child.proven |= healthy
+            if status == USER_ERROR and not child.proven:
                 child.given_up = True
                 return
-            healthy = now - child.born_s > HEALTHY_AFTER_S
             child.backoff_s = FIRST_BACKOFF_S if healthy else min(LONGEST_BACKOFF_S, child.backoff_s * 2)
             child.due_s = now + (0.0 if healthy else child.backoff_s)
         if now >= child.due_s:

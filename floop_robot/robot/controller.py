@@ -18,12 +18,9 @@ from floop_robot.robot.messages import JointTarget, Vec3
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.task import TaskSpec
+from floop_robot.spec.tasks.layouts import TCP_SPEED_M_S, YAW_SPEED_RAD_S
 
 ACTION_SIZE: Final = 5
-TCP_SPEED_M_S: Final = 0.5
-"""Speed along one axis at action 1: 4 cm per step at 12.5 Hz."""
-YAW_SPEED_RAD_S: Final = 2.0
-"""Turning speed at action 1: below what the last joint may do (2.4 rad/s)."""
 YAW_RANGE_RAD: Final = math.pi / 2 + 0.1
 """The gripper looks the same after half a turn, so a quarter turn to either side of home reaches every grasp."""
 LEASH_M: Final = 0.05

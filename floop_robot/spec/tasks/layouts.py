@@ -13,6 +13,10 @@ from floop_robot.spec.scenario import CLASSES
 
 POLICY_RATE_HZ = 12.5
 """Policy steps per second: four servo ticks of 50 Hz. The one home of the rate; benchmarks compare others."""
+TCP_SPEED_M_S = 0.5
+"""Speed along one axis at action 1: 4 cm per step at 12.5 Hz."""
+YAW_SPEED_RAD_S = 2.0
+"""Turning speed at action 1: below what the last joint may do (2.4 rad/s)."""
 
 CONTEXT_SIZE = 4
 
@@ -51,8 +55,8 @@ PLACE_OBSERVATION = Layout(
 )
 ACTION = Layout(
     fields=(
-        _field("tcp_delta", 3, "1", "TCP target speed along each axis, 1 = 0.5 m/s", 1.0, frame="base"),
-        _field("yaw_delta", 1, "1", "gripper target turning speed, 1 = 2 rad/s", 1.0, frame="base"),
+        _field("tcp_delta", 3, "1", f"TCP target speed along each axis, 1 = {TCP_SPEED_M_S:g} m/s", 1.0, frame="base"),
+        _field("yaw_delta", 1, "1", f"gripper target turning speed, 1 = {YAW_SPEED_RAD_S:g} rad/s", 1.0, frame="base"),
         _field("gripper", 1, "1", "desired width: -1 closed, 1 open, linear between", 1.0),
     )
 )

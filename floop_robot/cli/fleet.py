@@ -1,7 +1,8 @@
-"""What the operators' commands share: which fleet is meant, and how its answers are shown."""
+"""What the operators' commands share: which fleet is meant, who asks, and how its answers are shown."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,21 +12,90 @@ import click
 import msgspec
 
 from floop_robot.rollout import Done, FleetClient
-from floop_robot.spec.config import load_config
+from floop_robot.rollout.effect import Effect, acting_on
+from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError
 
 RUNS = Path("runs")
+TOKEN = "FLOOP_TOKEN"
+"""Environment variable with the operator's token: what stands on a command line, others can read."""
+
+
+class Operator(msgspec.Struct, frozen=True, kw_only=True):
+    """Who gives an order, why, and to which fleet."""
+
+    config: Path | None
+    who: str
+    token_file: Path | None
+    why: str
+    as_json: bool
+
+    def load(self) -> FloopConfig:
+        """The fleet's configuration; raises `ConfigError` when no fleet can be found."""
+        return load_config(self.config or _newest())
+
+    def connect(self) -> FleetClient:
+        """A client of the fleet's manager, which signs for this operator."""
+        return FleetClient(self.load().endpoints.fleet_rpc, self.who, token=self._token())
+
+    def _token(self) -> str:
+        if self.token_file is None:
+            return os.environ.get(TOKEN, "")
+        try:
+            return self.token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", "") or "not text"
+            raise ConfigError(f"cannot read {self.token_file}: {reason}; give your own token's file") from None
 
 
 def fleet_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that every operator's command has."""
+    """Options that every command has which asks a fleet."""
     command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)
     return click.option("--config", type=click.Path(path_type=Path), default=None,
                         help="The fleet's floop.yaml; left out, the newest run below runs/.")(command)  # fmt: skip
 
 
+def order_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that every command has which gives an order; the command gets them as `operator`."""
+
+    @fleet_options
+    @click.option("--token-file", type=click.Path(path_type=Path), default=None,
+                  help=f"File with your operator token, where the fleet asks for one; or set {TOKEN}.")  # fmt: skip
+    @click.option("--who", default="", help="Your name, for the audit log and the token; left out: user@host.")
+    @click.option("--why", default="", help="Reason, for the audit log.")
+    def signed(config: Path | None, who: str, token_file: Path | None, why: str, as_json: bool, **given: Any) -> Any:
+        operator = Operator(config=config, who=who, token_file=token_file, why=why, as_json=as_json)
+        return command(operator=operator, **given)
+
+    signed.__name__, signed.__doc__ = command.__name__, command.__doc__
+    signed.__click_params__ = [*getattr(command, "__click_params__", []), *signed.__click_params__]  # type: ignore[attr-defined]
+    return signed
+
+
+def wait_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How long to wait for robots."""
+    return click.option("--wait", "wait_s", default=5.0, show_default=True, type=click.FloatRange(0.0),
+                        help="How long to wait until robots have obeyed, s.")(command)  # fmt: skip
+
+
+def version_number(_: click.Context, __: click.Parameter, value: str | None) -> int:
+    """`v12` or `12` as a number; 0 for nothing."""
+    if not value:
+        return 0
+    found = number_of(value)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is no policy version; give a number, as in v12")
+    return found
+
+
+def number_of(text: str) -> int | None:
+    """`v12` or `12` as a number; None for anything else."""
+    digits = text.removeprefix("v")
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else None
+
+
 def connect(config: Path | None) -> FleetClient:
-    """A client of the fleet's manager; raises `ConfigError` when no fleet can be found."""
+    """A client of the fleet's manager that only asks; raises `ConfigError` when no fleet can be found."""
     return FleetClient(load_config(config or _newest()).endpoints.fleet_rpc)
 
 
@@ -36,12 +106,28 @@ def _newest() -> Path:
     return found[-1]
 
 
-def show_done(done: Done, client: FleetClient, as_json: bool) -> None:
-    """Who did what and when, and which robots act on what now."""
-    robots = {robot.robot: robot.version for robot in client.status().robots}
-    if as_json:
-        click.echo(msgspec.json.encode({"done": done, "robots": robots}).decode())
+def show_published(operator: Operator, client: FleetClient, done: Done, scope: str, wait_s: float) -> None:
+    """What was done, and who acts on it after a while."""
+    found = acting_on(client, done.version, scope, wait_s)
+    show(operator, done, found, found.text("acting on it", "not yet"))
+
+
+def show_done(operator: Operator, client: FleetClient, done: Done) -> None:
+    """What was done, and which robots act on what now."""
+    robots = client.robots().robots
+    show(operator, done, Effect(robots=robots, there=(), behind=(), silent=()), "")
+
+
+def show(operator: Operator, done: Done, effect: Effect, told: str) -> None:
+    """Who did what and when; `told` says what it has come to."""
+    robots = {robot.robot: robot.version for robot in effect.robots}
+    if operator.as_json:
+        record = {"done": done, "robots": robots, "there": effect.there, "behind": effect.behind}
+        click.echo(msgspec.json.encode(record | {"silent": effect.silent}).decode())
         return
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(done.stamp_ns / 1e9))
     click.echo(f"{when}  {done.who}: {done.what}" + (f" (v{done.version})" if done.version else ""))
+    if told:
+        click.echo(told)
     click.echo("now acting: " + ", ".join(f"{name} v{version}" for name, version in robots.items()))
+

@@ -6,17 +6,38 @@ from pathlib import Path
 
 import click
 
-from floop_robot.cli.fleet import connect, fleet_options, show_done
+from floop_robot.bundle import Bundle
+from floop_robot.cli.fleet import Operator, number_of, order_options, show_published, wait_option
+from floop_robot.registry import FLEET
+
+ZIP = ".zip"
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--why", default="", help="Reason, for the audit log.")
-@fleet_options
-def push(bundle: Path, why: str, config: Path | None, as_json: bool) -> None:
-    """Publish BUNDLE to the whole fleet under a new version, whatever the gate thinks of it."""
-    from floop_robot.bundle import Bundle
+@click.argument("policy")
+@click.option("--robot", default="", help="Put it on this robot alone, which is then pinned to it.")
+@click.option("--trust", is_flag=True, help="Read a stable-baselines3 zip; it may run any code.")
+@wait_option
+@order_options
+def push(policy: str, robot: str, trust: bool, wait_s: float, operator: Operator) -> None:
+    """Publish POLICY to the fleet under a new version, whatever the gate thinks of it.
 
-    blob = Bundle.load(bundle)
-    with connect(config) as client:
-        show_done(client.push(blob, why), client, as_json)
+    POLICY is a bundle (.floop), a version of this fleet (v12), or with --trust a stable-baselines3 zip.
+    """
+    scope, number = robot or FLEET, number_of(policy)
+    version = 0 if number is None or Path(policy).exists() else number
+    bundle = None if version else _load(Path(policy), trust, operator)
+    with operator.connect() as client:
+        if bundle is None:
+            done = client.push_version(version, operator.why, scope)
+        else:
+            done = client.push(bundle, operator.why, scope)
+        show_published(operator, client, done, scope, wait_s)
+
+
+def _load(path: Path, trust: bool, operator: Operator) -> Bundle:
+    if path.suffix != ZIP:
+        return Bundle.load(path)
+    from floop_robot.processes.import_zip import bundle_of_zip
+
+    return bundle_of_zip(path, operator.load(), trust=trust)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from floop_robot.cli.fleet import connect, fleet_options, show_done
+from floop_robot.cli.fleet import Operator, order_options, show_published, version_number, wait_option
+from floop_robot.registry import FLEET
 
 
 @click.command()
-@click.argument("version", default=0, type=click.IntRange(0))
-@fleet_options
-def rollback(version: int, config: Path | None, as_json: bool) -> None:
+@click.argument("version", default="", callback=version_number)
+@wait_option
+@order_options
+def rollback(version: int, wait_s: float, operator: Operator) -> None:
     """Publish the bytes of VERSION again under a new version (left out: the one before production)."""
-    with connect(config) as client:
-        show_done(client.rollback(version), client, as_json)
+    with operator.connect() as client:
+        show_published(operator, client, client.rollback(version, operator.why), FLEET, wait_s)

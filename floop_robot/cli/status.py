@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from floop_robot.cli.fleet import connect, fleet_options
+from floop_robot.registry import Directive
 from floop_robot.rollout import FleetStatus
 
 
@@ -27,13 +28,15 @@ def _text(s: FleetStatus) -> str:
     if s.watch is not None:
         lines.append(f"watching v{s.watch.version} for {s.watched_s:.0f} s: {s.watch.decision}, {s.watch.reason}")
     lines.append(f"candidates: {s.accepted} accepted, {s.rejected} rejected, {s.inconclusive} inconclusive")
+    if standing := _orders(s.fleet):
+        lines.append(f"the whole fleet:{standing}")
     for robot in s.robots:
-        held = "  held" if robot.directive.held else ""
-        pinned = f"  pinned to v{robot.directive.pin}" if robot.directive.pin else ""
+        drained = "  drained" if robot.drained and not robot.directive.drained else ""
+        marks = _orders(robot.directive) + drained + ("  stopped" if robot.estop else "")
         refused = f"  {robot.last_refusal}" if robot.last_refusal else ""
         heard = f"heard {robot.silent_s:.1f} s ago" if math.isfinite(robot.silent_s) else "not heard yet"
         lines.append(
-            f"  {robot.robot:<12} v{robot.version} (wants v{robot.target}), {heard}{held}{pinned}{refused}"
+            f"  {robot.robot:<12} v{robot.version} (wants v{robot.target}), {heard}{marks}{refused}"
         )
     for live in s.live:
         rates = ", ".join(f"{name} {t.successes}/{t.episodes}" for name, t in live.classes.items())
@@ -42,3 +45,9 @@ def _text(s: FleetStatus) -> str:
         when = time.strftime("%H:%M:%S", time.localtime(entry.stamp_ns / 1e9))
         lines.append(f"  {when}  {entry.who}: {entry.what} {entry.detail}".rstrip())
     return "\n".join(lines)
+
+
+def _orders(directive: Directive) -> str:
+    """What operators asked of a scope, in words; empty when nothing."""
+    pinned = f"  pinned to v{directive.pin}" if directive.pin else ""
+    return ("  held" if directive.held else "") + pinned + ("  drained" if directive.drained else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,8 @@ from floop_robot.nodes.fleet_convert import done_to_msg, robot_to_msg
 from floop_robot.processes.import_zip import bundle_of_zip
 from floop_robot.registry import FLEET
 from floop_robot.robot.operators import OperatorTokens
-from floop_robot.rollout import Done, Drain, FleetClient, Hold, Pin, Push, Resume, Robots, RobotStatus, Rollback
+from floop_robot.rollout import Done, Drain, FleetClient, Hold, Pin, Push, Resume, RobotStatus, Rollback
+from floop_robot.rollout.effect import acting_on, drained
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import ConfigError, FloopError
 
@@ -78,52 +79,38 @@ class FleetOrders:
             self._publish(order, request.scope, request.wait_s, answer)
             return
         done = self._client.order(Resume(scope=request.scope, **_signed(request)))
-        self._tell(done, done.what, self._client.robots(), answer)
+        self._tell(done, self._client.robots().robots, answer)
 
     def _hold(self, request: HoldUpdates.Request, answer: HoldUpdates.Response) -> None:
         kind = Hold if request.hold else Resume
         done = self._client.order(kind(scope=request.scope or FLEET, **_signed(request)))
-        self._tell(done, done.what, self._client.robots(), answer)
+        self._tell(done, self._client.robots().robots, answer)
 
     def _drain(self, request: DrainRobot.Request, answer: DrainRobot.Response) -> None:
         if not request.robot:
             raise ConfigError(f"robot is empty: name one, or {FLEET!r} for all")
         done = self._client.order(Drain(scope=request.robot, drain=request.drain, **_signed(request)))
-        meant = self._meant(request.robot)
-
-        def is_there(robot: RobotStatus) -> bool:
-            return robot.idle and robot.drained if request.drain else not robot.drained
-
-        found = self._wait(meant, is_there, request.wait_s)
-        standing = [r.robot for r in found.robots if r.robot in meant and r.idle and r.drained]
-        answer.idle = len(standing) == len(meant) > 0
-        behind = [name for name in meant if name not in standing]
-        working = f"; still at work: {', '.join(behind)}" if request.drain and behind else ""
-        self._tell(done, done.what + working, found, answer)
+        found = drained(self._client, request.drain, request.robot, _limited(request.wait_s), self._stop)
+        answer.idle = bool(request.drain and found.there and not found.behind and not found.silent)
+        words = ("idle", "still at work") if request.drain else ("may work", "not told yet")
+        self._tell(done, found.robots, answer, found.text(*words))
 
     def _publish(self, order: Push | Rollback | Pin, scope: str, wait_s: float, answer: Any) -> None:
         """Have a version published, wait for robots to act on it, and tell which do."""
         done = self._client.order(order)
         answer.version = done.version
-        known = self._client.robots().robots
-        meant = [r.robot for r in known if r.target == done.version and scope in (FLEET, r.robot)]
-        found = self._wait(meant, lambda robot: robot.acting >= done.version, wait_s)
-        acting = [r.robot for r in found.robots if r.robot in meant and r.acting >= done.version]
-        behind = [name for name in meant if name not in acting]
-        parts = [f"acting on it: {', '.join(acting) or 'none yet'}", f"not yet: {', '.join(behind)}" if behind else ""]
-        self._tell(done, "; ".join(filter(None, (done.what, *parts))), found, answer)
-
-    def _meant(self, scope: str) -> list[str]:
-        return [r.robot for r in self._client.robots().robots if scope in (FLEET, r.robot)]
-
-    def _wait(self, meant: Collection[str], is_there: Callable[[RobotStatus], bool], wait_s: float) -> Robots:
-        return self._client.wait_for(meant, is_there, max(0.0, min(wait_s, LONGEST_WAIT_S)), self._stop)
+        found = acting_on(self._client, done.version, scope, _limited(wait_s), self._stop)
+        self._tell(done, found.robots, answer, found.text("acting on it", "not yet"))
 
     @staticmethod
-    def _tell(done: Done, message: str, found: Robots, answer: Any) -> None:
-        answer.success, answer.message = True, message
+    def _tell(done: Done, robots: Iterable[RobotStatus], answer: Any, more: str = "") -> None:
+        answer.success, answer.message = True, "; ".join(filter(None, (done.what, more)))
         answer.record = done_to_msg(done)
-        answer.robots = [robot_to_msg(robot) for robot in found.robots]
+        answer.robots = [robot_to_msg(robot) for robot in robots]
+
+
+def _limited(wait_s: float) -> float:
+    return max(0.0, min(wait_s, LONGEST_WAIT_S))
 
 
 def _signed(request: Any) -> dict[str, str]:

@@ -24,7 +24,7 @@ from floop_robot.stream.outlet import Outlet
 
 
 def free_base_port() -> int:
-    """The first of six ports that are free."""
+    """The first of seven ports that are free."""
     while True:
         with socket.socket() as first:
             first.bind(("127.0.0.1", 0))

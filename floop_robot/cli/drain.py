@@ -1,0 +1,22 @@
+"""`floop drain`: take a robot out of work after its current episode, or back in."""
+
+from __future__ import annotations
+
+import click
+
+from floop_robot.cli.fleet import Operator, order_options, show, wait_option
+from floop_robot.rollout.effect import drained
+
+
+@click.command()
+@click.argument("scope")
+@click.option("--end", is_flag=True, help="Let it work again.")
+@wait_option
+@order_options
+def drain(scope: str, end: bool, wait_s: float, operator: Operator) -> None:
+    """Have SCOPE (a robot, or fleet) finish its episode, start no other and hold the arm; with --end, work again."""
+    with operator.connect() as client:
+        done = client.drain(scope, not end, operator.why)
+        found = drained(client, not end, scope, wait_s)
+    words = ("may work", "not told yet") if end else ("idle", "still at work")
+    show(operator, done, found, found.text(*words))

@@ -1,0 +1,17 @@
+"""`floop hold`: keep a robot, or the fleet, on what it has."""
+
+from __future__ import annotations
+
+import click
+
+from floop_robot.cli.fleet import Operator, order_options, show_done
+from floop_robot.registry import FLEET
+
+
+@click.command()
+@click.argument("scope", default=FLEET)
+@order_options
+def hold(scope: str, operator: Operator) -> None:
+    """Let no newer version reach SCOPE (a robot; left out: the whole fleet) by itself."""
+    with operator.connect() as client:
+        show_done(operator, client, client.hold(scope, operator.why))

@@ -1,0 +1,17 @@
+"""`floop resume`: let new versions follow again."""
+
+from __future__ import annotations
+
+import click
+
+from floop_robot.cli.fleet import Operator, order_options, show_done
+from floop_robot.registry import FLEET
+
+
+@click.command()
+@click.argument("scope", default=FLEET)
+@order_options
+def resume(scope: str, operator: Operator) -> None:
+    """End hold and pin of SCOPE (a robot; left out: the whole fleet)."""
+    with operator.connect() as client:
+        show_done(operator, client, client.resume(scope, operator.why))

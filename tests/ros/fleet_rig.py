@@ -1,0 +1,140 @@
+"""A fleet manager as its real node process, and robots that take policies from it as real ones do."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import uuid
+from pathlib import Path
+from typing import Any
+
+from conditions import wait_for
+from peer import Peer
+from robot_rig import NodeProcess
+
+from floop_interfaces.srv import FleetStatus
+from floop_robot.bundle import Bundle
+from floop_robot.nodes import topics
+from floop_robot.processes.fleet import write_config
+from floop_robot.rollout import FleetClient, PolicyReceiver, ReceiverConfig
+from floop_robot.spec.config import Endpoints, FloopConfig, RolloutConfig
+from floop_robot.spec.ids import ids_of
+from floop_robot.spec.robot_model import load_robot
+from floop_robot.spec.tasks import get_task
+from tests.bundle.making import make_bundle
+from tests.rollout.parts import ActingSlots, free_base_port
+
+RULES = get_task("floop/Pick-v0")
+TASK, IDS = RULES.spec, ids_of(RULES, load_robot("panda"))
+WHO, TOKEN = "ann", "3f9c-11"
+ANSWER_S = 8.0
+"""An answer without waiting comes in milliseconds, but the cores are busy."""
+TRIES = 5
+
+
+def policy(seed: int) -> Bundle:
+    return make_bundle(seed, task=TASK, ids=IDS)
+
+
+class Acting:
+    """A robot that takes policies and acts on them; its work is what a test says."""
+
+    def __init__(self, config: FloopConfig, name: str, folder: Path) -> None:
+        self.name = name
+        self.idle, self.drained, self.estop = False, False, False
+        self.slots = ActingSlots(TASK)
+        endpoints = config.endpoints
+        settings = ReceiverConfig(
+            robot=name,
+            boot_id="boot",
+            announcements=endpoints.fleet,
+            rpc=endpoints.fleet_rpc,
+            folder=folder / name,
+            heartbeat_s=config.rollout.heartbeat_s,
+        )
+        self.receiver = PolicyReceiver(settings, TASK, IDS, self.slots, lambda _: None, self)
+        self.receiver.start()
+
+    def obey(self, drain: bool) -> None:
+        """A robot between two episodes: it stands at once."""
+        self.drained = self.idle = drain
+
+    def stop(self) -> None:
+        self.receiver.stop()
+        self.slots.stop()
+
+
+class FleetRig:
+    """Starts the node; everything else asks it."""
+
+    def __init__(self, folder: Path, domain: int, robots: int = 2) -> None:
+        self.folder, self.domain = folder, domain
+        policy(0).save(folder / "base.floop")
+        tokens = folder / "operators.yaml"
+        tokens.write_text(f"tokens:\n  {WHO}: {hashlib.sha256(TOKEN.encode()).hexdigest()}\n")
+        self.config = FloopConfig(
+            robots=robots,
+            run_dir=str(folder / "run"),
+            baseline=str(folder / "base.floop"),
+            operators=str(tokens),
+            endpoints=Endpoints(base_port=free_base_port()),
+            rollout=RolloutConfig(heartbeat_s=0.1),
+        )
+        self.config_file = write_config(self.config)
+        self.peer = Peer(domain)
+        self.robots: list[Acting] = []
+        self.nodes: list[NodeProcess] = []
+
+    def start(self, module: str, namespace: str, *parameters: str, config: Path | None = None) -> NodeProcess:
+        given = [word for p in (f"config:={config or self.config_file}", *parameters) for word in ("-p", p)]
+        log = self.folder / f"{module}{namespace.replace('/', '-')}.log"
+        self.nodes.append(NodeProcess(module, ["-r", f"__ns:={namespace}", *given], self.domain, log))
+        return self.nodes[-1]
+
+    def start_manager(self) -> NodeProcess:
+        """Start the fleet manager's node and wait until it answers."""
+        node = self.start("fleet_manager_node", "/fleet")
+        wait_for(lambda: self.ask(FleetStatus, topics.FLEET_STATUS).success, 30.0, "the fleet manager")
+        return node
+
+    def start_robots(self) -> None:
+        """Robots that act; wait until the fleet manager heard of all."""
+        self.robots = [Acting(self.config, name, self.folder) for name in self.config.robot_names]
+        wait_for(lambda: [r.version > 0 for r in self.state().robots] == [True] * len(self.robots), what="the robots")
+
+    def ask(self, kind: Any, name: str, **fields: Any) -> Any:
+        """An answer. A call may vanish while discovery goes on, or with a killed server: it is sent again, with its id.
+
+        Orders have one effect however often they are sent.
+        """
+        request = kind.Request(**fields)
+        if hasattr(request, "call_id"):
+            request.call_id = request.call_id or uuid.uuid4().hex
+        patience_s = ANSWER_S + fields.get("wait_s", 0.0)
+        for _ in range(TRIES - 1):
+            with contextlib.suppress(AssertionError):
+                return self.peer.call(kind, name, request, patience_s)
+        return self.peer.call(kind, name, request, patience_s)
+
+    def order(self, kind: Any, name: str, **fields: Any) -> Any:
+        """An operator's call, with name and token unless given."""
+        return self.ask(kind, name, **({"who": WHO, "token": TOKEN} | fields))
+
+    def state(self) -> Any:
+        """The fleet's state, asked for."""
+        return self.ask(FleetStatus, topics.FLEET_STATUS).state
+
+    def client(self) -> FleetClient:
+        return FleetClient(self.config.endpoints.fleet_rpc, WHO, token=TOKEN, timeout_s=20.0)
+
+    def acting(self, version: int) -> None:
+        """Wait until all robots act on `version`."""
+        for robot in self.robots:
+            wait_for(lambda r=robot: r.slots.acting == version, what=f"{robot.name} on v{version}")
+
+    def close(self) -> None:
+        for robot in self.robots:
+            robot.stop()
+        for node in self.nodes:
+            node.kill()
+        self.peer.close()

@@ -144,4 +144,5 @@ def _check_shapes(architecture: Architecture, normalisation: Normalisation, tens
         raise BundleRefused(f"the policy's tensors don't fit its architecture (missing or extra: {', '.join(wrong)})")
     for name, shape in wanted.items():
         if tensors[name].shape != shape:
-            raise BundleRefused(f"tensor {name!r} has shape {tensors[name].shape}, not {shape} as its architecture says")
+            has = tensors[name].shape
+            raise BundleRefused(f"tensor {name!r} has shape {has}, not {shape} as its architecture says; export it again")

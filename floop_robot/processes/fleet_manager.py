@@ -22,7 +22,6 @@ from floop_robot.registry import JournalRead, Registry, SeenEpisode
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.rollout import Fleet, FleetServer, SeenBatch
 from floop_robot.spec.config import FloopConfig
-from floop_robot.spec.errors import FloopError
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
@@ -157,7 +156,8 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the fleet manager until SIGINT or SIGTERM; errors that a user can mend are raised as `FloopError`."""
     stop = stop_on_signals()
-    _, config = read_arguments(argparse.ArgumentParser(prog="fleet_manager", description="Registry, roll-out and live watch of a fleet."), argv)
+    parser = argparse.ArgumentParser(prog="fleet_manager", description="Registry, roll-out and live watch of a fleet.")
+    _, config = read_arguments(parser, argv)
     run(config, stop)
     return 0
 

@@ -179,7 +179,8 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the gate until SIGINT or SIGTERM; errors that a user can mend are raised as `FloopError`."""
     stop = stop_on_signals()
-    _, config = read_arguments(argparse.ArgumentParser(prog="gate", description="Judge candidates in PyBullet against the incumbent."), argv)
+    parser = argparse.ArgumentParser(prog="gate", description="Judge candidates in PyBullet against the incumbent.")
+    _, config = read_arguments(parser, argv)
     run(config, stop)
     return 0
 

@@ -51,7 +51,8 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the ingest process until SIGINT or SIGTERM; errors that a user can mend are raised as `FloopError`."""
     stop = stop_on_signals()
-    _, config = read_arguments(argparse.ArgumentParser(prog="ingest", description="Take in records, keep the journal, serve its tail."), argv)
+    parser = argparse.ArgumentParser(prog="ingest", description="Take in records, keep the journal, serve its tail.")
+    _, config = read_arguments(parser, argv)
     run(config, stop)
     return 0
 

@@ -145,4 +145,4 @@ def _check_shapes(architecture: Architecture, normalisation: Normalisation, tens
     for name, shape in wanted.items():
         if tensors[name].shape != shape:
             has = tensors[name].shape
-            raise BundleRefused(f"tensor {name!r} has shape {has}, not {shape} as its architecture says; export it again")
+            raise BundleRefused(f"tensor {name!r} has shape {has}, not {shape} as its architecture says; export again")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 
-import msgspec
-
-from floop_robot.spec.layout import Vector
-from floop_robot.spec.task import Judgement, Progress, TaskSpec
+from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.tasks.layouts import ACTION, PLACE_OBSERVATION, POLICY_RATE_HZ
-from floop_robot.spec.tasks.sensing import GraspParameters, Sensed, Sensor
+from floop_robot.spec.tasks.sensing import Sensed
+from floop_robot.spec.tasks.shaped import ShapedParameters, ShapedRules
 
 TOTE_INSIDE_M = 0.16
 """Inner edge length of the square tote."""
@@ -17,36 +15,23 @@ TOTE_HEIGHT_M = 0.05
 """Height of the tote's walls above the table."""
 
 
-class PlaceParameters(GraspParameters, frozen=True, kw_only=True):
+class PlaceParameters(ShapedParameters, frozen=True, kw_only=True):
     """Every constant of the reward and of success; `reward_id` hashes them."""
 
-    gamma: float = 0.97
-    """Discount the shaping is exact for; learners should use the same."""
-    scale: float = 5.0
-    """Multiplies everything: rewards must stand out against the entropy bonus that SAC starts with."""
-    reach_per_m: float = 5.0
-    close_bonus: float = 0.5
-    close_per_m: float = 25.0
-    """A second, steeper reach term: without it nothing pulls the last 3 cm, and no grasp is found by chance."""
-    grasp_bonus: float = 0.5
     lift_bonus: float = 1.0
     carry_bonus: float = 2.0
     carry_per_m: float = 4.0
     in_tote_bonus: float = 1.0
-    step_cost: float = 0.03
-    success_bonus: float = 5.0
-    lift_height_m: float = 0.1
     hold_s: float = 0.16
     inside_m: float = TOTE_INSIDE_M
     inside_height_m: float = TOTE_HEIGHT_M
 
 
-class PlaceRules:
-    """Reward and success of putting an object into a tote, as pure functions of observations."""
+class PlaceRules(ShapedRules[PlaceParameters]):
+    """Reward and success of putting an object into a tote."""
 
     def __init__(self, policy_rate_hz: float = POLICY_RATE_HZ, parameters: PlaceParameters | None = None) -> None:
-        self.parameters = parameters or PlaceParameters()
-        self.spec = TaskSpec(
+        spec = TaskSpec(
             id="floop/PickPlace-v0",
             meaning="grasp the perceived object, carry it over the tote and release it there",
             observation=PLACE_OBSERVATION,
@@ -54,30 +39,9 @@ class PlaceRules:
             policy_rate_hz=policy_rate_hz,
             max_steps=round(4.8 * policy_rate_hz),
         )
-        self._hold_steps = max(1, round(self.parameters.hold_s * policy_rate_hz))
-        self._sensor = Sensor(self.spec.observation, self.parameters)
+        super().__init__(spec, parameters or PlaceParameters())
 
-    @property
-    def reward_parameters(self) -> dict[str, float]:
-        """Every constant of the reward and of success."""
-        values: dict[str, float] = msgspec.to_builtins(self.parameters)
-        return values
-
-    def start(self) -> Progress:
-        """Nothing placed yet."""
-        return Progress()
-
-    def judge(self, progress: Progress, observation: Vector, next_observation: Vector) -> Judgement:
-        """Judge the step from `observation` to `next_observation`; terminated means success."""
-        p = self.parameters
-        after = self._sensor.read(next_observation)
-        held = progress.held_steps + 1 if self._placed(after) else 0
-        success = held >= self._hold_steps
-        shaping = p.gamma * self._potential(after) - self._potential(self._sensor.read(observation))
-        reward = p.scale * (shaping - p.step_cost + (p.success_bonus if success else 0.0))
-        return Judgement(reward=reward, success=success, terminated=success, progress=Progress(held_steps=held))
-
-    def _placed(self, s: Sensed) -> bool:
+    def _reached(self, s: Sensed) -> bool:
         p = self.parameters
         x, y = s.tote_offset_m
         inside = max(abs(x), abs(y)) <= 0.5 * p.inside_m
@@ -85,10 +49,9 @@ class PlaceRules:
 
     def _potential(self, s: Sensed) -> float:
         p = self.parameters
-        if self._placed(s):
+        if self._reached(s):
             return 1.0 + p.close_bonus + p.grasp_bonus + p.lift_bonus + p.carry_bonus + p.in_tote_bonus
-        value = 1.0 - math.tanh(p.reach_per_m * s.distance_m)
-        value += p.close_bonus * (1.0 - math.tanh(p.close_per_m * s.distance_m))
+        value = self._near(s)
         if s.grasped:
             lifted = min(max(s.lift_m / p.lift_height_m, 0.0), 1.0)
             value += p.grasp_bonus + p.lift_bonus * lifted

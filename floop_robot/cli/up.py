@@ -24,11 +24,12 @@ _LOOK_S = 0.2
 @click.option("--config", type=click.Path(path_type=Path), default=None, help="The fleet's YAML file; else defaults.")
 @click.option("--only", multiple=True, metavar="WHAT",
               help=f"Start only this: {CENTRE}, a robot, or a process. May be repeated.")  # fmt: skip
-@click.option("--shift", default="", help="How the simulated robots' world differs; `floop demo` names the shifts.")
+@click.option("--shift", default=None, help="From now on the simulated robots' world differs this way (new-object, "
+              "heavy and so on); an empty one: not any more.")  # fmt: skip
 @click.option("--no-sim", is_flag=True, help="Without simulated arms: the robots' ROS drivers are started elsewhere.")
 @click.option("--driver", default="", help="Description of the drivers: a name in config/drivers, or a file.")
 @click.option("--no-ros", is_flag=True, help="Without ROS 2, even where it is installed.")
-def up(config: Path | None, only: tuple[str, ...], shift: str, no_sim: bool, driver: str, no_ros: bool) -> int:
+def up(config: Path | None, only: tuple[str, ...], shift: str | None, no_sim: bool, driver: str, no_ros: bool) -> int:
     """Start the fleet that FILE describes; what crashes is started again, and said. Ctrl-C stops everything.
 
     Exit status 2 when a process can't work as configured.
@@ -43,7 +44,7 @@ def up(config: Path | None, only: tuple[str, ...], shift: str, no_sim: bool, dri
     if flavour is Flavour.ROS:
         check_robots(effective.robots)
     file = write_config(effective)
-    if shift:
+    if shift is not None:
         _shift(Path(effective.run_dir), shift)
     specs = chosen_processes(effective, file, flavour, only, Arms(simulated=not no_sim, driver=driver))
     return keep_up(effective, specs, on_this_machine() if flavour is Flavour.ROS and not no_sim else {})
@@ -82,4 +83,4 @@ def _shift(run_dir: Path, name: str) -> None:
     from floop_envs.shifts import get_shift
     from floop_robot.processes.sim_world import SimWorld, set_world
 
-    set_world(run_dir, SimWorld(get_shift(name).name))
+    set_world(run_dir, SimWorld(get_shift(name).name if name else None))

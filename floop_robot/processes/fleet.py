@@ -75,8 +75,7 @@ def central_processes(config: FloopConfig, config_file: Path, flavour: Flavour =
         _node("fleet_manager", "/fleet", config_file) if ros else plain_manager,
         ProcessSpec(name="gate", module="gate", arguments=common, nice=config.gate.nice),
         ProcessSpec(name="learner", module="learner", arguments=common, nice=config.learner.nice),
-        # Speaks for the learner, which has torch and no ROS, and may be on another host.
-        *([_node("learner", "/learner", config_file, name="learner_node")] if ros else []),
+        *([_learner_node(config_file)] if ros else []),
         *explorers,
     ]
 
@@ -120,6 +119,11 @@ def _robot_node(part: str, robot: str, config_file: Path, driver: str) -> Proces
     if driver:
         parameters.append(("driver", driver))
     return _node(part, f"/{robot}", config_file, name=f"{robot}.{part}", parameters=tuple(parameters))
+
+
+def _learner_node(config_file: Path) -> ProcessSpec:
+    # It could start the learner itself; here both are started alike, and watched by the same eyes.
+    return _node("learner", "/learner", config_file, name="learner_node", parameters=(("supervise", "false"),))
 
 
 def _node(

@@ -125,6 +125,12 @@ class Gate:
         self._pending = bundle
         return sha256
 
+    def reconsider(self, bundle: Bundle) -> None:
+        """Judge a candidate again: it was accepted against a policy no longer in production. A newer one goes first."""
+        if self._pending is None and self._court is None:
+            self._pending = bundle
+            self._count("restarted")
+
     def step(self, timeout_s: float) -> Judged | None:
         """Go on with the trial for up to `timeout_s`, or prepare one; returns a verdict when there is one."""
         if self._court is None and self._pending is not None and self._incumbent is not None:

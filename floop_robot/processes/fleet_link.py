@@ -11,6 +11,7 @@ import msgspec
 import zmq
 
 from floop_robot.bundle import Bundle
+from floop_robot.registry import CandidateState
 from floop_robot.rollout import FleetClient, FleetRefused, FleetUnreachable
 from floop_robot.rollout.wire import connect
 from floop_robot.spec.config import Endpoints
@@ -42,6 +43,7 @@ class FleetLink:
         self._verdicts: queue.Queue[Submission] = queue.Queue(_QUEUED)
         self._lock = threading.Lock()
         self._incumbent: Bundle | None = None
+        self._stale: Bundle | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fleet-link")
         self.acknowledged = 0
@@ -59,6 +61,12 @@ class FleetLink:
         """Return the policy in production if it changed since the last call."""
         with self._lock:
             bundle, self._incumbent = self._incumbent, None
+        return bundle
+
+    def take_stale(self) -> Bundle | None:
+        """Return the latest candidate that was accepted against a policy no longer in production, once."""
+        with self._lock:
+            bundle, self._stale = self._stale, None
         return bundle
 
     def submit(self, bundle: Bundle, verdict: Verdict) -> None:
@@ -83,7 +91,8 @@ class FleetLink:
     def _serve(self, announcements: zmq.Socket[bytes], client: FleetClient) -> None:
         version, ask_at = 0, 0.0
         while not self._stop.is_set():
-            self._deliver(client)
+            if self._deliver(client) is CandidateState.STALE:
+                ask_at = 0.0
             while announcements.poll(0):
                 announcements.recv_multipart()
                 ask_at = 0.0
@@ -91,21 +100,26 @@ class FleetLink:
                 version = self._ask(client, version)
                 ask_at = time.monotonic() + ASK_AGAIN_S
 
-    def _deliver(self, client: FleetClient) -> None:
-        """Wait a moment for a verdict; repeat it until the manager has it."""
+    def _deliver(self, client: FleetClient) -> CandidateState | None:
+        """Wait a moment for a verdict; repeat it until the manager has it; returns what became of the candidate."""
         try:
             found = self._verdicts.get(timeout=_TURN_S)
         except queue.Empty:
-            return
+            return None
+        state = None
         while not self._stop.is_set():
             try:
-                client.submit(found.bundle, found.verdict)
+                state = client.submit(found.bundle, found.verdict).state
             except FleetUnreachable:
                 continue
             except FleetRefused as error:
                 log.warning("gate: verdict on %s was refused: %s", found.verdict.candidate_sha256, error)
             self.acknowledged += 1
-            return
+            if state is CandidateState.STALE:
+                with self._lock:
+                    self._stale = found.bundle
+            return state
+        return None
 
     def _ask(self, client: FleetClient, version: int) -> int:
         """Fetch what is in production; returns its version."""

@@ -113,6 +113,9 @@ class GateProcess:
         return Answer(sha256, True)
 
     def _take_incumbent(self) -> None:
+        stale = self._link.take_stale()
+        if stale is not None:
+            self._gate.reconsider(stale)
         bundle = self._link.take_incumbent()
         if bundle is None:
             return

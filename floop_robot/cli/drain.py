@@ -18,5 +18,5 @@ def drain(scope: str, end: bool, wait_s: float, operator: Operator) -> None:
     with operator.connect() as client:
         done = client.drain(scope, not end, operator.why)
         found = drained(client, not end, scope, wait_s)
-    words = ("may work", "not told yet") if end else ("idle", "still at work")
+    words = ("may work", "still drained") if end else ("idle", "still at work")
     show(operator, done, found, found.text(*words))

@@ -34,9 +34,9 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
         """The fleet's configuration; raises `ConfigError` when no fleet can be found."""
         return load_config(self.config or _newest())
 
-    def connect(self) -> FleetClient:
+    def connect(self, timeout_s: float = 5.0) -> FleetClient:
         """A client of the fleet's manager, which signs for this operator."""
-        return FleetClient(self.load().endpoints.fleet_rpc, self.who, token=self._token())
+        return FleetClient(self.load().endpoints.fleet_rpc, self.who, timeout_s, self._token())
 
     def _token(self) -> str:
         if self.token_file is None:

@@ -18,6 +18,7 @@ COMMANDS = {
     "drain": "Take a robot out of work after its current episode, or back in.",
     "health": "Say whether a fleet's processes are at work; for scripts and container health checks.",
     "hold": "Keep a robot, or the fleet, on the version it has.",
+    "learner": "Show what a fleet's learner does; pause it, or have it write a checkpoint.",
     "pin": "Put a robot, or the fleet, on one version and keep it there.",
     "play": "Record one episode as GIF, MP4 or PNG.",
     "policies": "List the policy versions of a running fleet.",

@@ -131,7 +131,8 @@ def health(voice: FleetVoice) -> Iterator[Health]:
 
 def serve(ros: Ros) -> None:
     """Until a signal, or until the fleet manager ends; raises what it raised."""
-    node, orders, stops = (ros.node(name) for name in ("fleet_manager_node", "fleet_orders", "fleet_stop"))
+    node, orders, stops = ros.node("fleet_manager_node"), ros.node("fleet_orders"), ros.node("fleet_stop")
+    asking = ros.node("fleet_stop_asking")
     path = Parameters(node, (CONFIG,)).text(CONFIG.name)
     config = load_config(Path(path) if path else None)
     with contextlib.ExitStack() as opened:
@@ -143,12 +144,12 @@ def serve(ros: Ros) -> None:
         served = (
             FleetQuestions(node, client(ORDER_TIMEOUT_S)),
             FleetOrders(orders, client(ORDER_TIMEOUT_S), config, ros.stop),
-            FleetStop(stops, node, config.robot_names, client(AUDIT_TIMEOUT_S)),
+            FleetStop(stops, asking, config.robot_names, client(AUDIT_TIMEOUT_S)),
             Diagnostics(node, "fleet", lambda: health(voice)),
         )
         opened.enter_context(ManagerThread(config, ros.stop))
         opened.enter_context(voice)
-        for each in (node, orders, stops):
+        for each in (node, orders, stops, asking):
             opened.enter_context(ros.spinning(each))
         ros.stop.wait()
     del served

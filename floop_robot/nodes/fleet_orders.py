@@ -92,7 +92,7 @@ class FleetOrders:
         done = self._client.order(Drain(scope=request.robot, drain=request.drain, **_signed(request)))
         found = drained(self._client, request.drain, request.robot, _limited(request.wait_s), self._stop)
         answer.idle = bool(request.drain and found.there and not found.behind and not found.silent)
-        words = ("idle", "still at work") if request.drain else ("may work", "not told yet")
+        words = ("idle", "still at work") if request.drain else ("may work", "still drained")
         self._tell(done, found.robots, answer, found.text(*words))
 
     def _publish(self, order: Push | Rollback | Pin, scope: str, wait_s: float, answer: Any) -> None:

@@ -32,6 +32,8 @@ SUPERVISE: Final = Parameter(
 )
 PROCESS: Final = "learner"
 ANSWER_S: Final = 3.0
+STARTING_S: Final = 30.0
+"""After its start, the learner loads torch and its checkpoint before it answers."""
 AUDIT_TIMEOUT_S: Final = 0.5
 PORT_FREE_S: Final = 10.0
 """A learner whose node was killed writes a checkpoint before it ends."""
@@ -94,7 +96,7 @@ def serve(ros: Ros) -> None:
         if parameters.flag(SUPERVISE.name):
             wait_for_port(config.endpoints.learner, ros.stop)
             supervisor = opened.enter_context(Supervisor([learner_process(config, path)], Path(config.run_dir)))
-        voice = LearnerVoice(node, config)
+        voice = LearnerVoice(node, config, STARTING_S if supervisor else 0.0)
         served = (
             LearnerOrders(
                 node,

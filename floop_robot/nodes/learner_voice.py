@@ -19,8 +19,6 @@ from floop_robot.spec.errors import FloopError
 LOOK_S: Final = 1.0
 ANSWER_S: Final = 2.0
 """A learner that says nothing for so long is down: it looks at its port between two steps, which take 50 ms at most."""
-STARTING_S: Final = 30.0
-"""After its start, the learner loads torch and its checkpoint before it answers."""
 
 
 def report_to_msg(report: LearnerReport) -> msg.LearnerStatus:
@@ -59,8 +57,9 @@ def report_to_msg(report: LearnerReport) -> msg.LearnerStatus:
 class LearnerVoice:
     """Asks the learner once a second and says what it answers, in a thread of its own; a context manager."""
 
-    def __init__(self, node: Node, config: FloopConfig) -> None:
-        self._config = config
+    def __init__(self, node: Node, config: FloopConfig, grace_s: float) -> None:
+        """For `grace_s` from now on, a learner that does not answer yet is starting, not down."""
+        self._config, self._grace_s = config, grace_s
         self._publisher = node.create_publisher(msg.LearnerStatus, topics.LEARNER_STATUS, LATCHED)
         self._born_s = self._heard_s = time.monotonic()
         self._answered = False
@@ -92,7 +91,7 @@ class LearnerVoice:
 
     def _silent(self) -> LearnerReport:
         now = time.monotonic()
-        starting = not self._answered and now - self._born_s < STARTING_S
+        starting = not self._answered and now - self._born_s < self._grace_s
         return LearnerReport(
             state=LearnerState.STARTING if starting else LearnerState.DOWN,
             algo=self._config.learner.algo,

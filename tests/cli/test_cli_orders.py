@@ -146,3 +146,24 @@ def test_a_fleet_with_a_token_file_asks_for_the_token(
     assert "held fleet" in floop(*hold, "--token-file", "token").out
     monkeypatch.setenv("FLOOP_TOKEN", "secret")
     assert "held fleet" in floop(*hold).out
+
+
+def test_the_learner_is_paused_and_goes_on(floop: Floop, fleet: SmallFleet) -> None:
+    pytest.importorskip("stable_baselines3", reason="needs floop-robot[learn]")
+    options = "--config", str(fleet.file), "--who", "ann"
+    assert "no learner answers" in floop("learner", "pause", *options).error
+    # The shipped policy has a learner's checkpoint beside it; the fleet's own copy of it has none.
+    fleet.config = msgspec.structs.replace(fleet.config, baseline=str(PICK))
+    fleet.file.write_bytes(msgspec.yaml.encode(fleet.config))
+    fleet.start("learner")
+    wait_for(lambda: floop("learner", *options[:2]).status == 0, 60.0, "the learner")
+    paused = floop("learner", "pause", "--why", "new tote", *options)
+    assert "ann: paused the learner\n" in paused.out
+    assert "paused, paused by ann: new tote" in paused.out
+    assert "paused the learner new tote" in floop("status", *options[:2]).out
+    written = msgspec.json.decode(floop("learner", "checkpoint", "--json", *options).out)
+    assert written["audited"]
+    assert Path(written["learner"]["checkpoint_path"]).is_file()
+    fleet.stop("fleet_manager")
+    assert "no fleet manager audited it" in floop("learner", "resume", *options).out
+    assert "waiting" in floop("learner", *options[:2]).out

@@ -65,7 +65,7 @@ class SmallFleet:
 
     def start(self, *names: str) -> None:
         for name in names:
-            command = [sys.executable, "-m", f"floop_robot.processes.{name}", "--config", str(self.file)]
+            command = [sys.executable, "-m", "floop_robot.processes.entry", name, "--config", str(self.file)]
             log = Path(self.config.run_dir) / f"{name}.log"
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
             with log.open("ab") as file:

@@ -1,0 +1,65 @@
+"""`floop learner`: how the learner of a running fleet is; pause it, let it go on, have it write a checkpoint."""
+
+from __future__ import annotations
+
+import time
+
+import click
+import msgspec
+
+from floop_robot.cli.fleet import Operator, order_options
+from floop_robot.processes.learner_client import LearnerClient, LearnerDone, LearnerReport, Pause, WriteCheckpoint
+from floop_robot.rollout import FleetClient, Remark
+from floop_robot.spec.errors import FloopError
+
+AUDIT_S = 1.0
+DISK_S = 20.0
+
+
+@click.command()
+@click.argument("verb", type=click.Choice(["status", "pause", "resume", "checkpoint"]), default="status")
+@order_options
+def learner(verb: str, operator: Operator) -> None:
+    """Show what the learner does, or have it pause, go on (resume) or write a checkpoint.
+
+    A paused learner stays so over restarts; what robots report meanwhile waits in the journal.
+    """
+    with LearnerClient(operator.load().endpoints.learner) as client:
+        if verb == "status":
+            report = client.report()
+            click.echo(msgspec.json.encode(report).decode() if operator.as_json else _text(report))
+            return
+        with operator.connect(AUDIT_S) as fleet:
+            signed = {"who": fleet.who, "token": fleet.token, "why": operator.why}
+            client.report()  # a learner that is away shows sooner than an order would
+            order = WriteCheckpoint(**signed) if verb == "checkpoint" else Pause(pause=verb == "pause", **signed)
+            found = client.order(order, DISK_S)
+            audited = _audit(fleet, order.call_id, found)
+    if operator.as_json:
+        click.echo(msgspec.json.encode({"done": found.done, "audited": audited, "learner": found.report}).decode())
+        return
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.done.stamp_ns / 1e9))
+    click.echo(f"{when}  {found.done.who}: {found.done.what}" + ("" if audited else " (no fleet manager audited it)"))
+    click.echo(_text(found.report))
+
+
+def _audit(fleet: FleetClient, call_id: str, found: LearnerDone) -> bool:
+    done = found.done
+    try:
+        fleet.order(Remark(call_id=f"learner {call_id}", who=done.who, what=done.what, why=done.why))
+    except FloopError:
+        return False
+    return True
+
+
+def _text(report: LearnerReport) -> str:
+    rows = f"{report.robot_rows} rows of robots, {report.explorer_rows} of explorers"
+    lines = [
+        f"{report.algo} on {report.task}: {report.state}{f', {report.detail}' if report.detail else ''}",
+        f"{report.gradient_steps} gradient steps, {report.steps_per_s:.0f} a second, {report.owed} owed; {rows}",
+        f"{report.candidates} candidates, {report.weights_version} live weights",
+    ]
+    if report.checkpoint_path:
+        when = time.strftime("%H:%M:%S", time.localtime(report.checkpoint_ns / 1e9))
+        lines.append(f"checkpoint of {when}: {report.checkpoint_path}")
+    return "\n".join(lines)

@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PACKAGE = "floop_robot"
-NODES = ("policy_node", "safety_node", "sim_robot_node", "fleet_manager_node", "learner_node")
+NODES = ("policy_node", "safety_node", "sim_robot_node", "cell_node", "fleet_manager_node", "learner_node")
 WRAPPER = """#!/bin/sh
 exec "$(dirname "$(readlink -f "$0")")/../../bin/{name}" "$@"
 """

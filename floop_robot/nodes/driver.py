@@ -8,9 +8,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from floop_robot.robot.messages import Vec3
 from floop_robot.spec.errors import ConfigError, UnknownName
 from floop_robot.spec.resources import share_dir
 from floop_robot.spec.robot_model import RobotModel
+from floop_robot.spec.scenario import CLASSES
 from floop_robot.spec.yamlfile import read_yaml
 
 Controller = Literal["joint_trajectory", "forward_position"]
@@ -46,6 +48,15 @@ class GripperJoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return self.closed + (self.open - self.closed) * width_m / max_width_m
 
 
+class AssumedObject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is handled, where perception publishes only poses."""
+
+    object_class: str
+    """One of `spec.scenario.CLASSES`."""
+    size_m: Vec3
+    """Full extents along the object's own axes."""
+
+
 class RosDriver(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A driver's side of the topics; names without a leading slash are relative to the robot's namespace."""
 
@@ -60,6 +71,8 @@ class RosDriver(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     time_from_start_s: Seconds | None = None
     """When a trajectory point is to be reached; one servo period unless told otherwise."""
     gripper: GripperJoint | None = None
+    assumed_object: AssumedObject | None = None
+    """For a perception that publishes `object_pose` alone."""
     perception_timeout_s: Seconds = 0.5
     """An object that was seen longer ago counts as not seen."""
     gripper_timeout_s: Seconds = 0.5
@@ -89,4 +102,7 @@ def load_driver(name: str, model: RobotModel) -> RosDriver:
     gripper = driver.gripper
     if gripper and (not gripper.joint_names or gripper.open == gripper.closed):
         raise ConfigError(f"{path}: gripper needs joint_names, and two different positions `closed` and `open`")
+    assumed = driver.assumed_object
+    if assumed and assumed.object_class not in CLASSES:
+        raise UnknownName("object class", assumed.object_class, CLASSES, str(path))
     return driver

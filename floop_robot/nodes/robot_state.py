@@ -98,15 +98,17 @@ class JointReader:
 class Eyes:
     """What perception says about the work: PerceivedObject, or a bare pose with the class and size last known."""
 
-    def __init__(self, node: Node, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
+    def __init__(self, node: Node, driver: RosDriver) -> None:
+        self._timeout_s, assumed = driver.perception_timeout_s, driver.assumed_object
         self._objects = RosInlet(node, msg.PerceivedObject, topics.PERCEIVED_OBJECT, SENSOR, _seen)
         self._poses = RosInlet(node, PoseStamped, topics.OBJECT_POSE, SENSOR, _placed)
         self._totes = RosInlet(node, PoseStamped, topics.TOTE_POSE, SENSOR, _placed)
         self._seen = Seen(None, -math.inf)
         self._pose: tuple[Vec3, float, float] | None = None
         self.tote_m: Vec3 | None = None
-        self.assumed: PerceivedObject | None = None
+        self.assumed = None if assumed is None else PerceivedObject(
+            object_class=assumed.object_class, size_m=assumed.size_m, position_m=(0.0, 0.0, 0.0), yaw_rad=0.0
+        )
         """Class and size of an object of which only the pose is published."""
 
     def look(self, now_s: float) -> PerceivedObject | None:
@@ -148,7 +150,7 @@ class RobotStateInlet:
         if driver.gripper is None:
             self._grippers = RosInlet(node, msg.GripperState, topics.GRIPPER_STATE, SENSOR, _gripped)
         self._phases = RosInlet(node, msg.EpisodeState, topics.DRIVER_EPISODE, LATCHED, _phase)
-        self._eyes = Eyes(node, driver.perception_timeout_s) if with_perception else None
+        self._eyes = Eyes(node, driver) if with_perception else None
         self._truths = RosInlet(node, String, topics.DRIVER_TRUTH, LATCHED, _truth) if with_perception else None
         self._arm: ArmReading | None = None
         self._gripper: GripperReading | None = None

@@ -16,7 +16,7 @@ from floop_robot.nodes import topics
 from floop_robot.nodes.commands import CommandInlet
 from floop_robot.nodes.convert import header, object_to_msg, pose_stamped, to_time
 from floop_robot.nodes.driver import RosDriver
-from floop_robot.nodes.io import Mailbox
+from floop_robot.nodes.io import Mailbox, RosInlet
 from floop_robot.nodes.qos import EVENTS, LATCHED, SENSOR
 from floop_robot.robot.messages import EpisodeRequest, JointCommand, Phase, RobotState
 from floop_robot.robot.safety_loop import Inlet, Outlet
@@ -101,6 +101,8 @@ class SimPorts:
         self.states = StateOutlet(node, model, driver, robot, with_clock)
         self._commands = CommandInlet(node, model, driver, servo_rate_hz)
         self._requests: Mailbox[EpisodeRequest] = Mailbox()
+        self._stops = RosInlet(node, msg.EstopState, topics.ESTOP_STATE, LATCHED, lambda message, _: message)
+        self._stop: msg.EstopState | None = None
         self._service = node.create_service(srv.ResetEpisode, topics.RESET_EPISODE, self._reset)
 
     def states_out(self) -> Outlet[RobotState]:
@@ -120,7 +122,10 @@ class SimPorts:
     ) -> srv.ResetEpisode.Response:
         state, episode = self.states.last, request.episode
         is_there = state is not None and state.episode == episode
-        if episode == 0:
+        self._stop = self._stops.receive() or self._stop
+        if self._stop is not None and self._stop.latched and not is_there:
+            response.success, response.message = False, f"the arm is stopped by {self._stop.who or 'somebody'}"
+        elif episode == 0:
             response.success, response.message = False, "episode 0 is none; numbers begin at 1"
         else:
             self._requests.send(EpisodeRequest(episode=episode))

@@ -12,6 +12,7 @@ TOTE_POSE: Final = "tote_pose"
 DRIVER_EPISODE: Final = "driver/episode_state"
 DRIVER_TRUTH: Final = "driver/truth"
 RESET_EPISODE: Final = "driver/reset_episode"
+CELL_READY: Final = "cell/ready"
 
 JOINT_TARGET: Final = "joint_target"
 GRIPPER_COMMAND: Final = "gripper_command"

@@ -164,10 +164,16 @@ class PolicyLoop:
             self._end(now_s, Outcome.ABORTED, situation.flaws(running)[0])
         elif move in (Move.START, Move.STEP):
             self._step(now_s, move)
-        if self._machine.state is EpisodeState.RESETTING and self.is_wanted and not self.must_end:
+        asks = self._machine.state is EpisodeState.RESETTING and self.is_wanted and not self.must_end
+        if asks and self._may_reset(now_s):
             # Again and again until the driver agrees: either may be restarted at any time.
             self._ports.requests.send(EpisodeRequest(episode=self._machine.number))
         self._show(now_s, situation)
+
+    def _may_reset(self, now_s: float) -> bool:
+        """A reset moves the arm by the cell's own means: nobody asks for one while it is stopped, or safety silent."""
+        safety = self._safety
+        return safety is not None and not safety.estop and now_s - safety.mono_s <= self._settings.observation_timeout_s
 
     def _obey(self, now_s: float) -> None:
         """End the episode that runs if somebody asked for it."""

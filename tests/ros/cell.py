@@ -113,9 +113,9 @@ class Cell:
         self.reset(episode)
         self.wait_following()
 
-    def reset(self, episode: int) -> None:
-        """Have the driver lay out an episode."""
-        self.ask(srv.ResetEpisode, topics.RESET_EPISODE, srv.ResetEpisode.Request(episode=episode))
+    def reset(self, episode: int) -> Any:
+        """Have the driver lay out an episode; its answer."""
+        return self.ask(srv.ResetEpisode, topics.RESET_EPISODE, srv.ResetEpisode.Request(episode=episode))
 
     def ask(self, kind: Any, topic: str, request: Any) -> Any:
         """Call a service again and again until it answers: what a killed server left behind swallows calls."""

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, Final
 
+from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from floop_robot.nodes.bell import Bell
@@ -90,6 +91,8 @@ class PolicyNode(LifecycleNode):
         self._tasks = TaskServer(self, self)
         self._diagnostics = Diagnostics(self, self.get_namespace().strip("/"), self._health)
         self._pulse = self.create_timer(STATUS_PERIOD_S, self._on_pulse)
+        self._change_state = self._service_change_state.callback
+        self._service_change_state.callback = self._on_change_state
         self.bell.ring()
 
     @property
@@ -192,6 +195,17 @@ class PolicyNode(LifecycleNode):
             self.session = None
             session.close() if drain_s is None else session.close(drain_s)
 
+    def _on_change_state(self, request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
+        """As rclpy has it, but for a transition that the present state doesn't have: rclpy raises and never answers."""
+        try:
+            return self._change_state(request, response)
+        except Exception as error:
+            state = self._state_machine.current_state[1]
+            wanted = request.transition.label or str(request.transition.id)
+            self.get_logger().warning(f"no transition {wanted} while {state}: {str(error).splitlines()[0]}")
+            response.success = False
+            return response
+
     # What comes by itself
 
     @property
@@ -221,7 +235,10 @@ class PolicyNode(LifecycleNode):
 
     def _go(self, state: str) -> None:
         if state == "active":
+            self._due_s = time.monotonic() + FAREWELL_S
             self.trigger_deactivate()
+        if self.has_goal and time.monotonic() < self._due_s:
+            return  # its end rings again
         if self._state_machine.current_state[1] == "inactive":
             self.trigger_cleanup()
         self.gone.set()
@@ -248,9 +265,6 @@ def serve(ros: Ros) -> None:
                 session.write_stats()
         node.leave()
         node.gone.wait(LEAVE_S)
-        deadline_s = time.monotonic() + FAREWELL_S
-        while node.has_goal and time.monotonic() < deadline_s:
-            time.sleep(0.02)
 
 
 def main(argv: list[str] | None = None) -> int:

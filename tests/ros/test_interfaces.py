@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,8 @@ if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
     pytest.skip(NO_INTERFACES, allow_module_level=True)
 
 from action_msgs.msg import GoalStatus  # noqa: E402
+from peer import DISCOVERY_S, Peer  # noqa: E402
 from rclpy.action import ActionClient  # noqa: E402
-from rclpy.context import Context  # noqa: E402
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
-from rclpy.node import Node  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
 from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
 
@@ -37,36 +34,6 @@ from floop_interfaces.srv import PushPolicy  # noqa: E402
 
 HERE = Path(__file__).parent
 SOURCES = HERE.parents[1] / "floop_interfaces"
-DISCOVERY_S = 20.0
-
-
-class Peer:
-    """A node of this process, spun by a thread of its own."""
-
-    def __init__(self, domain: int) -> None:
-        self._context = Context()
-        rclpy.init(context=self._context, domain_id=domain)
-        self.node = Node("peer", context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self.node)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._spin, name="peer")
-        self._thread.start()
-
-    def _spin(self) -> None:
-        while not self._stop.is_set():
-            self._executor.spin_once(timeout_sec=0.05)
-
-    def result(self, future: Any, timeout_s: float = 10.0) -> Any:
-        wait_for(future.done, timeout_s)
-        return future.result()
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._executor.shutdown()
-        self.node.destroy_node()
-        rclpy.shutdown(context=self._context)
 
 
 @pytest.fixture

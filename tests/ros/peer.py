@@ -1,0 +1,63 @@
+"""A node of the test's own process, that calls, listens and speaks."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import rclpy
+from conditions import wait_for
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+
+DISCOVERY_S = 20.0
+
+
+class Peer:
+    """A node of this process, spun by a thread of its own."""
+
+    def __init__(self, domain: int) -> None:
+        self._context = Context()
+        rclpy.init(context=self._context, domain_id=domain)
+        self.node = Node("peer", context=self._context)
+        self._clients: dict[tuple[Any, str], Any] = {}
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._spin, name="peer")
+        self._thread.start()
+
+    def _spin(self) -> None:
+        while not self._stop.is_set():
+            self._executor.spin_once(timeout_sec=0.05)
+
+    def result(self, future: Any, timeout_s: float = 10.0) -> Any:
+        wait_for(future.done, timeout_s)
+        return future.result()
+
+    def send(self, kind: Any, name: str, request: Any) -> Any:
+        """The future answer of a service that is there."""
+        if (kind, name) not in self._clients:
+            self._clients[kind, name] = self.node.create_client(kind, name)
+        client = self._clients[kind, name]
+        assert client.wait_for_service(timeout_sec=DISCOVERY_S), f"{name} is not served"
+        return client.call_async(request)
+
+    def call(self, kind: Any, name: str, request: Any, timeout_s: float = 10.0) -> Any:
+        """The answer of a service."""
+        return self.result(self.send(kind, name, request), timeout_s)
+
+    def listen(self, kind: Any, topic: str, qos: QoSProfile | int) -> list[Any]:
+        """A list that grows with every message."""
+        heard: list[Any] = []
+        self.node.create_subscription(kind, topic, heard.append, qos)
+        return heard
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self._context)

@@ -1,0 +1,134 @@
+"""One robot as its real node processes, in a folder and a domain of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from conditions import wait_for
+
+from floop_policies import baseline
+from floop_robot.bundle import Bundle
+from floop_robot.processes.fleet import write_config
+from floop_robot.spec.config import Endpoints, FloopConfig, RobotConfig
+
+ROBOT = "robot_1"
+VERSION = 7
+END_S = 3.0
+BAD_WORDS = ("Traceback", "terminate called", "Segmentation", "Exception ignored", "InvalidHandle", "never retrieved")
+
+
+def free_ports() -> int:
+    """A base port: nobody listens there, so robots find no central process."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return min(probe.getsockname()[1], 60_000)
+
+
+class NodeProcess:
+    """One node as a process; what it prints lies in `log`."""
+
+    def __init__(self, module: str, arguments: list[str], domain: int, log: Path) -> None:
+        self.log = log
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", f"floop_robot.nodes.{module}", "--ros-args", *arguments],
+                env=os.environ | {"ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def rss_mb(self) -> float:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+    def maps(self) -> str:
+        """The libraries it has loaded, among others."""
+        return Path(f"/proc/{self.process.pid}/maps").read_text()
+
+    def end(self, *, signals: int = 1) -> float:
+        """SIGINT, as from a terminal; returns how long it took. It must end by itself, in order, without a trace."""
+        began = time.monotonic()
+        for _ in range(signals):
+            self.process.send_signal(signal.SIGINT)
+        try:
+            status = self.process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still there {END_S} s after SIGINT:\n{self.text}") from None
+        assert status == 0, self.text
+        assert not [w for w in BAD_WORDS if w in self.text], self.text
+        return time.monotonic() - began
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
+class RobotRig:
+    """Starts nodes of one robot; kills whatever is left on `close`."""
+
+    def __init__(self, run_dir: Path, domain: int, *, robot: RobotConfig | None = None, operators: str = "") -> None:
+        self.run_dir, self.domain = run_dir, domain
+        self.config = FloopConfig(
+            robots=1,
+            run_dir=str(run_dir),
+            operators=operators,
+            endpoints=Endpoints(base_port=free_ports()),
+            robot=robot or RobotConfig(),
+        )
+        self.config_file = write_config(self.config)
+        self.nodes: dict[str, NodeProcess] = {}
+
+    @property
+    def folder(self) -> Path:
+        """What the policy node keeps over restarts."""
+        return self.run_dir / "robots" / ROBOT
+
+    def install(self, version: int = VERSION) -> None:
+        """Leave the baseline as the policy that the robot kept."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        bundle = Bundle.load(baseline(self.config.task)).stamped(version=version, epoch=1, parent=0, certificate=None)
+        bundle.save(self.folder / "policy.floop")
+
+    def spool_lock(self) -> bool:
+        """Whether some process has the robot's spool open."""
+        with (self.folder / "spool" / "lock").open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def start(self, module: str, *parameters: str, config: Path | None = None) -> NodeProcess:
+        """Start a node: `parameters` are `name:=value`."""
+        given = [word for p in (f"config:={config or self.config_file}", *parameters) for word in ("-p", p)]
+        log = self.run_dir / f"{module}.log"
+        self.nodes[module] = NodeProcess(module, ["-r", f"__ns:=/{ROBOT}", *given], self.domain, log)
+        return self.nodes[module]
+
+    def start_arm(self) -> None:
+        """Simulated arm and safety."""
+        self.start("sim_robot_node")
+        self.start("safety_node")
+
+    def exit_of(self, node: NodeProcess, timeout_s: float = 20.0) -> tuple[int, str]:
+        """Exit status and output of a node that gives up."""
+        wait_for(lambda: node.process.poll() is not None, timeout_s, "the end of the process")
+        return node.process.returncode, node.text
+
+    def close(self) -> None:
+        for node in self.nodes.values():
+            node.kill()

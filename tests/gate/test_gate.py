@@ -18,6 +18,7 @@ from floop_robot.spec.config import FloopConfig, GateConfig
 from floop_robot.spec.errors import BundleRefused, ContractMismatch
 from floop_robot.spec.tasks import get_task
 from floop_robot.spec.verdict import Decision
+from tests.conditions import wait_for
 from tests.gate.making import TASK, clumsy, collapsed, episode_end, published, skilled
 
 
@@ -156,3 +157,19 @@ def _nearly(bundle: Bundle) -> Bundle:
         tensors=arrays,
         observations=np.array([c.observation for c in manifest.checks]),
     )
+
+
+def test_a_candidate_may_be_judged_again_but_a_newer_one_goes_first(gate: Gate) -> None:
+    gate.set_incumbent(published(skilled(), 2))
+    gate.reconsider(collapsed())
+    verdict = _wait(gate).verdict
+    assert (verdict.candidate_sha256, verdict.incumbent_version) == (collapsed().manifest.sha256, 2)
+    gate.offer(collapsed(1).to_bytes())
+    gate.reconsider(collapsed())
+    assert _wait(gate).verdict.candidate_sha256 == collapsed(1).manifest.sha256
+    assert not gate.busy
+    assert gate.counts.restarted == 1
+
+
+def _wait(gate: Gate) -> Judged:
+    return wait_for(lambda: gate.step(0.2), 120.0, "a verdict")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from contextlib import AbstractContextManager, nullcontext
 
@@ -54,9 +55,10 @@ class PpoTrainee:
         said = self._model.logger.name_to_value
         return Progress(
             gradient_steps=self._gradient_steps,
-            actor_loss=said.get("train/policy_gradient_loss", float("nan")),
-            critic_loss=said.get("train/value_loss", float("nan")),
-            entropy=-said.get("train/entropy_loss", float("nan")),
+            # The logger holds numpy's floats, which no encoder of ours takes.
+            actor_loss=float(said.get("train/policy_gradient_loss", math.nan)),
+            critic_loss=float(said.get("train/value_loss", math.nan)),
+            entropy=-float(said.get("train/entropy_loss", math.nan)),
             fresh_rows=self._waiting,
             stale_rows=self._stale,
         )

@@ -1,5 +1,6 @@
 """PPO learns from streamed rows: the right advantages, young rows only, dropped ones counted."""
 
+import msgspec
 import numpy as np
 import pytest
 import torch as th
@@ -115,3 +116,4 @@ def test_the_actor_rests_while_values_warm_up_then_moves() -> None:
         before = actor()
     assert moved
     assert model.progress.gradient_steps == 2 * 4
+    assert msgspec.msgpack.encode(model.progress), "the learner's figures travel"

@@ -179,6 +179,8 @@ class _Run:
         self._high = -self._low
         self._cloned: ActorSpec | None = None
         self._cloned_score: Score | None = None
+        self._looked_at = self.config.selection_episodes
+        """Selection scenarios used so far; those beyond are new."""
         self._best: tuple[Score, dict[str, Array]] | None = None
 
     def _make_trainee(self) -> Trainee:
@@ -217,8 +219,7 @@ class _Run:
         if self.config.algo == "sac":  # a cloned actor before untrained critics is unlearned at once
             self.trainee.restore(before, 0)
         self._say("behaviour cloning")
-        selection = range_of(0, self.config.selection_episodes)
-        self._cloned_score = _score(self._episodes_of(self._cloned, Purpose.SELECTION, selection))
+        self._cloned_score = self._look(self._cloned, range_of(0, self.config.selection_episodes))
 
     def learn(self) -> None:
         """Act, learn and select until it is good enough or the data is used up."""
@@ -291,25 +292,32 @@ class _Run:
         self._say("selecting")
         with self.trainee.presentable():
             actor = self._actor()
-        count = self.config.selection_episodes
-        made = self._episodes_of(actor, Purpose.SELECTION, range_of(0, count))
-        if _score(made).success >= self._goal():  # the best of many looks flatters: what seems good is looked at again
-            made += self._episodes_of(actor, Purpose.SELECTION, range_of(count, count))
-        score = _score(made)
-        if self._best is None or _better(score, self._best[0], self._goal()):
+        config = self.config
+        score = self._look(actor, range_of(0, config.selection_episodes))
+        if self._suffices(score, config.selection_episodes):
+            # The best of many looks at the same scenarios flatters: it has to show as much on twice as many new ones.
+            first = self._looked_at
+            self._looked_at += 2 * config.selection_episodes
+            score = self._look(actor, range_of(first, 2 * config.selection_episodes))
+            done = self._suffices(score, 2 * config.selection_episodes)
+        else:
+            done = False
+        if self._best is None or _better(score, self._best[0], self._goal(config.selection_episodes)):
             self._best = score, {name: array.copy() for name, array in self.trainee.arrays().items()}
-        best = self._best[0]
-        return self.tells_success and best.success >= self._goal() and self._fast(best)
+        return done
 
-    def _goal(self) -> float:
-        """Success to reach on the selection scenarios."""
-        count = self.config.selection_episodes
+    def _suffices(self, score: Score, count: int) -> bool:
+        return self.tells_success and score.success >= self._goal(count) and self._fast(score)
+
+    def _goal(self, count: int) -> float:
+        """Success to reach on `count` selection scenarios."""
         # One standard error of the selection above what is asked for, so that the final figure seldom falls below.
         p = self.config.until_success
         goal = p + _standard_error(p, count)
         if self._cloned_score is not None:  # being faster is no excuse for failing more often than the demonstrations
-            p = (count * self._cloned_score.success + 1.0) / (count + 2.0)  # Laplace: 100 of 100 is not certainty
-            goal = max(goal, p - _standard_error(p, count))
+            shown = self.config.selection_episodes
+            p = (shown * self._cloned_score.success + 1.0) / (shown + 2.0)  # Laplace: 100 of 100 is not certainty
+            goal = max(goal, p - _standard_error(p, shown))
         return min(goal, 1.0)
 
     def _fast(self, score: Score) -> bool:
@@ -318,8 +326,9 @@ class _Run:
             return True
         return score.time_s <= FAST_ENOUGH * cloned.time_s
 
-    def _episodes_of(self, actor: ActorSpec, purpose: Purpose, indices: tuple[int, ...]) -> list[Episode]:
-        return self.collector.make(EpisodeRequest(actor, purpose, indices, sample=False))
+    def _look(self, actor: ActorSpec, indices: tuple[int, ...]) -> Score:
+        """Measure on selection scenarios."""
+        return _score(self.collector.make(EpisodeRequest(actor, Purpose.SELECTION, indices, sample=False)))
 
     def _actor(self) -> ActorSpec:
         architecture, tensors = actor_architecture(self.trainee.model)

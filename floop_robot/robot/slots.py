@@ -45,6 +45,7 @@ class PolicySlots:
         self._previous: Policy | None = None
         self._candidates: deque[Policy] = deque(maxlen=1)  # a newer candidate replaces one that still waits
         self._acted: Policy | None = None
+        self._fall: tuple[int, int] | None = None
         self._first_steps: deque[tuple[int, float]] = deque(maxlen=KEPT_STEPS)
 
     @property
@@ -75,8 +76,15 @@ class PolicySlots:
 
     def fall_back(self) -> Policy | None:
         """The current policy misbehaved: the previous one acts from the next step on, or none if there is none."""
-        self._current, self._previous = self._previous, None
+        bad, self._current, self._previous = self._current, self._previous, None
+        if bad is not None:
+            self._fall = bad.version, self._current.version if self._current else 0
         return self._current
+
+    @property
+    def fall(self) -> tuple[int, int] | None:
+        """The version that misbehaved last, and the one that acts instead (0: none); None if none did."""
+        return self._fall
 
     def first_step_s(self, version: int) -> float | None:
         """Steady-clock time of the first control step taken on `version`; None before it. From any thread."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -60,6 +61,11 @@ class PolicySlots(Protocol):
 
     def first_step_s(self, version: int) -> float | None:
         """`time.monotonic()` of the first control step taken on `version`; None before it."""
+        ...
+
+    @property
+    def fall(self) -> tuple[int, int] | None:
+        """The version that misbehaved last while acting, and the one that acts instead (0: none); None if none did."""
         ...
 
 
@@ -137,6 +143,9 @@ class PolicyReceiver:
         self._version = self._acting = 0
         self._epoch = 0
         self._receipts: dict[tuple[int, Stage], Receipt] = {}
+        self._fall: tuple[int, int] | None = None
+        self._handed: deque[Bundle] = deque(maxlen=2)
+        """What the slots were given last: the current policy and the one they may fall back to."""
         self._awaited: tuple[int, float] | None = None
         """Version whose first control step is waited for, and when its bundle arrived (monotonic)."""
         self._fetch_due_s = 0.0
@@ -216,6 +225,7 @@ class PolicyReceiver:
             if rpc in ready:
                 self._on_reply(rpc.recv_multipart(), rpc)
             self._look_for_first_step(rpc)
+            self._look_for_fall(rpc)
 
     def _beat(self, rpc: Socket) -> bool:
         work = self._work
@@ -223,7 +233,7 @@ class PolicyReceiver:
             robot=self._config.robot,
             boot_id=self._config.boot_id,
             contract=self._ids.contract,
-            version=self._version,
+            version=self._held,
             acting=self._acting,
             idle=work is not None and work.idle,
             drained=work is not None and work.drained,
@@ -297,7 +307,7 @@ class PolicyReceiver:
         self._hand_over(verified, arrived_s)
         self._receipt(message.version, Stage.INSTALLED, time.monotonic() - arrived_s, rpc)
         self._refusals = 0
-        self._keep(message)
+        self._keep(message.bundle, message.version)
 
     def _verify(self, message: Announcement | Delivery) -> Verified:
         robot = self._config.robot
@@ -316,16 +326,17 @@ class PolicyReceiver:
         manifest = verified.bundle.manifest
         self._manifests = (*self._manifests, manifest)[-KEPT_MANIFESTS:]
         self._slots.offer(manifest.version, verified.actor)
+        self._handed.append(verified.bundle)
         self._version, self._epoch = manifest.version, manifest.epoch
         self._awaited = manifest.version, arrived_s
         for note in verified.notes:
             self._notice(note)
 
-    def _keep(self, message: Announcement | Delivery) -> None:
+    def _keep(self, blob: bytes, version: int) -> None:
         try:
-            self._kept.keep(message.bundle)
+            self._kept.keep(blob)
         except FloopError as error:
-            self._notice(f"v{message.version} acts, but would not survive a restart: {error}")
+            self._notice(f"v{version} acts, but would not survive a restart: {error}")
 
     def _refuse(self, version: int, error: FloopError, arrived_s: float, rpc: Socket) -> None:
         keeps = f"keeps v{self._version}" if self._version else "has no policy yet"
@@ -344,6 +355,27 @@ class PolicyReceiver:
         if first_s is not None:
             self._awaited, self._acting = None, version
             self._receipt(version, Stage.ACTING, first_s - arrived_s, rpc)
+
+    @property
+    def _held(self) -> int:
+        """The version that the robot acts on, or will from its next step on."""
+        return self._fall[1] if self._fall is not None and self._fall[0] == self._version else self._version
+
+    def _look_for_fall(self, rpc: Socket) -> None:
+        fall = self._slots.fall
+        if fall is None or fall == self._fall:
+            return
+        self._fall = fall
+        bad, self._acting = fall
+        if self._awaited is not None and self._awaited[0] == bad:
+            self._awaited = None
+        keeps = f"went back to v{self._acting}" if self._acting else "stands still: there is none to go back to"
+        line = f"v{bad} answered with NaN or infinity on {self._config.robot}, which {keeps}. Push another policy."
+        self._notice(line)
+        self._receipt(bad, Stage.REFUSED, 0.0, rpc, line)
+        for bundle in self._handed:
+            if bundle.manifest.version == self._acting:
+                self._keep(bundle.to_bytes(), self._acting)
 
     def _receipt(self, version: int, stage: Stage, since_s: float, rpc: Socket, detail: str = "") -> None:
         receipt = Receipt(

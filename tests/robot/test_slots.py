@@ -57,6 +57,7 @@ def test_falling_back_returns_the_previous(slots: PolicySlots) -> None:
     back = slots.fall_back()
     assert back is not None
     assert back.version == 1
+    assert slots.fall == (2, 1)
     slots.offer(3, actor())
     taken = slots.take()
     assert taken is not None
@@ -66,7 +67,9 @@ def test_falling_back_returns_the_previous(slots: PolicySlots) -> None:
 def test_without_a_previous_one_nothing_acts(slots: PolicySlots) -> None:
     slots.offer(1, actor())
     slots.take()
+    assert slots.fall is None
     assert slots.fall_back() is None
+    assert slots.fall == (1, 0)
     assert slots.take() is None
 
 

@@ -122,6 +122,7 @@ class ActingSlots:
         self._observation = np.zeros(task.observation.size, np.float32)
         self._next: tuple[int, Actor] | None = None
         self._first: dict[int, float] = {}
+        self.fall: tuple[int, int] | None = None
         self.acting = 0
         self.steps = 0
         self._stop = threading.Event()

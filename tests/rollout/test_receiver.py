@@ -16,10 +16,11 @@ from conditions import wait_for
 from floop_robot.bundle import Bundle
 from floop_robot.registry import FLEET, Stage, read_history
 from floop_robot.rollout import FleetClient, FleetRefused, FleetUnreachable
+from floop_robot.rollout.kept import KeptPolicy
 from floop_robot.rollout.messages import Announcement, seal
 from floop_robot.rollout.wire import TOPIC
 from floop_robot.spec.ids import Ids
-from tests.bundle.making import IDS, make_bundle
+from tests.bundle.making import IDS, TASK, make_bundle
 from tests.rollout.parts import ManagerThread, Robot, free_base_port, verdict
 
 
@@ -212,6 +213,26 @@ def test_bad_bundles_are_refused_and_the_version_is_kept(manager, robots):
         acting(robot, 10)  # and a good one is still taken
     finally:
         publisher.close()
+
+
+def test_a_policy_that_misbehaves_while_acting_is_told_with_what_acts_instead(tmp_path, manager, robots):
+    robot = robots("robot_1")
+    acting(robot, 1)
+    with manager.client() as client:
+        client.push(make_bundle(1))
+        acting(robot, 2)
+        robot.slots.fall = (2, 1)  # as the control loop's slots say after an answer of NaN
+        shown = wait_for(lambda: (r := client.status().robots[0]).last_refusal and r.version == 1 and r)
+        assert "went back to v1" in shown.last_refusal
+        assert shown.target == 2
+        wait_for(lambda: Stage.REFUSED in stages(manager, "robot_1", 2))
+        robot.stop()
+        kept = KeptPolicy(tmp_path / "robot_1").load(TASK, IDS, "robot_1")
+        assert kept.bundle.manifest.version == 1, "after a restart without the fleet it would act on the bad one"
+        again = robots("robot_1")
+        client.push(make_bundle(2))
+        acting(again, 3)
+        wait_for(lambda: (r := client.status().robots[0]).version == 3 and not r.last_refusal)
 
 
 def test_an_older_fleet_manager_is_not_obeyed(manager, robots):

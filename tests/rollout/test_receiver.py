@@ -222,7 +222,7 @@ def test_a_policy_that_misbehaves_while_acting_is_told_with_what_acts_instead(tm
         client.push(make_bundle(1))
         acting(robot, 2)
         robot.slots.fall = (2, 1)  # as the control loop's slots say after an answer of NaN
-        shown = wait_for(lambda: (r := client.status().robots[0]).last_refusal and r.version == 1 and r)
+        shown = wait_for(lambda: next((r for r in client.status().robots if r.last_refusal and r.version == 1), None))
         assert "went back to v1" in shown.last_refusal
         assert shown.target == 2
         wait_for(lambda: Stage.REFUSED in stages(manager, "robot_1", 2))
@@ -232,7 +232,7 @@ def test_a_policy_that_misbehaves_while_acting_is_told_with_what_acts_instead(tm
         again = robots("robot_1")
         client.push(make_bundle(2))
         acting(again, 3)
-        wait_for(lambda: (r := client.status().robots[0]).version == 3 and not r.last_refusal)
+        wait_for(lambda: any(r.version == 3 and not r.last_refusal for r in client.status().robots))
 
 
 def test_an_older_fleet_manager_is_not_obeyed(manager, robots):

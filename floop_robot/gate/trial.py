@@ -40,7 +40,12 @@ limiter keeps commands inside; a hard contact can still throw a joint past its s
 PROBE = 3
 """Old pairs before anything else: three failures in a row refuse a candidate."""
 HURRIED_PAIRS = 30
-"""Pairs on merit after which a trial without a clear difference gives way to a newer candidate that waits."""
+"""Pairs on merit after which a trial without a clear difference gives way to a newer candidate that waits …"""
+PROMISING = 5.0
+"""… unless there is this much evidence for it: a few pairs more are quicker than another trial from its start."""
+BETTER_SHARE = 0.8
+"""Share of alpha that "better" gets on focus work, where success is what is missing; "faster" gets the rest. On old
+work they share evenly."""
 LEAST_KNOWN = 20
 """Episodes of the incumbent from which on its own success counts as known."""
 
@@ -100,13 +105,14 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class _Merit:
-    """Better, or not worse and faster? The two ways share `alpha` evenly."""
+    """Better, or not worse and faster? The two ways share `alpha`."""
 
-    def __init__(self, alpha: float, cap: int, gain: float) -> None:
+    def __init__(self, alpha: float, better_share: float, cap: int, gain: float) -> None:
         self._cap, self._seen = cap, 0
-        self._better = Improvement(alpha / 2, GIVE_UP, gain)
-        self._kept = NonInferiority(alpha / 2, GIVE_UP, OLD_MARGIN, cap)
-        self._faster = Faster(alpha / 2, GIVE_UP, SPEED_MARGIN)
+        rest = (1.0 - better_share) * alpha
+        self._better = Improvement(better_share * alpha, GIVE_UP, gain)
+        self._kept = NonInferiority(rest, GIVE_UP, OLD_MARGIN, cap)
+        self._faster = Faster(rest, GIVE_UP, SPEED_MARGIN)
 
     def observe(self, pair: Pair) -> None:
         self._seen += 1
@@ -115,6 +121,11 @@ class _Merit:
         self._kept.observe(difference)
         if pair.candidate.success and pair.incumbent.success:
             self._faster.observe(pair.candidate.duration_s, pair.incumbent.duration_s)
+
+    @property
+    def is_promising(self) -> bool:
+        """Whether a few pairs more may well show what is not shown yet."""
+        return self.is_faster or self._better.evidence >= PROMISING
 
     @property
     def is_faster(self) -> bool:
@@ -161,7 +172,8 @@ class Trial:
         self._floor_holds = old is None or old >= 0.5 * (config.old_accept + config.old_reject)
         self._merit_suite = Suite.FOCUS if self._has_focus else Suite.OLD
         gain = _worthwhile(known.success(Suite.FOCUS)) if self._has_focus else GAIN
-        self._merit = _Merit(config.alpha, self._cap[self._merit_suite], gain)
+        share = BETTER_SHARE if self._has_focus else 0.5
+        self._merit = _Merit(config.alpha, share, self._cap[self._merit_suite], gain)
         self._clean = Floor(CLEAN, UNCLEAN, FLOOR_GIVE_UP)
         self._unclean = 0
         """Episodes with violations, less the incumbent's."""
@@ -229,7 +241,7 @@ class Trial:
         cap = self._cap[self._merit_suite] if self._merit.is_faster else self._max_merit
         if merit is Status.OPEN and seen >= cap:
             return Finding(Decision.INCONCLUSIVE, f"no clear difference {self._merit_score()}")
-        if merit is Status.OPEN and self.hurried and seen >= HURRIED_PAIRS and not self._merit.is_faster:
+        if merit is Status.OPEN and self.hurried and seen >= HURRIED_PAIRS and not self._merit.is_promising:
             return Finding(Decision.INCONCLUSIVE, f"no clear difference yet, a newer one waits; {self._merit_score()}")
         return self._guard_open_finding()
 

@@ -146,6 +146,19 @@ def test_an_unclear_trial_gives_way_to_a_newer_candidate() -> None:
         assert len(trial.pairs) == pairs
 
 
+def test_a_promising_trial_is_finished_though_a_newer_candidate_waits() -> None:
+    trial = Trial(GateConfig(), Focus(("basket",)))
+    trial.hurried = True
+    results = [(True, False), (True, True), (True, True), (True, False), (False, True), (True, False)]
+    while trial.finding is None and len(trial.pairs) < 100:
+        candidate, incumbent = results[len(trial.pairs) % 6] if len(trial.pairs) < 48 else (True, True)
+        suite = Suite.FOCUS if len(trial.pairs) < 48 else Suite.OLD
+        trial.observe(Pair(suite, 0, outcome(candidate), outcome(incumbent)))
+    assert trial.finding is not None
+    assert trial.finding.decision is Decision.ACCEPTED
+    assert trial.finding.reason.startswith("better on basket")
+
+
 def test_work_without_a_model_gets_the_guard_and_no_verdict_on_merit() -> None:
     trial = Trial(GateConfig(), Focus(without_model=("reserved_4",)))
     while trial.finding is None:

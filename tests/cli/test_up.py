@@ -1,0 +1,94 @@
+"""`floop up` and `floop health`, with the processes of one real robot."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from conditions import wait_for
+
+from floop_robot.experiment.run import free_base_port
+from tests.cli.running import Floop
+
+STOP_S = 5.0
+
+
+class Fleet:
+    """`floop up` in a process of its own."""
+
+    def __init__(self, folder: Path, *words: str, **config: object) -> None:
+        self.config = folder / "site.yaml"
+        fields = {"robots": 1, "explorers": 0, "run_dir": str(folder / "run")} | config
+        lines = [f"{name}: {value}" for name, value in fields.items()]
+        self.config.write_text("\n".join([*lines, f"endpoints: {{base_port: {free_base_port()}}}"]))
+        self.log = folder / "up.log"
+        command = [sys.executable, "-m", "floop_robot.cli", "up", "--no-ros", "--config", str(self.config), *words]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+
+    def child(self, part: str) -> int | None:
+        """Process id of a part, where it runs."""
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            if f"floop_robot.processes.entry {part}" in " ".join(child.cmdline()):
+                return child.pid
+        return None
+
+    def said(self, text: str) -> bool:
+        return text in self.log.read_text()
+
+    def health(self, *what: str) -> int:
+        command = [sys.executable, "-m", "floop_robot.cli", "health", "--config", str(self.config), *what]
+        return subprocess.run(command, check=False, capture_output=True).returncode
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(STOP_S + 5)
+
+
+@pytest.mark.timeout(120)
+def test_what_is_killed_comes_back_is_reported_and_all_ends_with_ctrl_c(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, "--only", "ingest", "--only", "fleet_manager", "--only", "robot_1")
+    try:
+        parts = ("ingest", "fleet_manager", "robot_1")
+        wait_for(lambda: fleet.health(*parts) == 0, 60, "health")
+        first = fleet.child("safety")
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda: fleet.said("robot_1.safety ended with status -9 and was started again"), 20, "the report")
+        wait_for(lambda: fleet.child("safety") not in (None, first), 20, "another safety process")
+        wait_for(lambda: fleet.health("robot_1.safety") == 0, 20, "health of the new one")
+        children = psutil.Process(fleet.process.pid).children(recursive=True)
+        begin = time.monotonic()
+        fleet.process.send_signal(signal.SIGINT)
+        assert fleet.process.wait(STOP_S + 5) == 0
+        assert time.monotonic() - begin < STOP_S
+        assert not [child for child in children if child.is_running()]
+        assert fleet.health(*parts) == 1
+    finally:
+        fleet.close()
+
+
+@pytest.mark.timeout(60)
+def test_a_process_that_cannot_work_as_configured_ends_the_fleet_with_one_line(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, "--only", "fleet_manager", baseline=str(tmp_path / "nowhere.floop"))
+    try:
+        assert fleet.process.wait(40) == 2
+        (line,) = [line for line in fleet.log.read_text().splitlines() if line.startswith("floop: ")]
+        assert "fleet_manager can't work" in line
+        assert "nowhere.floop" in line
+    finally:
+        fleet.close()
+
+
+def test_mistakes_are_one_line(floop: Floop, tmp_path: Path) -> None:
+    assert "did you mean 'robot_1'" in floop("up", "--only", "robot_11").error
+    assert "unknown shift 'new-objekt'" in floop("up", "--shift", "new-objekt").error
+    assert "speaks ROS" in floop("up", "--no-ros", "--no-sim").error
+    assert "missing.yaml" in floop("health", "--config", tmp_path / "missing.yaml").error

@@ -30,9 +30,8 @@ COMMANDS = {
     "up": "Start a fleet from its configuration and keep it running.",
     "validate": "Judge a policy bundle in PyBullet, alone or against another.",
 }
-
-
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says when a file can't grow; such errors name no file."""
 
 
 class LazyGroup(click.Group):

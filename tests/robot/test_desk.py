@@ -181,7 +181,7 @@ def test_it_says_what_is_missing_and_why_it_stopped(rig: Rig) -> None:
     assert "stop is latched" in report.why
     rig.run(100)
     assert rig.policy.desk.view.estop
-    assert rig.policy.desk.view.missing == ("the stop is latched, or safety has not taken over the arm",)
+    assert rig.policy.desk.view.missing[0] == "the stop is latched, or safety has not taken over the arm"
     rig.driver_is_alive = False
     rig.run(40)
     assert rig.policy.desk.view.missing[0] == "robot state or safety report is too old"

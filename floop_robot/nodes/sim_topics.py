@@ -124,7 +124,7 @@ class SimPorts:
         is_there = state is not None and state.episode == episode
         self._stop = self._stops.receive() or self._stop
         if self._stop is not None and self._stop.latched and not is_there:
-            response.success, response.message = False, f"the arm is stopped by {self._stop.who or 'somebody'}"
+            response.success, response.message = False, f"the arm is stopped: {self._stop.why or 'no reason given'}"
         elif episode == 0:
             response.success, response.message = False, "episode 0 is none; numbers begin at 1"
         else:

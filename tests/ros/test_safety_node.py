@@ -140,7 +140,7 @@ def test_nothing_but_a_release_opens_the_latch(cell: Cell) -> None:
         if module != "sim_robot_node":  # a driver that was started anew knows of the stop once safety says it again
             answer = cell.reset(episode=2 + heard)
             assert not answer.success
-            assert "stopped by ann" in answer.message
+            assert answer.message == "the arm is stopped: stopped by ann: test"
         heard = len(cell.ticks)
         wait_for(lambda heard=heard: len(cell.ticks) > heard + 60)
     assert {t.mode for t in cell.ticks if t.time_s >= since_s} == {"estop"}
@@ -211,7 +211,8 @@ def test_health_is_told_once_a_second(cell: Cell) -> None:
     servo = wait_for(lambda: find("safety_node: servo loop"))
     assert (servo.hardware_id, servo.name) == ("robot_1", "robot_1/safety_node: servo loop")
     assert {v.key for v in servo.values} >= {"rate_hz", "missed_ticks", "late_p99_ms"}
-    assert wait_for(lambda: find("sim_robot_node: driver loop")).level == DiagnosticStatus.OK
+    driver = wait_for(lambda: find("sim_robot_node: driver loop"))
+    assert {v.key for v in driver.values} >= {"rate_hz", "real_time_factor", "episodes"}
     cell.stop_by("service")
     heard.clear()
     status = wait_for(lambda: find("safety_node: safety"))
@@ -223,7 +224,7 @@ def test_the_policys_requests_have_no_way_around_safety(cell: Cell) -> None:
     """Only the safety node publishes on the controller's topic and on the gripper's."""
     for topic in ("joint_trajectory_controller/joint_trajectory", topics.GRIPPER_COMMAND):
         found = cell.peer.node.get_publishers_info_by_topic(name(topic))
-        assert [(p.node_namespace, p.node_name) for p in found] == [("/robot_1", "safety_node")]
+        assert {(p.node_namespace, p.node_name) for p in found} == {("/robot_1", "safety_node")}
     assert isinstance(cell.latches[-1], msg.EstopState)
 
 

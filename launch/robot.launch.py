@@ -19,7 +19,7 @@ def robot(asked: Asked) -> list[ProcessSpec]:
     name = asked.value("namespace").strip("/")
     if name not in asked.config.robot_names:
         raise UnknownName("robot", name, asked.config.robot_names, str(asked.file))
-    arms = Arms(simulated=asked.flag("simulated"), driver=asked.value("driver"))
+    arms = Arms(simulated=asked.flag("simulated"), driver=asked.value("driver"), cell=asked.flag("cell"))
     return robot_processes(asked.file, name, Flavour.ROS, arms)
 
 
@@ -52,6 +52,12 @@ def generate_launch_description() -> LaunchDescription:
             ),
             DeclareLaunchArgument(
                 "simulated", default_value="false", description="Start a simulated arm instead: true or false."
+            ),
+            DeclareLaunchArgument(
+                "cell",
+                default_value="true",
+                description="Start floop's cell node, which answers resets and brings a real arm home; false: your "
+                "own answers them.",
             ),
             *declared("config", "run_dir"),
             *declared(*ROBOTS),

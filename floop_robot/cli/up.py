@@ -27,26 +27,30 @@ _LOOK_S = 0.2
 @click.option("--shift", default=None, help="From now on the simulated robots' world differs this way (new-object, "
               "heavy and so on); an empty one: not any more.")  # fmt: skip
 @click.option("--no-sim", is_flag=True, help="Without simulated arms: the robots' ROS drivers are started elsewhere.")
+@click.option("--no-cell", is_flag=True, help="Without floop's cell nodes: cells of your own answer resets.")
+@click.option("--params-file", default="", help="YAML file with ROS parameters of the robots' nodes.")
 @click.option("--driver", default="", help="Description of the drivers: a name in config/drivers, or a file.")
 @click.option("--no-ros", is_flag=True, help="Without ROS 2, even where it is installed.")
-def up(config: Path | None, only: tuple[str, ...], shift: str | None, no_sim: bool, driver: str, no_ros: bool) -> int:
+def up(config: Path | None, only: tuple[str, ...], shift: str | None, no_sim: bool, no_cell: bool, params_file: str,
+       driver: str, no_ros: bool) -> int:  # fmt: skip
     """Start the fleet that FILE describes; what crashes is started again, and said. Ctrl-C stops everything.
 
     Exit status 2 when a process can't work as configured.
     """
     effective = load_config(config)
     missing = "--no-ros was given" if no_ros else why_no_ros()
-    if missing and (no_sim or driver):
+    arms = Arms(simulated=not no_sim, driver=driver, cell=not no_cell, params_file=params_file)
+    if missing and (no_sim or driver or params_file):
         raise ConfigError(f"a driver of your own speaks ROS, and {missing}")
     flavour = Flavour.PLAIN if missing else Flavour.ROS
     if missing and not no_ros:
         click.echo(f"floop up: without ROS ({missing}: `make setup-ros`, or source your distribution)", err=True)
-    if flavour is Flavour.ROS:
+    if flavour is Flavour.ROS and not no_sim:
         check_robots(effective.robots)
     file = write_config(effective)
     if shift is not None:
         _shift(Path(effective.run_dir), shift)
-    specs = chosen_processes(effective, file, flavour, only, Arms(simulated=not no_sim, driver=driver))
+    specs = chosen_processes(effective, file, flavour, only, arms)
     return keep_up(effective, specs, on_this_machine() if flavour is Flavour.ROS and not no_sim else {})
 
 

@@ -32,6 +32,17 @@ class Arms(msgspec.Struct, frozen=True, kw_only=True):
     """Whether floop starts a simulated arm for each; else their drivers run elsewhere, and speak ROS."""
     driver: str = ""
     """Description of the drivers' topics: a name in config/drivers, or a file; empty for the usual."""
+    cell: bool = True
+    """Whether floop starts the node that answers resets and brings a real arm home; a simulated arm needs none."""
+    params_file: str = ""
+    """YAML file with ROS parameters of the robots' nodes."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What is started for each robot."""
+        if self.simulated:
+            return ("sim_robot", "safety", "policy")
+        return ("safety", "cell", "policy") if self.cell else ("safety", "policy")
 
 
 SIMULATED = Arms()
@@ -83,12 +94,11 @@ def central_processes(config: FloopConfig, config_file: Path, flavour: Flavour =
 def robot_processes(
     config_file: Path, robot: str, flavour: Flavour = Flavour.PLAIN, arms: Arms = SIMULATED
 ) -> list[ProcessSpec]:
-    """Safety and policy of one robot, and its driver where that is the simulated one."""
-    parts = ("sim_robot", "safety", "policy") if arms.simulated else ("safety", "policy")
+    """The processes of one robot; without ROS its arm is always a simulated one."""
     if flavour is Flavour.ROS:
-        return [_robot_node(part, robot, config_file, arms.driver) for part in parts]
+        return [_robot_node(part, robot, config_file, arms) for part in arms.parts]
     arguments = ("--config", str(config_file), "--robot", robot)
-    return [ProcessSpec(name=f"{robot}.{part}", module=part, arguments=arguments) for part in parts]
+    return [ProcessSpec(name=f"{robot}.{part}", module=part, arguments=arguments) for part in SIMULATED.parts]
 
 
 def simulated_fleet(config: FloopConfig, config_file: Path, flavour: Flavour = Flavour.PLAIN) -> list[ProcessSpec]:
@@ -111,14 +121,21 @@ def chosen_processes(
     return list({spec.name: spec for spec in found}.values())
 
 
-def _robot_node(part: str, robot: str, config_file: Path, driver: str) -> ProcessSpec:
+def _robot_node(part: str, robot: str, config_file: Path, arms: Arms) -> ProcessSpec:
     # The policy node brings itself up: a starter that drives its life cycle from outside loses it when it is restarted.
     parameters = [("robot", robot)]
     if part == "policy":
         parameters.append(("autostart", "true"))
-    if driver:
-        parameters.append(("driver", driver))
-    return _node(part, f"/{robot}", config_file, name=f"{robot}.{part}", parameters=tuple(parameters))
+    if arms.driver:
+        parameters.append(("driver", arms.driver))
+    return _node(
+        part,
+        f"/{robot}",
+        config_file,
+        name=f"{robot}.{part}",
+        parameters=tuple(parameters),
+        params_file=arms.params_file,
+    )
 
 
 def _learner_node(config_file: Path) -> ProcessSpec:
@@ -133,9 +150,13 @@ def _node(
     *,
     name: str = "",
     parameters: tuple[tuple[str, str], ...] = (),
+    params_file: str = "",
 ) -> ProcessSpec:
     node = RosNode(
-        executable=f"{part}_node", namespace=namespace, parameters=(("config", str(config_file)), *parameters)
+        executable=f"{part}_node",
+        namespace=namespace,
+        parameters=(("config", str(config_file)), *parameters),
+        params_file=params_file,
     )
     return ProcessSpec(
         name=name or part, module=f"{NODES}.{node.executable}", arguments=node.arguments(), node=node

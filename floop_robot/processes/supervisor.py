@@ -37,11 +37,14 @@ class RosNode(msgspec.Struct, frozen=True, kw_only=True):
     """File in `lib/floop_robot/` of the installation, and module in `floop_robot/nodes/`."""
     namespace: str
     parameters: tuple[tuple[str, str], ...]
+    params_file: str = ""
+    """YAML file with parameters that win over these; empty for none."""
 
     def arguments(self) -> tuple[str, ...]:
         """Command line that says the same."""
         given = [word for name, value in self.parameters for word in ("-p", f"{name}:={value}")]
-        return ("--ros-args", "-r", f"__ns:={self.namespace}", *given)
+        file = ("--params-file", self.params_file) if self.params_file else ()
+        return ("--ros-args", "-r", f"__ns:={self.namespace}", *given, *file)
 
 
 class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):

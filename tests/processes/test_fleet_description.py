@@ -33,17 +33,19 @@ def test_ros_changes_how_processes_run_and_not_what_they_are_called() -> None:
 
 @pytest.mark.parametrize("flavour", list(Flavour))
 def test_every_process_is_a_module_that_exists(flavour: Flavour) -> None:
-    for spec in simulated_fleet(CONFIG, FILE, flavour):
+    own = chosen_processes(CONFIG, FILE, flavour, (), Arms(simulated=False))
+    for spec in (*own, *simulated_fleet(CONFIG, FILE, flavour)):
         module = spec.module if "." in spec.module else f"floop_robot.processes.{spec.module}"
         assert importlib.util.find_spec(module) is not None, module
 
 
 def test_a_node_starts_in_its_namespace_with_its_parameters() -> None:
-    (policy,) = chosen_processes(CONFIG, FILE, Flavour.ROS, ["robot_2.policy"], Arms(driver="mine.yaml"))
+    (policy,) = chosen_processes(CONFIG, FILE, Flavour.ROS, ["robot_2.policy"], Arms(driver="mine.yaml", params_file="p.yaml"))
     words = " ".join(policy.command)
     assert "-m floop_robot.nodes.policy_node --ros-args -r __ns:=/robot_2" in words
     for given in ("config:=/srv/floop.yaml", "robot:=robot_2", "autostart:=true", "driver:=mine.yaml"):
         assert f"-p {given}" in words
+    assert words.endswith("--params-file p.yaml")
 
 
 def test_parts_of_a_fleet_are_named_alone_or_together_and_never_twice() -> None:
@@ -54,7 +56,8 @@ def test_parts_of_a_fleet_are_named_alone_or_together_and_never_twice() -> None:
 
 
 def test_a_robot_with_a_driver_of_its_own_has_no_simulated_one() -> None:
-    assert names("robot_1", arms=Arms(simulated=False)) == ["robot_1.safety", "robot_1.policy"]
+    assert names("robot_1", arms=Arms(simulated=False)) == ["robot_1.safety", "robot_1.cell", "robot_1.policy"]
+    assert names("robot_1", arms=Arms(simulated=False, cell=False)) == ["robot_1.safety", "robot_1.policy"]
 
 
 def test_an_unknown_part_is_named_with_the_nearest() -> None:

@@ -1,0 +1,165 @@
+"""The launch files with the real `launch`: every argument described, the fleet's processes, and what comes back."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from conditions import wait_for
+from reasons import NO_LAUNCH, NO_ROS
+
+from floop_robot.experiment.run import free_base_port
+from floop_robot.experiment.snapshot import Observer
+from floop_robot.processes.fleet import Flavour, central_processes, robot_processes, simulated_fleet
+from floop_robot.spec.config import Endpoints, FloopConfig, save_config
+
+pytest.importorskip("rclpy", reason=NO_ROS)
+# Its companion is asked for: our folder of launch files would pass for the package.
+pytest.importorskip("launch_ros", reason=NO_LAUNCH)
+
+LAUNCH = Path(__file__).parents[2] / "launch"
+FILES = sorted(path.name for path in LAUNCH.glob("*.launch.py"))
+RUN = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+given = [tuple(word.split(":=", 1)) for word in sys.argv[2:]]
+service = LaunchService(noninteractive=True)
+service.include_launch_description(LaunchDescription([IncludeLaunchDescription(sys.argv[1], launch_arguments=given)]))
+sys.exit(service.run())
+"""
+STOP_S = 5.0
+"""What `ros2 launch` waits before it stops asking kindly."""
+
+
+def description(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name.replace(".", "_"), LAUNCH / name)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.generate_launch_description()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_argument_is_described_and_none_must_be_given(name: str) -> None:
+    arguments = description(name).get_launch_arguments()
+    assert arguments
+    for argument in arguments:
+        assert argument.description not in ("", "no description given"), argument.name
+        assert argument.default_value is not None, argument.name
+
+
+class Launched:
+    """A launch file in a process of its own."""
+
+    def __init__(self, folder: Path, domain: int, name: str, *words: str) -> None:
+        self.config = FloopConfig(
+            robots=1, explorers=0, run_dir=str(folder / "run"), endpoints=Endpoints(base_port=free_base_port())
+        )
+        file = folder / "site.yaml"
+        save_config(self.config, file)
+        self.log = folder / "launch.log"
+        command = [sys.executable, "-c", RUN, str(LAUNCH / name), f"config:={file}", *words]
+        environment = os.environ | {"ROS_DOMAIN_ID": str(domain), "ROS_LOG_DIR": str(folder / "ros")}
+        environment["AMENT_PREFIX_PATH"] = os.environ.get("AMENT_PREFIX_PATH", sys.prefix)
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def started(self) -> set[str]:
+        """Names of the processes that launch started."""
+        lines = [line for line in self.text.splitlines() if "process started with pid" in line]
+        return {line.split("[")[2].split("]")[0].rpartition("-")[0] for line in lines}
+
+    def child(self, word: str) -> int | None:
+        """A process whose command line has `word` in it."""
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if any(part.endswith(word) for part in child.cmdline()[:4]):
+                    return child.pid
+        return None
+
+    def stop(self) -> float:
+        """Seconds that all took to end after Ctrl-C."""
+        begin = time.monotonic()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(STOP_S + 15)
+        return time.monotonic() - begin
+
+
+@contextlib.contextmanager
+def launched(folder: Path, domain: int, name: str, *words: str) -> Iterator[Launched]:
+    found = Launched(folder, domain, name, *words)
+    try:
+        yield found
+    finally:
+        found.stop()
+
+
+def names(specs: list[Any]) -> set[str]:
+    return {spec.name for spec in specs}
+
+
+@pytest.mark.timeout(180)
+def test_a_fleet_works_and_a_killed_policy_comes_back_and_acts(tmp_path: Path, domain: int) -> None:
+    with launched(tmp_path, domain, "fleet.launch.py") as fleet, Observer(fleet.config) as observer:
+        wait_for(lambda: observer.take().robots[0].episodes >= 1, 60, "an episode")
+        assert fleet.started() == names(simulated_fleet(fleet.config, tmp_path, Flavour.ROS))
+        first = fleet.child("policy_node")
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda: len(observer.take().robots[0].policy) == 2, 30, "another policy node")
+        wait_for(lambda: observer.take().robots[0].policy[-1].policy.transitions > 0, 30, "its control steps")
+        assert fleet.child("policy_node") != first
+        assert fleet.stop() < STOP_S
+        assert "Traceback" not in fleet.text
+        assert "terminate called" not in fleet.text
+        assert "SIGTERM" not in fleet.text, "a process did not end when it was asked to"
+
+
+@pytest.mark.timeout(90)
+def test_a_robot_alone_starts_its_own_processes_only(tmp_path: Path, domain: int) -> None:
+    with launched(tmp_path, domain, "robot.launch.py", "simulated:=true") as robot:
+        wanted = names(robot_processes(tmp_path, "robot_1", Flavour.ROS))
+        wait_for(lambda: robot.started() == wanted, 40, "the processes")
+
+
+@pytest.mark.timeout(90)
+def test_the_central_side_has_no_robots(tmp_path: Path, domain: int) -> None:
+    with launched(tmp_path, domain, "learner.launch.py", "fleet_manager:=false") as centre:
+        wanted = names(central_processes(centre.config, tmp_path, Flavour.ROS)) - {"fleet_manager"}
+        wait_for(lambda: centre.started() == wanted, 40, "the processes")
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize(
+    ("name", "word", "said"),
+    [
+        ("robot.launch.py", "namespace:=robot_7", "unknown robot 'robot_7'"),
+        ("fleet.launch.py", "robots:=many", "robots:=many is not a whole number"),
+        ("fleet.launch.py", "robots:=40", "40 robots are too many"),
+        ("sim_training.launch.py", "shift:=new-objekt", "did you mean 'new-object'"),
+    ],
+)
+def test_mistakes_are_named_before_anything_starts(
+    tmp_path: Path, domain: int, name: str, word: str, said: str
+) -> None:
+    with launched(tmp_path, domain, name, word) as fleet:
+        assert fleet.process.wait(60) != 0
+        assert said in fleet.text
+        assert not fleet.started()

@@ -40,7 +40,8 @@ def test_every_process_is_a_module_that_exists(flavour: Flavour) -> None:
 
 
 def test_a_node_starts_in_its_namespace_with_its_parameters() -> None:
-    (policy,) = chosen_processes(CONFIG, FILE, Flavour.ROS, ["robot_2.policy"], Arms(driver="mine.yaml", params_file="p.yaml"))
+    arms = Arms(driver="mine.yaml", params_file="p.yaml")
+    (policy,) = chosen_processes(CONFIG, FILE, Flavour.ROS, ["robot_2.policy"], arms)
     words = " ".join(policy.command)
     assert "-m floop_robot.nodes.policy_node --ros-args -r __ns:=/robot_2" in words
     for given in ("config:=/srv/floop.yaml", "robot:=robot_2", "autostart:=true", "driver:=mine.yaml"):

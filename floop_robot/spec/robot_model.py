@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from floop_robot.spec.errors import UnknownName
+from floop_robot.spec.errors import ConfigError, UnknownName
 from floop_robot.spec.resources import share_dir
 from floop_robot.spec.yamlfile import read_yaml
 
@@ -39,7 +39,7 @@ class RobotModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     name: str
     urdf: str
-    """URDF file, beside the YAML file."""
+    """URDF file; in a YAML file a path relative to it."""
     base_link: str
     tip_link: str
     """The tool centre point (TCP): between the finger tips."""
@@ -62,8 +62,15 @@ def robots_dir() -> Path:
 
 
 def load_robot(name: str) -> RobotModel:
-    """Read the robot model called `name`; raises `UnknownName` or `ConfigError`."""
-    path = robots_dir() / f"{name}.yaml"
+    """Read a robot model, by name or by the path of a YAML file; raises `UnknownName` or `ConfigError`."""
+    own = name.endswith((".yaml", ".yml"))
+    path = Path(name) if own else robots_dir() / f"{name}.yaml"
     if not path.is_file():
         raise UnknownName("robot", name, (p.stem for p in robots_dir().glob("*.yaml")))
-    return read_yaml(path, RobotModel)
+    model = read_yaml(path, RobotModel)
+    if not own:
+        return model
+    urdf = path.resolve().parent / model.urdf
+    if not urdf.is_file():
+        raise ConfigError(f"{path} names {model.urdf} as its URDF, and {urdf} is not there")
+    return msgspec.structs.replace(model, urdf=str(urdf))

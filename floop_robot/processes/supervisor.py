@@ -27,6 +27,8 @@ FIRST_BACKOFF_S = 0.2
 LONGEST_BACKOFF_S = 5.0
 HEALTHY_AFTER_S = 10.0
 """A process that lived this long starts again without back-off."""
+GRACE_S = 2.5
+"""What a process that is told to end may take: policies use 1 s of it to deliver their last records."""
 _POLL_S = 0.05
 
 
@@ -145,7 +147,7 @@ class Supervisor:
         """Where the process writes what it prints."""
         return self._children[name].log
 
-    def retire(self, names: Iterable[str], grace_s: float = 3.5) -> None:
+    def retire(self, names: Iterable[str], grace_s: float = GRACE_S) -> None:
         """End these processes for good: SIGINT, then SIGKILL for what is still there after `grace_s`."""
         chosen = [self._children[name] for name in names]
         for child in chosen:
@@ -162,7 +164,7 @@ class Supervisor:
                 process.kill()
                 process.wait()
 
-    def stop(self, grace_s: float = 3.5) -> None:
+    def stop(self, grace_s: float = GRACE_S) -> None:
         """End every process and the supervisor itself."""
         if self._writer < 0:
             return

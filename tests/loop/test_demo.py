@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -53,16 +52,10 @@ def run_dir_of(folder: Path) -> Path | None:
 
 
 def everything_ended(folder: Path, left: list[psutil.Process]) -> None:
-    """No process, no socket file, no port."""
+    """No process, known from before or not, and no socket file."""
     assert not [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert not [p.pid for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == str(folder)]
     assert not [path for path in folder.rglob("*") if path.is_socket()]
-    run_dir = run_dir_of(folder)
-    if run_dir is not None and (run_dir / "floop.yaml").exists():
-        base = load_config(run_dir / "floop.yaml").endpoints.base_port
-        for port in range(base, base + 6):
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(("127.0.0.1", port))
 
 
 def children(process: subprocess.Popen[str]) -> list[psutil.Process]:

@@ -117,6 +117,6 @@ def test_a_checkpoint_that_cannot_be_written_is_one_line(learner):
 
 
 def test_nobody_there_is_one_line():
-    with LearnerClient(f"tcp://127.0.0.1:{free_base_port()}", timeout_s=0.2) as client:
-        with pytest.raises(LearnerUnreachable, match="start it"):
-            client.report()
+    client = LearnerClient(f"tcp://127.0.0.1:{free_base_port()}", timeout_s=0.2)
+    with client, pytest.raises(LearnerUnreachable, match="start it"):
+        client.report()

@@ -15,6 +15,7 @@ from floop_robot.processes.ros_domain import check_robots, on_this_machine, why_
 from floop_robot.processes.supervisor import ProcessSpec, Supervisor
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError
+from floop_robot.spec.robot_model import load_robot
 
 USER_ERROR = 2
 _LOOK_S = 0.2
@@ -38,6 +39,7 @@ def up(config: Path | None, only: tuple[str, ...], shift: str | None, no_sim: bo
     Exit status 2 when a process can't work as configured.
     """
     effective = load_config(config)
+    load_robot(effective.robot.model)  # raises here, once, not in every process
     missing = "--no-ros was given" if no_ros else why_no_ros()
     arms = Arms(simulated=not no_sim, driver=driver, cell=not no_cell, params_file=params_file)
     if missing and (no_sim or driver or params_file):

@@ -8,7 +8,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from floop_robot.spec.errors import ConfigError
+from floop_robot.spec.errors import ConfigError, UnknownName
+from floop_robot.spec.tasks import task_ids
 from floop_robot.spec.yamlfile import read_yaml
 
 Positive = Annotated[float, Meta(gt=0)]
@@ -142,6 +143,8 @@ class FloopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 def load_config(path: Path | None) -> FloopConfig:
     """Read a YAML configuration, or the defaults when no path is given; errors name field and nearest valid one."""
     config = read_yaml(path, FloopConfig) if path else FloopConfig()
+    if config.task not in task_ids():
+        raise UnknownName("task", config.task, task_ids(), str(path))
     if config.learner.algo not in ("sac", "ppo"):
         raise ConfigError(f"{path}: learner.algo is {config.learner.algo!r}; use sac or ppo")
     return config

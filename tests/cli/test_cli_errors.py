@@ -93,6 +93,7 @@ def test_a_zip_is_not_opened_without_trust(floop: Floop, tmp_path: Path) -> None
         ("robots: four\n", "Expected `int`, got `str` - at `$.robots`"),
         ("robots: [\n", "not valid YAML"),
         ("learner:\n  algo: td3\n", "use sac or ppo"),
+        ("task: floop/Pik-v0\n", "unknown task 'floop/Pik-v0' in floop.yaml; did you mean 'floop/Pick-v0'?"),
         ("\x00\x01", "not valid YAML"),
     ],
 )  # fmt: skip
@@ -101,6 +102,12 @@ def test_a_bad_configuration_names_file_and_field(text: str, said: str, floop: F
     error = floop("status", "--config", "floop.yaml").error
     assert "floop.yaml" in error
     assert said in error
+
+
+def test_an_unknown_robot_is_said_before_anything_starts(floop: Floop, tmp_path: Path) -> None:
+    (tmp_path / "floop.yaml").write_text("robot: {model: pandda}\n")
+    assert "did you mean 'panda'" in floop("up", "--no-ros", "--config", "floop.yaml").error
+    assert [path.name for path in tmp_path.iterdir()] == ["floop.yaml"]
 
 
 def test_a_bad_recipe_names_the_nearest_field(floop: Floop, tmp_path: Path) -> None:

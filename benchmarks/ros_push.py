@@ -2,10 +2,11 @@
 
 Run from the checkout, on a machine that does nothing else: `python benchmarks/ros_push.py [--pushes 60] [--full]`.
 Every push is a call of the service over DDS; the version acts on a robot when its control loop has taken a step on it,
-which the robot receipts to the fleet manager. Both times of one push lie on this host's steady clock:
+which the robot receipts to the fleet manager. Times of one push, all from the call:
 
-* acting: from the call to the arrival of the last robot's receipt "acting" at the fleet manager
-* answer: from the call to the service's answer, which waited for just that
+* installed: until the last robot's receipt that the version was checked and acts from its next step on arrived
+* acting: until the last robot's receipt of its first step on it arrived; steps are only taken while an episode runs
+* answer: until the service's answer, which waited for just that
 """
 
 from __future__ import annotations
@@ -101,11 +102,11 @@ def push_all(caller: Caller, pushes: int, pause_s: float) -> list[tuple[int, int
     return made
 
 
-def last_acting_ns(config: FloopConfig) -> dict[int, int]:
-    """When the last robot's receipt arrived, by version; only of versions that all robots acted on."""
+def last_receipt_ns(config: FloopConfig, stage: Stage) -> dict[int, int]:
+    """When the last robot's receipt arrived, by version; only of versions that all robots receipted."""
     stamps: dict[int, list[int]] = {}
     for stored in read_history(registry_path(config)).receipts:
-        if stored.receipt.stage is Stage.ACTING:
+        if stored.receipt.stage is stage:
             stamps.setdefault(stored.receipt.version, []).append(stored.stamp_ns)
     return {version: max(found) for version, found in stamps.items() if len(found) == config.robots}
 
@@ -134,10 +135,12 @@ def measure(config: FloopConfig, domain: int, pushes: int, pause_s: float, full:
             made = push_all(caller, pushes, pause_s)
         finally:
             caller.close()
-    acting = last_acting_ns(config)
-    seconds = [(acting[version] - called_ns) * 1e-9 for version, called_ns, _ in made if version in acting]
     print(f"{config.robots} robots, {len(specs)} processes, load average {os.getloadavg()[0]:.1f}")
-    print(told("acting", seconds))
+    seconds: list[float] = []
+    for stage in (Stage.INSTALLED, Stage.ACTING):
+        came = last_receipt_ns(config, stage)
+        seconds = [(came[version] - called_ns) * 1e-9 for version, called_ns, _ in made if version in came]
+        print(told(stage.value, seconds))
     print(told("answer", [took_s for _, _, took_s in made]))
     p99 = float(np.percentile(seconds, 99))
     print(f"bar: p99 of acting ≤ {BAR_S:g} s: {'kept' if p99 <= BAR_S else 'missed'}")

@@ -35,6 +35,8 @@ ANSWER_S: Final = 3.0
 STARTING_S: Final = 30.0
 """After its start, the learner loads torch and its checkpoint before it answers."""
 AUDIT_TIMEOUT_S: Final = 0.5
+END_S: Final = 2.0
+"""What is left of a learner after this long is killed: its checkpoint is the old or the new one, whole in any case."""
 PORT_FREE_S: Final = 10.0
 """A learner whose node was killed writes a checkpoint before it ends."""
 
@@ -110,6 +112,8 @@ def serve(ros: Ros) -> None:
         while not ros.stop.wait(0.5):
             if supervisor is not None and supervisor.given_up:
                 raise ConfigError(supervisor.given_up[PROCESS].removeprefix("learner: "))
+        if supervisor is not None:
+            supervisor.stop(END_S)
     del served
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -203,6 +204,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     run(load_config(arguments.config))
+    gc.freeze()  # taking torch apart object by object would keep whoever waits for the end for a second
     return 0
 
 

@@ -42,6 +42,8 @@ class Acting:
     def __init__(self, config: FloopConfig, name: str, folder: Path) -> None:
         self.name = name
         self.idle, self.drained, self.estop = False, False, False
+        self.busy = False
+        """An episode runs that does not end."""
         self.slots = ActingSlots(TASK)
         endpoints = config.endpoints
         settings = ReceiverConfig(
@@ -56,8 +58,8 @@ class Acting:
         self.receiver.start()
 
     def obey(self, drain: bool) -> None:
-        """A robot between two episodes: it stands at once."""
-        self.drained = self.idle = drain
+        """A robot between two episodes stands at once."""
+        self.drained, self.idle = drain, drain and not self.busy
 
     def stop(self) -> None:
         self.receiver.stop()

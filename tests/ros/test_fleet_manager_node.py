@@ -161,6 +161,23 @@ def test_a_robot_is_drained_and_works_again(fleet: FleetRig) -> None:
     assert back.success and not back.idle and not fleet.robots[0].drained
 
 
+def test_an_order_that_waits_keeps_neither_questions_nor_stops_waiting(fleet: FleetRig) -> None:
+    robot = fleet.robots[0]
+    robot.busy = True
+    request = srv.DrainRobot.Request(robot="robot_1", drain=True, wait_s=20.0, who=WHO, token=TOKEN)
+    waiting = fleet.peer.send(srv.DrainRobot, topics.DRAIN_ROBOT, request)
+    wait_for(lambda: robot.drained, what="the order on the robot")
+    began = time.monotonic()
+    assert [r.drained for r in fleet.state().robots] == [True, False]
+    # There is no safety node here to answer, and that is said soon enough.
+    stop = fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True, who="visitor")
+    assert stop.message == "stopped none; robot_1 did not answer; robot_2 did not answer" and not stop.success
+    assert time.monotonic() - began < 10.0 and not waiting.done()
+    robot.busy, robot.idle = False, True
+    answer = fleet.peer.result(waiting)
+    assert (answer.success, answer.idle) == (True, True)
+
+
 def test_what_cannot_be_done_is_one_line_and_changes_nothing(fleet: FleetRig) -> None:
     before = fleet.ask(srv.ListPolicies, topics.LIST_POLICIES)
     good = saved(fleet, policy(7), "seven.floop")

@@ -41,8 +41,8 @@ def learner_below(pid: int) -> psutil.Process | None:
     return next((p for p in psutil.Process(pid).children(recursive=True) if "learner" in p.cmdline()), None)
 
 
-def test_pause_checkpoint_and_a_killed_learner(fleet: FleetRig) -> None:
-    fleet.start_manager()
+def test_pause_checkpoint_kills_and_the_end(fleet: FleetRig) -> None:
+    manager = fleet.start_manager()
     node = fleet.start("learner_node", "/learner")
     heard = fleet.peer.listen(msg.LearnerStatus, topics.LEARNER_STATUS, LATCHED)
     wait_for(lambda: heard and heard[-1].state == "waiting", START_S, "the learner")
@@ -51,7 +51,7 @@ def test_pause_checkpoint_and_a_killed_learner(fleet: FleetRig) -> None:
 
     refused = fleet.ask(srv.PauseLearner, topics.PAUSE_LEARNER, pause=True, who=WHO, token="guess")
     assert not refused.success and "no valid operator token" in refused.message
-    paused = fleet.order(srv.PauseLearner, topics.PAUSE_LEARNER, pause=True, why="new tote", call_id="p1")
+    paused = fleet.order(srv.PauseLearner, topics.PAUSE_LEARNER, pause=True, why="new tote")
     assert paused.success and paused.status.state == "paused"
     assert (paused.record.who, paused.record.what, paused.record.detail) == (WHO, "paused the learner", "new tote")
     assert paused.record.epoch == 1  # the fleet manager wrote it down
@@ -64,40 +64,30 @@ def test_pause_checkpoint_and_a_killed_learner(fleet: FleetRig) -> None:
     assert written.gradient_steps == heard[-1].gradient_steps
     assert not fleet.ask(srv.CheckpointLearner, topics.CHECKPOINT_LEARNER, who="bob").success
 
-    learner = learner_below(node.process.pid)
-    assert learner is not None
-    learner.send_signal(signal.SIGKILL)
+    first = learner_below(node.process.pid)
+    assert first is not None
+    first.send_signal(signal.SIGKILL)
+    second = wait_for(lambda: learner_below(node.process.pid), START_S, "the learner's successor")
+    assert second.pid != first.pid
     killed = time.time()
+    wait_for(lambda: heard[-1].state == "paused" and heard[-1].header.stamp.sec > killed + 1, START_S, "paused still")
 
-    def back() -> bool:
-        last = heard[-1]
-        return last.state == "paused" and last.header.stamp.sec > killed + 1
-
-    wait_for(back, START_S, "the learner's successor, paused still")
-    assert fleet.order(srv.PauseLearner, topics.PAUSE_LEARNER, pause=False).status.state == "waiting"
-    assert node.end() < 3.0
-    assert not psutil.pid_exists(learner.pid)
-
-
-def test_a_node_that_is_killed_takes_the_learner_along_and_its_successor_waits_for_that(fleet: FleetRig) -> None:
-    node = fleet.start("learner_node", "/learner")
-    heard = fleet.peer.listen(msg.LearnerStatus, topics.LEARNER_STATUS, LATCHED)
-    wait_for(lambda: heard and heard[-1].state == "waiting", START_S, "the learner")
-    learner = learner_below(node.process.pid)
-    assert learner is not None
+    # The node killed: it takes the learner along, and its successor waits for that before it starts another.
     node.process.send_signal(signal.SIGKILL)
     node.process.wait()
-    successor = fleet.start("learner_node", "/learner")
-    wait_for(lambda: not learner.is_running(), 10.0, "the end of the first learner")
-    wait_for(lambda: learner_below(successor.process.pid), START_S, "the second learner")
-    # Nobody wrote an audit: there is no fleet manager.
-    done = wait_for(lambda: _paused(fleet), START_S, "an answer of the second learner")
-    assert done.record.epoch == 0 and done.record.who == WHO
-    successor.end()
+    manager.kill()
+    node = fleet.start("learner_node", "/learner")
+    wait_for(lambda: not second.is_running(), 10.0, "the end of the killed node's learner")
+    third = wait_for(lambda: learner_below(node.process.pid), START_S, "the third learner")
+    going = wait_for(lambda: _going_on(fleet), START_S, "an answer of the third learner")
+    assert going.status.state == "waiting"
+    assert (going.record.who, going.record.epoch) == (WHO, 0)  # nobody was there to audit it
+    assert node.end() < 3.0
+    assert not third.is_running()
 
 
-def _paused(fleet: FleetRig) -> srv.PauseLearner.Response | None:
-    answer = fleet.order(srv.PauseLearner, topics.PAUSE_LEARNER, pause=True)
+def _going_on(fleet: FleetRig) -> srv.PauseLearner.Response | None:
+    answer = fleet.order(srv.PauseLearner, topics.PAUSE_LEARNER, pause=False)
     return answer if answer.success else None
 
 

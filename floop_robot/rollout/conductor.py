@@ -92,15 +92,17 @@ class Conductor:
         info = self.registry.candidate(info.sha256, verdict) or info
         return info.state, info.version, new
 
-    def observe(self, episodes: Iterable[SeenEpisode], read: JournalRead, now_ns: int) -> None:
-        """Take in live episodes, once each, and act on what they show."""
+    def observe(self, episodes: Iterable[SeenEpisode], read: JournalRead, now_ns: int) -> list[SeenEpisode]:
+        """Take in live episodes, once each, and act on what they show; returns those that are new."""
         production = self.weights_of(self.production)
-        for episode in self.registry.field.record_episodes(episodes, read):
+        new = list(self.registry.field.record_episodes(episodes, read))
+        for episode in new:
             weights = self.weights_of(episode.version)
             self.record.observe(weights, episode)
             if weights == production:
                 self._observe_watched(episode)
         self.tick(now_ns)
+        return new
 
     def tick(self, now_ns: int) -> None:
         """Confirm, roll back or let the next candidate follow, when it is time to."""

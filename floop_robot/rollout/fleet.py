@@ -118,8 +118,7 @@ class Fleet:
 
     def observe(self, episodes: Sequence[SeenEpisode], read: JournalRead) -> None:
         """Take in live episodes from the journal; raises `StorageError`."""
-        self._conductor.observe(episodes, read, self._clock())
-        for episode in episodes:
+        for episode in self._conductor.observe(episodes, read, self._clock()):
             if episode.production and episode.robot in self._robots:
                 tally = self._work.get(episode.robot, Tally())
                 self._work[episode.robot] = tally.plus(episode.outcome is Outcome.SUCCESS)

@@ -163,6 +163,7 @@ def test_robots_tell_what_they_do(office):
     assert (office.robot().acting, office.robot().version) == (2, 2)  # before the next heartbeat
     made = [office.episodes.make(1, success) for success in (True, False, True)]
     office.fleet.observe(made, office.episodes.read())
+    office.fleet.observe(made, office.episodes.read())  # the journal is read again
     assert (office.robot().successes, office.robot().episodes) == (2, 3)
 
 

@@ -27,8 +27,6 @@ from floop_robot.stream.journal import JournalReader
 BAR_S = 5.0
 LEARNER_BAR_S = 15.0
 LONGEST_START_S = 60.0
-UNDISTURBED_S = 6.0
-ALONE_S = 8.0
 _PAUSE_S = 1.0
 _LOOK_S = 0.2
 Watch = Callable[[str], None]
@@ -47,6 +45,10 @@ class KillPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Spread evenly over the kinds of processes, in an order drawn from the seed."""
     names: tuple[str, ...] = ()
     """Kill exactly these instead, in this order."""
+    undisturbed_s: float = 6.0
+    """How long the robots' pace is looked at before the kills …"""
+    alone_s: float = 8.0
+    """… and with everything but ingest gone."""
 
 
 class KindResult(msgspec.Struct, frozen=True):
@@ -133,13 +135,13 @@ def run_kills(plan: KillPlan, watch: Watch = lambda _: None) -> KillReport:
         _start(hand, plan.run_dir)
         set_world(plan.run_dir, SimWorld(plan.shift))
         watch("every process is at work; the world shifts")
-        undisturbed = _pace(hand, UNDISTURBED_S)[1]
+        undisturbed = _pace(hand, plan.undisturbed_s)
         kills = _kill_all(hand, plan.names or order_of(specs, plan.kills, plan.seed), plan.seed, watch)
         centre = [s.name for s in central_processes(config, config_file) if s.name != "ingest"]
         last = hand.look()
         fleet.retire(centre)
         watch(f"robots alone, without {', '.join(centre)}")
-        alone = _pace(hand, ALONE_S)[1]
+        alone = _pace(hand, plan.alone_s)
         fleet.retire([s.name for s in specs if s.part == "policy"])  # they deliver what is in their spools
         hand.look()
     return _report(config, kills, hand, (undisturbed, alone), last, time.monotonic() - start_s)
@@ -153,11 +155,10 @@ def _start(hand: Executioner, run_dir: Path) -> None:
         time.sleep(_LOOK_S)
 
 
-def _pace(hand: Executioner, period_s: float) -> tuple[Snapshot, float]:
+def _pace(hand: Executioner, period_s: float) -> float:
     before, start = hand.look(), time.monotonic()
     time.sleep(period_s)
-    now = hand.look()
-    return now, steps_per_s(before, now, time.monotonic() - start)
+    return steps_per_s(before, hand.look(), time.monotonic() - start)
 
 
 def _kill_all(hand: Executioner, names: tuple[str, ...], seed: int, watch: Watch) -> tuple[Kill, ...]:

@@ -41,10 +41,13 @@ SILENT_S: Final = 3.0
 
 
 class ManagerThread:
-    """The fleet manager beside ROS; when either ends, both do."""
+    """The fleet manager beside ROS, from before the first question until after the last.
 
-    def __init__(self, config: FloopConfig, stop: threading.Event) -> None:
-        self._config, self._stop = config, stop
+    `ended` is set when it ends by itself.
+    """
+
+    def __init__(self, config: FloopConfig, ended: threading.Event) -> None:
+        self._config, self._ended, self._stop = config, ended, threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="fleet-manager")
 
@@ -65,7 +68,7 @@ class ManagerThread:
         except BaseException as error:  # handed to the thread that joins
             self._failure = error
         finally:
-            self._stop.set()
+            self._ended.set()
 
 
 class FleetQuestions:

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 from floop_robot.bundle import Bundle
@@ -34,6 +35,8 @@ def bundle_of_zip(path: Path, config: FloopConfig, *, trust: bool) -> Bundle:
         raise ImportFailed(f"{path} is a stable-baselines3 zip, which can run code; say that you trust it if you do")
     if not path.is_file():
         raise ImportFailed(f"cannot read {path}: no such file; check the path")
+    if not zipfile.is_zipfile(path):
+        raise ImportFailed(f"{path} is no stable-baselines3 zip; use one of SAC or PPO")
     with tempfile.TemporaryDirectory(prefix="floop-import-") as folder:
         made = Path(folder) / "imported.floop"
         command = [sys.executable, "-m", "floop_robot.processes.entry", "import_zip"]

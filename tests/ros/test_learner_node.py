@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from collections.abc import Iterator
@@ -38,7 +39,12 @@ def fleet(tmp_path: Path, domain: int) -> Iterator[FleetRig]:
 
 
 def learner_below(pid: int) -> psutil.Process | None:
-    return next((p for p in psutil.Process(pid).children(recursive=True) if "learner" in p.cmdline()), None)
+    """The learner process that the node has started, if one lives."""
+    for process in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # just ended, or not waited for yet
+            if "learner" in process.cmdline():
+                return process
+    return None
 
 
 def test_pause_checkpoint_kills_and_the_end(fleet: FleetRig) -> None:

@@ -54,7 +54,14 @@ def test_ctrl_c_ends_it(words: list[str], tmp_path: Path) -> None:
     assert "Traceback" not in said
     assert said.strip().splitlines()[-1] == "stopped"
     assert took < STOP_S
-    assert not [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    wait_for(lambda: not any(map(_runs, left)), STOP_S - took, "the end of its helpers")
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _cpu_s(process: psutil.Process) -> float:

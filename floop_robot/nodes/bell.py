@@ -29,6 +29,8 @@ class Bell:
     def __init__(self, node: Node, look: Callable[[], None]) -> None:
         self._look = look
         self._waits: list[_Wait] = []
+        self.is_closed = False
+        """The node ends: nobody waits any longer."""
         self._guard = node.create_guard_condition(self._answer)
         self._timer = node.create_timer(WAIT_PERIOD_S, self._answer)
         self._timer.cancel()  # runs only while somebody waits
@@ -38,17 +40,24 @@ class Bell:
         self._guard.trigger()
 
     async def until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait for a condition, in a coroutine that the executor runs; False: it did not come true in time.
+        """Wait for a condition, in a coroutine that the executor runs; False: it did not come true in time or at all.
 
         The callback group of the caller must be reentrant, or everything else in it waits as well.
         """
         if condition():
             return True
+        if self.is_closed:
+            return False
         future: Any = Future()
         self._waits.append(_Wait(condition, time.monotonic() + timeout_s, future))
         self._timer.reset()
         await future
         return bool(future.result())
+
+    def close(self) -> None:
+        """Send everybody who waits on their way, without what they waited for."""
+        self.is_closed = True
+        self.ring()
 
     def _answer(self) -> None:
         self._look()
@@ -57,7 +66,7 @@ class Bell:
         for wait in waiting:
             if wait.condition():
                 wait.future.set_result(True)
-            elif now_s >= wait.deadline_s:
+            elif self.is_closed or now_s >= wait.deadline_s:
                 wait.future.set_result(False)
             else:
                 self._waits.append(wait)

@@ -234,9 +234,12 @@ class PolicyNode(LifecycleNode):
             self.trigger_activate()
 
     def _go(self, state: str) -> None:
-        if state == "active":
+        if not self.bell.is_closed:
             self._due_s = time.monotonic() + FAREWELL_S
-            self.trigger_deactivate()
+            if state == "active":
+                self.trigger_deactivate()
+            self.bell.close()
+            return  # whoever waits is answered first
         if self.has_goal and time.monotonic() < self._due_s:
             return  # its end rings again
         if self._state_machine.current_state[1] == "inactive":

@@ -14,6 +14,7 @@ from floop_robot.nodes import topics
 from floop_robot.nodes.convert import header, object_to_msg, to_time
 from floop_robot.nodes.policy_session import PolicySession
 from floop_robot.nodes.qos import EVENTS, LATCHED
+from floop_robot.registry import Stage
 from floop_robot.robot.desk import EndReport, View
 from floop_robot.robot.episode import NOT_WANTED, EpisodeState
 from floop_robot.robot.messages import PerceivedObject
@@ -90,6 +91,10 @@ def status_to_msg(session: PolicySession) -> msg.PolicyStatus:
     receiver, current, previous = side.receiver.view(), side.slots.current, side.slots.previous
     version = current.version if current else 0
     manifest, newest = receiver.manifest(version), receiver.newest
+    first_s = side.slots.first_step_s(version)
+    stage = newest.stage.value if newest else Stage.INSTALLED.value if version else ""
+    if first_s is not None and (newest is None or newest.version == version):
+        stage = Stage.ACTING.value  # its receipt may still be on its way
     return msg.PolicyStatus(
         header=header(),
         robot=session.robot,
@@ -100,11 +105,11 @@ def status_to_msg(session: PolicySession) -> msg.PolicyStatus:
         sha256=manifest.sha256 if manifest else "",
         previous_version=previous.version if previous else 0,
         incoming_version=newest.version if newest else version,
-        stage=newest.stage.value if newest else "",
+        stage=stage,
         contract_id=side.ids.contract,
         limits_id=side.ids.limits,
         reward_id=side.ids.reward,
-        acting_since=_wall(side.slots.first_step_s(version)),
+        acting_since=_wall(first_s),
         manager_linked=receiver.is_linked,
         detail=newest.detail if newest else "",
     )

@@ -26,6 +26,7 @@ from rcl_interfaces.srv import DescribeParameters, SetParameters
 from robot_rig import ROBOT, VERSION, RobotRig
 
 from floop_interfaces.msg import EpisodeResult, EpisodeState, JointTarget, PolicyStatus
+from floop_interfaces.srv import DrainRobot
 from floop_robot.nodes.qos import COMMAND, EVENTS, LATCHED
 from floop_robot.processes.fleet import Flavour, robot_processes
 from floop_robot.processes.supervisor import Supervisor
@@ -199,24 +200,34 @@ def test_killed_it_comes_back_active_by_itself(rig: RobotRig, peer: Peer) -> Non
     assert "terminate called" not in text
 
 
-@pytest.mark.parametrize("signals", [1, 2])
-def test_it_ends_in_order_whatever_it_is_doing(rig: RobotRig, peer: Peer, signals: int) -> None:
+def test_it_ends_in_order_in_the_midst_of_an_episode(rig: RobotRig, peer: Peer) -> None:
     results = peer.listen(EpisodeResult, f"/{ROBOT}/episode_result", EVENTS)
     rig.start_arm()
     node = rig.start("policy_node", "autostart:=true")
     targets = peer.listen(JointTarget, f"/{ROBOT}/joint_target", COMMAND)
     wait_for(lambda: targets, what="an episode")
-    node.end(signals=signals)
+    node.end(signals=2)  # as from ros2 launch
     wait_for(lambda: results, what="the end of the episode")
     assert results[-1].outcome == EpisodeResult.OUTCOME_ABORTED
     # The records are whole: a successor goes on in the same boot.
     again = rig.start("policy_node", "autostart:=true")
     said = len(targets)
     wait_for(lambda: len(targets) > said, what="an episode of the successor")
-    again.end(signals=signals)
+    again.end()
     wait_for(lambda: len(results) == 2, what="the end of its episode")
     assert results[0].boot_id == results[1].boot_id
     assert results[0].episode < results[1].episode
+
+
+def test_whoever_waits_is_answered_when_it_ends(rig: RobotRig, peer: Peer) -> None:
+    rig.start_arm()
+    node = rig.start("policy_node", "autostart:=true")
+    states = peer.listen(EpisodeState, f"/{ROBOT}/episode_state", LATCHED)
+    wait_for(lambda: "running" in [s.phase for s in states], what="an episode")
+    waiting = peer.send(DrainRobot, f"/{ROBOT}/drain", DrainRobot.Request(drain=True, wait_s=300.0, who="ann"))
+    wait_for(lambda: (rig.folder / "drained_here").exists(), what="the drain")
+    node.end()
+    assert peer.result(waiting).success
 
 
 @pytest.mark.parametrize("library", ["numpy", "rmw_fastrtps_cpp", "floop_interfaces"])

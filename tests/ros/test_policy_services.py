@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -233,6 +235,9 @@ def test_it_says_which_policy_acts(robot: Robot) -> None:
 
 def test_the_process_is_small(robot: Robot) -> None:
     assert robot.rig.nodes["policy_node"].rss_mb() <= 120.0
+    heavy = ("torch", "pybullet", "gymnasium", "matplotlib", "stable_baselines3", "floop_envs")
+    code = f"import floop_robot.nodes.policy_node, sys; print(*[m for m in {heavy} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
 
 
 def test_what_stands_while_the_node_is_at_rest(robot: Robot) -> None:

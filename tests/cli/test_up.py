@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -35,8 +36,9 @@ class Fleet:
     def child(self, part: str) -> int | None:
         """Process id of a part, where it runs."""
         for child in psutil.Process(self.process.pid).children(recursive=True):
-            if f"floop_robot.processes.entry {part}" in " ".join(child.cmdline()):
-                return child.pid
+            with contextlib.suppress(psutil.Error):  # one that has just ended
+                if f"floop_robot.processes.entry {part}" in " ".join(child.cmdline()):
+                    return child.pid
         return None
 
     def said(self, text: str) -> bool:

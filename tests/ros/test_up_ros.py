@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -45,8 +46,9 @@ class Up:
 
     def pid(self, module: str) -> int | None:
         for child in psutil.Process(self.process.pid).children(recursive=True):
-            if f"floop_robot.nodes.{module}" in child.cmdline():
-                return child.pid
+            with contextlib.suppress(psutil.Error):  # one that has just ended
+                if f"floop_robot.nodes.{module}" in child.cmdline():
+                    return child.pid
         return None
 
     def transitions(self) -> int:
@@ -59,7 +61,7 @@ class Up:
         wait_for(lambda: self.transitions() not in (0, before), BACK_S, "control steps")
 
     def stop(self) -> int:
-        self.observer.close()
+        self.observer.__exit__()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         return self.process.wait(STOP_S + 10)

@@ -14,7 +14,7 @@ from reasons import NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 
-from fleet_rig import WHO, FleetRig, policy
+from fleet_rig import TOKEN, WHO, FleetRig, policy
 from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.parameter import Parameter
 
@@ -50,6 +50,11 @@ def test_sigkill_forgets_nothing_and_the_node_ends_in_order(fleet: FleetRig) -> 
     again = fleet.order(srv.PushPolicy, topics.PUSH_POLICY, **order)  # as a caller whose answer was lost
     assert (again.version, again.record.what) == (pushed.version, pushed.record.what)
     wait_for(lambda: fleet.robots[1].drained)
+    # It ends while an order waits for a robot that will not come to rest.
+    fleet.robots[0].busy = True
+    waiting = srv.DrainRobot.Request(robot="robot_1", drain=True, wait_s=100.0, who=WHO, token=TOKEN)
+    fleet.peer.send(srv.DrainRobot, topics.DRAIN_ROBOT, waiting)
+    wait_for(lambda: fleet.robots[0].drained)
     assert manager.end(signals=2) < 3.0
     assert "epoch 2" in manager.text
 

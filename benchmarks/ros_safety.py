@@ -33,25 +33,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "ros"))
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
 
-from cell import ALL, Cell, name
+from cell import Cell, name
 from conditions import wait_for
 from isolation import reserved_domain
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
-from peer import Peer
-from robot_rig import NodeProcess, RobotRig
-from sensor_msgs.msg import JointState
+from whole_robot import WholeRobot
 
-from floop_interfaces import msg, srv
 from floop_robot.nodes import topics
-from floop_robot.nodes.qos import LATCHED
 
 HOLD_BAR_S, STOP_BAR_S = 0.1, 0.05
 POLICY_PERIOD_S = 0.08
 SWINGS_AGAIN = 8
 """Ticks of following after which the arm counts as swinging again."""
-MOTION_RAD = 1e-3
-"""Joints that moved by less stand: the simulated arm sags by a tenth of that under load."""
 
 
 @contextlib.contextmanager
@@ -114,84 +106,21 @@ def stops(count: int, seed: int) -> dict[str, Any]:
     return {"what": "e-stop: until zero commanded velocity", **figures(stopped, STOP_BAR_S)}
 
 
-class Robot:
-    """A robot at work with its fleet manager, and what moves."""
-
-    def __init__(self, folder: Path, domain: int) -> None:
-        self.rig, self.peer = RobotRig(folder, domain), Peer(domain)
-        self.modes = self.peer.listen(msg.SafetyStatus, name(topics.SAFETY_STATUS), ALL)
-        self.joints = self.peer.listen(JointState, name(topics.JOINT_STATES), ALL)
-        self.policies = self.peer.listen(msg.PolicyStatus, name(topics.POLICY_STATUS), LATCHED)
-        self.rig.start_arm()
-        manager = ["-r", "__ns:=/fleet", "-p", f"config:={self.rig.config_file}"]
-        self.rig.nodes["manager"] = NodeProcess("fleet_manager_node", manager, domain, self.rig.run_dir / "fleet.log")
-        self.rig.start("policy_node", "autostart:=true")
-
-    def ask(self, kind: Any, topic: str, request: Any) -> Any:
-        """Call until answered: what a killed server left behind swallows calls."""
-        deadline = time.monotonic() + 30.0
-        while True:
-            try:
-                return self.peer.result(self.peer.send(kind, topic, request), 2.0)
-            except AssertionError:
-                if time.monotonic() > deadline:
-                    raise
-
-    def do(self, deed: str, i: int) -> None:
-        """Whatever must not release a stop."""
-        match deed:
-            case "restart":
-                module = ("safety_node", "policy_node")[i % 2]
-                self.rig.nodes[module].kill()
-                heard = len(self.modes)
-                self.rig.start(module, *(["autostart:=true"] if module == "policy_node" else []))
-                wait_for(lambda: len(self.modes) > heard + 25)
-                if module == "policy_node":
-                    self.policies.clear()
-                    wait_for(lambda: self.policies and self.policies[-1].version > 0)
-            case "push":
-                request = srv.PushPolicy.Request(version=1, who="ann", why="latch", wait_s=5.0, call_id=str(i))
-                answer = self.ask(srv.PushPolicy, topics.PUSH_POLICY, request)
-                assert answer.success, answer.message
-            case "rollback":
-                request = srv.RollbackPolicy.Request(to_version=1, who="ann", why="latch", wait_s=5.0, call_id=str(i))
-                answer = self.ask(srv.RollbackPolicy, topics.ROLLBACK_POLICY, request)
-                assert answer.success, answer.message
-            case "activate":
-                for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE):
-                    request = ChangeState.Request(transition=Transition(id=transition))
-                    assert self.ask(ChangeState, name("policy_node/change_state"), request).success
-
-    def close(self) -> None:
-        """End everything."""
-        self.rig.close()
-        self.peer.close()
-
-
 def latch(deed: str, count: int) -> dict[str, Any]:
     """How often anything moved while the latch was set."""
-    with reserved_domain() as domain, tempfile.TemporaryDirectory() as folder:
-        robot = Robot(Path(folder) / "run", domain)
-        try:
-            wait_for(lambda: robot.modes and robot.modes[-1].mode == "following", 60.0)
-            assert robot.ask(srv.SetEstop, name(topics.SET_ESTOP), srv.SetEstop.Request(stop=True, who="ann")).success
-            wait_for(lambda: robot.modes[-1].mode == "estop")
-            heard = len(robot.joints)
-            wait_for(lambda: len(robot.joints) > heard + 50)  # the arm itself has come to rest
-            motions, seen = 0, len(robot.joints)
-            modes, still = len(robot.modes), robot.joints[-1].position
-            for i in range(count):
-                robot.do(deed, i)
-                new = list(robot.joints)[seen:]
-                seen += len(new)
-                motions += any(abs(a - b) > MOTION_RAD for m in new for a, b in zip(m.position, still, strict=True))
-            other = {m.mode for m in list(robot.modes)[modes:]} - {"estop"}
-            assert robot.ask(srv.SetEstop, name(topics.SET_ESTOP), srv.SetEstop.Request(who="ann")).success
-            wait_for(lambda: robot.modes[-1].mode == "following", 60.0)  # and a release it was that it waited for
-        finally:
-            robot.close()
-    over = motions + len(other)
-    return {"what": f"{deed} while latched", "count": count, "motions": motions, "modes": sorted(other), "over": over}
+    with (
+        reserved_domain() as domain,
+        tempfile.TemporaryDirectory() as folder,
+        WholeRobot(Path(folder) / "run", domain) as robot,
+    ):
+        robot.stop()
+        motions = 0
+        for i in range(count):
+            robot.do(deed, i)
+            motions += robot.moved()
+        others = robot.other_modes()
+        robot.release()  # and a release it was that it waited for
+    return {"what": f"{deed} while latched", "count": count, "motions": motions, "over": motions + len(others)}
 
 
 def figures(times_s: list[float], bar_s: float) -> dict[str, Any]:

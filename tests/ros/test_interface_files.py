@@ -13,6 +13,7 @@ import yaml
 from interface_files import SOURCES, Interface, message, paths, read
 
 from floop_robot import registry
+from floop_robot.processes.learner_client import LearnerState
 from floop_robot.robot import messages
 from floop_robot.robot.episode import EpisodeState
 from floop_robot.rollout.watch import WatchDecision
@@ -74,6 +75,7 @@ ENUMS: list[tuple[str, str, type[enum.Enum], set[str]]] = [
     ("GateVerdict", "DECISION_", Decision, set()),
     ("WatchStatus", "DECISION_", WatchDecision, set()),
     ("EpisodeState", "PHASE_", EpisodeState, {"READY"}),
+    ("LearnerStatus", "STATE_", LearnerState, set()),
 ]
 
 
@@ -128,6 +130,7 @@ MIRRORS: list[tuple[str, str, dict[str, str], set[str]]] = [
         "LearnerStatus", "learn.learner:LearnerStatus",
         {"progress": "gradient_steps", "rows": "robot_rows", "position": "journal_block"}, set(),
     ),
+    ("LearnerStatus", "processes.learner_client:LearnerReport", {"checkpoint_ns": "checkpoint_stamp"}, set()),
     (
         "LearnerStatus", "replay.intake:IntakeCounts",
         {name: f"{name}_rows" for name in ("robot", "explorer", "demonstration", "foreign", "dropped")}, set(),

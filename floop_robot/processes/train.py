@@ -44,6 +44,11 @@ RECENT = 40
 FAST_ENOUGH = 0.79
 """SAC with demonstrations goes on until picks take this share of the cloned policy's time (or data runs out)."""
 
+MARGIN = 1.65
+"""Standard errors of the selection above what is asked for, so that the final figure seldom falls below it."""
+CONFIRMING = 3
+"""What seems good enough is measured on so many times `selection_episodes` new scenarios."""
+
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything `floop train` needs; a recipe is one of these as YAML."""
@@ -295,11 +300,11 @@ class _Run:
         config = self.config
         score = self._look(actor, range_of(0, config.selection_episodes))
         if self._suffices(score, config.selection_episodes):
-            # The best of many looks at the same scenarios flatters: it has to show as much on twice as many new ones.
-            first = self._looked_at
-            self._looked_at += 2 * config.selection_episodes
-            score = self._look(actor, range_of(first, 2 * config.selection_episodes))
-            done = self._suffices(score, 2 * config.selection_episodes)
+            # The best of many looks at the same scenarios flatters: it has to show as much on many new ones.
+            count = CONFIRMING * config.selection_episodes
+            score = self._look(actor, range_of(self._looked_at, count))
+            self._looked_at += count
+            done = self._suffices(score, count)
         else:
             done = False
         if self._best is None or _better(score, self._best[0], self._goal(config.selection_episodes)):
@@ -311,9 +316,8 @@ class _Run:
 
     def _goal(self, count: int) -> float:
         """Success to reach on `count` selection scenarios."""
-        # One standard error of the selection above what is asked for, so that the final figure seldom falls below.
         p = self.config.until_success
-        goal = p + _standard_error(p, count)
+        goal = p + MARGIN * _standard_error(p, count)
         if self._cloned_score is not None:  # being faster is no excuse for failing more often than the demonstrations
             shown = self.config.selection_episodes
             p = (shown * self._cloned_score.success + 1.0) / (shown + 2.0)  # Laplace: 100 of 100 is not certainty

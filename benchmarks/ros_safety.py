@@ -63,7 +63,7 @@ def freezes(kind: str, count: int, seed: int) -> dict[str, Any]:
             time.sleep(dice.uniform(0.0, POLICY_PERIOD_S))  # at any moment of its period
             frozen_s = time.time()
             if kind == "spin":
-                cell.policy.say("spin 0.3")
+                frozen_s = cell.policy.spin(0.4)
             else:
                 os.kill(cell.policy.process.pid, signal.SIGSTOP if kind == "stop" else signal.SIGKILL)
             held.append(hold_after(cell, frozen_s) - frozen_s)

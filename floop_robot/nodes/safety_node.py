@@ -62,7 +62,7 @@ def serve(ros: Ros) -> None:
             CommandOutlet(node, model, driver, rate_hz),
             reports,
         )
-        loop = RateLoop(rate_hz, servo.tick, "servo", phase_s(arguments, SAFETY_PHASE))
+        loop = RateLoop(rate_hz, servo.tick, "servo", phase_s(arguments, SAFETY_PHASE), urgent=True)
         service = EstopService(node, arguments.robot, orders, reports, tokens)
         health = Diagnostics(
             node, arguments.robot, lambda: (rate_health("servo loop", rate_hz, loop.stats()), safety_health(servo))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import threading
 import time
 from bisect import bisect_right
@@ -97,12 +99,20 @@ class RateLoop:
 
     With a `phase_s`, ticks lie at whole periods of the steady clock plus that: loops of several processes on one host
     then keep their order. Without, the first is at once.
+
+    An `urgent` loop asks for real-time scheduling of its thread, and goes on without where the system refuses: its
+    ticks must be short, since they go before everything else on the machine.
     """
 
     def __init__(
-        self, rate_hz: float, tick: Callable[[float], None], name: str, phase_s: float | None = None
+        self,
+        rate_hz: float,
+        tick: Callable[[float], None],
+        name: str,
+        phase_s: float | None = None,
+        urgent: bool = False,
     ) -> None:
-        self._rate_hz, self._tick, self._phase_s = rate_hz, tick, phase_s
+        self._rate_hz, self._tick, self._phase_s, self._urgent = rate_hz, tick, phase_s, urgent
         self._schedule = Schedule(rate_hz, 0.0)
         self._lateness, self._busy = Histogram(), Histogram()
         self._stop = False
@@ -149,6 +159,8 @@ class RateLoop:
         return math.ceil((now_s - self._phase_s) / period_s) * period_s + self._phase_s
 
     def _run(self) -> None:
+        if self._urgent:
+            _go_first()
         schedule = self._schedule = Schedule(self._rate_hz, self._start(time.monotonic()))
         try:
             while not self._stop:
@@ -161,3 +173,9 @@ class RateLoop:
                 self._busy.add(time.monotonic() - now_s)
         except BaseException as error:  # handed to whoever joins
             self.failure = error
+
+
+def _go_first() -> None:
+    """The lowest real-time priority for this thread: above everything ordinary, below drivers that are tuned."""
+    with contextlib.suppress(OSError, AttributeError):  # no right to it, or not Linux
+        os.sched_setscheduler(threading.get_native_id(), os.SCHED_RR, os.sched_param(1))

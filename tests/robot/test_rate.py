@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -100,3 +101,32 @@ def test_a_tick_that_raises_ends_the_loop_and_is_raised_to_whoever_joins() -> No
     with pytest.raises(ValueError, match="broken"):
         loop.join(5.0)
     assert loop.stats().ticks == 1
+
+
+def test_loops_with_a_phase_tick_at_the_same_places_of_the_clock() -> None:
+    ticks: list[float] = []
+    with RateLoop(50.0, ticks.append, "phased", phase_s=0.013):
+        wait_for(lambda: len(ticks) >= 10)
+    late = [(t - 0.013) % 0.02 for t in ticks]
+    assert sorted(late)[len(late) // 2] < 0.005  # never early, and hardly late
+
+
+def test_an_urgent_loop_goes_first_where_the_system_lets_it() -> None:
+    def may() -> bool:
+        before = os.sched_getscheduler(0)
+        try:
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+        except PermissionError:
+            return False
+        os.sched_setscheduler(0, before, os.sched_param(0))
+        return True
+
+    seen: list[int] = []
+
+    def look(_: float) -> None:
+        seen.append(os.sched_getscheduler(threading.get_native_id()))
+
+    with RateLoop(100.0, look, "urgent", urgent=True):
+        wait_for(lambda: len(seen) >= 3)
+    assert set(seen) == {os.SCHED_RR if may() else os.SCHED_OTHER}
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER

@@ -45,6 +45,7 @@ class Swinger:
     """The process that swings the arm; ends with its standard input."""
 
     def __init__(self, domain: int, log: Path) -> None:
+        self.log = log
         with log.open("ab") as out:
             self.process = subprocess.Popen(
                 [sys.executable, str(HERE / "swinging_policy.py"), "--ros-args", "-r", f"__ns:=/{ROBOT}"],
@@ -59,6 +60,12 @@ class Swinger:
         assert self.process.stdin is not None
         self.process.stdin.write(line.encode() + b"\n")
         self.process.stdin.flush()
+
+    def spin(self, seconds: float) -> float:
+        """Have it hold the interpreter lock; the wall-clock time when that began."""
+        lines = len(self.log.read_text().splitlines())
+        self.say(f"spin {seconds}")
+        return float(wait_for(lambda: self.log.read_text().splitlines()[lines:])[0])
 
     def kill(self) -> None:
         self.process.kill()

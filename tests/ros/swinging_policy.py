@@ -28,12 +28,17 @@ HOME = load_robot("panda").home_rad
 REACH_RAD, PACE = 0.35, 3.0
 
 
-def spin(seconds: float) -> None:
-    """C code that never lets go of the interpreter lock."""
-    start, n = time.monotonic(), 1 << 18
-    while time.monotonic() - start < seconds:
-        sum(range(n))
-        n *= 2
+def numbers_per_s() -> float:
+    """How fast this machine sums them up, in one go."""
+    start = time.monotonic()
+    sum(range(1 << 20))
+    return (1 << 20) / (time.monotonic() - start)
+
+
+def spin(count: int) -> None:
+    """One call of C code that never lets go of the interpreter lock; prints the wall clock when it begins."""
+    print(time.time(), flush=True)
+    sum(range(count))
 
 
 class Swing:
@@ -62,6 +67,7 @@ def main() -> None:
     rclpy.init(args=sys.argv, context=context)
     node = Node("swinging_policy", context=context)
     swing = Swing(node)
+    pace = numbers_per_s()
     with RateLoop(12.5, swing.tick, "control", phase_s=0.006) as loop:
         for line in sys.stdin:
             match line.split():
@@ -72,7 +78,7 @@ def main() -> None:
                 case ["well"]:
                     swing.is_well = True
                 case ["spin", seconds]:
-                    spin(float(seconds))
+                    spin(int(float(seconds) * pace))
         loop.stop()
     node.destroy_node()
     rclpy.try_shutdown(context=context)

@@ -63,8 +63,7 @@ def test_a_frozen_policy_is_held_in_time_however_it_froze(cell: Cell) -> None:
         cell.policy.process.send_signal(signal.SIGCONT)
         cell.wait_following()
 
-        spins_s = time.time()
-        cell.policy.say("spin 0.5")
+        spins_s = cell.policy.spin(0.5)
         assert cell.first(spins_s, mode="holding").time_s - spins_s <= HOLD_S
         cell.wait_following()
 

@@ -108,9 +108,10 @@ class PolicyNode(LifecycleNode):
 
     def destroy_node(self) -> None:
         """Leave ROS; what is still open is closed."""
-        if self.session is not None:
-            self._take_down(0.0)
-        self._tasks.destroy()
+        if "_tasks" in vars(self):  # Kilted destroys a node, too, whose constructor refused a parameter
+            if self.session is not None:
+                self._take_down(0.0)
+            self._tasks.destroy()
         super().destroy_node()
 
     # Transitions

@@ -46,6 +46,8 @@ class ResetCaller:
         now_s = time.monotonic()
         if self._wanted == 0 or (self._wanted == self._asked and now_s < self._due_s):
             return
+        if not self._client.service_is_ready():
+            return  # a call would vanish; the next step asks again
         if self._open is not None:
             self._client.remove_pending_request(self._open)
         self._asked, self._due_s = self._wanted, now_s + AGAIN_S

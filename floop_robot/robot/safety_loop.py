@@ -77,7 +77,11 @@ class SafetyCore:
         self._width_m, self._force_n = model.gripper.max_width_m, GRIP_FORCE_N
 
     def take_state(self, state: RobotState) -> None:
-        """A robot state arrived. While the driver resets, it owns the arm; afterwards the command starts there."""
+        """A robot state arrived. While the driver resets, it owns the arm; afterwards the command starts there.
+
+        A stopped arm is not taken over: it is its driver that holds it, wherever somebody may have put it, until the
+        release.
+        """
         size = len(self._model.joint_names)
         if len(state.q_rad) != size or len(state.dq_rad_s) != size or not _finite(*state.q_rad, *state.dq_rad_s):
             self._fault = "robot state is not finite or has the wrong number of joints"
@@ -85,7 +89,7 @@ class SafetyCore:
         previous, self._state = self._state, state
         if state.phase is Phase.RESETTING or previous is None or _is_other_world(previous, state):
             self._is_synced, self._target = False, None
-        if not self._is_synced and state.phase is Phase.READY:
+        if not self._is_synced and state.phase is Phase.READY and not self.latch.is_set:
             self._limiter.reset(state.q_rad, state.dq_rad_s)
             self._is_synced, self._moving = True, any(state.dq_rad_s)
             pressing = state.gripper_effort_n >= HOLDING_EFFORT_N

@@ -233,3 +233,14 @@ def test_whatever_happens_the_commands_stay_inside_the_limits(script: list[tuple
                 pieces.append(commands)
             commands.append(command.q_rad)
     assert max((worst_violation(np.array(piece)) for piece in pieces if len(piece) > 2), default=0.0) <= 0.0
+
+
+def test_a_stopped_arm_is_not_taken_over_before_its_release(safety: Clocked) -> None:
+    safety.core.take_order(SafetyOrder(stop=True, who="ann"))
+    elsewhere = tuple(q + 0.1 for q in HOME)  # somebody pushed it aside
+    for _ in range(3):
+        command, report = safety.tick(q_rad=elsewhere)
+        assert command is None
+        assert report.mode is SafetyMode.ESTOP
+    safety.core.take_order(SafetyOrder(stop=False, who="ann"))
+    assert safety.tick(q_rad=elsewhere)[0].q_rad == elsewhere

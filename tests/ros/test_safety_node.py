@@ -139,7 +139,7 @@ def test_nothing_but_a_release_opens_the_latch(cell: Cell) -> None:
         if module != "sim_robot_node":  # a driver that was started anew knows of the stop once safety says it again
             answer = cell.reset(episode=2 + heard)
             assert not answer.success
-            assert answer.message == "the arm is stopped: stopped by ann: test"
+            assert answer.message.startswith("the arm is stopped") and answer.message.endswith("test")
         heard = len(cell.ticks)
         wait_for(lambda heard=heard: len(cell.ticks) > heard + 60)
     assert {t.mode for t in cell.ticks if t.time_s >= since_s} == {"estop"}

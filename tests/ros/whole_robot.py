@@ -71,7 +71,7 @@ class WholeRobot:
     def arrived(self, answer: Any) -> None:
         """Wait until the robot has what was pushed."""
         assert answer.success, answer.message
-        wait_for(lambda: self.policies[-1].incoming_version >= answer.version)
+        wait_for(lambda: self.policies and self.policies[-1].incoming_version >= answer.version)
 
     def stop(self) -> None:
         """E-stop, once it works; then wait until the arm itself is at rest."""

@@ -18,15 +18,25 @@ import pytest
 from conditions import wait_for
 from reasons import NO_LAUNCH, NO_ROS
 
-from floop_robot.experiment.run import free_base_port
-from floop_robot.experiment.snapshot import Observer
-from floop_robot.processes.fleet import Flavour, central_processes, robot_processes, simulated_fleet
+from floop_robot.processes.fleet import (
+    Flavour,
+    central_processes,
+    chosen_processes,
+    robot_processes,
+    simulated_fleet,
+)
+from floop_robot.processes.policy import RobotStats
+from floop_robot.processes.stats import read_stats
+from floop_robot.processes.supervisor import Supervisor
 from floop_robot.spec.config import Endpoints, FloopConfig, save_config
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 # Its companion is asked for: our folder of launch files would pass for the package.
 pytest.importorskip("launch_ros", reason=NO_LAUNCH)
 
+from robot_rig import free_ports
+
+HERE = Path(__file__).parent
 LAUNCH = Path(__file__).parents[2] / "launch"
 FILES = sorted(path.name for path in LAUNCH.glob("*.launch.py"))
 RUN = """
@@ -37,6 +47,14 @@ given = [tuple(word.split(":=", 1)) for word in sys.argv[2:]]
 service = LaunchService(noninteractive=True)
 service.include_launch_description(LaunchDescription([IncludeLaunchDescription(sys.argv[1], launch_arguments=given)]))
 sys.exit(service.run())
+"""
+DRIVER_LAUNCH = """
+from launch import LaunchDescription
+from launch_ros.actions import Node
+
+
+def generate_launch_description():
+    return LaunchDescription([Node(executable="{python}", arguments=["{script}"], output="screen")])
 """
 STOP_S = 5.0
 """What `ros2 launch` waits before it stops asking kindly."""
@@ -65,12 +83,12 @@ class Launched:
 
     def __init__(self, folder: Path, domain: int, name: str, *words: str) -> None:
         self.config = FloopConfig(
-            robots=1, explorers=0, run_dir=str(folder / "run"), endpoints=Endpoints(base_port=free_base_port())
+            robots=1, explorers=0, run_dir=str(folder / "run"), endpoints=Endpoints(base_port=free_ports())
         )
-        file = folder / "site.yaml"
-        save_config(self.config, file)
+        self.file = folder / "site.yaml"
+        save_config(self.config, self.file)
         self.log = folder / "launch.log"
-        command = [sys.executable, "-c", RUN, str(LAUNCH / name), f"config:={file}", *words]
+        command = [sys.executable, "-c", RUN, str(LAUNCH / name), f"config:={self.file}", *words]
         environment = os.environ | {"ROS_DOMAIN_ID": str(domain), "ROS_LOG_DIR": str(folder / "ros")}
         environment["AMENT_PREFIX_PATH"] = os.environ.get("AMENT_PREFIX_PATH", sys.prefix)
         with self.log.open("wb") as log:
@@ -92,6 +110,10 @@ class Launched:
                 if any(part.endswith(word) for part in child.cmdline()[:4]):
                     return child.pid
         return None
+
+    def boots(self) -> list[RobotStats]:
+        """What each boot of the policy node counted."""
+        return read_stats(Path(self.config.run_dir), "robot_1.policy", RobotStats)
 
     def stop(self) -> float:
         """Seconds that all took to end after Ctrl-C."""
@@ -117,14 +139,14 @@ def names(specs: list[Any]) -> set[str]:
 
 @pytest.mark.timeout(180)
 def test_a_fleet_works_and_a_killed_policy_comes_back_and_acts(tmp_path: Path, domain: int) -> None:
-    with launched(tmp_path, domain, "fleet.launch.py") as fleet, Observer(fleet.config) as observer:
-        wait_for(lambda: observer.take().robots[0].episodes >= 1, 60, "an episode")
+    with launched(tmp_path, domain, "fleet.launch.py") as fleet:
+        wait_for(lambda: fleet.boots() and fleet.boots()[0].policy.episodes >= 1, 60, "an episode")
         assert fleet.started() == names(simulated_fleet(fleet.config, tmp_path, Flavour.ROS))
         first = fleet.child("policy_node")
         assert first is not None
         os.kill(first, signal.SIGKILL)
-        wait_for(lambda: len(observer.take().robots[0].policy) == 2, 30, "another policy node")
-        wait_for(lambda: observer.take().robots[0].policy[-1].policy.transitions > 0, 30, "its control steps")
+        wait_for(lambda: len(fleet.boots()) == 2, 30, "another policy node")
+        wait_for(lambda: fleet.boots()[1].policy.transitions > 0, 30, "its control steps")
         assert fleet.child("policy_node") != first
         assert fleet.stop() < STOP_S
         assert "Traceback" not in fleet.text
@@ -137,6 +159,24 @@ def test_a_robot_alone_starts_its_own_processes_only(tmp_path: Path, domain: int
     with launched(tmp_path, domain, "robot.launch.py", "simulated:=true") as robot:
         wanted = names(robot_processes(tmp_path, "robot_1", Flavour.ROS))
         wait_for(lambda: robot.started() == wanted, 40, "the processes")
+
+
+@pytest.mark.timeout(180)
+def test_a_robot_works_with_a_driver_that_knows_nothing_of_floop(tmp_path: Path, domain: int) -> None:
+    driver_launch = tmp_path / "my_arm.launch.py"
+    driver_launch.write_text(DRIVER_LAUNCH.format(python=sys.executable, script=HERE / "arm_stand_in.py"))
+    params = tmp_path / "params.yaml"
+    params.write_text("/robot_1/cell_node:\n  ros__parameters: {homing_speed: 0.6}\n")
+    words = (f"driver:={HERE / 'stand_in_driver.yaml'}", f"driver_launch:={driver_launch}", f"params_file:={params}")
+    with launched(tmp_path, domain, "robot.launch.py", *words) as robot:
+        wait_for(lambda: robot.child("cell_node"), 30, "the cell node")
+        centre = chosen_processes(robot.config, robot.file, Flavour.PLAIN, ("ingest", "fleet_manager"))
+        with Supervisor(centre, tmp_path / "run"):
+            wait_for(lambda: robot.boots() and robot.boots()[0].policy.successes >= 2, 90, "episodes, homing between")
+        assert {"robot_1.safety", "robot_1.cell", "robot_1.policy"} < robot.started()
+        assert not [name for name in robot.started() if "sim_robot" in name]
+        robot.stop()
+        assert "Traceback" not in robot.text
 
 
 @pytest.mark.timeout(90)

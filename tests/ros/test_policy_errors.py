@@ -127,7 +127,7 @@ def test_a_control_loop_that_breaks_is_told_and_replaced(parts: tuple[RobotRig, 
         assert inside.targets[-1].policy_version == 7
         assert inside.node.session is not session
         inside.leave()
-        assert inside.passed()[-1] == "unconfigured"
+        wait_for(lambda: inside.passed()[-1] == "unconfigured", what="a node that has cleaned up")
         assert not rig.spool_lock()
     finally:
         inside.close()

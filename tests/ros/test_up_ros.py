@@ -16,13 +16,15 @@ import pytest
 from conditions import wait_for
 from reasons import NO_INTERFACES, NO_ROS
 
-from floop_robot.experiment.run import free_base_port
-from floop_robot.experiment.snapshot import Observer
 from floop_robot.processes.fleet import Flavour, simulated_fleet
+from floop_robot.processes.policy import RobotStats
+from floop_robot.processes.stats import read_stats
 from floop_robot.spec.config import Endpoints, FloopConfig, save_config
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 pytest.importorskip("floop_interfaces", reason=NO_INTERFACES)
+
+from robot_rig import free_ports
 
 STOP_S = 5.0
 BACK_S = 30.0
@@ -33,7 +35,7 @@ class Up:
 
     def __init__(self, folder: Path, domain: int) -> None:
         self.config = FloopConfig(
-            robots=1, explorers=0, run_dir=str(folder / "run"), endpoints=Endpoints(base_port=free_base_port())
+            robots=1, explorers=0, run_dir=str(folder / "run"), endpoints=Endpoints(base_port=free_ports())
         )
         save_config(self.config, folder / "site.yaml")
         self.log = folder / "up.log"
@@ -42,7 +44,6 @@ class Up:
         with self.log.open("wb") as log:
             environment = os.environ | {"ROS_DOMAIN_ID": str(domain)}
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment)
-        self.observer = Observer(self.config)
 
     def pid(self, module: str) -> int | None:
         for child in psutil.Process(self.process.pid).children(recursive=True):
@@ -53,15 +54,14 @@ class Up:
 
     def transitions(self) -> int:
         """Control steps recorded by the policy node that runs now."""
-        (robot,) = self.observer.take().robots
-        return robot.policy[-1].policy.transitions if robot.policy else 0
+        boots = read_stats(Path(self.config.run_dir), "robot_1.policy", RobotStats)
+        return boots[-1].policy.transitions if boots else 0
 
     def wait_working(self) -> None:
         before = self.transitions()
         wait_for(lambda: self.transitions() not in (0, before), BACK_S, "control steps")
 
     def stop(self) -> int:
-        self.observer.__exit__()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         return self.process.wait(STOP_S + 10)

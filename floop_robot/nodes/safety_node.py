@@ -27,7 +27,7 @@ from floop_robot.processes.stats import StatsFile
 from floop_robot.robot.link import Link, link_folder, sole_server
 from floop_robot.robot.messages import Interventions, SafetyMode
 from floop_robot.robot.operators import OperatorTokens
-from floop_robot.robot.rate import RateLoop
+from floop_robot.robot.rate import RateLoop, go_first
 from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
 from floop_robot.robot.watchdog import StopLatch
 from floop_robot.spec.robot_model import load_robot
@@ -36,6 +36,8 @@ from floop_robot.spec.tasks import get_task
 
 def serve(ros: Ros) -> None:
     """Run until the process is told to stop."""
+    prefer(NICE)
+    go_first()  # before the node is made: the threads of DDS as well
     node = ros.node("safety_node")
     parameters = Parameters(node, (CONFIG, ROBOT, DRIVER))
     arguments = robot_arguments(node, parameters)
@@ -67,7 +69,6 @@ def serve(ros: Ros) -> None:
         health = Diagnostics(
             node, arguments.robot, lambda: (rate_health("servo loop", rate_hz, loop.stats()), safety_health(servo))
         )
-        prefer(NICE)
         with ros.spinning(node):
             stats = StatsFile[SafetyStats](arguments.run_dir, f"{arguments.robot}.safety")
             drive(loop, ros.stop, stats, lambda: figures(loop, servo))

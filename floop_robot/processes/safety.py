@@ -8,7 +8,7 @@ from floop_robot.processes.driving import drive, parse, prefer, stop_on_signals
 from floop_robot.processes.stats import StatsFile
 from floop_robot.robot.link import Links, link_folder
 from floop_robot.robot.messages import Interventions
-from floop_robot.robot.rate import RateLoop, RateStats
+from floop_robot.robot.rate import RateLoop, RateStats, go_first
 from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
 from floop_robot.robot.watchdog import StopLatch
 from floop_robot.spec.robot_model import load_robot
@@ -40,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         StopLatch(folder / "stopped"),
     )
     prefer(NICE)
+    go_first()
     with Links(folder) as links:
         servo = SafetyLoop(
             core,
@@ -49,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
             links.commands_out(),
             links.reports_out(),
         )
-        loop = RateLoop(config.robot.servo_rate_hz, servo.tick, "servo")
+        loop = RateLoop(config.robot.servo_rate_hz, servo.tick, "servo", urgent=True)
 
         def figures() -> SafetyStats:
             last = servo.last

@@ -91,6 +91,10 @@ class RateStats(msgspec.Struct, frozen=True):
     """From begin to end."""
 
 
+_HELPER_PRIORITY, _LOOP_PRIORITY = 1, 2
+"""The lowest real-time priorities: below drivers and buses that are tuned."""
+
+
 class RateLoop:
     """Runs `tick(now_s)` at `rate_hz` until `stop`; use as a context manager or call `start`.
 
@@ -160,7 +164,7 @@ class RateLoop:
 
     def _run(self) -> None:
         if self._urgent:
-            _go_first()
+            go_first(_LOOP_PRIORITY)
         schedule = self._schedule = Schedule(self._rate_hz, self._start(time.monotonic()))
         try:
             while not self._stop:
@@ -175,7 +179,12 @@ class RateLoop:
             self.failure = error
 
 
-def _go_first() -> None:
-    """The lowest real-time priority for this thread: above everything ordinary, below drivers that are tuned."""
-    with contextlib.suppress(OSError, AttributeError):  # no right to it, or not Linux
-        os.sched_setscheduler(threading.get_native_id(), os.SCHED_RR, os.sched_param(1))
+def go_first(priority: int = _HELPER_PRIORITY) -> None:
+    """Give this thread, and those it starts from now on, a low real-time priority: above everything ordinary.
+
+    For the other threads of a process with an `urgent` loop. The loop waits for whoever holds the interpreter's lock
+    (or one of DDS): a holder of ordinary priority may itself wait for a processor, on a busy machine for a third of a
+    second. Without the right to it, or where it is unknown, everything stays as it was.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(priority))

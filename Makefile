@@ -38,7 +38,7 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 
 setup-ros: $(ROS_STAMP)
 
-$(ROS_STAMP): $(STAMP) $(INTERFACES) floop_interfaces/requirements-jazzy.txt
+$(ROS_STAMP): $(INTERFACES) floop_interfaces/requirements-jazzy.txt | $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -r floop_interfaces/requirements-jazzy.txt
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --force-reinstall ./floop_interfaces
 	touch $@

@@ -6,12 +6,17 @@ that is killed loses at most the last interval and its successor starts a file o
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import msgspec
+
+from floop_robot.spec.errors import StorageError
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T", bound=msgspec.Struct)
 WRITE_INTERVAL_S = 0.5
@@ -21,21 +26,36 @@ class StatsFile(Generic[T]):
     """Writes a struct at most every `WRITE_INTERVAL_S`."""
 
     def __init__(self, run_dir: Path, process: str) -> None:
+        """Raises `StorageError` when there can be no such folder."""
         folder = run_dir / "stats"
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot write {folder}: {error.strerror}; choose a writable run_dir") from None
         self._path = folder / f"{process}~{os.getpid()}.stats"
         self._due_s = 0.0
+        self._fails = False
 
     def write(self, stats: T, *, force: bool = False) -> None:
-        """Replace the file by `stats` when it is time to (always with `force`)."""
+        """Replace the file by `stats` when it is time to (always with `force`).
+
+        A disk that does not take it is said once: nobody's work, least of all the safety process's, ends for figures.
+        """
         now = time.monotonic()
         if now < self._due_s and not force:
             return
         self._due_s = now + WRITE_INTERVAL_S
         aside = self._path.with_suffix(".tmp")
-        aside.write_bytes(msgspec.msgpack.encode(stats))
-        # No sync: these are figures to look at, and a torn file can't arise from a rename.
-        aside.replace(self._path)
+        try:
+            aside.write_bytes(msgspec.msgpack.encode(stats))
+            # No sync: these are figures to look at, and a torn file can't arise from a rename.
+            aside.replace(self._path)
+        except OSError as error:
+            if not self._fails:
+                log.warning("cannot write %s: %s; figures are missing until it can be", self._path, error.strerror)
+            self._fails = True
+            return
+        self._fails = False
 
 
 def read_stats(run_dir: Path, process: str, kind: type[T]) -> list[T]:

@@ -8,6 +8,7 @@ ages may be taken across them. `stamp_ns` is wall-clock time, for records and pe
 from __future__ import annotations
 
 import enum
+import math
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -96,6 +97,16 @@ class RobotState(msgspec.Struct, frozen=True, kw_only=True):
     phase: Phase = Phase.RESETTING
     truth: Truth | None = None
     """Only a simulator fills it. It goes into `EpisodeEnd` unread."""
+
+    def flaw(self, joints: int) -> str:
+        """Why no policy may act on this state of an arm with so many joints, in words; empty when it may."""
+        if len(self.q_rad) != joints or len(self.dq_rad_s) != joints:
+            return f"it has {len(self.q_rad)} positions and {len(self.dq_rad_s)} speeds, the arm {joints} joints"
+        total = sum(self.q_rad) + sum(self.dq_rad_s) + self.gripper_width_m + self.gripper_effort_n
+        total += sum(self.tote_m or ())
+        if (seen := self.object) is not None:
+            total += sum(seen.size_m) + sum(seen.position_m) + seen.yaw_rad
+        return "" if math.isfinite(total) else "it holds NaN or infinity"
 
 
 class JointTarget(msgspec.Struct, frozen=True, kw_only=True):

@@ -127,7 +127,9 @@ class PolicyLoop:
         self._observer = Observer(rules.spec, Kinematics(model))
         self._machine = EpisodeMachine(settings.first_episode)
         self._rng = np.random.default_rng(settings.seed)
+        self._joints = len(model.joint_names)
         self._robot: RobotState | None = None
+        self._flaw = ""
         self._safety: SafetyState | None = None
         self._episode: _Episode | None = None
         self._policy: Policy | None = None
@@ -154,7 +156,7 @@ class PolicyLoop:
 
     def tick(self, now_s: float) -> None:
         """One policy step at `now_s` (steady clock)."""
-        self._robot = self._ports.states.receive() or self._robot
+        self._take_state()
         self._safety = self._ports.safety.receive() or self._safety
         self._take_policy()
         self._obey(now_s)
@@ -215,6 +217,17 @@ class PolicyLoop:
             self._close_step(now_s, robot, safety)
         if self._episode is not None:
             self._act(now_s, self._episode, robot, safety, policy)
+
+    def _take_state(self) -> None:
+        """What nobody can act on is left out, so that the last good state grows stale: no policy answers for a NaN."""
+        state = self._ports.states.receive()
+        if state is None:
+            return
+        before, self._flaw = self._flaw, state.flaw(self._joints)
+        if not self._flaw:
+            self._robot = state
+        elif not before:
+            self._event("robot_state_unusable", self._flaw)
 
     def _take_policy(self) -> None:
         before, self._policy = self._policy, self._slots.take()

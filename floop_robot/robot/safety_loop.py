@@ -92,8 +92,10 @@ class SafetyCore:
         if not self._is_synced and state.phase is Phase.READY and not self.latch.is_set:
             self._limiter.reset(state.q_rad, state.dq_rad_s)
             self._is_synced, self._moving = True, any(state.dq_rad_s)
-            pressing = state.gripper_effort_n >= HOLDING_EFFORT_N
-            self._width_m = 0.0 if pressing else state.gripper_width_m
+            if state.gripper_effort_n >= HOLDING_EFFORT_N:
+                self._width_m = 0.0
+            elif math.isfinite(state.gripper_width_m):
+                self._width_m = min(max(state.gripper_width_m, 0.0), self._model.gripper.max_width_m)
 
     def take_target(self, target: JointTarget) -> None:
         """A target arrived; one of another episode than the driver's, or from before a stop, is ignored."""

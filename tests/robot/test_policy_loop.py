@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -12,7 +13,7 @@ from floop_envs.env import make_env
 from floop_envs.expert import Expert
 from floop_envs.scenarios import TrainingWork
 from floop_robot.robot.episode import EpisodeState
-from floop_robot.robot.messages import Phase, SafetyMode, SafetyOrder
+from floop_robot.robot.messages import PerceivedObject, Phase, SafetyMode, SafetyOrder
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.records import Outcome
 from floop_robot.spec.robot_model import RobotModel
@@ -22,6 +23,9 @@ from tests.robot.rig import SAMPLE, TICKS_PER_STEP, Rig
 
 TASK = "floop/Pick-v0"
 RULES = get_task(TASK)
+NOWHERE = PerceivedObject(
+    object_class="box", size_m=(0.05, 0.05, 0.05), position_m=(math.nan, 0.0, 0.025), yaw_rad=0.0
+)
 
 
 def work(n: int, seed: int = 0) -> list[Scenario]:
@@ -114,6 +118,20 @@ def test_a_policy_that_answers_nan_is_taken_out(rig: Rig) -> None:
     run_until(rig, lambda: len(rig.sink.ends) == 2)
     assert rig.sink.ends[1].policy_version == 1
     assert rig.slots.first_step_s(2) is None  # it never acted
+
+
+@pytest.mark.parametrize("bad", [{"gripper_width_m": math.nan}, {"q_rad": (0.0,) * 6}, {"object": NOWHERE}])
+def test_a_robot_state_nobody_can_act_on_costs_no_policy(rig: Rig, bad: dict[str, object]) -> None:
+    run_until(rig, lambda: len(rig.sink.transitions) == 3)
+    sound = rig.state
+    rig.state = lambda: msgspec.structs.replace(sound(), **bad)  # type: ignore[method-assign]
+    rig.run(4 * TICKS_PER_STEP)
+    rig.state = sound  # type: ignore[method-assign]
+    assert [e.outcome for e in rig.sink.ends] == [Outcome.ABORTED]
+    assert [e.name for e in rig.sink.events].count("robot_state_unusable") == 1
+    assert all(np.isfinite(r.obs).all() for r in rig.sink.transitions)
+    run_until(rig, lambda: len(rig.sink.ends) == 2)
+    assert rig.sink.ends[1].policy_version == 1
 
 
 def test_a_stop_aborts_and_the_arm_stands_until_the_release(rig: Rig) -> None:

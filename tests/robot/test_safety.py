@@ -142,6 +142,12 @@ def test_a_state_of_nan_is_none(safety: Clocked) -> None:
     assert command.q_rad == HOME
 
 
+@pytest.mark.parametrize(("width", "commanded"), [(math.nan, 0.08), (0.5, 0.08), (-0.01, 0.0), (0.03, 0.03)])
+def test_the_gripper_is_taken_over_within_its_limits(safety: Clocked, width: float, commanded: float) -> None:
+    command, _ = safety.tick(gripper_width_m=width)
+    assert command.gripper_width_m == commanded
+
+
 def test_a_stop_latches_until_the_release(safety: Clocked) -> None:
     safety.tick()
     goal = tuple(q + 0.3 for q in HOME)

@@ -125,19 +125,24 @@ def baseline_path(config: FloopConfig) -> Path:
     return baseline(config.task)
 
 
+def steady_clock(registry: Registry) -> Callable[[], int]:
+    """Wall-clock nanoseconds that never go back, not even behind what an earlier manager stamped.
+
+    So no correction of the wall clock, with or without a restart, ends a watch, keeps one from ending, or makes a stage
+    of the TTI negative.
+    """
+    offset_ns = max(time.time_ns(), registry.latest_ns()) - time.monotonic_ns()
+    return lambda: time.monotonic_ns() + offset_ns
+
+
 def run(config: FloopConfig, stop: threading.Event) -> None:
     """Serve until `stop`; raises `FloopError` when ports, registry or baseline can't be used."""
     rules = get_task(config.task)
     ids = ids_of(rules, load_robot(config.robot.model))
     operators = OperatorTokens(Path(config.operators) if config.operators else None)
-    # Steady, so that no correction of the wall clock ends a watch or makes a stage negative.
-    offset_ns = time.time_ns() - time.monotonic_ns()
-
-    def clock() -> int:
-        return time.monotonic_ns() + offset_ns
-
     registry = Registry(registry_path(config))
     try:
+        clock = steady_clock(registry)
         fleet = Fleet(registry, config.rollout, rules.spec, ids, clock, operators)
         fleet.expect(config.robot_names)
         server = FleetServer(fleet, config.endpoints.fleet, config.endpoints.fleet_rpc)

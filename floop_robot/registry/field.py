@@ -49,6 +49,12 @@ class FieldLog:
         rows = self._database.rows("SELECT info FROM episodes ORDER BY rowid")
         return [decode(row[0], SeenEpisode) for row in rows]
 
+    def latest_ns(self) -> int:
+        """The newest stamp of a receipt or an episode; 0 when there is none."""
+        stamp = integer(self._database.rows("SELECT COALESCE(MAX(stamp_ns), 0) FROM receipts")[0][0])
+        last = self._database.rows("SELECT info FROM episodes ORDER BY rowid DESC LIMIT 1")
+        return max(stamp, decode(last[0][0], SeenEpisode).seen_ns) if last else stamp
+
     @property
     def read(self) -> JournalRead:
         """How far the journal's episodes are stored."""

@@ -248,6 +248,10 @@ class Registry:
         rows = self._database.rows("SELECT info FROM audit ORDER BY id DESC LIMIT ?", last)
         return [decode(row[0], AuditEntry) for row in reversed(rows)]
 
+    def latest_ns(self) -> int:
+        """The newest stamp of anything that is kept; 0 in a new registry."""
+        return max([self.field.latest_ns(), *(entry.stamp_ns for entry in self.audit(1))])
+
     def audit_after(self, position: int, most: int) -> tuple[list[AuditEntry], int]:
         """At most `most` entries after `position` (-1: none), oldest first, and the position to ask after next."""
         if position < 0:

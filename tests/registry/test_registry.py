@@ -216,6 +216,17 @@ def test_receipts_and_episodes_count_once(registry):
     assert registry.field.read == JournalRead(5, "j")
 
 
+def test_the_newest_stamp_is_known_whatever_it_is_of(registry):
+    assert registry.latest_ns() == 0
+    registry.field.record_episodes([seen()], JournalRead(1, "j"))
+    assert registry.latest_ns() == 5
+    receipt = Receipt(robot="robot_1", version=1, stage=Stage.ACTING, since_received_s=0.01)
+    registry.field.record_receipt(receipt, 7)
+    assert registry.latest_ns() == 7
+    registry.note("ann", "looked", 9)
+    assert registry.latest_ns() == 9
+
+
 def test_changes_made_together_are_undone_together(registry):
     with pytest.raises(ZeroDivisionError), registry.together():
         registry.publish(publication(), 1)

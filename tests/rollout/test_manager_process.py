@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from conditions import wait_for
 
-from floop_robot.processes.fleet_manager import registry_path
+from floop_robot.processes.fleet_manager import registry_path, steady_clock
 from floop_robot.registry import Origin, Registry, read_history
 from floop_robot.rollout import FleetClient
 from floop_robot.spec.config import Endpoints, FloopConfig, RolloutConfig, save_config
@@ -28,6 +28,7 @@ from floop_robot.stream.outlet import Outlet
 from tests.bundle.making import make_bundle
 from tests.rollout.parts import Robot, free_base_port, verdict
 
+HOUR_NS = 3_600_000_000_000
 ROOT = Path(__file__).parents[2]
 RULES = get_task("floop/Pick-v0")
 TASK, IDS = RULES.spec, ids_of(RULES, load_robot("panda"))
@@ -35,6 +36,16 @@ TASK, IDS = RULES.spec, ids_of(RULES, load_robot("panda"))
 
 def policy(seed: int):
     return make_bundle(seed, task=TASK, ids=IDS)
+
+
+def test_time_goes_on_where_the_manager_before_stamped_ahead_of_a_corrected_clock(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "registry.sqlite")
+    assert abs(steady_clock(registry)() - time.time_ns()) < HOUR_NS
+    ahead = time.time_ns() + HOUR_NS
+    registry.note("ann", "looked", ahead)
+    clock = steady_clock(registry)
+    assert ahead <= clock() <= clock() < ahead + HOUR_NS
+    registry.close()
 
 
 class Processes:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from floop_envs.seeds import Purpose, seed_of
 from floop_robot.bundle import write_atomic
+from floop_robot.spec.errors import StorageError
 
 BLOCK = 1000
 """Seeds reserved on disk at a time; a killed process wastes at most as many."""
@@ -24,7 +24,10 @@ class SeedCounter:
     """Hands out scenario seeds of one purpose; what was handed out is never handed out again."""
 
     def __init__(self, path: Path, purpose: Purpose, run_seed: int, share: int = 0) -> None:
-        """`share`: place among processes of the same purpose, each with seeds of its own (up to 64)."""
+        """`share`: place among processes of the same purpose, each with seeds of its own (up to 64).
+
+        Raises `StorageError` when what was handed out before can't be known.
+        """
         self._path, self._purpose = path, purpose
         self._first_run = run_seed + share * (_RUNS // 64)
         self._next = self._reserved = self._stored()
@@ -39,6 +42,10 @@ class SeedCounter:
         return seed_of(self._purpose, (self._first_run + run) % _RUNS, index)
 
     def _stored(self) -> int:
-        with contextlib.suppress(OSError, ValueError):
+        try:
             return max(0, int(self._path.read_text()))
-        return 0
+        except FileNotFoundError:
+            return 0
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "no number"
+            raise StorageError(f"cannot read {self._path}: {reason}; seeds would be used twice, mend it") from None

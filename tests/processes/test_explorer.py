@@ -18,6 +18,7 @@ from floop_robot.processes.explorer import ROWS_PER_WEIGHTS, ExplorerStats
 from floop_robot.processes.live_weights import PATIENCE_S, Credit
 from floop_robot.processes.stats import read_stats
 from floop_robot.processes.twin import RandomisedWork, TwinRanges
+from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import ActMode, EpisodeEnd, Source
 from floop_robot.stream.codec import Block
 from floop_robot.stream.tail_client import TailClient, TailFilter
@@ -160,6 +161,14 @@ def test_a_killed_explorer_never_uses_a_seed_twice(tmp_path: Path) -> None:
     later, others = [again.next() for _ in range(10)], [other.next() for _ in range(10)]
     assert len({*used, *later, *others}) == len(used) + 20
     assert {purpose_of(s) for s in (*used, *later, *others)} == {Purpose.EXPLORER}
+
+
+@pytest.mark.parametrize("kept", [b"", b"12x4", b"\xff"])
+def test_seeds_that_cannot_be_known_are_not_guessed(tmp_path: Path, kept: bytes) -> None:
+    path = tmp_path / "next_seed"
+    path.write_bytes(kept)
+    with pytest.raises(StorageError, match="next_seed"):
+        SeedCounter(path, Purpose.EXPLORER, 3)
 
 
 def test_what_cannot_be_perceived_varies_within_the_stated_ranges() -> None:

@@ -147,6 +147,12 @@ def load_config(path: Path | None) -> FloopConfig:
         raise UnknownName("task", config.task, task_ids(), str(path))
     if config.learner.algo not in ("sac", "ppo"):
         raise ConfigError(f"{path}: learner.algo is {config.learner.algo!r}; use sac or ppo")
+    gate = config.gate
+    if not 0.0 < gate.old_reject < gate.old_accept < 1.0:
+        raise ConfigError(
+            f"{path}: gate.old_reject is {gate.old_reject:g} and gate.old_accept {gate.old_accept:g}; "
+            "use 0 < old_reject < old_accept < 1"
+        )
     return config
 
 

@@ -18,7 +18,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
 
 def test_ports_are_distinct() -> None:
     e = FloopConfig().endpoints
-    assert len({e.ingest, e.tail, e.weights, e.gate, e.fleet, e.fleet_rpc}) == 6
+    assert len({e.ingest, e.tail, e.weights, e.gate, e.fleet, e.fleet_rpc, e.learner}) == 7
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,9 @@ def test_ports_are_distinct() -> None:
         ("robots: many", "Expected `int`"),
         ("robots: 0", "`int` >= 1 - at `$.robots`"),
         ("learner: {algo: sak}", "use sac or ppo"),
+        ("gate: {old_accept: 0.8}", "use 0 < old_reject < old_accept < 1"),
+        ("gate: {old_accept: 1}", "use 0 < old_reject < old_accept < 1"),
+        ("gate: {old_reject: 0}", "use 0 < old_reject < old_accept < 1"),
         ("a: [", "not valid YAML"),
     ],
 )

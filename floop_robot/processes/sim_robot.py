@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from floop_envs.world import World
+from floop_envs.world import SERVO_RATE_HZ, World
 from floop_robot.processes.driving import drive, parse, prefer, stop_on_signals
 from floop_robot.processes.sim_world import RobotWork, get_world
 from floop_robot.processes.stats import StatsFile
@@ -20,6 +20,7 @@ from floop_robot.robot.link import Links, link_folder
 from floop_robot.robot.messages import EpisodeRequest, JointCommand, Phase, RobotState
 from floop_robot.robot.rate import RateLoop, RateStats
 from floop_robot.robot.safety_loop import Inlet, Outlet
+from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.records import Truth
 from floop_robot.spec.robot_model import load_robot
 
@@ -62,6 +63,12 @@ class SimDriver:
     """World, clock and episode phases behind the links; `tick` is what a `RateLoop` calls at servo rate."""
 
     def __init__(self, ports: DriverPorts, world: World, work: RobotWork, run_dir: Path, servo_rate_hz: float) -> None:
+        """Raises `ConfigError` for a rate that the simulated arm does not have."""
+        if servo_rate_hz != SERVO_RATE_HZ:
+            raise ConfigError(
+                f"robot.servo_rate_hz is {servo_rate_hz:g}, but simulated arms take commands at {SERVO_RATE_HZ:g} Hz; "
+                "leave it out where arms are simulated"
+            )
         self._world, self._work, self._run_dir = world, work, run_dir
         self._period_s = 1.0 / servo_rate_hz
         self._states, self._commands, self._requests = ports.states_out(), ports.commands_in(), ports.requests_in()

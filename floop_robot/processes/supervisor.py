@@ -7,6 +7,7 @@ holds the reading end of a pipe (its lifeline) and ends when the writing end clo
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -22,6 +23,8 @@ import msgspec
 from floop_robot.processes.entry import LIFELINE, USER_ERROR
 from floop_robot.processes.ros_domain import inheritable
 from floop_robot.processes.run_hold import RunHold
+
+log = logging.getLogger(__name__)
 
 FIRST_BACKOFF_S = 0.2
 LONGEST_BACKOFF_S = 5.0
@@ -219,7 +222,12 @@ class Supervisor:
             child.backoff_s = FIRST_BACKOFF_S if healthy else min(LONGEST_BACKOFF_S, child.backoff_s * 2)
             child.due_s = now + (0.0 if healthy else child.backoff_s)
         if now >= child.due_s:
-            self._start(child)
+            try:
+                self._start(child)
+            except OSError as error:  # no memory, no process number, no room for its log: all of that may pass
+                log.warning("%s can't be started: %s; again in %.0f s", child.spec.name, error, LONGEST_BACKOFF_S)
+                child.due_s = now + LONGEST_BACKOFF_S
+                return
             with self._lock:
                 self._restarts.append(Restart(child.spec.name, child.exit_status, time.time_ns(), now - child.died_s))
 

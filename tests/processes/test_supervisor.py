@@ -55,6 +55,21 @@ def test_a_killed_process_comes_back_and_is_reported(modules: Path) -> None:
         assert restart.down_s < 2.0
 
 
+def test_what_cannot_be_started_now_is_started_later(modules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("floop_robot.processes.supervisor.LONGEST_BACKOFF_S", 0.2)
+    with Supervisor([spec("a", "idler"), spec("b", "idler")], modules) as supervisor:
+        for name in ("a", "b"):
+            wait_for(lambda name=name: "up" in supervisor.log(name).read_text())
+        log = supervisor.log("a")
+        log.unlink()
+        log.mkdir()  # as a disk without room for its log would, it refuses the start
+        for name in ("a", "b"):
+            os.kill(supervisor.pid(name), signal.SIGKILL)
+        wait_for(lambda: [r.name for r in supervisor.restarts] == ["b"])
+        log.rmdir()
+        wait_for(lambda: [r.name for r in supervisor.restarts] == ["b", "a"])
+
+
 def test_a_user_error_is_not_repeated_but_reported(modules: Path) -> None:
     with Supervisor([spec("r", "refuser"), spec("a", "idler")], modules) as supervisor:
         wait_for(lambda: supervisor.given_up)

@@ -136,10 +136,6 @@ class ContinuousLearner:
             shipped = Arrived(robot=PRIOR, boot_id=PRIOR, source=Source.DEMONSTRATION, rows=rows, fresh=fresh)
             self._trainee.take(shipped)  # learned from before: pays for nothing
 
-    def set_parent(self, version: int) -> None:
-        """Version of the registry that further candidates descend from."""
-        self._parent = version
-
     def run(self, stop: threading.Event) -> None:
         """Learn until `stop` is set; writes a last checkpoint."""
         while not stop.is_set():

@@ -20,7 +20,6 @@ from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.tasks.layouts import TCP_SPEED_M_S, YAW_SPEED_RAD_S
 
-ACTION_SIZE: Final = 5
 YAW_RANGE_RAD: Final = math.pi / 2 + 0.1
 """The gripper looks the same after half a turn, so a quarter turn to either side of home reaches every grasp."""
 LEASH_M: Final = 0.05

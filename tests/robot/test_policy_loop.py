@@ -23,9 +23,7 @@ from tests.robot.rig import SAMPLE, TICKS_PER_STEP, Rig
 
 TASK = "floop/Pick-v0"
 RULES = get_task(TASK)
-NOWHERE = PerceivedObject(
-    object_class="box", size_m=(0.05, 0.05, 0.05), position_m=(math.nan, 0.0, 0.025), yaw_rad=0.0
-)
+NOWHERE = PerceivedObject(object_class="box", size_m=(0.05, 0.05, 0.05), position_m=(math.nan, 0.0, 0.025), yaw_rad=0.0)
 
 
 def work(n: int, seed: int = 0) -> list[Scenario]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 
@@ -12,18 +13,21 @@ from floop_envs.seeds import Purpose
 from floop_robot.bundle import Bundle, verify
 from floop_robot.gate.court import Court
 from floop_robot.gate.jobs import Executor
-from floop_robot.gate.report import TrialReport, write_report
+from floop_robot.gate.report import TrialReport, report_path, write_report
 from floop_robot.gate.seeds import SeedCounter
 from floop_robot.gate.supply import MixedWork, PairSupply
 from floop_robot.gate.trial import Focus, Suite, Trial
 from floop_robot.gate.worklog import WorkLog
 from floop_robot.spec.config import FloopConfig
+from floop_robot.spec.errors import StorageError
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.records import EpisodeEnd
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.scenario import ScenarioSource
 from floop_robot.spec.tasks import get_task
 from floop_robot.spec.verdict import Verdict
+
+log = logging.getLogger(__name__)
 
 ADOPTED_SHARE = 0.25
 """Share of old work that is classes learned since the shipped policy."""
@@ -35,6 +39,7 @@ class Judged(msgspec.Struct, frozen=True):
     verdict: Verdict
     bundle: Bundle
     report: Path
+    """Where its report lies, unless the disk did not take it."""
 
 
 class GateCounts(msgspec.Struct, frozen=True):
@@ -166,7 +171,12 @@ class Gate:
             pairs=tuple(trial.pairs),
             judged_ns=time.time_ns(),
         )
-        return Judged(verdict, bundle, write_report(self._folder, report))
+        path = report_path(self._folder, report)
+        try:
+            write_report(path, report)
+        except StorageError as error:
+            log.error("gate: %s; the verdict stands", error)
+        return Judged(verdict, bundle, path)
 
     def _refresh_sources(self) -> Focus:
         if self._sources_of == self.work.episodes:

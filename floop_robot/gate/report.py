@@ -26,19 +26,17 @@ class TrialReport(msgspec.Struct, frozen=True, kw_only=True):
     """Wall clock."""
 
 
-def report_stem(report: TrialReport) -> str:
-    """File name without suffix: sorts by time, names weights and decision."""
+def report_path(folder: Path, report: TrialReport) -> Path:
+    """The JSON file of a report; names sort by time, and tell weights and decision."""
     stamp = time.strftime("%Y%m%d_%H%M%S", time.gmtime(report.judged_ns / 1e9))
     millis = report.judged_ns // 1_000_000 % 1000
-    return f"{stamp}_{millis:03d}_{report.verdict.candidate_sha256[:8]}_{report.verdict.decision}"
+    return folder / f"{stamp}_{millis:03d}_{report.verdict.candidate_sha256[:8]}_{report.verdict.decision}.json"
 
 
-def write_report(folder: Path, report: TrialReport) -> Path:
-    """Write both files; the path of the JSON (where NaN is null). Raises `StorageError`."""
-    path = folder / f"{report_stem(report)}.json"
+def write_report(path: Path, report: TrialReport) -> None:
+    """Write the JSON (where NaN is null) at `path`, and the page beside it; raises `StorageError`."""
     write_atomic(path, msgspec.json.format(msgspec.json.encode(report), indent=1))
     write_atomic(path.with_suffix(".md"), markdown(report).encode())
-    return path
 
 
 def markdown(report: TrialReport) -> str:

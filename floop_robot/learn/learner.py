@@ -24,7 +24,7 @@ from floop_robot.replay.novelty import KnownWork, Novelty
 from floop_robot.replay.packed import Packed
 from floop_robot.replay.source import JournalBlock, RowSource
 from floop_robot.spec.config import LearnerConfig
-from floop_robot.spec.errors import BundleRefused
+from floop_robot.spec.errors import BundleRefused, StorageError
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.records import Source
 from floop_robot.spec.task import TaskSpec
@@ -205,7 +205,10 @@ class ContinuousLearner:
         if now >= self._checkpoint_due and steps != self._steps_at["checkpoint"]:
             self._checkpoint_due, self._steps_at["checkpoint"] = now + self._config.checkpoint_interval_s, steps
             self.bundle()  # raises when training diverged: such a checkpoint must not be written
-            self.checkpoint()
+            try:
+                self.checkpoint()
+            except StorageError as error:  # a full disk passes, and what was learned would be lost with the process
+                log.warning("%s; learning goes on", error)
             self._good = {name: array.copy() for name, array in self._trainee.arrays().items()}
             self._good_steps = steps
 

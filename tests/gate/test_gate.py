@@ -15,7 +15,7 @@ from floop_robot.gate.executor import ProcessPool
 from floop_robot.gate.gate import Gate, Judged
 from floop_robot.gate.jobs import KEPT_POLICIES
 from floop_robot.spec.config import FloopConfig, GateConfig
-from floop_robot.spec.errors import BundleRefused, ContractMismatch
+from floop_robot.spec.errors import BundleRefused, ContractMismatch, StorageError
 from floop_robot.spec.tasks import get_task
 from floop_robot.spec.verdict import Decision
 from tests.conditions import wait_for
@@ -78,6 +78,15 @@ def test_a_collapsed_policy_is_refused_within_three_pairs(gate: Gate) -> None:
     verdict = judge(gate, collapsed()).verdict
     assert verdict.decision is Decision.REJECTED
     assert sum(s.episodes for s in verdict.suites) <= 3
+
+
+def test_a_verdict_stands_where_its_report_cannot_be_written(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, report: object) -> None:
+        raise StorageError(f"cannot write {path}: No space left on device")
+
+    monkeypatch.setattr("floop_robot.gate.gate.write_report", full)
+    gate.set_incumbent(published(skilled(), 1))
+    assert judge(gate, collapsed(3)).verdict.decision is Decision.REJECTED
 
 
 def test_the_same_policy_is_not_accepted_against_itself_and_seeds_are_never_used_twice(

@@ -205,6 +205,21 @@ def test_live_weights_candidates_and_checkpoints_come_when_due(tmp_path: Path) -
     assert bundle.manifest.data.journal_to > 0
 
 
+def test_a_disk_that_takes_no_checkpoint_does_not_end_learning(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, checkpoint_interval_s=1.0)
+    bench.path.mkdir()  # nothing can replace a folder
+    for i in range(20):
+        bench.now += 2.0
+        bench.journal.add(stream(), episode(i))
+        bench.settle()
+    assert bench.learner.status.progress.gradient_steps > 0
+    bench.path.rmdir()
+    bench.now += 2.0
+    bench.journal.add(stream(), episode(99))
+    bench.settle()
+    assert Checkpoint.load(bench.path).info.gradient_steps > 0
+
+
 def test_a_resumed_learner_goes_on_with_replay_rebuilt_and_pays_no_row_twice(tmp_path: Path) -> None:
     first = Bench(tmp_path)
     for i in range(10):

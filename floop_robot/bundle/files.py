@@ -27,13 +27,13 @@ def write_atomic(path: Path, data: bytes) -> None:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}; free space or choose a writable folder") from None
 
 
-def _sync_folder(folder: Path) -> None:
-    # Without this the rename itself may be forgotten at a power cut.
+def sync_folder(folder: Path) -> None:
+    """Make creations and renames in `folder` durable; without it a power cut may forget them. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

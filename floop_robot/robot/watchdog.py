@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from floop_robot.bundle.files import sync_folder
 from floop_robot.robot.messages import Cause, SafetyMode, SafetyOrder
 
 CLOCK_SKEW_S: Final = 0.005
@@ -100,7 +101,8 @@ class StopLatch:
             with self._path.open("w", encoding="utf-8") as file:
                 file.write(self.reason + "\n")
                 file.flush()
-                os.fsync(file.fileno())  # a stop outlives a power cut, too
+                os.fsync(file.fileno())
+            sync_folder(self._path.parent)  # a stop outlives a power cut, too
         else:
             self._path.unlink(missing_ok=True)
         self._is_kept = self.is_set

@@ -101,6 +101,8 @@ def test_a_person_says_that_work_is_there(tmp_path: Path, domain: int) -> None:
         assert arm.peer.call(Trigger, f"/{ROBOT}/{topics.CELL_READY}", Trigger.Request()).success
         wait_for(lambda: arm.phases[-1].phase == msg.EpisodeState.PHASE_READY)
         assert not arm.peer.call(Trigger, f"/{ROBOT}/{topics.CELL_READY}", Trigger.Request()).success
+        running = arm.peer.listen(msg.EpisodeState, f"/{ROBOT}/{topics.EPISODE_STATE}", LATCHED)
+        wait_for(lambda: running and running[-1].phase == msg.EpisodeState.PHASE_RUNNING, what="a running episode")
         os.kill(arm.arm.pid, signal.SIGSTOP)  # silence: the cell says what it last said, and the policy gives up
         wait_for(lambda: any(r.outcome == msg.EpisodeResult.OUTCOME_ABORTED for r in arm.results), 20.0)
     finally:

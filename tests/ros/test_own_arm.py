@@ -35,6 +35,7 @@ class OwnArm:
         self.rig, self.peer = RobotRig(folder / "run", domain), Peer(domain)
         self.results = self.peer.listen(msg.EpisodeResult, f"/{ROBOT}/episode_result", EVENTS)
         self.phases = self.peer.listen(msg.EpisodeState, f"/{ROBOT}/{topics.DRIVER_EPISODE}", LATCHED)
+        self.states = self.peer.listen(msg.EpisodeState, f"/{ROBOT}/{topics.EPISODE_STATE}", LATCHED)
         self.notes = self.peer.listen(String, f"/{ROBOT}/stand_in", EVENTS)
         self.safety = self.peer.listen(msg.SafetyStatus, f"/{ROBOT}/{topics.SAFETY_STATUS}", SENSOR)
         self.rig.install()
@@ -101,8 +102,9 @@ def test_a_person_says_that_work_is_there(tmp_path: Path, domain: int) -> None:
         assert arm.peer.call(Trigger, f"/{ROBOT}/{topics.CELL_READY}", Trigger.Request()).success
         wait_for(lambda: arm.phases[-1].phase == msg.EpisodeState.PHASE_READY)
         assert not arm.peer.call(Trigger, f"/{ROBOT}/{topics.CELL_READY}", Trigger.Request()).success
-        running = arm.peer.listen(msg.EpisodeState, f"/{ROBOT}/{topics.EPISODE_STATE}", LATCHED)
-        wait_for(lambda: running and running[-1].phase == msg.EpisodeState.PHASE_RUNNING, what="a running episode")
+        wait_for(lambda: arm.results and arm.phases[-1].detail == laying_out, 60.0, "the next time round")
+        assert arm.peer.call(Trigger, f"/{ROBOT}/{topics.CELL_READY}", Trigger.Request()).success
+        wait_for(lambda: arm.states[-1].phase == msg.EpisodeState.PHASE_RUNNING, what="a running episode")
         os.kill(arm.arm.pid, signal.SIGSTOP)  # silence: the cell says what it last said, and the policy gives up
         wait_for(lambda: any(r.outcome == msg.EpisodeResult.OUTCOME_ABORTED for r in arm.results), 20.0)
     finally:

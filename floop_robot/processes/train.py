@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -31,7 +32,7 @@ from floop_robot.learn.spaces import PolicySpace
 from floop_robot.learn.trainee import Trainee
 from floop_robot.processes.collector import ActorSpec, Collector, EpisodeRequest, answer, range_of, successes
 from floop_robot.processes.curves import FOLDER, Curves
-from floop_robot.processes.ground import Episode, GroundSpec
+from floop_robot.processes.ground import Episode, Ground, GroundSpec
 from floop_robot.replay.intake import Arrived, Ended
 from floop_robot.replay.novelty import KnownWork
 from floop_robot.replay.packed import choose, pack
@@ -331,8 +332,15 @@ class _Run:
         return score.time_s <= FAST_ENOUGH * cloned.time_s
 
     def _look(self, actor: ActorSpec, indices: tuple[int, ...]) -> Score:
-        """Measure on selection scenarios."""
-        return _score(self.collector.make(EpisodeRequest(actor, Purpose.SELECTION, indices, sample=False)))
+        """Measure on selection scenarios, half of them here and half in the other process."""
+        self.collector.ask(EpisodeRequest(actor, Purpose.SELECTION, indices[1::2], sample=False))
+        here = answer(self._ground, EpisodeRequest(actor, Purpose.SELECTION, indices[::2], sample=False))
+        return _score(here + self.collector.receive())
+
+    @cached_property
+    def _ground(self) -> Ground:
+        """A simulation in this process."""
+        return self.spec.make()
 
     def _actor(self) -> ActorSpec:
         architecture, tensors = actor_architecture(self.trainee.model)
@@ -347,7 +355,7 @@ class _Run:
         self.collector.ask(EpisodeRequest(actor, Purpose.REPORT, numbers, sample=False))
         cloned = None
         if self._cloned is not None:  # measured here, while the other process measures the trained policy
-            cloned = _score(answer(self.spec.make(), EpisodeRequest(self._cloned, Purpose.REPORT, numbers, False)))
+            cloned = _score(answer(self._ground, EpisodeRequest(self._cloned, Purpose.REPORT, numbers, False)))
         score = _score(self.collector.receive())
         paths = self._write(out)
         tells = self.tells_success

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import OrderedDict
 
 import msgspec
 import zmq
@@ -23,6 +24,8 @@ GROUP_BYTES = 4 * 2**20
 """A commit is not made larger than about this."""
 CREDIT_BYTES = 512 * 1024
 """What one sender may have under way: seconds of its work, and small enough to hold for a whole fleet."""
+MAX_STREAMS = 1024
+"""Streams whose mark is kept in memory; the others' is read from the journal when they speak again."""
 QUIET_S = 5.0
 """A fault that lasts is reported as often."""
 
@@ -48,7 +51,7 @@ class Ingest:
         self._socket = server_socket(context, endpoint, "ingest")
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         """Where it listens (with the port that was found, if 0 was asked for)."""
-        self._streams: dict[tuple[str, str], ReceiverStream] = {}
+        self._streams: OrderedDict[tuple[str, str], ReceiverStream] = OrderedDict()  # heard last comes last
         self._pending: list[Entry] = []
         self._pending_bytes = 0
         self._pending_since = 0.0
@@ -87,20 +90,24 @@ class Ingest:
             return
         stream = self._stream(message.robot, message.boot_id)
         if isinstance(message, Hello):
-            answer: Message | None = stream.on_hello(message, self._credit)
+            answer: Message | None = stream.on_hello(message, self._credit, peer)
         else:
             answer = self._take_block(peer, message, stream, frames[2] if len(frames) > 2 else b"")
         if answer is not None:
             self._send(peer, answer)
 
     def _stream(self, robot: str, boot_id: str) -> ReceiverStream:
-        stream = self._streams.get((robot, boot_id))
+        key = robot, boot_id
+        stream = self._streams.get(key)
         if stream is None:
-            stream = self._streams[robot, boot_id] = ReceiverStream(self._journal.mark(robot, boot_id))
+            stream = self._streams[key] = ReceiverStream(self._journal.mark(robot, boot_id))
+        self._streams.move_to_end(key)
+        while len(self._streams) > MAX_STREAMS and (oldest := next(iter(self._streams))) not in self._to_ack:
+            del self._streams[oldest]
         return stream
 
     def _take_block(self, peer: bytes, data: Data, stream: ReceiverStream, payload: bytes) -> Message | None:
-        step = stream.on_data(data)
+        step = stream.on_data(data, peer)
         if step is Step.STRANGER:
             return WhoIs(data.boot_id)
         if step is Step.KNOWN:
@@ -108,7 +115,7 @@ class Ingest:
         if step is Step.GAP:
             return stream.ack(data.boot_id, self._credit, resend=True)
         try:
-            entry = self._entry(data, stream, payload)
+            entry = self._entry(data, stream.start_of(data, peer), payload)
         except BlockDamaged:
             self._malformed += 1
             return stream.ack(data.boot_id, self._credit, resend=True)
@@ -121,13 +128,14 @@ class Ingest:
         self._to_ack[data.robot, data.boot_id] = peer
         return None
 
-    def _entry(self, data: Data, stream: ReceiverStream, payload: bytes) -> Entry:
+    @staticmethod
+    def _entry(data: Data, start: int, payload: bytes) -> Entry:
         block = decode_block(payload)
         found = (block.info.robot, block.info.boot_id, block.first_seq, block.end_seq)
         if found != (data.robot, data.boot_id, data.first_seq, data.end_seq):
             raise BlockRefused(f"block holds {found}, not what its envelope says")
-        if stream.accepted is not None and stream.accepted > block.first_seq:
-            payload = split_block(block, stream.accepted)
+        if start > block.first_seq:
+            payload = split_block(block, start)
             block = decode_block(payload)
         return Entry(block, payload)
 
@@ -150,7 +158,9 @@ class Ingest:
         self._commits += 1
         for key, peer in peers.items():
             self._streams[key].commit()
-            self._send(peer, self._streams[key].ack(key[1], self._credit))
+            ack = self._streams[key].ack(key[1], self._credit)
+            if ack is not None:
+                self._send(peer, ack)
         return len(entries)
 
     @property

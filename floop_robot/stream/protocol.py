@@ -11,7 +11,9 @@ row takes effect exactly once whatever is lost, doubled, reordered or restarted.
 answer says where to go on: retransmission, resumption and probing are one rule.
 
 If the mark lies behind what was acknowledged once (a journal restored from a backup), the sender goes back as far as
-its disk does; what is gone from it is a gap that ingest records.
+its disk does; what is gone from it is a gap that ingest records. A Hello alone moves no mark: where it says that older
+keys are gone, the mark follows when a sound block arrives there from the one who said so. So nobody's Hello silences
+another sender.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ class SenderSettings(msgspec.Struct, frozen=True):
     """Silence after which it asks again …"""
     retry_max_s: float = 1.0
     """… doubling up to this."""
+    conflict_s: float = 3.0
+    """How often it asks again while ingest claims keys that this spool never had."""
 
 
 class SenderMachine:
@@ -64,7 +68,7 @@ class SenderMachine:
         self.refusal = ""
         """Why the first block of the window was refused last; empty when it was not."""
         self.conflict = ""
-        """Set when ingest holds keys of this stream that this spool never had: nothing is sent any more."""
+        """Set while ingest claims keys of this stream that this spool never had: nothing is sent but Hello."""
         self._settings = settings or SenderSettings()
         self._window: deque[Outgoing] = deque()
         self._bytes = 0
@@ -77,6 +81,7 @@ class SenderMachine:
         self._deadline = float("-inf")
         self._refusals = 0
         self._rewound_at = -1
+        self._conflict_limit = 0
 
     @property
     def has_room(self) -> bool:
@@ -96,8 +101,6 @@ class SenderMachine:
     @property
     def wake_at(self) -> float:
         """When `poll` must run although nothing arrived and nothing was offered."""
-        if self.conflict:
-            return float("inf")
         return self._deadline if self._next or not self._greeted else float("inf")
 
     @property
@@ -131,7 +134,7 @@ class SenderMachine:
         if now >= self.wake_at:
             return [(self._greet(now), b"")]
         out: list[tuple[Hello | Data, bytes]] = []
-        while self._greeted and not self.conflict and self._next < len(self._window):
+        while self._greeted and self._next < len(self._window):
             block = self._window[self._next]
             if self._next and self._sent_bytes + len(block.payload) > self._credit:
                 break  # one block is always under way, however small the credit
@@ -157,7 +160,7 @@ class SenderMachine:
 
     def _greet(self, now: float) -> Hello:
         self._greeted = False
-        self._deadline = now + self._retry_s
+        self._deadline = now + (self._settings.conflict_s if self.conflict else self._retry_s)
         self._retry_s = min(2 * self._retry_s, self._settings.retry_max_s)
         self._nonce += 1
         return Hello(self.robot, self.boot_id, self.floor, self._nonce)
@@ -176,13 +179,16 @@ class SenderMachine:
             self._rewind()
 
     def _on_answer(self, ack: Ack, now: float) -> None:
-        if ack.next_seq > self.limit:
+        # What was recorded during a conflict does not end it: those keys stand for other records at ingest.
+        limit = self._conflict_limit if self.conflict else self.limit
+        if ack.next_seq > limit:
+            self._conflict_limit, self._deadline = limit, now + self._settings.conflict_s
             self.conflict = (
                 f"ingest holds records of {self.robot} up to seq {ack.next_seq - 1} of boot {self.boot_id}, but this"
-                f" spool ends at {self.limit - 1}: it was restored or copied. Move it away; a new one starts a new boot"
+                f" spool ended at {limit - 1}: it was restored or copied. Move it away; a new one starts a new boot"
             )
             return
-        self._greeted = True
+        self._greeted, self.conflict = True, ""
         self.refusal = self.refusal if self._refusals else ""
         self._wait_afresh(now)
         if ack.next_seq < self.acked:
@@ -226,7 +232,7 @@ class Step(enum.Enum):
     """What ingest does with a block."""
 
     ACCEPT = enum.auto()
-    """Store the keys from `ReceiverStream.accepted` on."""
+    """Store the keys from `ReceiverStream.start_of` on."""
     KNOWN = enum.auto()
     """Already stored, or about to be."""
     GAP = enum.auto()
@@ -243,29 +249,39 @@ class ReceiverStream:
         """Every key below is on disk."""
         self.accepted = mark
         """Every key below is on disk or in the transaction that is being collected."""
+        self._announced = (b"", -1)
+        """Who said last that older keys are gone, and from which key on it can deliver."""
 
-    def on_hello(self, hello: Hello, credit_bytes: int) -> Ack | Refused | None:
-        """Answer a sender; None while its oldest key can't be judged yet (it asks again)."""
+    def on_hello(self, hello: Hello, credit_bytes: int, peer: bytes = b"") -> Ack | Refused | None:
+        """Answer the sender `peer`; None while its oldest key can't be judged yet (it asks again)."""
         if hello.protocol != PROTOCOL:
             reason = f"sender speaks protocol {hello.protocol}, ingest {PROTOCOL}; install the same floop on both"
             return Refused(hello.boot_id, hello.first_seq, reason)
         if self.committed is None or self.committed < hello.first_seq:
             if self.accepted != self.committed:
                 return None
-            self.committed = self.accepted = hello.first_seq  # what lies before is gone from the sender's disk
+            self._announced = peer, hello.first_seq
+            return Ack(hello.boot_id, hello.first_seq, credit_bytes, nonce=hello.nonce)
         return Ack(hello.boot_id, self.committed, credit_bytes, nonce=hello.nonce)
 
-    def on_data(self, data: Data) -> Step:
-        """Judge a block by its keys; the caller checks its content before `accept`."""
-        if self.accepted is None:
-            return Step.STRANGER
-        if data.end_seq <= self.accepted:
+    def on_data(self, data: Data, peer: bytes = b"") -> Step:
+        """Judge a block of the sender `peer` by its keys; the caller checks its content before `accept`."""
+        if self.accepted is not None and data.end_seq <= self.accepted:
             return Step.KNOWN
-        return Step.GAP if data.first_seq > self.accepted else Step.ACCEPT
+        if data.first_seq <= self.start_of(data, peer) < data.end_seq:
+            return Step.ACCEPT
+        return Step.STRANGER if self.accepted is None else Step.GAP
+
+    def start_of(self, data: Data, peer: bytes = b"") -> int:
+        """The first key to store of an accepted block: the mark, or where its sender said that it begins."""
+        if self.accepted is not None and data.first_seq <= self.accepted:
+            return self.accepted
+        announced_by, first_seq = self._announced
+        return first_seq if announced_by == peer else -1
 
     def accept(self, end_seq: int) -> None:
         """The block is sound and part of the transaction."""
-        self.accepted = end_seq
+        self.accepted, self._announced = end_seq, (b"", -1)
 
     def commit(self) -> None:
         """The transaction is on disk."""
@@ -275,7 +291,8 @@ class ReceiverStream:
         """The transaction failed; nothing of it is stored, and the sender will bring it again."""
         self.accepted = self.committed
 
-    def ack(self, boot_id: str, credit_bytes: int, *, resend: bool = False) -> Ack:
-        """What may be forgotten by the sender."""
-        assert self.committed is not None
+    def ack(self, boot_id: str, credit_bytes: int, *, resend: bool = False) -> Ack | None:
+        """What may be forgotten by the sender; None before the first commit of the stream."""
+        if self.committed is None:
+            return None
         return Ack(boot_id, self.committed, credit_bytes, resend)

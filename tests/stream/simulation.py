@@ -1,6 +1,7 @@
 """A robot, an ingest and the network between them, in memory: everything that can happen, in any order.
 
 The journal and the sender's disk survive crashes; machines, messages' order and the transaction being collected do not.
+A stranger says Hello in the sender's name, and is answered.
 """
 
 from __future__ import annotations
@@ -74,11 +75,10 @@ class World:
         if step is Step.STRANGER:
             self.to_sender.append(WhoIs("b"))
         elif step is Step.ACCEPT:
-            assert self.receiver.accepted is not None
-            self.pending += range(max(self.receiver.accepted, message.first_seq), message.end_seq)
+            self.pending += range(self.receiver.start_of(message), message.end_seq)
             self.receiver.accept(message.end_seq)
         else:
-            self.to_sender.append(self.receiver.ack("b", credit, resend=step is Step.GAP))
+            self.say(self.receiver.ack("b", credit, resend=step is Step.GAP))
 
     def commit(self, credit: int) -> None:
         if self.pending:
@@ -86,8 +86,16 @@ class World:
             self.baseline = self.journal[0]
             self.pending = []
         self.receiver.commit()
-        if self.receiver.committed is not None:
-            self.to_sender.append(self.receiver.ack("b", credit))
+        self.say(self.receiver.ack("b", credit))
+
+    def say(self, answer: Ack | None) -> None:
+        if answer is not None:
+            self.to_sender.append(answer)
+
+    def attack(self) -> None:
+        """Somebody else claims the stream, with keys that it has, will have soon, or never."""
+        first = self.random.choice((self.random.randint(0, self.total + 10), 2**40))
+        self.receiver.on_hello(Hello("r", "b", first, self.random.randint(1, 10**6)), 100, b"stranger")
 
     def fail_to_commit(self) -> None:
         self.pending = []
@@ -120,7 +128,9 @@ class World:
                 self.sender.on_message(answer, self.now)  # type: ignore[arg-type]
         elif action < 0.85:
             self.commit(random.choice((0, 3, 100)))
-        elif action < 0.87:
+        elif action < 0.86:
+            self.attack()
+        elif action < 0.88:
             self.fail_to_commit()
         elif action < 0.92:
             self.now += random.choice((0.1, 1.0, 5.0))

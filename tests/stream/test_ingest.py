@@ -17,6 +17,8 @@ import zmq
 from conditions import wait_for
 
 from floop_robot.stream.codec import encode_block
+from floop_robot.stream.ingest import MAX_STREAMS, Ingest
+from floop_robot.stream.journal import Journal
 from floop_robot.stream.messages import Data, Hello, seal
 from floop_robot.stream.outlet import Outlet
 from floop_robot.stream.protocol import Outgoing
@@ -174,6 +176,49 @@ def test_strangers_and_garbage_change_nothing(tmp_path: Path, ingest: IngestProc
     client = ingest.tail()
     assert client.audit().records == 10
     client.close()
+
+
+def test_a_stranger_who_speaks_in_a_robots_name_silences_nobody(tmp_path: Path, ingest: IngestProcess) -> None:
+    out = outlet(tmp_path, ingest)
+    out.put(transition(0))
+    assert out.drain(20)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with context.socket(zmq.DEALER) as stranger:
+        stranger.connect(ingest.config.endpoints.ingest)
+        stranger.send_multipart([seal(Hello("robot_1", out.info.boot_id, 2**40, 1)), b""])
+        assert stranger.poll(10_000)  # it was heard, and answered
+        out.put(transition(1))
+        assert out.drain(20)
+        out.close()
+        out = outlet(tmp_path, ingest)  # a new process, which asks where to go on
+        out.put(transition(2))
+        assert out.drain(20) and out.stats().sender.trouble == ""
+    context.term()
+    out.close()
+    assert rows_by_stream(ingest.journal) == {("robot_1", out.info.boot_id): [0, 1, 2]}
+
+
+def test_ever_new_names_do_not_fill_the_memory(tmp_path: Path) -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    journal = Journal(tmp_path / "journal.sqlite")
+    server = Ingest(journal, "tcp://127.0.0.1:0", context)
+    with context.socket(zmq.DEALER) as socket:
+        socket.connect(server.endpoint)
+        for i in range(MAX_STREAMS + 200):
+            socket.send_multipart([seal(Hello("r", f"boot_{i}", 0, 1)), b""])
+        for _ in range(MAX_STREAMS + 200):
+            while not socket.poll(0):
+                server.step(0.05)
+            socket.recv_multipart()
+        info = stream_info("r")
+        frames = [seal(Hello("r", info.boot_id, 0, 1)), b""]
+        socket.send_multipart(frames)
+        socket.send_multipart([seal(Data("r", info.boot_id, 0, 1)), encode_block(info, 0, [transition(0)])])
+        wait_for(lambda: server.step(0.05) == 1, 10, "the block")
+    assert len(server._streams) <= MAX_STREAMS
+    server.close()
+    journal.close()
+    context.term()
 
 
 def test_a_new_journal_goes_on_where_the_robot_is(tmp_path: Path, ingest: IngestProcess) -> None:

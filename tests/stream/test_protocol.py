@@ -137,7 +137,23 @@ def test_a_journal_that_lost_more_than_the_robot_has_goes_on_with_a_gap() -> Non
     receiver = ReceiverStream(2)
     answer = receiver.on_hello(Hello("r", "b", 10, 1), 100)
     assert isinstance(answer, Ack) and answer.next_seq == 10
-    assert receiver.on_data(Data("r", "b", 10, 12)) is Step.ACCEPT
+    assert receiver.on_data(Data("r", "b", 10, 12)) is Step.ACCEPT and receiver.start_of(Data("r", "b", 9, 12)) == 10
+    receiver.accept(12)
+    assert receiver.on_data(Data("r", "b", 12, 13)) is Step.ACCEPT
+
+
+@pytest.mark.parametrize("mark", [None, 2])
+@pytest.mark.parametrize("claimed", [7, 2**40])
+def test_a_foreign_hello_moves_nothing(mark: int | None, claimed: int) -> None:
+    receiver, own = ReceiverStream(mark), mark or 0
+    assert receiver.on_hello(Hello("r", "b", 0, 1), 100, b"robot") == Ack("b", own, 100, nonce=1)
+    assert isinstance(receiver.on_hello(Hello("r", "b", claimed, 5), 100, b"stranger"), Ack)
+    assert receiver.on_data(Data("r", "b", 7, 9), b"robot") in (Step.GAP, Step.STRANGER)  # 2..6 may be on their way
+    assert receiver.on_hello(Hello("r", "b", 0, 2), 100, b"robot") == Ack("b", own, 100, nonce=2)
+    assert receiver.on_data(Data("r", "b", own, own + 2), b"robot") is Step.ACCEPT
+    receiver.accept(own + 2)
+    receiver.commit()
+    assert receiver.committed == own + 2
 
 
 def test_a_gap_is_not_decided_while_a_transaction_is_open() -> None:
@@ -149,13 +165,33 @@ def test_a_gap_is_not_decided_while_a_transaction_is_open() -> None:
     assert isinstance(answer, Ack) and answer.next_seq == 10
 
 
-def test_a_copied_spool_is_noticed_and_sends_nothing() -> None:
+def in_conflict() -> SenderMachine:
     machine = SenderMachine("r", "b", 0, 5, 0, SETTINGS)
     [(hello, _)] = machine.poll(0.0)
     assert isinstance(hello, Hello)
     machine.on_message(Ack("b", 50, 100, nonce=hello.nonce), 0.0)
     assert "restored or copied" in machine.conflict
-    assert machine.poll(100.0) == [] and not machine.has_room
+    return machine
+
+
+def test_a_copied_spool_is_noticed_and_sends_no_data() -> None:
+    machine = in_conflict()
+    machine.set_disk(0, 60)  # what is recorded meanwhile does not make its keys 50..59 those that ingest waits for
+    for _ in range(3):
+        now = machine.wake_at
+        [(hello, _)] = machine.poll(now)
+        assert isinstance(hello, Hello) and machine.wake_at == now + SETTINGS.conflict_s
+        machine.on_message(Ack("b", 50, 100, nonce=hello.nonce), now)
+        assert machine.conflict and not machine.has_room and machine.poll(now) == []
+
+
+def test_a_conflict_ends_when_ingest_says_so() -> None:
+    machine = in_conflict()
+    assert machine.poll(SETTINGS.conflict_s - 0.1) == []
+    [(hello, _)] = machine.poll(SETTINGS.conflict_s)
+    assert isinstance(hello, Hello)
+    machine.on_message(Ack("b", 3, 100, nonce=hello.nonce), 4.0)
+    assert not machine.conflict and machine.has_room and machine.end == 3
 
 
 def test_a_block_refused_again_and_again_is_named_for_replacement() -> None:

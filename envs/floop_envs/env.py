@@ -15,7 +15,7 @@ from floop_envs.scenarios import TrainingWork
 from floop_envs.world import PHYSICS_RATE_HZ, SERVO_RATE_HZ, World
 from floop_robot.robot.controller import ArmController
 from floop_robot.robot.kinematics import Kinematics
-from floop_robot.robot.limiter import SafetyLimiter
+from floop_robot.robot.limiter import SafetyLimiter, ticks_of
 from floop_robot.robot.messages import RobotState
 from floop_robot.robot.observer import Observer
 from floop_robot.spec.layout import Vector
@@ -45,7 +45,7 @@ class ArmEnv(gymnasium.Env[Vector, Vector]):
         self.world = World(robot, physics_rate_hz)
         self._steps_per_action = round(physics_rate_hz / spec.policy_rate_hz)
         self._controller = ArmController(robot, spec)
-        self._limiter = SafetyLimiter(robot, SERVO_RATE_HZ, max(1, round(SERVO_RATE_HZ / spec.policy_rate_hz)))
+        self._limiter = SafetyLimiter(robot, SERVO_RATE_HZ, ticks_of(SERVO_RATE_HZ, spec.policy_rate_hz))
         self._observer = Observer(spec, Kinematics(robot))
         self._violations = _ViolationCheck(robot)
         self.scenario: Scenario | None = None

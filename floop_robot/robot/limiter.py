@@ -33,6 +33,11 @@ STANDING_RAD_S = 1e-6
 """Speeds below this are rounding."""
 
 
+def ticks_of(servo_rate_hz: float, policy_rate_hz: float) -> int:
+    """Servo ticks until the next target of a policy is due; rounded up, so that the arm never waits for it."""
+    return max(1, math.ceil(servo_rate_hz / policy_rate_hz - 1e-9))  # a ratio that is whole but for rounding is whole
+
+
 class LimitedCommand(msgspec.Struct, frozen=True, gc=False):
     """What the driver should do in this servo tick."""
 
@@ -56,7 +61,7 @@ class SafetyLimiter:
     """Follows joint targets within position, velocity, acceleration and TCP-box limits. One per thread.
 
     Call `reset` with where the arm is, then `step` once per servo tick. Deterministic: no clock, no randomness.
-    `ticks_per_target` is how many servo ticks a target is meant to last (servo rate over policy rate, rounded up).
+    `ticks_per_target` is how many servo ticks a target is meant to last (`ticks_of` the two rates).
     """
 
     def __init__(self, model: RobotModel, servo_rate_hz: float, ticks_per_target: int = 4) -> None:
@@ -65,7 +70,7 @@ class SafetyLimiter:
         self._levers = self._kinematics.levers
         self._bounds = Bounds(limits)
         self._dt = dt = 1.0 / servo_rate_hz
-        self._ticks_per_target = max(1, ticks_per_target)
+        self._ticks_per_target = ticks_per_target
         self._speed = [v * (1 - SLACK) for v in limits.velocity_rad_s]
         self._gain = [a * dt * (1 - SLACK) for a in limits.acceleration_rad_s2]
         # What may be asked for: one period at full speed, and the lag that braking from full speed needs.

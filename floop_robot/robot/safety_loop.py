@@ -10,7 +10,7 @@ import math
 from typing import Final, Protocol, TypeVar
 
 from floop_robot.robot.controller import GRIP_FORCE_N
-from floop_robot.robot.limiter import LimitedCommand, SafetyLimiter
+from floop_robot.robot.limiter import LimitedCommand, SafetyLimiter, ticks_of
 from floop_robot.robot.messages import (
     Cause,
     Interventions,
@@ -60,8 +60,7 @@ class SafetyCore:
         latch: StopLatch | None = None,
     ) -> None:
         self._model = model
-        ticks_per_target = max(1, round(servo_rate_hz / policy_rate_hz))
-        self._limiter = SafetyLimiter(model, servo_rate_hz, ticks_per_target)
+        self._limiter = SafetyLimiter(model, servo_rate_hz, ticks_of(servo_rate_hz, policy_rate_hz))
         self._settings = WatchdogSettings.of(policy_rate_hz, observation_timeout_s)
         self.latch = latch or StopLatch()
         self._state: RobotState | None = None

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from floop_robot.spec.errors import ConfigError, UnknownName
-from floop_robot.spec.tasks import task_ids
+from floop_robot.spec.tasks import get_task, task_ids
 from floop_robot.spec.yamlfile import read_yaml
 
 Positive = Annotated[float, Meta(gt=0)]
@@ -147,6 +147,12 @@ def load_config(path: Path | None) -> FloopConfig:
         raise UnknownName("task", config.task, task_ids(), str(path))
     if config.learner.algo not in ("sac", "ppo"):
         raise ConfigError(f"{path}: learner.algo is {config.learner.algo!r}; use sac or ppo")
+    policy_rate_hz = get_task(config.task).spec.policy_rate_hz
+    if config.robot.servo_rate_hz < policy_rate_hz:
+        raise ConfigError(
+            f"{path}: robot.servo_rate_hz is {config.robot.servo_rate_hz:g}, but policies of {config.task} send a"
+            f" target {policy_rate_hz:g} times a second; use {policy_rate_hz:g} or more"
+        )
     gate = config.gate
     if not 0.0 < gate.old_reject < gate.old_accept < 1.0:
         raise ConfigError(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from floop_robot.robot.controller import ArmController
 from floop_robot.robot.kinematics import Kinematics, tool_down
-from floop_robot.robot.limiter import SafetyLimiter
+from floop_robot.robot.limiter import SafetyLimiter, ticks_of
 from floop_robot.robot.messages import Cause
 from floop_robot.spec.robot_model import RobotModel, load_robot
 from floop_robot.spec.task import TaskSpec
@@ -126,9 +126,18 @@ def test_mixed_with_stops_it_stays_inside(script: list[tuple[list[float], int, b
     assert worst_violation(np.array(commands)) <= 0.0
 
 
-@pytest.mark.parametrize("rate_hz", [25.0, 50.0, 100.0, 1000.0])
+@pytest.mark.parametrize(
+    ("servo_hz", "policy_hz", "ticks"),
+    [(50, 12.5, 4), (50, 20, 3), (60, 12.5, 5), (50, 40, 2), (50, 50, 1), (12.5, 12.5, 1), (50, 100, 1),
+     (3 * 0.1, 0.1, 3), (125, 12.5, 10), (500, 12.5, 40), (1000, 3.0, 334)],
+)  # fmt: skip
+def test_a_target_lasts_until_the_next_is_due(servo_hz: float, policy_hz: float, ticks: int) -> None:
+    assert ticks_of(servo_hz, policy_hz) == ticks
+
+
+@pytest.mark.parametrize("rate_hz", [25.0, 40.0, 50.0, 100.0, 1000.0])
 def test_other_servo_rates_hold_as_well(rate_hz: float) -> None:
-    limiter = SafetyLimiter(MODEL, rate_hz, ticks_per_target=max(1, round(rate_hz / 12.5)))
+    limiter = SafetyLimiter(MODEL, rate_hz, ticks_per_target=ticks_of(rate_hz, 12.5))
     commands = drive(adversary("jumps", 1_000, seed=3), limiter)
     assert worst_violation(commands, rate_hz=rate_hz) <= 1e-8 * rate_hz
 

@@ -14,7 +14,7 @@ _PER_RUN = 1_000_000
 
 
 class Purpose(enum.IntEnum):
-    """What an episode is for. Each purpose owns `_RUNS * _PER_RUN` consecutive seeds."""
+    """What an episode is for. Each purpose owns `_RUNS * _PER_RUN` consecutive seeds; numbers are for ever."""
 
     TRAINING = 0
     DEMONSTRATION = 1
@@ -25,6 +25,8 @@ class Purpose(enum.IntEnum):
     GATE = 5
     REPORT = 6
     """Final figures: used once, after everything was chosen."""
+    VALIDATION = 7
+    """What a person measures policies on, as often as they like."""
 
 
 def seed_of(purpose: Purpose, run_seed: int, index: int) -> int:
@@ -32,11 +34,6 @@ def seed_of(purpose: Purpose, run_seed: int, index: int) -> int:
     if not (0 <= run_seed < _RUNS and 0 <= index < _PER_RUN):
         raise ConfigError(f"seed {run_seed} with episode {index} is out of range; use a seed from 0 to {_RUNS - 1}")
     return (int(purpose) * _RUNS + run_seed) * _PER_RUN + index
-
-
-def purpose_of(seed: int) -> Purpose:
-    """Which purpose owns a scenario seed."""
-    return Purpose(seed // (_RUNS * _PER_RUN))
 
 
 def scenario_of(source: ScenarioSource, seed: int) -> Scenario:

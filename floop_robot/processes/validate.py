@@ -129,12 +129,12 @@ def evaluate_with(
 
 
 def validate(candidate: Bundle, against: Bundle | None, plan: ValidationPlan, watch: Watch | None = None) -> Validation:
-    """Measure a candidate, and judge it against another policy if there is one, on scenarios of the report range.
+    """Measure a candidate, and judge it against another policy if there is one, on scenarios for validation.
 
     `watch` sees the measuring; the trial that may follow takes a few seconds at most.
     """
     source = TrainingWork(plan.task, plan.focus) if plan.focus else TrainingWork(plan.task)
-    scenarios = scenarios_of(source, Purpose.REPORT, plan.seed, plan.episodes)
+    scenarios = scenarios_of(source, Purpose.VALIDATION, plan.seed, plan.episodes)
     with _executor(plan.task, plan.robot, plan.workers) as executor:
         result = Validation(task=plan.task, candidate=evaluate_with(executor, candidate, scenarios, watch))
         if against is None:

@@ -46,6 +46,8 @@ def test_without_another_policy_there_is_a_measurement_and_no_verdict() -> None:
     found = validate(skilled(), None, ValidationPlan(task=TASK, episodes=4, focus=("basket",)))
     assert found.verdict is None
     assert set(found.candidate.classes) == {"basket"}
+    own = scenarios_of(TrainingWork(TASK, ("basket",)), Purpose.VALIDATION, 0, 4)
+    assert found.candidate == evaluate(skilled(), own), "the scenarios of final reports stay unseen"
 
 
 def test_a_stock_zip_becomes_a_bundle_that_acts_alike(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ each has its own ring of rows.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,9 @@ from floop_robot.replay.rows import Rows
 from floop_robot.stream.columns import Matrix
 
 _UNKNOWN, _FAILED, _WON = range(3)
+MAX_OPEN = 1024
+"""Episodes whose end is waited for; a robot that never ends one (it was killed, the end was lost) must not fill the
+memory."""
 _NONE: NDArray[np.int64] = np.zeros(0, np.int64)
 EpisodeKey = tuple[str, str, int]
 """Robot, boot, episode."""
@@ -43,18 +48,13 @@ class Region:
         self._next: list[int] = []
         self._filled: NDArray[np.int64] = np.zeros(0, np.int64)
         self._starts: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._open: dict[EpisodeKey, list[NDArray[np.int64]]] = {}
+        self._open: OrderedDict[EpisodeKey, list[NDArray[np.int64]]] = OrderedDict()  # heard last comes last
         self._rare: NDArray[np.int64] | None = None
         self.added = 0
         """Rows ever taken in."""
 
     def __len__(self) -> int:
         return int(self._filled.sum())
-
-    @property
-    def rows_by_robot(self) -> dict[str, int]:
-        """Rows held of each robot."""
-        return {robot: int(self._filled[i]) for robot, i in self._segments.items()}
 
     def extend(self, robot: str, rows: Rows, boot_id: str = "") -> None:
         """Store rows of one robot by slices; the oldest beyond its quota go."""
@@ -75,6 +75,9 @@ class Region:
         for episode in np.unique(rows.episode).tolist():
             key = (robot, boot_id, episode)
             self._open.setdefault(key, []).append(places[rows.episode == episode])
+            self._open.move_to_end(key)
+        while len(self._open) > MAX_OPEN:
+            self._open.popitem(last=False)  # its rows stay, of unknown outcome
 
     def close(self, key: EpisodeKey, *, failed: bool) -> None:
         """An episode is over; its outcome is that of all its rows."""

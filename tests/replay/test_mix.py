@@ -6,7 +6,7 @@ from gymnasium import spaces
 
 from floop_robot.learn.sac_update import SacBatch
 from floop_robot.replay.mix import MixConfig, MixedReplay
-from floop_robot.replay.region import Normaliser
+from floop_robot.replay.region import MAX_OPEN, Normaliser, Region
 from floop_robot.replay.rows import Rows
 
 OBS, ACT = 4, 2
@@ -64,7 +64,7 @@ def test_a_chatty_robot_keeps_to_its_quota() -> None:
     buffer.extend("quiet", rows_of(range(50)), prior=False)
     for start in range(1000, 3000, 7):
         buffer.extend("chatty", rows_of(range(start, start + 7)), prior=False)
-    assert buffer.fresh.rows_by_robot == {"quiet": 50, "chatty": 50}
+    assert len(buffer.fresh) == 2 * 50
     drawn = rewards(buffer, 4000)
     assert np.mean(drawn < 1000) == pytest.approx(0.5, abs=0.05)
     newest = range(3002 - 50, 3003)
@@ -82,6 +82,19 @@ def test_episodes_of_the_rarer_outcome_get_their_share(rare_fails: bool) -> None
     buffer.extend("a", rows_of(range(2000, 2020), 3), prior=False, boot_id="y")  # same number, other boot
     buffer.close_episode("a", "y", 3, failed=not rare_fails)
     assert np.mean(rewards(buffer, 2000) // 100 == 3) == pytest.approx(0.5 + 0.05, abs=0.04)
+
+
+def test_episodes_that_never_end_are_given_up_and_those_that_run_are_not() -> None:
+    region = Region(OBS, ACT, 4000, Normaliser(OFFSET, SCALE))
+    for episode in range(1, MAX_OPEN + 500):
+        region.extend("a", rows_of(range(episode, episode + 1), episode), "x")
+        region.extend("b", rows_of(range(1), 0), "x")  # a long one, still heard of
+    assert len(region._open) == MAX_OPEN
+    region.close(("a", "x", 1), failed=True)  # given up: changes nothing
+    assert not region._rare_places().size
+    region.close(("a", "x", MAX_OPEN + 400), failed=True)
+    region.close(("b", "x", 0), failed=False)
+    assert region._rare_places().size == 1
 
 
 def test_while_all_episodes_end_alike_all_rows_are_drawn_alike() -> None:

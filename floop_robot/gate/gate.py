@@ -21,7 +21,7 @@ from floop_robot.gate.worklog import WorkLog
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.ids import ids_of
-from floop_robot.spec.records import EpisodeEnd
+from floop_robot.spec.records import EpisodeEnd, Label
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.scenario import ScenarioSource
 from floop_robot.spec.tasks import get_task
@@ -100,9 +100,9 @@ class Gate:
             self._pending = self._pending or self._judging
             self._count("restarted")
 
-    def observe(self, end: EpisodeEnd) -> None:
-        """Take in the end of a robot's episode (perceived work and outcome; no truth)."""
-        self.work.observe(end)
+    def observe(self, record: EpisodeEnd | Label, robot: str = "", boot_id: str = "") -> None:
+        """Take in the end of a robot's episode (perceived work and outcome; no truth), or a label that corrects it."""
+        self.work.observe(record, robot, boot_id)
 
     def forget_reports(self) -> None:
         """Start anew: the journal was replaced."""
@@ -179,9 +179,9 @@ class Gate:
         return Judged(verdict, bundle, path)
 
     def _refresh_sources(self) -> Focus:
-        if self._sources_of == self.work.episodes:
+        if self._sources_of == self.work.changes:
             return self._focus
-        self._sources_of = self.work.episodes
+        self._sources_of = self.work.changes
         self._focus = Focus(self.work.focus, self.work.without_model)
         self._supply.set_source(Suite.FOCUS, self._reported(self._focus.classes), self._focus.classes)
         old: ScenarioSource = TrainingWork(self._config.task)

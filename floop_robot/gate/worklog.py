@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable
+from itertools import islice
 
-from floop_robot.spec.records import EpisodeEnd, Outcome, WorkReport
+import msgspec
+
+from floop_robot.spec.records import EpisodeEnd, Label, Outcome, WorkReport
 
 WINDOW = 20
 """Latest episodes of a class that count."""
@@ -18,23 +21,58 @@ HEALED_SUCCESS = 0.92
 """A class that went badly stays focus work until live success reaches this: half mended is no reason to look away."""
 KEPT_REPORTS = 200
 """Reports per class that scenarios are drawn from; older ones speak of work long done."""
+EARLY_LABELS = 1000
+"""Labels that are kept for an episode that has not come yet; most of them speak of aborted ones, which never do."""
+
+_Key = tuple[str, str, int]
+"""Robot, boot, episode."""
+
+
+class _Done(msgspec.Struct):
+    """An episode, whether its class was failing before it, and what it came to."""
+
+    key: _Key
+    success: bool
+    report: WorkReport
+    was_failing: bool
 
 
 class _ClassLog:
     def __init__(self) -> None:
-        self.outcomes: deque[bool] = deque(maxlen=WINDOW)
-        self.reports: deque[WorkReport] = deque(maxlen=KEPT_REPORTS)
+        self.done: deque[_Done] = deque(maxlen=KEPT_REPORTS)
         self.failing = False
 
-    def add(self, end: EpisodeEnd) -> None:
-        self.outcomes.append(end.outcome is Outcome.SUCCESS)
-        self.reports.append(end.work)
-        failures = self.outcomes.count(False)
-        success = 1.0 - failures / len(self.outcomes)
+    @property
+    def outcomes(self) -> list[bool]:
+        """Of the latest `WINDOW` episodes."""
+        return self._window(len(self.done))
+
+    def add(self, key: _Key, success: bool, report: WorkReport) -> None:
+        self.done.append(_Done(key, success, report, self.failing))
+        self._judge(len(self.done))
+
+    def correct(self, key: _Key, success: bool) -> bool:
+        """Change an outcome and judge again from there on; returns whether anything changed."""
+        for place, done in enumerate(self.done):
+            if done.key == key and done.success != success:
+                done.success, self.failing = success, done.was_failing
+                for end in range(place + 1, len(self.done) + 1):
+                    self.done[end - 1].was_failing = self.failing
+                    self._judge(end)
+                return True
+        return False
+
+    def _judge(self, end: int) -> None:
+        outcomes = self._window(end)
+        failures = outcomes.count(False)
+        success = 1.0 - failures / len(outcomes)
         if self.failing:
             self.failing = success < HEALED_SUCCESS
         else:
             self.failing = failures >= LEAST_FAILURES and success < HEALTHY_SUCCESS
+
+    def _window(self, end: int) -> list[bool]:
+        return [done.success for done in islice(self.done, max(0, end - WINDOW), end)]
 
 
 class WorkLog:
@@ -44,15 +82,35 @@ class WorkLog:
         """`trained`: classes of the training work; `modelled`: classes with a model in the catalogue."""
         self._trained, self._modelled = frozenset(trained), frozenset(modelled)
         self._classes: dict[str, _ClassLog] = {}
+        self._early: OrderedDict[_Key, bool] = OrderedDict()
         self.episodes = 0
         """How many episodes were taken in."""
+        self.changes = 0
+        """How often what it says may have changed: by an episode, or by a label."""
 
-    def observe(self, end: EpisodeEnd) -> None:
-        """Take in the end of a robot's episode; aborted ones say nothing about a policy."""
-        if end.outcome is Outcome.ABORTED:
-            return
-        self.episodes += 1
-        self._classes.setdefault(end.work.object_class, _ClassLog()).add(end)
+    def observe(self, record: EpisodeEnd | Label, robot: str = "", boot_id: str = "") -> None:
+        """Take in the end of a robot's episode, or a label that corrects one, from the stream of `robot` and `boot_id`.
+
+        Aborted episodes say nothing about a policy, whatever their label. The last label on an episode counts.
+        """
+        if isinstance(record, Label):
+            self._correct((robot, record.episode_boot_id, record.episode), record.success)
+        elif record.outcome is not Outcome.ABORTED:
+            self.episodes += 1
+            self.changes += 1
+            key = (robot, boot_id, record.episode)
+            success = self._early.pop(key, record.outcome is Outcome.SUCCESS)
+            self._classes.setdefault(record.work.object_class, _ClassLog()).add(key, success, record.work)
+
+    def _correct(self, key: _Key, success: bool) -> None:
+        for log in self._classes.values():
+            if any(done.key == key for done in log.done):
+                self.changes += log.correct(key, success)
+                return
+        self._early[key] = success
+        self._early.move_to_end(key)
+        if len(self._early) > EARLY_LABELS:
+            self._early.popitem(last=False)
 
     @property
     def focus(self) -> tuple[str, ...]:
@@ -71,12 +129,12 @@ class WorkLog:
 
     def success(self, object_class: str) -> tuple[int, int]:
         """Successes and episodes of a class within the window."""
-        log = self._classes.get(object_class, _ClassLog())
-        return log.outcomes.count(True), len(log.outcomes)
+        outcomes = self._classes.get(object_class, _ClassLog()).outcomes
+        return outcomes.count(True), len(outcomes)
 
     def reports(self, classes: Iterable[str]) -> tuple[WorkReport, ...]:
         """What robots perceived of these classes, oldest first within each."""
-        return tuple(r for name in classes if name in self._classes for r in self._classes[name].reports)
+        return tuple(d.report for name in classes if name in self._classes for d in self._classes[name].done)
 
     def _select(self, wanted: Callable[[str, _ClassLog], bool]) -> tuple[str, ...]:
         return tuple(sorted(name for name, log in self._classes.items() if wanted(name, log)))

@@ -164,8 +164,8 @@ class Explorer:
         )
 
     def _reported_work(self) -> RandomisedWork | None:
-        if self._reported_of != self._work.episodes:
-            self._reported_of = self._work.episodes
+        if self._reported_of != self._work.changes:
+            self._reported_of = self._work.changes
             classes = self._work.focus or self._work.adopted
             reports = self._work.reports(classes)
             self._reported = RandomisedWork(ReportedWork(self._task, reports)) if reports else None

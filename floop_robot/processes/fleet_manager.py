@@ -18,7 +18,7 @@ from pathlib import Path
 from floop_robot.bundle import Bundle
 from floop_robot.processes.driving import read_arguments, stop_on_signals
 from floop_robot.processes.entry import run as enter
-from floop_robot.registry import JournalRead, Registry, SeenEpisode
+from floop_robot.registry import JournalRead, Registry, SeenEpisode, SeenLabel
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.rollout import Fleet, FleetServer, SeenBatch
 from floop_robot.spec.config import FloopConfig
@@ -62,7 +62,7 @@ class TailFeed:
             return None
 
     def _follow(self) -> None:
-        wanted = TailFilter(kinds=Kind.EPISODE_END)
+        wanted = TailFilter(kinds=Kind.EPISODE_END | Kind.LABEL)
         read = self._read
         while not self._stop.is_set():
             client = TailClient(self._endpoint, wanted, after=read.through, journal_id=read.journal_id)
@@ -80,7 +80,10 @@ class TailFeed:
     def _batch(self, blocks: list[TailBlock], client: TailClient) -> SeenBatch | None:
         now_ns = self._clock()
         episodes = tuple(seen for found in blocks for seen in _episodes(found.block, found.id, now_ns))
-        return SeenBatch(episodes, JournalRead(client.position, client.journal_id)) if episodes else None
+        labels = tuple(seen for found in blocks for seen in _labels(found.block))
+        if not episodes and not labels:
+            return None
+        return SeenBatch(episodes, JournalRead(client.position, client.journal_id), labels)
 
     def _put(self, batch: SeenBatch | None) -> None:
         while batch is not None and not self._stop.is_set():
@@ -108,6 +111,21 @@ def _episodes(block: Block, number: int, now_ns: int) -> list[SeenEpisode]:
             seen_ns=now_ns,
         )
         for end in block.ends
+    ]
+
+
+def _labels(block: Block) -> list[SeenLabel]:
+    return [
+        SeenLabel(
+            robot=block.info.robot,
+            boot_id=block.info.boot_id,
+            seq=label.seq,
+            episode_boot_id=label.episode_boot_id,
+            episode=label.episode,
+            success=label.success,
+            author=label.author,
+        )
+        for label in block.labels
     ]
 
 

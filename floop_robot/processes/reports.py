@@ -1,7 +1,7 @@
 """ReportFeed: what robots reported of their work, followed in the journal's tail by a thread of its own.
 
 Gate and explorers learn of shifted work through this and nothing else: episode ends of robots on their deployed
-policy, without the simulator's truth.
+policy, without the simulator's truth, and the labels that correct them.
 """
 
 from __future__ import annotations
@@ -9,19 +9,29 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
-from floop_robot.spec.records import ActMode, EpisodeEnd, Source
-from floop_robot.stream.codec import Kind
+from floop_robot.spec.records import ActMode, EpisodeEnd, Label, Source
+from floop_robot.stream.codec import Block, Kind
 from floop_robot.stream.tail_client import TailClient, TailError, TailFilter
 
 log = logging.getLogger(__name__)
 
 _WAIT_S = 0.2
 _QUEUED = 4096
-"""Episodes; a reader that is this far behind lets the tail wait: the journal keeps the rest."""
+"""Records; a reader that is this far behind lets the tail wait: the journal keeps the rest."""
+
+
+Take = Callable[[EpisodeEnd | Label, str, str], None]
+"""Takes a record, and robot and boot of the stream that carried it."""
+
+
+class _Reported(msgspec.Struct, frozen=True):
+    record: EpisodeEnd | Label
+    robot: str
+    boot_id: str
 
 
 class ReportFeed:
@@ -29,7 +39,7 @@ class ReportFeed:
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
-        self._ends: queue.Queue[EpisodeEnd | None] = queue.Queue(_QUEUED)
+        self._reports: queue.Queue[_Reported | None] = queue.Queue(_QUEUED)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="report-feed")
 
@@ -41,28 +51,27 @@ class ReportFeed:
         self._stop.set()
         self._thread.join()
 
-    def drain(self, take: Callable[[EpisodeEnd], None], restart: Callable[[], None] = lambda: None) -> None:
-        """Hand over every episode end that came since; `restart` is called where another journal begins."""
+    def drain(self, take: Take, restart: Callable[[], None] = lambda: None) -> None:
+        """Hand over every episode end and label that came since; `restart` is called where another journal begins."""
         while True:
             try:
-                end = self._ends.get_nowait()
+                report = self._reports.get_nowait()
             except queue.Empty:
                 return
-            if end is None:
+            if report is None:
                 restart()
             else:
-                take(end)
+                take(report.record, report.robot, report.boot_id)
 
     def _follow(self) -> None:
-        wanted = TailFilter(kinds=Kind.EPISODE_END, sources=(int(Source.ROBOT),))
+        wanted = TailFilter(kinds=Kind.EPISODE_END | Kind.LABEL, sources=(int(Source.ROBOT),))
         while not self._stop.is_set():
             client = TailClient(self._endpoint, wanted)
             try:
                 while not self._stop.is_set():
                     for found in client.poll(_WAIT_S):
-                        for end in found.block.ends:
-                            if end.act_mode is ActMode.MEAN:
-                                self._put(msgspec.structs.replace(end, truth=None))
+                        for report in _reports(found.block):
+                            self._put(report)
             except TailError as error:
                 log.warning("reports: %s", error)
                 self._put(None)
@@ -70,10 +79,19 @@ class ReportFeed:
             finally:
                 client.close()
 
-    def _put(self, end: EpisodeEnd | None) -> None:
+    def _put(self, report: _Reported | None) -> None:
         while not self._stop.is_set():
             try:
-                self._ends.put(end, timeout=_WAIT_S)
+                self._reports.put(report, timeout=_WAIT_S)
                 return
             except queue.Full:
                 continue
+
+
+def _reports(block: Block) -> Iterator[_Reported]:
+    robot, boot_id = block.info.robot, block.info.boot_id
+    for end in block.ends:
+        if end.act_mode is ActMode.MEAN:
+            yield _Reported(msgspec.structs.replace(end, truth=None), robot, boot_id)
+    for label in block.labels:
+        yield _Reported(label, robot, boot_id)

@@ -1,11 +1,12 @@
-"""FieldLog: what came back from the robots, with the manager's stamps: receipts, episodes, confirmations."""
+"""FieldLog: what came back from the robots, with the manager's stamps: receipts, episodes, labels, confirmations."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable
 
 from floop_robot.registry.database import Database, decode, encode, integer
-from floop_robot.registry.records import JournalRead, Receipt, SeenEpisode, StoredReceipt
+from floop_robot.registry.records import JournalRead, Receipt, SeenEpisode, SeenLabel, StoredReceipt
 
 
 class FieldLog:
@@ -31,11 +32,11 @@ class FieldLog:
         return [StoredReceipt(decode(info, Receipt), integer(stamp)) for info, stamp in rows]
 
     def record_episodes(self, episodes: Iterable[SeenEpisode], read: JournalRead) -> list[SeenEpisode]:
-        """Store episodes and how far the journal was read, together; returns those that were new."""
+        """Store episodes and how far the journal was read, together; returns those that were new, labels respected."""
         with self._database.writing() as connection:
             new = [
                 episode
-                for episode in episodes
+                for episode in (_labelled(connection, each) for each in episodes)
                 if connection.execute(
                     "INSERT OR IGNORE INTO episodes VALUES (?, ?, ?, ?)",
                     (episode.robot, episode.boot_id, episode.episode, encode(episode)),
@@ -43,6 +44,28 @@ class FieldLog:
             ]
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('read', ?)", (encode(read),))
         return new
+
+    def record_labels(self, labels: Iterable[SeenLabel]) -> list[SeenEpisode]:
+        """Store labels, once each, in order of arrival: the last one on an episode counts.
+
+        Returns the stored episodes that they changed. One whose episode has not come yet is kept until it does.
+        """
+        changed = []
+        with self._database.writing() as connection:
+            for label in labels:
+                key = (label.robot, label.episode_boot_id, label.episode)
+                is_new = connection.execute(
+                    "INSERT OR IGNORE INTO labels VALUES (?, ?, ?, ?, ?, ?)",
+                    (label.robot, label.boot_id, label.seq, label.episode_boot_id, label.episode, encode(label)),
+                ).rowcount
+                query = "SELECT info FROM episodes WHERE robot = ? AND boot_id = ? AND episode = ?"
+                row = connection.execute(query, key).fetchone() if is_new else None
+                was = decode(row[0], SeenEpisode) if row else None
+                if was is not None and (now := label.correct(was)) != was:
+                    update = "UPDATE episodes SET info = ? WHERE robot = ? AND boot_id = ? AND episode = ?"
+                    connection.execute(update, (encode(now), *key))
+                    changed.append(now)
+        return changed
 
     def episodes(self) -> list[SeenEpisode]:
         """Every episode seen, in order of arrival."""
@@ -70,3 +93,12 @@ class FieldLog:
         """Weights whose live success was shown, and when."""
         rows = self._database.rows("SELECT sha256, stamp_ns FROM confirmations")
         return {str(sha256): integer(stamp) for sha256, stamp in rows}
+
+
+def _labelled(connection: sqlite3.Connection, episode: SeenEpisode) -> SeenEpisode:
+    """The episode as the last label says that came before it (from a spool delivered earlier)."""
+    row = connection.execute(
+        "SELECT info FROM labels WHERE robot = ? AND episode_boot_id = ? AND episode = ? ORDER BY rowid DESC LIMIT 1",
+        (episode.robot, episode.boot_id, episode.episode),
+    ).fetchone()
+    return decode(row[0], SeenLabel).correct(episode) if row else episode

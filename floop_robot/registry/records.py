@@ -146,10 +146,12 @@ class SeenEpisode(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     act_mode: ActMode
     outcome: Outcome
+    """As the robot saw it, or as the last label says: a failure found later is a TIMEOUT too."""
     object_class: str
     duration_s: float
     steps: int
     seen_ns: int
+    """When the episode was seen, whenever its label came."""
 
     @property
     def production(self) -> bool:
@@ -160,6 +162,26 @@ class SeenEpisode(msgspec.Struct, frozen=True, kw_only=True):
             and self.outcome is not Outcome.ABORTED
             and self.version > 0
         )
+
+
+class SeenLabel(msgspec.Struct, frozen=True, kw_only=True):
+    """A later judgement of an episode, as the fleet manager saw it in the journal."""
+
+    robot: str
+    boot_id: str
+    """Of the stream that carried the label; with `robot` and `seq` it tells a label read again."""
+    seq: int
+    episode_boot_id: str
+    """With `robot` and `episode` the key of the episode that it speaks of."""
+    episode: int
+    success: bool
+    author: str
+
+    def correct(self, episode: SeenEpisode) -> SeenEpisode:
+        """The episode as this label judges it; one stopped from outside stays neither success nor failure."""
+        if episode.outcome is Outcome.ABORTED or self.success == (episode.outcome is Outcome.SUCCESS):
+            return episode
+        return msgspec.structs.replace(episode, outcome=Outcome.SUCCESS if self.success else Outcome.TIMEOUT)
 
 
 class JournalRead(msgspec.Struct, frozen=True):

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 SCHEMA_VERSION = 1
 
+ADDED = """
+CREATE TABLE IF NOT EXISTS labels (
+    robot TEXT NOT NULL, boot_id TEXT NOT NULL, seq INTEGER NOT NULL,
+    episode_boot_id TEXT NOT NULL, episode INTEGER NOT NULL, info BLOB NOT NULL,
+    PRIMARY KEY (robot, boot_id, seq)
+) STRICT;
+CREATE INDEX IF NOT EXISTS labels_by_episode ON labels (robot, episode_boot_id, episode);
+"""
+"""What later releases added without changing what was there; made at every start where it is missing."""
+
 DDL = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT;
 CREATE TABLE versions (

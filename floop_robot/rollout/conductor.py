@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from floop_robot.bundle import Bundle
 from floop_robot.registry import (
@@ -14,6 +14,7 @@ from floop_robot.registry import (
     Publication,
     Registry,
     SeenEpisode,
+    SeenLabel,
     VersionInfo,
 )
 from floop_robot.rollout.messages import Announcement
@@ -45,6 +46,7 @@ class Conductor:
         self._watched_since_ns = 0
         self._confirmed = set(registry.field.confirmed())
         self._may_wait = True  # look once after a restart
+        self._counts_wrong = False
         self._rebuild()
 
     @property
@@ -92,17 +94,31 @@ class Conductor:
         info = self.registry.candidate(info.sha256, verdict) or info
         return info.state, info.version, new
 
-    def observe(self, episodes: Iterable[SeenEpisode], read: JournalRead, now_ns: int) -> list[SeenEpisode]:
-        """Take in live episodes, once each, and act on what they show; returns those that are new."""
+    def observe(
+        self, episodes: Iterable[SeenEpisode], read: JournalRead, now_ns: int, labels: Iterable[SeenLabel] = ()
+    ) -> tuple[list[SeenEpisode], list[SeenEpisode]]:
+        """Take in live episodes and labels, once each, and act on what they show.
+
+        Returns the episodes that are new, and those that a label changed.
+        """
+        with self.registry.together():
+            new = self.registry.field.record_episodes(episodes, read)
+            changed = self.registry.field.record_labels(labels)
+        self._counts_wrong |= bool(changed)
+        if self._counts_wrong:
+            self._rebuild()
+        else:
+            self._count(new)
+        self.tick(now_ns)
+        return new, changed
+
+    def _count(self, new: Sequence[SeenEpisode]) -> None:
         production = self.weights_of(self.production)
-        new = list(self.registry.field.record_episodes(episodes, read))
         for episode in new:
             weights = self.weights_of(episode.version)
             self.record.observe(weights, episode)
             if weights == production:
                 self._observe_watched(episode)
-        self.tick(now_ns)
-        return new
 
     def tick(self, now_ns: int) -> None:
         """Confirm, roll back or let the next candidate follow, when it is time to."""
@@ -202,14 +218,16 @@ class Conductor:
         )
 
     def _rebuild(self) -> None:
-        """Count all stored episodes again, in the order in which they were seen."""
+        """Count all stored episodes again, in the order in which they were seen, labels respected."""
+        episodes = self.registry.field.episodes()
+        self.record, self._watch = LiveRecord(), None
         current = self.production
         info = self.registry.version(current) if current else None
         # The watch began with the first of the versions in a row that carry these weights.
         while info and info.replaces and self.weights_of(info.replaces) == info.sha256:
             info = self.registry.version(info.replaces)
         begun = False
-        for episode in self.registry.field.episodes():
+        for episode in episodes:
             if info and not begun and episode.seen_ns > info.published_ns:
                 self._begin_watch(info, self.weights_of(info.replaces))
                 begun = True
@@ -219,3 +237,4 @@ class Conductor:
                 self._observe_watched(episode)
         if info and not begun:
             self._begin_watch(info, self.weights_of(info.replaces))
+        self._counts_wrong = False

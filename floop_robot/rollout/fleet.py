@@ -18,6 +18,7 @@ from floop_robot.registry import (
     Registry,
     RegistryFenced,
     SeenEpisode,
+    SeenLabel,
     Stage,
 )
 from floop_robot.rollout.clerk import HERE, Clerk, Operators
@@ -84,6 +85,7 @@ class Fleet:
         self._robots: dict[str, _Seen] = {}
         self._refusals: dict[str, str] = {}
         self._work: dict[str, Tally] = {}
+        self._since_ns = clock()
 
     @property
     def _conductor(self) -> Conductor:
@@ -116,12 +118,19 @@ class Fleet:
         except FloopError as error:
             return Refusal(reason=str(error))
 
-    def observe(self, episodes: Sequence[SeenEpisode], read: JournalRead) -> None:
-        """Take in live episodes from the journal; raises `StorageError`."""
-        for episode in self._conductor.observe(episodes, read, self._clock()):
+    def observe(
+        self, episodes: Sequence[SeenEpisode], read: JournalRead, labels: Sequence[SeenLabel] = ()
+    ) -> None:
+        """Take in live episodes and labels from the journal; raises `StorageError`."""
+        new, changed = self._conductor.observe(episodes, read, self._clock(), labels)
+        for episode in new:
             if episode.production and episode.robot in self._robots:
                 tally = self._work.get(episode.robot, Tally())
                 self._work[episode.robot] = tally.plus(episode.outcome is Outcome.SUCCESS)
+        for episode in changed:
+            if episode.production and episode.robot in self._work and episode.seen_ns >= self._since_ns:
+                success = episode.outcome is Outcome.SUCCESS
+                self._work[episode.robot] = self._work[episode.robot].corrected(success)
 
     def tick(self) -> None:
         """Decide what is due by time alone; raises `StorageError`."""

@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 import zmq
 
-from floop_robot.registry import JournalRead, SeenEpisode
+from floop_robot.registry import JournalRead, SeenEpisode, SeenLabel
 from floop_robot.rollout.fleet import Fleet
 from floop_robot.rollout.messages import (
     REQUESTS,
@@ -33,10 +33,11 @@ _REQUESTS_PER_TURN = 64
 
 
 class SeenBatch(msgspec.Struct, frozen=True):
-    """Episodes from the journal, and how far it was read with them."""
+    """Episodes and labels from the journal, and how far it was read with them."""
 
     episodes: tuple[SeenEpisode, ...]
     read: JournalRead
+    labels: tuple[SeenLabel, ...] = ()
 
 
 class EpisodeFeed(Protocol):
@@ -100,7 +101,7 @@ class FleetServer:
             self._batch = self._batch or feed.take()
             if self._batch is None:
                 return
-            self._fleet.observe(self._batch.episodes, self._batch.read)
+            self._fleet.observe(self._batch.episodes, self._batch.read, self._batch.labels)
             self._batch = None  # only now: what could not be stored is tried again
 
     def _serve_requests(self) -> None:

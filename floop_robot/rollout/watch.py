@@ -51,6 +51,10 @@ class Tally(msgspec.Struct, frozen=True):
         """One episode more."""
         return Tally(self.successes + success, self.episodes + 1)
 
+    def corrected(self, success: bool) -> Tally:
+        """One of the episodes was no failure after all; or, with `success` false, no success."""
+        return Tally(self.successes + (1 if success else -1), self.episodes)
+
 
 class ClassWatch(msgspec.Struct, frozen=True, kw_only=True):
     """A watched version on one class of work."""

@@ -6,8 +6,8 @@ import msgspec
 
 from floop_envs.scenarios import ReportedWork
 from floop_envs.seeds import Purpose, scenarios_of
-from floop_robot.gate.worklog import KEPT_REPORTS, WINDOW, WorkLog
-from floop_robot.spec.records import Outcome
+from floop_robot.gate.worklog import EARLY_LABELS, KEPT_REPORTS, WINDOW, WorkLog
+from floop_robot.spec.records import Label, Outcome
 from tests.gate.making import TASK, episode_end
 
 
@@ -68,3 +68,42 @@ def test_a_class_half_mended_stays_focus_until_it_is_healed() -> None:
     healed = log_of(*half, *[True] * WINDOW, object_class="basket")
     assert healed.focus == ()
     assert healed.adopted == ("basket",)
+
+
+def label(episode: int, success: bool) -> Label:
+    return Label(seq=0, stamp_ns=1, episode_boot_id="boot", episode=episode, success=success, author="ann")
+
+
+def test_labels_make_focus_and_end_it_like_outcomes() -> None:
+    """Episodes corrected later, in any order, say what they would have said had the robot known at once."""
+    seen = [True] * 8
+    told = [False, True, False, False] + [True] * 4
+    log = WorkLog(("box",), ("box",))
+    for i, success in enumerate(seen):
+        log.observe(episode_end("box", success, i), "robot_1", "boot")
+    assert log.focus == ()
+    for i in (3, 0, 2):
+        log.observe(label(i, False), "robot_1")
+    assert log.focus == ("box",) == log_of(*told).focus and log.success("box") == (5, 8)
+    changes = log.changes
+    log.observe(label(3, False), "robot_1")
+    log.observe(label(3, False), "robot_2")  # another robot's episode
+    assert (log.success("box"), log.changes, log.episodes) == ((5, 8), changes, 8)
+    log.observe(label(2, True), "robot_1")
+    assert log.focus == () and log.changes > changes, "two failures are no pattern, and never were"
+
+
+def test_a_label_that_comes_before_its_episode_counts_once_it_comes() -> None:
+    log = WorkLog(("box",), ("box",))
+    log.observe(label(1, False), "robot_1")
+    log.observe(episode_end("box", True, 1), "robot_1", "boot")
+    log.observe(episode_end("box", True, 1), "robot_2", "boot")
+    assert log.success("box") == (1, 2)
+
+
+def test_labels_of_aborted_and_unknown_episodes_change_nothing() -> None:
+    log = WorkLog(("box",), ("box",))
+    log.observe(msgspec.structs.replace(episode_end("box", False, 1), outcome=Outcome.ABORTED), "robot_1", "boot")
+    for i in range(EARLY_LABELS + 10):
+        log.observe(label(i, False), "robot_1")
+    assert (log.focus, log.episodes, log.changes) == ((), 0, 0)

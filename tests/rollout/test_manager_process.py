@@ -16,12 +16,15 @@ import msgspec
 import pytest
 from conditions import wait_for
 
+from floop_robot.gate.worklog import WorkLog
 from floop_robot.processes.fleet_manager import registry_path, steady_clock
+from floop_robot.processes.reports import ReportFeed
 from floop_robot.registry import Origin, Registry, read_history
 from floop_robot.rollout import FleetClient
+from floop_robot.rollout.watch import Tally
 from floop_robot.spec.config import Endpoints, FloopConfig, RolloutConfig, save_config
 from floop_robot.spec.ids import ids_of
-from floop_robot.spec.records import ActMode, EpisodeEnd, Outcome, Source, StreamInfo, WorkReport
+from floop_robot.spec.records import ActMode, EpisodeEnd, Label, Outcome, Source, StreamInfo, WorkReport
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 from floop_robot.stream.outlet import Outlet
@@ -237,6 +240,40 @@ def test_live_outcomes_come_from_the_journal_and_roll_back(processes, tmp_path):
     finally:
         robot.close()
         explorer.close()
+
+
+def test_labels_come_from_the_journal_to_watch_gate_and_explorers(processes, tmp_path):
+    processes.start("ingest")
+    processes.start()
+    endpoints = processes.config.endpoints
+    robot = Outlet(tmp_path / "robot_1", StreamInfo("robot_1", "", TASK.id, IDS, Source.ROBOT), endpoints.ingest)
+    work = WorkLog(("box",), ("box",))
+    try:
+        with processes.client() as client, ReportFeed(endpoints.tail) as feed:
+
+            def counted() -> set[tuple[int, int]]:
+                feed.drain(work.observe)
+                live = client.status().live[0].classes.get("box", Tally())
+                return {work.success("box"), (live.successes, live.episodes)}
+
+            for number in range(6):
+                robot.put(episode(number, 1, True))
+            wait_for(lambda: counted() == {(6, 6)}, what="the robot's own word")
+            for number in (0, 1, 2, 4):
+                robot.put(
+                    Label(
+                        seq=0,
+                        stamp_ns=1,
+                        episode_boot_id=robot.info.boot_id,
+                        episode=number,
+                        success=number == 4,
+                        author="ann",
+                    )
+                )
+            wait_for(lambda: counted() == {(3, 6)}, what="the labels' word")
+            assert work.focus == ("box",)
+    finally:
+        robot.close()
 
 
 def test_the_registry_can_be_opened_after_a_clean_end(processes):

@@ -72,7 +72,9 @@ class LearnerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Journal id up to which rows were taken in."""
     latency_p50_s: float
     latency_p99_s: float
-    """Transition left its control loop → first gradient step begun after it can be drawn."""
+    """Transition left its control loop → first gradient step begun after it can be drawn; on one host's clock."""
+    latency_implausible: int = 0
+    """Rows left out of these, since two hosts' clocks differ or one was set."""
 
 
 class ContinuousLearner:
@@ -259,6 +261,7 @@ class ContinuousLearner:
             position=self._source.position,
             latency_p50_s=p50,
             latency_p99_s=p99,
+            latency_implausible=self._latency.implausible,
         )
 
     def _steps_per_s(self) -> float:

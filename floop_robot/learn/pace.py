@@ -8,6 +8,8 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
+LONGEST_S = 3600.0
+"""No row is under way for longer and still new to this process: such an age speaks of clocks that differ."""
 KEPT = 20_000
 """Latencies kept for the percentiles: some minutes of a fleet."""
 
@@ -35,9 +37,16 @@ class Pace:
 
 
 class LatencyMeter:
-    """Time from a transition leaving its control loop to the first gradient step begun when it could be drawn."""
+    """Time from a transition leaving its control loop to the first gradient step begun when it could be drawn.
+
+    A difference of two wall clocks, the robot's and this host's: valid where both are one, as in a demo on one host. On
+    several hosts it is off by what their clocks differ. Ages that can't be (below 0, over `LONGEST_S`) are counted and
+    left out. Nothing but reports reads it.
+    """
 
     def __init__(self) -> None:
+        self.implausible = 0
+        """Ages that were left out."""
         self._since_ns = time.time_ns()
         self._waiting: list[NDArray[np.int64]] = []
         self._seconds: deque[float] = deque(maxlen=KEPT)
@@ -53,7 +62,10 @@ class LatencyMeter:
         if self._waiting:
             now = time.time_ns()
             for stamps in self._waiting:
-                self._seconds.extend(((now - stamps) / 1e9).tolist())
+                ages = (now - stamps) / 1e9
+                plausible = ages[(ages >= 0.0) & (ages <= LONGEST_S)]
+                self.implausible += len(ages) - len(plausible)
+                self._seconds.extend(plausible.tolist())
             self._waiting.clear()
 
     @property

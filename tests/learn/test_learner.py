@@ -11,6 +11,7 @@ import pytest
 from floop_robot.bundle import Bundle
 from floop_robot.learn.checkpoint import Checkpoint
 from floop_robot.learn.learner import ContinuousLearner
+from floop_robot.learn.pace import LatencyMeter
 from floop_robot.learn.sac_trainee import SacTrainee
 from floop_robot.learn.settings import SacSettings
 from floop_robot.learn.spaces import PolicySpace
@@ -261,14 +262,25 @@ def test_divergence_is_undone(tmp_path: Path) -> None:
     assert Checkpoint.load(bench.path).info.gradient_steps >= good.info.gradient_steps
 
 
-def test_the_age_of_rows_at_their_first_update_is_measured(tmp_path: Path) -> None:
+def test_its_pace_and_the_age_of_rows_at_their_first_update_are_measured(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     for i in range(10):
         bench.journal.add(stream(), episode(i))
-    bench.settle()
+    done = bench.settle()
+    bench.now += 2.0
     status = bench.learner.status
     assert 0.0 < status.latency_p50_s <= status.latency_p99_s < 60.0
-    assert status.steps_per_s >= 0.0
+    assert status.steps_per_s == done / 2.0 > 0.0 and status.latency_implausible == 0
+
+
+def test_ages_that_only_differing_clocks_explain_are_counted_and_left_out() -> None:
+    meter = LatencyMeter()
+    hour_ns = 3_600_000_000_000
+    now = time.time_ns()
+    meter.arrived(np.array([now, now + hour_ns, now + 2 * hour_ns]))
+    meter.step_begins()
+    assert meter.implausible == 2
+    assert 0.0 <= meter.percentiles[0] <= meter.percentiles[1] < 60.0
 
 
 def test_a_checkpoint_of_another_contract_is_refused(tmp_path: Path) -> None:

@@ -33,11 +33,12 @@ import psutil
 import zmq
 
 from floop_robot.spec.config import Endpoints, FloopConfig, save_config
+from floop_robot.spec.envelope import seal
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.records import ActMode, Source, StreamInfo, Transition
 from floop_robot.stream.codec import decode_block, encode_block
 from floop_robot.stream.journal import Entry, Journal
-from floop_robot.stream.messages import Ack, Data, seal
+from floop_robot.stream.messages import Ack, Data
 from floop_robot.stream.outlet import Outlet
 from floop_robot.stream.protocol import Outgoing
 from floop_robot.stream.spool import Spool

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from floop_robot.spec.errors import StorageError
+from floop_robot.spec.folders import sync_folder
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -30,12 +31,3 @@ def write_atomic(path: Path, data: bytes) -> None:
         sync_folder(path.parent)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}; free space or choose a writable folder") from None
-
-
-def sync_folder(folder: Path) -> None:
-    """Make creations and renames in `folder` durable; without it a power cut may forget them. Raises OSError."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
-from floop_robot.bundle.files import sync_folder
 from floop_robot.robot.messages import Cause, SafetyMode, SafetyOrder
+from floop_robot.spec.folders import sync_folder
 
 CLOCK_SKEW_S: Final = 0.005
 """A stamp this far ahead is accepted: steady clocks of two cores. What is further ahead is nonsense, hence stale."""

@@ -1,41 +1,13 @@
-"""How a message of the roll-out becomes bytes, and back.
-
-A message is the CRC-32 of its msgpack (little-endian), then the msgpack: plain ZeroMQ passes flipped bits on.
-"""
+"""The base of every message of the roll-out, and how it becomes bytes."""
 
 from __future__ import annotations
 
-import zlib
-from typing import TypeVar
-
 import msgspec
 
-from floop_robot.spec.errors import FloopError
+from floop_robot.spec.envelope import MessageRefused, seal, unseal
 
-T = TypeVar("T")
-_ENCODER = msgspec.msgpack.Encoder()
-
-
-class MessageRefused(FloopError):
-    """Bytes that are no message."""
+__all__ = ["Message", "MessageRefused", "seal", "unseal"]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Base of every message; the class name is the tag."""
-
-
-def seal(message: Message) -> bytes:
-    """A message as bytes."""
-    body = _ENCODER.encode(message)
-    return zlib.crc32(body).to_bytes(4, "little") + body
-
-
-def unseal(data: bytes, decoder: msgspec.msgpack.Decoder[T]) -> T:
-    """A message from bytes; raises `MessageRefused` when it is damaged or none of the expected."""
-    body = memoryview(data)[4:]
-    if zlib.crc32(body) != int.from_bytes(data[:4], "little"):
-        raise MessageRefused("a message failed its CRC: damaged on the way")
-    try:
-        return decoder.decode(body)
-    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, MemoryError) as error:
-        raise MessageRefused(f"a message is malformed: {error or type(error).__name__}") from None

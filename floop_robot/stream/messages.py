@@ -1,17 +1,15 @@
-"""What sender and ingest, and tail client and tail server, say to each other: frozen structs behind a CRC.
+"""What sender and ingest, and tail client and tail server, say to each other: frozen structs in sealed envelopes.
 
-A message is the CRC-32 of its msgpack (little-endian), then the msgpack. TCP's own checksum lets flipped bits through,
-and plain ZeroMQ adds none, so every envelope carries one; blocks carry theirs themselves.
+Blocks carry a CRC of their own.
 """
 
 from __future__ import annotations
 
-import zlib
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 
-from floop_robot.stream.codec import MAX_SEQ, BlockRefused, Kind
+from floop_robot.stream.codec import MAX_SEQ, Kind
 
 PROTOCOL = 1
 
@@ -121,23 +119,3 @@ FromSender = Hello | Data
 FromIngest = Ack | WhoIs | Refused
 FromTailClient = Fetch | AuditRequest
 FromTailServer = Fetched | AuditReply | Failed
-
-T = TypeVar("T")
-_ENCODER = msgspec.msgpack.Encoder()
-
-
-def seal(message: Message) -> bytes:
-    """A message as bytes."""
-    body = _ENCODER.encode(message)
-    return zlib.crc32(body).to_bytes(4, "little") + body
-
-
-def unseal(data: bytes, decoder: msgspec.msgpack.Decoder[T]) -> T:
-    """A message from bytes; raises `BlockRefused` when it is damaged or not of the expected kind."""
-    body = memoryview(data)[4:]
-    if zlib.crc32(body) != int.from_bytes(data[:4], "little"):
-        raise BlockRefused("message failed its CRC: damaged on the way")
-    try:
-        return decoder.decode(body)
-    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, MemoryError) as error:
-        raise BlockRefused(f"message is malformed: {error or type(error).__name__}") from None

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from floop_robot.spec.errors import StorageError
+from floop_robot.spec.folders import sync_folder
 from floop_robot.spec.records import StreamInfo
 from floop_robot.stream.codec import MAX_BLOCK_BYTES
 from floop_robot.stream.protocol import Outgoing
@@ -94,15 +95,6 @@ def write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def sync_folder(folder: Path) -> None:
-    """Make creations, renames and removals in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _head_of(path: Path, data: bytes) -> tuple[Head, int]:

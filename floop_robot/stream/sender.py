@@ -12,10 +12,11 @@ from collections.abc import Iterator
 import msgspec
 import zmq
 
+from floop_robot.spec.envelope import MessageRefused, seal, unseal
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Event
-from floop_robot.stream.codec import BlockRefused, encode_block
-from floop_robot.stream.messages import FromIngest, seal, unseal
+from floop_robot.stream.codec import encode_block
+from floop_robot.stream.messages import FromIngest
 from floop_robot.stream.protocol import Outgoing, SenderMachine, SenderSettings
 from floop_robot.stream.spool import Cursor, Spool, StreamRange
 from floop_robot.stream.wire import client_socket
@@ -30,7 +31,7 @@ class SenderStats(msgspec.Struct, frozen=True):
     """How a sender does."""
 
     acked: int
-    """Records ingest confirmed to have on disk since this process began."""
+    """How far the mark moved since this process began; what ingest had before counts too, `acked_seq` tells more."""
     acked_seq: int
     """One past the newest confirmed key of the boot being sent."""
     behind: int
@@ -154,7 +155,7 @@ class Sender:
             while True:
                 try:
                     message = unseal(socket.recv(zmq.NOBLOCK), _DECODER)
-                except BlockRefused:
+                except MessageRefused:
                     self._malformed += 1
                     continue
                 self._machine.on_message(message, time.monotonic())

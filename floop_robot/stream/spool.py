@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from floop_robot.spec.errors import StorageError
+from floop_robot.spec.folders import sync_folder
 from floop_robot.spec.records import Event, StreamInfo
 from floop_robot.stream.codec import encode_block
 from floop_robot.stream.protocol import Outgoing
@@ -29,7 +30,6 @@ from floop_robot.stream.segment import (
     frame,
     open_segment,
     read_blocks,
-    sync_folder,
     write_all,
 )
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 import zmq
 
+from floop_robot.spec.envelope import MessageRefused, seal, unseal
 from floop_robot.spec.errors import StorageError
-from floop_robot.stream.codec import BlockRefused, Kind
+from floop_robot.stream.codec import Kind
 from floop_robot.stream.journal import JournalReader
 from floop_robot.stream.messages import (
     AuditReply,
@@ -21,8 +22,6 @@ from floop_robot.stream.messages import (
     Fetched,
     FromTailClient,
     Message,
-    seal,
-    unseal,
 )
 from floop_robot.stream.wire import server_socket
 
@@ -108,7 +107,7 @@ class TailServer:
         peer = frames[0]
         try:
             request = unseal(frames[1] if len(frames) > 1 else b"", _DECODER)
-        except BlockRefused:
+        except MessageRefused:
             return  # the client asks again
         if isinstance(request, AuditRequest):
             self._audit(peer, request)

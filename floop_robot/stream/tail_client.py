@@ -8,6 +8,7 @@ from typing import TypeVar
 import msgspec
 import zmq
 
+from floop_robot.spec.envelope import MessageRefused, seal, unseal
 from floop_robot.spec.errors import FloopError
 from floop_robot.stream.codec import Block, BlockRefused, Kind, decode_block
 from floop_robot.stream.journal import Audit
@@ -19,8 +20,6 @@ from floop_robot.stream.messages import (
     Fetched,
     FromTailServer,
     Message,
-    seal,
-    unseal,
 )
 from floop_robot.stream.wire import client_socket
 
@@ -143,7 +142,7 @@ class TailClient:
     def _receive(self) -> FromTailServer | None:
         try:
             answer = unseal(self._socket.recv(), _DECODER)
-        except BlockRefused:
+        except MessageRefused:
             return None
         if answer.request != self._request:
             return None  # answers a request that was given up

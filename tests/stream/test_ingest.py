@@ -16,10 +16,11 @@ import pytest
 import zmq
 from conditions import wait_for
 
+from floop_robot.spec.envelope import seal
 from floop_robot.stream.codec import encode_block
 from floop_robot.stream.ingest import MAX_STREAMS, Ingest
 from floop_robot.stream.journal import Journal
-from floop_robot.stream.messages import Data, Hello, seal
+from floop_robot.stream.messages import Data, Hello
 from floop_robot.stream.outlet import Outlet
 from floop_robot.stream.protocol import Outgoing
 from tests.stream.making import episode_end, label, stream_info, transition

@@ -1,4 +1,4 @@
-"""Messages: what is sealed comes back, and nothing but BlockRefused comes out of anything else."""
+"""Messages: what is sealed comes back, and nothing but MessageRefused comes out of anything else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from floop_robot.stream.codec import BlockRefused
+from floop_robot.spec.envelope import MessageRefused, seal, unseal
 from floop_robot.stream.messages import (
     Ack,
     Data,
@@ -21,8 +21,6 @@ from floop_robot.stream.messages import (
     FromSender,
     FromTailClient,
     Hello,
-    seal,
-    unseal,
 )
 
 SENDER = msgspec.msgpack.Decoder(FromSender)
@@ -53,10 +51,10 @@ def test_every_flipped_bit_and_truncation_is_noticed() -> None:
     for bit in range(len(data) * 8):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
-        with pytest.raises(BlockRefused):
+        with pytest.raises(MessageRefused):
             unseal(bytes(flipped), SENDER)
     for length in range(len(data)):
-        with pytest.raises(BlockRefused):
+        with pytest.raises(MessageRefused):
             unseal(data[:length], SENDER)
 
 
@@ -77,12 +75,12 @@ def test_every_flipped_bit_and_truncation_is_noticed() -> None:
     ],
 )
 def test_values_out_of_range_are_refused(value: list[object], decoder: msgspec.msgpack.Decoder[object]) -> None:
-    with pytest.raises(BlockRefused):
+    with pytest.raises(MessageRefused):
         unseal(raw(value), decoder)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=80), st.sampled_from(DECODERS))
 def test_arbitrary_bodies_raise_nothing_else(body: bytes, decoder: msgspec.msgpack.Decoder[object]) -> None:
-    with contextlib.suppress(BlockRefused):
+    with contextlib.suppress(MessageRefused):
         unseal(zlib.crc32(body).to_bytes(4, "little") + body, decoder)

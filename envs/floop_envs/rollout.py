@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Protocol
 
 import msgspec
@@ -97,11 +96,6 @@ def run_episode(
         work=work,
         trace=tuple(trace),
     )
-
-
-def run_episodes(env: ArmEnv, actor: Acts, scenarios: Iterable[Scenario]) -> list[EpisodeResult]:
-    """The actor's mean policy on each scenario in turn."""
-    return [run_episode(env, actor, scenario) for scenario in scenarios]
 
 
 def work_report(env: ArmEnv) -> WorkReport:

@@ -69,14 +69,6 @@ class Actor:
         mean = self._head_batch(self._mean, self._features_batch(observations))
         return np.tanh(mean, out=mean) if self._squashed else np.clip(mean, -1.0, 1.0, out=mean)
 
-    def sample_batch(self, observations: Array, rng: np.random.Generator) -> tuple[Array, Array]:
-        """Like `sample` for shape (n, observation_size); returns (n, action_size) and log-densities (n,)."""
-        features = self._features_batch(observations)
-        mean = self._head_batch(self._mean, features)
-        log_std = self._clamped(self._head_batch(self._log_std, features)) if self._log_std else self._free_log_std
-        action, log_prob = self._draw(mean, log_std, rng)
-        return action, np.asarray(log_prob, np.float32)
-
     def _features(self, observation: Array) -> Array:
         x = self._x
         np.subtract(observation, self._offset, out=x)

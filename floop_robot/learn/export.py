@@ -158,20 +158,3 @@ def _stretch_actions(model: PPO, space: PolicySpace) -> None:
     layer.weight.data.mul_(half[:, None])
     layer.bias.data.mul_(half).add_(middle)
     model.policy.log_std.data.add_(th.log(half))
-
-
-def load_zip(path: Path, space: PolicySpace, into: BaseAlgorithm, *, trust: bool) -> None:
-    """Read the policy of a zip that takes raw observations into `into`, a model on inner ones.
-
-    Raises `UntrustedZip` unless `trust`, and where the zip's networks don't fit.
-    """
-    if not trust:
-        raise UntrustedZip(f"{path} is a stable-baselines3 zip, which can run code; use --trust if you know its author")
-    kind: Any = SAC if isinstance(into, SAC) else PPO
-    try:
-        stock = kind.load(path, device="cpu")
-        into.policy.load_state_dict(stock.policy.state_dict())
-    except (RuntimeError, ValueError, KeyError, OSError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UntrustedZip(f"{path} can't be taken over: {reason}; it must be {kind.__name__} for this task") from None
-    _each_first_layer(into, space.unfold)

@@ -14,7 +14,6 @@ from gymnasium import spaces
 from stable_baselines3 import SAC
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.sac.policies import SACPolicy
 
 from floop_robot.learn.sac_link import SacLink, unsupported
 from floop_robot.learn.sac_update import BatchSource, Losses, SacBatch, SacParameters, SacUpdate, StepSizes
@@ -46,11 +45,6 @@ class FloopSAC(SAC):
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), *self.CACHES]
-
-    @property
-    def sac_policy(self) -> SACPolicy:
-        """The policy, typed."""
-        return self.policy
 
     def parameters_in_numpy(self) -> SacParameters:
         """Networks and optimisers as arrays that share the model's memory; raises ValueError where that can't be."""

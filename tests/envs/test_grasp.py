@@ -8,7 +8,7 @@ import pytest
 
 from floop_envs.env import ArmEnv, make_env
 from floop_envs.expert import Expert
-from floop_envs.rollout import run_episode, run_episodes
+from floop_envs.rollout import run_episode
 from floop_envs.scenarios import TrainingWork, model_of
 from floop_envs.seeds import Purpose, scenarios_of
 from floop_envs.shifts import shifted_work
@@ -77,7 +77,7 @@ def test_closing_on_nothing_is_not_felt_as_a_grasp(env: ArmEnv) -> None:
 def test_demonstrations_of_old_work_succeed(task: str, count: int) -> None:
     env = make_env(task)
     work = scenarios_of(TrainingWork(task), Purpose.DEMONSTRATION, 9, count)
-    results = run_episodes(env, Expert(env.rules.spec), work)
+    results = [run_episode(env, Expert(env.rules.spec), s) for s in work]
     assert np.mean([r.success for r in results]) >= 0.97
     assert all(r.success == r.true_success for r in results)
     assert sum(r.limit_violations for r in results) == 0
@@ -85,7 +85,7 @@ def test_demonstrations_of_old_work_succeed(task: str, count: int) -> None:
 
 def test_baskets_defeat_the_old_script_but_can_be_taken_by_the_rim(env: ArmEnv) -> None:
     baskets = scenarios_of(shifted_work("new-object", PICK), Purpose.ROBOT, 9, 16)
-    old = run_episodes(env, Expert(env.rules.spec), baskets)
-    rim = run_episodes(env, RimExpert(env), baskets)
+    old = [run_episode(env, Expert(env.rules.spec), s) for s in baskets]
+    rim = [run_episode(env, RimExpert(env), s) for s in baskets]
     assert np.mean([r.true_success for r in old]) <= 0.45
     assert np.mean([r.success and r.true_success for r in rim]) >= 0.9

@@ -9,7 +9,7 @@ import pytest
 
 from floop_robot.bundle import Bundle
 from floop_robot.learn.build import build_ppo, build_sac
-from floop_robot.learn.export import UntrustedZip, load_zip, save_zip, to_bundle
+from floop_robot.learn.export import save_zip, to_bundle
 from floop_robot.learn.mlp import Array
 from floop_robot.learn.settings import PpoSettings, SacSettings
 from floop_robot.learn.spaces import PolicySpace
@@ -93,18 +93,3 @@ def test_diverged_weights_never_become_a_bundle() -> None:
     model.parameters_in_numpy().actor.params[5] = np.nan
     with pytest.raises(BundleRefused):
         to_bundle(model, RULES.spec, ids_of(RULES, load_robot("panda")), raw_observations(4))
-
-
-def test_zip_comes_in_only_with_trust_and_unfolds(tmp_path: Path) -> None:
-    model, other = build_sac(SPACE, SacSettings(), 4)[0], build_sac(SPACE, SacSettings(), 5)[0]
-    save_zip(model, SPACE, tmp_path / "model.zip")
-    with pytest.raises(UntrustedZip, match="--trust"):
-        load_zip(tmp_path / "model.zip", SPACE, other, trust=False)
-    load_zip(tmp_path / "model.zip", SPACE, other, trust=True)
-    inner = SPACE.normaliser(raw_observations(100))
-    assert other.predict(inner, deterministic=True)[0] == pytest.approx(
-        model.predict(inner, deterministic=True)[0], abs=2e-5
-    )
-    smaller = build_sac(SPACE, SacSettings(hidden=(32, 32)), 6)[0]
-    with pytest.raises(UntrustedZip, match="can't be taken over"):
-        load_zip(tmp_path / "model.zip", SPACE, smaller, trust=True)

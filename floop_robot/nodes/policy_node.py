@@ -31,8 +31,8 @@ from floop_robot.nodes.policy_services import PolicyServices
 from floop_robot.nodes.policy_session import PolicySession, RosEnds
 from floop_robot.nodes.policy_voice import PolicyVoice
 from floop_robot.nodes.robot import CONFIG, DRIVER, ROBOT, robot_arguments
-from floop_robot.processes.driving import prefer
 from floop_robot.processes.policy import NICE
+from floop_robot.processes.priority import prefer
 from floop_robot.spec.errors import FloopError
 
 AUTOSTART: Final = Parameter(

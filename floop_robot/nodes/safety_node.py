@@ -21,7 +21,8 @@ from floop_robot.nodes.parameters import Parameters
 from floop_robot.nodes.qos import COMMAND
 from floop_robot.nodes.robot import CONFIG, DRIVER, ROBOT, SAFETY_PHASE, phase_s, robot_arguments
 from floop_robot.nodes.robot_state import RobotStateInlet
-from floop_robot.processes.driving import drive, prefer
+from floop_robot.processes.driving import drive
+from floop_robot.processes.priority import prefer
 from floop_robot.processes.safety import NICE, SafetyStats
 from floop_robot.processes.stats import StatsFile
 from floop_robot.robot.link import Link, link_folder, sole_server

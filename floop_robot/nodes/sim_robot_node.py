@@ -12,7 +12,8 @@ from floop_robot.nodes.main import Ros, run
 from floop_robot.nodes.parameters import Parameter, Parameters
 from floop_robot.nodes.robot import CONFIG, DRIVER, DRIVER_PHASE, ROBOT, phase_s, robot_arguments
 from floop_robot.nodes.sim_topics import SimPorts
-from floop_robot.processes.driving import drive, prefer
+from floop_robot.processes.driving import drive
+from floop_robot.processes.priority import prefer
 from floop_robot.processes.sim_robot import NICE, DriverStats, SimDriver
 from floop_robot.processes.sim_world import RobotWork
 from floop_robot.processes.stats import StatsFile
@@ -52,7 +53,7 @@ def serve(ros: Ros) -> None:
         loop = RateLoop(rate_hz, tick, "driver", phase_s(arguments, DRIVER_PHASE))
 
         def figures() -> DriverStats:
-            return DriverStats(loop.stats(), arm.simulated_s, arm.elapsed_s, arm.episodes)
+            return DriverStats(loop.stats(), arm.simulated_s, arm.elapsed_s, arm.episodes, arm.first_shifted)
 
         def health() -> list[Health]:
             factor = arm.simulated_s / arm.elapsed_s if arm.elapsed_s else 1.0

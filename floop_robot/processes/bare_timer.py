@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from floop_robot.processes.driving import drive, prefer, read_arguments, stop_on_signals
+from floop_robot.processes.driving import drive, read_arguments, stop_on_signals
+from floop_robot.processes.priority import prefer
 from floop_robot.processes.safety import NICE
 from floop_robot.processes.stats import StatsFile
 from floop_robot.robot.rate import RateLoop

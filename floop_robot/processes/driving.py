@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
-import os
 import signal
 import sys
 import threading
@@ -66,14 +65,6 @@ def stop_on_signals() -> threading.Event:
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
     return stop
-
-
-def prefer(nice: int) -> None:
-    """Ask for a better place in the queue for the processor; without the right to it, go on as before."""
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, nice)
-    except PermissionError:
-        logging.getLogger(__name__).info("no right to nice %d; timing relies on the others being niced", nice)
 
 
 def drive(

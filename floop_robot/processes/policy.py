@@ -9,7 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from floop_robot.processes.driving import RobotArguments, drive, parse, prefer, stop_on_signals
+from floop_robot.processes.driving import RobotArguments, drive, parse, stop_on_signals
+from floop_robot.processes.priority import prefer
 from floop_robot.processes.stats import StatsFile
 from floop_robot.processes.work import Work
 from floop_robot.robot.desk import Desk

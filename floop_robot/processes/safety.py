@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from floop_robot.processes.driving import drive, parse, prefer, stop_on_signals
+from floop_robot.processes.driving import drive, parse, stop_on_signals
+from floop_robot.processes.priority import prefer
 from floop_robot.processes.stats import StatsFile
 from floop_robot.robot.link import Links, link_folder
 from floop_robot.robot.messages import Interventions

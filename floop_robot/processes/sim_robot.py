@@ -13,7 +13,8 @@ from typing import Protocol
 import msgspec
 
 from floop_envs.world import SERVO_RATE_HZ, World
-from floop_robot.processes.driving import drive, parse, prefer, stop_on_signals
+from floop_robot.processes.driving import drive, parse, stop_on_signals
+from floop_robot.processes.priority import prefer
 from floop_robot.processes.sim_world import RobotWork, get_world
 from floop_robot.processes.stats import StatsFile
 from floop_robot.robot.link import Links, link_folder
@@ -41,6 +42,8 @@ class DriverStats(msgspec.Struct, frozen=True):
     elapsed_s: float
     """Steady-clock time since the first tick; `simulated_s / elapsed_s` is the real-time factor."""
     episodes: int
+    first_shifted: int = 0
+    """Number of the first episode that was laid out in a shifted world; 0 before it."""
 
 
 class DriverPorts(Protocol):
@@ -78,7 +81,7 @@ class SimDriver:
         self._ready_s = 0.0
         self._start_s = -1.0
         self._now_s = 0.0
-        self.periods = self.episodes = self._lost_periods = 0
+        self.periods = self.episodes = self.first_shifted = self._lost_periods = 0
 
     @property
     def simulated_s(self) -> float:
@@ -110,7 +113,10 @@ class SimDriver:
         self._publish(now_s)
 
     def _lay_out(self, episode: int, now_s: float) -> None:
-        scenario = self._work.scenario(get_world(self._run_dir), episode)
+        world = get_world(self._run_dir)
+        scenario = self._work.scenario(world, episode)
+        if world.shift and episode and not self.first_shifted:
+            self.first_shifted = episode
         self._world.reset(scenario)
         self._scenario = msgspec.json.encode(scenario).decode()
         self._episode, self._command, self._ready_s = episode, None, now_s + RESET_S
@@ -156,7 +162,8 @@ def main(argv: list[str] | None = None) -> int:
             loop = RateLoop(config.robot.servo_rate_hz, driver.tick, "driver")
 
             def figures() -> DriverStats:
-                return DriverStats(loop.stats(), driver.simulated_s, driver.elapsed_s, driver.episodes)
+                times = driver.simulated_s, driver.elapsed_s
+                return DriverStats(loop.stats(), *times, driver.episodes, driver.first_shifted)
 
             drive(loop, stop, StatsFile(arguments.run_dir, f"{arguments.robot}.sim_robot"), figures)
     finally:

@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from floop_robot.processes.entry import LIFELINE, USER_ERROR
+from floop_robot.processes.priority import weigh_session
 from floop_robot.processes.ros_domain import inheritable
 from floop_robot.processes.run_hold import RunHold
 
@@ -198,6 +199,10 @@ class Supervisor:
                 pass_fds=(self._reader,),
                 start_new_session=True,  # Ctrl-C in the terminal reaches the supervisor only, which stops all in order
             )
+        nice = os.nice(0) + child.spec.nice  # as a child inherits it
+        if nice:
+            with contextlib.suppress(OSError):  # it may have ended already
+                weigh_session(child.process.pid, nice)
         child.born_s = time.monotonic()
 
     def _watch(self) -> None:

@@ -55,6 +55,18 @@ def test_a_killed_process_comes_back_and_is_reported(modules: Path) -> None:
         assert restart.down_s < 2.0
 
 
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="the kernel has no autogroups")
+def test_a_nice_process_is_nice_to_other_sessions_too(modules: Path) -> None:
+    nice = ProcessSpec(name="a", module="idler", arguments=(), nice=7)
+    with Supervisor([nice, spec("b", "idler")], modules) as supervisor:
+        a, b = wait_for(lambda: supervisor.pid("a")), wait_for(lambda: supervisor.pid("b"))
+        wait_for(lambda: "up" in supervisor.log("a").read_text())
+        own = os.nice(0)
+        assert os.getpriority(os.PRIO_PROCESS, a) == own + 7
+        assert Path(f"/proc/{a}/autogroup").read_text().endswith(f"nice {own + 7}\n")
+        assert Path(f"/proc/{b}/autogroup").read_text().endswith(f"nice {own}\n")
+
+
 def test_what_cannot_be_started_now_is_started_later(modules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("floop_robot.processes.supervisor.LONGEST_BACKOFF_S", 0.2)
     with Supervisor([spec("a", "idler"), spec("b", "idler")], modules) as supervisor:

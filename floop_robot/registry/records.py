@@ -103,6 +103,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """Since the bundle arrived, on the robot's steady clock."""
     detail: str = ""
     """The reason of a refusal; notes on allowed differences."""
+    fell_to: int | None = None
+    """Refused while it acted (NaN or infinity): the version that acts instead, 0 for none; None for other receipts."""
 
 
 class StoredReceipt(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from floop_robot.registry import (
     JournalRead,
     Origin,
     Publication,
+    Receipt,
     Registry,
     SeenEpisode,
     SeenLabel,
@@ -120,6 +121,11 @@ class Conductor:
             if weights == production:
                 self._observe_watched(episode)
 
+    def take_refusal(self, receipt: Receipt, now_ns: int) -> None:
+        """A policy that answered NaN while it acted is harm beyond doubt: leave it, however well it did before."""
+        self._condemn(receipt)
+        self.tick(now_ns)
+
     def tick(self, now_ns: int) -> None:
         """Confirm, roll back or let the next candidate follow, when it is time to."""
         if self._watch:
@@ -150,6 +156,12 @@ class Conductor:
     def _judged_against_production(self, verdict: Verdict) -> bool:
         weights = self.weights_of(verdict.incumbent_version)
         return bool(weights) and weights == self.weights_of(self.production)
+
+    def _condemn(self, receipt: Receipt) -> None:
+        if self._watch is None or receipt.fell_to is None or receipt.version < self._watch.version:
+            return  # not about what is watched, or of before somebody pushed the same weights once more
+        if self.weights_of(receipt.version) == self.weights_of(self.production):
+            self._watch.condemn(receipt.detail)
 
     def _free(self, now_ns: int) -> bool:
         if self.registry.directive(FLEET).held:
@@ -237,4 +249,6 @@ class Conductor:
                 self._observe_watched(episode)
         if info and not begun:
             self._begin_watch(info, self.weights_of(info.replaces))
+        for stored in self.registry.field.receipts():
+            self._condemn(stored.receipt)
         self._counts_wrong = False

@@ -176,6 +176,7 @@ class Fleet:
             self._registry.field.record_receipt(receipt, self._clock())
             if receipt.stage is Stage.REFUSED:
                 self._refusals[receipt.robot] = receipt.detail
+                self._conductor.take_refusal(receipt, self._clock())
             elif receipt.stage is Stage.INSTALLED:
                 self._refusals.pop(receipt.robot, None)
             elif receipt.stage is Stage.ACTING:

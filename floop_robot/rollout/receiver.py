@@ -372,14 +372,21 @@ class PolicyReceiver:
         keeps = f"went back to v{self._acting}" if self._acting else "stands still: there is none to go back to"
         line = f"v{bad} answered with NaN or infinity on {self._config.robot}, which {keeps}. Push another policy."
         self._notice(line)
-        self._receipt(bad, Stage.REFUSED, 0.0, rpc, line)
+        self._receipt(bad, Stage.REFUSED, 0.0, rpc, line, fell_to=self._acting)
         for bundle in self._handed:
             if bundle.manifest.version == self._acting:
                 self._keep(bundle.to_bytes(), self._acting)
 
-    def _receipt(self, version: int, stage: Stage, since_s: float, rpc: Socket, detail: str = "") -> None:
+    def _receipt(
+        self, version: int, stage: Stage, since_s: float, rpc: Socket, detail: str = "", fell_to: int | None = None
+    ) -> None:
         receipt = Receipt(
-            robot=self._config.robot, version=version, stage=stage, since_received_s=since_s, detail=detail
+            robot=self._config.robot,
+            version=version,
+            stage=stage,
+            since_received_s=since_s,
+            detail=detail,
+            fell_to=fell_to,
         )
         self._receipts[version, stage] = self._newest = receipt
         while len(self._receipts) > MOST_RECEIPTS:

@@ -145,6 +145,10 @@ class LiveWatch:
                 self._judge()
         return self.decision
 
+    def condemn(self, reason: str) -> None:
+        """Something other than episodes shows harm."""
+        self._rolled_back = self._rolled_back or reason
+
     @property
     def decision(self) -> WatchDecision:
         """What the evidence says so far."""

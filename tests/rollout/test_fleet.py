@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-from floop_robot.registry import FLEET, CandidateState, Origin, Registry, RegistryFenced
+from floop_robot.registry import FLEET, CandidateState, Origin, Receipt, Registry, RegistryFenced, Stage
 from floop_robot.rollout.fleet import Fleet
 from floop_robot.rollout.messages import (
     Done,
@@ -16,6 +16,7 @@ from floop_robot.rollout.messages import (
     Pin,
     Push,
     Refusal,
+    Report,
     Resume,
     Rollback,
     Submission,
@@ -136,6 +137,52 @@ def test_the_next_need_not_wait_for_one_that_will_not_be_confirmed(desk):
     desk.live(2, [True, False, False] * 9)
     assert desk.target() == 3
     assert desk.registry.version(3).origin is Origin.GATE and desk.fleet.status().confirmed == ()
+
+
+def refusal(version, fell_to=None):
+    return Report(
+        receipt=Receipt(
+            robot="robot_1",
+            version=version,
+            stage=Stage.REFUSED,
+            since_received_s=0.0,
+            detail="NaN",
+            fell_to=fell_to,
+        )
+    )
+
+
+def test_a_version_that_answered_nan_while_it_acted_is_left_at_once(desk):
+    desk.live(1, [True] * 40)
+    desk.submit(1, 1)
+    desk.live(2, [True] * 30)
+    assert desk.fleet.status().confirmed == (2,)
+    desk.fleet.handle(refusal(2))  # refused on arrival: its bytes, not what it does
+    assert desk.target() == 2
+    for _ in range(2):  # receipts are repeated until they are answered
+        desk.fleet.handle(refusal(2, fell_to=1))
+    versions = desk.registry.versions()
+    assert [(v.origin, v.restores) for v in versions[2:]] == [(Origin.ROLLBACK, 1)]
+    desk.order(Push, version=2)  # somebody insists
+    desk.restart()
+    desk.fleet.tick()
+    assert desk.target() == 4
+
+
+def test_a_manager_that_died_after_the_refusal_goes_back_when_it_is_there_again(desk):
+    desk.submit(1, 1)
+    desk.registry.field.record_receipt(refusal(2, fell_to=1).receipt, desk.now_ns)
+    desk.restart()
+    desk.fleet.tick()
+    assert desk.registry.versions()[-1].restores == 1
+
+
+def test_a_pinned_fleet_stays_on_a_version_that_answered_nan(desk):
+    desk.submit(1, 1)
+    desk.order(Pin, scope=FLEET, version=2)
+    pinned = desk.target()
+    desk.fleet.handle(refusal(pinned, fell_to=2))
+    assert desk.target() == pinned
 
 
 def test_a_stale_waiting_candidate_is_dropped_after_a_rollback(desk):

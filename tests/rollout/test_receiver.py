@@ -14,7 +14,7 @@ import zmq
 from conditions import wait_for
 
 from floop_robot.bundle import Bundle
-from floop_robot.registry import FLEET, Stage, read_history
+from floop_robot.registry import FLEET, Origin, Stage, read_history
 from floop_robot.rollout import FleetClient, FleetRefused, FleetUnreachable
 from floop_robot.rollout.kept import KeptPolicy
 from floop_robot.rollout.messages import Announcement, seal
@@ -221,6 +221,7 @@ def test_a_policy_that_misbehaves_while_acting_is_told_with_what_acts_instead(tm
     with manager.client() as client:
         client.push(make_bundle(1))
         acting(robot, 2)
+        client.pin(FLEET, 2)  # so that the fleet manager does not go back
         robot.slots.fall = (2, 1)  # as the control loop's slots say after an answer of NaN
         shown = wait_for(lambda: next((r for r in client.status().robots if r.last_refusal and r.version == 1), None))
         assert "went back to v1" in shown.last_refusal
@@ -230,9 +231,23 @@ def test_a_policy_that_misbehaves_while_acting_is_told_with_what_acts_instead(tm
         kept = KeptPolicy(tmp_path / "robot_1").load(TASK, IDS, "robot_1")
         assert kept.bundle.manifest.version == 1, "after a restart without the fleet it would act on the bad one"
         again = robots("robot_1")
-        client.push(make_bundle(2))
+        client.resume(FLEET)  # now it may go back
         acting(again, 3)
         wait_for(lambda: any(r.version == 3 and not r.last_refusal for r in client.status().robots))
+
+
+def test_the_fleet_leaves_a_policy_that_misbehaved_on_one_robot(manager, robots):
+    both = [robots(name) for name in ("robot_1", "robot_2")]
+    with manager.client() as client:
+        client.push(make_bundle(1))
+        for robot in both:
+            acting(robot, 2)
+        both[0].slots.fall = (2, 1)
+        for robot in both:
+            acting(robot, 3)
+        last = client.policies().versions[-1]
+        assert (last.origin, last.restores) == (Origin.ROLLBACK, 1)
+        assert wait_for(lambda: all(r.target == r.version == 3 for r in client.status().robots))
 
 
 def test_an_older_fleet_manager_is_not_obeyed(manager, robots):

@@ -43,21 +43,23 @@ def demo(robots: int, seed: int, shift: str, baseline: Path | None, no_ros: bool
     import msgspec
     from rich.console import Console
 
+    from floop_envs.shifts import get_shift
     from floop_robot.experiment.outcome import finish
     from floop_robot.experiment.report import check_place, save_report
     from floop_robot.experiment.run import Experiment, Plan
     from floop_robot.experiment.screen import LineScreen, LiveScreen, summary
-    from floop_robot.processes.ros_domain import reserved_domain
+    from floop_robot.processes.validate import load_policy
 
+    get_shift(shift)
     if report is not None:
         check_place(report)
     run_dir = Path("runs") / time.strftime("%Y%m%d-%H%M%S")
     plan = Plan(run_dir=run_dir, robots=robots, seed=seed, shift=shift, baseline=str(baseline or ""), longest_s=seconds,
                 evaluation_episodes=episodes)  # fmt: skip
+    if baseline is not None:
+        load_policy(baseline, plan.task)
     with ExitStack() as stack:
-        if _with_ros(robots, no_ros):
-            plan = msgspec.structs.replace(plan, ros_domain=stack.enter_context(reserved_domain()))
-            click.echo(f"ROS 2 fleet; to look at it: {_look(plan.ros_domain)} ros2 topic list", err=True)
+        plan = msgspec.structs.replace(plan, ros_domain=ros_domain(robots, no_ros, stack))
         with (LineScreen() if headless or not sys.stderr.isatty() else LiveScreen(seconds)) as screen:
             experiment = Experiment(plan, screen.show)
             found = experiment.run()
@@ -74,9 +76,12 @@ def demo(robots: int, seed: int, shift: str, baseline: Path | None, no_ros: bool
     return 0 if found.recovered else RECOVERY_FAILED
 
 
-def _with_ros(robots: int, no_ros: bool) -> bool:
-    """Whether the fleet speaks ROS; where it could be expected to and does not, says why in one line."""
-    from floop_robot.processes.ros_domain import MOST_ROBOTS, why_no_ros
+def ros_domain(robots: int, no_ros: bool, stack: ExitStack) -> int | None:
+    """The domain in which the fleet speaks ROS, held until `stack` is closed; None when it does not.
+
+    Says in one line how to look at it, or why there is none although it might be expected.
+    """
+    from floop_robot.processes.ros_domain import MOST_ROBOTS, reserved_domain, why_no_ros
 
     missing = why_no_ros()
     if missing:
@@ -85,8 +90,9 @@ def _with_ros(robots: int, no_ros: bool) -> bool:
         missing = f"one ROS domain on one machine reaches {MOST_ROBOTS} robots"
     if missing and not no_ros:
         click.echo(f"the fleet runs without ROS: {missing}", err=True)
-    return not missing and not no_ros
-
-
-def _look(domain: int | None) -> str:
-    return f"ROS_DOMAIN_ID={domain} ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST"
+    if missing or no_ros:
+        return None
+    domain = stack.enter_context(reserved_domain())
+    look = f"ROS_DOMAIN_ID={domain} ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST"
+    click.echo(f"ROS 2 fleet; to look at it: {look} ros2 topic list", err=True)
+    return domain

@@ -13,10 +13,16 @@ class FloopError(Exception):
 class UnknownName(FloopError):
     """A name that nothing answers to (task, robot, shift, field, policy version, …)."""
 
+    SHOWN = 12
+    """Of more known names than that only the nearest few are listed."""
+
     def __init__(self, what: str, name: object, known: Iterable[str], where: str = "") -> None:
         known = sorted(known)
         close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
+        shown = known
+        if len(known) > self.SHOWN:
+            shown = [*difflib.get_close_matches(str(name), known, n=4, cutoff=0.0), f"… ({len(known)} in all)"]
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(shown) or 'none'}"
         super().__init__(f"unknown {what} {str(name)!r}{f' in {where}' if where else ''}; {hint}")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from floop_robot.cli.main import COMMANDS
+from floop_robot.spec.errors import UnknownName
 from tests.cli.running import PICK, Floop, damaged_bundles
 
 UNWRITABLE = Path("/sys/floop")
@@ -30,6 +31,7 @@ SAID_OF = {
         ("train --algo td3", "'sac', 'ppo'"),
         ("train --task floop/Pik-v0", "unknown task 'floop/Pik-v0'; did you mean 'floop/Pick-v0'?"),
         ("train --env Nope-v0", "unknown Gymnasium environment 'Nope-v0'"),
+        ("train --env Pendulm", "did you mean 'Pendulum-v1'?"),
         ("train --env CartPole-v1", "needs vectors (Box)"),
         ("train --until-success 0", "use a share above 0"),
         ("train --seed 10000", "0<=x<=9999"),
@@ -78,6 +80,12 @@ def test_another_contract_is_refused_with_both_sides(floop: Floop) -> None:
     error = floop("validate", PICK, "--task", "floop/PickPlace-v0").error
     assert "(floop/Pick-v0, 37 observations, 5 actions)" in error
     assert "(floop/PickPlace-v0, 40 observations, 5 actions)" in error
+
+
+def test_of_very_many_names_only_the_nearest_are_listed() -> None:
+    error = str(UnknownName("thing", "zzz_qq", [f"thing_{i}" for i in range(500)] + ["zz_top"]))
+    assert error.startswith("unknown thing 'zzz_qq'; ") and "zz_top" in error and len(error) < 120
+    assert str(UnknownName("thing", "zzz", ["a", "b"])) == "unknown thing 'zzz'; known: a, b"
 
 
 def test_a_zip_is_not_opened_without_trust(floop: Floop, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     """Ticks that a bare timer thread at the same rate missed beside the fleet."""
     bare_timer_lateness_max_s: float
     rows_acked: int
-    """Records of the robots that ingest confirmed."""
+    """Records of the robots that ingest confirmed, each counted once."""
     rows_in_journal: int
     """Records of robots and explorers in the journal."""
     rows_lost: int

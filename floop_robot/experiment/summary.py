@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from floop_envs.seeds import Purpose, seed_of
+from floop_robot.experiment.endurance import Promises
 from floop_robot.experiment.evaluate import Evaluated
 from floop_robot.experiment.live import rate_of, shifted_after
 from floop_robot.experiment.report import DemoReport, LiveRates, Rate
@@ -132,10 +133,11 @@ def _learned_and_judged(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _rows(traces: Traces) -> dict[str, Any]:
-    audit = traces.audit
+    audit, promises = traces.audit, Promises()
+    promises.note(traces.snapshot)
     return {
         "rows_by_source": audit.transitions_by_source,
-        "rows_acked": sum(boot.stream.sender.acked for r in traces.snapshot.robots for boot in r.policy),
+        "rows_acked": promises.records,
         "rows_in_journal": audit.records,
         "rows_lost": audit.lost + audit.damaged,
         "rows_doubled": audit.doubled,

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from floop_robot.bundle import Bundle
 from floop_robot.experiment.clip import beside, record, save_clip
-from floop_robot.experiment.live import shifted_after
+from floop_robot.experiment.live import Shift
 from floop_robot.experiment.report import DemoReport
 from floop_robot.processes.sim_world import evaluation_work
 from floop_robot.registry import History, SeenEpisode
@@ -24,20 +24,20 @@ WINDOW = 16
 """Episodes of the whole fleet in the moving success rate."""
 
 
-def plot_run(history: History, report: DemoReport, shift_ns: int, path: Path) -> None:
+def plot_run(history: History, report: DemoReport, shift: Shift, path: Path) -> None:
     """Draw each robot's episodes and the fleet's moving success rate around the shift."""
     production = [e for e in history.episodes if e.production]
     figure, (above, below) = plt.subplots(
         2, 1, figsize=(10, 6), sharex=True, height_ratios=(3, 2), layout="constrained"
     )
-    _success(above, production, shift_ns)
-    _episodes(below, production, shift_ns)
-    first_failure = _first_failure(production, shift_ns)
+    _success(above, production, shift)
+    _episodes(below, production, shift)
+    first_failure = _first_failure(production, shift)
     for axes in (above, below):
         axes.axvline(0.0, color="tab:red", linestyle="--")
         for version in history.versions:
-            if version.published_ns > shift_ns:
-                axes.axvline((version.published_ns - shift_ns) * 1e-9, color="tab:green", alpha=0.5, linewidth=1)
+            if version.published_ns > shift.at_ns:
+                axes.axvline((version.published_ns - shift.at_ns) * 1e-9, color="tab:green", alpha=0.5, linewidth=1)
     if report.tti_s is not None and first_failure is not None:
         above.axvspan(first_failure, first_failure + report.tti_s, color="tab:orange", alpha=0.15)
         above.text(first_failure, 0.03, f" TTI {report.tti_s:.0f} s (applied {report.tti_apply_s:.0f} s)")
@@ -57,8 +57,8 @@ def clip_run(config: FloopConfig, shift: str, shipped: Bundle, final: Bundle, pa
     save_clip(frames, path, get_task(config.task).spec.policy_rate_hz)
 
 
-def _success(axes: Axes, episodes: list[SeenEpisode], shift_ns: int) -> None:
-    times = [(e.seen_ns - shift_ns) * 1e-9 for e in episodes]
+def _success(axes: Axes, episodes: list[SeenEpisode], shift: Shift) -> None:
+    times = [(e.seen_ns - shift.at_ns) * 1e-9 for e in episodes]
     good = [e.outcome is Outcome.SUCCESS for e in episodes]
     rates = [sum(good[max(0, i - WINDOW + 1) : i + 1]) / min(i + 1, WINDOW) for i in range(len(good))]
     axes.step(times, rates, where="post", color="black", label=f"last {WINDOW} episodes of the fleet")
@@ -67,20 +67,20 @@ def _success(axes: Axes, episodes: list[SeenEpisode], shift_ns: int) -> None:
     axes.legend(loc="lower right")
 
 
-def _episodes(axes: Axes, episodes: list[SeenEpisode], shift_ns: int) -> None:
+def _episodes(axes: Axes, episodes: list[SeenEpisode], shift: Shift) -> None:
     names = sorted({e.robot for e in episodes})
     for row, name in enumerate(names):
         for success, mark, colour in ((True, "o", "tab:green"), (False, "x", "tab:red")):
             own = [e for e in episodes if e.robot == name and (e.outcome is Outcome.SUCCESS) == success]
-            axes.plot([(e.seen_ns - shift_ns) * 1e-9 for e in own], [row] * len(own), mark, color=colour, markersize=4)
+            times = [(e.seen_ns - shift.at_ns) * 1e-9 for e in own]
+            axes.plot(times, [row] * len(own), mark, color=colour, markersize=4)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-0.5, len(names) - 0.5)
     axes.set_xlabel("seconds since the world shifted (green lines: a new version is published)")
 
 
-def _first_failure(episodes: list[SeenEpisode], shift_ns: int) -> float | None:
-    shifted = shifted_after(shift_ns)
+def _first_failure(episodes: list[SeenEpisode], shift: Shift) -> float | None:
     for episode in episodes:
-        if shifted(episode) and episode.outcome is not Outcome.SUCCESS:
-            return (episode.seen_ns - shift_ns) * 1e-9
+        if shift.includes(episode) and episode.outcome is not Outcome.SUCCESS:
+            return (episode.seen_ns - shift.at_ns) * 1e-9
     return None

@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from pathlib import Path
 
 import msgspec
 
 from floop_robot.experiment.report import Rate
-from floop_robot.processes.sim_robot import RESET_S
+from floop_robot.processes.sim_robot import DriverStats
+from floop_robot.processes.stats import read_stats
 from floop_robot.registry import History, SeenEpisode
 from floop_robot.spec.records import Outcome
 
 RECENT = 12
 """Episodes of a robot that the screen's success rate looks back on."""
+
+
+class Shift(msgspec.Struct, frozen=True):
+    """The shift of the world: when it was, and which episodes were laid out after it."""
+
+    at_ns: int = 0
+    """Wall clock; 0 before. For axes and elapsed time: which work was shifted, the drivers tell."""
+    first: dict[str, int] = {}
+    """By robot, the number of its first shifted episode."""
+
+    def includes(self, episode: SeenEpisode) -> bool:
+        """Whether an episode was shifted work, however late it was delivered. Numbers of a robot's episodes rise."""
+        return episode.episode >= self.first.get(episode.robot, episode.episode + 1)
+
+
+def read_shift(run_dir: Path, robots: Iterable[str], at_ns: int) -> Shift:
+    """What the simulated drivers, in all their boots, have counted so far of a shift at `at_ns`."""
+    first = {}
+    for robot in robots:
+        boots = read_stats(run_dir, f"{robot}.sim_robot", DriverStats)
+        if numbers := [boot.first_shifted for boot in boots if boot.first_shifted]:
+            first[robot] = min(numbers)
+    return Shift(at_ns, first)
 
 
 class RobotLive(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,28 +58,16 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     """Shifted work, by version."""
 
     @classmethod
-    def of(cls, history: History, shift_ns: int) -> Live:
-        """Count a history; `shift_ns` 0 while nothing was shifted."""
+    def of(cls, history: History, shift: Shift) -> Live:
+        """Count a history."""
         production = [e for e in history.episodes if e.production]
-        shifted = shifted_after(shift_ns)
-        after = [e for e in production if shifted(e)]
+        after = [e for e in production if shift.includes(e)]
         names = sorted({e.robot for e in production})
         return cls(
             robots={name: _robot([e for e in production if e.robot == name][-RECENT:]) for name in names},
-            before=rate_of(e for e in production if not shifted(e)),
+            before=rate_of(e for e in production if not shift.includes(e)),
             shifted={v: rate_of(e for e in after if e.version == v) for v in sorted({e.version for e in after})},
         )
-
-
-def shifted_after(shift_ns: int) -> Callable[[SeenEpisode], bool]:
-    """Whether an episode was shifted work: laid out after the shift. 0 means that nothing was shifted yet."""
-
-    def shifted(episode: SeenEpisode) -> bool:
-        # An episode begins RESET_S after its work was laid out.
-        laid_out_ns = episode.seen_ns - round((episode.duration_s + RESET_S) * 1e9)
-        return bool(shift_ns) and laid_out_ns >= shift_ns
-
-    return shifted
 
 
 def rate_of(episodes: Iterable[SeenEpisode]) -> Rate:

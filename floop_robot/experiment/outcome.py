@@ -16,7 +16,7 @@ def finish(experiment: Experiment, report: DemoReport) -> tuple[Path, Path]:
     """Draw plot and clip into the run directory; returns their paths."""
     config, folder = experiment.config, experiment.plan.run_dir
     plot, clip = folder / "timeline.png", folder / "before_after.gif"
-    plot_run(read_history(registry_path(config)), report, experiment.shift_ns, plot)
+    plot_run(read_history(registry_path(config)), report, experiment.shift, plot)
     shipped, final = (Bundle.load(Path(report.bundles[name])) for name in ("shipped", "final"))
     clip_run(config, report.shift, shipped, final, clip)
     return plot, clip

@@ -12,7 +12,7 @@ import msgspec
 from floop_envs.shifts import get_shift
 from floop_robot.bundle import Bundle
 from floop_robot.experiment.evaluate import Evaluated, Evaluation
-from floop_robot.experiment.live import Live, shifted_after
+from floop_robot.experiment.live import Live, Shift, read_shift
 from floop_robot.experiment.report import DemoReport
 from floop_robot.experiment.snapshot import Observer, Snapshot
 from floop_robot.experiment.summary import Traces, bare_timer, summarise
@@ -112,6 +112,11 @@ class Experiment:
         """Wall clock when the world shifted; 0 before."""
         self._last: Snapshot | None = None
 
+    @property
+    def shift(self) -> Shift:
+        """The shift as far as robots have come to shifted work."""
+        return read_shift(self.plan.run_dir, self.config.robot_names, self.shift_ns)
+
     def run(self) -> DemoReport:
         """Run everything and return the report; raises `FloopError` when the fleet does not come up."""
         shipped = self._shipped()
@@ -146,7 +151,7 @@ class Experiment:
         return summarise(
             self.config,
             self.plan.shift,
-            self.shift_ns,
+            self.shift,
             history,
             self._improvement(history),
             traces,
@@ -201,7 +206,7 @@ class Experiment:
         now = time.monotonic()
         # Once the fleet manager has answered, its registry is complete.
         is_up = self._last is not None and self._last.fleet is not None
-        live = Live.of(read_history(registry_path(self.config)), self.shift_ns) if is_up and not total else None
+        live = Live.of(read_history(registry_path(self.config)), self.shift) if is_up and not total else None
         since = (time.time_ns() - self.shift_ns) * 1e-9 if self.shift_ns else None
         self._watch(
             Progress(
@@ -220,8 +225,7 @@ class Experiment:
             self._say("measuring", done, total)
 
     def _improvement(self, history: History) -> TimeToImprovement | NoImprovement:
-        shifted = shifted_after(self.shift_ns)
-        return time_to_improvement(history, shifted, self.config.robot_names, self.config.rollout)
+        return time_to_improvement(history, self.shift.includes, self.config.robot_names, self.config.rollout)
 
     def _audit(self) -> Audit:
         client = TailClient(self.config.endpoints.tail)

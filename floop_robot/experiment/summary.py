@@ -12,7 +12,7 @@ import numpy as np
 from floop_envs.seeds import Purpose, seed_of
 from floop_robot.experiment.endurance import Promises
 from floop_robot.experiment.evaluate import Evaluated
-from floop_robot.experiment.live import rate_of, shifted_after
+from floop_robot.experiment.live import Shift, rate_of
 from floop_robot.experiment.report import DemoReport, LiveRates, Rate
 from floop_robot.experiment.snapshot import RobotView, Snapshot
 from floop_robot.processes.fleet_manager import baseline_path
@@ -46,7 +46,7 @@ def bare_timer(run_dir: Path) -> list[RateStats]:
 def summarise(
     config: FloopConfig,
     shift: str,
-    shift_ns: int,
+    shifted: Shift,
     history: History,
     improvement: TimeToImprovement | NoImprovement,
     traces: Traces,
@@ -60,7 +60,7 @@ def summarise(
         recovered=fits,
         reason=reason,
         **_measured(evaluated, config.seed),
-        live=_live_rates(history, shift_ns, found.fix_version if found else None),
+        live=_live_rates(history, shifted, found.fix_version if found else None),
         **_improved(found),
         final_version=history.versions[-1].version,
         apply_latency_p99_s=_apply_p99(history, config.robot_names),
@@ -156,16 +156,15 @@ def _recovered(improvement: TimeToImprovement | NoImprovement, evaluated: Evalua
     return True, f"v{improvement.fix_version} was confirmed on live shifted work"
 
 
-def _live_rates(history: History, shift_ns: int, fix: int | None) -> LiveRates:
-    shifted = shifted_after(shift_ns)
+def _live_rates(history: History, shift: Shift, fix: int | None) -> LiveRates:
     production = [e for e in history.episodes if e.production]
-    after = [e for e in production if shifted(e)]
+    after = [e for e in production if shift.includes(e)]
     first, last = history.versions[0].version, history.versions[-1].version
     for version in history.versions:  # what worked when the world shifted
-        if version.published_ns <= shift_ns:
+        if version.published_ns <= shift.at_ns:
             first = version.version
     return LiveRates(
-        before_shift=rate_of(e for e in production if not shifted(e)),
+        before_shift=rate_of(e for e in production if not shift.includes(e)),
         shifted_on_shipped=rate_of(e for e in after if e.version == first),
         shifted_on_fix=rate_of(e for e in after if e.version == fix),
         shifted_on_final=rate_of(e for e in after if e.version == last),

@@ -68,9 +68,8 @@ class DataRange(msgspec.Struct, frozen=True, kw_only=True):
 
     transitions: int = 0
     """Rows seen in training, prior data and demonstrations included."""
-    journal_from: int = 0
-    """First and last block of the fleet's journal that training had taken in; 0 when it used none."""
     journal_to: int = 0
+    """Last block of the fleet's journal that training had taken in, from the first on; 0 when it used none."""
     observation_low: tuple[float, ...] = ()
     """Smallest and largest raw value of each observation number in that data; empty when not recorded."""
     observation_high: tuple[float, ...] = ()
@@ -91,7 +90,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int = 0
     """Fencing epoch of the registry that gave the version: an older epoch never follows a newer one."""
     parent: int = 0
-    """Version that training started from; 0 when none."""
+    """Version that it descends from, as the registry finds with its own version (`VersionInfo.parent`); 0 before."""
     task: str
     ids: Ids
     algo: str

@@ -52,7 +52,7 @@ def markdown(report: TrialReport) -> str:
         *(_row(s) for s in verdict.suites),
         "",
         f"- {candidate.algo} on {candidate.task}, {candidate.data.transitions} transitions, "
-        f"journal to {candidate.data.journal_to}, parent v{candidate.parent}",
+        f"journal to {candidate.data.journal_to}",
         f"- focus: {report.focus.name or 'none'}; without a model: {', '.join(report.focus.without_model) or 'none'}; "
         f"learned since the start: {', '.join(report.adopted) or 'none'}",
         f"- alpha {verdict.alpha:g}, first seed {verdict.seed}, {verdict.duration_s:.2f} s",

@@ -102,7 +102,7 @@ class ContinuousLearner:
         self._high = np.full(task.observation.size, -np.inf, np.float32)
         self._blocks: deque[tuple[int, int]] = deque()
         self._read_rows = self._transitions = 0
-        self._trained_to = self._weights_version = self._candidates = self._parent = 0
+        self._trained_to = self._weights_version = self._candidates = 0
         now = clock()
         self._weights_due, self._candidate_due, self._checkpoint_due = now, now + config.candidate_interval_s, now
         self._steps_at = {"weights": -1, "candidate": 0, "checkpoint": 0}
@@ -111,7 +111,7 @@ class ContinuousLearner:
         self._good_steps = 0
         self._rate: deque[tuple[float, int]] = deque(maxlen=200)
 
-    def start_from(self, checkpoint: Checkpoint, *, parent: int = 0, resume: bool = False) -> None:
+    def start_from(self, checkpoint: Checkpoint, *, resume: bool = False) -> None:
         """Take over a checkpoint's weights; with `resume`, one of this very run (its journal position counts).
 
         Raises `ContractMismatch` or `CheckpointRefused`. Call before the first `step`; the row source of a resumed
@@ -121,7 +121,7 @@ class ContinuousLearner:
         info = checkpoint.info
         self._trainee.restore(checkpoint.arrays, info.gradient_steps)
         self._good, self._good_steps = dict(checkpoint.arrays), info.gradient_steps
-        self._known, self._parent, self._prior = info.known, parent, checkpoint.prior
+        self._known, self._prior = info.known, checkpoint.prior
         self._take_prior(checkpoint)
         self._intake = Intake(self._task, self._ids, Novelty(self._task.observation, info.known))
         self._transitions = info.transitions
@@ -224,7 +224,7 @@ class ContinuousLearner:
             observation_low=tuple(self._low.tolist()) if seen else (),
             observation_high=tuple(self._high.tolist()) if seen else (),
         )
-        return to_bundle(self._trainee.model, self._task, self._ids, observations, data=data, parent=self._parent)
+        return to_bundle(self._trainee.model, self._task, self._ids, observations, data=data)
 
     def checkpoint(self) -> None:
         """Write a checkpoint; raises `StorageError` when the disk won't take it."""

@@ -36,7 +36,13 @@ class VersionInfo(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     """Of the tensors: versions with the same one act alike."""
     parent: int
-    """Version that training started from, or whose bytes these are."""
+    """Version that it descends from.
+
+    Of what was learned here: the learner's version before it, or the baseline, whose checkpoint the learner began with.
+    A learner goes on from its own weights, so this holds though that version was rolled back since; `replaces` tells
+    what robots acted on. Of older bytes: the version whose bytes these are. 0 for bytes from outside (a baseline, a
+    pushed bundle).
+    """
     replaces: int
     """Version in production when this one was published; 0 for the first."""
     restores: int

@@ -81,7 +81,7 @@ class Registry:
             stamped = bundle.stamped(
                 version=version,
                 epoch=self.epoch,
-                parent=publication.restores or bundle.manifest.parent,
+                parent=publication.restores or self._learned_from(origin),
                 certificate=verdict or bundle.manifest.certificate,
             )
             blob = stamped.to_bytes()
@@ -121,6 +121,13 @@ class Registry:
             gate_s=verdict.duration_s if verdict else 0.0,
             bytes=size,
         )
+
+    def _learned_from(self, origin: Origin) -> int:
+        """Version that the learner's next one descends from; 0 for what was not learned here."""
+        if origin is not Origin.GATE:
+            return 0
+        learned = [info.version for info in self.versions() if info.origin is Origin.GATE]
+        return learned[-1] if learned else self.alias(BASELINE)
 
     def versions(self) -> list[VersionInfo]:
         """Every version, oldest first."""

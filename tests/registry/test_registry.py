@@ -116,6 +116,17 @@ def test_versions_grow_and_carry_bundle_lineage_and_audit(registry):
     ]
 
 
+def test_what_was_learned_descends_from_the_learner_s_version_before_whatever_acted_since(registry):
+    abroad = make_bundle(0).stamped(version=7, epoch=3, parent=6, certificate=None)
+    assert registry.publish(Publication(bundle=abroad, origin=Origin.BASELINE, who="anna"), 1).parent == 0
+    learned = [registry.publish(publication(1, Origin.GATE), 2), registry.publish(publication(2, Origin.GATE), 3)]
+    registry.publish(Publication(bundle=registry.bundle(2), origin=Origin.ROLLBACK, who="anna", restores=2), 4)
+    pushed = registry.publish(publication(3), 5)
+    learned.append(registry.publish(publication(4, Origin.GATE), 6))
+    assert [(v.version, v.parent, v.replaces) for v in learned] == [(2, 1, 1), (3, 2, 2), (6, 3, 5)]
+    assert pushed.parent == 0 and registry.bundle(6).manifest.parent == 3
+
+
 def test_rollback_is_old_bytes_under_a_new_version(registry):
     registry.publish(publication(0), 1)
     registry.publish(publication(1), 2)

@@ -105,7 +105,12 @@ class SafetyCore:
             self._target = target
 
     def take_order(self, order: SafetyOrder) -> None:
-        """A stop or a release arrived. After a release the arm waits for a target made after it."""
+        """A stop or a release arrived. After a release the arm waits for a target made after it.
+
+        A release begins where the arm is: while it was stopped, somebody may have moved it by other means.
+        """
+        if self.latch.is_set and not order.stop:
+            self._is_synced = False
         self.latch.take(order)
         if not order.stop:
             self._fault, self._target, self._not_before_s = "", None, math.inf  # until the next tick tells the time

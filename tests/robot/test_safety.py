@@ -160,10 +160,12 @@ def test_a_stop_latches_until_the_release(safety: Clocked) -> None:
     at_once = safety.tick()[0]
     assert at_once.q_rad == before.q_rad
     assert not any(at_once.dq_rad_s)
+    stopped = command = at_once
     for seq in range(2, 8):
         safety.core.take_target(target(seq, safety.now_s, goal))
         for _ in range(4):
-            command, report = safety.tick()
+            command, report = safety.tick(q_rad=stopped.q_rad)
+    assert command.q_rad == stopped.q_rad
     assert report.mode is SafetyMode.ESTOP
     assert report.estop
     assert report.fault == "stopped by ann: test"
@@ -171,12 +173,12 @@ def test_a_stop_latches_until_the_release(safety: Clocked) -> None:
     assert not any(command.dq_rad_s)
     safety.core.take_order(SafetyOrder(stop=False, who="ann"))
     safety.core.take_target(target(8, safety.now_s, goal))  # was on its way when the stop was released
-    standing = safety.tick()[0].q_rad
+    standing = safety.tick(q_rad=stopped.q_rad)[0].q_rad
     assert standing == command.q_rad  # released, but nothing moves before a new target
     safety.core.take_target(target(8, safety.now_s - 0.01, goal))
-    assert safety.tick()[0].q_rad == standing
+    assert safety.tick(q_rad=stopped.q_rad)[0].q_rad == standing
     safety.core.take_target(target(9, safety.now_s, goal))
-    assert safety.tick()[0].q_rad != standing
+    assert safety.tick(q_rad=stopped.q_rad)[0].q_rad != standing
 
 
 def test_the_arm_is_taken_over_where_it_is_when_driver_or_episode_change(safety: Clocked) -> None:
@@ -227,6 +229,9 @@ def test_whatever_happens_the_commands_stay_inside_the_limits(script: list[tuple
                 q[rng.integers(7)] = np.nan
             safety.core.take_target(target(seq, safety.now_s, tuple(q.tolist())))
         elif event in ("stop", "release"):
+            if event == "release" and safety.core.latch.is_set:
+                commands = []  # it begins anew where the arm is
+                pieces.append(commands)
             safety.core.take_order(SafetyOrder(stop=event == "stop", who="x"))
         for _ in range(ticks):
             command, report = safety.tick(alive=event != "silence")
@@ -250,3 +255,16 @@ def test_a_stopped_arm_is_not_taken_over_before_its_release(safety: Clocked) -> 
         assert report.mode is SafetyMode.ESTOP
     safety.core.take_order(SafetyOrder(stop=False, who="ann"))
     assert safety.tick(q_rad=elsewhere)[0].q_rad == elsewhere
+
+
+def test_an_arm_that_was_moved_while_stopped_is_taken_over_where_it_is(safety: Clocked) -> None:
+    safety.tick()
+    safety.core.take_order(SafetyOrder(stop=True, who="ann"))
+    elsewhere = tuple(q + 0.1 for q in HOME)  # by its pendant, or by hand
+    for _ in range(3):
+        assert safety.tick(q_rad=elsewhere)[0].q_rad == HOME
+    safety.core.take_order(SafetyOrder(stop=False, who="ann"))
+    for _ in range(5):
+        assert safety.tick(q_rad=elsewhere)[0].q_rad == elsewhere  # not back to where it was stopped
+    safety.core.take_order(SafetyOrder(stop=False, who="ann"))  # nothing is latched: nothing begins anew
+    assert safety.tick()[0].q_rad == elsewhere

@@ -18,11 +18,9 @@ import msgspec
 import numpy as np
 
 from floop_envs.seeds import Purpose
-from floop_robot.bundle import SUFFIX, DataRange, Normalisation, write_atomic
-from floop_robot.learn.checkpoint import SUFFIX as CHECKPOINT_SUFFIX
-from floop_robot.learn.checkpoint import Checkpoint, CheckpointInfo
+from floop_robot.bundle import Normalisation
 from floop_robot.learn.clone import clone_into
-from floop_robot.learn.export import actor_architecture, save_zip, to_bundle
+from floop_robot.learn.export import actor_architecture
 from floop_robot.learn.mlp import Array
 from floop_robot.learn.pace import Pace
 from floop_robot.learn.ppo_trainee import PpoTrainee
@@ -33,9 +31,8 @@ from floop_robot.learn.trainee import Trainee
 from floop_robot.processes.collector import ActorSpec, Collector, EpisodeRequest, answer, range_of, successes
 from floop_robot.processes.curves import FOLDER, Curves
 from floop_robot.processes.ground import Episode, Ground, GroundSpec
+from floop_robot.processes.train_output import Score, Seen, TrainResult, Writer, save_result, score_of
 from floop_robot.replay.intake import Arrived, Ended
-from floop_robot.replay.novelty import KnownWork
-from floop_robot.replay.packed import choose, pack
 from floop_robot.replay.rows import Rows
 from floop_robot.spec.errors import ConfigError, StorageError
 from floop_robot.spec.records import Source
@@ -96,36 +93,6 @@ class TrainProgress(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_s: float = 0.0
 
 
-class Score(msgspec.Struct, frozen=True):
-    """What some episodes of one policy came to."""
-
-    success: float
-    time_s: float | None
-    """Mean simulated duration of the successes."""
-    mean_return: float
-
-
-class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What `floop train --json` prints."""
-
-    success: float | None
-    """Share of the final scenarios, used once; None where an environment does not tell success."""
-    mean_pick_time_s: float | None
-    bc_success: float | None
-    """The same for the policy cloned from the demonstrations; None without demonstrations."""
-    bc_pick_time_s: float | None
-    mean_return: float
-    selection_success: float | None
-    transitions: int
-    """Made by the learning policy; demonstrations come on top."""
-    demonstration_transitions: int
-    gradient_steps: int
-    wall_s: float
-    model: str
-    bundle: str
-    checkpoint: str
-
-
 Watch = Callable[[TrainProgress], None]
 
 
@@ -179,10 +146,7 @@ class _Run:
         self._version = self._published_steps = 0
         self._pace = Pace(math.inf)
         self._recent: deque[Episode] = deque(maxlen=RECENT)
-        self._first_obs: list[Array] = []
-        self._episodes: list[Rows] = []
-        self._low = np.full(self.task.observation.size, np.inf, np.float32)
-        self._high = -self._low
+        self._seen = Seen(self.task.observation.size)
         self._cloned: ActorSpec | None = None
         self._cloned_score: Score | None = None
         self._looked_at = self.config.selection_episodes
@@ -265,10 +229,7 @@ class _Run:
         self._take("explorer", rows, int(rows.episode[0]), success=episode.success, demonstration=False)
 
     def _take(self, who: str, rows: Rows, episode: int, *, success: bool, demonstration: bool) -> None:
-        self._first_obs.append(rows.obs[0])
-        self._episodes.append(rows)
-        np.minimum(self._low, rows.obs.min(axis=0), out=self._low)
-        np.maximum(self._high, rows.obs.max(axis=0), out=self._high)
+        self._seen.take(rows)
         arrived = Arrived(
             robot=who,
             boot_id="train",
@@ -335,7 +296,7 @@ class _Run:
         """Measure on selection scenarios, half of them here and half in the other process."""
         self.collector.ask(EpisodeRequest(actor, Purpose.SELECTION, indices[1::2], sample=False))
         here = answer(self._ground, EpisodeRequest(actor, Purpose.SELECTION, indices[::2], sample=False))
-        return _score(here + self.collector.receive())
+        return score_of(here + self.collector.receive())
 
     @cached_property
     def _ground(self) -> Ground:
@@ -355,9 +316,13 @@ class _Run:
         self.collector.ask(EpisodeRequest(actor, Purpose.REPORT, numbers, sample=False))
         cloned = None
         if self._cloned is not None:  # measured here, while the other process measures the trained policy
-            cloned = _score(answer(self._ground, EpisodeRequest(self._cloned, Purpose.REPORT, numbers, False)))
-        score = _score(self.collector.receive())
-        paths = self._write(out)
+            cloned = score_of(answer(self._ground, EpisodeRequest(self._cloned, Purpose.REPORT, numbers, False)))
+        score = score_of(self.collector.receive())
+        config = self.config
+        writer = Writer(
+            task=self.task, ids=self.ids, space=self.space, prior_rows=config.prior_rows, seed=config.seed
+        )  # fmt: skip
+        paths = writer.write(out, self.trainee, self._seen, self.transitions + self.demonstrated)
         tells = self.tells_success
         result = TrainResult(
             success=score.success if tells else None,
@@ -370,39 +335,12 @@ class _Run:
             demonstration_transitions=self.demonstrated,
             gradient_steps=self.trainee.progress.gradient_steps,
             wall_s=time.monotonic() - self._started,
-            model=str(paths[0]),
-            bundle=str(paths[1]),
-            checkpoint=str(paths[2]),
+            model=str(paths.model),
+            bundle=str(paths.bundle),
+            checkpoint=str(paths.checkpoint),
         )
-        write_atomic(out / "result.json", msgspec.json.encode(result))
+        save_result(result, out)
         return result
-
-    def _write(self, out: Path) -> tuple[Path, Path, Path]:
-        model, bundle, checkpoint = out / "model.zip", out / f"policy{SUFFIX}", out / f"policy{CHECKPOINT_SUFFIX}"
-        with self.trainee.presentable():
-            save_zip(self.trainee.model, self.space, model)
-        transitions = self.transitions + self.demonstrated
-        data = DataRange(
-            transitions=transitions,
-            observation_low=tuple(self._low.tolist()),
-            observation_high=tuple(self._high.tolist()),
-        )
-        observations = np.array(self._first_obs[-8:])
-        with self.trainee.presentable():
-            to_bundle(self.trainee.model, self.task, self.ids, observations, data=data).save(bundle)
-        info = CheckpointInfo(
-            task=self.task.id,
-            ids=self.ids,
-            algo=self.config.algo,
-            hidden=self.trainee.hidden,
-            gradient_steps=self.trainee.progress.gradient_steps,
-            transitions=transitions,
-            known=KnownWork.of(self.task.observation, np.array(self._first_obs)),
-        )
-        prior = pack(choose(self._episodes, self.config.prior_rows, np.random.default_rng(self.config.seed)))
-        with self.trainee.presentable():  # who goes on from here starts with the policy that was measured
-            Checkpoint(info, self.trainee.arrays(), prior).save(checkpoint)
-        return model, bundle, checkpoint
 
     def _say(self, phase: str, transitions: int | None = None) -> None:
         recent, best = list(self._recent), self._best[0] if self._best else None
@@ -419,15 +357,6 @@ class _Run:
         )
         for watch in self.watches:
             watch(progress)
-
-
-def _score(episodes: list[Episode]) -> Score:
-    won = [episode.duration_s for episode in episodes if episode.success]
-    return Score(
-        success=len(won) / len(episodes),
-        time_s=float(np.mean(won)) if won else None,
-        mean_return=float(np.mean([episode.total_reward for episode in episodes])),
-    )
 
 
 def _standard_error(p: float, count: int) -> float:

@@ -89,12 +89,12 @@ def _says_that_it_did_not_recover(report: dict[str, Any]) -> None:
     assert report["reason"]
     assert report["tti_s"] is None
     assert report["success_dip"] < report["success_before"]
-    assert report["rows_acked"] > 100
+    assert 100 < report["rows_acked"] <= report["rows_in_journal"]
     assert report["rows_lost"] == report["rows_doubled"] == 0
     assert report["rows_by_source"]["robot"] > 100
     assert report["rows_by_source"]["explorer"] > 0
     assert report["rows_by_source"]["demonstration"] == 0
-    assert 0.9 < report["real_time_factor"] < 1.05
+    assert 0.98 < report["real_time_factor"] < 1.02
     assert report["ticks"] > 2 * 20 * 50
     assert report["live"]["before_shift"]["episodes"] >= 2 * 8
     assert report["restarts"] == {}

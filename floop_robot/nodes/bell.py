@@ -5,6 +5,9 @@ Without it every service that waits would need a thread, or the executor a timer
 
 from __future__ import annotations
 
+import contextlib
+import math
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -12,6 +15,8 @@ from typing import Any, Final
 import msgspec
 from rclpy.node import Node
 from rclpy.task import Future
+
+from floop_robot.nodes.timers import every
 
 WAIT_PERIOD_S: Final = 0.1
 """How often conditions are looked at that nobody rings for, and how late a time-out may be."""
@@ -26,13 +31,13 @@ class _Wait(msgspec.Struct, frozen=True):
 class Bell:
     """`look` is called in the executor's thread after one or more rings."""
 
-    def __init__(self, node: Node, look: Callable[[], None]) -> None:
+    def __init__(self, node: Node, look: Callable[[], None] = lambda: None) -> None:
         self._look = look
         self._waits: list[_Wait] = []
         self.is_closed = False
         """The node ends: nobody waits any longer."""
         self._guard = node.create_guard_condition(self._answer)
-        self._timer = node.create_timer(WAIT_PERIOD_S, self._answer)
+        self._timer = every(WAIT_PERIOD_S, node, self._answer)
         self._timer.cancel()  # runs only while somebody waits
 
     def ring(self) -> None:
@@ -53,6 +58,25 @@ class Bell:
         self._timer.reset()
         await future
         return bool(future.result())
+
+    async def aside(self, work: Callable[[], None]) -> None:
+        """Have `work` done in a thread of its own and wait for it, as `until` does; raises what it raises."""
+        done, failure = threading.Event(), list[BaseException]()
+
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:  # handed to the coroutine
+                failure.append(error)
+            finally:
+                done.set()
+                with contextlib.suppress(Exception):  # a context that is gone already
+                    self.ring()
+
+        threading.Thread(target=run, name="aside", daemon=True).start()
+        await self.until(done.is_set, math.inf)
+        if failure:
+            raise failure[0]
 
     def close(self) -> None:
         """Send everybody who waits on their way, without what they waited for."""

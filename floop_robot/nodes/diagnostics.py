@@ -11,6 +11,7 @@ from rclpy.node import Node
 
 from floop_robot.nodes.convert import header
 from floop_robot.nodes.qos import EVENTS
+from floop_robot.nodes.timers import every
 from floop_robot.nodes.topics import DIAGNOSTICS
 from floop_robot.robot.rate import RateStats
 
@@ -38,7 +39,7 @@ class Diagnostics:
         self._look, self._hardware = look, hardware
         self._name = node.get_fully_qualified_name().strip("/")
         self._publisher = node.create_publisher(DiagnosticArray, DIAGNOSTICS, EVENTS)
-        self._timer = node.create_timer(PERIOD_S, self._publish)
+        self._timer = every(PERIOD_S, node, self._publish)
 
     def _publish(self) -> None:
         found = [

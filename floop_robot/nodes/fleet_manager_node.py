@@ -1,8 +1,8 @@
 """fleet_manager_node: the fleet manager, with operators' services and the fleet's topics around it.
 
 The manager itself is the very same as without ROS (`processes.fleet_manager`), in a thread of its own; everything here
-asks it through its own port, as the command line does. Orders, stops and questions each have their own executor: none
-waits for another.
+asks it through its own port, as the command line does. Orders, stops and questions each have their own executor, and
+orders and stops do what takes long beside it: none waits for another.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from floop_robot.rollout import FleetClient
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import FloopError
 
-ORDER_TIMEOUT_S: Final = 5.0
+QUESTION_TIMEOUT_S: Final = 5.0
 LOOK_TIMEOUT_S: Final = 1.0
 AUDIT_TIMEOUT_S: Final = 0.5
 """A stop's answer does not wait longer for the audit."""
@@ -145,8 +145,8 @@ def serve(ros: Ros) -> None:
 
         voice = FleetVoice(node, client(LOOK_TIMEOUT_S))
         served = (
-            FleetQuestions(node, client(ORDER_TIMEOUT_S)),
-            FleetOrders(orders, client(ORDER_TIMEOUT_S), config, ros.stop),
+            FleetQuestions(node, client(QUESTION_TIMEOUT_S)),
+            FleetOrders(orders, config, ros.stop),
             FleetStop(stops, asking, config.robot_names, client(AUDIT_TIMEOUT_S)),
             Diagnostics(node, "fleet", lambda: health(voice)),
         )

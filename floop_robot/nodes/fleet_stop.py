@@ -1,4 +1,7 @@
-"""`/fleet/set_estop`: stop many robots at once, or release their latches, and tell what became of each."""
+"""`/fleet/set_estop`: stop many robots at once, or release their latches, and tell what became of each.
+
+No call waits for another: one that asks a robot which is silent keeps no stop waiting.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,13 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, Final
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 
 from floop_interfaces.msg import StopRequest
 from floop_interfaces.srv import SetEstop
 from floop_robot.nodes import topics
+from floop_robot.nodes.bell import Bell
 from floop_robot.nodes.calls import audit_entry
 from floop_robot.nodes.convert import header
 from floop_robot.nodes.fleet_convert import done_to_msg
@@ -35,22 +40,39 @@ class FleetStop:
 
     def __init__(self, node: Node, asking: Node, robots: Sequence[str], client: FleetClient) -> None:
         """`client` is this service's alone; it writes the audit."""
+        self._bell, self._one_at_a_time = Bell(node), threading.Lock()
+        self._stops = 0
+        """Stops that were asked for here; a release does not go on after one."""
         self._robots, self._client = tuple(robots), client
         self._all = node.create_publisher(StopRequest, topics.FLEET_ESTOP, EVENTS)
         self._each = {r: node.create_publisher(StopRequest, f"/{r}/{topics.ESTOP}", EVENTS) for r in robots}
         self._ask = {r: asking.create_client(SetEstop, f"/{r}/{topics.SET_ESTOP}") for r in robots}
-        node.create_service(SetEstop, topics.FLEET_SET_ESTOP, self._serve)
+        group = ReentrantCallbackGroup()
+        node.create_service(SetEstop, topics.FLEET_SET_ESTOP, self._serve, callback_group=group)
 
-    def _serve(self, request: SetEstop.Request, answer: SetEstop.Response) -> SetEstop.Response:
+    async def _serve(self, request: SetEstop.Request, answer: SetEstop.Response) -> SetEstop.Response:
         unknown = [name for name in request.robots if name not in self._robots]
         meant = [name for name in request.robots if name in self._robots] if request.robots else list(self._robots)
         if unknown and not request.stop:
             meant = []  # a release that is not fully understood is none
         if request.stop:
+            self._stops += 1
             request.who = request.who or UNKNOWN
             self._say(StopRequest(header=header(), who=request.who, why=request.why), meant)
         request.call_id = request.call_id or uuid.uuid4().hex
-        answers = self._ask_robots(meant, request)
+        stops = self._stops
+        await self._bell.aside(lambda: self._carry_out(request, answer, meant, unknown, stops))
+        return answer
+
+    def _carry_out(
+        self,
+        request: SetEstop.Request,
+        answer: SetEstop.Response,
+        meant: Sequence[str],
+        unknown: Sequence[str],
+        stops: int,
+    ) -> None:
+        answers = self._ask_robots(meant, request, stops)
         answer.states = [state for found in answers.values() for state in found.states]
         failed = [f"{name}: {found.message}" for name, found in answers.items() if not found.success]
         failed += [f"{name} did not answer" for name in meant if name not in answers]
@@ -61,7 +83,6 @@ class FleetStop:
         answer.success = not failed
         answer.message = "; ".join([told, *failed])
         answer.record = self._audit(request, told, "; ".join(failed))
-        return answer
 
     def _say(self, message: StopRequest, meant: Sequence[str]) -> None:
         if len(meant) == len(self._robots):
@@ -69,8 +90,11 @@ class FleetStop:
         for name in meant:
             self._each[name].publish(message)
 
-    def _ask_robots(self, meant: Sequence[str], request: SetEstop.Request) -> dict[str, Any]:
-        """Answers by robot, of those that answered in time; calls are repeated meanwhile, with one effect."""
+    def _ask_robots(self, meant: Sequence[str], request: SetEstop.Request, stops: int) -> dict[str, Any]:
+        """Answers by robot, of those that answered in time; calls are repeated meanwhile, with one effect.
+
+        A release asks nobody any more once there were more than `stops` stops: it would undo what came after it.
+        """
         answers: dict[str, Any] = {}
         arrived = threading.Condition()
 
@@ -87,6 +111,8 @@ class FleetStop:
         deadline = time.monotonic() + ANSWER_S
         while not done() and (left_s := deadline - time.monotonic()) > 0.0:
             for name in meant:
+                if not request.stop and self._stops != stops:
+                    break
                 if name not in answers and self._ask[name].service_is_ready():
                     future = self._ask[name].call_async(request)
                     future.add_done_callback(lambda future, name=name: keep(name, future))
@@ -108,6 +134,7 @@ class FleetStop:
             detail=failed[:1000],
         )
         try:
-            return done_to_msg(self._client.order(remark))
+            with self._one_at_a_time:
+                return done_to_msg(self._client.order(remark))
         except FloopError:
             return audit_entry(request.who, what, detail=request.why)  # a fleet without a manager stops as well

@@ -31,6 +31,7 @@ from floop_robot.nodes.policy_services import PolicyServices
 from floop_robot.nodes.policy_session import PolicySession, RosEnds
 from floop_robot.nodes.policy_voice import PolicyVoice
 from floop_robot.nodes.robot import CONFIG, DRIVER, ROBOT, robot_arguments
+from floop_robot.nodes.timers import every
 from floop_robot.processes.policy import NICE
 from floop_robot.processes.priority import prefer
 from floop_robot.spec.errors import FloopError
@@ -90,7 +91,7 @@ class PolicyNode(LifecycleNode):
         self._calls = PolicyServices(self, self)
         self._tasks = TaskServer(self, self)
         self._diagnostics = Diagnostics(self, self.get_namespace().strip("/"), self._health)
-        self._pulse = self.create_timer(STATUS_PERIOD_S, self._on_pulse)
+        self._pulse = every(STATUS_PERIOD_S, self, self._on_pulse)
         self._change_state = self._service_change_state.callback
         self._service_change_state.callback = self._on_change_state
         self.bell.ring()

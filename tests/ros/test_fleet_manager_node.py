@@ -161,7 +161,7 @@ def test_a_robot_is_drained_and_works_again(fleet: FleetRig) -> None:
     assert back.success and not back.idle and not fleet.robots[0].drained
 
 
-def test_an_order_that_waits_keeps_neither_questions_nor_stops_waiting(fleet: FleetRig) -> None:
+def test_an_order_that_waits_keeps_neither_questions_nor_stops_nor_orders_waiting(fleet: FleetRig) -> None:
     robot = fleet.robots[0]
     robot.busy = True
     request = srv.DrainRobot.Request(robot="robot_1", drain=True, wait_s=20.0, who=WHO, token=TOKEN)
@@ -172,10 +172,37 @@ def test_an_order_that_waits_keeps_neither_questions_nor_stops_waiting(fleet: Fl
     # There is no safety node here to answer, and that is said soon enough.
     stop = fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True, who="visitor")
     assert stop.message == "stopped none; robot_1 did not answer; robot_2 did not answer" and not stop.success
+    held = fleet.order(srv.HoldUpdates, topics.HOLD_UPDATES, scope="robot_2", hold=True)
+    assert held.success and [(r.drained, r.held) for r in held.robots] == [(True, False), (False, True)]
     assert time.monotonic() - began < 10.0 and not waiting.done()
     robot.busy, robot.idle = False, True
     answer = fleet.peer.result(waiting)
     assert (answer.success, answer.idle) == (True, True)
+
+
+def test_a_release_keeps_no_stop_waiting_and_does_not_go_on_after_one(fleet: FleetRig) -> None:
+    heard = fleet.peer.listen(msg.StopRequest, "/robot_2/estop", EVENTS)
+    both = {"who": WHO, "token": TOKEN, "robots": ["robot_1", "robot_2"]}
+    # No safety node is there: each call asks in vain, for two seconds.
+    wait_for(lambda: not fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True).success and heard)
+    heard.clear()
+    release = fleet.peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, srv.SetEstop.Request(stop=False, **both))
+    stop = fleet.peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, srv.SetEstop.Request(stop=True, **both))
+    wait_for(lambda: heard or release.done())
+    assert heard and not release.done()
+    asked: list[bool] = []
+
+    def answer(request: srv.SetEstop.Request, response: srv.SetEstop.Response) -> srv.SetEstop.Response:
+        asked.append(request.stop)
+        return response
+
+    late = fleet.peer.node.create_service(srv.SetEstop, "/robot_1/set_estop", answer)
+    try:
+        fleet.peer.result(release)
+        fleet.peer.result(stop)
+    finally:
+        fleet.peer.node.destroy_service(late)
+    assert set(asked) == {True}
 
 
 def test_what_cannot_be_done_is_one_line_and_changes_nothing(fleet: FleetRig) -> None:

@@ -150,8 +150,9 @@ class TaskServer:
     async def _carry_out(self, run: _Run) -> ExecuteTask.Result:
         view = run.session.view
         run.not_before = view.episode + (view.state is EpisodeState.RUNNING)
-        run.session.side.work.set_hold("")
-        run.desk.call(Call(object_class=run.request.object_class))
+        if not run.is_cancelled:  # a cancel may come before this begins, and its hold is to stay
+            run.session.side.work.set_hold("")
+            run.desk.call(Call(object_class=run.request.object_class))
         if not await self._begin(run):
             run.desk.withdraw()
             if run.is_cancelled:

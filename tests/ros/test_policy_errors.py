@@ -21,14 +21,17 @@ rclpy = pytest.importorskip("rclpy", reason=NO_ROS)
 if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
     pytest.skip(NO_INTERFACES, allow_module_level=True)
 
+from action_msgs.msg import GoalStatus  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from lifecycle_msgs.msg import TransitionEvent  # noqa: E402
 from peer import Peer  # noqa: E402
+from rclpy.action import ActionClient  # noqa: E402
 from rclpy.context import Context  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from robot_rig import ROBOT, RobotRig  # noqa: E402
 
+from floop_interfaces.action import ExecuteTask  # noqa: E402
 from floop_interfaces.msg import JointTarget  # noqa: E402
 from floop_robot.nodes.policy_node import PolicyNode  # noqa: E402
 from floop_robot.nodes.qos import COMMAND, EVENTS  # noqa: E402
@@ -163,4 +166,32 @@ def test_configure_that_breaks_goes_through_error_processing(parts: tuple[RobotR
         assert change(Transition.TRANSITION_ACTIVATE)
         assert inside.node.trouble == ""
     finally:
+        inside.close()
+
+
+def test_a_cancel_that_comes_before_the_task_begins_holds_the_robot_too(parts: tuple[RobotRig, Peer]) -> None:
+    rig, peer = parts
+    rig.start_arm()
+    inside = Inside(rig, peer, autostart=True)
+    client = ActionClient(peer.node, ExecuteTask, f"/{ROBOT}/execute_task")
+    try:
+        wait_for(lambda: inside.targets, what="an episode")
+        tasks, bell = inside.node._tasks, inside.node.bell
+
+        async def late(handle: Any) -> Any:
+            await bell.until(lambda: bool(handle.is_cancel_requested), 10.0)
+            return await tasks._execute(handle)
+
+        tasks._server.register_execute_callback(late)
+        assert client.wait_for_server(10.0)
+        handle = peer.result(client.send_goal_async(ExecuteTask.Goal(who="ann")))
+        assert handle.accepted
+        peer.result(handle.cancel_goal_async())
+        assert peer.result(handle.get_result_async()).status == GoalStatus.STATUS_CANCELED
+        session = inside.node.session
+        assert session is not None
+        assert "cancelled" in session.side.work.hold
+        inside.leave()
+    finally:
+        client.destroy()
         inside.close()

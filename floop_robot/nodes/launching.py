@@ -6,7 +6,9 @@ the policy node brings itself up, also after it was killed and started again.
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -22,14 +24,14 @@ from launch.actions import (
     SetEnvironmentVariable,
     Shutdown,
 )
-from launch.event_handlers import OnProcessExit
+from launch.event_handlers import OnProcessExit, OnProcessStart
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 
 from floop_robot.processes.entry import USER_ERROR
 from floop_robot.processes.fleet import write_config
 from floop_robot.processes.ros_domain import STAYING_HERE
-from floop_robot.processes.supervisor import ProcessSpec, RosNode
+from floop_robot.processes.supervisor import HEALTHY_AFTER_S, ProcessSpec, RosNode
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.yamlfile import convert
@@ -50,7 +52,10 @@ ARGUMENTS: Final = {
         "true",
         "The policy node configures and activates itself, again after each restart; false: you drive its life cycle.",
     ),
-    "use_sim_time": ("false", "Stamp messages with /clock instead of wall time; control never follows it."),
+    "use_sim_time": (
+        "false",
+        "Parameter use_sim_time of the nodes; loops and timers keep the steady clock, stamps wall time.",
+    ),
     "log_level": ("info", "Least severe messages that the nodes write: debug, info, warn, error or fatal."),
     "params_file": ("", "YAML file with ROS parameters for the nodes; wins over what launch gives them."),
 }
@@ -130,13 +135,34 @@ def _actions(spec: ProcessSpec, asked: Asked) -> list[Action]:
     respawn = asked.flag("use_respawn")
     process = _node(spec, spec.node, asked, respawn) if spec.node else _plain(spec, respawn)
 
-    def ended(event: Any, _: LaunchContext) -> list[Action] | None:
-        if event.returncode != USER_ERROR:
-            return None
-        text = f"{spec.name} can't work as configured (see its last line); stopping"
-        return [LogInfo(msg=text), Shutdown(reason=text)]
+    life = Life(spec.name)
+    return [
+        RegisterEventHandler(OnProcessStart(target_action=process, on_start=life.begun)),
+        RegisterEventHandler(OnProcessExit(target_action=process, on_exit=life.ended)),
+        process,
+    ]
 
-    return [RegisterEventHandler(OnProcessExit(target_action=process, on_exit=ended)), process]
+
+class Life:
+    """When a process ends with an error that is for a person to mend, all stop: unless it has worked as configured.
+
+    Then the error may pass (a full disk), and the others, safety above all, work on; as with `floop up`.
+    """
+
+    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name, self._clock, self._born_s, self._proven = name, clock, math.inf, False
+
+    def begun(self, _event: object, _context: object) -> None:
+        """It was started."""
+        self._born_s = self._clock()
+
+    def ended(self, event: Any, _context: object) -> list[Action] | None:
+        """It ended; what is to be done."""
+        self._proven |= self._clock() - self._born_s > HEALTHY_AFTER_S
+        if event.returncode != USER_ERROR or self._proven:
+            return None
+        text = f"{self._name} can't work as configured (see its last line); stopping"
+        return [LogInfo(msg=text), Shutdown(reason=text)]
 
 
 def _node(spec: ProcessSpec, node: RosNode, asked: Asked, respawn: bool) -> Action:

@@ -186,6 +186,31 @@ def test_the_central_side_has_no_robots(tmp_path: Path, domain: int) -> None:
         wait_for(lambda: centre.started() == wanted, 40, "the processes")
 
 
+def test_a_process_that_has_worked_takes_nothing_down_with_it() -> None:
+    from types import SimpleNamespace
+
+    from launch.actions import Shutdown
+
+    from floop_robot.nodes import launching
+
+    now = [100.0]
+    life = launching.Life("robot_1.policy", lambda: now[0])
+    error, killed = SimpleNamespace(returncode=2), SimpleNamespace(returncode=-9)
+    life.begun(None, None)
+    now[0] += 1.0
+    assert life.ended(killed, None) is None
+    life.begun(None, None)
+    now[0] += 1.0
+    stopping = life.ended(error, None)  # it can't work as configured
+    assert stopping is not None and isinstance(stopping[-1], Shutdown)
+    life.begun(None, None)
+    now[0] += 3600.0
+    assert life.ended(error, None) is None  # a disk is full that was not before
+    life.begun(None, None)
+    now[0] += 1.0
+    assert life.ended(error, None) is None  # and still is
+
+
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize(
     ("name", "word", "said"),

@@ -112,6 +112,7 @@ def serve(ros: Ros) -> None:
         while not ros.stop.wait(0.5):
             if supervisor is not None and supervisor.given_up:
                 raise ConfigError(supervisor.given_up[PROCESS].removeprefix("learner: "))
+        voice.leave()  # it may wait for a learner that is frozen: not before, but while that is ended
         if supervisor is not None:
             supervisor.stop(END_S)
     del served

@@ -73,8 +73,12 @@ class LearnerVoice:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
+        self.leave()
         self._thread.join()
+
+    def leave(self) -> None:
+        """Say nothing more; returns at once."""
+        self._stop.set()
 
     def _run(self) -> None:
         with LearnerClient(self._config.endpoints.learner, ANSWER_S) as client:

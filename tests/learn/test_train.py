@@ -102,7 +102,8 @@ def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
 def test_curves_for_tensorboard_hold_success_and_losses_over_transitions(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    result = train(config(tmp_path, tensorboard=True))
+    result = train(config(tmp_path, tensorboard=True, max_transitions=450))
+    assert result.gradient_steps > 0
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert {"floop/recent_success", "floop/gradient_steps", "train/critic_loss"} <= set(events.Tags()["scalars"])

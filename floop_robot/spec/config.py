@@ -87,7 +87,8 @@ class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     checkpoint_interval_s: Positive = 5.0
     staleness_versions: Count = 8
     """PPO: oldest acting version, counted in published weights, whose rows are still used."""
-    nice: Count = 10
+    nice: Count = 5
+    """Behind everything that robots wait for, and behind the gate: a verdict that waits is an improvement that waits."""
 
 
 class GateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

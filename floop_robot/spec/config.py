@@ -88,7 +88,7 @@ class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     staleness_versions: Count = 8
     """PPO: oldest acting version, counted in published weights, whose rows are still used."""
     nice: Count = 5
-    """Behind everything that robots wait for, and behind the gate: a verdict that waits is an improvement that waits."""
+    """Behind whatever robots wait for, and behind the gate: a verdict that waits is an improvement that waits."""
 
 
 class GateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

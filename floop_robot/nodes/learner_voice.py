@@ -45,6 +45,7 @@ def report_to_msg(report: LearnerReport) -> msg.LearnerStatus:
         entropy=report.entropy,
         latency_p50_s=report.latency_p50_s,
         latency_p99_s=report.latency_p99_s,
+        latency_implausible=report.latency_implausible,
         weights_version=report.weights_version,
         candidates=report.candidates,
         last_candidate_sha256=report.last_candidate_sha256,

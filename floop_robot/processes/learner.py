@@ -142,6 +142,7 @@ def report_of(
         entropy=progress.entropy,
         latency_p50_s=status.latency_p50_s,
         latency_p99_s=status.latency_p99_s,
+        latency_implausible=status.latency_implausible,
         weights_version=status.weights_version,
         candidates=status.candidates,
         last_candidate_sha256=outlet.last_candidate,

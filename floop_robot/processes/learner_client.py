@@ -65,6 +65,7 @@ class LearnerReport(Message, frozen=True, kw_only=True):
     entropy: float = float("nan")
     latency_p50_s: float = float("nan")
     latency_p99_s: float = float("nan")
+    latency_implausible: int = 0
     weights_version: int = 0
     candidates: int = 0
     last_candidate_sha256: str = ""

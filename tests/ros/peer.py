@@ -41,6 +41,9 @@ class Peer:
         """The future answer of a service that is there."""
         if (kind, name) not in self._clients:
             self._clients[kind, name] = self.node.create_client(kind, name)
+        if not self._clients[kind, name].wait_for_service(timeout_sec=DISCOVERY_S):
+            # On a busy machine a client that was there before its server has once not been matched at all.
+            self._clients[kind, name] = self.node.create_client(kind, name)
         client = self._clients[kind, name]
         assert client.wait_for_service(timeout_sec=DISCOVERY_S), f"{name} is not served"
         return client.call_async(request)

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
+from ports import free_base_port
 
 from floop_robot.bundle import Bundle
 from floop_robot.processes.fleet import write_config
@@ -19,7 +20,7 @@ from floop_robot.spec.config import Endpoints, save_config
 from tests.bundle.making import make_bundle
 from tests.cli.running import PICK, Floop, damaged_bundles
 from tests.conditions import wait_for
-from tests.gate.fleet import SmallFleet, free_base_port
+from tests.gate.fleet import SmallFleet
 
 WAIT_S = 60.0
 ROOT = Path(__file__).parents[2]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+
+from ports import free_base_port
 
 from floop_robot.bundle import Bundle
 from floop_robot.processes.fleet import write_config
@@ -21,23 +22,6 @@ from floop_robot.spec.records import Record, Source, StreamInfo
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 from floop_robot.stream.outlet import Outlet
-
-
-def free_base_port() -> int:
-    """The first of seven ports that are free."""
-    while True:
-        with socket.socket() as first:
-            first.bind(("127.0.0.1", 0))
-            base = int(first.getsockname()[1])
-        if base > 60000:
-            continue
-        try:
-            for offset in range(7):
-                with socket.socket() as each:
-                    each.bind(("127.0.0.1", base + offset))
-        except OSError:
-            continue
-        return base
 
 
 class SmallFleet:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conditions import wait_for
+from ports import free_base_port
 
 from floop_robot.learn.checkpoint import Checkpoint
 from floop_robot.processes.learner_client import (
@@ -23,7 +24,6 @@ from floop_robot.processes.learner_client import (
     WriteCheckpoint,
 )
 from floop_robot.spec.config import Endpoints, FloopConfig, LearnerConfig, save_config
-from tests.rollout.parts import free_base_port
 
 ROOT = Path(__file__).parents[2]
 

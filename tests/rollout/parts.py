@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from pathlib import Path
@@ -180,20 +179,3 @@ class Robot:
     def stop(self) -> None:
         self.receiver.stop()
         self.slots.stop()
-
-
-def free_base_port() -> int:
-    """A base port whose seven ports are free now."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            base = probe.getsockname()[1]
-        if base > 64000:
-            continue
-        try:
-            for offset in range(7):
-                with socket.socket() as each:
-                    each.bind(("127.0.0.1", base + offset))
-        except OSError:
-            continue
-        return base

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from conditions import wait_for
+from ports import free_base_port
 
 from floop_robot.gate.worklog import WorkLog
 from floop_robot.processes.fleet_manager import registry_path, steady_clock
@@ -29,7 +30,7 @@ from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 from floop_robot.stream.outlet import Outlet
 from tests.bundle.making import make_bundle
-from tests.rollout.parts import Robot, free_base_port, verdict
+from tests.rollout.parts import Robot, verdict
 
 HOUR_NS = 3_600_000_000_000
 ROOT = Path(__file__).parents[2]

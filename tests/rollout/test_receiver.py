@@ -12,6 +12,7 @@ import pytest
 import safetensors.numpy
 import zmq
 from conditions import wait_for
+from ports import free_base_port
 
 from floop_robot.bundle import Bundle
 from floop_robot.registry import FLEET, Origin, Stage, read_history
@@ -21,7 +22,7 @@ from floop_robot.rollout.messages import Announcement, seal
 from floop_robot.rollout.wire import TOPIC
 from floop_robot.spec.ids import Ids
 from tests.bundle.making import IDS, TASK, make_bundle
-from tests.rollout.parts import ManagerThread, Robot, free_base_port, verdict
+from tests.rollout.parts import ManagerThread, Robot, verdict
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 
 from conditions import wait_for
 from peer import Peer
+from ports import free_base_port
 from robot_rig import NodeProcess
 
 from floop_interfaces.srv import FleetStatus
@@ -22,7 +23,7 @@ from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 from tests.bundle.making import make_bundle
-from tests.rollout.parts import ActingSlots, free_base_port
+from tests.rollout.parts import ActingSlots
 
 RULES = get_task("floop/Pick-v0")
 TASK, IDS = RULES.spec, ids_of(RULES, load_robot("panda"))

@@ -20,22 +20,23 @@ def session() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def nice_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/autogroup").read_text().split()[-1])
+def told(pid: int) -> str:
+    """What the kernel says of a process's session; nothing where that session has no autogroup, as the first one."""
+    return Path(f"/proc/{pid}/autogroup").read_text()
 
 
 def test_a_session_is_given_its_nice_value_again_and_again(session: subprocess.Popen[bytes]) -> None:
     for nice in (3, 10, 7):
         assert weigh_session(session.pid, nice)
-        assert nice_of(session.pid) == nice
+        assert int(told(session.pid).split()[-1]) == nice
 
 
 def test_the_session_of_somebody_else_is_left_alone() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        before = nice_of(child.pid)
+        before = told(child.pid)
         assert not weigh_session(child.pid, 10)
-        assert nice_of(child.pid) == before
+        assert told(child.pid) == before
     finally:
         child.kill()
         child.wait()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from conditions import wait_for
 from diagnostic_msgs.msg import DiagnosticArray
+from isolation import reserved_domain
 from peer import Peer
 from robot_rig import ROBOT, RobotRig
 from sensor_msgs.msg import JointState
@@ -98,3 +102,21 @@ class Robot:
             lambda: detail in [r.detail for r in self.records() if isinstance(r, Event) and r.name == name],
             what=f"event {name}: {detail}",
         )
+
+
+@contextlib.contextmanager
+def robot_on_call(folder: Path, *, operators: str = "") -> Iterator[Robot]:
+    """A robot whose episodes start on call: real arm, safety and policy nodes."""
+    with reserved_domain() as domain:
+        rig, peer = RobotRig(folder, domain, operators=operators), Peer(domain)
+        rig.install()
+        try:
+            robot = Robot(rig, peer)
+            rig.start_arm()
+            node = rig.start("policy_node", "autostart:=true", "episode_start:=service")
+            robot.wait_ready()
+            yield robot
+            node.end()
+        finally:
+            peer.close()
+            rig.close()

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from conditions import wait_for
-from isolation import reserved_domain
 from reasons import NO_INTERFACES, NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
@@ -17,10 +16,10 @@ if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
     pytest.skip(NO_INTERFACES, allow_module_level=True)
 
 from action_msgs.msg import GoalStatus
-from peer import DISCOVERY_S, Peer
+from peer import DISCOVERY_S
 from rclpy.action import ActionClient
-from robot_heard import HERE, Robot
-from robot_rig import ROBOT, VERSION, RobotRig
+from robot_heard import HERE, Robot, robot_on_call
+from robot_rig import ROBOT, VERSION
 
 from floop_interfaces.action import ExecuteTask
 from floop_interfaces.msg import EpisodeResult
@@ -60,19 +59,8 @@ class Tasks:
 
 @pytest.fixture(scope="module")
 def robot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Robot]:
-    with reserved_domain() as domain:
-        rig, peer = RobotRig(tmp_path_factory.mktemp("robot"), domain), Peer(domain)
-        rig.install()
-        try:
-            robot = Robot(rig, peer)
-            rig.start_arm()
-            node = rig.start("policy_node", "autostart:=true", "episode_start:=service")
-            robot.wait_ready()
-            yield robot
-            node.end()
-        finally:
-            peer.close()
-            rig.close()
+    with robot_on_call(tmp_path_factory.mktemp("robot")) as robot:
+        yield robot
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ The node runs in the test's process, where parts can be broken; arm and safety a
 from __future__ import annotations
 
 import importlib.util
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,8 @@ if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
 from action_msgs.msg import GoalStatus  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from lifecycle_msgs.msg import TransitionEvent  # noqa: E402
-from peer import Peer  # noqa: E402
+from peer import Peer, Spun  # noqa: E402
 from rclpy.action import ActionClient  # noqa: E402
-from rclpy.context import Context  # noqa: E402
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from robot_rig import ROBOT, RobotRig  # noqa: E402
 
@@ -48,30 +45,19 @@ class Broken:
         raise RuntimeError("the actor broke")
 
 
-class Inside:
-    """A policy node in this process, spun by a thread; and what it says of its life."""
+class Inside(Spun[PolicyNode]):
+    """A policy node in this process, and what it says of its life."""
 
     def __init__(self, rig: RobotRig, peer: Peer, *, autostart: bool) -> None:
         self.events = peer.listen(TransitionEvent, f"/{ROBOT}/policy_node/transition_event", EVENTS)
         self.health = peer.listen(DiagnosticArray, "/diagnostics", EVENTS)
         self.targets = peer.listen(JointTarget, f"/{ROBOT}/joint_target", COMMAND)
-        self._context = Context()
-        rclpy.init(context=self._context, domain_id=rig.domain)
         given = {"config": str(rig.config_file), "autostart": autostart}
-        self.node = PolicyNode(
-            context=self._context,
-            namespace=f"/{ROBOT}",
-            parameter_overrides=[Parameter(name, value=value) for name, value in given.items()],
+        overrides = [Parameter(name, value=value) for name, value in given.items()]
+        super().__init__(
+            peer.context,
+            lambda context: PolicyNode(context=context, namespace=f"/{ROBOT}", parameter_overrides=overrides),
         )
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self.node)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._spin, name="inside")
-        self._thread.start()
-
-    def _spin(self) -> None:
-        while not self._stop.is_set():
-            self._executor.spin_once(timeout_sec=0.05)
 
     def passed(self) -> list[str]:
         """The states it came to, in order."""
@@ -89,13 +75,6 @@ class Inside:
     def leave(self) -> None:
         self.node.leave()
         assert self.node.gone.wait(5.0)
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._executor.shutdown()
-        self.node.destroy_node()
-        rclpy.shutdown(context=self._context)
 
 
 @pytest.fixture

@@ -11,16 +11,14 @@ from typing import Any
 
 import pytest
 from conditions import wait_for
-from isolation import reserved_domain
 from reasons import NO_INTERFACES, NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
     pytest.skip(NO_INTERFACES, allow_module_level=True)
 
-from peer import Peer
-from robot_heard import HERE, TOKEN, Robot
-from robot_rig import ROBOT, VERSION, RobotRig
+from robot_heard import HERE, TOKEN, Robot, robot_on_call
+from robot_rig import ROBOT, VERSION
 
 from floop_interfaces.msg import EpisodeResult
 from floop_interfaces.srv import DrainRobot
@@ -32,19 +30,8 @@ def robot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Robot]:
     folder = tmp_path_factory.mktemp("robot")
     tokens = folder / "operators.yaml"
     tokens.write_text(f"tokens:\n  ann: {hashlib.sha256(TOKEN.encode()).hexdigest()}\n")
-    with reserved_domain() as domain:
-        rig, peer = RobotRig(folder, domain, operators=str(tokens)), Peer(domain)
-        rig.install()
-        try:
-            robot = Robot(rig, peer)
-            rig.start_arm()
-            node = rig.start("policy_node", "autostart:=true", "episode_start:=service")
-            robot.wait_ready()
-            yield robot
-            node.end()
-        finally:
-            peer.close()
-            rig.close()
+    with robot_on_call(folder, operators=str(tokens)) as robot:
+        yield robot
 
 
 def refused(answer: Any, words: str) -> None:

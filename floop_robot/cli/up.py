@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from floop_robot.processes.driving import stop_on_signals
-from floop_robot.processes.fleet import CENTRE, Arms, Flavour, chosen_processes, write_config
+from floop_robot.processes.fleet import CENTRE, Arms, Flavour, chosen_processes, unguarded, write_config
 from floop_robot.processes.ros_domain import check_robots, on_this_machine, why_no_ros
 from floop_robot.processes.supervisor import ProcessSpec, Supervisor
 from floop_robot.spec.config import FloopConfig, load_config
@@ -49,6 +49,8 @@ def up(config: Path | None, only: tuple[str, ...], shift: str | None, no_sim: bo
         click.echo(f"floop up: without ROS ({missing}: `make setup-ros`, or source your distribution)", err=True)
     if flavour is Flavour.ROS and not no_sim:
         check_robots(effective.robots)
+    for line in unguarded(effective) if no_sim else ():
+        click.echo(f"floop up: {line}", err=True)
     file = write_config(effective)
     if shift is not None:
         _shift(Path(effective.run_dir), shift)

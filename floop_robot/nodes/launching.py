@@ -75,6 +75,8 @@ class Asked(msgspec.Struct, frozen=True):
     """… and where it was stored for the processes."""
     context: Any
     """The launch context, for a file's own arguments."""
+    remarks: tuple[str, ...] = ()
+    """What a person should know before it starts."""
 
     def value(self, name: str) -> str:
         """Value of a launch argument."""
@@ -107,7 +109,8 @@ def start(describe: Callable[[Asked], Iterable[ProcessSpec]]) -> Action:
 
     def act(context: LaunchContext) -> list[Action]:
         asked = _ask(context)
-        return [action for spec in describe(asked) for action in _actions(spec, asked)]
+        remarks = [LogInfo(msg=line) for line in asked.remarks]
+        return [*remarks, *(action for spec in describe(asked) for action in _actions(spec, asked))]
 
     return OpaqueFunction(function=act)
 
@@ -118,10 +121,11 @@ def _ask(context: LaunchContext) -> Asked:
     config = load_config(Path(path) if path else None)
     changes: dict[str, Any] = {name: _whole(name, value) for name, value in given.items()
                                if value and name in _FROM_CONFIG}  # fmt: skip
-    run_dir = Path(given["run_dir"] or config.run_dir).absolute()
-    plain = msgspec.to_builtins(config) | changes | {"run_dir": str(run_dir)}
+    run_dir = Path(given["run_dir"] or config.run_dir)
+    plain = msgspec.to_builtins(config) | changes | {"run_dir": str(run_dir.absolute())}
+    remark = f"run_dir {run_dir} is {run_dir.absolute()} here; from another folder it is another, which knows no stop"
     config = convert(plain, FloopConfig, "launch arguments")
-    return Asked(config, write_config(config), context)
+    return Asked(config, write_config(config), context, () if run_dir.is_absolute() else (remark,))
 
 
 def _whole(name: str, value: str) -> int:

@@ -101,8 +101,8 @@ class TaskServer:
             return INACTIVE
         if self._run is not None:
             return "another task is being executed"
-        if not goal.who.strip():
-            return "say who asks: the field `who` is empty"
+        if refusal := session.tokens.refusal(goal.who, goal.token):
+            return refusal
         task = session.side.rules.spec.id
         if goal.task not in ("", task):
             return f"this robot works at {task}, not {goal.task}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Final
 
 from floop_interfaces import msg
 from floop_robot.nodes import topics
@@ -17,11 +18,12 @@ from floop_robot.nodes.driver import load_driver
 from floop_robot.nodes.estop import EstopService, Orders, SafetyReports
 from floop_robot.nodes.io import RosInlet
 from floop_robot.nodes.main import Ros, run
-from floop_robot.nodes.parameters import Parameters
+from floop_robot.nodes.parameters import Parameter, Parameters
 from floop_robot.nodes.qos import COMMAND
 from floop_robot.nodes.robot import CONFIG, DRIVER, ROBOT, SAFETY_PHASE, phase_s, robot_arguments
 from floop_robot.nodes.robot_state import RobotStateInlet
 from floop_robot.processes.driving import drive
+from floop_robot.processes.fleet import unguarded
 from floop_robot.processes.priority import prefer
 from floop_robot.processes.safety import NICE, SafetyStats
 from floop_robot.processes.stats import StatsFile
@@ -34,18 +36,25 @@ from floop_robot.robot.watchdog import StopLatch
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 
+SIMULATED: Final = Parameter(
+    "simulated", False, "The arm is a simulated one: without an operators' file, a name is enough to release a stop."
+)
+
 
 def serve(ros: Ros) -> None:
     """Run until the process is told to stop."""
     prefer(NICE)
     go_first()  # before the node is made: the threads of DDS as well
     node = ros.node("safety_node")
-    parameters = Parameters(node, (CONFIG, ROBOT, DRIVER))
+    parameters = Parameters(node, (CONFIG, ROBOT, DRIVER, SIMULATED))
     arguments = robot_arguments(node, parameters)
     config = arguments.config
     model, rate_hz = load_robot(config.robot.model), config.robot.servo_rate_hz
     driver = load_driver(parameters.text(DRIVER.name), model)
-    tokens = OperatorTokens(Path(config.operators) if config.operators else None)
+    is_real = not parameters.flag(SIMULATED.name)
+    for line in unguarded(config) if is_real else ():
+        node.get_logger().warning(line)
+    tokens = OperatorTokens(Path(config.operators) if config.operators else None, required=is_real)
     folder = link_folder(arguments.run_dir, arguments.robot)
     with sole_server(folder, Link.COMMAND):
         core = SafetyCore(

@@ -55,6 +55,17 @@ class Flavour(enum.StrEnum):
     ROS = "ros"
 
 
+def unguarded(config: FloopConfig) -> list[str]:
+    """What a real arm should not be without, a line each; a simulated one may."""
+    lines = []
+    if not config.operators:
+        lines.append("no `operators` file: a real arm that is stopped can't be released")
+    if not Path(config.run_dir).is_absolute():
+        lines.append(f"run_dir is {config.run_dir!r}: started from another folder, a robot forgets that it was stopped;"
+                     " give a real arm an absolute one")  # fmt: skip
+    return lines
+
+
 def write_config(config: FloopConfig) -> Path:
     """Store the effective configuration in the run directory, where every process reads it.
 
@@ -126,6 +137,8 @@ def _robot_node(part: str, robot: str, config_file: Path, arms: Arms) -> Process
     parameters = [("robot", robot)]
     if part == "policy":
         parameters.append(("autostart", "true"))
+    if part == "safety":
+        parameters.append(("simulated", str(arms.simulated).lower()))
     if arms.driver:
         parameters.append(("driver", arms.driver))
     return _node(

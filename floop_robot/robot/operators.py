@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -21,6 +21,9 @@ from floop_robot.spec.errors import FloopError
 from floop_robot.spec.yamlfile import read_yaml
 
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+NO_FILE: Final = "there is no operators' file, and without one nobody may; name it as `operators` in the configuration"
 
 
 class TokenFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,14 +34,14 @@ class TokenFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OperatorTokens:
-    """Judges `who` and `token` of a call. Without a file, a name is enough.
+    """Judges `who` and `token` of a call. Without a file a name is enough, or nothing is, where one is `required`.
 
     The file is read for every call: calls are rare, and whoever is struck off the list is so at once.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, required: bool = False) -> None:
         """Raises `ConfigError` when the file can't be used."""
-        self._path = path
+        self._path, self._required = path, required
         self._read()
 
     @property
@@ -51,7 +54,7 @@ class OperatorTokens:
         if not who.strip():
             return "say who asks: the field `who` is empty"
         if self._path is None:
-            return ""
+            return NO_FILE if self._required else ""
         try:
             known = self._read().get(who, "")
         except FloopError as error:

@@ -27,6 +27,11 @@ from floop_robot.spec.robot_model import RobotModel
 
 HOLDING_EFFORT_N: Final = 3.0
 """Fingers that press at least this hard hold something: they go on pressing until a target says otherwise."""
+LET_GO_S: Final = 1.0
+"""An arm that was stopped this long ago stands; from then on nothing is commanded until the release.
+
+Somebody may move it by hand, or start its driver again: a command to where it stood would have it jump back there.
+"""
 
 T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -73,6 +78,8 @@ class SafetyCore:
         self._target_seq = -1
         self._not_before_s = -math.inf
         """Targets made earlier are void: the arm was stopped since."""
+        self._let_go_s = math.inf
+        """When a stopped arm is left to its driver."""
         self._width_m, self._force_n = model.gripper.max_width_m, GRIP_FORCE_N
 
     def take_state(self, state: RobotState) -> None:
@@ -126,6 +133,9 @@ class SafetyCore:
             now_s - state.mono_s if state is not None else None,
             now_s - target.mono_s if target is not None else None,
         )
+        self._let_go_s = min(self._let_go_s, now_s + LET_GO_S) if self.latch.is_set else math.inf
+        if now_s >= self._let_go_s:
+            self._is_synced = False
         if not self._is_synced:
             if not self.latch.is_set:
                 reaction = Reaction(SafetyMode.WAITING)

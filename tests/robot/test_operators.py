@@ -27,6 +27,10 @@ def test_a_name_is_enough_without_a_file() -> None:
     assert "who" in tokens.refusal(" ", "")
 
 
+def test_without_a_file_nobody_may_where_one_is_required() -> None:
+    assert "no operators' file" in OperatorTokens(None, required=True).refusal("ann", "")
+
+
 def test_the_right_token_of_the_right_person_is_needed(path: Path) -> None:
     tokens = OperatorTokens(path)
     assert tokens.needs_token

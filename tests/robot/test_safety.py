@@ -268,3 +268,17 @@ def test_an_arm_that_was_moved_while_stopped_is_taken_over_where_it_is(safety: C
         assert safety.tick(q_rad=elsewhere)[0].q_rad == elsewhere  # not back to where it was stopped
     safety.core.take_order(SafetyOrder(stop=False, who="ann"))  # nothing is latched: nothing begins anew
     assert safety.tick()[0].q_rad == elsewhere
+
+
+def test_a_stopped_arm_is_left_to_its_driver_once_it_stands(safety: Clocked) -> None:
+    safety.tick()
+    safety.core.take_order(SafetyOrder(stop=True, who="ann"))
+    commanded = [safety.tick()[0] for _ in range(100)]
+    assert all(command is not None and command.q_rad == HOME for command in commanded[:45])
+    assert commanded[60:] == [None] * 40
+    elsewhere = tuple(q + 0.1 for q in HOME)
+    safety.core.take_order(SafetyOrder(stop=True, who="bob"))  # stopping again commands nothing either
+    command, report = safety.tick(q_rad=elsewhere)
+    assert (command, report.mode) == (None, SafetyMode.ESTOP)
+    safety.core.take_order(SafetyOrder(stop=False, who="ann"))
+    assert safety.tick(q_rad=elsewhere)[0].q_rad == elsewhere

@@ -193,7 +193,7 @@ class Cell:
             process.end()
         else:
             process.kill()
-        self.rig.start(module)
+        self.rig.start_again(module)
 
     def __enter__(self) -> Cell:
         return self

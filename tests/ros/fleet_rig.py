@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import uuid
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from conditions import wait_for
 from peer import Peer
 from ports import free_base_port
 from robot_rig import NodeProcess
+from tokens import TOKEN, WHO, operators_file
 
 from floop_interfaces.srv import FleetStatus
 from floop_robot.bundle import Bundle
@@ -27,7 +27,6 @@ from tests.rollout.parts import ActingSlots
 
 RULES = get_task("floop/Pick-v0")
 TASK, IDS = RULES.spec, ids_of(RULES, load_robot("panda"))
-WHO, TOKEN = "ann", "3f9c-11"
 ANSWER_S = 8.0
 """An answer without waiting comes in milliseconds, but the cores are busy."""
 TRIES = 5
@@ -73,13 +72,11 @@ class FleetRig:
     def __init__(self, folder: Path, domain: int, robots: int = 2) -> None:
         self.folder, self.domain = folder, domain
         policy(0).save(folder / "base.floop")
-        tokens = folder / "operators.yaml"
-        tokens.write_text(f"tokens:\n  {WHO}: {hashlib.sha256(TOKEN.encode()).hexdigest()}\n")
         self.config = FloopConfig(
             robots=robots,
             run_dir=str(folder / "run"),
             baseline=str(folder / "base.floop"),
-            operators=str(tokens),
+            operators=operators_file(folder),
             endpoints=Endpoints(base_port=free_base_port()),
             rollout=RolloutConfig(heartbeat_s=0.1),
         )

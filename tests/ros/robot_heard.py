@@ -13,6 +13,7 @@ from isolation import reserved_domain
 from peer import Peer
 from robot_rig import ROBOT, RobotRig
 from sensor_msgs.msg import JointState
+from tokens import TOKEN, operators_file
 
 from floop_interfaces.msg import EpisodeResult, EpisodeState, PolicyStatus
 from floop_interfaces.srv import DrainRobot, EndEpisode, LabelEpisode, SetEstop, StartEpisode
@@ -22,7 +23,6 @@ from floop_robot.stream.codec import decode_block
 from floop_robot.stream.segment import open_segment, read_blocks
 
 HERE = f"/{ROBOT}"
-TOKEN = "correct horse"
 STANDS_RAD_S = 0.02
 
 
@@ -105,10 +105,10 @@ class Robot:
 
 
 @contextlib.contextmanager
-def robot_on_call(folder: Path, *, operators: str = "") -> Iterator[Robot]:
-    """A robot whose episodes start on call: real arm, safety and policy nodes."""
+def robot_on_call(folder: Path) -> Iterator[Robot]:
+    """A robot whose episodes start on call: real arm, safety and policy nodes; orders need a token."""
     with reserved_domain() as domain:
-        rig, peer = RobotRig(folder, domain, operators=operators), Peer(domain)
+        rig, peer = RobotRig(folder, domain, operators=operators_file(folder)), Peer(domain)
         rig.install()
         try:
             robot = Robot(rig, peer)

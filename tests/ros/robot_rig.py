@@ -91,6 +91,7 @@ class RobotRig:
         )
         self.config_file = write_config(self.config)
         self.nodes: dict[str, NodeProcess] = {}
+        self._given: dict[str, tuple[str, ...]] = {}
 
     @property
     def folder(self) -> Path:
@@ -114,15 +115,20 @@ class RobotRig:
 
     def start(self, module: str, *parameters: str, config: Path | None = None) -> NodeProcess:
         """Start a node: `parameters` are `name:=value`."""
+        self._given[module] = parameters
         given = [word for p in (f"config:={config or self.config_file}", *parameters) for word in ("-p", p)]
         log = self.run_dir / f"{module}.log"
         self.nodes[module] = NodeProcess(module, ["-r", f"__ns:=/{ROBOT}", *given], self.domain, log)
         return self.nodes[module]
 
+    def start_again(self, module: str) -> NodeProcess:
+        """Start a node as it was last started."""
+        return self.start(module, *self._given[module])
+
     def start_arm(self) -> None:
         """Simulated arm and safety."""
         self.start("sim_robot_node")
-        self.start("safety_node")
+        self.start("safety_node", "simulated:=true")
 
     def exit_of(self, node: NodeProcess, timeout_s: float = 20.0) -> tuple[int, str]:
         """Exit status and output of a node that gives up."""

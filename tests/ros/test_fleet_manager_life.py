@@ -14,9 +14,10 @@ from reasons import NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 
-from fleet_rig import TOKEN, WHO, FleetRig, policy
+from fleet_rig import FleetRig, policy
 from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.parameter import Parameter
+from tokens import TOKEN, WHO
 
 from floop_interfaces import msg, srv
 from floop_robot.nodes import topics

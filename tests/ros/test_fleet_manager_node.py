@@ -14,7 +14,8 @@ from reasons import NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 
-from fleet_rig import IDS, TASK, TOKEN, WHO, FleetRig, policy
+from fleet_rig import IDS, TASK, FleetRig, policy
+from tokens import TOKEN, WHO
 
 from floop_interfaces import msg, srv
 from floop_robot.bundle import Bundle

@@ -17,7 +17,8 @@ from reasons import NO_ROS
 pytest.importorskip("rclpy", reason=NO_ROS)
 pytest.importorskip("stable_baselines3", reason="needs floop-robot[learn]")
 
-from fleet_rig import WHO, FleetRig
+from fleet_rig import FleetRig
+from tokens import WHO
 
 from floop_interfaces import msg, srv
 from floop_policies import baseline

@@ -20,6 +20,7 @@ from peer import DISCOVERY_S
 from rclpy.action import ActionClient
 from robot_heard import HERE, Robot, robot_on_call
 from robot_rig import ROBOT, VERSION
+from tokens import TOKEN, WHO
 
 from floop_interfaces.action import ExecuteTask
 from floop_interfaces.msg import EpisodeResult
@@ -40,7 +41,7 @@ class Tasks:
     def send(self, **goal: Any) -> Any:
         """The goal's handle; `feedback` is what is heard of it."""
         self.feedback = heard = []
-        asked = ExecuteTask.Goal(**({"who": "ann"} | goal))
+        asked = ExecuteTask.Goal(**({"who": WHO, "token": TOKEN} | goal))
         future = self._client.send_goal_async(asked, feedback_callback=lambda m: heard.append(m.feedback))
         return self.robot.peer.result(future)
 
@@ -101,6 +102,8 @@ def test_a_task_is_done_with_feedback(robot: Robot, tasks: Tasks) -> None:
     [
         {"task": "floop/Knit-v0"},
         {"who": ""},
+        {"token": ""},
+        {"token": "guess"},
         {"object_class": "unicorn"},
         {"time_limit_s": -1.0},
         {"ready_timeout_s": float("nan")},
@@ -116,7 +119,7 @@ def test_one_goal_at_a_time_and_no_other_start(robot: Robot, tasks: Tasks) -> No
     tasks.wait_running()
     heard = tasks.feedback
     assert not tasks.send().accepted
-    answer = robot.start(token="")
+    answer = robot.start()
     assert (answer.success, answer.message) == (False, "a task is being executed; cancel it first")
     assert tasks.result(handle).result.result.episode == heard[-1].episode
 
@@ -141,7 +144,7 @@ def test_cancelling_stops_the_arm_and_it_stays_where_it_is(robot: Robot, tasks: 
     count = len(robot.joints)
     wait_for(lambda: len(robot.joints) > count + 50, what="a second of joint states")
     assert robot.joints[-1].position[:7] == pytest.approx(there[:7], abs=1e-3)
-    answer = robot.start(token="")  # asks for a reset first
+    answer = robot.start()  # asks for a reset first
     assert answer.success, answer.message
     robot.finished()
 
@@ -178,7 +181,7 @@ def test_a_task_that_waits_can_be_cancelled(robot: Robot, tasks: Tasks) -> None:
     tasks.cancel(handle)
     answer = tasks.result(handle)
     assert (answer.status, answer.result.result.episode) == (GoalStatus.STATUS_CANCELED, 0)
-    assert robot.drain(False, token="").success  # ends the hold as well
+    assert robot.drain(False).success  # ends the hold as well
 
 
 def test_a_time_limit_ends_it_as_a_failure(robot: Robot, tasks: Tasks) -> None:
@@ -191,9 +194,9 @@ def test_a_time_limit_ends_it_as_a_failure(robot: Robot, tasks: Tasks) -> None:
 
 
 def test_a_latched_or_drained_robot_takes_no_task(robot: Robot, tasks: Tasks) -> None:
-    assert robot.drain(True, token="").success
+    assert robot.drain(True).success
     assert not tasks.send().accepted
-    assert robot.drain(False, token="").success
+    assert robot.drain(False).success
     handle = tasks.send()
     tasks.wait_running()
     assert robot.estop(True).success

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import subprocess
 import sys
@@ -17,8 +16,9 @@ pytest.importorskip("rclpy", reason=NO_ROS)
 if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
     pytest.skip(NO_INTERFACES, allow_module_level=True)
 
-from robot_heard import HERE, TOKEN, Robot, robot_on_call
+from robot_heard import HERE, Robot, robot_on_call
 from robot_rig import ROBOT, VERSION
+from tokens import TOKEN
 
 from floop_interfaces.msg import EpisodeResult
 from floop_interfaces.srv import DrainRobot
@@ -27,10 +27,7 @@ from floop_robot.spec.records import EpisodeEnd, Outcome
 
 @pytest.fixture(scope="module")
 def robot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Robot]:
-    folder = tmp_path_factory.mktemp("robot")
-    tokens = folder / "operators.yaml"
-    tokens.write_text(f"tokens:\n  ann: {hashlib.sha256(TOKEN.encode()).hexdigest()}\n")
-    with robot_on_call(folder, operators=str(tokens)) as robot:
+    with robot_on_call(tmp_path_factory.mktemp("robot")) as robot:
         yield robot
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import time
@@ -19,15 +18,17 @@ from reasons import NO_ROS
 pytest.importorskip("rclpy", reason=NO_ROS)
 
 from cell import Cell, name
+from peer import Peer
+from robot_rig import ROBOT, RobotRig
+from tokens import TOKEN, WHO, operators_file
 
-from floop_interfaces import msg
+from floop_interfaces import msg, srv
 from floop_robot.nodes import topics
 from floop_robot.nodes.qos import EVENTS
 from floop_robot.spec.robot_model import load_robot
 
 HOLD_S = 0.1
 STOP_S = 0.05
-TOKEN = "8a1f-77"
 LIMITS = load_robot("panda").limits
 
 
@@ -177,7 +178,7 @@ def test_a_release_repeated_after_another_stop_releases_nothing(cell: Cell) -> N
 
 def test_a_second_safety_process_is_refused_in_one_line(cell: Cell) -> None:
     first, before = cell.safety, len(cell.safety.text)
-    second = cell.rig.start("safety_node")
+    second = cell.rig.start_again("safety_node")
     cell.rig.nodes["safety_node"] = first
     status, text = cell.rig.exit_of(second)
     assert status == 2
@@ -186,9 +187,7 @@ def test_a_second_safety_process_is_refused_in_one_line(cell: Cell) -> None:
 
 
 def test_releasing_needs_the_operators_token(tmp_path: Path, domain: int) -> None:
-    file = tmp_path / "operators.yaml"
-    file.write_text(f"tokens: {{ann: {hashlib.sha256(TOKEN.encode()).hexdigest()}}}\n")
-    with Cell(tmp_path, domain, operators=str(file)) as cell:
+    with Cell(tmp_path, domain, operators=operators_file(tmp_path)) as cell:
         cell.start()
         assert cell.set_estop(True, who="").success  # anyone may stop
         for who, token in (("ann", ""), ("ann", "guess"), ("bob", TOKEN), ("", TOKEN)):
@@ -199,6 +198,23 @@ def test_releasing_needs_the_operators_token(tmp_path: Path, domain: int) -> Non
         answer = cell.set_estop(False, token=TOKEN)
         assert answer.success, answer.message
         cell.wait_following()
+
+
+def test_a_real_arm_is_released_by_nobody_where_nobody_is_named(tmp_path: Path, domain: int) -> None:
+    rig, peer = RobotRig(tmp_path / "run", domain), Peer(domain)
+    try:
+        rig.start("sim_robot_node")
+        node = rig.start("safety_node")  # which does not know that this arm is simulated
+        call = f"/{ROBOT}/set_estop"
+        assert peer.call(srv.SetEstop, call, srv.SetEstop.Request(stop=True)).success
+        refused = peer.call(srv.SetEstop, call, srv.SetEstop.Request(stop=False, who=WHO, token=TOKEN))
+        assert not refused.success
+        assert "no operators' file" in refused.message
+        assert refused.states[0].latched
+        assert "can't be released" in node.text
+    finally:
+        peer.close()
+        rig.close()
 
 
 def test_health_is_told_once_a_second(cell: Cell) -> None:

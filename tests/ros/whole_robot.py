@@ -52,7 +52,7 @@ class WholeRobot:
                 module = ("safety_node", "policy_node")[i % 2]
                 self.rig.nodes[module].kill()
                 heard = len(self.modes)
-                self.rig.start(module, *(["autostart:=true"] if module == "policy_node" else []))
+                self.rig.start_again(module)
                 wait_for(lambda: len(self.modes) > heard + 25)
                 if module == "policy_node":
                     self.policies.clear()

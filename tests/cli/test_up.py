@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 from conditions import wait_for
+from ports import free_base_port
 
-from floop_robot.experiment.run import free_base_port
 from tests.cli.running import Floop
 
 STOP_S = 5.0

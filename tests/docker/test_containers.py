@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 from conditions import wait_for
+from ports import free_base_port
 
-from floop_robot.experiment.run import free_base_port
 from floop_robot.processes.fleet import Flavour, chosen_processes, simulated_fleet
 from floop_robot.spec.config import load_config
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from conditions import wait_for
+from ports import free_base_port
 
 from floop_policies import baseline
 from floop_robot.bundle import Bundle
@@ -22,13 +22,6 @@ ROBOT = "robot_1"
 VERSION = 7
 END_S = 3.0
 BAD_WORDS = ("Traceback", "terminate called", "Segmentation", "Exception ignored", "InvalidHandle", "never retrieved")
-
-
-def free_ports() -> int:
-    """A base port: nobody listens there, so robots find no central process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return min(probe.getsockname()[1], 60_000)
 
 
 class NodeProcess:
@@ -86,7 +79,7 @@ class RobotRig:
             robots=1,
             run_dir=str(run_dir),
             operators=operators,
-            endpoints=Endpoints(base_port=free_ports()),
+            endpoints=Endpoints(base_port=free_base_port()),  # robots find no central process there
             robot=robot or RobotConfig(),
         )
         self.config_file = write_config(self.config)

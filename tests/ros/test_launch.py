@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from conditions import wait_for
+from ports import free_base_port
 from reasons import NO_LAUNCH, NO_ROS
 
 from floop_robot.processes.fleet import (
@@ -33,8 +34,6 @@ from floop_robot.spec.config import Endpoints, FloopConfig, save_config
 pytest.importorskip("rclpy", reason=NO_ROS)
 # Its companion is asked for: our folder of launch files would pass for the package.
 pytest.importorskip("launch_ros", reason=NO_LAUNCH)
-
-from robot_rig import free_ports
 
 HERE = Path(__file__).parent
 LAUNCH = Path(__file__).parents[2] / "launch"
@@ -83,7 +82,7 @@ class Launched:
 
     def __init__(self, folder: Path, domain: int, name: str, *words: str) -> None:
         self.config = FloopConfig(
-            robots=1, explorers=0, run_dir=str(folder / "run"), endpoints=Endpoints(base_port=free_ports())
+            robots=1, explorers=0, run_dir=str(folder / "run"), endpoints=Endpoints(base_port=free_base_port())
         )
         self.file = folder / "site.yaml"
         save_config(self.config, self.file)

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conditions import wait_for
+from ports import free_base_port
 from reasons import NO_INTERFACES, NO_ROS
 
 from floop_robot.processes.fleet import Flavour, simulated_fleet
@@ -24,8 +25,6 @@ from floop_robot.spec.config import Endpoints, FloopConfig, save_config
 pytest.importorskip("rclpy", reason=NO_ROS)
 pytest.importorskip("floop_interfaces", reason=NO_INTERFACES)
 
-from robot_rig import free_ports
-
 STOP_S = 5.0
 BACK_S = 30.0
 
@@ -35,7 +34,7 @@ class Up:
 
     def __init__(self, folder: Path, domain: int) -> None:
         self.config = FloopConfig(
-            robots=1, explorers=0, run_dir=str(folder / "run"), endpoints=Endpoints(base_port=free_ports())
+            robots=1, explorers=0, run_dir=str(folder / "run"), endpoints=Endpoints(base_port=free_base_port())
         )
         save_config(self.config, folder / "site.yaml")
         self.log = folder / "up.log"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import IO
 
 from conditions import wait_for
+from ports import free_base_port
 
 from floop_robot.spec.config import Endpoints, FloopConfig, save_config
 from floop_robot.stream.tail_client import TailClient
@@ -32,26 +32,12 @@ while True:
 """
 
 
-def free_ports() -> int:
-    """A base port with the next one free too."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            if port + 5 <= 65000:
-                return int(port)
-
-
 class IngestProcess:
     """The ingest process on its own ports and folder; killed and started again at will."""
 
     def __init__(self, folder: Path) -> None:
         self.run_dir = folder / "run"
-        self.config = FloopConfig(run_dir=str(self.run_dir), endpoints=Endpoints(base_port=free_ports()))
+        self.config = FloopConfig(run_dir=str(self.run_dir), endpoints=Endpoints(base_port=free_base_port()))
         self.path = folder / "config.yaml"
         save_config(self.config, self.path)
         self.log = (folder / "ingest.log").open("ab")

@@ -18,7 +18,7 @@ from floop_robot.spec.robot_model import RobotModel
 
 HOMING_EPISODE: Final = 0
 LEASH_RAD: Final = 0.2
-"""How far the way home may run ahead of the arm: one that does not follow (stopped, held) is waited for."""
+"""How far the way home may run ahead of the arm; further, it begins anew where the arm is."""
 OPEN_SHARE: Final = 0.9
 """A gripper counts as open from this share of its width on."""
 STILL_RAD_S: Final = 0.02
@@ -72,9 +72,16 @@ class CellCore:
             self.episode, self.stage, self._way, self.is_pressed = episode, Stage.HOMING, (), False
         return Phase.READY if self.stage is Stage.READY else Phase.RESETTING
 
-    def tick(self, state: RobotState | None, now_s: float) -> JointTarget | None:
-        """One step; `state` is None while the arm is silent. Returns where the arm shall go, while it goes home."""
-        if state is None or self.stage is Stage.IDLE:
+    def tick(self, state: RobotState | None, now_s: float, is_stopped: bool = False) -> JointTarget | None:
+        """One step; `state` is None while the arm is silent. Returns where the arm shall go, while it goes home.
+
+        After a silence or a stop the way home begins where the arm is: somebody may have moved it, and what safety
+        would do about a target far away is to go there as fast as it may.
+        """
+        if state is None or is_stopped:
+            self._way = ()
+            return None
+        if self.stage is Stage.IDLE:
             return None
         if self.stage is Stage.HOMING:
             if not self._is_home(state):
@@ -92,11 +99,11 @@ class CellCore:
 
     def _homeward(self, state: RobotState, now_s: float) -> JointTarget:
         way = self._way or state.q_rad
-        ahead = max(abs(a - b) for a, b in zip(way, state.q_rad, strict=True))
+        if max(abs(a - b) for a, b in zip(way, state.q_rad, strict=True)) > LEASH_RAD:
+            way = state.q_rad
         longest = max(abs(home - at) for home, at in zip(self._model.home_rad, way, strict=True))
         is_open = state.gripper_width_m >= OPEN_SHARE * self._model.gripper.max_width_m
-        may_move = ahead <= LEASH_RAD and (is_open or not self._settings.opens_first)
-        if may_move and longest > 0.0:
+        if (is_open or not self._settings.opens_first) and longest > 0.0:
             share = min(1.0, self._step_rad / longest)
             way = tuple(at + (home - at) * share for home, at in zip(self._model.home_rad, way, strict=True))
         self._way = way

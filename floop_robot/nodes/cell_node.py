@@ -17,7 +17,7 @@ from floop_robot.nodes.cell import CellCore, CellSettings, Stage
 from floop_robot.nodes.convert import header, target_to_msg
 from floop_robot.nodes.diagnostics import OK, WARN, Diagnostics, Health
 from floop_robot.nodes.driver import load_driver
-from floop_robot.nodes.io import Mailbox, RosOutlet
+from floop_robot.nodes.io import Mailbox, Polled, RosOutlet
 from floop_robot.nodes.main import Ros, run
 from floop_robot.nodes.parameters import Parameter, Parameters
 from floop_robot.nodes.qos import COMMAND, LATCHED
@@ -69,6 +69,8 @@ class CellPorts:
         self._phases = ros_node.create_publisher(msg.EpisodeState, topics.DRIVER_EPISODE, LATCHED)
         self._told: tuple[int, Phase, Stage] | None = None
         self._state: RobotState | None = None
+        self._latches = Polled(ros_node, msg.EstopState, topics.ESTOP_STATE, LATCHED)
+        self._is_stopped = False
         self._services = (
             ros_node.create_service(srv.ResetEpisode, topics.RESET_EPISODE, self._reset),
             ros_node.create_service(Trigger, topics.CELL_READY, self._press),
@@ -80,9 +82,11 @@ class CellPorts:
             self._core.request(episode)
         if self._presses.receive():
             self._core.is_pressed = True
+        for latch, _ in self._latches.take():
+            self._is_stopped = latch.latched
         self._state = self._states.receive() or self._state
         fresh = self._state is not None and now_s - self._state.mono_s <= self._timeout_s
-        target = self._core.tick(self._state if fresh else None, now_s)
+        target = self._core.tick(self._state if fresh else None, now_s, self._is_stopped)
         told = (*self._core.told, self._core.stage)
         if told != self._told:
             self._told = told

@@ -190,6 +190,8 @@ class SafetyOrder(msgspec.Struct, frozen=True, kw_only=True):
     stop: bool
     who: str
     why: str = ""
+    after: int | None = None
+    """A release counts only if there were this many stops before it (`StopLatch.stops`); None: however many."""
 
 
 T = TypeVar("T", bound=msgspec.Struct)

@@ -27,6 +27,8 @@ from floop_robot.spec.robot_model import RobotModel
 
 HOLDING_EFFORT_N: Final = 3.0
 """Fingers that press at least this hard hold something: they go on pressing until a target says otherwise."""
+SAME_GRIP_M: Final = 0.002
+"""Fingers that moved less while the arm was stopped still hold what they held."""
 LET_GO_S: Final = 1.0
 """An arm that was stopped this long ago stands; from then on nothing is commanded until the release.
 
@@ -78,6 +80,8 @@ class SafetyCore:
         self._target_seq = -1
         self._not_before_s = -math.inf
         """Targets made earlier are void: the arm was stopped since."""
+        self._stopped_at_m = math.nan
+        """Measured width of the gripper when the arm was stopped; NaN when it was not, or was not ours."""
         self._let_go_s = math.inf
         """When a stopped arm is left to its driver."""
         self._width_m, self._force_n = model.gripper.max_width_m, GRIP_FORCE_N
@@ -98,10 +102,16 @@ class SafetyCore:
         if not self._is_synced and state.phase is Phase.READY and not self.latch.is_set:
             self._limiter.reset(state.q_rad, state.dq_rad_s)
             self._is_synced, self._moving = True, any(state.dq_rad_s)
-            if state.gripper_effort_n >= HOLDING_EFFORT_N:
-                self._width_m = 0.0
-            elif math.isfinite(state.gripper_width_m):
-                self._width_m = min(max(state.gripper_width_m, 0.0), self._model.gripper.max_width_m)
+            self._take_gripper(state)
+
+    def _take_gripper(self, state: RobotState) -> None:
+        before, self._stopped_at_m = self._stopped_at_m, math.nan
+        if abs(state.gripper_width_m - before) <= SAME_GRIP_M:
+            return  # nobody touched it while the arm was stopped: it goes on gripping as it did
+        if state.gripper_effort_n >= HOLDING_EFFORT_N:
+            self._width_m = 0.0
+        elif math.isfinite(state.gripper_width_m):
+            self._width_m = min(max(state.gripper_width_m, 0.0), self._model.gripper.max_width_m)
 
     def take_target(self, target: JointTarget) -> None:
         """A target arrived; one of another episode than the driver's, or from before a stop, is ignored."""
@@ -116,11 +126,15 @@ class SafetyCore:
 
         A release begins where the arm is: while it was stopped, somebody may have moved it by other means.
         """
-        if self.latch.is_set and not order.stop:
-            self._is_synced = False
+        was_set = self.latch.is_set
         self.latch.take(order)
-        if not order.stop:
-            self._fault, self._target, self._not_before_s = "", None, math.inf  # until the next tick tells the time
+        if self.latch.is_set:  # stopped, or a release that came too late
+            if not was_set and self._is_synced and self._state is not None:
+                self._stopped_at_m = self._state.gripper_width_m
+            return
+        if was_set:
+            self._is_synced = False
+        self._fault, self._target, self._not_before_s = "", None, math.inf  # until the next tick tells the time
 
     def tick(self, now_s: float) -> tuple[JointCommand | None, SafetyState]:
         """One servo tick: what to command (None: leave the driver alone), and the report."""

@@ -69,7 +69,10 @@ class StopLatch:
         self._path = path
         self.is_set = path is not None and path.exists()
         self.reason = self._kept_reason() if self.is_set else ""
-        self._is_kept = self.is_set
+        self._kept: bool | None = self.is_set
+        """What the file says; None: nobody knows, since writing it failed half-way."""
+        self.stops = 0
+        """Stops that were ordered from this process, also while it was stopped."""
 
     def _kept_reason(self) -> str:
         try:
@@ -80,15 +83,17 @@ class StopLatch:
 
     def take(self, order: SafetyOrder) -> None:
         """Obey a stop or a release. The first stop's reason is kept until the release."""
-        if order.stop and not self.is_set:
-            self.is_set, self.reason = True, f"stopped by {order.who}{': ' + order.why if order.why else ''}"
-        elif not order.stop:
+        if order.stop:
+            self.stops += 1
+            if not self.is_set:
+                self.is_set, self.reason = True, f"stopped by {order.who}{': ' + order.why if order.why else ''}"
+        elif order.after in (None, self.stops):
             self.is_set, self.reason = False, ""
 
     @property
     def is_kept(self) -> bool:
         """Whether the latch as it is now would outlive this process."""
-        return self._path is None or self._is_kept == self.is_set
+        return self._path is None or self._kept == self.is_set
 
     def keep(self) -> None:
         """Write the latch down if it changed; after the arm was told, since a disk may be slow. Raises OSError.
@@ -97,6 +102,7 @@ class StopLatch:
         """
         if self._path is None or self.is_kept:
             return
+        self._kept = None
         if self.is_set:
             with self._path.open("w", encoding="utf-8") as file:
                 file.write(self.reason + "\n")
@@ -105,4 +111,4 @@ class StopLatch:
             sync_folder(self._path.parent)  # a stop outlives a power cut, too
         else:
             self._path.unlink(missing_ok=True)
-        self._is_kept = self.is_set
+        self._kept = self.is_set

@@ -282,3 +282,29 @@ def test_a_stopped_arm_is_left_to_its_driver_once_it_stands(safety: Clocked) -> 
     assert (command, report.mode) == (None, SafetyMode.ESTOP)
     safety.core.take_order(SafetyOrder(stop=False, who="ann"))
     assert safety.tick(q_rad=elsewhere)[0].q_rad == elsewhere
+
+
+@pytest.mark.parametrize(("found_m", "commanded_m"), [(0.04, 0.0), (0.07, 0.07)])
+def test_after_a_stop_the_gripper_goes_on_gripping_unless_somebody_opened_it(
+    safety: Clocked, found_m: float, commanded_m: float
+) -> None:
+    """Of a driver that knows no effort."""
+    safety.tick(gripper_width_m=0.08)
+    safety.core.take_target(target(1, safety.now_s, gripper_width_m=0.0))
+    assert safety.tick(gripper_width_m=0.04)[0].gripper_width_m == 0.0  # it presses what is 4 cm wide
+    safety.core.take_order(SafetyOrder(stop=True, who="ann"))
+    for _ in range(100):
+        safety.tick(gripper_width_m=found_m)
+    safety.core.take_order(SafetyOrder(stop=False, who="ann"))
+    assert safety.tick(gripper_width_m=found_m)[0].gripper_width_m == commanded_m
+
+
+def test_a_release_that_came_too_late_changes_nothing(safety: Clocked) -> None:
+    safety.tick()
+    safety.core.take_order(SafetyOrder(stop=True, who="ann"))
+    safety.core.take_order(SafetyOrder(stop=True, who="bob"))
+    safety.core.take_order(SafetyOrder(stop=False, who="ann", after=1))
+    for _ in range(3):
+        command, report = safety.tick()
+        assert report.mode is SafetyMode.ESTOP
+        assert command.q_rad == HOME

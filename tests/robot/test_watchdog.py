@@ -86,3 +86,31 @@ def test_a_disk_that_refuses_does_not_open_the_latch(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         latch.keep()
     assert latch.is_set
+
+
+def test_a_stop_that_was_only_half_written_down_is_forgotten_with_its_release(tmp_path: Path) -> None:
+    folder = tmp_path / "links"
+    path = folder / "stopped"
+    latch = StopLatch(path)
+    latch.take(SafetyOrder(stop=True, who="ann"))
+    with pytest.raises(OSError):
+        latch.keep()  # the folder is not there
+    folder.mkdir()
+    path.write_text("what half a write leaves\n")
+    assert not latch.is_kept
+    latch.take(SafetyOrder(stop=False, who="ann"))
+    assert not latch.is_kept  # the release has to be written down, whatever became of the stop
+    latch.keep()
+    assert not path.exists()
+    assert latch.is_kept
+
+
+def test_a_release_of_what_was_before_another_stop_is_none() -> None:
+    latch = StopLatch()
+    latch.take(SafetyOrder(stop=True, who="ann"))
+    seen = latch.stops
+    latch.take(SafetyOrder(stop=True, who="bob"))
+    latch.take(SafetyOrder(stop=False, who="ann", after=seen))
+    assert latch.is_set
+    latch.take(SafetyOrder(stop=False, who="ann", after=latch.stops))
+    assert not latch.is_set

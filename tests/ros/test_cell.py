@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from floop_robot.nodes.cell import HOMING_EPISODE, LEASH_RAD, CellCore, CellSettings, Stage
-from floop_robot.robot.messages import JointTarget, PerceivedObject, Phase, RobotState
+from floop_robot.robot.messages import JointTarget, PerceivedObject, Phase, RobotState, SafetyOrder
+from floop_robot.robot.safety_loop import SafetyCore
 from floop_robot.spec.robot_model import load_robot
 
 MODEL = load_robot("panda")
@@ -63,6 +64,39 @@ def test_the_arm_goes_home_slowly_under_a_number_no_policy_has() -> None:
     assert cell.told == (5, Phase.READY)
     assert cell.request(5) is Phase.READY
     assert cell.request(6) is Phase.RESETTING
+
+
+@pytest.mark.parametrize("moved_rad", [0.1, 0.8])
+def test_after_a_stop_the_arm_goes_home_slowly_from_where_somebody_has_put_it(moved_rad: float) -> None:
+    """Cell and safety together: the way home that was begun before the stop is not taken up again."""
+    safety, cell = SafetyCore(MODEL, 50.0, RATE_HZ, 0.1), core()
+    at, fastest = list(AWAY), 0.0
+
+    def servo(ticks: int, now_s: float) -> None:
+        nonlocal at, fastest
+        for i in range(ticks):
+            episode, phase = cell.told
+            seen = state(tick=int((now_s + i * 0.02) * 50), q_rad=tuple(at), mono_s=now_s + i * 0.02, phase=phase,
+                         episode=episode)  # fmt: skip
+            safety.take_state(seen)
+            if i % 4 == 0 and (target := cell.tick(seen, now_s + i * 0.02, safety.latch.is_set)) is not None:
+                safety.take_target(target)
+            if (command := safety.tick(now_s + i * 0.02)[0]) is not None and not safety.latch.is_set:
+                fastest = max(fastest, *(abs(a - b) * 50.0 for a, b in zip(command.q_rad, at, strict=True)))
+                at = list(command.q_rad)
+
+    servo(40, 10.0)
+    assert AWAY[0] - 0.3 < at[0] < AWAY[0]
+    undisturbed = fastest
+    safety.take_order(SafetyOrder(stop=True, who="ann"))
+    servo(20, 11.0)
+    at[0] += moved_rad
+    put = at[0]
+    servo(20, 12.0)
+    safety.take_order(SafetyOrder(stop=False, who="ann"))
+    servo(100, 13.0)
+    assert fastest <= 2.5 * undisturbed  # it may have begun two steps ahead; from where it was stopped it would be five
+    assert at[0] < put  # on its way
 
 
 def test_an_arm_that_does_not_follow_is_waited_for() -> None:

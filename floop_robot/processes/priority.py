@@ -2,11 +2,12 @@
 
 Linux shares processors out between *sessions* first (autogroup, sched(7)); a nice value alone only counts within one.
 Every process of a fleet is a session of its own, so that Ctrl-C reaches the supervisor only: without a word to the
-group, learner and explorers at nice 10 would get as much as the gate.
+group, a learner or explorer would get as much as the gate, whatever `LearnerConfig.nice` says.
 """
 
 from __future__ import annotations
 
+import enum
 import logging
 import os
 import time
@@ -15,30 +16,60 @@ from typing import Final
 
 _TRIES: Final = 5
 _AGAIN_S: Final = 0.1
-"""The kernel takes one such order in 0.1 s from an ordinary user."""
+"""The kernel takes one such order in 0.1 s from ordinary users, all of them together."""
+
+log = logging.getLogger(__name__)
 
 
-def weigh_session(pid: int, nice: int) -> bool:
-    """Give the session that `pid` leads a nice value; False where the system knows no such thing, or refuses."""
-    if os.getsid(pid) != pid:
-        return False  # somebody else's session, such as that of ros2 launch
-    for _ in range(_TRIES):
-        try:
-            Path(f"/proc/{pid}/autogroup").write_text(str(nice), encoding="ascii")
-        except BlockingIOError:
-            time.sleep(_AGAIN_S)
-        except OSError:
-            return False
-        else:
-            return True
-    return False
+class Weighed(enum.Enum):
+    """What came of giving a session its nice value."""
+
+    GIVEN = enum.auto()
+    NEEDLESS = enum.auto()
+    """Nice values count between processes here: the kernel knows no autogroups, or the session is somebody else's,
+    such as that of ros2 launch, with all others in it; or the process has ended."""
+    LATER = enum.auto()
+    """The kernel takes no such order just now."""
+    REFUSED = enum.auto()
+
+
+def weigh_session(pid: int, nice: int) -> Weighed:
+    """Give the session that `pid` leads a nice value; never waits."""
+    try:
+        if os.getsid(pid) != pid:
+            return Weighed.NEEDLESS
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice), encoding="ascii")
+    except BlockingIOError:
+        return Weighed.LATER
+    except (FileNotFoundError, ProcessLookupError):
+        return Weighed.NEEDLESS
+    except OSError:
+        return Weighed.REFUSED
+    return Weighed.GIVEN
+
+
+def is_weighed(pid: int) -> bool:
+    """Whether the session of `pid` has a nice value already, such as one that it gave itself."""
+    try:
+        return int(Path(f"/proc/{pid}/autogroup").read_text(encoding="ascii").split()[-1]) != 0
+    except (OSError, ValueError, IndexError):
+        return False
 
 
 def prefer(nice: int) -> None:
-    """Ask for a better place in the queue for the processor; without the right to it, go on as before."""
+    """Ask for a better place in the queue for the processor; without the right to it, go on as before.
+
+    Waits 0.5 s at most, before any work.
+    """
     try:
         os.setpriority(os.PRIO_PROCESS, 0, nice)
     except PermissionError:
-        logging.getLogger(__name__).info("no right to nice %d; timing relies on the others being niced", nice)
+        log.info("no right to nice %d; timing relies on the others being niced", nice)
         return
-    weigh_session(os.getpid(), nice)
+    for _ in range(_TRIES):
+        weighed = weigh_session(os.getpid(), nice)
+        if weighed is not Weighed.LATER:
+            break
+        time.sleep(_AGAIN_S)
+    if weighed not in (Weighed.GIVEN, Weighed.NEEDLESS):
+        log.warning("Linux does not give this session nice %d; timing relies on the others being niced", nice)

@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from floop_robot.processes.entry import LIFELINE, USER_ERROR
-from floop_robot.processes.priority import weigh_session
+from floop_robot.processes.priority import Weighed, is_weighed, weigh_session
 from floop_robot.processes.ros_domain import inheritable
 from floop_robot.processes.run_hold import RunHold
 
@@ -33,6 +33,8 @@ HEALTHY_AFTER_S = 10.0
 """A process that lived this long starts again without back-off."""
 GRACE_S = 2.5
 """What a process that is told to end may take: policies use 1 s of it to deliver their last records."""
+WEIGH_S = 10.0
+"""The kernel takes one nice value for a session in 0.1 s: a fleet's worth takes a while."""
 _POLL_S = 0.05
 
 
@@ -102,6 +104,8 @@ class _Child:
         self.proven = False
         """It has worked as configured: an error of a user's kind since then (a full disk) may pass."""
         self.exit_status = 0
+        self.weigh_until_s = 0.0
+        """Up to when its session is to be given its nice value; 0 when that is done."""
 
 
 class Supervisor:
@@ -120,6 +124,7 @@ class Supervisor:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._restarts: list[Restart] = []
+        self._said_weightless = False
         self._thread = threading.Thread(target=self._watch, name="supervisor")
 
     def __enter__(self) -> Supervisor:
@@ -199,11 +204,8 @@ class Supervisor:
                 pass_fds=(self._reader,),
                 start_new_session=True,  # Ctrl-C in the terminal reaches the supervisor only, which stops all in order
             )
-        nice = os.nice(0) + child.spec.nice  # as a child inherits it
-        if nice:
-            with contextlib.suppress(OSError):  # it may have ended already
-                weigh_session(child.process.pid, nice)
         child.born_s = time.monotonic()
+        child.weigh_until_s = child.born_s + WEIGH_S if _nice(child) else 0.0
 
     def _watch(self) -> None:
         while not self._stop.wait(_POLL_S):
@@ -217,6 +219,7 @@ class Supervisor:
         if child.process is not None:
             status = child.process.poll()
             if status is None:
+                self._weigh(child, child.process.pid, now)
                 return
             child.process, child.died_s, child.exit_status = None, now, status
             healthy = now - child.born_s > HEALTHY_AFTER_S
@@ -236,7 +239,24 @@ class Supervisor:
             with self._lock:
                 self._restarts.append(Restart(child.spec.name, child.exit_status, time.time_ns(), now - child.died_s))
 
+    def _weigh(self, child: _Child, pid: int, now: float) -> None:
+        """Have the kernel know its nice value, at one of the next looks if not now: others need this thread."""
+        if not child.weigh_until_s:
+            return
+        weighed = Weighed.GIVEN if is_weighed(pid) else weigh_session(pid, _nice(child))
+        if weighed is Weighed.LATER and now < child.weigh_until_s:
+            return
+        child.weigh_until_s = 0.0
+        if weighed in (Weighed.LATER, Weighed.REFUSED) and not self._said_weightless:
+            self._said_weightless = True
+            log.warning("Linux gives the session of %s no nice %d: no priority", child.spec.name, _nice(child))
+
     @staticmethod
     def _last_line(child: _Child) -> str:
         lines = child.log.read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else f"exit status {child.exit_status}"
+
+
+def _nice(child: _Child) -> int:
+    """The nice value of its process, which inherits this one's."""
+    return os.nice(0) + child.spec.nice

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from conditions import wait_for
 
+from floop_robot.processes.priority import is_weighed
 from floop_robot.processes.supervisor import ProcessSpec, Supervisor
 
 IDLER = "import signal, time\ndef main(argv):\n    print('up', flush=True)\n    while True: time.sleep(60)\n"
@@ -63,8 +64,18 @@ def test_a_nice_process_is_nice_to_other_sessions_too(modules: Path) -> None:
         wait_for(lambda: "up" in supervisor.log("a").read_text())
         own = os.nice(0)
         assert os.getpriority(os.PRIO_PROCESS, a) == own + 7
-        assert Path(f"/proc/{a}/autogroup").read_text().endswith(f"nice {own + 7}\n")
+        wait_for(lambda: Path(f"/proc/{a}/autogroup").read_text().endswith(f"nice {own + 7}\n"))
         assert Path(f"/proc/{b}/autogroup").read_text().endswith(f"nice {own}\n")
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="the kernel has no autogroups")
+def test_priorities_that_are_not_given_are_told_once(modules: Path, caplog: pytest.LogCaptureFixture) -> None:
+    never = [ProcessSpec(name=name, module="idler", arguments=(), nice=30) for name in "ab"]  # Linux knows 19 at most
+    nice = ProcessSpec(name="nice", module="idler", arguments=(), nice=5)
+    with Supervisor([*never, nice], modules) as supervisor:
+        pid = wait_for(lambda: supervisor.pid("nice"))
+        wait_for(lambda: is_weighed(pid), what="the last one's turn")
+        assert caplog.messages == [f"Linux gives the session of a no nice {os.nice(0) + 30}: no priority"]
 
 
 def test_what_cannot_be_started_now_is_started_later(modules: Path, monkeypatch: pytest.MonkeyPatch) -> None:

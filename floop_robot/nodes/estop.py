@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
 from msgspec import structs
 from rclpy.node import Node
 
@@ -24,6 +26,11 @@ CONFIRM_S: Final = 1.0
 """How often the state of the latch is said again."""
 OBEY_S: Final = 1.0
 """How long a call waits until the servo loop has obeyed: it does within one period."""
+SEAL_S: Final = 2.5
+"""How long a release may name a state of the latch: until the next was said, and its way."""
+OUTDATED: Final = "the release is out of date: somebody stopped it since, or the release came late; ask again"
+STOPPED_AGAIN: Final = "was stopped again meanwhile"
+MISSED: Final = f"has not obeyed within {OBEY_S:g} s"
 MOST_CALLS: Final = 256
 """Calls remembered by their id: one that is repeated after a lost answer comes within seconds."""
 
@@ -50,6 +57,14 @@ class Orders:
         return order
 
 
+class _Seal(msgspec.Struct, frozen=True):
+    """Names what was said of the latch."""
+
+    value: int
+    stops: int
+    said_s: float
+
+
 class SafetyReports:
     """Publishes `safety_status` in every tick, and `estop_state` when the latch changes and once a second."""
 
@@ -60,8 +75,10 @@ class SafetyReports:
         self._robot, self.latch, self._orders, self._missed = robot, latch, orders, missed
         self._status = node.create_publisher(msg.SafetyStatus, topics.SAFETY_STATUS, SENSOR)
         self._state = node.create_publisher(msg.EstopState, topics.ESTOP_STATE, LATCHED)
-        self._told, self._due_s = latch.is_set, 0.0
+        self._told, self._stops, self._due_s = latch.is_set, latch.stops, 0.0
         self._since_ns, self._who, self._why = 0, "", latch.reason
+        self._seal = _Seal(0, 0, 0.0)
+        self._older_seal = self._seal
 
     def send(self, state: SafetyState, /) -> None:
         """Publish."""
@@ -72,9 +89,24 @@ class SafetyReports:
             self._told, self._since_ns = state.estop, time.time_ns()
             self._who, self._why = (order.who, order.why) if order else ("", self.latch.reason)
             log.warning("%s: %s by %s %s", self._robot, "stopped" if state.estop else "released", self._who, self._why)
-        if changed or state.mono_s >= self._due_s:
-            self._due_s = state.mono_s + CONFIRM_S
+        if changed or self.latch.stops != self._stops or state.mono_s >= self._due_s:
+            self._due_s, self._stops = state.mono_s + CONFIRM_S, self.latch.stops
+            self._older_seal = self._seal
+            self._seal = _Seal(secrets.randbits(63) | 1, self._stops, state.mono_s)
             self._state.publish(self.message())
+
+    def sealed(self, seal: int) -> int | None:
+        """How many stops there had been when `seal` was said; None when it was not, or too long ago. 0: there are now.
+
+        From any thread.
+        """
+        if seal == 0:
+            return self.latch.stops
+        now_s = time.monotonic()
+        for known in (self._seal, self._older_seal):
+            if known.value == seal and now_s - known.said_s <= SEAL_S:
+                return known.stops
+        return None
 
     def message(self) -> msg.EstopState:
         """The latch as it was last told."""
@@ -85,6 +117,7 @@ class SafetyReports:
             since=to_time(self._since_ns),
             who=self._who,
             why=self._why,
+            seal=self._seal.value,
         )
 
 
@@ -100,26 +133,34 @@ class EstopService:
         # A stop that is repeated stops again. A release must not: somebody may have stopped since.
         if not request.stop and request.call_id in self._done:
             return self._done[request.call_id]
-        refusal = "" if request.stop else self._tokens.refusal(request.who, request.token)
+        stops = self._reports.sealed(request.seal)
+        refusal = "" if request.stop else self._refusal(request, stops)
         if refusal:
             self._answer(request, response, False, f"{self._robot} stays stopped: {refusal}")
             log.warning("%s: release refused: %s", self._robot, refusal)
             return response
-        self._orders.mailbox.send(SafetyOrder(stop=request.stop, who=request.who or "unknown", why=request.why))
-        obeyed = self._wait(request.stop)
+        order = SafetyOrder(stop=request.stop, who=request.who or "unknown", why=request.why, after=stops)
+        self._orders.mailbox.send(order)
+        obeyed = self._wait(order)
         done = "is stopped" if request.stop else "is released"
-        message = f"{self._robot} {done if obeyed else f'has not obeyed within {OBEY_S:g} s'}"
-        self._answer(request, response, obeyed, message)
-        if not request.stop and request.call_id:
+        missed = STOPPED_AGAIN if not request.stop and self._reports.latch.stops != stops else MISSED
+        self._answer(request, response, obeyed, f"{self._robot} {done if obeyed else missed}")
+        if obeyed and not request.stop and request.call_id:
             self._done[request.call_id] = response
             if len(self._done) > MOST_CALLS:
                 self._done.popitem(last=False)
         return response
 
-    def _wait(self, stop: bool) -> bool:
-        deadline = time.monotonic() + OBEY_S
-        while self._reports.message().latched != stop or not self._reports.latch.is_kept:
-            if time.monotonic() > deadline:
+    def _refusal(self, request: srv.SetEstop.Request, stops: int | None) -> str:
+        """Why a release is none; empty when it is one."""
+        if refusal := self._tokens.refusal(request.who, request.token):
+            return refusal
+        return "" if stops == self._reports.latch.stops else OUTDATED
+
+    def _wait(self, order: SafetyOrder) -> bool:
+        deadline, latch = time.monotonic() + OBEY_S, self._reports.latch
+        while self._reports.message().latched != order.stop or not latch.is_kept:
+            if time.monotonic() > deadline or (not order.stop and latch.stops != order.after):
                 return False
             time.sleep(0.002)
         return True

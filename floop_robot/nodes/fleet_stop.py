@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -20,7 +21,9 @@ from floop_robot.nodes import topics
 from floop_robot.nodes.bell import Bell
 from floop_robot.nodes.calls import audit_entry
 from floop_robot.nodes.convert import header
+from floop_robot.nodes.estop import SEAL_S, STOPPED_AGAIN
 from floop_robot.nodes.fleet_convert import done_to_msg
+from floop_robot.nodes.fleet_latches import Latches
 from floop_robot.nodes.qos import EVENTS
 from floop_robot.rollout import FleetClient, Remark
 from floop_robot.spec.errors import FloopError, UnknownName
@@ -32,6 +35,57 @@ AGAIN_S: Final = 0.4
 UNKNOWN: Final = "unknown"
 
 
+class _Round:
+    """One question to several robots, repeated until all have answered or the time is up."""
+
+    def __init__(self, request: SetEstop.Request, meant: Sequence[str]) -> None:
+        self.request, self.meant = request, tuple(meant)
+        self.answers: dict[str, Any] = {}
+        self.stopped: set[str] = set()
+        """Robots that somebody stopped again: they are not released."""
+        self.asked_s = 0.0
+        """When somebody was last asked."""
+        self._calls: list[tuple[Any, Any]] = []
+        self._arrived = threading.Condition()
+
+    def ask(self, robot: str, client: Any, seal: int = 0) -> None:
+        """Send the question once more."""
+        given = {name: getattr(self.request, name) for name in self.request.get_fields_and_field_types()}
+        self.asked_s = time.monotonic()
+        future = client.call_async(SetEstop.Request(**(given | {"seal": seal})))
+        future.add_done_callback(lambda future: self._keep(robot, future))
+        self._calls.append((client, future))
+
+    def _keep(self, robot: str, future: Any) -> None:
+        with self._arrived:
+            if not future.cancelled() and future.exception() is None:
+                self.answers.setdefault(robot, future.result())
+            self._arrived.notify()
+
+    @property
+    def is_over(self) -> bool:
+        """Nobody is waited for any longer."""
+        return self.answers.keys() | self.stopped >= set(self.meant)
+
+    def wait(self, timeout_s: float) -> None:
+        """For answers."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: self.is_over, timeout_s)
+
+    def end(self) -> None:
+        """What is still unanswered is given up."""
+        for client, future in self._calls:
+            if not future.done():
+                client.remove_pending_request(future)
+
+    def failures(self) -> list[str]:
+        """Who has not done it, and why."""
+        with self._arrived:
+            failed = [f"{name}: {found.message}" for name, found in self.answers.items() if not found.success]
+            left = [name for name in self.meant if name not in self.answers]
+        return failed + [f"{n} {STOPPED_AGAIN if n in self.stopped else 'did not answer'}" for n in left]
+
+
 class FleetStop:
     """Serves on `node`; asks the robots through `asking`, which another executor must spin meanwhile.
 
@@ -41,9 +95,8 @@ class FleetStop:
     def __init__(self, node: Node, asking: Node, robots: Sequence[str], client: FleetClient) -> None:
         """`client` is this service's alone; it writes the audit."""
         self._bell, self._one_at_a_time = Bell(node), threading.Lock()
-        self._stops = 0
-        """Stops that were asked for here; a release does not go on after one."""
         self._robots, self._client = tuple(robots), client
+        self._latches = Latches(asking, self._robots)
         self._all = node.create_publisher(StopRequest, topics.FLEET_ESTOP, EVENTS)
         self._each = {r: node.create_publisher(StopRequest, f"/{r}/{topics.ESTOP}", EVENTS) for r in robots}
         self._ask = {r: asking.create_client(SetEstop, f"/{r}/{topics.SET_ESTOP}") for r in robots}
@@ -56,11 +109,10 @@ class FleetStop:
         if unknown and not request.stop:
             meant = []  # a release that is not fully understood is none
         if request.stop:
-            self._stops += 1
             request.who = request.who or UNKNOWN
             self._say(StopRequest(header=header(), who=request.who, why=request.why), meant)
         request.call_id = request.call_id or uuid.uuid4().hex
-        stops = self._stops
+        stops = self._latches.stops()
         await self._bell.aside(lambda: self._carry_out(request, answer, meant, unknown, stops))
         return answer
 
@@ -70,14 +122,13 @@ class FleetStop:
         answer: SetEstop.Response,
         meant: Sequence[str],
         unknown: Sequence[str],
-        stops: int,
+        stops: Counter[str],
     ) -> None:
-        answers = self._ask_robots(meant, request, stops)
-        answer.states = [state for found in answers.values() for state in found.states]
-        failed = [f"{name}: {found.message}" for name, found in answers.items() if not found.success]
-        failed += [f"{name} did not answer" for name in meant if name not in answers]
-        failed += [str(UnknownName("robot", name, self._robots)) for name in unknown]
-        done = [name for name, found in answers.items() if found.success]
+        asked = self._stop_robots(request, meant) if request.stop else self._release_robots(request, meant, stops)
+        found = {name: asked.answers[name] for name in meant if name in asked.answers}
+        answer.states = [state for each in found.values() for state in each.states]
+        failed = asked.failures() + [str(UnknownName("robot", name, self._robots)) for name in unknown]
+        done = [name for name, each in found.items() if each.success]
         what = "stopped" if request.stop else "released"
         told = f"{what} {', '.join(done)}" if done else f"{what} none"
         answer.success = not failed
@@ -85,45 +136,43 @@ class FleetStop:
         answer.record = self._audit(request, told, "; ".join(failed))
 
     def _say(self, message: StopRequest, meant: Sequence[str]) -> None:
+        self._latches.stopped(meant, message)
         if len(meant) == len(self._robots):
             self._all.publish(message)
         for name in meant:
             self._each[name].publish(message)
 
-    def _ask_robots(self, meant: Sequence[str], request: SetEstop.Request, stops: int) -> dict[str, Any]:
-        """Answers by robot, of those that answered in time; calls are repeated meanwhile, with one effect.
-
-        A release asks nobody any more once there were more than `stops` stops: it would undo what came after it.
-        """
-        answers: dict[str, Any] = {}
-        arrived = threading.Condition()
-
-        def keep(name: str, future: Any) -> None:
-            with arrived:
-                if not future.cancelled() and future.exception() is None:
-                    answers[name] = future.result()
-                arrived.notify()
-
-        def done() -> bool:
-            return len(answers) == len(meant)
-
-        calls: list[tuple[str, Any]] = []
-        deadline = time.monotonic() + ANSWER_S
-        while not done() and (left_s := deadline - time.monotonic()) > 0.0:
+    def _stop_robots(self, request: SetEstop.Request, meant: Sequence[str]) -> _Round:
+        """Ask again and again: a call to a safety node that was just killed vanishes."""
+        asked, deadline_s = _Round(request, meant), time.monotonic() + ANSWER_S
+        while not asked.is_over and (left_s := deadline_s - time.monotonic()) > 0.0:
             for name in meant:
-                if not request.stop and self._stops != stops:
-                    break
-                if name not in answers and self._ask[name].service_is_ready():
-                    future = self._ask[name].call_async(request)
-                    future.add_done_callback(lambda future, name=name: keep(name, future))
-                    calls.append((name, future))
-            with arrived:
-                arrived.wait_for(done, min(AGAIN_S, left_s))
-        for name, future in calls:
-            if not future.done():
-                self._ask[name].remove_pending_request(future)
-        with arrived:
-            return {name: answers[name] for name in meant if name in answers}
+                if name not in asked.answers and self._ask[name].service_is_ready():
+                    asked.ask(name, self._ask[name])
+            asked.wait(min(AGAIN_S, left_s))
+        asked.end()
+        return asked
+
+    def _release_robots(self, request: SetEstop.Request, meant: Sequence[str], stops: Counter[str]) -> _Round:
+        """The same, but nobody is released whom somebody stopped since, and nobody is released after the answer.
+
+        So a robot that was asked is waited for until what it was asked is void.
+        """
+        asked, deadline_s = _Round(request, meant), time.monotonic() + ANSWER_S
+        while not asked.is_over and (now_s := time.monotonic()) < max(deadline_s, asked.asked_s + SEAL_S):
+            for name in meant if now_s < deadline_s else ():
+                if name not in asked.answers and not self._release(asked, name, stops[name]):
+                    asked.stopped.add(name)
+            asked.wait(AGAIN_S)
+        asked.end()
+        return asked
+
+    def _release(self, asked: _Round, name: str, stops: int) -> bool:
+        def ask(seal: int) -> None:
+            if self._ask[name].service_is_ready():
+                asked.ask(name, self._ask[name], seal)
+
+        return self._latches.release(name, stops, ask)
 
     def _audit(self, request: SetEstop.Request, what: str, failed: str) -> Any:
         remark = Remark(

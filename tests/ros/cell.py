@@ -181,9 +181,9 @@ class Cell:
             self._stops[way].publish(msg.StopRequest(who=who, why="test"))
         return now_s
 
-    def set_estop(self, stop: bool, who: str = "ann", token: str = "", call_id: str = "") -> Any:
+    def set_estop(self, stop: bool, who: str = "ann", token: str = "", call_id: str = "", seal: int = 0) -> Any:
         """Call the service."""
-        request = srv.SetEstop.Request(stop=stop, who=who, why="test", token=token, call_id=call_id)
+        request = srv.SetEstop.Request(stop=stop, who=who, why="test", token=token, call_id=call_id, seal=seal)
         return self.ask(srv.SetEstop, topics.SET_ESTOP, request)
 
     def restart(self, module: str, *, kindly: bool = False) -> None:

@@ -200,6 +200,20 @@ def test_releasing_needs_the_operators_token(tmp_path: Path, domain: int) -> Non
         cell.wait_following()
 
 
+def test_a_release_names_what_it_releases(cell: Cell) -> None:
+    cell.stop_by("service")
+    outdated = cell.latches[-1].seal
+    assert outdated
+    assert cell.set_estop(True, who="bob").success  # stopped again
+    wait_for(lambda: cell.latches[-1].seal != outdated)
+    answer = cell.set_estop(False, seal=outdated)
+    assert not answer.success
+    assert "out of date" in answer.message
+    assert answer.states[0].latched
+    assert not cell.set_estop(False, seal=12345).success
+    assert cell.set_estop(False, seal=cell.latches[-1].seal).success
+
+
 def test_a_real_arm_is_released_by_nobody_where_nobody_is_named(tmp_path: Path, domain: int) -> None:
     rig, peer = RobotRig(tmp_path / "run", domain), Peer(domain)
     try:

@@ -1,0 +1,112 @@
+"""Stops and releases of a whole fleet: no release undoes a stop that came after it, and none takes effect late."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conditions import wait_for
+from reasons import NO_ROS
+
+pytest.importorskip("rclpy", reason=NO_ROS)
+
+from fleet_rig import FleetRig
+from tokens import TOKEN, WHO
+
+from floop_interfaces import msg, srv
+from floop_robot.nodes import topics
+from floop_robot.nodes.qos import EVENTS, LATCHED
+
+ROBOTS = ("robot_1", "robot_2")
+
+
+class Stops:
+    """A fleet manager, safety nodes, and what is heard of their latches."""
+
+    def __init__(self, fleet: FleetRig) -> None:
+        self.fleet, peer = fleet, fleet.peer
+        fleet.start_manager()
+        self.heard = {r: peer.listen(msg.EstopState, f"/{r}/{topics.ESTOP_STATE}", LATCHED) for r in ROBOTS}
+        self.button = peer.node.create_publisher(msg.StopRequest, f"/robot_1/{topics.ESTOP}", EVENTS)
+
+    def start(self, *robots: str) -> Any:
+        """Start safety nodes; the last one."""
+        before = {r: len(self.heard[r]) for r in robots}
+        node = [self.fleet.start("safety_node", f"/{r}") for r in robots][-1]
+        wait_for(lambda: all(len(self.heard[r]) > before[r] for r in robots), 30.0, "the safety nodes")
+        return node
+
+    def latched(self, robot: str) -> bool:
+        return bool(self.heard[robot][-1].latched)
+
+    def stop_all(self) -> None:
+        stop = {"stop": True, "who": "visitor"}
+        wait_for(lambda: self.fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, **stop).success, 40.0, "all stopped")
+        wait_for(lambda: all(self.latched(r) for r in ROBOTS))
+
+    def release(self, *robots: str) -> Any:
+        """The future answer to a release."""
+        request = srv.SetEstop.Request(stop=False, who=WHO, token=TOKEN, robots=robots)
+        return self.fleet.peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, request)
+
+    def said_since(self, robot: str, count: int) -> list[bool]:
+        """The next `count` times that a robot says how its latch is."""
+        before = len(self.heard[robot])
+        wait_for(lambda: len(self.heard[robot]) >= before + count, 20.0, f"{count} more words of {robot}")
+        return [state.latched for state in self.heard[robot][before:]]
+
+
+@pytest.fixture
+def stops(tmp_path: Path, domain: int) -> Iterator[Stops]:
+    rig = FleetRig(tmp_path, domain)
+    try:
+        yield Stops(rig)
+    finally:
+        rig.close()
+
+
+def test_a_robot_that_gets_its_release_late_stays_stopped(stops: Stops) -> None:
+    stops.start("robot_2")
+    frozen = stops.start("robot_1")
+    stops.stop_all()
+    frozen.process.send_signal(signal.SIGSTOP)
+    answer = stops.fleet.peer.result(stops.release())
+    assert not answer.success
+    assert answer.message == "released robot_2; robot_1 did not answer"
+    frozen.process.send_signal(signal.SIGCONT)
+    assert set(stops.said_since("robot_1", 4)) == {True}
+    again = stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False, robots=["robot_1"])
+    assert again.success, again.message
+    wait_for(lambda: not stops.latched("robot_1"))
+
+
+def test_a_stop_on_a_topic_ends_a_release_that_still_waits_for_its_robot(stops: Stops) -> None:
+    stops.start("robot_2")
+    killed = stops.start("robot_1")
+    stops.stop_all()
+    killed.kill()
+    released = stops.release("robot_1")
+    wait_for(lambda: stops.button.get_subscription_count() > 0)
+    stops.button.publish(msg.StopRequest(who="bob"))
+    answer = stops.fleet.peer.result(released)
+    assert answer.message == "released none; robot_1 was stopped again meanwhile"
+    stops.start("robot_1")
+    assert set(stops.said_since("robot_1", 3)) == {True}
+
+
+def test_a_release_keeps_no_stop_waiting_and_ends_with_it(stops: Stops) -> None:
+    heard = stops.fleet.peer.listen(msg.StopRequest, f"/robot_2/{topics.ESTOP}", EVENTS)
+    # No safety node is there: each call waits in vain.
+    wait_for(lambda: not stops.fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True).success and heard)
+    heard.clear()
+    released = stops.release(*ROBOTS)
+    request = srv.SetEstop.Request(stop=True, who="visitor", robots=["robot_2"])
+    stopped = stops.fleet.peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, request)
+    wait_for(lambda: heard or released.done())
+    assert heard and not released.done()
+    answer = stops.fleet.peer.result(released)
+    assert answer.message == "released none; robot_1 did not answer; robot_2 was stopped again meanwhile"
+    assert stops.fleet.peer.result(stopped).message == "stopped none; robot_2 did not answer"

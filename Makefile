@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.floop-installed
 # Two workers: the suite starts many processes of its own, and more workers only make them wait for each other.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
-# Everything that speaks ROS on this machine stays on it, and leaves nothing in /dev/shm when it is killed.
+# Everything that speaks ROS on this machine stays on it.
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 export FASTDDS_BUILTIN_TRANSPORTS := UDPv4
 # One BLAS thread per process: many small matrix products on few cores.

@@ -260,7 +260,7 @@ class PolicyNode(LifecycleNode):
 def serve(ros: Ros) -> None:
     """Run until the process is told to stop, or can't come up as configured."""
     prefer(NICE)
-    node = ros.add(PolicyNode(context=ros.context))
+    node = ros.make(lambda context: PolicyNode(context=context))
     with ros.spinning(node):
         autostart = bool(node.get_parameter(AUTOSTART.name).value)
         while not ros.stop.wait(LOOK_S):

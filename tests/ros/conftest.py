@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import pytest
 from isolation import reserved_domain
 
-# Before anything loads DDS: LOCALHOST keeps discovery off the network; over UDP a killed process leaves nothing behind
-# in /dev/shm.
+# Before anything loads DDS: LOCALHOST keeps discovery off the network.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
 

@@ -139,7 +139,7 @@ def _actions(spec: ProcessSpec, asked: Asked) -> list[Action]:
     respawn = asked.flag("use_respawn")
     process = _node(spec, spec.node, asked, respawn) if spec.node else _plain(spec, respawn)
 
-    life = Life(spec.name)
+    life = Life(spec.name, respawn=respawn)
     return [
         RegisterEventHandler(OnProcessStart(target_action=process, on_start=life.begun)),
         RegisterEventHandler(OnProcessExit(target_action=process, on_exit=life.ended)),
@@ -153,8 +153,9 @@ class Life:
     Then the error may pass (a full disk), and the others, safety above all, work on; as with `floop up`.
     """
 
-    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._name, self._clock, self._born_s, self._proven = name, clock, math.inf, False
+    def __init__(self, name: str, *, respawn: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        """`respawn`: whether launch starts it again."""
+        self._name, self._respawn, self._clock, self._born_s, self._proven = name, respawn, clock, math.inf, False
 
     def begun(self, _event: object, _context: object) -> None:
         """It was started."""
@@ -163,8 +164,11 @@ class Life:
     def ended(self, event: Any, _context: object) -> list[Action] | None:
         """It ended; what is to be done."""
         self._proven |= self._clock() - self._born_s > HEALTHY_AFTER_S
-        if event.returncode != USER_ERROR or self._proven:
+        if event.returncode != USER_ERROR:
             return None
+        if self._proven:
+            lost = f"{self._name} can't go on (see its last line) and is not started again; the others work on"
+            return None if self._respawn else [LogInfo(msg=lost)]
         text = f"{self._name} can't work as configured (see its last line); stopping"
         return [LogInfo(msg=text), Shutdown(reason=text)]
 

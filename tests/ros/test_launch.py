@@ -193,7 +193,7 @@ def test_a_process_that_has_worked_takes_nothing_down_with_it() -> None:
     from floop_robot.nodes import launching
 
     now = [100.0]
-    life = launching.Life("robot_1.policy", lambda: now[0])
+    life = launching.Life("robot_1.policy", respawn=True, clock=lambda: now[0])
     error, killed = SimpleNamespace(returncode=2), SimpleNamespace(returncode=-9)
     life.begun(None, None)
     now[0] += 1.0
@@ -208,6 +208,24 @@ def test_a_process_that_has_worked_takes_nothing_down_with_it() -> None:
     life.begun(None, None)
     now[0] += 1.0
     assert life.ended(error, None) is None  # and still is
+
+
+def test_what_is_not_started_again_is_told() -> None:
+    from types import SimpleNamespace
+
+    from launch import LaunchContext
+    from launch.actions import LogInfo
+
+    from floop_robot.nodes import launching
+
+    now = [100.0]
+    life = launching.Life("robot_1.policy", respawn=False, clock=lambda: now[0])
+    life.begun(None, None)
+    now[0] += 3600.0
+    told = life.ended(SimpleNamespace(returncode=2), None)
+    assert told is not None and [type(action) for action in told] == [LogInfo]
+    line = "".join(part.perform(LaunchContext()) for part in told[0].msg)
+    assert line.startswith("robot_1.policy can't go on") and "is not started again" in line
 
 
 @pytest.mark.timeout(90)

@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from floop_robot.registry.database import Database, decode, encode, integer
 from floop_robot.registry.records import JournalRead, Receipt, SeenEpisode, SeenLabel, StoredReceipt
 
+FELL = "fell"
+"""In place of the stage, in the key of a receipt that says that a version fell while it acted."""
+
 
 class FieldLog:
     """Part of the registry, in the same file and under the same lock."""
@@ -17,10 +20,12 @@ class FieldLog:
 
     def record_receipt(self, receipt: Receipt, now_ns: int) -> bool:
         """Store a receipt; the first of its kind counts. Returns whether it was new."""
+        # Refused while it acted is of another kind than refused on arrival, which may have come before.
+        kind = receipt.stage if receipt.fell_to is None else FELL
         with self._database.writing() as connection:
             cursor = connection.execute(
                 "INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?)",
-                (receipt.robot, receipt.version, receipt.stage, now_ns, encode(receipt)),
+                (receipt.robot, receipt.version, kind, now_ns, encode(receipt)),
             )
             return cursor.rowcount == 1
 
@@ -84,15 +89,24 @@ class FieldLog:
         rows = self._database.rows("SELECT value FROM meta WHERE key = 'read'")
         return decode(rows[0][0], JournalRead) if rows else JournalRead()
 
-    def confirm(self, sha256: str, version: int, now_ns: int) -> None:
-        """Remember that live success of these weights was shown; the first time counts."""
+    def confirm(self, sha256: str, version: int, episodes: int, now_ns: int) -> None:
+        """Remember that the first so many `episodes` showed live success of these weights; the first time counts.
+
+        For the weights and, since the same ones may be published and watched again, for the version.
+        """
         with self._database.writing() as connection:
             connection.execute("INSERT OR IGNORE INTO confirmations VALUES (?, ?, ?)", (sha256, version, now_ns))
+            connection.execute("INSERT OR IGNORE INTO shown VALUES (?, ?)", (version, episodes))
 
     def confirmed(self) -> dict[str, int]:
         """Weights whose live success was shown, and when."""
         rows = self._database.rows("SELECT sha256, stamp_ns FROM confirmations")
         return {str(sha256): integer(stamp) for sha256, stamp in rows}
+
+    def shown(self) -> dict[int, int]:
+        """Versions whose live success was shown, and after how many of `episodes`."""
+        rows = self._database.rows("SELECT version, episodes FROM shown")
+        return {integer(version): integer(episodes) for version, episodes in rows}
 
 
 def _labelled(connection: sqlite3.Connection, episode: SeenEpisode) -> SeenEpisode:

@@ -11,6 +11,7 @@ CREATE TABLE IF NOT EXISTS labels (
     PRIMARY KEY (robot, boot_id, seq)
 ) STRICT;
 CREATE INDEX IF NOT EXISTS labels_by_episode ON labels (robot, episode_boot_id, episode);
+CREATE TABLE IF NOT EXISTS shown (version INTEGER PRIMARY KEY, episodes INTEGER NOT NULL) STRICT;
 """
 """What later releases added without changing what was there; made at every start where it is missing."""
 

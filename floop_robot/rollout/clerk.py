@@ -41,10 +41,10 @@ class Clerk:
     """Orders for one fleet. `operators` None: anyone may give them."""
 
     def __init__(self, registry: Registry, config: RolloutConfig, task: TaskSpec, ids: Ids,
-                 operators: Operators | None) -> None:  # fmt: skip
+                 operators: Operators | None, since_ns: int) -> None:  # fmt: skip
         self._registry, self._config, self._task, self._ids = registry, config, task, ids
-        self._operators = operators
-        self.conductor = Conductor(registry, config)
+        self._operators, self._since_ns = operators, since_ns
+        self.conductor = Conductor(registry, config, since_ns)
         self._robots: frozenset[str] = frozenset()
 
     def serve(self, call: Call, robots: Iterable[str], now_ns: int) -> Done:
@@ -63,7 +63,7 @@ class Clerk:
                 self._registry.remember_call(call.call_id, msgspec.msgpack.encode(done), now_ns)
         except BaseException:
             # Nothing of it is on disk: forget what memory and the outbox may hold of it.
-            self.conductor = Conductor(self._registry, self._config)
+            self.conductor = Conductor(self._registry, self._config, self._since_ns)
             raise
         return done
 

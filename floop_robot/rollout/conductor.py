@@ -37,17 +37,19 @@ class NothingBefore(FloopError):
 class Conductor:
     """Publishes versions and watches the one in production; everything it knows is rebuilt from the registry."""
 
-    def __init__(self, registry: Registry, config: RolloutConfig) -> None:
+    def __init__(self, registry: Registry, config: RolloutConfig, since_ns: int = 0) -> None:
+        """`since_ns`: when robots' own counts begin."""
         self.registry = registry
-        self.record = LiveRecord()
-        self._config = config
+        self._config, self._since_ns = config, since_ns
         self._weights = {info.version: info.sha256 for info in registry.versions()}
         self._announcements: list[Announcement] = []
         self._watch: LiveWatch | None = None
         self._watched_since_ns = 0
+        self._promoted_at = 0
+        """After how many episodes of the record the watched version was to be confirmed; 0: not yet."""
         self._confirmed = set(registry.field.confirmed())
+        self._shown = registry.field.shown()
         self._may_wait = True  # look once after a restart
-        self._counts_wrong = False
         self._rebuild()
 
     @property
@@ -97,21 +99,17 @@ class Conductor:
 
     def observe(
         self, episodes: Iterable[SeenEpisode], read: JournalRead, now_ns: int, labels: Iterable[SeenLabel] = ()
-    ) -> tuple[list[SeenEpisode], list[SeenEpisode]]:
-        """Take in live episodes and labels, once each, and act on what they show.
-
-        Returns the episodes that are new, and those that a label changed.
-        """
+    ) -> None:
+        """Take in live episodes and labels, once each, and act on what they show; raises `StorageError`."""
+        sound, self._counts_wrong = not self._counts_wrong, True  # until all that is stored is counted
         with self.registry.together():
             new = self.registry.field.record_episodes(episodes, read)
             changed = self.registry.field.record_labels(labels)
-        self._counts_wrong |= bool(changed)
-        if self._counts_wrong:
-            self._rebuild()
-        else:
+        if sound and not changed:
             self._count(new)
+        else:
+            self._rebuild()
         self.tick(now_ns)
-        return new, changed
 
     def _count(self, new: Sequence[SeenEpisode]) -> None:
         production = self.weights_of(self.production)
@@ -120,6 +118,7 @@ class Conductor:
             self.record.observe(weights, episode)
             if weights == production:
                 self._observe_watched(episode)
+        self._counts_wrong = False
 
     def take_refusal(self, receipt: Receipt, now_ns: int) -> None:
         """A policy that answered NaN while it acted is harm beyond doubt: leave it, however well it did before."""
@@ -132,6 +131,7 @@ class Conductor:
             self._act_on_watch(self._watch, now_ns)
         if self._may_wait and self._free(now_ns):
             self._publish_waiting(now_ns)
+            self._may_wait = False  # only now: what could not be stored is tried again
 
     def go_back(self, version: int, origin: Origin, who: str, detail: str, now_ns: int) -> VersionInfo:
         """Publish an older version's bytes to all; raises `UnknownName` or `BundleRefused`."""
@@ -171,7 +171,6 @@ class Conductor:
         return self.watched_s(now_ns) >= self._config.watch_s
 
     def _publish_waiting(self, now_ns: int) -> None:
-        self._may_wait = False
         waiting = self.registry.waiting()
         if waiting is None:
             return
@@ -197,22 +196,31 @@ class Conductor:
             report = watch.report()
             self.go_back(self.before_production(), Origin.ROLLBACK, MANAGER, report.reason, now_ns)
             return
-        weights = self.weights_of(self.production)
-        if watch.decision is WatchDecision.PROMOTE and weights not in self._confirmed:
-            self.registry.field.confirm(weights, watch.version, now_ns)
-            self.registry.note(MANAGER, "confirmed", now_ns, watch.version, watch.report().reason)
+        if watch.decision is WatchDecision.PROMOTE and watch.version not in self._shown:
+            weights = self.weights_of(self.production)
+            with self.registry.together():
+                self.registry.field.confirm(weights, watch.version, self._promoted_at, now_ns)
+                self.registry.note(MANAGER, "confirmed", now_ns, watch.version, watch.report().reason)
             self._confirmed.add(weights)
+            self._shown[watch.version] = self._promoted_at
 
     def _observe_watched(self, episode: SeenEpisode) -> None:
-        if self._watch is None:
+        """Let the watch see an episode that the record took in last, unless the watch is over by then."""
+        if self._watch is None or self._is_over(self._watch, episode):
             return
+        decision = self._watch.observe(episode)
+        if decision is WatchDecision.PROMOTE and not self._promoted_at:
+            self._promoted_at = self.record.episodes
+
+    def _is_over(self, watch: LiveWatch, episode: SeenEpisode) -> bool:
         # Once it is confirmed and its time is over, later failures speak of a world that changed: work for the learner.
-        if self._watch.decision is WatchDecision.PROMOTE and self.watched_s(episode.seen_ns) >= self._config.watch_s:
-            return
-        self._watch.observe(episode)
+        # A label may undo what the confirmation rested on; the confirmation stays, and so does the end of the watch.
+        was_shown = self.record.episodes > self._shown.get(watch.version, self.record.episodes)
+        is_confirmed = was_shown or watch.decision is WatchDecision.PROMOTE
+        return is_confirmed and self.watched_s(episode.seen_ns) >= self._config.watch_s
 
     def _begin_watch(self, info: VersionInfo, replaced: str) -> None:
-        self._watch = None
+        self._watch, self._promoted_at = None, 0
         if info.origin in _WATCHED and info.replaces:
             self._watch = LiveWatch(self._config, info.version, self.record.recent(replaced))
             self._watched_since_ns = info.published_ns
@@ -232,7 +240,7 @@ class Conductor:
     def _rebuild(self) -> None:
         """Count all stored episodes again, in the order in which they were seen, labels respected."""
         episodes = self.registry.field.episodes()
-        self.record, self._watch = LiveRecord(), None
+        self.record, self._watch, self._counts_wrong = LiveRecord(self._since_ns), None, True
         current = self.production
         info = self.registry.version(current) if current else None
         # The watch began with the first of the versions in a row that carry these weights.

@@ -47,11 +47,9 @@ from floop_robot.rollout.messages import (
     Target,
     VersionLive,
 )
-from floop_robot.rollout.watch import Tally
 from floop_robot.spec.config import RolloutConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.ids import Ids
-from floop_robot.spec.records import Outcome
 from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.verdict import Decision
 
@@ -81,11 +79,9 @@ class Fleet:
         operators: Operators | None = None,
     ) -> None:
         self._registry, self._task, self._ids, self._clock = registry, task, ids, clock
-        self._clerk = Clerk(registry, config, task, ids, operators)
+        self._clerk = Clerk(registry, config, task, ids, operators, clock())
         self._robots: dict[str, _Seen] = {}
         self._refusals: dict[str, str] = {}
-        self._work: dict[str, Tally] = {}
-        self._since_ns = clock()
 
     @property
     def _conductor(self) -> Conductor:
@@ -122,15 +118,7 @@ class Fleet:
         self, episodes: Sequence[SeenEpisode], read: JournalRead, labels: Sequence[SeenLabel] = ()
     ) -> None:
         """Take in live episodes and labels from the journal; raises `StorageError`."""
-        new, changed = self._conductor.observe(episodes, read, self._clock(), labels)
-        for episode in new:
-            if episode.production and episode.robot in self._robots:
-                tally = self._work.get(episode.robot, Tally())
-                self._work[episode.robot] = tally.plus(episode.outcome is Outcome.SUCCESS)
-        for episode in changed:
-            if episode.production and episode.robot in self._work and episode.seen_ns >= self._since_ns:
-                success = episode.outcome is Outcome.SUCCESS
-                self._work[episode.robot] = self._work[episode.robot].corrected(success)
+        self._conductor.observe(episodes, read, self._clock(), labels)
 
     def tick(self) -> None:
         """Decide what is due by time alone; raises `StorageError`."""
@@ -258,7 +246,7 @@ class Fleet:
         return tuple(self._robot_status(name, seen, now_ns) for name, seen in sorted(self._robots.items()))
 
     def _robot_status(self, name: str, seen: _Seen, now_ns: int) -> RobotStatus:
-        beat, work = seen.beat, self._work.get(name, Tally())
+        beat, work = seen.beat, self._conductor.record.of_robot(name)
         return RobotStatus(
             robot=name,
             version=beat.version,

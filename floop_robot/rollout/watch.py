@@ -51,10 +51,6 @@ class Tally(msgspec.Struct, frozen=True):
         """One episode more."""
         return Tally(self.successes + success, self.episodes + 1)
 
-    def corrected(self, success: bool) -> Tally:
-        """One of the episodes was no failure after all; or, with `success` false, no success."""
-        return Tally(self.successes + (1 if success else -1), self.episodes)
-
 
 class ClassWatch(msgspec.Struct, frozen=True, kw_only=True):
     """A watched version on one class of work."""
@@ -80,17 +76,28 @@ class WatchReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LiveRecord:
-    """Live outcomes per weights (SHA-256) and perceived class; the same bytes under two versions count together."""
+    """Live outcomes per weights (SHA-256) and perceived class; the same bytes under two versions count together.
 
-    def __init__(self) -> None:
+    And per robot, of what was seen since `since_ns`.
+    """
+
+    def __init__(self, since_ns: int = 0) -> None:
+        self.episodes = 0
+        """How many were taken in, of every kind."""
+        self._since_ns = since_ns
         self._tallies: dict[str, dict[str, Tally]] = {}
+        # One entry for each name that ever worked: less than its episodes take on disk.
+        self._robots: dict[str, Tally] = {}
         self._recent: dict[tuple[str, str], deque[bool]] = {}
 
     def observe(self, sha256: str, episode: SeenEpisode) -> None:
-        """Take in an episode on these weights; others than production episodes are left out."""
+        """Take in an episode on these weights; others than production episodes say nothing of them."""
+        self.episodes += 1
         if not episode.production:
             return
         success = episode.outcome is Outcome.SUCCESS
+        if episode.seen_ns >= self._since_ns:
+            self._robots[episode.robot] = self.of_robot(episode.robot).plus(success)
         classes = self._tallies.setdefault(sha256, {})
         classes[episode.object_class] = classes.get(episode.object_class, Tally()).plus(success)
         # Bounded: it is a window.
@@ -100,6 +107,10 @@ class LiveRecord:
     def tallies(self, sha256: str) -> Mapping[str, Tally]:
         """All episodes on these weights, by class."""
         return self._tallies.get(sha256, {})
+
+    def of_robot(self, robot: str) -> Tally:
+        """A robot's episodes, on whatever weights, since `since_ns`."""
+        return self._robots.get(robot, Tally())
 
     def recent(self, sha256: str) -> dict[str, Tally]:
         """The last `REFERENCE_WINDOW` episodes of each class."""

@@ -227,6 +227,13 @@ def test_receipts_and_episodes_count_once(registry):
     assert registry.field.read == JournalRead(5, "j")
 
 
+def test_a_version_refused_on_arrival_may_fall_later_and_both_are_kept(registry):
+    arrival = Receipt(robot="robot_1", version=1, stage=Stage.REFUSED, since_received_s=0.01, detail="damaged")
+    fall = Receipt(robot="robot_1", version=1, stage=Stage.REFUSED, since_received_s=9.0, detail="NaN", fell_to=0)
+    assert [registry.field.record_receipt(receipt, 5) for receipt in (arrival, fall, fall)] == [True, True, False]
+    assert [stored.receipt for stored in registry.field.receipts(1)] == [arrival, fall]
+
+
 def test_the_newest_stamp_is_known_whatever_it_is_of(registry):
     assert registry.latest_ns() == 0
     registry.field.record_episodes([seen()], JournalRead(1, "j"))

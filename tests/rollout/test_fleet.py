@@ -177,6 +177,17 @@ def test_a_manager_that_died_after_the_refusal_goes_back_when_it_is_there_again(
     assert desk.registry.versions()[-1].restores == 1
 
 
+def test_a_version_that_was_refused_on_arrival_first_is_left_after_a_restart_as_well(desk):
+    desk.submit(1, 1)
+    desk.fleet.handle(refusal(2))  # damaged on its way, and fetched again
+    desk.order(Pin, scope=FLEET, version=2)
+    desk.fleet.handle(refusal(2, fell_to=1))
+    desk.restart()
+    desk.order(Resume, scope=FLEET)
+    desk.fleet.tick()
+    assert desk.registry.versions()[-1].restores == 1
+
+
 def test_a_pinned_fleet_stays_on_a_version_that_answered_nan(desk):
     desk.submit(1, 1)
     desk.order(Pin, scope=FLEET, version=2)

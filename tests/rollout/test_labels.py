@@ -7,7 +7,11 @@ import sqlite3
 import pytest
 
 from floop_robot.registry import Origin, SeenLabel, read_history
+from floop_robot.rollout.orders import Push, Rollback
+from floop_robot.rollout.watch import Tally
+from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Outcome
+from tests.rollout.parts import CONFIG
 from tests.rollout.test_fleet import Desk, S
 
 
@@ -113,3 +117,66 @@ def test_a_registry_of_before_labels_takes_them(desk):
     desk._open()
     desk.fleet.observe([], desk.episodes.read(), [label(made[0], False, 1)])
     assert tally(desk) == (0, 1)
+
+
+def test_a_late_label_does_not_let_the_watch_see_what_came_after_it_had_ended(desk):
+    """Confirmed and past its watch; then the world changes, and a person corrects one of the first episodes."""
+    works(desk, 1, [True] * 40)
+    desk.submit(1, incumbent=1)
+    made = []
+    while not desk.fleet.status().confirmed:
+        made += works(desk, 2, [True])
+    desk.now_ns += int((CONFIG.watch_s + 5) * S)
+    works(desk, 2, [False] * 60)
+    desk.fleet.observe([], desk.episodes.read(), [label(made[0], False, 1)])
+    assert desk.target() == 2 and desk.fleet.status().confirmed == (2,)
+    desk.restart()
+    desk.fleet.tick()
+    assert desk.target() == 2 and desk.fleet.status().watch.classes[0].tally == Tally(len(made) - 1, len(made))
+    for number, episode in enumerate(made[1:]):  # those that the watch did see still count
+        desk.fleet.observe([], desk.episodes.read(), [label(episode, False, 2 + number)])
+    assert desk.registry.versions()[-1].restores == 1
+
+
+def test_a_backlog_that_is_seen_at_once_ends_the_watch_at_the_same_episode_after_a_label(desk):
+    works(desk, 1, [True] * 40)
+    desk.submit(1, incumbent=1)
+    desk.now_ns += int((CONFIG.watch_s + 5) * S)
+    batch = [desk.episodes.make(2, success, seen_ns=desk.now_ns) for success in [True] * 20 + [False] * 60]
+    desk.fleet.observe(batch, desk.episodes.read())
+    assert desk.target() == 2
+    seen = desk.fleet.status().watch.classes[0].tally.episodes
+    desk.fleet.observe([], desk.episodes.read(), [label(batch[0], False, 1)])
+    assert desk.target() == 2 and desk.fleet.status().watch.classes[0].tally == Tally(seen - 1, seen)
+
+
+def test_a_robot_s_tally_is_what_is_stored_whenever_it_was_counted_or_labelled(desk):
+    """Episodes that no decision could follow at first, and those of a robot that was not heard before."""
+    works(desk, 1, [True, True], robot="guest")
+    made = desk.episodes.make(1, True, seen_ns=desk.now_ns)
+    with sqlite3.connect(desk.path) as connection:
+        connection.execute("CREATE TRIGGER full BEFORE INSERT ON versions BEGIN SELECT RAISE(FAIL, 'disk full'); END")
+    connection.close()
+    desk.submit(1, incumbent=1)  # waits, so that every look at time tries to publish it
+    for _ in range(2):
+        with pytest.raises(StorageError):
+            desk.fleet.observe([made], desk.episodes.read())
+    with sqlite3.connect(desk.path) as connection:
+        connection.execute("DROP TRIGGER full")
+    connection.close()
+    desk.target("guest")
+    desk.fleet.observe([made], desk.episodes.read(), [label(made, False, 1)])
+    counts = {r.robot: (r.successes, r.episodes) for r in desk.fleet.status().robots}
+    assert counts == {"guest": (2, 2), "robot_1": (0, 1), "robot_2": (0, 0)}
+    assert desk.target() == 2  # it was published as soon as that could be stored
+
+
+def test_the_same_weights_pushed_again_are_watched_until_they_are_confirmed_again(desk):
+    works(desk, 1, [True] * 40)
+    desk.submit(1, incumbent=1)
+    works(desk, 2, [True] * 20)
+    desk.order(Rollback, version=1)
+    desk.order(Push, version=2)
+    desk.now_ns += int((CONFIG.watch_s + 5) * S)
+    works(desk, 4, [False] * 60)
+    assert desk.registry.versions()[-1].restores == 3

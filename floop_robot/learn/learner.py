@@ -74,7 +74,7 @@ class LearnerStatus(msgspec.Struct, frozen=True, kw_only=True):
     latency_p99_s: float
     """Transition left its control loop → first gradient step begun after it can be drawn; on one host's clock."""
     latency_implausible: int = 0
-    """Rows left out of these, since two hosts' clocks differ or one was set."""
+    """Rows left out of these: stamped in the future, since two hosts' clocks differ or one was set."""
 
 
 class ContinuousLearner:

@@ -8,8 +8,6 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-LONGEST_S = 3600.0
-"""No row is under way for longer and still new to this process: such an age speaks of clocks that differ."""
 KEPT = 20_000
 """Latencies kept for the percentiles: some minutes of a fleet."""
 
@@ -40,19 +38,20 @@ class LatencyMeter:
     """Time from a transition leaving its control loop to the first gradient step begun when it could be drawn.
 
     A difference of two wall clocks, the robot's and this host's: valid where both are one, as in a demo on one host. On
-    several hosts it is off by what their clocks differ. Ages that can't be (below 0, over `LONGEST_S`) are counted and
-    left out. Nothing but reports reads it.
+    several hosts it is off by what their clocks differ. Rows from the future can't be: they are counted and left out.
+    Those that are hours late are not, since a spool holds them for as long as ingest is away. Only reports read it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, since_ns: int | None = None) -> None:
+        """`since_ns`: when learning began, wall clock; None: now. Rows stamped before are history, not latency."""
         self.implausible = 0
-        """Ages that were left out."""
-        self._since_ns = time.time_ns()
+        """Rows left out: stamped later than now, by a clock that differs."""
+        self._since_ns = time.time_ns() if since_ns is None else since_ns
         self._waiting: list[NDArray[np.int64]] = []
         self._seconds: deque[float] = deque(maxlen=KEPT)
 
     def arrived(self, stamp_ns: NDArray[np.int64]) -> None:
-        """Rows entered replay. Those older than this process are history, not latency."""
+        """Rows entered replay."""
         recent = stamp_ns[stamp_ns > self._since_ns]
         if len(recent):
             self._waiting.append(recent)
@@ -63,7 +62,7 @@ class LatencyMeter:
             now = time.time_ns()
             for stamps in self._waiting:
                 ages = (now - stamps) / 1e9
-                plausible = ages[(ages >= 0.0) & (ages <= LONGEST_S)]
+                plausible = ages[ages >= 0.0]
                 self.implausible += len(ages) - len(plausible)
                 self._seconds.extend(plausible.tolist())
             self._waiting.clear()

@@ -35,6 +35,7 @@ from floop_robot.stream.codec import Block, decode_block, encode_block
 
 RULES = get_task("floop/Pick-v0")
 TASK, IDS = RULES.spec, ids_of(RULES, load_robot("panda"))
+HOUR_NS = 3_600_000_000_000
 SETTINGS = SacSettings(hidden=(16, 16), batch_size=32, updates_per_fresh=1.0, updates_per_old=0.5)
 
 
@@ -273,14 +274,22 @@ def test_its_pace_and_the_age_of_rows_at_their_first_update_are_measured(tmp_pat
     assert status.steps_per_s == done / 2.0 > 0.0 and status.latency_implausible == 0
 
 
-def test_ages_that_only_differing_clocks_explain_are_counted_and_left_out() -> None:
+def test_rows_from_the_future_are_counted_and_left_out() -> None:
     meter = LatencyMeter()
-    hour_ns = 3_600_000_000_000
     now = time.time_ns()
-    meter.arrived(np.array([now, now + hour_ns, now + 2 * hour_ns]))
+    meter.arrived(np.array([now, now + HOUR_NS, now + 2 * HOUR_NS]))
     meter.step_begins()
     assert meter.implausible == 2
     assert 0.0 <= meter.percentiles[0] <= meter.percentiles[1] < 60.0
+
+
+def test_rows_that_a_spool_held_for_hours_are_late_and_said_to_be() -> None:
+    now = time.time_ns()
+    meter = LatencyMeter(since_ns=now - 4 * HOUR_NS)
+    meter.arrived(np.full(1000, now - 2 * HOUR_NS))
+    meter.step_begins()
+    assert meter.implausible == 0
+    assert min(meter.percentiles) >= 2 * 3600.0
 
 
 def test_a_checkpoint_of_another_contract_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,10 @@ from floop_robot.spec.errors import ConfigError, UnknownName
 from floop_robot.spec.tasks import get_task, task_ids
 from floop_robot.spec.yamlfile import read_yaml
 
-Positive = Annotated[float, Meta(gt=0)]
+Positive = Annotated[float, Meta(gt=0, le=1e6)]
+"""Finite: no timer waits for infinity, and eleven days of seconds still fit every one of them in milliseconds."""
+RateHz = Annotated[float, Meta(gt=0, le=1000)]
+"""Up to what arms take."""
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 
@@ -66,7 +69,7 @@ class RobotConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """How a robot runs."""
 
     model: str = "panda"
-    servo_rate_hz: Positive = 50.0
+    servo_rate_hz: RateHz = 50.0
     spool_limit_mb: Positive = 256.0
     sync_interval_s: Positive = 0.05
     """Longest time a record waits before the spool is synced to disk."""

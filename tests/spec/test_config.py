@@ -33,6 +33,11 @@ def test_ports_are_distinct() -> None:
         ("gate: {old_accept: 0.8}", "use 0 < old_reject < old_accept < 1"),
         ("gate: {old_accept: 1}", "use 0 < old_reject < old_accept < 1"),
         ("gate: {old_reject: 0}", "use 0 < old_reject < old_accept < 1"),
+        ("robot: {servo_rate_hz: .inf}", "`float` <= 1000.0 - at `$.robot.servo_rate_hz`"),
+        ("robot: {servo_rate_hz: 1001}", "`float` <= 1000.0 - at `$.robot.servo_rate_hz`"),
+        ("robot: {servo_rate_hz: .nan}", "at `$.robot.servo_rate_hz`"),
+        ("robot: {spool_limit_mb: .inf}", "`float` <= 1000000.0 - at `$.robot.spool_limit_mb`"),
+        ("rollout: {watch_s: .inf}", "at `$.rollout.watch_s`"),
         ("a: [", "not valid YAML"),
     ],
 )

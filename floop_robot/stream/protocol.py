@@ -13,13 +13,13 @@ answer says where to go on: retransmission, resumption and probing are one rule.
 If the mark lies behind what was acknowledged once (a journal restored from a backup), the sender goes back as far as
 its disk does; what is gone from it is a gap that ingest records. A Hello alone moves no mark: where it says that older
 keys are gone, the mark follows when a sound block arrives there from the one who said so. So nobody's Hello silences
-another sender.
+another sender, unless more than `MAX_ANNOUNCED` others speak in its name between its Hello and its first block.
 """
 
 from __future__ import annotations
 
 import enum
-from collections import deque
+from collections import OrderedDict, deque
 
 import msgspec
 
@@ -27,6 +27,8 @@ from floop_robot.stream.messages import PROTOCOL, Ack, Data, FromIngest, Hello, 
 
 REFUSALS_BEFORE_REPLACING = 3
 """How often one block is resent before other content goes in its place."""
+MAX_ANNOUNCED = 16
+"""Peers whose Hello is remembered, per stream, until a block comes: there is one, and room for strangers beside it."""
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -58,8 +60,16 @@ class SenderMachine:
     """
 
     def __init__(
-        self, robot: str, boot_id: str, floor: int, limit: int, nonce: int, settings: SenderSettings | None = None
+        self,
+        robot: str,
+        boot_id: str,
+        floor: int,
+        limit: int,
+        nonce: int,
+        settings: SenderSettings | None = None,
+        own_end: int | None = None,
     ) -> None:
+        """`own_end`: no sender of this spool has sent a key from there on, as `own_end` said in a conflict before."""
         self.robot, self.boot_id = robot, boot_id
         self.floor, self.limit = floor, limit
         """Oldest key on this disk, and one past the newest durable one."""
@@ -68,7 +78,9 @@ class SenderMachine:
         self.refusal = ""
         """Why the first block of the window was refused last; empty when it was not."""
         self.conflict = ""
-        """Set while ingest claims keys of this stream that this spool never had: nothing is sent but Hello."""
+        """Set while ingest claims keys of this stream that this spool never sent: nothing is sent but Hello."""
+        self.own_end = limit if own_end is None else own_end
+        """One past the newest key that ingest may have from this spool. Must outlive a process that is in conflict."""
         self._settings = settings or SenderSettings()
         self._window: deque[Outgoing] = deque()
         self._bytes = 0
@@ -81,7 +93,6 @@ class SenderMachine:
         self._deadline = float("-inf")
         self._refusals = 0
         self._rewound_at = -1
-        self._conflict_limit = 0
 
     @property
     def has_room(self) -> bool:
@@ -141,6 +152,7 @@ class SenderMachine:
             if not self._next:
                 self._deadline = now + self._retry_s
             out.append((Data(self.robot, self.boot_id, block.first_seq, block.end_seq), block.payload))
+            self.own_end = max(self.own_end, block.end_seq)
             self._next += 1
             self._sent_bytes += len(block.payload)
         return out
@@ -179,13 +191,13 @@ class SenderMachine:
             self._rewind()
 
     def _on_answer(self, ack: Ack, now: float) -> None:
-        # What was recorded during a conflict does not end it: those keys stand for other records at ingest.
-        limit = self._conflict_limit if self.conflict else self.limit
-        if ack.next_seq > limit:
-            self._conflict_limit, self._deadline = limit, now + self._settings.conflict_s
+        # What was recorded since, and never sent, does not count: those keys stand for other records at ingest.
+        if ack.next_seq > self.own_end:
+            self._deadline = now + self._settings.conflict_s
             self.conflict = (
                 f"ingest holds records of {self.robot} up to seq {ack.next_seq - 1} of boot {self.boot_id}, but this"
-                f" spool ended at {limit - 1}: it was restored or copied. Move it away; a new one starts a new boot"
+                f" spool ended at {self.own_end - 1}: it was restored or copied. Move it away; a new one starts a new"
+                " boot"
             )
             return
         self._greeted, self.conflict = True, ""
@@ -249,8 +261,8 @@ class ReceiverStream:
         """Every key below is on disk."""
         self.accepted = mark
         """Every key below is on disk or in the transaction that is being collected."""
-        self._announced = (b"", -1)
-        """Who said last that older keys are gone, and from which key on it can deliver."""
+        self._announced: OrderedDict[bytes, int] = OrderedDict()
+        """Who said that older keys are gone, and from which key on each can deliver; who said so last comes last."""
 
     def on_hello(self, hello: Hello, credit_bytes: int, peer: bytes = b"") -> Ack | Refused | None:
         """Answer the sender `peer`; None while its oldest key can't be judged yet (it asks again)."""
@@ -260,7 +272,7 @@ class ReceiverStream:
         if self.committed is None or self.committed < hello.first_seq:
             if self.accepted != self.committed:
                 return None
-            self._announced = peer, hello.first_seq
+            self._announce(peer, hello.first_seq)
             return Ack(hello.boot_id, hello.first_seq, credit_bytes, nonce=hello.nonce)
         return Ack(hello.boot_id, self.committed, credit_bytes, nonce=hello.nonce)
 
@@ -276,12 +288,12 @@ class ReceiverStream:
         """The first key to store of an accepted block: the mark, or where its sender said that it begins."""
         if self.accepted is not None and data.first_seq <= self.accepted:
             return self.accepted
-        announced_by, first_seq = self._announced
-        return first_seq if announced_by == peer else -1
+        return self._announced.get(peer, -1)
 
     def accept(self, end_seq: int) -> None:
         """The block is sound and part of the transaction."""
-        self.accepted, self._announced = end_seq, (b"", -1)
+        self.accepted = end_seq
+        self._announced.clear()
 
     def commit(self) -> None:
         """The transaction is on disk."""
@@ -296,3 +308,9 @@ class ReceiverStream:
         if self.committed is None:
             return None
         return Ack(boot_id, self.committed, credit_bytes, resend)
+
+    def _announce(self, peer: bytes, first_seq: int) -> None:
+        self._announced[peer] = first_seq
+        self._announced.move_to_end(peer)
+        while len(self._announced) > MAX_ANNOUNCED:
+            self._announced.popitem(last=False)

@@ -16,6 +16,7 @@ from floop_robot.spec.envelope import MessageRefused, seal, unseal
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Event
 from floop_robot.stream.codec import encode_block
+from floop_robot.stream.conflict import ConflictMark
 from floop_robot.stream.messages import FromIngest
 from floop_robot.stream.protocol import Outgoing, SenderMachine, SenderSettings
 from floop_robot.stream.spool import Cursor, Spool, StreamRange
@@ -52,6 +53,7 @@ class Sender:
     def __init__(self, spool: Spool, endpoint: str, settings: SenderSettings | None = None) -> None:
         self._spool, self._endpoint = spool, endpoint
         self._settings = settings or SenderSettings()
+        self._mark, self._is_marked = ConflictMark(spool.folder), False
         self._machine = self._new_machine(spool.stream())
         self._cursor = Cursor(spool, self._machine.boot_id, self._machine.end)
         self._blocks: Iterator[Outgoing] = iter(())
@@ -92,8 +94,9 @@ class Sender:
         self._thread.join()
 
     def _new_machine(self, stream: StreamRange) -> SenderMachine:
-        info, nonce = stream.info, secrets.randbits(48)
-        return SenderMachine(info.robot, info.boot_id, stream.floor, stream.limit, nonce, self._settings)
+        info, nonce, own_end = stream.info, secrets.randbits(48), self._mark.load(stream.info.boot_id)
+        self._is_marked = own_end is not None
+        return SenderMachine(info.robot, info.boot_id, stream.floor, stream.limit, nonce, self._settings, own_end)
 
     def _run(self) -> None:
         context = zmq.Context()
@@ -111,9 +114,10 @@ class Sender:
     def _step(self, socket: zmq.Socket[bytes], poller: zmq.Poller) -> None:
         try:
             self._load()
+            self._mark_conflict()
             self._trouble = ""
         except (OSError, StorageError) as error:
-            self._trouble = f"cannot read spool {self._spool.folder}: {error}"
+            self._trouble = f"cannot use spool {self._spool.folder}: {error}"
         for envelope, payload in self._machine.poll(time.monotonic()):
             with contextlib.suppress(zmq.Again):  # no connection, or its queue is full: silence, hence a Hello
                 socket.send_multipart([seal(envelope), payload], zmq.NOBLOCK)
@@ -123,6 +127,15 @@ class Sender:
             os.eventfd_read(self._spool.wake_fd)
         if socket in ready:
             self._receive(socket)
+
+    def _mark_conflict(self) -> None:
+        machine = self._machine
+        if machine.conflict and not self._is_marked:
+            self._mark.keep(machine.boot_id, machine.own_end)
+            self._is_marked = True
+        elif self._is_marked and machine.is_greeted:
+            self._mark.forget()
+            self._is_marked = False
 
     def _load(self) -> None:
         stream = self._spool.stream()

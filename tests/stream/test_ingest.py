@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import signal
 import socket
 import sqlite3
@@ -262,6 +263,39 @@ def test_a_journal_restored_from_a_backup_is_filled_up_again(tmp_path: Path, ing
     add(40, 50)
     out.close()
     assert rows_by_stream(ingest.journal) == {("robot_1", out.info.boot_id): list(range(50))}
+
+
+def test_a_copied_spool_loses_nothing_however_often_its_process_is_restarted(
+    tmp_path: Path, ingest: IngestProcess
+) -> None:
+    out = outlet(tmp_path, ingest)
+    for i in range(5):
+        out.put(transition(i))
+    assert out.drain(20)
+    out.close()
+    shutil.copytree(tmp_path / "robot_1", tmp_path / "copy")
+    out = outlet(tmp_path, ingest)
+    for i in range(5, 50):
+        out.put(transition(i))
+    assert out.drain(20)
+    out.close()
+    for begun in range(3):
+        out = Outlet(tmp_path / "copy", stream_info(), ingest.config.endpoints.ingest, sync_interval_s=0.01)
+        for i in range(60):
+            out.put(transition(1000 + 60 * begun + i))
+        wait_for(lambda out=out: "copied" in out.stats().sender.trouble, 20, "the conflict being noticed")
+        wait_for((tmp_path / "copy" / "conflict").exists, 20, "the conflict being kept")
+        assert out.stats().sender.acked == 0
+        out.close()
+    ingest.kill()
+    for path in ingest.run_dir.glob("journal.sqlite*"):
+        path.unlink()
+    ingest.start()  # with a journal that knows nothing of these keys, so all are the copy's own
+    out = Outlet(tmp_path / "copy", stream_info(), ingest.config.endpoints.ingest, sync_interval_s=0.01)
+    assert out.drain(20)
+    wait_for(lambda: not (tmp_path / "copy" / "conflict").exists(), 20, "the conflict being forgotten")
+    out.close()
+    assert rows_by_stream(ingest.journal)["robot_1", out.info.boot_id][-180:] == list(range(5, 185))
 
 
 def test_a_frozen_ingest_is_noticed_and_outlived(tmp_path: Path, ingest: IngestProcess) -> None:

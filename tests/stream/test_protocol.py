@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from floop_robot.stream.messages import Ack, Data, Hello, Refused
-from floop_robot.stream.protocol import Outgoing, ReceiverStream, SenderMachine, SenderSettings, Step
+from floop_robot.stream.protocol import (
+    MAX_ANNOUNCED,
+    Outgoing,
+    ReceiverStream,
+    SenderMachine,
+    SenderSettings,
+    Step,
+)
 from tests.stream.simulation import SETTINGS, World
 
 
@@ -192,6 +199,53 @@ def test_a_conflict_ends_when_ingest_says_so() -> None:
     assert isinstance(hello, Hello)
     machine.on_message(Ack("b", 3, 100, nonce=hello.nonce), 4.0)
     assert not machine.conflict and machine.has_room and machine.end == 3
+
+
+def test_a_conflict_outlives_the_process_that_found_it() -> None:
+    machine = in_conflict()
+    machine.set_disk(0, 60)
+    successor = SenderMachine("r", "b", 0, 60, 100, SETTINGS, own_end=machine.own_end)
+    [(hello, _)] = successor.poll(0.0)
+    assert isinstance(hello, Hello)
+    successor.on_message(Ack("b", 50, 100, nonce=hello.nonce), 0.0)
+    assert "spool ended at 4" in successor.conflict and successor.acked == 0 and not successor.has_room
+
+
+def test_what_a_restored_spool_recorded_before_its_first_answer_is_not_taken_for_what_ingest_holds() -> None:
+    machine = SenderMachine("r", "b", 0, 5, 0, SETTINGS)
+    machine.set_disk(0, 60)
+    [(hello, _)] = machine.poll(0.0)
+    assert isinstance(hello, Hello)
+    machine.on_message(Ack("b", 50, 100, nonce=hello.nonce), 0.0)
+    assert machine.conflict and machine.acked == 0
+
+
+def test_what_was_sent_may_be_answered_for_after_a_silence() -> None:
+    machine = greeted(limit=0)
+    machine.set_disk(0, 6)
+    offer(machine, 0, 3, 6)
+    assert sent(machine, 0.0) == [0, 3]
+    [(hello, _)] = machine.poll(machine.wake_at)
+    assert isinstance(hello, Hello)
+    machine.on_message(Ack("b", 6, 100, nonce=hello.nonce), 2.0)
+    assert not machine.conflict and machine.acked == 6
+
+
+@pytest.mark.parametrize("strangers", [1, MAX_ANNOUNCED - 1])
+def test_strangers_who_say_hello_in_between_do_not_hold_a_first_block_up(strangers: int) -> None:
+    receiver = ReceiverStream(None)
+    assert receiver.on_hello(Hello("r", "b", 0, 1), 100, b"robot")
+    for number in range(50 * strangers):
+        assert receiver.on_hello(Hello("r", "b", 2**40, number), 100, b"stranger %d" % (number % strangers))
+    assert receiver.on_data(Data("r", "b", 0, 5), b"robot") is Step.ACCEPT
+
+
+def test_ever_new_strangers_fill_no_memory() -> None:
+    receiver = ReceiverStream(None)
+    for number in range(1000):
+        receiver.on_hello(Hello("r", "b", 7, number), 100, b"stranger %d" % number)
+    known = [n for n in range(1000) if receiver.start_of(Data("r", "b", 7, 9), b"stranger %d" % n) == 7]
+    assert known == list(range(1000 - MAX_ANNOUNCED, 1000))
 
 
 def test_a_block_refused_again_and_again_is_named_for_replacement() -> None:

@@ -8,8 +8,8 @@ from typing import TypeVar
 import msgspec
 
 from floop_robot.rollout.asking import Asker
-from floop_robot.rollout.envelope import Message
 from floop_robot.rollout.orders import Call, Done
+from floop_robot.spec.envelope import Message
 from floop_robot.spec.errors import FloopError
 
 T = TypeVar("T", bound="Reply")

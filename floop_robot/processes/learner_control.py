@@ -23,8 +23,8 @@ from floop_robot.processes.learner_client import (
     WriteCheckpoint,
 )
 from floop_robot.robot.operators import OperatorTokens
-from floop_robot.rollout.envelope import MessageRefused, seal, unseal
 from floop_robot.rollout.orders import Done
+from floop_robot.spec.envelope import MessageRefused, seal, unseal
 from floop_robot.spec.errors import FloopError, StorageError
 from floop_robot.stream.wire import server_socket
 

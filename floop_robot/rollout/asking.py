@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 import msgspec
 import zmq
 
-from floop_robot.rollout.envelope import Message, MessageRefused, seal, unseal
 from floop_robot.rollout.wire import Context, connect
+from floop_robot.spec.envelope import Message, MessageRefused, seal, unseal
 
 RETRY_S = 1.0
 """Silence after which a request is sent again; every request may be."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import msgspec
 
 from floop_robot.registry import AuditEntry, CandidateInfo, CandidateState, Directive, Receipt, Stage, VersionInfo
-from floop_robot.rollout.envelope import Message, MessageRefused, seal, unseal
 from floop_robot.rollout.orders import Call, Done, Drain, Hold, Order, Pin, Push, Remark, Resume, Rollback
 from floop_robot.rollout.watch import Tally, WatchReport
+from floop_robot.spec.envelope import Message
 from floop_robot.spec.verdict import Verdict
 
 __all__ = [
@@ -30,8 +30,6 @@ __all__ = [
     "GetStatus",
     "Heartbeat",
     "Hold",
-    "Message",
-    "MessageRefused",
     "News",
     "Noted",
     "Order",
@@ -51,8 +49,6 @@ __all__ = [
     "Submitted",
     "Target",
     "VersionLive",
-    "seal",
-    "unseal",
 ]
 
 # Robots

@@ -7,7 +7,7 @@ import uuid
 import msgspec
 
 from floop_robot.registry import FLEET
-from floop_robot.rollout.envelope import Message
+from floop_robot.spec.envelope import Message
 
 
 class Call(Message, frozen=True, kw_only=True):

@@ -27,15 +27,13 @@ from floop_robot.rollout.messages import (
     Delivery,
     Fetch,
     Heartbeat,
-    MessageRefused,
     Noted,
     Report,
     Request,
     Target,
-    seal,
-    unseal,
 )
 from floop_robot.rollout.wire import Context, Socket, connect
+from floop_robot.spec.envelope import MessageRefused, seal, unseal
 from floop_robot.spec.errors import BundleRefused, FloopError
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec

@@ -16,13 +16,11 @@ from floop_robot.rollout.messages import (
     REQUESTS,
     Announcement,
     GetStatus,
-    MessageRefused,
     Reply,
     Request,
-    seal,
-    unseal,
 )
 from floop_robot.rollout.wire import TOPIC, Context, bind, last_endpoint
+from floop_robot.spec.envelope import MessageRefused, seal, unseal
 from floop_robot.spec.errors import StorageError
 
 log = logging.getLogger(__name__)

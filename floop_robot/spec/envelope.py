@@ -1,6 +1,7 @@
-"""How a message becomes bytes, and back: the CRC-32 of its msgpack (little-endian), then the msgpack.
+"""What every message between processes is, and how it becomes bytes and back.
 
-TCP's own checksum lets flipped bits through, and plain ZeroMQ adds none.
+The bytes: the CRC-32 of its msgpack (little-endian), then the msgpack. TCP's own checksum lets flipped bits
+through, and plain ZeroMQ adds none.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ T = TypeVar("T")
 _ENCODER = msgspec.msgpack.Encoder()
 
 
+class Message(msgspec.Struct, frozen=True, tag=True):
+    """Base of every message; a class's name is its tag, unless it gives another."""
+
+
 class MessageRefused(FloopError):
     """Bytes that are no message."""
 
 
-def seal(message: msgspec.Struct) -> bytes:
+def seal(message: Message) -> bytes:
     """A message as bytes."""
     body = _ENCODER.encode(message)
     return zlib.crc32(body).to_bytes(4, "little") + body

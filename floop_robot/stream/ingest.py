@@ -9,11 +9,11 @@ from collections import OrderedDict
 import msgspec
 import zmq
 
-from floop_robot.spec.envelope import MessageRefused, seal, unseal
+from floop_robot.spec.envelope import Message, MessageRefused, seal, unseal
 from floop_robot.spec.errors import StorageError
 from floop_robot.stream.codec import BlockDamaged, BlockRefused, decode_block, split_block
 from floop_robot.stream.journal import Entry, Journal
-from floop_robot.stream.messages import Data, FromSender, Hello, Message, Refused, WhoIs
+from floop_robot.stream.messages import Data, FromSender, Hello, Refused, WhoIs
 from floop_robot.stream.protocol import ReceiverStream, Step
 from floop_robot.stream.wire import server_socket
 

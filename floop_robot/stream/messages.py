@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 
+from floop_robot.spec.envelope import Message
 from floop_robot.stream.codec import MAX_SEQ, Kind
 
 PROTOCOL = 1
@@ -18,11 +19,11 @@ Number = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
-class Message(msgspec.Struct, frozen=True, array_like=True):
-    """Base of everything below."""
+class StreamMessage(Message, frozen=True, array_like=True):
+    """Base of everything below: fields by position, since there is one message per block."""
 
 
-class Hello(Message, frozen=True, tag="hello"):
+class Hello(StreamMessage, frozen=True, tag="hello"):
     """Sender: here is a stream; where shall I go on? Repeated while nothing comes back."""
 
     robot: Name
@@ -34,7 +35,7 @@ class Hello(Message, frozen=True, tag="hello"):
     protocol: Number = PROTOCOL
 
 
-class Data(Message, frozen=True, tag="data"):
+class Data(StreamMessage, frozen=True, tag="data"):
     """Sender: the block in the next frame holds keys `first_seq` ≤ seq < `end_seq`."""
 
     robot: Name
@@ -43,7 +44,7 @@ class Data(Message, frozen=True, tag="data"):
     end_seq: Seq
 
 
-class Ack(Message, frozen=True, tag="ack"):
+class Ack(StreamMessage, frozen=True, tag="ack"):
     """Ingest: every key below `next_seq` is on disk. Also the answer to Hello."""
 
     boot_id: Name
@@ -56,13 +57,13 @@ class Ack(Message, frozen=True, tag="ack"):
     """Of the Hello this answers; 0 if none."""
 
 
-class WhoIs(Message, frozen=True, tag="whois"):
+class WhoIs(StreamMessage, frozen=True, tag="whois"):
     """Ingest: I know nothing of this stream; say Hello first."""
 
     boot_id: Name
 
 
-class Refused(Message, frozen=True, tag="refused"):
+class Refused(StreamMessage, frozen=True, tag="refused"):
     """Ingest: this block can never be accepted as it is."""
 
     boot_id: Name
@@ -70,7 +71,7 @@ class Refused(Message, frozen=True, tag="refused"):
     reason: str
 
 
-class Fetch(Message, frozen=True, tag="fetch"):
+class Fetch(StreamMessage, frozen=True, tag="fetch"):
     """Tail client: blocks with an id above `after`; wait up to `wait_s` if there is none yet."""
 
     request: Number
@@ -83,7 +84,7 @@ class Fetch(Message, frozen=True, tag="fetch"):
     """Only streams of these sources; empty means all."""
 
 
-class Fetched(Message, frozen=True, tag="fetched"):
+class Fetched(StreamMessage, frozen=True, tag="fetched"):
     """Tail server: the blocks, and up to which id the journal was looked through."""
 
     request: Number
@@ -95,20 +96,20 @@ class Fetched(Message, frozen=True, tag="fetched"):
     """Blocks in this range whose CRC failed on disk; they are left out."""
 
 
-class AuditRequest(Message, frozen=True, tag="audit"):
+class AuditRequest(StreamMessage, frozen=True, tag="audit"):
     """Tail client: count and check the journal."""
 
     request: Number
 
 
-class AuditReply(Message, frozen=True, tag="audited"):
+class AuditReply(StreamMessage, frozen=True, tag="audited"):
     """Tail server: a `journal.Audit` as JSON."""
 
     request: Number
     audit: bytes
 
 
-class Failed(Message, frozen=True, tag="failed"):
+class Failed(StreamMessage, frozen=True, tag="failed"):
     """Tail server: the request could not be served."""
 
     request: Number

@@ -18,8 +18,9 @@ from floop_robot.bundle import Bundle
 from floop_robot.registry import FLEET, Origin, Stage, read_history
 from floop_robot.rollout import FleetClient, FleetRefused, FleetUnreachable
 from floop_robot.rollout.kept import KeptPolicy
-from floop_robot.rollout.messages import Announcement, seal
+from floop_robot.rollout.messages import Announcement
 from floop_robot.rollout.wire import TOPIC
+from floop_robot.spec.envelope import seal
 from floop_robot.spec.ids import Ids
 from tests.bundle.making import IDS, TASK, make_bundle
 from tests.rollout.parts import ManagerThread, Robot, verdict

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from random import Random
 
-from floop_robot.stream.messages import Ack, Data, Hello, Message, WhoIs
+from floop_robot.spec.envelope import Message
+from floop_robot.stream.messages import Ack, Data, Hello, WhoIs
 from floop_robot.stream.protocol import Outgoing, ReceiverStream, SenderMachine, SenderSettings, Step
 
 SETTINGS = SenderSettings(window_bytes=12, retry_s=1.0, retry_max_s=4.0)

@@ -61,9 +61,14 @@ class FleetVoice:
             except FleetUnreachable as error:
                 self.silent = str(error)
             except FloopError as error:
-                if str(error) != self.silent:
-                    log.warning("fleet: %s", error)
-                self.silent = str(error)
+                self._fall_silent(str(error))
+            except Exception as error:  # what rclpy or a field that fits no message raises must not end it for good
+                self._fall_silent(f"the fleet's state cannot be said: {type(error).__name__}: {error}")
+
+    def _fall_silent(self, why: str) -> None:
+        if why != self.silent and not self._stop.is_set():
+            log.warning("fleet: %s", why)
+        self.silent = why
 
     def _look(self) -> None:
         news, robots = self._client.news(*self._positions), self._client.robots()
@@ -75,9 +80,9 @@ class FleetVoice:
         now = time.monotonic()
         seen = _what_counts(news, robots)
         if seen != self._said or now >= self._due_s:
-            self._said, self._due_s = seen, now + STATE_S
             self.status = self._client.status()
             self._state.publish(fleet_to_msg(self.status))
+            self._said, self._due_s = seen, now + STATE_S
 
 
 def _what_counts(news: News, robots: Robots) -> tuple[object, ...]:

@@ -17,6 +17,7 @@ from floop_robot.registry.records import (
     Stage,
     StoredReceipt,
     VersionInfo,
+    VersionNumber,
 )
 from floop_robot.registry.registry import BASELINE, PRODUCTION, Publication, Registry
 
@@ -41,5 +42,6 @@ __all__ = [
     "Stage",
     "StoredReceipt",
     "VersionInfo",
+    "VersionNumber",
     "read_history",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Annotated
 
 import msgspec
 
@@ -10,6 +11,8 @@ from floop_robot.spec.ids import Ids
 from floop_robot.spec.records import ActMode, Outcome, Source
 from floop_robot.spec.verdict import Verdict
 
+VersionNumber = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+"""A version as others may speak of it: what fits a row of the registry, and every message."""
 FLEET = "fleet"
 """Scope of a directive that speaks of every robot; any other scope is a robot's name."""
 
@@ -103,7 +106,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """A robot's word on one version."""
 
     robot: str
-    version: int
+    version: VersionNumber
     stage: Stage
     since_received_s: float
     """Since the bundle arrived, on the robot's steady clock."""

@@ -5,9 +5,20 @@ Orders of operators are in `orders`. Requests travel as `[id, message]`; the ans
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
-from floop_robot.registry import AuditEntry, CandidateInfo, CandidateState, Directive, Receipt, Stage, VersionInfo
+from floop_robot.registry import (
+    AuditEntry,
+    CandidateInfo,
+    CandidateState,
+    Directive,
+    Receipt,
+    Stage,
+    VersionInfo,
+    VersionNumber,
+)
 from floop_robot.rollout.orders import Call, Done, Drain, Hold, Order, Pin, Push, Remark, Resume, Rollback
 from floop_robot.rollout.watch import Tally, WatchReport
 from floop_robot.spec.envelope import Message
@@ -51,6 +62,9 @@ __all__ = [
     "VersionLive",
 ]
 
+Position = Annotated[int, msgspec.Meta(ge=-1, le=2**62)]
+"""In the audit or among candidates; -1: none."""
+
 # Robots
 
 
@@ -72,9 +86,9 @@ class Heartbeat(Message, frozen=True, kw_only=True):
     robot: str
     boot_id: str
     contract: str
-    version: int
+    version: VersionNumber
     """Installed last: the next control step is taken on it."""
-    acting: int = 0
+    acting: VersionNumber = 0
     """The last version on which a control step was taken; 0 before the first since the robot started."""
     idle: bool = False
     """No episode runs."""
@@ -96,7 +110,7 @@ class Target(Message, frozen=True, kw_only=True):
 class Fetch(Message, frozen=True, kw_only=True):
     """Anyone: send me this version (0: the one in production). Answered by `Delivery`."""
 
-    version: int = 0
+    version: VersionNumber = 0
 
 
 class Delivery(Message, frozen=True, kw_only=True):
@@ -159,8 +173,8 @@ class GetRobots(Message, frozen=True, kw_only=True):
 class GetNews(Message, frozen=True, kw_only=True):
     """Anyone: what was written since? -1 asks for positions alone. Answered by `News`."""
 
-    audit_after: int = -1
-    candidates_after: int = -1
+    audit_after: Position = -1
+    candidates_after: Position = -1
 
 
 class RobotStatus(msgspec.Struct, frozen=True, kw_only=True):

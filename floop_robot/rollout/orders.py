@@ -6,7 +6,7 @@ import uuid
 
 import msgspec
 
-from floop_robot.registry import FLEET
+from floop_robot.registry import FLEET, VersionNumber
 from floop_robot.spec.envelope import Message
 
 
@@ -24,7 +24,7 @@ class Push(Call, frozen=True, kw_only=True):
     """Publish a policy, whatever the gate thinks of it: `bundle`, or the bytes of `version` again."""
 
     bundle: bytes = b""
-    version: int = 0
+    version: VersionNumber = 0
     scope: str = FLEET
     """A robot's name puts it on that robot alone, which is then pinned to it."""
 
@@ -32,7 +32,7 @@ class Push(Call, frozen=True, kw_only=True):
 class Rollback(Call, frozen=True, kw_only=True):
     """Publish the bytes of an older version again, under a new one."""
 
-    version: int = 0
+    version: VersionNumber = 0
     """0: the one before the version in production."""
 
 
@@ -40,7 +40,7 @@ class Pin(Call, frozen=True, kw_only=True):
     """Put `scope` (a robot, or `FLEET`) on the bytes of a version, and keep it there."""
 
     scope: str
-    version: int
+    version: VersionNumber
 
 
 class Hold(Call, frozen=True, kw_only=True):

@@ -15,10 +15,10 @@ from conditions import wait_for
 from ports import free_base_port
 
 from floop_robot.bundle import Bundle
-from floop_robot.registry import FLEET, Origin, Stage, read_history
+from floop_robot.registry import FLEET, Origin, Receipt, Stage, read_history
 from floop_robot.rollout import FleetClient, FleetRefused, FleetUnreachable
 from floop_robot.rollout.kept import KeptPolicy
-from floop_robot.rollout.messages import Announcement
+from floop_robot.rollout.messages import Announcement, Fetch, GetNews, Heartbeat, Pin, Report
 from floop_robot.rollout.wire import TOPIC
 from floop_robot.spec.envelope import seal
 from floop_robot.spec.ids import Ids
@@ -294,6 +294,27 @@ def test_noise_on_the_ports_changes_nothing(manager, robots):
         client.push(make_bundle(1))
     acting(robot, 2)
     dealer.close()
+    context.term()
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64 - 1, -1])
+def test_numbers_that_no_registry_holds_change_nothing(manager, number):
+    receipt = Receipt(robot="robot_1", version=number, stage=Stage.REFUSED, since_received_s=0.0)
+    asked = [
+        Fetch(version=number),
+        Pin(who="anna", scope="fleet", version=number),
+        Heartbeat(robot="robot_1", boot_id="b", contract=IDS.contract, version=number),
+        Report(receipt=receipt),
+        GetNews(audit_after=number - 1),
+    ]
+    context = zmq.Context()
+    with context.socket(zmq.DEALER) as dealer, manager.client() as client:
+        dealer.setsockopt(zmq.LINGER, 1000)
+        dealer.connect(manager.rpc)
+        for request in asked:
+            dealer.send_multipart([b"id", seal(request)])
+        wait_for(lambda: client.status().dropped_messages == len(asked))
+        assert client.status().robots == () and client.push(make_bundle(1)).version == 2
     context.term()
 
 

@@ -25,7 +25,7 @@ from floop_robot.spec.records import EpisodeEnd, Label
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.scenario import ScenarioSource
 from floop_robot.spec.tasks import get_task
-from floop_robot.spec.verdict import Verdict
+from floop_robot.spec.verdict import Decision, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +73,8 @@ class Gate:
         self._judging: Bundle | None = None
         self._court: Court | None = None
         self._focus, self._sources_of = Focus(), -1
+        self._rests_until_s = 0.0
+        """Steady clock: when the next trial may begin."""
         self.prepares = False
         """Whether the last idle `step` had pairs to prepare."""
 
@@ -84,14 +86,18 @@ class Gate:
     @property
     def busy(self) -> bool:
         """Whether a trial is running or can begin."""
-        return self._court is not None or (self._pending is not None and self._incumbent is not None)
+        return self._court is not None or self._may_begin()
+
+    def _may_begin(self) -> bool:
+        is_ready = self._pending is not None and self._incumbent is not None
+        return is_ready and time.monotonic() >= self._rests_until_s
 
     def set_incumbent(self, bundle: Bundle) -> None:
         """Compare with this policy from now on; raises `BundleRefused` or `ContractMismatch`."""
         if self._incumbent is not None and bundle.manifest.version == self._incumbent.manifest.version:
             return
         verify(bundle, self._task, self._ids, where="the gate")
-        self._incumbent = bundle
+        self._incumbent, self._rests_until_s = bundle, 0.0
         self._executor.add_policy(bundle.manifest.sha256, bundle.to_bytes())
         self._supply.set_incumbent(bundle.manifest.sha256)
         if self._court is not None:
@@ -138,23 +144,26 @@ class Gate:
 
     def step(self, timeout_s: float) -> Judged | None:
         """Go on with the trial for up to `timeout_s`, or prepare one; returns a verdict when there is one."""
-        if self._court is None and self._pending is not None and self._incumbent is not None:
-            self._begin(self._pending)
+        if self._court is None and self._may_begin():
+            self._begin()
         if self._court is None:
             self._refresh_sources()
-            self.prepares = self._supply.prepare() or self._supply.waiting > 0
+            rests = time.monotonic() < self._rests_until_s
+            self.prepares = (not rests and self._supply.prepare()) or self._supply.waiting > 0
             return None
         self._court.trial.hurried = self._pending is not None
         verdict = self._court.step(timeout_s)
         return None if verdict is None else self._finish(verdict)
 
-    def _begin(self, bundle: Bundle) -> None:
-        self._pending, self._judging = None, bundle
+    def _begin(self) -> None:
+        bundle, self._pending = self._pending, None
+        assert bundle is not None
+        self._judging = bundle
         focus = self._refresh_sources()
-        sha256 = bundle.manifest.sha256
         for each in (self._incumbent, bundle):  # executors keep the latest few only
             assert each is not None
-            self._executor.add_policy(each.manifest.sha256, each.to_bytes())
+            sha256 = each.manifest.sha256
+            self._executor.add_policy(sha256, each.to_bytes())
         trial = Trial(self._config.gate, focus, self._supply.known)
         self._court = Court(trial, self._supply, self._executor, sha256, self.incumbent_version)
 
@@ -163,6 +172,8 @@ class Gate:
         trial, bundle = self._court.trial, self._judging
         self._court = None
         self._count(str(verdict.decision))
+        if verdict.decision is not Decision.ACCEPTED:
+            self._rests_until_s = time.monotonic() + self._config.gate.rest * verdict.duration_s
         report = TrialReport(
             verdict=verdict,
             candidate=bundle.manifest,

@@ -16,6 +16,7 @@ Positive = Annotated[float, Meta(gt=0, le=1e6)]
 """Finite: no timer waits for infinity, and eleven days of seconds still fit every one of them in milliseconds."""
 RateHz = Annotated[float, Meta(gt=0, le=1000)]
 """Up to what arms take."""
+NotNegative = Annotated[float, Meta(ge=0, le=1e6)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 
@@ -105,6 +106,9 @@ class GateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """… and success that must be refused."""
     max_pairs: Count = 60
     max_guard: Count = 120
+    rest: NotNegative = 1.0
+    """Pause after a candidate that was not accepted, in durations of its trial: meanwhile learner and explorers, which
+    share the processors with the gate, come nearer to one that is."""
     nice: Count = 0
     """Before learner and explorers: a verdict that waits is an improvement that waits."""
 

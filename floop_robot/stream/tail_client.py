@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 import zmq
 
-from floop_robot.spec.envelope import MessageRefused, seal, unseal
+from floop_robot.spec.envelope import Message, MessageRefused, seal, unseal
 from floop_robot.spec.errors import FloopError
 from floop_robot.stream.codec import Block, BlockRefused, Kind, decode_block
 from floop_robot.stream.journal import Audit
@@ -19,7 +19,6 @@ from floop_robot.stream.messages import (
     Fetch,
     Fetched,
     FromTailServer,
-    Message,
 )
 from floop_robot.stream.wire import client_socket
 

@@ -2,7 +2,7 @@
 
 The manager itself is the very same as without ROS (`processes.fleet_manager`), in a thread of its own; everything here
 asks it through its own port, as the command line does. Orders, stops and questions each have their own executor, and
-orders and stops do what takes long beside it: none waits for another.
+orders and stops do what takes long in threads of their own: none waits for another.
 """
 
 from __future__ import annotations
@@ -144,9 +144,9 @@ def serve(ros: Ros) -> None:
             return opened.enter_context(FleetClient(config.endpoints.fleet_rpc, timeout_s=timeout_s))
 
         voice = FleetVoice(node, client(LOOK_TIMEOUT_S))
+        ordering = FleetOrders(orders, config)
         served = (
             FleetQuestions(node, client(QUESTION_TIMEOUT_S)),
-            FleetOrders(orders, config, ros.stop),
             FleetStop(stops, asking, config.robot_names, client(AUDIT_TIMEOUT_S)),
             Diagnostics(node, "fleet", lambda: health(voice)),
         )
@@ -154,6 +154,7 @@ def serve(ros: Ros) -> None:
         opened.enter_context(voice)
         for each in (node, orders, stops, asking):
             opened.enter_context(ros.spinning(each))
+        opened.enter_context(ordering)  # ends before the executors: whoever waits may be answered still
         ros.stop.wait()
     del served
 

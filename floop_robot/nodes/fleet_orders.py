@@ -1,12 +1,14 @@
 """Operators' orders as services below `/fleet`: each is one order to the fleet manager, and one look at its robots.
 
-An order that waits for robots keeps no other waiting: whoever pushed something bad can roll it back meanwhile.
+Orders are carried out as they arrive, one after another. One that then waits for robots keeps no other waiting: whoever
+pushed something bad can roll it back meanwhile.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Awaitable, Callable, Iterable
+import contextlib
+import math
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,110 +20,137 @@ from floop_robot.bundle import Bundle
 from floop_robot.nodes import topics
 from floop_robot.nodes.bell import Bell
 from floop_robot.nodes.fleet_convert import done_to_msg, robot_to_msg
+from floop_robot.nodes.fleet_desk import Errand, FleetDesk, Outcome, Ticket, TooMany
+from floop_robot.nodes.fleet_watch import FleetWatch
 from floop_robot.processes.import_zip import bundle_of_zip
 from floop_robot.registry import FLEET
 from floop_robot.robot.operators import OperatorTokens
-from floop_robot.rollout import Done, Drain, FleetClient, Hold, Pin, Push, Resume, RobotStatus, Rollback
-from floop_robot.rollout.effect import acting_on, drained
+from floop_robot.rollout import Drain, Hold, Pin, Push, Resume, Rollback
+from floop_robot.rollout.effect import to_act_on, to_drain
 from floop_robot.spec.config import FloopConfig
-from floop_robot.spec.errors import ConfigError, FloopError
+from floop_robot.spec.errors import ConfigError
 
 LONGEST_WAIT_S: Final = 300.0
-ORDER_TIMEOUT_S: Final = 5.0
+ENDING: Final = "the fleet manager ends; its audit says whether this was done"
 
 
 class FleetOrders:
-    """Serves push, rollback, pin, hold and drain on `node`."""
+    """Serves push, rollback, pin, hold and drain on `node`; a context manager."""
 
-    def __init__(self, node: Node, config: FloopConfig, stop: threading.Event) -> None:
-        """`stop` ends waits. Raises `ConfigError` when the token file can't be used."""
-        self._config, self._stop, self._bell = config, stop, Bell(node)
+    def __init__(self, node: Node, config: FloopConfig) -> None:
+        """Raises `ConfigError` when the token file can't be used."""
+        self._config, self._bell, self._opened = config, Bell(node), contextlib.ExitStack()
         self._operators = OperatorTokens(Path(config.operators) if config.operators else None)
+        self._watch = FleetWatch(config.endpoints.fleet_rpc)
+        self._desk = FleetDesk(config.endpoints.fleet_rpc, self._watch)
         group = ReentrantCallbackGroup()
-        for kind, name, body in (
+        for kind, name, errand in (
             (PushPolicy, topics.PUSH_POLICY, self._push),
-            (RollbackPolicy, topics.ROLLBACK_POLICY, self._roll_back),
-            (PinPolicy, topics.PIN_POLICY, self._pin),
-            (HoldUpdates, topics.HOLD_UPDATES, self._hold),
-            (DrainRobot, topics.DRAIN_ROBOT, self._drain),
+            (RollbackPolicy, topics.ROLLBACK_POLICY, _roll_back),
+            (PinPolicy, topics.PIN_POLICY, _pin),
+            (HoldUpdates, topics.HOLD_UPDATES, _hold),
+            (DrainRobot, topics.DRAIN_ROBOT, _drain),
         ):
-            node.create_service(kind, name, self._guarded(body), callback_group=group)
+            node.create_service(kind, name, self._guarded(errand), callback_group=group)
 
-    def _guarded(self, body: Callable[[FleetClient, Any, Any], None]) -> Callable[[Any, Any], Awaitable[Any]]:
+    def __enter__(self) -> FleetOrders:
+        self._opened.enter_context(self._watch)
+        self._opened.enter_context(self._desk)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Whoever still waits is told how far the robots are."""
+        self._opened.close()
+        self._bell.close()
+
+    def _guarded(self, errand: Callable[[Any], Errand]) -> Callable[[Any, Any], Awaitable[Any]]:
         """A service that answers what can't be done in one line, before anything is read or run for a stranger."""
-
-        def carry_out(request: Any, answer: Any) -> None:
-            try:
-                with FleetClient(self._config.endpoints.fleet_rpc, timeout_s=ORDER_TIMEOUT_S) as client:
-                    body(client, request, answer)
-            except FloopError as error:
-                answer.success, answer.message = False, str(error)
 
         async def serve(request: Any, answer: Any) -> Any:
             answer.message = self._operators.refusal(request.who, request.token)
-            if not answer.message:
-                await self._bell.aside(lambda: carry_out(request, answer))
+            if answer.message:
+                return answer
+            ticket = Ticket(errand(request), self._bell.ring)
+            try:
+                self._desk.take(ticket)
+            except TooMany as error:
+                answer.message = str(error)
+                return answer
+            await self._bell.until(lambda: ticket.outcome is not None, math.inf)
+            self._desk.leave(ticket)
+            _tell(request, ticket.outcome or Outcome(error=ENDING), answer)
             return answer
 
         return serve
 
-    def _push(self, client: FleetClient, request: PushPolicy.Request, answer: PushPolicy.Response) -> None:
+    def _push(self, request: PushPolicy.Request) -> Errand:
         scope = request.scope or FLEET
-        given = (bool(request.version), bool(request.bundle_path), bool(request.sb3_zip_path))
-        if sum(given) != 1:
-            raise ConfigError("give exactly one of version, bundle_path and sb3_zip_path")
-        bundle = b""
-        if request.bundle_path:
-            bundle = Bundle.load(Path(request.bundle_path)).to_bytes()
-        elif request.sb3_zip_path:
-            trust = request.trust_sb3_zip
-            bundle = bundle_of_zip(Path(request.sb3_zip_path), self._config, trust=trust).to_bytes()
-        order = Push(version=request.version, bundle=bundle, scope=scope, **_signed(request))
-        self._publish(client, order, scope, request.wait_s, answer)
 
-    def _roll_back(
-        self, client: FleetClient, request: RollbackPolicy.Request, answer: RollbackPolicy.Response
-    ) -> None:
-        self._publish(client, Rollback(version=request.to_version, **_signed(request)), FLEET, request.wait_s, answer)
+        def order() -> Push:
+            if sum(map(bool, (request.version, request.bundle_path, request.sb3_zip_path))) != 1:
+                raise ConfigError("give exactly one of version, bundle_path and sb3_zip_path")
+            bundle = b""
+            if request.bundle_path:
+                bundle = Bundle.load(Path(request.bundle_path)).to_bytes()
+            elif request.sb3_zip_path:
+                trust = request.trust_sb3_zip
+                bundle = bundle_of_zip(Path(request.sb3_zip_path), self._config, trust=trust).to_bytes()
+            return Push(version=request.version, bundle=bundle, scope=scope, **_signed(request))
 
-    def _pin(self, client: FleetClient, request: PinPolicy.Request, answer: PinPolicy.Response) -> None:
+        return Errand(order, lambda done: to_act_on(done.version, scope), _limited(request.wait_s))
+
+
+def _roll_back(request: RollbackPolicy.Request) -> Errand:
+    return Errand(
+        lambda: Rollback(version=request.to_version, **_signed(request)),
+        lambda done: to_act_on(done.version, FLEET),
+        _limited(request.wait_s),
+    )
+
+
+def _pin(request: PinPolicy.Request) -> Errand:
+    def order() -> Pin | Resume:
         if not request.scope:
             raise ConfigError(f"scope is empty: name a robot, or {FLEET!r} for all")
-        if request.version:
-            order = Pin(scope=request.scope, version=request.version, **_signed(request))
-            self._publish(client, order, request.scope, request.wait_s, answer)
-            return
-        done = client.order(Resume(scope=request.scope, **_signed(request)))
-        self._tell(done, client.robots().robots, answer)
+        if not request.version:
+            return Resume(scope=request.scope, **_signed(request))
+        return Pin(scope=request.scope, version=request.version, **_signed(request))
 
-    def _hold(self, client: FleetClient, request: HoldUpdates.Request, answer: HoldUpdates.Response) -> None:
-        kind = Hold if request.hold else Resume
-        done = client.order(kind(scope=request.scope or FLEET, **_signed(request)))
-        self._tell(done, client.robots().robots, answer)
+    if not request.version:
+        return Errand(order)
+    return Errand(order, lambda done: to_act_on(done.version, request.scope), _limited(request.wait_s))
 
-    def _drain(self, client: FleetClient, request: DrainRobot.Request, answer: DrainRobot.Response) -> None:
+
+def _hold(request: HoldUpdates.Request) -> Errand:
+    kind = Hold if request.hold else Resume
+    return Errand(lambda: kind(scope=request.scope or FLEET, **_signed(request)))
+
+
+def _drain(request: DrainRobot.Request) -> Errand:
+    def order() -> Drain:
         if not request.robot:
             raise ConfigError(f"robot is empty: name one, or {FLEET!r} for all")
-        done = client.order(Drain(scope=request.robot, drain=request.drain, **_signed(request)))
-        found = drained(client, request.drain, request.robot, _limited(request.wait_s), self._stop)
-        answer.idle = bool(request.drain and found.there and not found.behind and not found.silent)
+        return Drain(scope=request.robot, drain=request.drain, **_signed(request))
+
+    return Errand(order, lambda _: to_drain(request.drain, request.robot), _limited(request.wait_s))
+
+
+def _tell(request: Any, outcome: Outcome, answer: Any) -> None:
+    """Fill in the answer."""
+    done, effect = outcome.done, outcome.effect
+    if done is None:
+        answer.message = outcome.error
+        return
+    words = ("acting on it", "not yet")
+    if isinstance(request, DrainRobot.Request):
         words = ("idle", "still at work") if request.drain else ("may work", "still drained")
-        self._tell(done, found.robots, answer, found.text(*words))
-
-    def _publish(
-        self, client: FleetClient, order: Push | Rollback | Pin, scope: str, wait_s: float, answer: Any
-    ) -> None:
-        """Have a version published, wait for robots to act on it, and tell which do."""
-        done = client.order(order)
+        answer.idle = bool(request.drain and effect and effect.there and not effect.behind and not effect.silent)
+    elif hasattr(answer, "version"):
         answer.version = done.version
-        found = acting_on(client, done.version, scope, _limited(wait_s), self._stop)
-        self._tell(done, found.robots, answer, found.text("acting on it", "not yet"))
-
-    @staticmethod
-    def _tell(done: Done, robots: Iterable[RobotStatus], answer: Any, more: str = "") -> None:
-        answer.success, answer.message = True, "; ".join(filter(None, (done.what, more)))
-        answer.record = done_to_msg(done)
-        answer.robots = [robot_to_msg(robot) for robot in robots]
+    more = effect.text(*words) if effect else outcome.error
+    answer.success, answer.message = True, "; ".join(filter(None, (done.what, more)))
+    answer.record = done_to_msg(done)
+    answer.robots = [robot_to_msg(robot) for robot in effect.robots] if effect else []
 
 
 def _limited(wait_s: float) -> float:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -31,43 +30,62 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
         return "; ".join(f"{what}: {', '.join(names)}" for what, names in named if names)
 
 
-def acting_on(
-    client: FleetClient, version: int, scope: str, wait_s: float, stop: threading.Event | None = None
-) -> Effect:
-    """Wait until the robots of `scope` that shall act on `version` do."""
+class Aim(msgspec.Struct, frozen=True):
+    """Where an order wants which robots."""
+
+    is_meant: Callable[[RobotStatus], bool]
+    is_there: Callable[[RobotStatus], bool]
+
+    def seen(self, robots: Iterable[RobotStatus], before: Effect | None = None) -> Effect:
+        """How far they are. The first look says who is meant and who is silent; later ones are given it as `before`."""
+        robots = tuple(robots)
+        if before is None:
+            meant = [robot for robot in robots if self.is_meant(robot)]
+            silent = {robot.robot for robot in meant if robot.silent_s > SILENT_S}
+            heard = {robot.robot for robot in meant} - silent
+        else:
+            silent, heard = set(before.silent), {*before.there, *before.behind}
+        there = {robot.robot for robot in robots if robot.robot in heard and self.is_there(robot)}
+        return Effect(
+            robots=robots,
+            there=tuple(sorted(there)),
+            behind=tuple(sorted(heard - there)),
+            silent=tuple(sorted(silent)),
+        )
+
+
+NOBODY = Aim(lambda _: False, lambda _: True)
+"""Of an order that no robot has to do anything for."""
+
+
+def to_act_on(version: int, scope: str) -> Aim:
+    """The robots of `scope` that shall act on `version` do."""
 
     def is_meant(robot: RobotStatus) -> bool:
         return scope in (FLEET, robot.robot) and robot.target == version
 
-    return _wait(client, is_meant, lambda robot: robot.acting >= version, wait_s, stop)
+    return Aim(is_meant, lambda robot: robot.acting >= version)
 
 
-def drained(
-    client: FleetClient, drain: bool, scope: str, wait_s: float, stop: threading.Event | None = None
-) -> Effect:
-    """Wait until the robots of `scope` have ended their episodes and stand; or, with `drain` false, may work again."""
+def to_drain(drain: bool, scope: str) -> Aim:
+    """The robots of `scope` have ended their episodes and stand; or, with `drain` false, may work again."""
 
     def is_there(robot: RobotStatus) -> bool:
         return robot.drained and robot.idle if drain else not robot.drained
 
-    return _wait(client, lambda robot: scope in (FLEET, robot.robot), is_there, wait_s, stop)
+    return Aim(lambda robot: scope in (FLEET, robot.robot), is_there)
 
 
-def _wait(
-    client: FleetClient,
-    is_meant: Callable[[RobotStatus], bool],
-    is_there: Callable[[RobotStatus], bool],
-    wait_s: float,
-    stop: threading.Event | None,
-) -> Effect:
-    meant = [robot for robot in client.robots().robots if is_meant(robot)]
-    silent = {robot.robot for robot in meant if robot.silent_s > SILENT_S}
-    heard = {robot.robot for robot in meant} - silent
-    found = client.wait_for(heard, is_there, wait_s, stop).robots
-    there = {robot.robot for robot in found if robot.robot in heard and is_there(robot)}
-    return Effect(
-        robots=found,
-        there=tuple(sorted(there)),
-        behind=tuple(sorted(heard - there)),
-        silent=tuple(sorted(silent)),
-    )
+def acting_on(client: FleetClient, version: int, scope: str, wait_s: float) -> Effect:
+    """Wait until the robots of `scope` that shall act on `version` do."""
+    return _wait(client, to_act_on(version, scope), wait_s)
+
+
+def drained(client: FleetClient, drain: bool, scope: str, wait_s: float) -> Effect:
+    """Wait until the robots of `scope` have ended their episodes and stand; or, with `drain` false, may work again."""
+    return _wait(client, to_drain(drain, scope), wait_s)
+
+
+def _wait(client: FleetClient, aim: Aim, wait_s: float) -> Effect:
+    first = aim.seen(client.robots().robots)
+    return aim.seen(client.wait_for(first.behind, aim.is_there, wait_s).robots, first)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from conditions import wait_for
@@ -19,7 +21,7 @@ from tokens import TOKEN, WHO
 
 from floop_interfaces import msg, srv
 from floop_robot.bundle import Bundle
-from floop_robot.nodes import topics
+from floop_robot.nodes import fleet_desk, topics
 from floop_robot.nodes.qos import AUDIT, EVENTS, LATCHED
 from floop_robot.registry import Origin
 from floop_robot.spec.ids import Ids
@@ -181,29 +183,69 @@ def test_an_order_that_waits_keeps_neither_questions_nor_stops_nor_orders_waitin
     assert (answer.success, answer.idle) == (True, True)
 
 
-def test_a_release_keeps_no_stop_waiting_and_does_not_go_on_after_one(fleet: FleetRig) -> None:
-    heard = fleet.peer.listen(msg.StopRequest, "/robot_2/estop", EVENTS)
-    both = {"who": WHO, "token": TOKEN, "robots": ["robot_1", "robot_2"]}
-    # No safety node is there: each call asks in vain, for two seconds.
-    wait_for(lambda: not fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True).success and heard)
-    heard.clear()
-    release = fleet.peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, srv.SetEstop.Request(stop=False, **both))
-    stop = fleet.peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, srv.SetEstop.Request(stop=True, **both))
-    wait_for(lambda: heard or release.done())
-    assert heard and not release.done()
-    asked: list[bool] = []
+@contextlib.contextmanager
+def slow_push(fleet: FleetRig, name: str) -> Iterator[tuple[Any, BinaryIO]]:
+    """A push whose file is being read and goes on for as long as its other end is open: as from a slow disk."""
+    path = fleet.folder / name
+    os.mkfifo(path)
+    request = srv.PushPolicy.Request(bundle_path=str(path), who=WHO, token=TOKEN, why=name)
+    answer = fleet.peer.send(srv.PushPolicy, topics.PUSH_POLICY, request)
 
-    def answer(request: srv.SetEstop.Request, response: srv.SetEstop.Response) -> srv.SetEstop.Response:
-        asked.append(request.stop)
-        return response
+    def end() -> BinaryIO | None:
+        with contextlib.suppress(OSError):  # nobody reads it yet
+            return os.fdopen(os.open(path, os.O_WRONLY | os.O_NONBLOCK), "wb")
+        return None
 
-    late = fleet.peer.node.create_service(srv.SetEstop, "/robot_1/set_estop", answer)
-    try:
-        fleet.peer.result(release)
-        fleet.peer.result(stop)
-    finally:
-        fleet.peer.node.destroy_service(late)
-    assert set(asked) == {True}
+    with wait_for(end, what="the push that reads its file") as pipe:
+        os.set_blocking(pipe.fileno(), True)
+        yield answer, pipe
+
+
+def test_orders_are_carried_out_in_the_order_of_their_arrival(fleet: FleetRig) -> None:
+    with slow_push(fleet, "slow.floop") as (pushed, pipe):
+        request = srv.HoldUpdates.Request(hold=True, who=WHO, token=TOKEN, why="after it")
+        held = fleet.peer.send(srv.HoldUpdates, topics.HOLD_UPDATES, request)
+        with pytest.raises(AssertionError):
+            fleet.peer.result(held, 1.0)
+        assert not fleet.state().held
+        pipe.write(policy(8).to_bytes())
+    assert fleet.peer.result(held).success and fleet.peer.result(pushed).success
+    assert [entry.detail for entry in fleet.state().audit[-2:]] == ["slow.floop", "after it"]
+    assert fleet.order(srv.HoldUpdates, topics.HOLD_UPDATES, hold=False).success
+    for number in range(10):
+        given = {"scope": "robot_1", "who": WHO, "token": TOKEN, "why": str(number)}
+        requests = [srv.HoldUpdates.Request(hold=hold, **given) for hold in (True, False)]
+        sent = [fleet.peer.send(srv.HoldUpdates, topics.HOLD_UPDATES, request) for request in requests]
+        assert all(fleet.peer.result(answer).success for answer in sent)
+        assert not fleet.state().robots[0].held
+
+
+def test_more_orders_than_can_be_carried_out_are_refused_in_one_line(fleet: FleetRig) -> None:
+    with slow_push(fleet, "stuck.floop"):
+        request = srv.HoldUpdates.Request(hold=False, who=WHO, token=TOKEN)
+        for _ in range(fleet_desk.MOST_QUEUED + 10):
+            last = fleet.peer.send(srv.HoldUpdates, topics.HOLD_UPDATES, request)
+            fleet.state()
+        unchanged(fleet, fleet.peer.result(last), f"{fleet_desk.MOST_QUEUED} orders are to be carried out before")
+    assert fleet.order(srv.HoldUpdates, topics.HOLD_UPDATES, hold=False).success
+
+
+def test_many_orders_that_wait_cost_no_more_than_one_and_beyond_a_bound_they_are_refused(fleet: FleetRig) -> None:
+    robot, node = fleet.robots[0], Path(f"/proc/{fleet.nodes[0].process.pid}")
+    robot.busy = True
+    request = srv.DrainRobot.Request(robot="robot_1", drain=True, wait_s=200.0, who=WHO, token=TOKEN)
+    threads = len(list((node / "task").iterdir()))
+    open_files = len(list((node / "fd").iterdir()))
+    for _ in range(fleet_desk.MOST_WAITING + 6):
+        last = fleet.peer.send(srv.DrainRobot, topics.DRAIN_ROBOT, request)
+        fleet.state()
+    unchanged(fleet, fleet.peer.result(last), f"{fleet_desk.MOST_WAITING} orders wait", "wait_s 0")
+    assert len(list((node / "task").iterdir())) <= threads + 2
+    assert len(list((node / "fd").iterdir())) <= open_files + 2
+    assert fleet.order(srv.HoldUpdates, topics.HOLD_UPDATES, scope="robot_2", hold=True).success  # it does not wait
+    robot.busy, robot.idle = False, True
+    again = {"robot": "robot_1", "drain": True, "wait_s": 20.0}
+    wait_for(lambda: fleet.order(srv.DrainRobot, topics.DRAIN_ROBOT, **again).idle, what="a place for one that waits")
 
 
 def test_what_cannot_be_done_is_one_line_and_changes_nothing(fleet: FleetRig) -> None:

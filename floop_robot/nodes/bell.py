@@ -20,6 +20,8 @@ from floop_robot.nodes.timers import every
 
 WAIT_PERIOD_S: Final = 0.1
 """How often conditions are looked at that nobody rings for, and how late a time-out may be."""
+END_S: Final = 1.0
+"""How long what is done aside may take to end."""
 
 
 class _Wait(msgspec.Struct, frozen=True):
@@ -34,6 +36,7 @@ class Bell:
     def __init__(self, node: Node, look: Callable[[], None] = lambda: None) -> None:
         self._look = look
         self._waits: list[_Wait] = []
+        self._asides: list[threading.Thread] = []
         self.is_closed = False
         """The node ends: nobody waits any longer."""
         self._guard = node.create_guard_condition(self._answer)
@@ -42,7 +45,8 @@ class Bell:
 
     def ring(self) -> None:
         """Have somebody look; from any thread, never waits."""
-        self._guard.trigger()
+        with contextlib.suppress(Exception):  # a context that is gone already: nobody is left to look
+            self._guard.trigger()
 
     async def until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         """Wait for a condition, in a coroutine that the executor runs; False: it did not come true in time or at all.
@@ -59,8 +63,13 @@ class Bell:
         await future
         return bool(future.result())
 
-    async def aside(self, work: Callable[[], None]) -> None:
-        """Have `work` done in a thread of its own and wait for it, as `until` does; raises what it raises."""
+    async def aside(self, work: Callable[[], None]) -> bool:
+        """Have `work` done in a thread of its own and wait for it, as `until` does; raises what it raises.
+
+        False: the bell is closed, and `work` not done: it was not begun, or took longer than closing waits for.
+        """
+        if self.is_closed:
+            return False
         done, failure = threading.Event(), list[BaseException]()
 
         def run() -> None:
@@ -70,16 +79,22 @@ class Bell:
                 failure.append(error)
             finally:
                 done.set()
-                with contextlib.suppress(Exception):  # a context that is gone already
-                    self.ring()
+                self.ring()
 
-        threading.Thread(target=run, name="aside", daemon=True).start()
+        self._asides = [*filter(threading.Thread.is_alive, self._asides)]
+        thread = threading.Thread(target=run, name="aside", daemon=True)
+        self._asides.append(thread)
+        thread.start()
         await self.until(done.is_set, math.inf)
         if failure:
             raise failure[0]
+        return done.is_set()
 
     def close(self) -> None:
-        """Send everybody who waits on their way, without what they waited for."""
+        """Send everybody who waits on their way, without what they waited for; what is done aside gets 1 s to end."""
+        deadline_s = time.monotonic() + END_S
+        for thread in self._asides:
+            thread.join(max(0.0, deadline_s - time.monotonic()))
         self.is_closed = True
         self.ring()
 

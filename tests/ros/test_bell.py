@@ -1,0 +1,77 @@
+"""What is done beside the executor: what it raises is raised, and nobody takes what is unfinished for done."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from conditions import wait_for
+from reasons import NO_ROS
+
+pytest.importorskip("rclpy", reason=NO_ROS)
+
+from peer import Peer
+from rclpy.callback_groups import ReentrantCallbackGroup
+from std_srvs.srv import Trigger
+
+from floop_robot.nodes import bell as bells
+from floop_robot.nodes.bell import Bell
+
+
+@pytest.fixture
+def peer(domain: int) -> Iterator[Peer]:
+    found = Peer(domain)
+    yield found
+    found.close()
+
+
+class Aside:
+    """A service that has `work` done aside, and tells what came of it."""
+
+    def __init__(self, peer: Peer, work: Callable[[], None]) -> None:
+        self.bell, self.peer, self._work = Bell(peer.node), peer, work
+        peer.node.create_service(Trigger, "aside", self._serve, callback_group=ReentrantCallbackGroup())
+
+    async def _serve(self, _: Trigger.Request, answer: Trigger.Response) -> Trigger.Response:
+        try:
+            answer.success = await self.bell.aside(self._work)
+        except ValueError as error:
+            answer.message = str(error)
+        return answer
+
+    def call(self):
+        return self.peer.send(Trigger, "aside", Trigger.Request())
+
+
+def test_what_it_raises_is_raised(peer: Peer) -> None:
+    def fail() -> None:
+        raise ValueError("no such thing")
+
+    answer = peer.result(Aside(peer, fail).call())
+    assert (answer.success, answer.message) == (False, "no such thing")
+
+
+def test_closing_waits_for_what_ends_soon(peer: Peer) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    aside = Aside(peer, lambda: (begun.set(), go_on.wait(20.0)))
+    answer = aside.call()
+    wait_for(begun.is_set)
+    closing = threading.Thread(target=aside.bell.close, name="closing")
+    closing.start()
+    go_on.set()
+    assert peer.result(answer).success
+    closing.join()
+    later = peer.result(aside.call())
+    assert not later.success  # not begun any more
+
+
+def test_what_is_unfinished_is_not_taken_for_done(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bells, "END_S", 0.1)
+    begun, go_on = threading.Event(), threading.Event()
+    aside = Aside(peer, lambda: (begun.set(), go_on.wait(20.0)))
+    answer = aside.call()
+    wait_for(begun.is_set)
+    aside.bell.close()
+    assert not peer.result(answer).success
+    go_on.set()

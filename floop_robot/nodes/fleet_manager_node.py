@@ -145,16 +145,17 @@ def serve(ros: Ros) -> None:
 
         voice = FleetVoice(node, client(LOOK_TIMEOUT_S))
         ordering = FleetOrders(orders, config)
+        stopping = FleetStop(stops, asking, config.robot_names, client(AUDIT_TIMEOUT_S))
         served = (
             FleetQuestions(node, client(QUESTION_TIMEOUT_S)),
-            FleetStop(stops, asking, config.robot_names, client(AUDIT_TIMEOUT_S)),
             Diagnostics(node, "fleet", lambda: health(voice)),
         )
         opened.enter_context(ManagerThread(config, ros.stop))
         opened.enter_context(voice)
         for each in (node, orders, stops, asking):
             opened.enter_context(ros.spinning(each))
-        opened.enter_context(ordering)  # ends before the executors: whoever waits may be answered still
+        opened.callback(stopping.close)
+        opened.enter_context(ordering)  # both end before the executors: whoever waits may be answered still
         ros.stop.wait()
     del served
 

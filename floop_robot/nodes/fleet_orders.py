@@ -145,12 +145,16 @@ def _tell(request: Any, outcome: Outcome, answer: Any) -> None:
     if isinstance(request, DrainRobot.Request):
         words = ("idle", "still at work") if request.drain else ("may work", "still drained")
         answer.idle = bool(request.drain and effect and effect.there and not effect.behind and not effect.silent)
-    elif hasattr(answer, "version"):
+    elif hasattr(answer, "version") and not _ends_pin(request):
         answer.version = done.version
     more = effect.text(*words) if effect else outcome.error
     answer.success, answer.message = True, "; ".join(filter(None, (done.what, more)))
     answer.record = done_to_msg(done)
     answer.robots = [robot_to_msg(robot) for robot in effect.robots] if effect else []
+
+
+def _ends_pin(request: Any) -> bool:
+    return isinstance(request, PinPolicy.Request) and not request.version
 
 
 def _limited(wait_s: float) -> float:

@@ -33,6 +33,7 @@ ANSWER_S: Final = 2.0
 AGAIN_S: Final = 0.4
 """A call to a safety node that was just killed vanishes: it is repeated after this long."""
 UNKNOWN: Final = "unknown"
+ENDING: Final = "the fleet manager's node ends; what the robots were asked is on its way"
 
 
 class _Round:
@@ -113,8 +114,13 @@ class FleetStop:
             self._say(StopRequest(header=header(), who=request.who, why=request.why), meant)
         request.call_id = request.call_id or uuid.uuid4().hex
         stops = self._latches.stops()
-        await self._bell.aside(lambda: self._carry_out(request, answer, meant, unknown, stops))
+        if not await self._bell.aside(lambda: self._carry_out(request, answer, meant, unknown, stops)):
+            answer.message = ENDING
         return answer
+
+    def close(self) -> None:
+        """Answer whoever waits; before the executors end."""
+        self._bell.close()
 
     def _carry_out(
         self,

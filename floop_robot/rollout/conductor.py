@@ -50,6 +50,8 @@ class Conductor:
         self._confirmed = set(registry.field.confirmed())
         self._shown = registry.field.shown()
         self._may_wait = True  # look once after a restart
+        self._counts_wrong = True
+        """Not all that is stored is counted."""
         self._rebuild()
 
     @property
@@ -101,7 +103,7 @@ class Conductor:
         self, episodes: Iterable[SeenEpisode], read: JournalRead, now_ns: int, labels: Iterable[SeenLabel] = ()
     ) -> None:
         """Take in live episodes and labels, once each, and act on what they show; raises `StorageError`."""
-        sound, self._counts_wrong = not self._counts_wrong, True  # until all that is stored is counted
+        sound, self._counts_wrong = not self._counts_wrong, True
         with self.registry.together():
             new = self.registry.field.record_episodes(episodes, read)
             changed = self.registry.field.record_labels(labels)

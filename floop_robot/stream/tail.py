@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import zmq
 
-from floop_robot.spec.envelope import MessageRefused, seal, unseal
+from floop_robot.spec.envelope import Message, MessageRefused, seal, unseal
 from floop_robot.spec.errors import StorageError
 from floop_robot.stream.codec import Kind
 from floop_robot.stream.journal import JournalReader
@@ -21,7 +21,6 @@ from floop_robot.stream.messages import (
     Fetch,
     Fetched,
     FromTailClient,
-    Message,
 )
 from floop_robot.stream.wire import server_socket
 

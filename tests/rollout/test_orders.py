@@ -161,7 +161,7 @@ def test_robots_tell_what_they_do(office):
     assert robot.silent_s == 0.5
     office.fleet.handle(Report(receipt=Receipt(robot="robot_1", version=2, stage=Stage.ACTING, since_received_s=0.1)))
     assert (office.robot().acting, office.robot().version) == (2, 2)  # before the next heartbeat
-    made = [office.episodes.make(1, success) for success in (True, False, True)]
+    made = [office.episodes.make(1, success, seen_ns=office.now_ns) for success in (True, False, True)]
     office.fleet.observe(made, office.episodes.read())
     office.fleet.observe(made, office.episodes.read())  # the journal is read again
     assert (office.robot().successes, office.robot().episodes) == (2, 3)

@@ -13,7 +13,7 @@ import zmq
 from floop_robot.bundle import Bundle
 from floop_robot.registry import CandidateState
 from floop_robot.rollout import FleetClient, FleetRefused, FleetUnreachable
-from floop_robot.rollout.wire import connect
+from floop_robot.rollout.wire import connect, receive
 from floop_robot.spec.config import Endpoints
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.verdict import Verdict
@@ -93,8 +93,7 @@ class FleetLink:
         while not self._stop.is_set():
             if self._deliver(client) is CandidateState.STALE:
                 ask_at = 0.0
-            while announcements.poll(0):
-                announcements.recv_multipart()
+            while receive(announcements):
                 ask_at = 0.0
             if time.monotonic() >= ask_at:
                 version = self._ask(client, version)

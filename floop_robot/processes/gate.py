@@ -26,7 +26,7 @@ from floop_robot.processes.stats import StatsFile
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.verdict import Verdict
-from floop_robot.stream.wire import server_socket
+from floop_robot.stream.wire import receive, server_socket
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,9 @@ class GateProcess:
     def _take_candidates(self, wait_ms: int) -> None:
         wait = wait_ms
         while self._socket.poll(wait):
-            frames = self._socket.recv_multipart()
+            frames = receive(self._socket)
+            if not frames:
+                return
             self._answer(frames[0], self._offer(frames[0], frames[-1] if len(frames) > 1 else b""))
             wait = 0
 

@@ -34,7 +34,7 @@ from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.tasks import get_task
 from floop_robot.stream.tail_client import TailClient
-from floop_robot.stream.wire import PortError, client_socket
+from floop_robot.stream.wire import PortError, client_socket, receive
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +70,8 @@ class SocketOutlet:
 
     def candidate(self, bundle: Bundle) -> None:
         """Offer a candidate; while the gate is away it is dropped, and the next one comes in seconds."""
-        while self._gate.poll(0):
-            self._gate.recv_multipart()  # answers are for people who offer by hand: verdicts reach the registry
+        while receive(self._gate):
+            pass  # answers are for people who offer by hand: verdicts reach the registry
         try:
             self._gate.send(bundle.to_bytes(), zmq.NOBLOCK)
             self.last_candidate = bundle.manifest.sha256

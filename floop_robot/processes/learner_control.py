@@ -26,7 +26,7 @@ from floop_robot.robot.operators import OperatorTokens
 from floop_robot.rollout.orders import Done
 from floop_robot.spec.envelope import MessageRefused, seal, unseal
 from floop_robot.spec.errors import FloopError, StorageError
-from floop_robot.stream.wire import server_socket
+from floop_robot.stream.wire import receive, server_socket
 
 PAUSED_FILE = "learner.paused"
 _KEPT_ANSWERS = 64
@@ -67,9 +67,8 @@ class LearnerControl:
         if not self._socket.poll(int(1000 * wait_s)):
             return
         for _ in range(_CALLS_PER_TURN):
-            try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
+            frames = receive(self._socket)
+            if not frames:
                 return
             if len(frames) != 3:
                 continue

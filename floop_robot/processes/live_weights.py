@@ -12,6 +12,7 @@ from floop_robot.spec.errors import FloopError
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
+from floop_robot.stream.wire import receive
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +62,10 @@ class LiveWeights:
 
     def poll(self, wait_ms: int) -> bool:
         """Wait for new weights; whether there are some."""
-        if not self._socket.poll(wait_ms):
+        if not self._socket.poll(wait_ms) or not (frames := receive(self._socket)):
             return False
         try:
-            bundle = Bundle.from_bytes(self._socket.recv(), "the live weights")
+            bundle = Bundle.from_bytes(frames[0], "the live weights")
             self.actor = verify(bundle, self._spec, self._ids, where="the explorer").actor
         except FloopError as error:
             self.refused += 1

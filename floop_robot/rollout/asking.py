@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import msgspec
 import zmq
 
-from floop_robot.rollout.wire import Context, connect
+from floop_robot.rollout.wire import Context, connect, receive
 from floop_robot.spec.envelope import Message, MessageRefused, seal, unseal
 
 RETRY_S = 1.0
@@ -48,7 +48,7 @@ class Asker(Generic[R]):
         return None
 
     def _receive(self, request_id: bytes) -> R | None:
-        frames = self._socket.recv_multipart()
+        frames = receive(self._socket)
         if len(frames) != 2 or frames[0] != request_id:
             return None  # answers a request that was given up
         try:

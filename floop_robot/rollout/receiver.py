@@ -32,7 +32,7 @@ from floop_robot.rollout.messages import (
     Request,
     Target,
 )
-from floop_robot.rollout.wire import Context, Socket, connect
+from floop_robot.rollout.wire import Context, Socket, connect, receive
 from floop_robot.spec.envelope import MessageRefused, seal, unseal
 from floop_robot.spec.errors import BundleRefused, FloopError
 from floop_robot.spec.ids import Ids
@@ -218,10 +218,10 @@ class PolicyReceiver:
                 beat_due_s = now + (self._config.heartbeat_s if self._beat(rpc) else 0.05)
             wait_s = _WAIT_FOR_STEP_S if self._awaited else min(0.1, max(0.001, beat_due_s - now))
             ready = dict(poller.poll(int(1000 * wait_s)))
-            if announcements in ready:
-                self._on_announcement(announcements.recv_multipart(), rpc)
-            if rpc in ready:
-                self._on_reply(rpc.recv_multipart(), rpc)
+            if announcements in ready and (frames := receive(announcements)):
+                self._on_announcement(frames, rpc)
+            if rpc in ready and (frames := receive(rpc)):
+                self._on_reply(frames, rpc)
             self._look_for_first_step(rpc)
             self._look_for_fall(rpc)
 

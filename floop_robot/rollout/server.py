@@ -19,7 +19,7 @@ from floop_robot.rollout.messages import (
     Reply,
     Request,
 )
-from floop_robot.rollout.wire import TOPIC, Context, bind, last_endpoint
+from floop_robot.rollout.wire import TOPIC, Context, bind, last_endpoint, receive
 from floop_robot.spec.envelope import MessageRefused, seal, unseal
 from floop_robot.spec.errors import StorageError
 
@@ -104,9 +104,8 @@ class FleetServer:
 
     def _serve_requests(self) -> None:
         for _ in range(_REQUESTS_PER_TURN):
-            try:
-                frames = self._router.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
+            frames = receive(self._router)
+            if not frames:
                 return
             if len(frames) != 3:
                 self.dropped += 1

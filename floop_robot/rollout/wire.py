@@ -48,6 +48,18 @@ def connect(context: Context, kind: int, endpoint: str) -> Socket:
     return socket
 
 
+def receive(socket: Socket) -> list[bytes]:
+    """The frames of the next message, or none, without waiting.
+
+    Also for a socket that a poll found readable: when its peer is killed, a connection goes and takes what it had
+    received along, between the poll and now.
+    """
+    try:
+        return socket.recv_multipart(zmq.NOBLOCK)
+    except zmq.Again:
+        return []
+
+
 def last_endpoint(socket: Socket) -> str:
     """What a socket is bound to, with the port that the system chose."""
     endpoint = socket.getsockopt(zmq.LAST_ENDPOINT)

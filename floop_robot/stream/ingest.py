@@ -15,7 +15,7 @@ from floop_robot.stream.codec import BlockDamaged, BlockRefused, decode_block, s
 from floop_robot.stream.journal import Entry, Journal
 from floop_robot.stream.messages import Data, FromSender, Hello, Refused, WhoIs
 from floop_robot.stream.protocol import ReceiverStream, Step
-from floop_robot.stream.wire import server_socket
+from floop_robot.stream.wire import receive, server_socket
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,8 @@ class Ingest:
             left_ms = (until - time.monotonic()) * 1000
             if left_ms <= 0 or not self._socket.poll(max(1, int(left_ms))):
                 break
-            self._take(self._socket.recv_multipart())
+            if frames := receive(self._socket):
+                self._take(frames)
         return self._commit()
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ from floop_robot.stream.messages import (
     Fetched,
     FromTailClient,
 )
-from floop_robot.stream.wire import server_socket
+from floop_robot.stream.wire import receive, server_socket
 
 log = logging.getLogger(__name__)
 
@@ -91,11 +91,10 @@ class TailServer:
         poller.register(self._woken, zmq.POLLIN)
         while not self._stop.is_set():
             ready = dict(poller.poll(self._pause_ms()))
-            if self._woken in ready:
-                self._woken.recv()
+            if self._woken in ready and receive(self._woken):
                 self._serve_waiting()
-            if self._socket in ready:
-                self._take(self._socket.recv_multipart())
+            if self._socket in ready and (frames := receive(self._socket)):
+                self._take(frames)
             self._expire()
 
     def _pause_ms(self) -> int:

@@ -20,7 +20,7 @@ from floop_robot.stream.messages import (
     Fetched,
     FromTailServer,
 )
-from floop_robot.stream.wire import client_socket
+from floop_robot.stream.wire import client_socket, receive
 
 RETRY_S = 1.0
 """Silence beyond the asked-for wait, after which a request is sent again."""
@@ -139,8 +139,11 @@ class TailClient:
                 return answer
 
     def _receive(self) -> FromTailServer | None:
+        frames = receive(self._socket)
+        if not frames:
+            return None
         try:
-            answer = unseal(self._socket.recv(), _DECODER)
+            answer = unseal(frames[0], _DECODER)
         except MessageRefused:
             return None
         if answer.request != self._request:

@@ -37,6 +37,18 @@ def server_socket(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, what: 
     return socket
 
 
+def receive(socket: zmq.Socket[bytes]) -> list[bytes]:
+    """The frames of the next message, or none, without waiting.
+
+    Also for a socket that a poll found readable: when its peer is killed, a connection goes and takes what it had
+    received along, between the poll and now.
+    """
+    try:
+        return socket.recv_multipart(zmq.NOBLOCK)
+    except zmq.Again:
+        return []
+
+
 class PortError(FloopError):
     """An endpoint that can't be bound."""
 

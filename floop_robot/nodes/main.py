@@ -21,9 +21,9 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from floop_robot.nodes.dds import prefer_udp, without_shared_memory
 from floop_robot.processes.driving import stop_on_signals
 from floop_robot.processes.entry import USER_ERROR, follow_lifeline
-from floop_robot.robot.rate import helpers_first
 from floop_robot.spec.errors import FloopError
 
 _SPIN_S: Final = 0.25
@@ -42,6 +42,7 @@ class Ros:
         """Set by SIGINT and SIGTERM."""
         self.context = Context()
         given = sys.argv if argv is None else argv
+        prefer_udp()
         rclpy.init(args=given, context=self.context, signal_handler_options=SignalHandlerOptions.NO)
         self._nodes: list[Node] = []
 
@@ -50,14 +51,12 @@ class Ros:
         return self.make(lambda context: Node(name, context=context))
 
     def make(self, kind: Callable[[Context], N]) -> N:
-        """A node of another kind, destroyed at the end.
-
-        With the first one DDS starts its threads. Those that receive take locks that lie in shared memory, and that
-        whoever sends waits for: a safety process once stood still for 0.3 s because some receiver, holding one, waited
-        for a processor. So they go first in every process, where the system allows it.
-        """
-        with helpers_first():
+        """A node of another kind, destroyed at the end."""
+        if self._nodes:
             node = kind(self.context)
+        else:
+            with without_shared_memory():  # with the first one comes the DDS participant
+                node = kind(self.context)
         self._nodes.append(node)
         return node
 

@@ -18,8 +18,7 @@ MOST_ROBOTS = 9
 """Discovery limited to one machine reaches 32 participants: three per robot, the central ones, and some tools."""
 STAYING_HERE = {
     "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-    # Over shared memory every killed process leaves half a megabyte in /dev/shm. Fast DDS heeds this in every range but
-    # LOCALHOST: there ROS has it use shared memory beside UDP whatever the environment says.
+    # See `nodes/dds.py`.
     "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4",
 }
 _DDS_PORT = 7400

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import msgspec
 
@@ -188,18 +188,3 @@ def go_first(priority: int = _HELPER_PRIORITY) -> None:
     """
     with contextlib.suppress(OSError, AttributeError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(priority))
-
-
-@contextlib.contextmanager
-def helpers_first() -> Iterator[None]:
-    """Threads that are started meanwhile get what `go_first` gives; this one is as before afterwards."""
-    if not hasattr(os, "sched_getscheduler"):
-        yield
-        return
-    before = os.sched_getscheduler(0), os.sched_getparam(0)
-    go_first()
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, *before)

@@ -106,7 +106,7 @@ class GateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """… and success that must be refused."""
     max_pairs: Count = 60
     max_guard: Count = 120
-    rest: NotNegative = 1.0
+    rest: NotNegative = 0.5
     """Pause after a candidate that was not accepted, in durations of its trial: meanwhile learner and explorers, which
     share the processors with the gate, come nearer to one that is."""
     nice: Count = 0

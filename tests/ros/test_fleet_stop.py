@@ -89,8 +89,12 @@ def test_a_stop_on_a_topic_ends_a_release_that_still_waits_for_its_robot(stops: 
     stops.stop_all()
     killed.kill()
     released = stops.release("robot_1")
-    wait_for(lambda: stops.button.get_subscription_count() > 0)
-    stops.button.publish(msg.StopRequest(who="bob"))
+
+    def pressed() -> bool:
+        stops.button.publish(msg.StopRequest(who="bob"))  # again and again: the first may be there before the release
+        return bool(released.done())
+
+    wait_for(pressed)
     answer = stops.fleet.peer.result(released)
     assert answer.message == "released none; robot_1 was stopped again meanwhile"
     stops.start("robot_1")

@@ -97,13 +97,15 @@ def test_nan_is_held_counted_and_named(cell: Cell) -> None:
 def test_a_silent_driver_is_a_controlled_stop(cell: Cell) -> None:
     silent_s = time.time()
     cell.driver.process.send_signal(signal.SIGSTOP)
-    tick = cell.first(silent_s, mode="stopping", cause="stale_state")
-    assert 0.08 <= tick.time_s - silent_s <= 0.15
-    cell.stands(silent_s)
-    q = np.array([t.q_rad for t in cell.ticks if t.time_s >= silent_s - 0.2])
-    acceleration = np.abs(np.diff(q, 2, axis=0)) * 50.0**2
-    assert (acceleration <= np.array(LIMITS.acceleration_rad_s2) * (1 + 1e-6)).all()
-    cell.driver.process.send_signal(signal.SIGCONT)
+    try:
+        tick = cell.first(silent_s, mode="stopping", cause="stale_state")
+        assert 0.08 <= tick.time_s - silent_s <= 0.15
+        cell.stands(silent_s)
+        q = np.array([t.q_rad for t in cell.ticks if t.time_s >= silent_s - 0.2])
+        acceleration = np.abs(np.diff(q, 2, axis=0)) * 50.0**2
+        assert (acceleration <= np.array(LIMITS.acceleration_rad_s2) * (1 + 1e-6)).all()
+    finally:
+        cell.driver.process.send_signal(signal.SIGCONT)
     cell.wait_following()
 
 

@@ -13,10 +13,11 @@ import zmq
 from floop_robot.bundle import Bundle
 from floop_robot.registry import CandidateState
 from floop_robot.rollout import FleetClient, FleetRefused, FleetUnreachable
-from floop_robot.rollout.wire import connect, receive
+from floop_robot.rollout.messages import TOPIC
 from floop_robot.spec.config import Endpoints
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.verdict import Verdict
+from floop_robot.wire import dial, receive
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class FleetLink:
 
     def _run(self) -> None:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        announcements = connect(context, zmq.SUB, self._endpoints.fleet)
+        announcements = dial(context, zmq.SUB, self._endpoints.fleet, topic=TOPIC)
         try:
             with FleetClient(self._endpoints.fleet_rpc, self._who, _TIMEOUT_S) as client:
                 self._serve(announcements, client)

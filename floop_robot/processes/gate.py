@@ -26,7 +26,7 @@ from floop_robot.processes.stats import StatsFile
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.verdict import Verdict
-from floop_robot.stream.wire import receive, server_socket
+from floop_robot.wire import listen, receive
 
 log = logging.getLogger(__name__)
 
@@ -66,11 +66,11 @@ class GateProcess:
     """One gate, its sockets and its links; `run` serves until told to stop."""
 
     def __init__(self, config: FloopConfig, gate: Gate, pool: ProcessPool, link: FleetLink, feed: ReportFeed) -> None:
-        """Raises `PortError` when the gate's endpoint is taken."""
+        """Raises `PortTaken` when the gate's endpoint is taken."""
         self._gate, self._pool, self._link, self._feed = gate, pool, link, feed
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            self._socket = server_socket(self._context, config.endpoints.gate, "gate")
+            self._socket = listen(self._context, zmq.ROUTER, config.endpoints.gate, "the gate")
         except FloopError:
             self._context.destroy(0)
             raise

@@ -28,13 +28,13 @@ from floop_robot.processes.learner_control import LearnerControl, PauseMark, wri
 from floop_robot.processes.stats import StatsFile
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.spec.config import Endpoints, FloopConfig, load_config
-from floop_robot.spec.errors import ConfigError
+from floop_robot.spec.errors import ConfigError, FloopError
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.tasks import get_task
 from floop_robot.stream.tail_client import TailClient
-from floop_robot.stream.wire import PortError, client_socket, receive
+from floop_robot.wire import Context, dial, listen, receive
 
 log = logging.getLogger(__name__)
 
@@ -47,19 +47,14 @@ class SocketOutlet:
     """Live weights to whoever listens, candidates to the gate; neither ever waits for its reader."""
 
     def __init__(self, endpoints: Endpoints) -> None:
-        """Raises `PortError` when the port for live weights is taken."""
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._weights = self._context.socket(zmq.PUB)
-        self._weights.setsockopt(zmq.LINGER, 0)
-        self._weights.setsockopt(zmq.SNDHWM, 2)  # explorers want the newest weights only
-        try:
-            self._weights.bind(endpoints.weights)
-        except zmq.ZMQError as error:
+        """Raises `PortTaken` when the port for live weights is taken."""
+        self._context: Context = zmq.Context()
+        try:  # explorers want the newest weights only
+            self._weights = listen(self._context, zmq.PUB, endpoints.weights, "the learner", queue=2)
+        except FloopError:
             self._context.destroy(0)
-            raise PortError(
-                f"the learner cannot listen on {endpoints.weights}: {error}; is another fleet running there?"
-            ) from None
-        self._gate = client_socket(self._context, endpoints.gate)
+            raise
+        self._gate = dial(self._context, zmq.DEALER, endpoints.gate)
         self.last_candidate = ""
         """SHA-256 of the weights offered last; empty before the first."""
 

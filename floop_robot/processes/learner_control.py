@@ -26,7 +26,7 @@ from floop_robot.robot.operators import OperatorTokens
 from floop_robot.rollout.orders import Done
 from floop_robot.spec.envelope import MessageRefused, seal, unseal
 from floop_robot.spec.errors import FloopError, StorageError
-from floop_robot.stream.wire import receive, server_socket
+from floop_robot.wire import listen, receive
 
 PAUSED_FILE = "learner.paused"
 _KEPT_ANSWERS = 64
@@ -46,14 +46,14 @@ class LearnerControl:
     """The learner's side: answers between two steps of the learner, in its thread."""
 
     def __init__(self, endpoint: str, run_dir: Path, operators: OperatorTokens) -> None:
-        """Bind `endpoint`; raises `PortError` or, when the pause mark can't be read, `StorageError`."""
+        """Bind `endpoint`; raises `PortTaken` or, when the pause mark can't be read, `StorageError`."""
         self._operators, self._path = operators, run_dir / PAUSED_FILE
         self.mark = self._read_mark()
         """Who paused the learner; None while it isn't paused."""
         self._answers: OrderedDict[str, LearnerDone] = OrderedDict()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            self._socket = server_socket(self._context, endpoint, "the learner")
+            self._socket = listen(self._context, zmq.ROUTER, endpoint, "the learner")
         except BaseException:
             self._context.destroy(0)
             raise

@@ -12,7 +12,7 @@ from floop_robot.spec.errors import FloopError
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
-from floop_robot.stream.wire import receive
+from floop_robot.wire import receive
 
 log = logging.getLogger(__name__)
 

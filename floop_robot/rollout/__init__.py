@@ -8,7 +8,6 @@ from floop_robot.rollout.receiver import PolicyReceiver, PolicySlots, ReceiverCo
 from floop_robot.rollout.server import EpisodeFeed, FleetServer, SeenBatch
 from floop_robot.rollout.tti import NoImprovement, TimeToImprovement, time_to_improvement
 from floop_robot.rollout.watch import LiveWatch, WatchDecision, WatchReport
-from floop_robot.rollout.wire import PortTaken
 
 __all__ = [
     "Call",
@@ -29,7 +28,6 @@ __all__ = [
     "Policies",
     "PolicyReceiver",
     "PolicySlots",
-    "PortTaken",
     "Push",
     "ReceiverConfig",
     "Remark",

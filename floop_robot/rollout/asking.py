@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 import msgspec
 import zmq
 
-from floop_robot.rollout.wire import Context, connect, receive
 from floop_robot.spec.envelope import Message, MessageRefused, seal, unseal
+from floop_robot.wire import Context, dial, receive
 
 RETRY_S = 1.0
 """Silence after which a request is sent again; every request may be."""
@@ -23,7 +23,7 @@ class Asker(Generic[R]):
     def __init__(self, endpoint: str, replies: msgspec.msgpack.Decoder[R]) -> None:
         self._replies = replies
         self._context: Context = zmq.Context()
-        self._socket = connect(self._context, zmq.DEALER, endpoint)
+        self._socket = dial(self._context, zmq.DEALER, endpoint)
 
     def close(self) -> None:
         """Close the connection."""

@@ -24,6 +24,9 @@ from floop_robot.rollout.watch import Tally, WatchReport
 from floop_robot.spec.envelope import Message
 from floop_robot.spec.verdict import Verdict
 
+TOPIC = b"policy"
+"""What announcements are published under."""
+
 __all__ = [
     "ANNOUNCEMENTS",
     "REPLIES",

@@ -23,6 +23,7 @@ from floop_robot.rollout.kept import KeptDrain, KeptPolicy
 from floop_robot.rollout.messages import (
     ANNOUNCEMENTS,
     REPLIES,
+    TOPIC,
     Announcement,
     Delivery,
     Fetch,
@@ -32,11 +33,11 @@ from floop_robot.rollout.messages import (
     Request,
     Target,
 )
-from floop_robot.rollout.wire import Context, Socket, connect, receive
 from floop_robot.spec.envelope import MessageRefused, seal, unseal
 from floop_robot.spec.errors import BundleRefused, FloopError
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
+from floop_robot.wire import Context, Socket, dial, receive
 
 _WAIT_FOR_STEP_S = 0.01
 """How often the slots are asked whether the new policy acts; a receipt is late by at most that."""
@@ -200,8 +201,8 @@ class PolicyReceiver:
     def _run(self) -> None:
         context: Context = zmq.Context()
         try:
-            announcements = connect(context, zmq.SUB, self._config.announcements)
-            rpc = connect(context, zmq.DEALER, self._config.rpc)
+            announcements = dial(context, zmq.SUB, self._config.announcements, topic=TOPIC)
+            rpc = dial(context, zmq.DEALER, self._config.rpc)
             self._serve(announcements, rpc)
         finally:
             context.destroy(0)

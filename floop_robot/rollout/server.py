@@ -14,18 +14,21 @@ from floop_robot.registry import JournalRead, SeenEpisode, SeenLabel
 from floop_robot.rollout.fleet import Fleet
 from floop_robot.rollout.messages import (
     REQUESTS,
+    TOPIC,
     Announcement,
     GetStatus,
     Reply,
     Request,
 )
-from floop_robot.rollout.wire import TOPIC, Context, bind, last_endpoint, receive
 from floop_robot.spec.envelope import MessageRefused, seal, unseal
 from floop_robot.spec.errors import StorageError
+from floop_robot.wire import Context, last_endpoint, listen, receive
 
 log = logging.getLogger(__name__)
 
 _POLL_MS = 20
+_QUEUE = 100
+"""Messages per peer: a robot that is so far behind reads the snapshot when it is back."""
 _REQUESTS_PER_TURN = 64
 """So that a busy peer can't keep episodes and decisions waiting."""
 
@@ -58,8 +61,8 @@ class FleetServer:
         self._batch: SeenBatch | None = None
         self._trouble = ""
         try:
-            self._publisher = bind(self._context, zmq.PUB, announcements, "subscribers")
-            self._router = bind(self._context, zmq.ROUTER, rpc, "requests")
+            self._publisher = listen(self._context, zmq.PUB, announcements, "the fleet manager", queue=_QUEUE)
+            self._router = listen(self._context, zmq.ROUTER, rpc, "the fleet manager", queue=_QUEUE)
         except BaseException:
             self._context.destroy(0)
             raise

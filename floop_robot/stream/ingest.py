@@ -13,9 +13,9 @@ from floop_robot.spec.envelope import Message, MessageRefused, seal, unseal
 from floop_robot.spec.errors import StorageError
 from floop_robot.stream.codec import BlockDamaged, BlockRefused, decode_block, split_block
 from floop_robot.stream.journal import Entry, Journal
-from floop_robot.stream.messages import Data, FromSender, Hello, Refused, WhoIs
+from floop_robot.stream.messages import LARGEST_BYTES, Data, FromSender, Hello, Refused, WhoIs
 from floop_robot.stream.protocol import ReceiverStream, Step
-from floop_robot.stream.wire import receive, server_socket
+from floop_robot.wire import listen, receive
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Ingest:
 
     def __init__(self, journal: Journal, endpoint: str, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self._journal = journal
-        self._socket = server_socket(context, endpoint, "ingest")
+        self._socket = listen(context, zmq.ROUTER, endpoint, "ingest", largest_bytes=LARGEST_BYTES)
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         """Where it listens (with the port that was found, if 0 was asked for)."""
         self._streams: OrderedDict[tuple[str, str], ReceiverStream] = OrderedDict()  # heard last comes last

@@ -10,8 +10,10 @@ from typing import Annotated
 import msgspec
 
 from floop_robot.spec.envelope import Message
-from floop_robot.stream.codec import MAX_SEQ, Kind
+from floop_robot.stream.codec import MAX_BLOCK_BYTES, MAX_SEQ, Kind
 
+LARGEST_BYTES = MAX_BLOCK_BYTES + 1024
+"""Of a message to ingest: a block, and what is said about it."""
 PROTOCOL = 1
 
 Seq = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]

@@ -20,7 +20,7 @@ from floop_robot.stream.conflict import ConflictMark
 from floop_robot.stream.messages import FromIngest
 from floop_robot.stream.protocol import Outgoing, SenderMachine, SenderSettings
 from floop_robot.stream.spool import Cursor, Spool, StreamRange
-from floop_robot.stream.wire import client_socket
+from floop_robot.wire import dial
 
 MAX_IDLE_S = 0.2
 """How often it looks around although neither spool nor ingest said anything."""
@@ -100,7 +100,7 @@ class Sender:
 
     def _run(self) -> None:
         context = zmq.Context()
-        socket = client_socket(context, self._endpoint)
+        socket = dial(context, zmq.DEALER, self._endpoint)
         poller = zmq.Poller()
         poller.register(socket, zmq.POLLIN)
         poller.register(self._spool.wake_fd, zmq.POLLIN)

@@ -15,6 +15,7 @@ from floop_robot.spec.errors import StorageError
 from floop_robot.stream.codec import Kind
 from floop_robot.stream.journal import JournalReader
 from floop_robot.stream.messages import (
+    LARGEST_BYTES,
     AuditReply,
     AuditRequest,
     Failed,
@@ -22,7 +23,7 @@ from floop_robot.stream.messages import (
     Fetched,
     FromTailClient,
 )
-from floop_robot.stream.wire import receive, server_socket
+from floop_robot.wire import listen, receive
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class TailServer:
     def __init__(self, path: Path, journal_id: str, endpoint: str, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self._path, self._journal_id = path, journal_id
         self._reader = JournalReader(path)
-        self._socket = server_socket(context, endpoint, "tail")
+        self._socket = listen(context, zmq.ROUTER, endpoint, "ingest", largest_bytes=LARGEST_BYTES)
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         """Where it listens (with the port that was found, if 0 was asked for)."""
         wake = f"inproc://tail-{id(self)}"

@@ -20,7 +20,7 @@ from floop_robot.stream.messages import (
     Fetched,
     FromTailServer,
 )
-from floop_robot.stream.wire import client_socket, receive
+from floop_robot.wire import dial, receive
 
 RETRY_S = 1.0
 """Silence beyond the asked-for wait, after which a request is sent again."""
@@ -65,7 +65,7 @@ class TailClient:
         """Blocks left out because they were damaged on ingest's disk or do not decode."""
         self._wanted = wanted or TailFilter()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = client_socket(self._context, endpoint)
+        self._socket = dial(self._context, zmq.DEALER, endpoint)
         self._request = 0
         self._sent: tuple[Message, float] | None = None
 

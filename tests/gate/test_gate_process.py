@@ -124,6 +124,6 @@ def test_a_taken_port_is_one_line(fleet: SmallFleet, tmp_path: Path) -> None:
     first = fleet.processes["gate"]
     fleet.start("gate")
     assert fleet.processes["gate"].wait(WAIT_S) == 2
-    assert fleet.log("gate").strip().splitlines()[-1].startswith("gate: gate cannot listen on tcp://")
+    assert fleet.log("gate").strip().splitlines()[-1].startswith("gate: the gate cannot listen on tcp://")
     fleet.processes["first"] = first
     assert first.poll() is None

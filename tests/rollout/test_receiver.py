@@ -18,8 +18,7 @@ from floop_robot.bundle import Bundle
 from floop_robot.registry import FLEET, Origin, Receipt, Stage, read_history
 from floop_robot.rollout import FleetClient, FleetRefused, FleetUnreachable
 from floop_robot.rollout.kept import KeptPolicy
-from floop_robot.rollout.messages import Announcement, Fetch, GetNews, Heartbeat, Pin, Report
-from floop_robot.rollout.wire import TOPIC
+from floop_robot.rollout.messages import TOPIC, Announcement, Fetch, GetNews, Heartbeat, Pin, Report
 from floop_robot.spec.envelope import seal
 from floop_robot.spec.ids import Ids
 from tests.bundle.making import IDS, TASK, make_bundle

@@ -43,9 +43,12 @@ FAST_ENOUGH = 0.79
 """SAC with demonstrations goes on until picks take this share of the cloned policy's time (or data runs out)."""
 
 MARGIN = 1.65
-"""Standard errors of the selection above what is asked for, so that the final figure seldom falls below it."""
+"""Standard errors of the selection above what is asked for: what to reach before it is confirmed."""
 CONFIRMING = 3
-"""What seems good enough is measured on so many times `selection_episodes` new scenarios."""
+"""What seems good enough is measured on so many times `selection_episodes` new scenarios …"""
+CONFIRMED = 2.0
+"""… and must be so many standard errors above what is asked for, those of this measurement and the final one together:
+the final figure seldom falls below it."""
 
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -261,27 +264,31 @@ class _Run:
             actor = self._actor()
         config = self.config
         score = self._look(actor, range_of(0, config.selection_episodes))
-        if self._suffices(score, config.selection_episodes):
+        if self._suffices(score, self._goal()):
             # The best of many looks at the same scenarios flatters: it has to show as much on many new ones.
             count = CONFIRMING * config.selection_episodes
             score = self._look(actor, range_of(self._looked_at, count))
             self._looked_at += count
-            done = self._suffices(score, count)
+            done = self._suffices(score, self._goal(count))
         else:
             done = False
-        if self._best is None or _better(score, self._best[0], self._goal(config.selection_episodes)):
+        if self._best is None or _better(score, self._best[0], self._goal()):
             self._best = score, {name: array.copy() for name, array in self.trainee.arrays().items()}
         return done
 
-    def _suffices(self, score: Score, count: int) -> bool:
-        return self.tells_success and score.success >= self._goal(count) and self._fast(score)
+    def _suffices(self, score: Score, goal: float) -> bool:
+        return self.tells_success and score.success >= goal and self._fast(score)
 
-    def _goal(self, count: int) -> float:
-        """Success to reach on `count` selection scenarios."""
-        p = self.config.until_success
-        goal = p + MARGIN * _standard_error(p, count)
+    def _goal(self, confirming: int = 0) -> float:
+        """Success to reach on the selection scenarios, or on `confirming` new ones."""
+        p, shown = self.config.until_success, self.config.selection_episodes
+        if confirming:
+            goal = p + CONFIRMED * math.hypot(
+                _standard_error(p, confirming), _standard_error(p, self.config.final_episodes)
+            )
+        else:
+            goal = p + MARGIN * _standard_error(p, shown)
         if self._cloned_score is not None:  # being faster is no excuse for failing more often than the demonstrations
-            shown = self.config.selection_episodes
             p = (shown * self._cloned_score.success + 1.0) / (shown + 2.0)  # Laplace: 100 of 100 is not certainty
             goal = max(goal, p - _standard_error(p, shown))
         return min(goal, 1.0)

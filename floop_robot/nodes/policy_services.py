@@ -24,7 +24,7 @@ from floop_robot.nodes.policy_voice import INACTIVE, PolicyVoice, detail_of
 from floop_robot.robot.desk import Call, Desk, Ending
 from floop_robot.robot.episode import EpisodeState
 from floop_robot.spec.errors import FloopError
-from floop_robot.spec.records import Event, Label, Outcome
+from floop_robot.spec.records import LARGEST, Event, Label, Outcome
 
 STEPS_S: Final = 1.0
 """How long a few control steps may take before a call is given up."""
@@ -156,7 +156,7 @@ class PolicyServices:
         boot_id = request.boot_id or session.boot_id
         if not _BOOT.fullmatch(boot_id):
             raise Refused(f"boot_id {boot_id!r} is none: it has 16 digits from 0 to f, as in EpisodeResult")
-        if request.episode == 0:
+        if not 0 < request.episode <= LARGEST:
             raise Refused("say which episode: numbers begin at 1")
         if boot_id == session.boot_id and request.episode >= session.next_episode:
             raise Refused(f"episode {request.episode} has not ended yet")

@@ -114,6 +114,8 @@ class Database:
             raise StorageError(
                 f"registry {self.path}: {error}; check free space, permissions and that it is a registry"
             ) from error
+        except OverflowError as error:
+            raise StorageError(f"registry {self.path}: {error}; a number is larger than any row holds") from error
 
 
 def encode(value: msgspec.Struct) -> bytes:

@@ -1,4 +1,4 @@
-"""Tables of the registry. Versions and audit are append-only, by trigger; rows of structs are JSON, read back typed."""
+"""Tables of the registry. Versions and audit are append-only, by trigger; structs are msgpack, read back typed."""
 
 from __future__ import annotations
 

@@ -9,11 +9,17 @@ clock and travel as durations.
 from __future__ import annotations
 
 import enum
+from typing import Annotated, Final
 
 import msgspec
 
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.layout import Vector
+
+LARGEST: Final = 2**62
+"""What fits every database, array and message that a number may come to."""
+Natural = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
+"""A number as others may send it."""
 
 
 class Source(enum.IntEnum):
@@ -98,12 +104,12 @@ class Truth(msgspec.Struct, frozen=True):
 class EpisodeEnd(msgspec.Struct, frozen=True, kw_only=True):
     """The end of an episode, with the final observation."""
 
-    seq: int
-    episode: int
-    stamp_ns: int
-    policy_version: int
+    seq: Natural
+    episode: Natural
+    stamp_ns: Natural
+    policy_version: Natural
     act_mode: ActMode
-    steps: int
+    steps: Natural
     duration_s: float
     total_reward: float
     outcome: Outcome
@@ -115,10 +121,10 @@ class EpisodeEnd(msgspec.Struct, frozen=True, kw_only=True):
 class Label(msgspec.Struct, frozen=True, kw_only=True):
     """A later judgement of an episode by a person or a downstream sensor; joins by (robot, boot, episode)."""
 
-    seq: int
-    stamp_ns: int
+    seq: Natural
+    stamp_ns: Natural
     episode_boot_id: str
-    episode: int
+    episode: Natural
     success: bool
     author: str
     comment: str = ""
@@ -127,8 +133,8 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Anything else worth keeping: version swaps, faults, stops."""
 
-    seq: int
-    stamp_ns: int
+    seq: Natural
+    stamp_ns: Natural
     name: str
     detail: str = ""
 

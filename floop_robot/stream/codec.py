@@ -17,14 +17,13 @@ import msgspec
 import numpy as np
 
 from floop_robot.spec.errors import FloopError
-from floop_robot.spec.records import EpisodeEnd, Event, Label, Record, StreamInfo, Transition
+from floop_robot.spec.records import LARGEST, EpisodeEnd, Event, Label, Record, StreamInfo, Transition
 from floop_robot.stream.columns import SCALARS, VECTORS, TransitionColumns, fault_of
 
 MAGIC = b"FLB1"
 HEADER_BYTES = 8
 MAX_BLOCK_BYTES = 16 * 2**20
 """No honest block comes near it; a length above is damage."""
-MAX_SEQ = 2**62
 
 
 class BlockRefused(FloopError):
@@ -204,7 +203,7 @@ def _column(wire: _Wire, name: str, kind: np.dtype[Any], shape: tuple[int, ...])
 
 
 def _check(block: Block) -> None:
-    if len(block) == 0 or not 0 <= block.first_seq < MAX_SEQ:
+    if len(block) == 0 or not 0 <= block.first_seq < LARGEST:
         raise ValueError(f"{len(block)} records from seq {block.first_seq}")
     if not block.info.robot or not block.info.boot_id:
         raise ValueError("robot and boot_id must not be empty")

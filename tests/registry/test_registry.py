@@ -275,6 +275,13 @@ def test_what_is_no_registry_is_one_line(tmp_path):
         Registry(tmp_path / "file" / "registry.sqlite")
 
 
+def test_a_number_that_no_row_holds_is_one_line_and_leaves_what_was(registry):
+    registry.publish(publication(), 1)
+    with pytest.raises(StorageError, match="larger than any row"):
+        registry.publish(publication(1), 2**70)
+    assert len(registry.versions()) == 1
+
+
 def test_full_disk_is_one_line_and_leaves_what_was(tmp_path):
     import resource
 

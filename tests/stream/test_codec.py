@@ -91,6 +91,9 @@ def test_a_block_can_be_split_at_any_key() -> None:
         msgspec.structs.replace(event(), detail="\ud800"),
         msgspec.structs.replace(label(0), episode="three"),
         msgspec.structs.replace(label(0), episode=2**70),
+        msgspec.structs.replace(label(0), episode=2**63),
+        msgspec.structs.replace(episode_end(0), episode=2**63),
+        msgspec.structs.replace(episode_end(0), policy_version=-1),
     ],
 )
 def test_what_no_reader_would_take_is_not_written(bad: Record) -> None:

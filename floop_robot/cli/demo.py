@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from contextlib import ExitStack
@@ -94,5 +95,6 @@ def ros_domain(robots: int, no_ros: bool, stack: ExitStack) -> int | None:
         return None
     domain = stack.enter_context(reserved_domain())
     look = f"ROS_DOMAIN_ID={domain} ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST"
-    click.echo(f"ROS 2 fleet; to look at it: {look} ros2 topic list", err=True)
+    here = "" if shutil.which("ros2") else " (of a ROS distribution; there is no ros2 command here)"
+    click.echo(f"ROS 2 fleet; to look at it: {look} ros2 topic list{here}", err=True)
     return domain

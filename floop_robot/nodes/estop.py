@@ -18,19 +18,26 @@ from floop_robot.nodes import topics
 from floop_robot.nodes.convert import header, order_from_msg, safety_to_msg, to_time
 from floop_robot.nodes.io import Mailbox, RosInlet
 from floop_robot.nodes.qos import EVENTS, LATCHED, SENSOR
+from floop_robot.robot.latch import StopLatch
 from floop_robot.robot.messages import SafetyOrder, SafetyState
 from floop_robot.robot.operators import OperatorTokens
-from floop_robot.robot.watchdog import StopLatch
 
 CONFIRM_S: Final = 1.0
 """How often the state of the latch is said again."""
 OBEY_S: Final = 1.0
 """How long a call waits until the servo loop has obeyed: it does within one period."""
-SEAL_S: Final = 2.5
-"""How long a release may name a state of the latch: until the next was said, and its way."""
+SEAL_S: Final = 2.0
+"""How long a release may name a state of the latch: until the next but one is said."""
 OUTDATED: Final = "the release is out of date: somebody stopped it since, or the release came late; ask again"
 STOPPED_AGAIN: Final = "was stopped again meanwhile"
 MISSED: Final = f"has not obeyed within {OBEY_S:g} s"
+UNKEPT: Final = {
+    True: "its disk has not taken that down, so that a restart may forget it",
+    False: "its disk still says stopped, so that a restart may stop it again",
+}
+"""What is wrong where a stop (True) or a release (False) is not on disk."""
+LAST_LOOK_S: Final = 0.05
+"""A release that the servo loop took in its last moment has effect after so long."""
 MOST_CALLS: Final = 256
 """Calls remembered by their id: one that is repeated after a lost answer comes within seconds."""
 
@@ -51,6 +58,8 @@ class Orders:
     def receive(self) -> SafetyOrder | None:
         """The next order, or None. Releases come first: a stop that arrives together with one wins."""
         order = self.mailbox.receive()
+        if order is not None and time.monotonic() > order.until_s:
+            order = None  # its caller was told that it has no effect
         for topic in self._topics:
             order = order or topic.receive()
         self.last = order or self.last
@@ -77,6 +86,7 @@ class SafetyReports:
         self._state = node.create_publisher(msg.EstopState, topics.ESTOP_STATE, LATCHED)
         self._told, self._stops, self._due_s = latch.is_set, latch.stops, 0.0
         self._since_ns, self._who, self._why = 0, "", latch.reason
+        self._first_id = secrets.randbits(62)
         self._seal = _Seal(0, 0, 0.0)
         self._older_seal = self._seal
 
@@ -117,6 +127,7 @@ class SafetyReports:
             since=to_time(self._since_ns),
             who=self._who,
             why=self._why,
+            stop_id=self._first_id + self._stops,
             seal=self._seal.value,
         )
 
@@ -139,11 +150,16 @@ class EstopService:
             self._answer(request, response, False, f"{self._robot} stays stopped: {refusal}")
             log.warning("%s: release refused: %s", self._robot, refusal)
             return response
+        latch, before = self._reports.latch, self._reports.latch.stops
         order = SafetyOrder(stop=request.stop, who=request.who or "unknown", why=request.why, after=stops)
+        if not request.stop:
+            order = structs.replace(order, until_s=time.monotonic() + OBEY_S - LAST_LOOK_S)
         self._orders.mailbox.send(order)
-        obeyed = self._wait(order)
+        obeyed = self._wait(order, before)
         done = "is stopped" if request.stop else "is released"
-        missed = STOPPED_AGAIN if not request.stop and self._reports.latch.stops != stops else MISSED
+        if obeyed and not latch.is_kept:
+            done += f", but {UNKEPT[request.stop]}"
+        missed = STOPPED_AGAIN if not request.stop and latch.stops != stops else MISSED
         self._answer(request, response, obeyed, f"{self._robot} {done if obeyed else missed}")
         if obeyed and not request.stop and request.call_id:
             self._done[request.call_id] = response
@@ -157,11 +173,18 @@ class EstopService:
             return refusal
         return "" if stops == self._reports.latch.stops else OUTDATED
 
-    def _wait(self, order: SafetyOrder) -> bool:
-        deadline, latch = time.monotonic() + OBEY_S, self._reports.latch
-        while self._reports.message().latched != order.stop or not latch.is_kept:
-            if time.monotonic() > deadline or (not order.stop and latch.stops != order.after):
+    def _wait(self, order: SafetyOrder, before: int) -> bool:
+        """Until the servo loop has obeyed and the disk has it; tells the first. `before`: stops before this order."""
+        deadline_s, latch = time.monotonic() + OBEY_S, self._reports.latch
+
+        def is_obeyed() -> bool:
+            return self._reports.message().latched == order.stop and (not order.stop or latch.stops > before)
+
+        while not (is_obeyed() and latch.is_kept):
+            if not order.stop and latch.stops != order.after:
                 return False
+            if time.monotonic() > deadline_s:
+                return is_obeyed()
             time.sleep(0.002)
         return True
 

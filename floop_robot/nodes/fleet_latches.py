@@ -21,11 +21,25 @@ MOST_OWN: Final = 64
 """Stops of our own that are known again: they are heard within milliseconds."""
 
 
-class _Heard(msgspec.Struct, frozen=True):
-    """The newest seal of a robot's latch."""
+UNHEARD: Final = "was not heard of when it was to be released: look, and ask again"
+OTHER_NOW: Final = "was stopped or started again meanwhile: look, and ask again"
 
+
+class _Heard(msgspec.Struct, frozen=True):
+    """What a robot said of its latch last."""
+
+    stop_id: int
     seal: int
     at_s: float
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """What was known of a robot's latch when its release was asked for."""
+
+    stops: int
+    """Stops of it that were heard, on whatever topic."""
+    stop_id: int | None
+    """Names its newest stop, by whatever way, and its process; None: the robot was silent."""
 
 
 class Latches:
@@ -39,7 +53,7 @@ class Latches:
         self._lock = threading.Lock()
         self._stops: Counter[str] = Counter()
         self._own: deque[tuple[int, int]] = deque(maxlen=MOST_OWN)
-        self._seals: dict[str, _Heard] = {}
+        self._heard: dict[str, _Heard] = {}
         group = ReentrantCallbackGroup()
         node.create_subscription(
             StopRequest, topics.FLEET_ESTOP, lambda m: self._hear_stop(robots, m), EVENTS, callback_group=group
@@ -64,27 +78,34 @@ class Latches:
             if _stamp(message) not in self._own:
                 self._stops.update(robots)
 
-    def stops(self) -> Counter[str]:
-        """How often each robot was stopped so far."""
+    def look(self, robots: Sequence[str]) -> dict[str, Looked]:
+        """What is known of each robot's latch now."""
         with self._lock:
-            return self._stops.copy()
+            fresh = {r: self._fresh(r) for r in robots}
+            return {r: Looked(self._stops[r], heard.stop_id if heard else None) for r, heard in fresh.items()}
+
+    def _fresh(self, robot: str) -> _Heard | None:
+        heard = self._heard.get(robot)
+        return heard if heard is not None and time.monotonic() - heard.at_s < SEAL_S else None
 
     def _hear(self, robot: str, state: EstopState) -> None:
         with self._lock:
-            self._seals[robot] = _Heard(state.seal, time.monotonic())
+            self._heard[robot] = _Heard(state.stop_id, state.seal, time.monotonic())
 
-    def release(self, robot: str, stops: int, call: Callable[[int], None]) -> bool:
-        """`call` with what a release has to name; False where there were more than `stops` stops.
+    def release(self, robot: str, looked: Looked, call: Callable[[int], None]) -> str:
+        """`call` with the seal that a release of what was `looked` at names; why not, where it is another state now.
 
         Nothing is called while the robot is silent. No stop is heard between the look and the call.
         """
         with self._lock:
-            if self._stops[robot] != stops:
-                return False
-            heard = self._seals.get(robot)
-            if heard is not None and time.monotonic() - heard.at_s < SEAL_S:
+            if looked.stop_id is None:
+                return UNHEARD
+            heard = self._fresh(robot)
+            if self._stops[robot] != looked.stops or (heard is not None and heard.stop_id != looked.stop_id):
+                return OTHER_NOW
+            if heard is not None:
                 call(heard.seal)
-            return True
+            return ""
 
 
 def _stamp(message: StopRequest) -> tuple[int, int]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -21,9 +20,9 @@ from floop_robot.nodes import topics
 from floop_robot.nodes.bell import Bell
 from floop_robot.nodes.calls import audit_entry
 from floop_robot.nodes.convert import header
-from floop_robot.nodes.estop import SEAL_S, STOPPED_AGAIN
+from floop_robot.nodes.estop import SEAL_S
 from floop_robot.nodes.fleet_convert import done_to_msg
-from floop_robot.nodes.fleet_latches import Latches
+from floop_robot.nodes.fleet_latches import Latches, Looked
 from floop_robot.nodes.qos import EVENTS
 from floop_robot.rollout import FleetClient, Remark
 from floop_robot.spec.errors import FloopError, UnknownName
@@ -32,6 +31,9 @@ ANSWER_S: Final = 2.0
 """How long robots get to answer."""
 AGAIN_S: Final = 0.4
 """A call to a safety node that was just killed vanishes: it is repeated after this long."""
+MOST_CALLS: Final = 64
+"""Calls that wait for robots at a time: more than operators and their scripts make."""
+FULL: Final = f"{MOST_CALLS} calls wait for robots already"
 UNKNOWN: Final = "unknown"
 ENDING: Final = "the fleet manager's node ends; what the robots were asked is on its way"
 
@@ -42,8 +44,8 @@ class _Round:
     def __init__(self, request: SetEstop.Request, meant: Sequence[str]) -> None:
         self.request, self.meant = request, tuple(meant)
         self.answers: dict[str, Any] = {}
-        self.stopped: set[str] = set()
-        """Robots that somebody stopped again: they are not released."""
+        self.given_up: dict[str, str] = {}
+        """Robots that are asked no more, and why."""
         self.asked_s = 0.0
         """When somebody was last asked."""
         self._calls: list[tuple[Any, Any]] = []
@@ -66,7 +68,7 @@ class _Round:
     @property
     def is_over(self) -> bool:
         """Nobody is waited for any longer."""
-        return self.answers.keys() | self.stopped >= set(self.meant)
+        return self.answers.keys() | self.given_up.keys() >= set(self.meant)
 
     def wait(self, timeout_s: float) -> None:
         """For answers."""
@@ -84,7 +86,7 @@ class _Round:
         with self._arrived:
             failed = [f"{name}: {found.message}" for name, found in self.answers.items() if not found.success]
             left = [name for name in self.meant if name not in self.answers]
-        return failed + [f"{n} {STOPPED_AGAIN if n in self.stopped else 'did not answer'}" for n in left]
+        return failed + [f"{name} {self.given_up.get(name, 'did not answer')}" for name in left]
 
 
 class FleetStop:
@@ -97,6 +99,8 @@ class FleetStop:
         """`client` is this service's alone; it writes the audit."""
         self._bell, self._one_at_a_time = Bell(node), threading.Lock()
         self._robots, self._client = tuple(robots), client
+        self._open = 0
+        """Calls that wait."""
         self._latches = Latches(asking, self._robots)
         self._all = node.create_publisher(StopRequest, topics.FLEET_ESTOP, EVENTS)
         self._each = {r: node.create_publisher(StopRequest, f"/{r}/{topics.ESTOP}", EVENTS) for r in robots}
@@ -106,16 +110,25 @@ class FleetStop:
 
     async def _serve(self, request: SetEstop.Request, answer: SetEstop.Response) -> SetEstop.Response:
         unknown = [name for name in request.robots if name not in self._robots]
-        meant = [name for name in request.robots if name in self._robots] if request.robots else list(self._robots)
+        named = dict.fromkeys(name for name in request.robots if name in self._robots)
+        meant = list(named) if request.robots else list(self._robots)
         if unknown and not request.stop:
             meant = []  # a release that is not fully understood is none
         if request.stop:
             request.who = request.who or UNKNOWN
             self._say(StopRequest(header=header(), who=request.who, why=request.why), meant)
         request.call_id = request.call_id or uuid.uuid4().hex
-        stops = self._latches.stops()
-        if not await self._bell.aside(lambda: self._carry_out(request, answer, meant, unknown, stops)):
-            answer.message = ENDING
+        looked = self._latches.look(meant)
+        if self._open >= MOST_CALLS:
+            told = "stops were sent, and nobody waits for the answers" if request.stop else "nothing was done"
+            answer.message = f"{FULL}: {told}"
+            return answer
+        self._open += 1
+        try:
+            if not await self._bell.aside(lambda: self._carry_out(request, answer, meant, unknown, looked)):
+                answer.message = ENDING
+        finally:
+            self._open -= 1
         return answer
 
     def close(self) -> None:
@@ -128,9 +141,9 @@ class FleetStop:
         answer: SetEstop.Response,
         meant: Sequence[str],
         unknown: Sequence[str],
-        stops: Counter[str],
+        looked: Mapping[str, Looked],
     ) -> None:
-        asked = self._stop_robots(request, meant) if request.stop else self._release_robots(request, meant, stops)
+        asked = self._stop_robots(request, meant) if request.stop else self._release_robots(request, meant, looked)
         found = {name: asked.answers[name] for name in meant if name in asked.answers}
         answer.states = [state for each in found.values() for state in each.states]
         failed = asked.failures() + [str(UnknownName("robot", name, self._robots)) for name in unknown]
@@ -159,7 +172,9 @@ class FleetStop:
         asked.end()
         return asked
 
-    def _release_robots(self, request: SetEstop.Request, meant: Sequence[str], stops: Counter[str]) -> _Round:
+    def _release_robots(
+        self, request: SetEstop.Request, meant: Sequence[str], looked: Mapping[str, Looked]
+    ) -> _Round:
         """The same, but nobody is released whom somebody stopped since, and nobody is released after the answer.
 
         So a robot that was asked is waited for until what it was asked is void.
@@ -167,18 +182,20 @@ class FleetStop:
         asked, deadline_s = _Round(request, meant), time.monotonic() + ANSWER_S
         while not asked.is_over and (now_s := time.monotonic()) < max(deadline_s, asked.asked_s + SEAL_S):
             for name in meant if now_s < deadline_s else ():
-                if name not in asked.answers and not self._release(asked, name, stops[name]):
-                    asked.stopped.add(name)
+                if name in asked.answers.keys() | asked.given_up.keys():
+                    continue
+                if why := self._release(asked, name, looked[name]):
+                    asked.given_up[name] = why
             asked.wait(AGAIN_S)
         asked.end()
         return asked
 
-    def _release(self, asked: _Round, name: str, stops: int) -> bool:
+    def _release(self, asked: _Round, name: str, looked: Looked) -> str:
         def ask(seal: int) -> None:
             if self._ask[name].service_is_ready():
                 asked.ask(name, self._ask[name], seal)
 
-        return self._latches.release(name, stops, ask)
+        return self._latches.release(name, looked, ask)
 
     def _audit(self, request: SetEstop.Request, what: str, failed: str) -> Any:
         remark = Remark(

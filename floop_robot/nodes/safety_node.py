@@ -6,6 +6,7 @@ Not a safety-rated function: docs/ros.md, "What this is not".
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -27,12 +28,12 @@ from floop_robot.processes.fleet import unguarded
 from floop_robot.processes.priority import prefer
 from floop_robot.processes.safety import NICE, SafetyStats
 from floop_robot.processes.stats import StatsFile
+from floop_robot.robot.latch import StopLatch
 from floop_robot.robot.link import Link, link_folder, sole_server
 from floop_robot.robot.messages import Interventions, SafetyMode
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.robot.rate import RateLoop, go_first
 from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
-from floop_robot.robot.watchdog import StopLatch
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 
@@ -79,7 +80,7 @@ def serve(ros: Ros) -> None:
         health = Diagnostics(
             node, arguments.robot, lambda: (rate_health("servo loop", rate_hz, loop.stats()), safety_health(servo))
         )
-        with ros.spinning(node):
+        with closing(servo), ros.spinning(node):
             stats = StatsFile[SafetyStats](arguments.run_dir, f"{arguments.robot}.safety")
             drive(loop, ros.stop, stats, lambda: figures(loop, servo))
         del service, health  # the node held them, too
@@ -99,7 +100,7 @@ def safety_health(servo: SafetyLoop) -> Health:
     level = OK
     if state.estop:
         level = ERROR
-    elif state.fault or state.mode is SafetyMode.STOPPING:
+    elif state.fault or servo.keeper.trouble or state.mode is SafetyMode.STOPPING:
         level = WARN
     counts = state.interventions
     causes = ("nonfinite", "position", "velocity", "workspace", "stale_state", "late_target", "estop")
@@ -107,8 +108,8 @@ def safety_health(servo: SafetyLoop) -> Health:
     return Health(
         "safety",
         level,
-        state.fault or state.mode.value,
-        (("mode", state.mode.value), ("stops_not_kept", str(servo.unkept_stops)), *values),
+        state.fault or servo.keeper.trouble or state.mode.value,
+        (("mode", state.mode.value), ("latch_on_disk", servo.keeper.trouble or "yes"), *values),
     )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import msgspec
 
 from floop_robot.processes.driving import drive, parse, stop_on_signals
 from floop_robot.processes.priority import prefer
 from floop_robot.processes.stats import StatsFile
+from floop_robot.robot.latch import StopLatch
 from floop_robot.robot.link import Links, link_folder
 from floop_robot.robot.messages import Interventions
 from floop_robot.robot.rate import RateLoop, RateStats, go_first
 from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
-from floop_robot.robot.watchdog import StopLatch
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 
@@ -59,5 +61,6 @@ def main(argv: list[str] | None = None) -> int:
                 loop.stats(), last.interventions if last else Interventions(), last.fault if last else ""
             )
 
-        drive(loop, stop, StatsFile(arguments.run_dir, f"{arguments.robot}.safety"), figures)
+        with closing(servo):
+            drive(loop, stop, StatsFile(arguments.run_dir, f"{arguments.robot}.safety"), figures)
     return 0

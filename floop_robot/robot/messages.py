@@ -192,6 +192,8 @@ class SafetyOrder(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
     after: int | None = None
     """A release counts only if there were this many stops before it (`StopLatch.stops`); None: however many."""
+    until_s: float = math.inf
+    """Steady clock: a release that is not carried out by then is none."""
 
 
 T = TypeVar("T", bound=msgspec.Struct)

@@ -10,6 +10,7 @@ import math
 from typing import Final, Protocol, TypeVar
 
 from floop_robot.robot.controller import GRIP_FORCE_N
+from floop_robot.robot.latch import LatchKeeper, StopLatch
 from floop_robot.robot.limiter import LimitedCommand, SafetyLimiter, ticks_of
 from floop_robot.robot.messages import (
     Cause,
@@ -22,7 +23,7 @@ from floop_robot.robot.messages import (
     SafetyOrder,
     SafetyState,
 )
-from floop_robot.robot.watchdog import Reaction, StopLatch, WatchdogSettings, react
+from floop_robot.robot.watchdog import Reaction, WatchdogSettings, react
 from floop_robot.spec.robot_model import RobotModel
 
 HOLDING_EFFORT_N: Final = 3.0
@@ -223,7 +224,7 @@ class SafetyLoop:
         self._states, self._targets, self._orders = states, targets, orders
         self._commands, self._reports = commands, reports
         self.last: SafetyState | None = None
-        self.unkept_stops = 0
+        self.keeper = LatchKeeper(core.latch)
 
     def tick(self, now_s: float) -> None:
         """One servo tick."""
@@ -237,10 +238,11 @@ class SafetyLoop:
         if command is not None:
             self._commands.send(command)
         self._reports.send(self.last)
-        try:
-            self.core.latch.keep()
-        except OSError:
-            self.unkept_stops += 1  # the stop itself holds; it would not outlive this process
+        self.keeper.look()
+
+    def close(self) -> None:
+        """Give the latch 1 s to be written down."""
+        self.keeper.close()
 
 
 def _is_other_world(before: RobotState, after: RobotState) -> bool:

@@ -1,18 +1,12 @@
-"""Watchdog: from ages to a reaction, as a pure function; and the latch of the stop button.
-
-The software stop is no safety function in the sense of ISO 13849: the robot's own emergency stop is.
-"""
+"""Watchdog: from ages to a reaction, as a pure function."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from floop_robot.robot.messages import Cause, SafetyMode, SafetyOrder
-from floop_robot.spec.folders import sync_folder
+from floop_robot.robot.messages import Cause, SafetyMode
 
 CLOCK_SKEW_S: Final = 0.005
 """A stamp this far ahead is accepted: steady clocks of two cores. What is further ahead is nonsense, hence stale."""
@@ -57,58 +51,3 @@ def react(settings: WatchdogSettings, estop: bool, state_age_s: float | None, ta
     if target_age_s >= settings.hold_after_s:
         return Reaction(SafetyMode.HOLDING)
     return Reaction(SafetyMode.FOLLOWING)
-
-
-class StopLatch:
-    """The software stop: any stop order latches it, only an explicit release opens it.
-
-    With a `path` it outlives its process: a safety process that is killed and started again is still stopped.
-    """
-
-    def __init__(self, path: Path | None = None) -> None:
-        self._path = path
-        self.is_set = path is not None and path.exists()
-        self.reason = self._kept_reason() if self.is_set else ""
-        self._kept: bool | None = self.is_set
-        """What the file says; None: nobody knows, since writing it failed half-way."""
-        self.stops = 0
-        """Stops that were ordered from this process, also while it was stopped."""
-
-    def _kept_reason(self) -> str:
-        try:
-            kept = self._path.read_text(encoding="utf-8").strip() if self._path else ""
-        except (OSError, UnicodeDecodeError):
-            kept = ""  # its being there is what counts
-        return kept or "stopped before this process started"
-
-    def take(self, order: SafetyOrder) -> None:
-        """Obey a stop or a release. The first stop's reason is kept until the release."""
-        if order.stop:
-            self.stops += 1
-            if not self.is_set:
-                self.is_set, self.reason = True, f"stopped by {order.who}{': ' + order.why if order.why else ''}"
-        elif order.after in (None, self.stops):
-            self.is_set, self.reason = False, ""
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether the latch as it is now would outlive this process."""
-        return self._path is None or self._kept == self.is_set
-
-    def keep(self) -> None:
-        """Write the latch down if it changed; after the arm was told, since a disk may be slow. Raises OSError.
-
-        A release is forgotten at worst, which leaves the arm stopped.
-        """
-        if self._path is None or self.is_kept:
-            return
-        self._kept = None
-        if self.is_set:
-            with self._path.open("w", encoding="utf-8") as file:
-                file.write(self.reason + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            sync_folder(self._path.parent)  # a stop outlives a power cut, too
-        else:
-            self._path.unlink(missing_ok=True)
-        self._kept = self.is_set

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import msgspec
 
+from floop_robot.robot.latch import StopLatch
 from floop_robot.robot.link import Links
 from floop_robot.robot.messages import JointCommand, JointTarget, Phase, RobotState
 from floop_robot.robot.rate import RateLoop
 from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
-from floop_robot.robot.watchdog import StopLatch
 from floop_robot.spec.robot_model import load_robot
 
 MODEL = load_robot("panda")

@@ -130,7 +130,7 @@ class Cell:
         while True:
             future = self.peer.send(kind, name(topic), request)
             try:
-                return self.peer.result(future, 1.0)
+                return self.peer.result(future, 2.0)
             except AssertionError:
                 if time.monotonic() > deadline:
                     raise

@@ -18,6 +18,7 @@ from tokens import TOKEN, WHO
 
 from floop_interfaces import msg, srv
 from floop_robot.nodes import topics
+from floop_robot.nodes.fleet_latches import OTHER_NOW, UNHEARD
 from floop_robot.nodes.qos import EVENTS, LATCHED
 
 ROBOTS = ("robot_1", "robot_2")
@@ -96,15 +97,44 @@ def test_a_stop_on_a_topic_ends_a_release_that_still_waits_for_its_robot(stops: 
 
     wait_for(pressed)
     answer = stops.fleet.peer.result(released)
-    assert answer.message == "released none; robot_1 was stopped again meanwhile"
+    assert answer.message == f"released none; robot_1 {OTHER_NOW}"
     stops.start("robot_1")
     assert set(stops.said_since("robot_1", 3)) == {True}
 
 
+def test_a_release_is_about_what_was_heard_of_a_robot_when_it_was_asked_for(stops: Stops) -> None:
+    stops.start("robot_2")
+    killed = stops.start("robot_1")
+    stops.stop_all()
+    killed.kill()
+    waits = stops.release("robot_1")
+    again = stops.start("robot_1")  # stopped still, in a process that this release does not know
+    assert not stops.fleet.peer.result(waits).success
+    again.kill()
+    ask = {"stop": False, "robots": ["robot_1"]}
+    wait_for(lambda: UNHEARD in stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, **ask).message, 20.0, "silence")
+    stops.start("robot_1")
+    assert set(stops.said_since("robot_1", 3)) == {True}
+    wait_for(lambda: stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, **ask).success)
+    wait_for(lambda: not stops.latched("robot_1"))
+
+
+def test_a_robot_that_is_named_twice_is_one_robot(stops: Stops) -> None:
+    stops.start(*ROBOTS)
+    stops.stop_all()
+    wait_for(lambda: stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False).success, 20.0, "all released")
+    stopped = stops.fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True, robots=["robot_1", "robot_1"])
+    assert stopped.message == "stopped robot_1"
+    assert set(stops.said_since("robot_2", 3)) == {False}
+
+
 def test_a_release_keeps_no_stop_waiting_and_ends_with_it(stops: Stops) -> None:
     heard = stops.fleet.peer.listen(msg.StopRequest, f"/robot_2/{topics.ESTOP}", EVENTS)
-    # No safety node is there: each call waits in vain.
-    wait_for(lambda: not stops.fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True).success and heard)
+    safety = [stops.start(robot) for robot in ROBOTS]
+    stops.stop_all()
+    wait_for(lambda: heard)
+    for node in safety:
+        node.kill()  # each call waits in vain
     heard.clear()
     released = stops.release(*ROBOTS)
     request = srv.SetEstop.Request(stop=True, who="visitor", robots=["robot_2"])
@@ -112,5 +142,5 @@ def test_a_release_keeps_no_stop_waiting_and_ends_with_it(stops: Stops) -> None:
     wait_for(lambda: heard or released.done())
     assert heard and not released.done()
     answer = stops.fleet.peer.result(released)
-    assert answer.message == "released none; robot_1 did not answer; robot_2 was stopped again meanwhile"
+    assert answer.message == f"released none; robot_1 did not answer; robot_2 {OTHER_NOW}"
     assert stops.fleet.peer.result(stopped).message == "stopped none; robot_2 did not answer"

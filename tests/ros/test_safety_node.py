@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,7 +25,10 @@ from tokens import TOKEN, WHO, operators_file
 
 from floop_interfaces import msg, srv
 from floop_robot.nodes import topics
+from floop_robot.nodes.estop import Orders
 from floop_robot.nodes.qos import EVENTS
+from floop_robot.robot.link import link_folder
+from floop_robot.robot.messages import SafetyOrder
 from floop_robot.spec.robot_model import load_robot
 
 HOLD_S = 0.1
@@ -214,6 +218,33 @@ def test_a_release_names_what_it_releases(cell: Cell) -> None:
     assert answer.states[0].latched
     assert not cell.set_estop(False, seal=12345).success
     assert cell.set_estop(False, seal=cell.latches[-1].seal).success
+
+
+def test_a_release_that_the_servo_loop_takes_too_late_is_none(domain: int) -> None:
+    with closing(Peer(domain)) as peer:
+        orders, now_s = Orders(peer.node), time.monotonic()
+        orders.mailbox.send(SafetyOrder(stop=False, who="ann", until_s=now_s))
+        orders.mailbox.send(SafetyOrder(stop=False, who="bob", until_s=now_s + 60.0))
+        assert orders.receive() is None
+        order = orders.receive()
+        assert order is not None
+        assert order.who == "bob"
+
+
+def test_a_disk_that_refuses_is_told_and_changes_nothing(cell: Cell) -> None:
+    latch = link_folder(cell.rig.run_dir, ROBOT) / "stopped"
+    latch.mkdir()  # neither written nor removed
+    stopped = cell.set_estop(True)
+    assert stopped.success
+    assert stopped.states[0].latched
+    assert "a restart may forget it" in stopped.message
+    released = cell.set_estop(False)
+    assert released.success
+    assert not released.states[0].latched
+    assert "a restart may stop it again" in released.message
+    latch.rmdir()
+    assert cell.set_estop(True).message == f"{ROBOT} is stopped"
+    assert cell.set_estop(False).message == f"{ROBOT} is released"
 
 
 def test_a_real_arm_is_released_by_nobody_where_nobody_is_named(tmp_path: Path, domain: int) -> None:

@@ -1,0 +1,115 @@
+"""The stop latch: what opens it, what outlives its process, and a disk that refuses or takes its time."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from conditions import wait_for
+from hypothesis import given
+from hypothesis import strategies as st
+
+from floop_robot.robot.latch import LatchKeeper, StopLatch
+from floop_robot.robot.messages import SafetyOrder
+
+
+@given(st.lists(st.booleans(), max_size=20))
+def test_the_latch_opens_only_by_release(stops: list[bool]) -> None:
+    latch = StopLatch()
+    for i, stop in enumerate(stops):
+        latch.take(SafetyOrder(stop=stop, who=f"person {i}"))
+        assert latch.is_set == stop
+        if stop:
+            first = next(j for j in range(i, -1, -1) if j == 0 or not stops[j - 1])
+            assert latch.reason == f"stopped by person {first}"
+        else:
+            assert latch.reason == ""
+
+
+def test_a_stop_outlives_its_process_and_a_release_does_too(tmp_path: Path) -> None:
+    path = tmp_path / "stopped"
+    latch = StopLatch(path)
+    latch.take(SafetyOrder(stop=True, who="ann", why="smoke"))
+    latch.keep()
+    assert path.read_text() == "stopped by ann: smoke\n"
+    again = StopLatch(path)
+    assert again.is_set
+    again.take(SafetyOrder(stop=True, who="bob"))
+    again.take(SafetyOrder(stop=False, who="bob"))
+    again.keep()
+    assert not StopLatch(path).is_set
+    again.keep()
+
+
+def test_a_disk_that_refuses_does_not_open_the_latch(tmp_path: Path) -> None:
+    latch = StopLatch(tmp_path / "missing" / "stopped")
+    latch.take(SafetyOrder(stop=True, who="ann"))
+    with pytest.raises(OSError):
+        latch.keep()
+    assert latch.is_set
+
+
+def test_a_stop_that_was_only_half_written_down_is_forgotten_with_its_release(tmp_path: Path) -> None:
+    folder = tmp_path / "links"
+    path = folder / "stopped"
+    latch = StopLatch(path)
+    latch.take(SafetyOrder(stop=True, who="ann"))
+    with pytest.raises(OSError):
+        latch.keep()  # the folder is not there
+    folder.mkdir()
+    path.write_text("what half a write leaves\n")
+    assert not latch.is_kept
+    latch.take(SafetyOrder(stop=False, who="ann"))
+    assert not latch.is_kept  # the release has to be written down, whatever became of the stop
+    latch.keep()
+    assert not path.exists()
+    assert latch.is_kept
+
+
+def test_a_release_of_what_was_before_another_stop_is_none() -> None:
+    latch = StopLatch()
+    latch.take(SafetyOrder(stop=True, who="ann"))
+    seen = latch.stops
+    latch.take(SafetyOrder(stop=True, who="bob"))
+    latch.take(SafetyOrder(stop=False, who="ann", after=seen))
+    assert latch.is_set
+    latch.take(SafetyOrder(stop=False, who="ann", after=latch.stops))
+    assert not latch.is_set
+
+
+def test_a_slow_disk_keeps_the_servo_loop_waiting_for_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "stopped"
+    latch = StopLatch(path)
+    os.mkfifo(path)  # whoever opens it to write waits for a reader
+    with closing(LatchKeeper(latch)) as keeper:
+        latch.take(SafetyOrder(stop=True, who="ann"))
+        before_s = time.monotonic()
+        keeper.look()
+        assert time.monotonic() - before_s < 1.0
+        assert not latch.is_kept
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        wait_for(lambda: keeper.trouble)  # a pipe can't be synced
+        path.unlink()
+        os.close(reader)
+
+        def kept() -> bool:
+            keeper.look()
+            return latch.is_kept
+
+        wait_for(kept)
+        assert path.read_text() == "stopped by ann\n"
+        wait_for(lambda: not keeper.trouble)
+
+
+def test_what_changed_last_is_written_down_before_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "stopped"
+    latch = StopLatch(path)
+    keeper = LatchKeeper(latch)
+    for stop in (True, False, True):
+        latch.take(SafetyOrder(stop=stop, who="ann"))
+        keeper.look()
+    keeper.close()
+    assert StopLatch(path).is_set

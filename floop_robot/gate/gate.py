@@ -75,6 +75,8 @@ class Gate:
         self._focus, self._sources_of = Focus(), -1
         self._rests_until_s = 0.0
         """Steady clock: when the next trial may begin."""
+        self._sent_back = 0
+        """Candidates that were not accepted in place of this incumbent."""
         self.prepares = False
         """Whether the last idle `step` had pairs to prepare."""
 
@@ -97,7 +99,7 @@ class Gate:
         if self._incumbent is not None and bundle.manifest.version == self._incumbent.manifest.version:
             return
         verify(bundle, self._task, self._ids, where="the gate")
-        self._incumbent, self._rests_until_s = bundle, 0.0
+        self._incumbent, self._rests_until_s, self._sent_back = bundle, 0.0, 0
         self._executor.add_policy(bundle.manifest.sha256, bundle.to_bytes())
         self._supply.set_incumbent(bundle.manifest.sha256)
         if self._court is not None:
@@ -164,7 +166,7 @@ class Gate:
             assert each is not None
             sha256 = each.manifest.sha256
             self._executor.add_policy(sha256, each.to_bytes())
-        trial = Trial(self._config.gate, focus, self._supply.known)
+        trial = Trial(self._config.gate, focus, self._supply.known, self._sent_back)
         self._court = Court(trial, self._supply, self._executor, sha256, self.incumbent_version)
 
     def _finish(self, verdict: Verdict) -> Judged:
@@ -173,6 +175,7 @@ class Gate:
         self._court = None
         self._count(str(verdict.decision))
         if verdict.decision is not Decision.ACCEPTED:
+            self._sent_back += 1
             self._rests_until_s = time.monotonic() + self._config.gate.rest * verdict.duration_s
         report = TrialReport(
             verdict=verdict,

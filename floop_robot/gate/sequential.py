@@ -16,8 +16,6 @@ import math
 
 _FRACTIONS = (0.25, 0.5, 0.75, 0.92)
 """Stakes as fractions of the largest one that cannot go broke; the capital is spread evenly over them."""
-_MOST_LOG_CAPITAL = 700.0
-"""More than this has no meaning, and no float."""
 
 
 class Status(enum.Enum):
@@ -41,11 +39,6 @@ class Bettor:
         """Settle one bet."""
         self._log_capital = self._after(1, x)
         self._best = max(self._best, _log_mean_exp(self._log_capital))
-
-    @property
-    def capital(self) -> float:
-        """What one unit has become by now: evidence against the hypothesis, 20 being what alpha = 0.05 asks for."""
-        return math.exp(min(_log_mean_exp(self._log_capital), _MOST_LOG_CAPITAL))
 
     def refutes(self, alpha: float) -> bool:
         """Whether the hypothesis is refuted with false alarms at most `alpha`; once true it stays true."""
@@ -77,11 +70,6 @@ class Improvement:
         """Take the outcome of one pair."""
         self._not_better.observe(difference)
         self._gains.observe(-difference)
-
-    @property
-    def evidence(self) -> float:
-        """Evidence (betting capital) for the candidate being better; 1 at the start."""
-        return self._not_better.capital
 
     @property
     def status(self) -> Status:

@@ -24,7 +24,7 @@ OLD_MARGIN = 0.10
 """Old work counts as kept when success is shown to be less than this below the incumbent's on the same scenarios."""
 GAIN = 0.20
 """A candidate shown to gain less than this is sent back: the next one is seconds away."""
-GAIN_SHARE, LEAST_GAIN, MOST_GAIN = 0.5, 0.08, 0.5
+GAIN_SHARE, LEAST_GAIN = 0.5, 0.08
 """On focus work that the incumbent's success is known on: this share of what is missing to 100 %, within bounds."""
 SPEED_MARGIN = 0.05
 """A pair counts as faster when the candidate saves more than this share of the incumbent's time: more than one policy
@@ -39,10 +39,9 @@ CLEAN, UNCLEAN = 0.98, 0.85
 limiter keeps commands inside; a hard contact can still throw a joint past its speed, in 1 % of the shipped policy's."""
 PROBE = 3
 """Old pairs before anything else: three failures in a row refuse a candidate."""
-HURRIED_PAIRS = 30
-"""Pairs on merit after which a trial without a clear difference gives way to a newer candidate that waits …"""
-PROMISING = 5.0
-"""… unless there is this much evidence for it: a few pairs more are quicker than another trial from its start."""
+PATIENCE = 0.95
+"""The gain that a candidate should have is this much less with every one that was not accepted: perhaps there is no
+more to be had."""
 BETTER_SHARE = 0.8
 """Share of alpha that "better" gets on focus work, where success is what is missing; "faster" gets the rest. On old
 work they share evenly."""
@@ -55,6 +54,11 @@ class Suite(enum.StrEnum):
 
     OLD = "old"
     FOCUS = "focus"
+
+
+HURRIED_PAIRS = {Suite.FOCUS: 15, Suite.OLD: 30}
+"""Pairs on merit from which on a trial gives way to a newer candidate that waits, while it gains less than it should.
+Where work fails the newer one has learned from more failures, and is likely better."""
 
 
 class Focus(msgspec.Struct, frozen=True):
@@ -82,10 +86,15 @@ class Known(msgspec.Struct, frozen=True):
         successes, episodes = self.old if suite is Suite.OLD else self.focus
         return successes / episodes if episodes >= LEAST_KNOWN else None
 
+    def estimate(self, suite: Suite) -> float:
+        """Its success on a suite, by Laplace's rule: a half while nothing is known."""
+        successes, episodes = self.old if suite is Suite.OLD else self.focus
+        return (successes + 1) / (episodes + 2)
 
-def _worthwhile(success: float | None) -> float:
-    """Gain in success that a candidate should have where the incumbent's success is `success`."""
-    return GAIN if success is None else min(max(GAIN_SHARE * (1.0 - success), LEAST_GAIN), MOST_GAIN)
+
+def _worthwhile(success: float, sent_back: int) -> float:
+    """Gain in success that a candidate should have where the incumbent's is `success`."""
+    return max(GAIN_SHARE * (1.0 - success) * PATIENCE**sent_back, LEAST_GAIN)
 
 
 class Pair(msgspec.Struct, frozen=True):
@@ -108,7 +117,8 @@ class _Merit:
     """Better, or not worse and faster? The two ways share `alpha`."""
 
     def __init__(self, alpha: float, better_share: float, cap: int, gain: float) -> None:
-        self._cap, self._seen = cap, 0
+        self._cap, self._gain = cap, gain
+        self._seen = self._gained = 0
         rest = (1.0 - better_share) * alpha
         self._better = Improvement(better_share * alpha, GIVE_UP, gain)
         self._kept = NonInferiority(rest, GIVE_UP, OLD_MARGIN, cap)
@@ -117,6 +127,7 @@ class _Merit:
     def observe(self, pair: Pair) -> None:
         self._seen += 1
         difference = int(pair.candidate.success) - int(pair.incumbent.success)
+        self._gained += difference
         self._better.observe(difference)
         self._kept.observe(difference)
         if pair.candidate.success and pair.incumbent.success:
@@ -125,7 +136,7 @@ class _Merit:
     @property
     def is_promising(self) -> bool:
         """Whether a few pairs more may well show what is not shown yet."""
-        return self.is_faster or self._better.evidence >= PROMISING
+        return self.is_faster or self._gained >= self._gain * self._seen
 
     @property
     def is_faster(self) -> bool:
@@ -154,8 +165,8 @@ class _Merit:
 class Trial:
     """The state of one trial: which pair it wants next, and what it has found."""
 
-    def __init__(self, config: GateConfig, focus: Focus, known: Known | None = None) -> None:
-        """`known`: what the incumbent achieved in earlier trials."""
+    def __init__(self, config: GateConfig, focus: Focus, known: Known | None = None, sent_back: int = 0) -> None:
+        """`known`: what the incumbent achieved in earlier trials, which `sent_back` candidates since it came."""
         known = known or Known()
         self.focus = focus
         self.alpha = config.alpha
@@ -171,7 +182,7 @@ class Trial:
         # Where even the incumbent is below the floor, only the comparison with it is fair.
         self._floor_holds = old is None or old >= 0.5 * (config.old_accept + config.old_reject)
         self._merit_suite = Suite.FOCUS if self._has_focus else Suite.OLD
-        gain = _worthwhile(known.success(Suite.FOCUS)) if self._has_focus else GAIN
+        gain = _worthwhile(known.estimate(Suite.FOCUS), sent_back) if self._has_focus else GAIN
         share = BETTER_SHARE if self._has_focus else 0.5
         self._merit = _Merit(config.alpha, share, self._cap[self._merit_suite], gain)
         self._clean = Floor(CLEAN, UNCLEAN, FLOOR_GIVE_UP)
@@ -241,7 +252,8 @@ class Trial:
         cap = self._cap[self._merit_suite] if self._merit.is_faster else self._max_merit
         if merit is Status.OPEN and seen >= cap:
             return Finding(Decision.INCONCLUSIVE, f"no clear difference {self._merit_score()}")
-        if merit is Status.OPEN and self.hurried and seen >= HURRIED_PAIRS and not self._merit.is_promising:
+        gives_way = self.hurried and not self._merit.is_promising and seen >= HURRIED_PAIRS[self._merit_suite]
+        if merit is Status.OPEN and gives_way:
             return Finding(Decision.INCONCLUSIVE, f"no clear difference yet, a newer one waits; {self._merit_score()}")
         return self._guard_open_finding()
 

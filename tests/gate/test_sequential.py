@@ -134,9 +134,10 @@ def test_a_rare_hard_contact_refuses_nobody_and_nor_do_those_that_the_incumbent_
         assert trial.finding.decision is Decision.INCONCLUSIVE
 
 
-def test_an_unclear_trial_gives_way_to_a_newer_candidate() -> None:
-    for hurried, pairs in ((True, HURRIED_PAIRS), (False, GateConfig().max_pairs)):
-        trial = Trial(GateConfig(), Focus(("basket",)))
+def test_a_trial_that_gains_too_little_gives_way_to_a_newer_candidate_until_no_more_is_to_be_had() -> None:
+    few, most = HURRIED_PAIRS[Suite.FOCUS], GateConfig().max_pairs
+    for hurried, sent_back, pairs in ((True, 0, few), (True, 30, most), (False, 0, most)):
+        trial = Trial(GateConfig(), Focus(("basket",)), sent_back=sent_back)
         trial.hurried = hurried
         results = [(True, False), (True, True), (False, True), (True, False)]
         while trial.finding is None:

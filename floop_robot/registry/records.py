@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import enum
-from typing import Annotated
 
 import msgspec
 
+from floop_robot.spec.bounds import Number
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.records import ActMode, Outcome, Source
 from floop_robot.spec.verdict import Verdict
 
-VersionNumber = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
-"""A version as others may speak of it: what fits a row of the registry, and every message."""
+VersionNumber = Number
+"""A version as others may speak of it."""
 FLEET = "fleet"
 """Scope of a directive that speaks of every robot; any other scope is a robot's name."""
 

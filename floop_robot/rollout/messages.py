@@ -21,6 +21,7 @@ from floop_robot.registry import (
 )
 from floop_robot.rollout.orders import Call, Done, Drain, Hold, Order, Pin, Push, Remark, Resume, Rollback
 from floop_robot.rollout.watch import Tally, WatchReport
+from floop_robot.spec.bounds import LARGEST
 from floop_robot.spec.envelope import Message
 from floop_robot.spec.verdict import Verdict
 
@@ -65,7 +66,7 @@ __all__ = [
     "VersionLive",
 ]
 
-Position = Annotated[int, msgspec.Meta(ge=-1, le=2**62)]
+Position = Annotated[int, msgspec.Meta(ge=-1, le=LARGEST)]
 """In the audit or among candidates; -1: none."""
 
 # Robots

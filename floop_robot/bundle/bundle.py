@@ -19,9 +19,9 @@ from safetensors import SafetensorError
 
 from floop_robot.bundle.actor import Actor, Array
 from floop_robot.bundle.checks import check_answers
-from floop_robot.bundle.files import write_atomic
+from floop_robot.bundle.files import read_regular, write_atomic
 from floop_robot.bundle.manifest import Architecture, Check, DataRange, Manifest, Normalisation
-from floop_robot.spec.errors import BundleRefused, StorageError
+from floop_robot.spec.errors import BundleRefused
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.verdict import Verdict
@@ -129,12 +129,9 @@ class Bundle(msgspec.Struct, frozen=True):
     @classmethod
     def load(cls, path: Path) -> Bundle:
         """Read a `.floop` file; raises `StorageError` (unreadable) or `BundleRefused` (no whole bundle)."""
-        try:
-            if path.stat().st_size > LARGEST_BYTES:
-                raise BundleRefused(f"{path} is larger than any bundle ({LARGEST_BYTES >> 20} MiB); check the path")
-            blob = path.read_bytes()
-        except OSError as error:
-            raise StorageError(f"cannot read {path}: {error.strerror}; check the path") from None
+        blob = read_regular(path, LARGEST_BYTES + 1)
+        if len(blob) > LARGEST_BYTES:
+            raise BundleRefused(f"{path} is larger than any bundle ({LARGEST_BYTES >> 20} MiB); check the path")
         return cls.from_bytes(blob, str(path))
 
     def arrays(self) -> dict[str, Array]:

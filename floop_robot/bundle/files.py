@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -31,3 +32,18 @@ def write_atomic(path: Path, data: bytes) -> None:
         sync_folder(path.parent)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}; free space or choose a writable folder") from None
+
+
+def read_regular(path: Path, most_bytes: int) -> bytes:
+    """Read at most so many bytes; raises `StorageError` in one line, also for what is no regular file.
+
+    A pipe would keep its reader waiting for as long as nobody writes.
+    """
+    try:
+        # Without O_NONBLOCK opening a pipe waits as well.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return file.read(most_bytes)
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}; check the path") from None
+    raise StorageError(f"cannot read {path}: no regular file; check the path")

@@ -6,6 +6,7 @@ import enum
 
 import msgspec
 
+from floop_robot.spec.bounds import Number
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.verdict import Verdict
 
@@ -68,7 +69,7 @@ class DataRange(msgspec.Struct, frozen=True, kw_only=True):
 
     transitions: int = 0
     """Rows seen in training, prior data and demonstrations included."""
-    journal_to: int = 0
+    journal_to: Number = 0
     """Last block of the fleet's journal that training had taken in, from the first on; 0 when it used none."""
     observation_low: tuple[float, ...] = ()
     """Smallest and largest raw value of each observation number in that data; empty when not recorded."""

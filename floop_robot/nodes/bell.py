@@ -37,6 +37,9 @@ class Bell:
         self._look = look
         self._waits: list[_Wait] = []
         self._asides: list[threading.Thread] = []
+        self._guards_asides = threading.Lock()
+        self._takes_more = True
+        """False as soon as `close` waits for what is done aside: nobody would wait for what begins then."""
         self.is_closed = False
         """The node ends: nobody waits any longer."""
         self._guard = node.create_guard_condition(self._answer)
@@ -66,10 +69,8 @@ class Bell:
     async def aside(self, work: Callable[[], None]) -> bool:
         """Have `work` done in a thread of its own and wait for it, as `until` does; raises what it raises.
 
-        False: the bell is closed, and `work` not done: it was not begun, or took longer than closing waits for.
+        False: the bell closes, and `work` is not done: it was not begun, or took longer than closing waits for.
         """
-        if self.is_closed:
-            return False
         done, failure = threading.Event(), list[BaseException]()
 
         def run() -> None:
@@ -81,10 +82,12 @@ class Bell:
                 done.set()
                 self.ring()
 
-        self._asides = [*filter(threading.Thread.is_alive, self._asides)]
-        thread = threading.Thread(target=run, name="aside", daemon=True)
-        self._asides.append(thread)
-        thread.start()
+        with self._guards_asides:
+            if not self._takes_more:
+                return False
+            thread = threading.Thread(target=run, name="aside", daemon=True)
+            thread.start()
+            self._asides = [*filter(threading.Thread.is_alive, self._asides), thread]
         await self.until(done.is_set, math.inf)
         if failure:
             raise failure[0]
@@ -93,6 +96,8 @@ class Bell:
     def close(self) -> None:
         """Send everybody who waits on their way, without what they waited for; what is done aside gets 1 s to end."""
         deadline_s = time.monotonic() + END_S
+        with self._guards_asides:
+            self._takes_more = False
         for thread in self._asides:
             thread.join(max(0.0, deadline_s - time.monotonic()))
         self.is_closed = True

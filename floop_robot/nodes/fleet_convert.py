@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
 from floop_interfaces import msg
 from floop_robot.nodes.convert import header, to_time
 from floop_robot.registry import AuditEntry, CandidateInfo, VersionInfo
@@ -9,6 +14,33 @@ from floop_robot.rollout import Done, FleetStatus, RobotStatus, WatchReport
 from floop_robot.rollout.messages import VersionLive
 from floop_robot.rollout.watch import ClassWatch
 from floop_robot.spec.verdict import SuiteResult
+
+CHECKED = True
+"""A number that its field can't hold is told when the message is made; else it would be another one, or no answer."""
+T = TypeVar("T")
+M = TypeVar("M")
+
+log = logging.getLogger(__name__)
+
+
+def each_that_fits(convert: Callable[[T], M], entries: Iterable[T]) -> list[M]:
+    """What `convert` makes of each; one that fits no message costs no other its place: a line of the log tells.
+
+    A registry may hold such from times when fewer numbers were refused.
+    """
+    made = []
+    for entry in entries:
+        try:
+            made.append(convert(entry))
+        except Exception as error:  # checked fields raise AssertionError, and what rclpy raises is not said anywhere
+            _leave_out(f"{str(entry)[:300]} fits no message and is left out: {type(error).__name__}: {error}")
+    return made
+
+
+@functools.lru_cache(maxsize=1000)
+def _leave_out(line: str) -> None:
+    """Once for each: they are asked for again and again."""
+    log.warning(line)
 
 
 def audit_to_msg(entry: AuditEntry) -> msg.AuditEntry:
@@ -20,6 +52,7 @@ def audit_to_msg(entry: AuditEntry) -> msg.AuditEntry:
         what=entry.what,
         version=entry.version,
         detail=entry.detail,
+        check_fields=CHECKED,
     )
 
 
@@ -72,7 +105,7 @@ def fleet_to_msg(status: FleetStatus) -> msg.FleetState:
         dropped_messages=status.dropped_messages,
         trouble=status.trouble,
         robots=[robot_to_msg(robot) for robot in status.robots],
-        audit=[audit_to_msg(entry) for entry in status.audit],
+        audit=each_that_fits(audit_to_msg, status.audit),
     )
 
 
@@ -127,6 +160,7 @@ def version_to_msg(version: VersionInfo, live: VersionLive | None, confirmed: bo
         confirmed=confirmed,
         successes=sum(tally.successes for tally in tallies),
         episodes=sum(tally.episodes for tally in tallies),
+        check_fields=CHECKED,
     )
 
 
@@ -143,6 +177,7 @@ def verdict_to_msg(candidate: CandidateInfo) -> msg.GateVerdict:
         seed=verdict.seed,
         alpha=verdict.alpha,
         duration_s=verdict.duration_s,
+        check_fields=CHECKED,
     )
 
 
@@ -157,4 +192,5 @@ def _suite_to_msg(suite: SuiteResult) -> msg.SuiteResult:
         incumbent_cycle_s=suite.incumbent_cycle_s,
         candidate_interventions=suite.candidate_interventions,
         limit_violations=suite.limit_violations,
+        check_fields=CHECKED,
     )

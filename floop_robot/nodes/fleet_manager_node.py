@@ -20,7 +20,7 @@ from floop_interfaces.srv import FleetStatus, ListPolicies
 from floop_robot.nodes import topics
 from floop_robot.nodes.convert import to_time
 from floop_robot.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Health
-from floop_robot.nodes.fleet_convert import fleet_to_msg, verdict_to_msg, version_to_msg
+from floop_robot.nodes.fleet_convert import each_that_fits, fleet_to_msg, verdict_to_msg, version_to_msg
 from floop_robot.nodes.fleet_orders import FleetOrders
 from floop_robot.nodes.fleet_stop import FleetStop
 from floop_robot.nodes.fleet_voice import FleetVoice
@@ -96,14 +96,16 @@ class FleetQuestions:
             answer.message = str(error)
             return answer
         live = {each.sha256: each for each in status.live}
-        answer.policies = [
-            version_to_msg(v, live.get(v.sha256), v.version in status.confirmed)
-            for v in found.versions[-request.last if request.last else 0 :]
-        ]
-        answer.verdicts = [verdict_to_msg(candidate) for candidate in candidates]
+        asked = found.versions[-request.last if request.last else 0 :]
+        answer.policies = each_that_fits(
+            lambda v: version_to_msg(v, live.get(v.sha256), v.version in status.confirmed), asked
+        )
+        answer.verdicts = each_that_fits(verdict_to_msg, candidates)
+        left_out = len(asked) - len(answer.policies) + len(candidates) - len(answer.verdicts)
         answer.stamp = to_time(status.stamp_ns)
         answer.production_version, answer.baseline_version = found.production, found.baseline
-        answer.success, answer.message = True, f"{len(found.versions)} versions"
+        more = f"; {left_out} entries fit no message and are left out, the log says which" if left_out else ""
+        answer.success, answer.message = True, f"{len(found.versions)} versions{more}"
         return answer
 
 

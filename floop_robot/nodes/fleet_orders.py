@@ -1,7 +1,7 @@
 """Operators' orders as services below `/fleet`: each is one order to the fleet manager, and one look at its robots.
 
-Orders are carried out as they arrive, one after another. One that then waits for robots keeps no other waiting: whoever
-pushed something bad can roll it back meanwhile.
+Orders are carried out one after another, those of one kind as they arrive. One that reads a file keeps none of another
+kind waiting, and one that waits for robots none at all: whoever pushed something bad can roll it back meanwhile.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from floop_robot.bundle import Bundle
 from floop_robot.nodes import topics
 from floop_robot.nodes.bell import Bell
 from floop_robot.nodes.fleet_convert import done_to_msg, robot_to_msg
-from floop_robot.nodes.fleet_desk import Errand, FleetDesk, Outcome, Ticket, TooMany
+from floop_robot.nodes.fleet_desk import BEGIN_S, Errand, FleetDesk, Outcome, Ticket, TooMany
 from floop_robot.nodes.fleet_watch import FleetWatch
-from floop_robot.processes.import_zip import bundle_of_zip
+from floop_robot.processes.import_zip import LONGEST_S, bundle_of_zip
 from floop_robot.registry import FLEET
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.rollout import Drain, Hold, Pin, Push, Resume, Rollback
@@ -97,14 +97,24 @@ class FleetOrders:
                 bundle = bundle_of_zip(Path(request.sb3_zip_path), self._config, trust=trust).to_bytes()
             return Push(version=request.version, bundle=bundle, scope=scope, **_signed(request))
 
-        return Errand(order, lambda done: to_act_on(done.version, scope), _limited(request.wait_s))
+        return Errand(
+            "push",
+            order,
+            lambda done: to_act_on(done.version, scope),
+            _limited(request.wait_s),
+            begin_s=BEGIN_S + (LONGEST_S if request.sb3_zip_path else 0.0),
+            reads=bool(request.bundle_path or request.sb3_zip_path),
+            places=scope,
+        )
 
 
 def _roll_back(request: RollbackPolicy.Request) -> Errand:
     return Errand(
+        "rollback",
         lambda: Rollback(version=request.to_version, **_signed(request)),
         lambda done: to_act_on(done.version, FLEET),
         _limited(request.wait_s),
+        places=FLEET,
     )
 
 
@@ -117,13 +127,19 @@ def _pin(request: PinPolicy.Request) -> Errand:
         return Pin(scope=request.scope, version=request.version, **_signed(request))
 
     if not request.version:
-        return Errand(order)
-    return Errand(order, lambda done: to_act_on(done.version, request.scope), _limited(request.wait_s))
+        return Errand("pin", order)
+    return Errand(
+        "pin",
+        order,
+        lambda done: to_act_on(done.version, request.scope),
+        _limited(request.wait_s),
+        places=request.scope,
+    )
 
 
 def _hold(request: HoldUpdates.Request) -> Errand:
     kind = Hold if request.hold else Resume
-    return Errand(lambda: kind(scope=request.scope or FLEET, **_signed(request)))
+    return Errand("hold", lambda: kind(scope=request.scope or FLEET, **_signed(request)))
 
 
 def _drain(request: DrainRobot.Request) -> Errand:
@@ -132,7 +148,7 @@ def _drain(request: DrainRobot.Request) -> Errand:
             raise ConfigError(f"robot is empty: name one, or {FLEET!r} for all")
         return Drain(scope=request.robot, drain=request.drain, **_signed(request))
 
-    return Errand(order, lambda _: to_drain(request.drain, request.robot), _limited(request.wait_s))
+    return Errand("drain", order, lambda _: to_drain(request.drain, request.robot), _limited(request.wait_s))
 
 
 def _tell(request: Any, outcome: Outcome, answer: Any) -> None:

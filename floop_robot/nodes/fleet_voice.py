@@ -11,7 +11,7 @@ from rclpy.node import Node
 
 from floop_interfaces.msg import AuditEntry, FleetState, GateVerdict
 from floop_robot.nodes import topics
-from floop_robot.nodes.fleet_convert import audit_to_msg, fleet_to_msg, verdict_to_msg
+from floop_robot.nodes.fleet_convert import audit_to_msg, each_that_fits, fleet_to_msg, verdict_to_msg
 from floop_robot.nodes.qos import AUDIT, EVENTS, LATCHED
 from floop_robot.rollout import FleetClient, FleetStatus, FleetUnreachable, Robots
 from floop_robot.rollout.messages import News
@@ -73,10 +73,8 @@ class FleetVoice:
     def _look(self) -> None:
         news, robots = self._client.news(*self._positions), self._client.robots()
         self._positions = news.audit_to, news.candidates_to
-        for entry in news.audit:
-            self._audit.publish(audit_to_msg(entry))
-        for candidate in news.candidates:
-            self._verdict.publish(verdict_to_msg(candidate))
+        each_that_fits(lambda entry: self._audit.publish(audit_to_msg(entry)), news.audit)
+        each_that_fits(lambda candidate: self._verdict.publish(verdict_to_msg(candidate)), news.candidates)
         now = time.monotonic()
         seen = _what_counts(news, robots)
         if seen != self._said or now >= self._due_s:

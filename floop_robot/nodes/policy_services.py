@@ -23,8 +23,9 @@ from floop_robot.nodes.policy_session import PolicySession
 from floop_robot.nodes.policy_voice import INACTIVE, PolicyVoice, detail_of
 from floop_robot.robot.desk import Call, Desk, Ending
 from floop_robot.robot.episode import EpisodeState
+from floop_robot.spec.bounds import LARGEST
 from floop_robot.spec.errors import FloopError
-from floop_robot.spec.records import LARGEST, Event, Label, Outcome
+from floop_robot.spec.records import Event, Label, Outcome
 
 STEPS_S: Final = 1.0
 """How long a few control steps may take before a call is given up."""

@@ -34,7 +34,8 @@ def bundle_of_zip(path: Path, config: FloopConfig, *, trust: bool) -> Bundle:
     if not trust:
         raise ImportFailed(f"{path} is a stable-baselines3 zip, which can run code; say that you trust it if you do")
     if not path.is_file():
-        raise ImportFailed(f"cannot read {path}: no such file; check the path")
+        what = "no regular file" if path.exists() else "no such file"
+        raise ImportFailed(f"cannot read {path}: {what}; check the path")
     if not zipfile.is_zipfile(path):
         raise ImportFailed(f"{path} is no stable-baselines3 zip; use one of SAC or PPO")
     with tempfile.TemporaryDirectory(prefix="floop-import-") as folder:

@@ -6,11 +6,12 @@ import enum
 
 import msgspec
 
+from floop_robot.spec.bounds import Number
 from floop_robot.spec.ids import Ids
-from floop_robot.spec.records import ActMode, Natural, Outcome, Source
+from floop_robot.spec.records import ActMode, Outcome, Source
 from floop_robot.spec.verdict import Verdict
 
-VersionNumber = Natural
+VersionNumber = Number
 """A version as others may speak of it."""
 FLEET = "fleet"
 """Scope of a directive that speaks of every robot; any other scope is a robot's name."""

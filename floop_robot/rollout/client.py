@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import socket
-import threading
 import time
 from collections.abc import Callable, Collection
 from types import TracebackType
@@ -159,21 +158,15 @@ class FleetClient:
         """Have a robot, or `FLEET`, finish its episode and start no other; or work again."""
         return self.order(Drain(scope=scope, drain=drain, **self._signed(why)))
 
-    def wait_for(
-        self,
-        robots: Collection[str],
-        is_there: Callable[[RobotStatus], bool],
-        timeout_s: float,
-        stop: threading.Event | None = None,
-    ) -> Robots:
-        """Look until every one of `robots` is there, time is over or `stop` is set; returns the last look."""
+    def wait_for(self, robots: Collection[str], is_there: Callable[[RobotStatus], bool], timeout_s: float) -> Robots:
+        """Look until every one of `robots` is there or time is over; returns the last look."""
         deadline = time.monotonic() + timeout_s
-        pause = stop or threading.Event()
         while True:
             found = self.robots()
             waiting = [r for r in found.robots if r.robot in robots and not is_there(r)]
-            if not waiting or time.monotonic() >= deadline or pause.wait(LOOK_AGAIN_S):
+            if not waiting or time.monotonic() >= deadline:
                 return found
+            time.sleep(LOOK_AGAIN_S)
 
     def _signed(self, why: str) -> _Signed:
         return {"who": self.who, "token": self.token, "why": why}

@@ -51,7 +51,7 @@ from floop_robot.spec.config import RolloutConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
-from floop_robot.spec.verdict import Decision
+from floop_robot.spec.verdict import Decision, check_numbers
 
 MOST_ROBOTS = 256
 """Names of robots that are kept: a sender of made-up names must not fill the memory."""
@@ -179,6 +179,7 @@ class Fleet:
                 f"the verdict speaks of candidate {verdict.candidate_sha256[:8]}, the bundle holds "
                 f"{bundle.manifest.sha256[:8]}; submit them together"
             )
+        check_numbers(verdict)
         if verdict.decision is Decision.ACCEPTED:
             verify(bundle, self._task, self._ids, where=HERE)
         state, version, new = self._conductor.submit(bundle, verdict, submission.who, self._clock())

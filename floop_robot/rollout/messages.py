@@ -21,8 +21,8 @@ from floop_robot.registry import (
 )
 from floop_robot.rollout.orders import Call, Done, Drain, Hold, Order, Pin, Push, Remark, Resume, Rollback
 from floop_robot.rollout.watch import Tally, WatchReport
+from floop_robot.spec.bounds import LARGEST
 from floop_robot.spec.envelope import Message
-from floop_robot.spec.records import LARGEST
 from floop_robot.spec.verdict import Verdict
 
 TOPIC = b"policy"

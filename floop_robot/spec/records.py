@@ -9,17 +9,12 @@ clock and travel as durations.
 from __future__ import annotations
 
 import enum
-from typing import Annotated, Final
 
 import msgspec
 
+from floop_robot.spec.bounds import Number
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.layout import Vector
-
-LARGEST: Final = 2**62
-"""What fits every database, array and message that a number may come to."""
-Natural = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
-"""A number as others may send it."""
 
 
 class Source(enum.IntEnum):
@@ -104,12 +99,12 @@ class Truth(msgspec.Struct, frozen=True):
 class EpisodeEnd(msgspec.Struct, frozen=True, kw_only=True):
     """The end of an episode, with the final observation."""
 
-    seq: Natural
-    episode: Natural
-    stamp_ns: Natural
-    policy_version: Natural
+    seq: Number
+    episode: Number
+    stamp_ns: Number
+    policy_version: Number
     act_mode: ActMode
-    steps: Natural
+    steps: Number
     duration_s: float
     total_reward: float
     outcome: Outcome
@@ -121,10 +116,10 @@ class EpisodeEnd(msgspec.Struct, frozen=True, kw_only=True):
 class Label(msgspec.Struct, frozen=True, kw_only=True):
     """A later judgement of an episode by a person or a downstream sensor; joins by (robot, boot, episode)."""
 
-    seq: Natural
-    stamp_ns: Natural
+    seq: Number
+    stamp_ns: Number
     episode_boot_id: str
-    episode: Natural
+    episode: Number
     success: bool
     author: str
     comment: str = ""
@@ -133,8 +128,8 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Anything else worth keeping: version swaps, faults, stops."""
 
-    seq: Natural
-    stamp_ns: Natural
+    seq: Number
+    stamp_ns: Number
     name: str
     detail: str = ""
 

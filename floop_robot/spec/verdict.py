@@ -6,6 +6,9 @@ import enum
 
 import msgspec
 
+from floop_robot.spec.bounds import Count, Number
+from floop_robot.spec.errors import FloopError
+
 
 class Decision(enum.StrEnum):
     """What becomes of a candidate."""
@@ -45,3 +48,32 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """First scenario seed, so that the trial can be repeated."""
     alpha: float
     duration_s: float
+
+
+class VerdictRefused(FloopError):
+    """A verdict with a number that no registry or message holds."""
+
+
+class _BoundedSuite(SuiteResult, frozen=True, kw_only=True):
+    episodes: Count
+    candidate_successes: Count
+    incumbent_successes: Count
+    candidate_interventions: Count
+    limit_violations: Count
+
+
+class _BoundedVerdict(Verdict, frozen=True, kw_only=True):
+    incumbent_version: Number
+    suites: tuple[_BoundedSuite, ...]
+    seed: Number
+
+
+def check_numbers(verdict: Verdict) -> None:
+    """Raise `VerdictRefused`, which names the number, when one is out of its bounds.
+
+    A `Verdict` itself has none: a registry that took in such a one must stay readable.
+    """
+    try:
+        msgspec.convert(verdict, _BoundedVerdict, from_attributes=True)
+    except msgspec.ValidationError as error:
+        raise VerdictRefused(f"the verdict holds a number out of bounds ({error}); judge the candidate again") from None

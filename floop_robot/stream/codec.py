@@ -16,8 +16,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from floop_robot.spec.bounds import LARGEST
 from floop_robot.spec.errors import FloopError
-from floop_robot.spec.records import LARGEST, EpisodeEnd, Event, Label, Record, StreamInfo, Transition
+from floop_robot.spec.records import EpisodeEnd, Event, Label, Record, StreamInfo, Transition
 from floop_robot.stream.columns import SCALARS, VECTORS, TransitionColumns, fault_of
 
 MAGIC = b"FLB1"

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import msgspec
 
+from floop_robot.spec.bounds import Number
 from floop_robot.spec.envelope import Message
-from floop_robot.spec.records import Natural
 from floop_robot.stream.codec import MAX_BLOCK_BYTES, Kind
 
 LARGEST_BYTES = MAX_BLOCK_BYTES + 1024
@@ -29,11 +29,11 @@ class Hello(StreamMessage, frozen=True, tag="hello"):
 
     robot: Name
     boot_id: Name
-    first_seq: Natural
+    first_seq: Number
     """Oldest key this sender can still deliver; what lies before is gone from its disk."""
-    nonce: Natural
+    nonce: Number
     """Rises with every Hello of a sender; the answer repeats it. Never 0."""
-    protocol: Natural = PROTOCOL
+    protocol: Number = PROTOCOL
 
 
 class Data(StreamMessage, frozen=True, tag="data"):
@@ -41,20 +41,20 @@ class Data(StreamMessage, frozen=True, tag="data"):
 
     robot: Name
     boot_id: Name
-    first_seq: Natural
-    end_seq: Natural
+    first_seq: Number
+    end_seq: Number
 
 
 class Ack(StreamMessage, frozen=True, tag="ack"):
     """Ingest: every key below `next_seq` is on disk. Also the answer to Hello."""
 
     boot_id: Name
-    next_seq: Natural
-    credit_bytes: Natural
+    next_seq: Number
+    credit_bytes: Number
     """How much the sender may have under way beyond `next_seq`."""
     resend: bool = False
     """Go back to `next_seq`: what came last did not follow on it, or was damaged."""
-    nonce: Natural = 0
+    nonce: Number = 0
     """Of the Hello this answers; 0 if none."""
 
 
@@ -68,19 +68,19 @@ class Refused(StreamMessage, frozen=True, tag="refused"):
     """Ingest: this block can never be accepted as it is."""
 
     boot_id: Name
-    first_seq: Natural
+    first_seq: Number
     reason: str
 
 
 class Fetch(StreamMessage, frozen=True, tag="fetch"):
     """Tail client: blocks with an id above `after`; wait up to `wait_s` if there is none yet."""
 
-    request: Natural
-    after: Natural
-    max_blocks: Natural
-    max_bytes: Natural
+    request: Number
+    after: Number
+    max_blocks: Number
+    max_bytes: Number
     wait_s: Annotated[float, msgspec.Meta(ge=0, le=3600)]
-    kinds: Natural = int(Kind.ALL)
+    kinds: Number = int(Kind.ALL)
     sources: tuple[Annotated[int, msgspec.Meta(ge=0, le=255)], ...] = ()
     """Only streams of these sources; empty means all."""
 
@@ -88,32 +88,32 @@ class Fetch(StreamMessage, frozen=True, tag="fetch"):
 class Fetched(StreamMessage, frozen=True, tag="fetched"):
     """Tail server: the blocks, and up to which id the journal was looked through."""
 
-    request: Natural
+    request: Number
     journal_id: str
-    ids: tuple[Natural, ...]
+    ids: tuple[Number, ...]
     blocks: tuple[bytes, ...]
-    through: Natural
-    damaged: Natural = 0
+    through: Number
+    damaged: Number = 0
     """Blocks in this range whose CRC failed on disk; they are left out."""
 
 
 class AuditRequest(StreamMessage, frozen=True, tag="audit"):
     """Tail client: count and check the journal."""
 
-    request: Natural
+    request: Number
 
 
 class AuditReply(StreamMessage, frozen=True, tag="audited"):
     """Tail server: a `journal.Audit` as JSON."""
 
-    request: Natural
+    request: Number
     audit: bytes
 
 
 class Failed(StreamMessage, frozen=True, tag="failed"):
     """Tail server: the request could not be served."""
 
-    request: Natural
+    request: Number
     reason: str
 
 

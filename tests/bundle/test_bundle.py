@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import resource
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -175,6 +177,13 @@ def test_unreadable_and_unwritable_paths_are_one_line(tmp_path):
     with pytest.raises(FloopError) as info:
         make_bundle().save(tmp_path / "file" / "p.floop")
     one_line(info)
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.floop")  # nobody writes: whoever waited for it would wait for ever
+    for path in (tmp_path / "pipe.floop", Path("/dev/zero")):
+        with pytest.raises(StorageError, match="no regular file; check the path"):
+            Bundle.load(path)
 
 
 def test_full_disk_leaves_the_old_bundle(tmp_path):

@@ -14,13 +14,14 @@ import zmq
 from conditions import wait_for
 from ports import free_base_port
 
-from floop_robot.bundle import Bundle
+from floop_robot.bundle import Bundle, DataRange
 from floop_robot.registry import FLEET, Origin, Receipt, Stage, read_history
 from floop_robot.rollout import FleetClient, FleetRefused, FleetUnreachable
 from floop_robot.rollout.kept import KeptPolicy
 from floop_robot.rollout.messages import TOPIC, Announcement, Fetch, GetNews, Heartbeat, Pin, Report
 from floop_robot.spec.envelope import seal
 from floop_robot.spec.ids import Ids
+from floop_robot.spec.verdict import Decision, SuiteResult
 from tests.bundle.making import IDS, TASK, make_bundle
 from tests.rollout.parts import ManagerThread, Robot, verdict
 
@@ -315,6 +316,39 @@ def test_numbers_that_no_registry_holds_change_nothing(manager, number):
         wait_for(lambda: client.status().dropped_messages == len(asked))
         assert client.status().robots == () and client.push(make_bundle(1)).version == 2
     context.term()
+
+
+@pytest.mark.parametrize("number", [-1, 2**62 + 1, 2**64 - 1])
+def test_a_candidate_with_a_number_that_no_message_holds_is_refused(manager, number):
+    bundle = make_bundle(1)
+    suite = SuiteResult(
+        name="focus",
+        episodes=number,
+        candidate_successes=0,
+        incumbent_successes=0,
+        candidate_interval=(0.0, 1.0),
+        candidate_cycle_s=float("nan"),
+        incumbent_cycle_s=float("nan"),
+        candidate_interventions=0,
+        limit_violations=0,
+    )
+    good = verdict(bundle, decision=Decision.REJECTED)
+    unread = make_bundle(1, data=DataRange(journal_to=number))
+    with manager.client() as client:
+        for judged, named in (
+            (msgspec.structs.replace(good, seed=number), "$.seed"),
+            (msgspec.structs.replace(good, incumbent_version=number), "$.incumbent_version"),
+            (msgspec.structs.replace(good, suites=(suite,)), "$.suites[0].episodes"),
+        ):
+            with pytest.raises(FleetRefused) as info:
+                client.submit(bundle, judged)
+            assert named in str(info.value) and "\n" not in str(info.value)
+        for refused in (lambda: client.submit(unread, good), lambda: client.push(unread)):
+            with pytest.raises(FleetRefused, match="journal_to"):
+                refused()
+        assert client.candidates() == () and client.status().production == 1
+        fits = msgspec.structs.replace(good, seed=2**62, suites=(msgspec.structs.replace(suite, episodes=2**32 - 1),))
+        assert client.submit(bundle, fits).new
 
 
 def test_clients_get_one_line(manager, tmp_path):

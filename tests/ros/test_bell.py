@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -52,6 +54,12 @@ def test_what_it_raises_is_raised(peer: Peer) -> None:
     assert (answer.success, answer.message) == (False, "no such thing")
 
 
+def functions_of(thread: threading.Thread) -> list[str]:
+    """What it is in just now, the innermost last."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return [each.name for each in traceback.extract_stack(frame)] if frame else []
+
+
 def test_closing_waits_for_what_ends_soon(peer: Peer) -> None:
     begun, go_on = threading.Event(), threading.Event()
     aside = Aside(peer, lambda: (begun.set(), go_on.wait(20.0)))
@@ -75,3 +83,19 @@ def test_what_is_unfinished_is_not_taken_for_done(peer: Peer, monkeypatch: pytes
     aside.bell.close()
     assert not peer.result(answer).success
     go_on.set()
+
+
+def test_what_comes_while_it_closes_is_not_begun(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bells, "END_S", 20.0)
+    begun, go_on = list[int](), threading.Event()
+    aside = Aside(peer, lambda: (begun.append(1), go_on.wait(20.0)))
+    first = aside.call()
+    wait_for(lambda: begun)
+    closing = threading.Thread(target=aside.bell.close, name="closing")
+    closing.start()
+    wait_for(lambda: "join" in functions_of(closing), what="closing that waits for the first")
+    assert not peer.result(aside.call()).success and begun == [1]
+    assert closing.is_alive() and not first.done()
+    go_on.set()
+    assert peer.result(first).success
+    closing.join()

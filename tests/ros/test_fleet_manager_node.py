@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pytest
 from conditions import wait_for
@@ -17,6 +17,7 @@ from reasons import NO_ROS
 pytest.importorskip("rclpy", reason=NO_ROS)
 
 from fleet_rig import IDS, TASK, FleetRig, policy
+from slow_zip import slow_zip
 from tokens import TOKEN, WHO
 
 from floop_interfaces import msg, srv
@@ -184,34 +185,28 @@ def test_an_order_that_waits_keeps_neither_questions_nor_stops_nor_orders_waitin
 
 
 @contextlib.contextmanager
-def slow_push(fleet: FleetRig, name: str) -> Iterator[tuple[Any, BinaryIO]]:
-    """A push whose file is being read and goes on for as long as its other end is open: as from a slow disk."""
+def slow_push(fleet: FleetRig, name: str) -> Iterator[Any]:
+    """The future answer of a push whose file is being read for as long as this block lasts."""
     path = fleet.folder / name
-    os.mkfifo(path)
-    request = srv.PushPolicy.Request(bundle_path=str(path), who=WHO, token=TOKEN, why=name)
-    answer = fleet.peer.send(srv.PushPolicy, topics.PUSH_POLICY, request)
-
-    def end() -> BinaryIO | None:
-        with contextlib.suppress(OSError):  # nobody reads it yet
-            return os.fdopen(os.open(path, os.O_WRONLY | os.O_NONBLOCK), "wb")
-        return None
-
-    with wait_for(end, what="the push that reads its file") as pipe:
-        os.set_blocking(pipe.fileno(), True)
-        yield answer, pipe
+    with slow_zip(path) as is_being_loaded:
+        request = srv.PushPolicy.Request(sb3_zip_path=str(path), trust_sb3_zip=True, who=WHO, token=TOKEN, why=name)
+        answer = fleet.peer.send(srv.PushPolicy, topics.PUSH_POLICY, request)
+        is_being_loaded()
+        yield answer
 
 
-def test_orders_are_carried_out_in_the_order_of_their_arrival(fleet: FleetRig) -> None:
-    with slow_push(fleet, "slow.floop") as (pushed, pipe):
-        request = srv.HoldUpdates.Request(hold=True, who=WHO, token=TOKEN, why="after it")
-        held = fleet.peer.send(srv.HoldUpdates, topics.HOLD_UPDATES, request)
-        with pytest.raises(AssertionError):
-            fleet.peer.result(held, 1.0)
-        assert not fleet.state().held
-        pipe.write(policy(8).to_bytes())
-    assert fleet.peer.result(held).success and fleet.peer.result(pushed).success
-    assert [entry.detail for entry in fleet.state().audit[-2:]] == ["slow.floop", "after it"]
-    assert fleet.order(srv.HoldUpdates, topics.HOLD_UPDATES, hold=False).success
+def test_a_push_whose_file_is_read_slowly_keeps_no_other_order_waiting(fleet: FleetRig) -> None:
+    with slow_push(fleet, "slow.zip") as pushed:
+        for hold in (True, False):
+            assert fleet.order(srv.HoldUpdates, topics.HOLD_UPDATES, hold=hold).success
+            assert fleet.order(srv.DrainRobot, topics.DRAIN_ROBOT, robot="robot_1", drain=hold).success
+        assert not pushed.done()
+    answer = fleet.peer.result(pushed, 60.0)
+    assert answer.success and fleet.state().production_version == answer.version
+    assert fleet.state().audit[-1].detail == "slow.zip"
+
+
+def test_orders_of_one_kind_are_carried_out_as_they_arrive(fleet: FleetRig) -> None:
     for number in range(10):
         given = {"scope": "robot_1", "who": WHO, "token": TOKEN, "why": str(number)}
         requests = [srv.HoldUpdates.Request(hold=hold, **given) for hold in (True, False)]
@@ -220,14 +215,18 @@ def test_orders_are_carried_out_in_the_order_of_their_arrival(fleet: FleetRig) -
         assert not fleet.state().robots[0].held
 
 
-def test_more_orders_than_can_be_carried_out_are_refused_in_one_line(fleet: FleetRig) -> None:
-    with slow_push(fleet, "stuck.floop"):
-        request = srv.HoldUpdates.Request(hold=False, who=WHO, token=TOKEN)
+def test_what_is_too_much_or_overtaken_is_refused_in_one_line(fleet: FleetRig) -> None:
+    with slow_push(fleet, "stuck.zip") as pushed:
+        request = srv.PushPolicy.Request(version=1, who=WHO, token=TOKEN)
         for _ in range(fleet_desk.MOST_QUEUED + 10):
-            last = fleet.peer.send(srv.HoldUpdates, topics.HOLD_UPDATES, request)
+            last = fleet.peer.send(srv.PushPolicy, topics.PUSH_POLICY, request)
             fleet.state()
         unchanged(fleet, fleet.peer.result(last), f"{fleet_desk.MOST_QUEUED} orders are to be carried out before")
+        back = fleet.order(srv.RollbackPolicy, topics.ROLLBACK_POLICY, to_version=1)
+        assert back.success
+        unchanged(fleet, fleet.peer.result(pushed), "not done", "rolled back to v1")
     assert fleet.order(srv.HoldUpdates, topics.HOLD_UPDATES, hold=False).success
+    assert fleet.state().production_version == back.version
 
 
 def test_many_orders_that_wait_cost_no_more_than_one_and_beyond_a_bound_they_are_refused(fleet: FleetRig) -> None:
@@ -259,6 +258,10 @@ def test_what_cannot_be_done_is_one_line_and_changes_nothing(fleet: FleetRig) ->
     unchanged(fleet, push(fleet, bundle_path=wrong), "0123456789abcdef", IDS.contract)
     unchanged(fleet, push(fleet, bundle_path=str(cut)), "cut.floop")
     unchanged(fleet, push(fleet, bundle_path=str(fleet.folder / "none.floop")), "none.floop", "check the path")
+    pipe = fleet.folder / "pipe"
+    os.mkfifo(pipe)
+    unchanged(fleet, push(fleet, bundle_path=str(pipe)), "no regular file")
+    unchanged(fleet, push(fleet, sb3_zip_path=str(pipe), trust_sb3_zip=True), "no regular file")
     unchanged(fleet, push(fleet), "exactly one")
     unchanged(fleet, push(fleet, version=1, bundle_path=good), "exactly one")
     unchanged(fleet, push(fleet, bundle_path=good, scope="robot_7"), "unknown robot 'robot_7'", "did you mean")

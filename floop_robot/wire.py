@@ -1,4 +1,7 @@
-"""ZeroMQ sockets as every link of floop opens them, and how they are read."""
+"""ZeroMQ sockets as every link between hosts opens them, and how they are read.
+
+Links that stay on one host (`robot/link.py`) need none of these times: there a peer that is gone is gone at once.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +44,16 @@ def listen(
     return socket
 
 
-def dial(context: Context, kind: int, endpoint: str, *, queue: int = QUEUE, topic: bytes = b"") -> Socket:
-    """A socket that connects out and reconnects for ever; a DEALER queues nothing while nobody is there."""
+def dial(
+    context: Context, kind: int, endpoint: str, *, queue: int = QUEUE, topic: bytes = b"", newest_only: bool = False
+) -> Socket:
+    """A socket that connects out and reconnects for ever; a DEALER queues nothing while nobody is there.
+
+    With `newest_only` a message takes the place of one that was not read yet; for messages of one frame.
+    """
     socket = _socket(context, kind, queue, LARGEST_BYTES)
+    if newest_only:
+        socket.setsockopt(zmq.CONFLATE, 1)  # before connect, or it has no effect
     if kind == zmq.DEALER:
         socket.setsockopt(zmq.IMMEDIATE, 1)
     if kind == zmq.SUB:

@@ -12,7 +12,7 @@ from floop_robot.spec.errors import FloopError
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
-from floop_robot.wire import receive
+from floop_robot.wire import Context, dial, receive
 
 log = logging.getLogger(__name__)
 
@@ -48,13 +48,8 @@ class LiveWeights:
     def __init__(self, config: FloopConfig) -> None:
         rules = get_task(config.task)
         self._spec, self._ids = rules.spec, ids_of(rules, load_robot(config.robot.model))
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = self._context.socket(zmq.SUB)
-        self._socket.setsockopt(zmq.CONFLATE, 1)  # before connect, or it has no effect
-        self._socket.setsockopt(zmq.SUBSCRIBE, b"")
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
-        self._socket.connect(config.endpoints.weights)
+        self._context: Context = zmq.Context()
+        self._socket = dial(self._context, zmq.SUB, config.endpoints.weights, newest_only=True)
         self.actor: Actor | None = None
         self.version = 0
         self.refused = 0

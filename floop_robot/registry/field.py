@@ -20,8 +20,7 @@ class FieldLog:
 
     def record_receipt(self, receipt: Receipt, now_ns: int) -> bool:
         """Store a receipt; the first of its kind counts. Returns whether it was new."""
-        # Refused while it acted is of another kind than refused on arrival, which may have come before.
-        kind = receipt.stage if receipt.fell_to is None else FELL
+        kind = FELL if receipt.fell else receipt.stage
         with self._database.writing() as connection:
             cursor = connection.execute(
                 "INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?)",

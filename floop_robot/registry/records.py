@@ -115,6 +115,11 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     fell_to: int | None = None
     """Refused while it acted (NaN or infinity): the version that acts instead, 0 for none; None for other receipts."""
 
+    @property
+    def fell(self) -> bool:
+        """Refused while it acted: of another kind than refused on arrival, which may have come before."""
+        return self.fell_to is not None
+
 
 class StoredReceipt(msgspec.Struct, frozen=True):
     """A receipt and when it arrived."""

@@ -169,7 +169,7 @@ class Fleet:
                 self._refusals.pop(receipt.robot, None)
             elif receipt.stage is Stage.ACTING:
                 self._begins_to_act(receipt.robot, receipt.version)
-        return Noted(robot=receipt.robot, version=receipt.version, stage=receipt.stage)
+        return Noted(robot=receipt.robot, version=receipt.version, stage=receipt.stage, fell=receipt.fell)
 
     def _submit(self, submission: Submission) -> Submitted:
         bundle = Bundle.from_bytes(submission.bundle, "the submitted candidate")

@@ -137,6 +137,8 @@ class Noted(Message, frozen=True, kw_only=True):
     robot: str
     version: int
     stage: Stage
+    fell: bool = False
+    """`Receipt.fell`; a fleet manager that is older than this field says False of all."""
 
 
 # Gate

@@ -141,7 +141,8 @@ class PolicyReceiver:
         self._thread = threading.Thread(target=self._run, name=f"policy-receiver-{config.robot}", daemon=True)
         self._version = self._acting = 0
         self._epoch = 0
-        self._receipts: dict[tuple[int, Stage], Receipt] = {}
+        self._receipts: dict[tuple[int, Stage, bool], Receipt] = {}
+        """By version, stage and whether it fell: what is sent until it is noted."""
         self._fall: tuple[int, int] | None = None
         self._handed: deque[Bundle] = deque(maxlen=2)
         """What the slots were given last: the current policy and the one they may fall back to."""
@@ -279,7 +280,7 @@ class PolicyReceiver:
         elif isinstance(reply, Delivery):
             self._consider(reply, arrived_s, rpc)
         elif isinstance(reply, Noted):
-            self._receipts.pop((reply.version, reply.stage), None)
+            self._receipts.pop((reply.version, reply.stage, reply.fell), None)
 
     def _obey(self, target: Target) -> None:
         if target.drain == self._drain or target.epoch < self._epoch:
@@ -387,7 +388,7 @@ class PolicyReceiver:
             detail=detail,
             fell_to=fell_to,
         )
-        self._receipts[version, stage] = self._newest = receipt
+        self._receipts[version, stage, receipt.fell] = self._newest = receipt
         while len(self._receipts) > MOST_RECEIPTS:
             del self._receipts[next(iter(self._receipts))]
         self._send(rpc, Report(receipt=receipt))

@@ -69,7 +69,10 @@ class SenderMachine:
         settings: SenderSettings | None = None,
         own_end: int | None = None,
     ) -> None:
-        """`own_end`: no sender of this spool has sent a key from there on, as `own_end` said in a conflict before."""
+        """`own_end`: no sender of this spool has sent a key from there on (`limit` if None).
+
+        It may lie below `limit`: what was recorded while ingest did not answer is on the disk and was never sent.
+        """
         self.robot, self.boot_id = robot, boot_id
         self.floor, self.limit = floor, limit
         """Oldest key on this disk, and one past the newest durable one."""
@@ -80,7 +83,7 @@ class SenderMachine:
         self.conflict = ""
         """Set while ingest claims keys of this stream that this spool never sent: nothing is sent but Hello."""
         self.own_end = limit if own_end is None else own_end
-        """One past the newest key that ingest may have from this spool. Must outlive a process that is in conflict."""
+        """One past the newest key that ingest may have from this spool. Must outlive a process until it was greeted."""
         self._settings = settings or SenderSettings()
         self._window: deque[Outgoing] = deque()
         self._bytes = 0

@@ -16,8 +16,8 @@ from floop_robot.spec.envelope import MessageRefused, seal, unseal
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Event
 from floop_robot.stream.codec import encode_block
-from floop_robot.stream.conflict import ConflictMark
 from floop_robot.stream.messages import FromIngest
+from floop_robot.stream.own_ends import OwnEnds
 from floop_robot.stream.protocol import Outgoing, SenderMachine, SenderSettings
 from floop_robot.stream.spool import Cursor, Spool, StreamRange
 from floop_robot.wire import dial
@@ -48,12 +48,23 @@ class SenderStats(msgspec.Struct, frozen=True):
 
 
 class Sender:
-    """Sends what is durable in `spool` to `endpoint` until closed, whatever happens to the other side."""
+    """Sends what is durable in `spool` to `endpoint` until closed, whatever happens to the other side.
+
+    Make it before anything is recorded: whatever is in the spool by then counts as its own (see `own_ends.py`).
+    """
 
     def __init__(self, spool: Spool, endpoint: str, settings: SenderSettings | None = None) -> None:
         self._spool, self._endpoint = spool, endpoint
         self._settings = settings or SenderSettings()
-        self._mark, self._is_marked = ConflictMark(spool.folder), False
+        self._own_ends = OwnEnds(spool.folder)
+        ends = spool.ends()
+        loaded = {boot_id: self._own_ends.load(boot_id) for boot_id in ends}
+        self._kept = {boot_id: end for boot_id, end in loaded.items() if end is not None}
+        """Where the spool's own keys of a boot end, as its disk says; -1: it may say anything."""
+        self._unanswered = ends | self._kept
+        """The same as it should say: of each boot that ingest has not answered for."""
+        with contextlib.suppress(OSError):  # tried again in each step, which tells of it
+            self._keep_ends()
         self._machine = self._new_machine(spool.stream())
         self._cursor = Cursor(spool, self._machine.boot_id, self._machine.end)
         self._blocks: Iterator[Outgoing] = iter(())
@@ -94,8 +105,7 @@ class Sender:
         self._thread.join()
 
     def _new_machine(self, stream: StreamRange) -> SenderMachine:
-        info, nonce, own_end = stream.info, secrets.randbits(48), self._mark.load(stream.info.boot_id)
-        self._is_marked = own_end is not None
+        info, nonce, own_end = stream.info, secrets.randbits(48), self._unanswered.get(stream.info.boot_id)
         return SenderMachine(info.robot, info.boot_id, stream.floor, stream.limit, nonce, self._settings, own_end)
 
     def _run(self) -> None:
@@ -112,12 +122,13 @@ class Sender:
             context.term()
 
     def _step(self, socket: zmq.Socket[bytes], poller: zmq.Poller) -> None:
-        try:
-            self._load()
-            self._mark_conflict()
-            self._trouble = ""
-        except (OSError, StorageError) as error:
-            self._trouble = f"cannot use spool {self._spool.folder}: {error}"
+        trouble = ""
+        for work in (self._note_answer, self._load):  # in this order: no data goes out before the answer is noted
+            try:
+                work()
+            except (OSError, StorageError) as error:
+                trouble = f"cannot use spool {self._spool.folder}: {error}"
+        self._trouble = trouble
         for envelope, payload in self._machine.poll(time.monotonic()):
             with contextlib.suppress(zmq.Again):  # no connection, or its queue is full: silence, hence a Hello
                 socket.send_multipart([seal(envelope), payload], zmq.NOBLOCK)
@@ -128,14 +139,25 @@ class Sender:
         if socket in ready:
             self._receive(socket)
 
-    def _mark_conflict(self) -> None:
+    def _note_answer(self) -> None:
+        # A disk that refuses holds nothing up, for sending is what empties a full one. What it keeps too long makes
+        # the next process see a conflict where there is none: somebody must look, but no row is lost.
         machine = self._machine
-        if machine.conflict and not self._is_marked:
-            self._mark.keep(machine.boot_id, machine.own_end)
-            self._is_marked = True
-        elif self._is_marked and machine.is_greeted:
-            self._mark.forget()
-            self._is_marked = False
+        if machine.conflict:
+            self._unanswered[machine.boot_id] = machine.own_end
+        elif machine.is_greeted:
+            self._unanswered.pop(machine.boot_id, None)
+        self._keep_ends()
+
+    def _keep_ends(self) -> None:
+        for boot_id in self._kept.keys() - self._unanswered.keys():
+            self._own_ends.forget(boot_id)
+            del self._kept[boot_id]
+        for boot_id, end in self._unanswered.items():
+            if self._kept.get(boot_id) != end:
+                self._kept[boot_id] = -1
+                self._own_ends.keep(boot_id, end)
+                self._kept[boot_id] = end
 
     def _load(self) -> None:
         stream = self._spool.stream()

@@ -96,6 +96,15 @@ class Spool:
             limit = max(s.end_seq for s in self._segments if s.head.info.boot_id == first.info.boot_id)
             return StreamRange(first.info, first.first_seq, limit)
 
+    def ends(self) -> dict[str, int]:
+        """One past the newest durable key of every boot that is here, oldest boot first."""
+        with self._lock:
+            found: dict[str, int] = {}
+            for segment in self._segments:
+                boot_id = segment.head.info.boot_id
+                found[boot_id] = max(found.get(boot_id, 0), segment.end_seq)
+            return found
+
     def commit(self, blocks: list[Outgoing]) -> None:
         """Make blocks durable, all or none; raises OSError, or `SpoolFull` when they don't fit."""
         frames = b"".join(frame(FRAME_MARK, b.first_seq, b.end_seq, b.payload) for b in blocks)

@@ -18,8 +18,21 @@ from floop_robot.bundle import Bundle, DataRange
 from floop_robot.registry import FLEET, Origin, Receipt, Stage, read_history
 from floop_robot.rollout import FleetClient, FleetRefused, FleetUnreachable
 from floop_robot.rollout.kept import KeptPolicy
-from floop_robot.rollout.messages import TOPIC, Announcement, Fetch, GetNews, Heartbeat, Pin, Report
-from floop_robot.spec.envelope import seal
+from floop_robot.rollout.messages import (
+    REQUESTS,
+    TOPIC,
+    Announcement,
+    Delivery,
+    Fetch,
+    GetNews,
+    Heartbeat,
+    Noted,
+    Pin,
+    Reply,
+    Report,
+    Request,
+)
+from floop_robot.spec.envelope import seal, unseal
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.verdict import Decision, SuiteResult
 from tests.bundle.making import IDS, TASK, make_bundle
@@ -236,6 +249,64 @@ def test_a_policy_that_misbehaves_while_acting_is_told_with_what_acts_instead(tm
         client.resume(FLEET)  # now it may go back
         acting(again, 3)
         wait_for(lambda: any(r.version == 3 and not r.last_refusal for r in client.status().robots))
+
+
+class SlowManager:
+    """A fleet manager that answers only when, and what, the test says."""
+
+    def __init__(self) -> None:
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.ROUTER)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.endpoint = f"tcp://127.0.0.1:{self.socket.bind_to_random_port('tcp://127.0.0.1')}"
+        self.peer = b""
+
+    def hear(self) -> Request:
+        assert self.socket.poll(20_000)
+        self.peer, _, payload = self.socket.recv_multipart()
+        return unseal(payload, REQUESTS)
+
+    def say(self, reply: Reply) -> None:
+        self.socket.send_multipart([self.peer, b"", seal(reply)])
+
+    def resent(self) -> list[tuple[int, Stage, bool]]:
+        """Version, stage and whether it fell: of the receipts that come with the next heartbeat."""
+        while not isinstance(self.hear(), Heartbeat):
+            pass
+        found = []
+        while isinstance(request := self.hear(), Report):
+            receipt = request.receipt
+            found.append((receipt.version, receipt.stage, receipt.fell_to is not None))
+        return found
+
+    def close(self) -> None:
+        self.socket.close()
+        self.context.term()
+
+
+def test_a_fall_is_told_until_it_is_noted_whatever_was_noted_of_a_refusal_on_arrival(tmp_path):
+    manager = SlowManager()
+    robot = Robot(tmp_path, "robot_1", f"tcp://127.0.0.1:{free_base_port()}", manager.endpoint)
+    on_arrival, fallen = (2, Stage.REFUSED, False), (2, Stage.REFUSED, True)
+    try:
+        manager.hear()
+        manager.say(Delivery(version=2, epoch=1, bundle=b"damaged on the way"))
+        wait_for(lambda: on_arrival in manager.resent(), what="the refusal on arrival")
+        manager.say(Delivery(version=2, epoch=1, bundle=altered(2)))
+        acting(robot, 2)
+        robot.slots.fall = (2, 0)
+        wait_for(lambda: fallen in manager.resent(), what="the fall")
+        manager.say(Noted(robot="robot_1", version=2, stage=Stage.REFUSED))
+        manager.say(Delivery(version=3, epoch=1, bundle=b"damaged, too"))
+        wait_for(lambda: (3, Stage.REFUSED, False) in manager.resent(), what="a word on both messages")
+        resent = manager.resent()
+        assert fallen in resent, "nobody noted it"
+        assert on_arrival not in resent
+        manager.say(Noted(robot="robot_1", version=2, stage=Stage.REFUSED, fell=True))
+        wait_for(lambda: fallen not in manager.resent(), what="no word of what was noted")
+    finally:
+        robot.stop()
+        manager.close()
 
 
 def test_the_fleet_leaves_a_policy_that_misbehaved_on_one_robot(manager, robots):

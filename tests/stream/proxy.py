@@ -1,4 +1,4 @@
-"""A TCP proxy that damages, delays nothing, and cuts: what a bad network does to a link."""
+"""A TCP proxy that damages, delays nothing, cuts and falls silent: what a bad network does to a link."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ class FlippingProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.endpoint = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
         self.flipped = 0
+        self._silent = threading.Event()
+        """Of the connections of now; ever new ones get another."""
         self._links: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept, name="proxy", daemon=True)]
         self._threads[0].start()
@@ -27,6 +29,11 @@ class FlippingProxy:
             with contextlib.suppress(OSError):
                 link.shutdown(socket.SHUT_RDWR)
             link.close()
+
+    def silence(self) -> None:
+        """Let what the connections of now say go lost, their end included, as when a host vanishes; new ones work."""
+        self._silent.set()
+        self._silent = threading.Event()
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -48,14 +55,17 @@ class FlippingProxy:
                 near.close()
                 continue
             self._links += [near, far]
+            silent = self._silent
             for a, b, flips in ((near, far, True), (far, near, False)):
-                thread = threading.Thread(target=self._pump, args=(a, b, flips), name="proxy-pump", daemon=True)
+                thread = threading.Thread(target=self._pump, args=(a, b, flips, silent), name="proxy-pump", daemon=True)
                 self._threads.append(thread)
                 thread.start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, flips: bool) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, flips: bool, silent: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                if silent.is_set():
+                    continue
                 if flips and len(data) > 64 and self._random.randrange(self._every) == 0:
                     damaged = bytearray(data)
                     at = self._random.randrange(64, len(data))
@@ -63,6 +73,6 @@ class FlippingProxy:
                     data = bytes(damaged)
                     self.flipped += 1
                 sink.sendall(data)
-        for end in (source, sink):
+        for end in (source,) if silent.is_set() else (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

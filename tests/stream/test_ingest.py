@@ -13,17 +13,20 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import zmq
 from conditions import wait_for
 
-from floop_robot.spec.envelope import seal
+from floop_robot.spec.envelope import seal, unseal
 from floop_robot.stream.codec import decode_block, encode_block
 from floop_robot.stream.ingest import MAX_STREAMS, Ingest
 from floop_robot.stream.journal import Journal, JournalReader
-from floop_robot.stream.messages import Data, Hello
+from floop_robot.stream.messages import Ack, Data, FromSender, Hello
 from floop_robot.stream.outlet import Outlet
 from floop_robot.stream.protocol import Outgoing
+from floop_robot.stream.sender import Sender
+from floop_robot.stream.spool import Spool
 from tests.stream.making import episode_end, label, stream_info, transition
 from tests.stream.proxy import FlippingProxy
 from tests.stream.running import IngestProcess
@@ -274,8 +277,25 @@ def steps_in(journal: Path) -> list[int]:
     return [step for block in blocks if block.transitions is not None for step in block.transitions.step.tolist()]
 
 
-def test_a_copied_spool_loses_nothing_however_often_its_process_is_restarted(
-    tmp_path: Path, ingest: IngestProcess
+def copied(folder: Path, ingest: IngestProcess) -> Outlet:
+    return Outlet(folder / "copy", stream_info(), ingest.config.endpoints.ingest, sync_interval_s=0.01)
+
+
+def deliver_from_anew(copy: Path, ingest: IngestProcess) -> None:
+    """Give ingest a journal that knows nothing of the copy's keys, so that all are the copy's own."""
+    ingest.kill()
+    for path in ingest.run_dir.glob("journal.sqlite*"):
+        path.unlink()
+    ingest.start()
+    out = copied(copy, ingest)
+    assert out.drain(20)
+    wait_for(lambda: not list((copy / "copy").glob("own_end.*")), 20, "the ends being forgotten")
+    out.close()
+
+
+@pytest.mark.parametrize("away", [0, 1, 3], ids=lambda away: f"{away} lives without ingest")
+def test_a_copied_spool_loses_nothing_whether_its_first_processes_reach_ingest_or_not(
+    tmp_path: Path, ingest: IngestProcess, away: int
 ) -> None:
     out = outlet(tmp_path, ingest)
     for i in range(5):
@@ -288,23 +308,105 @@ def test_a_copied_spool_loses_nothing_however_often_its_process_is_restarted(
         out.put(transition(i))
     assert out.drain(20)
     out.close()
-    for begun in range(3):
-        out = Outlet(tmp_path / "copy", stream_info(), ingest.config.endpoints.ingest, sync_interval_s=0.01)
+    if away:
+        ingest.kill()
+    for begun in range(away + 2):
+        if begun == away > 0:
+            ingest.start()
+        out = copied(tmp_path, ingest)
         for i in range(60):
             out.put(transition(1000 + 60 * begun + i))
-        wait_for(lambda out=out: "copied" in out.stats().sender.trouble, 20, "the conflict being noticed")
-        wait_for((tmp_path / "copy" / "conflict").exists, 20, "the conflict being kept")
+        if begun >= away:
+            wait_for(lambda out=out: "copied" in out.stats().sender.trouble, 20, "the conflict being noticed")
         assert out.stats().sender.acked == 0
         out.close()
+    deliver_from_anew(tmp_path, ingest)
+    recorded = 60 * (away + 2)
+    assert steps_in(ingest.journal)[-recorded:] == list(range(1000, 1000 + recorded))
+
+
+def test_a_copied_spool_loses_nothing_that_it_records_while_an_older_boot_waits(
+    tmp_path: Path, ingest: IngestProcess
+) -> None:
     ingest.kill()
-    for path in ingest.run_dir.glob("journal.sqlite*"):
-        path.unlink()
-    ingest.start()  # with a journal that knows nothing of these keys, so all are the copy's own
-    out = Outlet(tmp_path / "copy", stream_info(), ingest.config.endpoints.ingest, sync_interval_s=0.01)
+    first = outlet(tmp_path, ingest)
+    first.put(transition(0))
+    first.close()
+    last = max((tmp_path / "robot_1").glob("*.log"))
+    last.write_bytes(last.read_bytes() + b"torn")  # as after a power cut: the next records begin a new boot
+    second = outlet(tmp_path, ingest)
+    assert second.info.boot_id != first.info.boot_id
+    for i in range(5):
+        second.put(transition(i))
+    second.close()
+    shutil.copytree(tmp_path / "robot_1", tmp_path / "copy")
+    ingest.start()
+    out = outlet(tmp_path, ingest)
+    for i in range(5, 50):
+        out.put(transition(i))
     assert out.drain(20)
-    wait_for(lambda: not (tmp_path / "copy" / "conflict").exists(), 20, "the conflict being forgotten")
     out.close()
-    assert steps_in(ingest.journal)[-180:] == list(range(1000, 1180))
+    ingest.kill()
+    out = copied(tmp_path, ingest)
+    for i in range(60):
+        out.put(transition(1000 + i))
+    wait_for(lambda: out.is_durable, 20, "the rows being in the spool")
+    ingest.start()  # has all of the older boot; the newer one's turn comes only now
+    wait_for(lambda: "copied" in out.stats().sender.trouble, 20, "the conflict being noticed")
+    out.close()
+    deliver_from_anew(tmp_path, ingest)
+    assert steps_in(ingest.journal)[-60:] == list(range(1000, 1060))
+
+
+def test_a_disk_that_keeps_no_end_is_emptied_all_the_same(tmp_path: Path, ingest: IngestProcess) -> None:
+    assert ingest.process is not None
+    ingest.process.send_signal(signal.SIGSTOP)
+    spool = Spool(tmp_path / "robot_1", stream_info(), 2**20)
+    spool.commit([Outgoing(0, 1, encode_block(spool.info, 0, [transition(0)]))])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # every file of this process, as a full disk would
+    try:
+        sender = Sender(spool, ingest.config.endpoints.ingest)
+        wait_for(lambda: "too large" in sender.stats().trouble, 20, "the disk's refusal being told")
+        ingest.process.send_signal(signal.SIGCONT)
+        assert sender.drain(20)
+        wait_for(lambda: not sender.stats().trouble, 20, "nothing being left to keep")
+        sender.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, old)
+    assert not (spool.folder / f"own_end.{spool.info.boot_id}").exists()
+    spool.close()
+    assert steps_in(ingest.journal) == [0]
+
+
+def test_ingest_is_answered_with_data_only_when_the_kept_end_is_forgotten(
+    tmp_path: Path, ingest: IngestProcess
+) -> None:
+    ingest.kill()
+    out = outlet(tmp_path, ingest)
+    out.put(transition(0))
+    out.close()
+    kept = tmp_path / "robot_1" / f"own_end.{out.info.boot_id}"
+    assert kept.exists()
+    decoder: msgspec.msgpack.Decoder[FromSender] = msgspec.msgpack.Decoder(FromSender)
+    context = zmq.Context()
+    with context.socket(zmq.ROUTER) as near:
+        near.setsockopt(zmq.LINGER, 0)
+        near.bind(ingest.config.endpoints.ingest)
+        out = outlet(tmp_path, ingest)
+        messages: list[Hello | Data] = []
+        while not messages or isinstance(messages[-1], Hello):
+            assert near.poll(20_000)
+            peer, envelope, _ = near.recv_multipart()
+            messages.append(unseal(envelope, decoder))
+            if isinstance(messages[-1], Hello):
+                assert kept.exists() or len(messages) > 1
+                near.send_multipart([peer, seal(Ack(out.info.boot_id, 0, 2**20, nonce=messages[-1].nonce))])
+        assert not kept.exists()
+        out.close()
+    context.term()
 
 
 def test_a_frozen_ingest_is_noticed_and_outlived(tmp_path: Path, ingest: IngestProcess) -> None:

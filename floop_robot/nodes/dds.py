@@ -16,7 +16,9 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-_TRANSPORTS, _RANGE = "FASTDDS_BUILTIN_TRANSPORTS", "ROS_AUTOMATIC_DISCOVERY_RANGE"
+from floop_robot.processes.ros_domain import discovery_range
+
+_TRANSPORTS: Final = "FASTDDS_BUILTIN_TRANSPORTS"
 SMALLEST_SEGMENT_BYTES: Final = 16_384
 """Far below what Fast DDS asks for (0.5 MB), and far above what else is written while a node is made."""
 _WORDS = re.compile(rb"RTPS_TRANSPORT_SHM|RTPS_MSG_OUT|Unable to Register SHM Transport")
@@ -37,7 +39,8 @@ def without_shared_memory() -> Iterator[None]:
     There ROS (rmw_fastrtps) adds shared memory whatever the environment says. A process that may not write so large a
     file gets none; Fast DDS then goes on with UDP, and what it says about it is left out.
     """
-    if os.environ.get(_RANGE) != "LOCALHOST" or os.environ.get(_TRANSPORTS) != "UDPv4" or sys.platform != "linux":
+    asked = discovery_range(os.environ), os.environ.get(_TRANSPORTS)
+    if asked != ("LOCALHOST", "UDPv4") or sys.platform != "linux":
         yield
         return
     import resource

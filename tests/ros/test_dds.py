@@ -1,7 +1,10 @@
-"""No shared memory under floop's nodes: real processes."""
+"""No shared memory under floop's nodes, and nodes whose standard streams are closed: real processes."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,3 +55,19 @@ def test_a_node_that_stays_on_this_machine_shares_no_memory(
         node.end()
     finally:
         peer.close()
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_node_whose_streams_are_closed_comes_as_far_as_any(tmp_path: Path, domain: int, closed: str) -> None:
+    missing = tmp_path / "missing.yaml"
+    words = [sys.executable, "-m", "floop_robot.nodes.cell_node", "--ros-args", "-r", f"__ns:=/{ROBOT}"]
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *words, "-p", f"config:={missing}"],
+        env=os.environ | {"ROS_DOMAIN_ID": str(domain)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert closed != ">&-" or (str(missing) in done.stderr and "Traceback" not in done.stderr), done.stderr

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 
 from floop_robot.cli.checks import Check
-from floop_robot.processes.ros_domain import inheritable, why_no_ros
+from floop_robot.processes.ros_domain import discovery_range, inheritable, why_no_ros
 
 _INSTALL = "make setup-ros, or source your distribution's setup.bash; without it fleets run ROS-free"
 _PROBE = "import rclpy, rclpy.executors, floop_interfaces.msg, floop_interfaces.srv, floop_interfaces.action"
@@ -61,9 +61,9 @@ def _works() -> Check:
 
 
 def _reach() -> Check:
-    reach = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "")
+    reach = discovery_range(os.environ)
     domain = os.environ.get("ROS_DOMAIN_ID", "0")
     here = reach in ("LOCALHOST", "OFF")
-    detail = f"domain {domain}, {reach or 'the whole subnet'}"
+    detail = f"domain {domain}, {'the whole subnet' if reach == 'SUBNET' else reach}"
     cure = "nodes that you start by hand speak to the network; ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST keeps them here"
     return Check("ROS reach", here, False, detail, cure)

@@ -16,7 +16,9 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-_TRANSPORTS, _RANGE = "FASTDDS_BUILTIN_TRANSPORTS", "ROS_AUTOMATIC_DISCOVERY_RANGE"
+from floop_robot.processes.ros_domain import discovery_range
+
+_TRANSPORTS: Final = "FASTDDS_BUILTIN_TRANSPORTS"
 SMALLEST_SEGMENT_BYTES: Final = 16_384
 """Far below what Fast DDS asks for (0.5 MB), and far above what else is written while a node is made."""
 _WORDS = re.compile(rb"RTPS_TRANSPORT_SHM|RTPS_MSG_OUT|Unable to Register SHM Transport")
@@ -37,7 +39,8 @@ def without_shared_memory() -> Iterator[None]:
     There ROS (rmw_fastrtps) adds shared memory whatever the environment says. A process that may not write so large a
     file gets none; Fast DDS then goes on with UDP, and what it says about it is left out.
     """
-    if os.environ.get(_RANGE) != "LOCALHOST" or os.environ.get(_TRANSPORTS) != "UDPv4" or sys.platform != "linux":
+    asked = discovery_range(os.environ), os.environ.get(_TRANSPORTS)
+    if asked != ("LOCALHOST", "UDPv4") or sys.platform != "linux":
         yield
         return
     import resource
@@ -54,24 +57,43 @@ def without_shared_memory() -> Iterator[None]:
 @contextlib.contextmanager
 def _unsaid() -> Iterator[None]:
     """What is said meanwhile goes to standard error (Jazzy's Fast DDS speaks on the other), but for shared memory."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept, (reader, writer) = (os.dup(1), os.dup(2)), os.pipe()
-    os.dup2(writer, 1)
-    os.dup2(writer, 2)
+    kept = _standard()
+    if not kept:
+        yield
+        return
+    reader, writer = os.pipe()
+    for number in kept:
+        os.dup2(writer, number)
     os.close(writer)
     try:
         yield
     finally:
         said = _read(reader)
-        for number, before in enumerate(kept, 1):
+        for number, before in kept.items():
             os.dup2(before, number)
             os.close(before)
         said += _read(reader, 0.0)
         os.close(reader)
         lines = [line for line in said.splitlines(keepends=True) if not _WORDS.search(line)]
-        if lines:
-            os.write(2, b"".join(lines))
+        if lines and 2 in kept:
+            with contextlib.suppress(OSError):  # nobody reads it any more
+                os.write(2, b"".join(lines))
+
+
+def _standard() -> dict[int, int]:
+    """Copies of standard output and error, flushed, by number; without those that are closed, as under some daemons.
+
+    Where Python began with a closed one, its number may belong to any file by now.
+    """
+    kept = {}
+    for number, first, now in ((1, sys.__stdout__, sys.stdout), (2, sys.__stderr__, sys.stderr)):
+        if now is not None:
+            with contextlib.suppress(OSError, ValueError):  # ValueError: closed
+                now.flush()
+        if first is not None and not first.closed:
+            with contextlib.suppress(OSError):
+                kept[number] = os.dup(number)
+    return kept
 
 
 def _read(reader: int, timeout_s: float = SAID_S) -> bytes:

@@ -21,6 +21,7 @@ STAYING_HERE = {
     # See `nodes/dds.py`.
     "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4",
 }
+_RANGE, _LOCALHOST_ONLY = "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY"
 _DDS_PORT = 7400
 _PORTS_PER_DOMAIN = 250
 _FIRST_PARTICIPANT = 10
@@ -61,6 +62,17 @@ def local_environment(domain: int) -> dict[str, str]:
 def on_this_machine() -> dict[str, str]:
     """Environment variables that keep a fleet to this machine, where the environment doesn't say how far it may go."""
     return {name: value for name, value in STAYING_HERE.items() if name not in os.environ}
+
+
+def discovery_range(environment: Mapping[str, str]) -> str:
+    """How far ROS looks for others: OFF, LOCALHOST, SUBNET or SYSTEM_DEFAULT, as rcl takes the environment.
+
+    `ROS_LOCALHOST_ONLY=1` (Humble's, exactly "1") goes before the range; a word rcl does not know means LOCALHOST.
+    """
+    if environment.get(_LOCALHOST_ONLY) == "1":
+        return "LOCALHOST"
+    asked = environment.get(_RANGE) or "SUBNET"
+    return asked if asked in ("OFF", "SUBNET", "SYSTEM_DEFAULT") else "LOCALHOST"
 
 
 def check_robots(robots: int) -> None:

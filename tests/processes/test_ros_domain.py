@@ -10,6 +10,7 @@ from floop_robot.processes.ros_domain import (
     LAST_DOMAIN,
     MOST_ROBOTS,
     check_robots,
+    discovery_range,
     inheritable,
     local_environment,
     on_this_machine,
@@ -57,3 +58,20 @@ def test_more_robots_than_discovery_reaches_are_refused() -> None:
     check_robots(MOST_ROBOTS)
     with pytest.raises(ConfigError, match="--no-ros"):
         check_robots(MOST_ROBOTS + 1)
+
+
+@pytest.mark.parametrize(
+    ("only", "asked", "means"),
+    [
+        ("", "", "SUBNET"),
+        ("1", "", "LOCALHOST"),
+        ("1", "SUBNET", "LOCALHOST"),
+        ("0", "OFF", "OFF"),
+        ("true", "SYSTEM_DEFAULT", "SYSTEM_DEFAULT"),
+        ("", "localhost", "LOCALHOST"),
+    ],
+)
+def test_the_range_of_discovery_is_what_ros_makes_of_the_environment(only: str, asked: str, means: str) -> None:
+    environment = {"ROS_LOCALHOST_ONLY": only, "ROS_AUTOMATIC_DISCOVERY_RANGE": asked}
+    assert discovery_range(environment) == means
+    assert discovery_range({name: value for name, value in environment.items() if value}) == means

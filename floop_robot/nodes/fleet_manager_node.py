@@ -134,6 +134,21 @@ def health(voice: FleetVoice) -> Iterator[Health]:
     )
 
 
+@contextlib.contextmanager
+def answering(ordering: FleetOrders, stopping: FleetStop) -> Iterator[None]:
+    """Orders and stops meanwhile; at the end whoever waits is answered.
+
+    Both end at the same time: one after the other, with an order and a release that take long, they would need more
+    than a supervisor grants (`supervisor.GRACE_S`).
+    """
+    stops_end = threading.Thread(target=stopping.close, name="stops-end")
+    with contextlib.ExitStack() as last:
+        last.callback(stops_end.join)
+        last.enter_context(ordering)
+        last.callback(stops_end.start)
+        yield
+
+
 def serve(ros: Ros) -> None:
     """Until a signal, or until the fleet manager ends; raises what it raised."""
     node, orders, stops = ros.node("fleet_manager_node"), ros.node("fleet_orders"), ros.node("fleet_stop")
@@ -156,8 +171,7 @@ def serve(ros: Ros) -> None:
         opened.enter_context(voice)
         for each in (node, orders, stops, asking):
             opened.enter_context(ros.spinning(each))
-        opened.callback(stopping.close)
-        opened.enter_context(ordering)  # both end before the executors: whoever waits may be answered still
+        opened.enter_context(answering(ordering, stopping))  # ends before the executors, which carry the answers
         ros.stop.wait()
     del served
 

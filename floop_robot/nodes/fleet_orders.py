@@ -6,8 +6,8 @@ kind waiting, and one that waits for robots none at all: whoever pushed somethin
 
 from __future__ import annotations
 
-import contextlib
 import math
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +31,8 @@ from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import ConfigError
 
 LONGEST_WAIT_S: Final = 300.0
+END_S: Final = 1.0
+"""How long desk and watch together may take to end."""
 ENDING: Final = "the fleet manager ends; its audit says whether this was done"
 
 
@@ -39,7 +41,7 @@ class FleetOrders:
 
     def __init__(self, node: Node, config: FloopConfig) -> None:
         """Raises `ConfigError` when the token file can't be used."""
-        self._config, self._bell, self._opened = config, Bell(node), contextlib.ExitStack()
+        self._config, self._bell = config, Bell(node)
         self._operators = OperatorTokens(Path(config.operators) if config.operators else None)
         self._watch = FleetWatch(config.endpoints.fleet_rpc)
         self._desk = FleetDesk(config.endpoints.fleet_rpc, self._watch)
@@ -54,13 +56,15 @@ class FleetOrders:
             node.create_service(kind, name, self._guarded(errand), callback_group=group)
 
     def __enter__(self) -> FleetOrders:
-        self._opened.enter_context(self._watch)
-        self._opened.enter_context(self._desk)
+        self._watch.start()
+        self._desk.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Whoever still waits is told how far the robots are."""
-        self._opened.close()
+        until_s = time.monotonic() + END_S
+        self._desk.close(until_s)
+        self._watch.close(until_s)
         self._bell.close()
 
     def _guarded(self, errand: Callable[[Any], Errand]) -> Callable[[Any, Any], Awaitable[Any]]:

@@ -49,15 +49,22 @@ class FleetWatch:
         self._thread = threading.Thread(target=self._run, name="fleet-watch", daemon=True)
 
     def __enter__(self) -> FleetWatch:
-        self._thread.start()
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Everybody is told how far the robots are."""
+        self.close(time.monotonic() + END_S)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def close(self, until_s: float) -> None:
+        """Everybody is told how far the robots are; by then, by `time.monotonic`, nobody waits for that any longer."""
         with self._changed:
             self._is_over = True
             self._changed.notify()
-        self._thread.join(END_S)
+        self._thread.join(max(0.0, until_s - time.monotonic()))
 
     def add(self, wait: Wait) -> None:
         """Tell somebody when the robots are there, or time is over; from any thread."""

@@ -17,11 +17,13 @@ pytest.importorskip("rclpy", reason=NO_ROS)
 from fleet_rig import FleetRig, policy
 from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.parameter import Parameter
+from slow_zip import slow_zip
 from tokens import TOKEN, WHO
 
 from floop_interfaces import msg, srv
 from floop_robot.nodes import topics
 from floop_robot.nodes.qos import LATCHED
+from floop_robot.processes.supervisor import GRACE_S
 from floop_robot.spec.config import save_config
 
 
@@ -58,6 +60,25 @@ def test_sigkill_forgets_nothing_and_the_node_ends_in_order(fleet: FleetRig) -> 
     wait_for(lambda: fleet.robots[0].drained)
     assert manager.end(signals=2) < 3.0
     assert "epoch 2" in manager.text
+
+
+def test_it_ends_within_what_a_supervisor_grants_while_an_order_and_a_release_take_long(fleet: FleetRig) -> None:
+    manager, safety = fleet.start_manager(), fleet.start("safety_node", "/robot_1")
+    robot = {"robots": ["robot_1"], "who": WHO, "token": TOKEN}
+    wait_for(lambda: _success(fleet, stop=True, **robot), 30.0, "a stopped robot")
+    safety.process.send_signal(signal.SIGSTOP)
+    with slow_zip(fleet.folder / "slow.zip") as until_it_is_being_loaded:
+        push = srv.PushPolicy.Request(sb3_zip_path=str(fleet.folder / "slow.zip"), trust_sb3_zip=True)
+        push.who, push.token = WHO, TOKEN
+        pushed = fleet.peer.send(srv.PushPolicy, topics.PUSH_POLICY, push)
+        until_it_is_being_loaded()
+        released = fleet.peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, srv.SetEstop.Request(stop=False, **robot))
+        # What is answered at once is answered after that has begun: one thread takes the calls.
+        assert not fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False, robots=["robot_7"]).success
+        assert not released.done() and not pushed.done()
+        assert manager.end() < 0.9 * GRACE_S
+        assert fleet.peer.result(pushed).message == "not done: the fleet manager ends"
+        assert not fleet.peer.result(released).success
 
 
 def test_a_second_manager_and_a_bad_configuration_end_in_one_line(fleet: FleetRig) -> None:

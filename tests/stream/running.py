@@ -40,7 +40,7 @@ class IngestProcess:
         self.config = FloopConfig(run_dir=str(self.run_dir), endpoints=Endpoints(base_port=free_base_port()))
         self.path = folder / "config.yaml"
         save_config(self.config, self.path)
-        self.log = (folder / "ingest.log").open("ab")
+        self.log = folder / "ingest.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -49,7 +49,8 @@ class IngestProcess:
         return self.run_dir / "journal.sqlite"
 
     def start(self) -> None:
-        self.process = start_python("-m", "floop_robot.processes.ingest", "--config", str(self.path), stderr=self.log)
+        with self.log.open("ab") as log:
+            self.process = start_python("-m", "floop_robot.processes.ingest", "--config", str(self.path), stderr=log)
 
     def kill(self) -> None:
         assert self.process is not None
@@ -59,9 +60,7 @@ class IngestProcess:
     def stop(self) -> int:
         assert self.process is not None
         self.process.terminate()
-        status = self.process.wait(10)
-        self.log.close()
-        return status
+        return self.process.wait(10)
 
     def tail(self) -> TailClient:
         return TailClient(self.config.endpoints.tail)

@@ -11,7 +11,9 @@ import msgspec
 from floop_robot.spec.records import EpisodeEnd, Label, Outcome, WorkReport
 
 WINDOW = 20
-"""Latest episodes of a class that count."""
+"""Latest episodes of a class that tell whether it goes badly …"""
+HEALED_WINDOW = 40
+"""… and, once it does, whether it has healed: a policy of 85 % shows 19 of 20 sooner or later."""
 LEAST_FAILURES = 3
 """One or two failures happen to every policy."""
 HEALTHY_SUCCESS = 0.75
@@ -45,7 +47,7 @@ class _ClassLog:
     @property
     def outcomes(self) -> list[bool]:
         """Of the latest `WINDOW` episodes."""
-        return self._window(len(self.done))
+        return self._latest(WINDOW, len(self.done))
 
     def add(self, key: _Key, success: bool, report: WorkReport) -> None:
         self.done.append(_Done(key, success, report, self.failing))
@@ -63,7 +65,7 @@ class _ClassLog:
         return False
 
     def _judge(self, end: int) -> None:
-        outcomes = self._window(end)
+        outcomes = self._latest(HEALED_WINDOW if self.failing else WINDOW, end)
         failures = outcomes.count(False)
         success = 1.0 - failures / len(outcomes)
         if self.failing:
@@ -71,8 +73,8 @@ class _ClassLog:
         else:
             self.failing = failures >= LEAST_FAILURES and success < HEALTHY_SUCCESS
 
-    def _window(self, end: int) -> list[bool]:
-        return [done.success for done in islice(self.done, max(0, end - WINDOW), end)]
+    def _latest(self, count: int, end: int) -> list[bool]:
+        return [done.success for done in islice(self.done, max(0, end - count), end)]
 
 
 class WorkLog:

@@ -6,7 +6,7 @@ import msgspec
 
 from floop_envs.scenarios import ReportedWork
 from floop_envs.seeds import Purpose, scenarios_of
-from floop_robot.gate.worklog import EARLY_LABELS, KEPT_REPORTS, WINDOW, WorkLog
+from floop_robot.gate.worklog import EARLY_LABELS, HEALED_WINDOW, KEPT_REPORTS, WorkLog
 from floop_robot.spec.records import Label, Outcome
 from tests.gate.making import TASK, episode_end
 
@@ -30,7 +30,7 @@ def test_repeated_failure_makes_focus_within_three_episodes() -> None:
 
 
 def test_a_class_that_goes_well_again_leaves_the_focus_and_stays_in_the_suite_if_it_was_new() -> None:
-    recovered = [False] * 5 + [True] * WINDOW
+    recovered = [False] * 5 + [True] * HEALED_WINDOW
     assert log_of(*recovered).focus == ()
     assert log_of(*recovered).adopted == ()
     assert log_of(*recovered, object_class="basket").adopted == ("basket",)
@@ -65,7 +65,8 @@ def test_reports_are_bounded_and_scenarios_stay_where_work_was_reported() -> Non
 def test_a_class_half_mended_stays_focus_until_it_is_healed() -> None:
     half = [False] * 6 + [True] * 16 + [False] * 2  # 16 of the last 20: too good to become focus, too bad to leave it
     assert log_of(*half, object_class="basket").focus == ("basket",)
-    healed = log_of(*half, *[True] * WINDOW, object_class="basket")
+    assert log_of(*[False] * 10, *[True] * 20, object_class="basket").focus == ("basket",)  # twenty may be luck
+    healed = log_of(*half, *[True] * HEALED_WINDOW, object_class="basket")
     assert healed.focus == ()
     assert healed.adopted == ("basket",)
 

@@ -13,6 +13,12 @@ from floop_robot.registry import FLEET
 @wait_option
 @order_options
 def rollback(version: int, wait_s: float, operator: Operator) -> None:
-    """Publish the bytes of VERSION again under a new version (left out: the one before production)."""
+    """Publish the bytes of VERSION again under a new version (left out: the one before production).
+
+    Candidates that the gate accepts may follow it; `floop hold fleet` keeps it.
+    """
     with operator.connect() as client:
         show_published(operator, client, client.rollback(version, operator.why), FLEET, wait_s)
+        is_held = client.status().fleet.held
+    if not operator.as_json and not is_held:
+        click.echo("candidates that the gate accepts may follow it; `floop hold fleet` keeps it")

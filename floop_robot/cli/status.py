@@ -12,12 +12,19 @@ import msgspec
 from floop_robot.cli.fleet import connect, fleet_options
 from floop_robot.registry import Directive
 from floop_robot.rollout import FleetStatus
+from floop_robot.rollout.watch import WatchDecision
+
+_FOUND = {
+    WatchDecision.HOLD: "not confirmed yet",
+    WatchDecision.PROMOTE: "confirmed",
+    WatchDecision.ROLL_BACK: "rolled back",
+}
 
 
 @click.command()
 @fleet_options
 def status(config: Path | None, as_json: bool) -> None:
-    """Show versions, live success, candidates and the latest entries of the audit log."""
+    """Show versions, live success, candidates, and the latest orders and publications of the audit log."""
     with connect(config) as client:
         found = client.status()
     click.echo(msgspec.json.encode(found).decode() if as_json else _text(found))
@@ -26,7 +33,8 @@ def status(config: Path | None, as_json: bool) -> None:
 def _text(s: FleetStatus) -> str:
     lines = [f"production v{s.production} (baseline v{s.baseline}), epoch {s.epoch}"]
     if s.watch is not None:
-        lines.append(f"watching v{s.watch.version} for {s.watched_s:.0f} s: {s.watch.decision}, {s.watch.reason}")
+        found = _FOUND[s.watch.decision]
+        lines.append(f"v{s.watch.version} in production for {s.watched_s:.0f} s: {found}, {s.watch.reason}")
     lines.append(f"candidates: {s.accepted} accepted, {s.rejected} rejected, {s.inconclusive} inconclusive")
     if standing := _orders(s.fleet):
         lines.append(f"the whole fleet:{standing}")

@@ -11,6 +11,7 @@ import click
 
 from floop_robot.processes.driving import stop_on_signals
 from floop_robot.processes.fleet import CENTRE, Arms, Flavour, chosen_processes, unguarded, write_config
+from floop_robot.processes.fleet_manager import registry_path
 from floop_robot.processes.ros_domain import check_robots, on_this_machine, why_no_ros
 from floop_robot.processes.supervisor import ProcessSpec, Supervisor
 from floop_robot.spec.config import FloopConfig, load_config
@@ -51,6 +52,9 @@ def up(config: Path | None, only: tuple[str, ...], shift: str | None, no_sim: bo
         check_robots(effective.robots)
     for line in unguarded(effective) if no_sim else ():
         click.echo(f"floop up: {line}", err=True)
+    if registry_path(effective).exists():
+        where = f"goes on where the fleet of {effective.run_dir} stopped; a new one needs a run_dir of its own"
+        click.echo(f"floop up: {where}", err=True)
     file = write_config(effective)
     if shift is not None:
         _shift(Path(effective.run_dir), shift)

@@ -29,6 +29,9 @@ BASELINE = "baseline"
 KEPT_CALLS = 1000
 """Answers kept for repeated calls: a client repeats within seconds."""
 
+SUBMITTED = "submitted candidate"
+"""Written into the audit for each one."""
+
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes the next version, and what changes with it."""
@@ -189,7 +192,7 @@ class Registry:
                 (info.sha256, _verdict_digest(verdict), state, verdict.decision, encode(info), blob, int(waits)),
             )
             detail = f"{info.sha256[:8]} {verdict.decision} ({state}): {verdict.reason}"
-            self._note(connection, who, "submitted candidate", now_ns, 0, detail)
+            self._note(connection, who, SUBMITTED, now_ns, 0, detail)
         return info, True
 
     def candidate(self, sha256: str, verdict: Verdict) -> CandidateInfo | None:
@@ -239,7 +242,7 @@ class Registry:
         """Change what is asked of a scope."""
         with self._database.writing() as connection:
             self._direct(connection, directive)
-            self._note(connection, who, what, now_ns, directive.pin, why or directive.scope)
+            self._note(connection, who, what, now_ns, directive.pin, why)
 
     def target(self, robot: str) -> int:
         """The version that `robot` shall act on: its own pin, else production."""
@@ -254,6 +257,10 @@ class Registry:
         """The last entries of the audit, oldest first."""
         rows = self._database.rows("SELECT info FROM audit ORDER BY id DESC LIMIT ?", last)
         return [decode(row[0], AuditEntry) for row in reversed(rows)]
+
+    def deeds(self, last: int) -> list[AuditEntry]:
+        """At most `last` of the latest entries that are no candidate's arrival: those come every few seconds."""
+        return [entry for entry in self.audit(20 * last) if entry.what != SUBMITTED][-last:]
 
     def latest_ns(self) -> int:
         """The newest stamp of anything that is kept; 0 in a new registry."""

@@ -240,7 +240,7 @@ class Fleet:
             inconclusive=decisions[Decision.INCONCLUSIVE],
             dropped_messages=dropped_messages,
             trouble=trouble,
-            audit=tuple(self._registry.audit(SHOWN_AUDIT)),
+            audit=tuple(self._registry.deeds(SHOWN_AUDIT)),
         )
 
     def _robot_statuses(self, now_ns: int) -> tuple[RobotStatus, ...]:

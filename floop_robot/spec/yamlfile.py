@@ -36,7 +36,8 @@ def convert(raw: Any, kind: type[T], where: str) -> T:
             path = (found["path"] or "").strip(".")
             place = f"{where} at {path}" if path else where
             raise UnknownName("field", found["name"], _fields_at(kind, path), place) from None
-        raise ConfigError(f"{where}: {error}") from None
+        what, _, field = str(error).replace("`", "").partition(" - at $.")
+        raise ConfigError(f"{where}: {field + ': ' if field else ''}{what[0].lower()}{what[1:]}") from None
 
 
 def _fields_at(kind: Any, path: str) -> list[str]:

@@ -99,7 +99,7 @@ def test_a_zip_is_not_opened_without_trust(floop: Floop, tmp_path: Path) -> None
     [
         ("robot:\n  servo_rate: 50\n", "'servo_rate' in floop.yaml at robot; did you mean 'servo_rate_hz'?"),
         ("robot:\n  servo_rate_hz: 10\n", "servo_rate_hz is 10, but policies of floop/Pick-v0 send a target 12.5"),
-        ("robots: four\n", "Expected `int`, got `str` - at `$.robots`"),
+        ("robots: four\n", "robots: expected int, got str"),
         ("robots: [\n", "not valid YAML"),
         ("learner:\n  algo: td3\n", "use sac or ppo"),
         ("task: floop/Pik-v0\n", "unknown task 'floop/Pik-v0' in floop.yaml; did you mean 'floop/Pick-v0'?"),

@@ -29,6 +29,7 @@ from floop_robot.registry import (
     Stage,
     read_history,
 )
+from floop_robot.registry.registry import SUBMITTED
 from floop_robot.spec.errors import StorageError, UnknownName
 from floop_robot.spec.records import ActMode, Outcome, Source
 from floop_robot.spec.verdict import Decision, SuiteResult, Verdict
@@ -273,6 +274,16 @@ def test_what_is_no_registry_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
         Registry(tmp_path / "file" / "registry.sqlite")
+
+
+def test_what_was_done_is_told_apart_from_the_candidates_that_keep_coming(registry):
+    registry.note("ann", "held fleet", 1)
+    for i in range(5):
+        registry.note("gate", SUBMITTED, 2 + i)
+    registry.note("bob", "resumed fleet", 9)
+    assert [entry.what for entry in registry.deeds(3)] == ["held fleet", "resumed fleet"]
+    assert [entry.what for entry in registry.deeds(1)] == ["resumed fleet"]
+    assert len(registry.audit()) == 7
 
 
 def test_a_number_that_no_row_holds_is_one_line_and_leaves_what_was(registry):

@@ -176,7 +176,8 @@ class Gate:
         self._count(str(verdict.decision))
         if verdict.decision is not Decision.ACCEPTED:
             self._sent_back += 1
-            self._rests_until_s = time.monotonic() + self._config.gate.rest * verdict.duration_s
+            gate = self._config.gate
+            self._rests_until_s = time.monotonic() + min(gate.rest * verdict.duration_s, gate.longest_rest_s)
         report = TrialReport(
             verdict=verdict,
             candidate=bundle.manifest,

@@ -98,7 +98,7 @@ class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class GateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a candidate must show. Defined in docs/gate.md."""
 
-    workers: Annotated[int, Meta(ge=1)] = 2
+    workers: Annotated[int, Meta(ge=1)] = 1
     alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
     old_accept: Fraction = 0.95
     """Guard on old work: success that a good policy has …"""
@@ -106,9 +106,11 @@ class GateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """… and success that must be refused."""
     max_pairs: Count = 60
     max_guard: Count = 120
-    rest: NotNegative = 2.0
+    rest: NotNegative = 0.5
     """Pause after a candidate that was not accepted, in durations of its trial: meanwhile learner and explorers, which
     share the processors with the gate, come nearer to one that is."""
+    longest_rest_s: NotNegative = 5.0
+    """A long trial is one of a candidate that was nearly good enough: the next may be."""
     nice: Count = 0
     """Before learner and explorers: a verdict that waits is an improvement that waits."""
 

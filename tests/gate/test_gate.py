@@ -120,7 +120,7 @@ def test_newest_candidate_wins_and_the_others_are_counted(gate: Gate) -> None:
 
 
 def test_the_gate_rests_after_a_candidate_that_was_not_accepted(pool: ProcessPool, tmp_path: Path) -> None:
-    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1, rest=1e6)), pool)
+    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1, rest=1e6, longest_rest_s=1e6)), pool)
     gate.set_incumbent(published(skilled(), 1))
     assert judge(gate, collapsed(1)).verdict.decision is Decision.REJECTED
     gate.offer(collapsed(2).to_bytes())
@@ -128,11 +128,13 @@ def test_the_gate_rests_after_a_candidate_that_was_not_accepted(pool: ProcessPoo
     assert gate.step(0.0) is None and not gate.busy
     gate.set_incumbent(published(skilled(), 2))  # a rest ends with what it was for
     assert gate.busy
-    awake = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1, rest=0.0)), pool)
-    awake.set_incumbent(published(skilled(), 1))
-    judge(awake, collapsed(1))
-    awake.offer(collapsed(2).to_bytes())
-    assert awake.busy
+    for setting in ({"rest": 0.0}, {"rest": 1e6, "longest_rest_s": 0.0}):
+        config = FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1, **setting))
+        awake = Gate(config, pool)
+        awake.set_incumbent(published(skilled(), 1))
+        judge(awake, collapsed(1))
+        awake.offer(collapsed(2).to_bytes())
+        assert awake.busy
 
 
 def test_a_new_incumbent_restarts_the_trial(gate: Gate) -> None:

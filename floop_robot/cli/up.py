@@ -52,10 +52,11 @@ def up(config: Path | None, only: tuple[str, ...], shift: str | None, no_sim: bo
         check_robots(effective.robots)
     for line in unguarded(effective) if no_sim else ():
         click.echo(f"floop up: {line}", err=True)
-    if registry_path(effective).exists():
+    goes_on = registry_path(effective).exists()
+    file = write_config(effective)
+    if goes_on:
         where = f"goes on where the fleet of {effective.run_dir} stopped; a new one needs a run_dir of its own"
         click.echo(f"floop up: {where}", err=True)
-    file = write_config(effective)
     if shift is not None:
         _shift(Path(effective.run_dir), shift)
     specs = chosen_processes(effective, file, flavour, only, arms)

@@ -32,7 +32,7 @@ def sac_options(settings: SacSettings, seed: int) -> dict[str, object]:
 def build_sac(space: PolicySpace, settings: SacSettings, seed: int) -> tuple[FloopSAC, MixedReplay]:
     """A fresh SAC on inner observations, with its two-region replay."""
     model = FloopSAC.for_spaces(space.inner_observation, space.inner_action, **sac_options(settings, seed))
-    model.value_range = settings.value_range
+    model.value_range, model.imitation = settings.value_range, settings.imitation
     replay = MixedReplay(
         space.inner_observation,
         space.inner_action,

@@ -22,7 +22,7 @@ from floop_robot.learn.sac_update import BatchSource, Losses, SacBatch, SacParam
 class FloopSAC(SAC):
     """SAC whose `train` is the numpy update. Takes the constructor arguments of `stable_baselines3.SAC`."""
 
-    CACHES: ClassVar[tuple[str, ...]] = ("_link", "_updates", "last_losses", "value_range")
+    CACHES: ClassVar[tuple[str, ...]] = ("_link", "_updates", "last_losses", "value_range", "imitation")
 
     _link: SacLink | None = None
     _updates: dict[int, SacUpdate] | None = None
@@ -30,7 +30,9 @@ class FloopSAC(SAC):
     value_range: tuple[float, float] | None = None
     """Smallest and largest return there can be, if that is known: targets are clipped to it, so values can't run away.
 
-    The one option that goes beyond the stock update."""
+    This option and the next go beyond the stock update."""
+    imitation: float = 0.0
+    """How strongly the actor is drawn to what succeeded (`StepSizes.imitation`); the replay must tell what did."""
 
     @classmethod
     def for_spaces(cls, observation: spaces.Box, action: spaces.Box, **options: Any) -> FloopSAC:
@@ -105,6 +107,7 @@ class FloopSAC(SAC):
             fixed_alpha=None if learned else float(self.ent_coef_tensor),
             update_target=update_target,
             value_range=self.value_range,
+            imitation=self.imitation,
         )
 
     def _record(self, losses: list[Losses]) -> None:

@@ -32,6 +32,8 @@ class SacBatch:
     """Shape (rows,)."""
     discount: Array = field(init=False)
     """Shape (rows,): γ, or 0 where the episode terminated."""
+    won: Array = field(init=False)
+    """Shape (rows,): 1 where the episode of the row succeeded, else 0. Read only by updates that imitate."""
     noise: Array = field(init=False)
     """Shape (2, rows, action_size): standard normal; for the actions at `now`, then for those at `then`."""
 
@@ -39,6 +41,7 @@ class SacBatch:
         shape = (self.rows, self.obs_size + self.action_size)
         self.now, self.then = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         self.reward, self.discount = np.zeros(self.rows, np.float32), np.zeros(self.rows, np.float32)
+        self.won = np.zeros(self.rows, np.float32)
         self.noise = np.zeros((2, self.rows, self.action_size), np.float32)
 
 
@@ -46,7 +49,7 @@ class BatchSource(Protocol):
     """Where batches come from."""
 
     def fill(self, batch: SacBatch, gamma: float) -> None:
-        """Write `now`, the observations of `then`, `reward` and `discount`."""
+        """Write `now`, the observations of `then`, `reward` and `discount`; `won` where that is known."""
         ...
 
 
@@ -107,6 +110,10 @@ class StepSizes:
     update_target: bool = True
     value_range: tuple[float, float] | None = None
     """Smallest and largest return there can be: targets are clipped to it. None, as stock, leaves them alone."""
+    imitation: float = 0.0
+    """Weight of the squared distance (summed over the action's values) from the actor's mean to what was done in
+    episodes that succeeded, wherever the critics find that better than what the actor would do: the Q-filter of Nair
+    et al. 2018, on the fleet's own successes (Oh et al. 2018). 0, as stock, imitates nothing."""
 
 
 class SacUpdate:
@@ -125,6 +132,7 @@ class SacUpdate:
         self._q_grad: Array = np.zeros((2, rows, 1), np.float32)
         self._head_grad: Array = np.zeros((1, rows, 2 * self.action_size), np.float32)
         self._scratch: Array = np.zeros_like(parameters.target.params)
+        self._done: Array = np.zeros((rows, self.action_size), np.float32)
 
     def step(self, sizes: StepSizes) -> Losses:
         """Update entropy coefficient, critics, actor and targets on `batch`."""
@@ -143,10 +151,11 @@ class SacUpdate:
         value += batch.reward
         if sizes.value_range is not None:
             np.clip(value, np.float32(sizes.value_range[0]), np.float32(sizes.value_range[1]), out=value)
-        critic_loss = self._step_critic(value, sizes)
+        critic_loss, done_q = self._step_critic(value, sizes)
 
+        self._done[...] = batch.now[:, self.obs_size :]
         batch.now[:, self.obs_size :] = action
-        actor_loss = self._step_actor(now_obs, action, log_prob, head, np.float32(alpha), sizes)
+        actor_loss = self._step_actor(now_obs, action, log_prob, head, done_q, np.float32(alpha), sizes)
         if sizes.update_target:
             self._track(sizes.tau)
         return Losses(critic_loss, actor_loss, alpha, alpha_loss, -float(log_prob.mean()))
@@ -162,7 +171,7 @@ class SacUpdate:
         density = slack + np.float32(SQUASH_EPSILON)
         terms = -0.5 * (noise * noise) - log_std - np.log(density)
         log_prob = terms.sum(axis=1) - np.float32(_HALF_LOG_2PI * self.action_size)
-        return action, log_prob, _Head(raw_log_std, spread, slack, density)
+        return action, log_prob, _Head(out[:, : self.action_size], raw_log_std, spread, slack, density)
 
     def _step_alpha(self, log_prob: Array, sizes: StepSizes) -> float:
         if sizes.fixed_alpha is not None:
@@ -172,18 +181,26 @@ class SacUpdate:
         self.parameters.alpha_adam.step(np.array([-gap], np.float32), sizes.alpha_rate)
         return loss
 
-    def _step_critic(self, value: Array, sizes: StepSizes) -> float:
+    def _step_critic(self, value: Array, sizes: StepSizes) -> tuple[float, Array]:
         p = self.parameters
         q = p.critic.forward(self.batch.now, self._critic_tape)
+        least: Array = q[:, :, 0].min(axis=0)
         np.subtract(q[:, :, 0], value, out=self._q_grad[:, :, 0])
         loss = 0.5 * float(np.vdot(self._q_grad, self._q_grad)) / self.rows
         self._q_grad *= np.float32(1.0 / self.rows)
         p.critic.backward(self.batch.now, self._q_grad, self._critic_tape)
         p.critic_adam.step(p.critic.grads, sizes.critic_rate)
-        return loss
+        return loss, least
 
     def _step_actor(
-        self, obs: Array, action: Array, log_prob: Array, head: _Head, alpha: np.float32, sizes: StepSizes
+        self,
+        obs: Array,
+        action: Array,
+        log_prob: Array,
+        head: _Head,
+        done_q: Array,
+        alpha: np.float32,
+        sizes: StepSizes,
     ) -> float:
         p = self.parameters
         q = p.critic.forward(self.batch.now, self._critic_tape)[:, :, 0]
@@ -200,9 +217,20 @@ class SacUpdate:
         grad = self._head_grad[0]
         grad[:, : self.action_size] = mean_grad
         grad[:, self.action_size :] = (mean_grad * head.spread - alpha * scale) * inside
+        if sizes.imitation:
+            grad[:, : self.action_size] += self._pull(
+                head.mean, done_q > np.where(first, q[0], q[1]), sizes.imitation
+            )
         p.actor.backward(obs, self._head_grad, self._actor_tape)
         p.actor_adam.step(p.actor.grads, sizes.actor_rate)
         return float((alpha * log_prob - np.where(first, q[0], q[1])).mean())
+
+    def _pull(self, mean: Array, better: Array, weight: float) -> Array:
+        """Gradient, for the mean before squashing, of the weighted distance to what was done where it was `better`."""
+        squashed = np.tanh(mean)
+        pull = (squashed - self._done) * (1.0 - squashed * squashed)
+        pull *= (np.float32(2.0 * weight / self.rows) * self.batch.won * better)[:, None]
+        return pull
 
     def _track(self, tau: float) -> None:
         target, critic = self.parameters.target.params, self.parameters.critic.params
@@ -214,6 +242,7 @@ class SacUpdate:
 class _Head(NamedTuple):
     """What the actor's gradient needs of a draw; each shape (rows, action_size)."""
 
+    mean: Array
     raw_log_std: Array
     spread: Array
     slack: Array

@@ -43,6 +43,7 @@ class Batch(Protocol):
     then: Matrix
     reward: Matrix
     discount: Matrix
+    won: Matrix
 
 
 class MixedReplay(ReplayBuffer):
@@ -58,6 +59,7 @@ class MixedReplay(ReplayBuffer):
         self.config = config
         self.rng = np.random.default_rng((config.seed, 0x5A11))
         self._gathered: Matrix = np.zeros((0, 2 * obs_size + action_size + 2), np.float32)
+        self._won: Matrix = np.zeros(0, np.float32)
 
     def size(self) -> int:
         """Rows that batches are drawn from."""
@@ -73,16 +75,19 @@ class MixedReplay(ReplayBuffer):
         np.multiply(rows[:, -2], np.float32(self.config.reward_scale), out=batch.reward)
         np.subtract(1.0, rows[:, -1], out=batch.discount)
         batch.discount *= np.float32(gamma)
+        batch.won[...] = self._won
 
     def _draw(self, count: int) -> Matrix:
         if len(self._gathered) != count:
             self._gathered = np.zeros((count, self._gathered.shape[1]), np.float32)
+            self._won = np.zeros(count, np.float32)
         share = self.config.prior_fraction if len(self.fresh) else 1.0
         old = round(count * share) if len(self.prior) else 0
         if old:
-            self.prior.draw(old, 0.0, self.rng, self._gathered[:old])
+            self._won[:old] = self.prior.draw(old, 0.0, self.rng, self._gathered[:old])
         if old < count:
-            self.fresh.draw(count - old, self.config.rare_fraction, self.rng, self._gathered[old:])
+            rare = self.config.rare_fraction
+            self._won[old:] = self.fresh.draw(count - old, rare, self.rng, self._gathered[old:])
         return self._gathered
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:

@@ -86,10 +86,11 @@ class Region:
             self._outcome[np.concatenate(places)] = _FAILED if failed else _WON
             self._rare = None
 
-    def draw(self, count: int, rare_fraction: float, rng: np.random.Generator, out: Matrix) -> None:
+    def draw(self, count: int, rare_fraction: float, rng: np.random.Generator, out: Matrix) -> NDArray[np.bool_]:
         """Write `count` rows drawn with replacement into `out`, that share of them from episodes of the rarer outcome.
 
-        The first successes at new work drown in failures, and so do the last failures in successes.
+        The first successes at new work drown in failures, and so do the last failures in successes. Returns which of
+        the rows, shape (count,), belong to episodes that succeeded.
         """
         rare = self._rare_places() if rare_fraction > 0.0 else _NONE
         special = round(count * rare_fraction) if len(rare) else 0
@@ -99,6 +100,8 @@ class Region:
         if special:
             places = np.concatenate([places, rare[rng.integers(len(rare), size=special)]])
         np.take(self._matrix, places, axis=0, out=out, mode="clip")
+        won: NDArray[np.bool_] = self._outcome[places] == _WON
+        return won
 
     def _rare_places(self) -> NDArray[np.int64]:
         if self._rare is None:

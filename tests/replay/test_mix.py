@@ -105,6 +105,22 @@ def test_while_all_episodes_end_alike_all_rows_are_drawn_alike() -> None:
     assert np.mean(rewards(buffer, 2000) // 100 == 3) == pytest.approx(0.25, abs=0.04)
 
 
+def test_a_batch_tells_which_rows_succeeded() -> None:
+    buffer = replay()
+    for episode in range(6):  # 0 and 1 fail, 2 and 3 succeed, 4 and 5 go on
+        buffer.extend("a", rows_of(range(100 * episode, 100 * episode + 20), episode), prior=bool(episode % 2))
+    for episode in range(4):
+        buffer.close_episode("a", "", episode, failed=episode < 2)
+    batch = SacBatch(600, OBS, ACT)
+    buffer.fill(batch, 0.9)
+    episode_of = batch.reward // 100
+    assert set(episode_of.tolist()) == set(range(6))
+    assert (batch.won == np.isin(episode_of, (2, 3))).all()
+    buffer.extend("a", rows_of(range(900, 920), 9), prior=False)
+    buffer.fill(batch, 0.9)
+    assert (batch.won == np.isin(batch.reward // 100, (2, 3))).all()
+
+
 def test_stock_sampling_sees_the_same_rows() -> None:
     buffer = replay()
     buffer.extend("a", rows_of(range(10), terminated=True), prior=True)

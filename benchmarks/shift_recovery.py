@@ -35,13 +35,14 @@ from floop_robot.bundle import Actor, Normalisation
 from floop_robot.learn.checkpoint import Checkpoint
 from floop_robot.learn.export import actor_architecture
 from floop_robot.learn.sac_trainee import SacTrainee
-from floop_robot.learn.settings import SacSettings
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.processes.aiming import ByAnalogy
 from floop_robot.processes.ground import rows_of
+from floop_robot.processes.learner import sac_settings
 from floop_robot.processes.twin import RandomisedWork
 from floop_robot.replay.intake import Arrived, Ended
 from floop_robot.replay.novelty import Novelty
+from floop_robot.spec.config import LearnerConfig
 from floop_robot.spec.records import Source
 from floop_robot.spec.scenario import ScenarioSource
 
@@ -49,11 +50,12 @@ from floop_robot.spec.scenario import ScenarioSource
 class Recovery:
     """One seed's run."""
 
-    def __init__(self, options: argparse.Namespace, settings: SacSettings, seed: int) -> None:
+    def __init__(self, options: argparse.Namespace, learner: LearnerConfig, seed: int) -> None:
         self.options, self.seed = options, seed
         self.env = make_env(options.task)
         spec = self.env.rules.spec
         checkpoint = Checkpoint.load(Path(options.baseline or baseline(options.task)).with_suffix(".learner"))
+        settings = sac_settings(learner, checkpoint.info.hidden)
         self.trainee = SacTrainee(PolicySpace.of(spec), settings, seed)
         self.trainee.restore(checkpoint.arrays, 0)
         prior = checkpoint.prior_rows(spec.observation.size, spec.action.size)
@@ -185,12 +187,12 @@ def main() -> None:
     parser.add_argument("--candidate-s", type=int, default=3)
     parser.add_argument("--episodes", type=int, default=50)
     parser.add_argument("--goal", type=float, default=0.94)
-    parser.add_argument("--sac", default="{}", help="JSON of SacSettings fields that differ")
+    parser.add_argument("--learner", default="{}", help="JSON of LearnerConfig fields that differ")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    settings = msgspec.json.decode(options.sac, type=SacSettings)
+    learner = msgspec.json.decode(options.learner, type=LearnerConfig)
     for seed in range(options.first_seed, options.first_seed + options.seeds):
-        print(json.dumps(Recovery(options, settings, seed).run()), flush=True)
+        print(json.dumps(Recovery(options, learner, seed).run()), flush=True)
 
 
 if __name__ == "__main__":

@@ -228,7 +228,8 @@ class SacUpdate:
     def _pull(self, mean: Array, better: Array, weight: float) -> Array:
         """Gradient, for the mean before squashing, of the weighted distance to what was done where it was `better`."""
         squashed = np.tanh(mean)
-        pull = (squashed - self._done) * (1.0 - squashed * squashed)
+        pull: Array = squashed - self._done
+        pull *= 1.0 - squashed * squashed
         pull *= (np.float32(2.0 * weight / self.rows) * self.batch.won * better)[:, None]
         return pull
 

@@ -38,9 +38,10 @@ class SacSettings(_Settings, frozen=True, kw_only=True):
     """Share of each batch from demonstrations or old work."""
     rare_fraction: Fraction = 0.5
     """Share of the fresh part of each batch from episodes of the rarer outcome: first successes, last failures."""
-    imitation: Annotated[float, Meta(ge=0)] = 2.0
+    imitation: Annotated[float, Meta(ge=0)] = 0.0
     """How strongly the actor is drawn to what was done in successful episodes, where the critics find it better than
-    what it would do itself (`sac_update.StepSizes.imitation`); 0 is plain SAC."""
+    what it would do itself (`sac_update.StepSizes.imitation`). Fleets use it (`LearnerConfig.imitation`): they have
+    to succeed at all. Training has to be faster than what it was shown, and imitation holds it back."""
     updates_per_fresh: Positive = 2.0
     """Gradient steps that a transition of fresh work pays for."""
     updates_per_old: float = 0.25

@@ -27,7 +27,7 @@ from floop_robot.processes.learner_client import LearnerReport, LearnerState
 from floop_robot.processes.learner_control import LearnerControl, PauseMark, written_ns
 from floop_robot.processes.stats import StatsFile
 from floop_robot.robot.operators import OperatorTokens
-from floop_robot.spec.config import Endpoints, FloopConfig, load_config
+from floop_robot.spec.config import Endpoints, FloopConfig, LearnerConfig, load_config
 from floop_robot.spec.errors import ConfigError, FloopError
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
@@ -83,10 +83,17 @@ def build_trainee(config: FloopConfig, task: TaskSpec, hidden: tuple[int, ...]) 
     space, learner = PolicySpace.of(task), config.learner
     if learner.algo == "ppo":
         return PpoTrainee(space, PpoSettings(hidden=hidden), config.seed, learner.staleness_versions)
-    settings = SacSettings(
-        hidden=hidden, prior_fraction=learner.old_fraction, updates_per_fresh=learner.updates_per_transition
+    return SacTrainee(space, sac_settings(learner, hidden), config.seed)
+
+
+def sac_settings(learner: LearnerConfig, hidden: tuple[int, ...]) -> SacSettings:
+    """How a fleet's SAC learns."""
+    return SacSettings(
+        hidden=hidden,
+        prior_fraction=learner.old_fraction,
+        updates_per_fresh=learner.updates_per_transition,
+        imitation=learner.imitation,
     )
-    return SacTrainee(space, settings, config.seed)
 
 
 def starting_point(config: FloopConfig) -> tuple[Checkpoint, bool]:

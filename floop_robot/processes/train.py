@@ -162,7 +162,7 @@ class _Run:
             return PpoTrainee(self.space, config.ppo, config.seed, staleness_versions=2)
         sac = config.sac
         if config.env and sac == SacSettings():  # the defaults know the scale of floop's own tasks
-            sac = SacSettings(value_range=None, imitation=0.0, reward_scale=1.0, initial_alpha=1.0, gamma=0.98)
+            sac = SacSettings(value_range=None, reward_scale=1.0, initial_alpha=1.0, gamma=0.98)
         if not config.demonstrations:  # nothing prior to draw from: everything is fresh
             sac = msgspec.structs.replace(sac, prior_fraction=0.0)
         return SacTrainee(self.space, sac, config.seed)

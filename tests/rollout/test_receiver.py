@@ -19,6 +19,7 @@ from floop_robot.registry import FLEET, Origin, Receipt, Stage, read_history
 from floop_robot.rollout import FleetClient, FleetRefused, FleetUnreachable
 from floop_robot.rollout.kept import KeptPolicy
 from floop_robot.rollout.messages import (
+    REPLIES,
     REQUESTS,
     TOPIC,
     Announcement,
@@ -28,6 +29,7 @@ from floop_robot.rollout.messages import (
     Heartbeat,
     Noted,
     Pin,
+    Refusal,
     Reply,
     Report,
     Request,
@@ -384,7 +386,10 @@ def test_numbers_that_no_registry_holds_change_nothing(manager, number):
         dealer.connect(manager.rpc)
         for request in asked:
             dealer.send_multipart([b"id", seal(request)])
-        wait_for(lambda: client.status().dropped_messages == len(asked))
+            assert dealer.poll(10_000)
+            answer = unseal(dealer.recv_multipart()[1], REPLIES)
+            assert isinstance(answer, Refusal) and "Expected `int`" in answer.reason
+        assert client.status().dropped_messages == len(asked)
         assert client.status().robots == () and client.push(make_bundle(1)).version == 2
     context.term()
 

@@ -274,6 +274,10 @@ def test_what_cannot_be_done_is_one_line_and_changes_nothing(fleet: FleetRig) ->
     unchanged(fleet, fleet.order(*pin, scope="robot_7", version=1), "robot_7")
     unchanged(fleet, fleet.order(*pin, scope="robot_1", version=999), "v999")
     unchanged(fleet, fleet.order(*pin, version=1), "scope is empty")
+    for beyond in (2**62 + 1, 2**64 - 1):
+        unchanged(fleet, push(fleet, version=beyond), f"there is no v{beyond}")
+        unchanged(fleet, fleet.order(*roll, to_version=beyond), f"there is no v{beyond}")
+        unchanged(fleet, fleet.order(*pin, scope="robot_1", version=beyond), f"there is no v{beyond}")
     unchanged(fleet, fleet.order(*hold, scope="robot_7", hold=True), "robot_7")
     unchanged(fleet, fleet.order(*drain, robot="robot_7", drain=True), "robot_7")
     unchanged(fleet, fleet.order(*drain, drain=True), "robot is empty")

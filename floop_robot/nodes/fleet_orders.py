@@ -110,7 +110,6 @@ class FleetOrders:
             _limited(request.wait_s),
             begin_s=BEGIN_S + (LONGEST_S if request.sb3_zip_path else 0.0),
             reads=bool(request.bundle_path or request.sb3_zip_path),
-            places=scope,
         )
 
 
@@ -120,7 +119,6 @@ def _roll_back(request: RollbackPolicy.Request) -> Errand:
         lambda: Rollback(version=_in_bounds(request.to_version), **_signed(request)),
         lambda done: to_act_on(done.version, FLEET),
         _limited(request.wait_s),
-        places=FLEET,
     )
 
 
@@ -139,7 +137,6 @@ def _pin(request: PinPolicy.Request) -> Errand:
         order,
         lambda done: to_act_on(done.version, request.scope),
         _limited(request.wait_s),
-        places=request.scope,
     )
 
 
@@ -190,7 +187,7 @@ def _limited(wait_s: float) -> float:
     return max(0.0, min(wait_s, LONGEST_WAIT_S))
 
 
-def _signed(request: Any) -> dict[str, str]:
+def _signed(request: Any) -> dict[str, Any]:
     """What every order carries; a call without an id of its own gets a new one."""
     signed = {"who": request.who, "token": request.token, "why": request.why}
     return signed | ({"call_id": request.call_id} if request.call_id else {})

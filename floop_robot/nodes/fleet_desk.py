@@ -201,12 +201,16 @@ class FleetDesk:
             ticket.refuse(f"could not {what} within {ticket.errand.begin_s:g} s; call again later")
 
     def _read_files(self) -> None:
-        for ticket in self._queue:
+        for ticket in tuple(self._queue):
             kept = sum(each.is_read for each in self._queue)  # what is read and not begun yet fills memory
             if ticket.errand.reads and not ticket.is_read and max(kept, self._reading) < MOST_READING:
                 ticket.is_read = True
-                self._reading += 1
-                threading.Thread(target=self._read, args=(ticket,), name="fleet-order-file", daemon=True).start()
+                try:
+                    threading.Thread(target=self._read, args=(ticket,), name="fleet-order-file", daemon=True).start()
+                    self._reading += 1
+                except RuntimeError as error:  # the machine is short of threads; orders without a file need none
+                    self._queue.remove(ticket)
+                    ticket.refuse(f"its file cannot be read: {error}")
 
     def _read(self, ticket: Ticket) -> None:
         order: Order | None = None

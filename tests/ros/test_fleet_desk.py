@@ -199,6 +199,26 @@ def test_an_order_that_was_not_answered_may_have_been_carried_out_and_is_not_und
     wait_for(lambda: readers() == 0)
 
 
+def test_where_no_thread_can_be_started_the_desk_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "fleet-order-file":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(fleet_desk.MOST_READING + 1):
+            error = outcome(desk.take(desk.slow_file().push())).error
+            assert error == "not done: its file cannot be read: can't start new thread"
+    assert desk.order("hold", Hold(who=WHO, scope=FLEET)).done is not None
+    file = desk.slow_file()
+    pushed = desk.take(file.push())
+    file.feed(make_bundle(1).to_bytes())
+    assert outcome(pushed).done is not None
+
+
 def test_what_could_not_be_begun_in_time_is_never_done(desk: Desk) -> None:
     file = desk.slow_file()
     late = desk.take(file.push(begin_s=0.5))

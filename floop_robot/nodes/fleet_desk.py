@@ -2,6 +2,7 @@
 
 An order waits only for earlier ones of its own kind: whoever pushed something bad can roll it back while the next push
 still reads its file. What could not be begun in time is not done any more: by then its caller may have done without.
+A push that had to wait says since when, and the fleet manager refuses it where another order came since.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ from typing import Final
 import msgspec
 
 from floop_robot.nodes.fleet_watch import FleetWatch, Wait
-from floop_robot.registry import FLEET
-from floop_robot.rollout import Done, FleetClient, Order
+from floop_robot.rollout import Done, FleetClient, Order, Push
 from floop_robot.rollout.effect import NOBODY, Aim, Effect
 from floop_robot.spec.errors import FloopError
 
@@ -55,8 +55,6 @@ class Errand(msgspec.Struct, frozen=True):
     """How long after its arrival it may be carried out; a file is read within this time as well."""
     reads: bool = False
     """Making the order reads a file, which may hang."""
-    places: str = ""
-    """The robot, or `FLEET`, that it puts on a version; empty when it puts none on any."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -82,6 +80,8 @@ class Ticket:
         """A thread reads its file, or has."""
         self.order: Order | None = None
         """What was made of its file."""
+        self.taken_at = -1
+        """Where the audit ended when it was seen that it has to wait; -1 until then."""
 
     @property
     def is_ready(self) -> bool:
@@ -163,24 +163,32 @@ class FleetDesk:
     def _run(self) -> None:
         with FleetClient(self._endpoint, timeout_s=ORDER_TIMEOUT_S) as client:
             while (begun := self._begin()) is not None:
-                ticket, earlier = begun
-                try:
-                    self._carry_out(ticket, earlier, client)
-                except Exception as error:
-                    ticket.fail(error)
+                waiting, ticket = begun
+                if waiting:
+                    self._note_position(waiting, client)
+                if ticket is not None:
+                    try:
+                        self._carry_out(ticket, client)
+                    except Exception as error:
+                        ticket.fail(error)
 
-    def _begin(self) -> tuple[Ticket, Sequence[Ticket]] | None:
-        """The next to carry out, and those before it that it overtakes; None at the end."""
+    def _begin(self) -> tuple[Sequence[Ticket], Ticket | None] | None:
+        """The next to carry out, after the position is known of those before it that have to wait; None at the end."""
         with self._changed:
             while not self._is_over:
                 self._give_up_late_ones()
                 self._read_files()
                 held_up: set[str] = set()
+                waiting: list[Ticket] = []
                 for place, ticket in enumerate(self._queue):
                     if ticket.is_ready and ticket.errand.kind not in held_up:
                         del self._queue[place]
-                        return ticket, self._queue[:place]
+                        return waiting, ticket
                     held_up.add(ticket.errand.kind)
+                    if ticket.taken_at < 0:
+                        waiting.append(ticket)
+                if waiting:
+                    return waiting, None
                 due_s = min((each.until_s for each in self._queue), default=None)
                 self._changed.wait(None if due_s is None else max(0.0, due_s - time.monotonic()))
         return None
@@ -193,12 +201,16 @@ class FleetDesk:
             ticket.refuse(f"could not {what} within {ticket.errand.begin_s:g} s; call again later")
 
     def _read_files(self) -> None:
-        for ticket in self._queue:
+        for ticket in tuple(self._queue):
             kept = sum(each.is_read for each in self._queue)  # what is read and not begun yet fills memory
             if ticket.errand.reads and not ticket.is_read and max(kept, self._reading) < MOST_READING:
                 ticket.is_read = True
-                self._reading += 1
-                threading.Thread(target=self._read, args=(ticket,), name="fleet-order-file", daemon=True).start()
+                try:
+                    threading.Thread(target=self._read, args=(ticket,), name="fleet-order-file", daemon=True).start()
+                    self._reading += 1
+                except RuntimeError as error:  # the machine is short of threads; orders without a file need none
+                    self._queue.remove(ticket)
+                    ticket.refuse(f"its file cannot be read: {error}")
 
     def _read(self, ticket: Ticket) -> None:
         order: Order | None = None
@@ -215,10 +227,25 @@ class FleetDesk:
                 ticket.fail(failure)
             self._changed.notify()
 
-    def _carry_out(self, ticket: Ticket, earlier: Sequence[Ticket], client: FleetClient) -> None:
+    def _note_position(self, waiting: Sequence[Ticket], client: FleetClient) -> None:
+        """Where the audit ends now: what comes after it came later than these. Without it they are not done."""
+        try:
+            taken_at = client.news().audit_to
+        except Exception as error:
+            with self._changed:
+                for ticket in [each for each in waiting if each in self._queue]:
+                    self._queue.remove(ticket)
+                    ticket.fail(error)
+            return
+        for ticket in waiting:
+            ticket.taken_at = taken_at
+
+    def _carry_out(self, ticket: Ticket, client: FleetClient) -> None:
         errand = ticket.errand
-        done = client.order(ticket.order or errand.order())
-        self._refuse_overtaken(errand, done, earlier)
+        order = ticket.order or errand.order()
+        if isinstance(order, Push):  # no other one waits
+            order = msgspec.structs.replace(order, taken_at=ticket.taken_at)
+        done = client.order(order)
         try:
             robots = client.robots().robots
         except FloopError as error:
@@ -231,13 +258,3 @@ class FleetDesk:
             return
         until_s = time.monotonic() + errand.wait_s
         self._watch.add(Wait(aim, first, until_s, lambda effect: ticket.finish(Outcome(done, effect))))
-
-    def _refuse_overtaken(self, errand: Errand, done: Done, earlier: Sequence[Ticket]) -> None:
-        """An earlier order must not undo a later one that was carried out before it."""
-        if not errand.places:
-            return
-        with self._changed:
-            for ticket in [each for each in earlier if each in self._queue]:
-                if ticket.errand.places and errand.places in (FLEET, ticket.errand.places):
-                    self._queue.remove(ticket)
-                    ticket.refuse(f"{done.who} {done.what} meanwhile; call again if it is still wanted")

@@ -27,6 +27,7 @@ from floop_robot.registry import FLEET
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.rollout import Drain, Hold, Pin, Push, Resume, Rollback
 from floop_robot.rollout.effect import to_act_on, to_drain
+from floop_robot.spec.bounds import LARGEST
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import ConfigError
 
@@ -93,13 +94,14 @@ class FleetOrders:
         def order() -> Push:
             if sum(map(bool, (request.version, request.bundle_path, request.sb3_zip_path))) != 1:
                 raise ConfigError("give exactly one of version, bundle_path and sb3_zip_path")
+            version = _in_bounds(request.version)
             bundle = b""
             if request.bundle_path:
                 bundle = Bundle.load(Path(request.bundle_path)).to_bytes()
             elif request.sb3_zip_path:
                 trust = request.trust_sb3_zip
                 bundle = bundle_of_zip(Path(request.sb3_zip_path), self._config, trust=trust).to_bytes()
-            return Push(version=request.version, bundle=bundle, scope=scope, **_signed(request))
+            return Push(version=version, bundle=bundle, scope=scope, **_signed(request))
 
         return Errand(
             "push",
@@ -108,17 +110,15 @@ class FleetOrders:
             _limited(request.wait_s),
             begin_s=BEGIN_S + (LONGEST_S if request.sb3_zip_path else 0.0),
             reads=bool(request.bundle_path or request.sb3_zip_path),
-            places=scope,
         )
 
 
 def _roll_back(request: RollbackPolicy.Request) -> Errand:
     return Errand(
         "rollback",
-        lambda: Rollback(version=request.to_version, **_signed(request)),
+        lambda: Rollback(version=_in_bounds(request.to_version), **_signed(request)),
         lambda done: to_act_on(done.version, FLEET),
         _limited(request.wait_s),
-        places=FLEET,
     )
 
 
@@ -128,7 +128,7 @@ def _pin(request: PinPolicy.Request) -> Errand:
             raise ConfigError(f"scope is empty: name a robot, or {FLEET!r} for all")
         if not request.version:
             return Resume(scope=request.scope, **_signed(request))
-        return Pin(scope=request.scope, version=request.version, **_signed(request))
+        return Pin(scope=request.scope, version=_in_bounds(request.version), **_signed(request))
 
     if not request.version:
         return Errand("pin", order)
@@ -137,7 +137,6 @@ def _pin(request: PinPolicy.Request) -> Errand:
         order,
         lambda done: to_act_on(done.version, request.scope),
         _limited(request.wait_s),
-        places=request.scope,
     )
 
 
@@ -153,6 +152,13 @@ def _drain(request: DrainRobot.Request) -> Errand:
         return Drain(scope=request.robot, drain=request.drain, **_signed(request))
 
     return Errand("drain", order, lambda _: to_drain(request.drain, request.robot), _limited(request.wait_s))
+
+
+def _in_bounds(version: int) -> int:
+    """A version as the fleet manager can be asked for it; raises `ConfigError`."""
+    if version > LARGEST:
+        raise ConfigError(f"there is no v{version}: numbers end at {LARGEST}")
+    return version
 
 
 def _tell(request: Any, outcome: Outcome, answer: Any) -> None:
@@ -181,7 +187,7 @@ def _limited(wait_s: float) -> float:
     return max(0.0, min(wait_s, LONGEST_WAIT_S))
 
 
-def _signed(request: Any) -> dict[str, str]:
+def _signed(request: Any) -> dict[str, Any]:
     """What every order carries; a call without an id of its own gets a new one."""
     signed = {"who": request.who, "token": request.token, "why": request.why}
     return signed | ({"call_id": request.call_id} if request.call_id else {})

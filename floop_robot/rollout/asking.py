@@ -22,6 +22,8 @@ class Asker(Generic[R]):
 
     def __init__(self, endpoint: str, replies: msgspec.msgpack.Decoder[R]) -> None:
         self._replies = replies
+        self.sent = False
+        """Whether the last request went out, so that it may have been obeyed though no answer came."""
         self._context: Context = zmq.Context()
         self._socket = dial(self._context, zmq.DEALER, endpoint)
 
@@ -33,12 +35,12 @@ class Asker(Generic[R]):
         """The answer, of one of the `wanted` kinds; None when none came in time."""
         request_id, payload = uuid.uuid4().bytes, seal(request)
         deadline = time.monotonic() + timeout_s
-        send_at = 0.0
+        send_at, self.sent = 0.0, False
         while (now := time.monotonic()) < deadline:
             if now >= send_at:
                 try:
                     self._socket.send_multipart([request_id, payload], zmq.NOBLOCK)
-                    send_at = now + RETRY_S
+                    send_at, self.sent = now + RETRY_S, True
                 except zmq.Again:  # not connected yet
                     send_at = now + 0.02
             if self._socket.poll(int(max(1.0, 1000 * (min(deadline, send_at) - now)))):

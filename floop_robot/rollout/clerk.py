@@ -9,7 +9,8 @@ import msgspec
 
 from floop_robot.bundle import Bundle, verify
 from floop_robot.registry import FLEET, Directive, Origin, Publication, Registry, VersionInfo
-from floop_robot.rollout.conductor import Conductor
+from floop_robot.rollout.conductor import MANAGER, Conductor, rolled_back
+from floop_robot.rollout.latest import LatestOrders
 from floop_robot.rollout.orders import Call, Done, Drain, Hold, Pin, Push, Remark, Resume, Rollback
 from floop_robot.spec.config import RolloutConfig
 from floop_robot.spec.errors import FloopError, UnknownName
@@ -44,7 +45,9 @@ class Clerk:
                  operators: Operators | None, since_ns: int) -> None:  # fmt: skip
         self._registry, self._config, self._task, self._ids = registry, config, task, ids
         self._operators, self._since_ns = operators, since_ns
-        self.conductor = Conductor(registry, config, since_ns)
+        self._latest = LatestOrders(registry)
+        self._latest.note(FLEET, MANAGER, "started", since_ns)  # what was ordered before is not known any more
+        self.conductor = Conductor(registry, config, self._latest, since_ns)
         self._robots: frozenset[str] = frozenset()
 
     def serve(self, call: Call, robots: Iterable[str], now_ns: int) -> Done:
@@ -54,6 +57,8 @@ class Clerk:
         known = self._registry.answered_call(call.call_id)
         if known is not None:
             return msgspec.msgpack.decode(known, type=Done)
+        scope, taken_at = _scope_of(call), call.taken_at if isinstance(call, Push) else -1
+        self._latest.refuse_overtaken(scope, taken_at)
         try:
             with self._registry.together():
                 what, version = self._carry_out(call, now_ns)
@@ -63,8 +68,10 @@ class Clerk:
                 self._registry.remember_call(call.call_id, msgspec.msgpack.encode(done), now_ns)
         except BaseException:
             # Nothing of it is on disk: forget what memory and the outbox may hold of it.
-            self.conductor = Conductor(self._registry, self._config, self._since_ns)
+            self.conductor = Conductor(self._registry, self._config, self._latest, self._since_ns)
             raise
+        if scope:
+            self._latest.note(scope, done.who, done.what, now_ns, taken_at)
         return done
 
     def _check(self, call: Call) -> None:
@@ -135,7 +142,7 @@ class Clerk:
         version = call.version or self.conductor.before_production()
         detail = _joined(f"operator: to v{version}", call.why)
         info = self.conductor.go_back(version, Origin.ROLLBACK, call.who, detail, now_ns)
-        return f"rolled back to v{version}, published as v{info.version}", info.version
+        return rolled_back(info), info.version
 
     def _pin(self, call: Pin, now_ns: int) -> tuple[str, int]:
         current = self._version_of(call.scope)
@@ -196,6 +203,13 @@ class Clerk:
         pin = self._registry.directive(FLEET).pin
         if pin:
             raise FleetPinned(f"the fleet is pinned to v{pin}; resume it first")
+
+
+def _scope_of(call: Call) -> str:
+    """Which robots an order is for; empty for a remark."""
+    if isinstance(call, Push | Pin | Hold | Resume | Drain):
+        return call.scope
+    return FLEET if isinstance(call, Rollback) else ""
 
 
 def _joined(*parts: str) -> str:

@@ -127,8 +127,16 @@ class FleetClient:
         return tuple(found)
 
     def order(self, order: Order) -> Done:
-        """Have any order carried out."""
-        return self._ask(order, Done)
+        """Have any order carried out; `FleetUnreachable` says whether it may have been, though no answer came."""
+        try:
+            return self._ask(order, Done)
+        except FleetUnreachable:
+            if not self._asker.sent:
+                raise
+        raise FleetUnreachable(
+            f"the fleet manager at {self.endpoint} did not answer within {self._timeout_s:g} s: not known whether "
+            "this order was carried out, or will be yet; `floop status` shows it"
+        )
 
     def push(self, bundle: Bundle, why: str = "", scope: str = FLEET) -> Done:
         """Publish a bundle, whatever the gate thinks of it; on one robot alone, if `scope` names it."""

@@ -18,6 +18,7 @@ from floop_robot.registry import (
     SeenLabel,
     VersionInfo,
 )
+from floop_robot.rollout.latest import LatestOrders
 from floop_robot.rollout.messages import Announcement
 from floop_robot.rollout.watch import LiveRecord, LiveWatch, WatchDecision, WatchReport
 from floop_robot.spec.config import RolloutConfig
@@ -34,12 +35,17 @@ class NothingBefore(FloopError):
     """There is no version to go back to."""
 
 
+def rolled_back(info: VersionInfo) -> str:
+    """A rollback, in words."""
+    return f"rolled back to v{info.restores}, published as v{info.version}"
+
+
 class Conductor:
     """Publishes versions and watches the one in production; everything it knows is rebuilt from the registry."""
 
-    def __init__(self, registry: Registry, config: RolloutConfig, since_ns: int = 0) -> None:
-        """`since_ns`: when robots' own counts begin."""
-        self.registry = registry
+    def __init__(self, registry: Registry, config: RolloutConfig, latest: LatestOrders, since_ns: int = 0) -> None:
+        """`latest` is told of what the watch orders. `since_ns`: when robots' own counts begin."""
+        self.registry, self._latest = registry, latest
         self._config, self._since_ns = config, since_ns
         self._weights = {info.version: info.sha256 for info in registry.versions()}
         self._announcements: list[Announcement] = []
@@ -196,7 +202,8 @@ class Conductor:
     def _act_on_watch(self, watch: LiveWatch, now_ns: int) -> None:
         if watch.decision is WatchDecision.ROLL_BACK and not self.registry.directive(FLEET).pin:
             report = watch.report()
-            self.go_back(self.before_production(), Origin.ROLLBACK, MANAGER, report.reason, now_ns)
+            info = self.go_back(self.before_production(), Origin.ROLLBACK, MANAGER, report.reason, now_ns)
+            self._latest.note(FLEET, MANAGER, rolled_back(info), now_ns)
             return
         if watch.decision is WatchDecision.PROMOTE and watch.version not in self._shown:
             weights = self.weights_of(self.production)

@@ -5,8 +5,6 @@ Orders of operators are in `orders`. Requests travel as `[id, message]`; the ans
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import msgspec
 
 from floop_robot.registry import (
@@ -19,9 +17,20 @@ from floop_robot.registry import (
     VersionInfo,
     VersionNumber,
 )
-from floop_robot.rollout.orders import Call, Done, Drain, Hold, Order, Pin, Push, Remark, Resume, Rollback
+from floop_robot.rollout.orders import (
+    Call,
+    Done,
+    Drain,
+    Hold,
+    Order,
+    Pin,
+    Position,
+    Push,
+    Remark,
+    Resume,
+    Rollback,
+)
 from floop_robot.rollout.watch import Tally, WatchReport
-from floop_robot.spec.bounds import LARGEST
 from floop_robot.spec.envelope import Message
 from floop_robot.spec.verdict import Verdict
 
@@ -65,9 +74,6 @@ __all__ = [
     "Target",
     "VersionLive",
 ]
-
-Position = Annotated[int, msgspec.Meta(ge=-1, le=LARGEST)]
-"""In the audit or among candidates; -1: none."""
 
 # Robots
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from typing import Annotated
 
 import msgspec
 
 from floop_robot.registry import FLEET, VersionNumber
+from floop_robot.spec.bounds import LARGEST
 from floop_robot.spec.envelope import Message
+
+Position = Annotated[int, msgspec.Meta(ge=-1, le=LARGEST)]
+"""In the audit or among candidates; -1: none."""
 
 
 class Call(Message, frozen=True, kw_only=True):
@@ -27,6 +32,8 @@ class Push(Call, frozen=True, kw_only=True):
     version: VersionNumber = 0
     scope: str = FLEET
     """A robot's name puts it on that robot alone, which is then pinned to it."""
+    taken_at: Position = -1
+    """Of one that had to wait: where the audit ended when it was taken. It undoes no order that came since."""
 
 
 class Rollback(Call, frozen=True, kw_only=True):

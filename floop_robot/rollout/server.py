@@ -17,10 +17,11 @@ from floop_robot.rollout.messages import (
     TOPIC,
     Announcement,
     GetStatus,
+    Refusal,
     Reply,
     Request,
 )
-from floop_robot.spec.envelope import MessageRefused, seal, unseal
+from floop_robot.spec.envelope import MessageDamaged, MessageRefused, seal, unseal
 from floop_robot.spec.errors import StorageError
 from floop_robot.wire import Context, last_endpoint, listen, receive
 
@@ -115,12 +116,15 @@ class FleetServer:
                 continue
             peer, request_id, payload = frames
             try:
-                request = unseal(payload, REQUESTS)
-            except MessageRefused:
+                reply = self._answer(unseal(payload, REQUESTS))
+            except MessageDamaged:
                 self.dropped += 1
                 continue
+            except MessageRefused as error:  # it arrived as it was sent: asking again would not help
+                self.dropped += 1
+                reply = Refusal(reason=str(error))
             with contextlib.suppress(zmq.ZMQError):  # the peer went away
-                self._router.send_multipart([peer, request_id, seal(self._answer(request))], zmq.NOBLOCK)
+                self._router.send_multipart([peer, request_id, seal(reply)], zmq.NOBLOCK)
             self._broadcast()
 
     def _answer(self, request: Request) -> Reply:

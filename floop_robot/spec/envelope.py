@@ -25,6 +25,10 @@ class MessageRefused(FloopError):
     """Bytes that are no message."""
 
 
+class MessageDamaged(MessageRefused):
+    """Not the bytes that were sent: sent again, they may arrive."""
+
+
 def seal(message: Message) -> bytes:
     """A message as bytes."""
     body = _ENCODER.encode(message)
@@ -32,10 +36,10 @@ def seal(message: Message) -> bytes:
 
 
 def unseal(data: bytes, decoder: msgspec.msgpack.Decoder[T]) -> T:
-    """A message from bytes; raises `MessageRefused` when it is damaged or none of the expected."""
+    """A message from bytes; raises `MessageDamaged`, or `MessageRefused` when it is none of the expected."""
     body = memoryview(data)[4:]
     if zlib.crc32(body) != int.from_bytes(data[:4], "little"):
-        raise MessageRefused("a message failed its CRC: damaged on the way")
+        raise MessageDamaged("a message failed its CRC: damaged on the way")
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, MemoryError) as error:

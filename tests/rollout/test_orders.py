@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import msgspec
 import pytest
 from conditions import wait_for
 
@@ -66,6 +67,16 @@ class Office:
         assert (self.fleet.handle(GetNews()), self.fleet.handle(GetRobots()), self.registry.directives()) == before
         return answer.reason
 
+    def live(self, version: int, outcomes: list[bool]) -> None:
+        for success in outcomes:
+            self.now_ns += S // 10
+            made = self.episodes.make(version, success, seen_ns=self.now_ns)
+            self.fleet.observe([made], self.episodes.read())
+
+    def place(self) -> int:
+        """Where the audit ends now."""
+        return self.fleet.handle(GetNews()).audit_to
+
     def beat(self, robot: str = "robot_1", **fields):
         return self.fleet.handle(Heartbeat(robot=robot, boot_id="b", contract=IDS.contract, version=1, **fields))
 
@@ -108,6 +119,57 @@ def test_a_version_can_be_pushed_again(office):
     assert "'v9'" in office.refused(Push(who="ann", version=9))
     assert "not both" in office.refused(Push(who="ann", version=1, bundle=blob(1)))
     assert "not both" in office.refused(Push(who="ann"))
+
+
+@pytest.mark.parametrize("scope", [FLEET, "robot_1"])
+def test_an_order_that_waited_undoes_none_for_the_same_robots_that_came_since(office, scope):
+    for seed, later in enumerate(
+        (
+            Push(who="bob", bundle=blob(1), scope=scope),
+            Pin(who="bob", scope=scope, version=1),
+            Resume(who="bob", scope=scope),
+            Hold(who="bob", scope=scope),
+            Drain(who="bob", scope=scope),
+            Resume(who="bob", scope=FLEET),
+            Rollback(who="bob", version=1),
+        )
+    ):
+        waited = Push(who="ann", bundle=blob(10 + seed), scope=scope, taken_at=office.place())
+        also_waited = Push(who="ann", version=1, scope=scope, taken_at=office.place())
+        done = office.done(later)
+        assert office.refused(waited).startswith(f"not done: bob {done.what} at ")
+        assert "not done: bob" in office.refused(also_waited)
+        now = msgspec.structs.replace(waited, taken_at=office.place(), scope="robot_1")
+        assert office.done(now) == office.done(msgspec.structs.replace(now, taken_at=0))  # it is known already
+
+
+def test_orders_that_waited_follow_each_other_and_those_of_others(office):
+    waited = [
+        Push(who="ann", bundle=blob(seed), scope=scope, taken_at=office.place())
+        for seed, scope in ((1, FLEET), (2, FLEET), (3, "robot_1"))
+    ]
+    office.done(Hold(who="bob", scope="robot_2"))
+    office.done(Remark(who="bob", what="held fleet"))
+    assert [office.done(order).version for order in waited] == [2, 3, 4]
+    assert [office.robot(name).target for name in ("robot_1", "robot_2")] == [4, 1]
+
+
+def test_an_order_that_waited_does_not_undo_what_the_watch_did(office):
+    office.live(1, [True] * 30)
+    office.done(Push(who="ann", bundle=blob(1)))
+    waited = Push(who="ann", bundle=blob(2), taken_at=office.place())
+    robot = Push(who="ann", bundle=blob(3), scope="robot_1", taken_at=office.place())
+    office.live(2, [False] * 30)
+    assert office.registry.versions()[-1].origin is Origin.ROLLBACK
+    for order in (waited, robot):
+        assert "not done: fleet manager rolled back to v1, published as v3 at " in office.refused(order)
+
+
+def test_an_order_from_before_a_restart_is_not_carried_out(office):
+    waited = Push(who="ann", bundle=blob(2), taken_at=office.place())
+    office.done(Resume(who="bob", scope="robot_2"))
+    office.restart()
+    assert "not done: fleet manager started at " in office.refused(waited)
 
 
 def test_unknown_robots_are_named_with_what_was_meant(office):

@@ -19,6 +19,7 @@ from floop_robot.registry import FLEET, Origin, Receipt, Stage, read_history
 from floop_robot.rollout import FleetClient, FleetRefused, FleetUnreachable
 from floop_robot.rollout.kept import KeptPolicy
 from floop_robot.rollout.messages import (
+    REPLIES,
     REQUESTS,
     TOPIC,
     Announcement,
@@ -28,6 +29,7 @@ from floop_robot.rollout.messages import (
     Heartbeat,
     Noted,
     Pin,
+    Refusal,
     Reply,
     Report,
     Request,
@@ -384,7 +386,10 @@ def test_numbers_that_no_registry_holds_change_nothing(manager, number):
         dealer.connect(manager.rpc)
         for request in asked:
             dealer.send_multipart([b"id", seal(request)])
-        wait_for(lambda: client.status().dropped_messages == len(asked))
+            assert dealer.poll(10_000)
+            answer = unseal(dealer.recv_multipart()[1], REPLIES)
+            assert isinstance(answer, Refusal) and "Expected `int`" in answer.reason
+        assert client.status().dropped_messages == len(asked)
         assert client.status().robots == () and client.push(make_bundle(1)).version == 2
     context.term()
 
@@ -431,9 +436,10 @@ def test_clients_get_one_line(manager, tmp_path):
             client.rollback()
         assert client.hold(FLEET).who == "anna@bench"
     with FleetClient(f"tcp://127.0.0.1:{free_base_port()}", timeout_s=0.3) as client:
-        with pytest.raises(FleetUnreachable) as info:
-            client.status()
-        assert "start the fleet" in str(info.value)
+        for ask in (client.status, client.rollback):
+            with pytest.raises(FleetUnreachable) as info:
+                ask()
+            assert "start the fleet" in str(info.value)  # the order never went out: nothing is unknown
 
 
 def test_threads_end(tmp_path):

@@ -16,7 +16,7 @@ from floop_robot.nodes import fleet_desk
 from floop_robot.nodes.fleet_desk import Errand, FleetDesk, Outcome, Ticket, TooMany
 from floop_robot.nodes.fleet_watch import FleetWatch
 from floop_robot.registry import FLEET
-from floop_robot.rollout import Drain, Hold, Order, Pin, Push, Resume, Rollback
+from floop_robot.rollout import Drain, Hold, Order, Pin, Push, Remark, Resume, Rollback, SeenBatch
 from tests.bundle.making import make_bundle
 from tests.rollout.parts import ManagerThread
 
@@ -34,7 +34,7 @@ class SlowFile:
         def order() -> Order:
             return Push(who=WHO, why=self.path.name, bundle=self.path.read_bytes(), scope=scope)
 
-        return Errand("push", order, begin_s=begin_s, reads=True, places=scope)
+        return Errand("push", order, begin_s=begin_s, reads=True)
 
     def feed(self, data: bytes) -> None:
         """Let it be read to its end; the reader must be there."""
@@ -72,9 +72,9 @@ class Desk:
         self.desk.take(ticket)
         return ticket
 
-    def order(self, kind: str, order: Order, places: str = "") -> Outcome:
+    def order(self, kind: str, order: Order) -> Outcome:
         """Have an order carried out, and wait for it."""
-        return outcome(self.take(Errand(kind, lambda: order, places=places)))
+        return outcome(self.take(Errand(kind, lambda: order)))
 
     def audit(self) -> list[str]:
         return [entry.detail for entry in self.client.status().audit]
@@ -115,17 +115,14 @@ def test_no_order_of_another_kind_waits_for_a_file(desk: Desk) -> None:
     ):
         assert desk.order(kind, order).done is not None
     assert pushed.outcome is None
-    file.feed(make_bundle(1).to_bytes())
-    done = outcome(pushed).done
-    assert done is not None and done.version == 2
 
 
 def test_orders_of_one_kind_are_carried_out_as_they_arrive(desk: Desk) -> None:
     first, second = desk.slow_file(), desk.slow_file()
     tickets = [desk.take(file.push()) for file in (first, second)]
-    tickets.append(desk.take(Errand("push", lambda: Push(who=WHO, why="no file", version=1), places=FLEET)))
+    tickets.append(desk.take(Errand("push", lambda: Push(who=WHO, why="no file", version=1))))
     second.feed(make_bundle(2).to_bytes())
-    assert desk.order("hold", Resume(who=WHO, scope=FLEET)).done is not None
+    assert desk.order("remark", Remark(who=WHO, what="nothing")).done is not None
     assert [ticket.outcome for ticket in tickets] == [None] * 3
     first.feed(make_bundle(1).to_bytes())
     assert [outcome(ticket).done is not None for ticket in tickets] == [True] * 3
@@ -134,23 +131,92 @@ def test_orders_of_one_kind_are_carried_out_as_they_arrive(desk: Desk) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("door", ["desk", "command line"])
 @pytest.mark.parametrize(
     ("kind", "later"),
-    [("rollback", Rollback(who="bob", version=1)), ("pin", Pin(who="bob", scope=FLEET, version=1))],
+    [
+        ("rollback", Rollback(who="bob", version=1)),
+        ("pin", Pin(who="bob", scope=FLEET, version=1)),
+        ("hold", Hold(who="bob", scope=FLEET)),
+        ("drain", Drain(who="bob", scope=FLEET)),
+    ],
 )
-def test_an_order_whose_file_is_slow_undoes_none_that_came_after_it(desk: Desk, kind: str, later: Order) -> None:
+def test_an_order_whose_file_is_slow_undoes_none_that_came_after_it(
+    desk: Desk, kind: str, later: Order, door: str
+) -> None:
     desk.client.push(make_bundle(1))
     file = desk.slow_file()
     pushed = desk.take(file.push())
-    waits_behind = desk.take(Errand("push", lambda: Push(who=WHO, version=2), places=FLEET))
-    done = desk.order(kind, later, places=FLEET).done
+    waits_behind = desk.take(Errand("push", lambda: Push(who=WHO, version=2)))
+    if door == "desk":
+        done = desk.order(kind, later).done
+    else:
+        wait_for(lambda: min(pushed.taken_at, waits_behind.taken_at) >= 0, what="their place in the audit")
+        done = desk.client.order(later)
     assert done is not None
-    for ticket in (pushed, waits_behind):
-        assert outcome(ticket).error == f"not done: bob {done.what} meanwhile; call again if it is still wanted"
+    production = desk.client.status().production
     file.feed(make_bundle(2).to_bytes())
+    for ticket in (pushed, waits_behind):
+        error = outcome(ticket).error
+        assert error.startswith(f"not done: bob {done.what} at ") and "\n" not in error
+    assert desk.client.status().production == production
+    if kind in ("hold", "drain"):  # one that comes later still is carried out
+        assert desk.order("push", Push(who=WHO, version=2)).done is not None
+
+
+def test_an_order_that_was_not_answered_may_have_been_carried_out_and_is_not_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_desk, "ORDER_TIMEOUT_S", 1.0)
+    made, goes_on, hangs = Desk(tmp_path), threading.Event(), threading.Event()
+    take = made.manager.feed.take
+
+    def hang() -> SeenBatch | None:  # as a disk does
+        hangs.set()
+        goes_on.wait()
+        return take()
+
+    with contextlib.closing(made), made.watch, made.desk:
+        made.client.push(make_bundle(1))
+        file = made.slow_file()
+        pushed = made.take(file.push())
+        wait_for(lambda: pushed.taken_at >= 0, what="its place in the audit")
+        made.manager.feed.take = hang
+        assert hangs.wait(20)
+        try:
+            late = made.take(made.slow_file().push())
+            error = outcome(late).error
+            assert "no fleet manager answers" in error  # nothing was asked of it: this is not done later either
+            error = made.order("rollback", Rollback(who="bob", version=1)).error
+            assert "not known whether this order was carried out" in error and "floop status" in error
+        finally:
+            goes_on.set()
+        production = wait_for(lambda: (now := made.client.status().production) > 2 and now, what="the rollback")
+        file.feed(make_bundle(2).to_bytes())
+        assert "bob rolled back to v1" in outcome(pushed).error
+        assert made.client.status().production == production
+        made.files[1].give_up()
     wait_for(lambda: readers() == 0)
-    assert desk.order("hold", Resume(who=WHO, scope=FLEET)).done is not None
-    assert desk.client.status().production == done.version
+
+
+def test_where_no_thread_can_be_started_the_desk_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "fleet-order-file":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(fleet_desk.MOST_READING + 1):
+            error = outcome(desk.take(desk.slow_file().push())).error
+            assert error == "not done: its file cannot be read: can't start new thread"
+    assert desk.order("hold", Hold(who=WHO, scope=FLEET)).done is not None
+    file = desk.slow_file()
+    pushed = desk.take(file.push())
+    file.feed(make_bundle(1).to_bytes())
+    assert outcome(pushed).done is not None
 
 
 def test_what_could_not_be_begun_in_time_is_never_done(desk: Desk) -> None:
@@ -189,7 +255,7 @@ def test_files_that_hang_cost_a_bounded_number_of_threads_and_no_other_kind_its_
         stuck.append(desk.take(Errand("push", lambda: Push(who=WHO, version=1))))
     with pytest.raises(TooMany, match="call again later"):
         desk.take(Errand("push", lambda: Push(who=WHO, version=1)))
-    assert desk.order("hold", Hold(who=WHO, scope=FLEET)).done is not None
+    assert desk.order("remark", Remark(who=WHO, what="nothing")).done is not None
     assert readers() == fleet_desk.MOST_READING and {ticket.outcome for ticket in stuck} == {None}
     desk.files[0].feed(make_bundle(1).to_bytes())
     assert outcome(stuck[0]).done is not None

@@ -198,7 +198,7 @@ def slow_push(fleet: FleetRig, name: str) -> Iterator[Any]:
 def test_a_push_whose_file_is_read_slowly_keeps_no_other_order_waiting(fleet: FleetRig) -> None:
     with slow_push(fleet, "slow.zip") as pushed:
         for hold in (True, False):
-            assert fleet.order(srv.HoldUpdates, topics.HOLD_UPDATES, hold=hold).success
+            assert fleet.order(srv.HoldUpdates, topics.HOLD_UPDATES, scope="robot_1", hold=hold).success
             assert fleet.order(srv.DrainRobot, topics.DRAIN_ROBOT, robot="robot_1", drain=hold).success
         assert not pushed.done()
     answer = fleet.peer.result(pushed, 60.0)
@@ -218,13 +218,16 @@ def test_orders_of_one_kind_are_carried_out_as_they_arrive(fleet: FleetRig) -> N
 def test_what_is_too_much_or_overtaken_is_refused_in_one_line(fleet: FleetRig) -> None:
     with slow_push(fleet, "stuck.zip") as pushed:
         request = srv.PushPolicy.Request(version=1, who=WHO, token=TOKEN)
+        sent = [pushed]
         for _ in range(fleet_desk.MOST_QUEUED + 10):
-            last = fleet.peer.send(srv.PushPolicy, topics.PUSH_POLICY, request)
+            sent.append(fleet.peer.send(srv.PushPolicy, topics.PUSH_POLICY, request))
             fleet.state()
+        last = sent[-1]
         unchanged(fleet, fleet.peer.result(last), f"{fleet_desk.MOST_QUEUED} orders are to be carried out before")
         back = fleet.order(srv.RollbackPolicy, topics.ROLLBACK_POLICY, to_version=1)
         assert back.success
-        unchanged(fleet, fleet.peer.result(pushed), "not done", "rolled back to v1")
+    for answer in sent[: fleet_desk.MOST_QUEUED]:
+        unchanged(fleet, fleet.peer.result(answer, 60.0), "not done", f"{WHO} rolled back to v1")
     assert fleet.order(srv.HoldUpdates, topics.HOLD_UPDATES, hold=False).success
     assert fleet.state().production_version == back.version
 
@@ -274,6 +277,10 @@ def test_what_cannot_be_done_is_one_line_and_changes_nothing(fleet: FleetRig) ->
     unchanged(fleet, fleet.order(*pin, scope="robot_7", version=1), "robot_7")
     unchanged(fleet, fleet.order(*pin, scope="robot_1", version=999), "v999")
     unchanged(fleet, fleet.order(*pin, version=1), "scope is empty")
+    for beyond in (2**62 + 1, 2**64 - 1):
+        unchanged(fleet, push(fleet, version=beyond), f"there is no v{beyond}")
+        unchanged(fleet, fleet.order(*roll, to_version=beyond), f"there is no v{beyond}")
+        unchanged(fleet, fleet.order(*pin, scope="robot_1", version=beyond), f"there is no v{beyond}")
     unchanged(fleet, fleet.order(*hold, scope="robot_7", hold=True), "robot_7")
     unchanged(fleet, fleet.order(*drain, robot="robot_7", drain=True), "robot_7")
     unchanged(fleet, fleet.order(*drain, drain=True), "robot is empty")

@@ -41,7 +41,7 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
     """
     try:
         # Without O_NONBLOCK opening a pipe waits as well.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return file.read(most_bytes)
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from floop_robot.cli.fleet import Operator, order_options, show, wait_option
+from floop_robot.cli.fleet import Operator, order_options, seen, show, wait_option
 from floop_robot.rollout.effect import drained
 
 
@@ -17,6 +17,6 @@ def drain(scope: str, end: bool, wait_s: float, operator: Operator) -> None:
     """Have SCOPE (a robot, or fleet) finish its episode, start no other and hold the arm; with --end, work again."""
     with operator.connect() as client:
         done = client.drain(scope, not end, operator.why)
-        found = drained(client, not end, scope, wait_s)
+        found = seen(lambda: drained(client, not end, scope, wait_s))
     words = ("may work", "still drained") if end else ("idle", "still at work")
     show(operator, done, found, found.text(*words))

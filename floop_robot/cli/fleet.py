@@ -14,7 +14,7 @@ import msgspec
 from floop_robot.rollout import Done, FleetClient
 from floop_robot.rollout.effect import Effect, acting_on
 from floop_robot.spec.config import FloopConfig, load_config
-from floop_robot.spec.errors import ConfigError
+from floop_robot.spec.errors import ConfigError, FloopError
 
 RUNS = Path("runs")
 TOKEN = "FLOOP_TOKEN"
@@ -108,14 +108,25 @@ def _newest() -> Path:
 
 def show_published(operator: Operator, client: FleetClient, done: Done, scope: str, wait_s: float) -> None:
     """What was done, and who acts on it after a while."""
-    found = acting_on(client, done.version, scope, wait_s)
+    found = seen(lambda: acting_on(client, done.version, scope, wait_s))
     show(operator, done, found, found.text("acting on it", "not yet"))
 
 
 def show_done(operator: Operator, client: FleetClient, done: Done) -> None:
     """What was done, and which robots act on what now."""
-    robots = client.robots().robots
-    show(operator, done, Effect(robots=robots, there=(), behind=(), silent=()), "")
+    show(operator, done, seen(lambda: Effect(robots=client.robots().robots, there=(), behind=(), silent=())), "")
+
+
+def seen(look: Callable[[], Effect]) -> Effect:
+    """What has come of an order that was carried out.
+
+    That nobody says so is no failure of the command: whoever repeats it gives a second order.
+    """
+    try:
+        return look()
+    except FloopError as error:
+        click.echo(f"floop: it was done, but what the robots do now is not known: {error}", err=True)
+        return Effect(robots=(), there=(), behind=(), silent=())
 
 
 def show(operator: Operator, done: Done, effect: Effect, told: str) -> None:
@@ -129,5 +140,6 @@ def show(operator: Operator, done: Done, effect: Effect, told: str) -> None:
     click.echo(f"{when}  {done.who}: {done.what}" + (f" (v{done.version})" if done.version else ""))
     if told:
         click.echo(told)
-    click.echo("now acting: " + ", ".join(f"{name} v{version}" for name, version in robots.items()))
+    if robots:
+        click.echo("now acting: " + ", ".join(f"{name} v{version}" for name, version in robots.items()))
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
 from floop_robot.cli.fleet import Operator, order_options, show_published, version_number, wait_option
 from floop_robot.registry import FLEET
+from floop_robot.spec.errors import FloopError
 
 
 @click.command()
@@ -19,6 +22,6 @@ def rollback(version: int, wait_s: float, operator: Operator) -> None:
     """
     with operator.connect() as client:
         show_published(operator, client, client.rollback(version, operator.why), FLEET, wait_s)
-        is_held = client.status().fleet.held
-    if not operator.as_json and not is_held:
-        click.echo("candidates that the gate accepts may follow it; `floop hold fleet` keeps it")
+        with contextlib.suppress(FloopError):  # the rollback was carried out
+            if not operator.as_json and not client.status().fleet.held:
+                click.echo("candidates that the gate accepts may follow it; `floop hold fleet` keeps it")

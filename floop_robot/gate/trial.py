@@ -25,7 +25,7 @@ OLD_MARGIN = 0.10
 GAIN = 0.20
 """A candidate shown to gain less than this is sent back: the next one is seconds away."""
 GAIN_SHARE, LEAST_GAIN = 0.5, 0.08
-"""On focus work that the incumbent's success is known on: this share of what is missing to 100 %, within bounds."""
+"""On focus work: this share of what the incumbent's success lacks to 100 %, and no less than that."""
 SPEED_MARGIN = 0.05
 """A pair counts as faster when the candidate saves more than this share of the incumbent's time: more than one policy
 step of a typical pick, since every roll-out disturbs a fleet."""

@@ -30,12 +30,15 @@ SEAL_S: Final = 2.0
 """How long a release may name a state of the latch: until the next but one is said."""
 OUTDATED: Final = "the release is out of date: somebody stopped it since, or the release came late; ask again"
 STOPPED_AGAIN: Final = "was stopped again meanwhile"
+STOPPED_SINCE: Final = "was released by this call, and stopped again since"
 MISSED: Final = f"has not obeyed within {OBEY_S:g} s"
+DONE: Final = {True: "is stopped", False: "is released"}
+"""What became of a robot that obeyed a stop (True) or a release (False)."""
 UNKEPT: Final = {
     True: "its disk has not taken that down, so that a restart may forget it",
     False: "its disk still says stopped, so that a restart may stop it again",
 }
-"""What is wrong where a stop (True) or a release (False) is not on disk."""
+"""What is wrong where that is not on disk."""
 LAST_LOOK_S: Final = 0.05
 """A release that the servo loop took in its last moment has effect after so long."""
 MOST_CALLS: Final = 256
@@ -53,21 +56,17 @@ class Orders:
             RosInlet(node, msg.StopRequest, topic, EVENTS, order_from_msg)
             for topic in (topics.ESTOP, topics.FLEET_ESTOP)
         ]
-        self.last: SafetyOrder | None = None
 
     def receive(self) -> SafetyOrder | None:
         """The next order, or None. Releases come first: a stop that arrives together with one wins."""
         order = self.mailbox.receive()
-        if order is not None and time.monotonic() > order.until_s:
-            order = None  # its caller was told that it has no effect
         for topic in self._topics:
             order = order or topic.receive()
-        self.last = order or self.last
         return order
 
 
-class _Seal(msgspec.Struct, frozen=True):
-    """Names what was said of the latch."""
+class Seal(msgspec.Struct, frozen=True):
+    """Names what was said of the latch: how many stops there had been, and when that was."""
 
     value: int
     stops: int
@@ -77,17 +76,15 @@ class _Seal(msgspec.Struct, frozen=True):
 class SafetyReports:
     """Publishes `safety_status` in every tick, and `estop_state` when the latch changes and once a second."""
 
-    def __init__(
-        self, node: Node, robot: str, latch: StopLatch, orders: Orders, missed: Callable[[], int]
-    ) -> None:
+    def __init__(self, node: Node, robot: str, latch: StopLatch, missed: Callable[[], int]) -> None:
         """`missed` counts the servo ticks that were missed."""
-        self._robot, self.latch, self._orders, self._missed = robot, latch, orders, missed
+        self._robot, self.latch, self._missed = robot, latch, missed
         self._status = node.create_publisher(msg.SafetyStatus, topics.SAFETY_STATUS, SENSOR)
         self._state = node.create_publisher(msg.EstopState, topics.ESTOP_STATE, LATCHED)
         self._told, self._stops, self._due_s = latch.is_set, latch.stops, 0.0
         self._since_ns, self._who, self._why = 0, "", latch.reason
         self._first_id = secrets.randbits(62)
-        self._seal = _Seal(0, 0, 0.0)
+        self._seal = Seal(0, 0, 0.0)
         self._older_seal = self._seal
 
     def send(self, state: SafetyState, /) -> None:
@@ -95,27 +92,27 @@ class SafetyReports:
         self._status.publish(safety_to_msg(structs.replace(state, missed_ticks=self._missed()), self._robot))
         changed = state.estop != self._told
         if changed:
-            order = self._orders.last
+            order = self.latch.by
             self._told, self._since_ns = state.estop, time.time_ns()
             self._who, self._why = (order.who, order.why) if order else ("", self.latch.reason)
             log.warning("%s: %s by %s %s", self._robot, "stopped" if state.estop else "released", self._who, self._why)
         if changed or self.latch.stops != self._stops or state.mono_s >= self._due_s:
             self._due_s, self._stops = state.mono_s + CONFIRM_S, self.latch.stops
             self._older_seal = self._seal
-            self._seal = _Seal(secrets.randbits(63) | 1, self._stops, state.mono_s)
+            self._seal = Seal(secrets.randbits(63) | 1, self._stops, state.mono_s)
             self._state.publish(self.message())
 
-    def sealed(self, seal: int) -> int | None:
-        """How many stops there had been when `seal` was said; None when it was not, or too long ago. 0: there are now.
+    def sealed(self, seal: int) -> Seal | None:
+        """What `seal` names; None when it was not said, or too long ago. 0 names the latch as it is now.
 
         From any thread.
         """
-        if seal == 0:
-            return self.latch.stops
         now_s = time.monotonic()
+        if seal == 0:
+            return Seal(0, self.latch.stops, now_s)
         for known in (self._seal, self._older_seal):
             if known.value == seal and now_s - known.said_s <= SEAL_S:
-                return known.stops
+                return known
         return None
 
     def message(self) -> msg.EstopState:
@@ -137,41 +134,52 @@ class EstopService:
 
     def __init__(self, node: Node, robot: str, orders: Orders, reports: SafetyReports, tokens: OperatorTokens) -> None:
         self._robot, self._orders, self._reports, self._tokens = robot, orders, reports, tokens
-        self._done: OrderedDict[str, Any] = OrderedDict()
+        self._done: OrderedDict[str, tuple[Any, int]] = OrderedDict()
+        """Releases by the id of their call: what was answered, and how many stops there had been."""
         self._service = node.create_service(srv.SetEstop, topics.SET_ESTOP, self._serve)
 
     def _serve(self, request: srv.SetEstop.Request, response: srv.SetEstop.Response) -> srv.SetEstop.Response:
+        if request.stop:
+            order = SafetyOrder(stop=True, who=request.who or "unknown", why=request.why)
+            return self._carry_out(order, request, response)
+        latch, seal = self._reports.latch, self._reports.sealed(request.seal)
+        if refusal := self._tokens.refusal(request.who, request.token):
+            return self._refuse(refusal, request, response)
         # A stop that is repeated stops again. A release must not: somebody may have stopped since.
-        if not request.stop and request.call_id in self._done:
-            return self._done[request.call_id]
-        stops = self._reports.sealed(request.seal)
-        refusal = "" if request.stop else self._refusal(request, stops)
-        if refusal:
-            self._answer(request, response, False, f"{self._robot} stays stopped: {refusal}")
-            log.warning("%s: release refused: %s", self._robot, refusal)
-            return response
-        latch, before = self._reports.latch, self._reports.latch.stops
-        order = SafetyOrder(stop=request.stop, who=request.who or "unknown", why=request.why, after=stops)
-        if not request.stop:
-            order = structs.replace(order, until_s=time.monotonic() + OBEY_S - LAST_LOOK_S)
-        self._orders.mailbox.send(order)
-        obeyed = self._wait(order, before)
-        done = "is stopped" if request.stop else "is released"
-        if obeyed and not latch.is_kept:
-            done += f", but {UNKEPT[request.stop]}"
-        missed = STOPPED_AGAIN if not request.stop and latch.stops != stops else MISSED
-        self._answer(request, response, obeyed, f"{self._robot} {done if obeyed else missed}")
-        if obeyed and not request.stop and request.call_id:
-            self._done[request.call_id] = response
+        if request.call_id in self._done:
+            answered, stops = self._done[request.call_id]
+            if latch.stops == stops:
+                return answered
+            return self._answer(request, response, False, f"{self._robot} {STOPPED_SINCE}")
+        if seal is None or seal.stops != latch.stops:
+            return self._refuse(OUTDATED, request, response)
+        # Void before the call is answered, and before whoever found the seal stops waiting for it.
+        until_s = min(time.monotonic() + OBEY_S, seal.said_s + SEAL_S) - LAST_LOOK_S
+        order = SafetyOrder(stop=False, who=request.who, why=request.why, after=seal.stops, until_s=until_s)
+        self._carry_out(order, request, response)
+        if response.success and request.call_id:
+            self._done[request.call_id] = response, seal.stops
             if len(self._done) > MOST_CALLS:
                 self._done.popitem(last=False)
         return response
 
-    def _refusal(self, request: srv.SetEstop.Request, stops: int | None) -> str:
-        """Why a release is none; empty when it is one."""
-        if refusal := self._tokens.refusal(request.who, request.token):
-            return refusal
-        return "" if stops == self._reports.latch.stops else OUTDATED
+    def _refuse(
+        self, why: str, request: srv.SetEstop.Request, response: srv.SetEstop.Response
+    ) -> srv.SetEstop.Response:
+        log.warning("%s: release refused: %s", self._robot, why)
+        return self._answer(request, response, False, f"{self._robot} stays stopped: {why}")
+
+    def _carry_out(
+        self, order: SafetyOrder, request: srv.SetEstop.Request, response: srv.SetEstop.Response
+    ) -> srv.SetEstop.Response:
+        latch, before = self._reports.latch, self._reports.latch.stops
+        self._orders.mailbox.send(order)
+        obeyed = self._wait(order, before)
+        done = DONE[order.stop]
+        if obeyed and not latch.is_kept:
+            done += f", but {UNKEPT[order.stop]}"
+        missed = STOPPED_AGAIN if not order.stop and latch.stops != order.after else MISSED
+        return self._answer(request, response, obeyed, f"{self._robot} {done if obeyed else missed}")
 
     def _wait(self, order: SafetyOrder, before: int) -> bool:
         """Until the servo loop has obeyed and the disk has it; tells the first. `before`: stops before this order."""
@@ -190,7 +198,7 @@ class EstopService:
 
     def _answer(
         self, request: srv.SetEstop.Request, response: srv.SetEstop.Response, success: bool, message: str
-    ) -> None:
+    ) -> srv.SetEstop.Response:
         response.success, response.message = success, message
         response.states = [self._reports.message()]
         response.record = msg.AuditEntry(
@@ -199,3 +207,4 @@ class EstopService:
             what="stop" if request.stop else "release",
             detail=f"{message}{': ' + request.why if request.why else ''}",
         )
+        return response

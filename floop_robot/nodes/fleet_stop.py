@@ -20,7 +20,7 @@ from floop_robot.nodes import topics
 from floop_robot.nodes.bell import Bell
 from floop_robot.nodes.calls import audit_entry
 from floop_robot.nodes.convert import header
-from floop_robot.nodes.estop import SEAL_S
+from floop_robot.nodes.estop import DONE, SEAL_S
 from floop_robot.nodes.fleet_convert import done_to_msg
 from floop_robot.nodes.fleet_latches import Latches, Looked
 from floop_robot.nodes.qos import EVENTS
@@ -88,6 +88,13 @@ class _Round:
             left = [name for name in self.meant if name not in self.answers]
         return failed + [f"{name} {self.given_up.get(name, 'did not answer')}" for name in left]
 
+    def worries(self) -> list[str]:
+        """What those said who have done it, where it is more than that."""
+        plain = DONE[self.request.stop]
+        with self._arrived:
+            done = {name: found.message for name, found in self.answers.items() if found.success}
+        return [message for name, message in done.items() if message != f"{name} {plain}"]
+
 
 class FleetStop:
     """Serves on `node`; asks the robots through `asking`, which another executor must spin meanwhile.
@@ -101,6 +108,8 @@ class FleetStop:
         self._robots, self._client = tuple(robots), client
         self._open = 0
         """Calls that wait."""
+        self._ends = False
+        """Nobody would hear what becomes of a release that a robot is asked for from now on."""
         self._latches = Latches(asking, self._robots)
         self._all = node.create_publisher(StopRequest, topics.FLEET_ESTOP, EVENTS)
         self._each = {r: node.create_publisher(StopRequest, f"/{r}/{topics.ESTOP}", EVENTS) for r in robots}
@@ -121,7 +130,7 @@ class FleetStop:
         looked = self._latches.look(meant)
         if self._open >= MOST_CALLS:
             told = "stops were sent, and nobody waits for the answers" if request.stop else "nothing was done"
-            answer.message = f"{FULL}: {told}"
+            answer.message = "; ".join([f"{FULL}: {told}", *self._unknown(unknown)])
             return answer
         self._open += 1
         try:
@@ -133,7 +142,11 @@ class FleetStop:
 
     def close(self) -> None:
         """Answer whoever waits; before the executors end."""
+        self._ends = True
         self._bell.close()
+
+    def _unknown(self, names: Sequence[str]) -> list[str]:
+        return [str(UnknownName("robot", name, self._robots)) for name in names]
 
     def _carry_out(
         self,
@@ -146,13 +159,13 @@ class FleetStop:
         asked = self._stop_robots(request, meant) if request.stop else self._release_robots(request, meant, looked)
         found = {name: asked.answers[name] for name in meant if name in asked.answers}
         answer.states = [state for each in found.values() for state in each.states]
-        failed = asked.failures() + [str(UnknownName("robot", name, self._robots)) for name in unknown]
+        worries, failed = asked.worries(), asked.failures() + self._unknown(unknown)
         done = [name for name, each in found.items() if each.success]
         what = "stopped" if request.stop else "released"
         told = f"{what} {', '.join(done)}" if done else f"{what} none"
         answer.success = not failed
-        answer.message = "; ".join([told, *failed])
-        answer.record = self._audit(request, told, "; ".join(failed))
+        answer.message = "; ".join([told, *worries, *failed])
+        answer.record = self._audit(request, told, "; ".join([*worries, *failed]))
 
     def _say(self, message: StopRequest, meant: Sequence[str]) -> None:
         self._latches.stopped(meant, message)
@@ -181,7 +194,7 @@ class FleetStop:
         """
         asked, deadline_s = _Round(request, meant), time.monotonic() + ANSWER_S
         while not asked.is_over and (now_s := time.monotonic()) < max(deadline_s, asked.asked_s + SEAL_S):
-            for name in meant if now_s < deadline_s else ():
+            for name in meant if now_s < deadline_s and not self._ends else ():
                 if name in asked.answers.keys() | asked.given_up.keys():
                     continue
                 if why := self._release(asked, name, looked[name]):
@@ -197,13 +210,13 @@ class FleetStop:
 
         return self._latches.release(name, looked, ask)
 
-    def _audit(self, request: SetEstop.Request, what: str, failed: str) -> Any:
+    def _audit(self, request: SetEstop.Request, what: str, detail: str) -> Any:
         remark = Remark(
             call_id=f"estop {request.call_id}"[:1000],
             who=request.who[:1000] or UNKNOWN,
             why=request.why[:1000],
             what=what[:1000],
-            detail=failed[:1000],
+            detail=detail[:1000],
         )
         try:
             with self._one_at_a_time:

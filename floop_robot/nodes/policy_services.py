@@ -158,7 +158,7 @@ class PolicyServices:
         if not _BOOT.fullmatch(boot_id):
             raise Refused(f"boot_id {boot_id!r} is none: it has 16 digits from 0 to f, as in EpisodeResult")
         if not 0 < request.episode <= LARGEST:
-            raise Refused("say which episode: numbers begin at 1")
+            raise Refused(f"say which episode: numbers go from 1 to {LARGEST}")
         if boot_id == session.boot_id and request.episode >= session.next_episode:
             raise Refused(f"episode {request.episode} has not ended yet")
         if max(len(request.comment), len(request.who)) > LONGEST_TEXT:

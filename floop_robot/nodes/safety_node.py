@@ -66,7 +66,7 @@ def serve(ros: Ros) -> None:
             StopLatch(folder / "stopped"),
         )
         orders = Orders(node)
-        reports = SafetyReports(node, arguments.robot, core.latch, orders, lambda: loop.missed_ticks)
+        reports = SafetyReports(node, arguments.robot, core.latch, lambda: loop.missed_ticks)
         servo = SafetyLoop(
             core,
             RobotStateInlet(node, model, driver, config.robot.observation_timeout_s, with_perception=False),

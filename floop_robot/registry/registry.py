@@ -21,6 +21,7 @@ from floop_robot.registry.records import (
     Origin,
     VersionInfo,
 )
+from floop_robot.registry.schema import DEED, SUBMITTED
 from floop_robot.spec.errors import UnknownName
 from floop_robot.spec.verdict import Decision, Verdict
 
@@ -28,9 +29,6 @@ PRODUCTION = "production"
 BASELINE = "baseline"
 KEPT_CALLS = 1000
 """Answers kept for repeated calls: a client repeats within seconds."""
-
-SUBMITTED = "submitted candidate"
-"""Written into the audit for each one."""
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,7 +258,10 @@ class Registry:
 
     def deeds(self, last: int) -> list[AuditEntry]:
         """At most `last` of the latest entries that are no candidate's arrival: those come every few seconds."""
-        return [entry for entry in self.audit(20 * last) if entry.what != SUBMITTED][-last:]
+        rows = self._database.rows(
+            f"SELECT info FROM audit INDEXED BY deeds WHERE {DEED} ORDER BY id DESC LIMIT ?", last
+        )
+        return [decode(row[0], AuditEntry) for row in reversed(rows)]
 
     def latest_ns(self) -> int:
         """The newest stamp of anything that is kept; 0 in a new registry."""

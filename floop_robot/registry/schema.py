@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
+
 SCHEMA_VERSION = 1
 
-ADDED = """
+SUBMITTED = "submitted candidate"
+"""Written into the audit for each one."""
+DEED = f"instr(info, x'{msgspec.msgpack.encode({'what': SUBMITTED})[1:].hex()}') = 0"
+"""True of an audit row unless it is about a candidate's arrival; no text within a row holds these bytes, since they are
+no UTF-8."""
+
+ADDED = f"""
 CREATE TABLE IF NOT EXISTS labels (
     robot TEXT NOT NULL, boot_id TEXT NOT NULL, seq INTEGER NOT NULL,
     episode_boot_id TEXT NOT NULL, episode INTEGER NOT NULL, info BLOB NOT NULL,
@@ -12,6 +20,7 @@ CREATE TABLE IF NOT EXISTS labels (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS labels_by_episode ON labels (robot, episode_boot_id, episode);
 CREATE TABLE IF NOT EXISTS shown (version INTEGER PRIMARY KEY, episodes INTEGER NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS deeds ON audit (id) WHERE {DEED};
 """
 """What later releases added without changing what was there; made at every start where it is missing."""
 

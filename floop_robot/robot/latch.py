@@ -33,6 +33,8 @@ class StopLatch:
         """What the file says; None: nobody knows, since writing it failed half-way."""
         self.stops = 0
         """Stops that were ordered from this process, also while it was stopped."""
+        self.by: SafetyOrder | None = None
+        """The order that latched or opened it last; None: it is as this process found it."""
 
     def _kept_reason(self) -> str:
         try:
@@ -41,14 +43,21 @@ class StopLatch:
             kept = ""  # its being there is what counts
         return kept or "stopped before this process started"
 
-    def take(self, order: SafetyOrder) -> None:
-        """Obey a stop or a release. The first stop's reason is kept until the release."""
+    def take(self, order: SafetyOrder) -> bool:
+        """Obey a stop or a release. The first stop's reason is kept until the release.
+
+        False: it is a release that came too late, and has no effect. Whoever asked for it was told so.
+        """
         if order.stop:
             self.stops += 1
             if not self.is_set:
-                self.is_set, self.reason = True, f"stopped by {order.who}{': ' + order.why if order.why else ''}"
-        elif order.after in (None, self.stops):
-            self.is_set, self.reason = False, ""
+                self.is_set, self.by = True, order
+                self.reason = f"stopped by {order.who}{': ' + order.why if order.why else ''}"
+        elif order.after in (None, self.stops) and time.monotonic() <= order.until_s:
+            self.is_set, self.reason, self.by = False, "", order
+        else:
+            return False
+        return True
 
     @property
     def is_kept(self) -> bool:

@@ -128,8 +128,9 @@ class SafetyCore:
         A release begins where the arm is: while it was stopped, somebody may have moved it by other means.
         """
         was_set = self.latch.is_set
-        self.latch.take(order)
-        if self.latch.is_set:  # stopped, or a release that came too late
+        if not self.latch.take(order):
+            return
+        if order.stop:
             if not was_set and self._is_synced and self._state is not None:
                 self._stopped_at_m = self._state.gripper_width_m
             return

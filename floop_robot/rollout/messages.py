@@ -246,7 +246,7 @@ class FleetStatus(Message, frozen=True, kw_only=True):
     trouble: str
     """What keeps the fleet manager from its work (a full disk, …); empty when all is well."""
     audit: tuple[AuditEntry, ...]
-    """The last entries, oldest first."""
+    """The last entries, oldest first, without the arrivals of candidates."""
 
 
 class Policies(Message, frozen=True, kw_only=True):

@@ -36,7 +36,8 @@ def convert(raw: Any, kind: type[T], where: str) -> T:
             path = (found["path"] or "").strip(".")
             place = f"{where} at {path}" if path else where
             raise UnknownName("field", found["name"], _fields_at(kind, path), place) from None
-        what, _, field = str(error).replace("`", "").partition(" - at $.")
+        what, _, field = str(error).replace("`", "").partition(" - at ")
+        field = field.removesuffix(" in $").replace("$.", "")  # "$.robots", "key in $", "key in $.robot"
         raise ConfigError(f"{where}: {field + ': ' if field else ''}{what[0].lower()}{what[1:]}") from None
 
 

@@ -181,6 +181,10 @@ def test_unreadable_and_unwritable_paths_are_one_line(tmp_path):
 
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.floop")  # nobody writes: whoever waited for it would wait for ever
+    opened = len([*Path("/proc/self/fd").iterdir()])
+    with pytest.raises(StorageError, match="Is a directory; check the path"):
+        Bundle.load(tmp_path)
+    assert len([*Path("/proc/self/fd").iterdir()]) == opened
     for path in (tmp_path / "pipe.floop", Path("/dev/zero")):
         with pytest.raises(StorageError, match="no regular file; check the path"):
             Bundle.load(path)

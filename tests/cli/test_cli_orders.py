@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from floop_robot.bundle import Bundle
-from floop_robot.rollout import PolicyReceiver, ReceiverConfig
+from floop_robot.rollout import Done, FleetClient, PolicyReceiver, ReceiverConfig
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
@@ -97,6 +97,23 @@ def test_every_verb_says_who_what_when_and_who_acts_on_what(
     undone = msgspec.json.decode(floop("rollback", "2", "--json", "--why", "it was good", *options).out)
     assert undone["done"]["why"] == "it was good"
     assert {*undone["there"]} >= {"robot_1", "robot_2"}
+
+
+def test_an_order_that_was_carried_out_is_no_failure_when_the_fleet_manager_is_gone_then(
+    floop: Floop, fleet: SmallFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry_out = FleetClient.rollback
+
+    def rollback(client: FleetClient, version: int = 0, why: str = "") -> Done:
+        done = carry_out(client, version, why)
+        fleet.stop("fleet_manager")
+        return done
+
+    monkeypatch.setattr(FleetClient, "rollback", rollback)
+    found = floop("rollback", "v1", "--config", fleet.file, "--who", "ann")
+    assert found.status == 0, found.err
+    assert "ann: rolled back to v1, published as v2 (v2)" in found.out
+    assert "it was done, but what the robots do now is not known: no fleet manager answers" in found.err
 
 
 def test_a_robot_is_drained_and_works_again(floop: Floop, fleet: SmallFleet, robots: list[Acting]) -> None:

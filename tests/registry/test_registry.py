@@ -278,12 +278,25 @@ def test_what_is_no_registry_is_one_line(tmp_path):
 
 def test_what_was_done_is_told_apart_from_the_candidates_that_keep_coming(registry):
     registry.note("ann", "held fleet", 1)
-    for i in range(5):
-        registry.note("gate", SUBMITTED, 2 + i)
-    registry.note("bob", "resumed fleet", 9)
+    with registry.together():
+        for i in range(100):
+            registry.note("gate", SUBMITTED, 2 + i)
+    registry.note("bob", "resumed fleet", 200, detail=f"what{SUBMITTED}")
+    registry.note("gate", SUBMITTED, 201)
     assert [entry.what for entry in registry.deeds(3)] == ["held fleet", "resumed fleet"]
     assert [entry.what for entry in registry.deeds(1)] == ["resumed fleet"]
-    assert len(registry.audit()) == 7
+    assert len(registry.audit()) == 103
+
+
+def test_what_was_done_is_found_in_a_registry_of_an_earlier_release(registry, tmp_path):
+    registry.note("ann", "held fleet", 1)
+    registry.note("gate", SUBMITTED, 2)
+    registry.close()
+    with sqlite3.connect(registry.path) as database:
+        database.execute("DROP INDEX deeds")
+    again = Registry(registry.path)
+    assert [entry.what for entry in again.deeds(3)] == ["held fleet"]
+    again.close()
 
 
 def test_a_number_that_no_row_holds_is_one_line_and_leaves_what_was(registry):

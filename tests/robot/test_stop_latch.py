@@ -29,6 +29,18 @@ def test_the_latch_opens_only_by_release(stops: list[bool]) -> None:
             assert latch.reason == ""
 
 
+def test_a_release_that_comes_too_late_is_none() -> None:
+    latch = StopLatch()
+    stop, now_s = SafetyOrder(stop=True, who="ann"), time.monotonic()
+    assert latch.take(stop)
+    assert not latch.take(SafetyOrder(stop=False, who="bob", until_s=now_s - 0.001))
+    assert not latch.take(SafetyOrder(stop=False, who="bob", after=0))
+    assert latch.is_set and latch.by is stop
+    release = SafetyOrder(stop=False, who="bob", after=1, until_s=now_s + 60.0)
+    assert latch.take(release)
+    assert not latch.is_set and latch.by is release
+
+
 def test_a_stop_outlives_its_process_and_a_release_does_too(tmp_path: Path) -> None:
     path = tmp_path / "stopped"
     latch = StopLatch(path)

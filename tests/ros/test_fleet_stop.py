@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,22 @@ from reasons import NO_ROS
 pytest.importorskip("rclpy", reason=NO_ROS)
 
 from fleet_rig import FleetRig
+from peer import Peer, Spun
+from ports import free_base_port
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.context import Context
+from rclpy.node import Node
+from rclpy.task import Future
 from tokens import TOKEN, WHO
 
 from floop_interfaces import msg, srv
 from floop_robot.nodes import topics
+from floop_robot.nodes.estop import DONE, UNKEPT
 from floop_robot.nodes.fleet_latches import OTHER_NOW, UNHEARD
+from floop_robot.nodes.fleet_stop import ENDING, FleetStop
 from floop_robot.nodes.qos import EVENTS, LATCHED
+from floop_robot.robot.link import link_folder
+from floop_robot.rollout import FleetClient
 
 ROBOTS = ("robot_1", "robot_2")
 
@@ -126,6 +137,67 @@ def test_a_robot_that_is_named_twice_is_one_robot(stops: Stops) -> None:
     stopped = stops.fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True, robots=["robot_1", "robot_1"])
     assert stopped.message == "stopped robot_1"
     assert set(stops.said_since("robot_2", 3)) == {False}
+
+
+def test_what_a_robot_did_not_write_down_is_told_with_what_it_did(stops: Stops) -> None:
+    stops.start(*ROBOTS)
+    stops.stop_all()
+    wait_for(lambda: stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False).success, 20.0, "all released")
+    latch = link_folder(Path(stops.fleet.config.run_dir), "robot_1") / "stopped"
+    latch.mkdir()  # neither written nor removed
+    worry = f"robot_1 {DONE[True]}, but {UNKEPT[True]}"
+    stopped = stops.fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True, who="visitor")
+    assert stopped.success
+    assert stopped.message == f"stopped robot_1, robot_2; {worry}"
+    assert any(worry in entry.detail for entry in stops.fleet.state().audit)
+
+    def release() -> Any:
+        """Once robot_1 has answered each time that it was asked to stop while its disk took its time."""
+        answer = stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False)
+        return answer if answer.success else None
+
+    released = wait_for(release)
+    assert released.message == f"released robot_1, robot_2; robot_1 {DONE[False]}, but {UNKEPT[False]}"
+
+
+class Silent(Node):
+    """A robot that says that it is stopped, and answers no release."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__("silent", context=context)
+        self.asked = 0
+        state = self.create_publisher(msg.EstopState, f"/robot_1/{topics.ESTOP_STATE}", LATCHED)
+        self.create_timer(0.1, lambda: state.publish(msg.EstopState(latched=True, stop_id=1, seal=7)))
+        group = ReentrantCallbackGroup()
+        self.create_service(srv.SetEstop, f"/robot_1/{topics.SET_ESTOP}", self._ask, callback_group=group)
+
+    async def _ask(self, _: srv.SetEstop.Request, answer: srv.SetEstop.Response) -> srv.SetEstop.Response:
+        self.asked += 1
+        await Future()
+        return answer
+
+
+def test_a_fleet_manager_that_ends_asks_no_robot_to_release_any_more(domain: int) -> None:
+    nobody = FleetClient(f"tcp://127.0.0.1:{free_base_port()}", WHO, timeout_s=0.1)
+    with (
+        closing(Peer(domain)) as peer,
+        closing(Spun(peer.context, Silent)) as robot,
+        closing(Spun(peer.context, lambda context: Node("asking", context=context))) as asking,
+        closing(nobody),
+    ):
+        stop, answers = FleetStop(peer.node, asking.node, ["robot_1"], nobody), list[Any]()
+
+        def asked_twice() -> bool:
+            if not answers or answers[-1].done():  # the robot was not heard yet
+                release = srv.SetEstop.Request(stop=False, who=WHO)
+                answers.append(peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, release))
+            return robot.node.asked >= 2
+
+        wait_for(asked_twice)
+        before = robot.node.asked
+        stop.close()
+        assert peer.result(answers[-1]).message == ENDING
+        assert robot.node.asked <= before + 1  # one may have been on its way
 
 
 def test_a_release_keeps_no_stop_waiting_and_ends_with_it(stops: Stops) -> None:

@@ -25,10 +25,13 @@ from tokens import TOKEN, WHO, operators_file
 
 from floop_interfaces import msg, srv
 from floop_robot.nodes import topics
-from floop_robot.nodes.estop import Orders
+from floop_robot.nodes.estop import SEAL_S, STOPPED_SINCE, EstopService, Orders, SafetyReports
 from floop_robot.nodes.qos import EVENTS
+from floop_robot.robot.latch import StopLatch
 from floop_robot.robot.link import link_folder
 from floop_robot.robot.messages import SafetyOrder
+from floop_robot.robot.operators import OperatorTokens
+from floop_robot.robot.safety_loop import SafetyCore
 from floop_robot.spec.robot_model import load_robot
 
 HOLD_S = 0.1
@@ -175,9 +178,12 @@ def test_a_release_repeated_after_another_stop_releases_nothing(cell: Cell) -> N
     cell.stop_by("service")
     first = cell.set_estop(False, call_id="a")
     assert first.success
+    assert cell.set_estop(False, call_id="a") == first
     cell.stop_by("service", who="bob")
     again = cell.set_estop(False, call_id="a")
-    assert again == first
+    assert not again.success
+    assert again.message == f"{ROBOT} {STOPPED_SINCE}"
+    assert again.states[0].latched
     assert cell.set_estop(True).states[0].who == "bob"
     assert cell.set_estop(False, call_id="b").success
 
@@ -201,8 +207,9 @@ def test_releasing_needs_the_operators_token(tmp_path: Path, domain: int) -> Non
             assert not answer.success
             assert answer.states[0].latched
             assert "stays stopped" in answer.message
-        answer = cell.set_estop(False, token=TOKEN)
+        answer = cell.set_estop(False, token=TOKEN, call_id="a")
         assert answer.success, answer.message
+        assert not cell.set_estop(False, token="guess", call_id="a").success
         cell.wait_following()
 
 
@@ -220,15 +227,48 @@ def test_a_release_names_what_it_releases(cell: Cell) -> None:
     assert cell.set_estop(False, seal=cell.latches[-1].seal).success
 
 
-def test_a_release_that_the_servo_loop_takes_too_late_is_none(domain: int) -> None:
+class HeldUp:
+    """Safety in this process, whose servo loop ticks when a test says so."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.latch = StopLatch()
+        self.core = SafetyCore(load_robot("panda"), 250.0, 12.5, 0.1, self.latch)
+        self.orders = Orders(peer.node)
+        self.reports = SafetyReports(peer.node, ROBOT, self.latch, lambda: 0)
+        self.service = EstopService(peer.node, ROBOT, self.orders, self.reports, OperatorTokens(None))
+
+    def tick(self) -> float:
+        """One tick; when it was."""
+        while (order := self.orders.receive()) is not None:
+            self.core.take_order(order)
+        now_s = time.monotonic()
+        self.reports.send(self.core.tick(now_s)[1])
+        return now_s
+
+
+def test_a_release_is_void_with_its_seal_although_its_call_still_waits(domain: int) -> None:
     with closing(Peer(domain)) as peer:
-        orders, now_s = Orders(peer.node), time.monotonic()
-        orders.mailbox.send(SafetyOrder(stop=False, who="ann", until_s=now_s))
-        orders.mailbox.send(SafetyOrder(stop=False, who="bob", until_s=now_s + 60.0))
-        assert orders.receive() is None
-        order = orders.receive()
-        assert order is not None
-        assert order.who == "bob"
+        safety = HeldUp(peer)
+        safety.orders.mailbox.send(SafetyOrder(stop=True, who="ann"))
+        said_s = safety.tick()
+        wait_for(lambda: time.monotonic() > said_s + SEAL_S - 0.5)
+        release = srv.SetEstop.Request(stop=False, who="ann", seal=safety.reports.message().seal)
+        released = peer.send(srv.SetEstop, topics.SET_ESTOP, release)
+        wait_for(lambda: time.monotonic() > said_s + SEAL_S)
+        safety.tick()
+        assert safety.latch.is_set
+        assert not peer.result(released).success
+
+
+def test_a_stop_waits_for_no_release_that_is_void(domain: int) -> None:
+    with closing(Peer(domain)) as peer:
+        safety = HeldUp(peer)
+        safety.orders.mailbox.send(SafetyOrder(stop=False, who="bob", until_s=time.monotonic() - 1.0))
+        safety.orders.mailbox.send(SafetyOrder(stop=True, who="ann"))
+        safety.orders.mailbox.send(SafetyOrder(stop=False, who="bob", after=0))
+        safety.tick()
+        state = safety.reports.message()
+        assert (state.latched, state.who) == (True, "ann")
 
 
 def test_a_disk_that_refuses_is_told_and_changes_nothing(cell: Cell) -> None:

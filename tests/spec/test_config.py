@@ -38,6 +38,8 @@ def test_ports_are_distinct() -> None:
         ("robot: {servo_rate_hz: .nan}", "robot.servo_rate_hz: "),
         ("robot: {spool_limit_mb: .inf}", "robot.spool_limit_mb: expected float <= 1000000.0"),
         ("rollout: {watch_s: .inf}", "rollout.watch_s: "),
+        ("1: 2", "typo.yaml: key: expected str"),
+        ("robot: {1: 2}", "typo.yaml: key in robot: expected str"),
         ("a: [", "not valid YAML"),
     ],
 )

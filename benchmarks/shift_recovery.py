@@ -4,7 +4,8 @@
 
 A virtual second brings what a small fleet brings: `--robot-rows` of robots that run the deployed policy on shifted
 work, `--explorer-rows` of explorers that sample the live weights, half on shifted, half on old work. Every
-`--candidate-s` the live policy is measured on held-out shifted and old scenarios; a better one is deployed.
+`--candidate-s` the live policy is measured on held-out shifted and old scenarios; a better one is deployed. A goal above
+1 is never reached: then the whole curve is run, for comparing settings of the learner (`--learner`).
 Prints one line per measurement and, at the end, one JSON object per seed. CPU seconds are those of this process, split.
 """
 
@@ -17,6 +18,7 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -124,7 +126,7 @@ class Recovery:
         self.cpu_measure += time.process_time() - began
         return won / count
 
-    def run(self) -> dict[str, float | None]:
+    def run(self) -> dict[str, Any]:
         """Virtual seconds of the fleet until the goal is reached."""
         o = self.options
         self.act("explorer", self.deployed, self.old, o.old_rows, sample=True)
@@ -132,6 +134,7 @@ class Recovery:
         dip = self.measure(self.deployed, self.shifted, Purpose.SELECTION, o.episodes)
         print(f"seed {self.seed}: before {dip:.2f} on shifted work", flush=True)
         start, best, recovered_s = time.process_time(), dip, None
+        curve: list[float] = []
         self.rows = self.fresh_rows = 0
         self.cpu_env = self.cpu_measure = self.cpu_learn = 0.0
         for second in range(1, o.seconds + 1):
@@ -154,6 +157,7 @@ class Recovery:
                 flush=True,
             )
             self.won[:] = 0
+            curve.append(shifted)
             if old >= 0.93 and shifted > best:
                 best, self.deployed = shifted, actor
             if old >= 0.95 and shifted >= o.goal:
@@ -165,7 +169,7 @@ class Recovery:
             "old": self.measure(self.deployed, self.old, Purpose.REPORT, 200),
         }
         return {
-            "seed": self.seed, "dip": dip, "recovered_virtual_s": recovered_s, "rows": self.rows,
+            "seed": self.seed, "dip": dip, "curve": curve, "recovered_virtual_s": recovered_s, "rows": self.rows,
             "fresh_rows": self.fresh_rows, "gradient_steps": self.trainee.progress.gradient_steps,
             "cpu_s": round(spent, 1), "cpu_env_s": round(self.cpu_env, 1), "cpu_learn_s": round(self.cpu_learn, 1),
             **final,

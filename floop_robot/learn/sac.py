@@ -22,7 +22,7 @@ from floop_robot.learn.sac_update import BatchSource, Losses, SacBatch, SacParam
 class FloopSAC(SAC):
     """SAC whose `train` is the numpy update. Takes the constructor arguments of `stable_baselines3.SAC`."""
 
-    CACHES: ClassVar[tuple[str, ...]] = ("_link", "_updates", "last_losses", "value_range", "imitation")
+    CACHES: ClassVar[tuple[str, ...]] = ("_link", "_updates", "last_losses", "value_range", "imitation", "rate_share")
 
     _link: SacLink | None = None
     _updates: dict[int, SacUpdate] | None = None
@@ -30,9 +30,11 @@ class FloopSAC(SAC):
     value_range: tuple[float, float] | None = None
     """Smallest and largest return there can be, if that is known: targets are clipped to it, so values can't run away.
 
-    This option and the next go beyond the stock update."""
+    This option and the next two go beyond the stock update."""
     imitation: float = 0.0
     """How strongly the actor is drawn to what succeeded (`StepSizes.imitation`); the replay must tell what did."""
+    rate_share: float = 1.0
+    """What is left of the learning rate that the schedule gives."""
 
     @classmethod
     def for_spaces(cls, observation: spaces.Box, action: spaces.Box, **options: Any) -> FloopSAC:
@@ -83,6 +85,12 @@ class FloopSAC(SAC):
             self._updates[batch_size] = SacUpdate(link.parameters, batch_size)
         self._record(self._run(self._updates[batch_size], gradient_steps))
         link.publish_steps()
+
+    def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
+        super()._update_learning_rate(optimizers)
+        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
+            for group in optimizer.param_groups:
+                group["lr"] *= self.rate_share
 
     def _run(self, update: SacUpdate, gradient_steps: int) -> list[Losses]:
         source = self._batch_source()

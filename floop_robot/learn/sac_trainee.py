@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,9 +16,14 @@ from floop_robot.learn.settings import SacSettings
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.learn.trainee import Progress
 from floop_robot.replay.intake import Arrived
+from floop_robot.spec.records import Source
 
 AVERAGE_STRIDE = 8
 """Gradient steps between two looks at the weights for their average."""
+RECENT = 40
+"""Explorers' latest episodes on fresh work, by which the learning rate is set."""
+LOSING = 0.4
+"""From this share of failures among them on, learning goes at the full rate."""
 ENOUGH_ROWS = 256
 """Updates begin with this many rows in replay: earlier ones would only memorise."""
 
@@ -34,6 +40,7 @@ class SacTrainee:
         self._numpy = self._model.parameters_in_numpy()
         self._average: Array = self._numpy.actor.params.copy()
         self._gradient_steps = 0
+        self._failures: deque[bool] = deque(maxlen=RECENT)
 
     @property
     def model(self) -> FloopSAC:
@@ -77,7 +84,9 @@ class SacTrainee:
                     self.replay.extend(arrived.robot, rows, prior=not fresh, boot_id=arrived.boot_id)
                     worth += price * len(chosen)
         for end in arrived.ended:
-            self.replay.close_episode(arrived.robot, arrived.boot_id, end.episode, failed=end.failed)
+            is_fresh = self.replay.close_episode(arrived.robot, arrived.boot_id, end.episode, failed=end.failed)
+            if is_fresh and arrived.source is Source.EXPLORER:  # robots act on an older policy than the one learned
+                self._failures.append(end.failed)
         return worth
 
     @property
@@ -89,6 +98,7 @@ class SacTrainee:
         """Do `most` gradient steps, once there are enough rows."""
         if not self.ready or most <= 0:
             return 0
+        self._model.rate_share = self._rate_share()
         done = 0
         while done < most:  # the average follows in small strides: as good as after each step, and free
             stride = min(AVERAGE_STRIDE, most - done)
@@ -97,6 +107,11 @@ class SacTrainee:
             done += stride
         self._gradient_steps += done
         return done
+
+    def _rate_share(self) -> float:
+        if len(self._failures) < RECENT:
+            return 1.0
+        return max(self.settings.settled_rate, min(1.0, sum(self._failures) / (LOSING * RECENT)))
 
     def _follow(self, steps: int) -> None:
         actor = self._model.parameters_in_numpy().actor.params

@@ -105,7 +105,11 @@ class MixedReplay(ReplayBuffer):
         """Take in rows of one robot or explorer."""
         (self.prior if prior else self.fresh).extend(robot, rows, boot_id)
 
-    def close_episode(self, robot: str, boot_id: str, episode: int, *, failed: bool) -> None:
-        """An episode is over; its outcome decides whether its rows are drawn more often."""
-        for region in (self.prior, self.fresh):
-            region.close((robot, boot_id, episode), failed=failed)
+    def close_episode(self, robot: str, boot_id: str, episode: int, *, failed: bool) -> bool:
+        """An episode is over; its outcome decides whether its rows are drawn more often.
+
+        Returns whether it was about fresh work.
+        """
+        key = (robot, boot_id, episode)
+        self.prior.close(key, failed=failed)
+        return self.fresh.close(key, failed=failed)

@@ -79,12 +79,13 @@ class Region:
         while len(self._open) > MAX_OPEN:
             self._open.popitem(last=False)  # its rows stay, of unknown outcome
 
-    def close(self, key: EpisodeKey, *, failed: bool) -> None:
-        """An episode is over; its outcome is that of all its rows."""
+    def close(self, key: EpisodeKey, *, failed: bool) -> bool:
+        """An episode is over; its outcome is that of all its rows. Returns whether there are any."""
         places = self._open.pop(key, [])
         if places:
             self._outcome[np.concatenate(places)] = _FAILED if failed else _WON
             self._rare = None
+        return bool(places)
 
     def draw(self, count: int, rare_fraction: float, rng: np.random.Generator, out: Matrix) -> NDArray[np.bool_]:
         """Write `count` rows drawn with replacement into `out`, that share of them from episodes of the rarer outcome.

@@ -18,6 +18,7 @@ RateHz = Annotated[float, Meta(gt=0, le=1000)]
 """Up to what arms take."""
 NotNegative = Annotated[float, Meta(ge=0, le=1e6)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
+Share = Annotated[float, Meta(gt=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 
 
@@ -89,6 +90,9 @@ class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     imitation: NotNegative = 2.0
     """SAC: how strongly the policy is drawn to what succeeded, where its critics find that better. From 1 to 2 new work
     is learned in half the time and without relapses; 0 is plain SAC, at 5 what is learned is held back."""
+    settled_rate: Share = 0.3
+    """SAC: share of the learning rate that is left once explorers succeed at new work; 1 keeps it. At the full rate a
+    policy that succeeds in 90 % of new work goes on swaying by 10 points."""
     candidate_interval_s: Positive = 3.0
     weights_interval_s: Positive = 0.5
     checkpoint_interval_s: Positive = 5.0

@@ -4,8 +4,8 @@
 
 A virtual second brings what a small fleet brings: `--robot-rows` of robots that run the deployed policy on shifted
 work, `--explorer-rows` of explorers that sample the live weights, half on shifted, half on old work. Every
-`--candidate-s` the live policy is measured on held-out shifted and old scenarios; a better one is deployed. A goal above
-1 is never reached: then the whole curve is run, for comparing settings of the learner (`--learner`).
+`--candidate-s` the live policy is measured on held-out shifted and old scenarios; a better one is deployed. A goal
+above 1 is never reached: then the whole curve is run, for comparing settings of the learner (`--learner`).
 Prints one line per measurement and, at the end, one JSON object per seed. CPU seconds are those of this process, split.
 """
 

@@ -84,6 +84,7 @@ class Court:
         except EpisodeFailed as error:
             self._failed = Finding(Decision.REJECTED, f"its episodes cannot be run: {error}")
             return
+        self._supply.used(done.prepared)
         self.trial.observe(Pair(done.prepared.suite, done.prepared.seed, candidate, incumbent))
 
     def _close(self) -> Verdict:

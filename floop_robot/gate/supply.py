@@ -58,7 +58,7 @@ class PairSupply:
 
     @property
     def known(self) -> Known:
-        """What this incumbent achieved, over all trials and on what was prepared."""
+        """What this incumbent achieved, in pairs that were used and in those prepared."""
         sums = {s: sum(map(_counts, self._ready[s]), self._known[s]).tolist() for s in Suite}
         return Known(tuple(sums[Suite.OLD]), tuple(sums[Suite.FOCUS]))
 
@@ -81,12 +81,14 @@ class PairSupply:
 
     def take(self, suite: Suite) -> Prepared:
         """Return the next pair of a suite; its seed will never be used again."""
-        prepared = self._ready[suite].popleft() if self._ready[suite] else self._make(suite)
-        self._known[suite] = self._known[suite] + _counts(prepared)
-        return prepared
+        return self._ready[suite].popleft() if self._ready[suite] else self._make(suite)
+
+    def used(self, prepared: Prepared) -> None:
+        """Both episodes of a pair that was taken are over."""
+        self._known[prepared.suite] = self._known[prepared.suite] + _counts(prepared)
 
     def give_back(self, prepared: Prepared) -> None:
-        """Return a pair that no candidate has seen (it may then count twice in `known`, a hint)."""
+        """Return a pair that no candidate has seen."""
         self._ready[prepared.suite].appendleft(prepared)
 
     @property

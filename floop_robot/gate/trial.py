@@ -173,8 +173,7 @@ class Trial:
         self.pairs: list[Pair] = []
         self._has_focus = bool(focus.classes)
         self._canary_only = not self._has_focus and bool(focus.without_model)
-        self._cap = {Suite.OLD: config.max_guard, Suite.FOCUS: config.max_pairs}
-        self._max_merit = config.max_pairs
+        self._max_pairs, self._max_guard = config.max_pairs, config.max_guard
         self._seen = dict.fromkeys(Suite, 0)
         self._kept = NonInferiority(config.alpha, GUARD_GIVE_UP, OLD_MARGIN, config.max_guard)
         self._floor = Floor(config.old_accept, config.old_reject, FLOOR_GIVE_UP)
@@ -184,7 +183,7 @@ class Trial:
         self._merit_suite = Suite.FOCUS if self._has_focus else Suite.OLD
         gain = _worthwhile(known.estimate(Suite.FOCUS), sent_back) if self._has_focus else GAIN
         share = BETTER_SHARE if self._has_focus else 0.5
-        self._merit = _Merit(config.alpha, share, self._cap[self._merit_suite], gain)
+        self._merit = _Merit(config.alpha, share, config.max_pairs if self._has_focus else config.max_guard, gain)
         self._clean = Floor(CLEAN, UNCLEAN, FLOOR_GIVE_UP)
         self._unclean = 0
         """Episodes with violations, less the incumbent's."""
@@ -197,10 +196,10 @@ class Trial:
             return None
         if started[Suite.OLD] < PROBE:
             return Suite.OLD
-        if self._has_focus and self._merit.status is Status.OPEN and started[Suite.FOCUS] < self._cap[Suite.FOCUS]:
+        if self._has_focus and self._merit.status is Status.OPEN and started[Suite.FOCUS] < self._most_merit:
             return Suite.FOCUS
         wants_old = self._guard is Status.OPEN or (not self._has_focus and self._merit.status is Status.OPEN)
-        return Suite.OLD if wants_old and started[Suite.OLD] < self._cap[Suite.OLD] else None
+        return Suite.OLD if wants_old and started[Suite.OLD] < self._max_guard else None
 
     def observe(self, pair: Pair) -> None:
         """Take in one pair; pairs count in the order in which they were asked for."""
@@ -240,6 +239,11 @@ class Trial:
     def _guard(self) -> Status:
         return Status.NO if self._floor_holds and self._floor.broken else self._kept.status
 
+    @property
+    def _most_merit(self) -> int:
+        """Pairs on merit: a candidate that is likely better gets the guard's to show it, or that it is no worse."""
+        return self._max_guard if self._merit.is_promising else self._max_pairs
+
     def _merit_finding(self) -> Finding | None:
         merit = self._merit.status
         if merit is Status.NO:
@@ -248,9 +252,7 @@ class Trial:
             kept = f"; old work is kept: {self._score(Suite.OLD)}" if self._has_focus else ""
             return Finding(Decision.ACCEPTED, f"{self._merit.way} {self._merit_score()}{kept}")
         seen = self._seen[self._merit_suite]
-        # A candidate shown to be faster gets the guard's pairs to show that it is no worse.
-        cap = self._cap[self._merit_suite] if self._merit.is_faster else self._max_merit
-        if merit is Status.OPEN and seen >= cap:
+        if merit is Status.OPEN and seen >= self._most_merit:
             return Finding(Decision.INCONCLUSIVE, f"no clear difference {self._merit_score()}")
         gives_way = self.hurried and not self._merit.is_promising and seen >= HURRIED_PAIRS[self._merit_suite]
         if merit is Status.OPEN and gives_way:
@@ -258,7 +260,7 @@ class Trial:
         return self._guard_open_finding()
 
     def _guard_open_finding(self) -> Finding | None:
-        if self._seen[Suite.OLD] < self._cap[Suite.OLD]:
+        if self._seen[Suite.OLD] < self._max_guard:
             return None
         return Finding(Decision.INCONCLUSIVE, f"not clear whether old work is kept: {self._score(Suite.OLD)}")
 

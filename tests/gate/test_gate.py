@@ -58,6 +58,9 @@ def test_a_policy_that_works_replaces_one_that_often_fails(gate: Gate, tmp_path:
     assert (focus.name, old.name) == ("focus: cylinder", "old work")
     assert focus.candidate_successes > focus.incumbent_successes
     assert focus.candidate_interval[0] < focus.candidate_successes / focus.episodes <= focus.candidate_interval[1]
+    known = gate._supply.known  # of every pair that was used, prepared ahead or not: by it trials know what to expect
+    assert known.focus == (focus.incumbent_successes, focus.episodes)
+    assert known.old == (old.incumbent_successes, old.episodes)
     page = judged.report.with_suffix(".md").read_text()
     assert "accepted" in page
     assert "better on cylinder" in page.lower()

@@ -135,13 +135,13 @@ def test_a_rare_hard_contact_refuses_nobody_and_nor_do_those_that_the_incumbent_
 
 
 def test_a_trial_that_gains_too_little_gives_way_to_a_newer_candidate_until_no_more_is_to_be_had() -> None:
-    few, most = HURRIED_PAIRS[Suite.FOCUS], GateConfig().max_pairs
-    for hurried, sent_back, pairs in ((True, 0, few), (True, 30, most), (False, 0, most)):
+    few, most, longest = HURRIED_PAIRS[Suite.FOCUS], GateConfig().max_pairs, GateConfig().max_guard
+    for hurried, sent_back, pairs in ((True, 0, few), (False, 0, most), (True, 30, longest)):
         trial = Trial(GateConfig(), Focus(("basket",)), sent_back=sent_back)
         trial.hurried = hurried
-        results = [(True, False), (True, True), (False, True), (True, False)]
+        results = [(True, False), (True, True), (False, True), (True, False), (True, True)]
         while trial.finding is None:
-            candidate, incumbent = results[len(trial.pairs) % 4]
+            candidate, incumbent = results[len(trial.pairs) % 5]
             trial.observe(Pair(Suite.FOCUS, 0, outcome(candidate), outcome(incumbent)))
         assert trial.finding.decision is Decision.INCONCLUSIVE
         assert len(trial.pairs) == pairs

@@ -20,8 +20,8 @@ from floop_robot.spec.records import Source
 
 AVERAGE_STRIDE = 8
 """Gradient steps between two looks at the weights for their average."""
-RECENT = 40
-"""Explorers' latest episodes on fresh work, by which the learning rate is set."""
+RECENT = 20
+"""Latest episodes on fresh work that explorers sampled from the policy, by which the learning rate is set."""
 LOSING = 0.4
 """From this share of failures among them on, learning goes at the full rate."""
 ENOUGH_ROWS = 256
@@ -85,7 +85,7 @@ class SacTrainee:
                     worth += price * len(chosen)
         for end in arrived.ended:
             is_fresh = self.replay.close_episode(arrived.robot, arrived.boot_id, end.episode, failed=end.failed)
-            if is_fresh and arrived.source is Source.EXPLORER:  # robots act on an older policy than the one learned
+            if is_fresh and _sampled(arrived, end.episode):
                 self._failures.append(end.failed)
         return worth
 
@@ -153,3 +153,14 @@ class SacTrainee:
             adam.steps = int(targets[f"{name}.steps"][0])
         self._model.publish_optimizer_steps()
         self._gradient_steps = gradient_steps
+
+
+def _sampled(arrived: Arrived, episode: int) -> bool:
+    """Whether an explorer sampled the episode from the policy that is being learned.
+
+    Robots act on an older one; what is tried by analogy (its density is unknown) tells nothing of the policy itself.
+    """
+    if arrived.source is not Source.EXPLORER or arrived.rows is None:
+        return False
+    density = arrived.rows.log_prob[arrived.rows.episode == episode]
+    return bool(np.isfinite(density).any())

@@ -23,16 +23,24 @@ class Bench:
         self.episode = 0
         self.rng = np.random.default_rng(1)
 
-    def episodes(self, count: int, *, failed: bool, source: Source = Source.EXPLORER, fresh: bool = True) -> None:
+    def episodes(
+        self,
+        count: int,
+        *,
+        failed: bool,
+        source: Source = Source.EXPLORER,
+        fresh: bool = True,
+        log_prob: float = 1.0,
+    ) -> None:
         for _ in range(count):
             self.episode += 1
             arrived = Arrived(
-                robot="a", boot_id="b", source=source, rows=self.rows(), fresh=np.full(ROWS, fresh),
+                robot="a", boot_id="b", source=source, rows=self.rows(log_prob), fresh=np.full(ROWS, fresh),
                 ended=(Ended(self.episode, failed=failed),),
             )  # fmt: skip
             self.trainee.take(arrived)
 
-    def rows(self) -> Rows:
+    def rows(self, log_prob: float) -> Rows:
         action = self.rng.uniform(-1, 1, (ROWS, TASK.action.size)).astype(np.float32)
         return Rows(
             obs=self.rng.normal(size=(ROWS, TASK.observation.size)).astype(np.float32),
@@ -42,7 +50,7 @@ class Bench:
             reward=np.zeros(ROWS, np.float32),
             terminated=np.zeros(ROWS, np.bool_),
             cut=np.zeros(ROWS, np.bool_),
-            log_prob=np.full(ROWS, np.nan, np.float32),
+            log_prob=np.full(ROWS, log_prob, np.float32),
             policy_version=np.zeros(ROWS, np.int64),
             stamp_ns=np.zeros(ROWS, np.int64),
             episode=np.full(ROWS, self.episode, np.int64),
@@ -68,11 +76,12 @@ def test_the_rate_follows_the_share_of_failures() -> None:
     assert bench.rate() == FULL
 
 
-def test_only_explorers_at_fresh_work_count() -> None:
+def test_only_what_explorers_sample_of_fresh_work_counts() -> None:
     bench = Bench()
     bench.episodes(RECENT, failed=True)
     bench.episodes(2 * RECENT, failed=False, fresh=False)
     bench.episodes(2 * RECENT, failed=False, source=Source.ROBOT)
+    bench.episodes(2 * RECENT, failed=False, log_prob=np.nan)  # by analogy
     assert bench.rate() == FULL
     bench.episodes(RECENT, failed=False)
     bench.episodes(2 * RECENT, failed=True, source=Source.ROBOT)

@@ -14,7 +14,7 @@ from floop_robot.spec.tasks import get_task
 TASK = get_task("floop/Pick-v0").spec
 SPACE = PolicySpace.of(TASK)
 FULL, SETTLED = 1e-3, 0.25
-ROWS = 8
+ROWS = 16
 
 
 class Bench:

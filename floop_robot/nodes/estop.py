@@ -157,7 +157,8 @@ class EstopService:
         until_s = min(time.monotonic() + OBEY_S, seal.said_s + SEAL_S) - LAST_LOOK_S
         order = SafetyOrder(stop=False, who=request.who, why=request.why, after=seal.stops, until_s=until_s)
         self._carry_out(order, request, response)
-        if response.success and request.call_id:
+        # One that failed, too: whoever repeats it may have told its caller by then.
+        if request.call_id:
             self._done[request.call_id] = response, seal.stops
             if len(self._done) > MOST_CALLS:
                 self._done.popitem(last=False)

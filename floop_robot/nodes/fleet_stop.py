@@ -43,6 +43,8 @@ class _Round:
 
     def __init__(self, request: SetEstop.Request, meant: Sequence[str]) -> None:
         self.request, self.meant = request, tuple(meant)
+        self._call_id = request.call_id or uuid.uuid4().hex
+        """So that a repeated question has the effect of one."""
         self.answers: dict[str, Any] = {}
         self.given_up: dict[str, str] = {}
         """Robots that are asked no more, and why."""
@@ -55,7 +57,7 @@ class _Round:
         """Send the question once more."""
         given = {name: getattr(self.request, name) for name in self.request.get_fields_and_field_types()}
         self.asked_s = time.monotonic()
-        future = client.call_async(SetEstop.Request(**(given | {"seal": seal})))
+        future = client.call_async(SetEstop.Request(**(given | {"seal": seal, "call_id": self._call_id})))
         future.add_done_callback(lambda future: self._keep(robot, future))
         self._calls.append((client, future))
 

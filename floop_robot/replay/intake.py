@@ -18,7 +18,7 @@ from floop_robot.stream.codec import Block
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """An episode that is over."""
+    """An episode that is over, and tells something of the policy: it was not aborted."""
 
     episode: int
     failed: bool
@@ -91,7 +91,9 @@ class Intake:
 
     def _sorted(self, done: Assembled) -> Arrived:
         info, rows = done.info, done.rows
-        ended = tuple(Ended(e.episode, e.outcome == Outcome.TIMEOUT) for e in done.ends)
+        ended = tuple(
+            Ended(e.episode, e.outcome != Outcome.SUCCESS) for e in done.ends if e.outcome != Outcome.ABORTED
+        )
         fresh = None
         if rows is not None:
             self._rows[info.source] += len(rows)

@@ -7,12 +7,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from floop_robot.bundle import Bundle
 from floop_robot.learn.checkpoint import Checkpoint
 from floop_robot.learn.learner import ContinuousLearner
 from floop_robot.learn.pace import LatencyMeter
 from floop_robot.learn.sac_trainee import SacTrainee
+from floop_robot.learn.sac_update import SacBatch
 from floop_robot.learn.settings import SacSettings
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.spec.config import LearnerConfig
@@ -300,3 +302,22 @@ def test_a_checkpoint_of_another_contract_is_refused(tmp_path: Path) -> None:
     info = msgspec.structs.replace(snapshot.info, ids=Ids("other", IDS.limits, IDS.reward))
     with pytest.raises(ContractMismatch, match="other"):
         bench.learner.start_from(Checkpoint(info, snapshot.arrays))
+
+
+def test_an_aborted_episode_is_nobodys_success(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    *rows, end = episode(2)
+    aborted = [*rows, msgspec.structs.replace(end, outcome=Outcome.ABORTED)]
+    for records in (episode(1), aborted, episode(3, won=False)):
+        bench.journal.add(stream(), records)
+    bench.settle()
+    batch = SacBatch(1000, TASK.observation.size, TASK.action.size)
+    bench.trainee.replay.fill(batch, 0.9)
+
+    def drawn_of(records: list[Record]) -> NDArray[np.bool_]:
+        rewards = np.array([r.reward for r in records if isinstance(r, Transition)], np.float32)
+        return np.isin(batch.reward, rewards * np.float32(SETTINGS.reward_scale))
+
+    of_episode = [drawn_of(records) for records in (episode(1), aborted, episode(3))]
+    assert [int(drawn.sum()) > 50 for drawn in of_episode] == [True] * 3
+    assert [set(batch.won[drawn].tolist()) for drawn in of_episode] == [{1.0}, {0.0}, {0.0}]

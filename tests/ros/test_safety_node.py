@@ -260,6 +260,21 @@ def test_a_release_is_void_with_its_seal_although_its_call_still_waits(domain: i
         assert not peer.result(released).success
 
 
+def test_a_release_that_failed_is_not_carried_out_when_it_is_repeated(domain: int) -> None:
+    with closing(Peer(domain)) as peer:
+        safety = HeldUp(peer)
+        safety.orders.mailbox.send(SafetyOrder(stop=True, who="ann"))
+        safety.tick()
+        first, again = (
+            peer.send(srv.SetEstop, topics.SET_ESTOP, srv.SetEstop.Request(stop=False, who="ann", call_id="a"))
+            for _ in range(2)
+        )
+        assert not peer.result(first).success  # the servo loop was held up for as long as it was waited for
+        wait_for(lambda: safety.tick() > 0.0 and again.done())
+        assert peer.result(again).message == peer.result(first).message
+        assert safety.latch.is_set
+
+
 def test_a_stop_waits_for_no_release_that_is_void(domain: int) -> None:
     with closing(Peer(domain)) as peer:
         safety = HeldUp(peer)

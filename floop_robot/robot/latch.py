@@ -51,8 +51,9 @@ class StopLatch:
         if order.stop:
             self.stops += 1
             if not self.is_set:
-                self.is_set, self.by = True, order
+                # The reason first: another thread writes it down once the latch is set.
                 self.reason = f"stopped by {order.who}{': ' + order.why if order.why else ''}"
+                self.is_set, self.by = True, order
         elif order.after in (None, self.stops) and time.monotonic() <= order.until_s:
             self.is_set, self.reason, self.by = False, "", order
         else:

@@ -33,8 +33,9 @@ class LatestOrders:
 
     def note(self, scope: str, who: str, what: str, now_ns: int, taken_at: int = -1) -> None:
         """An order for `scope` was carried out. Its place is where it was taken: one taken later may follow it."""
-        if taken_at < 0:
-            _, taken_at = self._registry.audit_after(-1, 0)
+        _, end = self._registry.audit_after(-1, 0)
+        if not 0 <= taken_at <= end:  # beyond the end: a place in another registry, such as the one before a restore
+            taken_at = end
         self._of[scope] = _Taken(taken_at, who, what, now_ns)
 
     def refuse_overtaken(self, scope: str, taken_at: int) -> None:

@@ -66,12 +66,12 @@ def test_it_ends_within_what_a_supervisor_grants_while_an_order_and_a_release_ta
     manager, safety = fleet.start_manager(), fleet.start("safety_node", "/robot_1")
     robot = {"robots": ["robot_1"], "who": WHO, "token": TOKEN}
     wait_for(lambda: _success(fleet, stop=True, **robot), 30.0, "a stopped robot")
-    safety.process.send_signal(signal.SIGSTOP)
     with slow_zip(fleet.folder / "slow.zip") as until_it_is_being_loaded:
         push = srv.PushPolicy.Request(sb3_zip_path=str(fleet.folder / "slow.zip"), trust_sb3_zip=True)
         push.who, push.token = WHO, TOKEN
         pushed = fleet.peer.send(srv.PushPolicy, topics.PUSH_POLICY, push)
         until_it_is_being_loaded()
+        safety.process.send_signal(signal.SIGSTOP)  # now: of a robot that has been silent for a while, nothing is asked
         released = fleet.peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, srv.SetEstop.Request(stop=False, **robot))
         # What is answered at once is answered after that has begun: one thread takes the calls.
         assert not fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False, robots=["robot_7"]).success

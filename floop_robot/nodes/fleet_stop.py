@@ -35,7 +35,7 @@ MOST_CALLS: Final = 64
 """Calls that wait for robots at a time: more than operators and their scripts make."""
 FULL: Final = f"{MOST_CALLS} calls wait for robots already"
 UNKNOWN: Final = "unknown"
-ENDING: Final = "the fleet manager's node ends; what the robots were asked is on its way"
+ENDING: Final = "the fleet manager's node ends; what robots were asked, if anything, is on its way"
 
 
 class _Round:

@@ -7,7 +7,8 @@
 `freezes`: a policy process that keeps the arm swinging is stopped by SIGSTOP, by C code that never lets go of the
 interpreter lock, or by kill -9, at a random moment; the time until safety's first servo tick that is not `following`.
 `stops`: from the request (topic, fleet topic, service in turn) to the first servo tick that commands the position of
-the tick before, while the arm swings.
+the tick before, while the arm swings. A slow one is told with its place, its way, the longest time between safety's
+ticks meanwhile, and how late this process's own bare timer was: which of the three was late says whose fault it is.
 `latch`: a robot at work (simulated arm, safety, policy, fleet manager) is stopped, then the deed is done again and
 again; how often anything moved. Times are wall-clock stamps of one host, made in the servo tick itself.
 Needs `make setup-ros`.
@@ -17,12 +18,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "ros"))
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
 
-from cell import Cell, name
+from cell import Cell, Tick, name
 from conditions import wait_for
 from isolation import reserved_domain
 from whole_robot import WholeRobot
@@ -90,20 +93,68 @@ def hold_after(cell: Cell, since_s: float) -> float:
 
 def stops(count: int, seed: int) -> dict[str, Any]:
     """Times from the request to the first tick of zero commanded velocity, s."""
-    dice, stopped = random.Random(seed), []
-    with swinging() as cell:
+    dice, stopped, slow = random.Random(seed), [], []
+    with swinging() as cell, BareTimer() as timer:
         wait_for(lambda: cell.peer.node.count_subscribers(name(topics.ESTOP)) == 1)
         wait_for(lambda: cell.peer.node.count_subscribers(topics.FLEET_ESTOP) == 1)
         for i in range(count):
             time.sleep(dice.uniform(0.0, POLICY_PERIOD_S))
-            asked_s = cell.stop_by(("topic", "fleet topic", "service")[i % 3])
+            way = ("topic", "fleet topic", "service")[i % 3]
+            asked_s = cell.stop_by(way)
             tick = cell.first(asked_s, mode="estop")
             before = [t for t in cell.ticks if t.time_s < tick.time_s][-1]
             assert tick.q_rad == before.q_rad, "the stop's first tick moved"
             stopped.append(tick.time_s - asked_s)
+            if stopped[-1] > STOP_BAR_S:
+                slow.append(
+                    {
+                        "stop": i,
+                        "way": way,
+                        "ms": round(stopped[-1] * 1e3, 1),
+                        "servo_gap_ms": round(servo_gap(cell.ticks, asked_s, tick.time_s) * 1e3, 1),
+                        "bare_timer_late_ms": round(timer.latest(asked_s, tick.time_s) * 1e3, 1),
+                    }
+                )
             assert cell.set_estop(False).success
             cell.wait_following(SWINGS_AGAIN)
-    return {"what": "e-stop: until zero commanded velocity", **figures(stopped, STOP_BAR_S)}
+    return {"what": "e-stop: until zero commanded velocity", **figures(stopped, STOP_BAR_S), "slow": slow}
+
+
+def servo_gap(ticks: list[Tick], since_s: float, until_s: float) -> float:
+    """Longest time between two ticks of safety around this span, s."""
+    times = [t.time_s for t in ticks]
+    return max(b - a for a, b in itertools.pairwise(times) if b >= since_s and a <= until_s)
+
+
+class BareTimer:
+    """A thread of this process that does nothing but wake up in time."""
+
+    PERIOD_S = 0.02
+
+    def __init__(self) -> None:
+        self._late: list[tuple[float, float]] = []
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="bare timer")
+
+    def _run(self) -> None:
+        due_s = time.time()
+        while not self._end.is_set():
+            due_s = max(due_s + self.PERIOD_S, time.time())
+            self._end.wait(max(0.0, due_s - time.time()))
+            now_s = time.time()
+            self._late.append((now_s, now_s - due_s))
+
+    def latest(self, since_s: float, until_s: float) -> float:
+        """How late it was at most in this span, s."""
+        return max((late for at_s, late in list(self._late) if since_s <= at_s <= until_s + late), default=0.0)
+
+    def __enter__(self) -> BareTimer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
 
 
 def latch(deed: str, count: int) -> dict[str, Any]:

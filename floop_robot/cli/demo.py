@@ -31,7 +31,7 @@ class _WithShifts(click.Command):
 @click.option("--baseline", type=click.Path(path_type=Path), default=None, help="Start from this bundle instead.")
 @click.option("--no-ros", is_flag=True, help="Without ROS 2, even where it is installed.")
 @click.option("--headless", is_flag=True, help="Lines instead of a live screen.")
-@click.option("--seconds", default=200.0, show_default=True, type=click.FloatRange(40), help="Longest live part.")
+@click.option("--seconds", default=230.0, show_default=True, type=click.FloatRange(40), help="Longest live part.")
 @click.option("--episodes", default=500, show_default=True, type=click.IntRange(10), help="Final scenarios.")
 @click.option("--report", type=click.Path(path_type=Path), default=None, help="Write the report here as well.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")

@@ -24,7 +24,7 @@ OLD_MARGIN = 0.10
 """Old work counts as kept when success is shown to be less than this below the incumbent's on the same scenarios."""
 GAIN = 0.20
 """A candidate shown to gain less than this is sent back: the next one is seconds away."""
-GAIN_SHARE, LEAST_GAIN = 0.5, 0.08
+GAIN_SHARE, LEAST_GAIN = 0.5, 0.05
 """On focus work: this share of what the incumbent's success lacks to 100 %, and no less than that."""
 SPEED_MARGIN = 0.05
 """A pair counts as faster when the candidate saves more than this share of the incumbent's time: more than one policy

@@ -12,8 +12,9 @@ from floop_robot.spec.records import EpisodeEnd, Label, Outcome, WorkReport
 
 WINDOW = 20
 """Latest episodes of a class that tell whether it goes badly …"""
-HEALED_WINDOW = 40
-"""… and, once it does, whether it has healed: a policy of 85 % shows 19 of 20 sooner or later."""
+HEALED_WINDOW = 80
+"""… and, once it does, whether it has healed: a policy of 88 % shows 38 of 40 in one look of eight, 76 of 80 in one of
+thirty."""
 LEAST_FAILURES = 3
 """One or two failures happen to every policy."""
 HEALTHY_SUCCESS = 0.75

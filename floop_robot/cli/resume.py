@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import click
 
-from floop_robot.cli.fleet import Operator, order_options, show_done
+from floop_robot.cli.fleet import Operator, order_options, show_published, wait_option
 from floop_robot.registry import FLEET
 
 
 @click.command()
 @click.argument("scope", default=FLEET)
+@wait_option
 @order_options
-def resume(scope: str, operator: Operator) -> None:
+def resume(scope: str, wait_s: float, operator: Operator) -> None:
     """End hold and pin of SCOPE (a robot; left out: the whole fleet)."""
     with operator.connect() as client:
-        show_done(operator, client, client.resume(scope, operator.why))
+        show_published(operator, client, client.resume(scope, operator.why), scope, wait_s)

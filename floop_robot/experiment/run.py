@@ -11,6 +11,7 @@ import msgspec
 
 from floop_envs.shifts import get_shift
 from floop_robot.bundle import Bundle
+from floop_robot.experiment.ending import Ending
 from floop_robot.experiment.evaluate import Evaluated, Evaluation
 from floop_robot.experiment.live import Live, Shift, read_shift
 from floop_robot.experiment.report import DemoReport
@@ -33,9 +34,6 @@ LOOK_S = 0.5
 WARM_EPISODES = 8
 """Episodes that each robot does on old work before the shift."""
 LONGEST_START_S = 45.0
-SETTLE_S = 12.0
-"""After the confirmation the loop goes on: nothing that still fails and so long without a new version is the end."""
-LONGEST_SETTLE_S = 100.0
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +77,11 @@ def free_base_port() -> int:
         if all(_is_free(base + offset) for offset in range(7)):
             return base
     raise FloopError("no seven free ports in a row from 17600 on; stop other fleets on this machine")
+
+
+def _still_fails(snapshot: Snapshot) -> bool:
+    focus = snapshot.gate.focus if snapshot.gate else None
+    return focus is None or bool(focus.classes or focus.without_model)
 
 
 def _is_free(port: int) -> bool:
@@ -178,21 +181,20 @@ class Experiment:
         self.shift_ns = time.time_ns()
 
     def _recover(self, fleet: Supervisor, observer: Observer) -> None:
-        confirmed_s = newest_s = 0.0
-        newest = -1
+        ending = Ending()
         while time.monotonic() - self._start_s < self.plan.longest_s:
             snapshot = self._look("shifted work", fleet, observer)
-            now = time.monotonic()
-            if not confirmed_s:
-                if isinstance(self._improvement(read_history(registry_path(self.config))), TimeToImprovement):
-                    confirmed_s = newest_s = now
-                continue
-            production = snapshot.fleet.production if snapshot.fleet else newest
-            if production != newest:
-                newest, newest_s = production, now
-            still_fails = snapshot.gate is None or bool(snapshot.gate.focus.classes)
-            if (now - newest_s > SETTLE_S and not still_fails) or now - confirmed_s > LONGEST_SETTLE_S:
+            is_over = ending.reached(
+                time.monotonic(),
+                confirmed=ending.is_confirmed or self._is_confirmed(),
+                production=snapshot.fleet.production if snapshot.fleet else 0,
+                still_fails=_still_fails(snapshot),
+            )
+            if is_over:
                 return
+
+    def _is_confirmed(self) -> bool:
+        return isinstance(self._improvement(read_history(registry_path(self.config))), TimeToImprovement)
 
     def _look(self, phase: str, fleet: Supervisor, observer: Observer) -> Snapshot:
         time.sleep(LOOK_S)

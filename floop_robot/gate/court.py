@@ -78,7 +78,11 @@ class Court:
             self._under_way.append(_UnderWay(prepared, candidate))
 
     def _consume(self, done: _UnderWay) -> None:
-        incumbent = done.prepared.incumbent.result()
+        try:
+            incumbent = done.prepared.incumbent.result()
+        except EpisodeFailed as error:
+            self._failed = Finding(Decision.INCONCLUSIVE, f"the incumbent's episodes cannot be run: {error}")
+            return
         try:
             candidate = done.candidate.result()
         except EpisodeFailed as error:

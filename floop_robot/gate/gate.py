@@ -101,12 +101,12 @@ class Gate:
         verify(bundle, self._task, self._ids, where="the gate")
         self._incumbent, self._rests_until_s, self._sent_back = bundle, 0.0, 0
         self._executor.add_policy(bundle.manifest.sha256, bundle.to_bytes())
-        self._supply.set_incumbent(bundle.manifest.sha256)
         if self._court is not None:
-            self._court.cancel()
+            self._court.cancel()  # first: the pairs that it gives back are the former incumbent's
             self._court = None
             self._pending = self._pending or self._judging
             self._count("restarted")
+        self._supply.set_incumbent(bundle.manifest.sha256)
 
     def observe(self, record: EpisodeEnd | Label, robot: str = "", boot_id: str = "") -> None:
         """Take in the end of a robot's episode (perceived work and outcome; no truth), or a label that corrects it."""

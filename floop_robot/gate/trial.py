@@ -117,6 +117,7 @@ class _Merit:
     """Better, or not worse and faster? The two ways share `alpha`."""
 
     def __init__(self, alpha: float, better_share: float, cap: int, gain: float) -> None:
+        """`cap`: pairs that a promising candidate gets."""
         self._cap, self._gain = cap, gain
         self._seen = self._gained = 0
         rest = (1.0 - better_share) * alpha
@@ -183,7 +184,7 @@ class Trial:
         self._merit_suite = Suite.FOCUS if self._has_focus else Suite.OLD
         gain = _worthwhile(known.estimate(Suite.FOCUS), sent_back) if self._has_focus else GAIN
         share = BETTER_SHARE if self._has_focus else 0.5
-        self._merit = _Merit(config.alpha, share, config.max_pairs if self._has_focus else config.max_guard, gain)
+        self._merit = _Merit(config.alpha, share, config.max_guard, gain)
         self._clean = Floor(CLEAN, UNCLEAN, FLOOR_GIVE_UP)
         self._unclean = 0
         """Episodes with violations, less the incumbent's."""

@@ -42,7 +42,8 @@ UNKEPT: Final = {
 LAST_LOOK_S: Final = 0.05
 """A release that the servo loop took in its last moment has effect after so long."""
 MOST_CALLS: Final = 256
-"""Calls remembered by their id: one that is repeated after a lost answer comes within seconds."""
+"""Calls remembered by their id: one that is repeated after a lost answer comes within seconds. Those whose seal may
+still hold are remembered in any case."""
 
 log = logging.getLogger(__name__)
 
@@ -129,13 +130,23 @@ class SafetyReports:
         )
 
 
+class _Answered(msgspec.Struct, frozen=True):
+    """A release that was answered."""
+
+    response: Any
+    stops: int
+    """How many stops there had been."""
+    at_s: float
+    """Steady clock."""
+
+
 class EstopService:
     """Serves `set_estop`: anyone stops, an operator releases, and each call with an id has one effect."""
 
     def __init__(self, node: Node, robot: str, orders: Orders, reports: SafetyReports, tokens: OperatorTokens) -> None:
         self._robot, self._orders, self._reports, self._tokens = robot, orders, reports, tokens
-        self._done: OrderedDict[str, tuple[Any, int]] = OrderedDict()
-        """Releases by the id of their call: what was answered, and how many stops there had been."""
+        self._done: OrderedDict[str, _Answered] = OrderedDict()
+        """Releases by the id of their call."""
         self._service = node.create_service(srv.SetEstop, topics.SET_ESTOP, self._serve)
 
     def _serve(self, request: srv.SetEstop.Request, response: srv.SetEstop.Response) -> srv.SetEstop.Response:
@@ -147,21 +158,24 @@ class EstopService:
             return self._refuse(refusal, request, response)
         # A stop that is repeated stops again. A release must not: somebody may have stopped since.
         if request.call_id in self._done:
-            answered, stops = self._done[request.call_id]
-            if latch.stops == stops:
-                return answered
+            answered = self._done[request.call_id]
+            if latch.stops == answered.stops or not answered.response.success:
+                return answered.response
             return self._answer(request, response, False, f"{self._robot} {STOPPED_SINCE}")
         if seal is None or seal.stops != latch.stops:
-            return self._refuse(OUTDATED, request, response)
+            return self._remember(request, self._refuse(OUTDATED, request, response), latch.stops)
         # Void before the call is answered, and before whoever found the seal stops waiting for it.
         until_s = min(time.monotonic() + OBEY_S, seal.said_s + SEAL_S) - LAST_LOOK_S
         order = SafetyOrder(stop=False, who=request.who, why=request.why, after=seal.stops, until_s=until_s)
-        self._carry_out(order, request, response)
-        # One that failed, too: whoever repeats it may have told its caller by then.
+        return self._remember(request, self._carry_out(order, request, response), seal.stops)
+
+    def _remember(self, request: srv.SetEstop.Request, response: srv.SetEstop.Response, stops: int) -> Any:
+        """Also one that failed or came too late: whoever repeats it may have told its caller so by then."""
+        now_s = time.monotonic()
         if request.call_id:
-            self._done[request.call_id] = response, seal.stops
-            if len(self._done) > MOST_CALLS:
-                self._done.popitem(last=False)
+            self._done[request.call_id] = _Answered(response, stops, now_s)
+        while len(self._done) > MOST_CALLS and now_s - next(iter(self._done.values())).at_s > SEAL_S:
+            self._done.popitem(last=False)
         return response
 
     def _refuse(

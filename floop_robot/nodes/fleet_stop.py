@@ -39,12 +39,13 @@ ENDING: Final = "the fleet manager's node ends; what robots were asked, if anyth
 
 
 class _Round:
-    """One question to several robots, repeated until all have answered or the time is up."""
+    """One question to several robots, repeated until all have answered or the time is up.
+
+    It has a `call_id`, so that a repeated one has the effect of one.
+    """
 
     def __init__(self, request: SetEstop.Request, meant: Sequence[str]) -> None:
         self.request, self.meant = request, tuple(meant)
-        self._call_id = request.call_id or uuid.uuid4().hex
-        """So that a repeated question has the effect of one."""
         self.answers: dict[str, Any] = {}
         self.given_up: dict[str, str] = {}
         """Robots that are asked no more, and why."""
@@ -57,7 +58,7 @@ class _Round:
         """Send the question once more."""
         given = {name: getattr(self.request, name) for name in self.request.get_fields_and_field_types()}
         self.asked_s = time.monotonic()
-        future = client.call_async(SetEstop.Request(**(given | {"seal": seal, "call_id": self._call_id})))
+        future = client.call_async(SetEstop.Request(**(given | {"seal": seal})))
         future.add_done_callback(lambda future: self._keep(robot, future))
         self._calls.append((client, future))
 
@@ -214,7 +215,7 @@ class FleetStop:
 
     def _audit(self, request: SetEstop.Request, what: str, detail: str) -> Any:
         remark = Remark(
-            call_id=f"estop {request.call_id}"[:1000],
+            call_id=uuid.uuid4().hex,  # what is asked twice is written down twice, also under one id
             who=request.who[:1000] or UNKNOWN,
             why=request.why[:1000],
             what=what[:1000],

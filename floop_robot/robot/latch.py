@@ -29,7 +29,7 @@ class StopLatch:
         self._path = path
         self.is_set = path is not None and path.exists()
         self.reason = self._kept_reason() if self.is_set else ""
-        self._kept: bool | None = self.is_set
+        self._kept: str | None = self._wanted
         """What the file says; None: nobody knows, since writing it failed half-way."""
         self.stops = 0
         """Stops that were ordered from this process, also while it was stopped."""
@@ -63,7 +63,12 @@ class StopLatch:
     @property
     def is_kept(self) -> bool:
         """Whether the latch as it is now would outlive this process."""
-        return self._path is None or self._kept == self.is_set
+        return self._path is None or self._kept == self._wanted
+
+    @property
+    def _wanted(self) -> str:
+        """What the file should say: why it is stopped; empty: no file."""
+        return self.reason if self.is_set else ""
 
     def keep(self) -> None:
         """Write the latch down if it changed; from one thread, while another may `take`. Raises OSError.
@@ -72,16 +77,16 @@ class StopLatch:
         """
         if self._path is None or self.is_kept:
             return
-        is_set, self._kept = self.is_set, None
-        if is_set:
+        wanted, self._kept = self._wanted, None
+        if wanted:
             with self._path.open("w", encoding="utf-8") as file:
-                file.write(self.reason + "\n")
+                file.write(wanted + "\n")
                 file.flush()
                 os.fsync(file.fileno())
             sync_folder(self._path.parent)  # a stop outlives a power cut, too
         else:
             self._path.unlink(missing_ok=True)
-        self._kept = is_set
+        self._kept = wanted
 
 
 class LatchKeeper:

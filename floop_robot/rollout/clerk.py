@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -20,6 +21,8 @@ from floop_robot.spec.task import TaskSpec
 HERE = "the fleet manager"
 LONGEST_TEXT = 1000
 """Characters of a name or reason: the audit keeps them for ever."""
+KEPT_REMARKS = 1000
+"""Remarks that are known when they are repeated, which happens within seconds."""
 
 
 class FleetPinned(FloopError):
@@ -46,32 +49,51 @@ class Clerk:
         self._registry, self._config, self._task, self._ids = registry, config, task, ids
         self._operators, self._since_ns = operators, since_ns
         self._latest = LatestOrders(registry)
-        self._latest.note(FLEET, MANAGER, "started", since_ns)  # what was ordered before is not known any more
+        # What was ordered before is not known any more.
+        self._latest.note(FLEET, MANAGER, "started", since_ns, self._latest.end())
         self.conductor = Conductor(registry, config, self._latest, since_ns)
         self._robots: frozenset[str] = frozenset()
+        self._remarks: OrderedDict[str, Done] = OrderedDict()
 
     def serve(self, call: Call, robots: Iterable[str], now_ns: int) -> Done:
         """Carry out an order for these robots; a repeated one gets the answer that it got. Raises `FloopError`."""
         self._robots = frozenset(robots)
         self._check(call)
-        known = self._registry.answered_call(call.call_id)
-        if known is not None:
-            return msgspec.msgpack.decode(known, type=Done)
+        if isinstance(call, Remark):
+            return self._take_down(call, now_ns)
+        if (known := self._registry.answered_call(call.call_id)) is not None:
+            done = msgspec.msgpack.decode(known, type=Done)
+            if done.who != call.who:
+                raise OrderRefused(f"call_id {call.call_id} is that of an order {done.who} gave; give another")
+            return done
         scope, taken_at = _scope_of(call), call.taken_at if isinstance(call, Push) else -1
         self._latest.refuse_overtaken(scope, taken_at)
         try:
-            with self._registry.together():
+            with self._latest.together(), self._registry.together():
                 what, version = self._carry_out(call, now_ns)
                 done = Done(
                     who=call.who, what=what, stamp_ns=now_ns, version=version, epoch=self._registry.epoch, why=call.why
                 )
                 self._registry.remember_call(call.call_id, msgspec.msgpack.encode(done), now_ns)
+                place = self._latest.end() if taken_at < 0 else taken_at
         except BaseException:
             # Nothing of it is on disk: forget what memory and the outbox may hold of it.
             self.conductor = Conductor(self._registry, self._config, self._latest, self._since_ns)
             raise
-        if scope:
-            self._latest.note(scope, done.who, done.what, now_ns, taken_at)
+        self._latest.note(scope, done.who, done.what, now_ns, place)
+        return done
+
+    def _take_down(self, call: Remark, now_ns: int) -> Done:
+        """Remarks need no token, so none of them is kept among the answers to orders."""
+        if (known := self._remarks.get(call.call_id)) is not None:
+            return known
+        if max(len(call.what), len(call.detail)) > LONGEST_TEXT:
+            raise OrderRefused(f"a remark is longer than {LONGEST_TEXT} characters; shorten it")
+        self._registry.note(call.who, call.what, now_ns, detail=_joined(call.detail, call.why))
+        done = Done(who=call.who, what=call.what, stamp_ns=now_ns, version=0, epoch=self._registry.epoch, why=call.why)
+        self._remarks[call.call_id] = done
+        if len(self._remarks) > KEPT_REMARKS:
+            self._remarks.popitem(last=False)
         return done
 
     def _check(self, call: Call) -> None:
@@ -100,11 +122,6 @@ class Clerk:
             return self._resume(call, now_ns)
         if isinstance(call, Drain):
             return self._drain(call, now_ns)
-        if isinstance(call, Remark):
-            if max(len(call.what), len(call.detail)) > LONGEST_TEXT:
-                raise OrderRefused(f"a remark is longer than {LONGEST_TEXT} characters; shorten it")
-            self._registry.note(call.who, call.what, now_ns, detail=_joined(call.detail, call.why))
-            return call.what, 0
         raise OrderRefused(f"{type(call).__name__} is no order this fleet manager knows; update it")
 
     def _push(self, call: Push, now_ns: int) -> tuple[str, int]:
@@ -206,10 +223,8 @@ class Clerk:
 
 
 def _scope_of(call: Call) -> str:
-    """Which robots an order is for; empty for a remark."""
-    if isinstance(call, Push | Pin | Hold | Resume | Drain):
-        return call.scope
-    return FLEET if isinstance(call, Rollback) else ""
+    """Which robots an order is for."""
+    return call.scope if isinstance(call, Push | Pin | Hold | Resume | Drain) else FLEET
 
 
 def _joined(*parts: str) -> str:

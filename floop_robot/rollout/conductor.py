@@ -203,7 +203,7 @@ class Conductor:
         if watch.decision is WatchDecision.ROLL_BACK and not self.registry.directive(FLEET).pin:
             report = watch.report()
             info = self.go_back(self.before_production(), Origin.ROLLBACK, MANAGER, report.reason, now_ns)
-            self._latest.note(FLEET, MANAGER, rolled_back(info), now_ns)
+            self._latest.note(FLEET, MANAGER, rolled_back(info), now_ns, self._latest.end())
             return
         if watch.decision is WatchDecision.PROMOTE and watch.version not in self._shown:
             weights = self.weights_of(self.production)

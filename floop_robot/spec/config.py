@@ -176,6 +176,11 @@ def load_config(path: Path | None) -> FloopConfig:
             f"{path}: gate.old_reject is {gate.old_reject:g} and gate.old_accept {gate.old_accept:g}; "
             "use 0 < old_reject < old_accept < 1"
         )
+    if gate.max_guard < gate.max_pairs:
+        raise ConfigError(
+            f"{path}: gate.max_guard is {gate.max_guard} and gate.max_pairs {gate.max_pairs}, but a candidate that is "
+            "likely better gets max_guard pairs; use max_guard >= max_pairs"
+        )
     return config
 
 

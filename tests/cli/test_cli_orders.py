@@ -87,7 +87,9 @@ def test_every_verb_says_who_what_when_and_who_acts_on_what(
     assert "acting on it: robot_2\n" in alone.out
     assert "pinned to v4" in floop("status", *options[:2]).out
 
-    assert "resumed robot_2" in floop("resume", "robot_2", *options).out
+    resumed = floop("resume", "robot_2", *options).out
+    assert "resumed robot_2" in resumed
+    assert "acting on it: robot_2\n" in resumed
     pinned = msgspec.json.decode(floop("pin", "robot_1", "v2", "--json", *options).out)
     assert pinned["done"]["what"] == "pinned robot_1 to v2, as v6"
     assert pinned["there"] == ["robot_1"]

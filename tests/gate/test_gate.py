@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ import pytest
 from floop_robot.bundle import Bundle
 from floop_robot.gate.executor import ProcessPool
 from floop_robot.gate.gate import Gate, Judged
-from floop_robot.gate.jobs import KEPT_POLICIES
+from floop_robot.gate.jobs import KEPT_POLICIES, EpisodeFailed, EpisodeJob, EpisodeOutcome
 from floop_robot.spec.config import FloopConfig, GateConfig
 from floop_robot.spec.errors import BundleRefused, ContractMismatch, StorageError
 from floop_robot.spec.tasks import get_task
@@ -149,6 +150,51 @@ def test_a_new_incumbent_restarts_the_trial(gate: Gate) -> None:
     verdict = judge(gate, skilled()).verdict
     assert gate.counts.restarted == 1
     assert verdict.incumbent_version == 2
+
+
+def test_a_trial_counts_nothing_that_another_incumbent_did(gate: Gate) -> None:
+    gate.set_incumbent(published(collapsed(), 1))
+    gate.offer(skilled().to_bytes())
+    wait_for(lambda: gate.step(0.1) is None and _pairs(gate) == 2)  # and others are under way
+    gate.set_incumbent(published(skilled(), 2))
+    verdict = judge(gate, _nearly(skilled())).verdict
+    assert verdict.incumbent_version == 2
+    assert [s.incumbent_successes for s in verdict.suites] == [s.candidate_successes for s in verdict.suites]
+
+
+def test_an_incumbent_that_cannot_be_run_is_no_fault_of_the_candidate(pool: ProcessPool, tmp_path: Path) -> None:
+    incumbent = published(skilled(), 1)
+    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1)), Unrunnable(pool, incumbent))
+    gate.set_incumbent(incumbent)
+    verdict = judge(gate, clumsy()).verdict
+    assert verdict.decision is Decision.INCONCLUSIVE
+    assert verdict.reason == "the incumbent's episodes cannot be run: its worker died"
+
+
+class Unrunnable:
+    """The pool, with one policy whose episodes fail."""
+
+    def __init__(self, pool: ProcessPool, policy: Bundle) -> None:
+        self._pool, self._policy, self.width = pool, policy.manifest.sha256, pool.width
+
+    def add_policy(self, policy: str, bundle: bytes) -> None:
+        self._pool.add_policy(policy, bundle)
+
+    def submit(self, jobs: Sequence[EpisodeJob]) -> list[Future[EpisodeOutcome]]:
+        futures = self._pool.submit(jobs)
+        for i, job in enumerate(jobs):
+            if job.policy == self._policy:
+                futures[i].cancel()
+                futures[i] = Future()
+                futures[i].set_exception(EpisodeFailed("its worker died"))
+        return futures
+
+    def close(self) -> None:
+        """The pool is the fixture's."""
+
+
+def _pairs(gate: Gate) -> int:
+    return len(gate._court.trial.pairs) if gate._court else 0
 
 
 def test_bad_candidates_are_refused_in_one_line_and_change_nothing(gate: Gate) -> None:

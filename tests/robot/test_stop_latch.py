@@ -56,6 +56,43 @@ def test_a_stop_outlives_its_process_and_a_release_does_too(tmp_path: Path) -> N
     again.keep()
 
 
+def test_the_reason_on_disk_is_that_of_the_stop_that_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "stopped"
+    latch = StopLatch(path)
+    latch.take(SafetyOrder(stop=True, who="ann", why="smoke"))
+    sync = os.fsync
+
+    def meanwhile(descriptor: int) -> None:
+        sync(descriptor)
+        monkeypatch.undo()
+        latch.take(SafetyOrder(stop=False, who="ann"))
+        latch.take(SafetyOrder(stop=True, who="bob", why="a hand in the cell"))
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    latch.keep()
+    assert not latch.is_kept
+    latch.keep()
+    assert latch.is_kept
+    assert StopLatch(path).is_set and path.read_text() == "stopped by bob: a hand in the cell\n"
+
+
+class ReasonWatched(StopLatch):
+    """Notes what another thread could have written down in the moment when the latch is set."""
+
+    reasons: list[str]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "is_set" and value:
+            self.__dict__.setdefault("reasons", []).append(self.__dict__.get("reason", ""))
+        super().__setattr__(name, value)
+
+
+def test_the_reason_is_there_before_the_latch_is_set() -> None:
+    latch = ReasonWatched()
+    latch.take(SafetyOrder(stop=True, who="ann", why="smoke"))
+    assert latch.reasons == ["stopped by ann: smoke"]
+
+
 def test_a_disk_that_refuses_does_not_open_the_latch(tmp_path: Path) -> None:
     latch = StopLatch(tmp_path / "missing" / "stopped")
     latch.take(SafetyOrder(stop=True, who="ann"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from conditions import wait_for
 
 from floop_robot.registry import FLEET, Directive, Origin, Receipt, Registry, Stage
+from floop_robot.registry.registry import KEPT_CALLS
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.rollout import (
     Done,
@@ -28,6 +30,7 @@ from floop_robot.rollout import (
 )
 from floop_robot.rollout.effect import acting_on, drained
 from floop_robot.rollout.messages import GetNews, GetRobots, Heartbeat, Refusal, Report, Submission
+from floop_robot.spec.errors import StorageError
 from floop_robot.spec.verdict import Decision
 from tests.bundle.making import IDS, TASK, make_bundle
 from tests.rollout.parts import CONFIG, ActingSlots, Episodes, ManagerThread, verdict
@@ -165,6 +168,50 @@ def test_an_order_that_waited_does_not_undo_what_the_watch_did(office):
         assert "not done: fleet manager rolled back to v1, published as v3 at " in office.refused(order)
 
 
+def test_an_order_whose_place_is_in_another_registry_is_not_carried_out(office):
+    office.done(Rollback(who="bob", version=1))
+    waited = Push(who="ann", bundle=blob(2), taken_at=office.place() + 1)
+    assert "not done: bob rolled back" in office.refused(waited)
+
+
+def test_what_the_watch_did_not_do_stops_no_order(office, monkeypatch):
+    """An order is undone, and with it the rollback that the watch made within its transaction."""
+    office.live(1, [True] * 30)
+    office.done(Push(who="ann", bundle=blob(1)))
+    office.done(Pin(who="ann", scope=FLEET, version=2))
+    office.live(2, [False] * 30)  # the fleet is pinned: nothing follows
+
+    def full(*_: object) -> None:
+        raise StorageError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(office.registry, "remember_call", full)
+        assert "full" in office.refused(Resume(who="bob", scope=FLEET))
+    place = office.place()
+    assert office.done(Push(who="ann", bundle=blob(3), scope="robot_1", taken_at=place)).version == 3
+
+
+def test_an_order_that_is_on_disk_is_answered_as_done_whatever_can_be_read_afterwards(office, monkeypatch):
+    office.done(Push(who="ann", bundle=blob(1)))
+    waited = Push(who="ann", bundle=blob(2), taken_at=office.place())
+    registry, together = office.registry, office.registry.together
+
+    def fail(*_: object) -> None:
+        raise StorageError("the disk cannot be read")
+
+    @contextlib.contextmanager
+    def then_fail():
+        with together():
+            yield
+        monkeypatch.setattr(registry, "audit_after", fail)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "together", then_fail)
+        assert office.done(Rollback(who="bob", version=1)).version == 3
+    monkeypatch.undo()
+    assert "not done: bob rolled back" in office.refused(waited)
+
+
 def test_an_order_from_before_a_restart_is_not_carried_out(office):
     waited = Push(who="ann", bundle=blob(2), taken_at=office.place())
     office.done(Resume(who="bob", scope="robot_2"))
@@ -245,6 +292,26 @@ def test_what_was_written_since_can_be_asked_for_in_order(office):
     after = office.fleet.handle(GetNews(audit_after=news.audit_to, candidates_after=news.candidates_to))
     assert (after.audit, after.candidates) == ((), ())
     assert (after.audit_to, after.candidates_to) == (news.audit_to, news.candidates_to)
+
+
+def test_remarks_take_nothing_from_orders(office):
+    """They need no token: none claims an order's id, or crowds one out."""
+    office.done(Push(who="ann", bundle=blob(1)))
+    office.done(Remark(who="eve", call_id="mine", what="rolled back to v1, published as v3"))
+    back = office.done(Rollback(who="ann", call_id="mine", version=1))
+    assert (back.version, office.robot().target) == (3, 3)
+    for i in range(KEPT_CALLS + 1):
+        office.fleet.handle(Remark(who="eve", call_id=str(i), what="was here"))
+    assert office.done(Rollback(who="ann", call_id="mine", version=1)) == back
+    before = office.place()
+    remark = Remark(who="eve", what="was here")
+    assert office.done(remark) == office.done(remark)
+    assert office.place() == before + 1
+
+
+def test_the_id_of_an_order_is_that_of_who_gave_it(office):
+    office.done(Hold(who="ann", call_id="mine", scope=FLEET))
+    assert "call_id mine is that of an order ann gave" in office.refused(Hold(who="bob", call_id="mine", scope=FLEET))
 
 
 def test_an_order_needs_a_name_and_an_id(office):

@@ -25,7 +25,7 @@ from tokens import TOKEN, WHO, operators_file
 
 from floop_interfaces import msg, srv
 from floop_robot.nodes import topics
-from floop_robot.nodes.estop import SEAL_S, STOPPED_SINCE, EstopService, Orders, SafetyReports
+from floop_robot.nodes.estop import OUTDATED, SEAL_S, STOPPED_SINCE, EstopService, Orders, SafetyReports
 from floop_robot.nodes.qos import EVENTS
 from floop_robot.robot.latch import StopLatch
 from floop_robot.robot.link import link_folder
@@ -273,6 +273,39 @@ def test_a_release_that_failed_is_not_carried_out_when_it_is_repeated(domain: in
         wait_for(lambda: safety.tick() > 0.0 and again.done())
         assert peer.result(again).message == peer.result(first).message
         assert safety.latch.is_set
+
+
+def test_a_release_that_failed_is_not_told_as_one_that_was_undone(domain: int) -> None:
+    with closing(Peer(domain)) as peer:
+        safety = HeldUp(peer)
+        safety.orders.mailbox.send(SafetyOrder(stop=True, who="ann"))
+        safety.tick()
+        release = srv.SetEstop.Request(stop=False, who="ann", call_id="a")
+        failed = peer.call(srv.SetEstop, topics.SET_ESTOP, release)
+        assert not failed.success
+        safety.orders.mailbox.send(SafetyOrder(stop=True, who="bob"))
+        safety.tick()
+        assert peer.call(srv.SetEstop, topics.SET_ESTOP, release).message == failed.message
+        assert safety.latch.is_set
+
+
+def test_a_release_that_was_out_of_date_is_not_carried_out_when_it_is_repeated_with_a_newer_seal(domain: int) -> None:
+    with closing(Peer(domain)) as peer:
+        safety = HeldUp(peer)
+        safety.orders.mailbox.send(SafetyOrder(stop=True, who="ann"))
+        safety.tick()
+        release = srv.SetEstop.Request(stop=False, who="ann", call_id="a", seal=12345)
+        refused = peer.call(srv.SetEstop, topics.SET_ESTOP, release)
+        assert OUTDATED in refused.message
+        release.seal = safety.reports.message().seal  # as whoever repeats it heard it meanwhile
+        again = peer.send(srv.SetEstop, topics.SET_ESTOP, release)
+        wait_for(lambda: safety.tick() > 0.0 and again.done())
+        assert peer.result(again).message == refused.message
+        assert safety.latch.is_set
+        release.call_id = "b"
+        other = peer.send(srv.SetEstop, topics.SET_ESTOP, release)
+        wait_for(lambda: safety.tick() > 0.0 and other.done())
+        assert not safety.latch.is_set
 
 
 def test_a_stop_waits_for_no_release_that_is_void(domain: int) -> None:

@@ -32,6 +32,7 @@ def test_ports_are_distinct() -> None:
         ("learner: {algo: sak}", "use sac or ppo"),
         ("gate: {old_accept: 0.8}", "use 0 < old_reject < old_accept < 1"),
         ("gate: {old_accept: 1}", "use 0 < old_reject < old_accept < 1"),
+        ("gate: {max_guard: 40}", "use max_guard >= max_pairs"),
         ("gate: {old_reject: 0}", "use 0 < old_reject < old_accept < 1"),
         ("robot: {servo_rate_hz: .inf}", "robot.servo_rate_hz: expected float <= 1000.0"),
         ("robot: {servo_rate_hz: 1001}", "robot.servo_rate_hz: expected float <= 1000.0"),

@@ -167,7 +167,7 @@ def null_candidates(args: argparse.Namespace, incumbent: Bundle) -> None:
     pool.wait_warm()
     for focus in ((), tuple(args.focus)):
         with tempfile.TemporaryDirectory() as folder:
-            config = FloopConfig(run_dir=folder, gate=msgspec.structs.replace(GateConfig(), workers=args.workers))
+            config = FloopConfig(run_dir=folder, gate=GateConfig(workers=args.workers, lesson_s=0.0))
             gate = new_gate(config, pool, incumbent, focus)
             decisions = dict.fromkeys(Decision, 0)
             ours = theirs = episodes = 0

@@ -16,7 +16,7 @@ from floop_robot.gate.jobs import Executor
 from floop_robot.gate.report import TrialReport, report_path, write_report
 from floop_robot.gate.seeds import SeedCounter
 from floop_robot.gate.supply import MixedWork, PairSupply
-from floop_robot.gate.trial import Focus, Suite, Trial
+from floop_robot.gate.trial import Focus, Known, Suite, Trial
 from floop_robot.gate.worklog import WorkLog
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import StorageError
@@ -77,6 +77,8 @@ class Gate:
         """Steady clock: when the next trial may begin."""
         self._sent_back = 0
         """Candidates that were not accepted in place of this incumbent."""
+        self._accepted = ("", Known())
+        """SHA-256 of the candidate that was accepted last, and what it achieved in its trial."""
         self.prepares = False
         """Whether the last idle `step` had pairs to prepare."""
 
@@ -106,7 +108,9 @@ class Gate:
             self._court = None
             self._pending = self._pending or self._judging
             self._count("restarted")
-        self._supply.set_incumbent(bundle.manifest.sha256)
+        accepted, known = self._accepted
+        sha256 = bundle.manifest.sha256
+        self._supply.set_incumbent(sha256, known if sha256 == accepted else Known())
 
     def observe(self, record: EpisodeEnd | Label, robot: str = "", boot_id: str = "") -> None:
         """Take in the end of a robot's episode (perceived work and outcome; no truth), or a label that corrects it."""
@@ -146,10 +150,11 @@ class Gate:
 
     def step(self, timeout_s: float) -> Judged | None:
         """Go on with the trial for up to `timeout_s`, or prepare one; returns a verdict when there is one."""
-        if self._court is None and self._may_begin():
-            self._begin()
         if self._court is None:
-            self._refresh_sources()
+            self._refresh_sources()  # first: a class that begins to fail is a reason to wait
+            if self._may_begin():
+                self._begin()
+        if self._court is None:
             rests = time.monotonic() < self._rests_until_s
             self.prepares = (not rests and self._supply.prepare()) or self._supply.waiting > 0
             return None
@@ -178,6 +183,8 @@ class Gate:
             self._sent_back += 1
             gate = self._config.gate
             self._rests_until_s = time.monotonic() + min(gate.rest * verdict.duration_s, gate.longest_rest_s)
+        else:
+            self._accepted = bundle.manifest.sha256, trial.achieved
         report = TrialReport(
             verdict=verdict,
             candidate=bundle.manifest,
@@ -197,7 +204,9 @@ class Gate:
         if self._sources_of == self.work.changes:
             return self._focus
         self._sources_of = self.work.changes
-        self._focus = Focus(self.work.focus, self.work.without_model)
+        before, self._focus = self._focus, Focus(self.work.focus, self.work.without_model)
+        if set(self._focus.classes) - set(before.classes):
+            self._rests_until_s = max(self._rests_until_s, time.monotonic() + self._config.gate.lesson_s)
         self._supply.set_source(Suite.FOCUS, self._reported(self._focus.classes), self._focus.classes)
         old: ScenarioSource = TrainingWork(self._config.task)
         if learned := self._reported(self.work.adopted):

@@ -62,12 +62,13 @@ class PairSupply:
         sums = {s: sum(map(_counts, self._ready[s]), self._known[s]).tolist() for s in Suite}
         return Known(tuple(sums[Suite.OLD]), tuple(sums[Suite.FOCUS]))
 
-    def set_incumbent(self, policy: str) -> None:
-        """Pairs are run with this policy (already known to the executor) from now on."""
+    def set_incumbent(self, policy: str, known: Known) -> None:
+        """Pairs are run with this policy (already known to the executor) from now on; `known`: what it achieved."""
         if policy != self._incumbent:
             self._incumbent = policy
-            for suite in Suite:
+            for suite, counts in ((Suite.OLD, known.old), (Suite.FOCUS, known.focus)):
                 self._drop(suite)
+                self._known[suite] = np.array(counts, np.int64)
 
     def set_source(self, suite: Suite, source: ScenarioSource | None, kinds: tuple[str, ...]) -> None:
         """Draw the pairs of a suite from `source`; what was prepared for other `kinds` of work is dropped."""

@@ -76,7 +76,7 @@ class Focus(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """Successes and episodes of the incumbent, by suite."""
+    """Successes and episodes of a policy, by suite."""
 
     old: tuple[int, int] = (0, 0)
     focus: tuple[int, int] = (0, 0)
@@ -226,6 +226,12 @@ class Trial:
         if self._canary_only:
             return self._canary_finding()
         return self._merit_finding()
+
+    @property
+    def achieved(self) -> Known:
+        """What the candidate achieved so far."""
+        done = {suite: [p.candidate.success for p in self.pairs if p.suite is suite] for suite in Suite}
+        return Known(*((sum(done[suite]), len(done[suite])) for suite in (Suite.OLD, Suite.FOCUS)))
 
     def suites(self) -> tuple[SuiteResult, ...]:
         """How both did so far, suite by suite."""

@@ -118,6 +118,9 @@ class GateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     share the processors with the gate, come nearer to one that is."""
     longest_rest_s: NotNegative = 5.0
     """A long trial is one of a candidate that was nearly good enough: the next may be."""
+    lesson_s: NotNegative = 6.0
+    """Pause before the first trial when a class of work begins to fail: a candidate that has learned from the failures
+    for a second is hardly worth the processors that the learner needs most just then."""
     nice: Count = 0
     """Before learner and explorers: a verdict that waits is an improvement that waits."""
 

@@ -33,7 +33,7 @@ class SmallFleet:
             run_dir=str(folder / "run"),
             baseline=str(folder / "baseline.floop"),
             endpoints=Endpoints(base_port=free_base_port()),
-            gate=GateConfig(workers=1),
+            gate=GateConfig(workers=1, lesson_s=0.0),
             **changes,  # type: ignore[arg-type]
         )
         self.file = write_config(self.config)

@@ -15,6 +15,7 @@ from floop_robot.bundle import Bundle
 from floop_robot.gate.executor import ProcessPool
 from floop_robot.gate.gate import Gate, Judged
 from floop_robot.gate.jobs import KEPT_POLICIES, EpisodeFailed, EpisodeJob, EpisodeOutcome
+from floop_robot.gate.trial import Known
 from floop_robot.spec.config import FloopConfig, GateConfig
 from floop_robot.spec.errors import BundleRefused, ContractMismatch, StorageError
 from floop_robot.spec.tasks import get_task
@@ -32,7 +33,7 @@ def pool() -> Iterator[ProcessPool]:
 
 @pytest.fixture
 def gate(pool: ProcessPool, tmp_path: Path) -> Gate:
-    return Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1)), pool)
+    return Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1, lesson_s=0.0)), pool)
 
 
 def judge(gate: Gate, candidate: Bundle) -> Judged:
@@ -139,6 +140,37 @@ def test_the_gate_rests_after_a_candidate_that_was_not_accepted(pool: ProcessPoo
         judge(awake, collapsed(1))
         awake.offer(collapsed(2).to_bytes())
         assert awake.busy
+
+
+def test_the_gate_lets_the_learner_learn_first_when_a_class_begins_to_fail(pool: ProcessPool, tmp_path: Path) -> None:
+    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1, lesson_s=1e6)), pool)
+    gate.set_incumbent(published(clumsy(), 1))
+    assert judge(gate, collapsed(1)).verdict.decision is Decision.REJECTED  # nothing fails
+    gate.set_incumbent(published(skilled(), 2))
+    for i in range(4):
+        gate.observe(episode_end("cylinder", success=False, episode=i))
+    gate.offer(clumsy().to_bytes())
+    assert gate.step(0.0) is None
+    assert not gate.busy
+    for i in range(4, 8):
+        gate.observe(episode_end("cylinder", success=False, episode=i))
+    gate.set_incumbent(published(collapsed(), 3))  # another version ends every pause
+    assert gate.step(0.0) is None
+    assert gate.busy
+
+
+def test_what_a_policy_achieved_in_its_trial_is_known_when_it_is_the_incumbent(gate: Gate) -> None:
+    gate.set_incumbent(published(collapsed(), 1))
+    for i in range(10):
+        gate.observe(episode_end("cylinder", success=False, episode=i))
+    verdict = judge(gate, skilled()).verdict
+    assert verdict.decision is Decision.ACCEPTED
+    focus, old = verdict.suites
+    gate.set_incumbent(published(skilled(), 2))
+    assert gate._supply.known.focus == (focus.candidate_successes, focus.episodes)
+    assert gate._supply.known.old == (old.candidate_successes, old.episodes)
+    gate.set_incumbent(published(clumsy(), 3))
+    assert gate._supply.known == Known()
 
 
 def test_a_new_incumbent_restarts_the_trial(gate: Gate) -> None:

@@ -22,7 +22,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import psutil
 

@@ -11,6 +11,7 @@ from typing import Any
 import click
 import msgspec
 
+from floop_robot.processes.fleet_manager import REGISTRY_FILE
 from floop_robot.rollout import Done, FleetClient
 from floop_robot.rollout.effect import Effect, acting_on
 from floop_robot.spec.config import FloopConfig, load_config
@@ -52,7 +53,7 @@ def fleet_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that every command has which asks a fleet."""
     command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)
     return click.option("--config", type=click.Path(path_type=Path), default=None,
-                        help="The fleet's floop.yaml; left out, the newest run below runs/.")(command)  # fmt: skip
+                        help="The fleet's floop.yaml; left out: of the run that worked last.")(command)  # fmt: skip
 
 
 def order_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,10 +101,15 @@ def connect(config: Path | None) -> FleetClient:
 
 
 def _newest() -> Path:
-    found = sorted(RUNS.glob("*/floop.yaml"), key=lambda path: path.stat().st_mtime)
+    found = sorted(RUNS.glob("*/floop.yaml"), key=_at_work)
     if not found:
         raise ConfigError(f"no fleet was started here (no {RUNS}/*/floop.yaml); give --config FILE")
     return found[-1]
+
+
+def _at_work(file: Path) -> float:
+    """When a run was begun, or its fleet manager wrote to its registry last."""
+    return max(path.stat().st_mtime for path in (file, *file.parent.glob(f"{REGISTRY_FILE}*")))
 
 
 def show_published(operator: Operator, client: FleetClient, done: Done, scope: str, wait_s: float) -> None:

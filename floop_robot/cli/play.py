@@ -14,10 +14,11 @@ import click
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Which scenario.")
 @click.option("--scenario", type=click.Path(path_type=Path), default=None, help="A scenario file (JSON) instead.")
 @click.option("--expert", is_flag=True, help="Play the scripted demonstration instead of a policy.")
+@click.option("--trust", is_flag=True, help="Read a stable-baselines3 zip; it may run any code.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("episode.gif"), show_default=True,
               help="Where to: .gif, .mp4 or .png (a strip).")
 def play(bundle: Path | None, task: str, shift: str | None, seed: int, scenario: Path | None, expert: bool,
-         out: Path) -> None:
+         trust: bool, out: Path) -> None:
     """Record one episode of BUNDLE (the shipped policy when left out)."""
     import msgspec
 
@@ -42,7 +43,7 @@ def play(bundle: Path | None, task: str, shift: str | None, seed: int, scenario:
         if chosen.task != task:
             raise ConfigError(f"{scenario} is a scenario of {chosen.task}, not of {task}; give --task {chosen.task}")
     path = bundle or baseline(task)
-    actor: Acts = Expert(spec) if expert else load_policy(path, task).actor()
+    actor: Acts = Expert(spec) if expert else load_policy(path, task, trust=trust).actor()
     frames = record(actor, chosen, "demonstration" if expert else path.stem)
     save_clip(frames, out, spec.policy_rate_hz)
     click.echo(f"{out}: {len(frames)} frames of a {chosen.object.object_class}")

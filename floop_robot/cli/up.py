@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from floop_robot.processes.driving import stop_on_signals
-from floop_robot.processes.fleet import CENTRE, Arms, Flavour, chosen_processes, unguarded, write_config
+from floop_robot.processes.fleet import CENTRE, CONFIG_FILE, Arms, Flavour, chosen_processes, unguarded, write_config
 from floop_robot.processes.fleet_manager import registry_path
 from floop_robot.processes.ros_domain import check_robots, on_this_machine, why_no_ros
 from floop_robot.processes.supervisor import ProcessSpec, Supervisor
@@ -41,8 +41,12 @@ def up(config: Path | None, only: tuple[str, ...], shift: str | None, no_sim: bo
     """
     effective = load_config(config)
     load_robot(effective.robot.model)  # raises here, once, not in every process
+    if shift:
+        _check_shift(shift)
     missing = "--no-ros was given" if no_ros else why_no_ros()
     arms = Arms(simulated=not no_sim, driver=driver, cell=not no_cell, params_file=params_file)
+    if params_file:
+        _check_readable(Path(params_file))
     if missing and (no_sim or driver or params_file):
         raise ConfigError(f"a driver of your own speaks ROS, and {missing}")
     flavour = Flavour.PLAIN if missing else Flavour.ROS
@@ -52,14 +56,15 @@ def up(config: Path | None, only: tuple[str, ...], shift: str | None, no_sim: bo
         check_robots(effective.robots)
     for line in unguarded(effective) if no_sim else ():
         click.echo(f"floop up: {line}", err=True)
+    file = Path(effective.run_dir) / CONFIG_FILE
+    specs = chosen_processes(effective, file, flavour, only, arms)  # raises here, before anything is written
     goes_on = registry_path(effective).exists()
-    file = write_config(effective)
+    write_config(effective)
     if goes_on:
         where = f"goes on where the fleet of {effective.run_dir} stopped; a new one needs a run_dir of its own"
         click.echo(f"floop up: {where}", err=True)
     if shift is not None:
         _shift(Path(effective.run_dir), shift)
-    specs = chosen_processes(effective, file, flavour, only, arms)
     return keep_up(effective, specs, on_this_machine() if flavour is Flavour.ROS and not no_sim else {})
 
 
@@ -92,8 +97,21 @@ def _watch(fleet: Supervisor, stop: threading.Event) -> int:
     return 0
 
 
-def _shift(run_dir: Path, name: str) -> None:
+def _check_readable(path: Path) -> None:
+    try:
+        path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", "") or "not text"
+        raise ConfigError(f"cannot read {path}: {reason}; check --params-file") from None
+
+
+def _check_shift(name: str) -> None:
     from floop_envs.shifts import get_shift
+
+    get_shift(name)
+
+
+def _shift(run_dir: Path, name: str) -> None:
     from floop_robot.processes.sim_world import SimWorld, set_world
 
-    set_world(run_dir, SimWorld(get_shift(name).name if name else None))
+    set_world(run_dir, SimWorld(name or None))

@@ -68,6 +68,8 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     """Live shifted episodes on the fix up to its confirmation …"""
     fix_lower_bound: float | None
     """… and the anytime-valid lower bound of its success that they showed."""
+    confirm_success: float
+    """What that bound had to reach."""
     final_version: int
     real_time_factor: float
     real_time_factor_by_robot: dict[str, float]

@@ -62,6 +62,7 @@ def summarise(
         **_measured(evaluated, config.seed),
         live=_live_rates(history, shifted, found.fix_version if found else None),
         **_improved(found),
+        confirm_success=config.rollout.confirm_success,
         final_version=history.versions[-1].version,
         apply_latency_p99_s=_apply_p99(history, config.robot_names),
         **_kept_time(traces),

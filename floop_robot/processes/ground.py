@@ -177,7 +177,12 @@ class GymGround:
 
     def expert(self) -> Acts:
         """Nobody demonstrates here."""
-        raise ConfigError(f"there are no demonstrations of {self.task.id}; leave out --demonstrations")
+        raise no_demonstrations(self.task.id)
+
+
+def no_demonstrations(environment: str) -> ConfigError:
+    """Why an environment of somebody else's cannot be shown."""
+    return ConfigError(f"there are no demonstrations of {environment}; leave out --demonstrations")
 
 
 def rows_of(trace: Sequence[Step], episode: int) -> Rows:

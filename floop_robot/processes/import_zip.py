@@ -32,7 +32,10 @@ class ImportFailed(FloopError):
 def bundle_of_zip(path: Path, config: FloopConfig, *, trust: bool) -> Bundle:
     """Make a bundle of a zip for the fleet's task, in another process; raises `FloopError`s in one line."""
     if not trust:
-        raise ImportFailed(f"{path} is a stable-baselines3 zip, which can run code; say that you trust it if you do")
+        raise ImportFailed(
+            f"{path} is a stable-baselines3 zip, which can run code; if you trust it, say so: --trust, "
+            "or trust_sb3_zip in a call"
+        )
     if not path.is_file():
         what = "no regular file" if path.exists() else "no such file"
         raise ImportFailed(f"cannot read {path}: {what}; check the path")

@@ -30,7 +30,7 @@ from floop_robot.learn.spaces import PolicySpace
 from floop_robot.learn.trainee import Trainee
 from floop_robot.processes.collector import ActorSpec, Collector, EpisodeRequest, answer, range_of, successes
 from floop_robot.processes.curves import FOLDER, Curves
-from floop_robot.processes.ground import Episode, Ground, GroundSpec
+from floop_robot.processes.ground import Episode, Ground, GroundSpec, no_demonstrations
 from floop_robot.processes.train_output import Score, Seen, TrainResult, Writer, save_result, score_of
 from floop_robot.replay.intake import Arrived, Ended
 from floop_robot.replay.rows import Rows
@@ -120,6 +120,8 @@ def train(config: TrainConfig, watch: Watch = lambda _: None) -> TrainResult:
 def _prepare(config: TrainConfig) -> Path:
     if config.algo not in ("sac", "ppo"):
         raise ConfigError(f"algo is {config.algo!r}; use sac or ppo")
+    if config.env and config.demonstrations:
+        raise no_demonstrations(config.env)
     if not 0.0 < config.until_success <= 1.0:
         raise ConfigError(f"until_success is {config.until_success}; use a share above 0 and at most 1")
     out = Path(config.out)

@@ -158,7 +158,12 @@ class Conductor:
         while info.restores and info.origin is not Origin.PUSH:
             info = self.registry.version(info.restores)
         if not info.replaces:
-            raise NothingBefore(f"v{version} is the first policy of this fleet; there is none to go back to")
+            if info.version == version:
+                raise NothingBefore(f"v{version} is the first policy of this fleet; there is none to go back to")
+            raise NothingBefore(
+                f"v{version} has the bytes of v{info.version}, the first policy of this fleet; "
+                "name the version to go back to"
+            )
         return info.replaces
 
     def _judged_against_production(self, verdict: Verdict) -> bool:

@@ -92,5 +92,7 @@ def test_a_process_that_cannot_work_as_configured_ends_the_fleet_with_one_line(t
 def test_mistakes_are_one_line(floop: Floop, tmp_path: Path) -> None:
     assert "did you mean 'robot_1'" in floop("up", "--only", "robot_11").error
     assert "unknown shift 'new-objekt'" in floop("up", "--shift", "new-objekt").error
+    assert "cannot read no.yaml: No such file" in floop("up", "--params-file", "no.yaml").error
+    assert not (tmp_path / "runs").exists()
     assert "speaks ROS" in floop("up", "--no-ros", "--no-sim").error
     assert "missing.yaml" in floop("health", "--config", tmp_path / "missing.yaml").error

@@ -91,7 +91,7 @@ def test_stages_end_where_they_should_and_add_up():
     assert isinstance(result, TimeToImprovement)
     assert result.fix_version == 3
     confirmed_after = result.episodes.episodes
-    assert 9 <= confirmed_after <= 14 and result.lower_bound >= 0.7
+    assert 7 <= confirmed_after <= 14 and result.lower_bound >= RolloutConfig().confirm_success
     assert tuple(result.stages_s) == STAGES
     stages = result.stages_s
     # 103 is the first candidate that had read block 9, in which the first failure came; the gate took half a second.

@@ -143,7 +143,9 @@ def show(operator: Operator, done: Done, effect: Effect, told: str) -> None:
         click.echo(msgspec.json.encode(record | {"silent": effect.silent}).decode())
         return
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(done.stamp_ns / 1e9))
-    click.echo(f"{when}  {done.who}: {done.what}" + (f" (v{done.version})" if done.version else ""))
+    version = f"v{done.version}"
+    named = "" if not done.version or version in done.what else f" ({version})"
+    click.echo(f"{when}  {done.who}: {done.what}{named}")
     if told:
         click.echo(told)
     if robots:

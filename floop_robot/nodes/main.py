@@ -11,7 +11,6 @@ import logging
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
@@ -30,8 +29,6 @@ from floop_robot.spec.errors import FloopError
 _SPIN_S: Final = 0.25
 """How long the executor waits for work before it looks whether it should end."""
 _END_S: Final = 1.0
-LAST_WORDS_S: Final = 0.1
-"""How long the executor goes on at the end: what was answered in the last moment is sent by its next turn."""
 
 N = TypeVar("N", bound=Node)
 
@@ -75,7 +72,6 @@ class Ros:
         try:
             yield
         finally:
-            time.sleep(LAST_WORDS_S)
             done.set()
             executor.wake()
             thread.join(_END_S)

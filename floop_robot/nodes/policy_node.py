@@ -51,6 +51,8 @@ AGAIN_S: Final = 1.0
 FAREWELL_S: Final = 0.5
 """At the end, how long clients of the action may take to hear how it ended."""
 LEAVE_S: Final = 2.0
+LAST_WORDS_S: Final = 0.1
+"""The executor goes on for so long then: how a goal ended in the last moment is sent by its next turn."""
 LOOK_S: Final = 0.25
 
 _SUCCESS, _FAILURE, _ERROR = (
@@ -270,6 +272,7 @@ def serve(ros: Ros) -> None:
                 session.write_stats()
         node.leave()
         node.gone.wait(LEAVE_S)
+        time.sleep(LAST_WORDS_S)
 
 
 def main(argv: list[str] | None = None) -> int:

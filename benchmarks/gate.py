@@ -142,7 +142,8 @@ def verdict_times(args: argparse.Namespace, incumbent: Bundle) -> None:
         ]
         for name, against, about, make in cases:
             with tempfile.TemporaryDirectory() as folder:
-                gate = new_gate(FloopConfig(run_dir=folder), pool, against, about)
+                config = FloopConfig(run_dir=folder, gate=GateConfig(workers=workers, lesson_s=0.0))
+                gate = new_gate(config, pool, against, about)
                 times, pairs, cpu, decisions = [], [], [], dict.fromkeys(Decision, 0)
                 for seed in range(args.repeats):
                     rest(gate)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -41,6 +40,7 @@ class WriterLock:
         os.pwrite(self._handle, f"process {os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
-        """Let the next writer in."""
-        with contextlib.suppress(OSError):
-            os.close(self._handle)
+        """Let the next writer in; may be called again, when the number may be another file's."""
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)

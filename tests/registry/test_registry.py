@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sqlite3
@@ -326,6 +327,15 @@ def test_full_disk_is_one_line_and_leaves_what_was(tmp_path):
     for each in registry.versions():
         registry.bundle(each.version)
     registry.close()
+
+
+def test_closing_twice_closes_nobody_elses_file(tmp_path):
+    registry = Registry(tmp_path / "registry.sqlite")
+    registry.close()
+    others = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
+    registry.close()
+    for other in others:
+        os.close(other)
 
 
 @pytest.mark.parametrize("kills", [8, pytest.param(60, marks=pytest.mark.slow)])

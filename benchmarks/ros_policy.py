@@ -35,8 +35,7 @@ os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
 
 from conditions import wait_for
 from isolation import reserved_domain
-from peer import DISCOVERY_S, Peer
-from rclpy.action import ActionClient
+from peer import Peer
 from robot_heard import HERE, STANDS_RAD_S, Robot
 from robot_rig import ROBOT, NodeProcess, RobotRig
 
@@ -103,8 +102,7 @@ def cancels(count: int) -> dict[str, Any]:
     stands, answers = [], []
     with robot_at_work("episode_start:=service") as robot:
         robot.wait_ready()
-        client = ActionClient(robot.peer.node, ExecuteTask, f"{HERE}/execute_task")
-        client.wait_for_server(timeout_sec=DISCOVERY_S)
+        client = robot.peer.action_client(ExecuteTask, f"{HERE}/execute_task")
         for _ in range(count):
             handle = robot.peer.result(client.send_goal_async(ExecuteTask.Goal(who="bench")), 20.0)
             wait_for(lambda: robot.state.phase == "running" and _speed(robot) > 10 * STANDS_RAD_S, what="motion")

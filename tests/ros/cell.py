@@ -15,6 +15,7 @@ from conditions import wait_for
 from peer import Peer
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from robot_rig import ROBOT, NodeProcess, RobotRig
+from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from floop_interfaces import msg, srv
@@ -26,6 +27,7 @@ from floop_robot.robot.messages import Joints
 HERE = Path(__file__).parent
 ALL = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)
 UP_S = 20.0
+STANDS_RAD_S = 1e-3
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -84,6 +86,7 @@ class Cell:
         self.ticks: list[Tick] = []
         self.peer.node.create_subscription(msg.SafetyStatus, name(topics.SAFETY_STATUS), self._take, ALL)
         self.latches = self.peer.listen(msg.EstopState, name(topics.ESTOP_STATE), LATCHED)
+        self.joints = self.peer.listen(JointState, name("joint_states"), ALL)
         self.commands = self.peer.listen(JointTrajectory, name("joint_trajectory_controller/joint_trajectory"), ALL)
         self._stops = {
             "topic": self.peer.node.create_publisher(msg.StopRequest, name(topics.ESTOP), EVENTS),
@@ -144,6 +147,16 @@ class Cell:
             return len(new) >= count and all(t.mode == "following" for t in new[-count:])
 
         wait_for(follows, UP_S)
+
+    def wait_at_rest(self, count: int = 5) -> None:
+        """Until the last `count` states that the arm told show no motion."""
+        start = len(self.joints)
+
+        def rests() -> bool:
+            new = self.joints[start:]
+            return len(new) >= count and all(max(map(abs, s.velocity)) < STANDS_RAD_S for s in new[-count:])
+
+        wait_for(rests, UP_S, "an arm at rest")
 
     def first(self, since_s: float, timeout_s: float = 3.0, **wanted: Any) -> Tick:
         """The first tick after wall-clock `since_s` with these fields, waiting for it."""

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import rclpy
 from conditions import wait_for
+from rclpy.action import ActionClient
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -72,6 +73,17 @@ class Peer(Spun[Node]):
     def call(self, kind: Any, name: str, request: Any, timeout_s: float = 10.0) -> Any:
         """The answer of a service."""
         return self.result(self.send(kind, name, request), timeout_s)
+
+    def action_client(self, kind: Any, name: str) -> ActionClient:
+        """A client of an action that is there.
+
+        Made by the thread that spins: Kilted's client tells the node of itself before it is complete, and an executor
+        that comes upon it then raises (`'ActionClient' object has no attribute '_lock'`).
+        """
+        made = self._executor.create_task(ActionClient, self.node, kind, name)
+        client = self.result(made)
+        assert client.wait_for_server(timeout_sec=DISCOVERY_S), f"{name} is not served"
+        return client
 
     def listen(self, kind: Any, topic: str, qos: QoSProfile | int) -> list[Any]:
         """A list that grows with every message."""

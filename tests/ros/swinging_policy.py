@@ -18,6 +18,7 @@ from rclpy.node import Node
 from floop_interfaces import msg
 from floop_robot.nodes import topics
 from floop_robot.nodes.convert import target_to_msg
+from floop_robot.nodes.dds import without_shared_memory
 from floop_robot.nodes.io import RosInlet, RosOutlet
 from floop_robot.nodes.qos import COMMAND, LATCHED
 from floop_robot.robot.messages import JointTarget
@@ -65,7 +66,8 @@ class Swing:
 def main() -> None:
     context = Context()
     rclpy.init(args=sys.argv, context=context)
-    node = Node("swinging_policy", context=context)
+    with without_shared_memory():  # this one is frozen while it may hold a lock in it
+        node = Node("swinging_policy", context=context)
     swing = Swing(node)
     pace = numbers_per_s()
     with RateLoop(12.5, swing.tick, "control", phase_s=0.006) as loop:

@@ -24,7 +24,6 @@ if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
 
 from action_msgs.msg import GoalStatus  # noqa: E402
 from peer import DISCOVERY_S, Peer  # noqa: E402
-from rclpy.action import ActionClient  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
 from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
 
@@ -141,8 +140,7 @@ def test_a_late_joiner_gets_the_latched_policy(stand_in: subprocess.Popen[str], 
 
 
 def test_an_action_reports_and_ends(stand_in: subprocess.Popen[str], peer: Peer) -> None:
-    client = ActionClient(peer.node, ExecuteTask, "execute_task")
-    assert client.wait_for_server(timeout_sec=DISCOVERY_S)
+    client = peer.action_client(ExecuteTask, "execute_task")
     heard: list[ExecuteTask.Feedback] = []
     goal = ExecuteTask.Goal(task="floop/Pick-v0", time_limit_s=0.2)
     handle = peer.result(client.send_goal_async(goal, feedback_callback=lambda m: heard.append(m.feedback)))
@@ -159,8 +157,7 @@ def test_an_action_reports_and_ends(stand_in: subprocess.Popen[str], peer: Peer)
 
 
 def test_an_action_can_be_cancelled(stand_in: subprocess.Popen[str], peer: Peer) -> None:
-    client = ActionClient(peer.node, ExecuteTask, "execute_task")
-    assert client.wait_for_server(timeout_sec=DISCOVERY_S)
+    client = peer.action_client(ExecuteTask, "execute_task")
     heard: list[ExecuteTask.Feedback] = []
     goal = ExecuteTask.Goal(task="floop/Pick-v0", time_limit_s=60.0)
     handle = peer.result(client.send_goal_async(goal, feedback_callback=lambda m: heard.append(m.feedback)))

@@ -16,8 +16,6 @@ if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
     pytest.skip(NO_INTERFACES, allow_module_level=True)
 
 from action_msgs.msg import GoalStatus
-from peer import DISCOVERY_S
-from rclpy.action import ActionClient
 from robot_heard import HERE, Robot, robot_on_call
 from robot_rig import ROBOT, VERSION
 from tokens import TOKEN, WHO
@@ -35,8 +33,7 @@ class Tasks:
     def __init__(self, robot: Robot) -> None:
         self.robot = robot
         self.feedback: list[Any] = []
-        self._client = ActionClient(robot.peer.node, ExecuteTask, f"{HERE}/execute_task")
-        assert self._client.wait_for_server(timeout_sec=DISCOVERY_S)
+        self._client = robot.peer.action_client(ExecuteTask, f"{HERE}/execute_task")
 
     def send(self, **goal: Any) -> Any:
         """The goal's handle; `feedback` is what is heard of it."""

@@ -24,7 +24,6 @@ from action_msgs.msg import GoalStatus  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from lifecycle_msgs.msg import TransitionEvent  # noqa: E402
 from peer import Peer, Spun  # noqa: E402
-from rclpy.action import ActionClient  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from robot_rig import ROBOT, RobotRig  # noqa: E402
 
@@ -152,7 +151,7 @@ def test_a_cancel_that_comes_before_the_task_begins_holds_the_robot_too(parts: t
     rig, peer = parts
     rig.start_arm()
     inside = Inside(rig, peer, autostart=True)
-    client = ActionClient(peer.node, ExecuteTask, f"/{ROBOT}/execute_task")
+    client = peer.action_client(ExecuteTask, f"/{ROBOT}/execute_task")
     try:
         wait_for(lambda: inside.targets, what="an episode")
         tasks, bell = inside.node._tasks, inside.node.bell

@@ -49,6 +49,8 @@ def shared_cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
 @pytest.fixture
 def cell(shared_cell: Cell) -> Cell:
     """The arm swings, nothing is stopped and nothing went wrong yet; how it got there is another test's business."""
+    for process in (shared_cell.policy.process, shared_cell.driver.process):
+        process.send_signal(signal.SIGCONT)  # a test that failed may have left them frozen
     shared_cell.policy.say("well")
     assert shared_cell.set_estop(False).success
     shared_cell.wait_following()
@@ -162,6 +164,7 @@ def test_nothing_but_a_release_opens_the_latch(cell: Cell) -> None:
 def test_what_was_asked_for_before_the_release_is_never_done(cell: Cell) -> None:
     cell.stop_by("service")
     cell.policy.process.send_signal(signal.SIGSTOP)  # its last targets are on their way or with safety already
+    cell.wait_at_rest()  # an arm released while it still catches up with its last command is braked, and that moves it
     released_s = time.time()
     assert cell.set_estop(False).success
     begins = cell.first(released_s, mode="holding")  # where the arm is, give or take what its controller lags

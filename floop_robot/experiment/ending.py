@@ -23,12 +23,12 @@ class Ending:
         return self._confirmed_s is not None
 
     def reached(self, now_s: float, *, confirmed: bool, production: int, still_fails: bool) -> bool:
-        """Whether it is over. `production`: the version in production."""
+        """Whether it is over. `production`: the version in production; 0: it is not known just now."""
         if self._confirmed_s is None:
             if not confirmed:
                 return False
             self._confirmed_s = self._newest_s = now_s
-        if production != self._newest:
+        if production and production != self._newest:
             self._newest, self._newest_s = production, now_s
         if still_fails:
             self._failed_s = now_s

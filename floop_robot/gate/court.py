@@ -14,6 +14,9 @@ from floop_robot.gate.supply import PairSupply, Prepared
 from floop_robot.gate.trial import Finding, Pair, Suite, Trial
 from floop_robot.spec.verdict import Decision, Verdict
 
+LOST_PAIRS = 3
+"""Pairs whose incumbent's episode could not be run that a trial replaces by others, before it gives up."""
+
 
 class _UnderWay(msgspec.Struct, frozen=True):
     prepared: Prepared
@@ -36,6 +39,7 @@ class Court:
         self._first_seed = 0
         self._begun_s = time.monotonic()
         self._failed: Finding | None = None
+        self._lost = 0
 
     def step(self, timeout_s: float) -> Verdict | None:
         """Wait up to `timeout_s` for the next pair; returns the verdict once there is one."""
@@ -63,6 +67,11 @@ class Court:
         self._under_way.clear()
 
     @property
+    def is_void(self) -> bool:
+        """It ended for want of an incumbent to compare with, and says nothing of the candidate."""
+        return self._lost > LOST_PAIRS
+
+    @property
     def _finding(self) -> Finding | None:
         return self._failed or self.trial.finding
 
@@ -81,7 +90,7 @@ class Court:
         try:
             incumbent = done.prepared.incumbent.result()
         except EpisodeFailed as error:
-            self._failed = Finding(Decision.INCONCLUSIVE, f"the incumbent's episodes cannot be run: {error}")
+            self._lose(done, error)
             return
         try:
             candidate = done.candidate.result()
@@ -90,6 +99,14 @@ class Court:
             return
         self._supply.used(done.prepared)
         self.trial.observe(Pair(done.prepared.suite, done.prepared.seed, candidate, incumbent))
+
+    def _lose(self, done: _UnderWay, error: EpisodeFailed) -> None:
+        """A pair without its incumbent's half says nothing; another takes its place."""
+        done.candidate.cancel()
+        self._started[done.prepared.suite] -= 1
+        self._lost += 1
+        if self.is_void:
+            self._failed = Finding(Decision.INCONCLUSIVE, f"the incumbent's episodes cannot be run: {error}")
 
     def _close(self) -> Verdict:
         finding = self._finding

@@ -16,7 +16,7 @@ from floop_robot.gate.jobs import Executor
 from floop_robot.gate.report import TrialReport, report_path, write_report
 from floop_robot.gate.seeds import SeedCounter
 from floop_robot.gate.supply import MixedWork, PairSupply
-from floop_robot.gate.trial import Focus, Known, Suite, Trial
+from floop_robot.gate.trial import Focus, Suite, Trial
 from floop_robot.gate.worklog import WorkLog
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import StorageError
@@ -74,11 +74,11 @@ class Gate:
         self._court: Court | None = None
         self._focus, self._sources_of = Focus(), -1
         self._rests_until_s = 0.0
-        """Steady clock: when the next trial may begin."""
+        """Steady clock: when the next trial may begin, for the learner's sake …"""
+        self._lesson_ends_s = 0.0
+        """… and for the sake of its lesson, whoever is the incumbent."""
         self._sent_back = 0
         """Candidates that were not accepted in place of this incumbent."""
-        self._accepted = ("", Known())
-        """SHA-256 of the candidate that was accepted last, and what it achieved in its trial."""
         self.prepares = False
         """Whether the last idle `step` had pairs to prepare."""
 
@@ -94,7 +94,11 @@ class Gate:
 
     def _may_begin(self) -> bool:
         is_ready = self._pending is not None and self._incumbent is not None
-        return is_ready and time.monotonic() >= self._rests_until_s
+        return is_ready and not self._rests
+
+    @property
+    def _rests(self) -> bool:
+        return time.monotonic() < max(self._rests_until_s, self._lesson_ends_s)
 
     def set_incumbent(self, bundle: Bundle) -> None:
         """Compare with this policy from now on; raises `BundleRefused` or `ContractMismatch`."""
@@ -108,9 +112,7 @@ class Gate:
             self._court = None
             self._pending = self._pending or self._judging
             self._count("restarted")
-        accepted, known = self._accepted
-        sha256 = bundle.manifest.sha256
-        self._supply.set_incumbent(sha256, known if sha256 == accepted else Known())
+        self._supply.set_incumbent(bundle.manifest.sha256)
 
     def observe(self, record: EpisodeEnd | Label, robot: str = "", boot_id: str = "") -> None:
         """Take in the end of a robot's episode (perceived work and outcome; no truth), or a label that corrects it."""
@@ -155,8 +157,7 @@ class Gate:
             if self._may_begin():
                 self._begin()
         if self._court is None:
-            rests = time.monotonic() < self._rests_until_s
-            self.prepares = (not rests and self._supply.prepare()) or self._supply.waiting > 0
+            self.prepares = (not self._rests and self._supply.prepare()) or self._supply.waiting > 0
             return None
         self._court.trial.hurried = self._pending is not None
         verdict = self._court.step(timeout_s)
@@ -176,15 +177,15 @@ class Gate:
 
     def _finish(self, verdict: Verdict) -> Judged:
         assert self._court is not None and self._judging is not None
-        trial, bundle = self._court.trial, self._judging
+        trial, bundle, is_void = self._court.trial, self._judging, self._court.is_void
         self._court = None
         self._count(str(verdict.decision))
         if verdict.decision is not Decision.ACCEPTED:
-            self._sent_back += 1
+            self._sent_back += not is_void
             gate = self._config.gate
             self._rests_until_s = time.monotonic() + min(gate.rest * verdict.duration_s, gate.longest_rest_s)
         else:
-            self._accepted = bundle.manifest.sha256, trial.achieved
+            self._supply.note(bundle.manifest.sha256, trial.achieved)
         report = TrialReport(
             verdict=verdict,
             candidate=bundle.manifest,
@@ -206,7 +207,7 @@ class Gate:
         self._sources_of = self.work.changes
         before, self._focus = self._focus, Focus(self.work.focus, self.work.without_model)
         if set(self._focus.classes) - set(before.classes):
-            self._rests_until_s = max(self._rests_until_s, time.monotonic() + self._config.gate.lesson_s)
+            self._lesson_ends_s = time.monotonic() + self._config.gate.lesson_s
         self._supply.set_source(Suite.FOCUS, self._reported(self._focus.classes), self._focus.classes)
         old: ScenarioSource = TrainingWork(self._config.task)
         if learned := self._reported(self.work.adopted):

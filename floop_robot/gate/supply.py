@@ -54,7 +54,9 @@ class PairSupply:
         self._sources: dict[Suite, ScenarioSource] = {}
         self._kinds: dict[Suite, tuple[str, ...]] = {}
         self._ready: dict[Suite, deque[Prepared]] = {suite: deque() for suite in Suite}
-        self._known = {suite: np.zeros(2, np.int64) for suite in Suite}
+        self._known = _nothing()
+        self._tried, self._achieved = "", _nothing()
+        """Another policy, and its (successes, episodes) in pairs of the present kinds of work."""
 
     @property
     def known(self) -> Known:
@@ -62,13 +64,19 @@ class PairSupply:
         sums = {s: sum(map(_counts, self._ready[s]), self._known[s]).tolist() for s in Suite}
         return Known(tuple(sums[Suite.OLD]), tuple(sums[Suite.FOCUS]))
 
-    def set_incumbent(self, policy: str, known: Known) -> None:
-        """Pairs are run with this policy (already known to the executor) from now on; `known`: what it achieved."""
-        if policy != self._incumbent:
-            self._incumbent = policy
-            for suite, counts in ((Suite.OLD, known.old), (Suite.FOCUS, known.focus)):
-                self._drop(suite)
-                self._known[suite] = np.array(counts, np.int64)
+    def set_incumbent(self, policy: str) -> None:
+        """Pairs are run with this policy (already known to the executor) from now on."""
+        if policy == self._incumbent:
+            return
+        known = dict(self._achieved) if policy == self._tried else _nothing()
+        for suite in Suite:
+            self._drop(suite)
+        self._incumbent, self._known, self._tried = policy, known, ""
+
+    def note(self, policy: str, achieved: Known) -> None:
+        """What a candidate achieved in its trial counts once it is the incumbent, unless work has changed by then."""
+        self._tried = policy
+        self._achieved = {Suite.OLD: np.array(achieved.old), Suite.FOCUS: np.array(achieved.focus)}
 
     def set_source(self, suite: Suite, source: ScenarioSource | None, kinds: tuple[str, ...]) -> None:
         """Draw the pairs of a suite from `source`; what was prepared for other `kinds` of work is dropped."""
@@ -82,7 +90,11 @@ class PairSupply:
 
     def take(self, suite: Suite) -> Prepared:
         """Return the next pair of a suite; its seed will never be used again."""
-        return self._ready[suite].popleft() if self._ready[suite] else self._make(suite)
+        while self._ready[suite]:
+            prepared = self._ready[suite].popleft()
+            if not _has_failed(prepared.incumbent):
+                return prepared
+        return self._make(suite)
 
     def used(self, prepared: Prepared) -> None:
         """Both episodes of a pair that was taken are over."""
@@ -114,7 +126,7 @@ class PairSupply:
         return Prepared(suite, seed, scenario, future)
 
     def _drop(self, suite: Suite) -> None:
-        self._known[suite] = np.zeros(2, np.int64)
+        self._known[suite], self._achieved[suite] = np.zeros(2, np.int64), np.zeros(2, np.int64)
         while self._ready[suite]:
             self._ready[suite].pop().incumbent.cancel()
 
@@ -122,6 +134,14 @@ class PairSupply:
 def _counts(prepared: Prepared) -> NDArray[np.int64]:
     """(successes, episodes) of the incumbent that this pair knows of."""
     future = prepared.incumbent
-    if not future.done() or future.cancelled() or future.exception() is not None:
+    if not future.done() or _has_failed(future):
         return np.zeros(2, np.int64)
     return np.array([future.result().success, 1], np.int64)
+
+
+def _has_failed(future: Future[EpisodeOutcome]) -> bool:
+    return future.cancelled() or (future.done() and future.exception() is not None)
+
+
+def _nothing() -> dict[Suite, NDArray[np.int64]]:
+    return {suite: np.zeros(2, np.int64) for suite in Suite}

@@ -137,7 +137,8 @@ class _Merit:
     @property
     def is_promising(self) -> bool:
         """Whether a few pairs more may well show what is not shown yet."""
-        return self.is_faster or self._gained >= self._gain * self._seen
+        faster = self.is_faster and self._kept.status is not Status.NO
+        return faster or self._gained >= self._gain * self._seen
 
     @property
     def is_faster(self) -> bool:

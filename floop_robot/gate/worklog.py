@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 
 import msgspec
@@ -23,7 +23,7 @@ HEALTHY_SUCCESS = 0.75
 HEALED_SUCCESS = 0.95
 """A class that went badly stays focus work until live success reaches this: half mended is no reason to look away."""
 KEPT_REPORTS = 200
-"""Reports per class that scenarios are drawn from; older ones speak of work long done."""
+"""Latest reports of a class that scenarios are drawn from; older ones speak of work long done."""
 EARLY_LABELS = 1000
 """Labels that are kept for an episode that has not come yet; most of them speak of aborted ones, which never do."""
 
@@ -42,7 +42,7 @@ class _Done(msgspec.Struct):
 
 class _ClassLog:
     def __init__(self) -> None:
-        self.done: deque[_Done] = deque(maxlen=KEPT_REPORTS)
+        self.done: deque[_Done] = deque(maxlen=KEPT_REPORTS + HEALED_WINDOW)
         self.failing = False
 
     @property
@@ -50,16 +50,27 @@ class _ClassLog:
         """Of the latest `WINDOW` episodes."""
         return self._latest(WINDOW, len(self.done))
 
+    @property
+    def reports(self) -> Iterator[WorkReport]:
+        """Of the latest `KEPT_REPORTS` episodes, oldest first."""
+        return (done.report for done in islice(self.done, max(0, len(self.done) - KEPT_REPORTS), None))
+
     def add(self, key: _Key, success: bool, report: WorkReport) -> None:
         self.done.append(_Done(key, success, report, self.failing))
         self._judge(len(self.done))
 
     def correct(self, key: _Key, success: bool) -> bool:
-        """Change an outcome and judge again from there on; returns whether anything changed."""
+        """Change an outcome and judge again from there on; returns whether anything changed.
+
+        Judged again is what has its whole window before it: without the failures that are forgotten, a class would
+        seem to have healed.
+        """
         for place, done in enumerate(self.done):
             if done.key == key and done.success != success:
-                done.success, self.failing = success, done.was_failing
-                for end in range(place + 1, len(self.done) + 1):
+                done.success = success
+                first = max(place, HEALED_WINDOW) if len(self.done) == self.done.maxlen else place
+                self.failing = self.done[first].was_failing
+                for end in range(first + 1, len(self.done) + 1):
                     self.done[end - 1].was_failing = self.failing
                     self._judge(end)
                 return True
@@ -137,7 +148,7 @@ class WorkLog:
 
     def reports(self, classes: Iterable[str]) -> tuple[WorkReport, ...]:
         """What robots perceived of these classes, oldest first within each."""
-        return tuple(d.report for name in classes if name in self._classes for d in self._classes[name].done)
+        return tuple(report for name in classes if name in self._classes for report in self._classes[name].reports)
 
     def _select(self, wanted: Callable[[str, _ClassLog], bool]) -> tuple[str, ...]:
         return tuple(sorted(name for name, log in self._classes.items() if wanted(name, log)))

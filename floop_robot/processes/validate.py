@@ -20,7 +20,7 @@ from floop_robot.gate.jobs import EpisodeJob, EpisodeOutcome, Executor
 from floop_robot.gate.seeds import seeds_of_run
 from floop_robot.gate.sequential import wilson
 from floop_robot.gate.supply import PairSupply
-from floop_robot.gate.trial import Focus, Known, Suite, Trial, mean_cycle_s
+from floop_robot.gate.trial import Focus, Suite, Trial, mean_cycle_s
 from floop_robot.spec.config import GateConfig
 from floop_robot.spec.errors import BundleRefused
 from floop_robot.spec.ids import ids_of
@@ -150,7 +150,7 @@ def judge(executor: Executor, candidate: Bundle, incumbent: Bundle, plan: Valida
     supply = PairSupply(executor, lambda: next(seeds))
     for bundle in (candidate, incumbent):
         executor.add_policy(bundle.manifest.sha256, bundle.to_bytes())
-    supply.set_incumbent(incumbent.manifest.sha256, Known())
+    supply.set_incumbent(incumbent.manifest.sha256)
     supply.set_source(Suite.OLD, TrainingWork(plan.task), ())
     if plan.focus:
         supply.set_source(Suite.FOCUS, TrainingWork(plan.task, plan.focus), plan.focus)

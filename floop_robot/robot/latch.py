@@ -17,6 +17,8 @@ from floop_robot.spec.folders import sync_folder
 AGAIN_S: Final = 0.2
 """A disk that refuses is asked again after so long."""
 END_S: Final = 1.0
+BEFORE: Final = "stopped before this process started"
+"""Why it is stopped when the file does not say."""
 
 
 class StopLatch:
@@ -41,7 +43,7 @@ class StopLatch:
             kept = self._path.read_text(encoding="utf-8").strip() if self._path else ""
         except (OSError, UnicodeDecodeError):
             kept = ""  # its being there is what counts
-        return kept or "stopped before this process started"
+        return kept or BEFORE
 
     def take(self, order: SafetyOrder) -> bool:
         """Obey a stop or a release. The first stop's reason is kept until the release.
@@ -68,7 +70,7 @@ class StopLatch:
     @property
     def _wanted(self) -> str:
         """What the file should say: why it is stopped; empty: no file."""
-        return self.reason if self.is_set else ""
+        return (self.reason or BEFORE) if self.is_set else ""
 
     def keep(self) -> None:
         """Write the latch down if it changed; from one thread, while another may `take`. Raises OSError.

@@ -53,7 +53,7 @@ class Clerk:
         self._latest.note(FLEET, MANAGER, "started", since_ns, self._latest.end())
         self.conductor = Conductor(registry, config, self._latest, since_ns)
         self._robots: frozenset[str] = frozenset()
-        self._remarks: OrderedDict[str, Done] = OrderedDict()
+        self._remarks: OrderedDict[tuple[str, str], Done] = OrderedDict()
 
     def serve(self, call: Call, robots: Iterable[str], now_ns: int) -> Done:
         """Carry out an order for these robots; a repeated one gets the answer that it got. Raises `FloopError`."""
@@ -85,13 +85,14 @@ class Clerk:
 
     def _take_down(self, call: Remark, now_ns: int) -> Done:
         """Remarks need no token, so none of them is kept among the answers to orders."""
-        if (known := self._remarks.get(call.call_id)) is not None:
+        key = call.who, call.call_id
+        if (known := self._remarks.get(key)) is not None:
             return known
         if max(len(call.what), len(call.detail)) > LONGEST_TEXT:
             raise OrderRefused(f"a remark is longer than {LONGEST_TEXT} characters; shorten it")
         self._registry.note(call.who, call.what, now_ns, detail=_joined(call.detail, call.why))
         done = Done(who=call.who, what=call.what, stamp_ns=now_ns, version=0, epoch=self._registry.epoch, why=call.why)
-        self._remarks[call.call_id] = done
+        self._remarks[key] = done
         if len(self._remarks) > KEPT_REMARKS:
             self._remarks.popitem(last=False)
         return done
@@ -182,15 +183,15 @@ class Clerk:
         return f"held {call.scope} on v{version}", version
 
     def _resume(self, call: Resume, now_ns: int) -> tuple[str, int]:
-        version = self._version_of(call.scope)
+        version, production = self._version_of(call.scope), self.conductor.production
         self._direct(call, f"resumed {call.scope}", now_ns, held=False, pin=0)
-        production = self.conductor.production
+        what = f"resumed {call.scope}"
         if version > production:
             # The robot is on a later number than the fleet, and versions only grow: give the fleet's a later one still.
-            info = self.conductor.go_back(production, Origin.PIN, call.who, f"resumed {call.scope}", now_ns)
-            production = info.version
-        self.conductor.tick(now_ns)
-        return f"resumed {call.scope}", production
+            info = self.conductor.go_back(production, Origin.PIN, call.who, what, now_ns)
+            what += f", v{production} published as v{info.version}"
+        self.conductor.tick(now_ns)  # a candidate that waited may follow at once
+        return what, self.conductor.production
 
     def _drain(self, call: Drain, now_ns: int) -> tuple[str, int]:
         self._version_of(call.scope)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from floop_robot.bundle import Bundle
+from floop_robot.gate.court import LOST_PAIRS
 from floop_robot.gate.executor import ProcessPool
 from floop_robot.gate.gate import Gate, Judged
 from floop_robot.gate.jobs import KEPT_POLICIES, EpisodeFailed, EpisodeJob, EpisodeOutcome
@@ -143,20 +145,18 @@ def test_the_gate_rests_after_a_candidate_that_was_not_accepted(pool: ProcessPoo
 
 
 def test_the_gate_lets_the_learner_learn_first_when_a_class_begins_to_fail(pool: ProcessPool, tmp_path: Path) -> None:
-    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1, lesson_s=1e6)), pool)
+    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1, lesson_s=3.0)), pool)
     gate.set_incumbent(published(clumsy(), 1))
     assert judge(gate, collapsed(1)).verdict.decision is Decision.REJECTED  # nothing fails
     gate.set_incumbent(published(skilled(), 2))
     for i in range(4):
         gate.observe(episode_end("cylinder", success=False, episode=i))
     gate.offer(clumsy().to_bytes())
+    before_s = time.monotonic()
     assert gate.step(0.0) is None
-    assert not gate.busy
-    for i in range(4, 8):
-        gate.observe(episode_end("cylinder", success=False, episode=i))
-    gate.set_incumbent(published(collapsed(), 3))  # another version ends every pause
-    assert gate.step(0.0) is None
-    assert gate.busy
+    gate.set_incumbent(published(collapsed(), 3))  # what is to be learned stays the same
+    wait_for(lambda: gate.step(0.0) is None and gate.busy)
+    assert time.monotonic() - before_s >= 3.0
 
 
 def test_what_a_policy_achieved_in_its_trial_is_known_when_it_is_the_incumbent(gate: Gate) -> None:
@@ -171,6 +171,19 @@ def test_what_a_policy_achieved_in_its_trial_is_known_when_it_is_the_incumbent(g
     assert gate._supply.known.old == (old.candidate_successes, old.episodes)
     gate.set_incumbent(published(clumsy(), 3))
     assert gate._supply.known == Known()
+
+
+def test_what_a_policy_achieved_on_other_work_is_not_known_of_the_work_that_fails_now(gate: Gate) -> None:
+    gate.set_incumbent(published(collapsed(), 1))
+    for i in range(10):
+        gate.observe(episode_end("cylinder", success=False, episode=i))
+    _, old = judge(gate, skilled()).verdict.suites
+    for i in range(10, 20):
+        gate.observe(episode_end("box", success=False, episode=i))
+    wait_for(lambda: gate.step(0.0) is None and gate.focus.classes == ("box", "cylinder"))
+    gate.set_incumbent(published(skilled(), 2))
+    assert gate._supply.known.focus == (0, 0)
+    assert gate._supply.known.old == (old.candidate_successes, old.episodes)
 
 
 def test_a_new_incumbent_restarts_the_trial(gate: Gate) -> None:
@@ -196,18 +209,42 @@ def test_a_trial_counts_nothing_that_another_incumbent_did(gate: Gate) -> None:
 
 def test_an_incumbent_that_cannot_be_run_is_no_fault_of_the_candidate(pool: ProcessPool, tmp_path: Path) -> None:
     incumbent = published(skilled(), 1)
-    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1)), Unrunnable(pool, incumbent))
+    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1)), Unrunnable(pool, incumbent, 1000))
     gate.set_incumbent(incumbent)
     verdict = judge(gate, clumsy()).verdict
     assert verdict.decision is Decision.INCONCLUSIVE
     assert verdict.reason == "the incumbent's episodes cannot be run: its worker died"
+    assert gate._sent_back == 0
+
+
+def test_pairs_whose_incumbent_cannot_be_run_are_replaced(pool: ProcessPool, tmp_path: Path) -> None:
+    incumbent = published(collapsed(), 1)
+    executor = Unrunnable(pool, incumbent, LOST_PAIRS)
+    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1)), executor)
+    gate.set_incumbent(incumbent)
+    judged = judge(gate, skilled())
+    assert judged.verdict.decision is Decision.ACCEPTED
+    assert executor.left == 0
+    pairs = json.loads(judged.report.read_text())["pairs"]
+    assert len({pair["seed"] for pair in pairs}) == len(pairs) == judged.verdict.suites[0].episodes
+
+
+def test_pairs_prepared_in_vain_are_not_handed_out(pool: ProcessPool, tmp_path: Path) -> None:
+    incumbent = published(collapsed(), 1)
+    executor = Unrunnable(pool, incumbent, 10)  # more than a trial would replace
+    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1)), executor)
+    gate.set_incumbent(incumbent)
+    wait_for(lambda: gate.step(0.0) is None and executor.left == 0)
+    assert judge(gate, skilled()).verdict.decision is Decision.ACCEPTED
 
 
 class Unrunnable:
-    """The pool, with one policy whose episodes fail."""
+    """The pool, with one policy whose first episodes fail."""
 
-    def __init__(self, pool: ProcessPool, policy: Bundle) -> None:
+    def __init__(self, pool: ProcessPool, policy: Bundle, episodes: int) -> None:
         self._pool, self._policy, self.width = pool, policy.manifest.sha256, pool.width
+        self.left = episodes
+        """Episodes that are still to fail."""
 
     def add_policy(self, policy: str, bundle: bytes) -> None:
         self._pool.add_policy(policy, bundle)
@@ -215,7 +252,8 @@ class Unrunnable:
     def submit(self, jobs: Sequence[EpisodeJob]) -> list[Future[EpisodeOutcome]]:
         futures = self._pool.submit(jobs)
         for i, job in enumerate(jobs):
-            if job.policy == self._policy:
+            if job.policy == self._policy and self.left:
+                self.left -= 1
                 futures[i].cancel()
                 futures[i] = Future()
                 futures[i].set_exception(EpisodeFailed("its worker died"))

@@ -94,6 +94,22 @@ def test_labels_make_focus_and_end_it_like_outcomes() -> None:
     assert log.focus == () and log.changes > changes, "two failures are no pattern, and never were"
 
 
+def test_a_late_label_does_not_heal_what_fails_for_want_of_what_is_forgotten() -> None:
+    """Every tenth episode fails: never healed. What is kept begins with nine successes in a row."""
+    kept = KEPT_REPORTS + HEALED_WINDOW
+    log = WorkLog(("box",), ("box",))
+    for i in range(3 + 7 + kept):
+        log.observe(episode_end("box", i >= 3 and i % 10 != 9, i), "robot_1", "boot")
+    assert log.focus == ("box",)
+    first = 3 + 7  # the oldest that is kept
+    for place in range(first, first + kept, 20):
+        log.observe(label(place, False), "robot_1")
+        assert log.focus == ("box",)
+        log.observe(label(place, True), "robot_1")
+        assert log.focus == ("box",)
+    assert len(log.reports(("box",))) == KEPT_REPORTS
+
+
 def test_a_label_that_comes_before_its_episode_counts_once_it_comes() -> None:
     log = WorkLog(("box",), ("box",))
     log.observe(label(1, False), "robot_1")

@@ -23,11 +23,11 @@ import msgspec
 
 from floop_envs.seeds import Purpose
 from floop_robot.bundle import Actor
-from floop_robot.experiment.run import free_base_port
 from floop_robot.learn.learner import LearnerStatus
 from floop_robot.processes.fleet import central_processes, write_config
 from floop_robot.processes.ground import ArmGround
 from floop_robot.processes.live_weights import LiveWeights
+from floop_robot.processes.ports import reserved_base_port
 from floop_robot.processes.stats import read_stats
 from floop_robot.processes.supervisor import Supervisor
 from floop_robot.processes.train import TrainConfig, train
@@ -43,7 +43,7 @@ def success(ground: ArmGround, actor: Actor, purpose: Purpose, count: int) -> fl
     return sum(ground.episode(actor, purpose, i, sample=False).success for i in range(count)) / count
 
 
-def one_seed(found: argparse.Namespace, seed: int, folder: Path) -> dict[str, object]:
+def one_seed(found: argparse.Namespace, seed: int, folder: Path, base_port: int) -> dict[str, object]:
     started = time.monotonic()
     task, demonstrations, out = found.task, found.demonstrations, str(folder / "start")
     start = train(
@@ -55,7 +55,7 @@ def one_seed(found: argparse.Namespace, seed: int, folder: Path) -> dict[str, ob
         explorers=found.explorers,
         run_dir=str(folder / "run"),
         baseline=start.bundle,
-        endpoints=Endpoints(base_port=free_base_port()),
+        endpoints=Endpoints(base_port=base_port),
         learner=LearnerConfig(algo="ppo"),
     )
     wanted = [s for s in central_processes(config, write_config(config)) if s.name not in ("gate", "fleet_manager")]
@@ -105,8 +105,8 @@ def main() -> None:
     parser.add_argument("--explorers", type=int, default=2)
     found = parser.parse_args()
     for seed in range(found.first_seed, found.first_seed + found.seeds):
-        with tempfile.TemporaryDirectory(prefix="floop-ppo-") as folder:
-            result = one_seed(found, seed, Path(folder))
+        with reserved_base_port() as base_port, tempfile.TemporaryDirectory(prefix="floop-ppo-") as folder:
+            result = one_seed(found, seed, Path(folder), base_port)
         print(json.dumps(result), flush=True)
 
 

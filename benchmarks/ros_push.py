@@ -28,10 +28,10 @@ from rclpy.executors import SingleThreadedExecutor
 
 from floop_interfaces.srv import FleetStatus, PushPolicy
 from floop_policies import baseline
-from floop_robot.experiment.run import free_base_port
 from floop_robot.nodes import topics
 from floop_robot.processes.fleet import Flavour, central_processes, simulated_fleet, write_config
 from floop_robot.processes.fleet_manager import registry_path
+from floop_robot.processes.ports import reserved_base_port
 from floop_robot.processes.ros_domain import local_environment, reserved_domain
 from floop_robot.processes.supervisor import Supervisor
 from floop_robot.registry import Stage, read_history
@@ -155,14 +155,15 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="with learner, gate and explorer beside it, as in the demo")
     parser.add_argument("--config", type=Path, help="YAML file to start from")
     given = parser.parse_args()
-    with reserved_domain() as domain, tempfile.TemporaryDirectory(prefix="floop-push-") as folder:
+    folders = tempfile.TemporaryDirectory(prefix="floop-push-")
+    with reserved_domain() as domain, reserved_base_port() as base_port, folders as folder:
         os.environ.update(local_environment(domain))
         config = msgspec.structs.replace(
             load_config(given.config),
             robots=given.robots,
             run_dir=str(Path(folder) / "run"),
             baseline=str(baseline("floop/Pick-v0")),
-            endpoints=Endpoints(base_port=free_base_port()),
+            endpoints=Endpoints(base_port=base_port),
         )
         raise SystemExit(0 if measure(config, domain, given.pushes, given.pause, given.full) else 1)
 

@@ -5,6 +5,7 @@ Links that stay on one host (`robot/link.py`) need none of these times: there a 
 
 from __future__ import annotations
 
+import errno
 from typing import Final
 
 import zmq
@@ -37,10 +38,10 @@ def listen(
         socket.bind(endpoint)
     except zmq.ZMQError as error:
         socket.close()
-        raise PortTaken(
-            f"{what} cannot listen on {endpoint}: {error}; is another fleet running there? "
-            "Stop it or change endpoints.base_port"
-        ) from None
+        cure = f"{error}; is another fleet running there? Stop it or change endpoints.base_port"
+        if error.errno in (errno.ENODEV, errno.EADDRNOTAVAIL, errno.EINVAL):
+            cure = "this machine has no such address; change endpoints.host"
+        raise PortTaken(f"{what} cannot listen on {endpoint}: {cure}") from None
     return socket
 
 

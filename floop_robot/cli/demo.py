@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import sys
 import time
@@ -10,6 +11,10 @@ from pathlib import Path
 
 import click
 
+from floop_robot.cli.fleet import RUNS
+from floop_robot.spec.errors import StorageError
+
+TASK = "floop/Pick-v0"
 RECOVERY_FAILED = 3
 """Exit status when the fleet did not learn its way back."""
 
@@ -49,18 +54,20 @@ def demo(robots: int, seed: int, shift: str, baseline: Path | None, no_ros: bool
     from floop_robot.experiment.report import check_place, save_report
     from floop_robot.experiment.run import Experiment, Plan
     from floop_robot.experiment.screen import LineScreen, LiveScreen, summary
+    from floop_robot.processes.ports import reserved_base_port
     from floop_robot.processes.validate import load_policy
 
     get_shift(shift)
     if report is not None:
         check_place(report)
-    run_dir = Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-    plan = Plan(run_dir=run_dir, robots=robots, seed=seed, shift=shift, baseline=str(baseline or ""), longest_s=seconds,
-                evaluation_episodes=episodes)  # fmt: skip
     if baseline is not None:
-        load_policy(baseline, plan.task)
+        load_policy(baseline, TASK)
     with ExitStack() as stack:
-        plan = msgspec.structs.replace(plan, ros_domain=ros_domain(robots, no_ros, stack))
+        domain, base_port = ros_domain(robots, no_ros, stack), stack.enter_context(reserved_base_port())
+        run_dir = _new_run_dir()
+        plan = Plan(run_dir=run_dir, task=TASK, robots=robots, seed=seed, shift=shift, baseline=str(baseline or ""),
+                    longest_s=seconds, evaluation_episodes=episodes, base_port=base_port,
+                    ros_domain=domain)  # fmt: skip
         with (LineScreen() if headless or not sys.stderr.isatty() else LiveScreen(seconds)) as screen:
             experiment = Experiment(plan, screen.show)
             found = experiment.run()
@@ -75,6 +82,21 @@ def demo(robots: int, seed: int, shift: str, baseline: Path | None, no_ros: bool
         for path in (run_dir / "report.json", *pictures):
             click.echo(f"  {path}")
     return 0 if found.recovered else RECOVERY_FAILED
+
+
+def _new_run_dir() -> Path:
+    """A folder of this run's own: another may begin in the same second."""
+    begun = time.strftime("%Y%m%d-%H%M%S")
+    for number in itertools.count(1):
+        path = RUNS / (begun if number == 1 else f"{begun}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise StorageError(f"cannot write {path}: {error.strerror}; change to a folder you may write to") from None
+        return path
+    raise AssertionError
 
 
 def ros_domain(robots: int, no_ros: bool, stack: ExitStack) -> int | None:

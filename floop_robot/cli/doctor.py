@@ -19,7 +19,7 @@ import msgspec
 from floop_robot.cli.checks import Check
 from floop_robot.cli.extras import EXTRAS, install_line
 from floop_robot.cli.ros_checks import ros_checks
-from floop_robot.spec.config import FloopConfig
+from floop_robot.spec.config import PORTS, FloopConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.robot_model import load_robot
 
@@ -61,7 +61,7 @@ def _writable(folder: Path) -> Check:
 
 def _ports() -> Iterator[Check]:
     endpoints = FloopConfig().endpoints
-    for name in ("ingest", "tail", "weights", "gate", "fleet", "fleet_rpc", "learner"):
+    for name in PORTS:
         host, port = getattr(endpoints, name).removeprefix("tcp://").split(":")
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

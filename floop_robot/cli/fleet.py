@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from floop_robot.processes.fleet_manager import REGISTRY_FILE
+from floop_robot.processes.fleet import CONFIG_FILE
+from floop_robot.processes.run_hold import is_running
 from floop_robot.rollout import Done, FleetClient
 from floop_robot.rollout.effect import Effect, acting_on
 from floop_robot.spec.config import FloopConfig, load_config
@@ -22,7 +25,7 @@ TOKEN = "FLOOP_TOKEN"
 """Environment variable with the operator's token: what stands on a command line, others can read."""
 
 
-class Operator(msgspec.Struct, frozen=True, kw_only=True):
+class Operator(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Who gives an order, why, and to which fleet."""
 
     config: Path | None
@@ -31,13 +34,14 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
     why: str
     as_json: bool
 
-    def load(self) -> FloopConfig:
-        """The fleet's configuration; raises `ConfigError` when no fleet can be found."""
-        return load_config(self.config or _newest())
+    @cached_property
+    def fleet(self) -> FloopConfig:
+        """The fleet's configuration, the same for the whole of a command; raises `ConfigError` as `fleet_config`."""
+        return fleet_config(self.config)
 
     def connect(self, timeout_s: float = 5.0) -> FleetClient:
         """A client of the fleet's manager, which signs for this operator."""
-        return FleetClient(self.load().endpoints.fleet_rpc, self.who, timeout_s, self._token())
+        return FleetClient(self.fleet.endpoints.fleet_rpc, self.who, timeout_s, self._token())
 
     def _token(self) -> str:
         if self.token_file is None:
@@ -53,7 +57,7 @@ def fleet_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that every command has which asks a fleet."""
     command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)
     return click.option("--config", type=click.Path(path_type=Path), default=None,
-                        help="The fleet's floop.yaml; left out: of the run that worked last.")(command)  # fmt: skip
+                        help="The fleet's floop.yaml; left out: of the one that runs here.")(command)  # fmt: skip
 
 
 def order_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -97,19 +101,31 @@ def number_of(text: str) -> int | None:
 
 def connect(config: Path | None) -> FleetClient:
     """A client of the fleet's manager that only asks; raises `ConfigError` when no fleet can be found."""
-    return FleetClient(load_config(config or _newest()).endpoints.fleet_rpc)
+    return FleetClient(fleet_config(config).endpoints.fleet_rpc)
 
 
-def _newest() -> Path:
-    found = sorted(RUNS.glob("*/floop.yaml"), key=_at_work)
+def fleet_config(config: Path | None) -> FloopConfig:
+    """The configuration of the fleet that is meant; one that was not named is said on stderr.
+
+    Raises `ConfigError` when there is none, or when several run here: an order for another fleet than the one meant
+    can do harm.
+    """
+    if config is not None:
+        return load_config(config)
+    found = sorted(RUNS.glob(f"*/{CONFIG_FILE}"))
     if not found:
-        raise ConfigError(f"no fleet was started here (no {RUNS}/*/floop.yaml); give --config FILE")
-    return found[-1]
-
-
-def _at_work(file: Path) -> float:
-    """When a run was begun, or its fleet manager wrote to its registry last."""
-    return max(path.stat().st_mtime for path in (file, *file.parent.glob(f"{REGISTRY_FILE}*")))
+        raise ConfigError(f"no fleet was started here (no {RUNS}/*/{CONFIG_FILE}); give --config FILE")
+    running = [file for file in found if is_running(file.parent)]
+    if len(running) > 1:
+        names = ", ".join(map(str, running))
+        raise ConfigError(f"{len(running)} fleets run here; say which one: --config with one of {names}")
+    if running:
+        chosen = running[0]
+        click.echo(f"fleet of {chosen.parent}", err=True)
+    else:
+        chosen = max(found, key=lambda file: file.stat().st_mtime)
+        click.echo(f"fleet of {chosen.parent}, the last one that was begun here; none is running", err=True)
+    return load_config(chosen)
 
 
 def show_published(operator: Operator, client: FleetClient, done: Done, scope: str, wait_s: float) -> None:
@@ -144,7 +160,7 @@ def show(operator: Operator, done: Done, effect: Effect, told: str) -> None:
         return
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(done.stamp_ns / 1e9))
     version = f"v{done.version}"
-    named = "" if not done.version or version in done.what else f" ({version})"
+    named = "" if not done.version or re.search(rf"\b{version}\b", done.what) else f" ({version})"
     click.echo(f"{when}  {done.who}: {done.what}{named}")
     if told:
         click.echo(told)

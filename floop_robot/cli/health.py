@@ -6,14 +6,15 @@ from pathlib import Path
 
 import click
 
+from floop_robot.cli.fleet import fleet_config
 from floop_robot.processes.fleet import CONFIG_FILE, Flavour, chosen_processes
 from floop_robot.processes.health import health_of
-from floop_robot.spec.config import load_config
 
 
 @click.command()
 @click.argument("what", nargs=-1)
-@click.option("--config", type=click.Path(path_type=Path), default=None, help="The fleet's YAML file; else defaults.")
+@click.option("--config", type=click.Path(path_type=Path), default=None,
+              help="The fleet's YAML file; left out: of the one that runs here.")  # fmt: skip
 @click.option("--within", default=5.0, show_default=True, type=click.FloatRange(0.5),
               help="Oldest figures of a process at work, in seconds.")  # fmt: skip
 def health(what: tuple[str, ...], config: Path | None, within: float) -> int:
@@ -21,7 +22,7 @@ def health(what: tuple[str, ...], config: Path | None, within: float) -> int:
 
     Exit status 1 when one of them is not.
     """
-    effective = load_config(config)
+    effective = fleet_config(config)
     # With ROS there are all the processes that there may be, under the names that they have without as well.
     specs = chosen_processes(effective, Path(effective.run_dir) / CONFIG_FILE, Flavour.ROS, what)
     found = [health_of(spec, effective, within) for spec in specs]

@@ -24,7 +24,7 @@ def learner(verb: str, operator: Operator) -> None:
 
     A paused learner stays so over restarts; what robots report meanwhile waits in the journal.
     """
-    with LearnerClient(operator.load().endpoints.learner) as client:
+    with LearnerClient(operator.fleet.endpoints.learner) as client:
         if verb == "status":
             report = client.report()
             click.echo(msgspec.json.encode(report).decode() if operator.as_json else _text(report))

@@ -72,7 +72,7 @@ def main() -> None:
         sys.exit(2)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "floop"
-        click.echo(f"floop: {error.format_message()} See `{command} --help`.", err=True)
+        click.echo(f"floop: {error.format_message().rstrip('.')}. See `{command} --help`.", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
         if error.filename is None and error.errno not in FULL:

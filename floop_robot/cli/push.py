@@ -40,4 +40,4 @@ def _load(path: Path, trust: bool, operator: Operator) -> Bundle:
         return Bundle.load(path)
     from floop_robot.processes.import_zip import bundle_of_zip
 
-    return bundle_of_zip(path, operator.load(), trust=trust)
+    return bundle_of_zip(path, operator.fleet, trust=trust)

@@ -34,7 +34,8 @@ def _text(s: FleetStatus) -> str:
     lines = [f"production v{s.production} (baseline v{s.baseline}), epoch {s.epoch}"]
     if s.watch is not None:
         found = _FOUND[s.watch.decision]
-        lines.append(f"v{s.watch.version} in production for {s.watched_s:.0f} s: {found}, {s.watch.reason}")
+        bytes_of = f" (the bytes of v{s.watch.version})" if s.watch.version != s.production else ""
+        lines.append(f"v{s.production}{bytes_of} in production for {s.watched_s:.0f} s: {found}, {s.watch.reason}")
     lines.append(f"candidates: {s.accepted} accepted, {s.rejected} rejected, {s.inconclusive} inconclusive")
     if standing := _orders(s.fleet):
         lines.append(f"the whole fleet:{standing}")
@@ -48,7 +49,7 @@ def _text(s: FleetStatus) -> str:
         )
     for live in s.live:
         rates = ", ".join(f"{name} {t.successes}/{t.episodes}" for name, t in live.classes.items())
-        lines.append(f"  live {'/'.join(f'v{v}' for v in live.versions)}: {rates}")
+        lines.append(f"  live {'/'.join(f'v{v}' for v in live.versions)}: {rates or 'no episode yet'}")
     for entry in s.audit:
         when = time.strftime("%H:%M:%S", time.localtime(entry.stamp_ns / 1e9))
         lines.append(f"  {when}  {entry.who}: {entry.what} {entry.detail}".rstrip())

@@ -9,11 +9,15 @@ from pathlib import Path
 
 import click
 
+from floop_robot.nodes.driver import load_driver
 from floop_robot.processes.driving import stop_on_signals
 from floop_robot.processes.fleet import CENTRE, CONFIG_FILE, Arms, Flavour, chosen_processes, unguarded, write_config
-from floop_robot.processes.fleet_manager import registry_path
+from floop_robot.processes.fleet_manager import baseline_path, registry_path
 from floop_robot.processes.ros_domain import check_robots, on_this_machine, why_no_ros
+from floop_robot.processes.run_hold import is_running
 from floop_robot.processes.supervisor import ProcessSpec, Supervisor
+from floop_robot.processes.validate import load_policy
+from floop_robot.robot.operators import OperatorTokens
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.robot_model import load_robot
@@ -58,9 +62,11 @@ def up(config: Path | None, only: tuple[str, ...], shift: str | None, no_sim: bo
         click.echo(f"floop up: {line}", err=True)
     file = Path(effective.run_dir) / CONFIG_FILE
     specs = chosen_processes(effective, file, flavour, only, arms)  # raises here, before anything is written
-    goes_on = registry_path(effective).exists()
+    is_new = not registry_path(effective).exists()
+    _check_files(effective, specs, driver, is_new)
+    joins = is_running(Path(effective.run_dir))
     write_config(effective)
-    if goes_on:
+    if not is_new and not joins:
         where = f"goes on where the fleet of {effective.run_dir} stopped; a new one needs a run_dir of its own"
         click.echo(f"floop up: {where}", err=True)
     if shift is not None:
@@ -73,7 +79,8 @@ def keep_up(config: FloopConfig, specs: list[ProcessSpec], environment: Mapping[
     stop = stop_on_signals()
     run_dir = Path(config.run_dir)
     with Supervisor(specs, run_dir, environment) as fleet:
-        click.echo(f"{len(specs)} processes; logs in {run_dir / 'logs'}; Ctrl-C stops them", err=True)
+        count = f"{len(specs)} processes" if len(specs) > 1 else specs[0].name
+        click.echo(f"{count}; logs in {run_dir / 'logs'}; Ctrl-C stops them", err=True)
         status = _watch(fleet, stop)
         click.echo("stopping", err=True)
     return status
@@ -95,6 +102,15 @@ def _watch(fleet: Supervisor, stop: threading.Event) -> int:
         if fleet.given_up:
             return USER_ERROR
     return 0
+
+
+def _check_files(config: FloopConfig, specs: list[ProcessSpec], driver: str, is_new: bool) -> None:
+    """Raise here, once and before anything is written, what these processes would end with."""
+    OperatorTokens(Path(config.operators) if config.operators else None)
+    if is_new and any(spec.part == "fleet_manager" for spec in specs):
+        load_policy(baseline_path(config), config.task, config.robot.model)
+    if driver:
+        load_driver(driver, load_robot(config.robot.model))
 
 
 def _check_readable(path: Path) -> None:

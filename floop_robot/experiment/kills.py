@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 
 from floop_robot.experiment.endurance import AT_WORK, Executioner, Kill, is_at_work, steps_per_s
-from floop_robot.experiment.run import free_base_port
 from floop_robot.experiment.snapshot import Observer, Snapshot
 from floop_robot.processes.fleet import central_processes, simulated_fleet, write_config
+from floop_robot.processes.ports import reserved_base_port
 from floop_robot.processes.sim_world import SimWorld, set_world
 from floop_robot.processes.supervisor import ProcessSpec, Supervisor
 from floop_robot.spec.config import Endpoints, FloopConfig
@@ -119,13 +119,18 @@ def order_of(specs: list[ProcessSpec], kills: int, seed: int) -> tuple[str, ...]
 
 def run_kills(plan: KillPlan, watch: Watch = lambda _: None) -> KillReport:
     """Run the fleet and the kills; raises `FloopError` when the fleet does not come up or a process never returns."""
+    with reserved_base_port() as base_port:
+        return _run_kills(plan, watch, base_port)
+
+
+def _run_kills(plan: KillPlan, watch: Watch, base_port: int) -> KillReport:
     start_s = time.monotonic()
     config = FloopConfig(
         robots=plan.robots,
         explorers=plan.explorers,
         seed=plan.seed,
         run_dir=str(plan.run_dir),
-        endpoints=Endpoints(base_port=free_base_port()),
+        endpoints=Endpoints(base_port=base_port),
     )
     config_file = write_config(config)
     set_world(plan.run_dir, SimWorld())

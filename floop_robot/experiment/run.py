@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +39,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What to run."""
 
     run_dir: Path
-    task: str = "floop/Pick-v0"
+    task: str
     robots: int = 4
     explorers: int = 1
     seed: int = 0
@@ -50,6 +49,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     longest_s: float
     """Wall time from start-up to the end of the live part."""
     evaluation_episodes: int = 500
+    base_port: int
+    """Of the fleet's central ports (`processes.ports`)."""
     ros_domain: int | None = None
     """Domain for the robots' and operators' ROS nodes; None runs the fleet without ROS."""
 
@@ -71,27 +72,9 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 Watch = Callable[[Progress], None]
 
 
-def free_base_port() -> int:
-    """A base port whose seven ports are free just now; raises `FloopError` when there is none."""
-    for base in range(17_600, 29_600, 50):
-        if all(_is_free(base + offset) for offset in range(7)):
-            return base
-    raise FloopError("no seven free ports in a row from 17600 on; stop other fleets on this machine")
-
-
 def _still_fails(snapshot: Snapshot) -> bool:
     focus = snapshot.gate.focus if snapshot.gate else None
     return focus is None or bool(focus.classes or focus.without_model)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 class Experiment:
@@ -108,7 +91,7 @@ class Experiment:
             seed=plan.seed,
             baseline=plan.baseline,
             run_dir=str(plan.run_dir),
-            endpoints=Endpoints(base_port=free_base_port()),
+            endpoints=Endpoints(base_port=plan.base_port),
         )
         self._start_s = time.monotonic()
         self.shift_ns = 0

@@ -18,6 +18,7 @@ from pathlib import Path
 from floop_robot.bundle import Bundle
 from floop_robot.processes.driving import read_arguments, stop_on_signals
 from floop_robot.processes.entry import run as enter
+from floop_robot.processes.run_hold import RunHold
 from floop_robot.registry import JournalRead, Registry, SeenEpisode, SeenLabel
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.rollout import Fleet, FleetServer, SeenBatch
@@ -158,7 +159,7 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
     rules = get_task(config.task)
     ids = ids_of(rules, load_robot(config.robot.model))
     operators = OperatorTokens(Path(config.operators) if config.operators else None)
-    registry = Registry(registry_path(config))
+    registry, hold = Registry(registry_path(config)), RunHold(Path(config.run_dir))
     try:
         clock = steady_clock(registry)
         fleet = Fleet(registry, config.rollout, rules.spec, ids, clock, operators)
@@ -174,6 +175,7 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
             server.close()
     finally:
         registry.close()
+        hold.release()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -131,7 +131,10 @@ class GymGround:
             raise ConfigError(f"{env_id} can't be made: {' '.join(str(error).split())}") from None
         observation, action = self._env.observation_space, self._env.action_space
         if not _is_vector(observation) or not _is_vector(action):
-            raise ConfigError(f"{env_id} has spaces {observation} and {action}; floop train needs vectors (Box)")
+            raise ConfigError(
+                f"{env_id} observes {_kind(observation)} and acts by {_kind(action)}; floop train needs vectors of "
+                "continuous numbers (Box) for both"
+            )
         self._low, self._high = cast(Any, action).low, cast(Any, action).high
         if not np.isfinite([self._low, self._high]).all():
             raise ConfigError(f"{env_id} has unbounded actions; wrap it in a bounded action space")
@@ -207,6 +210,10 @@ def rows_of(trace: Sequence[Step], episode: int) -> Rows:
         episode=np.full(n, episode, np.int64),
         stamp_ns=np.zeros(n, np.int64),
     )
+
+
+def _kind(space: gymnasium.Space[Any]) -> str:
+    return f"{type(space).__name__} of shape {space.shape}" if isinstance(space, gymnasium.spaces.Box) else str(space)
 
 
 def _is_vector(space: gymnasium.Space[Any]) -> bool:

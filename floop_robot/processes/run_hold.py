@@ -29,6 +29,23 @@ class RunHold:
             self._handle = -1
 
 
+def is_running(run_dir: Path) -> bool:
+    """Whether somebody holds this run directory; changes nothing there."""
+    try:
+        handle = os.open(run_dir / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return False
+
+
 @contextmanager
 def nobody_running(run_dir: Path) -> Iterator[None]:
     """Within it nobody starts on this run directory; raises `ConfigError` when somebody is running."""

@@ -7,6 +7,7 @@ holds the reading end of a pipe (its lifeline) and ends when the writing end clo
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import re
@@ -24,6 +25,7 @@ from floop_robot.processes.entry import LIFELINE, USER_ERROR
 from floop_robot.processes.priority import Weighed, is_weighed, weigh_session
 from floop_robot.processes.ros_domain import inheritable
 from floop_robot.processes.run_hold import RunHold
+from floop_robot.spec.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +108,25 @@ class _Child:
         self.exit_status = 0
         self.weigh_until_s = 0.0
         """Up to when its session is to be given its nice value; 0 when that is done."""
+        self._held = -1
+
+    def hold(self) -> None:
+        """Say that it is supervised, by a lock on its log; raises `ConfigError` when another supervisor does."""
+        self._held = os.open(self.log, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            raise ConfigError(
+                f"{self.spec.name} is running already (its log: {self.log}); stop that one first, "
+                "or give this fleet a run_dir of its own"
+            ) from None
+
+    def release(self) -> None:
+        """It is supervised no more; may be called again."""
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
 
 
 class Supervisor:
@@ -114,7 +135,7 @@ class Supervisor:
     def __init__(
         self, specs: Iterable[ProcessSpec], run_dir: Path, environment: Mapping[str, str] | None = None
     ) -> None:
-        """`environment` is added to this process's own."""
+        """`environment` is added to this process's own. Raises `StorageError`."""
         self._environment = dict(environment or {})
         self._logs = run_dir / "logs"
         self._hold = RunHold(run_dir)
@@ -128,6 +149,13 @@ class Supervisor:
         self._thread = threading.Thread(target=self._watch, name="supervisor")
 
     def __enter__(self) -> Supervisor:
+        """Start all of them; raises `ConfigError`, before any is started, when another supervisor has one of them."""
+        try:
+            for child in self._children.values():
+                child.hold()
+        except BaseException:
+            self.stop()
+            raise
         for child in self._children.values():
             self._start(child)
         self._thread.start()
@@ -183,6 +211,8 @@ class Supervisor:
         self.retire(self._children, grace_s)
         os.close(self._writer)
         os.close(self._reader)
+        for child in self._children.values():
+            child.release()
         self._hold.release()
         self._writer = -1
 

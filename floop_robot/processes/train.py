@@ -6,11 +6,13 @@ their own; the reported success is measured once, afterwards, on others.
 
 from __future__ import annotations
 
+import fcntl
 import math
+import os
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -107,8 +109,11 @@ def train(config: TrainConfig, watch: Watch = lambda _: None) -> TrainResult:
     started = time.monotonic()
     spec = GroundSpec(config.task, config.env, config.seed, config.randomise)
     spec.describe()  # raises for an unknown task or an unfit environment, before anything is written or started
-    out = _prepare(config)
-    with Collector(spec) as collector, ExitStack() as stack:
+    _check(config)
+    out = Path(config.out)
+    with _alone_in(out), ExitStack() as stack:
+        _save_config(config, out)
+        collector = stack.enter_context(Collector(spec))
         run = _Run(config, spec, collector, watch, started)
         if config.tensorboard:
             run.watches.append(stack.enter_context(Curves(out / FOLDER, run.trainee.model)).draw)
@@ -117,20 +122,38 @@ def train(config: TrainConfig, watch: Watch = lambda _: None) -> TrainResult:
         return run.finish(out)
 
 
-def _prepare(config: TrainConfig) -> Path:
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Nobody else trains into this folder meanwhile; raises `StorageError` when somebody does."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StorageError(f"cannot write to {out}: {error.strerror}; choose another --out") from None
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StorageError(f"another floop train writes to {out}; wait for it, or choose another --out") from None
+        yield
+    finally:
+        os.close(folder)
+
+
+def _check(config: TrainConfig) -> None:
     if config.algo not in ("sac", "ppo"):
         raise ConfigError(f"algo is {config.algo!r}; use sac or ppo")
     if config.env and config.demonstrations:
         raise no_demonstrations(config.env)
     if not 0.0 < config.until_success <= 1.0:
         raise ConfigError(f"until_success is {config.until_success}; use a share above 0 and at most 1")
-    out = Path(config.out)
+
+
+def _save_config(config: TrainConfig, out: Path) -> None:
     try:
-        out.mkdir(parents=True, exist_ok=True)
         (out / "config.yaml").write_bytes(msgspec.yaml.encode(config))
     except OSError as error:
         raise StorageError(f"cannot write to {out}: {error.strerror}; choose another --out") from None
-    return out
 
 
 class _Run:

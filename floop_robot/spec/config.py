@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -22,49 +22,54 @@ Share = Annotated[float, Meta(gt=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 
 
+PORTS: Final = ("ingest", "tail", "weights", "gate", "fleet", "fleet_rpc", "learner")
+"""The endpoints, in the order of their ports."""
+
+
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Central ports. Robots open none: they connect out."""
 
     host: str = "127.0.0.1"
     base_port: Annotated[int, Meta(ge=1024, le=65000)] = 5550
+    """The first of `PORTS`."""
 
-    def _at(self, offset: int) -> str:
-        return f"tcp://{self.host}:{self.base_port + offset}"
+    def _at(self, name: str) -> str:
+        return f"tcp://{self.host}:{self.base_port + PORTS.index(name)}"
 
     @property
     def ingest(self) -> str:
         """Records in (ROUTER of the ingest process)."""
-        return self._at(0)
+        return self._at("ingest")
 
     @property
     def tail(self) -> str:
         """Ranges and the live tail of the journal out (ROUTER of the ingest process)."""
-        return self._at(1)
+        return self._at("tail")
 
     @property
     def weights(self) -> str:
         """Live weights of the learner, for explorers (PUB of the learner)."""
-        return self._at(2)
+        return self._at("weights")
 
     @property
     def gate(self) -> str:
         """Candidates in (ROUTER of the gate)."""
-        return self._at(3)
+        return self._at("gate")
 
     @property
     def fleet(self) -> str:
         """Policy announcements out (PUB of the fleet manager)."""
-        return self._at(4)
+        return self._at("fleet")
 
     @property
     def fleet_rpc(self) -> str:
         """Snapshots, receipts, heartbeats, verdicts and operator calls (ROUTER of the fleet manager)."""
-        return self._at(5)
+        return self._at("fleet_rpc")
 
     @property
     def learner(self) -> str:
         """Status, pause and checkpoint of the learner (ROUTER of the learner)."""
-        return self._at(6)
+        return self._at("learner")
 
 
 class RobotConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import sys
@@ -33,7 +32,7 @@ SAID_OF = {
         ("train --task floop/Pik-v0", "unknown task 'floop/Pik-v0'; did you mean 'floop/Pick-v0'?"),
         ("train --env Nope-v0", "unknown Gymnasium environment 'Nope-v0'"),
         ("train --env Pendulm", "did you mean 'Pendulum-v1'?"),
-        ("train --env CartPole-v1", "needs vectors (Box)"),
+        ("train --env CartPole-v1", "acts by Discrete(2); floop train needs vectors"),
         ("train --env Pendulum-v1 --demonstrations 30", "no demonstrations of Pendulum-v1; leave out --demonstrations"),
         ("train --until-success 0", "use a share above 0"),
         ("train --seed 10000", "0<=x<=9999"),
@@ -49,6 +48,7 @@ SAID_OF = {
         ("demo --no-ros --baseline nope.floop", "cannot read nope.floop"),
         ("bench shift_recovry", "did you mean 'shift_recovery'?"),
         ("status", "give --config FILE"),
+        ("health", "give --config FILE"),
         ("rollback one", "See `floop rollback --help`."),
         ("push nope.floop", "cannot read nope.floop"),
     ],
@@ -114,18 +114,6 @@ def test_a_bad_configuration_names_file_and_field(text: str, said: str, floop: F
     error = floop("status", "--config", "floop.yaml").error
     assert "floop.yaml" in error
     assert said in error
-
-
-def test_the_run_that_worked_last_is_meant(floop: Floop, tmp_path: Path) -> None:
-    """And not one whose configuration was written last, by a fleet that never came up."""
-    for name, second in (("at_work", 100), ("mistaken", 200)):
-        file = tmp_path / "runs" / name / "floop.yaml"
-        file.parent.mkdir(parents=True)
-        file.write_text("robots: four\n")
-        os.utime(file, (second, second))
-    assert "runs/mistaken/floop.yaml" in floop("status").error
-    (tmp_path / "runs" / "at_work" / "registry.sqlite-wal").touch()
-    assert "runs/at_work/floop.yaml" in floop("status").error
 
 
 def test_an_unknown_robot_is_said_before_anything_starts(floop: Floop, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from ports import free_base_port
 
 from floop_robot.bundle import Bundle
 from floop_robot.processes.fleet import write_config
+from floop_robot.processes.run_hold import is_running
 from floop_robot.processes.supervisor import Supervisor
 from floop_robot.spec.config import Endpoints, save_config
 from tests.bundle.making import make_bundle
@@ -102,13 +103,16 @@ def test_a_taken_port_ends_the_start_in_one_line(fleet: SmallFleet, tmp_path: Pa
 
 
 def test_a_second_fleet_manager_on_the_same_registry_is_refused(fleet: SmallFleet, tmp_path: Path) -> None:
+    """A fleet manager that no supervisor of floop's started (a launch file, a container) has its run directory, too."""
     config = msgspec.structs.replace(fleet.config, endpoints=Endpoints(base_port=free_base_port()))
     save_config(config, tmp_path / "second.yaml")
     second = up(tmp_path / "second.yaml", "--only", "centre")
     _, said = second.communicate(timeout=WAIT_S)
     assert second.returncode == 2
-    assert "in use by another fleet manager" in said
+    assert said.startswith(f"floop: {fleet.config.run_dir} belongs to a running fleet")
     assert fleet.status() is not None
+    fleet.kill("fleet_manager")
+    assert not is_running(Path(fleet.config.run_dir))
 
 
 def test_a_running_fleet_keeps_its_configuration(fleet: SmallFleet, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,8 +27,8 @@ class Fleet:
     def __init__(self, folder: Path, *words: str, **config: object) -> None:
         self.config = folder / "site.yaml"
         fields = {"robots": 1, "explorers": 0, "run_dir": str(folder / "run")} | config
-        lines = [f"{name}: {value}" for name, value in fields.items()]
-        self.config.write_text("\n".join([*lines, f"endpoints: {{base_port: {free_base_port()}}}"]))
+        fields.setdefault("endpoints", f"{{base_port: {free_base_port()}}}")
+        self.config.write_text("\n".join(f"{name}: {value}" for name, value in fields.items()))
         self.log = folder / "up.log"
         command = [sys.executable, "-m", "floop_robot.cli", "up", "--no-ros", "--config", str(self.config), *words]
         with self.log.open("wb") as log:
@@ -79,14 +80,44 @@ def test_what_is_killed_comes_back_is_reported_and_all_ends_with_ctrl_c(tmp_path
 
 @pytest.mark.timeout(60)
 def test_a_process_that_cannot_work_as_configured_ends_the_fleet_with_one_line(tmp_path: Path) -> None:
-    fleet = Fleet(tmp_path, "--only", "fleet_manager", baseline=str(tmp_path / "nowhere.floop"))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        fleet = Fleet(tmp_path, "--only", "ingest", endpoints=f"{{base_port: {port}}}")
+        try:
+            assert fleet.process.wait(40) == 2
+            (line,) = [line for line in fleet.log.read_text().splitlines() if line.startswith("floop: ")]
+            assert "ingest can't work" in line
+            assert f":{port}: Address already in use" in line
+            assert "is another fleet running there?" in line
+        finally:
+            fleet.close()
+
+
+@pytest.mark.timeout(60)
+def test_a_part_that_runs_already_is_not_started_again(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, "--only", "ingest")
     try:
-        assert fleet.process.wait(40) == 2
-        (line,) = [line for line in fleet.log.read_text().splitlines() if line.startswith("floop: ")]
-        assert "fleet_manager can't work" in line
-        assert "nowhere.floop" in line
+        wait_for(lambda: fleet.health("ingest") == 0, 40, "health")
+        command = [sys.executable, "-m", "floop_robot.cli", "up", "--no-ros", "--config", str(fleet.config)]
+        again = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert (again.returncode, again.stdout) == (2, "")
+        (line,) = again.stderr.splitlines()
+        assert line.startswith("floop: ingest is running already (its log: ")
+        assert not fleet.said("started again")
     finally:
         fleet.close()
+
+
+def test_what_no_process_could_work_with_is_said_before_any_is_started(floop: Floop, tmp_path: Path) -> None:
+    for field, file in (("baseline", "no.floop"), ("operators", "no.yaml")):
+        config = tmp_path / "site.yaml"
+        config.write_text(f"run_dir: {tmp_path / 'run'}\n{field}: {tmp_path / file}\n")
+        assert f"{file}: No such file" in floop("up", "--no-ros", "--config", config).error
+    config.write_text("robots: [1,\n")
+    assert "site.yaml, line 2, column 1 is not valid YAML" in floop("up", "--no-ros", "--config", config).error
+    assert not (tmp_path / "run").exists()
 
 
 def test_mistakes_are_one_line(floop: Floop, tmp_path: Path) -> None:

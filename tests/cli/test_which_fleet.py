@@ -1,0 +1,67 @@
+"""Which fleet a command means that was not told."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from floop_robot.processes.fleet import write_config
+from floop_robot.processes.run_hold import RunHold, is_running
+from floop_robot.spec.config import Endpoints, FloopConfig
+from tests.cli.running import Floop
+from tests.ports import free_base_port
+
+COMMANDS = ("status", "policies", "push v1", "hold", "rollback", "drain robot_1", "learner pause")
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    """Two runs that nobody answers for; the second was begun last."""
+    found = [tmp_path / "runs" / name for name in ("one", "two")]
+    for place, run_dir in enumerate(found):
+        file = write_config(FloopConfig(run_dir=str(run_dir), endpoints=Endpoints(base_port=free_base_port())))
+        os.utime(file, (1e9 + place, 1e9 + place))
+    return found
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_it_is_the_one_that_runs_whichever_was_begun_last(command: str, floop: Floop, runs: list[Path]) -> None:
+    with ExitStack() as stack:
+        hold = RunHold(runs[0])
+        stack.callback(hold.release)
+        said = floop(*command.split())
+        assert said.status == 2
+        first, error = said.err.splitlines()
+        assert first == "fleet of runs/one"
+        assert error.startswith("floop: ")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_none_is_chosen_among_several(command: str, floop: Floop, runs: list[Path]) -> None:
+    with ExitStack() as stack:
+        for run_dir in runs:
+            stack.callback(RunHold(run_dir).release)
+        error = floop(*command.split()).error
+        assert "2 fleets run here; say which one: --config" in error
+        assert "runs/one/floop.yaml" in error
+        assert "runs/two/floop.yaml" in error
+
+
+def test_health_judges_the_fleet_that_status_asks(floop: Floop, runs: list[Path]) -> None:
+    for command in ("status", "health"):
+        assert floop(command).err.startswith("fleet of runs/two, the last one that was begun here; none is running\n")
+    assert floop("status", "--config", runs[0] / "floop.yaml").error
+
+
+def test_to_ask_whether_it_runs_changes_nothing(runs: list[Path], tmp_path: Path) -> None:
+    assert not is_running(runs[0])
+    assert not is_running(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+    hold, other = RunHold(runs[0]), RunHold(runs[0])
+    hold.release()
+    assert is_running(runs[0])
+    other.release()
+    assert not is_running(runs[0])

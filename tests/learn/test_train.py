@@ -46,6 +46,20 @@ def test_a_short_run_leaves_policy_checkpoint_and_what_it_was_made_with(tmp_path
     assert msgspec.json.decode((tmp_path / "result.json").read_bytes())["success"] == result.success
 
 
+def test_two_trainings_into_one_folder_are_one_too_many(tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    def second(_: TrainProgress) -> None:
+        if not refused:
+            with pytest.raises(StorageError) as caught:
+                train(config(tmp_path, seed=7))
+            refused.append(str(caught.value))
+
+    train(config(tmp_path, max_transitions=0, demonstrations=2), second)
+    assert refused == [f"another floop train writes to {tmp_path}; wait for it, or choose another --out"]
+    assert msgspec.yaml.decode((tmp_path / "config.yaml").read_bytes(), type=TrainConfig).seed == 0
+
+
 @pytest.mark.slow
 def test_the_same_seed_makes_the_same_policy(tmp_path: Path) -> None:
     made = [train(config(tmp_path / name, seed=3, demonstrations=6)) for name in ("a", "b")]

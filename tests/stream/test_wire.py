@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import zmq
 
-from floop_robot.wire import Context, dial, last_endpoint, listen, receive
+from floop_robot.wire import Context, PortTaken, dial, last_endpoint, listen, receive
 
 WAIT_MS = 5_000
 
@@ -39,3 +39,12 @@ def test_what_a_socket_holds_is_read_whole_and_once(context: Context) -> None:
     assert near.poll(10_000)
     assert receive(near)[1:] == [b"", b"word"]
     assert receive(near) == []
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
+def test_an_address_of_another_machine_is_said_to_be_none_of_this_one(context: Context, host: str) -> None:
+    with pytest.raises(PortTaken) as caught:
+        listen(context, zmq.ROUTER, f"tcp://{host}:17999", "ingest")
+    assert str(caught.value) == (
+        f"ingest cannot listen on tcp://{host}:17999: this machine has no such address; change endpoints.host"
+    )

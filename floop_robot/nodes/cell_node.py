@@ -20,7 +20,7 @@ from floop_robot.nodes.driver import load_driver
 from floop_robot.nodes.io import Mailbox, Polled, RosOutlet
 from floop_robot.nodes.main import Ros, run
 from floop_robot.nodes.parameters import Parameter, Parameters
-from floop_robot.nodes.qos import COMMAND, LATCHED
+from floop_robot.nodes.qos import CALLS, COMMAND, LATCHED
 from floop_robot.nodes.robot import CONFIG, DRIVER, POLICY_PHASE, ROBOT, phase_s, robot_arguments
 from floop_robot.nodes.robot_state import RobotStateInlet
 from floop_robot.robot.messages import Phase, RobotState
@@ -72,8 +72,8 @@ class CellPorts:
         self._latches = Polled(ros_node, msg.EstopState, topics.ESTOP_STATE, LATCHED)
         self._is_stopped = False
         self._services = (
-            ros_node.create_service(srv.ResetEpisode, topics.RESET_EPISODE, self._reset),
-            ros_node.create_service(Trigger, topics.CELL_READY, self._press),
+            ros_node.create_service(srv.ResetEpisode, topics.RESET_EPISODE, self._reset, qos_profile=CALLS),
+            ros_node.create_service(Trigger, topics.CELL_READY, self._press, qos_profile=CALLS),
         )
 
     def tick(self, now_s: float) -> None:

@@ -17,7 +17,7 @@ from floop_interfaces import msg, srv
 from floop_robot.nodes import topics
 from floop_robot.nodes.convert import header, order_from_msg, safety_to_msg, to_time
 from floop_robot.nodes.io import Mailbox, RosInlet
-from floop_robot.nodes.qos import EVENTS, LATCHED, SENSOR
+from floop_robot.nodes.qos import CALLS, EVENTS, LATCHED, SENSOR
 from floop_robot.robot.latch import StopLatch
 from floop_robot.robot.messages import SafetyOrder, SafetyState
 from floop_robot.robot.operators import OperatorTokens
@@ -147,7 +147,7 @@ class EstopService:
         self._robot, self._orders, self._reports, self._tokens = robot, orders, reports, tokens
         self._done: OrderedDict[str, _Answered] = OrderedDict()
         """Releases by the id of their call."""
-        self._service = node.create_service(srv.SetEstop, topics.SET_ESTOP, self._serve)
+        self._service = node.create_service(srv.SetEstop, topics.SET_ESTOP, self._serve, qos_profile=CALLS)
 
     def _serve(self, request: srv.SetEstop.Request, response: srv.SetEstop.Response) -> srv.SetEstop.Response:
         if request.stop:

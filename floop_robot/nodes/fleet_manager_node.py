@@ -26,6 +26,7 @@ from floop_robot.nodes.fleet_stop import FleetStop
 from floop_robot.nodes.fleet_voice import FleetVoice
 from floop_robot.nodes.main import Ros, run
 from floop_robot.nodes.parameters import Parameters
+from floop_robot.nodes.qos import CALLS
 from floop_robot.nodes.robot import CONFIG
 from floop_robot.processes import fleet_manager
 from floop_robot.rollout import FleetClient
@@ -77,8 +78,8 @@ class FleetQuestions:
     def __init__(self, node: Node, client: FleetClient) -> None:
         """`client` is this service's alone."""
         self._client = client
-        node.create_service(FleetStatus, topics.FLEET_STATUS, self._status)
-        node.create_service(ListPolicies, topics.LIST_POLICIES, self._list)
+        node.create_service(FleetStatus, topics.FLEET_STATUS, self._status, qos_profile=CALLS)
+        node.create_service(ListPolicies, topics.LIST_POLICIES, self._list, qos_profile=CALLS)
 
     def _status(self, _: FleetStatus.Request, answer: FleetStatus.Response) -> FleetStatus.Response:
         try:

@@ -22,6 +22,7 @@ from floop_robot.nodes.bell import Bell
 from floop_robot.nodes.fleet_convert import done_to_msg, robot_to_msg
 from floop_robot.nodes.fleet_desk import BEGIN_S, Errand, FleetDesk, Outcome, Ticket, TooMany
 from floop_robot.nodes.fleet_watch import FleetWatch
+from floop_robot.nodes.qos import CALLS
 from floop_robot.processes.import_zip import LONGEST_S, bundle_of_zip
 from floop_robot.registry import FLEET
 from floop_robot.robot.operators import OperatorTokens
@@ -54,7 +55,7 @@ class FleetOrders:
             (HoldUpdates, topics.HOLD_UPDATES, _hold),
             (DrainRobot, topics.DRAIN_ROBOT, _drain),
         ):
-            node.create_service(kind, name, self._guarded(errand), callback_group=group)
+            node.create_service(kind, name, self._guarded(errand), qos_profile=CALLS, callback_group=group)
 
     def __enter__(self) -> FleetOrders:
         self._watch.start()

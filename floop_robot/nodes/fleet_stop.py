@@ -23,7 +23,7 @@ from floop_robot.nodes.convert import header
 from floop_robot.nodes.estop import DONE, SEAL_S
 from floop_robot.nodes.fleet_convert import done_to_msg
 from floop_robot.nodes.fleet_latches import Latches, Looked
-from floop_robot.nodes.qos import EVENTS
+from floop_robot.nodes.qos import CALLS, EVENTS
 from floop_robot.rollout import FleetClient, Remark
 from floop_robot.spec.errors import FloopError, UnknownName
 
@@ -116,9 +116,9 @@ class FleetStop:
         self._latches = Latches(asking, self._robots)
         self._all = node.create_publisher(StopRequest, topics.FLEET_ESTOP, EVENTS)
         self._each = {r: node.create_publisher(StopRequest, f"/{r}/{topics.ESTOP}", EVENTS) for r in robots}
-        self._ask = {r: asking.create_client(SetEstop, f"/{r}/{topics.SET_ESTOP}") for r in robots}
+        self._ask = {r: asking.create_client(SetEstop, f"/{r}/{topics.SET_ESTOP}", qos_profile=CALLS) for r in robots}
         group = ReentrantCallbackGroup()
-        node.create_service(SetEstop, topics.FLEET_SET_ESTOP, self._serve, callback_group=group)
+        node.create_service(SetEstop, topics.FLEET_SET_ESTOP, self._serve, qos_profile=CALLS, callback_group=group)
 
     async def _serve(self, request: SetEstop.Request, answer: SetEstop.Response) -> SetEstop.Response:
         unknown = [name for name in request.robots if name not in self._robots]

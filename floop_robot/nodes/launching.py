@@ -31,7 +31,7 @@ from launch_ros.actions import Node
 from floop_robot.processes.entry import USER_ERROR
 from floop_robot.processes.fleet import write_config
 from floop_robot.processes.ros_domain import STAYING_HERE
-from floop_robot.processes.supervisor import HEALTHY_AFTER_S, ProcessSpec, RosNode
+from floop_robot.processes.supervisor import PROVEN_AFTER_S, ProcessSpec, RosNode
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.yamlfile import convert
@@ -163,7 +163,7 @@ class Life:
 
     def ended(self, event: Any, _context: object) -> list[Action] | None:
         """It ended; what is to be done."""
-        self._proven |= self._clock() - self._born_s > HEALTHY_AFTER_S
+        self._proven |= self._clock() - self._born_s > PROVEN_AFTER_S
         if event.returncode != USER_ERROR:
             return None
         if self._proven:

@@ -13,6 +13,7 @@ from floop_robot.nodes import topics
 from floop_robot.nodes.calls import audit_entry
 from floop_robot.nodes.fleet_convert import done_to_msg
 from floop_robot.nodes.learner_voice import report_to_msg
+from floop_robot.nodes.qos import CALLS
 from floop_robot.processes.learner_client import LearnerClient, LearnerDone, Pause, WriteCheckpoint
 from floop_robot.rollout import Done, FleetClient, Remark
 from floop_robot.spec.errors import FloopError
@@ -29,8 +30,8 @@ class LearnerOrders:
     def __init__(self, node: Node, client: LearnerClient, fleet: FleetClient) -> None:
         """`client` and `fleet` are this service's alone."""
         self._client, self._fleet = client, fleet
-        node.create_service(PauseLearner, topics.PAUSE_LEARNER, self._pause)
-        node.create_service(CheckpointLearner, topics.CHECKPOINT_LEARNER, self._checkpoint)
+        node.create_service(PauseLearner, topics.PAUSE_LEARNER, self._pause, qos_profile=CALLS)
+        node.create_service(CheckpointLearner, topics.CHECKPOINT_LEARNER, self._checkpoint, qos_profile=CALLS)
 
     def _pause(self, request: PauseLearner.Request, answer: PauseLearner.Response) -> PauseLearner.Response:
         done = self._order(Pause(pause=request.pause, **_signed(request, request.why)), answer)

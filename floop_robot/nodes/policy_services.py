@@ -21,6 +21,7 @@ from floop_robot.nodes.bell import Bell
 from floop_robot.nodes.calls import Calls, Refused, audit_entry
 from floop_robot.nodes.policy_session import PolicySession
 from floop_robot.nodes.policy_voice import INACTIVE, PolicyVoice, detail_of
+from floop_robot.nodes.qos import CALLS
 from floop_robot.robot.desk import Call, Desk, Ending
 from floop_robot.robot.episode import EpisodeState
 from floop_robot.spec.bounds import LARGEST
@@ -68,7 +69,7 @@ class PolicyServices:
             (topics.LABEL_EPISODE, LabelEpisode, self._label),
             (topics.DRAIN, DrainRobot, self._drain),
         ):
-            node.create_service(kind, name, self._served(name, body), callback_group=group)
+            node.create_service(kind, name, self._served(name, body), qos_profile=CALLS, callback_group=group)
 
     def _served(
         self, name: str, body: Callable[[Any, Any], Awaitable[None]]

@@ -18,3 +18,6 @@ EVENTS: Final = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 """Things that happen once, each of which counts."""
 AUDIT: Final = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 """The audit trail: bursts of entries."""
+CALLS: Final = QoSProfile(depth=128, reliability=ReliabilityPolicy.RELIABLE)
+"""Calls and answers of services: more than wait at any node. ROS's own depth is 10; of the calls that come while a node
+is kept from reading, and of answers that are given at once, the others would be lost without a word."""

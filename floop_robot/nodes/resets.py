@@ -12,6 +12,7 @@ from typing import Any, Final
 from rclpy.node import Node
 
 from floop_interfaces.srv import ResetEpisode
+from floop_robot.nodes.qos import CALLS
 from floop_robot.nodes.topics import RESET_EPISODE
 from floop_robot.robot.messages import EpisodeRequest
 
@@ -23,7 +24,7 @@ class ResetCaller:
     """An `Outlet` of episode requests."""
 
     def __init__(self, node: Node) -> None:
-        self._client = node.create_client(ResetEpisode, RESET_EPISODE)
+        self._client = node.create_client(ResetEpisode, RESET_EPISODE, qos_profile=CALLS)
         self._guard = node.create_guard_condition(self._call)
         self._wanted = self._asked = 0
         self._due_s = 0.0

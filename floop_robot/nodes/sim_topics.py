@@ -17,7 +17,7 @@ from floop_robot.nodes.commands import CommandInlet
 from floop_robot.nodes.convert import header, object_to_msg, pose_stamped, to_time
 from floop_robot.nodes.driver import RosDriver
 from floop_robot.nodes.io import Mailbox, RosInlet
-from floop_robot.nodes.qos import EVENTS, LATCHED, SENSOR
+from floop_robot.nodes.qos import CALLS, EVENTS, LATCHED, SENSOR
 from floop_robot.robot.messages import EpisodeRequest, JointCommand, Phase, RobotState
 from floop_robot.robot.safety_loop import Inlet, Outlet
 from floop_robot.spec.records import Truth
@@ -103,7 +103,7 @@ class SimPorts:
         self._requests: Mailbox[EpisodeRequest] = Mailbox()
         self._stops = RosInlet(node, msg.EstopState, topics.ESTOP_STATE, LATCHED, lambda message, _: message)
         self._stop: msg.EstopState | None = None
-        self._service = node.create_service(srv.ResetEpisode, topics.RESET_EPISODE, self._reset)
+        self._service = node.create_service(srv.ResetEpisode, topics.RESET_EPISODE, self._reset, qos_profile=CALLS)
 
     def states_out(self) -> Outlet[RobotState]:
         """Where states go."""

@@ -33,6 +33,8 @@ FIRST_BACKOFF_S = 0.2
 LONGEST_BACKOFF_S = 5.0
 HEALTHY_AFTER_S = 10.0
 """A process that lived this long starts again without back-off."""
+PROVEN_AFTER_S = 60.0
+"""One that lived this long has worked as configured. On a busy machine some take 20 s to find out that they can't."""
 GRACE_S = 2.5
 """What a process that is told to end may take: policies use 1 s of it to deliver their last records."""
 WEIGH_S = 10.0
@@ -253,7 +255,7 @@ class Supervisor:
                 return
             child.process, child.died_s, child.exit_status = None, now, status
             healthy = now - child.born_s > HEALTHY_AFTER_S
-            child.proven |= healthy
+            child.proven |= now - child.born_s > PROVEN_AFTER_S
             if status == USER_ERROR and not child.proven:
                 child.given_up = True
                 return

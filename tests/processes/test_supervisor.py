@@ -128,7 +128,7 @@ def test_a_killed_supervisor_takes_its_processes_along(modules: Path) -> None:
 
 def test_a_user_error_after_good_work_is_tried_again(modules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk passes; what never worked is not worth repeating."""
-    monkeypatch.setattr("floop_robot.processes.supervisor.HEALTHY_AFTER_S", 0.0)
+    monkeypatch.setattr("floop_robot.processes.supervisor.PROVEN_AFTER_S", 0.0)
     with Supervisor([spec("r", "refuser")], modules) as supervisor:
         wait_for(lambda: len(supervisor.restarts) >= 2)
         assert supervisor.given_up == {}

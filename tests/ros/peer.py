@@ -14,6 +14,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
+from floop_robot.nodes.qos import CALLS
+
 DISCOVERY_S = 20.0
 
 N = TypeVar("N", bound=Node)
@@ -65,7 +67,7 @@ class Peer(Spun[Node]):
     def send(self, kind: Any, name: str, request: Any) -> Any:
         """The future answer of a service that is there."""
         if (kind, name) not in self._clients:
-            self._clients[kind, name] = self.node.create_client(kind, name)
+            self._clients[kind, name] = self.node.create_client(kind, name, qos_profile=CALLS)
         client = self._clients[kind, name]
         assert client.wait_for_service(timeout_sec=DISCOVERY_S), f"{name} is not served"
         return client.call_async(request)

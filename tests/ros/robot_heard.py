@@ -19,8 +19,6 @@ from floop_interfaces.msg import EpisodeResult, EpisodeState, PolicyStatus
 from floop_interfaces.srv import DrainRobot, EndEpisode, LabelEpisode, SetEstop, StartEpisode
 from floop_robot.nodes.qos import EVENTS, LATCHED, SENSOR
 from floop_robot.spec.records import Event, Label, Record
-from floop_robot.stream.codec import decode_block
-from floop_robot.stream.segment import open_segment, read_blocks
 
 HERE = f"/{ROBOT}"
 STANDS_RAD_S = 0.02
@@ -85,13 +83,7 @@ class Robot:
 
     def records(self) -> list[Record]:
         """What the robot has on its disk."""
-        segments = [open_segment(path) for path in sorted((self.rig.folder / "spool").glob("*.log"))]
-        return [
-            record
-            for segment in segments
-            for _, block in read_blocks(segment, 0)
-            for record in decode_block(block.payload).records()
-        ]
+        return [record for block in self.rig.blocks() for record in block.records()]
 
     def labels(self) -> list[Label]:
         return [r for r in self.records() if isinstance(r, Label)]

@@ -17,6 +17,8 @@ from floop_policies import baseline
 from floop_robot.bundle import Bundle
 from floop_robot.processes.fleet import write_config
 from floop_robot.spec.config import Endpoints, FloopConfig, RobotConfig
+from floop_robot.stream.codec import Block, decode_block
+from floop_robot.stream.segment import open_segment, read_blocks
 
 ROBOT = "robot_1"
 VERSION = 7
@@ -105,6 +107,11 @@ class RobotRig:
             except BlockingIOError:
                 return True
         return False
+
+    def blocks(self) -> list[Block]:
+        """What the robot has on its disk."""
+        segments = [open_segment(path) for path in sorted((self.folder / "spool").glob("*.log"))]
+        return [decode_block(block.payload) for segment in segments for _, block in read_blocks(segment, 0)]
 
     def start(self, module: str, *parameters: str, config: Path | None = None) -> NodeProcess:
         """Start a node: `parameters` are `name:=value`."""

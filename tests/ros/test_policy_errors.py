@@ -162,14 +162,14 @@ def test_a_cancel_that_comes_before_the_task_begins_holds_the_robot_too(parts: t
 
         tasks._server.register_execute_callback(late)
         assert client.wait_for_server(10.0)
-        handle = peer.result(client.send_goal_async(ExecuteTask.Goal(who="ann")))
+        handle = peer.result(peer.spun(client.send_goal_async, ExecuteTask.Goal(who="ann")))
         assert handle.accepted
-        peer.result(handle.cancel_goal_async())
-        assert peer.result(handle.get_result_async()).status == GoalStatus.STATUS_CANCELED
+        peer.result(peer.spun(handle.cancel_goal_async))
+        assert peer.result(peer.spun(handle.get_result_async)).status == GoalStatus.STATUS_CANCELED
         session = inside.node.session
         assert session is not None
         assert "cancelled" in session.side.work.hold
         inside.leave()
     finally:
-        client.destroy()
+        peer.spun(client.destroy)
         inside.close()

@@ -39,7 +39,8 @@ def play(bundle: Path | None, task: str, shift: str | None, seed: int, scenario:
         try:
             chosen = msgspec.json.decode(scenario.read_bytes(), type=Scenario)
         except (OSError, msgspec.MsgspecError) as error:
-            raise ConfigError(f"{scenario} is no scenario: {error}; give the JSON of one") from None
+            reason = getattr(error, "strerror", "") or error
+            raise ConfigError(f"cannot read the scenario {scenario}: {reason}; give the JSON file of one") from None
         if chosen.task != task:
             raise ConfigError(f"{scenario} is a scenario of {chosen.task}, not of {task}; give --task {chosen.task}")
     path = bundle or baseline(task)

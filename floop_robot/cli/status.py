@@ -52,7 +52,8 @@ def _text(s: FleetStatus) -> str:
         lines.append(f"  live {'/'.join(f'v{v}' for v in live.versions)}: {rates or 'no episode yet'}")
     for entry in s.audit:
         when = time.strftime("%H:%M:%S", time.localtime(entry.stamp_ns / 1e9))
-        lines.append(f"  {when}  {entry.who}: {entry.what} {entry.detail}".rstrip())
+        version = f" v{entry.version}" if entry.version and f"v{entry.version}" not in entry.what.split() else ""
+        lines.append(f"  {when}  {entry.who}: {entry.what}{version} {entry.detail}".rstrip())
     return "\n".join(lines)
 
 

@@ -111,7 +111,7 @@ def serve(ros: Ros) -> None:
         opened.enter_context(ros.spinning(node))
         while not ros.stop.wait(0.5):
             if supervisor is not None and supervisor.given_up:
-                raise ConfigError(supervisor.given_up[PROCESS].removeprefix("learner: "))
+                raise ConfigError(supervisor.given_up[PROCESS])
         voice.leave()  # it may wait for a learner that is frozen: not before, but while that is ended
         if supervisor is not None:
             supervisor.stop(END_S)

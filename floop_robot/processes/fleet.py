@@ -127,7 +127,7 @@ def chosen_processes(
     groups = {CENTRE: central, **robots, **{s.name: [s] for s in (*central, *itertools.chain(*robots.values()))}}
     for name in only:
         if name not in groups:
-            raise UnknownName("part of the fleet", name, groups, str(config_file))
+            raise UnknownName("part of the fleet", name, groups)
     found = [spec for name in only or (CENTRE, *robots) for spec in groups[name]]
     return list({spec.name: spec for spec in found}.values())
 

@@ -285,8 +285,8 @@ class Supervisor:
 
     @staticmethod
     def _last_line(child: _Child) -> str:
-        lines = child.log.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"exit status {child.exit_status}"
+        lines = child.log.read_text(errors="replace").strip().splitlines() or [f"exit status {child.exit_status}"]
+        return lines[-1].removeprefix(f"{child.spec.module.rpartition('.')[2]}: ")  # who says it is said already
 
 
 def _nice(child: _Child) -> int:

@@ -190,6 +190,9 @@ class Clerk:
             # The robot is on a later number than the fleet, and versions only grow: give the fleet's a later one still.
             info = self.conductor.go_back(production, Origin.PIN, call.who, what, now_ns)
             what += f", v{production} published as v{info.version}"
+        alone = sorted(d.scope for d in self._registry.directives() if d.held and d.scope != FLEET)
+        if call.scope == FLEET and alone:
+            what += f"; {', '.join(alone)} held or pinned still"
         self.conductor.tick(now_ns)  # a candidate that waited may follow at once
         return what, self.conductor.production
 

@@ -41,6 +41,7 @@ SAID_OF = {
         (f"validate {PICK} --task floop/Pik-v0", "did you mean 'floop/Pick-v0'?"),
         (f"validate {PICK} --focus baskett", "did you mean 'basket'?"),
         ("play --shift new-objct", "did you mean 'new-object'?"),
+        ("play --scenario nope.json", "cannot read the scenario nope.json: No such file or directory; give the JSON"),
         ("play --out clip.bmp", "a clip is a .gif, .mp4 or .png file"),
         ("play --seed -1", "0<=x<=9999"),
         ("demo --no-ros --shift new-objct", "did you mean 'new-object'?"),

@@ -117,6 +117,9 @@ def test_what_no_process_could_work_with_is_said_before_any_is_started(floop: Fl
         assert f"{file}: No such file" in floop("up", "--no-ros", "--config", config).error
     config.write_text("robots: [1,\n")
     assert "site.yaml, line 2, column 1 is not valid YAML" in floop("up", "--no-ros", "--config", config).error
+    config.write_text("robots: 2\nrobots: 3\n")
+    twice = floop("up", "--no-ros", "--config", config).error
+    assert twice.endswith("site.yaml, line 2, column 1 is not valid YAML: robots is there twice")
     assert not (tmp_path / "run").exists()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from floop_robot.bundle import Bundle, verify
 from floop_robot.nodes.driver import load_driver
 from floop_robot.processes.driving import stop_on_signals
 from floop_robot.processes.fleet import CENTRE, CONFIG_FILE, Arms, Flavour, chosen_processes, unguarded, write_config
@@ -16,11 +17,12 @@ from floop_robot.processes.fleet_manager import baseline_path, registry_path
 from floop_robot.processes.ros_domain import check_robots, on_this_machine, why_no_ros
 from floop_robot.processes.run_hold import is_running
 from floop_robot.processes.supervisor import ProcessSpec, Supervisor
-from floop_robot.processes.validate import load_policy
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError
+from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
+from floop_robot.spec.tasks import get_task
 
 USER_ERROR = 2
 _LOOK_S = 0.2
@@ -69,16 +71,18 @@ def up(config: Path | None, only: tuple[str, ...], shift: str | None, no_sim: bo
     if not is_new and not joins:
         where = f"goes on where the fleet of {effective.run_dir} stopped; a new one needs a run_dir of its own"
         click.echo(f"floop up: {where}", err=True)
-    if shift is not None:
-        _shift(Path(effective.run_dir), shift)
-    return keep_up(effective, specs, on_this_machine() if flavour is Flavour.ROS and not no_sim else {})
+    return keep_up(effective, specs, on_this_machine() if flavour is Flavour.ROS and not no_sim else {}, shift)
 
 
-def keep_up(config: FloopConfig, specs: list[ProcessSpec], environment: Mapping[str, str]) -> int:
+def keep_up(
+    config: FloopConfig, specs: list[ProcessSpec], environment: Mapping[str, str], shift: str | None = None
+) -> int:
     """Supervise until a signal, or until a process gives up; returns the exit status."""
     stop = stop_on_signals()
     run_dir = Path(config.run_dir)
     with Supervisor(specs, run_dir, environment) as fleet:
+        if shift is not None:
+            _shift(run_dir, shift)  # now, and not for a fleet that runs already
         count = f"{len(specs)} processes" if len(specs) > 1 else specs[0].name
         click.echo(f"{count}; logs in {run_dir / 'logs'}; Ctrl-C stops them", err=True)
         status = _watch(fleet, stop)
@@ -107,8 +111,10 @@ def _watch(fleet: Supervisor, stop: threading.Event) -> int:
 def _check_files(config: FloopConfig, specs: list[ProcessSpec], driver: str, is_new: bool) -> None:
     """Raise here, once and before anything is written, what these processes would end with."""
     OperatorTokens(Path(config.operators) if config.operators else None)
-    if is_new and any(spec.part == "fleet_manager" for spec in specs):
-        load_policy(baseline_path(config), config.task, config.robot.model)
+    if (is_new or config.baseline) and any(spec.part == "fleet_manager" for spec in specs):
+        rules, path = get_task(config.task), baseline_path(config)
+        ids = ids_of(rules, load_robot(config.robot.model))
+        verify(Bundle.load(path), rules.spec, ids, where=str(path))
     if driver:
         load_driver(driver, load_robot(config.robot.model))
 

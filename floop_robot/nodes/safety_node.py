@@ -33,6 +33,7 @@ from floop_robot.robot.link import Link, link_folder, sole_server
 from floop_robot.robot.messages import Interventions, SafetyMode
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.robot.rate import RateLoop, go_first
+from floop_robot.robot.release_ids import ReleaseIds
 from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
@@ -76,11 +77,12 @@ def serve(ros: Ros) -> None:
             reports,
         )
         loop = RateLoop(rate_hz, servo.tick, "servo", phase_s(arguments, SAFETY_PHASE), urgent=True)
-        service = EstopService(node, arguments.robot, orders, reports, tokens)
+        ids = ReleaseIds(folder / "releases")
+        service = EstopService(node, arguments.robot, orders, reports, tokens, ids)
         health = Diagnostics(
             node, arguments.robot, lambda: (rate_health("servo loop", rate_hz, loop.stats()), safety_health(servo))
         )
-        with closing(servo), ros.spinning(node):
+        with closing(servo), ros.spinning(node), closing(service):
             stats = StatsFile[SafetyStats](arguments.run_dir, f"{arguments.robot}.safety")
             drive(loop, ros.stop, stats, lambda: figures(loop, servo))
         del service, health  # the node held them, too

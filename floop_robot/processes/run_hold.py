@@ -36,14 +36,12 @@ def is_running(run_dir: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        with _turn(run_dir):
+            return not _take(handle)
     except OSError:
         return False
     finally:
         os.close(handle)
-    return False
 
 
 @contextmanager
@@ -51,16 +49,36 @@ def nobody_running(run_dir: Path) -> Iterator[None]:
     """Within it nobody starts on this run directory; raises `ConfigError` when somebody is running."""
     handle = _open(run_dir)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(
-                f"{run_dir} belongs to a running fleet with another configuration; stop it, or choose another run_dir"
-            ) from None
-        yield
+        with _turn(run_dir):
+            if not _take(handle):
+                raise ConfigError(
+                    f"{run_dir} belongs to a running fleet with another configuration; stop it, or choose another "
+                    "run_dir"
+                )
+            yield
     finally:
         with contextlib.suppress(OSError):
             os.close(handle)
+
+
+@contextmanager
+def _turn(run_dir: Path) -> Iterator[None]:
+    """Look one after the other: whoever looks holds the lock for a moment, and would be taken for a fleet."""
+    folder = os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _take(handle: int) -> bool:
+    """Whether nobody has the lock; then it is held until `handle` is closed."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _open(run_dir: Path) -> int:

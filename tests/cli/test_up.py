@@ -123,6 +123,37 @@ def test_what_no_process_could_work_with_is_said_before_any_is_started(floop: Fl
     assert not (tmp_path / "run").exists()
 
 
+def test_a_fleet_that_runs_keeps_its_world_when_another_start_is_refused(floop: Floop, tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, "--only", "ingest", "--shift", "heavy")
+    try:
+        wait_for(lambda: fleet.health("ingest") == 0, 40, "health")
+        world = (tmp_path / "run" / "sim_world.json").read_text()
+        assert "heavy" in world
+        refused = floop("up", "--no-ros", "--config", fleet.config, "--shift", "small")
+        assert "ingest is running already" in refused.error
+        assert (tmp_path / "run" / "sim_world.json").read_text() == world
+    finally:
+        fleet.close()
+
+
+def test_a_robot_needs_no_simulator_to_start(tmp_path: Path) -> None:
+    """As after `pip install floop-robot` alone."""
+    blocked = ("torch", "stable_baselines3", "pybullet", "gymnasium", "rclpy", "floop_interfaces")
+    program = (
+        "import sys\n"
+        "class Without:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.split('.')[0] in {blocked}: raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Without())\n"
+        "from floop_robot.cli.main import main\n"
+        "sys.argv = ['floop', 'up', '--no-ros', '--only', 'robot_1', '--config', 'nowhere.yaml']\n"
+        "main()\n"
+    )
+    found = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert found.returncode == 2
+    assert found.stderr == "floop: cannot read nowhere.yaml: No such file or directory; check the path\n"
+
+
 def test_mistakes_are_one_line(floop: Floop, tmp_path: Path) -> None:
     assert "did you mean 'robot_1'" in floop("up", "--only", "robot_11").error
     assert "unknown shift 'new-objekt'" in floop("up", "--shift", "new-objekt").error

@@ -25,7 +25,7 @@ from tokens import TOKEN, WHO, operators_file
 
 from floop_interfaces import msg, srv
 from floop_robot.nodes import topics
-from floop_robot.nodes.estop import OUTDATED, SEAL_S, STOPPED_SINCE, EstopService, Orders, SafetyReports
+from floop_robot.nodes.estop import GIVEN_BEFORE, OUTDATED, SEAL_S, STOPPED_SINCE, EstopService, Orders, SafetyReports
 from floop_robot.nodes.qos import EVENTS
 from floop_robot.robot.latch import StopLatch
 from floop_robot.robot.link import link_folder
@@ -309,6 +309,52 @@ def test_a_release_that_was_out_of_date_is_not_carried_out_when_it_is_repeated_w
         other = peer.send(srv.SetEstop, topics.SET_ESTOP, release)
         wait_for(lambda: safety.tick() > 0.0 and other.done())
         assert not safety.latch.is_set
+
+
+def test_a_release_means_the_latch_as_it_is_when_it_arrives_whoever_waits_before_it(domain: int) -> None:
+    with closing(Peer(domain)) as peer:
+        safety = HeldUp(peer)
+        stops = [peer.send(srv.SetEstop, topics.SET_ESTOP, srv.SetEstop.Request(stop=True, who="ann")) for _ in "ab"]
+        wait_for(lambda: safety.tick() > 0.0 and all(stop.done() for stop in stops))
+        before = safety.latch.stops
+        waiting = peer.send(srv.SetEstop, topics.SET_ESTOP, srv.SetEstop.Request(stop=True, who="ann"))
+        released = peer.send(srv.SetEstop, topics.SET_ESTOP, srv.SetEstop.Request(stop=False, who="ann"))
+        wait_for(lambda: safety.service._open == 2)  # the servo loop is held up: neither is answered
+        safety.orders.mailbox.send(SafetyOrder(stop=True, who="bob", why="a hand in the cell"))
+        wait_for(lambda: safety.tick() > 0.0 and waiting.done() and released.done())
+        assert peer.result(waiting).success
+        assert not peer.result(released).success
+        assert safety.latch.is_set
+        assert safety.latch.stops == before + 2
+
+
+def test_a_release_repeated_before_it_is_answered_releases_once(domain: int) -> None:
+    with closing(Peer(domain)) as peer:
+        safety = HeldUp(peer)
+        safety.orders.mailbox.send(SafetyOrder(stop=True, who="ann"))
+        safety.tick()
+        release = srv.SetEstop.Request(stop=False, who="ann", call_id="a")
+        first = peer.send(srv.SetEstop, topics.SET_ESTOP, release)
+        wait_for(lambda: safety.service._open == 1)
+        safety.orders.mailbox.send(SafetyOrder(stop=True, who="bob"))
+        again = peer.send(srv.SetEstop, topics.SET_ESTOP, release)
+        wait_for(lambda: safety.service._open == 2)
+        wait_for(lambda: safety.tick() > 0.0 and first.done() and again.done())
+        assert peer.result(again).message == f"{ROBOT} {STOPPED_SINCE}" or not peer.result(again).success
+        assert safety.latch.is_set
+
+
+def test_a_release_repeated_to_a_successor_releases_nothing(cell: Cell) -> None:
+    cell.stop_by("service")
+    assert cell.set_estop(False, call_id="before the restart").success
+    cell.stop_by("service", who="bob")
+    cell.restart("safety_node")
+    again = cell.set_estop(False, call_id="before the restart")
+    assert not again.success
+    assert again.message == f"{ROBOT} stays stopped: {GIVEN_BEFORE}"
+    assert again.states[0].latched
+    assert cell.set_estop(False, call_id="after it").success
+    cell.wait_following()
 
 
 def test_a_stop_waits_for_no_release_that_is_void(domain: int) -> None:

@@ -32,33 +32,31 @@ class RunHold:
 def is_running(run_dir: Path) -> bool:
     """Whether somebody holds this run directory; changes nothing there."""
     try:
-        handle = os.open(run_dir / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
         with _turn(run_dir):
-            return not _take(handle)
+            handle = os.open(run_dir / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return not _take(handle)
+            finally:
+                os.close(handle)
     except OSError:
         return False
-    finally:
-        os.close(handle)
 
 
 @contextmanager
 def nobody_running(run_dir: Path) -> Iterator[None]:
     """Within it nobody starts on this run directory; raises `ConfigError` when somebody is running."""
     handle = _open(run_dir)
-    try:
-        with _turn(run_dir):
+    with _turn(run_dir):
+        try:
             if not _take(handle):
                 raise ConfigError(
                     f"{run_dir} belongs to a running fleet with another configuration; stop it, or choose another "
                     "run_dir"
                 )
             yield
-    finally:
-        with contextlib.suppress(OSError):
-            os.close(handle)
+        finally:
+            with contextlib.suppress(OSError):
+                os.close(handle)
 
 
 @contextmanager

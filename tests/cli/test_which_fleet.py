@@ -27,7 +27,7 @@ def runs(tmp_path: Path) -> list[Path]:
     return found
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ["status", "push v1", "learner pause"])  # each waits for an answer in vain
 def test_it_is_the_one_that_runs_whichever_was_begun_last(command: str, floop: Floop, runs: list[Path]) -> None:
     with ExitStack() as stack:
         hold = RunHold(runs[0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import math
 import os
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -112,14 +113,15 @@ def train(config: TrainConfig, watch: Watch = lambda _: None) -> TrainResult:
     _check(config)
     out = Path(config.out)
     with _alone_in(out), ExitStack() as stack:
-        _save_config(config, out)
         collector = stack.enter_context(Collector(spec))
         run = _Run(config, spec, collector, watch, started)
         if config.tensorboard:
             run.watches.append(stack.enter_context(Curves(out / FOLDER, run.trainee.model)).draw)
         run.demonstrate()
         run.learn()
-        return run.finish(out)
+        result = run.finish(out)
+        _save_config(config, out)  # with what was made with it: a run that is stopped leaves the folder as it was
+        return result
 
 
 @contextmanager
@@ -127,6 +129,8 @@ def _alone_in(out: Path) -> Iterator[None]:
     """Nobody else trains into this folder meanwhile; raises `StorageError` when somebody does."""
     try:
         out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass  # to know now, and not after a minute of training, that it can be written to
         folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise StorageError(f"cannot write to {out}: {error.strerror}; choose another --out") from None

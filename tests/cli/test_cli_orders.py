@@ -88,7 +88,7 @@ def test_every_verb_says_who_what_when_and_who_acts_on_what(
     assert "pinned to v4" in floop("status", *options[:2]).out
 
     assert "resumed fleet; robot_2 held or pinned still" in floop("resume", *options).out
-    assert "ann: pushed v4 to robot_2 alone" in floop("status", *options[:2]).out
+    assert "ann: published (push) v4" in floop("status", *options[:2]).out
     resumed = floop("resume", "robot_2", *options).out
     assert "resumed robot_2" in resumed
     assert "acting on it: robot_2\n" in resumed

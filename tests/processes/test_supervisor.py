@@ -96,7 +96,7 @@ def test_what_cannot_be_started_now_is_started_later(modules: Path, monkeypatch:
 def test_a_user_error_is_not_repeated_but_reported(modules: Path) -> None:
     with Supervisor([spec("r", "refuser"), spec("a", "idler")], modules) as supervisor:
         wait_for(lambda: supervisor.given_up)
-        assert supervisor.given_up == {"r": "refuser: port 1 is taken; choose another"}
+        assert supervisor.given_up == {"r": "port 1 is taken; choose another"}
         assert supervisor.pid("a") is not None
 
 

@@ -222,7 +222,8 @@ class EstopService:
             await self._bell.until(lambda: request.call_id not in self._under_way, 2 * OBEY_S)
             if request.call_id in self._under_way:
                 return self._refuse(OUTDATED, request, response)
-        self._under_way.add(request.call_id)
+        if request.call_id:
+            self._under_way.add(request.call_id)
         try:
             return await self._judge(request, response, seal)
         finally:

@@ -257,12 +257,15 @@ class EstopService:
 
         def note() -> None:
             with self._one_at_a_time:
+                if call_id in self._ids:
+                    found[0] = GIVEN_BEFORE
+                    return
                 try:
-                    found[0] = GIVEN_BEFORE if call_id in self._ids else ""
-                    if not found[0]:
-                        self._ids.add(call_id)
+                    self._ids.add(call_id)
                 except StorageError as error:
                     found[0] = f"its call_id cannot be taken down ({error}); ask without one"
+                else:
+                    found[0] = ""  # only now: whoever stops waiting before must not take it for noted
 
         if self._open > MOST_OPEN:
             return FULL

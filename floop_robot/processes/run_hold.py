@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 from floop_robot.spec.errors import ConfigError, StorageError
 
 _LOCK = "running.lock"
+_TURN_S = 1.0
+"""A look takes microseconds, a configuration milliseconds; who else locks the folder for long is not waited for."""
 
 
 class RunHold:
@@ -64,7 +67,9 @@ def _turn(run_dir: Path) -> Iterator[None]:
     """Look one after the other: whoever looks holds the lock for a moment, and would be taken for a fleet."""
     folder = os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        deadline_s = time.monotonic() + _TURN_S
+        while not _take(folder) and time.monotonic() < deadline_s:
+            time.sleep(0.005)
         yield
     finally:
         os.close(folder)

@@ -331,16 +331,17 @@ def test_a_release_means_the_latch_as_it_is_when_it_arrives_whoever_waits_before
 def test_a_release_repeated_before_it_is_answered_releases_once(domain: int) -> None:
     with closing(Peer(domain)) as peer:
         safety = HeldUp(peer)
+        safety.reports.listener = lambda: None  # the first call hears of its release at its next look, 0.1 s later
         safety.orders.mailbox.send(SafetyOrder(stop=True, who="ann"))
         safety.tick()
         release = srv.SetEstop.Request(stop=False, who="ann", call_id="a")
         first = peer.send(srv.SetEstop, topics.SET_ESTOP, release)
         wait_for(lambda: safety.service._open == 1)
         safety.orders.mailbox.send(SafetyOrder(stop=True, who="bob"))
+        safety.tick()  # released, and stopped by bob
         again = peer.send(srv.SetEstop, topics.SET_ESTOP, release)
-        wait_for(lambda: safety.service._open == 2)
         wait_for(lambda: safety.tick() > 0.0 and first.done() and again.done())
-        assert peer.result(again).message == f"{ROBOT} {STOPPED_SINCE}" or not peer.result(again).success
+        assert not peer.result(again).success
         assert safety.latch.is_set
 
 

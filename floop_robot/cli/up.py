@@ -111,7 +111,7 @@ def _watch(fleet: Supervisor, stop: threading.Event) -> int:
 def _check_files(config: FloopConfig, specs: list[ProcessSpec], driver: str, is_new: bool) -> None:
     """Raise here, once and before anything is written, what these processes would end with."""
     OperatorTokens(Path(config.operators) if config.operators else None)
-    if (is_new or config.baseline) and any(spec.part == "fleet_manager" for spec in specs):
+    if is_new and any(spec.part == "fleet_manager" for spec in specs):
         rules, path = get_task(config.task), baseline_path(config)
         ids = ids_of(rules, load_robot(config.robot.model))
         verify(Bundle.load(path), rules.spec, ids, where=str(path))

@@ -38,7 +38,7 @@ class Bell:
         self._waits: list[_Wait] = []
         self._asides: list[threading.Thread] = []
         self._guards_asides = threading.Lock()
-        self._takes_more = True
+        self.takes_more = True
         """False as soon as `close` waits for what is done aside: nobody would wait for what begins then."""
         self.is_closed = False
         """The node ends: nobody waits any longer."""
@@ -66,10 +66,17 @@ class Bell:
         await future
         return bool(future.result())
 
-    async def aside(self, work: Callable[[], None]) -> bool:
+    @property
+    def busy(self) -> int:
+        """How many threads do something aside, those that nobody waits for any longer among them."""
+        with self._guards_asides:
+            return sum(map(threading.Thread.is_alive, self._asides))
+
+    async def aside(self, work: Callable[[], None], timeout_s: float = math.inf) -> bool:
         """Have `work` done in a thread of its own and wait for it, as `until` does; raises what it raises.
 
-        False: the bell closes, and `work` is not done: it was not begun, or took longer than closing waits for.
+        False: `work` is not done within `timeout_s`, and goes on; or the bell closes: it was not begun, or took longer
+        than closing waits for.
         """
         done, failure = threading.Event(), list[BaseException]()
 
@@ -83,12 +90,12 @@ class Bell:
                 self.ring()
 
         with self._guards_asides:
-            if not self._takes_more:
+            if not self.takes_more:
                 return False
             thread = threading.Thread(target=run, name="aside", daemon=True)
             thread.start()
             self._asides = [*filter(threading.Thread.is_alive, self._asides), thread]
-        await self.until(done.is_set, math.inf)
+        await self.until(done.is_set, timeout_s)
         if failure:
             raise failure[0]
         return done.is_set()
@@ -97,7 +104,7 @@ class Bell:
         """Send everybody who waits on their way, without what they waited for; what is done aside gets 1 s to end."""
         deadline_s = time.monotonic() + END_S
         with self._guards_asides:
-            self._takes_more = False
+            self.takes_more = False
         for thread in self._asides:
             thread.join(max(0.0, deadline_s - time.monotonic()))
         self.is_closed = True

@@ -14,7 +14,7 @@ from rclpy.node import Node
 
 from floop_interfaces.msg import EstopState, StopRequest
 from floop_robot.nodes import topics
-from floop_robot.nodes.estop import SEAL_S
+from floop_robot.nodes.estop_voice import SEAL_S
 from floop_robot.nodes.qos import EVENTS, LATCHED
 
 MOST_OWN: Final = 64

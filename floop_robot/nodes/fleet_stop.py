@@ -20,7 +20,8 @@ from floop_robot.nodes import topics
 from floop_robot.nodes.bell import Bell
 from floop_robot.nodes.calls import audit_entry
 from floop_robot.nodes.convert import header
-from floop_robot.nodes.estop import DONE, SEAL_S
+from floop_robot.nodes.estop import DONE
+from floop_robot.nodes.estop_voice import SEAL_S
 from floop_robot.nodes.fleet_convert import done_to_msg
 from floop_robot.nodes.fleet_latches import Latches, Looked
 from floop_robot.nodes.qos import CALLS, EVENTS
@@ -41,7 +42,8 @@ ENDING: Final = "the fleet manager's node ends; what robots were asked, if anyth
 class _Round:
     """One question to several robots, repeated until all have answered or the time is up.
 
-    It has a `call_id`, so that a repeated one has the effect of one.
+    A stop that is repeated stops again; a release names the stop that it releases, so that no number of them opens
+    another.
     """
 
     def __init__(self, request: SetEstop.Request, meant: Sequence[str]) -> None:
@@ -64,14 +66,22 @@ class _Round:
 
     def _keep(self, robot: str, future: Any) -> None:
         with self._arrived:
-            if not future.cancelled() and future.exception() is None:
-                self.answers.setdefault(robot, future.result())
+            if not future.cancelled() and future.exception() is None and self.is_asked(robot):
+                self.answers[robot] = future.result()
             self._arrived.notify()
+
+    def is_asked(self, robot: str) -> bool:
+        """Whether it has yet to say what became of it.
+
+        A stop that failed is none: it may be the last word of a process that another one takes over from.
+        """
+        answer = self.answers.get(robot)
+        return robot not in self.given_up and (answer is None or (self.request.stop and not answer.success))
 
     @property
     def is_over(self) -> bool:
         """Nobody is waited for any longer."""
-        return self.answers.keys() | self.given_up.keys() >= set(self.meant)
+        return not any(map(self.is_asked, self.meant))
 
     def wait(self, timeout_s: float) -> None:
         """For answers."""
@@ -129,7 +139,6 @@ class FleetStop:
         if request.stop:
             request.who = request.who or UNKNOWN
             self._say(StopRequest(header=header(), who=request.who, why=request.why), meant)
-        request.call_id = request.call_id or uuid.uuid4().hex
         looked = self._latches.look(meant)
         if self._open >= MOST_CALLS:
             told = "stops were sent, and nobody waits for the answers" if request.stop else "nothing was done"
@@ -182,7 +191,7 @@ class FleetStop:
         asked, deadline_s = _Round(request, meant), time.monotonic() + ANSWER_S
         while not asked.is_over and (left_s := deadline_s - time.monotonic()) > 0.0:
             for name in meant:
-                if name not in asked.answers and self._ask[name].service_is_ready():
+                if asked.is_asked(name) and self._ask[name].service_is_ready():
                     asked.ask(name, self._ask[name])
             asked.wait(min(AGAIN_S, left_s))
         asked.end()
@@ -198,9 +207,7 @@ class FleetStop:
         asked, deadline_s = _Round(request, meant), time.monotonic() + ANSWER_S
         while not asked.is_over and (now_s := time.monotonic()) < max(deadline_s, asked.asked_s + SEAL_S):
             for name in meant if now_s < deadline_s and not self._ends else ():
-                if name in asked.answers.keys() | asked.given_up.keys():
-                    continue
-                if why := self._release(asked, name, looked[name]):
+                if asked.is_asked(name) and (why := self._release(asked, name, looked[name])):
                     asked.given_up[name] = why
             asked.wait(AGAIN_S)
         asked.end()

@@ -16,7 +16,9 @@ from floop_robot.nodes.commands import CommandOutlet
 from floop_robot.nodes.convert import target_from_msg
 from floop_robot.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Health, rate_health
 from floop_robot.nodes.driver import load_driver
-from floop_robot.nodes.estop import EstopService, Orders, SafetyReports
+from floop_robot.nodes.estop import EstopService
+from floop_robot.nodes.estop_orders import Orders
+from floop_robot.nodes.estop_voice import SafetyReports
 from floop_robot.nodes.io import RosInlet
 from floop_robot.nodes.main import Ros, run
 from floop_robot.nodes.parameters import Parameter, Parameters

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +14,11 @@ from pathlib import Path
 from floop_robot.spec.errors import ConfigError, StorageError
 
 _LOCK = "running.lock"
-_TURN_S = 1.0
-"""A look takes microseconds, a configuration milliseconds; who else locks the folder for long is not waited for."""
+_FLOCK = "hhqqi0q"
+"""`struct flock` of fcntl(2): type, whence, start, length (0: to the end), process (0 for these locks)."""
+_WRITING_S = 1.0
+"""Writing a configuration takes milliseconds; whoever takes longer is not waited for."""
+_AGAIN_S = 0.005
 
 
 class RunHold:
@@ -23,7 +27,7 @@ class RunHold:
     def __init__(self, run_dir: Path) -> None:
         """Others may hold it as well (a robot's part of the same fleet); raises `StorageError`."""
         self._handle = _open(run_dir)
-        fcntl.flock(self._handle, fcntl.LOCK_SH)
+        _ask(self._handle, fcntl.F_OFD_SETLKW, fcntl.F_RDLCK)
 
     def release(self) -> None:
         """They have ended; may be called again."""
@@ -33,55 +37,61 @@ class RunHold:
 
 
 def is_running(run_dir: Path) -> bool:
-    """Whether somebody holds this run directory; changes nothing there."""
+    """Whether somebody holds this run directory; changes nothing there, and keeps nobody waiting."""
     try:
-        with _turn(run_dir):
-            handle = os.open(run_dir / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                return not _take(handle)
-            finally:
-                os.close(handle)
+        handle = os.open(run_dir / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
+    try:
+        return _is_held(handle)
+    except StorageError:
+        return False
+    finally:
+        os.close(handle)
 
 
 @contextmanager
 def nobody_running(run_dir: Path) -> Iterator[None]:
     """Within it nobody starts on this run directory; raises `ConfigError` when somebody is running."""
     handle = _open(run_dir)
-    with _turn(run_dir):
-        try:
-            if not _take(handle):
+    try:
+        deadline_s = time.monotonic() + _WRITING_S
+        while not _take(handle):
+            if _is_held(handle) or time.monotonic() > deadline_s:
                 raise ConfigError(
                     f"{run_dir} belongs to a running fleet with another configuration; stop it, or choose another "
                     "run_dir"
                 )
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                os.close(handle)
-
-
-@contextmanager
-def _turn(run_dir: Path) -> Iterator[None]:
-    """Look one after the other: whoever looks holds the lock for a moment, and would be taken for a fleet."""
-    folder = os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        deadline_s = time.monotonic() + _TURN_S
-        while not _take(folder) and time.monotonic() < deadline_s:
-            time.sleep(0.005)
+            time.sleep(_AGAIN_S)  # somebody else writes a configuration
         yield
     finally:
-        os.close(folder)
+        with contextlib.suppress(OSError):
+            os.close(handle)
 
 
 def _take(handle: int) -> bool:
     """Whether nobody has the lock; then it is held until `handle` is closed."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _ask(handle, fcntl.F_OFD_SETLK, fcntl.F_WRLCK)
     except BlockingIOError:
         return False
     return True
+
+
+def _is_held(handle: int) -> bool:
+    """Whether a `RunHold` has the lock; asking takes none, so that whoever asks is never taken for one."""
+    return _ask(handle, fcntl.F_OFD_GETLK, fcntl.F_WRLCK) == fcntl.F_RDLCK
+
+
+def _ask(handle: int, command: int, kind: int) -> int:
+    """The kind of lock that the kernel answers with."""
+    try:
+        answer = fcntl.fcntl(handle, command, struct.pack(_FLOCK, kind, os.SEEK_SET, 0, 0, 0))
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise StorageError(f"a run_dir's file cannot be locked: {error.strerror}; choose a run_dir on a disk") from None
+    return int(struct.unpack(_FLOCK, answer)[0])
 
 
 def _open(run_dir: Path) -> int:

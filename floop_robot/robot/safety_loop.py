@@ -242,7 +242,10 @@ class SafetyLoop:
         self.keeper.look()
 
     def close(self) -> None:
-        """Give the latch 1 s to be written down."""
+        """Take the stops that came after the last tick, and give the latch 1 s to be written down."""
+        while (order := self._orders.receive()) is not None:
+            if order.stop:
+                self.core.take_order(order)
         self.keeper.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from conditions import wait_for
 from ports import free_base_port
 
+from floop_policies import bundle_path
 from tests.cli.running import Floop
 
 STOP_S = 5.0
@@ -93,6 +95,22 @@ def test_a_process_that_cannot_work_as_configured_ends_the_fleet_with_one_line(t
             assert "is another fleet running there?" in line
         finally:
             fleet.close()
+
+
+@pytest.mark.timeout(120)
+def test_a_fleet_that_has_begun_needs_its_first_bundle_no_more(tmp_path: Path) -> None:
+    baseline = tmp_path / "first.floop"
+    shutil.copy(bundle_path("pick"), baseline)
+    base_port = free_base_port()
+    for _ in range(2):
+        fleet = Fleet(
+            tmp_path, "--only", "fleet_manager", baseline=baseline, endpoints=f"{{base_port: {base_port}}}"
+        )
+        try:
+            wait_for(lambda f=fleet: f.health("fleet_manager") == 0, 40, "health")
+        finally:
+            fleet.close()
+        baseline.unlink(missing_ok=True)
 
 
 @pytest.mark.timeout(60)

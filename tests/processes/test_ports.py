@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import socket
 import threading
 from pathlib import Path
 
+import pytest
+
 from floop_robot.processes.ports import FIRST, LAST, reserved_base_port
 from floop_robot.processes.run_hold import RunHold, is_running, nobody_running
+from floop_robot.spec.errors import ConfigError
 
 
 def test_experiments_side_by_side_have_ports_of_their_own() -> None:
@@ -44,4 +49,35 @@ def test_those_who_look_at_once_take_nobody_of_themselves_for_a_fleet(tmp_path: 
         thread.join()
     assert seen == [False] * 400
     with nobody_running(tmp_path):
+        assert not is_running(tmp_path)
+
+
+def test_configurations_are_written_one_after_another_and_none_below_a_running_fleet(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def write() -> None:
+        with nobody_running(tmp_path):
+            order.append("second")
+
+    with nobody_running(tmp_path):
+        thread = threading.Thread(target=write)
+        thread.start()
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+    hold = RunHold(tmp_path)
+    with pytest.raises(ConfigError, match="belongs to a running fleet"), nobody_running(tmp_path):
         pass
+    hold.release()
+    with nobody_running(tmp_path):
+        pass
+
+
+def test_to_look_waits_for_nobody_and_keeps_nobody_from_the_folder(tmp_path: Path) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)  # as `floop train` has its folder
+    hold = RunHold(tmp_path)
+    assert is_running(tmp_path)
+    hold.release()
+    assert not is_running(tmp_path)
+    os.close(folder)

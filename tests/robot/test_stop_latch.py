@@ -11,9 +11,12 @@ import pytest
 from conditions import wait_for
 from hypothesis import given
 from hypothesis import strategies as st
+from rig import Queue
 
 from floop_robot.robot.latch import LatchKeeper, StopLatch
 from floop_robot.robot.messages import SafetyOrder
+from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
+from floop_robot.spec.robot_model import load_robot
 
 
 @given(st.lists(st.booleans(), max_size=20))
@@ -54,6 +57,17 @@ def test_a_stop_outlives_its_process_and_a_release_does_too(tmp_path: Path) -> N
     again.keep()
     assert not StopLatch(path).is_set
     again.keep()
+
+
+def test_a_stop_that_comes_after_the_last_tick_is_kept_for_the_successor_and_a_release_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "stopped"
+    core = SafetyCore(load_robot("panda"), 50.0, 12.5, 0.1, StopLatch(path))
+    orders = Queue[SafetyOrder](size=None)
+    loop = SafetyLoop(core, Queue(), Queue(), orders, Queue(), Queue())
+    orders.send(SafetyOrder(stop=True, who="ann"))
+    orders.send(SafetyOrder(stop=False, who="bob"))
+    loop.close()
+    assert path.read_text() == "stopped by ann\n"
 
 
 def test_the_reason_on_disk_is_that_of_the_stop_that_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

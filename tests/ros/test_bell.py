@@ -31,13 +31,13 @@ def peer(domain: int) -> Iterator[Peer]:
 class Aside:
     """A service that has `work` done aside, and tells what came of it."""
 
-    def __init__(self, peer: Peer, work: Callable[[], None]) -> None:
-        self.bell, self.peer, self._work = Bell(peer.node), peer, work
+    def __init__(self, peer: Peer, work: Callable[[], None], timeout_s: float = 20.0) -> None:
+        self.bell, self.peer, self._work, self._timeout_s = Bell(peer.node), peer, work, timeout_s
         peer.node.create_service(Trigger, "aside", self._serve, callback_group=ReentrantCallbackGroup())
 
     async def _serve(self, _: Trigger.Request, answer: Trigger.Response) -> Trigger.Response:
         try:
-            answer.success = await self.bell.aside(self._work)
+            answer.success = await self.bell.aside(self._work, self._timeout_s)
         except ValueError as error:
             answer.message = str(error)
         return answer
@@ -83,6 +83,15 @@ def test_what_is_unfinished_is_not_taken_for_done(peer: Peer, monkeypatch: pytes
     aside.bell.close()
     assert not peer.result(answer).success
     go_on.set()
+
+
+def test_what_takes_too_long_is_not_waited_for_and_still_counted(peer: Peer) -> None:
+    go_on = threading.Event()
+    aside = Aside(peer, lambda: (go_on.wait(20.0), None)[1], timeout_s=0.1)
+    assert [peer.result(aside.call()).success for _ in "ab"] == [False, False]
+    assert aside.bell.busy == 2
+    go_on.set()
+    wait_for(lambda: aside.bell.busy == 0)
 
 
 def test_what_comes_while_it_closes_is_not_begun(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from tokens import TOKEN, WHO
 
 from floop_interfaces import msg, srv
 from floop_robot.nodes import topics
-from floop_robot.nodes.estop import DONE, UNKEPT
+from floop_robot.nodes.estop import DONE, GIVEN_BEFORE, NOT_NOW, UNKEPT
 from floop_robot.nodes.fleet_latches import OTHER_NOW, UNHEARD
 from floop_robot.nodes.fleet_stop import ENDING, FleetStop
 from floop_robot.nodes.qos import EVENTS, LATCHED
@@ -158,6 +158,63 @@ def test_what_a_robot_did_not_write_down_is_told_with_what_it_did(stops: Stops) 
 
     released = wait_for(release)
     assert released.message == f"released robot_1, robot_2; robot_1 {DONE[False]}, but {UNKEPT[False]}"
+
+
+def test_a_release_repeated_to_the_fleet_opens_no_later_stop_of_a_robot_that_was_started_again(stops: Stops) -> None:
+    stops.start("robot_2")
+    first = stops.start("robot_1")
+    stops.stop_all()
+
+    def release(call_id: str) -> Any:
+        """Once the fleet manager's node has heard of the robot."""
+        call = {"stop": False, "robots": ["robot_1"], "call_id": call_id}
+        answer = stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, **call)
+        return None if UNHEARD in answer.message else answer
+
+    assert wait_for(lambda: release("a")).success
+    assert stops.fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True, who="bob", robots=["robot_1"]).success
+    first.kill()
+    stops.start("robot_1")
+    again = wait_for(lambda: release("a"))
+    assert again.message == f"released none; robot_1: robot_1 stays stopped: {GIVEN_BEFORE}"
+    assert set(stops.said_since("robot_1", 3)) == {True}
+    assert wait_for(lambda: release("b")).success
+
+
+class Ending(Node):
+    """A robot whose first word to a stop is that it has not obeyed, and its second that it has."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__("ending", context=context)
+        self.asked = 0
+        self.create_service(srv.SetEstop, f"/robot_1/{topics.SET_ESTOP}", self._ask)
+
+    def _ask(self, _: srv.SetEstop.Request, answer: srv.SetEstop.Response) -> srv.SetEstop.Response:
+        self.asked += 1
+        answer.success = self.asked > 1
+        answer.message = f"robot_1 {DONE[True]}" if answer.success else f"robot_1 {NOT_NOW}"
+        return answer
+
+
+def test_a_stop_that_a_robot_has_not_obeyed_is_asked_for_again(domain: int) -> None:
+    nobody = FleetClient(f"tcp://127.0.0.1:{free_base_port()}", WHO, timeout_s=0.1)
+    with (
+        closing(Peer(domain)) as peer,
+        closing(Spun(peer.context, Ending)) as robot,
+        closing(Spun(peer.context, lambda context: Node("asking", context=context))) as asking,
+        closing(nobody),
+        closing(FleetStop(peer.node, asking.node, ["robot_1"], nobody)),
+    ):
+        call = srv.SetEstop.Request(stop=True, who=WHO)
+
+        def stopped() -> Any:
+            """The node that asks may not have found the robot yet."""
+            answer = peer.call(srv.SetEstop, topics.FLEET_SET_ESTOP, call)
+            return answer if robot.node.asked else None
+
+        answer = wait_for(stopped)
+        assert (answer.success, answer.message) == (True, "stopped robot_1")
+        assert robot.node.asked == 2
 
 
 class Silent(Node):

@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,13 +24,9 @@ from tokens import TOKEN, WHO, operators_file
 
 from floop_interfaces import msg, srv
 from floop_robot.nodes import topics
-from floop_robot.nodes.estop import GIVEN_BEFORE, OUTDATED, SEAL_S, STOPPED_SINCE, EstopService, Orders, SafetyReports
+from floop_robot.nodes.estop import GIVEN_BEFORE, STOPPED_SINCE
 from floop_robot.nodes.qos import EVENTS
-from floop_robot.robot.latch import StopLatch
 from floop_robot.robot.link import link_folder
-from floop_robot.robot.messages import SafetyOrder
-from floop_robot.robot.operators import OperatorTokens
-from floop_robot.robot.safety_loop import SafetyCore
 from floop_robot.spec.robot_model import load_robot
 
 HOLD_S = 0.1
@@ -230,121 +225,6 @@ def test_a_release_names_what_it_releases(cell: Cell) -> None:
     assert cell.set_estop(False, seal=cell.latches[-1].seal).success
 
 
-class HeldUp:
-    """Safety in this process, whose servo loop ticks when a test says so."""
-
-    def __init__(self, peer: Peer) -> None:
-        self.latch = StopLatch()
-        self.core = SafetyCore(load_robot("panda"), 250.0, 12.5, 0.1, self.latch)
-        self.orders = Orders(peer.node)
-        self.reports = SafetyReports(peer.node, ROBOT, self.latch, lambda: 0)
-        self.service = EstopService(peer.node, ROBOT, self.orders, self.reports, OperatorTokens(None))
-
-    def tick(self) -> float:
-        """One tick; when it was."""
-        while (order := self.orders.receive()) is not None:
-            self.core.take_order(order)
-        now_s = time.monotonic()
-        self.reports.send(self.core.tick(now_s)[1])
-        return now_s
-
-
-def test_a_release_is_void_with_its_seal_although_its_call_still_waits(domain: int) -> None:
-    with closing(Peer(domain)) as peer:
-        safety = HeldUp(peer)
-        safety.orders.mailbox.send(SafetyOrder(stop=True, who="ann"))
-        said_s = safety.tick()
-        wait_for(lambda: time.monotonic() > said_s + SEAL_S - 0.5)
-        release = srv.SetEstop.Request(stop=False, who="ann", seal=safety.reports.message().seal)
-        released = peer.send(srv.SetEstop, topics.SET_ESTOP, release)
-        wait_for(lambda: time.monotonic() > said_s + SEAL_S)
-        safety.tick()
-        assert safety.latch.is_set
-        assert not peer.result(released).success
-
-
-def test_a_release_that_failed_is_not_carried_out_when_it_is_repeated(domain: int) -> None:
-    with closing(Peer(domain)) as peer:
-        safety = HeldUp(peer)
-        safety.orders.mailbox.send(SafetyOrder(stop=True, who="ann"))
-        safety.tick()
-        first, again = (
-            peer.send(srv.SetEstop, topics.SET_ESTOP, srv.SetEstop.Request(stop=False, who="ann", call_id="a"))
-            for _ in range(2)
-        )
-        assert not peer.result(first).success  # the servo loop was held up for as long as it was waited for
-        wait_for(lambda: safety.tick() > 0.0 and again.done())
-        assert peer.result(again).message == peer.result(first).message
-        assert safety.latch.is_set
-
-
-def test_a_release_that_failed_is_not_told_as_one_that_was_undone(domain: int) -> None:
-    with closing(Peer(domain)) as peer:
-        safety = HeldUp(peer)
-        safety.orders.mailbox.send(SafetyOrder(stop=True, who="ann"))
-        safety.tick()
-        release = srv.SetEstop.Request(stop=False, who="ann", call_id="a")
-        failed = peer.call(srv.SetEstop, topics.SET_ESTOP, release)
-        assert not failed.success
-        safety.orders.mailbox.send(SafetyOrder(stop=True, who="bob"))
-        safety.tick()
-        assert peer.call(srv.SetEstop, topics.SET_ESTOP, release).message == failed.message
-        assert safety.latch.is_set
-
-
-def test_a_release_that_was_out_of_date_is_not_carried_out_when_it_is_repeated_with_a_newer_seal(domain: int) -> None:
-    with closing(Peer(domain)) as peer:
-        safety = HeldUp(peer)
-        safety.orders.mailbox.send(SafetyOrder(stop=True, who="ann"))
-        safety.tick()
-        release = srv.SetEstop.Request(stop=False, who="ann", call_id="a", seal=12345)
-        refused = peer.call(srv.SetEstop, topics.SET_ESTOP, release)
-        assert OUTDATED in refused.message
-        release.seal = safety.reports.message().seal  # as whoever repeats it heard it meanwhile
-        again = peer.send(srv.SetEstop, topics.SET_ESTOP, release)
-        wait_for(lambda: safety.tick() > 0.0 and again.done())
-        assert peer.result(again).message == refused.message
-        assert safety.latch.is_set
-        release.call_id = "b"
-        other = peer.send(srv.SetEstop, topics.SET_ESTOP, release)
-        wait_for(lambda: safety.tick() > 0.0 and other.done())
-        assert not safety.latch.is_set
-
-
-def test_a_release_means_the_latch_as_it_is_when_it_arrives_whoever_waits_before_it(domain: int) -> None:
-    with closing(Peer(domain)) as peer:
-        safety = HeldUp(peer)
-        stops = [peer.send(srv.SetEstop, topics.SET_ESTOP, srv.SetEstop.Request(stop=True, who="ann")) for _ in "ab"]
-        wait_for(lambda: safety.tick() > 0.0 and all(stop.done() for stop in stops))
-        before = safety.latch.stops
-        waiting = peer.send(srv.SetEstop, topics.SET_ESTOP, srv.SetEstop.Request(stop=True, who="ann"))
-        released = peer.send(srv.SetEstop, topics.SET_ESTOP, srv.SetEstop.Request(stop=False, who="ann"))
-        wait_for(lambda: safety.service._open == 2)  # the servo loop is held up: neither is answered
-        safety.orders.mailbox.send(SafetyOrder(stop=True, who="bob", why="a hand in the cell"))
-        wait_for(lambda: safety.tick() > 0.0 and waiting.done() and released.done())
-        assert peer.result(waiting).success
-        assert not peer.result(released).success
-        assert safety.latch.is_set
-        assert safety.latch.stops == before + 2
-
-
-def test_a_release_repeated_before_it_is_answered_releases_once(domain: int) -> None:
-    with closing(Peer(domain)) as peer:
-        safety = HeldUp(peer)
-        safety.reports.listener = lambda: None  # the first call hears of its release at its next look, 0.1 s later
-        safety.orders.mailbox.send(SafetyOrder(stop=True, who="ann"))
-        safety.tick()
-        release = srv.SetEstop.Request(stop=False, who="ann", call_id="a")
-        first = peer.send(srv.SetEstop, topics.SET_ESTOP, release)
-        wait_for(lambda: safety.service._open == 1)
-        safety.orders.mailbox.send(SafetyOrder(stop=True, who="bob"))
-        safety.tick()  # released, and stopped by bob
-        again = peer.send(srv.SetEstop, topics.SET_ESTOP, release)
-        wait_for(lambda: safety.tick() > 0.0 and first.done() and again.done())
-        assert not peer.result(again).success
-        assert safety.latch.is_set
-
-
 def test_a_release_repeated_to_a_successor_releases_nothing(cell: Cell) -> None:
     cell.stop_by("service")
     assert cell.set_estop(False, call_id="before the restart").success
@@ -356,17 +236,6 @@ def test_a_release_repeated_to_a_successor_releases_nothing(cell: Cell) -> None:
     assert again.states[0].latched
     assert cell.set_estop(False, call_id="after it").success
     cell.wait_following()
-
-
-def test_a_stop_waits_for_no_release_that_is_void(domain: int) -> None:
-    with closing(Peer(domain)) as peer:
-        safety = HeldUp(peer)
-        safety.orders.mailbox.send(SafetyOrder(stop=False, who="bob", until_s=time.monotonic() - 1.0))
-        safety.orders.mailbox.send(SafetyOrder(stop=True, who="ann"))
-        safety.orders.mailbox.send(SafetyOrder(stop=False, who="bob", after=0))
-        safety.tick()
-        state = safety.reports.message()
-        assert (state.latched, state.who) == (True, "ann")
 
 
 def test_a_disk_that_refuses_is_told_and_changes_nothing(cell: Cell) -> None:

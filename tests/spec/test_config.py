@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from floop_robot.spec.config import FloopConfig, load_config, save_config
 from floop_robot.spec.errors import ConfigError, FloopError, UnknownName
+from floop_robot.spec.yamlfile import read_yaml
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
@@ -42,6 +44,8 @@ def test_ports_are_distinct() -> None:
         ("1: 2", "typo.yaml: key: expected str"),
         ("robot: {1: 2}", "typo.yaml: key in robot: expected str"),
         ("a: [", "not valid YAML"),
+        ("robots: 2\nrobots: 3", "line 2, column 1 is not valid YAML: robots is there twice"),
+        ("robot: {model: panda, model: panda}", "line 1, column 23 is not valid YAML: model is there twice"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(tmp_path: Path, text: str, says: str) -> None:
@@ -52,6 +56,22 @@ def test_a_mistake_is_one_line_that_names_it(tmp_path: Path, text: str, says: st
     assert says in str(raised.value)
     assert "typo.yaml" in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "means"),
+    [
+        ("1: a\n'1': b", {1: "a", "1": "b"}),
+        ("a: &a {x: 1}\nb: {<<: *a, x: 2}\nc: {<<: *a}", {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 1}}),
+        ("p: {q: &q {<<: {x: 1}, x: 2}}\nc: {<<: *q, x: 3}", {"p": {"q": {"x": 2}}, "c": {"x": 3}}),
+    ],
+)
+def test_what_is_merged_or_of_another_kind_is_no_key_that_is_there_twice(
+    tmp_path: Path, text: str, means: dict[Any, Any]
+) -> None:
+    path = tmp_path / "merged.yaml"
+    path.write_text(text)
+    assert read_yaml(path, dict[Any, Any]) == means
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from collections.abc import Iterator
 from contextlib import closing
@@ -166,19 +167,23 @@ def test_a_release_repeated_to_the_fleet_opens_no_later_stop_of_a_robot_that_was
     stops.stop_all()
 
     def release(call_id: str) -> Any:
-        """Once the fleet manager's node has heard of the robot."""
         call = {"stop": False, "robots": ["robot_1"], "call_id": call_id}
-        answer = stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, **call)
-        return None if UNHEARD in answer.message else answer
+        return stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, **call)
 
-    assert wait_for(lambda: release("a")).success
-    assert stops.fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True, who="bob", robots=["robot_1"]).success
+    def released() -> str:
+        """The id of a release: once the robot was heard, and has answered each time that it was asked to stop."""
+        call_id = next(ids)
+        return call_id if release(call_id).success else ""
+
+    ids = map(str, itertools.count())
+    given = wait_for(released)
+    wait_for(lambda: stops.fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True, who="bob").success)
     first.kill()
     stops.start("robot_1")
-    again = wait_for(lambda: release("a"))
-    assert again.message == f"released none; robot_1: robot_1 stays stopped: {GIVEN_BEFORE}"
+    refused = f"released none; robot_1: robot_1 stays stopped: {GIVEN_BEFORE}"
+    wait_for(lambda: release(given).message == refused, what="a refusal of the robot itself")
     assert set(stops.said_since("robot_1", 3)) == {True}
-    assert wait_for(lambda: release("b")).success
+    wait_for(lambda: release(next(ids)).success)
 
 
 class Ending(Node):

@@ -12,6 +12,8 @@ import yaml
 from floop_robot.spec.errors import ConfigError, UnknownName
 
 T = TypeVar("T")
+_NAMES = {"object": "fields (name: value)", "array": "list"}
+"""What msgspec calls by JSON's names."""
 _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]+)`(?: - at `\$?(?P<path>[^`]*)`)?")
 
 
@@ -34,7 +36,7 @@ class _Once(yaml.SafeLoader):
 def read_yaml(path: Path, kind: type[T]) -> T:
     """Read `path` as a `kind`; raises `ConfigError` or `UnknownName` in one line."""
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _Once) or {}
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Once)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}; check the path") from None
     except yaml.MarkedYAMLError as error:
@@ -43,7 +45,7 @@ def read_yaml(path: Path, kind: type[T]) -> T:
         raise ConfigError(f"{path}{place} is not valid YAML: {error.problem or error.context}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    return convert(raw, kind, str(path))
+    return convert({} if raw is None else raw, kind, str(path))
 
 
 def convert(raw: Any, kind: type[T], where: str) -> T:
@@ -57,6 +59,8 @@ def convert(raw: Any, kind: type[T], where: str) -> T:
             place = f"{where} at {path}" if path else where
             raise UnknownName("field", found["name"], _fields_at(kind, path), place) from None
         what, _, field = str(error).replace("`", "").partition(" - at ")
+        for json_name, name in _NAMES.items():
+            what = what.replace(json_name, name)
         field = field.removesuffix(" in $").replace("$.", "")  # "$.robots", "key in $", "key in $.robot"
         raise ConfigError(f"{where}: {field + ': ' if field else ''}{what[0].lower()}{what[1:]}") from None
 

@@ -44,6 +44,8 @@ def test_ports_are_distinct() -> None:
         ("1: 2", "typo.yaml: key: expected str"),
         ("robot: {1: 2}", "typo.yaml: key in robot: expected str"),
         ("a: [", "not valid YAML"),
+        ("[]", "expected fields (name: value), got list"),
+        ("robot: 3", "robot: expected fields (name: value), got int"),
         ("robots: 2\nrobots: 3", "line 2, column 1 is not valid YAML: robots is there twice"),
         ("robot: {model: panda, model: panda}", "line 1, column 23 is not valid YAML: model is there twice"),
     ],

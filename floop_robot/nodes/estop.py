@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ from floop_robot.nodes.convert import to_time
 from floop_robot.nodes.estop_orders import Orders
 from floop_robot.nodes.estop_voice import SEAL_S, SafetyReports, Seal
 from floop_robot.nodes.qos import CALLS
+from floop_robot.nodes.release_calls import ReleaseCalls
 from floop_robot.robot.messages import SafetyOrder
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.robot.release_ids import ReleaseIds
@@ -33,6 +33,8 @@ STOPPED_SINCE: Final = "was released by this call, and stopped again since"
 MISSED: Final = f"has not obeyed within {OBEY_S:g} s"
 DONE: Final = {True: "is stopped", False: "is released"}
 """What became of a robot that obeyed a stop (True) or a release (False)."""
+STAYS: Final = {True: "stays stopped", False: "is not stopped, but was not released by this call"}
+"""What a refused release leaves as it is."""
 UNKEPT: Final = {
     True: "its disk has not taken that down, so that a restart may forget it",
     False: "its disk still says stopped, so that a restart may stop it again",
@@ -44,10 +46,11 @@ END_S: Final = 0.3
 """How long the end waits for calls to be answered."""
 MOST_OPEN: Final = 64
 """Releases that may wait at a time, and threads that a disk holds up: more than operators and their scripts make."""
-FULL: Final = f"{MOST_OPEN} calls wait already"
+FULL: Final = f"{MOST_OPEN} calls wait already, or hang at a disk"
 ENDING: Final = "safety's process ends"
 NOT_NOW: Final = f"has not obeyed: {ENDING}"
 HUNG: Final = f"its disk has not answered within {OBEY_S:g} s"
+UNREAD: Final = f"the operators' file cannot be read: {HUNG}"
 GIVEN_BEFORE: Final = (
     "this call_id was given before, and may have released then; look at the stop that holds now, and ask with another "
     "call_id"
@@ -55,9 +58,6 @@ GIVEN_BEFORE: Final = (
 UNNOTED: Final = "its call_id cannot be taken down ({}); ask without one"
 LONGEST_S: Final = 4 * OBEY_S
 """After so long every release is answered: its token, its id and the servo loop get a second each."""
-MOST_CALLS: Final = 256
-"""Calls remembered by their id: one that is repeated after a lost answer comes within seconds. Those whose seal may
-still hold are remembered in any case."""
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +68,6 @@ class _Answered(msgspec.Struct, frozen=True):
     response: Any
     stops: int
     """How many stops there had been."""
-    at_s: float
-    """Steady clock."""
 
 
 class EstopService:
@@ -91,13 +89,10 @@ class EstopService:
         """`ids`: of releases, also of those that an earlier process was asked for."""
         self._robot, self._orders, self._reports, self._tokens = robot, orders, reports, tokens
         self._ids, self._one_at_a_time = ids or ReleaseIds(None), threading.Lock()
-        self._done: OrderedDict[str, _Answered] = OrderedDict()
-        """Releases by the id of their call."""
-        self._under_way: set[str] = set()
-        """Ids of releases that are not answered yet."""
         self._open = 0
         """Calls that wait."""
         self._bell = Bell(node)
+        self._calls = ReleaseCalls[_Answered](self._bell, LONGEST_S)
         reports.listener = self._ticked
         self._service = node.create_service(
             srv.SetEstop,
@@ -132,40 +127,30 @@ class EstopService:
         self, request: srv.SetEstop.Request, response: srv.SetEstop.Response, seal: Seal | None
     ) -> srv.SetEstop.Response:
         """`seal`: what was known of the latch when the call arrived."""
-        if max(self._open, self._bell.busy) > MOST_OPEN:
-            return self._refuse(FULL, request, response)
-        if not request.call_id:
-            return await self._judge(request, response, seal)
-        while request.call_id in self._under_way:  # repeated before it was answered: it shall hear what became of it
-            if not await self._bell.until(lambda: request.call_id not in self._under_way, LONGEST_S):
-                return self._refuse(OUTDATED, request, response)
-        self._under_way.add(request.call_id)
-        try:
-            return await self._judge(request, response, seal)
-        finally:
-            self._under_way.discard(request.call_id)
+        found, is_new = await self._calls.once(request, lambda: self._judge(request, response, seal))
+        if found is None:
+            return self._refuse(OUTDATED, request, response)
+        # A stop that is repeated stops again. A release must not: somebody may have stopped since.
+        if not is_new and found.response.success and self._reports.latch.stops != found.stops:
+            return self._answer(request, response, False, f"{self._robot} {STOPPED_SINCE}")
+        return found.response
 
     async def _judge(
         self, request: srv.SetEstop.Request, response: srv.SetEstop.Response, seal: Seal | None
-    ) -> srv.SetEstop.Response:
+    ) -> _Answered:
         latch = self._reports.latch
-        if refusal := await self._refusal(request):
-            return self._refuse(refusal, request, response)
-        # A stop that is repeated stops again. A release must not: somebody may have stopped since.
-        if request.call_id in self._done:
-            answered = self._done[request.call_id]
-            if latch.stops == answered.stops or not answered.response.success:
-                return answered.response
-            return self._answer(request, response, False, f"{self._robot} {STOPPED_SINCE}")
+        refusal = FULL if max(self._open, self._bell.busy) > MOST_OPEN else await self._refusal(request)
         # Known also to a successor, which may be asked with a newer seal: a fleet manager finds it for its caller.
-        if request.call_id and (refusal := await self._unnoted(request.call_id)):
-            return self._remember(request, self._refuse(refusal, request, response), latch.stops)
+        if request.call_id and not refusal:
+            refusal = await self._unnoted(request.call_id)
+        if refusal:
+            return _Answered(self._refuse(refusal, request, response), latch.stops)
         if seal is None or seal.stops != latch.stops:
-            return self._remember(request, self._refuse(OUTDATED, request, response), latch.stops)
+            return _Answered(self._refuse(OUTDATED, request, response), latch.stops)
         # Void before the call is answered, and before whoever found the seal stops waiting for it.
         until_s = min(time.monotonic() + OBEY_S, seal.said_s + SEAL_S) - LAST_LOOK_S
         order = SafetyOrder(stop=False, who=request.who, why=request.why, after=seal.stops, until_s=until_s)
-        return self._remember(request, await self._carry_out(order, request, response), seal.stops)
+        return _Answered(await self._carry_out(order, request, response), seal.stops)
 
     async def _unnoted(self, call_id: str) -> str:
         """Have the id of a release taken down; why that release is not carried out, empty when it may be."""
@@ -193,7 +178,7 @@ class EstopService:
 
         if not self._tokens.needs_token:
             return ask()
-        return await self._aside(ask, f"the operators' file cannot be read: {HUNG}")
+        return await self._aside(ask, UNREAD)
 
     async def _aside(self, ask: Callable[[], str], hung: str) -> str:
         """What `ask` finds in a thread of its own, or `hung` when a disk keeps it from finding anything for 1 s."""
@@ -203,20 +188,12 @@ class EstopService:
             return found[0]
         return hung if self._bell.takes_more else ENDING
 
-    def _remember(self, request: srv.SetEstop.Request, response: srv.SetEstop.Response, stops: int) -> Any:
-        """Also one that failed or came too late: whoever repeats it may have told its caller so by then."""
-        now_s = time.monotonic()
-        if request.call_id:
-            self._done[request.call_id] = _Answered(response, stops, now_s)
-        while len(self._done) > MOST_CALLS and now_s - next(iter(self._done.values())).at_s > SEAL_S:
-            self._done.popitem(last=False)
-        return response
-
     def _refuse(
         self, why: str, request: srv.SetEstop.Request, response: srv.SetEstop.Response
     ) -> srv.SetEstop.Response:
         log.warning("%s: release refused: %s", self._robot, why)
-        return self._answer(request, response, False, f"{self._robot} stays stopped: {why}")
+        is_set = self._reports.latch.is_set
+        return self._answer(request, response, False, f"{self._robot} {STAYS[is_set]}: {why}")
 
     async def _carry_out(
         self, order: SafetyOrder, request: srv.SetEstop.Request, response: srv.SetEstop.Response

@@ -5,6 +5,7 @@ No call waits for another: one that asks a robot which is silent keeps no stop w
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import uuid
@@ -20,21 +21,29 @@ from floop_robot.nodes import topics
 from floop_robot.nodes.bell import Bell
 from floop_robot.nodes.calls import audit_entry
 from floop_robot.nodes.convert import header
-from floop_robot.nodes.estop import DONE
+from floop_robot.nodes.estop import DONE, OBEY_S
 from floop_robot.nodes.estop_voice import SEAL_S
 from floop_robot.nodes.fleet_convert import done_to_msg
 from floop_robot.nodes.fleet_latches import Latches, Looked
 from floop_robot.nodes.qos import CALLS, EVENTS
+from floop_robot.nodes.release_calls import ReleaseCalls
 from floop_robot.rollout import FleetClient, Remark
 from floop_robot.spec.errors import FloopError, UnknownName
 
 ANSWER_S: Final = 2.0
 """How long robots get to answer."""
 AGAIN_S: Final = 0.4
-"""A call to a safety node that was just killed vanishes: it is repeated after this long."""
+"""A call to a safety node that was just killed vanishes: a stop is repeated after this long."""
+RELEASE_AGAIN_S: Final = OBEY_S + 0.2
+"""A release only once a robot that got it would have answered: one that is carried out twice discards targets twice."""
+AUDIT_S: Final = 1.0
+"""How long an answer waits for those before it to be written down."""
 MOST_CALLS: Final = 64
 """Calls that wait for robots at a time: more than operators and their scripts make."""
 FULL: Final = f"{MOST_CALLS} calls wait for robots already"
+LONGEST_S: Final = 2 * (ANSWER_S + SEAL_S)
+"""After so long every release is answered."""
+UNDER_WAY: Final = "nothing was done: a release with this call_id is not answered yet"
 UNKNOWN: Final = "unknown"
 ENDING: Final = "the fleet manager's node ends; what robots were asked, if anything, is on its way"
 
@@ -51,15 +60,15 @@ class _Round:
         self.answers: dict[str, Any] = {}
         self.given_up: dict[str, str] = {}
         """Robots that are asked no more, and why."""
-        self.asked_s = 0.0
-        """When somebody was last asked."""
+        self.asked_s: dict[str, float] = {}
+        """When each robot was last asked."""
         self._calls: list[tuple[Any, Any]] = []
         self._arrived = threading.Condition()
 
     def ask(self, robot: str, client: Any, seal: int = 0) -> None:
         """Send the question once more."""
         given = {name: getattr(self.request, name) for name in self.request.get_fields_and_field_types()}
-        self.asked_s = time.monotonic()
+        self.asked_s[robot] = time.monotonic()
         future = client.call_async(SetEstop.Request(**(given | {"seal": seal})))
         future.add_done_callback(lambda future: self._keep(robot, future))
         self._calls.append((client, future))
@@ -123,6 +132,7 @@ class FleetStop:
         """Calls that wait."""
         self._ends = False
         """Nobody would hear what becomes of a release that a robot is asked for from now on."""
+        self._calls = ReleaseCalls[SetEstop.Response](self._bell, LONGEST_S)
         self._latches = Latches(asking, self._robots)
         self._all = node.create_publisher(StopRequest, topics.FLEET_ESTOP, EVENTS)
         self._each = {r: node.create_publisher(StopRequest, f"/{r}/{topics.ESTOP}", EVENTS) for r in robots}
@@ -140,6 +150,27 @@ class FleetStop:
             request.who = request.who or UNKNOWN
             self._say(StopRequest(header=header(), who=request.who, why=request.why), meant)
         looked = self._latches.look(meant)
+
+        async def judge() -> SetEstop.Response:
+            return await self._judge(request, answer, meant, unknown, looked)
+
+        if request.stop:
+            return await judge()
+        found, is_new = await self._calls.once(request, judge)
+        if found is None:
+            answer.message = UNDER_WAY
+            return answer
+        # The robots know whether somebody has stopped them since.
+        return await judge() if found.success and not is_new else found
+
+    async def _judge(
+        self,
+        request: SetEstop.Request,
+        answer: SetEstop.Response,
+        meant: Sequence[str],
+        unknown: Sequence[str],
+        looked: Mapping[str, Looked],
+    ) -> SetEstop.Response:
         if self._open >= MOST_CALLS:
             told = "stops were sent, and nobody waits for the answers" if request.stop else "nothing was done"
             answer.message = "; ".join([f"{FULL}: {told}", *self._unknown(unknown)])
@@ -205,9 +236,13 @@ class FleetStop:
         So a robot that was asked is waited for until what it was asked is void.
         """
         asked, deadline_s = _Round(request, meant), time.monotonic() + ANSWER_S
-        while not asked.is_over and (now_s := time.monotonic()) < max(deadline_s, asked.asked_s + SEAL_S):
+        while not asked.is_over:
+            now_s = time.monotonic()
+            if now_s >= max([deadline_s, *(at_s + SEAL_S for at_s in asked.asked_s.values())]):
+                break
             for name in meant if now_s < deadline_s and not self._ends else ():
-                if asked.is_asked(name) and (why := self._release(asked, name, looked[name])):
+                is_due = now_s - asked.asked_s.get(name, -math.inf) >= RELEASE_AGAIN_S
+                if is_due and asked.is_asked(name) and (why := self._release(asked, name, looked[name])):
                     asked.given_up[name] = why
             asked.wait(AGAIN_S)
         asked.end()
@@ -228,8 +263,12 @@ class FleetStop:
             what=what[:1000],
             detail=detail[:1000],
         )
+        unwritten = audit_entry(request.who, what, detail=request.why)  # a fleet without a manager stops as well
+        if not self._one_at_a_time.acquire(timeout=AUDIT_S):
+            return unwritten
         try:
-            with self._one_at_a_time:
-                return done_to_msg(self._client.order(remark))
+            return done_to_msg(self._client.order(remark))
         except FloopError:
-            return audit_entry(request.who, what, detail=request.why)  # a fleet without a manager stops as well
+            return unwritten
+        finally:
+            self._one_at_a_time.release()

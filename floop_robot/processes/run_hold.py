@@ -27,7 +27,11 @@ class RunHold:
     def __init__(self, run_dir: Path) -> None:
         """Others may hold it as well (a robot's part of the same fleet); raises `StorageError`."""
         self._handle = _open(run_dir)
-        _ask(self._handle, fcntl.F_OFD_SETLKW, fcntl.F_RDLCK)
+        try:
+            _ask(self._handle, fcntl.F_OFD_SETLKW, fcntl.F_RDLCK)
+        except StorageError:
+            self.release()
+            raise
 
     def release(self) -> None:
         """They have ended; may be called again."""
@@ -57,12 +61,14 @@ def nobody_running(run_dir: Path) -> Iterator[None]:
     try:
         deadline_s = time.monotonic() + _WRITING_S
         while not _take(handle):
-            if _is_held(handle) or time.monotonic() > deadline_s:
+            if _is_held(handle):
                 raise ConfigError(
                     f"{run_dir} belongs to a running fleet with another configuration; stop it, or choose another "
                     "run_dir"
                 )
-            time.sleep(_AGAIN_S)  # somebody else writes a configuration
+            if time.monotonic() > deadline_s:
+                raise ConfigError(f"somebody else writes the configuration of {run_dir} just now; try again")
+            time.sleep(_AGAIN_S)
         yield
     finally:
         with contextlib.suppress(OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from pathlib import Path
@@ -19,36 +20,43 @@ class ReleaseIds:
     """The latest ids; one thread at a time."""
 
     def __init__(self, path: Path | None) -> None:
-        """`path` None: in memory alone."""
+        """`path` None: in memory alone. A file that cannot be read is tried again with the first id."""
         self._path = path
-        self._kept: list[str] = []
-        self._is_lost = False
-        if path is not None:
-            try:
-                found = path.read_text(encoding="utf-8").split()
-                self._kept = list(filter(_LINE.fullmatch, found))
-                self._is_lost = self._kept != found
-            except FileNotFoundError:
-                pass
-            except (OSError, UnicodeDecodeError):
-                self._is_lost = True
+        self._kept: list[str] | None = None
+        """None: not read yet."""
+        self._is_damaged = False
+        with contextlib.suppress(StorageError):
+            self._read()
 
     def __contains__(self, call_id: str) -> bool:
-        """Whether it was added before."""
-        return _digest(call_id) in self._kept
+        """Whether it was added before; raises `StorageError` when that cannot be read."""
+        return _digest(call_id) in self._read()
 
     def add(self, call_id: str) -> None:
         """Keep an id; raises `StorageError` when the disk does not take it.
 
-        Also when those of before cannot be read: this one may be among them. The file is written anew, so that it can
-        be read after the next start.
+        Also when those of before cannot be read, since this one may be among them. A damaged file is written anew, so
+        that the next process can read it.
         """
-        kept = [*self._kept, _digest(call_id)][-MOST:]
+        known = self._read()
+        kept = [*known, _digest(call_id)][-MOST:]
         if self._path is not None:
             write_atomic(self._path, "".join(f"{each}\n" for each in kept).encode())
         self._kept = kept
-        if self._is_lost:
-            raise StorageError(f"{self._path} could not be read when safety started")
+        if self._is_damaged:
+            raise StorageError(f"{self._path} was damaged when safety started")
+
+    def _read(self) -> list[str]:
+        if self._kept is None:
+            try:
+                found = self._path.read_bytes().decode(errors="replace").split() if self._path is not None else []
+            except FileNotFoundError:
+                found = []
+            except OSError as error:
+                raise StorageError(f"cannot read {self._path}: {error.strerror}") from None
+            self._kept = list(filter(_LINE.fullmatch, found))
+            self._is_damaged = self._kept != found
+        return self._kept
 
 
 def _digest(call_id: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from floop_robot.processes import run_hold
 from floop_robot.processes.ports import FIRST, LAST, reserved_base_port
 from floop_robot.processes.run_hold import RunHold, is_running, nobody_running
 from floop_robot.spec.errors import ConfigError
@@ -52,19 +53,33 @@ def test_those_who_look_at_once_take_nobody_of_themselves_for_a_fleet(tmp_path: 
         assert not is_running(tmp_path)
 
 
-def test_configurations_are_written_one_after_another_and_none_below_a_running_fleet(tmp_path: Path) -> None:
-    order: list[str] = []
+def test_configurations_are_written_one_after_another_and_none_below_a_running_fleet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused, written = threading.Event(), threading.Event()
+    take = run_hold._take
+
+    def watched(handle: int) -> bool:
+        taken = take(handle)
+        if not taken:
+            refused.set()
+        return taken
 
     def write() -> None:
         with nobody_running(tmp_path):
-            order.append("second")
+            written.set()
 
+    monkeypatch.setattr(run_hold, "_WRITING_S", 20.0)
+    monkeypatch.setattr(run_hold, "_take", watched)
     with nobody_running(tmp_path):
         thread = threading.Thread(target=write)
         thread.start()
-        order.append("first")
+        assert refused.wait(20.0) and not written.is_set()
     thread.join()
-    assert order == ["first", "second"]
+    assert written.is_set()
+    monkeypatch.setattr(run_hold, "_WRITING_S", 0.01)
+    with nobody_running(tmp_path), pytest.raises(ConfigError, match="somebody else writes"), nobody_running(tmp_path):
+        pass
     hold = RunHold(tmp_path)
     with pytest.raises(ConfigError, match="belongs to a running fleet"), nobody_running(tmp_path):
         pass

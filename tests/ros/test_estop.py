@@ -17,10 +17,21 @@ pytest.importorskip("rclpy", reason=NO_ROS)
 
 from peer import Peer
 from robot_rig import ROBOT
+from tokens import TOKEN, operators_file
 
 from floop_interfaces import srv
 from floop_robot.nodes import bell, estop, estop_voice, topics
-from floop_robot.nodes.estop import ENDING, FULL, GIVEN_BEFORE, HUNG, OUTDATED, STOPPED_AGAIN, UNNOTED, EstopService
+from floop_robot.nodes.estop import (
+    ENDING,
+    FULL,
+    GIVEN_BEFORE,
+    HUNG,
+    OUTDATED,
+    STOPPED_AGAIN,
+    UNNOTED,
+    UNREAD,
+    EstopService,
+)
 from floop_robot.nodes.estop_orders import Orders
 from floop_robot.nodes.estop_voice import SEAL_S, SafetyReports
 from floop_robot.nodes.io import MAX_WAITING
@@ -47,18 +58,26 @@ class Box(Orders):
 class HeldUp:
     """Safety in this process, whose servo loop ticks when a test says so."""
 
-    def __init__(self, peer: Peer, ids: ReleaseIds | None = None, latch: StopLatch | None = None) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        ids: ReleaseIds | None = None,
+        latch: StopLatch | None = None,
+        tokens: OperatorTokens | None = None,
+    ) -> None:
         self.latch, self._peer = latch or StopLatch(), peer
+        tokens = tokens or OperatorTokens(None)
         self.core = SafetyCore(load_robot("panda"), 250.0, 12.5, 0.1, self.latch)
         self.orders = Box(peer)
         self.reports = SafetyReports(peer.node, ROBOT, self.latch, lambda: 0)
-        self.service = EstopService(peer.node, ROBOT, self.orders, self.reports, OperatorTokens(None), ids)
+        self.service = EstopService(peer.node, ROBOT, self.orders, self.reports, tokens, ids)
 
     def tick(self) -> float:
         """One tick; when it was."""
         while (order := self.orders.receive()) is not None:
             self.core.take_order(order)
         now_s = time.monotonic()
+        self.latch.keep()
         self.reports.send(self.core.tick(now_s)[1])
         return now_s
 
@@ -174,6 +193,7 @@ def test_a_release_repeated_before_it_is_answered_releases_once(safety: HeldUp) 
     assert safety.latch.is_set
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("sealed", [(True, True), (True, False), (False, True), (False, False)])
 def test_a_release_repeated_to_a_successor_opens_no_later_stop(
     domain: int, tmp_path: Path, sealed: tuple[bool, bool]
@@ -185,7 +205,6 @@ def test_a_release_repeated_to_a_successor_opens_no_later_stop(
         assert safety.answer(safety.ask(call_id="a", seal=safety.seal if sealed[0] else 0)).success
         assert not safety.latch.is_set
         safety.stop("bob")
-        safety.latch.keep()
     with closing(Peer(domain)) as peer:
         successor = HeldUp(peer, ReleaseIds(ids), StopLatch(latch))
         successor.tick()
@@ -225,7 +244,9 @@ def test_releases_too_many_are_refused_at_once_and_stops_never(
     safety.wait_asked(stop=True)
     safety.tick()
     assert [peer.result(each).message for each in waiting] == [f"{ROBOT} {STOPPED_AGAIN}"] * 2
+    assert safety.answer(safety.ask(call_id="b")).message == refused(FULL)  # repeated: somebody has stopped since
     assert safety.latch.is_set
+    assert safety.answer(safety.ask(call_id="c")).success
 
 
 class HungIds(ReleaseIds):
@@ -246,6 +267,66 @@ def hung() -> Iterator[HungIds]:
     found = HungIds()
     yield found
     found.go_on.set()
+
+
+def test_threads_that_hang_count_among_those_that_wait(
+    peer: Peer, hung: HungIds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estop, "MOST_OPEN", 1)
+    safety = HeldUp(peer, hung)
+    safety.stop("ann")
+    assert safety.answer(safety.ask(call_id="a")).message == refused(UNNOTED.format(HUNG))
+    assert safety.answer(safety.ask()).success  # one that waits is not too many
+    safety.stop("bob")
+    monkeypatch.setattr(estop, "MOST_OPEN", 0)
+    assert safety.answer(safety.ask(call_id="b")).message == refused(FULL)
+
+
+class HungTokens(OperatorTokens):
+    """In a file that does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.asked, self.go_on = 0, threading.Event()
+
+    @property
+    def needs_token(self) -> bool:
+        return True
+
+    def refusal(self, who: str, token: str) -> str:
+        self.asked += 1
+        self.go_on.wait(20.0)
+        return ""
+
+
+def test_a_release_that_could_not_be_judged_is_not_judged_when_it_is_repeated(peer: Peer) -> None:
+    tokens = HungTokens()
+    safety = HeldUp(peer, tokens=tokens)
+    safety.stop("ann")
+    told = refused(UNREAD)
+    copies = [safety.ask(call_id="a") for _ in range(5)]
+    assert {safety.answer(each).message for each in copies} == {told}
+    assert tokens.asked == 1
+    tokens.go_on.set()
+    safety.stop("bob")
+    assert safety.answer(safety.ask(call_id="a")).message == told
+    assert safety.latch.is_set
+    assert safety.answer(safety.ask(call_id="b")).success
+
+
+def test_an_id_answers_only_who_gave_it(peer: Peer, tmp_path: Path) -> None:
+    safety = HeldUp(peer, tokens=OperatorTokens(Path(operators_file(tmp_path))))
+    safety.stop("ann")
+    guessed = safety.answer(safety.ask(call_id="a", token="guess"))
+    assert not guessed.success
+    assert safety.answer(safety.ask(call_id="a", token=TOKEN)).success
+    assert safety.answer(safety.ask(call_id="a", token="guess")).message == guessed.message
+
+
+def test_a_refused_release_of_a_robot_that_is_not_stopped_says_so(safety: HeldUp) -> None:
+    assert safety.answer(safety.ask()).success
+    told = safety.answer(safety.ask(seal=12345)).message
+    assert told == f"{ROBOT} is not stopped, but was not released by this call: {OUTDATED}"
 
 
 def test_a_disk_that_hangs_keeps_no_release_waiting_and_none_without_an_id_from_releasing(
@@ -281,18 +362,36 @@ def test_a_release_whose_id_is_still_being_written_when_safety_ends_is_none(
     assert safety.latch.is_set and not any(not order.stop for order in safety.orders.sent)
 
 
-def test_ids_that_cannot_be_read_are_told_and_the_next_start_is_well(peer: Peer, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("patient")
+def test_ids_that_are_damaged_are_told_and_the_next_start_is_well(peer: Peer, tmp_path: Path) -> None:
     path = tmp_path / "releases"
-    path.write_bytes(b"\xff\xfe\x00")
+    ReleaseIds(path).add("before")
+    path.write_bytes(b"\xff\xfe\x00 " + path.read_bytes())
     safety = HeldUp(peer, ReleaseIds(path))
     safety.stop("ann")
     for call_id in "aab":
         told = safety.answer(safety.ask(call_id=call_id)).message
-        assert told == refused(UNNOTED.format(f"{path} could not be read when safety started"))
+        assert told == refused(UNNOTED.format(f"{path} was damaged when safety started"))
     assert safety.answer(safety.ask()).success
     again = ReleaseIds(path)
-    assert "a" in again and "b" in again and "c" not in again
+    assert all(call_id in again for call_id in ("before", "a", "b")) and "c" not in again
     again.add("c")
+
+
+@pytest.mark.usefixtures("patient")
+def test_ids_that_could_not_be_read_at_the_start_are_read_later(peer: Peer, tmp_path: Path) -> None:
+    path, away = tmp_path / "releases", tmp_path / "away"
+    ReleaseIds(path).add("before")
+    path.rename(away)
+    path.mkdir()
+    safety = HeldUp(peer, ReleaseIds(path))
+    safety.stop("ann")
+    assert str(path) in safety.answer(safety.ask(call_id="a")).message
+    path.rmdir()
+    away.rename(path)
+    assert safety.answer(safety.ask(call_id="before")).message == refused(GIVEN_BEFORE)
+    assert safety.answer(safety.ask(call_id="b")).success
+    assert "before" in ReleaseIds(path)
 
 
 def test_a_disk_that_refuses_an_id_refuses_its_release(peer: Peer, tmp_path: Path) -> None:

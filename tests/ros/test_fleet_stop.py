@@ -186,17 +186,63 @@ def test_a_release_repeated_to_the_fleet_opens_no_later_stop_of_a_robot_that_was
     wait_for(lambda: release(next(ids)).success)
 
 
+def test_a_release_that_was_refused_is_refused_when_it_is_repeated_too(stops: Stops) -> None:
+    def release(call_id: str) -> Any:
+        call = {"stop": False, "robots": ["robot_1"], "call_id": call_id}
+        return stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, **call)
+
+    told = release("a").message
+    assert told == f"released none; robot_1 {UNHEARD}"
+    stops.start(*ROBOTS)
+    stops.stop_all()
+    ids = map(str, itertools.count())
+    wait_for(lambda: release(next(ids)).success)
+    wait_for(lambda: stops.fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True, who="bob").success)
+    assert release("a").message == told
+    assert set(stops.said_since("robot_1", 3)) == {True}
+
+
+def test_a_release_repeated_before_it_is_answered_gets_its_answer(domain: int) -> None:
+    nobody = FleetClient(f"tcp://127.0.0.1:{free_base_port()}", WHO, timeout_s=0.1)
+    with (
+        closing(Peer(domain)) as peer,
+        closing(Spun(peer.context, Silent)) as robot,
+        closing(Spun(peer.context, lambda context: Node("asking", context=context))) as asking,
+        closing(nobody),
+        closing(FleetStop(peer.node, asking.node, ["robot_1"], nobody)),
+    ):
+        ids = map(str, itertools.count())
+
+        def send(call_id: str) -> Any:
+            release = srv.SetEstop.Request(stop=False, who=WHO, call_id=call_id)
+            return peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, release)
+
+        def asked() -> str:
+            """The id of a release that reached the robot, which may not be heard yet."""
+            before, call_id = robot.node.asked, next(ids)
+            first = send(call_id)
+            wait_for(lambda: first.done() or robot.node.asked > before)
+            return "" if first.done() else call_id
+
+        call_id = wait_for(asked)
+        again = [send(call_id) for _ in range(3)]
+        told = {peer.result(each).message for each in again}
+        assert told == {"released none; robot_1 did not answer"}
+        assert peer.result(send(call_id)).message in told
+        assert robot.node.asked <= 2  # once more after a second, by the first call alone
+
+
 class Ending(Node):
-    """A robot whose first word to a stop is that it has not obeyed, and its second that it has."""
+    """A robot whose first word to each stop is that it has not obeyed, and its second that it has."""
 
     def __init__(self, context: Context) -> None:
         super().__init__("ending", context=context)
-        self.asked = 0
+        self._asked: set[str] = set()
         self.create_service(srv.SetEstop, f"/robot_1/{topics.SET_ESTOP}", self._ask)
 
-    def _ask(self, _: srv.SetEstop.Request, answer: srv.SetEstop.Response) -> srv.SetEstop.Response:
-        self.asked += 1
-        answer.success = self.asked > 1
+    def _ask(self, request: srv.SetEstop.Request, answer: srv.SetEstop.Response) -> srv.SetEstop.Response:
+        answer.success = request.why in self._asked
+        self._asked.add(request.why)
         answer.message = f"robot_1 {DONE[True]}" if answer.success else f"robot_1 {NOT_NOW}"
         return answer
 
@@ -205,21 +251,20 @@ def test_a_stop_that_a_robot_has_not_obeyed_is_asked_for_again(domain: int) -> N
     nobody = FleetClient(f"tcp://127.0.0.1:{free_base_port()}", WHO, timeout_s=0.1)
     with (
         closing(Peer(domain)) as peer,
-        closing(Spun(peer.context, Ending)) as robot,
+        closing(Spun(peer.context, Ending)),
         closing(Spun(peer.context, lambda context: Node("asking", context=context))) as asking,
         closing(nobody),
         closing(FleetStop(peer.node, asking.node, ["robot_1"], nobody)),
     ):
-        call = srv.SetEstop.Request(stop=True, who=WHO)
+        reasons = map(str, itertools.count())
 
         def stopped() -> Any:
             """The node that asks may not have found the robot yet."""
+            call = srv.SetEstop.Request(stop=True, who=WHO, why=next(reasons))
             answer = peer.call(srv.SetEstop, topics.FLEET_SET_ESTOP, call)
-            return answer if robot.node.asked else None
+            return answer if answer.success else None
 
-        answer = wait_for(stopped)
-        assert (answer.success, answer.message) == (True, "stopped robot_1")
-        assert robot.node.asked == 2
+        assert wait_for(stopped).message == "stopped robot_1"
 
 
 class Silent(Node):

@@ -64,6 +64,7 @@ def test_a_mistake_is_one_line_that_names_it(tmp_path: Path, text: str, says: st
     ("text", "means"),
     [
         ("1: a\n'1': b", {1: "a", "1": "b"}),
+        ("a: &a {x: 1}\nb: &b {y: 2}\nc:\n  <<: *a\n  <<: *b", {"a": {"x": 1}, "b": {"y": 2}, "c": {"x": 1, "y": 2}}),
         ("a: &a {x: 1}\nb: {<<: *a, x: 2}\nc: {<<: *a}", {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 1}}),
         ("p: {q: &q {<<: {x: 1}, x: 2}}\nc: {<<: *q, x: 3}", {"p": {"q": {"x": 2}}, "c": {"x": 3}}),
     ],

@@ -33,6 +33,7 @@ def build_sac(space: PolicySpace, settings: SacSettings, seed: int) -> tuple[Flo
     """A fresh SAC on inner observations, with its two-region replay."""
     model = FloopSAC.for_spaces(space.inner_observation, space.inner_action, **sac_options(settings, seed))
     model.value_range, model.imitation = settings.value_range, settings.imitation
+    model.actor_by_target = settings.actor_by_target
     replay = MixedReplay(
         space.inner_observation,
         space.inner_action,

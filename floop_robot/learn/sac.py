@@ -22,7 +22,9 @@ from floop_robot.learn.sac_update import BatchSource, Losses, SacBatch, SacParam
 class FloopSAC(SAC):
     """SAC whose `train` is the numpy update. Takes the constructor arguments of `stable_baselines3.SAC`."""
 
-    CACHES: ClassVar[tuple[str, ...]] = ("_link", "_updates", "last_losses", "value_range", "imitation", "rate_share")
+    CACHES: ClassVar[tuple[str, ...]] = (
+        "_link", "_updates", "last_losses", "value_range", "imitation", "actor_by_target", "rate_share",
+    )  # fmt: skip
 
     _link: SacLink | None = None
     _updates: dict[int, SacUpdate] | None = None
@@ -30,9 +32,11 @@ class FloopSAC(SAC):
     value_range: tuple[float, float] | None = None
     """Smallest and largest return there can be, if that is known: targets are clipped to it, so values can't run away.
 
-    This option and the next two go beyond the stock update."""
+    This option and the next three go beyond the stock update."""
     imitation: float = 0.0
     """How strongly the actor is drawn to what succeeded (`StepSizes.imitation`); the replay must tell what did."""
+    actor_by_target: bool = False
+    """Whether the target networks rate actions for the actor (`StepSizes.actor_by_target`)."""
     rate_share: float = 1.0
     """What is left of the learning rate that the schedule gives."""
 
@@ -116,6 +120,7 @@ class FloopSAC(SAC):
             update_target=update_target,
             value_range=self.value_range,
             imitation=self.imitation,
+            actor_by_target=self.actor_by_target,
         )
 
     def _record(self, losses: list[Losses]) -> None:

@@ -114,6 +114,9 @@ class StepSizes:
     """Weight of the squared distance (summed over the action's values) from the actor's mean to what was done in
     episodes that succeeded, wherever the critics find that better than what the actor would do: the Q-filter of Nair
     et al. 2018, on the fleet's own successes (Oh et al. 2018). 0, as stock, imitates nothing."""
+    actor_by_target: bool = False
+    """Whether actions are rated for the actor, and for what it imitates, by the target networks, as in MPO (Abdolmaleki
+    et al. 2018): they follow the critics slowly and pass on less of their swaying. False, as stock: the critics."""
 
 
 class SacUpdate:
@@ -153,6 +156,8 @@ class SacUpdate:
             np.clip(value, np.float32(sizes.value_range[0]), np.float32(sizes.value_range[1]), out=value)
         critic_loss, done_q = self._step_critic(value, sizes)
 
+        if sizes.imitation and sizes.actor_by_target:
+            done_q = p.target.forward(batch.now, self._critic_tape)[:, :, 0].min(axis=0)
         self._done[...] = batch.now[:, self.obs_size :]
         batch.now[:, self.obs_size :] = action
         actor_loss = self._step_actor(now_obs, action, log_prob, head, done_q, np.float32(alpha), sizes)
@@ -203,13 +208,14 @@ class SacUpdate:
         sizes: StepSizes,
     ) -> float:
         p = self.parameters
-        q = p.critic.forward(self.batch.now, self._critic_tape)[:, :, 0]
+        rating = p.target if sizes.actor_by_target else p.critic
+        q = rating.forward(self.batch.now, self._critic_tape)[:, :, 0]
         first = q[0] <= q[1]
         scale = np.float32(1.0 / self.rows)
         self._q_grad[0, :, 0] = first * -scale
         self._q_grad[1, :, 0] = ~first * -scale
-        hidden_grad = p.critic.backward(self.batch.now, self._q_grad, self._critic_tape, params=False)
-        action_grad = hidden_grad @ p.critic.input_weight[:, self.obs_size :]
+        hidden_grad = rating.backward(self.batch.now, self._q_grad, self._critic_tape, params=False)
+        action_grad = hidden_grad @ rating.input_weight[:, self.obs_size :]
         # d log π / d pre-squash action; the Gaussian term contributes only -1 per log std (its noise is fixed).
         squash = (2.0 * alpha * scale) * action * head.slack / head.density
         mean_grad = action_grad * head.slack + squash

@@ -42,6 +42,8 @@ class SacSettings(_Settings, frozen=True, kw_only=True):
     """How strongly the actor is drawn to what was done in successful episodes, where the critics find it better than
     what it would do itself (`sac_update.StepSizes.imitation`). Fleets use it (`LearnerConfig.imitation`): they have
     to succeed at all. Training has to be faster than what it was shown, and imitation holds it back."""
+    actor_by_target: bool = False
+    """Whether the slower target networks rate actions for the actor (`sac_update.StepSizes.actor_by_target`)."""
     settled_rate: Annotated[float, Meta(gt=0, le=1)] = 1.0
     """Share of the learning rate that is left where fresh work succeeds: learn fast while losing, slowly while winning
     (Bowling & Veloso 2002). 1 keeps the rate."""

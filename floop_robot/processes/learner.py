@@ -93,6 +93,7 @@ def sac_settings(learner: LearnerConfig, hidden: tuple[int, ...]) -> SacSettings
         prior_fraction=learner.old_fraction,
         updates_per_fresh=learner.updates_per_transition,
         imitation=learner.imitation,
+        actor_by_target=learner.actor_by_target,
         settled_rate=learner.settled_rate,
     )
 

@@ -96,8 +96,9 @@ class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """SAC: how strongly the policy is drawn to what succeeded, where its critics find that better. From 1 to 2 new work
     is learned in half the time and without relapses; 0 is plain SAC, at 5 what is learned is held back."""
     settled_rate: Share = 0.3
-    """SAC: share of the learning rate that is left once explorers succeed at new work; 1 keeps it. At the full rate a
-    policy that succeeds in 90 % of new work goes on swaying by 10 points."""
+    """SAC: share of the learning rate that is left once explorers succeed at new work; 1 keeps it."""
+    actor_by_target: bool = True
+    """SAC: the policy learns from the slower target networks instead of the critics themselves, and sways less."""
     candidate_interval_s: Positive = 3.0
     weights_interval_s: Positive = 0.5
     checkpoint_interval_s: Positive = 5.0

@@ -24,18 +24,19 @@ def update() -> SacUpdate:
     return made
 
 
-def gradient(weight: float) -> np.ndarray:
+def gradient(weight: float, by_target: bool) -> np.ndarray:
     made = update()
-    made.step(StepSizes(**STILL, imitation=weight))
+    made.step(StepSizes(**STILL, imitation=weight, actor_by_target=by_target))
     return made.parameters.actor.grads.copy()
 
 
-def expected() -> np.ndarray:
+def expected(by_target: bool) -> np.ndarray:
     """The gradient of the same term, by torch."""
     made = update()
     now = th.from_numpy(made.batch.now)
     obs, done = now[:, :OBS], now[:, OBS:]
-    actor, critic = made.parameters.actor, made.parameters.critic
+    actor = made.parameters.actor
+    critic = made.parameters.target if by_target else made.parameters.critic
     weights = [
         (th.from_numpy(layer.weight[0].copy()).requires_grad_(), th.from_numpy(layer.bias[0].copy()).requires_grad_())
         for layer in actor.layers
@@ -70,14 +71,24 @@ def expected() -> np.ndarray:
     return actor.grads.copy()
 
 
-def test_the_pull_is_the_gradient_of_the_filtered_distance() -> None:
-    pull = gradient(WEIGHT) - gradient(0.0)
+@pytest.mark.parametrize("by_target", [False, True])
+def test_the_pull_is_the_gradient_of_the_filtered_distance(by_target: bool) -> None:
+    pull = gradient(WEIGHT, by_target) - gradient(0.0, by_target)
     assert np.abs(pull).max() > 1e-3
-    assert pull == pytest.approx(expected(), abs=2e-6)
+    assert pull == pytest.approx(expected(by_target), abs=2e-6)
+
+
+def test_rated_by_the_targets_the_actor_learns_as_if_they_were_the_critics() -> None:
+    rated = gradient(WEIGHT, by_target=True)
+    assert np.abs(rated - gradient(WEIGHT, by_target=False)).max() > 1e-3
+    swapped = update()
+    swapped.parameters.critic.params[:] = swapped.parameters.target.params
+    swapped.step(StepSizes(**STILL, imitation=WEIGHT))
+    assert rated == pytest.approx(swapped.parameters.actor.grads, abs=1e-9)
 
 
 def test_where_nothing_succeeded_nothing_draws() -> None:
     made = update()
     made.batch.won[:] = 0.0
     made.step(StepSizes(**STILL, imitation=WEIGHT))
-    assert made.parameters.actor.grads == pytest.approx(gradient(0.0), abs=1e-9)
+    assert made.parameters.actor.grads == pytest.approx(gradient(0.0, by_target=False), abs=1e-9)

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 
@@ -118,6 +119,18 @@ class _Round:
         return [message for name, message in done.items() if message != f"{name} {plain}"]
 
 
+class _Call(msgspec.Struct, frozen=True):
+    """A call, and what it is about."""
+
+    request: Any
+    answer: Any
+    meant: tuple[str, ...]
+    """Robots."""
+    unknown: tuple[str, ...]
+    """Names of no robot, in words."""
+    looked: Mapping[str, Looked]
+
+
 class FleetStop:
     """Serves on `node`; asks the robots through `asking`, which another executor must spin meanwhile.
 
@@ -141,68 +154,48 @@ class FleetStop:
         node.create_service(SetEstop, topics.FLEET_SET_ESTOP, self._serve, qos_profile=CALLS, callback_group=group)
 
     async def _serve(self, request: SetEstop.Request, answer: SetEstop.Response) -> SetEstop.Response:
-        unknown = [name for name in request.robots if name not in self._robots]
-        named = dict.fromkeys(name for name in request.robots if name in self._robots)
-        meant = list(named) if request.robots else list(self._robots)
+        unknown = [str(UnknownName("robot", name, self._robots)) for name in request.robots if name not in self._robots]
+        named = tuple(dict.fromkeys(name for name in request.robots if name in self._robots))
+        meant = named if request.robots else self._robots
         if unknown and not request.stop:
-            meant = []  # a release that is not fully understood is none
+            meant = ()  # a release that is not fully understood is none
         if request.stop:
             request.who = request.who or UNKNOWN
             self._say(StopRequest(header=header(), who=request.who, why=request.why), meant)
-        looked = self._latches.look(meant)
-
-        async def judge() -> SetEstop.Response:
-            return await self._judge(request, answer, meant, unknown, looked)
-
+        call = _Call(request, answer, meant, tuple(unknown), self._latches.look(meant))
         if request.stop:
-            return await judge()
-        found, is_new = await self._calls.once(request, judge)
+            return await self._judge(call)
+        found, is_new = await self._calls.once(request, lambda: self._judge(call))
         if found is None:
             answer.message = UNDER_WAY
             return answer
         # The robots know whether somebody has stopped them since.
-        return await judge() if found.success and not is_new else found
+        return await self._judge(call) if found.success and not is_new else found
 
-    async def _judge(
-        self,
-        request: SetEstop.Request,
-        answer: SetEstop.Response,
-        meant: Sequence[str],
-        unknown: Sequence[str],
-        looked: Mapping[str, Looked],
-    ) -> SetEstop.Response:
+    async def _judge(self, call: _Call) -> SetEstop.Response:
         if self._open >= MOST_CALLS:
-            told = "stops were sent, and nobody waits for the answers" if request.stop else "nothing was done"
-            answer.message = "; ".join([f"{FULL}: {told}", *self._unknown(unknown)])
-            return answer
+            told = "stops were sent, and nobody waits for the answers" if call.request.stop else "nothing was done"
+            call.answer.message = "; ".join([f"{FULL}: {told}", *call.unknown])
+            return call.answer
         self._open += 1
         try:
-            if not await self._bell.aside(lambda: self._carry_out(request, answer, meant, unknown, looked)):
-                answer.message = ENDING
+            if not await self._bell.aside(lambda: self._carry_out(call)):
+                call.answer.message = ENDING
         finally:
             self._open -= 1
-        return answer
+        return call.answer
 
     def close(self) -> None:
         """Answer whoever waits; before the executors end."""
         self._ends = True
         self._bell.close()
 
-    def _unknown(self, names: Sequence[str]) -> list[str]:
-        return [str(UnknownName("robot", name, self._robots)) for name in names]
-
-    def _carry_out(
-        self,
-        request: SetEstop.Request,
-        answer: SetEstop.Response,
-        meant: Sequence[str],
-        unknown: Sequence[str],
-        looked: Mapping[str, Looked],
-    ) -> None:
-        asked = self._stop_robots(request, meant) if request.stop else self._release_robots(request, meant, looked)
-        found = {name: asked.answers[name] for name in meant if name in asked.answers}
+    def _carry_out(self, call: _Call) -> None:
+        request, answer = call.request, call.answer
+        asked = self._stop_robots(call) if request.stop else self._release_robots(call)
+        found = {name: asked.answers[name] for name in call.meant if name in asked.answers}
         answer.states = [state for each in found.values() for state in each.states]
-        worries, failed = asked.worries(), asked.failures() + self._unknown(unknown)
+        worries, failed = asked.worries(), [*asked.failures(), *call.unknown]
         done = [name for name, each in found.items() if each.success]
         what = "stopped" if request.stop else "released"
         told = f"{what} {', '.join(done)}" if done else f"{what} none"
@@ -217,32 +210,30 @@ class FleetStop:
         for name in meant:
             self._each[name].publish(message)
 
-    def _stop_robots(self, request: SetEstop.Request, meant: Sequence[str]) -> _Round:
+    def _stop_robots(self, call: _Call) -> _Round:
         """Ask again and again: a call to a safety node that was just killed vanishes."""
-        asked, deadline_s = _Round(request, meant), time.monotonic() + ANSWER_S
+        asked, deadline_s = _Round(call.request, call.meant), time.monotonic() + ANSWER_S
         while not asked.is_over and (left_s := deadline_s - time.monotonic()) > 0.0:
-            for name in meant:
+            for name in call.meant:
                 if asked.is_asked(name) and self._ask[name].service_is_ready():
                     asked.ask(name, self._ask[name])
             asked.wait(min(AGAIN_S, left_s))
         asked.end()
         return asked
 
-    def _release_robots(
-        self, request: SetEstop.Request, meant: Sequence[str], looked: Mapping[str, Looked]
-    ) -> _Round:
+    def _release_robots(self, call: _Call) -> _Round:
         """The same, but nobody is released whom somebody stopped since, and nobody is released after the answer.
 
         So a robot that was asked is waited for until what it was asked is void.
         """
-        asked, deadline_s = _Round(request, meant), time.monotonic() + ANSWER_S
+        asked, deadline_s = _Round(call.request, call.meant), time.monotonic() + ANSWER_S
         while not asked.is_over:
             now_s = time.monotonic()
             if now_s >= max([deadline_s, *(at_s + SEAL_S for at_s in asked.asked_s.values())]):
                 break
-            for name in meant if now_s < deadline_s and not self._ends else ():
+            for name in call.meant if now_s < deadline_s and not self._ends else ():
                 is_due = now_s - asked.asked_s.get(name, -math.inf) >= RELEASE_AGAIN_S
-                if is_due and asked.is_asked(name) and (why := self._release(asked, name, looked[name])):
+                if is_due and asked.is_asked(name) and (why := self._release(asked, name, call.looked[name])):
                     asked.given_up[name] = why
             asked.wait(AGAIN_S)
         asked.end()

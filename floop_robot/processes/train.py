@@ -6,14 +6,11 @@ their own; the reported success is measured once, afterwards, on others.
 
 from __future__ import annotations
 
-import fcntl
 import math
-import os
-import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 
@@ -21,7 +18,7 @@ import msgspec
 import numpy as np
 
 from floop_envs.seeds import Purpose
-from floop_robot.bundle import Normalisation
+from floop_robot.bundle import Normalisation, write_atomic
 from floop_robot.learn.clone import clone_into
 from floop_robot.learn.export import actor_architecture
 from floop_robot.learn.mlp import Array
@@ -34,10 +31,10 @@ from floop_robot.learn.trainee import Trainee
 from floop_robot.processes.collector import ActorSpec, Collector, EpisodeRequest, answer, range_of, successes
 from floop_robot.processes.curves import FOLDER, Curves
 from floop_robot.processes.ground import Episode, Ground, GroundSpec, no_demonstrations
-from floop_robot.processes.train_output import Score, Seen, TrainResult, Writer, save_result, score_of
+from floop_robot.processes.train_output import Score, Seen, TrainResult, Writer, alone_in, save_result, score_of
 from floop_robot.replay.intake import Arrived, Ended
 from floop_robot.replay.rows import Rows
-from floop_robot.spec.errors import ConfigError, StorageError
+from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.records import Source
 
 RECENT = 40
@@ -112,7 +109,7 @@ def train(config: TrainConfig, watch: Watch = lambda _: None) -> TrainResult:
     spec.describe()  # raises for an unknown task or an unfit environment, before anything is written or started
     _check(config)
     out = Path(config.out)
-    with _alone_in(out), ExitStack() as stack:
+    with alone_in(out), ExitStack() as stack:
         collector = stack.enter_context(Collector(spec))
         run = _Run(config, spec, collector, watch, started)
         if config.tensorboard:
@@ -120,28 +117,9 @@ def train(config: TrainConfig, watch: Watch = lambda _: None) -> TrainResult:
         run.demonstrate()
         run.learn()
         result = run.finish(out)
-        _save_config(config, out)  # with what was made with it: a run that is stopped leaves the folder as it was
+        # With what was made with it: a run that is stopped leaves the folder as it was.
+        write_atomic(out / "config.yaml", msgspec.yaml.encode(config))
         return result
-
-
-@contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    """Nobody else trains into this folder meanwhile; raises `StorageError` when somebody does."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass  # to know now, and not after a minute of training, that it can be written to
-        folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise StorageError(f"cannot write to {out}: {error.strerror}; choose another --out") from None
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StorageError(f"another floop train writes to {out}; wait for it, or choose another --out") from None
-        yield
-    finally:
-        os.close(folder)
 
 
 def _check(config: TrainConfig) -> None:
@@ -151,13 +129,6 @@ def _check(config: TrainConfig) -> None:
         raise no_demonstrations(config.env)
     if not 0.0 < config.until_success <= 1.0:
         raise ConfigError(f"until_success is {config.until_success}; use a share above 0 and at most 1")
-
-
-def _save_config(config: TrainConfig, out: Path) -> None:
-    try:
-        (out / "config.yaml").write_bytes(msgspec.yaml.encode(config))
-    except OSError as error:
-        raise StorageError(f"cannot write to {out}: {error.strerror}; choose another --out") from None
 
 
 class _Run:

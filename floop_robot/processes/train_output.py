@@ -1,7 +1,12 @@
-"""What training leaves behind: stock model, policy bundle, checkpoint, and the figures of the run."""
+"""What training leaves behind in its folder: stock model, policy bundle, checkpoint, and the figures of the run."""
 
 from __future__ import annotations
 
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -18,11 +23,32 @@ from floop_robot.processes.ground import Episode
 from floop_robot.replay.novelty import KnownWork
 from floop_robot.replay.packed import choose, pack
 from floop_robot.replay.rows import Rows
+from floop_robot.spec.errors import StorageError
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
 
 CHECKED = 8
 """First observations of the latest episodes, on which whoever loads the bundle checks that it acts alike."""
+
+
+@contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """Nobody else trains into this folder meanwhile; raises `StorageError` when somebody does."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass  # to know now, and not after a minute of training, that it can be written to
+        folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StorageError(f"cannot write to {out}: {error.strerror}; choose another --out") from None
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StorageError(f"another floop train writes to {out}; wait for it, or choose another --out") from None
+        yield
+    finally:
+        os.close(folder)
 
 
 class Score(msgspec.Struct, frozen=True):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import signal
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from conditions import wait_for
@@ -34,6 +34,7 @@ from floop_robot.robot.link import link_folder
 from floop_robot.rollout import FleetClient
 
 ROBOTS = ("robot_1", "robot_2")
+N = TypeVar("N", bound=Node)
 
 
 class Stops:
@@ -70,6 +71,52 @@ class Stops:
         before = len(self.heard[robot])
         wait_for(lambda: len(self.heard[robot]) >= before + count, 20.0, f"{count} more words of {robot}")
         return [state.latched for state in self.heard[robot][before:]]
+
+
+class Silent(Node):
+    """A robot that says that it is stopped, and answers no release."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__("silent", context=context)
+        self.asked = 0
+        state = self.create_publisher(msg.EstopState, f"/robot_1/{topics.ESTOP_STATE}", LATCHED)
+        self.create_timer(0.1, lambda: state.publish(msg.EstopState(latched=True, stop_id=1, seal=7)))
+        group = ReentrantCallbackGroup()
+        self.create_service(srv.SetEstop, f"/robot_1/{topics.SET_ESTOP}", self._ask, callback_group=group)
+
+    async def _ask(self, _: srv.SetEstop.Request, answer: srv.SetEstop.Response) -> srv.SetEstop.Response:
+        self.asked += 1
+        await Future()
+        return answer
+
+
+class Ending(Node):
+    """A robot whose first word to each stop is that it has not obeyed, and its second that it has."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__("ending", context=context)
+        self._asked: set[str] = set()
+        self.create_service(srv.SetEstop, f"/robot_1/{topics.SET_ESTOP}", self._ask)
+
+    def _ask(self, request: srv.SetEstop.Request, answer: srv.SetEstop.Response) -> srv.SetEstop.Response:
+        answer.success = request.why in self._asked
+        self._asked.add(request.why)
+        answer.message = f"robot_1 {DONE[True]}" if answer.success else f"robot_1 {NOT_NOW}"
+        return answer
+
+
+@contextmanager
+def asking(domain: int, kind: Callable[[Context], N]) -> Iterator[tuple[Peer, N, FleetStop]]:
+    """`/fleet/set_estop` of a fleet whose one robot is a `kind`, and who audits is away."""
+    nobody = FleetClient(f"tcp://127.0.0.1:{free_base_port()}", WHO, timeout_s=0.1)
+    with (
+        closing(Peer(domain)) as peer,
+        closing(Spun(peer.context, kind)) as robot,
+        closing(Spun(peer.context, lambda context: Node("asking", context=context))) as node,
+        closing(nobody),
+        closing(FleetStop(peer.node, node.node, ["robot_1"], nobody)) as stop,
+    ):
+        yield peer, robot.node, stop
 
 
 @pytest.fixture
@@ -203,14 +250,7 @@ def test_a_release_that_was_refused_is_refused_when_it_is_repeated_too(stops: St
 
 
 def test_a_release_repeated_before_it_is_answered_gets_its_answer(domain: int) -> None:
-    nobody = FleetClient(f"tcp://127.0.0.1:{free_base_port()}", WHO, timeout_s=0.1)
-    with (
-        closing(Peer(domain)) as peer,
-        closing(Spun(peer.context, Silent)) as robot,
-        closing(Spun(peer.context, lambda context: Node("asking", context=context))) as asking,
-        closing(nobody),
-        closing(FleetStop(peer.node, asking.node, ["robot_1"], nobody)),
-    ):
+    with asking(domain, Silent) as (peer, robot, _):
         ids = map(str, itertools.count())
 
         def send(call_id: str) -> Any:
@@ -219,9 +259,9 @@ def test_a_release_repeated_before_it_is_answered_gets_its_answer(domain: int) -
 
         def asked() -> str:
             """The id of a release that reached the robot, which may not be heard yet."""
-            before, call_id = robot.node.asked, next(ids)
+            before, call_id = robot.asked, next(ids)
             first = send(call_id)
-            wait_for(lambda: first.done() or robot.node.asked > before)
+            wait_for(lambda: first.done() or robot.asked > before)
             return "" if first.done() else call_id
 
         call_id = wait_for(asked)
@@ -229,33 +269,11 @@ def test_a_release_repeated_before_it_is_answered_gets_its_answer(domain: int) -
         told = {peer.result(each).message for each in again}
         assert told == {"released none; robot_1 did not answer"}
         assert peer.result(send(call_id)).message in told
-        assert robot.node.asked <= 2  # once more after a second, by the first call alone
-
-
-class Ending(Node):
-    """A robot whose first word to each stop is that it has not obeyed, and its second that it has."""
-
-    def __init__(self, context: Context) -> None:
-        super().__init__("ending", context=context)
-        self._asked: set[str] = set()
-        self.create_service(srv.SetEstop, f"/robot_1/{topics.SET_ESTOP}", self._ask)
-
-    def _ask(self, request: srv.SetEstop.Request, answer: srv.SetEstop.Response) -> srv.SetEstop.Response:
-        answer.success = request.why in self._asked
-        self._asked.add(request.why)
-        answer.message = f"robot_1 {DONE[True]}" if answer.success else f"robot_1 {NOT_NOW}"
-        return answer
+        assert robot.asked <= 2  # once more after a second, by the first call alone
 
 
 def test_a_stop_that_a_robot_has_not_obeyed_is_asked_for_again(domain: int) -> None:
-    nobody = FleetClient(f"tcp://127.0.0.1:{free_base_port()}", WHO, timeout_s=0.1)
-    with (
-        closing(Peer(domain)) as peer,
-        closing(Spun(peer.context, Ending)),
-        closing(Spun(peer.context, lambda context: Node("asking", context=context))) as asking,
-        closing(nobody),
-        closing(FleetStop(peer.node, asking.node, ["robot_1"], nobody)),
-    ):
+    with asking(domain, Ending) as (peer, _, _):
         reasons = map(str, itertools.count())
 
         def stopped() -> Any:
@@ -267,44 +285,21 @@ def test_a_stop_that_a_robot_has_not_obeyed_is_asked_for_again(domain: int) -> N
         assert wait_for(stopped).message == "stopped robot_1"
 
 
-class Silent(Node):
-    """A robot that says that it is stopped, and answers no release."""
-
-    def __init__(self, context: Context) -> None:
-        super().__init__("silent", context=context)
-        self.asked = 0
-        state = self.create_publisher(msg.EstopState, f"/robot_1/{topics.ESTOP_STATE}", LATCHED)
-        self.create_timer(0.1, lambda: state.publish(msg.EstopState(latched=True, stop_id=1, seal=7)))
-        group = ReentrantCallbackGroup()
-        self.create_service(srv.SetEstop, f"/robot_1/{topics.SET_ESTOP}", self._ask, callback_group=group)
-
-    async def _ask(self, _: srv.SetEstop.Request, answer: srv.SetEstop.Response) -> srv.SetEstop.Response:
-        self.asked += 1
-        await Future()
-        return answer
-
-
 def test_a_fleet_manager_that_ends_asks_no_robot_to_release_any_more(domain: int) -> None:
-    nobody = FleetClient(f"tcp://127.0.0.1:{free_base_port()}", WHO, timeout_s=0.1)
-    with (
-        closing(Peer(domain)) as peer,
-        closing(Spun(peer.context, Silent)) as robot,
-        closing(Spun(peer.context, lambda context: Node("asking", context=context))) as asking,
-        closing(nobody),
-    ):
-        stop, answers = FleetStop(peer.node, asking.node, ["robot_1"], nobody), list[Any]()
+    answers: list[Any] = []
+    with asking(domain, Silent) as (peer, robot, stop):
 
         def asked_twice() -> bool:
             if not answers or answers[-1].done():  # the robot was not heard yet
                 release = srv.SetEstop.Request(stop=False, who=WHO)
                 answers.append(peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, release))
-            return robot.node.asked >= 2
+            return robot.asked >= 2
 
         wait_for(asked_twice)
-        before = robot.node.asked
+        before = robot.asked
         stop.close()
         assert peer.result(answers[-1]).message == ENDING
-        assert robot.node.asked <= before + 1  # one may have been on its way
+        assert robot.asked <= before + 1  # one may have been on its way
 
 
 def test_a_release_keeps_no_stop_waiting_and_ends_with_it(stops: Stops) -> None:

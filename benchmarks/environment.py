@@ -30,11 +30,11 @@ from floop_envs.scenarios import TrainingWork
 from floop_envs.seeds import Purpose, scenarios_of
 from floop_robot.bundle import Actor, Normalisation
 from floop_robot.learn.export import actor_architecture
-from floop_robot.learn.sac_trainee import SacTrainee
+from floop_robot.learn.sac_algorithm import SacTrainee
 from floop_robot.learn.settings import SacSettings
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.processes.ground import rows_of
-from floop_robot.replay.intake import Arrived
+from floop_robot.train.train_env import rows_of
+from floop_robot.replay.transition_builder import Arrived
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.records import Source
 from floop_robot.spec.tasks.layouts import POLICY_RATE_HZ

@@ -31,7 +31,7 @@ from floop_policies import baseline
 from floop_robot.bundle import Bundle
 from floop_robot.gate.executor import ProcessPool
 from floop_robot.gate.gate import Gate, Judged
-from floop_robot.processes.validate import evaluate_with
+from floop_robot.train.validate import evaluate_with
 from floop_robot.spec.config import FloopConfig, GateConfig
 from floop_robot.spec.records import ActMode, EpisodeEnd, Outcome, WorkReport
 from floop_robot.spec.tasks import get_task

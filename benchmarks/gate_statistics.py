@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from floop_robot.gate.jobs import EpisodeOutcome
-from floop_robot.gate.sequential import NonInferiority, Status
+from floop_robot.gate.interfaces import EpisodeOutcome
+from floop_robot.stats.sequential_tests import NonInferiority, Status
 from floop_robot.gate.trial import GUARD_GIVE_UP, OLD_MARGIN, Focus, Known, Pair, Suite, Trial
 from floop_robot.spec.config import GateConfig
 from floop_robot.spec.verdict import Decision

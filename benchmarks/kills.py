@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from floop_robot.experiment.kills import KillPlan, KillReport, run_kills
+from floop_robot.demo.kills import KillPlan, KillReport, run_kills
 from floop_robot.spec.errors import FloopError
 
 

@@ -24,13 +24,13 @@ import msgspec
 from floop_envs.seeds import Purpose
 from floop_robot.bundle import Actor
 from floop_robot.learn.learner import LearnerStatus
-from floop_robot.processes.fleet import central_processes, write_config
-from floop_robot.processes.ground import ArmGround
-from floop_robot.processes.live_weights import LiveWeights
-from floop_robot.processes.ports import reserved_base_port
-from floop_robot.processes.stats import read_stats
-from floop_robot.processes.supervisor import Supervisor
-from floop_robot.processes.train import TrainConfig, train
+from floop_robot.services.fleet_description import central_processes, write_config
+from floop_robot.train.train_env import ArmGround
+from floop_robot.explore.weight_subscriber import LiveWeights
+from floop_robot.services.ports import reserved_base_port
+from floop_robot.services.stats_file import read_stats
+from floop_robot.services.supervisor import Supervisor
+from floop_robot.train.train import TrainConfig, train
 from floop_robot.spec.config import Endpoints, FloopConfig, LearnerConfig
 
 FINAL_EPISODES = 200

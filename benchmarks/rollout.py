@@ -17,10 +17,10 @@ import numpy as np
 from conditions import wait_for
 
 from floop_robot.bundle import Bundle, verify
-from floop_robot.rollout.watch import LiveWatch, Tally, WatchDecision
+from floop_robot.deploy.deployment_monitor import LiveWatch, Tally, WatchDecision
 from floop_robot.spec.config import RolloutConfig
-from tests.bundle.making import IDS, TASK, architecture, make_bundle, random_observations
-from tests.rollout.parts import Episodes, ManagerThread, Robot, verdict
+from tests.bundle.sample_bundles import IDS, TASK, architecture, make_bundle, random_observations
+from tests.deploy.in_process_fleet import Episodes, ManagerThread, Robot, verdict
 
 
 def percentiles(values: list[float], unit: float, name: str) -> str:

@@ -36,16 +36,16 @@ os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
 from conditions import wait_for
 from isolation import reserved_domain
 from peer import Peer
-from robot_heard import HERE, STANDS_RAD_S, Robot
+from tests.ros.recorded_robot import HERE, STANDS_RAD_S, Robot
 from robot_rig import ROBOT, NodeProcess, RobotRig
 
 from floop_interfaces.action import ExecuteTask
 from floop_interfaces.msg import JointTarget
 from floop_interfaces.srv import PushPolicy
-from floop_robot.nodes import topics
-from floop_robot.nodes.qos import COMMAND
-from floop_robot.processes.fleet import Flavour, robot_processes
-from floop_robot.processes.supervisor import Supervisor
+from floop_robot.ros.node import topics
+from floop_robot.ros.node.qos import COMMAND
+from floop_robot.services.fleet_description import Flavour, robot_processes
+from floop_robot.services.supervisor import Supervisor
 
 MEMORY_BAR_MB, END_BAR_S = 120.0, 3.0
 PUSH_INTERVAL_S = 2.0

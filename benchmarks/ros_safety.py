@@ -36,12 +36,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "ros"))
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
 
-from cell import Cell, Tick, name
+from tests.ros.safety_rig import Cell, Tick, name
 from conditions import wait_for
 from isolation import reserved_domain
 from whole_robot import WholeRobot
 
-from floop_robot.nodes import topics
+from floop_robot.ros.node import topics
 
 HOLD_BAR_S, STOP_BAR_S = 0.1, 0.05
 POLICY_PERIOD_S = 0.08

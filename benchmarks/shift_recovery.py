@@ -36,14 +36,14 @@ from floop_policies import baseline
 from floop_robot.bundle import Actor, Normalisation
 from floop_robot.learn.checkpoint import Checkpoint
 from floop_robot.learn.export import actor_architecture
-from floop_robot.learn.sac_trainee import SacTrainee
+from floop_robot.learn.sac_algorithm import SacTrainee
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.processes.aiming import ByAnalogy
-from floop_robot.processes.ground import rows_of
-from floop_robot.processes.learner import sac_settings
-from floop_robot.processes.twin import RandomisedWork
-from floop_robot.replay.intake import Arrived, Ended
-from floop_robot.replay.novelty import Novelty
+from floop_robot.explore.analogy_exploration import ByAnalogy
+from floop_robot.train.train_env import rows_of
+from floop_robot.services.learner import sac_settings
+from floop_robot.explore.domain_randomization import RandomisedWork
+from floop_robot.replay.transition_builder import Arrived, Ended
+from floop_robot.monitor.shift_detector import Novelty
 from floop_robot.spec.config import LearnerConfig
 from floop_robot.spec.records import Source
 from floop_robot.spec.scenario import ScenarioSource

@@ -33,13 +33,13 @@ import psutil
 import zmq
 
 from floop_robot.spec.config import Endpoints, FloopConfig, save_config
-from floop_robot.spec.envelope import seal
+from floop_robot.durable.framing import seal
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.records import ActMode, Source, StreamInfo, Transition
 from floop_robot.stream.codec import decode_block, encode_block
 from floop_robot.stream.journal import Entry, Journal
 from floop_robot.stream.messages import Ack, Data
-from floop_robot.stream.outlet import Outlet
+from floop_robot.stream.uploader import Outlet
 from floop_robot.stream.protocol import Outgoing
 from floop_robot.stream.spool import Spool
 from floop_robot.stream.tail_client import TailClient
@@ -188,7 +188,7 @@ def latency(senders: int, rate: float, seconds: float) -> None:
         config = FloopConfig(run_dir=str(here), endpoints=Endpoints(base_port=port))
         save_config(config, here / "config.yaml")
         ingest = subprocess.Popen(
-            [sys.executable, "-m", "floop_robot.processes.ingest", "--config", str(here / "config.yaml")],
+            [sys.executable, "-m", "floop_robot.services.ingest", "--config", str(here / "config.yaml")],
             stderr=subprocess.DEVNULL,
         )
         client = TailClient(config.endpoints.tail)

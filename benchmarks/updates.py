@@ -21,11 +21,11 @@ import torch
 from stable_baselines3 import SAC
 from stable_baselines3.common.buffers import ReplayBuffer
 
-from floop_robot.learn.build import build_sac
+from floop_robot.learn.factory import build_sac
 from floop_robot.learn.sac import FloopSAC
 from floop_robot.learn.settings import SacSettings
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.replay.rows import Rows
+from floop_robot.replay.transitions import Rows
 from floop_robot.spec.tasks import get_task
 
 ROWS, STEPS, ROUNDS = 4000, 40, 6

@@ -5,10 +5,10 @@ ros2 launch floop_robot fleet.launch.py robots:=4
 
 from launch import LaunchDescription
 
-from floop_robot.nodes.launching import ROBOTS, Asked, declared, on_this_machine, start
-from floop_robot.processes.fleet import Flavour, simulated_fleet
-from floop_robot.processes.ros_domain import check_robots
-from floop_robot.processes.supervisor import ProcessSpec
+from floop_robot.ros.launching import ROBOTS, Asked, declared, on_this_machine, start
+from floop_robot.services.fleet_description import Flavour, simulated_fleet
+from floop_robot.services.ros_domain import check_robots
+from floop_robot.services.supervisor import ProcessSpec
 
 
 def fleet(asked: Asked) -> list[ProcessSpec]:

@@ -6,9 +6,9 @@ ros2 launch floop_robot learner.launch.py config:=site.yaml
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 
-from floop_robot.nodes.launching import CENTRE, Asked, declared, start
-from floop_robot.processes.fleet import Flavour, central_processes
-from floop_robot.processes.supervisor import ProcessSpec
+from floop_robot.ros.launching import CENTRE, Asked, declared, start
+from floop_robot.services.fleet_description import Flavour, central_processes
+from floop_robot.services.supervisor import ProcessSpec
 
 
 def centre(asked: Asked) -> list[ProcessSpec]:

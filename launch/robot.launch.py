@@ -8,9 +8,9 @@ from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDesc
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import PushRosNamespace
 
-from floop_robot.nodes.launching import ROBOTS, Asked, declared, start
-from floop_robot.processes.fleet import Arms, Flavour, robot_processes
-from floop_robot.processes.supervisor import ProcessSpec
+from floop_robot.ros.launching import ROBOTS, Asked, declared, start
+from floop_robot.services.fleet_description import Arms, Flavour, robot_processes
+from floop_robot.services.supervisor import ProcessSpec
 from floop_robot.spec.errors import UnknownName
 
 

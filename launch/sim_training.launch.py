@@ -9,11 +9,11 @@ from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 
 from floop_envs.shifts import SHIFTS, get_shift
-from floop_robot.nodes.launching import ROBOTS, Asked, declared, on_this_machine, start
-from floop_robot.processes.fleet import Flavour, simulated_fleet
-from floop_robot.processes.ros_domain import check_robots
-from floop_robot.processes.sim_world import SimWorld, set_world
-from floop_robot.processes.supervisor import ProcessSpec
+from floop_robot.ros.launching import ROBOTS, Asked, declared, on_this_machine, start
+from floop_robot.services.fleet_description import Flavour, simulated_fleet
+from floop_robot.services.ros_domain import check_robots
+from floop_robot.sim.sim_world import SimWorld, set_world
+from floop_robot.services.supervisor import ProcessSpec
 
 
 def training(asked: Asked) -> list[ProcessSpec]:

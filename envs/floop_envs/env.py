@@ -10,14 +10,14 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from floop_envs.render import Image
+from floop_envs.renderer import Image
 from floop_envs.scenarios import TrainingWork
 from floop_envs.world import PHYSICS_RATE_HZ, SERVO_RATE_HZ, World
 from floop_robot.robot.controller import ArmController
 from floop_robot.robot.kinematics import Kinematics
 from floop_robot.robot.limiter import SafetyLimiter, ticks_of
 from floop_robot.robot.messages import RobotState
-from floop_robot.robot.observer import Observer
+from floop_robot.robot.observation_builder import Observer
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.robot_model import RobotModel, load_robot
 from floop_robot.spec.scenario import Scenario, ScenarioSource

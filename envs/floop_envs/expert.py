@@ -11,7 +11,7 @@ from floop_robot.spec.layout import Vector
 from floop_robot.spec.scenario import CLASSES
 from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.tasks.layouts import TCP_SPEED_M_S, YAW_SPEED_RAD_S
-from floop_robot.spec.tasks.sensing import GraspParameters, Sensed, Sensor
+from floop_robot.spec.tasks.grasp_state import GraspParameters, Sensed, Sensor
 
 _ABOVE_M = 0.03
 """Height of the fingers over the object's top while they are not above it yet."""

@@ -11,9 +11,9 @@ import math
 import msgspec
 
 from floop_envs.bullet import bullet
-from floop_envs.cell import OUT_OF_SIGHT, Cell, tote_parts
+from floop_envs.scene import OUT_OF_SIGHT, Cell, tote_parts
 from floop_envs.perception import Perception
-from floop_envs.render import Image, Stage
+from floop_envs.renderer import Image, Stage
 from floop_envs.shapes import create_object
 from floop_robot.robot.messages import Joints, Phase, RobotState, Vec3
 from floop_robot.spec.robot_model import RobotModel

@@ -2,7 +2,7 @@
 
 from floop_robot.bundle.actor import Actor
 from floop_robot.bundle.bundle import SUFFIX, Bundle
-from floop_robot.bundle.files import write_atomic
+from floop_robot.durable.files import write_atomic
 from floop_robot.bundle.manifest import (
     Activation,
     Architecture,

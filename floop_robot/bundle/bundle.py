@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 
 from floop_robot.bundle.actor import Actor, Array
 from floop_robot.bundle.checks import check_answers
-from floop_robot.bundle.files import read_regular, write_atomic
+from floop_robot.durable.files import read_regular, write_atomic
 from floop_robot.bundle.manifest import Architecture, Check, DataRange, Manifest, Normalisation
 from floop_robot.spec.errors import BundleRefused
 from floop_robot.spec.ids import Ids

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from floop_robot.cli.fleet import RUNS
+from floop_robot.cli.operator_options import RUNS
 from floop_robot.spec.errors import StorageError
 
 TASK = "floop/Pick-v0"
@@ -50,12 +50,12 @@ def demo(robots: int, seed: int, shift: str, baseline: Path | None, no_ros: bool
     from rich.console import Console
 
     from floop_envs.shifts import get_shift
-    from floop_robot.experiment.outcome import finish
-    from floop_robot.experiment.report import check_place, save_report
-    from floop_robot.experiment.run import Experiment, Plan
-    from floop_robot.experiment.screen import LineScreen, LiveScreen, summary
-    from floop_robot.processes.ports import reserved_base_port
-    from floop_robot.processes.validate import load_policy
+    from floop_robot.demo.pictures import finish
+    from floop_robot.demo.report import check_place, save_report
+    from floop_robot.demo.run import Experiment, Plan
+    from floop_robot.demo.screen import LineScreen, LiveScreen, summary
+    from floop_robot.services.ports import reserved_base_port
+    from floop_robot.train.validate import load_policy
 
     get_shift(shift)
     if report is not None:
@@ -104,7 +104,7 @@ def ros_domain(robots: int, no_ros: bool, stack: ExitStack) -> int | None:
 
     Says in one line how to look at it, or why there is none although it might be expected.
     """
-    from floop_robot.processes.ros_domain import MOST_ROBOTS, reserved_domain, why_no_ros
+    from floop_robot.services.ros_domain import MOST_ROBOTS, reserved_domain, why_no_ros
 
     missing = why_no_ros()
     if missing:

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from floop_robot.cli.checks import Check
+from floop_robot.cli.doctor_check import Check
 from floop_robot.cli.extras import EXTRAS, install_line
 from floop_robot.cli.ros_checks import ros_checks
 from floop_robot.spec.config import PORTS, FloopConfig

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from floop_robot.cli.fleet import Operator, order_options, seen, show, wait_option
-from floop_robot.rollout.effect import drained
+from floop_robot.cli.operator_options import Operator, order_options, seen, show, wait_option
+from floop_robot.deploy.convergence import drained
 
 
 @click.command()

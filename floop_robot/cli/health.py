@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from floop_robot.cli.fleet import fleet_config
-from floop_robot.processes.fleet import CONFIG_FILE, Flavour, chosen_processes
-from floop_robot.processes.health import health_of
+from floop_robot.cli.operator_options import fleet_config
+from floop_robot.services.fleet_description import CONFIG_FILE, Flavour, chosen_processes
+from floop_robot.services.process_health import health_of
 
 
 @click.command()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from floop_robot.cli.fleet import Operator, order_options, show_done
-from floop_robot.registry import FLEET
+from floop_robot.cli.operator_options import Operator, order_options, show_done
+from floop_robot.deploy.registry import FLEET
 
 
 @click.command()

@@ -7,9 +7,9 @@ import time
 import click
 import msgspec
 
-from floop_robot.cli.fleet import Operator, order_options
-from floop_robot.processes.learner_client import LearnerClient, LearnerDone, LearnerReport, Pause, WriteCheckpoint
-from floop_robot.rollout import FleetClient, Remark
+from floop_robot.cli.operator_options import Operator, order_options
+from floop_robot.services.learner_client import LearnerClient, LearnerDone, LearnerReport, Pause, WriteCheckpoint
+from floop_robot.deploy import FleetClient, Remark
 from floop_robot.spec.errors import FloopError
 
 AUDIT_S = 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from floop_robot.cli.fleet import Operator, order_options, show_published, version_number, wait_option
+from floop_robot.cli.operator_options import Operator, order_options, show_published, version_number, wait_option
 
 
 @click.command()

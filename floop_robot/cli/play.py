@@ -25,9 +25,9 @@ def play(bundle: Path | None, task: str, shift: str | None, seed: int, scenario:
     from floop_envs.expert import Expert
     from floop_envs.rollout import Acts
     from floop_policies import baseline
-    from floop_robot.experiment.clip import record, save_clip
-    from floop_robot.processes.sim_world import evaluation_work
-    from floop_robot.processes.validate import load_policy
+    from floop_robot.demo.clip import record, save_clip
+    from floop_robot.sim.sim_world import evaluation_work
+    from floop_robot.train.validate import load_policy
     from floop_robot.spec.errors import ConfigError
     from floop_robot.spec.scenario import Scenario
     from floop_robot.spec.tasks import get_task

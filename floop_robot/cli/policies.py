@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from floop_robot.cli.fleet import connect, fleet_options
+from floop_robot.cli.operator_options import connect, fleet_options
 
 
 @click.command()

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from floop_robot.bundle import Bundle
-from floop_robot.cli.fleet import Operator, number_of, order_options, show_published, wait_option
-from floop_robot.registry import FLEET
+from floop_robot.cli.operator_options import Operator, number_of, order_options, show_published, wait_option
+from floop_robot.deploy.registry import FLEET
 
 ZIP = ".zip"
 
@@ -38,6 +38,6 @@ def push(policy: str, robot: str, trust: bool, wait_s: float, operator: Operator
 def _load(path: Path, trust: bool, operator: Operator) -> Bundle:
     if path.suffix != ZIP:
         return Bundle.load(path)
-    from floop_robot.processes.import_zip import bundle_of_zip
+    from floop_robot.services.import_zip import bundle_of_zip
 
     return bundle_of_zip(path, operator.fleet, trust=trust)

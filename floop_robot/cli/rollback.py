@@ -6,8 +6,8 @@ import contextlib
 
 import click
 
-from floop_robot.cli.fleet import Operator, order_options, show_published, version_number, wait_option
-from floop_robot.registry import FLEET
+from floop_robot.cli.operator_options import Operator, order_options, show_published, version_number, wait_option
+from floop_robot.deploy.registry import FLEET
 from floop_robot.spec.errors import FloopError
 
 

@@ -9,8 +9,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from floop_robot.cli.checks import Check
-from floop_robot.processes.ros_domain import discovery_range, inheritable, why_no_ros
+from floop_robot.cli.doctor_check import Check
+from floop_robot.services.ros_domain import discovery_range, inheritable, why_no_ros
 
 _INSTALL = "make setup-ros, or source your distribution's setup.bash; without it fleets run ROS-free"
 _PROBE = "import rclpy, rclpy.executors, floop_interfaces.msg, floop_interfaces.srv, floop_interfaces.action"

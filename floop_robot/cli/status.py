@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 import msgspec
 
-from floop_robot.cli.fleet import connect, fleet_options
-from floop_robot.registry import Directive
-from floop_robot.rollout import FleetStatus
-from floop_robot.rollout.watch import WatchDecision
+from floop_robot.cli.operator_options import connect, fleet_options
+from floop_robot.deploy.registry import Directive
+from floop_robot.deploy import FleetStatus
+from floop_robot.deploy.deployment_monitor import WatchDecision
 
 _FOUND = {
     WatchDecision.HOLD: "not confirmed yet",

@@ -24,9 +24,9 @@ import msgspec
 def train(ctx: click.Context, /, recipe: Path | None, as_json: bool, **options: Any) -> int:
     """Train a policy and leave model.zip, a bundle, the effective config and a learner checkpoint in OUT."""
     from floop_robot.cli.progress import training_watch
-    from floop_robot.processes.train import TrainConfig
-    from floop_robot.processes.train import train as run
-    from floop_robot.spec.yamlfile import read_yaml
+    from floop_robot.train.train import TrainConfig
+    from floop_robot.train.train import train as run
+    from floop_robot.spec.yaml_file import read_yaml
 
     base = read_yaml(recipe, TrainConfig) if recipe else TrainConfig()
     given = {name: value for name, value in options.items() if _is_given(ctx, name) or recipe is None}

@@ -10,13 +10,13 @@ from pathlib import Path
 import click
 
 from floop_robot.bundle import Bundle, verify
-from floop_robot.nodes.driver import load_driver
-from floop_robot.processes.driving import stop_on_signals
-from floop_robot.processes.fleet import CENTRE, CONFIG_FILE, Arms, Flavour, chosen_processes, unguarded, write_config
-from floop_robot.processes.fleet_manager import baseline_path, registry_path
-from floop_robot.processes.ros_domain import check_robots, on_this_machine, why_no_ros
-from floop_robot.processes.run_hold import is_running
-from floop_robot.processes.supervisor import ProcessSpec, Supervisor
+from floop_robot.ros.arm.driver_config import load_driver
+from floop_robot.services.main_loop import stop_on_signals
+from floop_robot.services.fleet_description import CENTRE, CONFIG_FILE, Arms, Flavour, chosen_processes, unguarded, write_config
+from floop_robot.services.fleet_manager import baseline_path, registry_path
+from floop_robot.services.ros_domain import check_robots, on_this_machine, why_no_ros
+from floop_robot.durable.run_lock import is_running
+from floop_robot.services.supervisor import ProcessSpec, Supervisor
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError
@@ -134,6 +134,6 @@ def _check_shift(name: str) -> None:
 
 
 def _shift(run_dir: Path, name: str) -> None:
-    from floop_robot.processes.sim_world import SimWorld, set_world
+    from floop_robot.sim.sim_world import SimWorld, set_world
 
     set_world(run_dir, SimWorld(name or None))

@@ -22,8 +22,8 @@ def validate(bundle: Path, against: Path | None, task: str, focus: tuple[str, ..
              workers: int, trust: bool, as_json: bool) -> int:
     """Measure BUNDLE in PyBullet; with --against, judge it as the gate would. Exit status 1 when the gate rejects."""
     from floop_robot.cli.progress import episode_watch
-    from floop_robot.processes.validate import ValidationPlan, load_policy
-    from floop_robot.processes.validate import validate as run
+    from floop_robot.train.validate import ValidationPlan, load_policy
+    from floop_robot.train.validate import validate as run
     from floop_robot.spec.verdict import Decision
 
     plan = ValidationPlan(task=task, episodes=episodes, seed=seed, workers=workers, focus=focus)

@@ -17,9 +17,9 @@ from multiprocessing.connection import Connection, wait
 import msgspec
 
 from floop_robot.gate import worker
-from floop_robot.gate.jobs import KEPT_POLICIES, EpisodeFailed, EpisodeJob, EpisodeOutcome, Runner
+from floop_robot.gate.interfaces import KEPT_POLICIES, EpisodeFailed, EpisodeJob, EpisodeOutcome, Runner
 
-PYBULLET = "floop_robot.gate.episodes:PyBulletRunner"
+PYBULLET = "floop_robot.gate.pybullet_worker:PyBulletRunner"
 """The runner of real trials."""
 ATTEMPTS = 3
 """A job that takes this many workers down with it is given up."""

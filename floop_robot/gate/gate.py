@@ -11,13 +11,13 @@ import msgspec
 from floop_envs.scenarios import CATALOGUE, TRAINING_CLASSES, ReportedWork, TrainingWork
 from floop_envs.seeds import Purpose
 from floop_robot.bundle import Bundle, verify
-from floop_robot.gate.court import Court
-from floop_robot.gate.jobs import Executor
+from floop_robot.gate.trial_runner import Court
+from floop_robot.gate.interfaces import Executor
 from floop_robot.gate.report import TrialReport, report_path, write_report
-from floop_robot.gate.seeds import SeedCounter
-from floop_robot.gate.supply import MixedWork, PairSupply
+from floop_robot.gate.seed_allocator import SeedCounter
+from floop_robot.gate.scenario_pool import MixedWork, PairSupply
 from floop_robot.gate.trial import Focus, Suite, Trial
-from floop_robot.gate.worklog import WorkLog
+from floop_robot.monitor.failure_monitor import WorkLog
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.ids import ids_of

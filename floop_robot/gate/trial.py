@@ -15,8 +15,8 @@ import math
 
 import msgspec
 
-from floop_robot.gate.jobs import EpisodeOutcome
-from floop_robot.gate.sequential import Faster, Floor, Improvement, NonInferiority, Status, wilson
+from floop_robot.gate.interfaces import EpisodeOutcome
+from floop_robot.stats.sequential_tests import Faster, Floor, Improvement, NonInferiority, Status, wilson
 from floop_robot.spec.config import GateConfig
 from floop_robot.spec.verdict import Decision, SuiteResult
 

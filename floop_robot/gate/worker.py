@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 
 import msgspec
 
-from floop_robot.gate.jobs import EpisodeJob, EpisodeOutcome, Runner
+from floop_robot.gate.interfaces import EpisodeJob, EpisodeOutcome, Runner
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):

@@ -17,9 +17,9 @@ from safetensors import SafetensorError
 
 from floop_robot.bundle import write_atomic
 from floop_robot.learn.mlp import Array
-from floop_robot.replay.novelty import KnownWork
-from floop_robot.replay.packed import Packed, unpack
-from floop_robot.replay.rows import Rows
+from floop_robot.monitor.shift_detector import KnownWork
+from floop_robot.replay.packed_episodes import Packed, unpack
+from floop_robot.replay.transitions import Rows
 from floop_robot.spec.errors import ContractMismatch, FloopError, StorageError
 from floop_robot.spec.ids import Ids
 

@@ -17,12 +17,12 @@ from floop_robot.bundle import Bundle, DataRange
 from floop_robot.learn.checkpoint import Checkpoint, CheckpointInfo
 from floop_robot.learn.export import to_bundle
 from floop_robot.learn.mlp import Array
-from floop_robot.learn.pace import LatencyMeter, Pace
-from floop_robot.learn.trainee import Progress, Trainee
-from floop_robot.replay.intake import Arrived, Intake, IntakeCounts
-from floop_robot.replay.novelty import KnownWork, Novelty
-from floop_robot.replay.packed import Packed
-from floop_robot.replay.source import JournalBlock, RowSource
+from floop_robot.learn.utd_budget import LatencyMeter, Pace
+from floop_robot.learn.algorithm import Progress, Trainee
+from floop_robot.replay.transition_builder import Arrived, Intake, IntakeCounts
+from floop_robot.monitor.shift_detector import KnownWork, Novelty
+from floop_robot.replay.packed_episodes import Packed
+from floop_robot.replay.journal_source import JournalBlock, RowSource
 from floop_robot.spec.config import LearnerConfig
 from floop_robot.spec.errors import BundleRefused, StorageError
 from floop_robot.spec.ids import Ids

@@ -15,7 +15,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
 
 from floop_robot.learn.mlp import Array
-from floop_robot.replay.rows import Rows
+from floop_robot.replay.transitions import Rows
 
 
 class FloopPPO(PPO):

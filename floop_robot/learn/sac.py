@@ -15,7 +15,7 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.logger import Logger
 
-from floop_robot.learn.sac_link import SacLink, unsupported
+from floop_robot.learn.torch_numpy import SacLink, unsupported
 from floop_robot.learn.sac_update import BatchSource, Losses, SacBatch, SacParameters, SacUpdate, StepSizes
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium import spaces
 
 from floop_robot.learn.mlp import Array
-from floop_robot.replay.region import Normaliser
+from floop_robot.replay.ring_buffer import Normaliser
 from floop_robot.spec.layout import Layout
 from floop_robot.spec.task import TaskSpec
 

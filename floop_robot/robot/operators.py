@@ -18,7 +18,7 @@ from typing import Annotated, Final
 import msgspec
 
 from floop_robot.spec.errors import FloopError
-from floop_robot.spec.yamlfile import read_yaml
+from floop_robot.spec.yaml_file import read_yaml
 
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 

@@ -15,14 +15,14 @@ import msgspec
 import numpy as np
 
 from floop_robot.robot.controller import ArmController
-from floop_robot.robot.desk import Desk, EndReport, View
-from floop_robot.robot.episode import EpisodeMachine, EpisodeState, Move, Situation
+from floop_robot.robot.loop_interface import Desk, EndReport, View
+from floop_robot.robot.episode_state_machine import EpisodeMachine, EpisodeState, Move, Situation
 from floop_robot.robot.kinematics import Kinematics
 from floop_robot.robot.messages import EpisodeRequest, JointTarget, Phase, RobotState, SafetyMode, SafetyState
-from floop_robot.robot.observer import Observer
-from floop_robot.robot.rate import Histogram, Timing
+from floop_robot.robot.observation_builder import Observer
+from floop_robot.robot.rate_loop import Histogram, Timing
 from floop_robot.robot.safety_loop import Inlet, Outlet
-from floop_robot.robot.slots import Policy, PolicySlots
+from floop_robot.robot.policy_buffer import Policy, PolicySlots
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.records import ActMode, EpisodeEnd, Event, Outcome, Record, Transition, WorkReport
 from floop_robot.spec.robot_model import RobotModel

@@ -10,7 +10,7 @@ import math
 from typing import Final, Protocol, TypeVar
 
 from floop_robot.robot.controller import GRIP_FORCE_N
-from floop_robot.robot.latch import LatchKeeper, StopLatch
+from floop_robot.robot.estop_latch import LatchKeeper, StopLatch
 from floop_robot.robot.limiter import LimitedCommand, SafetyLimiter, ticks_of
 from floop_robot.robot.messages import (
     Cause,

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from floop_robot.spec.errors import ConfigError, UnknownName
 from floop_robot.spec.tasks import get_task, task_ids
-from floop_robot.spec.yamlfile import read_yaml
+from floop_robot.spec.yaml_file import read_yaml
 
 Positive = Annotated[float, Meta(gt=0, le=1e6)]
 """Finite: no timer waits for infinity, and eleven days of seconds still fit every one of them in milliseconds."""

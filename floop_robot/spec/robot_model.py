@@ -8,7 +8,7 @@ import msgspec
 
 from floop_robot.spec.errors import ConfigError, UnknownName
 from floop_robot.spec.resources import share_dir
-from floop_robot.spec.yamlfile import read_yaml
+from floop_robot.spec.yaml_file import read_yaml
 
 
 class JointLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,13 +9,13 @@ from collections import OrderedDict
 import msgspec
 import zmq
 
-from floop_robot.spec.envelope import Message, MessageRefused, seal, unseal
+from floop_robot.durable.framing import Message, MessageRefused, seal, unseal
 from floop_robot.spec.errors import StorageError
 from floop_robot.stream.codec import BlockDamaged, BlockRefused, decode_block, split_block
 from floop_robot.stream.journal import Entry, Journal
 from floop_robot.stream.messages import LARGEST_BYTES, Data, FromSender, Hello, Refused, WhoIs
 from floop_robot.stream.protocol import ReceiverStream, Step
-from floop_robot.wire import listen, receive
+from floop_robot.transport.zmq_sockets import listen, receive
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 
 from floop_robot.spec.bounds import Number
-from floop_robot.spec.envelope import Message
+from floop_robot.durable.framing import Message
 from floop_robot.stream.codec import MAX_BLOCK_BYTES, Kind
 
 LARGEST_BYTES = MAX_BLOCK_BYTES + 1024

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from floop_robot.spec.errors import StorageError
-from floop_robot.spec.folders import sync_folder
+from floop_robot.durable.folders import sync_folder
 from floop_robot.spec.records import StreamInfo
 from floop_robot.stream.codec import MAX_BLOCK_BYTES
 from floop_robot.stream.protocol import Outgoing

@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 import zmq
 
-from floop_robot.spec.envelope import Message, MessageRefused, seal, unseal
+from floop_robot.durable.framing import Message, MessageRefused, seal, unseal
 from floop_robot.spec.errors import FloopError
 from floop_robot.stream.codec import Block, BlockRefused, Kind, decode_block
 from floop_robot.stream.journal import Audit
@@ -20,7 +20,7 @@ from floop_robot.stream.messages import (
     Fetched,
     FromTailServer,
 )
-from floop_robot.wire import dial, receive
+from floop_robot.transport.zmq_sockets import dial, receive
 
 RETRY_S = 1.0
 """Silence beyond the asked-for wait, after which a request is sent again."""

@@ -14,14 +14,14 @@ import pytest
 from ports import free_base_port
 
 from floop_robot.bundle import Bundle
-from floop_robot.processes.fleet import write_config
-from floop_robot.processes.run_hold import is_running
-from floop_robot.processes.supervisor import Supervisor
+from floop_robot.services.fleet_description import write_config
+from floop_robot.durable.run_lock import is_running
+from floop_robot.services.supervisor import Supervisor
 from floop_robot.spec.config import Endpoints, save_config
-from tests.bundle.making import make_bundle
+from tests.bundle.sample_bundles import make_bundle
 from tests.cli.running import PICK, Floop, damaged_bundles
 from tests.conditions import wait_for
-from tests.gate.fleet import SmallFleet
+from tests.gate.small_fleet import SmallFleet
 
 WAIT_S = 60.0
 ROOT = Path(__file__).parents[2]

@@ -40,7 +40,7 @@ class Fleet:
         """Process id of a part, where it runs."""
         for child in psutil.Process(self.process.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):  # one that has just ended
-                if f"floop_robot.processes.entry {part}" in " ".join(child.cmdline()):
+                if f"floop_robot.services.entry {part}" in " ".join(child.cmdline()):
                     return child.pid
         return None
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from floop_robot.processes.fleet import write_config
-from floop_robot.processes.run_hold import RunHold, is_running
+from floop_robot.services.fleet_description import write_config
+from floop_robot.durable.run_lock import RunHold, is_running
 from floop_robot.spec.config import Endpoints, FloopConfig
 from tests.cli.running import Floop
 from tests.ports import free_base_port

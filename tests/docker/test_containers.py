@@ -17,7 +17,7 @@ import yaml
 from conditions import wait_for
 from ports import free_base_port
 
-from floop_robot.processes.fleet import Flavour, chosen_processes, simulated_fleet
+from floop_robot.services.fleet_description import Flavour, chosen_processes, simulated_fleet
 from floop_robot.spec.config import load_config
 
 DOCKER = Path(__file__).parents[2] / "docker"

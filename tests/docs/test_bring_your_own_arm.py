@@ -10,11 +10,11 @@ from pathlib import Path
 
 import yaml
 
-from floop_robot.nodes.driver import AssumedObject, RosDriver, load_driver
+from floop_robot.ros.arm.driver_config import AssumedObject, RosDriver, load_driver
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.spec.config import load_config
 from floop_robot.spec.robot_model import load_robot, robots_dir
-from floop_robot.spec.yamlfile import convert
+from floop_robot.spec.yaml_file import convert
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "bring_your_own_arm.md").read_text()

@@ -13,8 +13,8 @@ from floop_envs.scenarios import TrainingWork, model_of
 from floop_envs.seeds import Purpose, scenarios_of
 from floop_envs.shifts import shifted_work
 from floop_robot.spec.scenario import ObjectSpec, Scenario
-from floop_robot.spec.tasks.sensing import GraspParameters
-from tests.envs.rim import RimExpert
+from floop_robot.spec.tasks.grasp_state import GraspParameters
+from tests.envs.rim_expert import RimExpert
 
 PICK, PLACE = "floop/Pick-v0", "floop/PickPlace-v0"
 DOWN, STAY = np.array([0, 0, -1, 0, 1], np.float32), np.array([0, 0, 0, 0, -1], np.float32)

@@ -10,7 +10,7 @@ import pytest
 
 from floop_robot.robot.kinematics import Kinematics, yaw_of
 from floop_robot.robot.messages import PerceivedObject, RobotState
-from floop_robot.robot.observer import Observer
+from floop_robot.robot.observation_builder import Observer
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.scenario import CLASSES

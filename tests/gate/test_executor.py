@@ -13,11 +13,11 @@ import psutil
 import pytest
 
 from floop_robot.gate.executor import InProcess, ProcessPool
-from floop_robot.gate.jobs import KEPT_POLICIES, EpisodeFailed, EpisodeJob
+from floop_robot.gate.interfaces import KEPT_POLICIES, EpisodeFailed, EpisodeJob
 from tests.conditions import wait_for
-from tests.gate.runners import PidRunner, scenario
+from tests.gate.fake_runners import PidRunner, scenario
 
-RUNNER = "tests.gate.runners:pid_runner"
+RUNNER = "tests.gate.fake_runners:pid_runner"
 WAIT_S = 60.0
 
 
@@ -101,7 +101,7 @@ def test_closing_leaves_no_process(tmp_path: Path) -> None:
 OWNER = """
 import sys
 from floop_robot.gate.executor import ProcessPool
-pool = ProcessPool(workers=2, task=sys.argv[1], robot="panda", runner="tests.gate.runners:pid_runner")
+pool = ProcessPool(workers=2, task=sys.argv[1], robot="panda", runner="tests.gate.fake_runners:pid_runner")
 pool.wait_warm()
 print(*pool.worker_pids, flush=True)
 sys.stdin.read()

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 
 from floop_robot.bundle import Bundle
-from floop_robot.gate.court import LOST_PAIRS
+from floop_robot.gate.trial_runner import LOST_PAIRS
 from floop_robot.gate.executor import ProcessPool
 from floop_robot.gate.gate import Gate, Judged
-from floop_robot.gate.jobs import KEPT_POLICIES, EpisodeFailed, EpisodeJob, EpisodeOutcome
+from floop_robot.gate.interfaces import KEPT_POLICIES, EpisodeFailed, EpisodeJob, EpisodeOutcome
 from floop_robot.gate.trial import Known
 from floop_robot.spec.config import FloopConfig, GateConfig
 from floop_robot.spec.errors import BundleRefused, ContractMismatch, StorageError
 from floop_robot.spec.tasks import get_task
 from floop_robot.spec.verdict import Decision
 from tests.conditions import wait_for
-from tests.gate.making import TASK, clumsy, collapsed, episode_end, published, skilled
+from tests.gate.sample_policies import TASK, clumsy, collapsed, episode_end, published, skilled
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,13 @@ import psutil
 import pytest
 import zmq
 
-from floop_robot.processes.gate import Answer, GateStats
-from floop_robot.processes.stats import read_stats
+from floop_robot.services.gate import Answer, GateStats
+from floop_robot.services.stats_file import read_stats
 from floop_robot.spec.records import ActMode, Source
 from floop_robot.spec.verdict import Decision
 from tests.conditions import wait_for
-from tests.gate.fleet import SmallFleet
-from tests.gate.making import clumsy, collapsed, episode_end, skilled
+from tests.gate.small_fleet import SmallFleet
+from tests.gate.sample_policies import clumsy, collapsed, episode_end, skilled
 
 WAIT_S = 60.0
 

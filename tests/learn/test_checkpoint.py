@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from floop_robot.learn.checkpoint import Checkpoint, CheckpointInfo, CheckpointRefused
-from floop_robot.learn.ppo_trainee import PpoTrainee
-from floop_robot.learn.sac_trainee import SacTrainee
+from floop_robot.learn.ppo_algorithm import PpoTrainee
+from floop_robot.learn.sac_algorithm import SacTrainee
 from floop_robot.learn.settings import PpoSettings, SacSettings
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.learn.trainee import Trainee
-from floop_robot.replay.novelty import KnownClass, KnownWork
+from floop_robot.learn.algorithm import Trainee
+from floop_robot.monitor.shift_detector import KnownClass, KnownWork
 from floop_robot.spec.errors import ContractMismatch
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.tasks import get_task

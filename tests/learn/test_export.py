@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from floop_robot.bundle import Bundle
-from floop_robot.learn.build import build_ppo, build_sac
+from floop_robot.learn.factory import build_ppo, build_sac
 from floop_robot.learn.export import save_zip, to_bundle
 from floop_robot.learn.mlp import Array
 from floop_robot.learn.settings import PpoSettings, SacSettings

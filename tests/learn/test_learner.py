@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from floop_robot.bundle import Bundle
 from floop_robot.learn.checkpoint import Checkpoint
 from floop_robot.learn.learner import ContinuousLearner
-from floop_robot.learn.pace import LatencyMeter
-from floop_robot.learn.sac_trainee import SacTrainee
+from floop_robot.learn.utd_budget import LatencyMeter
+from floop_robot.learn.sac_algorithm import SacTrainee
 from floop_robot.learn.sac_update import SacBatch
 from floop_robot.learn.settings import SacSettings
 from floop_robot.learn.spaces import PolicySpace
@@ -155,7 +155,7 @@ def test_new_work_is_told_by_what_was_perceived(tmp_path: Path) -> None:
         known.journal.add(stream(), episode(i))
     known.settle()
     checkpoint = known.learner.snapshot()
-    from floop_robot.replay.novelty import KnownWork
+    from floop_robot.monitor.shift_detector import KnownWork
 
     obs = np.array([r.obs for r in episode(0) if isinstance(r, Transition)])
     info = msgspec.structs.replace(checkpoint.info, known=KnownWork.of(TASK.observation, obs))

@@ -6,11 +6,11 @@ import pytest
 import torch as th
 
 from floop_robot.learn.ppo import generalised_advantages
-from floop_robot.learn.ppo_trainee import PpoTrainee
+from floop_robot.learn.ppo_algorithm import PpoTrainee
 from floop_robot.learn.settings import PpoSettings
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.replay.intake import Arrived
-from floop_robot.replay.rows import Rows
+from floop_robot.replay.transition_builder import Arrived
+from floop_robot.replay.transitions import Rows
 from floop_robot.spec.records import Source
 from floop_robot.spec.tasks import get_task
 
@@ -56,7 +56,7 @@ def naive_advantages(rows: Rows, values: np.ndarray, nexts: np.ndarray, gamma: f
 
 
 def test_advantages_follow_their_definition_across_ends_and_gaps() -> None:
-    from floop_robot.replay.rows import concatenate
+    from floop_robot.replay.transitions import concatenate
 
     parts = [rows_of(5, seed=1), rows_of(7, seed=2, ended=False), rows_of(4, seed=3)]
     rows = concatenate(parts)

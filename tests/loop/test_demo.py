@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from floop_robot.bundle import Bundle
-from floop_robot.processes.sim_world import evaluation_work
-from floop_robot.processes.validate import evaluate
+from floop_robot.sim.sim_world import evaluation_work
+from floop_robot.train.validate import evaluate
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.stream.journal import JournalReader
 from tests.conditions import wait_for

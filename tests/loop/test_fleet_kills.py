@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from floop_robot.experiment.kills import KillPlan, bar_of, order_of, run_kills
-from floop_robot.processes.supervisor import ProcessSpec
+from floop_robot.demo.kills import KillPlan, bar_of, order_of, run_kills
+from floop_robot.services.supervisor import ProcessSpec
 
 SLACK = 3.0
 """Tests share their cores with other tests; the bars are measured alone."""

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from floop_robot.robot.latch import StopLatch
-from floop_robot.robot.link import Links
+from floop_robot.robot.estop_latch import StopLatch
+from floop_robot.robot.ipc import Links
 from floop_robot.robot.messages import JointCommand, JointTarget, Phase, RobotState
-from floop_robot.robot.rate import RateLoop
+from floop_robot.robot.rate_loop import RateLoop
 from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
 from floop_robot.spec.robot_model import load_robot
 

@@ -8,11 +8,11 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from floop_envs.world import SERVO_RATE_HZ, World
-from floop_robot.robot.episode import EpisodeState
+from floop_robot.robot.episode_state_machine import EpisodeState
 from floop_robot.robot.messages import JointCommand, Phase, RobotState, SafetyOrder
 from floop_robot.robot.policy_loop import PolicyLoop, PolicyPorts, PolicySettings
 from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
-from floop_robot.robot.slots import Acting, PolicySlots
+from floop_robot.robot.policy_buffer import Acting, PolicySlots
 from floop_robot.spec.records import ActMode, EpisodeEnd, Event, Record, Transition, Truth
 from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.scenario import Scenario

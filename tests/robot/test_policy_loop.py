@@ -12,7 +12,7 @@ import pytest
 from floop_envs.env import make_env
 from floop_envs.expert import Expert
 from floop_envs.scenarios import TrainingWork
-from floop_robot.robot.episode import EpisodeState
+from floop_robot.robot.episode_state_machine import EpisodeState
 from floop_robot.robot.messages import PerceivedObject, Phase, SafetyMode, SafetyOrder
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.records import Outcome

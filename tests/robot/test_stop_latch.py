@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rig import Queue
 
-from floop_robot.robot.latch import LatchKeeper, StopLatch
+from floop_robot.robot.estop_latch import LatchKeeper, StopLatch
 from floop_robot.robot.messages import SafetyOrder
 from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
 from floop_robot.spec.robot_model import load_robot

@@ -15,15 +15,15 @@ from tokens import TOKEN, WHO, operators_file
 
 from floop_interfaces.srv import FleetStatus
 from floop_robot.bundle import Bundle
-from floop_robot.nodes import topics
-from floop_robot.processes.fleet import write_config
-from floop_robot.rollout import FleetClient, PolicyReceiver, ReceiverConfig
+from floop_robot.ros.node import topics
+from floop_robot.services.fleet_description import write_config
+from floop_robot.deploy import FleetClient, PolicyReceiver, ReceiverConfig
 from floop_robot.spec.config import Endpoints, FloopConfig, RolloutConfig
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
-from tests.bundle.making import make_bundle
-from tests.rollout.parts import ActingSlots
+from tests.bundle.sample_bundles import make_bundle
+from tests.deploy.in_process_fleet import ActingSlots
 
 RULES = get_task("floop/Pick-v0")
 TASK, IDS = RULES.spec, ids_of(RULES, load_robot("panda"))

@@ -14,7 +14,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
-from floop_robot.nodes.qos import CALLS
+from floop_robot.ros.node.qos import CALLS
 
 DISCOVERY_S = 20.0
 

@@ -15,7 +15,7 @@ from ports import free_base_port
 
 from floop_policies import baseline
 from floop_robot.bundle import Bundle
-from floop_robot.processes.fleet import write_config
+from floop_robot.services.fleet_description import write_config
 from floop_robot.spec.config import Endpoints, FloopConfig, RobotConfig
 from floop_robot.stream.codec import Block, decode_block
 from floop_robot.stream.segment import open_segment, read_blocks
@@ -33,7 +33,7 @@ class NodeProcess:
         self.log = log
         with log.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", f"floop_robot.nodes.{module}", "--ros-args", *arguments],
+                [sys.executable, "-m", f"floop_robot.ros.{module}", "--ros-args", *arguments],
                 env=os.environ | {"ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=out,

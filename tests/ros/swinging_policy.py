@@ -16,13 +16,13 @@ from rclpy.context import Context
 from rclpy.node import Node
 
 from floop_interfaces import msg
-from floop_robot.nodes import topics
-from floop_robot.nodes.convert import target_to_msg
-from floop_robot.nodes.dds import without_shared_memory
-from floop_robot.nodes.io import RosInlet, RosOutlet
-from floop_robot.nodes.qos import COMMAND, LATCHED
+from floop_robot.ros.node import topics
+from floop_robot.ros.arm.convert import target_to_msg
+from floop_robot.ros.node.dds import without_shared_memory
+from floop_robot.ros.node.io import RosInlet, RosOutlet
+from floop_robot.ros.node.qos import COMMAND, LATCHED
 from floop_robot.robot.messages import JointTarget
-from floop_robot.robot.rate import RateLoop
+from floop_robot.robot.rate_loop import RateLoop
 from floop_robot.spec.robot_model import load_robot
 
 HOME = load_robot("panda").home_rad

@@ -12,11 +12,11 @@ import pytest
 import yaml
 from interface_files import SOURCES, Interface, message, paths, read
 
-from floop_robot import registry
-from floop_robot.processes.learner_client import LearnerState
+from floop_robot.deploy import registry
+from floop_robot.services.learner_client import LearnerState
 from floop_robot.robot import messages
-from floop_robot.robot.episode import EpisodeState
-from floop_robot.rollout.watch import WatchDecision
+from floop_robot.robot.episode_state_machine import EpisodeState
+from floop_robot.deploy.deployment_monitor import WatchDecision
 from floop_robot.spec import records
 from floop_robot.spec.verdict import Decision
 

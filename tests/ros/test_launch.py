@@ -17,18 +17,18 @@ import psutil
 import pytest
 from conditions import wait_for
 from ports import free_base_port
-from reasons import NO_LAUNCH, NO_ROS
+from tests.ros.skip_reasons import NO_LAUNCH, NO_ROS
 
-from floop_robot.processes.fleet import (
+from floop_robot.services.fleet_description import (
     Flavour,
     central_processes,
     chosen_processes,
     robot_processes,
     simulated_fleet,
 )
-from floop_robot.processes.policy import RobotStats
-from floop_robot.processes.stats import read_stats
-from floop_robot.processes.supervisor import Supervisor
+from floop_robot.services.policy import RobotStats
+from floop_robot.services.stats_file import read_stats
+from floop_robot.services.supervisor import Supervisor
 from floop_robot.spec.config import Endpoints, FloopConfig, save_config
 
 pytest.importorskip("rclpy", reason=NO_ROS)
@@ -190,7 +190,7 @@ def test_a_process_that_has_worked_takes_nothing_down_with_it() -> None:
 
     from launch.actions import Shutdown
 
-    from floop_robot.nodes import launching
+    from floop_robot.ros import launching
 
     now = [100.0]
     life = launching.Life("robot_1.policy", respawn=True, clock=lambda: now[0])
@@ -216,7 +216,7 @@ def test_what_is_not_started_again_is_told() -> None:
     from launch import LaunchContext
     from launch.actions import LogInfo
 
-    from floop_robot.nodes import launching
+    from floop_robot.ros import launching
 
     now = [100.0]
     life = launching.Life("robot_1.policy", respawn=False, clock=lambda: now[0])

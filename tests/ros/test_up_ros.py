@@ -15,11 +15,11 @@ import psutil
 import pytest
 from conditions import wait_for
 from ports import free_base_port
-from reasons import NO_INTERFACES, NO_ROS
+from tests.ros.skip_reasons import NO_INTERFACES, NO_ROS
 
-from floop_robot.processes.fleet import Flavour, simulated_fleet
-from floop_robot.processes.policy import RobotStats
-from floop_robot.processes.stats import read_stats
+from floop_robot.services.fleet_description import Flavour, simulated_fleet
+from floop_robot.services.policy import RobotStats
+from floop_robot.services.stats_file import read_stats
 from floop_robot.spec.config import Endpoints, FloopConfig, save_config
 
 pytest.importorskip("rclpy", reason=NO_ROS)
@@ -47,7 +47,7 @@ class Up:
     def pid(self, module: str) -> int | None:
         for child in psutil.Process(self.process.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):  # one that has just ended
-                if f"floop_robot.nodes.{module}" in child.cmdline():
+                if f"floop_robot.ros.{module}" in child.cmdline():
                     return child.pid
         return None
 

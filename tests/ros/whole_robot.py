@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cell import ALL, name
+from tests.ros.safety_rig import ALL, name
 from conditions import wait_for
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -15,8 +15,8 @@ from robot_rig import NodeProcess, RobotRig
 from sensor_msgs.msg import JointState
 
 from floop_interfaces import msg, srv
-from floop_robot.nodes import topics
-from floop_robot.nodes.qos import LATCHED
+from floop_robot.ros.node import topics
+from floop_robot.ros.node.qos import LATCHED
 
 MOTION_RAD = 1e-3
 """Joints that moved by less stand: the simulated arm sags by a tenth of that under load."""

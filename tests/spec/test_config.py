@@ -9,7 +9,7 @@ import pytest
 
 from floop_robot.spec.config import FloopConfig, load_config, save_config
 from floop_robot.spec.errors import ConfigError, FloopError, UnknownName
-from floop_robot.spec.yamlfile import read_yaml
+from floop_robot.spec.yaml_file import read_yaml
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:

@@ -18,18 +18,18 @@ import pytest
 import zmq
 from conditions import wait_for
 
-from floop_robot.spec.envelope import seal, unseal
+from floop_robot.durable.framing import seal, unseal
 from floop_robot.stream.codec import decode_block, encode_block
 from floop_robot.stream.ingest import MAX_STREAMS, Ingest
 from floop_robot.stream.journal import Journal, JournalReader
 from floop_robot.stream.messages import Ack, Data, FromSender, Hello
-from floop_robot.stream.outlet import Outlet
+from floop_robot.stream.uploader import Outlet
 from floop_robot.stream.protocol import Outgoing
-from floop_robot.stream.sender import Sender
+from floop_robot.stream.stream_sender import Sender
 from floop_robot.stream.spool import Spool
-from tests.stream.making import episode_end, label, stream_info, transition
-from tests.stream.proxy import FlippingProxy
-from tests.stream.running import IngestProcess
+from tests.stream.sample_records import episode_end, label, stream_info, transition
+from tests.stream.flipping_proxy import FlippingProxy
+from tests.stream.real_processes import IngestProcess
 from tests.stream.test_kills import rows_by_stream
 
 
@@ -82,7 +82,7 @@ def test_a_port_in_use_is_one_line_and_no_journal_is_left_locked(tmp_path: Path,
     assert out.drain(20)
     other = ingest.path.with_name("other.yaml")
     other.write_text(ingest.path.read_text().replace(str(ingest.run_dir), str(tmp_path / "other")))
-    command = [sys.executable, "-m", "floop_robot.processes.ingest", "--config", str(other)]
+    command = [sys.executable, "-m", "floop_robot.services.ingest", "--config", str(other)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
     [line] = done.stderr.strip().splitlines()

@@ -14,7 +14,7 @@ from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Record, Source
 from floop_robot.stream.codec import Kind, decode_block, encode_block
 from floop_robot.stream.journal import Entry, Journal, JournalReader
-from tests.stream.making import episode_end, event, stream_info, transition
+from tests.stream.sample_records import episode_end, event, stream_info, transition
 
 
 def entry(first: int, count: int, robot: str = "robot_1", source: Source = Source.ROBOT, *more: Record) -> Entry:

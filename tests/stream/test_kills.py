@@ -11,7 +11,7 @@ from conditions import wait_for
 
 from floop_robot.stream.codec import decode_block
 from floop_robot.stream.journal import JournalReader
-from tests.stream.running import IngestProcess, SenderProcess
+from tests.stream.real_processes import IngestProcess, SenderProcess
 
 
 def rows_by_stream(journal: Path) -> dict[tuple[str, str], list[int]]:

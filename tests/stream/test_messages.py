@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from floop_robot.spec.envelope import MessageRefused, seal, unseal
+from floop_robot.durable.framing import MessageRefused, seal, unseal
 from floop_robot.stream.messages import (
     Ack,
     Data,

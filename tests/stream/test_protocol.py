@@ -18,7 +18,7 @@ from floop_robot.stream.protocol import (
     SenderSettings,
     Step,
 )
-from tests.stream.simulation import SETTINGS, World
+from tests.stream.simulated_network import SETTINGS, World
 
 
 def live_through(random: Random, steps: int) -> World:

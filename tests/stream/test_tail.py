@@ -14,9 +14,9 @@ from conditions import wait_for
 from floop_robot.spec.records import Source
 from floop_robot.stream.codec import Kind
 from floop_robot.stream.journal import Journal
-from floop_robot.stream.tail import TailServer
+from floop_robot.stream.tail_server import TailServer
 from floop_robot.stream.tail_client import TailClient, TailError, TailFilter
-from tests.stream.making import episode_end
+from tests.stream.sample_records import episode_end
 from tests.stream.test_journal import entry
 
 ANY_PORT = "tcp://127.0.0.1:*"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.tasks.layouts import ACTION, PICK_OBSERVATION, POLICY_RATE_HZ
-from floop_robot.spec.tasks.sensing import Sensed
+from floop_robot.spec.tasks.grasp_state import Sensed
 from floop_robot.spec.tasks.shaped import ShapedParameters, ShapedRules
 
 

@@ -6,7 +6,7 @@ import math
 
 from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.tasks.layouts import ACTION, PLACE_OBSERVATION, POLICY_RATE_HZ
-from floop_robot.spec.tasks.sensing import Sensed
+from floop_robot.spec.tasks.grasp_state import Sensed
 from floop_robot.spec.tasks.shaped import ShapedParameters, ShapedRules
 
 TOTE_INSIDE_M = 0.16

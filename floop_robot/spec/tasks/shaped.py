@@ -13,7 +13,7 @@ import msgspec
 
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.task import Judgement, Progress, TaskSpec
-from floop_robot.spec.tasks.sensing import GraspParameters, Sensed, Sensor
+from floop_robot.spec.tasks.grasp_state import GraspParameters, Sensed, Sensor
 
 
 class ShapedParameters(GraspParameters, frozen=True, kw_only=True):

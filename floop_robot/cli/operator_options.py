@@ -1,0 +1,169 @@
+"""What the operators' commands share: which fleet is meant, who asks, and how its answers are shown."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from floop_robot.services.fleet_description import CONFIG_FILE
+from floop_robot.durable.run_lock import is_running
+from floop_robot.deploy import Done, FleetClient
+from floop_robot.deploy.convergence import Effect, acting_on
+from floop_robot.spec.config import FloopConfig, load_config
+from floop_robot.spec.errors import ConfigError, FloopError
+
+RUNS = Path("runs")
+TOKEN = "FLOOP_TOKEN"
+"""Environment variable with the operator's token: what stands on a command line, others can read."""
+
+
+class Operator(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """Who gives an order, why, and to which fleet."""
+
+    config: Path | None
+    who: str
+    token_file: Path | None
+    why: str
+    as_json: bool
+
+    @cached_property
+    def fleet(self) -> FloopConfig:
+        """The fleet's configuration, the same for the whole of a command; raises `ConfigError` as `fleet_config`."""
+        return fleet_config(self.config)
+
+    def connect(self, timeout_s: float = 5.0) -> FleetClient:
+        """A client of the fleet's manager, which signs for this operator."""
+        return FleetClient(self.fleet.endpoints.fleet_rpc, self.who, timeout_s, self._token())
+
+    def _token(self) -> str:
+        if self.token_file is None:
+            return os.environ.get(TOKEN, "")
+        try:
+            return self.token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", "") or "not text"
+            raise ConfigError(f"cannot read {self.token_file}: {reason}; give your own token's file") from None
+
+
+def fleet_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that every command has which asks a fleet."""
+    command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)
+    return click.option("--config", type=click.Path(path_type=Path), default=None,
+                        help="The fleet's floop.yaml; left out: of the one that runs here.")(command)  # fmt: skip
+
+
+def order_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that every command has which gives an order; the command gets them as `operator`."""
+
+    @fleet_options
+    @click.option("--token-file", type=click.Path(path_type=Path), default=None,
+                  help=f"File with your operator token, where the fleet asks for one; or set {TOKEN}.")  # fmt: skip
+    @click.option("--who", default="", help="Your name, for the audit log and the token; left out: user@host.")
+    @click.option("--why", default="", help="Reason, for the audit log.")
+    def signed(config: Path | None, who: str, token_file: Path | None, why: str, as_json: bool, **given: Any) -> Any:
+        operator = Operator(config=config, who=who, token_file=token_file, why=why, as_json=as_json)
+        return command(operator=operator, **given)
+
+    signed.__name__, signed.__doc__ = command.__name__, command.__doc__
+    signed.__click_params__ = [*getattr(command, "__click_params__", []), *signed.__click_params__]  # type: ignore[attr-defined]
+    return signed
+
+
+def wait_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How long to wait for robots."""
+    return click.option("--wait", "wait_s", default=5.0, show_default=True, type=click.FloatRange(0.0),
+                        help="How long to wait until robots have obeyed, s.")(command)  # fmt: skip
+
+
+def version_number(_: click.Context, __: click.Parameter, value: str | None) -> int:
+    """`v12` or `12` as a number; 0 for nothing."""
+    if not value:
+        return 0
+    found = number_of(value)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is no policy version; give a number, as in v12")
+    return found
+
+
+def number_of(text: str) -> int | None:
+    """`v12` or `12` as a number; None for anything else."""
+    digits = text.removeprefix("v")
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else None
+
+
+def connect(config: Path | None) -> FleetClient:
+    """A client of the fleet's manager that only asks; raises `ConfigError` when no fleet can be found."""
+    return FleetClient(fleet_config(config).endpoints.fleet_rpc)
+
+
+def fleet_config(config: Path | None) -> FloopConfig:
+    """The configuration of the fleet that is meant; one that was not named is said on stderr.
+
+    Raises `ConfigError` when there is none, or when several run here: an order for another fleet than the one meant
+    can do harm.
+    """
+    if config is not None:
+        return load_config(config)
+    found = sorted(RUNS.glob(f"*/{CONFIG_FILE}"))
+    if not found:
+        raise ConfigError(f"no fleet was started here (no {RUNS}/*/{CONFIG_FILE}); give --config FILE")
+    running = [file for file in found if is_running(file.parent)]
+    if len(running) > 1:
+        names = ", ".join(map(str, running))
+        raise ConfigError(f"{len(running)} fleets run here; say which one: --config with one of {names}")
+    if running:
+        chosen = running[0]
+        click.echo(f"fleet of {chosen.parent}", err=True)
+    else:
+        chosen = max(found, key=lambda file: file.stat().st_mtime)
+        click.echo(f"fleet of {chosen.parent}, the last one that was begun here; none is running", err=True)
+    return load_config(chosen)
+
+
+def show_published(operator: Operator, client: FleetClient, done: Done, scope: str, wait_s: float) -> None:
+    """What was done, and who acts on it after a while."""
+    found = seen(lambda: acting_on(client, done.version, scope, wait_s))
+    show(operator, done, found, found.text("acting on it", "not yet"))
+
+
+def show_done(operator: Operator, client: FleetClient, done: Done) -> None:
+    """What was done, and which robots act on what now."""
+    show(operator, done, seen(lambda: Effect(robots=client.robots().robots, there=(), behind=(), silent=())), "")
+
+
+def seen(look: Callable[[], Effect]) -> Effect:
+    """What has come of an order that was carried out.
+
+    That nobody says so is no failure of the command: whoever repeats it gives a second order.
+    """
+    try:
+        return look()
+    except FloopError as error:
+        click.echo(f"floop: it was done, but what the robots do now is not known: {error}", err=True)
+        return Effect(robots=(), there=(), behind=(), silent=())
+
+
+def show(operator: Operator, done: Done, effect: Effect, told: str) -> None:
+    """Who did what and when; `told` says what it has come to."""
+    robots = {robot.robot: robot.version for robot in effect.robots}
+    if operator.as_json:
+        record = {"done": done, "robots": robots, "there": effect.there, "behind": effect.behind}
+        click.echo(msgspec.json.encode(record | {"silent": effect.silent}).decode())
+        return
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(done.stamp_ns / 1e9))
+    version = f"v{done.version}"
+    named = "" if not done.version or re.search(rf"\b{version}\b", done.what) else f" ({version})"
+    click.echo(f"{when}  {done.who}: {done.what}{named}")
+    if told:
+        click.echo(told)
+    if robots:
+        click.echo("now acting: " + ", ".join(f"{name} v{version}" for name, version in robots.items()))
+

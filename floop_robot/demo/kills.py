@@ -1,0 +1,213 @@
+"""A whole simulated fleet whose processes are killed in turn, while its world shifts and it learns: the ledger.
+
+Two things are shown: nothing that a robot was told is safe is lost or doubled, and every process is back at work by
+itself. At the end everything but robots and ingest is taken away for good: robots go on working without.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from floop_robot.demo.chaos_runner import AT_WORK, Executioner, Kill, is_at_work, steps_per_s
+from floop_robot.demo.snapshot import Observer, Snapshot
+from floop_robot.services.fleet_description import central_processes, simulated_fleet, write_config
+from floop_robot.services.ports import reserved_base_port
+from floop_robot.sim.sim_world import SimWorld, set_world
+from floop_robot.services.supervisor import ProcessSpec, Supervisor
+from floop_robot.spec.config import Endpoints, FloopConfig
+from floop_robot.spec.errors import FloopError
+from floop_robot.stream.journal import JournalReader
+
+BAR_S = 5.0
+LEARNER_BAR_S = 15.0
+LONGEST_START_S = 60.0
+_PAUSE_S = 1.0
+_LOOK_S = 0.2
+Watch = Callable[[str], None]
+
+
+class KillPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to kill of which fleet."""
+
+    run_dir: Path
+    robots: int = 4
+    explorers: int = 1
+    seed: int = 0
+    shift: str = "new-object"
+    """How the world shifts before the kills begin; it makes learner, gate and roll-out busy."""
+    kills: int = 56
+    """Spread evenly over the kinds of processes, in an order drawn from the seed."""
+    names: tuple[str, ...] = ()
+    """Kill exactly these instead, in this order."""
+    undisturbed_s: float = 6.0
+    """How long the robots' pace is looked at before the kills …"""
+    alone_s: float = 8.0
+    """… and with everything but ingest gone."""
+
+
+class KindResult(msgspec.Struct, frozen=True):
+    """All kills of one kind of process."""
+
+    kills: int
+    median_s: float
+    slowest_s: float
+    bar_s: float
+    at_work: str
+    """When a process of this kind counts as back."""
+
+
+class KillReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run of kills showed."""
+
+    kills: tuple[Kill, ...]
+    kinds: dict[str, KindResult]
+    rows_acked: int
+    """Records that robots were told are safe, every stream to its highest promise."""
+    rows_missing: int
+    """Of those, beyond what the journal holds."""
+    rows_in_journal: int
+    """Robots and explorers."""
+    rows_lost: int
+    """Keys missing within a stream of the journal, and damaged blocks."""
+    rows_doubled: int
+    undisturbed_steps_per_s: float
+    """Policy steps of an average robot before the kills (resets between episodes included) …"""
+    others_steps_per_s: float
+    """… while another process was down, mean over the kills …"""
+    alone_steps_per_s: float
+    """… and with everything but ingest gone for good."""
+    versions: int
+    """Versions that the fleet had by the end."""
+    robots: int
+    seed: int
+    run_dir: str
+    wall_s: float
+
+    @property
+    def failures(self) -> list[str]:
+        """What falls short of the bars, a line each."""
+        late = [f"{k.name} was back after {k.resumed_s:.1f} s" for k in self.kills if k.resumed_s > bar_of(k.kind)]
+        rows = {"missing": self.rows_missing, "lost": self.rows_lost, "doubled": self.rows_doubled}
+        wrong = [f"{count} acknowledged rows {what}" for what, count in rows.items() if count]
+        idle = self.alone_steps_per_s < 0.5 * self.undisturbed_steps_per_s
+        return late + wrong + (["robots did not go on working alone"] if idle else [])
+
+
+def bar_of(kind: str) -> float:
+    """Longest time that a process of this kind may take to be back at work, s."""
+    return LEARNER_BAR_S if kind == "learner" else BAR_S
+
+
+def order_of(specs: list[ProcessSpec], kills: int, seed: int) -> tuple[str, ...]:
+    """Names to kill: every kind once per round, kinds in drawn order, robots in turn."""
+    rng = np.random.default_rng(seed)
+    by_kind: dict[str, list[str]] = {}
+    for spec in specs:
+        by_kind.setdefault(spec.part, []).append(spec.name)
+    names: list[str] = []
+    for number in range(-(-kills // len(by_kind))):
+        for kind in rng.permutation(sorted(by_kind)):
+            names.append(by_kind[kind][number % len(by_kind[kind])])
+    return tuple(names[:kills])
+
+
+def run_kills(plan: KillPlan, watch: Watch = lambda _: None) -> KillReport:
+    """Run the fleet and the kills; raises `FloopError` when the fleet does not come up or a process never returns."""
+    with reserved_base_port() as base_port:
+        return _run_kills(plan, watch, base_port)
+
+
+def _run_kills(plan: KillPlan, watch: Watch, base_port: int) -> KillReport:
+    start_s = time.monotonic()
+    config = FloopConfig(
+        robots=plan.robots,
+        explorers=plan.explorers,
+        seed=plan.seed,
+        run_dir=str(plan.run_dir),
+        endpoints=Endpoints(base_port=base_port),
+    )
+    config_file = write_config(config)
+    set_world(plan.run_dir, SimWorld())
+    specs = simulated_fleet(config, config_file)
+    with Supervisor(specs, plan.run_dir) as fleet, Observer(config) as observer:
+        hand = Executioner(fleet, observer)
+        _start(hand, plan.run_dir)
+        set_world(plan.run_dir, SimWorld(plan.shift))
+        watch("every process is at work; the world shifts")
+        undisturbed = _pace(hand, plan.undisturbed_s)
+        kills = _kill_all(hand, plan.names or order_of(specs, plan.kills, plan.seed), plan.seed, watch)
+        centre = [s.name for s in central_processes(config, config_file) if s.name != "ingest"]
+        last = hand.look()
+        fleet.retire(centre)
+        watch(f"robots alone, without {', '.join(centre)}")
+        alone = _pace(hand, plan.alone_s)
+        fleet.retire([s.name for s in specs if s.part == "policy"])  # they deliver what is in their spools
+        hand.look()
+    return _report(config, kills, hand, (undisturbed, alone), last, time.monotonic() - start_s)
+
+
+def _start(hand: Executioner, run_dir: Path) -> None:
+    deadline = time.monotonic() + LONGEST_START_S
+    while not is_at_work(hand.look()):
+        if time.monotonic() > deadline:
+            raise FloopError(f"the fleet did not get to work within {LONGEST_START_S:.0f} s; see {run_dir / 'logs'}")
+        time.sleep(_LOOK_S)
+
+
+def _pace(hand: Executioner, period_s: float) -> float:
+    before, start = hand.look(), time.monotonic()
+    time.sleep(period_s)
+    return steps_per_s(before, hand.look(), time.monotonic() - start)
+
+
+def _kill_all(hand: Executioner, names: tuple[str, ...], seed: int, watch: Watch) -> tuple[Kill, ...]:
+    rng = np.random.default_rng((seed, 1))
+    kills: list[Kill] = []
+    for name in names:
+        time.sleep(float(rng.uniform(0.0, _PAUSE_S)))  # any instant of whatever it does
+        kills.append(hand.kill(name))
+        watch(f"{len(kills):3d} of {len(names)}  {name:<18} back after {kills[-1].resumed_s:.1f} s")
+    return tuple(kills)
+
+
+def _report(
+    config: FloopConfig,
+    kills: tuple[Kill, ...],
+    hand: Executioner,
+    paces: tuple[float, float],
+    last: Snapshot,
+    wall_s: float,
+) -> KillReport:
+    reader = JournalReader(Path(config.run_dir) / "journal.sqlite")
+    try:
+        audit, marks = reader.audit(), reader.marks()
+    finally:
+        reader.close()
+    return KillReport(
+        kills=kills,
+        kinds={kind: _kind(kind, kills) for kind in sorted(Counter(k.kind for k in kills))},
+        rows_acked=hand.promises.records,
+        rows_missing=hand.promises.missing(marks),
+        rows_in_journal=audit.records,
+        rows_lost=audit.lost + audit.damaged,
+        rows_doubled=audit.doubled,
+        undisturbed_steps_per_s=paces[0],
+        others_steps_per_s=float(np.mean([k.others_steps_per_s for k in kills])),
+        alone_steps_per_s=paces[1],
+        versions=last.fleet.production if last.fleet else 0,
+        robots=config.robots,
+        seed=config.seed,
+        run_dir=config.run_dir,
+        wall_s=wall_s,
+    )
+
+
+def _kind(kind: str, kills: tuple[Kill, ...]) -> KindResult:
+    times = [k.resumed_s for k in kills if k.kind == kind]
+    return KindResult(len(times), float(np.median(times)), max(times), bar_of(kind), AT_WORK[kind])

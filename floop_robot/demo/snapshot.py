@@ -1,0 +1,114 @@
+"""Snapshot: everything the screen shows and the experiment decides by, taken from the outside of the running fleet."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import msgspec
+
+from floop_robot.bundle import Bundle
+from floop_robot.learn.learner import LearnerStatus
+from floop_robot.explore.explorer import ExplorerStats, explorer_name
+from floop_robot.services.gate import GateStats
+from floop_robot.services.policy import RobotStats
+from floop_robot.services.safety import SafetyStats
+from floop_robot.sim.sim_robot import DriverStats
+from floop_robot.services.stats_file import read_stats
+from floop_robot.deploy import FleetClient, FleetStatus, FleetUnreachable
+from floop_robot.spec.config import FloopConfig
+
+
+class RobotView(msgspec.Struct, frozen=True, kw_only=True):
+    """One robot; lists hold one entry per boot of the process, oldest first."""
+
+    name: str
+    policy: list[RobotStats]
+    safety: list[SafetyStats]
+    driver: list[DriverStats]
+
+    @property
+    def episodes(self) -> int:
+        """Episodes ended so far."""
+        return sum(boot.policy.episodes for boot in self.policy)
+
+    @property
+    def successes(self) -> int:
+        """Successes so far."""
+        return sum(boot.policy.successes for boot in self.policy)
+
+    @property
+    def version(self) -> int:
+        """Version it acts on; 0 before the first."""
+        return self.policy[-1].policy.version if self.policy else 0
+
+
+class ExplorerView(msgspec.Struct, frozen=True):
+    """One explorer, one entry per boot of the process, oldest first."""
+
+    name: str
+    boots: list[ExplorerStats]
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The fleet at one moment; parts that have not reported yet are None or empty."""
+
+    fleet: FleetStatus | None
+    robots: tuple[RobotView, ...]
+    explorers: tuple[ExplorerView, ...]
+    learner: LearnerStatus | None
+    gate: GateStats | None
+    learner_boots: int
+    gate_boots: int
+    """How often the process was started."""
+
+
+class Observer:
+    """Takes snapshots; for one thread."""
+
+    def __init__(self, config: FloopConfig) -> None:
+        self._config, self._run_dir = config, Path(config.run_dir)
+        self._client = FleetClient(config.endpoints.fleet_rpc, who="experiment", timeout_s=0.5)
+        self._fleet: FleetStatus | None = None
+
+    def __enter__(self) -> Observer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def take(self) -> Snapshot:
+        """Look at everything now; what does not answer keeps its last state."""
+        with contextlib.suppress(FleetUnreachable):  # being started: the screen shows what was known
+            self._fleet = self._client.status()
+        learner = read_stats(self._run_dir, "learner", LearnerStatus)
+        gate = read_stats(self._run_dir, "gate", GateStats)
+        return Snapshot(
+            fleet=self._fleet,
+            robots=tuple(self._robot(name) for name in self._config.robot_names),
+            explorers=tuple(self._explorer(explorer_name(i)) for i in range(self._config.explorers)),
+            learner=learner[-1] if learner else None,
+            gate=gate[-1] if gate else None,
+            learner_boots=len(learner),
+            gate_boots=len(gate),
+        )
+
+    def production(self) -> Bundle:
+        """The bundle in production; raises `FleetUnreachable`."""
+        return self._patient().fetch()
+
+    def _patient(self) -> FleetClient:
+        self._client.close()
+        self._client = FleetClient(self._config.endpoints.fleet_rpc, who="experiment", timeout_s=10.0)
+        return self._client
+
+    def _robot(self, name: str) -> RobotView:
+        return RobotView(
+            name=name,
+            policy=read_stats(self._run_dir, f"{name}.policy", RobotStats),
+            safety=read_stats(self._run_dir, f"{name}.safety", SafetyStats),
+            driver=read_stats(self._run_dir, f"{name}.sim_robot", DriverStats),
+        )
+
+    def _explorer(self, name: str) -> ExplorerView:
+        return ExplorerView(name, read_stats(self._run_dir, name, ExplorerStats))

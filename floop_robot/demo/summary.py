@@ -1,0 +1,194 @@
+"""From what a run left behind to its report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from floop_envs.seeds import Purpose, seed_of
+from floop_robot.demo.chaos_runner import Promises
+from floop_robot.demo.evaluate import Evaluated
+from floop_robot.demo.live_success import Shift, rate_of
+from floop_robot.demo.report import DemoReport, LiveRates, Rate
+from floop_robot.demo.snapshot import RobotView, Snapshot
+from floop_robot.services.fleet_manager import baseline_path
+from floop_robot.services.stats_file import read_stats
+from floop_robot.services.supervisor import Restart
+from floop_robot.deploy.registry import History, Origin, Stage
+from floop_robot.robot.rate_loop import RateStats
+from floop_robot.deploy import NoImprovement, TimeToImprovement
+from floop_robot.spec.config import FloopConfig
+from floop_robot.stream.journal import Audit
+
+LOST_TOLERANCE = 0.03
+"""How much success on old work may fall for the run to count as recovered."""
+RECOVERED = 0.9
+
+
+class Traces(msgspec.Struct, frozen=True):
+    """What can only be read while the fleet is there."""
+
+    snapshot: Snapshot
+    audit: Audit
+    restarts: tuple[Restart, ...]
+    bare_timer: list[RateStats]
+
+
+def bare_timer(run_dir: Path) -> list[RateStats]:
+    """What a timer kept that does nothing."""
+    return read_stats(run_dir, "bare_timer", RateStats)
+
+
+def summarise(
+    config: FloopConfig,
+    shift: str,
+    shifted: Shift,
+    history: History,
+    improvement: TimeToImprovement | NoImprovement,
+    traces: Traces,
+    evaluated: Evaluated,
+    wall_s: float,
+) -> DemoReport:
+    """The report of one run."""
+    found = improvement if isinstance(improvement, TimeToImprovement) else None
+    fits, reason = _recovered(improvement, evaluated)
+    return DemoReport(
+        recovered=fits,
+        reason=reason,
+        **_measured(evaluated, config.seed),
+        live=_live_rates(history, shifted, found.fix_version if found else None),
+        **_improved(found),
+        confirm_success=config.rollout.confirm_success,
+        final_version=history.versions[-1].version,
+        apply_latency_p99_s=_apply_p99(history, config.robot_names),
+        **_kept_time(traces),
+        **_learned_and_judged(traces.snapshot),
+        **_rows(traces),
+        restarts=dict(Counter(r.name for r in traces.restarts)),
+        bundles={
+            "shipped": str(baseline_path(config)),
+            "final": str(Path(config.run_dir) / "final.floop"),
+        },
+        journal=str(Path(config.run_dir) / "journal.sqlite"),
+        robots=config.robots,
+        seed=config.seed,
+        shift=shift,
+        wall_s=wall_s,
+    )
+
+
+def _measured(evaluated: Evaluated, seed: int) -> dict[str, Any]:
+    return {
+        "success_before": evaluated.shipped_old.value,
+        "success_dip": evaluated.shipped_shifted.value,
+        "success_after": evaluated.final_shifted.value,
+        "old_success_after": evaluated.final_old.value,
+        "evaluation_episodes": evaluated.shipped_old.episodes,
+        "evaluation_first_seed": seed_of(Purpose.REPORT, seed, 0),
+        "twin_success_before": evaluated.twin_shipped_old.value,
+        "twin_success_after": evaluated.twin_final_shifted.value,
+    }
+
+
+def _improved(found: TimeToImprovement | None) -> dict[str, Any]:
+    if found is None:
+        nothing = dict.fromkeys(("tti_s", "tti_apply_s", "fix_version", "fix_lower_bound"))
+        return {**nothing, "tti_stages_s": {}, "fix_episodes": Rate(0, 0)}
+    return {
+        "tti_s": found.tti_s,
+        "tti_apply_s": found.tti_apply_s,
+        "tti_stages_s": found.stages_s,
+        "fix_version": found.fix_version,
+        "fix_episodes": Rate(found.episodes.successes, found.episodes.episodes),
+        "fix_lower_bound": found.lower_bound,
+    }
+
+
+def _kept_time(traces: Traces) -> dict[str, Any]:
+    rates = [boot.rate for r in traces.snapshot.robots for boot in r.safety]
+    factors = {r.name: _real_time_factor(r) for r in traces.snapshot.robots}
+    return {
+        "real_time_factor": float(np.mean(list(factors.values()))),
+        "real_time_factor_by_robot": factors,
+        "ticks": sum(r.ticks for r in rates),
+        "missed_ticks": sum(r.missed_ticks for r in rates),
+        "tick_lateness_p99_s": max(r.lateness.p99_s for r in rates),
+        "tick_lateness_max_s": max(r.lateness.max_s for r in rates),
+        "bare_timer_missed_ticks": sum(r.missed_ticks for r in traces.bare_timer),
+        "bare_timer_lateness_max_s": max((r.lateness.max_s for r in traces.bare_timer), default=0.0),
+    }
+
+
+def _learned_and_judged(snapshot: Snapshot) -> dict[str, Any]:
+    fleet, learner = snapshot.fleet, snapshot.learner
+    return {
+        "loop_latency_p99_s": learner.latency_p99_s if learner else None,
+        "gate_accepted": fleet.accepted if fleet else 0,
+        "gate_rejected": fleet.rejected if fleet else 0,
+        "gate_inconclusive": fleet.inconclusive if fleet else 0,
+    }
+
+
+def _rows(traces: Traces) -> dict[str, Any]:
+    audit, promises = traces.audit, Promises()
+    promises.note(traces.snapshot)
+    return {
+        "rows_by_source": audit.transitions_by_source,
+        "rows_acked": promises.records,
+        "rows_in_journal": audit.records,
+        "rows_lost": audit.lost + audit.damaged,
+        "rows_doubled": audit.doubled,
+    }
+
+
+def _recovered(improvement: TimeToImprovement | NoImprovement, evaluated: Evaluated) -> tuple[bool, str]:
+    if isinstance(improvement, NoImprovement):
+        return False, improvement.reason
+    success = evaluated.final_shifted.value
+    if success < RECOVERED:
+        return False, f"the final bundle does {success:.1%} of shifted work, under {RECOVERED:.0%}"
+    forgotten = evaluated.shipped_old.value - evaluated.final_old.value
+    if forgotten > LOST_TOLERANCE:
+        return False, f"old work fell by {forgotten:.1%}, more than {LOST_TOLERANCE:.0%}"
+    return True, f"v{improvement.fix_version} was confirmed on live shifted work"
+
+
+def _live_rates(history: History, shift: Shift, fix: int | None) -> LiveRates:
+    production = [e for e in history.episodes if e.production]
+    after = [e for e in production if shift.includes(e)]
+    first, last = history.versions[0].version, history.versions[-1].version
+    for version in history.versions:  # what worked when the world shifted
+        if version.published_ns <= shift.at_ns:
+            first = version.version
+    return LiveRates(
+        before_shift=rate_of(e for e in production if not shift.includes(e)),
+        shifted_on_shipped=rate_of(e for e in after if e.version == first),
+        shifted_on_fix=rate_of(e for e in after if e.version == fix),
+        shifted_on_final=rate_of(e for e in after if e.version == last),
+    )
+
+
+def _real_time_factor(robot: RobotView) -> float:
+    elapsed = sum(boot.elapsed_s for boot in robot.driver)
+    return sum(boot.simulated_s for boot in robot.driver) / elapsed if elapsed else 0.0
+
+
+def _apply_p99(history: History, robots: tuple[str, ...]) -> float | None:
+    """Verdict arrived → last robot's first control step on the version; over versions of the gate that all reached."""
+    spans = []
+    for version in history.versions:
+        if version.origin is not Origin.GATE:
+            continue
+        acting = {
+            s.receipt.robot: s.stamp_ns
+            for s in history.receipts
+            if s.receipt.version == version.version and s.receipt.stage is Stage.ACTING
+        }
+        if set(acting) >= set(robots):
+            spans.append((max(acting.values()) - version.published_ns) * 1e-9)
+    return float(np.percentile(spans, 99)) if spans else None
+

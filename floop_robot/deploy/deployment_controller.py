@@ -1,0 +1,276 @@
+"""Conductor: which version is in production, which follows it, and when the fleet goes back. No sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from floop_robot.bundle import Bundle
+from floop_robot.deploy.registry import (
+    FLEET,
+    PRODUCTION,
+    CandidateState,
+    JournalRead,
+    Origin,
+    Publication,
+    Receipt,
+    Registry,
+    SeenEpisode,
+    SeenLabel,
+    VersionInfo,
+)
+from floop_robot.deploy.command_order import LatestOrders
+from floop_robot.deploy.messages import Announcement
+from floop_robot.deploy.deployment_monitor import LiveRecord, LiveWatch, WatchDecision, WatchReport
+from floop_robot.spec.config import RolloutConfig
+from floop_robot.spec.errors import FloopError
+from floop_robot.spec.verdict import Decision, Verdict
+
+MANAGER = "fleet manager"
+"""How decisions that no person took are signed in the audit."""
+_WATCHED = (Origin.GATE, Origin.PUSH)
+_STATES = {Decision.REJECTED: CandidateState.REJECTED, Decision.INCONCLUSIVE: CandidateState.INCONCLUSIVE}
+
+
+class NothingBefore(FloopError):
+    """There is no version to go back to."""
+
+
+def rolled_back(info: VersionInfo) -> str:
+    """A rollback, in words."""
+    return f"rolled back to v{info.restores}, published as v{info.version}"
+
+
+class Conductor:
+    """Publishes versions and watches the one in production; everything it knows is rebuilt from the registry."""
+
+    def __init__(self, registry: Registry, config: RolloutConfig, latest: LatestOrders, since_ns: int = 0) -> None:
+        """`latest` is told of what the watch orders. `since_ns`: when robots' own counts begin."""
+        self.registry, self._latest = registry, latest
+        self._config, self._since_ns = config, since_ns
+        self._weights = {info.version: info.sha256 for info in registry.versions()}
+        self._announcements: list[Announcement] = []
+        self._watch: LiveWatch | None = None
+        self._watched_since_ns = 0
+        self._promoted_at = 0
+        """After how many episodes of the record the watched version was to be confirmed; 0: not yet."""
+        self._confirmed = set(registry.field.confirmed())
+        self._shown = registry.field.shown()
+        self._may_wait = True  # look once after a restart
+        self._counts_wrong = True
+        """Not all that is stored is counted."""
+        self._rebuild()
+
+    @property
+    def production(self) -> int:
+        """The version in production; 0 before the baseline."""
+        return self.registry.alias(PRODUCTION)
+
+    def take_announcements(self) -> list[Announcement]:
+        """What must be broadcast since the last call."""
+        out, self._announcements = self._announcements, []
+        return out
+
+    def watch_report(self) -> WatchReport | None:
+        """Where the watch of the version in production stands; None when it isn't watched."""
+        return self._watch.report() if self._watch else None
+
+    def watched_s(self, now_ns: int) -> float:
+        """How long the version in production has been watched."""
+        return (now_ns - self._watched_since_ns) * 1e-9 if self._watch else 0.0
+
+    def weights_of(self, version: int) -> str:
+        """SHA-256 of a version's tensors; empty for an unknown one."""
+        return self._weights.get(version, "")
+
+    def publish(self, publication: Publication, now_ns: int, only: tuple[str, ...] = ()) -> VersionInfo:
+        """Store, announce and, if it is new on production, watch; `only`: the robots it is for (empty: all)."""
+        replaced = self.weights_of(self.production)
+        info = self.registry.publish(publication, now_ns)
+        self._weights[info.version] = info.sha256
+        self._announce(info, only)
+        # The same weights under another version go on being watched as they were.
+        if publication.promote and info.sha256 != replaced:
+            self._begin_watch(info, replaced)
+        return info
+
+    def submit(self, bundle: Bundle, verdict: Verdict, who: str, now_ns: int) -> tuple[CandidateState, int, bool]:
+        """Take in a judged candidate; returns state, version and whether it was new."""
+        state = _STATES.get(verdict.decision)
+        if state is None:
+            state = CandidateState.WAITING if self._judged_against_production(verdict) else CandidateState.STALE
+        info, new = self.registry.submit(bundle, verdict, state, who, now_ns)
+        if new and state is CandidateState.WAITING:
+            self._may_wait = True
+            self.tick(now_ns)
+        info = self.registry.candidate(info.sha256, verdict) or info
+        return info.state, info.version, new
+
+    def observe(
+        self, episodes: Iterable[SeenEpisode], read: JournalRead, now_ns: int, labels: Iterable[SeenLabel] = ()
+    ) -> None:
+        """Take in live episodes and labels, once each, and act on what they show; raises `StorageError`."""
+        sound, self._counts_wrong = not self._counts_wrong, True
+        with self.registry.together():
+            new = self.registry.field.record_episodes(episodes, read)
+            changed = self.registry.field.record_labels(labels)
+        if sound and not changed:
+            self._count(new)
+        else:
+            self._rebuild()
+        self.tick(now_ns)
+
+    def _count(self, new: Sequence[SeenEpisode]) -> None:
+        production = self.weights_of(self.production)
+        for episode in new:
+            weights = self.weights_of(episode.version)
+            self.record.observe(weights, episode)
+            if weights == production:
+                self._observe_watched(episode)
+        self._counts_wrong = False
+
+    def take_refusal(self, receipt: Receipt, now_ns: int) -> None:
+        """A policy that answered NaN while it acted is harm beyond doubt: leave it, however well it did before."""
+        self._condemn(receipt)
+        self.tick(now_ns)
+
+    def tick(self, now_ns: int) -> None:
+        """Confirm, roll back or let the next candidate follow, when it is time to."""
+        if self._watch:
+            self._act_on_watch(self._watch, now_ns)
+        if self._may_wait and self._free(now_ns):
+            self._publish_waiting(now_ns)
+            self._may_wait = False  # only now: what could not be stored is tried again
+
+    def go_back(self, version: int, origin: Origin, who: str, detail: str, now_ns: int) -> VersionInfo:
+        """Publish an older version's bytes to all; raises `UnknownName` or `BundleRefused`."""
+        return self.publish(
+            Publication(bundle=self.registry.bundle(version), origin=origin, who=who, detail=detail, restores=version),
+            now_ns,
+        )
+
+    def before_production(self) -> int:
+        """The version to go back to; raises `NothingBefore`."""
+        version = self.production
+        if not version:
+            raise NothingBefore("no version is in production yet; push one first")
+        info = self.registry.version(version)
+        # A rollback's own predecessor is the version it left: what came before is before the bytes it restored.
+        while info.restores and info.origin is not Origin.PUSH:
+            info = self.registry.version(info.restores)
+        if not info.replaces:
+            if info.version == version:
+                raise NothingBefore(f"v{version} is the first policy of this fleet; there is none to go back to")
+            raise NothingBefore(
+                f"v{version} has the bytes of v{info.version}, the first policy of this fleet; "
+                "name the version to go back to"
+            )
+        return info.replaces
+
+    def _judged_against_production(self, verdict: Verdict) -> bool:
+        weights = self.weights_of(verdict.incumbent_version)
+        return bool(weights) and weights == self.weights_of(self.production)
+
+    def _condemn(self, receipt: Receipt) -> None:
+        if self._watch is None or receipt.fell_to is None or receipt.version < self._watch.version:
+            return  # not about what is watched, or of before somebody pushed the same weights once more
+        if self.weights_of(receipt.version) == self.weights_of(self.production):
+            self._watch.condemn(receipt.detail)
+
+    def _free(self, now_ns: int) -> bool:
+        if self.registry.directive(FLEET).held:
+            return False
+        if self._watch is None or self._watch.settled or self.weights_of(self.production) in self._confirmed:
+            return True
+        return self.watched_s(now_ns) >= self._config.watch_s
+
+    def _publish_waiting(self, now_ns: int) -> None:
+        waiting = self.registry.waiting()
+        if waiting is None:
+            return
+        info, bundle = waiting
+        if not self._judged_against_production(info.verdict):
+            detail = f"{info.sha256[:8]} was judged against v{info.verdict.incumbent_version}, not v{self.production}"
+            self.registry.drop_waiting(CandidateState.STALE, MANAGER, now_ns, detail)
+            return
+        self.publish(
+            Publication(
+                bundle=bundle,
+                origin=Origin.GATE,
+                who=MANAGER,
+                detail=info.verdict.reason,
+                verdict=info.verdict,
+                decided_ns=info.received_ns,
+            ),
+            now_ns,
+        )
+
+    def _act_on_watch(self, watch: LiveWatch, now_ns: int) -> None:
+        if watch.decision is WatchDecision.ROLL_BACK and not self.registry.directive(FLEET).pin:
+            report = watch.report()
+            info = self.go_back(self.before_production(), Origin.ROLLBACK, MANAGER, report.reason, now_ns)
+            self._latest.note(FLEET, MANAGER, rolled_back(info), now_ns, self._latest.end())
+            return
+        if watch.decision is WatchDecision.PROMOTE and watch.version not in self._shown:
+            weights = self.weights_of(self.production)
+            with self.registry.together():
+                self.registry.field.confirm(weights, watch.version, self._promoted_at, now_ns)
+                self.registry.note(MANAGER, "confirmed", now_ns, watch.version, watch.report().reason)
+            self._confirmed.add(weights)
+            self._shown[watch.version] = self._promoted_at
+
+    def _observe_watched(self, episode: SeenEpisode) -> None:
+        """Let the watch see an episode that the record took in last, unless the watch is over by then."""
+        if self._watch is None or self._is_over(self._watch, episode):
+            return
+        decision = self._watch.observe(episode)
+        if decision is WatchDecision.PROMOTE and not self._promoted_at:
+            self._promoted_at = self.record.episodes
+
+    def _is_over(self, watch: LiveWatch, episode: SeenEpisode) -> bool:
+        # Once it is confirmed and its time is over, later failures speak of a world that changed: work for the learner.
+        # A label may undo what the confirmation rested on; the confirmation stays, and so does the end of the watch.
+        was_shown = self.record.episodes > self._shown.get(watch.version, self.record.episodes)
+        is_confirmed = was_shown or watch.decision is WatchDecision.PROMOTE
+        return is_confirmed and self.watched_s(episode.seen_ns) >= self._config.watch_s
+
+    def _begin_watch(self, info: VersionInfo, replaced: str) -> None:
+        self._watch, self._promoted_at = None, 0
+        if info.origin in _WATCHED and info.replaces:
+            self._watch = LiveWatch(self._config, info.version, self.record.recent(replaced))
+            self._watched_since_ns = info.published_ns
+
+    def _announce(self, info: VersionInfo, only: tuple[str, ...]) -> None:
+        pinned = () if only else tuple(d.scope for d in self.registry.directives() if d.pin and d.scope != FLEET)
+        self._announcements.append(
+            Announcement(
+                version=info.version,
+                epoch=info.epoch,
+                bundle=self.registry.blob(info.version),
+                only=only,
+                but=pinned,
+            )
+        )
+
+    def _rebuild(self) -> None:
+        """Count all stored episodes again, in the order in which they were seen, labels respected."""
+        episodes = self.registry.field.episodes()
+        self.record, self._watch, self._counts_wrong = LiveRecord(self._since_ns), None, True
+        current = self.production
+        info = self.registry.version(current) if current else None
+        # The watch began with the first of the versions in a row that carry these weights.
+        while info and info.replaces and self.weights_of(info.replaces) == info.sha256:
+            info = self.registry.version(info.replaces)
+        begun = False
+        for episode in episodes:
+            if info and not begun and episode.seen_ns > info.published_ns:
+                self._begin_watch(info, self.weights_of(info.replaces))
+                begun = True
+            weights = self.weights_of(episode.version)
+            self.record.observe(weights, episode)
+            if info and weights == info.sha256:
+                self._observe_watched(episode)
+        if info and not begun:
+            self._begin_watch(info, self.weights_of(info.replaces))
+        for stored in self.registry.field.receipts():
+            self._condemn(stored.receipt)
+        self._counts_wrong = False

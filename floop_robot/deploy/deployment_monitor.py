@@ -1,0 +1,224 @@
+"""LiveWatch: is the new version as good on real work as it was in the gate? Pure: no clock, no sockets, no disk.
+
+What counts: production episodes only (`SeenEpisode.production`); explorers never do.
+
+Roll back: per class of work that the replaced version did, its last `REFERENCE_WINDOW` episodes give a lower bound of
+its success (Clopper-Pearson, α/2); evidence against "the new version does at least as well" is gathered by betting, one
+class apart from the other, since a new version may gain on one and lose on another. The mean of the classes' evidence
+must reach 2/α. So an equally good version is rolled back with chance ≤ α, however long it is watched.
+
+Confirm: the anytime-valid lower bound (α) of its success reaches `confirm_success` on every class that the replaced
+version did badly (or on all work together, if it did none badly). Once evidence (1/α) shows that it never will, it is
+out of the question: it stays, being no worse than what it replaced, but the next candidate need not wait for it.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections import deque
+from collections.abc import Mapping
+
+import msgspec
+
+from floop_robot.deploy.registry import SeenEpisode
+from floop_robot.stats.success_bounds import evidence_below, fixed_lower_bound, lower_bound, shown_above
+from floop_robot.spec.config import RolloutConfig
+from floop_robot.spec.records import Outcome
+
+REFERENCE_WINDOW = 40
+"""Older episodes of the replaced version speak of a world that may have changed since."""
+LEAST_FAILURES = 3
+"""One or two failures happen to every policy: that many make a class one that goes badly."""
+
+
+class WatchDecision(enum.StrEnum):
+    """What becomes of the watched version."""
+
+    HOLD = "hold"
+    """Not enough evidence yet: stay and go on watching."""
+    PROMOTE = "promote"
+    ROLL_BACK = "roll back"
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """Successes out of episodes."""
+
+    successes: int = 0
+    episodes: int = 0
+
+    def plus(self, success: bool) -> Tally:
+        """One episode more."""
+        return Tally(self.successes + success, self.episodes + 1)
+
+
+class ClassWatch(msgspec.Struct, frozen=True, kw_only=True):
+    """A watched version on one class of work."""
+
+    object_class: str
+    tally: Tally
+    lower_bound: float
+    reference: Tally
+    """The replaced version's last episodes on it."""
+    focus: bool
+    """The replaced version did badly here."""
+
+
+class WatchReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the watch stands."""
+
+    version: int
+    decision: WatchDecision
+    reason: str
+    evidence_of_harm: float
+    """Rolls back at 2/α."""
+    classes: tuple[ClassWatch, ...]
+
+
+class LiveRecord:
+    """Live outcomes per weights (SHA-256) and perceived class; the same bytes under two versions count together.
+
+    And per robot, of what was seen since `since_ns`.
+    """
+
+    def __init__(self, since_ns: int = 0) -> None:
+        self.episodes = 0
+        """How many were taken in, of every kind."""
+        self._since_ns = since_ns
+        self._tallies: dict[str, dict[str, Tally]] = {}
+        # One entry for each name that ever worked: less than its episodes take on disk.
+        self._robots: dict[str, Tally] = {}
+        self._recent: dict[tuple[str, str], deque[bool]] = {}
+
+    def observe(self, sha256: str, episode: SeenEpisode) -> None:
+        """Take in an episode on these weights; others than production episodes say nothing of them."""
+        self.episodes += 1
+        if not episode.production:
+            return
+        success = episode.outcome is Outcome.SUCCESS
+        if episode.seen_ns >= self._since_ns:
+            self._robots[episode.robot] = self.of_robot(episode.robot).plus(success)
+        classes = self._tallies.setdefault(sha256, {})
+        classes[episode.object_class] = classes.get(episode.object_class, Tally()).plus(success)
+        # Bounded: it is a window.
+        recent = self._recent.setdefault((sha256, episode.object_class), deque(maxlen=REFERENCE_WINDOW))
+        recent.append(success)
+
+    def tallies(self, sha256: str) -> Mapping[str, Tally]:
+        """All episodes on these weights, by class."""
+        return self._tallies.get(sha256, {})
+
+    def of_robot(self, robot: str) -> Tally:
+        """A robot's episodes, on whatever weights, since `since_ns`."""
+        return self._robots.get(robot, Tally())
+
+    def recent(self, sha256: str) -> dict[str, Tally]:
+        """The last `REFERENCE_WINDOW` episodes of each class."""
+        return {
+            name: Tally(sum(outcomes), len(outcomes))
+            for (sha, name), outcomes in self._recent.items()
+            if sha == sha256
+        }
+
+
+class LiveWatch:
+    """One version in production, compared with the one it replaced."""
+
+    def __init__(self, config: RolloutConfig, version: int, reference: Mapping[str, Tally]) -> None:
+        """`reference`: `LiveRecord.recent` of the replaced weights, taken now."""
+        self.version = version
+        self._alpha, self._confirm = config.alpha, config.confirm_success
+        self._reference = dict(reference)
+        self._rates = {
+            name: fixed_lower_bound(t.successes, t.episodes, config.alpha / 2) for name, t in reference.items()
+        }
+        self._focus = frozenset(
+            name
+            for name, t in reference.items()
+            if t.episodes - t.successes >= LEAST_FAILURES and t.successes / t.episodes < config.confirm_success
+        )
+        self._tallies: dict[str, Tally] = {}
+        self._rolled_back = ""
+        self._promoted = ""
+        self._hopeless = ""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the next candidate need not wait: it is confirmed, or won't be."""
+        return bool(self._promoted or self._hopeless or self._rolled_back)
+
+    def observe(self, episode: SeenEpisode) -> WatchDecision:
+        """Take in an episode on the watched weights; ROLL_BACK is final, PROMOTE may still become ROLL_BACK."""
+        if episode.production:
+            name = episode.object_class
+            self._tallies[name] = self._tallies.get(name, Tally()).plus(episode.outcome is Outcome.SUCCESS)
+            if not self._rolled_back:
+                self._judge()
+        return self.decision
+
+    def condemn(self, reason: str) -> None:
+        """Something other than episodes shows harm."""
+        self._rolled_back = self._rolled_back or reason
+
+    @property
+    def decision(self) -> WatchDecision:
+        """What the evidence says so far."""
+        if self._rolled_back:
+            return WatchDecision.ROLL_BACK
+        return WatchDecision.PROMOTE if self._promoted else WatchDecision.HOLD
+
+    @property
+    def evidence_of_harm(self) -> float:
+        """Evidence against "it does at least as well as the replaced version"; 1 at the start."""
+        if not self._rates:
+            return 1.0
+        logs = [evidence_below(*self._counts(name), rate) for name, rate in self._rates.items()]
+        return sum(math.exp(min(value, 50.0)) for value in logs) / len(logs)
+
+    def report(self) -> WatchReport:
+        """Where the watch stands."""
+        names = sorted({*self._tallies, *self._reference})
+        return WatchReport(
+            version=self.version,
+            decision=self.decision,
+            reason=self._rolled_back or self._promoted or self._hopeless or "not enough episodes yet",
+            evidence_of_harm=self.evidence_of_harm,
+            classes=tuple(
+                ClassWatch(
+                    object_class=name,
+                    tally=Tally(*self._counts(name)),
+                    lower_bound=lower_bound(*self._counts(name), self._alpha),
+                    reference=self._reference.get(name, Tally()),
+                    focus=name in self._focus,
+                )
+                for name in names
+            ),
+        )
+
+    def _counts(self, name: str) -> tuple[int, int]:
+        tally = self._tallies.get(name, Tally())
+        return tally.successes, tally.episodes
+
+    def _judge(self) -> None:
+        if self.evidence_of_harm >= 2.0 / self._alpha:
+            worst = max(self._rates, key=lambda name: evidence_below(*self._counts(name), self._rates[name]))
+            own, reference = self._tallies[worst], self._reference[worst]
+            self._rolled_back = (
+                f"{own.successes} of {own.episodes} on {worst}, the version before "
+                f"{reference.successes} of {reference.episodes}"
+            )
+            return
+        if self.settled:
+            return
+        wanted = [self._counts(name) for name in self._focus] or [self._all_work()]
+        if all(shown_above(*counts, self._confirm, self._alpha) for counts in wanted):
+            work = ", ".join(sorted(self._focus)) or "all work"
+            bound = min(lower_bound(*counts, self._alpha) for counts in wanted)
+            self._promoted = f"success on {work} is at least {bound:.2f}"
+        elif any(evidence_below(*counts, self._confirm) >= -math.log(self._alpha) for counts in wanted):
+            counted = " and ".join(f"{successes} of {episodes}" for successes, episodes in wanted)
+            self._hopeless = f"success stays below {self._confirm:.2f}: {counted}"
+
+    def _all_work(self) -> tuple[int, int]:
+        tallies = self._tallies.values()
+        return sum(t.successes for t in tallies), sum(t.episodes for t in tallies)

@@ -1,0 +1,289 @@
+"""What the fleet manager, its robots, the gate and operators say to each other; decoded into types at the border.
+
+Orders of operators are in `orders`. Requests travel as `[id, message]`; the answer repeats the id.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from floop_robot.deploy.registry import (
+    AuditEntry,
+    CandidateInfo,
+    CandidateState,
+    Directive,
+    Receipt,
+    Stage,
+    VersionInfo,
+    VersionNumber,
+)
+from floop_robot.deploy.commands import (
+    Call,
+    Done,
+    Drain,
+    Hold,
+    Order,
+    Pin,
+    Position,
+    Push,
+    Remark,
+    Resume,
+    Rollback,
+)
+from floop_robot.deploy.deployment_monitor import Tally, WatchReport
+from floop_robot.durable.framing import Message
+from floop_robot.spec.verdict import Verdict
+
+TOPIC = b"policy"
+"""What announcements are published under."""
+
+__all__ = [
+    "ANNOUNCEMENTS",
+    "REPLIES",
+    "REQUESTS",
+    "Announcement",
+    "Call",
+    "Delivery",
+    "Done",
+    "Drain",
+    "Fetch",
+    "FleetStatus",
+    "GetNews",
+    "GetPolicies",
+    "GetRobots",
+    "GetStatus",
+    "Heartbeat",
+    "Hold",
+    "News",
+    "Noted",
+    "Order",
+    "Pin",
+    "Policies",
+    "Push",
+    "Refusal",
+    "Remark",
+    "Reply",
+    "Report",
+    "Request",
+    "Resume",
+    "RobotStatus",
+    "Robots",
+    "Rollback",
+    "Submission",
+    "Submitted",
+    "Target",
+    "VersionLive",
+]
+
+# Robots
+
+
+class Announcement(Message, frozen=True, kw_only=True):
+    """Broadcast: a version, bundle included."""
+
+    version: int
+    epoch: int
+    bundle: bytes
+    only: tuple[str, ...] = ()
+    """Robots it is for; empty means all …"""
+    but: tuple[str, ...] = ()
+    """… except these, which are pinned."""
+
+
+class Heartbeat(Message, frozen=True, kw_only=True):
+    """Robot: I am here and act on this version. Answered by `Target`."""
+
+    robot: str
+    boot_id: str
+    contract: str
+    version: VersionNumber
+    """Installed last: the next control step is taken on it."""
+    acting: VersionNumber = 0
+    """The last version on which a control step was taken; 0 before the first since the robot started."""
+    idle: bool = False
+    """No episode runs."""
+    drained: bool = False
+    """It starts no episode, whoever asked for that."""
+    estop: bool = False
+    """Its stop latch is set."""
+
+
+class Target(Message, frozen=True, kw_only=True):
+    """The version that the robot shall act on; 0 while there is none."""
+
+    version: int
+    epoch: int
+    drain: bool = False
+    """Finish the episode, and start no other."""
+
+
+class Fetch(Message, frozen=True, kw_only=True):
+    """Anyone: send me this version (0: the one in production). Answered by `Delivery`."""
+
+    version: VersionNumber = 0
+
+
+class Delivery(Message, frozen=True, kw_only=True):
+    """A version, bundle included."""
+
+    version: int
+    epoch: int
+    bundle: bytes
+
+
+class Report(Message, frozen=True, kw_only=True):
+    """Robot: a receipt, repeated until answered by `Noted`."""
+
+    receipt: Receipt
+
+
+class Noted(Message, frozen=True, kw_only=True):
+    """The receipt is on disk."""
+
+    robot: str
+    version: int
+    stage: Stage
+    fell: bool = False
+    """`Receipt.fell`; a fleet manager that is older than this field says False of all."""
+
+
+# Gate
+
+
+class Submission(Message, frozen=True, kw_only=True):
+    """Gate: a judged candidate, accepted or not. May be repeated: it has one effect. Answered by `Submitted`."""
+
+    who: str
+    verdict: Verdict
+    bundle: bytes
+
+
+class Submitted(Message, frozen=True, kw_only=True):
+    """What became of a candidate."""
+
+    state: CandidateState
+    version: int
+    new: bool
+    """False when this very candidate and verdict were known already."""
+
+
+# Everyone
+
+
+class GetStatus(Message, frozen=True, kw_only=True):
+    """Anyone: how is the fleet? Answered by `FleetStatus`."""
+
+
+class GetPolicies(Message, frozen=True, kw_only=True):
+    """Anyone: which versions are there? Answered by `Policies`."""
+
+
+class GetRobots(Message, frozen=True, kw_only=True):
+    """Anyone: which robot runs what? Answered by `Robots`; cheaper than `GetStatus`."""
+
+
+class GetNews(Message, frozen=True, kw_only=True):
+    """Anyone: what was written since? -1 asks for positions alone. Answered by `News`."""
+
+    audit_after: Position = -1
+    candidates_after: Position = -1
+
+
+class RobotStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A robot as the fleet manager knows it."""
+
+    robot: str
+    version: int
+    target: int
+    silent_s: float
+    """Since its last heartbeat."""
+    contract_fits: bool
+    directive: Directive
+    last_refusal: str
+    acting: int = 0
+    """The last version on which it took a control step; 0 if it said nothing of any."""
+    idle: bool = False
+    drained: bool = False
+    """By order of the fleet or of its own."""
+    estop: bool = False
+    successes: int = 0
+    """Production episodes that succeeded since the manager started …"""
+    episodes: int = 0
+    """… of this many."""
+
+
+class VersionLive(msgspec.Struct, frozen=True, kw_only=True):
+    """What robots achieved in production with some weights."""
+
+    sha256: str
+    versions: tuple[int, ...]
+    classes: dict[str, Tally]
+
+
+class FleetStatus(Message, frozen=True, kw_only=True):
+    """Everything `floop status` shows."""
+
+    stamp_ns: int
+    epoch: int
+    task: str
+    production: int
+    baseline: int
+    confirmed: tuple[int, ...]
+    """Versions whose live success was shown."""
+    watch: WatchReport | None
+    watched_s: float
+    waiting: str
+    """Weights (SHA-256) of the accepted candidate that waits; empty if none."""
+    fleet: Directive
+    robots: tuple[RobotStatus, ...]
+    live: tuple[VersionLive, ...]
+    candidates: dict[CandidateState, int]
+    accepted: int
+    """Candidates that the gate accepted, whatever became of them."""
+    rejected: int
+    inconclusive: int
+    dropped_messages: int
+    trouble: str
+    """What keeps the fleet manager from its work (a full disk, …); empty when all is well."""
+    audit: tuple[AuditEntry, ...]
+    """The last entries, oldest first, without the arrivals of candidates."""
+
+
+class Policies(Message, frozen=True, kw_only=True):
+    """All versions, oldest first."""
+
+    production: int
+    baseline: int
+    versions: tuple[VersionInfo, ...]
+
+
+class Robots(Message, frozen=True, kw_only=True):
+    """Every known robot."""
+
+    stamp_ns: int
+    production: int
+    robots: tuple[RobotStatus, ...]
+
+
+class News(Message, frozen=True, kw_only=True):
+    """Audit and judged candidates after the asked-for positions, oldest first; as many as fit one answer."""
+
+    audit: tuple[AuditEntry, ...]
+    audit_to: int
+    """Ask after this one next time."""
+    candidates: tuple[CandidateInfo, ...]
+    candidates_to: int
+
+
+class Refusal(Message, frozen=True, kw_only=True):
+    """The request can't be fulfilled: one line for a person."""
+
+    reason: str
+
+
+Request = Heartbeat | Fetch | Report | Submission | Order | GetStatus | GetPolicies | GetRobots | GetNews
+Reply = Target | Delivery | Noted | Submitted | Done | FleetStatus | Policies | Robots | News | Refusal
+
+REQUESTS: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+ANNOUNCEMENTS: msgspec.msgpack.Decoder[Announcement] = msgspec.msgpack.Decoder(Announcement)

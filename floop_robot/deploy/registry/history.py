@@ -1,0 +1,51 @@
+"""Reading a registry without being its writer, while the fleet runs or afterwards."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import TypeVar
+
+from floop_robot.deploy.registry.database import decode, integer
+from floop_robot.deploy.registry.records import (
+    AuditEntry,
+    CandidateInfo,
+    History,
+    Receipt,
+    SeenEpisode,
+    StoredReceipt,
+    VersionInfo,
+)
+from floop_robot.spec.errors import StorageError
+
+T = TypeVar("T")
+
+
+def read_history(path: Path) -> History:
+    """Everything in the registry at `path`, as of one moment; raises `StorageError`."""
+    if not path.is_file():
+        raise StorageError(f"there is no registry at {path}; check the run directory")
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+        try:
+            connection.execute("BEGIN")
+            return _read(connection)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StorageError(f"cannot read registry {path}: {error}; check that it is one") from None
+
+
+def _read(connection: sqlite3.Connection) -> History:
+    def structs(query: str, kind: type[T]) -> tuple[T, ...]:
+        return tuple(decode(row[0], kind) for row in connection.execute(query))
+
+    receipts = connection.execute("SELECT info, stamp_ns FROM receipts ORDER BY stamp_ns, rowid")
+    return History(
+        versions=structs("SELECT info FROM versions ORDER BY version", VersionInfo),
+        candidates=structs("SELECT info FROM candidates ORDER BY id", CandidateInfo),
+        receipts=tuple(StoredReceipt(decode(info, Receipt), integer(stamp)) for info, stamp in receipts),
+        episodes=structs("SELECT info FROM episodes ORDER BY rowid", SeenEpisode),
+        confirmed=dict(connection.execute("SELECT sha256, stamp_ns FROM confirmations").fetchall()),
+        audit=structs("SELECT info FROM audit ORDER BY id", AuditEntry),
+    )

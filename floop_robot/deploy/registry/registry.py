@@ -1,0 +1,333 @@
+"""Registry: versions and their history on disk; the fleet manager is its one writer."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from floop_robot.bundle import Bundle
+from floop_robot.deploy.registry.database import Database, decode, encode, integer
+from floop_robot.deploy.registry.telemetry_store import FieldLog
+from floop_robot.deploy.registry.records import (
+    AuditEntry,
+    CandidateInfo,
+    CandidateState,
+    Directive,
+    Origin,
+    VersionInfo,
+)
+from floop_robot.deploy.registry.schema import DEED, SUBMITTED
+from floop_robot.spec.errors import UnknownName
+from floop_robot.spec.verdict import Decision, Verdict
+
+PRODUCTION = "production"
+BASELINE = "baseline"
+KEPT_CALLS = 1000
+"""Answers kept for repeated calls: a client repeats within seconds."""
+
+
+class Publication(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes the next version, and what changes with it."""
+
+    bundle: Bundle
+    origin: Origin
+    who: str
+    detail: str = ""
+    verdict: Verdict | None = None
+    decided_ns: int = 0
+    restores: int = 0
+    """Version whose bytes these are; 0 for new ones."""
+    promote: bool = True
+    """Whether it becomes production; not when it is for one robot."""
+    directives: tuple[Directive, ...] = ()
+    """Stored with it; a pin other than 0 becomes the new version."""
+
+
+class Registry:
+    """Every change is one durable transaction; belongs to the thread that opened it."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make `path`; raises `RegistryBusy` or `StorageError`."""
+        self._database = Database(path)
+        self.field = FieldLog(self._database)
+        self.path = path
+
+    @property
+    def epoch(self) -> int:
+        """Fencing epoch: one more with every opening."""
+        return self._database.epoch
+
+    def close(self) -> None:
+        """Close; the next writer may open."""
+        self._database.close()
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Make all changes within the block one: all on disk when it ends, none when it raises."""
+        with self._database.writing():
+            yield
+
+    # Versions
+
+    def publish(self, publication: Publication, now_ns: int) -> VersionInfo:
+        """Give a bundle the next version; alias, directives, candidate and audit change with it or not at all."""
+        bundle, verdict, origin = publication.bundle, publication.verdict, publication.origin
+        with self._database.writing() as connection:
+            version = connection.execute("SELECT COALESCE(MAX(version), 0) + 1 FROM versions").fetchone()[0]
+            stamped = bundle.stamped(
+                version=version,
+                epoch=self.epoch,
+                parent=publication.restores or self._learned_from(origin),
+                certificate=verdict or bundle.manifest.certificate,
+            )
+            blob = stamped.to_bytes()
+            info = self._describe(stamped, publication, self._alias(connection, PRODUCTION), len(blob), now_ns)
+            connection.execute("INSERT INTO versions VALUES (?, ?, ?, ?)", (version, info.sha256, encode(info), blob))
+            if publication.promote:
+                self._set_alias(connection, PRODUCTION, version)
+            if origin is Origin.BASELINE:
+                self._set_alias(connection, BASELINE, version)
+            if origin is Origin.GATE:
+                self._settle(connection, CandidateState.PUBLISHED, version)
+            for directive in publication.directives:
+                pin = version if directive.pin else 0
+                self._direct(connection, msgspec.structs.replace(directive, pin=pin))
+            self._note(connection, publication.who, f"published ({origin})", now_ns, version, publication.detail)
+        return info
+
+    def _describe(
+        self, bundle: Bundle, publication: Publication, production: int, size: int, now_ns: int
+    ) -> VersionInfo:
+        manifest, verdict = bundle.manifest, publication.verdict
+        return VersionInfo(
+            version=manifest.version,
+            epoch=manifest.epoch,
+            sha256=manifest.sha256,
+            parent=manifest.parent,
+            replaces=production,
+            restores=publication.restores,
+            task=manifest.task,
+            ids=manifest.ids,
+            algo=manifest.algo,
+            origin=publication.origin,
+            who=publication.who,
+            journal_to=manifest.data.journal_to,
+            decided_ns=publication.decided_ns or now_ns,
+            published_ns=now_ns,
+            gate_s=verdict.duration_s if verdict else 0.0,
+            bytes=size,
+        )
+
+    def _learned_from(self, origin: Origin) -> int:
+        """Version that the learner's next one descends from; 0 for what was not learned here."""
+        if origin is not Origin.GATE:
+            return 0
+        learned = [info.version for info in self.versions() if info.origin is Origin.GATE]
+        return learned[-1] if learned else self.alias(BASELINE)
+
+    def versions(self) -> list[VersionInfo]:
+        """Every version, oldest first."""
+        rows = self._database.rows("SELECT info FROM versions ORDER BY version")
+        return [decode(row[0], VersionInfo) for row in rows]
+
+    def version(self, version: int) -> VersionInfo:
+        """What is known of a version; raises `UnknownName`."""
+        rows = self._database.rows("SELECT info FROM versions WHERE version = ?", version)
+        if not rows:
+            known = (f"v{each.version}" for each in self.versions())
+            raise UnknownName("policy version", f"v{version}", known, "the registry")
+        return decode(rows[0][0], VersionInfo)
+
+    def blob(self, version: int) -> bytes:
+        """The bundle's bytes, as robots get them; raises `UnknownName`."""
+        self.version(version)
+        blob = self._database.rows("SELECT bundle FROM versions WHERE version = ?", version)[0][0]
+        assert isinstance(blob, bytes)
+        return blob
+
+    def bundle(self, version: int) -> Bundle:
+        """The bundle of a version, checksums compared; raises `UnknownName` or `BundleRefused`."""
+        return Bundle.from_bytes(self.blob(version), f"v{version} in {self.path}")
+
+    def alias(self, name: str) -> int:
+        """The version called `name` (`production`, `baseline`); 0 if none is."""
+        rows = self._database.rows("SELECT version FROM aliases WHERE name = ?", name)
+        return integer(rows[0][0]) if rows else 0
+
+    # Candidates
+
+    def submit(
+        self, bundle: Bundle, verdict: Verdict, state: CandidateState, who: str, now_ns: int
+    ) -> tuple[CandidateInfo, bool]:
+        """Store a judged candidate, once: the same weights and verdict again change nothing.
+
+        One that waits takes the place of one that waited. Returns what is stored, and whether it is new.
+        """
+        known = self.candidate(bundle.manifest.sha256, verdict)
+        if known is not None:
+            return known, False
+        info = CandidateInfo(
+            sha256=bundle.manifest.sha256,
+            state=state,
+            version=0,
+            received_ns=now_ns,
+            journal_to=bundle.manifest.data.journal_to,
+            verdict=verdict,
+        )
+        waits = state is CandidateState.WAITING
+        with self._database.writing() as connection:
+            if waits:
+                self._settle(connection, CandidateState.SUPERSEDED, 0)
+            blob = bundle.to_bytes() if waits else None
+            connection.execute(
+                "INSERT INTO candidates (sha256, verdict_digest, state, decision, info, bundle, waiting) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (info.sha256, _verdict_digest(verdict), state, verdict.decision, encode(info), blob, int(waits)),
+            )
+            detail = f"{info.sha256[:8]} {verdict.decision} ({state}): {verdict.reason}"
+            self._note(connection, who, SUBMITTED, now_ns, 0, detail)
+        return info, True
+
+    def candidate(self, sha256: str, verdict: Verdict) -> CandidateInfo | None:
+        """What became of a candidate under this very verdict; None if it was never submitted."""
+        rows = self._database.rows(
+            "SELECT info FROM candidates WHERE sha256 = ? AND verdict_digest = ?", sha256, _verdict_digest(verdict)
+        )
+        return decode(rows[0][0], CandidateInfo) if rows else None
+
+    def candidates(self) -> list[CandidateInfo]:
+        """Every candidate, oldest first."""
+        rows = self._database.rows("SELECT info FROM candidates ORDER BY id")
+        return [decode(row[0], CandidateInfo) for row in rows]
+
+    def candidate_counts(self) -> dict[tuple[CandidateState, Decision], int]:
+        """How many candidates there are of each state and verdict."""
+        rows = self._database.rows("SELECT state, decision, COUNT(*) FROM candidates GROUP BY state, decision")
+        return {(CandidateState(str(state)), Decision(str(what))): integer(count) for state, what, count in rows}
+
+    def waiting(self) -> tuple[CandidateInfo, Bundle] | None:
+        """The accepted candidate that waits, if any."""
+        rows = self._database.rows("SELECT info, bundle FROM candidates WHERE waiting = 1")
+        if not rows:
+            return None
+        info, blob = rows[0]
+        assert isinstance(blob, bytes)
+        return decode(info, CandidateInfo), Bundle.from_bytes(blob, f"the waiting candidate in {self.path}")
+
+    def drop_waiting(self, state: CandidateState, who: str, now_ns: int, detail: str) -> None:
+        """Give up the candidate that waits."""
+        with self._database.writing() as connection:
+            self._settle(connection, state, 0)
+            self._note(connection, who, f"dropped waiting candidate ({state})", now_ns, 0, detail)
+
+    # Directives, calls, audit
+
+    def directive(self, scope: str) -> Directive:
+        """What operators asked of `scope` (a robot, or `FLEET`)."""
+        rows = self._database.rows("SELECT info FROM directives WHERE scope = ?", scope)
+        return decode(rows[0][0], Directive) if rows else Directive(scope)
+
+    def directives(self) -> list[Directive]:
+        """Every directive in force."""
+        return [decode(row[0], Directive) for row in self._database.rows("SELECT info FROM directives ORDER BY scope")]
+
+    def direct(self, directive: Directive, who: str, what: str, now_ns: int, why: str = "") -> None:
+        """Change what is asked of a scope."""
+        with self._database.writing() as connection:
+            self._direct(connection, directive)
+            self._note(connection, who, what, now_ns, directive.pin, why)
+
+    def target(self, robot: str) -> int:
+        """The version that `robot` shall act on: its own pin, else production."""
+        return self.directive(robot).pin or self.alias(PRODUCTION)
+
+    def note(self, who: str, what: str, now_ns: int, version: int = 0, detail: str = "") -> None:
+        """Write into the audit."""
+        with self._database.writing() as connection:
+            self._note(connection, who, what, now_ns, version, detail)
+
+    def audit(self, last: int = 1000) -> list[AuditEntry]:
+        """The last entries of the audit, oldest first."""
+        rows = self._database.rows("SELECT info FROM audit ORDER BY id DESC LIMIT ?", last)
+        return [decode(row[0], AuditEntry) for row in reversed(rows)]
+
+    def deeds(self, last: int) -> list[AuditEntry]:
+        """At most `last` of the latest entries that are no candidate's arrival: those come every few seconds."""
+        rows = self._database.rows(
+            f"SELECT info FROM audit INDEXED BY deeds WHERE {DEED} ORDER BY id DESC LIMIT ?", last
+        )
+        return [decode(row[0], AuditEntry) for row in reversed(rows)]
+
+    def latest_ns(self) -> int:
+        """The newest stamp of anything that is kept; 0 in a new registry."""
+        return max([self.field.latest_ns(), *(entry.stamp_ns for entry in self.audit(1))])
+
+    def audit_after(self, position: int, most: int) -> tuple[list[AuditEntry], int]:
+        """At most `most` entries after `position` (-1: none), oldest first, and the position to ask after next."""
+        if position < 0:
+            return [], integer(self._database.rows("SELECT COALESCE(MAX(id), 0) FROM audit")[0][0])
+        rows = self._database.rows("SELECT id, info FROM audit WHERE id > ? ORDER BY id LIMIT ?", position, most)
+        return [decode(info, AuditEntry) for _, info in rows], integer(rows[-1][0]) if rows else position
+
+    def candidates_after(self, position: int, most: int) -> tuple[list[CandidateInfo], int]:
+        """At most `most` judged candidates after `position` (-1: none), as `audit_after`."""
+        if position < 0:
+            return [], integer(self._database.rows("SELECT COALESCE(MAX(id), 0) FROM candidates")[0][0])
+        rows = self._database.rows("SELECT id, info FROM candidates WHERE id > ? ORDER BY id LIMIT ?", position, most)
+        return [decode(info, CandidateInfo) for _, info in rows], integer(rows[-1][0]) if rows else position
+
+    def remember_call(self, call_id: str, answer: bytes, now_ns: int) -> None:
+        """Keep the answer of an operator's call, for when it is repeated."""
+        with self._database.writing() as connection:
+            connection.execute("INSERT OR IGNORE INTO calls VALUES (?, ?, ?)", (call_id, now_ns, answer))
+            connection.execute(
+                "DELETE FROM calls WHERE rowid <= (SELECT MAX(rowid) FROM calls) - ?", (KEPT_CALLS,)
+            )
+
+    def answered_call(self, call_id: str) -> bytes | None:
+        """The answer already given to a call, if any."""
+        rows = self._database.rows("SELECT answer FROM calls WHERE id = ?", call_id)
+        answer = rows[0][0] if rows else None
+        return answer if isinstance(answer, bytes) else None
+
+    # Parts of transactions
+
+    @staticmethod
+    def _alias(connection: sqlite3.Connection, name: str) -> int:
+        row = connection.execute("SELECT version FROM aliases WHERE name = ?", (name,)).fetchone()
+        return int(row[0]) if row else 0
+
+    @staticmethod
+    def _set_alias(connection: sqlite3.Connection, name: str, version: int) -> None:
+        connection.execute(
+            "INSERT INTO aliases VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET version = excluded.version",
+            (name, version),
+        )
+
+    @staticmethod
+    def _direct(connection: sqlite3.Connection, directive: Directive) -> None:
+        connection.execute("INSERT OR REPLACE INTO directives VALUES (?, ?)", (directive.scope, encode(directive)))
+
+    @staticmethod
+    def _settle(connection: sqlite3.Connection, state: CandidateState, version: int) -> None:
+        for key, info in connection.execute("SELECT id, info FROM candidates WHERE waiting = 1").fetchall():
+            settled = msgspec.structs.replace(decode(info, CandidateInfo), state=state, version=version)
+            connection.execute(
+                "UPDATE candidates SET state = ?, info = ?, bundle = NULL, waiting = 0 WHERE id = ?",
+                (state, encode(settled), key),
+            )
+
+    def _note(
+        self, connection: sqlite3.Connection, who: str, what: str, now_ns: int, version: int, detail: str
+    ) -> None:
+        entry = AuditEntry(stamp_ns=now_ns, epoch=self.epoch, who=who, what=what, version=version, detail=detail)
+        connection.execute("INSERT INTO audit (info) VALUES (?)", (encode(entry),))
+
+
+def _verdict_digest(verdict: Verdict) -> str:
+    return hashlib.sha256(encode(verdict)).hexdigest()

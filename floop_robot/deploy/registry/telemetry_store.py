@@ -1,0 +1,117 @@
+"""FieldLog: what came back from the robots, with the manager's stamps: receipts, episodes, labels, confirmations."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+from floop_robot.deploy.registry.database import Database, decode, encode, integer
+from floop_robot.deploy.registry.records import JournalRead, Receipt, SeenEpisode, SeenLabel, StoredReceipt
+
+FELL = "fell"
+"""In place of the stage, in the key of a receipt that says that a version fell while it acted."""
+
+
+class FieldLog:
+    """Part of the registry, in the same file and under the same lock."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record_receipt(self, receipt: Receipt, now_ns: int) -> bool:
+        """Store a receipt; the first of its kind counts. Returns whether it was new."""
+        kind = FELL if receipt.fell else receipt.stage
+        with self._database.writing() as connection:
+            cursor = connection.execute(
+                "INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?)",
+                (receipt.robot, receipt.version, kind, now_ns, encode(receipt)),
+            )
+            return cursor.rowcount == 1
+
+    def receipts(self, version: int = 0) -> list[StoredReceipt]:
+        """Receipts of one version, or of all (0), in order of arrival."""
+        rows = self._database.rows(
+            "SELECT info, stamp_ns FROM receipts WHERE ? IN (0, version) ORDER BY stamp_ns, rowid", version
+        )
+        return [StoredReceipt(decode(info, Receipt), integer(stamp)) for info, stamp in rows]
+
+    def record_episodes(self, episodes: Iterable[SeenEpisode], read: JournalRead) -> list[SeenEpisode]:
+        """Store episodes and how far the journal was read, together; returns those that were new, labels respected."""
+        with self._database.writing() as connection:
+            new = [
+                episode
+                for episode in (_labelled(connection, each) for each in episodes)
+                if connection.execute(
+                    "INSERT OR IGNORE INTO episodes VALUES (?, ?, ?, ?)",
+                    (episode.robot, episode.boot_id, episode.episode, encode(episode)),
+                ).rowcount
+            ]
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('read', ?)", (encode(read),))
+        return new
+
+    def record_labels(self, labels: Iterable[SeenLabel]) -> list[SeenEpisode]:
+        """Store labels, once each, in order of arrival: the last one on an episode counts.
+
+        Returns the stored episodes that they changed. One whose episode has not come yet is kept until it does.
+        """
+        changed = []
+        with self._database.writing() as connection:
+            for label in labels:
+                key = (label.robot, label.episode_boot_id, label.episode)
+                is_new = connection.execute(
+                    "INSERT OR IGNORE INTO labels VALUES (?, ?, ?, ?, ?, ?)",
+                    (label.robot, label.boot_id, label.seq, label.episode_boot_id, label.episode, encode(label)),
+                ).rowcount
+                query = "SELECT info FROM episodes WHERE robot = ? AND boot_id = ? AND episode = ?"
+                row = connection.execute(query, key).fetchone() if is_new else None
+                was = decode(row[0], SeenEpisode) if row else None
+                if was is not None and (now := label.correct(was)) != was:
+                    update = "UPDATE episodes SET info = ? WHERE robot = ? AND boot_id = ? AND episode = ?"
+                    connection.execute(update, (encode(now), *key))
+                    changed.append(now)
+        return changed
+
+    def episodes(self) -> list[SeenEpisode]:
+        """Every episode seen, in order of arrival."""
+        rows = self._database.rows("SELECT info FROM episodes ORDER BY rowid")
+        return [decode(row[0], SeenEpisode) for row in rows]
+
+    def latest_ns(self) -> int:
+        """The newest stamp of a receipt or an episode; 0 when there is none."""
+        stamp = integer(self._database.rows("SELECT COALESCE(MAX(stamp_ns), 0) FROM receipts")[0][0])
+        last = self._database.rows("SELECT info FROM episodes ORDER BY rowid DESC LIMIT 1")
+        return max(stamp, decode(last[0][0], SeenEpisode).seen_ns) if last else stamp
+
+    @property
+    def read(self) -> JournalRead:
+        """How far the journal's episodes are stored."""
+        rows = self._database.rows("SELECT value FROM meta WHERE key = 'read'")
+        return decode(rows[0][0], JournalRead) if rows else JournalRead()
+
+    def confirm(self, sha256: str, version: int, episodes: int, now_ns: int) -> None:
+        """Remember that the first so many `episodes` showed live success of these weights; the first time counts.
+
+        For the weights and, since the same ones may be published and watched again, for the version.
+        """
+        with self._database.writing() as connection:
+            connection.execute("INSERT OR IGNORE INTO confirmations VALUES (?, ?, ?)", (sha256, version, now_ns))
+            connection.execute("INSERT OR IGNORE INTO shown VALUES (?, ?)", (version, episodes))
+
+    def confirmed(self) -> dict[str, int]:
+        """Weights whose live success was shown, and when."""
+        rows = self._database.rows("SELECT sha256, stamp_ns FROM confirmations")
+        return {str(sha256): integer(stamp) for sha256, stamp in rows}
+
+    def shown(self) -> dict[int, int]:
+        """Versions whose live success was shown, and after how many of `episodes`."""
+        rows = self._database.rows("SELECT version, episodes FROM shown")
+        return {integer(version): integer(episodes) for version, episodes in rows}
+
+
+def _labelled(connection: sqlite3.Connection, episode: SeenEpisode) -> SeenEpisode:
+    """The episode as the last label says that came before it (from a spool delivered earlier)."""
+    row = connection.execute(
+        "SELECT info FROM labels WHERE robot = ? AND episode_boot_id = ? AND episode = ? ORDER BY rowid DESC LIMIT 1",
+        (episode.robot, episode.boot_id, episode.episode),
+    ).fetchone()
+    return decode(row[0], SeenLabel).correct(episode) if row else episode

@@ -1,0 +1,133 @@
+"""TTI, the Time-To-Improvement: from the first failure on shifted work to confirmed live success. Pure.
+
+One clock: the stamps are wall time at the fleet manager; how long the gate judged is a duration that the gate measured.
+
+The version that fixes it is the first whose live success on shifted work is confirmed: its weights' production episodes
+on shifted work have an anytime-valid lower bound (1 − α) of at least `confirm_success`. Stages, each ending where the
+next begins, so that they add up to `tti_s`:
+
+* `lesson`: first failed shifted episode → gate starts on the first candidate whose training data held it
+* `improve`: → gate starts on the candidate that fixes it (0 when it is the same)
+* `gate`: → its verdict arrives
+* `publish`: → it is published (it may have to wait for the version under watch)
+* `apply`: → last robot's receipt of a first control step on these weights (`tti_apply_s` ends here)
+* `confirm`: → live success on shifted work confirmed, not before every robot acts on it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from itertools import pairwise
+
+import msgspec
+
+from floop_robot.deploy.registry import History, Origin, SeenEpisode, Stage, VersionInfo
+from floop_robot.stats.success_bounds import lower_bound, shown_above
+from floop_robot.deploy.deployment_monitor import Tally
+from floop_robot.spec.config import RolloutConfig
+from floop_robot.spec.records import Outcome
+
+STAGES = ("lesson", "improve", "gate", "publish", "apply", "confirm")
+
+
+class TimeToImprovement(msgspec.Struct, frozen=True, kw_only=True):
+    """When and how the fleet learned its way back."""
+
+    fix_version: int
+    tti_s: float
+    tti_apply_s: float
+    stages_s: dict[str, float]
+    """By name, in the order of `STAGES`; they add up to `tti_s`."""
+    episodes: Tally
+    """Shifted production episodes on the fix, up to its confirmation."""
+    lower_bound: float
+    """Of success on them, at the confirmation."""
+    robots: tuple[str, ...]
+    """Robots that had to act on it."""
+    first_failure_ns: int
+
+
+class NoImprovement(msgspec.Struct, frozen=True):
+    """Why there is no TTI."""
+
+    reason: str
+
+
+def time_to_improvement(
+    history: History, shifted: Callable[[SeenEpisode], bool], robots: Sequence[str], config: RolloutConfig
+) -> TimeToImprovement | NoImprovement:
+    """Find the fix and time the way to it.
+
+    `shifted` tells which episodes were shifted work; `robots` must all act on the fix.
+    """
+    work = [e for e in history.episodes if e.production and shifted(e)]
+    first = next((e for e in work if e.outcome is not Outcome.SUCCESS), None)
+    if first is None:
+        return NoImprovement("no robot failed on shifted work")
+    weights = {v.version: v.sha256 for v in history.versions}
+    acted = {weights.get(e.version) for e in work if e.seen_ns <= first.seen_ns}
+    later = [v for v in history.versions if v.published_ns >= first.seen_ns and v.sha256 not in acted]
+    found = _confirmation(work, weights, {v.sha256 for v in later}, config)
+    if found is None:
+        return NoImprovement("no version's live success on shifted work was confirmed")
+    sha256, confirmed_ns, tally = found
+    fix = next(v for v in later if v.sha256 == sha256)
+    acting = _acting_ns(history, sha256, fix.published_ns)
+    missing = sorted(set(robots) - set(acting))
+    if missing:
+        return NoImprovement(f"v{fix.version} was confirmed, but {', '.join(missing)} never acted on it")
+    applied_ns = max(acting[robot] for robot in robots)
+    marks = _marks(history, first, fix, applied_ns, max(confirmed_ns, applied_ns))
+    stages = {name: (end - begin) * 1e-9 for name, (begin, end) in zip(STAGES, pairwise(marks), strict=True)}
+    return TimeToImprovement(
+        fix_version=fix.version,
+        tti_s=(marks[-1] - marks[0]) * 1e-9,
+        tti_apply_s=(applied_ns - marks[0]) * 1e-9,
+        stages_s=stages,
+        episodes=tally,
+        lower_bound=lower_bound(tally.successes, tally.episodes, config.alpha),
+        robots=tuple(robots),
+        first_failure_ns=first.seen_ns,
+    )
+
+
+def _confirmation(
+    work: Sequence[SeenEpisode], weights: dict[int, str], eligible: Collection[str], config: RolloutConfig
+) -> tuple[str, int, Tally] | None:
+    """Weights, time and counts of the first confirmation."""
+    tallies: dict[str, Tally] = {}
+    for episode in work:
+        sha256 = weights.get(episode.version, "")
+        if sha256 not in eligible:
+            continue
+        tally = tallies.get(sha256, Tally()).plus(episode.outcome is Outcome.SUCCESS)
+        tallies[sha256] = tally
+        if shown_above(tally.successes, tally.episodes, config.confirm_success, config.alpha):
+            return sha256, episode.seen_ns, tally
+    return None
+
+
+def _acting_ns(history: History, sha256: str, since_ns: int) -> dict[str, int]:
+    """When each robot's first control step on these weights was receipted."""
+    same = {v.version for v in history.versions if v.sha256 == sha256 and v.published_ns >= since_ns}
+    out: dict[str, int] = {}
+    for stored in history.receipts:
+        if stored.receipt.stage is Stage.ACTING and stored.receipt.version in same:
+            out.setdefault(stored.receipt.robot, stored.stamp_ns)
+    return out
+
+
+def _marks(history: History, first: SeenEpisode, fix: VersionInfo, applied_ns: int, confirmed_ns: int) -> list[int]:
+    """Ends of the stages, never going back."""
+    gate_ns = fix.decided_ns - round(fix.gate_s * 1e9)
+    lessons = [
+        c.received_ns - round(c.verdict.duration_s * 1e9) for c in history.candidates if c.journal_to >= first.block
+    ]
+    if fix.origin is Origin.GATE:
+        lessons.append(gate_ns)
+    marks = [first.seen_ns, min(lessons, default=gate_ns), gate_ns, fix.decided_ns, fix.published_ns]
+    marks += [applied_ns, confirmed_ns]
+    marks[1] = min(marks[1], gate_ns)
+    for i in range(1, len(marks)):
+        marks[i] = max(marks[i], marks[i - 1])
+    return marks

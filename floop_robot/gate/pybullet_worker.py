@@ -1,0 +1,58 @@
+"""PyBulletRunner: real episodes in a worker, through the robot's own controller and limiter."""
+
+from __future__ import annotations
+
+from floop_envs.env import ArmEnv, make_env
+from floop_envs.rollout import EpisodeResult, run_episode
+from floop_robot.bundle import Actor, Bundle, verify
+from floop_robot.gate.interfaces import EpisodeJob, EpisodeOutcome
+from floop_robot.spec.ids import ids_of
+from floop_robot.spec.robot_model import load_robot
+from floop_robot.spec.tasks import get_task
+
+RECYCLE_EPISODES = 50_000
+"""Bullet keeps some 4 KB per object ever made; a fresh client gives them back before they matter."""
+
+
+class PyBulletRunner:
+    """One PyBullet world and the policies it has been given."""
+
+    def __init__(self, task: str, robot: str) -> None:
+        self._task, self._robot = task, robot
+        self._rules = get_task(task)
+        self._ids = ids_of(self._rules, load_robot(robot))
+        self._actors: dict[str, Actor] = {}
+        self._env: ArmEnv = make_env(task, robot)
+        self._episodes = 0
+
+    def load(self, policy: str, bundle: bytes) -> None:
+        """Take in a policy; raises `BundleRefused` or `ContractMismatch`."""
+        self._actors[policy] = verify(Bundle.from_bytes(bundle), self._rules.spec, self._ids, where="the gate").actor
+
+    def forget(self, policy: str) -> None:
+        """Drop a policy."""
+        self._actors.pop(policy, None)
+
+    def run(self, job: EpisodeJob) -> EpisodeOutcome:
+        """Run one episode with the policy's mean actions."""
+        self._episodes += 1
+        if self._episodes % RECYCLE_EPISODES == 0:
+            self._env.close()
+            self._env = make_env(self._task, self._robot)
+        return outcome_of(run_episode(self._env, self._actors[job.policy], job.scenario))
+
+    def close(self) -> None:
+        """Let go of the simulator."""
+        self._env.close()
+
+
+def outcome_of(result: EpisodeResult) -> EpisodeOutcome:
+    """Return what a robot could tell of an episode; the simulator's truth stays behind."""
+    return EpisodeOutcome(
+        success=result.success,
+        steps=result.steps,
+        duration_s=result.duration_s,
+        total_reward=result.total_reward,
+        interventions=result.interventions,
+        limit_violations=result.limit_violations,
+    )

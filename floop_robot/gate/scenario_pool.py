@@ -1,0 +1,147 @@
+"""PairSupply: fresh scenarios for trials, with the incumbent's episodes run ahead while nothing else is to do.
+
+Every pair gets a scenario seed of its own, used once: no candidate is judged on scenarios that an earlier one was
+selected on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from floop_envs.seeds import scenario_of
+from floop_robot.gate.interfaces import EpisodeJob, EpisodeOutcome, Executor
+from floop_robot.gate.trial import Known, Suite
+from floop_robot.spec.scenario import Scenario, ScenarioSource
+
+AHEAD = {Suite.OLD: 48, Suite.FOCUS: 24}
+"""Pairs kept ready: what a typical acceptance takes. More would be thrown away at the next change of incumbent."""
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A scenario, and the incumbent's episode in it, done or on its way."""
+
+    suite: Suite
+    seed: int
+    scenario: Scenario
+    incumbent: Future[EpisodeOutcome]
+
+
+class MixedWork:
+    """Draws from one of several sources, each with its share."""
+
+    def __init__(self, sources: list[tuple[ScenarioSource, float]]) -> None:
+        self._sources = [source for source, _ in sources]
+        shares = np.array([share for _, share in sources])
+        self._shares = shares / shares.sum()
+
+    def sample(self, rng: np.random.Generator) -> Scenario:
+        """Draw a scenario."""
+        return self._sources[int(rng.choice(len(self._sources), p=self._shares))].sample(rng)
+
+
+class PairSupply:
+    """Hands out prepared pairs for one incumbent; owned by one thread."""
+
+    def __init__(self, executor: Executor, next_seed: Callable[[], int]) -> None:
+        self._executor, self._next_seed = executor, next_seed
+        self._incumbent = ""
+        self._sources: dict[Suite, ScenarioSource] = {}
+        self._kinds: dict[Suite, tuple[str, ...]] = {}
+        self._ready: dict[Suite, deque[Prepared]] = {suite: deque() for suite in Suite}
+        self._known = _nothing()
+        self._tried, self._achieved = "", _nothing()
+        """Another policy, and its (successes, episodes) in pairs of the present kinds of work."""
+
+    @property
+    def known(self) -> Known:
+        """What this incumbent achieved, in pairs that were used and in those prepared."""
+        sums = {s: sum(map(_counts, self._ready[s]), self._known[s]).tolist() for s in Suite}
+        return Known(tuple(sums[Suite.OLD]), tuple(sums[Suite.FOCUS]))
+
+    def set_incumbent(self, policy: str) -> None:
+        """Pairs are run with this policy (already known to the executor) from now on."""
+        if policy == self._incumbent:
+            return
+        known = dict(self._achieved) if policy == self._tried else _nothing()
+        for suite in Suite:
+            self._drop(suite)
+        self._incumbent, self._known, self._tried = policy, known, ""
+
+    def note(self, policy: str, achieved: Known) -> None:
+        """What a candidate achieved in its trial counts once it is the incumbent, unless work has changed by then."""
+        self._tried = policy
+        self._achieved = {Suite.OLD: np.array(achieved.old), Suite.FOCUS: np.array(achieved.focus)}
+
+    def set_source(self, suite: Suite, source: ScenarioSource | None, kinds: tuple[str, ...]) -> None:
+        """Draw the pairs of a suite from `source`; what was prepared for other `kinds` of work is dropped."""
+        if kinds != self._kinds.get(suite):
+            self._drop(suite)
+            self._kinds[suite] = kinds
+        if source is None:
+            self._sources.pop(suite, None)
+        else:
+            self._sources[suite] = source
+
+    def take(self, suite: Suite) -> Prepared:
+        """Return the next pair of a suite; its seed will never be used again."""
+        while self._ready[suite]:
+            prepared = self._ready[suite].popleft()
+            if not _has_failed(prepared.incumbent):
+                return prepared
+        return self._make(suite)
+
+    def used(self, prepared: Prepared) -> None:
+        """Both episodes of a pair that was taken are over."""
+        self._known[prepared.suite] = self._known[prepared.suite] + _counts(prepared)
+
+    def give_back(self, prepared: Prepared) -> None:
+        """Return a pair that no candidate has seen."""
+        self._ready[prepared.suite].appendleft(prepared)
+
+    @property
+    def waiting(self) -> int:
+        """How many of the incumbent's episodes are under way."""
+        return sum(not p.incumbent.done() for queue in self._ready.values() for p in queue)
+
+    def prepare(self) -> bool:
+        """Start one more of the incumbent's episodes if a worker is free; whether it did."""
+        if not self._incumbent or self.waiting >= self._executor.width:
+            return False
+        for suite in self._sources:
+            if len(self._ready[suite]) < AHEAD[suite]:
+                self._ready[suite].append(self._make(suite))
+                return True
+        return False
+
+    def _make(self, suite: Suite) -> Prepared:
+        seed = self._next_seed()
+        scenario = scenario_of(self._sources[suite], seed)
+        future = self._executor.submit([EpisodeJob(self._incumbent, scenario)])[0]
+        return Prepared(suite, seed, scenario, future)
+
+    def _drop(self, suite: Suite) -> None:
+        self._known[suite], self._achieved[suite] = np.zeros(2, np.int64), np.zeros(2, np.int64)
+        while self._ready[suite]:
+            self._ready[suite].pop().incumbent.cancel()
+
+
+def _counts(prepared: Prepared) -> NDArray[np.int64]:
+    """(successes, episodes) of the incumbent that this pair knows of."""
+    future = prepared.incumbent
+    if not future.done() or _has_failed(future):
+        return np.zeros(2, np.int64)
+    return np.array([future.result().success, 1], np.int64)
+
+
+def _has_failed(future: Future[EpisodeOutcome]) -> bool:
+    return future.cancelled() or (future.done() and future.exception() is not None)
+
+
+def _nothing() -> dict[Suite, NDArray[np.int64]]:
+    return {suite: np.zeros(2, np.int64) for suite in Suite}

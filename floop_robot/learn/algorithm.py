@@ -1,0 +1,79 @@
+"""Trainee: an algorithm as the learner sees it. SAC and PPO each are one; `floop train` and the fleet use the same."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import msgspec
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from floop_robot.learn.mlp import Array
+from floop_robot.replay.transition_builder import Arrived
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """What training looks like from outside; NaN where an algorithm has no such number."""
+
+    gradient_steps: int = 0
+    actor_loss: float = float("nan")
+    critic_loss: float = float("nan")
+    alpha: float = float("nan")
+    entropy: float = float("nan")
+    prior_rows: int = 0
+    fresh_rows: int = 0
+    stale_rows: int = 0
+    """PPO: rows that came too late to be used."""
+
+
+class Trainee(Protocol):
+    """Takes rows, owes updates, gets better."""
+
+    @property
+    def model(self) -> BaseAlgorithm:
+        """The stable-baselines3 model that is trained."""
+        ...
+
+    @property
+    def algo(self) -> str:
+        """`sac` or `ppo`."""
+        ...
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """Widths of the hidden layers."""
+        ...
+
+    @property
+    def progress(self) -> Progress:
+        """Where training stands."""
+        ...
+
+    def take(self, arrived: Arrived) -> float:
+        """Take rows in; returns how many gradient steps they pay for."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is data for a gradient step."""
+        ...
+
+    def improve(self, most: int) -> int:
+        """Do about `most` gradient steps (PPO: one whole update) when `ready`; returns how many were done."""
+        ...
+
+    def presentable(self) -> AbstractContextManager[None]:
+        """Within it, the model's actor is the one to hand out: averaged, where the algorithm averages."""
+        ...
+
+    def published(self, version: int) -> None:
+        """Explorers act on live weights `version` from now on."""
+        ...
+
+    def arrays(self) -> dict[str, Array]:
+        """Everything training needs to go on, by name; valid until the next call of anything."""
+        ...
+
+    def restore(self, arrays: dict[str, Array], gradient_steps: int) -> None:
+        """Go on from arrays of `arrays()`; raises `CheckpointRefused` when they don't fit."""
+        ...

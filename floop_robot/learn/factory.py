@@ -1,0 +1,81 @@
+"""Models for a policy space, made from settings."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import nn
+
+from floop_robot.learn.ppo import FloopPPO
+from floop_robot.learn.sac import FloopSAC
+from floop_robot.learn.settings import PpoSettings, SacSettings
+from floop_robot.learn.spaces import PolicySpace
+from floop_robot.replay.rlpd_buffer import MixConfig, MixedReplay
+
+
+def sac_options(settings: SacSettings, seed: int) -> dict[str, object]:
+    """Constructor arguments of stable-baselines3's SAC."""
+    target = settings.target_entropy
+    return {
+        "learning_rate": settings.learning_rate,
+        "gamma": settings.gamma,
+        "tau": settings.tau,
+        "batch_size": settings.batch_size,
+        "ent_coef": f"auto_{settings.initial_alpha:g}",
+        "target_entropy": "auto" if target is None else target,
+        "policy_kwargs": {"net_arch": list(settings.hidden)},
+        "buffer_size": 1,
+        "seed": seed,
+        "device": "cpu",
+    }
+
+
+def build_sac(space: PolicySpace, settings: SacSettings, seed: int) -> tuple[FloopSAC, MixedReplay]:
+    """A fresh SAC on inner observations, with its two-region replay."""
+    model = FloopSAC.for_spaces(space.inner_observation, space.inner_action, **sac_options(settings, seed))
+    model.value_range, model.imitation = settings.value_range, settings.imitation
+    model.actor_by_target = settings.actor_by_target
+    replay = MixedReplay(
+        space.inner_observation,
+        space.inner_action,
+        space.normaliser,
+        MixConfig(
+            prior_fraction=settings.prior_fraction,
+            rare_fraction=settings.rare_fraction,
+            quota=settings.quota,
+            reward_scale=settings.reward_scale,
+            seed=seed,
+        ),
+    )
+    model.replay_buffer = replay
+    return model, replay
+
+
+def seeded(seed: int) -> np.random.Generator:
+    """The generator everything random of a run is drawn from, apart from stable-baselines3's global ones."""
+    return np.random.default_rng((seed, 0xF100))
+
+
+def build_ppo(space: PolicySpace, settings: PpoSettings, seed: int) -> FloopPPO:
+    """A fresh PPO on inner observations."""
+    return FloopPPO.for_spaces(
+        space.inner_observation,
+        space.inner_action,
+        learning_rate=settings.learning_rate,
+        gamma=settings.gamma,
+        gae_lambda=settings.gae_lambda,
+        n_steps=settings.rows_per_update,
+        batch_size=settings.batch_size,
+        n_epochs=settings.epochs,
+        clip_range=settings.clip,
+        ent_coef=settings.entropy_weight,
+        vf_coef=settings.value_weight,
+        target_kl=settings.target_kl,
+        policy_kwargs={
+            "net_arch": list(settings.hidden),
+            "log_std_init": settings.log_std,
+            "activation_fn": nn.ReLU,
+            "ortho_init": True,
+        },
+        seed=seed,
+        device="cpu",
+    )

@@ -1,0 +1,169 @@
+"""PPO as a trainee: requested actions with their densities, young enough to be on-policy."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch as th
+
+from floop_robot.learn.factory import build_ppo
+from floop_robot.learn.checkpoint import fill_arrays
+from floop_robot.learn.mlp import Array
+from floop_robot.learn.ppo import FloopPPO
+from floop_robot.learn.settings import PpoSettings
+from floop_robot.learn.spaces import PolicySpace
+from floop_robot.learn.algorithm import Progress
+from floop_robot.replay.transition_builder import Arrived
+from floop_robot.replay.transitions import Rows, concatenate
+from floop_robot.spec.records import Source
+
+
+class PpoTrainee:
+    """A `FloopPPO` that collects rows of explorers until they make one update."""
+
+    def __init__(self, space: PolicySpace, settings: PpoSettings, seed: int, staleness_versions: int) -> None:
+        self.settings = settings
+        self._model = build_ppo(space, settings, seed)
+        self._normalise = space.normaliser
+        self._staleness = staleness_versions
+        self._version = 0
+        # Bounded: rows of one stream beyond two updates are older than anything that is still used.
+        self._rows: dict[tuple[str, str], deque[Rows]] = {}
+        self._waiting = self._stale = self._gradient_steps = self._updates = 0
+
+    @property
+    def model(self) -> FloopPPO:
+        """The model that is trained."""
+        return self._model
+
+    @property
+    def algo(self) -> str:
+        """Name of the algorithm."""
+        return "ppo"
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """Widths of the hidden layers."""
+        return self.settings.hidden
+
+    @property
+    def progress(self) -> Progress:
+        """Where training stands."""
+        said = self._model.logger.name_to_value
+        return Progress(
+            gradient_steps=self._gradient_steps,
+            # The logger holds numpy's floats, which no encoder of ours takes.
+            actor_loss=float(said.get("train/policy_gradient_loss", math.nan)),
+            critic_loss=float(said.get("train/value_loss", math.nan)),
+            entropy=-float(said.get("train/entropy_loss", math.nan)),
+            fresh_rows=self._waiting,
+            stale_rows=self._stale,
+        )
+
+    def take(self, arrived: Arrived) -> float:
+        """Keep sampled rows of explorers that are young enough; each pays for its share of an update."""
+        rows = arrived.rows
+        if rows is None or arrived.source is not Source.EXPLORER:
+            return 0.0
+        rows = rows.take(np.isfinite(rows.log_prob))
+        young = rows.policy_version >= self._version - self._staleness
+        self._stale += len(rows) - int(young.sum())
+        rows = rows.take(young)
+        if not len(rows):
+            return 0.0
+        self._rows.setdefault((arrived.robot, arrived.boot_id), deque()).append(rows)
+        self._waiting += len(rows)
+        return self.settings.epochs * len(rows) / self.settings.batch_size
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are enough rows for one update."""
+        return self._waiting >= self.settings.rows_per_update
+
+    def presentable(self) -> AbstractContextManager[None]:
+        """PPO's actor moves little from update to update: it is handed out as it is."""
+        return nullcontext()
+
+    def published(self, version: int) -> None:
+        """Explorers act on live weights `version` from now on; what older ones did grows stale."""
+        self._version = version
+        self._drop_stale()
+
+    def _drop_stale(self) -> None:
+        oldest = self._version - self._staleness
+        for key, parts in list(self._rows.items()):
+            while parts and parts[0].policy_version[0] < oldest:
+                first = parts.popleft()
+                young = first.take(first.policy_version >= oldest)
+                self._stale += len(first) - len(young)
+                self._waiting -= len(first) - len(young)
+                if len(young):
+                    parts.appendleft(young)
+                    break
+            if not parts:
+                del self._rows[key]
+
+    def improve(self, most: int) -> int:
+        """One update on `rows_per_update` rows, if there are so many; returns its gradient steps."""
+        if most <= 0 or not self.ready:
+            return 0
+        rows = self._collect(self.settings.rows_per_update)
+        inner = Rows(
+            **{name: getattr(rows, name) for name in rows.__struct_fields__ if name not in ("obs", "next_obs")},
+            obs=self._normalise(rows.obs),
+            next_obs=self._normalise(rows.next_obs),
+        )
+        self._freeze_actor(self._updates < self.settings.value_warmup_updates)
+        done = self._model.learn_from(inner)
+        self._updates += 1
+        self._gradient_steps += done
+        return done
+
+    def _collect(self, count: int) -> Rows:
+        """Take `count` rows out, stream by stream in order; what is left over of a stream stays."""
+        out: list[Rows] = []
+        for key in list(self._rows):
+            parts = self._rows[key]
+            while parts and count:
+                rows = parts.popleft()
+                if len(rows) > count:
+                    parts.appendleft(rows.take(slice(count, None)))
+                    rows = rows.take(slice(0, count))
+                count -= len(rows)
+                out.append(rows)
+            if not parts:
+                del self._rows[key]
+            if not count:
+                break
+        self._waiting -= sum(len(rows) for rows in out)
+        return concatenate(out)
+
+    def _freeze_actor(self, frozen: bool) -> None:
+        policy = self._model.policy
+        extractor = policy.mlp_extractor
+        assert isinstance(extractor, th.nn.Module)
+        for part in (extractor.policy_net, policy.action_net):
+            part.requires_grad_(not frozen)
+        policy.log_std.requires_grad_(not frozen)
+
+    def arrays(self) -> dict[str, Array]:
+        """Networks and the moments of their optimiser."""
+        policy = self._model.policy
+        out = {f"policy.{name}": value.detach().numpy() for name, value in policy.state_dict().items()}
+        for name, parameter in policy.named_parameters():
+            state = policy.optimizer.state[parameter]
+            if not state:  # as Adam makes it at its first step
+                state["step"] = th.tensor(0.0)
+                state["exp_avg"], state["exp_avg_sq"] = th.zeros_like(parameter), th.zeros_like(parameter)
+            out[f"adam.{name}.mean"], out[f"adam.{name}.square"] = state["exp_avg"].numpy(), state["exp_avg_sq"].numpy()
+            out[f"adam.{name}.step"] = state["step"].numpy()
+        return out
+
+    def restore(self, arrays: dict[str, Array], gradient_steps: int) -> None:
+        """Go on from the arrays of a checkpoint."""
+        fill_arrays(self.arrays(), arrays, "the checkpoint")
+        self._gradient_steps = gradient_steps
+        self._updates = self.settings.value_warmup_updates if gradient_steps else 0

@@ -1,0 +1,166 @@
+"""SAC as a trainee: executed actions, half of each batch from old work, paced by what arrives."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from floop_robot.learn.factory import build_sac
+from floop_robot.learn.checkpoint import fill_arrays
+from floop_robot.learn.mlp import Array
+from floop_robot.learn.sac import FloopSAC
+from floop_robot.learn.settings import SacSettings
+from floop_robot.learn.spaces import PolicySpace
+from floop_robot.learn.algorithm import Progress
+from floop_robot.replay.transition_builder import Arrived
+from floop_robot.spec.records import Source
+
+AVERAGE_STRIDE = 8
+"""Gradient steps between two looks at the weights for their average."""
+RECENT = 20
+"""Latest episodes on fresh work that explorers sampled from the policy, by which the learning rate is set."""
+LOSING = 0.4
+"""From this share of failures among them on, learning goes at the full rate."""
+ENOUGH_ROWS = 256
+"""Updates begin with this many rows in replay: earlier ones would only memorise."""
+
+
+class SacTrainee:
+    """A `FloopSAC` with its `MixedReplay`, and a running average of its actor.
+
+    At learning rates that recover fast, single weights are noisy; their average is the better policy and costs nothing.
+    """
+
+    def __init__(self, space: PolicySpace, settings: SacSettings, seed: int) -> None:
+        self.settings = settings
+        self._model, self.replay = build_sac(space, settings, seed)
+        self._numpy = self._model.parameters_in_numpy()
+        self._average: Array = self._numpy.actor.params.copy()
+        self._gradient_steps = 0
+        self._failures: deque[bool] = deque(maxlen=RECENT)
+
+    @property
+    def model(self) -> FloopSAC:
+        """The model that is trained."""
+        return self._model
+
+    @property
+    def algo(self) -> str:
+        """Name of the algorithm."""
+        return "sac"
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """Widths of the hidden layers."""
+        return self.settings.hidden
+
+    @property
+    def progress(self) -> Progress:
+        """Where training stands."""
+        rows = {"prior_rows": len(self.replay.prior), "fresh_rows": len(self.replay.fresh)}
+        losses = self._model.last_losses
+        if losses is None:
+            return Progress(gradient_steps=self._gradient_steps, **rows)
+        return Progress(
+            gradient_steps=self._gradient_steps,
+            actor_loss=losses.actor,
+            critic_loss=losses.critic,
+            alpha=losses.alpha,
+            entropy=losses.entropy,
+            **rows,
+        )
+
+    def take(self, arrived: Arrived) -> float:
+        """Store rows; fresh ones pay for more updates than old ones."""
+        worth = 0.0
+        if arrived.rows is not None and arrived.fresh is not None:
+            for fresh, price in ((False, self.settings.updates_per_old), (True, self.settings.updates_per_fresh)):
+                chosen = np.flatnonzero(arrived.fresh == fresh)
+                if len(chosen):
+                    rows = arrived.rows.take(chosen)
+                    self.replay.extend(arrived.robot, rows, prior=not fresh, boot_id=arrived.boot_id)
+                    worth += price * len(chosen)
+        for end in arrived.ended:
+            is_fresh = self.replay.close_episode(arrived.robot, arrived.boot_id, end.episode, failed=end.failed)
+            if is_fresh and _sampled(arrived, end.episode):
+                self._failures.append(end.failed)
+        return worth
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are enough rows to draw from."""
+        return self.replay.size() >= ENOUGH_ROWS
+
+    def improve(self, most: int) -> int:
+        """Do `most` gradient steps, once there are enough rows."""
+        if not self.ready or most <= 0:
+            return 0
+        self._model.rate_share = self._rate_share()
+        done = 0
+        while done < most:  # the average follows in small strides: as good as after each step, and free
+            stride = min(AVERAGE_STRIDE, most - done)
+            self._model.train(stride, self.settings.batch_size)
+            self._follow(stride)
+            done += stride
+        self._gradient_steps += done
+        return done
+
+    def _rate_share(self) -> float:
+        if len(self._failures) < RECENT:
+            return 1.0
+        return max(self.settings.settled_rate, min(1.0, sum(self._failures) / (LOSING * RECENT)))
+
+    def _follow(self, steps: int) -> None:
+        actor = self._model.parameters_in_numpy().actor.params
+        share = 1.0 - (1.0 - 1.0 / self.settings.average_steps) ** steps
+        # While young it is the mean of all steps so far: the first weights were drawn at random.
+        self._average += np.float32(max(share, steps / (self._gradient_steps + steps))) * (actor - self._average)
+
+    @contextmanager
+    def presentable(self) -> Iterator[None]:
+        """Within it, the model's actor is the averaged one."""
+        actor = self._model.parameters_in_numpy().actor.params
+        live = actor.copy()
+        actor[:] = self._average
+        try:
+            yield
+        finally:
+            actor[:] = live
+
+    def published(self, version: int) -> None:
+        """SAC learns from any acting policy: nothing to do."""
+
+    def arrays(self) -> dict[str, Array]:
+        """Networks, targets, temperature and the moments of their optimisers."""
+        p = self._numpy = self._model.parameters_in_numpy()
+        adams = {"actor": p.actor_adam, "critic": p.critic_adam, "alpha": p.alpha_adam}
+        out = {"actor": p.actor.params, "critic": p.critic.params, "target": p.target.params, "log_alpha": p.log_alpha}
+        out["average"] = self._average
+        for name, adam in adams.items():
+            out[f"{name}.mean"], out[f"{name}.square"] = adam.mean, adam.square
+            out[f"{name}.steps"] = np.array([adam.steps], np.float32)
+        return out
+
+    def restore(self, arrays: dict[str, Array], gradient_steps: int) -> None:
+        """Go on from the arrays of a checkpoint."""
+        targets = self.arrays()
+        fill_arrays(targets, arrays, "the checkpoint")
+        p = self._numpy
+        for name, adam in (("actor", p.actor_adam), ("critic", p.critic_adam), ("alpha", p.alpha_adam)):
+            adam.steps = int(targets[f"{name}.steps"][0])
+        self._model.publish_optimizer_steps()
+        self._gradient_steps = gradient_steps
+
+
+def _sampled(arrived: Arrived, episode: int) -> bool:
+    """Whether an explorer sampled the episode from the policy that is being learned.
+
+    Robots act on an older one; what is tried by analogy (its density is unknown) tells nothing of the policy itself.
+    """
+    if arrived.source is not Source.EXPLORER or arrived.rows is None:
+        return False
+    density = arrived.rows.log_prob[arrived.rows.episode == episode]
+    return bool(np.isfinite(density).any())

@@ -1,0 +1,66 @@
+"""Episodes packed small, to travel with a checkpoint: observations once each, half precision.
+
+A learner that starts on a robot's first day has no replay of old work yet; these rows keep it at what it knows.
+Half precision errs by a quarter of a millimetre at arm's length, less than perception does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from floop_robot.replay.transitions import Rows
+
+Packed = dict[str, NDArray[Any]]
+
+
+def pack(episodes: Sequence[Rows]) -> Packed:
+    """Episodes as arrays: `obs` (rows + episodes), `action`, `reward` (rows); `length`, `terminated` (episodes)."""
+    half = np.float16
+    return {
+        "obs": np.concatenate([np.concatenate([e.obs, e.next_obs[-1:]]) for e in episodes]).astype(half),
+        "action": np.concatenate([e.action for e in episodes]).astype(half),
+        "reward": np.concatenate([e.reward for e in episodes]).astype(half),
+        "length": np.array([len(e) for e in episodes], np.int32),
+        "terminated": np.array([bool(e.terminated[-1]) for e in episodes], np.uint8),
+    }
+
+
+def unpack(packed: Mapping[str, NDArray[Any]]) -> Rows:
+    """The rows of all packed episodes; raises ValueError when the arrays don't belong together."""
+    lengths = packed["length"].astype(np.int64)
+    total, episodes = int(lengths.sum()), len(lengths)
+    obs, action = packed["obs"].astype(np.float32), packed["action"].astype(np.float32)
+    if len(obs) != total + episodes or len(action) != total or len(packed["reward"]) != total:
+        raise ValueError("packed episodes have unlike lengths")
+    first = np.repeat(np.arange(episodes), lengths) + np.arange(total)  # one observation more per episode before it
+    last = np.cumsum(lengths) - 1
+    terminated, cut = np.zeros(total, np.bool_), np.zeros(total, np.bool_)
+    terminated[last], cut[last] = packed["terminated"].astype(np.bool_), True
+    return Rows(
+        obs=obs[first],
+        action=action,
+        action_requested=action,
+        next_obs=obs[first + 1],
+        reward=packed["reward"].astype(np.float32),
+        terminated=terminated,
+        cut=cut,
+        log_prob=np.full(total, np.nan, np.float32),
+        policy_version=np.zeros(total, np.int64),
+        episode=np.repeat(np.arange(episodes), lengths),
+        stamp_ns=np.zeros(total, np.int64),
+    )
+
+
+def choose(episodes: Sequence[Rows], rows: int, rng: np.random.Generator) -> list[Rows]:
+    """Random episodes of together at most `rows` rows: from all of a training run, its mistakes included."""
+    out: list[Rows] = []
+    left = rows
+    for index in rng.permutation(len(episodes)).tolist():
+        if len(episodes[index]) <= left:
+            out.append(episodes[index])
+            left -= len(episodes[index])
+    return out

@@ -1,0 +1,125 @@
+"""Region: the transitions of one kind of work, with a quota for each robot, in one matrix.
+
+A robot that reports ten times as much as the others, or sixty-four robots instead of four, can't push the rest out:
+each has its own ring of rows.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from floop_robot.replay.transitions import Rows
+from floop_robot.stream.columns import Matrix
+
+_UNKNOWN, _FAILED, _WON = range(3)
+MAX_OPEN = 1024
+"""Episodes whose end is waited for; a robot that never ends one (it was killed, the end was lost) must not fill the
+memory."""
+_NONE: NDArray[np.int64] = np.zeros(0, np.int64)
+EpisodeKey = tuple[str, str, int]
+"""Robot, boot, episode."""
+
+
+class Normaliser:
+    """`(x - offset) / scale`, applied once when a row is stored instead of at every draw."""
+
+    def __init__(self, offset: Matrix, scale: Matrix) -> None:
+        self._offset = np.asarray(offset, np.float32)
+        self._inverse = np.float32(1.0) / np.asarray(scale, np.float32)
+
+    def __call__(self, observations: Matrix) -> Matrix:
+        """Normalised copies of raw observations, shape (..., obs_size)."""
+        out: Matrix = (np.asarray(observations, np.float32) - self._offset) * self._inverse
+        return out
+
+
+class Region:
+    """Rows `[obs | action | next_obs | reward | terminated]`, normalised; one segment of `quota` rows per robot."""
+
+    def __init__(self, obs_size: int, action_size: int, quota: int, normaliser: Normaliser) -> None:
+        self.obs_size, self.action_size, self.quota = obs_size, action_size, quota
+        self._normalise = normaliser
+        self._matrix: Matrix = np.zeros((0, 2 * obs_size + action_size + 2), np.float32)
+        self._outcome: NDArray[np.int8] = np.zeros(0, np.int8)
+        self._segments: dict[str, int] = {}
+        self._next: list[int] = []
+        self._filled: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._starts: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._open: OrderedDict[EpisodeKey, list[NDArray[np.int64]]] = OrderedDict()  # heard last comes last
+        self._rare: NDArray[np.int64] | None = None
+        self.added = 0
+        """Rows ever taken in."""
+
+    def __len__(self) -> int:
+        return int(self._filled.sum())
+
+    def extend(self, robot: str, rows: Rows, boot_id: str = "") -> None:
+        """Store rows of one robot by slices; the oldest beyond its quota go."""
+        rows = rows.take(slice(-self.quota, None)) if len(rows) > self.quota else rows
+        segment = self._segment(robot)
+        n, o, a = len(rows), self.obs_size, self.action_size
+        block = np.empty((n, self._matrix.shape[1]), np.float32)
+        block[:, :o] = self._normalise(rows.obs)
+        block[:, o : o + a] = rows.action
+        block[:, o + a : 2 * o + a] = self._normalise(rows.next_obs)
+        block[:, -2], block[:, -1] = rows.reward, rows.terminated
+        places = segment * self.quota + (self._next[segment] + np.arange(n)) % self.quota
+        self._matrix[places], self._outcome[places] = block, _UNKNOWN
+        self._next[segment] = (self._next[segment] + n) % self.quota
+        self._filled[segment] = min(self._filled[segment] + n, self.quota)
+        self._starts = np.concatenate([[0], np.cumsum(self._filled)[:-1]])
+        self.added += n
+        for episode in np.unique(rows.episode).tolist():
+            key = (robot, boot_id, episode)
+            self._open.setdefault(key, []).append(places[rows.episode == episode])
+            self._open.move_to_end(key)
+        while len(self._open) > MAX_OPEN:
+            self._open.popitem(last=False)  # its rows stay, of unknown outcome
+
+    def close(self, key: EpisodeKey, *, failed: bool) -> bool:
+        """An episode is over; its outcome is that of all its rows. Returns whether there are any."""
+        places = self._open.pop(key, [])
+        if places:
+            self._outcome[np.concatenate(places)] = _FAILED if failed else _WON
+            self._rare = None
+        return bool(places)
+
+    def draw(self, count: int, rare_fraction: float, rng: np.random.Generator, out: Matrix) -> NDArray[np.bool_]:
+        """Write `count` rows drawn with replacement into `out`, that share of them from episodes of the rarer outcome.
+
+        The first successes at new work drown in failures, and so do the last failures in successes. Returns which of
+        the rows, shape (count,), belong to episodes that succeeded.
+        """
+        rare = self._rare_places() if rare_fraction > 0.0 else _NONE
+        special = round(count * rare_fraction) if len(rare) else 0
+        flat = rng.integers(len(self), size=count - special)
+        segment = np.searchsorted(self._starts, flat, side="right") - 1
+        places = segment * self.quota + flat - self._starts[segment]
+        if special:
+            places = np.concatenate([places, rare[rng.integers(len(rare), size=special)]])
+        np.take(self._matrix, places, axis=0, out=out, mode="clip")
+        won: NDArray[np.bool_] = self._outcome[places] == _WON
+        return won
+
+    def _rare_places(self) -> NDArray[np.int64]:
+        if self._rare is None:
+            failed, won = np.flatnonzero(self._outcome == _FAILED), np.flatnonzero(self._outcome == _WON)
+            both = len(failed) and len(won)
+            self._rare = min(failed, won, key=len) if both else _NONE
+        return self._rare
+
+    def _segment(self, robot: str) -> int:
+        if robot not in self._segments:
+            self._segments[robot] = len(self._segments)
+            used, wanted = len(self._segments) * self.quota, len(self._matrix)
+            if used > wanted:  # doubled, so that many robots are copied a few times only
+                grown = np.zeros((max(used, 2 * wanted), self._matrix.shape[1]), np.float32)
+                grown[:wanted] = self._matrix
+                self._matrix = grown
+                self._outcome = np.concatenate([self._outcome, np.zeros(len(grown) - wanted, np.int8)])
+            self._next.append(0)
+            self._filled = np.append(self._filled, 0)
+        return self._segments[robot]

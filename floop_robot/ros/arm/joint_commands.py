@@ -1,0 +1,127 @@
+"""Joint commands over the topics of standard controllers: as safety says them, and as a driver understands them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from builtin_interfaces.msg import Duration
+from rclpy.node import Node
+from std_msgs.msg import Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from floop_interfaces import msg
+from floop_robot.ros.node import topics
+from floop_robot.ros.arm.convert import header
+from floop_robot.ros.arm.driver_config import Controller, RosDriver
+from floop_robot.ros.node.io import RosInlet
+from floop_robot.ros.node.qos import COMMAND
+from floop_robot.robot.messages import JointCommand, Joints
+from floop_robot.spec.robot_model import RobotModel
+
+REPEAT_TICKS: Final = 10
+"""A gripper command that changed nothing is repeated this seldom: grippers are slow, and drivers come late."""
+
+
+class JointPublisher:
+    """Positions to one controller."""
+
+    def __init__(self, node: Node, controller: Controller, topic: str, names: tuple[str, ...], reach_s: float) -> None:
+        """`reach_s` is when a trajectory's point is to be reached."""
+        self._names, self._is_trajectory = list(names), controller == "joint_trajectory"
+        self._reach = Duration(sec=int(reach_s), nanosec=int(reach_s % 1 * 1e9))
+        self._publisher = node.create_publisher(
+            JointTrajectory if self._is_trajectory else Float64MultiArray, topic, COMMAND
+        )
+
+    def send(self, q: Joints, dq: Joints = ()) -> None:
+        """Publish positions, and velocities if given."""
+        if not self._is_trajectory:
+            self._publisher.publish(Float64MultiArray(data=q))
+            return
+        point = JointTrajectoryPoint(positions=q, velocities=dq, time_from_start=self._reach)
+        # An empty stamp means: from now on. A driver on another clock would drop anything else.
+        self._publisher.publish(JointTrajectory(joint_names=self._names, points=[point]))
+
+
+class CommandOutlet:
+    """What safety lets through, to the driver's controllers."""
+
+    def __init__(self, node: Node, model: RobotModel, driver: RosDriver, servo_rate_hz: float) -> None:
+        reach_s = driver.time_from_start_s or 1.0 / servo_rate_hz
+        self._velocities, self._gripper = driver.point_velocities, driver.gripper
+        self._max_width_m = model.gripper.max_width_m
+        self._arm = JointPublisher(node, driver.controller, driver.command_topic, driver.names(model), reach_s)
+        self._fingers: JointPublisher | None = None
+        if driver.gripper and driver.gripper.command_topic:
+            self._fingers = JointPublisher(
+                node, driver.gripper.controller, driver.gripper.command_topic, driver.gripper.joint_names, reach_s
+            )
+        self._grip = node.create_publisher(msg.GripperCommand, topics.GRIPPER_COMMAND, COMMAND)
+        self._gripped = (-1.0, -1.0)
+        self._repeat = 0
+
+    def send(self, command: JointCommand, /) -> None:
+        """Publish."""
+        self._arm.send(command.q_rad, command.dq_rad_s if self._velocities else ())
+        wanted = (command.gripper_width_m, command.gripper_force_n)
+        self._repeat -= 1
+        if wanted == self._gripped and self._repeat > 0:
+            return
+        self._gripped, self._repeat = wanted, REPEAT_TICKS
+        self._grip.publish(msg.GripperCommand(header=header(), width_m=wanted[0], force_n=wanted[1]))
+        if self._fingers is not None and self._gripper is not None:
+            position = self._gripper.position(wanted[0], self._max_width_m)
+            self._fingers.send((position,) * len(self._gripper.joint_names))
+
+
+class CommandInlet:
+    """The same for a driver that we are ourselves: a joint command from a controller's topic and `gripper_command`."""
+
+    def __init__(self, node: Node, model: RobotModel, driver: RosDriver, servo_rate_hz: float) -> None:
+        self._names, self._rate_hz = list(driver.names(model)), servo_rate_hz
+        self._limits = model.limits.velocity_rad_s
+        self._arm: RosInlet[JointTrajectory | Float64MultiArray, JointCommand]
+        if driver.controller == "joint_trajectory":
+            self._arm = RosInlet(node, JointTrajectory, driver.command_topic, COMMAND, self._of_trajectory)
+        else:
+            self._arm = RosInlet(node, Float64MultiArray, driver.command_topic, COMMAND, self._of_positions)
+        self._grip = RosInlet(node, msg.GripperCommand, topics.GRIPPER_COMMAND, COMMAND, _width_and_force)
+        self._gripped = (model.gripper.max_width_m, 0.0)
+        self._before: Joints = ()
+        self._ticks = 0
+
+    def receive(self) -> JointCommand | None:
+        """The newest command since the last call, or None."""
+        self._gripped = self._grip.receive() or self._gripped
+        return self._arm.receive()
+
+    def _of_trajectory(self, message: JointTrajectory, mono_s: float) -> JointCommand:
+        point = message.points[-1]
+        at = [message.joint_names.index(name) for name in self._names]
+        q = tuple(point.positions[i] for i in at)
+        return self._command(q, tuple(point.velocities[i] for i in at) if len(point.velocities) else None, mono_s)
+
+    def _of_positions(self, message: Float64MultiArray, mono_s: float) -> JointCommand:
+        if len(message.data) != len(self._names):
+            raise ValueError("wrong number of joints")
+        return self._command(tuple(message.data), None, mono_s)
+
+    def _command(self, q: Joints, dq: Joints | None, mono_s: float) -> JointCommand:
+        if dq is None:
+            before, rate_hz = self._before or q, self._rate_hz
+            rates = [(new - old) * rate_hz for new, old in zip(q, before, strict=True)]
+            dq = tuple([min(max(v, -top), top) for v, top in zip(rates, self._limits, strict=True)])
+        self._before = q
+        self._ticks += 1
+        return JointCommand(
+            tick=self._ticks,
+            mono_s=mono_s,
+            q_rad=q,
+            dq_rad_s=dq,
+            gripper_width_m=self._gripped[0],
+            gripper_force_n=self._gripped[1],
+        )
+
+
+def _width_and_force(message: msg.GripperCommand, _: float) -> tuple[float, float]:
+    return message.width_m, message.force_n

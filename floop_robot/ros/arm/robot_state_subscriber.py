@@ -1,0 +1,230 @@
+"""RobotStateInlet: one robot state from the standard topics of a driver and its perception.
+
+A state is complete with the joints; whatever else there is joins it as last heard. Standard topics carry only ROS
+stamps, which other clocks may have made: a state's age counts from its arrival on this host's steady clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+from geometry_msgs.msg import PoseStamped
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+
+from floop_interfaces import msg
+from floop_robot.ros.node import topics
+from floop_robot.ros.arm.convert import from_time, object_from_msg, position_of, yaw_of
+from floop_robot.ros.arm.driver_config import GripperJoint, RosDriver
+from floop_robot.ros.node.io import Polled, RosInlet
+from floop_robot.ros.node.qos import LATCHED, SENSOR
+from floop_robot.robot.messages import Joints, PerceivedObject, Phase, RobotState, Vec3
+from floop_robot.spec.records import Truth
+from floop_robot.spec.robot_model import RobotModel
+
+
+class ArmReading(msgspec.Struct, frozen=True):
+    """The arm's joints, as one message told them."""
+
+    q_rad: Joints
+    dq_rad_s: Joints
+    stamp_ns: int
+    mono_s: float
+
+
+class GripperReading(msgspec.Struct, frozen=True):
+    """The gripper, as one message told it."""
+
+    width_m: float
+    effort_n: float
+    mono_s: float
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What perception reported, and when it arrived."""
+
+    object: PerceivedObject | None
+    mono_s: float
+
+
+class JointReader:
+    """Joint states by name; several publishers may each tell a part."""
+
+    def __init__(self, names: Sequence[str], gripper: GripperJoint | None, max_width_m: float) -> None:
+        self._names, self._gripper, self._max_width_m = list(names), gripper, max_width_m
+        self._arm: ArmReading | None = None
+
+    def arm(self, message: JointState, mono_s: float) -> ArmReading | None:
+        """The arm's joints, or None when this message lacks one (or its positions)."""
+        index = {name: i for i, name in enumerate(message.name)}
+        if len(message.position) != len(index) or not all(name in index for name in self._names):
+            return None
+        order = [index[name] for name in self._names]
+        q, stamp_ns = tuple(message.position[i] for i in order), from_time(message.header.stamp)
+        if len(message.velocity) == len(message.name):
+            dq = tuple(message.velocity[i] for i in order)
+        else:
+            dq = self._derived(q, stamp_ns)
+        self._arm = ArmReading(q, dq, stamp_ns, mono_s)
+        return self._arm
+
+    def gripper(self, message: JointState, mono_s: float) -> GripperReading | None:
+        """The gripper's joints, or None when they are not joints or this message lacks one."""
+        gripper, index = self._gripper, {name: i for i, name in enumerate(message.name)}
+        if gripper is None or len(message.position) != len(index):
+            return None
+        if not all(name in index for name in gripper.joint_names):
+            return None
+        order = [index[name] for name in gripper.joint_names]
+        efforts = [abs(message.effort[i]) for i in order] if len(message.effort) == len(message.name) else [0.0]
+        return GripperReading(
+            gripper.width_m([message.position[i] for i in order], self._max_width_m),
+            max(efforts) * gripper.force_n_per_effort,
+            mono_s,
+        )
+
+    def _derived(self, q: Joints, stamp_ns: int) -> Joints:
+        """Velocities from the last two positions, where the driver publishes none."""
+        before = self._arm
+        if before is None or stamp_ns <= before.stamp_ns:
+            return before.dq_rad_s if before else (0.0,) * len(q)
+        period_s = (stamp_ns - before.stamp_ns) * 1e-9
+        return tuple((new - old) / period_s for new, old in zip(q, before.q_rad, strict=True))
+
+
+class Eyes:
+    """What perception says about the work: PerceivedObject, or a bare pose with the class and size last known."""
+
+    def __init__(self, node: Node, driver: RosDriver) -> None:
+        self._timeout_s, assumed = driver.perception_timeout_s, driver.assumed_object
+        self._objects = RosInlet(node, msg.PerceivedObject, topics.PERCEIVED_OBJECT, SENSOR, _seen)
+        self._poses = RosInlet(node, PoseStamped, topics.OBJECT_POSE, SENSOR, _placed)
+        self._totes = RosInlet(node, PoseStamped, topics.TOTE_POSE, SENSOR, _placed)
+        self._seen = Seen(None, -math.inf)
+        self._pose: tuple[Vec3, float, float] | None = None
+        self.tote_m: Vec3 | None = None
+        self.assumed = None if assumed is None else PerceivedObject(
+            object_class=assumed.object_class, size_m=assumed.size_m, position_m=(0.0, 0.0, 0.0), yaw_rad=0.0
+        )
+        """Class and size of an object of which only the pose is published."""
+
+    def look(self, now_s: float) -> PerceivedObject | None:
+        """The object as last seen; None when none is, or the last sight of it is too old."""
+        if (tote := self._totes.receive()) is not None:
+            self.tote_m = tote[0]
+        if (seen := self._objects.receive()) is not None:
+            self._seen, self.assumed = seen, seen.object or self.assumed
+        self._pose = self._poses.receive() or self._pose
+        if now_s - self._seen.mono_s <= self._timeout_s:
+            return self._seen.object
+        if self._pose is None or self.assumed is None or now_s - self._pose[2] > self._timeout_s:
+            return None
+        position, yaw, _ = self._pose  # nobody says more than that
+        return msgspec.structs.replace(self.assumed, position_m=position, yaw_rad=yaw)
+
+
+class RobotStateInlet:
+    """The robot's newest state; None when nothing new is known about its joints, or its gripper is silent.
+
+    Without `with_perception` it holds only what safety needs: arm, gripper and episode.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        model: RobotModel,
+        driver: RosDriver,
+        silence_s: float,
+        with_perception: bool,
+    ) -> None:
+        """After `silence_s` (s) without joint states, those that come count as another driver's."""
+        self._driver, self._silence_s = driver, silence_s
+        self._reader = JointReader(driver.names(model), driver.gripper, model.gripper.max_width_m)
+        self._joints = [Polled(node, JointState, driver.joint_states_topic, SENSOR)]
+        if driver.gripper and driver.gripper.joint_states_topic:
+            self._joints.append(Polled(node, JointState, driver.gripper.joint_states_topic, SENSOR))
+        self._grippers: RosInlet[msg.GripperState, GripperReading] | None = None
+        if driver.gripper is None:
+            self._grippers = RosInlet(node, msg.GripperState, topics.GRIPPER_STATE, SENSOR, _gripped)
+        self._phases = RosInlet(node, msg.EpisodeState, topics.DRIVER_EPISODE, LATCHED, _phase)
+        self._eyes = Eyes(node, driver) if with_perception else None
+        self._truths = RosInlet(node, String, topics.DRIVER_TRUTH, LATCHED, _truth) if with_perception else None
+        self._arm: ArmReading | None = None
+        self._gripper: GripperReading | None = None
+        self._episode, self._phase = 0, Phase.RESETTING
+        self._truth: Truth | None = None
+        self._tick = self._silences = 0
+
+    @property
+    def arm(self) -> ArmReading | None:
+        """The joints as last heard."""
+        return self._arm
+
+    def receive(self) -> RobotState | None:
+        """The newest state since the last call, or None."""
+        before, arm = self._arm, None
+        # Joints last: what was published before them is there as well.
+        for topic in self._joints:
+            for message, mono_s in topic.take():
+                arm = self._reader.arm(message, mono_s) or arm
+                self._gripper = self._reader.gripper(message, mono_s) or self._gripper
+        if self._grippers is not None:
+            self._gripper = self._grippers.receive() or self._gripper
+        self._episode, self._phase = self._phases.receive() or (self._episode, self._phase)
+        if arm is None:
+            return None
+        self._arm = arm
+        self._count(before, arm)
+        if self._gripper is None or arm.mono_s - self._gripper.mono_s > self._driver.gripper_timeout_s:
+            return None
+        return self._state(arm, self._gripper)
+
+    def _count(self, before: ArmReading | None, arm: ArmReading) -> None:
+        self._tick += 1
+        if before is not None and arm.mono_s - before.mono_s > self._silence_s:
+            # The arm may be anywhere by now. A count that falls says so: whoever commands it starts where it is.
+            self._silences += 1
+            self._tick = -self._silences
+
+    def _state(self, arm: ArmReading, gripper: GripperReading) -> RobotState:
+        eyes = self._eyes
+        seen = eyes.look(arm.mono_s) if eyes else None
+        if self._truths is not None:
+            self._truth = self._truths.receive() or self._truth
+        return RobotState(
+            tick=self._tick,
+            stamp_ns=arm.stamp_ns,
+            mono_s=arm.mono_s,
+            q_rad=arm.q_rad,
+            dq_rad_s=arm.dq_rad_s,
+            gripper_width_m=gripper.width_m,
+            gripper_effort_n=gripper.effort_n,
+            object=seen,
+            tote_m=eyes.tote_m if eyes else None,
+            episode=self._episode,
+            phase=self._phase,
+            truth=self._truth,
+        )
+
+
+def _seen(message: msg.PerceivedObject, mono_s: float) -> Seen:
+    return Seen(object_from_msg(message), mono_s)
+
+
+def _placed(message: PoseStamped, mono_s: float) -> tuple[Vec3, float, float]:
+    return position_of(message.pose), yaw_of(message.pose.orientation), mono_s
+
+
+def _gripped(message: msg.GripperState, mono_s: float) -> GripperReading:
+    return GripperReading(message.width_m, message.effort_n, mono_s)
+
+
+def _phase(message: msg.EpisodeState, _: float) -> tuple[int, Phase]:
+    return message.episode, Phase(message.phase)
+
+
+def _truth(message: String, _: float) -> Truth:
+    return msgspec.json.decode(message.data, type=Truth)

@@ -1,0 +1,214 @@
+"""What the launch files share: arguments → configuration → processes of the fleet → launch actions.
+
+The processes come from `services/fleet_description.py`, which `floop up` starts as well. Nothing here drives a node's life cycle:
+the policy node brings itself up, also after it was killed and started again.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from launch import Action, LaunchContext
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    LogInfo,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+    Shutdown,
+)
+from launch.event_handlers import OnProcessExit, OnProcessStart
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch_ros.actions import Node
+
+from floop_robot.services.entry import USER_ERROR
+from floop_robot.services.fleet_description import write_config
+from floop_robot.services.ros_domain import STAYING_HERE
+from floop_robot.services.supervisor import PROVEN_AFTER_S, ProcessSpec, RosNode
+from floop_robot.spec.config import FloopConfig, load_config
+from floop_robot.spec.errors import ConfigError
+from floop_robot.spec.yaml_file import convert
+
+PACKAGE: Final = "floop_robot"
+RESPAWN_DELAY_S: Final = 0.5
+ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""Many small matrix products in many processes: more threads in each only make them fight for the cores."""
+
+ARGUMENTS: Final = {
+    "config": ("", "YAML file of the fleet (FloopConfig); left out, the defaults."),
+    "run_dir": ("", "Folder for journal, registry, spools and logs; left out, the configuration's."),
+    "robots": ("", "Number of robots, named robot_1 … robot_N; left out, the configuration's."),
+    "explorers": ("", "Simulated workers that act on the live weights; left out, the configuration's."),
+    "seed": ("", "Seed of worlds and learner; left out, the configuration's."),
+    "use_respawn": ("true", "Start a process again when it dies: true or false."),
+    "autostart": (
+        "true",
+        "The policy node configures and activates itself, again after each restart; false: you drive its life cycle.",
+    ),
+    "use_sim_time": (
+        "false",
+        "Parameter use_sim_time of the nodes; loops and timers keep the steady clock, stamps wall time.",
+    ),
+    "log_level": ("info", "Least severe messages that the nodes write: debug, info, warn, error or fatal."),
+    "params_file": ("", "YAML file with ROS parameters for the nodes; wins over what launch gives them."),
+}
+"""Name → default and description, for `declared`."""
+CENTRE: Final = ("use_respawn", "use_sim_time", "log_level", "params_file")
+ROBOTS: Final = ("autostart", *CENTRE)
+"""How processes are started: arguments of every launch file with robots in it, or without."""
+_FROM_CONFIG: Final = ("robots", "explorers", "seed")
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a launch file was asked for."""
+
+    config: FloopConfig
+    """With the arguments worked in …"""
+    file: Path
+    """… and where it was stored for the processes."""
+    context: Any
+    """The launch context, for a file's own arguments."""
+    remarks: tuple[str, ...] = ()
+    """What a person should know before it starts."""
+
+    def value(self, name: str) -> str:
+        """Value of a launch argument."""
+        return str(LaunchConfiguration(name).perform(self.context))
+
+    def flag(self, name: str) -> bool:
+        """Value of a launch argument that is true or false; raises `ConfigError` for anything else."""
+        found = self.value(name).lower()
+        if found not in ("true", "false"):
+            raise ConfigError(f"{name}:={found} is neither true nor false")
+        return found == "true"
+
+
+def declared(*names: str) -> list[Action]:
+    """Declarations of the shared arguments called so."""
+    return [DeclareLaunchArgument(name, default_value=ARGUMENTS[name][0], description=ARGUMENTS[name][1])
+            for name in names]  # fmt: skip
+
+
+def on_this_machine() -> list[Action]:
+    """Keep a simulated fleet's traffic on this machine, unless the environment already says how far it may go."""
+    return [
+        SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=value))
+        for name, value in STAYING_HERE.items()
+    ]
+
+
+def start(describe: Callable[[Asked], Iterable[ProcessSpec]]) -> Action:
+    """Start the processes that `describe` names when all arguments are known."""
+
+    def act(context: LaunchContext) -> list[Action]:
+        asked = _ask(context)
+        remarks = [LogInfo(msg=line) for line in asked.remarks]
+        return [*remarks, *(action for spec in describe(asked) for action in _actions(spec, asked))]
+
+    return OpaqueFunction(function=act)
+
+
+def _ask(context: LaunchContext) -> Asked:
+    given = {name: LaunchConfiguration(name, default="").perform(context) for name in (*_FROM_CONFIG, "run_dir")}
+    path = LaunchConfiguration("config").perform(context)
+    config = load_config(Path(path) if path else None)
+    changes: dict[str, Any] = {name: _whole(name, value) for name, value in given.items()
+                               if value and name in _FROM_CONFIG}  # fmt: skip
+    run_dir = Path(given["run_dir"] or config.run_dir)
+    plain = msgspec.to_builtins(config) | changes | {"run_dir": str(run_dir.absolute())}
+    remark = f"run_dir {run_dir} is {run_dir.absolute()} here; from another folder it is another, which knows no stop"
+    config = convert(plain, FloopConfig, "launch arguments")
+    return Asked(config, write_config(config), context, () if run_dir.is_absolute() else (remark,))
+
+
+def _whole(name: str, value: str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        raise ConfigError(f"{name}:={value} is not a whole number") from None
+
+
+def _actions(spec: ProcessSpec, asked: Asked) -> list[Action]:
+    respawn = asked.flag("use_respawn")
+    process = _node(spec, spec.node, asked, respawn) if spec.node else _plain(spec, respawn)
+
+    life = Life(spec.name, respawn=respawn)
+    return [
+        RegisterEventHandler(OnProcessStart(target_action=process, on_start=life.begun)),
+        RegisterEventHandler(OnProcessExit(target_action=process, on_exit=life.ended)),
+        process,
+    ]
+
+
+class Life:
+    """When a process ends with an error that is for a person to mend, all stop: unless it has worked as configured.
+
+    Then the error may pass (a full disk), and the others, safety above all, work on; as with `floop up`.
+    """
+
+    def __init__(self, name: str, *, respawn: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        """`respawn`: whether launch starts it again."""
+        self._name, self._respawn, self._clock, self._born_s, self._proven = name, respawn, clock, math.inf, False
+
+    def begun(self, _event: object, _context: object) -> None:
+        """It was started."""
+        self._born_s = self._clock()
+
+    def ended(self, event: Any, _context: object) -> list[Action] | None:
+        """It ended; what is to be done."""
+        self._proven |= self._clock() - self._born_s > PROVEN_AFTER_S
+        if event.returncode != USER_ERROR:
+            return None
+        if self._proven:
+            lost = f"{self._name} can't go on (see its last line) and is not started again; the others work on"
+            return None if self._respawn else [LogInfo(msg=lost)]
+        text = f"{self._name} can't work as configured (see its last line); stopping"
+        return [LogInfo(msg=text), Shutdown(reason=text)]
+
+
+def _node(spec: ProcessSpec, node: RosNode, asked: Asked, respawn: bool) -> Action:
+    # The node keeps its own name: giving one would rename every node of the process.
+    values: dict[str, Any] = {name: _typed(value) for name, value in node.parameters}
+    switches = ("use_sim_time", "autostart") if "autostart" in values else ("use_sim_time",)
+    values |= {name: asked.flag(name) for name in switches}
+    params_file = asked.value("params_file")
+    return Node(
+        package=PACKAGE,
+        executable=node.executable,
+        namespace=node.namespace,
+        parameters=[values, params_file] if params_file else [values],
+        ros_arguments=["--log-level", asked.value("log_level")],
+        exec_name=spec.name,
+        prefix=_prefix(spec),
+        additional_env=ONE_THREAD,
+        output="screen",
+        respawn=respawn,
+        respawn_delay=RESPAWN_DELAY_S,
+    )
+
+
+def _plain(spec: ProcessSpec, respawn: bool) -> Action:
+    return ExecuteProcess(
+        cmd=[sys.executable, "-m", "floop_robot.services.entry", spec.module, *spec.arguments],
+        name=spec.name,
+        prefix=_prefix(spec),
+        additional_env=ONE_THREAD,
+        output="screen",
+        respawn=respawn,
+        respawn_delay=RESPAWN_DELAY_S,
+    )
+
+
+def _prefix(spec: ProcessSpec) -> str | None:
+    return f"nice -n {spec.nice}" if spec.nice else None
+
+
+def _typed(value: str) -> str | bool:
+    return value == "true" if value in ("true", "false") else value

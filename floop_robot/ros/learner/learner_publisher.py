@@ -1,0 +1,105 @@
+"""What the learner is doing, on `/learner/status`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+from rclpy.node import Node
+
+from floop_interfaces import msg
+from floop_robot.ros.node import topics
+from floop_robot.ros.arm.convert import header, to_time
+from floop_robot.ros.node.qos import LATCHED
+from floop_robot.services.learner_client import LearnerClient, LearnerReport, LearnerState
+from floop_robot.spec.config import FloopConfig
+from floop_robot.spec.errors import FloopError
+
+LOOK_S: Final = 1.0
+ANSWER_S: Final = 2.0
+"""A learner that says nothing for so long is down: it looks at its port between two steps, which take 50 ms at most."""
+
+
+def report_to_msg(report: LearnerReport) -> msg.LearnerStatus:
+    """For the topic `/learner/status`."""
+    return msg.LearnerStatus(
+        header=header(),
+        state=report.state.value,
+        algo=report.algo,
+        task=report.task,
+        gradient_steps=report.gradient_steps,
+        robot_rows=report.robot_rows,
+        explorer_rows=report.explorer_rows,
+        demonstration_rows=report.demonstration_rows,
+        foreign_rows=report.foreign_rows,
+        dropped_rows=report.dropped_rows,
+        stale_rows=report.stale_rows,
+        steps_per_s=report.steps_per_s,
+        updates_per_transition=report.updates_per_transition,
+        owed=report.owed,
+        journal_block=report.journal_block,
+        actor_loss=report.actor_loss,
+        critic_loss=report.critic_loss,
+        alpha=report.alpha,
+        entropy=report.entropy,
+        latency_p50_s=report.latency_p50_s,
+        latency_p99_s=report.latency_p99_s,
+        latency_implausible=report.latency_implausible,
+        weights_version=report.weights_version,
+        candidates=report.candidates,
+        last_candidate_sha256=report.last_candidate_sha256,
+        checkpoint_stamp=to_time(report.checkpoint_ns),
+        checkpoint_path=report.checkpoint_path,
+        detail=report.detail,
+    )
+
+
+class LearnerVoice:
+    """Asks the learner once a second and says what it answers, in a thread of its own; a context manager."""
+
+    def __init__(self, node: Node, config: FloopConfig, grace_s: float) -> None:
+        """For `grace_s` from now on, a learner that does not answer yet is starting, not down."""
+        self._config, self._grace_s = config, grace_s
+        self._publisher = node.create_publisher(msg.LearnerStatus, topics.LEARNER_STATUS, LATCHED)
+        self._born_s = self._heard_s = time.monotonic()
+        self._answered = False
+        self.report = self._silent()
+        """The last that was said."""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="learner-voice")
+
+    def __enter__(self) -> LearnerVoice:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+        self._thread.join()
+
+    def leave(self) -> None:
+        """Say nothing more; returns at once."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        with LearnerClient(self._config.endpoints.learner, ANSWER_S) as client:
+            while not self._stop.wait(LOOK_S):
+                try:
+                    report = client.report()
+                    self._heard_s, self._answered = time.monotonic(), True
+                except FloopError:
+                    report = self._silent()
+                if self._stop.is_set():
+                    return
+                self.report = report
+                self._publisher.publish(report_to_msg(report))
+
+    def _silent(self) -> LearnerReport:
+        now = time.monotonic()
+        starting = not self._answered and now - self._born_s < self._grace_s
+        return LearnerReport(
+            state=LearnerState.STARTING if starting else LearnerState.DOWN,
+            algo=self._config.learner.algo,
+            task=self._config.task,
+            detail="" if starting else f"has not answered for {now - self._heard_s:.0f} s",
+        )

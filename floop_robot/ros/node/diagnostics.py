@@ -1,0 +1,74 @@
+"""What a node says about its health on `/diagnostics`, once a second (REP 107)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.node import Node
+
+from floop_robot.ros.arm.convert import header
+from floop_robot.ros.node.qos import EVENTS
+from floop_robot.ros.node.timers import every
+from floop_robot.ros.node.topics import DIAGNOSTICS
+from floop_robot.robot.rate_loop import RateStats
+
+OK: Final = DiagnosticStatus.OK
+WARN: Final = DiagnosticStatus.WARN
+ERROR: Final = DiagnosticStatus.ERROR
+PERIOD_S: Final = 1.0
+
+
+class Health(msgspec.Struct, frozen=True):
+    """One line of a diagnostics screen."""
+
+    name: str
+    """What it speaks of, within its node: "servo loop"."""
+    level: bytes
+    """`OK`, `WARN` or `ERROR`."""
+    message: str
+    values: tuple[tuple[str, str], ...] = ()
+
+
+class Diagnostics:
+    """Publishes what `look` finds; on the node's executor. `hardware` is the robot or machine it speaks of."""
+
+    def __init__(self, node: Node, hardware: str, look: Callable[[], Iterable[Health]]) -> None:
+        self._look, self._hardware = look, hardware
+        self._name = node.get_fully_qualified_name().strip("/")
+        self._publisher = node.create_publisher(DiagnosticArray, DIAGNOSTICS, EVENTS)
+        self._timer = every(PERIOD_S, node, self._publish)
+
+    def _publish(self) -> None:
+        found = [
+            DiagnosticStatus(
+                level=health.level,
+                name=f"{self._name}: {health.name}",
+                message=health.message,
+                hardware_id=self._hardware,
+                values=[KeyValue(key=key, value=value) for key, value in health.values],
+            )
+            for health in self._look()
+        ]
+        self._publisher.publish(DiagnosticArray(header=header(), status=found))
+
+
+def rate_health(name: str, rate_hz: float, stats: RateStats) -> Health:
+    """How a loop keeps its rate: a warning once one tick in a thousand was missed."""
+    kept = stats.missed_ticks * 1000 <= stats.ticks
+    return Health(
+        name,
+        OK if kept else WARN,
+        f"{rate_hz:g} Hz" if kept else f"missed {stats.missed_ticks} of {stats.ticks + stats.missed_ticks} ticks",
+        (
+            ("rate_hz", f"{rate_hz:g}"),
+            ("ticks", str(stats.ticks)),
+            ("missed_ticks", str(stats.missed_ticks)),
+            ("late_p50_ms", f"{stats.lateness.p50_s * 1e3:.2f}"),
+            ("late_p99_ms", f"{stats.lateness.p99_s * 1e3:.2f}"),
+            ("late_max_ms", f"{stats.lateness.max_s * 1e3:.2f}"),
+            ("busy_p99_ms", f"{stats.busy.p99_s * 1e3:.2f}"),
+        ),
+    )

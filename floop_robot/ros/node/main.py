@@ -1,0 +1,113 @@
+"""How every node process begins and ends: ROS and signals up, work, all down again within 3 s and without a trace.
+
+A process has a `serve(ros)`, which makes its nodes and loop and works until `ros.stop`, and a `main(argv)` that returns
+`run(name, serve, argv)`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
+
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from floop_robot.ros.node.dds import prefer_udp, without_shared_memory
+from floop_robot.services.main_loop import stop_on_signals
+from floop_robot.services.entry import USER_ERROR, follow_lifeline
+from floop_robot.spec.errors import FloopError
+
+_SPIN_S: Final = 0.25
+"""How long the executor waits for work before it looks whether it should end."""
+_END_S: Final = 1.0
+
+N = TypeVar("N", bound=Node)
+
+
+class Ros:
+    """One ROS context with its nodes and the executor that spins them."""
+
+    def __init__(self, argv: list[str] | None = None) -> None:
+        """`argv` may hold `--ros-args …`; the process's own arguments by default."""
+        self.stop: threading.Event = stop_on_signals()
+        """Set by SIGINT and SIGTERM."""
+        self.context = Context()
+        given = sys.argv if argv is None else argv
+        prefer_udp()
+        rclpy.init(args=given, context=self.context, signal_handler_options=SignalHandlerOptions.NO)
+        self._nodes: list[Node] = []
+
+    def node(self, name: str) -> Node:
+        """A plain node, destroyed at the end."""
+        return self.make(lambda context: Node(name, context=context))
+
+    def make(self, kind: Callable[[Context], N]) -> N:
+        """A node of another kind, destroyed at the end."""
+        if self._nodes:
+            node = kind(self.context)
+        else:
+            with without_shared_memory():  # with the first one comes the DDS participant
+                node = kind(self.context)
+        self._nodes.append(node)
+        return node
+
+    @contextlib.contextmanager
+    def spinning(self, *nodes: Node) -> Iterator[None]:
+        """Serve callbacks of `nodes` in a thread of their own meanwhile."""
+        executor = SingleThreadedExecutor(context=self.context)
+        for node in nodes:
+            executor.add_node(node)
+        done = threading.Event()
+        thread = threading.Thread(target=_spin, args=(executor, done), name="executor", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            executor.wake()
+            thread.join(_END_S)
+            executor.shutdown(timeout_sec=_END_S)
+
+    def close(self) -> None:
+        """Destroy the nodes and leave ROS; signals that come now change nothing."""
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, signal.SIG_IGN)  # ros2 launch sends SIGINT twice
+        for node in reversed(self._nodes):
+            node.destroy_node()
+        rclpy.try_shutdown(context=self.context)
+
+
+def _spin(executor: SingleThreadedExecutor, done: threading.Event) -> None:
+    while not done.is_set():
+        try:
+            executor.spin_once(timeout_sec=_SPIN_S)
+        except ExternalShutdownException:
+            return
+        except Exception:  # a broken callback must not silence the others
+            logging.getLogger(__name__).error("callback failed:\n%s", traceback.format_exc())
+
+
+def run(program: str, serve: Callable[[Ros], Any], argv: list[str] | None = None) -> int:
+    """Serve until a signal; returns the exit status: 2 after an error that the user can mend, told in one line."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    follow_lifeline()
+    ros: Ros | None = None
+    try:
+        ros = Ros(argv)
+        serve(ros)
+    except FloopError as error:
+        print(f"{program}: {error}", file=sys.stderr, flush=True)
+        return USER_ERROR
+    finally:
+        if ros is not None:
+            ros.close()
+    return 0

@@ -1,0 +1,110 @@
+"""What a policy node says about its health."""
+
+from __future__ import annotations
+
+import math
+
+from floop_robot.ros.node.diagnostics import ERROR, OK, WARN, Health, rate_health
+from floop_robot.ros.policy.policy_session import PolicySession
+from floop_robot.ros.policy.policy_publisher import detail_of
+from floop_robot.ros.policy.episode_reset_client import ResetCaller
+from floop_robot.services.policy import RobotStats
+from floop_robot.robot.episode_state_machine import EpisodeState
+
+SPOOL_WARN = 2000
+"""Records that wait for ingest: two or three minutes of work."""
+
+
+def health_of(session: PolicySession | None, resets: ResetCaller, trouble: str) -> list[Health]:
+    """Control loop, policy, episodes, records and links; `trouble` is why the node is not configured."""
+    if session is None:
+        return [Health("life cycle", ERROR if trouble else OK, trouble or "unconfigured")]
+    found = [Health("life cycle", ERROR if trouble else OK, trouble or ("active" if session.is_active else "inactive"))]
+    figures = session.figures()
+    if figures is not None:
+        rate = rate_health("control loop", session.side.rules.spec.policy_rate_hz, figures.rate)
+        found += [rate, _episodes(session, figures, resets), _links(session)]
+    return [*found, _policy(session), _records(session)]
+
+
+def _policy(session: PolicySession) -> Health:
+    side = session.side
+    receiver, current = side.receiver.view(), side.slots.current
+    version = current.version if current else 0
+    newest = receiver.newest
+    refused = newest is not None and newest.stage.value == "refused"
+    message = f"v{version} acts" if version else "no policy has arrived"
+    if refused and newest is not None:
+        message = newest.detail
+    return Health(
+        "policy",
+        WARN if refused or not version else OK,
+        message,
+        (
+            ("version", str(version)),
+            ("installed", str(side.receiver.version)),
+            ("stage", newest.stage.value if newest else ""),
+            ("manager_linked", str(receiver.is_linked)),
+        ),
+    )
+
+
+def _episodes(session: PolicySession, figures: RobotStats, resets: ResetCaller) -> Health:
+    stats, view = figures.policy, session.view
+    runs = view.state is EpisodeState.RUNNING
+    stuck = bool(resets.refusal) and view.state is EpisodeState.RESETTING
+    message = f"episode {view.episode} runs" if runs else detail_of(session, view) or "between episodes"
+    return Health(
+        "episodes",
+        WARN if stuck or view.estop else OK,
+        f"the driver can't: {resets.refusal}" if stuck else message,
+        (
+            ("episode", str(view.episode)),
+            ("episodes", str(stats.episodes)),
+            ("successes", str(stats.successes)),
+            ("aborted", str(stats.aborted)),
+            ("interventions", str(view.interventions)),
+            ("reset_calls", str(resets.calls)),
+            ("reset_answers", str(resets.answers)),
+            ("latency_p50_ms", f"{stats.latency.p50_s * 1e3:.1f}"),
+            ("latency_p99_ms", f"{stats.latency.p99_s * 1e3:.1f}"),
+        ),
+    )
+
+
+def _links(session: PolicySession) -> Health:
+    view, limit_s = session.view, session.side.arguments.config.robot.observation_timeout_s
+    silent = [n for n, age in (("driver", view.robot_age_s), ("safety", view.safety_age_s)) if age > limit_s]
+    return Health(
+        "links",
+        ERROR if silent else OK,
+        f"{' and '.join(silent)} silent" if silent else "driver and safety speak",
+        (
+            ("robot_age_ms", _ms(view.robot_age_s)),
+            ("safety_age_ms", _ms(view.safety_age_s)),
+            ("safety_refused", str(session.safety_refused)),
+        ),
+    )
+
+
+def _records(session: PolicySession) -> Health:
+    stats = session.side.outlet.stats()
+    writer, sender = stats.writer, stats.sender
+    trouble = writer.error or sender.trouble or (f"{writer.dropped} records dropped" if writer.dropped else "")
+    level = ERROR if writer.error or writer.dropped else WARN if trouble or stats.depth > SPOOL_WARN else OK
+    return Health(
+        "records",
+        level,
+        trouble or ("ingest answers" if sender.is_linked else "ingest is away; records wait here"),
+        (
+            ("spool_depth", str(stats.depth)),
+            ("written", str(writer.written)),
+            ("acked", str(sender.acked)),
+            ("dropped", str(writer.dropped)),
+            ("ingest_linked", str(sender.is_linked)),
+        ),
+    )
+
+
+def _ms(age_s: float) -> str:
+    return f"{age_s * 1e3:.0f}" if math.isfinite(age_s) else "never"

@@ -1,0 +1,284 @@
+"""The policy process of one robot as a managed node: control loop, records out, policies in. No torch, no simulator.
+
+configure loads and checks configuration, robot, task, driver description and folder, and opens the spool; activate runs
+the control loop; deactivate ends the episode as aborted and sends no further target, upon which safety holds the arm;
+cleanup gives everything up. All transitions run in the executor's thread, whoever asks for them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any, Final
+
+from lifecycle_msgs.srv import ChangeState
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+from floop_robot.ros.node.async_condition import Bell
+from floop_robot.ros.node.diagnostics import Diagnostics
+from floop_robot.ros.arm.driver_config import load_driver
+from floop_robot.ros.node.main import Ros, run
+from floop_robot.ros.node.parameters import Parameter, Parameters
+from floop_robot.ros.policy.execute_task_action import TaskServer
+from floop_robot.ros.policy.policy_diagnostics import health_of
+from floop_robot.ros.policy.policy_services import PolicyServices
+from floop_robot.ros.policy.policy_session import PolicySession, RosEnds
+from floop_robot.ros.policy.policy_publisher import PolicyVoice
+from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, ROBOT, robot_arguments
+from floop_robot.ros.node.timers import every
+from floop_robot.services.policy import NICE
+from floop_robot.services.priority import prefer
+from floop_robot.spec.errors import FloopError
+
+AUTOSTART: Final = Parameter(
+    "autostart", False, "Configure and activate by itself, also after the process was started again."
+)
+EPISODE_START: Final = Parameter(
+    "episode_start",
+    "auto",
+    "What starts an episode: 'auto', all being ready, or 'service', a call of start_episode or execute_task.",
+    choices=("auto", "service"),
+)
+STATUS_PERIOD_S: Final = 1.0
+AGAIN_S: Final = 1.0
+"""Pause before a node that brings itself up tries again after an error."""
+FAREWELL_S: Final = 0.5
+"""At the end, how long clients of the action may take to hear how it ended."""
+LEAVE_S: Final = 2.0
+LAST_WORDS_S: Final = 0.1
+"""The executor goes on for so long then: how a goal ended in the last moment is sent by its next turn."""
+LOOK_S: Final = 0.25
+
+_SUCCESS, _FAILURE, _ERROR = (
+    TransitionCallbackReturn.SUCCESS,
+    TransitionCallbackReturn.FAILURE,
+    TransitionCallbackReturn.ERROR,
+)
+log = logging.getLogger(__name__)
+
+
+class _Wish(enum.Enum):
+    """What the node wants of itself."""
+
+    NONE = enum.auto()
+    ACTIVE = enum.auto()
+    """Bring itself up."""
+    GONE = enum.auto()
+    """Deactivate and clean up: the process ends."""
+
+
+class PolicyNode(LifecycleNode):
+    """One executor spins it, whose thread is the only one that calls it, but where a method says otherwise."""
+
+    def __init__(self, **ros: Any) -> None:
+        super().__init__("policy_node", **ros)
+        self._settings = Parameters(self, (CONFIG, ROBOT, DRIVER, AUTOSTART, EPISODE_START))
+        self.session: PolicySession | None = None
+        self.trouble = ""
+        """Why the last transition failed, in one line; empty after one that did not."""
+        self.fatal: FloopError | None = None
+        """Set when it can't bring itself up as configured: starting the process again would only repeat it."""
+        self.gone = threading.Event()
+        self._wish = _Wish.ACTIVE if self._settings.flag(AUTOSTART.name) else _Wish.NONE
+        self._due_s = 0.0
+        self.bell = Bell(self, self._look)
+        self.voice = PolicyVoice(self)
+        self._ends = RosEnds(self)
+        self._calls = PolicyServices(self, self)
+        self._tasks = TaskServer(self, self)
+        self._diagnostics = Diagnostics(self, self.get_namespace().strip("/"), self._health)
+        self._pulse = every(STATUS_PERIOD_S, self, self._on_pulse)
+        self._change_state = self._service_change_state.callback
+        self._service_change_state.callback = self._on_change_state
+        self.bell.ring()
+
+    @property
+    def has_goal(self) -> bool:
+        """A task is being executed by the action."""
+        return self._tasks.is_busy
+
+    def leave(self) -> None:
+        """Deactivate and clean up; `gone` is set when that is done. From any thread."""
+        self._wish = _Wish.GONE
+        with contextlib.suppress(Exception):  # a context that is gone already
+            self.bell.ring()
+
+    def destroy_node(self) -> None:
+        """Leave ROS; what is still open is closed."""
+        if "_tasks" in vars(self):  # Kilted destroys a node, too, whose constructor refused a parameter
+            if self.session is not None:
+                self._take_down(0.0)
+            self._tasks.destroy()
+        super().destroy_node()
+
+    # Transitions
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load, check and open; a mistake in the configuration leaves the node unconfigured."""
+        return self._attempt("configure", self._configure)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run the control loop."""
+        return self._attempt("activate", self._activate)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End the episode, and hold."""
+        if state.label == "active" and self._wish is _Wish.ACTIVE and self._failure is None:
+            self._wish = _Wish.NONE  # somebody wants it to rest
+        return self._attempt("deactivate", self._deactivate)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give up spool, folder and topics."""
+        return self._attempt("cleanup", self._take_down)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """From any state: everything down, for good; the process goes on until it is told to stop."""
+        self._wish = _Wish.NONE if self._wish is _Wish.ACTIVE else self._wish
+        return self._attempt("shutdown", self._take_down)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Everything down; unconfigured afterwards, and up again by itself where it brought itself up."""
+        trouble = self.trouble
+        with contextlib.suppress(Exception):
+            self._take_down(0.0)
+        self.session, self.trouble = None, trouble
+        self._due_s = time.monotonic() + AGAIN_S
+        return _SUCCESS
+
+    def _attempt(self, name: str, act: Callable[[], None]) -> TransitionCallbackReturn:
+        """LifecycleNode would swallow what went wrong: it is told here, in one line where a person can mend it."""
+        try:
+            act()
+        except FloopError as error:
+            self.trouble = f"{name}: {error}"
+            if self._wish is _Wish.ACTIVE:
+                self.fatal = error
+            self.get_logger().error(self.trouble)
+            return _FAILURE
+        except Exception as error:
+            self.trouble = f"{name}: {error or type(error).__name__}"
+            self.get_logger().error(f"{name} failed:\n{traceback.format_exc()}")
+            return _ERROR
+        self.trouble, self.fatal = "", None
+        return _SUCCESS
+
+    def _configure(self) -> None:
+        arguments = robot_arguments(self, self._settings)
+        driver = self._settings.text(DRIVER.name)
+        self.session = PolicySession(
+            self, self._ends, arguments, lambda side: load_driver(driver, side.model), self.bell.ring, self._notice
+        )
+        self.voice.tell(self.session, again=True)
+
+    def _activate(self) -> None:
+        assert self.session is not None
+        self.session.start(self._settings.text(EPISODE_START.name) == "auto")
+
+    def _deactivate(self) -> None:
+        assert self.session is not None
+        try:
+            self.session.stop()
+        finally:
+            self.voice.tell(self.session)
+            self.bell.ring()  # whoever waits for an episode
+
+    def _take_down(self, drain_s: float | None = None) -> None:
+        session = self.session
+        if session is None:
+            return
+        try:
+            if session.is_active:
+                self._deactivate()
+        finally:
+            self.session = None
+            session.close() if drain_s is None else session.close(drain_s)
+
+    def _on_change_state(self, request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
+        """As rclpy has it, but for a transition that the present state doesn't have: rclpy raises and never answers."""
+        try:
+            return self._change_state(request, response)
+        except Exception as error:
+            state = self._state_machine.current_state[1]
+            wanted = request.transition.label or str(request.transition.id)
+            self.get_logger().warning(f"no transition {wanted} while {state}: {str(error).splitlines()[0]}")
+            response.success = False
+            return response
+
+    # What comes by itself
+
+    @property
+    def _failure(self) -> BaseException | None:
+        return self.session.failure if self.session else None
+
+    def _on_pulse(self) -> None:
+        self._look(again=True)
+
+    def _look(self, *, again: bool = False) -> None:
+        if self.session is not None:
+            self.voice.tell(self.session, again=again)
+        state = self._state_machine.current_state[1]
+        if self._failure is not None and state == "active":
+            self.get_logger().error("the control loop failed; the node goes through error processing")
+            self.trigger_deactivate()
+        elif self._wish is _Wish.GONE and not self.gone.is_set():
+            self._go(state)
+        elif self._wish is _Wish.ACTIVE and time.monotonic() >= self._due_s and self.fatal is None:
+            self._come_up(state)
+
+    def _come_up(self, state: str) -> None:
+        if state == "unconfigured" and self.trigger_configure() == _SUCCESS:
+            state = "inactive"
+        if state == "inactive":
+            self.trigger_activate()
+
+    def _go(self, state: str) -> None:
+        if not self.bell.is_closed:
+            self._due_s = time.monotonic() + FAREWELL_S
+            if state == "active":
+                self.trigger_deactivate()
+            self.bell.close()
+            return  # whoever waits is answered first
+        if self.has_goal and time.monotonic() < self._due_s:
+            return  # its end rings again
+        if self._state_machine.current_state[1] == "inactive":
+            self.trigger_cleanup()
+        self.gone.set()
+
+    def _notice(self, line: str) -> None:
+        log.warning(line)
+        with contextlib.suppress(Exception):
+            self.bell.ring()
+
+    def _health(self) -> Any:
+        return health_of(self.session, self._ends.resets, self.trouble)
+
+
+def serve(ros: Ros) -> None:
+    """Run until the process is told to stop, or can't come up as configured."""
+    prefer(NICE)
+    node = ros.make(lambda context: PolicyNode(context=context))
+    with ros.spinning(node):
+        autostart = bool(node.get_parameter(AUTOSTART.name).value)
+        while not ros.stop.wait(LOOK_S):
+            if autostart and node.fatal is not None:
+                raise node.fatal
+            if (session := node.session) is not None:
+                session.write_stats()
+        node.leave()
+        node.gone.wait(LEAVE_S)
+        time.sleep(LAST_WORDS_S)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run until SIGINT or SIGTERM."""
+    return run("policy_node", serve, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""PolicyVoice: what a policy node says by itself: its policy, its episodes and their results."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Final
+
+from builtin_interfaces.msg import Time
+from rclpy.node import Node
+
+from floop_interfaces import msg
+from floop_robot.ros.node import topics
+from floop_robot.ros.arm.convert import header, object_to_msg, to_time
+from floop_robot.ros.policy.policy_session import PolicySession
+from floop_robot.ros.node.qos import EVENTS, LATCHED
+from floop_robot.deploy.registry import Stage
+from floop_robot.robot.loop_interface import EndReport, View
+from floop_robot.robot.episode_state_machine import NOT_WANTED, EpisodeState
+from floop_robot.robot.messages import PerceivedObject
+from floop_robot.spec.records import Source, WorkReport
+
+KEPT_RESULTS: Final = 16
+"""Results that services and actions may still ask for; they ask within a second."""
+INACTIVE: Final = "the policy node is not active"
+
+
+class PolicyVoice:
+    """Publishes on `policy_status`, `episode_state` and `episode_result`; in the executor's thread."""
+
+    def __init__(self, node: Node) -> None:
+        self._status = node.create_publisher(msg.PolicyStatus, topics.POLICY_STATUS, LATCHED)
+        self._state = node.create_publisher(msg.EpisodeState, topics.EPISODE_STATE, LATCHED)
+        self._result = node.create_publisher(msg.EpisodeResult, topics.EPISODE_RESULT, EVENTS)
+        self._said_status = msg.PolicyStatus()
+        self._said_state = msg.EpisodeState()
+        self._results: deque[msg.EpisodeResult] = deque(maxlen=KEPT_RESULTS)
+
+    def result(self, episode: int) -> msg.EpisodeResult | None:
+        """How an episode ended that was published lately."""
+        return next((r for r in self._results if r.episode == episode), None)
+
+    def tell(self, session: PolicySession, *, again: bool = False) -> None:
+        """Say what is new; with `again` also the policy that was said before."""
+        desk = session.desk
+        while desk is not None and (report := desk.take_report()) is not None:
+            self._tell_result(result_to_msg(session, report))
+        self._tell_state(session)
+        status = status_to_msg(session)
+        if again or not _same(status, self._said_status):
+            self._said_status = status
+            self._status.publish(status)
+
+    def _tell_result(self, result: msg.EpisodeResult) -> None:
+        self._results.append(result)
+        self._result.publish(result)
+
+    def _tell_state(self, session: PolicySession) -> None:
+        state = state_to_msg(session)
+        if not _same(state, self._said_state):
+            self._said_state = state
+            self._state.publish(state)
+
+
+def detail_of(session: PolicySession, view: View) -> str:
+    """What an episode waits for, in words; empty while one runs."""
+    if not session.is_active:
+        return INACTIVE
+    pause = session.side.work.pause
+    words = [pause or m if m == NOT_WANTED else m for m in view.missing]
+    return "; ".join(words)
+
+
+def state_to_msg(session: PolicySession) -> msg.EpisodeState:
+    """For the topic `episode_state`, stamped now."""
+    view = session.view
+    waits = not session.is_active or view.state is EpisodeState.WAITING
+    return msg.EpisodeState(
+        header=header(),
+        robot=session.robot,
+        boot_id=session.boot_id,
+        episode=view.episode,
+        phase=EpisodeState.WAITING.value if waits else view.state.value,
+        detail=detail_of(session, view),
+    )
+
+
+def status_to_msg(session: PolicySession) -> msg.PolicyStatus:
+    """For the topic `policy_status`, stamped now."""
+    side = session.side
+    receiver, current, previous = side.receiver.view(), side.slots.current, side.slots.previous
+    version = current.version if current else 0
+    manifest, newest = receiver.manifest(version), receiver.newest
+    first_s = side.slots.first_step_s(version)
+    stage = newest.stage.value if newest else Stage.INSTALLED.value if version else ""
+    if first_s is not None and (newest is None or newest.version == version):
+        stage = Stage.ACTING.value  # its receipt may still be on its way
+    return msg.PolicyStatus(
+        header=header(),
+        robot=session.robot,
+        boot_id=session.boot_id,
+        task=side.rules.spec.id,
+        version=version,
+        epoch=manifest.epoch if manifest else 0,
+        sha256=manifest.sha256 if manifest else "",
+        previous_version=previous.version if previous else 0,
+        incoming_version=newest.version if newest else version,
+        stage=stage,
+        contract_id=side.ids.contract,
+        limits_id=side.ids.limits,
+        reward_id=side.ids.reward,
+        acting_since=_wall(first_s),
+        manager_linked=receiver.is_linked,
+        detail=newest.detail if newest else "",
+    )
+
+
+def result_to_msg(session: PolicySession, report: EndReport) -> msg.EpisodeResult:
+    """For the topic `episode_result`."""
+    end, base_frame = report.end, session.side.model.base_link
+    return msg.EpisodeResult(
+        header=header(base_frame, end.stamp_ns),
+        robot=session.robot,
+        boot_id=session.boot_id,
+        episode=end.episode,
+        task=session.side.rules.spec.id,
+        policy_version=end.policy_version,
+        act_mode=end.act_mode.value,
+        source=Source.ROBOT.value,
+        outcome=end.outcome.value,
+        steps=end.steps,
+        duration_s=end.duration_s,
+        total_reward=end.total_reward,
+        interventions=report.interventions,
+        work=object_to_msg(_seen(end.work), base_frame),
+        detail=report.why,
+    )
+
+
+def _seen(work: WorkReport) -> PerceivedObject:
+    return PerceivedObject(
+        object_class=work.object_class, size_m=work.size_m, position_m=work.position_m, yaw_rad=work.yaw_rad
+    )
+
+
+def _wall(mono_s: float | None) -> Time:
+    return Time() if mono_s is None else to_time(time.time_ns() - round((time.monotonic() - mono_s) * 1e9))
+
+
+def _same(one: msg.PolicyStatus | msg.EpisodeState, other: msg.PolicyStatus | msg.EpisodeState) -> bool:
+    """Equal but for times, which differ by how they are worked out."""
+    times = ("header", "acting_since")
+    names = [name for name in one.get_fields_and_field_types() if name not in times]
+    return all(getattr(one, name) == getattr(other, name) for name in names)

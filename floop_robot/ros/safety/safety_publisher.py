@@ -1,0 +1,96 @@
+"""SafetyReports: what the safety process says of itself, and the seals by which a release names what it has seen."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from msgspec import structs
+from rclpy.node import Node
+
+from floop_interfaces import msg
+from floop_robot.ros.node import topics
+from floop_robot.ros.arm.convert import header, safety_to_msg, to_time
+from floop_robot.ros.node.qos import LATCHED, SENSOR
+from floop_robot.robot.estop_latch import StopLatch
+from floop_robot.robot.messages import SafetyState
+
+CONFIRM_S: Final = 1.0
+"""How often the state of the latch is said again."""
+SEAL_S: Final = 2.0
+"""How long a release may name a state of the latch: until the next but one is said."""
+
+log = logging.getLogger(__name__)
+
+
+class Seal(msgspec.Struct, frozen=True):
+    """Names what was said of the latch: how many stops there had been, and when that was."""
+
+    value: int
+    stops: int
+    said_s: float
+
+
+class SafetyReports:
+    """Publishes `safety_status` in every tick, and `estop_state` when the latch changes and once a second."""
+
+    def __init__(self, node: Node, robot: str, latch: StopLatch, missed: Callable[[], int]) -> None:
+        """`missed` counts the servo ticks that were missed."""
+        self._robot, self.latch, self._missed = robot, latch, missed
+        self._status = node.create_publisher(msg.SafetyStatus, topics.SAFETY_STATUS, SENSOR)
+        self._state = node.create_publisher(msg.EstopState, topics.ESTOP_STATE, LATCHED)
+        self._told, self._stops, self._due_s = latch.is_set, latch.stops, 0.0
+        self._by = latch.by
+        self._since_ns, self._who, self._why = 0, "", latch.reason
+        self.listener: Callable[[], None] = lambda: None
+        """Called after every tick, in the servo loop's thread; must not wait."""
+        self._first_id = secrets.randbits(62)
+        self._seal = Seal(0, 0, 0.0)
+        self._older_seal = self._seal
+
+    def send(self, state: SafetyState, /) -> None:
+        """Publish."""
+        self._status.publish(safety_to_msg(structs.replace(state, missed_ticks=self._missed()), self._robot))
+        order = self.latch.by
+        # Released and stopped by another between two ticks, it is stopped by that one.
+        changed = state.estop != self._told or order is not self._by
+        if changed:
+            self._told, self._since_ns, self._by = state.estop, time.time_ns(), order
+            self._who, self._why = (order.who, order.why) if order else ("", self.latch.reason)
+            log.warning("%s: %s by %s %s", self._robot, "stopped" if state.estop else "released", self._who, self._why)
+        if changed or self.latch.stops != self._stops or state.mono_s >= self._due_s:
+            self._due_s, self._stops = state.mono_s + CONFIRM_S, self.latch.stops
+            self._older_seal = self._seal
+            self._seal = Seal(secrets.randbits(63) | 1, self._stops, state.mono_s)
+            self._state.publish(self.message())
+        self.listener()
+
+    def sealed(self, seal: int) -> Seal | None:
+        """What `seal` names; None when it was not said, or too long ago. 0 names the latch as it is now.
+
+        From any thread.
+        """
+        now_s = time.monotonic()
+        if seal == 0:
+            return Seal(0, self.latch.stops, now_s)
+        for known in (self._seal, self._older_seal):
+            if known.value == seal and now_s - known.said_s <= SEAL_S:
+                return known
+        return None
+
+    def message(self) -> msg.EstopState:
+        """The latch as it was last told."""
+        return msg.EstopState(
+            header=header(),
+            robot=self._robot,
+            latched=self._told,
+            since=to_time(self._since_ns),
+            who=self._who,
+            why=self._why,
+            stop_id=self._first_id + self._stops,
+            seal=self._seal.value,
+        )

@@ -1,0 +1,54 @@
+"""How every floop process is entered: one clear line for errors, and an end when its starter is gone.
+
+`python -m floop_robot.services.entry NAME [args]` runs `floop_robot.services.NAME.main(args)`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import threading
+
+from floop_robot.spec.errors import FloopError
+
+LIFELINE = "FLOOP_LIFELINE_FD"
+"""Environment variable: a pipe whose other end the supervisor holds; end-of-file means that the supervisor died."""
+
+
+USER_ERROR = 2
+"""Exit status of a process that can't work as configured: starting it again would only repeat the message."""
+
+
+def follow_lifeline() -> None:
+    """End this process, as by SIGTERM, when the supervisor that started it is gone; nothing without a supervisor."""
+    lifeline = os.environ.pop(LIFELINE, None)
+    if lifeline is not None:
+        threading.Thread(target=_watch_lifeline, args=(int(lifeline),), name="lifeline", daemon=True).start()
+
+
+def _watch_lifeline(descriptor: int) -> None:
+    try:
+        os.read(descriptor, 1)
+    except OSError:
+        return
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def run(argv: list[str]) -> int:
+    """Run the process named by `argv[0]`; returns its exit status (2 after an error that the user can mend)."""
+    follow_lifeline()
+    name, *arguments = argv
+    try:
+        module = importlib.import_module(f"floop_robot.services.{name}")
+        return int(module.main(arguments) or 0)
+    except FloopError as error:
+        print(f"{name}: {error}", file=sys.stderr, flush=True)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

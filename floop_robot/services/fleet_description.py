@@ -1,0 +1,176 @@
+"""Which processes make a fleet: the one description behind `floop demo`, `floop up`, the launch files and Docker.
+
+A fleet comes in two flavours of the same processes: over ZeroMQ and Unix sockets alone, or with ROS 2 nodes for
+whatever touches robots and operators. This file describes both and imports neither.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from floop_robot.bundle import write_atomic
+from floop_robot.durable.run_lock import nobody_running
+from floop_robot.services.supervisor import ProcessSpec, RosNode
+from floop_robot.spec.config import FloopConfig
+from floop_robot.spec.errors import UnknownName
+
+CENTRE = "centre"
+"""What the processes are called that belong to no robot."""
+CONFIG_FILE = "floop.yaml"
+NODES = "floop_robot.ros"
+
+
+class Arms(msgspec.Struct, frozen=True, kw_only=True):
+    """What moves the robots."""
+
+    simulated: bool = True
+    """Whether floop starts a simulated arm for each; else their drivers run elsewhere, and speak ROS."""
+    driver: str = ""
+    """Description of the drivers' topics: a name in config/drivers, or a file; empty for the usual."""
+    cell: bool = True
+    """Whether floop starts the node that answers resets and brings a real arm home; a simulated arm needs none."""
+    params_file: str = ""
+    """YAML file with ROS parameters of the robots' nodes."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What is started for each robot."""
+        if self.simulated:
+            return ("sim_robot", "safety", "policy")
+        return ("safety", "cell", "policy") if self.cell else ("safety", "policy")
+
+
+SIMULATED = Arms()
+
+
+class Flavour(enum.StrEnum):
+    """How robots, operators and the fleet speak."""
+
+    PLAIN = "plain"
+    ROS = "ros"
+
+
+def unguarded(config: FloopConfig) -> list[str]:
+    """What a real arm should not be without, a line each; a simulated one may."""
+    lines = []
+    if not config.operators:
+        lines.append("no `operators` file: a real arm that is stopped can't be released")
+    if not Path(config.run_dir).is_absolute():
+        lines.append(f"run_dir is {config.run_dir!r}: started from another folder, a robot forgets that it was stopped;"
+                     " give a real arm an absolute one")  # fmt: skip
+    return lines
+
+
+def write_config(config: FloopConfig) -> Path:
+    """Store the effective configuration in the run directory, where every process reads it.
+
+    Raises `StorageError`, and `ConfigError` when a fleet is running there with another configuration.
+    """
+    path, data = Path(config.run_dir) / CONFIG_FILE, msgspec.yaml.encode(config)
+    if not (path.is_file() and path.read_bytes() == data):
+        with nobody_running(path.parent):
+            write_atomic(path, data)
+    return path
+
+
+def central_processes(config: FloopConfig, config_file: Path, flavour: Flavour = Flavour.PLAIN) -> list[ProcessSpec]:
+    """Ingest, fleet manager, gate, learner and explorers."""
+    common = ("--config", str(config_file))
+    explorers = [
+        ProcessSpec(
+            name=f"explorer_{i + 1}",
+            module="explorer",
+            arguments=(*common, "--index", str(i)),
+            nice=config.learner.nice,
+        )
+        for i in range(config.explorers)
+    ]
+    ros = flavour is Flavour.ROS
+    plain_manager = ProcessSpec(name="fleet_manager", module="fleet_manager", arguments=common)
+    return [
+        ProcessSpec(name="ingest", module="ingest", arguments=common),
+        _node("fleet_manager", "/fleet", config_file) if ros else plain_manager,
+        ProcessSpec(name="gate", module="gate", arguments=common, nice=config.gate.nice),
+        ProcessSpec(name="learner", module="learner", arguments=common, nice=config.learner.nice),
+        *([_learner_node(config_file)] if ros else []),
+        *explorers,
+    ]
+
+
+def robot_processes(
+    config_file: Path, robot: str, flavour: Flavour = Flavour.PLAIN, arms: Arms = SIMULATED
+) -> list[ProcessSpec]:
+    """The processes of one robot; without ROS its arm is always a simulated one."""
+    if flavour is Flavour.ROS:
+        return [_robot_node(part, robot, config_file, arms) for part in arms.parts]
+    arguments = ("--config", str(config_file), "--robot", robot)
+    return [ProcessSpec(name=f"{robot}.{part}", module=part, arguments=arguments) for part in SIMULATED.parts]
+
+
+def simulated_fleet(config: FloopConfig, config_file: Path, flavour: Flavour = Flavour.PLAIN) -> list[ProcessSpec]:
+    """Every process of a fleet of simulated robots."""
+    robots = [spec for name in config.robot_names for spec in robot_processes(config_file, name, flavour)]
+    return [*central_processes(config, config_file, flavour), *robots]
+
+
+def chosen_processes(
+    config: FloopConfig, config_file: Path, flavour: Flavour, only: Sequence[str], arms: Arms = SIMULATED
+) -> list[ProcessSpec]:
+    """The fleet's processes, or those in `only`: `CENTRE`, a robot, or a single process; raises `UnknownName`."""
+    central = central_processes(config, config_file, flavour)
+    robots = {robot: robot_processes(config_file, robot, flavour, arms) for robot in config.robot_names}
+    groups = {CENTRE: central, **robots, **{s.name: [s] for s in (*central, *itertools.chain(*robots.values()))}}
+    for name in only:
+        if name not in groups:
+            raise UnknownName("part of the fleet", name, groups)
+    found = [spec for name in only or (CENTRE, *robots) for spec in groups[name]]
+    return list({spec.name: spec for spec in found}.values())
+
+
+def _robot_node(part: str, robot: str, config_file: Path, arms: Arms) -> ProcessSpec:
+    # The policy node brings itself up: a starter that drives its life cycle from outside loses it when it is restarted.
+    parameters = [("robot", robot)]
+    if part == "policy":
+        parameters.append(("autostart", "true"))
+    if part == "safety":
+        parameters.append(("simulated", str(arms.simulated).lower()))
+    if arms.driver:
+        parameters.append(("driver", arms.driver))
+    return _node(
+        part,
+        f"/{robot}",
+        config_file,
+        name=f"{robot}.{part}",
+        parameters=tuple(parameters),
+        params_file=arms.params_file,
+    )
+
+
+def _learner_node(config_file: Path) -> ProcessSpec:
+    # It could start the learner itself; here both are started alike, and watched by the same eyes.
+    return _node("learner", "/learner", config_file, name="learner_node", parameters=(("supervise", "false"),))
+
+
+def _node(
+    part: str,
+    namespace: str,
+    config_file: Path,
+    *,
+    name: str = "",
+    parameters: tuple[tuple[str, str], ...] = (),
+    params_file: str = "",
+) -> ProcessSpec:
+    node = RosNode(
+        executable=f"{part}_node",
+        namespace=namespace,
+        parameters=(("config", str(config_file)), *parameters),
+        params_file=params_file,
+    )
+    return ProcessSpec(
+        name=name or part, module=f"{NODES}.{node.executable}", arguments=node.arguments(), node=node
+    )

@@ -1,0 +1,194 @@
+"""The gate process, wired.
+
+learner ─▶ candidates ─▶ trials in PyBullet workers ─▶ verdicts ─▶ fleet manager
+journal ─▶ tail ─▶ what robots report ─▶ focus work         incumbent ◀─┘
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import threading
+from pathlib import Path
+
+import msgspec
+import zmq
+
+from floop_robot.gate.executor import ProcessPool
+from floop_robot.gate.gate import Gate, GateCounts, Judged
+from floop_robot.gate.trial import Focus
+from floop_robot.services.main_loop import read_arguments, stop_on_signals
+from floop_robot.services.entry import run as enter
+from floop_robot.services.gate_fleet_client import FleetLink
+from floop_robot.monitor.journal_follower import ReportFeed
+from floop_robot.services.stats_file import StatsFile
+from floop_robot.spec.config import FloopConfig
+from floop_robot.spec.errors import FloopError
+from floop_robot.spec.verdict import Verdict
+from floop_robot.transport.zmq_sockets import listen, receive
+
+log = logging.getLogger(__name__)
+
+_IDLE_MS = 20
+_STEP_S = 0.02
+"""Longest wait for an episode before sockets are looked at again."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the learner hears about a candidate, as msgpack: taken or not, later the verdict."""
+
+    sha256: str
+    taken: bool
+    reason: str = ""
+    verdict: Verdict | None = None
+
+
+class GateStats(msgspec.Struct, frozen=True, kw_only=True):
+    """How the gate does, for screen and report."""
+
+    counts: GateCounts
+    incumbent: int
+    focus: Focus
+    busy: bool
+    last_decision: str
+    last_reason: str
+    verdict_s: tuple[float, ...]
+    """Durations of the latest trials."""
+    acknowledged: int
+    """Verdicts that the fleet manager has."""
+    episodes: int
+    """Episodes that the workers finished."""
+    workers_replaced: int
+
+
+class GateProcess:
+    """One gate, its sockets and its links; `run` serves until told to stop."""
+
+    def __init__(self, config: FloopConfig, gate: Gate, pool: ProcessPool, link: FleetLink, feed: ReportFeed) -> None:
+        """Raises `PortTaken` when the gate's endpoint is taken."""
+        self._gate, self._pool, self._link, self._feed = gate, pool, link, feed
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        try:
+            self._socket = listen(self._context, zmq.ROUTER, config.endpoints.gate, "the gate")
+        except FloopError:
+            self._context.destroy(0)
+            raise
+        self._stats = StatsFile[GateStats](Path(config.run_dir), "gate")
+        self._askers: dict[str, bytes] = {}
+        self._last: Verdict | None = None
+        self._durations: list[float] = []
+
+    def run(self, stop: threading.Event) -> None:
+        """Serve until `stop`."""
+        while not stop.is_set():
+            self._take_candidates(0 if self._gate.busy else _IDLE_MS)
+            self._feed.drain(self._gate.observe, self._gate.forget_reports)
+            self._take_incumbent()
+            judged = self._gate.step(_STEP_S)
+            if judged is not None:
+                self._publish(judged)
+            self._stats.write(self._figures())
+        self._stats.write(self._figures(), force=True)
+
+    def close(self) -> None:
+        """Close the port."""
+        self._context.destroy(0)
+
+    def _take_candidates(self, wait_ms: int) -> None:
+        wait = wait_ms
+        while self._socket.poll(wait):
+            frames = receive(self._socket)
+            if not frames:
+                return
+            self._answer(frames[0], self._offer(frames[0], frames[-1] if len(frames) > 1 else b""))
+            wait = 0
+
+    def _offer(self, peer: bytes, blob: bytes) -> Answer:
+        try:
+            sha256 = self._gate.offer(blob)
+        except FloopError as error:
+            log.warning("gate: a candidate was refused: %s", error)
+            return Answer("", False, str(error))
+        # Only the candidates that can still be judged: the pending one and the one on trial.
+        self._askers = {**dict(list(self._askers.items())[-1:]), sha256: peer}
+        return Answer(sha256, True)
+
+    def _take_incumbent(self) -> None:
+        stale = self._link.take_stale()
+        if stale is not None:
+            self._gate.reconsider(stale)
+        bundle = self._link.take_incumbent()
+        if bundle is None:
+            return
+        try:
+            self._gate.set_incumbent(bundle)
+        except FloopError as error:
+            log.error("gate: the policy in production can't be compared with: %s", error)
+
+    def _publish(self, judged: Judged) -> None:
+        verdict = judged.verdict
+        self._link.submit(judged.bundle, verdict)
+        self._last = verdict
+        self._durations = [*self._durations[-99:], verdict.duration_s]
+        peer = self._askers.pop(verdict.candidate_sha256, None)
+        if peer is not None:
+            self._answer(peer, Answer(verdict.candidate_sha256, True, verdict.reason, verdict))
+        log.info(
+            "gate: %s %s in %.2f s: %s",
+            verdict.candidate_sha256[:8],
+            verdict.decision,
+            verdict.duration_s,
+            verdict.reason,
+        )
+
+    def _answer(self, peer: bytes, answer: Answer) -> None:
+        try:
+            self._socket.send_multipart([peer, msgspec.msgpack.encode(answer)], zmq.NOBLOCK)
+        except zmq.ZMQError:
+            return  # the learner went away, or doesn't read
+
+    def _figures(self) -> GateStats:
+        return GateStats(
+            counts=self._gate.counts,
+            incumbent=self._gate.incumbent_version,
+            focus=self._gate.focus,
+            busy=self._gate.busy,
+            last_decision=str(self._last.decision) if self._last else "",
+            last_reason=self._last.reason if self._last else "",
+            verdict_s=tuple(self._durations),
+            acknowledged=self._link.acknowledged,
+            episodes=self._pool.finished,
+            workers_replaced=self._pool.replaced,
+        )
+
+
+def run(config: FloopConfig, stop: threading.Event) -> None:
+    """Serve until `stop`; raises `FloopError` when port or run directory can't be used."""
+    pool = ProcessPool(
+        workers=config.gate.workers, task=config.task, robot=config.robot.model, nice=config.gate.nice
+    )
+    try:
+        gate = Gate(config, pool)
+        with FleetLink(config.endpoints, "gate") as link, ReportFeed(config.endpoints.tail) as feed:
+            process = GateProcess(config, gate, pool, link, feed)
+            log.info("gate: %d workers, candidates on %s", pool.width, config.endpoints.gate)
+            try:
+                process.run(stop)
+            finally:
+                process.close()
+    finally:
+        pool.close()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the gate until SIGINT or SIGTERM; errors that a user can mend are raised as `FloopError`."""
+    stop = stop_on_signals()
+    parser = argparse.ArgumentParser(prog="gate", description="Judge candidates in PyBullet against the incumbent.")
+    _, config = read_arguments(parser, argv)
+    run(config, stop)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(enter(["gate", *sys.argv[1:]]))

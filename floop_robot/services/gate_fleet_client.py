@@ -1,0 +1,136 @@
+"""FleetLink: the gate's talk with the fleet manager, in a thread of its own: incumbents in, verdicts out."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+
+import msgspec
+import zmq
+
+from floop_robot.bundle import Bundle
+from floop_robot.deploy.registry import CandidateState
+from floop_robot.deploy import FleetClient, FleetRefused, FleetUnreachable
+from floop_robot.deploy.messages import TOPIC
+from floop_robot.spec.config import Endpoints
+from floop_robot.spec.errors import FloopError
+from floop_robot.spec.verdict import Verdict
+from floop_robot.transport.zmq_sockets import dial, receive
+
+log = logging.getLogger(__name__)
+
+ASK_AGAIN_S = 1.0
+"""How often the version in production is asked for; an announcement asks at once."""
+_TURN_S = 0.02
+_TIMEOUT_S = 1.0
+_QUEUED = 64
+"""Verdicts on their way: minutes of a gate that is never idle. A manager that is away for longer misses the oldest."""
+
+
+class Submission(msgspec.Struct, frozen=True):
+    """A judged candidate on its way."""
+
+    bundle: Bundle
+    verdict: Verdict
+
+
+class FleetLink:
+    """Keeps `incumbent` up to date and repeats each verdict until it is acknowledged; a context manager."""
+
+    def __init__(self, endpoints: Endpoints, who: str) -> None:
+        self._endpoints, self._who = endpoints, who
+        self._verdicts: queue.Queue[Submission] = queue.Queue(_QUEUED)
+        self._lock = threading.Lock()
+        self._incumbent: Bundle | None = None
+        self._stale: Bundle | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="fleet-link")
+        self.acknowledged = 0
+        """Verdicts that the fleet manager has on disk, or refused for good."""
+
+    def __enter__(self) -> FleetLink:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def take_incumbent(self) -> Bundle | None:
+        """Return the policy in production if it changed since the last call."""
+        with self._lock:
+            bundle, self._incumbent = self._incumbent, None
+        return bundle
+
+    def take_stale(self) -> Bundle | None:
+        """Return the latest candidate that was accepted against a policy no longer in production, once."""
+        with self._lock:
+            bundle, self._stale = self._stale, None
+        return bundle
+
+    def submit(self, bundle: Bundle, verdict: Verdict) -> None:
+        """Hand over a verdict; never blocks."""
+        while True:
+            try:
+                self._verdicts.put_nowait(Submission(bundle, verdict))
+                return
+            except queue.Full:
+                dropped = self._verdicts.get_nowait()
+                log.warning("gate: the fleet manager is away; verdict on %s dropped", dropped.verdict.candidate_sha256)
+
+    def _run(self) -> None:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        announcements = dial(context, zmq.SUB, self._endpoints.fleet, topic=TOPIC)
+        try:
+            with FleetClient(self._endpoints.fleet_rpc, self._who, _TIMEOUT_S) as client:
+                self._serve(announcements, client)
+        finally:
+            context.destroy(0)
+
+    def _serve(self, announcements: zmq.Socket[bytes], client: FleetClient) -> None:
+        version, ask_at = 0, 0.0
+        while not self._stop.is_set():
+            if self._deliver(client) is CandidateState.STALE:
+                ask_at = 0.0
+            while receive(announcements):
+                ask_at = 0.0
+            if time.monotonic() >= ask_at:
+                version = self._ask(client, version)
+                ask_at = time.monotonic() + ASK_AGAIN_S
+
+    def _deliver(self, client: FleetClient) -> CandidateState | None:
+        """Wait a moment for a verdict; repeat it until the manager has it; returns what became of the candidate."""
+        try:
+            found = self._verdicts.get(timeout=_TURN_S)
+        except queue.Empty:
+            return None
+        state = None
+        while not self._stop.is_set():
+            try:
+                state = client.submit(found.bundle, found.verdict).state
+            except FleetUnreachable:
+                continue
+            except FleetRefused as error:
+                log.warning("gate: verdict on %s was refused: %s", found.verdict.candidate_sha256, error)
+            self.acknowledged += 1
+            if state is CandidateState.STALE:
+                with self._lock:
+                    self._stale = found.bundle
+            return state
+        return None
+
+    def _ask(self, client: FleetClient, version: int) -> int:
+        """Fetch what is in production; returns its version."""
+        try:
+            bundle = client.fetch()
+        except FleetUnreachable:
+            return version
+        except FloopError as error:
+            log.warning("gate: no incumbent: %s", error)
+            return version
+        if bundle.manifest.version != version:
+            with self._lock:
+                self._incumbent = bundle
+        return bundle.manifest.version

@@ -1,0 +1,61 @@
+"""The ingest process: records in, journal on disk, tail out. Imports nothing heavy; starts in a blink."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import threading
+from pathlib import Path
+
+import zmq
+
+from floop_robot.services.main_loop import read_arguments, stop_on_signals
+from floop_robot.services.entry import run as enter
+from floop_robot.spec.config import FloopConfig
+from floop_robot.spec.errors import FloopError
+from floop_robot.stream.ingest import Ingest
+from floop_robot.stream.journal import Journal
+from floop_robot.stream.tail_server import TailServer
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.2
+"""How often it looks whether it is to stop."""
+
+
+def run(config: FloopConfig, stop: threading.Event) -> None:
+    """Serve until `stop` is set; raises `FloopError` when port or journal can't be used."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    journal = Journal(Path(config.run_dir) / "journal.sqlite")
+    try:
+        ingest = Ingest(journal, config.endpoints.ingest, context)
+        try:
+            tail = TailServer(journal.path, journal.id, config.endpoints.tail, context)
+            try:
+                log.info("ingest: %s on %s, tail on %s", journal.path, ingest.endpoint, tail.endpoint)
+                while not stop.is_set():
+                    if not tail.is_alive:
+                        raise FloopError("the tail server ended unexpectedly; see the lines above")
+                    if ingest.step(TICK_S):
+                        tail.notify()
+            finally:
+                tail.close()
+        finally:
+            ingest.close()
+    finally:
+        journal.close()
+        context.destroy(linger=0)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the ingest process until SIGINT or SIGTERM; errors that a user can mend are raised as `FloopError`."""
+    stop = stop_on_signals()
+    parser = argparse.ArgumentParser(prog="ingest", description="Take in records, keep the journal, serve its tail.")
+    _, config = read_arguments(parser, argv)
+    run(config, stop)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(enter(["ingest", *sys.argv[1:]]))

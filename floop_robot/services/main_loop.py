@@ -1,0 +1,90 @@
+"""What processes do alike: arguments, signals, one fixed-rate loop, and figures on the way."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from floop_robot.services.stats_file import StatsFile
+from floop_robot.robot.rate_loop import RateLoop
+from floop_robot.spec.config import FloopConfig, load_config
+from floop_robot.spec.errors import UnknownName
+
+_LOOK_S = 0.1
+LAST_TICKS_S = 0.25
+"""Time for two policy steps at least."""
+
+
+class RobotArguments(msgspec.Struct, frozen=True):
+    """Which robot of which fleet a process serves."""
+
+    config: FloopConfig
+    robot: str
+
+    @property
+    def run_dir(self) -> Path:
+        """Where the fleet's files are."""
+        return Path(self.config.run_dir)
+
+    @property
+    def index(self) -> int:
+        """Position of the robot in the fleet, from 0."""
+        return self.config.robot_names.index(self.robot)
+
+
+def read_arguments(parser: argparse.ArgumentParser, argv: list[str] | None) -> tuple[argparse.Namespace, FloopConfig]:
+    """Read `--config` and what else `parser` knows, and log to stderr from now on; raises `ConfigError`."""
+    parser.add_argument("--config", type=Path, help="YAML file; defaults otherwise")
+    found = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    return found, load_config(found.config)
+
+
+def parse(program: str, description: str, argv: list[str] | None) -> RobotArguments:
+    """Read `--config` and `--robot`; raises `ConfigError` or `UnknownName` in one line."""
+    parser = argparse.ArgumentParser(prog=program, description=description)
+    parser.add_argument("--robot", default="robot_1", help="name of the robot")
+    found, config = read_arguments(parser, argv)
+    if found.robot not in config.robot_names:
+        raise UnknownName("robot", found.robot, config.robot_names, str(found.config))
+    return RobotArguments(config, found.robot)
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGINT and SIGTERM set."""
+    stop = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
+    return stop
+
+
+def drive(
+    loop: RateLoop,
+    stop: threading.Event,
+    stats: StatsFile[Any],
+    figures: Callable[[], msgspec.Struct],
+    last_ticks: Callable[[], None] | None = None,
+) -> None:
+    """Run the loop until `stop`, writing figures; raises what the loop raised.
+
+    `last_ticks` is called when the end is near: the loop gets some more ticks to act on it.
+    """
+    gc.collect()
+    gc.freeze()  # what start-up made is never looked at again: collections in the loop stay below 0.1 ms
+    with loop:
+        while not stop.wait(_LOOK_S) and loop.failure is None:
+            stats.write(figures())
+        if last_ticks is not None and loop.failure is None:
+            last_ticks()
+            loop.join(LAST_TICKS_S)
+    stats.write(figures(), force=True)
+    loop.join()

@@ -1,0 +1,294 @@
+"""Supervisor: keeps the processes of a fleet running, and ends them all when it ends.
+
+A process that dies is started again with back-off. A supervisor that is itself killed takes its processes along: each
+holds the reading end of a pipe (its lifeline) and ends when the writing end closes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from floop_robot.services.entry import LIFELINE, USER_ERROR
+from floop_robot.services.priority import Weighed, is_weighed, weigh_session
+from floop_robot.services.ros_domain import inheritable
+from floop_robot.durable.run_lock import RunHold
+from floop_robot.spec.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+FIRST_BACKOFF_S = 0.2
+LONGEST_BACKOFF_S = 5.0
+HEALTHY_AFTER_S = 10.0
+"""A process that lived this long starts again without back-off."""
+PROVEN_AFTER_S = 60.0
+"""One that lived this long has worked as configured. On a busy machine some take 20 s to find out that they can't."""
+GRACE_S = 2.5
+"""What a process that is told to end may take: policies use 1 s of it to deliver their last records."""
+WEIGH_S = 10.0
+"""The kernel takes one nice value for a session in 0.1 s: a fleet's worth takes a while."""
+_POLL_S = 0.05
+
+
+class RosNode(msgspec.Struct, frozen=True, kw_only=True):
+    """What ROS has to know to start a process as one of its nodes."""
+
+    executable: str
+    """File in `lib/floop_robot/` of the installation, and module in `floop_robot/nodes/`."""
+    namespace: str
+    parameters: tuple[tuple[str, str], ...]
+    params_file: str = ""
+    """YAML file with parameters that win over these; empty for none."""
+
+    def arguments(self) -> tuple[str, ...]:
+        """Command line that says the same."""
+        given = [word for name, value in self.parameters for word in ("-p", f"{name}:={value}")]
+        file = ("--params-file", self.params_file) if self.params_file else ()
+        return ("--ros-args", "-r", f"__ns:={self.namespace}", *given, *file)
+
+
+class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One process of the fleet."""
+
+    name: str
+    module: str
+    """File in `floop_robot/processes/`, or with dots: another module that can be run by itself."""
+    arguments: tuple[str, ...]
+    nice: int = 0
+    node: RosNode | None = None
+    """For starters that know ROS: the same process as a node."""
+
+    @property
+    def part(self) -> str:
+        """What it does in the fleet, the same with ROS and without: `policy`, `explorer`, `ingest` and so on."""
+        return re.sub(r"_\d+$", "", self.name.rpartition(".")[2])
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The command line."""
+        entry = (self.module,) if "." in self.module else ("floop_robot.services.entry", self.module)
+        return (*self._priority, sys.executable, "-m", *entry, *self.arguments)
+
+    @property
+    def _priority(self) -> tuple[str, ...]:
+        return ("nice", "-n", str(self.nice)) if self.nice else ()
+
+
+class Restart(msgspec.Struct, frozen=True):
+    """A process that died and was started again."""
+
+    name: str
+    exit_status: int
+    stamp_ns: int
+    down_s: float
+
+
+class _Child:
+    def __init__(self, spec: ProcessSpec, log: Path) -> None:
+        self.spec = spec
+        self.log = log
+        self.process: subprocess.Popen[bytes] | None = None
+        self.born_s = 0.0
+        self.died_s = 0.0
+        self.due_s = 0.0
+        self.backoff_s = FIRST_BACKOFF_S
+        self.given_up = self.retired = False
+        self.proven = False
+        """It has worked as configured: an error of a user's kind since then (a full disk) may pass."""
+        self.exit_status = 0
+        self.weigh_until_s = 0.0
+        """Up to when its session is to be given its nice value; 0 when that is done."""
+        self._held = -1
+
+    def hold(self) -> None:
+        """Say that it is supervised, by a lock on its log; raises `ConfigError` when another supervisor does."""
+        self._held = os.open(self.log, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            raise ConfigError(
+                f"{self.spec.name} is running already (its log: {self.log}); stop that one first, "
+                "or give this fleet a run_dir of its own"
+            ) from None
+
+    def release(self) -> None:
+        """It is supervised no more; may be called again."""
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
+
+
+class Supervisor:
+    """Starts processes, restarts those that die, and stops them all; use as a context manager."""
+
+    def __init__(
+        self, specs: Iterable[ProcessSpec], run_dir: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """`environment` is added to this process's own. Raises `StorageError`."""
+        self._environment = dict(environment or {})
+        self._logs = run_dir / "logs"
+        self._hold = RunHold(run_dir)
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self._children = {s.name: _Child(s, self._logs / f"{s.name}.log") for s in specs}
+        self._reader, self._writer = os.pipe()
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._restarts: list[Restart] = []
+        self._said_weightless = False
+        self._thread = threading.Thread(target=self._watch, name="supervisor")
+
+    def __enter__(self) -> Supervisor:
+        """Start all of them; raises `ConfigError`, before any is started, when another supervisor has one of them."""
+        try:
+            for child in self._children.values():
+                child.hold()
+        except BaseException:
+            self.stop()
+            raise
+        for child in self._children.values():
+            self._start(child)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def restarts(self) -> tuple[Restart, ...]:
+        """Every restart so far."""
+        with self._lock:
+            return tuple(self._restarts)
+
+    @property
+    def given_up(self) -> dict[str, str]:
+        """Processes that ended because they can't work as configured, with the last line they wrote."""
+        return {name: self._last_line(child) for name, child in self._children.items() if child.given_up}
+
+    def pid(self, name: str) -> int | None:
+        """Process id of a running process, or None while it is down."""
+        process = self._children[name].process
+        return process.pid if process and process.poll() is None else None
+
+    def log(self, name: str) -> Path:
+        """Where the process writes what it prints."""
+        return self._children[name].log
+
+    def retire(self, names: Iterable[str], grace_s: float = GRACE_S) -> None:
+        """End these processes for good: SIGINT, then SIGKILL for what is still there after `grace_s`."""
+        chosen = [self._children[name] for name in names]
+        for child in chosen:
+            child.retired = True
+        running = [c.process for c in chosen if c.process and c.process.poll() is None]
+        for process in running:
+            process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + grace_s
+        for process in running:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+        for process in running:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+    def stop(self, grace_s: float = GRACE_S) -> None:
+        """End every process and the supervisor itself."""
+        if self._writer < 0:
+            return
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.retire(self._children, grace_s)
+        os.close(self._writer)
+        os.close(self._reader)
+        for child in self._children.values():
+            child.release()
+        self._hold.release()
+        self._writer = -1
+
+    def _start(self, child: _Child) -> None:
+        environment = inheritable(os.environ | self._environment) | {
+            LIFELINE: str(self._reader),
+            # Small matrix products: more threads per process only make eighteen processes fight for the cores.
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+        with child.log.open("ab") as log:
+            child.process = subprocess.Popen(
+                child.spec.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                pass_fds=(self._reader,),
+                start_new_session=True,  # Ctrl-C in the terminal reaches the supervisor only, which stops all in order
+            )
+        child.born_s = time.monotonic()
+        child.weigh_until_s = child.born_s + WEIGH_S if _nice(child) else 0.0
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_POLL_S):
+            now = time.monotonic()
+            for child in self._children.values():
+                self._tend(child, now)
+
+    def _tend(self, child: _Child, now: float) -> None:
+        if child.given_up or child.retired:
+            return
+        if child.process is not None:
+            status = child.process.poll()
+            if status is None:
+                self._weigh(child, child.process.pid, now)
+                return
+            child.process, child.died_s, child.exit_status = None, now, status
+            healthy = now - child.born_s > HEALTHY_AFTER_S
+            child.proven |= now - child.born_s > PROVEN_AFTER_S
+            if status == USER_ERROR and not child.proven:
+                child.given_up = True
+                return
+            child.backoff_s = FIRST_BACKOFF_S if healthy else min(LONGEST_BACKOFF_S, child.backoff_s * 2)
+            child.due_s = now + (0.0 if healthy else child.backoff_s)
+        if now >= child.due_s:
+            try:
+                self._start(child)
+            except OSError as error:  # no memory, no process number, no room for its log: all of that may pass
+                log.warning("%s can't be started: %s; again in %.0f s", child.spec.name, error, LONGEST_BACKOFF_S)
+                child.due_s = now + LONGEST_BACKOFF_S
+                return
+            with self._lock:
+                self._restarts.append(Restart(child.spec.name, child.exit_status, time.time_ns(), now - child.died_s))
+
+    def _weigh(self, child: _Child, pid: int, now: float) -> None:
+        """Have the kernel know its nice value, at one of the next looks if not now: others need this thread."""
+        if not child.weigh_until_s:
+            return
+        weighed = Weighed.GIVEN if is_weighed(pid) else weigh_session(pid, _nice(child))
+        if weighed is Weighed.LATER and now < child.weigh_until_s:
+            return
+        child.weigh_until_s = 0.0
+        if weighed in (Weighed.LATER, Weighed.REFUSED) and not self._said_weightless:
+            self._said_weightless = True
+            log.warning("Linux gives the session of %s no nice %d: no priority", child.spec.name, _nice(child))
+
+    @staticmethod
+    def _last_line(child: _Child) -> str:
+        lines = child.log.read_text(errors="replace").strip().splitlines() or [f"exit status {child.exit_status}"]
+        return lines[-1].removeprefix(f"{child.spec.module.rpartition('.')[2]}: ")  # who says it is said already
+
+
+def _nice(child: _Child) -> int:
+    """The nice value of its process, which inherits this one's."""
+    return os.nice(0) + child.spec.nice

@@ -1,0 +1,171 @@
+"""The simulated driver of one robot: a PyBullet arm in real time that speaks what a real arm and its perception speak.
+
+Physics follows the steady clock: each tick simulates as many servo periods as have passed. Its world (shift, hidden
+parameters) is known to nobody else.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from floop_envs.world import SERVO_RATE_HZ, World
+from floop_robot.services.main_loop import drive, parse, stop_on_signals
+from floop_robot.services.priority import prefer
+from floop_robot.sim.sim_world import RobotWork, get_world
+from floop_robot.services.stats_file import StatsFile
+from floop_robot.robot.ipc import Links, link_folder
+from floop_robot.robot.messages import EpisodeRequest, JointCommand, Phase, RobotState
+from floop_robot.robot.rate_loop import RateLoop, RateStats
+from floop_robot.robot.safety_loop import Inlet, Outlet
+from floop_robot.spec.errors import ConfigError
+from floop_robot.spec.records import Truth
+from floop_robot.spec.robot_model import load_robot
+
+NICE = -3
+RESET_S = 0.6
+"""What laying out the next object and going home takes here."""
+COMMAND_TIMEOUT_S = 0.1
+"""Without commands for this long the arm holds its last position, as a vendor's controller would."""
+MOST_CATCH_UP = 5
+"""Servo periods simulated in one tick at most; beyond that real time is lost, and the real-time factor shows it."""
+
+
+class DriverStats(msgspec.Struct, frozen=True):
+    """How the simulated arm does."""
+
+    rate: RateStats
+    simulated_s: float
+    elapsed_s: float
+    """Steady-clock time since the first tick; `simulated_s / elapsed_s` is the real-time factor."""
+    episodes: int
+    first_shifted: int = 0
+    """Number of the first episode that was laid out in a shifted world; 0 before it."""
+
+
+class DriverPorts(Protocol):
+    """The driver's ends of a robot's links or topics."""
+
+    def states_out(self) -> Outlet[RobotState]:
+        """Where states go."""
+        ...
+
+    def commands_in(self) -> Inlet[JointCommand]:
+        """Where commands come from."""
+        ...
+
+    def requests_in(self) -> Inlet[EpisodeRequest]:
+        """Where calls for another episode come from."""
+        ...
+
+
+class SimDriver:
+    """World, clock and episode phases behind the links; `tick` is what a `RateLoop` calls at servo rate."""
+
+    def __init__(self, ports: DriverPorts, world: World, work: RobotWork, run_dir: Path, servo_rate_hz: float) -> None:
+        """Raises `ConfigError` for a rate that the simulated arm does not have."""
+        if servo_rate_hz != SERVO_RATE_HZ:
+            raise ConfigError(
+                f"robot.servo_rate_hz is {servo_rate_hz:g}, but simulated arms take commands at {SERVO_RATE_HZ:g} Hz; "
+                "leave it out where arms are simulated"
+            )
+        self._world, self._work, self._run_dir = world, work, run_dir
+        self._period_s = 1.0 / servo_rate_hz
+        self._states, self._commands, self._requests = ports.states_out(), ports.commands_in(), ports.requests_in()
+        self._command: JointCommand | None = None
+        self._episode = 0
+        self._scenario = ""
+        self._ready_s = 0.0
+        self._start_s = -1.0
+        self._now_s = 0.0
+        self.periods = self.episodes = self.first_shifted = self._lost_periods = 0
+
+    @property
+    def simulated_s(self) -> float:
+        """Simulated time since the first tick."""
+        return self.periods * self._period_s
+
+    @property
+    def elapsed_s(self) -> float:
+        """Steady-clock time since the first tick."""
+        return max(0.0, self._now_s - self._start_s) if self._start_s >= 0 else 0.0
+
+    def tick(self, now_s: float) -> None:
+        """Bring the world up to `now_s` and publish its state."""
+        if self._start_s < 0:
+            self._start_s = now_s
+            self._lay_out(0, now_s)
+        self._now_s = now_s
+        request = self._requests.receive()
+        if request is not None and request.episode != self._episode:
+            self._lay_out(request.episode, now_s)
+        command = self._commands.receive()
+        if command is not None and command.mono_s >= self._ready_s:  # older ones speak of the episode before
+            self._command = command
+        passed = round((now_s - self._start_s) / self._period_s)
+        owed = passed - self.periods - self._lost_periods
+        self._lost_periods += max(0, owed - MOST_CATCH_UP)
+        for _ in range(min(owed, MOST_CATCH_UP)):
+            self._move(now_s)
+        self._publish(now_s)
+
+    def _lay_out(self, episode: int, now_s: float) -> None:
+        world = get_world(self._run_dir)
+        scenario = self._work.scenario(world, episode)
+        if world.shift and episode and not self.first_shifted:
+            self.first_shifted = episode
+        self._world.reset(scenario)
+        self._scenario = msgspec.json.encode(scenario).decode()
+        self._episode, self._command, self._ready_s = episode, None, now_s + RESET_S
+        self.episodes += 1
+
+    def _move(self, now_s: float) -> None:
+        command = self._command
+        if command is not None and self._phase(now_s) is Phase.READY:
+            fresh = now_s - command.mono_s <= COMMAND_TIMEOUT_S
+            speed = command.dq_rad_s if fresh else (0.0,) * len(command.q_rad)
+            self._world.servo_tick(command.q_rad, speed, command.gripper_width_m, command.gripper_force_n)
+        else:
+            self._world.step(self._world.steps_per_tick)
+        self.periods += 1
+
+    def _phase(self, now_s: float) -> Phase:
+        return Phase.READY if now_s >= self._ready_s and self._episode else Phase.RESETTING
+
+    def _publish(self, now_s: float) -> None:
+        state: RobotState = msgspec.structs.replace(
+            self._world.state(),
+            tick=self.periods,
+            stamp_ns=time.time_ns(),
+            mono_s=time.monotonic(),
+            episode=self._episode,
+            phase=self._phase(now_s),
+            truth=Truth(self._world.true_success(), self._scenario),
+        )
+        self._states.send(state)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run until SIGINT or SIGTERM."""
+    stop = stop_on_signals()
+    arguments = parse("sim_robot", __doc__ or "", argv)
+    config = arguments.config
+    world = World(load_robot(config.robot.model))
+    prefer(NICE)
+    try:
+        with Links(link_folder(arguments.run_dir, arguments.robot)) as links:
+            work = RobotWork(config.task, arguments.robot, arguments.index, config.seed)
+            driver = SimDriver(links, world, work, arguments.run_dir, config.robot.servo_rate_hz)
+            loop = RateLoop(config.robot.servo_rate_hz, driver.tick, "driver")
+
+            def figures() -> DriverStats:
+                times = driver.simulated_s, driver.elapsed_s
+                return DriverStats(loop.stats(), *times, driver.episodes, driver.first_shifted)
+
+            drive(loop, stop, StatsFile(arguments.run_dir, f"{arguments.robot}.sim_robot"), figures)
+    finally:
+        world.close()
+    return 0

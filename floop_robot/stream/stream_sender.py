@@ -1,0 +1,200 @@
+"""Sender: carries a spool to ingest over ZeroMQ, in a thread of its own; connects out, listens on nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+
+import msgspec
+import zmq
+
+from floop_robot.durable.framing import MessageRefused, seal, unseal
+from floop_robot.spec.errors import StorageError
+from floop_robot.spec.records import Event
+from floop_robot.stream.codec import encode_block
+from floop_robot.stream.messages import FromIngest
+from floop_robot.stream.high_water_mark import OwnEnds
+from floop_robot.stream.protocol import Outgoing, SenderMachine, SenderSettings
+from floop_robot.stream.spool import Cursor, Spool, StreamRange
+from floop_robot.transport.zmq_sockets import dial
+
+MAX_IDLE_S = 0.2
+"""How often it looks around although neither spool nor ingest said anything."""
+
+_DECODER: msgspec.msgpack.Decoder[FromIngest] = msgspec.msgpack.Decoder(FromIngest)
+
+
+class SenderStats(msgspec.Struct, frozen=True):
+    """How a sender does."""
+
+    acked: int
+    """How far the mark moved since this process began; what ingest had before counts too, `acked_seq` tells more."""
+    acked_seq: int
+    """One past the newest confirmed key of the boot being sent."""
+    behind: int
+    """Records of that boot on this disk and not confirmed."""
+    is_linked: bool
+    """Whether ingest answers."""
+    replaced: int
+    """Records ingest would not take; an event stands in their place."""
+    malformed: int
+    """Messages from ingest that did not decode."""
+    trouble: str
+    """What a person should know; empty when all is well."""
+
+
+class Sender:
+    """Sends what is durable in `spool` to `endpoint` until closed, whatever happens to the other side.
+
+    Make it before anything is recorded: whatever is in the spool by then counts as its own (see `own_ends.py`).
+    """
+
+    def __init__(self, spool: Spool, endpoint: str, settings: SenderSettings | None = None) -> None:
+        self._spool, self._endpoint = spool, endpoint
+        self._settings = settings or SenderSettings()
+        self._own_ends = OwnEnds(spool.folder)
+        ends = spool.ends()
+        loaded = {boot_id: self._own_ends.load(boot_id) for boot_id in ends}
+        self._kept = {boot_id: end for boot_id, end in loaded.items() if end is not None}
+        """Where the spool's own keys of a boot end, as its disk says; -1: it may say anything."""
+        self._unanswered = ends | self._kept
+        """The same as it should say: of each boot that ingest has not answered for."""
+        with contextlib.suppress(OSError):  # tried again in each step, which tells of it
+            self._keep_ends()
+        self._machine = self._new_machine(spool.stream())
+        self._cursor = Cursor(spool, self._machine.boot_id, self._machine.end)
+        self._blocks: Iterator[Outgoing] = iter(())
+        self._acked = self._replaced = self._malformed = 0
+        self._trouble = ""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="stream-sender", daemon=True)
+        self._thread.start()
+
+    def stats(self) -> SenderStats:
+        """Counts so far; from any thread."""
+        machine = self._machine
+        ended = "" if self._thread.is_alive() or self._stop.is_set() else "the sender ended unexpectedly"
+        return SenderStats(
+            acked=self._acked,
+            acked_seq=machine.acked,
+            behind=max(0, machine.limit - machine.acked),
+            is_linked=machine.is_greeted,
+            replaced=self._replaced,
+            malformed=self._malformed,
+            trouble=ended or machine.conflict or machine.refusal or self._trouble,
+        )
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until ingest has confirmed everything durable now; False: it took longer."""
+        boot_id, target = self._spool.info.boot_id, self._spool.durable_seq
+        deadline = time.monotonic() + timeout_s
+        while self._machine.boot_id != boot_id or self._machine.acked < target:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def close(self) -> None:
+        """End the thread; what is not confirmed stays in the spool."""
+        self._stop.set()
+        self._spool.wake()
+        self._thread.join()
+
+    def _new_machine(self, stream: StreamRange) -> SenderMachine:
+        info, nonce, own_end = stream.info, secrets.randbits(48), self._unanswered.get(stream.info.boot_id)
+        return SenderMachine(info.robot, info.boot_id, stream.floor, stream.limit, nonce, self._settings, own_end)
+
+    def _run(self) -> None:
+        context = zmq.Context()
+        socket = dial(context, zmq.DEALER, self._endpoint)
+        poller = zmq.Poller()
+        poller.register(socket, zmq.POLLIN)
+        poller.register(self._spool.wake_fd, zmq.POLLIN)
+        try:
+            while not self._stop.is_set():
+                self._step(socket, poller)
+        finally:
+            socket.close()
+            context.term()
+
+    def _step(self, socket: zmq.Socket[bytes], poller: zmq.Poller) -> None:
+        trouble = ""
+        for work in (self._note_answer, self._load):  # in this order: no data goes out before the answer is noted
+            try:
+                work()
+            except (OSError, StorageError) as error:
+                trouble = f"cannot use spool {self._spool.folder}: {error}"
+        self._trouble = trouble
+        for envelope, payload in self._machine.poll(time.monotonic()):
+            with contextlib.suppress(zmq.Again):  # no connection, or its queue is full: silence, hence a Hello
+                socket.send_multipart([seal(envelope), payload], zmq.NOBLOCK)
+        pause_s = min(MAX_IDLE_S, max(0.0, self._machine.wake_at - time.monotonic()))
+        ready = dict(poller.poll(int(pause_s * 1000) + 1))
+        if self._spool.wake_fd in ready:
+            os.eventfd_read(self._spool.wake_fd)
+        if socket in ready:
+            self._receive(socket)
+
+    def _note_answer(self) -> None:
+        # A disk that refuses holds nothing up, for sending is what empties a full one. What it keeps too long makes
+        # the next process see a conflict where there is none: somebody must look, but no row is lost.
+        machine = self._machine
+        if machine.conflict:
+            self._unanswered[machine.boot_id] = machine.own_end
+        elif machine.is_greeted:
+            self._unanswered.pop(machine.boot_id, None)
+        self._keep_ends()
+
+    def _keep_ends(self) -> None:
+        for boot_id in self._kept.keys() - self._unanswered.keys():
+            self._own_ends.forget(boot_id)
+            del self._kept[boot_id]
+        for boot_id, end in self._unanswered.items():
+            if self._kept.get(boot_id) != end:
+                self._kept[boot_id] = -1
+                self._own_ends.keep(boot_id, end)
+                self._kept[boot_id] = end
+
+    def _load(self) -> None:
+        stream = self._spool.stream()
+        if stream.info.boot_id != self._machine.boot_id:
+            self._machine = self._new_machine(stream)
+        machine = self._machine
+        machine.set_disk(stream.floor, stream.limit)
+        if (bad := machine.must_replace) is not None:
+            machine.replace_first(self._tombstone(bad, stream))
+        while machine.has_room and machine.end < machine.limit:
+            if self._cursor.boot_id != machine.boot_id or self._cursor.seq != machine.end:
+                self._cursor, self._blocks = Cursor(self._spool, machine.boot_id, machine.end), iter(())
+            block = next(self._blocks, None)
+            if block is None:
+                self._blocks = self._cursor.take()
+                block = next(self._blocks, None)
+            if block is None:
+                return
+            machine.offer(block)
+
+    def _tombstone(self, bad: Outgoing, stream: StreamRange) -> bytes:
+        count = bad.end_seq - bad.first_seq
+        self._replaced += count
+        event = Event(seq=0, stamp_ns=time.time_ns(), name="record_refused", detail=self._machine.refusal)
+        return encode_block(stream.info, bad.first_seq, [event] * count)
+
+    def _receive(self, socket: zmq.Socket[bytes]) -> None:
+        before = self._machine.acked
+        with contextlib.suppress(zmq.Again):
+            while True:
+                try:
+                    message = unseal(socket.recv(zmq.NOBLOCK), _DECODER)
+                except MessageRefused:
+                    self._malformed += 1
+                    continue
+                self._machine.on_message(message, time.monotonic())
+        if self._machine.acked > before:
+            self._acked += self._machine.acked - before
+            with contextlib.suppress(OSError):  # the segment stays, and is let go with the next
+                self._spool.acknowledge(self._machine.boot_id, self._machine.acked)

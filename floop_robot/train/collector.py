@@ -1,0 +1,144 @@
+"""Collector: episodes for training, made in a process of their own while this one computes gradients.
+
+It works in lockstep (one batch of episodes per request), so a seed gives the same run on any machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import traceback
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+import msgspec
+
+from floop_envs.seeds import Purpose
+from floop_robot.bundle import Actor, Architecture, Normalisation
+from floop_robot.learn.mlp import Array
+from floop_robot.train.train_env import Episode, Ground, GroundSpec
+from floop_robot.spec.errors import FloopError
+
+STOP_S = 3.0
+"""A worker that does not end by itself in this time is ended."""
+
+
+class ActorSpec(msgspec.Struct, frozen=True):
+    """A policy on its way to the worker."""
+
+    architecture: Architecture
+    normalisation: Normalisation
+    tensors: dict[str, Array]
+
+    def actor(self) -> Actor:
+        """The numpy actor."""
+        return Actor(self.architecture, self.normalisation, self.tensors)
+
+
+class EpisodeRequest(msgspec.Struct, frozen=True):
+    """Episodes wanted; `actor` None asks the expert."""
+
+    actor: ActorSpec | None
+    purpose: Purpose
+    indices: tuple[int, ...]
+    sample: bool
+    most_failures: int = 1_000_000
+    """Stop early after more failures than this: a policy that is that bad need not be measured exactly."""
+
+
+class CollectorFailed(FloopError):
+    """The process that makes episodes broke."""
+
+
+def answer(ground: Ground, request: EpisodeRequest) -> list[Episode]:
+    """Make the episodes of a request, here."""
+    actor = ground.expert() if request.actor is None else request.actor.actor()
+    out: list[Episode] = []
+    failures = 0
+    for index in request.indices:
+        out.append(ground.episode(actor, request.purpose, index, sample=request.sample))
+        failures += not out[-1].success
+        if failures > request.most_failures:
+            break
+    return out
+
+
+class Collector:
+    """One worker process; `ask` and `receive` alternate. Use it as a context."""
+
+    def __init__(self, spec: GroundSpec) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._link, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(spec, theirs), name="floop-collector", daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def __enter__(self) -> Collector:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ask(self, request: EpisodeRequest) -> None:
+        """Have episodes made; returns at once."""
+        try:
+            self._link.send(request)
+        except (BrokenPipeError, ConnectionResetError):
+            raise CollectorFailed("the process that simulates ended; its error is above") from None
+
+    def receive(self) -> list[Episode]:
+        """The episodes last asked for; waits for them. Raises `CollectorFailed` when the worker broke."""
+        try:
+            reply: Any = self._link.recv()
+        except (EOFError, ConnectionResetError):
+            raise CollectorFailed("the process that simulates ended; its error is above") from None
+        if isinstance(reply, str):
+            raise CollectorFailed(f"the process that simulates failed: {reply}")
+        episodes: list[Episode] = reply
+        return episodes
+
+    def make(self, request: EpisodeRequest) -> list[Episode]:
+        """`ask` and `receive`."""
+        self.ask(request)
+        return self.receive()
+
+    def close(self) -> None:
+        """End the worker."""
+        self._link.close()
+        self._process.join(STOP_S)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def _work(spec: GroundSpec, link: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent closes the pipe
+    try:
+        ground = spec.make()
+        while True:
+            request: EpisodeRequest = link.recv()
+            link.send(answer(ground, request))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+    except FloopError as error:
+        _say(link, str(error))
+    except Exception as error:
+        traceback.print_exc()
+        _say(link, f"{type(error).__name__}: {error}")
+
+
+def _say(link: Connection, error: str) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # whoever asked is gone
+        link.send(error)
+
+
+def range_of(first: int, count: int) -> tuple[int, ...]:
+    """Episode numbers `first` … `first + count - 1`."""
+    return tuple(range(first, first + count))
+
+
+def successes(episodes: Sequence[Episode]) -> int:
+    """How many succeeded."""
+    return sum(episode.success for episode in episodes)

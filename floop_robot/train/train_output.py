@@ -1,0 +1,170 @@
+"""What training leaves behind in its folder: stock model, policy bundle, checkpoint, and the figures of the run."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from floop_robot.bundle import SUFFIX, DataRange, write_atomic
+from floop_robot.learn.checkpoint import SUFFIX as CHECKPOINT_SUFFIX
+from floop_robot.learn.checkpoint import Checkpoint, CheckpointInfo
+from floop_robot.learn.export import save_zip, to_bundle
+from floop_robot.learn.mlp import Array
+from floop_robot.learn.spaces import PolicySpace
+from floop_robot.learn.algorithm import Trainee
+from floop_robot.train.train_env import Episode
+from floop_robot.monitor.shift_detector import KnownWork
+from floop_robot.replay.packed_episodes import choose, pack
+from floop_robot.replay.transitions import Rows
+from floop_robot.spec.errors import StorageError
+from floop_robot.spec.ids import Ids
+from floop_robot.spec.task import TaskSpec
+
+CHECKED = 8
+"""First observations of the latest episodes, on which whoever loads the bundle checks that it acts alike."""
+
+
+@contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """Nobody else trains into this folder meanwhile; raises `StorageError` when somebody does."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass  # to know now, and not after a minute of training, that it can be written to
+        folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StorageError(f"cannot write to {out}: {error.strerror}; choose another --out") from None
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StorageError(f"another floop train writes to {out}; wait for it, or choose another --out") from None
+        yield
+    finally:
+        os.close(folder)
+
+
+class Score(msgspec.Struct, frozen=True):
+    """What some episodes of one policy came to."""
+
+    success: float
+    time_s: float | None
+    """Mean simulated duration of the successes."""
+    mean_return: float
+
+
+def score_of(episodes: list[Episode]) -> Score:
+    """The score of episodes, at least one."""
+    won = [episode.duration_s for episode in episodes if episode.success]
+    return Score(
+        success=len(won) / len(episodes),
+        time_s=float(np.mean(won)) if won else None,
+        mean_return=float(np.mean([episode.total_reward for episode in episodes])),
+    )
+
+
+class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What `floop train --json` prints."""
+
+    success: float | None
+    """Share of the final scenarios, used once; None where an environment does not tell success."""
+    mean_pick_time_s: float | None
+    bc_success: float | None
+    """The same for the policy cloned from the demonstrations; None without demonstrations."""
+    bc_pick_time_s: float | None
+    mean_return: float
+    selection_success: float | None
+    transitions: int
+    """Made by the learning policy; demonstrations come on top."""
+    demonstration_transitions: int
+    gradient_steps: int
+    wall_s: float
+    model: str
+    bundle: str
+    checkpoint: str
+
+
+class Paths(msgspec.Struct, frozen=True):
+    """Where the three forms of a policy lie."""
+
+    model: Path
+    bundle: Path
+    checkpoint: Path
+
+
+class Seen:
+    """What a run trained on, as far as it travels with its policy."""
+
+    def __init__(self, observation_size: int) -> None:
+        self._first_obs: list[Array] = []
+        self._episodes: list[Rows] = []
+        self._low = np.full(observation_size, np.inf, np.float32)
+        self._high = -self._low
+
+    def take(self, rows: Rows) -> None:
+        """Take in the rows of one episode."""
+        self._first_obs.append(rows.obs[0])
+        self._episodes.append(rows)
+        np.minimum(self._low, rows.obs.min(axis=0), out=self._low)
+        np.maximum(self._high, rows.obs.max(axis=0), out=self._high)
+
+    @property
+    def first_observations(self) -> Array:
+        """Of every episode, shape (episodes, observation_size)."""
+        return np.array(self._first_obs)
+
+    def data_range(self, transitions: int) -> DataRange:
+        """Amount and range of the data."""
+        return DataRange(
+            transitions=transitions,
+            observation_low=tuple(self._low.tolist()),
+            observation_high=tuple(self._high.tolist()),
+        )
+
+    def prior(self, count: int, seed: int) -> dict[str, Array]:
+        """About `count` rows for a learner that goes on from here."""
+        return pack(choose(self._episodes, count, np.random.default_rng(seed)))
+
+
+class Writer(msgspec.Struct, frozen=True, kw_only=True):
+    """Writes a trained policy in its three forms."""
+
+    task: TaskSpec
+    ids: Ids
+    space: PolicySpace
+    prior_rows: int
+    seed: int
+
+    def write(self, out: Path, trainee: Trainee, seen: Seen, transitions: int) -> Paths:
+        """Write all three to `out`; raises `StorageError` and, for weights that are not finite, `BundleRefused`."""
+        paths = Paths(out / "model.zip", out / f"policy{SUFFIX}", out / f"policy{CHECKPOINT_SUFFIX}")
+        observations = seen.first_observations
+        with trainee.presentable():
+            save_zip(trainee.model, self.space, paths.model)
+            data = seen.data_range(transitions)
+            bundle = to_bundle(trainee.model, self.task, self.ids, observations[-CHECKED:], data=data)
+        bundle.save(paths.bundle)
+        info = CheckpointInfo(
+            task=self.task.id,
+            ids=self.ids,
+            algo=trainee.algo,
+            hidden=trainee.hidden,
+            gradient_steps=trainee.progress.gradient_steps,
+            transitions=transitions,
+            known=KnownWork.of(self.task.observation, observations),
+        )
+        with trainee.presentable():  # who goes on from here starts with the policy that was measured
+            Checkpoint(info, trainee.arrays(), seen.prior(self.prior_rows, self.seed)).save(paths.checkpoint)
+        return paths
+
+
+def save_result(result: TrainResult, out: Path) -> None:
+    """Write the figures of the run to `out`; raises `StorageError`."""
+    write_atomic(out / "result.json", msgspec.json.encode(result))

@@ -1,0 +1,59 @@
+"""Asker: one request, one answer, across restarts of whoever answers."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Generic, TypeVar
+
+import msgspec
+import zmq
+
+from floop_robot.durable.framing import Message, MessageRefused, seal, unseal
+from floop_robot.transport.zmq_sockets import Context, dial, receive
+
+RETRY_S = 1.0
+"""Silence after which a request is sent again; every request may be."""
+R = TypeVar("R")
+
+
+class Asker(Generic[R]):
+    """Asks at an endpoint and waits for the answer; for one thread at a time."""
+
+    def __init__(self, endpoint: str, replies: msgspec.msgpack.Decoder[R]) -> None:
+        self._replies = replies
+        self.sent = False
+        """Whether the last request went out, so that it may have been obeyed though no answer came."""
+        self._context: Context = zmq.Context()
+        self._socket = dial(self._context, zmq.DEALER, endpoint)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._context.destroy(0)
+
+    def ask(self, request: Message, wanted: type | tuple[type, ...], timeout_s: float) -> R | None:
+        """The answer, of one of the `wanted` kinds; None when none came in time."""
+        request_id, payload = uuid.uuid4().bytes, seal(request)
+        deadline = time.monotonic() + timeout_s
+        send_at, self.sent = 0.0, False
+        while (now := time.monotonic()) < deadline:
+            if now >= send_at:
+                try:
+                    self._socket.send_multipart([request_id, payload], zmq.NOBLOCK)
+                    send_at, self.sent = now + RETRY_S, True
+                except zmq.Again:  # not connected yet
+                    send_at = now + 0.02
+            if self._socket.poll(int(max(1.0, 1000 * (min(deadline, send_at) - now)))):
+                reply = self._receive(request_id)
+                if isinstance(reply, wanted):
+                    return reply
+        return None
+
+    def _receive(self, request_id: bytes) -> R | None:
+        frames = receive(self._socket)
+        if len(frames) != 2 or frames[0] != request_id:
+            return None  # answers a request that was given up
+        try:
+            return unseal(frames[1], self._replies)
+        except MessageRefused:
+            return None

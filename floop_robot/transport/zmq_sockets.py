@@ -1,0 +1,96 @@
+"""ZeroMQ sockets as every link between hosts opens them, and how they are read.
+
+Links that stay on one host (`robot/ipc.py`) need none of these times: there a peer that is gone is gone at once.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Final
+
+import zmq
+
+from floop_robot.spec.errors import FloopError
+
+Context = zmq.Context[zmq.Socket[bytes]]
+Socket = zmq.Socket[bytes]
+
+HEARTBEAT_MS: Final = 500
+HEARTBEAT_TIMEOUT_MS: Final = 1500
+HANDSHAKE_MS: Final = 1500
+"""Half-open peers are seen after 1.5 s with these, not within 15 s without; a wedged handshake likewise."""
+QUEUE: Final = 1000
+"""Messages per peer; windows and credits keep honest peers far below."""
+LARGEST_BYTES: Final = 64 << 20
+"""A peer that sends more in one message is hung up on."""
+
+
+class PortTaken(FloopError):
+    """An endpoint that can't be bound."""
+
+
+def listen(
+    context: Context, kind: int, endpoint: str, what: str, *, queue: int = QUEUE, largest_bytes: int = LARGEST_BYTES
+) -> Socket:
+    """A bound socket; raises `PortTaken` in one line, where `what` says who can't listen."""
+    socket = _socket(context, kind, queue, largest_bytes)
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        socket.close()
+        cure = f"{error}; is another fleet running there? Stop it or change endpoints.base_port"
+        if error.errno in (errno.ENODEV, errno.EADDRNOTAVAIL, errno.EINVAL):
+            cure = "this machine has no such address; change endpoints.host"
+        raise PortTaken(f"{what} cannot listen on {endpoint}: {cure}") from None
+    return socket
+
+
+def dial(
+    context: Context, kind: int, endpoint: str, *, queue: int = QUEUE, topic: bytes = b"", newest_only: bool = False
+) -> Socket:
+    """A socket that connects out and reconnects for ever; a DEALER queues nothing while nobody is there.
+
+    With `newest_only` a message takes the place of one that was not read yet; for messages of one frame.
+    """
+    socket = _socket(context, kind, queue, LARGEST_BYTES)
+    if newest_only:
+        socket.setsockopt(zmq.CONFLATE, 1)  # before connect, or it has no effect
+    if kind == zmq.DEALER:
+        socket.setsockopt(zmq.IMMEDIATE, 1)
+    if kind == zmq.SUB:
+        socket.setsockopt(zmq.SUBSCRIBE, topic)
+    socket.setsockopt(zmq.RECONNECT_IVL, 50)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+    socket.connect(endpoint)
+    return socket
+
+
+def receive(socket: Socket) -> list[bytes]:
+    """The frames of the next message, or none, without waiting.
+
+    Also for a socket that a poll found readable: when its peer is killed, a connection goes and takes what it had
+    received along, between the poll and now.
+    """
+    try:
+        return socket.recv_multipart(zmq.NOBLOCK)
+    except zmq.Again:
+        return []
+
+
+def last_endpoint(socket: Socket) -> str:
+    """What a socket is bound to, with the port that the system chose."""
+    endpoint = socket.getsockopt(zmq.LAST_ENDPOINT)
+    assert isinstance(endpoint, bytes)
+    return endpoint.rstrip(b"\0").decode()
+
+
+def _socket(context: Context, kind: int, queue: int, largest_bytes: int) -> Socket:
+    socket = context.socket(kind)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.MAXMSGSIZE, largest_bytes)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+    socket.setsockopt(zmq.SNDHWM, queue)
+    socket.setsockopt(zmq.RCVHWM, queue)
+    return socket

@@ -1,0 +1,181 @@
+"""Real parts for the tests of the roll-out: a fleet manager in this process, and robots that act."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from floop_robot.bundle import Actor, Bundle
+from floop_robot.deploy.registry import JournalRead, Registry, SeenEpisode
+from floop_robot.deploy import Fleet, FleetClient, FleetServer, PolicyReceiver, ReceiverConfig, SeenBatch
+from floop_robot.spec.config import RolloutConfig
+from floop_robot.spec.ids import Ids
+from floop_robot.spec.records import ActMode, Outcome, Source
+from floop_robot.spec.task import TaskSpec
+from floop_robot.spec.verdict import Decision, Verdict
+from tests.bundle.sample_bundles import IDS, TASK, make_bundle
+
+CONFIG = RolloutConfig(heartbeat_s=0.1, watch_s=20.0)
+
+
+def verdict(bundle: Bundle, incumbent: int = 1, decision: Decision = Decision.ACCEPTED, seed: int = 1) -> Verdict:
+    return Verdict(
+        decision=decision,
+        reason="better on focus",
+        candidate_sha256=bundle.manifest.sha256,
+        incumbent_version=incumbent,
+        suites=(),
+        seed=seed,
+        alpha=0.05,
+        duration_s=0.25,
+    )
+
+
+class Episodes:
+    """Makes episode ends with keys of their own."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def make(
+        self, version: int, success: bool, *, object_class: str = "box", seen_ns: int = 0, **changes
+    ) -> SeenEpisode:
+        self._number += 1
+        fields = {
+            "robot": "robot_1",
+            "boot_id": "boot",
+            "episode": self._number,
+            "block": self._number,
+            "source": Source.ROBOT,
+            "version": version,
+            "act_mode": ActMode.MEAN,
+            "outcome": Outcome.SUCCESS if success else Outcome.TIMEOUT,
+            "object_class": object_class,
+            "duration_s": 2.0,
+            "steps": 40,
+            "seen_ns": seen_ns,
+        }
+        return SeenEpisode(**(fields | changes))
+
+    def read(self) -> JournalRead:
+        return JournalRead(self._number, "journal")
+
+
+class QueueFeed:
+    """An episode feed that a test fills."""
+
+    def __init__(self) -> None:
+        self.batches: list[SeenBatch] = []
+        self.episodes = Episodes()
+
+    def put(self, version: int, outcomes: list[bool], object_class: str = "box", **changes) -> None:
+        changes |= {"object_class": object_class, "seen_ns": time.time_ns()}
+        made = [self.episodes.make(version, success, **changes) for success in outcomes]
+        self.batches.append(SeenBatch(tuple(made), self.episodes.read()))
+
+    def take(self) -> SeenBatch | None:
+        return self.batches.pop(0) if self.batches else None
+
+
+class ManagerThread:
+    """Fleet, server and registry, the way the fleet manager's process wires them, in a thread."""
+
+    def __init__(self, folder: Path, config: RolloutConfig = CONFIG, baseline: Bundle | None = None) -> None:
+        self.feed = QueueFeed()
+        self.path = folder / "registry.sqlite"
+        self._config, self._baseline = config, baseline or make_bundle(0)
+        self._stop = threading.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="manager")
+        self._thread.start()
+        assert self._ready.wait(20)
+
+    def _run(self) -> None:
+        registry = Registry(self.path)
+        fleet = Fleet(registry, self._config, TASK, IDS, time.time_ns)
+        server = FleetServer(fleet, "tcp://127.0.0.1:0", "tcp://127.0.0.1:0")
+        fleet.start_from(self._baseline)
+        self.announcements, self.rpc = server.endpoints
+        self._ready.set()
+        try:
+            server.run(self.feed, self._stop)
+        finally:
+            server.close()
+            registry.close()
+
+    def client(self, who: str = "anna@bench") -> FleetClient:
+        return FleetClient(self.rpc, who)
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+class ActingSlots:
+    """A control loop of its own at 200 Hz that swaps policies between two steps."""
+
+    def __init__(self, task: TaskSpec = TASK) -> None:
+        self._observation = np.zeros(task.observation.size, np.float32)
+        self._next: tuple[int, Actor] | None = None
+        self._first: dict[int, float] = {}
+        self.fall: tuple[int, int] | None = None
+        self.acting = 0
+        self.steps = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+        self._thread.start()
+
+    def offer(self, version: int, actor: Actor) -> None:
+        self._next = version, actor
+
+    def first_step_s(self, version: int) -> float | None:
+        return self._first.get(version)
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.005):
+            current = self._next
+            if current is None:
+                continue
+            version, actor = current
+            action = actor.mean(self._observation)
+            assert np.isfinite(action).all()
+            self._first.setdefault(version, time.monotonic())
+            self.acting = version
+            self.steps += 1
+
+
+class Robot:
+    """A receiver and its control loop."""
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        announcements: str,
+        rpc: str,
+        task: TaskSpec = TASK,
+        ids: Ids = IDS,
+    ) -> None:
+        self.slots = ActingSlots(task)
+        self.notices: list[str] = []
+        config = ReceiverConfig(
+            robot=name,
+            boot_id="boot",
+            announcements=announcements,
+            rpc=rpc,
+            folder=folder / name,
+            heartbeat_s=CONFIG.heartbeat_s,
+        )
+        self.receiver = PolicyReceiver(config, task, ids, self.slots, self.notices.append)
+        self.receiver.start()
+
+    def stop(self) -> None:
+        self.receiver.stop()
+        self.slots.stop()

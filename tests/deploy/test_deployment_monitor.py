@@ -1,0 +1,121 @@
+"""Betting, the live watch and its error rates, by simulation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from floop_robot.stats.success_bounds import evidence_above, evidence_below, fixed_lower_bound, lower_bound
+from floop_robot.deploy.deployment_monitor import LiveRecord, LiveWatch, Tally, WatchDecision
+from floop_robot.spec.config import RolloutConfig
+from floop_robot.spec.records import ActMode, Outcome, Source
+from tests.deploy.in_process_fleet import Episodes
+
+CONFIG = RolloutConfig()
+MAKE = Episodes().make
+
+
+def watch_run(rng, reference: Tally, rate: float, episodes: int) -> tuple[WatchDecision, int]:
+    watch = LiveWatch(CONFIG, 2, {"box": reference})
+    for n in range(1, episodes + 1):
+        if watch.observe(MAKE(2, rng.random() < rate)) is WatchDecision.ROLL_BACK:
+            return WatchDecision.ROLL_BACK, n
+    return watch.decision, episodes
+
+
+@pytest.mark.parametrize(("rate", "runs"), [(0.8, 200), (0.97, 100), (0.3, 100)])
+def test_equally_good_versions_are_hardly_ever_rolled_back(rate, runs):
+    rng = np.random.default_rng(0)
+    rolled = 0
+    for _ in range(runs):
+        reference = Tally(int(rng.binomial(40, rate)), 40)
+        rolled += watch_run(rng, reference, rate, 150)[0] is WatchDecision.ROLL_BACK
+    assert rolled / runs <= CONFIG.alpha
+
+
+def test_a_worse_version_is_found_soon():
+    rng = np.random.default_rng(1)
+    found = [watch_run(rng, Tally(int(rng.binomial(40, 0.8)), 40), 0.4, 200) for _ in range(100)]
+    lengths = [n for decision, n in found if decision is WatchDecision.ROLL_BACK]
+    assert len(lengths) >= 90
+    assert np.median(lengths) <= 35
+
+
+def test_evidence_is_fair_at_the_rate_itself():
+    for rate in (0.1, 0.5, 0.9):
+        chances = [math.comb(12, k) * rate**k * (1 - rate) ** (12 - k) for k in range(13)]
+        for evidence in (evidence_below, evidence_above):
+            mean = sum(p * math.exp(evidence(k, 12, rate)) for k, p in enumerate(chances))
+            assert mean == pytest.approx(1.0)
+
+
+def test_bounds_hold_however_long_one_looks():
+    rng = np.random.default_rng(2)
+    broken = 0
+    for _ in range(200):
+        outcomes = (rng.random(120) < 0.7).cumsum()
+        broken += any(evidence_above(int(k), n + 1, 0.7) >= math.log(20) for n, k in enumerate(outcomes))
+    assert broken / 200 <= 0.08
+    assert lower_bound(0, 0, 0.05) == lower_bound(0, 5, 0.05) == 0.0
+    assert lower_bound(14, 14, 0.05) > 0.7 > lower_bound(9, 9, 0.05)
+    assert fixed_lower_bound(87, 100, 0.025) == pytest.approx(0.788, abs=0.002)  # Clopper-Pearson, from tables
+
+
+def test_loss_on_one_class_is_not_hidden_by_gain_on_another():
+    watch = LiveWatch(CONFIG, 2, {"box": Tally(39, 40), "basket": Tally(10, 40)})
+    for _ in range(30):
+        watch.observe(MAKE(2, True, object_class="basket"))
+        if watch.observe(MAKE(2, False, object_class="box")) is WatchDecision.ROLL_BACK:
+            break
+    report = watch.report()
+    assert report.decision is WatchDecision.ROLL_BACK
+    assert "box" in report.reason and "39 of 40" in report.reason
+
+
+def test_confirmation_speaks_of_the_work_that_went_badly():
+    watch = LiveWatch(CONFIG, 2, {"box": Tally(40, 40), "basket": Tally(8, 30)})
+    for _ in range(40):
+        watch.observe(MAKE(2, True, object_class="box"))
+    assert watch.decision is WatchDecision.HOLD
+    needed = 1
+    while watch.observe(MAKE(2, True, object_class="basket")) is not WatchDecision.PROMOTE:
+        needed += 1
+    assert 9 <= needed <= 20
+    assert {c.object_class: c.focus for c in watch.report().classes} == {"basket": True, "box": False}
+
+
+def test_a_new_class_of_work_is_no_harm():
+    watch = LiveWatch(CONFIG, 2, {"box": Tally(40, 40)})
+    for _ in range(60):
+        watch.observe(MAKE(2, False, object_class="basket"))
+    assert watch.decision is WatchDecision.HOLD
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"source": Source.EXPLORER},
+        {"source": Source.DEMONSTRATION},
+        {"act_mode": ActMode.SAMPLE},
+        {"outcome": Outcome.ABORTED},
+        {"version": 0},
+    ],
+)
+def test_only_production_episodes_count(changes):
+    watch, record = LiveWatch(CONFIG, 2, {"box": Tally(40, 40)}), LiveRecord()
+    for _ in range(40):
+        episode = MAKE(**({"version": 2, "success": False} | changes))
+        watch.observe(episode)
+        record.observe("weights", episode)
+    assert watch.decision is WatchDecision.HOLD and watch.evidence_of_harm == 1.0
+    assert record.tallies("weights") == {}
+
+
+def test_the_reference_is_a_window():
+    record = LiveRecord()
+    for success in [False] * 100 + [True] * 40:
+        record.observe("weights", MAKE(1, success))
+    assert record.recent("weights") == {"box": Tally(40, 40)}
+    assert record.tallies("weights") == {"box": Tally(40, 140)}

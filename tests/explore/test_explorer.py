@@ -1,0 +1,198 @@
+"""Explorers as processes: live weights in, sampled records out, half of reported work, at the learner's pace."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zmq
+
+from floop_envs.scenarios import TrainingWork
+from floop_envs.seeds import Purpose, scenarios_of, seed_of
+from floop_robot.gate.seed_allocator import BLOCK, SeedCounter
+from floop_robot.explore.explorer import ROWS_PER_WEIGHTS, ExplorerStats
+from floop_robot.explore.weight_subscriber import PATIENCE_S, Credit
+from floop_robot.services.stats_file import read_stats
+from floop_robot.explore.domain_randomization import RandomisedWork, TwinRanges
+from floop_robot.spec.errors import StorageError
+from floop_robot.spec.records import ActMode, EpisodeEnd, Source
+from floop_robot.stream.codec import Block
+from floop_robot.stream.tail_client import TailClient, TailFilter
+from tests.conditions import wait_for
+from tests.gate.small_fleet import SmallFleet
+from tests.gate.sample_policies import TASK, episode_end, published, skilled
+
+WAIT_S = 60.0
+
+
+class Publisher:
+    """The learner's weights socket."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.socket = self.context.socket(zmq.XPUB)  # tells when somebody listens
+        self.socket.bind(endpoint)
+
+    def publish(self, version: int) -> None:
+        self.socket.send(published(skilled(), version).to_bytes())
+
+    def wait_for_listener(self) -> None:
+        assert self.socket.poll(int(1000 * WAIT_S)), "nobody listens"
+        self.socket.recv()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[SmallFleet]:
+    with SmallFleet(tmp_path, skilled()) as fleet:
+        fleet.start("ingest")
+        yield fleet
+
+
+@pytest.fixture
+def publisher(fleet: SmallFleet) -> Iterator[Publisher]:
+    publisher = Publisher(fleet.config.endpoints.weights)
+    yield publisher
+    publisher.context.destroy(0)
+
+
+def figures(fleet: SmallFleet) -> ExplorerStats:
+    found = read_stats(Path(fleet.config.run_dir), "explorer_1", ExplorerStats)
+    return found[-1] if found else ExplorerStats()
+
+
+def explored(fleet: SmallFleet) -> list[Block]:
+    """Every block that explorers brought, once nothing new comes."""
+    client = TailClient(fleet.config.endpoints.tail, TailFilter(sources=(int(Source.EXPLORER),)))
+    blocks: list[Block] = []
+    try:
+        while found := client.poll(0.5):
+            blocks.extend(f.block for f in found)
+    finally:
+        client.close()
+    return blocks
+
+
+def test_explorer_acts_on_live_weights_and_reports_like_a_robot(fleet: SmallFleet, publisher: Publisher) -> None:
+    fleet.report([episode_end("basket", success=False, episode=i) for i in range(6)])
+    fleet.start("explorer")
+    publisher.wait_for_listener()
+    publisher.publish(7)
+    wait_for(lambda: figures(fleet).episodes > 0, WAIT_S, "the first episode")
+    for version in range(8, 18):
+        before = figures(fleet).transitions
+        publisher.publish(version)
+        wait_for(lambda before=before: figures(fleet).transitions > before, WAIT_S, "more rows")
+    assert fleet.stop("explorer") == 0
+    blocks = explored(fleet)
+    rows = [r for b in blocks if b.transitions is not None for r in (b.transitions,)]
+    versions = np.concatenate([r.policy_version for r in rows])
+    assert {7, 17} <= set(versions.tolist()) <= set(range(7, 18))
+    sampled = np.concatenate([r.act_mode for r in rows]) == ActMode.SAMPLE
+    assert np.isfinite(np.concatenate([r.log_prob for r in rows])[sampled]).all()
+    ends: list[EpisodeEnd] = [e for b in blocks for e in b.ends]
+    assert all(e.act_mode in (ActMode.SAMPLE, ActMode.TRIAL) and e.truth is None for e in ends)
+    assert all(e.work.object_class == "basket" for e in ends if e.act_mode is ActMode.TRIAL)
+    assert sum(e.steps for e in ends) == len(versions) == figures(fleet).transitions
+    classes = {e.work.object_class for e in ends}
+    assert "basket" in classes, "nothing of the reported work"
+    assert classes & {"box", "cylinder"}, "nothing of old work"
+    assert len({e.episode for e in ends}) == len(ends)
+
+
+def test_explorer_waits_for_the_learner(fleet: SmallFleet, publisher: Publisher) -> None:
+    fleet.start("explorer")
+    publisher.wait_for_listener()
+    publisher.publish(1)
+    wait_for(lambda: figures(fleet).transitions >= ROWS_PER_WEIGHTS, WAIT_S, "its rows")
+    seen = figures(fleet).transitions
+    deadline = time.monotonic() + 0.5 * PATIENCE_S
+    while time.monotonic() < deadline:
+        seen = max(seen, figures(fleet).transitions)
+        time.sleep(0.1)
+    assert seen <= ROWS_PER_WEIGHTS + 40, "ran away from the learner"
+    wait_for(lambda: figures(fleet).transitions > ROWS_PER_WEIGHTS + 40, WAIT_S, "going on after the learner's silence")
+    assert fleet.stop("explorer", signal.SIGINT) == 0
+
+
+def test_damaged_weights_are_refused_and_the_last_ones_go_on(fleet: SmallFleet, publisher: Publisher) -> None:
+    fleet.start("explorer")
+    publisher.wait_for_listener()
+    publisher.socket.send(b"not a bundle")
+    publisher.publish(3)
+    wait_for(lambda: figures(fleet).weights_version == 3, WAIT_S, "good weights")
+    before = figures(fleet)
+    publisher.socket.send(published(skilled(), 4).to_bytes()[:-1])
+    wait_for(lambda: figures(fleet).refused_weights > before.refused_weights, WAIT_S, "the refusal")
+    assert figures(fleet).weights_version == 3
+    assert fleet.processes["explorer"].poll() is None
+
+
+def test_a_killed_explorer_goes_on_within_five_seconds(fleet: SmallFleet, publisher: Publisher) -> None:
+    fleet.start("explorer")
+    publisher.wait_for_listener()
+    publisher.publish(1)
+    wait_for(lambda: any(b.ends for b in explored(fleet)), WAIT_S, "the first episode in the journal")
+    fleet.kill("explorer")
+    before = time.monotonic()
+    fleet.start("explorer")
+    assert publisher.socket.poll(int(1000 * WAIT_S))  # the old one's leaving
+    while publisher.socket.recv()[:1] != b"\x01":
+        assert publisher.socket.poll(int(1000 * WAIT_S)), "it does not come back"
+    publisher.publish(2)
+    stats = Path(fleet.config.run_dir) / "stats" / f"explorer_1~{fleet.processes['explorer'].pid}.stats"
+    wait_for(lambda: stats.exists() and figures(fleet).transitions, WAIT_S, "rows after the restart")
+    assert time.monotonic() - before < 5.0
+    assert fleet.stop("explorer") == 0
+    ends = [e for b in explored(fleet) for e in b.ends]
+    assert {e.policy_version for e in ends} == {1, 2}
+    assert len({e.episode for e in ends}) == len(ends)
+
+
+def test_a_killed_explorer_never_uses_a_seed_twice(tmp_path: Path) -> None:
+    path = tmp_path / "next_seed"
+    first = SeedCounter(path, Purpose.EXPLORER, 3)
+    used = [first.next() for _ in range(BLOCK + 5)]
+    again = SeedCounter(path, Purpose.EXPLORER, 3)
+    other = SeedCounter(tmp_path / "other", Purpose.EXPLORER, 3, share=1)
+    later, others = [again.next() for _ in range(10)], [other.next() for _ in range(10)]
+    assert len({*used, *later, *others}) == len(used) + 20
+    first, last = seed_of(Purpose.EXPLORER, 0, 0), seed_of(Purpose.EXPLORER, 9_999, 999_999)
+    assert all(first <= s <= last for s in (*used, *later, *others))
+
+
+@pytest.mark.parametrize("kept", [b"", b"12x4", b"\xff"])
+def test_seeds_that_cannot_be_known_are_not_guessed(tmp_path: Path, kept: bytes) -> None:
+    path = tmp_path / "next_seed"
+    path.write_bytes(kept)
+    with pytest.raises(StorageError, match="next_seed"):
+        SeedCounter(path, Purpose.EXPLORER, 3)
+
+
+def test_what_cannot_be_perceived_varies_within_the_stated_ranges() -> None:
+    ranges = TwinRanges()
+    plain = scenarios_of(TrainingWork(TASK), Purpose.EXPLORER, 0, 200)
+    varied = scenarios_of(RandomisedWork(TrainingWork(TASK)), Purpose.EXPLORER, 0, 200)
+    forces = np.array([v.gripper_force_n / p.gripper_force_n for v, p in zip(varied, plain, strict=True)])
+    masses = np.array([v.object.mass_kg / p.object.mass_kg for v, p in zip(varied, plain, strict=True)])
+    for found, (low, high) in ((forces, ranges.gripper_force_factor), (masses, ranges.mass_factor)):
+        assert low <= found.min() < found.max() <= high
+        assert found.std() > 0.2 * (high - low)
+    assert all(v.object.size_m == p.object.size_m for v, p in zip(varied, plain, strict=True))
+    offsets = np.array([v.calibration_offset_m for v in varied])
+    assert np.abs(offsets).max() <= ranges.calibration_m[1]
+
+
+def test_credit_is_bounded_and_returns_after_silence() -> None:
+    credit = Credit(50, 0.0)
+    assert not credit.may_run(0.0)
+    for _ in range(5):
+        credit.new_weights(1.0)
+    credit.spend(100)
+    assert not credit.may_run(1.0)
+    assert credit.may_run(1.1 + PATIENCE_S)
+    credit.spend(60)
+    assert not credit.may_run(1.2 + PATIENCE_S)

@@ -1,0 +1,88 @@
+"""The learning rate falls while explorers succeed at fresh work, and comes back with failures."""
+
+import numpy as np
+import pytest
+
+from floop_robot.learn.sac_algorithm import RECENT, SacTrainee
+from floop_robot.learn.settings import SacSettings
+from floop_robot.learn.spaces import PolicySpace
+from floop_robot.replay.transition_builder import Arrived, Ended
+from floop_robot.replay.transitions import Rows
+from floop_robot.spec.records import Source
+from floop_robot.spec.tasks import get_task
+
+TASK = get_task("floop/Pick-v0").spec
+SPACE = PolicySpace.of(TASK)
+FULL, SETTLED = 1e-3, 0.25
+ROWS = 16
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.trainee = SacTrainee(SPACE, SacSettings(learning_rate=FULL, settled_rate=SETTLED, hidden=(8, 8)), 0)
+        self.episode = 0
+        self.rng = np.random.default_rng(1)
+
+    def episodes(
+        self,
+        count: int,
+        *,
+        failed: bool,
+        source: Source = Source.EXPLORER,
+        fresh: bool = True,
+        log_prob: float = 1.0,
+    ) -> None:
+        for _ in range(count):
+            self.episode += 1
+            arrived = Arrived(
+                robot="a", boot_id="b", source=source, rows=self.rows(log_prob), fresh=np.full(ROWS, fresh),
+                ended=(Ended(self.episode, failed=failed),),
+            )  # fmt: skip
+            self.trainee.take(arrived)
+
+    def rows(self, log_prob: float) -> Rows:
+        action = self.rng.uniform(-1, 1, (ROWS, TASK.action.size)).astype(np.float32)
+        return Rows(
+            obs=self.rng.normal(size=(ROWS, TASK.observation.size)).astype(np.float32),
+            action=action,
+            action_requested=action,
+            next_obs=self.rng.normal(size=(ROWS, TASK.observation.size)).astype(np.float32),
+            reward=np.zeros(ROWS, np.float32),
+            terminated=np.zeros(ROWS, np.bool_),
+            cut=np.zeros(ROWS, np.bool_),
+            log_prob=np.full(ROWS, log_prob, np.float32),
+            policy_version=np.zeros(ROWS, np.int64),
+            stamp_ns=np.zeros(ROWS, np.int64),
+            episode=np.full(ROWS, self.episode, np.int64),
+        )
+
+    def rate(self) -> float:
+        assert self.trainee.improve(1) == 1
+        model = self.trainee.model
+        rates = {group["lr"] for net in (model.actor, model.critic) for group in net.optimizer.param_groups}
+        assert len(rates) == 1
+        return float(rates.pop())
+
+
+def test_the_rate_follows_the_share_of_failures() -> None:
+    bench = Bench()
+    bench.episodes(RECENT - 1, failed=False)
+    assert bench.rate() == FULL, "too few to tell"
+    bench.episodes(1, failed=False)
+    assert bench.rate() == pytest.approx(SETTLED * FULL)
+    bench.episodes(RECENT // 5, failed=True)
+    assert bench.rate() == pytest.approx(0.5 * FULL), "half of what counts as losing"
+    bench.episodes(RECENT // 2, failed=True)
+    assert bench.rate() == FULL
+
+
+def test_only_what_explorers_sample_of_fresh_work_counts() -> None:
+    bench = Bench()
+    bench.episodes(RECENT, failed=True)
+    bench.episodes(2 * RECENT, failed=False, fresh=False)
+    bench.episodes(2 * RECENT, failed=False, source=Source.ROBOT)
+    bench.episodes(2 * RECENT, failed=False, log_prob=np.nan)  # by analogy
+    assert bench.rate() == FULL
+    bench.episodes(RECENT, failed=False)
+    bench.episodes(2 * RECENT, failed=True, source=Source.ROBOT)
+    assert bench.rate() == pytest.approx(SETTLED * FULL)

@@ -1,0 +1,256 @@
+"""Links between real processes: death and restart of any of them, and what the arm does meanwhile."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+from conditions import wait_for
+
+from floop_robot.robot.ipc import LatestReceiver, Links, link_folder
+from floop_robot.robot.messages import JointTarget, SafetyMode, SafetyOrder, SafetyState
+from floop_robot.spec.errors import StorageError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Peer:
+    """One process of a robot."""
+
+    def __init__(self, role: str, folder: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.robot.peers", role, str(folder)],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b"up\n"
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self.close()
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._process.stdout.close()
+
+
+Start = Callable[[str], Peer]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return link_folder(tmp_path, "robot_1")
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Start]:
+    peers: list[Peer] = []
+
+    def begin(role: str) -> Peer:
+        peers.append(Peer(role, folder))
+        return peers[-1]
+
+    yield begin
+    for peer in peers:
+        if peer._process.returncode is None:
+            peer.close()
+
+
+@pytest.fixture
+def links(folder: Path) -> Iterator[Links]:
+    with Links(folder) as links:
+        yield links
+
+
+def newest(receiver: LatestReceiver[SafetyState]) -> SafetyState:
+    report = wait_for(receiver.receive, what="a report")
+    assert report is not None
+    return report
+
+
+def is_in(receiver: LatestReceiver[SafetyState], *modes: SafetyMode) -> Callable[[], bool]:
+    return lambda: newest(receiver).mode in modes
+
+
+def test_a_killed_policy_is_noticed_within_a_tenth_of_a_second(start: Start, links: Links) -> None:
+    reports = links.reports_in()
+    start("driver")
+    start("safety")
+    for _ in range(4):
+        policy = start("policy")
+        wait_for(is_in(reports, SafetyMode.FOLLOWING), what="following")
+        policy.kill()
+        killed_s = time.monotonic()
+        while (report := newest(reports)).mode is SafetyMode.FOLLOWING:
+            last_s = report.mono_s
+            assert last_s - killed_s < 0.1
+        # From here on the arm only comes to a stand: wait until it does, and see that it was soon.
+        before = report.q_rad
+        while (report := newest(reports)).q_rad != before:
+            before = report.q_rad
+        assert report.mono_s - killed_s < 0.6
+
+
+def test_a_killed_driver_stops_the_arm_and_its_successor_is_taken_over(start: Start, links: Links) -> None:
+    reports = links.reports_in()
+    driver = start("driver")
+    start("safety")
+    start("policy")
+    wait_for(is_in(reports, SafetyMode.FOLLOWING), what="following")
+    driver.kill()
+    wait_for(is_in(reports, SafetyMode.STOPPING), what="a stop")
+    start("driver")
+    wait_for(is_in(reports, SafetyMode.FOLLOWING), what="following again")
+
+
+def test_a_killed_safety_process_comes_back_into_motion(start: Start, links: Links) -> None:
+    reports, states = links.reports_in(), links.states_in()
+    start("driver")
+    safety = start("safety")
+    start("policy")
+    wait_for(is_in(reports, SafetyMode.FOLLOWING), what="following")
+    safety.kill()
+    quiet = wait_for(states.receive)
+    assert quiet is not None
+    start("safety")
+    wait_for(is_in(reports, SafetyMode.FOLLOWING), what="following again")
+
+    def moved() -> bool:
+        state = states.receive()
+        return state is not None and abs(state.q_rad[0] - quiet.q_rad[0]) > 0.05
+
+    wait_for(moved, what="motion")
+
+
+def test_a_stop_outlives_a_killed_safety_process(start: Start, links: Links, folder: Path) -> None:
+    reports = links.reports_in()
+    start("driver")
+    safety = start("safety")
+    start("policy")
+    wait_for(is_in(reports, SafetyMode.FOLLOWING), what="following")
+    with Links(folder) as operator:
+        operator.orders_out().send(SafetyOrder(stop=True, who="operator"))
+    wait_for(is_in(reports, SafetyMode.ESTOP), what="the stop")
+    wait_for((folder / "stopped").exists, what="the latch on disk")
+    safety.kill()
+    start("safety")
+    wait_for(lambda: newest(reports).tick > 5 and newest(reports).estop, what="a stop that lasted")
+    orders = links.orders_out()
+    orders.send(SafetyOrder(stop=False, who="operator"))
+    wait_for(is_in(reports, SafetyMode.FOLLOWING), what="following after the release")
+
+
+def target(seq: int) -> JointTarget:
+    return JointTarget(q_rad=(0.0,) * 7, gripper_width_m=0.0, gripper_force_n=0.0, seq=seq)
+
+
+def test_a_reader_gets_the_newest_and_nothing_else(folder: Path) -> None:
+    with Links(folder) as reader, Links(folder) as writer:
+        targets, out = reader.targets_in(), writer.targets_out()
+        seq = 0
+
+        def sent() -> JointTarget | None:
+            nonlocal seq
+            seq += 1
+            out.send(target(seq))
+            return targets.receive()
+
+        wait_for(sent, what="the connection")
+        last = seq + 10_000
+        for i in range(seq + 1, last + 1):
+            out.send(target(i))
+        seen: list[int] = []
+
+        def arrived() -> bool:
+            if (found := targets.receive()) is not None:
+                seen.append(found.seq)
+            return bool(seen) and seen[-1] == last
+
+        wait_for(arrived, what="the newest")
+        assert seen == sorted(seen)
+        assert targets.receive() is None
+
+
+def test_sending_to_nobody_never_waits(folder: Path) -> None:
+    with Links(folder) as links:
+        out = links.targets_out()
+        start_s = time.monotonic()
+        for i in range(20_000):
+            out.send(target(i))
+        assert time.monotonic() - start_s < 5.0
+
+
+def test_orders_all_arrive_in_order(folder: Path) -> None:
+    with Links(folder) as safety, Links(folder) as operator:
+        orders, out = safety.orders_in(), operator.orders_out()
+        for i in range(50):
+            out.send(SafetyOrder(stop=i % 2 == 0, who=str(i)))
+        seen: list[SafetyOrder] = []
+
+        def all_here() -> bool:
+            while (order := orders.receive()) is not None:
+                seen.append(order)
+            return len(seen) == 50
+
+        wait_for(all_here, what="all orders")
+        assert [o.who for o in seen] == [str(i) for i in range(50)]
+
+
+def test_rubbish_is_counted_and_dropped(folder: Path) -> None:
+    with Links(folder) as links:
+        states = links.states_in()
+        context = zmq.Context()
+        socket = context.socket(zmq.PUB)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.bind(f"ipc://{folder / 'state.ipc'}")
+        rubbish = [b"", b"\xc1", b"\x81\xa4tick\xa1x", b"\x91" * 60_000, b"\xa4" + b"\xff" * 4, b"x" * 100_000]
+        i = 0
+
+        def refused() -> bool:
+            nonlocal i
+            socket.send(rubbish[i % len(rubbish)])
+            i += 1
+            assert states.receive() is None
+            return states.refused >= 3 * len(rubbish)
+
+        wait_for(refused, what="refusals")
+        socket.close()
+        context.term()
+
+
+def test_an_end_has_one_server(folder: Path) -> None:
+    with Links(folder) as first, Links(folder) as second:
+        first.commands_out()
+        with pytest.raises(StorageError, match="served by another process"):
+            second.commands_out()
+    with Links(folder) as third:
+        third.commands_out()
+
+
+def test_a_deep_run_directory_still_has_sockets(tmp_path: Path) -> None:
+    deep = tmp_path / ("a" * 60) / ("b" * 60)
+    folder = link_folder(deep, "robot_1")
+    assert folder == link_folder(deep, "robot_1")
+    assert folder != link_folder(deep, "robot_2")
+    with Links(folder) as links:
+        links.commands_out()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "links").write_text("a file")
+    with pytest.raises(StorageError, match="choose another run_dir"):
+        Links(tmp_path / "links" / "robot_1")
+
+
+def test_only_this_user_can_reach_the_sockets(folder: Path) -> None:
+    with Links(folder):
+        assert folder.stat().st_mode & 0o077 == 0

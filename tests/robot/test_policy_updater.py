@@ -1,0 +1,452 @@
+"""Robots and the fleet manager over real sockets."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import safetensors.numpy
+import zmq
+from conditions import wait_for
+from ports import free_base_port
+
+from floop_robot.bundle import Bundle, DataRange
+from floop_robot.deploy.registry import FLEET, Origin, Receipt, Stage, read_history
+from floop_robot.deploy import FleetClient, FleetRefused, FleetUnreachable
+from floop_robot.robot.local_store import KeptPolicy
+from floop_robot.deploy.messages import (
+    REPLIES,
+    REQUESTS,
+    TOPIC,
+    Announcement,
+    Delivery,
+    Fetch,
+    GetNews,
+    Heartbeat,
+    Noted,
+    Pin,
+    Refusal,
+    Reply,
+    Report,
+    Request,
+)
+from floop_robot.durable.framing import seal, unseal
+from floop_robot.spec.ids import Ids
+from floop_robot.spec.verdict import Decision, SuiteResult
+from tests.bundle.sample_bundles import IDS, TASK, make_bundle
+from tests.deploy.in_process_fleet import ManagerThread, Robot, verdict
+
+
+@pytest.fixture
+def manager(tmp_path):
+    made = ManagerThread(tmp_path)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def robots(tmp_path, manager):
+    made: list[Robot] = []
+
+    def make(name: str, **changes) -> Robot:
+        fields = {"announcements": manager.announcements, "rpc": manager.rpc}
+        robot = Robot(tmp_path, name, **(fields | changes))
+        made.append(robot)
+        return robot
+
+    yield make
+    for robot in made:
+        robot.stop()
+
+
+def acting(robot: Robot, version: int) -> None:
+    wait_for(lambda: robot.slots.acting == version, 20, f"acting on v{version}")
+
+
+def stages(manager: ManagerThread, robot: str, version: int) -> set[Stage]:
+    return {
+        stored.receipt.stage
+        for stored in read_history(manager.path).receipts
+        if (stored.receipt.robot, stored.receipt.version) == (robot, version)
+    }
+
+
+ALL_STAGES = {Stage.RECEIVED, Stage.VERIFIED, Stage.INSTALLED, Stage.ACTING}
+
+
+def test_a_version_reaches_every_robot_and_is_receipted(manager, robots):
+    fleet = [robots(f"robot_{i}") for i in range(1, 5)]
+    for robot in fleet:
+        acting(robot, 1)  # joined after v1 was announced: by snapshot
+    with manager.client() as client:
+        bundle = make_bundle(1)
+        assert client.submit(bundle, verdict(bundle)).version == 2
+        for i, robot in enumerate(fleet, 1):
+            acting(robot, 2)
+            wait_for(lambda i=i: stages(manager, f"robot_{i}", 2) == ALL_STAGES)
+        receipts = [s.receipt for s in read_history(manager.path).receipts if s.receipt.version == 2]
+        by_stage = {r.stage: r.since_received_s for r in receipts if r.robot == "robot_1"}
+        assert 0 == by_stage[Stage.RECEIVED] < by_stage[Stage.VERIFIED] <= by_stage[Stage.INSTALLED]
+        assert by_stage[Stage.INSTALLED] <= by_stage[Stage.ACTING] < 1
+        wait_for(lambda: [r.version for r in client.robots().robots] == [2] * 4)
+        status = client.status()
+        assert [r.target for r in status.robots] == [2] * 4 and status.production == 2
+
+
+def test_a_robot_that_hears_no_broadcast_fetches(manager, robots):
+    deaf = robots("robot_1", announcements=f"tcp://127.0.0.1:{free_base_port()}")
+    acting(deaf, 1)
+    with manager.client() as client:
+        client.push(make_bundle(1))
+    acting(deaf, 2)
+    assert deaf.notices == []
+
+
+def test_rollback_pin_and_hold_reach_robots(manager, robots):
+    one, two = robots("robot_1"), robots("robot_2")
+    with manager.client() as client:
+        acting(one, 1)
+        acting(two, 1)
+        client.push(make_bundle(1))
+        acting(two, 2)
+        assert client.rollback().version == 3
+        wait_for(lambda: len(client.status().robots) == 2)  # orders may speak of robots whose heartbeat was heard
+        acting(one, 3)
+        acting(two, 3)
+        client.hold("robot_1")
+        client.pin("robot_2", 2)
+        acting(two, 4)
+        done = client.push(make_bundle(5))
+        assert done.version == 5
+        three = robots("robot_3")
+        acting(three, 5)
+        assert (one.slots.acting, two.slots.acting) == (3, 4)
+        client.resume("robot_1")
+        acting(one, 5)
+        client.resume("robot_2")
+        acting(two, 5)
+        who = {entry.who for entry in client.status().audit}
+        assert "anna@bench" in who
+        assert [v.version for v in client.policies().versions] == [1, 2, 3, 4, 5]
+        assert client.fetch().manifest.version == 5
+
+
+def test_the_last_good_version_outlives_manager_and_robot(tmp_path, manager, robots):
+    robot = robots("robot_1")
+    acting(robot, 1)
+    wait_for(lambda: (tmp_path / "robot_1" / "policy.floop").exists())
+    robot.stop()
+    nowhere = f"tcp://127.0.0.1:{free_base_port()}"
+    again = robots("robot_1", announcements=nowhere, rpc=nowhere)
+    acting(again, 1)
+    kept = tmp_path / "robot_1" / "policy.floop"
+    again.stop()
+    kept.write_bytes(kept.read_bytes()[:1000])
+    third = robots("robot_1")  # a damaged file is no policy; the manager has one
+    acting(third, 1)
+    assert "not used" in third.notices[0]
+
+
+class Publisher:
+    """A fleet manager gone wrong: says whatever the test wants on a PUB socket."""
+
+    def __init__(self) -> None:
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.XPUB)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        port = self.socket.bind_to_random_port("tcp://127.0.0.1")
+        self.endpoint = f"tcp://127.0.0.1:{port}"
+
+    def wait_for_subscriber(self) -> None:
+        assert self.socket.poll(20_000)
+        self.socket.recv()
+
+    def say(self, payload: bytes) -> None:
+        self.socket.send_multipart([TOPIC, payload])
+
+    def close(self) -> None:
+        self.socket.close()
+        self.context.term()
+
+
+def announce(version: int, blob: bytes) -> bytes:
+    return seal(Announcement(version=version, epoch=1, bundle=blob))
+
+
+def altered(version: int, seed: int = 3, **tensors) -> bytes:
+    """Version `version`, every checksum right, other tensors than were checked."""
+    import hashlib
+
+    bundle = make_bundle(seed).stamped(version=version, epoch=1, parent=0, certificate=None)
+    blob = safetensors.numpy.save(bundle.arrays() | tensors)
+    manifest = msgspec.structs.replace(bundle.manifest, sha256=hashlib.sha256(blob).hexdigest())
+    return Bundle(manifest, blob).to_bytes()
+
+
+def test_bad_bundles_are_refused_and_the_version_is_kept(manager, robots):
+    publisher = Publisher()
+    try:
+        robot = robots("robot_1", announcements=publisher.endpoint)
+        publisher.wait_for_subscriber()
+        acting(robot, 1)
+        good = altered(9)
+        other = Ids(contract="0123456789abcdef", limits=IDS.limits, reward=IDS.reward)
+        wrong = make_bundle(3, ids=other).stamped(version=9, epoch=1, parent=0, certificate=None)
+        nan = np.full(4, np.nan, np.float32)
+        flipped = bytearray(good)
+        flipped[len(flipped) // 2] ^= 4
+        bad = {
+            "NaN": altered(9, **{"mean.bias": nan}),
+            "shape": altered(9, **{"mean.bias": np.zeros(5, np.float32)}),
+            "stored observation": altered(9, **{"mean.bias": np.ones(4, np.float32)}),
+            "whole policy bundle": good[: len(good) // 2],
+            "damaged": bytes(flipped),
+            "0123456789abcdef": wrong.to_bytes(),
+            "announced v9 holds v8": altered(8),
+        }
+        for number, (reason, blob) in enumerate(bad.items(), 1):
+            publisher.say(announce(9, blob))
+            wait_for(lambda n=number: len(robot.notices) >= n, what=reason)
+            notice = robot.notices[-1]
+            assert reason in notice and "\n" not in notice
+            assert notice.startswith("v9 was refused by robot_1: ") and notice.endswith("robot_1 keeps v1.")
+        damaged = bytearray(announce(9, good))
+        damaged[100] ^= 1
+        publisher.say(bytes(damaged))
+        publisher.say(b"noise")
+        wait_for(lambda: len(robot.notices) >= len(bad) + 2)
+        publisher.say(announce(1, altered(1)))  # not newer: not even looked at
+        steps = robot.slots.steps
+        wait_for(lambda: robot.slots.steps > steps + 20)
+        assert robot.slots.acting == 1 and robot.receiver.version == 1
+        wait_for(lambda: Stage.REFUSED in stages(manager, "robot_1", 9))
+        with manager.client() as client:
+            assert "keeps v1" in wait_for(lambda: client.status().robots)[0].last_refusal
+        publisher.say(announce(10, altered(10)))
+        acting(robot, 10)  # and a good one is still taken
+    finally:
+        publisher.close()
+
+
+def test_a_policy_that_misbehaves_while_acting_is_told_with_what_acts_instead(tmp_path, manager, robots):
+    robot = robots("robot_1")
+    acting(robot, 1)
+    with manager.client() as client:
+        client.push(make_bundle(1))
+        acting(robot, 2)
+        client.pin(FLEET, 2)  # so that the fleet manager does not go back
+        robot.slots.fall = (2, 1)  # as the control loop's slots say after an answer of NaN
+        shown = wait_for(lambda: next((r for r in client.status().robots if r.last_refusal and r.version == 1), None))
+        assert "went back to v1" in shown.last_refusal
+        assert shown.target == 2
+        wait_for(lambda: Stage.REFUSED in stages(manager, "robot_1", 2))
+        robot.stop()
+        kept = KeptPolicy(tmp_path / "robot_1").load(TASK, IDS, "robot_1")
+        assert kept.bundle.manifest.version == 1, "after a restart without the fleet it would act on the bad one"
+        again = robots("robot_1")
+        client.resume(FLEET)  # now it may go back
+        acting(again, 3)
+        wait_for(lambda: any(r.version == 3 and not r.last_refusal for r in client.status().robots))
+
+
+class SlowManager:
+    """A fleet manager that answers only when, and what, the test says."""
+
+    def __init__(self) -> None:
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.ROUTER)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.endpoint = f"tcp://127.0.0.1:{self.socket.bind_to_random_port('tcp://127.0.0.1')}"
+        self.peer = b""
+
+    def hear(self) -> Request:
+        assert self.socket.poll(20_000)
+        self.peer, _, payload = self.socket.recv_multipart()
+        return unseal(payload, REQUESTS)
+
+    def say(self, reply: Reply) -> None:
+        self.socket.send_multipart([self.peer, b"", seal(reply)])
+
+    def resent(self) -> list[tuple[int, Stage, bool]]:
+        """Version, stage and whether it fell: of the receipts that come with the next heartbeat."""
+        while not isinstance(self.hear(), Heartbeat):
+            pass
+        found = []
+        while isinstance(request := self.hear(), Report):
+            receipt = request.receipt
+            found.append((receipt.version, receipt.stage, receipt.fell_to is not None))
+        return found
+
+    def close(self) -> None:
+        self.socket.close()
+        self.context.term()
+
+
+def test_a_fall_is_told_until_it_is_noted_whatever_was_noted_of_a_refusal_on_arrival(tmp_path):
+    manager = SlowManager()
+    robot = Robot(tmp_path, "robot_1", f"tcp://127.0.0.1:{free_base_port()}", manager.endpoint)
+    on_arrival, fallen = (2, Stage.REFUSED, False), (2, Stage.REFUSED, True)
+    try:
+        manager.hear()
+        manager.say(Delivery(version=2, epoch=1, bundle=b"damaged on the way"))
+        wait_for(lambda: on_arrival in manager.resent(), what="the refusal on arrival")
+        manager.say(Delivery(version=2, epoch=1, bundle=altered(2)))
+        acting(robot, 2)
+        robot.slots.fall = (2, 0)
+        wait_for(lambda: fallen in manager.resent(), what="the fall")
+        manager.say(Noted(robot="robot_1", version=2, stage=Stage.REFUSED))
+        manager.say(Delivery(version=3, epoch=1, bundle=b"damaged, too"))
+        wait_for(lambda: (3, Stage.REFUSED, False) in manager.resent(), what="a word on both messages")
+        resent = manager.resent()
+        assert fallen in resent, "nobody noted it"
+        assert on_arrival not in resent
+        manager.say(Noted(robot="robot_1", version=2, stage=Stage.REFUSED, fell=True))
+        wait_for(lambda: fallen not in manager.resent(), what="no word of what was noted")
+    finally:
+        robot.stop()
+        manager.close()
+
+
+def test_the_fleet_leaves_a_policy_that_misbehaved_on_one_robot(manager, robots):
+    both = [robots(name) for name in ("robot_1", "robot_2")]
+    with manager.client() as client:
+        client.push(make_bundle(1))
+        for robot in both:
+            acting(robot, 2)
+        both[0].slots.fall = (2, 1)
+        for robot in both:
+            acting(robot, 3)
+        last = client.policies().versions[-1]
+        assert (last.origin, last.restores) == (Origin.ROLLBACK, 1)
+        assert wait_for(lambda: all(r.target == r.version == 3 for r in client.status().robots))
+
+
+def test_an_older_fleet_manager_is_not_obeyed(manager, robots):
+    publisher = Publisher()
+    try:
+        robot = robots("robot_1", announcements=publisher.endpoint)
+        publisher.wait_for_subscriber()
+        acting(robot, 1)
+        old = make_bundle(3).stamped(version=9, epoch=0, parent=0, certificate=None).to_bytes()
+        publisher.say(announce(9, old))
+        wait_for(lambda: robot.notices)
+        assert "older fleet manager" in robot.notices[0] and robot.slots.acting == 1
+    finally:
+        publisher.close()
+
+
+def test_a_robot_of_another_contract_gets_one_line_and_no_policy(manager, robots):
+    other = Ids(contract="0123456789abcdef", limits=IDS.limits, reward=IDS.reward)
+    robot = robots("robot_1", ids=other)
+    wait_for(lambda: robot.notices)
+    assert "0123456789abcdef" in robot.notices[0] and "has no policy yet" in robot.notices[0]
+    assert robot.slots.acting == 0
+    with manager.client() as client:
+        status = wait_for(lambda: client.status().robots)
+        assert not status[0].contract_fits
+
+
+def test_noise_on_the_ports_changes_nothing(manager, robots):
+    robot = robots("robot_1")
+    acting(robot, 1)
+    host, port = manager.rpc.removeprefix("tcp://").split(":")
+    with socket.create_connection((host, int(port))) as raw:
+        raw.sendall(b"GET / HTTP/1.0\r\n\r\n" * 50)
+    context = zmq.Context()
+    dealer = context.socket(zmq.DEALER)
+    dealer.setsockopt(zmq.LINGER, 1000)
+    dealer.connect(manager.rpc)
+    for frames in ([b"x"], [b"id", b"noise"], [b"id", b"\x00" * 50_000], [b""] * 5, [b"id", b"\x91" * 100_000]):
+        dealer.send_multipart(frames)
+    with manager.client() as client:
+        wait_for(lambda: client.status().dropped_messages >= 5)
+        client.push(make_bundle(1))
+    acting(robot, 2)
+    dealer.close()
+    context.term()
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64 - 1, -1])
+def test_numbers_that_no_registry_holds_change_nothing(manager, number):
+    receipt = Receipt(robot="robot_1", version=number, stage=Stage.REFUSED, since_received_s=0.0)
+    asked = [
+        Fetch(version=number),
+        Pin(who="anna", scope="fleet", version=number),
+        Heartbeat(robot="robot_1", boot_id="b", contract=IDS.contract, version=number),
+        Report(receipt=receipt),
+        GetNews(audit_after=number - 1),
+    ]
+    context = zmq.Context()
+    with context.socket(zmq.DEALER) as dealer, manager.client() as client:
+        dealer.setsockopt(zmq.LINGER, 1000)
+        dealer.connect(manager.rpc)
+        for request in asked:
+            dealer.send_multipart([b"id", seal(request)])
+            assert dealer.poll(10_000)
+            answer = unseal(dealer.recv_multipart()[1], REPLIES)
+            assert isinstance(answer, Refusal) and "Expected `int`" in answer.reason
+        assert client.status().dropped_messages == len(asked)
+        assert client.status().robots == () and client.push(make_bundle(1)).version == 2
+    context.term()
+
+
+@pytest.mark.parametrize("number", [-1, 2**62 + 1, 2**64 - 1])
+def test_a_candidate_with_a_number_that_no_message_holds_is_refused(manager, number):
+    bundle = make_bundle(1)
+    suite = SuiteResult(
+        name="focus",
+        episodes=number,
+        candidate_successes=0,
+        incumbent_successes=0,
+        candidate_interval=(0.0, 1.0),
+        candidate_cycle_s=float("nan"),
+        incumbent_cycle_s=float("nan"),
+        candidate_interventions=0,
+        limit_violations=0,
+    )
+    good = verdict(bundle, decision=Decision.REJECTED)
+    unread = make_bundle(1, data=DataRange(journal_to=number))
+    with manager.client() as client:
+        for judged, named in (
+            (msgspec.structs.replace(good, seed=number), "$.seed"),
+            (msgspec.structs.replace(good, incumbent_version=number), "$.incumbent_version"),
+            (msgspec.structs.replace(good, suites=(suite,)), "$.suites[0].episodes"),
+        ):
+            with pytest.raises(FleetRefused) as info:
+                client.submit(bundle, judged)
+            assert named in str(info.value) and "\n" not in str(info.value)
+        for refused in (lambda: client.submit(unread, good), lambda: client.push(unread)):
+            with pytest.raises(FleetRefused, match="journal_to"):
+                refused()
+        assert client.candidates() == () and client.status().production == 1
+        fits = msgspec.structs.replace(good, seed=2**62, suites=(msgspec.structs.replace(suite, episodes=2**32 - 1),))
+        assert client.submit(bundle, fits).new
+
+
+def test_clients_get_one_line(manager, tmp_path):
+    with manager.client() as client:
+        with pytest.raises(FleetRefused) as info:
+            client.pin("robot_7", 1)
+        assert "robot_7" in str(info.value)
+        with pytest.raises(FleetRefused):
+            client.rollback()
+        assert client.hold(FLEET).who == "anna@bench"
+    with FleetClient(f"tcp://127.0.0.1:{free_base_port()}", timeout_s=0.3) as client:
+        for ask in (client.status, client.rollback):
+            with pytest.raises(FleetUnreachable) as info:
+                ask()
+            assert "start the fleet" in str(info.value)  # the order never went out: nothing is unknown
+
+
+def test_threads_end(tmp_path):
+    before = threading.active_count()
+    manager = ManagerThread(tmp_path)
+    robot = Robot(Path(tmp_path), "robot_1", manager.announcements, manager.rpc)
+    acting(robot, 1)
+    robot.stop()
+    manager.stop()
+    assert threading.active_count() == before

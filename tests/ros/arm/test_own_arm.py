@@ -1,0 +1,118 @@
+"""A robot whose driver speaks only standard topics: cell, safety and policy bring it to work."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conditions import wait_for
+from tests.ros.skip_reasons import NO_ROS
+
+pytest.importorskip("rclpy", reason=NO_ROS)
+
+from peer import Peer
+from robot_rig import ROBOT, RobotRig
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+from tokens import TOKEN, WHO, operators_file
+
+from floop_interfaces import msg, srv
+from floop_robot.ros.node import topics
+from floop_robot.ros.node.qos import EVENTS, LATCHED, SENSOR
+
+HERE = Path(__file__).parent
+DESCRIPTION = HERE / "stand_in_driver.yaml"
+
+
+class OwnArm:
+    def __init__(self, folder: Path, domain: int, *cell_parameters: str, operators: str = "") -> None:
+        self.rig, self.peer = RobotRig(folder / "run", domain, operators=operators), Peer(domain)
+        self.results = self.peer.listen(msg.EpisodeResult, f"/{ROBOT}/episode_result", EVENTS)
+        self.phases = self.peer.listen(msg.EpisodeState, f"/{ROBOT}/{topics.DRIVER_EPISODE}", LATCHED)
+        self.states = self.peer.listen(msg.EpisodeState, f"/{ROBOT}/{topics.EPISODE_STATE}", LATCHED)
+        self.notes = self.peer.listen(String, f"/{ROBOT}/stand_in", EVENTS)
+        self.safety = self.peer.listen(msg.SafetyStatus, f"/{ROBOT}/{topics.SAFETY_STATUS}", SENSOR)
+        self.rig.install()
+        self.arm = subprocess.Popen(
+            [sys.executable, str(HERE / "arm_stand_in.py"), "--ros-args", "-r", f"__ns:=/{ROBOT}"],
+            env=os.environ | {"ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1"},
+        )
+        driver = f"driver:={DESCRIPTION}"
+        self.rig.start("safety_node", driver)
+        self.rig.start("cell_node", driver, *cell_parameters)
+        self.rig.start("policy_node", driver, "autostart:=true")
+
+    @property
+    def note(self) -> dict[str, float]:
+        return json.loads(self.notes[-1].data) if self.notes else {}
+
+    def close(self) -> None:
+        self.rig.close()
+        self.arm.kill()
+        self.arm.wait()
+        self.peer.close()
+
+
+@pytest.fixture
+def arm(tmp_path: Path, domain: int) -> Iterator[OwnArm]:
+    arm = OwnArm(tmp_path, domain, "homing_speed:=0.6", operators=operators_file(tmp_path))
+    yield arm
+    arm.close()
+
+
+def test_it_picks_goes_home_and_picks_the_next(arm: OwnArm) -> None:
+    wait_for(lambda: len(arm.results) >= 1, 40.0)
+    wait_for(lambda: sum(r.outcome == msg.EpisodeResult.OUTCOME_SUCCESS for r in arm.results) >= 1, 40.0)
+    done = len(arm.results)
+    wait_for(lambda: len(arm.results) > done, 40.0)  # home, another piece, and at work again
+    assert {r.work.object_class for r in arm.results} == {"box"}
+    assert arm.note["refused"] == 0
+    assert arm.note["pieces"] >= 2
+    # Each piece is followed by a way home; the first may go by before this subscription is found.
+    homing = (0, msg.EpisodeState.PHASE_READY)
+    wait_for(lambda: homing in [(p.episode, p.phase) for p in list(arm.phases)], 40.0, "a way home through safety")
+
+    # A stop on the way holds for the cell's own motion, too.
+    request = srv.SetEstop.Request(stop=True, who="ann", why="test")
+    assert arm.peer.call(srv.SetEstop, f"/{ROBOT}/set_estop", request).success
+    heard = len(arm.safety)
+    wait_for(lambda: len(arm.safety) > heard + 50)
+    stopped = [s.q_rad for s in list(arm.safety)[heard:]]
+    assert max(abs(a - b) for q in stopped for a, b in zip(q, stopped[0], strict=True)) < 1e-3
+    release = srv.SetEstop.Request(stop=False, who=WHO, token=TOKEN)
+    assert arm.peer.call(srv.SetEstop, f"/{ROBOT}/set_estop", release).success
+    done = len(arm.results)
+    wait_for(lambda: len(arm.results) > done, 40.0)
+    for name in ("policy_node", "cell_node", "safety_node"):
+        arm.rig.nodes[name].end()
+
+
+def test_a_person_says_that_work_is_there(tmp_path: Path, domain: int) -> None:
+    arm = OwnArm(tmp_path, domain, "work:=button")
+    try:
+        laying_out = "waits for work"
+        wait_for(lambda: arm.phases and arm.phases[-1].detail == laying_out, 30.0)
+        before = time.monotonic()
+        wait_for(lambda: time.monotonic() - before > 0.5)
+        assert arm.phases[-1].phase == msg.EpisodeState.PHASE_RESETTING
+        assert arm.peer.call(Trigger, f"/{ROBOT}/{topics.CELL_READY}", Trigger.Request()).success
+        wait_for(lambda: arm.phases[-1].phase == msg.EpisodeState.PHASE_READY)
+        assert not arm.peer.call(Trigger, f"/{ROBOT}/{topics.CELL_READY}", Trigger.Request()).success
+        first = arm.phases[-1].episode
+        # Its result may be missed: DDS can take 3 s until a new publisher has heard of a subscription.
+        wait_for(
+            lambda: arm.phases[-1].episode > first and arm.phases[-1].detail == laying_out, 60.0, "the next time round"
+        )
+        assert arm.peer.call(Trigger, f"/{ROBOT}/{topics.CELL_READY}", Trigger.Request()).success
+        wait_for(lambda: arm.states[-1].phase == msg.EpisodeState.PHASE_RUNNING, what="a running episode")
+        os.kill(arm.arm.pid, signal.SIGSTOP)  # silence: the cell says what it last said, and the policy gives up
+        wait_for(lambda: any(r.outcome == msg.EpisodeResult.OUTCOME_ABORTED for r in arm.results), 20.0)
+    finally:
+        arm.close()

@@ -1,0 +1,158 @@
+"""The fleet manager's node begins, is killed, and ends; and stops robots whose safety is real."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from conditions import wait_for
+from tests.ros.skip_reasons import NO_ROS
+
+pytest.importorskip("rclpy", reason=NO_ROS)
+
+from fleet_rig import FleetRig, policy
+from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rclpy.parameter import Parameter
+from slow_zip import slow_zip
+from tokens import TOKEN, WHO
+
+from floop_interfaces import msg, srv
+from floop_robot.ros.node import topics
+from floop_robot.ros.node.qos import LATCHED
+from floop_robot.services.supervisor import GRACE_S
+from floop_robot.spec.config import save_config
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, domain: int) -> Iterator[FleetRig]:
+    rig = FleetRig(tmp_path, domain)
+    yield rig
+    rig.close()
+
+
+def test_sigkill_forgets_nothing_and_the_node_ends_in_order(fleet: FleetRig) -> None:
+    manager = fleet.start_manager()
+    fleet.start_robots()
+    policy(1).save(fleet.folder / "one.floop")
+    order = {"bundle_path": str(fleet.folder / "one.floop"), "call_id": "mine", "wait_s": 20.0}
+    pushed = fleet.order(srv.PushPolicy, topics.PUSH_POLICY, **order)
+    fleet.order(srv.DrainRobot, topics.DRAIN_ROBOT, robot="robot_2", drain=True)
+    states = fleet.peer.listen(msg.FleetState, topics.FLEET_STATE, LATCHED)
+    wait_for(lambda: states and states[-1].production_version == 2)
+    manager.process.send_signal(signal.SIGKILL)
+    manager.process.wait()
+    fleet.acting(2)  # robots work on without it
+    manager = fleet.start("fleet_manager_node", "/fleet")
+    wait_for(lambda: states[-1].epoch == 2, 30.0, "the state of the next epoch")
+    state = states[-1]
+    assert (state.production_version, state.baseline_version) == (2, 1)
+    again = fleet.order(srv.PushPolicy, topics.PUSH_POLICY, **order)  # as a caller whose answer was lost
+    assert (again.version, again.record.what) == (pushed.version, pushed.record.what)
+    wait_for(lambda: fleet.robots[1].drained)
+    # It ends while an order waits for a robot that will not come to rest.
+    fleet.robots[0].busy = True
+    waiting = srv.DrainRobot.Request(robot="robot_1", drain=True, wait_s=100.0, who=WHO, token=TOKEN)
+    fleet.peer.send(srv.DrainRobot, topics.DRAIN_ROBOT, waiting)
+    wait_for(lambda: fleet.robots[0].drained)
+    assert manager.end(signals=2) < 3.0
+    assert "epoch 2" in manager.text
+
+
+def test_it_ends_within_what_a_supervisor_grants_while_an_order_and_a_release_take_long(fleet: FleetRig) -> None:
+    manager, safety = fleet.start_manager(), fleet.start("safety_node", "/robot_1")
+    robot = {"robots": ["robot_1"], "who": WHO, "token": TOKEN}
+    wait_for(lambda: _success(fleet, stop=True, **robot), 30.0, "a stopped robot")
+    with slow_zip(fleet.folder / "slow.zip") as until_it_is_being_loaded:
+        push = srv.PushPolicy.Request(sb3_zip_path=str(fleet.folder / "slow.zip"), trust_sb3_zip=True)
+        push.who, push.token = WHO, TOKEN
+        pushed = fleet.peer.send(srv.PushPolicy, topics.PUSH_POLICY, push)
+        until_it_is_being_loaded()
+        safety.process.send_signal(signal.SIGSTOP)  # now: of a robot that has been silent for a while, nothing is asked
+        released = fleet.peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, srv.SetEstop.Request(stop=False, **robot))
+        # What is answered at once is answered after that has begun: one thread takes the calls.
+        assert not fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False, robots=["robot_7"]).success
+        assert not released.done() and not pushed.done()
+        assert manager.end() < 0.9 * GRACE_S
+        assert fleet.peer.result(pushed).message == "not done: the fleet manager ends"
+        assert not fleet.peer.result(released).success
+
+
+def test_a_second_manager_and_a_bad_configuration_end_in_one_line(fleet: FleetRig) -> None:
+    manager = fleet.start_manager()
+    second = fleet.start("fleet_manager_node", "/second")
+    assert second.process.wait(20.0) == 2
+    assert "in use by another fleet manager" in second.text and "Traceback" not in second.text
+    broken = fleet.folder / "broken.yaml"
+    broken.write_text("robbots: 3\n")
+    third = fleet.start("fleet_manager_node", "/third", config=broken)
+    assert third.process.wait(20.0) == 2
+    assert third.text.startswith("fleet_manager_node: ") and third.text.count("\n") == 1
+    tokens = fleet.folder / "tokens.yaml"
+    save_config(msgspec.structs.replace(fleet.config, operators=str(fleet.folder / "none.yaml")), tokens)
+    fourth = fleet.start("fleet_manager_node", "/fourth", config=tokens)
+    assert fourth.process.wait(20.0) == 2
+    assert "none.yaml" in fourth.text and fourth.text.count("\n") == 1
+    assert fleet.state().production_version == 1
+    manager.end()
+
+
+def test_its_parameters_are_described_and_cannot_be_changed(fleet: FleetRig) -> None:
+    fleet.start_manager()
+    name = "/fleet/fleet_manager_node"
+    described = fleet.ask(DescribeParameters, f"{name}/describe_parameters", names=["config"]).descriptors[0]
+    assert described.read_only and len(described.description) > 10
+    changed = Parameter("config", Parameter.Type.STRING, "other.yaml").to_parameter_msg()
+    result = fleet.ask(SetParameters, f"{name}/set_parameters", parameters=[changed]).results[0]
+    assert not result.successful and result.reason
+
+
+def test_robots_are_stopped_and_released_together(fleet: FleetRig) -> None:
+    fleet.start_manager()
+    safety = [fleet.start("safety_node", f"/{name}") for name in fleet.config.robot_names]
+    latches: dict[str, list] = {
+        name: fleet.peer.listen(msg.EstopState, f"/{name}/{topics.ESTOP_STATE}", LATCHED)
+        for name in fleet.config.robot_names
+    }
+    wait_for(lambda: all(latches.values()), 30.0, "both safety nodes")
+
+    def latched() -> list[bool]:
+        return [heard[-1].latched for heard in latches.values()]
+
+    stop = {"stop": True, "who": "visitor", "why": "smoke"}
+    stopped = wait_for(lambda: _success(fleet, **stop), 30.0, "an answer of all robots")  # no token, and none needed
+    assert [(s.robot, s.latched) for s in stopped.states] == [("robot_1", True), ("robot_2", True)]
+    assert stopped.message == "stopped robot_1, robot_2"
+    assert (stopped.record.who, stopped.record.what, stopped.record.detail) == ("visitor", stopped.message, "smoke")
+    assert fleet.state().audit[-1].what == stopped.message
+    wait_for(lambda: latched() == [True, True])
+
+    guess = fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False, who=WHO, token="guess")
+    assert not guess.success and "no valid operator token" in guess.message and "\n" not in guess.message
+    unknown = fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False, robots=["robot_1", "robot_7"])
+    assert not unknown.success and "unknown robot 'robot_7'" in unknown.message
+    said = {name: len(heard) for name, heard in latches.items()}
+    wait_for(lambda: all(len(heard) > said[name] for name, heard in latches.items()), what="another word of each latch")
+    assert latched() == [True, True]
+
+    one = fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False, robots=["robot_2"], why="aired")
+    assert one.success and [(s.robot, s.latched) for s in one.states] == [("robot_2", False)]
+    wait_for(lambda: latched() == [True, False])
+
+    safety[0].kill()
+    began = time.monotonic()
+    partly = fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True, who="")
+    assert time.monotonic() - began < 5.0
+    assert not partly.success and "robot_1 did not answer" in partly.message
+    assert [(s.robot, s.latched) for s in partly.states] == [("robot_2", True)]
+    safety[0] = fleet.start("safety_node", "/robot_1")
+    wait_for(lambda: _success(fleet, **stop), 40.0, "an answer of all robots")
+    assert latched() == [True, True]
+
+
+def _success(fleet: FleetRig, **fields):
+    answer = fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, **fields)
+    return answer if answer.success else None

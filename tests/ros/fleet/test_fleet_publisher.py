@@ -1,0 +1,118 @@
+"""What fits no message costs nothing else its place: neither in what the fleet says by itself, nor in its lists."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from conditions import wait_for
+from tests.ros.skip_reasons import NO_ROS
+
+pytest.importorskip("rclpy", reason=NO_ROS)
+
+from peer import Peer
+
+from floop_interfaces import msg, srv
+from floop_robot.ros.node import topics
+from floop_robot.ros.fleet.fleet_manager_node import FleetQuestions
+from floop_robot.ros.fleet.fleet_publisher import FleetVoice
+from floop_robot.ros.node.qos import AUDIT, EVENTS, LATCHED
+from floop_robot.deploy.registry import CandidateState, Registry
+from floop_robot.deploy import FleetClient, FleetStatus
+from floop_robot.transport.rpc_client import Asker
+from floop_robot.deploy.messages import REPLIES, Heartbeat, News, Target
+from floop_robot.spec.verdict import Decision
+from tests.bundle.sample_bundles import IDS, make_bundle
+from tests.deploy.in_process_fleet import ManagerThread, verdict
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[ManagerThread]:
+    made = ManagerThread(tmp_path)
+    yield made
+    made.stop()
+
+
+class Miscounting(FleetClient):
+    """Says of each robot what no message can hold, until told otherwise."""
+
+    successes = -1
+
+    def status(self) -> FleetStatus:
+        said = super().status()
+        robots = tuple(msgspec.structs.replace(robot, successes=self.successes) for robot in said.robots)
+        return msgspec.structs.replace(said, robots=robots)
+
+
+def test_a_state_that_fits_no_message_is_said_as_soon_as_it_does(manager: ManagerThread, domain: int) -> None:
+    with contextlib.ExitStack() as opened:
+        peer = opened.enter_context(contextlib.closing(Peer(domain)))
+        heard = peer.listen(msg.FleetState, topics.FLEET_STATE, LATCHED)
+        client = opened.enter_context(Miscounting(manager.rpc))
+        asker = opened.enter_context(contextlib.closing(Asker(manager.rpc, REPLIES)))
+        assert asker.ask(Heartbeat(robot="robot_1", boot_id="b", contract=IDS.contract, version=1), Target, 20)
+        voice = opened.enter_context(FleetVoice(peer.node, client))
+        wait_for(lambda: "cannot be said" in voice.silent, 20, "the fault being told")
+        assert not heard
+        client.successes = 0
+        wait_for(lambda: heard and not voice.silent, 20, "the state being said")
+        assert [robot.robot for robot in heard[-1].robots] == ["robot_1"]
+
+
+@pytest.fixture
+def old_registry(tmp_path: Path) -> None:
+    """A registry that took in what is refused by now."""
+    registry = Registry(tmp_path / "registry.sqlite")
+    for seed in (1, -1, 3, 4):
+        bundle = make_bundle(seed + 10)
+        judged = verdict(bundle, decision=Decision.REJECTED, seed=seed)
+        registry.submit(bundle, judged, CandidateState.REJECTED, "an old gate", time.time_ns())
+        registry.note("anna", "noted", time.time_ns(), version=seed)
+    registry.close()
+
+
+class FromTheStart(FleetClient):
+    """Takes what lies in the registry for news."""
+
+    def news(self, audit_after: int = -1, candidates_after: int = -1) -> News:
+        return super().news(max(audit_after, 0), max(candidates_after, 0))
+
+
+def test_what_comes_with_one_that_fits_no_message_is_said(
+    old_registry: None, manager: ManagerThread, domain: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with contextlib.ExitStack() as opened:
+        peer = opened.enter_context(contextlib.closing(Peer(domain)))
+        verdicts = peer.listen(msg.GateVerdict, topics.FLEET_VERDICT, EVENTS)
+        audit = peer.listen(msg.AuditEntry, topics.FLEET_AUDIT, AUDIT)
+        states = peer.listen(msg.FleetState, topics.FLEET_STATE, LATCHED)
+        voice = FleetVoice(peer.node, opened.enter_context(FromTheStart(manager.rpc)))
+        for topic in (topics.FLEET_VERDICT, topics.FLEET_AUDIT):
+            wait_for(lambda t=topic: peer.node.count_publishers(t) and peer.node.count_subscribers(t))
+        with caplog.at_level(logging.WARNING):
+            opened.enter_context(voice)
+            wait_for(lambda: states, what="the state, which is said last")
+            wait_for(lambda: len(verdicts) >= 3 and [e.what for e in audit].count("noted") >= 3, what="the others")
+    assert [each.seed for each in verdicts] == [1, 3, 4]
+    assert [entry.version for entry in audit if entry.what == "noted"] == [1, 3, 4]
+    assert [entry.version for entry in states[-1].audit if entry.what == "noted"] == [1, 3, 4]
+    assert voice.silent == ""
+    left_out = [record.message for record in caplog.records if "fits no message and is left out" in record.message]
+    assert len(left_out) == 2 and "'version' field" in left_out[0] and "'seed' field" in left_out[1]
+
+
+def test_a_list_is_answered_without_what_fits_no_message(
+    old_registry: None, manager: ManagerThread, domain: int
+) -> None:
+    with contextlib.ExitStack() as opened:
+        peer = opened.enter_context(contextlib.closing(Peer(domain)))
+        questions = FleetQuestions(peer.node, opened.enter_context(FleetClient(manager.rpc)))
+        answer = peer.call(srv.ListPolicies, topics.LIST_POLICIES, srv.ListPolicies.Request(with_verdicts=True))
+        assert [each.seed for each in answer.verdicts] == [1, 3, 4]
+        assert answer.success and "1 entries fit no message" in answer.message
+        del questions

@@ -1,0 +1,110 @@
+"""What is done beside the executor: what it raises is raised, and nobody takes what is unfinished for done."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+
+import pytest
+from conditions import wait_for
+from tests.ros.skip_reasons import NO_ROS
+
+pytest.importorskip("rclpy", reason=NO_ROS)
+
+from peer import Peer
+from rclpy.callback_groups import ReentrantCallbackGroup
+from std_srvs.srv import Trigger
+
+from floop_robot.ros.node import async_condition as bells
+from floop_robot.ros.node.async_condition import Bell
+
+
+@pytest.fixture
+def peer(domain: int) -> Iterator[Peer]:
+    found = Peer(domain)
+    yield found
+    found.close()
+
+
+class Aside:
+    """A service that has `work` done aside, and tells what came of it."""
+
+    def __init__(self, peer: Peer, work: Callable[[], None], timeout_s: float = 20.0) -> None:
+        self.bell, self.peer, self._work, self._timeout_s = Bell(peer.node), peer, work, timeout_s
+        peer.node.create_service(Trigger, "aside", self._serve, callback_group=ReentrantCallbackGroup())
+
+    async def _serve(self, _: Trigger.Request, answer: Trigger.Response) -> Trigger.Response:
+        try:
+            answer.success = await self.bell.aside(self._work, self._timeout_s)
+        except ValueError as error:
+            answer.message = str(error)
+        return answer
+
+    def call(self):
+        return self.peer.send(Trigger, "aside", Trigger.Request())
+
+
+def test_what_it_raises_is_raised(peer: Peer) -> None:
+    def fail() -> None:
+        raise ValueError("no such thing")
+
+    answer = peer.result(Aside(peer, fail).call())
+    assert (answer.success, answer.message) == (False, "no such thing")
+
+
+def functions_of(thread: threading.Thread) -> list[str]:
+    """What it is in just now, the innermost last."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return [each.name for each in traceback.extract_stack(frame)] if frame else []
+
+
+def test_closing_waits_for_what_ends_soon(peer: Peer) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    aside = Aside(peer, lambda: (begun.set(), go_on.wait(20.0)))
+    answer = aside.call()
+    wait_for(begun.is_set)
+    closing = threading.Thread(target=aside.bell.close, name="closing")
+    closing.start()
+    go_on.set()
+    assert peer.result(answer).success
+    closing.join()
+    later = peer.result(aside.call())
+    assert not later.success  # not begun any more
+
+
+def test_what_is_unfinished_is_not_taken_for_done(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bells, "END_S", 0.1)
+    begun, go_on = threading.Event(), threading.Event()
+    aside = Aside(peer, lambda: (begun.set(), go_on.wait(20.0)))
+    answer = aside.call()
+    wait_for(begun.is_set)
+    aside.bell.close()
+    assert not peer.result(answer).success
+    go_on.set()
+
+
+def test_what_takes_too_long_is_not_waited_for_and_still_counted(peer: Peer) -> None:
+    go_on = threading.Event()
+    aside = Aside(peer, lambda: (go_on.wait(20.0), None)[1], timeout_s=0.1)
+    assert [peer.result(aside.call()).success for _ in "ab"] == [False, False]
+    assert aside.bell.busy == 2
+    go_on.set()
+    wait_for(lambda: aside.bell.busy == 0)
+
+
+def test_what_comes_while_it_closes_is_not_begun(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bells, "END_S", 20.0)
+    begun, go_on = list[int](), threading.Event()
+    aside = Aside(peer, lambda: (begun.append(1), go_on.wait(20.0)))
+    first = aside.call()
+    wait_for(lambda: begun)
+    closing = threading.Thread(target=aside.bell.close, name="closing")
+    closing.start()
+    wait_for(lambda: "join" in functions_of(closing), what="closing that waits for the first")
+    assert not peer.result(aside.call()).success and begun == [1]
+    assert closing.is_alive() and not first.done()
+    go_on.set()
+    assert peer.result(first).success
+    closing.join()

@@ -1,0 +1,133 @@
+"""One robot of real nodes in a fleet: policies from the fleet manager's node, records and labels to ingest."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from conditions import wait_for
+from isolation import reserved_domain
+from tests.ros.skip_reasons import NO_INTERFACES, NO_ROS
+
+pytest.importorskip("rclpy", reason=NO_ROS)
+if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
+    pytest.skip(NO_INTERFACES, allow_module_level=True)
+
+from peer import Peer
+from tests.ros.recorded_robot import Robot
+from robot_rig import ROBOT, NodeProcess, RobotRig
+
+from floop_interfaces.msg import EpisodeResult
+from floop_interfaces.srv import DrainRobot, PushPolicy
+from floop_robot.ros.node import topics
+from floop_robot.spec.records import EpisodeEnd, Label, Record
+from floop_robot.stream.tail_client import TailClient
+
+
+class Fleet:
+    """A robot, the fleet manager's node, and ingest."""
+
+    def __init__(self, robot: Robot) -> None:
+        self.robot, self.rig = robot, robot.rig
+        self._ingest = subprocess.Popen(
+            [sys.executable, "-m", "floop_robot.services.entry", "ingest", "--config", str(self.rig.config_file)],
+            start_new_session=True,
+        )
+        given = ["-r", "__ns:=/fleet", "-p", f"config:={self.rig.config_file}"]
+        self.manager = NodeProcess("fleet_manager_node", given, self.rig.domain, self.rig.run_dir / "manager.log")
+        self._tail = TailClient(self.rig.config.endpoints.tail)
+        self._records: list[Record] = []
+
+    def journal(self) -> list[Record]:
+        """Everything that ingest has from the robot."""
+        for found in self._tail.poll(0.2):
+            self._records += found.block.records()
+        return self._records
+
+    def close(self) -> None:
+        self._tail.close()
+        self._ingest.send_signal(signal.SIGINT)
+        self._ingest.wait(10.0)
+        self.manager.kill()
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with reserved_domain() as domain:
+        rig, peer = RobotRig(tmp_path_factory.mktemp("fleet"), domain), Peer(domain)
+        fleet = Fleet(Robot(rig, peer))
+        try:
+            rig.start_arm()
+            rig.start("policy_node", "autostart:=true")
+            yield fleet
+        finally:
+            fleet.close()
+            peer.close()
+            rig.close()
+
+
+def test_the_robot_works_on_what_the_fleet_manager_has_and_follows_it(fleet: Fleet) -> None:
+    status = fleet.robot.status
+    wait_for(lambda: status and status[-1].stage == "acting" and status[-1].manager_linked, 30.0, "a first policy")
+    first = status[-1].version
+    request = PushPolicy.Request(version=first, who="ann", why="once more", wait_s=10.0)
+    answer = fleet.robot.peer.call(PushPolicy, topics.PUSH_POLICY, request, 20.0)
+    assert answer.success, answer.message
+    wait_for(lambda: (status[-1].version, status[-1].stage) == (answer.version, "acting"), what="the new version")
+    told = status[-1]
+    assert (told.previous_version, told.stage, told.robot) == (first, "acting", ROBOT)
+    assert {s.sha256 for s in status if s.version} == {told.sha256}  # the same bytes
+    assert told.epoch >= 1
+
+
+def test_records_and_labels_reach_the_journal(fleet: Fleet) -> None:
+    robot = fleet.robot
+    wait_for(lambda: robot.results, 30.0, "an episode")
+    result = robot.results[-1]
+    request = {"episode": result.episode, "episode_success": False, "comment": "broken", "token": ""}
+    assert robot.label(**request).success
+    (label,) = wait_for(lambda: [r for r in fleet.journal() if isinstance(r, Label)], what="the label")
+    assert (label.episode, label.episode_boot_id, label.success) == (result.episode, result.boot_id, False)
+    (end,) = [r for r in fleet.journal() if isinstance(r, EpisodeEnd) and r.episode == result.episode]
+    assert (end.outcome, end.steps, end.policy_version) == (result.outcome, result.steps, result.policy_version)
+    assert end.truth is not None  # from the simulator alone, for reports
+
+
+def test_each_drain_is_taken_back_where_it_was_given(fleet: Fleet) -> None:
+    robot = fleet.robot
+    robot.wait_phase("running", 30.0)
+    request = DrainRobot.Request(robot=ROBOT, drain=True, wait_s=20.0, who="ann")
+    answer = robot.peer.call(DrainRobot, topics.DRAIN_ROBOT, request, 30.0)
+    assert answer.success, answer.message
+    assert answer.idle
+    wait_for(lambda: "drained by the fleet manager" in robot.state.detail, what="the reason")
+    ended = robot.results[-1]  # busy cores may abort an episode, a drain must not
+    assert ended.outcome != EpisodeResult.OUTCOME_ABORTED or "too old" in ended.detail
+    refusal = robot.drain(False, token="")
+    assert not refusal.success
+    assert "/fleet/drain_robot" in refusal.message
+    assert robot.drain(True, token="").success
+    request = DrainRobot.Request(robot=ROBOT, drain=False, who="ann")
+    assert robot.peer.call(DrainRobot, topics.DRAIN_ROBOT, request, 30.0).success
+    wait_for(lambda: "drained here" in robot.state.detail, what="the other reason")
+    assert robot.drain(False, token="").success
+    robot.wait_phase("running")
+
+
+def test_killed_it_goes_on_with_what_it_had_while_the_fleet_manager_is_away(fleet: Fleet) -> None:
+    robot = fleet.robot
+    robot.wait_phase("running", 30.0)
+    version, count = robot.status[-1].version, len(robot.results)
+    fleet.manager.kill()
+    os.kill(fleet.rig.nodes["policy_node"].process.pid, signal.SIGKILL)
+    fleet.rig.nodes["policy_node"].kill()
+    node = fleet.rig.start("policy_node", "autostart:=true")
+    wait_for(lambda: len(robot.results) > count, 30.0, "an episode of the new process")
+    assert robot.results[-1].policy_version == version
+    wait_for(lambda: not robot.status[-1].manager_linked, what="the word that nobody answers")
+    node.end()

@@ -1,0 +1,307 @@
+"""Safety as a real process over DDS: freezes, garbage, silence, and a stop latch that only an operator opens."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conditions import wait_for
+from isolation import reserved_domain
+from tests.ros.skip_reasons import NO_ROS
+
+pytest.importorskip("rclpy", reason=NO_ROS)
+
+from tests.ros.safety_rig import Cell, name
+from peer import Peer
+from robot_rig import ROBOT, RobotRig
+from tokens import TOKEN, WHO, operators_file
+
+from floop_interfaces import msg, srv
+from floop_robot.ros.node import topics
+from floop_robot.ros.safety.estop_service import GIVEN_BEFORE, STOPPED_SINCE
+from floop_robot.ros.node.qos import EVENTS
+from floop_robot.robot.ipc import link_folder
+from floop_robot.spec.robot_model import load_robot
+
+HOLD_S = 0.1
+STOP_S = 0.05
+LIMITS = load_robot("panda").limits
+
+
+@pytest.fixture(scope="module")
+def shared_cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
+    with reserved_domain() as domain, Cell(tmp_path_factory.mktemp("cell"), domain) as cell:
+        cell.start()
+        yield cell
+
+
+@pytest.fixture
+def cell(shared_cell: Cell) -> Cell:
+    """The arm swings, nothing is stopped and nothing went wrong yet; how it got there is another test's business."""
+    for process in (shared_cell.policy.process, shared_cell.driver.process):
+        process.send_signal(signal.SIGCONT)  # a test that failed may have left them frozen
+    shared_cell.policy.say("well")
+    assert shared_cell.set_estop(False).success
+    shared_cell.wait_following()
+    assert shared_cell.ticks[-1].fault == ""
+    return shared_cell
+
+
+def moves(cell: Cell, since_s: float) -> int:
+    """Ticks since then whose command differs from the one before."""
+    q = [t.q_rad for t in cell.ticks if t.time_s >= since_s]
+    return sum(a != b for a, b in pairwise(q))
+
+
+def test_a_frozen_policy_is_held_in_time_however_it_froze(cell: Cell) -> None:
+    for _ in range(3):
+        frozen_s = time.time()
+        cell.policy.process.send_signal(signal.SIGSTOP)
+        assert cell.first(frozen_s, mode="holding").time_s - frozen_s <= HOLD_S
+        assert cell.stands(frozen_s).time_s - frozen_s <= 0.5
+        cell.policy.process.send_signal(signal.SIGCONT)
+        cell.wait_following()
+
+        spins_s = cell.policy.spin(0.5)
+        assert cell.first(spins_s, mode="holding").time_s - spins_s <= HOLD_S
+        cell.wait_following()
+
+    successor = cell.swinger()
+    killed_s = time.time()
+    os.kill(cell.policy.process.pid, signal.SIGKILL)
+    assert cell.first(killed_s, mode="holding").time_s - killed_s <= HOLD_S
+    assert cell.first(killed_s, mode="stopping").cause in ("late_target", "none")
+    cell.policy.kill()
+    cell.policy = successor
+    successor.say("go")
+    cell.wait_following()
+
+
+def test_nan_is_held_counted_and_named(cell: Cell) -> None:
+    said_s = time.time()
+    cell.policy.say("nan")
+    tick = cell.first(said_s, cause="nonfinite")
+    assert tick.mode == "holding"
+    assert "not finite" in tick.fault
+    assert tick.nonfinite >= 1
+    still = cell.stands(said_s)
+    assert np.isfinite(still.q_rad).all()
+    wait_for(lambda: cell.ticks[-1].nonfinite > tick.nonfinite)
+    cell.policy.say("well")
+    cell.wait_following()
+    assert cell.ticks[-1].fault  # remembered until somebody releases
+
+
+def test_a_silent_driver_is_a_controlled_stop(cell: Cell) -> None:
+    silent_s = time.time()
+    cell.driver.process.send_signal(signal.SIGSTOP)
+    try:
+        tick = cell.first(silent_s, mode="stopping", cause="stale_state")
+        assert 0.08 <= tick.time_s - silent_s <= 0.15
+        cell.stands(silent_s)
+        q = np.array([t.q_rad for t in cell.ticks if t.time_s >= silent_s - 0.2])
+        acceleration = np.abs(np.diff(q, 2, axis=0)) * 50.0**2
+        assert (acceleration <= np.array(LIMITS.acceleration_rad_s2) * (1 + 1e-6)).all()
+    finally:
+        cell.driver.process.send_signal(signal.SIGCONT)
+    cell.wait_following()
+
+
+@pytest.mark.parametrize("way", ["topic", "fleet topic", "service"])
+def test_a_stop_stands_at_once_and_latches(cell: Cell, way: str) -> None:
+    # A publisher that safety has not found yet would lose its request.
+    wait_for(lambda: cell.peer.node.count_subscribers(name(topics.ESTOP)) == 1)
+    wait_for(lambda: cell.peer.node.count_subscribers(topics.FLEET_ESTOP) == 1)
+    asked_s = cell.stop_by(way)
+    stopped = cell.first(asked_s, mode="estop")
+    assert stopped.time_s - asked_s <= STOP_S
+    before = [t for t in cell.ticks if t.time_s < stopped.time_s][-1]
+    assert stopped.q_rad == before.q_rad  # commanded velocity is zero from this very tick
+    wait_for(lambda: cell.latches[-1].latched)
+    assert (cell.latches[-1].robot, cell.latches[-1].who, cell.latches[-1].why) == ("robot_1", "ann", "test")
+    assert moves(cell, stopped.time_s) == 0
+
+    answer = cell.set_estop(False)
+    assert answer.success, answer.message
+    assert (answer.record.who, answer.record.what) == ("ann", "release")
+    assert not answer.states[0].latched
+    cell.wait_following()
+
+
+def test_nothing_but_a_release_opens_the_latch(cell: Cell) -> None:
+    cell.stop_by("service")
+    wait_for(lambda: (cell.rig.run_dir / "links" / "robot_1" / "stopped").exists())
+    since_s = time.time()
+    for module, kindly in (("safety_node", False), ("safety_node", True), ("sim_robot_node", False)):
+        heard = len(cell.ticks)
+        cell.restart(module, kindly=kindly)
+        wait_for(lambda heard=heard: len(cell.ticks) > heard + 30)
+        assert cell.ticks[-1].mode == "estop"
+        if module != "sim_robot_node":  # a driver that was started anew knows of the stop once safety says it again
+            answer = cell.reset(episode=2 + heard)
+            assert not answer.success
+            assert answer.message.startswith("the arm is stopped") and answer.message.endswith("test")
+        heard = len(cell.ticks)
+        wait_for(lambda heard=heard: len(cell.ticks) > heard + 60)
+    assert {t.mode for t in cell.ticks if t.time_s >= since_s} == {"estop"}
+    assert "stopped by ann: test" in cell.ticks[-1].fault
+    assert cell.set_estop(False).success
+    cell.reset(episode=7)
+    cell.wait_following()
+
+
+def test_what_was_asked_for_before_the_release_is_never_done(cell: Cell) -> None:
+    cell.stop_by("service")
+    cell.policy.process.send_signal(signal.SIGSTOP)  # its last targets are on their way or with safety already
+    cell.wait_at_rest()  # an arm released while it still catches up with its last command is braked, and that moves it
+    released_s = time.time()
+    assert cell.set_estop(False).success
+    begins = cell.first(released_s, mode="holding")  # where the arm is, give or take what its controller lags
+    stopped = [t for t in cell.ticks if t.mode == "estop"][-1]
+    assert begins.q_rad == pytest.approx(stopped.q_rad, abs=0.02)
+    wait_for(lambda: sum(t.time_s > begins.time_s for t in cell.ticks) > 20)
+    assert moves(cell, begins.time_s) == 0
+    assert cell.ticks[-1].mode != "following"
+    cell.policy.process.send_signal(signal.SIGCONT)
+    cell.wait_following()
+
+
+def test_a_release_repeated_after_another_stop_releases_nothing(cell: Cell) -> None:
+    cell.stop_by("service")
+    first = cell.set_estop(False, call_id="a")
+    assert first.success
+    assert cell.set_estop(False, call_id="a") == first
+    cell.stop_by("service", who="bob")
+    again = cell.set_estop(False, call_id="a")
+    assert not again.success
+    assert again.message == f"{ROBOT} {STOPPED_SINCE}"
+    assert again.states[0].latched
+    assert cell.set_estop(True).states[0].who == "bob"
+    assert cell.set_estop(False, call_id="b").success
+
+
+def test_a_second_safety_process_is_refused_in_one_line(cell: Cell) -> None:
+    first, before = cell.safety, len(cell.safety.text)
+    second = cell.rig.start_again("safety_node")
+    cell.rig.nodes["safety_node"] = first
+    status, text = cell.rig.exit_of(second)
+    assert status == 2
+    assert text[before:].count("\n") == 1
+    assert "another process" in text[before:]
+
+
+def test_releasing_needs_the_operators_token(tmp_path: Path, domain: int) -> None:
+    with Cell(tmp_path, domain, operators=operators_file(tmp_path)) as cell:
+        cell.start()
+        assert cell.set_estop(True, who="").success  # anyone may stop
+        for who, token in (("ann", ""), ("ann", "guess"), ("bob", TOKEN), ("", TOKEN)):
+            answer = cell.set_estop(False, who=who, token=token)
+            assert not answer.success
+            assert answer.states[0].latched
+            assert "stays stopped" in answer.message
+        answer = cell.set_estop(False, token=TOKEN, call_id="a")
+        assert answer.success, answer.message
+        assert not cell.set_estop(False, token="guess", call_id="a").success
+        cell.wait_following()
+
+
+def test_a_release_names_what_it_releases(cell: Cell) -> None:
+    cell.stop_by("service")
+    outdated = cell.latches[-1].seal
+    assert outdated
+    assert cell.set_estop(True, who="bob").success  # stopped again
+    wait_for(lambda: cell.latches[-1].seal != outdated)
+    answer = cell.set_estop(False, seal=outdated)
+    assert not answer.success
+    assert "out of date" in answer.message
+    assert answer.states[0].latched
+    assert not cell.set_estop(False, seal=12345).success
+    assert cell.set_estop(False, seal=cell.latches[-1].seal).success
+
+
+def test_a_release_repeated_to_a_successor_releases_nothing(cell: Cell) -> None:
+    cell.stop_by("service")
+    assert cell.set_estop(False, call_id="before the restart").success
+    cell.stop_by("service", who="bob")
+    cell.restart("safety_node")
+    again = cell.set_estop(False, call_id="before the restart")
+    assert not again.success
+    assert again.message == f"{ROBOT} stays stopped: {GIVEN_BEFORE}"
+    assert again.states[0].latched
+    assert cell.set_estop(False, call_id="after it").success
+    cell.wait_following()
+
+
+def test_a_disk_that_refuses_is_told_and_changes_nothing(cell: Cell) -> None:
+    latch = link_folder(cell.rig.run_dir, ROBOT) / "stopped"
+    latch.mkdir()  # neither written nor removed
+    stopped = cell.set_estop(True)
+    assert stopped.success
+    assert stopped.states[0].latched
+    assert "a restart may forget it" in stopped.message
+    released = cell.set_estop(False)
+    assert released.success
+    assert not released.states[0].latched
+    assert "a restart may stop it again" in released.message
+    latch.rmdir()
+    assert cell.set_estop(True).message == f"{ROBOT} is stopped"
+    assert cell.set_estop(False).message == f"{ROBOT} is released"
+
+
+def test_a_real_arm_is_released_by_nobody_where_nobody_is_named(tmp_path: Path, domain: int) -> None:
+    rig, peer = RobotRig(tmp_path / "run", domain), Peer(domain)
+    try:
+        rig.start("sim_robot_node")
+        node = rig.start("safety_node")  # which does not know that this arm is simulated
+        call = f"/{ROBOT}/set_estop"
+        assert peer.call(srv.SetEstop, call, srv.SetEstop.Request(stop=True)).success
+        refused = peer.call(srv.SetEstop, call, srv.SetEstop.Request(stop=False, who=WHO, token=TOKEN))
+        assert not refused.success
+        assert "no operators' file" in refused.message
+        assert refused.states[0].latched
+        assert "can't be released" in node.text
+    finally:
+        peer.close()
+        rig.close()
+
+
+def test_health_is_told_once_a_second(cell: Cell) -> None:
+    from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+
+    heard = cell.peer.listen(DiagnosticArray, topics.DIAGNOSTICS, EVENTS)
+
+    def find(part: str) -> DiagnosticStatus | None:
+        found = [s for m in heard for s in m.status if part in s.name]
+        return found[-1] if found else None
+
+    servo = wait_for(lambda: find("safety_node: servo loop"))
+    assert (servo.hardware_id, servo.name) == ("robot_1", "robot_1/safety_node: servo loop")
+    assert {v.key for v in servo.values} >= {"rate_hz", "missed_ticks", "late_p99_ms"}
+    driver = wait_for(lambda: find("sim_robot_node: driver loop"))
+    assert {v.key for v in driver.values} >= {"rate_hz", "real_time_factor", "episodes"}
+    cell.stop_by("service")
+    heard.clear()
+    status = wait_for(lambda: find("safety_node: safety"))
+    assert status.level == DiagnosticStatus.ERROR
+    assert "stopped by ann" in status.message
+
+
+def test_the_policys_requests_have_no_way_around_safety(cell: Cell) -> None:
+    """Only the safety node publishes on the controller's topic and on the gripper's."""
+    for topic in ("joint_trajectory_controller/joint_trajectory", topics.GRIPPER_COMMAND):
+        found = cell.peer.node.get_publishers_info_by_topic(name(topic))
+        assert {(p.node_namespace, p.node_name) for p in found} == {("/robot_1", "safety_node")}
+    assert isinstance(cell.latches[-1], msg.EstopState)
+
+
+def test_both_end_in_order_on_a_second_signal_too(tmp_path: Path, domain: int) -> None:
+    with Cell(tmp_path, domain) as cell:
+        wait_for(lambda: len(cell.ticks) > 5)
+        cell.safety.end(signals=2)
+        cell.driver.end(signals=2)

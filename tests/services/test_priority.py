@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conditions import wait_for
+
+from floop_robot.services.priority import Weighed, is_weighed, weigh_session
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="the kernel has no autogroups")
+
+
+@pytest.fixture
+def session() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def told(pid: int) -> str:
+    """What the kernel says of a process's session; nothing where that session has no autogroup, as the first one."""
+    return Path(f"/proc/{pid}/autogroup").read_text()
+
+
+def test_a_session_is_given_its_nice_value_again_and_again(session: subprocess.Popen[bytes]) -> None:
+    assert not is_weighed(session.pid)
+    for nice in (3, 10, 7):
+        wait_for(lambda nice=nice: weigh_session(session.pid, nice) is Weighed.GIVEN)
+        assert int(told(session.pid).split()[-1]) == nice
+        assert is_weighed(session.pid)
+
+
+def test_the_session_of_somebody_else_is_left_alone() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        before = told(child.pid)
+        assert weigh_session(child.pid, 10) is Weighed.NEEDLESS
+        assert told(child.pid) == before
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_nothing_waits_for_the_kernel_and_what_it_does_not_take_is_told(session: subprocess.Popen[bytes]) -> None:
+    began = time.monotonic()
+    assert weigh_session(session.pid, 100) is Weighed.REFUSED
+    found = {weigh_session(session.pid, 3) for _ in range(20)}
+    assert time.monotonic() - began < 1.0
+    assert found <= {Weighed.GIVEN, Weighed.LATER}
+    session.kill()
+    session.wait()
+    assert weigh_session(session.pid, 3) is Weighed.NEEDLESS
+
+
+def test_a_process_says_that_its_session_got_no_priority() -> None:
+    program = "from floop_robot.services.priority import prefer; prefer(19); prefer(20)"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, start_new_session=True)
+    assert told.returncode == 0
+    assert told.stderr.count("\n") == 1 and "does not give this session nice 20" in told.stderr

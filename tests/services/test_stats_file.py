@@ -1,0 +1,64 @@
+"""Figures of a process: kept where they can be, and never a reason to end."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from floop_robot.services.stats_file import StatsFile, read_stats
+from floop_robot.spec.errors import StorageError
+
+
+class Figures(msgspec.Struct, frozen=True):
+    ticks: int
+    comment: str = ""
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file may grow: what a full disk answers to a write, but for the error's name."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    StatsFile[Figures](tmp_path, "robot_1.safety").write(Figures(3))
+    assert read_stats(tmp_path, "robot_1.safety", Figures) == [Figures(3)]
+    assert read_stats(tmp_path, "robot_1.policy", Figures) == []
+
+
+def test_a_full_disk_ends_nothing_and_is_said_once(
+    tmp_path: Path, full_disk: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = StatsFile[Figures](tmp_path, "robot_1.safety")
+    with caplog.at_level(logging.WARNING):
+        for tick in range(3):
+            file.write(Figures(tick), force=True)
+    assert [r.getMessage().startswith("cannot write") for r in caplog.records] == [True]
+    assert read_stats(tmp_path, "robot_1.safety", Figures) == []
+
+
+def test_figures_come_again_when_the_disk_takes_them(tmp_path: Path) -> None:
+    file = StatsFile[Figures](tmp_path, "gate")
+    file.write(Figures(1), force=True)
+    (tmp_path / "stats").rename(tmp_path / "away")
+    file.write(Figures(2), force=True)
+    (tmp_path / "away").rename(tmp_path / "stats")
+    file.write(Figures(3), force=True)
+    assert read_stats(tmp_path, "gate", Figures) == [Figures(3)]
+
+
+def test_a_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "stats").write_text("a file")
+    with pytest.raises(StorageError, match="choose a writable run_dir"):
+        StatsFile[Figures](tmp_path, "gate")

@@ -1,0 +1,127 @@
+"""`floop train` in short: real physics, real helper process; what it leaves behind can be used."""
+
+import os
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from floop_robot.bundle import Bundle
+from floop_robot.learn.checkpoint import Checkpoint
+from floop_robot.learn.settings import PpoSettings, SacSettings
+from floop_robot.train.train import TrainConfig, TrainProgress, train
+from floop_robot.spec.errors import ConfigError, FloopError, StorageError, UnknownName
+
+
+def config(out: Path, **more: object) -> TrainConfig:
+    short = {"max_transitions": 250, "learning_starts": 100, "final_episodes": 3, "selection_episodes": 3}
+    options = {**short, "out": str(out), "sac": SacSettings(hidden=(16, 16)), **more}
+    return TrainConfig(**options)  # type: ignore[arg-type]
+
+
+def test_a_short_run_leaves_policy_checkpoint_and_what_it_was_made_with(tmp_path: Path) -> None:
+    seen: list[TrainProgress] = []
+    result = train(config(tmp_path, demonstrations=6, prior_rows=150), seen.append)
+    assert result.success is not None
+    assert 0.0 <= result.success <= 1.0
+    assert result.bc_success is not None
+    assert result.transitions >= 250
+    assert result.demonstration_transitions > 6 * 10
+    assert result.gradient_steps > 100
+    assert {"demonstrations", "behaviour cloning", "learning", "final scenarios"} <= {p.phase for p in seen}
+    actor = Bundle.load(Path(result.bundle)).checked_actor()
+    checkpoint = Checkpoint.load(Path(result.checkpoint))
+    assert {c.object_class for c in checkpoint.info.known.classes} <= {"box", "cylinder"}
+    rows = checkpoint.prior_rows(actor.architecture.observation_size, 5)
+    assert rows is not None
+    assert 0 < len(rows) <= 150
+    from stable_baselines3 import SAC
+
+    stock = SAC.load(result.model, device="cpu")
+    said = stock.predict(rows.obs[:20], deterministic=True)[0]
+    assert said == pytest.approx(actor.mean_batch(rows.obs[:20]), abs=1e-4)
+    again = msgspec.yaml.decode((tmp_path / "config.yaml").read_bytes(), type=TrainConfig)
+    assert again.demonstrations == 6
+    assert msgspec.json.decode((tmp_path / "result.json").read_bytes())["success"] == result.success
+
+
+def test_two_trainings_into_one_folder_are_one_too_many(tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    def second(_: TrainProgress) -> None:
+        if not refused:
+            with pytest.raises(StorageError) as caught:
+                train(config(tmp_path, seed=7))
+            refused.append(str(caught.value))
+
+    train(config(tmp_path, max_transitions=0, demonstrations=2), second)
+    assert refused == [f"another floop train writes to {tmp_path}; wait for it, or choose another --out"]
+    assert msgspec.yaml.decode((tmp_path / "config.yaml").read_bytes(), type=TrainConfig).seed == 0
+
+
+@pytest.mark.slow
+def test_the_same_seed_makes_the_same_policy(tmp_path: Path) -> None:
+    made = [train(config(tmp_path / name, seed=3, demonstrations=6)) for name in ("a", "b")]
+    tensors = [Bundle.load(Path(result.bundle)).arrays() for result in made]
+    assert all((tensors[0][name] == tensors[1][name]).all() for name in tensors[0])
+    assert made[0].transitions == made[1].transitions
+
+
+@pytest.mark.parametrize("algo", ["sac", "ppo"])
+def test_any_continuous_gymnasium_environment_trains(algo: str, tmp_path: Path) -> None:
+    ppo = PpoSettings(hidden=(16, 16), rows_per_update=128, batch_size=64, epochs=2)
+    result = train(config(tmp_path, env="Pendulum-v1", algo=algo, ppo=ppo, max_transitions=600))
+    assert result.success is None, "a pendulum does not tell success"
+    assert result.mean_return < 0.0
+    assert result.gradient_steps > 0
+    from stable_baselines3 import PPO, SAC
+
+    stock = (SAC if algo == "sac" else PPO).load(result.model, device="cpu")
+    obs = np.array([1.0, 0.0, 3.0], np.float32)
+    action = stock.predict(obs, deterministic=True)[0]
+    assert action == pytest.approx(2.0 * Bundle.load(Path(result.bundle)).actor().mean(obs), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"task": "floop/Pik-v0"}, UnknownName, "floop/Pick-v0"),
+        ({"env": "Pendulun-v1"}, UnknownName, "Pendulum-v1"),
+        ({"env": "CartPole-v1"}, ConfigError, "vectors"),
+        ({"env": "Pendulum-v1", "demonstrations": 3}, FloopError, "no demonstrations"),
+        ({"algo": "td3"}, ConfigError, "sac or ppo"),
+        ({"until_success": 1.5}, ConfigError, "until_success"),
+    ],
+)
+def test_mistakes_are_one_line(options: dict[str, object], error: type[Exception], says: str, tmp_path: Path) -> None:
+    with pytest.raises(error, match=says) as caught:
+        train(config(tmp_path, **options))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_no_permission_is_one_line(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(StorageError, match="--out"):
+        train(config(tmp_path / "run"))
+
+
+def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(StorageError, match="--out"):
+        train(config(tmp_path / "run"))
+
+
+def test_curves_for_tensorboard_hold_success_and_losses_over_transitions(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    result = train(config(tmp_path, tensorboard=True, max_transitions=450))
+    assert result.gradient_steps > 0
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert {"floop/recent_success", "floop/gradient_steps", "train/critic_loss"} <= set(events.Tags()["scalars"])
+    steps = [point.step for point in events.Scalars("floop/gradient_steps")]
+    assert steps == sorted(steps)
+    assert steps[-1] == result.transitions
+    assert events.Scalars("floop/gradient_steps")[-1].value == result.gradient_steps

@@ -98,7 +98,7 @@ setup(
     entry_points={
         "console_scripts": [
             "floop = floop_robot.cli.main:main",
-            *(f"{name} = {PACKAGE}.nodes.{name}:main" for name in NODES),
+            *(f"{name} = {PACKAGE}.ros.{name.split('_')[0]}.{name}:main" for name in NODES),
         ]
     },
     cmdclass={"install_data": InstallNodes},

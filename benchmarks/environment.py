@@ -25,19 +25,19 @@ import torch
 
 from floop_envs.env import ArmEnv, make_env
 from floop_envs.expert import Expert
-from floop_envs.rollout import Acts, run_episode
-from floop_envs.scenarios import TrainingWork
+from floop_envs.rollout import ActorLike, run_episode
+from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenarios_of
-from floop_robot.bundle import Actor, Normalisation
+from floop_robot.bundle import Actor, Normalization
 from floop_robot.learn.export import actor_architecture
-from floop_robot.learn.sac_algorithm import SacTrainee
+from floop_robot.learn.sac_algorithm import SacAlgorithm
 from floop_robot.learn.settings import SacSettings
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.train.train_env import rows_of
-from floop_robot.replay.transition_builder import Arrived
+from floop_robot.replay.transition_builder import ReceivedTransitions
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.records import Source
 from floop_robot.spec.tasks.layouts import POLICY_RATE_HZ
+from floop_robot.train.train_env import rows_of
 
 
 class Random:
@@ -55,8 +55,8 @@ class Random:
 def speed(task: str, episodes: int) -> None:
     """Steps per CPU second of demonstrations and of random actions, and the part of it that is physics."""
     env = make_env(task)
-    scenarios = scenarios_of(TrainingWork(task), Purpose.REPORT, 0, episodes)
-    actors: dict[str, Acts] = {"demonstrations": Expert(env.rules.spec), "random actions": Random()}
+    scenarios = scenarios_of(TrainingScenarios(task), Purpose.REPORT, 0, episodes)
+    actors: dict[str, ActorLike] = {"demonstrations": Expert(env.rules.spec), "random actions": Random()}
     for name, actor in actors.items():
         physics = _physics_clock(env)
         began = time.process_time()
@@ -84,7 +84,7 @@ def creep(episodes: int) -> None:
     env = make_env("floop/Pick-v0")
     expert, stay = Expert(env.rules.spec), np.array([0, 0, 0, 0, -1], np.float32)
     moved = []
-    for scenario in scenarios_of(TrainingWork("floop/Pick-v0"), Purpose.REPORT, 0, episodes):
+    for scenario in scenarios_of(TrainingScenarios("floop/Pick-v0"), Purpose.REPORT, 0, episodes):
         if not run_episode(env, expert, scenario).true_success:
             continue
         for _ in range(4):
@@ -99,21 +99,23 @@ def creep(episodes: int) -> None:
 def learning(rate_hz: float, seconds: float, seed: int) -> None:
     """SAC from 30 demonstrations on `seconds` of simulated experience at one policy rate."""
     env = make_env("floop/Pick-v0", policy_rate_hz=rate_hz)
-    spec, work = env.rules.spec, TrainingWork("floop/Pick-v0")
+    spec, work = env.rules.spec, TrainingScenarios("floop/Pick-v0")
     settings = SacSettings()
     settings = msgspec.structs.replace(settings, gamma=settings.gamma ** (POLICY_RATE_HZ / rate_hz))
-    trainee, rng = SacTrainee(PolicySpace.of(spec), settings, seed), np.random.default_rng(seed)
-    normalisation = Normalisation(tuple(spec.observation.offset.tolist()), tuple(spec.observation.scale.tolist()))
+    algorithm, rng = SacAlgorithm(PolicySpace.of(spec), settings, seed), np.random.default_rng(seed)
+    normalization = Normalization(tuple(spec.observation.offset.tolist()), tuple(spec.observation.scale.tolist()))
     began, experience, owed, index = time.process_time(), 0.0, 0.0, 0
 
-    def take(actor: Acts, purpose: Purpose, index: int, fresh: bool) -> float:
+    def take(actor: ActorLike, purpose: Purpose, index: int, fresh: bool) -> float:
         scenario = scenarios_of(work, purpose, seed, 1, index)[0]
-        done = run_episode(env, actor, scenario, rng, sample=True, keep=True)
+        done = run_episode(env, actor, scenario, rng, sample=True, record_trace=True)
         rows = rows_of(done.trace, index)
         source = Source.EXPLORER if fresh else Source.DEMONSTRATION
         mask = np.full(len(rows), fresh)
         nonlocal owed
-        owed += trainee.take(Arrived(robot=source.name, boot_id="", source=source, rows=rows, fresh=mask))
+        owed += algorithm.take(
+            ReceivedTransitions(robot=source.name, boot_id="", source=source, rows=rows, is_new=mask)
+        )
         return done.duration_s
 
     for index in range(30):
@@ -121,23 +123,23 @@ def learning(rate_hz: float, seconds: float, seed: int) -> None:
     owed = 0.0
     while experience < seconds:
         index += 1
-        experience += take(Actor(*_exported(trainee, normalisation)), Purpose.TRAINING, index, fresh=True)
-        owed -= trainee.improve(int(owed))
+        experience += take(Actor(*_exported(algorithm, normalization)), Purpose.TRAINING, index, fresh=True)
+        owed -= algorithm.update(int(owed))
     spent = time.process_time() - began
-    actor = Actor(*_exported(trainee, normalisation))
+    actor = Actor(*_exported(algorithm, normalization))
     results = [run_episode(env, actor, s) for s in scenarios_of(work, Purpose.REPORT, seed, 100)]
     won = [r.duration_s for r in results if r.success]
     print(
-        f"{rate_hz:5.1f} Hz  seed {seed}  {experience:4.0f} s of experience  {trainee.progress.gradient_steps:6d} "
+        f"{rate_hz:5.1f} Hz  seed {seed}  {experience:4.0f} s of experience  {algorithm.progress.gradient_steps:6d} "
         f"updates  {spent:4.0f} CPU s   success {len(won) / len(results):.2f}  "
         f"pick time {np.mean(won or [np.nan]):.2f} s",
         flush=True,
     )
 
 
-def _exported(trainee: SacTrainee, normalisation: Normalisation) -> tuple[object, ...]:
-    architecture, tensors = actor_architecture(trainee.model)
-    return architecture, normalisation, tensors
+def _exported(algorithm: SacAlgorithm, normalization: Normalization) -> tuple[object, ...]:
+    architecture, tensors = actor_architecture(algorithm.model)
+    return architecture, normalization, tensors
 
 
 def main() -> None:

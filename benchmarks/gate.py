@@ -25,17 +25,17 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from floop_envs.scenarios import TrainingWork
+from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenarios_of
 from floop_policies import baseline
 from floop_robot.bundle import Bundle
 from floop_robot.gate.executor import ProcessPool
-from floop_robot.gate.gate import Gate, Judged
-from floop_robot.train.validate import evaluate_with
+from floop_robot.gate.gate import Gate, GateResult
 from floop_robot.spec.config import FloopConfig, GateConfig
-from floop_robot.spec.records import ActMode, EpisodeEnd, Outcome, WorkReport
+from floop_robot.spec.records import ActMode, EpisodeEnd, ObjectReport, OutcomeCode
 from floop_robot.spec.tasks import get_task
 from floop_robot.spec.verdict import Decision
+from floop_robot.train.validate import evaluate_with
 
 
 def altered(bundle: Bundle, noise: float, seed: int) -> Bundle:
@@ -58,7 +58,7 @@ def altered(bundle: Bundle, noise: float, seed: int) -> Bundle:
 
 def half_as_good(bundle: Bundle, pool: ProcessPool) -> Bundle:
     """The policy with as much noise as makes it fail about half the time."""
-    scenarios = scenarios_of(TrainingWork(bundle.manifest.task), Purpose.SELECTION, 0, 40)
+    scenarios = scenarios_of(TrainingScenarios(bundle.manifest.task), Purpose.SELECTION, 0, 40)
     for noise in np.arange(0.1, 2.0, 0.1):
         for seed in range(3):
             worse = altered(bundle, float(noise), seed)
@@ -71,10 +71,10 @@ def reports(classes: tuple[str, ...], success: float) -> list[EpisodeEnd]:
     """What robots would report of work of these classes that goes badly."""
     ends = []
     for i in range(20 if classes else 0):
-        scenario = scenarios_of(TrainingWork("floop/Pick-v0", classes), Purpose.ROBOT, 0, 1, i)[0]
+        scenario = scenarios_of(TrainingScenarios("floop/Pick-v0", classes), Purpose.ROBOT, 0, 1, i)[0]
         x, y = scenario.object_xy_m
         size = scenario.object.size_m
-        work = WorkReport(scenario.object.object_class, size, (x, y, 0.5 * size[2]), scenario.object_yaw_rad)
+        work = ObjectReport(scenario.object.object_class, size, (x, y, 0.5 * size[2]), scenario.object_yaw_rad)
         ends.append(
             EpisodeEnd(
                 seq=i,
@@ -85,7 +85,7 @@ def reports(classes: tuple[str, ...], success: float) -> list[EpisodeEnd]:
                 steps=1,
                 duration_s=1.0,
                 total_reward=0.0,
-                outcome=Outcome.SUCCESS if i % 10 < 10 * success else Outcome.TIMEOUT,
+                outcome=OutcomeCode.SUCCESS if i % 10 < 10 * success else OutcomeCode.TIMEOUT,
                 final_obs=np.zeros(1, np.float32),
                 work=work,
             )
@@ -95,7 +95,7 @@ def reports(classes: tuple[str, ...], success: float) -> list[EpisodeEnd]:
 
 def new_gate(config: FloopConfig, pool: ProcessPool, incumbent: Bundle, focus: tuple[str, ...]) -> Gate:
     gate = Gate(config, pool)
-    gate.set_incumbent(incumbent.stamped(version=1, epoch=1, parent=0, certificate=None))
+    gate.set_incumbent(incumbent.with_version(version=1, epoch=1, parent=0, certificate=None))
     for end in reports(focus, 0.4):
         gate.observe(end)
     return gate
@@ -111,7 +111,7 @@ def rest(gate: Gate) -> None:
         time.sleep(0.002)
 
 
-def judged(gate: Gate, candidate: Bundle) -> tuple[Judged, float]:
+def judged(gate: Gate, candidate: Bundle) -> tuple[GateResult, float]:
     blob = candidate.to_bytes()
     start = time.monotonic()
     gate.offer(blob)
@@ -142,7 +142,7 @@ def verdict_times(args: argparse.Namespace, incumbent: Bundle) -> None:
         ]
         for name, against, about, make in cases:
             with tempfile.TemporaryDirectory() as folder:
-                config = FloopConfig(run_dir=folder, gate=GateConfig(workers=workers, lesson_s=0.0))
+                config = FloopConfig(run_dir=folder, gate=GateConfig(workers=workers, warmup_s=0.0))
                 gate = new_gate(config, pool, against, about)
                 times, pairs, cpu, decisions = [], [], [], dict.fromkeys(Decision, 0)
                 for seed in range(args.repeats):
@@ -167,7 +167,7 @@ def null_candidates(args: argparse.Namespace, incumbent: Bundle) -> None:
     pool.wait_warm()
     for focus in ((), tuple(args.focus)):
         with tempfile.TemporaryDirectory() as folder:
-            config = FloopConfig(run_dir=folder, gate=GateConfig(workers=args.workers, lesson_s=0.0))
+            config = FloopConfig(run_dir=folder, gate=GateConfig(workers=args.workers, warmup_s=0.0))
             gate = new_gate(config, pool, incumbent, focus)
             decisions = dict.fromkeys(Decision, 0)
             ours = theirs = episodes = 0

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from floop_robot.gate.interfaces import EpisodeOutcome
-from floop_robot.stats.sequential_tests import NonInferiority, Status
-from floop_robot.gate.trial import GUARD_GIVE_UP, OLD_MARGIN, Focus, Known, Pair, Suite, Trial
+from floop_robot.gate.trial import REGRESSION_BETA, REGRESSION_MARGIN, Pair, Suite, SuiteCounts, TargetTasks, Trial
 from floop_robot.spec.config import GateConfig
 from floop_robot.spec.verdict import Decision
+from floop_robot.stats.sequential_tests import NonInferiority, Status
 
 Rates = tuple[float, float]
 CONFIG = GateConfig()
@@ -39,13 +39,13 @@ def outcome(success: bool, duration_s: float) -> EpisodeOutcome:
     )
 
 
-def trial(seed: int, old: Rates, focus: Rates | None, faster: float) -> tuple[Decision, int]:
+def trial(seed: int, old: Rates, target_tasks: Rates | None, faster: float) -> tuple[Decision, int]:
     rng = np.random.default_rng(seed)
-    draws = {Suite.OLD: pairs(rng, *old)} | ({Suite.FOCUS: pairs(rng, *focus)} if focus else {})
-    known = Known(focus=(round(100 * focus[1]), 100)) if focus else Known()
-    run = Trial(CONFIG, Focus(("new",)) if focus else Focus(), known)
+    draws = {Suite.REGRESSION: pairs(rng, *old)} | ({Suite.TARGET: pairs(rng, *target_tasks)} if target_tasks else {})
+    known = SuiteCounts(target=(round(100 * target_tasks[1]), 100)) if target_tasks else SuiteCounts()
+    run = Trial(CONFIG, TargetTasks(("new",)) if target_tasks else TargetTasks(), known)
     started = dict.fromkeys(Suite, 0)
-    while (suite := run.wants(started)) is not None:
+    while (suite := run.next_suite(started)) is not None:
         started[suite] += 1
         candidate, incumbent = next(draws[suite])
         seconds = rng.normal(1.4, 0.15) * np.exp(rng.normal(0.0, 0.08, 2)) * np.array([1.0 - faster, 1.0])
@@ -68,14 +68,14 @@ def trials(count: int) -> None:
         ((0.98, 0.98), None, -0.1),
         ((0.98, 0.98), (0.97, 0.97), 0.2),
     ]
-    print("| old | focus | faster | accepted | rejected | inconclusive | pairs: mean | 90 % |")
+    print("| old | target_tasks | faster | accepted | rejected | inconclusive | pairs: mean | 90 % |")
     print("|---|---|---|---|---|---|---|---|")
-    for old, focus, faster in cases:
-        results = [trial(seed, old, focus, faster) for seed in range(count)]
+    for old, target_tasks, faster in cases:
+        results = [trial(seed, old, target_tasks, faster) for seed in range(count)]
         found = Counter(d for d, _ in results)
         sizes = [n for _, n in results]
         shares = " | ".join(f"{100 * found[d] / count:.1f} %" for d in Decision)
-        about = "none" if focus is None else f"{focus[0]:.2f} / {focus[1]:.2f}"
+        about = "none" if target_tasks is None else f"{target_tasks[0]:.2f} / {target_tasks[1]:.2f}"
         print(
             f"| {old[0]:.2f} / {old[1]:.2f} | {about} | {faster:+.0%} | {shares} | {np.mean(sizes):.0f} | "
             f"{np.percentile(sizes, 90):.0f} |"
@@ -83,10 +83,10 @@ def trials(count: int) -> None:
 
 
 def paired(rng: np.random.Generator, rates: Rates) -> tuple[bool, int]:
-    test = NonInferiority(CONFIG.alpha, GUARD_GIVE_UP, OLD_MARGIN, CONFIG.max_guard)
+    test = NonInferiority(CONFIG.alpha, REGRESSION_BETA, REGRESSION_MARGIN, CONFIG.max_regression_pairs)
     for number, (candidate, incumbent) in enumerate(pairs(rng, *rates), 1):
         test.observe(int(candidate) - int(incumbent))
-        if test.status is not Status.OPEN or number >= CONFIG.max_guard:
+        if test.status is not Status.OPEN or number >= CONFIG.max_regression_pairs:
             return test.status is Status.YES, number
     raise AssertionError
 
@@ -96,7 +96,7 @@ def absolute(rng: np.random.Generator, rates: Rates) -> tuple[bool, int]:
     ratio = 0.0
     for number, (candidate, _) in enumerate(pairs(rng, *rates), 1):
         ratio += up if candidate else down
-        if abs(ratio) >= bound or number >= CONFIG.max_guard:
+        if abs(ratio) >= bound or number >= CONFIG.max_regression_pairs:
             return ratio >= bound, number
     raise AssertionError
 

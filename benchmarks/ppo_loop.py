@@ -23,15 +23,15 @@ import msgspec
 
 from floop_envs.seeds import Purpose
 from floop_robot.bundle import Actor
+from floop_robot.explore.weight_subscriber import WeightSubscriber
 from floop_robot.learn.learner import LearnerStatus
 from floop_robot.services.fleet_description import central_processes, write_config
-from floop_robot.train.train_env import ArmGround
-from floop_robot.explore.weight_subscriber import LiveWeights
 from floop_robot.services.ports import reserved_base_port
 from floop_robot.services.stats_file import read_stats
 from floop_robot.services.supervisor import Supervisor
-from floop_robot.train.train import TrainConfig, train
 from floop_robot.spec.config import Endpoints, FloopConfig, LearnerConfig
+from floop_robot.train.train import TrainConfig, train
+from floop_robot.train.train_env import ArmTrainingEnv
 
 FINAL_EPISODES = 200
 SELECTION_EPISODES = 100
@@ -39,7 +39,7 @@ LONGEST_S = 300.0
 LOOK_S = 10.0
 
 
-def success(ground: ArmGround, actor: Actor, purpose: Purpose, count: int) -> float:
+def success(ground: ArmTrainingEnv, actor: Actor, purpose: Purpose, count: int) -> float:
     return sum(ground.episode(actor, purpose, i, sample=False).success for i in range(count)) / count
 
 
@@ -59,7 +59,7 @@ def one_seed(found: argparse.Namespace, seed: int, folder: Path, base_port: int)
         learner=LearnerConfig(algo="ppo"),
     )
     wanted = [s for s in central_processes(config, write_config(config)) if s.name not in ("gate", "fleet_manager")]
-    ground, weights = ArmGround(task, seed), LiveWeights(config)
+    ground, weights = ArmTrainingEnv(task, seed), WeightSubscriber(config)
     reached, measured_at, cost_s = 0.0, 0, 0.0
     try:
         with Supervisor(wanted, Path(config.run_dir)):

@@ -17,8 +17,8 @@ import numpy as np
 from conditions import wait_for
 
 from floop_robot.bundle import Bundle, verify
-from floop_robot.deploy.deployment_monitor import LiveWatch, Tally, WatchDecision
-from floop_robot.spec.config import RolloutConfig
+from floop_robot.deploy.deployment_monitor import DeploymentMonitor, MonitorDecision, Tally
+from floop_robot.spec.config import DeployConfig
 from tests.bundle.sample_bundles import IDS, TASK, architecture, make_bundle, random_observations
 from tests.deploy.in_process_fleet import Episodes, ManagerThread, Robot, verdict
 
@@ -29,22 +29,22 @@ def percentiles(values: list[float], unit: float, name: str) -> str:
 
 
 def broadcast(hidden: tuple[int, ...], versions: int) -> None:
-    config = RolloutConfig(heartbeat_s=0.5, watch_s=1e-9)  # the next follows at once
+    config = DeployConfig(heartbeat_s=0.5, watch_s=1e-9)  # the next follows at once
     with tempfile.TemporaryDirectory() as name:
         manager = ManagerThread(Path(name), config)
         robots = [Robot(Path(name), f"robot_{i}", manager.announcements, manager.rpc) for i in range(4)]
         latencies: list[float] = []
         size = 0
         with manager.client() as client:
-            wait_for(lambda: all(r.slots.acting == 1 for r in robots))
+            wait_for(lambda: all(r.policy_buffer.acting == 1 for r in robots))
             for number in range(1, versions + 1):
                 bundle = make_bundle(number, arch=architecture(hidden=hidden))
                 size = len(bundle.to_bytes())
                 judged = verdict(bundle, incumbent=number, seed=number)
                 start = time.monotonic()
                 version = client.submit(bundle, judged).version
-                wait_for(lambda v=version: all(r.slots.first_step_s(v) for r in robots))
-                latencies.append(max(r.slots.first_step_s(version) or 0.0 for r in robots) - start)
+                wait_for(lambda v=version: all(r.policy_buffer.first_step_s(v) for r in robots))
+                latencies.append(max(r.policy_buffer.first_step_s(version) or 0.0 for r in robots) - start)
         for robot in robots:
             robot.stop()
         manager.stop()
@@ -78,9 +78,9 @@ def live_watch(runs: int, episodes: int) -> None:
     for before, after in ((0.8, 0.8), (0.97, 0.97), (0.3, 0.3), (0.8, 0.4), (0.97, 0.6)):
         found = []
         for _ in range(runs):
-            watch = LiveWatch(RolloutConfig(), 2, {"box": Tally(int(rng.binomial(40, before)), 40)})
+            watch = DeploymentMonitor(DeployConfig(), 2, {"box": Tally(int(rng.binomial(40, before)), 40)})
             for number in range(1, episodes + 1):
-                if watch.observe(make(2, rng.random() < after)) is WatchDecision.ROLL_BACK:
+                if watch.observe(make(2, rng.random() < after)) is MonitorDecision.ROLL_BACK:
                     found.append(number)
                     break
         median = f"after {np.median(found):.0f} episodes (median)" if found else ""

@@ -36,7 +36,7 @@ os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
 from conditions import wait_for
 from isolation import reserved_domain
 from peer import Peer
-from tests.ros.recorded_robot import HERE, STANDS_RAD_S, Robot
+from recorded_robot import HERE, STANDS_RAD_S, Robot
 from robot_rig import ROBOT, NodeProcess, RobotRig
 
 from floop_interfaces.action import ExecuteTask
@@ -44,7 +44,7 @@ from floop_interfaces.msg import JointTarget
 from floop_interfaces.srv import PushPolicy
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import COMMAND
-from floop_robot.services.fleet_description import Flavour, robot_processes
+from floop_robot.services.fleet_description import Middleware, robot_processes
 from floop_robot.services.supervisor import Supervisor
 
 MEMORY_BAR_MB, END_BAR_S = 120.0, 3.0
@@ -137,7 +137,7 @@ def returns(count: int) -> dict[str, Any]:
         rig, peer = RobotRig(Path(folder), domain), Peer(domain)
         rig.install()
         targets = peer.listen(JointTarget, f"{HERE}/joint_target", COMMAND)
-        specs = robot_processes(rig.config_file, ROBOT, Flavour.ROS)
+        specs = robot_processes(rig.config_file, ROBOT, Middleware.ROS)
         with contextlib.closing(peer), Supervisor(specs, rig.run_dir, {"ROS_DOMAIN_ID": str(domain)}) as supervisor:
             for _ in range(count):
                 heard = len(targets)

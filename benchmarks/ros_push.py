@@ -28,13 +28,13 @@ from rclpy.executors import SingleThreadedExecutor
 
 from floop_interfaces.srv import FleetStatus, PushPolicy
 from floop_policies import baseline
+from floop_robot.deploy.registry import InstallStage, read_history
 from floop_robot.ros.node import topics
-from floop_robot.services.fleet_description import Flavour, central_processes, simulated_fleet, write_config
+from floop_robot.services.fleet_description import Middleware, central_processes, simulated_fleet, write_config
 from floop_robot.services.fleet_manager import registry_path
 from floop_robot.services.ports import reserved_base_port
 from floop_robot.services.ros_domain import local_environment, reserved_domain
 from floop_robot.services.supervisor import Supervisor
-from floop_robot.deploy.registry import Stage, read_history
 from floop_robot.spec.config import Endpoints, FloopConfig, load_config
 
 ANSWER_S = 60.0
@@ -102,7 +102,7 @@ def push_all(caller: Caller, pushes: int, pause_s: float) -> list[tuple[int, int
     return made
 
 
-def last_receipt_ns(config: FloopConfig, stage: Stage) -> dict[int, int]:
+def last_receipt_ns(config: FloopConfig, stage: InstallStage) -> dict[int, int]:
     """When the last robot's receipt arrived, by version; only of versions that all robots receipted."""
     stamps: dict[int, list[int]] = {}
     for stored in read_history(registry_path(config)).receipts:
@@ -119,9 +119,9 @@ def told(name: str, seconds: list[float]) -> str:
 
 def measure(config: FloopConfig, domain: int, pushes: int, pause_s: float, full: bool) -> bool:
     file = write_config(config)
-    specs = simulated_fleet(config, file, Flavour.ROS)
+    specs = simulated_fleet(config, file, Middleware.ROS)
     if not full:
-        spare = {s.name for s in central_processes(config, file, Flavour.ROS)} - {"fleet_manager", "ingest"}
+        spare = {s.name for s in central_processes(config, file, Middleware.ROS)} - {"fleet_manager", "ingest"}
         specs = [spec for spec in specs if spec.name not in spare]
     with Supervisor(specs, Path(config.run_dir), local_environment(domain)):
         caller = Caller(domain)
@@ -137,7 +137,7 @@ def measure(config: FloopConfig, domain: int, pushes: int, pause_s: float, full:
             caller.close()
     print(f"{config.robots} robots, {len(specs)} processes, load average {os.getloadavg()[0]:.1f}")
     seconds: list[float] = []
-    for stage in (Stage.INSTALLED, Stage.ACTING):
+    for stage in (InstallStage.INSTALLED, InstallStage.ACTING):
         came = last_receipt_ns(config, stage)
         seconds = [(came[version] - called_ns) * 1e-9 for version, called_ns, _ in made if version in came]
         print(told(stage.value, seconds))

@@ -36,9 +36,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "ros"))
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
 
-from tests.ros.safety_rig import Cell, Tick, name
 from conditions import wait_for
 from isolation import reserved_domain
+from safety_rig import SafetyRig, Tick, name
 from whole_robot import WholeRobot
 
 from floop_robot.ros.node import topics
@@ -50,9 +50,9 @@ SWINGS_AGAIN = 8
 
 
 @contextlib.contextmanager
-def swinging() -> Iterator[Cell]:
+def swinging() -> Iterator[SafetyRig]:
     """A robot whose arm swings."""
-    with reserved_domain() as domain, tempfile.TemporaryDirectory() as folder, Cell(Path(folder), domain) as cell:
+    with reserved_domain() as domain, tempfile.TemporaryDirectory() as folder, SafetyRig(Path(folder), domain) as cell:
         cell.start()
         yield cell
 
@@ -82,7 +82,7 @@ def freezes(kind: str, count: int, seed: int) -> dict[str, Any]:
     return {"what": f"freeze by {kind}: until hold commanded", **figures(held, HOLD_BAR_S)}
 
 
-def hold_after(cell: Cell, since_s: float) -> float:
+def hold_after(cell: SafetyRig, since_s: float) -> float:
     """When safety no longer followed, after `since_s`."""
 
     def look() -> float:

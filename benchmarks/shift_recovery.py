@@ -28,25 +28,25 @@ import numpy as np
 import torch
 
 from floop_envs.env import make_env
-from floop_envs.rollout import Acts, run_episode
-from floop_envs.scenarios import TrainingWork
+from floop_envs.rollout import ActorLike, run_episode
+from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenario_of, seed_of
-from floop_envs.shifts import shifted_work
+from floop_envs.shifts import shifted_scenarios
 from floop_policies import baseline
-from floop_robot.bundle import Actor, Normalisation
+from floop_robot.bundle import Actor, Normalization
+from floop_robot.explore.analogy_exploration import AnalogyPolicy
+from floop_robot.explore.domain_randomization import DomainRandomization
 from floop_robot.learn.checkpoint import Checkpoint
 from floop_robot.learn.export import actor_architecture
-from floop_robot.learn.sac_algorithm import SacTrainee
+from floop_robot.learn.sac_algorithm import SacAlgorithm
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.explore.analogy_exploration import ByAnalogy
-from floop_robot.train.train_env import rows_of
+from floop_robot.monitor.shift_detector import ShiftDetector
+from floop_robot.replay.transition_builder import EndedEpisode, ReceivedTransitions
 from floop_robot.services.learner import sac_settings
-from floop_robot.explore.domain_randomization import RandomisedWork
-from floop_robot.replay.transition_builder import Arrived, Ended
-from floop_robot.monitor.shift_detector import Novelty
 from floop_robot.spec.config import LearnerConfig
 from floop_robot.spec.records import Source
 from floop_robot.spec.scenario import ScenarioSource
+from floop_robot.train.train_env import rows_of
 
 
 class Recovery:
@@ -58,18 +58,18 @@ class Recovery:
         spec = self.env.rules.spec
         checkpoint = Checkpoint.load(Path(options.baseline or baseline(options.task)).with_suffix(".learner"))
         settings = sac_settings(learner, checkpoint.info.hidden)
-        self.trainee = SacTrainee(PolicySpace.of(spec), settings, seed)
-        self.trainee.restore(checkpoint.arrays, 0)
+        self.algorithm = SacAlgorithm(PolicySpace.of(spec), settings, seed)
+        self.algorithm.restore(checkpoint.arrays, 0)
         prior = checkpoint.prior_rows(spec.observation.size, spec.action.size)
         if prior is not None:
-            self.trainee.replay.extend("shipped", prior, prior=True)
+            self.algorithm.replay.extend("shipped", prior, prior=True)
         self.known = checkpoint.info.known
         self.won = np.zeros((2, 2), np.int64)
         self.plain: deque[bool] = deque(maxlen=20)
-        self.novelty = Novelty(spec.observation, checkpoint.info.known)
+        self.shift_detector = ShiftDetector(spec.observation, checkpoint.info.known)
         offset, scale = spec.observation.offset.tolist(), spec.observation.scale.tolist()
-        self.normalisation = Normalisation(tuple(offset), tuple(scale))
-        self.old, self.shifted = TrainingWork(options.task), shifted_work(options.shift, options.task)
+        self.normalization = Normalization(tuple(offset), tuple(scale))
+        self.old, self.shifted = TrainingScenarios(options.task), shifted_scenarios(options.shift, options.task)
         self.deployed = self.live()
         self.episodes = self.rows = self.fresh_rows = 0
         self.owed = self.cpu_env = self.cpu_learn = self.cpu_measure = 0.0
@@ -82,43 +82,43 @@ class Recovery:
 
     def live(self) -> Actor:
         """The policy as it is now."""
-        architecture, tensors = actor_architecture(self.trainee.model)
-        return Actor(architecture, self.normalisation, tensors)
+        architecture, tensors = actor_architecture(self.algorithm.model)
+        return Actor(architecture, self.normalization, tensors)
 
-    def act(self, who: str, actor: Acts, work: ScenarioSource, rows: int, *, sample: bool) -> None:
+    def act(self, who: str, actor: ActorLike, work: ScenarioSource, rows: int, *, sample: bool) -> None:
         """Episodes until `rows` rows are made; the learner takes them."""
         began, made = time.process_time(), 0
         source = Source.EXPLORER if sample else Source.ROBOT
         while made < rows:
             self.episodes += 1
             purpose = Purpose.EXPLORER if sample else Purpose.ROBOT
-            scenario = scenario_of(RandomisedWork(work), seed_of(purpose, self.seed, self.episodes))
+            scenario = scenario_of(DomainRandomization(work), seed_of(purpose, self.seed, self.episodes))
             analogy = sample and work is self.shifted and self.rng.random() < self.options.analogy * self.need
-            acting: Acts = actor
+            acting: ActorLike = actor
             if analogy:
                 known = self.known.classes[int(self.rng.integers(len(self.known.classes)))]
-                acting = ByAnalogy(actor, self.env.rules.spec.observation, known, self.rng)
-            done = run_episode(self.env, acting, scenario, self.rng, sample=sample, keep=True)
+                acting = AnalogyPolicy(actor, self.env.rules.spec.observation, known, self.rng)
+            done = run_episode(self.env, acting, scenario, self.rng, sample=sample, record_trace=True)
             if sample and work is self.shifted:
                 self.won[int(analogy)] += (done.success, 1)
                 if not analogy:
                     self.plain.append(done.success)
             part = rows_of(done.trace, self.episodes)
-            fresh = self.novelty(part.obs)
-            ended = (Ended(self.episodes, failed=not done.success),)
-            arrived = Arrived(robot=who, boot_id="", source=source, rows=part, fresh=fresh, ended=ended)
-            self.owed += self.trainee.take(arrived)
+            fresh = self.shift_detector(part.obs)
+            ended = (EndedEpisode(self.episodes, failed=not done.success),)
+            arrived = ReceivedTransitions(robot=who, boot_id="", source=source, rows=part, is_new=fresh, ended=ended)
+            self.owed += self.algorithm.take(arrived)
             made, self.fresh_rows = made + len(part), self.fresh_rows + int(fresh.sum())
         self.rows += made
         self.cpu_env += time.process_time() - began
 
-    def improve(self) -> None:
+    def update(self) -> None:
         """The gradient steps that the rows taken in pay for."""
         began = time.process_time()
-        self.owed -= self.trainee.improve(int(self.owed))
+        self.owed -= self.algorithm.update(int(self.owed))
         self.cpu_learn += time.process_time() - began
 
-    def measure(self, actor: Acts, work: ScenarioSource, purpose: Purpose, count: int) -> float:
+    def measure(self, actor: ActorLike, work: ScenarioSource, purpose: Purpose, count: int) -> float:
         """Success of the mean policy on `count` scenarios of a purpose."""
         began = time.process_time()
         scenarios = [scenario_of(work, seed_of(purpose, self.seed, i)) for i in range(count)]
@@ -141,14 +141,14 @@ class Recovery:
             self.act("robots", self.deployed, self.shifted, o.robot_rows, sample=False)
             for work in (self.shifted, self.old):
                 self.act("explorer", self.live(), work, o.explorer_rows // 2, sample=True)
-            self.improve()
+            self.update()
             if second % o.candidate_s:
                 continue
-            with self.trainee.presentable():
+            with self.algorithm.averaged_weights():
                 actor = self.live()
             shifted = self.measure(actor, self.shifted, Purpose.SELECTION, o.episodes)
             old = self.measure(actor, self.old, Purpose.SELECTION, o.episodes)
-            p = self.trainee.progress
+            p = self.algorithm.progress
             print(
                 f"  {second:3d} s  rows {self.rows:5d} ({self.fresh_rows} fresh)  steps {p.gradient_steps:6d}  shifted "
                 f"{shifted:.2f}  old {old:.2f}  alpha {p.alpha:.4f}  entropy {p.entropy:6.2f}  "
@@ -170,7 +170,7 @@ class Recovery:
         }
         return {
             "seed": self.seed, "dip": dip, "curve": curve, "recovered_virtual_s": recovered_s, "rows": self.rows,
-            "fresh_rows": self.fresh_rows, "gradient_steps": self.trainee.progress.gradient_steps,
+            "fresh_rows": self.fresh_rows, "gradient_steps": self.algorithm.progress.gradient_steps,
             "cpu_s": round(spent, 1), "cpu_env_s": round(self.cpu_env, 1), "cpu_learn_s": round(self.cpu_learn, 1),
             **final,
         }  # fmt: skip

@@ -32,17 +32,17 @@ import numpy as np
 import psutil
 import zmq
 
+from floop_robot.durable.framing import frame_message
 from floop_robot.spec.config import Endpoints, FloopConfig, save_config
-from floop_robot.durable.framing import seal
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.records import ActMode, Source, StreamInfo, Transition
 from floop_robot.stream.codec import decode_block, encode_block
-from floop_robot.stream.journal import Entry, Journal
+from floop_robot.stream.journal import Journal, JournalEntry
 from floop_robot.stream.messages import Ack, Data
-from floop_robot.stream.uploader import Outlet
-from floop_robot.stream.protocol import Outgoing
+from floop_robot.stream.protocol import OutgoingBlock
 from floop_robot.stream.spool import Spool
 from floop_robot.stream.tail_client import TailClient
+from floop_robot.stream.uploader import RecordUploader
 
 INFO = StreamInfo("robot_1", "boot", "floop/Pick-v0", Ids("c", "l", "r"), Source.ROBOT)
 PORTS_FROM = 21000
@@ -117,16 +117,16 @@ def stored(rows: list[Transition], pipe: Pipe, size: int, group: int, spool: Spo
     blocks = blocks_of(rows, size)
     for start in range(0, len(blocks), group):
         part = blocks[start : start + group]
-        out = [Outgoing(first, first + len(some), encode_block(INFO, first, some)) for first, some in part]
+        out = [OutgoingBlock(first, first + len(some), encode_block(INFO, first, some)) for first, some in part]
         if spool is not None:
             spool.commit(out)
         entries = []
         for block in out:
-            envelope = seal(Data(INFO.robot, INFO.boot_id, block.first_seq, block.end_seq))
+            envelope = frame_message(Data(INFO.robot, INFO.boot_id, block.first_seq, block.end_seq))
             _, data = pipe.carry(envelope, block.payload)
-            entries.append(Entry(decode_block(data), data))
+            entries.append(JournalEntry(decode_block(data), data))
         journal.append(entries)
-        pipe.carry(seal(Ack(INFO.boot_id, out[-1].end_seq, 1 << 20)))
+        pipe.carry(frame_message(Ack(INFO.boot_id, out[-1].end_seq, 1 << 20)))
         if spool is not None:
             spool.acknowledge(spool.info.boot_id, out[-1].end_seq)
     return len(rows)
@@ -163,22 +163,22 @@ def throughput(rows: int, size: int, group: int) -> None:
 
 def produce(folder: Path, endpoint: str, robot: str, rate: float, seconds: float) -> None:
     info = StreamInfo(robot, "", INFO.task, INFO.ids, INFO.source)
-    outlet = Outlet(folder, info, endpoint)
-    outlet.put(make_row(0))
-    outlet.drain(30)  # timing starts when the link is up
+    uploader = RecordUploader(folder, info, endpoint)
+    uploader.put(make_row(0))
+    uploader.drain(30)  # timing starts when the link is up
     start, count, slowest = time.monotonic(), int(rate * seconds), 0.0
     for number in range(count):
         time.sleep(max(0.0, start + number / rate - time.monotonic()))
         row = make_row(number + 1)
         before = time.perf_counter()
-        outlet.put(row)
+        uploader.put(row)
         slowest = max(slowest, time.perf_counter() - before)
-    drained = outlet.drain(30)
-    stats = outlet.stats()
+    drained = uploader.drain(30)
+    stats = uploader.stats()
     cpu = time.process_time() / seconds
     counts = f"acked {stats.sender.acked} of {count + 1}, dropped {stats.writer.dropped}, drained {drained}"
     print(f"  {robot}: {counts}, slowest put {slowest * 1e6:.0f} µs, {cpu:.1%} of a core")
-    outlet.close()
+    uploader.close()
 
 
 def latency(senders: int, rate: float, seconds: float) -> None:

@@ -25,21 +25,21 @@ from floop_robot.learn.factory import build_sac
 from floop_robot.learn.sac import FloopSAC
 from floop_robot.learn.settings import SacSettings
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.replay.transitions import Rows
+from floop_robot.replay.transitions import Transitions
 from floop_robot.spec.tasks import get_task
 
 ROWS, STEPS, ROUNDS = 4000, 40, 6
 SHAPES = ((64, 64), (128, 128), (256, 256))
 
 
-def random_rows(space: PolicySpace) -> Rows:
+def random_rows(space: PolicySpace) -> Transitions:
     rng = np.random.default_rng(0)
     obs = rng.standard_normal((2, ROWS, space.observation.size)).astype(np.float32)
     action = rng.uniform(-1, 1, (ROWS, space.action.size)).astype(np.float32)
-    return Rows(
+    return Transitions(
         obs=obs[0], next_obs=obs[1], action=action, action_requested=action,
         reward=rng.standard_normal(ROWS).astype(np.float32), terminated=rng.random(ROWS) < 0.05,
-        cut=np.zeros(ROWS, np.bool_), log_prob=np.zeros(ROWS, np.float32), policy_version=np.zeros(ROWS, np.int64),
+        episode_end=np.zeros(ROWS, np.bool_), log_prob=np.zeros(ROWS, np.float32), policy_version=np.zeros(ROWS, np.int64),
         episode=np.zeros(ROWS, np.int64), stamp_ns=np.zeros(ROWS, np.int64),
     )  # fmt: skip
 
@@ -51,7 +51,7 @@ def models(space: PolicySpace, hidden: tuple[int, ...]) -> tuple[SAC, FloopSAC]:
     rows = random_rows(space)
     replay.extend("a", rows.take(slice(0, ROWS // 2)), prior=True)
     replay.extend("b", rows.take(slice(ROWS // 2, None)), prior=False)
-    plain = ReplayBuffer(ROWS, space.inner_observation, space.inner_action, device="cpu")
+    plain = ReplayBuffer(ROWS, space.normalized_observation, space.normalized_action, device="cpu")
     plain.observations[:, 0], plain.next_observations[:, 0], plain.actions[:, 0] = rows.obs, rows.next_obs, rows.action
     plain.rewards[:, 0], plain.dones[:, 0], plain.full = rows.reward, rows.terminated, True
     stock.replay_buffer = plain

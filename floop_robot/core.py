@@ -1,15 +1,15 @@
 """The nouns of floop, and the loop they make.
 
     while True:
-        transitions = robot.work(policy)                   # robot/    policy → safety limiter → arm, failures included
+        transitions = robot.run(policy)                   # robot/    policy → safety limiter → arm, failures included
         journal.append(transitions)                        # stream/   spooled, acknowledged when on disk
         replay.extend(journal.tail())                      # replay/   old worlds stay in half of each batch
-        candidate = learner.improve(replay)                # learn/    SAC or PPO, paced by arriving data
+        candidate = learner.update(replay)                # learn/    SAC or PPO, paced by arriving data
         verdict = gate.judge(candidate, incumbent)         # gate/     paired PyBullet episodes, sequential test
         if verdict.accepted:
             version = registry.add(candidate, verdict)     # registry/ versions only grow
-            receipts = rollout.broadcast(version)          # rollout/  verified, swapped between two control steps
-            rollout.watch(version)                         #           promoted, held, or rolled back by live success
+            receipts = deploy.broadcast(version)          # rollout/  verified, swapped between two control steps
+            deploy.monitor(version)                         #           promoted, held, or rolled back by live success
 
 The time from the first failed episode to confirmed live success is the Time-To-Improvement (TTI).
 Each noun has one home, re-exported here so that a newcomer finds them in one place.
@@ -18,7 +18,7 @@ Each noun has one home, re-exported here so that a newcomer finds them in one pl
 from __future__ import annotations
 
 from floop_robot.spec.ids import Ids
-from floop_robot.spec.records import EpisodeEnd, Event, Label, Record, Source, StreamInfo, Transition, WorkReport
+from floop_robot.spec.records import EpisodeEnd, Event, Label, ObjectReport, Record, Source, StreamInfo, Transition
 from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.scenario import ObjectSpec, Scenario, ScenarioSource
 from floop_robot.spec.task import Judgement, TaskRules, TaskSpec
@@ -31,6 +31,7 @@ __all__ = [
     "Ids",
     "Judgement",
     "Label",
+    "ObjectReport",
     "ObjectSpec",
     "Record",
     "RobotModel",
@@ -42,5 +43,4 @@ __all__ = [
     "TaskSpec",
     "Transition",
     "Verdict",
-    "WorkReport",
 ]

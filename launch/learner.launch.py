@@ -6,26 +6,26 @@ ros2 launch floop_robot learner.launch.py config:=site.yaml
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 
-from floop_robot.ros.launching import CENTRE, Asked, declared, start
-from floop_robot.services.fleet_description import Flavour, central_processes
+from floop_robot.ros.launching import CENTRAL_ARGUMENTS, LaunchRequest, declare_arguments, start_processes
+from floop_robot.services.fleet_description import Middleware, central_processes
 from floop_robot.services.supervisor import ProcessSpec
 
 
-def centre(asked: Asked) -> list[ProcessSpec]:
+def centre(request: LaunchRequest) -> list[ProcessSpec]:
     """The central processes; the fleet manager may run on another machine."""
-    found = central_processes(asked.config, asked.file, Flavour.ROS)
-    return found if asked.flag("fleet_manager") else [spec for spec in found if spec.name != "fleet_manager"]
+    found = central_processes(request.config, request.file, Middleware.ROS)
+    return found if request.flag("fleet_manager") else [spec for spec in found if spec.name != "fleet_manager"]
 
 
 def generate_launch_description() -> LaunchDescription:
     """Arguments and processes; how far DDS reaches is the environment's choice."""
     return LaunchDescription(
         [
-            *declared("config", "explorers", "seed", "run_dir"),
+            *declare_arguments("config", "explorers", "seed", "run_dir"),
             DeclareLaunchArgument(
                 "fleet_manager", default_value="true", description="Start the fleet manager here too: true or false."
             ),
-            *declared(*CENTRE),
-            start(centre),
+            *declare_arguments(*CENTRAL_ARGUMENTS),
+            start_processes(centre),
         ]
     )

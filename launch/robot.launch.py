@@ -8,19 +8,19 @@ from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDesc
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import PushRosNamespace
 
-from floop_robot.ros.launching import ROBOTS, Asked, declared, start
-from floop_robot.services.fleet_description import Arms, Flavour, robot_processes
+from floop_robot.ros.launching import ROBOT_ARGUMENTS, LaunchRequest, declare_arguments, start_processes
+from floop_robot.services.fleet_description import ArmOptions, Middleware, robot_processes
 from floop_robot.services.supervisor import ProcessSpec
 from floop_robot.spec.errors import UnknownName
 
 
-def robot(asked: Asked) -> list[ProcessSpec]:
+def robot(request: LaunchRequest) -> list[ProcessSpec]:
     """The robot's own processes; raises `UnknownName` for a robot that the fleet does not have."""
-    name = asked.value("namespace").strip("/")
-    if name not in asked.config.robot_names:
-        raise UnknownName("robot", name, asked.config.robot_names, str(asked.file))
-    arms = Arms(simulated=asked.flag("simulated"), driver=asked.value("driver"), cell=asked.flag("cell"))
-    return robot_processes(asked.file, name, Flavour.ROS, arms)
+    name = request.value("namespace").strip("/")
+    if name not in request.config.robot_names:
+        raise UnknownName("robot", name, request.config.robot_names, str(request.file))
+    arms = ArmOptions(simulated=request.flag("simulated"), driver=request.value("driver"), cell=request.flag("cell"))
+    return robot_processes(request.file, name, Middleware.ROS, arms)
 
 
 def driver(context: LaunchContext) -> list[Action]:
@@ -59,9 +59,9 @@ def generate_launch_description() -> LaunchDescription:
                 description="Start floop's cell node, which answers resets and brings a real arm home; false: your "
                 "own answers them.",
             ),
-            *declared("config", "run_dir"),
-            *declared(*ROBOTS),
-            start(robot),
+            *declare_arguments("config", "run_dir"),
+            *declare_arguments(*ROBOT_ARGUMENTS),
+            start_processes(robot),
             OpaqueFunction(function=driver),
         ]
     )

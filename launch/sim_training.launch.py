@@ -9,21 +9,27 @@ from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 
 from floop_envs.shifts import SHIFTS, get_shift
-from floop_robot.ros.launching import ROBOTS, Asked, declared, on_this_machine, start
-from floop_robot.services.fleet_description import Flavour, simulated_fleet
+from floop_robot.ros.launching import (
+    ROBOT_ARGUMENTS,
+    LaunchRequest,
+    declare_arguments,
+    restrict_to_localhost,
+    start_processes,
+)
+from floop_robot.services.fleet_description import Middleware, simulated_fleet
 from floop_robot.services.ros_domain import check_robots
-from floop_robot.sim.sim_world import SimWorld, set_world
 from floop_robot.services.supervisor import ProcessSpec
+from floop_robot.sim.sim_world import SimWorld, set_world
 
 
-def training(asked: Asked) -> list[ProcessSpec]:
-    """A simulated fleet in the world that was asked for; raises `UnknownName` for a shift that does not exist."""
-    check_robots(asked.config.robots)
-    shift = asked.value("shift")
+def training(request: LaunchRequest) -> list[ProcessSpec]:
+    """A simulated fleet in the world that was requested; raises `UnknownName` for a shift that does not exist."""
+    check_robots(request.config.robots)
+    shift = request.value("shift")
     if shift:
         get_shift(shift)
-    set_world(Path(asked.config.run_dir), SimWorld(shift or None))
-    return simulated_fleet(asked.config, asked.file, Flavour.ROS)
+    set_world(Path(request.config.run_dir), SimWorld(shift or None))
+    return simulated_fleet(request.config, request.file, Middleware.ROS)
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -36,9 +42,9 @@ def generate_launch_description() -> LaunchDescription:
                 description="How the world differs from the one the shipped policy knows; empty: not at all. One of: "
                 + ", ".join(shift.name for shift in SHIFTS),
             ),
-            *declared("config", "robots", "explorers", "seed", "run_dir"),
-            *declared(*ROBOTS),
-            *on_this_machine(),
-            start(training),
+            *declare_arguments("config", "robots", "explorers", "seed", "run_dir"),
+            *declare_arguments(*ROBOT_ARGUMENTS),
+            *restrict_to_localhost(),
+            start_processes(training),
         ]
     )

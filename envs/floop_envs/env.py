@@ -1,6 +1,6 @@
 """Gymnasium environments: Robot × Task on a PyBullet world, through the very control path of a robot.
 
-A step is: action → `ArmController` → joint target → servo ticks of `SafetyLimiter` → physics → `Observer` → judgement.
+A step is: action → `ArmController` → joint target → servo ticks of `SafetyLimiter` → physics → `ObservationBuilder` → judgement.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import gymnasium
 import numpy as np
 
 from floop_envs.renderer import Image
-from floop_envs.scenarios import TrainingWork
+from floop_envs.scenarios import TrainingScenarios
 from floop_envs.world import PHYSICS_RATE_HZ, SERVO_RATE_HZ, World
 from floop_robot.robot.controller import ArmController
 from floop_robot.robot.kinematics import Kinematics
 from floop_robot.robot.limiter import SafetyLimiter, ticks_of
 from floop_robot.robot.messages import RobotState
-from floop_robot.robot.observation_builder import Observer
+from floop_robot.robot.observation_builder import ObservationBuilder
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.robot_model import RobotModel, load_robot
 from floop_robot.spec.scenario import Scenario, ScenarioSource
@@ -28,7 +28,7 @@ from floop_robot.spec.tasks import get_task
 class ArmEnv(gymnasium.Env[Vector, Vector]):
     """One task on one simulated arm.
 
-    Observations are raw (SI units, base frame; the task's layout has names and normalisation), actions in [-1, 1].
+    Observations are raw (SI units, base frame; the task's layout has names and normalization), actions in [-1, 1].
     `info` after a step: `is_success` (as the robot sees it), `true_success` (for reports only), `action` (executed,
     after the limiter), `interventions` (servo ticks the limiter changed), `limit_violations` (servo ticks whose
     measured joints were outside the limits). `reset(options={"scenario": Scenario(...)})` runs that very scenario.
@@ -46,7 +46,7 @@ class ArmEnv(gymnasium.Env[Vector, Vector]):
         self._steps_per_action = round(physics_rate_hz / spec.policy_rate_hz)
         self._controller = ArmController(robot, spec)
         self._limiter = SafetyLimiter(robot, SERVO_RATE_HZ, ticks_of(SERVO_RATE_HZ, spec.policy_rate_hz))
-        self._observer = Observer(spec, Kinematics(robot))
+        self._observation_builder = ObservationBuilder(spec, Kinematics(robot))
         self._violations = _ViolationCheck(robot)
         self.scenario: Scenario | None = None
 
@@ -62,7 +62,7 @@ class ArmEnv(gymnasium.Env[Vector, Vector]):
         self._progress = self.rules.start()
         self._steps = self._physics_steps = 0
         self._state, self._action = state, np.zeros(self.rules.spec.action.size, np.float32)
-        self._observation = self._observer.observe(state, self._controller.target[0], self._action)
+        self._observation = self._observation_builder.observe(state, self._controller.target[0], self._action)
         return self._observation, {}
 
     def step(self, action: Vector) -> tuple[Vector, float, bool, bool, dict[str, Any]]:
@@ -87,7 +87,7 @@ class ArmEnv(gymnasium.Env[Vector, Vector]):
     def _judge(self, interventions: int, violations: int) -> tuple[Vector, float, bool, bool, dict[str, Any]]:
         self._state = self.world.state()
         before = self._observation
-        self._observation = self._observer.observe(self._state, self._controller.target[0], self._action)
+        self._observation = self._observation_builder.observe(self._state, self._controller.target[0], self._action)
         judgement = self.rules.judge(self._progress, before, self._observation)
         self._progress = judgement.progress
         self._steps += 1
@@ -149,6 +149,6 @@ def make_env(
     render_mode: str | None = None,
     policy_rate_hz: float | None = None,
 ) -> ArmEnv:
-    """An environment of the task on the robot; scenarios default to training work. Raises `UnknownName`."""
+    """An environment of the task on the robot; scenarios default to training tasks. Raises `UnknownName`."""
     rules = get_task(task_id) if policy_rate_hz is None else get_task(task_id, policy_rate_hz)
-    return ArmEnv(rules, load_robot(robot), scenarios or TrainingWork(task_id), render_mode)
+    return ArmEnv(rules, load_robot(robot), scenarios or TrainingScenarios(task_id), render_mode)

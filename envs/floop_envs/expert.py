@@ -1,4 +1,4 @@
-"""Scripted demonstrations of old work (boxes, cylinders), from observations alone; stateless: it recovers by itself."""
+"""Scripted demonstrations of known tasks (boxes, cylinders), from observations alone; stateless: it recovers by itself."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from floop_robot.spec.layout import Vector
-from floop_robot.spec.scenario import CLASSES
+from floop_robot.spec.scenario import OBJECT_CLASSES
 from floop_robot.spec.task import TaskSpec
+from floop_robot.spec.tasks.grasp_state import GraspEstimator, GraspParameters, GraspState
 from floop_robot.spec.tasks.layouts import TCP_SPEED_M_S, YAW_SPEED_RAD_S
-from floop_robot.spec.tasks.grasp_state import GraspParameters, Sensed, Sensor
 
 _ABOVE_M = 0.03
 """Height of the fingers over the object's top while they are not above it yet."""
 _CARRY_HEIGHT_M = 0.11
 _RELEASE_HEIGHT_M = 0.06
-_BOX = CLASSES.index("box")
+_BOX = OBJECT_CLASSES.index("box")
 _GENTLE = 0.6
 """Share of the remaining way that is asked for in one step."""
 _CAUTION = 0.5
@@ -29,7 +29,7 @@ class Expert:
 
     def __init__(self, spec: TaskSpec) -> None:
         self._at = {name: part.start for name, part in spec.observation.slices.items()}
-        self._sensor = Sensor(spec.observation, GraspParameters())
+        self._sensor = GraspEstimator(spec.observation, GraspParameters())
         self._places = "tote_from_object" in self._at
         self._step_m, self._step_rad = TCP_SPEED_M_S * spec.period_s, YAW_SPEED_RAD_S * spec.period_s
 
@@ -58,7 +58,7 @@ class Expert:
         closing = aside < 0.012 and abs(dz) < 0.012
         return self._act(o, (dx, dy, dz + clearance), self._turn(o), -1.0 if closing else 1.0)
 
-    def _carry(self, o: list[float], sensed: Sensed) -> Vector:
+    def _carry(self, o: list[float], sensed: GraspState) -> Vector:
         if not self._places:
             return self._act(o, (0.0, 0.0, 0.1), 0.0, -1.0)
         x, y = sensed.tote_offset_m
@@ -70,7 +70,7 @@ class Expert:
         down = _RELEASE_HEIGHT_M - sensed.object_height_m
         return self._act(o, (x, y, down), 0.0, 1.0 if down > -0.015 else -1.0)
 
-    def _in_tote(self, sensed: Sensed) -> bool:
+    def _in_tote(self, sensed: GraspState) -> bool:
         x, y = sensed.tote_offset_m
         return max(abs(x), abs(y)) < 0.08 and sensed.object_height_m < _RELEASE_HEIGHT_M and not sensed.grasped
 

@@ -36,7 +36,7 @@ class Perception:
         rng = np.random.default_rng((scenario.seed, 0x0B5))
         self._noise = (rng.standard_normal((_NOISE_ROWS, 4)) * scenario.position_noise_m).tolist()
 
-    def see(self, time_s: float, position: Vec3, orientation: Quaternion) -> None:
+    def add_frame(self, time_s: float, position: Vec3, orientation: Quaternion) -> None:
         """Take a frame at `time_s` of simulated time."""
         x, y, z, w = orientation
         yaw = math.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))

@@ -11,7 +11,7 @@ from floop_envs.bullet import bullet, pybullet_data, silent
 from floop_envs.shapes import Vec3, create_object
 from floop_robot.robot.messages import Joints
 from floop_robot.spec.robot_model import RobotModel
-from floop_robot.spec.scenario import CLASSES, ObjectSpec
+from floop_robot.spec.scenario import OBJECT_CLASSES, ObjectSpec
 
 Image = NDArray[np.uint8]
 Pose = tuple[Vec3, tuple[float, float, float, float]]
@@ -25,7 +25,7 @@ _PALETTE: tuple[Colour, ...] = (
 )  # fmt: skip
 
 
-class Stage:
+class Renderer:
     """Draws the arm with the meshes that PyBullet ships for it, or with its own URDF where it ships none."""
 
     def __init__(self, robot: RobotModel) -> None:
@@ -54,8 +54,8 @@ class Stage:
             bullet.removeBody(body, physicsClientId=self._client)
         body = create_object(self._client, spec, thing[0], 0.0)
         bullet.resetBasePositionAndOrientation(body, *thing, physicsClientId=self._client)
-        known = spec.object_class in CLASSES
-        colour = _PALETTE[(CLASSES.index(spec.object_class) if known else 0) % len(_PALETTE)]
+        known = spec.object_class in OBJECT_CLASSES
+        colour = _PALETTE[(OBJECT_CLASSES.index(spec.object_class) if known else 0) % len(_PALETTE)]
         bullet.changeVisualShape(body, -1, rgbaColor=colour, physicsClientId=self._client)
         self._bodies = [body]
         for half, centre in tote_parts:

@@ -9,11 +9,11 @@ import numpy as np
 
 from floop_envs.env import ArmEnv
 from floop_robot.spec.layout import Vector
-from floop_robot.spec.records import WorkReport
+from floop_robot.spec.records import ObjectReport
 from floop_robot.spec.scenario import Scenario
 
 
-class Acts(Protocol):
+class ActorLike(Protocol):
     """Whatever turns raw observations into actions: `bundle.Actor`, the scripted expert, a learner's own actor."""
 
     def mean(self, observation: Vector) -> Vector:
@@ -25,7 +25,7 @@ class Acts(Protocol):
         ...
 
 
-class Step(msgspec.Struct, frozen=True):
+class RolloutStep(msgspec.Struct, frozen=True):
     """One transition as a learner needs it."""
 
     obs: Vector
@@ -40,7 +40,7 @@ class Step(msgspec.Struct, frozen=True):
     interventions: int
 
 
-class EpisodeResult(msgspec.Struct, frozen=True, kw_only=True):
+class RolloutResult(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one episode."""
 
     success: bool
@@ -55,37 +55,37 @@ class EpisodeResult(msgspec.Struct, frozen=True, kw_only=True):
     """Servo ticks the limiter changed."""
     limit_violations: int
     """Servo ticks whose measured joints were outside the limits."""
-    work: WorkReport
+    work: ObjectReport
     """What perception reported at the start."""
-    trace: tuple[Step, ...] = ()
+    trace: tuple[RolloutStep, ...] = ()
 
 
 def run_episode(
     env: ArmEnv,
-    actor: Acts,
+    actor: ActorLike,
     scenario: Scenario,
     rng: np.random.Generator | None = None,
     sample: bool = False,
-    keep: bool = False,
-) -> EpisodeResult:
-    """Run `actor` through `scenario`: its mean action, or drawn ones (`sample`, needs `rng`). `keep` fills `trace`."""
+    record_trace: bool = False,
+) -> RolloutResult:
+    """Run `actor` through `scenario`: its mean action, or drawn ones (`sample`, needs `rng`). `record_trace` fills `trace`."""
     rng = rng or np.random.default_rng(scenario.seed)
     obs, _ = env.reset(options={"scenario": scenario})
     work = work_report(env)
     total, interventions, violations, steps = 0.0, 0, 0, 0
-    trace: list[Step] = []
+    trace: list[RolloutStep] = []
     while True:
         requested, log_prob = actor.sample(obs, rng) if sample else (actor.mean(obs), float("nan"))
         after, reward, terminated, truncated, info = env.step(requested)
         total, steps = total + reward, steps + 1
         interventions, violations = interventions + info["interventions"], violations + info["limit_violations"]
-        if keep:
+        if record_trace:
             row = (obs, requested, info["action"], log_prob, reward, after, terminated, truncated)
-            trace.append(Step(*row, info["interventions"]))
+            trace.append(RolloutStep(*row, info["interventions"]))
         obs = after
         if terminated or truncated:
             break
-    return EpisodeResult(
+    return RolloutResult(
         success=info["is_success"],
         true_success=info["true_success"],
         steps=steps,
@@ -98,9 +98,9 @@ def run_episode(
     )
 
 
-def work_report(env: ArmEnv) -> WorkReport:
+def work_report(env: ArmEnv) -> ObjectReport:
     """What perception reports of the work right now."""
     seen = env.state.object
     if seen is None:
-        return WorkReport("", (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0)
-    return WorkReport(seen.object_class, seen.size_m, seen.position_m, seen.yaw_rad)
+        return ObjectReport("", (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0)
+    return ObjectReport(seen.object_class, seen.size_m, seen.position_m, seen.yaw_rad)

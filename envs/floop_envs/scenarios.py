@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from floop_robot.spec.errors import UnknownName
-from floop_robot.spec.records import WorkReport
+from floop_robot.spec.records import ObjectReport
 from floop_robot.spec.scenario import ObjectSpec, Scenario, Shape
 
 Vec3 = tuple[float, float, float]
@@ -100,8 +100,8 @@ def _layout(task: str, rng: np.random.Generator) -> tuple[Area, tuple[float, flo
     return PICK_AREA, None
 
 
-class TrainingWork:
-    """Old work: the classes policies were made for, anywhere in a 20 × 30 cm area."""
+class TrainingScenarios:
+    """Known tasks: the classes policies were made for, anywhere in a 20 × 30 cm area."""
 
     def __init__(self, task: str, classes: tuple[str, ...] = TRAINING_CLASSES) -> None:
         self._task = task
@@ -121,10 +121,10 @@ class TrainingWork:
         )
 
 
-class ReportedWork:
+class ReportedScenarios:
     """Work as robots reported it: scenarios from perceived class, size and pose, and the catalogue. Nothing else."""
 
-    def __init__(self, task: str, reports: Iterable[WorkReport]) -> None:
+    def __init__(self, task: str, reports: Iterable[ObjectReport]) -> None:
         self._task = task
         self._reports = [r for r in reports if _has_model(r)]
         if not self._reports:
@@ -150,5 +150,5 @@ class ReportedWork:
         )
 
 
-def _has_model(report: WorkReport) -> bool:
+def _has_model(report: ObjectReport) -> bool:
     return any(m.object_class == report.object_class for m in CATALOGUE)

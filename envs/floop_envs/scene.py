@@ -1,4 +1,4 @@
-"""Cell: a PyBullet client with what never changes between episodes: one arm, its table and a tote."""
+"""Scene: a PyBullet client with what never changes between episodes: one arm, its table and a tote."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TOTE_WALL_M, _TOTE_FLOOR_M = 0.008, 0.003
 _TOTE_SIZE = (TOTE_INSIDE_M + 2 * _TOTE_WALL_M, TOTE_INSIDE_M + 2 * _TOTE_WALL_M, TOTE_HEIGHT_M)
 
 
-class Cell:
+class Scene:
     """Ids of a client and of what stands in it. Contacts need friction: `World` sets it for every episode."""
 
     def __init__(self, robot: RobotModel, dt_s: float) -> None:

@@ -1,4 +1,4 @@
-"""How the world may change: shifts by name, and each robot's hidden distance from the twin.
+"""How the world may change: shifts by name, and each robot's hidden distance from the simulator.
 
 Only simulated robots use this file. Learner, gate and explorers meet a shift through what robots report of it.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
-from floop_envs.scenarios import Range, TrainingWork, model_of
+from floop_envs.scenarios import Range, TrainingScenarios, model_of
 from floop_robot.spec.errors import UnknownName
 from floop_robot.spec.scenario import Scenario, ScenarioSource
 
@@ -47,7 +47,7 @@ def _small(scenario: Scenario, rng: np.random.Generator) -> Scenario:
     return _replace(scenario, object=model.draw(rng, (side, side, side)))
 
 
-class Shift(msgspec.Struct, frozen=True):
+class WorldShift(msgspec.Struct, frozen=True):
     """A named change of the work or of the world it is done in."""
 
     name: str
@@ -55,20 +55,22 @@ class Shift(msgspec.Struct, frozen=True):
     change: Change
 
 
-SHIFTS: tuple[Shift, ...] = (
-    Shift("new-object", "open baskets, wider than the gripper: they must be taken by the rim", _of_class("basket")),
-    Shift("sphere", "balls, which roll away from a careless touch", _of_class("sphere")),
-    Shift("heavy", "objects of 0.6 to 0.9 kg", _object(mass_kg=(0.6, 0.9))),
-    Shift("slippery", "object friction 0.15 to 0.25", _object(lateral_friction=(0.15, 0.25))),
-    Shift("small", "objects of 18 to 26 mm", _small),
-    Shift("calibration", "perceived positions 4 cm off", _world(calibration_offset_m=(0.03, -0.026, 0.0))),
-    Shift("noise", "1 cm of noise on perceived positions", _world(position_noise_m=0.01)),
-    Shift("latency", "perception arrives 0.24 s late", _world(latency_s=0.24)),
-    Shift("worn-grip", "the gripper presses with 4 N instead of 20", _world(gripper_force_n=4.0)),
+SHIFTS: tuple[WorldShift, ...] = (
+    WorldShift(
+        "new-object", "open baskets, wider than the gripper: they must be taken by the rim", _of_class("basket")
+    ),
+    WorldShift("sphere", "balls, which roll away from a careless touch", _of_class("sphere")),
+    WorldShift("heavy", "objects of 0.6 to 0.9 kg", _object(mass_kg=(0.6, 0.9))),
+    WorldShift("slippery", "object friction 0.15 to 0.25", _object(lateral_friction=(0.15, 0.25))),
+    WorldShift("small", "objects of 18 to 26 mm", _small),
+    WorldShift("calibration", "perceived positions 4 cm off", _world(calibration_offset_m=(0.03, -0.026, 0.0))),
+    WorldShift("noise", "1 cm of noise on perceived positions", _world(position_noise_m=0.01)),
+    WorldShift("latency", "perception arrives 0.24 s late", _world(latency_s=0.24)),
+    WorldShift("worn-grip", "the gripper presses with 4 N instead of 20", _world(gripper_force_n=4.0)),
 )
 
 
-def get_shift(name: str) -> Shift:
+def get_shift(name: str) -> WorldShift:
     """The shift called `name`; raises `UnknownName`."""
     for shift in SHIFTS:
         if shift.name == name:
@@ -76,8 +78,8 @@ def get_shift(name: str) -> Shift:
     raise UnknownName("shift", name, (s.name for s in SHIFTS))
 
 
-class ShiftedWork:
-    """Old work after a shift."""
+class ShiftedScenarios:
+    """Known tasks after a shift."""
 
     def __init__(self, shift: str, base: ScenarioSource) -> None:
         self._change = get_shift(shift).change
@@ -88,13 +90,13 @@ class ShiftedWork:
         return self._change(self._base.sample(rng), rng)
 
 
-def shifted_work(shift: str, task: str) -> ShiftedWork:
-    """Training work of `task` after `shift`; raises `UnknownName`."""
-    return ShiftedWork(shift, TrainingWork(task))
+def shifted_scenarios(shift: str, task: str) -> ShiftedScenarios:
+    """Training tasks of `task` after `shift`; raises `UnknownName`."""
+    return ShiftedScenarios(shift, TrainingScenarios(task))
 
 
-class GapRanges(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a simulated robot's world may be from the twin that learner and gate use."""
+class RealityGapRanges(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a simulated robot's world may be from the simulator that learner and gate use."""
 
     friction_factor: Range = (0.85, 1.15)
     mass_factor: Range = (0.8, 1.25)
@@ -109,8 +111,8 @@ class GapRanges(msgspec.Struct, frozen=True, kw_only=True):
 class RealityGap:
     """One robot's hidden parameters: drawn once from its name and the fleet's seed, then the same in every episode."""
 
-    def __init__(self, robot: str, seed: int, ranges: GapRanges | None = None) -> None:
-        r = ranges or GapRanges()
+    def __init__(self, robot: str, seed: int, ranges: RealityGapRanges | None = None) -> None:
+        r = ranges or RealityGapRanges()
         rng = np.random.default_rng((seed, zlib.crc32(robot.encode())))
         self._friction, self._mass = float(rng.uniform(*r.friction_factor)), float(rng.uniform(*r.mass_factor))
         self._table, self._force = float(rng.uniform(*r.table_friction)), float(rng.uniform(*r.gripper_force_factor))

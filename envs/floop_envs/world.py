@@ -11,9 +11,9 @@ import math
 import msgspec
 
 from floop_envs.bullet import bullet
-from floop_envs.scene import OUT_OF_SIGHT, Cell, tote_parts
 from floop_envs.perception import Perception
-from floop_envs.renderer import Image, Stage
+from floop_envs.renderer import Image, Renderer
+from floop_envs.scene import OUT_OF_SIGHT, Scene, tote_parts
 from floop_envs.shapes import create_object
 from floop_robot.robot.messages import Joints, Phase, RobotState, Vec3
 from floop_robot.spec.robot_model import RobotModel
@@ -47,7 +47,7 @@ class WorldTruth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class World:
-    """A cell and the work in it; `reset` changes only what a scenario says."""
+    """A scene and the work in it; `reset` changes only what a scenario says."""
 
     def __init__(
         self, robot: RobotModel, physics_rate_hz: float = PHYSICS_RATE_HZ, recycle_after: int = RECYCLE_AFTER
@@ -56,12 +56,12 @@ class World:
         self.dt_s = 1.0 / physics_rate_hz
         self.steps_per_tick = round(physics_rate_hz / SERVO_RATE_HZ)
         self._recycle_after = recycle_after
-        self._cell = Cell(robot, self.dt_s)
+        self._scene = Scene(robot, self.dt_s)
         self._closed = False
         self._resets = 0
         self._gains = [_ARM_GAIN] * len(robot.joint_names), [1.0] * len(robot.joint_names)
         self._perception = Perception()
-        self._stage: Stage | None = None
+        self._renderer: Renderer | None = None
         self._object = -1
         self._scenario: Scenario | None = None
         self._steps = 0
@@ -71,15 +71,15 @@ class World:
     def reset(self, scenario: Scenario) -> None:
         """Lay out the work of `scenario`, with the arm at home and its fingers open."""
         self._clear()
-        cell, client = self._cell, self._cell.client
+        scene, client = self._scene, self._scene.client
         self._scenario, self._steps = scenario, 0
         open_m = 0.5 * self.robot.gripper.max_width_m
-        for joint, angle in zip(cell.all_joints, (*self.robot.home_rad, open_m, open_m), strict=True):
-            bullet.resetJointState(cell.arm, joint, angle, 0.0, physicsClientId=client)
+        for joint, angle in zip(scene.all_joints, (*self.robot.home_rad, open_m, open_m), strict=True):
+            bullet.resetJointState(scene.arm, joint, angle, 0.0, physicsClientId=client)
         self._rest_height = 0.5 * scenario.object.size_m[2]
         position = (*scenario.object_xy_m, self._rest_height)
         self._object = create_object(client, scenario.object, position, scenario.object_yaw_rad)
-        cell.set_friction(scenario.table_friction, scenario.finger_friction)
+        scene.set_friction(scenario.table_friction, scenario.finger_friction)
         self._place_tote(scenario)
         self._perception.start(scenario)
         still = (0.0,) * len(self.robot.home_rad)
@@ -87,13 +87,13 @@ class World:
         self._sense()
 
     def _clear(self) -> None:
-        """Take the last object away; PyBullet keeps some 4 KB of every body, so now and then the cell is built anew."""
+        """Take the last object away; PyBullet keeps some 4 KB of every body, so now and then the scene is built anew."""
         self._resets += 1
         if self._resets % self._recycle_after == 0:
-            self._cell.close()
-            self._cell = Cell(self.robot, self.dt_s)
+            self._scene.close()
+            self._scene = Scene(self.robot, self.dt_s)
         elif self._object >= 0:
-            bullet.removeBody(self._object, physicsClientId=self._cell.client)
+            bullet.removeBody(self._object, physicsClientId=self._scene.client)
         self._object = -1
 
     def _place_tote(self, scenario: Scenario) -> None:
@@ -103,20 +103,20 @@ class World:
             where = (*scenario.tote_xy_m, 0.5 * TOTE_HEIGHT_M)
             self._tote_m = (*scenario.tote_xy_m, 0.0)
         bullet.resetBasePositionAndOrientation(
-            self._cell.tote, where, (0, 0, 0, 1), physicsClientId=self._cell.client
+            self._scene.tote, where, (0, 0, 0, 1), physicsClientId=self._scene.client
         )
 
     # Servo ticks ---------------------------------------------------------------------------------------------------
 
     def command(self, q_rad: Joints, dq_rad_s: Joints, gripper_width_m: float, gripper_force_n: float) -> None:
         """Set what the motors follow from now on."""
-        cell, (gains, velocity_gains) = self._cell, self._gains
+        scene, (gains, velocity_gains) = self._scene, self._gains
         bullet.setJointMotorControlArray(
-            cell.arm, cell.arm_joints, bullet.POSITION_CONTROL, targetPositions=q_rad, targetVelocities=dq_rad_s,
-            positionGains=gains, velocityGains=velocity_gains, forces=cell.torques,
-            physicsClientId=cell.client,
+            scene.arm, scene.arm_joints, bullet.POSITION_CONTROL, targetPositions=q_rad, targetVelocities=dq_rad_s,
+            positionGains=gains, velocityGains=velocity_gains, forces=scene.torques,
+            physicsClientId=scene.client,
         )  # fmt: skip
-        width = sum(s[0] for s in bullet.getJointStates(cell.arm, cell.fingers, physicsClientId=cell.client))
+        width = sum(s[0] for s in bullet.getJointStates(scene.arm, scene.fingers, physicsClientId=scene.client))
         change = gripper_width_m - width
         if change < -_CLOSED_M:  # press on, however near the goal is: a thin rim must feel the full force, too
             change = -_CLOSE_AHEAD_M
@@ -124,14 +124,14 @@ class World:
         limit = self._scenario.gripper_force_n if self._scenario else gripper_force_n
         force = min(limit, gripper_force_n)
         bullet.setJointMotorControlArray(
-            cell.arm, cell.fingers, bullet.POSITION_CONTROL, targetPositions=[aim, aim],
-            positionGains=[_FINGER_GAIN, _FINGER_GAIN], forces=[force, force], physicsClientId=cell.client,
+            scene.arm, scene.fingers, bullet.POSITION_CONTROL, targetPositions=[aim, aim],
+            positionGains=[_FINGER_GAIN, _FINGER_GAIN], forces=[force, force], physicsClientId=scene.client,
         )  # fmt: skip
 
     def step(self, count: int) -> None:
         """Advance physics by `count` steps and look at the object."""
         for _ in range(count):
-            bullet.stepSimulation(physicsClientId=self._cell.client)
+            bullet.stepSimulation(physicsClientId=self._scene.client)
         self._steps += count
         self._sense()
 
@@ -141,15 +141,15 @@ class World:
         self.step(self.steps_per_tick)
 
     def _sense(self) -> None:
-        position, orientation = bullet.getBasePositionAndOrientation(self._object, physicsClientId=self._cell.client)
+        position, orientation = bullet.getBasePositionAndOrientation(self._object, physicsClientId=self._scene.client)
         self._position = position
-        self._perception.see(self.time_s, position, orientation)
+        self._perception.add_frame(self.time_s, position, orientation)
 
     # What can be read ----------------------------------------------------------------------------------------------
 
     def joints(self) -> tuple[Joints, Joints]:
         """Measured joint positions (rad) and velocities (rad/s) of the arm."""
-        states = bullet.getJointStates(self._cell.arm, self._cell.arm_joints, physicsClientId=self._cell.client)
+        states = bullet.getJointStates(self._scene.arm, self._scene.arm_joints, physicsClientId=self._scene.client)
         return tuple(s[0] for s in states), tuple(s[1] for s in states)
 
     @property
@@ -159,7 +159,7 @@ class World:
 
     def state(self) -> RobotState:
         """What the robot would publish now; stamps are simulated time, the driver of a robot sets its own."""
-        joints = bullet.getJointStates(self._cell.arm, self._cell.all_joints, physicsClientId=self._cell.client)
+        joints = bullet.getJointStates(self._scene.arm, self._scene.all_joints, physicsClientId=self._scene.client)
         left, right = joints[-2:]
         return RobotState(
             tick=self._steps // self.steps_per_tick,
@@ -178,8 +178,8 @@ class World:
     def truth(self) -> WorldTruth:
         """The object as it really is."""
         touching = sum(
-            bool(bullet.getContactPoints(self._cell.arm, self._object, finger, physicsClientId=self._cell.client))
-            for finger in self._cell.fingers
+            bool(bullet.getContactPoints(self._scene.arm, self._object, finger, physicsClientId=self._scene.client))
+            for finger in self._scene.fingers
         )
         x, y, z = self._position
         inside = False
@@ -202,20 +202,20 @@ class World:
 
     def picture(self, width: int = 320, height: int = 240) -> Image:
         """RGB picture, shape (height, width, 3)."""
-        if self._stage is None:
-            self._stage = Stage(self.robot)
+        if self._renderer is None:
+            self._renderer = Renderer(self.robot)
         assert self._scenario is not None, "reset the world before taking its picture"
-        states = bullet.getJointStates(self._cell.arm, self._cell.all_joints, physicsClientId=self._cell.client)
-        pose = bullet.getBasePositionAndOrientation(self._object, physicsClientId=self._cell.client)
+        states = bullet.getJointStates(self._scene.arm, self._scene.all_joints, physicsClientId=self._scene.client)
+        pose = bullet.getBasePositionAndOrientation(self._object, physicsClientId=self._scene.client)
         tote = tote_parts(*self._tote_m[:2]) if self._tote_m is not None else []
-        self._stage.set(tuple(s[0] for s in states), self._scenario.object, pose, tote)
-        return self._stage.picture(width, height)
+        self._renderer.set(tuple(s[0] for s in states), self._scenario.object, pose, tote)
+        return self._renderer.picture(width, height)
 
     def close(self) -> None:
         """Give the physics client back."""
         if not self._closed:
-            self._cell.close()
+            self._scene.close()
             self._closed = True
-        if self._stage is not None:
-            self._stage.close()
-            self._stage = None
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None

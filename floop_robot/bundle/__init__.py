@@ -2,17 +2,17 @@
 
 from floop_robot.bundle.actor import Actor
 from floop_robot.bundle.bundle import SUFFIX, Bundle
-from floop_robot.durable.files import write_atomic
 from floop_robot.bundle.manifest import (
     Activation,
     Architecture,
-    Check,
     DataRange,
     Distribution,
     Manifest,
-    Normalisation,
+    Normalization,
+    PolicyCheck,
 )
-from floop_robot.bundle.verify import Verified, verify
+from floop_robot.bundle.verify import VerifiedBundle, verify
+from floop_robot.durable.files import write_atomic
 
 __all__ = [
     "SUFFIX",
@@ -20,12 +20,12 @@ __all__ = [
     "Actor",
     "Architecture",
     "Bundle",
-    "Check",
     "DataRange",
     "Distribution",
     "Manifest",
-    "Normalisation",
-    "Verified",
+    "Normalization",
+    "PolicyCheck",
+    "VerifiedBundle",
     "verify",
     "write_atomic",
 ]

@@ -14,7 +14,7 @@ from floop_robot.bundle.manifest import (
     Activation,
     Architecture,
     Distribution,
-    Normalisation,
+    Normalization,
 )
 from floop_robot.spec.errors import BundleRefused
 
@@ -29,13 +29,13 @@ class Actor:
     Swapping a policy is swapping the reference to its actor.
     """
 
-    def __init__(self, architecture: Architecture, normalisation: Normalisation, tensors: Mapping[str, Array]) -> None:
+    def __init__(self, architecture: Architecture, normalization: Normalization, tensors: Mapping[str, Array]) -> None:
         """Take the tensors named by `architecture.tensor_shapes()`; raises `BundleRefused` on a wrong name or shape."""
-        _check_shapes(architecture, normalisation, tensors)
+        _check_shapes(architecture, normalization, tensors)
         self.architecture = architecture
         own = {name: np.array(value, np.float32, order="C") for name, value in tensors.items()}
-        self._offset = np.array(normalisation.offset, np.float32)
-        self._scale = np.array(normalisation.scale, np.float32)
+        self._offset = np.array(normalization.offset, np.float32)
+        self._scale = np.array(normalization.scale, np.float32)
         layers = range(len(architecture.hidden))
         self._hidden = [(own[f"layer{i}.weight"], own[f"layer{i}.bias"]) for i in layers]
         self._mean = own["mean.weight"], own["mean.bias"]
@@ -123,11 +123,11 @@ class Actor:
         return action, log_prob
 
 
-def _check_shapes(architecture: Architecture, normalisation: Normalisation, tensors: Mapping[str, Array]) -> None:
+def _check_shapes(architecture: Architecture, normalization: Normalization, tensors: Mapping[str, Array]) -> None:
     size = architecture.observation_size
-    if len(normalisation.offset) != size or len(normalisation.scale) != size:
+    if len(normalization.offset) != size or len(normalization.scale) != size:
         raise BundleRefused(
-            f"the policy normalises {len(normalisation.offset)} offsets and {len(normalisation.scale)} scales, but its "
+            f"the policy normalizes {len(normalization.offset)} offsets and {len(normalization.scale)} scales, but its "
             f"observation size is {size}; export it again"
         )
     wanted = architecture.tensor_shapes()

@@ -18,9 +18,9 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from floop_robot.bundle.actor import Actor, Array
-from floop_robot.bundle.checks import check_answers
+from floop_robot.bundle.checks import check_actions
+from floop_robot.bundle.manifest import Architecture, DataRange, Manifest, Normalization, PolicyCheck
 from floop_robot.durable.files import read_regular, write_atomic
-from floop_robot.bundle.manifest import Architecture, Check, DataRange, Manifest, Normalisation
 from floop_robot.spec.errors import BundleRefused
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
@@ -28,14 +28,14 @@ from floop_robot.spec.verdict import Verdict
 
 FORMAT = "floop-bundle-1"
 SUFFIX = ".floop"
-LARGEST_BYTES = 64 << 20
+MAX_BUNDLE_BYTES = 64 << 20
 """An actor is some hundred kilobytes; whatever is larger than this is no bundle, and isn't read into memory."""
-CHECKS = 8
+CHECK_COUNT = 8
 """Stored observations per bundle."""
 T = TypeVar("T")
 
 
-class _Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class _Container(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     format: str
     digest: bytes
     manifest: bytes
@@ -68,15 +68,15 @@ class Bundle(msgspec.Struct, frozen=True):
     ) -> Bundle:
         """Make a candidate (version 0) from an actor's tensors.
 
-        `observations`, raw, shape (n, observation_size): the first `CHECKS` become the stored checks. `actions`, shape
+        `observations`, raw, shape (n, observation_size): the first `CHECK_COUNT` become the stored checks. `actions`, shape
         (n, action_size): the trainer's own mean actions for them; left out, the numpy actor's are stored. Raises
         `BundleRefused` when tensors don't fit the architecture, aren't finite, or numpy and trainer disagree.
         """
-        normalisation = Normalisation(tuple(task.observation.offset.tolist()), tuple(task.observation.scale.tolist()))
+        normalization = Normalization(tuple(task.observation.offset.tolist()), tuple(task.observation.scale.tolist()))
         arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}
-        chosen = np.asarray(observations, np.float32).reshape(-1, architecture.observation_size)[:CHECKS]
-        own = Actor(architecture, normalisation, arrays).mean_batch(chosen)
-        expected = own if actions is None else np.asarray(actions, np.float32)[:CHECKS]
+        chosen = np.asarray(observations, np.float32).reshape(-1, architecture.observation_size)[:CHECK_COUNT]
+        own = Actor(architecture, normalization, arrays).mean_batch(chosen)
+        expected = own if actions is None else np.asarray(actions, np.float32)[:CHECK_COUNT]
         blob = safetensors.numpy.save(arrays)
         manifest = Manifest(
             parent=parent,
@@ -84,11 +84,11 @@ class Bundle(msgspec.Struct, frozen=True):
             ids=ids,
             algo=algo,
             architecture=architecture,
-            normalisation=normalisation,
+            normalization=normalization,
             sha256=hashlib.sha256(blob).hexdigest(),
             data=data or DataRange(),
             checks=tuple(
-                Check(tuple(o), tuple(a)) for o, a in zip(chosen.tolist(), expected.tolist(), strict=True)
+                PolicyCheck(tuple(o), tuple(a)) for o, a in zip(chosen.tolist(), expected.tolist(), strict=True)
             ),
             created_ns=time.time_ns(),
         )
@@ -96,7 +96,7 @@ class Bundle(msgspec.Struct, frozen=True):
         bundle.checked_actor()
         return bundle
 
-    def stamped(self, *, version: int, epoch: int, parent: int, certificate: Verdict | None) -> Bundle:
+    def with_version(self, *, version: int, epoch: int, parent: int, certificate: Verdict | None) -> Bundle:
         """Return the same weights under a version of the registry."""
         manifest = msgspec.structs.replace(
             self.manifest, version=version, epoch=epoch, parent=parent, certificate=certificate
@@ -107,12 +107,12 @@ class Bundle(msgspec.Struct, frozen=True):
         """Return the blob that `from_bytes` reads."""
         manifest = msgspec.msgpack.encode(self.manifest)
         digest = _digest(manifest, self.tensors, self.metadata)
-        return msgspec.msgpack.encode(_Envelope(FORMAT, digest, manifest, self.tensors, self.metadata))
+        return msgspec.msgpack.encode(_Container(FORMAT, digest, manifest, self.tensors, self.metadata))
 
     @classmethod
     def from_bytes(cls, blob: bytes | memoryview, where: str = "the bundle") -> Bundle:
         """Read a blob; raises `BundleRefused` when it is truncated, altered or none at all."""
-        envelope = _decode(blob, _Envelope, where)
+        envelope = _decode(blob, _Container, where)
         if envelope.format != FORMAT:
             raise BundleRefused(f"{where} has format {envelope.format!r}, this floop reads {FORMAT!r}; update one side")
         if _digest(envelope.manifest, envelope.tensors, envelope.metadata) != envelope.digest:
@@ -129,9 +129,9 @@ class Bundle(msgspec.Struct, frozen=True):
     @classmethod
     def load(cls, path: Path) -> Bundle:
         """Read a `.floop` file; raises `StorageError` (unreadable) or `BundleRefused` (no whole bundle)."""
-        blob = read_regular(path, LARGEST_BYTES + 1)
-        if len(blob) > LARGEST_BYTES:
-            raise BundleRefused(f"{path} is larger than any bundle ({LARGEST_BYTES >> 20} MiB); check the path")
+        blob = read_regular(path, MAX_BUNDLE_BYTES + 1)
+        if len(blob) > MAX_BUNDLE_BYTES:
+            raise BundleRefused(f"{path} is larger than any bundle ({MAX_BUNDLE_BYTES >> 20} MiB); check the path")
         return cls.from_bytes(blob, str(path))
 
     def arrays(self) -> dict[str, Array]:
@@ -150,12 +150,12 @@ class Bundle(msgspec.Struct, frozen=True):
 
     def actor(self) -> Actor:
         """Return a fresh numpy actor; raises `BundleRefused` when the tensors are unfit."""
-        return Actor(self.manifest.architecture, self.manifest.normalisation, self.arrays())
+        return Actor(self.manifest.architecture, self.manifest.normalization, self.arrays())
 
     def checked_actor(self) -> Actor:
         """Like `actor`, and it must answer the stored observations as recorded; raises `BundleRefused`."""
         actor = self.actor()
-        check_answers(self.manifest, actor)
+        check_actions(self.manifest, actor)
         return actor
 
 

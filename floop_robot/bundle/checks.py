@@ -8,11 +8,11 @@ from floop_robot.bundle.actor import Actor
 from floop_robot.bundle.manifest import Manifest
 from floop_robot.spec.errors import BundleRefused
 
-ANSWER_TOLERANCE = 1e-4
+ACTION_TOLERANCE = 1e-4
 """Largest difference between an action and the recorded one: other BLAS builds round differently, by some 1e-6."""
 
 
-def check_answers(manifest: Manifest, actor: Actor) -> None:
+def check_actions(manifest: Manifest, actor: Actor) -> None:
     """Compare the actor with the stored checks; raises `BundleRefused` when there are none or they differ."""
     if not manifest.checks:
         raise BundleRefused(f"policy {manifest.title} has no stored checks; export it again")
@@ -22,7 +22,7 @@ def check_answers(manifest: Manifest, actor: Actor) -> None:
             raise BundleRefused(f"check {i} of policy {manifest.title} has the wrong size; export it again")
         answer = actor.mean(np.array(check.observation, np.float32))
         error = float(np.abs(answer - np.array(check.action, np.float32)).max())
-        if not error <= ANSWER_TOLERANCE:  # NaN is refused as well
+        if not error <= ACTION_TOLERANCE:  # NaN is refused as well
             raise BundleRefused(
                 f"policy {manifest.title} answers stored observation {i} with {np.round(answer, 4).tolist()} instead "
                 f"of {np.round(check.action, 4).tolist()}; export it again"

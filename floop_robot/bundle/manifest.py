@@ -6,7 +6,7 @@ import enum
 
 import msgspec
 
-from floop_robot.spec.bounds import Number
+from floop_robot.spec.bounds import BoundedInt
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.verdict import Verdict
 
@@ -57,7 +57,7 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
         return shapes
 
 
-class Normalisation(msgspec.Struct, frozen=True):
+class Normalization(msgspec.Struct, frozen=True):
     """Applied to raw observations first: `(x - offset) / scale`; one number each per observation value."""
 
     offset: tuple[float, ...]
@@ -69,14 +69,14 @@ class DataRange(msgspec.Struct, frozen=True, kw_only=True):
 
     transitions: int = 0
     """Rows seen in training, prior data and demonstrations included."""
-    journal_to: Number = 0
+    journal_to: BoundedInt = 0
     """Last block of the fleet's journal that training had taken in, from the first on; 0 when it used none."""
     observation_low: tuple[float, ...] = ()
     """Smallest and largest raw value of each observation number in that data; empty when not recorded."""
     observation_high: tuple[float, ...] = ()
 
 
-class Check(msgspec.Struct, frozen=True):
+class PolicyCheck(msgspec.Struct, frozen=True):
     """A raw observation and the mean action that the policy answered where it was made."""
 
     observation: tuple[float, ...]
@@ -96,13 +96,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     ids: Ids
     algo: str
     architecture: Architecture
-    normalisation: Normalisation
+    normalization: Normalization
     sha256: str
     """SHA-256 of the tensors, in hex: names the weights, whichever version they are published under."""
     data: DataRange
     certificate: Verdict | None = None
     """The gate's verdict; None before it, and for bundles that a person pushed."""
-    checks: tuple[Check, ...]
+    checks: tuple[PolicyCheck, ...]
     created_ns: int
     """When it was exported, wall clock."""
 

@@ -12,7 +12,7 @@ from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
 
 
-class Verified(msgspec.Struct, frozen=True):
+class VerifiedBundle(msgspec.Struct, frozen=True):
     """A bundle that may act here."""
 
     bundle: Bundle
@@ -21,7 +21,9 @@ class Verified(msgspec.Struct, frozen=True):
     """Differences that are allowed but worth seeing: other limits or another reward than in force here."""
 
 
-def verify(bundle: Bundle, task: TaskSpec, ids: Ids, *, where: str = "here", newer_than: int | None = None) -> Verified:
+def verify(
+    bundle: Bundle, task: TaskSpec, ids: Ids, *, where: str = "here", newer_than: int | None = None
+) -> VerifiedBundle:
     """Check everything that can be checked without acting, and load the actor aside.
 
     `where` names the checker in messages. `newer_than`: the version must be larger (versions only grow); None skips
@@ -40,7 +42,7 @@ def verify(bundle: Bundle, task: TaskSpec, ids: Ids, *, where: str = "here", new
     ):
         if has != wants:
             raise BundleRefused(f"policy {manifest.title} has {what} size {has}, {where} has {wants}; export it again")
-    return Verified(bundle, bundle.checked_actor(), _differences(manifest, ids, where))
+    return VerifiedBundle(bundle, bundle.checked_actor(), _differences(manifest, ids, where))
 
 
 def _check_contract(manifest: Manifest, task: TaskSpec, ids: Ids, where: str) -> None:

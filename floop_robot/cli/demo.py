@@ -50,22 +50,22 @@ def demo(robots: int, seed: int, shift: str, baseline: Path | None, no_ros: bool
     from rich.console import Console
 
     from floop_envs.shifts import get_shift
-    from floop_robot.demo.pictures import finish
-    from floop_robot.demo.report import check_place, save_report
-    from floop_robot.demo.run import Experiment, Plan
+    from floop_robot.demo.pictures import write_pictures
+    from floop_robot.demo.report import check_writable, save_report
+    from floop_robot.demo.run import DemoPlan, Experiment
     from floop_robot.demo.screen import LineScreen, LiveScreen, summary
     from floop_robot.services.ports import reserved_base_port
     from floop_robot.train.validate import load_policy
 
     get_shift(shift)
     if report is not None:
-        check_place(report)
+        check_writable(report)
     if baseline is not None:
         load_policy(baseline, TASK)
     with ExitStack() as stack:
         domain, base_port = ros_domain(robots, no_ros, stack), stack.enter_context(reserved_base_port())
         run_dir = _new_run_dir()
-        plan = Plan(run_dir=run_dir, task=TASK, robots=robots, seed=seed, shift=shift, baseline=str(baseline or ""),
+        plan = DemoPlan(run_dir=run_dir, task=TASK, robots=robots, seed=seed, shift=shift, baseline=str(baseline or ""),
                     longest_s=seconds, evaluation_episodes=episodes, base_port=base_port,
                     ros_domain=domain)  # fmt: skip
         with (LineScreen() if headless or not sys.stderr.isatty() else LiveScreen(seconds)) as screen:
@@ -74,7 +74,7 @@ def demo(robots: int, seed: int, shift: str, baseline: Path | None, no_ros: bool
     save_report(found, run_dir / "report.json")
     if report is not None:
         save_report(found, report)
-    pictures = finish(experiment, found)
+    pictures = write_pictures(experiment, found)
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
     else:
@@ -104,13 +104,13 @@ def ros_domain(robots: int, no_ros: bool, stack: ExitStack) -> int | None:
 
     Says in one line how to look at it, or why there is none although it might be expected.
     """
-    from floop_robot.services.ros_domain import MOST_ROBOTS, reserved_domain, why_no_ros
+    from floop_robot.services.ros_domain import MAX_ROBOTS, reserved_domain, ros_unavailable_reason
 
-    missing = why_no_ros()
+    missing = ros_unavailable_reason()
     if missing:
         missing += " (`make setup-ros` installs it)"
-    elif robots > MOST_ROBOTS:
-        missing = f"one ROS domain on one machine reaches {MOST_ROBOTS} robots"
+    elif robots > MAX_ROBOTS:
+        missing = f"one ROS domain on one machine reaches {MAX_ROBOTS} robots"
     if missing and not no_ros:
         click.echo(f"the fleet runs without ROS: {missing}", err=True)
     if missing or no_ros:

@@ -16,10 +16,10 @@ from pathlib import Path
 import click
 import msgspec
 
-from floop_robot.cli.doctor_check import Check
-from floop_robot.cli.extras import EXTRAS, install_line
+from floop_robot.cli.doctor_check import DoctorCheck
+from floop_robot.cli.extras import EXTRAS, install_hint
 from floop_robot.cli.ros_checks import ros_checks
-from floop_robot.spec.config import PORTS, FloopConfig
+from floop_robot.spec.config import ENDPOINT_NAMES, FloopConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.robot_model import load_robot
 
@@ -27,61 +27,61 @@ _LEAST_FREE_MB = 500
 _REQUIREMENT = re.compile(r"^[\w-]+")
 
 
-def _packages() -> Iterator[Check]:
+def _packages() -> Iterator[DoctorCheck]:
     requirements = importlib.metadata.requires("floop_robot") or []
     for name in (m[0] for r in requirements if "extra ==" not in r and (m := _REQUIREMENT.match(r))):
         try:
-            yield Check(name, True, True, importlib.metadata.version(name))
+            yield DoctorCheck(name, True, True, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
-            yield Check(name, False, True, "not installed", "pip install --force-reinstall floop-robot")
+            yield DoctorCheck(name, False, True, "not installed", "pip install --force-reinstall floop-robot")
     for module in EXTRAS:
         found = importlib.util.find_spec(module) is not None
-        yield Check(module, found, False, "found" if found else "not installed", install_line(module) or "")
+        yield DoctorCheck(module, found, False, "found" if found else "not installed", install_hint(module) or "")
 
 
-def _machine() -> Iterator[Check]:
+def _machine() -> Iterator[DoctorCheck]:
     version = ".".join(map(str, sys.version_info[:3]))
-    yield Check("python", sys.version_info >= (3, 11), True, version, "use Python 3.11 or newer")
+    yield DoctorCheck("python", sys.version_info >= (3, 11), True, version, "use Python 3.11 or newer")
     folder = Path.cwd()
     free_mb = shutil.disk_usage(folder).free // 2**20
-    yield Check("disk", free_mb > _LEAST_FREE_MB, True, f"{free_mb} MB free in {folder}",
+    yield DoctorCheck("disk", free_mb > _LEAST_FREE_MB, True, f"{free_mb} MB free in {folder}",
                 f"free at least {_LEAST_FREE_MB} MB: runs are written to ./runs")
     yield _writable(folder)
     cores = os.cpu_count() or 1
-    yield Check("cores", cores >= 2, False, str(cores), "the demo keeps real time on 2 cores or more")
+    yield DoctorCheck("cores", cores >= 2, False, str(cores), "the demo keeps real time on 2 cores or more")
 
 
-def _writable(folder: Path) -> Check:
+def _writable(folder: Path) -> DoctorCheck:
     try:
         with tempfile.TemporaryFile(dir=folder):
-            return Check("write", True, True, f"{folder} is writable")
+            return DoctorCheck("write", True, True, f"{folder} is writable")
     except OSError as error:
-        return Check("write", False, True, f"{folder}: {error.strerror}", "change to a folder that you may write to")
+        return DoctorCheck("write", False, True, f"{folder}: {error.strerror}", "change to a folder that you may write to")
 
 
-def _ports() -> Iterator[Check]:
+def _ports() -> Iterator[DoctorCheck]:
     endpoints = FloopConfig().endpoints
-    for name in PORTS:
+    for name in ENDPOINT_NAMES:
         host, port = getattr(endpoints, name).removeprefix("tcp://").split(":")
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, int(port)))
-                yield Check(f"port {port}", True, False, f"free ({name})")
+                yield DoctorCheck(f"port {port}", True, False, f"free ({name})")
             except OSError as error:
-                yield Check(f"port {port}", False, False, f"{error.strerror} ({name})",
+                yield DoctorCheck(f"port {port}", False, False, f"{error.strerror} ({name})",
                             "a fleet is running here, or set endpoints.base_port")
 
 
-def _files() -> Iterator[Check]:
+def _files() -> Iterator[DoctorCheck]:
     try:
         robot = load_robot(FloopConfig().robot.model)
-        yield Check("robot model", robot.urdf_path.is_file(), True, str(robot.urdf_path), "reinstall floop-robot")
+        yield DoctorCheck("robot model", robot.urdf_path.is_file(), True, str(robot.urdf_path), "reinstall floop-robot")
     except FloopError as error:
-        yield Check("robot model", False, True, str(error), "reinstall floop-robot")
+        yield DoctorCheck("robot model", False, True, str(error), "reinstall floop-robot")
 
 
-def examine() -> list[Check]:
+def examine() -> list[DoctorCheck]:
     """Every check, in the order shown."""
     return [*_machine(), *_packages(), *_files(), *ros_checks(), *_ports()]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Check(msgspec.Struct, frozen=True):
+class DoctorCheck(msgspec.Struct, frozen=True):
     """One line of the doctor's."""
 
     name: str

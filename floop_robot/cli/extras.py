@@ -16,7 +16,7 @@ EXTRAS = {
 """Import name → extra."""
 
 
-def install_line(module: str) -> str | None:
+def install_hint(module: str) -> str | None:
     """The line that installs `module`, or None when it belongs to no extra."""
     extra = EXTRAS.get(module.split(".")[0])
     return f"pip install 'floop-robot[{extra}]'" if extra else None

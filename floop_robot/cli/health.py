@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from floop_robot.cli.operator_options import fleet_config
-from floop_robot.services.fleet_description import CONFIG_FILE, Flavour, chosen_processes
-from floop_robot.services.process_health import health_of
+from floop_robot.services.fleet_description import CONFIG_FILE, Middleware, select_processes
+from floop_robot.services.process_health import process_health
 
 
 @click.command()
@@ -24,8 +24,8 @@ def health(what: tuple[str, ...], config: Path | None, within: float) -> int:
     """
     effective = fleet_config(config)
     # With ROS there are all the processes that there may be, under the names that they have without as well.
-    specs = chosen_processes(effective, Path(effective.run_dir) / CONFIG_FILE, Flavour.ROS, what)
-    found = [health_of(spec, effective, within) for spec in specs]
+    specs = select_processes(effective, Path(effective.run_dir) / CONFIG_FILE, Middleware.ROS, what)
+    found = [process_health(spec, effective, within) for spec in specs]
     for one in found:
         click.echo(f"{'ok  ' if one.ok else 'FAIL'}  {one.name:<20} {one.detail}")
     return 0 if all(one.ok for one in found) else 1

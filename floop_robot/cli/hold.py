@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from floop_robot.cli.operator_options import Operator, order_options, show_done
+from floop_robot.cli.operator_options import Operator, command_options, show_done
 from floop_robot.deploy.registry import FLEET
 
 
 @click.command()
 @click.argument("scope", default=FLEET)
-@order_options
+@command_options
 def hold(scope: str, operator: Operator) -> None:
     """Let no newer version reach SCOPE (a robot; left out: the whole fleet) by itself."""
     with operator.connect() as client:

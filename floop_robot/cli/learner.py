@@ -7,9 +7,15 @@ import time
 import click
 import msgspec
 
-from floop_robot.cli.operator_options import Operator, order_options
-from floop_robot.services.learner_client import LearnerClient, LearnerDone, LearnerReport, Pause, WriteCheckpoint
-from floop_robot.deploy import FleetClient, Remark
+from floop_robot.cli.operator_options import Operator, command_options
+from floop_robot.deploy import AuditNote, FleetClient
+from floop_robot.services.learner_client import (
+    LearnerClient,
+    LearnerCommandResult,
+    LearnerReport,
+    Pause,
+    WriteCheckpoint,
+)
 from floop_robot.spec.errors import FloopError
 
 AUDIT_S = 1.0
@@ -18,7 +24,7 @@ DISK_S = 20.0
 
 @click.command()
 @click.argument("verb", type=click.Choice(["status", "pause", "resume", "checkpoint"]), default="status")
-@order_options
+@command_options
 def learner(verb: str, operator: Operator) -> None:
     """Show what the learner does, or have it pause, go on (resume) or write a checkpoint.
 
@@ -31,10 +37,10 @@ def learner(verb: str, operator: Operator) -> None:
             return
         with operator.connect(AUDIT_S) as fleet:
             signed = {"who": fleet.who, "token": fleet.token, "why": operator.why}
-            client.report()  # a learner that is away shows sooner than an order would
-            order = WriteCheckpoint(**signed) if verb == "checkpoint" else Pause(pause=verb == "pause", **signed)
-            found = client.order(order, DISK_S)
-            audited = _audit(fleet, order.call_id, found)
+            client.report()  # a learner that is away shows sooner than a command would
+            command = WriteCheckpoint(**signed) if verb == "checkpoint" else Pause(pause=verb == "pause", **signed)
+            found = client.send_command(command, DISK_S)
+            audited = _audit(fleet, command.call_id, found)
     if operator.as_json:
         click.echo(msgspec.json.encode({"done": found.done, "audited": audited, "learner": found.report}).decode())
         return
@@ -43,10 +49,10 @@ def learner(verb: str, operator: Operator) -> None:
     click.echo(_text(found.report))
 
 
-def _audit(fleet: FleetClient, call_id: str, found: LearnerDone) -> bool:
+def _audit(fleet: FleetClient, call_id: str, found: LearnerCommandResult) -> bool:
     done = found.done
     try:
-        fleet.order(Remark(call_id=f"learner {call_id}", who=done.who, what=done.what, why=done.why))
+        fleet.send_command(AuditNote(call_id=f"learner {call_id}", who=done.who, what=done.what, why=done.why))
     except FloopError:
         return False
     return True

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from floop_robot.cli.extras import install_line
+from floop_robot.cli.extras import install_hint
 from floop_robot.spec.errors import FloopError, UnknownName
 
 COMMANDS = {
@@ -84,7 +84,7 @@ def main() -> None:
         click.echo("stopped", err=True)
         sys.exit(130)
     except ModuleNotFoundError as error:
-        cure = install_line(error.name or "")
+        cure = install_hint(error.name or "")
         if cure is None:
             raise
         click.echo(f"floop: {error.name} is not installed; {cure}", err=True)

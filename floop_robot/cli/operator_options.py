@@ -13,10 +13,10 @@ from typing import Any
 import click
 import msgspec
 
-from floop_robot.services.fleet_description import CONFIG_FILE
+from floop_robot.deploy import CommandResult, FleetClient
+from floop_robot.deploy.convergence import Convergence, wait_until_acting
 from floop_robot.durable.run_lock import is_running
-from floop_robot.deploy import Done, FleetClient
-from floop_robot.deploy.convergence import Effect, acting_on
+from floop_robot.services.fleet_description import CONFIG_FILE
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError, FloopError
 
@@ -60,7 +60,7 @@ def fleet_options(command: Callable[..., Any]) -> Callable[..., Any]:
                         help="The fleet's floop.yaml; left out: of the one that runs here.")(command)  # fmt: skip
 
 
-def order_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def command_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that every command has which gives an order; the command gets them as `operator`."""
 
     @fleet_options
@@ -128,18 +128,18 @@ def fleet_config(config: Path | None) -> FloopConfig:
     return load_config(chosen)
 
 
-def show_published(operator: Operator, client: FleetClient, done: Done, scope: str, wait_s: float) -> None:
+def show_published(operator: Operator, client: FleetClient, done: CommandResult, scope: str, wait_s: float) -> None:
     """What was done, and who acts on it after a while."""
-    found = seen(lambda: acting_on(client, done.version, scope, wait_s))
+    found = read_effect(lambda: wait_until_acting(client, done.version, scope, wait_s))
     show(operator, done, found, found.text("acting on it", "not yet"))
 
 
-def show_done(operator: Operator, client: FleetClient, done: Done) -> None:
+def show_done(operator: Operator, client: FleetClient, done: CommandResult) -> None:
     """What was done, and which robots act on what now."""
-    show(operator, done, seen(lambda: Effect(robots=client.robots().robots, there=(), behind=(), silent=())), "")
+    show(operator, done, read_effect(lambda: Convergence(robots=client.robots().robots, reached=(), pending=(), silent=())), "")
 
 
-def seen(look: Callable[[], Effect]) -> Effect:
+def read_effect(look: Callable[[], Convergence]) -> Convergence:
     """What has come of an order that was carried out.
 
     That nobody says so is no failure of the command: whoever repeats it gives a second order.
@@ -148,22 +148,22 @@ def seen(look: Callable[[], Effect]) -> Effect:
         return look()
     except FloopError as error:
         click.echo(f"floop: it was done, but what the robots do now is not known: {error}", err=True)
-        return Effect(robots=(), there=(), behind=(), silent=())
+        return Convergence(robots=(), reached=(), pending=(), silent=())
 
 
-def show(operator: Operator, done: Done, effect: Effect, told: str) -> None:
-    """Who did what and when; `told` says what it has come to."""
+def show(operator: Operator, done: CommandResult, effect: Convergence, result_text: str) -> None:
+    """Who did what and when; `result_text` says what it has come to."""
     robots = {robot.robot: robot.version for robot in effect.robots}
     if operator.as_json:
-        record = {"done": done, "robots": robots, "there": effect.there, "behind": effect.behind}
+        record = {"done": done, "robots": robots, "there": effect.reached, "behind": effect.pending}
         click.echo(msgspec.json.encode(record | {"silent": effect.silent}).decode())
         return
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(done.stamp_ns / 1e9))
     version = f"v{done.version}"
     named = "" if not done.version or re.search(rf"\b{version}\b", done.what) else f" ({version})"
     click.echo(f"{when}  {done.who}: {done.what}{named}")
-    if told:
-        click.echo(told)
+    if result_text:
+        click.echo(result_text)
     if robots:
         click.echo("now acting: " + ", ".join(f"{name} v{version}" for name, version in robots.items()))
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from floop_robot.cli.operator_options import Operator, order_options, show_published, version_number, wait_option
+from floop_robot.cli.operator_options import Operator, command_options, show_published, version_number, wait_option
 
 
 @click.command()
 @click.argument("scope")
 @click.argument("version", callback=version_number)
 @wait_option
-@order_options
+@command_options
 def pin(scope: str, version: int, wait_s: float, operator: Operator) -> None:
     """Put SCOPE (a robot, or fleet) on VERSION and keep it there until `floop resume`."""
     with operator.connect() as client:

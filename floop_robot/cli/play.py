@@ -23,18 +23,18 @@ def play(bundle: Path | None, task: str, shift: str | None, seed: int, scenario:
     import msgspec
 
     from floop_envs.expert import Expert
-    from floop_envs.rollout import Acts
+    from floop_envs.rollout import ActorLike
     from floop_policies import baseline
     from floop_robot.demo.clip import record, save_clip
-    from floop_robot.sim.sim_world import evaluation_work
-    from floop_robot.train.validate import load_policy
+    from floop_robot.sim.sim_world import evaluation_scenarios
     from floop_robot.spec.errors import ConfigError
     from floop_robot.spec.scenario import Scenario
     from floop_robot.spec.tasks import get_task
+    from floop_robot.train.validate import load_policy
 
     spec = get_task(task).spec
     if scenario is None:
-        chosen = evaluation_work(task, shift, (), seed, 1)[0]
+        chosen = evaluation_scenarios(task, shift, (), seed, 1)[0]
     else:
         try:
             chosen = msgspec.json.decode(scenario.read_bytes(), type=Scenario)
@@ -44,7 +44,7 @@ def play(bundle: Path | None, task: str, shift: str | None, seed: int, scenario:
         if chosen.task != task:
             raise ConfigError(f"{scenario} is a scenario of {chosen.task}, not of {task}; give --task {chosen.task}")
     path = bundle or baseline(task)
-    actor: Acts = Expert(spec) if expert else load_policy(path, task, trust=trust).actor()
+    actor: ActorLike = Expert(spec) if expert else load_policy(path, task, trust=trust).actor()
     frames = record(actor, chosen, "demonstration" if expert else path.stem)
     save_clip(frames, out, spec.policy_rate_hz)
     click.echo(f"{out}: {len(frames)} frames of a {chosen.object.object_class}")

@@ -21,7 +21,7 @@ def _bar() -> Progress:
 
 
 @contextmanager
-def training_watch() -> Iterator[Callable[[TrainProgress], None]]:
+def training_progress() -> Iterator[Callable[[TrainProgress], None]]:
     """Shows `TrainProgress`."""
     if sys.stderr.isatty():
         with _bar() as bar:
@@ -40,7 +40,7 @@ def training_watch() -> Iterator[Callable[[TrainProgress], None]]:
 
 
 @contextmanager
-def episode_watch(what: str) -> Iterator[Callable[[int, int], None]]:
+def episode_progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """Shows episodes done out of all."""
     if not sys.stderr.isatty():
         yield lambda done, total: None

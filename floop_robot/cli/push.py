@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from floop_robot.bundle import Bundle
-from floop_robot.cli.operator_options import Operator, number_of, order_options, show_published, wait_option
+from floop_robot.cli.operator_options import Operator, command_options, number_of, show_published, wait_option
 from floop_robot.deploy.registry import FLEET
 
-ZIP = ".zip"
+ZIP_SUFFIX = ".zip"
 
 
 @click.command()
@@ -18,7 +18,7 @@ ZIP = ".zip"
 @click.option("--robot", default="", help="Put it on this robot alone, which is then pinned to it.")
 @click.option("--trust", is_flag=True, help="Read a stable-baselines3 zip; it may run any code.")
 @wait_option
-@order_options
+@command_options
 def push(policy: str, robot: str, trust: bool, wait_s: float, operator: Operator) -> None:
     """Publish POLICY to the fleet under a new version, whatever the gate thinks of it.
 
@@ -36,7 +36,7 @@ def push(policy: str, robot: str, trust: bool, wait_s: float, operator: Operator
 
 
 def _load(path: Path, trust: bool, operator: Operator) -> Bundle:
-    if path.suffix != ZIP:
+    if path.suffix != ZIP_SUFFIX:
         return Bundle.load(path)
     from floop_robot.services.import_zip import bundle_of_zip
 

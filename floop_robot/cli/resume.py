@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from floop_robot.cli.operator_options import Operator, order_options, show_published, wait_option
+from floop_robot.cli.operator_options import Operator, command_options, show_published, wait_option
 from floop_robot.deploy.registry import FLEET
 
 
 @click.command()
 @click.argument("scope", default=FLEET)
 @wait_option
-@order_options
+@command_options
 def resume(scope: str, wait_s: float, operator: Operator) -> None:
     """End hold and pin of SCOPE (a robot; left out: the whole fleet)."""
     with operator.connect() as client:

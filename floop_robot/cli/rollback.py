@@ -6,7 +6,7 @@ import contextlib
 
 import click
 
-from floop_robot.cli.operator_options import Operator, order_options, show_published, version_number, wait_option
+from floop_robot.cli.operator_options import Operator, command_options, show_published, version_number, wait_option
 from floop_robot.deploy.registry import FLEET
 from floop_robot.spec.errors import FloopError
 
@@ -14,7 +14,7 @@ from floop_robot.spec.errors import FloopError
 @click.command()
 @click.argument("version", default="", callback=version_number)
 @wait_option
-@order_options
+@command_options
 def rollback(version: int, wait_s: float, operator: Operator) -> None:
     """Publish the bytes of VERSION again under a new version (left out: the one before production).
 

@@ -9,25 +9,27 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from floop_robot.cli.doctor_check import Check
-from floop_robot.services.ros_domain import discovery_range, inheritable, why_no_ros
+from floop_robot.cli.doctor_check import DoctorCheck
+from floop_robot.services.ros_domain import child_environment, discovery_range, ros_unavailable_reason
 
 _INSTALL = "make setup-ros, or source your distribution's setup.bash; without it fleets run ROS-free"
 _PROBE = "import rclpy, rclpy.executors, floop_interfaces.msg, floop_interfaces.srv, floop_interfaces.action"
 _PROBE_LIMIT_S = 30.0
 
 
-def ros_checks() -> Iterator[Check]:
+def ros_checks() -> Iterator[DoctorCheck]:
     """Every check about ROS; none is required."""
-    missing = why_no_ros()
+    missing = ros_unavailable_reason()
     if missing:
-        yield Check("ROS 2", False, False, missing, _INSTALL)
+        yield DoctorCheck("ROS 2", False, False, missing, _INSTALL)
         return
-    yield Check("ROS 2", True, False, _which())
+    yield DoctorCheck("ROS 2", True, False, _which())
     yield _works()
     # Looked for by its companion: our own folder of launch files would pass for a package called launch.
     launch = importlib.util.find_spec("launch_ros") is not None
-    yield Check("ros2 launch", launch, False, "found" if launch else "not found", "floop up starts the same processes")
+    yield DoctorCheck(
+        "ros2 launch", launch, False, "found" if launch else "not found", "floop up starts the same processes"
+    )
     yield _reach()
 
 
@@ -42,28 +44,30 @@ def _which() -> str:
     return f"rclpy of {distribution}" if distribution else "rclpy"
 
 
-def _works() -> Check:
+def _works() -> DoctorCheck:
     # In a process of its own: libraries that don't fit each other can end it.
     try:
         done = subprocess.run(
             [sys.executable, "-c", _PROBE],
-            env=inheritable(os.environ),
+            env=child_environment(os.environ),
             capture_output=True,
             text=True,
             check=False,
             timeout=_PROBE_LIMIT_S,
         )
     except subprocess.TimeoutExpired:
-        return Check("ROS works", False, False, f"importing it takes longer than {_PROBE_LIMIT_S:.0f} s", _INSTALL)
+        return DoctorCheck(
+            "ROS works", False, False, f"importing it takes longer than {_PROBE_LIMIT_S:.0f} s", _INSTALL
+        )
     lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
     detail = "rclpy and floop_interfaces load" if done.returncode == 0 else lines[-1]
-    return Check("ROS works", done.returncode == 0, False, detail, "make setup-ros builds floop_interfaces again")
+    return DoctorCheck("ROS works", done.returncode == 0, False, detail, "make setup-ros builds floop_interfaces again")
 
 
-def _reach() -> Check:
+def _reach() -> DoctorCheck:
     reach = discovery_range(os.environ)
     domain = os.environ.get("ROS_DOMAIN_ID", "0")
     here = reach in ("LOCALHOST", "OFF")
     detail = f"domain {domain}, {'the whole subnet' if reach == 'SUBNET' else reach}"
     cure = "nodes that you start by hand speak to the network; ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST keeps them here"
-    return Check("ROS reach", here, False, detail, cure)
+    return DoctorCheck("ROS reach", here, False, detail, cure)

@@ -10,14 +10,14 @@ import click
 import msgspec
 
 from floop_robot.cli.operator_options import connect, fleet_options
-from floop_robot.deploy.registry import Directive
 from floop_robot.deploy import FleetStatus
-from floop_robot.deploy.deployment_monitor import WatchDecision
+from floop_robot.deploy.deployment_monitor import MonitorDecision
+from floop_robot.deploy.registry import Directive
 
 _FOUND = {
-    WatchDecision.HOLD: "not confirmed yet",
-    WatchDecision.PROMOTE: "confirmed",
-    WatchDecision.ROLL_BACK: "rolled back",
+    MonitorDecision.HOLD: "not confirmed yet",
+    MonitorDecision.PROMOTE: "confirmed",
+    MonitorDecision.ROLL_BACK: "rolled back",
 }
 
 

@@ -23,17 +23,17 @@ import msgspec
 @click.pass_context
 def train(ctx: click.Context, /, recipe: Path | None, as_json: bool, **options: Any) -> int:
     """Train a policy and leave model.zip, a bundle, the effective config and a learner checkpoint in OUT."""
-    from floop_robot.cli.progress import training_watch
+    from floop_robot.cli.progress import training_progress
+    from floop_robot.spec.yaml_file import read_yaml
     from floop_robot.train.train import TrainConfig
     from floop_robot.train.train import train as run
-    from floop_robot.spec.yaml_file import read_yaml
 
     base = read_yaml(recipe, TrainConfig) if recipe else TrainConfig()
     given = {name: value for name, value in options.items() if _is_given(ctx, name) or recipe is None}
     given = {name: str(value) if name == "out" else value for name, value in given.items() if value is not None}
     config = msgspec.structs.replace(base, **given)
-    with training_watch() as watch:
-        result = run(config, watch)
+    with training_progress() as on_progress:
+        result = run(config, on_progress)
     if as_json:
         click.echo(msgspec.json.encode(result).decode())
     else:

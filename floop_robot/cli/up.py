@@ -10,14 +10,22 @@ from pathlib import Path
 import click
 
 from floop_robot.bundle import Bundle, verify
-from floop_robot.ros.arm.driver_config import load_driver
-from floop_robot.services.main_loop import stop_on_signals
-from floop_robot.services.fleet_description import CENTRE, CONFIG_FILE, Arms, Flavour, chosen_processes, unguarded, write_config
-from floop_robot.services.fleet_manager import baseline_path, registry_path
-from floop_robot.services.ros_domain import check_robots, on_this_machine, why_no_ros
 from floop_robot.durable.run_lock import is_running
-from floop_robot.services.supervisor import ProcessSpec, Supervisor
 from floop_robot.robot.operators import OperatorTokens
+from floop_robot.ros.arm.driver_config import load_driver
+from floop_robot.services.fleet_description import (
+    CENTRE,
+    CONFIG_FILE,
+    ArmOptions,
+    Middleware,
+    missing_safeguards,
+    select_processes,
+    write_config,
+)
+from floop_robot.services.fleet_manager import baseline_path, registry_path
+from floop_robot.services.main_loop import stop_on_signals
+from floop_robot.services.ros_domain import check_robots, local_only_environment, ros_unavailable_reason
+from floop_robot.services.supervisor import ProcessSpec, Supervisor
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.ids import ids_of
@@ -25,7 +33,7 @@ from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 
 USER_ERROR = 2
-_LOOK_S = 0.2
+_POLL_S = 0.2
 
 
 @click.command()
@@ -49,21 +57,21 @@ def up(config: Path | None, only: tuple[str, ...], shift: str | None, no_sim: bo
     load_robot(effective.robot.model)  # raises here, once, not in every process
     if shift:
         _check_shift(shift)
-    missing = "--no-ros was given" if no_ros else why_no_ros()
-    arms = Arms(simulated=not no_sim, driver=driver, cell=not no_cell, params_file=params_file)
+    missing = "--no-ros was given" if no_ros else ros_unavailable_reason()
+    arms = ArmOptions(simulated=not no_sim, driver=driver, cell=not no_cell, params_file=params_file)
     if params_file:
         _check_readable(Path(params_file))
     if missing and (no_sim or driver or params_file):
         raise ConfigError(f"a driver of your own speaks ROS, and {missing}")
-    flavour = Flavour.PLAIN if missing else Flavour.ROS
+    middleware = Middleware.ZMQ if missing else Middleware.ROS
     if missing and not no_ros:
         click.echo(f"floop up: without ROS ({missing}: `make setup-ros`, or source your distribution)", err=True)
-    if flavour is Flavour.ROS and not no_sim:
+    if middleware is Middleware.ROS and not no_sim:
         check_robots(effective.robots)
-    for line in unguarded(effective) if no_sim else ():
+    for line in missing_safeguards(effective) if no_sim else ():
         click.echo(f"floop up: {line}", err=True)
     file = Path(effective.run_dir) / CONFIG_FILE
-    specs = chosen_processes(effective, file, flavour, only, arms)  # raises here, before anything is written
+    specs = select_processes(effective, file, middleware, only, arms)  # raises here, before anything is written
     is_new = not registry_path(effective).exists()
     _check_files(effective, specs, driver, is_new)
     joins = is_running(Path(effective.run_dir))
@@ -71,7 +79,9 @@ def up(config: Path | None, only: tuple[str, ...], shift: str | None, no_sim: bo
     if not is_new and not joins:
         where = f"goes on where the fleet of {effective.run_dir} stopped; a new one needs a run_dir of its own"
         click.echo(f"floop up: {where}", err=True)
-    return keep_up(effective, specs, on_this_machine() if flavour is Flavour.ROS and not no_sim else {}, shift)
+    return keep_up(
+        effective, specs, local_only_environment() if middleware is Middleware.ROS and not no_sim else {}, shift
+    )
 
 
 def keep_up(
@@ -91,10 +101,10 @@ def keep_up(
 
 
 def _watch(fleet: Supervisor, stop: threading.Event) -> int:
-    told = 0
-    while not stop.wait(_LOOK_S):
-        for restart in fleet.restarts[told:]:
-            told += 1
+    reported = 0
+    while not stop.wait(_POLL_S):
+        for restart in fleet.restarts[reported:]:
+            reported += 1
             when = time.strftime("%H:%M:%S", time.localtime(restart.stamp_ns / 1e9))
             click.echo(
                 f"{when}  {restart.name} ended with status {restart.exit_status} and was started again after "

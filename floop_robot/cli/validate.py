@@ -21,16 +21,16 @@ import msgspec
 def validate(bundle: Path, against: Path | None, task: str, focus: tuple[str, ...], episodes: int, seed: int,
              workers: int, trust: bool, as_json: bool) -> int:
     """Measure BUNDLE in PyBullet; with --against, judge it as the gate would. Exit status 1 when the gate rejects."""
-    from floop_robot.cli.progress import episode_watch
+    from floop_robot.cli.progress import episode_progress
+    from floop_robot.spec.verdict import Decision
     from floop_robot.train.validate import ValidationPlan, load_policy
     from floop_robot.train.validate import validate as run
-    from floop_robot.spec.verdict import Decision
 
     plan = ValidationPlan(task=task, episodes=episodes, seed=seed, workers=workers, focus=focus)
     candidate = load_policy(bundle, task, trust=trust)
     other = load_policy(against, task, trust=trust) if against else None
-    with episode_watch(f"validating {bundle.name}") as watch:
-        result = run(candidate, other, plan, watch)
+    with episode_progress(f"validating {bundle.name}") as on_progress:
+        result = run(candidate, other, plan, on_progress)
     if as_json:
         click.echo(msgspec.json.encode(result).decode())
     else:

@@ -14,14 +14,14 @@ from types import MappingProxyType
 
 import msgspec
 
-from floop_robot.demo.snapshot import Observer, RobotView, Snapshot
+from floop_robot.demo.snapshot import RobotView, Snapshot, SnapshotReader
 from floop_robot.services.stats_file import WRITE_INTERVAL_S
 from floop_robot.services.supervisor import Supervisor
 from floop_robot.spec.errors import FloopError
 
-LONGEST_S = 60.0
+RESUME_TIMEOUT_S = 60.0
 """A process that is not back by then counts as lost."""
-_LOOK_S = 0.1
+_POLL_S = 0.1
 AT_WORK: Mapping[str, str] = MappingProxyType(
     {
         "policy": "the new process has executed policy steps, recorded as transitions",
@@ -37,7 +37,7 @@ AT_WORK: Mapping[str, str] = MappingProxyType(
 """Kind of process → when a killed one counts as back."""
 
 
-class Kill(msgspec.Struct, frozen=True, kw_only=True):
+class KillRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the ledger."""
 
     name: str
@@ -55,7 +55,7 @@ def kind_of(name: str) -> str:
     return "explorer" if part.startswith("explorer_") else part
 
 
-class Promises:
+class AckLedger:
     """The highest record of each stream that a robot was ever told is safe."""
 
     def __init__(self) -> None:
@@ -78,22 +78,22 @@ class Promises:
         return sum(max(0, acked - marks.get(key, 0)) for key, acked in self._highest.items())
 
 
-class Executioner:
+class ChaosRunner:
     """Kills one process at a time and waits for its successor; for one thread."""
 
-    def __init__(self, fleet: Supervisor, observer: Observer) -> None:
-        self._fleet, self._observer = fleet, observer
-        self.promises = Promises()
+    def __init__(self, fleet: Supervisor, snapshots: SnapshotReader) -> None:
+        self._fleet, self._snapshots = fleet, snapshots
+        self.acks = AckLedger()
 
     def look(self) -> Snapshot:
         """See the fleet as it is; raises `FloopError` when a process gave up."""
         for name, line in self._fleet.given_up.items():
             raise FloopError(f"{name} gave up: {line}")
-        snapshot = self._observer.take()
-        self.promises.note(snapshot)
+        snapshot = self._snapshots.take()
+        self.acks.note(snapshot)
         return snapshot
 
-    def kill(self, name: str) -> Kill:
+    def kill(self, name: str) -> KillRecord:
         """SIGKILL a process and wait until its successor does its job; raises `FloopError` when it does not."""
         pid = self._fleet.pid(name)
         if pid is None:
@@ -101,16 +101,18 @@ class Executioner:
         first = before = self.look()
         os.kill(pid, signal.SIGKILL)
         start = time.monotonic()
-        while (passed := time.monotonic() - start) < LONGEST_S:
-            time.sleep(_LOOK_S)
+        while (passed := time.monotonic() - start) < RESUME_TIMEOUT_S:
+            time.sleep(_POLL_S)
             now = self.look()
             if passed < 1.5 * WRITE_INTERVAL_S:
                 before = now  # such figures may speak of what was done before the kill
             elif self._fleet.pid(name) not in (None, pid) and _is_back(name, first, before, now):
                 took = time.monotonic() - start
                 rate = steps_per_s(first, now, took, but=name.rpartition(".")[0])
-                return Kill(name=name, kind=kind_of(name), pid=pid, resumed_s=took, others_steps_per_s=rate)
-        raise FloopError(f"{name} did not resume within {LONGEST_S:.0f} s after SIGKILL; see {self._fleet.log(name)}")
+                return KillRecord(name=name, kind=kind_of(name), pid=pid, resumed_s=took, others_steps_per_s=rate)
+        raise FloopError(
+            f"{name} did not resume within {RESUME_TIMEOUT_S:.0f} s after SIGKILL; see {self._fleet.log(name)}"
+        )
 
 
 def steps_per_s(before: Snapshot, now: Snapshot, elapsed_s: float, but: str = "") -> float:
@@ -174,7 +176,7 @@ def _explorer_is_back(name: str, first: Snapshot, now: Snapshot) -> bool:
 def _manager_is_back(first: Snapshot, now: Snapshot) -> bool:
     if now.fleet is None or first.fleet is None:
         return False
-    return now.fleet.epoch > first.fleet.epoch and all(r.silent_s < LONGEST_S for r in now.fleet.robots)
+    return now.fleet.epoch > first.fleet.epoch and all(r.silent_s < RESUME_TIMEOUT_S for r in now.fleet.robots)
 
 
 def _view(snapshot: Snapshot, name: str) -> RobotView:

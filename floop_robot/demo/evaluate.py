@@ -10,47 +10,47 @@ import msgspec
 from floop_robot.bundle import Bundle
 from floop_robot.demo.report import Rate
 from floop_robot.gate.executor import ProcessPool
-from floop_robot.sim.sim_world import evaluation_work
-from floop_robot.train.validate import evaluate_with
+from floop_robot.sim.sim_world import evaluation_scenarios
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.scenario import Scenario
+from floop_robot.train.validate import evaluate_with
 
-TWIN_SHARE = 0.4
-"""The twin's success is only compared with, so fewer scenarios do."""
+SIMULATOR_SHARE = 0.4
+"""The simulator's success is only compared with, so fewer scenarios do."""
 
 
-class Evaluated(msgspec.Struct, frozen=True, kw_only=True):
-    """Success of two bundles on two kinds of work, in the robots' worlds; and in the twin."""
+class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Success of two bundles on two kinds of tasks, in the robots' worlds; and in the simulator."""
 
     shipped_old: Rate
     shipped_shifted: Rate
     final_old: Rate
     final_shifted: Rate
-    twin_shipped_old: Rate
-    twin_final_shifted: Rate
+    simulator_shipped_old: Rate
+    simulator_final_shifted: Rate
 
 
-class Evaluation:
+class FinalEvaluation:
     """Runs episodes of both bundles over all cores."""
 
     def __init__(self, config: FloopConfig, shift: str, episodes: int) -> None:
         task, robots, seed = config.task, config.robot_names, config.seed
-        few = round(episodes * TWIN_SHARE)
+        few = round(episodes * SIMULATOR_SHARE)
         self._config = config
-        self._old = evaluation_work(task, None, robots, seed, episodes)
-        self._shifted = evaluation_work(task, shift, robots, seed, episodes)
-        self._twin_old = evaluation_work(task, None, (), seed, few)
-        self._twin_shifted = evaluation_work(task, shift, (), seed, few)
+        self._old = evaluation_scenarios(task, None, robots, seed, episodes)
+        self._shifted = evaluation_scenarios(task, shift, robots, seed, episodes)
+        self._simulator_old = evaluation_scenarios(task, None, (), seed, few)
+        self._simulator_shifted = evaluation_scenarios(task, shift, (), seed, few)
 
-    def run(self, shipped: Bundle, final: Bundle, watch: Callable[[int, int], None]) -> Evaluated:
-        """Measure everything; `watch` sees episodes done and in all."""
+    def run(self, shipped: Bundle, final: Bundle, on_progress: Callable[[int, int], None]) -> EvaluationResult:
+        """Measure everything; `on_progress` sees episodes done and in all."""
         jobs: list[tuple[Bundle, list[Scenario]]] = [
             (shipped, self._old),
             (shipped, self._shifted),
             (final, self._old),
             (final, self._shifted),
-            (shipped, self._twin_old),
-            (final, self._twin_shifted),
+            (shipped, self._simulator_old),
+            (final, self._simulator_shifted),
         ]
         total, before = sum(len(scenarios) for _, scenarios in jobs), 0
         rates = []
@@ -59,20 +59,20 @@ class Evaluation:
         )
         try:
             for bundle, scenarios in jobs:
-                found = evaluate_with(pool, bundle, scenarios, _from(before, total, watch))
+                found = evaluate_with(pool, bundle, scenarios, _from(before, total, on_progress))
                 rates.append(Rate(found.successes, found.episodes))
                 before += len(scenarios)
         finally:
             pool.close()
-        return Evaluated(
+        return EvaluationResult(
             shipped_old=rates[0],
             shipped_shifted=rates[1],
             final_old=rates[2],
             final_shifted=rates[3],
-            twin_shipped_old=rates[4],
-            twin_final_shifted=rates[5],
+            simulator_shipped_old=rates[4],
+            simulator_final_shifted=rates[5],
         )
 
 
-def _from(start: int, total: int, watch: Callable[[int, int], None]) -> Callable[[int, int], None]:
-    return lambda done, _: watch(start + done, total)
+def _from(start: int, total: int, on_progress: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    return lambda done, _: on_progress(start + done, total)

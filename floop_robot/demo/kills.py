@@ -14,22 +14,22 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from floop_robot.demo.chaos_runner import AT_WORK, Executioner, Kill, is_at_work, steps_per_s
-from floop_robot.demo.snapshot import Observer, Snapshot
+from floop_robot.demo.chaos_runner import AT_WORK, ChaosRunner, KillRecord, is_at_work, steps_per_s
+from floop_robot.demo.snapshot import Snapshot, SnapshotReader
 from floop_robot.services.fleet_description import central_processes, simulated_fleet, write_config
 from floop_robot.services.ports import reserved_base_port
-from floop_robot.sim.sim_world import SimWorld, set_world
 from floop_robot.services.supervisor import ProcessSpec, Supervisor
+from floop_robot.sim.sim_world import SimWorld, set_world
 from floop_robot.spec.config import Endpoints, FloopConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.stream.journal import JournalReader
 
-BAR_S = 5.0
-LEARNER_BAR_S = 15.0
-LONGEST_START_S = 60.0
+TIME_LIMIT_S = 5.0
+LEARNER_TIME_LIMIT_S = 15.0
+START_TIMEOUT_S = 60.0
 _PAUSE_S = 1.0
-_LOOK_S = 0.2
-Watch = Callable[[str], None]
+_POLL_S = 0.2
+ProgressCallback = Callable[[str], None]
 
 
 class KillPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +65,7 @@ class KindResult(msgspec.Struct, frozen=True):
 class KillReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a run of kills showed."""
 
-    kills: tuple[Kill, ...]
+    kills: tuple[KillRecord, ...]
     kinds: dict[str, KindResult]
     rows_acked: int
     """Records that robots were told are safe, every stream to its highest promise."""
@@ -92,19 +92,21 @@ class KillReport(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def failures(self) -> list[str]:
         """What falls short of the bars, a line each."""
-        late = [f"{k.name} was back after {k.resumed_s:.1f} s" for k in self.kills if k.resumed_s > bar_of(k.kind)]
+        late = [
+            f"{k.name} was back after {k.resumed_s:.1f} s" for k in self.kills if k.resumed_s > time_limit_of(k.kind)
+        ]
         rows = {"missing": self.rows_missing, "lost": self.rows_lost, "doubled": self.rows_doubled}
         wrong = [f"{count} acknowledged rows {what}" for what, count in rows.items() if count]
         idle = self.alone_steps_per_s < 0.5 * self.undisturbed_steps_per_s
         return late + wrong + (["robots did not go on working alone"] if idle else [])
 
 
-def bar_of(kind: str) -> float:
+def time_limit_of(kind: str) -> float:
     """Longest time that a process of this kind may take to be back at work, s."""
-    return LEARNER_BAR_S if kind == "learner" else BAR_S
+    return LEARNER_TIME_LIMIT_S if kind == "learner" else TIME_LIMIT_S
 
 
-def order_of(specs: list[ProcessSpec], kills: int, seed: int) -> tuple[str, ...]:
+def kill_order(specs: list[ProcessSpec], kills: int, seed: int) -> tuple[str, ...]:
     """Names to kill: every kind once per round, kinds in drawn order, robots in turn."""
     rng = np.random.default_rng(seed)
     by_kind: dict[str, list[str]] = {}
@@ -117,13 +119,13 @@ def order_of(specs: list[ProcessSpec], kills: int, seed: int) -> tuple[str, ...]
     return tuple(names[:kills])
 
 
-def run_kills(plan: KillPlan, watch: Watch = lambda _: None) -> KillReport:
+def run_kills(plan: KillPlan, on_progress: ProgressCallback = lambda _: None) -> KillReport:
     """Run the fleet and the kills; raises `FloopError` when the fleet does not come up or a process never returns."""
     with reserved_base_port() as base_port:
-        return _run_kills(plan, watch, base_port)
+        return _run_kills(plan, on_progress, base_port)
 
 
-def _run_kills(plan: KillPlan, watch: Watch, base_port: int) -> KillReport:
+def _run_kills(plan: KillPlan, on_progress: ProgressCallback, base_port: int) -> KillReport:
     start_s = time.monotonic()
     config = FloopConfig(
         robots=plan.robots,
@@ -135,65 +137,67 @@ def _run_kills(plan: KillPlan, watch: Watch, base_port: int) -> KillReport:
     config_file = write_config(config)
     set_world(plan.run_dir, SimWorld())
     specs = simulated_fleet(config, config_file)
-    with Supervisor(specs, plan.run_dir) as fleet, Observer(config) as observer:
-        hand = Executioner(fleet, observer)
-        _start(hand, plan.run_dir)
+    with Supervisor(specs, plan.run_dir) as fleet, SnapshotReader(config) as snapshots:
+        chaos = ChaosRunner(fleet, snapshots)
+        _start(chaos, plan.run_dir)
         set_world(plan.run_dir, SimWorld(plan.shift))
-        watch("every process is at work; the world shifts")
-        undisturbed = _pace(hand, plan.undisturbed_s)
-        kills = _kill_all(hand, plan.names or order_of(specs, plan.kills, plan.seed), plan.seed, watch)
+        on_progress("every process is at work; the world shifts")
+        undisturbed = _pace(chaos, plan.undisturbed_s)
+        kills = _kill_all(chaos, plan.names or kill_order(specs, plan.kills, plan.seed), plan.seed, on_progress)
         centre = [s.name for s in central_processes(config, config_file) if s.name != "ingest"]
-        last = hand.look()
+        last = chaos.look()
         fleet.retire(centre)
-        watch(f"robots alone, without {', '.join(centre)}")
-        alone = _pace(hand, plan.alone_s)
+        on_progress(f"robots alone, without {', '.join(centre)}")
+        alone = _pace(chaos, plan.alone_s)
         fleet.retire([s.name for s in specs if s.part == "policy"])  # they deliver what is in their spools
-        hand.look()
-    return _report(config, kills, hand, (undisturbed, alone), last, time.monotonic() - start_s)
+        chaos.look()
+    return _report(config, kills, chaos, (undisturbed, alone), last, time.monotonic() - start_s)
 
 
-def _start(hand: Executioner, run_dir: Path) -> None:
-    deadline = time.monotonic() + LONGEST_START_S
-    while not is_at_work(hand.look()):
+def _start(chaos: ChaosRunner, run_dir: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not is_at_work(chaos.look()):
         if time.monotonic() > deadline:
-            raise FloopError(f"the fleet did not get to work within {LONGEST_START_S:.0f} s; see {run_dir / 'logs'}")
-        time.sleep(_LOOK_S)
+            raise FloopError(f"the fleet did not get to work within {START_TIMEOUT_S:.0f} s; see {run_dir / 'logs'}")
+        time.sleep(_POLL_S)
 
 
-def _pace(hand: Executioner, period_s: float) -> float:
-    before, start = hand.look(), time.monotonic()
+def _pace(chaos: ChaosRunner, period_s: float) -> float:
+    before, start = chaos.look(), time.monotonic()
     time.sleep(period_s)
-    return steps_per_s(before, hand.look(), time.monotonic() - start)
+    return steps_per_s(before, chaos.look(), time.monotonic() - start)
 
 
-def _kill_all(hand: Executioner, names: tuple[str, ...], seed: int, watch: Watch) -> tuple[Kill, ...]:
+def _kill_all(
+    chaos: ChaosRunner, names: tuple[str, ...], seed: int, on_progress: ProgressCallback
+) -> tuple[KillRecord, ...]:
     rng = np.random.default_rng((seed, 1))
-    kills: list[Kill] = []
+    kills: list[KillRecord] = []
     for name in names:
         time.sleep(float(rng.uniform(0.0, _PAUSE_S)))  # any instant of whatever it does
-        kills.append(hand.kill(name))
-        watch(f"{len(kills):3d} of {len(names)}  {name:<18} back after {kills[-1].resumed_s:.1f} s")
+        kills.append(chaos.kill(name))
+        on_progress(f"{len(kills):3d} of {len(names)}  {name:<18} back after {kills[-1].resumed_s:.1f} s")
     return tuple(kills)
 
 
 def _report(
     config: FloopConfig,
-    kills: tuple[Kill, ...],
-    hand: Executioner,
+    kills: tuple[KillRecord, ...],
+    chaos: ChaosRunner,
     paces: tuple[float, float],
     last: Snapshot,
     wall_s: float,
 ) -> KillReport:
     reader = JournalReader(Path(config.run_dir) / "journal.sqlite")
     try:
-        audit, marks = reader.audit(), reader.marks()
+        audit, marks = reader.audit(), reader.high_water_marks()
     finally:
         reader.close()
     return KillReport(
         kills=kills,
         kinds={kind: _kind(kind, kills) for kind in sorted(Counter(k.kind for k in kills))},
-        rows_acked=hand.promises.records,
-        rows_missing=hand.promises.missing(marks),
+        rows_acked=chaos.acks.records,
+        rows_missing=chaos.acks.missing(marks),
         rows_in_journal=audit.records,
         rows_lost=audit.lost + audit.damaged,
         rows_doubled=audit.doubled,
@@ -208,6 +212,6 @@ def _report(
     )
 
 
-def _kind(kind: str, kills: tuple[Kill, ...]) -> KindResult:
+def _kind(kind: str, kills: tuple[KillRecord, ...]) -> KindResult:
     times = [k.resumed_s for k in kills if k.kind == kind]
-    return KindResult(len(times), float(np.median(times)), max(times), bar_of(kind), AT_WORK[kind])
+    return KindResult(len(times), float(np.median(times)), max(times), time_limit_of(kind), AT_WORK[kind])

@@ -8,11 +8,11 @@ from floop_robot.bundle import Bundle
 from floop_robot.demo.plots import clip_run, plot_run
 from floop_robot.demo.report import DemoReport
 from floop_robot.demo.run import Experiment
-from floop_robot.services.fleet_manager import registry_path
 from floop_robot.deploy.registry import read_history
+from floop_robot.services.fleet_manager import registry_path
 
 
-def finish(experiment: Experiment, report: DemoReport) -> tuple[Path, Path]:
+def write_pictures(experiment: Experiment, report: DemoReport) -> tuple[Path, Path]:
     """Draw plot and clip into the run directory; returns their paths."""
     config, folder = experiment.config, experiment.plan.run_dir
     plot, clip = folder / "timeline.png", folder / "before_after.gif"

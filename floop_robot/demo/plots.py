@@ -1,4 +1,4 @@
-"""Pictures of a run: live success over time, and the shipped and the final policy on the same shifted work."""
+"""Pictures of a run: live success over time, and the shipped and the final policy on the same shifted tasks."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from floop_robot.bundle import Bundle
-from floop_robot.demo.clip import beside, record, save_clip
-from floop_robot.demo.live_success import Shift
+from floop_robot.demo.clip import record, save_clip, side_by_side
+from floop_robot.demo.live_success import ObservedShift
 from floop_robot.demo.report import DemoReport
-from floop_robot.sim.sim_world import evaluation_work
-from floop_robot.deploy.registry import History, SeenEpisode
+from floop_robot.deploy.registry import History, LiveEpisode
+from floop_robot.sim.sim_world import evaluation_scenarios
 from floop_robot.spec.config import FloopConfig
-from floop_robot.spec.records import Outcome
+from floop_robot.spec.records import OutcomeCode
 from floop_robot.spec.tasks import get_task
 
 WINDOW = 16
 """Episodes of the whole fleet in the moving success rate."""
 
 
-def plot_run(history: History, report: DemoReport, shift: Shift, path: Path) -> None:
+def plot_run(history: History, report: DemoReport, shift: ObservedShift, path: Path) -> None:
     """Draw each robot's episodes and the fleet's moving success rate around the shift."""
     production = [e for e in history.episodes if e.production]
     figure, (above, below) = plt.subplots(
@@ -55,37 +55,37 @@ def plot_run(history: History, report: DemoReport, shift: Shift, path: Path) -> 
 
 def clip_run(config: FloopConfig, shift: str, shipped: Bundle, final: Bundle, path: Path) -> None:
     """Record shipped and final policy on the same shifted scenario, side by side."""
-    scenario = evaluation_work(config.task, shift, config.robot_names, config.seed, 1)[0]
-    frames = beside(
+    scenario = evaluation_scenarios(config.task, shift, config.robot_names, config.seed, 1)[0]
+    frames = side_by_side(
         record(shipped.actor(), scenario, "shipped policy", config.robot.model),
         record(final.actor(), scenario, "final policy", config.robot.model),
     )
     save_clip(frames, path, get_task(config.task).spec.policy_rate_hz)
 
 
-def _success(axes: Axes, episodes: list[SeenEpisode], shift: Shift) -> None:
-    times = [(e.seen_ns - shift.at_ns) * 1e-9 for e in episodes]
-    good = [e.outcome is Outcome.SUCCESS for e in episodes]
+def _success(axes: Axes, episodes: list[LiveEpisode], shift: ObservedShift) -> None:
+    times = [(e.observed_ns - shift.at_ns) * 1e-9 for e in episodes]
+    good = [e.outcome is OutcomeCode.SUCCESS for e in episodes]
     rates = [sum(good[max(0, i - WINDOW + 1) : i + 1]) / min(i + 1, WINDOW) for i in range(len(good))]
     axes.step(times, rates, where="post", color="black", label=f"last {WINDOW} episodes of the fleet")
     axes.set_ylim(-0.05, 1.05)
     axes.set_ylabel("live success")
 
 
-def _episodes(axes: Axes, episodes: list[SeenEpisode], shift: Shift) -> None:
+def _episodes(axes: Axes, episodes: list[LiveEpisode], shift: ObservedShift) -> None:
     names = sorted({e.robot for e in episodes})
     for row, name in enumerate(names):
         for success, mark, colour in ((True, "o", "tab:green"), (False, "x", "tab:red")):
-            own = [e for e in episodes if e.robot == name and (e.outcome is Outcome.SUCCESS) == success]
-            times = [(e.seen_ns - shift.at_ns) * 1e-9 for e in own]
+            own = [e for e in episodes if e.robot == name and (e.outcome is OutcomeCode.SUCCESS) == success]
+            times = [(e.observed_ns - shift.at_ns) * 1e-9 for e in own]
             axes.plot(times, [row] * len(own), mark, color=colour, markersize=4)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-0.5, len(names) - 0.5)
     axes.set_xlabel("seconds since the world shifted; green lines: a version is published; ● success, × failure")
 
 
-def _first_failure(episodes: list[SeenEpisode], shift: Shift) -> float | None:
+def _first_failure(episodes: list[LiveEpisode], shift: ObservedShift) -> float | None:
     for episode in episodes:
-        if shift.includes(episode) and episode.outcome is not Outcome.SUCCESS:
-            return (episode.seen_ns - shift.at_ns) * 1e-9
+        if shift.includes(episode) and episode.outcome is not OutcomeCode.SUCCESS:
+            return (episode.observed_ns - shift.at_ns) * 1e-9
     return None

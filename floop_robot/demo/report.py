@@ -6,7 +6,7 @@
   parameters), disjoint by seed from training, gate and live work.
 * `twin_…`: the same bundles and scenarios without the hidden parameters, as the gate and the explorers see the world.
 * `live`: what the robots themselves achieved, counted from their own episode ends.
-* `tti_s`: from the end of the first failed episode on shifted work to the confirmation of live success on shifted work
+* `tti_s`: from the end of the first failed episode on shifted tasks to the confirmation of live success on shifted tasks
   with the version that fixes it; `tti_apply_s`: to the last robot's first control step on that version.
   Wall time at the fleet manager. The stages add up to `tti_s`.
 """
@@ -39,9 +39,9 @@ class LiveRates(msgspec.Struct, frozen=True, kw_only=True):
 
     before_shift: Rate
     shifted_on_shipped: Rate
-    """Shifted work with the version that worked before the shift."""
+    """Shifted tasks with the version that worked before the shift."""
     shifted_on_fix: Rate
-    """Shifted work with the version that fixes it, up to its confirmation."""
+    """Shifted tasks with the version that fixes it, up to its confirmation."""
     shifted_on_final: Rate
 
 
@@ -109,7 +109,7 @@ def save_report(report: DemoReport, path: Path) -> None:
     write_atomic(path, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
 
 
-def check_place(path: Path) -> None:
+def check_writable(path: Path) -> None:
     """Raise `StorageError` now, not after minutes, when no report can be written to `path`."""
     if path.is_dir():
         raise StorageError(f"cannot write the report to {path}: it is a folder; name a file")

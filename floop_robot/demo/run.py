@@ -10,32 +10,32 @@ import msgspec
 
 from floop_envs.shifts import get_shift
 from floop_robot.bundle import Bundle
-from floop_robot.demo.stop_condition import Ending
-from floop_robot.demo.evaluate import Evaluated, Evaluation
-from floop_robot.demo.live_success import Live, Shift, read_shift
+from floop_robot.demo.evaluate import EvaluationResult, FinalEvaluation
+from floop_robot.demo.live_success import LiveSuccess, ObservedShift, read_shift
 from floop_robot.demo.report import DemoReport
-from floop_robot.demo.snapshot import Observer, Snapshot
-from floop_robot.demo.summary import Traces, bare_timer, summarise
-from floop_robot.services.fleet_description import Flavour, simulated_fleet, write_config
+from floop_robot.demo.snapshot import Snapshot, SnapshotReader
+from floop_robot.demo.stop_condition import StopCondition
+from floop_robot.demo.summary import RunData, bare_timer, summarise
+from floop_robot.deploy import NoImprovement, TimeToImprovement, time_to_improvement
+from floop_robot.deploy.registry import History, read_history
+from floop_robot.services.fleet_description import Middleware, simulated_fleet, write_config
 from floop_robot.services.fleet_manager import baseline_path, registry_path
 from floop_robot.services.ros_domain import local_environment
-from floop_robot.sim.sim_world import SimWorld, set_world
 from floop_robot.services.supervisor import ProcessSpec, Supervisor
-from floop_robot.train.validate import load_policy
-from floop_robot.deploy.registry import History, read_history
-from floop_robot.deploy import NoImprovement, TimeToImprovement, time_to_improvement
+from floop_robot.sim.sim_world import SimWorld, set_world
 from floop_robot.spec.config import Endpoints, FloopConfig
 from floop_robot.spec.errors import FloopError
-from floop_robot.stream.journal import Audit
+from floop_robot.stream.journal import JournalAudit
 from floop_robot.stream.tail_client import TailClient
+from floop_robot.train.validate import load_policy
 
-LOOK_S = 0.5
+POLL_S = 0.5
 WARM_EPISODES = 8
-"""Episodes that each robot does on old work before the shift."""
-LONGEST_START_S = 45.0
+"""Episodes that each robot does on known tasks before the shift."""
+START_TIMEOUT_S = 45.0
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class DemoPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What to run."""
 
     run_dir: Path
@@ -50,40 +50,40 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Wall time from start-up to the end of the live part."""
     evaluation_episodes: int = 500
     base_port: int
-    """Of the fleet's central ports (`processes.ports`)."""
+    """Of the fleet's central ports (`services.ports`)."""
     ros_domain: int | None = None
     """Domain for the robots' and operators' ROS nodes; None runs the fleet without ROS."""
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
+class DemoProgress(msgspec.Struct, frozen=True, kw_only=True):
     """Where the experiment stands, for the screen."""
 
     phase: str
     elapsed_s: float
     since_shift_s: float | None
     snapshot: Snapshot | None
-    live: Live | None
+    live: LiveSuccess | None
     done: int = 0
-    """Evaluation episodes done …"""
+    """FinalEvaluation episodes done …"""
     total: int = 0
     """… and in all; 0 before the evaluation."""
 
 
-Watch = Callable[[Progress], None]
+ProgressCallback = Callable[[DemoProgress], None]
 
 
 def _still_fails(snapshot: Snapshot) -> bool:
-    focus = snapshot.gate.focus if snapshot.gate else None
+    focus = snapshot.gate.target_tasks if snapshot.gate else None
     return focus is None or bool(focus.classes or focus.without_model)
 
 
 class Experiment:
     """One run; owned by one thread."""
 
-    def __init__(self, plan: Plan, watch: Watch) -> None:
+    def __init__(self, plan: DemoPlan, on_progress: ProgressCallback) -> None:
         """Raises `UnknownName` for a shift that does not exist, before anything is started."""
         get_shift(plan.shift)
-        self.plan, self._watch = plan, watch
+        self.plan, self._on_progress = plan, on_progress
         self.config = FloopConfig(
             task=plan.task,
             robots=plan.robots,
@@ -99,8 +99,8 @@ class Experiment:
         self._last: Snapshot | None = None
 
     @property
-    def shift(self) -> Shift:
-        """The shift as far as robots have come to shifted work."""
+    def shift(self) -> ObservedShift:
+        """The shift as far as robots have come to shifted tasks."""
         return read_shift(self.plan.run_dir, self.config.robot_names, self.shift_ns)
 
     def run(self) -> DemoReport:
@@ -110,52 +110,52 @@ class Experiment:
         set_world(self.plan.run_dir, SimWorld())
         domain = self.plan.ros_domain
         specs = [
-            *simulated_fleet(self.config, config_file, Flavour.PLAIN if domain is None else Flavour.ROS),
+            *simulated_fleet(self.config, config_file, Middleware.ZMQ if domain is None else Middleware.ROS),
             ProcessSpec(name="bare_timer", module="bare_timer", arguments=("--config", str(config_file))),
         ]
         surroundings = {} if domain is None else local_environment(domain)
-        with Supervisor(specs, self.plan.run_dir, surroundings) as fleet, Observer(self.config) as observer:
-            self._warm_up(fleet, observer)
+        with Supervisor(specs, self.plan.run_dir, surroundings) as fleet, SnapshotReader(self.config) as snapshots:
+            self._warm_up(fleet, snapshots)
             self._shift()
-            self._recover(fleet, observer)
-            self._say("stopping")
+            self._recover(fleet, snapshots)
+            self._report_progress("stopping")
             robots = [s.name for s in specs if s.part in ("policy", "explorer")]
             fleet.retire(robots)
             audit = self._audit()
-            traces = Traces(observer.take(), audit, fleet.restarts, bare_timer(self.plan.run_dir))
-            final = observer.production()
+            run_data = RunData(snapshots.take(), audit, fleet.restarts, bare_timer(self.plan.run_dir))
+            final = snapshots.production()
         final.save(self.plan.run_dir / "final.floop")
         history = read_history(registry_path(self.config))
-        evaluation = Evaluation(self.config, self.plan.shift, self.plan.evaluation_episodes)
-        return self._report(history, traces, evaluation.run(shipped, final, self._on_episode))
+        evaluation = FinalEvaluation(self.config, self.plan.shift, self.plan.evaluation_episodes)
+        return self._report(history, run_data, evaluation.run(shipped, final, self._on_episode))
 
     def _shipped(self) -> Bundle:
         """The bundle to start from; raises what `load_policy` raises, before anything is started."""
         return load_policy(baseline_path(self.config), self.config.task, self.config.robot.model)
 
-    def _report(self, history: History, traces: Traces, evaluated: Evaluated) -> DemoReport:
+    def _report(self, history: History, run_data: RunData, evaluated: EvaluationResult) -> DemoReport:
         return summarise(
             self.config,
             self.plan.shift,
             self.shift,
             history,
             self._improvement(history),
-            traces,
+            run_data,
             evaluated,
             time.monotonic() - self._start_s,
         )
 
-    def _warm_up(self, fleet: Supervisor, observer: Observer) -> None:
-        deadline = self._start_s + LONGEST_START_S
-        while not self._is_warm(snapshot := self._look("old work", fleet, observer)):
+    def _warm_up(self, fleet: Supervisor, snapshots: SnapshotReader) -> None:
+        deadline = self._start_s + START_TIMEOUT_S
+        while not self._is_warmed_up(snapshot := self._look("known tasks", fleet, snapshots)):
             if time.monotonic() > deadline:
                 slow = [r.name for r in snapshot.robots if r.episodes < WARM_EPISODES]
                 raise FloopError(
-                    f"{', '.join(slow) or 'the learner'} did not get to work within {LONGEST_START_S:.0f} s; "
+                    f"{', '.join(slow) or 'the learner'} did not get to work within {START_TIMEOUT_S:.0f} s; "
                     f"see {self.plan.run_dir / 'logs'}"
                 )
 
-    def _is_warm(self, snapshot: Snapshot) -> bool:
+    def _is_warmed_up(self, snapshot: Snapshot) -> bool:
         learner = snapshot.learner
         return all(r.episodes >= WARM_EPISODES for r in snapshot.robots) and learner is not None
 
@@ -163,13 +163,13 @@ class Experiment:
         set_world(self.plan.run_dir, SimWorld(self.plan.shift))
         self.shift_ns = time.time_ns()
 
-    def _recover(self, fleet: Supervisor, observer: Observer) -> None:
-        ending = Ending()
+    def _recover(self, fleet: Supervisor, snapshots: SnapshotReader) -> None:
+        stop_condition = StopCondition()
         while time.monotonic() - self._start_s < self.plan.longest_s:
-            snapshot = self._look("shifted work", fleet, observer)
-            is_over = ending.reached(
+            snapshot = self._look("shifted tasks", fleet, snapshots)
+            is_over = stop_condition.reached(
                 time.monotonic(),
-                confirmed=ending.is_confirmed or self._is_confirmed(),
+                confirmed=stop_condition.is_confirmed or self._is_confirmed(),
                 production=snapshot.fleet.production if snapshot.fleet else 0,
                 still_fails=_still_fails(snapshot),
             )
@@ -179,23 +179,23 @@ class Experiment:
     def _is_confirmed(self) -> bool:
         return isinstance(self._improvement(read_history(registry_path(self.config))), TimeToImprovement)
 
-    def _look(self, phase: str, fleet: Supervisor, observer: Observer) -> Snapshot:
-        time.sleep(LOOK_S)
+    def _look(self, phase: str, fleet: Supervisor, snapshots: SnapshotReader) -> Snapshot:
+        time.sleep(POLL_S)
         if fleet.given_up:
             name, line = next(iter(fleet.given_up.items()))
             raise FloopError(f"{name} can't work: {line}")
-        self._last = observer.take()
-        self._say(phase)
+        self._last = snapshots.take()
+        self._report_progress(phase)
         return self._last
 
-    def _say(self, phase: str, done: int = 0, total: int = 0) -> None:
+    def _report_progress(self, phase: str, done: int = 0, total: int = 0) -> None:
         now = time.monotonic()
         # Once the fleet manager has answered, its registry is complete.
         is_up = self._last is not None and self._last.fleet is not None
-        live = Live.of(read_history(registry_path(self.config)), self.shift) if is_up and not total else None
+        live = LiveSuccess.of(read_history(registry_path(self.config)), self.shift) if is_up and not total else None
         since = (time.time_ns() - self.shift_ns) * 1e-9 if self.shift_ns else None
-        self._watch(
-            Progress(
+        self._on_progress(
+            DemoProgress(
                 phase=phase,
                 elapsed_s=now - self._start_s,
                 since_shift_s=since,
@@ -208,12 +208,12 @@ class Experiment:
 
     def _on_episode(self, done: int, total: int) -> None:
         if done % 20 == 0 or done == total:
-            self._say("measuring", done, total)
+            self._report_progress("measuring", done, total)
 
     def _improvement(self, history: History) -> TimeToImprovement | NoImprovement:
-        return time_to_improvement(history, self.shift.includes, self.config.robot_names, self.config.rollout)
+        return time_to_improvement(history, self.shift.includes, self.config.robot_names, self.config.deploy)
 
-    def _audit(self) -> Audit:
+    def _audit(self) -> JournalAudit:
         client = TailClient(self.config.endpoints.tail)
         try:
             return client.audit()

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from floop_robot.demo.report import DemoReport, Rate
-from floop_robot.demo.run import Progress
+from floop_robot.demo.run import DemoProgress
 
 LINE_EVERY_S = 5.0
 
@@ -32,7 +32,7 @@ class LiveScreen:
     def __exit__(self, *_: object) -> None:
         self._screen.__exit__(None, None, None)
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: DemoProgress) -> None:
         """Draw where the experiment stands."""
         parts: list[RenderableType] = [_headline(progress, self._longest_s)]
         if progress.snapshot is not None and not progress.total:
@@ -53,7 +53,7 @@ class LineScreen:
     def __exit__(self, *_: object) -> None:
         return
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: DemoProgress) -> None:
         """Print where the experiment stands, when it is time to or the phase changed."""
         if progress.elapsed_s < self._due_s and progress.phase == self._phase and progress.done < progress.total:
             return
@@ -63,12 +63,12 @@ class LineScreen:
         print(_line(progress), file=sys.stderr, flush=True)
 
 
-def _line(p: Progress) -> str:
+def _line(p: DemoProgress) -> str:
     text = f"{p.elapsed_s:6.1f} s  {p.phase}"
     if p.total:
         return f"{text}: {p.done} of {p.total} episodes"
     if p.live is not None:
-        text += f"; succeeded: old work {_share(p.live.before)}"
+        text += f"; succeeded: known tasks {_share(p.live.before)}"
         text += "".join(f", v{v} {_share(rate)}" for v, rate in p.live.shifted.items())
     if p.snapshot is not None and p.snapshot.fleet is not None:
         fleet = p.snapshot.fleet
@@ -79,7 +79,7 @@ def _line(p: Progress) -> str:
     return text
 
 
-def _headline(p: Progress, longest_s: float) -> RenderableType:
+def _headline(p: DemoProgress, longest_s: float) -> RenderableType:
     since = "" if p.since_shift_s is None else f"   world shifted {p.since_shift_s:.0f} s ago"
     title = Text(f"{p.phase}   {p.elapsed_s:.0f} s{since}", style="bold yellow" if since else "bold green")
     if p.total:
@@ -88,7 +88,7 @@ def _headline(p: Progress, longest_s: float) -> RenderableType:
     return Group(title, ProgressBar(total=longest_s, completed=min(p.elapsed_s, longest_s)))
 
 
-def _robots(p: Progress) -> Table:
+def _robots(p: DemoProgress) -> Table:
     table = Table(expand=True, box=None)
     for column in ("robot", "version", "last episodes", "success", "control p99", "servo late p99", "missed", "spool"):
         table.add_column(column)
@@ -110,7 +110,7 @@ def _robots(p: Progress) -> Table:
     return table
 
 
-def _learner(p: Progress) -> Panel:
+def _learner(p: DemoProgress) -> Panel:
     learner = p.snapshot.learner if p.snapshot else None
     if learner is None:
         return Panel("starting …", title="learner")
@@ -124,7 +124,7 @@ def _learner(p: Progress) -> Panel:
     return Panel(text, title="learner")
 
 
-def _gate(p: Progress) -> Panel:
+def _gate(p: DemoProgress) -> Panel:
     fleet, gate = (p.snapshot.fleet, p.snapshot.gate) if p.snapshot else (None, None)
     if fleet is None:
         return Panel("starting …", title="gate and roll-out")
@@ -153,7 +153,7 @@ def summary(report: DemoReport) -> Table:
 def _rows(r: DemoReport) -> list[tuple[str, str]]:
     stages = ", ".join(f"{name} {value:.1f}" for name, value in r.tti_stages_s.items())
     return [
-        ("success on old work, shipped → final", f"{r.success_before:.1%} → {r.old_success_after:.1%}"),
+        ("success on known tasks, shipped → final", f"{r.success_before:.1%} → {r.old_success_after:.1%}"),
         (f"success on {r.shift}, shipped → final", f"{r.success_dip:.1%} → {r.success_after:.1%}"),
         ("the same in the gate's own worlds", f"{r.twin_success_before:.1%} (old), {r.twin_success_after:.1%} (new)"),
         ("TTI: first failure → last robot acts on the fix", _seconds(r.tti_apply_s)),

@@ -8,14 +8,14 @@ from pathlib import Path
 import msgspec
 
 from floop_robot.bundle import Bundle
-from floop_robot.learn.learner import LearnerStatus
+from floop_robot.deploy import FleetClient, FleetStatus, FleetUnreachable
 from floop_robot.explore.explorer import ExplorerStats, explorer_name
+from floop_robot.learn.learner import LearnerStatus
 from floop_robot.services.gate import GateStats
 from floop_robot.services.policy import RobotStats
 from floop_robot.services.safety import SafetyStats
-from floop_robot.sim.sim_robot import DriverStats
 from floop_robot.services.stats_file import read_stats
-from floop_robot.deploy import FleetClient, FleetStatus, FleetUnreachable
+from floop_robot.sim.sim_robot import DriverStats
 from floop_robot.spec.config import FloopConfig
 
 
@@ -63,7 +63,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """How often the process was started."""
 
 
-class Observer:
+class SnapshotReader:
     """Takes snapshots; for one thread."""
 
     def __init__(self, config: FloopConfig) -> None:
@@ -71,7 +71,7 @@ class Observer:
         self._client = FleetClient(config.endpoints.fleet_rpc, who="experiment", timeout_s=0.5)
         self._fleet: FleetStatus | None = None
 
-    def __enter__(self) -> Observer:
+    def __enter__(self) -> SnapshotReader:
         return self
 
     def __exit__(self, *_: object) -> None:

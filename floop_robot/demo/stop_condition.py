@@ -1,16 +1,16 @@
-"""Ending: when there is nothing more to wait for in an experiment. Pure: no clock, no fleet."""
+"""StopCondition: when there is nothing more to wait for in an experiment. Pure: no clock, no fleet."""
 
 from __future__ import annotations
 
 SETTLE_S = 12.0
 """After the confirmation the loop goes on: so long without a new version …"""
-HEALED_S = 3.0
+RESOLVED_S = 3.0
 """… and so long without work that is reported as failing is the end; a gate that was just restarted reports none."""
-LONGEST_SETTLE_S = 100.0
+MAX_SETTLE_S = 100.0
 """The end in any case, after the confirmation."""
 
 
-class Ending:
+class StopCondition:
     """Told of the fleet again and again, with the time (s, of a steady clock)."""
 
     def __init__(self) -> None:
@@ -32,5 +32,5 @@ class Ending:
             self._newest, self._newest_s = production, now_s
         if still_fails:
             self._failed_s = now_s
-        is_settled = now_s - self._newest_s > SETTLE_S and now_s - self._failed_s > HEALED_S
-        return is_settled or now_s - self._confirmed_s > LONGEST_SETTLE_S
+        is_settled = now_s - self._newest_s > SETTLE_S and now_s - self._failed_s > RESOLVED_S
+        return is_settled or now_s - self._confirmed_s > MAX_SETTLE_S

@@ -10,30 +10,30 @@ import msgspec
 import numpy as np
 
 from floop_envs.seeds import Purpose, seed_of
-from floop_robot.demo.chaos_runner import Promises
-from floop_robot.demo.evaluate import Evaluated
-from floop_robot.demo.live_success import Shift, rate_of
+from floop_robot.demo.chaos_runner import AckLedger
+from floop_robot.demo.evaluate import EvaluationResult
+from floop_robot.demo.live_success import ObservedShift, rate_of
 from floop_robot.demo.report import DemoReport, LiveRates, Rate
 from floop_robot.demo.snapshot import RobotView, Snapshot
+from floop_robot.deploy import NoImprovement, TimeToImprovement
+from floop_robot.deploy.registry import History, InstallStage, Origin
+from floop_robot.robot.rate_loop import RateStats
 from floop_robot.services.fleet_manager import baseline_path
 from floop_robot.services.stats_file import read_stats
 from floop_robot.services.supervisor import Restart
-from floop_robot.deploy.registry import History, Origin, Stage
-from floop_robot.robot.rate_loop import RateStats
-from floop_robot.deploy import NoImprovement, TimeToImprovement
 from floop_robot.spec.config import FloopConfig
-from floop_robot.stream.journal import Audit
+from floop_robot.stream.journal import JournalAudit
 
-LOST_TOLERANCE = 0.03
-"""How much success on old work may fall for the run to count as recovered."""
-RECOVERED = 0.9
+MAX_SUCCESS_LOSS = 0.03
+"""How much success on known tasks may fall for the run to count as recovered."""
+MIN_SUCCESS = 0.9
 
 
-class Traces(msgspec.Struct, frozen=True):
+class RunData(msgspec.Struct, frozen=True):
     """What can only be read while the fleet is there."""
 
     snapshot: Snapshot
-    audit: Audit
+    audit: JournalAudit
     restarts: tuple[Restart, ...]
     bare_timer: list[RateStats]
 
@@ -46,11 +46,11 @@ def bare_timer(run_dir: Path) -> list[RateStats]:
 def summarise(
     config: FloopConfig,
     shift: str,
-    shifted: Shift,
+    shifted: ObservedShift,
     history: History,
     improvement: TimeToImprovement | NoImprovement,
-    traces: Traces,
-    evaluated: Evaluated,
+    run_data: RunData,
+    evaluated: EvaluationResult,
     wall_s: float,
 ) -> DemoReport:
     """The report of one run."""
@@ -62,13 +62,13 @@ def summarise(
         **_measured(evaluated, config.seed),
         live=_live_rates(history, shifted, found.fix_version if found else None),
         **_improved(found),
-        confirm_success=config.rollout.confirm_success,
+        confirm_success=config.deploy.confirm_success,
         final_version=history.versions[-1].version,
         apply_latency_p99_s=_apply_p99(history, config.robot_names),
-        **_kept_time(traces),
-        **_learned_and_judged(traces.snapshot),
-        **_rows(traces),
-        restarts=dict(Counter(r.name for r in traces.restarts)),
+        **_timing(run_data),
+        **_learned_and_judged(run_data.snapshot),
+        **_rows(run_data),
+        restarts=dict(Counter(r.name for r in run_data.restarts)),
         bundles={
             "shipped": str(baseline_path(config)),
             "final": str(Path(config.run_dir) / "final.floop"),
@@ -81,7 +81,7 @@ def summarise(
     )
 
 
-def _measured(evaluated: Evaluated, seed: int) -> dict[str, Any]:
+def _measured(evaluated: EvaluationResult, seed: int) -> dict[str, Any]:
     return {
         "success_before": evaluated.shipped_old.value,
         "success_dip": evaluated.shipped_shifted.value,
@@ -89,8 +89,8 @@ def _measured(evaluated: Evaluated, seed: int) -> dict[str, Any]:
         "old_success_after": evaluated.final_old.value,
         "evaluation_episodes": evaluated.shipped_old.episodes,
         "evaluation_first_seed": seed_of(Purpose.REPORT, seed, 0),
-        "twin_success_before": evaluated.twin_shipped_old.value,
-        "twin_success_after": evaluated.twin_final_shifted.value,
+        "twin_success_before": evaluated.simulator_shipped_old.value,
+        "twin_success_after": evaluated.simulator_final_shifted.value,
     }
 
 
@@ -108,9 +108,9 @@ def _improved(found: TimeToImprovement | None) -> dict[str, Any]:
     }
 
 
-def _kept_time(traces: Traces) -> dict[str, Any]:
-    rates = [boot.rate for r in traces.snapshot.robots for boot in r.safety]
-    factors = {r.name: _real_time_factor(r) for r in traces.snapshot.robots}
+def _timing(run_data: RunData) -> dict[str, Any]:
+    rates = [boot.rate for r in run_data.snapshot.robots for boot in r.safety]
+    factors = {r.name: _real_time_factor(r) for r in run_data.snapshot.robots}
     return {
         "real_time_factor": float(np.mean(list(factors.values()))),
         "real_time_factor_by_robot": factors,
@@ -118,8 +118,8 @@ def _kept_time(traces: Traces) -> dict[str, Any]:
         "missed_ticks": sum(r.missed_ticks for r in rates),
         "tick_lateness_p99_s": max(r.lateness.p99_s for r in rates),
         "tick_lateness_max_s": max(r.lateness.max_s for r in rates),
-        "bare_timer_missed_ticks": sum(r.missed_ticks for r in traces.bare_timer),
-        "bare_timer_lateness_max_s": max((r.lateness.max_s for r in traces.bare_timer), default=0.0),
+        "bare_timer_missed_ticks": sum(r.missed_ticks for r in run_data.bare_timer),
+        "bare_timer_lateness_max_s": max((r.lateness.max_s for r in run_data.bare_timer), default=0.0),
     }
 
 
@@ -133,31 +133,31 @@ def _learned_and_judged(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _rows(traces: Traces) -> dict[str, Any]:
-    audit, promises = traces.audit, Promises()
-    promises.note(traces.snapshot)
+def _rows(run_data: RunData) -> dict[str, Any]:
+    audit, acks = run_data.audit, AckLedger()
+    acks.note(run_data.snapshot)
     return {
         "rows_by_source": audit.transitions_by_source,
-        "rows_acked": promises.records,
+        "rows_acked": acks.records,
         "rows_in_journal": audit.records,
         "rows_lost": audit.lost + audit.damaged,
         "rows_doubled": audit.doubled,
     }
 
 
-def _recovered(improvement: TimeToImprovement | NoImprovement, evaluated: Evaluated) -> tuple[bool, str]:
+def _recovered(improvement: TimeToImprovement | NoImprovement, evaluated: EvaluationResult) -> tuple[bool, str]:
     if isinstance(improvement, NoImprovement):
         return False, improvement.reason
     success = evaluated.final_shifted.value
-    if success < RECOVERED:
-        return False, f"the final bundle does {success:.1%} of shifted work, under {RECOVERED:.0%}"
+    if success < MIN_SUCCESS:
+        return False, f"the final bundle does {success:.1%} of shifted tasks, under {MIN_SUCCESS:.0%}"
     forgotten = evaluated.shipped_old.value - evaluated.final_old.value
-    if forgotten > LOST_TOLERANCE:
-        return False, f"old work fell by {forgotten:.1%}, more than {LOST_TOLERANCE:.0%}"
-    return True, f"v{improvement.fix_version} was confirmed on live shifted work"
+    if forgotten > MAX_SUCCESS_LOSS:
+        return False, f"known tasks fell by {forgotten:.1%}, more than {MAX_SUCCESS_LOSS:.0%}"
+    return True, f"v{improvement.fix_version} was confirmed on live shifted tasks"
 
 
-def _live_rates(history: History, shift: Shift, fix: int | None) -> LiveRates:
+def _live_rates(history: History, shift: ObservedShift, fix: int | None) -> LiveRates:
     production = [e for e in history.episodes if e.production]
     after = [e for e in production if shift.includes(e)]
     first, last = history.versions[0].version, history.versions[-1].version
@@ -186,7 +186,7 @@ def _apply_p99(history: History, robots: tuple[str, ...]) -> float | None:
         acting = {
             s.receipt.robot: s.stamp_ns
             for s in history.receipts
-            if s.receipt.version == version.version and s.receipt.stage is Stage.ACTING
+            if s.receipt.version == version.version and s.receipt.stage is InstallStage.ACTING
         }
         if set(acting) >= set(robots):
             spans.append((max(acting.values()) - version.published_ns) * 1e-9)

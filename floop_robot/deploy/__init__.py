@@ -1,45 +1,51 @@
 """Bundles to robots, watched live."""
 
 from floop_robot.deploy.client import FleetClient, FleetRefused, FleetUnreachable
-from floop_robot.deploy.request_handler import Fleet
-from floop_robot.deploy.messages import FleetStatus, Policies, Robots, RobotStatus, Submitted
-from floop_robot.deploy.commands import Call, Done, Drain, Hold, Order, Pin, Push, Remark, Resume, Rollback
-from floop_robot.robot.policy_updater import PolicyReceiver, PolicySlots, ReceiverConfig, RobotWork
-from floop_robot.deploy.server import EpisodeFeed, FleetServer, SeenBatch
+from floop_robot.deploy.commands import (
+    AuditNote,
+    Command,
+    CommandResult,
+    Drain,
+    FleetCommand,
+    Hold,
+    Pin,
+    Push,
+    Resume,
+    Rollback,
+)
+from floop_robot.deploy.deployment_monitor import DeploymentMonitor, MonitorDecision, MonitorReport
+from floop_robot.deploy.messages import FleetStatus, Policies, Robots, RobotStatus, SubmissionResult
+from floop_robot.deploy.request_handler import FleetRequestHandler
+from floop_robot.deploy.server import EpisodeFeed, FleetServer, LiveBatch
 from floop_robot.deploy.tti import NoImprovement, TimeToImprovement, time_to_improvement
-from floop_robot.deploy.deployment_monitor import LiveWatch, WatchDecision, WatchReport
 
 __all__ = [
-    "Call",
-    "Done",
+    "AuditNote",
+    "Command",
+    "CommandResult",
+    "DeploymentMonitor",
     "Drain",
     "EpisodeFeed",
-    "Fleet",
     "FleetClient",
+    "FleetCommand",
     "FleetRefused",
+    "FleetRequestHandler",
     "FleetServer",
     "FleetStatus",
     "FleetUnreachable",
     "Hold",
-    "LiveWatch",
+    "LiveBatch",
+    "MonitorDecision",
+    "MonitorReport",
     "NoImprovement",
-    "Order",
     "Pin",
     "Policies",
-    "PolicyReceiver",
-    "PolicySlots",
     "Push",
-    "ReceiverConfig",
-    "Remark",
     "Resume",
     "RobotStatus",
-    "RobotWork",
     "Robots",
     "Rollback",
-    "SeenBatch",
-    "Submitted",
+    "SubmissionResult",
     "TimeToImprovement",
-    "WatchDecision",
-    "WatchReport",
     "time_to_improvement",
 ]

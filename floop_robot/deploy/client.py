@@ -10,14 +10,13 @@ from types import TracebackType
 from typing import TypedDict, TypeVar
 
 from floop_robot.bundle import Bundle
-from floop_robot.deploy.registry import FLEET, CandidateInfo
-from floop_robot.transport.rpc_client import Asker
 from floop_robot.deploy.messages import (
     REPLIES,
-    Delivery,
-    Done,
+    CandidateSubmission,
+    CommandResult,
     Drain,
-    Fetch,
+    FetchPolicy,
+    FleetCommand,
     FleetStatus,
     GetNews,
     GetPolicies,
@@ -25,9 +24,9 @@ from floop_robot.deploy.messages import (
     GetStatus,
     Hold,
     News,
-    Order,
     Pin,
     Policies,
+    PolicyDelivery,
     Push,
     Refusal,
     Reply,
@@ -36,11 +35,12 @@ from floop_robot.deploy.messages import (
     Robots,
     RobotStatus,
     Rollback,
-    Submission,
-    Submitted,
+    SubmissionResult,
 )
+from floop_robot.deploy.registry import FLEET, CandidateInfo
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.verdict import Verdict
+from floop_robot.transport.rpc_client import RpcClient
 
 LOOK_AGAIN_S = 0.02
 """How often robots are looked at while somebody waits for them."""
@@ -62,7 +62,7 @@ class FleetRefused(FloopError):
 
 
 def this_person() -> str:
-    """Who gives orders here, as the audit shows it: `user@host`."""
+    """Who gives commands here, as the audit shows it: `user@host`."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):
@@ -74,14 +74,14 @@ class FleetClient:
     """Asks and waits for answers, across restarts of the fleet manager; for one thread, a context manager."""
 
     def __init__(self, endpoint: str, who: str = "", timeout_s: float = 5.0, token: str = "") -> None:
-        """`endpoint`: `Endpoints.fleet_rpc`. `who` signs orders; left out, it is `this_person()`.
+        """`endpoint`: `Endpoints.fleet_rpc`. `who` signs commands; left out, it is `this_person()`.
 
         `token`: the operator's, where the fleet asks for one.
         """
         self.endpoint, self.token = endpoint, token
         self.who = who or this_person()
         self._timeout_s = timeout_s
-        self._asker = Asker(endpoint, REPLIES)
+        self._rpc_client = RpcClient(endpoint, REPLIES)
 
     def __enter__(self) -> FleetClient:
         return self
@@ -91,7 +91,7 @@ class FleetClient:
 
     def close(self) -> None:
         """Close the connection."""
-        self._asker.close()
+        self._rpc_client.close()
 
     def status(self) -> FleetStatus:
         """How the fleet is."""
@@ -103,11 +103,13 @@ class FleetClient:
 
     def fetch(self, version: int = 0) -> Bundle:
         """The bundle of a version; 0 means the one in production (the gate's incumbent)."""
-        return Bundle.from_bytes(self._ask(Fetch(version=version), Delivery).bundle, f"v{version} from {self.endpoint}")
+        return Bundle.from_bytes(
+            self._ask(FetchPolicy(version=version), PolicyDelivery).bundle, f"v{version} from {self.endpoint}"
+        )
 
-    def submit(self, bundle: Bundle, verdict: Verdict) -> Submitted:
+    def submit(self, bundle: Bundle, verdict: Verdict) -> SubmissionResult:
         """Hand in a judged candidate, accepted or not; may be repeated after any failure."""
-        return self._ask(Submission(who=self.who, verdict=verdict, bundle=bundle.to_bytes()), Submitted)
+        return self._ask(CandidateSubmission(who=self.who, verdict=verdict, bundle=bundle.to_bytes()), SubmissionResult)
 
     def robots(self) -> Robots:
         """Which robot runs what."""
@@ -126,52 +128,52 @@ class FleetClient:
             after = news.candidates_to
         return tuple(found)
 
-    def order(self, order: Order) -> Done:
-        """Have any order carried out; `FleetUnreachable` says whether it may have been, though no answer came."""
+    def send_command(self, command: FleetCommand) -> CommandResult:
+        """Have any command carried out; `FleetUnreachable` says whether it may have been, though no answer came."""
         try:
-            return self._ask(order, Done)
+            return self._ask(command, CommandResult)
         except FleetUnreachable:
-            if not self._asker.sent:
+            if not self._rpc_client.sent:
                 raise
         raise FleetUnreachable(
             f"the fleet manager at {self.endpoint} did not answer within {self._timeout_s:g} s: not known whether "
-            "this order was carried out, or will be yet; `floop status` shows it"
+            "this command was carried out, or will be yet; `floop status` shows it"
         )
 
-    def push(self, bundle: Bundle, why: str = "", scope: str = FLEET) -> Done:
+    def push(self, bundle: Bundle, why: str = "", scope: str = FLEET) -> CommandResult:
         """Publish a bundle, whatever the gate thinks of it; on one robot alone, if `scope` names it."""
-        return self.order(Push(bundle=bundle.to_bytes(), scope=scope, **self._signed(why)))
+        return self.send_command(Push(bundle=bundle.to_bytes(), scope=scope, **self._signed(why)))
 
-    def push_version(self, version: int, why: str = "", scope: str = FLEET) -> Done:
+    def push_version(self, version: int, why: str = "", scope: str = FLEET) -> CommandResult:
         """Publish a version's bytes again."""
-        return self.order(Push(version=version, scope=scope, **self._signed(why)))
+        return self.send_command(Push(version=version, scope=scope, **self._signed(why)))
 
-    def rollback(self, version: int = 0, why: str = "") -> Done:
+    def rollback(self, version: int = 0, why: str = "") -> CommandResult:
         """Publish an older version's bytes again; 0 means the one before production."""
-        return self.order(Rollback(version=version, **self._signed(why)))
+        return self.send_command(Rollback(version=version, **self._signed(why)))
 
-    def pin(self, scope: str, version: int, why: str = "") -> Done:
+    def pin(self, scope: str, version: int, why: str = "") -> CommandResult:
         """Put a robot, or `FLEET`, on a version's bytes and keep it there."""
-        return self.order(Pin(scope=scope, version=version, **self._signed(why)))
+        return self.send_command(Pin(scope=scope, version=version, **self._signed(why)))
 
-    def hold(self, scope: str, why: str = "") -> Done:
+    def hold(self, scope: str, why: str = "") -> CommandResult:
         """Keep a robot, or `FLEET`, on what it has."""
-        return self.order(Hold(scope=scope, **self._signed(why)))
+        return self.send_command(Hold(scope=scope, **self._signed(why)))
 
-    def resume(self, scope: str, why: str = "") -> Done:
+    def resume(self, scope: str, why: str = "") -> CommandResult:
         """End hold and pin of a robot, or `FLEET`."""
-        return self.order(Resume(scope=scope, **self._signed(why)))
+        return self.send_command(Resume(scope=scope, **self._signed(why)))
 
-    def drain(self, scope: str, drain: bool = True, why: str = "") -> Done:
+    def drain(self, scope: str, drain: bool = True, why: str = "") -> CommandResult:
         """Have a robot, or `FLEET`, finish its episode and start no other; or work again."""
-        return self.order(Drain(scope=scope, drain=drain, **self._signed(why)))
+        return self.send_command(Drain(scope=scope, drain=drain, **self._signed(why)))
 
-    def wait_for(self, robots: Collection[str], is_there: Callable[[RobotStatus], bool], timeout_s: float) -> Robots:
+    def wait_for(self, robots: Collection[str], is_reached: Callable[[RobotStatus], bool], timeout_s: float) -> Robots:
         """Look until every one of `robots` is there or time is over; returns the last look."""
         deadline = time.monotonic() + timeout_s
         while True:
             found = self.robots()
-            waiting = [r for r in found.robots if r.robot in robots and not is_there(r)]
+            waiting = [r for r in found.robots if r.robot in robots and not is_reached(r)]
             if not waiting or time.monotonic() >= deadline:
                 return found
             time.sleep(LOOK_AGAIN_S)
@@ -181,7 +183,7 @@ class FleetClient:
 
     def _ask(self, request: Request, kind: type[T]) -> T:
         """Send until answered; raises `FleetUnreachable` after the timeout, and `FleetRefused`."""
-        reply = self._asker.ask(request, (kind, Refusal), self._timeout_s)
+        reply = self._rpc_client.ask(request, (kind, Refusal), self._timeout_s)
         if isinstance(reply, Refusal):
             raise FleetRefused(reply.reason)
         if isinstance(reply, kind):

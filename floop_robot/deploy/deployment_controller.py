@@ -1,37 +1,37 @@
-"""Conductor: which version is in production, which follows it, and when the fleet goes back. No sockets."""
+"""DeploymentController: which version is in production, which follows it, and when the fleet goes back. No sockets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 from floop_robot.bundle import Bundle
+from floop_robot.deploy.command_order import CommandOrder
+from floop_robot.deploy.deployment_monitor import DeploymentMonitor, LiveStatistics, MonitorDecision, MonitorReport
+from floop_robot.deploy.messages import Announcement
 from floop_robot.deploy.registry import (
     FLEET,
     PRODUCTION,
     CandidateState,
-    JournalRead,
+    JournalPosition,
+    LiveEpisode,
+    LiveLabel,
     Origin,
     Publication,
     Receipt,
     Registry,
-    SeenEpisode,
-    SeenLabel,
     VersionInfo,
 )
-from floop_robot.deploy.command_order import LatestOrders
-from floop_robot.deploy.messages import Announcement
-from floop_robot.deploy.deployment_monitor import LiveRecord, LiveWatch, WatchDecision, WatchReport
-from floop_robot.spec.config import RolloutConfig
+from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.verdict import Decision, Verdict
 
-MANAGER = "fleet manager"
+MANAGER_NAME = "fleet manager"
 """How decisions that no person took are signed in the audit."""
 _WATCHED = (Origin.GATE, Origin.PUSH)
 _STATES = {Decision.REJECTED: CandidateState.REJECTED, Decision.INCONCLUSIVE: CandidateState.INCONCLUSIVE}
 
 
-class NothingBefore(FloopError):
+class NoPreviousVersion(FloopError):
     """There is no version to go back to."""
 
 
@@ -40,23 +40,25 @@ def rolled_back(info: VersionInfo) -> str:
     return f"rolled back to v{info.restores}, published as v{info.version}"
 
 
-class Conductor:
+class DeploymentController:
     """Publishes versions and watches the one in production; everything it knows is rebuilt from the registry."""
 
-    def __init__(self, registry: Registry, config: RolloutConfig, latest: LatestOrders, since_ns: int = 0) -> None:
-        """`latest` is told of what the watch orders. `since_ns`: when robots' own counts begin."""
-        self.registry, self._latest = registry, latest
+    def __init__(
+        self, registry: Registry, config: DeployConfig, command_order: CommandOrder, since_ns: int = 0
+    ) -> None:
+        """`command_order` is told of what the watch commands. `since_ns`: when robots' own counts begin."""
+        self.registry, self._command_order = registry, command_order
         self._config, self._since_ns = config, since_ns
         self._weights = {info.version: info.sha256 for info in registry.versions()}
         self._announcements: list[Announcement] = []
-        self._watch: LiveWatch | None = None
+        self._watch: DeploymentMonitor | None = None
         self._watched_since_ns = 0
         self._promoted_at = 0
         """After how many episodes of the record the watched version was to be confirmed; 0: not yet."""
-        self._confirmed = set(registry.field.confirmed())
-        self._shown = registry.field.shown()
+        self._confirmed = set(registry.telemetry.confirmed())
+        self._shown = registry.telemetry.shown()
         self._may_wait = True  # look once after a restart
-        self._counts_wrong = True
+        self._needs_recount = True
         """Not all that is stored is counted."""
         self._rebuild()
 
@@ -70,7 +72,7 @@ class Conductor:
         out, self._announcements = self._announcements, []
         return out
 
-    def watch_report(self) -> WatchReport | None:
+    def monitor_report(self) -> MonitorReport | None:
         """Where the watch of the version in production stands; None when it isn't watched."""
         return self._watch.report() if self._watch else None
 
@@ -106,61 +108,61 @@ class Conductor:
         return info.state, info.version, new
 
     def observe(
-        self, episodes: Iterable[SeenEpisode], read: JournalRead, now_ns: int, labels: Iterable[SeenLabel] = ()
+        self, episodes: Iterable[LiveEpisode], read: JournalPosition, now_ns: int, labels: Iterable[LiveLabel] = ()
     ) -> None:
         """Take in live episodes and labels, once each, and act on what they show; raises `StorageError`."""
-        sound, self._counts_wrong = not self._counts_wrong, True
-        with self.registry.together():
-            new = self.registry.field.record_episodes(episodes, read)
-            changed = self.registry.field.record_labels(labels)
+        sound, self._needs_recount = not self._needs_recount, True
+        with self.registry.transaction():
+            new = self.registry.telemetry.record_episodes(episodes, read)
+            changed = self.registry.telemetry.record_labels(labels)
         if sound and not changed:
             self._count(new)
         else:
             self._rebuild()
         self.tick(now_ns)
 
-    def _count(self, new: Sequence[SeenEpisode]) -> None:
+    def _count(self, new: Sequence[LiveEpisode]) -> None:
         production = self.weights_of(self.production)
         for episode in new:
             weights = self.weights_of(episode.version)
             self.record.observe(weights, episode)
             if weights == production:
                 self._observe_watched(episode)
-        self._counts_wrong = False
+        self._needs_recount = False
 
     def take_refusal(self, receipt: Receipt, now_ns: int) -> None:
         """A policy that answered NaN while it acted is harm beyond doubt: leave it, however well it did before."""
-        self._condemn(receipt)
+        self._report_harm(receipt)
         self.tick(now_ns)
 
     def tick(self, now_ns: int) -> None:
         """Confirm, roll back or let the next candidate follow, when it is time to."""
         if self._watch:
             self._act_on_watch(self._watch, now_ns)
-        if self._may_wait and self._free(now_ns):
+        if self._may_wait and self._may_publish_next(now_ns):
             self._publish_waiting(now_ns)
             self._may_wait = False  # only now: what could not be stored is tried again
 
-    def go_back(self, version: int, origin: Origin, who: str, detail: str, now_ns: int) -> VersionInfo:
+    def restore(self, version: int, origin: Origin, who: str, detail: str, now_ns: int) -> VersionInfo:
         """Publish an older version's bytes to all; raises `UnknownName` or `BundleRefused`."""
         return self.publish(
             Publication(bundle=self.registry.bundle(version), origin=origin, who=who, detail=detail, restores=version),
             now_ns,
         )
 
-    def before_production(self) -> int:
-        """The version to go back to; raises `NothingBefore`."""
+    def rollback_target(self) -> int:
+        """The version to go back to; raises `NoPreviousVersion`."""
         version = self.production
         if not version:
-            raise NothingBefore("no version is in production yet; push one first")
+            raise NoPreviousVersion("no version is in production yet; push one first")
         info = self.registry.version(version)
         # A rollback's own predecessor is the version it left: what came before is before the bytes it restored.
         while info.restores and info.origin is not Origin.PUSH:
             info = self.registry.version(info.restores)
         if not info.replaces:
             if info.version == version:
-                raise NothingBefore(f"v{version} is the first policy of this fleet; there is none to go back to")
-            raise NothingBefore(
+                raise NoPreviousVersion(f"v{version} is the first policy of this fleet; there is none to go back to")
+            raise NoPreviousVersion(
                 f"v{version} has the bytes of v{info.version}, the first policy of this fleet; "
                 "name the version to go back to"
             )
@@ -170,13 +172,13 @@ class Conductor:
         weights = self.weights_of(verdict.incumbent_version)
         return bool(weights) and weights == self.weights_of(self.production)
 
-    def _condemn(self, receipt: Receipt) -> None:
-        if self._watch is None or receipt.fell_to is None or receipt.version < self._watch.version:
+    def _report_harm(self, receipt: Receipt) -> None:
+        if self._watch is None or receipt.fallback_version is None or receipt.version < self._watch.version:
             return  # not about what is watched, or of before somebody pushed the same weights once more
         if self.weights_of(receipt.version) == self.weights_of(self.production):
-            self._watch.condemn(receipt.detail)
+            self._watch.report_harm(receipt.detail)
 
-    def _free(self, now_ns: int) -> bool:
+    def _may_publish_next(self, now_ns: int) -> bool:
         if self.registry.directive(FLEET).held:
             return False
         if self._watch is None or self._watch.settled or self.weights_of(self.production) in self._confirmed:
@@ -190,13 +192,13 @@ class Conductor:
         info, bundle = waiting
         if not self._judged_against_production(info.verdict):
             detail = f"{info.sha256[:8]} was judged against v{info.verdict.incumbent_version}, not v{self.production}"
-            self.registry.drop_waiting(CandidateState.STALE, MANAGER, now_ns, detail)
+            self.registry.drop_waiting(CandidateState.STALE, MANAGER_NAME, now_ns, detail)
             return
         self.publish(
             Publication(
                 bundle=bundle,
                 origin=Origin.GATE,
-                who=MANAGER,
+                who=MANAGER_NAME,
                 detail=info.verdict.reason,
                 verdict=info.verdict,
                 decided_ns=info.received_ns,
@@ -204,39 +206,39 @@ class Conductor:
             now_ns,
         )
 
-    def _act_on_watch(self, watch: LiveWatch, now_ns: int) -> None:
-        if watch.decision is WatchDecision.ROLL_BACK and not self.registry.directive(FLEET).pin:
+    def _act_on_watch(self, watch: DeploymentMonitor, now_ns: int) -> None:
+        if watch.decision is MonitorDecision.ROLL_BACK and not self.registry.directive(FLEET).pin:
             report = watch.report()
-            info = self.go_back(self.before_production(), Origin.ROLLBACK, MANAGER, report.reason, now_ns)
-            self._latest.note(FLEET, MANAGER, rolled_back(info), now_ns, self._latest.end())
+            info = self.restore(self.rollback_target(), Origin.ROLLBACK, MANAGER_NAME, report.reason, now_ns)
+            self._command_order.note(FLEET, MANAGER_NAME, rolled_back(info), now_ns, self._command_order.end())
             return
-        if watch.decision is WatchDecision.PROMOTE and watch.version not in self._shown:
+        if watch.decision is MonitorDecision.PROMOTE and watch.version not in self._shown:
             weights = self.weights_of(self.production)
-            with self.registry.together():
-                self.registry.field.confirm(weights, watch.version, self._promoted_at, now_ns)
-                self.registry.note(MANAGER, "confirmed", now_ns, watch.version, watch.report().reason)
+            with self.registry.transaction():
+                self.registry.telemetry.confirm(weights, watch.version, self._promoted_at, now_ns)
+                self.registry.note(MANAGER_NAME, "confirmed", now_ns, watch.version, watch.report().reason)
             self._confirmed.add(weights)
             self._shown[watch.version] = self._promoted_at
 
-    def _observe_watched(self, episode: SeenEpisode) -> None:
+    def _observe_watched(self, episode: LiveEpisode) -> None:
         """Let the watch see an episode that the record took in last, unless the watch is over by then."""
         if self._watch is None or self._is_over(self._watch, episode):
             return
         decision = self._watch.observe(episode)
-        if decision is WatchDecision.PROMOTE and not self._promoted_at:
+        if decision is MonitorDecision.PROMOTE and not self._promoted_at:
             self._promoted_at = self.record.episodes
 
-    def _is_over(self, watch: LiveWatch, episode: SeenEpisode) -> bool:
+    def _is_over(self, watch: DeploymentMonitor, episode: LiveEpisode) -> bool:
         # Once it is confirmed and its time is over, later failures speak of a world that changed: work for the learner.
         # A label may undo what the confirmation rested on; the confirmation stays, and so does the end of the watch.
         was_shown = self.record.episodes > self._shown.get(watch.version, self.record.episodes)
-        is_confirmed = was_shown or watch.decision is WatchDecision.PROMOTE
-        return is_confirmed and self.watched_s(episode.seen_ns) >= self._config.watch_s
+        is_confirmed = was_shown or watch.decision is MonitorDecision.PROMOTE
+        return is_confirmed and self.watched_s(episode.observed_ns) >= self._config.watch_s
 
     def _begin_watch(self, info: VersionInfo, replaced: str) -> None:
         self._watch, self._promoted_at = None, 0
         if info.origin in _WATCHED and info.replaces:
-            self._watch = LiveWatch(self._config, info.version, self.record.recent(replaced))
+            self._watch = DeploymentMonitor(self._config, info.version, self.record.recent(replaced))
             self._watched_since_ns = info.published_ns
 
     def _announce(self, info: VersionInfo, only: tuple[str, ...]) -> None:
@@ -252,9 +254,9 @@ class Conductor:
         )
 
     def _rebuild(self) -> None:
-        """Count all stored episodes again, in the order in which they were seen, labels respected."""
-        episodes = self.registry.field.episodes()
-        self.record, self._watch, self._counts_wrong = LiveRecord(self._since_ns), None, True
+        """Count all stored episodes again, in the sequence in which they were seen, labels respected."""
+        episodes = self.registry.telemetry.episodes()
+        self.record, self._watch, self._needs_recount = LiveStatistics(self._since_ns), None, True
         current = self.production
         info = self.registry.version(current) if current else None
         # The watch began with the first of the versions in a row that carry these weights.
@@ -262,7 +264,7 @@ class Conductor:
             info = self.registry.version(info.replaces)
         begun = False
         for episode in episodes:
-            if info and not begun and episode.seen_ns > info.published_ns:
+            if info and not begun and episode.observed_ns > info.published_ns:
                 self._begin_watch(info, self.weights_of(info.replaces))
                 begun = True
             weights = self.weights_of(episode.version)
@@ -271,6 +273,6 @@ class Conductor:
                 self._observe_watched(episode)
         if info and not begun:
             self._begin_watch(info, self.weights_of(info.replaces))
-        for stored in self.registry.field.receipts():
-            self._condemn(stored.receipt)
-        self._counts_wrong = False
+        for stored in self.registry.telemetry.receipts():
+            self._report_harm(stored.receipt)
+        self._needs_recount = False

@@ -1,6 +1,6 @@
-"""LiveWatch: is the new version as good on real work as it was in the gate? Pure: no clock, no sockets, no disk.
+"""DeploymentMonitor: is the new version as good on real work as it was in the gate? Pure: no clock, no sockets, no disk.
 
-What counts: production episodes only (`SeenEpisode.production`); explorers never do.
+What counts: production episodes only (`LiveEpisode.production`); explorers never do.
 
 Roll back: per class of work that the replaced version did, its last `REFERENCE_WINDOW` episodes give a lower bound of
 its success (Clopper-Pearson, α/2); evidence against "the new version does at least as well" is gathered by betting, one
@@ -21,10 +21,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from floop_robot.deploy.registry import SeenEpisode
-from floop_robot.stats.success_bounds import evidence_below, fixed_lower_bound, lower_bound, shown_above
-from floop_robot.spec.config import RolloutConfig
-from floop_robot.spec.records import Outcome
+from floop_robot.deploy.registry import LiveEpisode
+from floop_robot.spec.config import DeployConfig
+from floop_robot.spec.records import OutcomeCode
+from floop_robot.stats.success_bounds import evidence_below, fixed_lower_bound, is_shown_above, lower_bound
 
 REFERENCE_WINDOW = 40
 """Older episodes of the replaced version speak of a world that may have changed since."""
@@ -32,7 +32,7 @@ LEAST_FAILURES = 3
 """One or two failures happen to every policy: that many make a class one that goes badly."""
 
 
-class WatchDecision(enum.StrEnum):
+class MonitorDecision(enum.StrEnum):
     """What becomes of the watched version."""
 
     HOLD = "hold"
@@ -52,7 +52,7 @@ class Tally(msgspec.Struct, frozen=True):
         return Tally(self.successes + success, self.episodes + 1)
 
 
-class ClassWatch(msgspec.Struct, frozen=True, kw_only=True):
+class ClassReport(msgspec.Struct, frozen=True, kw_only=True):
     """A watched version on one class of work."""
 
     object_class: str
@@ -64,18 +64,18 @@ class ClassWatch(msgspec.Struct, frozen=True, kw_only=True):
     """The replaced version did badly here."""
 
 
-class WatchReport(msgspec.Struct, frozen=True, kw_only=True):
+class MonitorReport(msgspec.Struct, frozen=True, kw_only=True):
     """Where the watch stands."""
 
     version: int
-    decision: WatchDecision
+    decision: MonitorDecision
     reason: str
     evidence_of_harm: float
     """Rolls back at 2/α."""
-    classes: tuple[ClassWatch, ...]
+    classes: tuple[ClassReport, ...]
 
 
-class LiveRecord:
+class LiveStatistics:
     """Live outcomes per weights (SHA-256) and perceived class; the same bytes under two versions count together.
 
     And per robot, of what was seen since `since_ns`.
@@ -90,13 +90,13 @@ class LiveRecord:
         self._robots: dict[str, Tally] = {}
         self._recent: dict[tuple[str, str], deque[bool]] = {}
 
-    def observe(self, sha256: str, episode: SeenEpisode) -> None:
+    def observe(self, sha256: str, episode: LiveEpisode) -> None:
         """Take in an episode on these weights; others than production episodes say nothing of them."""
         self.episodes += 1
         if not episode.production:
             return
-        success = episode.outcome is Outcome.SUCCESS
-        if episode.seen_ns >= self._since_ns:
+        success = episode.outcome is OutcomeCode.SUCCESS
+        if episode.observed_ns >= self._since_ns:
             self._robots[episode.robot] = self.of_robot(episode.robot).plus(success)
         classes = self._tallies.setdefault(sha256, {})
         classes[episode.object_class] = classes.get(episode.object_class, Tally()).plus(success)
@@ -121,11 +121,11 @@ class LiveRecord:
         }
 
 
-class LiveWatch:
+class DeploymentMonitor:
     """One version in production, compared with the one it replaced."""
 
-    def __init__(self, config: RolloutConfig, version: int, reference: Mapping[str, Tally]) -> None:
-        """`reference`: `LiveRecord.recent` of the replaced weights, taken now."""
+    def __init__(self, config: DeployConfig, version: int, reference: Mapping[str, Tally]) -> None:
+        """`reference`: `LiveStatistics.recent` of the replaced weights, taken now."""
         self.version = version
         self._alpha, self._confirm = config.alpha, config.confirm_success
         self._reference = dict(reference)
@@ -140,32 +140,32 @@ class LiveWatch:
         self._tallies: dict[str, Tally] = {}
         self._rolled_back = ""
         self._promoted = ""
-        self._hopeless = ""
+        self._futile = ""
 
     @property
     def settled(self) -> bool:
         """Whether the next candidate need not wait: it is confirmed, or won't be."""
-        return bool(self._promoted or self._hopeless or self._rolled_back)
+        return bool(self._promoted or self._futile or self._rolled_back)
 
-    def observe(self, episode: SeenEpisode) -> WatchDecision:
+    def observe(self, episode: LiveEpisode) -> MonitorDecision:
         """Take in an episode on the watched weights; ROLL_BACK is final, PROMOTE may still become ROLL_BACK."""
         if episode.production:
             name = episode.object_class
-            self._tallies[name] = self._tallies.get(name, Tally()).plus(episode.outcome is Outcome.SUCCESS)
+            self._tallies[name] = self._tallies.get(name, Tally()).plus(episode.outcome is OutcomeCode.SUCCESS)
             if not self._rolled_back:
                 self._judge()
         return self.decision
 
-    def condemn(self, reason: str) -> None:
+    def report_harm(self, reason: str) -> None:
         """Something other than episodes shows harm."""
         self._rolled_back = self._rolled_back or reason
 
     @property
-    def decision(self) -> WatchDecision:
+    def decision(self) -> MonitorDecision:
         """What the evidence says so far."""
         if self._rolled_back:
-            return WatchDecision.ROLL_BACK
-        return WatchDecision.PROMOTE if self._promoted else WatchDecision.HOLD
+            return MonitorDecision.ROLL_BACK
+        return MonitorDecision.PROMOTE if self._promoted else MonitorDecision.HOLD
 
     @property
     def evidence_of_harm(self) -> float:
@@ -175,16 +175,16 @@ class LiveWatch:
         logs = [evidence_below(*self._counts(name), rate) for name, rate in self._rates.items()]
         return sum(math.exp(min(value, 50.0)) for value in logs) / len(logs)
 
-    def report(self) -> WatchReport:
+    def report(self) -> MonitorReport:
         """Where the watch stands."""
         names = sorted({*self._tallies, *self._reference})
-        return WatchReport(
+        return MonitorReport(
             version=self.version,
             decision=self.decision,
-            reason=self._rolled_back or self._promoted or self._hopeless or "not enough episodes yet",
+            reason=self._rolled_back or self._promoted or self._futile or "not enough episodes yet",
             evidence_of_harm=self.evidence_of_harm,
             classes=tuple(
-                ClassWatch(
+                ClassReport(
                     object_class=name,
                     tally=Tally(*self._counts(name)),
                     lower_bound=lower_bound(*self._counts(name), self._alpha),
@@ -211,13 +211,13 @@ class LiveWatch:
         if self.settled:
             return
         wanted = [self._counts(name) for name in self._focus] or [self._all_work()]
-        if all(shown_above(*counts, self._confirm, self._alpha) for counts in wanted):
+        if all(is_shown_above(*counts, self._confirm, self._alpha) for counts in wanted):
             work = ", ".join(sorted(self._focus)) or "all work"
             bound = min(lower_bound(*counts, self._alpha) for counts in wanted)
             self._promoted = f"success on {work} is at least {bound:.2f}"
         elif any(evidence_below(*counts, self._confirm) >= -math.log(self._alpha) for counts in wanted):
             counted = " and ".join(f"{successes} of {episodes}" for successes, episodes in wanted)
-            self._hopeless = f"success stays below {self._confirm:.2f}: {counted}"
+            self._futile = f"success stays below {self._confirm:.2f}: {counted}"
 
     def _all_work(self) -> tuple[int, int]:
         tallies = self._tallies.values()

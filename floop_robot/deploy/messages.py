@@ -7,30 +7,30 @@ from __future__ import annotations
 
 import msgspec
 
+from floop_robot.deploy.commands import (
+    AuditNote,
+    Command,
+    CommandResult,
+    Drain,
+    FleetCommand,
+    Hold,
+    Pin,
+    Position,
+    Push,
+    Resume,
+    Rollback,
+)
+from floop_robot.deploy.deployment_monitor import MonitorReport, Tally
 from floop_robot.deploy.registry import (
     AuditEntry,
     CandidateInfo,
     CandidateState,
     Directive,
+    InstallStage,
     Receipt,
-    Stage,
     VersionInfo,
     VersionNumber,
 )
-from floop_robot.deploy.commands import (
-    Call,
-    Done,
-    Drain,
-    Hold,
-    Order,
-    Pin,
-    Position,
-    Push,
-    Remark,
-    Resume,
-    Rollback,
-)
-from floop_robot.deploy.deployment_monitor import Tally, WatchReport
 from floop_robot.durable.framing import Message
 from floop_robot.spec.verdict import Verdict
 
@@ -42,11 +42,13 @@ __all__ = [
     "REPLIES",
     "REQUESTS",
     "Announcement",
-    "Call",
-    "Delivery",
-    "Done",
+    "AuditNote",
+    "CandidateSubmission",
+    "Command",
+    "CommandResult",
     "Drain",
-    "Fetch",
+    "FetchPolicy",
+    "FleetCommand",
     "FleetStatus",
     "GetNews",
     "GetPolicies",
@@ -55,22 +57,20 @@ __all__ = [
     "Heartbeat",
     "Hold",
     "News",
-    "Noted",
-    "Order",
     "Pin",
     "Policies",
+    "PolicyDelivery",
     "Push",
+    "ReceiptAck",
+    "ReceiptReport",
     "Refusal",
-    "Remark",
     "Reply",
-    "Report",
     "Request",
     "Resume",
     "RobotStatus",
     "Robots",
     "Rollback",
-    "Submission",
-    "Submitted",
+    "SubmissionResult",
     "Target",
     "VersionLive",
 ]
@@ -117,13 +117,13 @@ class Target(Message, frozen=True, kw_only=True):
     """Finish the episode, and start no other."""
 
 
-class Fetch(Message, frozen=True, kw_only=True):
-    """Anyone: send me this version (0: the one in production). Answered by `Delivery`."""
+class FetchPolicy(Message, frozen=True, kw_only=True):
+    """Anyone: send me this version (0: the one in production). Answered by `PolicyDelivery`."""
 
     version: VersionNumber = 0
 
 
-class Delivery(Message, frozen=True, kw_only=True):
+class PolicyDelivery(Message, frozen=True, kw_only=True):
     """A version, bundle included."""
 
     version: int
@@ -131,34 +131,34 @@ class Delivery(Message, frozen=True, kw_only=True):
     bundle: bytes
 
 
-class Report(Message, frozen=True, kw_only=True):
-    """Robot: a receipt, repeated until answered by `Noted`."""
+class ReceiptReport(Message, frozen=True, kw_only=True):
+    """Robot: a receipt, repeated until answered by `ReceiptAck`."""
 
     receipt: Receipt
 
 
-class Noted(Message, frozen=True, kw_only=True):
+class ReceiptAck(Message, frozen=True, kw_only=True):
     """The receipt is on disk."""
 
     robot: str
     version: int
-    stage: Stage
-    fell: bool = False
-    """`Receipt.fell`; a fleet manager that is older than this field says False of all."""
+    stage: InstallStage
+    failed: bool = False
+    """`Receipt.failed`; a fleet manager that is older than this field says False of all."""
 
 
 # Gate
 
 
-class Submission(Message, frozen=True, kw_only=True):
-    """Gate: a judged candidate, accepted or not. May be repeated: it has one effect. Answered by `Submitted`."""
+class CandidateSubmission(Message, frozen=True, kw_only=True):
+    """Gate: a judged candidate, accepted or not. May be repeated: it has one effect. Answered by `SubmissionResult`."""
 
     who: str
     verdict: Verdict
     bundle: bytes
 
 
-class Submitted(Message, frozen=True, kw_only=True):
+class SubmissionResult(Message, frozen=True, kw_only=True):
     """What became of a candidate."""
 
     state: CandidateState
@@ -230,7 +230,7 @@ class FleetStatus(Message, frozen=True, kw_only=True):
     baseline: int
     confirmed: tuple[int, ...]
     """Versions whose live success was shown."""
-    watch: WatchReport | None
+    watch: MonitorReport | None
     watched_s: float
     waiting: str
     """Weights (SHA-256) of the accepted candidate that waits; empty if none."""
@@ -281,8 +281,29 @@ class Refusal(Message, frozen=True, kw_only=True):
     reason: str
 
 
-Request = Heartbeat | Fetch | Report | Submission | Order | GetStatus | GetPolicies | GetRobots | GetNews
-Reply = Target | Delivery | Noted | Submitted | Done | FleetStatus | Policies | Robots | News | Refusal
+Request = (
+    Heartbeat
+    | FetchPolicy
+    | ReceiptReport
+    | CandidateSubmission
+    | FleetCommand
+    | GetStatus
+    | GetPolicies
+    | GetRobots
+    | GetNews
+)
+Reply = (
+    Target
+    | PolicyDelivery
+    | ReceiptAck
+    | SubmissionResult
+    | CommandResult
+    | FleetStatus
+    | Policies
+    | Robots
+    | News
+    | Refusal
+)
 
 REQUESTS: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)

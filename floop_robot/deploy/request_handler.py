@@ -1,4 +1,4 @@
-"""Fleet: answers every request to the fleet manager. No sockets; the server calls it, one request at a time."""
+"""FleetRequestHandler: answers every request to the fleet manager. No sockets; the server calls it, one request at a time."""
 
 from __future__ import annotations
 
@@ -8,25 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from floop_robot.bundle import Bundle, verify
-from floop_robot.deploy.registry import (
-    BASELINE,
-    FLEET,
-    CandidateState,
-    JournalRead,
-    Origin,
-    Publication,
-    Registry,
-    RegistryFenced,
-    SeenEpisode,
-    SeenLabel,
-    Stage,
-)
-from floop_robot.deploy.command_handler import HERE, Clerk, Operators
-from floop_robot.deploy.deployment_controller import MANAGER, Conductor
+from floop_robot.deploy.command_handler import FLEET_MANAGER, CommandHandler, Operators
+from floop_robot.deploy.deployment_controller import MANAGER_NAME, DeploymentController
 from floop_robot.deploy.messages import (
     Announcement,
-    Delivery,
-    Fetch,
+    CandidateSubmission,
+    FetchPolicy,
     FleetStatus,
     GetNews,
     GetPolicies,
@@ -34,76 +21,89 @@ from floop_robot.deploy.messages import (
     GetStatus,
     Heartbeat,
     News,
-    Noted,
     Policies,
+    PolicyDelivery,
+    ReceiptAck,
+    ReceiptReport,
     Refusal,
     Reply,
-    Report,
     Request,
     Robots,
     RobotStatus,
-    Submission,
-    Submitted,
+    SubmissionResult,
     Target,
     VersionLive,
 )
-from floop_robot.spec.config import RolloutConfig
+from floop_robot.deploy.registry import (
+    BASELINE,
+    FLEET,
+    CandidateState,
+    InstallStage,
+    JournalPosition,
+    LiveEpisode,
+    LiveLabel,
+    Origin,
+    Publication,
+    Registry,
+    RegistryFenced,
+)
+from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.verdict import Decision, check_numbers
 
-MOST_ROBOTS = 256
+MAX_ROBOTS = 256
 """Names of robots that are kept: a sender of made-up names must not fill the memory."""
 SHOWN_AUDIT = 20
 NEWS_AT_ONCE = 100
 
 
-class _Seen(msgspec.Struct, frozen=True):
+class _LastHeartbeat(msgspec.Struct, frozen=True):
     """A robot's last heartbeat, and when it was; 0 before the first."""
 
     beat: Heartbeat
     at_ns: int = 0
 
 
-class Fleet:
+class FleetRequestHandler:
     """The fleet manager without its sockets. `clock` returns wall-clock nanoseconds that never go back."""
 
     def __init__(
         self,
         registry: Registry,
-        config: RolloutConfig,
+        config: DeployConfig,
         task: TaskSpec,
         ids: Ids,
         clock: Callable[[], int],
         operators: Operators | None = None,
     ) -> None:
         self._registry, self._task, self._ids, self._clock = registry, task, ids, clock
-        self._clerk = Clerk(registry, config, task, ids, operators, clock())
-        self._robots: dict[str, _Seen] = {}
+        self._command_handler = CommandHandler(registry, config, task, ids, operators, clock())
+        self._robots: dict[str, _LastHeartbeat] = {}
         self._refusals: dict[str, str] = {}
 
     @property
-    def _conductor(self) -> Conductor:
-        return self._clerk.conductor
+    def _controller(self) -> DeploymentController:
+        return self._command_handler.controller
 
-    def expect(self, robots: Iterable[str]) -> None:
-        """Name robots that orders may speak of before their first heartbeat."""
+    def register_robots(self, robots: Iterable[str]) -> None:
+        """Name robots that commands may speak of before their first heartbeat."""
         for robot in robots:
             beat = Heartbeat(robot=robot, boot_id="", contract=self._ids.contract, version=0)
-            self._robots.setdefault(robot, _Seen(beat))
+            self._robots.setdefault(robot, _LastHeartbeat(beat))
 
     @property
     def started(self) -> bool:
         """Whether a version is in production, so that no baseline is needed."""
-        return self._conductor.production > 0
+        return self._controller.production > 0
 
-    def start_from(self, bundle: Bundle) -> None:
+    def publish_baseline(self, bundle: Bundle) -> None:
         """Publish `bundle` as the baseline, unless the registry has versions; raises what `verify` raises."""
         if self.started:
             return
-        verify(bundle, self._task, self._ids, where=HERE)
-        self._conductor.publish(Publication(bundle=bundle, origin=Origin.BASELINE, who=MANAGER), self._clock())
+        verify(bundle, self._task, self._ids, where=FLEET_MANAGER)
+        self._controller.publish(Publication(bundle=bundle, origin=Origin.BASELINE, who=MANAGER_NAME), self._clock())
 
     def handle(self, request: Request) -> Reply:
         """Answer a request; what can't be fulfilled becomes a `Refusal`. Raises only `RegistryFenced`."""
@@ -115,34 +115,34 @@ class Fleet:
             return Refusal(reason=str(error))
 
     def observe(
-        self, episodes: Sequence[SeenEpisode], read: JournalRead, labels: Sequence[SeenLabel] = ()
+        self, episodes: Sequence[LiveEpisode], read: JournalPosition, labels: Sequence[LiveLabel] = ()
     ) -> None:
         """Take in live episodes and labels from the journal; raises `StorageError`."""
-        self._conductor.observe(episodes, read, self._clock(), labels)
+        self._controller.observe(episodes, read, self._clock(), labels)
 
     def tick(self) -> None:
         """Decide what is due by time alone; raises `StorageError`."""
-        self._conductor.tick(self._clock())
+        self._controller.tick(self._clock())
 
     def take_announcements(self) -> list[Announcement]:
         """What must be broadcast since the last call."""
-        return self._conductor.take_announcements()
+        return self._controller.take_announcements()
 
     def _answer(self, request: Request) -> Reply:
         if isinstance(request, Heartbeat):
             return self._heartbeat(request)
-        if isinstance(request, Report):
+        if isinstance(request, ReceiptReport):
             return self._report(request)
-        if isinstance(request, Fetch):
-            version = request.version or self._conductor.production
-            return Delivery(version=version, epoch=self._registry.epoch, bundle=self._registry.blob(version))
-        if isinstance(request, Submission):
+        if isinstance(request, FetchPolicy):
+            version = request.version or self._controller.production
+            return PolicyDelivery(version=version, epoch=self._registry.epoch, bundle=self._registry.blob(version))
+        if isinstance(request, CandidateSubmission):
             return self._submit(request)
         if isinstance(request, GetStatus):
             return self.status()
         if isinstance(request, GetPolicies):
             return Policies(
-                production=self._conductor.production,
+                production=self._controller.production,
                 baseline=self._registry.alias(BASELINE),
                 versions=tuple(self._registry.versions()),
             )
@@ -150,28 +150,28 @@ class Fleet:
             return self._which_run_what()
         if isinstance(request, GetNews):
             return self._news(request)
-        return self._clerk.serve(request, self._robots, self._clock())
+        return self._command_handler.serve(request, self._robots, self._clock())
 
     def _heartbeat(self, beat: Heartbeat) -> Target:
-        if beat.robot in self._robots or len(self._robots) < MOST_ROBOTS:
-            self._robots[beat.robot] = _Seen(beat, self._clock())
+        if beat.robot in self._robots or len(self._robots) < MAX_ROBOTS:
+            self._robots[beat.robot] = _LastHeartbeat(beat, self._clock())
         drain = self._registry.directive(beat.robot).drained or self._registry.directive(FLEET).drained
         return Target(version=self._registry.target(beat.robot), epoch=self._registry.epoch, drain=drain)
 
-    def _report(self, report: Report) -> Noted:
+    def _report(self, report: ReceiptReport) -> ReceiptAck:
         receipt = report.receipt
-        if receipt.robot in self._robots or len(self._robots) < MOST_ROBOTS:
-            self._registry.field.record_receipt(receipt, self._clock())
-            if receipt.stage is Stage.REFUSED:
+        if receipt.robot in self._robots or len(self._robots) < MAX_ROBOTS:
+            self._registry.telemetry.record_receipt(receipt, self._clock())
+            if receipt.stage is InstallStage.REFUSED:
                 self._refusals[receipt.robot] = receipt.detail
-                self._conductor.take_refusal(receipt, self._clock())
-            elif receipt.stage is Stage.INSTALLED:
+                self._controller.take_refusal(receipt, self._clock())
+            elif receipt.stage is InstallStage.INSTALLED:
                 self._refusals.pop(receipt.robot, None)
-            elif receipt.stage is Stage.ACTING:
+            elif receipt.stage is InstallStage.ACTING:
                 self._begins_to_act(receipt.robot, receipt.version)
-        return Noted(robot=receipt.robot, version=receipt.version, stage=receipt.stage, fell=receipt.fell)
+        return ReceiptAck(robot=receipt.robot, version=receipt.version, stage=receipt.stage, failed=receipt.failed)
 
-    def _submit(self, submission: Submission) -> Submitted:
+    def _submit(self, submission: CandidateSubmission) -> SubmissionResult:
         bundle = Bundle.from_bytes(submission.bundle, "the submitted candidate")
         verdict = submission.verdict
         if verdict.candidate_sha256 != bundle.manifest.sha256:
@@ -181,20 +181,20 @@ class Fleet:
             )
         check_numbers(verdict)
         if verdict.decision is Decision.ACCEPTED:
-            verify(bundle, self._task, self._ids, where=HERE)
-        state, version, new = self._conductor.submit(bundle, verdict, submission.who, self._clock())
-        return Submitted(state=state, version=version, new=new)
+            verify(bundle, self._task, self._ids, where=FLEET_MANAGER)
+        state, version, new = self._controller.submit(bundle, verdict, submission.who, self._clock())
+        return SubmissionResult(state=state, version=version, new=new)
 
     def _begins_to_act(self, robot: str, version: int) -> None:
         """Known at once, not only with the next heartbeat."""
         seen = self._robots.get(robot)
         if seen is not None and seen.beat.acting < version:
             beat = msgspec.structs.replace(seen.beat, acting=version, version=max(version, seen.beat.version))
-            self._robots[robot] = _Seen(beat, seen.at_ns)
+            self._robots[robot] = _LastHeartbeat(beat, seen.at_ns)
 
     def _which_run_what(self) -> Robots:
         now_ns = self._clock()
-        return Robots(stamp_ns=now_ns, production=self._conductor.production, robots=self._robot_statuses(now_ns))
+        return Robots(stamp_ns=now_ns, production=self._controller.production, robots=self._robot_statuses(now_ns))
 
     def _news(self, asked: GetNews) -> News:
         audit, audit_to = self._registry.audit_after(asked.audit_after, NEWS_AT_ONCE)
@@ -205,9 +205,9 @@ class Fleet:
 
     def status(self, dropped_messages: int = 0, trouble: str = "") -> FleetStatus:
         """Everything `floop status` shows."""
-        now_ns, conductor = self._clock(), self._conductor
+        now_ns, controller = self._clock(), self._controller
         versions = self._registry.versions()
-        confirmed = self._registry.field.confirmed()
+        confirmed = self._registry.telemetry.confirmed()
         waiting = self._registry.waiting()
         decisions: Counter[Decision] = Counter()
         states: Counter[CandidateState] = Counter()
@@ -218,11 +218,11 @@ class Fleet:
             stamp_ns=now_ns,
             epoch=self._registry.epoch,
             task=self._task.id,
-            production=conductor.production,
+            production=controller.production,
             baseline=self._registry.alias(BASELINE),
             confirmed=tuple(v.version for v in versions if v.sha256 in confirmed),
-            watch=conductor.watch_report(),
-            watched_s=conductor.watched_s(now_ns),
+            watch=controller.monitor_report(),
+            watched_s=controller.watched_s(now_ns),
             waiting=waiting[0].sha256 if waiting else "",
             fleet=self._registry.directive(FLEET),
             robots=self._robot_statuses(now_ns),
@@ -230,7 +230,7 @@ class Fleet:
                 VersionLive(
                     sha256=sha256,
                     versions=tuple(v.version for v in versions if v.sha256 == sha256),
-                    classes=dict(conductor.record.tallies(sha256)),
+                    classes=dict(controller.record.tallies(sha256)),
                 )
                 for sha256 in dict.fromkeys(v.sha256 for v in versions)
             ),
@@ -240,14 +240,14 @@ class Fleet:
             inconclusive=decisions[Decision.INCONCLUSIVE],
             dropped_messages=dropped_messages,
             trouble=trouble,
-            audit=tuple(self._registry.deeds(SHOWN_AUDIT)),
+            audit=tuple(self._registry.audited_actions(SHOWN_AUDIT)),
         )
 
     def _robot_statuses(self, now_ns: int) -> tuple[RobotStatus, ...]:
         return tuple(self._robot_status(name, seen, now_ns) for name, seen in sorted(self._robots.items()))
 
-    def _robot_status(self, name: str, seen: _Seen, now_ns: int) -> RobotStatus:
-        beat, work = seen.beat, self._conductor.record.of_robot(name)
+    def _robot_status(self, name: str, seen: _LastHeartbeat, now_ns: int) -> RobotStatus:
+        beat, work = seen.beat, self._controller.record.of_robot(name)
         return RobotStatus(
             robot=name,
             version=beat.version,

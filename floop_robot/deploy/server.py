@@ -1,4 +1,4 @@
-"""FleetServer: the fleet manager's two sockets around a `Fleet`; one thread, the caller's."""
+"""FleetServer: the fleet manager's two sockets around a `FleetRequestHandler`; one thread, the caller's."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from typing import Protocol
 import msgspec
 import zmq
 
-from floop_robot.deploy.registry import JournalRead, SeenEpisode, SeenLabel
-from floop_robot.deploy.request_handler import Fleet
 from floop_robot.deploy.messages import (
     REQUESTS,
     TOPIC,
@@ -21,9 +19,11 @@ from floop_robot.deploy.messages import (
     Reply,
     Request,
 )
-from floop_robot.durable.framing import MessageDamaged, MessageRefused, seal, unseal
+from floop_robot.deploy.registry import JournalPosition, LiveEpisode, LiveLabel
+from floop_robot.deploy.request_handler import FleetRequestHandler
+from floop_robot.durable.framing import MessageDamaged, MessageRefused, deframe_message, frame_message
 from floop_robot.spec.errors import StorageError
-from floop_robot.transport.zmq_sockets import Context, last_endpoint, listen, receive
+from floop_robot.transport.zmq_sockets import Context, bind_socket, last_endpoint, receive
 
 log = logging.getLogger(__name__)
 
@@ -34,18 +34,18 @@ _REQUESTS_PER_TURN = 64
 """So that a busy peer can't keep episodes and decisions waiting."""
 
 
-class SeenBatch(msgspec.Struct, frozen=True):
+class LiveBatch(msgspec.Struct, frozen=True):
     """Episodes and labels from the journal, and how far it was read with them."""
 
-    episodes: tuple[SeenEpisode, ...]
-    read: JournalRead
-    labels: tuple[SeenLabel, ...] = ()
+    episodes: tuple[LiveEpisode, ...]
+    read: JournalPosition
+    labels: tuple[LiveLabel, ...] = ()
 
 
 class EpisodeFeed(Protocol):
     """Where live episodes come from."""
 
-    def take(self) -> SeenBatch | None:
+    def take(self) -> LiveBatch | None:
         """The next batch, None when there is none yet; never waits."""
         ...
 
@@ -53,17 +53,17 @@ class EpisodeFeed(Protocol):
 class FleetServer:
     """Binds both ports; `run` serves until told to stop."""
 
-    def __init__(self, fleet: Fleet, announcements: str, rpc: str) -> None:
-        """`announcements`, `rpc`: endpoints to bind; raises `PortTaken`."""
+    def __init__(self, fleet: FleetRequestHandler, announcements: str, rpc: str) -> None:
+        """`announcements`, `rpc`: endpoints to bind; raises `BindError`."""
         self._fleet = fleet
         self._context: Context = zmq.Context()
         self.dropped = 0
         """Messages that did not decode."""
-        self._batch: SeenBatch | None = None
+        self._batch: LiveBatch | None = None
         self._trouble = ""
         try:
-            self._publisher = listen(self._context, zmq.PUB, announcements, "the fleet manager", queue=_QUEUE)
-            self._router = listen(self._context, zmq.ROUTER, rpc, "the fleet manager", queue=_QUEUE)
+            self._publisher = bind_socket(self._context, zmq.PUB, announcements, "the fleet manager", queue=_QUEUE)
+            self._router = bind_socket(self._context, zmq.ROUTER, rpc, "the fleet manager", queue=_QUEUE)
         except BaseException:
             self._context.destroy(0)
             raise
@@ -116,7 +116,7 @@ class FleetServer:
                 continue
             peer, request_id, payload = frames
             try:
-                reply = self._answer(unseal(payload, REQUESTS))
+                reply = self._answer(deframe_message(payload, REQUESTS))
             except MessageDamaged:
                 self.dropped += 1
                 continue
@@ -124,7 +124,7 @@ class FleetServer:
                 self.dropped += 1
                 reply = Refusal(reason=str(error))
             with contextlib.suppress(zmq.ZMQError):  # the peer went away
-                self._router.send_multipart([peer, request_id, seal(reply)], zmq.NOBLOCK)
+                self._router.send_multipart([peer, request_id, frame_message(reply)], zmq.NOBLOCK)
             self._broadcast()
 
     def _answer(self, request: Request) -> Reply:
@@ -137,4 +137,4 @@ class FleetServer:
             self._send(announcement)
 
     def _send(self, announcement: Announcement) -> None:
-        self._publisher.send_multipart([TOPIC, seal(announcement)])
+        self._publisher.send_multipart([TOPIC, frame_message(announcement)])

@@ -21,11 +21,11 @@ from itertools import pairwise
 
 import msgspec
 
-from floop_robot.deploy.registry import History, Origin, SeenEpisode, Stage, VersionInfo
-from floop_robot.stats.success_bounds import lower_bound, shown_above
 from floop_robot.deploy.deployment_monitor import Tally
-from floop_robot.spec.config import RolloutConfig
-from floop_robot.spec.records import Outcome
+from floop_robot.deploy.registry import History, InstallStage, LiveEpisode, Origin, VersionInfo
+from floop_robot.spec.config import DeployConfig
+from floop_robot.spec.records import OutcomeCode
+from floop_robot.stats.success_bounds import is_shown_above, lower_bound
 
 STAGES = ("lesson", "improve", "gate", "publish", "apply", "confirm")
 
@@ -54,19 +54,19 @@ class NoImprovement(msgspec.Struct, frozen=True):
 
 
 def time_to_improvement(
-    history: History, shifted: Callable[[SeenEpisode], bool], robots: Sequence[str], config: RolloutConfig
+    history: History, shifted: Callable[[LiveEpisode], bool], robots: Sequence[str], config: DeployConfig
 ) -> TimeToImprovement | NoImprovement:
     """Find the fix and time the way to it.
 
     `shifted` tells which episodes were shifted work; `robots` must all act on the fix.
     """
     work = [e for e in history.episodes if e.production and shifted(e)]
-    first = next((e for e in work if e.outcome is not Outcome.SUCCESS), None)
+    first = next((e for e in work if e.outcome is not OutcomeCode.SUCCESS), None)
     if first is None:
         return NoImprovement("no robot failed on shifted work")
     weights = {v.version: v.sha256 for v in history.versions}
-    acted = {weights.get(e.version) for e in work if e.seen_ns <= first.seen_ns}
-    later = [v for v in history.versions if v.published_ns >= first.seen_ns and v.sha256 not in acted]
+    acted = {weights.get(e.version) for e in work if e.observed_ns <= first.observed_ns}
+    later = [v for v in history.versions if v.published_ns >= first.observed_ns and v.sha256 not in acted]
     found = _confirmation(work, weights, {v.sha256 for v in later}, config)
     if found is None:
         return NoImprovement("no version's live success on shifted work was confirmed")
@@ -87,12 +87,12 @@ def time_to_improvement(
         episodes=tally,
         lower_bound=lower_bound(tally.successes, tally.episodes, config.alpha),
         robots=tuple(robots),
-        first_failure_ns=first.seen_ns,
+        first_failure_ns=first.observed_ns,
     )
 
 
 def _confirmation(
-    work: Sequence[SeenEpisode], weights: dict[int, str], eligible: Collection[str], config: RolloutConfig
+    work: Sequence[LiveEpisode], weights: dict[int, str], eligible: Collection[str], config: DeployConfig
 ) -> tuple[str, int, Tally] | None:
     """Weights, time and counts of the first confirmation."""
     tallies: dict[str, Tally] = {}
@@ -100,10 +100,10 @@ def _confirmation(
         sha256 = weights.get(episode.version, "")
         if sha256 not in eligible:
             continue
-        tally = tallies.get(sha256, Tally()).plus(episode.outcome is Outcome.SUCCESS)
+        tally = tallies.get(sha256, Tally()).plus(episode.outcome is OutcomeCode.SUCCESS)
         tallies[sha256] = tally
-        if shown_above(tally.successes, tally.episodes, config.confirm_success, config.alpha):
-            return sha256, episode.seen_ns, tally
+        if is_shown_above(tally.successes, tally.episodes, config.confirm_success, config.alpha):
+            return sha256, episode.observed_ns, tally
     return None
 
 
@@ -112,12 +112,12 @@ def _acting_ns(history: History, sha256: str, since_ns: int) -> dict[str, int]:
     same = {v.version for v in history.versions if v.sha256 == sha256 and v.published_ns >= since_ns}
     out: dict[str, int] = {}
     for stored in history.receipts:
-        if stored.receipt.stage is Stage.ACTING and stored.receipt.version in same:
+        if stored.receipt.stage is InstallStage.ACTING and stored.receipt.version in same:
             out.setdefault(stored.receipt.robot, stored.stamp_ns)
     return out
 
 
-def _marks(history: History, first: SeenEpisode, fix: VersionInfo, applied_ns: int, confirmed_ns: int) -> list[int]:
+def _marks(history: History, first: LiveEpisode, fix: VersionInfo, applied_ns: int, confirmed_ns: int) -> list[int]:
     """Ends of the stages, never going back."""
     gate_ns = fix.decided_ns - round(fix.gate_s * 1e9)
     lessons = [
@@ -125,7 +125,7 @@ def _marks(history: History, first: SeenEpisode, fix: VersionInfo, applied_ns: i
     ]
     if fix.origin is Origin.GATE:
         lessons.append(gate_ns)
-    marks = [first.seen_ns, min(lessons, default=gate_ns), gate_ns, fix.decided_ns, fix.published_ns]
+    marks = [first.observed_ns, min(lessons, default=gate_ns), gate_ns, fix.decided_ns, fix.published_ns]
     marks += [applied_ns, confirmed_ns]
     marks[1] = min(marks[1], gate_ns)
     for i in range(1, len(marks)):

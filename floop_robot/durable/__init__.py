@@ -1,1 +1,1 @@
-"""durable."""
+"""Locks, atomic files, folders and framing: what must survive a power cut, once."""

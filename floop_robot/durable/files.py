@@ -8,8 +8,8 @@ import stat
 import tempfile
 from pathlib import Path
 
-from floop_robot.spec.errors import StorageError
 from floop_robot.durable.folders import sync_folder
+from floop_robot.spec.errors import StorageError
 
 
 def write_atomic(path: Path, data: bytes) -> None:

@@ -29,13 +29,13 @@ class MessageDamaged(MessageRefused):
     """Not the bytes that were sent: sent again, they may arrive."""
 
 
-def seal(message: Message) -> bytes:
+def frame_message(message: Message) -> bytes:
     """A message as bytes."""
     body = _ENCODER.encode(message)
     return zlib.crc32(body).to_bytes(4, "little") + body
 
 
-def unseal(data: bytes, decoder: msgspec.msgpack.Decoder[T]) -> T:
+def deframe_message(data: bytes, decoder: msgspec.msgpack.Decoder[T]) -> T:
     """A message from bytes; raises `MessageDamaged`, or `MessageRefused` when it is none of the expected."""
     body = memoryview(data)[4:]
     if zlib.crc32(body) != int.from_bytes(data[:4], "little"):

@@ -1,4 +1,4 @@
-"""RunHold: while a fleet runs, its run directory keeps its configuration."""
+"""RunLock: while a fleet runs, its run directory keeps its configuration."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from floop_robot.spec.errors import ConfigError, StorageError
 _LOCK = "running.lock"
 _FLOCK = "hhqqi0q"
 """`struct flock` of fcntl(2): type, whence, start, length (0: to the end), process (0 for these locks)."""
-_WRITING_S = 1.0
+_WRITE_TIMEOUT_S = 1.0
 """Writing a configuration takes milliseconds; whoever takes longer is not waited for."""
-_AGAIN_S = 0.005
+_RETRY_S = 0.005
 
 
-class RunHold:
+class RunLock:
     """Says that processes of this run directory are running, until `release` or the end of this process."""
 
     def __init__(self, run_dir: Path) -> None:
         """Others may hold it as well (a robot's part of the same fleet); raises `StorageError`."""
         self._handle = _open(run_dir)
         try:
-            _ask(self._handle, fcntl.F_OFD_SETLKW, fcntl.F_RDLCK)
+            _fcntl_lock(self._handle, fcntl.F_OFD_SETLKW, fcntl.F_RDLCK)
         except StorageError:
             self.release()
             raise
@@ -55,12 +55,12 @@ def is_running(run_dir: Path) -> bool:
 
 
 @contextmanager
-def nobody_running(run_dir: Path) -> Iterator[None]:
+def no_fleet_running(run_dir: Path) -> Iterator[None]:
     """Within it nobody starts on this run directory; raises `ConfigError` when somebody is running."""
     handle = _open(run_dir)
     try:
-        deadline_s = time.monotonic() + _WRITING_S
-        while not _take(handle):
+        deadline_s = time.monotonic() + _WRITE_TIMEOUT_S
+        while not _try_lock(handle):
             if _is_held(handle):
                 raise ConfigError(
                     f"{run_dir} belongs to a running fleet with another configuration; stop it, or choose another "
@@ -68,28 +68,28 @@ def nobody_running(run_dir: Path) -> Iterator[None]:
                 )
             if time.monotonic() > deadline_s:
                 raise ConfigError(f"somebody else writes the configuration of {run_dir} just now; try again")
-            time.sleep(_AGAIN_S)
+            time.sleep(_RETRY_S)
         yield
     finally:
         with contextlib.suppress(OSError):
             os.close(handle)
 
 
-def _take(handle: int) -> bool:
+def _try_lock(handle: int) -> bool:
     """Whether nobody has the lock; then it is held until `handle` is closed."""
     try:
-        _ask(handle, fcntl.F_OFD_SETLK, fcntl.F_WRLCK)
+        _fcntl_lock(handle, fcntl.F_OFD_SETLK, fcntl.F_WRLCK)
     except BlockingIOError:
         return False
     return True
 
 
 def _is_held(handle: int) -> bool:
-    """Whether a `RunHold` has the lock; asking takes none, so that whoever asks is never taken for one."""
-    return _ask(handle, fcntl.F_OFD_GETLK, fcntl.F_WRLCK) == fcntl.F_RDLCK
+    """Whether a `RunLock` has the lock; asking takes none, so that whoever asks is never taken for one."""
+    return _fcntl_lock(handle, fcntl.F_OFD_GETLK, fcntl.F_WRLCK) == fcntl.F_RDLCK
 
 
-def _ask(handle: int, command: int, kind: int) -> int:
+def _fcntl_lock(handle: int, command: int, kind: int) -> int:
     """The kind of lock that the kernel answers with."""
     try:
         answer = fcntl.fcntl(handle, command, struct.pack(_FLOCK, kind, os.SEEK_SET, 0, 0, 0))

@@ -1,1 +1,1 @@
-"""explore."""
+"""Practice: simulated episodes on the live weights, where tasks fail."""

@@ -14,28 +14,28 @@ import math
 
 import numpy as np
 
-from floop_envs.rollout import Acts
+from floop_envs.rollout import ActorLike
 from floop_robot.monitor.shift_detector import KnownClass
 from floop_robot.spec.layout import Layout, Vector
-from floop_robot.spec.scenario import CLASSES
+from floop_robot.spec.scenario import OBJECT_CLASSES
 
-REACH = 0.6
+AIM_RADIUS = 0.6
 """Aims lie within this share of the object's largest horizontal extent around its centre: on it, or at its edge."""
 
 
-class ByAnalogy:
+class AnalogyPolicy:
     """A policy that is shown a known object elsewhere; make one per episode."""
 
-    def __init__(self, policy: Acts, layout: Layout, known: KnownClass, rng: np.random.Generator) -> None:
+    def __init__(self, policy: ActorLike, layout: Layout, known: KnownClass, rng: np.random.Generator) -> None:
         self._policy = policy
         self._place, self._size = layout.slices["object_from_tcp"].start, layout.slices["object_size"]
         self._class = layout.slices["object_class"]
-        self._known = self._class.start + CLASSES.index(known.object_class)
+        self._known = self._class.start + OBJECT_CLASSES.index(known.object_class)
         self._low, self._high = np.array(known.size_low_m, np.float32), np.array(known.size_high_m, np.float32)
-        self._distance, self._angle = REACH * math.sqrt(rng.random()), rng.uniform(-math.pi, math.pi)
+        self._distance, self._angle = AIM_RADIUS * math.sqrt(rng.random()), rng.uniform(-math.pi, math.pi)
 
     @staticmethod
-    def possible(layout: Layout) -> bool:
+    def is_supported(layout: Layout) -> bool:
         """Whether observations of this layout have an object to aim at."""
         return {"object_from_tcp", "object_size", "object_class"} <= layout.slices.keys()
 

@@ -1,4 +1,4 @@
-"""RandomisedWork: the twin as explorers see it, with everything that can't be perceived drawn anew in each episode."""
+"""DomainRandomization: the simulator as explorers see it, with everything that can't be perceived drawn anew in each episode."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from floop_robot.spec.scenario import Scenario, ScenarioSource
 Range = tuple[float, float]
 
 
-class TwinRanges(msgspec.Struct, frozen=True, kw_only=True):
+class RandomizationRanges(msgspec.Struct, frozen=True, kw_only=True):
     """What explorers vary from episode to episode: nobody knows a robot's true friction, mass, delay or calibration."""
 
     friction_factor: Range = (0.8, 1.2)
@@ -22,11 +22,11 @@ class TwinRanges(msgspec.Struct, frozen=True, kw_only=True):
     calibration_m: Range = (-0.003, 0.003)
 
 
-class RandomisedWork:
-    """Another source's scenarios with everything that can't be perceived drawn from `TwinRanges`."""
+class DomainRandomization:
+    """Another source's scenarios with everything that can't be perceived drawn from `RandomizationRanges`."""
 
-    def __init__(self, source: ScenarioSource, ranges: TwinRanges | None = None) -> None:
-        self._source, self._ranges = source, ranges or TwinRanges()
+    def __init__(self, source: ScenarioSource, ranges: RandomizationRanges | None = None) -> None:
+        self._source, self._ranges = source, ranges or RandomizationRanges()
 
     def sample(self, rng: np.random.Generator) -> Scenario:
         """Draw a scenario."""

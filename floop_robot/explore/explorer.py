@@ -21,34 +21,34 @@ import msgspec
 import numpy as np
 
 from floop_envs.env import make_env
-from floop_envs.rollout import Acts, EpisodeResult, run_episode
-from floop_envs.scenarios import CATALOGUE, TRAINING_CLASSES, ReportedWork, TrainingWork, model_of
+from floop_envs.rollout import ActorLike, RolloutResult, run_episode
+from floop_envs.scenarios import CATALOGUE, TRAINING_CLASSES, ReportedScenarios, TrainingScenarios, model_of
 from floop_envs.seeds import Purpose, scenario_of
 from floop_robot.bundle import Actor
-from floop_robot.gate.seed_allocator import SeedCounter
-from floop_robot.monitor.failure_monitor import WorkLog
+from floop_robot.explore.analogy_exploration import AnalogyPolicy
+from floop_robot.explore.domain_randomization import DomainRandomization
+from floop_robot.explore.weight_subscriber import ExplorationRateLimiter, WeightSubscriber
+from floop_robot.gate.seed_allocator import SeedAllocator
 from floop_robot.learn.settings import PpoSettings
-from floop_robot.explore.analogy_exploration import ByAnalogy
-from floop_robot.services.main_loop import read_arguments, stop_on_signals
-from floop_robot.services.entry import run as enter
-from floop_robot.explore.weight_subscriber import Credit, LiveWeights
-from floop_robot.monitor.journal_follower import ReportFeed
-from floop_robot.services.stats_file import StatsFile
-from floop_robot.explore.domain_randomization import RandomisedWork
+from floop_robot.monitor.failure_monitor import FailureMonitor
+from floop_robot.monitor.journal_follower import JournalFollower
 from floop_robot.monitor.shift_detector import KnownClass
+from floop_robot.services.entry import run as enter
+from floop_robot.services.main_loop import read_arguments, stop_on_signals
+from floop_robot.services.stats_file import StatsFile
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import UnknownName
 from floop_robot.spec.ids import ids_of
-from floop_robot.spec.records import ActMode, EpisodeEnd, Outcome, Record, Source, StreamInfo, Transition
+from floop_robot.spec.records import ActMode, EpisodeEnd, OutcomeCode, Record, Source, StreamInfo, Transition
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
-from floop_robot.stream.uploader import Outlet
+from floop_robot.stream.uploader import RecordUploader
 
 log = logging.getLogger(__name__)
 
 ROWS_PER_WEIGHTS = 150
 """Rows that one set of live weights may be explored for (SAC; all explorers together). Weights come every half second
-while the learner learns: some 300 rows/s. First successes at new work are rare: more attempts recover sooner than more
+while the learner learns: some 300 rows/s. First successes at new tasks are rare: more attempts recover sooner than more
 gradient steps on few (benchmarks/shift_recovery.py)."""
 MOST_UNDELIVERED = 2000
 """Records on the way to ingest beyond which it pauses."""
@@ -56,9 +56,9 @@ REPORTED_SHARE = 0.5
 """Share of episodes on work that robots reported as going badly (or learned since the shipped policy); the rest is old
 work."""
 TRIAL_SHARE = 0.6
-"""Share of episodes on reported work that try elsewhere, while the policy itself never succeeds at it."""
-PLAIN_EPISODES = 20
-"""Latest episodes of the policy itself that say how well it does reported work."""
+"""Share of episodes on reported tasks that try elsewhere, while the policy itself never succeeds at it."""
+POLICY_EPISODES = 20
+"""Latest episodes of the policy itself that say how well it does reported tasks."""
 _WAIT_MS = 50
 DRAIN_S = 1.0
 
@@ -78,47 +78,47 @@ class ExplorerStats(msgspec.Struct, frozen=True, kw_only=True):
 class Explorer:
     """Runs episodes on live weights and reports them; owned by one thread."""
 
-    def __init__(self, config: FloopConfig, index: int, outlet: Outlet, weights: LiveWeights, feed: ReportFeed) -> None:
+    def __init__(self, config: FloopConfig, index: int, uploader: RecordUploader, weights: WeightSubscriber, feed: JournalFollower) -> None:
         name = explorer_name(index)
-        self._task, self._outlet, self._weights, self._feed = config.task, outlet, weights, feed
+        self._task, self._uploader, self._weights, self._feed = config.task, uploader, weights, feed
         self._env = make_env(config.task, config.robot.model)
         seeds = Path(config.run_dir) / "explorers" / name / "next_seed"
-        self._seeds = SeedCounter(seeds, Purpose.EXPLORER, config.seed, share=index)
+        self._seeds = SeedAllocator(seeds, Purpose.EXPLORER, config.seed, share=index)
         self._work = _new_log()
-        self._old = RandomisedWork(TrainingWork(config.task))
-        self._reported: RandomisedWork | None = None
+        self._old = DomainRandomization(TrainingScenarios(config.task))
+        self._reported: DomainRandomization | None = None
         self._reported_of = -1
         self._episode = time.time_ns() // 1_000_000  # above every number this explorer used before
         rows = PpoSettings().rows_per_update if config.learner.algo == "ppo" else ROWS_PER_WEIGHTS
-        self._credit = Credit(max(1, rows // max(1, config.explorers)), time.monotonic())
+        self._rate_limiter = ExplorationRateLimiter(max(1, rows // max(1, config.explorers)), time.monotonic())
         # Trials have no density under the policy: on-policy learners have no use for them.
-        self._tries = config.learner.algo != "ppo" and ByAnalogy.possible(self._env.rules.spec.observation)
+        self._may_try_analogy = config.learner.algo != "ppo" and AnalogyPolicy.is_supported(self._env.rules.spec.observation)
         self._known = [KnownClass(m.object_class, m.size_low_m, m.size_high_m) for m in map(model_of, TRAINING_CLASSES)]
-        self._plain: deque[bool] = deque(maxlen=PLAIN_EPISODES)
+        self._policy_successes: deque[bool] = deque(maxlen=POLICY_EPISODES)
         self._stats = ExplorerStats()
         self._file = StatsFile[ExplorerStats](Path(config.run_dir), name)
 
     def run(self, stop: threading.Event) -> None:
         """Explore until `stop`."""
         while not stop.is_set():
-            self._feed.drain(self._work.observe, self._forget)
-            if self._weights.poll(0 if self._may_run() else _WAIT_MS):
-                self._credit.new_weights(time.monotonic())
-            if self._weights.actor is not None and self._may_run():
+            self._feed.drain(self._work.observe, self._restart_monitor)
+            if self._weights.poll(0 if self._may_explore() else _WAIT_MS):
+                self._rate_limiter.new_weights(time.monotonic())
+            if self._weights.actor is not None and self._may_explore():
                 self._explore(self._weights.actor)
-            self._file.write(self._figures())
-        self._file.write(self._figures(), force=True)
+            self._file.write(self._current_stats())
+        self._file.write(self._current_stats(), force=True)
 
     def close(self) -> None:
         """Let go of the simulator."""
         self._env.close()
 
-    def _may_run(self) -> bool:
-        if self._weights.actor is None or self._outlet.stats().depth > MOST_UNDELIVERED:
+    def _may_explore(self) -> bool:
+        if self._weights.actor is None or self._uploader.stats().depth > MOST_UNDELIVERED:
             return False
-        return self._credit.may_run(time.monotonic())
+        return self._rate_limiter.may_explore(time.monotonic())
 
-    def _forget(self) -> None:
+    def _restart_monitor(self) -> None:
         self._work, self._reported_of = _new_log(), -1
 
     def _explore(self, actor: Actor) -> None:
@@ -127,16 +127,16 @@ class Explorer:
         reported = self._reported_work()
         is_reported = reported is not None and rng.random() < REPORTED_SHARE
         source = reported if is_reported and reported is not None else self._old
-        tries = is_reported and self._tries and rng.random() < self._trial_share
-        acting: Acts = self._by_analogy(actor, rng) if tries else actor
-        result = run_episode(self._env, acting, scenario_of(source, seed), rng, sample=True, keep=True)
-        if is_reported and not tries:
-            self._plain.append(result.success)
-        self._credit.spend(result.steps)
+        by_analogy = is_reported and self._may_try_analogy and rng.random() < self._trial_share
+        acting: ActorLike = self._analogy_policy(actor, rng) if by_analogy else actor
+        result = run_episode(self._env, acting, scenario_of(source, seed), rng, sample=True, record_trace=True)
+        if is_reported and not by_analogy:
+            self._policy_successes.append(result.success)
+        self._rate_limiter.spend(result.steps)
         self._episode += 1
-        mode = ActMode.TRIAL if tries else ActMode.SAMPLE
+        mode = ActMode.TRIAL if by_analogy else ActMode.SAMPLE
         records = records_of(result, self._episode, self._weights.version, mode)
-        dropped = sum(not self._outlet.put(record) for record in records)
+        dropped = sum(not self._uploader.put(record) for record in records)
         self._stats = msgspec.structs.replace(
             self._stats,
             episodes=self._stats.episodes + 1,
@@ -148,31 +148,31 @@ class Explorer:
     @property
     def _trial_share(self) -> float:
         """How much is tried elsewhere: the less, the better the policy does such work by itself."""
-        won = sum(self._plain) / len(self._plain) if self._plain else 0.0
+        won = sum(self._policy_successes) / len(self._policy_successes) if self._policy_successes else 0.0
         return TRIAL_SHARE * (1.0 - won)
 
-    def _by_analogy(self, actor: Actor, rng: np.random.Generator) -> ByAnalogy:
+    def _analogy_policy(self, actor: Actor, rng: np.random.Generator) -> AnalogyPolicy:
         known = self._known[int(rng.integers(len(self._known)))]
-        return ByAnalogy(actor, self._env.rules.spec.observation, known, rng)
+        return AnalogyPolicy(actor, self._env.rules.spec.observation, known, rng)
 
-    def _figures(self) -> ExplorerStats:
+    def _current_stats(self) -> ExplorerStats:
         return msgspec.structs.replace(
             self._stats,
             refused_weights=self._weights.refused,
             weights_version=self._weights.version,
-            focus=self._work.focus,
+            focus=self._work.failing,
         )
 
-    def _reported_work(self) -> RandomisedWork | None:
+    def _reported_work(self) -> DomainRandomization | None:
         if self._reported_of != self._work.changes:
             self._reported_of = self._work.changes
-            classes = self._work.focus or self._work.adopted
+            classes = self._work.failing or self._work.resolved
             reports = self._work.reports(classes)
-            self._reported = RandomisedWork(ReportedWork(self._task, reports)) if reports else None
+            self._reported = DomainRandomization(ReportedScenarios(self._task, reports)) if reports else None
         return self._reported
 
 
-def records_of(result: EpisodeResult, episode: int, version: int, mode: ActMode) -> list[Record]:
+def records_of(result: RolloutResult, episode: int, version: int, mode: ActMode) -> list[Record]:
     """Return an episode as the records of a robot: transitions with their log-densities, and its end."""
     now = time.time_ns()
     rows: list[Record] = [
@@ -203,7 +203,7 @@ def records_of(result: EpisodeResult, episode: int, version: int, mode: ActMode)
         steps=result.steps,
         duration_s=result.duration_s,
         total_reward=result.total_reward,
-        outcome=Outcome.SUCCESS if result.success else Outcome.TIMEOUT,
+        outcome=OutcomeCode.SUCCESS if result.success else OutcomeCode.TIMEOUT,
         final_obs=result.trace[-1].next_obs,
         work=result.work,
     )
@@ -215,8 +215,8 @@ def explorer_name(index: int) -> str:
     return f"explorer_{index + 1}"
 
 
-def _new_log() -> WorkLog:
-    return WorkLog(TRAINING_CLASSES, [m.object_class for m in CATALOGUE])
+def _new_log() -> FailureMonitor:
+    return FailureMonitor(TRAINING_CLASSES, [m.object_class for m in CATALOGUE])
 
 
 def run(config: FloopConfig, index: int, stop: threading.Event) -> None:
@@ -230,25 +230,25 @@ def run(config: FloopConfig, index: int, stop: threading.Event) -> None:
         source=Source.EXPLORER,
     )
     folder = Path(config.run_dir) / "explorers" / info.robot / "spool"
-    outlet = Outlet(
+    uploader = RecordUploader(
         folder,
         info,
         config.endpoints.ingest,
         limit_mb=config.robot.spool_limit_mb,
         sync_interval_s=config.robot.sync_interval_s,
     )
-    weights = LiveWeights(config)
+    weights = WeightSubscriber(config)
     try:
-        with ReportFeed(config.endpoints.tail) as feed:
-            explorer = Explorer(config, index, outlet, weights, feed)
+        with JournalFollower(config.endpoints.tail) as feed:
+            explorer = Explorer(config, index, uploader, weights, feed)
             try:
                 explorer.run(stop)
             finally:
                 explorer.close()
-        outlet.drain(DRAIN_S)
+        uploader.drain(DRAIN_S)
     finally:
         weights.close()
-        outlet.close()
+        uploader.close()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""LiveWeights and Credit: what an explorer acts on, and how many rows it may make of it."""
+"""WeightSubscriber and ExplorationRateLimiter: what an explorer acts on, and how many rows it may make of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from floop_robot.spec.errors import FloopError
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
-from floop_robot.transport.zmq_sockets import Context, dial, receive
+from floop_robot.transport.zmq_sockets import Context, connect_socket, receive
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ PATIENCE_S = 5.0
 """Without new weights for so long the same ones are explored again: the rows may have been lost with a learner."""
 
 
-class Credit:
+class ExplorationRateLimiter:
     """How many rows may still be made before the learner shows that it keeps up."""
 
     def __init__(self, rows: int, clock_s: float) -> None:
@@ -35,21 +35,21 @@ class Credit:
         """Note the rows of an episode."""
         self._left -= rows
 
-    def may_run(self, now_s: float) -> bool:
+    def may_explore(self, now_s: float) -> bool:
         """Whether another episode may begin."""
         if self._left <= 0 and now_s - self._since_s > PATIENCE_S:
             self._left, self._since_s = self._rows, now_s
         return self._left > 0
 
 
-class LiveWeights:
+class WeightSubscriber:
     """The newest live weights of the learner; older ones are skipped."""
 
     def __init__(self, config: FloopConfig) -> None:
         rules = get_task(config.task)
         self._spec, self._ids = rules.spec, ids_of(rules, load_robot(config.robot.model))
         self._context: Context = zmq.Context()
-        self._socket = dial(self._context, zmq.SUB, config.endpoints.weights, newest_only=True)
+        self._socket = connect_socket(self._context, zmq.SUB, config.endpoints.weights, newest_only=True)
         self.actor: Actor | None = None
         self.version = 0
         self.refused = 0

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 import msgspec
 
 from floop_robot.gate import worker
-from floop_robot.gate.interfaces import KEPT_POLICIES, EpisodeFailed, EpisodeJob, EpisodeOutcome, Runner
+from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed, EpisodeJob, EpisodeOutcome, EpisodeRunner
 
 PYBULLET = "floop_robot.gate.pybullet_worker:PyBulletRunner"
 """The runner of real trials."""
@@ -29,12 +29,12 @@ START_LIMIT_S = 120.0
 """Loading the simulator takes a second; a loaded machine may need much longer."""
 
 
-class InProcess:
+class InProcessExecutor:
     """Runs each job at once in the caller's thread, for one-process use (`floop train`, `floop validate`)."""
 
     width = 1
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: EpisodeRunner) -> None:
         self._runner = runner
         self._known: collections.OrderedDict[str, None] = collections.OrderedDict()
 
@@ -43,7 +43,7 @@ class InProcess:
         if policy not in self._known:
             self._runner.load(policy, bundle)
             self._known[policy] = None
-            if len(self._known) > KEPT_POLICIES:
+            if len(self._known) > MAX_LOADED_POLICIES:
                 self._runner.forget(self._known.popitem(last=False)[0])
         self._known.move_to_end(policy)
 
@@ -108,7 +108,7 @@ class _Worker:
         if policy not in self._known:
             self.send(worker.Load(policy, bundle))
             self._known[policy] = None
-            if len(self._known) > KEPT_POLICIES:
+            if len(self._known) > MAX_LOADED_POLICIES:
                 self.send(worker.Forget(self._known.popitem(last=False)[0]))
         self._known.move_to_end(policy)
         self.task = task
@@ -163,7 +163,7 @@ class ProcessPool:
         with self._lock:
             self._policies[policy] = bundle
             self._policies.move_to_end(policy)
-            while len(self._policies) > KEPT_POLICIES:
+            while len(self._policies) > MAX_LOADED_POLICIES:
                 self._policies.popitem(last=False)
 
     def submit(self, jobs: Sequence[EpisodeJob]) -> list[Future[EpisodeOutcome]]:
@@ -235,7 +235,7 @@ class ProcessPool:
                 self._warm.set()
         elif each.task is not None:
             task, each.task = each.task, None
-            if isinstance(message, worker.Done):
+            if isinstance(message, worker.JobDone):
                 self.finished += 1
                 task.future.set_result(message.outcome)
             else:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import msgspec
 
-from floop_envs.scenarios import CATALOGUE, TRAINING_CLASSES, ReportedWork, TrainingWork
+from floop_envs.scenarios import CATALOGUE, TRAINING_CLASSES, ReportedScenarios, TrainingScenarios
 from floop_envs.seeds import Purpose
 from floop_robot.bundle import Bundle, verify
-from floop_robot.gate.trial_runner import Court
 from floop_robot.gate.interfaces import Executor
 from floop_robot.gate.report import TrialReport, report_path, write_report
-from floop_robot.gate.seed_allocator import SeedCounter
-from floop_robot.gate.scenario_pool import MixedWork, PairSupply
-from floop_robot.gate.trial import Focus, Suite, Trial
-from floop_robot.monitor.failure_monitor import WorkLog
+from floop_robot.gate.scenario_pool import PairedScenarioPool, ScenarioMixture
+from floop_robot.gate.seed_allocator import SeedAllocator
+from floop_robot.gate.trial import Suite, TargetTasks, Trial
+from floop_robot.gate.trial_runner import TrialRunner
+from floop_robot.monitor.failure_monitor import FailureMonitor
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.ids import ids_of
@@ -29,11 +29,11 @@ from floop_robot.spec.verdict import Decision, Verdict
 
 log = logging.getLogger(__name__)
 
-ADOPTED_SHARE = 0.25
-"""Share of old work that is classes learned since the shipped policy."""
+RESOLVED_SHARE = 0.25
+"""Share of known tasks that is classes learned since the shipped policy."""
 
 
-class Judged(msgspec.Struct, frozen=True):
+class GateResult(msgspec.Struct, frozen=True):
     """A verdict and what it speaks of."""
 
     verdict: Verdict
@@ -64,19 +64,19 @@ class Gate:
         self._folder = Path(config.run_dir) / "gate"
         self._task = get_task(config.task).spec
         self._ids = ids_of(get_task(config.task), load_robot(config.robot.model))
-        self._seeds = SeedCounter(self._folder / "next_seed", Purpose.GATE, config.seed)
-        self._supply = PairSupply(executor, self._seeds.next)
-        self.work = _new_log()
+        self._seeds = SeedAllocator(self._folder / "next_seed", Purpose.GATE, config.seed)
+        self._scenario_pool = PairedScenarioPool(executor, self._seeds.next)
+        self.monitor = _new_monitor()
         self.counts = GateCounts()
         self._incumbent: Bundle | None = None
         self._pending: Bundle | None = None
         self._judging: Bundle | None = None
-        self._court: Court | None = None
-        self._focus, self._sources_of = Focus(), -1
-        self._rests_until_s = 0.0
+        self._trial_runner: TrialRunner | None = None
+        self._target_tasks, self._sources_of = TargetTasks(), -1
+        self._cooldown_until_s = 0.0
         """Steady clock: when the next trial may begin, for the learner's sake …"""
-        self._lesson_ends_s = 0.0
-        """… and for the sake of its lesson, whoever is the incumbent."""
+        self._warmup_ends_s = 0.0
+        """… and for the sake of its warm-up, whoever is the incumbent."""
         self._sent_back = 0
         """Candidates that were not accepted in place of this incumbent."""
         self.prepares = False
@@ -90,42 +90,42 @@ class Gate:
     @property
     def busy(self) -> bool:
         """Whether a trial is running or can begin."""
-        return self._court is not None or self._may_begin()
+        return self._trial_runner is not None or self._may_begin()
 
     def _may_begin(self) -> bool:
         is_ready = self._pending is not None and self._incumbent is not None
-        return is_ready and not self._rests
+        return is_ready and not self._is_cooling_down
 
     @property
-    def _rests(self) -> bool:
-        return time.monotonic() < max(self._rests_until_s, self._lesson_ends_s)
+    def _is_cooling_down(self) -> bool:
+        return time.monotonic() < max(self._cooldown_until_s, self._warmup_ends_s)
 
     def set_incumbent(self, bundle: Bundle) -> None:
         """Compare with this policy from now on; raises `BundleRefused` or `ContractMismatch`."""
         if self._incumbent is not None and bundle.manifest.version == self._incumbent.manifest.version:
             return
         verify(bundle, self._task, self._ids, where="the gate")
-        self._incumbent, self._rests_until_s, self._sent_back = bundle, 0.0, 0
+        self._incumbent, self._cooldown_until_s, self._sent_back = bundle, 0.0, 0
         self._executor.add_policy(bundle.manifest.sha256, bundle.to_bytes())
-        if self._court is not None:
-            self._court.cancel()  # first: the pairs that it gives back are the former incumbent's
-            self._court = None
+        if self._trial_runner is not None:
+            self._trial_runner.cancel()  # first: the pairs that it gives back are the former incumbent's
+            self._trial_runner = None
             self._pending = self._pending or self._judging
             self._count("restarted")
-        self._supply.set_incumbent(bundle.manifest.sha256)
+        self._scenario_pool.set_incumbent(bundle.manifest.sha256)
 
     def observe(self, record: EpisodeEnd | Label, robot: str = "", boot_id: str = "") -> None:
         """Take in the end of a robot's episode (perceived work and outcome; no truth), or a label that corrects it."""
-        self.work.observe(record, robot, boot_id)
+        self.monitor.observe(record, robot, boot_id)
 
     def forget_reports(self) -> None:
         """Start anew: the journal was replaced."""
-        self.work, self._sources_of = _new_log(), -1
+        self.monitor, self._sources_of = _new_monitor(), -1
 
     @property
-    def focus(self) -> Focus:
+    def target_tasks(self) -> TargetTasks:
         """What trials are about just now."""
-        return self._focus
+        return self._target_tasks
 
     def offer(self, blob: bytes) -> str:
         """Take in a candidate; the newest wins. Returns its SHA-256; raises `BundleRefused` or `ContractMismatch`."""
@@ -136,7 +136,9 @@ class Gate:
             self._count("refused")
             raise
         sha256 = bundle.manifest.sha256
-        known = [b for b in (self._pending, self._judging if self._court else None, self._incumbent) if b is not None]
+        known = [
+            b for b in (self._pending, self._judging if self._trial_runner else None, self._incumbent) if b is not None
+        ]
         if sha256 in (b.manifest.sha256 for b in known):
             return sha256
         if self._pending is not None:
@@ -146,51 +148,55 @@ class Gate:
 
     def reconsider(self, bundle: Bundle) -> None:
         """Judge a candidate again: it was accepted against a policy no longer in production. A newer one goes first."""
-        if self._pending is None and self._court is None:
+        if self._pending is None and self._trial_runner is None:
             self._pending = bundle
             self._count("restarted")
 
-    def step(self, timeout_s: float) -> Judged | None:
+    def step(self, timeout_s: float) -> GateResult | None:
         """Go on with the trial for up to `timeout_s`, or prepare one; returns a verdict when there is one."""
-        if self._court is None:
+        if self._trial_runner is None:
             self._refresh_sources()  # first: a class that begins to fail is a reason to wait
             if self._may_begin():
                 self._begin()
-        if self._court is None:
-            self.prepares = (not self._rests and self._supply.prepare()) or self._supply.waiting > 0
+        if self._trial_runner is None:
+            self.prepares = (
+                not self._is_cooling_down and self._scenario_pool.prepare()
+            ) or self._scenario_pool.waiting > 0
             return None
-        self._court.trial.hurried = self._pending is not None
-        verdict = self._court.step(timeout_s)
+        self._trial_runner.trial.preempted = self._pending is not None
+        verdict = self._trial_runner.step(timeout_s)
         return None if verdict is None else self._finish(verdict)
 
     def _begin(self) -> None:
         bundle, self._pending = self._pending, None
         assert bundle is not None
         self._judging = bundle
-        focus = self._refresh_sources()
+        target_tasks = self._refresh_sources()
         for each in (self._incumbent, bundle):  # executors keep the latest few only
             assert each is not None
             sha256 = each.manifest.sha256
             self._executor.add_policy(sha256, each.to_bytes())
-        trial = Trial(self._config.gate, focus, self._supply.known, self._sent_back)
-        self._court = Court(trial, self._supply, self._executor, sha256, self.incumbent_version)
+        trial = Trial(self._config.gate, target_tasks, self._scenario_pool.known, self._sent_back)
+        self._trial_runner = TrialRunner(trial, self._scenario_pool, self._executor, sha256, self.incumbent_version)
 
-    def _finish(self, verdict: Verdict) -> Judged:
-        assert self._court is not None and self._judging is not None
-        trial, bundle, is_void = self._court.trial, self._judging, self._court.is_void
-        self._court = None
+    def _finish(self, verdict: Verdict) -> GateResult:
+        assert self._trial_runner is not None and self._judging is not None
+        trial, bundle, is_void = self._trial_runner.trial, self._judging, self._trial_runner.is_void
+        self._trial_runner = None
         self._count(str(verdict.decision))
         if verdict.decision is not Decision.ACCEPTED:
             self._sent_back += not is_void
             gate = self._config.gate
-            self._rests_until_s = time.monotonic() + min(gate.rest * verdict.duration_s, gate.longest_rest_s)
+            self._cooldown_until_s = time.monotonic() + min(
+                gate.cooldown_share * verdict.duration_s, gate.max_cooldown_s
+            )
         else:
-            self._supply.note(bundle.manifest.sha256, trial.achieved)
+            self._scenario_pool.note(bundle.manifest.sha256, trial.achieved)
         report = TrialReport(
             verdict=verdict,
             candidate=bundle.manifest,
-            focus=trial.focus,
-            adopted=self.work.adopted,
+            target_tasks=trial.target_tasks,
+            resolved=self.monitor.resolved,
             pairs=tuple(trial.pairs),
             judged_ns=time.time_ns(),
         )
@@ -199,28 +205,30 @@ class Gate:
             write_report(path, report)
         except StorageError as error:
             log.error("gate: %s; the verdict stands", error)
-        return Judged(verdict, bundle, path)
+        return GateResult(verdict, bundle, path)
 
-    def _refresh_sources(self) -> Focus:
-        if self._sources_of == self.work.changes:
-            return self._focus
-        self._sources_of = self.work.changes
-        before, self._focus = self._focus, Focus(self.work.focus, self.work.without_model)
-        if set(self._focus.classes) - set(before.classes):
-            self._lesson_ends_s = time.monotonic() + self._config.gate.lesson_s
-        self._supply.set_source(Suite.FOCUS, self._reported(self._focus.classes), self._focus.classes)
-        old: ScenarioSource = TrainingWork(self._config.task)
-        if learned := self._reported(self.work.adopted):
-            old = MixedWork([(old, 1.0 - ADOPTED_SHARE), (learned, ADOPTED_SHARE)])
-        self._supply.set_source(Suite.OLD, old, self.work.adopted)
-        return self._focus
+    def _refresh_sources(self) -> TargetTasks:
+        if self._sources_of == self.monitor.changes:
+            return self._target_tasks
+        self._sources_of = self.monitor.changes
+        before, self._target_tasks = self._target_tasks, TargetTasks(self.monitor.failing, self.monitor.without_model)
+        if set(self._target_tasks.classes) - set(before.classes):
+            self._warmup_ends_s = time.monotonic() + self._config.gate.warmup_s
+        self._scenario_pool.set_source(
+            Suite.TARGET, self._reported(self._target_tasks.classes), self._target_tasks.classes
+        )
+        old: ScenarioSource = TrainingScenarios(self._config.task)
+        if learned := self._reported(self.monitor.resolved):
+            old = ScenarioMixture([(old, 1.0 - RESOLVED_SHARE), (learned, RESOLVED_SHARE)])
+        self._scenario_pool.set_source(Suite.REGRESSION, old, self.monitor.resolved)
+        return self._target_tasks
 
     def _reported(self, classes: tuple[str, ...]) -> ScenarioSource | None:
-        return ReportedWork(self._config.task, self.work.reports(classes)) if classes else None
+        return ReportedScenarios(self._config.task, self.monitor.reports(classes)) if classes else None
 
     def _count(self, name: str) -> None:
         self.counts = msgspec.structs.replace(self.counts, **{name: getattr(self.counts, name) + 1})
 
 
-def _new_log() -> WorkLog:
-    return WorkLog(TRAINING_CLASSES, [m.object_class for m in CATALOGUE])
+def _new_monitor() -> FailureMonitor:
+    return FailureMonitor(TRAINING_CLASSES, [m.object_class for m in CATALOGUE])

@@ -37,7 +37,7 @@ class EpisodeFailed(FloopError):
     """An episode that no worker could finish."""
 
 
-class Runner(Protocol):
+class EpisodeRunner(Protocol):
     """What runs inside a worker."""
 
     def load(self, policy: str, bundle: bytes) -> None:
@@ -66,7 +66,7 @@ class Executor(Protocol):
         ...
 
     def add_policy(self, policy: str, bundle: bytes) -> None:
-        """Make a policy known; the latest `KEPT_POLICIES` stay known."""
+        """Make a policy known; the latest `MAX_LOADED_POLICIES` stay known."""
         ...
 
     def submit(self, jobs: Sequence[EpisodeJob]) -> list[Future[EpisodeOutcome]]:
@@ -78,5 +78,5 @@ class Executor(Protocol):
         ...
 
 
-KEPT_POLICIES = 8
+MAX_LOADED_POLICIES = 8
 """A trial needs two; a few more spare reloads when incumbents change back and forth."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from floop_envs.env import ArmEnv, make_env
-from floop_envs.rollout import EpisodeResult, run_episode
+from floop_envs.rollout import RolloutResult, run_episode
 from floop_robot.bundle import Actor, Bundle, verify
 from floop_robot.gate.interfaces import EpisodeJob, EpisodeOutcome
 from floop_robot.spec.ids import ids_of
@@ -46,7 +46,7 @@ class PyBulletRunner:
         self._env.close()
 
 
-def outcome_of(result: EpisodeResult) -> EpisodeOutcome:
+def outcome_of(result: RolloutResult) -> EpisodeOutcome:
     """Return what a robot could tell of an episode; the simulator's truth stays behind."""
     return EpisodeOutcome(
         success=result.success,

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from floop_robot.bundle import Manifest, write_atomic
-from floop_robot.gate.trial import Focus, Pair
+from floop_robot.gate.trial import Pair, TargetTasks
 from floop_robot.spec.verdict import SuiteResult, Verdict
 
 
@@ -18,9 +18,9 @@ class TrialReport(msgspec.Struct, frozen=True, kw_only=True):
 
     verdict: Verdict
     candidate: Manifest
-    focus: Focus
-    adopted: tuple[str, ...]
-    """Classes learned since the shipped policy; a part of old work."""
+    target_tasks: TargetTasks
+    resolved: tuple[str, ...]
+    """Classes learned since the shipped policy; a part of known tasks."""
     pairs: tuple[Pair, ...]
     judged_ns: int
     """Wall clock."""
@@ -53,8 +53,8 @@ def markdown(report: TrialReport) -> str:
         "",
         f"- {candidate.algo} on {candidate.task}, {candidate.data.transitions} transitions, "
         f"journal to {candidate.data.journal_to}",
-        f"- focus: {report.focus.name or 'none'}; without a model: {', '.join(report.focus.without_model) or 'none'}; "
-        f"learned since the start: {', '.join(report.adopted) or 'none'}",
+        f"- target tasks: {report.target_tasks.name or 'none'}; without a model: {', '.join(report.target_tasks.without_model) or 'none'}; "
+        f"learned since the start: {', '.join(report.resolved) or 'none'}",
         f"- alpha {verdict.alpha:g}, first seed {verdict.seed}, {verdict.duration_s:.2f} s",
         "",
     ]

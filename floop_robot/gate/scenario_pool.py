@@ -1,4 +1,4 @@
-"""PairSupply: fresh scenarios for trials, with the incumbent's episodes run ahead while nothing else is to do.
+"""PairedScenarioPool: fresh scenarios for trials, with the incumbent's episodes run ahead while nothing else is to do.
 
 Every pair gets a scenario seed of its own, used once: no candidate is judged on scenarios that an earlier one was
 selected on.
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from floop_envs.seeds import scenario_of
 from floop_robot.gate.interfaces import EpisodeJob, EpisodeOutcome, Executor
-from floop_robot.gate.trial import Known, Suite
+from floop_robot.gate.trial import Suite, SuiteCounts
 from floop_robot.spec.scenario import Scenario, ScenarioSource
 
-AHEAD = {Suite.OLD: 48, Suite.FOCUS: 24}
+PREFETCH = {Suite.REGRESSION: 48, Suite.TARGET: 24}
 """Pairs kept ready: what a typical acceptance takes. More would be thrown away at the next change of incumbent."""
 
 
-class Prepared(msgspec.Struct, frozen=True):
+class PreparedPair(msgspec.Struct, frozen=True):
     """A scenario, and the incumbent's episode in it, done or on its way."""
 
     suite: Suite
@@ -32,7 +32,7 @@ class Prepared(msgspec.Struct, frozen=True):
     incumbent: Future[EpisodeOutcome]
 
 
-class MixedWork:
+class ScenarioMixture:
     """Draws from one of several sources, each with its share."""
 
     def __init__(self, sources: list[tuple[ScenarioSource, float]]) -> None:
@@ -45,7 +45,7 @@ class MixedWork:
         return self._sources[int(rng.choice(len(self._sources), p=self._shares))].sample(rng)
 
 
-class PairSupply:
+class PairedScenarioPool:
     """Hands out prepared pairs for one incumbent; owned by one thread."""
 
     def __init__(self, executor: Executor, next_seed: Callable[[], int]) -> None:
@@ -53,16 +53,16 @@ class PairSupply:
         self._incumbent = ""
         self._sources: dict[Suite, ScenarioSource] = {}
         self._kinds: dict[Suite, tuple[str, ...]] = {}
-        self._ready: dict[Suite, deque[Prepared]] = {suite: deque() for suite in Suite}
+        self._ready: dict[Suite, deque[PreparedPair]] = {suite: deque() for suite in Suite}
         self._known = _nothing()
         self._tried, self._achieved = "", _nothing()
         """Another policy, and its (successes, episodes) in pairs of the present kinds of work."""
 
     @property
-    def known(self) -> Known:
+    def known(self) -> SuiteCounts:
         """What this incumbent achieved, in pairs that were used and in those prepared."""
         sums = {s: sum(map(_counts, self._ready[s]), self._known[s]).tolist() for s in Suite}
-        return Known(tuple(sums[Suite.OLD]), tuple(sums[Suite.FOCUS]))
+        return SuiteCounts(tuple(sums[Suite.REGRESSION]), tuple(sums[Suite.TARGET]))
 
     def set_incumbent(self, policy: str) -> None:
         """Pairs are run with this policy (already known to the executor) from now on."""
@@ -73,10 +73,10 @@ class PairSupply:
             self._drop(suite)
         self._incumbent, self._known, self._tried = policy, known, ""
 
-    def note(self, policy: str, achieved: Known) -> None:
+    def note(self, policy: str, achieved: SuiteCounts) -> None:
         """What a candidate achieved in its trial counts once it is the incumbent, unless work has changed by then."""
         self._tried = policy
-        self._achieved = {Suite.OLD: np.array(achieved.old), Suite.FOCUS: np.array(achieved.focus)}
+        self._achieved = {Suite.REGRESSION: np.array(achieved.regression), Suite.TARGET: np.array(achieved.target)}
 
     def set_source(self, suite: Suite, source: ScenarioSource | None, kinds: tuple[str, ...]) -> None:
         """Draw the pairs of a suite from `source`; what was prepared for other `kinds` of work is dropped."""
@@ -88,7 +88,7 @@ class PairSupply:
         else:
             self._sources[suite] = source
 
-    def take(self, suite: Suite) -> Prepared:
+    def take(self, suite: Suite) -> PreparedPair:
         """Return the next pair of a suite; its seed will never be used again."""
         while self._ready[suite]:
             prepared = self._ready[suite].popleft()
@@ -96,11 +96,11 @@ class PairSupply:
                 return prepared
         return self._make(suite)
 
-    def used(self, prepared: Prepared) -> None:
+    def used(self, prepared: PreparedPair) -> None:
         """Both episodes of a pair that was taken are over."""
         self._known[prepared.suite] = self._known[prepared.suite] + _counts(prepared)
 
-    def give_back(self, prepared: Prepared) -> None:
+    def give_back(self, prepared: PreparedPair) -> None:
         """Return a pair that no candidate has seen."""
         self._ready[prepared.suite].appendleft(prepared)
 
@@ -114,16 +114,16 @@ class PairSupply:
         if not self._incumbent or self.waiting >= self._executor.width:
             return False
         for suite in self._sources:
-            if len(self._ready[suite]) < AHEAD[suite]:
+            if len(self._ready[suite]) < PREFETCH[suite]:
                 self._ready[suite].append(self._make(suite))
                 return True
         return False
 
-    def _make(self, suite: Suite) -> Prepared:
+    def _make(self, suite: Suite) -> PreparedPair:
         seed = self._next_seed()
         scenario = scenario_of(self._sources[suite], seed)
         future = self._executor.submit([EpisodeJob(self._incumbent, scenario)])[0]
-        return Prepared(suite, seed, scenario, future)
+        return PreparedPair(suite, seed, scenario, future)
 
     def _drop(self, suite: Suite) -> None:
         self._known[suite], self._achieved[suite] = np.zeros(2, np.int64), np.zeros(2, np.int64)
@@ -131,7 +131,7 @@ class PairSupply:
             self._ready[suite].pop().incumbent.cancel()
 
 
-def _counts(prepared: Prepared) -> NDArray[np.int64]:
+def _counts(prepared: PreparedPair) -> NDArray[np.int64]:
     """(successes, episodes) of the incumbent that this pair knows of."""
     future = prepared.incumbent
     if not future.done() or _has_failed(future):

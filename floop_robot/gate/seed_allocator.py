@@ -1,4 +1,4 @@
-"""SeedCounter: scenario seeds that no restart hands out twice."""
+"""SeedAllocator: scenario seeds that no restart hands out twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def seeds_of_run(purpose: Purpose, run_seed: int) -> Iterator[int]:
     return (seed_of(purpose, run_seed, index) for index in range(_PER_RUN))
 
 
-class SeedCounter:
+class SeedAllocator:
     """Hands out scenario seeds of one purpose; what was handed out is never handed out again."""
 
     def __init__(self, path: Path, purpose: Purpose, run_seed: int, share: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""Court: runs the episodes that a trial asks for and writes the verdict; steppable, so its owner can serve sockets."""
+"""TrialRunner: runs the episodes that a trial asks for and writes the verdict; steppable, so its owner can serve sockets."""
 
 from __future__ import annotations
 
@@ -10,46 +10,51 @@ from concurrent.futures import wait as wait_futures
 import msgspec
 
 from floop_robot.gate.interfaces import EpisodeFailed, EpisodeJob, EpisodeOutcome, Executor
-from floop_robot.gate.scenario_pool import PairSupply, Prepared
-from floop_robot.gate.trial import Finding, Pair, Suite, Trial
+from floop_robot.gate.scenario_pool import PairedScenarioPool, PreparedPair
+from floop_robot.gate.trial import Pair, Suite, Trial, TrialFinding
 from floop_robot.spec.verdict import Decision, Verdict
 
-LOST_PAIRS = 3
+MAX_LOST_PAIRS = 3
 """Pairs whose incumbent's episode could not be run that a trial replaces by others, before it gives up."""
 
 
-class _UnderWay(msgspec.Struct, frozen=True):
-    prepared: Prepared
+class _RunningPair(msgspec.Struct, frozen=True):
+    prepared: PreparedPair
     candidate: Future[EpisodeOutcome]
 
 
-class Court:
+class TrialRunner:
     """One candidate's trial, from its first episode to its verdict."""
 
     def __init__(
-        self, trial: Trial, supply: PairSupply, executor: Executor, candidate: str, incumbent_version: int
+        self,
+        trial: Trial,
+        scenario_pool: PairedScenarioPool,
+        executor: Executor,
+        candidate: str,
+        incumbent_version: int,
     ) -> None:
         """`candidate`: SHA-256 of the tensors, already known to the executor."""
         self.trial = trial
-        self._supply, self._executor = supply, executor
+        self._scenario_pool, self._executor = scenario_pool, executor
         self._candidate, self._incumbent_version = candidate, incumbent_version
         self._started = dict.fromkeys(Suite, 0)
         # Bounded: one pair more than workers, so that none waits while this side thinks.
-        self._under_way: deque[_UnderWay] = deque()
+        self._running: deque[_RunningPair] = deque()
         self._first_seed = 0
         self._begun_s = time.monotonic()
-        self._failed: Finding | None = None
+        self._failed: TrialFinding | None = None
         self._lost = 0
 
     def step(self, timeout_s: float) -> Verdict | None:
         """Wait up to `timeout_s` for the next pair; returns the verdict once there is one."""
         self._top_up()
-        if self._under_way and self._finding is None:
-            head = self._under_way[0]
+        if self._running and self._finding is None:
+            head = self._running[0]
             futures = (head.candidate, head.prepared.incumbent)
             if wait_futures(futures, timeout_s).not_done:
                 return None
-            self._under_way.popleft()
+            self._running.popleft()
             self._consume(head)
         return self._close() if self._finding else None
 
@@ -61,32 +66,32 @@ class Court:
 
     def cancel(self) -> None:
         """Give the trial up; pairs that the candidate has not begun go back."""
-        for each in reversed(self._under_way):
+        for each in reversed(self._running):
             if each.candidate.cancel():
-                self._supply.give_back(each.prepared)
-        self._under_way.clear()
+                self._scenario_pool.give_back(each.prepared)
+        self._running.clear()
 
     @property
     def is_void(self) -> bool:
         """It ended for want of an incumbent to compare with, and says nothing of the candidate."""
-        return self._lost > LOST_PAIRS
+        return self._lost > MAX_LOST_PAIRS
 
     @property
-    def _finding(self) -> Finding | None:
+    def _finding(self) -> TrialFinding | None:
         return self._failed or self.trial.finding
 
     def _top_up(self) -> None:
-        while len(self._under_way) <= self._executor.width and not self._failed:
-            suite = self.trial.wants(self._started)
+        while len(self._running) <= self._executor.width and not self._failed:
+            suite = self.trial.next_suite(self._started)
             if suite is None:
                 return
-            prepared = self._supply.take(suite)
+            prepared = self._scenario_pool.take(suite)
             self._first_seed = self._first_seed or prepared.seed
             self._started[suite] += 1
             candidate = self._executor.submit([EpisodeJob(self._candidate, prepared.scenario)])[0]
-            self._under_way.append(_UnderWay(prepared, candidate))
+            self._running.append(_RunningPair(prepared, candidate))
 
-    def _consume(self, done: _UnderWay) -> None:
+    def _consume(self, done: _RunningPair) -> None:
         try:
             incumbent = done.prepared.incumbent.result()
         except EpisodeFailed as error:
@@ -95,18 +100,18 @@ class Court:
         try:
             candidate = done.candidate.result()
         except EpisodeFailed as error:
-            self._failed = Finding(Decision.REJECTED, f"its episodes cannot be run: {error}")
+            self._failed = TrialFinding(Decision.REJECTED, f"its episodes cannot be run: {error}")
             return
-        self._supply.used(done.prepared)
+        self._scenario_pool.used(done.prepared)
         self.trial.observe(Pair(done.prepared.suite, done.prepared.seed, candidate, incumbent))
 
-    def _lose(self, done: _UnderWay, error: EpisodeFailed) -> None:
+    def _lose(self, done: _RunningPair, error: EpisodeFailed) -> None:
         """A pair without its incumbent's half says nothing; another takes its place."""
         done.candidate.cancel()
         self._started[done.prepared.suite] -= 1
         self._lost += 1
         if self.is_void:
-            self._failed = Finding(Decision.INCONCLUSIVE, f"the incumbent's episodes cannot be run: {error}")
+            self._failed = TrialFinding(Decision.INCONCLUSIVE, f"the incumbent's episodes cannot be run: {error}")
 
     def _close(self) -> Verdict:
         finding = self._finding

@@ -14,14 +14,14 @@ from multiprocessing.connection import Connection
 
 import msgspec
 
-from floop_robot.gate.interfaces import EpisodeJob, EpisodeOutcome, Runner
+from floop_robot.gate.interfaces import EpisodeJob, EpisodeOutcome, EpisodeRunner
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
     """First message: what to run, and how politely."""
 
     runner: str
-    """`module:function`; called with `task` it returns a `Runner`."""
+    """`module:function`; called with `task` it returns a `EpisodeRunner`."""
     task: str
     robot: str
     nice: int
@@ -46,13 +46,13 @@ class Run(msgspec.Struct, frozen=True, tag=True):
     job: EpisodeJob
 
 
-class Done(msgspec.Struct, frozen=True, tag=True):
+class JobDone(msgspec.Struct, frozen=True, tag=True):
     """The outcome of the last `Run`."""
 
     outcome: EpisodeOutcome
 
 
-class Refused(msgspec.Struct, frozen=True, tag=True):
+class JobRefused(msgspec.Struct, frozen=True, tag=True):
     """The last `Run` cannot be done, here or anywhere: what is wrong with it."""
 
     message: str
@@ -63,20 +63,20 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
 
 
 ToWorker = Setup | Load | Forget | Run
-FromWorker = Done | Refused | Ready
+FromWorker = JobDone | JobRefused | Ready
 
 
-def make_runner(path: str, task: str, robot: str) -> Runner:
+def make_runner(path: str, task: str, robot: str) -> EpisodeRunner:
     """Call `module:function` with task and robot names."""
     module, _, name = path.partition(":")
-    runner: Runner = getattr(importlib.import_module(module), name)(task, robot)
+    runner: EpisodeRunner = getattr(importlib.import_module(module), name)(task, robot)
     return runner
 
 
 class _Service:
     """Answers one message after the other."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: EpisodeRunner) -> None:
         self._runner = runner
         self._bad: dict[str, str] = {}
 
@@ -93,13 +93,13 @@ class _Service:
             self._runner.forget(message.policy)
         return None
 
-    def _run(self, job: EpisodeJob) -> Done | Refused:
+    def _run(self, job: EpisodeJob) -> JobDone | JobRefused:
         if job.policy in self._bad:
-            return Refused(self._bad[job.policy])
+            return JobRefused(self._bad[job.policy])
         try:
-            return Done(self._runner.run(job))
+            return JobDone(self._runner.run(job))
         except Exception as error:
-            return Refused(f"{type(error).__name__}: {error}")
+            return JobRefused(f"{type(error).__name__}: {error}")
 
 
 def main(argv: list[str]) -> int:

@@ -1,1 +1,1 @@
-"""Continuous SAC and PPO on stable-baselines3, behaviour cloning, checkpoints and export; the only room with torch."""
+"""Continuous SAC and PPO on stable-baselines3, behavior cloning, checkpoints and export; the only room with torch."""

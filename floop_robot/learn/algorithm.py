@@ -1,4 +1,4 @@
-"""Trainee: an algorithm as the learner sees it. SAC and PPO each are one; `floop train` and the fleet use the same."""
+"""Algorithm: an algorithm as the learner sees it. SAC and PPO each are one; `floop train` and the fleet use the same."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import msgspec
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from floop_robot.learn.mlp import Array
-from floop_robot.replay.transition_builder import Arrived
+from floop_robot.replay.transition_builder import ReceivedTransitions
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
+class TrainingProgress(msgspec.Struct, frozen=True, kw_only=True):
     """What training looks like from outside; NaN where an algorithm has no such number."""
 
     gradient_steps: int = 0
@@ -26,7 +26,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """PPO: rows that came too late to be used."""
 
 
-class Trainee(Protocol):
+class Algorithm(Protocol):
     """Takes rows, owes updates, gets better."""
 
     @property
@@ -45,11 +45,11 @@ class Trainee(Protocol):
         ...
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> TrainingProgress:
         """Where training stands."""
         ...
 
-    def take(self, arrived: Arrived) -> float:
+    def take(self, arrived: ReceivedTransitions) -> float:
         """Take rows in; returns how many gradient steps they pay for."""
         ...
 
@@ -58,15 +58,15 @@ class Trainee(Protocol):
         """Whether there is data for a gradient step."""
         ...
 
-    def improve(self, most: int) -> int:
+    def update(self, most: int) -> int:
         """Do about `most` gradient steps (PPO: one whole update) when `ready`; returns how many were done."""
         ...
 
-    def presentable(self) -> AbstractContextManager[None]:
+    def averaged_weights(self) -> AbstractContextManager[None]:
         """Within it, the model's actor is the one to hand out: averaged, where the algorithm averages."""
         ...
 
-    def published(self, version: int) -> None:
+    def on_weights_published(self, version: int) -> None:
         """Explorers act on live weights `version` from now on."""
         ...
 

@@ -1,4 +1,4 @@
-"""Behaviour cloning: the actor alone, fitted to demonstrated actions in seconds."""
+"""Behavior cloning: the actor alone, fitted to demonstrated actions in seconds."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from floop_robot.learn.export import linears
 from floop_robot.learn.mlp import Array, StackedMlp, Tape
 from floop_robot.learn.ppo import FloopPPO
 from floop_robot.learn.sac import FloopSAC
-from floop_robot.learn.settings import CloneSettings
+from floop_robot.learn.settings import BehaviorCloningSettings
 
 
-def clone(net: StackedMlp, observations: Array, actions: Array, settings: CloneSettings, *, squash: bool) -> float:
+def clone(
+    net: StackedMlp, observations: Array, actions: Array, settings: BehaviorCloningSettings, *, squash: bool
+) -> float:
     """Fit the first `actions.shape[1]` outputs of `net` to demonstrated actions; returns the last mean squared error.
 
-    `observations` are inner (normalised), shape (n, obs_size); `squash` fits tanh of the outputs, as SAC acts.
+    `observations` are inner (normalized), shape (n, obs_size); `squash` fits tanh of the outputs, as SAC acts.
     Other outputs (log standard deviations) are left as they are.
     """
     rng = np.random.default_rng(0)
@@ -37,11 +39,11 @@ def clone(net: StackedMlp, observations: Array, actions: Array, settings: CloneS
         if settings.noise:
             x = x + settings.noise * rng.standard_normal(x.shape, dtype=np.float32)
         out = net.forward(x, tape)[0, :, :wanted]
-        said = np.tanh(out) if squash else out
-        error = said - target[index]
+        predicted = np.tanh(out) if squash else out
+        error = predicted - target[index]
         grad[0, :, :wanted] = error * np.float32(2.0 / error.size)
         if squash:
-            grad[0, :, :wanted] *= 1.0 - said * said
+            grad[0, :, :wanted] *= 1.0 - predicted * predicted
         net.backward(x, grad, tape)
         adam.step(net.grads, settings.learning_rate * (1.0 - step / total))
         loss_sum += float(np.mean(error * error))
@@ -49,10 +51,10 @@ def clone(net: StackedMlp, observations: Array, actions: Array, settings: CloneS
     return loss
 
 
-def clone_into(model: BaseAlgorithm, observations: Array, actions: Array, settings: CloneSettings) -> float:
+def clone_into(model: BaseAlgorithm, observations: Array, actions: Array, settings: BehaviorCloningSettings) -> float:
     """Fit the actor of a SAC or PPO model to demonstrated actions; see `clone`."""
     if isinstance(model, FloopSAC):
-        return clone(model.parameters_in_numpy().actor, observations, actions, settings, squash=True)
+        return clone(model.numpy_parameters().actor, observations, actions, settings, squash=True)
     assert isinstance(model, FloopPPO)
     layers = [*linears(model.policy.mlp_extractor.policy_net), *linears(model.policy.action_net)]
     net = StackedMlp((layers[0].in_features, *(layer.out_features for layer in layers)))

@@ -17,15 +17,15 @@ from safetensors import SafetensorError
 
 from floop_robot.bundle import write_atomic
 from floop_robot.learn.mlp import Array
-from floop_robot.monitor.shift_detector import KnownWork
-from floop_robot.replay.packed_episodes import Packed, unpack
-from floop_robot.replay.transitions import Rows
+from floop_robot.monitor.shift_detector import KnownTasks
+from floop_robot.replay.packed_episodes import PackedEpisodes, unpack_episodes
+from floop_robot.replay.transitions import Transitions
 from floop_robot.spec.errors import ContractMismatch, FloopError, StorageError
 from floop_robot.spec.ids import Ids
 
 SUFFIX = ".learner"
 _PRIOR = "prior."
-LARGEST_BYTES = 256 << 20
+MAX_CHECKPOINT_BYTES = 256 << 20
 
 
 class CheckpointRefused(FloopError):
@@ -44,7 +44,7 @@ class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Rows taken in so far."""
     weights_version: int = 0
     """Live weights published so far."""
-    known: KnownWork = KnownWork()
+    known: KnownTasks = KnownTasks()
     """Work that counts as old."""
     replay_from: int = 0
     """Journal position from which a resumed learner reads to rebuild its replay."""
@@ -59,7 +59,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
     info: CheckpointInfo
     arrays: dict[str, Array]
-    prior: Packed = {}
+    prior: PackedEpisodes = {}
     """Episodes of old work (`replay.packed`) for a learner that has none yet; empty where there are none."""
 
     def save(self, path: Path) -> None:
@@ -72,7 +72,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     def load(cls, path: Path) -> Checkpoint:
         """Read a checkpoint; raises `StorageError` (unreadable) or `CheckpointRefused` (damaged, not finite)."""
         try:
-            if path.stat().st_size > LARGEST_BYTES:
+            if path.stat().st_size > MAX_CHECKPOINT_BYTES:
                 raise CheckpointRefused(f"{path} is larger than any checkpoint; check the path")
             blob = path.read_bytes()
         except OSError as error:
@@ -89,12 +89,12 @@ class Checkpoint(msgspec.Struct, frozen=True):
         prior = {name.removeprefix(_PRIOR): array for name, array in arrays.items() if name.startswith(_PRIOR)}
         return cls(info, {name: array for name, array in arrays.items() if not name.startswith(_PRIOR)}, prior)
 
-    def prior_rows(self, obs_size: int, action_size: int) -> Rows | None:
+    def prior_rows(self, obs_size: int, action_size: int) -> Transitions | None:
         """The rows of old work, or None; raises `CheckpointRefused` when they don't fit."""
         if not self.prior:
             return None
         try:
-            rows = unpack(self.prior)
+            rows = unpack_episodes(self.prior)
         except (KeyError, ValueError, IndexError) as error:
             raise CheckpointRefused(f"the checkpoint's old rows are damaged ({error}); train it again") from None
         if (rows.obs.shape[1], rows.action.shape[1]) != (obs_size, action_size):

@@ -1,6 +1,6 @@
 """Models out and in: bundles for robots, stable-baselines3 zips for people.
 
-A zip holds a stock model with the normalisation folded into its first layers, so it takes raw observations and needs
+A zip holds a stock model with the normalization folded into its first layers, so it takes raw observations and needs
 nothing of floop. Zips hold pickles: reading one runs whatever its author put in, hence `trust`.
 """
 
@@ -88,7 +88,7 @@ def to_bundle(
         architecture=architecture,
         tensors=tensors,
         observations=observations,
-        actions=_mean_actions(model, PolicySpace.of(task).normaliser(observations)),
+        actions=_mean_actions(model, PolicySpace.of(task).normalizer(observations)),
         data=data,
         parent=parent,
     )

@@ -9,10 +9,10 @@ from floop_robot.learn.ppo import FloopPPO
 from floop_robot.learn.sac import FloopSAC
 from floop_robot.learn.settings import PpoSettings, SacSettings
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.replay.rlpd_buffer import MixConfig, MixedReplay
+from floop_robot.replay.rlpd_buffer import RlpdConfig, RlpdReplayBuffer
 
 
-def sac_options(settings: SacSettings, seed: int) -> dict[str, object]:
+def sac_kwargs(settings: SacSettings, seed: int) -> dict[str, object]:
     """Constructor arguments of stable-baselines3's SAC."""
     target = settings.target_entropy
     return {
@@ -29,16 +29,16 @@ def sac_options(settings: SacSettings, seed: int) -> dict[str, object]:
     }
 
 
-def build_sac(space: PolicySpace, settings: SacSettings, seed: int) -> tuple[FloopSAC, MixedReplay]:
+def build_sac(space: PolicySpace, settings: SacSettings, seed: int) -> tuple[FloopSAC, RlpdReplayBuffer]:
     """A fresh SAC on inner observations, with its two-region replay."""
-    model = FloopSAC.for_spaces(space.inner_observation, space.inner_action, **sac_options(settings, seed))
-    model.value_range, model.imitation = settings.value_range, settings.imitation
-    model.actor_by_target = settings.actor_by_target
-    replay = MixedReplay(
-        space.inner_observation,
-        space.inner_action,
-        space.normaliser,
-        MixConfig(
+    model = FloopSAC.for_spaces(space.normalized_observation, space.normalized_action, **sac_kwargs(settings, seed))
+    model.value_range, model.imitation_weight = settings.value_range, settings.imitation_weight
+    model.actor_uses_target_critics = settings.actor_uses_target_critics
+    replay = RlpdReplayBuffer(
+        space.normalized_observation,
+        space.normalized_action,
+        space.normalizer,
+        RlpdConfig(
             prior_fraction=settings.prior_fraction,
             rare_fraction=settings.rare_fraction,
             quota=settings.quota,
@@ -50,7 +50,7 @@ def build_sac(space: PolicySpace, settings: SacSettings, seed: int) -> tuple[Flo
     return model, replay
 
 
-def seeded(seed: int) -> np.random.Generator:
+def make_rng(seed: int) -> np.random.Generator:
     """The generator everything random of a run is drawn from, apart from stable-baselines3's global ones."""
     return np.random.default_rng((seed, 0xF100))
 
@@ -58,8 +58,8 @@ def seeded(seed: int) -> np.random.Generator:
 def build_ppo(space: PolicySpace, settings: PpoSettings, seed: int) -> FloopPPO:
     """A fresh PPO on inner observations."""
     return FloopPPO.for_spaces(
-        space.inner_observation,
-        space.inner_action,
+        space.normalized_observation,
+        space.normalized_action,
         learning_rate=settings.learning_rate,
         gamma=settings.gamma,
         gae_lambda=settings.gae_lambda,

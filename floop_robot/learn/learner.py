@@ -14,15 +14,15 @@ import msgspec
 import numpy as np
 
 from floop_robot.bundle import Bundle, DataRange
+from floop_robot.learn.algorithm import Algorithm, TrainingProgress
 from floop_robot.learn.checkpoint import Checkpoint, CheckpointInfo
 from floop_robot.learn.export import to_bundle
 from floop_robot.learn.mlp import Array
-from floop_robot.learn.utd_budget import LatencyMeter, Pace
-from floop_robot.learn.algorithm import Progress, Trainee
-from floop_robot.replay.transition_builder import Arrived, Intake, IntakeCounts
-from floop_robot.monitor.shift_detector import KnownWork, Novelty
-from floop_robot.replay.packed_episodes import Packed
-from floop_robot.replay.journal_source import JournalBlock, RowSource
+from floop_robot.learn.utd_budget import LatencyMeter, UtdBudget
+from floop_robot.monitor.shift_detector import KnownTasks, ShiftDetector
+from floop_robot.replay.journal_source import JournalBlock, JournalSource
+from floop_robot.replay.packed_episodes import PackedEpisodes
+from floop_robot.replay.transition_builder import ReceivedTransitions, TransitionBuilder, TransitionCounts
 from floop_robot.spec.config import LearnerConfig
 from floop_robot.spec.errors import BundleRefused, StorageError
 from floop_robot.spec.ids import Ids
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 CHUNK = 8
 """Gradient steps between two looks at the journal: some 15 ms, so new rows never wait long."""
-MOST_OWED = 2_000.0
+MAX_OWED_STEPS = 2_000.0
 """Gradient steps of arrears that are caught up, some 3 s; the rest is forgotten."""
 VERSION_GAP = 1_000
 """Live weights published after the last checkpoint are unknown to a resumed learner: it numbers on from beyond them."""
@@ -41,11 +41,11 @@ REPLAY_ROWS = 200_000
 """A resumed learner reads at least this many of the latest rows again, if there are so many."""
 PRIOR = "shipped"
 """Name under which a checkpoint's own rows of old work stand in replay."""
-KEPT_OBSERVATIONS = 64
+RECENT_OBSERVATIONS = 64
 """Recent raw observations, of which a bundle's stored checks are taken."""
 
 
-class Outlet(Protocol):
+class WeightPublisher(Protocol):
     """Who wants what is learned. Calls come from the learner's thread and must not block."""
 
     def weights(self, version: int, bundle: Bundle) -> None:
@@ -60,8 +60,8 @@ class Outlet(Protocol):
 class LearnerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How the learner is doing."""
 
-    progress: Progress
-    rows: IntakeCounts
+    progress: TrainingProgress
+    rows: TransitionCounts
     steps_per_s: float
     """Over the last seconds of work."""
     owed: int
@@ -85,19 +85,19 @@ class ContinuousLearner:
         config: LearnerConfig,
         task: TaskSpec,
         ids: Ids,
-        trainee: Trainee,
-        source: RowSource,
-        outlet: Outlet,
+        algorithm: Algorithm,
+        source: JournalSource,
+        publisher: WeightPublisher,
         checkpoint_path: Path,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config, self._task, self._ids, self._clock = config, task, ids, clock
-        self._trainee, self._source, self._outlet = trainee, source, outlet
+        self._algorithm, self._source, self._publisher = algorithm, source, publisher
         self._path = checkpoint_path
-        self._known = KnownWork()
-        self._intake = Intake(task, ids, Novelty(task.observation, self._known))
-        self._pace, self._latency = Pace(MOST_OWED), LatencyMeter()
-        self._observations: deque[Array] = deque(maxlen=KEPT_OBSERVATIONS)
+        self._known = KnownTasks()
+        self._builder = TransitionBuilder(task, ids, ShiftDetector(task.observation, self._known))
+        self._utd_budget, self._latency = UtdBudget(MAX_OWED_STEPS), LatencyMeter()
+        self._observations: deque[Array] = deque(maxlen=RECENT_OBSERVATIONS)
         self._low = np.full(task.observation.size, np.inf, np.float32)
         self._high = np.full(task.observation.size, -np.inf, np.float32)
         self._blocks: deque[tuple[int, int]] = deque()
@@ -106,9 +106,9 @@ class ContinuousLearner:
         now = clock()
         self._weights_due, self._candidate_due, self._checkpoint_due = now, now + config.candidate_interval_s, now
         self._steps_at = {"weights": -1, "candidate": 0, "checkpoint": 0}
-        self._prior: Packed = {}
-        self._good: dict[str, Array] | None = None
-        self._good_steps = 0
+        self._prior: PackedEpisodes = {}
+        self._last_good: dict[str, Array] | None = None
+        self._last_good_steps = 0
         self._rate: deque[tuple[float, int]] = deque(maxlen=200)
 
     def start_from(self, checkpoint: Checkpoint, *, resume: bool = False) -> None:
@@ -119,11 +119,11 @@ class ContinuousLearner:
         """
         checkpoint.require(self._ids, "the fleet")
         info = checkpoint.info
-        self._trainee.restore(checkpoint.arrays, info.gradient_steps)
-        self._good, self._good_steps = dict(checkpoint.arrays), info.gradient_steps
+        self._algorithm.restore(checkpoint.arrays, info.gradient_steps)
+        self._last_good, self._last_good_steps = dict(checkpoint.arrays), info.gradient_steps
         self._known, self._prior = info.known, checkpoint.prior
         self._take_prior(checkpoint)
-        self._intake = Intake(self._task, self._ids, Novelty(self._task.observation, info.known))
+        self._builder = TransitionBuilder(self._task, self._ids, ShiftDetector(self._task.observation, info.known))
         self._transitions = info.transitions
         self._steps_at = dict.fromkeys(self._steps_at, info.gradient_steps)
         if resume:
@@ -135,8 +135,10 @@ class ContinuousLearner:
         rows = checkpoint.prior_rows(self._task.observation.size, self._task.action.size)
         if rows is not None:
             fresh = np.zeros(len(rows), np.bool_)
-            shipped = Arrived(robot=PRIOR, boot_id=PRIOR, source=Source.DEMONSTRATION, rows=rows, fresh=fresh)
-            self._trainee.take(shipped)  # learned from before: pays for nothing
+            shipped = ReceivedTransitions(
+                robot=PRIOR, boot_id=PRIOR, source=Source.DEMONSTRATION, rows=rows, is_new=fresh
+            )
+            self._algorithm.take(shipped)  # learned from before: pays for nothing
 
     def run(self, stop: threading.Event) -> None:
         """Learn until `stop` is set; writes a last checkpoint."""
@@ -149,19 +151,19 @@ class ContinuousLearner:
 
         Waits up to `wait_s` for rows when no gradient step is owed.
         """
-        for found in self._source.poll(0.0 if self._pace.owed and self._trainee.ready else wait_s):
+        for found in self._source.poll(0.0 if self._utd_budget.owed and self._algorithm.ready else wait_s):
             self._take(found)
         done = 0
-        if self._pace.owed and self._trainee.ready:
+        if self._utd_budget.owed and self._algorithm.ready:
             self._latency.step_begins()
-            done = self._trainee.improve(min(CHUNK, self._pace.owed))
-            self._pace.draw(done)
+            done = self._algorithm.update(min(CHUNK, self._utd_budget.owed))
+            self._utd_budget.spend(done)
             self._rate.append((self._clock(), done))
         self._publish()
         return done
 
     def _take(self, found: JournalBlock) -> None:
-        arrived = self._intake.take(found.block)
+        arrived = self._builder.take(found.block)
         rows = arrived.rows if arrived is not None else None
         self._blocks.append((found.id, len(rows) if rows is not None else 0))
         self._read_rows += self._blocks[-1][1]
@@ -169,14 +171,14 @@ class ContinuousLearner:
             self._read_rows -= self._blocks.popleft()[1]
         if arrived is None:
             return
-        worth = self._trainee.take(arrived)
+        worth = self._algorithm.take(arrived)
         if found.id <= self._trained_to or rows is None:
             return  # read again to rebuild replay; its updates were done before the restart
-        self._pace.pay(worth)
+        self._utd_budget.add(worth)
         self._latency.arrived(rows.stamp_ns)
         self._remember(arrived)
 
-    def _remember(self, arrived: Arrived) -> None:
+    def _remember(self, arrived: ReceivedTransitions) -> None:
         assert arrived.rows is not None
         obs = arrived.rows.obs
         self._transitions += len(obs)
@@ -186,24 +188,26 @@ class ContinuousLearner:
 
     def _publish(self) -> None:
         try:
-            self._publish_due(self._clock(), self._trainee.progress.gradient_steps)
+            self._publish_due(self._clock(), self._algorithm.progress.gradient_steps)
         except BundleRefused as error:
-            if self._good is None:
+            if self._last_good is None:
                 raise
             log.warning("%s; going back to the last good weights", error)
-            self._trainee.restore({name: array.copy() for name, array in self._good.items()}, self._good_steps)
+            self._algorithm.restore(
+                {name: array.copy() for name, array in self._last_good.items()}, self._last_good_steps
+            )
 
     def _publish_due(self, now: float, steps: int) -> None:
         if now >= self._weights_due and steps != self._steps_at["weights"]:
             self._weights_due, self._steps_at["weights"] = now + self._config.weights_interval_s, steps
             self._weights_version += 1
-            self._trainee.published(self._weights_version)
-            self._outlet.weights(self._weights_version, self.bundle())
+            self._algorithm.on_weights_published(self._weights_version)
+            self._publisher.weights(self._weights_version, self.bundle())
         if now >= self._candidate_due and steps != self._steps_at["candidate"]:
             self._candidate_due, self._steps_at["candidate"] = now + self._config.candidate_interval_s, steps
             self._candidates += 1
-            with self._trainee.presentable():
-                self._outlet.candidate(self.bundle())
+            with self._algorithm.averaged_weights():
+                self._publisher.candidate(self.bundle())
         if now >= self._checkpoint_due and steps != self._steps_at["checkpoint"]:
             self._checkpoint_due, self._steps_at["checkpoint"] = now + self._config.checkpoint_interval_s, steps
             self.bundle()  # raises when training diverged: such a checkpoint must not be written
@@ -211,8 +215,8 @@ class ContinuousLearner:
                 self.checkpoint()
             except StorageError as error:  # a full disk passes, and what was learned would be lost with the process
                 log.warning("%s; learning goes on", error)
-            self._good = {name: array.copy() for name, array in self._trainee.arrays().items()}
-            self._good_steps = steps
+            self._last_good = {name: array.copy() for name, array in self._algorithm.arrays().items()}
+            self._last_good_steps = steps
 
     def bundle(self) -> Bundle:
         """The actor as it is now; raises `BundleRefused` when training diverged (NaN)."""
@@ -224,7 +228,7 @@ class ContinuousLearner:
             observation_low=tuple(self._low.tolist()) if seen else (),
             observation_high=tuple(self._high.tolist()) if seen else (),
         )
-        return to_bundle(self._trainee.model, self._task, self._ids, observations, data=data)
+        return to_bundle(self._algorithm.model, self._task, self._ids, observations, data=data)
 
     def checkpoint(self) -> None:
         """Write a checkpoint; raises `StorageError` when the disk won't take it."""
@@ -235,9 +239,9 @@ class ContinuousLearner:
         info = CheckpointInfo(
             task=self._task.id,
             ids=self._ids,
-            algo=self._trainee.algo,
-            hidden=self._trainee.hidden,
-            gradient_steps=self._trainee.progress.gradient_steps,
+            algo=self._algorithm.algo,
+            hidden=self._algorithm.hidden,
+            gradient_steps=self._algorithm.progress.gradient_steps,
             transitions=self._transitions,
             weights_version=self._weights_version,
             known=self._known,
@@ -245,17 +249,17 @@ class ContinuousLearner:
             trained_to=self._source.position,
             journal_id=self._source.journal_id,
         )
-        return Checkpoint(info, self._trainee.arrays(), self._prior)
+        return Checkpoint(info, self._algorithm.arrays(), self._prior)
 
     @property
     def status(self) -> LearnerStatus:
         """How the learner is doing."""
         p50, p99 = self._latency.percentiles
         return LearnerStatus(
-            progress=self._trainee.progress,
-            rows=self._intake.counts,
+            progress=self._algorithm.progress,
+            rows=self._builder.counts,
             steps_per_s=self._steps_per_s(),
-            owed=self._pace.owed,
+            owed=self._utd_budget.owed,
             weights_version=self._weights_version,
             candidates=self._candidates,
             position=self._source.position,

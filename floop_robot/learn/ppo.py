@@ -15,7 +15,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
 
 from floop_robot.learn.mlp import Array
-from floop_robot.replay.transitions import Rows
+from floop_robot.replay.transitions import Transitions
 
 
 class FloopPPO(PPO):
@@ -36,13 +36,13 @@ class FloopPPO(PPO):
             values: Array = self.policy.predict_values(th.from_numpy(observations)).numpy()[:, 0]
         return values
 
-    def learn_from(self, rows: Rows) -> int:
+    def learn_from(self, rows: Transitions) -> int:
         """One PPO update on `n_steps` rows with inner observations; returns the gradient steps done."""
         buffer = self.rollout_buffer
         if len(rows) != buffer.buffer_size:
             raise ValueError(f"PPO updates on {buffer.buffer_size} rows, got {len(rows)}")
         values = self.values(rows.obs)
-        advantages = generalised_advantages(rows, values, self.values(rows.next_obs), self.gamma, self.gae_lambda)
+        advantages = generalized_advantages(rows, values, self.values(rows.next_obs), self.gamma, self.gae_lambda)
         buffer.reset()
         buffer.observations[:, 0], buffer.actions[:, 0] = rows.obs, rows.action_requested
         buffer.rewards[:, 0], buffer.log_probs[:, 0] = rows.reward, rows.log_prob
@@ -58,14 +58,14 @@ class FloopPPO(PPO):
         return max((int(state["step"]) for state in states), default=0)
 
 
-def generalised_advantages(rows: Rows, values: Array, next_values: Array, gamma: float, decay: float) -> Array:
-    """Generalised advantage estimates (Schulman et al. 2016), shape (n,), over rows in order.
+def generalized_advantages(rows: Transitions, values: Array, next_values: Array, gamma: float, decay: float) -> Array:
+    """Generalized advantage estimates (Schulman et al. 2016), shape (n,), over rows in order.
 
     Where a row does not go on in the next one (time limit, missing rows, another stream) the value of its successor
     stands in for the rest.
     """
     goes_on = np.zeros(len(rows), np.bool_)
-    goes_on[:-1] = (rows.next_obs[:-1] == rows.obs[1:]).all(axis=1) & ~rows.cut[:-1] & ~rows.terminated[:-1]
+    goes_on[:-1] = (rows.next_obs[:-1] == rows.obs[1:]).all(axis=1) & ~rows.episode_end[:-1] & ~rows.terminated[:-1]
     errors = rows.reward + gamma * next_values * ~rows.terminated - values
     through = gamma * decay * goes_on
     out = np.zeros_like(values)

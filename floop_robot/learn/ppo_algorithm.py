@@ -1,4 +1,4 @@
-"""PPO as a trainee: requested actions with their densities, young enough to be on-policy."""
+"""PPO as a algorithm: requested actions with their densities, young enough to be on-policy."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 import torch as th
 
-from floop_robot.learn.factory import build_ppo
+from floop_robot.learn.algorithm import TrainingProgress
 from floop_robot.learn.checkpoint import fill_arrays
+from floop_robot.learn.factory import build_ppo
 from floop_robot.learn.mlp import Array
 from floop_robot.learn.ppo import FloopPPO
 from floop_robot.learn.settings import PpoSettings
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.learn.algorithm import Progress
-from floop_robot.replay.transition_builder import Arrived
-from floop_robot.replay.transitions import Rows, concatenate
+from floop_robot.replay.transition_builder import ReceivedTransitions
+from floop_robot.replay.transitions import Transitions, concatenate
 from floop_robot.spec.records import Source
 
 
-class PpoTrainee:
+class PpoAlgorithm:
     """A `FloopPPO` that collects rows of explorers until they make one update."""
 
     def __init__(self, space: PolicySpace, settings: PpoSettings, seed: int, staleness_versions: int) -> None:
         self.settings = settings
         self._model = build_ppo(space, settings, seed)
-        self._normalise = space.normaliser
+        self._normalize = space.normalizer
         self._staleness = staleness_versions
         self._version = 0
         # Bounded: rows of one stream beyond two updates are older than anything that is still used.
-        self._rows: dict[tuple[str, str], deque[Rows]] = {}
+        self._rows: dict[tuple[str, str], deque[Transitions]] = {}
         self._waiting = self._stale = self._gradient_steps = self._updates = 0
 
     @property
@@ -50,10 +50,10 @@ class PpoTrainee:
         return self.settings.hidden
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> TrainingProgress:
         """Where training stands."""
         said = self._model.logger.name_to_value
-        return Progress(
+        return TrainingProgress(
             gradient_steps=self._gradient_steps,
             # The logger holds numpy's floats, which no encoder of ours takes.
             actor_loss=float(said.get("train/policy_gradient_loss", math.nan)),
@@ -63,7 +63,7 @@ class PpoTrainee:
             stale_rows=self._stale,
         )
 
-    def take(self, arrived: Arrived) -> float:
+    def take(self, arrived: ReceivedTransitions) -> float:
         """Keep sampled rows of explorers that are young enough; each pays for its share of an update."""
         rows = arrived.rows
         if rows is None or arrived.source is not Source.EXPLORER:
@@ -83,11 +83,11 @@ class PpoTrainee:
         """Whether there are enough rows for one update."""
         return self._waiting >= self.settings.rows_per_update
 
-    def presentable(self) -> AbstractContextManager[None]:
+    def averaged_weights(self) -> AbstractContextManager[None]:
         """PPO's actor moves little from update to update: it is handed out as it is."""
         return nullcontext()
 
-    def published(self, version: int) -> None:
+    def on_weights_published(self, version: int) -> None:
         """Explorers act on live weights `version` from now on; what older ones did grows stale."""
         self._version = version
         self._drop_stale()
@@ -106,15 +106,15 @@ class PpoTrainee:
             if not parts:
                 del self._rows[key]
 
-    def improve(self, most: int) -> int:
+    def update(self, most: int) -> int:
         """One update on `rows_per_update` rows, if there are so many; returns its gradient steps."""
         if most <= 0 or not self.ready:
             return 0
         rows = self._collect(self.settings.rows_per_update)
-        inner = Rows(
+        inner = Transitions(
             **{name: getattr(rows, name) for name in rows.__struct_fields__ if name not in ("obs", "next_obs")},
-            obs=self._normalise(rows.obs),
-            next_obs=self._normalise(rows.next_obs),
+            obs=self._normalize(rows.obs),
+            next_obs=self._normalize(rows.next_obs),
         )
         self._freeze_actor(self._updates < self.settings.value_warmup_updates)
         done = self._model.learn_from(inner)
@@ -122,9 +122,9 @@ class PpoTrainee:
         self._gradient_steps += done
         return done
 
-    def _collect(self, count: int) -> Rows:
+    def _collect(self, count: int) -> Transitions:
         """Take `count` rows out, stream by stream in order; what is left over of a stream stays."""
-        out: list[Rows] = []
+        out: list[Transitions] = []
         for key in list(self._rows):
             parts = self._rows[key]
             while parts and count:
@@ -150,7 +150,7 @@ class PpoTrainee:
         policy.log_std.requires_grad_(not frozen)
 
     def arrays(self) -> dict[str, Array]:
-        """Networks and the moments of their optimiser."""
+        """Networks and the moments of their optimizer."""
         policy = self._model.policy
         out = {f"policy.{name}": value.detach().numpy() for name, value in policy.state_dict().items()}
         for name, parameter in policy.named_parameters():

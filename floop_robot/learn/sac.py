@@ -1,6 +1,6 @@
 """FloopSAC: stable-baselines3's SAC with an update written in numpy, several times as fast and numerically equal.
 
-It is the stock algorithm in every other respect: the same networks, optimisers and files. Where the numpy update does
+It is the stock algorithm in every other respect: the same networks, optimizers and files. Where the numpy update does
 not apply (`sac_link.unsupported`), the stock one runs.
 """
 
@@ -15,29 +15,29 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.logger import Logger
 
-from floop_robot.learn.torch_numpy import SacLink, unsupported
-from floop_robot.learn.sac_update import BatchSource, Losses, SacBatch, SacParameters, SacUpdate, StepSizes
+from floop_robot.learn.sac_update import BatchSource, Losses, SacBatch, SacParameters, SacUpdate, SacUpdateSettings
+from floop_robot.learn.torch_numpy import TorchNumpyViews, unsupported
 
 
 class FloopSAC(SAC):
     """SAC whose `train` is the numpy update. Takes the constructor arguments of `stable_baselines3.SAC`."""
 
-    CACHES: ClassVar[tuple[str, ...]] = (
-        "_link", "_updates", "last_losses", "value_range", "imitation", "actor_by_target", "rate_share",
+    NOT_SAVED: ClassVar[tuple[str, ...]] = (
+        "_views", "_updates", "last_losses", "value_range", "imitation_weight", "actor_uses_target_critics", "lr_factor",
     )  # fmt: skip
 
-    _link: SacLink | None = None
+    _views: TorchNumpyViews | None = None
     _updates: dict[int, SacUpdate] | None = None
     last_losses: Losses | None = None
     value_range: tuple[float, float] | None = None
     """Smallest and largest return there can be, if that is known: targets are clipped to it, so values can't run away.
 
     This option and the next three go beyond the stock update."""
-    imitation: float = 0.0
-    """How strongly the actor is drawn to what succeeded (`StepSizes.imitation`); the replay must tell what did."""
-    actor_by_target: bool = False
-    """Whether the target networks rate actions for the actor (`StepSizes.actor_by_target`)."""
-    rate_share: float = 1.0
+    imitation_weight: float = 0.0
+    """How strongly the actor is drawn to what succeeded (`SacUpdateSettings.imitation_weight`); the replay must tell what did."""
+    actor_uses_target_critics: bool = False
+    """Whether the target networks rate actions for the actor (`SacUpdateSettings.actor_uses_target_critics`)."""
+    lr_factor: float = 1.0
     """What is left of the learning rate that the schedule gives."""
 
     @classmethod
@@ -52,37 +52,37 @@ class FloopSAC(SAC):
         return model
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), *self.CACHES]
+        return [*super()._excluded_save_params(), *self.NOT_SAVED]
 
-    def parameters_in_numpy(self) -> SacParameters:
-        """Networks and optimisers as arrays that share the model's memory; raises ValueError where that can't be."""
-        reason = None if self._is_linked() else unsupported(self)
+    def numpy_parameters(self) -> SacParameters:
+        """Networks and optimizers as arrays that share the model's memory; raises ValueError where that can't be."""
+        reason = None if self._has_views() else unsupported(self)
         if reason:
             raise ValueError(f"this model has no numpy form: {reason}")
-        return self._linked().parameters
+        return self._current_views().parameters
 
     def publish_optimizer_steps(self) -> None:
-        """Tell torch's optimisers the step counts that were set in `parameters_in_numpy()`."""
-        self._linked().publish_steps()
+        """Tell torch's optimizers the step counts that were set in `numpy_parameters()`."""
+        self._current_views().publish_steps()
 
-    def _linked(self) -> SacLink:
-        if self._link is None or not self._link.is_current(self):
-            self._link, self._updates = SacLink(self), {}
-        return self._link
+    def _current_views(self) -> TorchNumpyViews:
+        if self._views is None or not self._views.is_current(self):
+            self._views, self._updates = TorchNumpyViews(self), {}
+        return self._views
 
-    def _is_linked(self) -> bool:
-        return self._link is not None and self._link.is_current(self)
+    def _has_views(self) -> bool:
+        return self._views is not None and self._views.is_current(self)
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         """Do `gradient_steps` updates on batches from the replay buffer."""
-        if not self._is_linked() and unsupported(self):
+        if not self._has_views() and unsupported(self):
             super().train(gradient_steps, batch_size)
             return
         optimizers = [self.actor.optimizer, self.critic.optimizer]
         if self.ent_coef_optimizer is not None:
             optimizers.append(self.ent_coef_optimizer)
         self._update_learning_rate(optimizers)
-        link = self._linked()
+        link = self._current_views()
         link.adopt_steps()
         assert self._updates is not None
         if batch_size not in self._updates:
@@ -94,7 +94,7 @@ class FloopSAC(SAC):
         super()._update_learning_rate(optimizers)
         for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
             for group in optimizer.param_groups:
-                group["lr"] *= self.rate_share
+                group["lr"] *= self.lr_factor
 
     def _run(self, update: SacUpdate, gradient_steps: int) -> list[Losses]:
         source = self._batch_source()
@@ -108,9 +108,9 @@ class FloopSAC(SAC):
         self._n_updates += gradient_steps
         return losses
 
-    def _step_sizes(self, update_target: bool) -> StepSizes:
+    def _step_sizes(self, update_target: bool) -> SacUpdateSettings:
         learned = self.ent_coef_optimizer is not None
-        return StepSizes(
+        return SacUpdateSettings(
             actor_rate=self.actor.optimizer.param_groups[0]["lr"],
             critic_rate=self.critic.optimizer.param_groups[0]["lr"],
             alpha_rate=self.ent_coef_optimizer.param_groups[0]["lr"] if self.ent_coef_optimizer else 0.0,
@@ -119,8 +119,8 @@ class FloopSAC(SAC):
             fixed_alpha=None if learned else float(self.ent_coef_tensor),
             update_target=update_target,
             value_range=self.value_range,
-            imitation=self.imitation,
-            actor_by_target=self.actor_by_target,
+            imitation_weight=self.imitation_weight,
+            actor_uses_target_critics=self.actor_uses_target_critics,
         )
 
     def _record(self, losses: list[Losses]) -> None:
@@ -153,16 +153,16 @@ class _ArraySource:
         b, n = self._buffer, batch.obs_size
         rows = np.random.randint(0, b.buffer_size if b.full else b.pos, size=batch.rows)
         envs = np.random.randint(0, high=b.n_envs, size=(batch.rows,))
-        batch.now[:, :n] = b.observations[rows, envs].reshape(batch.rows, n)
-        batch.now[:, n:] = b.actions[rows, envs]
-        batch.then[:, :n] = b.next_observations[rows, envs].reshape(batch.rows, n)
+        batch.obs_act[:, :n] = b.observations[rows, envs].reshape(batch.rows, n)
+        batch.obs_act[:, n:] = b.actions[rows, envs]
+        batch.next_obs_act[:, :n] = b.next_observations[rows, envs].reshape(batch.rows, n)
         batch.reward[:] = b.rewards[rows, envs]
         ended = b.dones[rows, envs] * (1.0 - b.timeouts[rows, envs])
         np.multiply(1.0 - ended, np.float32(gamma), out=batch.discount, casting="unsafe")
 
 
 class _SampleSource:
-    """Copies what any other replay buffer's `sample` returns (n-step, hindsight, normalised, …)."""
+    """Copies what any other replay buffer's `sample` returns (n-step, hindsight, normalized, …)."""
 
     def __init__(self, model: SAC, buffer: ReplayBuffer) -> None:
         self._model, self._buffer = model, buffer
@@ -170,9 +170,9 @@ class _SampleSource:
     def fill(self, batch: SacBatch, gamma: float) -> None:
         n = batch.obs_size
         data = self._buffer.sample(batch.rows, env=self._model._vec_normalize_env)
-        batch.now[:, :n] = data.observations.numpy().reshape(batch.rows, n)
-        batch.now[:, n:] = data.actions.numpy()
-        batch.then[:, :n] = data.next_observations.numpy().reshape(batch.rows, n)
+        batch.obs_act[:, :n] = data.observations.numpy().reshape(batch.rows, n)
+        batch.obs_act[:, n:] = data.actions.numpy()
+        batch.next_obs_act[:, :n] = data.next_observations.numpy().reshape(batch.rows, n)
         batch.reward[:] = data.rewards.numpy()[:, 0]
         discount = gamma if data.discounts is None else data.discounts.numpy()[:, 0]
         batch.discount[:] = (1.0 - data.dones.numpy()[:, 0]) * discount

@@ -1,4 +1,4 @@
-"""SAC as a trainee: executed actions, half of each batch from old work, paced by what arrives."""
+"""SAC as a algorithm: executed actions, half of each batch from old work, paced by what arrives."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from floop_robot.learn.factory import build_sac
+from floop_robot.learn.algorithm import TrainingProgress
 from floop_robot.learn.checkpoint import fill_arrays
+from floop_robot.learn.factory import build_sac
 from floop_robot.learn.mlp import Array
 from floop_robot.learn.sac import FloopSAC
 from floop_robot.learn.settings import SacSettings
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.learn.algorithm import Progress
-from floop_robot.replay.transition_builder import Arrived
+from floop_robot.replay.transition_builder import ReceivedTransitions
 from floop_robot.spec.records import Source
 
 AVERAGE_STRIDE = 8
@@ -28,8 +28,8 @@ ENOUGH_ROWS = 256
 """Updates begin with this many rows in replay: earlier ones would only memorise."""
 
 
-class SacTrainee:
-    """A `FloopSAC` with its `MixedReplay`, and a running average of its actor.
+class SacAlgorithm:
+    """A `FloopSAC` with its `RlpdReplayBuffer`, and a running average of its actor.
 
     At learning rates that recover fast, single weights are noisy; their average is the better policy and costs nothing.
     """
@@ -37,7 +37,7 @@ class SacTrainee:
     def __init__(self, space: PolicySpace, settings: SacSettings, seed: int) -> None:
         self.settings = settings
         self._model, self.replay = build_sac(space, settings, seed)
-        self._numpy = self._model.parameters_in_numpy()
+        self._numpy = self._model.numpy_parameters()
         self._average: Array = self._numpy.actor.params.copy()
         self._gradient_steps = 0
         self._failures: deque[bool] = deque(maxlen=RECENT)
@@ -58,13 +58,13 @@ class SacTrainee:
         return self.settings.hidden
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> TrainingProgress:
         """Where training stands."""
-        rows = {"prior_rows": len(self.replay.prior), "fresh_rows": len(self.replay.fresh)}
+        rows = {"prior_rows": len(self.replay.prior), "fresh_rows": len(self.replay.online)}
         losses = self._model.last_losses
         if losses is None:
-            return Progress(gradient_steps=self._gradient_steps, **rows)
-        return Progress(
+            return TrainingProgress(gradient_steps=self._gradient_steps, **rows)
+        return TrainingProgress(
             gradient_steps=self._gradient_steps,
             actor_loss=losses.actor,
             critic_loss=losses.critic,
@@ -73,12 +73,12 @@ class SacTrainee:
             **rows,
         )
 
-    def take(self, arrived: Arrived) -> float:
+    def take(self, arrived: ReceivedTransitions) -> float:
         """Store rows; fresh ones pay for more updates than old ones."""
         worth = 0.0
-        if arrived.rows is not None and arrived.fresh is not None:
-            for fresh, price in ((False, self.settings.updates_per_old), (True, self.settings.updates_per_fresh)):
-                chosen = np.flatnonzero(arrived.fresh == fresh)
+        if arrived.rows is not None and arrived.is_new is not None:
+            for fresh, price in ((False, self.settings.updates_per_known), (True, self.settings.updates_per_new)):
+                chosen = np.flatnonzero(arrived.is_new == fresh)
                 if len(chosen):
                     rows = arrived.rows.take(chosen)
                     self.replay.extend(arrived.robot, rows, prior=not fresh, boot_id=arrived.boot_id)
@@ -94,11 +94,11 @@ class SacTrainee:
         """Whether there are enough rows to draw from."""
         return self.replay.size() >= ENOUGH_ROWS
 
-    def improve(self, most: int) -> int:
+    def update(self, most: int) -> int:
         """Do `most` gradient steps, once there are enough rows."""
         if not self.ready or most <= 0:
             return 0
-        self._model.rate_share = self._rate_share()
+        self._model.lr_factor = self._lr_factor()
         done = 0
         while done < most:  # the average follows in small strides: as good as after each step, and free
             stride = min(AVERAGE_STRIDE, most - done)
@@ -108,21 +108,21 @@ class SacTrainee:
         self._gradient_steps += done
         return done
 
-    def _rate_share(self) -> float:
+    def _lr_factor(self) -> float:
         if len(self._failures) < RECENT:
             return 1.0
-        return max(self.settings.settled_rate, min(1.0, sum(self._failures) / (LOSING * RECENT)))
+        return max(self.settings.settled_lr_factor, min(1.0, sum(self._failures) / (LOSING * RECENT)))
 
     def _follow(self, steps: int) -> None:
-        actor = self._model.parameters_in_numpy().actor.params
+        actor = self._model.numpy_parameters().actor.params
         share = 1.0 - (1.0 - 1.0 / self.settings.average_steps) ** steps
         # While young it is the mean of all steps so far: the first weights were drawn at random.
         self._average += np.float32(max(share, steps / (self._gradient_steps + steps))) * (actor - self._average)
 
     @contextmanager
-    def presentable(self) -> Iterator[None]:
+    def averaged_weights(self) -> Iterator[None]:
         """Within it, the model's actor is the averaged one."""
-        actor = self._model.parameters_in_numpy().actor.params
+        actor = self._model.numpy_parameters().actor.params
         live = actor.copy()
         actor[:] = self._average
         try:
@@ -130,12 +130,12 @@ class SacTrainee:
         finally:
             actor[:] = live
 
-    def published(self, version: int) -> None:
+    def on_weights_published(self, version: int) -> None:
         """SAC learns from any acting policy: nothing to do."""
 
     def arrays(self) -> dict[str, Array]:
-        """Networks, targets, temperature and the moments of their optimisers."""
-        p = self._numpy = self._model.parameters_in_numpy()
+        """Networks, targets, temperature and the moments of their optimizers."""
+        p = self._numpy = self._model.numpy_parameters()
         adams = {"actor": p.actor_adam, "critic": p.critic_adam, "alpha": p.alpha_adam}
         out = {"actor": p.actor.params, "critic": p.critic.params, "target": p.target.params, "log_alpha": p.log_alpha}
         out["average"] = self._average
@@ -155,7 +155,7 @@ class SacTrainee:
         self._gradient_steps = gradient_steps
 
 
-def _sampled(arrived: Arrived, episode: int) -> bool:
+def _sampled(arrived: ReceivedTransitions, episode: int) -> bool:
     """Whether an explorer sampled the episode from the policy that is being learned.
 
     Robots act on an older one; what is tried by analogy (its density is unknown) tells nothing of the policy itself.

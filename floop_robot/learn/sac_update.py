@@ -24,24 +24,24 @@ class SacBatch:
     rows: int
     obs_size: int
     action_size: int
-    now: Array = field(init=False)
+    obs_act: Array = field(init=False)
     """Shape (rows, obs_size + action_size): observation, executed action."""
-    then: Array = field(init=False)
+    next_obs_act: Array = field(init=False)
     """Same shape: next observation; the update writes the next action behind it."""
     reward: Array = field(init=False)
     """Shape (rows,)."""
     discount: Array = field(init=False)
     """Shape (rows,): γ, or 0 where the episode terminated."""
-    won: Array = field(init=False)
+    success: Array = field(init=False)
     """Shape (rows,): 1 where the episode of the row succeeded, else 0. Read only by updates that imitate."""
     noise: Array = field(init=False)
-    """Shape (2, rows, action_size): standard normal; for the actions at `now`, then for those at `then`."""
+    """Shape (2, rows, action_size): standard normal; for the actions at `obs_act`, then for those at `next_obs_act`."""
 
     def __post_init__(self) -> None:
         shape = (self.rows, self.obs_size + self.action_size)
-        self.now, self.then = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        self.obs_act, self.next_obs_act = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         self.reward, self.discount = np.zeros(self.rows, np.float32), np.zeros(self.rows, np.float32)
-        self.won = np.zeros(self.rows, np.float32)
+        self.success = np.zeros(self.rows, np.float32)
         self.noise = np.zeros((2, self.rows, self.action_size), np.float32)
 
 
@@ -49,7 +49,7 @@ class BatchSource(Protocol):
     """Where batches come from."""
 
     def fill(self, batch: SacBatch, gamma: float) -> None:
-        """Write `now`, the observations of `then`, `reward` and `discount`; `won` where that is known."""
+        """Write `obs_act`, the observations of `next_obs_act`, `reward` and `discount`; `success` where that is known."""
         ...
 
 
@@ -65,7 +65,7 @@ class Losses(NamedTuple):
 
 @dataclass
 class SacParameters:
-    """Networks, optimisers and entropy coefficient: everything an update changes."""
+    """Networks, optimizers and entropy coefficient: everything an update changes."""
 
     actor: StackedMlp
     """Outputs mean and log standard deviation side by side: sizes[-1] = 2 * action_size."""
@@ -97,7 +97,7 @@ class SacParameters:
 
 
 @dataclass(frozen=True)
-class StepSizes:
+class SacUpdateSettings:
     """Constants of one update."""
 
     actor_rate: float
@@ -110,11 +110,11 @@ class StepSizes:
     update_target: bool = True
     value_range: tuple[float, float] | None = None
     """Smallest and largest return there can be: targets are clipped to it. None, as stock, leaves them alone."""
-    imitation: float = 0.0
+    imitation_weight: float = 0.0
     """Weight of the squared distance (summed over the action's values) from the actor's mean to what was done in
     episodes that succeeded, wherever the critics find that better than what the actor would do: the Q-filter of Nair
     et al. 2018, on the fleet's own successes (Oh et al. 2018). 0, as stock, imitates nothing."""
-    actor_by_target: bool = False
+    actor_uses_target_critics: bool = False
     """Whether actions are rated for the actor, and for what it imitates, by the target networks, as in MPO (Abdolmaleki
     et al. 2018): they follow the critics slowly and pass on less of their swaying. False, as stock: the critics."""
 
@@ -135,34 +135,34 @@ class SacUpdate:
         self._q_grad: Array = np.zeros((2, rows, 1), np.float32)
         self._head_grad: Array = np.zeros((1, rows, 2 * self.action_size), np.float32)
         self._scratch: Array = np.zeros_like(parameters.target.params)
-        self._done: Array = np.zeros((rows, self.action_size), np.float32)
+        self._data_action: Array = np.zeros((rows, self.action_size), np.float32)
 
-    def step(self, sizes: StepSizes) -> Losses:
+    def step(self, sizes: SacUpdateSettings) -> Losses:
         """Update entropy coefficient, critics, actor and targets on `batch`."""
         p, batch = self.parameters, self.batch
-        now_obs, then_obs = batch.now[:, : self.obs_size], batch.then[:, : self.obs_size]
+        now_obs, then_obs = batch.obs_act[:, : self.obs_size], batch.next_obs_act[:, : self.obs_size]
         action, log_prob, head = self._draw(now_obs, batch.noise[0], self._actor_tape)
         alpha = math.exp(float(p.log_alpha[0])) if sizes.fixed_alpha is None else sizes.fixed_alpha
         alpha_loss = self._step_alpha(log_prob, sizes)
 
         next_action, next_log_prob, _ = self._draw(then_obs, batch.noise[1], self._next_tape)
-        batch.then[:, self.obs_size :] = next_action
-        next_q = p.target.forward(batch.then, self._critic_tape)
+        batch.next_obs_act[:, self.obs_size :] = next_action
+        next_q = p.target.forward(batch.next_obs_act, self._critic_tape)
         value = np.minimum(next_q[0, :, 0], next_q[1, :, 0])
         value -= np.float32(alpha) * next_log_prob
         value *= batch.discount
         value += batch.reward
         if sizes.value_range is not None:
             np.clip(value, np.float32(sizes.value_range[0]), np.float32(sizes.value_range[1]), out=value)
-        critic_loss, done_q = self._step_critic(value, sizes)
+        critic_loss, data_q = self._step_critic(value, sizes)
 
-        if sizes.imitation and sizes.actor_by_target:
-            done_q = p.target.forward(batch.now, self._critic_tape)[:, :, 0].min(axis=0)
-        self._done[...] = batch.now[:, self.obs_size :]
-        batch.now[:, self.obs_size :] = action
-        actor_loss = self._step_actor(now_obs, action, log_prob, head, done_q, np.float32(alpha), sizes)
+        if sizes.imitation_weight and sizes.actor_uses_target_critics:
+            data_q = p.target.forward(batch.obs_act, self._critic_tape)[:, :, 0].min(axis=0)
+        self._data_action[...] = batch.obs_act[:, self.obs_size :]
+        batch.obs_act[:, self.obs_size :] = action
+        actor_loss = self._step_actor(now_obs, action, log_prob, head, data_q, np.float32(alpha), sizes)
         if sizes.update_target:
-            self._track(sizes.tau)
+            self._update_target(sizes.tau)
         return Losses(critic_loss, actor_loss, alpha, alpha_loss, -float(log_prob.mean()))
 
     def _draw(self, obs: Array, noise: Array, tape: Tape) -> tuple[Array, Array, _Head]:
@@ -178,7 +178,7 @@ class SacUpdate:
         log_prob = terms.sum(axis=1) - np.float32(_HALF_LOG_2PI * self.action_size)
         return action, log_prob, _Head(out[:, : self.action_size], raw_log_std, spread, slack, density)
 
-    def _step_alpha(self, log_prob: Array, sizes: StepSizes) -> float:
+    def _step_alpha(self, log_prob: Array, sizes: SacUpdateSettings) -> float:
         if sizes.fixed_alpha is not None:
             return 0.0
         gap = float(log_prob.mean()) + sizes.target_entropy
@@ -186,14 +186,14 @@ class SacUpdate:
         self.parameters.alpha_adam.step(np.array([-gap], np.float32), sizes.alpha_rate)
         return loss
 
-    def _step_critic(self, value: Array, sizes: StepSizes) -> tuple[float, Array]:
+    def _step_critic(self, value: Array, sizes: SacUpdateSettings) -> tuple[float, Array]:
         p = self.parameters
-        q = p.critic.forward(self.batch.now, self._critic_tape)
+        q = p.critic.forward(self.batch.obs_act, self._critic_tape)
         least: Array = q[:, :, 0].min(axis=0)
         np.subtract(q[:, :, 0], value, out=self._q_grad[:, :, 0])
         loss = 0.5 * float(np.vdot(self._q_grad, self._q_grad)) / self.rows
         self._q_grad *= np.float32(1.0 / self.rows)
-        p.critic.backward(self.batch.now, self._q_grad, self._critic_tape)
+        p.critic.backward(self.batch.obs_act, self._q_grad, self._critic_tape)
         p.critic_adam.step(p.critic.grads, sizes.critic_rate)
         return loss, least
 
@@ -203,18 +203,18 @@ class SacUpdate:
         action: Array,
         log_prob: Array,
         head: _Head,
-        done_q: Array,
+        data_q: Array,
         alpha: np.float32,
-        sizes: StepSizes,
+        sizes: SacUpdateSettings,
     ) -> float:
         p = self.parameters
-        rating = p.target if sizes.actor_by_target else p.critic
-        q = rating.forward(self.batch.now, self._critic_tape)[:, :, 0]
+        rating = p.target if sizes.actor_uses_target_critics else p.critic
+        q = rating.forward(self.batch.obs_act, self._critic_tape)[:, :, 0]
         first = q[0] <= q[1]
         scale = np.float32(1.0 / self.rows)
         self._q_grad[0, :, 0] = first * -scale
         self._q_grad[1, :, 0] = ~first * -scale
-        hidden_grad = rating.backward(self.batch.now, self._q_grad, self._critic_tape, params=False)
+        hidden_grad = rating.backward(self.batch.obs_act, self._q_grad, self._critic_tape, params=False)
         action_grad = hidden_grad @ rating.input_weight[:, self.obs_size :]
         # d log π / d pre-squash action; the Gaussian term contributes only -1 per log std (its noise is fixed).
         squash = (2.0 * alpha * scale) * action * head.slack / head.density
@@ -223,23 +223,23 @@ class SacUpdate:
         grad = self._head_grad[0]
         grad[:, : self.action_size] = mean_grad
         grad[:, self.action_size :] = (mean_grad * head.spread - alpha * scale) * inside
-        if sizes.imitation:
-            grad[:, : self.action_size] += self._pull(
-                head.mean, done_q > np.where(first, q[0], q[1]), sizes.imitation
+        if sizes.imitation_weight:
+            grad[:, : self.action_size] += self._imitation_grad(
+                head.mean, data_q > np.where(first, q[0], q[1]), sizes.imitation_weight
             )
         p.actor.backward(obs, self._head_grad, self._actor_tape)
         p.actor_adam.step(p.actor.grads, sizes.actor_rate)
         return float((alpha * log_prob - np.where(first, q[0], q[1])).mean())
 
-    def _pull(self, mean: Array, better: Array, weight: float) -> Array:
+    def _imitation_grad(self, mean: Array, better: Array, weight: float) -> Array:
         """Gradient, for the mean before squashing, of the weighted distance to what was done where it was `better`."""
         squashed = np.tanh(mean)
-        pull: Array = squashed - self._done
+        pull: Array = squashed - self._data_action
         pull *= 1.0 - squashed * squashed
-        pull *= (np.float32(2.0 * weight / self.rows) * self.batch.won * better)[:, None]
+        pull *= (np.float32(2.0 * weight / self.rows) * self.batch.success * better)[:, None]
         return pull
 
-    def _track(self, tau: float) -> None:
+    def _update_target(self, tau: float) -> None:
         target, critic = self.parameters.target.params, self.parameters.critic.params
         target *= np.float32(1.0 - tau)
         np.multiply(critic, np.float32(tau), out=self._scratch)

@@ -38,25 +38,25 @@ class SacSettings(_Settings, frozen=True, kw_only=True):
     """Share of each batch from demonstrations or old work."""
     rare_fraction: Fraction = 0.5
     """Share of the fresh part of each batch from episodes of the rarer outcome: first successes, last failures."""
-    imitation: Annotated[float, Meta(ge=0)] = 0.0
+    imitation_weight: Annotated[float, Meta(ge=0)] = 0.0
     """How strongly the actor is drawn to what was done in successful episodes, where the critics find it better than
-    what it would do itself (`sac_update.StepSizes.imitation`). Fleets use it (`LearnerConfig.imitation`): they have
+    what it would do itself (`sac_update.SacUpdateSettings.imitation_weight`). Fleets use it (`LearnerConfig.imitation_weight`): they have
     to succeed at all. Training has to be faster than what it was shown, and imitation holds it back."""
-    actor_by_target: bool = False
-    """Whether the slower target networks rate actions for the actor (`sac_update.StepSizes.actor_by_target`)."""
-    settled_rate: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    actor_uses_target_critics: bool = False
+    """Whether the slower target networks rate actions for the actor (`sac_update.SacUpdateSettings.actor_uses_target_critics`)."""
+    settled_lr_factor: Annotated[float, Meta(gt=0, le=1)] = 1.0
     """Share of the learning rate that is left where fresh work succeeds: learn fast while losing, slowly while winning
     (Bowling & Veloso 2002). 1 keeps the rate."""
-    updates_per_fresh: Positive = 2.0
+    updates_per_new: Positive = 2.0
     """Gradient steps that a transition of fresh work pays for."""
-    updates_per_old: float = 0.25
+    updates_per_known: float = 0.25
     """Gradient steps that a transition of known work pays for."""
     quota: Size = 50_000
     """Rows kept of each robot, in each of the two regions of replay."""
 
 
 class PpoSettings(_Settings, frozen=True, kw_only=True):
-    """Proximal policy optimisation, started from behaviour cloning."""
+    """Proximal policy optimization, started from behavior cloning."""
 
     hidden: tuple[Size, ...] = (64, 64)
     learning_rate: Positive = 3e-4
@@ -75,11 +75,11 @@ class PpoSettings(_Settings, frozen=True, kw_only=True):
     """First updates that move only the value network: no cloned policy should follow advantages of an untrained one."""
 
 
-class CloneSettings(_Settings, frozen=True, kw_only=True):
-    """Behaviour cloning."""
+class BehaviorCloningSettings(_Settings, frozen=True, kw_only=True):
+    """Behavior cloning."""
 
     epochs: Size = 200
     batch_size: Size = 256
     learning_rate: Positive = 1e-3
     noise: float = 0.0
-    """Standard deviation of noise on normalised observations."""
+    """Standard deviation of noise on normalized observations."""

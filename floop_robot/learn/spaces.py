@@ -1,4 +1,4 @@
-"""The space a learner works in: normalised observations, actions in [-1, 1], and the way there from raw units."""
+"""The space a learner works in: normalized observations, actions in [-1, 1], and the way there from raw units."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import numpy as np
 from gymnasium import spaces
 
 from floop_robot.learn.mlp import Array
-from floop_robot.replay.ring_buffer import Normaliser
+from floop_robot.replay.ring_buffer import Normalizer
 from floop_robot.spec.layout import Layout
 from floop_robot.spec.task import TaskSpec
 
 
 class PolicySpace(msgspec.Struct, frozen=True):
-    """What observations and actions are, raw; and the normalisation between."""
+    """What observations and actions are, raw; and the normalization between."""
 
     observation: Layout
     action: Layout
@@ -34,19 +34,19 @@ class PolicySpace(msgspec.Struct, frozen=True):
         return spaces.Box(self.action.low, self.action.high, dtype=np.float32)
 
     @property
-    def inner_observation(self) -> spaces.Box:
+    def normalized_observation(self) -> spaces.Box:
         """What the learner's networks see."""
         return spaces.Box(-np.inf, np.inf, (self.observation.size,), np.float32)
 
     @property
-    def inner_action(self) -> spaces.Box:
+    def normalized_action(self) -> spaces.Box:
         """What the learner's networks say."""
         return spaces.Box(-1.0, 1.0, (self.action.size,), np.float32)
 
     @property
-    def normaliser(self) -> Normaliser:
+    def normalizer(self) -> Normalizer:
         """From raw to inner observations."""
-        return Normaliser(self.observation.offset, self.observation.scale)
+        return Normalizer(self.observation.offset, self.observation.scale)
 
     def fold(self, weight: Array, bias: Array) -> tuple[Array, Array]:
         """A first layer that takes raw observations where `weight` (out, in) and `bias` take inner ones.

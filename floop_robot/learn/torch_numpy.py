@@ -37,7 +37,7 @@ def unsupported(model: SAC) -> str | None:
         (policy.activation_fn is not nn.ReLU, "another activation than ReLU"),
         (not model.actor.net_arch or len(list(_linears(critic.q_networks[0]))) < 2, "no hidden layer"),
         (len(_linears_or_none(model)) > 0, "layers other than Linear and ReLU"),
-        (not _plain_adam(model.actor.optimizer) or not _plain_adam(critic.optimizer), "another optimiser than Adam"),
+        (not _plain_adam(model.actor.optimizer) or not _plain_adam(critic.optimizer), "another optimizer than Adam"),
         (any(p.dtype is not th.float32 for p in policy.parameters()), "another precision than float32"),
     )
     return next((reason for bad, reason in checks if bad), None)
@@ -60,7 +60,7 @@ def _plain_adam(optimizer: th.optim.Optimizer) -> bool:
     return plain and tuple(group["betas"]) == (BETA1, BETA2) and group["eps"] == EPSILON
 
 
-class SacLink:
+class TorchNumpyViews:
     """The numpy side of one model; `is_current` tells whether the model still lives in this memory."""
 
     def __init__(self, model: SAC) -> None:
@@ -98,12 +98,12 @@ class SacLink:
         self._steps.append((adam, counts))
 
     def adopt_steps(self) -> None:
-        """Take over the step counts of the optimisers: stock training may have gone on meanwhile."""
+        """Take over the step counts of the optimizers: stock training may have gone on meanwhile."""
         for adam, counts in self._steps:
             adam.steps = int(counts[0])
 
     def publish_steps(self) -> None:
-        """Write the step counts of the optimisers where torch looks for them."""
+        """Write the step counts of the optimizers where torch looks for them."""
         for adam, counts in self._steps:
             counts[:] = adam.steps
 

@@ -1,4 +1,4 @@
-"""Pace: how many gradient steps the data that has arrived pays for, and how fresh they were when learned from."""
+"""UtdBudget: how many gradient steps the data that has arrived pays for, and how fresh they were when learned from."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-KEPT = 20_000
+LATENCY_WINDOW = 20_000
 """Latencies kept for the percentiles: some minutes of a fleet."""
 
 
-class Pace:
+class UtdBudget:
     """An account of gradient steps: arriving rows pay in, updates draw."""
 
-    def __init__(self, most_owed: float) -> None:
+    def __init__(self, max_steps: float) -> None:
         self._owed = 0.0
-        self._most = most_owed
+        self._most = max_steps
         """A learner that was away must not hammer old rows for minutes before it looks at new ones."""
 
-    def pay(self, steps: float) -> None:
+    def add(self, steps: float) -> None:
         """Data arrived that is worth `steps` gradient steps."""
         self._owed = min(self._owed + steps, self._most)
 
@@ -29,7 +29,7 @@ class Pace:
         """Gradient steps that may be done now."""
         return int(self._owed)
 
-    def draw(self, steps: int) -> None:
+    def spend(self, steps: int) -> None:
         """`steps` were done."""
         self._owed = max(0.0, self._owed - steps)
 
@@ -48,7 +48,7 @@ class LatencyMeter:
         """Rows left out: stamped later than now, by a clock that differs."""
         self._since_ns = time.time_ns() if since_ns is None else since_ns
         self._waiting: list[NDArray[np.int64]] = []
-        self._seconds: deque[float] = deque(maxlen=KEPT)
+        self._seconds: deque[float] = deque(maxlen=LATENCY_WINDOW)
 
     def arrived(self, stamp_ns: NDArray[np.int64]) -> None:
         """Rows entered replay."""

@@ -1,4 +1,4 @@
-"""WorkLog: what robots reported of their work, and which of it goes badly. Trials and explorers mine this, no truth."""
+"""FailureMonitor: what robots reported of their work, and which of it goes badly. Trials and explorers mine this, no truth."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from itertools import islice
 
 import msgspec
 
-from floop_robot.spec.records import EpisodeEnd, Label, Outcome, WorkReport
+from floop_robot.spec.records import EpisodeEnd, Label, ObjectReport, OutcomeCode
 
 WINDOW = 20
 """Latest episodes of a class that tell whether it goes badly …"""
-HEALED_WINDOW = 80
+RESOLVED_WINDOW = 80
 """… and, once it does, whether it has healed: a policy of 88 % shows 38 of 40 in one look of eight, 76 of 80 in one of
 thirty."""
 LEAST_FAILURES = 3
 """One or two failures happen to every policy."""
-HEALTHY_SUCCESS = 0.75
-"""Live success below this makes a class focus work; three failures among eleven episodes of a 97 % policy are a 1 in
+FAILING_SUCCESS = 0.75
+"""Live success below this makes a class failing tasks; three failures among eleven episodes of a 97 % policy are a 1 in
 200 coincidence."""
-HEALED_SUCCESS = 0.95
-"""A class that went badly stays focus work until live success reaches this: half mended is no reason to look away."""
-KEPT_REPORTS = 200
+RESOLVED_SUCCESS = 0.95
+"""A class that went badly stays failing tasks until live success reaches this: half mended is no reason to look away."""
+MAX_STORED_REPORTS = 200
 """Latest reports of a class that scenarios are drawn from; older ones speak of work long done."""
-EARLY_LABELS = 1000
+MAX_EARLY_LABELS = 1000
 """Labels that are kept for an episode that has not come yet; most of them speak of aborted ones, which never do."""
 
 _Key = tuple[str, str, int]
 """Robot, boot, episode."""
 
 
-class _Done(msgspec.Struct):
+class _Episode(msgspec.Struct):
     """An episode, whether its class was failing before it, and what it came to."""
 
     key: _Key
     success: bool
-    report: WorkReport
+    report: ObjectReport
     was_failing: bool
 
 
-class _ClassLog:
+class _ClassHistory:
     def __init__(self) -> None:
-        self.done: deque[_Done] = deque(maxlen=KEPT_REPORTS + HEALED_WINDOW)
+        self.done: deque[_Episode] = deque(maxlen=MAX_STORED_REPORTS + RESOLVED_WINDOW)
         self.failing = False
 
     @property
@@ -51,12 +51,12 @@ class _ClassLog:
         return self._latest(WINDOW, len(self.done))
 
     @property
-    def reports(self) -> Iterator[WorkReport]:
-        """Of the latest `KEPT_REPORTS` episodes, oldest first."""
-        return (done.report for done in islice(self.done, max(0, len(self.done) - KEPT_REPORTS), None))
+    def reports(self) -> Iterator[ObjectReport]:
+        """Of the latest `MAX_STORED_REPORTS` episodes, oldest first."""
+        return (done.report for done in islice(self.done, max(0, len(self.done) - MAX_STORED_REPORTS), None))
 
-    def add(self, key: _Key, success: bool, report: WorkReport) -> None:
-        self.done.append(_Done(key, success, report, self.failing))
+    def add(self, key: _Key, success: bool, report: ObjectReport) -> None:
+        self.done.append(_Episode(key, success, report, self.failing))
         self._judge(len(self.done))
 
     def correct(self, key: _Key, success: bool) -> bool:
@@ -68,7 +68,7 @@ class _ClassLog:
         for place, done in enumerate(self.done):
             if done.key == key and done.success != success:
                 done.success = success
-                first = max(place, HEALED_WINDOW) if len(self.done) == self.done.maxlen else place
+                first = max(place, RESOLVED_WINDOW) if len(self.done) == self.done.maxlen else place
                 self.failing = self.done[first].was_failing
                 for end in range(first + 1, len(self.done) + 1):
                     self.done[end - 1].was_failing = self.failing
@@ -77,25 +77,25 @@ class _ClassLog:
         return False
 
     def _judge(self, end: int) -> None:
-        outcomes = self._latest(HEALED_WINDOW if self.failing else WINDOW, end)
+        outcomes = self._latest(RESOLVED_WINDOW if self.failing else WINDOW, end)
         failures = outcomes.count(False)
         success = 1.0 - failures / len(outcomes)
         if self.failing:
-            self.failing = success < HEALED_SUCCESS
+            self.failing = success < RESOLVED_SUCCESS
         else:
-            self.failing = failures >= LEAST_FAILURES and success < HEALTHY_SUCCESS
+            self.failing = failures >= LEAST_FAILURES and success < FAILING_SUCCESS
 
     def _latest(self, count: int, end: int) -> list[bool]:
         return [done.success for done in islice(self.done, max(0, end - count), end)]
 
 
-class WorkLog:
+class FailureMonitor:
     """Live outcomes and reports by perceived object class; pure, rebuilt from the journal after a restart."""
 
     def __init__(self, trained: Collection[str], modelled: Collection[str]) -> None:
         """`trained`: classes of the training work; `modelled`: classes with a model in the catalogue."""
         self._trained, self._modelled = frozenset(trained), frozenset(modelled)
-        self._classes: dict[str, _ClassLog] = {}
+        self._classes: dict[str, _ClassHistory] = {}
         self._early: OrderedDict[_Key, bool] = OrderedDict()
         self.episodes = 0
         """How many episodes were taken in."""
@@ -109,12 +109,12 @@ class WorkLog:
         """
         if isinstance(record, Label):
             self._correct((robot, record.episode_boot_id, record.episode), record.success)
-        elif record.outcome is not Outcome.ABORTED:
+        elif record.outcome is not OutcomeCode.ABORTED:
             self.episodes += 1
             self.changes += 1
             key = (robot, boot_id, record.episode)
-            success = self._early.pop(key, record.outcome is Outcome.SUCCESS)
-            self._classes.setdefault(record.work.object_class, _ClassLog()).add(key, success, record.work)
+            success = self._early.pop(key, record.outcome is OutcomeCode.SUCCESS)
+            self._classes.setdefault(record.work.object_class, _ClassHistory()).add(key, success, record.work)
 
     def _correct(self, key: _Key, success: bool) -> None:
         for log in self._classes.values():
@@ -123,11 +123,11 @@ class WorkLog:
                 return
         self._early[key] = success
         self._early.move_to_end(key)
-        if len(self._early) > EARLY_LABELS:
+        if len(self._early) > MAX_EARLY_LABELS:
             self._early.popitem(last=False)
 
     @property
-    def focus(self) -> tuple[str, ...]:
+    def failing(self) -> tuple[str, ...]:
         """Classes that go badly and can be simulated."""
         return self._select(lambda name, log: log.failing and name in self._modelled)
 
@@ -137,18 +137,18 @@ class WorkLog:
         return self._select(lambda name, log: log.failing and name not in self._modelled)
 
     @property
-    def adopted(self) -> tuple[str, ...]:
+    def resolved(self) -> tuple[str, ...]:
         """Classes that nothing was trained on at first and that go well now: once in the suite, they stay."""
         return self._select(lambda name, log: not log.failing and name in self._modelled - self._trained)
 
     def success(self, object_class: str) -> tuple[int, int]:
         """Successes and episodes of a class within the window."""
-        outcomes = self._classes.get(object_class, _ClassLog()).outcomes
+        outcomes = self._classes.get(object_class, _ClassHistory()).outcomes
         return outcomes.count(True), len(outcomes)
 
-    def reports(self, classes: Iterable[str]) -> tuple[WorkReport, ...]:
+    def reports(self, classes: Iterable[str]) -> tuple[ObjectReport, ...]:
         """What robots perceived of these classes, oldest first within each."""
         return tuple(report for name in classes if name in self._classes for report in self._classes[name].reports)
 
-    def _select(self, wanted: Callable[[str, _ClassLog], bool]) -> tuple[str, ...]:
+    def _select(self, wanted: Callable[[str, _ClassHistory], bool]) -> tuple[str, ...]:
         return tuple(sorted(name for name, log in self._classes.items() if wanted(name, log)))

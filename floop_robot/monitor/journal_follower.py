@@ -1,6 +1,6 @@
-"""ReportFeed: what robots reported of their work, followed in the journal's tail by a thread of its own.
+"""JournalFollower: what robots reported of their work, followed in the journal's tail by a thread of its own.
 
-Gate and explorers learn of shifted work through this and nothing else: episode ends of robots on their deployed
+Gate and explorers learn of shifted tasks through this and nothing else: episode ends of robots on their deployed
 policy, without the simulator's truth, and the labels that correct them.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from floop_robot.spec.records import ActMode, EpisodeEnd, Label, Source
-from floop_robot.stream.codec import Block, Kind
+from floop_robot.stream.codec import Block, RecordKind
 from floop_robot.stream.tail_client import TailClient, TailError, TailFilter
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ _QUEUED = 4096
 """Records; a reader that is this far behind lets the tail wait: the journal keeps the rest."""
 
 
-Take = Callable[[EpisodeEnd | Label, str, str], None]
+RecordHandler = Callable[[EpisodeEnd | Label, str, str], None]
 """Takes a record, and robot and boot of the stream that carried it."""
 
 
@@ -34,7 +34,7 @@ class _Reported(msgspec.Struct, frozen=True):
     boot_id: str
 
 
-class ReportFeed:
+class JournalFollower:
     """Follows the journal from its beginning, across restarts of ingest; a context manager."""
 
     def __init__(self, endpoint: str) -> None:
@@ -43,7 +43,7 @@ class ReportFeed:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="report-feed")
 
-    def __enter__(self) -> ReportFeed:
+    def __enter__(self) -> JournalFollower:
         self._thread.start()
         return self
 
@@ -51,7 +51,7 @@ class ReportFeed:
         self._stop.set()
         self._thread.join()
 
-    def drain(self, take: Take, restart: Callable[[], None] = lambda: None) -> None:
+    def drain(self, take: RecordHandler, restart: Callable[[], None] = lambda: None) -> None:
         """Hand over every episode end and label that came since; `restart` is called where another journal begins."""
         while True:
             try:
@@ -64,7 +64,7 @@ class ReportFeed:
                 take(report.record, report.robot, report.boot_id)
 
     def _follow(self) -> None:
-        wanted = TailFilter(kinds=Kind.EPISODE_END | Kind.LABEL, sources=(int(Source.ROBOT),))
+        wanted = TailFilter(kinds=RecordKind.EPISODE_END | RecordKind.LABEL, sources=(int(Source.ROBOT),))
         while not self._stop.is_set():
             client = TailClient(self._endpoint, wanted)
             try:

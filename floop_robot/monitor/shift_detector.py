@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from floop_robot.spec.layout import Layout
-from floop_robot.spec.scenario import CLASSES
+from floop_robot.spec.scenario import OBJECT_CLASSES
 from floop_robot.stream.columns import Matrix
 
 SIZE_TOLERANCE = 0.1
@@ -24,13 +24,13 @@ class KnownClass(msgspec.Struct, frozen=True):
     size_high_m: tuple[float, float, float]
 
 
-class KnownWork(msgspec.Struct, frozen=True):
+class KnownTasks(msgspec.Struct, frozen=True):
     """What a policy was trained on; travels with the learner's checkpoint."""
 
     classes: tuple[KnownClass, ...] = ()
 
     @classmethod
-    def of(cls, layout: Layout, observations: Matrix) -> KnownWork:
+    def of(cls, layout: Layout, observations: Matrix) -> KnownTasks:
         """The work that raw observations of shape (n, layout.size) show; empty for a task without objects."""
         if not _speaks_of_objects(layout):
             return cls()
@@ -39,14 +39,14 @@ class KnownWork(msgspec.Struct, frozen=True):
         found = []
         for index in np.unique(which).tolist():
             low, high = sizes[which == index].min(axis=0).tolist(), sizes[which == index].max(axis=0).tolist()
-            found.append(KnownClass(CLASSES[index], tuple(low), tuple(high)))
+            found.append(KnownClass(OBJECT_CLASSES[index], tuple(low), tuple(high)))
         return cls(tuple(found))
 
 
-class Novelty:
+class ShiftDetector:
     """Tells fresh from known work."""
 
-    def __init__(self, layout: Layout, known: KnownWork) -> None:
+    def __init__(self, layout: Layout, known: KnownTasks) -> None:
         self._layout, self._known = layout, known
 
     def __call__(self, observations: Matrix) -> NDArray[np.bool_]:
@@ -60,7 +60,7 @@ class Novelty:
             low = np.array(k.size_low_m) * (1.0 - SIZE_TOLERANCE)
             high = np.array(k.size_high_m) * (1.0 + SIZE_TOLERANCE)
             fits = ((sizes >= low) & (sizes <= high)).all(axis=1)
-            known |= (which == CLASSES.index(k.object_class)) & fits
+            known |= (which == OBJECT_CLASSES.index(k.object_class)) & fits
         return ~known
 
 
@@ -68,7 +68,7 @@ def _speaks_of_objects(layout: Layout) -> bool:
     return {"object_class", "object_size"} <= layout.slices.keys()
 
 
-class Troubles:
+class FailingClasses:
     """Classes of known work that robots fail at now: the world changed in a way that perception doesn't name."""
 
     WINDOW, MOST_FAILURES = 20, 6
@@ -89,7 +89,7 @@ class Troubles:
 
     def __call__(self, observations: Matrix) -> NDArray[np.bool_]:
         """Shape (n,): True where the perceived object is of a class in trouble."""
-        troubled = [CLASSES.index(name) for name in self.classes if name in CLASSES]
+        troubled = [OBJECT_CLASSES.index(name) for name in self.classes if name in OBJECT_CLASSES]
         if not troubled or not _speaks_of_objects(self._layout):
             return np.zeros(len(observations), np.bool_)
         which = observations[:, self._layout.slices["object_class"]].argmax(axis=1)

@@ -22,7 +22,7 @@ class JournalBlock(Protocol):
         ...
 
 
-class RowSource(Protocol):
+class JournalSource(Protocol):
     """Follows a journal; `stream.tail_client.TailClient` is one."""
 
     @property

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from floop_robot.replay.transitions import Rows
+from floop_robot.replay.transitions import Transitions
 from floop_robot.spec.records import EpisodeEnd, StreamInfo
 from floop_robot.stream.codec import Block
 from floop_robot.stream.columns import TransitionColumns
@@ -21,15 +21,15 @@ MAX_STREAMS = 1024
 """Streams whose last row is kept waiting for its successor; a robot that restarts for ever must not fill the memory."""
 
 
-class Assembled(msgspec.Struct, frozen=True):
+class JoinedBlock(msgspec.Struct, frozen=True):
     """What one block completed."""
 
     info: StreamInfo
-    rows: Rows | None
+    rows: Transitions | None
     ends: tuple[EpisodeEnd, ...]
 
 
-class Assembler:
+class NextObsJoiner:
     """Remembers the last row of every stream until its successor is known."""
 
     def __init__(self) -> None:
@@ -37,21 +37,21 @@ class Assembler:
         self.dropped = 0
         """Rows whose successor never came (a gap, a stream that was given up)."""
 
-    def feed(self, block: Block) -> Assembled:
+    def feed(self, block: Block) -> JoinedBlock:
         """Take in the next block of a stream; rows come out in order, each once."""
         key = (block.info.robot, block.info.boot_id)
         columns = _join(self._pending.pop(key, None), block.transitions)
         if columns is None:
-            return Assembled(block.info, None, block.ends)
-        next_obs, complete, cut = self._successors(columns, block.ends)
+            return JoinedBlock(block.info, None, block.ends)
+        next_obs, complete, episode_end = self._successors(columns, block.ends)
         if not complete[-1] and not _is_over(columns, block.ends):
             self._wait(key, _slice(columns, slice(-1, None)))
             self.dropped -= 1
         self.dropped += int(np.count_nonzero(~complete))
         keep = np.flatnonzero(complete)
         if not len(keep):
-            return Assembled(block.info, None, block.ends)
-        return Assembled(block.info, _rows(columns, next_obs, cut, keep), block.ends)
+            return JoinedBlock(block.info, None, block.ends)
+        return JoinedBlock(block.info, _rows(columns, next_obs, episode_end, keep), block.ends)
 
     def _wait(self, key: tuple[str, str], row: TransitionColumns) -> None:
         self._pending[key] = row
@@ -66,15 +66,15 @@ class Assembler:
         """Next observations, which rows have one, and which of these came from the end of their episode."""
         over = c.terminated | c.truncated
         linked = (c.episode[1:] == c.episode[:-1]) & (c.step[1:] == c.step[:-1] + 1) & ~over[:-1]
-        complete, cut = np.append(linked, False), np.zeros(len(c), np.bool_)
+        complete, episode_end = np.append(linked, False), np.zeros(len(c), np.bool_)
         next_obs = np.zeros_like(c.obs)
         next_obs[:-1][linked] = c.obs[1:][linked]
         by_episode = {end.episode: end for end in ends}
         for i in np.flatnonzero(~complete).tolist():
             end = by_episode.get(int(c.episode[i]))
             if end is not None and end.steps == c.step[i] + 1 and len(end.final_obs) == c.obs.shape[1]:
-                next_obs[i], complete[i], cut[i] = end.final_obs, True, True
-        return next_obs, complete, cut
+                next_obs[i], complete[i], episode_end[i] = end.final_obs, True, True
+        return next_obs, complete, episode_end
 
 
 def _is_over(c: TransitionColumns, ends: tuple[EpisodeEnd, ...]) -> bool:
@@ -96,16 +96,16 @@ def _join(first: TransitionColumns | None, second: TransitionColumns | None) -> 
 
 
 def _rows(
-    c: TransitionColumns, next_obs: NDArray[np.float32], cut: NDArray[np.bool_], keep: NDArray[np.int64]
-) -> Rows:
-    return Rows(
+    c: TransitionColumns, next_obs: NDArray[np.float32], episode_end: NDArray[np.bool_], keep: NDArray[np.int64]
+) -> Transitions:
+    return Transitions(
         obs=c.obs[keep],
         action=c.action[keep],
         action_requested=c.action_requested[keep],
         next_obs=next_obs[keep],
         reward=c.reward[keep].astype(np.float32),
         terminated=c.terminated[keep],
-        cut=cut[keep],
+        episode_end=episode_end[keep],
         log_prob=c.log_prob[keep].astype(np.float32),
         policy_version=c.policy_version[keep],
         episode=c.episode[keep],

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from floop_robot.replay.transitions import Rows
+from floop_robot.replay.transitions import Transitions
 
-Packed = dict[str, NDArray[Any]]
+PackedEpisodes = dict[str, NDArray[Any]]
 
 
-def pack(episodes: Sequence[Rows]) -> Packed:
+def pack_episodes(episodes: Sequence[Transitions]) -> PackedEpisodes:
     """Episodes as arrays: `obs` (rows + episodes), `action`, `reward` (rows); `length`, `terminated` (episodes)."""
     half = np.float16
     return {
@@ -29,7 +29,7 @@ def pack(episodes: Sequence[Rows]) -> Packed:
     }
 
 
-def unpack(packed: Mapping[str, NDArray[Any]]) -> Rows:
+def unpack_episodes(packed: Mapping[str, NDArray[Any]]) -> Transitions:
     """The rows of all packed episodes; raises ValueError when the arrays don't belong together."""
     lengths = packed["length"].astype(np.int64)
     total, episodes = int(lengths.sum()), len(lengths)
@@ -38,16 +38,16 @@ def unpack(packed: Mapping[str, NDArray[Any]]) -> Rows:
         raise ValueError("packed episodes have unlike lengths")
     first = np.repeat(np.arange(episodes), lengths) + np.arange(total)  # one observation more per episode before it
     last = np.cumsum(lengths) - 1
-    terminated, cut = np.zeros(total, np.bool_), np.zeros(total, np.bool_)
-    terminated[last], cut[last] = packed["terminated"].astype(np.bool_), True
-    return Rows(
+    terminated, episode_end = np.zeros(total, np.bool_), np.zeros(total, np.bool_)
+    terminated[last], episode_end[last] = packed["terminated"].astype(np.bool_), True
+    return Transitions(
         obs=obs[first],
         action=action,
         action_requested=action,
         next_obs=obs[first + 1],
         reward=packed["reward"].astype(np.float32),
         terminated=terminated,
-        cut=cut,
+        episode_end=episode_end,
         log_prob=np.full(total, np.nan, np.float32),
         policy_version=np.zeros(total, np.int64),
         episode=np.repeat(np.arange(episodes), lengths),
@@ -55,9 +55,9 @@ def unpack(packed: Mapping[str, NDArray[Any]]) -> Rows:
     )
 
 
-def choose(episodes: Sequence[Rows], rows: int, rng: np.random.Generator) -> list[Rows]:
+def choose_episodes(episodes: Sequence[Transitions], rows: int, rng: np.random.Generator) -> list[Transitions]:
     """Random episodes of together at most `rows` rows: from all of a training run, its mistakes included."""
-    out: list[Rows] = []
+    out: list[Transitions] = []
     left = rows
     for index in rng.permutation(len(episodes)).tolist():
         if len(episodes[index]) <= left:

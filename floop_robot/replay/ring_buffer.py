@@ -1,4 +1,4 @@
-"""Region: the transitions of one kind of work, with a quota for each robot, in one matrix.
+"""RingBuffer: the transitions of one kind of work, with a quota for each robot, in one matrix.
 
 A robot that reports ten times as much as the others, or sixty-four robots instead of four, can't push the rest out:
 each has its own ring of rows.
@@ -11,10 +11,10 @@ from collections import OrderedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from floop_robot.replay.transitions import Rows
+from floop_robot.replay.transitions import Transitions
 from floop_robot.stream.columns import Matrix
 
-_UNKNOWN, _FAILED, _WON = range(3)
+_UNKNOWN, _FAILED, _SUCCEEDED = range(3)
 MAX_OPEN = 1024
 """Episodes whose end is waited for; a robot that never ends one (it was killed, the end was lost) must not fill the
 memory."""
@@ -23,7 +23,7 @@ EpisodeKey = tuple[str, str, int]
 """Robot, boot, episode."""
 
 
-class Normaliser:
+class Normalizer:
     """`(x - offset) / scale`, applied once when a row is stored instead of at every draw."""
 
     def __init__(self, offset: Matrix, scale: Matrix) -> None:
@@ -31,17 +31,17 @@ class Normaliser:
         self._inverse = np.float32(1.0) / np.asarray(scale, np.float32)
 
     def __call__(self, observations: Matrix) -> Matrix:
-        """Normalised copies of raw observations, shape (..., obs_size)."""
+        """Normalized copies of raw observations, shape (..., obs_size)."""
         out: Matrix = (np.asarray(observations, np.float32) - self._offset) * self._inverse
         return out
 
 
-class Region:
-    """Rows `[obs | action | next_obs | reward | terminated]`, normalised; one segment of `quota` rows per robot."""
+class RingBuffer:
+    """Rows `[obs | action | next_obs | reward | terminated]`, normalized; one segment of `quota` rows per robot."""
 
-    def __init__(self, obs_size: int, action_size: int, quota: int, normaliser: Normaliser) -> None:
+    def __init__(self, obs_size: int, action_size: int, quota: int, normalizer: Normalizer) -> None:
         self.obs_size, self.action_size, self.quota = obs_size, action_size, quota
-        self._normalise = normaliser
+        self._normalize = normalizer
         self._matrix: Matrix = np.zeros((0, 2 * obs_size + action_size + 2), np.float32)
         self._outcome: NDArray[np.int8] = np.zeros(0, np.int8)
         self._segments: dict[str, int] = {}
@@ -56,15 +56,15 @@ class Region:
     def __len__(self) -> int:
         return int(self._filled.sum())
 
-    def extend(self, robot: str, rows: Rows, boot_id: str = "") -> None:
+    def extend(self, robot: str, rows: Transitions, boot_id: str = "") -> None:
         """Store rows of one robot by slices; the oldest beyond its quota go."""
         rows = rows.take(slice(-self.quota, None)) if len(rows) > self.quota else rows
         segment = self._segment(robot)
         n, o, a = len(rows), self.obs_size, self.action_size
         block = np.empty((n, self._matrix.shape[1]), np.float32)
-        block[:, :o] = self._normalise(rows.obs)
+        block[:, :o] = self._normalize(rows.obs)
         block[:, o : o + a] = rows.action
-        block[:, o + a : 2 * o + a] = self._normalise(rows.next_obs)
+        block[:, o + a : 2 * o + a] = self._normalize(rows.next_obs)
         block[:, -2], block[:, -1] = rows.reward, rows.terminated
         places = segment * self.quota + (self._next[segment] + np.arange(n)) % self.quota
         self._matrix[places], self._outcome[places] = block, _UNKNOWN
@@ -83,7 +83,7 @@ class Region:
         """An episode is over; its outcome is that of all its rows. Returns whether there are any."""
         places = self._open.pop(key, [])
         if places:
-            self._outcome[np.concatenate(places)] = _FAILED if failed else _WON
+            self._outcome[np.concatenate(places)] = _FAILED if failed else _SUCCEEDED
             self._rare = None
         return bool(places)
 
@@ -101,14 +101,14 @@ class Region:
         if special:
             places = np.concatenate([places, rare[rng.integers(len(rare), size=special)]])
         np.take(self._matrix, places, axis=0, out=out, mode="clip")
-        won: NDArray[np.bool_] = self._outcome[places] == _WON
-        return won
+        success: NDArray[np.bool_] = self._outcome[places] == _SUCCEEDED
+        return success
 
     def _rare_places(self) -> NDArray[np.int64]:
         if self._rare is None:
-            failed, won = np.flatnonzero(self._outcome == _FAILED), np.flatnonzero(self._outcome == _WON)
-            both = len(failed) and len(won)
-            self._rare = min(failed, won, key=len) if both else _NONE
+            failed, success = np.flatnonzero(self._outcome == _FAILED), np.flatnonzero(self._outcome == _SUCCEEDED)
+            both = len(failed) and len(success)
+            self._rare = min(failed, success, key=len) if both else _NONE
         return self._rare
 
     def _segment(self, robot: str) -> int:

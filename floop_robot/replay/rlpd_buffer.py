@@ -1,4 +1,4 @@
-"""MixedReplay: a stable-baselines3 replay buffer whose batches are part prior work, part fresh work (RLPD).
+"""RlpdReplayBuffer: a stable-baselines3 replay buffer whose batches are part prior work, part fresh work (RLPD).
 
 Ball et al. 2023, "Efficient Online Reinforcement Learning with Offline Data": half of each batch from either side keeps
 a policy at what it knew while it learns what is new.
@@ -16,12 +16,12 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 
-from floop_robot.replay.ring_buffer import Normaliser, Region
-from floop_robot.replay.transitions import Rows
+from floop_robot.replay.ring_buffer import Normalizer, RingBuffer
+from floop_robot.replay.transitions import Transitions
 from floop_robot.stream.columns import Matrix
 
 
-class MixConfig(msgspec.Struct, frozen=True, kw_only=True):
+class RlpdConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How batches are composed and how much is kept."""
 
     prior_fraction: float = 0.5
@@ -35,59 +35,59 @@ class MixConfig(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
 
 
-class Batch(Protocol):
+class BatchArrays(Protocol):
     """Arrays to fill; `learn.sac_update.SacBatch` is one."""
 
     rows: int
-    now: Matrix
-    then: Matrix
+    obs_act: Matrix
+    next_obs_act: Matrix
     reward: Matrix
     discount: Matrix
-    won: Matrix
+    success: Matrix
 
 
-class MixedReplay(ReplayBuffer):
-    """Two regions: `prior` (demonstrations, old work) and `fresh` (what the robots do now)."""
+class RlpdReplayBuffer(ReplayBuffer):
+    """Two regions: `prior` (demonstrations, old work) and `online` (what the robots do now)."""
 
     def __init__(
-        self, observation: spaces.Box, action: spaces.Box, normaliser: Normaliser, config: MixConfig
+        self, observation: spaces.Box, action: spaces.Box, normalizer: Normalizer, config: RlpdConfig
     ) -> None:
         super().__init__(1, observation, action, device="cpu", handle_timeout_termination=False)
         obs_size, action_size = int(np.prod(observation.shape)), int(np.prod(action.shape))
-        self.prior = Region(obs_size, action_size, config.quota, normaliser)
-        self.fresh = Region(obs_size, action_size, config.quota, normaliser)
+        self.prior = RingBuffer(obs_size, action_size, config.quota, normalizer)
+        self.online = RingBuffer(obs_size, action_size, config.quota, normalizer)
         self.config = config
         self.rng = np.random.default_rng((config.seed, 0x5A11))
         self._gathered: Matrix = np.zeros((0, 2 * obs_size + action_size + 2), np.float32)
-        self._won: Matrix = np.zeros(0, np.float32)
+        self._success: Matrix = np.zeros(0, np.float32)
 
     def size(self) -> int:
         """Rows that batches are drawn from."""
-        return len(self.prior) + len(self.fresh)
+        return len(self.prior) + len(self.online)
 
-    def fill(self, batch: Batch, gamma: float) -> None:
+    def fill(self, batch: BatchArrays, gamma: float) -> None:
         """Draw a batch into arrays the update owns (`learn.sac_update.BatchSource`)."""
         n = self.prior.obs_size
         rows = self._draw(batch.rows)
         width = n + self.prior.action_size
-        batch.now[...] = rows[:, :width]
-        batch.then[:, :n] = rows[:, width : width + n]
+        batch.obs_act[...] = rows[:, :width]
+        batch.next_obs_act[:, :n] = rows[:, width : width + n]
         np.multiply(rows[:, -2], np.float32(self.config.reward_scale), out=batch.reward)
         np.subtract(1.0, rows[:, -1], out=batch.discount)
         batch.discount *= np.float32(gamma)
-        batch.won[...] = self._won
+        batch.success[...] = self._success
 
     def _draw(self, count: int) -> Matrix:
         if len(self._gathered) != count:
             self._gathered = np.zeros((count, self._gathered.shape[1]), np.float32)
-            self._won = np.zeros(count, np.float32)
-        share = self.config.prior_fraction if len(self.fresh) else 1.0
+            self._success = np.zeros(count, np.float32)
+        share = self.config.prior_fraction if len(self.online) else 1.0
         old = round(count * share) if len(self.prior) else 0
         if old:
-            self._won[:old] = self.prior.draw(old, 0.0, self.rng, self._gathered[:old])
+            self._success[:old] = self.prior.draw(old, 0.0, self.rng, self._gathered[:old])
         if old < count:
             rare = self.config.rare_fraction
-            self._won[old:] = self.fresh.draw(count - old, rare, self.rng, self._gathered[old:])
+            self._success[old:] = self.online.draw(count - old, rare, self.rng, self._gathered[old:])
         return self._gathered
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
@@ -99,11 +99,11 @@ class MixedReplay(ReplayBuffer):
 
     def add(self, *args: Any, **kwargs: Any) -> None:
         """Not the way in: rows come by slices, see `extend`."""
-        raise TypeError("rows enter a MixedReplay through extend(), many at a time")
+        raise TypeError("rows enter a RlpdReplayBuffer through extend(), many at a time")
 
-    def extend(self, robot: str, rows: Rows, *, prior: bool, boot_id: str = "") -> None:
+    def extend(self, robot: str, rows: Transitions, *, prior: bool, boot_id: str = "") -> None:
         """Take in rows of one robot or explorer."""
-        (self.prior if prior else self.fresh).extend(robot, rows, boot_id)
+        (self.prior if prior else self.online).extend(robot, rows, boot_id)
 
     def close_episode(self, robot: str, boot_id: str, episode: int, *, failed: bool) -> bool:
         """An episode is over; its outcome decides whether its rows are drawn more often.
@@ -112,4 +112,4 @@ class MixedReplay(ReplayBuffer):
         """
         key = (robot, boot_id, episode)
         self.prior.close(key, failed=failed)
-        return self.fresh.close(key, failed=failed)
+        return self.online.close(key, failed=failed)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from floop_robot.stream.columns import Matrix
 
 
-class Rows(msgspec.Struct, frozen=True, kw_only=True):
+class Transitions(msgspec.Struct, frozen=True, kw_only=True):
     """`n` transitions of one stream, oldest first. Observations are raw; fields as in `spec.records.Transition`."""
 
     obs: Matrix
@@ -23,7 +23,7 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     reward: NDArray[np.float32]
     terminated: NDArray[np.bool_]
     """No value follows."""
-    cut: NDArray[np.bool_]
+    episode_end: NDArray[np.bool_]
     """Last row of its episode, with a successor that was seen. (Rows may be missing anywhere; then none is marked.)"""
     log_prob: NDArray[np.float32]
     """NaN where the mean was acted."""
@@ -34,11 +34,13 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     def __len__(self) -> int:
         return len(self.reward)
 
-    def take(self, index: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Rows:
+    def take(self, index: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Transitions:
         """The rows that `index` selects."""
-        return Rows(**{name: getattr(self, name)[index] for name in self.__struct_fields__})
+        return Transitions(**{name: getattr(self, name)[index] for name in self.__struct_fields__})
 
 
-def concatenate(parts: Sequence[Rows]) -> Rows:
+def concatenate(parts: Sequence[Transitions]) -> Transitions:
     """All rows in one; needs at least one part."""
-    return Rows(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in Rows.__struct_fields__})
+    return Transitions(
+        **{name: np.concatenate([getattr(p, name) for p in parts]) for name in Transitions.__struct_fields__}
+    )

@@ -1,1 +1,1 @@
-"""What runs on the robot: kinematics, inference, safety limiter, loops, policy slots, episodes."""
+"""What runs on the robot: kinematics, inference, safety limiter, loops, policy buffer, episodes."""

@@ -22,11 +22,11 @@ from floop_robot.spec.tasks.layouts import TCP_SPEED_M_S, YAW_SPEED_RAD_S
 
 YAW_RANGE_RAD: Final = math.pi / 2 + 0.1
 """The gripper looks the same after half a turn, so a quarter turn to either side of home reaches every grasp."""
-LEASH_M: Final = 0.05
+MAX_LEAD_M: Final = 0.05
 """The target stays this close to the measured TCP, so that pushing against something does not wind up.
 
 Following lags behind the target, so it is also what bounds the speed of long ways (some 0.25 m/s)."""
-INSET_M: Final = 0.003
+WORKSPACE_MARGIN_M: Final = 0.003
 """The target stays this far inside the workspace, so that IK tolerance and following never touch the limiter's box."""
 GRIP_FORCE_N: Final = 20.0
 
@@ -38,12 +38,12 @@ class ArmController:
         self._kinematics = Kinematics(model)
         self._gripper = model.gripper
         self._force_n = min(GRIP_FORCE_N, model.gripper.max_force_n)
-        self._low = [low + INSET_M for low in model.limits.workspace_low_m]
-        self._high = [high - INSET_M for high in model.limits.workspace_high_m]
+        self._low = [low + WORKSPACE_MARGIN_M for low in model.limits.workspace_low_m]
+        self._high = [high - WORKSPACE_MARGIN_M for high in model.limits.workspace_high_m]
         self._step_m = TCP_SPEED_M_S * spec.period_s
         self._step_rad = YAW_SPEED_RAD_S * spec.period_s
         self._home_yaw = yaw_of(self._kinematics.pose(model.home_rad))
-        self.holds = 0
+        self.ik_failures = 0
         """Commands that kept the last target because no joints reach the wanted pose."""
         self.reset(model.home_rad)
 
@@ -73,22 +73,22 @@ class ArmController:
         self._before = self._position, self._yaw
         if not math.isfinite(dx + dy + dz + dyaw + grip):
             return self._target((math.nan,) * len(self._q), 0.0)
-        position = self._leashed((dx, dy, dz), self._kinematics.position(q_measured))
+        position = self._within_lead((dx, dy, dz), self._kinematics.position(q_measured))
         yaw = self._yaw + min(max(dyaw, -1.0), 1.0) * self._step_rad
         yaw = min(max(yaw, self._home_yaw - YAW_RANGE_RAD), self._home_yaw + YAW_RANGE_RAD)
         found = self._kinematics.solve(tool_down(position, yaw), self._q)
         if found.ok:
             self._q, self._position, self._yaw = found.q, position, yaw
         else:
-            self.holds += 1
+            self.ik_failures += 1
         return self._target(self._q, grip)
 
-    def _leashed(self, move: Vec3, measured: Vec3) -> Vec3:
-        """The moved target, inside the box and within `LEASH_M` of the measured TCP."""
+    def _within_lead(self, move: Vec3, measured: Vec3) -> Vec3:
+        """The moved target, inside the box and within `MAX_LEAD_M` of the measured TCP."""
         wanted = [p + min(max(m, -1.0), 1.0) * self._step_m for p, m in zip(self._position, move, strict=True)]
         distance = math.dist(wanted, measured)
-        if distance > LEASH_M:
-            wanted = [m + (w - m) * LEASH_M / distance for w, m in zip(wanted, measured, strict=True)]
+        if distance > MAX_LEAD_M:
+            wanted = [m + (w - m) * MAX_LEAD_M / distance for w, m in zip(wanted, measured, strict=True)]
         x, y, z = (min(max(w, low), high) for w, low, high in zip(wanted, self._low, self._high, strict=True))
         return x, y, z
 

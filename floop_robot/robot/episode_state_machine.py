@@ -1,4 +1,4 @@
-"""EpisodeMachine: who starts, ends and resets an episode, on a simulated and on a real robot.
+"""EpisodeStateMachine: who starts, ends and resets an episode, on a simulated and on a real robot.
 
 The policy process owns it, and the driver answers:
 
@@ -26,7 +26,7 @@ import msgspec
 
 from floop_robot.robot.messages import Phase
 
-NOT_WANTED: Final = "the robot is drained or on hold"
+DRAINED_OR_HELD: Final = "the robot is drained or on hold"
 """Whoever keeps it from work knows a better reason."""
 
 
@@ -38,7 +38,7 @@ class EpisodeState(enum.StrEnum):
     RUNNING = "running"
 
 
-class Move(enum.StrEnum):
+class StepDecision(enum.StrEnum):
     """What the policy loop has to do in this step."""
 
     WAIT = "wait"
@@ -49,7 +49,7 @@ class Move(enum.StrEnum):
     """End the episode `number - 1`, which was running, as aborted."""
 
 
-class Situation(msgspec.Struct, frozen=True, kw_only=True):
+class EpisodeConditions(msgspec.Struct, frozen=True, kw_only=True):
     """What the policy loop sees in one step."""
 
     driver_episode: int
@@ -58,17 +58,17 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """Robot state and safety state are both recent."""
     is_stopped: bool
     """The stop is latched, or safety has not taken over the arm yet."""
-    has_work: bool
+    has_object: bool
     """Perception sees an object."""
     has_policy: bool
-    is_wanted: bool
+    accepts_episodes: bool
     """Nobody drained the robot or is shutting it down; a running episode ends in order."""
-    is_called: bool = True
+    is_requested: bool = True
     """Episodes start by themselves, or somebody called for this one."""
     must_end: bool = False
     """Shutting down: a running episode ends at once."""
 
-    def flaws(self, episode: int) -> tuple[str, ...]:
+    def faults(self, episode: int) -> tuple[str, ...]:
         """What ends `episode` while it runs, and keeps it from starting, in words; empty when all is well."""
         found = (
             (self.must_end, "the control loop is ending"),
@@ -82,18 +82,18 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
         )
         return tuple(words for is_so, words in found if is_so)
 
-    def wants(self) -> tuple[str, ...]:
+    def start_blockers(self) -> tuple[str, ...]:
         """What keeps an episode from starting but does not end one that runs, in words."""
         found = (
-            (not self.is_wanted, NOT_WANTED),
+            (not self.accepts_episodes, DRAINED_OR_HELD),
             (not self.has_policy, "no policy has arrived"),
-            (not self.has_work, "no object is perceived"),
-            (not self.is_called, "nobody called for it"),
+            (not self.has_object, "no object is perceived"),
+            (not self.is_requested, "nobody called for it"),
         )
         return tuple(words for is_so, words in found if is_so)
 
 
-class EpisodeMachine:
+class EpisodeStateMachine:
     """Numbers episodes and decides their start and abort; `finish` tells it that one ended by the task's rules."""
 
     def __init__(self, first_episode: int) -> None:
@@ -101,20 +101,20 @@ class EpisodeMachine:
         """The episode that runs, or the next one."""
         self.state = EpisodeState.RESETTING
 
-    def advance(self, situation: Situation) -> Move:
+    def advance(self, conditions: EpisodeConditions) -> StepDecision:
         """One policy step."""
-        flaws = situation.flaws(self.number)
+        faults = conditions.faults(self.number)
         if self.state is EpisodeState.RUNNING:
-            if not flaws:
-                return Move.STEP
+            if not faults:
+                return StepDecision.STEP
             self.finish()
-            return Move.ABORT
-        is_laid_out = situation.driver_episode == self.number and situation.driver_phase is Phase.READY
+            return StepDecision.ABORT
+        is_laid_out = conditions.driver_episode == self.number and conditions.driver_phase is Phase.READY
         self.state = EpisodeState.WAITING if is_laid_out else EpisodeState.RESETTING
-        if flaws or situation.wants():
-            return Move.WAIT
+        if faults or conditions.start_blockers():
+            return StepDecision.WAIT
         self.state = EpisodeState.RUNNING
-        return Move.START
+        return StepDecision.START
 
     def finish(self) -> None:
         """The running episode has ended; the next is asked for."""

@@ -1,4 +1,4 @@
-"""StopLatch: the software stop, kept on disk.
+"""EstopLatch: the software stop, kept on disk.
 
 It is no safety function in the sense of ISO 13849: the robot's own emergency stop is.
 """
@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from floop_robot.robot.messages import SafetyOrder
 from floop_robot.durable.folders import sync_folder
+from floop_robot.robot.messages import EstopCommand
 
 AGAIN_S: Final = 0.2
 """A disk that refuses is asked again after so long."""
@@ -21,7 +21,7 @@ BEFORE: Final = "stopped before this process started"
 """Why it is stopped when the file does not say."""
 
 
-class StopLatch:
+class EstopLatch:
     """The software stop: any stop order latches it, only an explicit release opens it.
 
     With a `path` it outlives its process: a safety process that is killed and started again is still stopped.
@@ -35,7 +35,7 @@ class StopLatch:
         """What the file says; None: nobody knows, since writing it failed half-way."""
         self.stops = 0
         """Stops that were ordered from this process, also while it was stopped."""
-        self.by: SafetyOrder | None = None
+        self.by: EstopCommand | None = None
         """The order that latched or opened it last; None: it is as this process found it."""
 
     def _kept_reason(self) -> str:
@@ -45,7 +45,7 @@ class StopLatch:
             kept = ""  # its being there is what counts
         return kept or BEFORE
 
-    def take(self, order: SafetyOrder) -> bool:
+    def take(self, order: EstopCommand) -> bool:
         """Obey a stop or a release. The first stop's reason is kept until the release.
 
         False: it is a release that came too late, and has no effect. Whoever asked for it was told so.
@@ -91,10 +91,10 @@ class StopLatch:
         self._kept = wanted
 
 
-class LatchKeeper:
+class EstopLatchWriter:
     """Has the latch written down beside the servo loop: a disk takes its time, and the arm waits for nobody."""
 
-    def __init__(self, latch: StopLatch) -> None:
+    def __init__(self, latch: EstopLatch) -> None:
         self._latch = latch
         self.trouble = ""
         """Why the latch, as it is now, is not on disk; empty when it is, or is on its way."""

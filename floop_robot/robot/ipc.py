@@ -1,4 +1,4 @@
-"""Links: how driver, safety and policy of one robot talk. Unix sockets (`ipc://`), no TCP port.
+"""IpcLinks: how driver, safety and policy of one robot talk. Unix sockets (`ipc://`), no TCP port.
 
 | link | from → to | binds |
 |---|---|---|
@@ -30,11 +30,11 @@ import zmq
 
 from floop_robot.robot.messages import (
     Codec,
-    EpisodeRequest,
+    EstopCommand,
     JointCommand,
     JointTarget,
+    ResetRequest,
     RobotState,
-    SafetyOrder,
     SafetyState,
 )
 from floop_robot.spec.errors import StorageError
@@ -71,7 +71,7 @@ def link_folder(run_dir: Path, robot: str) -> Path:
     return folder
 
 
-class Links:
+class IpcLinks:
     """One process's ends of a robot's links; `close` it. Use from one thread after construction.
 
     Raises `StorageError` when the folder can't be used, or when another process already serves the same end.
@@ -85,7 +85,7 @@ class Links:
         self._locks: list[int] = []
         _own(folder)
 
-    def states_out(self) -> Sender[RobotState]:
+    def states_out(self) -> IpcSender[RobotState]:
         """The driver's states."""
         return self._sender(Link.STATE, RobotState, bind=True)
 
@@ -93,7 +93,7 @@ class Links:
         """The driver's states, for safety and policy."""
         return self._receiver(Link.STATE, RobotState, bind=False)
 
-    def commands_out(self) -> Sender[JointCommand]:
+    def commands_out(self) -> IpcSender[JointCommand]:
         """Safety's commands."""
         return self._sender(Link.COMMAND, JointCommand, bind=True)
 
@@ -101,7 +101,7 @@ class Links:
         """Safety's commands, for the driver."""
         return self._receiver(Link.COMMAND, JointCommand, bind=False)
 
-    def reports_out(self) -> Sender[SafetyState]:
+    def reports_out(self) -> IpcSender[SafetyState]:
         """What safety says about itself."""
         return self._sender(Link.REPORT, SafetyState, bind=True)
 
@@ -109,7 +109,7 @@ class Links:
         """What safety says about itself, for policy and watchers."""
         return self._receiver(Link.REPORT, SafetyState, bind=False)
 
-    def targets_out(self) -> Sender[JointTarget]:
+    def targets_out(self) -> IpcSender[JointTarget]:
         """The policy's targets."""
         return self._sender(Link.TARGET, JointTarget, bind=False)
 
@@ -117,21 +117,21 @@ class Links:
         """The policy's targets, for safety."""
         return self._receiver(Link.TARGET, JointTarget, bind=True)
 
-    def requests_out(self) -> Sender[EpisodeRequest]:
+    def requests_out(self) -> IpcSender[ResetRequest]:
         """The policy's episode requests."""
-        return self._sender(Link.REQUEST, EpisodeRequest, bind=False)
+        return self._sender(Link.REQUEST, ResetRequest, bind=False)
 
-    def requests_in(self) -> LatestReceiver[EpisodeRequest]:
+    def requests_in(self) -> LatestReceiver[ResetRequest]:
         """The policy's episode requests, for the driver."""
-        return self._receiver(Link.REQUEST, EpisodeRequest, bind=True)
+        return self._receiver(Link.REQUEST, ResetRequest, bind=True)
 
-    def orders_out(self) -> Sender[SafetyOrder]:
+    def orders_out(self) -> IpcSender[EstopCommand]:
         """Stops and releases, from anyone on this host."""
-        return Sender(self._socket(zmq.PUSH, Link.ORDER, bind=False), SafetyOrder)
+        return IpcSender(self._socket(zmq.PUSH, Link.ORDER, bind=False), EstopCommand)
 
-    def orders_in(self) -> LatestReceiver[SafetyOrder]:
+    def orders_in(self) -> LatestReceiver[EstopCommand]:
         """Stops and releases, for safety; each is received once, in order."""
-        return LatestReceiver(self._socket(zmq.PULL, Link.ORDER, bind=True), SafetyOrder)
+        return LatestReceiver(self._socket(zmq.PULL, Link.ORDER, bind=True), EstopCommand)
 
     def close(self) -> None:
         """Close every socket and give up every end."""
@@ -144,14 +144,14 @@ class Links:
             os.close(lock)
         self._sockets, self._bound, self._locks = [], [], []
 
-    def __enter__(self) -> Links:
+    def __enter__(self) -> IpcLinks:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _sender(self, link: Link, kind: type[T], *, bind: bool) -> Sender[T]:
-        return Sender(self._socket(zmq.PUB, link, bind=bind), kind)
+    def _sender(self, link: Link, kind: type[T], *, bind: bool) -> IpcSender[T]:
+        return IpcSender(self._socket(zmq.PUB, link, bind=bind), kind)
 
     def _receiver(self, link: Link, kind: type[T], *, bind: bool) -> LatestReceiver[T]:
         return LatestReceiver(self._socket(zmq.SUB, link, bind=bind), kind)
@@ -212,7 +212,7 @@ def _claim(path: Path) -> int:
     return lock
 
 
-class Sender(Generic[T]):
+class IpcSender(Generic[T]):
     """Sends messages of one kind; never waits."""
 
     def __init__(self, socket: zmq.Socket[bytes], kind: type[T]) -> None:

@@ -1,6 +1,6 @@
-"""Desk: where other threads ask a running `PolicyLoop` for something, and see what it does.
+"""LoopInterface: where other threads ask a running `PolicyLoop` for something, and see what it does.
 
-Calls and endings go in, and the loop acts on them in its next step; a view comes out in every step, and a report at the
+Start and end requests go in, and the loop acts on them in its next step; a view comes out in every step, and a report at the
 end of every episode. Nothing here waits: the two sides share single references and a bounded queue.
 """
 
@@ -14,29 +14,29 @@ import msgspec
 
 from floop_robot.robot.episode_state_machine import EpisodeState
 from floop_robot.robot.messages import Joints
-from floop_robot.spec.records import EpisodeEnd, Outcome, WorkReport
+from floop_robot.spec.records import EpisodeEnd, ObjectReport, OutcomeCode
 
-MOST_REPORTS: Final = 16
+MAX_REPORTS: Final = 16
 """Ends of episodes that wait for a reader: episodes last seconds, and a reader looks many times a second."""
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
+class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody wants one episode."""
 
     object_class: str = ""
     """Only if this class is perceived; empty means any."""
 
 
-class Ending(msgspec.Struct, frozen=True, kw_only=True):
+class EndRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody wants an episode to end now."""
 
     episode: int
     """The one meant: if another runs by then, nothing happens."""
-    outcome: Outcome
+    outcome: OutcomeCode
     why: str
 
 
-class EndReport(msgspec.Struct, frozen=True, kw_only=True):
+class EpisodeReport(msgspec.Struct, frozen=True, kw_only=True):
     """An episode ended."""
 
     end: EpisodeEnd
@@ -47,7 +47,7 @@ class EndReport(msgspec.Struct, frozen=True, kw_only=True):
     """Why it was aborted or ended from outside; empty otherwise."""
 
 
-class View(msgspec.Struct, frozen=True, kw_only=True):
+class LoopView(msgspec.Struct, frozen=True, kw_only=True):
     """What the loop does in this very step."""
 
     episode: int = 0
@@ -59,7 +59,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_s: float = 0.0
     total_reward: float = 0.0
     interventions: int = 0
-    work: WorkReport | None = None
+    work: ObjectReport | None = None
     """What was perceived when the running episode began; None while none runs."""
     version: int = 0
     """Policy version that acts; 0 for none."""
@@ -76,60 +76,60 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """The stop latch is set, as far as safety says."""
 
 
-class Desk:
+class LoopInterface:
     """One per `PolicyLoop`.
 
-    `ring` is called in the control thread, must not wait, and says that it is worth looking: another state or episode,
+    `on_change` is called in the control thread, must not wait, and says that it is worth looking: another state or episode,
     other things missing, another policy, or an end.
     """
 
-    def __init__(self, starts_by_itself: bool = True, ring: Callable[[], None] = lambda: None) -> None:
-        self.starts_by_itself, self._ring = starts_by_itself, ring
-        self._call: Call | None = None
-        self._endings: deque[Ending] = deque(maxlen=1)  # the last word counts
-        self._reports: deque[EndReport] = deque(maxlen=MOST_REPORTS)
-        self.view = View()
+    def __init__(self, auto_start: bool = True, on_change: Callable[[], None] = lambda: None) -> None:
+        self.auto_start, self._on_change = auto_start, on_change
+        self._start_request: StartRequest | None = None
+        self._end_requests: deque[EndRequest] = deque(maxlen=1)  # the last word counts
+        self._reports: deque[EpisodeReport] = deque(maxlen=MAX_REPORTS)
+        self.view = LoopView()
         """The last step's."""
 
     # Any thread
 
-    def call(self, call: Call) -> None:
+    def request_start(self, request: StartRequest) -> None:
         """The next episode may start, once; matters where episodes don't start by themselves."""
-        self._call = call
+        self._start_request = request
 
-    def withdraw(self) -> None:
-        """A call that has not led to an episode yet is void."""
-        self._call = None
+    def cancel_start(self) -> None:
+        """A start request that has not led to an episode yet is void."""
+        self._start_request = None
 
-    def end(self, ending: Ending) -> None:
+    def request_end(self, request: EndRequest) -> None:
         """End the episode that is meant in the next step."""
-        self._endings.append(ending)
+        self._end_requests.append(request)
 
-    def take_report(self) -> EndReport | None:
+    def take_report(self) -> EpisodeReport | None:
         """The oldest end that nobody took yet, or None. One reader."""
         return self._reports.popleft() if self._reports else None
 
     # The control thread
 
-    def is_called(self, object_class: str) -> bool:
+    def is_requested(self, object_class: str) -> bool:
         """Whether an episode on an object of this class may start."""
-        call = self._call
-        return self.starts_by_itself or (call is not None and call.object_class in ("", object_class))
+        request = self._start_request
+        return self.auto_start or (request is not None and request.object_class in ("", object_class))
 
-    def take_ending(self, episode: int) -> Ending | None:
+    def take_end_request(self, episode: int) -> EndRequest | None:
         """What was asked for this running episode, if anything."""
-        ending = self._endings.popleft() if self._endings else None
-        return ending if ending is not None and ending.episode == episode else None
+        request = self._end_requests.popleft() if self._end_requests else None
+        return request if request is not None and request.episode == episode else None
 
-    def show(self, view: View) -> None:
+    def publish(self, view: LoopView) -> None:
         """A step was taken."""
         before, self.view = self.view, view
         if view.state is EpisodeState.RUNNING and before.state is not EpisodeState.RUNNING:
-            self._call = None  # it has led to this episode
+            self._start_request = None  # it has led to this episode
         seen = (before.episode, before.state, before.missing, before.version)
         if (view.episode, view.state, view.missing, view.version) != seen or self._reports:
-            self._ring()
+            self._on_change()
 
-    def report(self, report: EndReport) -> None:
+    def report(self, report: EpisodeReport) -> None:
         """An episode ended."""
         self._reports.append(report)

@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from floop_robot.spec.records import Truth
+from floop_robot.spec.records import GroundTruth
 
 Vec3 = tuple[float, float, float]
 Joints = tuple[float, ...]
@@ -66,7 +66,7 @@ class PerceivedObject(msgspec.Struct, frozen=True, kw_only=True):
     """What perception reports about the object to handle."""
 
     object_class: str
-    """One of `spec.scenario.CLASSES`."""
+    """One of `spec.scenario.OBJECT_CLASSES`."""
     size_m: Vec3
     """Full extents along the object's own axes."""
     position_m: Vec3
@@ -95,10 +95,10 @@ class RobotState(msgspec.Struct, frozen=True, kw_only=True):
     episode: int = 0
     """The last episode number whose reset the driver was asked for."""
     phase: Phase = Phase.RESETTING
-    truth: Truth | None = None
+    truth: GroundTruth | None = None
     """Only a simulator fills it. It goes into `EpisodeEnd` unread."""
 
-    def flaw(self, joints: int) -> str:
+    def invalid_reason(self, joints: int) -> str:
         """Why no policy may act on this state of an arm with so many joints, in words; empty when it may."""
         if len(self.q_rad) != joints or len(self.dq_rad_s) != joints:
             return f"it has {len(self.q_rad)} positions and {len(self.dq_rad_s)} speeds, the arm {joints} joints"
@@ -133,7 +133,7 @@ class JointCommand(msgspec.Struct, frozen=True, kw_only=True):
     gripper_force_n: float
 
 
-class EpisodeRequest(msgspec.Struct, frozen=True, kw_only=True):
+class ResetRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Policy asks the driver to lay out work and bring the arm home for `episode`; repeated until the driver agrees."""
 
     episode: int
@@ -184,14 +184,14 @@ class SafetyState(msgspec.Struct, frozen=True, kw_only=True):
     missed_ticks: int = 0
 
 
-class SafetyOrder(msgspec.Struct, frozen=True, kw_only=True):
+class EstopCommand(msgspec.Struct, frozen=True, kw_only=True):
     """An operator's stop or release. Stopping needs no permission; releasing is an explicit act."""
 
     stop: bool
     who: str
     why: str = ""
     after: int | None = None
-    """A release counts only if there were this many stops before it (`StopLatch.stops`); None: however many."""
+    """A release counts only if there were this many stops before it (`EstopLatch.stops`); None: however many."""
     until_s: float = math.inf
     """Steady clock: a release that is not carried out by then is none."""
 

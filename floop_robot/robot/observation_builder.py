@@ -1,4 +1,4 @@
-"""Observer: from what a robot publishes to the observation vector of a task; the only place that does."""
+"""ObservationBuilder: from what a robot publishes to the observation vector of a task; the only place that does."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 from floop_robot.robot.kinematics import Kinematics, Vec3, yaw_of
 from floop_robot.robot.messages import RobotState
 from floop_robot.spec.layout import Vector
-from floop_robot.spec.scenario import CLASSES
+from floop_robot.spec.scenario import OBJECT_CLASSES
 from floop_robot.spec.task import TaskSpec
 
 _STEP_S = 1e-4
 """Span of the difference that gives the TCP velocity: far below any motion, far above rounding."""
-_CLASS_INDEX = {name: i for i, name in enumerate(CLASSES)}
+_CLASS_INDEX = {name: i for i, name in enumerate(OBJECT_CLASSES)}
 
 
-class Observer:
+class ObservationBuilder:
     """Builds observations of one task on one arm. Owns a `Kinematics`, so each thread needs its own.
 
     It knows field names and their sizes, never positions in the vector: those come from the task's layout.

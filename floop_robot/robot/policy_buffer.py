@@ -1,6 +1,6 @@
-"""PolicySlots: current, previous and candidate policy of a robot; swapped between two control steps.
+"""PolicyBuffer: current, previous and candidate policy of a robot; swapped between two control steps.
 
-One thread offers policies that it has checked and loaded aside (`rollout.PolicyReceiver`), the control thread takes.
+One thread offers policies that it has checked and loaded aside (`rollout.PolicyUpdater`), the control thread takes.
 They share single references, whose assignment is atomic: the control loop never waits and never sees half a policy.
 """
 
@@ -14,11 +14,11 @@ import numpy as np
 
 from floop_robot.spec.layout import Vector
 
-KEPT_STEPS = 64
+MAX_STORED_STEPS = 64
 """First steps that are remembered; versions come seconds apart, and only the newest is asked for."""
 
 
-class Acting(Protocol):
+class PolicyActor(Protocol):
     """Whatever turns a raw observation into an action, in microseconds."""
 
     def mean(self, observation: Vector) -> Vector:
@@ -34,10 +34,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """A policy that may act."""
 
     version: int
-    actor: Acting
+    actor: PolicyActor
 
 
-class PolicySlots:
+class PolicyBuffer:
     """Holds what acts now, what acted before, and what acts from the next step on."""
 
     def __init__(self) -> None:
@@ -45,8 +45,8 @@ class PolicySlots:
         self._previous: Policy | None = None
         self._candidates: deque[Policy] = deque(maxlen=1)  # a newer candidate replaces one that still waits
         self._acted: Policy | None = None
-        self._fall: tuple[int, int] | None = None
-        self._first_steps: deque[tuple[int, float]] = deque(maxlen=KEPT_STEPS)
+        self._last_fallback: tuple[int, int] | None = None
+        self._first_steps: deque[tuple[int, float]] = deque(maxlen=MAX_STORED_STEPS)
 
     @property
     def current(self) -> Policy | None:
@@ -58,7 +58,7 @@ class PolicySlots:
         """What acted before, still in memory; None if there is none."""
         return self._previous
 
-    def offer(self, version: int, actor: Acting) -> None:
+    def offer(self, version: int, actor: PolicyActor) -> None:
         """Queue a policy, checked by the caller, for the next step; one that still waits is replaced."""
         self._candidates.append(Policy(version=version, actor=actor))
 
@@ -78,13 +78,13 @@ class PolicySlots:
         """The current policy misbehaved: the previous one acts from the next step on, or none if there is none."""
         bad, self._current, self._previous = self._current, self._previous, None
         if bad is not None:
-            self._fall = bad.version, self._current.version if self._current else 0
+            self._last_fallback = bad.version, self._current.version if self._current else 0
         return self._current
 
     @property
-    def fall(self) -> tuple[int, int] | None:
+    def last_fallback(self) -> tuple[int, int] | None:
         """The version that misbehaved last, and the one that acts instead (0: none); None if none did."""
-        return self._fall
+        return self._last_fallback
 
     def first_step_s(self, version: int) -> float | None:
         """Steady-clock time of the first control step taken on `version`; None before it. From any thread."""

@@ -15,16 +15,16 @@ import msgspec
 import numpy as np
 
 from floop_robot.robot.controller import ArmController
-from floop_robot.robot.loop_interface import Desk, EndReport, View
-from floop_robot.robot.episode_state_machine import EpisodeMachine, EpisodeState, Move, Situation
+from floop_robot.robot.episode_state_machine import EpisodeConditions, EpisodeState, EpisodeStateMachine, StepDecision
 from floop_robot.robot.kinematics import Kinematics
-from floop_robot.robot.messages import EpisodeRequest, JointTarget, Phase, RobotState, SafetyMode, SafetyState
-from floop_robot.robot.observation_builder import Observer
+from floop_robot.robot.loop_interface import EpisodeReport, LoopInterface, LoopView
+from floop_robot.robot.messages import JointTarget, Phase, ResetRequest, RobotState, SafetyMode, SafetyState
+from floop_robot.robot.observation_builder import ObservationBuilder
+from floop_robot.robot.policy_buffer import Policy, PolicyBuffer
 from floop_robot.robot.rate_loop import Histogram, Timing
-from floop_robot.robot.safety_loop import Inlet, Outlet
-from floop_robot.robot.policy_buffer import Policy, PolicySlots
+from floop_robot.robot.safety_loop import MessagePublisher, MessageSubscriber
 from floop_robot.spec.layout import Vector
-from floop_robot.spec.records import ActMode, EpisodeEnd, Event, Outcome, Record, Transition, WorkReport
+from floop_robot.spec.records import ActMode, EpisodeEnd, Event, ObjectReport, OutcomeCode, Record, Transition
 from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.task import TaskRules
 
@@ -40,10 +40,10 @@ class RecordSink(Protocol):
 class PolicyPorts(msgspec.Struct, frozen=True):
     """What the loop is wired to."""
 
-    states: Inlet[RobotState]
-    safety: Inlet[SafetyState]
-    targets: Outlet[JointTarget]
-    requests: Outlet[EpisodeRequest]
+    states: MessageSubscriber[RobotState]
+    safety: MessageSubscriber[SafetyState]
+    targets: MessagePublisher[JointTarget]
+    requests: MessagePublisher[ResetRequest]
     records: RecordSink
 
 
@@ -89,7 +89,7 @@ class _OpenStep(msgspec.Struct, frozen=True, kw_only=True):
 class _Episode:
     """What accumulates over one episode."""
 
-    def __init__(self, now_s: float, rules: TaskRules, work: WorkReport, observation: Vector) -> None:
+    def __init__(self, now_s: float, rules: TaskRules, work: ObjectReport, observation: Vector) -> None:
         self.start_s, self.work = now_s, work
         self.progress = rules.start()
         self.observation = observation
@@ -106,7 +106,7 @@ class _Episode:
 class PolicyLoop:
     """The control loop of one robot; `tick` is what a `RateLoop` calls at policy rate.
 
-    `is_wanted` and `must_end` may be set from another thread: drain, and shut down. `desk` is for whatever else other
+    `accepts_episodes` and `must_end` may be set from another thread: drain, and shut down. `interface` is for whatever else other
     threads want from it.
     """
 
@@ -114,31 +114,31 @@ class PolicyLoop:
         self,
         model: RobotModel,
         rules: TaskRules,
-        slots: PolicySlots,
+        policy_buffer: PolicyBuffer,
         ports: PolicyPorts,
         settings: PolicySettings,
-        desk: Desk | None = None,
+        interface: LoopInterface | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._rules, self._slots, self._ports, self._settings = rules, slots, ports, settings
+        self._rules, self._policy_buffer, self._ports, self._settings = rules, policy_buffer, ports, settings
         self._clock, self._wall_clock_ns = clock, wall_clock_ns
         self._controller = ArmController(model, rules.spec)
-        self._observer = Observer(rules.spec, Kinematics(model))
-        self._machine = EpisodeMachine(settings.first_episode)
+        self._observation_builder = ObservationBuilder(rules.spec, Kinematics(model))
+        self._machine = EpisodeStateMachine(settings.first_episode)
         self._rng = np.random.default_rng(settings.seed)
         self._joints = len(model.joint_names)
         self._robot: RobotState | None = None
-        self._flaw = ""
+        self._state_error = ""
         self._safety: SafetyState | None = None
         self._episode: _Episode | None = None
         self._policy: Policy | None = None
         self._seq = 0
         self._latency = Histogram()
-        self._ended: Counter[Outcome] = Counter()
+        self._ended: Counter[OutcomeCode] = Counter()
         self._transitions = self._dropped = 0
-        self.is_wanted, self.must_end = True, False
-        self.desk = desk or Desk()
+        self.accepts_episodes, self.must_end = True, False
+        self.interface = interface or LoopInterface()
 
     def stats(self) -> PolicyStats:
         """Counts so far; from any thread."""
@@ -146,8 +146,8 @@ class PolicyLoop:
             state=self._machine.state,
             episode=self._machine.number,
             episodes=self._ended.total(),
-            successes=self._ended[Outcome.SUCCESS],
-            aborted=self._ended[Outcome.ABORTED],
+            successes=self._ended[OutcomeCode.SUCCESS],
+            aborted=self._ended[OutcomeCode.ABORTED],
             transitions=self._transitions,
             records_dropped=self._dropped,
             version=self._policy.version if self._policy else 0,
@@ -159,39 +159,39 @@ class PolicyLoop:
         self._take_state()
         self._safety = self._ports.safety.receive() or self._safety
         self._take_policy()
-        self._obey(now_s)
-        situation, running = self._situation(now_s), self._machine.number
-        move = self._machine.advance(situation)
-        if move is Move.ABORT:
-            self._end(now_s, Outcome.ABORTED, situation.flaws(running)[0])
-        elif move in (Move.START, Move.STEP):
-            self._step(now_s, move)
-        asks = self._machine.state is EpisodeState.RESETTING and self.is_wanted and not self.must_end
+        self._handle_end_request(now_s)
+        conditions, running = self._conditions(now_s), self._machine.number
+        decision = self._machine.advance(conditions)
+        if decision is StepDecision.ABORT:
+            self._end(now_s, OutcomeCode.ABORTED, conditions.faults(running)[0])
+        elif decision in (StepDecision.START, StepDecision.STEP):
+            self._step(now_s, decision)
+        asks = self._machine.state is EpisodeState.RESETTING and self.accepts_episodes and not self.must_end
         if asks and self._may_reset(now_s):
             # Again and again until the driver agrees: either may be restarted at any time.
-            self._ports.requests.send(EpisodeRequest(episode=self._machine.number))
-        self._show(now_s, situation)
+            self._ports.requests.send(ResetRequest(episode=self._machine.number))
+        self._publish_view(now_s, conditions)
 
     def _may_reset(self, now_s: float) -> bool:
         """A reset moves the arm by the cell's own means: nobody asks for one while it is stopped, or safety silent."""
         safety = self._safety
         return safety is not None and not safety.estop and now_s - safety.mono_s <= self._settings.observation_timeout_s
 
-    def _obey(self, now_s: float) -> None:
+    def _handle_end_request(self, now_s: float) -> None:
         """End the episode that runs if somebody asked for it."""
-        ending = self.desk.take_ending(self._machine.number)
-        if ending is not None and self._episode is not None:
+        end_request = self.interface.take_end_request(self._machine.number)
+        if end_request is not None and self._episode is not None:
             self._machine.finish()
-            self._end(now_s, ending.outcome, ending.why)
+            self._end(now_s, end_request.outcome, end_request.why)
 
-    def _show(self, now_s: float, situation: Situation) -> None:
+    def _publish_view(self, now_s: float, conditions: EpisodeConditions) -> None:
         episode, robot, safety, machine = self._episode, self._robot, self._safety, self._machine
         runs = machine.state is EpisodeState.RUNNING
-        self.desk.show(
-            View(
+        self.interface.publish(
+            LoopView(
                 episode=machine.number,
                 state=machine.state,
-                missing=() if runs else (*situation.flaws(machine.number), *situation.wants()),
+                missing=() if runs else (*conditions.faults(machine.number), *conditions.start_blockers()),
                 steps=episode.steps if episode else 0,
                 elapsed_s=now_s - episode.start_s if episode else 0.0,
                 total_reward=episode.reward if episode else 0.0,
@@ -207,11 +207,11 @@ class PolicyLoop:
             )
         )
 
-    def _step(self, now_s: float, move: Move) -> None:
+    def _step(self, now_s: float, decision: StepDecision) -> None:
         robot, safety, policy = self._robot, self._safety, self._policy
         if robot is None or safety is None or policy is None:
             return  # the machine asks for all three before it starts
-        if move is Move.START:
+        if decision is StepDecision.START:
             self._start(now_s, robot)
         else:
             self._close_step(now_s, robot, safety)
@@ -223,41 +223,41 @@ class PolicyLoop:
         state = self._ports.states.receive()
         if state is None:
             return
-        before, self._flaw = self._flaw, state.flaw(self._joints)
-        if not self._flaw:
+        before, self._state_error = self._state_error, state.invalid_reason(self._joints)
+        if not self._state_error:
             self._robot = state
         elif not before:
-            self._event("robot_state_unusable", self._flaw)
+            self._event("robot_state_unusable", self._state_error)
 
     def _take_policy(self) -> None:
-        before, self._policy = self._policy, self._slots.take()
+        before, self._policy = self._policy, self._policy_buffer.take()
         if self._policy is not before and self._policy is not None:
             self._event("policy_swapped", f"v{before.version if before else 0} to v{self._policy.version}")
 
-    def _situation(self, now_s: float) -> Situation:
+    def _conditions(self, now_s: float) -> EpisodeConditions:
         robot, safety, timeout = self._robot, self._safety, self._settings.observation_timeout_s
-        return Situation(
+        return EpisodeConditions(
             driver_episode=robot.episode if robot else 0,
             driver_phase=robot.phase if robot else Phase.RESETTING,
             is_fresh=bool(robot and safety and now_s - min(robot.mono_s, safety.mono_s) <= timeout),
             is_stopped=safety is None or safety.estop or safety.mode is SafetyMode.WAITING,
-            has_work=bool(robot and robot.object),
+            has_object=bool(robot and robot.object),
             has_policy=self._policy is not None,
-            is_wanted=self.is_wanted,
-            is_called=self.desk.is_called(robot.object.object_class if robot and robot.object else ""),
+            accepts_episodes=self.accepts_episodes,
+            is_requested=self.interface.is_requested(robot.object.object_class if robot and robot.object else ""),
             must_end=self.must_end,
         )
 
     def _start(self, now_s: float, robot: RobotState) -> None:
         seen = robot.object
-        assert seen is not None  # `has_work` was asked for
-        work = WorkReport(seen.object_class, seen.size_m, seen.position_m, seen.yaw_rad)
+        assert seen is not None  # `has_object` was asked for
+        work = ObjectReport(seen.object_class, seen.size_m, seen.position_m, seen.yaw_rad)
         self._controller.reset(robot.q_rad)
         nothing = np.zeros(self._rules.spec.action.size, np.float32)
         self._episode = _Episode(now_s, self._rules, work, self._observe(robot, nothing))
 
     def _observe(self, robot: RobotState, executed: Vector) -> Vector:
-        return self._observer.observe(robot, self._controller.target[0], executed, self._settings.context)
+        return self._observation_builder.observe(robot, self._controller.target[0], executed, self._settings.context)
 
     def _close_step(self, now_s: float, robot: RobotState, safety: SafetyState) -> None:
         """Judge the open step by what is observed now, and record it."""
@@ -295,7 +295,7 @@ class PolicyLoop:
         self._transitions += 1
         if judgement.terminated or truncated:
             self._machine.finish()
-            self._end(now_s, Outcome.SUCCESS if judgement.success else Outcome.TIMEOUT)
+            self._end(now_s, OutcomeCode.SUCCESS if judgement.success else OutcomeCode.TIMEOUT)
 
     def _act(self, now_s: float, episode: _Episode, robot: RobotState, safety: SafetyState, policy: Policy) -> None:
         if self._settings.act_mode is ActMode.SAMPLE:
@@ -312,7 +312,7 @@ class PolicyLoop:
                 target, seq=self._seq, mono_s=now_s, episode=self._machine.number, policy_version=policy.version
             )
         )
-        self._slots.acted(policy, now_s)
+        self._policy_buffer.acted(policy, now_s)
         self._latency.add(self._clock() - robot.mono_s)
         episode.versions[policy.version] += 1
         episode.open = _OpenStep(
@@ -327,11 +327,11 @@ class PolicyLoop:
     def _refuse(self, now_s: float, policy: Policy) -> None:
         """A policy that answers with NaN is taken out; the arm holds its last target, and the episode is void."""
         self._event("action_not_finite", f"v{policy.version}")
-        self._policy = self._slots.fall_back()
+        self._policy = self._policy_buffer.fall_back()
         self._machine.finish()
-        self._end(now_s, Outcome.ABORTED, f"v{policy.version} answered with NaN or infinity")
+        self._end(now_s, OutcomeCode.ABORTED, f"v{policy.version} answered with NaN or infinity")
 
-    def _end(self, now_s: float, outcome: Outcome, why: str = "") -> None:
+    def _end(self, now_s: float, outcome: OutcomeCode, why: str = "") -> None:
         """Record the end; the machine is at the next number already. An open step, not observed yet, is dropped.
 
         `why` is given where it was not the task's rules that ended it.
@@ -358,7 +358,7 @@ class PolicyLoop:
         self._put(end)
         if why:
             self._event("episode_ended", f"{number} {outcome.name.lower()}: {why}")
-        self.desk.report(EndReport(end=end, interventions=episode.interventions, why=why))
+        self.interface.report(EpisodeReport(end=end, interventions=episode.interventions, why=why))
 
     def _event(self, name: str, detail: str) -> None:
         self._put(Event(seq=0, stamp_ns=self._wall_clock_ns(), name=name, detail=detail))

@@ -1,7 +1,7 @@
-"""PolicyReceiver: the robot's side of the roll-out, in a thread of its own beside the control loop.
+"""PolicyUpdater: the robot's side of the roll-out, in a thread of its own beside the control loop.
 
 It connects out twice (announcements, requests), checks whatever arrives, loads it aside and hands a ready actor to the
-policy slots; the control loop swaps it in between two steps. A version that is refused changes nothing.
+policy buffer; the control loop swaps it in between two steps. A version that is refused changes nothing.
 """
 
 from __future__ import annotations
@@ -17,41 +17,41 @@ from typing import Protocol
 import msgspec
 import zmq
 
-from floop_robot.bundle import Actor, Bundle, Manifest, Verified, verify
-from floop_robot.deploy.registry import Receipt, Stage
-from floop_robot.robot.local_store import KeptDrain, KeptPolicy
+from floop_robot.bundle import Actor, Bundle, Manifest, VerifiedBundle, verify
 from floop_robot.deploy.messages import (
     ANNOUNCEMENTS,
     REPLIES,
     TOPIC,
     Announcement,
-    Delivery,
-    Fetch,
+    FetchPolicy,
     Heartbeat,
-    Noted,
-    Report,
+    PolicyDelivery,
+    ReceiptAck,
+    ReceiptReport,
     Request,
     Target,
 )
-from floop_robot.durable.framing import MessageRefused, seal, unseal
+from floop_robot.deploy.registry import InstallStage, Receipt
+from floop_robot.durable.framing import MessageRefused, deframe_message, frame_message
+from floop_robot.robot.local_store import StoredDrain, StoredPolicy
 from floop_robot.spec.errors import BundleRefused, FloopError
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
-from floop_robot.transport.zmq_sockets import Context, Socket, dial, receive
+from floop_robot.transport.zmq_sockets import Context, Socket, connect_socket, receive
 
 _WAIT_FOR_STEP_S = 0.01
-"""How often the slots are asked whether the new policy acts; a receipt is late by at most that."""
+"""How often the buffer are asked whether the new policy acts; a receipt is late by at most that."""
 _FETCH_AGAIN_S = 0.5
 _LONGEST_FETCH_PAUSE_S = 10.0
 SILENT_HEARTBEATS = 4
 """A fleet manager that let this many heartbeats pass unanswered is away."""
-KEPT_MANIFESTS = 3
+MAX_STORED_MANIFESTS = 3
 """What acts, what acted before, and what comes next."""
-MOST_RECEIPTS = 200
+MAX_RECEIPTS = 200
 """Receipts that wait for a manager that is away; the oldest are dropped first, they are reports only."""
 
 
-class PolicySlots(Protocol):
+class InstallTarget(Protocol):
     """Where the control loop finds its policy (implemented by the robot)."""
 
     def offer(self, version: int, actor: Actor) -> None:
@@ -63,12 +63,12 @@ class PolicySlots(Protocol):
         ...
 
     @property
-    def fall(self) -> tuple[int, int] | None:
+    def last_fallback(self) -> tuple[int, int] | None:
         """The version that misbehaved last while acting, and the one that acts instead (0: none); None if none did."""
         ...
 
 
-class RobotWork(Protocol):
+class RobotActivity(Protocol):
     """What the robot does with its policy (implemented where the control loop is wired)."""
 
     @property
@@ -86,12 +86,12 @@ class RobotWork(Protocol):
         """Its stop latch is set."""
         ...
 
-    def obey(self, drain: bool) -> None:
+    def set_drain(self, drain: bool) -> None:
         """The fleet manager's word: finish the episode and start no other, or work. Must not block."""
         ...
 
 
-class ReceiverConfig(msgspec.Struct, frozen=True, kw_only=True):
+class UpdaterConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Which robot this is and where it connects to."""
 
     robot: str
@@ -101,12 +101,12 @@ class ReceiverConfig(msgspec.Struct, frozen=True, kw_only=True):
     rpc: str
     """`Endpoints.fleet_rpc`."""
     folder: Path
-    """Where the last good policy is kept."""
+    """Where the last good policy is stored."""
     heartbeat_s: float
 
 
-class ReceiverView(msgspec.Struct, frozen=True, kw_only=True):
-    """What a receiver knows at the moment."""
+class UpdaterStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What an updater knows at the moment."""
 
     newest: Receipt | None
     """How far the newest version came; None before any came."""
@@ -120,32 +120,38 @@ class ReceiverView(msgspec.Struct, frozen=True, kw_only=True):
         return next((m for m in self.manifests if m.version == version), None)
 
 
-class PolicyReceiver:
+class PolicyUpdater:
     """Start it, stop it; a context manager. `notice` gets one line per thing worth a person's or a log's attention."""
 
     def __init__(
         self,
-        config: ReceiverConfig,
+        config: UpdaterConfig,
         task: TaskSpec,
         ids: Ids,
-        slots: PolicySlots,
+        policy_buffer: InstallTarget,
         notice: Callable[[str], None] = lambda _: None,
-        work: RobotWork | None = None,
+        work: RobotActivity | None = None,
     ) -> None:
         """`work` None: a robot that can't be drained, and tells nothing of its work."""
-        self._config, self._task, self._ids, self._slots, self._notice = config, task, ids, slots, notice
+        self._config, self._task, self._ids, self._policy_buffer, self._notice = (
+            config,
+            task,
+            ids,
+            policy_buffer,
+            notice,
+        )
         self._work = work
-        self._kept, self._kept_drain = KeptPolicy(config.folder), KeptDrain(config.folder)
+        self._stored_policy, self._stored_drain = StoredPolicy(config.folder), StoredDrain(config.folder)
         self._drain = False
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"policy-receiver-{config.robot}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"policy-updater-{config.robot}", daemon=True)
         self._version = self._acting = 0
         self._epoch = 0
-        self._receipts: dict[tuple[int, Stage, bool], Receipt] = {}
-        """By version, stage and whether it fell: what is sent until it is noted."""
-        self._fall: tuple[int, int] | None = None
+        self._receipts: dict[tuple[int, InstallStage, bool], Receipt] = {}
+        """By version, stage and whether it failed: what is sent until it is noted."""
+        self._last_fallback: tuple[int, int] | None = None
         self._handed: deque[Bundle] = deque(maxlen=2)
-        """What the slots were given last: the current policy and the one they may fall back to."""
+        """What the buffer were given last: the current policy and the one they may fall back to."""
         self._awaited: tuple[int, float] | None = None
         """Version whose first control step is waited for, and when its bundle arrived (monotonic)."""
         self._fetch_due_s = 0.0
@@ -154,10 +160,10 @@ class PolicyReceiver:
         self._manifests: tuple[Manifest, ...] = ()
         self._heard_s = -math.inf
 
-    def view(self) -> ReceiverView:
+    def view(self) -> UpdaterStatus:
         """Where it stands; from any thread."""
         silent_s = time.monotonic() - self._heard_s
-        return ReceiverView(
+        return UpdaterStatus(
             newest=self._newest,
             manifests=self._manifests,
             is_linked=silent_s <= SILENT_HEARTBEATS * self._config.heartbeat_s,
@@ -165,11 +171,11 @@ class PolicyReceiver:
 
     @property
     def version(self) -> int:
-        """The last version handed to the slots; 0 before the first."""
+        """The last version handed to the buffer; 0 before the first."""
         return self._version
 
     def start(self) -> None:
-        """Hand the kept policy to the slots, if there is one, and connect."""
+        """Hand the stored policy to the buffer, if there is one, and connect."""
         self._restore()
         self._thread.start()
 
@@ -179,7 +185,7 @@ class PolicyReceiver:
         if self._thread.is_alive():
             self._thread.join()
 
-    def __enter__(self) -> PolicyReceiver:
+    def __enter__(self) -> PolicyUpdater:
         self.start()
         return self
 
@@ -188,13 +194,13 @@ class PolicyReceiver:
 
     def _restore(self) -> None:
         arrived_s = time.monotonic()
-        self._drain = self._kept_drain.load()
+        self._drain = self._stored_drain.load()
         if self._work is not None and self._drain:
-            self._work.obey(True)
+            self._work.set_drain(True)
         try:
-            kept = self._kept.load(self._task, self._ids, self._config.robot)
+            kept = self._stored_policy.load(self._task, self._ids, self._config.robot)
         except FloopError as error:
-            self._notice(f"the kept policy is not used: {error}")
+            self._notice(f"the stored policy is not used: {error}")
             return
         if kept:
             self._hand_over(kept, arrived_s)
@@ -202,8 +208,8 @@ class PolicyReceiver:
     def _run(self) -> None:
         context: Context = zmq.Context()
         try:
-            announcements = dial(context, zmq.SUB, self._config.announcements, topic=TOPIC)
-            rpc = dial(context, zmq.DEALER, self._config.rpc)
+            announcements = connect_socket(context, zmq.SUB, self._config.announcements, topic=TOPIC)
+            rpc = connect_socket(context, zmq.DEALER, self._config.rpc)
             self._serve(announcements, rpc)
         finally:
             context.destroy(0)
@@ -225,7 +231,7 @@ class PolicyReceiver:
             if rpc in ready and (frames := receive(rpc)):
                 self._on_reply(frames, rpc)
             self._look_for_first_step(rpc)
-            self._look_for_fall(rpc)
+            self._look_for_fallback(rpc)
 
     def _beat(self, rpc: Socket) -> bool:
         work = self._work
@@ -241,13 +247,13 @@ class PolicyReceiver:
         )
         sent = self._send(rpc, beat)
         for receipt in list(self._receipts.values()) if sent else ():
-            self._send(rpc, Report(receipt=receipt))
+            self._send(rpc, ReceiptReport(receipt=receipt))
         return sent
 
     @staticmethod
     def _send(rpc: Socket, request: Request) -> bool:
         try:
-            rpc.send_multipart([b"", seal(request)], zmq.NOBLOCK)
+            rpc.send_multipart([b"", frame_message(request)], zmq.NOBLOCK)
         except zmq.Again:
             return False
         return True
@@ -255,7 +261,7 @@ class PolicyReceiver:
     def _on_announcement(self, frames: list[bytes], rpc: Socket) -> None:
         arrived_s = time.monotonic()
         try:
-            message: Announcement = unseal(frames[-1], ANNOUNCEMENTS)
+            message: Announcement = deframe_message(frames[-1], ANNOUNCEMENTS)
         except MessageRefused as error:
             self._notice(f"an announcement was dropped: {error}")  # the next heartbeat tells what was missed
             return
@@ -267,49 +273,51 @@ class PolicyReceiver:
     def _on_reply(self, frames: list[bytes], rpc: Socket) -> None:
         arrived_s = time.monotonic()
         try:
-            reply = unseal(frames[-1], REPLIES)
+            reply = deframe_message(frames[-1], REPLIES)
         except MessageRefused as error:
             self._notice(f"an answer of the fleet manager was dropped: {error}")
             return
         self._heard_s = arrived_s
         if isinstance(reply, Target):
-            self._obey(reply)
+            self._apply_target(reply)
             if reply.version > self._version and arrived_s >= self._fetch_due_s:
                 self._fetch_due_s = arrived_s + _FETCH_AGAIN_S
-                self._send(rpc, Fetch(version=reply.version))
-        elif isinstance(reply, Delivery):
+                self._send(rpc, FetchPolicy(version=reply.version))
+        elif isinstance(reply, PolicyDelivery):
             self._consider(reply, arrived_s, rpc)
-        elif isinstance(reply, Noted):
-            self._receipts.pop((reply.version, reply.stage, reply.fell), None)
+        elif isinstance(reply, ReceiptAck):
+            self._receipts.pop((reply.version, reply.stage, reply.failed), None)
 
-    def _obey(self, target: Target) -> None:
+    def _apply_target(self, target: Target) -> None:
         if target.drain == self._drain or target.epoch < self._epoch:
             return
         self._drain = target.drain
         if self._work is not None:
-            self._work.obey(target.drain)
+            self._work.set_drain(target.drain)
         try:
-            self._kept_drain.keep(target.drain)
+            self._stored_drain.store(target.drain)
         except FloopError as error:
             self._notice(f"a restart would forget the fleet manager's last word on work: {error}")
 
-    def _consider(self, message: Announcement | Delivery, arrived_s: float, rpc: Socket) -> None:
+    def _consider(self, message: Announcement | PolicyDelivery, arrived_s: float, rpc: Socket) -> None:
         """Check a bundle and hand it over, or refuse it and keep what is."""
         if message.version <= self._version:
             return  # heard before: broadcast and snapshot overlap
-        self._receipt(message.version, Stage.RECEIVED, 0.0, rpc)
+        self._receipt(message.version, InstallStage.RECEIVED, 0.0, rpc)
         try:
             verified = self._verify(message)
         except FloopError as error:
             self._refuse(message.version, error, arrived_s, rpc)
             return
-        self._receipt(message.version, Stage.VERIFIED, time.monotonic() - arrived_s, rpc, "; ".join(verified.notes))
+        self._receipt(
+            message.version, InstallStage.VERIFIED, time.monotonic() - arrived_s, rpc, "; ".join(verified.notes)
+        )
         self._hand_over(verified, arrived_s)
-        self._receipt(message.version, Stage.INSTALLED, time.monotonic() - arrived_s, rpc)
+        self._receipt(message.version, InstallStage.INSTALLED, time.monotonic() - arrived_s, rpc)
         self._refusals = 0
         self._keep(message.bundle, message.version)
 
-    def _verify(self, message: Announcement | Delivery) -> Verified:
+    def _verify(self, message: Announcement | PolicyDelivery) -> VerifiedBundle:
         robot = self._config.robot
         bundle = Bundle.from_bytes(message.bundle, f"v{message.version} as it reached {robot}")
         manifest = bundle.manifest
@@ -322,10 +330,10 @@ class PolicyReceiver:
             )
         return verify(bundle, self._task, self._ids, where=robot, newer_than=self._version)
 
-    def _hand_over(self, verified: Verified, arrived_s: float) -> None:
+    def _hand_over(self, verified: VerifiedBundle, arrived_s: float) -> None:
         manifest = verified.bundle.manifest
-        self._manifests = (*self._manifests, manifest)[-KEPT_MANIFESTS:]
-        self._slots.offer(manifest.version, verified.actor)
+        self._manifests = (*self._manifests, manifest)[-MAX_STORED_MANIFESTS:]
+        self._policy_buffer.offer(manifest.version, verified.actor)
         self._handed.append(verified.bundle)
         self._version, self._epoch = manifest.version, manifest.epoch
         self._awaited = manifest.version, arrived_s
@@ -334,7 +342,7 @@ class PolicyReceiver:
 
     def _keep(self, blob: bytes, version: int) -> None:
         try:
-            self._kept.keep(blob)
+            self._stored_policy.store(blob)
         except FloopError as error:
             self._notice(f"v{version} acts, but would not survive a restart: {error}")
 
@@ -345,40 +353,50 @@ class PolicyReceiver:
         self._refusals += 1
         # It may have been damaged on the way only: fetched again, ever more rarely.
         self._fetch_due_s = time.monotonic() + min(_LONGEST_FETCH_PAUSE_S, _FETCH_AGAIN_S * 2.0**self._refusals)
-        self._receipt(version, Stage.REFUSED, time.monotonic() - arrived_s, rpc, line)
+        self._receipt(version, InstallStage.REFUSED, time.monotonic() - arrived_s, rpc, line)
 
     def _look_for_first_step(self, rpc: Socket) -> None:
         if self._awaited is None:
             return
         version, arrived_s = self._awaited
-        first_s = self._slots.first_step_s(version)
+        first_s = self._policy_buffer.first_step_s(version)
         if first_s is not None:
             self._awaited, self._acting = None, version
-            self._receipt(version, Stage.ACTING, first_s - arrived_s, rpc)
+            self._receipt(version, InstallStage.ACTING, first_s - arrived_s, rpc)
 
     @property
     def _held(self) -> int:
         """The version that the robot acts on, or will from its next step on."""
-        return self._fall[1] if self._fall is not None and self._fall[0] == self._version else self._version
+        return (
+            self._last_fallback[1]
+            if self._last_fallback is not None and self._last_fallback[0] == self._version
+            else self._version
+        )
 
-    def _look_for_fall(self, rpc: Socket) -> None:
-        fall = self._slots.fall
-        if fall is None or fall == self._fall:
+    def _look_for_fallback(self, rpc: Socket) -> None:
+        fallback = self._policy_buffer.last_fallback
+        if fallback is None or fallback == self._last_fallback:
             return
-        self._fall = fall
-        bad, self._acting = fall
+        self._last_fallback = fallback
+        bad, self._acting = fallback
         if self._awaited is not None and self._awaited[0] == bad:
             self._awaited = None
         keeps = f"went back to v{self._acting}" if self._acting else "stands still: there is none to go back to"
         line = f"v{bad} answered with NaN or infinity on {self._config.robot}, which {keeps}. Push another policy."
         self._notice(line)
-        self._receipt(bad, Stage.REFUSED, 0.0, rpc, line, fell_to=self._acting)
+        self._receipt(bad, InstallStage.REFUSED, 0.0, rpc, line, fallback_version=self._acting)
         for bundle in self._handed:
             if bundle.manifest.version == self._acting:
                 self._keep(bundle.to_bytes(), self._acting)
 
     def _receipt(
-        self, version: int, stage: Stage, since_s: float, rpc: Socket, detail: str = "", fell_to: int | None = None
+        self,
+        version: int,
+        stage: InstallStage,
+        since_s: float,
+        rpc: Socket,
+        detail: str = "",
+        fallback_version: int | None = None,
     ) -> None:
         receipt = Receipt(
             robot=self._config.robot,
@@ -386,9 +404,9 @@ class PolicyReceiver:
             stage=stage,
             since_received_s=since_s,
             detail=detail,
-            fell_to=fell_to,
+            fallback_version=fallback_version,
         )
-        self._receipts[version, stage, receipt.fell] = self._newest = receipt
-        while len(self._receipts) > MOST_RECEIPTS:
+        self._receipts[version, stage, receipt.failed] = self._newest = receipt
+        while len(self._receipts) > MAX_RECEIPTS:
             del self._receipts[next(iter(self._receipts))]
-        self._send(rpc, Report(receipt=receipt))
+        self._send(rpc, ReceiptReport(receipt=receipt))

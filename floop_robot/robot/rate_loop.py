@@ -104,7 +104,7 @@ class RateLoop:
     With a `phase_s`, ticks lie at whole periods of the steady clock plus that: loops of several processes on one host
     then keep their order. Without, the first is at once.
 
-    An `urgent` loop asks for real-time scheduling of its thread, and goes on without where the system refuses: its
+    An `realtime` loop asks for real-time scheduling of its thread, and goes on without where the system refuses: its
     ticks must be short, since they go before everything else on the machine.
     """
 
@@ -114,9 +114,9 @@ class RateLoop:
         tick: Callable[[float], None],
         name: str,
         phase_s: float | None = None,
-        urgent: bool = False,
+        realtime: bool = False,
     ) -> None:
-        self._rate_hz, self._tick, self._phase_s, self._urgent = rate_hz, tick, phase_s, urgent
+        self._rate_hz, self._tick, self._phase_s, self._realtime = rate_hz, tick, phase_s, realtime
         self._schedule = Schedule(rate_hz, 0.0)
         self._lateness, self._busy = Histogram(), Histogram()
         self._stop = False
@@ -163,8 +163,8 @@ class RateLoop:
         return math.ceil((now_s - self._phase_s) / period_s) * period_s + self._phase_s
 
     def _run(self) -> None:
-        if self._urgent:
-            go_first(_LOOP_PRIORITY)
+        if self._realtime:
+            use_realtime_priority(_LOOP_PRIORITY)
         schedule = self._schedule = Schedule(self._rate_hz, self._start(time.monotonic()))
         try:
             while not self._stop:
@@ -179,10 +179,10 @@ class RateLoop:
             self.failure = error
 
 
-def go_first(priority: int = _HELPER_PRIORITY) -> None:
+def use_realtime_priority(priority: int = _HELPER_PRIORITY) -> None:
     """Give this thread, and those it starts from now on, a low real-time priority: above everything ordinary.
 
-    For the other threads of a process with an `urgent` loop. The loop waits for whoever holds the interpreter's lock
+    For the other threads of a process with an `realtime` loop. The loop waits for whoever holds the interpreter's lock
     (or one of DDS): a holder of ordinary priority may itself wait for a processor, on a busy machine for a third of a
     second. Without the right to it, or where it is unknown, everything stays as it was.
     """

@@ -1,4 +1,4 @@
-"""ReleaseIds: the releases that were asked for, by the id of their call, kept on disk over restarts of safety."""
+"""ResetIds: the releases that were asked for, by the id of their call, kept on disk over restarts of safety."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST: Final = 256
 _LINE: Final = re.compile("[0-9a-f]{64}")
 
 
-class ReleaseIds:
+class ResetIds:
     """The latest ids; one thread at a time."""
 
     def __init__(self, path: Path | None) -> None:

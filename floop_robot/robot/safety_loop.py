@@ -10,17 +10,17 @@ import math
 from typing import Final, Protocol, TypeVar
 
 from floop_robot.robot.controller import GRIP_FORCE_N
-from floop_robot.robot.estop_latch import LatchKeeper, StopLatch
+from floop_robot.robot.estop_latch import EstopLatch, EstopLatchWriter
 from floop_robot.robot.limiter import LimitedCommand, SafetyLimiter, ticks_of
 from floop_robot.robot.messages import (
     Cause,
+    EstopCommand,
     Interventions,
     JointCommand,
     JointTarget,
     Phase,
     RobotState,
     SafetyMode,
-    SafetyOrder,
     SafetyState,
 )
 from floop_robot.robot.watchdog import Reaction, WatchdogSettings, react
@@ -40,7 +40,7 @@ T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
 
 
-class Inlet(Protocol[T_co]):
+class MessageSubscriber(Protocol[T_co]):
     """Where the newest message of a kind can be had, without waiting."""
 
     def receive(self) -> T_co | None:
@@ -48,7 +48,7 @@ class Inlet(Protocol[T_co]):
         ...
 
 
-class Outlet(Protocol[T_contra]):
+class MessagePublisher(Protocol[T_contra]):
     """Where messages go, without waiting."""
 
     def send(self, message: T_contra, /) -> None:
@@ -65,12 +65,12 @@ class SafetyCore:
         servo_rate_hz: float,
         policy_rate_hz: float,
         observation_timeout_s: float,
-        latch: StopLatch | None = None,
+        latch: EstopLatch | None = None,
     ) -> None:
         self._model = model
         self._limiter = SafetyLimiter(model, servo_rate_hz, ticks_of(servo_rate_hz, policy_rate_hz))
         self._settings = WatchdogSettings.of(policy_rate_hz, observation_timeout_s)
-        self.latch = latch or StopLatch()
+        self.latch = latch or EstopLatch()
         self._state: RobotState | None = None
         self._target: JointTarget | None = None
         self._is_synced = False
@@ -122,7 +122,7 @@ class SafetyCore:
         if self._state is not None and self._is_synced and target.episode == self._state.episode:
             self._target = target
 
-    def take_order(self, order: SafetyOrder) -> None:
+    def take_order(self, order: EstopCommand) -> None:
         """A stop or a release arrived. After a release the arm waits for a target made after it.
 
         A release begins where the arm is: while it was stopped, somebody may have moved it by other means.
@@ -215,17 +215,17 @@ class SafetyLoop:
     def __init__(
         self,
         core: SafetyCore,
-        states: Inlet[RobotState],
-        targets: Inlet[JointTarget],
-        orders: Inlet[SafetyOrder],
-        commands: Outlet[JointCommand],
-        reports: Outlet[SafetyState],
+        states: MessageSubscriber[RobotState],
+        targets: MessageSubscriber[JointTarget],
+        orders: MessageSubscriber[EstopCommand],
+        commands: MessagePublisher[JointCommand],
+        reports: MessagePublisher[SafetyState],
     ) -> None:
         self.core = core
         self._states, self._targets, self._orders = states, targets, orders
         self._commands, self._reports = commands, reports
         self.last: SafetyState | None = None
-        self.keeper = LatchKeeper(core.latch)
+        self.latch_writer = EstopLatchWriter(core.latch)
 
     def tick(self, now_s: float) -> None:
         """One servo tick."""
@@ -239,14 +239,14 @@ class SafetyLoop:
         if command is not None:
             self._commands.send(command)
         self._reports.send(self.last)
-        self.keeper.look()
+        self.latch_writer.look()
 
     def close(self) -> None:
         """Take the stops that came after the last tick, and give the latch 1 s to be written down."""
         while (order := self._orders.receive()) is not None:
             if order.stop:
                 self.core.take_order(order)
-        self.keeper.close()
+        self.latch_writer.close()
 
 
 def _is_other_world(before: RobotState, after: RobotState) -> bool:

@@ -30,8 +30,8 @@ from launch_ros.actions import Node
 
 from floop_robot.services.entry import USER_ERROR
 from floop_robot.services.fleet_description import write_config
-from floop_robot.services.ros_domain import STAYING_HERE
-from floop_robot.services.supervisor import PROVEN_AFTER_S, ProcessSpec, RosNode
+from floop_robot.services.ros_domain import LOCAL_ONLY
+from floop_robot.services.supervisor import STABLE_AFTER_S, ProcessSpec, RosNode
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.yaml_file import convert
@@ -59,15 +59,15 @@ ARGUMENTS: Final = {
     "log_level": ("info", "Least severe messages that the nodes write: debug, info, warn, error or fatal."),
     "params_file": ("", "YAML file with ROS parameters for the nodes; wins over what launch gives them."),
 }
-"""Name → default and description, for `declared`."""
-CENTRE: Final = ("use_respawn", "use_sim_time", "log_level", "params_file")
-ROBOTS: Final = ("autostart", *CENTRE)
+"""Name → default and description, for `declare_arguments`."""
+CENTRAL_ARGUMENTS: Final = ("use_respawn", "use_sim_time", "log_level", "params_file")
+ROBOT_ARGUMENTS: Final = ("autostart", *CENTRAL_ARGUMENTS)
 """How processes are started: arguments of every launch file with robots in it, or without."""
 _FROM_CONFIG: Final = ("robots", "explorers", "seed")
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """What a launch file was asked for."""
+class LaunchRequest(msgspec.Struct, frozen=True):
+    """What a launch file was requested."""
 
     config: FloopConfig
     """With the arguments worked in …"""
@@ -75,7 +75,7 @@ class Asked(msgspec.Struct, frozen=True):
     """… and where it was stored for the processes."""
     context: Any
     """The launch context, for a file's own arguments."""
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     """What a person should know before it starts."""
 
     def value(self, name: str) -> str:
@@ -90,64 +90,64 @@ class Asked(msgspec.Struct, frozen=True):
         return found == "true"
 
 
-def declared(*names: str) -> list[Action]:
+def declare_arguments(*names: str) -> list[Action]:
     """Declarations of the shared arguments called so."""
     return [DeclareLaunchArgument(name, default_value=ARGUMENTS[name][0], description=ARGUMENTS[name][1])
             for name in names]  # fmt: skip
 
 
-def on_this_machine() -> list[Action]:
+def restrict_to_localhost() -> list[Action]:
     """Keep a simulated fleet's traffic on this machine, unless the environment already says how far it may go."""
     return [
         SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=value))
-        for name, value in STAYING_HERE.items()
+        for name, value in LOCAL_ONLY.items()
     ]
 
 
-def start(describe: Callable[[Asked], Iterable[ProcessSpec]]) -> Action:
+def start_processes(describe: Callable[[LaunchRequest], Iterable[ProcessSpec]]) -> Action:
     """Start the processes that `describe` names when all arguments are known."""
 
     def act(context: LaunchContext) -> list[Action]:
-        asked = _ask(context)
-        remarks = [LogInfo(msg=line) for line in asked.remarks]
-        return [*remarks, *(action for spec in describe(asked) for action in _actions(spec, asked))]
+        request = _read_request(context)
+        notes = [LogInfo(msg=line) for line in request.notes]
+        return [*notes, *(action for spec in describe(request) for action in _actions(spec, request))]
 
     return OpaqueFunction(function=act)
 
 
-def _ask(context: LaunchContext) -> Asked:
+def _read_request(context: LaunchContext) -> LaunchRequest:
     given = {name: LaunchConfiguration(name, default="").perform(context) for name in (*_FROM_CONFIG, "run_dir")}
     path = LaunchConfiguration("config").perform(context)
     config = load_config(Path(path) if path else None)
-    changes: dict[str, Any] = {name: _whole(name, value) for name, value in given.items()
+    changes: dict[str, Any] = {name: _integer(name, value) for name, value in given.items()
                                if value and name in _FROM_CONFIG}  # fmt: skip
     run_dir = Path(given["run_dir"] or config.run_dir)
     plain = msgspec.to_builtins(config) | changes | {"run_dir": str(run_dir.absolute())}
-    remark = f"run_dir {run_dir} is {run_dir.absolute()} here; from another folder it is another, which knows no stop"
+    note = f"run_dir {run_dir} is {run_dir.absolute()} here; from another folder it is another, which knows no stop"
     config = convert(plain, FloopConfig, "launch arguments")
-    return Asked(config, write_config(config), context, () if run_dir.is_absolute() else (remark,))
+    return LaunchRequest(config, write_config(config), context, () if run_dir.is_absolute() else (note,))
 
 
-def _whole(name: str, value: str) -> int:
+def _integer(name: str, value: str) -> int:
     try:
         return int(value)
     except ValueError:
         raise ConfigError(f"{name}:={value} is not a whole number") from None
 
 
-def _actions(spec: ProcessSpec, asked: Asked) -> list[Action]:
-    respawn = asked.flag("use_respawn")
-    process = _node(spec, spec.node, asked, respawn) if spec.node else _plain(spec, respawn)
+def _actions(spec: ProcessSpec, request: LaunchRequest) -> list[Action]:
+    respawn = request.flag("use_respawn")
+    process = _node(spec, spec.node, request, respawn) if spec.node else _plain(spec, respawn)
 
-    life = Life(spec.name, respawn=respawn)
+    handler = ExitHandler(spec.name, respawn=respawn)
     return [
-        RegisterEventHandler(OnProcessStart(target_action=process, on_start=life.begun)),
-        RegisterEventHandler(OnProcessExit(target_action=process, on_exit=life.ended)),
+        RegisterEventHandler(OnProcessStart(target_action=process, on_start=handler.on_start)),
+        RegisterEventHandler(OnProcessExit(target_action=process, on_exit=handler.on_exit)),
         process,
     ]
 
 
-class Life:
+class ExitHandler:
     """When a process ends with an error that is for a person to mend, all stop: unless it has worked as configured.
 
     Then the error may pass (a full disk), and the others, safety above all, work on; as with `floop up`.
@@ -157,13 +157,13 @@ class Life:
         """`respawn`: whether launch starts it again."""
         self._name, self._respawn, self._clock, self._born_s, self._proven = name, respawn, clock, math.inf, False
 
-    def begun(self, _event: object, _context: object) -> None:
+    def on_start(self, _event: object, _context: object) -> None:
         """It was started."""
         self._born_s = self._clock()
 
-    def ended(self, event: Any, _context: object) -> list[Action] | None:
+    def on_exit(self, event: Any, _context: object) -> list[Action] | None:
         """It ended; what is to be done."""
-        self._proven |= self._clock() - self._born_s > PROVEN_AFTER_S
+        self._proven |= self._clock() - self._born_s > STABLE_AFTER_S
         if event.returncode != USER_ERROR:
             return None
         if self._proven:
@@ -173,18 +173,18 @@ class Life:
         return [LogInfo(msg=text), Shutdown(reason=text)]
 
 
-def _node(spec: ProcessSpec, node: RosNode, asked: Asked, respawn: bool) -> Action:
+def _node(spec: ProcessSpec, node: RosNode, request: LaunchRequest, respawn: bool) -> Action:
     # The node keeps its own name: giving one would rename every node of the process.
     values: dict[str, Any] = {name: _typed(value) for name, value in node.parameters}
     switches = ("use_sim_time", "autostart") if "autostart" in values else ("use_sim_time",)
-    values |= {name: asked.flag(name) for name in switches}
-    params_file = asked.value("params_file")
+    values |= {name: request.flag(name) for name in switches}
+    params_file = request.value("params_file")
     return Node(
         package=PACKAGE,
         executable=node.executable,
         namespace=node.namespace,
         parameters=[values, params_file] if params_file else [values],
-        ros_arguments=["--log-level", asked.value("log_level")],
+        ros_arguments=["--log-level", request.value("log_level")],
         exec_name=spec.name,
         prefix=_prefix(spec),
         additional_env=ONE_THREAD,

@@ -1,6 +1,7 @@
 """How every floop process is entered: one clear line for errors, and an end when its starter is gone.
 
-`python -m floop_robot.services.entry NAME [args]` runs `floop_robot.services.NAME.main(args)`.
+`python -m floop_robot.services.entry NAME [args]` runs the `main(args)` of that process: `floop_robot.services.NAME`,
+or where `ELSEWHERE` says.
 """
 
 from __future__ import annotations
@@ -13,22 +14,25 @@ import threading
 
 from floop_robot.spec.errors import FloopError
 
-LIFELINE = "FLOOP_LIFELINE_FD"
+SUPERVISOR_PIPE = "FLOOP_LIFELINE_FD"
 """Environment variable: a pipe whose other end the supervisor holds; end-of-file means that the supervisor died."""
 
+
+ELSEWHERE = {"explorer": "floop_robot.explore.explorer", "sim_robot": "floop_robot.sim.sim_robot"}
+"""Processes whose main is not in this room."""
 
 USER_ERROR = 2
 """Exit status of a process that can't work as configured: starting it again would only repeat the message."""
 
 
-def follow_lifeline() -> None:
+def exit_with_supervisor() -> None:
     """End this process, as by SIGTERM, when the supervisor that started it is gone; nothing without a supervisor."""
-    lifeline = os.environ.pop(LIFELINE, None)
+    lifeline = os.environ.pop(SUPERVISOR_PIPE, None)
     if lifeline is not None:
-        threading.Thread(target=_watch_lifeline, args=(int(lifeline),), name="lifeline", daemon=True).start()
+        threading.Thread(target=_wait_for_supervisor_exit, args=(int(lifeline),), name="lifeline", daemon=True).start()
 
 
-def _watch_lifeline(descriptor: int) -> None:
+def _wait_for_supervisor_exit(descriptor: int) -> None:
     try:
         os.read(descriptor, 1)
     except OSError:
@@ -38,10 +42,10 @@ def _watch_lifeline(descriptor: int) -> None:
 
 def run(argv: list[str]) -> int:
     """Run the process named by `argv[0]`; returns its exit status (2 after an error that the user can mend)."""
-    follow_lifeline()
+    exit_with_supervisor()
     name, *arguments = argv
     try:
-        module = importlib.import_module(f"floop_robot.services.{name}")
+        module = importlib.import_module(ELSEWHERE.get(name, f"floop_robot.services.{name}"))
         return int(module.main(arguments) or 0)
     except FloopError as error:
         print(f"{name}: {error}", file=sys.stderr, flush=True)

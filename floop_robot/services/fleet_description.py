@@ -1,6 +1,6 @@
 """Which processes make a fleet: the one description behind `floop demo`, `floop up`, the launch files and Docker.
 
-A fleet comes in two flavours of the same processes: over ZeroMQ and Unix sockets alone, or with ROS 2 nodes for
+A fleet comes in two variants of the same processes: over ZeroMQ and Unix sockets alone, or with ROS 2 nodes for
 whatever touches robots and operators. This file describes both and imports neither.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from floop_robot.bundle import write_atomic
-from floop_robot.durable.run_lock import nobody_running
+from floop_robot.durable.run_lock import no_fleet_running
 from floop_robot.services.supervisor import ProcessSpec, RosNode
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import UnknownName
@@ -25,7 +25,7 @@ CONFIG_FILE = "floop.yaml"
 NODES = "floop_robot.ros"
 
 
-class Arms(msgspec.Struct, frozen=True, kw_only=True):
+class ArmOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What moves the robots."""
 
     simulated: bool = True
@@ -45,17 +45,17 @@ class Arms(msgspec.Struct, frozen=True, kw_only=True):
         return ("safety", "cell", "policy") if self.cell else ("safety", "policy")
 
 
-SIMULATED = Arms()
+SIMULATED = ArmOptions()
 
 
-class Flavour(enum.StrEnum):
+class Middleware(enum.StrEnum):
     """How robots, operators and the fleet speak."""
 
-    PLAIN = "plain"
+    ZMQ = "zmq"
     ROS = "ros"
 
 
-def unguarded(config: FloopConfig) -> list[str]:
+def missing_safeguards(config: FloopConfig) -> list[str]:
     """What a real arm should not be without, a line each; a simulated one may."""
     lines = []
     if not config.operators:
@@ -73,12 +73,12 @@ def write_config(config: FloopConfig) -> Path:
     """
     path, data = Path(config.run_dir) / CONFIG_FILE, msgspec.yaml.encode(config)
     if not (path.is_file() and path.read_bytes() == data):
-        with nobody_running(path.parent):
+        with no_fleet_running(path.parent):
             write_atomic(path, data)
     return path
 
 
-def central_processes(config: FloopConfig, config_file: Path, flavour: Flavour = Flavour.PLAIN) -> list[ProcessSpec]:
+def central_processes(config: FloopConfig, config_file: Path, middleware: Middleware = Middleware.ZMQ) -> list[ProcessSpec]:
     """Ingest, fleet manager, gate, learner and explorers."""
     common = ("--config", str(config_file))
     explorers = [
@@ -90,11 +90,11 @@ def central_processes(config: FloopConfig, config_file: Path, flavour: Flavour =
         )
         for i in range(config.explorers)
     ]
-    ros = flavour is Flavour.ROS
-    plain_manager = ProcessSpec(name="fleet_manager", module="fleet_manager", arguments=common)
+    ros = middleware is Middleware.ROS
+    zmq_manager = ProcessSpec(name="fleet_manager", module="fleet_manager", arguments=common)
     return [
         ProcessSpec(name="ingest", module="ingest", arguments=common),
-        _node("fleet_manager", "/fleet", config_file) if ros else plain_manager,
+        _node("fleet_manager", "/fleet", config_file) if ros else zmq_manager,
         ProcessSpec(name="gate", module="gate", arguments=common, nice=config.gate.nice),
         ProcessSpec(name="learner", module="learner", arguments=common, nice=config.learner.nice),
         *([_learner_node(config_file)] if ros else []),
@@ -103,27 +103,27 @@ def central_processes(config: FloopConfig, config_file: Path, flavour: Flavour =
 
 
 def robot_processes(
-    config_file: Path, robot: str, flavour: Flavour = Flavour.PLAIN, arms: Arms = SIMULATED
+    config_file: Path, robot: str, middleware: Middleware = Middleware.ZMQ, arms: ArmOptions = SIMULATED
 ) -> list[ProcessSpec]:
     """The processes of one robot; without ROS its arm is always a simulated one."""
-    if flavour is Flavour.ROS:
+    if middleware is Middleware.ROS:
         return [_robot_node(part, robot, config_file, arms) for part in arms.parts]
     arguments = ("--config", str(config_file), "--robot", robot)
     return [ProcessSpec(name=f"{robot}.{part}", module=part, arguments=arguments) for part in SIMULATED.parts]
 
 
-def simulated_fleet(config: FloopConfig, config_file: Path, flavour: Flavour = Flavour.PLAIN) -> list[ProcessSpec]:
+def simulated_fleet(config: FloopConfig, config_file: Path, middleware: Middleware = Middleware.ZMQ) -> list[ProcessSpec]:
     """Every process of a fleet of simulated robots."""
-    robots = [spec for name in config.robot_names for spec in robot_processes(config_file, name, flavour)]
-    return [*central_processes(config, config_file, flavour), *robots]
+    robots = [spec for name in config.robot_names for spec in robot_processes(config_file, name, middleware)]
+    return [*central_processes(config, config_file, middleware), *robots]
 
 
-def chosen_processes(
-    config: FloopConfig, config_file: Path, flavour: Flavour, only: Sequence[str], arms: Arms = SIMULATED
+def select_processes(
+    config: FloopConfig, config_file: Path, middleware: Middleware, only: Sequence[str], arms: ArmOptions = SIMULATED
 ) -> list[ProcessSpec]:
     """The fleet's processes, or those in `only`: `CENTRE`, a robot, or a single process; raises `UnknownName`."""
-    central = central_processes(config, config_file, flavour)
-    robots = {robot: robot_processes(config_file, robot, flavour, arms) for robot in config.robot_names}
+    central = central_processes(config, config_file, middleware)
+    robots = {robot: robot_processes(config_file, robot, middleware, arms) for robot in config.robot_names}
     groups = {CENTRE: central, **robots, **{s.name: [s] for s in (*central, *itertools.chain(*robots.values()))}}
     for name in only:
         if name not in groups:
@@ -132,7 +132,7 @@ def chosen_processes(
     return list({spec.name: spec for spec in found}.values())
 
 
-def _robot_node(part: str, robot: str, config_file: Path, arms: Arms) -> ProcessSpec:
+def _robot_node(part: str, robot: str, config_file: Path, arms: ArmOptions) -> ProcessSpec:
     # The policy node brings itself up: a starter that drives its life cycle from outside loses it when it is restarted.
     parameters = [("robot", robot)]
     if part == "policy":
@@ -172,5 +172,5 @@ def _node(
         params_file=params_file,
     )
     return ProcessSpec(
-        name=name or part, module=f"{NODES}.{node.executable}", arguments=node.arguments(), node=node
+        name=name or part, module=f"{NODES}.{part.split('_')[0]}.{node.executable}", arguments=node.arguments(), node=node
     )

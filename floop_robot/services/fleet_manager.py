@@ -16,17 +16,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from floop_robot.bundle import Bundle
-from floop_robot.services.main_loop import read_arguments, stop_on_signals
-from floop_robot.services.entry import run as enter
-from floop_robot.durable.run_lock import RunHold
-from floop_robot.deploy.registry import JournalRead, Registry, SeenEpisode, SeenLabel
+from floop_robot.deploy import FleetRequestHandler, FleetServer, LiveBatch
+from floop_robot.deploy.registry import JournalPosition, LiveEpisode, LiveLabel, Registry
+from floop_robot.durable.run_lock import RunLock
 from floop_robot.robot.operators import OperatorTokens
-from floop_robot.deploy import Fleet, FleetServer, SeenBatch
+from floop_robot.services.entry import run as enter
+from floop_robot.services.main_loop import read_arguments, stop_on_signals
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
-from floop_robot.stream.codec import Block, Kind
+from floop_robot.stream.codec import Block, RecordKind
 from floop_robot.stream.tail_client import TailBlock, TailClient, TailError, TailFilter
 
 log = logging.getLogger(__name__)
@@ -37,17 +37,17 @@ _QUEUED_BATCHES = 16
 """A server that is this far behind lets the tail wait: the journal keeps the rest."""
 
 
-class TailFeed:
-    """Follows the journal in a thread of its own and turns what robots report into `SeenBatch`es."""
+class TelemetryFollower:
+    """Follows the journal in a thread of its own and turns what robots report into `LiveBatch`es."""
 
-    def __init__(self, endpoint: str, read: JournalRead, clock: Callable[[], int]) -> None:
+    def __init__(self, endpoint: str, read: JournalPosition, clock: Callable[[], int]) -> None:
         """`read`: how far the journal was taken in before; `clock` stamps what is seen, wall-clock nanoseconds."""
         self._endpoint, self._read, self._clock = endpoint, read, clock
-        self._batches: queue.Queue[SeenBatch] = queue.Queue(_QUEUED_BATCHES)
+        self._batches: queue.Queue[LiveBatch] = queue.Queue(_QUEUED_BATCHES)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="fleet-tail")
 
-    def __enter__(self) -> TailFeed:
+    def __enter__(self) -> TelemetryFollower:
         self._thread.start()
         return self
 
@@ -55,7 +55,7 @@ class TailFeed:
         self._stop.set()
         self._thread.join()
 
-    def take(self) -> SeenBatch | None:
+    def take(self) -> LiveBatch | None:
         """The next batch, None when there is none yet."""
         try:
             return self._batches.get_nowait()
@@ -63,30 +63,32 @@ class TailFeed:
             return None
 
     def _follow(self) -> None:
-        wanted = TailFilter(kinds=Kind.EPISODE_END | Kind.LABEL)
+        wanted = TailFilter(kinds=RecordKind.EPISODE_END | RecordKind.LABEL)
         read = self._read
         while not self._stop.is_set():
             client = TailClient(self._endpoint, wanted, after=read.through, journal_id=read.journal_id)
             try:
                 while not self._stop.is_set():
                     self._put(self._batch(client.poll(_TAIL_WAIT_S), client))
-                    read = JournalRead(client.position, client.journal_id)
+                    read = JournalPosition(client.position, client.journal_id)
             except TailError as error:
                 log.warning("fleet manager: %s", error)
-                read = JournalRead()  # another journal: from its start; episodes seen before are known by their keys
+                read = (
+                    JournalPosition()
+                )  # another journal: from its start; episodes seen before are known by their keys
                 self._stop.wait(1.0)
             finally:
                 client.close()
 
-    def _batch(self, blocks: list[TailBlock], client: TailClient) -> SeenBatch | None:
+    def _batch(self, blocks: list[TailBlock], client: TailClient) -> LiveBatch | None:
         now_ns = self._clock()
         episodes = tuple(seen for found in blocks for seen in _episodes(found.block, found.id, now_ns))
         labels = tuple(seen for found in blocks for seen in _labels(found.block))
         if not episodes and not labels:
             return None
-        return SeenBatch(episodes, JournalRead(client.position, client.journal_id), labels)
+        return LiveBatch(episodes, JournalPosition(client.position, client.journal_id), labels)
 
-    def _put(self, batch: SeenBatch | None) -> None:
+    def _put(self, batch: LiveBatch | None) -> None:
         while batch is not None and not self._stop.is_set():
             try:
                 self._batches.put(batch, timeout=_TAIL_WAIT_S)
@@ -95,9 +97,9 @@ class TailFeed:
                 continue
 
 
-def _episodes(block: Block, number: int, now_ns: int) -> list[SeenEpisode]:
+def _episodes(block: Block, number: int, now_ns: int) -> list[LiveEpisode]:
     return [
-        SeenEpisode(
+        LiveEpisode(
             robot=block.info.robot,
             boot_id=block.info.boot_id,
             episode=end.episode,
@@ -109,15 +111,15 @@ def _episodes(block: Block, number: int, now_ns: int) -> list[SeenEpisode]:
             object_class=end.work.object_class,
             duration_s=end.duration_s,
             steps=end.steps,
-            seen_ns=now_ns,
+            observed_ns=now_ns,
         )
         for end in block.ends
     ]
 
 
-def _labels(block: Block) -> list[SeenLabel]:
+def _labels(block: Block) -> list[LiveLabel]:
     return [
-        SeenLabel(
+        LiveLabel(
             robot=block.info.robot,
             boot_id=block.info.boot_id,
             seq=label.seq,
@@ -144,7 +146,7 @@ def baseline_path(config: FloopConfig) -> Path:
     return baseline(config.task)
 
 
-def steady_clock(registry: Registry) -> Callable[[], int]:
+def nondecreasing_clock(registry: Registry) -> Callable[[], int]:
     """Wall-clock nanoseconds that never go back, not even behind what an earlier manager stamped.
 
     So no correction of the wall clock, with or without a restart, ends a watch, keeps one from ending, or makes a stage
@@ -159,23 +161,23 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
     rules = get_task(config.task)
     ids = ids_of(rules, load_robot(config.robot.model))
     operators = OperatorTokens(Path(config.operators) if config.operators else None)
-    registry, hold = Registry(registry_path(config)), RunHold(Path(config.run_dir))
+    registry, run_lock = Registry(registry_path(config)), RunLock(Path(config.run_dir))
     try:
-        clock = steady_clock(registry)
-        fleet = Fleet(registry, config.rollout, rules.spec, ids, clock, operators)
-        fleet.expect(config.robot_names)
+        clock = nondecreasing_clock(registry)
+        fleet = FleetRequestHandler(registry, config.deploy, rules.spec, ids, clock, operators)
+        fleet.register_robots(config.robot_names)
         server = FleetServer(fleet, config.endpoints.fleet, config.endpoints.fleet_rpc)
         try:
             if not fleet.started:
-                fleet.start_from(Bundle.load(baseline_path(config)))
+                fleet.publish_baseline(Bundle.load(baseline_path(config)))
             log.info("fleet manager: epoch %d on %s and %s", registry.epoch, *server.endpoints)
-            with TailFeed(config.endpoints.tail, registry.field.read, clock) as feed:
+            with TelemetryFollower(config.endpoints.tail, registry.telemetry.journal_position, clock) as feed:
                 server.run(feed, stop)
         finally:
             server.close()
     finally:
         registry.close()
-        hold.release()
+        run_lock.release()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """The gate process, wired.
 
 learner ─▶ candidates ─▶ trials in PyBullet workers ─▶ verdicts ─▶ fleet manager
-journal ─▶ tail ─▶ what robots report ─▶ focus work         incumbent ◀─┘
+journal ─▶ tail ─▶ what robots report ─▶ target_tasks work         incumbent ◀─┘
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import msgspec
 import zmq
 
 from floop_robot.gate.executor import ProcessPool
-from floop_robot.gate.gate import Gate, GateCounts, Judged
-from floop_robot.gate.trial import Focus
-from floop_robot.services.main_loop import read_arguments, stop_on_signals
+from floop_robot.gate.gate import Gate, GateCounts, GateResult
+from floop_robot.gate.trial import TargetTasks
+from floop_robot.monitor.journal_follower import JournalFollower
 from floop_robot.services.entry import run as enter
-from floop_robot.services.gate_fleet_client import FleetLink
-from floop_robot.monitor.journal_follower import ReportFeed
+from floop_robot.services.gate_fleet_client import GateFleetClient
+from floop_robot.services.main_loop import read_arguments, stop_on_signals
 from floop_robot.services.stats_file import StatsFile
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.verdict import Verdict
-from floop_robot.transport.zmq_sockets import listen, receive
+from floop_robot.transport.zmq_sockets import bind_socket, receive
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ _STEP_S = 0.02
 """Longest wait for an episode before sockets are looked at again."""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class CandidateReply(msgspec.Struct, frozen=True):
     """What the learner hears about a candidate, as msgpack: taken or not, later the verdict."""
 
     sha256: str
@@ -49,7 +49,7 @@ class GateStats(msgspec.Struct, frozen=True, kw_only=True):
 
     counts: GateCounts
     incumbent: int
-    focus: Focus
+    target_tasks: TargetTasks
     busy: bool
     last_decision: str
     last_reason: str
@@ -65,17 +65,17 @@ class GateStats(msgspec.Struct, frozen=True, kw_only=True):
 class GateProcess:
     """One gate, its sockets and its links; `run` serves until told to stop."""
 
-    def __init__(self, config: FloopConfig, gate: Gate, pool: ProcessPool, link: FleetLink, feed: ReportFeed) -> None:
-        """Raises `PortTaken` when the gate's endpoint is taken."""
+    def __init__(self, config: FloopConfig, gate: Gate, pool: ProcessPool, link: GateFleetClient, feed: JournalFollower) -> None:
+        """Raises `BindError` when the gate's endpoint is taken."""
         self._gate, self._pool, self._link, self._feed = gate, pool, link, feed
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            self._socket = listen(self._context, zmq.ROUTER, config.endpoints.gate, "the gate")
+            self._socket = bind_socket(self._context, zmq.ROUTER, config.endpoints.gate, "the gate")
         except FloopError:
             self._context.destroy(0)
             raise
         self._stats = StatsFile[GateStats](Path(config.run_dir), "gate")
-        self._askers: dict[str, bytes] = {}
+        self._senders: dict[str, bytes] = {}
         self._last: Verdict | None = None
         self._durations: list[float] = []
 
@@ -88,8 +88,8 @@ class GateProcess:
             judged = self._gate.step(_STEP_S)
             if judged is not None:
                 self._publish(judged)
-            self._stats.write(self._figures())
-        self._stats.write(self._figures(), force=True)
+            self._stats.write(self._current_stats())
+        self._stats.write(self._current_stats(), force=True)
 
     def close(self) -> None:
         """Close the port."""
@@ -101,18 +101,18 @@ class GateProcess:
             frames = receive(self._socket)
             if not frames:
                 return
-            self._answer(frames[0], self._offer(frames[0], frames[-1] if len(frames) > 1 else b""))
+            self._reply(frames[0], self._offer(frames[0], frames[-1] if len(frames) > 1 else b""))
             wait = 0
 
-    def _offer(self, peer: bytes, blob: bytes) -> Answer:
+    def _offer(self, peer: bytes, blob: bytes) -> CandidateReply:
         try:
             sha256 = self._gate.offer(blob)
         except FloopError as error:
             log.warning("gate: a candidate was refused: %s", error)
-            return Answer("", False, str(error))
+            return CandidateReply("", False, str(error))
         # Only the candidates that can still be judged: the pending one and the one on trial.
-        self._askers = {**dict(list(self._askers.items())[-1:]), sha256: peer}
-        return Answer(sha256, True)
+        self._senders = {**dict(list(self._senders.items())[-1:]), sha256: peer}
+        return CandidateReply(sha256, True)
 
     def _take_incumbent(self) -> None:
         stale = self._link.take_stale()
@@ -126,14 +126,14 @@ class GateProcess:
         except FloopError as error:
             log.error("gate: the policy in production can't be compared with: %s", error)
 
-    def _publish(self, judged: Judged) -> None:
+    def _publish(self, judged: GateResult) -> None:
         verdict = judged.verdict
         self._link.submit(judged.bundle, verdict)
         self._last = verdict
         self._durations = [*self._durations[-99:], verdict.duration_s]
-        peer = self._askers.pop(verdict.candidate_sha256, None)
+        peer = self._senders.pop(verdict.candidate_sha256, None)
         if peer is not None:
-            self._answer(peer, Answer(verdict.candidate_sha256, True, verdict.reason, verdict))
+            self._reply(peer, CandidateReply(verdict.candidate_sha256, True, verdict.reason, verdict))
         log.info(
             "gate: %s %s in %.2f s: %s",
             verdict.candidate_sha256[:8],
@@ -142,17 +142,17 @@ class GateProcess:
             verdict.reason,
         )
 
-    def _answer(self, peer: bytes, answer: Answer) -> None:
+    def _reply(self, peer: bytes, answer: CandidateReply) -> None:
         try:
             self._socket.send_multipart([peer, msgspec.msgpack.encode(answer)], zmq.NOBLOCK)
         except zmq.ZMQError:
             return  # the learner went away, or doesn't read
 
-    def _figures(self) -> GateStats:
+    def _current_stats(self) -> GateStats:
         return GateStats(
             counts=self._gate.counts,
             incumbent=self._gate.incumbent_version,
-            focus=self._gate.focus,
+            target_tasks=self._gate.target_tasks,
             busy=self._gate.busy,
             last_decision=str(self._last.decision) if self._last else "",
             last_reason=self._last.reason if self._last else "",
@@ -170,7 +170,7 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
     )
     try:
         gate = Gate(config, pool)
-        with FleetLink(config.endpoints, "gate") as link, ReportFeed(config.endpoints.tail) as feed:
+        with GateFleetClient(config.endpoints, "gate") as link, JournalFollower(config.endpoints.tail) as feed:
             process = GateProcess(config, gate, pool, link, feed)
             log.info("gate: %d workers, candidates on %s", pool.width, config.endpoints.gate)
             try:

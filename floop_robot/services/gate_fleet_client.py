@@ -1,4 +1,4 @@
-"""FleetLink: the gate's talk with the fleet manager, in a thread of its own: incumbents in, verdicts out."""
+"""GateFleetClient: the gate's talk with the fleet manager, in a thread of its own: incumbents in, verdicts out."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ import msgspec
 import zmq
 
 from floop_robot.bundle import Bundle
-from floop_robot.deploy.registry import CandidateState
 from floop_robot.deploy import FleetClient, FleetRefused, FleetUnreachable
 from floop_robot.deploy.messages import TOPIC
+from floop_robot.deploy.registry import CandidateState
 from floop_robot.spec.config import Endpoints
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.verdict import Verdict
-from floop_robot.transport.zmq_sockets import dial, receive
+from floop_robot.transport.zmq_sockets import connect_socket, receive
 
 log = logging.getLogger(__name__)
 
-ASK_AGAIN_S = 1.0
+POLL_INTERVAL_S = 1.0
 """How often the version in production is asked for; an announcement asks at once."""
-_TURN_S = 0.02
+_VERDICT_WAIT_S = 0.02
 _TIMEOUT_S = 1.0
 _QUEUED = 64
 """Verdicts on their way: minutes of a gate that is never idle. A manager that is away for longer misses the oldest."""
 
 
-class Submission(msgspec.Struct, frozen=True):
+class JudgedCandidate(msgspec.Struct, frozen=True):
     """A judged candidate on its way."""
 
     bundle: Bundle
     verdict: Verdict
 
 
-class FleetLink:
+class GateFleetClient:
     """Keeps `incumbent` up to date and repeats each verdict until it is acknowledged; a context manager."""
 
     def __init__(self, endpoints: Endpoints, who: str) -> None:
         self._endpoints, self._who = endpoints, who
-        self._verdicts: queue.Queue[Submission] = queue.Queue(_QUEUED)
+        self._verdicts: queue.Queue[JudgedCandidate] = queue.Queue(_QUEUED)
         self._lock = threading.Lock()
         self._incumbent: Bundle | None = None
         self._stale: Bundle | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="fleet-link")
+        self._thread = threading.Thread(target=self._run, name="gate-fleet-client")
         self.acknowledged = 0
         """Verdicts that the fleet manager has on disk, or refused for good."""
 
-    def __enter__(self) -> FleetLink:
+    def __enter__(self) -> GateFleetClient:
         self._thread.start()
         return self
 
@@ -74,7 +74,7 @@ class FleetLink:
         """Hand over a verdict; never blocks."""
         while True:
             try:
-                self._verdicts.put_nowait(Submission(bundle, verdict))
+                self._verdicts.put_nowait(JudgedCandidate(bundle, verdict))
                 return
             except queue.Full:
                 dropped = self._verdicts.get_nowait()
@@ -82,7 +82,7 @@ class FleetLink:
 
     def _run(self) -> None:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        announcements = dial(context, zmq.SUB, self._endpoints.fleet, topic=TOPIC)
+        announcements = connect_socket(context, zmq.SUB, self._endpoints.fleet, topic=TOPIC)
         try:
             with FleetClient(self._endpoints.fleet_rpc, self._who, _TIMEOUT_S) as client:
                 self._serve(announcements, client)
@@ -97,13 +97,13 @@ class FleetLink:
             while receive(announcements):
                 ask_at = 0.0
             if time.monotonic() >= ask_at:
-                version = self._ask(client, version)
-                ask_at = time.monotonic() + ASK_AGAIN_S
+                version = self._fetch_incumbent(client, version)
+                ask_at = time.monotonic() + POLL_INTERVAL_S
 
     def _deliver(self, client: FleetClient) -> CandidateState | None:
         """Wait a moment for a verdict; repeat it until the manager has it; returns what became of the candidate."""
         try:
-            found = self._verdicts.get(timeout=_TURN_S)
+            found = self._verdicts.get(timeout=_VERDICT_WAIT_S)
         except queue.Empty:
             return None
         state = None
@@ -121,7 +121,7 @@ class FleetLink:
             return state
         return None
 
-    def _ask(self, client: FleetClient, version: int) -> int:
+    def _fetch_incumbent(self, client: FleetClient, version: int) -> int:
         """Fetch what is in production; returns its version."""
         try:
             bundle = client.fetch()

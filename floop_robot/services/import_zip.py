@@ -14,14 +14,14 @@ import zipfile
 from pathlib import Path
 
 from floop_robot.bundle import Bundle
-from floop_robot.services.ros_domain import inheritable
+from floop_robot.services.ros_domain import child_environment
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError, FloopError
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 
-LONGEST_S = 120.0
+IMPORT_TIMEOUT_S = 120.0
 """Loading torch and a zip takes seconds."""
 
 
@@ -51,11 +51,13 @@ def bundle_of_zip(path: Path, config: FloopConfig, *, trust: bool) -> Bundle:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                timeout=LONGEST_S,
-                env=inheritable(os.environ) | {"OMP_NUM_THREADS": "1"},
+                timeout=IMPORT_TIMEOUT_S,
+                env=child_environment(os.environ) | {"OMP_NUM_THREADS": "1"},
             )
         except subprocess.TimeoutExpired:
-            raise ImportFailed(f"{path} was not loaded within {LONGEST_S:g} s; import it with `floop push`") from None
+            raise ImportFailed(
+                f"{path} was not loaded within {IMPORT_TIMEOUT_S:g} s; import it with `floop push`"
+            ) from None
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
             raise ImportFailed(lines[-1].removeprefix("import_zip: "))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import zmq
 
-from floop_robot.services.main_loop import read_arguments, stop_on_signals
 from floop_robot.services.entry import run as enter
+from floop_robot.services.main_loop import read_arguments, stop_on_signals
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.stream.ingest import Ingest

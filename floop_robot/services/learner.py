@@ -14,19 +14,19 @@ import torch
 import zmq
 
 from floop_robot.bundle import Bundle
+from floop_robot.learn.algorithm import Algorithm
 from floop_robot.learn.checkpoint import Checkpoint
 from floop_robot.learn.learner import ContinuousLearner, LearnerStatus
-from floop_robot.learn.ppo_algorithm import PpoTrainee
-from floop_robot.learn.sac_algorithm import SacTrainee
+from floop_robot.learn.ppo_algorithm import PpoAlgorithm
+from floop_robot.learn.sac_algorithm import SacAlgorithm
 from floop_robot.learn.settings import PpoSettings, SacSettings
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.learn.algorithm import Trainee
-from floop_robot.services.main_loop import stop_on_signals
+from floop_robot.robot.operators import OperatorTokens
 from floop_robot.services.fleet_manager import baseline_path
 from floop_robot.services.learner_client import LearnerReport, LearnerState
-from floop_robot.services.learner_control import LearnerControl, PauseMark, written_ns
+from floop_robot.services.learner_control import LearnerControl, PauseRecord, written_ns
+from floop_robot.services.main_loop import stop_on_signals
 from floop_robot.services.stats_file import StatsFile
-from floop_robot.robot.operators import OperatorTokens
 from floop_robot.spec.config import Endpoints, FloopConfig, LearnerConfig, load_config
 from floop_robot.spec.errors import ConfigError, FloopError
 from floop_robot.spec.ids import ids_of
@@ -34,33 +34,33 @@ from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.tasks import get_task
 from floop_robot.stream.tail_client import TailClient
-from floop_robot.transport.zmq_sockets import Context, dial, listen, receive
+from floop_robot.transport.zmq_sockets import Context, bind_socket, connect_socket, receive
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.learner"
-PAUSED_TURN_S = 0.05
+PAUSED_POLL_S = 0.05
 """How long a paused learner waits for operators before it looks whether it should end."""
 
 
-class SocketOutlet:
+class SocketPublisher:
     """Live weights to whoever listens, candidates to the gate; neither ever waits for its reader."""
 
     def __init__(self, endpoints: Endpoints) -> None:
-        """Raises `PortTaken` when the port for live weights is taken."""
+        """Raises `BindError` when the port for live weights is taken."""
         self._context: Context = zmq.Context()
         try:  # explorers want the newest weights only
-            self._weights = listen(self._context, zmq.PUB, endpoints.weights, "the learner", queue=2)
+            self._weights = bind_socket(self._context, zmq.PUB, endpoints.weights, "the learner", queue=2)
         except FloopError:
             self._context.destroy(0)
             raise
-        self._gate = dial(self._context, zmq.DEALER, endpoints.gate)
+        self._gate = connect_socket(self._context, zmq.DEALER, endpoints.gate)
         self.last_candidate = ""
         """SHA-256 of the weights offered last; empty before the first."""
 
     def weights(self, version: int, bundle: Bundle) -> None:
         """Publish live weights under their own version count."""
-        stamped = bundle.stamped(version=version, epoch=0, parent=bundle.manifest.parent, certificate=None)
+        stamped = bundle.with_version(version=version, epoch=0, parent=bundle.manifest.parent, certificate=None)
         self._weights.send(stamped.to_bytes(), zmq.NOBLOCK)
 
     def candidate(self, bundle: Bundle) -> None:
@@ -78,27 +78,27 @@ class SocketOutlet:
         self._context.destroy(0)
 
 
-def build_trainee(config: FloopConfig, task: TaskSpec, hidden: tuple[int, ...]) -> Trainee:
+def build_algorithm(config: FloopConfig, task: TaskSpec, hidden: tuple[int, ...]) -> Algorithm:
     """The algorithm the configuration asks for, with networks of the checkpoint's shape."""
     space, learner = PolicySpace.of(task), config.learner
     if learner.algo == "ppo":
-        return PpoTrainee(space, PpoSettings(hidden=hidden), config.seed, learner.staleness_versions)
-    return SacTrainee(space, sac_settings(learner, hidden), config.seed)
+        return PpoAlgorithm(space, PpoSettings(hidden=hidden), config.seed, learner.staleness_versions)
+    return SacAlgorithm(space, sac_settings(learner, hidden), config.seed)
 
 
 def sac_settings(learner: LearnerConfig, hidden: tuple[int, ...]) -> SacSettings:
     """How a fleet's SAC learns."""
     return SacSettings(
         hidden=hidden,
-        prior_fraction=learner.old_fraction,
-        updates_per_fresh=learner.updates_per_transition,
-        imitation=learner.imitation,
-        actor_by_target=learner.actor_by_target,
-        settled_rate=learner.settled_rate,
+        prior_fraction=learner.prior_fraction,
+        updates_per_new=learner.updates_per_transition,
+        imitation_weight=learner.imitation_weight,
+        actor_uses_target_critics=learner.actor_uses_target_critics,
+        settled_lr_factor=learner.settled_lr_factor,
     )
 
 
-def starting_point(config: FloopConfig) -> tuple[Checkpoint, bool]:
+def load_start_checkpoint(config: FloopConfig) -> tuple[Checkpoint, bool]:
     """The checkpoint to go on from, and whether it is this very run's (else the one beside the baseline bundle)."""
     own = Path(config.run_dir) / CHECKPOINT
     if own.exists():
@@ -113,15 +113,15 @@ def starting_point(config: FloopConfig) -> tuple[Checkpoint, bool]:
     return checkpoint, False
 
 
-def report_of(
-    status: LearnerStatus, config: FloopConfig, outlet: SocketOutlet, mark: PauseMark | None, rebuilt_to: int
+def make_report(
+    status: LearnerStatus, config: FloopConfig, publisher: SocketPublisher, pause_record: PauseRecord | None, replay_rebuilt_to: int
 ) -> LearnerReport:
-    """What the learner tells operators; `rebuilt_to`: up to there, the journal is read to rebuild replay."""
+    """What the learner tells operators; `replay_rebuilt_to`: up to there, the journal is read to rebuild replay."""
     progress, rows = status.progress, status.rows
     state = LearnerState.LEARNING if status.owed else LearnerState.WAITING
-    if status.position < rebuilt_to:
+    if status.position < replay_rebuilt_to:
         state = LearnerState.STARTING
-    if mark is not None:
+    if pause_record is not None:
         state = LearnerState.PAUSED
     path = Path(config.run_dir) / CHECKPOINT
     written = written_ns(path)
@@ -149,10 +149,10 @@ def report_of(
         latency_implausible=status.latency_implausible,
         weights_version=status.weights_version,
         candidates=status.candidates,
-        last_candidate_sha256=outlet.last_candidate,
+        last_candidate_sha256=publisher.last_candidate,
         checkpoint_ns=written,
         checkpoint_path=str(path.absolute()) if written else "",
-        detail=f"paused by {mark.who}{': ' if mark.why else ''}{mark.why}" if mark else "",
+        detail=f"paused by {pause_record.who}{': ' if pause_record.why else ''}{pause_record.why}" if pause_record else "",
     )
 
 
@@ -163,38 +163,38 @@ def run(config: FloopConfig) -> None:
     rules = get_task(config.task)
     ids = ids_of(rules, load_robot(config.robot.model))
     operators = OperatorTokens(Path(config.operators) if config.operators else None)
-    checkpoint, resume = starting_point(config)
+    checkpoint, resume = load_start_checkpoint(config)
     info = checkpoint.info
     tail = TailClient(
         config.endpoints.tail,
         after=info.replay_from if resume else 0,
         journal_id=info.journal_id if resume else "",
     )
-    outlet = SocketOutlet(config.endpoints)
+    publisher = SocketPublisher(config.endpoints)
     stats: StatsFile[LearnerStatus] = StatsFile(Path(config.run_dir), "learner")
     with contextlib.ExitStack() as opened:
         opened.callback(tail.close)
-        opened.callback(outlet.close)
+        opened.callback(publisher.close)
         control = LearnerControl(config.endpoints.learner, Path(config.run_dir), operators)
         opened.callback(control.close)
         learner = ContinuousLearner(
             config.learner,
             rules.spec,
             ids,
-            build_trainee(config, rules.spec, info.hidden),
+            build_algorithm(config, rules.spec, info.hidden),
             tail,
-            outlet,
+            publisher,
             Path(config.run_dir) / CHECKPOINT,
         )
         learner.start_from(checkpoint, resume=resume)
         log.info("learner: %s, %d gradient steps so far", "resumed" if resume else "started", info.gradient_steps)
 
         def report() -> LearnerReport:
-            return report_of(learner.status, config, outlet, control.mark, info.trained_to if resume else 0)
+            return make_report(learner.status, config, publisher, control.pause_record, info.trained_to if resume else 0)
 
         while not stop.is_set():
-            control.serve(report, learner.checkpoint, wait_s=PAUSED_TURN_S if control.mark else 0.0)
-            if control.mark is None:
+            control.serve(report, learner.checkpoint, wait_s=PAUSED_POLL_S if control.pause_record else 0.0)
+            if control.pause_record is None:
                 learner.step()
             stats.write(learner.status)
         learner.checkpoint()

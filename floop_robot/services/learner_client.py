@@ -7,10 +7,10 @@ from typing import TypeVar
 
 import msgspec
 
-from floop_robot.transport.rpc_client import Asker
-from floop_robot.deploy.commands import Call, Done
+from floop_robot.deploy.commands import Command, CommandResult
 from floop_robot.durable.framing import Message
 from floop_robot.spec.errors import FloopError
+from floop_robot.transport.rpc_client import RpcClient
 
 T = TypeVar("T", bound="Reply")
 
@@ -32,13 +32,13 @@ class GetReport(Message, frozen=True, kw_only=True):
     """Anyone: how is the learner? Answered by `LearnerReport`."""
 
 
-class Pause(Call, frozen=True, kw_only=True):
+class Pause(Command, frozen=True, kw_only=True):
     """No gradient steps and no candidates; or, with `pause` false, go on. Survives restarts of the learner."""
 
     pause: bool
 
 
-class WriteCheckpoint(Call, frozen=True, kw_only=True):
+class WriteCheckpoint(Command, frozen=True, kw_only=True):
     """Write a checkpoint now; answered when it is on disk."""
 
 
@@ -75,21 +75,21 @@ class LearnerReport(Message, frozen=True, kw_only=True):
     detail: str = ""
 
 
-class LearnerDone(Message, frozen=True, kw_only=True):
+class LearnerCommandResult(Message, frozen=True, kw_only=True):
     """A call was carried out."""
 
-    done: Done
+    done: CommandResult
     report: LearnerReport
 
 
-class LearnerRefusal(Message, frozen=True, kw_only=True):
+class LearnerCommandRefused(Message, frozen=True, kw_only=True):
     """A call was not carried out: one line for a person."""
 
     reason: str
 
 
 Request = GetReport | Pause | WriteCheckpoint
-Reply = LearnerReport | LearnerDone | LearnerRefusal
+Reply = LearnerReport | LearnerCommandResult | LearnerCommandRefused
 REQUESTS: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
@@ -108,7 +108,7 @@ class LearnerClient:
     def __init__(self, endpoint: str, timeout_s: float = 5.0) -> None:
         """`endpoint`: `Endpoints.learner`."""
         self.endpoint, self._timeout_s = endpoint, timeout_s
-        self._asker = Asker(endpoint, REPLIES)
+        self._rpc_client = RpcClient(endpoint, REPLIES)
 
     def __enter__(self) -> LearnerClient:
         return self
@@ -118,20 +118,20 @@ class LearnerClient:
 
     def close(self) -> None:
         """Close the connection."""
-        self._asker.close()
+        self._rpc_client.close()
 
     def report(self) -> LearnerReport:
         """How it is; raises `LearnerUnreachable`."""
         return self._ask(GetReport(), LearnerReport)
 
-    def order(self, request: Pause | WriteCheckpoint, timeout_s: float | None = None) -> LearnerDone:
+    def send_command(self, request: Pause | WriteCheckpoint, timeout_s: float | None = None) -> LearnerCommandResult:
         """Have it pause, go on or write a checkpoint; raises `LearnerUnreachable` or `LearnerRefused`."""
-        return self._ask(request, LearnerDone, timeout_s)
+        return self._ask(request, LearnerCommandResult, timeout_s)
 
     def _ask(self, request: Request, kind: type[T], timeout_s: float | None = None) -> T:
         timeout_s = timeout_s or self._timeout_s
-        reply = self._asker.ask(request, (kind, LearnerRefusal), timeout_s)
-        if isinstance(reply, LearnerRefusal):
+        reply = self._rpc_client.ask(request, (kind, LearnerCommandRefused), timeout_s)
+        if isinstance(reply, LearnerCommandRefused):
             raise LearnerRefused(reply.reason)
         if isinstance(reply, kind):
             return reply

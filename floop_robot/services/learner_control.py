@@ -11,30 +11,30 @@ import msgspec
 import zmq
 
 from floop_robot.bundle import write_atomic
+from floop_robot.deploy.commands import CommandResult
+from floop_robot.durable.framing import MessageRefused, deframe_message, frame_message
+from floop_robot.robot.operators import OperatorTokens
 from floop_robot.services.learner_client import (
     REQUESTS,
     GetReport,
-    LearnerDone,
-    LearnerRefusal,
+    LearnerCommandRefused,
+    LearnerCommandResult,
     LearnerReport,
     Pause,
     Reply,
     Request,
     WriteCheckpoint,
 )
-from floop_robot.robot.operators import OperatorTokens
-from floop_robot.deploy.commands import Done
-from floop_robot.durable.framing import MessageRefused, seal, unseal
 from floop_robot.spec.errors import FloopError, StorageError
-from floop_robot.transport.zmq_sockets import listen, receive
+from floop_robot.transport.zmq_sockets import bind_socket, receive
 
 PAUSED_FILE = "learner.paused"
-_KEPT_ANSWERS = 64
+_MAX_STORED_REPLIES = 64
 """Answers kept for repeated calls: a caller repeats within seconds."""
-_CALLS_PER_TURN = 16
+_MAX_REQUESTS_PER_CALL = 16
 
 
-class PauseMark(msgspec.Struct, frozen=True, kw_only=True):
+class PauseRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Who paused the learner; a file beside its checkpoint while it is paused."""
 
     who: str
@@ -46,14 +46,14 @@ class LearnerControl:
     """The learner's side: answers between two steps of the learner, in its thread."""
 
     def __init__(self, endpoint: str, run_dir: Path, operators: OperatorTokens) -> None:
-        """Bind `endpoint`; raises `PortTaken` or, when the pause mark can't be read, `StorageError`."""
+        """Bind `endpoint`; raises `BindError` or, when the pause pause_record can't be read, `StorageError`."""
         self._operators, self._path = operators, run_dir / PAUSED_FILE
-        self.mark = self._read_mark()
+        self.pause_record = self._read_pause_record()
         """Who paused the learner; None while it isn't paused."""
-        self._answers: OrderedDict[str, LearnerDone] = OrderedDict()
+        self._answers: OrderedDict[str, LearnerCommandResult] = OrderedDict()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            self._socket = listen(self._context, zmq.ROUTER, endpoint, "the learner")
+            self._socket = bind_socket(self._context, zmq.ROUTER, endpoint, "the learner")
         except BaseException:
             self._context.destroy(0)
             raise
@@ -66,7 +66,7 @@ class LearnerControl:
         """Answer what has arrived, or arrives within `wait_s`."""
         if not self._socket.poll(int(1000 * wait_s)):
             return
-        for _ in range(_CALLS_PER_TURN):
+        for _ in range(_MAX_REQUESTS_PER_CALL):
             frames = receive(self._socket)
             if not frames:
                 return
@@ -74,12 +74,12 @@ class LearnerControl:
                 continue
             peer, request_id, payload = frames
             try:
-                request = unseal(payload, REQUESTS)
+                request = deframe_message(payload, REQUESTS)
             except MessageRefused:
                 continue
             reply = self._answer(request, report, checkpoint)
             try:
-                self._socket.send_multipart([peer, request_id, seal(reply)], zmq.NOBLOCK)
+                self._socket.send_multipart([peer, request_id, frame_message(reply)], zmq.NOBLOCK)
             except zmq.ZMQError:
                 continue  # the peer went away
 
@@ -88,39 +88,39 @@ class LearnerControl:
             return report()
         refusal = self._operators.refusal(request.who, request.token)
         if refusal:
-            return LearnerRefusal(reason=refusal)
+            return LearnerCommandRefused(reason=refusal)
         known = self._answers.get(request.call_id)
         if known is not None:
             return known
         try:
-            what = self._carry_out(request, checkpoint)
+            what = self._execute(request, checkpoint)
         except FloopError as error:
-            return LearnerRefusal(reason=str(error))
-        done = Done(who=request.who, what=what, stamp_ns=time.time_ns(), why=request.why)
-        answer = self._answers[request.call_id] = LearnerDone(done=done, report=report())
-        while len(self._answers) > _KEPT_ANSWERS:
+            return LearnerCommandRefused(reason=str(error))
+        done = CommandResult(who=request.who, what=what, stamp_ns=time.time_ns(), why=request.why)
+        answer = self._answers[request.call_id] = LearnerCommandResult(done=done, report=report())
+        while len(self._answers) > _MAX_STORED_REPLIES:
             self._answers.popitem(last=False)
         return answer
 
-    def _carry_out(self, request: Pause | WriteCheckpoint, checkpoint: Callable[[], None]) -> str:
+    def _execute(self, request: Pause | WriteCheckpoint, checkpoint: Callable[[], None]) -> str:
         if isinstance(request, WriteCheckpoint):
             checkpoint()
             return "wrote a checkpoint"
         if request.pause:
-            mark = PauseMark(who=request.who, why=request.why, stamp_ns=time.time_ns())
-            write_atomic(self._path, msgspec.json.encode(mark))
-            self.mark = mark
+            pause_record = PauseRecord(who=request.who, why=request.why, stamp_ns=time.time_ns())
+            write_atomic(self._path, msgspec.json.encode(pause_record))
+            self.pause_record = pause_record
             return "paused the learner"
         try:
             self._path.unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(f"cannot remove {self._path}: {error.strerror}; remove it by hand") from None
-        self.mark = None
+        self.pause_record = None
         return "let the learner go on"
 
-    def _read_mark(self) -> PauseMark | None:
+    def _read_pause_record(self) -> PauseRecord | None:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=PauseMark)
+            return msgspec.json.decode(self._path.read_bytes(), type=PauseRecord)
         except FileNotFoundError:
             return None
         except (OSError, msgspec.MsgspecError) as error:

@@ -1,4 +1,4 @@
-"""What processes do alike: arguments, signals, one fixed-rate loop, and figures on the way."""
+"""What processes do alike: arguments, signals, one fixed-rate loop, and current_stats on the way."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 
 import msgspec
 
-from floop_robot.services.stats_file import StatsFile
 from floop_robot.robot.rate_loop import RateLoop
+from floop_robot.services.stats_file import StatsFile
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import UnknownName
 
-_LOOK_S = 0.1
-LAST_TICKS_S = 0.25
+_POLL_S = 0.1
+SHUTDOWN_TICKS_S = 0.25
 """Time for two policy steps at least."""
 
 
@@ -67,24 +67,24 @@ def stop_on_signals() -> threading.Event:
     return stop
 
 
-def drive(
+def run_loop(
     loop: RateLoop,
     stop: threading.Event,
     stats: StatsFile[Any],
-    figures: Callable[[], msgspec.Struct],
-    last_ticks: Callable[[], None] | None = None,
+    current_stats: Callable[[], msgspec.Struct],
+    on_shutdown: Callable[[], None] | None = None,
 ) -> None:
-    """Run the loop until `stop`, writing figures; raises what the loop raised.
+    """Run the loop until `stop`, writing current_stats; raises what the loop raised.
 
-    `last_ticks` is called when the end is near: the loop gets some more ticks to act on it.
+    `on_shutdown` is called when the end is near: the loop gets some more ticks to act on it.
     """
     gc.collect()
     gc.freeze()  # what start-up made is never looked at again: collections in the loop stay below 0.1 ms
     with loop:
-        while not stop.wait(_LOOK_S) and loop.failure is None:
-            stats.write(figures())
-        if last_ticks is not None and loop.failure is None:
-            last_ticks()
-            loop.join(LAST_TICKS_S)
-    stats.write(figures(), force=True)
+        while not stop.wait(_POLL_S) and loop.failure is None:
+            stats.write(current_stats())
+        if on_shutdown is not None and loop.failure is None:
+            on_shutdown()
+            loop.join(SHUTDOWN_TICKS_S)
+    stats.write(current_stats(), force=True)
     loop.join()

@@ -9,21 +9,21 @@ from pathlib import Path
 
 import msgspec
 
-from floop_robot.services.main_loop import RobotArguments, drive, parse, stop_on_signals
-from floop_robot.services.priority import prefer
-from floop_robot.services.stats_file import StatsFile
-from floop_robot.services.drain_state import Work
-from floop_robot.robot.loop_interface import Desk
-from floop_robot.robot.ipc import Links, link_folder
+from floop_robot.robot.ipc import IpcLinks, link_folder
+from floop_robot.robot.loop_interface import LoopInterface
+from floop_robot.robot.policy_buffer import PolicyBuffer
 from floop_robot.robot.policy_loop import PolicyLoop, PolicyPorts, PolicySettings, PolicyStats
+from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
 from floop_robot.robot.rate_loop import RateLoop, RateStats
-from floop_robot.robot.policy_buffer import PolicySlots
-from floop_robot.deploy import PolicyReceiver, ReceiverConfig
+from floop_robot.services.drain_state import DrainState
+from floop_robot.services.main_loop import RobotArguments, parse, run_loop, stop_on_signals
+from floop_robot.services.priority import raise_priority
+from floop_robot.services.stats_file import StatsFile
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
-from floop_robot.stream.uploader import Outlet, OutletStats
+from floop_robot.stream.uploader import RecordUploader, UploaderStats
 
 NICE = -2
 DRAIN_S = 1.0
@@ -39,10 +39,10 @@ class RobotStats(msgspec.Struct, frozen=True):
     """Boot of the spool: with the robot's name, the stream that `stream.sender.acked_seq` speaks of."""
     policy: PolicyStats
     rate: RateStats
-    stream: OutletStats
+    stream: UploaderStats
 
 
-class PolicySide:
+class PolicyProcess:
     """Everything of a robot's policy process but its control loop: records out, policies in.
 
     At work from construction until `close`. Raises `FloopError`s for an unknown model or task, and for a folder that
@@ -55,26 +55,26 @@ class PolicySide:
         config = arguments.config
         self.model, self.rules = load_robot(config.robot.model), get_task(config.task)
         self.ids = ids_of(self.rules, self.model)
-        self.slots = PolicySlots()
+        self.policy_buffer = PolicyBuffer()
         self.folder = arguments.run_dir / "robots" / arguments.robot
         """What this robot keeps over restarts."""
-        self.outlet = self._outlet(self.folder / "spool")
-        self.work = Work(self.folder)
+        self.uploader = self._uploader(self.folder / "spool")
+        self.drain_state = DrainState(self.folder)
         try:
-            self.receiver = self._receiver(notice)
-            self.receiver.start()
+            self.updater = self._updater(notice)
+            self.updater.start()
         except BaseException:
-            self.outlet.close()
+            self.uploader.close()
             raise
 
-    def control(self, ports: PolicyPorts, desk: Desk | None = None) -> PolicyLoop:
+    def control(self, ports: PolicyPorts, interface: LoopInterface | None = None) -> PolicyLoop:
         """A control loop that acts on what arrives here."""
         settings = PolicySettings(
             first_episode=time.time_ns() // 1_000_000,
             observation_timeout_s=self.arguments.config.robot.observation_timeout_s,
         )
-        control = PolicyLoop(self.model, self.rules, self.slots, ports, settings, desk)
-        self.work.attach(control)
+        control = PolicyLoop(self.model, self.rules, self.policy_buffer, ports, settings, interface)
+        self.drain_state.attach(control)
         return control
 
     def rate_loop(self, tick: Callable[[float], None], phase_s: float | None = None) -> RateLoop:
@@ -85,19 +85,19 @@ class PolicySide:
         """Where the figures of this process go."""
         return StatsFile(self.arguments.run_dir, f"{self.arguments.robot}.policy")
 
-    def figures(self, control: PolicyLoop, loop: RateLoop) -> RobotStats:
+    def current_stats(self, control: PolicyLoop, loop: RateLoop) -> RobotStats:
         """Counts so far."""
-        return RobotStats(self.outlet.info.boot_id, control.stats(), loop.stats(), self.outlet.stats())
+        return RobotStats(self.uploader.info.boot_id, control.stats(), loop.stats(), self.uploader.stats())
 
     def close(self, drain_s: float = DRAIN_S) -> None:
         """End; records get `drain_s` to reach ingest."""
-        self.receiver.stop()
-        self.outlet.drain(drain_s)
-        self.outlet.close()
+        self.updater.stop()
+        self.uploader.drain(drain_s)
+        self.uploader.close()
 
-    def _outlet(self, spool: Path) -> Outlet:
+    def _uploader(self, spool: Path) -> RecordUploader:
         config = self.arguments.config
-        return Outlet(
+        return RecordUploader(
             spool,
             StreamInfo(
                 robot=self.arguments.robot, boot_id="", task=config.task, ids=self.ids, source=Source.ROBOT
@@ -107,38 +107,38 @@ class PolicySide:
             sync_interval_s=config.robot.sync_interval_s,
         )
 
-    def _receiver(self, notice: Callable[[str], None]) -> PolicyReceiver:
+    def _updater(self, notice: Callable[[str], None]) -> PolicyUpdater:
         config = self.arguments.config
-        settings = ReceiverConfig(
+        settings = UpdaterConfig(
             robot=self.arguments.robot,
-            boot_id=self.outlet.info.boot_id,
+            boot_id=self.uploader.info.boot_id,
             announcements=config.endpoints.fleet,
             rpc=config.endpoints.fleet_rpc,
             folder=self.folder,
-            heartbeat_s=config.rollout.heartbeat_s,
+            heartbeat_s=config.deploy.heartbeat_s,
         )
-        return PolicyReceiver(settings, self.rules.spec, self.ids, self.slots, notice, self.work)
+        return PolicyUpdater(settings, self.rules.spec, self.ids, self.policy_buffer, notice, self.drain_state)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run until SIGINT or SIGTERM; the episode in progress is ended as aborted and recorded."""
     stop = stop_on_signals()
     arguments = parse("policy", __doc__ or "", argv)
-    prefer(NICE)
-    side = PolicySide(arguments)
+    raise_priority(NICE)
+    policy_process = PolicyProcess(arguments)
     try:
-        with Links(link_folder(arguments.run_dir, arguments.robot)) as links:
-            control = side.control(
+        with IpcLinks(link_folder(arguments.run_dir, arguments.robot)) as links:
+            control = policy_process.control(
                 PolicyPorts(
-                    links.states_in(), links.reports_in(), links.targets_out(), links.requests_out(), side.outlet
+                    links.states_in(), links.reports_in(), links.targets_out(), links.requests_out(), policy_process.uploader
                 )
             )
-            loop = side.rate_loop(control.tick)
+            loop = policy_process.rate_loop(control.tick)
 
             def end_episode() -> None:
                 control.must_end = True
 
-            drive(loop, stop, side.stats_file(), lambda: side.figures(control, loop), end_episode)
+            run_loop(loop, stop, policy_process.stats_file(), lambda: policy_process.current_stats(control, loop), end_episode)
     finally:
-        side.close()
+        policy_process.close()
     return 0

@@ -7,30 +7,32 @@ import socket
 from collections.abc import Iterator
 from typing import Final
 
-from floop_robot.spec.config import PORTS
+from floop_robot.spec.config import ENDPOINT_NAMES
 from floop_robot.spec.errors import FloopError
 
-FIRST: Final = 17_600
-LAST: Final = 23_850
+FIRST_PORT: Final = 17_600
+LAST_PORT: Final = 23_850
 """Below the ports that belong to ROS domains (`ros_domain`) and those that Linux hands out itself."""
-APART: Final = 50
-_LOCK: Final = APART - 1
+PORT_SPACING: Final = 50
+_LOCK: Final = PORT_SPACING - 1
 """A base port belongs to whoever is bound to the port so far above it; the kernel frees it when its owner is killed."""
 
 
 @contextlib.contextmanager
 def reserved_base_port() -> Iterator[int]:
     """A base port whose ports are free, and that no other experiment takes meanwhile; raises `FloopError`."""
-    for base in range(FIRST, LAST, APART):
+    for base in range(FIRST_PORT, LAST_PORT, PORT_SPACING):
         with socket.socket() as lock:
             try:
                 lock.bind(("127.0.0.1", base + _LOCK))
             except OSError:
                 continue
-            if all(_is_free(base + offset) for offset in range(len(PORTS))):
+            if all(_is_free(base + offset) for offset in range(len(ENDPOINT_NAMES))):
                 yield base
                 return
-    raise FloopError(f"no {len(PORTS)} free ports in a row from {FIRST} to {LAST}; stop other fleets on this machine")
+    raise FloopError(
+        f"no {len(ENDPOINT_NAMES)} free ports in a row from {FIRST_PORT} to {LAST_PORT}; stop other fleets on this machine"
+    )
 
 
 def _is_free(port: int) -> bool:

@@ -14,41 +14,41 @@ import time
 from pathlib import Path
 from typing import Final
 
-_TRIES: Final = 5
-_AGAIN_S: Final = 0.1
+_ATTEMPTS: Final = 5
+_RETRY_S: Final = 0.1
 """The kernel takes one such order in 0.1 s from ordinary users, all of them together."""
 
 log = logging.getLogger(__name__)
 
 
-class Weighed(enum.Enum):
+class NiceResult(enum.Enum):
     """What came of giving a session its nice value."""
 
-    GIVEN = enum.auto()
-    NEEDLESS = enum.auto()
+    APPLIED = enum.auto()
+    NOT_NEEDED = enum.auto()
     """Nice values count between processes here: the kernel knows no autogroups, or the session is somebody else's,
     such as that of ros2 launch, with all others in it; or the process has ended."""
-    LATER = enum.auto()
+    RETRY = enum.auto()
     """The kernel takes no such order just now."""
     REFUSED = enum.auto()
 
 
-def weigh_session(pid: int, nice: int) -> Weighed:
+def set_session_nice(pid: int, nice: int) -> NiceResult:
     """Give the session that `pid` leads a nice value; never waits."""
     try:
         if os.getsid(pid) != pid:
-            return Weighed.NEEDLESS
+            return NiceResult.NOT_NEEDED
         Path(f"/proc/{pid}/autogroup").write_text(str(nice), encoding="ascii")
     except BlockingIOError:
-        return Weighed.LATER
+        return NiceResult.RETRY
     except (FileNotFoundError, ProcessLookupError):
-        return Weighed.NEEDLESS
+        return NiceResult.NOT_NEEDED
     except OSError:
-        return Weighed.REFUSED
-    return Weighed.GIVEN
+        return NiceResult.REFUSED
+    return NiceResult.APPLIED
 
 
-def is_weighed(pid: int) -> bool:
+def has_session_nice(pid: int) -> bool:
     """Whether the session of `pid` has a nice value already, such as one that it gave itself."""
     try:
         return int(Path(f"/proc/{pid}/autogroup").read_text(encoding="ascii").split()[-1]) != 0
@@ -56,7 +56,7 @@ def is_weighed(pid: int) -> bool:
         return False
 
 
-def prefer(nice: int) -> None:
+def raise_priority(nice: int) -> None:
     """Ask for a better place in the queue for the processor; without the right to it, go on as before.
 
     Waits 0.5 s at most, before any work.
@@ -66,10 +66,10 @@ def prefer(nice: int) -> None:
     except PermissionError:
         log.info("no right to nice %d; timing relies on the others being niced", nice)
         return
-    for _ in range(_TRIES):
-        weighed = weigh_session(os.getpid(), nice)
-        if weighed is not Weighed.LATER:
+    for _ in range(_ATTEMPTS):
+        result = set_session_nice(os.getpid(), nice)
+        if result is not NiceResult.RETRY:
             break
-        time.sleep(_AGAIN_S)
-    if weighed not in (Weighed.GIVEN, Weighed.NEEDLESS):
+        time.sleep(_RETRY_S)
+    if result not in (NiceResult.APPLIED, NiceResult.NOT_NEEDED):
         log.warning("Linux does not give this session nice %d; timing relies on the others being niced", nice)

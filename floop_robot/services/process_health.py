@@ -7,15 +7,15 @@ from pathlib import Path
 
 import msgspec
 
-from floop_robot.services.stats_file import written_ago_s
-from floop_robot.services.supervisor import ProcessSpec
 from floop_robot.deploy import FleetClient, FleetUnreachable
+from floop_robot.services.stats_file import stats_age_s
+from floop_robot.services.supervisor import ProcessSpec
 from floop_robot.spec.config import FloopConfig
 
 _ANSWER_S = 2.0
 
 
-class Health(msgspec.Struct, frozen=True):
+class ProcessHealth(msgspec.Struct, frozen=True):
     """What was found out about one process."""
 
     name: str
@@ -23,33 +23,33 @@ class Health(msgspec.Struct, frozen=True):
     detail: str
 
 
-def health_of(spec: ProcessSpec, config: FloopConfig, within_s: float) -> Health:
+def process_health(spec: ProcessSpec, config: FloopConfig, within_s: float) -> ProcessHealth:
     """Ask one process; figures older than `within_s` mean that its loop stands still."""
     if spec.part == "fleet_manager":
-        return _answers(spec.name, config)
+        return _fleet_manager_answers(spec.name, config)
     if spec.part == "ingest":
-        return _listens(spec.name, config.endpoints.ingest)
+        return _port_listens(spec.name, config.endpoints.ingest)
     if spec.part == "learner_node":
-        return Health(spec.name, True, "speaks for the learner; not asked")
-    age_s = written_ago_s(Path(config.run_dir), spec.name)
+        return ProcessHealth(spec.name, True, "speaks for the learner; not asked")
+    age_s = stats_age_s(Path(config.run_dir), spec.name)
     if age_s is None:
-        return Health(spec.name, False, f"wrote no figures below {config.run_dir} yet")
-    return Health(spec.name, age_s <= within_s, f"wrote figures {age_s:.1f} s ago")
+        return ProcessHealth(spec.name, False, f"wrote no figures below {config.run_dir} yet")
+    return ProcessHealth(spec.name, age_s <= within_s, f"wrote figures {age_s:.1f} s ago")
 
 
-def _answers(name: str, config: FloopConfig) -> Health:
+def _fleet_manager_answers(name: str, config: FloopConfig) -> ProcessHealth:
     with FleetClient(config.endpoints.fleet_rpc, who="health", timeout_s=_ANSWER_S) as client:
         try:
             found = client.status()
         except FleetUnreachable as error:
-            return Health(name, False, str(error))
-    return Health(name, True, f"answers, production v{found.production}")
+            return ProcessHealth(name, False, str(error))
+    return ProcessHealth(name, True, f"answers, production v{found.production}")
 
 
-def _listens(name: str, endpoint: str) -> Health:
+def _port_listens(name: str, endpoint: str) -> ProcessHealth:
     host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
     try:
         with socket.create_connection((host, int(port)), _ANSWER_S):
-            return Health(name, True, f"listens on {endpoint}")
+            return ProcessHealth(name, True, f"listens on {endpoint}")
     except OSError as error:
-        return Health(name, False, f"{endpoint}: {error.strerror or error}")
+        return ProcessHealth(name, False, f"{endpoint}: {error.strerror or error}")

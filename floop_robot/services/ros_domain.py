@@ -14,9 +14,9 @@ FIRST_DOMAIN, LAST_DOMAIN = 1, 101
 """Above 101 the ports of DDS run into those that Linux hands out itself."""
 LOCK_PORT = 23_900
 """A domain belongs to whoever is bound to this port plus its number; the kernel frees it when its owner is killed."""
-MOST_ROBOTS = 9
+MAX_ROBOTS = 9
 """Discovery limited to one machine reaches 32 participants: three per robot, the central ones, and some tools."""
-STAYING_HERE = {
+LOCAL_ONLY = {
     "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
     # See `ros/node/dds.py`.
     "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4",
@@ -28,7 +28,7 @@ _FIRST_PARTICIPANT = 10
 _GUARD, _LIBRARIES = "_ROS_WHEELS_BOOTSTRAP_COMPLETE", "LD_LIBRARY_PATH"
 
 
-def why_no_ros() -> str:
+def ros_unavailable_reason() -> str:
     """Why no ROS node can run in this Python, in a few words; empty when one can."""
     for module in ("rclpy", "floop_interfaces"):
         if importlib.util.find_spec(module) is None:
@@ -47,7 +47,7 @@ def reserved_domain() -> Iterator[int]:
                 lock.bind(("127.0.0.1", LOCK_PORT + number))
             except OSError:
                 continue
-            if _is_spoken_in(number):
+            if _is_in_use(number):
                 continue
             yield number
             return
@@ -56,12 +56,12 @@ def reserved_domain() -> Iterator[int]:
 
 def local_environment(domain: int) -> dict[str, str]:
     """Environment variables that keep a fleet to this machine and to its domain."""
-    return STAYING_HERE | {"ROS_DOMAIN_ID": str(domain)}
+    return LOCAL_ONLY | {"ROS_DOMAIN_ID": str(domain)}
 
 
-def on_this_machine() -> dict[str, str]:
+def local_only_environment() -> dict[str, str]:
     """Environment variables that keep a fleet to this machine, where the environment doesn't say how far it may go."""
-    return {name: value for name, value in STAYING_HERE.items() if name not in os.environ}
+    return {name: value for name, value in LOCAL_ONLY.items() if name not in os.environ}
 
 
 def discovery_range(environment: Mapping[str, str]) -> str:
@@ -77,14 +77,14 @@ def discovery_range(environment: Mapping[str, str]) -> str:
 
 def check_robots(robots: int) -> None:
     """Raises `ConfigError` when discovery within one machine can't reach so many."""
-    if robots > MOST_ROBOTS:
+    if robots > MAX_ROBOTS:
         raise ConfigError(
-            f"{robots} robots are too many for one ROS domain on one machine ({MOST_ROBOTS} at most); "
+            f"{robots} robots are too many for one ROS domain on one machine ({MAX_ROBOTS} at most); "
             "start fewer, or the fleet without ROS (--no-ros)"
         )
 
 
-def inheritable(environment: Mapping[str, str]) -> dict[str, str]:
+def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment for a child process: ROS wheels need both of their variables, or neither."""
     given = dict(environment)
     if _GUARD in given and _LIBRARIES not in given:
@@ -92,7 +92,7 @@ def inheritable(environment: Mapping[str, str]) -> dict[str, str]:
     return given
 
 
-def _is_spoken_in(domain: int) -> bool:
+def _is_in_use(domain: int) -> bool:
     # Somebody who does not know about the lock shows by the first participant's port.
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:

@@ -6,14 +6,14 @@ from contextlib import closing
 
 import msgspec
 
-from floop_robot.services.main_loop import drive, parse, stop_on_signals
-from floop_robot.services.priority import prefer
-from floop_robot.services.stats_file import StatsFile
-from floop_robot.robot.estop_latch import StopLatch
-from floop_robot.robot.ipc import Links, link_folder
+from floop_robot.robot.estop_latch import EstopLatch
+from floop_robot.robot.ipc import IpcLinks, link_folder
 from floop_robot.robot.messages import Interventions
-from floop_robot.robot.rate_loop import RateLoop, RateStats, go_first
+from floop_robot.robot.rate_loop import RateLoop, RateStats, use_realtime_priority
 from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
+from floop_robot.services.main_loop import parse, run_loop, stop_on_signals
+from floop_robot.services.priority import raise_priority
+from floop_robot.services.stats_file import StatsFile
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 
@@ -40,11 +40,11 @@ def main(argv: list[str] | None = None) -> int:
         config.robot.servo_rate_hz,
         get_task(config.task).spec.policy_rate_hz,
         config.robot.observation_timeout_s,
-        StopLatch(folder / "stopped"),
+        EstopLatch(folder / "stopped"),
     )
-    prefer(NICE)
-    go_first()
-    with Links(folder) as links:
+    raise_priority(NICE)
+    use_realtime_priority()
+    with IpcLinks(folder) as links:
         servo = SafetyLoop(
             core,
             links.states_in(),
@@ -53,14 +53,14 @@ def main(argv: list[str] | None = None) -> int:
             links.commands_out(),
             links.reports_out(),
         )
-        loop = RateLoop(config.robot.servo_rate_hz, servo.tick, "servo", urgent=True)
+        loop = RateLoop(config.robot.servo_rate_hz, servo.tick, "servo", realtime=True)
 
-        def figures() -> SafetyStats:
+        def current_stats() -> SafetyStats:
             last = servo.last
             return SafetyStats(
                 loop.stats(), last.interventions if last else Interventions(), last.fault if last else ""
             )
 
         with closing(servo):
-            drive(loop, stop, StatsFile(arguments.run_dir, f"{arguments.robot}.safety"), figures)
+            run_loop(loop, stop, StatsFile(arguments.run_dir, f"{arguments.robot}.safety"), current_stats)
     return 0

@@ -64,7 +64,7 @@ def read_stats(run_dir: Path, process: str, kind: type[T]) -> list[T]:
     return [msgspec.msgpack.decode(p.read_bytes(), type=kind) for p in found]
 
 
-def written_ago_s(run_dir: Path, process: str) -> float | None:
+def stats_age_s(run_dir: Path, process: str) -> float | None:
     """How long ago the last boot of `process` wrote its figures, s; None if none ever did."""
     stamps = [path.stat().st_mtime for path in (run_dir / "stats").glob(f"{process}~*.stats")]
     return time.time() - max(stamps) if stamps else None

@@ -21,10 +21,10 @@ from pathlib import Path
 
 import msgspec
 
-from floop_robot.services.entry import LIFELINE, USER_ERROR
-from floop_robot.services.priority import Weighed, is_weighed, weigh_session
-from floop_robot.services.ros_domain import inheritable
-from floop_robot.durable.run_lock import RunHold
+from floop_robot.durable.run_lock import RunLock
+from floop_robot.services.entry import SUPERVISOR_PIPE, USER_ERROR
+from floop_robot.services.priority import NiceResult, has_session_nice, set_session_nice
+from floop_robot.services.ros_domain import child_environment
 from floop_robot.spec.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -33,11 +33,11 @@ FIRST_BACKOFF_S = 0.2
 LONGEST_BACKOFF_S = 5.0
 HEALTHY_AFTER_S = 10.0
 """A process that lived this long starts again without back-off."""
-PROVEN_AFTER_S = 60.0
+STABLE_AFTER_S = 60.0
 """One that lived this long has worked as configured. On a busy machine some take 20 s to find out that they can't."""
 GRACE_S = 2.5
 """What a process that is told to end may take: policies use 1 s of it to deliver their last records."""
-WEIGH_S = 10.0
+SET_NICE_TIMEOUT_S = 10.0
 """The kernel takes one nice value for a session in 0.1 s: a fleet's worth takes a while."""
 _POLL_S = 0.05
 
@@ -46,7 +46,7 @@ class RosNode(msgspec.Struct, frozen=True, kw_only=True):
     """What ROS has to know to start a process as one of its nodes."""
 
     executable: str
-    """File in `lib/floop_robot/` of the installation, and module in `floop_robot/nodes/`."""
+    """File in `lib/floop_robot/` of the installation, and module in a sub-package of `floop_robot/ros/`."""
     namespace: str
     parameters: tuple[tuple[str, str], ...]
     params_file: str = ""
@@ -64,7 +64,7 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     module: str
-    """File in `floop_robot/processes/`, or with dots: another module that can be run by itself."""
+    """File in `floop_robot/services/`, or with dots: another module that can be run by itself."""
     arguments: tuple[str, ...]
     nice: int = 0
     node: RosNode | None = None
@@ -105,18 +105,18 @@ class _Child:
         self.due_s = 0.0
         self.backoff_s = FIRST_BACKOFF_S
         self.given_up = self.retired = False
-        self.proven = False
+        self.stable = False
         """It has worked as configured: an error of a user's kind since then (a full disk) may pass."""
         self.exit_status = 0
-        self.weigh_until_s = 0.0
+        self.set_nice_until_s = 0.0
         """Up to when its session is to be given its nice value; 0 when that is done."""
-        self._held = -1
+        self._log_lock = -1
 
-    def hold(self) -> None:
+    def lock_log(self) -> None:
         """Say that it is supervised, by a lock on its log; raises `ConfigError` when another supervisor does."""
-        self._held = os.open(self.log, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._log_lock = os.open(self.log, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._log_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.release()
             raise ConfigError(
@@ -126,9 +126,9 @@ class _Child:
 
     def release(self) -> None:
         """It is supervised no more; may be called again."""
-        if self._held >= 0:
-            os.close(self._held)
-            self._held = -1
+        if self._log_lock >= 0:
+            os.close(self._log_lock)
+            self._log_lock = -1
 
 
 class Supervisor:
@@ -140,21 +140,21 @@ class Supervisor:
         """`environment` is added to this process's own. Raises `StorageError`."""
         self._environment = dict(environment or {})
         self._logs = run_dir / "logs"
-        self._hold = RunHold(run_dir)
+        self._run_lock = RunLock(run_dir)
         self._logs.mkdir(parents=True, exist_ok=True)
         self._children = {s.name: _Child(s, self._logs / f"{s.name}.log") for s in specs}
         self._reader, self._writer = os.pipe()
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._restarts: list[Restart] = []
-        self._said_weightless = False
+        self._warned_no_nice = False
         self._thread = threading.Thread(target=self._watch, name="supervisor")
 
     def __enter__(self) -> Supervisor:
         """Start all of them; raises `ConfigError`, before any is started, when another supervisor has one of them."""
         try:
             for child in self._children.values():
-                child.hold()
+                child.lock_log()
         except BaseException:
             self.stop()
             raise
@@ -215,12 +215,12 @@ class Supervisor:
         os.close(self._reader)
         for child in self._children.values():
             child.release()
-        self._hold.release()
+        self._run_lock.release()
         self._writer = -1
 
     def _start(self, child: _Child) -> None:
-        environment = inheritable(os.environ | self._environment) | {
-            LIFELINE: str(self._reader),
+        environment = child_environment(os.environ | self._environment) | {
+            SUPERVISOR_PIPE: str(self._reader),
             # Small matrix products: more threads per process only make eighteen processes fight for the cores.
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
@@ -237,26 +237,26 @@ class Supervisor:
                 start_new_session=True,  # Ctrl-C in the terminal reaches the supervisor only, which stops all in order
             )
         child.born_s = time.monotonic()
-        child.weigh_until_s = child.born_s + WEIGH_S if _nice(child) else 0.0
+        child.set_nice_until_s = child.born_s + SET_NICE_TIMEOUT_S if _nice(child) else 0.0
 
     def _watch(self) -> None:
         while not self._stop.wait(_POLL_S):
             now = time.monotonic()
             for child in self._children.values():
-                self._tend(child, now)
+                self._check_child(child, now)
 
-    def _tend(self, child: _Child, now: float) -> None:
+    def _check_child(self, child: _Child, now: float) -> None:
         if child.given_up or child.retired:
             return
         if child.process is not None:
             status = child.process.poll()
             if status is None:
-                self._weigh(child, child.process.pid, now)
+                self._set_nice(child, child.process.pid, now)
                 return
             child.process, child.died_s, child.exit_status = None, now, status
             healthy = now - child.born_s > HEALTHY_AFTER_S
-            child.proven |= now - child.born_s > PROVEN_AFTER_S
-            if status == USER_ERROR and not child.proven:
+            child.stable |= now - child.born_s > STABLE_AFTER_S
+            if status == USER_ERROR and not child.stable:
                 child.given_up = True
                 return
             child.backoff_s = FIRST_BACKOFF_S if healthy else min(LONGEST_BACKOFF_S, child.backoff_s * 2)
@@ -271,16 +271,16 @@ class Supervisor:
             with self._lock:
                 self._restarts.append(Restart(child.spec.name, child.exit_status, time.time_ns(), now - child.died_s))
 
-    def _weigh(self, child: _Child, pid: int, now: float) -> None:
+    def _set_nice(self, child: _Child, pid: int, now: float) -> None:
         """Have the kernel know its nice value, at one of the next looks if not now: others need this thread."""
-        if not child.weigh_until_s:
+        if not child.set_nice_until_s:
             return
-        weighed = Weighed.GIVEN if is_weighed(pid) else weigh_session(pid, _nice(child))
-        if weighed is Weighed.LATER and now < child.weigh_until_s:
+        result = NiceResult.APPLIED if has_session_nice(pid) else set_session_nice(pid, _nice(child))
+        if result is NiceResult.RETRY and now < child.set_nice_until_s:
             return
-        child.weigh_until_s = 0.0
-        if weighed in (Weighed.LATER, Weighed.REFUSED) and not self._said_weightless:
-            self._said_weightless = True
+        child.set_nice_until_s = 0.0
+        if result in (NiceResult.RETRY, NiceResult.REFUSED) and not self._warned_no_nice:
+            self._warned_no_nice = True
             log.warning("Linux gives the session of %s no nice %d: no priority", child.spec.name, _nice(child))
 
     @staticmethod

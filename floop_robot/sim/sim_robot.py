@@ -13,16 +13,16 @@ from typing import Protocol
 import msgspec
 
 from floop_envs.world import SERVO_RATE_HZ, World
-from floop_robot.services.main_loop import drive, parse, stop_on_signals
-from floop_robot.services.priority import prefer
-from floop_robot.sim.sim_world import RobotWork, get_world
-from floop_robot.services.stats_file import StatsFile
-from floop_robot.robot.ipc import Links, link_folder
-from floop_robot.robot.messages import EpisodeRequest, JointCommand, Phase, RobotState
+from floop_robot.robot.ipc import IpcLinks, link_folder
+from floop_robot.robot.messages import JointCommand, Phase, ResetRequest, RobotState
 from floop_robot.robot.rate_loop import RateLoop, RateStats
-from floop_robot.robot.safety_loop import Inlet, Outlet
+from floop_robot.robot.safety_loop import MessagePublisher, MessageSubscriber
+from floop_robot.services.main_loop import parse, run_loop, stop_on_signals
+from floop_robot.services.priority import raise_priority
+from floop_robot.services.stats_file import StatsFile
+from floop_robot.sim.sim_world import RobotScenarios, get_world
 from floop_robot.spec.errors import ConfigError
-from floop_robot.spec.records import Truth
+from floop_robot.spec.records import GroundTruth
 from floop_robot.spec.robot_model import load_robot
 
 NICE = -3
@@ -30,7 +30,7 @@ RESET_S = 0.6
 """What laying out the next object and going home takes here."""
 COMMAND_TIMEOUT_S = 0.1
 """Without commands for this long the arm holds its last position, as a vendor's controller would."""
-MOST_CATCH_UP = 5
+MAX_CATCH_UP_PERIODS = 5
 """Servo periods simulated in one tick at most; beyond that real time is lost, and the real-time factor shows it."""
 
 
@@ -49,15 +49,15 @@ class DriverStats(msgspec.Struct, frozen=True):
 class DriverPorts(Protocol):
     """The driver's ends of a robot's links or topics."""
 
-    def states_out(self) -> Outlet[RobotState]:
+    def states_out(self) -> MessagePublisher[RobotState]:
         """Where states go."""
         ...
 
-    def commands_in(self) -> Inlet[JointCommand]:
+    def commands_in(self) -> MessageSubscriber[JointCommand]:
         """Where commands come from."""
         ...
 
-    def requests_in(self) -> Inlet[EpisodeRequest]:
+    def requests_in(self) -> MessageSubscriber[ResetRequest]:
         """Where calls for another episode come from."""
         ...
 
@@ -65,14 +65,16 @@ class DriverPorts(Protocol):
 class SimDriver:
     """World, clock and episode phases behind the links; `tick` is what a `RateLoop` calls at servo rate."""
 
-    def __init__(self, ports: DriverPorts, world: World, work: RobotWork, run_dir: Path, servo_rate_hz: float) -> None:
+    def __init__(
+        self, ports: DriverPorts, world: World, scenarios: RobotScenarios, run_dir: Path, servo_rate_hz: float
+    ) -> None:
         """Raises `ConfigError` for a rate that the simulated arm does not have."""
         if servo_rate_hz != SERVO_RATE_HZ:
             raise ConfigError(
                 f"robot.servo_rate_hz is {servo_rate_hz:g}, but simulated arms take commands at {SERVO_RATE_HZ:g} Hz; "
                 "leave it out where arms are simulated"
             )
-        self._world, self._work, self._run_dir = world, work, run_dir
+        self._world, self._scenarios, self._run_dir = world, scenarios, run_dir
         self._period_s = 1.0 / servo_rate_hz
         self._states, self._commands, self._requests = ports.states_out(), ports.commands_in(), ports.requests_in()
         self._command: JointCommand | None = None
@@ -97,24 +99,24 @@ class SimDriver:
         """Bring the world up to `now_s` and publish its state."""
         if self._start_s < 0:
             self._start_s = now_s
-            self._lay_out(0, now_s)
+            self._start_episode(0, now_s)
         self._now_s = now_s
         request = self._requests.receive()
         if request is not None and request.episode != self._episode:
-            self._lay_out(request.episode, now_s)
+            self._start_episode(request.episode, now_s)
         command = self._commands.receive()
         if command is not None and command.mono_s >= self._ready_s:  # older ones speak of the episode before
             self._command = command
         passed = round((now_s - self._start_s) / self._period_s)
         owed = passed - self.periods - self._lost_periods
-        self._lost_periods += max(0, owed - MOST_CATCH_UP)
-        for _ in range(min(owed, MOST_CATCH_UP)):
+        self._lost_periods += max(0, owed - MAX_CATCH_UP_PERIODS)
+        for _ in range(min(owed, MAX_CATCH_UP_PERIODS)):
             self._move(now_s)
         self._publish(now_s)
 
-    def _lay_out(self, episode: int, now_s: float) -> None:
+    def _start_episode(self, episode: int, now_s: float) -> None:
         world = get_world(self._run_dir)
-        scenario = self._work.scenario(world, episode)
+        scenario = self._scenarios.scenario(world, episode)
         if world.shift and episode and not self.first_shifted:
             self.first_shifted = episode
         self._world.reset(scenario)
@@ -143,7 +145,7 @@ class SimDriver:
             mono_s=time.monotonic(),
             episode=self._episode,
             phase=self._phase(now_s),
-            truth=Truth(self._world.true_success(), self._scenario),
+            truth=GroundTruth(self._world.true_success(), self._scenario),
         )
         self._states.send(state)
 
@@ -154,18 +156,18 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse("sim_robot", __doc__ or "", argv)
     config = arguments.config
     world = World(load_robot(config.robot.model))
-    prefer(NICE)
+    raise_priority(NICE)
     try:
-        with Links(link_folder(arguments.run_dir, arguments.robot)) as links:
-            work = RobotWork(config.task, arguments.robot, arguments.index, config.seed)
-            driver = SimDriver(links, world, work, arguments.run_dir, config.robot.servo_rate_hz)
+        with IpcLinks(link_folder(arguments.run_dir, arguments.robot)) as links:
+            scenarios = RobotScenarios(config.task, arguments.robot, arguments.index, config.seed)
+            driver = SimDriver(links, world, scenarios, arguments.run_dir, config.robot.servo_rate_hz)
             loop = RateLoop(config.robot.servo_rate_hz, driver.tick, "driver")
 
-            def figures() -> DriverStats:
+            def current_stats() -> DriverStats:
                 times = driver.simulated_s, driver.elapsed_s
                 return DriverStats(loop.stats(), *times, driver.episodes, driver.first_shifted)
 
-            drive(loop, stop, StatsFile(arguments.run_dir, f"{arguments.robot}.sim_robot"), figures)
+            run_loop(loop, stop, StatsFile(arguments.run_dir, f"{arguments.robot}.sim_robot"), current_stats)
     finally:
         world.close()
     return 0

@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from floop_envs.scenarios import TrainingWork
+from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenario_of, seed_of
-from floop_envs.shifts import RealityGap, shifted_work
+from floop_envs.shifts import RealityGap, shifted_scenarios
 from floop_robot.bundle import write_atomic
 from floop_robot.spec.scenario import Scenario
 
@@ -33,12 +33,12 @@ def set_world(run_dir: Path, world: SimWorld) -> None:
 
 
 def get_world(run_dir: Path) -> SimWorld:
-    """The world as it is; old work when nobody has set it."""
+    """The world as it is; known tasks when nobody has set it."""
     path = run_dir / _FILE
     return msgspec.json.decode(path.read_bytes(), type=SimWorld) if path.exists() else SimWorld()
 
 
-class RobotWork:
+class RobotScenarios:
     """The episodes of one simulated robot: the world's work, with this robot's own hidden parameters."""
 
     def __init__(self, task: str, robot: str, index: int, seed: int) -> None:
@@ -47,14 +47,16 @@ class RobotWork:
 
     def scenario(self, world: SimWorld, episode: int) -> Scenario:
         """Episode number `episode` in `world`; always the same one for the same fleet seed."""
-        source = shifted_work(world.shift, self._task) if world.shift else TrainingWork(self._task)
+        source = shifted_scenarios(world.shift, self._task) if world.shift else TrainingScenarios(self._task)
         number = self._index * _EPISODES_PER_ROBOT + episode % _EPISODES_PER_ROBOT
         return self._gap.apply(scenario_of(source, seed_of(Purpose.ROBOT, self._seed, number)))
 
 
-def evaluation_work(task: str, shift: str | None, robots: tuple[str, ...], seed: int, count: int) -> list[Scenario]:
-    """`count` report scenarios spread over the robots' own worlds; without robots, in the twin the gate sees."""
-    source = shifted_work(shift, task) if shift else TrainingWork(task)
+def evaluation_scenarios(
+    task: str, shift: str | None, robots: tuple[str, ...], seed: int, count: int
+) -> list[Scenario]:
+    """`count` report scenarios spread over the robots' own worlds; without robots, in the simulator the gate uses."""
+    source = shifted_scenarios(shift, task) if shift else TrainingScenarios(task)
     gaps = [RealityGap(robot, seed) for robot in robots]
     scenarios = [scenario_of(source, seed_of(Purpose.REPORT, seed, i)) for i in range(count)]
     if not gaps:

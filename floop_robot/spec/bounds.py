@@ -10,8 +10,8 @@ from typing import Annotated
 
 import msgspec
 
-LARGEST = 2**62
-LARGEST_COUNT = 2**32 - 1
-Number = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
-Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_COUNT)]
+MAX_INT = 2**62
+MAX_COUNT = 2**32 - 1
+BoundedInt = Annotated[int, msgspec.Meta(ge=0, le=MAX_INT)]
+BoundedCount = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 """Of episodes, ticks and the like."""

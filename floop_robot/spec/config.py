@@ -22,7 +22,7 @@ Share = Annotated[float, Meta(gt=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 
 
-PORTS: Final = ("ingest", "tail", "weights", "gate", "fleet", "fleet_rpc", "learner")
+ENDPOINT_NAMES: Final = ("ingest", "tail", "weights", "gate", "fleet", "fleet_rpc", "learner")
 """The endpoints, in the order of their ports."""
 
 
@@ -31,10 +31,10 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     host: str = "127.0.0.1"
     base_port: Annotated[int, Meta(ge=1024, le=65000)] = 5550
-    """The first of `PORTS`."""
+    """The first of `ENDPOINT_NAMES`."""
 
     def _at(self, name: str) -> str:
-        return f"tcp://{self.host}:{self.base_port + PORTS.index(name)}"
+        return f"tcp://{self.host}:{self.base_port + ENDPOINT_NAMES.index(name)}"
 
     @property
     def ingest(self) -> str:
@@ -90,14 +90,14 @@ class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     algo: str = "sac"
     updates_per_transition: Positive = 2.0
     """Gradient steps per arriving transition (update-to-data ratio); also the pace."""
-    old_fraction: Fraction = 0.5
+    prior_fraction: Fraction = 0.5
     """Share of each batch that comes from old work: with 25 % one seed in three forgot it for good."""
-    imitation: NotNegative = 2.0
+    imitation_weight: NotNegative = 2.0
     """SAC: how strongly the policy is drawn to what succeeded, where its critics find that better. From 1 to 2 new work
     is learned in half the time and without relapses; 0 is plain SAC, at 5 what is learned is held back."""
-    settled_rate: Share = 0.3
+    settled_lr_factor: Share = 0.3
     """SAC: share of the learning rate that is left once explorers succeed at new work; 1 keeps it."""
-    actor_by_target: bool = True
+    actor_uses_target_critics: bool = True
     """SAC: the policy learns from the slower target networks instead of the critics themselves, and sways less."""
     candidate_interval_s: Positive = 3.0
     weights_interval_s: Positive = 0.5
@@ -113,25 +113,25 @@ class GateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     workers: Annotated[int, Meta(ge=1)] = 1
     alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
-    old_accept: Fraction = 0.95
+    regression_accept: Fraction = 0.95
     """Guard on old work: success that a good policy has …"""
-    old_reject: Fraction = 0.85
+    regression_reject: Fraction = 0.85
     """… and success that must be refused."""
     max_pairs: Count = 60
-    max_guard: Count = 120
-    rest: NotNegative = 0.5
+    max_regression_pairs: Count = 120
+    cooldown_share: NotNegative = 0.5
     """Pause after a candidate that was not accepted, in durations of its trial: meanwhile learner and explorers, which
     share the processors with the gate, come nearer to one that is."""
-    longest_rest_s: NotNegative = 5.0
+    max_cooldown_s: NotNegative = 5.0
     """A long trial is one of a candidate that was nearly good enough: the next may be."""
-    lesson_s: NotNegative = 6.0
+    warmup_s: NotNegative = 6.0
     """Pause before the first trial when a class of work begins to fail: a candidate that has learned from the failures
     for a second is hardly worth the processors that the learner needs most just then."""
     nice: Count = 0
     """Before learner and explorers: a verdict that waits is an improvement that waits."""
 
 
-class RolloutConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DeployConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How versions are spread and watched."""
 
     heartbeat_s: Positive = 0.5
@@ -159,7 +159,7 @@ class FloopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     robot: RobotConfig = msgspec.field(default_factory=RobotConfig)
     learner: LearnerConfig = msgspec.field(default_factory=LearnerConfig)
     gate: GateConfig = msgspec.field(default_factory=GateConfig)
-    rollout: RolloutConfig = msgspec.field(default_factory=RolloutConfig)
+    deploy: DeployConfig = msgspec.field(default_factory=DeployConfig)
 
     @property
     def robot_names(self) -> tuple[str, ...]:
@@ -181,15 +181,15 @@ def load_config(path: Path | None) -> FloopConfig:
             f" target {policy_rate_hz:g} times a second; use {policy_rate_hz:g} or more"
         )
     gate = config.gate
-    if not 0.0 < gate.old_reject < gate.old_accept < 1.0:
+    if not 0.0 < gate.regression_reject < gate.regression_accept < 1.0:
         raise ConfigError(
-            f"{path}: gate.old_reject is {gate.old_reject:g} and gate.old_accept {gate.old_accept:g}; "
-            "use 0 < old_reject < old_accept < 1"
+            f"{path}: gate.regression_reject is {gate.regression_reject:g} and gate.regression_accept {gate.regression_accept:g}; "
+            "use 0 < regression_reject < regression_accept < 1"
         )
-    if gate.max_guard < gate.max_pairs:
+    if gate.max_regression_pairs < gate.max_pairs:
         raise ConfigError(
-            f"{path}: gate.max_guard is {gate.max_guard} and gate.max_pairs {gate.max_pairs}, but a candidate that is "
-            "likely better gets max_guard pairs; use max_guard >= max_pairs"
+            f"{path}: gate.max_regression_pairs is {gate.max_regression_pairs} and gate.max_pairs {gate.max_pairs}, but a candidate that is "
+            "likely better gets max_regression_pairs pairs; use max_regression_pairs >= max_pairs"
         )
     return config
 

@@ -28,7 +28,7 @@ def _digest(value: object) -> str:
 
 
 def contract_id(spec: TaskSpec) -> str:
-    """Hash of names, order, shapes, units, frames, normalisation, policy rate and meaning."""
+    """Hash of names, order, shapes, units, frames, normalization, policy rate and meaning."""
     return _digest(spec)
 
 

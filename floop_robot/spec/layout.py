@@ -14,7 +14,7 @@ Vector = NDArray[np.float32]
 class Field(msgspec.Struct, frozen=True, kw_only=True):
     """A named run of numbers that share unit, frame and range.
 
-    `offset` and `scale` are the normalisation a policy applies to raw values: `(x - offset) / scale`.
+    `offset` and `scale` are the normalization a policy applies to raw values: `(x - offset) / scale`.
     """
 
     name: str
@@ -63,12 +63,12 @@ class Layout(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def offset(self) -> Vector:
-        """Normalisation offset, shape (size,)."""
+        """Normalization offset, shape (size,)."""
         return self._spread("offset")
 
     @cached_property
     def scale(self) -> Vector:
-        """Normalisation scale, shape (size,)."""
+        """Normalization scale, shape (size,)."""
         return self._spread("scale")
 
     def pack(self, **parts: object) -> Vector:

@@ -12,7 +12,7 @@ import enum
 
 import msgspec
 
-from floop_robot.spec.bounds import Number
+from floop_robot.spec.bounds import BoundedInt
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.layout import Vector
 
@@ -34,7 +34,7 @@ class ActMode(enum.IntEnum):
     """Not by the policy as it is: an explorer tried something else; no density is known."""
 
 
-class Outcome(enum.IntEnum):
+class OutcomeCode(enum.IntEnum):
     """How an episode ended, as the robot saw it."""
 
     SUCCESS = 0
@@ -77,7 +77,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     """How many servo ticks of this step the limiter changed."""
 
 
-class WorkReport(msgspec.Struct, frozen=True):
+class ObjectReport(msgspec.Struct, frozen=True):
     """What the robot perceived of the work at the start of an episode; scenarios are mined from this and only this."""
 
     object_class: str
@@ -88,7 +88,7 @@ class WorkReport(msgspec.Struct, frozen=True):
     yaw_rad: float
 
 
-class Truth(msgspec.Struct, frozen=True):
+class GroundTruth(msgspec.Struct, frozen=True):
     """What only a simulator knows. For reports: learner, gate and explorers never read it."""
 
     success: bool
@@ -99,27 +99,27 @@ class Truth(msgspec.Struct, frozen=True):
 class EpisodeEnd(msgspec.Struct, frozen=True, kw_only=True):
     """The end of an episode, with the final observation."""
 
-    seq: Number
-    episode: Number
-    stamp_ns: Number
-    policy_version: Number
+    seq: BoundedInt
+    episode: BoundedInt
+    stamp_ns: BoundedInt
+    policy_version: BoundedInt
     act_mode: ActMode
-    steps: Number
+    steps: BoundedInt
     duration_s: float
     total_reward: float
-    outcome: Outcome
+    outcome: OutcomeCode
     final_obs: Vector
-    work: WorkReport
-    truth: Truth | None = None
+    work: ObjectReport
+    truth: GroundTruth | None = None
 
 
 class Label(msgspec.Struct, frozen=True, kw_only=True):
     """A later judgement of an episode by a person or a downstream sensor; joins by (robot, boot, episode)."""
 
-    seq: Number
-    stamp_ns: Number
+    seq: BoundedInt
+    stamp_ns: BoundedInt
     episode_boot_id: str
-    episode: Number
+    episode: BoundedInt
     success: bool
     author: str
     comment: str = ""
@@ -128,8 +128,8 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Anything else worth keeping: version swaps, faults, stops."""
 
-    seq: Number
-    stamp_ns: Number
+    seq: BoundedInt
+    stamp_ns: BoundedInt
     name: str
     detail: str = ""
 

@@ -27,7 +27,7 @@ class ObjectSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One object on the table."""
 
     object_class: str
-    """The name perception reports; one of `CLASSES`."""
+    """The name perception reports; one of `OBJECT_CLASSES`."""
     shape: Shape
     size_m: tuple[float, float, float]
     """Full extents along the object's own axes."""
@@ -66,7 +66,7 @@ class ScenarioSource(Protocol):
         ...
 
 
-CLASSES: tuple[str, ...] = (
+OBJECT_CLASSES: tuple[str, ...] = (
     "box", "cylinder", "sphere", "basket", "reserved_4", "reserved_5", "reserved_6", "reserved_7",
 )  # fmt: skip
 """Perceived object classes; the order is the one-hot order in the observation. Part of the contract."""

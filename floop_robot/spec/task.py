@@ -25,7 +25,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
         return 1.0 / self.policy_rate_hz
 
 
-class Progress(msgspec.Struct, frozen=True):
+class TaskProgress(msgspec.Struct, frozen=True):
     """What judging remembers between two steps of an episode."""
 
     held_steps: int = 0
@@ -37,7 +37,7 @@ class Judgement(msgspec.Struct, frozen=True):
     reward: float
     success: bool
     terminated: bool
-    progress: Progress
+    progress: TaskProgress
 
 
 class TaskRules(Protocol):
@@ -53,10 +53,10 @@ class TaskRules(Protocol):
         """Every constant of the reward and of success; hashed into `reward_id`."""
         ...
 
-    def start(self) -> Progress:
-        """Progress before the first step."""
+    def start(self) -> TaskProgress:
+        """TaskProgress before the first step."""
         ...
 
-    def judge(self, progress: Progress, observation: Vector, next_observation: Vector) -> Judgement:
-        """Judge the step that led from `observation` to `next_observation` (raw, unnormalised)."""
+    def judge(self, progress: TaskProgress, observation: Vector, next_observation: Vector) -> Judgement:
+        """Judge the step that led from `observation` to `next_observation` (raw, unnormalized)."""
         ...

@@ -6,7 +6,7 @@ import enum
 
 import msgspec
 
-from floop_robot.spec.bounds import Count, Number
+from floop_robot.spec.bounds import BoundedCount, BoundedInt
 from floop_robot.spec.errors import FloopError
 
 
@@ -55,17 +55,17 @@ class VerdictRefused(FloopError):
 
 
 class _BoundedSuite(SuiteResult, frozen=True, kw_only=True):
-    episodes: Count
-    candidate_successes: Count
-    incumbent_successes: Count
-    candidate_interventions: Count
-    limit_violations: Count
+    episodes: BoundedCount
+    candidate_successes: BoundedCount
+    incumbent_successes: BoundedCount
+    candidate_interventions: BoundedCount
+    limit_violations: BoundedCount
 
 
 class _BoundedVerdict(Verdict, frozen=True, kw_only=True):
-    incumbent_version: Number
+    incumbent_version: BoundedInt
     suites: tuple[_BoundedSuite, ...]
-    seed: Number
+    seed: BoundedInt
 
 
 def check_numbers(verdict: Verdict) -> None:

@@ -17,7 +17,7 @@ _NAMES = {"object": "fields (name: value)", "array": "list"}
 _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]+)`(?: - at `\$?(?P<path>[^`]*)`)?")
 
 
-class _Once(yaml.SafeLoader):
+class _UniqueKeyLoader(yaml.SafeLoader):
     """Refuses a key that is there twice: YAML forbids it, and PyYAML would take the last one without a word."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
@@ -36,7 +36,7 @@ class _Once(yaml.SafeLoader):
 def read_yaml(path: Path, kind: type[T]) -> T:
     """Read `path` as a `kind`; raises `ConfigError` or `UnknownName` in one line."""
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _Once)
+        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}; check the path") from None
     except yaml.MarkedYAMLError as error:

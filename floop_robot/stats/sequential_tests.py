@@ -1,6 +1,6 @@
 """Sequential tests by betting: each may be looked at after every episode and keeps its error rate.
 
-A `Bettor` plays against a hypothesis "the mean is at most m". It stakes part of its capital on every observation being
+A `EProcess` plays against a hypothesis "the mean is at most m". It stakes part of its capital on every observation being
 above m; while the hypothesis is true no such game makes money on average, so the capital exceeds 1/alpha with
 probability at most alpha, whenever one stops (Ville's inequality; Waudby-Smith & Ramdas 2023, "Estimating means of
 bounded random variables by betting"). The tests below are bettors on paired outcomes of the same scenario:
@@ -26,7 +26,7 @@ class Status(enum.Enum):
     NO = "no"
 
 
-class Bettor:
+class EProcess:
     """Capital in a game against "the mean of x is at most `mean`", for x in [low, ∞) with low < mean."""
 
     def __init__(self, mean: float, low: float = -1.0) -> None:
@@ -40,11 +40,11 @@ class Bettor:
         self._log_capital = self._after(1, x)
         self._best = max(self._best, _log_mean_exp(self._log_capital))
 
-    def refutes(self, alpha: float) -> bool:
+    def rejects(self, alpha: float) -> bool:
         """Whether the hypothesis is refuted with false alarms at most `alpha`; once true it stays true."""
         return self._best >= -math.log(alpha)
 
-    def could_refute(self, alpha: float, remaining: int, x: float) -> bool:
+    def could_reject(self, alpha: float, remaining: int, x: float) -> bool:
         """Whether `remaining` more observations that all equal `x` would refute the hypothesis."""
         return max(self._best, _log_mean_exp(self._after(remaining, x))) >= -math.log(alpha)
 
@@ -58,13 +58,13 @@ def _log_mean_exp(values: list[float]) -> float:
     return top + math.log(sum(math.exp(v - top) for v in values) / len(values))
 
 
-class Improvement:
+class Superiority:
     """Is the candidate better? YES keeps `alpha`; NO says that it gains less than `gain`, or loses, keeping `beta`."""
 
     def __init__(self, alpha: float, beta: float, gain: float) -> None:
         self._alpha, self._beta = alpha, beta
-        self._not_better = Bettor(0.0)
-        self._gains = Bettor(-gain)
+        self._not_better = EProcess(0.0)
+        self._gains = EProcess(-gain)
 
     def observe(self, difference: int) -> None:
         """Take the outcome of one pair."""
@@ -74,9 +74,9 @@ class Improvement:
     @property
     def status(self) -> Status:
         """The answer so far."""
-        if self._not_better.refutes(self._alpha):
+        if self._not_better.rejects(self._alpha):
             return Status.YES
-        return Status.NO if self._gains.refutes(self._beta) else Status.OPEN
+        return Status.NO if self._gains.rejects(self._beta) else Status.OPEN
 
 
 class NonInferiority:
@@ -84,8 +84,8 @@ class NonInferiority:
 
     def __init__(self, alpha: float, beta: float, margin: float, cap: int) -> None:
         self._alpha, self._beta, self._remaining = alpha, beta, cap
-        self._inferior = Bettor(-margin)
-        self._not_worse = Bettor(0.0)
+        self._inferior = EProcess(-margin)
+        self._not_worse = EProcess(0.0)
 
     def observe(self, difference: int) -> None:
         """Take the outcome of one pair."""
@@ -96,9 +96,9 @@ class NonInferiority:
     @property
     def status(self) -> Status:
         """The answer so far; NO also when the rest of `cap` pairs, all equal, could no longer show it."""
-        if self._inferior.refutes(self._alpha):
+        if self._inferior.rejects(self._alpha):
             return Status.YES
-        if self._not_worse.refutes(self._beta) or not self._inferior.could_refute(self._alpha, self._remaining, 0.0):
+        if self._not_worse.rejects(self._beta) or not self._inferior.could_reject(self._alpha, self._remaining, 0.0):
             return Status.NO
         return Status.OPEN
 
@@ -112,8 +112,8 @@ class Faster:
 
     def __init__(self, alpha: float, beta: float, margin: float) -> None:
         self._alpha, self._beta, self._margin = alpha, beta, margin
-        self._not_faster = Bettor(0.0)
-        self._mostly_faster = Bettor(-0.4)
+        self._not_faster = EProcess(0.0)
+        self._mostly_faster = EProcess(-0.4)
         self._candidate_s = self._incumbent_s = 0.0
         self._pairs = 0
 
@@ -135,16 +135,16 @@ class Faster:
     def status(self) -> Status:
         """The answer so far; YES asks that the mean is shorter by the margin as well."""
         shorter = self._candidate_s <= (1.0 - self._margin) * self._incumbent_s
-        if self._not_faster.refutes(self._alpha) and shorter:
+        if self._not_faster.rejects(self._alpha) and shorter:
             return Status.YES
-        return Status.NO if self._mostly_faster.refutes(self._beta) else Status.OPEN
+        return Status.NO if self._mostly_faster.rejects(self._beta) else Status.OPEN
 
     def within_reach(self, pairs: int) -> bool:
         """Whether `pairs` more timed pairs, all won, would show it."""
-        return self._not_faster.could_refute(self._alpha, pairs, 1.0)
+        return self._not_faster.could_reject(self._alpha, pairs, 1.0)
 
 
-class Floor:
+class SuccessFloor:
     """Wald's sequential probability ratio test of success `accept` against `reject`; only its NO is used.
 
     It anchors the guard: a series of policies, each a little worse than the one before, ends here.

@@ -34,7 +34,7 @@ def evidence_above(successes: int, episodes: int, rate: float) -> float:
     return evidence_below(episodes - successes, episodes, 1.0 - rate)
 
 
-def shown_above(successes: int, episodes: int, rate: float, alpha: float) -> bool:
+def is_shown_above(successes: int, episodes: int, rate: float, alpha: float) -> bool:
     """Whether `lower_bound` has reached `rate`, without working it out."""
     return successes > rate * episodes and evidence_above(successes, episodes, rate) >= -math.log(alpha)
 

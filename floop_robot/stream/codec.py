@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from floop_robot.spec.bounds import LARGEST
+from floop_robot.spec.bounds import MAX_INT
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.records import EpisodeEnd, Event, Label, Record, StreamInfo, Transition
-from floop_robot.stream.columns import SCALARS, VECTORS, TransitionColumns, fault_of
+from floop_robot.stream.columns import SCALARS, VECTORS, TransitionColumns, validation_error
 
 MAGIC = b"FLB1"
 HEADER_BYTES = 8
@@ -35,7 +35,7 @@ class BlockDamaged(BlockRefused):
     """Bytes that changed on their way or on a disk: sound ones may come if they are asked for again."""
 
 
-class Kind(enum.IntFlag):
+class RecordKind(enum.IntFlag):
     """Kinds of records, as a set."""
 
     TRANSITION = 1
@@ -60,12 +60,12 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
         return self.end_seq - self.first_seq
 
     @property
-    def kinds(self) -> Kind:
+    def kinds(self) -> RecordKind:
         """Which kinds are in here."""
-        kinds = Kind.TRANSITION if self.transitions is not None else Kind(0)
-        kinds |= Kind.EPISODE_END if self.ends else Kind(0)
-        kinds |= Kind.LABEL if self.labels else Kind(0)
-        return kinds | (Kind.EVENT if self.events else Kind(0))
+        kinds = RecordKind.TRANSITION if self.transitions is not None else RecordKind(0)
+        kinds |= RecordKind.EPISODE_END if self.ends else RecordKind(0)
+        kinds |= RecordKind.LABEL if self.labels else RecordKind(0)
+        return kinds | (RecordKind.EVENT if self.events else RecordKind(0))
 
     def records(self) -> list[Record]:
         """All records in the order of their keys."""
@@ -74,7 +74,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
         return sorted([*rows, *self.ends, *self.labels, *self.events], key=lambda record: record.seq)
 
 
-class _Wire(msgspec.Struct, frozen=True):
+class _BlockBody(msgspec.Struct, frozen=True):
     """The body as it lies on wire and disk."""
 
     info: StreamInfo
@@ -99,7 +99,7 @@ def _unpack_array(_: type, value: Any) -> Any:
 
 
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=_pack_array)
-_DECODER = msgspec.msgpack.Decoder(_Wire, dec_hook=_unpack_array)
+_DECODER = msgspec.msgpack.Decoder(_BlockBody, dec_hook=_unpack_array)
 
 
 def encode_block(info: StreamInfo, first_seq: int, records: Sequence[Record]) -> bytes:
@@ -125,7 +125,7 @@ def encode_block(info: StreamInfo, first_seq: int, records: Sequence[Record]) ->
             events=tuple(r for r in rest if isinstance(r, Event)),
         )
         _check(block)
-        body = _ENCODER.encode(_to_wire(block))
+        body = _ENCODER.encode(_to_body(block))
         if rest:  # structs don't check their types when they are made; what no one could read must not be written
             _DECODER.decode(body)
     except (ValueError, TypeError, OverflowError, NotImplementedError, RecursionError) as error:
@@ -136,7 +136,7 @@ def encode_block(info: StreamInfo, first_seq: int, records: Sequence[Record]) ->
 def decode_block(data: bytes) -> Block:
     """A block from bytes; raises `BlockRefused` for anything else (damage, malice, another version)."""
     try:
-        block = _from_wire(_DECODER.decode(body_of(data)))
+        block = _from_body(_DECODER.decode(body_of(data)))
         _check(block)
         return block
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
@@ -160,9 +160,9 @@ def split_block(block: Block, from_seq: int) -> bytes:
     return encode_block(block.info, from_seq, block.records()[from_seq - block.first_seq :])
 
 
-def _to_wire(block: Block) -> _Wire:
+def _to_body(block: Block) -> _BlockBody:
     columns = block.transitions
-    return _Wire(
+    return _BlockBody(
         info=block.info,
         first_seq=block.first_seq,
         rows=0 if columns is None else len(columns),
@@ -173,7 +173,7 @@ def _to_wire(block: Block) -> _Wire:
     )
 
 
-def _from_wire(wire: _Wire) -> Block:
+def _from_body(wire: _BlockBody) -> Block:
     columns = None
     if wire.rows:
         arrays: dict[str, Any] = {}
@@ -194,7 +194,7 @@ def _from_wire(wire: _Wire) -> Block:
     )
 
 
-def _column(wire: _Wire, name: str, kind: np.dtype[Any], shape: tuple[int, ...]) -> Any:
+def _column(wire: _BlockBody, name: str, kind: np.dtype[Any], shape: tuple[int, ...]) -> Any:
     if name not in wire.columns:
         raise ValueError(f"column {name} is missing")
     raw = wire.columns[name]
@@ -204,11 +204,11 @@ def _column(wire: _Wire, name: str, kind: np.dtype[Any], shape: tuple[int, ...])
 
 
 def _check(block: Block) -> None:
-    if len(block) == 0 or not 0 <= block.first_seq < LARGEST:
+    if len(block) == 0 or not 0 <= block.first_seq < MAX_INT:
         raise ValueError(f"{len(block)} records from seq {block.first_seq}")
     if not block.info.robot or not block.info.boot_id:
         raise ValueError("robot and boot_id must not be empty")
-    if block.transitions is not None and (fault := fault_of(block.transitions)):
+    if block.transitions is not None and (fault := validation_error(block.transitions)):
         raise ValueError(fault)
     for end in block.ends:
         if not all(map(math.isfinite, _numbers(end))) or not np.isfinite(end.final_obs).all():

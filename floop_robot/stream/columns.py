@@ -76,7 +76,7 @@ class TransitionColumns(msgspec.Struct, frozen=True, kw_only=True):
         return cls(**arrays)
 
 
-def fault_of(columns: TransitionColumns) -> str:
+def validation_error(columns: TransitionColumns) -> str:
     """Why these columns must not be learned from; empty when they may.
 
     Every number is finite, except `log_prob`, which is NaN exactly where the mean was acted. A NaN that reached a

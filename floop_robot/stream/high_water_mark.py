@@ -1,4 +1,4 @@
-"""OwnEnds: where a spool's own keys ended when a process began, until ingest has answered for them.
+"""OwnHighWaterMarks: where a spool's own keys ended when a process began, until ingest has answered for them.
 
 A spool that was restored or copied learns only from ingest's answer that its keys stand for other records there. A
 process that records and ends before that answer would leave its successor with a higher end: the successor would take
@@ -15,7 +15,7 @@ import msgspec
 from floop_robot.durable.folders import sync_folder
 
 
-class OwnEnds:
+class OwnHighWaterMarks:
     """One small file per boot in a spool's folder: to forget one needs no room, so a full disk can do it."""
 
     def __init__(self, folder: Path) -> None:
@@ -30,12 +30,12 @@ class OwnEnds:
         except (OSError, msgspec.MsgspecError, ValueError):
             return 0  # a conflict, at which somebody looks, rather than rows that nobody misses
 
-    def keep(self, boot_id: str, own_end: int) -> None:
+    def keep(self, boot_id: str, own_high_water_mark: int) -> None:
         """Remember durably; raises OSError."""
         path = self._path(boot_id)
         new = path.with_suffix(".new")
         with new.open("wb") as file:
-            file.write(msgspec.json.encode(own_end))
+            file.write(msgspec.json.encode(own_high_water_mark))
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
@@ -47,4 +47,4 @@ class OwnEnds:
         sync_folder(self._folder)
 
     def _path(self, boot_id: str) -> Path:
-        return self._folder / f"own_end.{boot_id}"
+        return self._folder / f"own_high_water_mark.{boot_id}"

@@ -9,13 +9,13 @@ from collections import OrderedDict
 import msgspec
 import zmq
 
-from floop_robot.durable.framing import Message, MessageRefused, seal, unseal
+from floop_robot.durable.framing import Message, MessageRefused, deframe_message, frame_message
 from floop_robot.spec.errors import StorageError
 from floop_robot.stream.codec import BlockDamaged, BlockRefused, decode_block, split_block
-from floop_robot.stream.journal import Entry, Journal
-from floop_robot.stream.messages import LARGEST_BYTES, Data, FromSender, Hello, Refused, WhoIs
-from floop_robot.stream.protocol import ReceiverStream, Step
-from floop_robot.transport.zmq_sockets import listen, receive
+from floop_robot.stream.journal import Journal, JournalEntry
+from floop_robot.stream.messages import MAX_INGEST_MESSAGE_BYTES, Data, FromSender, Hello, HelloRequest, Rejection
+from floop_robot.stream.protocol import BlockDecision, ReceiverStream
+from floop_robot.transport.zmq_sockets import bind_socket, receive
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +49,11 @@ class Ingest:
 
     def __init__(self, journal: Journal, endpoint: str, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self._journal = journal
-        self._socket = listen(context, zmq.ROUTER, endpoint, "ingest", largest_bytes=LARGEST_BYTES)
+        self._socket = bind_socket(context, zmq.ROUTER, endpoint, "ingest", max_message_bytes=MAX_INGEST_MESSAGE_BYTES)
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         """Where it listens (with the port that was found, if 0 was asked for)."""
         self._streams: OrderedDict[tuple[str, str], ReceiverStream] = OrderedDict()  # heard last comes last
-        self._pending: list[Entry] = []
+        self._pending: list[JournalEntry] = []
         self._pending_bytes = 0
         self._pending_since = 0.0
         self._to_ack: dict[tuple[str, str], bytes] = {}
@@ -86,7 +86,7 @@ class Ingest:
     def _take(self, frames: list[bytes]) -> None:
         peer = frames[0]
         try:
-            message = unseal(frames[1] if len(frames) > 1 else b"", _DECODER)
+            message = deframe_message(frames[1] if len(frames) > 1 else b"", _DECODER)
         except MessageRefused:
             self._malformed += 1
             return
@@ -102,7 +102,7 @@ class Ingest:
         key = robot, boot_id
         stream = self._streams.get(key)
         if stream is None:
-            stream = self._streams[key] = ReceiverStream(self._journal.mark(robot, boot_id))
+            stream = self._streams[key] = ReceiverStream(self._journal.high_water_mark(robot, boot_id))
         self._streams.move_to_end(key)
         while len(self._streams) > MAX_STREAMS and (oldest := next(iter(self._streams))) not in self._to_ack:
             del self._streams[oldest]
@@ -110,11 +110,11 @@ class Ingest:
 
     def _take_block(self, peer: bytes, data: Data, stream: ReceiverStream, payload: bytes) -> Message | None:
         step = stream.on_data(data, peer)
-        if step is Step.STRANGER:
-            return WhoIs(data.boot_id)
-        if step is Step.KNOWN:
+        if step is BlockDecision.UNKNOWN_STREAM:
+            return HelloRequest(data.boot_id)
+        if step is BlockDecision.DUPLICATE:
             return stream.ack(data.boot_id, self._credit)
-        if step is Step.GAP:
+        if step is BlockDecision.GAP:
             return stream.ack(data.boot_id, self._credit, resend=True)
         try:
             entry = self._entry(data, stream.start_of(data, peer), payload)
@@ -123,7 +123,7 @@ class Ingest:
             return stream.ack(data.boot_id, self._credit, resend=True)
         except BlockRefused as error:
             self._malformed += 1
-            return Refused(data.boot_id, data.first_seq, str(error))
+            return Rejection(data.boot_id, data.first_seq, str(error))
         stream.accept(data.end_seq)
         self._pending.append(entry)
         self._pending_bytes += len(entry.payload)
@@ -131,7 +131,7 @@ class Ingest:
         return None
 
     @staticmethod
-    def _entry(data: Data, start: int, payload: bytes) -> Entry:
+    def _entry(data: Data, start: int, payload: bytes) -> JournalEntry:
         block = decode_block(payload)
         found = (block.info.robot, block.info.boot_id, block.first_seq, block.end_seq)
         if found != (data.robot, data.boot_id, data.first_seq, data.end_seq):
@@ -139,7 +139,7 @@ class Ingest:
         if start > block.first_seq:
             payload = split_block(block, start)
             block = decode_block(payload)
-        return Entry(block, payload)
+        return JournalEntry(block, payload)
 
     def _commit(self) -> int:
         entries, self._pending, self._pending_bytes = self._pending, [], 0
@@ -172,7 +172,7 @@ class Ingest:
 
     def _send(self, peer: bytes, message: Message) -> None:
         # A ROUTER drops what it can't route; the sender asks again.
-        self._socket.send_multipart([peer, seal(message)])
+        self._socket.send_multipart([peer, frame_message(message)])
 
     def _complain(self, error: str) -> None:
         self._error, now = error, time.monotonic()

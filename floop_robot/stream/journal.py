@@ -20,7 +20,7 @@ import msgspec
 
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Source
-from floop_robot.stream.codec import Block, Kind
+from floop_robot.stream.codec import Block, RecordKind
 
 SCHEMA = 1
 _TABLES = """
@@ -39,21 +39,21 @@ CREATE TABLE IF NOT EXISTS blocks (
 """
 
 
-class Entry(msgspec.Struct, frozen=True):
+class JournalEntry(msgspec.Struct, frozen=True):
     """A block that is to be appended: decoded for its facts, and as the bytes that are kept."""
 
     block: Block
     payload: bytes
 
 
-class Row(msgspec.Struct, frozen=True):
+class StoredBlock(msgspec.Struct, frozen=True):
     """A block as it is read back; `payload` is None when its CRC failed."""
 
     id: int
     payload: bytes | None
 
 
-class Audit(msgspec.Struct, frozen=True, kw_only=True):
+class JournalAudit(msgspec.Struct, frozen=True, kw_only=True):
     """What the journal holds, and whether anything is missing in it or in it twice."""
 
     blocks: int
@@ -79,7 +79,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._guard = _claim(path)
+        self._lock_fd = _claim(path)
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
             self.id = self._prepare()
@@ -87,19 +87,19 @@ class Journal:
             self.head = int(self._db.execute("SELECT coalesce(max(id), 0) FROM blocks").fetchone()[0])
             """Id of the newest block."""
         except (sqlite3.Error, OSError) as error:
-            os.close(self._guard)
+            os.close(self._lock_fd)
             raise _unusable(path, error) from None
         except StorageError:
-            os.close(self._guard)
+            os.close(self._lock_fd)
             raise
 
-    def mark(self, robot: str, boot_id: str) -> int | None:
+    def high_water_mark(self, robot: str, boot_id: str) -> int | None:
         """High-water mark of a stream: one past its newest key; None for a stream never seen."""
         query = "SELECT next_seq FROM streams WHERE robot = ? AND boot_id = ?"
         row = self._db.execute(query, (robot, boot_id)).fetchone()
         return int(row[0]) if row else None
 
-    def append(self, entries: Sequence[Entry]) -> None:
+    def append(self, entries: Sequence[JournalEntry]) -> None:
         """Commit blocks and marks, all or none; raises `StorageError` when the disk does not take them."""
         stamp_ns, head = time.time_ns(), self.head
         try:
@@ -120,7 +120,7 @@ class Journal:
     def close(self) -> None:
         """Fold the write-ahead log in and release the file."""
         self._db.close()
-        os.close(self._guard)
+        os.close(self._lock_fd)
 
     def _prepare(self) -> str:
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -133,9 +133,9 @@ class Journal:
             raise StorageError(f"journal {self.path} has schema {meta['schema']}, expected {SCHEMA}; move it away")
         return str(meta["id"])
 
-    def _insert(self, number: int, entry: Entry, stamp_ns: int) -> None:
+    def _insert(self, number: int, entry: JournalEntry, stamp_ns: int) -> None:
         block, key = entry.block, (entry.block.info.robot, entry.block.info.boot_id)
-        mark = self.mark(*key)
+        mark = self.high_water_mark(*key)
         if mark is None:
             self._db.execute("INSERT INTO streams VALUES (?, ?, ?, ?)", (*key, block.first_seq, block.end_seq))
         elif block.first_seq < mark:
@@ -164,8 +164,13 @@ class JournalReader:
         self._db.text_factory = lambda text: text.decode(errors="replace")  # a flipped bit must not end the reading
 
     def read(
-        self, after: int, max_blocks: int, max_bytes: int, kinds: Kind = Kind.ALL, sources: Sequence[int] = ()
-    ) -> tuple[list[Row], int]:
+        self,
+        after: int,
+        max_blocks: int,
+        max_bytes: int,
+        kinds: RecordKind = RecordKind.ALL,
+        sources: Sequence[int] = (),
+    ) -> tuple[list[StoredBlock], int]:
         """Blocks with an id above `after` that hold one of `kinds` and come from one of `sources` (empty: all).
 
         Returns them with the id up to which the journal was looked through. Raises `StorageError` for a damaged file,
@@ -175,7 +180,7 @@ class JournalReader:
         if sources:
             where += f" AND source IN ({', '.join('?' * len(sources))})"
             arguments += sources
-        rows: list[Row] = []
+        rows: list[StoredBlock] = []
         size, through = 0, after
         try:
             head = int(self._db.execute("SELECT coalesce(max(id), 0) FROM blocks").fetchone()[0])
@@ -193,12 +198,12 @@ class JournalReader:
             raise StorageError(f"journal {self._path} ends at block {head}, before {after}: restored from a backup?")
         return rows, max(through, head)
 
-    def marks(self) -> dict[tuple[str, str], int]:
+    def high_water_marks(self) -> dict[tuple[str, str], int]:
         """One past the newest key of each stream, by (robot, boot_id)."""
         found = self._ask("SELECT robot, boot_id, next_seq FROM streams")
         return {(robot, boot_id): next_seq for robot, boot_id, next_seq in found}
 
-    def audit(self) -> Audit:
+    def audit(self) -> JournalAudit:
         """Walk the whole journal: every CRC, every key."""
         blocks = records = lost = doubled = damaged = 0
         by_source = dict.fromkeys(Source, 0)
@@ -216,7 +221,7 @@ class JournalReader:
             doubled += max(0, min(mark, end) - first)
             seen[key[0], key[1]] = max(mark, end)
         lost += sum(max(0, mark - seen[key]) for key, (_, mark) in streams.items())
-        return Audit(
+        return JournalAudit(
             blocks=blocks,
             records=records,
             lost=lost,
@@ -234,7 +239,7 @@ class JournalReader:
         """Close the connection."""
         self._db.close()
 
-    def _facts(self) -> Iterator[tuple[Row, str, str, int, int, int, int]]:
+    def _facts(self) -> Iterator[tuple[StoredBlock, str, str, int, int, int, int]]:
         for row in self._ask("SELECT * FROM blocks ORDER BY robot, boot_id, first_seq"):
             yield _checked(row), *row[1:5], row[6], row[7]
 
@@ -249,10 +254,10 @@ def _crc(number: int, facts: tuple[object, ...], payload: bytes) -> int:
     return zlib.crc32(payload, zlib.crc32(msgspec.msgpack.encode((number, *facts))))
 
 
-def _checked(row: tuple[Any, ...]) -> Row:
+def _checked(row: tuple[Any, ...]) -> StoredBlock:
     number, *facts, crc, payload = row
     is_sound = isinstance(payload, bytes) and _crc(number, tuple(facts), payload) == crc
-    return Row(number, payload if is_sound else None)
+    return StoredBlock(number, payload if is_sound else None)
 
 
 def _claim(path: Path) -> int:

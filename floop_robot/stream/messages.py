@@ -9,11 +9,11 @@ from typing import Annotated
 
 import msgspec
 
-from floop_robot.spec.bounds import Number
 from floop_robot.durable.framing import Message
-from floop_robot.stream.codec import MAX_BLOCK_BYTES, Kind
+from floop_robot.spec.bounds import BoundedInt
+from floop_robot.stream.codec import MAX_BLOCK_BYTES, RecordKind
 
-LARGEST_BYTES = MAX_BLOCK_BYTES + 1024
+MAX_INGEST_MESSAGE_BYTES = MAX_BLOCK_BYTES + 1024
 """Of a message to ingest: a block, and what is said about it."""
 PROTOCOL = 1
 
@@ -29,11 +29,11 @@ class Hello(StreamMessage, frozen=True, tag="hello"):
 
     robot: Name
     boot_id: Name
-    first_seq: Number
+    first_seq: BoundedInt
     """Oldest key this sender can still deliver; what lies before is gone from its disk."""
-    nonce: Number
+    nonce: BoundedInt
     """Rises with every Hello of a sender; the answer repeats it. Never 0."""
-    protocol: Number = PROTOCOL
+    protocol: BoundedInt = PROTOCOL
 
 
 class Data(StreamMessage, frozen=True, tag="data"):
@@ -41,83 +41,83 @@ class Data(StreamMessage, frozen=True, tag="data"):
 
     robot: Name
     boot_id: Name
-    first_seq: Number
-    end_seq: Number
+    first_seq: BoundedInt
+    end_seq: BoundedInt
 
 
 class Ack(StreamMessage, frozen=True, tag="ack"):
     """Ingest: every key below `next_seq` is on disk. Also the answer to Hello."""
 
     boot_id: Name
-    next_seq: Number
-    credit_bytes: Number
+    next_seq: BoundedInt
+    credit_bytes: BoundedInt
     """How much the sender may have under way beyond `next_seq`."""
     resend: bool = False
     """Go back to `next_seq`: what came last did not follow on it, or was damaged."""
-    nonce: Number = 0
+    nonce: BoundedInt = 0
     """Of the Hello this answers; 0 if none."""
 
 
-class WhoIs(StreamMessage, frozen=True, tag="whois"):
+class HelloRequest(StreamMessage, frozen=True, tag="whois"):
     """Ingest: I know nothing of this stream; say Hello first."""
 
     boot_id: Name
 
 
-class Refused(StreamMessage, frozen=True, tag="refused"):
+class Rejection(StreamMessage, frozen=True, tag="refused"):
     """Ingest: this block can never be accepted as it is."""
 
     boot_id: Name
-    first_seq: Number
+    first_seq: BoundedInt
     reason: str
 
 
-class Fetch(StreamMessage, frozen=True, tag="fetch"):
+class FetchBlocks(StreamMessage, frozen=True, tag="fetch"):
     """Tail client: blocks with an id above `after`; wait up to `wait_s` if there is none yet."""
 
-    request: Number
-    after: Number
-    max_blocks: Number
-    max_bytes: Number
+    request: BoundedInt
+    after: BoundedInt
+    max_blocks: BoundedInt
+    max_bytes: BoundedInt
     wait_s: Annotated[float, msgspec.Meta(ge=0, le=3600)]
-    kinds: Number = int(Kind.ALL)
+    kinds: BoundedInt = int(RecordKind.ALL)
     sources: tuple[Annotated[int, msgspec.Meta(ge=0, le=255)], ...] = ()
     """Only streams of these sources; empty means all."""
 
 
-class Fetched(StreamMessage, frozen=True, tag="fetched"):
+class FetchedBlocks(StreamMessage, frozen=True, tag="fetched"):
     """Tail server: the blocks, and up to which id the journal was looked through."""
 
-    request: Number
+    request: BoundedInt
     journal_id: str
-    ids: tuple[Number, ...]
+    ids: tuple[BoundedInt, ...]
     blocks: tuple[bytes, ...]
-    through: Number
-    damaged: Number = 0
+    through: BoundedInt
+    damaged: BoundedInt = 0
     """Blocks in this range whose CRC failed on disk; they are left out."""
 
 
 class AuditRequest(StreamMessage, frozen=True, tag="audit"):
     """Tail client: count and check the journal."""
 
-    request: Number
+    request: BoundedInt
 
 
 class AuditReply(StreamMessage, frozen=True, tag="audited"):
-    """Tail server: a `journal.Audit` as JSON."""
+    """Tail server: a `journal.JournalAudit` as JSON."""
 
-    request: Number
+    request: BoundedInt
     audit: bytes
 
 
-class Failed(StreamMessage, frozen=True, tag="failed"):
+class RequestFailed(StreamMessage, frozen=True, tag="failed"):
     """Tail server: the request could not be served."""
 
-    request: Number
+    request: BoundedInt
     reason: str
 
 
 FromSender = Hello | Data
-FromIngest = Ack | WhoIs | Refused
-FromTailClient = Fetch | AuditRequest
-FromTailServer = Fetched | AuditReply | Failed
+FromIngest = Ack | HelloRequest | Rejection
+FromTailClient = FetchBlocks | AuditRequest
+FromTailServer = FetchedBlocks | AuditReply | RequestFailed

@@ -23,7 +23,7 @@ from collections import OrderedDict, deque
 
 import msgspec
 
-from floop_robot.stream.messages import PROTOCOL, Ack, Data, FromIngest, Hello, Refused, WhoIs
+from floop_robot.stream.messages import PROTOCOL, Ack, Data, FromIngest, Hello, HelloRequest, Rejection
 
 REFUSALS_BEFORE_REPLACING = 3
 """How often one block is resent before other content goes in its place."""
@@ -31,7 +31,7 @@ MAX_ANNOUNCED = 16
 """Peers whose Hello is remembered, per stream, until a block comes: there is one, and room for strangers beside it."""
 
 
-class Outgoing(msgspec.Struct, frozen=True):
+class OutgoingBlock(msgspec.Struct, frozen=True):
     """A block as the sender holds it."""
 
     first_seq: int
@@ -55,7 +55,7 @@ class SenderSettings(msgspec.Struct, frozen=True):
 class SenderMachine:
     """The sending side of one stream `(robot, boot_id)`.
 
-    The owner tells by `set_disk` which keys its disk holds, offers blocks from `end` on while `has_room`, hands in what
+    The owner tells by `set_stored_range` which keys its disk holds, offers blocks from `end` on while `has_room`, hands in what
     arrives and sends what `poll` returns.
     """
 
@@ -67,9 +67,9 @@ class SenderMachine:
         limit: int,
         nonce: int,
         settings: SenderSettings | None = None,
-        own_end: int | None = None,
+        own_high_water_mark: int | None = None,
     ) -> None:
-        """`own_end`: no sender of this spool has sent a key from there on (`limit` if None).
+        """`own_high_water_mark`: no sender of this spool has sent a key from there on (`limit` if None).
 
         It may lie below `limit`: what was recorded while ingest did not answer is on the disk and was never sent.
         """
@@ -82,15 +82,15 @@ class SenderMachine:
         """Why the first block of the window was refused last; empty when it was not."""
         self.conflict = ""
         """Set while ingest claims keys of this stream that this spool never sent: nothing is sent but Hello."""
-        self.own_end = limit if own_end is None else own_end
+        self.own_high_water_mark = limit if own_high_water_mark is None else own_high_water_mark
         """One past the newest key that ingest may have from this spool. Must outlive a process until it was greeted."""
         self._settings = settings or SenderSettings()
-        self._window: deque[Outgoing] = deque()
+        self._window: deque[OutgoingBlock] = deque()
         self._bytes = 0
         self._next = 0  # index in the window of the block to send next
         self._sent_bytes = 0
         self._credit = self._settings.window_bytes
-        self._greeted = False
+        self._connected = False
         self._nonce = self._answered = nonce
         self._retry_s = self._settings.retry_s
         self._deadline = float("-inf")
@@ -100,12 +100,12 @@ class SenderMachine:
     @property
     def has_room(self) -> bool:
         """Whether the window takes another block."""
-        return self._greeted and self._bytes < self._settings.window_bytes
+        return self._connected and self._bytes < self._settings.window_bytes
 
     @property
-    def is_greeted(self) -> bool:
+    def is_connected(self) -> bool:
         """Whether ingest answered, and has not fallen silent since."""
-        return self._greeted
+        return self._connected
 
     @property
     def end(self) -> int:
@@ -113,22 +113,22 @@ class SenderMachine:
         return self._window[-1].end_seq if self._window else self.acked
 
     @property
-    def wake_at(self) -> float:
+    def next_timeout(self) -> float:
         """When `poll` must run although nothing arrived and nothing was offered."""
-        return self._deadline if self._next or not self._greeted else float("inf")
+        return self._deadline if self._next or not self._connected else float("inf")
 
     @property
-    def must_replace(self) -> Outgoing | None:
+    def must_replace(self) -> OutgoingBlock | None:
         """A block that ingest keeps refusing; as it is, it would hold up all that follow."""
         return self._window[0] if self._window and self._refusals >= REFUSALS_BEFORE_REPLACING else None
 
-    def set_disk(self, floor: int, limit: int) -> None:
+    def set_stored_range(self, floor: int, limit: int) -> None:
         """The disk now holds `floor` ≤ seq < `limit`; keys are let go only after they were acknowledged."""
         self.floor, self.limit = floor, limit
         if self.acked < floor:  # an answer from before the keys were let go had sent it back too far
             self._advance(floor)
 
-    def offer(self, block: Outgoing) -> None:
+    def offer(self, block: OutgoingBlock) -> None:
         """Append the block of the spool that holds key `end`."""
         if not block.first_seq <= self.end < block.end_seq:
             raise ValueError(f"offered keys {block.first_seq}..{block.end_seq}, expected one with {self.end}")
@@ -138,24 +138,24 @@ class SenderMachine:
     def replace_first(self, payload: bytes) -> None:
         """Put other content under the keys of `must_replace`."""
         first = self._window[0]
-        self._window[0] = Outgoing(first.first_seq, first.end_seq, payload)
+        self._window[0] = OutgoingBlock(first.first_seq, first.end_seq, payload)
         self._bytes += len(payload) - len(first.payload)
         self._refusals = 0
         self._rewind()
 
     def poll(self, now: float) -> list[tuple[Hello | Data, bytes]]:
         """What to send now, each with its payload frame (empty for Hello)."""
-        if now >= self.wake_at:
-            return [(self._greet(now), b"")]
+        if now >= self.next_timeout:
+            return [(self._hello(now), b"")]
         out: list[tuple[Hello | Data, bytes]] = []
-        while self._greeted and self._next < len(self._window):
+        while self._connected and self._next < len(self._window):
             block = self._window[self._next]
             if self._next and self._sent_bytes + len(block.payload) > self._credit:
                 break  # one block is always under way, however small the credit
             if not self._next:
                 self._deadline = now + self._retry_s
             out.append((Data(self.robot, self.boot_id, block.first_seq, block.end_seq), block.payload))
-            self.own_end = max(self.own_end, block.end_seq)
+            self.own_high_water_mark = max(self.own_high_water_mark, block.end_seq)
             self._next += 1
             self._sent_bytes += len(block.payload)
         return out
@@ -166,28 +166,28 @@ class SenderMachine:
             return
         if isinstance(message, Ack):
             self._on_ack(message, now)
-        elif isinstance(message, WhoIs):
-            if self._greeted:
-                self._greeted = False
+        elif isinstance(message, HelloRequest):
+            if self._connected:
+                self._connected = False
                 self._deadline = now
         else:
             self._on_refused(message, now)
 
-    def _greet(self, now: float) -> Hello:
-        self._greeted = False
+    def _hello(self, now: float) -> Hello:
+        self._connected = False
         self._deadline = now + (self._settings.conflict_s if self.conflict else self._retry_s)
         self._retry_s = min(2 * self._retry_s, self._settings.retry_max_s)
         self._nonce += 1
         return Hello(self.robot, self.boot_id, self.floor, self._nonce)
 
     def _on_ack(self, ack: Ack, now: float) -> None:
-        answers_hello = not self._greeted and self._answered < ack.nonce <= self._nonce
+        answers_hello = not self._connected and self._answered < ack.nonce <= self._nonce
         if answers_hello:
             self._answered = ack.nonce
             self._on_answer(ack, now)
         elif self.acked < ack.next_seq <= self.end:
             self._advance(ack.next_seq)
-            self._wait_afresh(now)
+            self._reset_timeout(now)
         self._credit = min(ack.credit_bytes, self._settings.window_bytes)
         if ack.resend and ack.next_seq == self.acked and self._rewound_at != self.acked:
             self._rewound_at = self.acked  # once per mark: doubled requests must not double the traffic
@@ -195,17 +195,17 @@ class SenderMachine:
 
     def _on_answer(self, ack: Ack, now: float) -> None:
         # What was recorded since, and never sent, does not count: those keys stand for other records at ingest.
-        if ack.next_seq > self.own_end:
+        if ack.next_seq > self.own_high_water_mark:
             self._deadline = now + self._settings.conflict_s
             self.conflict = (
                 f"ingest holds records of {self.robot} up to seq {ack.next_seq - 1} of boot {self.boot_id}, but this"
-                f" spool ended at {self.own_end - 1}: it was restored or copied. Move it away; a new one starts a new"
+                f" spool ended at {self.own_high_water_mark - 1}: it was restored or copied. Move it away; a new one starts a new"
                 " boot"
             )
             return
-        self._greeted, self.conflict = True, ""
+        self._connected, self.conflict = True, ""
         self.refusal = self.refusal if self._refusals else ""
-        self._wait_afresh(now)
+        self._reset_timeout(now)
         if ack.next_seq < self.acked:
             self._window.clear()
             self._bytes = 0
@@ -214,18 +214,18 @@ class SenderMachine:
             self._advance(ack.next_seq)
         self._rewind()
 
-    def _on_refused(self, message: Refused, now: float) -> None:
-        if not self._greeted:
+    def _on_refused(self, message: Rejection, now: float) -> None:
+        if not self._connected:
             self.refusal = message.reason  # the stream itself is refused; Hello is repeated until that is cured
             return
         if not self._window or message.first_seq != self._window[0].first_seq:
             return
         self.refusal = message.reason
         self._refusals += 1
-        self._greeted = False
+        self._connected = False
         self._deadline = now + self._retry_s
 
-    def _wait_afresh(self, now: float) -> None:
+    def _reset_timeout(self, now: float) -> None:
         self._retry_s = self._settings.retry_s
         self._deadline = now + self._retry_s
 
@@ -243,16 +243,16 @@ class SenderMachine:
         self._next = self._sent_bytes = 0
 
 
-class Step(enum.Enum):
+class BlockDecision(enum.Enum):
     """What ingest does with a block."""
 
     ACCEPT = enum.auto()
     """Store the keys from `ReceiverStream.start_of` on."""
-    KNOWN = enum.auto()
+    DUPLICATE = enum.auto()
     """Already stored, or about to be."""
     GAP = enum.auto()
     """Something before it is missing."""
-    STRANGER = enum.auto()
+    UNKNOWN_STREAM = enum.auto()
     """No Hello yet, and nothing stored."""
 
 
@@ -267,11 +267,11 @@ class ReceiverStream:
         self._announced: OrderedDict[bytes, int] = OrderedDict()
         """Who said that older keys are gone, and from which key on each can deliver; who said so last comes last."""
 
-    def on_hello(self, hello: Hello, credit_bytes: int, peer: bytes = b"") -> Ack | Refused | None:
+    def on_hello(self, hello: Hello, credit_bytes: int, peer: bytes = b"") -> Ack | Rejection | None:
         """Answer the sender `peer`; None while its oldest key can't be judged yet (it asks again)."""
         if hello.protocol != PROTOCOL:
             reason = f"sender speaks protocol {hello.protocol}, ingest {PROTOCOL}; install the same floop on both"
-            return Refused(hello.boot_id, hello.first_seq, reason)
+            return Rejection(hello.boot_id, hello.first_seq, reason)
         if self.committed is None or self.committed < hello.first_seq:
             if self.accepted != self.committed:
                 return None
@@ -279,13 +279,13 @@ class ReceiverStream:
             return Ack(hello.boot_id, hello.first_seq, credit_bytes, nonce=hello.nonce)
         return Ack(hello.boot_id, self.committed, credit_bytes, nonce=hello.nonce)
 
-    def on_data(self, data: Data, peer: bytes = b"") -> Step:
+    def on_data(self, data: Data, peer: bytes = b"") -> BlockDecision:
         """Judge a block of the sender `peer` by its keys; the caller checks its content before `accept`."""
         if self.accepted is not None and data.end_seq <= self.accepted:
-            return Step.KNOWN
+            return BlockDecision.DUPLICATE
         if data.first_seq <= self.start_of(data, peer) < data.end_seq:
-            return Step.ACCEPT
-        return Step.STRANGER if self.accepted is None else Step.GAP
+            return BlockDecision.ACCEPT
+        return BlockDecision.UNKNOWN_STREAM if self.accepted is None else BlockDecision.GAP
 
     def start_of(self, data: Data, peer: bytes = b"") -> int:
         """The first key to store of an accepted block: the mark, or where its sender said that it begins."""

@@ -14,17 +14,17 @@ from pathlib import Path
 
 import msgspec
 
-from floop_robot.spec.errors import StorageError
 from floop_robot.durable.folders import sync_folder
+from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import StreamInfo
 from floop_robot.stream.codec import MAX_BLOCK_BYTES
-from floop_robot.stream.protocol import Outgoing
+from floop_robot.stream.protocol import OutgoingBlock
 
-HEAD_MARK, FRAME_MARK = b"FLSH", b"FLSF"
+HEADER_MAGIC, FRAME_MAGIC = b"FLSH", b"FLSF"
 _HEADER = struct.Struct("<4sIQQI")
 
 
-class Head(msgspec.Struct, frozen=True):
+class SegmentHeader(msgspec.Struct, frozen=True):
     """What every record of a segment has in common."""
 
     info: StreamInfo
@@ -35,7 +35,7 @@ class Segment(msgspec.Struct, frozen=True):
     """A segment file, and how much of it is durable; frozen, so that size and keys read in another thread agree."""
 
     path: Path
-    head: Head
+    head: SegmentHeader
     size: int
     """Bytes up to the end of the last durable frame."""
     end_seq: int
@@ -50,9 +50,9 @@ def frame(mark: bytes, first_seq: int, end_seq: int, payload: bytes) -> bytes:
     return b"".join((mark, fields, zlib.crc32(payload, zlib.crc32(fields)).to_bytes(4, "little"), payload))
 
 
-def create_segment(path: Path, head: Head) -> Segment:
+def create_segment(path: Path, head: SegmentHeader) -> Segment:
     """Make a segment that holds no record yet; atomic. Raises OSError."""
-    data = frame(HEAD_MARK, head.first_seq, head.first_seq, msgspec.msgpack.encode(head))
+    data = frame(HEADER_MAGIC, head.first_seq, head.first_seq, msgspec.msgpack.encode(head))
     aside = path.with_suffix(".new")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
@@ -77,7 +77,7 @@ def open_segment(path: Path) -> Segment:
     return Segment(path, head, size, end_seq, is_clean=size == len(data))
 
 
-def read_blocks(segment: Segment, offset: int) -> Iterator[tuple[int, Outgoing]]:
+def read_blocks(segment: Segment, offset: int) -> Iterator[tuple[int, OutgoingBlock]]:
     """Blocks from byte `offset` (0 for the first) up to the durable end, each with the offset behind it.
 
     Damaged frames are left out: the key of the next block tells the gap.
@@ -97,18 +97,18 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _head_of(path: Path, data: bytes) -> tuple[Head, int]:
-    found = _frame_at(data, 0, HEAD_MARK)
+def _head_of(path: Path, data: bytes) -> tuple[SegmentHeader, int]:
+    found = _frame_at(data, 0, HEADER_MAGIC)
     if found is None:
         raise StorageError(f"{path} has a damaged head")
     end, block = found
     try:
-        return msgspec.msgpack.decode(block.payload, type=Head), end
+        return msgspec.msgpack.decode(block.payload, type=SegmentHeader), end
     except (msgspec.MsgspecError, ValueError) as error:
         raise StorageError(f"{path} has a damaged head: {error}") from None
 
 
-def _frame_at(data: bytes, start: int, mark: bytes = FRAME_MARK) -> tuple[int, Outgoing] | None:
+def _frame_at(data: bytes, start: int, mark: bytes = FRAME_MAGIC) -> tuple[int, OutgoingBlock] | None:
     if len(data) - start < _HEADER.size:
         return None
     found, length, first_seq, end_seq, crc = _HEADER.unpack_from(data, start)
@@ -118,14 +118,14 @@ def _frame_at(data: bytes, start: int, mark: bytes = FRAME_MARK) -> tuple[int, O
     fields = memoryview(data)[start + 4 : begin - 4]
     if zlib.crc32(memoryview(data)[begin:end], zlib.crc32(fields)) != crc:
         return None
-    return end, Outgoing(first_seq, end_seq, data[begin:end])
+    return end, OutgoingBlock(first_seq, end_seq, data[begin:end])
 
 
-def _frames(data: bytes, start: int) -> Iterator[tuple[int, Outgoing]]:
+def _frames(data: bytes, start: int) -> Iterator[tuple[int, OutgoingBlock]]:
     while start < len(data):
         found = _frame_at(data, start)
         if found is None:  # damaged: look for the next sound one
-            start = data.find(FRAME_MARK, start + 1)
+            start = data.find(FRAME_MAGIC, start + 1)
             if start < 0:
                 return
             continue

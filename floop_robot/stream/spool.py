@@ -17,15 +17,15 @@ from pathlib import Path
 
 import msgspec
 
-from floop_robot.spec.errors import StorageError
 from floop_robot.durable.folders import sync_folder
+from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Event, StreamInfo
 from floop_robot.stream.codec import encode_block
-from floop_robot.stream.protocol import Outgoing
+from floop_robot.stream.protocol import OutgoingBlock
 from floop_robot.stream.segment import (
-    FRAME_MARK,
-    Head,
+    FRAME_MAGIC,
     Segment,
+    SegmentHeader,
     create_segment,
     frame,
     open_segment,
@@ -63,7 +63,7 @@ class Spool:
         self._segment_bytes = min(segment_bytes, max(4096, limit_bytes // 4))
         self._lock = threading.Lock()  # guards the list and sizes of segments; held for microseconds, except to rotate
         self._file = -1
-        self._guard = _claim(folder)
+        self._lock_fd = _claim(folder)
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         """Readable when there is something new to send."""
         try:
@@ -105,9 +105,9 @@ class Spool:
                 found[boot_id] = max(found.get(boot_id, 0), segment.end_seq)
             return found
 
-    def commit(self, blocks: list[Outgoing]) -> None:
+    def commit(self, blocks: list[OutgoingBlock]) -> None:
         """Make blocks durable, all or none; raises OSError, or `SpoolFull` when they don't fit."""
-        frames = b"".join(frame(FRAME_MARK, b.first_seq, b.end_seq, b.payload) for b in blocks)
+        frames = b"".join(frame(FRAME_MAGIC, b.first_seq, b.end_seq, b.payload) for b in blocks)
         if self.size + len(frames) > self._limit_bytes:
             raise SpoolFull(f"spool {self.folder} is full ({self._limit_bytes >> 20} MiB); is ingest reachable?")
         active = self._segments[-1]
@@ -144,9 +144,9 @@ class Spool:
         if gone:
             sync_folder(self.folder)
 
-    def read(self, boot_id: str, seq: int) -> Iterator[Outgoing]:
+    def read(self, boot_id: str, seq: int) -> Iterator[OutgoingBlock]:
         """Blocks of `boot_id` from the one that holds `seq` on, to what is durable now; lost keys become events."""
-        return Cursor(self, boot_id, seq).take()
+        return SpoolReader(self, boot_id, seq).take()
 
     def segments(self, boot_id: str, seq: int) -> list[Segment]:
         """Segments of `boot_id` that hold durable keys from `seq` on, oldest first."""
@@ -157,9 +157,9 @@ class Spool:
         """Release the folder; what was not committed is not kept."""
         if self._file >= 0:
             os.close(self._file)
-        os.close(self._guard)
+        os.close(self._lock_fd)
         os.close(self.wake_fd)
-        self._file = self._guard = self.wake_fd = -1
+        self._file = self._lock_fd = self.wake_fd = -1
 
     def _boot(self) -> str:
         if self._segments and self._segments[-1].is_clean:
@@ -172,7 +172,7 @@ class Spool:
 
     def _rotate(self, first_seq: int) -> None:
         last = _number(self._segments[-1].path) if self._segments else 0
-        segment = create_segment(self.folder / f"{last + 1:010d}.log", Head(self.info, first_seq))
+        segment = create_segment(self.folder / f"{last + 1:010d}.log", SegmentHeader(self.info, first_seq))
         descriptor = os.open(segment.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         if self._file >= 0:
             os.close(self._file)
@@ -192,7 +192,7 @@ class Spool:
             self._file = -1
 
 
-class Cursor:
+class SpoolReader:
     """A place in one boot's records, from which reading goes on without looking at what lies before."""
 
     def __init__(self, spool: Spool, boot_id: str, seq: int) -> None:
@@ -202,7 +202,7 @@ class Cursor:
         self._spool = spool
         self._path, self._offset = Path(), 0
 
-    def take(self) -> Iterator[Outgoing]:
+    def take(self) -> Iterator[OutgoingBlock]:
         """What became durable since; keys that the disk lost come as events, so that none is ever missing."""
         for segment in self._spool.segments(self.boot_id, self.seq):
             info = segment.head.info
@@ -214,11 +214,11 @@ class Cursor:
                     yield block
             yield from self._lost(info, segment.end_seq)
 
-    def _lost(self, info: StreamInfo, end: int) -> Iterator[Outgoing]:
+    def _lost(self, info: StreamInfo, end: int) -> Iterator[OutgoingBlock]:
         while self.seq < end:
             start, self.seq = self.seq, min(end, self.seq + MAX_TOMBSTONES)
             gone = Event(seq=0, stamp_ns=0, name="record_lost", detail="damaged on the robot's disk")
-            yield Outgoing(start, self.seq, encode_block(info, start, [gone] * (self.seq - start)))
+            yield OutgoingBlock(start, self.seq, encode_block(info, start, [gone] * (self.seq - start)))
 
 
 def _claim(folder: Path) -> int:

@@ -11,7 +11,7 @@ import msgspec
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Event, Record
 from floop_robot.stream.codec import BlockRefused, encode_block
-from floop_robot.stream.protocol import Outgoing
+from floop_robot.stream.protocol import OutgoingBlock
 from floop_robot.stream.spool import Spool
 
 MAX_QUEUED = 8192
@@ -50,7 +50,7 @@ class SpoolWriter:
         self._max_queued = max_queued
         self._queue: deque[Record] = deque()  # no lock: append and popleft are atomic, and the loop must not wait
         self._next_seq = spool.durable_seq
-        self._pending: list[Outgoing] = []
+        self._pending: list[OutgoingBlock] = []
         self._written = self._dropped = self._reported = self._refused = 0
         self._error = ""
         self._stop = threading.Event()
@@ -114,7 +114,7 @@ class SpoolWriter:
         for _ in range(taken):
             self._queue.popleft()
 
-    def _encode(self, batch: list[Record]) -> Outgoing:
+    def _encode(self, batch: list[Record]) -> OutgoingBlock:
         end = self._next_seq + len(batch)
         try:
             payload = encode_block(self._spool.info, self._next_seq, batch)
@@ -125,7 +125,7 @@ class SpoolWriter:
             except BlockRefused as error:  # each is sound alone, but their shapes differ
                 self._refused += len(batch)
                 payload = encode_block(self._spool.info, self._next_seq, [_stand_in(error)] * len(batch))
-        block = Outgoing(self._next_seq, end, payload)
+        block = OutgoingBlock(self._next_seq, end, payload)
         self._next_seq = end
         return block
 

@@ -1,4 +1,4 @@
-"""Sender: carries a spool to ingest over ZeroMQ, in a thread of its own; connects out, listens on nothing."""
+"""StreamSender: carries a spool to ingest over ZeroMQ, in a thread of its own; connects out, listens on nothing."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from collections.abc import Iterator
 import msgspec
 import zmq
 
-from floop_robot.durable.framing import MessageRefused, seal, unseal
+from floop_robot.durable.framing import MessageRefused, deframe_message, frame_message
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Event
 from floop_robot.stream.codec import encode_block
+from floop_robot.stream.high_water_mark import OwnHighWaterMarks
 from floop_robot.stream.messages import FromIngest
-from floop_robot.stream.high_water_mark import OwnEnds
-from floop_robot.stream.protocol import Outgoing, SenderMachine, SenderSettings
-from floop_robot.stream.spool import Cursor, Spool, StreamRange
-from floop_robot.transport.zmq_sockets import dial
+from floop_robot.stream.protocol import OutgoingBlock, SenderMachine, SenderSettings
+from floop_robot.stream.spool import Spool, SpoolReader, StreamRange
+from floop_robot.transport.zmq_sockets import connect_socket
 
 MAX_IDLE_S = 0.2
 """How often it looks around although neither spool nor ingest said anything."""
@@ -37,7 +37,7 @@ class SenderStats(msgspec.Struct, frozen=True):
     """One past the newest confirmed key of the boot being sent."""
     behind: int
     """Records of that boot on this disk and not confirmed."""
-    is_linked: bool
+    is_connected: bool
     """Whether ingest answers."""
     replaced: int
     """Records ingest would not take; an event stands in their place."""
@@ -47,7 +47,7 @@ class SenderStats(msgspec.Struct, frozen=True):
     """What a person should know; empty when all is well."""
 
 
-class Sender:
+class StreamSender:
     """Sends what is durable in `spool` to `endpoint` until closed, whatever happens to the other side.
 
     Make it before anything is recorded: whatever is in the spool by then counts as its own (see `own_ends.py`).
@@ -56,18 +56,18 @@ class Sender:
     def __init__(self, spool: Spool, endpoint: str, settings: SenderSettings | None = None) -> None:
         self._spool, self._endpoint = spool, endpoint
         self._settings = settings or SenderSettings()
-        self._own_ends = OwnEnds(spool.folder)
+        self._own_marks = OwnHighWaterMarks(spool.folder)
         ends = spool.ends()
-        loaded = {boot_id: self._own_ends.load(boot_id) for boot_id in ends}
-        self._kept = {boot_id: end for boot_id, end in loaded.items() if end is not None}
+        loaded = {boot_id: self._own_marks.load(boot_id) for boot_id in ends}
+        self._stored_marks = {boot_id: end for boot_id, end in loaded.items() if end is not None}
         """Where the spool's own keys of a boot end, as its disk says; -1: it may say anything."""
-        self._unanswered = ends | self._kept
+        self._unanswered_marks = ends | self._stored_marks
         """The same as it should say: of each boot that ingest has not answered for."""
         with contextlib.suppress(OSError):  # tried again in each step, which tells of it
-            self._keep_ends()
+            self._store_marks()
         self._machine = self._new_machine(spool.stream())
-        self._cursor = Cursor(spool, self._machine.boot_id, self._machine.end)
-        self._blocks: Iterator[Outgoing] = iter(())
+        self._reader = SpoolReader(spool, self._machine.boot_id, self._machine.end)
+        self._blocks: Iterator[OutgoingBlock] = iter(())
         self._acked = self._replaced = self._malformed = 0
         self._trouble = ""
         self._stop = threading.Event()
@@ -82,7 +82,7 @@ class Sender:
             acked=self._acked,
             acked_seq=machine.acked,
             behind=max(0, machine.limit - machine.acked),
-            is_linked=machine.is_greeted,
+            is_connected=machine.is_connected,
             replaced=self._replaced,
             malformed=self._malformed,
             trouble=ended or machine.conflict or machine.refusal or self._trouble,
@@ -105,12 +105,18 @@ class Sender:
         self._thread.join()
 
     def _new_machine(self, stream: StreamRange) -> SenderMachine:
-        info, nonce, own_end = stream.info, secrets.randbits(48), self._unanswered.get(stream.info.boot_id)
-        return SenderMachine(info.robot, info.boot_id, stream.floor, stream.limit, nonce, self._settings, own_end)
+        info, nonce, own_high_water_mark = (
+            stream.info,
+            secrets.randbits(48),
+            self._unanswered_marks.get(stream.info.boot_id),
+        )
+        return SenderMachine(
+            info.robot, info.boot_id, stream.floor, stream.limit, nonce, self._settings, own_high_water_mark
+        )
 
     def _run(self) -> None:
         context = zmq.Context()
-        socket = dial(context, zmq.DEALER, self._endpoint)
+        socket = connect_socket(context, zmq.DEALER, self._endpoint)
         poller = zmq.Poller()
         poller.register(socket, zmq.POLLIN)
         poller.register(self._spool.wake_fd, zmq.POLLIN)
@@ -131,8 +137,8 @@ class Sender:
         self._trouble = trouble
         for envelope, payload in self._machine.poll(time.monotonic()):
             with contextlib.suppress(zmq.Again):  # no connection, or its queue is full: silence, hence a Hello
-                socket.send_multipart([seal(envelope), payload], zmq.NOBLOCK)
-        pause_s = min(MAX_IDLE_S, max(0.0, self._machine.wake_at - time.monotonic()))
+                socket.send_multipart([frame_message(envelope), payload], zmq.NOBLOCK)
+        pause_s = min(MAX_IDLE_S, max(0.0, self._machine.next_timeout - time.monotonic()))
         ready = dict(poller.poll(int(pause_s * 1000) + 1))
         if self._spool.wake_fd in ready:
             os.eventfd_read(self._spool.wake_fd)
@@ -144,41 +150,41 @@ class Sender:
         # the next process see a conflict where there is none: somebody must look, but no row is lost.
         machine = self._machine
         if machine.conflict:
-            self._unanswered[machine.boot_id] = machine.own_end
-        elif machine.is_greeted:
-            self._unanswered.pop(machine.boot_id, None)
-        self._keep_ends()
+            self._unanswered_marks[machine.boot_id] = machine.own_high_water_mark
+        elif machine.is_connected:
+            self._unanswered_marks.pop(machine.boot_id, None)
+        self._store_marks()
 
-    def _keep_ends(self) -> None:
-        for boot_id in self._kept.keys() - self._unanswered.keys():
-            self._own_ends.forget(boot_id)
-            del self._kept[boot_id]
-        for boot_id, end in self._unanswered.items():
-            if self._kept.get(boot_id) != end:
-                self._kept[boot_id] = -1
-                self._own_ends.keep(boot_id, end)
-                self._kept[boot_id] = end
+    def _store_marks(self) -> None:
+        for boot_id in self._stored_marks.keys() - self._unanswered_marks.keys():
+            self._own_marks.forget(boot_id)
+            del self._stored_marks[boot_id]
+        for boot_id, end in self._unanswered_marks.items():
+            if self._stored_marks.get(boot_id) != end:
+                self._stored_marks[boot_id] = -1
+                self._own_marks.keep(boot_id, end)
+                self._stored_marks[boot_id] = end
 
     def _load(self) -> None:
         stream = self._spool.stream()
         if stream.info.boot_id != self._machine.boot_id:
             self._machine = self._new_machine(stream)
         machine = self._machine
-        machine.set_disk(stream.floor, stream.limit)
+        machine.set_stored_range(stream.floor, stream.limit)
         if (bad := machine.must_replace) is not None:
             machine.replace_first(self._tombstone(bad, stream))
         while machine.has_room and machine.end < machine.limit:
-            if self._cursor.boot_id != machine.boot_id or self._cursor.seq != machine.end:
-                self._cursor, self._blocks = Cursor(self._spool, machine.boot_id, machine.end), iter(())
+            if self._reader.boot_id != machine.boot_id or self._reader.seq != machine.end:
+                self._reader, self._blocks = SpoolReader(self._spool, machine.boot_id, machine.end), iter(())
             block = next(self._blocks, None)
             if block is None:
-                self._blocks = self._cursor.take()
+                self._blocks = self._reader.take()
                 block = next(self._blocks, None)
             if block is None:
                 return
             machine.offer(block)
 
-    def _tombstone(self, bad: Outgoing, stream: StreamRange) -> bytes:
+    def _tombstone(self, bad: OutgoingBlock, stream: StreamRange) -> bytes:
         count = bad.end_seq - bad.first_seq
         self._replaced += count
         event = Event(seq=0, stamp_ns=time.time_ns(), name="record_refused", detail=self._machine.refusal)
@@ -189,7 +195,7 @@ class Sender:
         with contextlib.suppress(zmq.Again):
             while True:
                 try:
-                    message = unseal(socket.recv(zmq.NOBLOCK), _DECODER)
+                    message = deframe_message(socket.recv(zmq.NOBLOCK), _DECODER)
                 except MessageRefused:
                     self._malformed += 1
                     continue

@@ -8,19 +8,19 @@ from typing import TypeVar
 import msgspec
 import zmq
 
-from floop_robot.durable.framing import Message, MessageRefused, seal, unseal
+from floop_robot.durable.framing import Message, MessageRefused, deframe_message, frame_message
 from floop_robot.spec.errors import FloopError
-from floop_robot.stream.codec import Block, BlockRefused, Kind, decode_block
-from floop_robot.stream.journal import Audit
+from floop_robot.stream.codec import Block, BlockRefused, RecordKind, decode_block
+from floop_robot.stream.journal import JournalAudit
 from floop_robot.stream.messages import (
     AuditReply,
     AuditRequest,
-    Failed,
-    Fetch,
-    Fetched,
+    FetchBlocks,
+    FetchedBlocks,
     FromTailServer,
+    RequestFailed,
 )
-from floop_robot.transport.zmq_sockets import dial, receive
+from floop_robot.transport.zmq_sockets import connect_socket, receive
 
 RETRY_S = 1.0
 """Silence beyond the asked-for wait, after which a request is sent again."""
@@ -36,7 +36,7 @@ class TailError(FloopError):
 class TailFilter(msgspec.Struct, frozen=True):
     """Which blocks are wanted."""
 
-    kinds: Kind = Kind.ALL
+    kinds: RecordKind = RecordKind.ALL
     """Blocks that hold one of these; what else they hold comes with them."""
     sources: tuple[int, ...] = ()
     """Streams of these `Source`s only; empty means all."""
@@ -65,7 +65,7 @@ class TailClient:
         """Blocks left out because they were damaged on ingest's disk or do not decode."""
         self._wanted = wanted or TailFilter()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = dial(self._context, zmq.DEALER, endpoint)
+        self._socket = connect_socket(self._context, zmq.DEALER, endpoint)
         self._request = 0
         self._sent: tuple[Message, float] | None = None
 
@@ -77,16 +77,16 @@ class TailClient:
         deadline = time.monotonic() + timeout_s
         while True:
             left_s = max(0.0, deadline - time.monotonic())
-            if self._sent is None or not isinstance(self._sent[0], Fetch):
+            if self._sent is None or not isinstance(self._sent[0], FetchBlocks):
                 self._ask(self._fetch(left_s), left_s)
-            answer = self._await(Fetched, deadline)
+            answer = self._await(FetchedBlocks, deadline)
             if answer is None:
                 return []
             blocks = self._take(answer)
             if blocks or time.monotonic() >= deadline:
                 return blocks
 
-    def audit(self, timeout_s: float = 30.0) -> Audit:
+    def audit(self, timeout_s: float = 30.0) -> JournalAudit:
         """Have the whole journal counted and checked; raises `TailError` when no answer comes."""
         self._request += 1
         self._ask(AuditRequest(self._request), timeout_s)
@@ -94,17 +94,17 @@ class TailClient:
         self._sent = None
         if answer is None:
             raise TailError(f"ingest did not answer within {timeout_s:g} s; is it running?")
-        return msgspec.json.decode(answer.audit, type=Audit)
+        return msgspec.json.decode(answer.audit, type=JournalAudit)
 
     def close(self) -> None:
         """Close the connection."""
         self._socket.close(0)
         self._context.term()
 
-    def _fetch(self, wait_s: float) -> Fetch:
+    def _fetch(self, wait_s: float) -> FetchBlocks:
         self._request += 1
         wanted = self._wanted
-        return Fetch(
+        return FetchBlocks(
             request=self._request,
             after=self.position,
             max_blocks=wanted.max_blocks,
@@ -116,7 +116,7 @@ class TailClient:
 
     def _ask(self, message: Message, patience_s: float) -> None:
         try:
-            self._socket.send(seal(message), zmq.NOBLOCK)
+            self._socket.send(frame_message(message), zmq.NOBLOCK)
             self._sent = message, time.monotonic() + patience_s + RETRY_S
         except zmq.Again:  # no connection yet
             self._sent = message, time.monotonic() + 0.05
@@ -143,17 +143,17 @@ class TailClient:
         if not frames:
             return None
         try:
-            answer = unseal(frames[0], _DECODER)
+            answer = deframe_message(frames[0], _DECODER)
         except MessageRefused:
             return None
         if answer.request != self._request:
             return None  # answers a request that was given up
-        if isinstance(answer, Failed):
+        if isinstance(answer, RequestFailed):
             self._sent = None
             raise TailError(answer.reason)
         return answer
 
-    def _take(self, answer: Fetched) -> list[TailBlock]:
+    def _take(self, answer: FetchedBlocks) -> list[TailBlock]:
         self._sent = None
         if self.journal_id not in ("", answer.journal_id):
             was, now = self.journal_id, answer.journal_id

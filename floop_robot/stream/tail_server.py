@@ -10,20 +10,20 @@ from pathlib import Path
 import msgspec
 import zmq
 
-from floop_robot.durable.framing import Message, MessageRefused, seal, unseal
+from floop_robot.durable.framing import Message, MessageRefused, deframe_message, frame_message
 from floop_robot.spec.errors import StorageError
-from floop_robot.stream.codec import Kind
+from floop_robot.stream.codec import RecordKind
 from floop_robot.stream.journal import JournalReader
 from floop_robot.stream.messages import (
-    LARGEST_BYTES,
+    MAX_INGEST_MESSAGE_BYTES,
     AuditReply,
     AuditRequest,
-    Failed,
-    Fetch,
-    Fetched,
+    FetchBlocks,
+    FetchedBlocks,
     FromTailClient,
+    RequestFailed,
 )
-from floop_robot.transport.zmq_sockets import listen, receive
+from floop_robot.transport.zmq_sockets import bind_socket, receive
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ _DECODER: msgspec.msgpack.Decoder[FromTailClient] = msgspec.msgpack.Decoder(From
 
 
 class _Waiting(msgspec.Struct, frozen=True):
-    request: Fetch
+    request: FetchBlocks
     deadline: float
 
 
@@ -50,7 +50,7 @@ class TailServer:
     def __init__(self, path: Path, journal_id: str, endpoint: str, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self._path, self._journal_id = path, journal_id
         self._reader = JournalReader(path)
-        self._socket = listen(context, zmq.ROUTER, endpoint, "ingest", largest_bytes=LARGEST_BYTES)
+        self._socket = bind_socket(context, zmq.ROUTER, endpoint, "ingest", max_message_bytes=MAX_INGEST_MESSAGE_BYTES)
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         """Where it listens (with the port that was found, if 0 was asked for)."""
         wake = f"inproc://tail-{id(self)}"
@@ -105,7 +105,7 @@ class TailServer:
     def _take(self, frames: list[bytes]) -> None:
         peer = frames[0]
         try:
-            request = unseal(frames[1] if len(frames) > 1 else b"", _DECODER)
+            request = deframe_message(frames[1] if len(frames) > 1 else b"", _DECODER)
         except MessageRefused:
             return  # the client asks again
         if isinstance(request, AuditRequest):
@@ -120,8 +120,8 @@ class TailServer:
         except StorageError as error:
             if self._stop.is_set():
                 return  # interrupted by `close`; the client asks the next ingest
-            answer = Failed(request.request, str(error))
-        self._socket.send_multipart([peer, seal(answer)])
+            answer = RequestFailed(request.request, str(error))
+        self._socket.send_multipart([peer, frame_message(answer)])
 
     def _serve_waiting(self) -> None:
         for peer, waiting in list(self._waiting.items()):
@@ -135,24 +135,24 @@ class TailServer:
                 del self._waiting[peer]
                 self._serve(peer, waiting.request, even_if_empty=True)
 
-    def _serve(self, peer: bytes, request: Fetch, *, even_if_empty: bool) -> bool:
+    def _serve(self, peer: bytes, request: FetchBlocks, *, even_if_empty: bool) -> bool:
         limit = min(request.max_bytes, MAX_BYTES)
         try:
             rows, through = self._reader.read(
-                request.after, request.max_blocks, limit, Kind(request.kinds & Kind.ALL), request.sources
+                request.after, request.max_blocks, limit, RecordKind(request.kinds & RecordKind.ALL), request.sources
             )
         except StorageError as error:
             if self._stop.is_set():
                 return True
             log.error("%s", error)
-            self._socket.send_multipart([peer, seal(Failed(request.request, str(error)))])
+            self._socket.send_multipart([peer, frame_message(RequestFailed(request.request, str(error)))])
             return True
         if not rows and not even_if_empty:
             return False
         sound = [(row.id, row.payload) for row in rows if row.payload is not None]
         if len(sound) < len(rows):
             log.error("journal %s: %d damaged blocks left out", self._path, len(rows) - len(sound))
-        answer = Fetched(
+        answer = FetchedBlocks(
             request=request.request,
             journal_id=self._journal_id,
             ids=tuple(number for number, _ in sound),
@@ -160,5 +160,5 @@ class TailServer:
             through=through,
             damaged=len(rows) - len(sound),
         )
-        self._socket.send_multipart([peer, seal(answer)])
+        self._socket.send_multipart([peer, frame_message(answer)])
         return True

@@ -1,4 +1,4 @@
-"""Outlet: everything a process needs to report records, in one object: spool, writer and sender."""
+"""RecordUploader: everything a process needs to report records, in one object: spool, writer and sender."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 import msgspec
 
 from floop_robot.spec.records import Record, StreamInfo
-from floop_robot.stream.stream_sender import Sender, SenderStats
 from floop_robot.stream.spool import Spool
 from floop_robot.stream.spool_writer import SpoolWriter, WriterStats
+from floop_robot.stream.stream_sender import SenderStats, StreamSender
 
 
-class OutletStats(msgspec.Struct, frozen=True):
+class UploaderStats(msgspec.Struct, frozen=True):
     """How the reporting of a process does."""
 
     writer: WriterStats
@@ -24,7 +24,7 @@ class OutletStats(msgspec.Struct, frozen=True):
         return self.writer.queued + self.sender.behind
 
 
-class Outlet:
+class RecordUploader:
     """Records in at `put`, without waiting; on this disk within `sync_interval_s`; soon after on ingest's.
 
     `info.boot_id` is ignored: the boot belongs to the spool in `folder` (see `spool.py`). Raises `StorageError` when
@@ -36,7 +36,7 @@ class Outlet:
     ) -> None:
         self._spool = Spool(folder, info, int(limit_mb * 2**20))
         self._writer = SpoolWriter(self._spool, sync_interval_s)
-        self._sender = Sender(self._spool, endpoint)
+        self._sender = StreamSender(self._spool, endpoint)
 
     @property
     def info(self) -> StreamInfo:
@@ -47,9 +47,9 @@ class Outlet:
         """Take a record; never blocks; its `seq` is assigned here. False: dropped, queue and spool are full."""
         return self._writer.put(record)
 
-    def stats(self) -> OutletStats:
+    def stats(self) -> UploaderStats:
         """Counts so far; from any thread."""
-        return OutletStats(self._writer.stats(), self._sender.stats())
+        return UploaderStats(self._writer.stats(), self._sender.stats())
 
     @property
     def is_durable(self) -> bool:
@@ -61,7 +61,7 @@ class Outlet:
         return self._writer.flush(timeout_s) and self._sender.drain(timeout_s)
 
     def close(self) -> None:
-        """Make durable what was put, and end; the next outlet of this folder sends what ingest has not confirmed."""
+        """Make durable what was put, and end; the next uploader of this folder sends what ingest has not confirmed."""
         self._writer.close()
         self._sender.close()
         self._spool.close()

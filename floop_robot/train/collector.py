@@ -16,35 +16,35 @@ from typing import Any
 import msgspec
 
 from floop_envs.seeds import Purpose
-from floop_robot.bundle import Actor, Architecture, Normalisation
+from floop_robot.bundle import Actor, Architecture, Normalization
 from floop_robot.learn.mlp import Array
-from floop_robot.train.train_env import Episode, Ground, GroundSpec
 from floop_robot.spec.errors import FloopError
+from floop_robot.train.train_env import TrainingEnv, TrainingEnvSpec, TrainingEpisode
 
 STOP_S = 3.0
 """A worker that does not end by itself in this time is ended."""
 
 
-class ActorSpec(msgspec.Struct, frozen=True):
+class ActorMessage(msgspec.Struct, frozen=True):
     """A policy on its way to the worker."""
 
     architecture: Architecture
-    normalisation: Normalisation
+    normalization: Normalization
     tensors: dict[str, Array]
 
     def actor(self) -> Actor:
         """The numpy actor."""
-        return Actor(self.architecture, self.normalisation, self.tensors)
+        return Actor(self.architecture, self.normalization, self.tensors)
 
 
-class EpisodeRequest(msgspec.Struct, frozen=True):
+class CollectRequest(msgspec.Struct, frozen=True):
     """Episodes wanted; `actor` None asks the expert."""
 
-    actor: ActorSpec | None
+    actor: ActorMessage | None
     purpose: Purpose
     indices: tuple[int, ...]
     sample: bool
-    most_failures: int = 1_000_000
+    max_failures: int = 1_000_000
     """Stop early after more failures than this: a policy that is that bad need not be measured exactly."""
 
 
@@ -52,15 +52,15 @@ class CollectorFailed(FloopError):
     """The process that makes episodes broke."""
 
 
-def answer(ground: Ground, request: EpisodeRequest) -> list[Episode]:
+def collect_episodes(env: TrainingEnv, request: CollectRequest) -> list[TrainingEpisode]:
     """Make the episodes of a request, here."""
-    actor = ground.expert() if request.actor is None else request.actor.actor()
-    out: list[Episode] = []
+    actor = env.expert() if request.actor is None else request.actor.actor()
+    out: list[TrainingEpisode] = []
     failures = 0
     for index in request.indices:
-        out.append(ground.episode(actor, request.purpose, index, sample=request.sample))
+        out.append(env.episode(actor, request.purpose, index, sample=request.sample))
         failures += not out[-1].success
-        if failures > request.most_failures:
+        if failures > request.max_failures:
             break
     return out
 
@@ -68,10 +68,10 @@ def answer(ground: Ground, request: EpisodeRequest) -> list[Episode]:
 class Collector:
     """One worker process; `ask` and `receive` alternate. Use it as a context."""
 
-    def __init__(self, spec: GroundSpec) -> None:
+    def __init__(self, spec: TrainingEnvSpec) -> None:
         context = multiprocessing.get_context("spawn")
         self._link, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(spec, theirs), name="floop-collector", daemon=True)
+        self._process = context.Process(target=_worker_main, args=(spec, theirs), name="floop-collector", daemon=True)
         self._process.start()
         theirs.close()
 
@@ -81,14 +81,14 @@ class Collector:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def ask(self, request: EpisodeRequest) -> None:
+    def ask(self, request: CollectRequest) -> None:
         """Have episodes made; returns at once."""
         try:
             self._link.send(request)
         except (BrokenPipeError, ConnectionResetError):
             raise CollectorFailed("the process that simulates ended; its error is above") from None
 
-    def receive(self) -> list[Episode]:
+    def receive(self) -> list[TrainingEpisode]:
         """The episodes last asked for; waits for them. Raises `CollectorFailed` when the worker broke."""
         try:
             reply: Any = self._link.recv()
@@ -96,10 +96,10 @@ class Collector:
             raise CollectorFailed("the process that simulates ended; its error is above") from None
         if isinstance(reply, str):
             raise CollectorFailed(f"the process that simulates failed: {reply}")
-        episodes: list[Episode] = reply
+        episodes: list[TrainingEpisode] = reply
         return episodes
 
-    def make(self, request: EpisodeRequest) -> list[Episode]:
+    def make(self, request: CollectRequest) -> list[TrainingEpisode]:
         """`ask` and `receive`."""
         self.ask(request)
         return self.receive()
@@ -113,32 +113,32 @@ class Collector:
             self._process.join()
 
 
-def _work(spec: GroundSpec, link: Connection) -> None:
+def _worker_main(spec: TrainingEnvSpec, link: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent closes the pipe
     try:
-        ground = spec.make()
+        env = spec.make()
         while True:
-            request: EpisodeRequest = link.recv()
-            link.send(answer(ground, request))
+            request: CollectRequest = link.recv()
+            link.send(collect_episodes(env, request))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
     except FloopError as error:
-        _say(link, str(error))
+        _send_error(link, str(error))
     except Exception as error:
         traceback.print_exc()
-        _say(link, f"{type(error).__name__}: {error}")
+        _send_error(link, f"{type(error).__name__}: {error}")
 
 
-def _say(link: Connection, error: str) -> None:
+def _send_error(link: Connection, error: str) -> None:
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # whoever asked is gone
         link.send(error)
 
 
-def range_of(first: int, count: int) -> tuple[int, ...]:
+def episode_range(first: int, count: int) -> tuple[int, ...]:
     """Episode numbers `first` … `first + count - 1`."""
     return tuple(range(first, first + count))
 
 
-def successes(episodes: Sequence[Episode]) -> int:
+def success_count(episodes: Sequence[TrainingEpisode]) -> int:
     """How many succeeded."""
     return sum(episode.success for episode in episodes)

@@ -1,4 +1,4 @@
-"""Curves of a training run for TensorBoard, written by stable-baselines3's own logger."""
+"""TensorboardWriter of a training run for TensorBoard, written by stable-baselines3's own logger."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from floop_robot.train.train import TrainProgress
 
-FOLDER = "tensorboard"
+TENSORBOARD_DIR = "tensorboard"
 _STEP = "transitions"
-_DRAWN = ("gradient_steps", "recent_success", "recent_return", "selection_success", "selection_time_s", "elapsed_s")
+_CURVES = ("gradient_steps", "recent_success", "recent_return", "selection_success", "selection_time_s", "elapsed_s")
 
 
-class Curves:
+class TensorboardWriter:
     """Event files in a folder: what training shows, over transitions, and what the model logs by itself (losses).
 
     Use as a context. Raises `ModuleNotFoundError` when tensorboard is not installed.
@@ -31,16 +31,16 @@ class Curves:
         self._logger = configure(str(folder), ["tensorboard"])
         model.set_logger(self._logger)
 
-    def __enter__(self) -> Curves:
+    def __enter__(self) -> TensorboardWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._logger.close()
 
-    def draw(self, progress: TrainProgress) -> None:
+    def write(self, progress: TrainProgress) -> None:
         """Add a point to every curve that has a value."""
         values = msgspec.structs.asdict(progress)
-        for name in _DRAWN:
+        for name in _CURVES:
             if not math.isnan(values[name]):
                 self._logger.record(f"floop/{name}", values[name])
         self._logger.dump(values[_STEP])

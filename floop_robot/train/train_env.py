@@ -1,4 +1,4 @@
-"""Training grounds: where the episodes of `floop train` happen, in a floop task or any continuous Gymnasium one."""
+"""Training environments: where the episodes of `floop train` happen, in a floop task or any continuous Gymnasium one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 
 from floop_envs.env import make_env
 from floop_envs.expert import Expert
-from floop_envs.rollout import Acts, Step, run_episode
-from floop_envs.scenarios import TrainingWork
+from floop_envs.rollout import ActorLike, RolloutStep, run_episode
+from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenario_of, seed_of
-from floop_robot.explore.domain_randomization import RandomisedWork
-from floop_robot.replay.transitions import Rows
+from floop_robot.explore.domain_randomization import DomainRandomization
+from floop_robot.replay.transitions import Transitions
 from floop_robot.spec.errors import ConfigError, UnknownName
 from floop_robot.spec.ids import Ids, contract_id, ids_of
 from floop_robot.spec.layout import Field, Layout, Vector
@@ -28,17 +28,17 @@ ROBOT = "panda"
 """The arm that policies are trained on."""
 
 
-class Episode(msgspec.Struct, frozen=True, kw_only=True):
+class TrainingEpisode(msgspec.Struct, frozen=True, kw_only=True):
     """One episode and what it taught."""
 
-    rows: Rows
+    rows: Transitions
     success: bool
     duration_s: float
     """Simulated time; steps where an environment has no rate."""
     total_reward: float
 
 
-class Ground(Protocol):
+class TrainingEnv(Protocol):
     """Makes episodes."""
 
     @property
@@ -52,74 +52,78 @@ class Ground(Protocol):
         ...
 
     @property
-    def tells_success(self) -> bool:
+    def reports_success(self) -> bool:
         """Whether episodes here can succeed or fail; otherwise only their reward counts."""
         ...
 
-    def episode(self, actor: Acts, purpose: Purpose, index: int, *, sample: bool) -> Episode:
+    def episode(self, actor: ActorLike, purpose: Purpose, index: int, *, sample: bool) -> TrainingEpisode:
         """Episode number `index` of a purpose: the same start for the same numbers."""
         ...
 
-    def expert(self) -> Acts:
+    def expert(self) -> ActorLike:
         """Who demonstrates; raises `ConfigError` where nobody does."""
         ...
 
 
-class GroundSpec(msgspec.Struct, frozen=True):
-    """Which ground to make, for handing to another process."""
+class TrainingEnvSpec(msgspec.Struct, frozen=True):
+    """Which environment to make, for handing to another process."""
 
     task: str
     env: str = ""
     """A Gymnasium id; takes the place of `task`."""
     seed: int = 0
-    randomise: bool = False
+    randomize: bool = False
     """Training episodes of a floop task vary what can't be perceived."""
 
-    def make(self) -> Ground:
-        """The ground; raises `UnknownName` or `ConfigError`."""
-        return GymGround(self.env, self.seed) if self.env else ArmGround(self.task, self.seed, randomise=self.randomise)
+    def make(self) -> TrainingEnv:
+        """The environment; raises `UnknownName` or `ConfigError`."""
+        return (
+            GymTrainingEnv(self.env, self.seed)
+            if self.env
+            else ArmTrainingEnv(self.task, self.seed, randomize=self.randomize)
+        )
 
     def describe(self) -> tuple[TaskSpec, Ids, bool]:
         """Task, ids and whether success is told, without starting a physics engine for a floop task."""
         if not self.env:
             rules = get_task(self.task)
             return rules.spec, ids_of(rules, load_robot(ROBOT)), True
-        ground = GymGround(self.env, self.seed)
-        return ground.task, ground.ids, ground.tells_success
+        env = GymTrainingEnv(self.env, self.seed)
+        return env.task, env.ids, env.reports_success
 
 
-class ArmGround:
-    """A floop task in PyBullet on its training work; `randomise` varies in training what can't be perceived."""
+class ArmTrainingEnv:
+    """A floop task in PyBullet on its training tasks; `randomize` varies in training what can't be perceived."""
 
-    tells_success = True
+    reports_success = True
 
-    def __init__(self, task: str, seed: int, *, randomise: bool = False) -> None:
+    def __init__(self, task: str, seed: int, *, randomize: bool = False) -> None:
         self._env = make_env(task, ROBOT)
         self.task = self._env.rules.spec
         self.ids = ids_of(self._env.rules, self._env.robot)
         self._seed = seed
-        self._work: ScenarioSource = TrainingWork(task)
-        self._training_work = RandomisedWork(self._work) if randomise else self._work
+        self._work: ScenarioSource = TrainingScenarios(task)
+        self._training_work = DomainRandomization(self._work) if randomize else self._work
 
-    def episode(self, actor: Acts, purpose: Purpose, index: int, *, sample: bool) -> Episode:
+    def episode(self, actor: ActorLike, purpose: Purpose, index: int, *, sample: bool) -> TrainingEpisode:
         """One scenario of the purpose; what is drawn while acting is seeded by it as well."""
         number = seed_of(purpose, self._seed, index)
         rng = np.random.default_rng((number, 1))
         work = self._training_work if purpose is Purpose.TRAINING else self._work
-        done = run_episode(self._env, actor, scenario_of(work, number), rng, sample=sample, keep=True)
-        return Episode(
+        done = run_episode(self._env, actor, scenario_of(work, number), rng, sample=sample, record_trace=True)
+        return TrainingEpisode(
             rows=rows_of(done.trace, index),
             success=done.success,
             duration_s=done.duration_s,
             total_reward=done.total_reward,
         )
 
-    def expert(self) -> Acts:
+    def expert(self) -> ActorLike:
         """The scripted expert."""
         return Expert(self.task)
 
 
-class GymGround:
+class GymTrainingEnv:
     """Any Gymnasium environment with vectors in and out; actions in [-1, 1] are stretched to its own."""
 
     def __init__(self, env_id: str, seed: int) -> None:
@@ -149,16 +153,16 @@ class GymGround:
             max_steps=limit or 10_000,
         )
         self.ids = Ids(contract=contract_id(self.task), limits="none", reward=env_id)
-        self.tells_success = False
+        self.reports_success = False
         self._seed = seed
 
-    def episode(self, actor: Acts, purpose: Purpose, index: int, *, sample: bool) -> Episode:
+    def episode(self, actor: ActorLike, purpose: Purpose, index: int, *, sample: bool) -> TrainingEpisode:
         """One episode; its seed belongs to the purpose."""
         number = seed_of(purpose, self._seed, index)
         rng = np.random.default_rng((number, 1))
         obs, _ = self._env.reset(seed=number % 2**31)
         obs = np.asarray(obs, np.float32)
-        trace: list[Step] = []
+        trace: list[RolloutStep] = []
         success = over = False
         while not over:
             action, log_prob = actor.sample(obs, rng) if sample else (actor.mean(obs), float("nan"))
@@ -166,19 +170,19 @@ class GymGround:
             stretched = self._low + (clipped + 1.0) * 0.5 * (self._high - self._low)
             after, reward, terminated, truncated, info = self._env.step(stretched.astype(np.float32))
             after = np.asarray(after, np.float32)
-            trace.append(Step(obs, action, clipped, log_prob, float(reward), after, terminated, truncated, 0))
+            trace.append(RolloutStep(obs, action, clipped, log_prob, float(reward), after, terminated, truncated, 0))
             if "is_success" in info:
-                self.tells_success, success = True, bool(info["is_success"])
+                self.reports_success, success = True, bool(info["is_success"])
             obs = after
             over = terminated or truncated or len(trace) >= self.task.max_steps
-        return Episode(
+        return TrainingEpisode(
             rows=rows_of(trace, index),
             success=success,
             duration_s=len(trace) * self.task.period_s,
             total_reward=sum(step.reward for step in trace),
         )
 
-    def expert(self) -> Acts:
+    def expert(self) -> ActorLike:
         """Nobody demonstrates here."""
         raise no_demonstrations(self.task.id)
 
@@ -188,23 +192,23 @@ def no_demonstrations(environment: str) -> ConfigError:
     return ConfigError(f"there are no demonstrations of {environment}; leave out --demonstrations")
 
 
-def rows_of(trace: Sequence[Step], episode: int) -> Rows:
+def rows_of(trace: Sequence[RolloutStep], episode: int) -> Transitions:
     """An episode as rows."""
 
     def vectors(name: str) -> Vector:
         return np.array([getattr(step, name) for step in trace], np.float32)
 
     n = len(trace)
-    cut = np.zeros(n, np.bool_)
-    cut[-1] = True
-    return Rows(
+    episode_end = np.zeros(n, np.bool_)
+    episode_end[-1] = True
+    return Transitions(
         obs=vectors("obs"),
         action=vectors("action"),
         action_requested=vectors("action_requested"),
         next_obs=vectors("next_obs"),
         reward=vectors("reward"),
         terminated=np.array([step.terminated for step in trace], np.bool_),
-        cut=cut,
+        episode_end=episode_end,
         log_prob=vectors("log_prob"),
         policy_version=np.zeros(n, np.int64),
         episode=np.full(n, episode, np.int64),

@@ -13,26 +13,26 @@ import msgspec
 import numpy as np
 
 from floop_robot.bundle import SUFFIX, DataRange, write_atomic
+from floop_robot.learn.algorithm import Algorithm
 from floop_robot.learn.checkpoint import SUFFIX as CHECKPOINT_SUFFIX
 from floop_robot.learn.checkpoint import Checkpoint, CheckpointInfo
 from floop_robot.learn.export import save_zip, to_bundle
 from floop_robot.learn.mlp import Array
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.learn.algorithm import Trainee
-from floop_robot.train.train_env import Episode
-from floop_robot.monitor.shift_detector import KnownWork
-from floop_robot.replay.packed_episodes import choose, pack
-from floop_robot.replay.transitions import Rows
+from floop_robot.monitor.shift_detector import KnownTasks
+from floop_robot.replay.packed_episodes import choose_episodes, pack_episodes
+from floop_robot.replay.transitions import Transitions
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
+from floop_robot.train.train_env import TrainingEpisode
 
-CHECKED = 8
+CHECK_OBSERVATIONS = 8
 """First observations of the latest episodes, on which whoever loads the bundle checks that it acts alike."""
 
 
 @contextmanager
-def alone_in(out: Path) -> Iterator[None]:
+def exclusive_folder(out: Path) -> Iterator[None]:
     """Nobody else trains into this folder meanwhile; raises `StorageError` when somebody does."""
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -40,12 +40,14 @@ def alone_in(out: Path) -> Iterator[None]:
             pass  # to know now, and not after a minute of training, that it can be written to
         folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise StorageError(f"cannot write to {out}: {error.strerror}; choose another --out") from None
+        raise StorageError(f"cannot write to {out}: {error.strerror}; choose_episodes another --out") from None
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StorageError(f"another floop train writes to {out}; wait for it, or choose another --out") from None
+            raise StorageError(
+                f"another floop train writes to {out}; wait for it, or choose_episodes another --out"
+            ) from None
         yield
     finally:
         os.close(folder)
@@ -60,7 +62,7 @@ class Score(msgspec.Struct, frozen=True):
     mean_return: float
 
 
-def score_of(episodes: list[Episode]) -> Score:
+def score_of(episodes: list[TrainingEpisode]) -> Score:
     """The score of episodes, at least one."""
     won = [episode.duration_s for episode in episodes if episode.success]
     return Score(
@@ -91,7 +93,7 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: str
 
 
-class Paths(msgspec.Struct, frozen=True):
+class PolicyPaths(msgspec.Struct, frozen=True):
     """Where the three forms of a policy lie."""
 
     model: Path
@@ -99,16 +101,16 @@ class Paths(msgspec.Struct, frozen=True):
     checkpoint: Path
 
 
-class Seen:
+class TrainingDataSummary:
     """What a run trained on, as far as it travels with its policy."""
 
     def __init__(self, observation_size: int) -> None:
         self._first_obs: list[Array] = []
-        self._episodes: list[Rows] = []
+        self._episodes: list[Transitions] = []
         self._low = np.full(observation_size, np.inf, np.float32)
         self._high = -self._low
 
-    def take(self, rows: Rows) -> None:
+    def take(self, rows: Transitions) -> None:
         """Take in the rows of one episode."""
         self._first_obs.append(rows.obs[0])
         self._episodes.append(rows)
@@ -130,10 +132,10 @@ class Seen:
 
     def prior(self, count: int, seed: int) -> dict[str, Array]:
         """About `count` rows for a learner that goes on from here."""
-        return pack(choose(self._episodes, count, np.random.default_rng(seed)))
+        return pack_episodes(choose_episodes(self._episodes, count, np.random.default_rng(seed)))
 
 
-class Writer(msgspec.Struct, frozen=True, kw_only=True):
+class PolicyWriter(msgspec.Struct, frozen=True, kw_only=True):
     """Writes a trained policy in its three forms."""
 
     task: TaskSpec
@@ -142,26 +144,26 @@ class Writer(msgspec.Struct, frozen=True, kw_only=True):
     prior_rows: int
     seed: int
 
-    def write(self, out: Path, trainee: Trainee, seen: Seen, transitions: int) -> Paths:
+    def write(self, out: Path, algorithm: Algorithm, summary: TrainingDataSummary, transitions: int) -> PolicyPaths:
         """Write all three to `out`; raises `StorageError` and, for weights that are not finite, `BundleRefused`."""
-        paths = Paths(out / "model.zip", out / f"policy{SUFFIX}", out / f"policy{CHECKPOINT_SUFFIX}")
-        observations = seen.first_observations
-        with trainee.presentable():
-            save_zip(trainee.model, self.space, paths.model)
-            data = seen.data_range(transitions)
-            bundle = to_bundle(trainee.model, self.task, self.ids, observations[-CHECKED:], data=data)
+        paths = PolicyPaths(out / "model.zip", out / f"policy{SUFFIX}", out / f"policy{CHECKPOINT_SUFFIX}")
+        observations = summary.first_observations
+        with algorithm.averaged_weights():
+            save_zip(algorithm.model, self.space, paths.model)
+            data = summary.data_range(transitions)
+            bundle = to_bundle(algorithm.model, self.task, self.ids, observations[-CHECK_OBSERVATIONS:], data=data)
         bundle.save(paths.bundle)
         info = CheckpointInfo(
             task=self.task.id,
             ids=self.ids,
-            algo=trainee.algo,
-            hidden=trainee.hidden,
-            gradient_steps=trainee.progress.gradient_steps,
+            algo=algorithm.algo,
+            hidden=algorithm.hidden,
+            gradient_steps=algorithm.progress.gradient_steps,
             transitions=transitions,
-            known=KnownWork.of(self.task.observation, observations),
+            known=KnownTasks.of(self.task.observation, observations),
         )
-        with trainee.presentable():  # who goes on from here starts with the policy that was measured
-            Checkpoint(info, trainee.arrays(), seen.prior(self.prior_rows, self.seed)).save(paths.checkpoint)
+        with algorithm.averaged_weights():  # who goes on from here starts with the policy that was measured
+            Checkpoint(info, algorithm.arrays(), summary.prior(self.prior_rows, self.seed)).save(paths.checkpoint)
         return paths
 
 

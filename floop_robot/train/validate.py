@@ -10,17 +10,16 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from floop_envs.scenarios import TrainingWork
+from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenarios_of
 from floop_robot.bundle import Bundle, verify
-from floop_robot.gate.trial_runner import Court
-from floop_robot.gate.pybullet_worker import PyBulletRunner
-from floop_robot.gate.executor import InProcess, ProcessPool
+from floop_robot.gate.executor import InProcessExecutor, ProcessPool
 from floop_robot.gate.interfaces import EpisodeJob, EpisodeOutcome, Executor
+from floop_robot.gate.pybullet_worker import PyBulletRunner
+from floop_robot.gate.scenario_pool import PairedScenarioPool
 from floop_robot.gate.seed_allocator import seeds_of_run
-from floop_robot.stats.sequential_tests import wilson
-from floop_robot.gate.scenario_pool import PairSupply
-from floop_robot.gate.trial import Focus, Suite, Trial, mean_cycle_s
+from floop_robot.gate.trial import Suite, TargetTasks, Trial, mean_cycle_s
+from floop_robot.gate.trial_runner import TrialRunner
 from floop_robot.spec.config import GateConfig
 from floop_robot.spec.errors import BundleRefused
 from floop_robot.spec.ids import ids_of
@@ -28,20 +27,21 @@ from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.scenario import Scenario
 from floop_robot.spec.tasks import get_task
 from floop_robot.spec.verdict import Verdict
+from floop_robot.stats.sequential_tests import wilson
 
-Watch = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """Called with episodes done and episodes in all."""
-ZIP = ".zip"
+ZIP_SUFFIX = ".zip"
 
 
-class ClassResult(msgspec.Struct, frozen=True):
+class ObjectClassResult(msgspec.Struct, frozen=True):
     """Success on one class of objects."""
 
     successes: int
     episodes: int
 
 
-class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+class PolicyEvaluation(msgspec.Struct, frozen=True, kw_only=True):
     """How a policy does on given scenarios."""
 
     successes: int
@@ -52,7 +52,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     mean_cycle_s: float | None
     """Mean simulated duration of its successes; None if there is none."""
     mean_steps: float
-    classes: dict[str, ClassResult]
+    classes: dict[str, ObjectClassResult]
     interventions: int
     limit_violations: int
 
@@ -61,8 +61,8 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
     """What `floop validate` found."""
 
     task: str
-    candidate: Evaluation
-    against: Evaluation | None = None
+    candidate: PolicyEvaluation
+    against: PolicyEvaluation | None = None
     verdict: Verdict | None = None
     """The gate's, when there is a policy to compare with."""
 
@@ -76,7 +76,7 @@ class ValidationPlan(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     workers: int = 1
     focus: tuple[str, ...] = ()
-    """Object classes of the catalogue on which the candidate should be better; empty: old work."""
+    """Object classes of the catalogue on which the candidate should be better; empty: known tasks."""
     gate: GateConfig = GateConfig()
 
 
@@ -84,7 +84,7 @@ def load_policy(path: Path, task: str, robot: str = "panda", *, trust: bool = Fa
     """Read a `.floop` bundle, or with `trust` a stable-baselines3 zip, and check that it fits; raises `FloopError`."""
     rules = get_task(task)
     ids = ids_of(rules, load_robot(robot))
-    if path.suffix == ZIP:
+    if path.suffix == ZIP_SUFFIX:
         from floop_robot.learn.sb3_import import bundle_from_zip  # torch: only when it is needed
 
         bundle = bundle_from_zip(path, rules.spec, ids, trust=trust)
@@ -103,43 +103,45 @@ def evaluate(
     *,
     robot: str = "panda",
     workers: int = 1,
-    watch: Watch | None = None,
-) -> Evaluation:
+    on_progress: ProgressCallback | None = None,
+) -> PolicyEvaluation:
     """Run the policy's mean actions through every scenario (task: the bundle's); `workers` > 1 uses processes."""
     with _executor(bundle.manifest.task, robot, workers) as executor:
-        return evaluate_with(executor, bundle, scenarios, watch)
+        return evaluate_with(executor, bundle, scenarios, on_progress)
 
 
 def evaluate_with(
-    executor: Executor, bundle: Bundle, scenarios: Sequence[Scenario], watch: Watch | None = None
-) -> Evaluation:
+    executor: Executor, bundle: Bundle, scenarios: Sequence[Scenario], on_progress: ProgressCallback | None = None
+) -> PolicyEvaluation:
     """Like `evaluate`, on workers that are there already; raises `EpisodeFailed`."""
     policy = bundle.manifest.sha256
     executor.add_policy(policy, bundle.to_bytes())
     outcomes: list[EpisodeOutcome] = []
-    # A few jobs ahead, not all: in one process each runs as it is submitted, and `watch` wants to be called between.
+    # A few jobs ahead, not all: in one process each runs as it is submitted, and `on_progress` wants to be called between.
     waiting = deque(executor.submit([EpisodeJob(policy, s) for s in scenarios[: 2 * executor.width]]))
     for scenario in (*scenarios[len(waiting) :], *[None] * len(waiting)):
         outcomes.append(waiting.popleft().result())
         if scenario is not None:
             waiting.extend(executor.submit([EpisodeJob(policy, scenario)]))
-        if watch is not None:
-            watch(len(outcomes), len(scenarios))
+        if on_progress is not None:
+            on_progress(len(outcomes), len(scenarios))
     return _evaluation(outcomes, scenarios)
 
 
-def validate(candidate: Bundle, against: Bundle | None, plan: ValidationPlan, watch: Watch | None = None) -> Validation:
+def validate(
+    candidate: Bundle, against: Bundle | None, plan: ValidationPlan, on_progress: ProgressCallback | None = None
+) -> Validation:
     """Measure a candidate, and judge it against another policy if there is one, on scenarios for validation.
 
-    `watch` sees the measuring; the trial that may follow takes a few seconds at most.
+    `on_progress` sees the measuring; the trial that may follow takes a few seconds at most.
     """
-    source = TrainingWork(plan.task, plan.focus) if plan.focus else TrainingWork(plan.task)
+    source = TrainingScenarios(plan.task, plan.focus) if plan.focus else TrainingScenarios(plan.task)
     scenarios = scenarios_of(source, Purpose.VALIDATION, plan.seed, plan.episodes)
     with _executor(plan.task, plan.robot, plan.workers) as executor:
-        result = Validation(task=plan.task, candidate=evaluate_with(executor, candidate, scenarios, watch))
+        result = Validation(task=plan.task, candidate=evaluate_with(executor, candidate, scenarios, on_progress))
         if against is None:
             return result
-        measured = evaluate_with(executor, against, scenarios, watch)
+        measured = evaluate_with(executor, against, scenarios, on_progress)
         verdict = judge(executor, candidate, against, plan)
         return msgspec.structs.replace(result, against=measured, verdict=verdict)
 
@@ -147,15 +149,15 @@ def validate(candidate: Bundle, against: Bundle | None, plan: ValidationPlan, wa
 def judge(executor: Executor, candidate: Bundle, incumbent: Bundle, plan: ValidationPlan) -> Verdict:
     """The gate's trial of two policies, on fresh pairs of the gate's seeds."""
     seeds = seeds_of_run(Purpose.GATE, plan.seed)
-    supply = PairSupply(executor, lambda: next(seeds))
+    scenario_pool = PairedScenarioPool(executor, lambda: next(seeds))
     for bundle in (candidate, incumbent):
         executor.add_policy(bundle.manifest.sha256, bundle.to_bytes())
-    supply.set_incumbent(incumbent.manifest.sha256)
-    supply.set_source(Suite.OLD, TrainingWork(plan.task), ())
+    scenario_pool.set_incumbent(incumbent.manifest.sha256)
+    scenario_pool.set_source(Suite.REGRESSION, TrainingScenarios(plan.task), ())
     if plan.focus:
-        supply.set_source(Suite.FOCUS, TrainingWork(plan.task, plan.focus), plan.focus)
-    trial = Trial(plan.gate, Focus(plan.focus))
-    return Court(trial, supply, executor, candidate.manifest.sha256, incumbent.manifest.version).run()
+        scenario_pool.set_source(Suite.TARGET, TrainingScenarios(plan.task, plan.focus), plan.focus)
+    trial = Trial(plan.gate, TargetTasks(plan.focus))
+    return TrialRunner(trial, scenario_pool, executor, candidate.manifest.sha256, incumbent.manifest.version).run()
 
 
 @contextmanager
@@ -164,26 +166,26 @@ def _executor(task: str, robot: str, workers: int) -> Iterator[Executor]:
     if workers > 1:
         executor = ProcessPool(workers=workers, task=task, robot=robot)
     else:
-        executor = InProcess(PyBulletRunner(task, robot))
+        executor = InProcessExecutor(PyBulletRunner(task, robot))
     try:
         yield executor
     finally:
         executor.close()
 
 
-def _evaluation(outcomes: Sequence[EpisodeOutcome], scenarios: Sequence[Scenario]) -> Evaluation:
+def _evaluation(outcomes: Sequence[EpisodeOutcome], scenarios: Sequence[Scenario]) -> PolicyEvaluation:
     successes = sum(o.success for o in outcomes)
     by_class: dict[str, list[bool]] = {}
     for outcome, scenario in zip(outcomes, scenarios, strict=True):
         by_class.setdefault(scenario.object.object_class, []).append(outcome.success)
-    return Evaluation(
+    return PolicyEvaluation(
         successes=successes,
         episodes=len(outcomes),
         success=successes / len(outcomes) if outcomes else 0.0,
         interval=wilson(successes, len(outcomes)),
         mean_cycle_s=mean_cycle_s(list(outcomes)) if successes else None,
         mean_steps=float(np.mean([o.steps for o in outcomes])) if outcomes else 0.0,
-        classes={name: ClassResult(sum(found), len(found)) for name, found in sorted(by_class.items())},
+        classes={name: ObjectClassResult(sum(found), len(found)) for name, found in sorted(by_class.items())},
         interventions=sum(o.interventions for o in outcomes),
         limit_violations=sum(o.limit_violations for o in outcomes),
     )

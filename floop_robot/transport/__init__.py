@@ -1,1 +1,1 @@
-"""transport."""
+"""ZeroMQ between hosts: sockets and requests with retries."""

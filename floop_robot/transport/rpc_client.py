@@ -1,4 +1,4 @@
-"""Asker: one request, one answer, across restarts of whoever answers."""
+"""RpcClient: one request, one answer, across restarts of whoever answers."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Generic, TypeVar
 import msgspec
 import zmq
 
-from floop_robot.durable.framing import Message, MessageRefused, seal, unseal
-from floop_robot.transport.zmq_sockets import Context, dial, receive
+from floop_robot.durable.framing import Message, MessageRefused, deframe_message, frame_message
+from floop_robot.transport.zmq_sockets import Context, connect_socket, receive
 
 RETRY_S = 1.0
 """Silence after which a request is sent again; every request may be."""
 R = TypeVar("R")
 
 
-class Asker(Generic[R]):
+class RpcClient(Generic[R]):
     """Asks at an endpoint and waits for the answer; for one thread at a time."""
 
     def __init__(self, endpoint: str, replies: msgspec.msgpack.Decoder[R]) -> None:
@@ -25,7 +25,7 @@ class Asker(Generic[R]):
         self.sent = False
         """Whether the last request went out, so that it may have been obeyed though no answer came."""
         self._context: Context = zmq.Context()
-        self._socket = dial(self._context, zmq.DEALER, endpoint)
+        self._socket = connect_socket(self._context, zmq.DEALER, endpoint)
 
     def close(self) -> None:
         """Close the connection."""
@@ -33,7 +33,7 @@ class Asker(Generic[R]):
 
     def ask(self, request: Message, wanted: type | tuple[type, ...], timeout_s: float) -> R | None:
         """The answer, of one of the `wanted` kinds; None when none came in time."""
-        request_id, payload = uuid.uuid4().bytes, seal(request)
+        request_id, payload = uuid.uuid4().bytes, frame_message(request)
         deadline = time.monotonic() + timeout_s
         send_at, self.sent = 0.0, False
         while (now := time.monotonic()) < deadline:
@@ -54,6 +54,6 @@ class Asker(Generic[R]):
         if len(frames) != 2 or frames[0] != request_id:
             return None  # answers a request that was given up
         try:
-            return unseal(frames[1], self._replies)
+            return deframe_message(frames[1], self._replies)
         except MessageRefused:
             return None

@@ -21,19 +21,25 @@ HANDSHAKE_MS: Final = 1500
 """Half-open peers are seen after 1.5 s with these, not within 15 s without; a wedged handshake likewise."""
 QUEUE: Final = 1000
 """Messages per peer; windows and credits keep honest peers far below."""
-LARGEST_BYTES: Final = 64 << 20
+MAX_MESSAGE_BYTES: Final = 64 << 20
 """A peer that sends more in one message is hung up on."""
 
 
-class PortTaken(FloopError):
+class BindError(FloopError):
     """An endpoint that can't be bound."""
 
 
-def listen(
-    context: Context, kind: int, endpoint: str, what: str, *, queue: int = QUEUE, largest_bytes: int = LARGEST_BYTES
+def bind_socket(
+    context: Context,
+    kind: int,
+    endpoint: str,
+    what: str,
+    *,
+    queue: int = QUEUE,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> Socket:
-    """A bound socket; raises `PortTaken` in one line, where `what` says who can't listen."""
-    socket = _socket(context, kind, queue, largest_bytes)
+    """A bound socket; raises `BindError` in one line, where `what` says who can't listen."""
+    socket = _socket(context, kind, queue, max_message_bytes)
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
@@ -41,18 +47,18 @@ def listen(
         cure = f"{error}; is another fleet running there? Stop it or change endpoints.base_port"
         if error.errno in (errno.ENODEV, errno.EADDRNOTAVAIL, errno.EINVAL):
             cure = "this machine has no such address; change endpoints.host"
-        raise PortTaken(f"{what} cannot listen on {endpoint}: {cure}") from None
+        raise BindError(f"{what} cannot listen on {endpoint}: {cure}") from None
     return socket
 
 
-def dial(
+def connect_socket(
     context: Context, kind: int, endpoint: str, *, queue: int = QUEUE, topic: bytes = b"", newest_only: bool = False
 ) -> Socket:
     """A socket that connects out and reconnects for ever; a DEALER queues nothing while nobody is there.
 
     With `newest_only` a message takes the place of one that was not read yet; for messages of one frame.
     """
-    socket = _socket(context, kind, queue, LARGEST_BYTES)
+    socket = _socket(context, kind, queue, MAX_MESSAGE_BYTES)
     if newest_only:
         socket.setsockopt(zmq.CONFLATE, 1)  # before connect, or it has no effect
     if kind == zmq.DEALER:
@@ -84,10 +90,10 @@ def last_endpoint(socket: Socket) -> str:
     return endpoint.rstrip(b"\0").decode()
 
 
-def _socket(context: Context, kind: int, queue: int, largest_bytes: int) -> Socket:
+def _socket(context: Context, kind: int, queue: int, max_message_bytes: int) -> Socket:
     socket = context.socket(kind)
     socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.MAXMSGSIZE, largest_bytes)
+    socket.setsockopt(zmq.MAXMSGSIZE, max_message_bytes)
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)

@@ -114,8 +114,8 @@ def test_other_weights_than_checked_are_refused():
 def test_changed_normalisation_is_refused():
     bundle = make_bundle()
     for scale in (0.0, float("nan"), 0.1):
-        normalisation = msgspec.structs.replace(bundle.manifest.normalisation, scale=(scale,) * TASK.observation.size)
-        manifest = msgspec.structs.replace(bundle.manifest, normalisation=normalisation)
+        normalization = msgspec.structs.replace(bundle.manifest.normalization, scale=(scale,) * TASK.observation.size)
+        manifest = msgspec.structs.replace(bundle.manifest, normalization=normalization)
         with pytest.raises(BundleRefused), np.errstate(all="ignore"):
             verify(Bundle(manifest, bundle.tensors), TASK, IDS)
 
@@ -147,7 +147,7 @@ def test_other_limits_and_reward_pass_but_show():
 
 
 def test_versions_only_grow():
-    bundle = make_bundle().stamped(version=4, epoch=1, parent=3, certificate=None)
+    bundle = make_bundle().with_version(version=4, epoch=1, parent=3, certificate=None)
     assert verify(bundle, TASK, IDS, newer_than=3).bundle.manifest.version == 4
     for current in (4, 9):
         with pytest.raises(BundleRefused) as info:

@@ -17,7 +17,7 @@ from floop_robot.cli.main import main
 PICK = baseline("floop/Pick-v0")
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class CommandOutput(msgspec.Struct, frozen=True):
     status: int
     out: str
     err: str
@@ -39,14 +39,14 @@ class Floop:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
         self._monkeypatch, self._capfd = monkeypatch, capfd
 
-    def __call__(self, *words: str | Path) -> Outcome:
+    def __call__(self, *words: str | Path) -> CommandOutput:
         self._monkeypatch.setattr("sys.argv", ["floop", *map(str, words)])
         self._capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
             main()
         out, err = self._capfd.readouterr()
         assert isinstance(ended.value.code, int)
-        return Outcome(ended.value.code, out, err)
+        return CommandOutput(ended.value.code, out, err)
 
 
 def damaged_bundles(folder: Path) -> dict[str, Path]:

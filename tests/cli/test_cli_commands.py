@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from floop_envs.scenarios import TrainingWork
+from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenarios_of
 from floop_envs.shifts import SHIFTS
 from floop_robot.bundle import Bundle
@@ -53,7 +53,7 @@ def test_bench_lists_what_there_is(floop: Floop) -> None:
 def test_play_records_policy_expert_and_a_stored_scenario(floop: Floop, tmp_path: Path) -> None:
     assert floop("play", "--seed", "1", "--out", "a.png").status == 0
     assert Image.open(tmp_path / "a.png").width > 1000
-    (scenario,) = scenarios_of(TrainingWork("floop/Pick-v0"), Purpose.REPORT, 1, 1)
+    (scenario,) = scenarios_of(TrainingScenarios("floop/Pick-v0"), Purpose.REPORT, 1, 1)
     (tmp_path / "scenario.json").write_bytes(msgspec.json.encode(scenario))
     assert floop("play", PICK, "--scenario", "scenario.json", "--out", "b.png").status == 0
     assert (np.asarray(Image.open(tmp_path / "a.png")) == np.asarray(Image.open(tmp_path / "b.png"))).all()
@@ -64,7 +64,7 @@ def test_play_records_policy_expert_and_a_stored_scenario(floop: Floop, tmp_path
 
 
 def test_a_scenario_of_another_task_is_refused(floop: Floop, tmp_path: Path) -> None:
-    (scenario,) = scenarios_of(TrainingWork("floop/PickPlace-v0"), Purpose.REPORT, 1, 1)
+    (scenario,) = scenarios_of(TrainingScenarios("floop/PickPlace-v0"), Purpose.REPORT, 1, 1)
     (tmp_path / "scenario.json").write_bytes(msgspec.json.encode(scenario))
     assert "give --task floop/PickPlace-v0" in floop("play", "--scenario", "scenario.json").error
 

@@ -10,15 +10,16 @@ import msgspec
 import pytest
 
 from floop_robot.bundle import Bundle
-from floop_robot.deploy import Done, FleetClient, PolicyReceiver, ReceiverConfig
+from floop_robot.deploy import CommandResult, FleetClient
+from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 from tests.bundle.sample_bundles import make_bundle
 from tests.cli.running import PICK, Floop
 from tests.conditions import wait_for
+from tests.deploy.in_process_fleet import ActingPolicyBuffer
 from tests.gate.small_fleet import SmallFleet
-from tests.deploy.in_process_fleet import ActingSlots
 
 RULES = get_task("floop/Pick-v0")
 TASK, IDS = RULES.spec, ids_of(RULES, load_robot("panda"))
@@ -29,9 +30,9 @@ class Acting:
 
     def __init__(self, fleet: SmallFleet, folder: Path, name: str) -> None:
         self.idle, self.drained, self.estop = False, False, False
-        self.slots = ActingSlots(TASK)
+        self.policy_buffer = ActingPolicyBuffer(TASK)
         endpoints = fleet.config.endpoints
-        config = ReceiverConfig(
+        config = UpdaterConfig(
             robot=name,
             boot_id="boot",
             announcements=endpoints.fleet,
@@ -39,15 +40,15 @@ class Acting:
             folder=folder / name,
             heartbeat_s=0.1,
         )
-        self.receiver = PolicyReceiver(config, TASK, IDS, self.slots, lambda _: None, self)
-        self.receiver.start()
+        self.updater = PolicyUpdater(config, TASK, IDS, self.policy_buffer, lambda _: None, self)
+        self.updater.start()
 
-    def obey(self, drain: bool) -> None:
+    def set_drain(self, drain: bool) -> None:
         self.drained = self.idle = drain
 
     def stop(self) -> None:
-        self.receiver.stop()
-        self.slots.stop()
+        self.updater.stop()
+        self.policy_buffer.stop()
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def fleet(tmp_path: Path) -> Iterator[SmallFleet]:
 @pytest.fixture
 def robots(fleet: SmallFleet, tmp_path: Path) -> Iterator[list[Acting]]:
     robots = [Acting(fleet, tmp_path, name) for name in ("robot_1", "robot_2")]
-    wait_for(lambda: all(robot.slots.acting == 1 for robot in robots), what="robots on the baseline")
+    wait_for(lambda: all(robot.policy_buffer.acting == 1 for robot in robots), what="robots on the baseline")
     yield robots
     for robot in robots:
         robot.stop()
@@ -78,7 +79,7 @@ def test_every_verb_says_who_what_when_and_who_acts_on_what(
     assert first.endswith("  ann: pushed v2")
     assert second.startswith("acting on it: robot_1, robot_2")
     assert third.startswith("now acting: robot_1 v2, robot_2 v2")
-    assert [robot.slots.acting for robot in robots] == [2, 2]
+    assert [robot.policy_buffer.acting for robot in robots] == [2, 2]
 
     again = floop("push", "v1", *options)
     assert "pushed v3, the bytes of v1" in again.out
@@ -108,7 +109,7 @@ def test_an_order_that_was_carried_out_is_no_failure_when_the_fleet_manager_is_g
 ) -> None:
     carry_out = FleetClient.rollback
 
-    def rollback(client: FleetClient, version: int = 0, why: str = "") -> Done:
+    def rollback(client: FleetClient, version: int = 0, why: str = "") -> CommandResult:
         done = carry_out(client, version, why)
         fleet.stop("fleet_manager")
         return done

@@ -14,8 +14,8 @@ import pytest
 from ports import free_base_port
 
 from floop_robot.bundle import Bundle
-from floop_robot.services.fleet_description import write_config
 from floop_robot.durable.run_lock import is_running
+from floop_robot.services.fleet_description import write_config
 from floop_robot.services.supervisor import Supervisor
 from floop_robot.spec.config import Endpoints, save_config
 from tests.bundle.sample_bundles import make_bundle

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from floop_robot.cli.demo import ros_domain
-from floop_robot.services.ros_domain import MOST_ROBOTS, why_no_ros
+from floop_robot.services.ros_domain import MAX_ROBOTS, ros_unavailable_reason
 from tests.cli.running import Floop
 
 
-@pytest.mark.skipif(why_no_ros() != "", reason="needs rclpy and floop_interfaces: `make setup-ros`")
+@pytest.mark.skipif(ros_unavailable_reason() != "", reason="needs rclpy and floop_interfaces: `make setup-ros`")
 def test_with_ros_it_says_how_to_look_at_the_topics(capsys: pytest.CaptureFixture[str]) -> None:
     with ExitStack() as stack:
         domain = ros_domain(4, False, stack)
@@ -26,19 +26,19 @@ def test_where_it_runs_without_ros_though_it_might_not_it_says_why_in_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with ExitStack() as stack:
-        assert ros_domain(MOST_ROBOTS + 1, False, stack) is None
+        assert ros_domain(MAX_ROBOTS + 1, False, stack) is None
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("the fleet runs without ROS: ")
-    assert (why_no_ros() or f"reaches {MOST_ROBOTS} robots") in line
+    assert (ros_unavailable_reason() or f"reaches {MAX_ROBOTS} robots") in line
 
 
 def test_who_asked_for_no_ros_hears_nothing_about_it(capsys: pytest.CaptureFixture[str]) -> None:
     with ExitStack() as stack:
-        assert ros_domain(MOST_ROBOTS + 1, True, stack) is None
+        assert ros_domain(MAX_ROBOTS + 1, True, stack) is None
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("robots", [4, MOST_ROBOTS + 1])
+@pytest.mark.parametrize("robots", [4, MAX_ROBOTS + 1])
 def test_a_mistake_is_said_before_anything_about_the_fleet(robots: int, floop: Floop, tmp_path: Path) -> None:
     options = "--headless", "--robots", str(robots)
     assert "did you mean 'new-object'?" in floop("demo", *options, "--shift", "new-objct").error

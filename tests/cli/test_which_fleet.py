@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from floop_robot.durable.run_lock import RunLock, is_running
 from floop_robot.services.fleet_description import write_config
-from floop_robot.durable.run_lock import RunHold, is_running
 from floop_robot.spec.config import Endpoints, FloopConfig
 from tests.cli.running import Floop
 from tests.ports import free_base_port
@@ -30,7 +30,7 @@ def runs(tmp_path: Path) -> list[Path]:
 @pytest.mark.parametrize("command", ["status", "push v1", "learner pause"])  # each waits for an answer in vain
 def test_it_is_the_one_that_runs_whichever_was_begun_last(command: str, floop: Floop, runs: list[Path]) -> None:
     with ExitStack() as stack:
-        hold = RunHold(runs[0])
+        hold = RunLock(runs[0])
         stack.callback(hold.release)
         said = floop(*command.split())
         assert said.status == 2
@@ -43,7 +43,7 @@ def test_it_is_the_one_that_runs_whichever_was_begun_last(command: str, floop: F
 def test_none_is_chosen_among_several(command: str, floop: Floop, runs: list[Path]) -> None:
     with ExitStack() as stack:
         for run_dir in runs:
-            stack.callback(RunHold(run_dir).release)
+            stack.callback(RunLock(run_dir).release)
         error = floop(*command.split()).error
         assert "2 fleets run here; say which one: --config" in error
         assert "runs/one/floop.yaml" in error
@@ -60,7 +60,7 @@ def test_to_ask_whether_it_runs_changes_nothing(runs: list[Path], tmp_path: Path
     assert not is_running(runs[0])
     assert not is_running(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
-    hold, other = RunHold(runs[0]), RunHold(runs[0])
+    hold, other = RunLock(runs[0]), RunLock(runs[0])
     hold.release()
     assert is_running(runs[0])
     other.release()

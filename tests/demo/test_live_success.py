@@ -1,4 +1,4 @@
-"""What counts as shifted work: what the drivers laid out in the shifted world, whenever it is delivered."""
+"""What counts as shifted tasks: what the drivers laid out in the shifted world, whenever it is delivered."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import msgspec
 import pytest
 
 from floop_envs.world import SERVO_RATE_HZ, World
-from floop_robot.demo.live_success import Live, Shift, read_shift
-from floop_robot.sim.sim_robot import DriverStats, SimDriver
-from floop_robot.sim.sim_world import RobotWork, SimWorld, set_world
-from floop_robot.services.stats_file import StatsFile
-from floop_robot.deploy.registry import History, SeenEpisode
-from floop_robot.robot.messages import EpisodeRequest, JointCommand, RobotState
+from floop_robot.demo.live_success import LiveSuccess, ObservedShift, read_shift
+from floop_robot.deploy.registry import History, LiveEpisode
+from floop_robot.robot.messages import JointCommand, ResetRequest, RobotState
 from floop_robot.robot.rate_loop import RateLoop
-from floop_robot.spec.records import ActMode, Outcome, Source
+from floop_robot.services.stats_file import StatsFile
+from floop_robot.sim.sim_robot import DriverStats, SimDriver
+from floop_robot.sim.sim_world import RobotScenarios, SimWorld, set_world
+from floop_robot.spec.records import ActMode, OutcomeCode, Source
 from floop_robot.spec.robot_model import load_robot
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class Ports:
     """A driver's links within this process."""
 
     def __init__(self) -> None:
-        self.states, self.commands, self.requests = Slot[RobotState](), Slot[JointCommand](), Slot[EpisodeRequest]()
+        self.states, self.commands, self.requests = Slot[RobotState](), Slot[JointCommand](), Slot[ResetRequest]()
 
     def states_out(self) -> Slot[RobotState]:
         return self.states
@@ -49,19 +49,19 @@ class Ports:
     def commands_in(self) -> Slot[JointCommand]:
         return self.commands
 
-    def requests_in(self) -> Slot[EpisodeRequest]:
+    def requests_in(self) -> Slot[ResetRequest]:
         return self.requests
 
 
 def test_the_driver_says_which_episode_was_the_first_of_a_shifted_world(tmp_path: Path) -> None:
     ports, world = Ports(), World(load_robot("panda"))
-    driver = SimDriver(ports, world, RobotWork("floop/Pick-v0", "robot_1", 0, 0), tmp_path, SERVO_RATE_HZ)
+    driver = SimDriver(ports, world, RobotScenarios("floop/Pick-v0", "robot_1", 0, 0), tmp_path, SERVO_RATE_HZ)
     try:
         now_s = 0.0
 
         def ask(episode: int) -> int:
             nonlocal now_s
-            ports.requests.send(EpisodeRequest(episode=episode))
+            ports.requests.send(ResetRequest(episode=episode))
             for _ in range(3):
                 now_s += 0.02
                 driver.tick(now_s)
@@ -78,19 +78,19 @@ def test_the_driver_says_which_episode_was_the_first_of_a_shifted_world(tmp_path
 def test_a_driver_that_starts_in_a_shifted_world_waits_for_its_first_episode(tmp_path: Path) -> None:
     ports, world = Ports(), World(load_robot("panda"))
     set_world(tmp_path, SimWorld("new-object"))
-    driver = SimDriver(ports, world, RobotWork("floop/Pick-v0", "robot_1", 0, 0), tmp_path, SERVO_RATE_HZ)
+    driver = SimDriver(ports, world, RobotScenarios("floop/Pick-v0", "robot_1", 0, 0), tmp_path, SERVO_RATE_HZ)
     try:
         driver.tick(0.0)
         assert driver.first_shifted == 0
-        ports.requests.send(EpisodeRequest(episode=12))
+        ports.requests.send(ResetRequest(episode=12))
         driver.tick(0.02)
         assert driver.first_shifted == 12
     finally:
         world.close()
 
 
-def seen(robot: str, episode: int, success: bool, at_s: float) -> SeenEpisode:
-    return SeenEpisode(
+def seen(robot: str, episode: int, success: bool, at_s: float) -> LiveEpisode:
+    return LiveEpisode(
         robot=robot,
         boot_id="boot",
         episode=episode,
@@ -98,22 +98,24 @@ def seen(robot: str, episode: int, success: bool, at_s: float) -> SeenEpisode:
         source=Source.ROBOT,
         version=1,
         act_mode=ActMode.MEAN,
-        outcome=Outcome.SUCCESS if success else Outcome.TIMEOUT,
+        outcome=OutcomeCode.SUCCESS if success else OutcomeCode.TIMEOUT,
         object_class="box",
         duration_s=2.0,
         steps=40,
-        seen_ns=round(at_s * S),
+        observed_ns=round(at_s * S),
     )
 
 
 def test_old_work_that_is_delivered_late_is_not_shifted() -> None:
-    shift = Shift(100 * S, {"robot_1": 20})
+    shift = ObservedShift(100 * S, {"robot_1": 20})
     assert not shift.includes(seen("robot_1", 19, False, at_s=160.0))
     assert shift.includes(seen("robot_1", 20, False, at_s=101.0))
-    assert not shift.includes(seen("robot_2", 500, False, at_s=160.0)), "it has not come to shifted work yet"
-    assert not Shift().includes(seen("robot_1", 20, True, at_s=160.0))
+    assert not shift.includes(seen("robot_2", 500, False, at_s=160.0)), "it has not come to shifted tasks yet"
+    assert not ObservedShift().includes(seen("robot_1", 20, True, at_s=160.0))
     late = (seen("robot_1", 19, False, at_s=160.0), seen("robot_1", 20, True, at_s=161.0))
-    live = Live.of(History(versions=(), candidates=(), receipts=(), episodes=late, confirmed={}, audit=()), shift)
+    live = LiveSuccess.of(
+        History(versions=(), candidates=(), receipts=(), episodes=late, confirmed={}, audit=()), shift
+    )
     assert (live.before.successes, live.before.episodes) == (0, 1)
     assert (live.shifted[1].successes, live.shifted[1].episodes) == (1, 1)
 
@@ -126,4 +128,4 @@ def test_figures_of_all_boots_are_looked_at(tmp_path: Path, restarted: bool) -> 
     if restarted:
         (boots / "robot_1.sim_robot~1.stats").write_bytes(msgspec.msgpack.encode(DriverStats(rate, 1.0, 1.0, 9, 31)))
         (boots / "robot_1.sim_robot~2.stats").write_bytes(msgspec.msgpack.encode(DriverStats(rate, 1.0, 1.0, 1)))
-    assert read_shift(tmp_path, ("robot_1", "robot_2"), 5) == Shift(5, {"robot_1": 20})
+    assert read_shift(tmp_path, ("robot_1", "robot_2"), 5) == ObservedShift(5, {"robot_1": 20})

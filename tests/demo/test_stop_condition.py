@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from floop_robot.demo.stop_condition import HEALED_S, LONGEST_SETTLE_S, SETTLE_S, Ending
+from floop_robot.demo.stop_condition import MAX_SETTLE_S, RESOLVED_S, SETTLE_S, StopCondition
 
 
 def first_end(
     seconds: float, *, confirmed_s: float, version_s: float = 0.0, failing: tuple[float, float] = (0.0, 0.0)
 ) -> float:
     """When it ends: a version comes at `version_s`, work fails from and to the seconds of `failing`; -1: not at all."""
-    ending = Ending()
+    stop_condition = StopCondition()
     for tick in range(int(2 * seconds)):
         now_s = 1000.0 + 0.5 * tick
         since_s = now_s - 1000.0
-        if ending.reached(
+        if stop_condition.reached(
             now_s,
             confirmed=since_s >= confirmed_s,
             production=2 if since_s >= version_s else 1,
@@ -33,13 +33,13 @@ def test_it_goes_on_for_a_while_after_the_last_version() -> None:
 
 
 def test_it_goes_on_while_work_fails_but_not_for_ever() -> None:
-    assert first_end(200.0, confirmed_s=10.0, failing=(0.0, 60.0)) == 60.0 + HEALED_S
-    assert first_end(200.0, confirmed_s=10.0, failing=(0.0, 1e9)) == 10.0 + LONGEST_SETTLE_S + 0.5
+    assert first_end(200.0, confirmed_s=10.0, failing=(0.0, 60.0)) == 60.0 + RESOLVED_S
+    assert first_end(200.0, confirmed_s=10.0, failing=(0.0, 1e9)) == 10.0 + MAX_SETTLE_S + 0.5
 
 
 def test_a_moment_without_failing_work_is_no_end() -> None:
-    ending = Ending()
+    stop_condition = StopCondition()
     ends = [
-        ending.reached(0.5 * tick, confirmed=True, production=1, still_fails=tick % 4 != 0) for tick in range(180)
+        stop_condition.reached(0.5 * tick, confirmed=True, production=1, still_fails=tick % 4 != 0) for tick in range(180)
     ]
     assert not any(ends)

@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from floop_robot.bundle import Actor, Bundle
-from floop_robot.deploy.registry import JournalRead, Registry, SeenEpisode
-from floop_robot.deploy import Fleet, FleetClient, FleetServer, PolicyReceiver, ReceiverConfig, SeenBatch
-from floop_robot.spec.config import RolloutConfig
+from floop_robot.deploy import FleetClient, FleetRequestHandler, FleetServer, LiveBatch
+from floop_robot.deploy.registry import JournalPosition, LiveEpisode, Registry
+from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
+from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.ids import Ids
-from floop_robot.spec.records import ActMode, Outcome, Source
+from floop_robot.spec.records import ActMode, OutcomeCode, Source
 from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.verdict import Decision, Verdict
 from tests.bundle.sample_bundles import IDS, TASK, make_bundle
 
-CONFIG = RolloutConfig(heartbeat_s=0.1, watch_s=20.0)
+CONFIG = DeployConfig(heartbeat_s=0.1, watch_s=20.0)
 
 
 def verdict(bundle: Bundle, incumbent: int = 1, decision: Decision = Decision.ACCEPTED, seed: int = 1) -> Verdict:
@@ -41,8 +42,8 @@ class Episodes:
         self._number = 0
 
     def make(
-        self, version: int, success: bool, *, object_class: str = "box", seen_ns: int = 0, **changes
-    ) -> SeenEpisode:
+        self, version: int, success: bool, *, object_class: str = "box", observed_ns: int = 0, **changes
+    ) -> LiveEpisode:
         self._number += 1
         fields = {
             "robot": "robot_1",
@@ -52,38 +53,38 @@ class Episodes:
             "source": Source.ROBOT,
             "version": version,
             "act_mode": ActMode.MEAN,
-            "outcome": Outcome.SUCCESS if success else Outcome.TIMEOUT,
+            "outcome": OutcomeCode.SUCCESS if success else OutcomeCode.TIMEOUT,
             "object_class": object_class,
             "duration_s": 2.0,
             "steps": 40,
-            "seen_ns": seen_ns,
+            "observed_ns": observed_ns,
         }
-        return SeenEpisode(**(fields | changes))
+        return LiveEpisode(**(fields | changes))
 
-    def read(self) -> JournalRead:
-        return JournalRead(self._number, "journal")
+    def read(self) -> JournalPosition:
+        return JournalPosition(self._number, "journal")
 
 
 class QueueFeed:
     """An episode feed that a test fills."""
 
     def __init__(self) -> None:
-        self.batches: list[SeenBatch] = []
+        self.batches: list[LiveBatch] = []
         self.episodes = Episodes()
 
     def put(self, version: int, outcomes: list[bool], object_class: str = "box", **changes) -> None:
-        changes |= {"object_class": object_class, "seen_ns": time.time_ns()}
+        changes |= {"object_class": object_class, "observed_ns": time.time_ns()}
         made = [self.episodes.make(version, success, **changes) for success in outcomes]
-        self.batches.append(SeenBatch(tuple(made), self.episodes.read()))
+        self.batches.append(LiveBatch(tuple(made), self.episodes.read()))
 
-    def take(self) -> SeenBatch | None:
+    def take(self) -> LiveBatch | None:
         return self.batches.pop(0) if self.batches else None
 
 
 class ManagerThread:
-    """Fleet, server and registry, the way the fleet manager's process wires them, in a thread."""
+    """FleetRequestHandler, server and registry, the way the fleet manager's process wires them, in a thread."""
 
-    def __init__(self, folder: Path, config: RolloutConfig = CONFIG, baseline: Bundle | None = None) -> None:
+    def __init__(self, folder: Path, config: DeployConfig = CONFIG, baseline: Bundle | None = None) -> None:
         self.feed = QueueFeed()
         self.path = folder / "registry.sqlite"
         self._config, self._baseline = config, baseline or make_bundle(0)
@@ -95,9 +96,9 @@ class ManagerThread:
 
     def _run(self) -> None:
         registry = Registry(self.path)
-        fleet = Fleet(registry, self._config, TASK, IDS, time.time_ns)
+        fleet = FleetRequestHandler(registry, self._config, TASK, IDS, time.time_ns)
         server = FleetServer(fleet, "tcp://127.0.0.1:0", "tcp://127.0.0.1:0")
-        fleet.start_from(self._baseline)
+        fleet.publish_baseline(self._baseline)
         self.announcements, self.rpc = server.endpoints
         self._ready.set()
         try:
@@ -114,14 +115,14 @@ class ManagerThread:
         self._thread.join()
 
 
-class ActingSlots:
+class ActingPolicyBuffer:
     """A control loop of its own at 200 Hz that swaps policies between two steps."""
 
     def __init__(self, task: TaskSpec = TASK) -> None:
         self._observation = np.zeros(task.observation.size, np.float32)
         self._next: tuple[int, Actor] | None = None
         self._first: dict[int, float] = {}
-        self.fall: tuple[int, int] | None = None
+        self.last_fallback: tuple[int, int] | None = None
         self.acting = 0
         self.steps = 0
         self._stop = threading.Event()
@@ -152,7 +153,7 @@ class ActingSlots:
 
 
 class Robot:
-    """A receiver and its control loop."""
+    """An updater and its control loop."""
 
     def __init__(
         self,
@@ -163,9 +164,9 @@ class Robot:
         task: TaskSpec = TASK,
         ids: Ids = IDS,
     ) -> None:
-        self.slots = ActingSlots(task)
+        self.policy_buffer = ActingPolicyBuffer(task)
         self.notices: list[str] = []
-        config = ReceiverConfig(
+        config = UpdaterConfig(
             robot=name,
             boot_id="boot",
             announcements=announcements,
@@ -173,9 +174,9 @@ class Robot:
             folder=folder / name,
             heartbeat_s=CONFIG.heartbeat_s,
         )
-        self.receiver = PolicyReceiver(config, task, ids, self.slots, self.notices.append)
-        self.receiver.start()
+        self.updater = PolicyUpdater(config, task, ids, self.policy_buffer, self.notices.append)
+        self.updater.start()
 
     def stop(self) -> None:
-        self.receiver.stop()
-        self.slots.stop()
+        self.updater.stop()
+        self.policy_buffer.stop()

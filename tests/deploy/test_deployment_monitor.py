@@ -7,21 +7,21 @@ import math
 import numpy as np
 import pytest
 
+from floop_robot.deploy.deployment_monitor import DeploymentMonitor, LiveStatistics, MonitorDecision, Tally
+from floop_robot.spec.config import DeployConfig
+from floop_robot.spec.records import ActMode, OutcomeCode, Source
 from floop_robot.stats.success_bounds import evidence_above, evidence_below, fixed_lower_bound, lower_bound
-from floop_robot.deploy.deployment_monitor import LiveRecord, LiveWatch, Tally, WatchDecision
-from floop_robot.spec.config import RolloutConfig
-from floop_robot.spec.records import ActMode, Outcome, Source
 from tests.deploy.in_process_fleet import Episodes
 
-CONFIG = RolloutConfig()
+CONFIG = DeployConfig()
 MAKE = Episodes().make
 
 
-def watch_run(rng, reference: Tally, rate: float, episodes: int) -> tuple[WatchDecision, int]:
-    watch = LiveWatch(CONFIG, 2, {"box": reference})
+def watch_run(rng, reference: Tally, rate: float, episodes: int) -> tuple[MonitorDecision, int]:
+    watch = DeploymentMonitor(CONFIG, 2, {"box": reference})
     for n in range(1, episodes + 1):
-        if watch.observe(MAKE(2, rng.random() < rate)) is WatchDecision.ROLL_BACK:
-            return WatchDecision.ROLL_BACK, n
+        if watch.observe(MAKE(2, rng.random() < rate)) is MonitorDecision.ROLL_BACK:
+            return MonitorDecision.ROLL_BACK, n
     return watch.decision, episodes
 
 
@@ -31,14 +31,14 @@ def test_equally_good_versions_are_hardly_ever_rolled_back(rate, runs):
     rolled = 0
     for _ in range(runs):
         reference = Tally(int(rng.binomial(40, rate)), 40)
-        rolled += watch_run(rng, reference, rate, 150)[0] is WatchDecision.ROLL_BACK
+        rolled += watch_run(rng, reference, rate, 150)[0] is MonitorDecision.ROLL_BACK
     assert rolled / runs <= CONFIG.alpha
 
 
 def test_a_worse_version_is_found_soon():
     rng = np.random.default_rng(1)
     found = [watch_run(rng, Tally(int(rng.binomial(40, 0.8)), 40), 0.4, 200) for _ in range(100)]
-    lengths = [n for decision, n in found if decision is WatchDecision.ROLL_BACK]
+    lengths = [n for decision, n in found if decision is MonitorDecision.ROLL_BACK]
     assert len(lengths) >= 90
     assert np.median(lengths) <= 35
 
@@ -64,33 +64,33 @@ def test_bounds_hold_however_long_one_looks():
 
 
 def test_loss_on_one_class_is_not_hidden_by_gain_on_another():
-    watch = LiveWatch(CONFIG, 2, {"box": Tally(39, 40), "basket": Tally(10, 40)})
+    watch = DeploymentMonitor(CONFIG, 2, {"box": Tally(39, 40), "basket": Tally(10, 40)})
     for _ in range(30):
         watch.observe(MAKE(2, True, object_class="basket"))
-        if watch.observe(MAKE(2, False, object_class="box")) is WatchDecision.ROLL_BACK:
+        if watch.observe(MAKE(2, False, object_class="box")) is MonitorDecision.ROLL_BACK:
             break
     report = watch.report()
-    assert report.decision is WatchDecision.ROLL_BACK
+    assert report.decision is MonitorDecision.ROLL_BACK
     assert "box" in report.reason and "39 of 40" in report.reason
 
 
 def test_confirmation_speaks_of_the_work_that_went_badly():
-    watch = LiveWatch(CONFIG, 2, {"box": Tally(40, 40), "basket": Tally(8, 30)})
+    watch = DeploymentMonitor(CONFIG, 2, {"box": Tally(40, 40), "basket": Tally(8, 30)})
     for _ in range(40):
         watch.observe(MAKE(2, True, object_class="box"))
-    assert watch.decision is WatchDecision.HOLD
+    assert watch.decision is MonitorDecision.HOLD
     needed = 1
-    while watch.observe(MAKE(2, True, object_class="basket")) is not WatchDecision.PROMOTE:
+    while watch.observe(MAKE(2, True, object_class="basket")) is not MonitorDecision.PROMOTE:
         needed += 1
     assert 9 <= needed <= 20
     assert {c.object_class: c.focus for c in watch.report().classes} == {"basket": True, "box": False}
 
 
 def test_a_new_class_of_work_is_no_harm():
-    watch = LiveWatch(CONFIG, 2, {"box": Tally(40, 40)})
+    watch = DeploymentMonitor(CONFIG, 2, {"box": Tally(40, 40)})
     for _ in range(60):
         watch.observe(MAKE(2, False, object_class="basket"))
-    assert watch.decision is WatchDecision.HOLD
+    assert watch.decision is MonitorDecision.HOLD
 
 
 @pytest.mark.parametrize(
@@ -99,22 +99,22 @@ def test_a_new_class_of_work_is_no_harm():
         {"source": Source.EXPLORER},
         {"source": Source.DEMONSTRATION},
         {"act_mode": ActMode.SAMPLE},
-        {"outcome": Outcome.ABORTED},
+        {"outcome": OutcomeCode.ABORTED},
         {"version": 0},
     ],
 )
 def test_only_production_episodes_count(changes):
-    watch, record = LiveWatch(CONFIG, 2, {"box": Tally(40, 40)}), LiveRecord()
+    watch, record = DeploymentMonitor(CONFIG, 2, {"box": Tally(40, 40)}), LiveStatistics()
     for _ in range(40):
         episode = MAKE(**({"version": 2, "success": False} | changes))
         watch.observe(episode)
         record.observe("weights", episode)
-    assert watch.decision is WatchDecision.HOLD and watch.evidence_of_harm == 1.0
+    assert watch.decision is MonitorDecision.HOLD and watch.evidence_of_harm == 1.0
     assert record.tallies("weights") == {}
 
 
 def test_the_reference_is_a_window():
-    record = LiveRecord()
+    record = LiveStatistics()
     for success in [False] * 100 + [True] * 40:
         record.observe("weights", MAKE(1, success))
     assert record.recent("weights") == {"box": Tally(40, 40)}

@@ -17,18 +17,18 @@ import pytest
 from conditions import wait_for
 from ports import free_base_port
 
-from floop_robot.monitor.failure_monitor import WorkLog
-from floop_robot.services.fleet_manager import registry_path, steady_clock
-from floop_robot.monitor.journal_follower import ReportFeed
-from floop_robot.deploy.registry import Origin, Registry, read_history
 from floop_robot.deploy import FleetClient
 from floop_robot.deploy.deployment_monitor import Tally
-from floop_robot.spec.config import Endpoints, FloopConfig, RolloutConfig, save_config
+from floop_robot.deploy.registry import Origin, Registry, read_history
+from floop_robot.monitor.failure_monitor import FailureMonitor
+from floop_robot.monitor.journal_follower import JournalFollower
+from floop_robot.services.fleet_manager import nondecreasing_clock, registry_path
+from floop_robot.spec.config import DeployConfig, Endpoints, FloopConfig, save_config
 from floop_robot.spec.ids import ids_of
-from floop_robot.spec.records import ActMode, EpisodeEnd, Label, Outcome, Source, StreamInfo, WorkReport
+from floop_robot.spec.records import ActMode, EpisodeEnd, Label, ObjectReport, OutcomeCode, Source, StreamInfo
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
-from floop_robot.stream.uploader import Outlet
+from floop_robot.stream.uploader import RecordUploader
 from tests.bundle.sample_bundles import make_bundle
 from tests.deploy.in_process_fleet import Robot, verdict
 
@@ -44,10 +44,10 @@ def policy(seed: int):
 
 def test_time_goes_on_where_the_manager_before_stamped_ahead_of_a_corrected_clock(tmp_path: Path) -> None:
     registry = Registry(tmp_path / "registry.sqlite")
-    assert abs(steady_clock(registry)() - time.time_ns()) < HOUR_NS
+    assert abs(nondecreasing_clock(registry)() - time.time_ns()) < HOUR_NS
     ahead = time.time_ns() + HOUR_NS
     registry.note("ann", "looked", ahead)
-    clock = steady_clock(registry)
+    clock = nondecreasing_clock(registry)
     assert ahead <= clock() <= clock() < ahead + HOUR_NS
     registry.close()
 
@@ -62,7 +62,7 @@ class Processes:
             run_dir=str(folder / "run"),
             baseline=str(folder / "base.floop"),
             endpoints=Endpoints(base_port=free_base_port()),
-            rollout=RolloutConfig(heartbeat_s=0.1),
+            deploy=DeployConfig(heartbeat_s=0.1),
         )
         self.running: list[subprocess.Popen[bytes]] = []
 
@@ -119,7 +119,7 @@ def test_sigkill_loses_no_answered_order_and_robots_converge(processes, tmp_path
             for number in range(1, kills + 1):
                 pushing = pool.submit(client.push, policy(number))
                 with contextlib.suppress(TimeoutError):
-                    pushing.result(0.02 * rng.random())  # killed before, within or after the order
+                    pushing.result(0.02 * rng.random())  # killed before, within or after the command
                 manager.send_signal(signal.SIGKILL)
                 manager.wait()
                 killed_s = time.monotonic()
@@ -129,7 +129,7 @@ def test_sigkill_loses_no_answered_order_and_robots_converge(processes, tmp_path
                 back_s.append(time.monotonic() - killed_s)
             production = client.status().production
             for robot in robots:
-                wait_for(lambda r=robot: r.slots.acting == production, what="all robots on the last version")
+                wait_for(lambda r=robot: r.policy_buffer.acting == production, what="all robots on the last version")
             assert all(robot.notices == [] for robot in robots)
     finally:
         for robot in robots:
@@ -139,7 +139,7 @@ def test_sigkill_loses_no_answered_order_and_robots_converge(processes, tmp_path
     history = read_history(registry_path(processes.config))
     assert [v.version for v in history.versions] == list(range(1, len(history.versions) + 1))
     weights = [v.sha256 for v in history.versions]
-    assert len(weights) == kills + 1 == len(set(weights))  # every order was carried out, and none twice
+    assert len(weights) == kills + 1 == len(set(weights))  # every command was carried out, and none twice
     for number, answer in enumerate(done, 1):
         assert weights[answer.version - 1] == policy(number).manifest.sha256
     assert max(back_s) < 5.0
@@ -199,9 +199,9 @@ def episode(number: int, version: int, success: bool) -> EpisodeEnd:
         steps=30,
         duration_s=1.5,
         total_reward=1.0,
-        outcome=Outcome.SUCCESS if success else Outcome.TIMEOUT,
+        outcome=OutcomeCode.SUCCESS if success else OutcomeCode.TIMEOUT,
         final_obs=TASK.observation.low,
-        work=WorkReport("box", (0.04, 0.05, 0.06), (0.5, 0.0, 0.03), 0.3),
+        work=ObjectReport("box", (0.04, 0.05, 0.06), (0.5, 0.0, 0.03), 0.3),
     )
 
 
@@ -211,7 +211,7 @@ def test_live_outcomes_come_from_the_journal_and_roll_back(processes, tmp_path):
     endpoint = processes.config.endpoints.ingest
     infos = [StreamInfo(name, "", TASK.id, IDS, source) for name, source in
              (("robot_1", Source.ROBOT), ("explorer_1", Source.EXPLORER))]
-    robot, explorer = (Outlet(tmp_path / info.robot, info, endpoint) for info in infos)
+    robot, explorer = (RecordUploader(tmp_path / info.robot, info, endpoint) for info in infos)
     try:
         with processes.client() as client:
             client.status()
@@ -247,10 +247,10 @@ def test_labels_come_from_the_journal_to_watch_gate_and_explorers(processes, tmp
     processes.start("ingest")
     processes.start()
     endpoints = processes.config.endpoints
-    robot = Outlet(tmp_path / "robot_1", StreamInfo("robot_1", "", TASK.id, IDS, Source.ROBOT), endpoints.ingest)
-    work = WorkLog(("box",), ("box",))
+    robot = RecordUploader(tmp_path / "robot_1", StreamInfo("robot_1", "", TASK.id, IDS, Source.ROBOT), endpoints.ingest)
+    work = FailureMonitor(("box",), ("box",))
     try:
-        with processes.client() as client, ReportFeed(endpoints.tail) as feed:
+        with processes.client() as client, JournalFollower(endpoints.tail) as feed:
 
             def counted() -> set[tuple[int, int]]:
                 feed.drain(work.observe)
@@ -272,7 +272,7 @@ def test_labels_come_from_the_journal_to_watch_gate_and_explorers(processes, tmp
                     )
                 )
             wait_for(lambda: counted() == {(3, 6)}, what="the labels' word")
-            assert work.focus == ("box",)
+            assert work.failing == ("box",)
     finally:
         robot.close()
 

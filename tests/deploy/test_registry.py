@@ -19,20 +19,20 @@ from floop_robot.deploy.registry import (
     PRODUCTION,
     CandidateState,
     Directive,
-    JournalRead,
+    InstallStage,
+    JournalPosition,
+    LiveEpisode,
     Origin,
     Publication,
     Receipt,
     Registry,
     RegistryBusy,
     RegistryFenced,
-    SeenEpisode,
-    Stage,
     read_history,
 )
 from floop_robot.deploy.registry.registry import SUBMITTED
 from floop_robot.spec.errors import StorageError, UnknownName
-from floop_robot.spec.records import ActMode, Outcome, Source
+from floop_robot.spec.records import ActMode, OutcomeCode, Source
 from floop_robot.spec.verdict import Decision, SuiteResult, Verdict
 from tests.bundle.sample_bundles import make_bundle
 
@@ -78,8 +78,8 @@ def verdict(bundle: Bundle, decision: Decision = Decision.ACCEPTED, incumbent: i
     )
 
 
-def seen(episode: int = 1) -> SeenEpisode:
-    return SeenEpisode(
+def seen(episode: int = 1) -> LiveEpisode:
+    return LiveEpisode(
         robot="robot_1",
         boot_id="b",
         episode=episode,
@@ -87,11 +87,11 @@ def seen(episode: int = 1) -> SeenEpisode:
         source=Source.ROBOT,
         version=1,
         act_mode=ActMode.MEAN,
-        outcome=Outcome.SUCCESS,
+        outcome=OutcomeCode.SUCCESS,
         object_class="box",
         duration_s=1.5,
         steps=20,
-        seen_ns=5,
+        observed_ns=5,
     )
 
 
@@ -119,7 +119,7 @@ def test_versions_grow_and_carry_bundle_lineage_and_audit(registry):
 
 
 def test_what_was_learned_descends_from_the_learner_s_version_before_whatever_acted_since(registry):
-    abroad = make_bundle(0).stamped(version=7, epoch=3, parent=6, certificate=None)
+    abroad = make_bundle(0).with_version(version=7, epoch=3, parent=6, certificate=None)
     assert registry.publish(Publication(bundle=abroad, origin=Origin.BASELINE, who="anna"), 1).parent == 0
     learned = [registry.publish(publication(1, Origin.GATE), 2), registry.publish(publication(2, Origin.GATE), 3)]
     registry.publish(Publication(bundle=registry.bundle(2), origin=Origin.ROLLBACK, who="anna", restores=2), 4)
@@ -183,7 +183,7 @@ def test_epochs_grow_and_orders_survive_restarts(tmp_path):
     first = Registry(path)
     first.publish(publication(), 1)
     first.publish(publication(1, promote=False, directives=(Directive("robot_2", held=True, pin=-1),)), 2)
-    first.direct(Directive(FLEET, held=True), "anna", "held fleet", 3)
+    first.set_directive(Directive(FLEET, held=True), "anna", "held fleet", 3)
     epoch = first.epoch
     first.close()
     second = Registry(path)
@@ -219,45 +219,45 @@ def test_the_latest_accepted_candidate_waits(registry):
 
 
 def test_receipts_and_episodes_count_once(registry):
-    receipt = Receipt(robot="robot_1", version=1, stage=Stage.ACTING, since_received_s=0.01)
-    assert registry.field.record_receipt(receipt, 5)
-    assert not registry.field.record_receipt(receipt, 9)
-    assert [r.stamp_ns for r in registry.field.receipts(1)] == [5]
-    assert registry.field.receipts(2) == []
-    assert registry.field.record_episodes([seen(1), seen(2)], JournalRead(4, "j")) == [seen(1), seen(2)]
-    assert registry.field.record_episodes([seen(2), seen(3)], JournalRead(5, "j")) == [seen(3)]
-    assert registry.field.read == JournalRead(5, "j")
+    receipt = Receipt(robot="robot_1", version=1, stage=InstallStage.ACTING, since_received_s=0.01)
+    assert registry.telemetry.record_receipt(receipt, 5)
+    assert not registry.telemetry.record_receipt(receipt, 9)
+    assert [r.stamp_ns for r in registry.telemetry.receipts(1)] == [5]
+    assert registry.telemetry.receipts(2) == []
+    assert registry.telemetry.record_episodes([seen(1), seen(2)], JournalPosition(4, "j")) == [seen(1), seen(2)]
+    assert registry.telemetry.record_episodes([seen(2), seen(3)], JournalPosition(5, "j")) == [seen(3)]
+    assert registry.telemetry.journal_position == JournalPosition(5, "j")
 
 
 def test_a_version_refused_on_arrival_may_fall_later_and_both_are_kept(registry):
-    arrival = Receipt(robot="robot_1", version=1, stage=Stage.REFUSED, since_received_s=0.01, detail="damaged")
-    fall = Receipt(robot="robot_1", version=1, stage=Stage.REFUSED, since_received_s=9.0, detail="NaN", fell_to=0)
-    assert [registry.field.record_receipt(receipt, 5) for receipt in (arrival, fall, fall)] == [True, True, False]
-    assert [stored.receipt for stored in registry.field.receipts(1)] == [arrival, fall]
+    arrival = Receipt(robot="robot_1", version=1, stage=InstallStage.REFUSED, since_received_s=0.01, detail="damaged")
+    fall = Receipt(robot="robot_1", version=1, stage=InstallStage.REFUSED, since_received_s=9.0, detail="NaN", fallback_version=0)
+    assert [registry.telemetry.record_receipt(receipt, 5) for receipt in (arrival, fall, fall)] == [True, True, False]
+    assert [stored.receipt for stored in registry.telemetry.receipts(1)] == [arrival, fall]
 
 
 def test_the_newest_stamp_is_known_whatever_it_is_of(registry):
     assert registry.latest_ns() == 0
-    registry.field.record_episodes([seen()], JournalRead(1, "j"))
+    registry.telemetry.record_episodes([seen()], JournalPosition(1, "j"))
     assert registry.latest_ns() == 5
-    receipt = Receipt(robot="robot_1", version=1, stage=Stage.ACTING, since_received_s=0.01)
-    registry.field.record_receipt(receipt, 7)
+    receipt = Receipt(robot="robot_1", version=1, stage=InstallStage.ACTING, since_received_s=0.01)
+    registry.telemetry.record_receipt(receipt, 7)
     assert registry.latest_ns() == 7
     registry.note("ann", "looked", 9)
     assert registry.latest_ns() == 9
 
 
 def test_changes_made_together_are_undone_together(registry):
-    with pytest.raises(ZeroDivisionError), registry.together():
+    with pytest.raises(ZeroDivisionError), registry.transaction():
         registry.publish(publication(), 1)
-        registry.remember_call("call", b"answer", 1)
+        registry.store_command_result("call", b"answer", 1)
         raise ZeroDivisionError
-    assert registry.versions() == [] and registry.answered_call("call") is None and registry.audit() == []
+    assert registry.versions() == [] and registry.stored_command_result("call") is None and registry.audit() == []
 
 
 def test_history_can_be_read_beside_the_writer(registry):
     registry.publish(publication(), 1)
-    registry.field.record_episodes([seen()], JournalRead(1, "j"))
+    registry.telemetry.record_episodes([seen()], JournalPosition(1, "j"))
     history = read_history(registry.path)
     assert (len(history.versions), history.episodes) == (1, (seen(),))
     registry.publish(publication(1), 2)
@@ -279,13 +279,13 @@ def test_what_is_no_registry_is_one_line(tmp_path):
 
 def test_what_was_done_is_told_apart_from_the_candidates_that_keep_coming(registry):
     registry.note("ann", "held fleet", 1)
-    with registry.together():
+    with registry.transaction():
         for i in range(100):
             registry.note("gate", SUBMITTED, 2 + i)
     registry.note("bob", "resumed fleet", 200, detail=f"what{SUBMITTED}")
     registry.note("gate", SUBMITTED, 201)
-    assert [entry.what for entry in registry.deeds(3)] == ["held fleet", "resumed fleet"]
-    assert [entry.what for entry in registry.deeds(1)] == ["resumed fleet"]
+    assert [entry.what for entry in registry.audited_actions(3)] == ["held fleet", "resumed fleet"]
+    assert [entry.what for entry in registry.audited_actions(1)] == ["resumed fleet"]
     assert len(registry.audit()) == 103
 
 
@@ -294,9 +294,9 @@ def test_what_was_done_is_found_in_a_registry_of_an_earlier_release(registry, tm
     registry.note("gate", SUBMITTED, 2)
     registry.close()
     with sqlite3.connect(registry.path) as database:
-        database.execute("DROP INDEX deeds")
+        database.execute("DROP INDEX audited_actions")
     again = Registry(registry.path)
-    assert [entry.what for entry in again.deeds(3)] == ["held fleet"]
+    assert [entry.what for entry in again.audited_actions(3)] == ["held fleet"]
     again.close()
 
 

@@ -9,14 +9,14 @@ from floop_robot.deploy.registry import (
     CandidateInfo,
     CandidateState,
     History,
+    InstallStage,
     Origin,
     Receipt,
-    Stage,
     StoredReceipt,
     VersionInfo,
 )
 from floop_robot.deploy.tti import STAGES, NoImprovement, TimeToImprovement, time_to_improvement
-from floop_robot.spec.config import RolloutConfig
+from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.records import Source
 from tests.bundle.sample_bundles import IDS, make_bundle
 from tests.deploy.in_process_fleet import Episodes, verdict
@@ -60,17 +60,17 @@ def candidate(at_s: float, journal_to: int) -> CandidateInfo:
 
 def acting(robot: str, number: int, at_s: float) -> StoredReceipt:
     return StoredReceipt(
-        Receipt(robot=robot, version=number, stage=Stage.ACTING, since_received_s=0.0), int(at_s * S)
+        Receipt(robot=robot, version=number, stage=InstallStage.ACTING, since_received_s=0.0), int(at_s * S)
     )
 
 
 def history(**changes) -> History:
     """Baseline fails from 100 s on; v2 helps little; v3 is decided at 112, published at 113, confirmed by 134."""
     make = Episodes().make
-    episodes = [make(1, True, seen_ns=i * S) for i in range(1, 9)]
-    episodes += [make(1, False, object_class="basket", seen_ns=(100 + i) * S) for i in range(5)]
-    episodes += [make(2, i % 2 == 0, object_class="basket", seen_ns=(107 + i) * S) for i in range(5)]
-    episodes += [make(3, True, object_class="basket", seen_ns=(120 + i) * S) for i in range(15)]
+    episodes = [make(1, True, observed_ns=i * S) for i in range(1, 9)]
+    episodes += [make(1, False, object_class="basket", observed_ns=(100 + i) * S) for i in range(5)]
+    episodes += [make(2, i % 2 == 0, object_class="basket", observed_ns=(107 + i) * S) for i in range(5)]
+    episodes += [make(3, True, object_class="basket", observed_ns=(120 + i) * S) for i in range(15)]
     whole = {
         "versions": (version(1, "a", 0, 0, Origin.BASELINE), version(2, "b", 106, 106), version(3, "c", 112, 113)),
         "candidates": (candidate(99, 5), candidate(103, 9), candidate(106, 10), candidate(112, 14)),
@@ -83,7 +83,7 @@ def history(**changes) -> History:
 
 
 def judge(past: History, robots=ROBOTS):
-    return time_to_improvement(past, lambda e: e.object_class == "basket", robots, RolloutConfig())
+    return time_to_improvement(past, lambda e: e.object_class == "basket", robots, DeployConfig())
 
 
 def test_stages_end_where_they_should_and_add_up():
@@ -91,7 +91,7 @@ def test_stages_end_where_they_should_and_add_up():
     assert isinstance(result, TimeToImprovement)
     assert result.fix_version == 3
     confirmed_after = result.episodes.episodes
-    assert 7 <= confirmed_after <= 14 and result.lower_bound >= RolloutConfig().confirm_success
+    assert 7 <= confirmed_after <= 14 and result.lower_bound >= DeployConfig().confirm_success
     assert tuple(result.stages_s) == STAGES
     stages = result.stages_s
     # 103 is the first candidate that had read block 9, in which the first failure came; the gate took half a second.
@@ -130,7 +130,7 @@ def test_explorers_neither_begin_nor_confirm():
 
 def test_weights_that_failed_first_cannot_be_the_fix():
     make = Episodes().make
-    lucky = tuple(make(1, True, object_class="basket", seen_ns=(110 + i) * S) for i in range(30))
+    lucky = tuple(make(1, True, object_class="basket", observed_ns=(110 + i) * S) for i in range(30))
     past = history()
     again = msgspec.structs.replace(past, episodes=past.episodes[:13] + lucky)
     assert isinstance(judge(again), NoImprovement)

@@ -17,7 +17,7 @@ import yaml
 from conditions import wait_for
 from ports import free_base_port
 
-from floop_robot.services.fleet_description import Flavour, chosen_processes, simulated_fleet
+from floop_robot.services.fleet_description import Middleware, select_processes, simulated_fleet
 from floop_robot.spec.config import load_config
 
 DOCKER = Path(__file__).parents[2] / "docker"
@@ -106,11 +106,13 @@ def test_compose_starts_every_process_of_its_fleet_once_and_asks_after_each(tmp_
             continue
         command = service.get("command") or default_command(service["build"]["target"])
         only = [word for flag, word in itertools.pairwise(command) if flag == "--only"]
-        started += [spec.name for spec in chosen_processes(FLEET, tmp_path, Flavour.ROS, only)]
+        started += [spec.name for spec in select_processes(FLEET, tmp_path, Middleware.ROS, only)]
         asked = shlex.split(service["environment"]["FLOOP_HEALTH"])
-        begun = {spec.name for spec in chosen_processes(FLEET, tmp_path, Flavour.ROS, only)}
-        assert {spec.name for spec in chosen_processes(FLEET, tmp_path, Flavour.ROS, asked)} >= begun - {"learner_node"}
-    wanted = [spec.name for spec in simulated_fleet(FLEET, tmp_path, Flavour.ROS)]
+        begun = {spec.name for spec in select_processes(FLEET, tmp_path, Middleware.ROS, only)}
+        assert {spec.name for spec in select_processes(FLEET, tmp_path, Middleware.ROS, asked)} >= begun - {
+            "learner_node"
+        }
+    wanted = [spec.name for spec in simulated_fleet(FLEET, tmp_path, Middleware.ROS)]
     assert sorted(started) == sorted(wanted)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from floop_robot.ros.arm.driver_config import AssumedObject, RosDriver, load_driver
 from floop_robot.robot.operators import OperatorTokens
+from floop_robot.ros.arm.driver_config import AssumedObject, DriverConfig, load_driver
 from floop_robot.spec.config import load_config
 from floop_robot.spec.robot_model import load_robot, robots_dir
 from floop_robot.spec.yaml_file import convert
@@ -47,7 +47,7 @@ def test_the_driver_s_description_is_read(tmp_path: Path) -> None:
     assert driver.gripper is not None
     assert driver.gripper.command_topic == "gripper_controller/commands"
     more = yaml.safe_load(block("yaml", "assumed_object"))
-    both = convert(yaml.safe_load(file.read_text()) | more, RosDriver, "the page")
+    both = convert(yaml.safe_load(file.read_text()) | more, DriverConfig, "the page")
     assert isinstance(both.assumed_object, AssumedObject)
 
 
@@ -63,7 +63,7 @@ def test_the_robot_s_configuration_and_the_operators_file_are_read(tmp_path: Pat
 
 def test_the_cell_s_parameters_are_ones_it_has() -> None:
     given = yaml.safe_load(block("yaml", "ros__parameters"))["/robot_1/cell_node"]["ros__parameters"]
-    source = (ROOT / "floop_robot" / "nodes" / "cell_node.py").read_text()
+    source = (ROOT / "floop_robot" / "ros" / "cell" / "cell_node.py").read_text()
     for name, value in given.items():
         assert f'"{name}"' in source
         assert not isinstance(value, str) or f'"{value}"' in source

@@ -10,7 +10,7 @@ from floop_envs.env import ArmEnv
 from floop_envs.shapes import RIM_THICKNESS_M
 from floop_robot.robot.kinematics import Kinematics, yaw_of
 from floop_robot.spec.layout import Vector
-from floop_robot.spec.tasks.grasp_state import GraspParameters, Sensor
+from floop_robot.spec.tasks.grasp_state import GraspEstimator, GraspParameters
 
 DEPTH_M = 0.018
 """How far below the rim the TCP goes."""
@@ -22,7 +22,7 @@ class RimExpert:
     def __init__(self, env: ArmEnv) -> None:
         self._env, self._kinematics = env, Kinematics(env.robot)
         self._at = {name: part.start for name, part in env.rules.spec.observation.slices.items()}
-        self._sensor = Sensor(env.rules.spec.observation, GraspParameters())
+        self._sensor = GraspEstimator(env.rules.spec.observation, GraspParameters())
 
     def mean(self, observation: Vector) -> Vector:
         o = observation.tolist()

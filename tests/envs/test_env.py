@@ -13,9 +13,9 @@ from gymnasium.utils.env_checker import check_env
 from floop_envs.env import ArmEnv, make_env
 from floop_envs.expert import Expert
 from floop_envs.rollout import run_episode
-from floop_envs.scenarios import TrainingWork
+from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenarios_of
-from floop_envs.shifts import shifted_work
+from floop_envs.shifts import shifted_scenarios
 from floop_envs.world import World
 from floop_robot.spec.errors import ConfigError, UnknownName
 from floop_robot.spec.scenario import Scenario
@@ -25,14 +25,14 @@ PICK = "floop/Pick-v0"
 
 
 def work(count: int) -> list[Scenario]:
-    """Old and new work, in turn."""
-    old = scenarios_of(TrainingWork(PICK), Purpose.ROBOT, 1, count)
-    new = scenarios_of(shifted_work("new-object", PICK), Purpose.ROBOT, 1, count)
+    """Old and new tasks, in turn."""
+    old = scenarios_of(TrainingScenarios(PICK), Purpose.ROBOT, 1, count)
+    new = scenarios_of(shifted_scenarios("new-object", PICK), Purpose.ROBOT, 1, count)
     return [s for pair in zip(old, new, strict=True) for s in pair]
 
 
 def digest(env: ArmEnv, scenario: Scenario) -> str:
-    trace = run_episode(env, Expert(env.rules.spec), scenario, sample=True, keep=True).trace
+    trace = run_episode(env, Expert(env.rules.spec), scenario, sample=True, record_trace=True).trace
     rows = b"".join(s.next_obs.tobytes() + s.action.tobytes() + np.float64(s.reward).tobytes() for s in trace)
     return hashlib.sha256(rows).hexdigest()
 

@@ -9,9 +9,9 @@ import pytest
 from floop_envs.env import ArmEnv, make_env
 from floop_envs.expert import Expert
 from floop_envs.rollout import run_episode
-from floop_envs.scenarios import TrainingWork, model_of
+from floop_envs.scenarios import TrainingScenarios, model_of
 from floop_envs.seeds import Purpose, scenarios_of
-from floop_envs.shifts import shifted_work
+from floop_envs.shifts import shifted_scenarios
 from floop_robot.spec.scenario import ObjectSpec, Scenario
 from floop_robot.spec.tasks.grasp_state import GraspParameters
 from tests.envs.rim_expert import RimExpert
@@ -76,7 +76,7 @@ def test_closing_on_nothing_is_not_felt_as_a_grasp(env: ArmEnv) -> None:
 @pytest.mark.parametrize(("task", "count"), [(PICK, 40), (PLACE, 20)])
 def test_demonstrations_of_old_work_succeed(task: str, count: int) -> None:
     env = make_env(task)
-    work = scenarios_of(TrainingWork(task), Purpose.DEMONSTRATION, 9, count)
+    work = scenarios_of(TrainingScenarios(task), Purpose.DEMONSTRATION, 9, count)
     results = [run_episode(env, Expert(env.rules.spec), s) for s in work]
     assert np.mean([r.success for r in results]) >= 0.97
     assert all(r.success == r.true_success for r in results)
@@ -84,7 +84,7 @@ def test_demonstrations_of_old_work_succeed(task: str, count: int) -> None:
 
 
 def test_baskets_defeat_the_old_script_but_can_be_taken_by_the_rim(env: ArmEnv) -> None:
-    baskets = scenarios_of(shifted_work("new-object", PICK), Purpose.ROBOT, 9, 16)
+    baskets = scenarios_of(shifted_scenarios("new-object", PICK), Purpose.ROBOT, 9, 16)
     old = [run_episode(env, Expert(env.rules.spec), s) for s in baskets]
     rim = [run_episode(env, RimExpert(env), s) for s in baskets]
     assert np.mean([r.true_success for r in old]) <= 0.45

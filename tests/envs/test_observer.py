@@ -10,10 +10,10 @@ import pytest
 
 from floop_robot.robot.kinematics import Kinematics, yaw_of
 from floop_robot.robot.messages import PerceivedObject, RobotState
-from floop_robot.robot.observation_builder import Observer
+from floop_robot.robot.observation_builder import ObservationBuilder
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.robot_model import load_robot
-from floop_robot.spec.scenario import CLASSES
+from floop_robot.spec.scenario import OBJECT_CLASSES
 from floop_robot.spec.tasks import get_task
 
 ROBOT = load_robot("panda")
@@ -29,7 +29,9 @@ ACTION = (0.1, -0.2, 0.3, -0.4, 0.5)
 
 def see(state: RobotState, task: str = "floop/PickPlace-v0") -> dict[str, Vector]:
     spec = get_task(task).spec
-    observation = Observer(spec, Kinematics(ROBOT)).observe(state, (0.5, 0.0, 0.3), ACTION, (1.0, 2.0, 3.0, 4.0))
+    observation = ObservationBuilder(spec, Kinematics(ROBOT)).observe(
+        state, (0.5, 0.0, 0.3), ACTION, (1.0, 2.0, 3.0, 4.0)
+    )
     assert observation.dtype == np.float32 and observation.shape == (spec.observation.size,)
     return {name: observation[part] for name, part in spec.observation.slices.items()}
 
@@ -45,7 +47,7 @@ def test_every_field_says_what_its_name_says() -> None:
     assert np.allclose(seen["yaw_difference"], [math.sin(turn), math.cos(turn)], atol=1e-6)
     assert (seen["gripper_width"][0], seen["gripper_effort"][0]) == pytest.approx((0.05, 12.0))
     assert np.allclose(seen["object_size"], BOX.size_m) and seen["object_height"][0] == pytest.approx(0.03)
-    assert seen["object_class"].tolist() == [float(name == "cylinder") for name in CLASSES]
+    assert seen["object_class"].tolist() == [float(name == "cylinder") for name in OBJECT_CLASSES]
     assert np.allclose(seen["tracking_error"], np.clip((0.5, 0.0, 0.3) - tcp, -0.1, 0.1), atol=1e-6)
     assert np.allclose(seen["previous_action"], ACTION) and seen["context"].tolist() == [1.0, 2.0, 3.0, 4.0]
     assert np.allclose(seen["tote_from_object"], [0.0, 0.35, -0.03], atol=1e-6)

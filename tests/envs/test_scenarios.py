@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from floop_envs.perception import Perception
-from floop_envs.scenarios import PICK_AREA, ReportedWork, TrainingWork, model_of
+from floop_envs.scenarios import PICK_AREA, ReportedScenarios, TrainingScenarios, model_of
 from floop_envs.seeds import Purpose, scenario_of, scenarios_of, seed_of
-from floop_envs.shifts import SHIFTS, GapRanges, RealityGap, get_shift, shifted_work
+from floop_envs.shifts import SHIFTS, RealityGap, RealityGapRanges, get_shift, shifted_scenarios
 from floop_robot.spec.errors import ConfigError, UnknownName
-from floop_robot.spec.records import WorkReport
+from floop_robot.spec.records import ObjectReport
 from floop_robot.spec.scenario import Scenario
 
 PICK, PLACE = "floop/Pick-v0", "floop/PickPlace-v0"
-BASKET = WorkReport("basket", (0.1, 0.1, 0.06), (0.5, 0.1, 0.03), 0.3)
+BASKET = ObjectReport("basket", (0.1, 0.1, 0.06), (0.5, 0.1, 0.03), 0.3)
 
 
 def draw(source: object, count: int = 200) -> list[Scenario]:
@@ -23,7 +23,7 @@ def draw(source: object, count: int = 200) -> list[Scenario]:
 
 
 def test_training_work_is_what_it_says() -> None:
-    for s in draw(TrainingWork(PICK)):
+    for s in draw(TrainingScenarios(PICK)):
         assert s.object.object_class in ("box", "cylinder")
         assert all(0.036 <= side <= 0.06 for side in s.object.size_m)
         assert 0.05 <= s.object.mass_kg <= 0.3
@@ -32,14 +32,14 @@ def test_training_work_is_what_it_says() -> None:
 
 
 def test_the_tote_never_stands_on_the_work() -> None:
-    for s in draw(TrainingWork(PLACE)):
+    for s in draw(TrainingScenarios(PLACE)):
         assert s.tote_xy_m is not None
         assert s.tote_xy_m[1] - s.object_xy_m[1] > 0.088 + 0.0425  # half a tote, half a diagonal
 
 
 def test_reported_work_knows_only_reports_and_catalogue() -> None:
     model = model_of("basket")
-    for s in draw(ReportedWork(PICK, [BASKET, msgspec.structs.replace(BASKET, position_m=(0.45, -0.1, 0.03))])):
+    for s in draw(ReportedScenarios(PICK, [BASKET, msgspec.structs.replace(BASKET, position_m=(0.45, -0.1, 0.03))])):
         assert s.object.object_class == "basket" and s.object.shape == model.shape
         assert all(abs(side / seen - 1) <= 0.0301 for side, seen in zip(s.object.size_m, BASKET.size_m, strict=True))
         assert model.mass_kg[0] <= s.object.mass_kg <= model.mass_kg[1]
@@ -49,8 +49,8 @@ def test_reported_work_knows_only_reports_and_catalogue() -> None:
 def test_work_without_a_model_cannot_be_simulated() -> None:
     unknown = msgspec.structs.replace(BASKET, object_class="reserved_4")
     with pytest.raises(UnknownName):
-        ReportedWork(PICK, [unknown])
-    assert draw(ReportedWork(PICK, [unknown, BASKET]), 5)
+        ReportedScenarios(PICK, [unknown])
+    assert draw(ReportedScenarios(PICK, [unknown, BASKET]), 5)
 
 
 def test_seeds_of_different_purposes_never_meet() -> None:
@@ -62,13 +62,13 @@ def test_seeds_of_different_purposes_never_meet() -> None:
 
 
 def test_a_seed_is_a_scenario() -> None:
-    source, seed = TrainingWork(PICK), seed_of(Purpose.GATE, 3, 7)
+    source, seed = TrainingScenarios(PICK), seed_of(Purpose.GATE, 3, 7)
     assert scenario_of(source, seed) == scenario_of(source, seed) != scenario_of(source, seed + 1)
 
 
 @pytest.mark.parametrize("shift", [s.name for s in SHIFTS])
 def test_every_shift_changes_the_work(shift: str) -> None:
-    shifted, old = draw(shifted_work(shift, PICK), 5), draw(TrainingWork(PICK), 5)
+    shifted, old = draw(shifted_scenarios(shift, PICK), 5), draw(TrainingScenarios(PICK), 5)
     assert all(a.task == PICK and a != b for a, b in zip(shifted, old, strict=True))
 
 
@@ -78,7 +78,7 @@ def test_unknown_shift_suggests_the_nearest() -> None:
 
 
 def test_a_robot_keeps_its_gap_and_differs_from_the_others() -> None:
-    old, ranges = draw(TrainingWork(PICK), 1)[0], GapRanges()
+    old, ranges = draw(TrainingScenarios(PICK), 1)[0], RealityGapRanges()
     one, again = RealityGap("robot_1", 0).apply(old), RealityGap("robot_1", 0).apply(old)
     assert one == again != RealityGap("robot_2", 0).apply(old)
     for robot in range(50):
@@ -89,19 +89,19 @@ def test_a_robot_keeps_its_gap_and_differs_from_the_others() -> None:
 
 
 def test_a_gap_does_not_undo_a_shift() -> None:
-    worn = draw(shifted_work("worn-grip", PICK), 1)[0]
+    worn = draw(shifted_scenarios("worn-grip", PICK), 1)[0]
     assert RealityGap("robot_1", 0).apply(worn).gripper_force_n <= 1.1 * worn.gripper_force_n
 
 
 def test_perception_is_late_displaced_and_noisy_as_told() -> None:
-    base = draw(TrainingWork(PICK), 1)[0]
+    base = draw(TrainingScenarios(PICK), 1)[0]
     perception = Perception()
     still = (0.0, 0.0, 0.0, 1.0)
 
     def report(**world: object) -> list[float]:
         perception.start(msgspec.structs.replace(base, **world))
         for k in range(10):
-            perception.see(0.02 * k, (0.01 * k, 0.0, 0.0), still)
+            perception.add_frame(0.02 * k, (0.01 * k, 0.0, 0.0), still)
         seen = perception.report(0.18)
         assert seen is not None
         return list(seen.position_m)

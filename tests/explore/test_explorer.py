@@ -1,4 +1,4 @@
-"""Explorers as processes: live weights in, sampled records out, half of reported work, at the learner's pace."""
+"""Explorers as processes: live weights in, sampled records out, half of reported tasks, at the learner's pace."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 import zmq
 
-from floop_envs.scenarios import TrainingWork
+from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenarios_of, seed_of
-from floop_robot.gate.seed_allocator import BLOCK, SeedCounter
+from floop_robot.explore.domain_randomization import DomainRandomization, RandomizationRanges
 from floop_robot.explore.explorer import ROWS_PER_WEIGHTS, ExplorerStats
-from floop_robot.explore.weight_subscriber import PATIENCE_S, Credit
+from floop_robot.explore.weight_subscriber import PATIENCE_S, ExplorationRateLimiter
+from floop_robot.gate.seed_allocator import BLOCK, SeedAllocator
 from floop_robot.services.stats_file import read_stats
-from floop_robot.explore.domain_randomization import RandomisedWork, TwinRanges
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import ActMode, EpisodeEnd, Source
 from floop_robot.stream.codec import Block
 from floop_robot.stream.tail_client import TailClient, TailFilter
 from tests.conditions import wait_for
-from tests.gate.small_fleet import SmallFleet
 from tests.gate.sample_policies import TASK, episode_end, published, skilled
+from tests.gate.small_fleet import SmallFleet
 
 WAIT_S = 60.0
 
@@ -98,8 +98,8 @@ def test_explorer_acts_on_live_weights_and_reports_like_a_robot(fleet: SmallFlee
     assert all(e.work.object_class == "basket" for e in ends if e.act_mode is ActMode.TRIAL)
     assert sum(e.steps for e in ends) == len(versions) == figures(fleet).transitions
     classes = {e.work.object_class for e in ends}
-    assert "basket" in classes, "nothing of the reported work"
-    assert classes & {"box", "cylinder"}, "nothing of old work"
+    assert "basket" in classes, "nothing of the reported tasks"
+    assert classes & {"box", "cylinder"}, "nothing of known tasks"
     assert len({e.episode for e in ends}) == len(ends)
 
 
@@ -154,10 +154,10 @@ def test_a_killed_explorer_goes_on_within_five_seconds(fleet: SmallFleet, publis
 
 def test_a_killed_explorer_never_uses_a_seed_twice(tmp_path: Path) -> None:
     path = tmp_path / "next_seed"
-    first = SeedCounter(path, Purpose.EXPLORER, 3)
+    first = SeedAllocator(path, Purpose.EXPLORER, 3)
     used = [first.next() for _ in range(BLOCK + 5)]
-    again = SeedCounter(path, Purpose.EXPLORER, 3)
-    other = SeedCounter(tmp_path / "other", Purpose.EXPLORER, 3, share=1)
+    again = SeedAllocator(path, Purpose.EXPLORER, 3)
+    other = SeedAllocator(tmp_path / "other", Purpose.EXPLORER, 3, share=1)
     later, others = [again.next() for _ in range(10)], [other.next() for _ in range(10)]
     assert len({*used, *later, *others}) == len(used) + 20
     first, last = seed_of(Purpose.EXPLORER, 0, 0), seed_of(Purpose.EXPLORER, 9_999, 999_999)
@@ -169,13 +169,13 @@ def test_seeds_that_cannot_be_known_are_not_guessed(tmp_path: Path, kept: bytes)
     path = tmp_path / "next_seed"
     path.write_bytes(kept)
     with pytest.raises(StorageError, match="next_seed"):
-        SeedCounter(path, Purpose.EXPLORER, 3)
+        SeedAllocator(path, Purpose.EXPLORER, 3)
 
 
 def test_what_cannot_be_perceived_varies_within_the_stated_ranges() -> None:
-    ranges = TwinRanges()
-    plain = scenarios_of(TrainingWork(TASK), Purpose.EXPLORER, 0, 200)
-    varied = scenarios_of(RandomisedWork(TrainingWork(TASK)), Purpose.EXPLORER, 0, 200)
+    ranges = RandomizationRanges()
+    plain = scenarios_of(TrainingScenarios(TASK), Purpose.EXPLORER, 0, 200)
+    varied = scenarios_of(DomainRandomization(TrainingScenarios(TASK)), Purpose.EXPLORER, 0, 200)
     forces = np.array([v.gripper_force_n / p.gripper_force_n for v, p in zip(varied, plain, strict=True)])
     masses = np.array([v.object.mass_kg / p.object.mass_kg for v, p in zip(varied, plain, strict=True)])
     for found, (low, high) in ((forces, ranges.gripper_force_factor), (masses, ranges.mass_factor)):
@@ -186,13 +186,13 @@ def test_what_cannot_be_perceived_varies_within_the_stated_ranges() -> None:
     assert np.abs(offsets).max() <= ranges.calibration_m[1]
 
 
-def test_credit_is_bounded_and_returns_after_silence() -> None:
-    credit = Credit(50, 0.0)
-    assert not credit.may_run(0.0)
+def test_exploration_is_bounded_and_returns_after_silence() -> None:
+    limiter = ExplorationRateLimiter(50, 0.0)
+    assert not limiter.may_explore(0.0)
     for _ in range(5):
-        credit.new_weights(1.0)
-    credit.spend(100)
-    assert not credit.may_run(1.0)
-    assert credit.may_run(1.1 + PATIENCE_S)
-    credit.spend(60)
-    assert not credit.may_run(1.2 + PATIENCE_S)
+        limiter.new_weights(1.0)
+    limiter.spend(100)
+    assert not limiter.may_explore(1.0)
+    assert limiter.may_explore(1.1 + PATIENCE_S)
+    limiter.spend(60)
+    assert not limiter.may_explore(1.2 + PATIENCE_S)

@@ -9,9 +9,9 @@ import zmq
 
 from floop_policies import baseline
 from floop_robot.bundle import Bundle
-from floop_robot.explore.weight_subscriber import LiveWeights
+from floop_robot.explore.weight_subscriber import WeightSubscriber
 from floop_robot.spec.config import Endpoints, FloopConfig
-from floop_robot.transport.zmq_sockets import Context, last_endpoint, listen
+from floop_robot.transport.zmq_sockets import Context, bind_socket, last_endpoint
 from tests.conditions import wait_for
 from tests.stream.flipping_proxy import FlippingProxy
 
@@ -24,7 +24,9 @@ class Learner:
 
     def __init__(self) -> None:
         self.context: Context = zmq.Context()
-        self.socket = listen(self.context, zmq.XPUB, "tcp://127.0.0.1:0", "the learner")  # tells when somebody listens
+        self.socket = bind_socket(
+            self.context, zmq.XPUB, "tcp://127.0.0.1:0", "the learner"
+        )  # tells when somebody listens
         self.proxy = FlippingProxy(int(last_endpoint(self.socket).rpartition(":")[2]), every=NEVER)
         endpoints = Endpoints()
         distance = int(endpoints.weights.rpartition(":")[2]) - endpoints.base_port
@@ -37,7 +39,7 @@ class Learner:
 
     def publish(self, version: int) -> None:
         bundle = Bundle.load(baseline(TASK))
-        self.socket.send(bundle.stamped(version=version, epoch=1, parent=0, certificate=None).to_bytes())
+        self.socket.send(bundle.with_version(version=version, epoch=1, parent=0, certificate=None).to_bytes())
 
     def close(self) -> None:
         self.proxy.close()
@@ -52,13 +54,13 @@ def learner() -> Iterator[Learner]:
 
 
 @pytest.fixture
-def weights(learner: Learner) -> Iterator[LiveWeights]:
-    made = LiveWeights(learner.config)
+def weights(learner: Learner) -> Iterator[WeightSubscriber]:
+    made = WeightSubscriber(learner.config)
     yield made
     made.close()
 
 
-def test_a_learners_host_that_vanishes_without_a_word_is_noticed(learner: Learner, weights: LiveWeights) -> None:
+def test_a_learners_host_that_vanishes_without_a_word_is_noticed(learner: Learner, weights: WeightSubscriber) -> None:
     learner.wait_for_listener()
     learner.publish(1)
     wait_for(lambda: weights.poll(100), what="the first weights")
@@ -72,7 +74,7 @@ def test_a_learners_host_that_vanishes_without_a_word_is_noticed(learner: Learne
     assert weights.version == 2 and weights.refused == 0
 
 
-def test_only_the_newest_weights_are_acted_on(learner: Learner, weights: LiveWeights) -> None:
+def test_only_the_newest_weights_are_acted_on(learner: Learner, weights: WeightSubscriber) -> None:
     learner.wait_for_listener()
     for version in range(1, 9):
         learner.publish(version)

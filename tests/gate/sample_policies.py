@@ -9,13 +9,13 @@ import numpy as np
 from floop_envs.env import make_env
 from floop_envs.expert import Expert
 from floop_envs.rollout import run_episode
-from floop_envs.scenarios import TrainingWork
+from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenarios_of
 from floop_robot.bundle import Activation, Architecture, Bundle, Distribution
 from floop_robot.spec.ids import ids_of
-from floop_robot.spec.records import ActMode, EpisodeEnd, Outcome, WorkReport
+from floop_robot.spec.records import ActMode, EpisodeEnd, ObjectReport, OutcomeCode
 from floop_robot.spec.robot_model import load_robot
-from floop_robot.spec.scenario import CLASSES
+from floop_robot.spec.scenario import OBJECT_CLASSES
 from floop_robot.spec.tasks import get_task
 
 TASK = "floop/Pick-v0"
@@ -29,8 +29,8 @@ def _demonstrations() -> tuple[np.ndarray, np.ndarray]:
     env, rng = make_env(TASK), np.random.default_rng(0)
     expert = Expert(env.rules.spec)
     observations, actions = [], []
-    for scenario in scenarios_of(TrainingWork(TASK), Purpose.DEMONSTRATION, 0, DEMONSTRATIONS):
-        for step in run_episode(env, expert, scenario, rng, sample=True, keep=True).trace:
+    for scenario in scenarios_of(TrainingScenarios(TASK), Purpose.DEMONSTRATION, 0, DEMONSTRATIONS):
+        for step in run_episode(env, expert, scenario, rng, sample=True, record_trace=True).trace:
             observations.append(step.obs)
             actions.append(expert.mean(step.obs))
     env.close()
@@ -60,11 +60,11 @@ def skilled() -> Bundle:
 
 @functools.cache
 def clumsy() -> Bundle:
-    """The same, but it never closes the gripper on a cylinder: it fails at about half of old work."""
+    """The same, but it never closes the gripper on a cylinder: it fails at about half of known tasks."""
     weight, bias, head = (part.copy() for part in _fitted())
     spec = get_task(TASK).spec
     weight[0], bias[0] = 0.0, 0.0
-    weight[0, spec.observation.slices["object_class"].start + CLASSES.index("cylinder")] = 1.0
+    weight[0, spec.observation.slices["object_class"].start + OBJECT_CLASSES.index("cylinder")] = 1.0
     mean = head[:-1].T
     mean[:, 0] = 0.0
     mean[spec.action.slices["gripper"], 0] = 50.0
@@ -110,7 +110,7 @@ def _bundle(weight: np.ndarray, bias: np.ndarray, mean_weight: np.ndarray, mean_
 
 
 def published(bundle: Bundle, version: int) -> Bundle:
-    return bundle.stamped(version=version, epoch=1, parent=0, certificate=None)
+    return bundle.with_version(version=version, epoch=1, parent=0, certificate=None)
 
 
 def episode_end(object_class: str, success: bool, episode: int = 0) -> EpisodeEnd:
@@ -125,9 +125,9 @@ def episode_end(object_class: str, success: bool, episode: int = 0) -> EpisodeEn
         steps=40,
         duration_s=3.2,
         total_reward=0.0,
-        outcome=Outcome.SUCCESS if success else Outcome.TIMEOUT,
+        outcome=OutcomeCode.SUCCESS if success else OutcomeCode.TIMEOUT,
         final_obs=np.zeros(get_task(TASK).spec.observation.size, np.float32),
-        work=WorkReport(
+        work=ObjectReport(
             object_class,
             (side, side, side),
             (float(rng.uniform(0.42, 0.58)), float(rng.uniform(-0.12, 0.12)), 0.5 * side),

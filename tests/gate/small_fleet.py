@@ -13,15 +13,15 @@ from types import TracebackType
 from ports import free_base_port
 
 from floop_robot.bundle import Bundle
-from floop_robot.services.fleet_description import write_config
 from floop_robot.deploy import FleetClient, FleetStatus
+from floop_robot.services.fleet_description import write_config
 from floop_robot.spec.config import Endpoints, FloopConfig, GateConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.records import Record, Source, StreamInfo
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
-from floop_robot.stream.uploader import Outlet
+from floop_robot.stream.uploader import RecordUploader
 
 
 class SmallFleet:
@@ -33,7 +33,7 @@ class SmallFleet:
             run_dir=str(folder / "run"),
             baseline=str(folder / "baseline.floop"),
             endpoints=Endpoints(base_port=free_base_port()),
-            gate=GateConfig(workers=1, lesson_s=0.0),
+            gate=GateConfig(workers=1, warmup_s=0.0),
             **changes,  # type: ignore[arg-type]
         )
         self.file = write_config(self.config)
@@ -79,10 +79,10 @@ class SmallFleet:
         rules = get_task(self.config.task)
         ids = ids_of(rules, load_robot("panda"))
         info = StreamInfo(robot, "", self.config.task, ids, source)
-        outlet = Outlet(Path(self.config.run_dir) / "robots" / robot, info, self.config.endpoints.ingest)
+        uploader = RecordUploader(Path(self.config.run_dir) / "robots" / robot, info, self.config.endpoints.ingest)
         try:
             for record in records:
-                assert outlet.put(record)
-            assert outlet.drain(20.0)
+                assert uploader.put(record)
+            assert uploader.drain(20.0)
         finally:
-            outlet.close()
+            uploader.close()

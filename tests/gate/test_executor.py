@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from floop_robot.gate.executor import InProcess, ProcessPool
-from floop_robot.gate.interfaces import KEPT_POLICIES, EpisodeFailed, EpisodeJob
+from floop_robot.gate.executor import InProcessExecutor, ProcessPool
+from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed, EpisodeJob
 from tests.conditions import wait_for
 from tests.gate.fake_runners import PidRunner, scenario
 
@@ -71,7 +71,7 @@ def test_a_refused_bundle_fails_its_own_jobs_only(pool: ProcessPool) -> None:
 
 
 def test_policies_come_and_go(pool: ProcessPool) -> None:
-    for i in range(3 * KEPT_POLICIES):
+    for i in range(3 * MAX_LOADED_POLICIES):
         pool.add_policy(f"p{i}", b"good" if i % 2 else b"poor")
         assert all(f.result(WAIT_S).success == bool(i % 2) for f in pool.submit(jobs(2, policy=f"p{i}")))
     with pytest.raises(EpisodeFailed, match="does not know"):
@@ -121,10 +121,10 @@ def test_workers_end_when_their_owner_is_killed(tmp_path: Path) -> None:
 
 
 def test_in_process_runs_at_once(tmp_path: Path) -> None:
-    executor = InProcess(PidRunner(str(tmp_path)))
-    for i in range(2 * KEPT_POLICIES):
+    executor = InProcessExecutor(PidRunner(str(tmp_path)))
+    for i in range(2 * MAX_LOADED_POLICIES):
         executor.add_policy(f"p{i}", b"good")
-    futures = executor.submit(jobs(3, policy=f"p{2 * KEPT_POLICIES - 1}"))
+    futures = executor.submit(jobs(3, policy=f"p{2 * MAX_LOADED_POLICIES - 1}"))
     assert [f.result(0).steps for f in futures] == [os.getpid()] * 3
-    failed = executor.submit(jobs(1, "raises", f"p{2 * KEPT_POLICIES - 1}"))[0]
+    failed = executor.submit(jobs(1, "raises", f"p{2 * MAX_LOADED_POLICIES - 1}"))[0]
     assert isinstance(failed.exception(0), EpisodeFailed)

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from floop_robot.bundle import Bundle
-from floop_robot.gate.trial_runner import LOST_PAIRS
 from floop_robot.gate.executor import ProcessPool
-from floop_robot.gate.gate import Gate, Judged
-from floop_robot.gate.interfaces import KEPT_POLICIES, EpisodeFailed, EpisodeJob, EpisodeOutcome
-from floop_robot.gate.trial import Known
+from floop_robot.gate.gate import Gate, GateResult
+from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed, EpisodeJob, EpisodeOutcome
+from floop_robot.gate.trial import SuiteCounts
+from floop_robot.gate.trial_runner import MAX_LOST_PAIRS
 from floop_robot.spec.config import FloopConfig, GateConfig
 from floop_robot.spec.errors import BundleRefused, ContractMismatch, StorageError
 from floop_robot.spec.tasks import get_task
@@ -35,10 +35,10 @@ def pool() -> Iterator[ProcessPool]:
 
 @pytest.fixture
 def gate(pool: ProcessPool, tmp_path: Path) -> Gate:
-    return Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1, lesson_s=0.0)), pool)
+    return Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1, warmup_s=0.0)), pool)
 
 
-def judge(gate: Gate, candidate: Bundle) -> Judged:
+def judge(gate: Gate, candidate: Bundle) -> GateResult:
     gate.offer(candidate.to_bytes())
     deadline = time.monotonic() + 120.0
     while time.monotonic() < deadline:
@@ -58,18 +58,24 @@ def test_a_policy_that_works_replaces_one_that_often_fails(gate: Gate, tmp_path:
     assert verdict.reason.startswith("better on cylinder")
     assert verdict.incumbent_version == 3
     assert verdict.candidate_sha256 == skilled().manifest.sha256
-    focus, old = verdict.suites
-    assert (focus.name, old.name) == ("focus: cylinder", "old work")
-    assert focus.candidate_successes > focus.incumbent_successes
-    assert focus.candidate_interval[0] < focus.candidate_successes / focus.episodes <= focus.candidate_interval[1]
-    known = gate._supply.known  # of every pair that was used, prepared ahead or not: by it trials know what to expect
-    assert known.focus == (focus.incumbent_successes, focus.episodes)
-    assert known.old == (old.incumbent_successes, old.episodes)
+    target_tasks, old = verdict.suites
+    assert (target_tasks.name, old.name) == ("target: cylinder", "known tasks")
+    assert target_tasks.candidate_successes > target_tasks.incumbent_successes
+    assert (
+        target_tasks.candidate_interval[0]
+        < target_tasks.candidate_successes / target_tasks.episodes
+        <= target_tasks.candidate_interval[1]
+    )
+    known = (
+        gate._scenario_pool.known
+    )  # of every pair that was used, prepared ahead or not: by it trials know what to expect
+    assert known.target == (target_tasks.incumbent_successes, target_tasks.episodes)
+    assert known.regression == (old.incumbent_successes, old.episodes)
     page = judged.report.with_suffix(".md").read_text()
     assert "accepted" in page
     assert "better on cylinder" in page.lower()
     pairs = msgspec.json.decode(judged.report.read_bytes())["pairs"]
-    assert len({p["seed"] for p in pairs}) == len(pairs) == focus.episodes + old.episodes
+    assert len({p["seed"] for p in pairs}) == len(pairs) == target_tasks.episodes + old.episodes
     assert judged.report.parent == tmp_path / "gate"
 
 
@@ -77,7 +83,7 @@ def test_a_worse_policy_is_refused_for_old_work(gate: Gate) -> None:
     gate.set_incumbent(published(skilled(), 1))
     verdict = judge(gate, clumsy()).verdict
     assert verdict.decision is Decision.REJECTED
-    assert "old work is not kept" in verdict.reason
+    assert "known tasks got worse" in verdict.reason
 
 
 def test_a_collapsed_policy_is_refused_within_three_pairs(gate: Gate) -> None:
@@ -112,9 +118,9 @@ def test_the_same_policy_is_not_accepted_against_itself_and_seeds_are_never_used
 
 def test_many_candidates_in_a_row_never_push_the_incumbent_out(gate: Gate) -> None:
     gate.set_incumbent(published(skilled(), 1))
-    for seed in range(10, 12 + KEPT_POLICIES):
+    for seed in range(10, 12 + MAX_LOADED_POLICIES):
         assert judge(gate, collapsed(seed)).verdict.decision is Decision.REJECTED
-    assert gate.counts.rejected == KEPT_POLICIES + 2
+    assert gate.counts.rejected == MAX_LOADED_POLICIES + 2
 
 
 def test_newest_candidate_wins_and_the_others_are_counted(gate: Gate) -> None:
@@ -127,7 +133,9 @@ def test_newest_candidate_wins_and_the_others_are_counted(gate: Gate) -> None:
 
 
 def test_the_gate_rests_after_a_candidate_that_was_not_accepted(pool: ProcessPool, tmp_path: Path) -> None:
-    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1, rest=1e6, longest_rest_s=1e6)), pool)
+    gate = Gate(
+        FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1, cooldown_share=1e6, max_cooldown_s=1e6)), pool
+    )
     gate.set_incumbent(published(skilled(), 1))
     assert judge(gate, collapsed(1)).verdict.decision is Decision.REJECTED
     gate.offer(collapsed(2).to_bytes())
@@ -135,7 +143,7 @@ def test_the_gate_rests_after_a_candidate_that_was_not_accepted(pool: ProcessPoo
     assert gate.step(0.0) is None and not gate.busy
     gate.set_incumbent(published(skilled(), 2))  # a rest ends with what it was for
     assert gate.busy
-    for setting in ({"rest": 0.0}, {"rest": 1e6, "longest_rest_s": 0.0}):
+    for setting in ({"cooldown_share": 0.0}, {"cooldown_share": 1e6, "max_cooldown_s": 0.0}):
         config = FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1, **setting))
         awake = Gate(config, pool)
         awake.set_incumbent(published(skilled(), 1))
@@ -145,7 +153,7 @@ def test_the_gate_rests_after_a_candidate_that_was_not_accepted(pool: ProcessPoo
 
 
 def test_the_gate_lets_the_learner_learn_first_when_a_class_begins_to_fail(pool: ProcessPool, tmp_path: Path) -> None:
-    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1, lesson_s=3.0)), pool)
+    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1, warmup_s=3.0)), pool)
     gate.set_incumbent(published(clumsy(), 1))
     assert judge(gate, collapsed(1)).verdict.decision is Decision.REJECTED  # nothing fails
     gate.set_incumbent(published(skilled(), 2))
@@ -165,12 +173,12 @@ def test_what_a_policy_achieved_in_its_trial_is_known_when_it_is_the_incumbent(g
         gate.observe(episode_end("cylinder", success=False, episode=i))
     verdict = judge(gate, skilled()).verdict
     assert verdict.decision is Decision.ACCEPTED
-    focus, old = verdict.suites
+    target_tasks, old = verdict.suites
     gate.set_incumbent(published(skilled(), 2))
-    assert gate._supply.known.focus == (focus.candidate_successes, focus.episodes)
-    assert gate._supply.known.old == (old.candidate_successes, old.episodes)
+    assert gate._scenario_pool.known.target == (target_tasks.candidate_successes, target_tasks.episodes)
+    assert gate._scenario_pool.known.regression == (old.candidate_successes, old.episodes)
     gate.set_incumbent(published(clumsy(), 3))
-    assert gate._supply.known == Known()
+    assert gate._scenario_pool.known == SuiteCounts()
 
 
 def test_what_a_policy_achieved_on_other_work_is_not_known_of_the_work_that_fails_now(gate: Gate) -> None:
@@ -180,10 +188,10 @@ def test_what_a_policy_achieved_on_other_work_is_not_known_of_the_work_that_fail
     _, old = judge(gate, skilled()).verdict.suites
     for i in range(10, 20):
         gate.observe(episode_end("box", success=False, episode=i))
-    wait_for(lambda: gate.step(0.0) is None and gate.focus.classes == ("box", "cylinder"))
+    wait_for(lambda: gate.step(0.0) is None and gate.target_tasks.classes == ("box", "cylinder"))
     gate.set_incumbent(published(skilled(), 2))
-    assert gate._supply.known.focus == (0, 0)
-    assert gate._supply.known.old == (old.candidate_successes, old.episodes)
+    assert gate._scenario_pool.known.target == (0, 0)
+    assert gate._scenario_pool.known.regression == (old.candidate_successes, old.episodes)
 
 
 def test_a_new_incumbent_restarts_the_trial(gate: Gate) -> None:
@@ -219,7 +227,7 @@ def test_an_incumbent_that_cannot_be_run_is_no_fault_of_the_candidate(pool: Proc
 
 def test_pairs_whose_incumbent_cannot_be_run_are_replaced(pool: ProcessPool, tmp_path: Path) -> None:
     incumbent = published(collapsed(), 1)
-    executor = Unrunnable(pool, incumbent, LOST_PAIRS)
+    executor = Unrunnable(pool, incumbent, MAX_LOST_PAIRS)
     gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1)), executor)
     gate.set_incumbent(incumbent)
     judged = judge(gate, skilled())
@@ -264,7 +272,7 @@ class Unrunnable:
 
 
 def _pairs(gate: Gate) -> int:
-    return len(gate._court.trial.pairs) if gate._court else 0
+    return len(gate._trial_runner.trial.pairs) if gate._trial_runner else 0
 
 
 def test_bad_candidates_are_refused_in_one_line_and_change_nothing(gate: Gate) -> None:
@@ -284,14 +292,14 @@ def test_an_object_without_a_model_is_left_to_a_canary(gate: Gate) -> None:
     gate.set_incumbent(published(skilled(), 1))
     for i in range(8):
         gate.observe(episode_end("reserved_5", success=False, episode=i))
-    assert gate.work.without_model == ("reserved_5",)
+    assert gate.monitor.without_model == ("reserved_5",)
     verdict = judge(gate, _nearly(skilled())).verdict
     assert verdict.decision is Decision.INCONCLUSIVE
     assert "canary only: no model of reserved_5" in verdict.reason
 
 
 def _nearly(bundle: Bundle) -> Bundle:
-    """The same behaviour in other bytes."""
+    """The same behavior in other bytes."""
     arrays = bundle.arrays()
     arrays["log_std.bias"] = arrays["log_std.bias"] - 0.5
     manifest = bundle.manifest
@@ -317,5 +325,5 @@ def test_a_candidate_may_be_judged_again_but_a_newer_one_goes_first(gate: Gate) 
     assert gate.counts.restarted == 1
 
 
-def _wait(gate: Gate) -> Judged:
+def _wait(gate: Gate) -> GateResult:
     return wait_for(lambda: gate.step(0.2), 120.0, "a verdict")

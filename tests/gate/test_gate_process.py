@@ -12,13 +12,13 @@ import psutil
 import pytest
 import zmq
 
-from floop_robot.services.gate import Answer, GateStats
+from floop_robot.services.gate import CandidateReply, GateStats
 from floop_robot.services.stats_file import read_stats
 from floop_robot.spec.records import ActMode, Source
 from floop_robot.spec.verdict import Decision
 from tests.conditions import wait_for
-from tests.gate.small_fleet import SmallFleet
 from tests.gate.sample_policies import clumsy, collapsed, episode_end, skilled
+from tests.gate.small_fleet import SmallFleet
 
 WAIT_S = 60.0
 
@@ -32,13 +32,13 @@ class Learner:
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.connect(endpoint)
 
-    def ask(self, blob: bytes) -> Answer:
+    def ask(self, blob: bytes) -> CandidateReply:
         self.socket.send(blob)
         return self.answer()
 
-    def answer(self) -> Answer:
+    def answer(self) -> CandidateReply:
         assert self.socket.poll(int(1000 * WAIT_S)), "the gate does not answer"
-        return msgspec.msgpack.decode(self.socket.recv(), type=Answer)
+        return msgspec.msgpack.decode(self.socket.recv(), type=CandidateReply)
 
 
 @pytest.fixture
@@ -62,9 +62,13 @@ def figures(fleet: SmallFleet) -> GateStats | None:
 
 def test_reports_candidate_verdict_version(fleet: SmallFleet, learner: Learner) -> None:
     fleet.report([episode_end("cylinder", success=i % 2 == 0, episode=i) for i in range(12)])
-    wait_for(lambda: (f := figures(fleet)) and f.incumbent == 1 and f.focus.classes, WAIT_S, "incumbent and focus")
+    wait_for(
+        lambda: (f := figures(fleet)) and f.incumbent == 1 and f.target_tasks.classes,
+        WAIT_S,
+        "incumbent and target_tasks",
+    )
     good = skilled()
-    assert learner.ask(good.to_bytes()) == Answer(good.manifest.sha256, True)
+    assert learner.ask(good.to_bytes()) == CandidateReply(good.manifest.sha256, True)
     verdict = learner.answer().verdict
     assert verdict is not None
     assert verdict.decision is Decision.ACCEPTED, verdict.reason
@@ -84,8 +88,8 @@ def test_explorers_and_sampled_episodes_make_no_focus(fleet: SmallFleet) -> None
     fleet.report(bad, "explorer_1", Source.EXPLORER)
     fleet.report([msgspec.structs.replace(e, act_mode=ActMode.SAMPLE) for e in bad], "robot_2")
     fleet.report([episode_end("box", success=False, episode=i) for i in range(6)])
-    focus = wait_for(lambda: (f := figures(fleet)) and f.focus.classes, WAIT_S, "focus")
-    assert focus == ("box",)
+    target_tasks = wait_for(lambda: (f := figures(fleet)) and f.target_tasks.classes, WAIT_S, "target_tasks")
+    assert target_tasks == ("box",)
 
 
 def test_killed_gate_resumes_within_five_seconds_and_leaves_no_worker(fleet: SmallFleet, learner: Learner) -> None:
@@ -98,7 +102,7 @@ def test_killed_gate_resumes_within_five_seconds_and_leaves_no_worker(fleet: Sma
     before = time.monotonic()
     fleet.start("gate")
     wait_for(lambda: not any(w.is_running() and w.status() != psutil.STATUS_ZOMBIE for w in workers), 10, "their end")
-    ready = lambda: (f := figures(fleet)) and f.incumbent == 1 and f.focus.classes  # noqa: E731
+    ready = lambda: (f := figures(fleet)) and f.incumbent == 1 and f.target_tasks.classes  # noqa: E731
     log = Path(fleet.config.run_dir) / "stats" / f"gate~{fleet.processes['gate'].pid}.stats"
     wait_for(lambda: log.exists() and ready(), WAIT_S, "the gate to be back")
     resumed_s = time.monotonic() - before

@@ -10,10 +10,18 @@ import numpy as np
 import pytest
 
 from floop_robot.gate.interfaces import EpisodeOutcome
-from floop_robot.stats.sequential_tests import Bettor, Faster, Floor, Improvement, NonInferiority, Status, wilson
-from floop_robot.gate.trial import HURRIED_PAIRS, Focus, Known, Pair, Suite, Trial
+from floop_robot.gate.trial import PREEMPTION_PAIRS, Pair, Suite, SuiteCounts, TargetTasks, Trial
 from floop_robot.spec.config import GateConfig
 from floop_robot.spec.verdict import Decision
+from floop_robot.stats.sequential_tests import (
+    EProcess,
+    Faster,
+    NonInferiority,
+    Status,
+    SuccessFloor,
+    Superiority,
+    wilson,
+)
 
 TRIALS = 400
 
@@ -37,18 +45,18 @@ def successes(rng: np.random.Generator, candidate: float, incumbent: float) -> I
 def simulate(
     seed: int,
     old: tuple[float, float],
-    focus: tuple[float, float] | None = None,
+    target_tasks: tuple[float, float] | None = None,
     faster: float = 0.0,
-    known: Known | None = None,
+    known: SuiteCounts | None = None,
 ) -> tuple[Decision, int]:
     """One trial with policies of the given success (candidate, incumbent); decision and number of pairs."""
     rng = np.random.default_rng(seed)
-    draws = {Suite.OLD: successes(rng, *old)}
-    if focus:
-        draws[Suite.FOCUS] = successes(rng, *focus)
-    trial = Trial(GateConfig(), Focus(("basket",)) if focus else Focus(), known)
+    draws = {Suite.REGRESSION: successes(rng, *old)}
+    if target_tasks:
+        draws[Suite.TARGET] = successes(rng, *target_tasks)
+    trial = Trial(GateConfig(), TargetTasks(("basket",)) if target_tasks else TargetTasks(), known)
     started = dict.fromkeys(Suite, 0)
-    while (suite := trial.wants(started)) is not None:
+    while (suite := trial.next_suite(started)) is not None:
         started[suite] += 1
         candidate, incumbent = next(draws[suite])
         base = rng.normal(1.2, 0.15)
@@ -59,8 +67,8 @@ def simulate(
     return trial.finding.decision, len(trial.pairs)
 
 
-def accepted(old: tuple[float, float], focus: tuple[float, float] | None = None, faster: float = 0.0) -> float:
-    return sum(simulate(s, old, focus, faster)[0] is Decision.ACCEPTED for s in range(TRIALS)) / TRIALS
+def accepted(old: tuple[float, float], target_tasks: tuple[float, float] | None = None, faster: float = 0.0) -> float:
+    return sum(simulate(s, old, target_tasks, faster)[0] is Decision.ACCEPTED for s in range(TRIALS)) / TRIALS
 
 
 @pytest.mark.parametrize("level", [0.0, 0.3, 0.9])
@@ -104,10 +112,10 @@ def test_a_candidate_that_learned_nothing_is_sent_back_within_twenty_pairs() -> 
 
 
 def test_an_incumbent_below_the_floor_can_still_be_improved_on() -> None:
-    def passes(known: Known) -> int:
+    def passes(known: SuiteCounts) -> int:
         return sum(simulate(s, (0.8, 0.8), (0.95, 0.2), known=known)[0] is Decision.ACCEPTED for s in range(100))
 
-    assert passes(Known(old=(80, 100))) > 2 * passes(Known())
+    assert passes(SuiteCounts(regression=(80, 100))) > 2 * passes(SuiteCounts())
 
 
 def violating(success: bool = True) -> EpisodeOutcome:
@@ -115,10 +123,10 @@ def violating(success: bool = True) -> EpisodeOutcome:
 
 
 def test_repeated_limit_violations_refuse_whatever_else_is_good() -> None:
-    trial = Trial(GateConfig(), Focus(("basket",)))
-    trial.observe(Pair(Suite.FOCUS, 0, violating(), outcome(False)))
+    trial = Trial(GateConfig(), TargetTasks(("basket",)))
+    trial.observe(Pair(Suite.TARGET, 0, violating(), outcome(False)))
     assert trial.finding is None, "one hard contact is no pattern"
-    trial.observe(Pair(Suite.FOCUS, 0, violating(), outcome(False)))
+    trial.observe(Pair(Suite.TARGET, 0, violating(), outcome(False)))
     assert trial.finding is not None
     assert trial.finding.decision is Decision.REJECTED
     assert trial.finding.reason == "joints outside their limits in 2 of 2 episodes"
@@ -126,34 +134,34 @@ def test_repeated_limit_violations_refuse_whatever_else_is_good() -> None:
 
 def test_a_rare_hard_contact_refuses_nobody_and_nor_do_those_that_the_incumbent_has_too() -> None:
     for theirs in (outcome(True), violating()):
-        trial = Trial(GateConfig(), Focus(without_model=("reserved_4",)))
+        trial = Trial(GateConfig(), TargetTasks(without_model=("reserved_4",)))
         while trial.finding is None:
             rare = len(trial.pairs) % 30 == 10
             often = theirs.limit_violations > 0
-            trial.observe(Pair(Suite.OLD, 0, violating() if rare or often else outcome(True), theirs))
+            trial.observe(Pair(Suite.REGRESSION, 0, violating() if rare or often else outcome(True), theirs))
         assert trial.finding.decision is Decision.INCONCLUSIVE
 
 
 def test_a_trial_that_gains_too_little_gives_way_to_a_newer_candidate_until_no_more_is_to_be_had() -> None:
-    few, most, longest = HURRIED_PAIRS[Suite.FOCUS], GateConfig().max_pairs, GateConfig().max_guard
-    for hurried, sent_back, pairs in ((True, 0, few), (False, 0, most), (True, 30, longest)):
-        trial = Trial(GateConfig(), Focus(("basket",)), sent_back=sent_back)
-        trial.hurried = hurried
+    few, most, longest = PREEMPTION_PAIRS[Suite.TARGET], GateConfig().max_pairs, GateConfig().max_regression_pairs
+    for preempted, not_accepted, pairs in ((True, 0, few), (False, 0, most), (True, 30, longest)):
+        trial = Trial(GateConfig(), TargetTasks(("basket",)), not_accepted=not_accepted)
+        trial.preempted = preempted
         results = [(True, False), (True, True), (False, True), (True, False), (True, True)]
         while trial.finding is None:
             candidate, incumbent = results[len(trial.pairs) % 5]
-            trial.observe(Pair(Suite.FOCUS, 0, outcome(candidate), outcome(incumbent)))
+            trial.observe(Pair(Suite.TARGET, 0, outcome(candidate), outcome(incumbent)))
         assert trial.finding.decision is Decision.INCONCLUSIVE
         assert len(trial.pairs) == pairs
 
 
 def test_a_promising_trial_is_finished_though_a_newer_candidate_waits() -> None:
-    trial = Trial(GateConfig(), Focus(("basket",)))
-    trial.hurried = True
+    trial = Trial(GateConfig(), TargetTasks(("basket",)))
+    trial.preempted = True
     results = [(True, False), (True, True), (True, True), (True, False), (False, True), (True, False)]
     while trial.finding is None and len(trial.pairs) < 100:
         candidate, incumbent = results[len(trial.pairs) % 6] if len(trial.pairs) < 48 else (True, True)
-        suite = Suite.FOCUS if len(trial.pairs) < 48 else Suite.OLD
+        suite = Suite.TARGET if len(trial.pairs) < 48 else Suite.REGRESSION
         trial.observe(Pair(suite, 0, outcome(candidate), outcome(incumbent)))
     assert trial.finding is not None
     assert trial.finding.decision is Decision.ACCEPTED
@@ -161,9 +169,9 @@ def test_a_promising_trial_is_finished_though_a_newer_candidate_waits() -> None:
 
 
 def test_work_without_a_model_gets_the_guard_and_no_verdict_on_merit() -> None:
-    trial = Trial(GateConfig(), Focus(without_model=("reserved_4",)))
+    trial = Trial(GateConfig(), TargetTasks(without_model=("reserved_4",)))
     while trial.finding is None:
-        trial.observe(Pair(Suite.OLD, 0, outcome(True), outcome(True)))
+        trial.observe(Pair(Suite.REGRESSION, 0, outcome(True), outcome(True)))
     assert trial.finding.decision is Decision.INCONCLUSIVE
     assert "canary only" in trial.finding.reason
 
@@ -172,10 +180,10 @@ def test_looking_after_every_bet_keeps_the_false_alarm_rate() -> None:
     rng = np.random.default_rng(7)
     alarms = 0
     for _ in range(TRIALS):
-        bettor = Bettor(0.0)
+        bettor = EProcess(0.0)
         for x in rng.choice([-1.0, 0.0, 1.0], 200):
             bettor.observe(x)
-        alarms += bettor.refutes(0.05)
+        alarms += bettor.rejects(0.05)
     assert alarms / TRIALS <= 0.05
     # A z-test looked at as often is wrong several times as often: what a test that can fail looks like.
     sums = np.cumsum(rng.choice([-1.0, 0.0, 1.0], (TRIALS, 200)), axis=1)
@@ -214,7 +222,7 @@ def test_times_that_are_equal_are_not_faster() -> None:
 
 
 def test_improvement_needs_more_than_luck() -> None:
-    test = Improvement(0.05, 0.1, 0.2)
+    test = Superiority(0.05, 0.1, 0.2)
     for _ in range(4):
         test.observe(1)
     assert test.status is Status.OPEN
@@ -224,7 +232,7 @@ def test_improvement_needs_more_than_luck() -> None:
 
 
 def test_the_floor_breaks_after_three_failures_and_not_after_two() -> None:
-    floor = Floor(0.95, 0.85, 0.05)
+    floor = SuccessFloor(0.95, 0.85, 0.05)
     floor.observe(False)
     floor.observe(False)
     assert not floor.broken

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from floop_robot.learn.algorithm import Algorithm
 from floop_robot.learn.checkpoint import Checkpoint, CheckpointInfo, CheckpointRefused
-from floop_robot.learn.ppo_algorithm import PpoTrainee
-from floop_robot.learn.sac_algorithm import SacTrainee
+from floop_robot.learn.ppo_algorithm import PpoAlgorithm
+from floop_robot.learn.sac_algorithm import SacAlgorithm
 from floop_robot.learn.settings import PpoSettings, SacSettings
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.learn.algorithm import Trainee
-from floop_robot.monitor.shift_detector import KnownClass, KnownWork
+from floop_robot.monitor.shift_detector import KnownClass, KnownTasks
 from floop_robot.spec.errors import ContractMismatch
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.tasks import get_task
@@ -20,20 +20,20 @@ SPACE = PolicySpace.of(get_task("floop/Pick-v0").spec)
 IDS = Ids("contract", "limits", "reward")
 
 
-def trainee(algo: str, seed: int) -> Trainee:
+def algorithm(algo: str, seed: int) -> Algorithm:
     if algo == "sac":
-        return SacTrainee(SPACE, SacSettings(), seed)
-    return PpoTrainee(SPACE, PpoSettings(), seed, staleness_versions=3)
+        return SacAlgorithm(SPACE, SacSettings(), seed)
+    return PpoAlgorithm(SPACE, PpoSettings(), seed, staleness_versions=3)
 
 
 def info(algo: str) -> CheckpointInfo:
-    known = KnownWork((KnownClass("box", (0.1, 0.1, 0.1), (0.2, 0.2, 0.2)),))
+    known = KnownTasks((KnownClass("box", (0.1, 0.1, 0.1), (0.2, 0.2, 0.2)),))
     return CheckpointInfo(task="floop/Pick-v0", ids=IDS, algo=algo, hidden=(64, 64), gradient_steps=7, known=known)
 
 
 @pytest.mark.parametrize("algo", ["sac", "ppo"])
 def test_weights_and_moments_come_back(algo: str, tmp_path: Path) -> None:
-    first, second = trainee(algo, 1), trainee(algo, 2)
+    first, second = algorithm(algo, 1), algorithm(algo, 2)
     for i, array in enumerate(first.arrays().values()):
         array[...] = i + 1.0
     saved = Checkpoint(info(algo), first.arrays())
@@ -61,7 +61,7 @@ def test_damage_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_wrong_shape_changes_nothing() -> None:
-    model = trainee("sac", 1)
+    model = algorithm("sac", 1)
     arrays = {name: array + 1.0 for name, array in model.arrays().items()}
     before = {name: array.copy() for name, array in model.arrays().items()}
     arrays["target"] = arrays["target"][:-1]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from floop_robot.bundle import Bundle
-from floop_robot.learn.factory import build_ppo, build_sac
 from floop_robot.learn.export import save_zip, to_bundle
+from floop_robot.learn.factory import build_ppo, build_sac
 from floop_robot.learn.mlp import Array
 from floop_robot.learn.settings import PpoSettings, SacSettings
 from floop_robot.learn.spaces import PolicySpace
@@ -52,7 +52,7 @@ def raw_observations(count: int) -> Array:
 def test_zip_loads_in_stock_without_floop_and_acts_alike(kind: str, tmp_path: Path) -> None:
     model = build_sac(SPACE, SacSettings(), 1)[0] if kind == "SAC" else build_ppo(SPACE, PpoSettings(), 1)
     observations = raw_observations(200)
-    actions, _ = model.predict(SPACE.normaliser(observations), deterministic=True)
+    actions, _ = model.predict(SPACE.normalizer(observations), deterministic=True)
     save_zip(model, SPACE, tmp_path / "model.zip")
     np.savez(tmp_path / "data.npz", observations=observations, actions=actions)
     command = [sys.executable, "-c", STOCK, kind, "model.zip", "data.npz"]
@@ -71,7 +71,7 @@ def test_zip_acts_in_the_units_of_the_action_space(algo: str, tmp_path: Path) ->
     save_zip(model, space, tmp_path / "model.zip")
     stock = (SAC if sac else PPO).load(tmp_path / "model.zip", device="cpu")
     observations = raw_observations(50)
-    inner, _ = model.predict(space.normaliser(observations), deterministic=True)
+    inner, _ = model.predict(space.normalizer(observations), deterministic=True)
     outer, _ = stock.predict(observations, deterministic=True)
     assert outer == pytest.approx(1.0 + 3.0 * inner, abs=1e-4)
 
@@ -84,12 +84,12 @@ def test_bundle_takes_raw_observations_and_acts_alike(algo: str) -> None:
     bundle = to_bundle(model, RULES.spec, ids, observations)
     assert bundle.manifest.algo == algo
     actor = Bundle.from_bytes(bundle.to_bytes()).checked_actor()
-    expected, _ = model.predict(SPACE.normaliser(observations), deterministic=True)
+    expected, _ = model.predict(SPACE.normalizer(observations), deterministic=True)
     assert actor.mean_batch(observations) == pytest.approx(expected, abs=1e-5)
 
 
 def test_diverged_weights_never_become_a_bundle() -> None:
     model = build_sac(SPACE, SacSettings(), 3)[0]
-    model.parameters_in_numpy().actor.params[5] = np.nan
+    model.numpy_parameters().actor.params[5] = np.nan
     with pytest.raises(BundleRefused):
         to_bundle(model, RULES.spec, ids_of(RULES, load_robot("panda")), raw_observations(4))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch as th
 
-from floop_robot.learn.sac_update import SacParameters, SacUpdate, StepSizes
+from floop_robot.learn.sac_update import SacParameters, SacUpdate, SacUpdateSettings
 
 OBS, ACT, ROWS, WEIGHT = 6, 3, 64, 2.0
 STILL = {"actor_rate": 0.0, "critic_rate": 0.0, "alpha_rate": 0.0, "tau": 0.0, "target_entropy": -3.0}
@@ -17,23 +17,23 @@ def update() -> SacUpdate:
         net.params[:] = rng.normal(0.0, 0.4, net.params.shape)
     made = SacUpdate(parameters, ROWS)
     batch = made.batch
-    batch.now[...] = rng.uniform(-0.9, 0.9, batch.now.shape)
-    batch.then[:, :OBS] = rng.normal(size=(ROWS, OBS))
+    batch.obs_act[...] = rng.uniform(-0.9, 0.9, batch.obs_act.shape)
+    batch.next_obs_act[:, :OBS] = rng.normal(size=(ROWS, OBS))
     batch.noise[...] = rng.normal(size=batch.noise.shape)
-    batch.won[: ROWS // 2] = 1.0
+    batch.success[: ROWS // 2] = 1.0
     return made
 
 
 def gradient(weight: float, by_target: bool) -> np.ndarray:
     made = update()
-    made.step(StepSizes(**STILL, imitation=weight, actor_by_target=by_target))
+    made.step(SacUpdateSettings(**STILL, imitation_weight=weight, actor_uses_target_critics=by_target))
     return made.parameters.actor.grads.copy()
 
 
 def expected(by_target: bool) -> np.ndarray:
     """The gradient of the same term, by torch."""
     made = update()
-    now = th.from_numpy(made.batch.now)
+    now = th.from_numpy(made.batch.obs_act)
     obs, done = now[:, :OBS], now[:, OBS:]
     actor = made.parameters.actor
     critic = made.parameters.target if by_target else made.parameters.critic
@@ -60,7 +60,7 @@ def expected(by_target: bool) -> np.ndarray:
 
     better = value(done) > value(would)
     assert 5 < int((better[: ROWS // 2]).sum()) < ROWS // 2 - 5
-    chosen = better * th.from_numpy(made.batch.won)
+    chosen = better * th.from_numpy(made.batch.success)
     loss = WEIGHT * (chosen * ((th.tanh(mean) - done) ** 2).sum(1)).mean()
     loss.backward()
     actor.grads[:] = 0.0
@@ -83,12 +83,12 @@ def test_rated_by_the_targets_the_actor_learns_as_if_they_were_the_critics() -> 
     assert np.abs(rated - gradient(WEIGHT, by_target=False)).max() > 1e-3
     swapped = update()
     swapped.parameters.critic.params[:] = swapped.parameters.target.params
-    swapped.step(StepSizes(**STILL, imitation=WEIGHT))
+    swapped.step(SacUpdateSettings(**STILL, imitation_weight=WEIGHT))
     assert rated == pytest.approx(swapped.parameters.actor.grads, abs=1e-9)
 
 
 def test_where_nothing_succeeded_nothing_draws() -> None:
     made = update()
-    made.batch.won[:] = 0.0
-    made.step(StepSizes(**STILL, imitation=WEIGHT))
+    made.batch.success[:] = 0.0
+    made.step(SacUpdateSettings(**STILL, imitation_weight=WEIGHT))
     assert made.parameters.actor.grads == pytest.approx(gradient(0.0, by_target=False), abs=1e-9)

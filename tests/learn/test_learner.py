@@ -12,33 +12,33 @@ from numpy.typing import NDArray
 from floop_robot.bundle import Bundle
 from floop_robot.learn.checkpoint import Checkpoint
 from floop_robot.learn.learner import ContinuousLearner
-from floop_robot.learn.utd_budget import LatencyMeter
-from floop_robot.learn.sac_algorithm import SacTrainee
+from floop_robot.learn.sac_algorithm import SacAlgorithm
 from floop_robot.learn.sac_update import SacBatch
 from floop_robot.learn.settings import SacSettings
 from floop_robot.learn.spaces import PolicySpace
+from floop_robot.learn.utd_budget import LatencyMeter
 from floop_robot.spec.config import LearnerConfig
 from floop_robot.spec.ids import Ids, ids_of
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.records import (
     ActMode,
     EpisodeEnd,
-    Outcome,
+    ObjectReport,
+    OutcomeCode,
     Record,
     Source,
     StreamInfo,
     Transition,
-    WorkReport,
 )
 from floop_robot.spec.robot_model import load_robot
-from floop_robot.spec.scenario import CLASSES
+from floop_robot.spec.scenario import OBJECT_CLASSES
 from floop_robot.spec.tasks import get_task
 from floop_robot.stream.codec import Block, decode_block, encode_block
 
 RULES = get_task("floop/Pick-v0")
 TASK, IDS = RULES.spec, ids_of(RULES, load_robot("panda"))
 HOUR_NS = 3_600_000_000_000
-SETTINGS = SacSettings(hidden=(16, 16), batch_size=32, updates_per_fresh=1.0, updates_per_old=0.5)
+SETTINGS = SacSettings(hidden=(16, 16), batch_size=32, updates_per_new=1.0, updates_per_known=0.5)
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ class Journal:
 
 
 class Kept:
-    """An outlet that keeps what it is given."""
+    """An publisher that keeps what it is given."""
 
     def __init__(self) -> None:
         self.live: list[tuple[int, Bundle]] = []
@@ -86,7 +86,7 @@ def observation(rng: np.random.Generator, object_class: str) -> Vector:
     layout = TASK.observation
     obs = (layout.offset + layout.scale * 0.3 * rng.standard_normal(layout.size)).astype(np.float32)
     obs[layout.slices["object_class"]] = 0.0
-    obs[layout.slices["object_class"].start + CLASSES.index(object_class)] = 1.0
+    obs[layout.slices["object_class"].start + OBJECT_CLASSES.index(object_class)] = 1.0
     obs[layout.slices["object_size"]] = 0.05
     return np.clip(obs, layout.low, layout.high)
 
@@ -104,9 +104,9 @@ def episode(number: int, steps: int = 40, object_class: str = "box", won: bool =
     ]  # fmt: skip
     end = EpisodeEnd(
         seq=0, episode=number, stamp_ns=time.time_ns(), policy_version=1, act_mode=ActMode.MEAN, steps=steps,
-        duration_s=1.0, total_reward=0.0, outcome=Outcome.SUCCESS if won else Outcome.TIMEOUT,
+        duration_s=1.0, total_reward=0.0, outcome=OutcomeCode.SUCCESS if won else OutcomeCode.TIMEOUT,
         final_obs=observation(rng, object_class),
-        work=WorkReport(object_class, (0.05, 0.05, 0.05), (0.5, 0.0, 0.0), 0.0),
+        work=ObjectReport(object_class, (0.05, 0.05, 0.05), (0.5, 0.0, 0.0), 0.0),
     )  # fmt: skip
     return [*rows, end]
 
@@ -116,13 +116,13 @@ class Bench:
 
     def __init__(self, folder: Path, journal: Journal | None = None, **config: float) -> None:
         self.now = 100.0
-        self.journal, self.outlet = journal or Journal(), Kept()
-        self.trainee = SacTrainee(PolicySpace.of(TASK), SETTINGS, 0)
+        self.journal, self.publisher = journal or Journal(), Kept()
+        self.algorithm = SacAlgorithm(PolicySpace.of(TASK), SETTINGS, 0)
         self.path = folder / "checkpoint.learner"
         clock: Callable[[], float] = lambda: self.now  # noqa: E731 - a clock that the test sets
         self.learner = ContinuousLearner(
             LearnerConfig(**config),  # type: ignore[arg-type]
-            TASK, IDS, self.trainee, self.journal, self.outlet, self.path, clock,
+            TASK, IDS, self.algorithm, self.journal, self.publisher, self.path, clock,
         )  # fmt: skip
 
     def settle(self) -> int:
@@ -134,7 +134,7 @@ class Bench:
 
     @property
     def actor(self) -> np.ndarray:
-        return self.trainee.model.parameters_in_numpy().actor.params
+        return self.algorithm.model.numpy_parameters().actor.params
 
 
 def test_arriving_rows_pay_for_updates_and_nothing_else_does(tmp_path: Path) -> None:
@@ -155,10 +155,10 @@ def test_new_work_is_told_by_what_was_perceived(tmp_path: Path) -> None:
         known.journal.add(stream(), episode(i))
     known.settle()
     checkpoint = known.learner.snapshot()
-    from floop_robot.monitor.shift_detector import KnownWork
+    from floop_robot.monitor.shift_detector import KnownTasks
 
     obs = np.array([r.obs for r in episode(0) if isinstance(r, Transition)])
-    info = msgspec.structs.replace(checkpoint.info, known=KnownWork.of(TASK.observation, obs))
+    info = msgspec.structs.replace(checkpoint.info, known=KnownTasks.of(TASK.observation, obs))
     bench = Bench(tmp_path)
     bench.learner.start_from(Checkpoint(info, checkpoint.arrays))
     for i in range(10):
@@ -192,18 +192,18 @@ def test_rows_of_another_contract_are_counted_not_learned_from(tmp_path: Path) -
 def test_live_weights_candidates_and_checkpoints_come_when_due(tmp_path: Path) -> None:
     bench = Bench(tmp_path, weights_interval_s=1.0, candidate_interval_s=3.0, checkpoint_interval_s=5.0)
     bench.learner.step(0.0)
-    assert [version for version, _ in bench.outlet.live] == [1], "explorers need weights before the first row"
+    assert [version for version, _ in bench.publisher.live] == [1], "explorers need weights before the first row"
     for second in range(12):
         bench.now += 1.0
         for i in range(10):
             bench.journal.add(stream(), episode(second * 10 + i, steps=5))
         bench.settle()
-    versions = [version for version, _ in bench.outlet.live]
+    versions = [version for version, _ in bench.publisher.live]
     assert versions == sorted(set(versions))
     assert 5 <= len(versions) <= 13
-    assert 1 <= len(bench.outlet.candidates) <= 4
+    assert 1 <= len(bench.publisher.candidates) <= 4
     assert bench.path.exists()
-    bundle = bench.outlet.candidates[-1]
+    bundle = bench.publisher.candidates[-1]
     bundle.checked_actor()
     assert bundle.manifest.data.transitions > 256
     assert bundle.manifest.data.journal_to > 0
@@ -230,7 +230,11 @@ def test_a_resumed_learner_goes_on_with_replay_rebuilt_and_pays_no_row_twice(tmp
         first.journal.add(stream(), episode(i))
     first.settle()
     first.learner.checkpoint()
-    steps, size, weights = first.learner.status.progress.gradient_steps, first.trainee.replay.size(), first.actor.copy()
+    steps, size, weights = (
+        first.learner.status.progress.gradient_steps,
+        first.algorithm.replay.size(),
+        first.actor.copy(),
+    )
 
     journal = Journal()
     journal.blocks = list(first.journal.blocks)
@@ -240,11 +244,11 @@ def test_a_resumed_learner_goes_on_with_replay_rebuilt_and_pays_no_row_twice(tmp
     journal.position = checkpoint.info.replay_from
     assert (second.actor == weights).all()
     assert second.settle() == 0
-    assert second.trainee.replay.size() == size
+    assert second.algorithm.replay.size() == size
     assert second.learner.status.progress.gradient_steps == steps
     journal.add(stream(), episode(99))
     assert second.settle() == 20
-    assert second.outlet.live[0][0] > 1000, "versions of live weights are never used twice"
+    assert second.publisher.live[0][0] > 1000, "versions of live weights are never used twice"
 
 
 def test_divergence_is_undone(tmp_path: Path) -> None:
@@ -307,12 +311,12 @@ def test_a_checkpoint_of_another_contract_is_refused(tmp_path: Path) -> None:
 def test_an_aborted_episode_is_nobodys_success(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     *rows, end = episode(2)
-    aborted = [*rows, msgspec.structs.replace(end, outcome=Outcome.ABORTED)]
+    aborted = [*rows, msgspec.structs.replace(end, outcome=OutcomeCode.ABORTED)]
     for records in (episode(1), aborted, episode(3, won=False)):
         bench.journal.add(stream(), records)
     bench.settle()
     batch = SacBatch(1000, TASK.observation.size, TASK.action.size)
-    bench.trainee.replay.fill(batch, 0.9)
+    bench.algorithm.replay.fill(batch, 0.9)
 
     def drawn_of(records: list[Record]) -> NDArray[np.bool_]:
         rewards = np.array([r.reward for r in records if isinstance(r, Transition)], np.float32)
@@ -320,4 +324,4 @@ def test_an_aborted_episode_is_nobodys_success(tmp_path: Path) -> None:
 
     of_episode = [drawn_of(records) for records in (episode(1), aborted, episode(3))]
     assert [int(drawn.sum()) > 50 for drawn in of_episode] == [True] * 3
-    assert [set(batch.won[drawn].tolist()) for drawn in of_episode] == [{1.0}, {0.0}, {0.0}]
+    assert [set(batch.success[drawn].tolist()) for drawn in of_episode] == [{1.0}, {0.0}, {0.0}]

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from floop_robot.learn.sac_algorithm import RECENT, SacTrainee
+from floop_robot.learn.sac_algorithm import RECENT, SacAlgorithm
 from floop_robot.learn.settings import SacSettings
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.replay.transition_builder import Arrived, Ended
-from floop_robot.replay.transitions import Rows
+from floop_robot.replay.transition_builder import EndedEpisode, ReceivedTransitions
+from floop_robot.replay.transitions import Transitions
 from floop_robot.spec.records import Source
 from floop_robot.spec.tasks import get_task
 
@@ -19,7 +19,9 @@ ROWS = 16
 
 class Bench:
     def __init__(self) -> None:
-        self.trainee = SacTrainee(SPACE, SacSettings(learning_rate=FULL, settled_rate=SETTLED, hidden=(8, 8)), 0)
+        self.algorithm = SacAlgorithm(
+            SPACE, SacSettings(learning_rate=FULL, settled_lr_factor=SETTLED, hidden=(8, 8)), 0
+        )
         self.episode = 0
         self.rng = np.random.default_rng(1)
 
@@ -34,22 +36,22 @@ class Bench:
     ) -> None:
         for _ in range(count):
             self.episode += 1
-            arrived = Arrived(
-                robot="a", boot_id="b", source=source, rows=self.rows(log_prob), fresh=np.full(ROWS, fresh),
-                ended=(Ended(self.episode, failed=failed),),
+            arrived = ReceivedTransitions(
+                robot="a", boot_id="b", source=source, rows=self.rows(log_prob), is_new=np.full(ROWS, fresh),
+                ended=(EndedEpisode(self.episode, failed=failed),),
             )  # fmt: skip
-            self.trainee.take(arrived)
+            self.algorithm.take(arrived)
 
-    def rows(self, log_prob: float) -> Rows:
+    def rows(self, log_prob: float) -> Transitions:
         action = self.rng.uniform(-1, 1, (ROWS, TASK.action.size)).astype(np.float32)
-        return Rows(
+        return Transitions(
             obs=self.rng.normal(size=(ROWS, TASK.observation.size)).astype(np.float32),
             action=action,
             action_requested=action,
             next_obs=self.rng.normal(size=(ROWS, TASK.observation.size)).astype(np.float32),
             reward=np.zeros(ROWS, np.float32),
             terminated=np.zeros(ROWS, np.bool_),
-            cut=np.zeros(ROWS, np.bool_),
+            episode_end=np.zeros(ROWS, np.bool_),
             log_prob=np.full(ROWS, log_prob, np.float32),
             policy_version=np.zeros(ROWS, np.int64),
             stamp_ns=np.zeros(ROWS, np.int64),
@@ -57,8 +59,8 @@ class Bench:
         )
 
     def rate(self) -> float:
-        assert self.trainee.improve(1) == 1
-        model = self.trainee.model
+        assert self.algorithm.update(1) == 1
+        model = self.algorithm.model
         rates = {group["lr"] for net in (model.actor, model.critic) for group in net.optimizer.param_groups}
         assert len(rates) == 1
         return float(rates.pop())

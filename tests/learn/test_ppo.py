@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch as th
 
-from floop_robot.learn.ppo import generalised_advantages
-from floop_robot.learn.ppo_algorithm import PpoTrainee
+from floop_robot.learn.ppo import generalized_advantages
+from floop_robot.learn.ppo_algorithm import PpoAlgorithm
 from floop_robot.learn.settings import PpoSettings
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.replay.transition_builder import Arrived
-from floop_robot.replay.transitions import Rows
+from floop_robot.replay.transition_builder import ReceivedTransitions
+from floop_robot.replay.transitions import Transitions
 from floop_robot.spec.records import Source
 from floop_robot.spec.tasks import get_task
 
@@ -18,30 +18,32 @@ SPACE = PolicySpace.of(get_task("floop/Pick-v0").spec)
 OBS, ACT = SPACE.observation.size, SPACE.action.size
 
 
-def rows_of(n: int, version: int = 1, seed: int = 0, ended: bool = True) -> Rows:
+def rows_of(n: int, version: int = 1, seed: int = 0, ended: bool = True) -> Transitions:
     rng = np.random.default_rng(seed)
     walk = (SPACE.observation.offset + SPACE.observation.scale * rng.standard_normal((n + 1, OBS))).astype(np.float32)
-    cut = np.zeros(n, np.bool_)
-    cut[-1] = ended
-    return Rows(
+    episode_end = np.zeros(n, np.bool_)
+    episode_end[-1] = ended
+    return Transitions(
         obs=walk[:-1], next_obs=walk[1:], action=np.zeros((n, ACT), np.float32),
         action_requested=rng.standard_normal((n, ACT)).astype(np.float32) * 0.3,
-        reward=rng.standard_normal(n).astype(np.float32), terminated=cut & (rng.random() < 0.5), cut=cut,
+        reward=rng.standard_normal(n).astype(np.float32), terminated=episode_end & (rng.random() < 0.5), episode_end=episode_end,
         log_prob=np.full(n, -1.0, np.float32), policy_version=np.full(n, version),
         episode=np.full(n, seed), stamp_ns=np.zeros(n, np.int64),
     )  # fmt: skip
 
 
-def arrived(rows: Rows, robot: str = "explorer_1", source: Source = Source.EXPLORER) -> Arrived:
-    return Arrived(robot=robot, boot_id="b", source=source, rows=rows, fresh=np.ones(len(rows), np.bool_))
+def arrived(rows: Transitions, robot: str = "explorer_1", source: Source = Source.EXPLORER) -> ReceivedTransitions:
+    return ReceivedTransitions(robot=robot, boot_id="b", source=source, rows=rows, is_new=np.ones(len(rows), np.bool_))
 
 
-def trainee(rows_per_update: int = 64, staleness: int = 2, **more: object) -> PpoTrainee:
+def algorithm(rows_per_update: int = 64, staleness: int = 2, **more: object) -> PpoAlgorithm:
     settings = PpoSettings(rows_per_update=rows_per_update, batch_size=32, epochs=2, target_kl=None, **more)  # type: ignore[arg-type]
-    return PpoTrainee(SPACE, settings, 0, staleness)
+    return PpoAlgorithm(SPACE, settings, 0, staleness)
 
 
-def naive_advantages(rows: Rows, values: np.ndarray, nexts: np.ndarray, gamma: float, decay: float) -> np.ndarray:
+def naive_advantages(
+    rows: Transitions, values: np.ndarray, nexts: np.ndarray, gamma: float, decay: float
+) -> np.ndarray:
     """The definition: a decaying sum of one-step errors up to the end of the stretch."""
     errors = rows.reward + gamma * nexts * ~rows.terminated - values
     out = np.zeros(len(rows))
@@ -50,7 +52,7 @@ def naive_advantages(rows: Rows, values: np.ndarray, nexts: np.ndarray, gamma: f
         for i in range(start, len(rows)):
             out[start] += weight * errors[i]
             weight *= gamma * decay
-            if rows.cut[i] or (i + 1 < len(rows) and (rows.next_obs[i] != rows.obs[i + 1]).any()):
+            if rows.episode_end[i] or (i + 1 < len(rows) and (rows.next_obs[i] != rows.obs[i + 1]).any()):
                 break
     return out
 
@@ -62,37 +64,37 @@ def test_advantages_follow_their_definition_across_ends_and_gaps() -> None:
     rows = concatenate(parts)
     rng = np.random.default_rng(0)
     values, nexts = rng.standard_normal((2, len(rows))).astype(np.float32)
-    found = generalised_advantages(rows, values, nexts, 0.9, 0.8)
+    found = generalized_advantages(rows, values, nexts, 0.9, 0.8)
     assert found == pytest.approx(naive_advantages(rows, values, nexts, 0.9, 0.8), abs=1e-4)
 
 
 def test_an_update_needs_its_rows_and_uses_them_up() -> None:
-    model = trainee()
+    model = algorithm()
     worth = model.take(arrived(rows_of(40)))
     assert not model.ready
-    assert model.improve(100) == 0
+    assert model.update(100) == 0
     worth += model.take(arrived(rows_of(40, seed=1), "explorer_2"))
     assert model.ready
     assert worth == pytest.approx(80 * 2 / 32)
-    assert model.improve(100) == 2 * 64 // 32
+    assert model.update(100) == 2 * 64 // 32
     assert model.progress.fresh_rows == 80 - 64
     assert not model.ready
 
 
 def test_rows_beyond_the_staleness_budget_are_dropped_and_counted() -> None:
-    model = trainee(staleness=2)
+    model = algorithm(staleness=2)
     for version in (1, 2, 3):
         model.take(arrived(rows_of(10, version, version)))
-    model.published(4)
+    model.on_weights_published(4)
     assert (model.progress.stale_rows, model.progress.fresh_rows) == (10, 20)
-    model.published(5)
+    model.on_weights_published(5)
     assert (model.progress.stale_rows, model.progress.fresh_rows) == (20, 10)
     model.take(arrived(rows_of(5, 1, 9)))  # late on arrival
     assert (model.progress.stale_rows, model.progress.fresh_rows) == (25, 10)
 
 
 def test_only_sampled_rows_of_explorers_are_on_policy() -> None:
-    model = trainee()
+    model = algorithm()
     model.take(arrived(rows_of(30), source=Source.ROBOT))
     mean = rows_of(30)
     mean.log_prob[:] = np.nan
@@ -101,7 +103,7 @@ def test_only_sampled_rows_of_explorers_are_on_policy() -> None:
 
 
 def test_the_actor_rests_while_values_warm_up_then_moves() -> None:
-    model = trainee(value_warmup_updates=1)
+    model = algorithm(value_warmup_updates=1)
 
     def actor() -> th.Tensor:
         return model.model.policy.action_net.weight.detach().clone()  # type: ignore[operator, union-attr, return-value]
@@ -109,9 +111,9 @@ def test_the_actor_rests_while_values_warm_up_then_moves() -> None:
     before = actor()
     for _ in range(2):
         model.take(arrived(rows_of(64)))
-        values = model.model.values(SPACE.normaliser(rows_of(64).obs)).copy()
-        model.improve(100)
-        assert (model.model.values(SPACE.normaliser(rows_of(64).obs)) != values).any()
+        values = model.model.values(SPACE.normalizer(rows_of(64).obs)).copy()
+        model.update(100)
+        assert (model.model.values(SPACE.normalizer(rows_of(64).obs)) != values).any()
         moved = bool((actor() != before).any())
         before = actor()
     assert moved

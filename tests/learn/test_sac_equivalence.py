@@ -91,7 +91,7 @@ def test_the_temperature_is_learned_alike() -> None:
 def test_stock_training_can_take_over_and_give_back() -> None:
     def train(model: SAC, seed: int) -> None:
         train_alike(model, 10, seed)
-        SAC.train(model, 5, 64)  # goes on with the optimiser moments and counts of the numpy update
+        SAC.train(model, 5, 64)  # goes on with the optimizer moments and counts of the numpy update
         train_alike(model, 10, seed)
 
     assert differences({}, train)[1] < 5e-6
@@ -126,7 +126,7 @@ def test_saved_and_loaded_model_trains_on_alike(tmp_path: Any) -> None:
 def test_torch_sees_what_numpy_changes() -> None:
     model = make(FloopSAC)
     assert isinstance(model, FloopSAC)
-    parameters = model.parameters_in_numpy()
+    parameters = model.numpy_parameters()
     obs = np.ones(OBS, np.float32)
     parameters.actor.params[:] = 0.0
     assert model.predict(obs, deterministic=True)[0] == pytest.approx(np.zeros(ACT))
@@ -140,7 +140,7 @@ def test_torch_sees_what_numpy_changes() -> None:
         ({"policy_kwargs": {"net_arch": [16], "activation_fn": th.nn.Tanh}}, "activation"),
         ({"policy_kwargs": {"net_arch": [16], "n_critics": 3}}, "critics"),
         ({"use_sde": True}, "exploration"),
-        ({"policy_kwargs": {"net_arch": [16], "optimizer_kwargs": {"weight_decay": 0.1}}}, "optimiser"),
+        ({"policy_kwargs": {"net_arch": [16], "optimizer_kwargs": {"weight_decay": 0.1}}}, "optimizer"),
     ],
     ids=["tanh", "three critics", "state-dependent noise", "weight decay"],
 )

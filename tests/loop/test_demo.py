@@ -12,10 +12,10 @@ import psutil
 import pytest
 
 from floop_robot.bundle import Bundle
-from floop_robot.sim.sim_world import evaluation_work
-from floop_robot.train.validate import evaluate
+from floop_robot.sim.sim_world import evaluation_scenarios
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.stream.journal import JournalReader
+from floop_robot.train.validate import evaluate
 from tests.conditions import wait_for
 from tests.interrupt import children, floop, interrupt
 
@@ -85,7 +85,7 @@ def _can_be_computed_again(report: dict[str, Any], config: FloopConfig, folder: 
     assert final.manifest.version == report["final_version"]
     shipped = Bundle.load(Path(report["bundles"]["shipped"]))
     for shift, key in ((None, "success_before"), (report["shift"], "success_dip")):
-        work = evaluation_work(config.task, shift, config.robot_names, config.seed, EPISODES)
+        work = evaluation_scenarios(config.task, shift, config.robot_names, config.seed, EPISODES)
         assert evaluate(shipped, work).success == report[key]
     reader = JournalReader(folder / report["journal"])
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from floop_robot.demo.kills import KillPlan, bar_of, order_of, run_kills
+from floop_robot.demo.kills import KillPlan, kill_order, run_kills, time_limit_of
 from floop_robot.services.supervisor import ProcessSpec
 
 SLACK = 3.0
@@ -19,7 +19,7 @@ def test_killed_processes_return_to_work_and_nothing_is_lost(tmp_path: Path) -> 
     assert report.rows_acked > 100
     assert report.rows_in_journal > report.rows_acked
     assert report.rows_missing == report.rows_lost == report.rows_doubled == 0
-    late = {kill.name: kill.resumed_s for kill in report.kills if kill.resumed_s > SLACK * bar_of(kill.kind)}
+    late = {kill.name: kill.resumed_s for kill in report.kills if kill.resumed_s > SLACK * time_limit_of(kill.kind)}
     assert not late
     assert report.alone_steps_per_s > 0.3 * report.undisturbed_steps_per_s  # a few episodes: resets weigh a lot
 
@@ -27,8 +27,8 @@ def test_killed_processes_return_to_work_and_nothing_is_lost(tmp_path: Path) -> 
 def test_kills_are_spread_evenly_over_kinds_and_robots() -> None:
     parts = {f"{robot}.{part}": part for robot in ("robot_1", "robot_2") for part in ("policy", "safety")}
     specs = [ProcessSpec(name=name, module=kind, arguments=()) for name, kind in {**parts, "gate": "gate"}.items()]
-    order = order_of(specs, 12, seed=1)
+    order = kill_order(specs, 12, seed=1)
     assert len(order) == 12
     assert [order.count(name) for name in ("gate", "robot_1.policy", "robot_2.policy")] == [4, 2, 2]
-    assert order == order_of(specs, 12, seed=1)
-    assert order != order_of(specs, 12, seed=2)
+    assert order == kill_order(specs, 12, seed=1)
+    assert order != kill_order(specs, 12, seed=2)

@@ -6,19 +6,19 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from floop_robot.replay.next_obs_joiner import Assembler
-from floop_robot.replay.transitions import Rows, concatenate
+from floop_robot.replay.next_obs_joiner import NextObsJoiner
+from floop_robot.replay.transitions import Transitions, concatenate
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.records import (
     ActMode,
     EpisodeEnd,
     Event,
-    Outcome,
+    ObjectReport,
+    OutcomeCode,
     Record,
     Source,
     StreamInfo,
     Transition,
-    WorkReport,
 )
 from floop_robot.stream.codec import Block, decode_block, encode_block
 
@@ -32,7 +32,7 @@ class Stream:
     info: StreamInfo
     records: list[Record]
     successors: dict[float, tuple[float, bool, bool]]
-    """First observation number → first number of the next, terminated, cut."""
+    """First observation number → first number of the next, terminated, episode_end."""
 
 
 def make_stream(name: int, lengths: list[int], endings: list[str]) -> Stream:
@@ -65,11 +65,11 @@ def transition(episode: int, step: int, number: float, terminated: bool, truncat
 
 
 def end(episode: int, steps: int, number: float, ending: str) -> EpisodeEnd:
-    outcomes = {"terminated": Outcome.SUCCESS, "truncated": Outcome.TIMEOUT, "aborted": Outcome.ABORTED}
+    outcomes = {"terminated": OutcomeCode.SUCCESS, "truncated": OutcomeCode.TIMEOUT, "aborted": OutcomeCode.ABORTED}
     return EpisodeEnd(
         seq=0, episode=episode, stamp_ns=1, policy_version=1, act_mode=ActMode.MEAN, steps=steps, duration_s=1.0,
         total_reward=0.0, outcome=outcomes[ending], final_obs=np.full(OBS, number, np.float32),
-        work=WorkReport("box", (0.1, 0.1, 0.1), (0.0, 0.0, 0.0), 0.0),
+        work=ObjectReport("box", (0.1, 0.1, 0.1), (0.0, 0.0, 0.0), 0.0),
     )  # fmt: skip
 
 
@@ -99,7 +99,7 @@ streams = st.lists(
 def test_every_transition_comes_out_once_with_its_successor(episodes, sizes, random) -> None:  # type: ignore[no-untyped-def]
     made = [make_stream(i, [n for n, _ in e], [kind for _, kind in e]) for i, e in enumerate(episodes)]
     queues = [blocks_of(stream, sizes) for stream in made]
-    assembler, parts = Assembler(), []
+    assembler, parts = NextObsJoiner(), []
     while any(queues):
         queue = random.choice([q for q in queues if q])
         rows = assembler.feed(queue.pop(0)).rows
@@ -114,18 +114,18 @@ def test_every_transition_comes_out_once_with_its_successor(episodes, sizes, ran
     assert assembler.dropped == lost - waiting
 
 
-def facts(rows: Rows) -> dict[float, tuple[float, bool, bool]]:
+def facts(rows: Transitions) -> dict[float, tuple[float, bool, bool]]:
     numbers = rows.obs[:, 0].tolist()
     assert len(numbers) == len(set(numbers)), "a row came out twice"
     assert rows.reward.tolist() == numbers
-    triples = zip(rows.next_obs[:, 0].tolist(), rows.terminated.tolist(), rows.cut.tolist(), strict=True)
+    triples = zip(rows.next_obs[:, 0].tolist(), rows.terminated.tolist(), rows.episode_end.tolist(), strict=True)
     return dict(zip(numbers, triples, strict=True))
 
 
 def test_rows_around_a_gap_are_never_joined() -> None:
     stream = make_stream(0, [5], ["terminated"])
     blocks = blocks_of(stream, [1])
-    assembler = Assembler()
+    assembler = NextObsJoiner()
     parts = [assembler.feed(block).rows for i, block in enumerate(blocks) if i != 3]  # step 2 is missing
     found = facts(concatenate([rows for rows in parts if rows is not None]))
     assert found == {k: v for k, v in stream.successors.items() if k not in (1.0, 2.0)}

@@ -5,32 +5,32 @@ import pytest
 from gymnasium import spaces
 
 from floop_robot.learn.sac_update import SacBatch
-from floop_robot.replay.rlpd_buffer import MixConfig, MixedReplay
-from floop_robot.replay.ring_buffer import MAX_OPEN, Normaliser, Region
-from floop_robot.replay.transitions import Rows
+from floop_robot.replay.ring_buffer import MAX_OPEN, Normalizer, RingBuffer
+from floop_robot.replay.rlpd_buffer import RlpdConfig, RlpdReplayBuffer
+from floop_robot.replay.transitions import Transitions
 
 OBS, ACT = 4, 2
 OFFSET, SCALE = np.full(OBS, 2.0, np.float32), np.full(OBS, 4.0, np.float32)
 
 
-def rows_of(numbers: range, episode: int = 0, terminated: bool = False) -> Rows:
+def rows_of(numbers: range, episode: int = 0, terminated: bool = False) -> Transitions:
     n = len(numbers)
     column = np.array(numbers, np.float32)
-    return Rows(
+    return Transitions(
         obs=np.repeat(column[:, None], OBS, 1), action=np.full((n, ACT), 0.5, np.float32),
         action_requested=np.zeros((n, ACT), np.float32), next_obs=np.repeat(column[:, None] + 1, OBS, 1),
-        reward=column, terminated=np.full(n, terminated), cut=np.zeros(n, np.bool_),
+        reward=column, terminated=np.full(n, terminated), episode_end=np.zeros(n, np.bool_),
         log_prob=np.full(n, np.nan, np.float32), policy_version=np.zeros(n, np.int64),
         episode=np.full(n, episode), stamp_ns=np.zeros(n, np.int64),
     )  # fmt: skip
 
 
-def replay(**config: object) -> MixedReplay:
+def replay(**config: object) -> RlpdReplayBuffer:
     space = spaces.Box(-np.inf, np.inf, (OBS,), np.float32), spaces.Box(-1, 1, (ACT,), np.float32)
-    return MixedReplay(*space, Normaliser(OFFSET, SCALE), MixConfig(**config))  # type: ignore[arg-type]
+    return RlpdReplayBuffer(*space, Normalizer(OFFSET, SCALE), RlpdConfig(**config))  # type: ignore[arg-type]
 
 
-def rewards(buffer: MixedReplay, count: int = 400) -> np.ndarray:
+def rewards(buffer: RlpdReplayBuffer, count: int = 400) -> np.ndarray:
     batch = SacBatch(count, OBS, ACT)
     buffer.fill(batch, 0.9)
     return batch.reward.copy()
@@ -42,10 +42,10 @@ def test_a_batch_holds_the_rows_that_went_in_normalised() -> None:
     buffer.extend("b", rows_of(range(100, 110), terminated=True), prior=False)
     batch = SacBatch(300, OBS, ACT)
     buffer.fill(batch, 0.9)
-    raw = batch.now[:, 0] * 4 + 2
+    raw = batch.obs_act[:, 0] * 4 + 2
     assert raw == pytest.approx(batch.reward, abs=1e-4)
-    assert batch.then[:, 0] * 4 + 2 == pytest.approx(batch.reward + 1, abs=1e-4)
-    assert (batch.now[:, OBS:] == 0.5).all()
+    assert batch.next_obs_act[:, 0] * 4 + 2 == pytest.approx(batch.reward + 1, abs=1e-4)
+    assert (batch.obs_act[:, OBS:] == 0.5).all()
     assert batch.discount == pytest.approx(np.where(batch.reward >= 100, 0.0, 0.9))
     assert {int(r) for r in batch.reward} == {*range(10), *range(100, 110)}
 
@@ -64,7 +64,7 @@ def test_a_chatty_robot_keeps_to_its_quota() -> None:
     buffer.extend("quiet", rows_of(range(50)), prior=False)
     for start in range(1000, 3000, 7):
         buffer.extend("chatty", rows_of(range(start, start + 7)), prior=False)
-    assert len(buffer.fresh) == 2 * 50
+    assert len(buffer.online) == 2 * 50
     drawn = rewards(buffer, 4000)
     assert np.mean(drawn < 1000) == pytest.approx(0.5, abs=0.05)
     newest = range(3002 - 50, 3003)
@@ -85,7 +85,7 @@ def test_episodes_of_the_rarer_outcome_get_their_share(rare_fails: bool) -> None
 
 
 def test_episodes_that_never_end_are_given_up_and_those_that_run_are_not() -> None:
-    region = Region(OBS, ACT, 4000, Normaliser(OFFSET, SCALE))
+    region = RingBuffer(OBS, ACT, 4000, Normalizer(OFFSET, SCALE))
     for episode in range(1, MAX_OPEN + 500):
         region.extend("a", rows_of(range(episode, episode + 1), episode), "x")
         region.extend("b", rows_of(range(1), 0), "x")  # a long one, still heard of
@@ -115,10 +115,10 @@ def test_a_batch_tells_which_rows_succeeded() -> None:
     buffer.fill(batch, 0.9)
     episode_of = batch.reward // 100
     assert set(episode_of.tolist()) == set(range(6))
-    assert (batch.won == np.isin(episode_of, (2, 3))).all()
+    assert (batch.success == np.isin(episode_of, (2, 3))).all()
     buffer.extend("a", rows_of(range(900, 920), 9), prior=False)
     buffer.fill(batch, 0.9)
-    assert (batch.won == np.isin(batch.reward // 100, (2, 3))).all()
+    assert (batch.success == np.isin(batch.reward // 100, (2, 3))).all()
 
 
 def test_stock_sampling_sees_the_same_rows() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from floop_robot.robot.estop_latch import StopLatch
-from floop_robot.robot.ipc import Links
+from floop_robot.robot.estop_latch import EstopLatch
+from floop_robot.robot.ipc import IpcLinks
 from floop_robot.robot.messages import JointCommand, JointTarget, Phase, RobotState
 from floop_robot.robot.rate_loop import RateLoop
 from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
@@ -20,7 +20,7 @@ MODEL = load_robot("panda")
 STILL = (0.0,) * 7
 
 
-def driver(links: Links, folder: Path) -> RateLoop:
+def driver(links: IpcLinks, folder: Path) -> RateLoop:
     """An arm that is where it was told to be."""
     states, commands = links.states_out(), links.commands_in()
     at = JointCommand(
@@ -41,15 +41,15 @@ def driver(links: Links, folder: Path) -> RateLoop:
     return RateLoop(50.0, tick, "driver")
 
 
-def safety(links: Links, folder: Path) -> RateLoop:
-    core = SafetyCore(MODEL, 50.0, 12.5, 0.1, StopLatch(folder / "stopped"))
+def safety(links: IpcLinks, folder: Path) -> RateLoop:
+    core = SafetyCore(MODEL, 50.0, 12.5, 0.1, EstopLatch(folder / "stopped"))
     loop = SafetyLoop(
         core, links.states_in(), links.targets_in(), links.orders_in(), links.commands_out(), links.reports_out()
     )
     return RateLoop(50.0, loop.tick, "safety")
 
 
-def policy(links: Links, folder: Path) -> RateLoop:
+def policy(links: IpcLinks, folder: Path) -> RateLoop:
     """Swings the first joint to and fro; never at rest for long."""
     targets = links.targets_out()
     target = JointTarget(q_rad=MODEL.home_rad, gripper_width_m=0.04, gripper_force_n=20.0, episode=1)
@@ -66,7 +66,7 @@ def policy(links: Links, folder: Path) -> RateLoop:
 
 def main() -> None:
     role, folder = sys.argv[1], Path(sys.argv[2])
-    with Links(folder) as links, {"driver": driver, "safety": safety, "policy": policy}[role](links, folder) as loop:
+    with IpcLinks(folder) as links, {"driver": driver, "safety": safety, "policy": policy}[role](links, folder) as loop:
         print("up", flush=True)
         sys.stdin.read()
         loop.stop()

@@ -9,11 +9,11 @@ import msgspec
 
 from floop_envs.world import SERVO_RATE_HZ, World
 from floop_robot.robot.episode_state_machine import EpisodeState
-from floop_robot.robot.messages import JointCommand, Phase, RobotState, SafetyOrder
+from floop_robot.robot.messages import EstopCommand, JointCommand, Phase, RobotState
+from floop_robot.robot.policy_buffer import PolicyActor, PolicyBuffer
 from floop_robot.robot.policy_loop import PolicyLoop, PolicyPorts, PolicySettings
 from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
-from floop_robot.robot.policy_buffer import Acting, PolicySlots
-from floop_robot.spec.records import ActMode, EpisodeEnd, Event, Record, Transition, Truth
+from floop_robot.spec.records import ActMode, EpisodeEnd, Event, GroundTruth, Record, Transition
 from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.scenario import Scenario
 from floop_robot.spec.task import TaskRules
@@ -63,7 +63,7 @@ class Rig:
     """`run(ticks)` lets servo time pass; break things in between."""
 
     def __init__(
-        self, model: RobotModel, rules: TaskRules, scenarios: list[Scenario], actor: Acting | None, **settings: Any
+        self, model: RobotModel, rules: TaskRules, scenarios: list[Scenario], actor: PolicyActor | None, **settings: Any
     ) -> None:
         self.scenarios, self.world = scenarios, World(model)
         self.now_s, self.ticks, self.served, self.episode = 100.0, 0, 0, 0
@@ -74,18 +74,23 @@ class Rig:
         self.command: JointCommand | None = None
         states, policy_states = Queue[RobotState](), Queue[RobotState]()
         self._states = (states, policy_states)
-        self.targets, self.orders = Queue[Any](), Queue[SafetyOrder](None)
+        self.targets, self.orders = Queue[Any](), Queue[EstopCommand](None)
         self._commands, self._requests = Queue[JointCommand](), Queue[Any]()
         self.reports = Queue[Any]()
         core = SafetyCore(model, SERVO_RATE_HZ, rules.spec.policy_rate_hz, 0.1)
         self.safety = SafetyLoop(core, states, self.targets, self.orders, self._commands, self.reports)
-        self.slots = PolicySlots()
+        self.policy_buffer = PolicyBuffer()
         if actor is not None:
-            self.slots.offer(1, actor)
+            self.policy_buffer.offer(1, actor)
         self.sink = Sink()
         ports = PolicyPorts(policy_states, self.reports, self.targets, self._requests, self.sink)
         self.policy = PolicyLoop(
-            model, rules, self.slots, ports, PolicySettings(first_episode=1, **settings), clock=lambda: self.now_s
+            model,
+            rules,
+            self.policy_buffer,
+            ports,
+            PolicySettings(first_episode=1, **settings),
+            clock=lambda: self.now_s,
         )
         self.commands: list[JointCommand] = []
         self._stamp = 0
@@ -122,7 +127,7 @@ class Rig:
         self._stamp += 1
         return msgspec.structs.replace(
             state, tick=self._stamp, mono_s=self.now_s, episode=self.episode, phase=self.phase,
-            truth=Truth(success=False, scenario=str(self.served)),
+            truth=GroundTruth(success=False, scenario=str(self.served)),
         )  # fmt: skip
 
     def _serve(self) -> None:

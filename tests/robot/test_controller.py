@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from floop_robot.robot.controller import INSET_M, LEASH_M, YAW_RANGE_RAD, ArmController
+from floop_robot.robot.controller import MAX_LEAD_M, WORKSPACE_MARGIN_M, YAW_RANGE_RAD, ArmController
 from floop_robot.robot.kinematics import Kinematics, yaw_of
 from floop_robot.robot.limiter import SafetyLimiter
 from floop_robot.spec.layout import Vector
@@ -42,7 +42,7 @@ def test_the_gripper_component_is_the_opening(
 def test_pushing_on_does_not_wind_up(panda: RobotModel, controller: ArmController) -> None:
     for _ in range(20):  # the arm is stuck at home
         controller.command(action(0, 1, 0, 0, 0), panda.home_rad)
-    assert math.dist(controller.target[0], Kinematics(panda).position(panda.home_rad)) <= LEASH_M + 1e-9
+    assert math.dist(controller.target[0], Kinematics(panda).position(panda.home_rad)) <= MAX_LEAD_M + 1e-9
 
 
 def test_the_target_stays_in_the_workspace_and_yaw_range(panda: RobotModel, controller: ArmController) -> None:
@@ -50,7 +50,7 @@ def test_the_target_stays_in_the_workspace_and_yaw_range(panda: RobotModel, cont
     for _ in range(40):
         q = controller.command(action(0, 0, -1, 1, 0), q).q_rad
     (_, _, z), yaw = controller.target
-    assert z == pytest.approx(panda.limits.workspace_low_m[2] + INSET_M)
+    assert z == pytest.approx(panda.limits.workspace_low_m[2] + WORKSPACE_MARGIN_M)
     assert yaw == pytest.approx(YAW_RANGE_RAD, abs=1e-4)
 
 
@@ -58,7 +58,7 @@ def test_an_unreachable_pose_keeps_the_target(panda: RobotModel, controller: Arm
     q = panda.home_rad
     for _ in range(60):  # towards the far upper corner, which a downward tool cannot reach
         q = controller.command(action(1, 1, 1, 0, 0), q).q_rad
-    assert controller.holds > 0
+    assert controller.ik_failures > 0
     before = controller.target
     assert controller.command(action(1, 1, 1, 0, 0), q).q_rad == q
     assert controller.target == before

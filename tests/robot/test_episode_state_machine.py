@@ -5,51 +5,51 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from floop_robot.robot.episode_state_machine import EpisodeMachine, EpisodeState, Move, Situation
+from floop_robot.robot.episode_state_machine import EpisodeConditions, EpisodeState, EpisodeStateMachine, StepDecision
 from floop_robot.robot.messages import Phase
 
-READY = Situation(
+READY = EpisodeConditions(
     driver_episode=7,
     driver_phase=Phase.READY,
     is_fresh=True,
     is_stopped=False,
-    has_work=True,
+    has_object=True,
     has_policy=True,
-    is_wanted=True,
+    accepts_episodes=True,
 )
 
 
-def but(**changes: object) -> Situation:
+def but(**changes: object) -> EpisodeConditions:
     return msgspec.structs.replace(READY, **changes)
 
 
-def running() -> EpisodeMachine:
-    machine = EpisodeMachine(7)
-    assert machine.advance(READY) is Move.START
+def running() -> EpisodeStateMachine:
+    machine = EpisodeStateMachine(7)
+    assert machine.advance(READY) is StepDecision.START
     return machine
 
 
 def test_the_ordinary_course() -> None:
-    machine = EpisodeMachine(7)
-    assert machine.advance(but(driver_episode=0)) is Move.WAIT
+    machine = EpisodeStateMachine(7)
+    assert machine.advance(but(driver_episode=0)) is StepDecision.WAIT
     assert machine.state is EpisodeState.RESETTING
-    assert machine.advance(but(driver_phase=Phase.RESETTING)) is Move.WAIT
-    assert machine.advance(but(has_work=False)) is Move.WAIT
+    assert machine.advance(but(driver_phase=Phase.RESETTING)) is StepDecision.WAIT
+    assert machine.advance(but(has_object=False)) is StepDecision.WAIT
     assert machine.state is EpisodeState.WAITING
-    assert machine.advance(READY) is Move.START
-    assert machine.advance(READY) is Move.STEP
+    assert machine.advance(READY) is StepDecision.START
+    assert machine.advance(READY) is StepDecision.STEP
     machine.finish()
     assert (machine.number, machine.state) == (8, EpisodeState.RESETTING)
-    assert machine.advance(READY) is Move.WAIT  # the driver still serves 7
-    assert machine.advance(but(driver_episode=8)) is Move.START
+    assert machine.advance(READY) is StepDecision.WAIT  # the driver still serves 7
+    assert machine.advance(but(driver_episode=8)) is StepDecision.START
 
 
 def test_what_keeps_it_from_starting() -> None:
     for change in (
-        {"is_fresh": False}, {"is_stopped": True}, {"has_work": False}, {"has_policy": False}, {"is_wanted": False},
+        {"is_fresh": False}, {"is_stopped": True}, {"has_object": False}, {"has_policy": False}, {"accepts_episodes": False},
         {"must_end": True}, {"driver_episode": 6},
     ):  # fmt: skip
-        assert EpisodeMachine(7).advance(but(**change)) is Move.WAIT
+        assert EpisodeStateMachine(7).advance(but(**change)) is StepDecision.WAIT
 
 
 def test_what_aborts_it_and_what_does_not() -> None:
@@ -58,27 +58,30 @@ def test_what_aborts_it_and_what_does_not() -> None:
         {"driver_phase": Phase.RESETTING},
     ):  # fmt: skip
         machine = running()
-        assert machine.advance(but(**change)) is Move.ABORT
+        assert machine.advance(but(**change)) is StepDecision.ABORT
         assert machine.number == 8
-    for change in ({"has_work": False}, {"is_wanted": False}):  # an object out of sight, a drain: it ends in order
-        assert running().advance(but(**change)) is Move.STEP
+    for change in (
+        {"has_object": False},
+        {"accepts_episodes": False},
+    ):  # an object out of sight, a drain: it ends in order
+        assert running().advance(but(**change)) is StepDecision.STEP
 
 
 def test_finishing_what_does_not_run_changes_nothing() -> None:
-    machine = EpisodeMachine(7)
+    machine = EpisodeStateMachine(7)
     machine.finish()
     assert machine.number == 7
 
 
 situations = st.builds(
-    Situation,
+    EpisodeConditions,
     driver_episode=st.integers(5, 9),
     driver_phase=st.sampled_from(list(Phase)),
     is_fresh=st.booleans(),
     is_stopped=st.booleans(),
-    has_work=st.booleans(),
+    has_object=st.booleans(),
     has_policy=st.booleans(),
-    is_wanted=st.booleans(),
+    accepts_episodes=st.booleans(),
     must_end=st.booleans(),
 )
 
@@ -88,25 +91,27 @@ class Episodes(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.machine = EpisodeMachine(6)
+        self.machine = EpisodeStateMachine(6)
         self.open: int | None = None
         self.ended = 5
 
-    @rule(situation=situations, follow=st.booleans())
-    def advance(self, situation: Situation, follow: bool) -> None:
+    @rule(conditions=situations, follow=st.booleans())
+    def advance(self, conditions: EpisodeConditions, follow: bool) -> None:
         if follow:
-            situation = msgspec.structs.replace(situation, driver_episode=self.machine.number, driver_phase=Phase.READY)
+            conditions = msgspec.structs.replace(
+                conditions, driver_episode=self.machine.number, driver_phase=Phase.READY
+            )
         before = self.machine.number
-        move = self.machine.advance(situation)
-        if move is Move.START:
+        move = self.machine.advance(conditions)
+        if move is StepDecision.START:
             assert self.open is None
             assert before == self.ended + 1
-            assert situation.is_wanted and situation.has_work and situation.has_policy
+            assert conditions.accepts_episodes and conditions.has_object and conditions.has_policy
             self.open = before
-        if move in (Move.START, Move.STEP):
-            assert self.open == before == situation.driver_episode
-            assert situation.is_fresh and not situation.is_stopped and not situation.must_end
-        if move is Move.ABORT:
+        if move in (StepDecision.START, StepDecision.STEP):
+            assert self.open == before == conditions.driver_episode
+            assert conditions.is_fresh and not conditions.is_stopped and not conditions.must_end
+        if move is StepDecision.ABORT:
             assert self.open == before
             self.open, self.ended = None, before
 
@@ -128,7 +133,7 @@ TestEpisodes.settings = settings(max_examples=100, stateful_step_count=30, deadl
 
 
 @given(st.lists(situations, max_size=50))
-def test_a_drained_machine_never_starts(sequence: list[Situation]) -> None:
-    machine = EpisodeMachine(6)
-    for situation in sequence:
-        assert machine.advance(msgspec.structs.replace(situation, is_wanted=False)) is Move.WAIT
+def test_a_drained_machine_never_starts(sequence: list[EpisodeConditions]) -> None:
+    machine = EpisodeStateMachine(6)
+    for conditions in sequence:
+        assert machine.advance(msgspec.structs.replace(conditions, accepts_episodes=False)) is StepDecision.WAIT

@@ -1,4 +1,4 @@
-"""Links between real processes: death and restart of any of them, and what the arm does meanwhile."""
+"""IpcLinks between real processes: death and restart of any of them, and what the arm does meanwhile."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 import zmq
 from conditions import wait_for
 
-from floop_robot.robot.ipc import LatestReceiver, Links, link_folder
-from floop_robot.robot.messages import JointTarget, SafetyMode, SafetyOrder, SafetyState
+from floop_robot.robot.ipc import IpcLinks, LatestReceiver, link_folder
+from floop_robot.robot.messages import EstopCommand, JointTarget, SafetyMode, SafetyState
 from floop_robot.spec.errors import StorageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,8 +66,8 @@ def start(folder: Path) -> Iterator[Start]:
 
 
 @pytest.fixture
-def links(folder: Path) -> Iterator[Links]:
-    with Links(folder) as links:
+def links(folder: Path) -> Iterator[IpcLinks]:
+    with IpcLinks(folder) as links:
         yield links
 
 
@@ -81,7 +81,7 @@ def is_in(receiver: LatestReceiver[SafetyState], *modes: SafetyMode) -> Callable
     return lambda: newest(receiver).mode in modes
 
 
-def test_a_killed_policy_is_noticed_within_a_tenth_of_a_second(start: Start, links: Links) -> None:
+def test_a_killed_policy_is_noticed_within_a_tenth_of_a_second(start: Start, links: IpcLinks) -> None:
     reports = links.reports_in()
     start("driver")
     start("safety")
@@ -100,7 +100,7 @@ def test_a_killed_policy_is_noticed_within_a_tenth_of_a_second(start: Start, lin
         assert report.mono_s - killed_s < 0.6
 
 
-def test_a_killed_driver_stops_the_arm_and_its_successor_is_taken_over(start: Start, links: Links) -> None:
+def test_a_killed_driver_stops_the_arm_and_its_successor_is_taken_over(start: Start, links: IpcLinks) -> None:
     reports = links.reports_in()
     driver = start("driver")
     start("safety")
@@ -112,7 +112,7 @@ def test_a_killed_driver_stops_the_arm_and_its_successor_is_taken_over(start: St
     wait_for(is_in(reports, SafetyMode.FOLLOWING), what="following again")
 
 
-def test_a_killed_safety_process_comes_back_into_motion(start: Start, links: Links) -> None:
+def test_a_killed_safety_process_comes_back_into_motion(start: Start, links: IpcLinks) -> None:
     reports, states = links.reports_in(), links.states_in()
     start("driver")
     safety = start("safety")
@@ -131,21 +131,21 @@ def test_a_killed_safety_process_comes_back_into_motion(start: Start, links: Lin
     wait_for(moved, what="motion")
 
 
-def test_a_stop_outlives_a_killed_safety_process(start: Start, links: Links, folder: Path) -> None:
+def test_a_stop_outlives_a_killed_safety_process(start: Start, links: IpcLinks, folder: Path) -> None:
     reports = links.reports_in()
     start("driver")
     safety = start("safety")
     start("policy")
     wait_for(is_in(reports, SafetyMode.FOLLOWING), what="following")
-    with Links(folder) as operator:
-        operator.orders_out().send(SafetyOrder(stop=True, who="operator"))
+    with IpcLinks(folder) as operator:
+        operator.orders_out().send(EstopCommand(stop=True, who="operator"))
     wait_for(is_in(reports, SafetyMode.ESTOP), what="the stop")
     wait_for((folder / "stopped").exists, what="the latch on disk")
     safety.kill()
     start("safety")
     wait_for(lambda: newest(reports).tick > 5 and newest(reports).estop, what="a stop that lasted")
     orders = links.orders_out()
-    orders.send(SafetyOrder(stop=False, who="operator"))
+    orders.send(EstopCommand(stop=False, who="operator"))
     wait_for(is_in(reports, SafetyMode.FOLLOWING), what="following after the release")
 
 
@@ -154,7 +154,7 @@ def target(seq: int) -> JointTarget:
 
 
 def test_a_reader_gets_the_newest_and_nothing_else(folder: Path) -> None:
-    with Links(folder) as reader, Links(folder) as writer:
+    with IpcLinks(folder) as reader, IpcLinks(folder) as writer:
         targets, out = reader.targets_in(), writer.targets_out()
         seq = 0
 
@@ -181,7 +181,7 @@ def test_a_reader_gets_the_newest_and_nothing_else(folder: Path) -> None:
 
 
 def test_sending_to_nobody_never_waits(folder: Path) -> None:
-    with Links(folder) as links:
+    with IpcLinks(folder) as links:
         out = links.targets_out()
         start_s = time.monotonic()
         for i in range(20_000):
@@ -190,11 +190,11 @@ def test_sending_to_nobody_never_waits(folder: Path) -> None:
 
 
 def test_orders_all_arrive_in_order(folder: Path) -> None:
-    with Links(folder) as safety, Links(folder) as operator:
+    with IpcLinks(folder) as safety, IpcLinks(folder) as operator:
         orders, out = safety.orders_in(), operator.orders_out()
         for i in range(50):
-            out.send(SafetyOrder(stop=i % 2 == 0, who=str(i)))
-        seen: list[SafetyOrder] = []
+            out.send(EstopCommand(stop=i % 2 == 0, who=str(i)))
+        seen: list[EstopCommand] = []
 
         def all_here() -> bool:
             while (order := orders.receive()) is not None:
@@ -206,7 +206,7 @@ def test_orders_all_arrive_in_order(folder: Path) -> None:
 
 
 def test_rubbish_is_counted_and_dropped(folder: Path) -> None:
-    with Links(folder) as links:
+    with IpcLinks(folder) as links:
         states = links.states_in()
         context = zmq.Context()
         socket = context.socket(zmq.PUB)
@@ -228,11 +228,11 @@ def test_rubbish_is_counted_and_dropped(folder: Path) -> None:
 
 
 def test_an_end_has_one_server(folder: Path) -> None:
-    with Links(folder) as first, Links(folder) as second:
+    with IpcLinks(folder) as first, IpcLinks(folder) as second:
         first.commands_out()
         with pytest.raises(StorageError, match="served by another process"):
             second.commands_out()
-    with Links(folder) as third:
+    with IpcLinks(folder) as third:
         third.commands_out()
 
 
@@ -241,16 +241,16 @@ def test_a_deep_run_directory_still_has_sockets(tmp_path: Path) -> None:
     folder = link_folder(deep, "robot_1")
     assert folder == link_folder(deep, "robot_1")
     assert folder != link_folder(deep, "robot_2")
-    with Links(folder) as links:
+    with IpcLinks(folder) as links:
         links.commands_out()
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "links").write_text("a file")
     with pytest.raises(StorageError, match="choose another run_dir"):
-        Links(tmp_path / "links" / "robot_1")
+        IpcLinks(tmp_path / "links" / "robot_1")
 
 
 def test_only_this_user_can_reach_the_sockets(folder: Path) -> None:
-    with Links(folder):
+    with IpcLinks(folder):
         assert folder.stat().st_mode & 0o077 == 0

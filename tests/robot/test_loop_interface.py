@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from floop_envs.expert import Expert
-from floop_envs.scenarios import TrainingWork
-from floop_robot.robot.loop_interface import Call, Desk, Ending, EndReport
+from floop_envs.scenarios import TrainingScenarios
 from floop_robot.robot.episode_state_machine import EpisodeState
-from floop_robot.robot.messages import SafetyOrder
-from floop_robot.spec.records import Outcome
+from floop_robot.robot.loop_interface import EndRequest, EpisodeReport, LoopInterface, StartRequest
+from floop_robot.robot.messages import EstopCommand
+from floop_robot.spec.records import OutcomeCode
 from floop_robot.spec.robot_model import RobotModel
-from floop_robot.spec.scenario import CLASSES
+from floop_robot.spec.scenario import OBJECT_CLASSES
 from floop_robot.spec.tasks import get_task
 from tests.robot.rig import TICKS_PER_STEP, Rig
 
@@ -31,22 +31,22 @@ def bell() -> list[str]:
 
 @pytest.fixture
 def rig(panda: RobotModel, bell: list[str]) -> Iterator[Rig]:
-    rig = make(panda, starts_by_itself=True, bell=bell)
+    rig = make(panda, auto_start=True, bell=bell)
     yield rig
     rig.world.close()
 
 
 @pytest.fixture
 def called(panda: RobotModel, bell: list[str]) -> Iterator[Rig]:
-    rig = make(panda, starts_by_itself=False, bell=bell)
+    rig = make(panda, auto_start=False, bell=bell)
     yield rig
     rig.world.close()
 
 
-def make(model: RobotModel, *, starts_by_itself: bool, bell: list[str]) -> Rig:
-    source, rng = TrainingWork(TASK), np.random.default_rng(0)
+def make(model: RobotModel, *, auto_start: bool, bell: list[str]) -> Rig:
+    source, rng = TrainingScenarios(TASK), np.random.default_rng(0)
     rig = Rig(model, RULES, [source.sample(rng) for _ in range(4)], Expert(RULES.spec))
-    rig.policy.desk = Desk(starts_by_itself, lambda: bell.append(rig.policy.desk.view.state))
+    rig.policy.interface = LoopInterface(auto_start, lambda: bell.append(rig.policy.interface.view.state))
     return rig
 
 
@@ -59,85 +59,85 @@ def run_until(rig: Rig, condition: Callable[[], object]) -> None:
 
 
 def steps(rig: Rig, count: int) -> None:
-    run_until(rig, lambda: rig.policy.desk.view.steps >= count)
+    run_until(rig, lambda: rig.policy.interface.view.steps >= count)
 
 
-def reports(rig: Rig) -> list[EndReport]:
+def reports(rig: Rig) -> list[EpisodeReport]:
     found = []
-    while (report := rig.policy.desk.take_report()) is not None:
+    while (report := rig.policy.interface.take_report()) is not None:
         found.append(report)
     return found
 
 
-@pytest.mark.parametrize("outcome", list(Outcome))
-def test_an_episode_ends_as_it_is_told_and_the_next_begins(rig: Rig, outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", list(OutcomeCode))
+def test_an_episode_ends_as_it_is_told_and_the_next_begins(rig: Rig, outcome: OutcomeCode) -> None:
     steps(rig, 5)
-    rig.policy.desk.end(Ending(episode=1, outcome=outcome, why="ann saw it"))
+    rig.policy.interface.request_end(EndRequest(episode=1, outcome=outcome, why="ann saw it"))
     rig.run(TICKS_PER_STEP)
     (report,) = reports(rig)
     assert (report.end.episode, report.end.outcome, report.why) == (1, outcome, "ann saw it")
     assert report.end == rig.sink.ends[0]
     assert report.end.steps == len(rig.sink.transitions) >= 5
     assert [e.detail for e in rig.sink.events if e.name == "episode_ended"] == [f"1 {outcome.name.lower()}: ann saw it"]
-    run_until(rig, lambda: rig.policy.desk.view.episode == 2 and rig.policy.desk.view.steps > 0)
+    run_until(rig, lambda: rig.policy.interface.view.episode == 2 and rig.policy.interface.view.steps > 0)
 
 
 def test_an_ending_for_another_episode_ends_nothing(rig: Rig) -> None:
     steps(rig, 3)
-    rig.policy.desk.end(Ending(episode=2, outcome=Outcome.ABORTED, why="too early"))
+    rig.policy.interface.request_end(EndRequest(episode=2, outcome=OutcomeCode.ABORTED, why="too early"))
     run_until(rig, lambda: rig.sink.ends)
-    assert rig.sink.ends[0].outcome is Outcome.SUCCESS
+    assert rig.sink.ends[0].outcome is OutcomeCode.SUCCESS
     steps(rig, 5)
-    assert rig.policy.desk.view.episode == 2  # it was not kept for later either
+    assert rig.policy.interface.view.episode == 2  # it was not kept for later either
     assert len(rig.sink.ends) == 1
 
 
 def test_an_ending_while_nothing_runs_does_not_wait_for_the_next(called: Rig) -> None:
-    run_until(called, lambda: called.policy.desk.view.state is EpisodeState.WAITING)
-    called.policy.desk.end(Ending(episode=1, outcome=Outcome.ABORTED, why="nothing runs"))
+    run_until(called, lambda: called.policy.interface.view.state is EpisodeState.WAITING)
+    called.policy.interface.request_end(EndRequest(episode=1, outcome=OutcomeCode.ABORTED, why="nothing runs"))
     called.run(2 * TICKS_PER_STEP)
-    called.policy.desk.call(Call())
+    called.policy.interface.request_start(StartRequest())
     run_until(called, lambda: called.sink.ends)
-    assert called.sink.ends[0].outcome is Outcome.SUCCESS
+    assert called.sink.ends[0].outcome is OutcomeCode.SUCCESS
 
 
 def test_the_arm_stands_soon_after_an_ending(rig: Rig) -> None:
     steps(rig, 5)
     assert any(rig.commands[-1].dq_rad_s)
-    rig.policy.is_wanted = False
-    rig.policy.desk.end(Ending(episode=1, outcome=Outcome.ABORTED, why="cancelled"))
+    rig.policy.accepts_episodes = False
+    rig.policy.interface.request_end(EndRequest(episode=1, outcome=OutcomeCode.ABORTED, why="cancelled"))
     rig.run(TICKS_PER_STEP + 25)
     assert not any(rig.commands[-1].dq_rad_s)
     stood = rig.commands[-1].q_rad
     rig.run(100)
     assert rig.commands[-1].q_rad == stood
-    assert (rig.policy.desk.view.state, len(rig.sink.ends)) == (EpisodeState.RESETTING, 1)
+    assert (rig.policy.interface.view.state, len(rig.sink.ends)) == (EpisodeState.RESETTING, 1)
 
 
 def test_each_call_makes_one_episode(called: Rig) -> None:
     called.run(200)
-    view = called.policy.desk.view
+    view = called.policy.interface.view
     assert (view.state, view.episode, view.missing) == (EpisodeState.WAITING, 1, ("nobody called for it",))
-    called.policy.desk.call(Call())
+    called.policy.interface.request_start(StartRequest())
     run_until(called, lambda: called.sink.ends)
     called.run(200)
     assert [e.episode for e in called.sink.ends] == [1]
-    assert called.policy.desk.view.state is EpisodeState.WAITING
+    assert called.policy.interface.view.state is EpisodeState.WAITING
 
 
 def test_a_call_may_be_withdrawn_and_may_name_a_class(called: Rig) -> None:
-    run_until(called, lambda: called.policy.desk.view.state is EpisodeState.WAITING)
+    run_until(called, lambda: called.policy.interface.view.state is EpisodeState.WAITING)
     here = called.scenarios[0].object.object_class
-    other = next(c for c in CLASSES if c != here)
-    called.policy.desk.call(Call(object_class=other))
+    other = next(c for c in OBJECT_CLASSES if c != here)
+    called.policy.interface.request_start(StartRequest(object_class=other))
     called.run(100)
-    assert called.policy.desk.view.state is EpisodeState.WAITING
-    called.policy.desk.withdraw()
+    assert called.policy.interface.view.state is EpisodeState.WAITING
+    called.policy.interface.cancel_start()
     called.run(100)
-    assert called.policy.desk.view.state is EpisodeState.WAITING
-    called.policy.desk.call(Call(object_class=here))
-    run_until(called, lambda: called.policy.desk.view.state is EpisodeState.RUNNING)
-    work = called.policy.desk.view.work
+    assert called.policy.interface.view.state is EpisodeState.WAITING
+    called.policy.interface.request_start(StartRequest(object_class=here))
+    run_until(called, lambda: called.policy.interface.view.state is EpisodeState.RUNNING)
+    work = called.policy.interface.view.work
     assert work is not None
     assert work.object_class == here
 
@@ -146,7 +146,7 @@ def test_the_view_follows_the_episode(rig: Rig) -> None:
     seen = []
     for _ in range(60):
         rig.run(TICKS_PER_STEP)
-        seen.append(rig.policy.desk.view)
+        seen.append(rig.policy.interface.view)
         if rig.sink.ends:
             break
     ran = [v for v in seen if v.state is EpisodeState.RUNNING and v.episode == 1]
@@ -164,35 +164,35 @@ def test_the_view_follows_the_episode(rig: Rig) -> None:
 
 
 def test_the_bell_rings_for_changes_alone(called: Rig, bell: list[str]) -> None:
-    run_until(called, lambda: called.policy.desk.view.state is EpisodeState.WAITING)
+    run_until(called, lambda: called.policy.interface.view.state is EpisodeState.WAITING)
     heard = len(bell)
     called.run(100)
     assert len(bell) == heard
-    called.policy.desk.call(Call())
+    called.policy.interface.request_start(StartRequest())
     called.run(5 * TICKS_PER_STEP)
     assert bell[heard:] == [EpisodeState.RUNNING]
 
 
 def test_it_says_what_is_missing_and_why_it_stopped(rig: Rig) -> None:
     steps(rig, 3)
-    rig.orders.send(SafetyOrder(stop=True, who="ann"))
+    rig.orders.send(EstopCommand(stop=True, who="ann"))
     run_until(rig, lambda: rig.sink.ends)
     (report,) = reports(rig)
     assert "stop is latched" in report.why
     rig.run(100)
-    assert rig.policy.desk.view.estop
-    assert rig.policy.desk.view.missing[0] == "the stop is latched, or safety has not taken over the arm"
+    assert rig.policy.interface.view.estop
+    assert rig.policy.interface.view.missing[0] == "the stop is latched, or safety has not taken over the arm"
     rig.driver_is_alive = False
     rig.run(40)
-    assert rig.policy.desk.view.missing[0] == "robot state or safety report is too old"
-    assert rig.policy.desk.view.robot_age_s > 0.5
+    assert rig.policy.interface.view.missing[0] == "robot state or safety report is too old"
+    assert rig.policy.interface.view.robot_age_s > 0.5
 
 
 def test_reports_nobody_takes_are_bounded(rig: Rig) -> None:
     steps(rig, 3)
-    rig.policy.desk.end(Ending(episode=1, outcome=Outcome.ABORTED, why=""))
+    rig.policy.interface.request_end(EndRequest(episode=1, outcome=OutcomeCode.ABORTED, why=""))
     rig.run(TICKS_PER_STEP)
     (report,) = reports(rig)
     for number in range(100):
-        rig.policy.desk.report(msgspec.structs.replace(report, interventions=number))
+        rig.policy.interface.report(msgspec.structs.replace(report, interventions=number))
     assert [r.interventions for r in reports(rig)] == list(range(84, 100))

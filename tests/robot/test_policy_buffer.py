@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from floop_robot.bundle import Actor
-from floop_robot.robot.policy_buffer import PolicySlots
+from floop_robot.robot.policy_buffer import PolicyBuffer
 from tests.bundle.sample_bundles import make_bundle, random_observations
 
 
@@ -15,11 +15,11 @@ def actor(seed: int = 0) -> Actor:
 
 
 @pytest.fixture
-def slots() -> PolicySlots:
-    return PolicySlots()
+def slots() -> PolicyBuffer:
+    return PolicyBuffer()
 
 
-def test_a_policy_acts_from_the_next_step_on(slots: PolicySlots) -> None:
+def test_a_policy_acts_from_the_next_step_on(slots: PolicyBuffer) -> None:
     assert slots.take() is None
     slots.offer(4, actor())
     assert slots.current is None
@@ -31,7 +31,7 @@ def test_a_policy_acts_from_the_next_step_on(slots: PolicySlots) -> None:
     assert slots.take() is taken
 
 
-def test_the_first_step_is_the_first_action_not_the_swap(slots: PolicySlots) -> None:
+def test_the_first_step_is_the_first_action_not_the_swap(slots: PolicyBuffer) -> None:
     slots.offer(4, actor())
     taken = slots.take()
     assert taken is not None
@@ -42,7 +42,7 @@ def test_the_first_step_is_the_first_action_not_the_swap(slots: PolicySlots) -> 
     assert slots.first_step_s(5) is None
 
 
-def test_a_newer_candidate_replaces_one_that_waits(slots: PolicySlots) -> None:
+def test_a_newer_candidate_replaces_one_that_waits(slots: PolicyBuffer) -> None:
     slots.offer(1, actor())
     slots.offer(2, actor(1))
     taken = slots.take()
@@ -50,30 +50,30 @@ def test_a_newer_candidate_replaces_one_that_waits(slots: PolicySlots) -> None:
     assert taken.version == 2
 
 
-def test_falling_back_returns_the_previous(slots: PolicySlots) -> None:
+def test_falling_back_returns_the_previous(slots: PolicyBuffer) -> None:
     for version in (1, 2):
         slots.offer(version, actor(version))
         slots.take()
     back = slots.fall_back()
     assert back is not None
     assert back.version == 1
-    assert slots.fall == (2, 1)
+    assert slots.last_fallback == (2, 1)
     slots.offer(3, actor())
     taken = slots.take()
     assert taken is not None
     assert taken.version == 3
 
 
-def test_without_a_previous_one_nothing_acts(slots: PolicySlots) -> None:
+def test_without_a_previous_one_nothing_acts(slots: PolicyBuffer) -> None:
     slots.offer(1, actor())
     slots.take()
-    assert slots.fall is None
+    assert slots.last_fallback is None
     assert slots.fall_back() is None
-    assert slots.fall == (1, 0)
+    assert slots.last_fallback == (1, 0)
     assert slots.take() is None
 
 
-def test_swaps_under_load_are_whole(slots: PolicySlots) -> None:
+def test_swaps_under_load_are_whole(slots: PolicyBuffer) -> None:
     """A thread offers versions while another acts: each action is that of exactly one version, and they only grow."""
     bundles = {v: make_bundle(v) for v in range(1, 25)}
     observation = random_observations(1)[0]

@@ -11,11 +11,11 @@ import pytest
 
 from floop_envs.env import make_env
 from floop_envs.expert import Expert
-from floop_envs.scenarios import TrainingWork
+from floop_envs.scenarios import TrainingScenarios
 from floop_robot.robot.episode_state_machine import EpisodeState
-from floop_robot.robot.messages import PerceivedObject, Phase, SafetyMode, SafetyOrder
+from floop_robot.robot.messages import EstopCommand, PerceivedObject, Phase, SafetyMode
 from floop_robot.spec.layout import Vector
-from floop_robot.spec.records import Outcome
+from floop_robot.spec.records import OutcomeCode
 from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.scenario import Scenario
 from floop_robot.spec.tasks import get_task
@@ -28,7 +28,7 @@ NOWHERE = PerceivedObject(object_class="box", size_m=(0.05, 0.05, 0.05), positio
 
 def work(n: int, seed: int = 0) -> list[Scenario]:
     rng = np.random.default_rng(seed)
-    source = TrainingWork(TASK)
+    source = TrainingScenarios(TASK)
     return [source.sample(rng) for _ in range(n)]
 
 
@@ -55,13 +55,13 @@ def run_until(rig: Rig, condition: object, limit: int = 2000) -> None:
 def test_episodes_follow_one_another_and_are_recorded_whole(rig: Rig) -> None:
     run_until(rig, lambda: len(rig.sink.ends) == 4)
     ends, rows = rig.sink.ends, rig.sink.transitions
-    assert sum(e.outcome is Outcome.SUCCESS for e in ends) >= 3
+    assert sum(e.outcome is OutcomeCode.SUCCESS for e in ends) >= 3
     assert [e.episode for e in ends] == [1, 2, 3, 4]
     for end in ends:
         mine = [r for r in rows if r.episode == end.episode]
         assert [r.step for r in mine] == list(range(end.steps))
-        assert mine[-1].terminated == (end.outcome is Outcome.SUCCESS)
-        assert mine[-1].truncated == (end.outcome is Outcome.TIMEOUT)
+        assert mine[-1].terminated == (end.outcome is OutcomeCode.SUCCESS)
+        assert mine[-1].truncated == (end.outcome is OutcomeCode.TIMEOUT)
         assert not any(r.terminated or r.truncated for r in mine[:-1])
         assert end.total_reward == pytest.approx(sum(r.reward for r in mine))
         assert end.duration_s == pytest.approx(end.steps * 0.08)
@@ -95,10 +95,10 @@ def test_robot_and_environment_walk_the_same_path_to_the_bit(rig: Rig) -> None:
 
 def test_a_policy_is_swapped_between_two_steps_and_receipted(rig: Rig) -> None:
     run_until(rig, lambda: len(rig.sink.transitions) == 3)
-    rig.slots.offer(2, Expert(RULES.spec))
+    rig.policy_buffer.offer(2, Expert(RULES.spec))
     run_until(rig, lambda: len(rig.sink.transitions) == 6)
     assert [r.policy_version for r in rig.sink.transitions] == [1, 1, 1, 1, 2, 2]
-    first = [rig.slots.first_step_s(v) for v in (1, 2)]
+    first = [rig.policy_buffer.first_step_s(v) for v in (1, 2)]
     assert first[0] is not None
     assert first[1] == pytest.approx(first[0] + 4 * 0.08)  # the very step that the record of v2 begins with
     assert [e.detail for e in rig.sink.events] == ["v0 to v1", "v1 to v2"]
@@ -108,14 +108,14 @@ def test_a_policy_is_swapped_between_two_steps_and_receipted(rig: Rig) -> None:
 
 def test_a_policy_that_answers_nan_is_taken_out(rig: Rig) -> None:
     run_until(rig, lambda: len(rig.sink.transitions) == 3)
-    rig.slots.offer(2, Nan(RULES.spec))
+    rig.policy_buffer.offer(2, Nan(RULES.spec))
     run_until(rig, lambda: bool(rig.sink.ends))
-    assert rig.sink.ends[0].outcome is Outcome.ABORTED
+    assert rig.sink.ends[0].outcome is OutcomeCode.ABORTED
     assert all(np.isfinite(r.action_requested).all() for r in rig.sink.transitions)
     assert "action_not_finite" in [e.name for e in rig.sink.events]
     run_until(rig, lambda: len(rig.sink.ends) == 2)
     assert rig.sink.ends[1].policy_version == 1
-    assert rig.slots.first_step_s(2) is None  # it never acted
+    assert rig.policy_buffer.first_step_s(2) is None  # it never acted
 
 
 @pytest.mark.parametrize("bad", [{"gripper_width_m": math.nan}, {"q_rad": (0.0,) * 6}, {"object": NOWHERE}])
@@ -125,7 +125,7 @@ def test_a_robot_state_nobody_can_act_on_costs_no_policy(rig: Rig, bad: dict[str
     rig.state = lambda: msgspec.structs.replace(sound(), **bad)  # type: ignore[method-assign]
     rig.run(4 * TICKS_PER_STEP)
     rig.state = sound  # type: ignore[method-assign]
-    assert [e.outcome for e in rig.sink.ends] == [Outcome.ABORTED]
+    assert [e.outcome for e in rig.sink.ends] == [OutcomeCode.ABORTED]
     assert [e.name for e in rig.sink.events].count("robot_state_unusable") == 1
     assert all(np.isfinite(r.obs).all() for r in rig.sink.transitions)
     run_until(rig, lambda: len(rig.sink.ends) == 2)
@@ -134,19 +134,19 @@ def test_a_robot_state_nobody_can_act_on_costs_no_policy(rig: Rig, bad: dict[str
 
 def test_a_stop_aborts_and_the_arm_stands_until_the_release(rig: Rig) -> None:
     run_until(rig, lambda: len(rig.sink.transitions) == 4)
-    rig.orders.send(SafetyOrder(stop=True, who="operator"))
+    rig.orders.send(EstopCommand(stop=True, who="operator"))
     rig.run(40)
-    assert rig.sink.ends[-1].outcome is Outcome.ABORTED
+    assert rig.sink.ends[-1].outcome is OutcomeCode.ABORTED
     assert rig.safety.last is not None
     assert rig.safety.last.mode is SafetyMode.ESTOP
     assert not any(rig.commands[-1].dq_rad_s)
     ended = len(rig.sink.ends)
-    rig.orders.send(SafetyOrder(stop=True, who="operator"))
+    rig.orders.send(EstopCommand(stop=True, who="operator"))
     rig.run(200)
     assert len(rig.sink.ends) == ended
-    rig.orders.send(SafetyOrder(stop=False, who="operator"))
+    rig.orders.send(EstopCommand(stop=False, who="operator"))
     run_until(rig, lambda: len(rig.sink.ends) == ended + 1)
-    assert rig.sink.ends[-1].outcome is Outcome.SUCCESS
+    assert rig.sink.ends[-1].outcome is OutcomeCode.SUCCESS
 
 
 def test_without_work_nothing_starts(panda: RobotModel) -> None:
@@ -154,7 +154,7 @@ def test_without_work_nothing_starts(panda: RobotModel) -> None:
     rig.run(60)
     assert rig.policy.stats().state is EpisodeState.WAITING
     assert rig.commands[-1].q_rad == pytest.approx(panda.home_rad, abs=1e-3)
-    rig.slots.offer(1, Expert(RULES.spec))
+    rig.policy_buffer.offer(1, Expert(RULES.spec))
     run_until(rig, lambda: bool(rig.sink.transitions))
     rig.world.close()
 
@@ -164,31 +164,31 @@ def test_silence_aborts_the_episode_and_work_goes_on_when_it_ends(rig: Rig, what
     run_until(rig, lambda: len(rig.sink.transitions) == 4)
     setattr(rig, what, False)
     rig.run(12)
-    assert [e.outcome for e in rig.sink.ends] == [Outcome.ABORTED]
+    assert [e.outcome for e in rig.sink.ends] == [OutcomeCode.ABORTED]
     assert rig.sink.ends[0].steps == len(rig.sink.transitions)
     setattr(rig, what, True)
     run_until(rig, lambda: len(rig.sink.ends) == 2)
-    assert rig.sink.ends[1].outcome is Outcome.SUCCESS
+    assert rig.sink.ends[1].outcome is OutcomeCode.SUCCESS
 
 
 def test_a_driver_that_gives_up_the_episode_aborts_it(rig: Rig) -> None:
     run_until(rig, lambda: len(rig.sink.transitions) == 4)
     rig.phase = Phase.RESETTING
     rig.run(2 * TICKS_PER_STEP)
-    assert rig.sink.ends[-1].outcome is Outcome.ABORTED
+    assert rig.sink.ends[-1].outcome is OutcomeCode.ABORTED
     run_until(rig, lambda: len(rig.sink.ends) == 2)
 
 
 def test_drain_ends_in_order_and_shutdown_at_once(rig: Rig) -> None:
     run_until(rig, lambda: len(rig.sink.transitions) == 4)
-    rig.policy.is_wanted = False
+    rig.policy.accepts_episodes = False
     rig.run(400)
-    assert [e.outcome for e in rig.sink.ends] == [Outcome.SUCCESS]
-    rig.policy.is_wanted = True
+    assert [e.outcome for e in rig.sink.ends] == [OutcomeCode.SUCCESS]
+    rig.policy.accepts_episodes = True
     run_until(rig, lambda: len(rig.sink.transitions) > rig.sink.ends[0].steps + 2)
     rig.policy.must_end = True
     rig.run(TICKS_PER_STEP)
-    assert rig.sink.ends[-1].outcome is Outcome.ABORTED
+    assert rig.sink.ends[-1].outcome is OutcomeCode.ABORTED
 
 
 def test_a_sampling_robot_records_the_density(panda: RobotModel) -> None:

@@ -15,26 +15,26 @@ from conditions import wait_for
 from ports import free_base_port
 
 from floop_robot.bundle import Bundle, DataRange
-from floop_robot.deploy.registry import FLEET, Origin, Receipt, Stage, read_history
 from floop_robot.deploy import FleetClient, FleetRefused, FleetUnreachable
-from floop_robot.robot.local_store import KeptPolicy
 from floop_robot.deploy.messages import (
     REPLIES,
     REQUESTS,
     TOPIC,
     Announcement,
-    Delivery,
-    Fetch,
+    FetchPolicy,
     GetNews,
     Heartbeat,
-    Noted,
     Pin,
+    PolicyDelivery,
+    ReceiptAck,
+    ReceiptReport,
     Refusal,
     Reply,
-    Report,
     Request,
 )
-from floop_robot.durable.framing import seal, unseal
+from floop_robot.deploy.registry import FLEET, InstallStage, Origin, Receipt, read_history
+from floop_robot.durable.framing import deframe_message, frame_message
+from floop_robot.robot.local_store import StoredPolicy
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.verdict import Decision, SuiteResult
 from tests.bundle.sample_bundles import IDS, TASK, make_bundle
@@ -64,10 +64,10 @@ def robots(tmp_path, manager):
 
 
 def acting(robot: Robot, version: int) -> None:
-    wait_for(lambda: robot.slots.acting == version, 20, f"acting on v{version}")
+    wait_for(lambda: robot.policy_buffer.acting == version, 20, f"acting on v{version}")
 
 
-def stages(manager: ManagerThread, robot: str, version: int) -> set[Stage]:
+def stages(manager: ManagerThread, robot: str, version: int) -> set[InstallStage]:
     return {
         stored.receipt.stage
         for stored in read_history(manager.path).receipts
@@ -75,7 +75,7 @@ def stages(manager: ManagerThread, robot: str, version: int) -> set[Stage]:
     }
 
 
-ALL_STAGES = {Stage.RECEIVED, Stage.VERIFIED, Stage.INSTALLED, Stage.ACTING}
+ALL_STAGES = {InstallStage.RECEIVED, InstallStage.VERIFIED, InstallStage.INSTALLED, InstallStage.ACTING}
 
 
 def test_a_version_reaches_every_robot_and_is_receipted(manager, robots):
@@ -90,8 +90,10 @@ def test_a_version_reaches_every_robot_and_is_receipted(manager, robots):
             wait_for(lambda i=i: stages(manager, f"robot_{i}", 2) == ALL_STAGES)
         receipts = [s.receipt for s in read_history(manager.path).receipts if s.receipt.version == 2]
         by_stage = {r.stage: r.since_received_s for r in receipts if r.robot == "robot_1"}
-        assert 0 == by_stage[Stage.RECEIVED] < by_stage[Stage.VERIFIED] <= by_stage[Stage.INSTALLED]
-        assert by_stage[Stage.INSTALLED] <= by_stage[Stage.ACTING] < 1
+        assert (
+            0 == by_stage[InstallStage.RECEIVED] < by_stage[InstallStage.VERIFIED] <= by_stage[InstallStage.INSTALLED]
+        )
+        assert by_stage[InstallStage.INSTALLED] <= by_stage[InstallStage.ACTING] < 1
         wait_for(lambda: [r.version for r in client.robots().robots] == [2] * 4)
         status = client.status()
         assert [r.target for r in status.robots] == [2] * 4 and status.production == 2
@@ -114,7 +116,7 @@ def test_rollback_pin_and_hold_reach_robots(manager, robots):
         client.push(make_bundle(1))
         acting(two, 2)
         assert client.rollback().version == 3
-        wait_for(lambda: len(client.status().robots) == 2)  # orders may speak of robots whose heartbeat was heard
+        wait_for(lambda: len(client.status().robots) == 2)  # commands may speak of robots whose heartbeat was heard
         acting(one, 3)
         acting(two, 3)
         client.hold("robot_1")
@@ -124,7 +126,7 @@ def test_rollback_pin_and_hold_reach_robots(manager, robots):
         assert done.version == 5
         three = robots("robot_3")
         acting(three, 5)
-        assert (one.slots.acting, two.slots.acting) == (3, 4)
+        assert (one.policy_buffer.acting, two.policy_buffer.acting) == (3, 4)
         client.resume("robot_1")
         acting(one, 5)
         client.resume("robot_2")
@@ -174,14 +176,14 @@ class Publisher:
 
 
 def announce(version: int, blob: bytes) -> bytes:
-    return seal(Announcement(version=version, epoch=1, bundle=blob))
+    return frame_message(Announcement(version=version, epoch=1, bundle=blob))
 
 
 def altered(version: int, seed: int = 3, **tensors) -> bytes:
     """Version `version`, every checksum right, other tensors than were checked."""
     import hashlib
 
-    bundle = make_bundle(seed).stamped(version=version, epoch=1, parent=0, certificate=None)
+    bundle = make_bundle(seed).with_version(version=version, epoch=1, parent=0, certificate=None)
     blob = safetensors.numpy.save(bundle.arrays() | tensors)
     manifest = msgspec.structs.replace(bundle.manifest, sha256=hashlib.sha256(blob).hexdigest())
     return Bundle(manifest, blob).to_bytes()
@@ -195,7 +197,7 @@ def test_bad_bundles_are_refused_and_the_version_is_kept(manager, robots):
         acting(robot, 1)
         good = altered(9)
         other = Ids(contract="0123456789abcdef", limits=IDS.limits, reward=IDS.reward)
-        wrong = make_bundle(3, ids=other).stamped(version=9, epoch=1, parent=0, certificate=None)
+        wrong = make_bundle(3, ids=other).with_version(version=9, epoch=1, parent=0, certificate=None)
         nan = np.full(4, np.nan, np.float32)
         flipped = bytearray(good)
         flipped[len(flipped) // 2] ^= 4
@@ -220,10 +222,10 @@ def test_bad_bundles_are_refused_and_the_version_is_kept(manager, robots):
         publisher.say(b"noise")
         wait_for(lambda: len(robot.notices) >= len(bad) + 2)
         publisher.say(announce(1, altered(1)))  # not newer: not even looked at
-        steps = robot.slots.steps
-        wait_for(lambda: robot.slots.steps > steps + 20)
-        assert robot.slots.acting == 1 and robot.receiver.version == 1
-        wait_for(lambda: Stage.REFUSED in stages(manager, "robot_1", 9))
+        steps = robot.policy_buffer.steps
+        wait_for(lambda: robot.policy_buffer.steps > steps + 20)
+        assert robot.policy_buffer.acting == 1 and robot.updater.version == 1
+        wait_for(lambda: InstallStage.REFUSED in stages(manager, "robot_1", 9))
         with manager.client() as client:
             assert "keeps v1" in wait_for(lambda: client.status().robots)[0].last_refusal
         publisher.say(announce(10, altered(10)))
@@ -239,13 +241,13 @@ def test_a_policy_that_misbehaves_while_acting_is_told_with_what_acts_instead(tm
         client.push(make_bundle(1))
         acting(robot, 2)
         client.pin(FLEET, 2)  # so that the fleet manager does not go back
-        robot.slots.fall = (2, 1)  # as the control loop's slots say after an answer of NaN
+        robot.policy_buffer.last_fallback = (2, 1)  # as the control loop's slots say after an answer of NaN
         shown = wait_for(lambda: next((r for r in client.status().robots if r.last_refusal and r.version == 1), None))
         assert "went back to v1" in shown.last_refusal
         assert shown.target == 2
-        wait_for(lambda: Stage.REFUSED in stages(manager, "robot_1", 2))
+        wait_for(lambda: InstallStage.REFUSED in stages(manager, "robot_1", 2))
         robot.stop()
-        kept = KeptPolicy(tmp_path / "robot_1").load(TASK, IDS, "robot_1")
+        kept = StoredPolicy(tmp_path / "robot_1").load(TASK, IDS, "robot_1")
         assert kept.bundle.manifest.version == 1, "after a restart without the fleet it would act on the bad one"
         again = robots("robot_1")
         client.resume(FLEET)  # now it may go back
@@ -266,19 +268,19 @@ class SlowManager:
     def hear(self) -> Request:
         assert self.socket.poll(20_000)
         self.peer, _, payload = self.socket.recv_multipart()
-        return unseal(payload, REQUESTS)
+        return deframe_message(payload, REQUESTS)
 
     def say(self, reply: Reply) -> None:
-        self.socket.send_multipart([self.peer, b"", seal(reply)])
+        self.socket.send_multipart([self.peer, b"", frame_message(reply)])
 
-    def resent(self) -> list[tuple[int, Stage, bool]]:
-        """Version, stage and whether it fell: of the receipts that come with the next heartbeat."""
+    def resent(self) -> list[tuple[int, InstallStage, bool]]:
+        """Version, stage and whether it failed: of the receipts that come with the next heartbeat."""
         while not isinstance(self.hear(), Heartbeat):
             pass
         found = []
-        while isinstance(request := self.hear(), Report):
+        while isinstance(request := self.hear(), ReceiptReport):
             receipt = request.receipt
-            found.append((receipt.version, receipt.stage, receipt.fell_to is not None))
+            found.append((receipt.version, receipt.stage, receipt.fallback_version is not None))
         return found
 
     def close(self) -> None:
@@ -289,22 +291,22 @@ class SlowManager:
 def test_a_fall_is_told_until_it_is_noted_whatever_was_noted_of_a_refusal_on_arrival(tmp_path):
     manager = SlowManager()
     robot = Robot(tmp_path, "robot_1", f"tcp://127.0.0.1:{free_base_port()}", manager.endpoint)
-    on_arrival, fallen = (2, Stage.REFUSED, False), (2, Stage.REFUSED, True)
+    on_arrival, fallen = (2, InstallStage.REFUSED, False), (2, InstallStage.REFUSED, True)
     try:
         manager.hear()
-        manager.say(Delivery(version=2, epoch=1, bundle=b"damaged on the way"))
+        manager.say(PolicyDelivery(version=2, epoch=1, bundle=b"damaged on the way"))
         wait_for(lambda: on_arrival in manager.resent(), what="the refusal on arrival")
-        manager.say(Delivery(version=2, epoch=1, bundle=altered(2)))
+        manager.say(PolicyDelivery(version=2, epoch=1, bundle=altered(2)))
         acting(robot, 2)
-        robot.slots.fall = (2, 0)
+        robot.policy_buffer.last_fallback = (2, 0)
         wait_for(lambda: fallen in manager.resent(), what="the fall")
-        manager.say(Noted(robot="robot_1", version=2, stage=Stage.REFUSED))
-        manager.say(Delivery(version=3, epoch=1, bundle=b"damaged, too"))
-        wait_for(lambda: (3, Stage.REFUSED, False) in manager.resent(), what="a word on both messages")
+        manager.say(ReceiptAck(robot="robot_1", version=2, stage=InstallStage.REFUSED))
+        manager.say(PolicyDelivery(version=3, epoch=1, bundle=b"damaged, too"))
+        wait_for(lambda: (3, InstallStage.REFUSED, False) in manager.resent(), what="a word on both messages")
         resent = manager.resent()
         assert fallen in resent, "nobody noted it"
         assert on_arrival not in resent
-        manager.say(Noted(robot="robot_1", version=2, stage=Stage.REFUSED, fell=True))
+        manager.say(ReceiptAck(robot="robot_1", version=2, stage=InstallStage.REFUSED, failed=True))
         wait_for(lambda: fallen not in manager.resent(), what="no word of what was noted")
     finally:
         robot.stop()
@@ -317,7 +319,7 @@ def test_the_fleet_leaves_a_policy_that_misbehaved_on_one_robot(manager, robots)
         client.push(make_bundle(1))
         for robot in both:
             acting(robot, 2)
-        both[0].slots.fall = (2, 1)
+        both[0].policy_buffer.last_fallback = (2, 1)
         for robot in both:
             acting(robot, 3)
         last = client.policies().versions[-1]
@@ -331,10 +333,10 @@ def test_an_older_fleet_manager_is_not_obeyed(manager, robots):
         robot = robots("robot_1", announcements=publisher.endpoint)
         publisher.wait_for_subscriber()
         acting(robot, 1)
-        old = make_bundle(3).stamped(version=9, epoch=0, parent=0, certificate=None).to_bytes()
+        old = make_bundle(3).with_version(version=9, epoch=0, parent=0, certificate=None).to_bytes()
         publisher.say(announce(9, old))
         wait_for(lambda: robot.notices)
-        assert "older fleet manager" in robot.notices[0] and robot.slots.acting == 1
+        assert "older fleet manager" in robot.notices[0] and robot.policy_buffer.acting == 1
     finally:
         publisher.close()
 
@@ -344,7 +346,7 @@ def test_a_robot_of_another_contract_gets_one_line_and_no_policy(manager, robots
     robot = robots("robot_1", ids=other)
     wait_for(lambda: robot.notices)
     assert "0123456789abcdef" in robot.notices[0] and "has no policy yet" in robot.notices[0]
-    assert robot.slots.acting == 0
+    assert robot.policy_buffer.acting == 0
     with manager.client() as client:
         status = wait_for(lambda: client.status().robots)
         assert not status[0].contract_fits
@@ -372,12 +374,12 @@ def test_noise_on_the_ports_changes_nothing(manager, robots):
 
 @pytest.mark.parametrize("number", [2**63, 2**64 - 1, -1])
 def test_numbers_that_no_registry_holds_change_nothing(manager, number):
-    receipt = Receipt(robot="robot_1", version=number, stage=Stage.REFUSED, since_received_s=0.0)
+    receipt = Receipt(robot="robot_1", version=number, stage=InstallStage.REFUSED, since_received_s=0.0)
     asked = [
-        Fetch(version=number),
+        FetchPolicy(version=number),
         Pin(who="anna", scope="fleet", version=number),
         Heartbeat(robot="robot_1", boot_id="b", contract=IDS.contract, version=number),
-        Report(receipt=receipt),
+        ReceiptReport(receipt=receipt),
         GetNews(audit_after=number - 1),
     ]
     context = zmq.Context()
@@ -385,9 +387,9 @@ def test_numbers_that_no_registry_holds_change_nothing(manager, number):
         dealer.setsockopt(zmq.LINGER, 1000)
         dealer.connect(manager.rpc)
         for request in asked:
-            dealer.send_multipart([b"id", seal(request)])
+            dealer.send_multipart([b"id", frame_message(request)])
             assert dealer.poll(10_000)
-            answer = unseal(dealer.recv_multipart()[1], REPLIES)
+            answer = deframe_message(dealer.recv_multipart()[1], REPLIES)
             assert isinstance(answer, Refusal) and "Expected `int`" in answer.reason
         assert client.status().dropped_messages == len(asked)
         assert client.status().robots == () and client.push(make_bundle(1)).version == 2
@@ -439,7 +441,7 @@ def test_clients_get_one_line(manager, tmp_path):
         for ask in (client.status, client.rollback):
             with pytest.raises(FleetUnreachable) as info:
                 ask()
-            assert "start the fleet" in str(info.value)  # the order never went out: nothing is unknown
+            assert "start the fleet" in str(info.value)  # the command never went out: nothing is unknown
 
 
 def test_threads_end(tmp_path):

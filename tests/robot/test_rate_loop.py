@@ -127,7 +127,7 @@ def test_an_urgent_loop_goes_first_where_the_system_lets_it() -> None:
     def look(_: float) -> None:
         seen.append(os.sched_getscheduler(threading.get_native_id()))
 
-    with RateLoop(100.0, look, "urgent", urgent=True):
+    with RateLoop(100.0, look, "urgent", realtime=True):
         wait_for(lambda: len(seen) >= 3)
     assert set(seen) == {os.SCHED_RR if may() else os.SCHED_OTHER}
     assert os.sched_getscheduler(0) == os.SCHED_OTHER

@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rig import Queue
 
-from floop_robot.robot.estop_latch import LatchKeeper, StopLatch
-from floop_robot.robot.messages import SafetyOrder
+from floop_robot.robot.estop_latch import EstopLatch, EstopLatchWriter
+from floop_robot.robot.messages import EstopCommand
 from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
 from floop_robot.spec.robot_model import load_robot
 
 
 @given(st.lists(st.booleans(), max_size=20))
 def test_the_latch_opens_only_by_release(stops: list[bool]) -> None:
-    latch = StopLatch()
+    latch = EstopLatch()
     for i, stop in enumerate(stops):
-        latch.take(SafetyOrder(stop=stop, who=f"person {i}"))
+        latch.take(EstopCommand(stop=stop, who=f"person {i}"))
         assert latch.is_set == stop
         if stop:
             first = next(j for j in range(i, -1, -1) if j == 0 or not stops[j - 1])
@@ -33,64 +33,64 @@ def test_the_latch_opens_only_by_release(stops: list[bool]) -> None:
 
 
 def test_a_release_that_comes_too_late_is_none() -> None:
-    latch = StopLatch()
-    stop, now_s = SafetyOrder(stop=True, who="ann"), time.monotonic()
+    latch = EstopLatch()
+    stop, now_s = EstopCommand(stop=True, who="ann"), time.monotonic()
     assert latch.take(stop)
-    assert not latch.take(SafetyOrder(stop=False, who="bob", until_s=now_s - 0.001))
-    assert not latch.take(SafetyOrder(stop=False, who="bob", after=0))
+    assert not latch.take(EstopCommand(stop=False, who="bob", until_s=now_s - 0.001))
+    assert not latch.take(EstopCommand(stop=False, who="bob", after=0))
     assert latch.is_set and latch.by is stop
-    release = SafetyOrder(stop=False, who="bob", after=1, until_s=now_s + 60.0)
+    release = EstopCommand(stop=False, who="bob", after=1, until_s=now_s + 60.0)
     assert latch.take(release)
     assert not latch.is_set and latch.by is release
 
 
 def test_a_stop_outlives_its_process_and_a_release_does_too(tmp_path: Path) -> None:
     path = tmp_path / "stopped"
-    latch = StopLatch(path)
-    latch.take(SafetyOrder(stop=True, who="ann", why="smoke"))
+    latch = EstopLatch(path)
+    latch.take(EstopCommand(stop=True, who="ann", why="smoke"))
     latch.keep()
     assert path.read_text() == "stopped by ann: smoke\n"
-    again = StopLatch(path)
+    again = EstopLatch(path)
     assert again.is_set
-    again.take(SafetyOrder(stop=True, who="bob"))
-    again.take(SafetyOrder(stop=False, who="bob"))
+    again.take(EstopCommand(stop=True, who="bob"))
+    again.take(EstopCommand(stop=False, who="bob"))
     again.keep()
-    assert not StopLatch(path).is_set
+    assert not EstopLatch(path).is_set
     again.keep()
 
 
 def test_a_stop_that_comes_after_the_last_tick_is_kept_for_the_successor_and_a_release_is_not(tmp_path: Path) -> None:
     path = tmp_path / "stopped"
-    core = SafetyCore(load_robot("panda"), 50.0, 12.5, 0.1, StopLatch(path))
-    orders = Queue[SafetyOrder](size=None)
+    core = SafetyCore(load_robot("panda"), 50.0, 12.5, 0.1, EstopLatch(path))
+    orders = Queue[EstopCommand](size=None)
     loop = SafetyLoop(core, Queue(), Queue(), orders, Queue(), Queue())
-    orders.send(SafetyOrder(stop=True, who="ann"))
-    orders.send(SafetyOrder(stop=False, who="bob"))
+    orders.send(EstopCommand(stop=True, who="ann"))
+    orders.send(EstopCommand(stop=False, who="bob"))
     loop.close()
     assert path.read_text() == "stopped by ann\n"
 
 
 def test_the_reason_on_disk_is_that_of_the_stop_that_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "stopped"
-    latch = StopLatch(path)
-    latch.take(SafetyOrder(stop=True, who="ann", why="smoke"))
+    latch = EstopLatch(path)
+    latch.take(EstopCommand(stop=True, who="ann", why="smoke"))
     sync = os.fsync
 
     def meanwhile(descriptor: int) -> None:
         sync(descriptor)
         monkeypatch.undo()
-        latch.take(SafetyOrder(stop=False, who="ann"))
-        latch.take(SafetyOrder(stop=True, who="bob", why="a hand in the cell"))
+        latch.take(EstopCommand(stop=False, who="ann"))
+        latch.take(EstopCommand(stop=True, who="bob", why="a hand in the cell"))
 
     monkeypatch.setattr(os, "fsync", meanwhile)
     latch.keep()
     assert not latch.is_kept
     latch.keep()
     assert latch.is_kept
-    assert StopLatch(path).is_set and path.read_text() == "stopped by bob: a hand in the cell\n"
+    assert EstopLatch(path).is_set and path.read_text() == "stopped by bob: a hand in the cell\n"
 
 
-class ReasonWatched(StopLatch):
+class ReasonWatched(EstopLatch):
     """Notes what another thread could have written down in the moment when the latch is set."""
 
     reasons: list[str]
@@ -103,13 +103,13 @@ class ReasonWatched(StopLatch):
 
 def test_the_reason_is_there_before_the_latch_is_set() -> None:
     latch = ReasonWatched()
-    latch.take(SafetyOrder(stop=True, who="ann", why="smoke"))
+    latch.take(EstopCommand(stop=True, who="ann", why="smoke"))
     assert latch.reasons == ["stopped by ann: smoke"]
 
 
 def test_a_disk_that_refuses_does_not_open_the_latch(tmp_path: Path) -> None:
-    latch = StopLatch(tmp_path / "missing" / "stopped")
-    latch.take(SafetyOrder(stop=True, who="ann"))
+    latch = EstopLatch(tmp_path / "missing" / "stopped")
+    latch.take(EstopCommand(stop=True, who="ann"))
     with pytest.raises(OSError):
         latch.keep()
     assert latch.is_set
@@ -118,14 +118,14 @@ def test_a_disk_that_refuses_does_not_open_the_latch(tmp_path: Path) -> None:
 def test_a_stop_that_was_only_half_written_down_is_forgotten_with_its_release(tmp_path: Path) -> None:
     folder = tmp_path / "links"
     path = folder / "stopped"
-    latch = StopLatch(path)
-    latch.take(SafetyOrder(stop=True, who="ann"))
+    latch = EstopLatch(path)
+    latch.take(EstopCommand(stop=True, who="ann"))
     with pytest.raises(OSError):
         latch.keep()  # the folder is not there
     folder.mkdir()
     path.write_text("what half a write leaves\n")
     assert not latch.is_kept
-    latch.take(SafetyOrder(stop=False, who="ann"))
+    latch.take(EstopCommand(stop=False, who="ann"))
     assert not latch.is_kept  # the release has to be written down, whatever became of the stop
     latch.keep()
     assert not path.exists()
@@ -133,22 +133,22 @@ def test_a_stop_that_was_only_half_written_down_is_forgotten_with_its_release(tm
 
 
 def test_a_release_of_what_was_before_another_stop_is_none() -> None:
-    latch = StopLatch()
-    latch.take(SafetyOrder(stop=True, who="ann"))
+    latch = EstopLatch()
+    latch.take(EstopCommand(stop=True, who="ann"))
     seen = latch.stops
-    latch.take(SafetyOrder(stop=True, who="bob"))
-    latch.take(SafetyOrder(stop=False, who="ann", after=seen))
+    latch.take(EstopCommand(stop=True, who="bob"))
+    latch.take(EstopCommand(stop=False, who="ann", after=seen))
     assert latch.is_set
-    latch.take(SafetyOrder(stop=False, who="ann", after=latch.stops))
+    latch.take(EstopCommand(stop=False, who="ann", after=latch.stops))
     assert not latch.is_set
 
 
 def test_a_slow_disk_keeps_the_servo_loop_waiting_for_nothing(tmp_path: Path) -> None:
     path = tmp_path / "stopped"
-    latch = StopLatch(path)
+    latch = EstopLatch(path)
     os.mkfifo(path)  # whoever opens it to write waits for a reader
-    with closing(LatchKeeper(latch)) as keeper:
-        latch.take(SafetyOrder(stop=True, who="ann"))
+    with closing(EstopLatchWriter(latch)) as keeper:
+        latch.take(EstopCommand(stop=True, who="ann"))
         before_s = time.monotonic()
         keeper.look()
         assert time.monotonic() - before_s < 1.0
@@ -169,10 +169,10 @@ def test_a_slow_disk_keeps_the_servo_loop_waiting_for_nothing(tmp_path: Path) ->
 
 def test_what_changed_last_is_written_down_before_the_end(tmp_path: Path) -> None:
     path = tmp_path / "stopped"
-    latch = StopLatch(path)
-    keeper = LatchKeeper(latch)
+    latch = EstopLatch(path)
+    keeper = EstopLatchWriter(latch)
     for stop in (True, False, True):
-        latch.take(SafetyOrder(stop=stop, who="ann"))
+        latch.take(EstopCommand(stop=stop, who="ann"))
         keeper.look()
     keeper.close()
-    assert StopLatch(path).is_set
+    assert EstopLatch(path).is_set

@@ -24,7 +24,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
-from floop_envs.scenarios import TrainingWork
+from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenario_of, seed_of
 from floop_envs.world import World
 from floop_robot.spec.robot_model import load_robot
@@ -53,7 +53,7 @@ class Arm:
         self.timer = node.create_timer(PERIOD_S, self.tick)
 
     def next_piece(self) -> None:
-        work = TrainingWork("floop/Pick-v0")
+        work = TrainingScenarios("floop/Pick-v0")
         while True:
             self.pieces += 1
             scenario = scenario_of(work, seed_of(Purpose.REPORT, 3, self.pieces))

@@ -15,15 +15,16 @@ from tokens import TOKEN, WHO, operators_file
 
 from floop_interfaces.srv import FleetStatus
 from floop_robot.bundle import Bundle
+from floop_robot.deploy import FleetClient
+from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
 from floop_robot.ros.node import topics
 from floop_robot.services.fleet_description import write_config
-from floop_robot.deploy import FleetClient, PolicyReceiver, ReceiverConfig
-from floop_robot.spec.config import Endpoints, FloopConfig, RolloutConfig
+from floop_robot.spec.config import DeployConfig, Endpoints, FloopConfig
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 from tests.bundle.sample_bundles import make_bundle
-from tests.deploy.in_process_fleet import ActingSlots
+from tests.deploy.in_process_fleet import ActingPolicyBuffer
 
 RULES = get_task("floop/Pick-v0")
 TASK, IDS = RULES.spec, ids_of(RULES, load_robot("panda"))
@@ -44,26 +45,26 @@ class Acting:
         self.idle, self.drained, self.estop = False, False, False
         self.busy = False
         """An episode runs that does not end."""
-        self.slots = ActingSlots(TASK)
+        self.policy_buffer = ActingPolicyBuffer(TASK)
         endpoints = config.endpoints
-        settings = ReceiverConfig(
+        settings = UpdaterConfig(
             robot=name,
             boot_id="boot",
             announcements=endpoints.fleet,
             rpc=endpoints.fleet_rpc,
             folder=folder / name,
-            heartbeat_s=config.rollout.heartbeat_s,
+            heartbeat_s=config.deploy.heartbeat_s,
         )
-        self.receiver = PolicyReceiver(settings, TASK, IDS, self.slots, lambda _: None, self)
-        self.receiver.start()
+        self.updater = PolicyUpdater(settings, TASK, IDS, self.policy_buffer, lambda _: None, self)
+        self.updater.start()
 
-    def obey(self, drain: bool) -> None:
+    def set_drain(self, drain: bool) -> None:
         """A robot between two episodes stands at once."""
         self.drained, self.idle = drain, drain and not self.busy
 
     def stop(self) -> None:
-        self.receiver.stop()
-        self.slots.stop()
+        self.updater.stop()
+        self.policy_buffer.stop()
 
 
 class FleetRig:
@@ -78,7 +79,7 @@ class FleetRig:
             baseline=str(folder / "base.floop"),
             operators=operators_file(folder),
             endpoints=Endpoints(base_port=free_base_port()),
-            rollout=RolloutConfig(heartbeat_s=0.1),
+            deploy=DeployConfig(heartbeat_s=0.1),
         )
         self.config_file = write_config(self.config)
         self.peer = Peer(domain)
@@ -130,7 +131,7 @@ class FleetRig:
     def acting(self, version: int) -> None:
         """Wait until all robots act on `version`."""
         for robot in self.robots:
-            wait_for(lambda r=robot: r.slots.acting == version, what=f"{robot.name} on v{version}")
+            wait_for(lambda r=robot: r.policy_buffer.acting == version, what=f"{robot.name} on v{version}")
 
     def close(self) -> None:
         for robot in self.robots:

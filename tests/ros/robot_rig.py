@@ -33,7 +33,7 @@ class NodeProcess:
         self.log = log
         with log.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", f"floop_robot.ros.{module}", "--ros-args", *arguments],
+                [sys.executable, "-m", f"floop_robot.ros.{module.split('_')[0]}.{module}", "--ros-args", *arguments],
                 env=os.environ | {"ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -96,7 +96,9 @@ class RobotRig:
     def install(self, version: int = VERSION) -> None:
         """Leave the baseline as the policy that the robot kept."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        bundle = Bundle.load(baseline(self.config.task)).stamped(version=version, epoch=1, parent=0, certificate=None)
+        bundle = Bundle.load(baseline(self.config.task)).with_version(
+            version=version, epoch=1, parent=0, certificate=None
+        )
         bundle.save(self.folder / "policy.floop")
 
     def spool_lock(self) -> bool:

@@ -19,10 +19,10 @@ from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from floop_interfaces import msg, srv
-from floop_robot.ros.node import topics
-from floop_robot.ros.arm.convert import from_time
-from floop_robot.ros.node.qos import EVENTS, LATCHED
 from floop_robot.robot.messages import Joints
+from floop_robot.ros.arm.convert import from_time
+from floop_robot.ros.node import topics
+from floop_robot.ros.node.qos import EVENTS, LATCHED
 
 HERE = Path(__file__).parent
 ALL = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -43,7 +43,7 @@ class Tick(msgspec.Struct, frozen=True):
     target_seq: int
 
 
-class Swinger:
+class SwingingPolicyProcess:
     """The process that swings the arm; ends with its standard input."""
 
     def __init__(self, domain: int, log: Path) -> None:
@@ -77,7 +77,7 @@ class Swinger:
                 self.process.stdin.close()
 
 
-class Cell:
+class SafetyRig:
     """The processes and what was heard; use as a context manager."""
 
     def __init__(self, folder: Path, domain: int, **rig: Any) -> None:
@@ -113,9 +113,9 @@ class Cell:
         """The safety node."""
         return self.rig.nodes["safety_node"]
 
-    def swinger(self) -> Swinger:
+    def swinger(self) -> SwingingPolicyProcess:
         """Another policy that waits for `go`."""
-        return Swinger(self.domain, self.rig.run_dir / "policy.log")
+        return SwingingPolicyProcess(self.domain, self.rig.run_dir / "policy.log")
 
     def start(self, episode: int = 1) -> None:
         """Lay out an episode and let the policy swing."""
@@ -208,7 +208,7 @@ class Cell:
             process.kill()
         self.rig.start_again(module)
 
-    def __enter__(self) -> Cell:
+    def __enter__(self) -> SafetyRig:
         return self
 
     def __exit__(self, *_: object) -> None:

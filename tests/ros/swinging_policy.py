@@ -16,13 +16,13 @@ from rclpy.context import Context
 from rclpy.node import Node
 
 from floop_interfaces import msg
-from floop_robot.ros.node import topics
-from floop_robot.ros.arm.convert import target_to_msg
-from floop_robot.ros.node.dds import without_shared_memory
-from floop_robot.ros.node.io import RosInlet, RosOutlet
-from floop_robot.ros.node.qos import COMMAND, LATCHED
 from floop_robot.robot.messages import JointTarget
 from floop_robot.robot.rate_loop import RateLoop
+from floop_robot.ros.arm.convert import target_to_msg
+from floop_robot.ros.node import topics
+from floop_robot.ros.node.dds import without_shared_memory
+from floop_robot.ros.node.io import RosPublisher, RosSubscriber
+from floop_robot.ros.node.qos import COMMAND, LATCHED
 from floop_robot.spec.robot_model import load_robot
 
 HOME = load_robot("panda").home_rad
@@ -44,8 +44,8 @@ def spin(count: int) -> None:
 
 class Swing:
     def __init__(self, node: Node) -> None:
-        self._episodes = RosInlet(node, msg.EpisodeState, topics.DRIVER_EPISODE, LATCHED, lambda m, _: m.episode)
-        self._targets = RosOutlet(node, msg.JointTarget, topics.JOINT_TARGET, COMMAND, target_to_msg)
+        self._episodes = RosSubscriber(node, msg.EpisodeState, topics.DRIVER_EPISODE, LATCHED, lambda m, _: m.episode)
+        self._targets = RosPublisher(node, msg.JointTarget, topics.JOINT_TARGET, COMMAND, target_to_msg)
         self._episode = self._seq = 0
         self.goes, self.is_well = threading.Event(), True
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from interface_files import SOURCES, paths
-from tests.ros.skip_reasons import NO_ROS
+from skip_reasons import NO_ROS
 
 HAS_ROS = importlib.util.find_spec("rclpy") is not None
 

@@ -13,10 +13,10 @@ import yaml
 from interface_files import SOURCES, Interface, message, paths, read
 
 from floop_robot.deploy import registry
-from floop_robot.services.learner_client import LearnerState
+from floop_robot.deploy.deployment_monitor import MonitorDecision
 from floop_robot.robot import messages
 from floop_robot.robot.episode_state_machine import EpisodeState
-from floop_robot.deploy.deployment_monitor import WatchDecision
+from floop_robot.services.learner_client import LearnerState
 from floop_robot.spec import records
 from floop_robot.spec.verdict import Decision
 
@@ -65,15 +65,15 @@ def test_a_caller_names_itself_and_is_told_what_came_of_it() -> None:
 
 ENUMS: list[tuple[str, str, type[enum.Enum], set[str]]] = [
     # message, prefix of its constants, the enum they repeat, constants of the message's own
-    ("EpisodeResult", "OUTCOME_", records.Outcome, set()),
+    ("EpisodeResult", "OUTCOME_", records.OutcomeCode, set()),
     ("EpisodeResult", "ACT_MODE_", records.ActMode, set()),
     ("EpisodeResult", "SOURCE_", records.Source, set()),
     ("SafetyStatus", "MODE_", messages.SafetyMode, set()),
     ("SafetyStatus", "CAUSE_", messages.Cause, set()),
-    ("PolicyStatus", "STAGE_", registry.Stage, {"NONE"}),
+    ("PolicyStatus", "STAGE_", registry.InstallStage, {"NONE"}),
     ("PolicyVersion", "ORIGIN_", registry.Origin, set()),
     ("GateVerdict", "DECISION_", Decision, set()),
-    ("WatchStatus", "DECISION_", WatchDecision, set()),
+    ("WatchStatus", "DECISION_", MonitorDecision, set()),
     ("EpisodeState", "PHASE_", EpisodeState, {"READY"}),
     ("LearnerStatus", "STATE_", LearnerState, set()),
 ]
@@ -117,9 +117,9 @@ MIRRORS: list[tuple[str, str, dict[str, str], set[str]]] = [
          "confirmed": "confirmed_versions", "watched_s": "watch", "waiting": "waiting_sha256", "fleet": "held"},
         {"live", "candidates"},  # per version: PolicyVersion has them
     ),
-    ("WatchStatus", "rollout.watch:WatchReport", {}, set()),
+    ("WatchStatus", "rollout.watch:MonitorReport", {}, set()),
     (
-        "ClassRecord", "rollout.watch:ClassWatch", {"tally": "successes", "reference": "reference_successes"}, set(),
+        "ClassRecord", "rollout.watch:ClassReport", {"tally": "successes", "reference": "reference_successes"}, set(),
     ),
     ("GateVerdict", "spec.verdict:Verdict", {}, set()),
     ("SuiteResult", "spec.verdict:SuiteResult", {}, set()),
@@ -130,9 +130,9 @@ MIRRORS: list[tuple[str, str, dict[str, str], set[str]]] = [
         "LearnerStatus", "learn.learner:LearnerStatus",
         {"progress": "gradient_steps", "rows": "robot_rows", "position": "journal_block"}, set(),
     ),
-    ("LearnerStatus", "processes.learner_client:LearnerReport", {"checkpoint_ns": "checkpoint_stamp"}, set()),
+    ("LearnerStatus", "services.learner_client:LearnerReport", {"checkpoint_ns": "checkpoint_stamp"}, set()),
     (
-        "LearnerStatus", "replay.intake:IntakeCounts",
+        "LearnerStatus", "replay.transition_builder:TransitionCounts",
         {name: f"{name}_rows" for name in ("robot", "explorer", "demonstration", "foreign", "dropped")}, set(),
     ),
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from conditions import wait_for
-from tests.ros.skip_reasons import NO_INTERFACES, NO_ROS
+from skip_reasons import NO_INTERFACES, NO_ROS
 
 rclpy = pytest.importorskip("rclpy", reason=NO_ROS)
 # The folder of sources would import as a namespace package: ask for something that only the build makes.

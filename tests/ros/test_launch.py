@@ -17,13 +17,13 @@ import psutil
 import pytest
 from conditions import wait_for
 from ports import free_base_port
-from tests.ros.skip_reasons import NO_LAUNCH, NO_ROS
+from skip_reasons import NO_LAUNCH, NO_ROS
 
 from floop_robot.services.fleet_description import (
-    Flavour,
+    Middleware,
     central_processes,
-    chosen_processes,
     robot_processes,
+    select_processes,
     simulated_fleet,
 )
 from floop_robot.services.policy import RobotStats
@@ -32,7 +32,7 @@ from floop_robot.services.supervisor import Supervisor
 from floop_robot.spec.config import Endpoints, FloopConfig, save_config
 
 pytest.importorskip("rclpy", reason=NO_ROS)
-# Its companion is asked for: our folder of launch files would pass for the package.
+# Its companion is request for: our folder of launch files would pass for the package.
 pytest.importorskip("launch_ros", reason=NO_LAUNCH)
 
 HERE = Path(__file__).parent
@@ -140,7 +140,7 @@ def names(specs: list[Any]) -> set[str]:
 def test_a_fleet_works_and_a_killed_policy_comes_back_and_acts(tmp_path: Path, domain: int) -> None:
     with launched(tmp_path, domain, "fleet.launch.py") as fleet:
         wait_for(lambda: fleet.boots() and fleet.boots()[0].policy.episodes >= 1, 60, "an episode")
-        assert fleet.started() == names(simulated_fleet(fleet.config, tmp_path, Flavour.ROS))
+        assert fleet.started() == names(simulated_fleet(fleet.config, tmp_path, Middleware.ROS))
         first = fleet.child("policy_node")
         assert first is not None
         os.kill(first, signal.SIGKILL)
@@ -150,13 +150,13 @@ def test_a_fleet_works_and_a_killed_policy_comes_back_and_acts(tmp_path: Path, d
         assert fleet.stop() < STOP_S
         assert "Traceback" not in fleet.text
         assert "terminate called" not in fleet.text
-        assert "SIGTERM" not in fleet.text, "a process did not end when it was asked to"
+        assert "SIGTERM" not in fleet.text, "a process did not end when it was request to"
 
 
 @pytest.mark.timeout(90)
 def test_a_robot_alone_starts_its_own_processes_only(tmp_path: Path, domain: int) -> None:
     with launched(tmp_path, domain, "robot.launch.py", "simulated:=true") as robot:
-        wanted = names(robot_processes(tmp_path, "robot_1", Flavour.ROS))
+        wanted = names(robot_processes(tmp_path, "robot_1", Middleware.ROS))
         wait_for(lambda: robot.started() == wanted, 40, "the processes")
 
 
@@ -169,7 +169,7 @@ def test_a_robot_works_with_a_driver_that_knows_nothing_of_floop(tmp_path: Path,
     words = (f"driver:={HERE / 'stand_in_driver.yaml'}", f"driver_launch:={driver_launch}", f"params_file:={params}")
     with launched(tmp_path, domain, "robot.launch.py", *words) as robot:
         wait_for(lambda: robot.child("cell_node"), 30, "the cell node")
-        centre = chosen_processes(robot.config, robot.file, Flavour.PLAIN, ("ingest", "fleet_manager"))
+        centre = select_processes(robot.config, robot.file, Middleware.ZMQ, ("ingest", "fleet_manager"))
         with Supervisor(centre, tmp_path / "run"):
             wait_for(lambda: robot.boots() and robot.boots()[0].policy.successes >= 2, 90, "episodes, homing between")
         assert {"robot_1.safety", "robot_1.cell", "robot_1.policy"} < robot.started()
@@ -181,7 +181,7 @@ def test_a_robot_works_with_a_driver_that_knows_nothing_of_floop(tmp_path: Path,
 @pytest.mark.timeout(90)
 def test_the_central_side_has_no_robots(tmp_path: Path, domain: int) -> None:
     with launched(tmp_path, domain, "learner.launch.py", "fleet_manager:=false") as centre:
-        wanted = names(central_processes(centre.config, tmp_path, Flavour.ROS)) - {"fleet_manager"}
+        wanted = names(central_processes(centre.config, tmp_path, Middleware.ROS)) - {"fleet_manager"}
         wait_for(lambda: centre.started() == wanted, 40, "the processes")
 
 
@@ -193,21 +193,21 @@ def test_a_process_that_has_worked_takes_nothing_down_with_it() -> None:
     from floop_robot.ros import launching
 
     now = [100.0]
-    life = launching.Life("robot_1.policy", respawn=True, clock=lambda: now[0])
+    handler = launching.ExitHandler("robot_1.policy", respawn=True, clock=lambda: now[0])
     error, killed = SimpleNamespace(returncode=2), SimpleNamespace(returncode=-9)
-    life.begun(None, None)
+    handler.on_start(None, None)
     now[0] += 1.0
-    assert life.ended(killed, None) is None
-    life.begun(None, None)
+    assert handler.on_exit(killed, None) is None
+    handler.on_start(None, None)
     now[0] += 30.0
-    stopping = life.ended(error, None)  # it can't work as configured, and a busy machine took long to find out
+    stopping = handler.on_exit(error, None)  # it can't work as configured, and a busy machine took long to find out
     assert stopping is not None and isinstance(stopping[-1], Shutdown)
-    life.begun(None, None)
+    handler.on_start(None, None)
     now[0] += 3600.0
-    assert life.ended(error, None) is None  # a disk is full that was not before
-    life.begun(None, None)
+    assert handler.on_exit(error, None) is None  # a disk is full that was not before
+    handler.on_start(None, None)
     now[0] += 1.0
-    assert life.ended(error, None) is None  # and still is
+    assert handler.on_exit(error, None) is None  # and still is
 
 
 def test_what_is_not_started_again_is_told() -> None:
@@ -219,10 +219,10 @@ def test_what_is_not_started_again_is_told() -> None:
     from floop_robot.ros import launching
 
     now = [100.0]
-    life = launching.Life("robot_1.policy", respawn=False, clock=lambda: now[0])
-    life.begun(None, None)
+    handler = launching.ExitHandler("robot_1.policy", respawn=False, clock=lambda: now[0])
+    handler.on_start(None, None)
     now[0] += 3600.0
-    told = life.ended(SimpleNamespace(returncode=2), None)
+    told = handler.on_exit(SimpleNamespace(returncode=2), None)
     assert told is not None and [type(action) for action in told] == [LogInfo]
     line = "".join(part.perform(LaunchContext()) for part in told[0].msg)
     assert line.startswith("robot_1.policy can't go on") and "is not started again" in line

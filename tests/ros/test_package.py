@@ -24,7 +24,7 @@ def imported(path: Path) -> set[str]:
 
 
 def test_every_ros_package_that_is_imported_is_declared() -> None:
-    paths = [*(ROOT / "floop_robot" / "nodes").glob("*.py"), *(ROOT / "launch").glob("*.py")]
+    paths = [*(ROOT / "floop_robot" / "ros").rglob("*.py"), *(ROOT / "launch").glob("*.py")]
     used = set().union(*map(imported, paths))
     assert {"rclpy", "launch_ros", "sensor_msgs"} <= used
     package = ElementTree.parse(ROOT / "package.xml").getroot()

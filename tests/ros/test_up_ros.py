@@ -15,9 +15,9 @@ import psutil
 import pytest
 from conditions import wait_for
 from ports import free_base_port
-from tests.ros.skip_reasons import NO_INTERFACES, NO_ROS
+from skip_reasons import NO_INTERFACES, NO_ROS
 
-from floop_robot.services.fleet_description import Flavour, simulated_fleet
+from floop_robot.services.fleet_description import Middleware, simulated_fleet
 from floop_robot.services.policy import RobotStats
 from floop_robot.services.stats_file import read_stats
 from floop_robot.spec.config import Endpoints, FloopConfig, save_config
@@ -47,7 +47,7 @@ class Up:
     def pid(self, module: str) -> int | None:
         for child in psutil.Process(self.process.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):  # one that has just ended
-                if f"floop_robot.ros.{module}" in child.cmdline():
+                if f"floop_robot.ros.{module.split('_')[0]}.{module}" in child.cmdline():
                     return child.pid
         return None
 
@@ -88,7 +88,7 @@ def test_a_robot_works_again_after_kill_9_of_each_of_its_nodes(fleet: Up) -> Non
     assert fleet.stop() == 0
     assert not [child for child in children if child.is_running()]
     run = Path(fleet.config.run_dir)
-    for spec in simulated_fleet(fleet.config, run, Flavour.ROS):
+    for spec in simulated_fleet(fleet.config, run, Middleware.ROS):
         log = run / "logs" / f"{spec.name}.log"
         text = log.read_text() if log.exists() else ""
         assert "Traceback" not in text, spec.name

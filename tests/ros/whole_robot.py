@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.ros.safety_rig import ALL, name
 from conditions import wait_for
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from peer import Peer
 from robot_rig import NodeProcess, RobotRig
+from safety_rig import ALL, name
 from sensor_msgs.msg import JointState
 
 from floop_interfaces import msg, srv

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from floop_robot.services.fleet_description import CENTRE, Arms, Flavour, chosen_processes, simulated_fleet
+from floop_robot.services.fleet_description import CENTRE, ArmOptions, Middleware, select_processes, simulated_fleet
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import UnknownName
 
@@ -15,13 +15,13 @@ CONFIG = FloopConfig(robots=2, explorers=2)
 FILE = Path("/srv/floop.yaml")
 
 
-def names(*only: str, flavour: Flavour = Flavour.ROS, arms: Arms | None = None) -> list[str]:
-    return [spec.name for spec in chosen_processes(CONFIG, FILE, flavour, only, arms or Arms())]
+def names(*only: str, middleware: Middleware = Middleware.ROS, arms: ArmOptions | None = None) -> list[str]:
+    return [spec.name for spec in select_processes(CONFIG, FILE, middleware, only, arms or ArmOptions())]
 
 
 def test_ros_changes_how_processes_run_and_not_what_they_are_called() -> None:
     plain = {spec.name: spec for spec in simulated_fleet(CONFIG, FILE)}
-    ros = {spec.name: spec for spec in simulated_fleet(CONFIG, FILE, Flavour.ROS)}
+    ros = {spec.name: spec for spec in simulated_fleet(CONFIG, FILE, Middleware.ROS)}
     assert ros.keys() - plain.keys() == {"learner_node"}
     assert not plain.keys() - ros.keys()
     assert all(plain[name].part == ros[name].part for name in plain)
@@ -31,17 +31,17 @@ def test_ros_changes_how_processes_run_and_not_what_they_are_called() -> None:
     assert nodes == robots | {"fleet_manager", "learner_node"}
 
 
-@pytest.mark.parametrize("flavour", list(Flavour))
-def test_every_process_is_a_module_that_exists(flavour: Flavour) -> None:
-    own = chosen_processes(CONFIG, FILE, flavour, (), Arms(simulated=False))
-    for spec in (*own, *simulated_fleet(CONFIG, FILE, flavour)):
+@pytest.mark.parametrize("middleware", list(Middleware))
+def test_every_process_is_a_module_that_exists(middleware: Middleware) -> None:
+    own = select_processes(CONFIG, FILE, middleware, (), ArmOptions(simulated=False))
+    for spec in (*own, *simulated_fleet(CONFIG, FILE, middleware)):
         module = spec.module if "." in spec.module else f"floop_robot.services.{spec.module}"
         assert importlib.util.find_spec(module) is not None, module
 
 
 def test_a_node_starts_in_its_namespace_with_its_parameters() -> None:
-    arms = Arms(driver="mine.yaml", params_file="p.yaml")
-    (policy,) = chosen_processes(CONFIG, FILE, Flavour.ROS, ["robot_2.policy"], arms)
+    arms = ArmOptions(driver="mine.yaml", params_file="p.yaml")
+    (policy,) = select_processes(CONFIG, FILE, Middleware.ROS, ["robot_2.policy"], arms)
     words = " ".join(policy.command)
     assert "-m floop_robot.ros.policy.policy_node --ros-args -r __ns:=/robot_2" in words
     for given in ("config:=/srv/floop.yaml", "robot:=robot_2", "autostart:=true", "driver:=mine.yaml"):
@@ -53,12 +53,12 @@ def test_parts_of_a_fleet_are_named_alone_or_together_and_never_twice() -> None:
     assert names("robot_2") == ["robot_2.sim_robot", "robot_2.safety", "robot_2.policy"]
     assert names("robot_2.policy", "robot_2", "gate").count("robot_2.policy") == 1
     assert set(names(CENTRE, "robot_1", "robot_2")) == set(names())
-    assert names("explorer_2", flavour=Flavour.PLAIN) == ["explorer_2"]
+    assert names("explorer_2", middleware=Middleware.ZMQ) == ["explorer_2"]
 
 
 def test_a_robot_with_a_driver_of_its_own_has_no_simulated_one() -> None:
-    assert names("robot_1", arms=Arms(simulated=False)) == ["robot_1.safety", "robot_1.cell", "robot_1.policy"]
-    assert names("robot_1", arms=Arms(simulated=False, cell=False)) == ["robot_1.safety", "robot_1.policy"]
+    assert names("robot_1", arms=ArmOptions(simulated=False)) == ["robot_1.safety", "robot_1.cell", "robot_1.policy"]
+    assert names("robot_1", arms=ArmOptions(simulated=False, cell=False)) == ["robot_1.safety", "robot_1.policy"]
 
 
 def test_an_unknown_part_is_named_with_the_nearest() -> None:

@@ -75,11 +75,11 @@ def test_an_operator_pauses_checkpoints_and_lets_it_go_on(learner):
 
     refused = Pause(who="ann", token="wrong", pause=True)
     with pytest.raises(LearnerRefused, match="no valid operator token"):
-        learner.client.order(refused)
+        learner.client.send_command(refused)
     assert learner.client.report().state is LearnerState.WAITING
 
     before_ns = time.time_ns()
-    paused = learner.client.order(Pause(who="ann", token="secret", why="new gripper", pause=True))
+    paused = learner.client.send_command(Pause(who="ann", token="secret", why="new gripper", pause=True))
     assert (paused.done.who, paused.done.what, paused.done.why) == ("ann", "paused the learner", "new gripper")
     assert before_ns < paused.done.stamp_ns < time.time_ns()
     assert (paused.report.state, paused.report.detail) == (LearnerState.PAUSED, "paused by ann: new gripper")
@@ -89,16 +89,16 @@ def test_an_operator_pauses_checkpoints_and_lets_it_go_on(learner):
     learner.start()
     assert learner.client.report().state is LearnerState.PAUSED  # a restart is no permission to go on
 
-    order = WriteCheckpoint(who="ann", token="secret")
-    written = learner.client.order(order)
+    command = WriteCheckpoint(who="ann", token="secret")
+    written = learner.client.send_command(command)
     path = Path(written.report.checkpoint_path)
     assert Checkpoint.load(path).info.gradient_steps == written.report.gradient_steps
     assert written.report.checkpoint_ns == path.stat().st_mtime_ns
     stamp_ns = path.stat().st_mtime_ns
-    assert learner.client.order(order).done == written.done  # repeated after a lost answer: one effect
+    assert learner.client.send_command(command).done == written.done  # repeated after a lost answer: one effect
     assert path.stat().st_mtime_ns == stamp_ns
 
-    gone_on = learner.client.order(Pause(who="ann", token="secret", pause=False))
+    gone_on = learner.client.send_command(Pause(who="ann", token="secret", pause=False))
     assert gone_on.report.state is LearnerState.WAITING
     learner.process.send_signal(signal.SIGINT)
     assert learner.process.wait(10) == 0
@@ -111,7 +111,7 @@ def test_a_checkpoint_that_cannot_be_written_is_one_line(learner):
     # A folder in its place: even root can't replace that by a file.
     (Path(learner.config.run_dir) / "checkpoint.learner" / "x").mkdir(parents=True)
     with pytest.raises(LearnerRefused) as info:
-        learner.client.order(WriteCheckpoint(who="ann", token="secret"))
+        learner.client.send_command(WriteCheckpoint(who="ann", token="secret"))
     assert "checkpoint.learner" in str(info.value) and "\n" not in str(info.value)
     wait_for(lambda: learner.client.report().state is LearnerState.WAITING)
 

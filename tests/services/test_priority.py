@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conditions import wait_for
 
-from floop_robot.services.priority import Weighed, is_weighed, weigh_session
+from floop_robot.services.priority import NiceResult, has_session_nice, set_session_nice
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="the kernel has no autogroups")
 
@@ -28,18 +28,18 @@ def told(pid: int) -> str:
 
 
 def test_a_session_is_given_its_nice_value_again_and_again(session: subprocess.Popen[bytes]) -> None:
-    assert not is_weighed(session.pid)
+    assert not has_session_nice(session.pid)
     for nice in (3, 10, 7):
-        wait_for(lambda nice=nice: weigh_session(session.pid, nice) is Weighed.GIVEN)
+        wait_for(lambda nice=nice: set_session_nice(session.pid, nice) is NiceResult.APPLIED)
         assert int(told(session.pid).split()[-1]) == nice
-        assert is_weighed(session.pid)
+        assert has_session_nice(session.pid)
 
 
 def test_the_session_of_somebody_else_is_left_alone() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         before = told(child.pid)
-        assert weigh_session(child.pid, 10) is Weighed.NEEDLESS
+        assert set_session_nice(child.pid, 10) is NiceResult.NOT_NEEDED
         assert told(child.pid) == before
     finally:
         child.kill()
@@ -48,17 +48,17 @@ def test_the_session_of_somebody_else_is_left_alone() -> None:
 
 def test_nothing_waits_for_the_kernel_and_what_it_does_not_take_is_told(session: subprocess.Popen[bytes]) -> None:
     began = time.monotonic()
-    assert weigh_session(session.pid, 100) is Weighed.REFUSED
-    found = {weigh_session(session.pid, 3) for _ in range(20)}
+    assert set_session_nice(session.pid, 100) is NiceResult.REFUSED
+    found = {set_session_nice(session.pid, 3) for _ in range(20)}
     assert time.monotonic() - began < 1.0
-    assert found <= {Weighed.GIVEN, Weighed.LATER}
+    assert found <= {NiceResult.APPLIED, NiceResult.RETRY}
     session.kill()
     session.wait()
-    assert weigh_session(session.pid, 3) is Weighed.NEEDLESS
+    assert set_session_nice(session.pid, 3) is NiceResult.NOT_NEEDED
 
 
 def test_a_process_says_that_its_session_got_no_priority() -> None:
-    program = "from floop_robot.services.priority import prefer; prefer(19); prefer(20)"
+    program = "from floop_robot.services.priority import raise_priority; raise_priority(19); raise_priority(20)"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, start_new_session=True)
     assert told.returncode == 0
     assert told.stderr.count("\n") == 1 and "does not give this session nice 20" in told.stderr

@@ -8,12 +8,12 @@ import pytest
 
 from floop_robot.services.ros_domain import (
     LAST_DOMAIN,
-    MOST_ROBOTS,
+    MAX_ROBOTS,
     check_robots,
+    child_environment,
     discovery_range,
-    inheritable,
     local_environment,
-    on_this_machine,
+    local_only_environment,
     reserved_domain,
 )
 from floop_robot.spec.errors import ConfigError
@@ -40,9 +40,9 @@ def test_a_domain_in_which_somebody_speaks_already_is_left_alone() -> None:
 
 
 def test_both_variables_of_the_wheels_or_neither() -> None:
-    assert inheritable({GUARD: "1", "A": "b"}) == {"A": "b"}
+    assert child_environment({GUARD: "1", "A": "b"}) == {"A": "b"}
     both = {GUARD: "1", "LD_LIBRARY_PATH": "/x"}
-    assert inheritable(both) == both
+    assert child_environment(both) == both
 
 
 def test_a_fleet_stays_on_this_machine_unless_the_environment_says_how_far_it_may_go(
@@ -51,13 +51,13 @@ def test_a_fleet_stays_on_this_machine_unless_the_environment_says_how_far_it_ma
     assert local_environment(7)["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
     assert local_environment(7)["ROS_DOMAIN_ID"] == "7"
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
-    assert "ROS_AUTOMATIC_DISCOVERY_RANGE" not in on_this_machine()
+    assert "ROS_AUTOMATIC_DISCOVERY_RANGE" not in local_only_environment()
 
 
 def test_more_robots_than_discovery_reaches_are_refused() -> None:
-    check_robots(MOST_ROBOTS)
+    check_robots(MAX_ROBOTS)
     with pytest.raises(ConfigError, match="--no-ros"):
-        check_robots(MOST_ROBOTS + 1)
+        check_robots(MAX_ROBOTS + 1)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from conditions import wait_for
 
-from floop_robot.services.priority import is_weighed
+from floop_robot.services.priority import has_session_nice
 from floop_robot.services.supervisor import ProcessSpec, Supervisor
 
 IDLER = "import signal, time\ndef main(argv):\n    print('up', flush=True)\n    while True: time.sleep(60)\n"
@@ -74,7 +74,7 @@ def test_priorities_that_are_not_given_are_told_once(modules: Path, caplog: pyte
     nice = ProcessSpec(name="nice", module="idler", arguments=(), nice=5)
     with Supervisor([*never, nice], modules) as supervisor:
         pid = wait_for(lambda: supervisor.pid("nice"))
-        wait_for(lambda: is_weighed(pid), what="the last one's turn")
+        wait_for(lambda: has_session_nice(pid), what="the last one's turn")
         assert caplog.messages == [f"Linux gives the session of a no nice {os.nice(0) + 30}: no priority"]
 
 
@@ -128,7 +128,7 @@ def test_a_killed_supervisor_takes_its_processes_along(modules: Path) -> None:
 
 def test_a_user_error_after_good_work_is_tried_again(modules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk passes; what never worked is not worth repeating."""
-    monkeypatch.setattr("floop_robot.services.supervisor.PROVEN_AFTER_S", 0.0)
+    monkeypatch.setattr("floop_robot.services.supervisor.STABLE_AFTER_S", 0.0)
     with Supervisor([spec("r", "refuser")], modules) as supervisor:
         wait_for(lambda: len(supervisor.restarts) >= 2)
         assert supervisor.given_up == {}

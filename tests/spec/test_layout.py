@@ -1,4 +1,4 @@
-"""Layouts: indices, clipping and normalisation come from one place."""
+"""Layouts: indices, clipping and normalization come from one place."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 from floop_robot.spec.errors import UnknownName
 from floop_robot.spec.ids import contract_id, reward_id
 from floop_robot.spec.layout import Vector
-from floop_robot.spec.task import Progress, TaskRules
+from floop_robot.spec.task import TaskProgress, TaskRules
 from floop_robot.spec.tasks import get_task, task_ids
 from floop_robot.spec.tasks.pick import PickParameters, PickRules
 
@@ -86,14 +86,14 @@ def test_placing_needs_the_object_in_the_tote_and_open_fingers() -> None:
 def test_shaping_pays_nothing_for_walking_in_circles() -> None:
     rules = PickRules(parameters=PickParameters(gamma=1.0))
     ring = [seen(rules, away=a, effort=0.0) for a in (0.3, 0.1, 0.0, 0.2, 0.3)]
-    rewards = [rules.judge(Progress(), a, b).reward for a, b in itertools.pairwise(ring)]
+    rewards = [rules.judge(TaskProgress(), a, b).reward for a, b in itertools.pairwise(ring)]
     assert sum(rewards) == pytest.approx(-4 * rules.parameters.scale * rules.parameters.step_cost, abs=1e-4)
 
 
 def test_progress_pays() -> None:
     rules = get_task(PICK)
     way = [seen(rules, away=0.3, effort=0.0), seen(rules, effort=0.0), seen(rules), seen(rules, lift=0.05)]
-    rewards = [rules.judge(Progress(), a, b).reward for a, b in itertools.pairwise(way)]
+    rewards = [rules.judge(TaskProgress(), a, b).reward for a, b in itertools.pairwise(way)]
     assert min(rewards) > 1.0
 
 
@@ -101,9 +101,9 @@ def test_judging_is_pure_and_cheap() -> None:
     rules = get_task(PLACE)
     a, b = seen(rules, away=0.1), seen(rules, lift=0.05)
     before = a.copy(), b.copy()
-    assert rules.judge(Progress(), a, b) == rules.judge(Progress(), a, b)
+    assert rules.judge(TaskProgress(), a, b) == rules.judge(TaskProgress(), a, b)
     assert np.array_equal(a, before[0]) and np.array_equal(b, before[1])
-    assert min(timeit.repeat(lambda: rules.judge(Progress(), a, b), number=200, repeat=5)) / 200 < 100e-6
+    assert min(timeit.repeat(lambda: rules.judge(TaskProgress(), a, b), number=200, repeat=5)) / 200 < 100e-6
 
 
 def test_ids_change_with_what_they_hash() -> None:

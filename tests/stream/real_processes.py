@@ -18,16 +18,16 @@ from floop_robot.stream.tail_client import TailClient
 SENDER = """
 import sys, time
 from pathlib import Path
-from floop_robot.stream.uploader import Outlet
+from floop_robot.stream.uploader import RecordUploader
 from tests.stream.sample_records import stream_info, transition
 folder, endpoint, robot, rate = Path(sys.argv[1]), sys.argv[2], sys.argv[3], float(sys.argv[4])
-outlet = Outlet(folder, stream_info(robot), endpoint, sync_interval_s=0.01)
-number = outlet.stats().writer.durable_seq
+uploader = RecordUploader(folder, stream_info(robot), endpoint, sync_interval_s=0.01)
+number = uploader.stats().writer.durable_seq
 while True:
-    if outlet.put(transition(number)):
+    if uploader.put(transition(number)):
         number += 1
-    stats = outlet.stats()
-    print(outlet.info.boot_id, stats.sender.acked_seq, flush=True)
+    stats = uploader.stats()
+    print(uploader.info.boot_id, stats.sender.acked_seq, flush=True)
     time.sleep(1 / rate)
 """
 

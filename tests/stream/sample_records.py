@@ -12,11 +12,11 @@ from floop_robot.spec.records import (
     EpisodeEnd,
     Event,
     Label,
-    Outcome,
+    ObjectReport,
+    OutcomeCode,
     Source,
     StreamInfo,
     Transition,
-    WorkReport,
 )
 
 OBS, ACTION = 24, 5
@@ -58,9 +58,9 @@ def episode_end(episode: int, *, duration_s: float = 2.0) -> EpisodeEnd:
         steps=40,
         duration_s=duration_s,
         total_reward=4.0,
-        outcome=Outcome.TIMEOUT,
+        outcome=OutcomeCode.TIMEOUT,
         final_obs=np.arange(OBS, dtype=np.float32),
-        work=WorkReport("box", (0.04, 0.05, 0.06), (0.5, 0.0, 0.03), 0.3),
+        work=ObjectReport("box", (0.04, 0.05, 0.06), (0.5, 0.0, 0.03), 0.3),
     )
 
 

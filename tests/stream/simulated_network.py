@@ -9,8 +9,8 @@ from __future__ import annotations
 from random import Random
 
 from floop_robot.durable.framing import Message
-from floop_robot.stream.messages import Ack, Data, Hello, WhoIs
-from floop_robot.stream.protocol import Outgoing, ReceiverStream, SenderMachine, SenderSettings, Step
+from floop_robot.stream.messages import Ack, Data, Hello, HelloRequest
+from floop_robot.stream.protocol import BlockDecision, OutgoingBlock, ReceiverStream, SenderMachine, SenderSettings
 
 SETTINGS = SenderSettings(window_bytes=12, retry_s=1.0, retry_max_s=4.0)
 
@@ -46,7 +46,7 @@ class World:
 
     def record(self, count: int) -> None:
         self.total += count
-        self.sender.set_disk(self.sender.floor, self.total)
+        self.sender.set_stored_range(self.sender.floor, self.total)
 
     def load(self) -> None:
         """Offer blocks; their borders are drawn anew each time, as after a restart with other settings."""
@@ -54,10 +54,10 @@ class World:
             start = self.sender.end
             first = max(self.floor, start - self.random.choice((0, 0, 0, 1, 2)))
             end = min(self.total, start + self.random.randint(1, 4))
-            self.sender.offer(Outgoing(first, end, bytes(end - first)))
+            self.sender.offer(OutgoingBlock(first, end, bytes(end - first)))
 
     def send(self) -> None:
-        self.sender.set_disk(self.floor, self.total)
+        self.sender.set_stored_range(self.floor, self.total)
         self.load()
         self.to_ingest += self.sender.poll(self.now)
 
@@ -73,13 +73,13 @@ class World:
             return
         assert isinstance(message, Data)
         step = self.receiver.on_data(message)
-        if step is Step.STRANGER:
-            self.to_sender.append(WhoIs("b"))
-        elif step is Step.ACCEPT:
+        if step is BlockDecision.UNKNOWN_STREAM:
+            self.to_sender.append(HelloRequest("b"))
+        elif step is BlockDecision.ACCEPT:
             self.pending += range(self.receiver.start_of(message), message.end_seq)
             self.receiver.accept(message.end_seq)
         else:
-            self.say(self.receiver.ack("b", credit, resend=step is Step.GAP))
+            self.say(self.receiver.ack("b", credit, resend=step is BlockDecision.GAP))
 
     def commit(self, credit: int) -> None:
         if self.pending:
@@ -159,7 +159,7 @@ class World:
             self.to_ingest.clear()
             self.commit(100)
             for answer in self.to_sender:
-                assert isinstance(answer, Ack | WhoIs)
+                assert isinstance(answer, Ack | HelloRequest)
                 self.sender.on_message(answer, self.now)
             self.to_sender.clear()
             self.now += 0.3

@@ -16,7 +16,7 @@ from floop_robot.stream.codec import (
     MAGIC,
     BlockDamaged,
     BlockRefused,
-    Kind,
+    RecordKind,
     decode_block,
     encode_block,
     split_block,
@@ -45,7 +45,7 @@ def assert_equal(found: Record, put: Record, seq: int) -> None:
 def test_records_come_back_equal_and_in_order_with_consecutive_keys() -> None:
     block = decode_block(encode_block(INFO, 17, MIXED))
     assert (block.info, block.first_seq, block.end_seq) == (INFO, 17, 23)
-    assert block.kinds == Kind.ALL
+    assert block.kinds == RecordKind.ALL
     for i, (found, put) in enumerate(zip(block.records(), MIXED, strict=True)):
         assert_equal(found, put, 17 + i)
 
@@ -205,6 +205,6 @@ def test_keys_that_are_not_consecutive_are_refused() -> None:
 
 
 def test_kinds_are_what_was_put() -> None:
-    for record, kind in ((transition(0), Kind.TRANSITION), (episode_end(0), Kind.EPISODE_END), (label(0), Kind.LABEL)):
+    for record, kind in ((transition(0), RecordKind.TRANSITION), (episode_end(0), RecordKind.EPISODE_END), (label(0), RecordKind.LABEL)):
         assert decode_block(encode_block(INFO, 0, [record])).kinds == kind
     assert {type(r) for r in MIXED} == {Transition, EpisodeEnd, Label, Event}

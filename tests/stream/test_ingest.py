@@ -18,18 +18,18 @@ import pytest
 import zmq
 from conditions import wait_for
 
-from floop_robot.durable.framing import seal, unseal
+from floop_robot.durable.framing import deframe_message, frame_message
 from floop_robot.stream.codec import decode_block, encode_block
 from floop_robot.stream.ingest import MAX_STREAMS, Ingest
 from floop_robot.stream.journal import Journal, JournalReader
 from floop_robot.stream.messages import Ack, Data, FromSender, Hello
-from floop_robot.stream.uploader import Outlet
-from floop_robot.stream.protocol import Outgoing
-from floop_robot.stream.stream_sender import Sender
+from floop_robot.stream.protocol import OutgoingBlock
 from floop_robot.stream.spool import Spool
-from tests.stream.sample_records import episode_end, label, stream_info, transition
+from floop_robot.stream.stream_sender import StreamSender
+from floop_robot.stream.uploader import RecordUploader
 from tests.stream.flipping_proxy import FlippingProxy
 from tests.stream.real_processes import IngestProcess
+from tests.stream.sample_records import episode_end, label, stream_info, transition
 from tests.stream.test_kills import rows_by_stream
 
 
@@ -42,12 +42,14 @@ def ingest(tmp_path: Path) -> Iterator[IngestProcess]:
     process.process.wait()
 
 
-def outlet(folder: Path, ingest: IngestProcess, robot: str = "robot_1", endpoint: str = "") -> Outlet:
-    return Outlet(folder / robot, stream_info(robot), endpoint or ingest.config.endpoints.ingest, sync_interval_s=0.01)
+def uploader(folder: Path, ingest: IngestProcess, robot: str = "robot_1", endpoint: str = "") -> RecordUploader:
+    return RecordUploader(
+        folder / robot, stream_info(robot), endpoint or ingest.config.endpoints.ingest, sync_interval_s=0.01
+    )
 
 
 def test_records_arrive_and_a_stop_is_clean_and_quick(tmp_path: Path, ingest: IngestProcess) -> None:
-    out = outlet(tmp_path, ingest)
+    out = uploader(tmp_path, ingest)
     for i in range(100):
         out.put(transition(i))
     assert out.drain(20) and out.stats().depth == 0 and out.stats().sender.acked == 100
@@ -60,13 +62,13 @@ def test_records_arrive_and_a_stop_is_clean_and_quick(tmp_path: Path, ingest: In
 def test_an_outlet_without_ingest_keeps_everything_and_its_successor_delivers(tmp_path: Path) -> None:
     ingest = IngestProcess(tmp_path)
     ingest.kill()
-    first = outlet(tmp_path, ingest)
+    first = uploader(tmp_path, ingest)
     for i in range(50):
         first.put(transition(i))
-    assert not first.drain(0.3) and not first.stats().sender.is_linked
+    assert not first.drain(0.3) and not first.stats().sender.is_connected
     first.close()
     ingest.start()
-    second = outlet(tmp_path, ingest)
+    second = uploader(tmp_path, ingest)
     assert second.info.boot_id == first.info.boot_id
     for i in range(50, 60):
         second.put(transition(i))
@@ -77,7 +79,7 @@ def test_an_outlet_without_ingest_keeps_everything_and_its_successor_delivers(tm
 
 
 def test_a_port_in_use_is_one_line_and_no_journal_is_left_locked(tmp_path: Path, ingest: IngestProcess) -> None:
-    out = outlet(tmp_path, ingest)
+    out = uploader(tmp_path, ingest)
     out.put(transition(0))
     assert out.drain(20)
     other = ingest.path.with_name("other.yaml")
@@ -96,7 +98,7 @@ def test_a_port_in_use_is_one_line_and_no_journal_is_left_locked(tmp_path: Path,
 
 
 def test_a_full_disk_keeps_records_on_the_robot_and_says_so(tmp_path: Path, ingest: IngestProcess) -> None:
-    out = outlet(tmp_path, ingest)
+    out = uploader(tmp_path, ingest)
     out.put(transition(0))
     assert out.drain(20)
     assert ingest.process is not None
@@ -116,7 +118,7 @@ def test_a_full_disk_keeps_records_on_the_robot_and_says_so(tmp_path: Path, inge
 
 def test_flipped_bits_and_cut_links_cost_nothing(tmp_path: Path, ingest: IngestProcess) -> None:
     proxy = FlippingProxy(ingest.config.endpoints.base_port, every=6)
-    out = outlet(tmp_path, ingest, endpoint=proxy.endpoint)
+    out = uploader(tmp_path, ingest, endpoint=proxy.endpoint)
     put = 0
     while proxy.flipped < 12:
         for _ in range(40):
@@ -133,15 +135,15 @@ def test_flipped_bits_and_cut_links_cost_nothing(tmp_path: Path, ingest: IngestP
 
 
 def test_a_block_ingest_will_not_take_is_replaced_and_holds_nothing_up(tmp_path: Path, ingest: IngestProcess) -> None:
-    out = outlet(tmp_path, ingest)
+    out = uploader(tmp_path, ingest)
     for i in range(5):
         out.put(transition(i))
     assert out.drain(20)
     other = encode_block(stream_info("robot_9"), 5, [transition(5)] * 3)  # a sound block under a wrong envelope
     spool = out._spool
     out._writer.close()
-    spool.commit([Outgoing(5, 8, other)])
-    spool.commit([Outgoing(8, 9, encode_block(spool.info, 8, [transition(8)]))])
+    spool.commit([OutgoingBlock(5, 8, other)])
+    spool.commit([OutgoingBlock(8, 9, encode_block(spool.info, 8, [transition(8)]))])
     wait_for(lambda: out.stats().sender.acked == 9, 20, "the block after it")
     assert out.stats().sender.replaced == 3
     out.close()
@@ -153,7 +155,7 @@ def test_a_block_ingest_will_not_take_is_replaced_and_holds_nothing_up(tmp_path:
 
 
 def test_strangers_and_garbage_change_nothing(tmp_path: Path, ingest: IngestProcess) -> None:
-    out = outlet(tmp_path, ingest)
+    out = uploader(tmp_path, ingest)
     out.put(transition(0))
     assert out.drain(20)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -161,12 +163,12 @@ def test_strangers_and_garbage_change_nothing(tmp_path: Path, ingest: IngestProc
         stranger = context.socket(zmq.DEALER)
         stranger.setsockopt(zmq.LINGER, 500)
         stranger.connect(endpoint)
-        for frames in ([b""], [b"x" * 100], [b"", b"", b""], [seal(Hello("r", "b", 0, 1))[:-1], b""]):
+        for frames in ([b""], [b"x" * 100], [b"", b"", b""], [frame_message(Hello("r", "b", 0, 1))[:-1], b""]):
             stranger.send_multipart(frames)
-        stranger.send_multipart([seal(Data("r", "b", 0, 5)), b"no block"])
-        stranger.send_multipart([seal(Hello("r", "b", 0, 1))])
-        stranger.send_multipart([seal(Data("r", "b", 0, 5))])
-        stranger.send_multipart([seal(Data("r", "b", 0, 5)), b"no block"])
+        stranger.send_multipart([frame_message(Data("r", "b", 0, 5)), b"no block"])
+        stranger.send_multipart([frame_message(Hello("r", "b", 0, 1))])
+        stranger.send_multipart([frame_message(Data("r", "b", 0, 5))])
+        stranger.send_multipart([frame_message(Data("r", "b", 0, 5)), b"no block"])
         with socket.create_connection(("127.0.0.1", int(endpoint.rsplit(":", 1)[1]))) as raw:
             raw.sendall(b"GET / HTTP/1.1\r\n\r\n" + bytes(range(256)))
         stranger.close()
@@ -181,18 +183,18 @@ def test_strangers_and_garbage_change_nothing(tmp_path: Path, ingest: IngestProc
 
 
 def test_a_stranger_who_speaks_in_a_robots_name_silences_nobody(tmp_path: Path, ingest: IngestProcess) -> None:
-    out = outlet(tmp_path, ingest)
+    out = uploader(tmp_path, ingest)
     out.put(transition(0))
     assert out.drain(20)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     with context.socket(zmq.DEALER) as stranger:
         stranger.connect(ingest.config.endpoints.ingest)
-        stranger.send_multipart([seal(Hello("robot_1", out.info.boot_id, 2**40, 1)), b""])
+        stranger.send_multipart([frame_message(Hello("robot_1", out.info.boot_id, 2**40, 1)), b""])
         assert stranger.poll(10_000)  # it was heard, and answered
         out.put(transition(1))
         assert out.drain(20)
         out.close()
-        out = outlet(tmp_path, ingest)  # a new process, which asks where to go on
+        out = uploader(tmp_path, ingest)  # a new process, which asks where to go on
         out.put(transition(2))
         assert out.drain(20) and out.stats().sender.trouble == ""
     context.term()
@@ -207,15 +209,15 @@ def test_ever_new_names_do_not_fill_the_memory(tmp_path: Path) -> None:
     with context.socket(zmq.DEALER) as socket:
         socket.connect(server.endpoint)
         for i in range(MAX_STREAMS + 200):
-            socket.send_multipart([seal(Hello("r", f"boot_{i}", 0, 1)), b""])
+            socket.send_multipart([frame_message(Hello("r", f"boot_{i}", 0, 1)), b""])
         for _ in range(MAX_STREAMS + 200):
             while not socket.poll(0):
                 server.step(0.05)
             socket.recv_multipart()
         info = stream_info("r")
-        frames = [seal(Hello("r", info.boot_id, 0, 1)), b""]
+        frames = [frame_message(Hello("r", info.boot_id, 0, 1)), b""]
         socket.send_multipart(frames)
-        socket.send_multipart([seal(Data("r", info.boot_id, 0, 1)), encode_block(info, 0, [transition(0)])])
+        socket.send_multipart([frame_message(Data("r", info.boot_id, 0, 1)), encode_block(info, 0, [transition(0)])])
         wait_for(lambda: server.step(0.05) == 1, 10, "the block")
     assert len(server._streams) <= MAX_STREAMS
     server.close()
@@ -224,7 +226,7 @@ def test_ever_new_names_do_not_fill_the_memory(tmp_path: Path) -> None:
 
 
 def test_a_new_journal_goes_on_where_the_robot_is(tmp_path: Path, ingest: IngestProcess) -> None:
-    out = outlet(tmp_path, ingest)
+    out = uploader(tmp_path, ingest)
     for i in range(20):
         out.put(transition(i))
     assert out.drain(20)
@@ -244,7 +246,7 @@ def test_a_new_journal_goes_on_where_the_robot_is(tmp_path: Path, ingest: Ingest
 
 
 def test_a_journal_restored_from_a_backup_is_filled_up_again(tmp_path: Path, ingest: IngestProcess) -> None:
-    out = outlet(tmp_path, ingest)
+    out = uploader(tmp_path, ingest)
 
     def add(first: int, end: int) -> None:
         for i in range(first, end):
@@ -274,8 +276,8 @@ def steps_in(journal: Path) -> list[int]:
     return [step for block in blocks if block.transitions is not None for step in block.transitions.step.tolist()]
 
 
-def copied(folder: Path, ingest: IngestProcess) -> Outlet:
-    return Outlet(folder / "copy", stream_info(), ingest.config.endpoints.ingest, sync_interval_s=0.01)
+def copied(folder: Path, ingest: IngestProcess) -> RecordUploader:
+    return RecordUploader(folder / "copy", stream_info(), ingest.config.endpoints.ingest, sync_interval_s=0.01)
 
 
 def deliver_from_anew(copy: Path, ingest: IngestProcess) -> None:
@@ -286,7 +288,7 @@ def deliver_from_anew(copy: Path, ingest: IngestProcess) -> None:
     ingest.start()
     out = copied(copy, ingest)
     assert out.drain(20)
-    wait_for(lambda: not list((copy / "copy").glob("own_end.*")), 20, "the ends being forgotten")
+    wait_for(lambda: not list((copy / "copy").glob("own_high_water_mark.*")), 20, "the ends being forgotten")
     out.close()
 
 
@@ -294,13 +296,13 @@ def deliver_from_anew(copy: Path, ingest: IngestProcess) -> None:
 def test_a_copied_spool_loses_nothing_whether_its_first_processes_reach_ingest_or_not(
     tmp_path: Path, ingest: IngestProcess, away: int
 ) -> None:
-    out = outlet(tmp_path, ingest)
+    out = uploader(tmp_path, ingest)
     for i in range(5):
         out.put(transition(i))
     assert out.drain(20)
     out.close()
     shutil.copytree(tmp_path / "robot_1", tmp_path / "copy")
-    out = outlet(tmp_path, ingest)
+    out = uploader(tmp_path, ingest)
     for i in range(5, 50):
         out.put(transition(i))
     assert out.drain(20)
@@ -326,19 +328,19 @@ def test_a_copied_spool_loses_nothing_that_it_records_while_an_older_boot_waits(
     tmp_path: Path, ingest: IngestProcess
 ) -> None:
     ingest.kill()
-    first = outlet(tmp_path, ingest)
+    first = uploader(tmp_path, ingest)
     first.put(transition(0))
     first.close()
     last = max((tmp_path / "robot_1").glob("*.log"))
     last.write_bytes(last.read_bytes() + b"torn")  # as after a power cut: the next records begin a new boot
-    second = outlet(tmp_path, ingest)
+    second = uploader(tmp_path, ingest)
     assert second.info.boot_id != first.info.boot_id
     for i in range(5):
         second.put(transition(i))
     second.close()
     shutil.copytree(tmp_path / "robot_1", tmp_path / "copy")
     ingest.start()
-    out = outlet(tmp_path, ingest)
+    out = uploader(tmp_path, ingest)
     for i in range(5, 50):
         out.put(transition(i))
     assert out.drain(20)
@@ -359,12 +361,12 @@ def test_a_disk_that_keeps_no_end_is_emptied_all_the_same(tmp_path: Path, ingest
     assert ingest.process is not None
     ingest.process.send_signal(signal.SIGSTOP)
     spool = Spool(tmp_path / "robot_1", stream_info(), 2**20)
-    spool.commit([Outgoing(0, 1, encode_block(spool.info, 0, [transition(0)]))])
+    spool.commit([OutgoingBlock(0, 1, encode_block(spool.info, 0, [transition(0)]))])
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # every file of this process, as a full disk would
     try:
-        sender = Sender(spool, ingest.config.endpoints.ingest)
+        sender = StreamSender(spool, ingest.config.endpoints.ingest)
         wait_for(lambda: "too large" in sender.stats().trouble, 20, "the disk's refusal being told")
         ingest.process.send_signal(signal.SIGCONT)
         assert sender.drain(20)
@@ -373,7 +375,7 @@ def test_a_disk_that_keeps_no_end_is_emptied_all_the_same(tmp_path: Path, ingest
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, old)
-    assert not (spool.folder / f"own_end.{spool.info.boot_id}").exists()
+    assert not (spool.folder / f"own_high_water_mark.{spool.info.boot_id}").exists()
     spool.close()
     assert steps_in(ingest.journal) == [0]
 
@@ -382,38 +384,38 @@ def test_ingest_is_answered_with_data_only_when_the_kept_end_is_forgotten(
     tmp_path: Path, ingest: IngestProcess
 ) -> None:
     ingest.kill()
-    out = outlet(tmp_path, ingest)
+    out = uploader(tmp_path, ingest)
     out.put(transition(0))
     out.close()
-    kept = tmp_path / "robot_1" / f"own_end.{out.info.boot_id}"
+    kept = tmp_path / "robot_1" / f"own_high_water_mark.{out.info.boot_id}"
     assert kept.exists()
     decoder: msgspec.msgpack.Decoder[FromSender] = msgspec.msgpack.Decoder(FromSender)
     context = zmq.Context()
     with context.socket(zmq.ROUTER) as near:
         near.setsockopt(zmq.LINGER, 0)
         near.bind(ingest.config.endpoints.ingest)
-        out = outlet(tmp_path, ingest)
+        out = uploader(tmp_path, ingest)
         messages: list[Hello | Data] = []
         while not messages or isinstance(messages[-1], Hello):
             assert near.poll(20_000)
             peer, envelope, _ = near.recv_multipart()
-            messages.append(unseal(envelope, decoder))
+            messages.append(deframe_message(envelope, decoder))
             if isinstance(messages[-1], Hello):
                 assert kept.exists() or len(messages) > 1
-                near.send_multipart([peer, seal(Ack(out.info.boot_id, 0, 2**20, nonce=messages[-1].nonce))])
+                near.send_multipart([peer, frame_message(Ack(out.info.boot_id, 0, 2**20, nonce=messages[-1].nonce))])
         assert not kept.exists()
         out.close()
     context.term()
 
 
 def test_a_frozen_ingest_is_noticed_and_outlived(tmp_path: Path, ingest: IngestProcess) -> None:
-    out = outlet(tmp_path, ingest)
+    out = uploader(tmp_path, ingest)
     out.put(transition(0))
     assert out.drain(20) and ingest.process is not None
     ingest.process.send_signal(signal.SIGSTOP)
     for i in range(1, 30):
         out.put(transition(i))
-    wait_for(lambda: not out.stats().sender.is_linked, 5, "the silence being noticed")
+    wait_for(lambda: not out.stats().sender.is_connected, 5, "the silence being noticed")
     ingest.process.send_signal(signal.SIGCONT)
     assert out.drain(5)
     out.close()
@@ -421,7 +423,7 @@ def test_a_frozen_ingest_is_noticed_and_outlived(tmp_path: Path, ingest: IngestP
 
 
 def test_labels_and_ends_travel_too(tmp_path: Path, ingest: IngestProcess) -> None:
-    out = outlet(tmp_path, ingest)
+    out = uploader(tmp_path, ingest)
     out.put(transition(0))
     out.put(episode_end(0))
     out.put(label(0))

@@ -12,15 +12,15 @@ import pytest
 
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Record, Source
-from floop_robot.stream.codec import Kind, decode_block, encode_block
-from floop_robot.stream.journal import Entry, Journal, JournalReader
+from floop_robot.stream.codec import RecordKind, decode_block, encode_block
+from floop_robot.stream.journal import Journal, JournalEntry, JournalReader
 from tests.stream.sample_records import episode_end, event, stream_info, transition
 
 
-def entry(first: int, count: int, robot: str = "robot_1", source: Source = Source.ROBOT, *more: Record) -> Entry:
+def entry(first: int, count: int, robot: str = "robot_1", source: Source = Source.ROBOT, *more: Record) -> JournalEntry:
     rows = [transition(i) for i in range(first, first + count)]
     payload = encode_block(stream_info(robot, source=source), first, [*rows, *more])
-    return Entry(decode_block(payload), payload)
+    return JournalEntry(decode_block(payload), payload)
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def test_marks_and_rows_survive_a_restart(path: Path) -> None:
     first.close()
     again = Journal(path)
     assert (again.id, again.head) == (identity, 4)
-    assert again.mark("robot_1", "boot") == 11 and again.mark("robot_2", "boot") == 3
-    assert again.mark("robot_3", "boot") is None and again.mark("robot_1", "other") is None
+    assert again.high_water_mark("robot_1", "boot") == 11 and again.high_water_mark("robot_2", "boot") == 3
+    assert again.high_water_mark("robot_3", "boot") is None and again.high_water_mark("robot_1", "other") is None
 
 
 def test_ranges_are_read_by_id_kind_and_source(path: Path) -> None:
@@ -53,16 +53,16 @@ def test_ranges_are_read_by_id_kind_and_source(path: Path) -> None:
     assert [row.id for row in reader.read(2, 100, 10**9)[0]] == [3, 4]
     assert ([row.id for row in reader.read(0, 2, 10**9)[0]], reader.read(0, 2, 10**9)[1]) == ([1, 2], 2)
     assert [row.id for row in reader.read(0, 100, 1)[0]] == [1]  # at least one, however small the budget
-    assert [row.id for row in reader.read(0, 100, 10**9, Kind.EPISODE_END)[0]] == [3]
+    assert [row.id for row in reader.read(0, 100, 10**9, RecordKind.EPISODE_END)[0]] == [3]
     assert [row.id for row in reader.read(0, 100, 10**9, sources=[Source.EXPLORER])[0]] == [4]
-    assert reader.read(3, 100, 10**9, Kind.EPISODE_END) == ([], 4)
+    assert reader.read(3, 100, 10**9, RecordKind.EPISODE_END) == ([], 4)
 
 
 def test_a_failed_append_leaves_nothing(path: Path) -> None:
     journal = filled(path)
     with pytest.raises(ValueError, match="below the mark"):
         journal.append([entry(11, 2), entry(0, 2, "robot_2")])
-    assert journal.mark("robot_1", "boot") == 11 and journal.head == 4
+    assert journal.high_water_mark("robot_1", "boot") == 11 and journal.head == 4
     journal.append([entry(11, 2)])
     assert JournalReader(path).audit().is_sound
 
@@ -101,7 +101,7 @@ def test_the_audit_sees_what_is_missing_doubled_or_damaged(path: Path) -> None:
 def test_a_gap_is_stored_and_counted(path: Path) -> None:
     journal = filled(path)
     journal.append([entry(20, 2)])
-    assert journal.mark("robot_1", "boot") == 22
+    assert journal.high_water_mark("robot_1", "boot") == 22
     assert JournalReader(path).audit().lost == 9
 
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from floop_robot.durable.framing import MessageRefused, seal, unseal
+from floop_robot.durable.framing import MessageRefused, deframe_message, frame_message
 from floop_robot.stream.messages import (
     Ack,
     Data,
-    Fetch,
-    Fetched,
+    FetchBlocks,
+    FetchedBlocks,
     FromIngest,
     FromSender,
     FromTailClient,
@@ -39,23 +39,23 @@ def test_messages_come_back_equal() -> None:
         (Hello("r", "b", 3, 7), SENDER),
         (Data("r", "b", 3, 9), SENDER),
         (Ack("b", 3, 100, resend=True, nonce=4), INGEST),
-        (Fetch(1, 0, 10, 1000, 0.5, sources=(0, 2)), CLIENT),
+        (FetchBlocks(1, 0, 10, 1000, 0.5, sources=(0, 2)), CLIENT),
     ):
-        assert unseal(seal(message), decoder) == message
-    fetched = Fetched(1, "j", (1, 2), (b"a", b"b"), 2)
-    assert unseal(seal(fetched), msgspec.msgpack.Decoder(Fetched)) == fetched
+        assert deframe_message(frame_message(message), decoder) == message
+    fetched = FetchedBlocks(1, "j", (1, 2), (b"a", b"b"), 2)
+    assert deframe_message(frame_message(fetched), msgspec.msgpack.Decoder(FetchedBlocks)) == fetched
 
 
 def test_every_flipped_bit_and_truncation_is_noticed() -> None:
-    data = seal(Data("robot_1", "boot", 3, 9))
+    data = frame_message(Data("robot_1", "boot", 3, 9))
     for bit in range(len(data) * 8):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
         with pytest.raises(MessageRefused):
-            unseal(bytes(flipped), SENDER)
+            deframe_message(bytes(flipped), SENDER)
     for length in range(len(data)):
         with pytest.raises(MessageRefused):
-            unseal(data[:length], SENDER)
+            deframe_message(data[:length], SENDER)
 
 
 @pytest.mark.parametrize(
@@ -76,11 +76,11 @@ def test_every_flipped_bit_and_truncation_is_noticed() -> None:
 )
 def test_values_out_of_range_are_refused(value: list[object], decoder: msgspec.msgpack.Decoder[object]) -> None:
     with pytest.raises(MessageRefused):
-        unseal(raw(value), decoder)
+        deframe_message(raw(value), decoder)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=80), st.sampled_from(DECODERS))
 def test_arbitrary_bodies_raise_nothing_else(body: bytes, decoder: msgspec.msgpack.Decoder[object]) -> None:
     with contextlib.suppress(MessageRefused):
-        unseal(zlib.crc32(body).to_bytes(4, "little") + body, decoder)
+        deframe_message(zlib.crc32(body).to_bytes(4, "little") + body, decoder)

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from floop_robot.stream.messages import Ack, Data, Hello, Refused
+from floop_robot.stream.messages import Ack, Data, Hello, Rejection
 from floop_robot.stream.protocol import (
     MAX_ANNOUNCED,
-    Outgoing,
+    BlockDecision,
+    OutgoingBlock,
     ReceiverStream,
     SenderMachine,
     SenderSettings,
-    Step,
 )
 from tests.stream.simulated_network import SETTINGS, World
 
@@ -60,7 +60,7 @@ def sent(machine: SenderMachine, now: float) -> list[int]:
 
 def offer(machine: SenderMachine, *borders: int) -> None:
     for first, end in itertools.pairwise(borders):
-        machine.offer(Outgoing(first, end, bytes(end - first)))
+        machine.offer(OutgoingBlock(first, end, bytes(end - first)))
 
 
 def test_nothing_is_sent_before_ingest_said_where_to_go_on() -> None:
@@ -94,7 +94,7 @@ def test_silence_ends_in_a_hello_with_growing_pauses() -> None:
     times = []
     now = 0.0
     while len(times) < 5:
-        now = machine.wake_at
+        now = machine.next_timeout
         assert isinstance(machine.poll(now)[0][0], Hello)
         times.append(now)
     assert [round(b - a, 6) for a, b in itertools.pairwise(times)] == [1.0, 2.0, 4.0, 4.0]
@@ -115,10 +115,10 @@ def test_a_journal_restored_from_a_backup_gets_back_what_the_robot_still_has() -
     offer(machine, 0, 3, 6, 9)
     sent(machine, 0.0)
     machine.on_message(Ack("b", 9, 100), 0.1)
-    machine.set_disk(3, 100)
+    machine.set_stored_range(3, 100)
     offer(machine, 9, 12)
     sent(machine, 0.2)
-    [(hello, _)] = machine.poll(machine.wake_at)
+    [(hello, _)] = machine.poll(machine.next_timeout)
     assert isinstance(hello, Hello) and hello.first_seq == 3
     receiver = ReceiverStream(6)  # the backup
     answer = receiver.on_hello(hello, 100)
@@ -131,12 +131,12 @@ def test_an_answer_from_before_keys_were_let_go_does_not_send_it_back_to_them() 
     machine = greeted()
     offer(machine, 0, 3, 6)
     sent(machine, 0.0)
-    [(late, _)] = machine.poll(machine.wake_at)
+    [(late, _)] = machine.poll(machine.next_timeout)
     assert isinstance(late, Hello)
     machine.on_message(Ack("b", 6, 100), 2.0)
     machine.on_message(Ack("b", 0, 100, nonce=late.nonce), 2.1)  # written before the commit, overtaken by it
     assert machine.end == 0
-    machine.set_disk(6, 100)
+    machine.set_stored_range(6, 100)
     assert machine.end == machine.acked == 6
 
 
@@ -144,9 +144,12 @@ def test_a_journal_that_lost_more_than_the_robot_has_goes_on_with_a_gap() -> Non
     receiver = ReceiverStream(2)
     answer = receiver.on_hello(Hello("r", "b", 10, 1), 100)
     assert isinstance(answer, Ack) and answer.next_seq == 10
-    assert receiver.on_data(Data("r", "b", 10, 12)) is Step.ACCEPT and receiver.start_of(Data("r", "b", 9, 12)) == 10
+    assert (
+        receiver.on_data(Data("r", "b", 10, 12)) is BlockDecision.ACCEPT
+        and receiver.start_of(Data("r", "b", 9, 12)) == 10
+    )
     receiver.accept(12)
-    assert receiver.on_data(Data("r", "b", 12, 13)) is Step.ACCEPT
+    assert receiver.on_data(Data("r", "b", 12, 13)) is BlockDecision.ACCEPT
 
 
 @pytest.mark.parametrize("mark", [None, 2])
@@ -155,9 +158,12 @@ def test_a_foreign_hello_moves_nothing(mark: int | None, claimed: int) -> None:
     receiver, own = ReceiverStream(mark), mark or 0
     assert receiver.on_hello(Hello("r", "b", 0, 1), 100, b"robot") == Ack("b", own, 100, nonce=1)
     assert isinstance(receiver.on_hello(Hello("r", "b", claimed, 5), 100, b"stranger"), Ack)
-    assert receiver.on_data(Data("r", "b", 7, 9), b"robot") in (Step.GAP, Step.STRANGER)  # 2..6 may be on their way
+    assert receiver.on_data(Data("r", "b", 7, 9), b"robot") in (
+        BlockDecision.GAP,
+        BlockDecision.UNKNOWN_STREAM,
+    )  # 2..6 may be on their way
     assert receiver.on_hello(Hello("r", "b", 0, 2), 100, b"robot") == Ack("b", own, 100, nonce=2)
-    assert receiver.on_data(Data("r", "b", own, own + 2), b"robot") is Step.ACCEPT
+    assert receiver.on_data(Data("r", "b", own, own + 2), b"robot") is BlockDecision.ACCEPT
     receiver.accept(own + 2)
     receiver.commit()
     assert receiver.committed == own + 2
@@ -183,11 +189,13 @@ def in_conflict() -> SenderMachine:
 
 def test_a_copied_spool_is_noticed_and_sends_no_data() -> None:
     machine = in_conflict()
-    machine.set_disk(0, 60)  # what is recorded meanwhile does not make its keys 50..59 those that ingest waits for
+    machine.set_stored_range(
+        0, 60
+    )  # what is recorded meanwhile does not make its keys 50..59 those that ingest waits for
     for _ in range(3):
-        now = machine.wake_at
+        now = machine.next_timeout
         [(hello, _)] = machine.poll(now)
-        assert isinstance(hello, Hello) and machine.wake_at == now + SETTINGS.conflict_s
+        assert isinstance(hello, Hello) and machine.next_timeout == now + SETTINGS.conflict_s
         machine.on_message(Ack("b", 50, 100, nonce=hello.nonce), now)
         assert machine.conflict and not machine.has_room and machine.poll(now) == []
 
@@ -203,8 +211,8 @@ def test_a_conflict_ends_when_ingest_says_so() -> None:
 
 def test_a_conflict_outlives_the_process_that_found_it() -> None:
     machine = in_conflict()
-    machine.set_disk(0, 60)
-    successor = SenderMachine("r", "b", 0, 60, 100, SETTINGS, own_end=machine.own_end)
+    machine.set_stored_range(0, 60)
+    successor = SenderMachine("r", "b", 0, 60, 100, SETTINGS, own_high_water_mark=machine.own_high_water_mark)
     [(hello, _)] = successor.poll(0.0)
     assert isinstance(hello, Hello)
     successor.on_message(Ack("b", 50, 100, nonce=hello.nonce), 0.0)
@@ -213,7 +221,7 @@ def test_a_conflict_outlives_the_process_that_found_it() -> None:
 
 def test_what_a_restored_spool_recorded_before_its_first_answer_is_not_taken_for_what_ingest_holds() -> None:
     machine = SenderMachine("r", "b", 0, 5, 0, SETTINGS)
-    machine.set_disk(0, 60)
+    machine.set_stored_range(0, 60)
     [(hello, _)] = machine.poll(0.0)
     assert isinstance(hello, Hello)
     machine.on_message(Ack("b", 50, 100, nonce=hello.nonce), 0.0)
@@ -222,10 +230,10 @@ def test_what_a_restored_spool_recorded_before_its_first_answer_is_not_taken_for
 
 def test_what_was_sent_may_be_answered_for_after_a_silence() -> None:
     machine = greeted(limit=0)
-    machine.set_disk(0, 6)
+    machine.set_stored_range(0, 6)
     offer(machine, 0, 3, 6)
     assert sent(machine, 0.0) == [0, 3]
-    [(hello, _)] = machine.poll(machine.wake_at)
+    [(hello, _)] = machine.poll(machine.next_timeout)
     assert isinstance(hello, Hello)
     machine.on_message(Ack("b", 6, 100, nonce=hello.nonce), 2.0)
     assert not machine.conflict and machine.acked == 6
@@ -237,7 +245,7 @@ def test_strangers_who_say_hello_in_between_do_not_hold_a_first_block_up(strange
     assert receiver.on_hello(Hello("r", "b", 0, 1), 100, b"robot")
     for number in range(50 * strangers):
         assert receiver.on_hello(Hello("r", "b", 2**40, number), 100, b"stranger %d" % (number % strangers))
-    assert receiver.on_data(Data("r", "b", 0, 5), b"robot") is Step.ACCEPT
+    assert receiver.on_data(Data("r", "b", 0, 5), b"robot") is BlockDecision.ACCEPT
 
 
 def test_ever_new_strangers_fill_no_memory() -> None:
@@ -255,19 +263,19 @@ def test_a_block_refused_again_and_again_is_named_for_replacement() -> None:
     for _ in range(3):
         assert machine.must_replace is None
         assert sent(machine, now) == [0, 3]
-        machine.on_message(Refused("b", 0, "NaN"), now)
-        now = machine.wake_at
+        machine.on_message(Rejection("b", 0, "NaN"), now)
+        now = machine.next_timeout
         [(hello, _)] = machine.poll(now)
         assert isinstance(hello, Hello)
         machine.on_message(Ack("b", 0, 100, nonce=hello.nonce), now)
-    assert machine.must_replace == Outgoing(0, 3, bytes(3)) and machine.refusal == "NaN"
+    assert machine.must_replace == OutgoingBlock(0, 3, bytes(3)) and machine.refusal == "NaN"
     machine.replace_first(b"instead")
     assert machine.poll(now)[0][1] == b"instead"
 
 
 def test_another_protocol_is_refused_by_name() -> None:
     answer = ReceiverStream(None).on_hello(Hello("r", "b", 0, 1, protocol=9), 100)
-    assert isinstance(answer, Refused) and "protocol 9" in answer.reason
+    assert isinstance(answer, Rejection) and "protocol 9" in answer.reason
     machine = SenderMachine("r", "b", 0, 5, 0, SETTINGS)
     machine.poll(0.0)
     machine.on_message(answer, 0.0)

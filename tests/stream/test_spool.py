@@ -18,7 +18,7 @@ from conditions import wait_for
 
 from floop_robot.spec.errors import StorageError
 from floop_robot.stream.codec import decode_block, encode_block
-from floop_robot.stream.protocol import Outgoing
+from floop_robot.stream.protocol import OutgoingBlock
 from floop_robot.stream.spool import Spool, SpoolFull
 from floop_robot.stream.spool_writer import SpoolWriter
 from tests.stream.sample_records import episode_end, stream_info, transition
@@ -26,9 +26,9 @@ from tests.stream.sample_records import episode_end, stream_info, transition
 MB = 2**20
 
 
-def block(spool: Spool, first: int, count: int) -> Outgoing:
+def block(spool: Spool, first: int, count: int) -> OutgoingBlock:
     payload = encode_block(spool.info, first, [transition(i) for i in range(first, first + count)])
-    return Outgoing(first, first + count, payload)
+    return OutgoingBlock(first, first + count, payload)
 
 
 def keys(spool: Spool, seq: int = 0, boot_id: str = "") -> list[int]:

@@ -12,10 +12,10 @@ import zmq
 from conditions import wait_for
 
 from floop_robot.spec.records import Source
-from floop_robot.stream.codec import Kind
+from floop_robot.stream.codec import RecordKind
 from floop_robot.stream.journal import Journal
-from floop_robot.stream.tail_server import TailServer
 from floop_robot.stream.tail_client import TailClient, TailError, TailFilter
+from floop_robot.stream.tail_server import TailServer
 from tests.stream.sample_records import episode_end
 from tests.stream.test_journal import entry
 
@@ -32,7 +32,7 @@ class Served:
         self.rows = 0
 
     def add(self, count: int = 1, robot: str = "robot_1", source: Source = Source.ROBOT, end: bool = False) -> None:
-        first = self.journal.mark(robot, "boot") or 0
+        first = self.journal.high_water_mark(robot, "boot") or 0
         self.journal.append([entry(first, count, robot, source, *([episode_end(1)] if end else []))])
         self.server.notify()
 
@@ -88,7 +88,7 @@ def test_kinds_and_sources_are_filtered_at_the_server(served: Served) -> None:
     served.add(2, end=True)
     served.add(3, "explorer_1", Source.EXPLORER)
     served.add(4, "explorer_1", Source.EXPLORER, end=True)
-    ends = TailClient(served.server.endpoint, TailFilter(kinds=Kind.EPISODE_END))
+    ends = TailClient(served.server.endpoint, TailFilter(kinds=RecordKind.EPISODE_END))
     assert [b.id for b in ends.poll(5)] == [2, 4] and ends.position == 4
     explored = TailClient(served.server.endpoint, TailFilter(sources=(Source.EXPLORER,)))
     assert [b.id for b in explored.poll(5)] == [3, 4]

@@ -10,8 +10,8 @@ import pytest
 from floop_robot.bundle import Bundle
 from floop_robot.learn.checkpoint import Checkpoint
 from floop_robot.learn.settings import PpoSettings, SacSettings
-from floop_robot.train.train import TrainConfig, TrainProgress, train
 from floop_robot.spec.errors import ConfigError, FloopError, StorageError, UnknownName
+from floop_robot.train.train import TrainConfig, TrainProgress, train
 
 
 def config(out: Path, **more: object) -> TrainConfig:
@@ -29,7 +29,7 @@ def test_a_short_run_leaves_policy_checkpoint_and_what_it_was_made_with(tmp_path
     assert result.transitions >= 250
     assert result.demonstration_transitions > 6 * 10
     assert result.gradient_steps > 100
-    assert {"demonstrations", "behaviour cloning", "learning", "final scenarios"} <= {p.phase for p in seen}
+    assert {"demonstrations", "behavior cloning", "learning", "final scenarios"} <= {p.phase for p in seen}
     actor = Bundle.load(Path(result.bundle)).checked_actor()
     checkpoint = Checkpoint.load(Path(result.checkpoint))
     assert {c.object_class for c in checkpoint.info.known.classes} <= {"box", "cylinder"}

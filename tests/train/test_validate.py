@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from floop_envs.scenarios import TrainingWork
+from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenarios_of
-from floop_robot.train.validate import ValidationPlan, evaluate, load_policy, validate
 from floop_robot.spec.config import GateConfig
 from floop_robot.spec.errors import ContractMismatch, FloopError
 from floop_robot.spec.verdict import Decision
+from floop_robot.train.validate import ValidationPlan, evaluate, load_policy, validate
 from tests.gate.sample_policies import TASK, clumsy, skilled
 
 
 def test_one_process_and_two_measure_the_same_to_the_bit() -> None:
-    scenarios = scenarios_of(TrainingWork(TASK), Purpose.SELECTION, 1, 6)
+    scenarios = scenarios_of(TrainingScenarios(TASK), Purpose.SELECTION, 1, 6)
     seen: list[tuple[int, int]] = []
-    alone = evaluate(clumsy(), scenarios, watch=lambda done, of: seen.append((done, of)))
+    alone = evaluate(clumsy(), scenarios, on_progress=lambda done, of: seen.append((done, of)))
     together = evaluate(clumsy(), scenarios, workers=2)
     assert alone == together
     assert seen == [(i + 1, 6) for i in range(6)]
@@ -46,13 +46,13 @@ def test_without_another_policy_there_is_a_measurement_and_no_verdict() -> None:
     found = validate(skilled(), None, ValidationPlan(task=TASK, episodes=4, focus=("basket",)))
     assert found.verdict is None
     assert set(found.candidate.classes) == {"basket"}
-    own = scenarios_of(TrainingWork(TASK, ("basket",)), Purpose.VALIDATION, 0, 4)
+    own = scenarios_of(TrainingScenarios(TASK, ("basket",)), Purpose.VALIDATION, 0, 4)
     assert found.candidate == evaluate(skilled(), own), "the scenarios of final reports stay unseen"
 
 
 def test_a_stock_zip_becomes_a_bundle_that_acts_alike(tmp_path: Path) -> None:
-    from floop_robot.learn.factory import build_ppo, build_sac
     from floop_robot.learn.export import save_zip, to_bundle
+    from floop_robot.learn.factory import build_ppo, build_sac
     from floop_robot.learn.settings import PpoSettings, SacSettings
     from floop_robot.learn.spaces import PolicySpace
     from floop_robot.spec.ids import ids_of

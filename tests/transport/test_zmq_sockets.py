@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import zmq
 
-from floop_robot.transport.zmq_sockets import Context, PortTaken, dial, last_endpoint, listen, receive
+from floop_robot.transport.zmq_sockets import BindError, Context, bind_socket, connect_socket, last_endpoint, receive
 
 WAIT_MS = 5_000
 
@@ -23,8 +23,8 @@ def context() -> Iterator[Context]:
 @pytest.mark.parametrize(("near", "far"), [(zmq.ROUTER, zmq.DEALER), (zmq.DEALER, zmq.ROUTER), (zmq.SUB, zmq.PUB)])
 def test_a_socket_that_holds_nothing_is_read_without_waiting(context: Context, near: int, far: int) -> None:
     """Whatever a poll said: between it and now a killed peer's connection can take what it had brought along."""
-    other = listen(context, far, "tcp://127.0.0.1:0", "the other side")
-    socket = dial(context, near, last_endpoint(other))
+    other = bind_socket(context, far, "tcp://127.0.0.1:0", "the other side")
+    socket = connect_socket(context, near, last_endpoint(other))
     socket.setsockopt(zmq.RCVTIMEO, WAIT_MS)  # so that this test ends where it waits
     began_s = time.monotonic()
     assert receive(socket) == []
@@ -32,9 +32,9 @@ def test_a_socket_that_holds_nothing_is_read_without_waiting(context: Context, n
 
 
 def test_what_a_socket_holds_is_read_whole_and_once(context: Context) -> None:
-    near = listen(context, zmq.ROUTER, "tcp://127.0.0.1:0", "the near side")
+    near = bind_socket(context, zmq.ROUTER, "tcp://127.0.0.1:0", "the near side")
     near.setsockopt(zmq.RCVTIMEO, WAIT_MS)
-    far = dial(context, zmq.DEALER, last_endpoint(near))
+    far = connect_socket(context, zmq.DEALER, last_endpoint(near))
     far.send_multipart([b"", b"word"])
     assert near.poll(10_000)
     assert receive(near)[1:] == [b"", b"word"]
@@ -43,8 +43,8 @@ def test_what_a_socket_holds_is_read_whole_and_once(context: Context) -> None:
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
 def test_an_address_of_another_machine_is_said_to_be_none_of_this_one(context: Context, host: str) -> None:
-    with pytest.raises(PortTaken) as caught:
-        listen(context, zmq.ROUTER, f"tcp://{host}:17999", "ingest")
+    with pytest.raises(BindError) as caught:
+        bind_socket(context, zmq.ROUTER, f"tcp://{host}:17999", "ingest")
     assert str(caught.value) == (
         f"ingest cannot listen on tcp://{host}:17999: this machine has no such address; change endpoints.host"
     )

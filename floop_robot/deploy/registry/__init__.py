@@ -1,7 +1,6 @@
 """Versions and their history; one writer."""
 
 from floop_robot.deploy.registry.history import read_history
-from floop_robot.durable.writer_lock import RegistryBusy, RegistryFenced
 from floop_robot.deploy.registry.records import (
     FLEET,
     AuditEntry,
@@ -9,17 +8,18 @@ from floop_robot.deploy.registry.records import (
     CandidateState,
     Directive,
     History,
-    JournalRead,
+    InstallStage,
+    JournalPosition,
+    LiveEpisode,
+    LiveLabel,
     Origin,
     Receipt,
-    SeenEpisode,
-    SeenLabel,
-    Stage,
     StoredReceipt,
     VersionInfo,
     VersionNumber,
 )
 from floop_robot.deploy.registry.registry import BASELINE, PRODUCTION, Publication, Registry
+from floop_robot.durable.writer_lock import RegistryBusy, RegistryFenced
 
 __all__ = [
     "BASELINE",
@@ -30,16 +30,16 @@ __all__ = [
     "CandidateState",
     "Directive",
     "History",
-    "JournalRead",
+    "InstallStage",
+    "JournalPosition",
+    "LiveEpisode",
+    "LiveLabel",
     "Origin",
     "Publication",
     "Receipt",
     "Registry",
     "RegistryBusy",
     "RegistryFenced",
-    "SeenEpisode",
-    "SeenLabel",
-    "Stage",
     "StoredReceipt",
     "VersionInfo",
     "VersionNumber",

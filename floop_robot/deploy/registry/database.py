@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from floop_robot.deploy.registry.schema import ADDED_DDL, DDL, SCHEMA_VERSION
 from floop_robot.durable.writer_lock import RegistryFenced, WriterLock
-from floop_robot.deploy.registry.schema import ADDED, DDL, SCHEMA_VERSION
 from floop_robot.spec.errors import StorageError
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class Database:
             raise StorageError(
                 f"registry {self.path} has schema {found}, this floop writes {SCHEMA_VERSION}; choose another run_dir"
             )
-        self._connection.executescript(f"BEGIN IMMEDIATE; {ADDED} COMMIT;")
+        self._connection.executescript(f"BEGIN IMMEDIATE; {ADDED_DDL} COMMIT;")
         damage = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if damage != "ok":
             raise StorageError(f"registry {self.path} is damaged ({damage}); restore a copy or choose another run_dir")

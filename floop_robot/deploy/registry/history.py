@@ -11,8 +11,8 @@ from floop_robot.deploy.registry.records import (
     AuditEntry,
     CandidateInfo,
     History,
+    LiveEpisode,
     Receipt,
-    SeenEpisode,
     StoredReceipt,
     VersionInfo,
 )
@@ -45,7 +45,7 @@ def _read(connection: sqlite3.Connection) -> History:
         versions=structs("SELECT info FROM versions ORDER BY version", VersionInfo),
         candidates=structs("SELECT info FROM candidates ORDER BY id", CandidateInfo),
         receipts=tuple(StoredReceipt(decode(info, Receipt), integer(stamp)) for info, stamp in receipts),
-        episodes=structs("SELECT info FROM episodes ORDER BY rowid", SeenEpisode),
+        episodes=structs("SELECT info FROM episodes ORDER BY rowid", LiveEpisode),
         confirmed=dict(connection.execute("SELECT sha256, stamp_ns FROM confirmations").fetchall()),
         audit=structs("SELECT info FROM audit ORDER BY id", AuditEntry),
     )

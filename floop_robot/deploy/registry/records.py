@@ -6,12 +6,12 @@ import enum
 
 import msgspec
 
-from floop_robot.spec.bounds import Number
+from floop_robot.spec.bounds import BoundedInt
 from floop_robot.spec.ids import Ids
-from floop_robot.spec.records import ActMode, Outcome, Source
+from floop_robot.spec.records import ActMode, OutcomeCode, Source
 from floop_robot.spec.verdict import Verdict
 
-VersionNumber = Number
+VersionNumber = BoundedInt
 """A version as others may speak of it."""
 FLEET = "fleet"
 """Scope of a directive that speaks of every robot; any other scope is a robot's name."""
@@ -91,7 +91,7 @@ class CandidateInfo(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
 
 
-class Stage(enum.StrEnum):
+class InstallStage(enum.StrEnum):
     """How far a version came on a robot."""
 
     RECEIVED = "received"
@@ -107,18 +107,18 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
     robot: str
     version: VersionNumber
-    stage: Stage
+    stage: InstallStage
     since_received_s: float
     """Since the bundle arrived, on the robot's steady clock."""
     detail: str = ""
     """The reason of a refusal; notes on allowed differences."""
-    fell_to: int | None = None
+    fallback_version: int | None = None
     """Refused while it acted (NaN or infinity): the version that acts instead, 0 for none; None for other receipts."""
 
     @property
-    def fell(self) -> bool:
+    def failed(self) -> bool:
         """Refused while it acted: of another kind than refused on arrival, which may have come before."""
-        return self.fell_to is not None
+        return self.fallback_version is not None
 
 
 class StoredReceipt(msgspec.Struct, frozen=True):
@@ -150,7 +150,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
-class SeenEpisode(msgspec.Struct, frozen=True, kw_only=True):
+class LiveEpisode(msgspec.Struct, frozen=True, kw_only=True):
     """An episode's end, as the fleet manager saw it in the journal."""
 
     robot: str
@@ -161,12 +161,12 @@ class SeenEpisode(msgspec.Struct, frozen=True, kw_only=True):
     source: Source
     version: int
     act_mode: ActMode
-    outcome: Outcome
+    outcome: OutcomeCode
     """As the robot saw it, or as the last label says: a failure found later is a TIMEOUT too."""
     object_class: str
     duration_s: float
     steps: int
-    seen_ns: int
+    observed_ns: int
     """When the episode was seen, whenever its label came."""
 
     @property
@@ -175,12 +175,12 @@ class SeenEpisode(msgspec.Struct, frozen=True, kw_only=True):
         return (
             self.source is Source.ROBOT
             and self.act_mode is ActMode.MEAN
-            and self.outcome is not Outcome.ABORTED
+            and self.outcome is not OutcomeCode.ABORTED
             and self.version > 0
         )
 
 
-class SeenLabel(msgspec.Struct, frozen=True, kw_only=True):
+class LiveLabel(msgspec.Struct, frozen=True, kw_only=True):
     """A later judgement of an episode, as the fleet manager saw it in the journal."""
 
     robot: str
@@ -193,14 +193,14 @@ class SeenLabel(msgspec.Struct, frozen=True, kw_only=True):
     success: bool
     author: str
 
-    def correct(self, episode: SeenEpisode) -> SeenEpisode:
+    def correct(self, episode: LiveEpisode) -> LiveEpisode:
         """The episode as this label judges it; one stopped from outside stays neither success nor failure."""
-        if episode.outcome is Outcome.ABORTED or self.success == (episode.outcome is Outcome.SUCCESS):
+        if episode.outcome is OutcomeCode.ABORTED or self.success == (episode.outcome is OutcomeCode.SUCCESS):
             return episode
-        return msgspec.structs.replace(episode, outcome=Outcome.SUCCESS if self.success else Outcome.TIMEOUT)
+        return msgspec.structs.replace(episode, outcome=OutcomeCode.SUCCESS if self.success else OutcomeCode.TIMEOUT)
 
 
-class JournalRead(msgspec.Struct, frozen=True):
+class JournalPosition(msgspec.Struct, frozen=True):
     """How far a journal was read."""
 
     through: int = 0
@@ -215,7 +215,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     versions: tuple[VersionInfo, ...]
     candidates: tuple[CandidateInfo, ...]
     receipts: tuple[StoredReceipt, ...]
-    episodes: tuple[SeenEpisode, ...]
+    episodes: tuple[LiveEpisode, ...]
     confirmed: dict[str, int]
     """Weights (SHA-256) whose live success the watch confirmed, and when."""
     audit: tuple[AuditEntry, ...]

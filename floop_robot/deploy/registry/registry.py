@@ -12,7 +12,6 @@ import msgspec
 
 from floop_robot.bundle import Bundle
 from floop_robot.deploy.registry.database import Database, decode, encode, integer
-from floop_robot.deploy.registry.telemetry_store import FieldLog
 from floop_robot.deploy.registry.records import (
     AuditEntry,
     CandidateInfo,
@@ -21,13 +20,14 @@ from floop_robot.deploy.registry.records import (
     Origin,
     VersionInfo,
 )
-from floop_robot.deploy.registry.schema import DEED, SUBMITTED
+from floop_robot.deploy.registry.schema import IS_ACTION, SUBMITTED
+from floop_robot.deploy.registry.telemetry_store import TelemetryStore
 from floop_robot.spec.errors import UnknownName
 from floop_robot.spec.verdict import Decision, Verdict
 
 PRODUCTION = "production"
 BASELINE = "baseline"
-KEPT_CALLS = 1000
+MAX_STORED_RESULTS = 1000
 """Answers kept for repeated calls: a client repeats within seconds."""
 
 
@@ -54,7 +54,7 @@ class Registry:
     def __init__(self, path: Path) -> None:
         """Open or make `path`; raises `RegistryBusy` or `StorageError`."""
         self._database = Database(path)
-        self.field = FieldLog(self._database)
+        self.telemetry = TelemetryStore(self._database)
         self.path = path
 
     @property
@@ -67,7 +67,7 @@ class Registry:
         self._database.close()
 
     @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
         """Make all changes within the block one: all on disk when it ends, none when it raises."""
         with self._database.writing():
             yield
@@ -79,7 +79,7 @@ class Registry:
         bundle, verdict, origin = publication.bundle, publication.verdict, publication.origin
         with self._database.writing() as connection:
             version = connection.execute("SELECT COALESCE(MAX(version), 0) + 1 FROM versions").fetchone()[0]
-            stamped = bundle.stamped(
+            stamped = bundle.with_version(
                 version=version,
                 epoch=self.epoch,
                 parent=publication.restores or self._learned_from(origin),
@@ -96,7 +96,7 @@ class Registry:
                 self._settle(connection, CandidateState.PUBLISHED, version)
             for directive in publication.directives:
                 pin = version if directive.pin else 0
-                self._direct(connection, msgspec.structs.replace(directive, pin=pin))
+                self._set_directive(connection, msgspec.structs.replace(directive, pin=pin))
             self._note(connection, publication.who, f"published ({origin})", now_ns, version, publication.detail)
         return info
 
@@ -236,10 +236,10 @@ class Registry:
         """Every directive in force."""
         return [decode(row[0], Directive) for row in self._database.rows("SELECT info FROM directives ORDER BY scope")]
 
-    def direct(self, directive: Directive, who: str, what: str, now_ns: int, why: str = "") -> None:
+    def set_directive(self, directive: Directive, who: str, what: str, now_ns: int, why: str = "") -> None:
         """Change what is asked of a scope."""
         with self._database.writing() as connection:
-            self._direct(connection, directive)
+            self._set_directive(connection, directive)
             self._note(connection, who, what, now_ns, directive.pin, why)
 
     def target(self, robot: str) -> int:
@@ -256,16 +256,16 @@ class Registry:
         rows = self._database.rows("SELECT info FROM audit ORDER BY id DESC LIMIT ?", last)
         return [decode(row[0], AuditEntry) for row in reversed(rows)]
 
-    def deeds(self, last: int) -> list[AuditEntry]:
+    def audited_actions(self, last: int) -> list[AuditEntry]:
         """At most `last` of the latest entries that are no candidate's arrival: those come every few seconds."""
         rows = self._database.rows(
-            f"SELECT info FROM audit INDEXED BY deeds WHERE {DEED} ORDER BY id DESC LIMIT ?", last
+            f"SELECT info FROM audit INDEXED BY audited_actions WHERE {IS_ACTION} ORDER BY id DESC LIMIT ?", last
         )
         return [decode(row[0], AuditEntry) for row in reversed(rows)]
 
     def latest_ns(self) -> int:
         """The newest stamp of anything that is kept; 0 in a new registry."""
-        return max([self.field.latest_ns(), *(entry.stamp_ns for entry in self.audit(1))])
+        return max([self.telemetry.latest_ns(), *(entry.stamp_ns for entry in self.audit(1))])
 
     def audit_after(self, position: int, most: int) -> tuple[list[AuditEntry], int]:
         """At most `most` entries after `position` (-1: none), oldest first, and the position to ask after next."""
@@ -281,15 +281,15 @@ class Registry:
         rows = self._database.rows("SELECT id, info FROM candidates WHERE id > ? ORDER BY id LIMIT ?", position, most)
         return [decode(info, CandidateInfo) for _, info in rows], integer(rows[-1][0]) if rows else position
 
-    def remember_call(self, call_id: str, answer: bytes, now_ns: int) -> None:
+    def store_command_result(self, call_id: str, answer: bytes, now_ns: int) -> None:
         """Keep the answer of an operator's call, for when it is repeated."""
         with self._database.writing() as connection:
             connection.execute("INSERT OR IGNORE INTO calls VALUES (?, ?, ?)", (call_id, now_ns, answer))
             connection.execute(
-                "DELETE FROM calls WHERE rowid <= (SELECT MAX(rowid) FROM calls) - ?", (KEPT_CALLS,)
+                "DELETE FROM calls WHERE rowid <= (SELECT MAX(rowid) FROM calls) - ?", (MAX_STORED_RESULTS,)
             )
 
-    def answered_call(self, call_id: str) -> bytes | None:
+    def stored_command_result(self, call_id: str) -> bytes | None:
         """The answer already given to a call, if any."""
         rows = self._database.rows("SELECT answer FROM calls WHERE id = ?", call_id)
         answer = rows[0][0] if rows else None
@@ -310,7 +310,7 @@ class Registry:
         )
 
     @staticmethod
-    def _direct(connection: sqlite3.Connection, directive: Directive) -> None:
+    def _set_directive(connection: sqlite3.Connection, directive: Directive) -> None:
         connection.execute("INSERT OR REPLACE INTO directives VALUES (?, ?)", (directive.scope, encode(directive)))
 
     @staticmethod

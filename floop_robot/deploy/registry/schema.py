@@ -8,11 +8,11 @@ SCHEMA_VERSION = 1
 
 SUBMITTED = "submitted candidate"
 """Written into the audit for each one."""
-DEED = f"instr(info, x'{msgspec.msgpack.encode({'what': SUBMITTED})[1:].hex()}') = 0"
+IS_ACTION = f"instr(info, x'{msgspec.msgpack.encode({'what': SUBMITTED})[1:].hex()}') = 0"
 """True of an audit row unless it is about a candidate's arrival; no text within a row holds these bytes, since they are
 no UTF-8."""
 
-ADDED = f"""
+ADDED_DDL = f"""
 CREATE TABLE IF NOT EXISTS labels (
     robot TEXT NOT NULL, boot_id TEXT NOT NULL, seq INTEGER NOT NULL,
     episode_boot_id TEXT NOT NULL, episode INTEGER NOT NULL, info BLOB NOT NULL,
@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS labels (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS labels_by_episode ON labels (robot, episode_boot_id, episode);
 CREATE TABLE IF NOT EXISTS shown (version INTEGER PRIMARY KEY, episodes INTEGER NOT NULL) STRICT;
-CREATE INDEX IF NOT EXISTS deeds ON audit (id) WHERE {DEED};
+CREATE INDEX IF NOT EXISTS audited_actions ON audit (id) WHERE {IS_ACTION};
 """
 """What later releases added without changing what was there; made at every start where it is missing."""
 

@@ -1,4 +1,4 @@
-"""FieldLog: what came back from the robots, with the manager's stamps: receipts, episodes, labels, confirmations."""
+"""TelemetryStore: what came back from the robots, with the manager's stamps: receipts, episodes, labels, confirmations."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import sqlite3
 from collections.abc import Iterable
 
 from floop_robot.deploy.registry.database import Database, decode, encode, integer
-from floop_robot.deploy.registry.records import JournalRead, Receipt, SeenEpisode, SeenLabel, StoredReceipt
+from floop_robot.deploy.registry.records import JournalPosition, LiveEpisode, LiveLabel, Receipt, StoredReceipt
 
-FELL = "fell"
-"""In place of the stage, in the key of a receipt that says that a version fell while it acted."""
+FAILED = "failed"
+"""In place of the stage, in the key of a receipt that says that a version failed while it acted."""
 
 
-class FieldLog:
+class TelemetryStore:
     """Part of the registry, in the same file and under the same lock."""
 
     def __init__(self, database: Database) -> None:
@@ -20,7 +20,7 @@ class FieldLog:
 
     def record_receipt(self, receipt: Receipt, now_ns: int) -> bool:
         """Store a receipt; the first of its kind counts. Returns whether it was new."""
-        kind = FELL if receipt.fell else receipt.stage
+        kind = FAILED if receipt.failed else receipt.stage
         with self._database.writing() as connection:
             cursor = connection.execute(
                 "INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?)",
@@ -35,7 +35,7 @@ class FieldLog:
         )
         return [StoredReceipt(decode(info, Receipt), integer(stamp)) for info, stamp in rows]
 
-    def record_episodes(self, episodes: Iterable[SeenEpisode], read: JournalRead) -> list[SeenEpisode]:
+    def record_episodes(self, episodes: Iterable[LiveEpisode], read: JournalPosition) -> list[LiveEpisode]:
         """Store episodes and how far the journal was read, together; returns those that were new, labels respected."""
         with self._database.writing() as connection:
             new = [
@@ -49,7 +49,7 @@ class FieldLog:
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('read', ?)", (encode(read),))
         return new
 
-    def record_labels(self, labels: Iterable[SeenLabel]) -> list[SeenEpisode]:
+    def record_labels(self, labels: Iterable[LiveLabel]) -> list[LiveEpisode]:
         """Store labels, once each, in order of arrival: the last one on an episode counts.
 
         Returns the stored episodes that they changed. One whose episode has not come yet is kept until it does.
@@ -64,29 +64,29 @@ class FieldLog:
                 ).rowcount
                 query = "SELECT info FROM episodes WHERE robot = ? AND boot_id = ? AND episode = ?"
                 row = connection.execute(query, key).fetchone() if is_new else None
-                was = decode(row[0], SeenEpisode) if row else None
+                was = decode(row[0], LiveEpisode) if row else None
                 if was is not None and (now := label.correct(was)) != was:
                     update = "UPDATE episodes SET info = ? WHERE robot = ? AND boot_id = ? AND episode = ?"
                     connection.execute(update, (encode(now), *key))
                     changed.append(now)
         return changed
 
-    def episodes(self) -> list[SeenEpisode]:
+    def episodes(self) -> list[LiveEpisode]:
         """Every episode seen, in order of arrival."""
         rows = self._database.rows("SELECT info FROM episodes ORDER BY rowid")
-        return [decode(row[0], SeenEpisode) for row in rows]
+        return [decode(row[0], LiveEpisode) for row in rows]
 
     def latest_ns(self) -> int:
         """The newest stamp of a receipt or an episode; 0 when there is none."""
         stamp = integer(self._database.rows("SELECT COALESCE(MAX(stamp_ns), 0) FROM receipts")[0][0])
         last = self._database.rows("SELECT info FROM episodes ORDER BY rowid DESC LIMIT 1")
-        return max(stamp, decode(last[0][0], SeenEpisode).seen_ns) if last else stamp
+        return max(stamp, decode(last[0][0], LiveEpisode).observed_ns) if last else stamp
 
     @property
-    def read(self) -> JournalRead:
+    def journal_position(self) -> JournalPosition:
         """How far the journal's episodes are stored."""
         rows = self._database.rows("SELECT value FROM meta WHERE key = 'read'")
-        return decode(rows[0][0], JournalRead) if rows else JournalRead()
+        return decode(rows[0][0], JournalPosition) if rows else JournalPosition()
 
     def confirm(self, sha256: str, version: int, episodes: int, now_ns: int) -> None:
         """Remember that the first so many `episodes` showed live success of these weights; the first time counts.
@@ -108,10 +108,10 @@ class FieldLog:
         return {integer(version): integer(episodes) for version, episodes in rows}
 
 
-def _labelled(connection: sqlite3.Connection, episode: SeenEpisode) -> SeenEpisode:
+def _labelled(connection: sqlite3.Connection, episode: LiveEpisode) -> LiveEpisode:
     """The episode as the last label says that came before it (from a spool delivered earlier)."""
     row = connection.execute(
         "SELECT info FROM labels WHERE robot = ? AND episode_boot_id = ? AND episode = ? ORDER BY rowid DESC LIMIT 1",
         (episode.robot, episode.boot_id, episode.episode),
     ).fetchone()
-    return decode(row[0], SeenLabel).correct(episode) if row else episode
+    return decode(row[0], LiveLabel).correct(episode) if row else episode

@@ -1,1 +1,1 @@
-"""arm."""
+"""An arm's driver and perception as ROS topics: joint states in, joint commands out."""

@@ -12,11 +12,11 @@ from std_msgs.msg import Header
 from floop_interfaces import msg
 from floop_robot.robot.messages import (
     Cause,
+    EstopCommand,
     Interventions,
     JointTarget,
     PerceivedObject,
     SafetyMode,
-    SafetyOrder,
     SafetyState,
     Vec3,
 )
@@ -66,9 +66,9 @@ def target_from_msg(message: msg.JointTarget, _: float = 0.0) -> JointTarget:
     )
 
 
-def order_from_msg(message: msg.StopRequest, _: float = 0.0) -> SafetyOrder:
+def stop_from_msg(message: msg.StopRequest, _: float = 0.0) -> EstopCommand:
     """From the topics `estop` and `/fleet/estop`, which can only stop."""
-    return SafetyOrder(stop=True, who=message.who or "unknown", why=message.why)
+    return EstopCommand(stop=True, who=message.who or "unknown", why=message.why)
 
 
 def interventions_to_msg(counts: Interventions) -> msg.Interventions:

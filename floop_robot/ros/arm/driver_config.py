@@ -1,4 +1,4 @@
-"""RosDriver: which topics and controllers a robot's own ROS driver has, read from `config/drivers/NAME.yaml`."""
+"""DriverConfig: which topics and controllers a robot's own ROS driver has, read from `config/drivers/NAME.yaml`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from floop_robot.robot.messages import Vec3
 from floop_robot.spec.errors import ConfigError, UnknownName
 from floop_robot.spec.resources import share_dir
 from floop_robot.spec.robot_model import RobotModel
-from floop_robot.spec.scenario import CLASSES
+from floop_robot.spec.scenario import OBJECT_CLASSES
 from floop_robot.spec.yaml_file import read_yaml
 
 Controller = Literal["joint_trajectory", "forward_position"]
@@ -52,12 +52,12 @@ class AssumedObject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """What is handled, where perception publishes only poses."""
 
     object_class: str
-    """One of `spec.scenario.CLASSES`."""
+    """One of `spec.scenario.OBJECT_CLASSES`."""
     size_m: Vec3
     """Full extents along the object's own axes."""
 
 
-class RosDriver(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DriverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A driver's side of the topics; names without a leading slash are relative to the robot's namespace."""
 
     controller: Controller = "joint_trajectory"
@@ -90,12 +90,12 @@ def drivers_dir() -> Path:
     return share_dir() / "config" / "drivers"
 
 
-def load_driver(name: str, model: RobotModel) -> RosDriver:
+def load_driver(name: str, model: RobotModel) -> DriverConfig:
     """Read a driver description, by name or by the path of a YAML file; raises `UnknownName` or `ConfigError`."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else drivers_dir() / f"{name}.yaml"
     if not path.is_file():
         raise UnknownName("driver", name, (p.stem for p in drivers_dir().glob("*.yaml")))
-    driver = read_yaml(path, RosDriver)
+    driver = read_yaml(path, DriverConfig)
     if len(driver.names(model)) != len(model.joint_names):
         found, wanted = len(driver.joint_names), len(model.joint_names)
         raise ConfigError(f"{path} names {found} joints, but {model.name} has {wanted}; name them in the model's order")
@@ -103,6 +103,6 @@ def load_driver(name: str, model: RobotModel) -> RosDriver:
     if gripper and (not gripper.joint_names or gripper.open == gripper.closed):
         raise ConfigError(f"{path}: gripper needs joint_names, and two different positions `closed` and `open`")
     assumed = driver.assumed_object
-    if assumed and assumed.object_class not in CLASSES:
-        raise UnknownName("object class", assumed.object_class, CLASSES, str(path))
+    if assumed and assumed.object_class not in OBJECT_CLASSES:
+        raise UnknownName("object class", assumed.object_class, OBJECT_CLASSES, str(path))
     return driver

@@ -10,19 +10,19 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from floop_interfaces import msg
-from floop_robot.ros.node import topics
-from floop_robot.ros.arm.convert import header
-from floop_robot.ros.arm.driver_config import Controller, RosDriver
-from floop_robot.ros.node.io import RosInlet
-from floop_robot.ros.node.qos import COMMAND
 from floop_robot.robot.messages import JointCommand, Joints
+from floop_robot.ros.arm.convert import header
+from floop_robot.ros.arm.driver_config import Controller, DriverConfig
+from floop_robot.ros.node import topics
+from floop_robot.ros.node.io import RosSubscriber
+from floop_robot.ros.node.qos import COMMAND
 from floop_robot.spec.robot_model import RobotModel
 
 REPEAT_TICKS: Final = 10
 """A gripper command that changed nothing is repeated this seldom: grippers are slow, and drivers come late."""
 
 
-class JointPublisher:
+class ControllerPublisher:
     """Positions to one controller."""
 
     def __init__(self, node: Node, controller: Controller, topic: str, names: tuple[str, ...], reach_s: float) -> None:
@@ -43,21 +43,21 @@ class JointPublisher:
         self._publisher.publish(JointTrajectory(joint_names=self._names, points=[point]))
 
 
-class CommandOutlet:
+class JointCommandPublisher:
     """What safety lets through, to the driver's controllers."""
 
-    def __init__(self, node: Node, model: RobotModel, driver: RosDriver, servo_rate_hz: float) -> None:
+    def __init__(self, node: Node, model: RobotModel, driver: DriverConfig, servo_rate_hz: float) -> None:
         reach_s = driver.time_from_start_s or 1.0 / servo_rate_hz
         self._velocities, self._gripper = driver.point_velocities, driver.gripper
         self._max_width_m = model.gripper.max_width_m
-        self._arm = JointPublisher(node, driver.controller, driver.command_topic, driver.names(model), reach_s)
-        self._fingers: JointPublisher | None = None
+        self._arm = ControllerPublisher(node, driver.controller, driver.command_topic, driver.names(model), reach_s)
+        self._gripper_joints: ControllerPublisher | None = None
         if driver.gripper and driver.gripper.command_topic:
-            self._fingers = JointPublisher(
+            self._gripper_joints = ControllerPublisher(
                 node, driver.gripper.controller, driver.gripper.command_topic, driver.gripper.joint_names, reach_s
             )
-        self._grip = node.create_publisher(msg.GripperCommand, topics.GRIPPER_COMMAND, COMMAND)
-        self._gripped = (-1.0, -1.0)
+        self._gripper_topic = node.create_publisher(msg.GripperCommand, topics.GRIPPER_COMMAND, COMMAND)
+        self._last_grip = (-1.0, -1.0)
         self._repeat = 0
 
     def send(self, command: JointCommand, /) -> None:
@@ -65,34 +65,34 @@ class CommandOutlet:
         self._arm.send(command.q_rad, command.dq_rad_s if self._velocities else ())
         wanted = (command.gripper_width_m, command.gripper_force_n)
         self._repeat -= 1
-        if wanted == self._gripped and self._repeat > 0:
+        if wanted == self._last_grip and self._repeat > 0:
             return
-        self._gripped, self._repeat = wanted, REPEAT_TICKS
-        self._grip.publish(msg.GripperCommand(header=header(), width_m=wanted[0], force_n=wanted[1]))
-        if self._fingers is not None and self._gripper is not None:
+        self._last_grip, self._repeat = wanted, REPEAT_TICKS
+        self._gripper_topic.publish(msg.GripperCommand(header=header(), width_m=wanted[0], force_n=wanted[1]))
+        if self._gripper_joints is not None and self._gripper is not None:
             position = self._gripper.position(wanted[0], self._max_width_m)
-            self._fingers.send((position,) * len(self._gripper.joint_names))
+            self._gripper_joints.send((position,) * len(self._gripper.joint_names))
 
 
-class CommandInlet:
+class JointCommandSubscriber:
     """The same for a driver that we are ourselves: a joint command from a controller's topic and `gripper_command`."""
 
-    def __init__(self, node: Node, model: RobotModel, driver: RosDriver, servo_rate_hz: float) -> None:
+    def __init__(self, node: Node, model: RobotModel, driver: DriverConfig, servo_rate_hz: float) -> None:
         self._names, self._rate_hz = list(driver.names(model)), servo_rate_hz
         self._limits = model.limits.velocity_rad_s
-        self._arm: RosInlet[JointTrajectory | Float64MultiArray, JointCommand]
+        self._arm: RosSubscriber[JointTrajectory | Float64MultiArray, JointCommand]
         if driver.controller == "joint_trajectory":
-            self._arm = RosInlet(node, JointTrajectory, driver.command_topic, COMMAND, self._of_trajectory)
+            self._arm = RosSubscriber(node, JointTrajectory, driver.command_topic, COMMAND, self._of_trajectory)
         else:
-            self._arm = RosInlet(node, Float64MultiArray, driver.command_topic, COMMAND, self._of_positions)
-        self._grip = RosInlet(node, msg.GripperCommand, topics.GRIPPER_COMMAND, COMMAND, _width_and_force)
-        self._gripped = (model.gripper.max_width_m, 0.0)
-        self._before: Joints = ()
+            self._arm = RosSubscriber(node, Float64MultiArray, driver.command_topic, COMMAND, self._of_positions)
+        self._gripper_topic = RosSubscriber(node, msg.GripperCommand, topics.GRIPPER_COMMAND, COMMAND, _width_and_force)
+        self._last_grip = (model.gripper.max_width_m, 0.0)
+        self._previous: Joints = ()
         self._ticks = 0
 
     def receive(self) -> JointCommand | None:
         """The newest command since the last call, or None."""
-        self._gripped = self._grip.receive() or self._gripped
+        self._last_grip = self._gripper_topic.receive() or self._last_grip
         return self._arm.receive()
 
     def _of_trajectory(self, message: JointTrajectory, mono_s: float) -> JointCommand:
@@ -108,18 +108,18 @@ class CommandInlet:
 
     def _command(self, q: Joints, dq: Joints | None, mono_s: float) -> JointCommand:
         if dq is None:
-            before, rate_hz = self._before or q, self._rate_hz
+            before, rate_hz = self._previous or q, self._rate_hz
             rates = [(new - old) * rate_hz for new, old in zip(q, before, strict=True)]
             dq = tuple([min(max(v, -top), top) for v, top in zip(rates, self._limits, strict=True)])
-        self._before = q
+        self._previous = q
         self._ticks += 1
         return JointCommand(
             tick=self._ticks,
             mono_s=mono_s,
             q_rad=q,
             dq_rad_s=dq,
-            gripper_width_m=self._gripped[0],
-            gripper_force_n=self._gripped[1],
+            gripper_width_m=self._last_grip[0],
+            gripper_force_n=self._last_grip[1],
         )
 
 

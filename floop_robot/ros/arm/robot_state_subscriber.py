@@ -1,4 +1,4 @@
-"""RobotStateInlet: one robot state from the standard topics of a driver and its perception.
+"""RobotStateSubscriber: one robot state from the standard topics of a driver and its perception.
 
 A state is complete with the joints; whatever else there is joins it as last heard. Standard topics carry only ROS
 stamps, which other clocks may have made: a state's age counts from its arrival on this host's steady clock.
@@ -16,13 +16,13 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
 from floop_interfaces import msg
-from floop_robot.ros.node import topics
-from floop_robot.ros.arm.convert import from_time, object_from_msg, position_of, yaw_of
-from floop_robot.ros.arm.driver_config import GripperJoint, RosDriver
-from floop_robot.ros.node.io import Polled, RosInlet
-from floop_robot.ros.node.qos import LATCHED, SENSOR
 from floop_robot.robot.messages import Joints, PerceivedObject, Phase, RobotState, Vec3
-from floop_robot.spec.records import Truth
+from floop_robot.ros.arm.convert import from_time, object_from_msg, position_of, yaw_of
+from floop_robot.ros.arm.driver_config import DriverConfig, GripperJoint
+from floop_robot.ros.node import topics
+from floop_robot.ros.node.io import PolledSubscription, RosSubscriber
+from floop_robot.ros.node.qos import LATCHED, SENSOR
+from floop_robot.spec.records import GroundTruth
 from floop_robot.spec.robot_model import RobotModel
 
 
@@ -43,14 +43,14 @@ class GripperReading(msgspec.Struct, frozen=True):
     mono_s: float
 
 
-class Seen(msgspec.Struct, frozen=True):
+class ObjectReading(msgspec.Struct, frozen=True):
     """What perception reported, and when it arrived."""
 
     object: PerceivedObject | None
     mono_s: float
 
 
-class JointReader:
+class JointStateParser:
     """Joint states by name; several publishers may each tell a part."""
 
     def __init__(self, names: Sequence[str], gripper: GripperJoint | None, max_width_m: float) -> None:
@@ -95,15 +95,15 @@ class JointReader:
         return tuple((new - old) / period_s for new, old in zip(q, before.q_rad, strict=True))
 
 
-class Eyes:
+class PerceptionSubscriber:
     """What perception says about the work: PerceivedObject, or a bare pose with the class and size last known."""
 
-    def __init__(self, node: Node, driver: RosDriver) -> None:
+    def __init__(self, node: Node, driver: DriverConfig) -> None:
         self._timeout_s, assumed = driver.perception_timeout_s, driver.assumed_object
-        self._objects = RosInlet(node, msg.PerceivedObject, topics.PERCEIVED_OBJECT, SENSOR, _seen)
-        self._poses = RosInlet(node, PoseStamped, topics.OBJECT_POSE, SENSOR, _placed)
-        self._totes = RosInlet(node, PoseStamped, topics.TOTE_POSE, SENSOR, _placed)
-        self._seen = Seen(None, -math.inf)
+        self._objects = RosSubscriber(node, msg.PerceivedObject, topics.PERCEIVED_OBJECT, SENSOR, _object_reading)
+        self._poses = RosSubscriber(node, PoseStamped, topics.OBJECT_POSE, SENSOR, _pose_reading)
+        self._totes = RosSubscriber(node, PoseStamped, topics.TOTE_POSE, SENSOR, _pose_reading)
+        self._last_object = ObjectReading(None, -math.inf)
         self._pose: tuple[Vec3, float, float] | None = None
         self.tote_m: Vec3 | None = None
         self.assumed = None if assumed is None else PerceivedObject(
@@ -111,22 +111,22 @@ class Eyes:
         )
         """Class and size of an object of which only the pose is published."""
 
-    def look(self, now_s: float) -> PerceivedObject | None:
+    def latest(self, now_s: float) -> PerceivedObject | None:
         """The object as last seen; None when none is, or the last sight of it is too old."""
         if (tote := self._totes.receive()) is not None:
             self.tote_m = tote[0]
         if (seen := self._objects.receive()) is not None:
-            self._seen, self.assumed = seen, seen.object or self.assumed
+            self._last_object, self.assumed = seen, seen.object or self.assumed
         self._pose = self._poses.receive() or self._pose
-        if now_s - self._seen.mono_s <= self._timeout_s:
-            return self._seen.object
+        if now_s - self._last_object.mono_s <= self._timeout_s:
+            return self._last_object.object
         if self._pose is None or self.assumed is None or now_s - self._pose[2] > self._timeout_s:
             return None
         position, yaw, _ = self._pose  # nobody says more than that
         return msgspec.structs.replace(self.assumed, position_m=position, yaw_rad=yaw)
 
 
-class RobotStateInlet:
+class RobotStateSubscriber:
     """The robot's newest state; None when nothing new is known about its joints, or its gripper is silent.
 
     Without `with_perception` it holds only what safety needs: arm, gripper and episode.
@@ -136,26 +136,26 @@ class RobotStateInlet:
         self,
         node: Node,
         model: RobotModel,
-        driver: RosDriver,
+        driver: DriverConfig,
         silence_s: float,
         with_perception: bool,
     ) -> None:
         """After `silence_s` (s) without joint states, those that come count as another driver's."""
         self._driver, self._silence_s = driver, silence_s
-        self._reader = JointReader(driver.names(model), driver.gripper, model.gripper.max_width_m)
-        self._joints = [Polled(node, JointState, driver.joint_states_topic, SENSOR)]
+        self._reader = JointStateParser(driver.names(model), driver.gripper, model.gripper.max_width_m)
+        self._joints = [PolledSubscription(node, JointState, driver.joint_states_topic, SENSOR)]
         if driver.gripper and driver.gripper.joint_states_topic:
-            self._joints.append(Polled(node, JointState, driver.gripper.joint_states_topic, SENSOR))
-        self._grippers: RosInlet[msg.GripperState, GripperReading] | None = None
+            self._joints.append(PolledSubscription(node, JointState, driver.gripper.joint_states_topic, SENSOR))
+        self._grippers: RosSubscriber[msg.GripperState, GripperReading] | None = None
         if driver.gripper is None:
-            self._grippers = RosInlet(node, msg.GripperState, topics.GRIPPER_STATE, SENSOR, _gripped)
-        self._phases = RosInlet(node, msg.EpisodeState, topics.DRIVER_EPISODE, LATCHED, _phase)
-        self._eyes = Eyes(node, driver) if with_perception else None
-        self._truths = RosInlet(node, String, topics.DRIVER_TRUTH, LATCHED, _truth) if with_perception else None
+            self._grippers = RosSubscriber(node, msg.GripperState, topics.GRIPPER_STATE, SENSOR, _gripper_reading)
+        self._phases = RosSubscriber(node, msg.EpisodeState, topics.DRIVER_EPISODE, LATCHED, _episode_phase)
+        self._perception = PerceptionSubscriber(node, driver) if with_perception else None
+        self._truths = RosSubscriber(node, String, topics.DRIVER_TRUTH, LATCHED, _decode_truth) if with_perception else None
         self._arm: ArmReading | None = None
         self._gripper: GripperReading | None = None
         self._episode, self._phase = 0, Phase.RESETTING
-        self._truth: Truth | None = None
+        self._truth: GroundTruth | None = None
         self._tick = self._silences = 0
 
     @property
@@ -190,8 +190,8 @@ class RobotStateInlet:
             self._tick = -self._silences
 
     def _state(self, arm: ArmReading, gripper: GripperReading) -> RobotState:
-        eyes = self._eyes
-        seen = eyes.look(arm.mono_s) if eyes else None
+        perception = self._perception
+        seen = perception.latest(arm.mono_s) if perception else None
         if self._truths is not None:
             self._truth = self._truths.receive() or self._truth
         return RobotState(
@@ -203,28 +203,28 @@ class RobotStateInlet:
             gripper_width_m=gripper.width_m,
             gripper_effort_n=gripper.effort_n,
             object=seen,
-            tote_m=eyes.tote_m if eyes else None,
+            tote_m=perception.tote_m if perception else None,
             episode=self._episode,
             phase=self._phase,
             truth=self._truth,
         )
 
 
-def _seen(message: msg.PerceivedObject, mono_s: float) -> Seen:
-    return Seen(object_from_msg(message), mono_s)
+def _object_reading(message: msg.PerceivedObject, mono_s: float) -> ObjectReading:
+    return ObjectReading(object_from_msg(message), mono_s)
 
 
-def _placed(message: PoseStamped, mono_s: float) -> tuple[Vec3, float, float]:
+def _pose_reading(message: PoseStamped, mono_s: float) -> tuple[Vec3, float, float]:
     return position_of(message.pose), yaw_of(message.pose.orientation), mono_s
 
 
-def _gripped(message: msg.GripperState, mono_s: float) -> GripperReading:
+def _gripper_reading(message: msg.GripperState, mono_s: float) -> GripperReading:
     return GripperReading(message.width_m, message.effort_n, mono_s)
 
 
-def _phase(message: msg.EpisodeState, _: float) -> tuple[int, Phase]:
+def _episode_phase(message: msg.EpisodeState, _: float) -> tuple[int, Phase]:
     return message.episode, Phase(message.phase)
 
 
-def _truth(message: String, _: float) -> Truth:
-    return msgspec.json.decode(message.data, type=Truth)
+def _decode_truth(message: String, _: float) -> GroundTruth:
+    return msgspec.json.decode(message.data, type=GroundTruth)

@@ -1,1 +1,1 @@
-"""cell."""
+"""The work cell beside a real arm: episode resets, homing, object readiness."""

@@ -1,4 +1,4 @@
-"""The cell beside an arm whose driver speaks only standard topics: answers resets, brings the arm home, waits for work.
+"""The cell beside an arm whose driver speaks only standard topics: answers resets, homes the arm, waits for an object.
 
 A real cell with a feeder, a sensor or other needs runs its own node in its place: the service and the topic are all
 there is between it and the policy (docs/ros.md, "An episode on a real robot").
@@ -12,19 +12,19 @@ from typing import Any
 from std_srvs.srv import Trigger
 
 from floop_interfaces import msg, srv
-from floop_robot.ros.node import topics
-from floop_robot.ros.cell.cell_state_machine import CellCore, CellSettings, Stage
+from floop_robot.robot.messages import Phase, RobotState
+from floop_robot.robot.rate_loop import RateLoop
 from floop_robot.ros.arm.convert import header, target_to_msg
-from floop_robot.ros.node.diagnostics import OK, WARN, Diagnostics, Health
 from floop_robot.ros.arm.driver_config import load_driver
-from floop_robot.ros.node.io import Mailbox, Polled, RosOutlet
-from floop_robot.ros.node.main import Ros, run
+from floop_robot.ros.arm.robot_state_subscriber import RobotStateSubscriber
+from floop_robot.ros.cell.cell_state_machine import CellSettings, CellStage, CellStateMachine
+from floop_robot.ros.node import topics
+from floop_robot.ros.node.diagnostics import OK, WARN, DiagnosticItem, DiagnosticsPublisher
+from floop_robot.ros.node.io import Mailbox, PolledSubscription, RosPublisher
+from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameter, Parameters
 from floop_robot.ros.node.qos import CALLS, COMMAND, LATCHED
 from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, POLICY_PHASE, ROBOT, phase_s, robot_arguments
-from floop_robot.ros.arm.robot_state_subscriber import RobotStateInlet
-from floop_robot.robot.messages import Phase, RobotState
-from floop_robot.robot.rate_loop import RateLoop
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 
@@ -42,68 +42,74 @@ PARAMETERS = (
     Parameter("homing_speed", 0.3, "Fastest joint on the way home, rad/s.", 0.02, 1.0),
     Parameter("home_tolerance", 0.03, "Joints this near to home count as there, rad.", 0.001, 0.2),
     Parameter(
-        "release",
+        "open_gripper",
         "home",
         "Where the gripper lets go of what it holds: 'home', or 'first', before the arm moves.",
         choices=("home", "first"),
     ),
     Parameter(
-        "work",
+        "object_ready",
         "seen",
-        "When work counts as laid out: 'seen', as soon as an object is perceived, or 'button', when somebody also "
+        "When an object counts as ready: 'seen', as soon as an object is perceived, or 'confirmed', when somebody also "
         "calls the service cell/ready.",
-        choices=("seen", "button"),
+        choices=("seen", "confirmed"),
     ),
 )
 SILENT_S = 1.0
 
 
-class CellPorts:
+class CellInterface:
     """The cell's topics and services; `tick` is what a `RateLoop` calls."""
 
-    def __init__(self, ros_node: Any, core: CellCore, states: RobotStateInlet, robot: str, timeout_s: float) -> None:
+    def __init__(
+        self, ros_node: Any, core: CellStateMachine, states: RobotStateSubscriber, robot: str, timeout_s: float
+    ) -> None:
         self._core, self._states, self._robot, self._timeout_s = core, states, robot, timeout_s
         self._requests: Mailbox[int] = Mailbox()
-        self._presses: Mailbox[bool] = Mailbox()
-        self._targets = RosOutlet(ros_node, msg.JointTarget, topics.JOINT_TARGET, COMMAND, target_to_msg)
+        self._confirmations: Mailbox[bool] = Mailbox()
+        self._targets = RosPublisher(ros_node, msg.JointTarget, topics.JOINT_TARGET, COMMAND, target_to_msg)
         self._phases = ros_node.create_publisher(msg.EpisodeState, topics.DRIVER_EPISODE, LATCHED)
-        self._told: tuple[int, Phase, Stage] | None = None
+        self._last_published: tuple[int, Phase, CellStage] | None = None
         self._state: RobotState | None = None
-        self._latches = Polled(ros_node, msg.EstopState, topics.ESTOP_STATE, LATCHED)
+        self._latches = PolledSubscription(ros_node, msg.EstopState, topics.ESTOP_STATE, LATCHED)
         self._is_stopped = False
         self._services = (
             ros_node.create_service(srv.ResetEpisode, topics.RESET_EPISODE, self._reset, qos_profile=CALLS),
-            ros_node.create_service(Trigger, topics.CELL_READY, self._press, qos_profile=CALLS),
+            ros_node.create_service(Trigger, topics.CELL_READY, self._confirm, qos_profile=CALLS),
         )
 
     def tick(self, now_s: float) -> None:
         """One step of the cell."""
         while (episode := self._requests.receive()) is not None:
             self._core.request(episode)
-        if self._presses.receive():
-            self._core.is_pressed = True
+        if self._confirmations.receive():
+            self._core.is_confirmed = True
         for latch, _ in self._latches.take():
             self._is_stopped = latch.latched
         self._state = self._states.receive() or self._state
         fresh = self._state is not None and now_s - self._state.mono_s <= self._timeout_s
         target = self._core.tick(self._state if fresh else None, now_s, self._is_stopped)
-        told = (*self._core.told, self._core.stage)
-        if told != self._told:
-            self._told = told
+        published = (*self._core.episode_and_phase, self._core.stage)
+        if published != self._last_published:
+            self._last_published = published
             self._phases.publish(
                 msg.EpisodeState(
-                    header=header(), robot=self._robot, episode=told[0], phase=told[1].value, detail=told[2].value
+                    header=header(),
+                    robot=self._robot,
+                    episode=published[0],
+                    phase=published[1].value,
+                    detail=published[2].value,
                 )
             )
         if target is not None:
             self._targets.send(target)
 
-    def health(self) -> tuple[Health]:
+    def health(self) -> tuple[DiagnosticItem]:
         """What the cell is at."""
         stage, silent = self._core.stage, self._state is None
-        level = OK if stage in (Stage.READY, Stage.HOMING) else WARN
+        level = OK if stage in (CellStage.READY, CellStage.HOMING) else WARN
         values = (("episode", str(self._core.episode)), ("stage", stage.value))
-        return (Health("cell", level, "no robot state yet" if silent else stage.value, values),)
+        return (DiagnosticItem("cell", level, "no robot state yet" if silent else stage.value, values),)
 
     def _reset(
         self, request: srv.ResetEpisode.Request, response: srv.ResetEpisode.Response
@@ -113,20 +119,20 @@ class CellPorts:
             response.phase = Phase.RESETTING.value
             return response
         self._requests.send(request.episode)
-        is_ready = self._core.told == (request.episode, Phase.READY)
+        is_ready = self._core.episode_and_phase == (request.episode, Phase.READY)
         response.success, response.message = True, self._core.stage.value
         response.phase = Phase.READY.value if is_ready else Phase.RESETTING.value
         return response
 
-    def _press(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.success = self._core.stage in (Stage.HOMING, Stage.LAYING_OUT)
+    def _confirm(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self._core.stage in (CellStage.HOMING, CellStage.LAYING_OUT)
         response.message = f"episode {self._core.episode}: {self._core.stage.value}"
         if response.success:
-            self._presses.send(True)
+            self._confirmations.send(True)
         return response
 
 
-def serve(ros: Ros) -> None:
+def serve(ros: RosProcess) -> None:
     """Run until the process is told to stop."""
     node = ros.node("cell_node")
     parameters = Parameters(node, PARAMETERS)
@@ -135,17 +141,17 @@ def serve(ros: Ros) -> None:
     model, rate_hz = load_robot(config.robot.model), get_task(config.task).spec.policy_rate_hz
     settings = CellSettings(
         homes=parameters.text("homing") == "safety",
-        opens_first=parameters.text("release") == "first",
-        needs_button=parameters.text("work") == "button",
+        opens_first=parameters.text("open_gripper") == "first",
+        needs_confirmation=parameters.text("object_ready") == "confirmed",
         speed_rad_s=parameters.number("homing_speed"),
         tolerance_rad=parameters.number("home_tolerance"),
     )
-    states = RobotStateInlet(
+    states = RobotStateSubscriber(
         node, model, load_driver(parameters.text(DRIVER.name), model), SILENT_S, with_perception=True
     )
-    core = CellCore(model, settings, rate_hz)
-    ports = CellPorts(node, core, states, arguments.robot, config.robot.observation_timeout_s)
-    health = Diagnostics(node, arguments.robot, ports.health)
+    core = CellStateMachine(model, settings, rate_hz)
+    ports = CellInterface(node, core, states, arguments.robot, config.robot.observation_timeout_s)
+    health = DiagnosticsPublisher(node, arguments.robot, ports.health)
     with (
         ros.spinning(node),
         RateLoop(rate_hz, ports.tick, "cell", phase_s(arguments, POLICY_PHASE)) as loop,

@@ -1,4 +1,4 @@
-"""CellCore: lays out episodes for a driver that knows nothing of them; a pure function of messages and times.
+"""CellStateMachine: lays out episodes for a driver that knows nothing of them; a pure function of messages and times.
 
 Going home is motion, and motion goes through safety alone. While the arm goes home the cell says READY for episode 0,
 which no policy ever works at, and sends targets of episode 0: limits, watchdog and stop latch hold for these, too.
@@ -17,9 +17,9 @@ from floop_robot.robot.messages import Joints, JointTarget, Phase, RobotState
 from floop_robot.spec.robot_model import RobotModel
 
 HOMING_EPISODE: Final = 0
-LEASH_RAD: Final = 0.2
+MAX_HOMING_LEAD_RAD: Final = 0.2
 """How far the way home may run ahead of the arm; further, it begins anew where the arm is."""
-OPEN_SHARE: Final = 0.9
+OPEN_FRACTION: Final = 0.9
 """A gripper counts as open from this share of its width on."""
 STILL_RAD_S: Final = 0.02
 
@@ -31,22 +31,22 @@ class CellSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The cell brings the arm home; otherwise it waits until somebody has."""
     opens_first: bool = False
     """Open the gripper before going home rather than there."""
-    needs_button: bool = False
+    needs_confirmation: bool = False
     """Work counts as laid out when somebody says so; otherwise as soon as an object is seen."""
     speed_rad_s: float = 0.3
     tolerance_rad: float = 0.03
 
 
-class Stage(enum.StrEnum):
+class CellStage(enum.StrEnum):
     """What the cell is at."""
 
     IDLE = "waits for the first request"
     HOMING = "the arm goes home"
-    LAYING_OUT = "waits for work"
+    LAYING_OUT = "waits for an object"
     READY = "ready"
 
 
-class CellCore:
+class CellStateMachine:
     """One arm's cell; `tick` at policy rate, `request` whenever the policy asks."""
 
     def __init__(self, model: RobotModel, settings: CellSettings, policy_rate_hz: float) -> None:
@@ -55,22 +55,22 @@ class CellCore:
         self._way: Joints = ()
         self._seq = 0
         self.episode = 0
-        self.stage = Stage.IDLE
-        self.is_pressed = False
+        self.stage = CellStage.IDLE
+        self.is_confirmed = False
         """Somebody said that work is there; counts once."""
 
     @property
-    def told(self) -> tuple[int, Phase]:
+    def episode_and_phase(self) -> tuple[int, Phase]:
         """Episode and phase as `driver/episode_state` says them."""
-        if self.stage is Stage.HOMING and self._settings.homes:
+        if self.stage is CellStage.HOMING and self._settings.homes:
             return HOMING_EPISODE, Phase.READY
-        return self.episode, Phase.READY if self.stage is Stage.READY else Phase.RESETTING
+        return self.episode, Phase.READY if self.stage is CellStage.READY else Phase.RESETTING
 
     def request(self, episode: int) -> Phase:
         """The policy asks for an episode; the phase that it is in."""
-        if episode != self.episode or self.stage is Stage.IDLE:
-            self.episode, self.stage, self._way, self.is_pressed = episode, Stage.HOMING, (), False
-        return Phase.READY if self.stage is Stage.READY else Phase.RESETTING
+        if episode != self.episode or self.stage is CellStage.IDLE:
+            self.episode, self.stage, self._way, self.is_confirmed = episode, CellStage.HOMING, (), False
+        return Phase.READY if self.stage is CellStage.READY else Phase.RESETTING
 
     def tick(self, state: RobotState | None, now_s: float, is_stopped: bool = False) -> JointTarget | None:
         """One step; `state` is None while the arm is silent. Returns where the arm shall go, while it goes home.
@@ -81,28 +81,28 @@ class CellCore:
         if state is None or is_stopped:
             self._way = ()
             return None
-        if self.stage is Stage.IDLE:
+        if self.stage is CellStage.IDLE:
             return None
-        if self.stage is Stage.HOMING:
+        if self.stage is CellStage.HOMING:
             if not self._is_home(state):
-                return self._homeward(state, now_s) if self._settings.homes else None
-            self.stage = Stage.LAYING_OUT
-        has_work = self.is_pressed if self._settings.needs_button else True
-        if self.stage is Stage.LAYING_OUT and has_work and state.object is not None:
-            self.stage, self.is_pressed = Stage.READY, False
+                return self._step_home(state, now_s) if self._settings.homes else None
+            self.stage = CellStage.LAYING_OUT
+        has_work = self.is_confirmed if self._settings.needs_confirmation else True
+        if self.stage is CellStage.LAYING_OUT and has_work and state.object is not None:
+            self.stage, self.is_confirmed = CellStage.READY, False
         return None
 
     def _is_home(self, state: RobotState) -> bool:
         away = max(abs(a - b) for a, b in zip(state.q_rad, self._model.home_rad, strict=True))
-        is_open = state.gripper_width_m >= OPEN_SHARE * self._model.gripper.max_width_m
+        is_open = state.gripper_width_m >= OPEN_FRACTION * self._model.gripper.max_width_m
         return away <= self._settings.tolerance_rad and is_open and max(map(abs, state.dq_rad_s)) <= STILL_RAD_S
 
-    def _homeward(self, state: RobotState, now_s: float) -> JointTarget:
+    def _step_home(self, state: RobotState, now_s: float) -> JointTarget:
         way = self._way or state.q_rad
-        if max(abs(a - b) for a, b in zip(way, state.q_rad, strict=True)) > LEASH_RAD:
+        if max(abs(a - b) for a, b in zip(way, state.q_rad, strict=True)) > MAX_HOMING_LEAD_RAD:
             way = state.q_rad
         longest = max(abs(home - at) for home, at in zip(self._model.home_rad, way, strict=True))
-        is_open = state.gripper_width_m >= OPEN_SHARE * self._model.gripper.max_width_m
+        is_open = state.gripper_width_m >= OPEN_FRACTION * self._model.gripper.max_width_m
         if (is_open or not self._settings.opens_first) and longest > 0.0:
             share = min(1.0, self._step_rad / longest)
             way = tuple(at + (home - at) * share for home, at in zip(self._model.home_rad, way, strict=True))

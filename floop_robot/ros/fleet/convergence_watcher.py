@@ -1,4 +1,4 @@
-"""FleetWatch: one look at the fleet for everybody who waits for robots."""
+"""ConvergenceWatcher: one look at the fleet for everybody who waits for robots."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import msgspec
 
 from floop_robot.deploy import FleetClient, RobotStatus
 from floop_robot.deploy.client import LOOK_AGAIN_S
-from floop_robot.deploy.convergence import Aim, Effect
+from floop_robot.deploy.convergence import Convergence, DesiredState
 from floop_robot.spec.errors import FloopError
 
 LOOK_TIMEOUT_S: Final = 0.5
@@ -24,17 +24,17 @@ END_S: Final = 1.0
 log = logging.getLogger(__name__)
 
 
-class Wait(msgspec.Struct, frozen=True, eq=False):
-    """Somebody who waits; `told` is called once, by the watch's thread, with how far the robots are by then."""
+class ConvergenceWait(msgspec.Struct, frozen=True, eq=False):
+    """Somebody who waits; `on_result` is called once, by the watch's thread, with how far the robots are by then."""
 
-    aim: Aim
-    first: Effect
+    aim: DesiredState
+    first: Convergence
     deadline_s: float
     """By `time.monotonic`."""
-    told: Callable[[Effect], None]
+    on_result: Callable[[Convergence], None]
 
 
-class FleetWatch:
+class ConvergenceWatcher:
     """Looks at the robots in a thread of its own while anybody waits; a context manager.
 
     How many wait is bounded by whoever lets them.
@@ -44,11 +44,11 @@ class FleetWatch:
         """`endpoint`: `Endpoints.fleet_rpc`."""
         self._endpoint = endpoint
         self._changed = threading.Condition()
-        self._waiting: tuple[Wait, ...] = ()
+        self._waiting: tuple[ConvergenceWait, ...] = ()
         self._is_over = False
         self._thread = threading.Thread(target=self._run, name="fleet-watch", daemon=True)
 
-    def __enter__(self) -> FleetWatch:
+    def __enter__(self) -> ConvergenceWatcher:
         self.start()
         return self
 
@@ -66,7 +66,7 @@ class FleetWatch:
             self._changed.notify()
         self._thread.join(max(0.0, until_s - time.monotonic()))
 
-    def add(self, wait: Wait) -> None:
+    def add(self, wait: ConvergenceWait) -> None:
         """Tell somebody when the robots are there, or time is over; from any thread."""
         with self._changed:
             self._waiting = (*self._waiting, wait)
@@ -89,18 +89,18 @@ class FleetWatch:
         robots: tuple[RobotStatus, ...] | None = None
         with contextlib.suppress(FloopError):  # the fleet manager is away; time runs on
             robots = client.robots().robots
-        now_s, told = time.monotonic(), []
+        now_s, finished = time.monotonic(), []
         for wait in waiting:
-            effect = wait.first if robots is None else wait.aim.seen(robots, wait.first)
-            if is_over or now_s >= wait.deadline_s or not effect.behind:
-                told.append(wait)
-                self._tell(wait, effect)
+            effect = wait.first if robots is None else wait.aim.evaluate(robots, wait.first)
+            if is_over or now_s >= wait.deadline_s or not effect.pending:
+                finished.append(wait)
+                self._notify(wait, effect)
         with self._changed:
-            self._waiting = tuple(wait for wait in self._waiting if wait not in told)
+            self._waiting = tuple(wait for wait in self._waiting if wait not in finished)
 
     @staticmethod
-    def _tell(wait: Wait, effect: Effect) -> None:
+    def _notify(wait: ConvergenceWait, effect: Convergence) -> None:
         try:
-            wait.told(effect)
+            wait.on_result(effect)
         except Exception:  # one who can't be told must not cost the others their answer
             log.error("an answer failed:\n%s", traceback.format_exc())

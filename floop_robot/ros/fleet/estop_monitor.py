@@ -1,4 +1,4 @@
-"""Latches: what the fleet manager hears of its robots' stop latches, so that no release undoes a stop after it."""
+"""EstopMonitor: what the fleet manager hears of its robots' stop latches, so that no release undoes a stop after it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rclpy.node import Node
 
 from floop_interfaces.msg import EstopState, StopRequest
 from floop_robot.ros.node import topics
-from floop_robot.ros.safety.safety_publisher import SEAL_S
 from floop_robot.ros.node.qos import EVENTS, LATCHED
+from floop_robot.ros.safety.safety_publisher import NONCE_LIFETIME_S
 
-MOST_OWN: Final = 64
+MAX_OWN_STOPS: Final = 64
 """Stops of our own that are known again: they are heard within milliseconds."""
 
 
-UNHEARD: Final = "was not heard of when it was to be released: look, and ask again"
-OTHER_NOW: Final = "was stopped or started again meanwhile: look, and ask again"
+SILENT: Final = "was not heard of when it was to be released: look, and ask again"
+CHANGED_SINCE: Final = "was stopped or started again meanwhile: look, and ask again"
 
 
 class _Heard(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ class _Heard(msgspec.Struct, frozen=True):
     at_s: float
 
 
-class Looked(msgspec.Struct, frozen=True):
+class EstopSnapshot(msgspec.Struct, frozen=True):
     """What was known of a robot's latch when its release was asked for."""
 
     stops: int
@@ -42,7 +42,7 @@ class Looked(msgspec.Struct, frozen=True):
     """Names its newest stop, by whatever way, and its process; None: the robot was silent."""
 
 
-class Latches:
+class EstopMonitor:
     """What is heard of the robots' latches: which stops there were, and what a release may name.
 
     A release is only sent while nobody has stopped the robot since it was asked for, on whatever way; it names the
@@ -52,7 +52,7 @@ class Latches:
     def __init__(self, node: Node, robots: Sequence[str]) -> None:
         self._lock = threading.Lock()
         self._stops: Counter[str] = Counter()
-        self._own: deque[tuple[int, int]] = deque(maxlen=MOST_OWN)
+        self._own: deque[tuple[int, int]] = deque(maxlen=MAX_OWN_STOPS)
         self._heard: dict[str, _Heard] = {}
         group = ReentrantCallbackGroup()
         node.create_subscription(
@@ -78,31 +78,31 @@ class Latches:
             if _stamp(message) not in self._own:
                 self._stops.update(robots)
 
-    def look(self, robots: Sequence[str]) -> dict[str, Looked]:
+    def take_snapshot(self, robots: Sequence[str]) -> dict[str, EstopSnapshot]:
         """What is known of each robot's latch now."""
         with self._lock:
             fresh = {r: self._fresh(r) for r in robots}
-            return {r: Looked(self._stops[r], heard.stop_id if heard else None) for r, heard in fresh.items()}
+            return {r: EstopSnapshot(self._stops[r], heard.stop_id if heard else None) for r, heard in fresh.items()}
 
     def _fresh(self, robot: str) -> _Heard | None:
         heard = self._heard.get(robot)
-        return heard if heard is not None and time.monotonic() - heard.at_s < SEAL_S else None
+        return heard if heard is not None and time.monotonic() - heard.at_s < NONCE_LIFETIME_S else None
 
     def _hear(self, robot: str, state: EstopState) -> None:
         with self._lock:
             self._heard[robot] = _Heard(state.stop_id, state.seal, time.monotonic())
 
-    def release(self, robot: str, looked: Looked, call: Callable[[int], None]) -> str:
-        """`call` with the seal that a release of what was `looked` at names; why not, where it is another state now.
+    def release(self, robot: str, snapshot: EstopSnapshot, call: Callable[[int], None]) -> str:
+        """`call` with the seal that a release of what was `snapshot` at names; why not, where it is another state now.
 
         Nothing is called while the robot is silent. No stop is heard between the look and the call.
         """
         with self._lock:
-            if looked.stop_id is None:
-                return UNHEARD
+            if snapshot.stop_id is None:
+                return SILENT
             heard = self._fresh(robot)
-            if self._stops[robot] != looked.stops or (heard is not None and heard.stop_id != looked.stop_id):
-                return OTHER_NOW
+            if self._stops[robot] != snapshot.stops or (heard is not None and heard.stop_id != snapshot.stop_id):
+                return CHANGED_SINCE
             if heard is not None:
                 call(heard.seal)
             return ""

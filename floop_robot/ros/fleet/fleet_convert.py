@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from floop_interfaces import msg
-from floop_robot.ros.arm.convert import header, to_time
-from floop_robot.deploy.registry import AuditEntry, CandidateInfo, VersionInfo
-from floop_robot.deploy import Done, FleetStatus, RobotStatus, WatchReport
+from floop_robot.deploy import CommandResult, FleetStatus, MonitorReport, RobotStatus
+from floop_robot.deploy.deployment_monitor import ClassReport
 from floop_robot.deploy.messages import VersionLive
-from floop_robot.deploy.deployment_monitor import ClassWatch
+from floop_robot.deploy.registry import AuditEntry, CandidateInfo, VersionInfo
+from floop_robot.ros.arm.convert import header, to_time
 from floop_robot.spec.verdict import SuiteResult
 
 CHECKED = True
@@ -23,7 +23,7 @@ M = TypeVar("M")
 log = logging.getLogger(__name__)
 
 
-def each_that_fits(convert: Callable[[T], M], entries: Iterable[T]) -> list[M]:
+def convert_valid(convert: Callable[[T], M], entries: Iterable[T]) -> list[M]:
     """What `convert` makes of each; one that fits no message costs no other its place: a line of the log tells.
 
     A registry may hold such from times when fewer numbers were refused.
@@ -33,12 +33,12 @@ def each_that_fits(convert: Callable[[T], M], entries: Iterable[T]) -> list[M]:
         try:
             made.append(convert(entry))
         except Exception as error:  # checked fields raise AssertionError, and what rclpy raises is not said anywhere
-            _leave_out(f"{str(entry)[:300]} fits no message and is left out: {type(error).__name__}: {error}")
+            _log_invalid(f"{str(entry)[:300]} fits no message and is left out: {type(error).__name__}: {error}")
     return made
 
 
 @functools.lru_cache(maxsize=1000)
-def _leave_out(line: str) -> None:
+def _log_invalid(line: str) -> None:
     """Once for each: they are asked for again and again."""
     log.warning(line)
 
@@ -56,7 +56,7 @@ def audit_to_msg(entry: AuditEntry) -> msg.AuditEntry:
     )
 
 
-def done_to_msg(done: Done) -> msg.AuditEntry:
+def done_to_msg(done: CommandResult) -> msg.AuditEntry:
     """The record of an order in its answer."""
     return msg.AuditEntry(
         stamp=to_time(done.stamp_ns),
@@ -105,11 +105,11 @@ def fleet_to_msg(status: FleetStatus) -> msg.FleetState:
         dropped_messages=status.dropped_messages,
         trouble=status.trouble,
         robots=[robot_to_msg(robot) for robot in status.robots],
-        audit=each_that_fits(audit_to_msg, status.audit),
+        audit=convert_valid(audit_to_msg, status.audit),
     )
 
 
-def watch_to_msg(report: WatchReport | None, watched_s: float) -> msg.WatchStatus:
+def watch_to_msg(report: MonitorReport | None, watched_s: float) -> msg.WatchStatus:
     """The watched version; version 0 when there is none."""
     if report is None:
         return msg.WatchStatus()
@@ -123,7 +123,7 @@ def watch_to_msg(report: WatchReport | None, watched_s: float) -> msg.WatchStatu
     )
 
 
-def _class_to_msg(each: ClassWatch) -> msg.ClassRecord:
+def _class_to_msg(each: ClassReport) -> msg.ClassRecord:
     return msg.ClassRecord(
         object_class=each.object_class,
         successes=each.tally.successes,

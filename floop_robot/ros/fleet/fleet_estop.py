@@ -18,38 +18,38 @@ from rclpy.node import Node
 
 from floop_interfaces.msg import StopRequest
 from floop_interfaces.srv import SetEstop
-from floop_robot.ros.node import topics
-from floop_robot.ros.node.async_condition import Bell
-from floop_robot.ros.node.service_calls import audit_entry
+from floop_robot.deploy import AuditNote, FleetClient
 from floop_robot.ros.arm.convert import header
-from floop_robot.ros.safety.estop_service import DONE, OBEY_S
-from floop_robot.ros.safety.safety_publisher import SEAL_S
+from floop_robot.ros.fleet.estop_monitor import EstopMonitor, EstopSnapshot
 from floop_robot.ros.fleet.fleet_convert import done_to_msg
-from floop_robot.ros.fleet.estop_monitor import Latches, Looked
+from floop_robot.ros.node import topics
+from floop_robot.ros.node.async_condition import AsyncCondition
 from floop_robot.ros.node.qos import CALLS, EVENTS
-from floop_robot.ros.safety.estop_reset_cache import ReleaseCalls
-from floop_robot.deploy import FleetClient, Remark
+from floop_robot.ros.node.service_calls import audit_entry
+from floop_robot.ros.safety.estop_reset_cache import EstopResetCache
+from floop_robot.ros.safety.estop_service import DONE, OBEY_TIMEOUT_S
+from floop_robot.ros.safety.safety_publisher import NONCE_LIFETIME_S
 from floop_robot.spec.errors import FloopError, UnknownName
 
 ANSWER_S: Final = 2.0
 """How long robots get to answer."""
-AGAIN_S: Final = 0.4
+RETRY_PERIOD_S: Final = 0.4
 """A call to a safety node that was just killed vanishes: a stop is repeated after this long."""
-RELEASE_AGAIN_S: Final = OBEY_S + 0.2
+RELEASE_RETRY_PERIOD_S: Final = OBEY_TIMEOUT_S + 0.2
 """A release only once a robot that got it would have answered: one that is carried out twice discards targets twice."""
 AUDIT_S: Final = 1.0
 """How long an answer waits for those before it to be written down."""
-MOST_CALLS: Final = 64
+MAX_CALLS: Final = 64
 """Calls that wait for robots at a time: more than operators and their scripts make."""
-FULL: Final = f"{MOST_CALLS} calls wait for robots already"
-LONGEST_S: Final = 2 * (ANSWER_S + SEAL_S)
+FULL: Final = f"{MAX_CALLS} calls wait for robots already"
+LONGEST_S: Final = 2 * (ANSWER_S + NONCE_LIFETIME_S)
 """After so long every release is answered."""
 UNDER_WAY: Final = "nothing was done: a release with this call_id is not answered yet"
 UNKNOWN: Final = "unknown"
 ENDING: Final = "the fleet manager's node ends; what robots were asked, if anything, is on its way"
 
 
-class _Round:
+class _RobotCalls:
     """One question to several robots, repeated until all have answered or the time is up.
 
     A stop that is repeated stops again; a release names the stop that it releases, so that no number of them opens
@@ -111,7 +111,7 @@ class _Round:
             left = [name for name in self.meant if name not in self.answers]
         return failed + [f"{name} {self.given_up.get(name, 'did not answer')}" for name in left]
 
-    def worries(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """What those said who have done it, where it is more than that."""
         plain = DONE[self.request.stop]
         with self._arrived:
@@ -119,7 +119,7 @@ class _Round:
         return [message for name, message in done.items() if message != f"{name} {plain}"]
 
 
-class _Call(msgspec.Struct, frozen=True):
+class _EstopCall(msgspec.Struct, frozen=True):
     """A call, and what it is about."""
 
     request: Any
@@ -128,28 +128,30 @@ class _Call(msgspec.Struct, frozen=True):
     """Robots."""
     unknown: tuple[str, ...]
     """Names of no robot, in words."""
-    looked: Mapping[str, Looked]
+    snapshot: Mapping[str, EstopSnapshot]
 
 
-class FleetStop:
-    """Serves on `node`; asks the robots through `asking`, which another executor must spin meanwhile.
+class FleetEstop:
+    """Serves on `node`; asks the robots through `robots_node`, which another executor must spin meanwhile.
 
     A stop goes out on the robots' topics before anything else happens, and needs neither name nor token.
     """
 
-    def __init__(self, node: Node, asking: Node, robots: Sequence[str], client: FleetClient) -> None:
+    def __init__(self, node: Node, robots_node: Node, robots: Sequence[str], client: FleetClient) -> None:
         """`client` is this service's alone; it writes the audit."""
-        self._bell, self._one_at_a_time = Bell(node), threading.Lock()
+        self._condition, self._one_at_a_time = AsyncCondition(node), threading.Lock()
         self._robots, self._client = tuple(robots), client
         self._open = 0
         """Calls that wait."""
-        self._ends = False
+        self._is_closing = False
         """Nobody would hear what becomes of a release that a robot is asked for from now on."""
-        self._calls = ReleaseCalls[SetEstop.Response](self._bell, LONGEST_S)
-        self._latches = Latches(asking, self._robots)
+        self._calls = EstopResetCache[SetEstop.Response](self._condition, LONGEST_S)
+        self._estop_monitor = EstopMonitor(robots_node, self._robots)
         self._all = node.create_publisher(StopRequest, topics.FLEET_ESTOP, EVENTS)
         self._each = {r: node.create_publisher(StopRequest, f"/{r}/{topics.ESTOP}", EVENTS) for r in robots}
-        self._ask = {r: asking.create_client(SetEstop, f"/{r}/{topics.SET_ESTOP}", qos_profile=CALLS) for r in robots}
+        self._ask = {
+            r: robots_node.create_client(SetEstop, f"/{r}/{topics.SET_ESTOP}", qos_profile=CALLS) for r in robots
+        }
         group = ReentrantCallbackGroup()
         node.create_service(SetEstop, topics.FLEET_SET_ESTOP, self._serve, qos_profile=CALLS, callback_group=group)
 
@@ -162,7 +164,7 @@ class FleetStop:
         if request.stop:
             request.who = request.who or UNKNOWN
             self._say(StopRequest(header=header(), who=request.who, why=request.why), meant)
-        call = _Call(request, answer, meant, tuple(unknown), self._latches.look(meant))
+        call = _EstopCall(request, answer, meant, tuple(unknown), self._estop_monitor.take_snapshot(meant))
         if request.stop:
             return await self._judge(call)
         found, is_new = await self._calls.once(request, lambda: self._judge(call))
@@ -172,14 +174,14 @@ class FleetStop:
         # The robots know whether somebody has stopped them since.
         return await self._judge(call) if found.success and not is_new else found
 
-    async def _judge(self, call: _Call) -> SetEstop.Response:
-        if self._open >= MOST_CALLS:
+    async def _judge(self, call: _EstopCall) -> SetEstop.Response:
+        if self._open >= MAX_CALLS:
             told = "stops were sent, and nobody waits for the answers" if call.request.stop else "nothing was done"
             call.answer.message = "; ".join([f"{FULL}: {told}", *call.unknown])
             return call.answer
         self._open += 1
         try:
-            if not await self._bell.aside(lambda: self._carry_out(call)):
+            if not await self._condition.run_in_thread(lambda: self._carry_out(call)):
                 call.answer.message = ENDING
         finally:
             self._open -= 1
@@ -187,67 +189,67 @@ class FleetStop:
 
     def close(self) -> None:
         """Answer whoever waits; before the executors end."""
-        self._ends = True
-        self._bell.close()
+        self._is_closing = True
+        self._condition.close()
 
-    def _carry_out(self, call: _Call) -> None:
+    def _carry_out(self, call: _EstopCall) -> None:
         request, answer = call.request, call.answer
         asked = self._stop_robots(call) if request.stop else self._release_robots(call)
         found = {name: asked.answers[name] for name in call.meant if name in asked.answers}
         answer.states = [state for each in found.values() for state in each.states]
-        worries, failed = asked.worries(), [*asked.failures(), *call.unknown]
+        warnings, failed = asked.warnings(), [*asked.failures(), *call.unknown]
         done = [name for name, each in found.items() if each.success]
         what = "stopped" if request.stop else "released"
         told = f"{what} {', '.join(done)}" if done else f"{what} none"
         answer.success = not failed
-        answer.message = "; ".join([told, *worries, *failed])
-        answer.record = self._audit(request, told, "; ".join([*worries, *failed]))
+        answer.message = "; ".join([told, *warnings, *failed])
+        answer.record = self._audit(request, told, "; ".join([*warnings, *failed]))
 
     def _say(self, message: StopRequest, meant: Sequence[str]) -> None:
-        self._latches.stopped(meant, message)
+        self._estop_monitor.stopped(meant, message)
         if len(meant) == len(self._robots):
             self._all.publish(message)
         for name in meant:
             self._each[name].publish(message)
 
-    def _stop_robots(self, call: _Call) -> _Round:
+    def _stop_robots(self, call: _EstopCall) -> _RobotCalls:
         """Ask again and again: a call to a safety node that was just killed vanishes."""
-        asked, deadline_s = _Round(call.request, call.meant), time.monotonic() + ANSWER_S
+        asked, deadline_s = _RobotCalls(call.request, call.meant), time.monotonic() + ANSWER_S
         while not asked.is_over and (left_s := deadline_s - time.monotonic()) > 0.0:
             for name in call.meant:
                 if asked.is_asked(name) and self._ask[name].service_is_ready():
                     asked.ask(name, self._ask[name])
-            asked.wait(min(AGAIN_S, left_s))
+            asked.wait(min(RETRY_PERIOD_S, left_s))
         asked.end()
         return asked
 
-    def _release_robots(self, call: _Call) -> _Round:
+    def _release_robots(self, call: _EstopCall) -> _RobotCalls:
         """The same, but nobody is released whom somebody stopped since, and nobody is released after the answer.
 
         So a robot that was asked is waited for until what it was asked is void.
         """
-        asked, deadline_s = _Round(call.request, call.meant), time.monotonic() + ANSWER_S
+        asked, deadline_s = _RobotCalls(call.request, call.meant), time.monotonic() + ANSWER_S
         while not asked.is_over:
             now_s = time.monotonic()
-            if now_s >= max([deadline_s, *(at_s + SEAL_S for at_s in asked.asked_s.values())]):
+            if now_s >= max([deadline_s, *(at_s + NONCE_LIFETIME_S for at_s in asked.asked_s.values())]):
                 break
-            for name in call.meant if now_s < deadline_s and not self._ends else ():
-                is_due = now_s - asked.asked_s.get(name, -math.inf) >= RELEASE_AGAIN_S
-                if is_due and asked.is_asked(name) and (why := self._release(asked, name, call.looked[name])):
+            for name in call.meant if now_s < deadline_s and not self._is_closing else ():
+                is_due = now_s - asked.asked_s.get(name, -math.inf) >= RELEASE_RETRY_PERIOD_S
+                if is_due and asked.is_asked(name) and (why := self._release(asked, name, call.snapshot[name])):
                     asked.given_up[name] = why
-            asked.wait(AGAIN_S)
+            asked.wait(RETRY_PERIOD_S)
         asked.end()
         return asked
 
-    def _release(self, asked: _Round, name: str, looked: Looked) -> str:
+    def _release(self, asked: _RobotCalls, name: str, snapshot: EstopSnapshot) -> str:
         def ask(seal: int) -> None:
             if self._ask[name].service_is_ready():
                 asked.ask(name, self._ask[name], seal)
 
-        return self._latches.release(name, looked, ask)
+        return self._estop_monitor.release(name, snapshot, ask)
 
     def _audit(self, request: SetEstop.Request, what: str, detail: str) -> Any:
-        remark = Remark(
+        remark = AuditNote(
             call_id=uuid.uuid4().hex,  # what is asked twice is written down twice, also under one id
             who=request.who[:1000] or UNKNOWN,
             why=request.why[:1000],
@@ -258,7 +260,7 @@ class FleetStop:
         if not self._one_at_a_time.acquire(timeout=AUDIT_S):
             return unwritten
         try:
-            return done_to_msg(self._client.order(remark))
+            return done_to_msg(self._client.send_command(remark))
         except FloopError:
             return unwritten
         finally:

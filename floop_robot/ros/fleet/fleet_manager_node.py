@@ -1,6 +1,6 @@
 """fleet_manager_node: the fleet manager, with operators' services and the fleet's topics around it.
 
-The manager itself is the very same as without ROS (`processes.fleet_manager`), in a thread of its own; everything here
+The manager itself is the very same as without ROS (`services.fleet_manager`), in a thread of its own; everything here
 asks it through its own port, as the command line does. Orders, stops and questions each have their own executor, and
 orders and stops do what takes long in threads of their own: none waits for another.
 """
@@ -17,19 +17,19 @@ from typing import Final
 from rclpy.node import Node
 
 from floop_interfaces.srv import FleetStatus, ListPolicies
-from floop_robot.ros.node import topics
+from floop_robot.deploy import FleetClient
 from floop_robot.ros.arm.convert import to_time
-from floop_robot.ros.node.diagnostics import ERROR, OK, WARN, Diagnostics, Health
-from floop_robot.ros.fleet.fleet_convert import each_that_fits, fleet_to_msg, verdict_to_msg, version_to_msg
-from floop_robot.ros.fleet.fleet_services import FleetOrders
-from floop_robot.ros.fleet.fleet_estop import FleetStop
-from floop_robot.ros.fleet.fleet_publisher import FleetVoice
-from floop_robot.ros.node.main import Ros, run
+from floop_robot.ros.fleet.fleet_convert import convert_valid, fleet_to_msg, verdict_to_msg, version_to_msg
+from floop_robot.ros.fleet.fleet_estop import FleetEstop
+from floop_robot.ros.fleet.fleet_publisher import FleetPublisher
+from floop_robot.ros.fleet.fleet_services import FleetCommandServices
+from floop_robot.ros.node import topics
+from floop_robot.ros.node.diagnostics import ERROR, OK, WARN, DiagnosticItem, DiagnosticsPublisher
+from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameters
 from floop_robot.ros.node.qos import CALLS
 from floop_robot.ros.node.robot_parameters import CONFIG
 from floop_robot.services import fleet_manager
-from floop_robot.deploy import FleetClient
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import FloopError
 
@@ -41,7 +41,7 @@ SILENT_S: Final = 3.0
 """A robot that said nothing for this long is worth a warning."""
 
 
-class ManagerThread:
+class FleetManagerThread:
     """The fleet manager beside ROS, from before the first question until after the last.
 
     `ended` is set when it ends by itself.
@@ -52,7 +52,7 @@ class ManagerThread:
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="fleet-manager")
 
-    def __enter__(self) -> ManagerThread:
+    def __enter__(self) -> FleetManagerThread:
         self._thread.start()
         return self
 
@@ -72,7 +72,7 @@ class ManagerThread:
             self._ended.set()
 
 
-class FleetQuestions:
+class FleetQueryServices:
     """Serves what only reads."""
 
     def __init__(self, node: Node, client: FleetClient) -> None:
@@ -98,10 +98,10 @@ class FleetQuestions:
             return answer
         live = {each.sha256: each for each in status.live}
         asked = found.versions[-request.last if request.last else 0 :]
-        answer.policies = each_that_fits(
+        answer.policies = convert_valid(
             lambda v: version_to_msg(v, live.get(v.sha256), v.version in status.confirmed), asked
         )
-        answer.verdicts = each_that_fits(verdict_to_msg, candidates)
+        answer.verdicts = convert_valid(verdict_to_msg, candidates)
         left_out = len(asked) - len(answer.policies) + len(candidates) - len(answer.verdicts)
         answer.stamp = to_time(status.stamp_ns)
         answer.production_version, answer.baseline_version = found.production, found.baseline
@@ -110,11 +110,11 @@ class FleetQuestions:
         return answer
 
 
-def health(voice: FleetVoice) -> Iterator[Health]:
+def health(publisher: FleetPublisher) -> Iterator[DiagnosticItem]:
     """The fleet manager's line on `/diagnostics`."""
-    status = voice.status
-    if voice.silent or status is None:
-        yield Health("fleet", ERROR, voice.silent or "starting")
+    status = publisher.status
+    if publisher.silent or status is None:
+        yield DiagnosticItem("fleet", ERROR, publisher.silent or "starting")
         return
     silent = [r.robot for r in status.robots if r.silent_s > SILENT_S]
     trouble = status.trouble or (f"silent: {', '.join(silent)}" if silent else "")
@@ -127,7 +127,7 @@ def health(voice: FleetVoice) -> Iterator[Health]:
         "rejected": status.rejected,
         "dropped_messages": status.dropped_messages,
     }
-    yield Health(
+    yield DiagnosticItem(
         "fleet",
         ERROR if status.trouble else WARN if silent else OK,
         trouble or f"v{status.production} in production",
@@ -136,24 +136,24 @@ def health(voice: FleetVoice) -> Iterator[Health]:
 
 
 @contextlib.contextmanager
-def answering(ordering: FleetOrders, stopping: FleetStop) -> Iterator[None]:
+def serving_commands(command_services: FleetCommandServices, fleet_estop: FleetEstop) -> Iterator[None]:
     """Orders and stops meanwhile; at the end whoever waits is answered.
 
     Both end at the same time: one after the other, with an order and a release that take long, they would need more
     than a supervisor grants (`supervisor.GRACE_S`).
     """
-    stops_end = threading.Thread(target=stopping.close, name="stops-end")
+    stops_end = threading.Thread(target=fleet_estop.close, name="stops-end")
     with contextlib.ExitStack() as last:
         last.callback(stops_end.join)
-        last.enter_context(ordering)
+        last.enter_context(command_services)
         last.callback(stops_end.start)
         yield
 
 
-def serve(ros: Ros) -> None:
+def serve(ros: RosProcess) -> None:
     """Until a signal, or until the fleet manager ends; raises what it raised."""
     node, orders, stops = ros.node("fleet_manager_node"), ros.node("fleet_orders"), ros.node("fleet_stop")
-    asking = ros.node("fleet_stop_asking")
+    stop_clients = ros.node("fleet_stop_asking")
     path = Parameters(node, (CONFIG,)).text(CONFIG.name)
     config = load_config(Path(path) if path else None)
     with contextlib.ExitStack() as opened:
@@ -161,18 +161,20 @@ def serve(ros: Ros) -> None:
         def client(timeout_s: float) -> FleetClient:
             return opened.enter_context(FleetClient(config.endpoints.fleet_rpc, timeout_s=timeout_s))
 
-        voice = FleetVoice(node, client(LOOK_TIMEOUT_S))
-        ordering = FleetOrders(orders, config)
-        stopping = FleetStop(stops, asking, config.robot_names, client(AUDIT_TIMEOUT_S))
+        publisher = FleetPublisher(node, client(LOOK_TIMEOUT_S))
+        command_services = FleetCommandServices(orders, config)
+        fleet_estop = FleetEstop(stops, stop_clients, config.robot_names, client(AUDIT_TIMEOUT_S))
         served = (
-            FleetQuestions(node, client(QUESTION_TIMEOUT_S)),
-            Diagnostics(node, "fleet", lambda: health(voice)),
+            FleetQueryServices(node, client(QUESTION_TIMEOUT_S)),
+            DiagnosticsPublisher(node, "fleet", lambda: health(publisher)),
         )
-        opened.enter_context(ManagerThread(config, ros.stop))
-        opened.enter_context(voice)
-        for each in (node, orders, stops, asking):
+        opened.enter_context(FleetManagerThread(config, ros.stop))
+        opened.enter_context(publisher)
+        for each in (node, orders, stops, stop_clients):
             opened.enter_context(ros.spinning(each))
-        opened.enter_context(answering(ordering, stopping))  # ends before the executors, which carry the answers
+        opened.enter_context(
+            serving_commands(command_services, fleet_estop)
+        )  # ends before the executors, which carry the answers
         ros.stop.wait()
     del served
 

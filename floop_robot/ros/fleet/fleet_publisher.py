@@ -10,22 +10,22 @@ from typing import Final
 from rclpy.node import Node
 
 from floop_interfaces.msg import AuditEntry, FleetState, GateVerdict
-from floop_robot.ros.node import topics
-from floop_robot.ros.fleet.fleet_convert import audit_to_msg, each_that_fits, fleet_to_msg, verdict_to_msg
-from floop_robot.ros.node.qos import AUDIT, EVENTS, LATCHED
 from floop_robot.deploy import FleetClient, FleetStatus, FleetUnreachable, Robots
 from floop_robot.deploy.messages import News
+from floop_robot.ros.fleet.fleet_convert import audit_to_msg, convert_valid, fleet_to_msg, verdict_to_msg
+from floop_robot.ros.node import topics
+from floop_robot.ros.node.qos import AUDIT, EVENTS, LATCHED
 from floop_robot.spec.errors import FloopError
 
-LOOK_S: Final = 0.2
+POLL_PERIOD_S: Final = 0.2
 """How soon a change is seen."""
-STATE_S: Final = 1.0
+STATE_PERIOD_S: Final = 1.0
 """How often the state is said without a change."""
 
 log = logging.getLogger(__name__)
 
 
-class FleetVoice:
+class FleetPublisher:
     """Looks at the fleet manager and says what is new; a context manager."""
 
     def __init__(self, node: Node, client: FleetClient) -> None:
@@ -36,16 +36,16 @@ class FleetVoice:
         self._audit = node.create_publisher(AuditEntry, topics.FLEET_AUDIT, AUDIT)
         self._positions = (-1, -1)
         """Up to where audit and verdicts were said; -1: nothing was looked at yet."""
-        self._said: tuple[object, ...] = ()
+        self._last_published: tuple[object, ...] = ()
         self._due_s = 0.0
         self.status: FleetStatus | None = None
         """The last that was said."""
         self.silent = ""
         """Why the fleet manager can't be asked; empty when it answers."""
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="fleet-voice")
+        self._thread = threading.Thread(target=self._run, name="fleet-publisher")
 
-    def __enter__(self) -> FleetVoice:
+    def __enter__(self) -> FleetPublisher:
         self._thread.start()
         return self
 
@@ -54,9 +54,9 @@ class FleetVoice:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(LOOK_S):
+        while not self._stop.wait(POLL_PERIOD_S):
             try:
-                self._look()
+                self._poll()
                 self.silent = ""
             except FleetUnreachable as error:
                 self.silent = str(error)
@@ -70,20 +70,20 @@ class FleetVoice:
             log.warning("fleet: %s", why)
         self.silent = why
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         news, robots = self._client.news(*self._positions), self._client.robots()
         self._positions = news.audit_to, news.candidates_to
-        each_that_fits(lambda entry: self._audit.publish(audit_to_msg(entry)), news.audit)
-        each_that_fits(lambda candidate: self._verdict.publish(verdict_to_msg(candidate)), news.candidates)
+        convert_valid(lambda entry: self._audit.publish(audit_to_msg(entry)), news.audit)
+        convert_valid(lambda candidate: self._verdict.publish(verdict_to_msg(candidate)), news.candidates)
         now = time.monotonic()
-        seen = _what_counts(news, robots)
-        if seen != self._said or now >= self._due_s:
+        seen = _state_key(news, robots)
+        if seen != self._last_published or now >= self._due_s:
             self.status = self._client.status()
             self._state.publish(fleet_to_msg(self.status))
-            self._said, self._due_s = seen, now + STATE_S
+            self._last_published, self._due_s = seen, now + STATE_PERIOD_S
 
 
-def _what_counts(news: News, robots: Robots) -> tuple[object, ...]:
+def _state_key(news: News, robots: Robots) -> tuple[object, ...]:
     """All that makes a state another one; how long robots are silent does not."""
     each = tuple((r.robot, r.version, r.acting, r.target, r.directive, r.drained, r.estop) for r in robots.robots)
     return news.audit_to, news.candidates_to, robots.production, each

@@ -1,1 +1,1 @@
-"""learner."""
+"""The learner's status and services on ROS."""

@@ -1,6 +1,6 @@
 """learner_node: the learner's status and its operators' services; supervises the learner process, or finds one running.
 
-Learning itself needs torch and no ROS: it stays the process that it is without ROS (`processes.learner`), which this
+Learning itself needs torch and no ROS: it stays the process that it is without ROS (`services.learner`), which this
 node starts, restarts when it dies, and asks through its port.
 """
 
@@ -15,15 +15,15 @@ import time
 from pathlib import Path
 from typing import Final
 
-from floop_robot.ros.node.diagnostics import ERROR, OK, WARN, Diagnostics, Health
-from floop_robot.ros.learner.learner_services import LearnerOrders
-from floop_robot.ros.learner.learner_publisher import LearnerVoice
-from floop_robot.ros.node.main import Ros, run
+from floop_robot.deploy import FleetClient
+from floop_robot.ros.learner.learner_publisher import LearnerPublisher
+from floop_robot.ros.learner.learner_services import LearnerServices
+from floop_robot.ros.node.diagnostics import ERROR, OK, WARN, DiagnosticItem, DiagnosticsPublisher
+from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameter, Parameters
 from floop_robot.ros.node.robot_parameters import CONFIG
 from floop_robot.services.learner_client import LearnerClient, LearnerState
 from floop_robot.services.supervisor import ProcessSpec, Supervisor
-from floop_robot.deploy import FleetClient
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError
 
@@ -66,9 +66,9 @@ def wait_for_port(endpoint: str, stop: threading.Event) -> None:
         stop.wait(0.1)
 
 
-def health(voice: LearnerVoice, supervisor: Supervisor | None) -> Health:
+def health(publisher: LearnerPublisher, supervisor: Supervisor | None) -> DiagnosticItem:
     """The learner's line on `/diagnostics`."""
-    report = voice.report
+    report = publisher.report
     levels = {LearnerState.DOWN: ERROR, LearnerState.PAUSED: WARN}
     values = {
         "state": report.state.value,
@@ -79,7 +79,7 @@ def health(voice: LearnerVoice, supervisor: Supervisor | None) -> Health:
         "candidates": report.candidates,
         "restarts": len(supervisor.restarts) if supervisor else 0,
     }
-    return Health(
+    return DiagnosticItem(
         "learner",
         levels.get(report.state, OK),
         report.detail or report.state.value,
@@ -87,7 +87,7 @@ def health(voice: LearnerVoice, supervisor: Supervisor | None) -> Health:
     )
 
 
-def serve(ros: Ros) -> None:
+def serve(ros: RosProcess) -> None:
     """Until a signal, or until the learner can't work as configured; raises `ConfigError` with its last line then."""
     node = ros.node("learner_node")
     parameters = Parameters(node, (CONFIG, SUPERVISE))
@@ -98,21 +98,21 @@ def serve(ros: Ros) -> None:
         if parameters.flag(SUPERVISE.name):
             wait_for_port(config.endpoints.learner, ros.stop)
             supervisor = opened.enter_context(Supervisor([learner_process(config, path)], Path(config.run_dir)))
-        voice = LearnerVoice(node, config, STARTING_S if supervisor else 0.0)
+        publisher = LearnerPublisher(node, config, STARTING_S if supervisor else 0.0)
         served = (
-            LearnerOrders(
+            LearnerServices(
                 node,
                 opened.enter_context(LearnerClient(config.endpoints.learner, ANSWER_S)),
                 opened.enter_context(FleetClient(config.endpoints.fleet_rpc, timeout_s=AUDIT_TIMEOUT_S)),
             ),
-            Diagnostics(node, PROCESS, lambda: (health(voice, supervisor),)),
+            DiagnosticsPublisher(node, PROCESS, lambda: (health(publisher, supervisor),)),
         )
-        opened.enter_context(voice)
+        opened.enter_context(publisher)
         opened.enter_context(ros.spinning(node))
         while not ros.stop.wait(0.5):
             if supervisor is not None and supervisor.given_up:
                 raise ConfigError(supervisor.given_up[PROCESS])
-        voice.leave()  # it may wait for a learner that is frozen: not before, but while that is ended
+        publisher.stop()  # it may wait for a learner that is frozen: not before, but while that is ended
         if supervisor is not None:
             supervisor.stop(END_S)
     del served

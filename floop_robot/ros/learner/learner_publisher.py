@@ -9,14 +9,14 @@ from typing import Final
 from rclpy.node import Node
 
 from floop_interfaces import msg
-from floop_robot.ros.node import topics
 from floop_robot.ros.arm.convert import header, to_time
+from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import LATCHED
 from floop_robot.services.learner_client import LearnerClient, LearnerReport, LearnerState
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import FloopError
 
-LOOK_S: Final = 1.0
+POLL_PERIOD_S: Final = 1.0
 ANSWER_S: Final = 2.0
 """A learner that says nothing for so long is down: it looks at its port between two steps, which take 50 ms at most."""
 
@@ -55,7 +55,7 @@ def report_to_msg(report: LearnerReport) -> msg.LearnerStatus:
     )
 
 
-class LearnerVoice:
+class LearnerPublisher:
     """Asks the learner once a second and says what it answers, in a thread of its own; a context manager."""
 
     def __init__(self, node: Node, config: FloopConfig, grace_s: float) -> None:
@@ -67,23 +67,23 @@ class LearnerVoice:
         self.report = self._silent()
         """The last that was said."""
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="learner-voice")
+        self._thread = threading.Thread(target=self._run, name="learner-publisher")
 
-    def __enter__(self) -> LearnerVoice:
+    def __enter__(self) -> LearnerPublisher:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.leave()
+        self.stop()
         self._thread.join()
 
-    def leave(self) -> None:
+    def stop(self) -> None:
         """Say nothing more; returns at once."""
         self._stop.set()
 
     def _run(self) -> None:
         with LearnerClient(self._config.endpoints.learner, ANSWER_S) as client:
-            while not self._stop.wait(LOOK_S):
+            while not self._stop.wait(POLL_PERIOD_S):
                 try:
                     report = client.report()
                     self._heard_s, self._answered = time.monotonic(), True

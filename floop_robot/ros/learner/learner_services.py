@@ -9,13 +9,13 @@ from rclpy.node import Node
 
 from floop_interfaces import msg
 from floop_interfaces.srv import CheckpointLearner, PauseLearner
-from floop_robot.ros.node import topics
-from floop_robot.ros.node.service_calls import audit_entry
+from floop_robot.deploy import AuditNote, CommandResult, FleetClient
 from floop_robot.ros.fleet.fleet_convert import done_to_msg
 from floop_robot.ros.learner.learner_publisher import report_to_msg
+from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import CALLS
-from floop_robot.services.learner_client import LearnerClient, LearnerDone, Pause, WriteCheckpoint
-from floop_robot.deploy import Done, FleetClient, Remark
+from floop_robot.ros.node.service_calls import audit_entry
+from floop_robot.services.learner_client import LearnerClient, LearnerCommandResult, Pause, WriteCheckpoint
 from floop_robot.spec.errors import FloopError
 
 DISK_S: Final = 20.0
@@ -24,7 +24,7 @@ DISK_S: Final = 20.0
 log = logging.getLogger(__name__)
 
 
-class LearnerOrders:
+class LearnerServices:
     """Serves pause and checkpoint; each order goes into the fleet's audit, as far as there is a fleet manager."""
 
     def __init__(self, node: Node, client: LearnerClient, fleet: FleetClient) -> None:
@@ -47,10 +47,10 @@ class LearnerOrders:
             answer.path, answer.gradient_steps = done.report.checkpoint_path, done.report.gradient_steps
         return answer
 
-    def _order(self, order: Pause | WriteCheckpoint, answer: Any) -> LearnerDone | None:
+    def _order(self, order: Pause | WriteCheckpoint, answer: Any) -> LearnerCommandResult | None:
         try:
             self._client.report()  # a learner that is away shows sooner than an order would
-            found = self._client.order(order, DISK_S)
+            found = self._client.send_command(order, DISK_S)
         except FloopError as error:
             answer.message = str(error)
             return None
@@ -59,10 +59,10 @@ class LearnerOrders:
         answer.record = self._audited(order.call_id, done)
         return found
 
-    def _audited(self, call_id: str, done: Done) -> msg.AuditEntry:
-        remark = Remark(call_id=f"learner {call_id}", who=done.who, what=done.what, why=done.why)
+    def _audited(self, call_id: str, done: CommandResult) -> msg.AuditEntry:
+        remark = AuditNote(call_id=f"learner {call_id}", who=done.who, what=done.what, why=done.why)
         try:
-            return done_to_msg(self._fleet.order(remark))
+            return done_to_msg(self._fleet.send_command(remark))
         except FloopError as error:
             log.warning("learner: %s %s, which no audit has: %s", done.who, done.what, error)
             return audit_entry(done.who, done.what, detail=done.why)

@@ -1,1 +1,1 @@
-"""node."""
+"""What every node shares: start and end, parameters, timers, QoS, diagnostics."""

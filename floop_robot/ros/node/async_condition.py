@@ -1,4 +1,4 @@
-"""Bell: other threads ring, the executor's thread looks; coroutines of services and actions wait here for conditions.
+"""AsyncCondition: `notify()` from any thread wakes coroutines of services and actions that wait in the executor.
 
 Without it every service that waits would need a thread, or the executor a timer that wakes it fifty times a second.
 """
@@ -16,42 +16,42 @@ import msgspec
 from rclpy.node import Node
 from rclpy.task import Future
 
-from floop_robot.ros.node.timers import every
+from floop_robot.ros.node.timers import create_steady_timer
 
-WAIT_PERIOD_S: Final = 0.1
-"""How often conditions are looked at that nobody rings for, and how late a time-out may be."""
+POLL_PERIOD_S: Final = 0.1
+"""How often conditions are looked at that nobody notifies for, and how late a time-out may be."""
 END_S: Final = 1.0
-"""How long what is done aside may take to end."""
+"""How long running threads may take to end."""
 
 
-class _Wait(msgspec.Struct, frozen=True):
+class _Waiter(msgspec.Struct, frozen=True):
     condition: Callable[[], bool]
     deadline_s: float
     future: Any
 
 
-class Bell:
-    """`look` is called in the executor's thread after one or more rings."""
+class AsyncCondition:
+    """`look` is called in the executor's thread after one or more notifications."""
 
     def __init__(self, node: Node, look: Callable[[], None] = lambda: None) -> None:
         self._look = look
-        self._waits: list[_Wait] = []
-        self._asides: list[threading.Thread] = []
-        self._guards_asides = threading.Lock()
-        self.takes_more = True
-        """False as soon as `close` waits for what is done aside: nobody would wait for what begins then."""
+        self._waits: list[_Waiter] = []
+        self._threads: list[threading.Thread] = []
+        self._threads_lock = threading.Lock()
+        self.accepts_work = True
+        """False as soon as `close` waits for running threads: nobody would wait for what begins then."""
         self.is_closed = False
         """The node ends: nobody waits any longer."""
         self._guard = node.create_guard_condition(self._answer)
-        self._timer = every(WAIT_PERIOD_S, node, self._answer)
+        self._timer = create_steady_timer(POLL_PERIOD_S, node, self._answer)
         self._timer.cancel()  # runs only while somebody waits
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Have somebody look; from any thread, never waits."""
         with contextlib.suppress(Exception):  # a context that is gone already: nobody is left to look
             self._guard.trigger()
 
-    async def until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+    async def wait_for(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         """Wait for a condition, in a coroutine that the executor runs; False: it did not come true in time or at all.
 
         The callback group of the caller must be reentrant, or everything else in it waits as well.
@@ -61,21 +61,21 @@ class Bell:
         if self.is_closed:
             return False
         future: Any = Future()
-        self._waits.append(_Wait(condition, time.monotonic() + timeout_s, future))
+        self._waits.append(_Waiter(condition, time.monotonic() + timeout_s, future))
         self._timer.reset()
         await future
         return bool(future.result())
 
     @property
-    def busy(self) -> int:
-        """How many threads do something aside, those that nobody waits for any longer among them."""
-        with self._guards_asides:
-            return sum(map(threading.Thread.is_alive, self._asides))
+    def running_threads(self) -> int:
+        """How many threads run such work, those that nobody waits for any longer among them."""
+        with self._threads_lock:
+            return sum(map(threading.Thread.is_alive, self._threads))
 
-    async def aside(self, work: Callable[[], None], timeout_s: float = math.inf) -> bool:
-        """Have `work` done in a thread of its own and wait for it, as `until` does; raises what it raises.
+    async def run_in_thread(self, work: Callable[[], None], timeout_s: float = math.inf) -> bool:
+        """Have `work` done in a thread of its own and wait for it, as `wait_for` does; raises what it raises.
 
-        False: `work` is not done within `timeout_s`, and goes on; or the bell closes: it was not begun, or took longer
+        False: `work` is not done within `timeout_s`, and goes on; or it closes: it was not begun, or took longer
         than closing waits for.
         """
         done, failure = threading.Event(), list[BaseException]()
@@ -87,28 +87,28 @@ class Bell:
                 failure.append(error)
             finally:
                 done.set()
-                self.ring()
+                self.notify()
 
-        with self._guards_asides:
-            if not self.takes_more:
+        with self._threads_lock:
+            if not self.accepts_work:
                 return False
-            thread = threading.Thread(target=run, name="aside", daemon=True)
+            thread = threading.Thread(target=run, name="async-condition", daemon=True)
             thread.start()
-            self._asides = [*filter(threading.Thread.is_alive, self._asides), thread]
-        await self.until(done.is_set, timeout_s)
+            self._threads = [*filter(threading.Thread.is_alive, self._threads), thread]
+        await self.wait_for(done.is_set, timeout_s)
         if failure:
             raise failure[0]
         return done.is_set()
 
     def close(self) -> None:
-        """Send everybody who waits on their way, without what they waited for; what is done aside gets 1 s to end."""
+        """Send everybody who waits on their way, without what they waited for; running threads get 1 s to end."""
         deadline_s = time.monotonic() + END_S
-        with self._guards_asides:
-            self.takes_more = False
-        for thread in self._asides:
+        with self._threads_lock:
+            self.accepts_work = False
+        for thread in self._threads:
             thread.join(max(0.0, deadline_s - time.monotonic()))
         self.is_closed = True
-        self.ring()
+        self.notify()
 
     def _answer(self) -> None:
         self._look()

@@ -21,9 +21,9 @@ from floop_robot.services.ros_domain import discovery_range
 _TRANSPORTS: Final = "FASTDDS_BUILTIN_TRANSPORTS"
 SMALLEST_SEGMENT_BYTES: Final = 16_384
 """Far below what Fast DDS asks for (0.5 MB), and far above what else is written while a node is made."""
-_WORDS = re.compile(rb"RTPS_TRANSPORT_SHM|RTPS_MSG_OUT|Unable to Register SHM Transport")
-_LAST = b"Unable to Register SHM Transport"
-SAID_S: Final = 0.3
+_SHM_MESSAGES = re.compile(rb"RTPS_TRANSPORT_SHM|RTPS_MSG_OUT|Unable to Register SHM Transport")
+_LAST_SHM_MESSAGE = b"Unable to Register SHM Transport"
+LOG_DELAY_S: Final = 0.3
 """Longest time that Fast DDS, which has a thread for what it says, takes to say it."""
 
 
@@ -46,7 +46,7 @@ def without_shared_memory() -> Iterator[None]:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with _unsaid():
+    with _without_shm_warnings():
         resource.setrlimit(resource.RLIMIT_FSIZE, (SMALLEST_SEGMENT_BYTES, hard))
         try:
             yield
@@ -55,9 +55,9 @@ def without_shared_memory() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _unsaid() -> Iterator[None]:
+def _without_shm_warnings() -> Iterator[None]:
     """What is said meanwhile goes to standard error (Jazzy's Fast DDS speaks on the other), but for shared memory."""
-    kept = _standard()
+    kept = _standard_streams()
     if not kept:
         yield
         return
@@ -74,13 +74,13 @@ def _unsaid() -> Iterator[None]:
             os.close(before)
         said += _read(reader, 0.0)
         os.close(reader)
-        lines = [line for line in said.splitlines(keepends=True) if not _WORDS.search(line)]
+        lines = [line for line in said.splitlines(keepends=True) if not _SHM_MESSAGES.search(line)]
         if lines and 2 in kept:
             with contextlib.suppress(OSError):  # nobody reads it any more
                 os.write(2, b"".join(lines))
 
 
-def _standard() -> dict[int, int]:
+def _standard_streams() -> dict[int, int]:
     """Copies of standard output and error, flushed, by number; without those that are closed, as under some daemons.
 
     Where Python began with a closed one, its number may belong to any file by now.
@@ -96,11 +96,11 @@ def _standard() -> dict[int, int]:
     return kept
 
 
-def _read(reader: int, timeout_s: float = SAID_S) -> bytes:
+def _read(reader: int, timeout_s: float = LOG_DELAY_S) -> bytes:
     said, deadline_s = b"", time.monotonic() + timeout_s
     while select.select([reader], [], [], max(0.0, deadline_s - time.monotonic()))[0]:
         found = os.read(reader, 65_536)
         said += found
-        if not found or (_LAST in said and said.endswith((b"\n", b"\x1b[m"))):
+        if not found or (_LAST_SHM_MESSAGE in said and said.endswith((b"\n", b"\x1b[m"))):
             break
     return said

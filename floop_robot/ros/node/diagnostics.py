@@ -9,11 +9,11 @@ import msgspec
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
+from floop_robot.robot.rate_loop import RateStats
 from floop_robot.ros.arm.convert import header
 from floop_robot.ros.node.qos import EVENTS
-from floop_robot.ros.node.timers import every
+from floop_robot.ros.node.timers import create_steady_timer
 from floop_robot.ros.node.topics import DIAGNOSTICS
-from floop_robot.robot.rate_loop import RateStats
 
 OK: Final = DiagnosticStatus.OK
 WARN: Final = DiagnosticStatus.WARN
@@ -21,7 +21,7 @@ ERROR: Final = DiagnosticStatus.ERROR
 PERIOD_S: Final = 1.0
 
 
-class Health(msgspec.Struct, frozen=True):
+class DiagnosticItem(msgspec.Struct, frozen=True):
     """One line of a diagnostics screen."""
 
     name: str
@@ -32,14 +32,14 @@ class Health(msgspec.Struct, frozen=True):
     values: tuple[tuple[str, str], ...] = ()
 
 
-class Diagnostics:
+class DiagnosticsPublisher:
     """Publishes what `look` finds; on the node's executor. `hardware` is the robot or machine it speaks of."""
 
-    def __init__(self, node: Node, hardware: str, look: Callable[[], Iterable[Health]]) -> None:
+    def __init__(self, node: Node, hardware: str, look: Callable[[], Iterable[DiagnosticItem]]) -> None:
         self._look, self._hardware = look, hardware
         self._name = node.get_fully_qualified_name().strip("/")
         self._publisher = node.create_publisher(DiagnosticArray, DIAGNOSTICS, EVENTS)
-        self._timer = every(PERIOD_S, node, self._publish)
+        self._timer = create_steady_timer(PERIOD_S, node, self._publish)
 
     def _publish(self) -> None:
         found = [
@@ -55,10 +55,10 @@ class Diagnostics:
         self._publisher.publish(DiagnosticArray(header=header(), status=found))
 
 
-def rate_health(name: str, rate_hz: float, stats: RateStats) -> Health:
+def rate_diagnostics(name: str, rate_hz: float, stats: RateStats) -> DiagnosticItem:
     """How a loop keeps its rate: a warning once one tick in a thousand was missed."""
     kept = stats.missed_ticks * 1000 <= stats.ticks
-    return Health(
+    return DiagnosticItem(
         name,
         OK if kept else WARN,
         f"{rate_hz:g} Hz" if kept else f"missed {stats.missed_ticks} of {stats.ticks + stats.missed_ticks} ticks",

@@ -1,7 +1,7 @@
-"""Inlets and outlets over ROS topics: polled by the loop that needs them, never dispatched by an executor.
+"""Subscribers and publishers of ROS topics: polled by the loop that needs them, never dispatched by an executor.
 
 An executor costs 0.2 to 0.5 ms of Python per message; a poll at the loop's own rate costs a few microseconds when
-nothing came. `PolledGroup` keeps the executor from even waking for such topics.
+nothing came. `PolledCallbackGroup` keeps the executor from even waking for such topics.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
-MAX_WAITING: Final = 64
+MAX_QUEUED_MESSAGES: Final = 64
 """Messages a mailbox keeps: what is older was overruled by what came after."""
 
 M = TypeVar("M")
 T = TypeVar("T")
 
 
-class PolledGroup(CallbackGroup):
+class PolledCallbackGroup(CallbackGroup):
     """Holds what no executor shall take."""
 
     def can_execute(self, entity: object) -> bool:
@@ -38,12 +38,12 @@ class PolledGroup(CallbackGroup):
         """Nothing began."""
 
 
-class Polled(Generic[M]):
+class PolledSubscription(Generic[M]):
     """A subscription that is asked, and never calls."""
 
     def __init__(self, node: Node, kind: type[M], topic: str, qos: QoSProfile) -> None:
         self._kind = kind
-        self._subscription = node.create_subscription(kind, topic, _unused, qos, callback_group=PolledGroup())
+        self._subscription = node.create_subscription(kind, topic, _unused, qos, callback_group=PolledCallbackGroup())
 
     def take(self) -> list[tuple[M, float]]:
         """What arrived since the last call, oldest first, with the steady-clock times (s) of arrival."""
@@ -61,7 +61,7 @@ class Polled(Generic[M]):
         ]
 
 
-class RosInlet(Generic[M, T]):
+class RosSubscriber(Generic[M, T]):
     """The newest message of a topic as a struct; what does not convert is counted and dropped.
 
     `convert` gets the message and the steady-clock time (s) at which it reached this process. One thread may poll.
@@ -70,7 +70,7 @@ class RosInlet(Generic[M, T]):
     def __init__(
         self, node: Node, kind: type[M], topic: str, qos: QoSProfile, convert: Callable[[M, float], T]
     ) -> None:
-        self._topic = Polled(node, kind, topic, qos)
+        self._topic = PolledSubscription(node, kind, topic, qos)
         self._convert = convert
         self.refused = self.received = 0
 
@@ -87,7 +87,7 @@ class RosInlet(Generic[M, T]):
             return None
 
 
-class RosOutlet(Generic[T, M]):
+class RosPublisher(Generic[T, M]):
     """Publishes structs as messages; never waits."""
 
     def __init__(self, node: Node, kind: type[M], topic: str, qos: QoSProfile, convert: Callable[[T], M]) -> None:
@@ -103,7 +103,7 @@ class Mailbox(Generic[T]):
     """From the executor's thread to the loop's: callbacks `send`, the loop `receive`s each message once, in order."""
 
     def __init__(self) -> None:
-        self._waiting: deque[T] = deque(maxlen=MAX_WAITING)
+        self._waiting: deque[T] = deque(maxlen=MAX_QUEUED_MESSAGES)
 
     def send(self, message: T, /) -> None:
         """Leave a message."""

@@ -22,8 +22,8 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from floop_robot.ros.node.dds import prefer_udp, without_shared_memory
+from floop_robot.services.entry import USER_ERROR, exit_with_supervisor
 from floop_robot.services.main_loop import stop_on_signals
-from floop_robot.services.entry import USER_ERROR, follow_lifeline
 from floop_robot.spec.errors import FloopError
 
 _SPIN_S: Final = 0.25
@@ -33,7 +33,7 @@ _END_S: Final = 1.0
 N = TypeVar("N", bound=Node)
 
 
-class Ros:
+class RosProcess:
     """One ROS context with its nodes and the executor that spins them."""
 
     def __init__(self, argv: list[str] | None = None) -> None:
@@ -96,13 +96,13 @@ def _spin(executor: SingleThreadedExecutor, done: threading.Event) -> None:
             logging.getLogger(__name__).error("callback failed:\n%s", traceback.format_exc())
 
 
-def run(program: str, serve: Callable[[Ros], Any], argv: list[str] | None = None) -> int:
+def run(program: str, serve: Callable[[RosProcess], Any], argv: list[str] | None = None) -> int:
     """Serve until a signal; returns the exit status: 2 after an error that the user can mend, told in one line."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    follow_lifeline()
-    ros: Ros | None = None
+    exit_with_supervisor()
+    ros: RosProcess | None = None
     try:
-        ros = Ros(argv)
+        ros = RosProcess(argv)
         serve(ros)
     except FloopError as error:
         print(f"{program}: {error}", file=sys.stderr, flush=True)

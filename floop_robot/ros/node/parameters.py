@@ -58,7 +58,7 @@ class Parameters:
         self._declared = {p.name: p for p in declared}
         for parameter in self._declared.values():
             self._declare(parameter)
-        node.add_on_set_parameters_callback(self._judge)
+        node.add_on_set_parameters_callback(self._validate)
 
     def text(self, name: str) -> str:
         """A string parameter."""
@@ -68,7 +68,7 @@ class Parameters:
         """A float parameter."""
         return float(self._value(name))
 
-    def whole(self, name: str) -> int:
+    def integer(self, name: str) -> int:
         """An integer parameter."""
         return int(self._value(name))
 
@@ -91,7 +91,7 @@ class Parameters:
         if refusal := parameter.refusal(found.value):
             raise ConfigError(f"parameter {refusal}")
 
-    def _judge(self, wanted: Sequence[RosParameter]) -> SetParametersResult:
+    def _validate(self, wanted: Sequence[RosParameter]) -> SetParametersResult:
         for parameter in wanted:
             declared = self._declared.get(parameter.name)
             if declared is not None and (refusal := declared.refusal(parameter.value)):

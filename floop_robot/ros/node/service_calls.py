@@ -10,7 +10,7 @@ from typing import Any, Final
 from floop_interfaces.msg import AuditEntry
 from floop_robot.ros.arm.convert import to_time
 
-MOST_ANSWERS: Final = 256
+MAX_CACHED_ANSWERS: Final = 256
 """Answers kept for callers that repeat themselves: they do so within seconds."""
 
 
@@ -19,36 +19,36 @@ def audit_entry(who: str, what: str, *, version: int = 0, detail: str = "") -> A
     return AuditEntry(stamp=to_time(time.time_ns()), who=who, what=what, version=version, detail=detail)
 
 
-class Refused(Exception):
+class CallRefused(Exception):
     """A call is not carried out; the text is the answer's message."""
 
 
-class Calls:
+class IdempotentCalls:
     """Wraps the bodies of services: refusals become answers, and a `call_id` seen before gets its answer again."""
 
-    def __init__(self, judge: Callable[[str, str], str]) -> None:
-        """`judge(who, token)` says in one line why a caller is refused; empty when it is not."""
-        self._judge = judge
+    def __init__(self, authorize: Callable[[str, str], str]) -> None:
+        """`authorize(who, token)` says in one line why a caller is refused; empty when it is not."""
+        self._authorize = authorize
         self._answers: OrderedDict[tuple[str, str], Any] = OrderedDict()
 
-    async def carry_out(
+    async def handle(
         self, name: str, body: Callable[[Any, Any], Awaitable[None]], request: Any, answer: Any
     ) -> Any:
-        """Run `body(request, answer)`, which raises `Refused` or fills in a success; only successes are kept."""
+        """Run `body(request, answer)`, which raises `CallRefused` or fills in a success; only successes are kept."""
         known = self._answers.get((name, request.call_id)) if request.call_id else None
         if known is not None:
             return known
-        if refusal := self._judge(request.who, request.token):
+        if refusal := self._authorize(request.who, request.token):
             answer.message = refusal
             return answer
         try:
             await body(request, answer)
-        except Refused as refused:
+        except CallRefused as refused:
             answer.message = str(refused)
             return answer
         answer.success = True
         if request.call_id:
             self._answers[name, request.call_id] = answer
-            while len(self._answers) > MOST_ANSWERS:
+            while len(self._answers) > MAX_CACHED_ANSWERS:
                 self._answers.popitem(last=False)
         return answer

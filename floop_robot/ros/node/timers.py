@@ -9,6 +9,6 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 
-def every(period_s: float, node: Node, callback: Callable[[], Any]) -> Any:
+def create_steady_timer(period_s: float, node: Node, callback: Callable[[], Any]) -> Any:
     """A timer of `node` that calls back in its executor every `period_s` seconds."""
     return node.create_timer(period_s, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))

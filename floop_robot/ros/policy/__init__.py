@@ -1,1 +1,1 @@
-"""policy."""
+"""The policy process of one robot as a managed node."""

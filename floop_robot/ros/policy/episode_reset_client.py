@@ -1,4 +1,4 @@
-"""ResetCaller: asks the driver, or the cell beside it, to get ready for an episode, while the control loop goes on.
+"""EpisodeResetClient: asks driver or cell to get ready for an episode, while the control loop goes on.
 
 The loop says in every step which episode it wants; the service is called in the executor's thread, again and again
 until the driver says ready. A call that is never answered (its server was killed) is given up and made again.
@@ -12,15 +12,15 @@ from typing import Any, Final
 from rclpy.node import Node
 
 from floop_interfaces.srv import ResetEpisode
+from floop_robot.robot.messages import ResetRequest
 from floop_robot.ros.node.qos import CALLS
 from floop_robot.ros.node.topics import RESET_EPISODE
-from floop_robot.robot.messages import EpisodeRequest
 
-AGAIN_S: Final = 0.5
+RETRY_PERIOD_S: Final = 0.5
 """Pause between two calls for the same episode."""
 
 
-class ResetCaller:
+class EpisodeResetClient:
     """An `Outlet` of episode requests."""
 
     def __init__(self, node: Node) -> None:
@@ -33,7 +33,7 @@ class ResetCaller:
         self.refusal = ""
         """What the driver last said when it could not; empty since its last success."""
 
-    def send(self, message: EpisodeRequest, /) -> None:
+    def send(self, message: ResetRequest, /) -> None:
         """Want this episode; from the control thread."""
         self._wanted = message.episode
         if self._wanted != self._asked or time.monotonic() >= self._due_s:
@@ -51,7 +51,7 @@ class ResetCaller:
             return  # a call would vanish; the next step asks again
         if self._open is not None:
             self._client.remove_pending_request(self._open)
-        self._asked, self._due_s = self._wanted, now_s + AGAIN_S
+        self._asked, self._due_s = self._wanted, now_s + RETRY_PERIOD_S
         self.calls += 1
         self._open = self._client.call_async(ResetEpisode.Request(episode=self._asked))
         self._open.add_done_callback(self._on_answer)

@@ -19,31 +19,31 @@ from rclpy.node import Node
 
 from floop_interfaces import msg
 from floop_interfaces.action import ExecuteTask
-from floop_robot.ros.node import topics
-from floop_robot.ros.arm.convert import header
-from floop_robot.ros.policy.policy_services import Host
-from floop_robot.ros.policy.policy_session import PolicySession
-from floop_robot.ros.policy.policy_publisher import INACTIVE, detail_of
-from floop_robot.robot.loop_interface import Call, Desk, Ending
 from floop_robot.robot.episode_state_machine import EpisodeState
-from floop_robot.spec.records import Event, Outcome
-from floop_robot.spec.scenario import CLASSES
+from floop_robot.robot.loop_interface import EndRequest, LoopInterface, StartRequest
+from floop_robot.ros.arm.convert import header
+from floop_robot.ros.node import topics
+from floop_robot.ros.policy.policy_publisher import INACTIVE, detail_of
+from floop_robot.ros.policy.policy_services import PolicyNodeInterface
+from floop_robot.ros.policy.policy_session import PolicySession
+from floop_robot.spec.records import Event, OutcomeCode
+from floop_robot.spec.scenario import OBJECT_CLASSES
 
 FEEDBACK_S: Final = 0.2
 READY_S: Final = 10.0
 """How long the driver may take to get ready unless the goal says otherwise."""
-STAND_S: Final = 2.0
+STANDSTILL_TIMEOUT_S: Final = 2.0
 """How long the arm may take to come to a stand before a cancel is answered anyway."""
-STANDS_RAD_S: Final = 0.02
+STANDSTILL_RAD_S: Final = 0.02
 """Joints slower than this stand, as far as encoders can tell."""
 
 
-class _Run(msgspec.Struct):
+class _ActiveGoal(msgspec.Struct):
     """The goal in progress."""
 
     handle: Any
     session: PolicySession
-    desk: Desk
+    interface: LoopInterface
     episode: int = 0
     """Its episode; 0 before that began."""
     not_before: int = 0
@@ -62,12 +62,12 @@ class _Run(msgspec.Struct):
         return bool(self.handle.is_cancel_requested)
 
 
-class TaskServer:
+class ExecuteTaskServer:
     """Serves `execute_task`, one goal at a time."""
 
-    def __init__(self, node: Node, host: Host) -> None:
-        self._node, self._host = node, host
-        self._run: _Run | None = None
+    def __init__(self, node: Node, policy_node: PolicyNodeInterface) -> None:
+        self._node, self._policy_node = node, policy_node
+        self._run: _ActiveGoal | None = None
         self._server = ActionServer(
             node,
             ExecuteTask,
@@ -96,7 +96,7 @@ class TaskServer:
         return GoalResponse.REJECT
 
     def _refusal(self, goal: ExecuteTask.Goal) -> str:
-        session = self._host.session
+        session = self._policy_node.session
         if session is None or not session.is_active:
             return INACTIVE
         if self._run is not None:
@@ -106,22 +106,22 @@ class TaskServer:
         task = session.side.rules.spec.id
         if goal.task not in ("", task):
             return f"this robot works at {task}, not {goal.task}"
-        if goal.object_class and goal.object_class not in CLASSES:
-            return f"unknown class {goal.object_class!r}; known: {', '.join(CLASSES)}"
+        if goal.object_class and goal.object_class not in OBJECT_CLASSES:
+            return f"unknown class {goal.object_class!r}; known: {', '.join(OBJECT_CLASSES)}"
         if not all(math.isfinite(s) and s >= 0.0 for s in (goal.time_limit_s, goal.ready_timeout_s)):
             return "time_limit_s and ready_timeout_s must be numbers of seconds, 0 or more"
         if session.view.estop:
             return "the stop is latched"
-        if session.side.work.drained:
-            return f"the robot is {session.side.work.pause}"
+        if session.side.drain_state.drained:
+            return f"the robot is {session.side.drain_state.pause}"
         return ""
 
     def _accept(self, handle: ServerGoalHandle) -> None:
-        session = self._host.session
-        if session is None or session.desk is None:  # between the goal's acceptance and now nothing else ran
+        session = self._policy_node.session
+        if session is None or session.interface is None:  # between the goal's acceptance and now nothing else ran
             handle.abort()
             return
-        self._run = _Run(handle, session, session.desk)
+        self._run = _ActiveGoal(handle, session, session.interface)
         handle.execute()
 
     def _cancel(self, handle: ServerGoalHandle) -> CancelResponse:
@@ -130,11 +130,11 @@ class TaskServer:
             return CancelResponse.REJECT
         run.note = f"cancelled by a client of {topics.EXECUTE_TASK}"
         # First of all, so that no reset of another episode moves the arm.
-        run.session.side.work.set_hold(f"on hold after a cancelled task; go on with {topics.START_EPISODE}")
-        run.desk.withdraw()
+        run.session.side.drain_state.set_hold(f"on hold after a cancelled task; go on with {topics.START_EPISODE}")
+        run.interface.cancel_start()
         if run.episode:
-            run.desk.end(Ending(episode=run.episode, outcome=Outcome.ABORTED, why=run.note))
-        self._host.bell.ring()
+            run.interface.request_end(EndRequest(episode=run.episode, outcome=OutcomeCode.ABORTED, why=run.note))
+        self._policy_node.condition.notify()
         return CancelResponse.ACCEPT
 
     async def _execute(self, handle: ServerGoalHandle) -> ExecuteTask.Result:
@@ -145,36 +145,36 @@ class TaskServer:
             return await self._carry_out(run)
         finally:
             self._run = None
-            self._host.bell.ring()
+            self._policy_node.condition.notify()
 
-    async def _carry_out(self, run: _Run) -> ExecuteTask.Result:
+    async def _carry_out(self, run: _ActiveGoal) -> ExecuteTask.Result:
         view = run.session.view
         run.not_before = view.episode + (view.state is EpisodeState.RUNNING)
         if not run.is_cancelled:  # a cancel may come before this begins, and its hold is to stay
-            run.session.side.work.set_hold("")
-            run.desk.call(Call(object_class=run.request.object_class))
+            run.session.side.drain_state.set_hold("")
+            run.interface.request_start(StartRequest(object_class=run.request.object_class))
         if not await self._begin(run):
-            run.desk.withdraw()
+            run.interface.cancel_start()
             if run.is_cancelled:
-                await self._stand(run)
+                await self._wait_for_standstill(run)
             return self._conclude(run, None)
         limit_s = run.request.time_limit_s or math.inf
-        run.session.side.outlet.put(
+        run.session.side.uploader.put(
             Event(seq=0, stamp_ns=time.time_ns(), name="task", detail=f"{run.episode} for {run.request.who[:200]}")
         )
-        while (result := self._host.voice.result(run.episode)) is None and run.session.is_active:
+        while (result := self._policy_node.publisher.result(run.episode)) is None and run.session.is_active:
             view = run.session.view
             if run.is_cancelled:  # it may have begun in the very step in which it was cancelled
-                run.desk.end(Ending(episode=run.episode, outcome=Outcome.ABORTED, why=run.note))
+                run.interface.request_end(EndRequest(episode=run.episode, outcome=OutcomeCode.ABORTED, why=run.note))
             elif view.elapsed_s >= limit_s and view.episode == run.episode:
                 run.note = f"time limit of {limit_s:g} s"
-                run.desk.end(Ending(episode=run.episode, outcome=Outcome.TIMEOUT, why=run.note))
-            await self._look(run, lambda: self._host.voice.result(run.episode) is not None)
+                run.interface.request_end(EndRequest(episode=run.episode, outcome=OutcomeCode.TIMEOUT, why=run.note))
+            await self._feedback_and_wait(run, lambda: self._policy_node.publisher.result(run.episode) is not None)
         if run.is_cancelled:
-            await self._stand(run)
-        return self._conclude(run, result or self._host.voice.result(run.episode))
+            await self._wait_for_standstill(run)
+        return self._conclude(run, result or self._policy_node.publisher.result(run.episode))
 
-    async def _begin(self, run: _Run) -> bool:
+    async def _begin(self, run: _ActiveGoal) -> bool:
         """Wait until an episode of this goal runs; False: cancelled, too late, or the node is not active any more."""
         ready_s = run.request.ready_timeout_s or READY_S
         deadline_s = math.inf
@@ -189,30 +189,30 @@ class TaskServer:
                 waits = detail_of(run.session, view) or f"{view.work.object_class if view.work else 'nothing'} came"
                 run.note = f"not ready within {ready_s:g} s: {waits}"
                 return False
-            await self._look(run, lambda: self._is_its_own(run))
+            await self._feedback_and_wait(run, lambda: self._is_its_own(run))
         return False
 
     @staticmethod
-    def _is_its_own(run: _Run) -> bool:
+    def _is_its_own(run: _ActiveGoal) -> bool:
         view, wanted = run.session.view, run.request.object_class
         runs = view.state is EpisodeState.RUNNING and view.episode >= run.not_before
         return runs and view.work is not None and wanted in ("", view.work.object_class)
 
-    async def _look(self, run: _Run, is_over: Any) -> None:
+    async def _feedback_and_wait(self, run: _ActiveGoal, is_over: Any) -> None:
         """Feedback, then a short wait."""
         run.handle.publish_feedback(self._feedback(run))
         was_cancelled = run.is_cancelled
-        await self._host.bell.until(
+        await self._policy_node.condition.wait_for(
             lambda: is_over() or run.is_cancelled != was_cancelled or not run.session.is_active, FEEDBACK_S
         )
 
-    async def _stand(self, run: _Run) -> None:
+    async def _wait_for_standstill(self, run: _ActiveGoal) -> None:
         """Wait until the arm stands."""
-        await self._host.bell.until(
-            lambda: run.session.view.speed_rad_s <= STANDS_RAD_S or not run.session.is_active, STAND_S
+        await self._policy_node.condition.wait_for(
+            lambda: run.session.view.speed_rad_s <= STANDSTILL_RAD_S or not run.session.is_active, STANDSTILL_TIMEOUT_S
         )
 
-    def _conclude(self, run: _Run, result: msg.EpisodeResult | None) -> ExecuteTask.Result:
+    def _conclude(self, run: _ActiveGoal, result: msg.EpisodeResult | None) -> ExecuteTask.Result:
         success = result is not None and result.outcome == msg.EpisodeResult.OUTCOME_SUCCESS
         if success:
             run.handle.succeed()
@@ -223,10 +223,10 @@ class TaskServer:
         if result is None:
             why = run.note or (INACTIVE if not run.session.is_active else "no episode began")
             return ExecuteTask.Result(message=why)
-        words = Outcome(result.outcome).name.lower() + (f": {result.detail}" if result.detail else "")
+        words = OutcomeCode(result.outcome).name.lower() + (f": {result.detail}" if result.detail else "")
         return ExecuteTask.Result(success=success, message=f"episode {result.episode}: {words}", result=result)
 
-    def _feedback(self, run: _Run) -> ExecuteTask.Feedback:
+    def _feedback(self, run: _ActiveGoal) -> ExecuteTask.Feedback:
         view, session = run.session.view, run.session
         mine = bool(run.episode) and view.episode == run.episode and view.state is EpisodeState.RUNNING
         tcp = session.kinematics.position(view.q_rad) if view.q_rad else (0.0, 0.0, 0.0)

@@ -4,57 +4,61 @@ from __future__ import annotations
 
 import math
 
-from floop_robot.ros.node.diagnostics import ERROR, OK, WARN, Health, rate_health
-from floop_robot.ros.policy.policy_session import PolicySession
-from floop_robot.ros.policy.policy_publisher import detail_of
-from floop_robot.ros.policy.episode_reset_client import ResetCaller
-from floop_robot.services.policy import RobotStats
 from floop_robot.robot.episode_state_machine import EpisodeState
+from floop_robot.ros.node.diagnostics import ERROR, OK, WARN, DiagnosticItem, rate_diagnostics
+from floop_robot.ros.policy.episode_reset_client import EpisodeResetClient
+from floop_robot.ros.policy.policy_publisher import detail_of
+from floop_robot.ros.policy.policy_session import PolicySession
+from floop_robot.services.policy import RobotStats
 
 SPOOL_WARN = 2000
 """Records that wait for ingest: two or three minutes of work."""
 
 
-def health_of(session: PolicySession | None, resets: ResetCaller, trouble: str) -> list[Health]:
+def diagnostics_of(session: PolicySession | None, resets: EpisodeResetClient, trouble: str) -> list[DiagnosticItem]:
     """Control loop, policy, episodes, records and links; `trouble` is why the node is not configured."""
     if session is None:
-        return [Health("life cycle", ERROR if trouble else OK, trouble or "unconfigured")]
-    found = [Health("life cycle", ERROR if trouble else OK, trouble or ("active" if session.is_active else "inactive"))]
-    figures = session.figures()
+        return [DiagnosticItem("life cycle", ERROR if trouble else OK, trouble or "unconfigured")]
+    found = [
+        DiagnosticItem(
+            "life cycle", ERROR if trouble else OK, trouble or ("active" if session.is_active else "inactive")
+        )
+    ]
+    figures = session.current_stats()
     if figures is not None:
-        rate = rate_health("control loop", session.side.rules.spec.policy_rate_hz, figures.rate)
+        rate = rate_diagnostics("control loop", session.side.rules.spec.policy_rate_hz, figures.rate)
         found += [rate, _episodes(session, figures, resets), _links(session)]
     return [*found, _policy(session), _records(session)]
 
 
-def _policy(session: PolicySession) -> Health:
+def _policy(session: PolicySession) -> DiagnosticItem:
     side = session.side
-    receiver, current = side.receiver.view(), side.slots.current
+    updater, current = side.updater.view(), side.policy_buffer.current
     version = current.version if current else 0
-    newest = receiver.newest
+    newest = updater.newest
     refused = newest is not None and newest.stage.value == "refused"
     message = f"v{version} acts" if version else "no policy has arrived"
     if refused and newest is not None:
         message = newest.detail
-    return Health(
+    return DiagnosticItem(
         "policy",
         WARN if refused or not version else OK,
         message,
         (
             ("version", str(version)),
-            ("installed", str(side.receiver.version)),
+            ("installed", str(side.updater.version)),
             ("stage", newest.stage.value if newest else ""),
-            ("manager_linked", str(receiver.is_linked)),
+            ("manager_linked", str(updater.is_linked)),
         ),
     )
 
 
-def _episodes(session: PolicySession, figures: RobotStats, resets: ResetCaller) -> Health:
+def _episodes(session: PolicySession, figures: RobotStats, resets: EpisodeResetClient) -> DiagnosticItem:
     stats, view = figures.policy, session.view
     runs = view.state is EpisodeState.RUNNING
     stuck = bool(resets.refusal) and view.state is EpisodeState.RESETTING
     message = f"episode {view.episode} runs" if runs else detail_of(session, view) or "between episodes"
-    return Health(
+    return DiagnosticItem(
         "episodes",
         WARN if stuck or view.estop else OK,
         f"the driver can't: {resets.refusal}" if stuck else message,
@@ -72,10 +76,10 @@ def _episodes(session: PolicySession, figures: RobotStats, resets: ResetCaller) 
     )
 
 
-def _links(session: PolicySession) -> Health:
+def _links(session: PolicySession) -> DiagnosticItem:
     view, limit_s = session.view, session.side.arguments.config.robot.observation_timeout_s
     silent = [n for n, age in (("driver", view.robot_age_s), ("safety", view.safety_age_s)) if age > limit_s]
-    return Health(
+    return DiagnosticItem(
         "links",
         ERROR if silent else OK,
         f"{' and '.join(silent)} silent" if silent else "driver and safety speak",
@@ -87,21 +91,21 @@ def _links(session: PolicySession) -> Health:
     )
 
 
-def _records(session: PolicySession) -> Health:
-    stats = session.side.outlet.stats()
+def _records(session: PolicySession) -> DiagnosticItem:
+    stats = session.side.uploader.stats()
     writer, sender = stats.writer, stats.sender
     trouble = writer.error or sender.trouble or (f"{writer.dropped} records dropped" if writer.dropped else "")
     level = ERROR if writer.error or writer.dropped else WARN if trouble or stats.depth > SPOOL_WARN else OK
-    return Health(
+    return DiagnosticItem(
         "records",
         level,
-        trouble or ("ingest answers" if sender.is_linked else "ingest is away; records wait here"),
+        trouble or ("ingest answers" if sender.is_connected else "ingest is away; records wait here"),
         (
             ("spool_depth", str(stats.depth)),
             ("written", str(writer.written)),
             ("acked", str(sender.acked)),
             ("dropped", str(writer.dropped)),
-            ("ingest_linked", str(sender.is_linked)),
+            ("ingest_linked", str(sender.is_connected)),
         ),
     )
 

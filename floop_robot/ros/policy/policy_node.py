@@ -20,20 +20,20 @@ from typing import Any, Final
 from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from floop_robot.ros.node.async_condition import Bell
-from floop_robot.ros.node.diagnostics import Diagnostics
 from floop_robot.ros.arm.driver_config import load_driver
-from floop_robot.ros.node.main import Ros, run
+from floop_robot.ros.node.async_condition import AsyncCondition
+from floop_robot.ros.node.diagnostics import DiagnosticsPublisher
+from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameter, Parameters
-from floop_robot.ros.policy.execute_task_action import TaskServer
-from floop_robot.ros.policy.policy_diagnostics import health_of
-from floop_robot.ros.policy.policy_services import PolicyServices
-from floop_robot.ros.policy.policy_session import PolicySession, RosEnds
-from floop_robot.ros.policy.policy_publisher import PolicyVoice
 from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, ROBOT, robot_arguments
-from floop_robot.ros.node.timers import every
+from floop_robot.ros.node.timers import create_steady_timer
+from floop_robot.ros.policy.execute_task_action import ExecuteTaskServer
+from floop_robot.ros.policy.policy_diagnostics import diagnostics_of
+from floop_robot.ros.policy.policy_publisher import PolicyPublisher
+from floop_robot.ros.policy.policy_services import PolicyServices
+from floop_robot.ros.policy.policy_session import PolicyOutputs, PolicySession
 from floop_robot.services.policy import NICE
-from floop_robot.services.priority import prefer
+from floop_robot.services.priority import raise_priority
 from floop_robot.spec.errors import FloopError
 
 AUTOSTART: Final = Parameter(
@@ -46,14 +46,14 @@ EPISODE_START: Final = Parameter(
     choices=("auto", "service"),
 )
 STATUS_PERIOD_S: Final = 1.0
-AGAIN_S: Final = 1.0
+RETRY_PERIOD_S: Final = 1.0
 """Pause before a node that brings itself up tries again after an error."""
-FAREWELL_S: Final = 0.5
+GOAL_CLOSE_S: Final = 0.5
 """At the end, how long clients of the action may take to hear how it ended."""
-LEAVE_S: Final = 2.0
-LAST_WORDS_S: Final = 0.1
+SHUTDOWN_TIMEOUT_S: Final = 2.0
+FINAL_SPIN_S: Final = 0.1
 """The executor goes on for so long then: how a goal ended in the last moment is sent by its next turn."""
-LOOK_S: Final = 0.25
+POLL_PERIOD_S: Final = 0.25
 
 _SUCCESS, _FAILURE, _ERROR = (
     TransitionCallbackReturn.SUCCESS,
@@ -63,7 +63,7 @@ _SUCCESS, _FAILURE, _ERROR = (
 log = logging.getLogger(__name__)
 
 
-class _Wish(enum.Enum):
+class _DesiredState(enum.Enum):
     """What the node wants of itself."""
 
     NONE = enum.auto()
@@ -85,29 +85,29 @@ class PolicyNode(LifecycleNode):
         self.fatal: FloopError | None = None
         """Set when it can't bring itself up as configured: starting the process again would only repeat it."""
         self.gone = threading.Event()
-        self._wish = _Wish.ACTIVE if self._settings.flag(AUTOSTART.name) else _Wish.NONE
+        self._desired = _DesiredState.ACTIVE if self._settings.flag(AUTOSTART.name) else _DesiredState.NONE
         self._due_s = 0.0
-        self.bell = Bell(self, self._look)
-        self.voice = PolicyVoice(self)
-        self._ends = RosEnds(self)
+        self.condition = AsyncCondition(self, self._look)
+        self.publisher = PolicyPublisher(self)
+        self._outputs = PolicyOutputs(self)
         self._calls = PolicyServices(self, self)
-        self._tasks = TaskServer(self, self)
-        self._diagnostics = Diagnostics(self, self.get_namespace().strip("/"), self._health)
-        self._pulse = every(STATUS_PERIOD_S, self, self._on_pulse)
+        self._tasks = ExecuteTaskServer(self, self)
+        self._diagnostics = DiagnosticsPublisher(self, self.get_namespace().strip("/"), self._diagnose)
+        self._status_timer = create_steady_timer(STATUS_PERIOD_S, self, self._on_status_timer)
         self._change_state = self._service_change_state.callback
         self._service_change_state.callback = self._on_change_state
-        self.bell.ring()
+        self.condition.notify()
 
     @property
     def has_goal(self) -> bool:
         """A task is being executed by the action."""
         return self._tasks.is_busy
 
-    def leave(self) -> None:
+    def request_shutdown(self) -> None:
         """Deactivate and clean up; `gone` is set when that is done. From any thread."""
-        self._wish = _Wish.GONE
+        self._desired = _DesiredState.GONE
         with contextlib.suppress(Exception):  # a context that is gone already
-            self.bell.ring()
+            self.condition.notify()
 
     def destroy_node(self) -> None:
         """Leave ROS; what is still open is closed."""
@@ -129,8 +129,8 @@ class PolicyNode(LifecycleNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """End the episode, and hold."""
-        if state.label == "active" and self._wish is _Wish.ACTIVE and self._failure is None:
-            self._wish = _Wish.NONE  # somebody wants it to rest
+        if state.label == "active" and self._desired is _DesiredState.ACTIVE and self._failure is None:
+            self._desired = _DesiredState.NONE  # somebody wants it to rest
         return self._attempt("deactivate", self._deactivate)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -139,7 +139,7 @@ class PolicyNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """From any state: everything down, for good; the process goes on until it is told to stop."""
-        self._wish = _Wish.NONE if self._wish is _Wish.ACTIVE else self._wish
+        self._desired = _DesiredState.NONE if self._desired is _DesiredState.ACTIVE else self._desired
         return self._attempt("shutdown", self._take_down)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -148,7 +148,7 @@ class PolicyNode(LifecycleNode):
         with contextlib.suppress(Exception):
             self._take_down(0.0)
         self.session, self.trouble = None, trouble
-        self._due_s = time.monotonic() + AGAIN_S
+        self._due_s = time.monotonic() + RETRY_PERIOD_S
         return _SUCCESS
 
     def _attempt(self, name: str, act: Callable[[], None]) -> TransitionCallbackReturn:
@@ -157,7 +157,7 @@ class PolicyNode(LifecycleNode):
             act()
         except FloopError as error:
             self.trouble = f"{name}: {error}"
-            if self._wish is _Wish.ACTIVE:
+            if self._desired is _DesiredState.ACTIVE:
                 self.fatal = error
             self.get_logger().error(self.trouble)
             return _FAILURE
@@ -172,9 +172,14 @@ class PolicyNode(LifecycleNode):
         arguments = robot_arguments(self, self._settings)
         driver = self._settings.text(DRIVER.name)
         self.session = PolicySession(
-            self, self._ends, arguments, lambda side: load_driver(driver, side.model), self.bell.ring, self._notice
+            self,
+            self._outputs,
+            arguments,
+            lambda side: load_driver(driver, side.model),
+            self.condition.notify,
+            self._notice,
         )
-        self.voice.tell(self.session, again=True)
+        self.publisher.publish(self.session, again=True)
 
     def _activate(self) -> None:
         assert self.session is not None
@@ -185,8 +190,8 @@ class PolicyNode(LifecycleNode):
         try:
             self.session.stop()
         finally:
-            self.voice.tell(self.session)
-            self.bell.ring()  # whoever waits for an episode
+            self.publisher.publish(self.session)
+            self.condition.notify()  # whoever waits for an episode
 
     def _take_down(self, drain_s: float | None = None) -> None:
         session = self.session
@@ -216,36 +221,36 @@ class PolicyNode(LifecycleNode):
     def _failure(self) -> BaseException | None:
         return self.session.failure if self.session else None
 
-    def _on_pulse(self) -> None:
+    def _on_status_timer(self) -> None:
         self._look(again=True)
 
     def _look(self, *, again: bool = False) -> None:
         if self.session is not None:
-            self.voice.tell(self.session, again=again)
+            self.publisher.publish(self.session, again=again)
         state = self._state_machine.current_state[1]
         if self._failure is not None and state == "active":
             self.get_logger().error("the control loop failed; the node goes through error processing")
             self.trigger_deactivate()
-        elif self._wish is _Wish.GONE and not self.gone.is_set():
-            self._go(state)
-        elif self._wish is _Wish.ACTIVE and time.monotonic() >= self._due_s and self.fatal is None:
-            self._come_up(state)
+        elif self._desired is _DesiredState.GONE and not self.gone.is_set():
+            self._shut_down(state)
+        elif self._desired is _DesiredState.ACTIVE and time.monotonic() >= self._due_s and self.fatal is None:
+            self._bring_up(state)
 
-    def _come_up(self, state: str) -> None:
+    def _bring_up(self, state: str) -> None:
         if state == "unconfigured" and self.trigger_configure() == _SUCCESS:
             state = "inactive"
         if state == "inactive":
             self.trigger_activate()
 
-    def _go(self, state: str) -> None:
-        if not self.bell.is_closed:
-            self._due_s = time.monotonic() + FAREWELL_S
+    def _shut_down(self, state: str) -> None:
+        if not self.condition.is_closed:
+            self._due_s = time.monotonic() + GOAL_CLOSE_S
             if state == "active":
                 self.trigger_deactivate()
-            self.bell.close()
+            self.condition.close()
             return  # whoever waits is answered first
         if self.has_goal and time.monotonic() < self._due_s:
-            return  # its end rings again
+            return  # its end notifies again
         if self._state_machine.current_state[1] == "inactive":
             self.trigger_cleanup()
         self.gone.set()
@@ -253,26 +258,26 @@ class PolicyNode(LifecycleNode):
     def _notice(self, line: str) -> None:
         log.warning(line)
         with contextlib.suppress(Exception):
-            self.bell.ring()
+            self.condition.notify()
 
-    def _health(self) -> Any:
-        return health_of(self.session, self._ends.resets, self.trouble)
+    def _diagnose(self) -> Any:
+        return diagnostics_of(self.session, self._outputs.resets, self.trouble)
 
 
-def serve(ros: Ros) -> None:
+def serve(ros: RosProcess) -> None:
     """Run until the process is told to stop, or can't come up as configured."""
-    prefer(NICE)
+    raise_priority(NICE)
     node = ros.make(lambda context: PolicyNode(context=context))
     with ros.spinning(node):
         autostart = bool(node.get_parameter(AUTOSTART.name).value)
-        while not ros.stop.wait(LOOK_S):
+        while not ros.stop.wait(POLL_PERIOD_S):
             if autostart and node.fatal is not None:
                 raise node.fatal
             if (session := node.session) is not None:
                 session.write_stats()
-        node.leave()
-        node.gone.wait(LEAVE_S)
-        time.sleep(LAST_WORDS_S)
+        node.request_shutdown()
+        node.gone.wait(SHUTDOWN_TIMEOUT_S)
+        time.sleep(FINAL_SPIN_S)
 
 
 def main(argv: list[str] | None = None) -> int:

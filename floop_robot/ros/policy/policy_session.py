@@ -12,35 +12,35 @@ from typing import Final
 from rclpy.node import Node
 
 from floop_interfaces import msg
-from floop_robot.ros.node import topics
-from floop_robot.ros.arm.convert import safety_from_msg, target_to_msg
-from floop_robot.ros.arm.driver_config import RosDriver
-from floop_robot.ros.node.io import PolledGroup, RosInlet, RosOutlet
-from floop_robot.ros.node.qos import COMMAND, SENSOR
-from floop_robot.ros.policy.episode_reset_client import ResetCaller
-from floop_robot.ros.node.robot_parameters import POLICY_PHASE, phase_s
-from floop_robot.ros.arm.robot_state_subscriber import RobotStateInlet
-from floop_robot.services.main_loop import LAST_TICKS_S, RobotArguments
-from floop_robot.services.policy import DRAIN_S, PolicySide, RobotStats
-from floop_robot.robot.loop_interface import Desk, View
 from floop_robot.robot.kinematics import Kinematics
+from floop_robot.robot.loop_interface import LoopInterface, LoopView
 from floop_robot.robot.messages import JointTarget, SafetyState
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.robot.policy_loop import PolicyLoop, PolicyPorts
 from floop_robot.robot.rate_loop import RateLoop
+from floop_robot.ros.arm.convert import safety_from_msg, target_to_msg
+from floop_robot.ros.arm.driver_config import DriverConfig
+from floop_robot.ros.arm.robot_state_subscriber import RobotStateSubscriber
+from floop_robot.ros.node import topics
+from floop_robot.ros.node.io import PolledCallbackGroup, RosPublisher, RosSubscriber
+from floop_robot.ros.node.qos import COMMAND, SENSOR
+from floop_robot.ros.node.robot_parameters import POLICY_PHASE, phase_s
+from floop_robot.ros.policy.episode_reset_client import EpisodeResetClient
+from floop_robot.services.main_loop import SHUTDOWN_TICKS_S, RobotArguments
+from floop_robot.services.policy import DRAIN_S, PolicyProcess, RobotStats
 
 STATES_SILENT_S: Final = 1.0
 """Joint states that come after a silence of this many seconds count as another driver's."""
 
 
-class RosEnds:
-    """The node's own ends of topics and services; they outlive every session."""
+class PolicyOutputs:
+    """The node's own outputs of topics and services; they outlive every session."""
 
     def __init__(self, node: Node) -> None:
-        self.targets: RosOutlet[JointTarget, msg.JointTarget] = RosOutlet(
+        self.targets: RosPublisher[JointTarget, msg.JointTarget] = RosPublisher(
             node, msg.JointTarget, topics.JOINT_TARGET, COMMAND, target_to_msg
         )
-        self.resets = ResetCaller(node)
+        self.resets = EpisodeResetClient(node)
 
 
 class PolicySession:
@@ -52,25 +52,25 @@ class PolicySession:
     def __init__(
         self,
         node: Node,
-        ends: RosEnds,
+        outputs: PolicyOutputs,
         arguments: RobotArguments,
-        driver: Callable[[PolicySide], RosDriver],
-        ring: Callable[[], None],
+        driver: Callable[[PolicyProcess], DriverConfig],
+        notify: Callable[[], None],
         notice: Callable[[str], None],
     ) -> None:
-        self._node, self._ends, self._ring = node, ends, ring
+        self._node, self._outputs, self._notify = node, outputs, notify
         config = arguments.config
         self.tokens = OperatorTokens(Path(config.operators) if config.operators else None)
-        self.side = PolicySide(arguments, notice)
+        self.side = PolicyProcess(arguments, notice)
         self.robot = arguments.robot
         self.kinematics = Kinematics(self.side.model)
         self.control: PolicyLoop | None = None
-        self.desk: Desk | None = None
+        self.interface: LoopInterface | None = None
         """Of the last control loop; its last reports can be taken after it ended. None before the first."""
         self._loop: RateLoop | None = None
         try:
-            self._states = RobotStateInlet(node, self.side.model, driver(self.side), STATES_SILENT_S, True)
-            self._safety: RosInlet[msg.SafetyStatus, SafetyState] = RosInlet(
+            self._states = RobotStateSubscriber(node, self.side.model, driver(self.side), STATES_SILENT_S, True)
+            self._safety: RosSubscriber[msg.SafetyStatus, SafetyState] = RosSubscriber(
                 node, msg.SafetyStatus, topics.SAFETY_STATUS, SENSOR, safety_from_msg
             )
         except BaseException:
@@ -82,7 +82,7 @@ class PolicySession:
     @property
     def boot_id(self) -> str:
         """Boot of the spool in force."""
-        return self.side.outlet.info.boot_id
+        return self.side.uploader.info.boot_id
 
     @property
     def is_active(self) -> bool:
@@ -90,9 +90,9 @@ class PolicySession:
         return self.control is not None
 
     @property
-    def view(self) -> View:
+    def view(self) -> LoopView:
         """The last step's; an empty one while inactive."""
-        return self.side.work.view
+        return self.side.drain_state.view
 
     @property
     def next_episode(self) -> int:
@@ -111,18 +111,18 @@ class PolicySession:
         """Messages of safety that did not convert."""
         return self._safety.refused
 
-    def start(self, starts_by_itself: bool) -> None:
+    def start(self, auto_start: bool) -> None:
         """Run the control loop."""
-        ports = PolicyPorts(self._states, self._safety, self._ends.targets, self._ends.resets, self.side.outlet)
-        self.desk = Desk(starts_by_itself, self._ring)
-        control = self.side.control(ports, self.desk)
+        ports = PolicyPorts(self._states, self._safety, self._outputs.targets, self._outputs.resets, self.side.uploader)
+        self.interface = LoopInterface(auto_start, self._notify)
+        control = self.side.control(ports, self.interface)
         self._states.receive(), self._safety.receive()  # what waits is from before
 
         def tick(now_s: float) -> None:
             try:
                 control.tick(now_s)
             except BaseException:
-                self._ring()
+                self._notify()
                 raise
 
         self._loop = self.side.rate_loop(tick, phase_s(self.side.arguments, POLICY_PHASE))
@@ -137,30 +137,30 @@ class PolicySession:
             return
         try:
             self.control.must_end = True
-            self._loop.join(LAST_TICKS_S)
+            self._loop.join(SHUTDOWN_TICKS_S)
         finally:
             self._loop.stop()
             self.write_stats(force=True)
-            self._ends.resets.forget()
+            self._outputs.resets.forget()
             loop, self._loop = self._loop, None
-            self.side.work.attach(None)
+            self.side.drain_state.attach(None)
             self.control = None
-            loop.join(LAST_TICKS_S)
+            loop.join(SHUTDOWN_TICKS_S)
 
-    def figures(self) -> RobotStats | None:
+    def current_stats(self) -> RobotStats | None:
         """Counts so far; None while inactive."""
         control, loop = self.control, self._loop
-        return self.side.figures(control, loop) if control and loop else None
+        return self.side.current_stats(control, loop) if control and loop else None
 
     def write_stats(self, *, force: bool = False) -> None:
         """Write the figures where `floop status` reads them, when it is time to; from any thread."""
         with self._stats_lock:
-            if (figures := self.figures()) is not None:
+            if (figures := self.current_stats()) is not None:
                 self._stats.write(figures, force=force)
 
     def close(self, drain_s: float = DRAIN_S) -> None:
         """Leave the topics and give up the spool; records get `drain_s` to reach ingest."""
         for subscription in list(self._node.subscriptions):
-            if isinstance(subscription.callback_group, PolledGroup):
+            if isinstance(subscription.callback_group, PolledCallbackGroup):
                 self._node.destroy_subscription(subscription)
         self.side.close(drain_s)

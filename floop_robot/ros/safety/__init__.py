@@ -1,1 +1,1 @@
-"""safety."""
+"""The safety process of one robot as a node."""

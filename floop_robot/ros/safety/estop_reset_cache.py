@@ -1,4 +1,4 @@
-"""ReleaseCalls: a release that is repeated with its `call_id` is not judged again; it gets the answer of the first."""
+"""EstopResetCache: a release repeated with its `call_id` is not judged again; it gets the first answer."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from floop_robot.ros.node.async_condition import Bell
+from floop_robot.ros.node.async_condition import AsyncCondition
 
-MOST_CALLS: Final = 256
+MAX_CALLS: Final = 256
 """Calls remembered: one that is repeated after a lost answer comes within seconds."""
-KEPT_S: Final = 4.0
+REMEMBER_S: Final = 4.0
 """Those answered within so long are remembered however many there are: the seal that they named may still hold."""
 
 T = TypeVar("T")
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class _Answer(msgspec.Struct, frozen=True):
     verdict: Any
     at_s: float
     """Steady clock."""
 
 
-class ReleaseCalls(Generic[T]):
+class EstopResetCache(Generic[T]):
     """Releases of one service by id, name and token of their caller: an id answers only who gave it.
 
     Refusals are remembered as well. Whoever repeats a release may mean the stop that held when it was given, and
     somebody else may have stopped since.
     """
 
-    def __init__(self, bell: Bell, longest_s: float) -> None:
+    def __init__(self, condition: AsyncCondition, longest_s: float) -> None:
         """`longest_s`: how long one may take to be judged."""
-        self._bell, self._longest_s = bell, longest_s
-        self._kept: OrderedDict[tuple[str, str, str], _Kept] = OrderedDict()
+        self._condition, self._longest_s = condition, longest_s
+        self._answers: OrderedDict[tuple[str, str, str], _Answer] = OrderedDict()
         self._under_way: set[str] = set()
 
     async def once(self, request: Any, judge: Callable[[], Awaitable[T]]) -> tuple[T | None, bool]:
@@ -44,20 +44,20 @@ class ReleaseCalls(Generic[T]):
         if not call_id:
             return await judge(), True
         while call_id in self._under_way:
-            if not await self._bell.until(lambda: call_id not in self._under_way, self._longest_s):
+            if not await self._condition.wait_for(lambda: call_id not in self._under_way, self._longest_s):
                 return None, False
-        if (known := self._kept.get(caller)) is not None:
+        if (known := self._answers.get(caller)) is not None:
             return known.verdict, False
         self._under_way.add(call_id)
         try:
             verdict = await judge()
-            self._keep(caller, verdict)
+            self._store(caller, verdict)
         finally:
             self._under_way.discard(call_id)
         return verdict, True
 
-    def _keep(self, caller: tuple[str, str, str], verdict: T) -> None:
+    def _store(self, caller: tuple[str, str, str], verdict: T) -> None:
         now_s = time.monotonic()
-        self._kept[caller] = _Kept(verdict, now_s)
-        while len(self._kept) > MOST_CALLS and now_s - next(iter(self._kept.values())).at_s > KEPT_S:
-            self._kept.popitem(last=False)
+        self._answers[caller] = _Answer(verdict, now_s)
+        while len(self._answers) > MAX_CALLS and now_s - next(iter(self._answers.values())).at_s > REMEMBER_S:
+            self._answers.popitem(last=False)

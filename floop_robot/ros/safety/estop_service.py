@@ -13,29 +13,29 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 
 from floop_interfaces import msg, srv
-from floop_robot.ros.node import topics
-from floop_robot.ros.node.async_condition import Bell
-from floop_robot.ros.arm.convert import to_time
-from floop_robot.ros.safety.estop_commands import Orders
-from floop_robot.ros.safety.safety_publisher import SEAL_S, SafetyReports, Seal
-from floop_robot.ros.node.qos import CALLS
-from floop_robot.ros.safety.estop_reset_cache import ReleaseCalls
-from floop_robot.robot.messages import SafetyOrder
+from floop_robot.robot.messages import EstopCommand
 from floop_robot.robot.operators import OperatorTokens
-from floop_robot.robot.reset_ids import ReleaseIds
+from floop_robot.robot.reset_ids import ResetIds
+from floop_robot.ros.arm.convert import to_time
+from floop_robot.ros.node import topics
+from floop_robot.ros.node.async_condition import AsyncCondition
+from floop_robot.ros.node.qos import CALLS
+from floop_robot.ros.safety.estop_commands import EstopCommands
+from floop_robot.ros.safety.estop_reset_cache import EstopResetCache
+from floop_robot.ros.safety.safety_publisher import NONCE_LIFETIME_S, Nonce, SafetyPublisher
 from floop_robot.spec.errors import StorageError
 
-OBEY_S: Final = 1.0
+OBEY_TIMEOUT_S: Final = 1.0
 """How long a call waits until the servo loop has obeyed: it does within one period."""
 OUTDATED: Final = "the release is out of date: somebody stopped it since, or the release came late; ask again"
 STOPPED_AGAIN: Final = "was stopped again meanwhile"
 STOPPED_SINCE: Final = "was released by this call, and stopped again since"
-MISSED: Final = f"has not obeyed within {OBEY_S:g} s"
+MISSED: Final = f"has not obeyed within {OBEY_TIMEOUT_S:g} s"
 DONE: Final = {True: "is stopped", False: "is released"}
 """What became of a robot that obeyed a stop (True) or a release (False)."""
 STAYS: Final = {True: "stays stopped", False: "is not stopped, but was not released by this call"}
 """What a refused release leaves as it is."""
-UNKEPT: Final = {
+NOT_ON_DISK: Final = {
     True: "its disk has not taken that down, so that a restart may forget it",
     False: "its disk still says stopped, so that a restart may stop it again",
 }
@@ -44,19 +44,19 @@ LAST_LOOK_S: Final = 0.05
 """A release that the servo loop took in its last moment has effect after so long."""
 END_S: Final = 0.3
 """How long the end waits for calls to be answered."""
-MOST_OPEN: Final = 64
+MAX_OPEN_CALLS: Final = 64
 """Releases that may wait at a time, and threads that a disk holds up: more than operators and their scripts make."""
-FULL: Final = f"{MOST_OPEN} calls wait already, or hang at a disk"
+FULL: Final = f"{MAX_OPEN_CALLS} calls wait already, or hang at a disk"
 ENDING: Final = "safety's process ends"
 NOT_NOW: Final = f"has not obeyed: {ENDING}"
-HUNG: Final = f"its disk has not answered within {OBEY_S:g} s"
-UNREAD: Final = f"the operators' file cannot be read: {HUNG}"
+HUNG: Final = f"its disk has not answered within {OBEY_TIMEOUT_S:g} s"
+TOKENS_UNREADABLE: Final = f"the operators' file cannot be read: {HUNG}"
 GIVEN_BEFORE: Final = (
     "this call_id was given before, and may have released then; look at the stop that holds now, and ask with another "
     "call_id"
 )
-UNNOTED: Final = "its call_id cannot be taken down ({}); ask without one"
-LONGEST_S: Final = 4 * OBEY_S
+ID_NOT_STORED: Final = "its call_id cannot be taken down ({}); ask without one"
+LONGEST_S: Final = 4 * OBEY_TIMEOUT_S
 """After so long every release is answered: its token, its id and the servo loop get a second each."""
 
 log = logging.getLogger(__name__)
@@ -81,18 +81,18 @@ class EstopService:
         self,
         node: Node,
         robot: str,
-        orders: Orders,
-        reports: SafetyReports,
+        orders: EstopCommands,
+        reports: SafetyPublisher,
         tokens: OperatorTokens,
-        ids: ReleaseIds | None = None,
+        ids: ResetIds | None = None,
     ) -> None:
         """`ids`: of releases, also of those that an earlier process was asked for."""
         self._robot, self._orders, self._reports, self._tokens = robot, orders, reports, tokens
-        self._ids, self._one_at_a_time = ids or ReleaseIds(None), threading.Lock()
+        self._ids, self._one_at_a_time = ids or ResetIds(None), threading.Lock()
         self._open = 0
         """Calls that wait."""
-        self._bell = Bell(node)
-        self._calls = ReleaseCalls[_Answered](self._bell, LONGEST_S)
+        self._condition = AsyncCondition(node)
+        self._calls = EstopResetCache[_Answered](self._condition, LONGEST_S)
         reports.listener = self._ticked
         self._service = node.create_service(
             srv.SetEstop,
@@ -104,27 +104,27 @@ class EstopService:
 
     def close(self) -> None:
         """Answer whoever waits; while the executor still goes on."""
-        self._bell.close()
+        self._condition.close()
         deadline_s = time.monotonic() + END_S
         while self._open and time.monotonic() < deadline_s:
             time.sleep(0.01)
 
     def _ticked(self) -> None:
         if self._open:
-            self._bell.ring()
+            self._condition.notify()
 
     async def _serve(self, request: srv.SetEstop.Request, response: srv.SetEstop.Response) -> srv.SetEstop.Response:
         self._open += 1
         try:
             if request.stop:
-                order = SafetyOrder(stop=True, who=request.who or "unknown", why=request.why)
+                order = EstopCommand(stop=True, who=request.who or "unknown", why=request.why)
                 return await self._carry_out(order, request, response)
             return await self._release(request, response, self._reports.sealed(request.seal))
         finally:
             self._open -= 1
 
     async def _release(
-        self, request: srv.SetEstop.Request, response: srv.SetEstop.Response, seal: Seal | None
+        self, request: srv.SetEstop.Request, response: srv.SetEstop.Response, seal: Nonce | None
     ) -> srv.SetEstop.Response:
         """`seal`: what was known of the latch when the call arrived."""
         found, is_new = await self._calls.once(request, lambda: self._judge(request, response, seal))
@@ -136,10 +136,12 @@ class EstopService:
         return found.response
 
     async def _judge(
-        self, request: srv.SetEstop.Request, response: srv.SetEstop.Response, seal: Seal | None
+        self, request: srv.SetEstop.Request, response: srv.SetEstop.Response, seal: Nonce | None
     ) -> _Answered:
         latch = self._reports.latch
-        refusal = FULL if max(self._open, self._bell.busy) > MOST_OPEN else await self._refusal(request)
+        refusal = (
+            FULL if max(self._open, self._condition.running_threads) > MAX_OPEN_CALLS else await self._refusal(request)
+        )
         # Known also to a successor, which may be asked with a newer seal: a fleet manager finds it for its caller.
         if request.call_id and not refusal:
             refusal = await self._unnoted(request.call_id)
@@ -148,45 +150,45 @@ class EstopService:
         if seal is None or seal.stops != latch.stops:
             return _Answered(self._refuse(OUTDATED, request, response), latch.stops)
         # Void before the call is answered, and before whoever found the seal stops waiting for it.
-        until_s = min(time.monotonic() + OBEY_S, seal.said_s + SEAL_S) - LAST_LOOK_S
-        order = SafetyOrder(stop=False, who=request.who, why=request.why, after=seal.stops, until_s=until_s)
+        until_s = min(time.monotonic() + OBEY_TIMEOUT_S, seal.said_s + NONCE_LIFETIME_S) - LAST_LOOK_S
+        order = EstopCommand(stop=False, who=request.who, why=request.why, after=seal.stops, until_s=until_s)
         return _Answered(await self._carry_out(order, request, response), seal.stops)
 
     async def _unnoted(self, call_id: str) -> str:
         """Have the id of a release taken down; why that release is not carried out, empty when it may be."""
 
         def note() -> str:
-            if not self._one_at_a_time.acquire(timeout=OBEY_S):
-                return UNNOTED.format(HUNG)
+            if not self._one_at_a_time.acquire(timeout=OBEY_TIMEOUT_S):
+                return ID_NOT_STORED.format(HUNG)
             try:
                 if call_id in self._ids:
                     return GIVEN_BEFORE
                 self._ids.add(call_id)
             except StorageError as error:
-                return UNNOTED.format(error)
+                return ID_NOT_STORED.format(error)
             finally:
                 self._one_at_a_time.release()
             return ""
 
-        return await self._aside(note, UNNOTED.format(HUNG))
+        return await self._ask_in_thread(note, ID_NOT_STORED.format(HUNG))
 
     async def _refusal(self, request: srv.SetEstop.Request) -> str:
-        """Why this operator may not release; the file of tokens is read aside, since a disk may hang."""
+        """Why this operator may not release; the file of tokens is read in a thread, since a disk may hang."""
 
         def ask() -> str:
             return self._tokens.refusal(request.who, request.token)
 
         if not self._tokens.needs_token:
             return ask()
-        return await self._aside(ask, UNREAD)
+        return await self._ask_in_thread(ask, TOKENS_UNREADABLE)
 
-    async def _aside(self, ask: Callable[[], str], hung: str) -> str:
+    async def _ask_in_thread(self, ask: Callable[[], str], hung: str) -> str:
         """What `ask` finds in a thread of its own, or `hung` when a disk keeps it from finding anything for 1 s."""
         found = list[str]()
-        await self._bell.aside(lambda: found.append(ask()), OBEY_S)
+        await self._condition.run_in_thread(lambda: found.append(ask()), OBEY_TIMEOUT_S)
         if found:
             return found[0]
-        return hung if self._bell.takes_more else ENDING
+        return hung if self._condition.accepts_work else ENDING
 
     def _refuse(
         self, why: str, request: srv.SetEstop.Request, response: srv.SetEstop.Response
@@ -196,20 +198,20 @@ class EstopService:
         return self._answer(request, response, False, f"{self._robot} {STAYS[is_set]}: {why}")
 
     async def _carry_out(
-        self, order: SafetyOrder, request: srv.SetEstop.Request, response: srv.SetEstop.Response
+        self, order: EstopCommand, request: srv.SetEstop.Request, response: srv.SetEstop.Response
     ) -> srv.SetEstop.Response:
         latch, before = self._reports.latch, self._reports.latch.stops
         self._orders.send(order)
         obeyed = await self._wait(order, before)
         done = DONE[order.stop]
         if obeyed and not latch.is_kept:
-            done += f", but {UNKEPT[order.stop]}"
-        missed = MISSED if self._bell.takes_more else NOT_NOW
+            done += f", but {NOT_ON_DISK[order.stop]}"
+        missed = MISSED if self._condition.accepts_work else NOT_NOW
         if not order.stop and latch.stops != order.after:
             missed = STOPPED_AGAIN
         return self._answer(request, response, obeyed, f"{self._robot} {done if obeyed else missed}")
 
-    async def _wait(self, order: SafetyOrder, before: int) -> bool:
+    async def _wait(self, order: EstopCommand, before: int) -> bool:
         """Until the servo loop has obeyed and the disk has it; tells the first. `before`: stops before this order."""
         latch = self._reports.latch
 
@@ -222,7 +224,7 @@ class EstopService:
         def is_void() -> bool:
             return not order.stop and latch.stops != order.after
 
-        await self._bell.until(lambda: is_done() or is_void(), OBEY_S)
+        await self._condition.wait_for(lambda: is_done() or is_void(), OBEY_TIMEOUT_S)
         return is_done() or (is_obeyed() and not is_void())
 
     def _answer(

@@ -11,32 +11,32 @@ from pathlib import Path
 from typing import Final
 
 from floop_interfaces import msg
-from floop_robot.ros.node import topics
-from floop_robot.ros.arm.joint_commands import CommandOutlet
-from floop_robot.ros.arm.convert import target_from_msg
-from floop_robot.ros.node.diagnostics import ERROR, OK, WARN, Diagnostics, Health, rate_health
-from floop_robot.ros.arm.driver_config import load_driver
-from floop_robot.ros.safety.estop_service import EstopService
-from floop_robot.ros.safety.estop_commands import Orders
-from floop_robot.ros.safety.safety_publisher import SafetyReports
-from floop_robot.ros.node.io import RosInlet
-from floop_robot.ros.node.main import Ros, run
-from floop_robot.ros.node.parameters import Parameter, Parameters
-from floop_robot.ros.node.qos import COMMAND
-from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, ROBOT, SAFETY_PHASE, phase_s, robot_arguments
-from floop_robot.ros.arm.robot_state_subscriber import RobotStateInlet
-from floop_robot.services.main_loop import drive
-from floop_robot.services.fleet_description import unguarded
-from floop_robot.services.priority import prefer
-from floop_robot.services.safety import NICE, SafetyStats
-from floop_robot.services.stats_file import StatsFile
-from floop_robot.robot.estop_latch import StopLatch
+from floop_robot.robot.estop_latch import EstopLatch
 from floop_robot.robot.ipc import Link, link_folder, sole_server
 from floop_robot.robot.messages import Interventions, SafetyMode
 from floop_robot.robot.operators import OperatorTokens
-from floop_robot.robot.rate_loop import RateLoop, go_first
-from floop_robot.robot.reset_ids import ReleaseIds
+from floop_robot.robot.rate_loop import RateLoop, use_realtime_priority
+from floop_robot.robot.reset_ids import ResetIds
 from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
+from floop_robot.ros.arm.convert import target_from_msg
+from floop_robot.ros.arm.driver_config import load_driver
+from floop_robot.ros.arm.joint_commands import JointCommandPublisher
+from floop_robot.ros.arm.robot_state_subscriber import RobotStateSubscriber
+from floop_robot.ros.node import topics
+from floop_robot.ros.node.diagnostics import ERROR, OK, WARN, DiagnosticItem, DiagnosticsPublisher, rate_diagnostics
+from floop_robot.ros.node.io import RosSubscriber
+from floop_robot.ros.node.main import RosProcess, run
+from floop_robot.ros.node.parameters import Parameter, Parameters
+from floop_robot.ros.node.qos import COMMAND
+from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, ROBOT, SAFETY_PHASE, phase_s, robot_arguments
+from floop_robot.ros.safety.estop_commands import EstopCommands
+from floop_robot.ros.safety.estop_service import EstopService
+from floop_robot.ros.safety.safety_publisher import SafetyPublisher
+from floop_robot.services.fleet_description import missing_safeguards
+from floop_robot.services.main_loop import run_loop
+from floop_robot.services.priority import raise_priority
+from floop_robot.services.safety import NICE, SafetyStats
+from floop_robot.services.stats_file import StatsFile
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 
@@ -45,10 +45,10 @@ SIMULATED: Final = Parameter(
 )
 
 
-def serve(ros: Ros) -> None:
+def serve(ros: RosProcess) -> None:
     """Run until the process is told to stop."""
-    prefer(NICE)
-    go_first()  # before the node is made: the threads of DDS as well
+    raise_priority(NICE)
+    use_realtime_priority()  # before the node is made: the threads of DDS as well
     node = ros.node("safety_node")
     parameters = Parameters(node, (CONFIG, ROBOT, DRIVER, SIMULATED))
     arguments = robot_arguments(node, parameters)
@@ -56,7 +56,7 @@ def serve(ros: Ros) -> None:
     model, rate_hz = load_robot(config.robot.model), config.robot.servo_rate_hz
     driver = load_driver(parameters.text(DRIVER.name), model)
     is_real = not parameters.flag(SIMULATED.name)
-    for line in unguarded(config) if is_real else ():
+    for line in missing_safeguards(config) if is_real else ():
         node.get_logger().warning(line)
     tokens = OperatorTokens(Path(config.operators) if config.operators else None, required=is_real)
     folder = link_folder(arguments.run_dir, arguments.robot)
@@ -66,27 +66,29 @@ def serve(ros: Ros) -> None:
             rate_hz,
             get_task(config.task).spec.policy_rate_hz,
             config.robot.observation_timeout_s,
-            StopLatch(folder / "stopped"),
+            EstopLatch(folder / "stopped"),
         )
-        orders = Orders(node)
-        reports = SafetyReports(node, arguments.robot, core.latch, lambda: loop.missed_ticks)
+        orders = EstopCommands(node)
+        reports = SafetyPublisher(node, arguments.robot, core.latch, lambda: loop.missed_ticks)
         servo = SafetyLoop(
             core,
-            RobotStateInlet(node, model, driver, config.robot.observation_timeout_s, with_perception=False),
-            RosInlet(node, msg.JointTarget, topics.JOINT_TARGET, COMMAND, target_from_msg),
+            RobotStateSubscriber(node, model, driver, config.robot.observation_timeout_s, with_perception=False),
+            RosSubscriber(node, msg.JointTarget, topics.JOINT_TARGET, COMMAND, target_from_msg),
             orders,
-            CommandOutlet(node, model, driver, rate_hz),
+            JointCommandPublisher(node, model, driver, rate_hz),
             reports,
         )
-        loop = RateLoop(rate_hz, servo.tick, "servo", phase_s(arguments, SAFETY_PHASE), urgent=True)
-        ids = ReleaseIds(folder / "releases")
+        loop = RateLoop(rate_hz, servo.tick, "servo", phase_s(arguments, SAFETY_PHASE), realtime=True)
+        ids = ResetIds(folder / "releases")
         service = EstopService(node, arguments.robot, orders, reports, tokens, ids)
-        health = Diagnostics(
-            node, arguments.robot, lambda: (rate_health("servo loop", rate_hz, loop.stats()), safety_health(servo))
+        health = DiagnosticsPublisher(
+            node,
+            arguments.robot,
+            lambda: (rate_diagnostics("servo loop", rate_hz, loop.stats()), safety_diagnostics(servo)),
         )
         with closing(servo), ros.spinning(node), closing(service):
             stats = StatsFile[SafetyStats](arguments.run_dir, f"{arguments.robot}.safety")
-            drive(loop, ros.stop, stats, lambda: figures(loop, servo))
+            run_loop(loop, ros.stop, stats, lambda: figures(loop, servo))
         del service, health  # the node held them, too
 
 
@@ -96,24 +98,24 @@ def figures(loop: RateLoop, servo: SafetyLoop) -> SafetyStats:
     return SafetyStats(loop.stats(), last.interventions if last else Interventions(), last.fault if last else "")
 
 
-def safety_health(servo: SafetyLoop) -> Health:
+def safety_diagnostics(servo: SafetyLoop) -> DiagnosticItem:
     """What safety does, in words: an error while stopped, a warning while it brakes or after a fault."""
     state = servo.last
     if state is None:
-        return Health("safety", WARN, "starting")
+        return DiagnosticItem("safety", WARN, "starting")
     level = OK
     if state.estop:
         level = ERROR
-    elif state.fault or servo.keeper.trouble or state.mode is SafetyMode.STOPPING:
+    elif state.fault or servo.latch_writer.trouble or state.mode is SafetyMode.STOPPING:
         level = WARN
     counts = state.interventions
     causes = ("nonfinite", "position", "velocity", "workspace", "stale_state", "late_target", "estop")
     values = tuple((f"interventions_{cause}", str(getattr(counts, cause))) for cause in causes)
-    return Health(
+    return DiagnosticItem(
         "safety",
         level,
-        state.fault or servo.keeper.trouble or state.mode.value,
-        (("mode", state.mode.value), ("latch_on_disk", servo.keeper.trouble or "yes"), *values),
+        state.fault or servo.latch_writer.trouble or state.mode.value,
+        (("mode", state.mode.value), ("latch_on_disk", servo.latch_writer.trouble or "yes"), *values),
     )
 
 

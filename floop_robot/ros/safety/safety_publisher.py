@@ -1,4 +1,4 @@
-"""SafetyReports: what the safety process says of itself, and the seals by which a release names what it has seen."""
+"""SafetyPublisher: what the safety process says of itself, and the seals by which a release names what it has seen."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from msgspec import structs
 from rclpy.node import Node
 
 from floop_interfaces import msg
-from floop_robot.ros.node import topics
-from floop_robot.ros.arm.convert import header, safety_to_msg, to_time
-from floop_robot.ros.node.qos import LATCHED, SENSOR
-from floop_robot.robot.estop_latch import StopLatch
+from floop_robot.robot.estop_latch import EstopLatch
 from floop_robot.robot.messages import SafetyState
+from floop_robot.ros.arm.convert import header, safety_to_msg, to_time
+from floop_robot.ros.node import topics
+from floop_robot.ros.node.qos import LATCHED, SENSOR
 
 CONFIRM_S: Final = 1.0
 """How often the state of the latch is said again."""
-SEAL_S: Final = 2.0
+NONCE_LIFETIME_S: Final = 2.0
 """How long a release may name a state of the latch: until the next but one is said."""
 
 log = logging.getLogger(__name__)
 
 
-class Seal(msgspec.Struct, frozen=True):
+class Nonce(msgspec.Struct, frozen=True):
     """Names what was said of the latch: how many stops there had been, and when that was."""
 
     value: int
@@ -35,10 +35,10 @@ class Seal(msgspec.Struct, frozen=True):
     said_s: float
 
 
-class SafetyReports:
+class SafetyPublisher:
     """Publishes `safety_status` in every tick, and `estop_state` when the latch changes and once a second."""
 
-    def __init__(self, node: Node, robot: str, latch: StopLatch, missed: Callable[[], int]) -> None:
+    def __init__(self, node: Node, robot: str, latch: EstopLatch, missed: Callable[[], int]) -> None:
         """`missed` counts the servo ticks that were missed."""
         self._robot, self.latch, self._missed = robot, latch, missed
         self._status = node.create_publisher(msg.SafetyStatus, topics.SAFETY_STATUS, SENSOR)
@@ -49,7 +49,7 @@ class SafetyReports:
         self.listener: Callable[[], None] = lambda: None
         """Called after every tick, in the servo loop's thread; must not wait."""
         self._first_id = secrets.randbits(62)
-        self._seal = Seal(0, 0, 0.0)
+        self._seal = Nonce(0, 0, 0.0)
         self._older_seal = self._seal
 
     def send(self, state: SafetyState, /) -> None:
@@ -65,20 +65,20 @@ class SafetyReports:
         if changed or self.latch.stops != self._stops or state.mono_s >= self._due_s:
             self._due_s, self._stops = state.mono_s + CONFIRM_S, self.latch.stops
             self._older_seal = self._seal
-            self._seal = Seal(secrets.randbits(63) | 1, self._stops, state.mono_s)
+            self._seal = Nonce(secrets.randbits(63) | 1, self._stops, state.mono_s)
             self._state.publish(self.message())
         self.listener()
 
-    def sealed(self, seal: int) -> Seal | None:
+    def sealed(self, seal: int) -> Nonce | None:
         """What `seal` names; None when it was not said, or too long ago. 0 names the latch as it is now.
 
         From any thread.
         """
         now_s = time.monotonic()
         if seal == 0:
-            return Seal(0, self.latch.stops, now_s)
+            return Nonce(0, self.latch.stops, now_s)
         for known in (self._seal, self._older_seal):
-            if known.value == seal and now_s - known.said_s <= SEAL_S:
+            if known.value == seal and now_s - known.said_s <= NONCE_LIFETIME_S:
                 return known
         return None
 

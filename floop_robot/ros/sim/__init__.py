@@ -1,1 +1,1 @@
-"""sim."""
+"""The simulated arm of one robot as a node."""

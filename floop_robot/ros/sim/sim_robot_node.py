@@ -6,23 +6,23 @@ import contextlib
 import sys
 
 from floop_envs.world import World
-from floop_robot.ros.node.diagnostics import Diagnostics, Health, rate_health
-from floop_robot.ros.arm.driver_config import load_driver
-from floop_robot.ros.node.main import Ros, run
-from floop_robot.ros.node.parameters import Parameter, Parameters
-from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, DRIVER_PHASE, ROBOT, phase_s, robot_arguments
-from floop_robot.ros.sim.sim_topics import SimPorts
-from floop_robot.services.main_loop import drive
-from floop_robot.services.priority import prefer
-from floop_robot.sim.sim_robot import NICE, DriverStats, SimDriver
-from floop_robot.sim.sim_world import RobotWork
-from floop_robot.services.stats_file import StatsFile
 from floop_robot.robot.ipc import Link, link_folder, sole_server
 from floop_robot.robot.rate_loop import RateLoop
+from floop_robot.ros.arm.driver_config import load_driver
+from floop_robot.ros.node.diagnostics import DiagnosticItem, DiagnosticsPublisher, rate_diagnostics
+from floop_robot.ros.node.main import RosProcess, run
+from floop_robot.ros.node.parameters import Parameter, Parameters
+from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, DRIVER_PHASE, ROBOT, phase_s, robot_arguments
+from floop_robot.ros.sim.sim_topics import SimTopics
+from floop_robot.services.main_loop import run_loop
+from floop_robot.services.priority import raise_priority
+from floop_robot.services.stats_file import StatsFile
+from floop_robot.sim.sim_robot import NICE, DriverStats, SimDriver
+from floop_robot.sim.sim_world import RobotScenarios
 from floop_robot.spec.robot_model import load_robot
 
 
-def serve(ros: Ros) -> None:
+def serve(ros: RosProcess) -> None:
     """Run until the process is told to stop."""
     node = ros.node("sim_robot_node")
     parameters = Parameters(
@@ -38,32 +38,32 @@ def serve(ros: Ros) -> None:
     config = arguments.config
     model, rate_hz = load_robot(config.robot.model), config.robot.servo_rate_hz
     driver = load_driver(parameters.text(DRIVER.name), model)
-    ports = SimPorts(node, model, driver, arguments.robot, rate_hz, parameters.flag("publish_clock"))
+    ports = SimTopics(node, model, driver, arguments.robot, rate_hz, parameters.flag("publish_clock"))
     world = World(model)
-    prefer(NICE)
+    raise_priority(NICE)
     folder = link_folder(arguments.run_dir, arguments.robot)
     with sole_server(folder, Link.STATE), contextlib.closing(world):
-        work = RobotWork(config.task, arguments.robot, arguments.index, config.seed)
-        arm = SimDriver(ports, world, work, arguments.run_dir, rate_hz)
+        scenarios = RobotScenarios(config.task, arguments.robot, arguments.index, config.seed)
+        arm = SimDriver(ports, world, scenarios, arguments.run_dir, rate_hz)
 
         def tick(now_s: float) -> None:
             arm.tick(now_s)
-            ports.states.tell_time(arm.simulated_s)
+            ports.states.publish_clock(arm.simulated_s)
 
         loop = RateLoop(rate_hz, tick, "driver", phase_s(arguments, DRIVER_PHASE))
 
-        def figures() -> DriverStats:
+        def current_stats() -> DriverStats:
             return DriverStats(loop.stats(), arm.simulated_s, arm.elapsed_s, arm.episodes, arm.first_shifted)
 
-        def health() -> list[Health]:
+        def health() -> list[DiagnosticItem]:
             factor = arm.simulated_s / arm.elapsed_s if arm.elapsed_s else 1.0
-            rate = rate_health("driver loop", rate_hz, loop.stats())
+            rate = rate_diagnostics("driver loop", rate_hz, loop.stats())
             values = (("real_time_factor", f"{factor:.3f}"), ("episodes", str(arm.episodes)))
-            return [Health(rate.name, rate.level, rate.message, (*rate.values, *values))]
+            return [DiagnosticItem(rate.name, rate.level, rate.message, (*rate.values, *values))]
 
-        diagnostics = Diagnostics(node, arguments.robot, health)
+        diagnostics = DiagnosticsPublisher(node, arguments.robot, health)
         with ros.spinning(node):
-            drive(loop, ros.stop, StatsFile(arguments.run_dir, f"{arguments.robot}.sim_robot"), figures)
+            run_loop(loop, ros.stop, StatsFile(arguments.run_dir, f"{arguments.robot}.sim_robot"), current_stats)
         del diagnostics
 
 

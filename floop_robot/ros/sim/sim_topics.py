@@ -12,25 +12,25 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
 from floop_interfaces import msg, srv
-from floop_robot.ros.node import topics
-from floop_robot.ros.arm.joint_commands import CommandInlet
+from floop_robot.robot.messages import JointCommand, Phase, ResetRequest, RobotState
+from floop_robot.robot.safety_loop import MessagePublisher, MessageSubscriber
 from floop_robot.ros.arm.convert import header, object_to_msg, pose_stamped, to_time
-from floop_robot.ros.arm.driver_config import RosDriver
-from floop_robot.ros.node.io import Mailbox, RosInlet
+from floop_robot.ros.arm.driver_config import DriverConfig
+from floop_robot.ros.arm.joint_commands import JointCommandSubscriber
+from floop_robot.ros.node import topics
+from floop_robot.ros.node.io import Mailbox, RosSubscriber
 from floop_robot.ros.node.qos import CALLS, EVENTS, LATCHED, SENSOR
-from floop_robot.robot.messages import EpisodeRequest, JointCommand, Phase, RobotState
-from floop_robot.robot.safety_loop import Inlet, Outlet
-from floop_robot.spec.records import Truth
+from floop_robot.spec.records import GroundTruth
 from floop_robot.spec.robot_model import RobotModel
 
 POSE_TICKS: Final = 5
 """Bare poses are for other tools: every fifth tick will do."""
 
 
-class StateOutlet:
+class StatePublisher:
     """A robot state as a driver's and a perception's topics; joints last, since they complete it."""
 
-    def __init__(self, node: Node, model: RobotModel, driver: RosDriver, robot: str, with_clock: bool) -> None:
+    def __init__(self, node: Node, model: RobotModel, driver: DriverConfig, robot: str, with_clock: bool) -> None:
         self._model, self._robot, self._names = model, robot, [*driver.names(model), *model.gripper.joint_names]
         self._joints = node.create_publisher(JointState, driver.joint_states_topic, SENSOR)
         self._gripper = node.create_publisher(msg.GripperState, topics.GRIPPER_STATE, SENSOR)
@@ -40,8 +40,8 @@ class StateOutlet:
         self._episode = node.create_publisher(msg.EpisodeState, topics.DRIVER_EPISODE, LATCHED)
         self._truth = node.create_publisher(String, topics.DRIVER_TRUTH, LATCHED)
         self._clock = node.create_publisher(Clock, topics.CLOCK, EVENTS) if with_clock else None
-        self._told: tuple[int, Phase] | None = None
-        self._told_truth: Truth | None = None
+        self._last_phase: tuple[int, Phase] | None = None
+        self._last_truth: GroundTruth | None = None
         self._ticks = 0
         self.last: RobotState | None = None
         """What was published last; readable from any thread."""
@@ -49,17 +49,17 @@ class StateOutlet:
     def send(self, state: RobotState, /) -> None:
         """Publish."""
         self.last = state
-        if state.truth is not None and state.truth != self._told_truth:
-            self._told_truth = state.truth
+        if state.truth is not None and state.truth != self._last_truth:
+            self._last_truth = state.truth
             self._truth.publish(String(data=msgspec.json.encode(state.truth).decode()))
-        if (state.episode, state.phase) != self._told:
-            self._told = (state.episode, state.phase)
+        if (state.episode, state.phase) != self._last_phase:
+            self._last_phase = (state.episode, state.phase)
             self._episode.publish(
                 msg.EpisodeState(
                     header=header(), robot=self._robot, episode=state.episode, phase=state.phase.value
                 )
             )
-        self._send_sight(state)
+        self._publish_perception(state)
         stamped = header(stamp_ns=state.stamp_ns)
         self._gripper.publish(
             msg.GripperState(header=stamped, width_m=state.gripper_width_m, effort_n=state.gripper_effort_n)
@@ -75,12 +75,12 @@ class StateOutlet:
             )
         )
 
-    def tell_time(self, simulated_s: float) -> None:
+    def publish_clock(self, simulated_s: float) -> None:
         """Publish the simulated time on `/clock`, where it was asked for."""
         if self._clock is not None:
             self._clock.publish(Clock(clock=to_time(round(simulated_s * 1e9))))
 
-    def _send_sight(self, state: RobotState) -> None:
+    def _publish_perception(self, state: RobotState) -> None:
         frame = self._model.base_link
         self._object.publish(object_to_msg(state.object, frame))
         self._ticks += 1
@@ -92,28 +92,28 @@ class StateOutlet:
             self._tote_pose.publish(pose_stamped(state.tote_m, 0.0, frame))
 
 
-class SimPorts:
+class SimTopics:
     """The simulated driver's ends of a robot's topics, and its service for resets."""
 
     def __init__(
-        self, node: Node, model: RobotModel, driver: RosDriver, robot: str, servo_rate_hz: float, with_clock: bool
+        self, node: Node, model: RobotModel, driver: DriverConfig, robot: str, servo_rate_hz: float, with_clock: bool
     ) -> None:
-        self.states = StateOutlet(node, model, driver, robot, with_clock)
-        self._commands = CommandInlet(node, model, driver, servo_rate_hz)
-        self._requests: Mailbox[EpisodeRequest] = Mailbox()
-        self._stops = RosInlet(node, msg.EstopState, topics.ESTOP_STATE, LATCHED, lambda message, _: message)
+        self.states = StatePublisher(node, model, driver, robot, with_clock)
+        self._commands = JointCommandSubscriber(node, model, driver, servo_rate_hz)
+        self._requests: Mailbox[ResetRequest] = Mailbox()
+        self._stops = RosSubscriber(node, msg.EstopState, topics.ESTOP_STATE, LATCHED, lambda message, _: message)
         self._stop: msg.EstopState | None = None
         self._service = node.create_service(srv.ResetEpisode, topics.RESET_EPISODE, self._reset, qos_profile=CALLS)
 
-    def states_out(self) -> Outlet[RobotState]:
+    def states_out(self) -> MessagePublisher[RobotState]:
         """Where states go."""
         return self.states
 
-    def commands_in(self) -> Inlet[JointCommand]:
+    def commands_in(self) -> MessageSubscriber[JointCommand]:
         """Where commands come from."""
         return self._commands
 
-    def requests_in(self) -> Inlet[EpisodeRequest]:
+    def requests_in(self) -> MessageSubscriber[ResetRequest]:
         """Where calls for another episode come from."""
         return self._requests
 
@@ -121,14 +121,14 @@ class SimPorts:
         self, request: srv.ResetEpisode.Request, response: srv.ResetEpisode.Response
     ) -> srv.ResetEpisode.Response:
         state, episode = self.states.last, request.episode
-        is_there = state is not None and state.episode == episode
+        is_reached = state is not None and state.episode == episode
         self._stop = self._stops.receive() or self._stop
-        if self._stop is not None and self._stop.latched and not is_there:
+        if self._stop is not None and self._stop.latched and not is_reached:
             response.success, response.message = False, f"the arm is stopped: {self._stop.why or 'no reason given'}"
         elif episode == 0:
             response.success, response.message = False, "episode 0 is none; numbers begin at 1"
         else:
-            self._requests.send(EpisodeRequest(episode=episode))
+            self._requests.send(ResetRequest(episode=episode))
             response.success, response.message = True, f"episode {episode} is laid out"
-        response.phase = state.phase.value if state is not None and is_there else Phase.RESETTING.value
+        response.phase = state.phase.value if state is not None and is_reached else Phase.RESETTING.value
         return response

@@ -20,7 +20,7 @@ class GraspParameters(msgspec.Struct, frozen=True, kw_only=True):
     """How far outside the object's bounding box the TCP may be while it holds the object."""
 
 
-class Sensed(msgspec.Struct, frozen=True):
+class GraspState(msgspec.Struct, frozen=True):
     """The numbers of one observation that reward and success speak about."""
 
     seen: bool
@@ -37,8 +37,8 @@ class Sensed(msgspec.Struct, frozen=True):
     """Horizontal (x, y) from object to tote; (0, 0) where the task has none."""
 
 
-class Sensor:
-    """Reads `Sensed` out of raw observations of one layout; stateless between calls."""
+class GraspEstimator:
+    """Reads `GraspState` out of raw observations of one layout; stateless between calls."""
 
     def __init__(self, layout: Layout, parameters: GraspParameters) -> None:
         at = {name: part.start for name, part in layout.slices.items()}
@@ -47,7 +47,7 @@ class Sensor:
         self._tote = at.get("tote_from_object")
         self._parameters = parameters
 
-    def read(self, observation: Vector) -> Sensed:
+    def read(self, observation: Vector) -> GraspState:
         """Interpret a raw observation, shape (layout.size,)."""
         o = observation.tolist()
         dx, dy, dz = o[self._object : self._object + 3]
@@ -56,7 +56,7 @@ class Sensor:
         p = self._parameters
         pressing = effort >= p.min_effort_n and width >= p.min_width_m
         near = math.hypot(dx, dy) <= 0.5 * math.hypot(sx, sy) + p.margin_m and abs(dz) <= 0.5 * sz + p.margin_m
-        return Sensed(
+        return GraspState(
             seen=sz > 0.0,
             distance_m=math.sqrt(dx * dx + dy * dy + dz * dz),
             lift_m=height - 0.5 * sz,

@@ -9,7 +9,7 @@ Only what a real arm and its perception have: proprioception, gripper width and 
 from __future__ import annotations
 
 from floop_robot.spec.layout import Field, Layout
-from floop_robot.spec.scenario import CLASSES
+from floop_robot.spec.scenario import OBJECT_CLASSES
 
 POLICY_RATE_HZ = 12.5
 """Policy steps per second: four servo ticks of 50 Hz. The one home of the rate; benchmarks compare others."""
@@ -40,7 +40,9 @@ _SENSED: tuple[Field, ...] = (
     # Wide scales for size and class: a policy meets sizes and classes that it was never trained on, and must go on
     # from what it knows of others instead of being thrown off by inputs far outside their range.
     _field("object_size", 3, "m", "perceived full extents, object axes", 0.3, low=0.0, offset=0.05, scale=0.1),
-    _field("object_class", len(CLASSES), "1", f"one-hot of {', '.join(CLASSES)}", 1.0, low=0.0, scale=4.0),
+    _field(
+        "object_class", len(OBJECT_CLASSES), "1", f"one-hot of {', '.join(OBJECT_CLASSES)}", 1.0, low=0.0, scale=4.0
+    ),
     _field("tracking_error", 3, "m", "commanded TCP target minus measured TCP", 0.1, frame="base", scale=0.03),
     _field("previous_action", 5, "1", "action executed in the previous step", 1.0),
     _field("context", CONTEXT_SIZE, "1", "reserved: what tells robots apart that see the same; zeros", 10.0),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from floop_robot.spec.task import TaskSpec
+from floop_robot.spec.tasks.grasp_state import GraspState
 from floop_robot.spec.tasks.layouts import ACTION, PICK_OBSERVATION, POLICY_RATE_HZ
-from floop_robot.spec.tasks.grasp_state import Sensed
 from floop_robot.spec.tasks.shaped import ShapedParameters, ShapedRules
 
 
@@ -29,10 +29,10 @@ class PickRules(ShapedRules[PickParameters]):
         )
         super().__init__(spec, parameters or PickParameters())
 
-    def _reached(self, s: Sensed) -> bool:
+    def _reached(self, s: GraspState) -> bool:
         return s.grasped and s.lift_m >= self.parameters.lift_height_m
 
-    def _potential(self, s: Sensed) -> float:
+    def _potential(self, s: GraspState) -> float:
         p = self.parameters
         value = self._near(s)
         if s.grasped:

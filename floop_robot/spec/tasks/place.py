@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from floop_robot.spec.task import TaskSpec
+from floop_robot.spec.tasks.grasp_state import GraspState
 from floop_robot.spec.tasks.layouts import ACTION, PLACE_OBSERVATION, POLICY_RATE_HZ
-from floop_robot.spec.tasks.grasp_state import Sensed
 from floop_robot.spec.tasks.shaped import ShapedParameters, ShapedRules
 
 TOTE_INSIDE_M = 0.16
@@ -41,13 +41,13 @@ class PlaceRules(ShapedRules[PlaceParameters]):
         )
         super().__init__(spec, parameters or PlaceParameters())
 
-    def _reached(self, s: Sensed) -> bool:
+    def _reached(self, s: GraspState) -> bool:
         p = self.parameters
         x, y = s.tote_offset_m
         inside = max(abs(x), abs(y)) <= 0.5 * p.inside_m
         return s.seen and inside and s.released and s.object_height_m <= p.inside_height_m
 
-    def _potential(self, s: Sensed) -> float:
+    def _potential(self, s: GraspState) -> float:
         p = self.parameters
         if self._reached(s):
             return 1.0 + p.close_bonus + p.grasp_bonus + p.lift_bonus + p.carry_bonus + p.in_tote_bonus

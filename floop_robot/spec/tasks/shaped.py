@@ -12,8 +12,8 @@ from typing import Generic, TypeVar
 import msgspec
 
 from floop_robot.spec.layout import Vector
-from floop_robot.spec.task import Judgement, Progress, TaskSpec
-from floop_robot.spec.tasks.grasp_state import GraspParameters, Sensed, Sensor
+from floop_robot.spec.task import Judgement, TaskProgress, TaskSpec
+from floop_robot.spec.tasks.grasp_state import GraspEstimator, GraspParameters, GraspState
 
 
 class ShapedParameters(GraspParameters, frozen=True, kw_only=True):
@@ -44,7 +44,7 @@ class ShapedRules(ABC, Generic[P]):
     def __init__(self, spec: TaskSpec, parameters: P) -> None:
         self.spec, self.parameters = spec, parameters
         self._hold_steps = max(1, round(parameters.hold_s * spec.policy_rate_hz))
-        self._sensor = Sensor(spec.observation, parameters)
+        self._sensor = GraspEstimator(spec.observation, parameters)
 
     @property
     def reward_parameters(self) -> dict[str, float]:
@@ -52,11 +52,11 @@ class ShapedRules(ABC, Generic[P]):
         values: dict[str, float] = msgspec.to_builtins(self.parameters)
         return values
 
-    def start(self) -> Progress:
+    def start(self) -> TaskProgress:
         """Nothing achieved yet."""
-        return Progress()
+        return TaskProgress()
 
-    def judge(self, progress: Progress, observation: Vector, next_observation: Vector) -> Judgement:
+    def judge(self, progress: TaskProgress, observation: Vector, next_observation: Vector) -> Judgement:
         """Judge the step from `observation` to `next_observation`; terminated means success."""
         p = self.parameters
         after = self._sensor.read(next_observation)
@@ -64,18 +64,18 @@ class ShapedRules(ABC, Generic[P]):
         success = held >= self._hold_steps
         shaping = p.gamma * self._potential(after) - self._potential(self._sensor.read(observation))
         reward = p.scale * (shaping - p.step_cost + (p.success_bonus if success else 0.0))
-        return Judgement(reward=reward, success=success, terminated=success, progress=Progress(held_steps=held))
+        return Judgement(reward=reward, success=success, terminated=success, progress=TaskProgress(held_steps=held))
 
-    def _near(self, s: Sensed) -> float:
+    def _near(self, s: GraspState) -> float:
         """Potential of being near the object."""
         p = self.parameters
         value = 1.0 - math.tanh(p.reach_per_m * s.distance_m)
         return value + p.close_bonus * (1.0 - math.tanh(p.close_per_m * s.distance_m))
 
     @abstractmethod
-    def _reached(self, s: Sensed) -> bool:
+    def _reached(self, s: GraspState) -> bool:
         """Whether this is what must last for `hold_s`."""
 
     @abstractmethod
-    def _potential(self, s: Sensed) -> float:
+    def _potential(self, s: GraspState) -> float:
         """How far on the way to success this is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.ros.skip_reasons import NO_ROS
+from skip_reasons import NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 
@@ -14,7 +14,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Header
 
 from floop_robot.ros.arm.driver_config import GripperJoint, drivers_dir, load_driver
-from floop_robot.ros.arm.robot_state_subscriber import JointReader
+from floop_robot.ros.arm.robot_state_subscriber import JointStateParser
 from floop_robot.spec.errors import ConfigError, UnknownName
 from floop_robot.spec.robot_model import load_robot, robots_dir
 
@@ -62,7 +62,7 @@ def test_a_bad_description_is_refused(tmp_path: Path, text: str, error: type[Exc
 
 
 def test_joints_are_read_by_name_in_any_order_and_company() -> None:
-    reader = JointReader(NAMES, None, 0.08)
+    reader = JointStateParser(NAMES, None, 0.08)
     fields = {"name": ["x", "c", "a", "b"], "position": [9.0, 3.0, 1.0, 2.0], "velocity": [9.0, 0.3, 0.1, 0.2]}
     found = reader.arm(state(5, **fields), 1.5)
     assert found is not None
@@ -71,14 +71,14 @@ def test_joints_are_read_by_name_in_any_order_and_company() -> None:
 
 
 def test_part_of_an_arm_is_no_state_of_it() -> None:
-    reader = JointReader(NAMES, KNUCKLE, 0.08)
+    reader = JointStateParser(NAMES, KNUCKLE, 0.08)
     assert reader.arm(state(1, name=["a", "b"], position=[1.0, 2.0]), 0.0) is None
     assert reader.arm(state(1, name=["a", "b", "c"], position=[1.0, 2.0]), 0.0) is None  # a malformed one
     assert reader.gripper(state(1, name=["a", "b"], position=[1.0, 2.0]), 0.0) is None
 
 
 def test_velocities_are_derived_where_none_are_published() -> None:
-    reader = JointReader(("a",), None, 0.08)
+    reader = JointStateParser(("a",), None, 0.08)
     first = reader.arm(state(1, name=["a"], position=[1.0]), 0.0)
     second = reader.arm(state(1, 20_000_000, name=["a"], position=[1.01]), 0.02)
     again = reader.arm(state(1, 20_000_000, name=["a"], position=[1.01]), 0.03)  # the same stamp: nothing is new
@@ -89,7 +89,7 @@ def test_velocities_are_derived_where_none_are_published() -> None:
 
 
 def test_a_gripper_may_be_a_joint() -> None:
-    reader = JointReader(NAMES, KNUCKLE, 0.08)
+    reader = JointStateParser(NAMES, KNUCKLE, 0.08)
     found = reader.gripper(state(1, name=["k"], position=[0.6], effort=[-7.0]), 3.0)
     assert found is not None
     assert found.width_m == pytest.approx(0.02)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from conditions import wait_for
-from tests.ros.skip_reasons import NO_ROS
+from skip_reasons import NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 
@@ -27,7 +27,7 @@ from floop_interfaces import msg, srv
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import EVENTS, LATCHED, SENSOR
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 DESCRIPTION = HERE / "stand_in_driver.yaml"
 
 
@@ -95,9 +95,9 @@ def test_it_picks_goes_home_and_picks_the_next(arm: OwnArm) -> None:
 
 
 def test_a_person_says_that_work_is_there(tmp_path: Path, domain: int) -> None:
-    arm = OwnArm(tmp_path, domain, "work:=button")
+    arm = OwnArm(tmp_path, domain, "object_ready:=confirmed")
     try:
-        laying_out = "waits for work"
+        laying_out = "waits for an object"
         wait_for(lambda: arm.phases and arm.phases[-1].detail == laying_out, 30.0)
         before = time.monotonic()
         wait_for(lambda: time.monotonic() - before > 0.5)

@@ -7,9 +7,15 @@ from itertools import pairwise
 import msgspec
 import pytest
 
-from floop_robot.ros.cell.cell_state_machine import HOMING_EPISODE, LEASH_RAD, CellCore, CellSettings, Stage
-from floop_robot.robot.messages import JointTarget, PerceivedObject, Phase, RobotState, SafetyOrder
+from floop_robot.robot.messages import EstopCommand, JointTarget, PerceivedObject, Phase, RobotState
 from floop_robot.robot.safety_loop import SafetyCore
+from floop_robot.ros.cell.cell_state_machine import (
+    HOMING_EPISODE,
+    MAX_HOMING_LEAD_RAD,
+    CellSettings,
+    CellStage,
+    CellStateMachine,
+)
 from floop_robot.spec.robot_model import load_robot
 
 MODEL = load_robot("panda")
@@ -27,7 +33,7 @@ def state(**changes: object) -> RobotState:
     return msgspec.structs.replace(still, **changes)
 
 
-def go_home(core: CellCore, at: RobotState, steps: int = 100) -> list[JointTarget]:
+def go_home(core: CellStateMachine, at: RobotState, steps: int = 100) -> list[JointTarget]:
     """The arm follows every target at once; until the cell is done with it."""
     sent = []
     for i in range(steps):
@@ -39,21 +45,21 @@ def go_home(core: CellCore, at: RobotState, steps: int = 100) -> list[JointTarge
     return sent
 
 
-def core(**settings: object) -> CellCore:
-    made = CellCore(MODEL, CellSettings(**settings), RATE_HZ)  # type: ignore[arg-type]
+def core(**settings: object) -> CellStateMachine:
+    made = CellStateMachine(MODEL, CellSettings(**settings), RATE_HZ)  # type: ignore[arg-type]
     made.request(5)
     return made
 
 
 def test_nothing_moves_before_anybody_asked() -> None:
-    fresh = CellCore(MODEL, CellSettings(), RATE_HZ)
+    fresh = CellStateMachine(MODEL, CellSettings(), RATE_HZ)
     assert fresh.tick(state(q_rad=AWAY), 0.0) is None
-    assert fresh.told == (0, Phase.RESETTING)
+    assert fresh.episode_and_phase == (0, Phase.RESETTING)
 
 
 def test_the_arm_goes_home_slowly_under_a_number_no_policy_has() -> None:
     cell = core(speed_rad_s=0.5)
-    assert cell.told == (HOMING_EPISODE, Phase.READY)
+    assert cell.episode_and_phase == (HOMING_EPISODE, Phase.READY)
     sent = go_home(cell, state(q_rad=AWAY))
     assert {t.episode for t in sent} == {HOMING_EPISODE}
     assert [t.seq for t in sent] == list(range(1, len(sent) + 1))
@@ -61,7 +67,7 @@ def test_the_arm_goes_home_slowly_under_a_number_no_policy_has() -> None:
     steps = [max(abs(a - b) for a, b in zip(p, q, strict=True)) for p, q in pairwise(way)]
     assert max(steps) <= 0.5 / RATE_HZ + 1e-9
     assert 0.4 / 0.5 * RATE_HZ - 3 <= len(sent) <= 0.4 / 0.5 * RATE_HZ + 3
-    assert cell.told == (5, Phase.READY)
+    assert cell.episode_and_phase == (5, Phase.READY)
     assert cell.request(5) is Phase.READY
     assert cell.request(6) is Phase.RESETTING
 
@@ -75,7 +81,7 @@ def test_after_a_stop_the_arm_goes_home_slowly_from_where_somebody_has_put_it(mo
     def servo(ticks: int, now_s: float) -> None:
         nonlocal at, fastest
         for i in range(ticks):
-            episode, phase = cell.told
+            episode, phase = cell.episode_and_phase
             seen = state(tick=int((now_s + i * 0.02) * 50), q_rad=tuple(at), mono_s=now_s + i * 0.02, phase=phase,
                          episode=episode)  # fmt: skip
             safety.take_state(seen)
@@ -88,12 +94,12 @@ def test_after_a_stop_the_arm_goes_home_slowly_from_where_somebody_has_put_it(mo
     servo(40, 10.0)
     assert AWAY[0] - 0.3 < at[0] < AWAY[0]
     undisturbed = fastest
-    safety.take_order(SafetyOrder(stop=True, who="ann"))
+    safety.take_order(EstopCommand(stop=True, who="ann"))
     servo(20, 11.0)
     at[0] += moved_rad
     put = at[0]
     servo(20, 12.0)
-    safety.take_order(SafetyOrder(stop=False, who="ann"))
+    safety.take_order(EstopCommand(stop=False, who="ann"))
     servo(100, 13.0)
     assert fastest <= 2.5 * undisturbed  # it may have begun two steps ahead; from where it was stopped it would be five
     assert at[0] < put  # on its way
@@ -104,8 +110,8 @@ def test_an_arm_that_does_not_follow_is_waited_for() -> None:
     for i in range(200):
         target = cell.tick(state(q_rad=AWAY), i / RATE_HZ)
         assert target is not None
-    assert max(abs(a - b) for a, b in zip(target.q_rad, AWAY, strict=True)) <= LEASH_RAD + 0.3 / RATE_HZ
-    assert cell.stage is Stage.HOMING
+    assert max(abs(a - b) for a, b in zip(target.q_rad, AWAY, strict=True)) <= MAX_HOMING_LEAD_RAD + 0.3 / RATE_HZ
+    assert cell.stage is CellStage.HOMING
 
 
 @pytest.mark.parametrize(("first", "width_m"), [(True, OPEN), (False, 0.0)])
@@ -117,40 +123,40 @@ def test_the_gripper_lets_go_where_it_was_told_to(first: bool, width_m: float) -
     assert target.gripper_width_m == width_m
     assert (target.q_rad == AWAY) is first  # with the gripper still closed, only one of the two moves
     assert go_home(cell, held)[-1].gripper_width_m == OPEN
-    assert cell.stage is Stage.READY
+    assert cell.stage is CellStage.READY
 
 
 def test_work_must_be_seen_and_where_asked_for_confirmed() -> None:
     cell = core()
     cell.tick(state(object=None), 0.0)
-    assert (cell.stage, cell.told) == (Stage.LAYING_OUT, (5, Phase.RESETTING))
+    assert (cell.stage, cell.episode_and_phase) == (CellStage.LAYING_OUT, (5, Phase.RESETTING))
     cell.tick(state(), 0.1)
-    assert cell.told == (5, Phase.READY)
+    assert cell.episode_and_phase == (5, Phase.READY)
 
-    cell = core(needs_button=True)
+    cell = core(needs_confirmation=True)
     cell.tick(state(), 0.0)
-    assert cell.stage is Stage.LAYING_OUT
-    cell.is_pressed = True
+    assert cell.stage is CellStage.LAYING_OUT
+    cell.is_confirmed = True
     cell.tick(state(object=None), 0.1)
-    assert cell.stage is Stage.LAYING_OUT
+    assert cell.stage is CellStage.LAYING_OUT
     cell.tick(state(), 0.2)
-    assert cell.stage is Stage.READY
+    assert cell.stage is CellStage.READY
     cell.request(6)  # a button pressed for one episode says nothing about the next
     cell.tick(state(), 0.3)
-    assert cell.stage is Stage.LAYING_OUT
+    assert cell.stage is CellStage.LAYING_OUT
 
 
 def test_homing_from_outside_is_waited_for() -> None:
     cell = core(homes=False)
     assert cell.tick(state(q_rad=AWAY), 0.0) is None
-    assert cell.told == (5, Phase.RESETTING)
+    assert cell.episode_and_phase == (5, Phase.RESETTING)
     cell.tick(state(dq_rad_s=(0.5,) * 7), 0.1)
-    assert cell.stage is Stage.HOMING  # not yet at rest
+    assert cell.stage is CellStage.HOMING  # not yet at rest
     cell.tick(state(), 0.2)
-    assert cell.stage is Stage.READY
+    assert cell.stage is CellStage.READY
 
 
 def test_a_silent_arm_is_left_alone() -> None:
     cell = core()
     assert cell.tick(None, 0.0) is None
-    assert cell.stage is Stage.HOMING
+    assert cell.stage is CellStage.HOMING

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 from conditions import wait_for
-from tests.ros.skip_reasons import NO_ROS
+from skip_reasons import NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 
@@ -25,13 +25,13 @@ from rclpy.task import Future
 from tokens import TOKEN, WHO
 
 from floop_interfaces import msg, srv
-from floop_robot.ros.node import topics
-from floop_robot.ros.safety.estop_service import DONE, GIVEN_BEFORE, NOT_NOW, UNKEPT
-from floop_robot.ros.fleet.estop_monitor import OTHER_NOW, UNHEARD
-from floop_robot.ros.fleet.fleet_estop import ENDING, FleetStop
-from floop_robot.ros.node.qos import EVENTS, LATCHED
-from floop_robot.robot.ipc import link_folder
 from floop_robot.deploy import FleetClient
+from floop_robot.robot.ipc import link_folder
+from floop_robot.ros.fleet.estop_monitor import CHANGED_SINCE, SILENT
+from floop_robot.ros.fleet.fleet_estop import ENDING, FleetEstop
+from floop_robot.ros.node import topics
+from floop_robot.ros.node.qos import EVENTS, LATCHED
+from floop_robot.ros.safety.estop_service import DONE, GIVEN_BEFORE, NOT_NOW, NOT_ON_DISK
 
 ROBOTS = ("robot_1", "robot_2")
 N = TypeVar("N", bound=Node)
@@ -106,7 +106,7 @@ class Ending(Node):
 
 
 @contextmanager
-def asking(domain: int, kind: Callable[[Context], N]) -> Iterator[tuple[Peer, N, FleetStop]]:
+def asking(domain: int, kind: Callable[[Context], N]) -> Iterator[tuple[Peer, N, FleetEstop]]:
     """`/fleet/set_estop` of a fleet whose one robot is a `kind`, and who audits is away."""
     nobody = FleetClient(f"tcp://127.0.0.1:{free_base_port()}", WHO, timeout_s=0.1)
     with (
@@ -114,7 +114,7 @@ def asking(domain: int, kind: Callable[[Context], N]) -> Iterator[tuple[Peer, N,
         closing(Spun(peer.context, kind)) as robot,
         closing(Spun(peer.context, lambda context: Node("asking", context=context))) as node,
         closing(nobody),
-        closing(FleetStop(peer.node, node.node, ["robot_1"], nobody)) as stop,
+        closing(FleetEstop(peer.node, node.node, ["robot_1"], nobody)) as stop,
     ):
         yield peer, robot.node, stop
 
@@ -156,7 +156,7 @@ def test_a_stop_on_a_topic_ends_a_release_that_still_waits_for_its_robot(stops: 
 
     wait_for(pressed)
     answer = stops.fleet.peer.result(released)
-    assert answer.message == f"released none; robot_1 {OTHER_NOW}"
+    assert answer.message == f"released none; robot_1 {CHANGED_SINCE}"
     stops.start("robot_1")
     assert set(stops.said_since("robot_1", 3)) == {True}
 
@@ -171,7 +171,7 @@ def test_a_release_is_about_what_was_heard_of_a_robot_when_it_was_asked_for(stop
     assert not stops.fleet.peer.result(waits).success
     again.kill()
     ask = {"stop": False, "robots": ["robot_1"]}
-    wait_for(lambda: UNHEARD in stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, **ask).message, 20.0, "silence")
+    wait_for(lambda: SILENT in stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, **ask).message, 20.0, "silence")
     stops.start("robot_1")
     assert set(stops.said_since("robot_1", 3)) == {True}
     wait_for(lambda: stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, **ask).success)
@@ -193,7 +193,7 @@ def test_what_a_robot_did_not_write_down_is_told_with_what_it_did(stops: Stops) 
     wait_for(lambda: stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False).success, 20.0, "all released")
     latch = link_folder(Path(stops.fleet.config.run_dir), "robot_1") / "stopped"
     latch.mkdir()  # neither written nor removed
-    worry = f"robot_1 {DONE[True]}, but {UNKEPT[True]}"
+    worry = f"robot_1 {DONE[True]}, but {NOT_ON_DISK[True]}"
     stopped = stops.fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True, who="visitor")
     assert stopped.success
     assert stopped.message == f"stopped robot_1, robot_2; {worry}"
@@ -205,7 +205,7 @@ def test_what_a_robot_did_not_write_down_is_told_with_what_it_did(stops: Stops) 
         return answer if answer.success else None
 
     released = wait_for(release)
-    assert released.message == f"released robot_1, robot_2; robot_1 {DONE[False]}, but {UNKEPT[False]}"
+    assert released.message == f"released robot_1, robot_2; robot_1 {DONE[False]}, but {NOT_ON_DISK[False]}"
 
 
 def test_a_release_repeated_to_the_fleet_opens_no_later_stop_of_a_robot_that_was_started_again(stops: Stops) -> None:
@@ -239,7 +239,7 @@ def test_a_release_that_was_refused_is_refused_when_it_is_repeated_too(stops: St
         return stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, **call)
 
     told = release("a").message
-    assert told == f"released none; robot_1 {UNHEARD}"
+    assert told == f"released none; robot_1 {SILENT}"
     stops.start(*ROBOTS)
     stops.stop_all()
     ids = map(str, itertools.count())
@@ -316,5 +316,5 @@ def test_a_release_keeps_no_stop_waiting_and_ends_with_it(stops: Stops) -> None:
     wait_for(lambda: heard or released.done())
     assert heard and not released.done()
     answer = stops.fleet.peer.result(released)
-    assert answer.message == f"released none; robot_1 did not answer; robot_2 {OTHER_NOW}"
+    assert answer.message == f"released none; robot_1 did not answer; robot_2 {CHANGED_SINCE}"
     assert stops.fleet.peer.result(stopped).message == "stopped none; robot_2 did not answer"

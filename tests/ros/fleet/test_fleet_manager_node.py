@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from conditions import wait_for
 from isolation import reserved_domain
-from tests.ros.skip_reasons import NO_ROS
+from skip_reasons import NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 
@@ -22,10 +22,10 @@ from tokens import TOKEN, WHO
 
 from floop_interfaces import msg, srv
 from floop_robot.bundle import Bundle
+from floop_robot.deploy.registry import Origin
 from floop_robot.ros.fleet import command_queue
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import AUDIT, EVENTS, LATCHED
-from floop_robot.deploy.registry import Origin
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.verdict import Decision
 from tests.bundle.sample_bundles import make_bundle
@@ -96,7 +96,9 @@ def test_a_bundle_is_pushed_to_all_and_the_answer_says_who_what_when_and_where(f
     assert [(r.robot, r.version, r.target) for r in answer.robots] == [
         ("robot_1", production, production), ("robot_2", production, production)
     ]  # fmt: skip
-    assert [robot.slots.acting for robot in fleet.robots] == [production] * 2  # acting already, not only told to
+    assert [robot.policy_buffer.acting for robot in fleet.robots] == [
+        production
+    ] * 2  # acting already, not only told to
     assert fleet.state().audit[-1].detail == "try it"
 
 
@@ -220,14 +222,14 @@ def test_what_is_too_much_or_overtaken_is_refused_in_one_line(fleet: FleetRig) -
     with slow_push(fleet, "stuck.zip") as pushed:
         request = srv.PushPolicy.Request(version=1, who=WHO, token=TOKEN)
         sent = [pushed]
-        for _ in range(command_queue.MOST_QUEUED + 10):
+        for _ in range(command_queue.MAX_QUEUED + 10):
             sent.append(fleet.peer.send(srv.PushPolicy, topics.PUSH_POLICY, request))
             fleet.state()
         last = sent[-1]
-        unchanged(fleet, fleet.peer.result(last), f"{command_queue.MOST_QUEUED} orders are to be carried out before")
+        unchanged(fleet, fleet.peer.result(last), f"{command_queue.MAX_QUEUED} orders are to be carried out before")
         back = fleet.order(srv.RollbackPolicy, topics.ROLLBACK_POLICY, to_version=1)
         assert back.success
-    for answer in sent[: command_queue.MOST_QUEUED]:
+    for answer in sent[: command_queue.MAX_QUEUED]:
         unchanged(fleet, fleet.peer.result(answer, 60.0), "not done", f"{WHO} rolled back to v1")
     assert fleet.order(srv.HoldUpdates, topics.HOLD_UPDATES, hold=False).success
     assert fleet.state().production_version == back.version
@@ -239,10 +241,10 @@ def test_many_orders_that_wait_cost_no_more_than_one_and_beyond_a_bound_they_are
     request = srv.DrainRobot.Request(robot="robot_1", drain=True, wait_s=200.0, who=WHO, token=TOKEN)
     threads = len(list((node / "task").iterdir()))
     open_files = len(list((node / "fd").iterdir()))
-    for _ in range(command_queue.MOST_WAITING + 6):
+    for _ in range(command_queue.MAX_WAITERS + 6):
         last = fleet.peer.send(srv.DrainRobot, topics.DRAIN_ROBOT, request)
         fleet.state()
-    unchanged(fleet, fleet.peer.result(last), f"{command_queue.MOST_WAITING} orders wait", "wait_s 0")
+    unchanged(fleet, fleet.peer.result(last), f"{command_queue.MAX_WAITERS} orders wait", "wait_s 0")
     assert len(list((node / "task").iterdir())) <= threads + 2
     assert len(list((node / "fd").iterdir())) <= open_files + 2
     assert fleet.order(srv.HoldUpdates, topics.HOLD_UPDATES, scope="robot_2", hold=True).success  # it does not wait

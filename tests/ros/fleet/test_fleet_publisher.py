@@ -11,22 +11,22 @@ from pathlib import Path
 import msgspec
 import pytest
 from conditions import wait_for
-from tests.ros.skip_reasons import NO_ROS
+from skip_reasons import NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 
 from peer import Peer
 
 from floop_interfaces import msg, srv
-from floop_robot.ros.node import topics
-from floop_robot.ros.fleet.fleet_manager_node import FleetQuestions
-from floop_robot.ros.fleet.fleet_publisher import FleetVoice
-from floop_robot.ros.node.qos import AUDIT, EVENTS, LATCHED
-from floop_robot.deploy.registry import CandidateState, Registry
 from floop_robot.deploy import FleetClient, FleetStatus
-from floop_robot.transport.rpc_client import Asker
 from floop_robot.deploy.messages import REPLIES, Heartbeat, News, Target
+from floop_robot.deploy.registry import CandidateState, Registry
+from floop_robot.ros.fleet.fleet_manager_node import FleetQueryServices
+from floop_robot.ros.fleet.fleet_publisher import FleetPublisher
+from floop_robot.ros.node import topics
+from floop_robot.ros.node.qos import AUDIT, EVENTS, LATCHED
 from floop_robot.spec.verdict import Decision
+from floop_robot.transport.rpc_client import RpcClient
 from tests.bundle.sample_bundles import IDS, make_bundle
 from tests.deploy.in_process_fleet import ManagerThread, verdict
 
@@ -54,13 +54,13 @@ def test_a_state_that_fits_no_message_is_said_as_soon_as_it_does(manager: Manage
         peer = opened.enter_context(contextlib.closing(Peer(domain)))
         heard = peer.listen(msg.FleetState, topics.FLEET_STATE, LATCHED)
         client = opened.enter_context(Miscounting(manager.rpc))
-        asker = opened.enter_context(contextlib.closing(Asker(manager.rpc, REPLIES)))
+        asker = opened.enter_context(contextlib.closing(RpcClient(manager.rpc, REPLIES)))
         assert asker.ask(Heartbeat(robot="robot_1", boot_id="b", contract=IDS.contract, version=1), Target, 20)
-        voice = opened.enter_context(FleetVoice(peer.node, client))
-        wait_for(lambda: "cannot be said" in voice.silent, 20, "the fault being told")
+        publisher = opened.enter_context(FleetPublisher(peer.node, client))
+        wait_for(lambda: "cannot be said" in publisher.silent, 20, "the fault being told")
         assert not heard
         client.successes = 0
-        wait_for(lambda: heard and not voice.silent, 20, "the state being said")
+        wait_for(lambda: heard and not publisher.silent, 20, "the state being said")
         assert [robot.robot for robot in heard[-1].robots] == ["robot_1"]
 
 
@@ -91,17 +91,17 @@ def test_what_comes_with_one_that_fits_no_message_is_said(
         verdicts = peer.listen(msg.GateVerdict, topics.FLEET_VERDICT, EVENTS)
         audit = peer.listen(msg.AuditEntry, topics.FLEET_AUDIT, AUDIT)
         states = peer.listen(msg.FleetState, topics.FLEET_STATE, LATCHED)
-        voice = FleetVoice(peer.node, opened.enter_context(FromTheStart(manager.rpc)))
+        publisher = FleetPublisher(peer.node, opened.enter_context(FromTheStart(manager.rpc)))
         for topic in (topics.FLEET_VERDICT, topics.FLEET_AUDIT):
             wait_for(lambda t=topic: peer.node.count_publishers(t) and peer.node.count_subscribers(t))
         with caplog.at_level(logging.WARNING):
-            opened.enter_context(voice)
+            opened.enter_context(publisher)
             wait_for(lambda: states, what="the state, which is said last")
             wait_for(lambda: len(verdicts) >= 3 and [e.what for e in audit].count("noted") >= 3, what="the others")
     assert [each.seed for each in verdicts] == [1, 3, 4]
     assert [entry.version for entry in audit if entry.what == "noted"] == [1, 3, 4]
     assert [entry.version for entry in states[-1].audit if entry.what == "noted"] == [1, 3, 4]
-    assert voice.silent == ""
+    assert publisher.silent == ""
     left_out = [record.message for record in caplog.records if "fits no message and is left out" in record.message]
     assert len(left_out) == 2 and "'version' field" in left_out[0] and "'seed' field" in left_out[1]
 
@@ -111,7 +111,7 @@ def test_a_list_is_answered_without_what_fits_no_message(
 ) -> None:
     with contextlib.ExitStack() as opened:
         peer = opened.enter_context(contextlib.closing(Peer(domain)))
-        questions = FleetQuestions(peer.node, opened.enter_context(FleetClient(manager.rpc)))
+        questions = FleetQueryServices(peer.node, opened.enter_context(FleetClient(manager.rpc)))
         answer = peer.call(srv.ListPolicies, topics.LIST_POLICIES, srv.ListPolicies.Request(with_verdicts=True))
         assert [each.seed for each in answer.verdicts] == [1, 3, 4]
         assert answer.success and "1 entries fit no message" in answer.message

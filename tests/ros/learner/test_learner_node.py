@@ -12,7 +12,7 @@ import msgspec
 import psutil
 import pytest
 from conditions import wait_for
-from tests.ros.skip_reasons import NO_ROS
+from skip_reasons import NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 pytest.importorskip("stable_baselines3", reason="needs floop-robot[learn]")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from conditions import wait_for
-from tests.ros.skip_reasons import NO_ROS
+from skip_reasons import NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 
@@ -17,8 +17,8 @@ from peer import Peer
 from rclpy.callback_groups import ReentrantCallbackGroup
 from std_srvs.srv import Trigger
 
-from floop_robot.ros.node import async_condition as bells
-from floop_robot.ros.node.async_condition import Bell
+from floop_robot.ros.node import async_condition
+from floop_robot.ros.node.async_condition import AsyncCondition
 
 
 @pytest.fixture
@@ -28,29 +28,29 @@ def peer(domain: int) -> Iterator[Peer]:
     found.close()
 
 
-class Aside:
-    """A service that has `work` done aside, and tells what came of it."""
+class ThreadService:
+    """A service that has `work` done in a thread, and tells what came of it."""
 
     def __init__(self, peer: Peer, work: Callable[[], None], timeout_s: float = 20.0) -> None:
-        self.bell, self.peer, self._work, self._timeout_s = Bell(peer.node), peer, work, timeout_s
-        peer.node.create_service(Trigger, "aside", self._serve, callback_group=ReentrantCallbackGroup())
+        self.condition, self.peer, self._work, self._timeout_s = AsyncCondition(peer.node), peer, work, timeout_s
+        peer.node.create_service(Trigger, "service", self._serve, callback_group=ReentrantCallbackGroup())
 
     async def _serve(self, _: Trigger.Request, answer: Trigger.Response) -> Trigger.Response:
         try:
-            answer.success = await self.bell.aside(self._work, self._timeout_s)
+            answer.success = await self.condition.run_in_thread(self._work, self._timeout_s)
         except ValueError as error:
             answer.message = str(error)
         return answer
 
     def call(self):
-        return self.peer.send(Trigger, "aside", Trigger.Request())
+        return self.peer.send(Trigger, "service", Trigger.Request())
 
 
 def test_what_it_raises_is_raised(peer: Peer) -> None:
     def fail() -> None:
         raise ValueError("no such thing")
 
-    answer = peer.result(Aside(peer, fail).call())
+    answer = peer.result(ThreadService(peer, fail).call())
     assert (answer.success, answer.message) == (False, "no such thing")
 
 
@@ -62,48 +62,48 @@ def functions_of(thread: threading.Thread) -> list[str]:
 
 def test_closing_waits_for_what_ends_soon(peer: Peer) -> None:
     begun, go_on = threading.Event(), threading.Event()
-    aside = Aside(peer, lambda: (begun.set(), go_on.wait(20.0)))
-    answer = aside.call()
+    service = ThreadService(peer, lambda: (begun.set(), go_on.wait(20.0)))
+    answer = service.call()
     wait_for(begun.is_set)
-    closing = threading.Thread(target=aside.bell.close, name="closing")
+    closing = threading.Thread(target=service.condition.close, name="closing")
     closing.start()
     go_on.set()
     assert peer.result(answer).success
     closing.join()
-    later = peer.result(aside.call())
+    later = peer.result(service.call())
     assert not later.success  # not begun any more
 
 
 def test_what_is_unfinished_is_not_taken_for_done(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bells, "END_S", 0.1)
+    monkeypatch.setattr(async_condition, "END_S", 0.1)
     begun, go_on = threading.Event(), threading.Event()
-    aside = Aside(peer, lambda: (begun.set(), go_on.wait(20.0)))
-    answer = aside.call()
+    service = ThreadService(peer, lambda: (begun.set(), go_on.wait(20.0)))
+    answer = service.call()
     wait_for(begun.is_set)
-    aside.bell.close()
+    service.condition.close()
     assert not peer.result(answer).success
     go_on.set()
 
 
 def test_what_takes_too_long_is_not_waited_for_and_still_counted(peer: Peer) -> None:
     go_on = threading.Event()
-    aside = Aside(peer, lambda: (go_on.wait(20.0), None)[1], timeout_s=0.1)
-    assert [peer.result(aside.call()).success for _ in "ab"] == [False, False]
-    assert aside.bell.busy == 2
+    service = ThreadService(peer, lambda: (go_on.wait(20.0), None)[1], timeout_s=0.1)
+    assert [peer.result(service.call()).success for _ in "ab"] == [False, False]
+    assert service.condition.running_threads == 2
     go_on.set()
-    wait_for(lambda: aside.bell.busy == 0)
+    wait_for(lambda: service.condition.running_threads == 0)
 
 
 def test_what_comes_while_it_closes_is_not_begun(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bells, "END_S", 20.0)
+    monkeypatch.setattr(async_condition, "END_S", 20.0)
     begun, go_on = list[int](), threading.Event()
-    aside = Aside(peer, lambda: (begun.append(1), go_on.wait(20.0)))
-    first = aside.call()
+    service = ThreadService(peer, lambda: (begun.append(1), go_on.wait(20.0)))
+    first = service.call()
     wait_for(lambda: begun)
-    closing = threading.Thread(target=aside.bell.close, name="closing")
+    closing = threading.Thread(target=service.condition.close, name="closing")
     closing.start()
     wait_for(lambda: "join" in functions_of(closing), what="closing that waits for the first")
-    assert not peer.result(aside.call()).success and begun == [1]
+    assert not peer.result(service.call()).success and begun == [1]
     assert closing.is_alive() and not first.done()
     go_on.set()
     assert peer.result(first).success

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conditions import wait_for
-from tests.ros.skip_reasons import NO_ROS
+from skip_reasons import NO_ROS
 
 rclpy = pytest.importorskip("rclpy", reason=NO_ROS)
 
@@ -13,7 +13,7 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 
-from floop_robot.ros.node.timers import every  # noqa: E402
+from floop_robot.ros.node.timers import create_steady_timer  # noqa: E402
 
 
 def test_a_timer_needs_no_clock_topic(domain: int) -> None:
@@ -23,7 +23,10 @@ def test_a_timer_needs_no_clock_topic(domain: int) -> None:
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     rung: list[str] = []
-    timers = node.create_timer(0.01, lambda: rung.append("ROS")), every(0.02, node, lambda: rung.append("steady"))
+    timers = (
+        node.create_timer(0.01, lambda: rung.append("ROS")),
+        create_steady_timer(0.02, node, lambda: rung.append("steady")),
+    )
     try:
         wait_for(lambda: executor.spin_once(0.05) or rung.count("steady") >= 5, what="five rings")
         assert "ROS" not in rung  # which is why

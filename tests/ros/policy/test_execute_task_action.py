@@ -9,20 +9,20 @@ from typing import Any
 
 import pytest
 from conditions import wait_for
-from tests.ros.skip_reasons import NO_INTERFACES, NO_ROS
+from skip_reasons import NO_INTERFACES, NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
     pytest.skip(NO_INTERFACES, allow_module_level=True)
 
 from action_msgs.msg import GoalStatus
-from tests.ros.recorded_robot import HERE, Robot, robot_on_call
+from recorded_robot import HERE, Robot, robot_on_call
 from robot_rig import ROBOT, VERSION
 from tokens import TOKEN, WHO
 
 from floop_interfaces.action import ExecuteTask
 from floop_interfaces.msg import EpisodeResult
-from floop_robot.spec.scenario import CLASSES
+from floop_robot.spec.scenario import OBJECT_CLASSES
 
 RESULT_S = 30.0
 
@@ -170,7 +170,7 @@ def test_another_task_may_follow_a_cancelled_one(robot: Robot, tasks: Tasks) -> 
 
 def test_a_task_waits_for_its_class_and_gives_up_in_time(robot: Robot, tasks: Tasks) -> None:
     # The robot's own word on what lies there is in the result of an episode; what is sure not to lie there:
-    never = next(c for c in reversed(CLASSES) if c not in {r.work.object_class for r in robot.results})
+    never = next(c for c in reversed(OBJECT_CLASSES) if c not in {r.work.object_class for r in robot.results})
     handle = tasks.send(object_class=never, ready_timeout_s=1.0)
     assert handle.accepted
     answer = tasks.result(handle)
@@ -182,7 +182,7 @@ def test_a_task_waits_for_its_class_and_gives_up_in_time(robot: Robot, tasks: Ta
 
 
 def test_a_task_that_waits_can_be_cancelled(robot: Robot, tasks: Tasks) -> None:
-    never = next(c for c in reversed(CLASSES) if c not in {r.work.object_class for r in robot.results})
+    never = next(c for c in reversed(OBJECT_CLASSES) if c not in {r.work.object_class for r in robot.results})
     handle = tasks.send(object_class=never, ready_timeout_s=60.0)
     wait_for(lambda: tasks.feedback, what="feedback")
     tasks.cancel(handle)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conditions import wait_for
 from isolation import reserved_domain
-from tests.ros.skip_reasons import NO_INTERFACES, NO_ROS
+from skip_reasons import NO_INTERFACES, NO_ROS
 
 rclpy = pytest.importorskip("rclpy", reason=NO_ROS)
 if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
@@ -29,8 +29,8 @@ from robot_rig import ROBOT, RobotRig  # noqa: E402
 
 from floop_interfaces.action import ExecuteTask  # noqa: E402
 from floop_interfaces.msg import JointTarget  # noqa: E402
-from floop_robot.ros.policy.policy_node import PolicyNode  # noqa: E402
 from floop_robot.ros.node.qos import COMMAND, EVENTS  # noqa: E402
+from floop_robot.ros.policy.policy_node import PolicyNode  # noqa: E402
 from floop_robot.spec.layout import Vector  # noqa: E402
 
 
@@ -72,7 +72,7 @@ class Inside(Spun[PolicyNode]):
         ]
 
     def leave(self) -> None:
-        self.node.leave()
+        self.node.request_shutdown()
         assert self.node.gone.wait(5.0)
 
 
@@ -96,7 +96,7 @@ def test_a_control_loop_that_breaks_is_told_and_replaced(parts: tuple[RobotRig, 
         wait_for(lambda: inside.targets, what="an episode")
         session = inside.node.session
         assert session is not None
-        session.side.slots.offer(8, Broken())  # past every check
+        session.side.policy_buffer.offer(8, Broken())  # past every check
         wait_for(lambda: "errorprocessing" in inside.passed(), what="error processing")
         wait_for(lambda: inside.passed()[-1] == "active", 20.0, "an active node again")
         after = inside.passed()[inside.passed().index("errorprocessing") :]
@@ -154,10 +154,10 @@ def test_a_cancel_that_comes_before_the_task_begins_holds_the_robot_too(parts: t
     client = peer.action_client(ExecuteTask, f"/{ROBOT}/execute_task")
     try:
         wait_for(lambda: inside.targets, what="an episode")
-        tasks, bell = inside.node._tasks, inside.node.bell
+        tasks, condition = inside.node._tasks, inside.node.condition
 
         async def late(handle: Any) -> Any:
-            await bell.until(lambda: bool(handle.is_cancel_requested), 10.0)
+            await condition.wait_for(lambda: bool(handle.is_cancel_requested), 10.0)
             return await tasks._execute(handle)
 
         tasks._server.register_execute_callback(late)
@@ -168,7 +168,7 @@ def test_a_cancel_that_comes_before_the_task_begins_holds_the_robot_too(parts: t
         assert peer.result(peer.spun(handle.get_result_async)).status == GoalStatus.STATUS_CANCELED
         session = inside.node.session
         assert session is not None
-        assert "cancelled" in session.side.work.hold
+        assert "cancelled" in session.side.drain_state.hold
         inside.leave()
     finally:
         peer.spun(client.destroy)

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 import pytest
 from conditions import wait_for
 from isolation import reserved_domain
-from tests.ros.skip_reasons import NO_INTERFACES, NO_ROS
+from skip_reasons import NO_INTERFACES, NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
     pytest.skip(NO_INTERFACES, allow_module_level=True)
 
 from peer import Peer
-from tests.ros.recorded_robot import Robot
+from recorded_robot import Robot
 from robot_rig import ROBOT, NodeProcess, RobotRig
 
 from floop_interfaces.msg import EpisodeResult

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conditions import wait_for
-from tests.ros.skip_reasons import NO_INTERFACES, NO_ROS
+from skip_reasons import NO_INTERFACES, NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
@@ -27,9 +27,9 @@ from robot_rig import ROBOT, VERSION, RobotRig
 from floop_interfaces.msg import EpisodeResult, EpisodeState, JointTarget, PolicyStatus
 from floop_interfaces.srv import DrainRobot
 from floop_robot.ros.node.qos import COMMAND, EVENTS, LATCHED
-from floop_robot.services.fleet_description import Flavour, robot_processes
+from floop_robot.services.fleet_description import Middleware, robot_processes
 from floop_robot.services.supervisor import Supervisor
-from floop_robot.spec.records import EpisodeEnd, Outcome
+from floop_robot.spec.records import EpisodeEnd, OutcomeCode
 
 NODE = f"/{ROBOT}/policy_node"
 
@@ -181,7 +181,7 @@ def test_parameters_are_described_and_bad_ones_refused(rig: RobotRig, peer: Peer
 
 
 def test_killed_it_comes_back_active_by_itself(rig: RobotRig, peer: Peer) -> None:
-    processes = robot_processes(rig.config_file, ROBOT, Flavour.ROS)
+    processes = robot_processes(rig.config_file, ROBOT, Middleware.ROS)
     results = peer.listen(EpisodeResult, f"/{ROBOT}/episode_result", EVENTS)
     with Supervisor(processes, rig.run_dir, {"ROS_DOMAIN_ID": str(rig.domain)}) as supervisor:
         name = f"{ROBOT}.policy"
@@ -221,7 +221,7 @@ def test_it_ends_in_order_in_the_midst_of_an_episode(rig: RobotRig, peer: Peer) 
     numbers = [end.episode for end in ends]
     assert numbers == sorted(set(numbers))
     assert first.episode in numbers[:-1]
-    assert ends[-1].outcome is Outcome.ABORTED
+    assert ends[-1].outcome is OutcomeCode.ABORTED
 
 
 def test_whoever_waits_is_answered_when_it_ends(rig: RobotRig, peer: Peer) -> None:

@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 from conditions import wait_for
-from tests.ros.skip_reasons import NO_INTERFACES, NO_ROS
+from skip_reasons import NO_INTERFACES, NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
     pytest.skip(NO_INTERFACES, allow_module_level=True)
 
-from tests.ros.recorded_robot import HERE, Robot, robot_on_call
+from recorded_robot import HERE, Robot, robot_on_call
 from robot_rig import ROBOT, VERSION
 from tokens import TOKEN
 
 from floop_interfaces.msg import EpisodeResult
 from floop_interfaces.srv import DrainRobot
-from floop_robot.spec.records import EpisodeEnd, Outcome
+from floop_robot.spec.records import EpisodeEnd, OutcomeCode
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +62,16 @@ def test_an_episode_starts_by_hand_and_its_result_is_told(robot: Robot) -> None:
         lambda: [r for r in robot.records() if isinstance(r, EpisodeEnd) and r.episode == ready.episode],
         what="the record of the end",
     )
-    assert (end.steps, end.outcome, end.total_reward) == (result.steps, Outcome(result.outcome), result.total_reward)
+    assert (end.steps, end.outcome, end.total_reward) == (
+        result.steps,
+        OutcomeCode(result.outcome),
+        result.total_reward,
+    )
     assert robot.wait_ready().episode == ready.episode + 1
 
 
 def test_an_episode_ends_by_hand_as_told_and_the_arm_stands(robot: Robot) -> None:
-    for outcome in (Outcome.SUCCESS, Outcome.TIMEOUT, Outcome.ABORTED):
+    for outcome in (OutcomeCode.SUCCESS, OutcomeCode.TIMEOUT, OutcomeCode.ABORTED):
         robot.wait_ready()
         number = robot.start().episode
         wait_for(lambda: not robot.stands(), what="a moving arm")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conditions import wait_for
-from tests.ros.skip_reasons import NO_ROS
+from skip_reasons import NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 
@@ -20,40 +20,38 @@ from robot_rig import ROBOT
 from tokens import TOKEN, operators_file
 
 from floop_interfaces import srv
-from floop_robot.ros.node import async_condition
-from floop_robot.ros.safety import estop_service
-from floop_robot.ros.safety import safety_publisher
-from floop_robot.ros.node import topics
+from floop_robot.robot.estop_latch import EstopLatch
+from floop_robot.robot.messages import EstopCommand
+from floop_robot.robot.operators import OperatorTokens
+from floop_robot.robot.reset_ids import ResetIds
+from floop_robot.robot.safety_loop import SafetyCore
+from floop_robot.ros.node import async_condition, topics
+from floop_robot.ros.node.io import MAX_QUEUED_MESSAGES
+from floop_robot.ros.safety import estop_service, safety_publisher
+from floop_robot.ros.safety.estop_commands import EstopCommands
 from floop_robot.ros.safety.estop_service import (
     ENDING,
     FULL,
     GIVEN_BEFORE,
     HUNG,
+    ID_NOT_STORED,
     OUTDATED,
     STOPPED_AGAIN,
-    UNNOTED,
-    UNREAD,
+    TOKENS_UNREADABLE,
     EstopService,
 )
-from floop_robot.ros.safety.estop_commands import Orders
-from floop_robot.ros.safety.safety_publisher import SEAL_S, SafetyReports
-from floop_robot.ros.node.io import MAX_WAITING
-from floop_robot.robot.estop_latch import StopLatch
-from floop_robot.robot.messages import SafetyOrder
-from floop_robot.robot.operators import OperatorTokens
-from floop_robot.robot.reset_ids import ReleaseIds
-from floop_robot.robot.safety_loop import SafetyCore
+from floop_robot.ros.safety.safety_publisher import NONCE_LIFETIME_S, SafetyPublisher
 from floop_robot.spec.robot_model import load_robot
 
 
-class Box(Orders):
+class Box(EstopCommands):
     """Remembers what it was sent."""
 
     def __init__(self, peer: Peer) -> None:
         super().__init__(peer.node)
-        self.sent: list[SafetyOrder] = []
+        self.sent: list[EstopCommand] = []
 
-    def send(self, order: SafetyOrder, /) -> None:
+    def send(self, order: EstopCommand, /) -> None:
         super().send(order)
         self.sent.append(order)
 
@@ -64,15 +62,15 @@ class HeldUp:
     def __init__(
         self,
         peer: Peer,
-        ids: ReleaseIds | None = None,
-        latch: StopLatch | None = None,
+        ids: ResetIds | None = None,
+        latch: EstopLatch | None = None,
         tokens: OperatorTokens | None = None,
     ) -> None:
-        self.latch, self._peer = latch or StopLatch(), peer
+        self.latch, self._peer = latch or EstopLatch(), peer
         tokens = tokens or OperatorTokens(None)
         self.core = SafetyCore(load_robot("panda"), 250.0, 12.5, 0.1, self.latch)
         self.orders = Box(peer)
-        self.reports = SafetyReports(peer.node, ROBOT, self.latch, lambda: 0)
+        self.reports = SafetyPublisher(peer.node, ROBOT, self.latch, lambda: 0)
         self.service = EstopService(peer.node, ROBOT, self.orders, self.reports, tokens, ids)
 
     def tick(self) -> float:
@@ -86,7 +84,7 @@ class HeldUp:
 
     def stop(self, who: str) -> float:
         """By whatever way, and obeyed; when it was."""
-        self.orders.send(SafetyOrder(stop=True, who=who))
+        self.orders.send(EstopCommand(stop=True, who=who))
         return self.tick()
 
     @property
@@ -127,9 +125,9 @@ def safety(peer: Peer) -> HeldUp:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls wait for as long as a test needs, on a slow machine as well."""
-    monkeypatch.setattr(estop, "OBEY_S", 20.0)
-    for module in (estop, estop_voice):
-        monkeypatch.setattr(module, "SEAL_S", 40.0)
+    monkeypatch.setattr(estop_service, "OBEY_TIMEOUT_S", 20.0)
+    for module in (estop_service, safety_publisher):
+        monkeypatch.setattr(module, "NONCE_LIFETIME_S", 40.0)
 
 
 def refused(why: str) -> str:
@@ -138,9 +136,9 @@ def refused(why: str) -> str:
 
 def test_a_release_is_void_with_its_seal_although_its_call_still_waits(peer: Peer, safety: HeldUp) -> None:
     said_s = safety.stop("bob")
-    wait_for(lambda: time.monotonic() > said_s + SEAL_S - 0.5)
+    wait_for(lambda: time.monotonic() > said_s + NONCE_LIFETIME_S - 0.5)
     released = safety.ask(seal=safety.seal)
-    wait_for(lambda: time.monotonic() > said_s + SEAL_S)
+    wait_for(lambda: time.monotonic() > said_s + NONCE_LIFETIME_S)
     safety.tick()
     assert safety.latch.is_set
     assert not peer.result(released).success
@@ -176,7 +174,7 @@ def test_a_release_that_was_out_of_date_is_not_carried_out_when_it_is_repeated_w
 def test_a_release_means_the_latch_as_it_is_when_it_arrives_whoever_waits_before_it(safety: HeldUp) -> None:
     before = safety.latch.stops
     waiting, released = safety.wait_asked(stop=True), safety.wait_asked()  # the servo loop is held up: none is answered
-    safety.orders.send(SafetyOrder(stop=True, who="bob", why="a hand in the cell"))
+    safety.orders.send(EstopCommand(stop=True, who="bob", why="a hand in the cell"))
     assert safety.answer(waiting).success
     assert not safety.answer(released).success
     assert safety.latch.is_set
@@ -203,13 +201,13 @@ def test_a_release_repeated_to_a_successor_opens_no_later_stop(
 ) -> None:
     ids, latch = tmp_path / "releases", tmp_path / "stopped"
     with closing(Peer(domain)) as peer:
-        safety = HeldUp(peer, ReleaseIds(ids), StopLatch(latch))
+        safety = HeldUp(peer, ResetIds(ids), EstopLatch(latch))
         safety.stop("ann")
         assert safety.answer(safety.ask(call_id="a", seal=safety.seal if sealed[0] else 0)).success
         assert not safety.latch.is_set
         safety.stop("bob")
     with closing(Peer(domain)) as peer:
-        successor = HeldUp(peer, ReleaseIds(ids), StopLatch(latch))
+        successor = HeldUp(peer, ResetIds(ids), EstopLatch(latch))
         successor.tick()
         again = successor.answer(successor.ask(call_id="a", seal=successor.seal if sealed[1] else 0))
         assert (again.success, again.message) == (False, refused(GIVEN_BEFORE))
@@ -221,8 +219,8 @@ def test_a_release_repeated_to_a_successor_opens_no_later_stop(
 def test_no_number_of_releases_pushes_a_stop_out(safety: HeldUp) -> None:
     after = safety.latch.stops
     stopped = safety.wait_asked(stop=True)
-    for _ in range(2 * MAX_WAITING):
-        safety.orders.send(SafetyOrder(stop=False, who="ann", after=after))
+    for _ in range(2 * MAX_QUEUED_MESSAGES):
+        safety.orders.send(EstopCommand(stop=False, who="ann", after=after))
     assert safety.answer(stopped).success
     assert safety.latch.is_set
 
@@ -240,7 +238,7 @@ def test_a_stop_in_the_same_tick_as_a_release_is_named_as_the_one_that_holds(saf
 def test_releases_too_many_are_refused_at_once_and_stops_never(
     peer: Peer, safety: HeldUp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(estop, "MOST_OPEN", 2)
+    monkeypatch.setattr(estop_service, "MAX_OPEN_CALLS", 2)
     waiting = [safety.wait_asked(), safety.wait_asked(call_id="a")]
     for call in ({}, {"call_id": "b"}, {"seal": safety.seal}):
         assert peer.result(safety.ask(**call)).message == refused(FULL)
@@ -252,7 +250,7 @@ def test_releases_too_many_are_refused_at_once_and_stops_never(
     assert safety.answer(safety.ask(call_id="c")).success
 
 
-class HungIds(ReleaseIds):
+class HungIds(ResetIds):
     """On a disk that does not answer until it is let go."""
 
     def __init__(self) -> None:
@@ -275,13 +273,13 @@ def hung() -> Iterator[HungIds]:
 def test_threads_that_hang_count_among_those_that_wait(
     peer: Peer, hung: HungIds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(estop, "MOST_OPEN", 1)
+    monkeypatch.setattr(estop_service, "MAX_OPEN_CALLS", 1)
     safety = HeldUp(peer, hung)
     safety.stop("ann")
-    assert safety.answer(safety.ask(call_id="a")).message == refused(UNNOTED.format(HUNG))
+    assert safety.answer(safety.ask(call_id="a")).message == refused(ID_NOT_STORED.format(HUNG))
     assert safety.answer(safety.ask()).success  # one that waits is not too many
     safety.stop("bob")
-    monkeypatch.setattr(estop, "MOST_OPEN", 0)
+    monkeypatch.setattr(estop_service, "MAX_OPEN_CALLS", 0)
     assert safety.answer(safety.ask(call_id="b")).message == refused(FULL)
 
 
@@ -306,7 +304,7 @@ def test_a_release_that_could_not_be_judged_is_not_judged_when_it_is_repeated(pe
     tokens = HungTokens()
     safety = HeldUp(peer, tokens=tokens)
     safety.stop("ann")
-    told = refused(UNREAD)
+    told = refused(TOKENS_UNREADABLE)
     copies = [safety.ask(call_id="a") for _ in range(5)]
     assert {safety.answer(each).message for each in copies} == {told}
     assert tokens.asked == 1
@@ -337,7 +335,7 @@ def test_a_disk_that_hangs_keeps_no_release_waiting_and_none_without_an_id_from_
 ) -> None:
     safety = HeldUp(peer, hung)
     safety.stop("ann")
-    told = refused(UNNOTED.format(HUNG))
+    told = refused(ID_NOT_STORED.format(HUNG))
     asked = [safety.ask(call_id=call_id, seal=safety.seal) for call_id in "ab"]
     assert [safety.answer(each).message for each in asked] == [told] * 2
     assert safety.latch.is_set
@@ -353,7 +351,7 @@ def test_a_disk_that_hangs_keeps_no_release_waiting_and_none_without_an_id_from_
 def test_a_release_whose_id_is_still_being_written_when_safety_ends_is_none(
     peer: Peer, hung: HungIds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bell, "END_S", 0.1)
+    monkeypatch.setattr(async_condition, "END_S", 0.1)
     safety = HeldUp(peer, hung)
     safety.stop("ann")
     released = safety.ask(call_id="a")
@@ -368,15 +366,15 @@ def test_a_release_whose_id_is_still_being_written_when_safety_ends_is_none(
 @pytest.mark.usefixtures("patient")
 def test_ids_that_are_damaged_are_told_and_the_next_start_is_well(peer: Peer, tmp_path: Path) -> None:
     path = tmp_path / "releases"
-    ReleaseIds(path).add("before")
+    ResetIds(path).add("before")
     path.write_bytes(b"\xff\xfe\x00 " + path.read_bytes())
-    safety = HeldUp(peer, ReleaseIds(path))
+    safety = HeldUp(peer, ResetIds(path))
     safety.stop("ann")
     for call_id in "aab":
         told = safety.answer(safety.ask(call_id=call_id)).message
-        assert told == refused(UNNOTED.format(f"{path} was damaged when safety started"))
+        assert told == refused(ID_NOT_STORED.format(f"{path} was damaged when safety started"))
     assert safety.answer(safety.ask()).success
-    again = ReleaseIds(path)
+    again = ResetIds(path)
     assert all(call_id in again for call_id in ("before", "a", "b")) and "c" not in again
     again.add("c")
 
@@ -384,23 +382,23 @@ def test_ids_that_are_damaged_are_told_and_the_next_start_is_well(peer: Peer, tm
 @pytest.mark.usefixtures("patient")
 def test_ids_that_could_not_be_read_at_the_start_are_read_later(peer: Peer, tmp_path: Path) -> None:
     path, away = tmp_path / "releases", tmp_path / "away"
-    ReleaseIds(path).add("before")
+    ResetIds(path).add("before")
     path.rename(away)
     path.mkdir()
-    safety = HeldUp(peer, ReleaseIds(path))
+    safety = HeldUp(peer, ResetIds(path))
     safety.stop("ann")
     assert str(path) in safety.answer(safety.ask(call_id="a")).message
     path.rmdir()
     away.rename(path)
     assert safety.answer(safety.ask(call_id="before")).message == refused(GIVEN_BEFORE)
     assert safety.answer(safety.ask(call_id="b")).success
-    assert "before" in ReleaseIds(path)
+    assert "before" in ResetIds(path)
 
 
 def test_a_disk_that_refuses_an_id_refuses_its_release(peer: Peer, tmp_path: Path) -> None:
     path = tmp_path / "releases"
     path.mkdir()  # neither read nor written
-    safety = HeldUp(peer, ReleaseIds(path))
+    safety = HeldUp(peer, ResetIds(path))
     safety.stop("ann")
     told = safety.answer(safety.ask(call_id="a", seal=safety.seal)).message
     assert str(path) in told and told.endswith("ask without one")
@@ -410,9 +408,9 @@ def test_a_disk_that_refuses_an_id_refuses_its_release(peer: Peer, tmp_path: Pat
 
 def test_a_stop_waits_for_no_release_that_is_void(peer: Peer) -> None:
     safety = HeldUp(peer)
-    safety.orders.send(SafetyOrder(stop=False, who="bob", until_s=time.monotonic() - 1.0))
-    safety.orders.send(SafetyOrder(stop=True, who="ann"))
-    safety.orders.send(SafetyOrder(stop=False, who="bob", after=0))
+    safety.orders.send(EstopCommand(stop=False, who="bob", until_s=time.monotonic() - 1.0))
+    safety.orders.send(EstopCommand(stop=True, who="ann"))
+    safety.orders.send(EstopCommand(stop=False, who="bob", after=0))
     safety.tick()
     state = safety.reports.message()
     assert (state.latched, state.who) == (True, "ann")

@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 from conditions import wait_for
 from isolation import reserved_domain
-from tests.ros.skip_reasons import NO_ROS
+from skip_reasons import NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 
-from tests.ros.safety_rig import Cell, name
 from peer import Peer
 from robot_rig import ROBOT, RobotRig
+from safety_rig import SafetyRig, name
 from tokens import TOKEN, WHO, operators_file
 
 from floop_interfaces import msg, srv
-from floop_robot.ros.node import topics
-from floop_robot.ros.safety.estop_service import GIVEN_BEFORE, STOPPED_SINCE
-from floop_robot.ros.node.qos import EVENTS
 from floop_robot.robot.ipc import link_folder
+from floop_robot.ros.node import topics
+from floop_robot.ros.node.qos import EVENTS
+from floop_robot.ros.safety.estop_service import GIVEN_BEFORE, STOPPED_SINCE
 from floop_robot.spec.robot_model import load_robot
 
 HOLD_S = 0.1
@@ -35,14 +35,14 @@ LIMITS = load_robot("panda").limits
 
 
 @pytest.fixture(scope="module")
-def shared_cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
-    with reserved_domain() as domain, Cell(tmp_path_factory.mktemp("cell"), domain) as cell:
+def shared_cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SafetyRig]:
+    with reserved_domain() as domain, SafetyRig(tmp_path_factory.mktemp("cell"), domain) as cell:
         cell.start()
         yield cell
 
 
 @pytest.fixture
-def cell(shared_cell: Cell) -> Cell:
+def cell(shared_cell: SafetyRig) -> SafetyRig:
     """The arm swings, nothing is stopped and nothing went wrong yet; how it got there is another test's business."""
     for process in (shared_cell.policy.process, shared_cell.driver.process):
         process.send_signal(signal.SIGCONT)  # a test that failed may have left them frozen
@@ -53,13 +53,13 @@ def cell(shared_cell: Cell) -> Cell:
     return shared_cell
 
 
-def moves(cell: Cell, since_s: float) -> int:
+def moves(cell: SafetyRig, since_s: float) -> int:
     """Ticks since then whose command differs from the one before."""
     q = [t.q_rad for t in cell.ticks if t.time_s >= since_s]
     return sum(a != b for a, b in pairwise(q))
 
 
-def test_a_frozen_policy_is_held_in_time_however_it_froze(cell: Cell) -> None:
+def test_a_frozen_policy_is_held_in_time_however_it_froze(cell: SafetyRig) -> None:
     for _ in range(3):
         frozen_s = time.time()
         cell.policy.process.send_signal(signal.SIGSTOP)
@@ -83,7 +83,7 @@ def test_a_frozen_policy_is_held_in_time_however_it_froze(cell: Cell) -> None:
     cell.wait_following()
 
 
-def test_nan_is_held_counted_and_named(cell: Cell) -> None:
+def test_nan_is_held_counted_and_named(cell: SafetyRig) -> None:
     said_s = time.time()
     cell.policy.say("nan")
     tick = cell.first(said_s, cause="nonfinite")
@@ -98,7 +98,7 @@ def test_nan_is_held_counted_and_named(cell: Cell) -> None:
     assert cell.ticks[-1].fault  # remembered until somebody releases
 
 
-def test_a_silent_driver_is_a_controlled_stop(cell: Cell) -> None:
+def test_a_silent_driver_is_a_controlled_stop(cell: SafetyRig) -> None:
     silent_s = time.time()
     cell.driver.process.send_signal(signal.SIGSTOP)
     try:
@@ -114,7 +114,7 @@ def test_a_silent_driver_is_a_controlled_stop(cell: Cell) -> None:
 
 
 @pytest.mark.parametrize("way", ["topic", "fleet topic", "service"])
-def test_a_stop_stands_at_once_and_latches(cell: Cell, way: str) -> None:
+def test_a_stop_stands_at_once_and_latches(cell: SafetyRig, way: str) -> None:
     # A publisher that safety has not found yet would lose its request.
     wait_for(lambda: cell.peer.node.count_subscribers(name(topics.ESTOP)) == 1)
     wait_for(lambda: cell.peer.node.count_subscribers(topics.FLEET_ESTOP) == 1)
@@ -134,7 +134,7 @@ def test_a_stop_stands_at_once_and_latches(cell: Cell, way: str) -> None:
     cell.wait_following()
 
 
-def test_nothing_but_a_release_opens_the_latch(cell: Cell) -> None:
+def test_nothing_but_a_release_opens_the_latch(cell: SafetyRig) -> None:
     cell.stop_by("service")
     wait_for(lambda: (cell.rig.run_dir / "links" / "robot_1" / "stopped").exists())
     since_s = time.time()
@@ -156,7 +156,7 @@ def test_nothing_but_a_release_opens_the_latch(cell: Cell) -> None:
     cell.wait_following()
 
 
-def test_what_was_asked_for_before_the_release_is_never_done(cell: Cell) -> None:
+def test_what_was_asked_for_before_the_release_is_never_done(cell: SafetyRig) -> None:
     cell.stop_by("service")
     cell.policy.process.send_signal(signal.SIGSTOP)  # its last targets are on their way or with safety already
     cell.wait_at_rest()  # an arm released while it still catches up with its last command is braked, and that moves it
@@ -172,7 +172,7 @@ def test_what_was_asked_for_before_the_release_is_never_done(cell: Cell) -> None
     cell.wait_following()
 
 
-def test_a_release_repeated_after_another_stop_releases_nothing(cell: Cell) -> None:
+def test_a_release_repeated_after_another_stop_releases_nothing(cell: SafetyRig) -> None:
     cell.stop_by("service")
     first = cell.set_estop(False, call_id="a")
     assert first.success
@@ -186,7 +186,7 @@ def test_a_release_repeated_after_another_stop_releases_nothing(cell: Cell) -> N
     assert cell.set_estop(False, call_id="b").success
 
 
-def test_a_second_safety_process_is_refused_in_one_line(cell: Cell) -> None:
+def test_a_second_safety_process_is_refused_in_one_line(cell: SafetyRig) -> None:
     first, before = cell.safety, len(cell.safety.text)
     second = cell.rig.start_again("safety_node")
     cell.rig.nodes["safety_node"] = first
@@ -197,7 +197,7 @@ def test_a_second_safety_process_is_refused_in_one_line(cell: Cell) -> None:
 
 
 def test_releasing_needs_the_operators_token(tmp_path: Path, domain: int) -> None:
-    with Cell(tmp_path, domain, operators=operators_file(tmp_path)) as cell:
+    with SafetyRig(tmp_path, domain, operators=operators_file(tmp_path)) as cell:
         cell.start()
         assert cell.set_estop(True, who="").success  # anyone may stop
         for who, token in (("ann", ""), ("ann", "guess"), ("bob", TOKEN), ("", TOKEN)):
@@ -211,7 +211,7 @@ def test_releasing_needs_the_operators_token(tmp_path: Path, domain: int) -> Non
         cell.wait_following()
 
 
-def test_a_release_names_what_it_releases(cell: Cell) -> None:
+def test_a_release_names_what_it_releases(cell: SafetyRig) -> None:
     cell.stop_by("service")
     outdated = cell.latches[-1].seal
     assert outdated
@@ -225,7 +225,7 @@ def test_a_release_names_what_it_releases(cell: Cell) -> None:
     assert cell.set_estop(False, seal=cell.latches[-1].seal).success
 
 
-def test_a_release_repeated_to_a_successor_releases_nothing(cell: Cell) -> None:
+def test_a_release_repeated_to_a_successor_releases_nothing(cell: SafetyRig) -> None:
     cell.stop_by("service")
     assert cell.set_estop(False, call_id="before the restart").success
     cell.stop_by("service", who="bob")
@@ -238,7 +238,7 @@ def test_a_release_repeated_to_a_successor_releases_nothing(cell: Cell) -> None:
     cell.wait_following()
 
 
-def test_a_disk_that_refuses_is_told_and_changes_nothing(cell: Cell) -> None:
+def test_a_disk_that_refuses_is_told_and_changes_nothing(cell: SafetyRig) -> None:
     latch = link_folder(cell.rig.run_dir, ROBOT) / "stopped"
     latch.mkdir()  # neither written nor removed
     stopped = cell.set_estop(True)
@@ -271,7 +271,7 @@ def test_a_real_arm_is_released_by_nobody_where_nobody_is_named(tmp_path: Path, 
         rig.close()
 
 
-def test_health_is_told_once_a_second(cell: Cell) -> None:
+def test_health_is_told_once_a_second(cell: SafetyRig) -> None:
     from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
     heard = cell.peer.listen(DiagnosticArray, topics.DIAGNOSTICS, EVENTS)
@@ -292,7 +292,7 @@ def test_health_is_told_once_a_second(cell: Cell) -> None:
     assert "stopped by ann" in status.message
 
 
-def test_the_policys_requests_have_no_way_around_safety(cell: Cell) -> None:
+def test_the_policys_requests_have_no_way_around_safety(cell: SafetyRig) -> None:
     """Only the safety node publishes on the controller's topic and on the gripper's."""
     for topic in ("joint_trajectory_controller/joint_trajectory", topics.GRIPPER_COMMAND):
         found = cell.peer.node.get_publishers_info_by_topic(name(topic))
@@ -301,7 +301,7 @@ def test_the_policys_requests_have_no_way_around_safety(cell: Cell) -> None:
 
 
 def test_both_end_in_order_on_a_second_signal_too(tmp_path: Path, domain: int) -> None:
-    with Cell(tmp_path, domain) as cell:
+    with SafetyRig(tmp_path, domain) as cell:
         wait_for(lambda: len(cell.ticks) > 5)
         cell.safety.end(signals=2)
         cell.driver.end(signals=2)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conditions import wait_for
-from tests.ros.skip_reasons import NO_ROS
+from skip_reasons import NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 
@@ -25,7 +25,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from floop_interfaces import msg, srv
 from floop_robot.ros.node.qos import COMMAND, EVENTS, LATCHED, SENSOR
 from floop_robot.spec.robot_model import load_robot
-from floop_robot.spec.scenario import CLASSES
+from floop_robot.spec.scenario import OBJECT_CLASSES
 
 MODEL = load_robot("panda")
 AWAY = (MODEL.home_rad[0] + 0.1, *MODEL.home_rad[1:])
@@ -81,7 +81,7 @@ def test_it_speaks_what_a_real_arm_and_its_perception_speak(bench: Bench) -> Non
     assert [bench.at(n) for n in MODEL.joint_names] == pytest.approx(MODEL.home_rad, abs=0.01)
     assert bench.grippers[-1].width_m == pytest.approx(MODEL.gripper.max_width_m, abs=0.005)
     seen = wait_for(lambda: objects and objects[-1].present and objects[-1])
-    assert seen.object_class in CLASSES
+    assert seen.object_class in OBJECT_CLASSES
     assert seen.header.frame_id == poses[-1].header.frame_id == MODEL.base_link
     assert 0.0 < seen.pose.position.z < 0.1
     assert poses[-1].pose.position.x == pytest.approx(seen.pose.position.x, abs=0.01)

@@ -19,17 +19,16 @@ from floop_robot.deploy import (
     FleetRequestHandler,
     Hold,
     Pin,
-    PolicyUpdater,
     Push,
     Resume,
     Rollback,
-    UpdaterConfig,
 )
 from floop_robot.deploy.convergence import wait_until_acting, wait_until_drained
 from floop_robot.deploy.messages import CandidateSubmission, GetNews, GetRobots, Heartbeat, ReceiptReport, Refusal
 from floop_robot.deploy.registry import FLEET, Directive, InstallStage, Origin, Receipt, Registry
 from floop_robot.deploy.registry.registry import MAX_STORED_RESULTS
 from floop_robot.robot.operators import OperatorTokens
+from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.verdict import Decision
 from tests.bundle.sample_bundles import IDS, TASK, make_bundle

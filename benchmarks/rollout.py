@@ -1,4 +1,4 @@
-"""Roll-out and live watch, measured. Run from the checkout: `PYTHONPATH=.:tests python benchmarks/rollout.py`.
+"""Roll-out and live watch, measured. Run from the checkout: `python benchmarks/rollout.py`.
 
 * gate passed → every one of 4 robots (threads with a 200 Hz control loop) acting, over real sockets on loopback
 * one action, one bundle verified
@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,13 +15,15 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from conditions import wait_for
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from floop_robot.bundle import Bundle, verify
 from floop_robot.deploy.deployment_monitor import DeploymentMonitor, MonitorDecision, Tally
 from floop_robot.spec.config import DeployConfig
-from tests.bundle.sample_bundles import IDS, TASK, architecture, make_bundle, random_observations
-from tests.deploy.in_process_fleet import Episodes, ManagerThread, Robot, verdict
+from tests.support.in_process_fleet import Episodes, ManagerThread, Robot, verdict
+from tests.support.sample_bundles import IDS, TASK, architecture, make_bundle, random_observations
+from tests.support.waiting import wait_for
 
 
 def percentiles(values: list[float], unit: float, name: str) -> str:

@@ -28,16 +28,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "ros"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
-
-from conditions import wait_for
-from isolation import reserved_domain
-from peer import Peer
-from recorded_robot import HERE, STANDS_RAD_S, Robot
-from robot_rig import ROBOT, NodeProcess, RobotRig
 
 from floop_interfaces.action import ExecuteTask
 from floop_interfaces.msg import JointTarget
@@ -45,7 +38,12 @@ from floop_interfaces.srv import PushPolicy
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import COMMAND
 from floop_robot.services.fleet_description import Middleware, robot_processes
+from floop_robot.services.ros_domain import reserved_domain
 from floop_robot.services.supervisor import Supervisor
+from tests.support.ros.peer import Peer
+from tests.support.ros.recorded_robot import HERE, STANDS_RAD_S, Robot
+from tests.support.ros.robot_rig import ROBOT, NodeProcess, RobotRig
+from tests.support.waiting import wait_for
 
 MEMORY_BAR_MB, END_BAR_S = 120.0, 3.0
 PUSH_INTERVAL_S = 2.0

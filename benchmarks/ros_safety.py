@@ -31,17 +31,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "ros"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
 
-from conditions import wait_for
-from isolation import reserved_domain
-from safety_rig import SafetyRig, Tick, name
-from whole_robot import WholeRobot
-
 from floop_robot.ros.node import topics
+from floop_robot.services.ros_domain import reserved_domain
+from tests.support.ros.safety_rig import SafetyRig, Tick, name
+from tests.support.ros.whole_robot import WholeRobot
+from tests.support.waiting import wait_for
 
 HOLD_BAR_S, STOP_BAR_S = 0.1, 0.05
 POLICY_PERIOD_S = 0.08

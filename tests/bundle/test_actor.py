@@ -10,7 +10,7 @@ import torch
 from stable_baselines3.common.distributions import DiagGaussianDistribution, SquashedDiagGaussianDistribution
 
 from floop_robot.bundle import Activation, Distribution
-from tests.bundle.sample_bundles import TASK, architecture, make_actor, random_observations
+from tests.support.sample_bundles import TASK, architecture, make_actor, random_observations
 
 CASES = [(d, a, h) for d in Distribution for a in Activation for h in [(64, 64), (32,), (256, 256)]]
 

@@ -18,7 +18,7 @@ from floop_robot.bundle import Bundle, DataRange, Distribution, verify
 from floop_robot.spec.errors import BundleRefused, ContractMismatch, FloopError, StorageError
 from floop_robot.spec.ids import Ids, contract_id
 from floop_robot.spec.layout import Field, Layout
-from tests.bundle.sample_bundles import IDS, TASK, architecture, make_bundle, random_observations, random_tensors
+from tests.support.sample_bundles import IDS, TASK, architecture, make_bundle, random_observations, random_tensors
 
 BLOB = make_bundle().to_bytes()
 

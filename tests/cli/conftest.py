@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import Floop
+from tests.support.cli_in_process import Floop
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from floop_envs.seeds import Purpose, scenarios_of
 from floop_envs.shifts import SHIFTS
 from floop_robot.bundle import Bundle
 from floop_robot.cli.main import COMMANDS
-from tests.cli.running import PICK, Floop
+from tests.support.cli_in_process import PICK, Floop
 
 
 def test_floop_lists_its_commands(floop: Floop) -> None:

@@ -15,11 +15,11 @@ from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
-from tests.bundle.sample_bundles import make_bundle
-from tests.cli.running import PICK, Floop
-from tests.conditions import wait_for
-from tests.deploy.in_process_fleet import ActingPolicyBuffer
-from tests.gate.small_fleet import SmallFleet
+from tests.support.cli_in_process import PICK, Floop
+from tests.support.in_process_fleet import ActingPolicyBuffer
+from tests.support.sample_bundles import make_bundle
+from tests.support.small_fleet import SmallFleet
+from tests.support.waiting import wait_for
 
 RULES = get_task("floop/Pick-v0")
 TASK, IDS = RULES.spec, ids_of(RULES, load_robot("panda"))

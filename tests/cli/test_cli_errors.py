@@ -11,7 +11,7 @@ import pytest
 
 from floop_robot.cli.main import COMMANDS
 from floop_robot.spec.errors import UnknownName
-from tests.cli.running import PICK, Floop, damaged_bundles
+from tests.support.cli_in_process import PICK, Floop, damaged_bundles
 
 UNWRITABLE = Path("/sys/floop")
 """Not even root may write there."""

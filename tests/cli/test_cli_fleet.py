@@ -11,17 +11,17 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
-from ports import free_base_port
 
 from floop_robot.bundle import Bundle
 from floop_robot.durable.run_lock import is_running
 from floop_robot.services.fleet_description import write_config
 from floop_robot.services.supervisor import Supervisor
 from floop_robot.spec.config import Endpoints, save_config
-from tests.bundle.sample_bundles import make_bundle
-from tests.cli.running import PICK, Floop, damaged_bundles
-from tests.conditions import wait_for
-from tests.gate.small_fleet import SmallFleet
+from tests.support.cli_in_process import PICK, Floop, damaged_bundles
+from tests.support.ports import free_base_port
+from tests.support.sample_bundles import make_bundle
+from tests.support.small_fleet import SmallFleet
+from tests.support.waiting import wait_for
 
 WAIT_S = 60.0
 ROOT = Path(__file__).parents[2]

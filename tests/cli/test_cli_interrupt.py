@@ -7,9 +7,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cli.running import PICK
-from tests.conditions import wait_for
-from tests.interrupt import floop, interrupt
+from tests.support.cli_in_process import PICK
+from tests.support.cli_process import floop, interrupt
+from tests.support.waiting import wait_for
 
 
 @pytest.mark.parametrize(

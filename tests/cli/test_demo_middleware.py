@@ -9,7 +9,7 @@ import pytest
 
 from floop_robot.cli.demo import ros_domain
 from floop_robot.services.ros_domain import MAX_ROBOTS, ros_unavailable_reason
-from tests.cli.running import Floop
+from tests.support.cli_in_process import Floop
 
 
 @pytest.mark.skipif(ros_unavailable_reason() != "", reason="needs rclpy and floop_interfaces: `make setup-ros`")

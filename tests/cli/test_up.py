@@ -14,11 +14,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conditions import wait_for
-from ports import free_base_port
 
 from floop_policies import bundle_path
-from tests.cli.running import Floop
+from tests.support.cli_in_process import Floop
+from tests.support.ports import free_base_port
+from tests.support.waiting import wait_for
 
 STOP_S = 5.0
 

@@ -11,8 +11,8 @@ import pytest
 from floop_robot.durable.run_lock import RunLock, is_running
 from floop_robot.services.fleet_description import write_config
 from floop_robot.spec.config import Endpoints, FloopConfig
-from tests.cli.running import Floop
-from tests.ports import free_base_port
+from tests.support.cli_in_process import Floop
+from tests.support.ports import free_base_port
 
 COMMANDS = ("status", "policies", "push v1", "hold", "rollback", "drain robot_1", "learner pause")
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from conditions import wait_for
 
 from floop_robot.deploy import (
     AuditNote,
@@ -31,8 +30,9 @@ from floop_robot.robot.operators import OperatorTokens
 from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.verdict import Decision
-from tests.bundle.sample_bundles import IDS, TASK, make_bundle
-from tests.deploy.in_process_fleet import CONFIG, ActingPolicyBuffer, Episodes, ManagerThread, verdict
+from tests.support.in_process_fleet import CONFIG, ActingPolicyBuffer, Episodes, ManagerThread, verdict
+from tests.support.sample_bundles import IDS, TASK, make_bundle
+from tests.support.waiting import wait_for
 
 S = 1_000_000_000
 

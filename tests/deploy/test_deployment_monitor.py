@@ -11,7 +11,7 @@ from floop_robot.deploy.deployment_monitor import DeploymentMonitor, LiveStatist
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.records import ActMode, OutcomeCode, Source
 from floop_robot.stats.success_bounds import evidence_above, evidence_below, fixed_lower_bound, lower_bound
-from tests.deploy.in_process_fleet import Episodes
+from tests.support.in_process_fleet import Episodes
 
 CONFIG = DeployConfig()
 MAKE = Episodes().make

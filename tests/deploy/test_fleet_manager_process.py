@@ -14,8 +14,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from conditions import wait_for
-from ports import free_base_port
 
 from floop_robot.deploy import FleetClient
 from floop_robot.deploy.deployment_monitor import Tally
@@ -29,8 +27,10 @@ from floop_robot.spec.records import ActMode, EpisodeEnd, Label, ObjectReport, O
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 from floop_robot.stream.uploader import RecordUploader
-from tests.bundle.sample_bundles import make_bundle
-from tests.deploy.in_process_fleet import Robot, verdict
+from tests.support.in_process_fleet import Robot, verdict
+from tests.support.ports import free_base_port
+from tests.support.sample_bundles import make_bundle
+from tests.support.waiting import wait_for
 
 HOUR_NS = 3_600_000_000_000
 ROOT = Path(__file__).parents[2]

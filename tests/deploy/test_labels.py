@@ -11,8 +11,7 @@ from floop_robot.deploy.deployment_monitor import Tally
 from floop_robot.deploy.registry import LiveLabel, Origin, read_history
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import OutcomeCode
-from tests.deploy.in_process_fleet import CONFIG
-from tests.deploy.test_request_handler import FleetHarness, S
+from tests.support.in_process_fleet import CONFIG, FleetHarness, S
 
 
 @pytest.fixture

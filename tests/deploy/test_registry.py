@@ -34,13 +34,13 @@ from floop_robot.deploy.registry.registry import SUBMITTED
 from floop_robot.spec.errors import StorageError, UnknownName
 from floop_robot.spec.records import ActMode, OutcomeCode, Source
 from floop_robot.spec.verdict import Decision, SuiteResult, Verdict
-from tests.bundle.sample_bundles import make_bundle
+from tests.support.sample_bundles import make_bundle
 
 WRITER = """
 import sys
 from pathlib import Path
 from floop_robot.deploy.registry import Origin, Publication, Registry
-from tests.bundle.sample_bundles import make_bundle
+from tests.support.sample_bundles import make_bundle
 registry = Registry(Path(sys.argv[1]))
 bundle = make_bundle()
 print("ready", flush=True)

@@ -10,7 +10,6 @@ import pytest
 from floop_robot.deploy.messages import (
     CandidateSubmission,
     CommandResult,
-    Heartbeat,
     Hold,
     Pin,
     Push,
@@ -19,54 +18,12 @@ from floop_robot.deploy.messages import (
     Resume,
     Rollback,
 )
-from floop_robot.deploy.registry import FLEET, CandidateState, InstallStage, Origin, Receipt, Registry, RegistryFenced
-from floop_robot.deploy.request_handler import FleetRequestHandler
+from floop_robot.deploy.registry import FLEET, CandidateState, InstallStage, Origin, Receipt, RegistryFenced
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.verdict import Decision
-from tests.bundle.sample_bundles import IDS, TASK, make_bundle
-from tests.deploy.in_process_fleet import CONFIG, Episodes, verdict
-
-S = 1_000_000_000
-
-
-class FleetHarness:
-    """A fleet on disk that can be restarted."""
-
-    def __init__(self, folder):
-        self.path, self.now_ns, self.calls = folder / "registry.sqlite", S, 0
-        self.episodes = Episodes()
-        self._open()
-        self.fleet.publish_baseline(make_bundle(0))
-
-    def _open(self):
-        self.registry = Registry(self.path)
-        self.fleet = FleetRequestHandler(self.registry, CONFIG, TASK, IDS, lambda: self.now_ns)
-        self.fleet.register_robots(["robot_1", "robot_2"])
-
-    def restart(self):
-        self.registry.close()
-        self._open()
-
-    def command(self, kind, call_id="", **fields):
-        self.calls += 1
-        return self.fleet.handle(kind(call_id=call_id or f"c{self.calls}", who="anna", **fields))
-
-    def submit(self, seed, incumbent, decision=Decision.ACCEPTED):
-        bundle = make_bundle(seed)
-        return self.fleet.handle(
-            CandidateSubmission(who="gate", verdict=verdict(bundle, incumbent, decision), bundle=bundle.to_bytes())
-        )
-
-    def live(self, version, outcomes, object_class="box"):
-        for success in outcomes:
-            self.now_ns += S // 10
-            made = self.episodes.make(version, success, object_class=object_class, observed_ns=self.now_ns)
-            self.fleet.observe([made], self.episodes.read())
-
-    def target(self, robot="robot_1"):
-        beat = Heartbeat(robot=robot, boot_id="b", contract=IDS.contract, version=0)
-        return self.fleet.handle(beat).version
+from tests.support.in_process_fleet import CONFIG, FleetHarness, S, verdict
+from tests.support.sample_bundles import IDS, make_bundle
 
 
 @pytest.fixture

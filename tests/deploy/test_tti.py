@@ -18,8 +18,8 @@ from floop_robot.deploy.registry import (
 from floop_robot.deploy.tti import STAGES, NoImprovement, TimeToImprovement, time_to_improvement
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.records import Source
-from tests.bundle.sample_bundles import IDS, make_bundle
-from tests.deploy.in_process_fleet import Episodes, verdict
+from tests.support.in_process_fleet import Episodes, verdict
+from tests.support.sample_bundles import IDS, make_bundle
 
 S = 1_000_000_000
 ROBOTS = ("robot_1", "robot_2")

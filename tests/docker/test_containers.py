@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 import yaml
-from conditions import wait_for
-from ports import free_base_port
 
 from floop_robot.services.fleet_description import Middleware, select_processes, simulated_fleet
 from floop_robot.spec.config import load_config
+from tests.support.ports import free_base_port
+from tests.support.waiting import wait_for
 
 DOCKER = Path(__file__).parents[2] / "docker"
 ROOT = DOCKER.parent

@@ -14,7 +14,7 @@ from floop_envs.seeds import Purpose, scenarios_of
 from floop_envs.shifts import shifted_scenarios
 from floop_robot.spec.scenario import ObjectSpec, Scenario
 from floop_robot.spec.tasks.grasp_state import GraspParameters
-from tests.envs.rim_expert import RimExpert
+from tests.support.rim_expert import RimExpert
 
 PICK, PLACE = "floop/Pick-v0", "floop/PickPlace-v0"
 DOWN, STAY = np.array([0, 0, -1, 0, 1], np.float32), np.array([0, 0, 0, 0, -1], np.float32)

@@ -22,9 +22,9 @@ from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import ActMode, EpisodeEnd, Source
 from floop_robot.stream.codec import Block
 from floop_robot.stream.tail_client import TailClient, TailFilter
-from tests.conditions import wait_for
-from tests.gate.sample_policies import TASK, episode_end, published, skilled
-from tests.gate.small_fleet import SmallFleet
+from tests.support.sample_policies import TASK, episode_end, published, skilled
+from tests.support.small_fleet import SmallFleet
+from tests.support.waiting import wait_for
 
 WAIT_S = 60.0
 

@@ -12,8 +12,8 @@ from floop_robot.bundle import Bundle
 from floop_robot.explore.weight_subscriber import WeightSubscriber
 from floop_robot.spec.config import Endpoints, FloopConfig
 from floop_robot.transport.zmq_sockets import Context, bind_socket, last_endpoint
-from tests.conditions import wait_for
-from tests.stream.flipping_proxy import FlippingProxy
+from tests.support.flipping_proxy import FlippingProxy
+from tests.support.waiting import wait_for
 
 TASK = "floop/Pick-v0"
 NEVER = 2**40

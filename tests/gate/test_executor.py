@@ -14,10 +14,10 @@ import pytest
 
 from floop_robot.gate.executor import InProcessExecutor, ProcessPool
 from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed, EpisodeJob
-from tests.conditions import wait_for
-from tests.gate.fake_runners import PidRunner, scenario
+from tests.support.fake_runners import PidRunner, scenario
+from tests.support.waiting import wait_for
 
-RUNNER = "tests.gate.fake_runners:pid_runner"
+RUNNER = "tests.support.fake_runners:pid_runner"
 WAIT_S = 60.0
 
 
@@ -101,7 +101,7 @@ def test_closing_leaves_no_process(tmp_path: Path) -> None:
 OWNER = """
 import sys
 from floop_robot.gate.executor import ProcessPool
-pool = ProcessPool(workers=2, task=sys.argv[1], robot="panda", runner="tests.gate.fake_runners:pid_runner")
+pool = ProcessPool(workers=2, task=sys.argv[1], robot="panda", runner="tests.support.fake_runners:pid_runner")
 pool.wait_warm()
 print(*pool.worker_pids, flush=True)
 sys.stdin.read()

@@ -22,8 +22,8 @@ from floop_robot.spec.config import FloopConfig, GateConfig
 from floop_robot.spec.errors import BundleRefused, ContractMismatch, StorageError
 from floop_robot.spec.tasks import get_task
 from floop_robot.spec.verdict import Decision
-from tests.conditions import wait_for
-from tests.gate.sample_policies import TASK, clumsy, collapsed, episode_end, published, skilled
+from tests.support.sample_policies import TASK, clumsy, collapsed, episode_end, published, skilled
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from floop_robot.services.gate import CandidateReply, GateStats
 from floop_robot.services.stats_file import read_stats
 from floop_robot.spec.records import ActMode, Source
 from floop_robot.spec.verdict import Decision
-from tests.conditions import wait_for
-from tests.gate.sample_policies import clumsy, collapsed, episode_end, skilled
-from tests.gate.small_fleet import SmallFleet
+from tests.support.sample_policies import clumsy, collapsed, episode_end, skilled
+from tests.support.small_fleet import SmallFleet
+from tests.support.waiting import wait_for
 
 WAIT_S = 60.0
 

@@ -16,8 +16,8 @@ from floop_robot.sim.sim_world import evaluation_scenarios
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.stream.journal import JournalReader
 from floop_robot.train.validate import evaluate
-from tests.conditions import wait_for
-from tests.interrupt import children, floop, interrupt
+from tests.support.cli_process import children, floop, interrupt
+from tests.support.waiting import wait_for
 
 EPISODES = 20
 KEYS = (

@@ -8,7 +8,7 @@ from floop_envs.scenarios import ReportedScenarios
 from floop_envs.seeds import Purpose, scenarios_of
 from floop_robot.monitor.failure_monitor import MAX_EARLY_LABELS, MAX_STORED_REPORTS, RESOLVED_WINDOW, FailureMonitor
 from floop_robot.spec.records import Label, OutcomeCode
-from tests.gate.sample_policies import TASK, episode_end
+from tests.support.sample_policies import TASK, episode_end
 
 
 def log_of(*outcomes: bool, object_class: str = "box") -> FailureMonitor:

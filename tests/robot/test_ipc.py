@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import zmq
-from conditions import wait_for
 
 from floop_robot.robot.ipc import IpcLinks, LatestReceiver, link_folder
 from floop_robot.robot.messages import EstopCommand, JointTarget, SafetyMode, SafetyState
 from floop_robot.spec.errors import StorageError
+from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,7 +24,7 @@ class Peer:
 
     def __init__(self, role: str, folder: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.robot.peers", role, str(folder)],
+            [sys.executable, "-m", "tests.support.robot_processes", role, str(folder)],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         assert self._process.stdout is not None

@@ -7,7 +7,7 @@ import pytest
 
 from floop_robot.bundle import Actor
 from floop_robot.robot.policy_buffer import PolicyBuffer
-from tests.bundle.sample_bundles import make_bundle, random_observations
+from tests.support.sample_bundles import make_bundle, random_observations
 
 
 def actor(seed: int = 0) -> Actor:

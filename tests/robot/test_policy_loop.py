@@ -19,7 +19,7 @@ from floop_robot.spec.records import OutcomeCode
 from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.scenario import Scenario
 from floop_robot.spec.tasks import get_task
-from tests.robot.rig import SAMPLE, TICKS_PER_STEP, Rig
+from tests.support.control_loop_rig import SAMPLE, TICKS_PER_STEP, Rig
 
 TASK = "floop/Pick-v0"
 RULES = get_task(TASK)

@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import zmq
-from conditions import wait_for
-from ports import free_base_port
 
 from floop_robot.bundle import Bundle, DataRange
 from floop_robot.deploy import FleetClient, FleetRefused, FleetUnreachable
@@ -37,8 +35,10 @@ from floop_robot.durable.framing import deframe_message, frame_message
 from floop_robot.robot.local_store import StoredPolicy
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.verdict import Decision, SuiteResult
-from tests.bundle.sample_bundles import IDS, TASK, make_bundle
-from tests.deploy.in_process_fleet import ManagerThread, Robot, verdict
+from tests.support.in_process_fleet import ManagerThread, Robot, verdict
+from tests.support.ports import free_base_port
+from tests.support.sample_bundles import IDS, TASK, make_bundle
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import time
 
 import numpy as np
 import pytest
-from conditions import wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 
 from floop_robot.robot.rate_loop import Histogram, RateLoop, Schedule
+from tests.support.waiting import wait_for
 
 
 def test_deadlines_stay_on_the_grid_without_drift() -> None:

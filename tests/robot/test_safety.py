@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from floop_robot.robot.messages import Cause, EstopCommand, JointTarget, Phase, RobotState, SafetyMode
 from floop_robot.robot.safety_loop import SafetyCore
 from floop_robot.spec.robot_model import load_robot
-from tests.robot.test_limiter import worst_violation
+from tests.support.limit_violations import worst_violation
 
 MODEL = load_robot("panda")
 HOME = MODEL.home_rad

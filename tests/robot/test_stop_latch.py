@@ -8,15 +8,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conditions import wait_for
 from hypothesis import given
 from hypothesis import strategies as st
-from rig import Queue
 
 from floop_robot.robot.estop_latch import EstopLatch, EstopLatchWriter
 from floop_robot.robot.messages import EstopCommand
 from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
 from floop_robot.spec.robot_model import load_robot
+from tests.support.control_loop_rig import Queue
+from tests.support.waiting import wait_for
 
 
 @given(st.lists(st.booleans(), max_size=20))

@@ -11,8 +11,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from interface_files import SOURCES, paths
-from skip_reasons import NO_ROS
+
+from tests.support.ros.interface_files import SOURCES, paths
+from tests.support.ros.skip_reasons import NO_ROS
 
 HAS_ROS = importlib.util.find_spec("rclpy") is not None
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 import pytest
 import yaml
-from interface_files import SOURCES, Interface, message, paths, read
 
 from floop_robot.deploy import registry
 from floop_robot.deploy.deployment_monitor import MonitorDecision
@@ -19,6 +18,7 @@ from floop_robot.robot.episode_state_machine import EpisodeState
 from floop_robot.services.learner_client import LearnerState
 from floop_robot.spec import records
 from floop_robot.spec.verdict import Decision
+from tests.support.ros.interface_files import SOURCES, Interface, message, paths, read
 
 ROOT = SOURCES.parent
 

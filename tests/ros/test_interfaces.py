@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conditions import wait_for
-from skip_reasons import NO_INTERFACES, NO_ROS
+
+from tests.support.ros.skip_reasons import NO_INTERFACES, NO_ROS
+from tests.support.waiting import wait_for
 
 rclpy = pytest.importorskip("rclpy", reason=NO_ROS)
 # The folder of sources would import as a namespace package: ask for something that only the build makes.
@@ -23,23 +24,23 @@ if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
     pytest.skip(NO_INTERFACES, allow_module_level=True)
 
 from action_msgs.msg import GoalStatus  # noqa: E402
-from peer import DISCOVERY_S, Peer  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
 from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
 
 from floop_interfaces.action import ExecuteTask  # noqa: E402
 from floop_interfaces.msg import EpisodeResult, EpisodeState, PolicyStatus  # noqa: E402
 from floop_interfaces.srv import PushPolicy  # noqa: E402
+from tests.support.ros.peer import DISCOVERY_S, Peer  # noqa: E402
 
-HERE = Path(__file__).parent
-SOURCES = HERE.parents[1] / "floop_interfaces"
+ROOT = Path(__file__).parents[2]
+SOURCES = ROOT / "floop_interfaces"
 
 
 @pytest.fixture
 def stand_in(domain: int) -> Iterator[subprocess.Popen[str]]:
     """The other process; must end by itself, silently, within 3 s of SIGINT."""
     process = subprocess.Popen(
-        [sys.executable, str(HERE / "fleet_stand_in.py")],
+        [sys.executable, str(ROOT / "tests/support/ros/fleet_stand_in.py")],
         env=os.environ | {"ROS_DOMAIN_ID": str(domain)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

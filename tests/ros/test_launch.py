@@ -15,9 +15,6 @@ from typing import Any
 
 import psutil
 import pytest
-from conditions import wait_for
-from ports import free_base_port
-from skip_reasons import NO_LAUNCH, NO_ROS
 
 from floop_robot.services.fleet_description import (
     Middleware,
@@ -30,12 +27,15 @@ from floop_robot.services.policy import RobotStats
 from floop_robot.services.stats_file import read_stats
 from floop_robot.services.supervisor import Supervisor
 from floop_robot.spec.config import Endpoints, FloopConfig, save_config
+from tests.support.ports import free_base_port
+from tests.support.ros.skip_reasons import NO_LAUNCH, NO_ROS
+from tests.support.waiting import wait_for
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 # Its companion is request for: our folder of launch files would pass for the package.
 pytest.importorskip("launch_ros", reason=NO_LAUNCH)
 
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parents[1] / "support" / "ros"
 LAUNCH = Path(__file__).parents[2] / "launch"
 FILES = sorted(path.name for path in LAUNCH.glob("*.launch.py"))
 RUN = """
@@ -163,10 +163,10 @@ def test_a_robot_alone_starts_its_own_processes_only(tmp_path: Path, domain: int
 @pytest.mark.timeout(180)
 def test_a_robot_works_with_a_driver_that_knows_nothing_of_floop(tmp_path: Path, domain: int) -> None:
     driver_launch = tmp_path / "my_arm.launch.py"
-    driver_launch.write_text(DRIVER_LAUNCH.format(python=sys.executable, script=HERE / "arm_stand_in.py"))
+    driver_launch.write_text(DRIVER_LAUNCH.format(python=sys.executable, script=SUPPORT / "arm_stand_in.py"))
     params = tmp_path / "params.yaml"
     params.write_text("/robot_1/cell_node:\n  ros__parameters: {homing_speed: 0.6}\n")
-    words = (f"driver:={HERE / 'stand_in_driver.yaml'}", f"driver_launch:={driver_launch}", f"params_file:={params}")
+    words = (f"driver:={SUPPORT / 'stand_in_driver.yaml'}", f"driver_launch:={driver_launch}", f"params_file:={params}")
     with launched(tmp_path, domain, "robot.launch.py", *words) as robot:
         wait_for(lambda: robot.child("cell_node"), 30, "the cell node")
         centre = select_processes(robot.config, robot.file, Middleware.ZMQ, ("ingest", "fleet_manager"))

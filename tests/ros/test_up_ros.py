@@ -13,14 +13,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conditions import wait_for
-from ports import free_base_port
-from skip_reasons import NO_INTERFACES, NO_ROS
 
 from floop_robot.services.fleet_description import Middleware, simulated_fleet
 from floop_robot.services.policy import RobotStats
 from floop_robot.services.stats_file import read_stats
 from floop_robot.spec.config import Endpoints, FloopConfig, save_config
+from tests.support.ports import free_base_port
+from tests.support.ros.skip_reasons import NO_INTERFACES, NO_ROS
+from tests.support.waiting import wait_for
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 pytest.importorskip("floop_interfaces", reason=NO_INTERFACES)

@@ -11,10 +11,10 @@ from floop_robot.deploy import FleetClient
 from floop_robot.deploy.registry import CandidateState
 from floop_robot.services.gate_fleet_client import GateFleetClient
 from floop_robot.spec.verdict import Decision
-from tests.conditions import wait_for
-from tests.deploy.in_process_fleet import verdict
-from tests.gate.sample_policies import clumsy, collapsed, skilled
-from tests.gate.small_fleet import SmallFleet
+from tests.support.in_process_fleet import verdict
+from tests.support.sample_policies import clumsy, collapsed, skilled
+from tests.support.small_fleet import SmallFleet
+from tests.support.waiting import wait_for
 
 WAIT_S = 60.0
 

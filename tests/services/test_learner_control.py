@@ -11,8 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from conditions import wait_for
-from ports import free_base_port
 
 from floop_robot.learn.checkpoint import Checkpoint
 from floop_robot.services.learner_client import (
@@ -24,6 +22,8 @@ from floop_robot.services.learner_client import (
     WriteCheckpoint,
 )
 from floop_robot.spec.config import Endpoints, FloopConfig, LearnerConfig, save_config
+from tests.support.ports import free_base_port
+from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 

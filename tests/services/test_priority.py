@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conditions import wait_for
 
 from floop_robot.services.priority import NiceResult, has_session_nice, set_session_nice
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="the kernel has no autogroups")
 

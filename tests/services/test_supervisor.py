@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conditions import wait_for
 
 from floop_robot.services.priority import has_session_nice
 from floop_robot.services.supervisor import ProcessSpec, Supervisor
+from tests.support.waiting import wait_for
 
 IDLER = "import signal, time\ndef main(argv):\n    print('up', flush=True)\n    while True: time.sleep(60)\n"
 REFUSER = (

@@ -21,7 +21,7 @@ from floop_robot.stream.codec import (
     encode_block,
     split_block,
 )
-from tests.stream.sample_records import episode_end, event, label, stream_info, transition
+from tests.support.sample_records import episode_end, event, label, stream_info, transition
 
 INFO = stream_info()
 MIXED: list[Record] = [

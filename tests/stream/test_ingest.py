@@ -16,7 +16,6 @@ from pathlib import Path
 import msgspec
 import pytest
 import zmq
-from conditions import wait_for
 
 from floop_robot.durable.framing import deframe_message, frame_message
 from floop_robot.stream.codec import decode_block, encode_block
@@ -27,10 +26,10 @@ from floop_robot.stream.protocol import OutgoingBlock
 from floop_robot.stream.spool import Spool
 from floop_robot.stream.stream_sender import StreamSender
 from floop_robot.stream.uploader import RecordUploader
-from tests.stream.flipping_proxy import FlippingProxy
-from tests.stream.real_processes import IngestProcess
-from tests.stream.sample_records import episode_end, label, stream_info, transition
-from tests.stream.test_kills import rows_by_stream
+from tests.support.flipping_proxy import FlippingProxy
+from tests.support.sample_records import episode_end, label, stream_info, transition
+from tests.support.stream_processes import IngestProcess, rows_by_stream
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture

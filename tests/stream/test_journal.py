@@ -11,16 +11,10 @@ from pathlib import Path
 import pytest
 
 from floop_robot.spec.errors import StorageError
-from floop_robot.spec.records import Record, Source
-from floop_robot.stream.codec import RecordKind, decode_block, encode_block
-from floop_robot.stream.journal import Journal, JournalEntry, JournalReader
-from tests.stream.sample_records import episode_end, event, stream_info, transition
-
-
-def entry(first: int, count: int, robot: str = "robot_1", source: Source = Source.ROBOT, *more: Record) -> JournalEntry:
-    rows = [transition(i) for i in range(first, first + count)]
-    payload = encode_block(stream_info(robot, source=source), first, [*rows, *more])
-    return JournalEntry(decode_block(payload), payload)
+from floop_robot.spec.records import Source
+from floop_robot.stream.codec import RecordKind
+from floop_robot.stream.journal import Journal, JournalReader
+from tests.support.sample_records import episode_end, event, journal_entry
 
 
 @pytest.fixture
@@ -30,8 +24,14 @@ def path(tmp_path: Path) -> Path:
 
 def filled(path: Path) -> Journal:
     journal = Journal(path)
-    journal.append([entry(0, 5), entry(0, 3, "robot_2"), entry(5, 5, "robot_1", Source.ROBOT, episode_end(0))])
-    journal.append([entry(0, 7, "explorer_1", Source.EXPLORER, event())])
+    journal.append(
+        [
+            journal_entry(0, 5),
+            journal_entry(0, 3, "robot_2"),
+            journal_entry(5, 5, "robot_1", Source.ROBOT, episode_end(0)),
+        ]
+    )
+    journal.append([journal_entry(0, 7, "explorer_1", Source.EXPLORER, event())])
     return journal
 
 
@@ -61,9 +61,9 @@ def test_ranges_are_read_by_id_kind_and_source(path: Path) -> None:
 def test_a_failed_append_leaves_nothing(path: Path) -> None:
     journal = filled(path)
     with pytest.raises(ValueError, match="below the mark"):
-        journal.append([entry(11, 2), entry(0, 2, "robot_2")])
+        journal.append([journal_entry(11, 2), journal_entry(0, 2, "robot_2")])
     assert journal.high_water_mark("robot_1", "boot") == 11 and journal.head == 4
-    journal.append([entry(11, 2)])
+    journal.append([journal_entry(11, 2)])
     assert JournalReader(path).audit().is_sound
 
 
@@ -100,14 +100,14 @@ def test_the_audit_sees_what_is_missing_doubled_or_damaged(path: Path) -> None:
 
 def test_a_gap_is_stored_and_counted(path: Path) -> None:
     journal = filled(path)
-    journal.append([entry(20, 2)])
+    journal.append([journal_entry(20, 2)])
     assert journal.high_water_mark("robot_1", "boot") == 22
     assert JournalReader(path).audit().lost == 9
 
 
 def test_flipped_bits_in_the_file_never_yield_a_wrong_row(path: Path) -> None:
     journal = Journal(path)
-    journal.append([entry(i * 20, 20) for i in range(40)])
+    journal.append([journal_entry(i * 20, 20) for i in range(40)])
     journal.close()
     data = path.read_bytes()
     sound = {row.id: row.payload for row in JournalReader(path).read(0, 1000, 10**9)[0]}

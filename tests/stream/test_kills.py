@@ -7,26 +7,9 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from conditions import wait_for
 
-from floop_robot.stream.codec import decode_block
-from floop_robot.stream.journal import JournalReader
-from tests.stream.real_processes import IngestProcess, SenderProcess
-
-
-def rows_by_stream(journal: Path) -> dict[tuple[str, str], list[int]]:
-    """The number each transition carries, in the order of the journal."""
-    reader = JournalReader(journal)
-    found: dict[tuple[str, str], list[int]] = {}
-    rows, _ = reader.read(0, 10**9, 10**12)
-    reader.close()
-    for row in rows:
-        assert row.payload is not None
-        block = decode_block(row.payload)
-        assert block.transitions is not None and not block.events
-        assert block.transitions.seq.tolist() == block.transitions.step.tolist()  # the content is that of the key
-        found.setdefault((block.info.robot, block.info.boot_id), []).extend(block.transitions.step.tolist())
-    return found
+from tests.support.stream_processes import IngestProcess, SenderProcess, rows_by_stream
+from tests.support.waiting import wait_for
 
 
 @pytest.mark.parametrize("kills", [20, pytest.param(120, marks=pytest.mark.slow)])

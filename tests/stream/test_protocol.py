@@ -18,7 +18,7 @@ from floop_robot.stream.protocol import (
     SenderMachine,
     SenderSettings,
 )
-from tests.stream.simulated_network import SETTINGS, World
+from tests.support.simulated_network import SETTINGS, World
 
 
 def live_through(random: Random, steps: int) -> World:

@@ -14,14 +14,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from conditions import wait_for
 
 from floop_robot.spec.errors import StorageError
 from floop_robot.stream.codec import decode_block, encode_block
 from floop_robot.stream.protocol import OutgoingBlock
 from floop_robot.stream.spool import Spool, SpoolFull
 from floop_robot.stream.spool_writer import SpoolWriter
-from tests.stream.sample_records import episode_end, stream_info, transition
+from tests.support.sample_records import episode_end, stream_info, transition
+from tests.support.waiting import wait_for
 
 MB = 2**20
 
@@ -297,7 +297,7 @@ import sys, time
 from pathlib import Path
 from floop_robot.stream.spool import Spool
 from floop_robot.stream.spool_writer import SpoolWriter
-from tests.stream.sample_records import stream_info, transition
+from tests.support.sample_records import stream_info, transition
 spool = Spool(Path(sys.argv[1]), stream_info(), 2**26, segment_bytes=20_000)
 writer = SpoolWriter(spool, 0.001)
 number = spool.durable_seq

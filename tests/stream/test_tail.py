@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pytest
 import zmq
-from conditions import wait_for
 
 from floop_robot.spec.records import Source
 from floop_robot.stream.codec import RecordKind
 from floop_robot.stream.journal import Journal
 from floop_robot.stream.tail_client import TailClient, TailError, TailFilter
 from floop_robot.stream.tail_server import TailServer
-from tests.stream.sample_records import episode_end
-from tests.stream.test_journal import entry
+from tests.support.sample_records import episode_end, journal_entry
+from tests.support.waiting import wait_for
 
 ANY_PORT = "tcp://127.0.0.1:*"
 
@@ -33,7 +32,7 @@ class Served:
 
     def add(self, count: int = 1, robot: str = "robot_1", source: Source = Source.ROBOT, end: bool = False) -> None:
         first = self.journal.high_water_mark(robot, "boot") or 0
-        self.journal.append([entry(first, count, robot, source, *([episode_end(1)] if end else []))])
+        self.journal.append([journal_entry(first, count, robot, source, *([episode_end(1)] if end else []))])
         self.server.notify()
 
     def close(self) -> None:

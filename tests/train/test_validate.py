@@ -15,7 +15,7 @@ from floop_robot.spec.config import GateConfig
 from floop_robot.spec.errors import ContractMismatch, FloopError
 from floop_robot.spec.verdict import Decision
 from floop_robot.train.validate import ValidationPlan, evaluate, load_policy, validate
-from tests.gate.sample_policies import TASK, clumsy, skilled
+from tests.support.sample_policies import TASK, clumsy, skilled
 
 
 def test_one_process_and_two_measure_the_same_to_the_bit() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from skip_reasons import NO_ROS
+
+from tests.support.ros.skip_reasons import NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 

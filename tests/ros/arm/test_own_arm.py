@@ -12,23 +12,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conditions import wait_for
-from skip_reasons import NO_ROS
+
+from tests.support.ros.skip_reasons import NO_ROS
+from tests.support.waiting import wait_for
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 
-from peer import Peer
-from robot_rig import ROBOT, RobotRig
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
-from tokens import TOKEN, WHO, operators_file
 
 from floop_interfaces import msg, srv
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import EVENTS, LATCHED, SENSOR
+from tests.support.operator_tokens import TOKEN, WHO, operators_file
+from tests.support.ros.peer import Peer
+from tests.support.ros.robot_rig import ROBOT, RobotRig
 
-HERE = Path(__file__).parents[1]
-DESCRIPTION = HERE / "stand_in_driver.yaml"
+SUPPORT = Path(__file__).parents[2] / "support" / "ros"
+DESCRIPTION = SUPPORT / "stand_in_driver.yaml"
 
 
 class OwnArm:
@@ -41,7 +42,7 @@ class OwnArm:
         self.safety = self.peer.listen(msg.SafetyStatus, f"/{ROBOT}/{topics.SAFETY_STATUS}", SENSOR)
         self.rig.install()
         self.arm = subprocess.Popen(
-            [sys.executable, str(HERE / "arm_stand_in.py"), "--ros-args", "-r", f"__ns:=/{ROBOT}"],
+            [sys.executable, str(SUPPORT / "arm_stand_in.py"), "--ros-args", "-r", f"__ns:=/{ROBOT}"],
             env=os.environ | {"ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1"},
         )
         driver = f"driver:={DESCRIPTION}"

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conditions import wait_for
-from ports import free_base_port
 
 from floop_robot.deploy import AuditNote, Drain, FleetCommand, Hold, LiveBatch, Pin, Push, Resume, Rollback
 from floop_robot.deploy.registry import FLEET
@@ -23,8 +21,10 @@ from floop_robot.ros.fleet.command_queue import (
     QueueFull,
 )
 from floop_robot.ros.fleet.convergence_watcher import ConvergenceWatcher
-from tests.bundle.sample_bundles import make_bundle
-from tests.deploy.in_process_fleet import ManagerThread
+from tests.support.in_process_fleet import ManagerThread
+from tests.support.ports import free_base_port
+from tests.support.sample_bundles import make_bundle
+from tests.support.waiting import wait_for
 
 WHO = "anna"
 

@@ -10,19 +10,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from conditions import wait_for
-from skip_reasons import NO_ROS
+
+from tests.support.ros.skip_reasons import NO_ROS
+from tests.support.waiting import wait_for
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 
-from fleet_rig import FleetRig
-from peer import Peer, Spun
-from ports import free_base_port
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.task import Future
-from tokens import TOKEN, WHO
 
 from floop_interfaces import msg, srv
 from floop_robot.deploy import FleetClient
@@ -32,6 +29,10 @@ from floop_robot.ros.fleet.fleet_estop import ENDING, FleetEstop
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import EVENTS, LATCHED
 from floop_robot.ros.safety.estop_service import DONE, GIVEN_BEFORE, NOT_NOW, NOT_ON_DISK
+from tests.support.operator_tokens import TOKEN, WHO
+from tests.support.ports import free_base_port
+from tests.support.ros.fleet_rig import FleetRig
+from tests.support.ros.peer import Peer, Spun
 
 ROBOTS = ("robot_1", "robot_2")
 N = TypeVar("N", bound=Node)

@@ -9,22 +9,23 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from conditions import wait_for
-from skip_reasons import NO_ROS
+
+from tests.support.ros.skip_reasons import NO_ROS
+from tests.support.waiting import wait_for
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 
-from fleet_rig import FleetRig, policy
 from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.parameter import Parameter
-from slow_zip import slow_zip
-from tokens import TOKEN, WHO
 
 from floop_interfaces import msg, srv
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import LATCHED
 from floop_robot.services.supervisor import GRACE_S
 from floop_robot.spec.config import save_config
+from tests.support.operator_tokens import TOKEN, WHO
+from tests.support.ros.fleet_rig import FleetRig, policy
+from tests.support.ros.slow_zip import slow_zip
 
 
 @pytest.fixture

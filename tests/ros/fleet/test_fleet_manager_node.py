@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conditions import wait_for
-from isolation import reserved_domain
-from skip_reasons import NO_ROS
+
+from floop_robot.services.ros_domain import reserved_domain
+from tests.support.ros.skip_reasons import NO_ROS
+from tests.support.waiting import wait_for
 
 pytest.importorskip("rclpy", reason=NO_ROS)
-
-from fleet_rig import IDS, TASK, FleetRig, policy
-from slow_zip import slow_zip
-from tokens import TOKEN, WHO
 
 from floop_interfaces import msg, srv
 from floop_robot.bundle import Bundle
@@ -28,8 +25,11 @@ from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import AUDIT, EVENTS, LATCHED
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.verdict import Decision
-from tests.bundle.sample_bundles import make_bundle
-from tests.deploy.in_process_fleet import verdict
+from tests.support.in_process_fleet import verdict
+from tests.support.operator_tokens import TOKEN, WHO
+from tests.support.ros.fleet_rig import IDS, TASK, FleetRig, policy
+from tests.support.ros.slow_zip import slow_zip
+from tests.support.sample_bundles import make_bundle
 
 ORDERS = {
     topics.PUSH_POLICY: (srv.PushPolicy, {"version": 1}),

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from conditions import wait_for
-from skip_reasons import NO_ROS
+
+from tests.support.ros.skip_reasons import NO_ROS
+from tests.support.waiting import wait_for
 
 pytest.importorskip("rclpy", reason=NO_ROS)
-
-from peer import Peer
 
 from floop_interfaces import msg, srv
 from floop_robot.deploy import FleetClient, FleetStatus
@@ -27,8 +26,9 @@ from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import AUDIT, EVENTS, LATCHED
 from floop_robot.spec.verdict import Decision
 from floop_robot.transport.rpc_client import RpcClient
-from tests.bundle.sample_bundles import IDS, make_bundle
-from tests.deploy.in_process_fleet import ManagerThread, verdict
+from tests.support.in_process_fleet import ManagerThread, verdict
+from tests.support.ros.peer import Peer
+from tests.support.sample_bundles import IDS, make_bundle
 
 
 @pytest.fixture

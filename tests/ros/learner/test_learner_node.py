@@ -11,20 +11,20 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
-from conditions import wait_for
-from skip_reasons import NO_ROS
+
+from tests.support.ros.skip_reasons import NO_ROS
+from tests.support.waiting import wait_for
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 pytest.importorskip("stable_baselines3", reason="needs floop-robot[learn]")
-
-from fleet_rig import FleetRig
-from tokens import WHO
 
 from floop_interfaces import msg, srv
 from floop_policies import baseline
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import LATCHED
 from floop_robot.services.fleet_description import write_config
+from tests.support.operator_tokens import WHO
+from tests.support.ros.fleet_rig import FleetRig
 
 START_S = 60.0
 

@@ -8,17 +8,18 @@ import traceback
 from collections.abc import Callable, Iterator
 
 import pytest
-from conditions import wait_for
-from skip_reasons import NO_ROS
+
+from tests.support.ros.skip_reasons import NO_ROS
+from tests.support.waiting import wait_for
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 
-from peer import Peer
 from rclpy.callback_groups import ReentrantCallbackGroup
 from std_srvs.srv import Trigger
 
 from floop_robot.ros.node import async_condition
 from floop_robot.ros.node.async_condition import AsyncCondition
+from tests.support.ros.peer import Peer
 
 
 @pytest.fixture

@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conditions import wait_for
-from skip_reasons import NO_ROS
+
+from tests.support.ros.skip_reasons import NO_ROS
+from tests.support.waiting import wait_for
 
 pytest.importorskip("rclpy", reason=NO_ROS)
-
-from peer import Peer
-from robot_rig import ROBOT, NodeProcess, RobotRig
 
 from floop_interfaces import msg
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import SENSOR
+from tests.support.ros.peer import Peer
+from tests.support.ros.robot_rig import ROBOT, NodeProcess, RobotRig
 
 
 @pytest.fixture

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from conditions import wait_for
-from skip_reasons import NO_ROS
+
+from tests.support.ros.skip_reasons import NO_ROS
+from tests.support.waiting import wait_for
 
 rclpy = pytest.importorskip("rclpy", reason=NO_ROS)
 

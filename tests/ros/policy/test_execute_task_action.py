@@ -8,21 +8,22 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conditions import wait_for
-from skip_reasons import NO_INTERFACES, NO_ROS
+
+from tests.support.ros.skip_reasons import NO_INTERFACES, NO_ROS
+from tests.support.waiting import wait_for
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
     pytest.skip(NO_INTERFACES, allow_module_level=True)
 
 from action_msgs.msg import GoalStatus
-from recorded_robot import HERE, Robot, robot_on_call
-from robot_rig import ROBOT, VERSION
-from tokens import TOKEN, WHO
 
 from floop_interfaces.action import ExecuteTask
 from floop_interfaces.msg import EpisodeResult
 from floop_robot.spec.scenario import OBJECT_CLASSES
+from tests.support.operator_tokens import TOKEN, WHO
+from tests.support.ros.recorded_robot import HERE, Robot, robot_on_call
+from tests.support.ros.robot_rig import ROBOT, VERSION
 
 RESULT_S = 30.0
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conditions import wait_for
-from isolation import reserved_domain
-from skip_reasons import NO_INTERFACES, NO_ROS
+
+from floop_robot.services.ros_domain import reserved_domain
+from tests.support.ros.skip_reasons import NO_INTERFACES, NO_ROS
+from tests.support.waiting import wait_for
 
 rclpy = pytest.importorskip("rclpy", reason=NO_ROS)
 if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
@@ -23,15 +24,15 @@ if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
 from action_msgs.msg import GoalStatus  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from lifecycle_msgs.msg import TransitionEvent  # noqa: E402
-from peer import Peer, Spun  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
-from robot_rig import ROBOT, RobotRig  # noqa: E402
 
 from floop_interfaces.action import ExecuteTask  # noqa: E402
 from floop_interfaces.msg import JointTarget  # noqa: E402
 from floop_robot.ros.node.qos import COMMAND, EVENTS  # noqa: E402
 from floop_robot.ros.policy.policy_node import PolicyNode  # noqa: E402
 from floop_robot.spec.layout import Vector  # noqa: E402
+from tests.support.ros.peer import Peer, Spun  # noqa: E402
+from tests.support.ros.robot_rig import ROBOT, RobotRig  # noqa: E402
 
 
 class Broken:

@@ -10,23 +10,23 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from conditions import wait_for
-from isolation import reserved_domain
-from skip_reasons import NO_INTERFACES, NO_ROS
+
+from floop_robot.services.ros_domain import reserved_domain
+from tests.support.ros.skip_reasons import NO_INTERFACES, NO_ROS
+from tests.support.waiting import wait_for
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
     pytest.skip(NO_INTERFACES, allow_module_level=True)
-
-from peer import Peer
-from recorded_robot import Robot
-from robot_rig import ROBOT, NodeProcess, RobotRig
 
 from floop_interfaces.msg import EpisodeResult
 from floop_interfaces.srv import DrainRobot, PushPolicy
 from floop_robot.ros.node import topics
 from floop_robot.spec.records import EpisodeEnd, Label, Record
 from floop_robot.stream.tail_client import TailClient
+from tests.support.ros.peer import Peer
+from tests.support.ros.recorded_robot import Robot
+from tests.support.ros.robot_rig import ROBOT, NodeProcess, RobotRig
 
 
 class Fleet:

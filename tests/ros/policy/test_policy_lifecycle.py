@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conditions import wait_for
-from skip_reasons import NO_INTERFACES, NO_ROS
+
+from tests.support.ros.skip_reasons import NO_INTERFACES, NO_ROS
+from tests.support.waiting import wait_for
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
@@ -19,10 +20,8 @@ if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from peer import Peer
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
-from robot_rig import ROBOT, VERSION, RobotRig
 
 from floop_interfaces.msg import EpisodeResult, EpisodeState, JointTarget, PolicyStatus
 from floop_interfaces.srv import DrainRobot
@@ -30,6 +29,8 @@ from floop_robot.ros.node.qos import COMMAND, EVENTS, LATCHED
 from floop_robot.services.fleet_description import Middleware, robot_processes
 from floop_robot.services.supervisor import Supervisor
 from floop_robot.spec.records import EpisodeEnd, OutcomeCode
+from tests.support.ros.peer import Peer
+from tests.support.ros.robot_rig import ROBOT, VERSION, RobotRig
 
 NODE = f"/{ROBOT}/policy_node"
 

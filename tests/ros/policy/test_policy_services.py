@@ -9,20 +9,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conditions import wait_for
-from skip_reasons import NO_INTERFACES, NO_ROS
+
+from tests.support.ros.skip_reasons import NO_INTERFACES, NO_ROS
+from tests.support.waiting import wait_for
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
     pytest.skip(NO_INTERFACES, allow_module_level=True)
 
-from recorded_robot import HERE, Robot, robot_on_call
-from robot_rig import ROBOT, VERSION
-from tokens import TOKEN
-
 from floop_interfaces.msg import EpisodeResult
 from floop_interfaces.srv import DrainRobot
 from floop_robot.spec.records import EpisodeEnd, OutcomeCode
+from tests.support.operator_tokens import TOKEN
+from tests.support.ros.recorded_robot import HERE, Robot, robot_on_call
+from tests.support.ros.robot_rig import ROBOT, VERSION
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from skip_reasons import NO_ROS
+
+from tests.support.ros.skip_reasons import NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 
-from whole_robot import WholeRobot
+from tests.support.ros.whole_robot import WholeRobot
 
 
 def test_restart_push_rollback_and_activation_release_no_stop(tmp_path: Path, domain: int) -> None:

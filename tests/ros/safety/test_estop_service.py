@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conditions import wait_for
-from skip_reasons import NO_ROS
+
+from tests.support.ros.skip_reasons import NO_ROS
+from tests.support.waiting import wait_for
 
 pytest.importorskip("rclpy", reason=NO_ROS)
-
-from peer import Peer
-from robot_rig import ROBOT
-from tokens import TOKEN, operators_file
 
 from floop_interfaces import srv
 from floop_robot.robot.estop_latch import EstopLatch
@@ -42,6 +39,9 @@ from floop_robot.ros.safety.estop_service import (
 )
 from floop_robot.ros.safety.safety_publisher import NONCE_LIFETIME_S, SafetyPublisher
 from floop_robot.spec.robot_model import load_robot
+from tests.support.operator_tokens import TOKEN, operators_file
+from tests.support.ros.peer import Peer
+from tests.support.ros.robot_rig import ROBOT
 
 
 class Box(EstopCommands):

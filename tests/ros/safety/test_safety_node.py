@@ -11,16 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conditions import wait_for
-from isolation import reserved_domain
-from skip_reasons import NO_ROS
+
+from floop_robot.services.ros_domain import reserved_domain
+from tests.support.ros.skip_reasons import NO_ROS
+from tests.support.waiting import wait_for
 
 pytest.importorskip("rclpy", reason=NO_ROS)
-
-from peer import Peer
-from robot_rig import ROBOT, RobotRig
-from safety_rig import SafetyRig, name
-from tokens import TOKEN, WHO, operators_file
 
 from floop_interfaces import msg, srv
 from floop_robot.robot.ipc import link_folder
@@ -28,6 +24,10 @@ from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import EVENTS
 from floop_robot.ros.safety.estop_service import GIVEN_BEFORE, STOPPED_SINCE
 from floop_robot.spec.robot_model import load_robot
+from tests.support.operator_tokens import TOKEN, WHO, operators_file
+from tests.support.ros.peer import Peer
+from tests.support.ros.robot_rig import ROBOT, RobotRig
+from tests.support.ros.safety_rig import SafetyRig, name
 
 HOLD_S = 0.1
 STOP_S = 0.05

@@ -6,17 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conditions import wait_for
-from skip_reasons import NO_ROS
+
+from tests.support.ros.skip_reasons import NO_ROS
+from tests.support.waiting import wait_for
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 
 from geometry_msgs.msg import PoseStamped
-from peer import Peer
 from rcl_interfaces.msg import ParameterType
 from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.parameter import Parameter as RosParameter
-from robot_rig import ROBOT, NodeProcess, RobotRig
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
@@ -26,6 +25,8 @@ from floop_interfaces import msg, srv
 from floop_robot.ros.node.qos import COMMAND, EVENTS, LATCHED, SENSOR
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.scenario import OBJECT_CLASSES
+from tests.support.ros.peer import Peer
+from tests.support.ros.robot_rig import ROBOT, NodeProcess, RobotRig
 
 MODEL = load_robot("panda")
 AWAY = (MODEL.home_rad[0] + 0.1, *MODEL.home_rad[1:])

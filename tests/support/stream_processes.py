@@ -9,17 +9,18 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from conditions import wait_for
-from ports import free_base_port
-
 from floop_robot.spec.config import Endpoints, FloopConfig, save_config
+from floop_robot.stream.codec import decode_block
+from floop_robot.stream.journal import JournalReader
 from floop_robot.stream.tail_client import TailClient
+from tests.support.ports import free_base_port
+from tests.support.waiting import wait_for
 
 SENDER = """
 import sys, time
 from pathlib import Path
 from floop_robot.stream.uploader import RecordUploader
-from tests.stream.sample_records import stream_info, transition
+from tests.support.sample_records import stream_info, transition
 folder, endpoint, robot, rate = Path(sys.argv[1]), sys.argv[2], sys.argv[3], float(sys.argv[4])
 uploader = RecordUploader(folder, stream_info(robot), endpoint, sync_interval_s=0.01)
 number = uploader.stats().writer.durable_seq
@@ -108,3 +109,18 @@ def start_python(
     path = os.pathsep.join(entry for entry in sys.path if entry)
     environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.Popen([sys.executable, *arguments], stdout=stdout, stderr=stderr, env=environment)
+
+
+def rows_by_stream(journal: Path) -> dict[tuple[str, str], list[int]]:
+    """The number each transition carries, in the order of the journal."""
+    reader = JournalReader(journal)
+    found: dict[tuple[str, str], list[int]] = {}
+    rows, _ = reader.read(0, 10**9, 10**12)
+    reader.close()
+    for row in rows:
+        assert row.payload is not None
+        block = decode_block(row.payload)
+        assert block.transitions is not None and not block.events
+        assert block.transitions.seq.tolist() == block.transitions.step.tolist()  # the content is that of the key
+        found.setdefault((block.info.robot, block.info.boot_id), []).extend(block.transitions.step.tolist())
+    return found

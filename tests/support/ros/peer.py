@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import rclpy
-from conditions import wait_for
 from rclpy.action import ActionClient
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -15,6 +14,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
 from floop_robot.ros.node.qos import CALLS
+from tests.support.waiting import wait_for
 
 DISCOVERY_S = 20.0
 

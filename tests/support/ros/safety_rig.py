@@ -11,10 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from conditions import wait_for
-from peer import Peer
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from robot_rig import ROBOT, NodeProcess, RobotRig
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
@@ -23,6 +20,9 @@ from floop_robot.robot.messages import Joints
 from floop_robot.ros.arm.convert import from_time
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import EVENTS, LATCHED
+from tests.support.ros.peer import Peer
+from tests.support.ros.robot_rig import ROBOT, NodeProcess, RobotRig
+from tests.support.waiting import wait_for
 
 HERE = Path(__file__).parent
 ALL = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)

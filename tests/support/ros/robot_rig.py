@@ -10,15 +10,14 @@ import sys
 import time
 from pathlib import Path
 
-from conditions import wait_for
-from ports import free_base_port
-
 from floop_policies import baseline
 from floop_robot.bundle import Bundle
 from floop_robot.services.fleet_description import write_config
 from floop_robot.spec.config import Endpoints, FloopConfig, RobotConfig
 from floop_robot.stream.codec import Block, decode_block
 from floop_robot.stream.segment import open_segment, read_blocks
+from tests.support.ports import free_base_port
+from tests.support.waiting import wait_for
 
 ROBOT = "robot_1"
 VERSION = 7

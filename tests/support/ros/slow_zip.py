@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conditions import wait_for
-from fleet_rig import TASK
+
+from tests.support.ros.fleet_rig import TASK
+from tests.support.waiting import wait_for
 
 LOAD_S = 60.0
 """Until its process has loaded torch, on busy cores."""

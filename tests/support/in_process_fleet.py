@@ -10,6 +10,7 @@ import numpy as np
 
 from floop_robot.bundle import Actor, Bundle
 from floop_robot.deploy import FleetClient, FleetRequestHandler, FleetServer, LiveBatch
+from floop_robot.deploy.messages import CandidateSubmission, Heartbeat
 from floop_robot.deploy.registry import JournalPosition, LiveEpisode, Registry
 from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
 from floop_robot.spec.config import DeployConfig
@@ -17,8 +18,9 @@ from floop_robot.spec.ids import Ids
 from floop_robot.spec.records import ActMode, OutcomeCode, Source
 from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.verdict import Decision, Verdict
-from tests.bundle.sample_bundles import IDS, TASK, make_bundle
+from tests.support.sample_bundles import IDS, TASK, make_bundle
 
+S = 1_000_000_000
 CONFIG = DeployConfig(heartbeat_s=0.1, watch_s=20.0)
 
 
@@ -180,3 +182,42 @@ class Robot:
     def stop(self) -> None:
         self.updater.stop()
         self.policy_buffer.stop()
+
+
+class FleetHarness:
+    """A fleet on disk that can be restarted."""
+
+    def __init__(self, folder):
+        self.path, self.now_ns, self.calls = folder / "registry.sqlite", S, 0
+        self.episodes = Episodes()
+        self._open()
+        self.fleet.publish_baseline(make_bundle(0))
+
+    def _open(self):
+        self.registry = Registry(self.path)
+        self.fleet = FleetRequestHandler(self.registry, CONFIG, TASK, IDS, lambda: self.now_ns)
+        self.fleet.register_robots(["robot_1", "robot_2"])
+
+    def restart(self):
+        self.registry.close()
+        self._open()
+
+    def command(self, kind, call_id="", **fields):
+        self.calls += 1
+        return self.fleet.handle(kind(call_id=call_id or f"c{self.calls}", who="anna", **fields))
+
+    def submit(self, seed, incumbent, decision=Decision.ACCEPTED):
+        bundle = make_bundle(seed)
+        return self.fleet.handle(
+            CandidateSubmission(who="gate", verdict=verdict(bundle, incumbent, decision), bundle=bundle.to_bytes())
+        )
+
+    def live(self, version, outcomes, object_class="box"):
+        for success in outcomes:
+            self.now_ns += S // 10
+            made = self.episodes.make(version, success, object_class=object_class, observed_ns=self.now_ns)
+            self.fleet.observe([made], self.episodes.read())
+
+    def target(self, robot="robot_1"):
+        beat = Heartbeat(robot=robot, boot_id="b", contract=IDS.contract, version=0)
+        return self.fleet.handle(beat).version

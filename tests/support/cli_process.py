@@ -13,9 +13,9 @@ from pathlib import Path
 
 import psutil
 
-from tests.conditions import wait_for
+from tests.support.waiting import wait_for
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STOP_S = 5.0
 """Within this everything has ended."""
 

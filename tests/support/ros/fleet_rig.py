@@ -7,12 +7,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from conditions import wait_for
-from peer import Peer
-from ports import free_base_port
-from robot_rig import NodeProcess
-from tokens import TOKEN, WHO, operators_file
-
 from floop_interfaces.srv import FleetStatus
 from floop_robot.bundle import Bundle
 from floop_robot.deploy import FleetClient
@@ -23,8 +17,13 @@ from floop_robot.spec.config import DeployConfig, Endpoints, FloopConfig
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
-from tests.bundle.sample_bundles import make_bundle
-from tests.deploy.in_process_fleet import ActingPolicyBuffer
+from tests.support.in_process_fleet import ActingPolicyBuffer
+from tests.support.operator_tokens import TOKEN, WHO, operators_file
+from tests.support.ports import free_base_port
+from tests.support.ros.peer import Peer
+from tests.support.ros.robot_rig import NodeProcess
+from tests.support.sample_bundles import make_bundle
+from tests.support.waiting import wait_for
 
 RULES = get_task("floop/Pick-v0")
 TASK, IDS = RULES.spec, ids_of(RULES, load_robot("panda"))

@@ -14,10 +14,13 @@ from floop_robot.spec.records import (
     Label,
     ObjectReport,
     OutcomeCode,
+    Record,
     Source,
     StreamInfo,
     Transition,
 )
+from floop_robot.stream.codec import decode_block, encode_block
+from floop_robot.stream.journal import JournalEntry
 
 OBS, ACTION = 24, 5
 
@@ -70,3 +73,11 @@ def label(episode: int) -> Label:
 
 def event(name: str = "swap") -> Event:
     return Event(seq=0, stamp_ns=1, name=name, detail="v3 → v4")
+
+
+def journal_entry(
+    first: int, count: int, robot: str = "robot_1", source: Source = Source.ROBOT, *more: Record
+) -> JournalEntry:
+    rows = [transition(i) for i in range(first, first + count)]
+    payload = encode_block(stream_info(robot, source=source), first, [*rows, *more])
+    return JournalEntry(decode_block(payload), payload)

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from ports import free_base_port
-
 from floop_robot.bundle import Bundle
 from floop_robot.deploy import FleetClient, FleetStatus
 from floop_robot.services.fleet_description import write_config
@@ -22,6 +20,7 @@ from floop_robot.spec.records import Record, Source, StreamInfo
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 from floop_robot.stream.uploader import RecordUploader
+from tests.support.ports import free_base_port
 
 
 class SmallFleet:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-SOURCES = Path(__file__).resolve().parents[2] / "floop_interfaces"
+SOURCES = Path(__file__).resolve().parents[3] / "floop_interfaces"
 KINDS = ("msg", "srv", "action")
 _LINE = re.compile(r"^(?P<type>[\w/]+(\[\d*\])?) +(?P<name>\w+)(?P<value>=[^#]*)? *(#(?P<comment>.*))?$")
 

@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from conditions import wait_for
 from diagnostic_msgs.msg import DiagnosticArray
-from isolation import reserved_domain
-from peer import Peer
-from robot_rig import ROBOT, RobotRig
 from sensor_msgs.msg import JointState
-from tokens import TOKEN, operators_file
 
 from floop_interfaces.msg import EpisodeResult, EpisodeState, PolicyStatus
 from floop_interfaces.srv import DrainRobot, EndEpisode, LabelEpisode, SetEstop, StartEpisode
 from floop_robot.ros.node.qos import EVENTS, LATCHED, SENSOR
+from floop_robot.services.ros_domain import reserved_domain
 from floop_robot.spec.records import Event, Label, Record
+from tests.support.operator_tokens import TOKEN, operators_file
+from tests.support.ros.peer import Peer
+from tests.support.ros.robot_rig import ROBOT, RobotRig
+from tests.support.waiting import wait_for
 
 HERE = f"/{ROBOT}"
 STANDS_RAD_S = 0.02

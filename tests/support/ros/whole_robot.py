@@ -6,17 +6,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from conditions import wait_for
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from peer import Peer
-from robot_rig import NodeProcess, RobotRig
-from safety_rig import ALL, name
 from sensor_msgs.msg import JointState
 
 from floop_interfaces import msg, srv
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import LATCHED
+from tests.support.ros.peer import Peer
+from tests.support.ros.robot_rig import NodeProcess, RobotRig
+from tests.support.ros.safety_rig import ALL, name
+from tests.support.waiting import wait_for
 
 MOTION_RAD = 1e-3
 """Joints that moved by less stand: the simulated arm sags by a tenth of that under load."""

@@ -1,4 +1,4 @@
-"""Small real processes around the links: `python -m tests.robot.peers ROLE FOLDER`."""
+"""Small real processes around the links: `python -m tests.support.robot_processes ROLE FOLDER`."""
 
 from __future__ import annotations
 

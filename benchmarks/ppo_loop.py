@@ -25,10 +25,10 @@ from floop_envs.seeds import Purpose
 from floop_robot.bundle import Actor
 from floop_robot.explore.weight_subscriber import WeightSubscriber
 from floop_robot.learn.learner import LearnerStatus
-from floop_robot.services.fleet_description import central_processes, write_config
-from floop_robot.services.ports import reserved_base_port
-from floop_robot.services.stats_file import read_stats
-from floop_robot.services.supervisor import Supervisor
+from floop_robot.services.supervision.fleet_description import central_processes, write_config
+from floop_robot.services.supervision.ports import reserved_base_port
+from floop_robot.services.supervision.stats_file import read_stats
+from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.spec.config import Endpoints, FloopConfig, LearnerConfig
 from floop_robot.train.train import TrainConfig, train
 from floop_robot.train.train_env import ArmTrainingEnv

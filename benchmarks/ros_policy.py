@@ -37,9 +37,9 @@ from floop_interfaces.msg import JointTarget
 from floop_interfaces.srv import PushPolicy
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import COMMAND
-from floop_robot.services.fleet_description import Middleware, robot_processes
-from floop_robot.services.ros_domain import reserved_domain
-from floop_robot.services.supervisor import Supervisor
+from floop_robot.services.supervision.fleet_description import Middleware, robot_processes
+from floop_robot.services.supervision.ros_domain import reserved_domain
+from floop_robot.services.supervision.supervisor import Supervisor
 from tests.support.ros.peer import Peer
 from tests.support.ros.recorded_robot import HERE, STANDS_RAD_S, Robot
 from tests.support.ros.robot_rig import ROBOT, NodeProcess, RobotRig

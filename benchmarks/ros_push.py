@@ -30,11 +30,16 @@ from floop_interfaces.srv import FleetStatus, PushPolicy
 from floop_policies import baseline
 from floop_robot.deploy.registry import InstallStage, read_history
 from floop_robot.ros.node import topics
-from floop_robot.services.fleet_description import Middleware, central_processes, simulated_fleet, write_config
 from floop_robot.services.fleet_manager import registry_path
-from floop_robot.services.ports import reserved_base_port
-from floop_robot.services.ros_domain import local_environment, reserved_domain
-from floop_robot.services.supervisor import Supervisor
+from floop_robot.services.supervision.fleet_description import (
+    Middleware,
+    central_processes,
+    simulated_fleet,
+    write_config,
+)
+from floop_robot.services.supervision.ports import reserved_base_port
+from floop_robot.services.supervision.ros_domain import local_environment, reserved_domain
+from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.spec.config import Endpoints, FloopConfig, load_config
 
 ANSWER_S = 60.0

@@ -36,7 +36,7 @@ os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
 
 from floop_robot.ros.node import topics
-from floop_robot.services.ros_domain import reserved_domain
+from floop_robot.services.supervision.ros_domain import reserved_domain
 from tests.support.ros.safety_rig import SafetyRig, Tick, name
 from tests.support.ros.whole_robot import WholeRobot
 from tests.support.waiting import wait_for

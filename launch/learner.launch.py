@@ -7,8 +7,8 @@ from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 
 from floop_robot.ros.launching import CENTRAL_ARGUMENTS, LaunchRequest, declare_arguments, start_processes
-from floop_robot.services.fleet_description import Middleware, central_processes
-from floop_robot.services.supervisor import ProcessSpec
+from floop_robot.services.supervision.fleet_description import Middleware, central_processes
+from floop_robot.services.supervision.process_spec import ProcessSpec
 
 
 def centre(request: LaunchRequest) -> list[ProcessSpec]:

@@ -9,8 +9,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import PushRosNamespace
 
 from floop_robot.ros.launching import ROBOT_ARGUMENTS, LaunchRequest, declare_arguments, start_processes
-from floop_robot.services.fleet_description import ArmOptions, Middleware, robot_processes
-from floop_robot.services.supervisor import ProcessSpec
+from floop_robot.services.supervision.fleet_description import ArmOptions, Middleware, robot_processes
+from floop_robot.services.supervision.process_spec import ProcessSpec
 from floop_robot.spec.errors import UnknownName
 
 

@@ -16,9 +16,9 @@ from floop_robot.ros.launching import (
     restrict_to_localhost,
     start_processes,
 )
-from floop_robot.services.fleet_description import Middleware, simulated_fleet
-from floop_robot.services.ros_domain import check_robots
-from floop_robot.services.supervisor import ProcessSpec
+from floop_robot.services.supervision.fleet_description import Middleware, simulated_fleet
+from floop_robot.services.supervision.process_spec import ProcessSpec
+from floop_robot.services.supervision.ros_domain import check_robots
 from floop_robot.sim.sim_world import SimWorld, set_world
 
 

@@ -54,7 +54,7 @@ def demo(robots: int, seed: int, shift: str, baseline: Path | None, no_ros: bool
     from floop_robot.demo.report import check_writable, save_report
     from floop_robot.demo.run import DemoPlan, Experiment
     from floop_robot.demo.screen import LineScreen, LiveScreen, summary
-    from floop_robot.services.ports import reserved_base_port
+    from floop_robot.services.supervision.ports import reserved_base_port
     from floop_robot.train.validate import load_policy
 
     get_shift(shift)
@@ -104,7 +104,7 @@ def ros_domain(robots: int, no_ros: bool, stack: ExitStack) -> int | None:
 
     Says in one line how to look at it, or why there is none although it might be expected.
     """
-    from floop_robot.services.ros_domain import MAX_ROBOTS, reserved_domain, ros_unavailable_reason
+    from floop_robot.services.supervision.ros_domain import MAX_ROBOTS, reserved_domain, ros_unavailable_reason
 
     missing = ros_unavailable_reason()
     if missing:

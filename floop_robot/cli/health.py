@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from floop_robot.cli.operator_options import fleet_config
-from floop_robot.services.fleet_description import CONFIG_FILE, Middleware, select_processes
-from floop_robot.services.process_health import process_health
+from floop_robot.services.supervision.fleet_description import CONFIG_FILE, Middleware, select_processes
+from floop_robot.services.supervision.process_health import process_health
 
 
 @click.command()

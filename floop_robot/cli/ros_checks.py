@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 
 from floop_robot.cli.doctor_check import DoctorCheck
-from floop_robot.services.ros_domain import child_environment, discovery_range, ros_unavailable_reason
+from floop_robot.services.supervision.ros_domain import child_environment, discovery_range, ros_unavailable_reason
 
 _INSTALL = "make setup-ros, or source your distribution's setup.bash; without it fleets run ROS-free"
 _PROBE = "import rclpy, rclpy.executors, floop_interfaces.msg, floop_interfaces.srv, floop_interfaces.action"

@@ -13,7 +13,9 @@ from floop_robot.bundle import Bundle, verify
 from floop_robot.durable.run_lock import is_running
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.ros.arm.driver_config import load_driver
-from floop_robot.services.fleet_description import (
+from floop_robot.services.fleet_manager import baseline_path, registry_path
+from floop_robot.services.main_loop import stop_on_signals
+from floop_robot.services.supervision.fleet_description import (
     CENTRE,
     CONFIG_FILE,
     ArmOptions,
@@ -22,10 +24,9 @@ from floop_robot.services.fleet_description import (
     select_processes,
     write_config,
 )
-from floop_robot.services.fleet_manager import baseline_path, registry_path
-from floop_robot.services.main_loop import stop_on_signals
-from floop_robot.services.ros_domain import check_robots, local_only_environment, ros_unavailable_reason
-from floop_robot.services.supervisor import ProcessSpec, Supervisor
+from floop_robot.services.supervision.process_spec import ProcessSpec
+from floop_robot.services.supervision.ros_domain import check_robots, local_only_environment, ros_unavailable_reason
+from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.ids import ids_of

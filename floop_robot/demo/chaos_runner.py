@@ -15,8 +15,8 @@ from types import MappingProxyType
 import msgspec
 
 from floop_robot.demo.snapshot import RobotView, Snapshot, SnapshotReader
-from floop_robot.services.stats_file import WRITE_INTERVAL_S
-from floop_robot.services.supervisor import Supervisor
+from floop_robot.services.supervision.stats_file import WRITE_INTERVAL_S
+from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.spec.errors import FloopError
 
 RESUME_TIMEOUT_S = 60.0

@@ -16,9 +16,10 @@ import numpy as np
 
 from floop_robot.demo.chaos_runner import AT_WORK, ChaosRunner, KillRecord, is_at_work, steps_per_s
 from floop_robot.demo.snapshot import Snapshot, SnapshotReader
-from floop_robot.services.fleet_description import central_processes, simulated_fleet, write_config
-from floop_robot.services.ports import reserved_base_port
-from floop_robot.services.supervisor import ProcessSpec, Supervisor
+from floop_robot.services.supervision.fleet_description import central_processes, simulated_fleet, write_config
+from floop_robot.services.supervision.ports import reserved_base_port
+from floop_robot.services.supervision.process_spec import ProcessSpec
+from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.sim.sim_world import SimWorld, set_world
 from floop_robot.spec.config import Endpoints, FloopConfig
 from floop_robot.spec.errors import FloopError

@@ -18,10 +18,11 @@ from floop_robot.demo.stop_condition import StopCondition
 from floop_robot.demo.summary import RunData, bare_timer, summarise
 from floop_robot.deploy import NoImprovement, TimeToImprovement, time_to_improvement
 from floop_robot.deploy.registry import History, read_history
-from floop_robot.services.fleet_description import Middleware, simulated_fleet, write_config
 from floop_robot.services.fleet_manager import baseline_path, registry_path
-from floop_robot.services.ros_domain import local_environment
-from floop_robot.services.supervisor import ProcessSpec, Supervisor
+from floop_robot.services.supervision.fleet_description import Middleware, simulated_fleet, write_config
+from floop_robot.services.supervision.process_spec import ProcessSpec
+from floop_robot.services.supervision.ros_domain import local_environment
+from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.sim.sim_world import SimWorld, set_world
 from floop_robot.spec.config import Endpoints, FloopConfig
 from floop_robot.spec.errors import FloopError
@@ -50,7 +51,7 @@ class DemoPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Wall time from start-up to the end of the live part."""
     evaluation_episodes: int = 500
     base_port: int
-    """Of the fleet's central ports (`services.ports`)."""
+    """Of the fleet's central ports (`services.supervision.ports`)."""
     ros_domain: int | None = None
     """Domain for the robots' and operators' ROS nodes; None runs the fleet without ROS."""
 

@@ -19,8 +19,8 @@ from floop_robot.deploy import NoImprovement, TimeToImprovement
 from floop_robot.deploy.registry import History, InstallStage, Origin
 from floop_robot.robot.rate_loop import RateStats
 from floop_robot.services.fleet_manager import baseline_path
-from floop_robot.services.stats_file import read_stats
-from floop_robot.services.supervisor import Restart
+from floop_robot.services.supervision.stats_file import read_stats
+from floop_robot.services.supervision.supervisor import Restart
 from floop_robot.spec.config import FloopConfig
 from floop_robot.stream.journal import JournalAudit
 

@@ -35,7 +35,7 @@ from floop_robot.monitor.journal_follower import JournalFollower
 from floop_robot.monitor.shift_detector import KnownClass
 from floop_robot.services.entry import run as enter
 from floop_robot.services.main_loop import read_arguments, stop_on_signals
-from floop_robot.services.stats_file import StatsFile
+from floop_robot.services.supervision.stats_file import StatsFile
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import UnknownName
 from floop_robot.spec.ids import ids_of

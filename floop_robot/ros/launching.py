@@ -1,6 +1,6 @@
 """What the launch files share: arguments → configuration → processes of the fleet → launch actions.
 
-The processes come from `services/fleet_description.py`, which `floop up` starts as well. Nothing here drives a node's life cycle:
+The processes come from `services/supervision/fleet_description.py`, which `floop up` starts as well. Nothing here drives a node's life cycle:
 the policy node brings itself up, also after it was killed and started again.
 """
 
@@ -29,9 +29,10 @@ from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 
 from floop_robot.services.entry import USER_ERROR
-from floop_robot.services.fleet_description import write_config
-from floop_robot.services.ros_domain import LOCAL_ONLY
-from floop_robot.services.supervisor import STABLE_AFTER_S, ProcessSpec, RosNode
+from floop_robot.services.supervision.fleet_description import write_config
+from floop_robot.services.supervision.process_spec import ProcessSpec, RosNode
+from floop_robot.services.supervision.ros_domain import LOCAL_ONLY
+from floop_robot.services.supervision.supervisor import STABLE_AFTER_S
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.yaml_file import convert

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from floop_robot.robot.rate_loop import RateLoop
 from floop_robot.services.main_loop import read_arguments, run_loop, stop_on_signals
-from floop_robot.services.priority import raise_priority
 from floop_robot.services.safety import NICE
-from floop_robot.services.stats_file import StatsFile
+from floop_robot.services.supervision.priority import raise_priority
+from floop_robot.services.supervision.stats_file import StatsFile
 
 
 def main(argv: list[str] | None = None) -> int:

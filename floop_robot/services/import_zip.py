@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 
 from floop_robot.bundle import Bundle
-from floop_robot.services.ros_domain import child_environment
+from floop_robot.services.supervision.ros_domain import child_environment
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError, FloopError
 from floop_robot.spec.ids import ids_of

@@ -26,7 +26,7 @@ from floop_robot.services.fleet_manager import baseline_path
 from floop_robot.services.learner_client import LearnerReport, LearnerState
 from floop_robot.services.learner_control import LearnerControl, PauseRecord, written_ns
 from floop_robot.services.main_loop import stop_on_signals
-from floop_robot.services.stats_file import StatsFile
+from floop_robot.services.supervision.stats_file import StatsFile
 from floop_robot.spec.config import Endpoints, FloopConfig, LearnerConfig, load_config
 from floop_robot.spec.errors import ConfigError, FloopError
 from floop_robot.spec.ids import ids_of

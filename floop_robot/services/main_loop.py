@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from floop_robot.robot.rate_loop import RateLoop
-from floop_robot.services.stats_file import StatsFile
+from floop_robot.services.supervision.stats_file import StatsFile
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import UnknownName
 

@@ -17,8 +17,8 @@ from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
 from floop_robot.robot.rate_loop import RateLoop, RateStats
 from floop_robot.services.drain_state import DrainState
 from floop_robot.services.main_loop import RobotArguments, parse, run_loop, stop_on_signals
-from floop_robot.services.priority import raise_priority
-from floop_robot.services.stats_file import StatsFile
+from floop_robot.services.supervision.priority import raise_priority
+from floop_robot.services.supervision.stats_file import StatsFile
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.spec.robot_model import load_robot

@@ -12,8 +12,8 @@ from floop_robot.robot.messages import Interventions
 from floop_robot.robot.rate_loop import RateLoop, RateStats, use_realtime_priority
 from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
 from floop_robot.services.main_loop import parse, run_loop, stop_on_signals
-from floop_robot.services.priority import raise_priority
-from floop_robot.services.stats_file import StatsFile
+from floop_robot.services.supervision.priority import raise_priority
+from floop_robot.services.supervision.stats_file import StatsFile
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 

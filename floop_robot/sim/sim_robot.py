@@ -18,8 +18,8 @@ from floop_robot.robot.messages import JointCommand, Phase, ResetRequest, RobotS
 from floop_robot.robot.rate_loop import RateLoop, RateStats
 from floop_robot.robot.safety_loop import MessagePublisher, MessageSubscriber
 from floop_robot.services.main_loop import parse, run_loop, stop_on_signals
-from floop_robot.services.priority import raise_priority
-from floop_robot.services.stats_file import StatsFile
+from floop_robot.services.supervision.priority import raise_priority
+from floop_robot.services.supervision.stats_file import StatsFile
 from floop_robot.sim.sim_world import RobotScenarios, get_world
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.records import GroundTruth

@@ -14,8 +14,8 @@ import pytest
 
 from floop_robot.bundle import Bundle
 from floop_robot.durable.run_lock import is_running
-from floop_robot.services.fleet_description import write_config
-from floop_robot.services.supervisor import Supervisor
+from floop_robot.services.supervision.fleet_description import write_config
+from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.spec.config import Endpoints, save_config
 from tests.support.cli_in_process import PICK, Floop, damaged_bundles
 from tests.support.ports import free_base_port

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from floop_robot.cli.demo import ros_domain
-from floop_robot.services.ros_domain import MAX_ROBOTS, ros_unavailable_reason
+from floop_robot.services.supervision.ros_domain import MAX_ROBOTS, ros_unavailable_reason
 from tests.support.cli_in_process import Floop
 
 

@@ -13,7 +13,7 @@ from floop_robot.demo.live_success import LiveSuccess, ObservedShift, read_shift
 from floop_robot.deploy.registry import History, LiveEpisode
 from floop_robot.robot.messages import JointCommand, ResetRequest, RobotState
 from floop_robot.robot.rate_loop import RateLoop
-from floop_robot.services.stats_file import StatsFile
+from floop_robot.services.supervision.stats_file import StatsFile
 from floop_robot.sim.sim_robot import DriverStats, SimDriver
 from floop_robot.sim.sim_world import RobotScenarios, SimWorld, set_world
 from floop_robot.spec.records import ActMode, OutcomeCode, Source

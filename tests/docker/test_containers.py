@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from floop_robot.services.fleet_description import Middleware, select_processes, simulated_fleet
+from floop_robot.services.supervision.fleet_description import Middleware, select_processes, simulated_fleet
 from floop_robot.spec.config import load_config
 from tests.support.ports import free_base_port
 from tests.support.waiting import wait_for

@@ -17,7 +17,7 @@ from floop_robot.explore.domain_randomization import DomainRandomization, Random
 from floop_robot.explore.explorer import ROWS_PER_WEIGHTS, ExplorerStats
 from floop_robot.explore.weight_subscriber import PATIENCE_S, ExplorationRateLimiter
 from floop_robot.gate.seed_allocator import BLOCK, SeedAllocator
-from floop_robot.services.stats_file import read_stats
+from floop_robot.services.supervision.stats_file import read_stats
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import ActMode, EpisodeEnd, Source
 from floop_robot.stream.codec import Block

@@ -13,7 +13,7 @@ import pytest
 import zmq
 
 from floop_robot.services.gate import CandidateReply, GateStats
-from floop_robot.services.stats_file import read_stats
+from floop_robot.services.supervision.stats_file import read_stats
 from floop_robot.spec.records import ActMode, Source
 from floop_robot.spec.verdict import Decision
 from tests.support.sample_policies import clumsy, collapsed, episode_end, skilled

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from floop_robot.demo.kills import KillPlan, kill_order, run_kills, time_limit_of
-from floop_robot.services.supervisor import ProcessSpec
+from floop_robot.services.supervision.process_spec import ProcessSpec
 
 SLACK = 3.0
 """Tests share their cores with other tests; the bars are measured alone."""

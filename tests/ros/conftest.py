@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from floop_robot.services.ros_domain import reserved_domain
+from floop_robot.services.supervision.ros_domain import reserved_domain
 
 # Before anything loads DDS: LOCALHOST keeps discovery off the network.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"

@@ -16,16 +16,16 @@ from typing import Any
 import psutil
 import pytest
 
-from floop_robot.services.fleet_description import (
+from floop_robot.services.policy import RobotStats
+from floop_robot.services.supervision.fleet_description import (
     Middleware,
     central_processes,
     robot_processes,
     select_processes,
     simulated_fleet,
 )
-from floop_robot.services.policy import RobotStats
-from floop_robot.services.stats_file import read_stats
-from floop_robot.services.supervisor import Supervisor
+from floop_robot.services.supervision.stats_file import read_stats
+from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.spec.config import Endpoints, FloopConfig, save_config
 from tests.support.ports import free_base_port
 from tests.support.ros.skip_reasons import NO_LAUNCH, NO_ROS

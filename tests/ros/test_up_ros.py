@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from floop_robot.services.fleet_description import Middleware, simulated_fleet
 from floop_robot.services.policy import RobotStats
-from floop_robot.services.stats_file import read_stats
+from floop_robot.services.supervision.fleet_description import Middleware, simulated_fleet
+from floop_robot.services.supervision.stats_file import read_stats
 from floop_robot.spec.config import Endpoints, FloopConfig, save_config
 from tests.support.ports import free_base_port
 from tests.support.ros.skip_reasons import NO_INTERFACES, NO_ROS

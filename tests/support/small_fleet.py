@@ -12,7 +12,7 @@ from types import TracebackType
 
 from floop_robot.bundle import Bundle
 from floop_robot.deploy import FleetClient, FleetStatus
-from floop_robot.services.fleet_description import write_config
+from floop_robot.services.supervision.fleet_description import write_config
 from floop_robot.spec.config import Endpoints, FloopConfig, GateConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.ids import ids_of

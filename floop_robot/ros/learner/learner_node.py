@@ -23,7 +23,8 @@ from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameter, Parameters
 from floop_robot.ros.node.robot_parameters import CONFIG
 from floop_robot.services.learner_client import LearnerClient, LearnerState
-from floop_robot.services.supervisor import ProcessSpec, Supervisor
+from floop_robot.services.supervision.process_spec import ProcessSpec
+from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError
 

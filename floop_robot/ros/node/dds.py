@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from floop_robot.services.ros_domain import discovery_range
+from floop_robot.services.supervision.ros_domain import discovery_range
 
 _TRANSPORTS: Final = "FASTDDS_BUILTIN_TRANSPORTS"
 SMALLEST_SEGMENT_BYTES: Final = 16_384

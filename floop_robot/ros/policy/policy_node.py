@@ -33,7 +33,7 @@ from floop_robot.ros.policy.policy_publisher import PolicyPublisher
 from floop_robot.ros.policy.policy_services import PolicyServices
 from floop_robot.ros.policy.policy_session import PolicyOutputs, PolicySession
 from floop_robot.services.policy import NICE
-from floop_robot.services.priority import raise_priority
+from floop_robot.services.supervision.priority import raise_priority
 from floop_robot.spec.errors import FloopError
 
 AUTOSTART: Final = Parameter(

@@ -32,11 +32,11 @@ from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, ROBOT, SAFETY_
 from floop_robot.ros.safety.estop_commands import EstopCommands
 from floop_robot.ros.safety.estop_service import EstopService
 from floop_robot.ros.safety.safety_publisher import SafetyPublisher
-from floop_robot.services.fleet_description import missing_safeguards
 from floop_robot.services.main_loop import run_loop
-from floop_robot.services.priority import raise_priority
 from floop_robot.services.safety import NICE, SafetyStats
-from floop_robot.services.stats_file import StatsFile
+from floop_robot.services.supervision.fleet_description import missing_safeguards
+from floop_robot.services.supervision.priority import raise_priority
+from floop_robot.services.supervision.stats_file import StatsFile
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 

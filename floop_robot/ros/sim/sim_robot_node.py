@@ -15,8 +15,8 @@ from floop_robot.ros.node.parameters import Parameter, Parameters
 from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, DRIVER_PHASE, ROBOT, phase_s, robot_arguments
 from floop_robot.ros.sim.sim_topics import SimTopics
 from floop_robot.services.main_loop import run_loop
-from floop_robot.services.priority import raise_priority
-from floop_robot.services.stats_file import StatsFile
+from floop_robot.services.supervision.priority import raise_priority
+from floop_robot.services.supervision.stats_file import StatsFile
 from floop_robot.sim.sim_robot import NICE, DriverStats, SimDriver
 from floop_robot.sim.sim_world import RobotScenarios
 from floop_robot.spec.robot_model import load_robot

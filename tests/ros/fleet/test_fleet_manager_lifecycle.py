@@ -21,7 +21,7 @@ from rclpy.parameter import Parameter
 from floop_interfaces import msg, srv
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import LATCHED
-from floop_robot.services.supervisor import GRACE_S
+from floop_robot.services.supervision.supervisor import GRACE_S
 from floop_robot.spec.config import save_config
 from tests.support.operator_tokens import TOKEN, WHO
 from tests.support.ros.fleet_rig import FleetRig, policy

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from floop_robot.services.ros_domain import reserved_domain
+from floop_robot.services.supervision.ros_domain import reserved_domain
 from tests.support.ros.skip_reasons import NO_ROS
 from tests.support.waiting import wait_for
 

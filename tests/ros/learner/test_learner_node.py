@@ -22,7 +22,7 @@ from floop_interfaces import msg, srv
 from floop_policies import baseline
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import LATCHED
-from floop_robot.services.fleet_description import write_config
+from floop_robot.services.supervision.fleet_description import write_config
 from tests.support.operator_tokens import WHO
 from tests.support.ros.fleet_rig import FleetRig
 

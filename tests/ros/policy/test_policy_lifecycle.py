@@ -26,8 +26,8 @@ from rcl_interfaces.srv import DescribeParameters, SetParameters
 from floop_interfaces.msg import EpisodeResult, EpisodeState, JointTarget, PolicyStatus
 from floop_interfaces.srv import DrainRobot
 from floop_robot.ros.node.qos import COMMAND, EVENTS, LATCHED
-from floop_robot.services.fleet_description import Middleware, robot_processes
-from floop_robot.services.supervisor import Supervisor
+from floop_robot.services.supervision.fleet_description import Middleware, robot_processes
+from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.spec.records import EpisodeEnd, OutcomeCode
 from tests.support.ros.peer import Peer
 from tests.support.ros.robot_rig import ROBOT, VERSION, RobotRig

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from floop_robot.services.ros_domain import reserved_domain
+from floop_robot.services.supervision.ros_domain import reserved_domain
 from tests.support.ros.skip_reasons import NO_ROS
 from tests.support.waiting import wait_for
 

@@ -12,7 +12,7 @@ from floop_robot.bundle import Bundle
 from floop_robot.deploy import FleetClient
 from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
 from floop_robot.ros.node import topics
-from floop_robot.services.fleet_description import write_config
+from floop_robot.services.supervision.fleet_description import write_config
 from floop_robot.spec.config import DeployConfig, Endpoints, FloopConfig
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot

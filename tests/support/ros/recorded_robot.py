@@ -13,7 +13,7 @@ from sensor_msgs.msg import JointState
 from floop_interfaces.msg import EpisodeResult, EpisodeState, PolicyStatus
 from floop_interfaces.srv import DrainRobot, EndEpisode, LabelEpisode, SetEstop, StartEpisode
 from floop_robot.ros.node.qos import EVENTS, LATCHED, SENSOR
-from floop_robot.services.ros_domain import reserved_domain
+from floop_robot.services.supervision.ros_domain import reserved_domain
 from floop_robot.spec.records import Event, Label, Record
 from tests.support.operator_tokens import TOKEN, operators_file
 from tests.support.ros.peer import Peer

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from floop_policies import baseline
 from floop_robot.bundle import Bundle
-from floop_robot.services.fleet_description import write_config
+from floop_robot.services.supervision.fleet_description import write_config
 from floop_robot.spec.config import Endpoints, FloopConfig, RobotConfig
 from floop_robot.stream.codec import Block, decode_block
 from floop_robot.stream.segment import open_segment, read_blocks

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from floop_robot.services.stats_file import StatsFile, read_stats
+from floop_robot.services.supervision.stats_file import StatsFile, read_stats
 from floop_robot.spec.errors import StorageError
 
 

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from floop_robot.services.fleet_description import CENTRE, ArmOptions, Middleware, select_processes, simulated_fleet
+from floop_robot.services.supervision.fleet_description import (
+    CENTRE,
+    ArmOptions,
+    Middleware,
+    select_processes,
+    simulated_fleet,
+)
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import UnknownName
 

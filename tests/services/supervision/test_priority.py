@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from floop_robot.services.priority import NiceResult, has_session_nice, set_session_nice
+from floop_robot.services.supervision.priority import NiceResult, has_session_nice, set_session_nice
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="the kernel has no autogroups")
@@ -58,7 +58,7 @@ def test_nothing_waits_for_the_kernel_and_what_it_does_not_take_is_told(session:
 
 
 def test_a_process_says_that_its_session_got_no_priority() -> None:
-    program = "from floop_robot.services.priority import raise_priority; raise_priority(19); raise_priority(20)"
+    program = "from floop_robot.services.supervision.priority import raise_priority; raise_priority(19); raise_priority(20)"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, start_new_session=True)
     assert told.returncode == 0
     assert told.stderr.count("\n") == 1 and "does not give this session nice 20" in told.stderr

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from floop_robot.services.ros_domain import (
+from floop_robot.services.supervision.ros_domain import (
     LAST_DOMAIN,
     MAX_ROBOTS,
     check_robots,

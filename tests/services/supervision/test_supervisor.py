@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from floop_robot.services.priority import has_session_nice
-from floop_robot.services.supervisor import ProcessSpec, Supervisor
+from floop_robot.services.supervision.priority import has_session_nice
+from floop_robot.services.supervision.process_spec import ProcessSpec
+from floop_robot.services.supervision.supervisor import Supervisor
 from tests.support.waiting import wait_for
 
 IDLER = "import signal, time\ndef main(argv):\n    print('up', flush=True)\n    while True: time.sleep(60)\n"
@@ -37,7 +38,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (package / "sitecustomize.py").write_text(
         f"import floop_robot.services\nfloop_robot.processes.__path__.append({str(package)!r})\n"
     )
-    monkeypatch.setenv("PYTHONPATH", f"{package}:{Path(__file__).parents[2]}")
+    monkeypatch.setenv("PYTHONPATH", f"{package}:{Path(__file__).parents[3]}")
     return tmp_path
 
 
@@ -79,7 +80,7 @@ def test_priorities_that_are_not_given_are_told_once(modules: Path, caplog: pyte
 
 
 def test_what_cannot_be_started_now_is_started_later(modules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("floop_robot.services.supervisor.LONGEST_BACKOFF_S", 0.2)
+    monkeypatch.setattr("floop_robot.services.supervision.supervisor.LONGEST_BACKOFF_S", 0.2)
     with Supervisor([spec("a", "idler"), spec("b", "idler")], modules) as supervisor:
         for name in ("a", "b"):
             wait_for(lambda name=name: "up" in supervisor.log(name).read_text())
@@ -112,7 +113,7 @@ def test_stop_ends_even_a_stubborn_process(modules: Path) -> None:
 
 def test_a_killed_supervisor_takes_its_processes_along(modules: Path) -> None:
     program = (
-        "import pathlib, time\nfrom floop_robot.services.supervisor import ProcessSpec, Supervisor\n"
+        "import pathlib, time\nfrom floop_robot.services.supervision.supervisor import ProcessSpec, Supervisor\n"
         "specs = [ProcessSpec(name='a', module='idler', arguments=())]\n"
         f"with Supervisor(specs, pathlib.Path({str(modules)!r})) as s:\n"
         "    while not s.pid('a') or 'up' not in s.log('a').read_text(): time.sleep(0.02)\n"
@@ -128,7 +129,7 @@ def test_a_killed_supervisor_takes_its_processes_along(modules: Path) -> None:
 
 def test_a_user_error_after_good_work_is_tried_again(modules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk passes; what never worked is not worth repeating."""
-    monkeypatch.setattr("floop_robot.services.supervisor.STABLE_AFTER_S", 0.0)
+    monkeypatch.setattr("floop_robot.services.supervision.supervisor.STABLE_AFTER_S", 0.0)
     with Supervisor([spec("r", "refuser")], modules) as supervisor:
         wait_for(lambda: len(supervisor.restarts) >= 2)
         assert supervisor.given_up == {}

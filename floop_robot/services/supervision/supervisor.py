@@ -10,10 +10,8 @@ import contextlib
 import fcntl
 import logging
 import os
-import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -23,8 +21,9 @@ import msgspec
 
 from floop_robot.durable.run_lock import RunLock
 from floop_robot.services.entry import SUPERVISOR_PIPE, USER_ERROR
-from floop_robot.services.priority import NiceResult, has_session_nice, set_session_nice
-from floop_robot.services.ros_domain import child_environment
+from floop_robot.services.supervision.priority import NiceResult, has_session_nice, set_session_nice
+from floop_robot.services.supervision.process_spec import ProcessSpec
+from floop_robot.services.supervision.ros_domain import child_environment
 from floop_robot.spec.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -40,50 +39,6 @@ GRACE_S = 2.5
 SET_NICE_TIMEOUT_S = 10.0
 """The kernel takes one nice value for a session in 0.1 s: a fleet's worth takes a while."""
 _POLL_S = 0.05
-
-
-class RosNode(msgspec.Struct, frozen=True, kw_only=True):
-    """What ROS has to know to start a process as one of its nodes."""
-
-    executable: str
-    """File in `lib/floop_robot/` of the installation, and module in a sub-package of `floop_robot/ros/`."""
-    namespace: str
-    parameters: tuple[tuple[str, str], ...]
-    params_file: str = ""
-    """YAML file with parameters that win over these; empty for none."""
-
-    def arguments(self) -> tuple[str, ...]:
-        """Command line that says the same."""
-        given = [word for name, value in self.parameters for word in ("-p", f"{name}:={value}")]
-        file = ("--params-file", self.params_file) if self.params_file else ()
-        return ("--ros-args", "-r", f"__ns:={self.namespace}", *given, *file)
-
-
-class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One process of the fleet."""
-
-    name: str
-    module: str
-    """File in `floop_robot/services/`, or with dots: another module that can be run by itself."""
-    arguments: tuple[str, ...]
-    nice: int = 0
-    node: RosNode | None = None
-    """For starters that know ROS: the same process as a node."""
-
-    @property
-    def part(self) -> str:
-        """What it does in the fleet, the same with ROS and without: `policy`, `explorer`, `ingest` and so on."""
-        return re.sub(r"_\d+$", "", self.name.rpartition(".")[2])
-
-    @property
-    def command(self) -> tuple[str, ...]:
-        """The command line."""
-        entry = (self.module,) if "." in self.module else ("floop_robot.services.entry", self.module)
-        return (*self._priority, sys.executable, "-m", *entry, *self.arguments)
-
-    @property
-    def _priority(self) -> tuple[str, ...]:
-        return ("nice", "-n", str(self.nice)) if self.nice else ()
 
 
 class Restart(msgspec.Struct, frozen=True):

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from floop_robot.deploy import FleetClient, FleetUnreachable
-from floop_robot.services.stats_file import stats_age_s
-from floop_robot.services.supervisor import ProcessSpec
+from floop_robot.services.supervision.process_spec import ProcessSpec
+from floop_robot.services.supervision.stats_file import stats_age_s
 from floop_robot.spec.config import FloopConfig
 
 _ANSWER_S = 2.0

@@ -24,7 +24,7 @@ import msgspec
 from floop_envs.seeds import Purpose
 from floop_robot.bundle import Actor
 from floop_robot.explore.weight_subscriber import WeightSubscriber
-from floop_robot.learn.learner import LearnerStatus
+from floop_robot.learn.status import LearnerStatus
 from floop_robot.services.supervision.fleet_description import central_processes, write_config
 from floop_robot.services.supervision.ports import reserved_base_port
 from floop_robot.services.supervision.stats_file import read_stats
@@ -91,7 +91,7 @@ def one_seed(found: argparse.Namespace, seed: int, folder: Path, base_port: int)
         "wall_s": round(wall_s, 1),
         "measuring_s": round(cost_s, 1),
         "weights_versions": measured_at,
-        "learner": msgspec.to_builtins(status[-1].progress) if status else None,
+        "learner": msgspec.to_builtins(status[-1]) if status else None,
     }
 
 

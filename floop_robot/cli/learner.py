@@ -9,10 +9,10 @@ import msgspec
 
 from floop_robot.cli.operator_options import Operator, command_options
 from floop_robot.deploy import AuditNote, FleetClient
+from floop_robot.learn.status import LearnerStatus
 from floop_robot.services.learner_client import (
     LearnerClient,
     LearnerCommandResult,
-    LearnerReport,
     Pause,
     WriteCheckpoint,
 )
@@ -32,21 +32,21 @@ def learner(verb: str, operator: Operator) -> None:
     """
     with LearnerClient(operator.fleet.endpoints.learner) as client:
         if verb == "status":
-            report = client.report()
-            click.echo(msgspec.json.encode(report).decode() if operator.as_json else _text(report))
+            status = client.status()
+            click.echo(msgspec.json.encode(status).decode() if operator.as_json else _text(status))
             return
         with operator.connect(AUDIT_S) as fleet:
             signed = {"who": fleet.who, "token": fleet.token, "why": operator.why}
-            client.report()  # a learner that is away shows sooner than a command would
+            client.status()  # a learner that is away shows sooner than a command would
             command = WriteCheckpoint(**signed) if verb == "checkpoint" else Pause(pause=verb == "pause", **signed)
             found = client.send_command(command, DISK_S)
             audited = _audit(fleet, command.call_id, found)
     if operator.as_json:
-        click.echo(msgspec.json.encode({"done": found.done, "audited": audited, "learner": found.report}).decode())
+        click.echo(msgspec.json.encode({"done": found.done, "audited": audited, "learner": found.status}).decode())
         return
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.done.stamp_ns / 1e9))
     click.echo(f"{when}  {found.done.who}: {found.done.what}" + ("" if audited else " (no fleet manager audited it)"))
-    click.echo(_text(found.report))
+    click.echo(_text(found.status))
 
 
 def _audit(fleet: FleetClient, call_id: str, found: LearnerCommandResult) -> bool:
@@ -58,14 +58,14 @@ def _audit(fleet: FleetClient, call_id: str, found: LearnerCommandResult) -> boo
     return True
 
 
-def _text(report: LearnerReport) -> str:
-    rows = f"{report.robot_rows} rows of robots, {report.explorer_rows} of explorers"
+def _text(status: LearnerStatus) -> str:
+    rows = f"{status.robot_rows} rows of robots, {status.explorer_rows} of explorers"
     lines = [
-        f"{report.algo} on {report.task}: {report.state}{f', {report.detail}' if report.detail else ''}",
-        f"{report.gradient_steps} gradient steps, {report.steps_per_s:.0f} a second, {report.owed} owed; {rows}",
-        f"{report.candidates} candidates, {report.weights_version} live weights",
+        f"{status.algo} on {status.task}: {status.state}{f', {status.detail}' if status.detail else ''}",
+        f"{status.gradient_steps} gradient steps, {status.steps_per_s:.0f} a second, {status.owed} owed; {rows}",
+        f"{status.candidates} candidates, {status.weights_version} live weights",
     ]
-    if report.checkpoint_path:
-        when = time.strftime("%H:%M:%S", time.localtime(report.checkpoint_ns / 1e9))
-        lines.append(f"checkpoint of {when}: {report.checkpoint_path}")
+    if status.checkpoint_path:
+        when = time.strftime("%H:%M:%S", time.localtime(status.checkpoint_ns / 1e9))
+        lines.append(f"checkpoint of {when}: {status.checkpoint_path}")
     return "\n".join(lines)

@@ -75,7 +75,7 @@ def _line(p: DemoProgress) -> str:
         text += f"; production v{fleet.production}; gate: {fleet.accepted} accepted, {fleet.rejected} rejected"
         text += f", {fleet.inconclusive} unclear"
     if p.snapshot is not None and p.snapshot.learner is not None:
-        text += f"; learner: {p.snapshot.learner.progress.gradient_steps} steps"
+        text += f"; learner: {p.snapshot.learner.gradient_steps} steps"
     return text
 
 
@@ -114,10 +114,9 @@ def _learner(p: DemoProgress) -> Panel:
     learner = p.snapshot.learner if p.snapshot else None
     if learner is None:
         return Panel("starting …", title="learner")
-    rows = learner.progress
     text = (
-        f"{rows.gradient_steps} gradient steps, {learner.steps_per_s:.0f}/s\n"
-        f"rows: {rows.prior_rows} old, {rows.fresh_rows} new\n"
+        f"{learner.gradient_steps} gradient steps, {learner.steps_per_s:.0f}/s\n"
+        f"rows: {learner.prior_rows} old, {learner.fresh_rows} new\n"
         f"robot → gradient p99 {learner.latency_p99_s * 1e3:.0f} ms\n"
         f"candidates {learner.candidates}, live weights {learner.weights_version}"
     )

@@ -14,15 +14,16 @@ import msgspec
 import numpy as np
 
 from floop_robot.bundle import Bundle, DataRange
-from floop_robot.learn.algorithm import Algorithm, TrainingProgress
+from floop_robot.learn.algorithm import Algorithm
 from floop_robot.learn.checkpoint import Checkpoint, CheckpointInfo
 from floop_robot.learn.export import to_bundle
 from floop_robot.learn.mlp import Array
+from floop_robot.learn.status import LearnerState, LearnerStatus
 from floop_robot.learn.utd_budget import LatencyMeter, UtdBudget
 from floop_robot.monitor.shift_detector import KnownTasks, ShiftDetector
 from floop_robot.replay.journal_source import JournalBlock, JournalSource
 from floop_robot.replay.packed_episodes import PackedEpisodes
-from floop_robot.replay.transition_builder import ReceivedTransitions, TransitionBuilder, TransitionCounts
+from floop_robot.replay.transition_builder import ReceivedTransitions, TransitionBuilder
 from floop_robot.spec.config import LearnerConfig
 from floop_robot.spec.errors import BundleRefused, StorageError
 from floop_robot.spec.ids import Ids
@@ -57,26 +58,6 @@ class WeightPublisher(Protocol):
         ...
 
 
-class LearnerStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How the learner is doing."""
-
-    progress: TrainingProgress
-    rows: TransitionCounts
-    steps_per_s: float
-    """Over the last seconds of work."""
-    owed: int
-    """Gradient steps in arrears."""
-    weights_version: int
-    candidates: int
-    position: int
-    """Journal id up to which rows were taken in."""
-    latency_p50_s: float
-    latency_p99_s: float
-    """Transition left its control loop → first gradient step begun after it can be drawn; on one host's clock."""
-    latency_implausible: int = 0
-    """Rows left out of these: stamped in the future, since two hosts' clocks differ or one was set."""
-
-
 class ContinuousLearner:
     """Reads rows, updates the model at their pace, publishes live weights, candidates and checkpoints."""
 
@@ -102,7 +83,7 @@ class ContinuousLearner:
         self._high = np.full(task.observation.size, -np.inf, np.float32)
         self._blocks: deque[tuple[int, int]] = deque()
         self._read_rows = self._transitions = 0
-        self._trained_to = self._weights_version = self._candidates = 0
+        self._trained_to = self._rebuilds_to = self._weights_version = self._candidates = 0
         now = clock()
         self._weights_due, self._candidate_due, self._checkpoint_due = now, now + config.candidate_interval_s, now
         self._steps_at = {"weights": -1, "candidate": 0, "checkpoint": 0}
@@ -127,7 +108,7 @@ class ContinuousLearner:
         self._transitions = info.transitions
         self._steps_at = dict.fromkeys(self._steps_at, info.gradient_steps)
         if resume:
-            self._trained_to = info.trained_to
+            self._trained_to = self._rebuilds_to = info.trained_to
             self._weights_version = info.weights_version + VERSION_GAP
         self._steps_at["weights"] = -1
 
@@ -253,19 +234,25 @@ class ContinuousLearner:
 
     @property
     def status(self) -> LearnerStatus:
-        """How the learner is doing."""
+        """How the learner is doing, as far as it knows; its process knows of pauses and files."""
         p50, p99 = self._latency.percentiles
+        state = LearnerState.LEARNING if self._utd_budget.owed else LearnerState.WAITING
+        rows = msgspec.structs.asdict(self._builder.counts)
         return LearnerStatus(
-            progress=self._algorithm.progress,
-            rows=self._builder.counts,
+            state=LearnerState.STARTING if self._source.position < self._rebuilds_to else state,
+            algo=self._config.algo,
+            task=self._task.id,
             steps_per_s=self._steps_per_s(),
+            updates_per_transition=self._config.updates_per_transition,
             owed=self._utd_budget.owed,
-            weights_version=self._weights_version,
-            candidates=self._candidates,
-            position=self._source.position,
+            journal_block=self._source.position,
             latency_p50_s=p50,
             latency_p99_s=p99,
             latency_implausible=self._latency.implausible,
+            weights_version=self._weights_version,
+            candidates=self._candidates,
+            **{f"{name}_rows": count for name, count in rows.items()},
+            **msgspec.structs.asdict(self._algorithm.progress),
         )
 
     def _steps_per_s(self) -> float:

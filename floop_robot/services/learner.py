@@ -10,20 +10,21 @@ import os
 import sys
 from pathlib import Path
 
+import msgspec
 import torch
 import zmq
 
 from floop_robot.bundle import Bundle
 from floop_robot.learn.algorithm import Algorithm
 from floop_robot.learn.checkpoint import Checkpoint
-from floop_robot.learn.learner import ContinuousLearner, LearnerStatus
+from floop_robot.learn.learner import ContinuousLearner
 from floop_robot.learn.ppo_algorithm import PpoAlgorithm
 from floop_robot.learn.sac_algorithm import SacAlgorithm
 from floop_robot.learn.settings import PpoSettings, SacSettings
 from floop_robot.learn.spaces import PolicySpace
+from floop_robot.learn.status import LearnerState, LearnerStatus
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.services.fleet_manager import baseline_path
-from floop_robot.services.learner_client import LearnerReport, LearnerState
 from floop_robot.services.learner_control import LearnerControl, PauseRecord, written_ns
 from floop_robot.services.main_loop import stop_on_signals
 from floop_robot.services.supervision.stats_file import StatsFile
@@ -113,47 +114,21 @@ def load_start_checkpoint(config: FloopConfig) -> tuple[Checkpoint, bool]:
     return checkpoint, False
 
 
-def make_report(
-    status: LearnerStatus, config: FloopConfig, publisher: SocketPublisher, pause_record: PauseRecord | None, replay_rebuilt_to: int
-) -> LearnerReport:
-    """What the learner tells operators; `replay_rebuilt_to`: up to there, the journal is read to rebuild replay."""
-    progress, rows = status.progress, status.rows
-    state = LearnerState.LEARNING if status.owed else LearnerState.WAITING
-    if status.position < replay_rebuilt_to:
-        state = LearnerState.STARTING
-    if pause_record is not None:
-        state = LearnerState.PAUSED
-    path = Path(config.run_dir) / CHECKPOINT
-    written = written_ns(path)
-    return LearnerReport(
-        state=state,
-        algo=config.learner.algo,
-        task=config.task,
-        gradient_steps=progress.gradient_steps,
-        robot_rows=rows.robot,
-        explorer_rows=rows.explorer,
-        demonstration_rows=rows.demonstration,
-        foreign_rows=rows.foreign,
-        dropped_rows=rows.dropped,
-        stale_rows=progress.stale_rows,
-        steps_per_s=status.steps_per_s,
-        updates_per_transition=config.learner.updates_per_transition,
-        owed=status.owed,
-        journal_block=status.position,
-        actor_loss=progress.actor_loss,
-        critic_loss=progress.critic_loss,
-        alpha=progress.alpha,
-        entropy=progress.entropy,
-        latency_p50_s=status.latency_p50_s,
-        latency_p99_s=status.latency_p99_s,
-        latency_implausible=status.latency_implausible,
-        weights_version=status.weights_version,
-        candidates=status.candidates,
-        last_candidate_sha256=publisher.last_candidate,
+def with_process_state(
+    status: LearnerStatus, checkpoint: Path, last_candidate: str, pause: PauseRecord | None
+) -> LearnerStatus:
+    """The learner's status and what only its process knows: pause, checkpoint file, the candidate sent last."""
+    written = written_ns(checkpoint)
+    whole = msgspec.structs.replace(
+        status,
+        last_candidate_sha256=last_candidate,
         checkpoint_ns=written,
-        checkpoint_path=str(path.absolute()) if written else "",
-        detail=f"paused by {pause_record.who}{': ' if pause_record.why else ''}{pause_record.why}" if pause_record else "",
+        checkpoint_path=str(checkpoint.absolute()) if written else "",
     )
+    if pause is None:
+        return whole
+    detail = f"paused by {pause.who}{': ' if pause.why else ''}{pause.why}"
+    return msgspec.structs.replace(whole, state=LearnerState.PAUSED, detail=detail)
 
 
 def run(config: FloopConfig) -> None:
@@ -171,6 +146,7 @@ def run(config: FloopConfig) -> None:
         journal_id=info.journal_id if resume else "",
     )
     publisher = SocketPublisher(config.endpoints)
+    own_checkpoint = Path(config.run_dir) / CHECKPOINT
     stats: StatsFile[LearnerStatus] = StatsFile(Path(config.run_dir), "learner")
     with contextlib.ExitStack() as opened:
         opened.callback(tail.close)
@@ -184,21 +160,22 @@ def run(config: FloopConfig) -> None:
             build_algorithm(config, rules.spec, info.hidden),
             tail,
             publisher,
-            Path(config.run_dir) / CHECKPOINT,
+            own_checkpoint,
         )
         learner.start_from(checkpoint, resume=resume)
         log.info("learner: %s, %d gradient steps so far", "resumed" if resume else "started", info.gradient_steps)
 
-        def report() -> LearnerReport:
-            return make_report(learner.status, config, publisher, control.pause_record, info.trained_to if resume else 0)
+        def status() -> LearnerStatus:
+            pause = control.pause_record
+            return with_process_state(learner.status, own_checkpoint, publisher.last_candidate, pause)
 
         while not stop.is_set():
-            control.serve(report, learner.checkpoint, wait_s=PAUSED_POLL_S if control.pause_record else 0.0)
+            control.serve(status, learner.checkpoint, wait_s=PAUSED_POLL_S if control.pause_record else 0.0)
             if control.pause_record is None:
                 learner.step()
-            stats.write(learner.status)
+            stats.write(status())
         learner.checkpoint()
-        stats.write(learner.status, force=True)
+        stats.write(status(), force=True)
 
 
 def main(argv: list[str] | None = None) -> int:

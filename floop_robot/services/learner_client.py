@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import enum
 from typing import TypeVar
 
 import msgspec
 
 from floop_robot.deploy.commands import Command, CommandResult
 from floop_robot.durable.framing import Message
+from floop_robot.learn.status import LearnerStatus
 from floop_robot.spec.errors import FloopError
 from floop_robot.transport.rpc_client import RpcClient
 
 T = TypeVar("T", bound="Reply")
 
 
-class LearnerState(enum.StrEnum):
-    """What the learner is about."""
-
-    STARTING = "starting"
-    """Rebuilds its replay from the journal."""
-    LEARNING = "learning"
-    WAITING = "waiting"
-    """Has used up what arrived, at the configured pace."""
-    PAUSED = "paused"
-    DOWN = "down"
-    """Doesn't answer; said by others, never by the learner."""
-
-
-class GetReport(Message, frozen=True, kw_only=True):
-    """Anyone: how is the learner? Answered by `LearnerReport`."""
+class GetStatus(Message, frozen=True, kw_only=True):
+    """Anyone: how is the learner? Answered by `LearnerStatus`."""
 
 
 class Pause(Command, frozen=True, kw_only=True):
@@ -42,44 +29,11 @@ class WriteCheckpoint(Command, frozen=True, kw_only=True):
     """Write a checkpoint now; answered when it is on disk."""
 
 
-class LearnerReport(Message, frozen=True, kw_only=True):
-    """How the learner is; losses and latencies are NaN before the first."""
-
-    state: LearnerState
-    algo: str
-    task: str
-    gradient_steps: int = 0
-    robot_rows: int = 0
-    explorer_rows: int = 0
-    demonstration_rows: int = 0
-    foreign_rows: int = 0
-    dropped_rows: int = 0
-    stale_rows: int = 0
-    steps_per_s: float = 0.0
-    updates_per_transition: float = 0.0
-    owed: int = 0
-    journal_block: int = 0
-    actor_loss: float = float("nan")
-    critic_loss: float = float("nan")
-    alpha: float = float("nan")
-    entropy: float = float("nan")
-    latency_p50_s: float = float("nan")
-    latency_p99_s: float = float("nan")
-    latency_implausible: int = 0
-    weights_version: int = 0
-    candidates: int = 0
-    last_candidate_sha256: str = ""
-    checkpoint_ns: int = 0
-    """When the last checkpoint was written, wall clock; 0 before the first."""
-    checkpoint_path: str = ""
-    detail: str = ""
-
-
 class LearnerCommandResult(Message, frozen=True, kw_only=True):
     """A call was carried out."""
 
     done: CommandResult
-    report: LearnerReport
+    status: LearnerStatus
 
 
 class LearnerCommandRefused(Message, frozen=True, kw_only=True):
@@ -88,8 +42,8 @@ class LearnerCommandRefused(Message, frozen=True, kw_only=True):
     reason: str
 
 
-Request = GetReport | Pause | WriteCheckpoint
-Reply = LearnerReport | LearnerCommandResult | LearnerCommandRefused
+Request = GetStatus | Pause | WriteCheckpoint
+Reply = LearnerStatus | LearnerCommandResult | LearnerCommandRefused
 REQUESTS: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
@@ -120,9 +74,9 @@ class LearnerClient:
         """Close the connection."""
         self._rpc_client.close()
 
-    def report(self) -> LearnerReport:
+    def status(self) -> LearnerStatus:
         """How it is; raises `LearnerUnreachable`."""
-        return self._ask(GetReport(), LearnerReport)
+        return self._ask(GetStatus(), LearnerStatus)
 
     def send_command(self, request: Pause | WriteCheckpoint, timeout_s: float | None = None) -> LearnerCommandResult:
         """Have it pause, go on or write a checkpoint; raises `LearnerUnreachable` or `LearnerRefused`."""

@@ -13,13 +13,13 @@ import zmq
 from floop_robot.bundle import write_atomic
 from floop_robot.deploy.commands import CommandResult
 from floop_robot.durable.framing import MessageRefused, deframe_message, frame_message
+from floop_robot.learn.status import LearnerStatus
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.services.learner_client import (
     REQUESTS,
-    GetReport,
+    GetStatus,
     LearnerCommandRefused,
     LearnerCommandResult,
-    LearnerReport,
     Pause,
     Reply,
     Request,
@@ -62,7 +62,7 @@ class LearnerControl:
         """Close the port."""
         self._context.destroy(0)
 
-    def serve(self, report: Callable[[], LearnerReport], checkpoint: Callable[[], None], wait_s: float = 0.0) -> None:
+    def serve(self, status: Callable[[], LearnerStatus], checkpoint: Callable[[], None], wait_s: float = 0.0) -> None:
         """Answer what has arrived, or arrives within `wait_s`."""
         if not self._socket.poll(int(1000 * wait_s)):
             return
@@ -77,15 +77,15 @@ class LearnerControl:
                 request = deframe_message(payload, REQUESTS)
             except MessageRefused:
                 continue
-            reply = self._answer(request, report, checkpoint)
+            reply = self._answer(request, status, checkpoint)
             try:
                 self._socket.send_multipart([peer, request_id, frame_message(reply)], zmq.NOBLOCK)
             except zmq.ZMQError:
                 continue  # the peer went away
 
-    def _answer(self, request: Request, report: Callable[[], LearnerReport], checkpoint: Callable[[], None]) -> Reply:
-        if isinstance(request, GetReport):
-            return report()
+    def _answer(self, request: Request, status: Callable[[], LearnerStatus], checkpoint: Callable[[], None]) -> Reply:
+        if isinstance(request, GetStatus):
+            return status()
         refusal = self._operators.refusal(request.who, request.token)
         if refusal:
             return LearnerCommandRefused(reason=refusal)
@@ -97,7 +97,7 @@ class LearnerControl:
         except FloopError as error:
             return LearnerCommandRefused(reason=str(error))
         done = CommandResult(who=request.who, what=what, stamp_ns=time.time_ns(), why=request.why)
-        answer = self._answers[request.call_id] = LearnerCommandResult(done=done, report=report())
+        answer = self._answers[request.call_id] = LearnerCommandResult(done=done, status=status())
         while len(self._answers) > _MAX_STORED_REPLIES:
             self._answers.popitem(last=False)
         return answer

@@ -145,8 +145,8 @@ def test_arriving_rows_pay_for_updates_and_nothing_else_does(tmp_path: Path) -> 
     assert bench.settle() == 10 * 40 * 0.5  # known work, as nothing else is known
     assert bench.settle() == 0
     bench.learner.step(0.0)
-    counts = bench.learner.status.rows
-    assert (counts.robot, counts.explorer, counts.foreign, counts.dropped) == (400, 0, 0, 0)
+    status = bench.learner.status
+    assert (status.robot_rows, status.explorer_rows, status.foreign_rows, status.dropped_rows) == (400, 0, 0, 0)
 
 
 def test_new_work_is_told_by_what_was_perceived(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_new_work_is_told_by_what_was_perceived(tmp_path: Path) -> None:
     for i in range(10):
         bench.journal.add(stream(), episode(i, object_class="box" if i < 5 else "basket"))
     assert bench.settle() == 5 * 40 * 0.5 + 5 * 40 * 1.0
-    progress = bench.learner.status.progress
+    progress = bench.learner.status
     assert (progress.prior_rows, progress.fresh_rows) == (200, 200)
 
 
@@ -173,11 +173,11 @@ def test_known_work_that_robots_fail_at_becomes_fresh(tmp_path: Path) -> None:
     for i in range(8):  # explorers may fail
         bench.journal.add(stream("explorer_1", Source.EXPLORER), episode(i, won=False))
     bench.settle()
-    assert bench.learner.status.progress.fresh_rows == 0
+    assert bench.learner.status.fresh_rows == 0
     for i in range(8):
         bench.journal.add(stream(), episode(i, won=False))
     bench.settle()
-    assert bench.learner.status.progress.fresh_rows == 2 * 40  # from the seventh failure on
+    assert bench.learner.status.fresh_rows == 2 * 40  # from the seventh failure on
 
 
 def test_rows_of_another_contract_are_counted_not_learned_from(tmp_path: Path) -> None:
@@ -185,8 +185,8 @@ def test_rows_of_another_contract_are_counted_not_learned_from(tmp_path: Path) -
     bench.journal.add(stream(ids=Ids("other", IDS.limits, IDS.reward)), episode(0))
     bench.journal.add(stream(ids=Ids(IDS.contract, IDS.limits, "other")), episode(1))
     bench.settle()
-    assert bench.learner.status.rows.foreign == 80
-    assert bench.learner.status.progress.prior_rows == 0
+    assert bench.learner.status.foreign_rows == 80
+    assert bench.learner.status.prior_rows == 0
 
 
 def test_live_weights_candidates_and_checkpoints_come_when_due(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_a_disk_that_takes_no_checkpoint_does_not_end_learning(tmp_path: Path) -
         bench.now += 2.0
         bench.journal.add(stream(), episode(i))
         bench.settle()
-    assert bench.learner.status.progress.gradient_steps > 0
+    assert bench.learner.status.gradient_steps > 0
     bench.path.rmdir()
     bench.now += 2.0
     bench.journal.add(stream(), episode(99))
@@ -231,7 +231,7 @@ def test_a_resumed_learner_goes_on_with_replay_rebuilt_and_pays_no_row_twice(tmp
     first.settle()
     first.learner.checkpoint()
     steps, size, weights = (
-        first.learner.status.progress.gradient_steps,
+        first.learner.status.gradient_steps,
         first.algorithm.replay.size(),
         first.actor.copy(),
     )
@@ -245,7 +245,7 @@ def test_a_resumed_learner_goes_on_with_replay_rebuilt_and_pays_no_row_twice(tmp
     assert (second.actor == weights).all()
     assert second.settle() == 0
     assert second.algorithm.replay.size() == size
-    assert second.learner.status.progress.gradient_steps == steps
+    assert second.learner.status.gradient_steps == steps
     journal.add(stream(), episode(99))
     assert second.settle() == 20
     assert second.publisher.live[0][0] > 1000, "versions of live weights are never used twice"

@@ -13,9 +13,9 @@ import yaml
 
 from floop_robot.deploy import registry
 from floop_robot.deploy.deployment_monitor import MonitorDecision
+from floop_robot.learn.status import LearnerState
 from floop_robot.robot import messages
 from floop_robot.robot.episode_state_machine import EpisodeState
-from floop_robot.services.learner_client import LearnerState
 from floop_robot.spec import records
 from floop_robot.spec.verdict import Decision
 from tests.support.ros.interface_files import SOURCES, Interface, message, paths, read
@@ -102,24 +102,24 @@ MIRRORS: list[tuple[str, str, dict[str, str], set[str]]] = [
         "EpisodeResult", "spec.records:EpisodeEnd", {"stamp_ns": "header"},
         {"seq", "final_obs", "truth"},  # of the stream; simulator truth never leaves it
     ),
-    ("AuditEntry", "registry:AuditEntry", {"stamp_ns": "stamp"}, set()),
+    ("AuditEntry", "deploy.registry:AuditEntry", {"stamp_ns": "stamp"}, set()),
     (
-        "PolicyVersion", "registry:VersionInfo",
+        "PolicyVersion", "deploy.registry:VersionInfo",
         {"ids": "contract_id", "decided_ns": "decided", "published_ns": "published", "bytes": "size_bytes"}, set(),
     ),
     (
-        "RobotStatus", "rollout.messages:RobotStatus", {"directive": "held"},
+        "RobotStatus", "deploy.messages:RobotStatus", {"directive": "held"},
         {"acting", "idle"},  # PolicyStatus and EpisodeState of the robot itself
     ),
     (
-        "FleetState", "rollout.messages:FleetStatus",
+        "FleetState", "deploy.messages:FleetStatus",
         {"stamp_ns": "header", "production": "production_version", "baseline": "baseline_version",
          "confirmed": "confirmed_versions", "watched_s": "watch", "waiting": "waiting_sha256", "fleet": "held"},
         {"live", "candidates"},  # per version: PolicyVersion has them
     ),
-    ("WatchStatus", "rollout.watch:MonitorReport", {}, set()),
+    ("WatchStatus", "deploy.deployment_monitor:MonitorReport", {}, set()),
     (
-        "ClassRecord", "rollout.watch:ClassReport", {"tally": "successes", "reference": "reference_successes"}, set(),
+        "ClassRecord", "deploy.deployment_monitor:ClassReport", {"tally": "successes", "reference": "reference_successes"}, set(),
     ),
     ("GateVerdict", "spec.verdict:Verdict", {}, set()),
     ("SuiteResult", "spec.verdict:SuiteResult", {}, set()),
@@ -127,13 +127,8 @@ MIRRORS: list[tuple[str, str, dict[str, str], set[str]]] = [
     ("JointTarget", "robot.messages:JointTarget", {}, set()),
     ("SafetyStatus", "robot.messages:SafetyState", {"mono_s": "header"}, set()),
     (
-        "LearnerStatus", "learn.learner:LearnerStatus",
-        {"progress": "gradient_steps", "rows": "robot_rows", "position": "journal_block"}, set(),
-    ),
-    ("LearnerStatus", "services.learner_client:LearnerReport", {"checkpoint_ns": "checkpoint_stamp"}, set()),
-    (
-        "LearnerStatus", "replay.transition_builder:TransitionCounts",
-        {name: f"{name}_rows" for name in ("robot", "explorer", "demonstration", "foreign", "dropped")}, set(),
+        "LearnerStatus", "learn.status:LearnerStatus", {"checkpoint_ns": "checkpoint_stamp"},
+        {"prior_rows", "fresh_rows"},  # of the demo's screen
     ),
 ]  # fmt: skip
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from floop_robot.learn.checkpoint import Checkpoint
+from floop_robot.learn.status import LearnerState
 from floop_robot.services.learner_client import (
     LearnerClient,
     LearnerRefused,
-    LearnerState,
     LearnerUnreachable,
     Pause,
     WriteCheckpoint,
@@ -69,54 +69,54 @@ def learner(tmp_path):
 
 
 def test_an_operator_pauses_checkpoints_and_lets_it_go_on(learner):
-    started = learner.client.report()
+    started = learner.client.status()
     assert (started.state, started.algo, started.task) == (LearnerState.WAITING, "sac", "floop/Pick-v0")
     assert started.gradient_steps > 0 and started.detail == ""  # of the shipped checkpoint
 
     refused = Pause(who="ann", token="wrong", pause=True)
     with pytest.raises(LearnerRefused, match="no valid operator token"):
         learner.client.send_command(refused)
-    assert learner.client.report().state is LearnerState.WAITING
+    assert learner.client.status().state is LearnerState.WAITING
 
     before_ns = time.time_ns()
     paused = learner.client.send_command(Pause(who="ann", token="secret", why="new gripper", pause=True))
     assert (paused.done.who, paused.done.what, paused.done.why) == ("ann", "paused the learner", "new gripper")
     assert before_ns < paused.done.stamp_ns < time.time_ns()
-    assert (paused.report.state, paused.report.detail) == (LearnerState.PAUSED, "paused by ann: new gripper")
+    assert (paused.status.state, paused.status.detail) == (LearnerState.PAUSED, "paused by ann: new gripper")
 
     learner.process.send_signal(signal.SIGKILL)
     learner.process.wait()
     learner.start()
-    assert learner.client.report().state is LearnerState.PAUSED  # a restart is no permission to go on
+    assert learner.client.status().state is LearnerState.PAUSED  # a restart is no permission to go on
 
     command = WriteCheckpoint(who="ann", token="secret")
     written = learner.client.send_command(command)
-    path = Path(written.report.checkpoint_path)
-    assert Checkpoint.load(path).info.gradient_steps == written.report.gradient_steps
-    assert written.report.checkpoint_ns == path.stat().st_mtime_ns
+    path = Path(written.status.checkpoint_path)
+    assert Checkpoint.load(path).info.gradient_steps == written.status.gradient_steps
+    assert written.status.checkpoint_ns == path.stat().st_mtime_ns
     stamp_ns = path.stat().st_mtime_ns
     assert learner.client.send_command(command).done == written.done  # repeated after a lost answer: one effect
     assert path.stat().st_mtime_ns == stamp_ns
 
     gone_on = learner.client.send_command(Pause(who="ann", token="secret", pause=False))
-    assert gone_on.report.state is LearnerState.WAITING
+    assert gone_on.status.state is LearnerState.WAITING
     learner.process.send_signal(signal.SIGINT)
     assert learner.process.wait(10) == 0
     learner.start()
-    assert learner.client.report().state is LearnerState.WAITING
+    assert learner.client.status().state is LearnerState.WAITING
 
 
 def test_a_checkpoint_that_cannot_be_written_is_one_line(learner):
-    learner.client.report()
+    learner.client.status()
     # A folder in its place: even root can't replace that by a file.
     (Path(learner.config.run_dir) / "checkpoint.learner" / "x").mkdir(parents=True)
     with pytest.raises(LearnerRefused) as info:
         learner.client.send_command(WriteCheckpoint(who="ann", token="secret"))
     assert "checkpoint.learner" in str(info.value) and "\n" not in str(info.value)
-    wait_for(lambda: learner.client.report().state is LearnerState.WAITING)
+    wait_for(lambda: learner.client.status().state is LearnerState.WAITING)
 
 
 def test_nobody_there_is_one_line():
     client = LearnerClient(f"tcp://127.0.0.1:{free_base_port()}", timeout_s=0.2)
     with client, pytest.raises(LearnerUnreachable, match="start it"):
-        client.report()
+        client.status()

@@ -1,69 +1,25 @@
-"""Structs of a robot to messages and back, field by field. What does not fit raises ValueError or TypeError."""
+"""A robot's structs to messages and back. What does not fit raises ValueError or TypeError."""
 
 from __future__ import annotations
 
 import math
-import time
 
-from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, Vector3
-from std_msgs.msg import Header
 
 from floop_interfaces import msg
-from floop_robot.robot.messages import (
-    Cause,
-    EstopCommand,
-    Interventions,
-    JointTarget,
-    PerceivedObject,
-    SafetyMode,
-    SafetyState,
-    Vec3,
-)
-
-_NS = 1_000_000_000
-
-
-def to_time(stamp_ns: int) -> Time:
-    """Wall-clock ns since the epoch as a message."""
-    return Time(sec=stamp_ns // _NS, nanosec=stamp_ns % _NS)
-
-
-def from_time(stamp: Time) -> int:
-    """Wall-clock ns since the epoch."""
-    return int(stamp.sec) * _NS + int(stamp.nanosec)
-
-
-def header(frame_id: str = "", stamp_ns: int | None = None) -> Header:
-    """A header; stamped now unless told otherwise."""
-    return Header(stamp=to_time(time.time_ns() if stamp_ns is None else stamp_ns), frame_id=frame_id)
+from floop_robot.robot.messages import EstopCommand, JointTarget, PerceivedObject, SafetyState, Vec3
+from floop_robot.ros.node.convert import from_message, to_message
+from floop_robot.ros.node.stamps import header
 
 
 def target_to_msg(target: JointTarget) -> msg.JointTarget:
     """For the topic `joint_target`."""
-    return msg.JointTarget(
-        header=header(),
-        q_rad=target.q_rad,
-        gripper_width_m=target.gripper_width_m,
-        gripper_force_n=target.gripper_force_n,
-        seq=target.seq,
-        mono_s=target.mono_s,
-        episode=target.episode,
-        policy_version=target.policy_version,
-    )
+    return to_message(msg.JointTarget, target)
 
 
 def target_from_msg(message: msg.JointTarget, _: float = 0.0) -> JointTarget:
     """From the topic `joint_target`. Its age is the sender's: both share the host's steady clock."""
-    return JointTarget(
-        q_rad=tuple(message.q_rad),
-        gripper_width_m=message.gripper_width_m,
-        gripper_force_n=message.gripper_force_n,
-        seq=message.seq,
-        mono_s=message.mono_s,
-        episode=message.episode,
-        policy_version=message.policy_version,
-    )
+    return from_message(JointTarget, message)
 
 
 def stop_from_msg(message: msg.StopRequest, _: float = 0.0) -> EstopCommand:
@@ -71,68 +27,14 @@ def stop_from_msg(message: msg.StopRequest, _: float = 0.0) -> EstopCommand:
     return EstopCommand(stop=True, who=message.who or "unknown", why=message.why)
 
 
-def interventions_to_msg(counts: Interventions) -> msg.Interventions:
-    """Counts by cause."""
-    return msg.Interventions(
-        nonfinite=counts.nonfinite,
-        position=counts.position,
-        velocity=counts.velocity,
-        workspace=counts.workspace,
-        stale_state=counts.stale_state,
-        late_target=counts.late_target,
-        estop=counts.estop,
-        total=counts.total,
-    )
-
-
-def interventions_from_msg(message: msg.Interventions) -> Interventions:
-    """Counts by cause."""
-    return Interventions(
-        nonfinite=message.nonfinite,
-        position=message.position,
-        velocity=message.velocity,
-        workspace=message.workspace,
-        stale_state=message.stale_state,
-        late_target=message.late_target,
-        estop=message.estop,
-    )
-
-
 def safety_to_msg(state: SafetyState, robot: str) -> msg.SafetyStatus:
     """For the topic `safety_status`."""
-    return msg.SafetyStatus(
-        header=header(),
-        robot=robot,
-        tick=state.tick,
-        mode=state.mode.value,
-        cause=state.cause.value,
-        interventions=interventions_to_msg(state.interventions),
-        q_rad=state.q_rad,
-        accepted_q_rad=state.accepted_q_rad,
-        target_seq=state.target_seq,
-        target_episode=state.target_episode,
-        estop=state.estop,
-        fault=state.fault,
-        missed_ticks=state.missed_ticks,
-    )
+    return to_message(msg.SafetyStatus, state, robot=robot)
 
 
 def safety_from_msg(message: msg.SafetyStatus, arrived_s: float) -> SafetyState:
     """From the topic `safety_status`; its `mono_s` is the time of arrival, which is never too early."""
-    return SafetyState(
-        tick=message.tick,
-        mono_s=arrived_s,
-        mode=SafetyMode(message.mode),
-        cause=Cause(message.cause),
-        interventions=interventions_from_msg(message.interventions),
-        q_rad=tuple(message.q_rad),
-        accepted_q_rad=tuple(message.accepted_q_rad),
-        target_seq=message.target_seq,
-        target_episode=message.target_episode,
-        estop=message.estop,
-        fault=message.fault,
-        missed_ticks=message.missed_ticks,
-    )
+    return from_message(SafetyState, message, mono_s=arrived_s)
 
 
 def object_to_msg(seen: PerceivedObject | None, frame_id: str) -> msg.PerceivedObject:

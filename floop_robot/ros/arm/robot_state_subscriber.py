@@ -17,11 +17,12 @@ from std_msgs.msg import String
 
 from floop_interfaces import msg
 from floop_robot.robot.messages import Joints, PerceivedObject, Phase, RobotState, Vec3
-from floop_robot.ros.arm.convert import from_time, object_from_msg, position_of, yaw_of
+from floop_robot.ros.arm.convert import object_from_msg, position_of, yaw_of
 from floop_robot.ros.arm.driver_config import DriverConfig, GripperJoint
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.io import PolledSubscription, RosSubscriber
 from floop_robot.ros.node.qos import LATCHED, SENSOR
+from floop_robot.ros.node.stamps import from_time
 from floop_robot.spec.records import GroundTruth
 from floop_robot.spec.robot_model import RobotModel
 
@@ -106,8 +107,12 @@ class PerceptionSubscriber:
         self._last_object = ObjectReading(None, -math.inf)
         self._pose: tuple[Vec3, float, float] | None = None
         self.tote_m: Vec3 | None = None
-        self.assumed = None if assumed is None else PerceivedObject(
-            object_class=assumed.object_class, size_m=assumed.size_m, position_m=(0.0, 0.0, 0.0), yaw_rad=0.0
+        self.assumed = (
+            None
+            if assumed is None
+            else PerceivedObject(
+                object_class=assumed.object_class, size_m=assumed.size_m, position_m=(0.0, 0.0, 0.0), yaw_rad=0.0
+            )
         )
         """Class and size of an object of which only the pose is published."""
 
@@ -151,7 +156,9 @@ class RobotStateSubscriber:
             self._grippers = RosSubscriber(node, msg.GripperState, topics.GRIPPER_STATE, SENSOR, _gripper_reading)
         self._phases = RosSubscriber(node, msg.EpisodeState, topics.DRIVER_EPISODE, LATCHED, _episode_phase)
         self._perception = PerceptionSubscriber(node, driver) if with_perception else None
-        self._truths = RosSubscriber(node, String, topics.DRIVER_TRUTH, LATCHED, _decode_truth) if with_perception else None
+        self._truths = (
+            RosSubscriber(node, String, topics.DRIVER_TRUTH, LATCHED, _decode_truth) if with_perception else None
+        )
         self._arm: ArmReading | None = None
         self._gripper: GripperReading | None = None
         self._episode, self._phase = 0, Phase.RESETTING

@@ -14,7 +14,7 @@ from std_srvs.srv import Trigger
 from floop_interfaces import msg, srv
 from floop_robot.robot.messages import Phase, RobotState
 from floop_robot.robot.rate_loop import RateLoop
-from floop_robot.ros.arm.convert import header, target_to_msg
+from floop_robot.ros.arm.convert import target_to_msg
 from floop_robot.ros.arm.driver_config import load_driver
 from floop_robot.ros.arm.robot_state_subscriber import RobotStateSubscriber
 from floop_robot.ros.cell.cell_state_machine import CellSettings, CellStage, CellStateMachine
@@ -25,6 +25,7 @@ from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameter, Parameters
 from floop_robot.ros.node.qos import CALLS, COMMAND, LATCHED
 from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, POLICY_PHASE, ROBOT, phase_s, robot_arguments
+from floop_robot.ros.node.stamps import header
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 

@@ -12,7 +12,7 @@ from floop_robot.deploy import CommandResult, FleetStatus, MonitorReport, RobotS
 from floop_robot.deploy.deployment_monitor import ClassReport
 from floop_robot.deploy.messages import VersionLive
 from floop_robot.deploy.registry import AuditEntry, CandidateInfo, VersionInfo
-from floop_robot.ros.arm.convert import header, to_time
+from floop_robot.ros.node.stamps import header, to_time
 from floop_robot.spec.verdict import SuiteResult
 
 CHECKED = True

@@ -19,13 +19,13 @@ from rclpy.node import Node
 from floop_interfaces.msg import StopRequest
 from floop_interfaces.srv import SetEstop
 from floop_robot.deploy import AuditNote, FleetClient
-from floop_robot.ros.arm.convert import header
 from floop_robot.ros.fleet.estop_monitor import EstopMonitor, EstopSnapshot
 from floop_robot.ros.fleet.fleet_convert import done_to_msg
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.async_condition import AsyncCondition
 from floop_robot.ros.node.qos import CALLS, EVENTS
 from floop_robot.ros.node.service_calls import audit_entry
+from floop_robot.ros.node.stamps import header
 from floop_robot.ros.safety.estop_reset_cache import EstopResetCache
 from floop_robot.ros.safety.estop_service import DONE, OBEY_TIMEOUT_S
 from floop_robot.ros.safety.safety_publisher import NONCE_LIFETIME_S

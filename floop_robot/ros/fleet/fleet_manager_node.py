@@ -18,7 +18,6 @@ from rclpy.node import Node
 
 from floop_interfaces.srv import FleetStatus, ListPolicies
 from floop_robot.deploy import FleetClient
-from floop_robot.ros.arm.convert import to_time
 from floop_robot.ros.fleet.fleet_convert import convert_valid, fleet_to_msg, verdict_to_msg, version_to_msg
 from floop_robot.ros.fleet.fleet_estop import FleetEstop
 from floop_robot.ros.fleet.fleet_publisher import FleetPublisher
@@ -29,6 +28,7 @@ from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameters
 from floop_robot.ros.node.qos import CALLS
 from floop_robot.ros.node.robot_parameters import CONFIG
+from floop_robot.ros.node.stamps import to_time
 from floop_robot.services import fleet_manager
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import FloopError

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Final
 
 from floop_robot.deploy import FleetClient
+from floop_robot.learn.status import LearnerState
 from floop_robot.ros.learner.learner_publisher import LearnerPublisher
 from floop_robot.ros.learner.learner_services import LearnerServices
 from floop_robot.ros.node.diagnostics import ERROR, OK, WARN, DiagnosticItem, DiagnosticsPublisher
 from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameter, Parameters
 from floop_robot.ros.node.robot_parameters import CONFIG
-from floop_robot.services.learner_client import LearnerClient, LearnerState
+from floop_robot.services.learner_client import LearnerClient
 from floop_robot.services.supervision.process_spec import ProcessSpec
 from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.spec.config import FloopConfig, load_config
@@ -69,21 +70,21 @@ def wait_for_port(endpoint: str, stop: threading.Event) -> None:
 
 def health(publisher: LearnerPublisher, supervisor: Supervisor | None) -> DiagnosticItem:
     """The learner's line on `/diagnostics`."""
-    report = publisher.report
+    status = publisher.status
     levels = {LearnerState.DOWN: ERROR, LearnerState.PAUSED: WARN}
     values = {
-        "state": report.state.value,
-        "gradient_steps": report.gradient_steps,
-        "steps_per_s": f"{report.steps_per_s:.1f}",
-        "owed": report.owed,
-        "latency_p99_s": f"{report.latency_p99_s:.3f}",
-        "candidates": report.candidates,
+        "state": status.state.value,
+        "gradient_steps": status.gradient_steps,
+        "steps_per_s": f"{status.steps_per_s:.1f}",
+        "owed": status.owed,
+        "latency_p99_s": f"{status.latency_p99_s:.3f}",
+        "candidates": status.candidates,
         "restarts": len(supervisor.restarts) if supervisor else 0,
     }
     return DiagnosticItem(
         "learner",
-        levels.get(report.state, OK),
-        report.detail or report.state.value,
+        levels.get(status.state, OK),
+        status.detail or status.state.value,
         tuple((name, str(value)) for name, value in values.items()),
     )
 

@@ -9,50 +9,17 @@ from typing import Final
 from rclpy.node import Node
 
 from floop_interfaces import msg
-from floop_robot.ros.arm.convert import header, to_time
+from floop_robot.learn.status import LearnerState, LearnerStatus
 from floop_robot.ros.node import topics
+from floop_robot.ros.node.convert import to_message
 from floop_robot.ros.node.qos import LATCHED
-from floop_robot.services.learner_client import LearnerClient, LearnerReport, LearnerState
+from floop_robot.services.learner_client import LearnerClient
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import FloopError
 
 POLL_PERIOD_S: Final = 1.0
 ANSWER_S: Final = 2.0
 """A learner that says nothing for so long is down: it looks at its port between two steps, which take 50 ms at most."""
-
-
-def report_to_msg(report: LearnerReport) -> msg.LearnerStatus:
-    """For the topic `/learner/status`."""
-    return msg.LearnerStatus(
-        header=header(),
-        state=report.state.value,
-        algo=report.algo,
-        task=report.task,
-        gradient_steps=report.gradient_steps,
-        robot_rows=report.robot_rows,
-        explorer_rows=report.explorer_rows,
-        demonstration_rows=report.demonstration_rows,
-        foreign_rows=report.foreign_rows,
-        dropped_rows=report.dropped_rows,
-        stale_rows=report.stale_rows,
-        steps_per_s=report.steps_per_s,
-        updates_per_transition=report.updates_per_transition,
-        owed=report.owed,
-        journal_block=report.journal_block,
-        actor_loss=report.actor_loss,
-        critic_loss=report.critic_loss,
-        alpha=report.alpha,
-        entropy=report.entropy,
-        latency_p50_s=report.latency_p50_s,
-        latency_p99_s=report.latency_p99_s,
-        latency_implausible=report.latency_implausible,
-        weights_version=report.weights_version,
-        candidates=report.candidates,
-        last_candidate_sha256=report.last_candidate_sha256,
-        checkpoint_stamp=to_time(report.checkpoint_ns),
-        checkpoint_path=report.checkpoint_path,
-        detail=report.detail,
-    )
 
 
 class LearnerPublisher:
@@ -64,7 +31,7 @@ class LearnerPublisher:
         self._publisher = node.create_publisher(msg.LearnerStatus, topics.LEARNER_STATUS, LATCHED)
         self._born_s = self._heard_s = time.monotonic()
         self._answered = False
-        self.report = self._silent()
+        self.status = self._silent()
         """The last that was said."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="learner-publisher")
@@ -85,19 +52,19 @@ class LearnerPublisher:
         with LearnerClient(self._config.endpoints.learner, ANSWER_S) as client:
             while not self._stop.wait(POLL_PERIOD_S):
                 try:
-                    report = client.report()
+                    status = client.status()
                     self._heard_s, self._answered = time.monotonic(), True
                 except FloopError:
-                    report = self._silent()
+                    status = self._silent()
                 if self._stop.is_set():
                     return
-                self.report = report
-                self._publisher.publish(report_to_msg(report))
+                self.status = status
+                self._publisher.publish(to_message(msg.LearnerStatus, status))
 
-    def _silent(self) -> LearnerReport:
+    def _silent(self) -> LearnerStatus:
         now = time.monotonic()
         starting = not self._answered and now - self._born_s < self._grace_s
-        return LearnerReport(
+        return LearnerStatus(
             state=LearnerState.STARTING if starting else LearnerState.DOWN,
             algo=self._config.learner.algo,
             task=self._config.task,

@@ -11,8 +11,8 @@ from floop_interfaces import msg
 from floop_interfaces.srv import CheckpointLearner, PauseLearner
 from floop_robot.deploy import AuditNote, CommandResult, FleetClient
 from floop_robot.ros.fleet.fleet_convert import done_to_msg
-from floop_robot.ros.learner.learner_publisher import report_to_msg
 from floop_robot.ros.node import topics
+from floop_robot.ros.node.convert import to_message
 from floop_robot.ros.node.qos import CALLS
 from floop_robot.ros.node.service_calls import audit_entry
 from floop_robot.services.learner_client import LearnerClient, LearnerCommandResult, Pause, WriteCheckpoint
@@ -36,7 +36,7 @@ class LearnerServices:
     def _pause(self, request: PauseLearner.Request, answer: PauseLearner.Response) -> PauseLearner.Response:
         done = self._order(Pause(pause=request.pause, **_signed(request, request.why)), answer)
         if done is not None:
-            answer.status = report_to_msg(done.report)
+            answer.status = to_message(msg.LearnerStatus, done.status)
         return answer
 
     def _checkpoint(
@@ -44,12 +44,12 @@ class LearnerServices:
     ) -> CheckpointLearner.Response:
         done = self._order(WriteCheckpoint(**_signed(request)), answer)
         if done is not None:
-            answer.path, answer.gradient_steps = done.report.checkpoint_path, done.report.gradient_steps
+            answer.path, answer.gradient_steps = done.status.checkpoint_path, done.status.gradient_steps
         return answer
 
     def _order(self, order: Pause | WriteCheckpoint, answer: Any) -> LearnerCommandResult | None:
         try:
-            self._client.report()  # a learner that is away shows sooner than an order would
+            self._client.status()  # a learner that is away shows sooner than an order would
             found = self._client.send_command(order, DISK_S)
         except FloopError as error:
             answer.message = str(error)

@@ -10,8 +10,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
 from floop_robot.robot.rate_loop import RateStats
-from floop_robot.ros.arm.convert import header
 from floop_robot.ros.node.qos import EVENTS
+from floop_robot.ros.node.stamps import header
 from floop_robot.ros.node.timers import create_steady_timer
 from floop_robot.ros.node.topics import DIAGNOSTICS
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from floop_interfaces.msg import AuditEntry
-from floop_robot.ros.arm.convert import to_time
+from floop_robot.ros.node.stamps import to_time
 
 MAX_CACHED_ANSWERS: Final = 256
 """Answers kept for callers that repeat themselves: they do so within seconds."""
@@ -31,9 +31,7 @@ class IdempotentCalls:
         self._authorize = authorize
         self._answers: OrderedDict[tuple[str, str], Any] = OrderedDict()
 
-    async def handle(
-        self, name: str, body: Callable[[Any, Any], Awaitable[None]], request: Any, answer: Any
-    ) -> Any:
+    async def handle(self, name: str, body: Callable[[Any, Any], Awaitable[None]], request: Any, answer: Any) -> Any:
         """Run `body(request, answer)`, which raises `CallRefused` or fills in a success; only successes are kept."""
         known = self._answers.get((name, request.call_id)) if request.call_id else None
         if known is not None:

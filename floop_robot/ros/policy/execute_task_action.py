@@ -21,8 +21,8 @@ from floop_interfaces import msg
 from floop_interfaces.action import ExecuteTask
 from floop_robot.robot.episode_state_machine import EpisodeState
 from floop_robot.robot.loop_interface import EndRequest, LoopInterface, StartRequest
-from floop_robot.ros.arm.convert import header
 from floop_robot.ros.node import topics
+from floop_robot.ros.node.stamps import header
 from floop_robot.ros.policy.policy_publisher import INACTIVE, detail_of
 from floop_robot.ros.policy.policy_services import PolicyNodeInterface
 from floop_robot.ros.policy.policy_session import PolicySession

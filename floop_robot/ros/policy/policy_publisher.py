@@ -14,9 +14,10 @@ from floop_robot.deploy.registry import InstallStage
 from floop_robot.robot.episode_state_machine import DRAINED_OR_HELD, EpisodeState
 from floop_robot.robot.loop_interface import EpisodeReport, LoopView
 from floop_robot.robot.messages import PerceivedObject
-from floop_robot.ros.arm.convert import header, object_to_msg, to_time
+from floop_robot.ros.arm.convert import object_to_msg
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import EVENTS, LATCHED
+from floop_robot.ros.node.stamps import header, to_time
 from floop_robot.ros.policy.policy_session import PolicySession
 from floop_robot.spec.records import ObjectReport, Source
 

@@ -71,9 +71,7 @@ class PolicyServices:
         ):
             node.create_service(kind, name, self._served(name, body), qos_profile=CALLS, callback_group=group)
 
-    def _served(
-        self, name: str, body: Callable[[Any, Any], Awaitable[None]]
-    ) -> Callable[[Any, Any], Awaitable[Any]]:
+    def _served(self, name: str, body: Callable[[Any, Any], Awaitable[None]]) -> Callable[[Any, Any], Awaitable[Any]]:
         async def serve(request: Any, answer: Any) -> Any:
             return await self._calls.handle(name, body, request, answer)
 
@@ -177,12 +175,12 @@ class PolicyServices:
         if not uploader.put(label):
             raise CallRefused("the robot's spool is full; is ingest reachable?")
         if not await self._policy_node.condition.wait_for(lambda: uploader.is_durable, LABEL_TIMEOUT_S):
-            raise CallRefused(f"the robot's disk did not keep the label yet: {uploader.stats().writer.error or 'it is slow'}")
+            raise CallRefused(
+                f"the robot's disk did not keep the label yet: {uploader.stats().writer.error or 'it is slow'}"
+            )
         word = "a success" if request.episode_success else "a failure"
         answer.message = f"episode {request.episode} of boot {boot_id} is labelled {word}"
-        answer.record = audit_entry(
-            request.who, f"label episode {request.episode} as {word}", detail=request.comment
-        )
+        answer.record = audit_entry(request.who, f"label episode {request.episode} as {word}", detail=request.comment)
 
     async def _drain(self, request: DrainRobot.Request, answer: DrainRobot.Response) -> None:
         session = self._configured()

@@ -16,10 +16,10 @@ from floop_interfaces import msg, srv
 from floop_robot.robot.messages import EstopCommand
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.robot.reset_ids import ResetIds
-from floop_robot.ros.arm.convert import to_time
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.async_condition import AsyncCondition
 from floop_robot.ros.node.qos import CALLS
+from floop_robot.ros.node.stamps import to_time
 from floop_robot.ros.safety.estop_commands import EstopCommands
 from floop_robot.ros.safety.estop_reset_cache import EstopResetCache
 from floop_robot.ros.safety.safety_publisher import NONCE_LIFETIME_S, Nonce, SafetyPublisher

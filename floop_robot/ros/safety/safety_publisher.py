@@ -15,9 +15,10 @@ from rclpy.node import Node
 from floop_interfaces import msg
 from floop_robot.robot.estop_latch import EstopLatch
 from floop_robot.robot.messages import SafetyState
-from floop_robot.ros.arm.convert import header, safety_to_msg, to_time
+from floop_robot.ros.arm.convert import safety_to_msg
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import LATCHED, SENSOR
+from floop_robot.ros.node.stamps import header, to_time
 
 CONFIRM_S: Final = 1.0
 """How often the state of the latch is said again."""

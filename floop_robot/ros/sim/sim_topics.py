@@ -14,12 +14,13 @@ from std_msgs.msg import String
 from floop_interfaces import msg, srv
 from floop_robot.robot.messages import JointCommand, Phase, ResetRequest, RobotState
 from floop_robot.robot.safety_loop import MessagePublisher, MessageSubscriber
-from floop_robot.ros.arm.convert import header, object_to_msg, pose_stamped, to_time
+from floop_robot.ros.arm.convert import object_to_msg, pose_stamped
 from floop_robot.ros.arm.driver_config import DriverConfig
 from floop_robot.ros.arm.joint_commands import JointCommandSubscriber
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.io import Mailbox, RosSubscriber
 from floop_robot.ros.node.qos import CALLS, EVENTS, LATCHED, SENSOR
+from floop_robot.ros.node.stamps import header, to_time
 from floop_robot.spec.records import GroundTruth
 from floop_robot.spec.robot_model import RobotModel
 
@@ -55,9 +56,7 @@ class StatePublisher:
         if (state.episode, state.phase) != self._last_phase:
             self._last_phase = (state.episode, state.phase)
             self._episode.publish(
-                msg.EpisodeState(
-                    header=header(), robot=self._robot, episode=state.episode, phase=state.phase.value
-                )
+                msg.EpisodeState(header=header(), robot=self._robot, episode=state.episode, phase=state.phase.value)
             )
         self._publish_perception(state)
         stamped = header(stamp_ns=state.stamp_ns)

@@ -17,9 +17,9 @@ from trajectory_msgs.msg import JointTrajectory
 
 from floop_interfaces import msg, srv
 from floop_robot.robot.messages import Joints
-from floop_robot.ros.arm.convert import from_time
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import EVENTS, LATCHED
+from floop_robot.ros.node.stamps import from_time
 from tests.support.ros.peer import Peer
 from tests.support.ros.robot_rig import ROBOT, NodeProcess, RobotRig
 from tests.support.waiting import wait_for

@@ -5,7 +5,7 @@ Two questions, both on fresh scenarios that candidate and incumbent share:
 * the improvement test: better, or not worse and faster? Asked of failing tasks (what goes badly on the robots), or of known tasks while
   nothing goes badly.
 Three old pairs come first, which ends a collapsed policy at once; then failing tasks until the improvement is known; then the
-rest of the regression test. Margins and error rates: docs/gate.md.
+rest of the regression test. Margins and error rates: docs/design/gate.md.
 """
 
 from __future__ import annotations

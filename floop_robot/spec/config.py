@@ -109,7 +109,7 @@ class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class GateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a candidate must show. Defined in docs/gate.md."""
+    """What a candidate must show. Defined in docs/design/gate.md."""
 
     workers: Annotated[int, Meta(ge=1)] = 1
     alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05

@@ -6,7 +6,7 @@ probability at most alpha, whenever one stops (Ville's inequality; Waudby-Smith 
 bounded random variables by betting"). The tests below are bettors on paired outcomes of the same scenario:
 `difference` = candidate's success minus incumbent's, in {-1, 0, 1}.
 
-Nothing here knows episodes, policies or simulators. Measured error rates: docs/gate.md, tests/gate/test_trial_statistics.py.
+Nothing here knows episodes, policies or simulators. Measured error rates: docs/design/gate.md, tests/gate/test_trial_statistics.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The error rates that docs/gate.md promises, measured on simulated outcomes."""
+"""The error rates that docs/design/gate.md promises, measured on simulated outcomes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The cell beside an arm whose driver speaks only standard topics: answers resets, homes the arm, waits for an object.
 
 A real cell with a feeder, a sensor or other needs runs its own node in its place: the service and the topic are all
-there is between it and the policy (docs/ros.md, "An episode on a real robot").
+there is between it and the policy (docs/ros_interfaces.md, "An episode on a real robot").
 """
 
 from __future__ import annotations

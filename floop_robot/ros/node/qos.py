@@ -1,4 +1,4 @@
-"""Quality of service by kind of topic, as docs/ros.md tells it."""
+"""Quality of service by kind of topic, as docs/ros_interfaces.md tells it."""
 
 from __future__ import annotations
 

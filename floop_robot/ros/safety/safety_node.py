@@ -1,6 +1,6 @@
 """The safety process of one robot as a node: limiter, watchdog, stop latch; the only one that commands the driver.
 
-Not a safety-rated function: docs/ros.md, "What this is not".
+Not a safety-rated function: docs/estop.md, "What this is not".
 """
 
 from __future__ import annotations

@@ -1,0 +1,97 @@
+"""The documents agree with the code: links resolve, command lines parse, generated pages are current."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+
+from floop_robot.cli.main import COMMANDS, cli
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md") if (ROOT / name).exists()),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+PLACEHOLDER = re.compile(r"[A-Z_]{3,}|…|\.\.\.|\[|\||\\")
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def script(name: str) -> ModuleType:
+    """A script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def anchor(heading: str) -> str:
+    """A heading's anchor, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def anchors(text: str) -> set[str]:
+    text = re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)
+    return {anchor(line.lstrip("#")) for line in text.splitlines() if line.startswith("#")}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_relative_links_resolve(document: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.S | re.M)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, fragment = target.partition("#")
+        file = (document.parent / path).resolve() if path else document
+        assert file.exists(), f"{name_of(document)} links to {target}, which is not there"
+        if fragment:
+            assert fragment in anchors(file.read_text(encoding="utf-8")), f"{name_of(document)}: no heading {target}"
+
+
+def command_lines(text: str) -> list[list[str]]:
+    """The `floop …` lines of a page, as words, from its shell blocks and inline code."""
+    shell = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, flags=re.S | re.M)).replace("\\\n", " ")
+    lines = [line.partition("#")[0] for line in shell.splitlines()]
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)
+    lines += re.findall(r"`([^`]+)`", prose.replace("\n", " "))
+    found = [re.search(r"(?:^|[\s/])floop (?=[a-z\-])(.*)", line) for line in lines]
+    return [["floop", *shlex.split(match[1].partition(";")[0])] for match in found if match]
+
+
+def commands(word: str) -> list[str]:
+    return [name for name in word.split("|") if name]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_command_lines_parse(document: Path) -> None:
+    parent = click.Context(cli, info_name="floop")
+    for _, verb, *words in command_lines(document.read_text(encoding="utf-8")):
+        if verb in ("--help", "--version"):
+            continue
+        for name in commands(verb):
+            shown = f"{name_of(document)}: floop {name} {' '.join(words)}"
+            assert name in COMMANDS, shown
+            command = cli.get_command(parent, name)
+            assert command is not None
+            known = {opt for param in command.params for opt in param.opts} | {"--help", "-h"}
+            unknown = {word.partition("=")[0] for word in words if word.startswith("--")} - known
+            assert not unknown, f"{shown}: {name} has no option {', '.join(sorted(unknown))}"
+            if words and not PLACEHOLDER.search(" ".join(words)):
+                command.make_context(name, list(words), parent)
+
+
+def test_generated_pages_are_current() -> None:
+    generate = script("generate")
+    for name, text in generate.pages():
+        path = ROOT / "docs" / "reference" / name
+        assert path.read_text(encoding="utf-8") == text, f"{name} is not current; run `python docs/generate.py`"

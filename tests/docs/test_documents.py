@@ -58,6 +58,14 @@ def test_relative_links_resolve(document: Path) -> None:
             assert fragment in anchors(file.read_text(encoding="utf-8")), f"{name_of(document)}: no heading {target}"
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_files_that_are_named_exist(document: Path) -> None:
+    folders = (ROOT, ROOT / "floop_robot", ROOT / "envs" / "floop_envs")
+    text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.S | re.M)
+    for name in re.findall(r"`([a-z.][\w.\-]*/(?:[\w.\-]+/)*[\w.\-]+\.(?:py|yaml|urdf|md|sh|xml|txt))`", text):
+        assert any((folder / name).exists() for folder in folders), f"{name_of(document)} names {name}"
+
+
 def command_lines(text: str) -> list[list[str]]:
     """The `floop …` lines of a page, as words, from its shell blocks and inline code."""
     shell = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, flags=re.S | re.M)).replace("\\\n", " ")
@@ -74,7 +82,7 @@ def commands(word: str) -> list[str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_command_lines_parse(document: Path) -> None:
-    parent = click.Context(cli, info_name="floop")
+    parent = click.Context(cli, info_name="floop", help_option_names=["-h", "--help"])
     for _, verb, *words in command_lines(document.read_text(encoding="utf-8")):
         if verb in ("--help", "--version"):
             continue

@@ -33,9 +33,9 @@ from floop_robot.learn.export import actor_architecture
 from floop_robot.learn.sac_algorithm import SacAlgorithm
 from floop_robot.learn.settings import SacSettings
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.replay.transition_builder import ReceivedTransitions
+from floop_robot.spec.ids import ids_of
 from floop_robot.spec.layout import Vector
-from floop_robot.spec.records import Source
+from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.spec.tasks.layouts import POLICY_RATE_HZ
 from floop_robot.train.train_env import rows_of
 
@@ -99,7 +99,7 @@ def creep(episodes: int) -> None:
 def learning(rate_hz: float, seconds: float, seed: int) -> None:
     """SAC from 30 demonstrations on `seconds` of simulated experience at one policy rate."""
     env = make_env("floop/Pick-v0", policy_rate_hz=rate_hz)
-    spec, work = env.rules.spec, TrainingScenarios("floop/Pick-v0")
+    spec, ids, work = env.rules.spec, ids_of(env.rules, env.robot), TrainingScenarios("floop/Pick-v0")
     settings = SacSettings()
     settings = msgspec.structs.replace(settings, gamma=settings.gamma ** (POLICY_RATE_HZ / rate_hz))
     algorithm, rng = SacAlgorithm(PolicySpace.of(spec), settings, seed), np.random.default_rng(seed)
@@ -111,11 +111,9 @@ def learning(rate_hz: float, seconds: float, seed: int) -> None:
         done = run_episode(env, actor, scenario, rng, sample=True, record_trace=True)
         rows = rows_of(done.trace, index)
         source = Source.EXPLORER if fresh else Source.DEMONSTRATION
-        mask = np.full(len(rows), fresh)
+        rows.is_new[:] = fresh
         nonlocal owed
-        owed += algorithm.take(
-            ReceivedTransitions(robot=source.name, boot_id="", source=source, rows=rows, is_new=mask)
-        )
+        owed += algorithm.take(StreamInfo(source.name, "", spec.id, ids, source), rows)
         return done.duration_s
 
     for index in range(30):

@@ -41,10 +41,11 @@ from floop_robot.learn.export import actor_architecture
 from floop_robot.learn.sac_algorithm import SacAlgorithm
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.monitor.shift_detector import ShiftDetector
-from floop_robot.replay.transition_builder import EndedEpisode, ReceivedTransitions
+from floop_robot.replay.transitions import EndedEpisode
 from floop_robot.services.learner import sac_settings
 from floop_robot.spec.config import LearnerConfig
-from floop_robot.spec.records import Source
+from floop_robot.spec.ids import ids_of
+from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.spec.scenario import ScenarioSource
 from floop_robot.train.train_env import rows_of
 
@@ -56,6 +57,7 @@ class Recovery:
         self.options, self.seed = options, seed
         self.env = make_env(options.task)
         spec = self.env.rules.spec
+        self.ids = ids_of(self.env.rules, self.env.robot)
         checkpoint = Checkpoint.load(Path(options.baseline or baseline(options.task)).with_suffix(".learner"))
         settings = sac_settings(learner, checkpoint.info.hidden)
         self.algorithm = SacAlgorithm(PolicySpace.of(spec), settings, seed)
@@ -106,8 +108,9 @@ class Recovery:
             part = rows_of(done.trace, self.episodes)
             fresh = self.shift_detector(part.obs)
             ended = (EndedEpisode(self.episodes, failed=not done.success),)
-            arrived = ReceivedTransitions(robot=who, boot_id="", source=source, rows=part, is_new=fresh, ended=ended)
-            self.owed += self.algorithm.take(arrived)
+            part.is_new[:] = fresh
+            stream = StreamInfo(who, "", self.options.task, self.ids, source)
+            self.owed += self.algorithm.take(stream, part, ended)
             made, self.fresh_rows = made + len(part), self.fresh_rows + int(fresh.sum())
         self.rows += made
         self.cpu_env += time.process_time() - began

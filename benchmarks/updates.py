@@ -40,7 +40,7 @@ def random_rows(space: PolicySpace) -> Transitions:
         obs=obs[0], next_obs=obs[1], action=action, action_requested=action,
         reward=rng.standard_normal(ROWS).astype(np.float32), terminated=rng.random(ROWS) < 0.05,
         episode_end=np.zeros(ROWS, np.bool_), log_prob=np.zeros(ROWS, np.float32), policy_version=np.zeros(ROWS, np.int64),
-        episode=np.zeros(ROWS, np.int64), stamp_ns=np.zeros(ROWS, np.int64),
+        episode=np.zeros(ROWS, np.int64), stamp_ns=np.zeros(ROWS, np.int64), is_new=np.zeros(ROWS, np.bool_),
     )  # fmt: skip
 
 

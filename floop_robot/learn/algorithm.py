@@ -1,7 +1,8 @@
-"""Algorithm: an algorithm as the learner sees it. SAC and PPO each are one; `floop train` and the fleet use the same."""
+"""Algorithm: what a learner needs of SAC, PPO or another; `floop train` and the fleet use the same."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -9,7 +10,8 @@ import msgspec
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from floop_robot.learn.mlp import Array
-from floop_robot.replay.transition_builder import ReceivedTransitions
+from floop_robot.replay.transitions import EndedEpisode, Transitions
+from floop_robot.spec.records import StreamInfo
 
 
 class TrainingProgress(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +29,7 @@ class TrainingProgress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Algorithm(Protocol):
-    """Takes rows, owes updates, gets better."""
+    """Takes in transitions and improves a stable-baselines3 model."""
 
     @property
     def model(self) -> BaseAlgorithm:
@@ -49,8 +51,8 @@ class Algorithm(Protocol):
         """Where training stands."""
         ...
 
-    def take(self, arrived: ReceivedTransitions) -> float:
-        """Take rows in; returns how many gradient steps they pay for."""
+    def take(self, stream: StreamInfo, rows: Transitions | None, ended: Sequence[EndedEpisode] = ()) -> float:
+        """Take in rows of a stream, and episodes that ended; returns how many gradient steps the rows pay for."""
         ...
 
     @property

@@ -21,14 +21,16 @@ from floop_robot.learn.mlp import Array
 from floop_robot.learn.status import LearnerState, LearnerStatus
 from floop_robot.learn.utd_budget import LatencyMeter, UtdBudget
 from floop_robot.monitor.shift_detector import KnownTasks, ShiftDetector
-from floop_robot.replay.journal_source import JournalBlock, JournalSource
+from floop_robot.replay.journal_source import JournalSource
 from floop_robot.replay.packed_episodes import PackedEpisodes
-from floop_robot.replay.transition_builder import ReceivedTransitions, TransitionBuilder
+from floop_robot.replay.transition_builder import TransitionBuilder
+from floop_robot.replay.transitions import Transitions
 from floop_robot.spec.config import LearnerConfig
 from floop_robot.spec.errors import BundleRefused, StorageError
 from floop_robot.spec.ids import Ids
-from floop_robot.spec.records import Source
+from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.spec.task import TaskSpec
+from floop_robot.stream.tail_client import TailBlock
 
 log = logging.getLogger(__name__)
 
@@ -115,11 +117,8 @@ class ContinuousLearner:
     def _take_prior(self, checkpoint: Checkpoint) -> None:
         rows = checkpoint.prior_rows(self._task.observation.size, self._task.action.size)
         if rows is not None:
-            fresh = np.zeros(len(rows), np.bool_)
-            shipped = ReceivedTransitions(
-                robot=PRIOR, boot_id=PRIOR, source=Source.DEMONSTRATION, rows=rows, is_new=fresh
-            )
-            self._algorithm.take(shipped)  # learned from before: pays for nothing
+            stream = StreamInfo(PRIOR, PRIOR, self._task.id, self._ids, Source.DEMONSTRATION)
+            self._algorithm.take(stream, rows)  # learned from before: pays for nothing
 
     def run(self, stop: threading.Event) -> None:
         """Learn until `stop` is set; writes a last checkpoint."""
@@ -143,25 +142,21 @@ class ContinuousLearner:
         self._publish()
         return done
 
-    def _take(self, found: JournalBlock) -> None:
-        arrived = self._builder.take(found.block)
-        rows = arrived.rows if arrived is not None else None
+    def _take(self, found: TailBlock) -> None:
+        rows, ended = self._builder.build(found.block)
         self._blocks.append((found.id, len(rows) if rows is not None else 0))
         self._read_rows += self._blocks[-1][1]
         while self._read_rows - self._blocks[0][1] > REPLAY_ROWS:
             self._read_rows -= self._blocks.popleft()[1]
-        if arrived is None:
-            return
-        worth = self._algorithm.take(arrived)
+        worth = self._algorithm.take(found.block.info, rows, ended)
         if found.id <= self._trained_to or rows is None:
             return  # read again to rebuild replay; its updates were done before the restart
         self._utd_budget.add(worth)
         self._latency.arrived(rows.stamp_ns)
-        self._remember(arrived)
+        self._remember(rows)
 
-    def _remember(self, arrived: ReceivedTransitions) -> None:
-        assert arrived.rows is not None
-        obs = arrived.rows.obs
+    def _remember(self, rows: Transitions) -> None:
+        obs = rows.obs
         self._transitions += len(obs)
         self._observations.append(obs[-1])
         np.minimum(self._low, obs.min(axis=0), out=self._low)

@@ -1,9 +1,10 @@
-"""PPO as a algorithm: requested actions with their densities, young enough to be on-policy."""
+"""PpoAlgorithm: learns from requested actions with their densities, young enough to be on-policy."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -16,9 +17,8 @@ from floop_robot.learn.mlp import Array
 from floop_robot.learn.ppo import FloopPPO
 from floop_robot.learn.settings import PpoSettings
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.replay.transition_builder import ReceivedTransitions
-from floop_robot.replay.transitions import Transitions, concatenate
-from floop_robot.spec.records import Source
+from floop_robot.replay.transitions import EndedEpisode, Transitions, concatenate
+from floop_robot.spec.records import Source, StreamInfo
 
 
 class PpoAlgorithm:
@@ -63,10 +63,9 @@ class PpoAlgorithm:
             stale_rows=self._stale,
         )
 
-    def take(self, arrived: ReceivedTransitions) -> float:
+    def take(self, stream: StreamInfo, rows: Transitions | None, ended: Sequence[EndedEpisode] = ()) -> float:
         """Keep sampled rows of explorers that are young enough; each pays for its share of an update."""
-        rows = arrived.rows
-        if rows is None or arrived.source is not Source.EXPLORER:
+        if rows is None or stream.source is not Source.EXPLORER:
             return 0.0
         rows = rows.take(np.isfinite(rows.log_prob))
         young = rows.policy_version >= self._version - self._staleness
@@ -74,7 +73,7 @@ class PpoAlgorithm:
         rows = rows.take(young)
         if not len(rows):
             return 0.0
-        self._rows.setdefault((arrived.robot, arrived.boot_id), deque()).append(rows)
+        self._rows.setdefault((stream.robot, stream.boot_id), deque()).append(rows)
         self._waiting += len(rows)
         return self.settings.epochs * len(rows) / self.settings.batch_size
 

@@ -15,8 +15,9 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.logger import Logger
 
-from floop_robot.learn.sac_update import BatchSource, Losses, SacBatch, SacParameters, SacUpdate, SacUpdateSettings
+from floop_robot.learn.sac_update import BatchSource, Losses, SacParameters, SacUpdate, SacUpdateSettings
 from floop_robot.learn.torch_numpy import TorchNumpyViews, unsupported
+from floop_robot.replay.sac_batch import SacBatch
 
 
 class FloopSAC(SAC):

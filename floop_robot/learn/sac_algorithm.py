@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,8 +15,8 @@ from floop_robot.learn.mlp import Array
 from floop_robot.learn.sac import FloopSAC
 from floop_robot.learn.settings import SacSettings
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.replay.transition_builder import ReceivedTransitions
-from floop_robot.spec.records import Source
+from floop_robot.replay.transitions import EndedEpisode, Transitions
+from floop_robot.spec.records import Source, StreamInfo
 
 AVERAGE_STRIDE = 8
 """Gradient steps between two looks at the weights for their average."""
@@ -73,19 +73,18 @@ class SacAlgorithm:
             **rows,
         )
 
-    def take(self, arrived: ReceivedTransitions) -> float:
-        """Store rows; fresh ones pay for more updates than old ones."""
+    def take(self, stream: StreamInfo, rows: Transitions | None, ended: Sequence[EndedEpisode] = ()) -> float:
+        """Store rows; those of new tasks pay for more updates."""
         worth = 0.0
-        if arrived.rows is not None and arrived.is_new is not None:
-            for fresh, price in ((False, self.settings.updates_per_known), (True, self.settings.updates_per_new)):
-                chosen = np.flatnonzero(arrived.is_new == fresh)
+        if rows is not None:
+            for is_new, price in ((False, self.settings.updates_per_known), (True, self.settings.updates_per_new)):
+                chosen = np.flatnonzero(rows.is_new == is_new)
                 if len(chosen):
-                    rows = arrived.rows.take(chosen)
-                    self.replay.extend(arrived.robot, rows, prior=not fresh, boot_id=arrived.boot_id)
+                    self.replay.extend(stream.robot, rows.take(chosen), prior=not is_new, boot_id=stream.boot_id)
                     worth += price * len(chosen)
-        for end in arrived.ended:
-            is_fresh = self.replay.close_episode(arrived.robot, arrived.boot_id, end.episode, failed=end.failed)
-            if is_fresh and _sampled(arrived, end.episode):
+        for end in ended:
+            is_new = self.replay.close_episode(stream.robot, stream.boot_id, end.episode, failed=end.failed)
+            if is_new and rows is not None and stream.source is Source.EXPLORER and _was_sampled(rows, end.episode):
                 self._failures.append(end.failed)
         return worth
 
@@ -155,12 +154,9 @@ class SacAlgorithm:
         self._gradient_steps = gradient_steps
 
 
-def _sampled(arrived: ReceivedTransitions, episode: int) -> bool:
-    """Whether an explorer sampled the episode from the policy that is being learned.
+def _was_sampled(rows: Transitions, episode: int) -> bool:
+    """Whether the episode's actions were sampled from the policy that is being learned.
 
-    Robots act on an older one; what is tried by analogy (its density is unknown) tells nothing of the policy itself.
+    An analogy (its density is unknown) tells nothing of the policy itself.
     """
-    if arrived.source is not Source.EXPLORER or arrived.rows is None:
-        return False
-    density = arrived.rows.log_prob[arrived.rows.episode == episode]
-    return bool(np.isfinite(density).any())
+    return bool(np.isfinite(rows.log_prob[rows.episode == episode]).any())

@@ -10,39 +10,12 @@ import numpy as np
 
 from floop_robot.learn.adam import FlatAdam
 from floop_robot.learn.mlp import Array, StackedMlp, Tape
+from floop_robot.replay.sac_batch import SacBatch
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 SQUASH_EPSILON = 1e-6
 """stable-baselines3 keeps log(1 - tanh²) finite with it; it is part of the log-density both compute."""
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
-
-
-@dataclass
-class SacBatch:
-    """Preallocated rows of one update. The critic's input lies in one piece, so nothing is ever concatenated."""
-
-    rows: int
-    obs_size: int
-    action_size: int
-    obs_act: Array = field(init=False)
-    """Shape (rows, obs_size + action_size): observation, executed action."""
-    next_obs_act: Array = field(init=False)
-    """Same shape: next observation; the update writes the next action behind it."""
-    reward: Array = field(init=False)
-    """Shape (rows,)."""
-    discount: Array = field(init=False)
-    """Shape (rows,): γ, or 0 where the episode terminated."""
-    success: Array = field(init=False)
-    """Shape (rows,): 1 where the episode of the row succeeded, else 0. Read only by updates that imitate."""
-    noise: Array = field(init=False)
-    """Shape (2, rows, action_size): standard normal; for the actions at `obs_act`, then for those at `next_obs_act`."""
-
-    def __post_init__(self) -> None:
-        shape = (self.rows, self.obs_size + self.action_size)
-        self.obs_act, self.next_obs_act = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        self.reward, self.discount = np.zeros(self.rows, np.float32), np.zeros(self.rows, np.float32)
-        self.success = np.zeros(self.rows, np.float32)
-        self.noise = np.zeros((2, self.rows, self.action_size), np.float32)
 
 
 class BatchSource(Protocol):

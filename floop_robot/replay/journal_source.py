@@ -1,25 +1,12 @@
-"""Where rows come from: the journal, through whoever reads it."""
+"""JournalSource: how a learner reads the journal, whoever serves it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from floop_robot.stream.codec import Block
-
-
-class JournalBlock(Protocol):
-    """A block and its id in the journal; `stream.tail_client.TailBlock` is one."""
-
-    @property
-    def id(self) -> int:
-        """Rises along the journal."""
-        ...
-
-    @property
-    def block(self) -> Block:
-        """Consecutive records of one stream."""
-        ...
+if TYPE_CHECKING:
+    from floop_robot.stream.tail_client import TailBlock
 
 
 class JournalSource(Protocol):
@@ -27,7 +14,7 @@ class JournalSource(Protocol):
 
     @property
     def position(self) -> int:
-        """Id up to which the journal was read."""
+        """Id of the last block that was read."""
         ...
 
     @property
@@ -35,6 +22,6 @@ class JournalSource(Protocol):
         """Identity of the journal; empty while unknown."""
         ...
 
-    def poll(self, timeout_s: float) -> Sequence[JournalBlock]:
+    def poll(self, timeout_s: float) -> Sequence[TailBlock]:
         """The next blocks, oldest first; empty when none came in time."""
         ...

@@ -52,6 +52,7 @@ def unpack_episodes(packed: Mapping[str, NDArray[Any]]) -> Transitions:
         policy_version=np.zeros(total, np.int64),
         episode=np.repeat(np.arange(episodes), lengths),
         stamp_ns=np.zeros(total, np.int64),
+        is_new=np.zeros(total, np.bool_),
     )
 
 

@@ -6,7 +6,7 @@ a policy at what it knew while it learns what is new.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,6 +17,7 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 
 from floop_robot.replay.ring_buffer import Normalizer, RingBuffer
+from floop_robot.replay.sac_batch import SacBatch
 from floop_robot.replay.transitions import Transitions
 from floop_robot.stream.columns import Matrix
 
@@ -33,17 +34,6 @@ class RlpdConfig(msgspec.Struct, frozen=True, kw_only=True):
     quota: int = 50_000
     """Rows kept of each robot in each region."""
     seed: int = 0
-
-
-class BatchArrays(Protocol):
-    """Arrays to fill; `learn.sac_update.SacBatch` is one."""
-
-    rows: int
-    obs_act: Matrix
-    next_obs_act: Matrix
-    reward: Matrix
-    discount: Matrix
-    success: Matrix
 
 
 class RlpdReplayBuffer(ReplayBuffer):
@@ -65,7 +55,7 @@ class RlpdReplayBuffer(ReplayBuffer):
         """Rows that batches are drawn from."""
         return len(self.prior) + len(self.online)
 
-    def fill(self, batch: BatchArrays, gamma: float) -> None:
+    def fill(self, batch: SacBatch, gamma: float) -> None:
         """Draw a batch into arrays the update owns (`learn.sac_update.BatchSource`)."""
         n = self.prior.obs_size
         rows = self._draw(batch.rows)

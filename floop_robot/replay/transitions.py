@@ -1,13 +1,14 @@
-"""Rows: complete transitions as columns, each with the observation that followed."""
+"""Transitions: complete transitions as columns, each with the observation that followed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from floop_robot.spec.records import EpisodeEnd, OutcomeCode
 from floop_robot.stream.columns import Matrix
 
 
@@ -17,19 +18,22 @@ class Transitions(msgspec.Struct, frozen=True, kw_only=True):
     obs: Matrix
     """Shape (n, obs_size)."""
     action: Matrix
-    """Executed, shape (n, action_size)."""
+    """Executed action in [-1, 1], shape (n, action_size)."""
     action_requested: Matrix
     next_obs: Matrix
+    """Observation that followed, shape (n, obs_size)."""
     reward: NDArray[np.float32]
     terminated: NDArray[np.bool_]
     """No value follows."""
     episode_end: NDArray[np.bool_]
-    """Last row of its episode, with a successor that was seen. (Rows may be missing anywhere; then none is marked.)"""
+    """Last row of its episode. Never set where the rest of the episode is missing."""
     log_prob: NDArray[np.float32]
-    """NaN where the mean was acted."""
+    """NaN where the action was not sampled from the policy."""
     policy_version: NDArray[np.int64]
     episode: NDArray[np.int64]
     stamp_ns: NDArray[np.int64]
+    is_new: NDArray[np.bool_]
+    """True for a new task: one that the policy was not trained on, or a known one that fails now."""
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -44,3 +48,16 @@ def concatenate(parts: Sequence[Transitions]) -> Transitions:
     return Transitions(
         **{name: np.concatenate([getattr(p, name) for p in parts]) for name in Transitions.__struct_fields__}
     )
+
+
+class EndedEpisode(msgspec.Struct, frozen=True):
+    """The outcome of an episode of a stream."""
+
+    episode: int
+    failed: bool
+
+
+def ended_episodes(ends: Iterable[EpisodeEnd]) -> tuple[EndedEpisode, ...]:
+    """Outcomes that tell something of a policy: aborted episodes are left out."""
+    judged = (end for end in ends if end.outcome is not OutcomeCode.ABORTED)
+    return tuple(EndedEpisode(end.episode, end.outcome is not OutcomeCode.SUCCESS) for end in judged)

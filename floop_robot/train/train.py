@@ -28,10 +28,9 @@ from floop_robot.learn.sac_algorithm import SacAlgorithm
 from floop_robot.learn.settings import BehaviorCloningSettings, PpoSettings, SacSettings
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.learn.utd_budget import UtdBudget
-from floop_robot.replay.transition_builder import EndedEpisode, ReceivedTransitions
-from floop_robot.replay.transitions import Transitions
+from floop_robot.replay.transitions import EndedEpisode, Transitions
 from floop_robot.spec.errors import ConfigError
-from floop_robot.spec.records import Source
+from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.train.collector import (
     ActorMessage,
     Collector,
@@ -257,15 +256,10 @@ class TrainingRun:
 
     def _take(self, who: str, rows: Transitions, episode: int, *, success: bool, demonstration: bool) -> None:
         self._data_summary.take(rows)
-        arrived = ReceivedTransitions(
-            robot=who,
-            boot_id="train",
-            source=Source.DEMONSTRATION if demonstration else Source.EXPLORER,
-            rows=rows,
-            is_new=np.full(len(rows), not demonstration),
-            ended=(EndedEpisode(episode, failed=not success),),
-        )
-        worth = self.algorithm.take(arrived)
+        source = Source.DEMONSTRATION if demonstration else Source.EXPLORER
+        rows.is_new[:] = not demonstration
+        stream = StreamInfo(who, "train", self.task.id, self.ids, source)
+        worth = self.algorithm.take(stream, rows, (EndedEpisode(episode, failed=not success),))
         # The first rows are too few to draw half of every batch from: learning from them alone leads astray.
         if not demonstration and self.transitions >= self.config.learning_starts:
             self._utd_budget.add(worth)

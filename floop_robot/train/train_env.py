@@ -193,7 +193,7 @@ def no_demonstrations(environment: str) -> ConfigError:
 
 
 def rows_of(trace: Sequence[RolloutStep], episode: int) -> Transitions:
-    """An episode as rows."""
+    """An episode as rows of a new task."""
 
     def vectors(name: str) -> Vector:
         return np.array([getattr(step, name) for step in trace], np.float32)
@@ -213,6 +213,7 @@ def rows_of(trace: Sequence[RolloutStep], episode: int) -> Transitions:
         policy_version=np.zeros(n, np.int64),
         episode=np.full(n, episode, np.int64),
         stamp_ns=np.zeros(n, np.int64),
+        is_new=np.ones(n, np.bool_),
     )
 
 

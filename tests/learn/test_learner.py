@@ -13,10 +13,10 @@ from floop_robot.bundle import Bundle
 from floop_robot.learn.checkpoint import Checkpoint
 from floop_robot.learn.learner import ContinuousLearner
 from floop_robot.learn.sac_algorithm import SacAlgorithm
-from floop_robot.learn.sac_update import SacBatch
 from floop_robot.learn.settings import SacSettings
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.learn.utd_budget import LatencyMeter
+from floop_robot.replay.sac_batch import SacBatch
 from floop_robot.spec.config import LearnerConfig
 from floop_robot.spec.ids import Ids, ids_of
 from floop_robot.spec.layout import Vector
@@ -34,16 +34,12 @@ from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.scenario import OBJECT_CLASSES
 from floop_robot.spec.tasks import get_task
 from floop_robot.stream.codec import Block, decode_block, encode_block
+from floop_robot.stream.tail_client import TailBlock
 
 RULES = get_task("floop/Pick-v0")
 TASK, IDS = RULES.spec, ids_of(RULES, load_robot("panda"))
 HOUR_NS = 3_600_000_000_000
 SETTINGS = SacSettings(hidden=(16, 16), batch_size=32, updates_per_new=1.0, updates_per_known=0.5)
-
-
-class Found(msgspec.Struct, frozen=True):
-    id: int
-    block: Block
 
 
 class Journal:
@@ -55,8 +51,8 @@ class Journal:
         self.blocks: list[Block] = []
         self.position = 0
 
-    def poll(self, timeout_s: float) -> list[Found]:
-        new = [Found(i + 1, block) for i, block in enumerate(self.blocks) if i + 1 > self.position]
+    def poll(self, timeout_s: float) -> list[TailBlock]:
+        new = [TailBlock(i + 1, block) for i, block in enumerate(self.blocks) if i + 1 > self.position]
         self.position = len(self.blocks)
         return new
 

@@ -6,9 +6,9 @@ import pytest
 from floop_robot.learn.sac_algorithm import RECENT, SacAlgorithm
 from floop_robot.learn.settings import SacSettings
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.replay.transition_builder import EndedEpisode, ReceivedTransitions
-from floop_robot.replay.transitions import Transitions
-from floop_robot.spec.records import Source
+from floop_robot.replay.transitions import EndedEpisode, Transitions
+from floop_robot.spec.ids import Ids
+from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.spec.tasks import get_task
 
 TASK = get_task("floop/Pick-v0").spec
@@ -31,18 +31,16 @@ class Bench:
         *,
         failed: bool,
         source: Source = Source.EXPLORER,
-        fresh: bool = True,
+        is_new: bool = True,
         log_prob: float = 1.0,
     ) -> None:
         for _ in range(count):
             self.episode += 1
-            arrived = ReceivedTransitions(
-                robot="a", boot_id="b", source=source, rows=self.rows(log_prob), is_new=np.full(ROWS, fresh),
-                ended=(EndedEpisode(self.episode, failed=failed),),
-            )  # fmt: skip
-            self.algorithm.take(arrived)
+            stream = StreamInfo("a", "b", TASK.id, Ids("contract", "limits", "reward"), source)
+            rows = self.rows(log_prob, is_new)
+            self.algorithm.take(stream, rows, (EndedEpisode(self.episode, failed=failed),))
 
-    def rows(self, log_prob: float) -> Transitions:
+    def rows(self, log_prob: float, is_new: bool) -> Transitions:
         action = self.rng.uniform(-1, 1, (ROWS, TASK.action.size)).astype(np.float32)
         return Transitions(
             obs=self.rng.normal(size=(ROWS, TASK.observation.size)).astype(np.float32),
@@ -56,6 +54,7 @@ class Bench:
             policy_version=np.zeros(ROWS, np.int64),
             stamp_ns=np.zeros(ROWS, np.int64),
             episode=np.full(ROWS, self.episode, np.int64),
+            is_new=np.full(ROWS, is_new),
         )
 
     def rate(self) -> float:
@@ -81,7 +80,7 @@ def test_the_rate_follows_the_share_of_failures() -> None:
 def test_only_what_explorers_sample_of_fresh_work_counts() -> None:
     bench = Bench()
     bench.episodes(RECENT, failed=True)
-    bench.episodes(2 * RECENT, failed=False, fresh=False)
+    bench.episodes(2 * RECENT, failed=False, is_new=False)
     bench.episodes(2 * RECENT, failed=False, source=Source.ROBOT)
     bench.episodes(2 * RECENT, failed=False, log_prob=np.nan)  # by analogy
     assert bench.rate() == FULL

@@ -9,9 +9,9 @@ from floop_robot.learn.ppo import generalized_advantages
 from floop_robot.learn.ppo_algorithm import PpoAlgorithm
 from floop_robot.learn.settings import PpoSettings
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.replay.transition_builder import ReceivedTransitions
-from floop_robot.replay.transitions import Transitions
-from floop_robot.spec.records import Source
+from floop_robot.replay.transitions import Transitions, concatenate
+from floop_robot.spec.ids import Ids
+from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.spec.tasks import get_task
 
 SPACE = PolicySpace.of(get_task("floop/Pick-v0").spec)
@@ -28,12 +28,12 @@ def rows_of(n: int, version: int = 1, seed: int = 0, ended: bool = True) -> Tran
         action_requested=rng.standard_normal((n, ACT)).astype(np.float32) * 0.3,
         reward=rng.standard_normal(n).astype(np.float32), terminated=episode_end & (rng.random() < 0.5), episode_end=episode_end,
         log_prob=np.full(n, -1.0, np.float32), policy_version=np.full(n, version),
-        episode=np.full(n, seed), stamp_ns=np.zeros(n, np.int64),
+        episode=np.full(n, seed), stamp_ns=np.zeros(n, np.int64), is_new=np.zeros(n, np.bool_),
     )  # fmt: skip
 
 
-def arrived(rows: Transitions, robot: str = "explorer_1", source: Source = Source.EXPLORER) -> ReceivedTransitions:
-    return ReceivedTransitions(robot=robot, boot_id="b", source=source, rows=rows, is_new=np.ones(len(rows), np.bool_))
+def stream(robot: str = "explorer_1", source: Source = Source.EXPLORER) -> StreamInfo:
+    return StreamInfo(robot, "b", "floop/Pick-v0", Ids("contract", "limits", "reward"), source)
 
 
 def algorithm(rows_per_update: int = 64, staleness: int = 2, **more: object) -> PpoAlgorithm:
@@ -58,8 +58,6 @@ def naive_advantages(
 
 
 def test_advantages_follow_their_definition_across_ends_and_gaps() -> None:
-    from floop_robot.replay.transitions import concatenate
-
     parts = [rows_of(5, seed=1), rows_of(7, seed=2, ended=False), rows_of(4, seed=3)]
     rows = concatenate(parts)
     rng = np.random.default_rng(0)
@@ -70,10 +68,10 @@ def test_advantages_follow_their_definition_across_ends_and_gaps() -> None:
 
 def test_an_update_needs_its_rows_and_uses_them_up() -> None:
     model = algorithm()
-    worth = model.take(arrived(rows_of(40)))
+    worth = model.take(stream(), rows_of(40))
     assert not model.ready
     assert model.update(100) == 0
-    worth += model.take(arrived(rows_of(40, seed=1), "explorer_2"))
+    worth += model.take(stream("explorer_2"), rows_of(40, seed=1))
     assert model.ready
     assert worth == pytest.approx(80 * 2 / 32)
     assert model.update(100) == 2 * 64 // 32
@@ -84,21 +82,21 @@ def test_an_update_needs_its_rows_and_uses_them_up() -> None:
 def test_rows_beyond_the_staleness_budget_are_dropped_and_counted() -> None:
     model = algorithm(staleness=2)
     for version in (1, 2, 3):
-        model.take(arrived(rows_of(10, version, version)))
+        model.take(stream(), rows_of(10, version, version))
     model.on_weights_published(4)
     assert (model.progress.stale_rows, model.progress.fresh_rows) == (10, 20)
     model.on_weights_published(5)
     assert (model.progress.stale_rows, model.progress.fresh_rows) == (20, 10)
-    model.take(arrived(rows_of(5, 1, 9)))  # late on arrival
+    model.take(stream(), rows_of(5, 1, 9))  # late on arrival
     assert (model.progress.stale_rows, model.progress.fresh_rows) == (25, 10)
 
 
 def test_only_sampled_rows_of_explorers_are_on_policy() -> None:
     model = algorithm()
-    model.take(arrived(rows_of(30), source=Source.ROBOT))
+    model.take(stream(source=Source.ROBOT), rows_of(30))
     mean = rows_of(30)
     mean.log_prob[:] = np.nan
-    model.take(arrived(mean))
+    model.take(stream(), mean)
     assert model.progress.fresh_rows == 0
 
 
@@ -110,7 +108,7 @@ def test_the_actor_rests_while_values_warm_up_then_moves() -> None:
 
     before = actor()
     for _ in range(2):
-        model.take(arrived(rows_of(64)))
+        model.take(stream(), rows_of(64))
         values = model.model.values(SPACE.normalizer(rows_of(64).obs)).copy()
         model.update(100)
         assert (model.model.values(SPACE.normalizer(rows_of(64).obs)) != values).any()

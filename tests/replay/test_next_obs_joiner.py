@@ -99,10 +99,10 @@ streams = st.lists(
 def test_every_transition_comes_out_once_with_its_successor(episodes, sizes, random) -> None:  # type: ignore[no-untyped-def]
     made = [make_stream(i, [n for n, _ in e], [kind for _, kind in e]) for i, e in enumerate(episodes)]
     queues = [blocks_of(stream, sizes) for stream in made]
-    assembler, parts = NextObsJoiner(), []
+    joiner, parts = NextObsJoiner(), []
     while any(queues):
         queue = random.choice([q for q in queues if q])
-        rows = assembler.feed(queue.pop(0)).rows
+        rows = joiner.join(queue.pop(0))
         if rows is not None:
             parts.append(rows)
     expected = {k: v for stream in made for k, v in stream.successors.items()}
@@ -111,7 +111,7 @@ def test_every_transition_comes_out_once_with_its_successor(episodes, sizes, ran
     # The last row of a stream still waits; every other row without a successor is counted.
     lost = sum(kind == "lost" for e in episodes for _, kind in e)
     waiting = sum(e[-1][1] == "lost" for e in episodes)
-    assert assembler.dropped == lost - waiting
+    assert joiner.dropped == lost - waiting
 
 
 def facts(rows: Transitions) -> dict[float, tuple[float, bool, bool]]:
@@ -125,8 +125,8 @@ def facts(rows: Transitions) -> dict[float, tuple[float, bool, bool]]:
 def test_rows_around_a_gap_are_never_joined() -> None:
     stream = make_stream(0, [5], ["terminated"])
     blocks = blocks_of(stream, [1])
-    assembler = NextObsJoiner()
-    parts = [assembler.feed(block).rows for i, block in enumerate(blocks) if i != 3]  # step 2 is missing
+    joiner = NextObsJoiner()
+    parts = [joiner.join(block) for i, block in enumerate(blocks) if i != 3]  # step 2 is missing
     found = facts(concatenate([rows for rows in parts if rows is not None]))
     assert found == {k: v for k, v in stream.successors.items() if k not in (1.0, 2.0)}
-    assert assembler.dropped == 1
+    assert joiner.dropped == 1

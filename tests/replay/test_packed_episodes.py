@@ -17,7 +17,7 @@ def episode(length: int, number: int, terminated: bool) -> Transitions:
         obs=walk[:-1], next_obs=walk[1:], action=action, action_requested=action,
         reward=rng.uniform(-5, 30, length).astype(np.float32), terminated=ended, episode_end=episode_end,
         log_prob=np.full(length, np.nan, np.float32), policy_version=np.zeros(length, np.int64),
-        episode=np.full(length, number), stamp_ns=np.zeros(length, np.int64),
+        episode=np.full(length, number), stamp_ns=np.zeros(length, np.int64), is_new=np.zeros(length, np.bool_),
     )  # fmt: skip
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from floop_robot.learn.sac_update import SacBatch
 from floop_robot.replay.ring_buffer import MAX_OPEN, Normalizer, RingBuffer
 from floop_robot.replay.rlpd_buffer import RlpdConfig, RlpdReplayBuffer
+from floop_robot.replay.sac_batch import SacBatch
 from floop_robot.replay.transitions import Transitions
 
 OBS, ACT = 4, 2
@@ -21,7 +21,7 @@ def rows_of(numbers: range, episode: int = 0, terminated: bool = False) -> Trans
         action_requested=np.zeros((n, ACT), np.float32), next_obs=np.repeat(column[:, None] + 1, OBS, 1),
         reward=column, terminated=np.full(n, terminated), episode_end=np.zeros(n, np.bool_),
         log_prob=np.full(n, np.nan, np.float32), policy_version=np.zeros(n, np.int64),
-        episode=np.full(n, episode), stamp_ns=np.zeros(n, np.int64),
+        episode=np.full(n, episode), stamp_ns=np.zeros(n, np.int64), is_new=np.zeros(n, np.bool_),
     )  # fmt: skip
 
 

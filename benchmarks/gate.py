@@ -97,7 +97,7 @@ def new_gate(config: FloopConfig, pool: ProcessPool, incumbent: Bundle, focus: t
     gate = Gate(config, pool)
     gate.set_incumbent(incumbent.with_version(version=1, epoch=1, parent=0, certificate=None))
     for end in reports(focus, 0.4):
-        gate.observe(end)
+        gate.failures.observe(end)
     return gate
 
 

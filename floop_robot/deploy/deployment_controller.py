@@ -238,7 +238,9 @@ class DeploymentController:
     def _begin_watch(self, info: VersionInfo, replaced: str) -> None:
         self._watch, self._promoted_at = None, 0
         if info.origin in _WATCHED and info.replaces:
-            self._watch = DeploymentMonitor(self._config, info.version, self.record.recent(replaced))
+            self._watch = DeploymentMonitor(
+                self._config, info.version, self.record.recent(replaced), self.record.failing
+            )
             self._watched_since_ns = info.published_ns
 
     def _announce(self, info: VersionInfo, only: tuple[str, ...]) -> None:

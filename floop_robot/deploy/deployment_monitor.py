@@ -7,9 +7,9 @@ its success (Clopper-Pearson, α/2); evidence against "the new version does at l
 class apart from the other, since a new version may gain on one and lose on another. The mean of the classes' evidence
 must reach 2/α. So an equally good version is rolled back with chance ≤ α, however long it is watched.
 
-Confirm: the anytime-valid lower bound (α) of its success reaches `confirm_success` on every class that the replaced
-version did badly (or on all work together, if it did none badly). Once evidence (1/α) shows that it never will, it is
-out of the question: it stays, being no worse than what it replaced, but the next candidate need not wait for it.
+Confirm: the anytime-valid lower bound (α) of its success reaches `confirm_success` on every class that failed when the
+watch began (`FailureMonitor.failing`), or on all work together if none did. Once evidence (1/α) shows that it never
+will, it stays, being no worse than what it replaced, but the next candidate need not wait for it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from __future__ import annotations
 import enum
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
 from floop_robot.deploy.registry import LiveEpisode
+from floop_robot.monitor.failure_monitor import FailureMonitor
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.records import OutcomeCode
-from floop_robot.stats.success_bounds import evidence_below, fixed_lower_bound, is_shown_above, lower_bound
+from floop_robot.stats.intervals import anytime_lower_bound, clopper_pearson_lower_bound
+from floop_robot.stats.sequential_tests import evidence_below, is_shown_above
 
 REFERENCE_WINDOW = 40
 """Older episodes of the replaced version speak of a world that may have changed since."""
-LEAST_FAILURES = 3
-"""One or two failures happen to every policy: that many make a class one that goes badly."""
 
 
 class MonitorDecision(enum.StrEnum):
@@ -61,7 +61,7 @@ class ClassReport(msgspec.Struct, frozen=True, kw_only=True):
     reference: Tally
     """The replaced version's last episodes on it."""
     focus: bool
-    """The replaced version did badly here."""
+    """The class failed when the watch began."""
 
 
 class MonitorReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +89,12 @@ class LiveStatistics:
         # One entry for each name that ever worked: less than its episodes take on disk.
         self._robots: dict[str, Tally] = {}
         self._recent: dict[tuple[str, str], deque[bool]] = {}
+        self._failures = FailureMonitor()
+
+    @property
+    def failing(self) -> tuple[str, ...]:
+        """Classes that fail on the robots now, on whatever weights."""
+        return self._failures.failing
 
     def observe(self, sha256: str, episode: LiveEpisode) -> None:
         """Take in an episode on these weights; others than production episodes say nothing of them."""
@@ -103,6 +109,7 @@ class LiveStatistics:
         # Bounded: it is a window.
         recent = self._recent.setdefault((sha256, episode.object_class), deque(maxlen=REFERENCE_WINDOW))
         recent.append(success)
+        self._failures.count((episode.robot, episode.boot_id, episode.episode), episode.object_class, success)
 
     def tallies(self, sha256: str) -> Mapping[str, Tally]:
         """All episodes on these weights, by class."""
@@ -124,19 +131,17 @@ class LiveStatistics:
 class DeploymentMonitor:
     """One version in production, compared with the one it replaced."""
 
-    def __init__(self, config: DeployConfig, version: int, reference: Mapping[str, Tally]) -> None:
-        """`reference`: `LiveStatistics.recent` of the replaced weights, taken now."""
+    def __init__(
+        self, config: DeployConfig, version: int, reference: Mapping[str, Tally], failing: Collection[str] = ()
+    ) -> None:
+        """`reference`: `LiveStatistics.recent` of the replaced weights, now; `failing`: the classes that fail now."""
         self.version = version
         self._alpha, self._confirm = config.alpha, config.confirm_success
         self._reference = dict(reference)
         self._rates = {
-            name: fixed_lower_bound(t.successes, t.episodes, config.alpha / 2) for name, t in reference.items()
+            name: clopper_pearson_lower_bound(t.successes, t.episodes, config.alpha / 2) for name, t in reference.items()
         }
-        self._focus = frozenset(
-            name
-            for name, t in reference.items()
-            if t.episodes - t.successes >= LEAST_FAILURES and t.successes / t.episodes < config.confirm_success
-        )
+        self._focus = frozenset(failing) & reference.keys()
         self._tallies: dict[str, Tally] = {}
         self._rolled_back = ""
         self._promoted = ""
@@ -187,7 +192,7 @@ class DeploymentMonitor:
                 ClassReport(
                     object_class=name,
                     tally=Tally(*self._counts(name)),
-                    lower_bound=lower_bound(*self._counts(name), self._alpha),
+                    lower_bound=anytime_lower_bound(*self._counts(name), self._alpha),
                     reference=self._reference.get(name, Tally()),
                     focus=name in self._focus,
                 )
@@ -213,7 +218,7 @@ class DeploymentMonitor:
         wanted = [self._counts(name) for name in self._focus] or [self._all_work()]
         if all(is_shown_above(*counts, self._confirm, self._alpha) for counts in wanted):
             work = ", ".join(sorted(self._focus)) or "all work"
-            bound = min(lower_bound(*counts, self._alpha) for counts in wanted)
+            bound = min(anytime_lower_bound(*counts, self._alpha) for counts in wanted)
             self._promoted = f"success on {work} is at least {bound:.2f}"
         elif any(evidence_below(*counts, self._confirm) >= -math.log(self._alpha) for counts in wanted):
             counted = " and ".join(f"{successes} of {episodes}" for successes, episodes in wanted)

@@ -25,7 +25,8 @@ from floop_robot.deploy.deployment_monitor import Tally
 from floop_robot.deploy.registry import History, InstallStage, LiveEpisode, Origin, VersionInfo
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.records import OutcomeCode
-from floop_robot.stats.success_bounds import is_shown_above, lower_bound
+from floop_robot.stats.intervals import anytime_lower_bound
+from floop_robot.stats.sequential_tests import is_shown_above
 
 STAGES = ("lesson", "improve", "gate", "publish", "apply", "confirm")
 
@@ -85,7 +86,7 @@ def time_to_improvement(
         tti_apply_s=(applied_ns - marks[0]) * 1e-9,
         stages_s=stages,
         episodes=tally,
-        lower_bound=lower_bound(tally.successes, tally.episodes, config.alpha),
+        lower_bound=anytime_lower_bound(tally.successes, tally.episodes, config.alpha),
         robots=tuple(robots),
         first_failure_ns=first.observed_ns,
     )

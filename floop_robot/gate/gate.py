@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from floop_envs.scenarios import CATALOGUE, TRAINING_CLASSES, ReportedScenarios, TrainingScenarios
+from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose
 from floop_robot.bundle import Bundle, verify
-from floop_robot.gate.interfaces import Executor
+from floop_robot.core import Executor, ScenarioSource
 from floop_robot.gate.report import TrialReport, report_path, write_report
+from floop_robot.gate.reported_tasks import TargetTasks, reported_scenarios, resolved_tasks, target_tasks
 from floop_robot.gate.scenario_pool import PairedScenarioPool, ScenarioMixture
 from floop_robot.gate.seed_allocator import SeedAllocator
-from floop_robot.gate.trial import Suite, TargetTasks, Trial
+from floop_robot.gate.trial import Suite, Trial
 from floop_robot.gate.trial_runner import TrialRunner
 from floop_robot.monitor.failure_monitor import FailureMonitor
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.ids import ids_of
-from floop_robot.spec.records import EpisodeEnd, Label
 from floop_robot.spec.robot_model import load_robot
-from floop_robot.spec.scenario import ScenarioSource
 from floop_robot.spec.tasks import get_task
 from floop_robot.spec.verdict import Decision, Verdict
 
@@ -59,14 +59,16 @@ class GateCounts(msgspec.Struct, frozen=True):
 class Gate:
     """Owned by one thread, which calls `step` in a loop."""
 
-    def __init__(self, config: FloopConfig, executor: Executor) -> None:
-        self._config, self._executor = config, executor
+    def __init__(self, config: FloopConfig, executor: Executor, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock`: steady seconds, by which the gate rests between trials."""
+        self._config, self._executor, self._clock = config, executor, clock
         self._folder = Path(config.run_dir) / "gate"
         self._task = get_task(config.task).spec
         self._ids = ids_of(get_task(config.task), load_robot(config.robot.model))
         self._seeds = SeedAllocator(self._folder / "next_seed", Purpose.GATE, config.seed)
         self._scenario_pool = PairedScenarioPool(executor, self._seeds.next)
-        self.monitor = _new_monitor()
+        self.failures = FailureMonitor()
+        """What fails on the robots; feed it from the journal."""
         self.counts = GateCounts()
         self._incumbent: Bundle | None = None
         self._pending: Bundle | None = None
@@ -98,7 +100,7 @@ class Gate:
 
     @property
     def _is_cooling_down(self) -> bool:
-        return time.monotonic() < max(self._cooldown_until_s, self._warmup_ends_s)
+        return self._clock() < max(self._cooldown_until_s, self._warmup_ends_s)
 
     def set_incumbent(self, bundle: Bundle) -> None:
         """Compare with this policy from now on; raises `BundleRefused` or `ContractMismatch`."""
@@ -114,13 +116,9 @@ class Gate:
             self._count("restarted")
         self._scenario_pool.set_incumbent(bundle.manifest.sha256)
 
-    def observe(self, record: EpisodeEnd | Label, robot: str = "", boot_id: str = "") -> None:
-        """Take in the end of a robot's episode (perceived work and outcome; no truth), or a label that corrects it."""
-        self.monitor.observe(record, robot, boot_id)
-
     def forget_reports(self) -> None:
         """Start anew: the journal was replaced."""
-        self.monitor, self._sources_of = _new_monitor(), -1
+        self.failures, self._sources_of = FailureMonitor(), -1
 
     @property
     def target_tasks(self) -> TargetTasks:
@@ -187,16 +185,14 @@ class Gate:
         if verdict.decision is not Decision.ACCEPTED:
             self._sent_back += not is_void
             gate = self._config.gate
-            self._cooldown_until_s = time.monotonic() + min(
-                gate.cooldown_share * verdict.duration_s, gate.max_cooldown_s
-            )
+            self._cooldown_until_s = self._clock() + min(gate.cooldown_share * verdict.duration_s, gate.max_cooldown_s)
         else:
             self._scenario_pool.note(bundle.manifest.sha256, trial.achieved)
         report = TrialReport(
             verdict=verdict,
             candidate=bundle.manifest,
             target_tasks=trial.target_tasks,
-            resolved=self.monitor.resolved,
+            resolved=resolved_tasks(self.failures),
             pairs=tuple(trial.pairs),
             judged_ns=time.time_ns(),
         )
@@ -208,27 +204,22 @@ class Gate:
         return GateResult(verdict, bundle, path)
 
     def _refresh_sources(self) -> TargetTasks:
-        if self._sources_of == self.monitor.changes:
+        if self._sources_of == self.failures.changes:
             return self._target_tasks
-        self._sources_of = self.monitor.changes
-        before, self._target_tasks = self._target_tasks, TargetTasks(self.monitor.failing, self.monitor.without_model)
-        if set(self._target_tasks.classes) - set(before.classes):
-            self._warmup_ends_s = time.monotonic() + self._config.gate.warmup_s
-        self._scenario_pool.set_source(
-            Suite.TARGET, self._reported(self._target_tasks.classes), self._target_tasks.classes
-        )
-        old: ScenarioSource = TrainingScenarios(self._config.task)
-        if learned := self._reported(self.monitor.resolved):
-            old = ScenarioMixture([(old, 1.0 - RESOLVED_SHARE), (learned, RESOLVED_SHARE)])
-        self._scenario_pool.set_source(Suite.REGRESSION, old, self.monitor.resolved)
+        self._sources_of = self.failures.changes
+        before, self._target_tasks = self._target_tasks, target_tasks(self.failures)
+        targets, resolved = self._target_tasks.classes, resolved_tasks(self.failures)
+        if set(targets) - set(before.classes):
+            self._warmup_ends_s = self._clock() + self._config.gate.warmup_s
+        self._scenario_pool.set_source(Suite.TARGET, self._reported(targets), targets)
+        known: ScenarioSource = TrainingScenarios(self._config.task)
+        if learned := self._reported(resolved):
+            known = ScenarioMixture([(known, 1.0 - RESOLVED_SHARE), (learned, RESOLVED_SHARE)])
+        self._scenario_pool.set_source(Suite.REGRESSION, known, resolved)
         return self._target_tasks
 
     def _reported(self, classes: tuple[str, ...]) -> ScenarioSource | None:
-        return ReportedScenarios(self._config.task, self.monitor.reports(classes)) if classes else None
+        return reported_scenarios(self._config.task, self.failures, classes)
 
     def _count(self, name: str) -> None:
         self.counts = msgspec.structs.replace(self.counts, **{name: getattr(self.counts, name) + 1})
-
-
-def _new_monitor() -> FailureMonitor:
-    return FailureMonitor(TRAINING_CLASSES, [m.object_class for m in CATALOGUE])

@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 
 from floop_robot.bundle import Manifest, write_atomic
-from floop_robot.gate.trial import Pair, TargetTasks
+from floop_robot.gate.reported_tasks import TargetTasks
+from floop_robot.gate.trial import Pair
 from floop_robot.spec.verdict import SuiteResult, Verdict
 
 

@@ -15,10 +15,12 @@ import math
 
 import msgspec
 
-from floop_robot.gate.interfaces import EpisodeOutcome
+from floop_robot.core import EpisodeOutcome
+from floop_robot.gate.reported_tasks import TargetTasks
 from floop_robot.spec.config import GateConfig
 from floop_robot.spec.verdict import Decision, SuiteResult
-from floop_robot.stats.sequential_tests import Faster, NonInferiority, Status, SuccessFloor, Superiority, wilson
+from floop_robot.stats.intervals import wilson
+from floop_robot.stats.sequential_tests import Faster, NonInferiority, Status, SuccessFloor, Superiority
 
 REGRESSION_MARGIN = 0.10
 """Known tasks count as kept when success is shown to be less than this below the incumbent's on the same scenarios."""
@@ -59,20 +61,6 @@ class Suite(enum.StrEnum):
 PREEMPTION_PAIRS = {Suite.TARGET: 15, Suite.REGRESSION: 30}
 """Pairs for the improvement test from which on a trial gives way to a newer candidate that waits, while it gains less than it should.
 Where work fails the newer one has learned from more failures, and is likely better."""
-
-
-class TargetTasks(msgspec.Struct, frozen=True):
-    """What a trial is about, by object class."""
-
-    classes: tuple[str, ...] = ()
-    """Failing work that can be simulated."""
-    without_model: tuple[str, ...] = ()
-    """Failing work that can't be."""
-
-    @property
-    def name(self) -> str:
-        """How people call it."""
-        return ", ".join(self.classes)
 
 
 class SuiteCounts(msgspec.Struct, frozen=True):

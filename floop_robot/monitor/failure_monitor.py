@@ -1,125 +1,142 @@
-"""FailureMonitor: what robots reported of their work, and which of it goes badly. Trials and explorers mine this, no truth."""
+"""FailureMonitor: which classes of objects fail on the robots, and which no longer do.
+
+Gate, learner, explorers and fleet manager each hold one and feed it from the journal, so all agree. Only what a robot
+reported counts: perceived class and outcome, never the simulator's truth.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 import msgspec
 
-from floop_robot.spec.records import EpisodeEnd, Label, ObjectReport, OutcomeCode
+from floop_robot.spec.records import ActMode, EpisodeEnd, Label, ObjectReport, OutcomeCode, Source, StreamInfo
 
 WINDOW = 20
-"""Latest episodes of a class that tell whether it goes badly …"""
+"""Latest episodes of a class that decide whether it fails."""
 RESOLVED_WINDOW = 80
-"""… and, once it does, whether it has healed: a policy of 88 % shows 38 of 40 in one look of eight, 76 of 80 in one of
-thirty."""
-LEAST_FAILURES = 3
+"""Latest episodes of a failing class that decide whether it is resolved.
+
+A policy of 88 % shows 38 successes of 40 in one look of eight, but 76 of 80 in one of thirty.
+"""
+MIN_FAILURES = 3
 """One or two failures happen to every policy."""
 FAILING_SUCCESS = 0.75
-"""Live success below this makes a class failing tasks; three failures among eleven episodes of a 97 % policy are a 1 in
-200 coincidence."""
+"""A class fails when its live success is below this: chance 1 in 200 for a policy of 97 % within eleven episodes."""
 RESOLVED_SUCCESS = 0.95
-"""A class that went badly stays failing tasks until live success reaches this: half mended is no reason to look away."""
+"""A failing class is resolved when its live success reaches this."""
 MAX_STORED_REPORTS = 200
-"""Latest reports of a class that scenarios are drawn from; older ones speak of work long done."""
+"""Latest reports of a class that scenarios are drawn from; older ones may describe another world."""
 MAX_EARLY_LABELS = 1000
-"""Labels that are kept for an episode that has not come yet; most of them speak of aborted ones, which never do."""
+"""Labels kept for episodes that have not arrived; most belong to aborted episodes, which never count."""
 
-_Key = tuple[str, str, int]
+EpisodeKey = tuple[str, str, int]
 """Robot, boot, episode."""
 
 
-class _Episode(msgspec.Struct):
-    """An episode, whether its class was failing before it, and what it came to."""
+class _CountedEpisode(msgspec.Struct):
+    """An episode that counts, and whether its class was failing before it."""
 
-    key: _Key
+    key: EpisodeKey
     success: bool
-    report: ObjectReport
+    report: ObjectReport | None
     was_failing: bool
 
 
 class _ClassHistory:
+    """The latest episodes of one class."""
+
     def __init__(self) -> None:
-        self.done: deque[_Episode] = deque(maxlen=MAX_STORED_REPORTS + RESOLVED_WINDOW)
+        self.episodes: deque[_CountedEpisode] = deque(maxlen=MAX_STORED_REPORTS + RESOLVED_WINDOW)
         self.failing = False
 
-    @property
-    def outcomes(self) -> list[bool]:
-        """Of the latest `WINDOW` episodes."""
-        return self._latest(WINDOW, len(self.done))
+    def add(self, key: EpisodeKey, success: bool, report: ObjectReport | None) -> None:
+        self.episodes.append(_CountedEpisode(key, success, report, self.failing))
+        self.failing = _fails(self.latest(RESOLVED_WINDOW if self.failing else WINDOW), self.failing)
 
-    @property
-    def reports(self) -> Iterator[ObjectReport]:
-        """Of the latest `MAX_STORED_REPORTS` episodes, oldest first."""
-        return (done.report for done in islice(self.done, max(0, len(self.done) - MAX_STORED_REPORTS), None))
+    def correct(self, key: EpisodeKey, success: bool) -> bool:
+        """Change an outcome and decide again from there on; returns whether anything changed.
 
-    def add(self, key: _Key, success: bool, report: ObjectReport) -> None:
-        self.done.append(_Episode(key, success, report, self.failing))
-        self._judge(len(self.done))
-
-    def correct(self, key: _Key, success: bool) -> bool:
-        """Change an outcome and judge again from there on; returns whether anything changed.
-
-        Judged again is what has its whole window before it: without the failures that are forgotten, a class would
-        seem to have healed.
+        Episodes whose window is partly forgotten are not decided again: their class would seem resolved.
         """
-        for place, done in enumerate(self.done):
-            if done.key == key and done.success != success:
-                done.success = success
-                first = max(place, RESOLVED_WINDOW) if len(self.done) == self.done.maxlen else place
-                self.failing = self.done[first].was_failing
-                for end in range(first + 1, len(self.done) + 1):
-                    self.done[end - 1].was_failing = self.failing
-                    self._judge(end)
+        for index, episode in enumerate(self.episodes):
+            if episode.key == key and episode.success != success:
+                episode.success = success
+                is_full = len(self.episodes) == self.episodes.maxlen
+                self._decide_from(max(index, RESOLVED_WINDOW) if is_full else index)
                 return True
         return False
 
-    def _judge(self, end: int) -> None:
-        outcomes = self._latest(RESOLVED_WINDOW if self.failing else WINDOW, end)
-        failures = outcomes.count(False)
-        success = 1.0 - failures / len(outcomes)
-        if self.failing:
-            self.failing = success < RESOLVED_SUCCESS
-        else:
-            self.failing = failures >= LEAST_FAILURES and success < FAILING_SUCCESS
+    def latest(self, count: int) -> list[bool]:
+        """Outcomes of the latest `count` episodes, in any order."""
+        return [episode.success for episode in islice(reversed(self.episodes), count)]
 
-    def _latest(self, count: int, end: int) -> list[bool]:
-        return [done.success for done in islice(self.done, max(0, end - count), end)]
+    def reports(self) -> list[ObjectReport]:
+        """Reports of the latest `MAX_STORED_REPORTS` episodes, oldest first."""
+        latest = islice(self.episodes, max(0, len(self.episodes) - MAX_STORED_REPORTS), None)
+        return [episode.report for episode in latest if episode.report is not None]
+
+    def _decide_from(self, first: int) -> None:
+        episodes = list(self.episodes)
+        failing = episodes[first].was_failing
+        for end in range(first + 1, len(episodes) + 1):
+            episodes[end - 1].was_failing = failing
+            window = RESOLVED_WINDOW if failing else WINDOW
+            failing = _fails([episode.success for episode in episodes[max(0, end - window) : end]], failing)
+        self.failing = failing
+
+
+def _fails(outcomes: Sequence[bool], was_failing: bool) -> bool:
+    failures = outcomes.count(False)
+    success = 1.0 - failures / len(outcomes)
+    if was_failing:
+        return success < RESOLVED_SUCCESS
+    return failures >= MIN_FAILURES and success < FAILING_SUCCESS
 
 
 class FailureMonitor:
-    """Live outcomes and reports by perceived object class; pure, rebuilt from the journal after a restart."""
+    """Live outcomes and reports by perceived object class; pure, so a restarted process rebuilds it from the journal."""
 
-    def __init__(self, trained: Collection[str], modelled: Collection[str]) -> None:
-        """`trained`: classes of the training work; `modelled`: classes with a model in the catalogue."""
-        self._trained, self._modelled = frozenset(trained), frozenset(modelled)
+    def __init__(self) -> None:
         self._classes: dict[str, _ClassHistory] = {}
-        self._early: OrderedDict[_Key, bool] = OrderedDict()
+        self._early: OrderedDict[EpisodeKey, bool] = OrderedDict()
         self.episodes = 0
-        """How many episodes were taken in."""
+        """How many episodes were counted."""
         self.changes = 0
-        """How often what it says may have changed: by an episode, or by a label."""
+        """Rises whenever an episode or a label may have changed an answer."""
+
+    def take(self, info: StreamInfo, ends: Iterable[EpisodeEnd], labels: Iterable[Label] = ()) -> None:
+        """Take in a block of one stream; only robots count, since explorers fail by design."""
+        if info.source is Source.ROBOT:
+            for end in ends:
+                self.observe(end, info.robot, info.boot_id)
+            for label in labels:
+                self.observe(label, info.robot)
 
     def observe(self, record: EpisodeEnd | Label, robot: str = "", boot_id: str = "") -> None:
-        """Take in the end of a robot's episode, or a label that corrects one, from the stream of `robot` and `boot_id`.
+        """Take in the end of a robot's episode, or a label that corrects one.
 
-        Aborted episodes say nothing about a policy, whatever their label. The last label on an episode counts.
+        Aborted episodes and sampled actions tell nothing about a policy. The last label of an episode counts.
         """
         if isinstance(record, Label):
             self._correct((robot, record.episode_boot_id, record.episode), record.success)
-        elif record.outcome is not OutcomeCode.ABORTED:
-            self.episodes += 1
-            self.changes += 1
+        elif record.outcome is not OutcomeCode.ABORTED and record.act_mode is ActMode.MEAN:
             key = (robot, boot_id, record.episode)
             success = self._early.pop(key, record.outcome is OutcomeCode.SUCCESS)
-            self._classes.setdefault(record.work.object_class, _ClassHistory()).add(key, success, record.work)
+            self.count(key, record.work.object_class, success, record.work)
 
-    def _correct(self, key: _Key, success: bool) -> None:
-        for log in self._classes.values():
-            if any(done.key == key for done in log.done):
-                self.changes += log.correct(key, success)
+    def count(self, key: EpisodeKey, object_class: str, success: bool, report: ObjectReport | None = None) -> None:
+        """Count an episode whose labels are already applied."""
+        self.episodes += 1
+        self.changes += 1
+        self._classes.setdefault(object_class, _ClassHistory()).add(key, success, report)
+
+    def _correct(self, key: EpisodeKey, success: bool) -> None:
+        for history in self._classes.values():
+            if any(episode.key == key for episode in history.episodes):
+                self.changes += history.correct(key, success)
                 return
         self._early[key] = success
         self._early.move_to_end(key)
@@ -128,27 +145,19 @@ class FailureMonitor:
 
     @property
     def failing(self) -> tuple[str, ...]:
-        """Classes that go badly and can be simulated."""
-        return self._select(lambda name, log: log.failing and name in self._modelled)
-
-    @property
-    def without_model(self) -> tuple[str, ...]:
-        """Classes that go badly and cannot be simulated: only a canary can tell."""
-        return self._select(lambda name, log: log.failing and name not in self._modelled)
+        """Classes that fail now."""
+        return tuple(sorted(name for name, history in self._classes.items() if history.failing))
 
     @property
     def resolved(self) -> tuple[str, ...]:
-        """Classes that nothing was trained on at first and that go well now: once in the suite, they stay."""
-        return self._select(lambda name, log: not log.failing and name in self._modelled - self._trained)
+        """Classes that robots work on and that do not fail, or no longer do."""
+        return tuple(sorted(name for name, history in self._classes.items() if not history.failing))
 
     def success(self, object_class: str) -> tuple[int, int]:
-        """Successes and episodes of a class within the window."""
-        outcomes = self._classes.get(object_class, _ClassHistory()).outcomes
+        """Successes and episodes of a class within `WINDOW`."""
+        outcomes = self._classes[object_class].latest(WINDOW) if object_class in self._classes else []
         return outcomes.count(True), len(outcomes)
 
     def reports(self, classes: Iterable[str]) -> tuple[ObjectReport, ...]:
         """What robots perceived of these classes, oldest first within each."""
-        return tuple(report for name in classes if name in self._classes for report in self._classes[name].reports)
-
-    def _select(self, wanted: Callable[[str, _ClassHistory], bool]) -> tuple[str, ...]:
-        return tuple(sorted(name for name, log in self._classes.items() if wanted(name, log)))
+        return tuple(report for name in classes if name in self._classes for report in self._classes[name].reports())

@@ -1,8 +1,8 @@
-"""Which rows are of work the policy was trained on, judged by what was perceived and by nothing else."""
+"""ShiftDetector: which transitions show tasks that the policy was not trained on. It reads perception only."""
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Collection
 
 import msgspec
 import numpy as np
@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from floop_robot.spec.layout import Layout
 from floop_robot.spec.scenario import OBJECT_CLASSES
-from floop_robot.stream.columns import Matrix
 
 SIZE_TOLERANCE = 0.1
-"""Perception errs, and ranges are drawn from samples: sizes this far (relative) outside are still known work."""
+"""Sizes this far (relative) outside the training range still count as known: perception is noisy, ranges are samples."""
+
+Observations = NDArray[np.float32]
+"""Raw observations, shape (n, layout.size)."""
 
 
 class KnownClass(msgspec.Struct, frozen=True):
@@ -30,12 +32,11 @@ class KnownTasks(msgspec.Struct, frozen=True):
     classes: tuple[KnownClass, ...] = ()
 
     @classmethod
-    def of(cls, layout: Layout, observations: Matrix) -> KnownTasks:
-        """The work that raw observations of shape (n, layout.size) show; empty for a task without objects."""
-        if not _speaks_of_objects(layout):
+    def of(cls, layout: Layout, observations: Observations) -> KnownTasks:
+        """The tasks that these observations show; empty for a task without objects."""
+        if not _has_objects(layout):
             return cls()
-        which = observations[:, layout.slices["object_class"]].argmax(axis=1)
-        sizes = observations[:, layout.slices["object_size"]]
+        which, sizes = _classes_and_sizes(layout, observations)
         found = []
         for index in np.unique(which).tolist():
             low, high = sizes[which == index].min(axis=0).tolist(), sizes[which == index].max(axis=0).tolist()
@@ -44,53 +45,37 @@ class KnownTasks(msgspec.Struct, frozen=True):
 
 
 class ShiftDetector:
-    """Tells fresh from known work."""
+    """Tells new tasks from known tasks."""
 
     def __init__(self, layout: Layout, known: KnownTasks) -> None:
         self._layout, self._known = layout, known
 
-    def __call__(self, observations: Matrix) -> NDArray[np.bool_]:
-        """Shape (n,): True where the perceived object is of no known class, or of no known size."""
-        if not _speaks_of_objects(self._layout) or not self._known.classes:
+    def __call__(self, observations: Observations, failing: Collection[str] = ()) -> NDArray[np.bool_]:
+        """Which rows are new, shape (n,).
+
+        A row is new when its perceived object is of no known class or size. It is new, too, when its class is one of
+        `failing` (`FailureMonitor.failing`): the world changed in a way that perception does not name.
+        """
+        if not _has_objects(self._layout):
             return np.zeros(len(observations), np.bool_)
-        which = observations[:, self._layout.slices["object_class"]].argmax(axis=1)
-        sizes = observations[:, self._layout.slices["object_size"]]
+        which, sizes = _classes_and_sizes(self._layout, observations)
+        fails: NDArray[np.bool_] = np.isin(which, [i for i, name in enumerate(OBJECT_CLASSES) if name in failing])
+        if not self._known.classes:
+            return fails
         known = np.zeros(len(observations), np.bool_)
         for k in self._known.classes:
             low = np.array(k.size_low_m) * (1.0 - SIZE_TOLERANCE)
             high = np.array(k.size_high_m) * (1.0 + SIZE_TOLERANCE)
             fits = ((sizes >= low) & (sizes <= high)).all(axis=1)
             known |= (which == OBJECT_CLASSES.index(k.object_class)) & fits
-        return ~known
+        return fails | ~known
 
 
-def _speaks_of_objects(layout: Layout) -> bool:
+def _has_objects(layout: Layout) -> bool:
     return {"object_class", "object_size"} <= layout.slices.keys()
 
 
-class FailingClasses:
-    """Classes of known work that robots fail at now: the world changed in a way that perception doesn't name."""
-
-    WINDOW, MOST_FAILURES = 20, 6
-    """More failures than this among the last episodes of a class are no chance: 1 in 3,000 at 95 % success."""
-
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-        self._outcomes: dict[str, deque[bool]] = {}
-
-    def report(self, object_class: str, *, failed: bool) -> None:
-        """A robot worked on an object of this class with its deployed policy."""
-        self._outcomes.setdefault(object_class, deque(maxlen=self.WINDOW)).append(failed)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Classes in trouble."""
-        return tuple(name for name, recent in self._outcomes.items() if sum(recent) > self.MOST_FAILURES)
-
-    def __call__(self, observations: Matrix) -> NDArray[np.bool_]:
-        """Shape (n,): True where the perceived object is of a class in trouble."""
-        troubled = [OBJECT_CLASSES.index(name) for name in self.classes if name in OBJECT_CLASSES]
-        if not troubled or not _speaks_of_objects(self._layout):
-            return np.zeros(len(observations), np.bool_)
-        which = observations[:, self._layout.slices["object_class"]].argmax(axis=1)
-        return np.isin(which, troubled)
+def _classes_and_sizes(layout: Layout, observations: Observations) -> tuple[NDArray[np.int64], Observations]:
+    """Perceived class index, shape (n,), and size in m, shape (n, 3), of each row."""
+    which: NDArray[np.int64] = observations[:, layout.slices["object_class"]].argmax(axis=1)
+    return which, observations[:, layout.slices["object_size"]]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
-from floop_robot.monitor.shift_detector import FailingClasses, ShiftDetector
+from floop_robot.monitor.failure_monitor import FailureMonitor
+from floop_robot.monitor.shift_detector import ShiftDetector
 from floop_robot.replay.next_obs_joiner import NextObsJoiner
 from floop_robot.replay.transitions import EndedEpisode, Transitions, ended_episodes
 from floop_robot.spec.ids import Ids
-from floop_robot.spec.records import ActMode, EpisodeEnd, OutcomeCode, Source
+from floop_robot.spec.records import Source
 from floop_robot.spec.task import TaskSpec
 from floop_robot.stream.codec import Block
 
@@ -32,7 +31,8 @@ class TransitionBuilder:
 
     def __init__(self, task: TaskSpec, ids: Ids, shift_detector: ShiftDetector) -> None:
         self._task, self._ids, self._shift_detector = task, ids, shift_detector
-        self._failing_classes = FailingClasses(task.observation)
+        self.failures = FailureMonitor()
+        """What fails on the robots: rows of it are new, too."""
         self._joiner = NextObsJoiner()
         self._rows = dict.fromkeys(Source, 0)
         self._foreign = 0
@@ -55,19 +55,14 @@ class TransitionBuilder:
             self._foreign += len(block.transitions) if block.transitions is not None else 0
             return None, ()
         rows = self._joiner.join(block)
-        self._watch(info.source, block.ends)
+        self.failures.take(info, block.ends, block.labels)
         if rows is not None:
             self._rows[info.source] += len(rows)
             if info.source is not Source.DEMONSTRATION:
-                rows.is_new[:] = self._shift_detector(rows.obs) | self._failing_classes(rows.obs)
+                rows.is_new[:] = self._shift_detector(rows.obs, self.failures.failing)
         return rows, ended_episodes(block.ends)
 
     def _fits(self, block: Block) -> bool:
         c, t = block.transitions, self._task
         return c is None or (c.obs.shape[1], c.action.shape[1]) == (t.observation.size, t.action.size)
 
-    def _watch(self, source: Source, ends: Iterable[EpisodeEnd]) -> None:
-        # Only the deployed policy can show that a known task fails: explorers fail by design.
-        for end in ends:
-            if source is Source.ROBOT and end.act_mode == ActMode.MEAN and end.outcome != OutcomeCode.ABORTED:
-                self._failing_classes.report(end.work.object_class, failed=end.outcome != OutcomeCode.SUCCESS)

@@ -7,8 +7,8 @@ achieve → journal → tail → live watch → confirmed, or rolled back.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
-import queue
 import sys
 import threading
 import time
@@ -26,75 +26,37 @@ from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
-from floop_robot.stream.codec import Block, RecordKind
-from floop_robot.stream.tail_client import TailBlock, TailClient, TailError, TailFilter
+from floop_robot.stream.codec import Block
+from floop_robot.stream.journal_follower import EPISODES, JournalFollower
 
 log = logging.getLogger(__name__)
 
 REGISTRY_FILE = "registry.sqlite"
-_TAIL_WAIT_S = 0.2
-_QUEUED_BATCHES = 16
-"""A server that is this far behind lets the tail wait: the journal keeps the rest."""
 
 
-class TelemetryFollower:
-    """Follows the journal in a thread of its own and turns what robots report into `LiveBatch`es."""
+class LiveTelemetry:
+    """What robots report, read from the journal as `LiveBatch`es."""
 
     def __init__(self, endpoint: str, read: JournalPosition, clock: Callable[[], int]) -> None:
         """`read`: how far the journal was taken in before; `clock` stamps what is seen, wall-clock nanoseconds."""
-        self._endpoint, self._read, self._clock = endpoint, read, clock
-        self._batches: queue.Queue[LiveBatch] = queue.Queue(_QUEUED_BATCHES)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="fleet-tail")
-
-    def __enter__(self) -> TelemetryFollower:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._clock = clock
+        # Another journal is read from its start: episodes seen before are known by their keys.
+        self._journal = JournalFollower(
+            endpoint, EPISODES, after=read.through, journal_id=read.journal_id, on_restart=lambda: None
+        )
 
     def take(self) -> LiveBatch | None:
         """The next batch, None when there is none yet."""
-        try:
-            return self._batches.get_nowait()
-        except queue.Empty:
-            return None
-
-    def _follow(self) -> None:
-        wanted = TailFilter(kinds=RecordKind.EPISODE_END | RecordKind.LABEL)
-        read = self._read
-        while not self._stop.is_set():
-            client = TailClient(self._endpoint, wanted, after=read.through, journal_id=read.journal_id)
-            try:
-                while not self._stop.is_set():
-                    self._put(self._batch(client.poll(_TAIL_WAIT_S), client))
-                    read = JournalPosition(client.position, client.journal_id)
-            except TailError as error:
-                log.warning("fleet manager: %s", error)
-                read = (
-                    JournalPosition()
-                )  # another journal: from its start; episodes seen before are known by their keys
-                self._stop.wait(1.0)
-            finally:
-                client.close()
-
-    def _batch(self, blocks: list[TailBlock], client: TailClient) -> LiveBatch | None:
-        now_ns = self._clock()
-        episodes = tuple(seen for found in blocks for seen in _episodes(found.block, found.id, now_ns))
-        labels = tuple(seen for found in blocks for seen in _labels(found.block))
+        found, now_ns = self._journal.poll(), self._clock()
+        episodes = tuple(seen for each in found for seen in _episodes(each.block, each.id, now_ns))
+        labels = tuple(seen for each in found for seen in _labels(each.block))
         if not episodes and not labels:
             return None
-        return LiveBatch(episodes, JournalPosition(client.position, client.journal_id), labels)
+        return LiveBatch(episodes, JournalPosition(self._journal.position, self._journal.journal_id), labels)
 
-    def _put(self, batch: LiveBatch | None) -> None:
-        while batch is not None and not self._stop.is_set():
-            try:
-                self._batches.put(batch, timeout=_TAIL_WAIT_S)
-                return
-            except queue.Full:
-                continue
+    def close(self) -> None:
+        """Close the connection."""
+        self._journal.close()
 
 
 def _episodes(block: Block, number: int, now_ns: int) -> list[LiveEpisode]:
@@ -171,8 +133,9 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
             if not fleet.started:
                 fleet.publish_baseline(Bundle.load(baseline_path(config)))
             log.info("fleet manager: epoch %d on %s and %s", registry.epoch, *server.endpoints)
-            with TelemetryFollower(config.endpoints.tail, registry.telemetry.journal_position, clock) as feed:
-                server.run(feed, stop)
+            telemetry = LiveTelemetry(config.endpoints.tail, registry.telemetry.journal_position, clock)
+            with contextlib.closing(telemetry):
+                server.run(telemetry, stop)
         finally:
             server.close()
     finally:

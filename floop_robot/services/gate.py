@@ -17,8 +17,7 @@ import zmq
 
 from floop_robot.gate.executor import ProcessPool
 from floop_robot.gate.gate import Gate, GateCounts, GateResult
-from floop_robot.gate.trial import TargetTasks
-from floop_robot.monitor.journal_follower import JournalFollower
+from floop_robot.gate.reported_tasks import TargetTasks
 from floop_robot.services.entry import run as enter
 from floop_robot.services.gate_fleet_client import GateFleetClient
 from floop_robot.services.main_loop import read_arguments, stop_on_signals
@@ -26,6 +25,7 @@ from floop_robot.services.supervision.stats_file import StatsFile
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.verdict import Verdict
+from floop_robot.stream.journal_follower import EPISODES, JournalFollower
 from floop_robot.transport.zmq_sockets import bind_socket, receive
 
 log = logging.getLogger(__name__)
@@ -65,15 +65,16 @@ class GateStats(msgspec.Struct, frozen=True, kw_only=True):
 class GateProcess:
     """One gate, its sockets and its links; `run` serves until told to stop."""
 
-    def __init__(self, config: FloopConfig, gate: Gate, pool: ProcessPool, link: GateFleetClient, feed: JournalFollower) -> None:
+    def __init__(self, config: FloopConfig, gate: Gate, pool: ProcessPool, link: GateFleetClient) -> None:
         """Raises `BindError` when the gate's endpoint is taken."""
-        self._gate, self._pool, self._link, self._feed = gate, pool, link, feed
+        self._gate, self._pool, self._link = gate, pool, link
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self._socket = bind_socket(self._context, zmq.ROUTER, config.endpoints.gate, "the gate")
         except FloopError:
             self._context.destroy(0)
             raise
+        self._journal = JournalFollower(config.endpoints.tail, EPISODES, on_restart=gate.forget_reports)
         self._stats = StatsFile[GateStats](Path(config.run_dir), "gate")
         self._senders: dict[str, bytes] = {}
         self._last: Verdict | None = None
@@ -83,7 +84,8 @@ class GateProcess:
         """Serve until `stop`."""
         while not stop.is_set():
             self._take_candidates(0 if self._gate.busy else _IDLE_MS)
-            self._feed.drain(self._gate.observe, self._gate.forget_reports)
+            for found in self._journal.poll():
+                self._gate.failures.take(found.block.info, found.block.ends, found.block.labels)
             self._take_incumbent()
             judged = self._gate.step(_STEP_S)
             if judged is not None:
@@ -92,7 +94,8 @@ class GateProcess:
         self._stats.write(self._current_stats(), force=True)
 
     def close(self) -> None:
-        """Close the port."""
+        """Close port and connections."""
+        self._journal.close()
         self._context.destroy(0)
 
     def _take_candidates(self, wait_ms: int) -> None:
@@ -170,8 +173,8 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
     )
     try:
         gate = Gate(config, pool)
-        with GateFleetClient(config.endpoints, "gate") as link, JournalFollower(config.endpoints.tail) as feed:
-            process = GateProcess(config, gate, pool, link, feed)
+        with GateFleetClient(config.endpoints, "gate") as link:
+            process = GateProcess(config, gate, pool, link)
             log.info("gate: %d workers, candidates on %s", pool.width, config.endpoints.gate)
             try:
                 process.run(stop)

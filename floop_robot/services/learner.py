@@ -34,7 +34,7 @@ from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.tasks import get_task
-from floop_robot.stream.tail_client import TailClient
+from floop_robot.stream.journal_follower import JournalFollower
 from floop_robot.transport.zmq_sockets import Context, bind_socket, connect_socket, receive
 
 log = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ def run(config: FloopConfig) -> None:
     operators = OperatorTokens(Path(config.operators) if config.operators else None)
     checkpoint, resume = load_start_checkpoint(config)
     info = checkpoint.info
-    tail = TailClient(
+    tail = JournalFollower(
         config.endpoints.tail,
         after=info.replay_from if resume else 0,
         journal_id=info.journal_id if resume else "",

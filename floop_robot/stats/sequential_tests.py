@@ -1,12 +1,12 @@
 """Sequential tests by betting: each may be looked at after every episode and keeps its error rate.
 
-A `EProcess` plays against a hypothesis "the mean is at most m". It stakes part of its capital on every observation being
-above m; while the hypothesis is true no such game makes money on average, so the capital exceeds 1/alpha with
-probability at most alpha, whenever one stops (Ville's inequality; Waudby-Smith & Ramdas 2023, "Estimating means of
-bounded random variables by betting"). The tests below are bettors on paired outcomes of the same scenario:
-`difference` = candidate's success minus incumbent's, in {-1, 0, 1}.
+A bettor plays against a hypothesis. While the hypothesis is true, no stake makes money on average. So the capital ever
+reaches 1/alpha with chance alpha at most, whenever one stops (Ville's inequality). Source: Waudby-Smith & Ramdas 2023,
+"Estimating means of bounded random variables by betting".
 
-Nothing here knows episodes, policies or simulators. Measured error rates: docs/design/gate.md, tests/gate/test_trial_statistics.py.
+Gate: the paired tests. They see the same scenario twice, `difference` = candidate's success minus incumbent's, one of
+-1, 0, 1. Deployment: `evidence_below` and `evidence_above`, about one success rate. Intervals are in `intervals.py`.
+Measured error rates: docs/design/gate.md, tests/stats/.
 """
 
 from __future__ import annotations
@@ -15,11 +15,16 @@ import enum
 import math
 
 _FRACTIONS = (0.25, 0.5, 0.75, 0.92)
-"""Stakes as fractions of the largest one that cannot go broke; the capital is spread evenly over them."""
+"""Stakes of an `EProcess`, as fractions of the largest that cannot go broke; they share the capital evenly."""
+_RATE_FRACTIONS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97)
+"""Stakes on a success rate: small ones find small differences, large ones find large differences soon."""
+_LOG_LOSSES = tuple(math.log1p(-fraction) for fraction in _RATE_FRACTIONS)
+HIGHEST_RATE = 0.99
+"""Rates above count as this one: at 1 a single failure would be proof, and no robot is that good."""
 
 
 class Status(enum.Enum):
-    """Where a question stands."""
+    """The answer of a test so far."""
 
     OPEN = "open"
     YES = "yes"
@@ -27,7 +32,7 @@ class Status(enum.Enum):
 
 
 class EProcess:
-    """Capital in a game against "the mean of x is at most `mean`", for x in [low, ∞) with low < mean."""
+    """Bets against "the mean of x is at most `mean`", for x in [low, ∞) with low < mean."""
 
     def __init__(self, mean: float, low: float = -1.0) -> None:
         self._mean = mean
@@ -36,12 +41,12 @@ class EProcess:
         self._best = 0.0
 
     def observe(self, x: float) -> None:
-        """Settle one bet."""
+        """Take one observation."""
         self._log_capital = self._after(1, x)
         self._best = max(self._best, _log_mean_exp(self._log_capital))
 
     def rejects(self, alpha: float) -> bool:
-        """Whether the hypothesis is refuted with false alarms at most `alpha`; once true it stays true."""
+        """Whether the hypothesis is refuted, with a false-alarm rate of at most `alpha`; once true it stays true."""
         return self._best >= -math.log(alpha)
 
     def could_reject(self, alpha: float, remaining: int, x: float) -> bool:
@@ -145,9 +150,9 @@ class Faster:
 
 
 class SuccessFloor:
-    """Wald's sequential probability ratio test of success `accept` against `reject`; only its NO is used.
+    """Wald's sequential probability ratio test of success `accept` against `reject`; only its rejection is used.
 
-    It anchors the guard: a series of policies, each a little worse than the one before, ends here.
+    It anchors the regression test: a series of policies, each a little worse than the one before, ends here.
     """
 
     def __init__(self, accept: float, reject: float, beta: float) -> None:
@@ -167,11 +172,24 @@ class SuccessFloor:
         return self._lowest <= self._bound
 
 
-def wilson(successes: int, episodes: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson score interval of a success rate (95 % by default); (0, 1) without episodes."""
-    if episodes == 0:
-        return 0.0, 1.0
-    rate, square = successes / episodes, z * z
-    centre = (rate + square / (2 * episodes)) / (1 + square / episodes)
-    half = z / (1 + square / episodes) * math.sqrt(rate * (1 - rate) / episodes + square / (4 * episodes**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
+def evidence_below(successes: int, episodes: int, rate: float) -> float:
+    """Log of the evidence against "the success rate is at least `rate`".
+
+    Stakes are constant, so only the two counts matter.
+    """
+    rate = min(rate, HIGHEST_RATE)
+    if rate <= 0.0 or episodes == 0:
+        return 0.0
+    gain, failures = rate / (1.0 - rate), episodes - successes
+    bets = zip(_RATE_FRACTIONS, _LOG_LOSSES, strict=True)
+    return _log_mean_exp([successes * log_loss + failures * math.log1p(stake * gain) for stake, log_loss in bets])
+
+
+def evidence_above(successes: int, episodes: int, rate: float) -> float:
+    """Log of the evidence against "the success rate is at most `rate`"."""
+    return evidence_below(episodes - successes, episodes, 1.0 - rate)
+
+
+def is_shown_above(successes: int, episodes: int, rate: float, alpha: float) -> bool:
+    """Whether the anytime-valid lower bound has reached `rate`, without working it out."""
+    return successes > rate * episodes and evidence_above(successes, episodes, rate) >= -math.log(alpha)

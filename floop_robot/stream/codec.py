@@ -74,6 +74,13 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
         return sorted([*rows, *self.ends, *self.labels, *self.events], key=lambda record: record.seq)
 
 
+class TailBlock(msgspec.Struct, frozen=True):
+    """A block, and its id in the journal, which rises."""
+
+    id: int
+    block: Block
+
+
 class _BlockBody(msgspec.Struct, frozen=True):
     """The body as it lies on wire and disk."""
 

@@ -10,7 +10,7 @@ import zmq
 
 from floop_robot.durable.framing import Message, MessageRefused, deframe_message, frame_message
 from floop_robot.spec.errors import FloopError
-from floop_robot.stream.codec import Block, BlockRefused, RecordKind, decode_block
+from floop_robot.stream.codec import BlockRefused, RecordKind, TailBlock, decode_block
 from floop_robot.stream.journal import JournalAudit
 from floop_robot.stream.messages import (
     AuditReply,
@@ -22,6 +22,8 @@ from floop_robot.stream.messages import (
 )
 from floop_robot.transport.zmq_sockets import connect_socket, receive
 
+HOLD_S = 0.5
+"""Ingest holds a request open at least this long, however soon the caller looks again: most callers look often."""
 RETRY_S = 1.0
 """Silence beyond the asked-for wait, after which a request is sent again."""
 
@@ -42,13 +44,6 @@ class TailFilter(msgspec.Struct, frozen=True):
     """Streams of these `Source`s only; empty means all."""
     max_blocks: int = 512
     max_bytes: int = 4 * 2**20
-
-
-class TailBlock(msgspec.Struct, frozen=True):
-    """A block, and its id in the journal."""
-
-    id: int
-    block: Block
 
 
 class TailClient:
@@ -78,7 +73,8 @@ class TailClient:
         while True:
             left_s = max(0.0, deadline - time.monotonic())
             if self._sent is None or not isinstance(self._sent[0], FetchBlocks):
-                self._ask(self._fetch(left_s), left_s)
+                hold_s = max(left_s, HOLD_S)
+                self._ask(self._fetch(hold_s), hold_s)
             answer = self._await(FetchedBlocks, deadline)
             if answer is None:
                 return []

@@ -13,12 +13,13 @@ import numpy as np
 from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenarios_of
 from floop_robot.bundle import Bundle, verify
+from floop_robot.core import EpisodeJob, EpisodeOutcome, Executor
 from floop_robot.gate.executor import InProcessExecutor, ProcessPool
-from floop_robot.gate.interfaces import EpisodeJob, EpisodeOutcome, Executor
 from floop_robot.gate.pybullet_worker import PyBulletRunner
+from floop_robot.gate.reported_tasks import TargetTasks
 from floop_robot.gate.scenario_pool import PairedScenarioPool
 from floop_robot.gate.seed_allocator import seeds_of_run
-from floop_robot.gate.trial import Suite, TargetTasks, Trial, mean_cycle_s
+from floop_robot.gate.trial import Suite, Trial, mean_cycle_s
 from floop_robot.gate.trial_runner import TrialRunner
 from floop_robot.spec.config import GateConfig
 from floop_robot.spec.errors import BundleRefused
@@ -27,7 +28,7 @@ from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.scenario import Scenario
 from floop_robot.spec.tasks import get_task
 from floop_robot.spec.verdict import Verdict
-from floop_robot.stats.sequential_tests import wilson
+from floop_robot.stats.intervals import wilson
 
 ProgressCallback = Callable[[int, int], None]
 """Called with episodes done and episodes in all."""

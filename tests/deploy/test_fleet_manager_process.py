@@ -19,13 +19,13 @@ from floop_robot.deploy import FleetClient
 from floop_robot.deploy.deployment_monitor import Tally
 from floop_robot.deploy.registry import Origin, Registry, read_history
 from floop_robot.monitor.failure_monitor import FailureMonitor
-from floop_robot.monitor.journal_follower import JournalFollower
 from floop_robot.services.fleet_manager import nondecreasing_clock, registry_path
 from floop_robot.spec.config import DeployConfig, Endpoints, FloopConfig, save_config
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.records import ActMode, EpisodeEnd, Label, ObjectReport, OutcomeCode, Source, StreamInfo
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
+from floop_robot.stream.journal_follower import EPISODES, JournalFollower
 from floop_robot.stream.uploader import RecordUploader
 from tests.support.in_process_fleet import Robot, verdict
 from tests.support.ports import free_base_port
@@ -248,18 +248,19 @@ def test_labels_come_from_the_journal_to_watch_gate_and_explorers(processes, tmp
     processes.start()
     endpoints = processes.config.endpoints
     robot = RecordUploader(tmp_path / "robot_1", StreamInfo("robot_1", "", TASK.id, IDS, Source.ROBOT), endpoints.ingest)
-    work = FailureMonitor(("box",), ("box",))
+    failures = FailureMonitor()
     try:
-        with processes.client() as client, JournalFollower(endpoints.tail) as feed:
+        with processes.client() as client, JournalFollower(endpoints.tail, EPISODES) as journal:
 
             def counted() -> set[tuple[int, int]]:
-                feed.drain(work.observe)
+                for found in journal.poll():
+                    failures.take(found.block.info, found.block.ends, found.block.labels)
                 live = client.status().live[0].classes.get("box", Tally())
-                return {work.success("box"), (live.successes, live.episodes)}
+                return {failures.success("box"), (live.successes, live.episodes)}
 
             for number in range(6):
                 robot.put(episode(number, 1, True))
-            wait_for(lambda: counted() == {(6, 6)}, what="the robot's own word")
+            wait_for(lambda: counted() == {(6, 6)}, what="the robot's own outcomes")
             for number in (0, 1, 2, 4):
                 robot.put(
                     Label(
@@ -271,8 +272,8 @@ def test_labels_come_from_the_journal_to_watch_gate_and_explorers(processes, tmp
                         author="ann",
                     )
                 )
-            wait_for(lambda: counted() == {(3, 6)}, what="the labels' word")
-            assert work.failing == ("box",)
+            wait_for(lambda: counted() == {(3, 6)}, what="the outcomes as labelled")
+            assert failures.failing == ("box",)
     finally:
         robot.close()
 

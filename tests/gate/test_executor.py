@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from floop_robot.core import EpisodeJob
 from floop_robot.gate.executor import InProcessExecutor, ProcessPool
-from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed, EpisodeJob
+from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed
 from tests.support.fake_runners import PidRunner, scenario
 from tests.support.waiting import wait_for
 

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from floop_robot.bundle import Bundle
+from floop_robot.core import EpisodeJob, EpisodeOutcome
 from floop_robot.gate.executor import ProcessPool
 from floop_robot.gate.gate import Gate, GateResult
-from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed, EpisodeJob, EpisodeOutcome
+from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed
+from floop_robot.gate.reported_tasks import target_tasks
 from floop_robot.gate.trial import SuiteCounts
 from floop_robot.gate.trial_runner import MAX_LOST_PAIRS
 from floop_robot.spec.config import FloopConfig, GateConfig
@@ -51,7 +53,7 @@ def judge(gate: Gate, candidate: Bundle) -> GateResult:
 def test_a_policy_that_works_replaces_one_that_often_fails(gate: Gate, tmp_path: Path) -> None:
     gate.set_incumbent(published(clumsy(), 3))
     for i in range(10):
-        gate.observe(episode_end("cylinder", success=i % 2 == 0, episode=i))
+        gate.failures.observe(episode_end("cylinder", success=i % 2 == 0, episode=i))
     judged = judge(gate, skilled())
     verdict = judged.verdict
     assert verdict.decision is Decision.ACCEPTED, verdict.reason
@@ -158,7 +160,7 @@ def test_the_gate_lets_the_learner_learn_first_when_a_class_begins_to_fail(pool:
     assert judge(gate, collapsed(1)).verdict.decision is Decision.REJECTED  # nothing fails
     gate.set_incumbent(published(skilled(), 2))
     for i in range(4):
-        gate.observe(episode_end("cylinder", success=False, episode=i))
+        gate.failures.observe(episode_end("cylinder", success=False, episode=i))
     gate.offer(clumsy().to_bytes())
     before_s = time.monotonic()
     assert gate.step(0.0) is None
@@ -170,7 +172,7 @@ def test_the_gate_lets_the_learner_learn_first_when_a_class_begins_to_fail(pool:
 def test_what_a_policy_achieved_in_its_trial_is_known_when_it_is_the_incumbent(gate: Gate) -> None:
     gate.set_incumbent(published(collapsed(), 1))
     for i in range(10):
-        gate.observe(episode_end("cylinder", success=False, episode=i))
+        gate.failures.observe(episode_end("cylinder", success=False, episode=i))
     verdict = judge(gate, skilled()).verdict
     assert verdict.decision is Decision.ACCEPTED
     target_tasks, old = verdict.suites
@@ -184,10 +186,10 @@ def test_what_a_policy_achieved_in_its_trial_is_known_when_it_is_the_incumbent(g
 def test_what_a_policy_achieved_on_other_work_is_not_known_of_the_work_that_fails_now(gate: Gate) -> None:
     gate.set_incumbent(published(collapsed(), 1))
     for i in range(10):
-        gate.observe(episode_end("cylinder", success=False, episode=i))
+        gate.failures.observe(episode_end("cylinder", success=False, episode=i))
     _, old = judge(gate, skilled()).verdict.suites
     for i in range(10, 20):
-        gate.observe(episode_end("box", success=False, episode=i))
+        gate.failures.observe(episode_end("box", success=False, episode=i))
     wait_for(lambda: gate.step(0.0) is None and gate.target_tasks.classes == ("box", "cylinder"))
     gate.set_incumbent(published(skilled(), 2))
     assert gate._scenario_pool.known.target == (0, 0)
@@ -291,8 +293,8 @@ def test_bad_candidates_are_refused_in_one_line_and_change_nothing(gate: Gate) -
 def test_an_object_without_a_model_is_left_to_a_canary(gate: Gate) -> None:
     gate.set_incumbent(published(skilled(), 1))
     for i in range(8):
-        gate.observe(episode_end("reserved_5", success=False, episode=i))
-    assert gate.monitor.without_model == ("reserved_5",)
+        gate.failures.observe(episode_end("reserved_5", success=False, episode=i))
+    assert target_tasks(gate.failures).without_model == ("reserved_5",)
     verdict = judge(gate, _nearly(skilled())).verdict
     assert verdict.decision is Decision.INCONCLUSIVE
     assert "canary only: no model of reserved_5" in verdict.reason

@@ -1,0 +1,45 @@
+"""What robots reported, as gate and explorers use it: target tasks, resolved tasks and their scenarios."""
+
+from __future__ import annotations
+
+import msgspec
+
+from floop_envs.scenarios import CATALOGUE, TRAINING_CLASSES, ReportedScenarios
+from floop_robot.core import ScenarioSource
+from floop_robot.monitor.failure_monitor import FailureMonitor
+
+MODELED = frozenset(model.object_class for model in CATALOGUE)
+"""Classes that can be simulated."""
+
+
+class TargetTasks(msgspec.Struct, frozen=True):
+    """What a trial is to improve, by object class."""
+
+    classes: tuple[str, ...] = ()
+    """Failing classes that can be simulated."""
+    without_model: tuple[str, ...] = ()
+    """Failing classes that can't be: only a canary robot can tell."""
+
+    @property
+    def name(self) -> str:
+        """How people call it."""
+        return ", ".join(self.classes)
+
+
+def target_tasks(monitor: FailureMonitor) -> TargetTasks:
+    """The failing classes, divided by whether there is a model of them."""
+    failing = monitor.failing
+    return TargetTasks(
+        tuple(name for name in failing if name in MODELED), tuple(name for name in failing if name not in MODELED)
+    )
+
+
+def resolved_tasks(monitor: FailureMonitor) -> tuple[str, ...]:
+    """Classes learned since the shipped policy: once in the regression suite, they stay."""
+    return tuple(name for name in monitor.resolved if name in MODELED and name not in TRAINING_CLASSES)
+
+
+def reported_scenarios(task: str, monitor: FailureMonitor, classes: tuple[str, ...]) -> ScenarioSource | None:
+    """Scenarios of these classes as robots reported them; None without a report."""
+    reports = monitor.reports(classes)
+    return ReportedScenarios(task, reports) if reports else None

@@ -1,0 +1,77 @@
+"""JournalFollower: how gate, explorers, fleet manager and learner read the journal as it grows."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from floop_robot.stream.codec import RecordKind, TailBlock
+from floop_robot.stream.tail_client import TailClient, TailError, TailFilter
+
+log = logging.getLogger(__name__)
+
+EPISODES = TailFilter(kinds=RecordKind.EPISODE_END | RecordKind.LABEL)
+"""Blocks with episode ends or labels."""
+_RETRY_S = 1.0
+
+
+class JournalFollower:
+    """Reads block after block across restarts of ingest; owned by one thread, a context manager.
+
+    It starts no thread: ingest holds each request open until there are new blocks, and `poll` collects the answer.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        wanted: TailFilter | None = None,
+        *,
+        after: int = 0,
+        journal_id: str = "",
+        on_restart: Callable[[], None] | None = None,
+    ) -> None:
+        """Read on after block `after` of journal `journal_id`.
+
+        `on_restart` is called before a journal is read from its start, because it was replaced or can't be read.
+        Without it, `poll` raises `TailError` then.
+        """
+        self._endpoint, self._wanted, self._on_restart = endpoint, wanted, on_restart
+        self._client = TailClient(endpoint, wanted, after=after, journal_id=journal_id)
+        self._resume_at = 0.0
+
+    def __enter__(self) -> JournalFollower:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def position(self) -> int:
+        """Id of the block up to which the journal was read."""
+        return self._client.position
+
+    @property
+    def journal_id(self) -> str:
+        """Identity of the journal; empty while unknown."""
+        return self._client.journal_id
+
+    def poll(self, timeout_s: float = 0.0) -> list[TailBlock]:
+        """The next blocks, oldest first; empty when none came within `timeout_s`."""
+        if time.monotonic() < self._resume_at:
+            return []
+        try:
+            return self._client.poll(timeout_s)
+        except TailError as error:
+            if self._on_restart is None:
+                raise
+            log.warning("journal: %s; reading from its start", error)
+        self._client.close()
+        self._client = TailClient(self._endpoint, self._wanted)
+        self._resume_at = time.monotonic() + _RETRY_S
+        self._on_restart()
+        return []
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()

@@ -1,0 +1,27 @@
+"""Target tasks and resolved tasks: what gate and explorers make of the failure monitor."""
+
+from __future__ import annotations
+
+from floop_robot.gate.reported_tasks import TargetTasks, reported_scenarios, resolved_tasks, target_tasks
+from floop_robot.monitor.failure_monitor import RESOLVED_WINDOW, FailureMonitor
+from tests.support.sample_policies import TASK, episode_end
+
+
+def monitor_of(object_class: str, *outcomes: bool) -> FailureMonitor:
+    monitor = FailureMonitor()
+    for i, success in enumerate(outcomes):
+        monitor.observe(episode_end(object_class, success, i))
+    return monitor
+
+
+def test_a_failing_class_without_a_model_is_kept_apart() -> None:
+    assert target_tasks(monitor_of("reserved_6", *[False] * 3)) == TargetTasks((), ("reserved_6",))
+    assert target_tasks(monitor_of("box", *[False] * 3)) == TargetTasks(("box",))
+    assert reported_scenarios(TASK, FailureMonitor(), ()) is None
+
+
+def test_a_new_class_stays_in_the_regression_suite_once_it_is_resolved() -> None:
+    recovered = [False] * 5 + [True] * RESOLVED_WINDOW
+    assert resolved_tasks(monitor_of("basket", *recovered)) == ("basket",)
+    assert resolved_tasks(monitor_of("box", *recovered)) == (), "the training classes are in it anyway"
+    assert resolved_tasks(monitor_of("reserved_6", *recovered)) == (), "it cannot be simulated"

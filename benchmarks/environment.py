@@ -16,6 +16,8 @@ import os
 import statistics
 import time
 
+from floop_robot.core import PolicyActor
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -25,7 +27,7 @@ import torch
 
 from floop_envs.env import ArmEnv, make_env
 from floop_envs.expert import Expert
-from floop_envs.rollout import ActorLike, run_episode
+from floop_envs.rollout import run_episode
 from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenarios_of
 from floop_robot.bundle import Actor, Normalization
@@ -56,7 +58,7 @@ def speed(task: str, episodes: int) -> None:
     """Steps per CPU second of demonstrations and of random actions, and the part of it that is physics."""
     env = make_env(task)
     scenarios = scenarios_of(TrainingScenarios(task), Purpose.REPORT, 0, episodes)
-    actors: dict[str, ActorLike] = {"demonstrations": Expert(env.rules.spec), "random actions": Random()}
+    actors: dict[str, PolicyActor] = {"demonstrations": Expert(env.rules.spec), "random actions": Random()}
     for name, actor in actors.items():
         physics = _physics_clock(env)
         began = time.process_time()
@@ -106,7 +108,7 @@ def learning(rate_hz: float, seconds: float, seed: int) -> None:
     normalization = Normalization(tuple(spec.observation.offset.tolist()), tuple(spec.observation.scale.tolist()))
     began, experience, owed, index = time.process_time(), 0.0, 0.0, 0
 
-    def take(actor: ActorLike, purpose: Purpose, index: int, fresh: bool) -> float:
+    def take(actor: PolicyActor, purpose: Purpose, index: int, fresh: bool) -> float:
         scenario = scenarios_of(work, purpose, seed, 1, index)[0]
         done = run_episode(env, actor, scenario, rng, sample=True, record_trace=True)
         rows = rows_of(done.trace, index)

@@ -20,6 +20,8 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+from floop_robot.core import PolicyActor, ScenarioSource
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -28,7 +30,7 @@ import numpy as np
 import torch
 
 from floop_envs.env import make_env
-from floop_envs.rollout import ActorLike, run_episode
+from floop_envs.rollout import run_episode
 from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenario_of, seed_of
 from floop_envs.shifts import shifted_scenarios
@@ -46,7 +48,6 @@ from floop_robot.services.learner import sac_settings
 from floop_robot.spec.config import LearnerConfig
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.records import Source, StreamInfo
-from floop_robot.spec.scenario import ScenarioSource
 from floop_robot.train.train_env import rows_of
 
 
@@ -87,7 +88,7 @@ class Recovery:
         architecture, tensors = actor_architecture(self.algorithm.model)
         return Actor(architecture, self.normalization, tensors)
 
-    def act(self, who: str, actor: ActorLike, work: ScenarioSource, rows: int, *, sample: bool) -> None:
+    def act(self, who: str, actor: PolicyActor, work: ScenarioSource, rows: int, *, sample: bool) -> None:
         """Episodes until `rows` rows are made; the learner takes them."""
         began, made = time.process_time(), 0
         source = Source.EXPLORER if sample else Source.ROBOT
@@ -96,7 +97,7 @@ class Recovery:
             purpose = Purpose.EXPLORER if sample else Purpose.ROBOT
             scenario = scenario_of(DomainRandomization(work), seed_of(purpose, self.seed, self.episodes))
             analogy = sample and work is self.shifted and self.rng.random() < self.options.analogy * self.need
-            acting: ActorLike = actor
+            acting: PolicyActor = actor
             if analogy:
                 known = self.known.classes[int(self.rng.integers(len(self.known.classes)))]
                 acting = AnalogyPolicy(actor, self.env.rules.spec.observation, known, self.rng)
@@ -121,7 +122,7 @@ class Recovery:
         self.owed -= self.algorithm.update(int(self.owed))
         self.cpu_learn += time.process_time() - began
 
-    def measure(self, actor: ActorLike, work: ScenarioSource, purpose: Purpose, count: int) -> float:
+    def measure(self, actor: PolicyActor, work: ScenarioSource, purpose: Purpose, count: int) -> float:
         """Success of the mean policy on `count` scenarios of a purpose."""
         began = time.process_time()
         scenarios = [scenario_of(work, seed_of(purpose, self.seed, i)) for i in range(count)]

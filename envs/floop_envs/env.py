@@ -13,6 +13,7 @@ import numpy as np
 from floop_envs.renderer import Image
 from floop_envs.scenarios import TrainingScenarios
 from floop_envs.world import PHYSICS_RATE_HZ, SERVO_RATE_HZ, World
+from floop_robot.core import ScenarioSource
 from floop_robot.robot.controller import ArmController
 from floop_robot.robot.kinematics import Kinematics
 from floop_robot.robot.limiter import SafetyLimiter, ticks_of
@@ -20,7 +21,7 @@ from floop_robot.robot.messages import RobotState
 from floop_robot.robot.observation_builder import ObservationBuilder
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.robot_model import RobotModel, load_robot
-from floop_robot.spec.scenario import Scenario, ScenarioSource
+from floop_robot.spec.scenario import Scenario
 from floop_robot.spec.task import TaskRules
 from floop_robot.spec.tasks import get_task
 

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import msgspec
 import numpy as np
 
 from floop_envs.env import ArmEnv
+from floop_robot.core import PolicyActor
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.records import ObjectReport
 from floop_robot.spec.scenario import Scenario
-
-
-class ActorLike(Protocol):
-    """Whatever turns raw observations into actions: `bundle.Actor`, the scripted expert, a learner's own actor."""
-
-    def mean(self, observation: Vector) -> Vector:
-        """The best action, in [-1, 1]."""
-        ...
-
-    def sample(self, observation: Vector, rng: np.random.Generator) -> tuple[Vector, float]:
-        """A random action and its log-density (NaN if unknown)."""
-        ...
 
 
 class RolloutStep(msgspec.Struct, frozen=True):
@@ -62,7 +49,7 @@ class RolloutResult(msgspec.Struct, frozen=True, kw_only=True):
 
 def run_episode(
     env: ArmEnv,
-    actor: ActorLike,
+    actor: PolicyActor,
     scenario: Scenario,
     rng: np.random.Generator | None = None,
     sample: bool = False,

@@ -6,8 +6,9 @@ import enum
 
 import numpy as np
 
+from floop_robot.core import ScenarioSource
 from floop_robot.spec.errors import ConfigError
-from floop_robot.spec.scenario import Scenario, ScenarioSource
+from floop_robot.spec.scenario import Scenario
 
 _RUNS = 10_000
 _PER_RUN = 1_000_000

@@ -12,8 +12,9 @@ import msgspec
 import numpy as np
 
 from floop_envs.scenarios import Range, TrainingScenarios, model_of
+from floop_robot.core import ScenarioSource
 from floop_robot.spec.errors import UnknownName
-from floop_robot.spec.scenario import Scenario, ScenarioSource
+from floop_robot.spec.scenario import Scenario
 
 _replace = msgspec.structs.replace
 Change = Callable[[Scenario, np.random.Generator], Scenario]

@@ -23,8 +23,8 @@ def play(bundle: Path | None, task: str, shift: str | None, seed: int, scenario:
     import msgspec
 
     from floop_envs.expert import Expert
-    from floop_envs.rollout import ActorLike
     from floop_policies import baseline
+    from floop_robot.core import PolicyActor
     from floop_robot.demo.clip import record, save_clip
     from floop_robot.sim.sim_world import evaluation_scenarios
     from floop_robot.spec.errors import ConfigError
@@ -44,7 +44,7 @@ def play(bundle: Path | None, task: str, shift: str | None, seed: int, scenario:
         if chosen.task != task:
             raise ConfigError(f"{scenario} is a scenario of {chosen.task}, not of {task}; give --task {chosen.task}")
     path = bundle or baseline(task)
-    actor: ActorLike = Expert(spec) if expert else load_policy(path, task, trust=trust).actor()
+    actor: PolicyActor = Expert(spec) if expert else load_policy(path, task, trust=trust).actor()
     frames = record(actor, chosen, "demonstration" if expert else path.stem)
     save_clip(frames, out, spec.policy_rate_hz)
     click.echo(f"{out}: {len(frames)} frames of a {chosen.object.object_class}")

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from floop_envs.env import ArmEnv, make_env
 from floop_envs.renderer import Image as Picture
-from floop_envs.rollout import ActorLike
+from floop_robot.core import PolicyActor
 from floop_robot.spec.errors import ConfigError, StorageError
 from floop_robot.spec.scenario import Scenario
 
@@ -19,7 +19,7 @@ _LAST_FRAME_TIMES = 12
 """The end is shown about a second longer than the rest."""
 
 
-def record(actor: ActorLike, scenario: Scenario, caption: str, robot: str = "panda") -> list[Picture]:
+def record(actor: PolicyActor, scenario: Scenario, caption: str, robot: str = "panda") -> list[Picture]:
     """Frames of one episode of the actor's mean policy, one per policy step, each shape (height, width, 3)."""
     env = make_env(scenario.task, robot=robot)
     try:

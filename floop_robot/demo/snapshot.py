@@ -9,8 +9,8 @@ import msgspec
 
 from floop_robot.bundle import Bundle
 from floop_robot.deploy import FleetClient, FleetStatus, FleetUnreachable
-from floop_robot.explore.explorer import ExplorerStats, explorer_name
 from floop_robot.learn.status import LearnerStatus
+from floop_robot.services.explorer import ExplorerStats, explorer_name
 from floop_robot.services.gate import GateStats
 from floop_robot.services.policy import RobotStats
 from floop_robot.services.safety import SafetyStats

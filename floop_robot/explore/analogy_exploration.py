@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from floop_envs.rollout import ActorLike
+from floop_robot.core import PolicyActor
 from floop_robot.monitor.shift_detector import KnownClass
 from floop_robot.spec.layout import Layout, Vector
 from floop_robot.spec.scenario import OBJECT_CLASSES
@@ -26,7 +26,7 @@ AIM_RADIUS = 0.6
 class AnalogyPolicy:
     """A policy that is shown a known object elsewhere; make one per episode."""
 
-    def __init__(self, policy: ActorLike, layout: Layout, known: KnownClass, rng: np.random.Generator) -> None:
+    def __init__(self, policy: PolicyActor, layout: Layout, known: KnownClass, rng: np.random.Generator) -> None:
         self._policy = policy
         self._place, self._size = layout.slices["object_from_tcp"].start, layout.slices["object_size"]
         self._class = layout.slices["object_class"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from floop_robot.spec.scenario import Scenario, ScenarioSource
+from floop_robot.core import ScenarioSource
+from floop_robot.spec.scenario import Scenario
 
 Range = tuple[float, float]
 

@@ -16,8 +16,9 @@ from multiprocessing.connection import Connection, wait
 
 import msgspec
 
+from floop_robot.core import EpisodeJob, EpisodeOutcome
 from floop_robot.gate import worker
-from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed, EpisodeJob, EpisodeOutcome, EpisodeRunner
+from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed, EpisodeRunner
 
 PYBULLET = "floop_robot.gate.pybullet_worker:PyBulletRunner"
 """The runner of real trials."""

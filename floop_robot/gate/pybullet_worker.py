@@ -5,7 +5,7 @@ from __future__ import annotations
 from floop_envs.env import ArmEnv, make_env
 from floop_envs.rollout import RolloutResult, run_episode
 from floop_robot.bundle import Actor, Bundle, verify
-from floop_robot.gate.interfaces import EpisodeJob, EpisodeOutcome
+from floop_robot.core import EpisodeJob, EpisodeOutcome
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from floop_envs.seeds import scenario_of
-from floop_robot.gate.interfaces import EpisodeJob, EpisodeOutcome, Executor
+from floop_robot.core import EpisodeJob, EpisodeOutcome, Executor, ScenarioSource
 from floop_robot.gate.trial import Suite, SuiteCounts
-from floop_robot.spec.scenario import Scenario, ScenarioSource
+from floop_robot.spec.scenario import Scenario
 
 PREFETCH = {Suite.REGRESSION: 48, Suite.TARGET: 24}
 """Pairs kept ready: what a typical acceptance takes. More would be thrown away at the next change of incumbent."""

@@ -9,7 +9,8 @@ from concurrent.futures import wait as wait_futures
 
 import msgspec
 
-from floop_robot.gate.interfaces import EpisodeFailed, EpisodeJob, EpisodeOutcome, Executor
+from floop_robot.core import EpisodeJob, EpisodeOutcome, Executor
+from floop_robot.gate.interfaces import EpisodeFailed
 from floop_robot.gate.scenario_pool import PairedScenarioPool, PreparedPair
 from floop_robot.gate.trial import Pair, Suite, Trial, TrialFinding
 from floop_robot.spec.verdict import Decision, Verdict

@@ -14,7 +14,8 @@ from multiprocessing.connection import Connection
 
 import msgspec
 
-from floop_robot.gate.interfaces import EpisodeJob, EpisodeOutcome, EpisodeRunner
+from floop_robot.core import EpisodeJob, EpisodeOutcome
+from floop_robot.gate.interfaces import EpisodeRunner
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):

@@ -8,12 +8,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 import numpy as np
 
 from floop_robot.bundle import Bundle, DataRange
+from floop_robot.core import JournalSource, WeightPublisher
 from floop_robot.learn.algorithm import Algorithm
 from floop_robot.learn.checkpoint import Checkpoint, CheckpointInfo
 from floop_robot.learn.export import to_bundle
@@ -21,7 +21,6 @@ from floop_robot.learn.mlp import Array
 from floop_robot.learn.status import LearnerState, LearnerStatus
 from floop_robot.learn.utd_budget import LatencyMeter, UtdBudget
 from floop_robot.monitor.shift_detector import KnownTasks, ShiftDetector
-from floop_robot.replay.journal_source import JournalSource
 from floop_robot.replay.packed_episodes import PackedEpisodes
 from floop_robot.replay.transition_builder import TransitionBuilder
 from floop_robot.replay.transitions import Transitions
@@ -30,7 +29,7 @@ from floop_robot.spec.errors import BundleRefused, StorageError
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.spec.task import TaskSpec
-from floop_robot.stream.tail_client import TailBlock
+from floop_robot.stream.codec import TailBlock
 
 log = logging.getLogger(__name__)
 
@@ -48,16 +47,6 @@ RECENT_OBSERVATIONS = 64
 """Recent raw observations, of which a bundle's stored checks are taken."""
 
 
-class WeightPublisher(Protocol):
-    """Who wants what is learned. Calls come from the learner's thread and must not block."""
-
-    def weights(self, version: int, bundle: Bundle) -> None:
-        """Live weights, for explorers only."""
-        ...
-
-    def candidate(self, bundle: Bundle) -> None:
-        """A candidate for the gate."""
-        ...
 
 
 class ContinuousLearner:

@@ -7,27 +7,13 @@ They share single references, whose assignment is atomic: the control loop never
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol
 
 import msgspec
-import numpy as np
 
-from floop_robot.spec.layout import Vector
+from floop_robot.core import PolicyActor
 
 MAX_STORED_STEPS = 64
 """First steps that are remembered; versions come seconds apart, and only the newest is asked for."""
-
-
-class PolicyActor(Protocol):
-    """Whatever turns a raw observation into an action, in microseconds."""
-
-    def mean(self, observation: Vector) -> Vector:
-        """Action without noise, in [-1, 1]."""
-        ...
-
-    def sample(self, observation: Vector, rng: np.random.Generator) -> tuple[Vector, float]:
-        """Action with noise, and its log-density."""
-        ...
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):

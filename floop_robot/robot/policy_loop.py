@@ -9,11 +9,11 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
 
 import msgspec
 import numpy as np
 
+from floop_robot.core import RecordSink
 from floop_robot.robot.controller import ArmController
 from floop_robot.robot.episode_state_machine import EpisodeConditions, EpisodeState, EpisodeStateMachine, StepDecision
 from floop_robot.robot.kinematics import Kinematics
@@ -27,14 +27,6 @@ from floop_robot.spec.layout import Vector
 from floop_robot.spec.records import ActMode, EpisodeEnd, Event, ObjectReport, OutcomeCode, Record, Transition
 from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.task import TaskRules
-
-
-class RecordSink(Protocol):
-    """Where records go; numbers them and never blocks."""
-
-    def put(self, record: Record) -> bool:
-        """Take a record; False if there was no room for it."""
-        ...
 
 
 class PolicyPorts(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ SUPERVISOR_PIPE = "FLOOP_LIFELINE_FD"
 """Environment variable: a pipe whose other end the supervisor holds; end-of-file means that the supervisor died."""
 
 
-ELSEWHERE = {"explorer": "floop_robot.explore.explorer", "sim_robot": "floop_robot.sim.sim_robot"}
+ELSEWHERE = {"sim_robot": "floop_robot.sim.sim_robot"}
 """Processes whose main is not in this room."""
 
 USER_ERROR = 2

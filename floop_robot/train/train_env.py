@@ -11,16 +11,16 @@ import numpy as np
 
 from floop_envs.env import make_env
 from floop_envs.expert import Expert
-from floop_envs.rollout import ActorLike, RolloutStep, run_episode
+from floop_envs.rollout import RolloutStep, run_episode
 from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenario_of, seed_of
+from floop_robot.core import PolicyActor, ScenarioSource
 from floop_robot.explore.domain_randomization import DomainRandomization
 from floop_robot.replay.transitions import Transitions
 from floop_robot.spec.errors import ConfigError, UnknownName
 from floop_robot.spec.ids import Ids, contract_id, ids_of
 from floop_robot.spec.layout import Field, Layout, Vector
 from floop_robot.spec.robot_model import load_robot
-from floop_robot.spec.scenario import ScenarioSource
 from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.tasks import get_task
 
@@ -56,11 +56,11 @@ class TrainingEnv(Protocol):
         """Whether episodes here can succeed or fail; otherwise only their reward counts."""
         ...
 
-    def episode(self, actor: ActorLike, purpose: Purpose, index: int, *, sample: bool) -> TrainingEpisode:
+    def episode(self, actor: PolicyActor, purpose: Purpose, index: int, *, sample: bool) -> TrainingEpisode:
         """Episode number `index` of a purpose: the same start for the same numbers."""
         ...
 
-    def expert(self) -> ActorLike:
+    def expert(self) -> PolicyActor:
         """Who demonstrates; raises `ConfigError` where nobody does."""
         ...
 
@@ -105,7 +105,7 @@ class ArmTrainingEnv:
         self._work: ScenarioSource = TrainingScenarios(task)
         self._training_work = DomainRandomization(self._work) if randomize else self._work
 
-    def episode(self, actor: ActorLike, purpose: Purpose, index: int, *, sample: bool) -> TrainingEpisode:
+    def episode(self, actor: PolicyActor, purpose: Purpose, index: int, *, sample: bool) -> TrainingEpisode:
         """One scenario of the purpose; what is drawn while acting is seeded by it as well."""
         number = seed_of(purpose, self._seed, index)
         rng = np.random.default_rng((number, 1))
@@ -118,7 +118,7 @@ class ArmTrainingEnv:
             total_reward=done.total_reward,
         )
 
-    def expert(self) -> ActorLike:
+    def expert(self) -> PolicyActor:
         """The scripted expert."""
         return Expert(self.task)
 
@@ -156,7 +156,7 @@ class GymTrainingEnv:
         self.reports_success = False
         self._seed = seed
 
-    def episode(self, actor: ActorLike, purpose: Purpose, index: int, *, sample: bool) -> TrainingEpisode:
+    def episode(self, actor: PolicyActor, purpose: Purpose, index: int, *, sample: bool) -> TrainingEpisode:
         """One episode; its seed belongs to the purpose."""
         number = seed_of(purpose, self._seed, index)
         rng = np.random.default_rng((number, 1))
@@ -182,7 +182,7 @@ class GymTrainingEnv:
             total_reward=sum(step.reward for step in trace),
         )
 
-    def expert(self) -> ActorLike:
+    def expert(self) -> PolicyActor:
         """Nobody demonstrates here."""
         raise no_demonstrations(self.task.id)
 

@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from floop_robot.gate.interfaces import EpisodeJob, EpisodeOutcome
+from floop_robot.core import EpisodeJob, EpisodeOutcome
 from floop_robot.spec.errors import BundleRefused
 from floop_robot.spec.scenario import ObjectSpec, Scenario, Shape
 

@@ -1,0 +1,153 @@
+"""The explorer process: practice on the learner's live weights, at the learner's pace.
+
+learner ─▶ live weights ─▶ sampled episodes in PyBullet ─▶ records (source: explorer) ─▶ ingest
+journal ─▶ tail ─▶ what fails on the robots ─▶ half of the scenarios
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import sys
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+
+from floop_envs.seeds import Purpose
+from floop_robot.explore.explorer import ANALOGY_SHARE, Explorer, ExplorerCounts
+from floop_robot.explore.weight_subscriber import ExplorationRateLimiter, WeightSubscriber
+from floop_robot.gate.seed_allocator import SeedAllocator
+from floop_robot.learn.settings import PpoSettings
+from floop_robot.services.entry import run as enter
+from floop_robot.services.main_loop import read_arguments, stop_on_signals
+from floop_robot.services.supervision.stats_file import StatsFile
+from floop_robot.spec.config import FloopConfig
+from floop_robot.spec.errors import UnknownName
+from floop_robot.spec.ids import ids_of
+from floop_robot.spec.records import Source, StreamInfo
+from floop_robot.spec.robot_model import load_robot
+from floop_robot.spec.tasks import get_task
+from floop_robot.stream.journal_follower import EPISODES, JournalFollower
+from floop_robot.stream.uploader import RecordUploader
+
+log = logging.getLogger(__name__)
+
+ROWS_PER_WEIGHTS = 150
+"""Rows that all explorers together may make of one set of live weights (SAC).
+
+Weights come every half second while the learner learns: some 300 rows/s. First successes at new tasks are rare, and
+more attempts recover sooner than more gradient steps on few (benchmarks/shift_recovery.py).
+"""
+MAX_UNDELIVERED = 2000
+"""Records on the way to ingest beyond which it pauses."""
+DRAIN_S = 1.0
+"""Longest wait at the end for records that ingest has not acknowledged."""
+_WAIT_MS = 50
+
+
+class ExplorerStats(ExplorerCounts, frozen=True, kw_only=True):
+    """How an explorer does, for screen and report."""
+
+    refused_weights: int = 0
+    weights_version: int = 0
+    target_classes: tuple[str, ...] = ()
+
+
+class ExplorerProcess:
+    """One explorer and its connections; `run` explores until told to stop."""
+
+    def __init__(self, config: FloopConfig, index: int) -> None:
+        """Raises `FloopError` when the run directory can't be used."""
+        name = explorer_name(index)
+        folder = Path(config.run_dir) / "explorers" / name
+        is_ppo = config.learner.algo == "ppo"
+        rows = PpoSettings().rows_per_update if is_ppo else ROWS_PER_WEIGHTS
+        self._rate_limiter = ExplorationRateLimiter(max(1, rows // max(1, config.explorers)), time.monotonic())
+        self._stats = StatsFile[ExplorerStats](Path(config.run_dir), name)
+        with contextlib.ExitStack() as opened:
+            self._uploader = _uploader(config, name, folder / "spool")
+            opened.callback(self._uploader.close)
+            self._weights = WeightSubscriber(config)
+            opened.callback(self._weights.close)
+            seeds = SeedAllocator(folder / "next_seed", Purpose.EXPLORER, config.seed, share=index)
+            self._explorer = Explorer(
+                config.task,
+                config.robot.model,
+                self._uploader,
+                seeds.next,
+                analogy_share=0.0 if is_ppo else ANALOGY_SHARE,
+            )
+            opened.callback(self._explorer.close)
+            self._journal = JournalFollower(
+                config.endpoints.tail, EPISODES, on_restart=self._explorer.forget_reports
+            )
+            opened.callback(self._journal.close)
+            self._opened = opened.pop_all()
+
+    def run(self, stop: threading.Event) -> None:
+        """Explore until `stop`."""
+        while not stop.is_set():
+            for found in self._journal.poll():
+                self._explorer.failures.take(found.block.info, found.block.ends, found.block.labels)
+            if self._weights.poll(0 if self._may_explore() else _WAIT_MS):
+                self._rate_limiter.new_weights(time.monotonic())
+            actor = self._weights.actor
+            if actor is not None and self._may_explore():
+                self._rate_limiter.spend(self._explorer.explore(actor, self._weights.version).steps)
+            self._stats.write(self._current_stats())
+        self._stats.write(self._current_stats(), force=True)
+
+    def close(self) -> None:
+        """Wait a moment for ingest, then close connections and simulator."""
+        with self._opened:
+            self._uploader.drain(DRAIN_S)
+
+    def _may_explore(self) -> bool:
+        if self._weights.actor is None or self._uploader.stats().depth > MAX_UNDELIVERED:
+            return False
+        return self._rate_limiter.may_explore(time.monotonic())
+
+    def _current_stats(self) -> ExplorerStats:
+        return ExplorerStats(
+            **msgspec.structs.asdict(self._explorer.counts),
+            refused_weights=self._weights.refused,
+            weights_version=self._weights.version,
+            target_classes=self._explorer.target_classes,
+        )
+
+
+def explorer_name(index: int) -> str:
+    """Name of an explorer, as records and statistics show it."""
+    return f"explorer_{index + 1}"
+
+
+def _uploader(config: FloopConfig, name: str, spool: Path) -> RecordUploader:
+    ids = ids_of(get_task(config.task), load_robot(config.robot.model))
+    return RecordUploader(
+        spool,
+        StreamInfo(robot=name, boot_id="", task=config.task, ids=ids, source=Source.EXPLORER),
+        config.endpoints.ingest,
+        limit_mb=config.robot.spool_limit_mb,
+        sync_interval_s=config.robot.sync_interval_s,
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run an explorer until SIGINT or SIGTERM; errors that a user can mend are raised as `FloopError`."""
+    stop = stop_on_signals()
+    parser = argparse.ArgumentParser(prog="explorer", description="Act on the learner's live weights in simulation.")
+    parser.add_argument("--index", type=int, default=0, help="which explorer this is, from 0")
+    arguments, config = read_arguments(parser, argv)
+    if not 0 <= arguments.index < max(1, config.explorers):
+        names = [str(i) for i in range(config.explorers)]
+        raise UnknownName("explorer index", arguments.index, names, str(arguments.config))
+    with contextlib.closing(ExplorerProcess(config, arguments.index)) as process:
+        process.run(stop)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(enter(["explorer", *sys.argv[1:]]))

@@ -28,7 +28,8 @@ from rclpy.executors import SingleThreadedExecutor
 
 from floop_interfaces.srv import FleetStatus, PushPolicy
 from floop_policies import baseline
-from floop_robot.deploy.registry import InstallStage, read_history
+from floop_robot.bundle.delivery import InstallStage
+from floop_robot.deploy.registry import read_history
 from floop_robot.ros.node import topics
 from floop_robot.services.fleet_manager import registry_path
 from floop_robot.services.supervision.fleet_description import (
@@ -131,6 +132,7 @@ def measure(config: FloopConfig, domain: int, pushes: int, pause_s: float, full:
     with Supervisor(specs, Path(config.run_dir), local_environment(domain)):
         caller = Caller(domain)
         try:
+
             def all_act() -> bool:
                 found = caller.call(topics.FLEET_STATUS, FleetStatus.Request(), 5.0)
                 robots = found.state.robots if found and found.success else []

@@ -10,13 +10,14 @@ import msgspec
 import numpy as np
 
 from floop_envs.seeds import Purpose, seed_of
+from floop_robot.bundle.delivery import InstallStage
 from floop_robot.demo.chaos_runner import AckLedger
 from floop_robot.demo.evaluate import EvaluationResult
 from floop_robot.demo.live_success import ObservedShift, rate_of
 from floop_robot.demo.report import DemoReport, LiveRates, Rate
 from floop_robot.demo.snapshot import RobotView, Snapshot
 from floop_robot.deploy import NoImprovement, TimeToImprovement
-from floop_robot.deploy.registry import History, InstallStage, Origin
+from floop_robot.deploy.registry import History, Origin
 from floop_robot.robot.rate_loop import RateStats
 from floop_robot.services.fleet_manager import baseline_path
 from floop_robot.services.supervision.stats_file import read_stats
@@ -191,4 +192,3 @@ def _apply_p99(history: History, robots: tuple[str, ...]) -> float | None:
         if set(acting) >= set(robots):
             spans.append((max(acting.values()) - version.published_ns) * 1e-9)
     return float(np.percentile(spans, 99)) if spans else None
-

@@ -10,12 +10,12 @@ from types import TracebackType
 from typing import TypedDict, TypeVar
 
 from floop_robot.bundle import Bundle
+from floop_robot.bundle.delivery import FetchPolicy, PolicyDelivery, Refusal
 from floop_robot.deploy.messages import (
     REPLIES,
     CandidateSubmission,
     CommandResult,
     Drain,
-    FetchPolicy,
     FleetCommand,
     FleetStatus,
     GetNews,
@@ -26,9 +26,7 @@ from floop_robot.deploy.messages import (
     News,
     Pin,
     Policies,
-    PolicyDelivery,
     Push,
-    Refusal,
     Reply,
     Request,
     Resume,

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import msgspec
 
-from floop_robot.deploy.registry import FLEET, VersionNumber
+from floop_robot.bundle.delivery import VersionNumber
+from floop_robot.deploy.registry import FLEET
 from floop_robot.durable.framing import Message
 from floop_robot.spec.bounds import MAX_INT
 

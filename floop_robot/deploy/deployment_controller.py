@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from floop_robot.bundle import Bundle
+from floop_robot.bundle.delivery import Announcement, Receipt
 from floop_robot.deploy.command_order import CommandOrder
 from floop_robot.deploy.deployment_monitor import DeploymentMonitor, LiveStatistics, MonitorDecision, MonitorReport
-from floop_robot.deploy.messages import Announcement
 from floop_robot.deploy.registry import (
     FLEET,
     PRODUCTION,
@@ -17,7 +17,6 @@ from floop_robot.deploy.registry import (
     LiveLabel,
     Origin,
     Publication,
-    Receipt,
     Registry,
     VersionInfo,
 )

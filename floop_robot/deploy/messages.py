@@ -7,6 +7,15 @@ from __future__ import annotations
 
 import msgspec
 
+from floop_robot.bundle.delivery import (
+    FetchPolicy,
+    Heartbeat,
+    PolicyDelivery,
+    ReceiptAck,
+    ReceiptReport,
+    Refusal,
+    Target,
+)
 from floop_robot.deploy.commands import (
     AuditNote,
     Command,
@@ -26,44 +35,30 @@ from floop_robot.deploy.registry import (
     CandidateInfo,
     CandidateState,
     Directive,
-    InstallStage,
-    Receipt,
     VersionInfo,
-    VersionNumber,
 )
 from floop_robot.durable.framing import Message
 from floop_robot.spec.verdict import Verdict
 
-TOPIC = b"policy"
-"""What announcements are published under."""
-
 __all__ = [
-    "ANNOUNCEMENTS",
     "REPLIES",
     "REQUESTS",
-    "Announcement",
     "AuditNote",
     "CandidateSubmission",
     "Command",
     "CommandResult",
     "Drain",
-    "FetchPolicy",
     "FleetCommand",
     "FleetStatus",
     "GetNews",
     "GetPolicies",
     "GetRobots",
     "GetStatus",
-    "Heartbeat",
     "Hold",
     "News",
     "Pin",
     "Policies",
-    "PolicyDelivery",
     "Push",
-    "ReceiptAck",
-    "ReceiptReport",
-    "Refusal",
     "Reply",
     "Request",
     "Resume",
@@ -71,81 +66,8 @@ __all__ = [
     "Robots",
     "Rollback",
     "SubmissionResult",
-    "Target",
     "VersionLive",
 ]
-
-# Robots
-
-
-class Announcement(Message, frozen=True, kw_only=True):
-    """Broadcast: a version, bundle included."""
-
-    version: int
-    epoch: int
-    bundle: bytes
-    only: tuple[str, ...] = ()
-    """Robots it is for; empty means all …"""
-    but: tuple[str, ...] = ()
-    """… except these, which are pinned."""
-
-
-class Heartbeat(Message, frozen=True, kw_only=True):
-    """Robot: I am here and act on this version. Answered by `Target`."""
-
-    robot: str
-    boot_id: str
-    contract: str
-    version: VersionNumber
-    """Installed last: the next control step is taken on it."""
-    acting: VersionNumber = 0
-    """The last version on which a control step was taken; 0 before the first since the robot started."""
-    idle: bool = False
-    """No episode runs."""
-    drained: bool = False
-    """It starts no episode, whoever asked for that."""
-    estop: bool = False
-    """Its stop latch is set."""
-
-
-class Target(Message, frozen=True, kw_only=True):
-    """The version that the robot shall act on; 0 while there is none."""
-
-    version: int
-    epoch: int
-    drain: bool = False
-    """Finish the episode, and start no other."""
-
-
-class FetchPolicy(Message, frozen=True, kw_only=True):
-    """Anyone: send me this version (0: the one in production). Answered by `PolicyDelivery`."""
-
-    version: VersionNumber = 0
-
-
-class PolicyDelivery(Message, frozen=True, kw_only=True):
-    """A version, bundle included."""
-
-    version: int
-    epoch: int
-    bundle: bytes
-
-
-class ReceiptReport(Message, frozen=True, kw_only=True):
-    """Robot: a receipt, repeated until answered by `ReceiptAck`."""
-
-    receipt: Receipt
-
-
-class ReceiptAck(Message, frozen=True, kw_only=True):
-    """The receipt is on disk."""
-
-    robot: str
-    version: int
-    stage: InstallStage
-    failed: bool = False
-    """`Receipt.failed`; a fleet manager that is older than this field says False of all."""
-
 
 # Gate
 
@@ -275,12 +197,6 @@ class News(Message, frozen=True, kw_only=True):
     candidates_to: int
 
 
-class Refusal(Message, frozen=True, kw_only=True):
-    """The request can't be fulfilled: one line for a person."""
-
-    reason: str
-
-
 Request = (
     Heartbeat
     | FetchPolicy
@@ -307,4 +223,3 @@ Reply = (
 
 REQUESTS: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
-ANNOUNCEMENTS: msgspec.msgpack.Decoder[Announcement] = msgspec.msgpack.Decoder(Announcement)

@@ -8,37 +8,39 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from floop_robot.bundle import Bundle, verify
+from floop_robot.bundle.delivery import (
+    Announcement,
+    FetchPolicy,
+    Heartbeat,
+    InstallStage,
+    PolicyDelivery,
+    ReceiptAck,
+    ReceiptReport,
+    Refusal,
+    Target,
+)
 from floop_robot.deploy.command_handler import FLEET_MANAGER, CommandHandler, Operators
 from floop_robot.deploy.deployment_controller import MANAGER_NAME, DeploymentController
 from floop_robot.deploy.messages import (
-    Announcement,
     CandidateSubmission,
-    FetchPolicy,
     FleetStatus,
     GetNews,
     GetPolicies,
     GetRobots,
     GetStatus,
-    Heartbeat,
     News,
     Policies,
-    PolicyDelivery,
-    ReceiptAck,
-    ReceiptReport,
-    Refusal,
     Reply,
     Request,
     Robots,
     RobotStatus,
     SubmissionResult,
-    Target,
     VersionLive,
 )
 from floop_robot.deploy.registry import (
     BASELINE,
     FLEET,
     CandidateState,
-    InstallStage,
     JournalPosition,
     LiveEpisode,
     LiveLabel,
@@ -114,9 +116,7 @@ class FleetRequestHandler:
         except FloopError as error:
             return Refusal(reason=str(error))
 
-    def observe(
-        self, episodes: Sequence[LiveEpisode], read: JournalPosition, labels: Sequence[LiveLabel] = ()
-    ) -> None:
+    def observe(self, episodes: Sequence[LiveEpisode], read: JournalPosition, labels: Sequence[LiveLabel] = ()) -> None:
         """Take in live episodes and labels from the journal; raises `StorageError`."""
         self._controller.observe(episodes, read, self._clock(), labels)
 
@@ -199,9 +199,7 @@ class FleetRequestHandler:
     def _news(self, asked: GetNews) -> News:
         audit, audit_to = self._registry.audit_after(asked.audit_after, NEWS_AT_ONCE)
         candidates, candidates_to = self._registry.candidates_after(asked.candidates_after, NEWS_AT_ONCE)
-        return News(
-            audit=tuple(audit), audit_to=audit_to, candidates=tuple(candidates), candidates_to=candidates_to
-        )
+        return News(audit=tuple(audit), audit_to=audit_to, candidates=tuple(candidates), candidates_to=candidates_to)
 
     def status(self, dropped_messages: int = 0, trouble: str = "") -> FleetStatus:
         """Everything `floop status` shows."""

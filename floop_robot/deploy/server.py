@@ -10,15 +10,8 @@ from typing import Protocol
 import msgspec
 import zmq
 
-from floop_robot.deploy.messages import (
-    REQUESTS,
-    TOPIC,
-    Announcement,
-    GetStatus,
-    Refusal,
-    Reply,
-    Request,
-)
+from floop_robot.bundle.delivery import TOPIC, Announcement, Refusal
+from floop_robot.deploy.messages import REQUESTS, GetStatus, Reply, Request
 from floop_robot.deploy.registry import JournalPosition, LiveEpisode, LiveLabel
 from floop_robot.deploy.request_handler import FleetRequestHandler
 from floop_robot.durable.framing import MessageDamaged, MessageRefused, deframe_message, frame_message

@@ -21,8 +21,9 @@ from itertools import pairwise
 
 import msgspec
 
+from floop_robot.bundle.delivery import InstallStage
 from floop_robot.deploy.deployment_monitor import Tally
-from floop_robot.deploy.registry import History, InstallStage, LiveEpisode, Origin, VersionInfo
+from floop_robot.deploy.registry import History, LiveEpisode, Origin, VersionInfo
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.records import OutcomeCode
 from floop_robot.stats.intervals import anytime_lower_bound

@@ -11,8 +11,8 @@ import msgspec
 import zmq
 
 from floop_robot.bundle import Bundle
+from floop_robot.bundle.delivery import TOPIC
 from floop_robot.deploy import FleetClient, FleetRefused, FleetUnreachable
-from floop_robot.deploy.messages import TOPIC
 from floop_robot.deploy.registry import CandidateState
 from floop_robot.spec.config import Endpoints
 from floop_robot.spec.errors import FloopError

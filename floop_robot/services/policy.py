@@ -9,13 +9,13 @@ from pathlib import Path
 
 import msgspec
 
+from floop_robot.robot.drain_state import DrainState
 from floop_robot.robot.ipc import IpcLinks, link_folder
 from floop_robot.robot.loop_interface import LoopInterface
 from floop_robot.robot.policy_buffer import PolicyBuffer
 from floop_robot.robot.policy_loop import PolicyLoop, PolicyPorts, PolicySettings, PolicyStats
 from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
 from floop_robot.robot.rate_loop import RateLoop, RateStats
-from floop_robot.services.drain_state import DrainState
 from floop_robot.services.main_loop import RobotArguments, parse, run_loop, stop_on_signals
 from floop_robot.services.supervision.priority import raise_priority
 from floop_robot.services.supervision.stats_file import StatsFile
@@ -99,9 +99,7 @@ class PolicyProcess:
         config = self.arguments.config
         return RecordUploader(
             spool,
-            StreamInfo(
-                robot=self.arguments.robot, boot_id="", task=config.task, ids=self.ids, source=Source.ROBOT
-            ),
+            StreamInfo(robot=self.arguments.robot, boot_id="", task=config.task, ids=self.ids, source=Source.ROBOT),
             config.endpoints.ingest,
             limit_mb=config.robot.spool_limit_mb,
             sync_interval_s=config.robot.sync_interval_s,
@@ -130,7 +128,11 @@ def main(argv: list[str] | None = None) -> int:
         with IpcLinks(link_folder(arguments.run_dir, arguments.robot)) as links:
             control = policy_process.control(
                 PolicyPorts(
-                    links.states_in(), links.reports_in(), links.targets_out(), links.requests_out(), policy_process.uploader
+                    links.states_in(),
+                    links.reports_in(),
+                    links.targets_out(),
+                    links.requests_out(),
+                    policy_process.uploader,
                 )
             )
             loop = policy_process.rate_loop(control.tick)
@@ -138,7 +140,13 @@ def main(argv: list[str] | None = None) -> int:
             def end_episode() -> None:
                 control.must_end = True
 
-            run_loop(loop, stop, policy_process.stats_file(), lambda: policy_process.current_stats(control, loop), end_episode)
+            run_loop(
+                loop,
+                stop,
+                policy_process.stats_file(),
+                lambda: policy_process.current_stats(control, loop),
+                end_episode,
+            )
     finally:
         policy_process.close()
     return 0

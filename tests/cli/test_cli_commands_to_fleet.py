@@ -29,7 +29,7 @@ class Acting:
     """A robot that takes policies and acts on them, between two episodes whenever it is drained."""
 
     def __init__(self, fleet: SmallFleet, folder: Path, name: str) -> None:
-        self.idle, self.drained, self.estop = False, False, False
+        self.idle, self.drained, self.estop, self.by_fleet_manager = False, False, False, False
         self.policy_buffer = ActingPolicyBuffer(TASK)
         endpoints = fleet.config.endpoints
         config = UpdaterConfig(
@@ -43,8 +43,8 @@ class Acting:
         self.updater = PolicyUpdater(config, TASK, IDS, self.policy_buffer, lambda _: None, self)
         self.updater.start()
 
-    def set_drain(self, drain: bool) -> None:
-        self.drained = self.idle = drain
+    def set_fleet_drain(self, drain: bool) -> None:
+        self.by_fleet_manager = self.drained = self.idle = drain
 
     def stop(self) -> None:
         self.updater.stop()

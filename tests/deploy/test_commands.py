@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from floop_robot.bundle.delivery import Heartbeat, InstallStage, Receipt, ReceiptReport, Refusal
 from floop_robot.deploy import (
     AuditNote,
     CommandResult,
@@ -23,9 +24,10 @@ from floop_robot.deploy import (
     Rollback,
 )
 from floop_robot.deploy.convergence import wait_until_acting, wait_until_drained
-from floop_robot.deploy.messages import CandidateSubmission, GetNews, GetRobots, Heartbeat, ReceiptReport, Refusal
-from floop_robot.deploy.registry import FLEET, Directive, InstallStage, Origin, Receipt, Registry
+from floop_robot.deploy.messages import CandidateSubmission, GetNews, GetRobots
+from floop_robot.deploy.registry import FLEET, Directive, Origin, Registry
 from floop_robot.deploy.registry.registry import MAX_STORED_RESULTS
+from floop_robot.robot.drain_state import DrainState
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
 from floop_robot.spec.errors import StorageError
@@ -346,22 +348,17 @@ def test_where_tokens_are_asked_for_no_order_passes_without_one(tmp_path):
     assert b"secret" not in (tmp_path / "registry.sqlite").read_bytes()
 
 
-class Working:
-    """Work of a robot whose episode a test ends."""
+class EndlessEpisode(DrainState):
+    """The drains of a robot whose episode goes on until a test sets `idle`."""
 
-    def __init__(self) -> None:
-        self.idle, self.estop, self.drained = False, False, False
-        self.heard: list[bool] = []
-
-    def set_drain(self, drain: bool) -> None:
-        self.drained = drain
-        self.heard.append(drain)
+    idle = False
 
 
 class DrainableRobot:
     def __init__(self, folder: Path, rpc: str, announcements: str) -> None:
-        self.work, self.policy_buffer = Working(), ActingPolicyBuffer()
+        self.policy_buffer = ActingPolicyBuffer()
         self.folder = folder / "robot_1"
+        self.drain_state = EndlessEpisode(self.folder)
         config = UpdaterConfig(
             robot="robot_1",
             boot_id="boot",
@@ -370,7 +367,7 @@ class DrainableRobot:
             folder=self.folder,
             heartbeat_s=CONFIG.heartbeat_s,
         )
-        self.updater = PolicyUpdater(config, TASK, IDS, self.policy_buffer, lambda _: None, self.work)
+        self.updater = PolicyUpdater(config, TASK, IDS, self.policy_buffer, lambda _: None, self.drain_state)
         self.updater.start()
 
     def stop(self) -> None:
@@ -386,17 +383,17 @@ def test_a_robot_drains_stays_so_without_its_manager_and_works_again(tmp_path):
         client.drain("robot_1", why="pads")
         effect = wait_until_drained(client, True, "robot_1", 0.3)
         assert effect.pending == ("robot_1",)  # its episode goes on
-        wait_for(lambda: robot.work.heard == [True])
-        robot.work.idle = True
+        wait_for(lambda: robot.drain_state.by_fleet_manager)
+        robot.drain_state.idle = True
         effect = wait_until_drained(client, True, "robot_1", 10.0)
         assert (effect.reached, effect.pending, effect.silent) == (("robot_1",), (), ())
         robot.stop()
         alone = DrainableRobot(tmp_path, "tcp://127.0.0.1:1", "tcp://127.0.0.1:1")
-        assert alone.work.heard == [True]  # before anybody could tell it
+        assert alone.drain_state.drained  # before it can reach the fleet manager
         alone.stop()
         robot = DrainableRobot(tmp_path, manager.rpc, manager.announcements)
         client.drain("robot_1", False)
-        wait_for(lambda: robot.work.heard == [True, False])
+        wait_for(lambda: not robot.drain_state.by_fleet_manager)
         assert not (robot.folder / "drained").exists()
         assert wait_until_drained(client, False, "robot_1", 10.0).reached == ("robot_1",)
     robot.stop()

@@ -13,18 +13,17 @@ from pathlib import Path
 import pytest
 
 from floop_robot.bundle import Bundle
+from floop_robot.bundle.delivery import InstallStage, Receipt
 from floop_robot.deploy.registry import (
     BASELINE,
     FLEET,
     PRODUCTION,
     CandidateState,
     Directive,
-    InstallStage,
     JournalPosition,
     LiveEpisode,
     Origin,
     Publication,
-    Receipt,
     Registry,
     RegistryBusy,
     RegistryFenced,
@@ -132,9 +131,7 @@ def test_what_was_learned_descends_from_the_learner_s_version_before_whatever_ac
 def test_rollback_is_old_bytes_under_a_new_version(registry):
     registry.publish(publication(0), 1)
     registry.publish(publication(1), 2)
-    back = registry.publish(
-        Publication(bundle=registry.bundle(1), origin=Origin.ROLLBACK, who="anna", restores=1), 3
-    )
+    back = registry.publish(Publication(bundle=registry.bundle(1), origin=Origin.ROLLBACK, who="anna", restores=1), 3)
     assert (back.version, back.restores, back.parent, back.sha256) == (3, 1, 1, registry.version(1).sha256)
     assert registry.bundle(3).tensors == registry.bundle(1).tensors
 
@@ -231,7 +228,9 @@ def test_receipts_and_episodes_count_once(registry):
 
 def test_a_version_refused_on_arrival_may_fall_later_and_both_are_kept(registry):
     arrival = Receipt(robot="robot_1", version=1, stage=InstallStage.REFUSED, since_received_s=0.01, detail="damaged")
-    fall = Receipt(robot="robot_1", version=1, stage=InstallStage.REFUSED, since_received_s=9.0, detail="NaN", fallback_version=0)
+    fall = Receipt(
+        robot="robot_1", version=1, stage=InstallStage.REFUSED, since_received_s=9.0, detail="NaN", fallback_version=0
+    )
     assert [registry.telemetry.record_receipt(receipt, 5) for receipt in (arrival, fall, fall)] == [True, True, False]
     assert [stored.receipt for stored in registry.telemetry.receipts(1)] == [arrival, fall]
 

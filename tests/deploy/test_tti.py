@@ -5,16 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from floop_robot.deploy.registry import (
-    CandidateInfo,
-    CandidateState,
-    History,
-    InstallStage,
-    Origin,
-    Receipt,
-    StoredReceipt,
-    VersionInfo,
-)
+from floop_robot.bundle.delivery import InstallStage, Receipt
+from floop_robot.deploy.registry import CandidateInfo, CandidateState, History, Origin, StoredReceipt, VersionInfo
 from floop_robot.deploy.tti import STAGES, NoImprovement, TimeToImprovement, time_to_improvement
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.records import Source
@@ -122,9 +114,7 @@ def test_nothing_to_time():
 
 def test_explorers_neither_begin_nor_confirm():
     past = history()
-    explored = tuple(
-        msgspec.structs.replace(e, source=Source.EXPLORER) if e.version == 3 else e for e in past.episodes
-    )
+    explored = tuple(msgspec.structs.replace(e, source=Source.EXPLORER) if e.version == 3 else e for e in past.episodes)
     assert isinstance(judge(msgspec.structs.replace(past, episodes=explored)), NoImprovement)
 
 

@@ -13,24 +13,21 @@ import safetensors.numpy
 import zmq
 
 from floop_robot.bundle import Bundle, DataRange
-from floop_robot.deploy import FleetClient, FleetRefused, FleetUnreachable
-from floop_robot.deploy.messages import (
-    REPLIES,
-    REQUESTS,
+from floop_robot.bundle.delivery import (
     TOPIC,
     Announcement,
     FetchPolicy,
-    GetNews,
     Heartbeat,
-    Pin,
+    InstallStage,
     PolicyDelivery,
+    Receipt,
     ReceiptAck,
     ReceiptReport,
     Refusal,
-    Reply,
-    Request,
 )
-from floop_robot.deploy.registry import FLEET, InstallStage, Origin, Receipt, read_history
+from floop_robot.deploy import FleetClient, FleetRefused, FleetUnreachable
+from floop_robot.deploy.messages import REPLIES, REQUESTS, GetNews, Pin, Reply, Request
+from floop_robot.deploy.registry import FLEET, Origin, read_history
 from floop_robot.durable.framing import deframe_message, frame_message
 from floop_robot.robot.local_store import StoredPolicy
 from floop_robot.spec.ids import Ids

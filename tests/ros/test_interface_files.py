@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import yaml
 
+from floop_robot.bundle import delivery
 from floop_robot.deploy import registry
 from floop_robot.deploy.deployment_monitor import MonitorDecision
 from floop_robot.learn.status import LearnerState
@@ -70,7 +71,7 @@ ENUMS: list[tuple[str, str, type[enum.Enum], set[str]]] = [
     ("EpisodeResult", "SOURCE_", records.Source, set()),
     ("SafetyStatus", "MODE_", messages.SafetyMode, set()),
     ("SafetyStatus", "CAUSE_", messages.Cause, set()),
-    ("PolicyStatus", "STAGE_", registry.InstallStage, {"NONE"}),
+    ("PolicyStatus", "STAGE_", delivery.InstallStage, {"NONE"}),
     ("PolicyVersion", "ORIGIN_", registry.Origin, set()),
     ("GateVerdict", "DECISION_", Decision, set()),
     ("WatchStatus", "DECISION_", MonitorDecision, set()),

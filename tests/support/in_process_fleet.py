@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from floop_robot.bundle import Actor, Bundle
+from floop_robot.bundle.delivery import Heartbeat
 from floop_robot.deploy import FleetClient, FleetRequestHandler, FleetServer, LiveBatch
-from floop_robot.deploy.messages import CandidateSubmission, Heartbeat
+from floop_robot.deploy.messages import CandidateSubmission
 from floop_robot.deploy.registry import JournalPosition, LiveEpisode, Registry
 from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
 from floop_robot.spec.config import DeployConfig

@@ -6,13 +6,13 @@ import sqlite3
 from pathlib import Path
 from typing import TypeVar
 
+from floop_robot.bundle.delivery import Receipt
 from floop_robot.deploy.registry.database import decode, integer
 from floop_robot.deploy.registry.records import (
     AuditEntry,
     CandidateInfo,
     History,
     LiveEpisode,
-    Receipt,
     StoredReceipt,
     VersionInfo,
 )

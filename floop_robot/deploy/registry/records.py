@@ -6,13 +6,11 @@ import enum
 
 import msgspec
 
-from floop_robot.spec.bounds import BoundedInt
+from floop_robot.bundle.delivery import Receipt
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.records import ActMode, OutcomeCode, Source
 from floop_robot.spec.verdict import Verdict
 
-VersionNumber = BoundedInt
-"""A version as others may speak of it."""
 FLEET = "fleet"
 """Scope of a directive that speaks of every robot; any other scope is a robot's name."""
 
@@ -89,36 +87,6 @@ class CandidateInfo(msgspec.Struct, frozen=True, kw_only=True):
     received_ns: int
     journal_to: int
     verdict: Verdict
-
-
-class InstallStage(enum.StrEnum):
-    """How far a version came on a robot."""
-
-    RECEIVED = "received"
-    VERIFIED = "verified"
-    INSTALLED = "installed"
-    ACTING = "acting"
-    """The first control step on it was taken."""
-    REFUSED = "refused"
-
-
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """A robot's word on one version."""
-
-    robot: str
-    version: VersionNumber
-    stage: InstallStage
-    since_received_s: float
-    """Since the bundle arrived, on the robot's steady clock."""
-    detail: str = ""
-    """The reason of a refusal; notes on allowed differences."""
-    fallback_version: int | None = None
-    """Refused while it acted (NaN or infinity): the version that acts instead, 0 for none; None for other receipts."""
-
-    @property
-    def failed(self) -> bool:
-        """Refused while it acted: of another kind than refused on arrival, which may have come before."""
-        return self.fallback_version is not None
 
 
 class StoredReceipt(msgspec.Struct, frozen=True):

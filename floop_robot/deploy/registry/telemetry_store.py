@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 
+from floop_robot.bundle.delivery import Receipt
 from floop_robot.deploy.registry.database import Database, decode, encode, integer
-from floop_robot.deploy.registry.records import JournalPosition, LiveEpisode, LiveLabel, Receipt, StoredReceipt
+from floop_robot.deploy.registry.records import JournalPosition, LiveEpisode, LiveLabel, StoredReceipt
 
 FAILED = "failed"
 """In place of the stage, in the key of a receipt that says that a version failed while it acted."""

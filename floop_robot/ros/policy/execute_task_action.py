@@ -113,7 +113,7 @@ class ExecuteTaskServer:
         if session.view.estop:
             return "the stop is latched"
         if session.side.drain_state.drained:
-            return f"the robot is {session.side.drain_state.pause}"
+            return f"the robot is {session.side.drain_state.pause_reason}"
         return ""
 
     def _accept(self, handle: ServerGoalHandle) -> None:

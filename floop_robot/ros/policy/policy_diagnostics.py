@@ -33,7 +33,7 @@ def diagnostics_of(session: PolicySession | None, resets: EpisodeResetClient, tr
 
 def _policy(session: PolicySession) -> DiagnosticItem:
     side = session.side
-    updater, current = side.updater.view(), side.policy_buffer.current
+    updater, current = side.updater.status(), side.policy_buffer.current
     version = current.version if current else 0
     newest = updater.newest
     refused = newest is not None and newest.stage.value == "refused"

@@ -10,7 +10,7 @@ from builtin_interfaces.msg import Time
 from rclpy.node import Node
 
 from floop_interfaces import msg
-from floop_robot.deploy.registry import InstallStage
+from floop_robot.bundle.delivery import InstallStage
 from floop_robot.robot.episode_state_machine import DRAINED_OR_HELD, EpisodeState
 from floop_robot.robot.loop_interface import EpisodeReport, LoopView
 from floop_robot.robot.messages import PerceivedObject
@@ -67,7 +67,7 @@ def detail_of(session: PolicySession, view: LoopView) -> str:
     """What an episode waits for, in words; empty while one runs."""
     if not session.is_active:
         return INACTIVE
-    pause = session.side.drain_state.pause
+    pause = session.side.drain_state.pause_reason
     words = [pause or m if m == DRAINED_OR_HELD else m for m in view.missing]
     return "; ".join(words)
 
@@ -89,7 +89,7 @@ def state_to_msg(session: PolicySession) -> msg.EpisodeState:
 def status_to_msg(session: PolicySession) -> msg.PolicyStatus:
     """For the topic `policy_status`, stamped now."""
     side = session.side
-    updater, current, previous = side.updater.view(), side.policy_buffer.current, side.policy_buffer.previous
+    updater, current, previous = side.updater.status(), side.policy_buffer.current, side.policy_buffer.previous
     version = current.version if current else 0
     manifest, newest = updater.manifest(version), updater.newest
     first_s = side.policy_buffer.first_step_s(version)

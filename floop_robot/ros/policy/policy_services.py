@@ -123,7 +123,7 @@ class PolicyServices:
         if view.estop:
             raise CallRefused("the stop is latched; release it with set_estop")
         if work.drained:
-            raise CallRefused(f"the robot is {work.pause}")
+            raise CallRefused(f"the robot is {work.pause_reason}")
         if not work.hold and view.state is not EpisodeState.WAITING:
             raise CallRefused(f"the driver is not ready: {detail_of(session, view)}")
 
@@ -190,9 +190,9 @@ class PolicyServices:
         if not math.isfinite(request.wait_s) or request.wait_s < 0.0:
             raise CallRefused("wait_s must be a number of seconds, 0 or more")
         if not request.drain and work.by_fleet_manager and not work.by_local_operator and not work.hold:
-            raise CallRefused(f"{session.robot} is {work.pause}; it alone can end that")
+            raise CallRefused(f"{session.robot} is {work.pause_reason}; it alone can end that")
         try:
-            work.drain(request.drain)
+            work.set_local_drain(request.drain)
         except FloopError as error:
             raise CallRefused(str(error)) from None
         self._policy_node.condition.notify()
@@ -200,7 +200,7 @@ class PolicyServices:
             await self._policy_node.condition.wait_for(lambda: work.idle, min(request.wait_s, LONGEST_WAIT_S))
         view = session.view
         answer.idle = work.idle
-        does = f"is {work.pause}" if work.pause else "works again"
+        does = f"is {work.pause_reason}" if work.pause_reason else "works again"
         answer.message = f"{session.robot} {does}" + ("" if work.idle else f"; episode {view.episode} still runs")
         what = "drain" if request.drain else "work again"
         answer.record = audit_entry(request.who, what, version=view.version, detail=request.why)

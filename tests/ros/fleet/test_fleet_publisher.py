@@ -17,8 +17,9 @@ from tests.support.waiting import wait_for
 pytest.importorskip("rclpy", reason=NO_ROS)
 
 from floop_interfaces import msg, srv
+from floop_robot.bundle.delivery import Heartbeat, Target
 from floop_robot.deploy import FleetClient, FleetStatus
-from floop_robot.deploy.messages import REPLIES, Heartbeat, News, Target
+from floop_robot.deploy.messages import REPLIES, News
 from floop_robot.deploy.registry import CandidateState, Registry
 from floop_robot.ros.fleet.fleet_manager_node import FleetQueryServices
 from floop_robot.ros.fleet.fleet_publisher import FleetPublisher

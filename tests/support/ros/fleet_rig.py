@@ -42,6 +42,7 @@ class Acting:
     def __init__(self, config: FloopConfig, name: str, folder: Path) -> None:
         self.name = name
         self.idle, self.drained, self.estop = False, False, False
+        self.by_fleet_manager = False
         self.busy = False
         """An episode runs that does not end."""
         self.policy_buffer = ActingPolicyBuffer(TASK)
@@ -57,8 +58,9 @@ class Acting:
         self.updater = PolicyUpdater(settings, TASK, IDS, self.policy_buffer, lambda _: None, self)
         self.updater.start()
 
-    def set_drain(self, drain: bool) -> None:
+    def set_fleet_drain(self, drain: bool) -> None:
         """A robot between two episodes stands at once."""
+        self.by_fleet_manager = drain
         self.drained, self.idle = drain, drain and not self.busy
 
     def stop(self) -> None:

@@ -6,34 +6,42 @@ from pathlib import Path
 
 import pytest
 
-from floop_robot.services.drain_state import DrainState
+from floop_robot.robot.drain_state import DrainState
 from floop_robot.spec.errors import StorageError
 
 
 def test_each_alone_keeps_it_from_work(tmp_path: Path) -> None:
     drain_state = DrainState(tmp_path)
-    assert (drain_state.pause, drain_state.drained, drain_state.idle, drain_state.estop) == ("", False, True, False)
-    drain_state.set_drain(True)
-    assert (drain_state.drained, drain_state.pause) == (True, "drained by the fleet manager (/fleet/drain_robot)")
-    drain_state.drain(True)
-    drain_state.set_drain(False)
-    assert (drain_state.drained, drain_state.pause) == (True, "drained here (drain)")
+    assert (drain_state.pause_reason, drain_state.drained, drain_state.idle, drain_state.estop) == (
+        "",
+        False,
+        True,
+        False,
+    )
+    drain_state.set_fleet_drain(True)
+    assert (drain_state.drained, drain_state.pause_reason) == (
+        True,
+        "drained by the fleet manager (/fleet/drain_robot)",
+    )
+    drain_state.set_local_drain(True)
+    drain_state.set_fleet_drain(False)
+    assert (drain_state.drained, drain_state.pause_reason) == (True, "drained here (drain)")
     drain_state.set_hold("on hold")
-    drain_state.drain(False)  # whoever says so wants it to drain_state
-    assert (drain_state.drained, drain_state.pause) == (False, "")
+    drain_state.set_local_drain(False)  # whoever says so wants it to drain_state
+    assert (drain_state.drained, drain_state.pause_reason) == (False, "")
     drain_state.set_hold("on hold")
-    assert (drain_state.drained, drain_state.pause) == (
+    assert (drain_state.drained, drain_state.pause_reason) == (
         False,
         "on hold",
     )  # at rest, but it was not taken out of drain_state
 
 
 def test_the_word_of_people_outlives_the_process(tmp_path: Path) -> None:
-    DrainState(tmp_path).drain(True)
+    DrainState(tmp_path).set_local_drain(True)
     again = DrainState(tmp_path)
     assert (again.drained, again.by_local_operator, again.by_fleet_manager) == (True, True, False)
-    again.drain(False)
-    again.drain(False)
+    again.set_local_drain(False)
+    again.set_local_drain(False)
     assert not DrainState(tmp_path).drained
 
 
@@ -41,8 +49,8 @@ def test_a_drain_that_the_disk_does_not_keep_holds_all_the_same(tmp_path: Path) 
     drain_state = DrainState(tmp_path)
     (tmp_path / "drained_here").mkdir()
     with pytest.raises(StorageError, match="drained_here"):
-        drain_state.drain(True)
+        drain_state.set_local_drain(True)
     assert drain_state.drained
     with pytest.raises(StorageError, match="remove it by hand"):
-        drain_state.drain(False)
+        drain_state.set_local_drain(False)
     assert drain_state.drained  # it would come back with the next process

@@ -1,0 +1,138 @@
+"""How a policy reaches a robot: the messages between fleet manager and robot, and the robot's receipts.
+
+The fleet manager broadcasts an `Announcement`. Each robot sends a `Heartbeat`, is answered with its `Target`, fetches what
+it missed, and sends a `Receipt` for every stage of an installation.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from floop_robot.durable.framing import Message
+from floop_robot.spec.bounds import BoundedInt
+
+TOPIC = b"policy"
+"""ZeroMQ topic of the announcements."""
+
+VersionNumber = BoundedInt
+"""A policy version in a message from another process: 0 to 2**62."""
+
+
+class InstallStage(enum.StrEnum):
+    """How far a version came on a robot."""
+
+    RECEIVED = "received"
+    VERIFIED = "verified"
+    INSTALLED = "installed"
+    ACTING = "acting"
+    """The first control step on it was taken."""
+    REFUSED = "refused"
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What a robot reports about one version."""
+
+    robot: str
+    version: VersionNumber
+    stage: InstallStage
+    since_received_s: float
+    """Time since the bundle arrived, on the robot's steady clock."""
+    detail: str = ""
+    """Why it was refused; notes on allowed differences."""
+    fallback_version: int | None = None
+    """For a version refused while it acted (NaN or infinity): the version that acts instead, 0 for none. Else None."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the version was refused while it acted; a refusal on arrival may have come before."""
+        return self.fallback_version is not None
+
+
+# From the fleet manager
+
+
+class Announcement(Message, frozen=True, kw_only=True):
+    """Broadcast: a version with its bundle."""
+
+    version: int
+    epoch: int
+    bundle: bytes
+    only: tuple[str, ...] = ()
+    """Robots it is for; empty means all …"""
+    but: tuple[str, ...] = ()
+    """… except these, which are pinned."""
+
+
+class Target(Message, frozen=True, kw_only=True):
+    """The version that the robot should act on; 0 while there is none."""
+
+    version: int
+    epoch: int
+    drain: bool = False
+    """Finish the episode and start no other."""
+
+
+class PolicyDelivery(Message, frozen=True, kw_only=True):
+    """A version with its bundle, sent to one robot."""
+
+    version: int
+    epoch: int
+    bundle: bytes
+
+
+class ReceiptAck(Message, frozen=True, kw_only=True):
+    """The receipt is on disk."""
+
+    robot: str
+    version: int
+    stage: InstallStage
+    failed: bool = False
+    """`Receipt.failed`. A fleet manager older than this field always sends False."""
+
+
+class Refusal(Message, frozen=True, kw_only=True):
+    """The request can't be fulfilled; one line says why."""
+
+    reason: str
+
+
+# From a robot
+
+
+class Heartbeat(Message, frozen=True, kw_only=True):
+    """A robot is alive and acts on this version. Answered by `Target`."""
+
+    robot: str
+    boot_id: str
+    contract: str
+    version: VersionNumber
+    """Installed last: the next control step is taken on it."""
+    acting: VersionNumber = 0
+    """Version of the last control step; 0 before the first since the robot started."""
+    idle: bool = False
+    """No episode runs."""
+    drained: bool = False
+    """It starts no episode, whoever drained it."""
+    estop: bool = False
+    """Its e-stop latch is set."""
+
+
+class FetchPolicy(Message, frozen=True, kw_only=True):
+    """Send this version (0: the one in production). Answered by `PolicyDelivery`."""
+
+    version: VersionNumber = 0
+
+
+class ReceiptReport(Message, frozen=True, kw_only=True):
+    """A receipt, repeated until answered by `ReceiptAck`."""
+
+    receipt: Receipt
+
+
+RobotRequest = Heartbeat | FetchPolicy | ReceiptReport
+RobotReply = Target | PolicyDelivery | ReceiptAck | Refusal
+
+ROBOT_REPLIES: msgspec.msgpack.Decoder[RobotReply] = msgspec.msgpack.Decoder(RobotReply)
+ANNOUNCEMENTS: msgspec.msgpack.Decoder[Announcement] = msgspec.msgpack.Decoder(Announcement)

@@ -10,7 +10,7 @@ import msgspec
 from floop_robot.demo.report import Rate
 from floop_robot.deploy.registry import History, LiveEpisode
 from floop_robot.services.supervision.stats_file import read_stats
-from floop_robot.sim.sim_robot import DriverStats
+from floop_robot.sim.sim_driver import DriverStats
 from floop_robot.spec.records import OutcomeCode
 
 RECENT_EPISODES = 12

@@ -15,7 +15,7 @@ from floop_robot.services.gate import GateStats
 from floop_robot.services.policy import RobotStats
 from floop_robot.services.safety import SafetyStats
 from floop_robot.services.supervision.stats_file import read_stats
-from floop_robot.sim.sim_robot import DriverStats
+from floop_robot.sim.sim_driver import DriverStats
 from floop_robot.spec.config import FloopConfig
 
 

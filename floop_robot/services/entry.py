@@ -1,7 +1,6 @@
 """How every floop process is entered: one clear line for errors, and an end when its starter is gone.
 
-`python -m floop_robot.services.entry NAME [args]` runs the `main(args)` of that process: `floop_robot.services.NAME`,
-or where `ELSEWHERE` says.
+`python -m floop_robot.services.entry NAME [args]` runs `main(args)` of `floop_robot.services.NAME`.
 """
 
 from __future__ import annotations
@@ -17,9 +16,6 @@ from floop_robot.spec.errors import FloopError
 SUPERVISOR_PIPE = "FLOOP_LIFELINE_FD"
 """Environment variable: a pipe whose other end the supervisor holds; end-of-file means that the supervisor died."""
 
-
-ELSEWHERE = {"sim_robot": "floop_robot.sim.sim_robot"}
-"""Processes whose main is not in this room."""
 
 USER_ERROR = 2
 """Exit status of a process that can't work as configured: starting it again would only repeat the message."""
@@ -45,7 +41,7 @@ def run(argv: list[str]) -> int:
     exit_with_supervisor()
     name, *arguments = argv
     try:
-        module = importlib.import_module(ELSEWHERE.get(name, f"floop_robot.services.{name}"))
+        module = importlib.import_module(f"floop_robot.services.{name}")
         return int(module.main(arguments) or 0)
     except FloopError as error:
         print(f"{name}: {error}", file=sys.stderr, flush=True)

@@ -3,90 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Generic, TypeVar
 
 import msgspec
 import pytest
 
-from floop_envs.world import SERVO_RATE_HZ, World
 from floop_robot.demo.live_success import LiveSuccess, ObservedShift, read_shift
 from floop_robot.deploy.registry import History, LiveEpisode
-from floop_robot.robot.messages import JointCommand, ResetRequest, RobotState
 from floop_robot.robot.rate_loop import RateLoop
 from floop_robot.services.supervision.stats_file import StatsFile
-from floop_robot.sim.sim_robot import DriverStats, SimDriver
-from floop_robot.sim.sim_world import RobotScenarios, SimWorld, set_world
+from floop_robot.sim.sim_driver import DriverStats
 from floop_robot.spec.records import ActMode, OutcomeCode, Source
-from floop_robot.spec.robot_model import load_robot
 
-T = TypeVar("T")
 S = 1_000_000_000
-
-
-class Slot(Generic[T]):
-    """One end of a link: the last message that is there."""
-
-    def __init__(self) -> None:
-        self.message: T | None = None
-
-    def send(self, message: T) -> None:
-        self.message = message
-
-    def receive(self) -> T | None:
-        message, self.message = self.message, None
-        return message
-
-
-class Ports:
-    """A driver's links within this process."""
-
-    def __init__(self) -> None:
-        self.states, self.commands, self.requests = Slot[RobotState](), Slot[JointCommand](), Slot[ResetRequest]()
-
-    def states_out(self) -> Slot[RobotState]:
-        return self.states
-
-    def commands_in(self) -> Slot[JointCommand]:
-        return self.commands
-
-    def requests_in(self) -> Slot[ResetRequest]:
-        return self.requests
-
-
-def test_the_driver_says_which_episode_was_the_first_of_a_shifted_world(tmp_path: Path) -> None:
-    ports, world = Ports(), World(load_robot("panda"))
-    driver = SimDriver(ports, world, RobotScenarios("floop/Pick-v0", "robot_1", 0, 0), tmp_path, SERVO_RATE_HZ)
-    try:
-        now_s = 0.0
-
-        def ask(episode: int) -> int:
-            nonlocal now_s
-            ports.requests.send(ResetRequest(episode=episode))
-            for _ in range(3):
-                now_s += 0.02
-                driver.tick(now_s)
-            return driver.first_shifted
-
-        assert ask(7) == 0
-        set_world(tmp_path, SimWorld("new-object"))
-        assert ask(7) == 0, "laid out before, however long it goes on"
-        assert ask(8) == 8 == ask(9)
-    finally:
-        world.close()
-
-
-def test_a_driver_that_starts_in_a_shifted_world_waits_for_its_first_episode(tmp_path: Path) -> None:
-    ports, world = Ports(), World(load_robot("panda"))
-    set_world(tmp_path, SimWorld("new-object"))
-    driver = SimDriver(ports, world, RobotScenarios("floop/Pick-v0", "robot_1", 0, 0), tmp_path, SERVO_RATE_HZ)
-    try:
-        driver.tick(0.0)
-        assert driver.first_shifted == 0
-        ports.requests.send(ResetRequest(episode=12))
-        driver.tick(0.02)
-        assert driver.first_shifted == 12
-    finally:
-        world.close()
 
 
 def seen(robot: str, episode: int, success: bool, at_s: float) -> LiveEpisode:

@@ -12,8 +12,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
 from floop_interfaces import msg, srv
-from floop_robot.robot.messages import JointCommand, Phase, ResetRequest, RobotState
-from floop_robot.robot.safety_loop import MessagePublisher, MessageSubscriber
+from floop_robot.robot.messages import Phase, ResetRequest, RobotState
 from floop_robot.ros.arm.convert import object_to_msg, pose_stamped
 from floop_robot.ros.arm.driver_config import DriverConfig
 from floop_robot.ros.arm.joint_commands import JointCommandSubscriber
@@ -21,6 +20,7 @@ from floop_robot.ros.node import topics
 from floop_robot.ros.node.io import Mailbox, RosSubscriber
 from floop_robot.ros.node.qos import CALLS, EVENTS, LATCHED, SENSOR
 from floop_robot.ros.node.stamps import header, to_time
+from floop_robot.sim.sim_driver import DriverLink
 from floop_robot.spec.records import GroundTruth
 from floop_robot.spec.robot_model import RobotModel
 
@@ -98,23 +98,12 @@ class SimTopics:
         self, node: Node, model: RobotModel, driver: DriverConfig, robot: str, servo_rate_hz: float, with_clock: bool
     ) -> None:
         self.states = StatePublisher(node, model, driver, robot, with_clock)
-        self._commands = JointCommandSubscriber(node, model, driver, servo_rate_hz)
         self._requests: Mailbox[ResetRequest] = Mailbox()
+        commands = JointCommandSubscriber(node, model, driver, servo_rate_hz)
+        self.link = DriverLink(self.states, commands, self._requests)
         self._stops = RosSubscriber(node, msg.EstopState, topics.ESTOP_STATE, LATCHED, lambda message, _: message)
         self._stop: msg.EstopState | None = None
         self._service = node.create_service(srv.ResetEpisode, topics.RESET_EPISODE, self._reset, qos_profile=CALLS)
-
-    def states_out(self) -> MessagePublisher[RobotState]:
-        """Where states go."""
-        return self.states
-
-    def commands_in(self) -> MessageSubscriber[JointCommand]:
-        """Where commands come from."""
-        return self._commands
-
-    def requests_in(self) -> MessageSubscriber[ResetRequest]:
-        """Where calls for another episode come from."""
-        return self._requests
 
     def _reset(
         self, request: srv.ResetEpisode.Request, response: srv.ResetEpisode.Response

@@ -1,33 +1,26 @@
-"""The simulated driver of one robot: a PyBullet arm in real time that speaks what a real arm and its perception speak.
+"""SimDriver: a PyBullet arm in real time that sends and takes the messages of a real arm and its perception.
 
-Physics follows the steady clock: each tick simulates as many servo periods as have passed. Its world (shift, hidden
-parameters) is known to nobody else.
+Physics follows the steady clock: each tick simulates as many servo periods as have passed. Only this process knows its
+world (shift, hidden parameters).
 """
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
 from floop_envs.world import SERVO_RATE_HZ, World
-from floop_robot.robot.ipc import IpcLinks, link_folder
 from floop_robot.robot.messages import JointCommand, Phase, ResetRequest, RobotState
-from floop_robot.robot.rate_loop import RateLoop, RateStats
+from floop_robot.robot.rate_loop import RateStats
 from floop_robot.robot.safety_loop import MessagePublisher, MessageSubscriber
-from floop_robot.services.main_loop import parse, run_loop, stop_on_signals
-from floop_robot.services.supervision.priority import raise_priority
-from floop_robot.services.supervision.stats_file import StatsFile
 from floop_robot.sim.sim_world import RobotScenarios, get_world
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.records import GroundTruth
-from floop_robot.spec.robot_model import load_robot
 
-NICE = -3
 RESET_S = 0.6
-"""What laying out the next object and going home takes here."""
+"""Time that a simulated reset takes: the next object is laid out and the arm goes home."""
 COMMAND_TIMEOUT_S = 0.1
 """Without commands for this long the arm holds its last position, as a vendor's controller would."""
 MAX_CATCH_UP_PERIODS = 5
@@ -35,7 +28,7 @@ MAX_CATCH_UP_PERIODS = 5
 
 
 class DriverStats(msgspec.Struct, frozen=True):
-    """How the simulated arm does."""
+    """Counts of a simulated driver since it started."""
 
     rate: RateStats
     simulated_s: float
@@ -46,29 +39,21 @@ class DriverStats(msgspec.Struct, frozen=True):
     """Number of the first episode that was laid out in a shifted world; 0 before it."""
 
 
-class DriverPorts(Protocol):
-    """The driver's ends of a robot's links or topics."""
+class DriverLink(msgspec.Struct, frozen=True):
+    """A simulated driver's ends of its robot's links: sockets or ROS topics."""
 
-    def states_out(self) -> MessagePublisher[RobotState]:
-        """Where states go."""
-        ...
-
-    def commands_in(self) -> MessageSubscriber[JointCommand]:
-        """Where commands come from."""
-        ...
-
-    def requests_in(self) -> MessageSubscriber[ResetRequest]:
-        """Where calls for another episode come from."""
-        ...
+    states: MessagePublisher[RobotState]
+    commands: MessageSubscriber[JointCommand]
+    requests: MessageSubscriber[ResetRequest]
 
 
 class SimDriver:
-    """World, clock and episode phases behind the links; `tick` is what a `RateLoop` calls at servo rate."""
+    """A simulated arm, its world and its episodes; a `RateLoop` calls `tick` at servo rate."""
 
     def __init__(
-        self, ports: DriverPorts, world: World, scenarios: RobotScenarios, run_dir: Path, servo_rate_hz: float
+        self, link: DriverLink, world: World, scenarios: RobotScenarios, run_dir: Path, servo_rate_hz: float
     ) -> None:
-        """Raises `ConfigError` for a rate that the simulated arm does not have."""
+        """Raises `ConfigError` for a rate other than `SERVO_RATE_HZ`."""
         if servo_rate_hz != SERVO_RATE_HZ:
             raise ConfigError(
                 f"robot.servo_rate_hz is {servo_rate_hz:g}, but simulated arms take commands at {SERVO_RATE_HZ:g} Hz; "
@@ -76,7 +61,7 @@ class SimDriver:
             )
         self._world, self._scenarios, self._run_dir = world, scenarios, run_dir
         self._period_s = 1.0 / servo_rate_hz
-        self._states, self._commands, self._requests = ports.states_out(), ports.commands_in(), ports.requests_in()
+        self._states, self._commands, self._requests = link.states, link.commands, link.requests
         self._command: JointCommand | None = None
         self._episode = 0
         self._scenario = ""
@@ -105,7 +90,7 @@ class SimDriver:
         if request is not None and request.episode != self._episode:
             self._start_episode(request.episode, now_s)
         command = self._commands.receive()
-        if command is not None and command.mono_s >= self._ready_s:  # older ones speak of the episode before
+        if command is not None and command.mono_s >= self._ready_s:  # older ones are of the previous episode
             self._command = command
         passed = round((now_s - self._start_s) / self._period_s)
         owed = passed - self.periods - self._lost_periods
@@ -113,6 +98,10 @@ class SimDriver:
         for _ in range(min(owed, MAX_CATCH_UP_PERIODS)):
             self._move(now_s)
         self._publish(now_s)
+
+    def stats(self, rate: RateStats) -> DriverStats:
+        """Counts so far; `rate` is of the loop that calls `tick`."""
+        return DriverStats(rate, self.simulated_s, self.elapsed_s, self.episodes, self.first_shifted)
 
     def _start_episode(self, episode: int, now_s: float) -> None:
         world = get_world(self._run_dir)
@@ -127,8 +116,8 @@ class SimDriver:
     def _move(self, now_s: float) -> None:
         command = self._command
         if command is not None and self._phase(now_s) is Phase.READY:
-            fresh = now_s - command.mono_s <= COMMAND_TIMEOUT_S
-            speed = command.dq_rad_s if fresh else (0.0,) * len(command.q_rad)
+            is_recent = now_s - command.mono_s <= COMMAND_TIMEOUT_S
+            speed = command.dq_rad_s if is_recent else (0.0,) * len(command.q_rad)
             self._world.servo_tick(command.q_rad, speed, command.gripper_width_m, command.gripper_force_n)
         else:
             self._world.step(self._world.steps_per_tick)
@@ -148,26 +137,3 @@ class SimDriver:
             truth=GroundTruth(self._world.true_success(), self._scenario),
         )
         self._states.send(state)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run until SIGINT or SIGTERM."""
-    stop = stop_on_signals()
-    arguments = parse("sim_robot", __doc__ or "", argv)
-    config = arguments.config
-    world = World(load_robot(config.robot.model))
-    raise_priority(NICE)
-    try:
-        with IpcLinks(link_folder(arguments.run_dir, arguments.robot)) as links:
-            scenarios = RobotScenarios(config.task, arguments.robot, arguments.index, config.seed)
-            driver = SimDriver(links, world, scenarios, arguments.run_dir, config.robot.servo_rate_hz)
-            loop = RateLoop(config.robot.servo_rate_hz, driver.tick, "driver")
-
-            def current_stats() -> DriverStats:
-                times = driver.simulated_s, driver.elapsed_s
-                return DriverStats(loop.stats(), *times, driver.episodes, driver.first_shifted)
-
-            run_loop(loop, stop, StatsFile(arguments.run_dir, f"{arguments.robot}.sim_robot"), current_stats)
-    finally:
-        world.close()
-    return 0

@@ -40,13 +40,13 @@ def exclusive_folder(out: Path) -> Iterator[None]:
             pass  # to know now, and not after a minute of training, that it can be written to
         folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise StorageError(f"cannot write to {out}: {error.strerror}; choose_episodes another --out") from None
+        raise StorageError(f"cannot write to {out}: {error.strerror}; choose another --out") from None
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StorageError(
-                f"another floop train writes to {out}; wait for it, or choose_episodes another --out"
+                f"another floop train writes to {out}; wait for it, or choose another --out"
             ) from None
         yield
     finally:

@@ -185,12 +185,12 @@ def test_an_order_that_was_not_answered_may_have_been_carried_out_and_is_not_und
     with contextlib.closing(made), made.watch, made.queue:
         made.client.push(make_bundle(1))
         file = made.slow_file()
-        pushed = made.take(file.push())
+        pushed = made.submit(file.push())
         wait_for(lambda: pushed.accepted_at >= 0, what="its place in the audit")
         made.manager.feed.take = hang
         assert hangs.wait(20)
         try:
-            late = made.take(made.slow_file().push())
+            late = made.submit(made.slow_file().push())
             error = outcome(late).error
             assert "no fleet manager answers" in error  # nothing was asked of it: this is not done later either
             error = made.order("rollback", Rollback(who="bob", version=1)).error
@@ -282,13 +282,13 @@ def test_closing_answers_what_was_not_begun(tmp_path: Path) -> None:
     made = QueueRig(tmp_path)
     with contextlib.closing(made), made.watch:
         with made.queue:
-            all_queued = [made.take(made.slow_file().push()) for _ in range(2)]
+            all_queued = [made.submit(made.slow_file().push()) for _ in range(2)]
             wait_for(lambda: readers() == 2)
         assert [queued.outcome for queued in all_queued] == [
             CommandOutcome(error="not done: the fleet manager ends")
         ] * 2
         with pytest.raises(QueueFull):
-            made.take(made.files[0].push())
+            made.submit(made.files[0].push())
         made.files[0].feed(make_bundle(1).to_bytes())
         assert made.client.status().production == 1
     wait_for(lambda: readers() == 0)

@@ -36,7 +36,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in {"idler": IDLER, "refuser": REFUSER, "stubborn": STUBBORN}.items():
         (package / f"{name}.py").write_text(text)
     (package / "sitecustomize.py").write_text(
-        f"import floop_robot.services\nfloop_robot.processes.__path__.append({str(package)!r})\n"
+        f"import floop_robot.services\nfloop_robot.services.__path__.append({str(package)!r})\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{package}:{Path(__file__).parents[3]}")
     return tmp_path

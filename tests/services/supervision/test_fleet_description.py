@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from floop_robot.services.entry import ELSEWHERE
 from floop_robot.services.supervision.fleet_description import (
     CENTRE,
     ArmOptions,
@@ -42,8 +41,7 @@ def test_ros_changes_how_processes_run_and_not_what_they_are_called() -> None:
 def test_every_process_is_a_module_that_exists(middleware: Middleware) -> None:
     own = select_processes(CONFIG, FILE, middleware, (), ArmOptions(simulated=False))
     for spec in (*own, *simulated_fleet(CONFIG, FILE, middleware)):
-        here = ELSEWHERE.get(spec.module, f"floop_robot.services.{spec.module}")
-        module = spec.module if "." in spec.module else here
+        module = spec.module if "." in spec.module else f"floop_robot.services.{spec.module}"
         assert importlib.util.find_spec(module) is not None, module
 
 

@@ -113,7 +113,9 @@ def test_stop_ends_even_a_stubborn_process(modules: Path) -> None:
 
 def test_a_killed_supervisor_takes_its_processes_along(modules: Path) -> None:
     program = (
-        "import pathlib, time\nfrom floop_robot.services.supervision.supervisor import ProcessSpec, Supervisor\n"
+        "import pathlib, time\n"
+        "from floop_robot.services.supervision.process_spec import ProcessSpec\n"
+        "from floop_robot.services.supervision.supervisor import Supervisor\n"
         "specs = [ProcessSpec(name='a', module='idler', arguments=())]\n"
         f"with Supervisor(specs, pathlib.Path({str(modules)!r})) as s:\n"
         "    while not s.pid('a') or 'up' not in s.log('a').read_text(): time.sleep(0.02)\n"

@@ -10,6 +10,7 @@ import msgspec
 import yaml
 
 from floop_robot.spec.errors import ConfigError, UnknownName
+from floop_robot.spec.renamed_keys import renamed_keys_in
 
 T = TypeVar("T")
 _NAMES = {"object": "fields (name: value)", "array": "list"}
@@ -54,6 +55,9 @@ def convert(raw: Any, kind: type[T], where: str) -> T:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
         found = _UNKNOWN.search(str(error))
+        if found and (renamed := renamed_keys_in(raw)):
+            changes = ", ".join(f"{old} is now {new}" for old, new in renamed.items())
+            raise ConfigError(f"{where} was written for an older floop; rename in it: {changes}") from None
         if found:
             path = (found["path"] or "").strip(".")
             place = f"{where} at {path}" if path else where

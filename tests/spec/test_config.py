@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from floop_robot.spec.config import FloopConfig, load_config, save_config
 from floop_robot.spec.errors import ConfigError, FloopError, UnknownName
+from floop_robot.spec.renamed_keys import RENAMED_KEYS
 from floop_robot.spec.yaml_file import read_yaml
 
 
@@ -80,3 +82,22 @@ def test_what_is_merged_or_of_another_kind_is_no_key_that_is_there_twice(
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FloopError, match=r"nowhere\.yaml: No such file"):
         load_config(tmp_path / "nowhere.yaml")
+
+
+def test_a_file_of_an_older_floop_is_refused_in_one_line_with_every_new_name(tmp_path: Path) -> None:
+    file = tmp_path / "old.yaml"
+    file.write_text("gate: {old_accept: 0.95, rest: 0.5}\nrollout: {heartbeat_s: 0.5}\n")
+    with pytest.raises(ConfigError) as refused:
+        load_config(file)
+    line = str(refused.value)
+    assert "\n" not in line and str(file) in line
+    for change in ("gate.old_accept is now gate.regression_accept", "gate.rest is now gate.cooldown_share",
+                   "rollout is now deploy"):  # fmt: skip
+        assert change in line
+
+
+@pytest.mark.parametrize("old", [key for key in RENAMED_KEYS if key.partition(".")[0] in ("learner", "gate", "rollout")])
+def test_each_new_name_is_a_key_of_today(old: str) -> None:
+    kind: type = FloopConfig
+    for part in RENAMED_KEYS[old].split("."):
+        kind = {field.name: field.type for field in msgspec.structs.fields(kind)}[part]

@@ -13,13 +13,13 @@ exec "$(dirname "$(readlink -f "$0")")/../../bin/{name}" "$@"
 
 ROBOT = [
     "numpy>=1.26",
+    "msgpack>=1.0",
     "msgspec>=0.19",
     "safetensors>=0.5",
     "pyzmq>=26",
     "pyyaml>=6",
     "click>=8.1",
     "rich>=13",
-    "psutil>=5.9",
 ]
 SIM = ["pybullet>=3.2.7", "gymnasium>=1.1"]
 LEARN = ["torch>=2.4", "stable-baselines3>=2.6"]
@@ -31,6 +31,7 @@ DEV = [
     "pytest-xdist>=3.6",
     "pytest-timeout>=2.3",
     "hypothesis>=6.100",
+    "psutil>=5.9",
     "ruff>=0.8",
     "mypy>=1.13",
     "import-linter>=2.1",

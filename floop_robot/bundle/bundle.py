@@ -21,6 +21,7 @@ from floop_robot.bundle.actor import Actor, Array
 from floop_robot.bundle.checks import check_actions
 from floop_robot.bundle.manifest import Architecture, DataRange, Manifest, Normalization, PolicyCheck
 from floop_robot.durable.files import read_regular, write_atomic
+from floop_robot.durable.framing import pack
 from floop_robot.spec.errors import BundleRefused
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
@@ -105,9 +106,9 @@ class Bundle(msgspec.Struct, frozen=True):
 
     def to_bytes(self) -> bytes:
         """Return the blob that `from_bytes` reads."""
-        manifest = msgspec.msgpack.encode(self.manifest)
+        manifest = pack(self.manifest)
         digest = _digest(manifest, self.tensors, self.metadata)
-        return msgspec.msgpack.encode(_Container(FORMAT, digest, manifest, self.tensors, self.metadata))
+        return pack(_Container(FORMAT, digest, manifest, self.tensors, self.metadata))
 
     @classmethod
     def from_bytes(cls, blob: bytes | memoryview, where: str = "the bundle") -> Bundle:

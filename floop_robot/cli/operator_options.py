@@ -15,7 +15,7 @@ import msgspec
 
 from floop_robot.deploy import CommandResult, FleetClient
 from floop_robot.deploy.convergence import Convergence, wait_until_acting
-from floop_robot.durable.run_lock import is_running
+from floop_robot.durable.locks import is_running
 from floop_robot.services.supervision.fleet_description import CONFIG_FILE
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError, FloopError

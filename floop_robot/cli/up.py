@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from floop_robot.bundle import Bundle, verify
-from floop_robot.durable.run_lock import is_running
+from floop_robot.durable.locks import is_running
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.ros.arm.driver_config import load_driver
 from floop_robot.services.fleet_manager import baseline_path, registry_path

@@ -13,6 +13,7 @@ from floop_robot.deploy.command_order import CommandOrder
 from floop_robot.deploy.commands import AuditNote, Command, CommandResult, Drain, Hold, Pin, Push, Resume, Rollback
 from floop_robot.deploy.deployment_controller import MANAGER_NAME, DeploymentController, rolled_back
 from floop_robot.deploy.registry import FLEET, Directive, Origin, Publication, Registry, VersionInfo
+from floop_robot.durable.framing import pack
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.errors import FloopError, UnknownName
 from floop_robot.spec.ids import Ids
@@ -79,7 +80,7 @@ class CommandHandler:
                     epoch=self._registry.epoch,
                     why=command.why,
                 )
-                self._registry.store_command_result(command.call_id, msgspec.msgpack.encode(done), now_ns)
+                self._registry.store_command_result(command.call_id, pack(done), now_ns)
                 place = self._command_order.end() if accepted_at < 0 else accepted_at
         except BaseException:
             # Nothing of it is on disk: forget what memory and the outbox may hold of it.

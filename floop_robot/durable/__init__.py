@@ -1,1 +1,1 @@
-"""Locks, atomic files, folders and framing: what must survive a power cut, once."""
+"""Locks, atomic files and framing: what must survive a crash or a power cut has its one home here."""

@@ -8,30 +8,42 @@ import stat
 import tempfile
 from pathlib import Path
 
-from floop_robot.durable.folders import sync_folder
 from floop_robot.spec.errors import StorageError
+
+TEMPORARY = ".new"
+"""Suffix of the file that is written before it takes the place of the old one; a killed process may leave one."""
 
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Replace `path` by `data` durably; raises `StorageError` in one line and leaves the old file when it can't."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
-        sync_folder(path.parent)
+        replace_file(path, data)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}; free space or choose a writable folder") from None
+
+
+def replace_file(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Replace `path` by `data`, whole or not at all; raises OSError.
+
+    Without `sync` a power cut may bring the old file back. That is enough for figures to look at.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    if sync:
+        sync_folder(path.parent)
 
 
 def read_regular(path: Path, most_bytes: int) -> bytes:
@@ -47,3 +59,19 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}; check the path") from None
     raise StorageError(f"cannot read {path}: no regular file; check the path")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make creations, renames and removals in `folder` survive a power cut; raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write everything, or raise OSError."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

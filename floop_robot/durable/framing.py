@@ -1,24 +1,27 @@
-"""What every message between processes is, and how it becomes bytes and back.
+"""Framing: how values become bytes, and how damage to those bytes is noticed.
 
-The bytes: the CRC-32 of its msgpack (little-endian), then the msgpack. TCP's own checksum lets flipped bits
-through, and plain ZeroMQ adds none.
+Everything is encoded by `msgpack` and decoded by `msgspec` into a typed struct, so bytes from outside are checked
+while they are read. A frame is the CRC-32 of its body (little-endian), then the body: TCP's own checksum lets flipped
+bits through, and plain ZeroMQ adds none.
 """
 
 from __future__ import annotations
 
 import zlib
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+import msgpack
 import msgspec
 
 from floop_robot.spec.errors import FloopError
 
 T = TypeVar("T")
-_ENCODER = msgspec.msgpack.Encoder()
+CRC_BYTES = 4
 
 
 class Message(msgspec.Struct, frozen=True, tag=True):
-    """Base of every message; a class's name is its tag, unless it gives another."""
+    """Base of every message between processes; a class's name is its tag, unless it gives another."""
 
 
 class MessageRefused(FloopError):
@@ -29,16 +32,38 @@ class MessageDamaged(MessageRefused):
     """Not the bytes that were sent: sent again, they may arrive."""
 
 
+def pack(value: object, enc_hook: Callable[[Any], Any] | None = None) -> bytes:
+    """Encode structs, enums and plain values as msgpack; `enc_hook` turns other types into plain ones.
+
+    Raises TypeError, ValueError, OverflowError, NotImplementedError or RecursionError for what can't be encoded.
+    """
+    packed: bytes = msgpack.packb(msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=enc_hook))
+    return packed
+
+
+def frame(body: bytes, first_crc: int = 0) -> bytes:
+    """The CRC of `body`, then `body`; `first_crc` continues the CRC of bytes that go before."""
+    return zlib.crc32(body, first_crc).to_bytes(CRC_BYTES, "little") + body
+
+
+def deframe(data: bytes | memoryview, first_crc: int = 0) -> memoryview | None:
+    """The body of a frame; None when its CRC is wrong."""
+    view = memoryview(data)
+    if len(view) < CRC_BYTES:
+        return None
+    body = view[CRC_BYTES:]
+    return body if zlib.crc32(body, first_crc) == int.from_bytes(view[:CRC_BYTES], "little") else None
+
+
 def frame_message(message: Message) -> bytes:
     """A message as bytes."""
-    body = _ENCODER.encode(message)
-    return zlib.crc32(body).to_bytes(4, "little") + body
+    return frame(pack(message))
 
 
 def deframe_message(data: bytes, decoder: msgspec.msgpack.Decoder[T]) -> T:
     """A message from bytes; raises `MessageDamaged`, or `MessageRefused` when it is none of the expected."""
-    body = memoryview(data)[4:]
-    if zlib.crc32(body) != int.from_bytes(data[:4], "little"):
+    body = deframe(data)
+    if body is None:
         raise MessageDamaged("a message failed its CRC: damaged on the way")
     try:
         return decoder.decode(body)

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 import msgspec
 
 from floop_robot.core import EpisodeJob, EpisodeOutcome
+from floop_robot.durable.framing import pack
 from floop_robot.gate import worker
 from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed, EpisodeRunner
 
@@ -102,7 +103,7 @@ class _Worker:
     def send(self, message: worker.ToWorker) -> None:
         # A worker that just died is noticed where its socket is read.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.connection.send_bytes(msgspec.msgpack.encode(message))
+            self.connection.send_bytes(pack(message))
 
     def start(self, task: _Task, bundle: bytes) -> None:
         policy = task.job.policy

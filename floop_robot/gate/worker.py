@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 import msgspec
 
 from floop_robot.core import EpisodeJob, EpisodeOutcome
+from floop_robot.durable.framing import pack
 from floop_robot.gate.interfaces import EpisodeRunner
 
 
@@ -109,18 +110,17 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = Connection(int(argv[0]))
     decoder = msgspec.msgpack.Decoder(ToWorker)
-    encoder = msgspec.msgpack.Encoder()
     setup = decoder.decode(connection.recv_bytes())
     assert isinstance(setup, Setup)
     os.nice(max(0, setup.nice - os.nice(0)))  # the owner may be niced already
     runner = make_runner(setup.runner, setup.task, setup.robot)
     service = _Service(runner)
     try:
-        connection.send_bytes(encoder.encode(Ready()))
+        connection.send_bytes(pack(Ready()))
         while True:
             reply = service.answer(decoder.decode(connection.recv_bytes()))
             if reply is not None:
-                connection.send_bytes(encoder.encode(reply))
+                connection.send_bytes(pack(reply))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return 0
     finally:

@@ -5,13 +5,12 @@ It is no safety function in the sense of ISO 13849: the robot's own emergency st
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from pathlib import Path
 from typing import Final
 
-from floop_robot.durable.folders import sync_folder
+from floop_robot.durable.files import replace_file
 from floop_robot.robot.messages import EstopCommand
 
 AGAIN_S: Final = 0.2
@@ -81,11 +80,8 @@ class EstopLatch:
             return
         wanted, self._kept = self._wanted, None
         if wanted:
-            with self._path.open("w", encoding="utf-8") as file:
-                file.write(wanted + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            sync_folder(self._path.parent)  # a stop outlives a power cut, too
+            self._path.touch()  # first, since a full disk has room for an empty file, and its being there stops the arm
+            replace_file(self._path, f"{wanted}\n".encode())
         else:
             self._path.unlink(missing_ok=True)
         self._kept = wanted

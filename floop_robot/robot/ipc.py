@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import fcntl
 import hashlib
 import os
 import tempfile
@@ -28,6 +27,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 import zmq
 
+from floop_robot.durable.locks import ExclusiveLock
 from floop_robot.robot.messages import (
     Codec,
     EstopCommand,
@@ -82,7 +82,7 @@ class IpcLinks:
         self._context = zmq.Context()
         self._sockets: list[zmq.Socket[bytes]] = []
         self._bound: list[Path] = []
-        self._locks: list[int] = []
+        self._locks: list[ExclusiveLock] = []
         _own(folder)
 
     def states_out(self) -> IpcSender[RobotState]:
@@ -141,7 +141,7 @@ class IpcLinks:
         for path in self._bound:  # ZeroMQ forgets some when the whole process ends
             path.unlink(missing_ok=True)
         for lock in self._locks:
-            os.close(lock)
+            lock.release()
         self._sockets, self._bound, self._locks = [], [], []
 
     def __enter__(self) -> IpcLinks:
@@ -160,7 +160,7 @@ class IpcLinks:
         path = self._folder / f"{link.value}.ipc"
         if bind:
             # Binding the same path twice would silently cut off the first.
-            self._locks.append(_claim(path))
+            self._locks.append(_lock(path))
             self._bound.append(path)
         socket: zmq.Socket[bytes] = self._context.socket(socket_type)
         self._sockets.append(socket)
@@ -185,11 +185,11 @@ class IpcLinks:
 def sole_server(folder: Path, link: Link) -> Iterator[None]:
     """Claim the serving end of a link for this process, over whatever it is served; raises `StorageError`."""
     _own(folder)
-    lock = _claim(folder / f"{link.value}.ipc")
+    lock = _lock(folder / f"{link.value}.ipc")
     try:
         yield
     finally:
-        os.close(lock)
+        lock.release()
 
 
 def _own(folder: Path) -> None:
@@ -201,15 +201,9 @@ def _own(folder: Path) -> None:
         raise StorageError(f"{folder} belongs to another user; choose another run_dir")
 
 
-def _claim(path: Path) -> int:
-    """Take the lock beside a socket; returns its file descriptor, which holds it."""
-    lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise StorageError(f"{path} is served by another process; stop it first (floop status shows it)") from None
-    return lock
+def _lock(path: Path) -> ExclusiveLock:
+    """Claim the serving end of a socket, with a lock beside it."""
+    return ExclusiveLock(path.with_suffix(".lock"), f"socket {path}", "stop it first (floop status shows it)")
 
 
 class IpcSender(Generic[T]):

@@ -13,6 +13,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
+from floop_robot.durable.framing import pack
 from floop_robot.spec.records import GroundTruth
 
 Vec3 = tuple[float, float, float]
@@ -205,13 +206,12 @@ class Codec(Generic[T]):
     """Bytes to one message type and back; what does not decode becomes None and is counted."""
 
     def __init__(self, kind: type[T]) -> None:
-        self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(kind)
         self.refused = 0
 
     def encode(self, message: T) -> bytes:
         """Msgpack of the struct."""
-        return self._encoder.encode(message)
+        return pack(message)
 
     def decode(self, data: bytes) -> T | None:
         """The message, or None if `data` is not one."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from floop_robot.bundle import Bundle
 from floop_robot.deploy import FleetRequestHandler, FleetServer, LiveBatch
 from floop_robot.deploy.registry import JournalPosition, LiveEpisode, LiveLabel, Registry
-from floop_robot.durable.run_lock import RunLock
+from floop_robot.durable.locks import RunLock
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.services.entry import run as enter
 from floop_robot.services.main_loop import read_arguments, stop_on_signals

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import zmq
 
+from floop_robot.durable.framing import pack
 from floop_robot.gate.executor import ProcessPool
 from floop_robot.gate.gate import Gate, GateCounts, GateResult
 from floop_robot.gate.reported_tasks import TargetTasks
@@ -147,7 +148,7 @@ class GateProcess:
 
     def _reply(self, peer: bytes, answer: CandidateReply) -> None:
         try:
-            self._socket.send_multipart([peer, msgspec.msgpack.encode(answer)], zmq.NOBLOCK)
+            self._socket.send_multipart([peer, pack(answer)], zmq.NOBLOCK)
         except zmq.ZMQError:
             return  # the learner went away, or doesn't read
 

@@ -7,12 +7,11 @@ what was recorded for what ingest holds, and let it go.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
-from floop_robot.durable.folders import sync_folder
+from floop_robot.durable.files import replace_file, sync_folder
 
 
 class OwnHighWaterMarks:
@@ -32,14 +31,7 @@ class OwnHighWaterMarks:
 
     def keep(self, boot_id: str, own_high_water_mark: int) -> None:
         """Remember durably; raises OSError."""
-        path = self._path(boot_id)
-        new = path.with_suffix(".new")
-        with new.open("wb") as file:
-            file.write(msgspec.json.encode(own_high_water_mark))
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-        sync_folder(self._folder)
+        replace_file(self._path(boot_id), msgspec.json.encode(own_high_water_mark))
 
     def forget(self, boot_id: str) -> None:
         """Ingest has answered for this boot; raises OSError."""

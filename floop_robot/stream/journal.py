@@ -6,8 +6,6 @@ every row carries a CRC. One process writes (ingest); everyone else asks the tai
 
 from __future__ import annotations
 
-import fcntl
-import os
 import secrets
 import sqlite3
 import time
@@ -18,6 +16,8 @@ from typing import Any
 
 import msgspec
 
+from floop_robot.durable.framing import pack
+from floop_robot.durable.locks import ExclusiveLock
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Source
 from floop_robot.stream.codec import Block, RecordKind
@@ -79,7 +79,8 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock_fd = _claim(path)
+        cure = "stop that ingest, or use another run_dir"
+        self._lock = ExclusiveLock(path.with_suffix(".lock"), f"journal {path}", cure)
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
             self.id = self._prepare()
@@ -87,10 +88,10 @@ class Journal:
             self.head = int(self._db.execute("SELECT coalesce(max(id), 0) FROM blocks").fetchone()[0])
             """Id of the newest block."""
         except (sqlite3.Error, OSError) as error:
-            os.close(self._lock_fd)
+            self._lock.release()
             raise _unusable(path, error) from None
         except StorageError:
-            os.close(self._lock_fd)
+            self._lock.release()
             raise
 
     def high_water_mark(self, robot: str, boot_id: str) -> int | None:
@@ -120,7 +121,7 @@ class Journal:
     def close(self) -> None:
         """Fold the write-ahead log in and release the file."""
         self._db.close()
-        os.close(self._lock_fd)
+        self._lock.release()
 
     def _prepare(self) -> str:
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -251,27 +252,13 @@ class JournalReader:
 
 
 def _crc(number: int, facts: tuple[object, ...], payload: bytes) -> int:
-    return zlib.crc32(payload, zlib.crc32(msgspec.msgpack.encode((number, *facts))))
+    return zlib.crc32(payload, zlib.crc32(pack((number, *facts))))
 
 
 def _checked(row: tuple[Any, ...]) -> StoredBlock:
     number, *facts, crc, payload = row
     is_sound = isinstance(payload, bytes) and _crc(number, tuple(facts), payload) == crc
     return StoredBlock(number, payload if is_sound else None)
-
-
-def _claim(path: Path) -> int:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise _unusable(path, error) from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise StorageError(f"journal {path} is in use by another ingest; stop it or use another run_dir") from None
-    return descriptor
 
 
 def _unusable(path: Path, error: Exception) -> StorageError:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from floop_robot.durable.folders import sync_folder
+from floop_robot.durable.files import replace_file
+from floop_robot.durable.framing import pack
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import StreamInfo
 from floop_robot.stream.codec import MAX_BLOCK_BYTES
@@ -52,16 +53,8 @@ def frame(mark: bytes, first_seq: int, end_seq: int, payload: bytes) -> bytes:
 
 def create_segment(path: Path, head: SegmentHeader) -> Segment:
     """Make a segment that holds no record yet; atomic. Raises OSError."""
-    data = frame(HEADER_MAGIC, head.first_seq, head.first_seq, msgspec.msgpack.encode(head))
-    aside = path.with_suffix(".new")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    try:
-        write_all(descriptor, data)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    aside.replace(path)
-    sync_folder(path.parent)
+    data = frame(HEADER_MAGIC, head.first_seq, head.first_seq, pack(head))
+    replace_file(path, data)
     return Segment(path, head, len(data), head.first_seq)
 
 
@@ -88,13 +81,6 @@ def read_blocks(segment: Segment, offset: int) -> Iterator[tuple[int, OutgoingBl
     start = 0 if offset else _head_of(segment.path, data)[1]
     for end, block in _frames(data, start):
         yield offset + end, block
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    """Write everything, or raise OSError."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 def _head_of(path: Path, data: bytes) -> tuple[SegmentHeader, int]:

@@ -8,7 +8,6 @@ keys were used: the next records begin a new boot, and the old boot's are delive
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import threading
@@ -17,7 +16,8 @@ from pathlib import Path
 
 import msgspec
 
-from floop_robot.durable.folders import sync_folder
+from floop_robot.durable.files import TEMPORARY, sync_folder, write_all
+from floop_robot.durable.locks import ExclusiveLock
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Event, StreamInfo
 from floop_robot.stream.codec import encode_block
@@ -30,7 +30,6 @@ from floop_robot.stream.segment import (
     frame,
     open_segment,
     read_blocks,
-    write_all,
 )
 
 SEGMENT_BYTES = 4 * 2**20
@@ -63,7 +62,7 @@ class Spool:
         self._segment_bytes = min(segment_bytes, max(4096, limit_bytes // 4))
         self._lock = threading.Lock()  # guards the list and sizes of segments; held for microseconds, except to rotate
         self._file = -1
-        self._lock_fd = _claim(folder)
+        self._folder_lock = ExclusiveLock(folder / "lock", f"spool {folder}", "stop it, or choose another folder")
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         """Readable when there is something new to send."""
         try:
@@ -157,9 +156,9 @@ class Spool:
         """Release the folder; what was not committed is not kept."""
         if self._file >= 0:
             os.close(self._file)
-        os.close(self._lock_fd)
+        self._folder_lock.release()
         os.close(self.wake_fd)
-        self._file = self._lock_fd = self.wake_fd = -1
+        self._file = self.wake_fd = -1
 
     def _boot(self) -> str:
         if self._segments and self._segments[-1].is_clean:
@@ -221,20 +220,6 @@ class SpoolReader:
             yield OutgoingBlock(start, self.seq, encode_block(info, start, [gone] * (self.seq - start)))
 
 
-def _claim(folder: Path) -> int:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise _unusable(folder, error) from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise StorageError(f"spool {folder} is in use by another process; stop it or choose another folder") from None
-    return descriptor
-
-
 def _unusable(folder: Path, error: OSError) -> StorageError:
     return StorageError(f"cannot use spool {folder}: {error.strerror or error}; check permissions and free space")
 
@@ -256,7 +241,7 @@ def _scan(folder: Path, robot: str) -> list[Segment]:
         if segment.head.info.robot != robot:
             raise StorageError(f"spool {folder} belongs to robot {segment.head.info.robot!r}, not {robot!r}")
         segments.append(segment)
-    for path in folder.glob("*.new"):
+    for path in folder.glob(f"*{TEMPORARY}"):  # of a killed process
         path.unlink()
     return segments
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +10,7 @@ import msgspec
 import numpy as np
 
 from floop_robot.bundle import SUFFIX, DataRange, write_atomic
+from floop_robot.durable.locks import ExclusiveLock
 from floop_robot.learn.algorithm import Algorithm
 from floop_robot.learn.checkpoint import SUFFIX as CHECKPOINT_SUFFIX
 from floop_robot.learn.checkpoint import Checkpoint, CheckpointInfo
@@ -22,7 +20,6 @@ from floop_robot.learn.spaces import PolicySpace
 from floop_robot.monitor.shift_detector import KnownTasks
 from floop_robot.replay.packed_episodes import choose_episodes, pack_episodes
 from floop_robot.replay.transitions import Transitions
-from floop_robot.spec.errors import StorageError
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
 from floop_robot.train.train_env import TrainingEpisode
@@ -34,23 +31,11 @@ CHECK_OBSERVATIONS = 8
 @contextmanager
 def exclusive_folder(out: Path) -> Iterator[None]:
     """Nobody else trains into this folder meanwhile; raises `StorageError` when somebody does."""
+    lock = ExclusiveLock(out / ".lock", f"training folder {out}", "wait for it, or choose another --out")
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass  # to know now, and not after a minute of training, that it can be written to
-        folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise StorageError(f"cannot write to {out}: {error.strerror}; choose another --out") from None
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StorageError(
-                f"another floop train writes to {out}; wait for it, or choose another --out"
-            ) from None
         yield
     finally:
-        os.close(folder)
+        lock.release()
 
 
 class Score(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from floop_robot.bundle import Bundle
-from floop_robot.durable.run_lock import is_running
+from floop_robot.durable.locks import is_running
 from floop_robot.services.supervision.fleet_description import write_config
 from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.spec.config import Endpoints, save_config

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from floop_robot.durable.run_lock import RunLock, is_running
+from floop_robot.durable.locks import RunLock, is_running
 from floop_robot.services.supervision.fleet_description import write_config
 from floop_robot.spec.config import Endpoints, FloopConfig
 from tests.support.cli_in_process import Floop

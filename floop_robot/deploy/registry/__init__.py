@@ -1,5 +1,6 @@
 """Versions and their history; one writer."""
 
+from floop_robot.deploy.registry.database import RegistryFenced
 from floop_robot.deploy.registry.history import read_history
 from floop_robot.deploy.registry.records import (
     FLEET,
@@ -16,7 +17,6 @@ from floop_robot.deploy.registry.records import (
     VersionInfo,
 )
 from floop_robot.deploy.registry.registry import BASELINE, PRODUCTION, Publication, Registry
-from floop_robot.durable.writer_lock import RegistryBusy, RegistryFenced
 
 __all__ = [
     "BASELINE",
@@ -33,7 +33,6 @@ __all__ = [
     "Origin",
     "Publication",
     "Registry",
-    "RegistryBusy",
     "RegistryFenced",
     "StoredReceipt",
     "VersionInfo",

@@ -11,23 +11,25 @@ from typing import Any, TypeVar
 import msgspec
 
 from floop_robot.deploy.registry.schema import ADDED_DDL, DDL, SCHEMA_VERSION
-from floop_robot.durable.writer_lock import RegistryFenced, WriterLock
-from floop_robot.spec.errors import StorageError
+from floop_robot.durable.framing import pack
+from floop_robot.durable.locks import ExclusiveLock
+from floop_robot.spec.errors import FloopError, StorageError
 
 T = TypeVar("T")
+
+
+class RegistryFenced(FloopError):
+    """A later writer took the registry over."""
 
 
 class Database:
     """The registry's file, open for writing by this process alone; belongs to the thread that opened it."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file and begin a new epoch; raises `RegistryBusy` or `StorageError`."""
+        """Open or make the file and begin a new epoch; raises `LockHeld` or `StorageError`."""
         self.path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"cannot write {path.parent}: {error.strerror}; choose a writable run_dir") from None
-        self._lock = WriterLock(path)
+        cure = "stop that fleet manager first, or choose another run_dir"
+        self._lock = ExclusiveLock(path.with_name(path.name + ".lock"), f"registry {path}", cure)
         try:
             with self._one_line():
                 self._connection = sqlite3.connect(path, isolation_level=None)
@@ -120,7 +122,7 @@ class Database:
 
 def encode(value: msgspec.Struct) -> bytes:
     """A struct as it lies in a row."""
-    return msgspec.msgpack.encode(value)  # not JSON: verdicts hold NaN
+    return pack(value)  # not JSON: verdicts hold NaN
 
 
 def decode(raw: Any, kind: type[T]) -> T:

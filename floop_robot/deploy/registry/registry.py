@@ -52,7 +52,7 @@ class Registry:
     """Every change is one durable transaction; belongs to the thread that opened it."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make `path`; raises `RegistryBusy` or `StorageError`."""
+        """Open or make `path`; raises `LockHeld` or `StorageError`."""
         self._database = Database(path)
         self.telemetry = TelemetryStore(self._database)
         self.path = path

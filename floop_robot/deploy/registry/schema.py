@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import msgspec
+from floop_robot.durable.framing import pack
 
 SCHEMA_VERSION = 1
 
 SUBMITTED = "submitted candidate"
 """Written into the audit for each one."""
-IS_ACTION = f"instr(info, x'{msgspec.msgpack.encode({'what': SUBMITTED})[1:].hex()}') = 0"
+IS_ACTION = f"instr(info, x'{pack({'what': SUBMITTED})[1:].hex()}') = 0"
 """True of an audit row unless it is about a candidate's arrival; no text within a row holds these bytes, since they are
 no UTF-8."""
 

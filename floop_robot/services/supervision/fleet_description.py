@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from floop_robot.bundle import write_atomic
-from floop_robot.durable.run_lock import no_fleet_running
+from floop_robot.durable.locks import no_fleet_running
 from floop_robot.services.supervision.process_spec import ProcessSpec, RosNode
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import UnknownName

@@ -14,6 +14,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from floop_robot.durable.files import replace_file
+from floop_robot.durable.framing import pack
 from floop_robot.spec.errors import StorageError
 
 log = logging.getLogger(__name__)
@@ -45,11 +47,8 @@ class StatsFile(Generic[T]):
         if now < self._due_s and not force:
             return
         self._due_s = now + WRITE_INTERVAL_S
-        aside = self._path.with_suffix(".tmp")
         try:
-            aside.write_bytes(msgspec.msgpack.encode(stats))
-            # No sync: these are figures to look at, and a torn file can't arise from a rename.
-            aside.replace(self._path)
+            replace_file(self._path, pack(stats), sync=False)
         except OSError as error:
             if not self._fails:
                 log.warning("cannot write %s: %s; figures are missing until it can be", self._path, error.strerror)

@@ -7,7 +7,6 @@ holds the reading end of a pipe (its lifeline) and ends when the writing end clo
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import signal
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from floop_robot.durable.run_lock import RunLock
+from floop_robot.durable.locks import ExclusiveLock, LockHeld, RunLock
 from floop_robot.services.entry import SUPERVISOR_PIPE, USER_ERROR
 from floop_robot.services.supervision.priority import NiceResult, has_session_nice, set_session_nice
 from floop_robot.services.supervision.process_spec import ProcessSpec
@@ -65,15 +64,13 @@ class _Child:
         self.exit_status = 0
         self.set_nice_until_s = 0.0
         """Up to when its session is to be given its nice value; 0 when that is done."""
-        self._log_lock = -1
+        self._lock: ExclusiveLock | None = None
 
-    def lock_log(self) -> None:
-        """Say that it is supervised, by a lock on its log; raises `ConfigError` when another supervisor does."""
-        self._log_lock = os.open(self.log, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    def lock(self) -> None:
+        """Say that it is supervised, by a lock beside its log; raises `ConfigError` when another supervisor does."""
         try:
-            fcntl.flock(self._log_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.release()
+            self._lock = ExclusiveLock(self.log.with_suffix(".lock"), self.spec.name, "stop that one first")
+        except LockHeld:
             raise ConfigError(
                 f"{self.spec.name} is running already (its log: {self.log}); stop that one first, "
                 "or give this fleet a run_dir of its own"
@@ -81,9 +78,8 @@ class _Child:
 
     def release(self) -> None:
         """It is supervised no more; may be called again."""
-        if self._log_lock >= 0:
-            os.close(self._log_lock)
-            self._log_lock = -1
+        if self._lock is not None:
+            self._lock.release()
 
 
 class Supervisor:
@@ -109,7 +105,7 @@ class Supervisor:
         """Start all of them; raises `ConfigError`, before any is started, when another supervisor has one of them."""
         try:
             for child in self._children.values():
-                child.lock_log()
+                child.lock()
         except BaseException:
             self.stop()
             raise

@@ -9,9 +9,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from floop_robot.durable.run_lock import RunLock, is_running, no_fleet_running
 
 from floop_robot.durable import run_lock
-from floop_robot.durable.run_lock import RunLock, is_running, no_fleet_running
+from floop_robot.durable.locks import RunLock, is_running, no_fleet_running
 from floop_robot.services.supervision.ports import FIRST_PORT, LAST_PORT, reserved_base_port
 from floop_robot.spec.errors import ConfigError
 

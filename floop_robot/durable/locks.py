@@ -35,7 +35,8 @@ class ExclusiveLock:
     def __init__(self, path: Path, what: str, cure: str) -> None:
         """Lock the file at `path`, which is made if needed; never waits.
 
-        `what` and `cure` say in the message what is in use and what to do. Raises `LockHeld` when another process has it, else `StorageError`.
+        `what` names the locked thing in messages, `cure` says what to do when it is in use. Raises `LockHeld` then,
+        and `StorageError` where no lock can be made.
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

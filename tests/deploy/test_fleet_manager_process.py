@@ -150,7 +150,7 @@ def test_a_second_fleet_manager_is_refused_and_the_first_goes_on(processes):
     with processes.client() as client:
         client.status()
         other_ports = processes.write("other.yaml", endpoints=Endpoints(base_port=free_base_port()))
-        assert "in use by another fleet manager" in fails_with_one_line(processes.start(config=other_ports))
+        assert "in use by another process" in fails_with_one_line(processes.start(config=other_ports))
         other_folder = processes.write("folder.yaml", run_dir=str(processes.folder / "other"))
         line = fails_with_one_line(processes.start(config=other_folder))
         assert str(processes.config.endpoints.base_port + 4) in line and "base_port" in line

@@ -25,11 +25,11 @@ from floop_robot.deploy.registry import (
     Origin,
     Publication,
     Registry,
-    RegistryBusy,
     RegistryFenced,
     read_history,
 )
 from floop_robot.deploy.registry.registry import SUBMITTED
+from floop_robot.durable.locks import LockHeld
 from floop_robot.spec.errors import StorageError, UnknownName
 from floop_robot.spec.records import ActMode, OutcomeCode, Source
 from floop_robot.spec.verdict import Decision, SuiteResult, Verdict
@@ -159,7 +159,7 @@ def test_unknown_version_names_the_nearest(registry):
 
 
 def test_second_writer_is_refused_and_the_first_goes_on(registry):
-    with pytest.raises(RegistryBusy) as info:
+    with pytest.raises(LockHeld) as info:
         Registry(registry.path)
     assert "\n" not in str(info.value) and str(registry.path) in str(info.value)
     assert registry.publish(publication(), 1).version == 1

@@ -230,7 +230,7 @@ def test_rubbish_is_counted_and_dropped(folder: Path) -> None:
 def test_an_end_has_one_server(folder: Path) -> None:
     with IpcLinks(folder) as first, IpcLinks(folder) as second:
         first.commands_out()
-        with pytest.raises(StorageError, match="served by another process"):
+        with pytest.raises(StorageError, match="is in use by another process"):
             second.commands_out()
     with IpcLinks(folder) as third:
         third.commands_out()

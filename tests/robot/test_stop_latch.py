@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -143,20 +144,27 @@ def test_a_release_of_what_was_before_another_stop_is_none() -> None:
     assert not latch.is_set
 
 
-def test_a_slow_disk_keeps_the_servo_loop_waiting_for_nothing(tmp_path: Path) -> None:
+def test_a_slow_disk_keeps_the_servo_loop_waiting_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "stopped"
     latch = EstopLatch(path)
-    os.mkfifo(path)  # whoever opens it to write waits for a reader
+    fails, sync = threading.Event(), os.fsync
+
+    def slow(descriptor: int) -> None:
+        if not fails.is_set():
+            fails.wait(20.0)
+            raise OSError(5, "Input/output error")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow)
     with closing(EstopLatchWriter(latch)) as keeper:
         latch.take(EstopCommand(stop=True, who="ann"))
         before_s = time.monotonic()
         keeper.look()
         assert time.monotonic() - before_s < 1.0
         assert not latch.is_kept
-        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        wait_for(lambda: keeper.trouble)  # a pipe can't be synced
-        path.unlink()
-        os.close(reader)
+        wait_for(lambda: EstopLatch(path).is_set)  # a successor is stopped, though the reason is not on disk yet
+        fails.set()
+        wait_for(lambda: keeper.trouble)
 
         def kept() -> bool:
             keeper.look()

@@ -90,7 +90,7 @@ def test_a_port_in_use_is_one_line_and_no_journal_is_left_locked(tmp_path: Path,
     assert line.startswith("ingest: ") and "in use" in line and ingest.config.endpoints.ingest in line
     command[-1] = str(ingest.path)
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    assert done.returncode == 2 and "in use by another ingest" in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 2 and "in use by another process" in done.stderr and done.stderr.count("\n") == 1
     out.put(transition(1))
     assert out.drain(10)  # the running one was not disturbed
     out.close()

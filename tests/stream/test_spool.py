@@ -172,7 +172,7 @@ def test_a_spool_is_used_by_one_process_and_one_robot(folder: Path) -> None:
 
 def test_what_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="check permissions") as caught:
+    with pytest.raises(StorageError, match="choose a writable folder") as caught:
         make(tmp_path / "file" / "spool")
     assert "\n" not in str(caught.value)
 
@@ -190,7 +190,7 @@ def test_no_permission_is_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, timeout=60
     )
-    assert "Permission denied; check permissions" in done.stdout, done.stderr
+    assert "Permission denied; choose a writable folder" in done.stdout, done.stderr
 
 
 def test_records_are_durable_in_the_order_they_were_put(folder: Path) -> None:

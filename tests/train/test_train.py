@@ -56,7 +56,10 @@ def test_two_trainings_into_one_folder_are_one_too_many(tmp_path: Path) -> None:
             refused.append(str(caught.value))
 
     train(config(tmp_path, max_transitions=0, demonstrations=2), second)
-    assert refused == [f"another floop train writes to {tmp_path}; wait for it, or choose another --out"]
+    own = f"process {os.getpid()}"
+    assert refused == [
+        f"training folder {tmp_path} is in use by another process ({own}); wait for it, or choose another --out"
+    ]
     assert msgspec.yaml.decode((tmp_path / "config.yaml").read_bytes(), type=TrainConfig).seed == 0
 
 

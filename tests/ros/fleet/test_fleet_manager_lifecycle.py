@@ -86,7 +86,7 @@ def test_a_second_manager_and_a_bad_configuration_end_in_one_line(fleet: FleetRi
     manager = fleet.start_manager()
     second = fleet.start("fleet_manager_node", "/second")
     assert second.process.wait(20.0) == 2
-    assert "in use by another fleet manager" in second.text and "Traceback" not in second.text
+    assert "in use by another process" in second.text and "Traceback" not in second.text
     broken = fleet.folder / "broken.yaml"
     broken.write_text("robbots: 3\n")
     third = fleet.start("fleet_manager_node", "/third", config=broken)

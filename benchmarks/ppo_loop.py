@@ -1,9 +1,8 @@
 """PPO through the fleet's own loop: `python benchmarks/ppo_loop.py [--seeds 2] [--demonstrations 10]`.
 
-A policy is cloned from a few demonstrations (`floop train --algo ppo`, no further training); then ingest, learner and
-explorers run as real processes, and the learner improves it from streamed, sampled rows with their densities and acting
-versions. Every few seconds the live weights are measured on selection scenarios; when they reach the goal, once on 200
-others. Prints one JSON object per seed; wall times are those of the machine as it is.
+A policy is cloned from a few demonstrations (`floop train --algo ppo`, no further training). Then `floop_robot/loop.py`
+improves it from sampled rows of explorers, with their densities and acting versions. Each candidate is measured on
+selection scenarios; the run ends at the goal, and the candidate is measured once on 200 others. One JSON object per seed.
 """
 
 from __future__ import annotations
@@ -22,76 +21,54 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import msgspec
 
 from floop_envs.seeds import Purpose
-from floop_robot.bundle import Actor
-from floop_robot.explore.weight_subscriber import WeightSubscriber
-from floop_robot.learn.status import LearnerStatus
-from floop_robot.services.supervision.fleet_description import central_processes, write_config
-from floop_robot.services.supervision.ports import reserved_base_port
-from floop_robot.services.supervision.stats_file import read_stats
-from floop_robot.services.supervision.supervisor import Supervisor
-from floop_robot.spec.config import Endpoints, FloopConfig, LearnerConfig
+from floop_robot.bundle import Bundle
+from floop_robot.loop import LoopConfig, LoopProgress, run_loop
+from floop_robot.spec.config import FloopConfig, LearnerConfig
 from floop_robot.train.train import TrainConfig, train
 from floop_robot.train.train_env import ArmTrainingEnv
 
-FINAL_EPISODES = 200
-SELECTION_EPISODES = 100
-LONGEST_S = 300.0
-LOOK_S = 10.0
 
-
-def success(ground: ArmTrainingEnv, actor: Actor, purpose: Purpose, count: int) -> float:
-    return sum(ground.episode(actor, purpose, i, sample=False).success for i in range(count)) / count
-
-
-def one_seed(found: argparse.Namespace, seed: int, folder: Path, base_port: int) -> dict[str, object]:
-    started = time.monotonic()
-    task, demonstrations, out = found.task, found.demonstrations, str(folder / "start")
+def one_seed(options: argparse.Namespace, seed: int, folder: Path) -> dict[str, object]:
+    began, env = time.monotonic(), ArmTrainingEnv(options.task, seed)
     start = train(
-        TrainConfig(task=task, algo="ppo", demonstrations=demonstrations, seed=seed, max_transitions=0, out=out)
+        TrainConfig(
+            task=options.task, algo="ppo", demonstrations=options.demonstrations, seed=seed, max_transitions=0,
+            out=str(folder / "start"), final_episodes=options.final_episodes,
+        )
+    )  # fmt: skip
+    best: list[tuple[float, Bundle]] = [(start.success, Bundle.load(Path(start.bundle)))]
+
+    def success(bundle: Bundle, purpose: Purpose, count: int) -> float:
+        actor = bundle.actor()
+        return sum(env.episode(actor, purpose, i, sample=False).success for i in range(count)) / count
+
+    def progress(p: LoopProgress) -> bool:
+        if p.candidate is None:
+            return False
+        reached = success(p.candidate, Purpose.SELECTION, options.episodes)
+        print(f"seed {seed}: {p.second} virtual s, selection {reached:.0%}", file=sys.stderr)
+        best.append((reached, p.candidate))
+        return reached >= options.until
+
+    learner = LearnerConfig(algo="ppo", candidate_interval_s=10.0)
+    config = LoopConfig(
+        fleet=FloopConfig(task=options.task, seed=seed, baseline=start.bundle, learner=learner),
+        seconds=options.seconds,
+        robot_rows=options.robot_rows,
+        explorer_rows=options.explorer_rows,
+        until_improved=False,
     )
-    config = FloopConfig(
-        task=task,
-        seed=seed,
-        explorers=found.explorers,
-        run_dir=str(folder / "run"),
-        baseline=start.bundle,
-        endpoints=Endpoints(base_port=base_port),
-        learner=LearnerConfig(algo="ppo"),
-    )
-    wanted = [s for s in central_processes(config, write_config(config)) if s.name not in ("gate", "fleet_manager")]
-    ground, weights = ArmTrainingEnv(task, seed), WeightSubscriber(config)
-    reached, measured_at, cost_s = 0.0, 0, 0.0
-    try:
-        with Supervisor(wanted, Path(config.run_dir)):
-            while time.monotonic() - started < LONGEST_S:
-                time.sleep(LOOK_S)
-                weights.poll(1000)
-                if weights.actor is None or weights.version == measured_at:
-                    continue
-                measured_at, before = weights.version, time.monotonic()
-                reached = success(ground, weights.actor, Purpose.SELECTION, SELECTION_EPISODES)
-                cost_s += time.monotonic() - before
-                print(
-                    f"{time.monotonic() - started:6.1f} s  seed {seed}: weights {measured_at}, selection {reached:.0%}",
-                    file=sys.stderr,
-                )
-                if reached >= found.until:
-                    break
-            wall_s = time.monotonic() - started
-            status = read_stats(Path(config.run_dir), "learner", LearnerStatus)
-        final = success(ground, weights.actor, Purpose.REPORT, FINAL_EPISODES) if weights.actor else 0.0
-    finally:
-        weights.close()
+    result, (reached, bundle) = run_loop(config, progress), best[-1]
     return {
         "seed": seed,
-        "demonstrations": demonstrations,
+        "demonstrations": options.demonstrations,
         "bc_success": start.bc_success,
-        "success": final,
+        "success": success(bundle, Purpose.REPORT, options.final_episodes),
         "selection_success": reached,
-        "wall_s": round(wall_s, 1),
-        "measuring_s": round(cost_s, 1),
-        "weights_versions": measured_at,
-        "learner": msgspec.to_builtins(status[-1]) if status else None,
+        "virtual_s": result.seconds,
+        "accepted": result.accepted,
+        "wall_s": round(time.monotonic() - began, 1),
+        "learner": msgspec.to_builtins(result.learner),
     }
 
 
@@ -102,12 +79,19 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--demonstrations", type=int, default=10)
     parser.add_argument("--until", type=float, default=0.97, help="selection success that ends a seed")
-    parser.add_argument("--explorers", type=int, default=2)
-    found = parser.parse_args()
-    for seed in range(found.first_seed, found.first_seed + found.seeds):
-        with reserved_base_port() as base_port, tempfile.TemporaryDirectory(prefix="floop-ppo-") as folder:
-            result = one_seed(found, seed, Path(folder), base_port)
-        print(json.dumps(result), flush=True)
+    parser.add_argument("--seconds", type=int, default=300, help="most virtual seconds")
+    parser.add_argument("--robot-rows", type=int, default=50)
+    parser.add_argument("--explorer-rows", type=int, default=300)
+    parser.add_argument("--episodes", type=int, default=100, help="selection scenarios")
+    parser.add_argument("--final-episodes", type=int, default=200)
+    parser.add_argument("--smoke", action="store_true", help="a few virtual seconds, to see that it runs")
+    options = parser.parse_args()
+    if options.smoke:
+        options.seeds, options.seconds, options.demonstrations, options.explorer_rows = 1, 2, 2, 40
+        options.episodes, options.final_episodes = 2, 2
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
+        with tempfile.TemporaryDirectory(prefix="floop-ppo-") as folder:
+            print(json.dumps(one_seed(options, seed, Path(folder))), flush=True)
 
 
 if __name__ == "__main__":

@@ -150,8 +150,8 @@ class FailureMonitor:
 
     @property
     def resolved(self) -> tuple[str, ...]:
-        """Classes that robots work on and that do not fail, or no longer do."""
-        return tuple(sorted(name for name, history in self._classes.items() if not history.failing))
+        """Classes that succeed: they never failed, or no longer do."""
+        return tuple(sorted(n for n, h in self._classes.items() if not h.failing and any(h.latest(WINDOW))))
 
     def success(self, object_class: str) -> tuple[int, int]:
         """Successes and episodes of a class within `WINDOW`."""

@@ -48,8 +48,8 @@ class LiveTelemetry:
     def take(self) -> LiveBatch | None:
         """The next batch, None when there is none yet."""
         found, now_ns = self._journal.poll(), self._clock()
-        episodes = tuple(seen for each in found for seen in _episodes(each.block, each.id, now_ns))
-        labels = tuple(seen for each in found for seen in _labels(each.block))
+        episodes = tuple(seen for each in found for seen in live_episodes(each.block, each.id, now_ns))
+        labels = tuple(seen for each in found for seen in live_labels(each.block))
         if not episodes and not labels:
             return None
         return LiveBatch(episodes, JournalPosition(self._journal.position, self._journal.journal_id), labels)
@@ -59,7 +59,8 @@ class LiveTelemetry:
         self._journal.close()
 
 
-def _episodes(block: Block, number: int, now_ns: int) -> list[LiveEpisode]:
+def live_episodes(block: Block, number: int, now_ns: int) -> list[LiveEpisode]:
+    """Episodes that journal block `number` ends, seen at `now_ns` (wall clock)."""
     return [
         LiveEpisode(
             robot=block.info.robot,
@@ -79,7 +80,8 @@ def _episodes(block: Block, number: int, now_ns: int) -> list[LiveEpisode]:
     ]
 
 
-def _labels(block: Block) -> list[LiveLabel]:
+def live_labels(block: Block) -> list[LiveLabel]:
+    """Labels that a journal block holds."""
     return [
         LiveLabel(
             robot=block.info.robot,

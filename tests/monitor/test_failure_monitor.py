@@ -22,6 +22,7 @@ def test_a_class_that_succeeds_is_not_failing() -> None:
     assert monitor_of(*[True] * 30).failing == ()
     assert monitor_of(*[True] * 10, False, False).failing == ()
     assert monitor_of(False, False).failing == (), "two failures are no pattern"
+    assert monitor_of(False, False).resolved == (), "nor is the class resolved"
 
 
 def test_three_failures_make_a_class_failing() -> None:

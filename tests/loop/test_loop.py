@@ -1,0 +1,101 @@
+"""The whole loop in one process: each part acts on what the others made."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from floop_robot.deploy.registry import Origin
+from floop_robot.deploy.tti import NoImprovement
+from floop_robot.loop import Loop, LoopConfig, LoopProgress, run_loop
+from floop_robot.spec.config import FloopConfig, GateConfig, LearnerConfig
+from floop_robot.spec.errors import UnknownName
+from floop_robot.spec.records import ActMode, Source
+from tests.support.in_process_fleet import verdict
+
+CONFIG = LoopConfig(
+    fleet=FloopConfig(
+        robots=2,
+        learner=LearnerConfig(candidate_interval_s=3.0),
+        gate=GateConfig(warmup_s=0.0, max_pairs=20),
+    ),
+    shift="new-object",
+    shift_at_s=1,
+    seconds=4,
+    robot_rows=80,
+    explorer_rows=80,
+)
+
+
+@pytest.fixture(scope="module")
+def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+    with Loop(CONFIG, tmp_path_factory.mktemp("loop")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def seconds(loop: Loop) -> list[LoopProgress]:
+    return [loop.second() for _ in range(CONFIG.seconds)]
+
+
+def test_robots_fail_once_the_world_has_shifted(seconds: list[LoopProgress]) -> None:
+    assert seconds[0].robot_successes == seconds[0].robot_episodes > 0
+    assert sum(p.robot_successes for p in seconds[1:]) == 0
+    assert seconds[0].failing == () and seconds[-1].failing == ("basket",)
+
+
+def test_explorers_practice_what_fails_and_the_learner_learns_from_it(loop: Loop, seconds: list[LoopProgress]) -> None:
+    classes = {
+        end.work.object_class
+        for found in loop.journal.blocks
+        if found.block.info.source is Source.EXPLORER
+        for end in found.block.ends
+    }
+    assert "basket" in classes and classes & {"box", "cylinder"}
+    learner = seconds[-1].learner
+    assert learner.robot_rows >= 4 * 80 and learner.explorer_rows >= 4 * 80 and learner.fresh_rows > 0
+    assert learner.gradient_steps > seconds[0].learner.gradient_steps
+
+
+def test_the_gate_judges_candidates(seconds: list[LoopProgress]) -> None:
+    assert any(p.candidate is not None for p in seconds)
+    judged = [p.verdict for p in seconds if p.verdict is not None]
+    assert judged and all(v.incumbent_version == 1 for v in judged)
+
+
+def test_an_accepted_candidate_acts_on_every_robot_and_is_watched(loop: Loop, seconds: list[LoopProgress]) -> None:
+    candidate = next(p.candidate for p in reversed(seconds) if p.candidate is not None)
+    loop.controller.submit(candidate, verdict(candidate, incumbent=1), "gate", loop.clock_ns())
+    after = loop.second()
+    loop.second()
+    assert after.version == 2 == loop.version and loop.gate.incumbent_version == 2
+    assert loop.registry.version(2).origin is Origin.GATE
+    ends = [end for found in loop.journal.blocks if found.block.info.source is Source.ROBOT for end in found.block.ends]
+    assert {end.policy_version for end in ends} == {1, 2} and {end.act_mode for end in ends} == {ActMode.MEAN}
+    assert loop.controller.monitor_report() is not None
+    result = loop.result()
+    assert isinstance(result.tti, NoImprovement) and not loop.improved
+    assert result.bundle.manifest.version == 2 and result.seconds == CONFIG.seconds + 2
+
+
+def test_it_ends_when_its_caller_says_so() -> None:
+    small = LoopConfig(fleet=FloopConfig(robots=1), seconds=5, robot_rows=20, explorer_rows=20)
+    seen: list[int] = []
+    result = run_loop(small, lambda p: seen.append(p.second) or p.second == 2)
+    assert seen == [1, 2] and result.seconds == 2
+
+
+def test_an_unknown_shift_is_one_line_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="new-object"):
+        Loop(LoopConfig(shift="new-objekt"), tmp_path)
+
+
+def test_core_imports_nothing_heavy() -> None:
+    heavy = ("torch", "stable_baselines3", "pybullet", "gymnasium", "zmq", "rclpy", "click", "rich")
+    script = f"import sys, floop_robot.core; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

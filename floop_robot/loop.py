@@ -16,9 +16,10 @@ import msgspec
 from floop_envs.seeds import Purpose
 from floop_envs.shifts import get_shift
 from floop_robot.bundle import Bundle
+from floop_robot.bundle.delivery import InstallStage, Receipt
 from floop_robot.deploy.command_order import CommandOrder
 from floop_robot.deploy.deployment_controller import MANAGER_NAME, DeploymentController
-from floop_robot.deploy.registry import InstallStage, JournalPosition, Origin, Publication, Receipt, Registry
+from floop_robot.deploy.registry import JournalPosition, Origin, Publication, Registry
 from floop_robot.deploy.registry.history import read_history
 from floop_robot.deploy.tti import NoImprovement, TimeToImprovement, time_to_improvement
 from floop_robot.explore.explorer import ANALOGY_SHARE, Explorer

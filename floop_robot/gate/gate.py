@@ -175,7 +175,9 @@ class Gate:
             sha256 = each.manifest.sha256
             self._executor.add_policy(sha256, each.to_bytes())
         trial = Trial(self._config.gate, target_tasks, self._scenario_pool.known, self._sent_back)
-        self._trial_runner = TrialRunner(trial, self._scenario_pool, self._executor, sha256, self.incumbent_version)
+        self._trial_runner = TrialRunner(
+            trial, self._scenario_pool, self._executor, sha256, self.incumbent_version, self._clock
+        )
 
     def _finish(self, verdict: Verdict) -> GateResult:
         assert self._trial_runner is not None and self._judging is not None

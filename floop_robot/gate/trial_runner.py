@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_futures
 
@@ -34,8 +35,9 @@ class TrialRunner:
         executor: Executor,
         candidate: str,
         incumbent_version: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`candidate`: SHA-256 of the tensors, already known to the executor."""
+        """`candidate`: SHA-256 of the tensors, already known to the executor; `clock`: steady seconds."""
         self.trial = trial
         self._scenario_pool, self._executor = scenario_pool, executor
         self._candidate, self._incumbent_version = candidate, incumbent_version
@@ -43,7 +45,7 @@ class TrialRunner:
         # Bounded: one pair more than workers, so that none waits while this side thinks.
         self._running: deque[_RunningPair] = deque()
         self._first_seed = 0
-        self._begun_s = time.monotonic()
+        self._clock, self._begun_s = clock, clock()
         self._failed: TrialFinding | None = None
         self._lost = 0
 
@@ -126,5 +128,5 @@ class TrialRunner:
             suites=self.trial.suites(),
             seed=self._first_seed,
             alpha=self.trial.alpha,
-            duration_s=time.monotonic() - self._begun_s,
+            duration_s=self._clock() - self._begun_s,
         )

@@ -37,10 +37,7 @@ class Bounds:
     def clip(self, q: Joints) -> Joints:
         """`q` brought into the joint range."""
         return tuple(
-            [
-                low if x < low else high if x > high else x
-                for x, low, high in zip(q, self._low, self._high, strict=True)
-            ]
+            [low if x < low else high if x > high else x for x, low, high in zip(q, self._low, self._high, strict=True)]
         )
 
     def allows(self, q: Sequence[float]) -> bool:

@@ -1,4 +1,4 @@
-"""EstopLatch: the software stop, kept on disk.
+"""EstopLatch: the software e-stop, kept on disk.
 
 It is no safety function in the sense of ISO 13849: the robot's own emergency stop is.
 """
@@ -13,15 +13,16 @@ from typing import Final
 from floop_robot.durable.files import replace_file
 from floop_robot.robot.messages import EstopCommand
 
-AGAIN_S: Final = 0.2
-"""A disk that refuses is asked again after so long."""
-END_S: Final = 1.0
-BEFORE: Final = "stopped before this process started"
-"""Why it is stopped when the file does not say."""
+RETRY_S: Final = 0.2
+"""Pause after a failed write."""
+CLOSE_TIMEOUT_S: Final = 1.0
+"""How long `EstopLatchWriter.close` waits for the disk."""
+UNKNOWN_REASON: Final = "stopped before this process started"
+"""Why the robot is stopped when the file does not say."""
 
 
 class EstopLatch:
-    """The software stop: any stop order latches it, only an explicit release opens it.
+    """Set by any stop; cleared only by an explicit reset.
 
     With a `path` it outlives its process: a safety process that is killed and started again is still stopped.
     """
@@ -29,96 +30,97 @@ class EstopLatch:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self.is_set = path is not None and path.exists()
-        self.reason = self._kept_reason() if self.is_set else ""
-        self._kept: str | None = self._wanted
-        """What the file says; None: nobody knows, since writing it failed half-way."""
+        self.reason = self._read_reason() if self.is_set else ""
+        self._saved: str | None = self._content
+        """What the file holds; None: unknown, because a write failed half-way."""
         self.stops = 0
-        """Stops that were ordered from this process, also while it was stopped."""
-        self.by: EstopCommand | None = None
-        """The order that latched or opened it last; None: it is as this process found it."""
+        """Stops received by this process, repeated ones included."""
+        self.last_command: EstopCommand | None = None
+        """The command that set or cleared the latch last; None: unchanged since this process started."""
 
-    def _kept_reason(self) -> str:
+    def _read_reason(self) -> str:
         try:
-            kept = self._path.read_text(encoding="utf-8").strip() if self._path else ""
+            text = self._path.read_text(encoding="utf-8").strip() if self._path else ""
         except (OSError, UnicodeDecodeError):
-            kept = ""  # its being there is what counts
-        return kept or BEFORE
+            text = ""  # that the file exists is enough to stop
+        return text or UNKNOWN_REASON
 
-    def take(self, order: EstopCommand) -> bool:
-        """Obey a stop or a release. The first stop's reason is kept until the release.
+    def apply(self, command: EstopCommand) -> bool:
+        """Apply a stop or a reset. The reason of the first stop stays until the reset.
 
-        False: it is a release that came too late, and has no effect. Whoever asked for it was told so.
+        Returns False for a reset that came too late: it changes nothing.
         """
-        if order.stop:
+        if command.stop:
             self.stops += 1
             if not self.is_set:
-                # The reason first: another thread writes it down once the latch is set.
-                self.reason = f"stopped by {order.who}{': ' + order.why if order.why else ''}"
-                self.is_set, self.by = True, order
-        elif order.after in (None, self.stops) and time.monotonic() <= order.until_s:
-            self.is_set, self.reason, self.by = False, "", order
+                # The reason comes first: another thread saves it as soon as the latch is set.
+                self.reason = f"stopped by {command.who}{': ' + command.why if command.why else ''}"
+                self.is_set, self.last_command = True, command
+        elif command.after_stops in (None, self.stops) and time.monotonic() <= command.deadline_s:
+            self.is_set, self.reason, self.last_command = False, "", command
         else:
             return False
         return True
 
     @property
-    def is_kept(self) -> bool:
+    def is_saved(self) -> bool:
         """Whether the latch as it is now would outlive this process."""
-        return self._path is None or self._kept == self._wanted
+        return self._path is None or self._saved == self._content
 
     @property
-    def _wanted(self) -> str:
-        """What the file should say: why it is stopped; empty: no file."""
-        return (self.reason or BEFORE) if self.is_set else ""
+    def _content(self) -> str:
+        """What the file should hold: the reason of the stop; empty for no file."""
+        return (self.reason or UNKNOWN_REASON) if self.is_set else ""
 
-    def keep(self) -> None:
-        """Write the latch down if it changed; from one thread, while another may `take`. Raises OSError.
+    def save(self) -> None:
+        """Write the latch to disk if it changed; raises OSError.
 
-        A release is forgotten at worst, which leaves the arm stopped.
+        Call from one thread; another may `apply` meanwhile. If a reset is not written, the arm is stopped again after a
+        restart.
         """
-        if self._path is None or self.is_kept:
+        if self._path is None or self.is_saved:
             return
-        wanted, self._kept = self._wanted, None
-        if wanted:
-            self._path.touch()  # first, since a full disk has room for an empty file, and its being there stops the arm
-            replace_file(self._path, f"{wanted}\n".encode())
+        content, self._saved = self._content, None
+        if content:
+            self._path.touch()  # first: a full disk has room for an empty file, and its existence stops the arm
+            replace_file(self._path, f"{content}\n".encode())
         else:
             self._path.unlink(missing_ok=True)
-        self._kept = wanted
+        self._saved = content
 
 
 class EstopLatchWriter:
-    """Has the latch written down beside the servo loop: a disk takes its time, and the arm waits for nobody."""
+    """Saves the latch in a thread of its own: the servo loop never waits for the disk."""
 
     def __init__(self, latch: EstopLatch) -> None:
         self._latch = latch
-        self.trouble = ""
-        """Why the latch, as it is now, is not on disk; empty when it is, or is on its way."""
-        self._due, self._is_over = threading.Event(), False
-        self._thread = threading.Thread(target=self._run, name="latch-keeper", daemon=True)
+        self.error = ""
+        """Why the latch, as it is now, is not on disk; empty when it is, or is being written."""
+        self._due, self._is_closing = threading.Event(), False
+        self._thread = threading.Thread(target=self._run, name="latch-writer", daemon=True)
         self._thread.start()
 
-    def look(self) -> None:
-        """Write down what changed, if anything did; never waits."""
-        if not self._latch.is_kept:
+    def save_changes(self) -> None:
+        """Have the latch written if it changed; never waits."""
+        if not self._latch.is_saved:
             self._due.set()
 
     def close(self) -> None:
-        """What changed last gets 1 s to be written down."""
-        self._is_over = True
+        """Write the last change, for at most `CLOSE_TIMEOUT_S`."""
+        self._is_closing = True
         self._due.set()
-        self._thread.join(END_S)
+        self._thread.join(CLOSE_TIMEOUT_S)
 
     def _run(self) -> None:
-        while not (self._is_over and self._latch.is_kept):
+        while not (self._is_closing and self._latch.is_saved):
             self._due.wait()
             self._due.clear()
             try:
-                while not self._latch.is_kept:  # it may change meanwhile
-                    self._latch.keep()
-                self.trouble = ""
+                while not self._latch.is_saved:  # it may change meanwhile
+                    self._latch.save()
+                self.error = ""
             except OSError as error:
-                self.trouble = f"the stop latch cannot be written down: {error}"
-                if self._is_over:
+                self.error = f"the e-stop latch cannot be written to disk: {error}"
+                if self._is_closing:
                     return
-                time.sleep(AGAIN_S)
+                time.sleep(RETRY_S)

@@ -1,16 +1,16 @@
-"""IpcLinks: how driver, safety and policy of one robot talk. Unix sockets (`ipc://`), no TCP port.
+"""IpcLinks: the messages between driver, safety and policy of one robot, over Unix sockets (`ipc://`, no TCP port).
 
 | link | from → to | binds |
 |---|---|---|
 | state | driver → safety, policy | driver |
-| command | safety → driver | safety: nobody else can publish on it |
+| command | safety → driver | safety, so nobody else can publish on it |
 | report | safety → policy, watchers | safety |
 | target | policy → safety | safety |
 | request | policy → driver | driver |
-| order | anyone on this host → safety | safety |
+| estop | anyone on this host → safety | safety |
 
-All but `order` are latest-wins: a reader gets the newest message and never an old one. Sending never waits; what nobody
-reads is dropped. Either end may die and come back: ZeroMQ reconnects. Orders queue, since each of them counts.
+All but `estop` keep only the newest message. E-stop commands queue, since each of them counts. Sending never waits;
+messages that nobody reads are dropped. Either end may be restarted: ZeroMQ reconnects.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from floop_robot.robot.messages import (
 )
 from floop_robot.spec.errors import StorageError
 
-LONGEST_PATH: Final = 100
-"""Unix socket paths end at 107 bytes."""
+MAX_PATH_BYTES: Final = 100
+"""Linux allows 107 bytes for the path of a Unix socket."""
 RECONNECT_MS: Final = 10
-LONGEST_RECONNECT_MS: Final = 200
-MAX_ORDERS: Final = 64
-"""Orders that may wait: a person presses a button, not a loop."""
-ORDER_LINGER_MS: Final = 1000
-"""An order that was sent just before its sender ends is still delivered."""
+MAX_RECONNECT_MS: Final = 200
+MAX_ESTOP_COMMANDS: Final = 64
+"""E-stop commands that may wait: people send them, not loops."""
+ESTOP_LINGER_MS: Final = 1000
+"""How long an ending sender still tries to deliver its e-stop command."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -59,20 +59,20 @@ class Link(enum.StrEnum):
     REPORT = "report"
     TARGET = "target"
     REQUEST = "request"
-    ORDER = "order"
+    ESTOP = "estop"
 
 
 def link_folder(run_dir: Path, robot: str) -> Path:
-    """Folder of a robot's sockets: below the run directory, or below the temporary one where the path is too long."""
+    """Folder of a robot's sockets: in the run directory, or in the temporary folder if that path is too long."""
     folder = run_dir.resolve() / "links" / robot
-    if len(os.fsencode(folder)) > LONGEST_PATH - 16:
+    if len(os.fsencode(folder)) > MAX_PATH_BYTES - 16:
         digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
         folder = Path(tempfile.gettempdir()) / f"floop-{os.getuid()}-{digest}"
     return folder
 
 
 class IpcLinks:
-    """One process's ends of a robot's links; `close` it. Use from one thread after construction.
+    """One process's ends of a robot's links; a context manager. Use from one thread after construction.
 
     Raises `StorageError` when the folder can't be used, or when another process already serves the same end.
     """
@@ -102,11 +102,11 @@ class IpcLinks:
         return self._receiver(Link.COMMAND, JointCommand, bind=False)
 
     def reports_out(self) -> IpcSender[SafetyState]:
-        """What safety says about itself."""
+        """Safety's own state."""
         return self._sender(Link.REPORT, SafetyState, bind=True)
 
     def reports_in(self) -> LatestReceiver[SafetyState]:
-        """What safety says about itself, for policy and watchers."""
+        """Safety's own state, for the policy and others."""
         return self._receiver(Link.REPORT, SafetyState, bind=False)
 
     def targets_out(self) -> IpcSender[JointTarget]:
@@ -125,20 +125,20 @@ class IpcLinks:
         """The policy's episode requests, for the driver."""
         return self._receiver(Link.REQUEST, ResetRequest, bind=True)
 
-    def orders_out(self) -> IpcSender[EstopCommand]:
-        """Stops and releases, from anyone on this host."""
-        return IpcSender(self._socket(zmq.PUSH, Link.ORDER, bind=False), EstopCommand)
+    def estop_commands_out(self) -> IpcSender[EstopCommand]:
+        """E-stops and resets, from anyone on this host."""
+        return IpcSender(self._socket(zmq.PUSH, Link.ESTOP, bind=False), EstopCommand)
 
-    def orders_in(self) -> LatestReceiver[EstopCommand]:
-        """Stops and releases, for safety; each is received once, in order."""
-        return LatestReceiver(self._socket(zmq.PULL, Link.ORDER, bind=True), EstopCommand)
+    def estop_commands_in(self) -> LatestReceiver[EstopCommand]:
+        """E-stops and resets, for safety; each is received once, in the order sent."""
+        return LatestReceiver(self._socket(zmq.PULL, Link.ESTOP, bind=True), EstopCommand)
 
     def close(self) -> None:
-        """Close every socket and give up every end."""
+        """Close every socket and unlock every end."""
         for socket in self._sockets:
             socket.close()
         self._context.term()
-        for path in self._bound:  # ZeroMQ forgets some when the whole process ends
+        for path in self._bound:  # ZeroMQ leaves some behind when the process ends
             path.unlink(missing_ok=True)
         for lock in self._locks:
             lock.release()
@@ -159,19 +159,19 @@ class IpcLinks:
     def _socket(self, socket_type: int, link: Link, *, bind: bool) -> zmq.Socket[bytes]:
         path = self._folder / f"{link.value}.ipc"
         if bind:
-            # Binding the same path twice would silently cut off the first.
+            # A second bind to the same path would silently cut off the first.
             self._locks.append(_lock(path))
             self._bound.append(path)
         socket: zmq.Socket[bytes] = self._context.socket(socket_type)
         self._sockets.append(socket)
-        socket.setsockopt(zmq.LINGER, ORDER_LINGER_MS if link is Link.ORDER else 0)
+        socket.setsockopt(zmq.LINGER, ESTOP_LINGER_MS if link is Link.ESTOP else 0)
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, LONGEST_RECONNECT_MS)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, MAX_RECONNECT_MS)
         if socket_type in (zmq.PUB, zmq.SUB):
             socket.setsockopt(zmq.CONFLATE, 1)  # works only when set before connect or bind
         else:
-            socket.setsockopt(zmq.SNDHWM, MAX_ORDERS)
-            socket.setsockopt(zmq.RCVHWM, MAX_ORDERS)
+            socket.setsockopt(zmq.SNDHWM, MAX_ESTOP_COMMANDS)
+            socket.setsockopt(zmq.RCVHWM, MAX_ESTOP_COMMANDS)
         if socket_type == zmq.SUB:
             socket.setsockopt(zmq.SUBSCRIBE, b"")
         try:
@@ -183,7 +183,7 @@ class IpcLinks:
 
 @contextlib.contextmanager
 def sole_server(folder: Path, link: Link) -> Iterator[None]:
-    """Claim the serving end of a link for this process, over whatever it is served; raises `StorageError`."""
+    """Claim the serving end of a link for this process, whatever transport serves it; raises `StorageError`."""
     _own(folder)
     lock = _lock(folder / f"{link.value}.ipc")
     try:
@@ -197,7 +197,7 @@ def _own(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise StorageError(f"cannot use {folder} for sockets: {error.strerror}; choose another run_dir") from None
-    if folder.stat().st_uid != os.getuid():  # in a shared temporary folder, somebody else may have been first
+    if folder.stat().st_uid != os.getuid():  # another user may have made it in a shared temporary folder
         raise StorageError(f"{folder} belongs to another user; choose another run_dir")
 
 
@@ -213,7 +213,7 @@ class IpcSender(Generic[T]):
         self._socket, self._codec = socket, Codec(kind)
 
     def send(self, message: T, /) -> None:
-        """Send, or drop when nobody can take it."""
+        """Send the message, or drop it when nobody can take it."""
         with contextlib.suppress(zmq.Again):
             self._socket.send(self._codec.encode(message), zmq.NOBLOCK)
 
@@ -226,7 +226,7 @@ class LatestReceiver(Generic[T]):
 
     @property
     def refused(self) -> int:
-        """Messages that did not decode."""
+        """Messages that could not be decoded."""
         return self._codec.refused
 
     def receive(self) -> T | None:
@@ -237,7 +237,7 @@ class LatestReceiver(Generic[T]):
             return None
 
     def wait(self, timeout_s: float) -> T | None:
-        """Like `receive`, but waits up to `timeout_s` for a message; for drivers that are paced by commands."""
+        """Like `receive`, but waits up to `timeout_s` for a message: for drivers that are paced by commands."""
         if not self._socket.poll(int(timeout_s * 1000)):
             return None
         return self.receive()

@@ -1,8 +1,8 @@
-"""What passes between driver, safety and policy on one robot: frozen structs, plain numbers, no numpy.
+"""Messages between driver, safety and policy on one robot: frozen structs, plain numbers, no numpy.
 
 Lengths in m, angles in rad, forces in N, poses in the robot base frame (REP 103). Joint tuples follow the order of
-`RobotModel.joint_names`. `mono_s` is the sender's steady clock: all three processes live on one host and share it, so
-ages may be taken across them. `stamp_ns` is wall-clock time, for records and people only.
+`RobotModel.joint_names`. `mono_s` is the steady clock, which all processes of a host share: `now - mono_s` is an age.
+`stamp_ns` is wall-clock time, for records and people only.
 """
 
 from __future__ import annotations
@@ -21,86 +21,86 @@ Joints = tuple[float, ...]
 
 
 class Cause(enum.StrEnum):
-    """Why the safety side changed or replaced what the policy asked for."""
+    """Why safety changed or replaced the target of the policy."""
 
     NONE = "none"
     NONFINITE = "nonfinite"
-    """The target held NaN or infinity, or had the wrong length: hold."""
+    """The target holds NaN or infinity, or has the wrong length: safety holds the last one."""
     POSITION = "position"
-    """The target lay outside the joint range and was clipped."""
+    """The target is outside the joint range and was clipped."""
     VELOCITY = "velocity"
     """The target needs more than the joint speed limit to be reached in time."""
     WORKSPACE = "workspace"
-    """Following the target would carry the TCP out of its box."""
+    """Following the target would move the TCP out of its box."""
     STALE_STATE = "stale_state"
     """The robot state is too old."""
     LATE_TARGET = "late_target"
     """No new target arrived in time."""
     ESTOP = "estop"
-    """The stop latch is set."""
+    """The e-stop latch is set."""
 
 
 class SafetyMode(enum.StrEnum):
     """What the safety process is doing."""
 
     WAITING = "waiting"
-    """No fresh robot state yet: nothing is commanded."""
+    """No recent robot state yet: nothing is commanded."""
     FOLLOWING = "following"
     HOLDING = "holding"
-    """Keeps the last good target: it was late, or it could not be used."""
+    """Holds the last good target, because no usable one arrived in time."""
     STOPPING = "stopping"
-    """Decelerates within limits, then stands."""
+    """Brakes within the limits, then stands."""
     ESTOP = "estop"
-    """Stopped and latched until an explicit release."""
+    """Stopped, until an explicit reset."""
 
 
 class Phase(enum.StrEnum):
-    """What the driver says about the episode it serves."""
+    """Where the driver is with its episode."""
 
     RESETTING = "resetting"
-    """The arm moves home, or the work is being laid out."""
+    """The arm moves home, or the object is being laid out."""
     READY = "ready"
-    """Work is present and the arm stands at home: an episode may start."""
+    """The object is in place and the arm stands at home: an episode may start."""
 
 
 class PerceivedObject(msgspec.Struct, frozen=True, kw_only=True):
-    """What perception reports about the object to handle."""
+    """The object to handle, as perception reports it."""
 
     object_class: str
     """One of `spec.scenario.OBJECT_CLASSES`."""
     size_m: Vec3
     """Full extents along the object's own axes."""
     position_m: Vec3
-    """Centre, base frame."""
+    """Center, base frame."""
     yaw_rad: float
-    """Turn about the base frame's z axis."""
+    """Rotation about the base frame's z axis."""
 
 
 class RobotState(msgspec.Struct, frozen=True, kw_only=True):
-    """What a real arm and its perception publish at servo rate; the simulator fills the same."""
+    """State of an arm and its perception at servo rate, real or simulated."""
 
     tick: int
-    """Counts servo periods since the driver started."""
+    """Servo periods since the driver started."""
     stamp_ns: int
     mono_s: float
-    """Steady-clock time of the measurement; its age is `now - mono_s`."""
+    """Steady-clock time of the measurement."""
     q_rad: Joints
     dq_rad_s: Joints
     gripper_width_m: float
     """Distance between the finger pads."""
     gripper_effort_n: float
-    """Force the fingers press with; 0 when they move freely."""
+    """Force of the fingers on the object; 0 when they move freely."""
     object: PerceivedObject | None = None
     tote_m: Vec3 | None = None
-    """Centre of the tote's floor, base frame; None where the task has none."""
+    """Center of the tote's floor, base frame; None where the task has no tote."""
     episode: int = 0
-    """The last episode number whose reset the driver was asked for."""
+    """Number of the last reset request."""
     phase: Phase = Phase.RESETTING
     truth: GroundTruth | None = None
-    """Only a simulator fills it. It goes into `EpisodeEnd` unread."""
+    """Filled by simulators only. It goes into `EpisodeEnd` unread."""
 
     def invalid_reason(self, joints: int) -> str:
-        """Why no policy may act on this state of an arm with so many joints, in words; empty when it may."""
+        """Why no policy may act on this state, for an arm with so many joints; empty when it may."""
         if len(self.q_rad) != joints or len(self.dq_rad_s) != joints:
             return f"it has {len(self.q_rad)} positions and {len(self.dq_rad_s)} speeds, the arm {joints} joints"
         total = sum(self.q_rad) + sum(self.dq_rad_s) + self.gripper_width_m + self.gripper_effort_n
@@ -111,20 +111,20 @@ class RobotState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JointTarget(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the policy wants the joints to be one policy period from now."""
+    """The joint positions that the policy wants one policy period from now."""
 
     q_rad: Joints
     gripper_width_m: float
     gripper_force_n: float
     seq: int = 0
-    """Rises by one with every target of one policy process."""
+    """Counts the targets of one policy process."""
     mono_s: float = 0.0
     episode: int = 0
     policy_version: int = 0
 
 
 class JointCommand(msgspec.Struct, frozen=True, kw_only=True):
-    """What safety lets through to the driver, once per servo tick."""
+    """What safety commands the driver, once per servo tick."""
 
     tick: int
     mono_s: float
@@ -135,7 +135,7 @@ class JointCommand(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResetRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Policy asks the driver to lay out work and bring the arm home for `episode`; repeated until the driver agrees."""
+    """The policy asks the driver to prepare `episode`; repeated until the driver reports that number."""
 
     episode: int
 
@@ -164,46 +164,46 @@ class Interventions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SafetyState(msgspec.Struct, frozen=True, kw_only=True):
-    """What the safety process says about itself, once per servo tick."""
+    """State of the safety process, once per servo tick."""
 
     tick: int
     mono_s: float
     mode: SafetyMode
     cause: Cause
-    """Why this tick was changed, if it was."""
+    """Why this tick does not follow the target, if it doesn't."""
     interventions: Interventions
     q_rad: Joints
     """Commanded joint positions."""
     accepted_q_rad: Joints
-    """The target that is followed, after everything illegal was taken out of it."""
+    """The target that is followed, after limiting."""
     target_seq: int
-    """The newest `JointTarget.seq` seen; -1 before the first."""
+    """The newest `JointTarget.seq` received; -1 before the first."""
     target_episode: int = 0
     estop: bool = False
     fault: str = ""
-    """The last fault, in words; empty if none since the last release."""
+    """The last fault, in words; empty if none since the last reset."""
     missed_ticks: int = 0
 
 
 class EstopCommand(msgspec.Struct, frozen=True, kw_only=True):
-    """An operator's stop or release. Stopping needs no permission; releasing is an explicit act."""
+    """An operator's e-stop or its reset. A stop needs no permission; a reset is always explicit."""
 
     stop: bool
     who: str
     why: str = ""
-    after: int | None = None
-    """A release counts only if there were this many stops before it (`EstopLatch.stops`); None: however many."""
-    until_s: float = math.inf
-    """Steady clock: a release that is not carried out by then is none."""
+    after_stops: int | None = None
+    """A reset counts only while `EstopLatch.stops` is this number; None: always."""
+    deadline_s: float = math.inf
+    """A reset counts only until then, steady clock."""
 
 
 T = TypeVar("T", bound=msgspec.Struct)
 MAX_MESSAGE_BYTES: Final = 65_536
-"""Longer messages are not decoded: nothing here comes near it."""
+"""Longer messages are not decoded; real ones are far shorter."""
 
 
 class Codec(Generic[T]):
-    """Bytes to one message type and back; what does not decode becomes None and is counted."""
+    """Encodes and decodes one message type; what can't be decoded becomes None and is counted."""
 
     def __init__(self, kind: type[T]) -> None:
         self._decoder = msgspec.msgpack.Decoder(kind)

@@ -73,9 +73,7 @@ class ObservationBuilder:
         if index is not None:  # a class nobody knew when the contract was made is all zeros
             values[self._start["object_class"] + index] = 1.0
         if self._has_tote and state.tote_m is not None:
-            self._put(
-                values, "tote_from_object", [b - a for a, b in zip(seen.position_m, state.tote_m, strict=True)]
-            )
+            self._put(values, "tote_from_object", [b - a for a, b in zip(seen.position_m, state.tote_m, strict=True)])
 
     def _put(self, values: list[float], name: str, part: Sequence[float]) -> None:
         start = self._start[name]

@@ -1,11 +1,10 @@
-"""OperatorTokens: who may release a stop or change what a fleet runs. A file of names and hashed tokens.
+"""OperatorTokens: who may reset an e-stop or change what a fleet runs. A file of names and hashed tokens.
 
     tokens:
       ann: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
 
-Each value is the SHA-256, in hex, of that person's token. Tokens must be random (`openssl rand -hex 16`): a hash
-without salt hides nothing that can be guessed. The token itself travels in the clear; a network that others use needs
-more than this.
+Each value is the SHA-256, in hex, of that person's token. Tokens must be random (`openssl rand -hex 16`), because a
+hash without salt can be guessed for weak ones. The token travels unencrypted: don't use it on a network you don't trust.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ class TokenFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OperatorTokens:
-    """Judges `who` and `token` of a call. Without a file a name is enough, or nothing is, where one is `required`.
+    """Checks `who` and `token` of a call. Without a file any name is accepted, unless tokens are `required`.
 
-    The file is read for every call: calls are rare, and whoever is struck off the list is so at once.
+    The file is read for every call, so that a removed operator is refused at once. Calls are rare.
     """
 
     def __init__(self, path: Path | None, *, required: bool = False) -> None:
-        """Raises `ConfigError` when the file can't be used."""
+        """`path` None: there is no file. Raises `ConfigError` when the file can't be used."""
         self._path, self._required = path, required
         self._read()
 
@@ -50,7 +49,7 @@ class OperatorTokens:
         return self._path is not None
 
     def refusal(self, who: str, token: str) -> str:
-        """Why this call may not be carried out, in one line; empty when it may."""
+        """Why this call is refused, in one line; empty when it is allowed."""
         if not who.strip():
             return "say who asks: the field `who` is empty"
         if self._path is None:

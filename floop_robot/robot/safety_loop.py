@@ -1,7 +1,7 @@
-"""SafetyLoop: the only way to the driver. States, targets and orders in; limited joint commands and a report out.
+"""SafetyLoop: the only path to the driver. Takes states, targets and e-stop commands; sends limited joint commands.
 
-It runs in its own process at servo rate and needs nobody: with a policy that is stopped, spinning or dead, the arm
-comes to a stand and stays there.
+It runs in its own process at servo rate and needs no other: when the policy is stopped, hangs or dies, the arm comes to
+rest and stays there.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from floop_robot.robot.watchdog import Reaction, WatchdogSettings, react
 from floop_robot.spec.robot_model import RobotModel
 
 HOLDING_EFFORT_N: Final = 3.0
-"""Fingers that press at least this hard hold something: they go on pressing until a target says otherwise."""
+"""Fingers that press at least this hard hold something: they keep pressing until a target opens them."""
 SAME_GRIP_M: Final = 0.002
-"""Fingers that moved less while the arm was stopped still hold what they held."""
+"""Fingers that moved less than this while the arm was stopped still hold the same object."""
 LET_GO_S: Final = 1.0
-"""An arm that was stopped this long ago stands; from then on nothing is commanded until the release.
+"""After an e-stop the arm is commanded to stand for this long, then nothing is commanded until the reset.
 
-Somebody may move it by hand, or start its driver again: a command to where it stood would have it jump back there.
+Somebody may move the arm by hand or restart its driver; a command to the old position would make it jump back.
 """
 
 T_co = TypeVar("T_co", covariant=True)
@@ -41,7 +41,7 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 
 class MessageSubscriber(Protocol[T_co]):
-    """Where the newest message of a kind can be had, without waiting."""
+    """Gives the newest message of one kind without waiting."""
 
     def receive(self) -> T_co | None:
         """The newest message that arrived since the last call, or None."""
@@ -49,15 +49,15 @@ class MessageSubscriber(Protocol[T_co]):
 
 
 class MessagePublisher(Protocol[T_contra]):
-    """Where messages go, without waiting."""
+    """Takes messages of one kind without waiting."""
 
     def send(self, message: T_contra, /) -> None:
-        """Send or drop."""
+        """Send the message, or drop it."""
         ...
 
 
 class SafetyCore:
-    """Everything safety decides, as a pure function of messages and times (s, steady clock)."""
+    """All decisions of the safety process, as a pure function of messages and times (s, steady clock)."""
 
     def __init__(
         self,
@@ -80,25 +80,24 @@ class SafetyCore:
         self._ticks = 0
         self._target_seq = -1
         self._not_before_s = -math.inf
-        """Targets made earlier are void: the arm was stopped since."""
+        """Targets made earlier are ignored: the arm was stopped since."""
         self._stopped_at_m = math.nan
-        """Measured width of the gripper when the arm was stopped; NaN when it was not, or was not ours."""
+        """Measured width of the gripper when the arm was stopped; NaN when it was not stopped, or not commanded."""
         self._let_go_s = math.inf
-        """When a stopped arm is left to its driver."""
+        """When commands to a stopped arm end."""
         self._width_m, self._force_n = model.gripper.max_width_m, GRIP_FORCE_N
 
     def take_state(self, state: RobotState) -> None:
-        """A robot state arrived. While the driver resets, it owns the arm; afterwards the command starts there.
+        """Take a robot state. While the driver resets it moves the arm; afterwards commands start from where it is.
 
-        A stopped arm is not taken over: it is its driver that holds it, wherever somebody may have put it, until the
-        release.
+        A stopped arm is not commanded: until the reset its driver holds it, wherever somebody may have moved it.
         """
         size = len(self._model.joint_names)
         if len(state.q_rad) != size or len(state.dq_rad_s) != size or not _finite(*state.q_rad, *state.dq_rad_s):
             self._fault = "robot state is not finite or has the wrong number of joints"
-            return  # it does not count as a state, so the last good one grows stale
+            return  # ignored, so the last good state grows stale
         previous, self._state = self._state, state
-        if state.phase is Phase.RESETTING or previous is None or _is_other_world(previous, state):
+        if state.phase is Phase.RESETTING or previous is None or _is_restarted(previous, state):
             self._is_synced, self._target = False, None
         if not self._is_synced and state.phase is Phase.READY and not self.latch.is_set:
             self._limiter.reset(state.q_rad, state.dq_rad_s)
@@ -108,38 +107,38 @@ class SafetyCore:
     def _take_gripper(self, state: RobotState) -> None:
         before, self._stopped_at_m = self._stopped_at_m, math.nan
         if abs(state.gripper_width_m - before) <= SAME_GRIP_M:
-            return  # nobody touched it while the arm was stopped: it goes on gripping as it did
+            return  # unchanged while the arm was stopped: keep the last gripper command
         if state.gripper_effort_n >= HOLDING_EFFORT_N:
             self._width_m = 0.0
         elif math.isfinite(state.gripper_width_m):
             self._width_m = min(max(state.gripper_width_m, 0.0), self._model.gripper.max_width_m)
 
     def take_target(self, target: JointTarget) -> None:
-        """A target arrived; one of another episode than the driver's, or from before a stop, is ignored."""
+        """Take a target; ignored if it is of another episode than the driver's, or older than a stop."""
         self._target_seq = target.seq
         if target.mono_s < self._not_before_s:
             return
         if self._state is not None and self._is_synced and target.episode == self._state.episode:
             self._target = target
 
-    def take_order(self, order: EstopCommand) -> None:
-        """A stop or a release arrived. After a release the arm waits for a target made after it.
+    def apply_command(self, command: EstopCommand) -> None:
+        """Apply an e-stop or its reset. After a reset the arm waits for a target made after it.
 
-        A release begins where the arm is: while it was stopped, somebody may have moved it by other means.
+        Commands then start from where the arm is: somebody may have moved it while it was stopped.
         """
         was_set = self.latch.is_set
-        if not self.latch.take(order):
+        if not self.latch.apply(command):
             return
-        if order.stop:
+        if command.stop:
             if not was_set and self._is_synced and self._state is not None:
                 self._stopped_at_m = self._state.gripper_width_m
             return
         if was_set:
             self._is_synced = False
-        self._fault, self._target, self._not_before_s = "", None, math.inf  # until the next tick tells the time
+        self._fault, self._target, self._not_before_s = "", None, math.inf  # set to the time of the next tick
 
     def tick(self, now_s: float) -> tuple[JointCommand | None, SafetyState]:
-        """One servo tick: what to command (None: leave the driver alone), and the report."""
+        """One servo tick: the command (None: send none) and the state of safety."""
         self._ticks += 1
         self._not_before_s = min(self._not_before_s, now_s)
         state, target = self._state, self._target
@@ -157,10 +156,10 @@ class SafetyCore:
                 reaction = Reaction(SafetyMode.WAITING)
             return None, self._report(now_s, reaction.mode, Cause.NONE)
         if reaction.cause is Cause.STALE_STATE:
-            self._target, self._not_before_s = None, now_s  # the arm waits for states, and a target made from them
+            self._target, self._not_before_s = None, now_s  # wait for states, and for a target made from them
         limited = self._limited(reaction)
-        # Braking counts while it changes something; what stands anyway is not changed by being stopped.
-        cause = limited.cause if self._moving or limited.cause is Cause.NONFINITE else _lasting(limited.cause)
+        # Braking is an intervention only while the arm moves.
+        cause = limited.cause if self._moving or limited.cause is Cause.NONFINITE else _unless_braking(limited.cause)
         self._counts = self._counts.plus(cause)
         self._moving = not limited.stands
         mode = reaction.mode
@@ -210,47 +209,47 @@ class SafetyCore:
 
 
 class SafetyLoop:
-    """Moves messages between ports and core; `tick` is what a `RateLoop` calls at servo rate."""
+    """Moves messages between links and core; a `RateLoop` calls `tick` at servo rate."""
 
     def __init__(
         self,
         core: SafetyCore,
         states: MessageSubscriber[RobotState],
         targets: MessageSubscriber[JointTarget],
-        orders: MessageSubscriber[EstopCommand],
+        estop_commands: MessageSubscriber[EstopCommand],
         commands: MessagePublisher[JointCommand],
         reports: MessagePublisher[SafetyState],
     ) -> None:
         self.core = core
-        self._states, self._targets, self._orders = states, targets, orders
+        self._states, self._targets, self._estop_commands = states, targets, estop_commands
         self._commands, self._reports = commands, reports
         self.last: SafetyState | None = None
         self.latch_writer = EstopLatchWriter(core.latch)
 
     def tick(self, now_s: float) -> None:
         """One servo tick."""
-        while (order := self._orders.receive()) is not None:
-            self.core.take_order(order)
+        while (command := self._estop_commands.receive()) is not None:
+            self.core.apply_command(command)
         if (state := self._states.receive()) is not None:
             self.core.take_state(state)
         if (target := self._targets.receive()) is not None:
             self.core.take_target(target)
-        command, self.last = self.core.tick(now_s)
-        if command is not None:
-            self._commands.send(command)
+        joint_command, self.last = self.core.tick(now_s)
+        if joint_command is not None:
+            self._commands.send(joint_command)
         self._reports.send(self.last)
-        self.latch_writer.look()
+        self.latch_writer.save_changes()
 
     def close(self) -> None:
-        """Take the stops that came after the last tick, and give the latch 1 s to be written down."""
-        while (order := self._orders.receive()) is not None:
-            if order.stop:
-                self.core.take_order(order)
+        """Apply the stops that arrived after the last tick, and give the latch 1 s to be saved."""
+        while (command := self._estop_commands.receive()) is not None:
+            if command.stop:
+                self.core.apply_command(command)
         self.latch_writer.close()
 
 
-def _is_other_world(before: RobotState, after: RobotState) -> bool:
-    """The driver was restarted, or has reset the arm so fast that its RESETTING was never seen."""
+def _is_restarted(before: RobotState, after: RobotState) -> bool:
+    """The driver was restarted, or reset the arm so fast that its RESETTING state was missed."""
     return after.tick < before.tick or after.episode != before.episode
 
 
@@ -258,7 +257,7 @@ def _finite(*values: float) -> bool:
     return math.isfinite(sum(values))
 
 
-def _lasting(cause: Cause) -> Cause:
-    """Causes that replace the target, and so count even where the arm stands."""
+def _unless_braking(cause: Cause) -> Cause:
+    """The cause, unless it only brakes: braking does not count where the arm stands."""
     stopping = (Cause.STALE_STATE, Cause.LATE_TARGET, Cause.ESTOP)
     return Cause.NONE if cause in stopping else cause

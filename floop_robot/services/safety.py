@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
             core,
             links.states_in(),
             links.targets_in(),
-            links.orders_in(),
+            links.estop_commands_in(),
             links.commands_out(),
             links.reports_out(),
         )

@@ -138,13 +138,13 @@ def test_a_stop_outlives_a_killed_safety_process(start: Start, links: IpcLinks, 
     start("policy")
     wait_for(is_in(reports, SafetyMode.FOLLOWING), what="following")
     with IpcLinks(folder) as operator:
-        operator.orders_out().send(EstopCommand(stop=True, who="operator"))
+        operator.estop_commands_out().send(EstopCommand(stop=True, who="operator"))
     wait_for(is_in(reports, SafetyMode.ESTOP), what="the stop")
     wait_for((folder / "stopped").exists, what="the latch on disk")
     safety.kill()
     start("safety")
     wait_for(lambda: newest(reports).tick > 5 and newest(reports).estop, what="a stop that lasted")
-    orders = links.orders_out()
+    orders = links.estop_commands_out()
     orders.send(EstopCommand(stop=False, who="operator"))
     wait_for(is_in(reports, SafetyMode.FOLLOWING), what="following after the release")
 
@@ -191,7 +191,7 @@ def test_sending_to_nobody_never_waits(folder: Path) -> None:
 
 def test_orders_all_arrive_in_order(folder: Path) -> None:
     with IpcLinks(folder) as safety, IpcLinks(folder) as operator:
-        orders, out = safety.orders_in(), operator.orders_out()
+        orders, out = safety.estop_commands_in(), operator.estop_commands_out()
         for i in range(50):
             out.send(EstopCommand(stop=i % 2 == 0, who=str(i)))
         seen: list[EstopCommand] = []

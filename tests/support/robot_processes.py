@@ -44,7 +44,7 @@ def driver(links: IpcLinks, folder: Path) -> RateLoop:
 def safety(links: IpcLinks, folder: Path) -> RateLoop:
     core = SafetyCore(MODEL, 50.0, 12.5, 0.1, EstopLatch(folder / "stopped"))
     loop = SafetyLoop(
-        core, links.states_in(), links.targets_in(), links.orders_in(), links.commands_out(), links.reports_out()
+        core, links.states_in(), links.targets_in(), links.estop_commands_in(), links.commands_out(), links.reports_out()
     )
     return RateLoop(50.0, loop.tick, "safety")
 

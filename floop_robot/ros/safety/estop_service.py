@@ -151,7 +151,7 @@ class EstopService:
             return _Answered(self._refuse(OUTDATED, request, response), latch.stops)
         # Void before the call is answered, and before whoever found the seal stops waiting for it.
         until_s = min(time.monotonic() + OBEY_TIMEOUT_S, seal.said_s + NONCE_LIFETIME_S) - LAST_LOOK_S
-        order = EstopCommand(stop=False, who=request.who, why=request.why, after=seal.stops, until_s=until_s)
+        order = EstopCommand(stop=False, who=request.who, why=request.why, after_stops=seal.stops, deadline_s=until_s)
         return _Answered(await self._carry_out(order, request, response), seal.stops)
 
     async def _unnoted(self, call_id: str) -> str:
@@ -204,10 +204,10 @@ class EstopService:
         self._orders.send(order)
         obeyed = await self._wait(order, before)
         done = DONE[order.stop]
-        if obeyed and not latch.is_kept:
+        if obeyed and not latch.is_saved:
             done += f", but {NOT_ON_DISK[order.stop]}"
         missed = MISSED if self._condition.accepts_work else NOT_NOW
-        if not order.stop and latch.stops != order.after:
+        if not order.stop and latch.stops != order.after_stops:
             missed = STOPPED_AGAIN
         return self._answer(request, response, obeyed, f"{self._robot} {done if obeyed else missed}")
 
@@ -219,10 +219,10 @@ class EstopService:
             return self._reports.message().latched == order.stop and (not order.stop or latch.stops > before)
 
         def is_done() -> bool:
-            return is_obeyed() and latch.is_kept
+            return is_obeyed() and latch.is_saved
 
         def is_void() -> bool:
-            return not order.stop and latch.stops != order.after
+            return not order.stop and latch.stops != order.after_stops
 
         await self._condition.wait_for(lambda: is_done() or is_void(), OBEY_TIMEOUT_S)
         return is_done() or (is_obeyed() and not is_void())

@@ -106,7 +106,7 @@ def safety_diagnostics(servo: SafetyLoop) -> DiagnosticItem:
     level = OK
     if state.estop:
         level = ERROR
-    elif state.fault or servo.latch_writer.trouble or state.mode is SafetyMode.STOPPING:
+    elif state.fault or servo.latch_writer.error or state.mode is SafetyMode.STOPPING:
         level = WARN
     counts = state.interventions
     causes = ("nonfinite", "position", "velocity", "workspace", "stale_state", "late_target", "estop")
@@ -114,8 +114,8 @@ def safety_diagnostics(servo: SafetyLoop) -> DiagnosticItem:
     return DiagnosticItem(
         "safety",
         level,
-        state.fault or servo.latch_writer.trouble or state.mode.value,
-        (("mode", state.mode.value), ("latch_on_disk", servo.latch_writer.trouble or "yes"), *values),
+        state.fault or servo.latch_writer.error or state.mode.value,
+        (("mode", state.mode.value), ("latch_on_disk", servo.latch_writer.error or "yes"), *values),
     )
 
 

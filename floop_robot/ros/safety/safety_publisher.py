@@ -45,7 +45,7 @@ class SafetyPublisher:
         self._status = node.create_publisher(msg.SafetyStatus, topics.SAFETY_STATUS, SENSOR)
         self._state = node.create_publisher(msg.EstopState, topics.ESTOP_STATE, LATCHED)
         self._told, self._stops, self._due_s = latch.is_set, latch.stops, 0.0
-        self._by = latch.by
+        self._by = latch.last_command
         self._since_ns, self._who, self._why = 0, "", latch.reason
         self.listener: Callable[[], None] = lambda: None
         """Called after every tick, in the servo loop's thread; must not wait."""
@@ -56,7 +56,7 @@ class SafetyPublisher:
     def send(self, state: SafetyState, /) -> None:
         """Publish."""
         self._status.publish(safety_to_msg(structs.replace(state, missed_ticks=self._missed()), self._robot))
-        order = self.latch.by
+        order = self.latch.last_command
         # Released and stopped by another between two ticks, it is stopped by that one.
         changed = state.estop != self._told or order is not self._by
         if changed:

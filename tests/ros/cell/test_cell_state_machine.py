@@ -94,12 +94,12 @@ def test_after_a_stop_the_arm_goes_home_slowly_from_where_somebody_has_put_it(mo
     servo(40, 10.0)
     assert AWAY[0] - 0.3 < at[0] < AWAY[0]
     undisturbed = fastest
-    safety.take_order(EstopCommand(stop=True, who="ann"))
+    safety.apply_command(EstopCommand(stop=True, who="ann"))
     servo(20, 11.0)
     at[0] += moved_rad
     put = at[0]
     servo(20, 12.0)
-    safety.take_order(EstopCommand(stop=False, who="ann"))
+    safety.apply_command(EstopCommand(stop=False, who="ann"))
     servo(100, 13.0)
     assert fastest <= 2.5 * undisturbed  # it may have begun two steps ahead; from where it was stopped it would be five
     assert at[0] < put  # on its way

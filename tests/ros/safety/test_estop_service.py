@@ -76,9 +76,9 @@ class HeldUp:
     def tick(self) -> float:
         """One tick; when it was."""
         while (order := self.orders.receive()) is not None:
-            self.core.take_order(order)
+            self.core.apply_command(order)
         now_s = time.monotonic()
-        self.latch.keep()
+        self.latch.save()
         self.reports.send(self.core.tick(now_s)[1])
         return now_s
 
@@ -220,7 +220,7 @@ def test_no_number_of_releases_pushes_a_stop_out(safety: HeldUp) -> None:
     after = safety.latch.stops
     stopped = safety.wait_asked(stop=True)
     for _ in range(2 * MAX_QUEUED_MESSAGES):
-        safety.orders.send(EstopCommand(stop=False, who="ann", after=after))
+        safety.orders.send(EstopCommand(stop=False, who="ann", after_stops=after))
     assert safety.answer(stopped).success
     assert safety.latch.is_set
 
@@ -408,9 +408,9 @@ def test_a_disk_that_refuses_an_id_refuses_its_release(peer: Peer, tmp_path: Pat
 
 def test_a_stop_waits_for_no_release_that_is_void(peer: Peer) -> None:
     safety = HeldUp(peer)
-    safety.orders.send(EstopCommand(stop=False, who="bob", until_s=time.monotonic() - 1.0))
+    safety.orders.send(EstopCommand(stop=False, who="bob", deadline_s=time.monotonic() - 1.0))
     safety.orders.send(EstopCommand(stop=True, who="ann"))
-    safety.orders.send(EstopCommand(stop=False, who="bob", after=0))
+    safety.orders.send(EstopCommand(stop=False, who="bob", after_stops=0))
     safety.tick()
     state = safety.reports.message()
     assert (state.latched, state.who) == (True, "ann")

@@ -1,1 +1,1 @@
-"""What runs on the robot: kinematics, inference, safety limiter, loops, policy buffer, episodes."""
+"""What runs on a robot, without torch, PyBullet and ROS: control loops, safety, kinematics, policy updates."""

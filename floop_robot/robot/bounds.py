@@ -1,4 +1,4 @@
-"""Bounds: the joint range and the TCP box in force, widened for an arm that starts outside them."""
+"""Bounds: joint range and TCP box, widened for an arm that starts outside them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from floop_robot.robot.messages import Joints, Vec3
 from floop_robot.spec.robot_model import JointLimits
 
 SLACK = 1e-9
-"""Limits are kept this much inside (m, rad, and as a share of rates), so that rounding never shows as a violation."""
+"""Margin inside every limit (m, rad, and as a share of rates), so that rounding never exceeds one."""
 
 
 class Bounds:
     """Where joints and TCP may be.
 
-    An arm that starts outside is held by widened bounds: it may stand or come back, never go further out, and what it
-    has left behind closes behind it.
+    For an arm that starts outside, the bounds are widened to where it is. It may stand or come back, but not go further
+    out; as it comes back, the bounds shrink to the full ones.
     """
 
     def __init__(self, limits: JointLimits) -> None:
@@ -26,7 +26,7 @@ class Bounds:
         self.hold((), ())
 
     def hold(self, path: Sequence[Joints], places: Sequence[Vec3]) -> None:
-        """The full bounds, widened to hold the joint positions `path` and the TCP positions `places`."""
+        """Widen the full bounds to contain the joint positions `path` and the TCP positions `places`."""
         self._low: list[float] = [min(column) for column in zip(self._full_low, *path, strict=True)]
         self._high: list[float] = [max(column) for column in zip(self._full_high, *path, strict=True)]
         self._box_low: list[float] = [min(column) for column in zip(self._full_box_low, *places, strict=True)]
@@ -35,7 +35,7 @@ class Bounds:
         self.widened = (self._low, self._high, self._box_low, self._box_high) != full
 
     def clip(self, q: Joints) -> Joints:
-        """`q` brought into the joint range."""
+        """`q` clipped to the joint range."""
         return tuple(
             [low if x < low else high if x > high else x for x, low, high in zip(q, self._low, self._high, strict=True)]
         )

@@ -1,7 +1,7 @@
-"""Braking in discrete time: how fast a joint may be to stop in time, and the path all joints take to a stand.
+"""Braking in discrete time: how fast a joint may move to stop in time, and the path on which all joints stop.
 
-Velocities are rad/s, `gains` the largest change of velocity per tick (rad/s), `dt` the tick in s. A tick moves a joint
-by its *new* velocity times dt, which is what a sequence of position commands means.
+Velocities are in rad/s; `gains` are the largest changes of velocity per tick (rad/s); `dt` is the tick in s. A tick
+moves a joint by its *new* velocity times `dt`, because commands are positions.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ def arrival_speed(distance: float, gain: float, dt: float) -> float:
 
 
 def ticks_to_stop(v: Sequence[float], gains: Sequence[float]) -> float:
-    """Ticks, with fraction, that the slowest joint to brake needs; the others brake in step with it."""
+    """Ticks, with fraction, that the slowest joint needs to brake; the others brake in step with it."""
     return max([abs(x) / gain for x, gain in zip(v, gains, strict=True)])
 
 
 def braked(v: Joints, gains: Sequence[float]) -> Joints:
-    """Velocities one tick further on the stop path: all joints shrink alike, so the arm stops on a straight line."""
+    """Velocities one tick further on the stop path. All shrink by one factor, so the path is straight in joint space."""
     ticks = ticks_to_stop(v, gains)
     if ticks <= 1.0:
         return (0.0,) * len(v)
@@ -35,10 +35,10 @@ def braked(v: Joints, gains: Sequence[float]) -> Joints:
 
 
 def stop_time(ticks: float, dt: float, k: int) -> float:
-    """After `k` ticks (at most `int(ticks)`), the stop path from (q, v) is at `q + v * t` for this t."""
+    """Time t such that the stop path from (q, v) is at `q + v * t` after `k` ticks (at most `int(ticks)`)."""
     return dt * (k - k * (k + 1) / (2.0 * ticks))
 
 
 def stop_times(ticks: float, dt: float) -> list[float]:
-    """`stop_time` of every tick until the arm stands."""
+    """`stop_time` of every tick until the arm is at rest."""
     return [stop_time(ticks, dt, k) for k in range(1, int(ticks) + 1)]

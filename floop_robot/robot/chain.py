@@ -1,4 +1,4 @@
-"""Chain: the joints from base to tip, read from a URDF file with the standard library alone."""
+"""Chain: the joints from base to tip of an arm, read from its URDF with the standard library only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Matrix = NDArray[np.float64]
 class Chain:
     """A serial chain of revolute joints; each turns about its own z axis after `origins[i]`.
 
-    A URDF joint may turn about any axis and have fixed joints before it: both are folded into the origins.
+    URDF joints may turn about any axis and follow fixed joints; both are included in the origins.
     """
 
     origins: Matrix
@@ -35,12 +35,12 @@ class Chain:
 
 
 def load_chain(model: RobotModel) -> Chain:
-    """Read the chain of `model` from its URDF; raises `ConfigError` or `UnknownName` naming the file."""
+    """Read the chain of `model` from its URDF; raises `ConfigError` or `UnknownName` with the file's name."""
     return read_chain(model.urdf_path, model.base_link, model.tip_link, model.joint_names)
 
 
 def read_chain(path: Path, base: str, tip: str, joint_names: tuple[str, ...]) -> Chain:
-    """The chain from link `base` to link `tip`, whose moving joints must be `joint_names` in order."""
+    """The chain from link `base` to link `tip`; its moving joints must be `joint_names`, in that order."""
     joints = _joints_to(path, base, tip)
     moving = tuple(j.attrib["name"] for j in joints if j.get("type") != "fixed")
     if moving != joint_names:
@@ -73,7 +73,7 @@ def _joints_to(path: Path, base: str, tip: str) -> list[ElementTree.Element]:
             if tip not in links or base not in links:
                 raise UnknownName("link", base if tip in links else tip, links, str(path))
             raise ConfigError(f"{path}: link {tip} does not hang below {base}")
-        joint = parents.pop(link)  # popping also ends a loop in a malformed file
+        joint = parents.pop(link)  # removing it also ends a cycle in a malformed file
         joints.append(joint)
         link = _link(joint, "parent", path)
     return joints[::-1]
@@ -118,7 +118,7 @@ def _rpy(roll: float, pitch: float, yaw: float) -> Matrix:
 
 
 def _turn_z_onto(axis: tuple[float, ...]) -> Matrix:
-    """A rotation, as a (4, 4) transform, that carries z onto `axis`."""
+    """A rotation, as a (4, 4) transform, that turns the z axis onto `axis`."""
     z = np.array(axis) / np.linalg.norm(axis)
     helper = np.array([1.0, 0.0, 0.0]) if abs(z[0]) < 0.9 else np.array([0.0, 1.0, 0.0])
     x = helper - z * (helper @ z)

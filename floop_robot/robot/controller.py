@@ -1,8 +1,8 @@
-"""ArmController: from a policy's action in [-1, 1] to the joint target of one policy period.
+"""ArmController: turns a policy's action in [-1, 1] into the joint target of one policy period.
 
-An action is (dx, dy, dz, dyaw, gripper). The first four move a TCP target kept here, at up to `TCP_SPEED_M_S` and
-`YAW_SPEED_RAD_S`; the tool always points down. The gripper component is the wanted opening: -1 closed, +1 open.
-Environment and robot run this very class.
+An action is (dx, dy, dz, dyaw, gripper). The first four move the TCP target, at up to `TCP_SPEED_M_S` and
+`YAW_SPEED_RAD_S`; the tool always points down. The last is the gripper opening: -1 closed, +1 open. Environments and
+robots both use this class.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.tasks.layouts import TCP_SPEED_M_S, YAW_SPEED_RAD_S
 
 YAW_RANGE_RAD: Final = math.pi / 2 + 0.1
-"""The gripper looks the same after half a turn, so a quarter turn to either side of home reaches every grasp."""
+"""A gripper is symmetric, so a quarter turn to either side of home reaches every grasp."""
 MAX_LEAD_M: Final = 0.05
-"""The target stays this close to the measured TCP, so that pushing against something does not wind up.
+"""The target stays this close to the measured TCP, so that it does not run away while the arm pushes on something.
 
-Following lags behind the target, so it is also what bounds the speed of long ways (some 0.25 m/s)."""
+It also bounds the speed of long motions to about 0.25 m/s, because the arm lags behind its target."""
 WORKSPACE_MARGIN_M: Final = 0.003
 """The target stays this far inside the workspace, so that IK tolerance and following never touch the limiter's box."""
 GRIP_FORCE_N: Final = 20.0
@@ -44,11 +44,11 @@ class ArmController:
         self._step_rad = YAW_SPEED_RAD_S * spec.period_s
         self._home_yaw = yaw_of(self._kinematics.pose(model.home_rad))
         self.ik_failures = 0
-        """Commands that kept the last target because no joints reach the wanted pose."""
+        """Commands that repeated the last target because inverse kinematics found no joints for the pose."""
         self.reset(model.home_rad)
 
     def reset(self, q: Sequence[float]) -> None:
-        """Forget the target: it is now where joints `q` (rad) put the TCP."""
+        """Set the target to the TCP pose of the joints `q` (rad)."""
         self._rebase(tuple(map(float, q)))
         self._before = self._position, self._yaw
 
@@ -64,10 +64,10 @@ class ArmController:
         return self._position, self._yaw
 
     def command(self, action: Vector, q_measured: Sequence[float]) -> JointTarget:
-        """Move the target by `action` (5,) and solve for the joints; `q_measured` (rad) is where the arm is.
+        """Move the target by `action`, shape (5,), and solve for the joints; `q_measured` are the measured ones (rad).
 
-        A pose that no joints reach leaves the target where it was. An action that is not finite becomes a target that
-        is not finite, so that the safety side sees it, holds and counts it.
+        A pose that can't be reached leaves the target unchanged. An action that is not finite becomes a target that is
+        not finite, so that safety sees it, holds and counts it.
         """
         dx, dy, dz, dyaw, grip = map(float, action)
         self._before = self._position, self._yaw
@@ -84,7 +84,7 @@ class ArmController:
         return self._target(self._q, grip)
 
     def _within_lead(self, move: Vec3, measured: Vec3) -> Vec3:
-        """The moved target, inside the box and within `MAX_LEAD_M` of the measured TCP."""
+        """The moved target position, inside the workspace and within `MAX_LEAD_M` of the measured TCP."""
         wanted = [p + min(max(m, -1.0), 1.0) * self._step_m for p, m in zip(self._position, move, strict=True)]
         distance = math.dist(wanted, measured)
         if distance > MAX_LEAD_M:
@@ -97,10 +97,10 @@ class ArmController:
         return JointTarget(q_rad=q, gripper_width_m=opening * self._gripper.max_width_m, gripper_force_n=self._force_n)
 
     def executed(self, requested: Vector, accepted_q: Sequence[float], interventions: int) -> Vector:
-        """The action that was really executed since the last `command`, in [-1, 1], shape (5,).
+        """The action executed since the last `command`, in [-1, 1], shape (5,).
 
-        Without interventions that is `requested` itself. Otherwise it is the action that would have led to the target
-        the limiter accepted instead, and the target kept here becomes that one.
+        Without interventions that is `requested`. Otherwise it is the action that would have led to the target that
+        the limiter accepted; the TCP target continues from there.
         """
         if not interventions:
             return requested

@@ -1,20 +1,19 @@
-"""EpisodeStateMachine: who starts, ends and resets an episode, on a simulated and on a real robot.
+"""EpisodeStateMachine: when an episode starts, ends and is reset, on a simulated or a real robot.
 
-The policy process owns it, and the driver answers:
+It belongs to the policy process; the driver resets on request:
 
-    RESETTING ── driver: this episode is laid out, arm at home ──▶ WAITING ── all is well ──▶ RUNNING
-        ▲  the driver is asked for episode n, again and again          │ driver lost it          │
+    RESETTING ── driver: object in place, arm at home ───────────▶ WAITING ── no blocker ───▶ RUNNING
+        ▲  asks the driver for episode n, repeatedly                  │ driver resets again     │
         └──────────────────────────────────────────────────────────────┴── success, timeout, abort
 
-* **Start**: the policy, as soon as the driver says READY for the asked-for number, perception sees work, safety is up
-  and not stopped, a policy is installed, and work is wanted (not drained); where the robot waits for it, on a call.
-* **End**: the policy, when the task's rules say so (success) or steps run out (timeout); or *abort*, when robot state
-  or safety go silent, the stop is latched, the driver gives the episode up, or the process shuts down.
-* **Reset**: the driver, on request. A simulator lays out the next scenario. A real robot's driver homes the arm (by its
-  own interface; safety passes nothing while RESETTING) and says READY once work is in place, be it by a feeder, a
-  sensor or a person with a button.
+* **Start**: the driver reports READY for the requested number, an object is perceived, safety runs without an e-stop,
+  a policy is installed and the robot is not drained. Some robots also wait for a start request.
+* **End**: the task's rules report success, or the steps run out (timeout). It is *aborted* when robot state or safety
+  go silent, the e-stop is latched, the driver drops the episode, or the process shuts down.
+* **Reset**: the driver prepares the next episode. A simulator lays out a scenario. A real driver homes the arm by its
+  own interface (safety commands nothing while RESETTING) and reports READY once an object is in place.
 
-Pure: no clock, no sockets.
+It is pure: no clock, no sockets.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ import msgspec
 from floop_robot.robot.messages import Phase
 
 DRAINED_OR_HELD: Final = "the robot is drained or on hold"
-"""Whoever keeps it from work knows a better reason."""
+"""`DrainState.pause_reason` has the details."""
 
 
 class EpisodeState(enum.StrEnum):
-    """Where an episode stands."""
+    """State of an episode."""
 
     RESETTING = "resetting"
     WAITING = "waiting"
@@ -39,62 +38,62 @@ class EpisodeState(enum.StrEnum):
 
 
 class StepDecision(enum.StrEnum):
-    """What the policy loop has to do in this step."""
+    """What the policy loop does in this step."""
 
     WAIT = "wait"
-    """Nothing; while RESETTING, the driver is asked for the episode `number`."""
+    """Nothing; while RESETTING it asks the driver for the episode `number`."""
     START = "start"
     STEP = "step"
     ABORT = "abort"
-    """End the episode `number - 1`, which was running, as aborted."""
+    """End the running episode, now `number - 1`, as aborted."""
 
 
 class EpisodeConditions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the policy loop sees in one step."""
+    """What the policy loop observes in one step."""
 
     driver_episode: int
     driver_phase: Phase
     is_fresh: bool
     """Robot state and safety state are both recent."""
     is_stopped: bool
-    """The stop is latched, or safety has not taken over the arm yet."""
+    """The e-stop is latched, or safety does not command the arm yet."""
     has_object: bool
-    """Perception sees an object."""
+    """An object is perceived."""
     has_policy: bool
     accepts_episodes: bool
-    """Nobody drained the robot or is shutting it down; a running episode ends in order."""
+    """The robot is neither drained nor on hold. A running episode goes on to its end."""
     is_requested: bool = True
-    """Episodes start by themselves, or somebody called for this one."""
+    """Episodes start by themselves, or this one was requested."""
     must_end: bool = False
-    """Shutting down: a running episode ends at once."""
+    """The process shuts down: a running episode ends at once."""
 
     def faults(self, episode: int) -> tuple[str, ...]:
-        """What ends `episode` while it runs, and keeps it from starting, in words; empty when all is well."""
-        found = (
+        """What aborts `episode` while it runs, and prevents its start; empty if nothing does."""
+        checks = (
             (self.must_end, "the control loop is ending"),
             (not self.is_fresh, "robot state or safety report is too old"),
-            (self.is_stopped, "the stop is latched, or safety has not taken over the arm"),
+            (self.is_stopped, "the e-stop is latched, or safety does not command the arm yet"),
             (self.driver_episode != episode, f"the driver serves episode {self.driver_episode}, not {episode}"),
             (
                 self.driver_episode == episode and self.driver_phase is not Phase.READY,
                 f"the driver is not ready for episode {episode}",
             ),
         )
-        return tuple(words for is_so, words in found if is_so)
+        return tuple(text for applies, text in checks if applies)
 
     def start_blockers(self) -> tuple[str, ...]:
-        """What keeps an episode from starting but does not end one that runs, in words."""
-        found = (
+        """What prevents a start but does not abort a running episode."""
+        checks = (
             (not self.accepts_episodes, DRAINED_OR_HELD),
             (not self.has_policy, "no policy has arrived"),
             (not self.has_object, "no object is perceived"),
-            (not self.is_requested, "nobody called for it"),
+            (not self.is_requested, "no start was requested"),
         )
-        return tuple(words for is_so, words in found if is_so)
+        return tuple(text for applies, text in checks if applies)
 
 
 class EpisodeStateMachine:
-    """Numbers episodes and decides their start and abort; `finish` tells it that one ended by the task's rules."""
+    """Numbers episodes and decides their start and abort. `finish` ends one by the task's rules or by request."""
 
     def __init__(self, first_episode: int) -> None:
         self.number = first_episode
@@ -102,22 +101,22 @@ class EpisodeStateMachine:
         self.state = EpisodeState.RESETTING
 
     def advance(self, conditions: EpisodeConditions) -> StepDecision:
-        """One policy step."""
+        """Decide what to do in one policy step."""
         faults = conditions.faults(self.number)
         if self.state is EpisodeState.RUNNING:
             if not faults:
                 return StepDecision.STEP
             self.finish()
             return StepDecision.ABORT
-        is_laid_out = conditions.driver_episode == self.number and conditions.driver_phase is Phase.READY
-        self.state = EpisodeState.WAITING if is_laid_out else EpisodeState.RESETTING
+        is_ready = conditions.driver_episode == self.number and conditions.driver_phase is Phase.READY
+        self.state = EpisodeState.WAITING if is_ready else EpisodeState.RESETTING
         if faults or conditions.start_blockers():
             return StepDecision.WAIT
         self.state = EpisodeState.RUNNING
         return StepDecision.START
 
     def finish(self) -> None:
-        """The running episode has ended; the next is asked for."""
+        """End the running episode; the next one is requested."""
         if self.state is EpisodeState.RUNNING:
             self.number += 1
             self.state = EpisodeState.RESETTING

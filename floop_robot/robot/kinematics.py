@@ -1,6 +1,6 @@
 """Kinematics: forward, Jacobian and damped-least-squares inverse of an arm, in numpy.
 
-Everything works on one `Chain`. An instance owns scratch buffers, so each thread needs its own.
+Each thread needs its own instance, because it reuses buffers.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from floop_robot.spec.robot_model import RobotModel
 Vec3 = tuple[float, float, float]
 
 DAMPING = 0.02
-"""λ of damped least squares: below the smallest singular value of the working area (0.1-0.4), above noise."""
+"""λ of damped least squares: below the smallest singular value in the workspace (0.1-0.4), above noise."""
 REST_PULL = 0.02
-"""Share of the way to the rest posture taken per solve, in the null space: keeps the elbow from drifting."""
+"""Fraction of the way to the rest posture taken per solve, in the null space, so that the elbow does not drift."""
 MAX_STEP_RAD = 0.4
-"""Longest joint step of one iteration: beyond it the linearisation says little."""
+"""Longest joint step of one iteration; the linearization is poor beyond it."""
 
 
 @dataclass(frozen=True, slots=True)
 class IkSolution:
-    """What the inverse found. `ok` is False when the pose was not reached: the caller holds."""
+    """Result of the inverse kinematics. `ok` is False when the pose was not reached."""
 
     ok: bool
     q: tuple[float, ...]
@@ -60,16 +60,16 @@ class Kinematics:
 
     @property
     def levers(self) -> tuple[float, ...]:
-        """Per joint, a distance in m from its axis that the TCP never exceeds: all links beyond it, stretched out."""
+        """Per joint, an upper bound in m on the TCP's distance from its axis: the length of all links beyond it."""
         lengths = [*(math.dist((0, 0, 0), origin[:3, 3]) for origin in self.chain.origins[1:]), math.hypot(*self._tip)]
         return tuple(sum(lengths[i:]) for i in range(len(lengths)))
 
     def pose(self, q: Sequence[float]) -> Matrix:
-        """Pose of the TCP, a fresh (4, 4) array."""
+        """Pose of the TCP, a new (4, 4) array."""
         return self._forward(np.asarray(q, np.float64)).copy()
 
     def position(self, q: Sequence[float]) -> Vec3:
-        """TCP position in m; plain Python, half the price of `pose`."""
+        """TCP position in m; plain Python, twice as fast as `pose`."""
         x, y, z = self._tip
         for angle, link in zip(reversed(q), self._links, strict=True):
             c, s = math.cos(angle), math.sin(angle)
@@ -92,9 +92,9 @@ class Kinematics:
         rotation_tolerance_rad: float = 0.01,
         iterations: int = 8,
     ) -> IkSolution:
-        """Joints near `seed` whose TCP is at `target`, inside the joint range; `ok=False` if none was found.
+        """Joints near `seed`, inside the joint range, whose TCP is at `target`; `ok=False` if none were found.
 
-        At least one step is taken, and each squares the error: small moves end far inside the tolerances.
+        It takes at least one step. Convergence is quadratic, so small moves end far inside the tolerances.
         """
         q = np.array(seed, np.float64)
         pull: Matrix | None = (self._rest - q) * REST_PULL
@@ -150,7 +150,7 @@ class Kinematics:
 
 
 def _split(origins: Matrix) -> tuple[Matrix, Matrix, Matrix]:
-    """Parts of `origin @ rotation_z(q)` that go with cos q, with sin q and with neither."""
+    """The parts of `origin @ rotation_z(q)` proportional to cos q, to sin q, and constant."""
     cos_part, sin_part, fixed_part = np.zeros_like(origins), np.zeros_like(origins), np.zeros_like(origins)
     cos_part[:, :, :2] = origins[:, :, :2]
     sin_part[:, :, 0] = origins[:, :, 1]
@@ -174,7 +174,7 @@ def _pose_error(target: Matrix, pose: Matrix, out: Matrix) -> tuple[float, float
     if sine > 1e-6:
         scale = angle / sine
         x, y, z = x * scale, y * scale, z * scale
-    elif cosine < 0:  # half a turn: the sine says nothing about the axis, any of them will do
+    elif cosine < 0:  # half a turn: the axis is undefined, take any
         x, y, z = angle, 0.0, 0.0
     out[3], out[4], out[5] = x, y, z
     dx, dy, dz = out[:3].tolist()

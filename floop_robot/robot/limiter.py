@@ -1,15 +1,14 @@
-"""SafetyLimiter: from joint targets to joint commands that never leave the limits, whatever the targets are.
+"""SafetyLimiter: turns any joint targets into joint commands that never leave the limits.
 
-Two layers. *Accepting* a target makes it legal: finite, inside the joint range, within reach at legal speed, TCP inside
-the box. *Following* it moves the command there at servo rate: straight interpolation over one target period, bent only
-by acceleration and by braking in time, so it comes to a stand on the target when no new one comes.
+It works in two steps. *Accepting* a target makes it legal: finite, inside the joint range, reachable at legal speed,
+TCP inside the box. *Following* moves the command there at servo rate: it interpolates over one target period within the
+acceleration limits, and comes to rest on the target when no new one arrives.
 
-Why it is safe: every command has a *stop path*, in which all joints brake in step as hard as they may. A command is
-issued only if it and its stop path stay inside the joint range and the TCP box; otherwise the next point of the last
-stop path is issued, which was checked before. So there is always a legal next command, and it stands still at worst.
+Why it is safe: every command has a *stop path*, on which all joints brake together as hard as allowed. A command is
+issued only if it and its stop path stay inside the joint range and the TCP box. Otherwise the next point of the last
+stop path is issued, which was checked before. So there is always a legal next command; at worst the arm stands still.
 
-Bending by acceleration is what every follower does and is no intervention; replacing the target, or braking instead of
-following it, is.
+Acceleration limits alone are not counted as an intervention. Changing the target, or braking instead of following, is.
 """
 
 from __future__ import annotations
@@ -26,29 +25,28 @@ from floop_robot.robot.messages import Cause, Joints
 from floop_robot.spec.robot_model import RobotModel
 
 HALVINGS = 5
-"""A target outside the box is pulled back along its path to within 1/32 of the way to the wall."""
-
+"""Bisections: a target outside the box is pulled back along its path to within 1/32 of the way to the wall."""
 
 STANDING_RAD_S = 1e-6
 """Speeds below this are rounding."""
 
 
 def ticks_of(servo_rate_hz: float, policy_rate_hz: float) -> int:
-    """Servo ticks until the next target of a policy is due; rounded up, so that the arm never waits for it."""
-    return max(1, math.ceil(servo_rate_hz / policy_rate_hz - 1e-9))  # a ratio that is whole but for rounding is whole
+    """Servo ticks per policy period, rounded up, so that the arm does not stop before the next target."""
+    return max(1, math.ceil(servo_rate_hz / policy_rate_hz - 1e-9))  # ignores rounding errors
 
 
 class LimitedCommand(msgspec.Struct, frozen=True, gc=False):
-    """What the driver should do in this servo tick."""
+    """The joint command of one servo tick."""
 
     q: Joints
     dq: Joints
     cause: Cause
-    """Why this tick is not plain following of the target; `Cause.NONE` when it is."""
+    """Why this tick does not simply follow the target; `Cause.NONE` when it does."""
 
     @property
     def intervened(self) -> bool:
-        """Whether the limiter changed what was asked for."""
+        """Whether the limiter changed the target, or braked instead."""
         return self.cause is not Cause.NONE
 
     @property
@@ -61,7 +59,7 @@ class SafetyLimiter:
     """Follows joint targets within position, velocity, acceleration and TCP-box limits. One per thread.
 
     Call `reset` with where the arm is, then `step` once per servo tick. Deterministic: no clock, no randomness.
-    `ticks_per_target` is how many servo ticks a target is meant to last (`ticks_of` the two rates).
+    `ticks_per_target` is the number of servo ticks per target (`ticks_of` the two rates).
     """
 
     def __init__(self, model: RobotModel, servo_rate_hz: float, ticks_per_target: int = 4) -> None:
@@ -73,13 +71,13 @@ class SafetyLimiter:
         self._ticks_per_target = ticks_per_target
         self._speed = [v * (1 - SLACK) for v in limits.velocity_rad_s]
         self._gain = [a * dt * (1 - SLACK) for a in limits.acceleration_rad_s2]
-        # What may be asked for: one period at full speed, and the lag that braking from full speed needs.
+        # How far a target may be: one period at full speed, and the distance to brake from full speed.
         period = dt * self._ticks_per_target
         self._reach = [v * period + v * v * dt / (2 * gain) for v, gain in zip(self._speed, self._gain, strict=True)]
         self.reset(model.home_rad)
 
     def reset(self, q: Sequence[float], dq: Sequence[float] | None = None) -> None:
-        """Start from joint positions `q` (rad) and velocities `dq` (rad/s), inside the limits or not (`Bounds`)."""
+        """Start from joint positions `q` (rad) and velocities `dq` (rad/s), even outside the limits (`Bounds`)."""
         speeds = zip(dq or (0.0,) * len(q), self._speed, strict=True)
         self._q: Joints = tuple(map(float, q))
         self._v: Joints = tuple([min(max(float(v), -top), top) for v, top in speeds])
@@ -98,11 +96,11 @@ class SafetyLimiter:
 
     @property
     def accepted(self) -> Joints:
-        """The target that is really followed, after everything illegal was taken out of it, rad."""
+        """The target that is followed, after limiting, rad."""
         return self._accepted
 
     def step(self, target: Sequence[float]) -> LimitedCommand:
-        """One servo tick towards `target` (rad, one per joint), wherever and whatever that is."""
+        """One servo tick towards `target` (rad, one per joint), which may be anything."""
         target = tuple(target)
         if target != self._accepted or target != self._target:
             if len(target) != len(self._q) or not math.isfinite(sum(target)):
@@ -115,15 +113,15 @@ class SafetyLimiter:
         return self._brake(self._cause if self._cause is not Cause.NONE else Cause.WORKSPACE)
 
     def stop(self, cause: Cause) -> LimitedCommand:
-        """One servo tick of braking as hard as allowed; once the command stands, it keeps standing."""
+        """One servo tick of braking as hard as allowed, then of standing."""
         command = self._brake(cause)
         self._target, self._accepted = (), self._q
         return command
 
     def freeze(self, cause: Cause) -> LimitedCommand:
-        """Stand from this tick on, without braking: the one command that may break the acceleration limit.
+        """Stop at once, for an e-stop: the only command that may exceed the acceleration limit.
 
-        For an emergency stop. The arm then brakes as hard as its own controller can.
+        The arm brakes as hard as its own controller can.
         """
         self._target, self._accepted = (), self._q
         return self._issue(self._q, (0.0,) * len(self._q), cause)
@@ -141,7 +139,7 @@ class SafetyLimiter:
         return command
 
     def _accept(self, target: Joints) -> None:
-        """Make `target` legal; remembers why it had to be changed."""
+        """Make `target` legal and note why it was changed."""
         if target != self._target:
             self._target, self._ticks_left = target, self._ticks_per_target
         legal = self._bounds.clip(target)
@@ -157,7 +155,7 @@ class SafetyLimiter:
         self._accepted = legal
 
     def _into_box(self, target: Joints) -> Joints:
-        """A point on the way to `target`, near the wall, whose TCP is inside the box."""
+        """The farthest point found on the way to `target` whose TCP is inside the box."""
         good, bad = 0.0, 1.0
         for _ in range(HALVINGS):
             middle = (good + bad) / 2
@@ -170,7 +168,7 @@ class SafetyLimiter:
     def _followed(self) -> Joints:
         """Velocities of the next tick on the way to the accepted target.
 
-        All joints share one pace and one bend, so the TCP goes almost straight.
+        All joints share one pace and one acceleration factor, so that the TCP moves almost on a straight line.
         """
         dt, gains, left = self._dt, self._gain, self._ticks_left
         self._ticks_left = max(1, left - 1)
@@ -183,8 +181,8 @@ class SafetyLimiter:
                 if length * pace > cap:
                     pace = cap / length
         changes = [distance * pace - v for distance, v in zip(distances, self._v, strict=True)]
-        bend = max(1.0, ticks_to_stop(changes, gains))
-        return tuple([v + change / bend for v, change in zip(self._v, changes, strict=True)])
+        slow_down = max(1.0, ticks_to_stop(changes, gains))
+        return tuple([v + change / slow_down for v, change in zip(self._v, changes, strict=True)])
 
     def _may_go(self, q: Joints, v: Joints) -> bool:
         """Whether `q` and its stop path stay inside the joint range and keep the TCP inside the box."""

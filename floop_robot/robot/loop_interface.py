@@ -1,7 +1,7 @@
-"""LoopInterface: where other threads ask a running `PolicyLoop` for something, and see what it does.
+"""LoopInterface: how other threads start and end episodes of a running `PolicyLoop`, and see its state.
 
-Start and end requests go in, and the loop acts on them in its next step; a view comes out in every step, and a report at the
-end of every episode. Nothing here waits: the two sides share single references and a bounded queue.
+The loop acts on requests in its next step. It publishes a view in every step and a report at the end of every episode.
+Nothing here waits: the two sides share single references and a bounded queue.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from floop_robot.robot.messages import Joints
 from floop_robot.spec.records import EpisodeEnd, ObjectReport, OutcomeCode
 
 MAX_REPORTS: Final = 16
-"""Ends of episodes that wait for a reader: episodes last seconds, and a reader looks many times a second."""
+"""Unread reports that are kept. Episodes last seconds; readers look many times a second."""
 
 
 class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody wants one episode."""
+    """Start one episode."""
 
     object_class: str = ""
-    """Only if this class is perceived; empty means any."""
+    """Start only when this class is perceived; empty for any."""
 
 
 class EndRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody wants an episode to end now."""
+    """End an episode now."""
 
     episode: int
-    """The one meant: if another runs by then, nothing happens."""
+    """Number of the episode to end; the request is ignored if another one runs."""
     outcome: OutcomeCode
     why: str
 
@@ -40,29 +40,29 @@ class EpisodeReport(msgspec.Struct, frozen=True, kw_only=True):
     """An episode ended."""
 
     end: EpisodeEnd
-    """As it was recorded, but for its `seq`."""
+    """As it was recorded, except its `seq`."""
     interventions: int
-    """Servo ticks of the episode that the limiter changed."""
+    """Servo ticks of the episode that were changed by the limiter."""
     why: str
-    """Why it was aborted or ended from outside; empty otherwise."""
+    """Why it was aborted or ended by request; empty otherwise."""
 
 
 class LoopView(msgspec.Struct, frozen=True, kw_only=True):
-    """What the loop does in this very step."""
+    """State of the loop in one step."""
 
     episode: int = 0
-    """The one that runs, or the next."""
+    """Number of the episode that runs, or of the next one."""
     state: EpisodeState = EpisodeState.RESETTING
     missing: tuple[str, ...] = ()
-    """What keeps an episode from starting, in words, the most pressing first; empty while one runs."""
+    """What prevents an episode from starting, most important first; empty while one runs."""
     steps: int = 0
     elapsed_s: float = 0.0
     total_reward: float = 0.0
     interventions: int = 0
     work: ObjectReport | None = None
-    """What was perceived when the running episode began; None while none runs."""
+    """The object perceived when the episode began; None while none runs."""
     version: int = 0
-    """Policy version that acts; 0 for none."""
+    """The policy version that acts; 0 for none."""
     q_rad: Joints = ()
     """Newest joint positions; empty before the first robot state."""
     speed_rad_s: float = 0.0
@@ -73,40 +73,40 @@ class LoopView(msgspec.Struct, frozen=True, kw_only=True):
     safety_age_s: float = float("inf")
     """Age of the newest safety report."""
     estop: bool = False
-    """The stop latch is set, as far as safety says."""
+    """The e-stop latch is set, as safety last reported."""
 
 
 class LoopInterface:
     """One per `PolicyLoop`.
 
-    `on_change` is called in the control thread, must not wait, and says that it is worth looking: another state or episode,
-    other things missing, another policy, or an end.
+    `on_change` is called when state, episode, policy or `missing` changed, or an episode ended. It is called in the
+    control thread and must not wait.
     """
 
     def __init__(self, auto_start: bool = True, on_change: Callable[[], None] = lambda: None) -> None:
         self.auto_start, self._on_change = auto_start, on_change
         self._start_request: StartRequest | None = None
-        self._end_requests: deque[EndRequest] = deque(maxlen=1)  # the last word counts
+        self._end_requests: deque[EndRequest] = deque(maxlen=1)  # the last one counts
         self._reports: deque[EpisodeReport] = deque(maxlen=MAX_REPORTS)
         self.view = LoopView()
-        """The last step's."""
+        """State in the last step."""
 
     # Any thread
 
     def request_start(self, request: StartRequest) -> None:
-        """The next episode may start, once; matters where episodes don't start by themselves."""
+        """Allow one episode to start, where episodes don't start by themselves."""
         self._start_request = request
 
     def cancel_start(self) -> None:
-        """A start request that has not led to an episode yet is void."""
+        """Withdraw a start request that has not led to an episode yet."""
         self._start_request = None
 
     def request_end(self, request: EndRequest) -> None:
-        """End the episode that is meant in the next step."""
+        """End an episode in the next step."""
         self._end_requests.append(request)
 
     def take_report(self) -> EpisodeReport | None:
-        """The oldest end that nobody took yet, or None. One reader."""
+        """The oldest unread report, or None. For one reader."""
         return self._reports.popleft() if self._reports else None
 
     # The control thread
@@ -117,19 +117,19 @@ class LoopInterface:
         return self.auto_start or (request is not None and request.object_class in ("", object_class))
 
     def take_end_request(self, episode: int) -> EndRequest | None:
-        """What was asked for this running episode, if anything."""
+        """The request to end this running episode, if there is one."""
         request = self._end_requests.popleft() if self._end_requests else None
         return request if request is not None and request.episode == episode else None
 
     def publish(self, view: LoopView) -> None:
-        """A step was taken."""
+        """Publish the state of a step."""
         before, self.view = self.view, view
         if view.state is EpisodeState.RUNNING and before.state is not EpisodeState.RUNNING:
-            self._start_request = None  # it has led to this episode
-        seen = (before.episode, before.state, before.missing, before.version)
-        if (view.episode, view.state, view.missing, view.version) != seen or self._reports:
+            self._start_request = None  # it led to this episode
+        old = (before.episode, before.state, before.missing, before.version)
+        if (view.episode, view.state, view.missing, view.version) != old or self._reports:
             self._on_change()
 
     def report(self, report: EpisodeReport) -> None:
-        """An episode ended."""
+        """Queue the report of an episode that ended."""
         self._reports.append(report)

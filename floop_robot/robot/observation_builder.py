@@ -1,4 +1,4 @@
-"""ObservationBuilder: from what a robot publishes to the observation vector of a task; the only place that does."""
+"""ObservationBuilder: makes a task's observation vector from a robot state; environments and robots both use it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from floop_robot.spec.scenario import OBJECT_CLASSES
 from floop_robot.spec.task import TaskSpec
 
 _STEP_S = 1e-4
-"""Span of the difference that gives the TCP velocity: far below any motion, far above rounding."""
+"""Time step of the finite difference that gives the TCP velocity: short against any motion, long against rounding."""
 _CLASS_INDEX = {name: i for i, name in enumerate(OBJECT_CLASSES)}
 
 
 class ObservationBuilder:
-    """Builds observations of one task on one arm. Owns a `Kinematics`, so each thread needs its own.
+    """Builds observations of one task on one arm. Each thread needs its own, because `Kinematics` has buffers.
 
-    It knows field names and their sizes, never positions in the vector: those come from the task's layout.
+    It knows names and sizes of fields. Their positions in the vector come from the task's layout.
     """
 
     def __init__(self, spec: TaskSpec, kinematics: Kinematics) -> None:
@@ -38,10 +38,10 @@ class ObservationBuilder:
         previous_action: Sequence[float] | Vector,
         context: Sequence[float] = (),
     ) -> Vector:
-        """Raw observation, shape (spec.observation.size,), float32, clipped to the legal range.
+        """Raw observation (SI units, base frame), shape (spec.observation.size,), float32, clipped to its range.
 
-        `target_m` is the TCP position commanded by the previous step, base frame; `previous_action` what that step
-        executed, in [-1, 1]. Without a perceived object its fields are zero.
+        `target_m` is the TCP position that the previous step commanded, base frame. `previous_action` is what that step
+        executed, in [-1, 1]. Fields of the object are zero while none is perceived.
         """
         pose = self._kinematics.pose(state.q_rad)
         x, y, z = tcp = pose[:3, 3].tolist()
@@ -64,13 +64,13 @@ class ObservationBuilder:
         seen = state.object
         if seen is None:
             return
-        turn = 2.0 * (seen.yaw_rad - gripper_yaw)
+        double_angle = 2.0 * (seen.yaw_rad - gripper_yaw)
         self._put(values, "object_from_tcp", [b - a for a, b in zip(tcp, seen.position_m, strict=True)])
-        self._put(values, "yaw_difference", (math.sin(turn), math.cos(turn)))
+        self._put(values, "yaw_difference", (math.sin(double_angle), math.cos(double_angle)))
         self._put(values, "object_height", (seen.position_m[2],))
         self._put(values, "object_size", seen.size_m)
         index = _CLASS_INDEX.get(seen.object_class)
-        if index is not None:  # a class nobody knew when the contract was made is all zeros
+        if index is not None:  # a class outside the contract is all zeros
             values[self._start["object_class"] + index] = 1.0
         if self._has_tote and state.tote_m is not None:
             self._put(values, "tote_from_object", [b - a for a, b in zip(seen.position_m, state.tote_m, strict=True)])

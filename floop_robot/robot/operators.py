@@ -3,8 +3,8 @@
     tokens:
       ann: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
 
-Each value is the SHA-256, in hex, of that person's token. Tokens must be random (`openssl rand -hex 16`), because a
-hash without salt can be guessed for weak ones. The token travels unencrypted: don't use it on a network you don't trust.
+Each value is the SHA-256, in hex, of that person's token. Tokens must be random (`openssl rand -hex 16`), because weak
+ones can be guessed from their hash. Tokens travel unencrypted: use them on a trusted network only.
 """
 
 from __future__ import annotations

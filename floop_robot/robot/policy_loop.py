@@ -1,6 +1,6 @@
-"""PolicyLoop: observe, act, command, record; once per policy period, in the order of the environment's own step.
+"""PolicyLoop: observes, acts, commands and records, once per policy period, in the order of `ArmEnv.step`.
 
-The record of a step is complete one period later, when its effect has been observed: the loop keeps one open step.
+The record of a step is complete one period later, when its effect has been observed. Until then it is the open step.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from floop_robot.spec.task import TaskRules
 
 
 class PolicyPorts(msgspec.Struct, frozen=True):
-    """What the loop is wired to."""
+    """The loop's inputs and outputs."""
 
     states: MessageSubscriber[RobotState]
     safety: MessageSubscriber[SafetyState]
@@ -43,16 +43,16 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a robot acts."""
 
     first_episode: int
-    """Number of the first episode; must be above every number this robot used before (wall-clock ms will do)."""
+    """Number of the first episode; above every number this robot used before (wall-clock ms are)."""
     observation_timeout_s: float = 0.1
     act_mode: ActMode = ActMode.MEAN
     seed: int = 0
     context: tuple[float, ...] = ()
-    """What tells this robot apart, for the observation's `context`."""
+    """Values of the observation's `context` field, which tell this robot from others."""
 
 
 class PolicyStats(msgspec.Struct, frozen=True, kw_only=True):
-    """How the loop does."""
+    """Counts of the loop."""
 
     state: EpisodeState
     episode: int
@@ -63,7 +63,7 @@ class PolicyStats(msgspec.Struct, frozen=True, kw_only=True):
     records_dropped: int
     version: int
     latency: Timing
-    """From the stamp of the robot state to the target that was made from it."""
+    """From the stamp of a robot state to the target made from it."""
 
 
 class _OpenStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,11 +75,11 @@ class _OpenStep(msgspec.Struct, frozen=True, kw_only=True):
     requested: Vector
     log_prob: float
     interventions: int
-    """Safety's count when it began."""
+    """Safety's total when the step began."""
 
 
 class _Episode:
-    """What accumulates over one episode."""
+    """State and sums of one episode."""
 
     def __init__(self, now_s: float, rules: TaskRules, work: ObjectReport, observation: Vector) -> None:
         self.start_s, self.work = now_s, work
@@ -91,15 +91,14 @@ class _Episode:
 
     @property
     def version(self) -> int:
-        """The version that made most of its steps; of two, the newer."""
+        """The version that acted in most of its steps; the newer of two."""
         return max(self.versions, key=lambda v: (self.versions[v], v), default=0)
 
 
 class PolicyLoop:
     """The control loop of one robot; `tick` is what a `RateLoop` calls at policy rate.
 
-    `accepts_episodes` and `must_end` may be set from another thread: drain, and shut down. `interface` is for whatever else other
-    threads want from it.
+    Other threads may set `accepts_episodes` (drain) and `must_end` (shut down), and use `interface`.
     """
 
     def __init__(
@@ -158,19 +157,19 @@ class PolicyLoop:
             self._end(now_s, OutcomeCode.ABORTED, conditions.faults(running)[0])
         elif decision in (StepDecision.START, StepDecision.STEP):
             self._step(now_s, decision)
-        asks = self._machine.state is EpisodeState.RESETTING and self.accepts_episodes and not self.must_end
-        if asks and self._may_reset(now_s):
-            # Again and again until the driver agrees: either may be restarted at any time.
+        asks_reset = self._machine.state is EpisodeState.RESETTING and self.accepts_episodes and not self.must_end
+        if asks_reset and self._may_reset(now_s):
+            # Repeated until the driver reports this number: either process may be restarted at any time.
             self._ports.requests.send(ResetRequest(episode=self._machine.number))
         self._publish_view(now_s, conditions)
 
     def _may_reset(self, now_s: float) -> bool:
-        """A reset moves the arm by the cell's own means: nobody asks for one while it is stopped, or safety silent."""
+        """Whether a reset may be requested: it moves the arm, so not during an e-stop or while safety is silent."""
         safety = self._safety
         return safety is not None and not safety.estop and now_s - safety.mono_s <= self._settings.observation_timeout_s
 
     def _handle_end_request(self, now_s: float) -> None:
-        """End the episode that runs if somebody asked for it."""
+        """End the running episode if that was requested."""
         end_request = self.interface.take_end_request(self._machine.number)
         if end_request is not None and self._episode is not None:
             self._machine.finish()
@@ -202,7 +201,7 @@ class PolicyLoop:
     def _step(self, now_s: float, decision: StepDecision) -> None:
         robot, safety, policy = self._robot, self._safety, self._policy
         if robot is None or safety is None or policy is None:
-            return  # the machine asks for all three before it starts
+            return  # the state machine has checked all three before a start
         if decision is StepDecision.START:
             self._start(now_s, robot)
         else:
@@ -211,7 +210,7 @@ class PolicyLoop:
             self._act(now_s, self._episode, robot, safety, policy)
 
     def _take_state(self) -> None:
-        """What nobody can act on is left out, so that the last good state grows stale: no policy answers for a NaN."""
+        """Ignore unusable states, such as ones with NaN, so that the last good one grows stale."""
         state = self._ports.states.receive()
         if state is None:
             return
@@ -242,7 +241,7 @@ class PolicyLoop:
 
     def _start(self, now_s: float, robot: RobotState) -> None:
         seen = robot.object
-        assert seen is not None  # `has_object` was asked for
+        assert seen is not None  # `has_object` was checked
         work = ObjectReport(seen.object_class, seen.size_m, seen.position_m, seen.yaw_rad)
         self._controller.reset(robot.q_rad)
         nothing = np.zeros(self._rules.spec.action.size, np.float32)
@@ -252,7 +251,7 @@ class PolicyLoop:
         return self._observation_builder.observe(robot, self._controller.target[0], executed, self._settings.context)
 
     def _close_step(self, now_s: float, robot: RobotState, safety: SafetyState) -> None:
-        """Judge the open step by what is observed now, and record it."""
+        """Complete the open step with what is observed now, and record it."""
         episode = self._episode
         if episode is None or episode.open is None:
             return
@@ -295,7 +294,7 @@ class PolicyLoop:
         else:
             action, log_prob = policy.actor.mean(episode.observation), math.nan
         if not np.isfinite(action).all():
-            self._refuse(now_s, policy)
+            self._fall_back(now_s, policy)
             return
         target = self._controller.command(action, robot.q_rad)
         self._seq += 1
@@ -316,17 +315,17 @@ class PolicyLoop:
             interventions=safety.interventions.total,
         )
 
-    def _refuse(self, now_s: float, policy: Policy) -> None:
-        """A policy that answers with NaN is taken out; the arm holds its last target, and the episode is void."""
+    def _fall_back(self, now_s: float, policy: Policy) -> None:
+        """Replace a policy that answers with NaN; the arm holds its last target and the episode is aborted."""
         self._event("action_not_finite", f"v{policy.version}")
         self._policy = self._policy_buffer.fall_back()
         self._machine.finish()
         self._end(now_s, OutcomeCode.ABORTED, f"v{policy.version} answered with NaN or infinity")
 
     def _end(self, now_s: float, outcome: OutcomeCode, why: str = "") -> None:
-        """Record the end; the machine is at the next number already. An open step, not observed yet, is dropped.
+        """Record the end of an episode; the state machine is already at the next number.
 
-        `why` is given where it was not the task's rules that ended it.
+        An open step is dropped, because its effect was not observed. `why` is empty when the task's rules ended it.
         """
         episode, self._episode = self._episode, None
         if episode is None:

@@ -1,4 +1,4 @@
-"""RateLoop: calls a function at a fixed rate in a thread of its own, with absolute deadlines on the steady clock."""
+"""RateLoop: calls a function at a fixed rate in its own thread, with absolute deadlines on the steady clock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BOUNDS = tuple(_SHORTEST_S * _RATIO**i for i in range(100))  # 10 µs to 10 s, 
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """Durations of one kind, in s; percentiles are exact to 15 %, and never too small."""
+    """Statistics of durations in s. Percentiles are at most 15 % too large, never too small."""
 
     count: int
     p50_s: float
@@ -27,20 +27,20 @@ class Timing(msgspec.Struct, frozen=True):
 
 
 class Histogram:
-    """Counts durations in buckets: constant memory, a microsecond per entry, readable from another thread."""
+    """Counts durations in buckets: constant memory, 1 µs per entry, readable from other threads."""
 
     def __init__(self) -> None:
         self._counts = [0] * (len(_BOUNDS) + 1)
         self._max_s = 0.0
 
     def add(self, duration_s: float) -> None:
-        """Count one duration; negative ones count as 0."""
+        """Count one duration in s; negative ones count as 0."""
         self._counts[bisect_right(_BOUNDS, duration_s)] += 1
         if duration_s > self._max_s:
             self._max_s = duration_s
 
     def timing(self) -> Timing:
-        """What was counted so far."""
+        """Statistics so far."""
         counts = list(self._counts)
         total = sum(counts)
         return Timing(total, self._percentile(counts, total, 0.5), self._percentile(counts, total, 0.99), self._max_s)
@@ -55,7 +55,7 @@ class Histogram:
 
 
 class Schedule:
-    """Deadlines on a fixed grid, as a pure function of the times it is told. A slot that was missed is skipped."""
+    """Deadlines on a fixed grid; a pure function of the times passed in. A missed slot is skipped."""
 
     def __init__(self, rate_hz: float, start_s: float) -> None:
         self.period_s = 1.0 / rate_hz
@@ -63,15 +63,15 @@ class Schedule:
         self._slot = 0
         self.ticks = 0
         self.missed = 0
-        """Slots without a tick: the tick before them, or the machine, took longer than a period."""
+        """Slots without a tick, because the previous tick or the machine took longer than a period."""
 
     @property
     def due_s(self) -> float:
         """When the next tick should begin."""
-        return self._start_s + self._slot * self.period_s  # not summed up: no drift
+        return self._start_s + self._slot * self.period_s  # a product, not a sum: no drift
 
     def begin(self, now_s: float) -> float:
-        """A tick begins; returns how late it is, in s."""
+        """Begin a tick; returns how late it is, in s."""
         late_s = max(0.0, now_s - self.due_s)
         skipped = int(late_s / self.period_s)
         self.ticks += 1
@@ -81,31 +81,31 @@ class Schedule:
 
 
 class RateStats(msgspec.Struct, frozen=True):
-    """How a loop keeps its rate."""
+    """How well a loop keeps its rate."""
 
     ticks: int
     missed_ticks: int
     lateness: Timing
-    """From deadline to begin."""
+    """From the deadline to the start of the tick."""
     busy: Timing
-    """From begin to end."""
+    """From the start to the end of the tick."""
 
 
 _HELPER_PRIORITY, _LOOP_PRIORITY = 1, 2
-"""The lowest real-time priorities: below drivers and buses that are tuned."""
+"""The lowest real-time priorities: below drivers and field buses, which are usually tuned."""
 
 
 class RateLoop:
     """Runs `tick(now_s)` at `rate_hz` until `stop`; use as a context manager or call `start`.
 
-    A tick that raises ends the loop: `failure` holds the exception and `join` raises it, so that a process dies of a
-    broken loop instead of idling.
+    A tick that raises ends the loop: `failure` holds the exception and `join` raises it, so that the process ends
+    instead of idling.
 
-    With a `phase_s`, ticks lie at whole periods of the steady clock plus that: loops of several processes on one host
-    then keep their order. Without, the first is at once.
+    With `phase_s`, ticks happen at whole periods of the steady clock plus that offset, so that the loops of several
+    processes on one host keep their order. Without it, the first tick happens at once.
 
-    An `realtime` loop asks for real-time scheduling of its thread, and goes on without where the system refuses: its
-    ticks must be short, since they go before everything else on the machine.
+    A `realtime` loop asks for real-time scheduling (SCHED_RR), and goes on without it where the system refuses. Its
+    ticks must be short: they go before everything else on the machine.
     """
 
     def __init__(
@@ -128,11 +128,11 @@ class RateLoop:
         self._thread.start()
 
     def stop(self) -> None:
-        """Let the tick in progress end, and no other begin. Returns at once; `join` waits."""
+        """Let the current tick end and start no other. Returns at once; `join` waits."""
         self._stop = True
 
     def join(self, timeout_s: float | None = None) -> bool:
-        """Wait until the loop has ended; False after `timeout_s`. Raises what a tick raised."""
+        """Wait until the loop has ended; False if it has not after `timeout_s`. Raises what a tick raised."""
         self._thread.join(timeout_s)
         if self.failure is not None:
             raise self.failure
@@ -175,16 +175,16 @@ class RateLoop:
                 self._lateness.add(schedule.begin(now_s))
                 self._tick(now_s)
                 self._busy.add(time.monotonic() - now_s)
-        except BaseException as error:  # handed to whoever joins
+        except BaseException as error:  # raised by `join`
             self.failure = error
 
 
 def use_realtime_priority(priority: int = _HELPER_PRIORITY) -> None:
-    """Give this thread, and those it starts from now on, a low real-time priority: above everything ordinary.
+    """Give this thread, and threads that it starts later, a low real-time priority (SCHED_RR), above ordinary ones.
 
-    For the other threads of a process with an `realtime` loop. The loop waits for whoever holds the interpreter's lock
-    (or one of DDS): a holder of ordinary priority may itself wait for a processor, on a busy machine for a third of a
-    second. Without the right to it, or where it is unknown, everything stays as it was.
+    For the other threads of a process with a `realtime` loop. The loop may wait for a thread that holds the
+    interpreter's lock or one of DDS; with ordinary priority that thread can wait for a processor for 0.3 s. Without the
+    permission nothing changes.
     """
     with contextlib.suppress(OSError, AttributeError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(priority))

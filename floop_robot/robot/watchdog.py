@@ -13,7 +13,7 @@ CLOCK_SKEW_S: Final = 0.005
 
 
 class WatchdogSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Ages at which safety reacts. For comparison: MoveIt Servo drops commands older than 0.1 s, UR stops after 0.04 s."""
+    """Ages at which safety reacts. For comparison: MoveIt Servo drops commands after 0.1 s, UR stops after 0.04 s."""
 
     observation_timeout_s: float
     """A robot state older than this is stale: controlled stop."""

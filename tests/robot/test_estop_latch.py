@@ -53,8 +53,8 @@ def test_a_stop_and_a_reset_outlive_their_process(tmp_path: Path) -> None:
     assert path.read_text() == "stopped by ann: smoke\n"
     again = EstopLatch(path)
     assert again.is_set
-    again.take(EstopCommand(stop=True, who="bob"))
-    again.take(EstopCommand(stop=False, who="bob"))
+    again.apply(EstopCommand(stop=True, who="bob"))
+    again.apply(EstopCommand(stop=False, who="bob"))
     again.save()
     assert not EstopLatch(path).is_set
     again.save()

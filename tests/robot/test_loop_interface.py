@@ -117,7 +117,7 @@ def test_the_arm_stands_soon_after_an_ending(rig: Rig) -> None:
 def test_each_call_makes_one_episode(called: Rig) -> None:
     called.run(200)
     view = called.policy.interface.view
-    assert (view.state, view.episode, view.missing) == (EpisodeState.WAITING, 1, ("nobody called for it",))
+    assert (view.state, view.episode, view.missing) == (EpisodeState.WAITING, 1, ("no start was requested",))
     called.policy.interface.request_start(StartRequest())
     run_until(called, lambda: called.sink.ends)
     called.run(200)
@@ -178,10 +178,10 @@ def test_it_says_what_is_missing_and_why_it_stopped(rig: Rig) -> None:
     rig.orders.send(EstopCommand(stop=True, who="ann"))
     run_until(rig, lambda: rig.sink.ends)
     (report,) = reports(rig)
-    assert "stop is latched" in report.why
+    assert "e-stop is latched" in report.why
     rig.run(100)
     assert rig.policy.interface.view.estop
-    assert rig.policy.interface.view.missing[0] == "the stop is latched, or safety has not taken over the arm"
+    assert rig.policy.interface.view.missing[0] == "the e-stop is latched, or safety does not command the arm yet"
     rig.driver_is_alive = False
     rig.run(40)
     assert rig.policy.interface.view.missing[0] == "robot state or safety report is too old"

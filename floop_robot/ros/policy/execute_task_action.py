@@ -111,7 +111,7 @@ class ExecuteTaskServer:
         if not all(math.isfinite(s) and s >= 0.0 for s in (goal.time_limit_s, goal.ready_timeout_s)):
             return "time_limit_s and ready_timeout_s must be numbers of seconds, 0 or more"
         if session.view.estop:
-            return "the stop is latched"
+            return "the e-stop is latched"
         if session.side.drain_state.drained:
             return f"the robot is {session.side.drain_state.pause_reason}"
         return ""

@@ -121,7 +121,7 @@ class PolicyServices:
         if interface.auto_start and not work.hold:
             raise CallRefused("episodes start by themselves here: the parameter episode_start is 'auto'")
         if view.estop:
-            raise CallRefused("the stop is latched; release it with set_estop")
+            raise CallRefused("the e-stop is latched; reset it with set_estop")
         if work.drained:
             raise CallRefused(f"the robot is {work.pause_reason}")
         if not work.hold and view.state is not EpisodeState.WAITING:

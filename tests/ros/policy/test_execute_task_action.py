@@ -122,7 +122,7 @@ def test_a_task_is_done_with_feedback(robot: Robot, tasks: Tasks) -> None:
 )
 def test_what_it_can_not_do_is_rejected(robot: Robot, tasks: Tasks, goal: dict[str, Any]) -> None:
     assert not tasks.send(**goal).accepted
-    assert robot.state.detail == "nobody called for it"
+    assert robot.state.detail == "no start was requested"
 
 
 def test_one_goal_at_a_time_and_no_other_start(robot: Robot, tasks: Tasks) -> None:
@@ -209,7 +209,7 @@ def test_a_latched_or_drained_robot_takes_no_task(robot: Robot, tasks: Tasks) ->
     assert robot.estop(True).success
     answer = tasks.result(handle)
     assert answer.status == GoalStatus.STATUS_ABORTED
-    assert "stop is latched" in answer.result.message
+    assert "e-stop is latched" in answer.result.message
     assert not tasks.send().accepted
     assert robot.estop(False).success
 

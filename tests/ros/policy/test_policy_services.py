@@ -99,7 +99,7 @@ def test_who_asks_must_be_known(robot: Robot, call: str) -> None:
     refused(ask(who=""), "say who asks")
     refused(ask(token="guess"), "no valid operator token")
     refused(ask(who="bob"), "no valid operator token")
-    assert robot.state.detail == "nobody called for it"
+    assert robot.state.detail == "no start was requested"
 
 
 def test_a_call_repeated_with_its_id_has_one_effect(robot: Robot) -> None:
@@ -183,10 +183,10 @@ def test_a_latched_robot_starts_nothing(robot: Robot) -> None:
     robot.wait_ready()
     number = robot.start().episode
     assert robot.estop(True).success
-    assert "stop is latched" in robot.wait_result(number).detail
+    assert "e-stop is latched" in robot.wait_result(number).detail
     wait_for(robot.stands, 1.0, "a standing arm")
-    wait_for(lambda: "stop is latched" in robot.state.detail, what="the reason")
-    refused(robot.start(), "the stop is latched")
+    wait_for(lambda: "e-stop is latched" in robot.state.detail, what="the reason")
+    refused(robot.start(), "the e-stop is latched")
     assert robot.estop(False).success
     robot.wait_ready()
     assert robot.start().success

@@ -44,7 +44,7 @@ class Robot:
         return self.state
 
     def wait_ready(self) -> Any:
-        wait_for(lambda: self.state.detail == "nobody called for it", 20.0, f"ready, not {self.state.detail}")
+        wait_for(lambda: self.state.detail == "no start was requested", 20.0, f"ready, not {self.state.detail}")
         return self.state
 
     def start(self, **more: Any) -> Any:

@@ -26,7 +26,7 @@ def ticks_to_stop(v: Sequence[float], gains: Sequence[float]) -> float:
 
 
 def braked(v: Joints, gains: Sequence[float]) -> Joints:
-    """Velocities one tick further on the stop path. All shrink by one factor, so the path is straight in joint space."""
+    """Velocities one tick further on the stop path; all shrink by one factor, so joint space is crossed straight."""
     ticks = ticks_to_stop(v, gains)
     if ticks <= 1.0:
         return (0.0,) * len(v)

@@ -1,4 +1,4 @@
-"""PyBullet, imported and used without its prints: they come from C and would break `--json` output."""
+"""PyBullet without its prints: they come from C code and would break `--json` output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def silent(*descriptors: int) -> Iterator[None]:
-    """Send file descriptors (1 is stdout) to /dev/null for a while."""
+    """Send file descriptors (1: stdout, 2: stderr) to /dev/null while the block runs."""
     sys.stdout.flush()
     saved = [(number, os.dup(number)) for number in descriptors]
     sink = os.open(os.devnull, os.O_WRONLY)
@@ -20,14 +20,14 @@ def silent(*descriptors: int) -> Iterator[None]:
             os.dup2(sink, number)
         yield
     finally:
-        ctypes.CDLL(None).fflush(None)  # what C still holds in its buffer belongs to the sink, too
+        ctypes.CDLL(None).fflush(None)  # C's buffered output goes to /dev/null as well
         for number, copy in saved:
             os.dup2(copy, number)
             os.close(copy)
         os.close(sink)
 
 
-with silent(1, 2):  # its build time goes to stderr
+with silent(1, 2):  # its build time is printed to stderr
     import pybullet as bullet
     import pybullet_data
 

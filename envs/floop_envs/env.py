@@ -1,6 +1,6 @@
-"""Gymnasium environments: Robot × Task on a PyBullet world, through the very control path of a robot.
+"""ArmEnv: a Gymnasium environment of one task on one simulated arm, with the control path of a real robot.
 
-A step is: action → `ArmController` → joint target → servo ticks of `SafetyLimiter` → physics → `ObservationBuilder` → judgement.
+A step: action → `ArmController` → joint target → servo ticks of `SafetyLimiter` → physics → `ObservationBuilder` → reward.
 """
 
 from __future__ import annotations
@@ -29,10 +29,16 @@ from floop_robot.spec.tasks import get_task
 class ArmEnv(gymnasium.Env[Vector, Vector]):
     """One task on one simulated arm.
 
-    Observations are raw (SI units, base frame; the task's layout has names and normalization), actions in [-1, 1].
-    `info` after a step: `is_success` (as the robot sees it), `true_success` (for reports only), `action` (executed,
-    after the limiter), `interventions` (servo ticks the limiter changed), `limit_violations` (servo ticks whose
-    measured joints were outside the limits). `reset(options={"scenario": Scenario(...)})` runs that very scenario.
+    Observations are raw: SI units, base frame, float32, shape (`rules.spec.observation.size`,); the layout has names and
+    ranges. Actions are in [-1, 1], shape (5,). `reset(options={"scenario": Scenario(...)})` runs that scenario.
+
+    `info` after a step:
+
+    * `is_success`: success as the robot observes it
+    * `true_success`: success as the simulator knows it, at the end of an episode; for reports only
+    * `action`: the executed action, after the limiter
+    * `interventions`: servo ticks that the limiter changed
+    * `limit_violations`: servo ticks whose measured joints were outside the limits
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 12}  # noqa: RUF012 - gymnasium reads it from the class
@@ -52,7 +58,7 @@ class ArmEnv(gymnasium.Env[Vector, Vector]):
         self.scenario: Scenario | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Vector, dict[str, Any]]:
-        """Start an episode of `options["scenario"]`, else of one drawn from the scenario source."""
+        """Start an episode of `options["scenario"]`, or of a scenario drawn from the source."""
         super().reset(seed=seed)
         scenario = (options or {}).get("scenario") or self.scenarios.sample(self.np_random)
         self.scenario = scenario
@@ -74,7 +80,7 @@ class ArmEnv(gymnasium.Env[Vector, Vector]):
         end = self._physics_steps + self._steps_per_action
         while self._physics_steps < end:
             into_tick = self._physics_steps % self.world.steps_per_tick
-            if into_tick == 0:  # a policy period need not be whole servo ticks
+            if into_tick == 0:  # a policy period may be no whole number of servo ticks
                 command = self._limiter.step(target.q_rad)
                 interventions += command.intervened
                 violations += self._violations.found(*self.world.joints())
@@ -104,19 +110,19 @@ class ArmEnv(gymnasium.Env[Vector, Vector]):
 
     @property
     def state(self) -> RobotState:
-        """What the robot publishes now."""
+        """The robot state now, as a driver would publish it."""
         return self._state
 
     def true_success(self) -> bool:
-        """Whether the task is done in truth, whatever was observed; for reports only."""
+        """Whether the task is really done, as the simulator knows; for reports only."""
         return self.world.true_success()
 
     def render(self) -> Image | None:
-        """RGB picture of the world, for `render_mode="rgb_array"`."""
+        """RGB image, uint8, shape (height, width, 3), for `render_mode="rgb_array"`; else None."""
         return self.world.picture() if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
-        """Give the physics client back."""
+        """Disconnect from PyBullet."""
         self.world.close()
 
 
@@ -136,7 +142,7 @@ class _ViolationCheck:
 
 
 def _physics_rate(policy_rate_hz: float) -> float:
-    """The physics rate, raised until its step divides both the policy's period and the servo's."""
+    """The lowest physics rate whose step divides both the policy period and the servo period, Hz."""
     rate = PHYSICS_RATE_HZ
     while (rate / policy_rate_hz) % 1 or (rate / SERVO_RATE_HZ) % 1:
         rate += SERVO_RATE_HZ
@@ -150,6 +156,6 @@ def make_env(
     render_mode: str | None = None,
     policy_rate_hz: float | None = None,
 ) -> ArmEnv:
-    """An environment of the task on the robot; scenarios default to training tasks. Raises `UnknownName`."""
+    """An environment of the task on the robot; by default with training scenarios. Raises `UnknownName`."""
     rules = get_task(task_id) if policy_rate_hz is None else get_task(task_id, policy_rate_hz)
     return ArmEnv(rules, load_robot(robot), scenarios or TrainingScenarios(task_id), render_mode)

@@ -1,4 +1,7 @@
-"""Scripted demonstrations of known tasks (boxes, cylinders), from observations alone; stateless: it recovers by itself."""
+"""Expert: scripted demonstrations of the known tasks (boxes, cylinders) from observations only.
+
+It has no state, so it recovers from failed grasps by itself.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,14 @@ from floop_robot.spec.tasks.grasp_state import GraspEstimator, GraspParameters, 
 from floop_robot.spec.tasks.layouts import TCP_SPEED_M_S, YAW_SPEED_RAD_S
 
 _ABOVE_M = 0.03
-"""Height of the fingers over the object's top while they are not above it yet."""
+"""Height of the fingers over the object's top while they approach."""
 _CARRY_HEIGHT_M = 0.11
 _RELEASE_HEIGHT_M = 0.06
 _BOX = OBJECT_CLASSES.index("box")
-_GENTLE = 0.6
-"""Share of the remaining way that is asked for in one step."""
-_CAUTION = 0.5
-"""Largest action a demonstration asks for: like a careful person it stays clear of the limiter, at half speed."""
+_GAIN = 0.6
+"""Fraction of the remaining way commanded in one step."""
+_MAX_ACTION = 0.5
+"""Largest action of a demonstration: half speed, which stays clear of the limiter."""
 
 
 class Expert:
@@ -44,7 +47,7 @@ class Expert:
         return self._approach(o)
 
     def sample(self, observation: Vector, rng: np.random.Generator, spread: float = 0.1) -> tuple[Vector, float]:
-        """A noisy demonstration (demonstrations that never err teach no recovery); its density is unknown (NaN)."""
+        """A demonstration with noise, which shows how to recover; its log-density is unknown (NaN)."""
         action = self.mean(observation)
         action[:4] += rng.normal(0.0, spread, 4).astype(np.float32)
         return np.clip(action, -1.0, 1.0), math.nan
@@ -53,7 +56,7 @@ class Expert:
         dx, dy, dz = self._part(o, "object_from_tcp", 3)
         height = o[self._at["object_size"] + 2]
         aside = math.hypot(dx, dy)
-        # A funnel: the closer the fingers are to being above the object, the lower they may be.
+        # A funnel: the closer the fingers are to the axis of the object, the lower they may go.
         clearance = min(max((aside - 0.01) / 0.03, 0.0), 1.0) * (0.5 * height + _ABOVE_M)
         closing = aside < 0.012 and abs(dz) < 0.012
         return self._act(o, (dx, dy, dz + clearance), self._turn(o), -1.0 if closing else 1.0)
@@ -75,18 +78,18 @@ class Expert:
         return max(abs(x), abs(y)) < 0.08 and sensed.object_height_m < _RELEASE_HEIGHT_M and not sensed.grasped
 
     def _turn(self, o: list[float]) -> float:
-        """Smallest turn (rad) that lays the fingers flat on a box; round things need none."""
+        """Smallest rotation (rad) that aligns the fingers with a box; round objects need none."""
         if o[self._at["object_class"] + _BOX] < 0.5:
             return 0.0
         sine, cosine = self._part(o, "yaw_difference", 2)
         return math.remainder(0.5 * math.atan2(sine, cosine), 0.5 * math.pi)
 
     def _act(self, o: list[float], way_m: Sequence[float], turn_rad: float, grip: float) -> Vector:
-        """The action that moves the commanded target towards TCP + `way_m`."""
+        """The action that moves the commanded TCP target towards the TCP plus `way_m`."""
         lag = self._part(o, "tracking_error", 3)
-        move = [_GENTLE * (w - e) / self._step_m for w, e in zip(way_m, lag, strict=True)]
-        turn = _GENTLE * turn_rad / self._step_rad
-        moves = np.clip(np.array([*move, turn], np.float32), -_CAUTION, _CAUTION)
+        move = [_GAIN * (w - e) / self._step_m for w, e in zip(way_m, lag, strict=True)]
+        turn = _GAIN * turn_rad / self._step_rad
+        moves = np.clip(np.array([*move, turn], np.float32), -_MAX_ACTION, _MAX_ACTION)
         return np.append(moves, np.float32(grip))
 
     def _part(self, o: list[float], name: str, size: int) -> list[float]:

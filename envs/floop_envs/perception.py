@@ -1,4 +1,4 @@
-"""What a camera would report of the object: late, noisy and a little displaced, as the scenario says."""
+"""Perception: object poses as a camera reports them, with the scenario's latency, noise and calibration error."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from floop_robot.robot.messages import PerceivedObject
 from floop_robot.spec.scenario import Scenario
 
 _NOISE_ROWS = 512
-"""Noise is drawn once per episode for this many frames (10 s at 50 Hz), then repeats."""
+"""Frames of noise drawn per episode (10 s at 50 Hz); then it repeats."""
 _YAW_NOISE_RAD_PER_M = 5.0
-"""1 mm of position noise comes with 0.005 rad of yaw noise: both from the same edges, 20 cm apart."""
+"""1 mm of position noise comes with 0.005 rad of yaw noise: edges 20 cm apart give both."""
 
 Quaternion = tuple[float, float, float, float]
 Vec3 = tuple[float, float, float]
 
 
 class Perception:
-    """Turns true object poses into what perception reports; one per world, restarted with every scenario."""
+    """Turns true object poses into perceived ones; one per world, restarted with every scenario."""
 
     def __init__(self) -> None:
         self._frames: deque[tuple[float, int, Vec3, float]] = deque(maxlen=64)  # 1.28 s of 50 Hz: more than any latency
         self._count = 0
 
     def start(self, scenario: Scenario) -> None:
-        """Forget the previous episode."""
+        """Start an episode of `scenario`."""
         spec = scenario.object
         self._frames.clear()
         self._count = 0
@@ -37,14 +37,14 @@ class Perception:
         self._noise = (rng.standard_normal((_NOISE_ROWS, 4)) * scenario.position_noise_m).tolist()
 
     def add_frame(self, time_s: float, position: Vec3, orientation: Quaternion) -> None:
-        """Take a frame at `time_s` of simulated time."""
+        """Add the true pose (m, quaternion xyzw, base frame) at `time_s`, simulated."""
         x, y, z, w = orientation
         yaw = math.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
         self._frames.append((time_s, self._count, position, yaw))
         self._count += 1
 
     def report(self, time_s: float) -> PerceivedObject | None:
-        """The newest frame that is old enough to have arrived; before that the first one; None before any."""
+        """The newest frame that has arrived, given the latency. At first the first frame; None without any."""
         if not self._frames:
             return None
         ready = time_s - self._latency_s + 1e-9

@@ -1,4 +1,4 @@
-"""Rollouts: whole episodes of an actor in an environment, for gate, evaluation and demonstrations."""
+"""Rollouts: whole episodes of a policy in an environment, for gate, evaluation and demonstrations."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class RolloutStep(msgspec.Struct, frozen=True):
 
 
 class RolloutResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one episode."""
+    """Result of one episode."""
 
     success: bool
-    """As the robot saw it."""
+    """As the robot observed it."""
     true_success: bool
     """As the simulator knows it; for reports only."""
     steps: int
@@ -43,7 +43,7 @@ class RolloutResult(msgspec.Struct, frozen=True, kw_only=True):
     limit_violations: int
     """Servo ticks whose measured joints were outside the limits."""
     work: ObjectReport
-    """What perception reported at the start."""
+    """The object as perceived at the start."""
     trace: tuple[RolloutStep, ...] = ()
 
 
@@ -55,10 +55,10 @@ def run_episode(
     sample: bool = False,
     record_trace: bool = False,
 ) -> RolloutResult:
-    """Run `actor` through `scenario`: its mean action, or drawn ones (`sample`, needs `rng`). `record_trace` fills `trace`."""
+    """Run `actor` in `scenario` with its mean actions, or with random ones (`sample`); `record_trace` fills `trace`."""
     rng = rng or np.random.default_rng(scenario.seed)
     obs, _ = env.reset(options={"scenario": scenario})
-    work = work_report(env)
+    perceived = report_object(env)
     total, interventions, violations, steps = 0.0, 0, 0, 0
     trace: list[RolloutStep] = []
     while True:
@@ -80,13 +80,13 @@ def run_episode(
         total_reward=total,
         interventions=interventions,
         limit_violations=violations,
-        work=work,
+        work=perceived,
         trace=tuple(trace),
     )
 
 
-def work_report(env: ArmEnv) -> ObjectReport:
-    """What perception reports of the work right now."""
+def report_object(env: ArmEnv) -> ObjectReport:
+    """The object as perceived now."""
     seen = env.state.object
     if seen is None:
         return ObjectReport("", (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0)

@@ -1,4 +1,4 @@
-"""Where scenarios come from: the model catalogue, the work policies were trained on, and work that robots reported."""
+"""Sources of scenarios: the catalog of object models, the training tasks, and objects that robots reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Range = tuple[float, float]
 
 
 class ObjectModel(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known about a class of objects before any of them was handled."""
+    """What is known about a class of objects before any was handled."""
 
     object_class: str
     shape: Shape
@@ -27,7 +27,7 @@ class ObjectModel(msgspec.Struct, frozen=True, kw_only=True):
     lateral_friction: Range
 
     def draw(self, rng: np.random.Generator, size_m: Vec3 | None = None) -> ObjectSpec:
-        """An object of this class; mass and friction from their ranges, size too unless it is given."""
+        """A random object of this class; its size too, unless `size_m` is given."""
         x, y, z = rng.uniform(self.size_low_m, self.size_high_m) if size_m is None else size_m
         if self.shape in (Shape.CYLINDER, Shape.SPHERE):
             y = x
@@ -62,29 +62,29 @@ _MODELS = (
     ),
 )  # fmt: skip
 
-CATALOGUE: tuple[ObjectModel, ...] = _MODELS
-"""Every object class with a model. Being listed here is no training data: it is the maker's drawing."""
+CATALOG: tuple[ObjectModel, ...] = _MODELS
+"""Every object class with a model, as from a maker's drawing; it implies no training on that class."""
 
 TRAINING_CLASSES: tuple[str, ...] = ("box", "cylinder")
-"""Classes that the shipped policies were made for."""
+"""Classes that the shipped policies were trained on."""
 
 
 def model_of(object_class: str) -> ObjectModel:
-    """The catalogue's model of a class; raises `UnknownName` for a class without one."""
-    for model in CATALOGUE:
+    """The catalog's model of a class; raises `UnknownName` for a class without one."""
+    for model in CATALOG:
         if model.object_class == object_class:
             return model
-    raise UnknownName("object class", object_class, (m.object_class for m in CATALOGUE), "the model catalogue")
+    raise UnknownName("object class", object_class, (m.object_class for m in CATALOG), "the model catalog")
 
 
 class Area(msgspec.Struct, frozen=True, kw_only=True):
-    """A rectangle on the table, base frame."""
+    """A rectangle on the table, base frame, m."""
 
     x_m: Range
     y_m: Range
 
     def draw(self, rng: np.random.Generator) -> tuple[float, float]:
-        """A point in it, uniformly."""
+        """A uniformly random point in it."""
         return float(rng.uniform(*self.x_m)), float(rng.uniform(*self.y_m))
 
 
@@ -94,14 +94,14 @@ TOTE_AREA = Area(x_m=(0.45, 0.55), y_m=(0.24, 0.28))
 
 
 def _layout(task: str, rng: np.random.Generator) -> tuple[Area, tuple[float, float] | None]:
-    """Where objects lie, and where the tote stands."""
+    """The area of the objects, and the position of the tote if the task has one."""
     if task == "floop/PickPlace-v0":
         return PLACE_AREA, TOTE_AREA.draw(rng)
     return PICK_AREA, None
 
 
 class TrainingScenarios:
-    """Known tasks: the classes policies were made for, anywhere in a 20 × 30 cm area."""
+    """Known tasks: objects of the training classes in an area of 20 × 30 cm."""
 
     def __init__(self, task: str, classes: tuple[str, ...] = TRAINING_CLASSES) -> None:
         self._task = task
@@ -122,21 +122,21 @@ class TrainingScenarios:
 
 
 class ReportedScenarios:
-    """Work as robots reported it: scenarios from perceived class, size and pose, and the catalogue. Nothing else."""
+    """Scenarios of objects that robots reported: from perceived class, size and pose and the catalog, nothing else."""
 
     def __init__(self, task: str, reports: Iterable[ObjectReport]) -> None:
         self._task = task
+        reports = tuple(reports)
         self._reports = [r for r in reports if _has_model(r)]
         if not self._reports:
-            raise UnknownName(
-                "work", "none of it reported with a known class", (m.object_class for m in CATALOGUE), "the reports"
-            )
+            reported = ", ".join(sorted({r.object_class for r in reports})) or "none"
+            raise UnknownName("object class", reported, (m.object_class for m in CATALOG), "the reports")
         positions = np.array([r.position_m[:2] for r in self._reports])
         low, high = positions.min(0) - 0.02, positions.max(0) + 0.02
         self._area = Area(x_m=(float(low[0]), float(high[0])), y_m=(float(low[1]), float(high[1])))
 
     def sample(self, rng: np.random.Generator) -> Scenario:
-        """One reported object, somewhere in the area where work was reported; its size within 3 % (perception errs)."""
+        """A reported object at a random place in the reported area; its size varies by 3 %, as perception errs."""
         report = self._reports[int(rng.integers(len(self._reports)))]
         x, y, z = (s * float(rng.uniform(0.97, 1.03)) for s in report.size_m)
         _, tote = _layout(self._task, rng)
@@ -151,4 +151,4 @@ class ReportedScenarios:
 
 
 def _has_model(report: ObjectReport) -> bool:
-    return any(m.object_class == report.object_class for m in CATALOGUE)
+    return any(m.object_class == report.object_class for m in CATALOG)

@@ -1,4 +1,4 @@
-"""Scene: a PyBullet client with what never changes between episodes: one arm, its table and a tote."""
+"""Scene: a PyBullet client with what stays between episodes: one arm, a table and a tote."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TOTE_SIZE = (TOTE_INSIDE_M + 2 * _TOTE_WALL_M, TOTE_INSIDE_M + 2 * _TOTE_WALL_M
 
 
 class Scene:
-    """Ids of a client and of what stands in it. Contacts need friction: `World` sets it for every episode."""
+    """Ids of a PyBullet client and its bodies. `World` sets the friction for every episode."""
 
     def __init__(self, robot: RobotModel, dt_s: float) -> None:
         self.client: int = bullet.connect(bullet.DIRECT)
@@ -39,7 +39,7 @@ class Scene:
         self.tote = create_open_box(self.client, 0.0, _TOTE_SIZE, _TOTE_WALL_M, _TOTE_FLOOR_M, OUT_OF_SIGHT, 0.0)
 
     def _require(self, robot: RobotModel, index: dict[str, int]) -> None:
-        """Two finger joints that can be driven are what a simulated gripper needs."""
+        """Raise `ConfigError` unless the gripper has two finger joints, which the simulation needs."""
         missing = [n for n in robot.gripper.joint_names if n not in index]
         if missing or len(robot.gripper.joint_names) != 2:
             self.close()
@@ -47,7 +47,7 @@ class Scene:
             raise ConfigError(f"robot {robot.name} cannot be simulated: {lacks}; add the gripper or use panda")
 
     def _joint(self, index: int) -> tuple[str, float]:
-        """Name and largest effort (Nm or N) of a joint."""
+        """Name and maximum effort (Nm or N) of a joint."""
         info = bullet.getJointInfo(self.arm, index, physicsClientId=self.client)
         return info[1].decode(), info[10]
 
@@ -72,9 +72,9 @@ class Scene:
         )  # fmt: skip
         bullet.changeConstraint(gear, gearRatio=-1, erp=0.2, maxForce=60, physicsClientId=self.client)
 
-    def _static_box(self, centre: Vec3, half: Vec3) -> int:
+    def _static_box(self, center: Vec3, half: Vec3) -> int:
         shape = bullet.createCollisionShape(bullet.GEOM_BOX, halfExtents=half, physicsClientId=self.client)
-        return int(bullet.createMultiBody(0.0, shape, basePosition=centre, physicsClientId=self.client))
+        return int(bullet.createMultiBody(0.0, shape, basePosition=center, physicsClientId=self.client))
 
     def set_friction(self, table: float, fingers: float) -> None:
         """Lateral friction coefficients; Bullet multiplies those of the two bodies in contact."""
@@ -86,11 +86,11 @@ class Scene:
             )  # fmt: skip
 
     def close(self) -> None:
-        """Give the client back."""
+        """Disconnect from PyBullet."""
         bullet.disconnect(physicsClientId=self.client)
 
 
 def tote_parts(x_m: float, y_m: float) -> list[tuple[Vec3, Vec3]]:
-    """(half extents, centre) of the boxes that make the tote when it stands at (x, y), base frame."""
+    """(half extents, center) of the boxes that make the tote when it stands at (x, y), base frame."""
     parts = open_box_parts(_TOTE_SIZE, _TOTE_WALL_M, _TOTE_FLOOR_M)
     return [(half, (x + x_m, y + y_m, z + 0.5 * TOTE_HEIGHT_M)) for half, (x, y, z) in parts]

@@ -1,4 +1,4 @@
-"""Seeds: which integers make scenarios for which purpose. The ranges never meet: no trial is run on training data."""
+"""Seeds of scenarios: each purpose has its own range, so that nothing is tested on training data."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _PER_RUN = 1_000_000
 
 
 class Purpose(enum.IntEnum):
-    """What an episode is for. Each purpose owns `_RUNS * _PER_RUN` consecutive seeds; numbers are for ever."""
+    """What an episode is for. Each purpose has `_RUNS * _PER_RUN` consecutive seeds; the numbers never change."""
 
     TRAINING = 0
     DEMONSTRATION = 1
     EXPLORER = 2
     ROBOT = 3
     SELECTION = 4
-    """Chooses checkpoints while training."""
+    """To choose checkpoints while training."""
     GATE = 5
     REPORT = 6
-    """Final figures: used once, after everything was chosen."""
+    """For final results: used once, after all choices."""
     VALIDATION = 7
-    """What a person measures policies on, as often as they like."""
+    """For a person to measure policies on, as often as they like."""
 
 
 def seed_of(purpose: Purpose, run_seed: int, index: int) -> int:

@@ -1,4 +1,4 @@
-"""Objects as rigid bodies: built from primitives at every reset, without reading a file."""
+"""Objects as rigid bodies, built from primitives at every reset without reading files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Vec3 = tuple[float, float, float]
 
 
 def open_box_parts(size: Vec3, wall_m: float, floor_m: float) -> list[tuple[Vec3, Vec3]]:
-    """(half extents, centre) of the floor and four walls of an open box of outer extents `size`, about its centre."""
+    """(half extents, center) of the floor and four walls of an open box of outer extents `size`, about its center."""
     x, y, z = (0.5 * s for s in size)
     w = 0.5 * wall_m
     return [
@@ -28,12 +28,12 @@ def open_box_parts(size: Vec3, wall_m: float, floor_m: float) -> list[tuple[Vec3
 def create_open_box(
     client: int, mass_kg: float, size: Vec3, wall_m: float, floor_m: float, position: Vec3, yaw_rad: float
 ) -> int:
-    """Create an open box as one compound body; its id."""
+    """Create an open box as one compound body; returns its id."""
     parts = open_box_parts(size, wall_m, floor_m)
     shape = bullet.createCollisionShapeArray(
         shapeTypes=[bullet.GEOM_BOX] * len(parts),
         halfExtents=[half for half, _ in parts],
-        collisionFramePositions=[centre for _, centre in parts],
+        collisionFramePositions=[center for _, center in parts],
         collisionFrameOrientations=[(0.0, 0.0, 0.0, 1.0)] * len(parts),
         physicsClientId=client,
     )
@@ -41,7 +41,7 @@ def create_open_box(
 
 
 def create_object(client: int, spec: ObjectSpec, position: Vec3, yaw_rad: float) -> int:
-    """Create the object of a scenario at `position` (centre, base frame); its body id."""
+    """Create the object of a scenario at `position` (center, base frame, m); returns its body id."""
     if spec.shape is Shape.OPEN_BASKET:
         body = create_open_box(
             client, spec.mass_kg, spec.size_m, RIM_THICKNESS_M, _FLOOR_THICKNESS_M, position, yaw_rad
@@ -67,9 +67,7 @@ def _primitive(client: int, spec: ObjectSpec) -> int:
         half = (0.5 * x, 0.5 * y, 0.5 * z)
         return int(bullet.createCollisionShape(bullet.GEOM_BOX, halfExtents=half, physicsClientId=client))
     if spec.shape is Shape.CYLINDER:
-        return int(
-            bullet.createCollisionShape(bullet.GEOM_CYLINDER, radius=0.5 * x, height=z, physicsClientId=client)
-        )
+        return int(bullet.createCollisionShape(bullet.GEOM_CYLINDER, radius=0.5 * x, height=z, physicsClientId=client))
     return int(bullet.createCollisionShape(bullet.GEOM_SPHERE, radius=0.5 * x, physicsClientId=client))
 
 

@@ -49,7 +49,7 @@ def _small(scenario: Scenario, rng: np.random.Generator) -> Scenario:
 
 
 class WorldShift(msgspec.Struct, frozen=True):
-    """A named change of the work or of the world it is done in."""
+    """A named change of the objects or of the world."""
 
     name: str
     meaning: str
@@ -97,7 +97,7 @@ def shifted_scenarios(shift: str, task: str) -> ShiftedScenarios:
 
 
 class RealityGapRanges(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a simulated robot's world may be from the simulator that learner and gate use."""
+    """How far a simulated robot's world may differ from the simulator that explorers and gate use."""
 
     friction_factor: Range = (0.85, 1.15)
     mass_factor: Range = (0.8, 1.25)
@@ -110,7 +110,7 @@ class RealityGapRanges(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RealityGap:
-    """One robot's hidden parameters: drawn once from its name and the fleet's seed, then the same in every episode."""
+    """Hidden parameters of one robot: drawn once from its name and the fleet's seed, then fixed."""
 
     def __init__(self, robot: str, seed: int, ranges: RealityGapRanges | None = None) -> None:
         r = ranges or RealityGapRanges()
@@ -122,15 +122,15 @@ class RealityGap:
         self._offset = (x, y, float(rng.uniform(*r.calibration_z_m)))
 
     def apply(self, scenario: Scenario) -> Scenario:
-        """The scenario as it happens on this robot; what a shift made worse stays worse."""
-        thing = scenario.object
+        """The scenario with this robot's hidden parameters; a shift in it is kept."""
+        spec = scenario.object
         x, y, z = (a + b for a, b in zip(scenario.calibration_offset_m, self._offset, strict=True))
         return _replace(
             scenario,
             object=_replace(
-                thing,
-                mass_kg=thing.mass_kg * self._mass,
-                lateral_friction=thing.lateral_friction * self._friction,
+                spec,
+                mass_kg=spec.mass_kg * self._mass,
+                lateral_friction=spec.lateral_friction * self._friction,
             ),
             table_friction=self._table,
             gripper_force_n=scenario.gripper_force_n * self._force,

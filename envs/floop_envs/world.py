@@ -1,7 +1,7 @@
 """World: one arm, one table, one tote and one object in PyBullet, driven by joint commands at servo rate.
 
-It is the driver's side of the control path: it takes what the safety limiter lets through and reports what a real arm
-and its perception would (`RobotState`). Grasps hold by friction alone; no constraint ties an object to anything.
+It is the driver's side of the control path: it takes the commands of the safety limiter and reports a `RobotState`, as a
+real arm and its perception do. Grasps hold by friction only; no constraint ties an object to the gripper.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ PHYSICS_RATE_HZ = 150.0
 """Physics steps per second. At 20 solver iterations a held object creeps at most 0.2 mm in 2 s."""
 SERVO_RATE_HZ = 50.0
 _ARM_GAIN = 0.3
-"""Share of the joint position error that the motors remove per physics step, beside the velocity they are told."""
+"""Fraction of the joint position error that the motors remove per physics step, beside the commanded velocity."""
 _FINGER_GAIN = 0.2
 _CLOSE_AHEAD_M = 0.02
 """How far ahead of the measured width the fingers aim: `_FINGER_GAIN` makes that 0.4 m/s at most."""
 _CLOSED_M = 0.001
 TRUE_LIFT_M = 0.09
-"""An object really this high counts as lifted: the 10 cm of the task less what perception may err."""
+"""An object this much above its rest height counts as lifted: the task's 10 cm minus perception errors."""
 RECYCLE_AFTER = 20_000
-"""Episodes after which the physics client is made anew."""
+"""Episodes after which the PyBullet client is replaced."""
 
 
 class WorldTruth(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,14 +40,14 @@ class WorldTruth(msgspec.Struct, frozen=True, kw_only=True):
 
     object_position_m: Vec3
     lift_m: float
-    """Height of the object's centre above where it rested."""
+    """Height of the object's center above its rest height."""
     finger_contacts: int
-    """Fingers (0 to 2) that touch the object."""
+    """Number of fingers (0 to 2) that touch the object."""
     in_tote: bool
 
 
 class World:
-    """A scene and the work in it; `reset` changes only what a scenario says."""
+    """A scene with an object; `reset` sets up a scenario in it."""
 
     def __init__(
         self, robot: RobotModel, physics_rate_hz: float = PHYSICS_RATE_HZ, recycle_after: int = RECYCLE_AFTER
@@ -66,10 +66,8 @@ class World:
         self._scenario: Scenario | None = None
         self._steps = 0
 
-    # Episodes ------------------------------------------------------------------------------------------------------
-
     def reset(self, scenario: Scenario) -> None:
-        """Lay out the work of `scenario`, with the arm at home and its fingers open."""
+        """Set up `scenario`, with the arm at home and its fingers open."""
         self._clear()
         scene, client = self._scene, self._scene.client
         self._scenario, self._steps = scenario, 0
@@ -87,7 +85,7 @@ class World:
         self._sense()
 
     def _clear(self) -> None:
-        """Take the last object away; PyBullet keeps some 4 KB of every body, so now and then the scene is built anew."""
+        """Remove the last object. PyBullet leaks about 4 KB per body, so the scene is replaced now and then."""
         self._resets += 1
         if self._resets % self._recycle_after == 0:
             self._scene.close()
@@ -106,10 +104,8 @@ class World:
             self._scene.tote, where, (0, 0, 0, 1), physicsClientId=self._scene.client
         )
 
-    # Servo ticks ---------------------------------------------------------------------------------------------------
-
     def command(self, q_rad: Joints, dq_rad_s: Joints, gripper_width_m: float, gripper_force_n: float) -> None:
-        """Set what the motors follow from now on."""
+        """Set the motors' targets: joints (rad, rad/s), gripper width (m) and force (N)."""
         scene, (gains, velocity_gains) = self._scene, self._gains
         bullet.setJointMotorControlArray(
             scene.arm, scene.arm_joints, bullet.POSITION_CONTROL, targetPositions=q_rad, targetVelocities=dq_rad_s,
@@ -118,7 +114,7 @@ class World:
         )  # fmt: skip
         width = sum(s[0] for s in bullet.getJointStates(scene.arm, scene.fingers, physicsClientId=scene.client))
         change = gripper_width_m - width
-        if change < -_CLOSED_M:  # press on, however near the goal is: a thin rim must feel the full force, too
+        if change < -_CLOSED_M:  # close with full force however small the remaining gap is, as on a thin rim
             change = -_CLOSE_AHEAD_M
         aim = 0.5 * (width + min(change, _CLOSE_AHEAD_M))
         limit = self._scenario.gripper_force_n if self._scenario else gripper_force_n
@@ -129,7 +125,7 @@ class World:
         )  # fmt: skip
 
     def step(self, count: int) -> None:
-        """Advance physics by `count` steps and look at the object."""
+        """Advance physics by `count` steps and add a perception frame."""
         for _ in range(count):
             bullet.stepSimulation(physicsClientId=self._scene.client)
         self._steps += count
@@ -145,8 +141,6 @@ class World:
         self._position = position
         self._perception.add_frame(self.time_s, position, orientation)
 
-    # What can be read ----------------------------------------------------------------------------------------------
-
     def joints(self) -> tuple[Joints, Joints]:
         """Measured joint positions (rad) and velocities (rad/s) of the arm."""
         states = bullet.getJointStates(self._scene.arm, self._scene.arm_joints, physicsClientId=self._scene.client)
@@ -158,7 +152,7 @@ class World:
         return self._steps * self.dt_s
 
     def state(self) -> RobotState:
-        """What the robot would publish now; stamps are simulated time, the driver of a robot sets its own."""
+        """The state that a robot would publish now. Stamps are simulated time; a driver sets its own."""
         joints = bullet.getJointStates(self._scene.arm, self._scene.all_joints, physicsClientId=self._scene.client)
         left, right = joints[-2:]
         return RobotState(
@@ -168,7 +162,7 @@ class World:
             q_rad=tuple(j[0] for j in joints[:-2]),
             dq_rad_s=tuple(j[1] for j in joints[:-2]),
             gripper_width_m=max(left[0] + right[0], 0.0),
-            # Before the first step, the motors still report what they did in the episode before.
+            # Before the first step the motors still report the efforts of the previous episode.
             gripper_effort_n=0.5 * (abs(left[3]) + abs(right[3])) if self._steps else 0.0,
             object=self._perception.report(self.time_s),
             tote_m=self._tote_m,
@@ -176,7 +170,7 @@ class World:
         )
 
     def truth(self) -> WorldTruth:
-        """The object as it really is."""
+        """The true state of the object."""
         touching = sum(
             bool(bullet.getContactPoints(self._scene.arm, self._object, finger, physicsClientId=self._scene.client))
             for finger in self._scene.fingers
@@ -194,14 +188,14 @@ class World:
         )
 
     def true_success(self) -> bool:
-        """Whether the task is done in truth, whatever was observed; for reports only."""
+        """Whether the task is really done; for reports only."""
         truth = self.truth()
         if self._tote_m is not None:
             return truth.in_tote
         return truth.lift_m >= TRUE_LIFT_M and truth.finger_contacts > 0
 
     def picture(self, width: int = 320, height: int = 240) -> Image:
-        """RGB picture, shape (height, width, 3)."""
+        """RGB image, uint8, shape (height, width, 3)."""
         if self._renderer is None:
             self._renderer = Renderer(self.robot)
         assert self._scenario is not None, "reset the world before taking its picture"
@@ -212,7 +206,7 @@ class World:
         return self._renderer.picture(width, height)
 
     def close(self) -> None:
-        """Give the physics client back."""
+        """Disconnect from PyBullet."""
         if not self._closed:
             self._scene.close()
             self._closed = True

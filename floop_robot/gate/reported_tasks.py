@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from floop_envs.scenarios import CATALOGUE, TRAINING_CLASSES, ReportedScenarios
+from floop_envs.scenarios import CATALOG, TRAINING_CLASSES, ReportedScenarios
 from floop_robot.core import ScenarioSource
 from floop_robot.monitor.failure_monitor import FailureMonitor
 
-MODELED = frozenset(model.object_class for model in CATALOGUE)
+MODELED = frozenset(model.object_class for model in CATALOG)
 """Classes that can be simulated."""
 
 

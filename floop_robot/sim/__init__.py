@@ -1,1 +1,1 @@
-"""Simulated robots: PyBullet arms in real time and the world they work in."""
+"""Simulated robots: PyBullet arms in real time, and their world."""

@@ -1,6 +1,6 @@
-"""What the simulated robots' world is like just now: one small file that only their drivers read.
+"""SimWorld: the world of the simulated robots, in one small file that only their drivers read.
 
-It stands for reality: whoever runs an experiment shifts it, and nothing of the loop looks at it.
+It stands for reality: an experiment shifts it, and no other part of the loop reads it.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from floop_robot.spec.scenario import Scenario
 
 _FILE = "sim_world.json"
 _EPISODES_PER_ROBOT = 10_000
-"""Share of the seed range that each robot of a run may use."""
+"""Seeds that each robot of a run has to itself."""
 
 
 class SimWorld(msgspec.Struct, frozen=True):
-    """The shift in force; none is the work policies were made for."""
+    """The current shift; None for the known tasks."""
 
     shift: str | None = None
 
 
 def set_world(run_dir: Path, world: SimWorld) -> None:
-    """Change the world; every driver follows with its next episode."""
+    """Change the world; it takes effect with the next episode of every driver."""
     write_atomic(run_dir / _FILE, msgspec.json.encode(world))
 
 
 def get_world(run_dir: Path) -> SimWorld:
-    """The world as it is; known tasks when nobody has set it."""
+    """The current world; unshifted until somebody sets it."""
     path = run_dir / _FILE
     return msgspec.json.decode(path.read_bytes(), type=SimWorld) if path.exists() else SimWorld()
 
 
 class RobotScenarios:
-    """The episodes of one simulated robot: the world's work, with this robot's own hidden parameters."""
+    """The scenarios of one simulated robot: the tasks of its world, with this robot's hidden parameters."""
 
     def __init__(self, task: str, robot: str, index: int, seed: int) -> None:
         self._task, self._index, self._seed = task, index, seed
         self._gap = RealityGap(robot, seed)
 
     def scenario(self, world: SimWorld, episode: int) -> Scenario:
-        """Episode number `episode` in `world`; always the same one for the same fleet seed."""
+        """The scenario of episode number `episode` in `world`; always the same for the same fleet seed."""
         source = shifted_scenarios(world.shift, self._task) if world.shift else TrainingScenarios(self._task)
         number = self._index * _EPISODES_PER_ROBOT + episode % _EPISODES_PER_ROBOT
         return self._gap.apply(scenario_of(source, seed_of(Purpose.ROBOT, self._seed, number)))
@@ -55,7 +55,7 @@ class RobotScenarios:
 def evaluation_scenarios(
     task: str, shift: str | None, robots: tuple[str, ...], seed: int, count: int
 ) -> list[Scenario]:
-    """`count` report scenarios spread over the robots' own worlds; without robots, in the simulator the gate uses."""
+    """`count` scenarios for final results, spread over the robots' worlds; without robots, in the gate's simulator."""
     source = shifted_scenarios(shift, task) if shift else TrainingScenarios(task)
     gaps = [RealityGap(robot, seed) for robot in robots]
     scenarios = [scenario_of(source, seed_of(Purpose.REPORT, seed, i)) for i in range(count)]

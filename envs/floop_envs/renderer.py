@@ -47,7 +47,7 @@ class Renderer:
         bullet.createMultiBody(0.0, -1, shape, basePosition=center, physicsClientId=self._client)
 
     def set(self, joints: Joints, spec: ObjectSpec, pose: Pose, tote_parts: list[tuple[Vec3, Vec3]]) -> None:
-        """Set what to draw: arm and finger joints (rad, m), the object's pose, (half extents, center) of the tote's parts."""
+        """Set joints (rad) and fingers (m), the object's pose, and the (half extents, center) of the tote's parts."""
         for joint, value in zip(self._joints, joints, strict=True):
             bullet.resetJointState(self._arm, joint, value, physicsClientId=self._client)
         for body in self._bodies:

@@ -1,7 +1,7 @@
 """World: one arm, one table, one tote and one object in PyBullet, driven by joint commands at servo rate.
 
-It is the driver's side of the control path: it takes the commands of the safety limiter and reports a `RobotState`, as a
-real arm and its perception do. Grasps hold by friction only; no constraint ties an object to the gripper.
+It is the driver's side of the control path: it takes the commands of the safety limiter and reports a `RobotState`, as
+a real arm and its perception do. Grasps hold by friction only; no constraint ties an object to the gripper.
 """
 
 from __future__ import annotations

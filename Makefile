@@ -24,7 +24,7 @@ INTERFACES := $(addprefix floop_interfaces/,CMakeLists.txt package.xml setup.py)
 ROS_STAMP := $(VENV)/.floop-ros-installed
 KILTED := .venv-kilted
 
-.PHONY: setup setup-ros demo test test-slow test-kilted lint bench baselines clean
+.PHONY: setup setup-ros demo test test-slow test-kilted lint bench docs baselines clean
 
 setup: $(STAMP)
 
@@ -69,6 +69,10 @@ lint: setup
 
 bench: setup
 	$(BIN)/floop bench $(ARGS)
+
+# Re-make the reference pages and the picture of the rooms from the code.
+docs: setup
+	$(BIN)/python docs/generate.py
 
 # Re-make the shipped baseline policies from their recipes.
 baselines: setup

@@ -1,4 +1,4 @@
-"""Write the reference pages in docs/reference/ from the code: `python docs/generate.py`; with --check, only compare.
+"""Write docs/reference/ and the picture of the rooms from the code: `make docs`; with --check, only compare.
 
 Tables come from msgspec structs: types, ranges and defaults from the annotations, meanings from the docstrings below
 the fields. Command lines come from click's own help.
@@ -16,10 +16,11 @@ from pathlib import Path
 
 import click
 import msgspec
+import rooms
 from msgspec import inspect as types
 
-REFERENCE = Path(__file__).parent / "reference"
-NOTE = "<!-- Made by `python docs/generate.py`. Change the docstrings in the code, not this page. -->"
+DOCS = Path(__file__).parent
+NOTE = "<!-- Made by `make docs` (docs/generate.py). Change the docstrings in the code, not this page. -->"
 STRUCT_PAGES = {
     "floop_yaml.md": (
         "floop_robot.spec.config.FloopConfig",
@@ -50,12 +51,13 @@ STRUCT_PAGES = {
 
 
 def pages() -> Iterator[tuple[str, str]]:
-    """Name and text of every page."""
+    """Path below docs/ and text of every page, and of the picture."""
     for name, (path, title, intro) in STRUCT_PAGES.items():
         module, _, struct = path.rpartition(".")
         kind = getattr(importlib.import_module(module), struct)
-        yield name, "\n\n".join([f"# Reference: {title}", intro, NOTE, *_sections(kind, "")]) + "\n"
-    yield "commands.md", _commands()
+        yield f"reference/{name}", "\n\n".join([f"# Reference: {title}", intro, NOTE, *_sections(kind, "")]) + "\n"
+    yield "reference/commands.md", _commands()
+    yield "images/rooms.svg", rooms.svg()
 
 
 def _sections(kind: type[msgspec.Struct], prefix: str) -> Iterator[str]:
@@ -168,16 +170,16 @@ def main(arguments: list[str]) -> int:
     """Write the pages, or name those that are not current."""
     stale = []
     for name, text in pages():
-        path = REFERENCE / name
+        path = DOCS / name
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue
         stale.append(name)
         if "--check" not in arguments:
-            REFERENCE.mkdir(exist_ok=True)
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
             print(f"wrote {path}")
     if "--check" in arguments and stale:
-        print(f"not current: {', '.join(stale)}; run `python docs/generate.py`", file=sys.stderr)
+        print(f"not current: {', '.join(stale)}; run `make docs`", file=sys.stderr)
         return 1
     return 0
 

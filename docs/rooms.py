@@ -1,0 +1,136 @@
+"""The picture of the rooms, from the imports in the code: `svg()` is written to docs/images/rooms.svg by generate.py.
+
+An arrow points from a room to one that it imports. Arrows that follow from others are left out (transitive reduction).
+"""
+
+from __future__ import annotations
+
+import ast
+import html
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+import grimp
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {"floop_robot": ROOT, "floop_envs": ROOT / "envs", "floop_policies": ROOT / "policies"}
+BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 214, 74, 22, 32, 16
+LINE_CHARACTERS, MAX_LINES = 36, 4
+
+Imports = dict[str, set[str]]
+
+
+def imports() -> Imports:
+    """Which room imports which; a room is a folder or a file of floop_robot, or another package."""
+    graph = grimp.build_graph(*PACKAGES, cache_dir=None)
+    found: Imports = {}
+    for module in graph.modules:
+        room = _room(module)
+        if room != "floop_robot":
+            others = {_room(other) for other in graph.find_modules_directly_imported_by(module)}
+            found.setdefault(room, set()).update(others - {room, "floop_robot"})
+    return found
+
+
+def _room(module: str) -> str:
+    return ".".join(module.split(".")[: 2 if module.startswith("floop_robot.") else 1])
+
+
+def reduced(graph: Mapping[str, set[str]]) -> Imports:
+    """The graph without the arrows that follow from others."""
+    reach: Imports = {}
+
+    def reachable(room: str) -> set[str]:
+        if room not in reach:
+            reach[room] = set(graph[room]).union(*(reachable(other) for other in graph[room]))
+        return reach[room]
+
+    return {
+        room: {o for o in others if not any(o in reachable(via) for via in others - {o})}
+        for room, others in graph.items()
+    }
+
+
+def rows(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """Rooms from top to bottom: each stands one row above the highest room that it imports."""
+    height: dict[str, int] = {}
+
+    def level(room: str) -> int:
+        if room not in height:
+            height[room] = 1 + max((level(other) for other in graph[room]), default=-1)
+        return height[room]
+
+    for room in graph:
+        level(room)
+    found = [sorted(room for room in graph if height[room] == h) for h in range(max(height.values()), -1, -1)]
+    place: dict[str, float] = {}
+    for row in found:  # a room stands below those that import it
+        above = {room: [place[o] for o in place if room in graph[o]] for room in row}
+        row.sort(key=lambda room: (sum(above[room]) / len(above[room]) if above[room] else 0.5, room))
+        place |= {room: (i + 0.5) / len(row) for i, room in enumerate(row)}
+    return found
+
+
+def purpose(room: str) -> str:
+    """First sentence of the room's docstring, up to a semicolon."""
+    package, _, name = room.partition(".")
+    folder = PACKAGES[package] / package / name
+    path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+    first = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")[0]
+    return " ".join(first.split()).partition(";")[0].rstrip(".").replace("`", "")
+
+
+def svg() -> str:
+    """The picture as SVG."""
+    graph = reduced(imports())
+    table = rows(graph)
+    width = 2 * MARGIN + max(len(row) for row in table) * (BOX_WIDTH + GAP_X) - GAP_X
+    height = 2 * MARGIN + len(table) * (BOX_HEIGHT + GAP_Y) - GAP_Y
+    corner: dict[str, tuple[float, float]] = {}
+    for y, row in enumerate(table):
+        left = (width - len(row) * (BOX_WIDTH + GAP_X) + GAP_X) / 2
+        for x, room in enumerate(row):
+            corner[room] = (left + x * (BOX_WIDTH + GAP_X), MARGIN + y * (BOX_HEIGHT + GAP_Y))
+    arrows = [_arrow(corner[a], corner[b]) for a in sorted(graph) for b in sorted(graph[a])]
+    boxes = [line for room in sorted(corner) for line in _box(room, *corner[room])]
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}"'
+        f' height="{height:g}" font-family="Helvetica, Arial, DejaVu Sans, sans-serif">'
+    )
+    marker = (
+        '<defs><marker id="a" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="6" markerHeight="6" orient="auto">'
+        '<path d="M0 0 L10 5 L0 10 z" fill="#546e7a"/></marker></defs>'
+    )
+    title = "<title>The rooms of floop; arrows point to what a room imports</title>"
+    return "\n".join(
+        [head, title, marker, '<rect width="100%" height="100%" fill="white"/>', *arrows, *boxes, "</svg>\n"]
+    )
+
+
+def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
+    x, y = start[0] + BOX_WIDTH / 2, start[1] + BOX_HEIGHT
+    to_x, to_y = end[0] + BOX_WIDTH / 2, end[1] - 2
+    bend = min(60.0, (to_y - y) / 2)
+    return (
+        f'<path d="M{x:g} {y:g} C{x:g} {y + bend:g} {to_x:g} {to_y - bend:g} {to_x:g} {to_y:g}" fill="none"'
+        ' stroke="#546e7a" stroke-width="1.3" marker-end="url(#a)"/>'
+    )
+
+
+def _box(room: str, x: float, y: float) -> list[str]:
+    lines = textwrap.wrap(purpose(room), LINE_CHARACTERS, max_lines=MAX_LINES, placeholder=" …")
+    middle = x + BOX_WIDTH / 2
+    name = room.removeprefix("floop_robot.")
+    return [
+        f'<rect x="{x:g}" y="{y:g}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="6" fill="#e8f5e9" stroke="#37474f"/>',
+        f'<text x="{middle:g}" y="{y + 17:g}" text-anchor="middle" font-size="14" font-weight="bold">{name}</text>',
+        *(
+            f'<text x="{middle:g}" y="{y + 31 + 12 * i:g}" text-anchor="middle" font-size="10.5">{html.escape(line)}</text>'
+            for i, line in enumerate(lines)
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    print(svg(), end="")

@@ -1,1 +1,1 @@
-"""The experiment that proves the loop: a fleet at work, a world that shifts, and the time until it is mended."""
+"""The experiment behind `floop demo`: a simulated fleet works, its world shifts, and the loop brings success back."""

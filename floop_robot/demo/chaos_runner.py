@@ -1,7 +1,7 @@
-"""Endurance: kill the processes of a running fleet one after another, and see when each is back at work.
+"""ChaosRunner: kills the processes of a running fleet one by one and measures how soon each is back at work.
 
-Back at work means that the new process does its job, not that it exists; what that is for each kind says `AT_WORK`.
-It is seen from outside, in figures that processes write every half second, so the times are that much too long.
+A process is back when it does its job again; `AT_WORK` says what that means for each kind.
+The runner sees this in the stats files, which are written every half second. Times are too long by up to that much.
 """
 
 from __future__ import annotations
@@ -20,49 +20,49 @@ from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.spec.errors import FloopError
 
 RESUME_TIMEOUT_S = 60.0
-"""A process that is not back by then counts as lost."""
+"""After this time a killed process counts as lost."""
 _POLL_S = 0.1
 AT_WORK: Mapping[str, str] = MappingProxyType(
     {
         "policy": "the new process has executed policy steps, recorded as transitions",
         "safety": "the new servo loop runs and its robot executes further policy steps through it",
         "sim_robot": "the new driver runs and its robot executes further policy steps on it",
-        "ingest": "robots hear of further records that are safe on its disk",
+        "ingest": "it acknowledges further records of the robots",
         "learner": "the new process has done gradient steps, from its checkpoint and the journal",
-        "gate": "the new process knows its incumbent again and its workers have finished an episode",
+        "gate": "the new process has its incumbent again and its workers have finished an episode",
         "explorer": "the new process has recorded transitions on live weights",
-        "fleet_manager": "it answers under a new epoch and has heard every robot",
+        "fleet_manager": "it answers with a new epoch and every robot has reported to it",
     }
 )
-"""Kind of process → when a killed one counts as back."""
+"""Kind of process → what it must have done to count as back."""
 
 
 class KillRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the ledger."""
+    """One kill and what it cost."""
 
     name: str
     kind: str
     pid: int
     resumed_s: float
-    """From SIGKILL until it did its job again."""
+    """Time from SIGKILL until the new process did its job."""
     others_steps_per_s: float
-    """Policy steps of an average robot that was not hit, meanwhile."""
+    """Policy steps per second of an average robot that was not killed, in that time."""
 
 
 def kind_of(name: str) -> str:
-    """Kind of the process called `name`."""
+    """Return the kind of the process called `name`: `policy` for `robot_1.policy`, `explorer` for `explorer_1`."""
     part = name.rpartition(".")[2]
     return "explorer" if part.startswith("explorer_") else part
 
 
 class AckLedger:
-    """The highest record of each stream that a robot was ever told is safe."""
+    """The highest acknowledged record of each stream, over all looks at the fleet."""
 
     def __init__(self) -> None:
         self._highest: dict[tuple[str, str], int] = {}
 
     def note(self, snapshot: Snapshot) -> None:
-        """Take in what robots show."""
+        """Take in the acknowledgements that robots have received."""
         for robot in snapshot.robots:
             for boot in robot.policy:
                 key = robot.name, boot.boot_id
@@ -70,34 +70,34 @@ class AckLedger:
 
     @property
     def records(self) -> int:
-        """How many records were promised."""
+        """Number of acknowledged records."""
         return sum(self._highest.values())
 
     def missing(self, marks: Mapping[tuple[str, str], int]) -> int:
-        """Promised records beyond what the journal holds of each stream (its marks)."""
+        """Count acknowledged records beyond the journal's high-water mark of each stream."""
         return sum(max(0, acked - marks.get(key, 0)) for key, acked in self._highest.items())
 
 
 class ChaosRunner:
-    """Kills one process at a time and waits for its successor; for one thread."""
+    """Kills one process at a time and waits until its successor works; for one thread."""
 
     def __init__(self, fleet: Supervisor, snapshots: SnapshotReader) -> None:
         self._fleet, self._snapshots = fleet, snapshots
         self.acks = AckLedger()
 
     def look(self) -> Snapshot:
-        """See the fleet as it is; raises `FloopError` when a process gave up."""
+        """Take a snapshot; raises `FloopError` when a process cannot work as configured."""
         for name, line in self._fleet.given_up.items():
-            raise FloopError(f"{name} gave up: {line}")
+            raise FloopError(f"{name} stopped for good: {line}")
         snapshot = self._snapshots.take()
         self.acks.note(snapshot)
         return snapshot
 
     def kill(self, name: str) -> KillRecord:
-        """SIGKILL a process and wait until its successor does its job; raises `FloopError` when it does not."""
+        """Send SIGKILL to a process and wait until its successor works; raises `FloopError` when it does not in time."""
         pid = self._fleet.pid(name)
         if pid is None:
-            raise FloopError(f"{name} is not running; it cannot be killed")
+            raise FloopError(f"cannot kill {name}: it is not running; see {self._fleet.log(name)}")
         first = before = self.look()
         os.kill(pid, signal.SIGKILL)
         start = time.monotonic()
@@ -105,25 +105,25 @@ class ChaosRunner:
             time.sleep(_POLL_S)
             now = self.look()
             if passed < 1.5 * WRITE_INTERVAL_S:
-                before = now  # such figures may speak of what was done before the kill
+                before = now  # these figures may still describe the killed process
             elif self._fleet.pid(name) not in (None, pid) and _is_back(name, first, before, now):
                 took = time.monotonic() - start
                 rate = steps_per_s(first, now, took, but=name.rpartition(".")[0])
                 return KillRecord(name=name, kind=kind_of(name), pid=pid, resumed_s=took, others_steps_per_s=rate)
         raise FloopError(
-            f"{name} did not resume within {RESUME_TIMEOUT_S:.0f} s after SIGKILL; see {self._fleet.log(name)}"
+            f"{name} was not back at work {RESUME_TIMEOUT_S:.0f} s after SIGKILL; see {self._fleet.log(name)}"
         )
 
 
 def steps_per_s(before: Snapshot, now: Snapshot, elapsed_s: float, but: str = "") -> float:
-    """Policy steps per second of an average robot except `but`, in the `elapsed_s` between two snapshots."""
+    """Policy steps per second of an average robot, without the robot `but`, over `elapsed_s` between two snapshots."""
     robots = [(a, b) for a, b in zip(before.robots, now.robots, strict=True) if a.name != but]
     done = sum(_steps(b) - _steps(a) for a, b in robots)
     return done / len(robots) / elapsed_s if robots else float("nan")
 
 
 def is_at_work(snapshot: Snapshot) -> bool:
-    """Whether every process has begun to do its job."""
+    """Whether every process does its job."""
     fleet, learner, gate = snapshot.fleet, snapshot.learner, snapshot.gate
     return (
         all(r.episodes and r.safety and r.driver for r in snapshot.robots)
@@ -138,7 +138,7 @@ def is_at_work(snapshot: Snapshot) -> bool:
 
 
 def _is_back(name: str, first: Snapshot, before: Snapshot, now: Snapshot) -> bool:
-    """`first`: before the kill; `before`: when all figures of before the kill had been written."""
+    """Whether `name` works again. `first`: before the kill; `before`: when the killed process's last figures were out."""
     kind, robot = kind_of(name), name.rpartition(".")[0]
     if robot:
         return _robot_is_back(kind, _view(first, robot), _view(before, robot), _view(now, robot))

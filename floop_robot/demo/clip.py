@@ -1,4 +1,4 @@
-"""Clips: one simulated episode as pictures, alone or two policies side by side, as GIF, MP4 or PNG strip."""
+"""Clips: one simulated episode, or two policies side by side, as GIF, MP4 or PNG strip."""
 
 from __future__ import annotations
 
@@ -15,12 +15,18 @@ from floop_robot.spec.errors import ConfigError, StorageError
 from floop_robot.spec.scenario import Scenario
 
 _BAR_PX = 20
+_BLACK, _GREEN, _RED = (0, 0, 0), (0, 128, 0), (192, 0, 0)
 _LAST_FRAME_TIMES = 12
-"""The end is shown about a second longer than the rest."""
+"""The last frame is repeated this often, so that the end stays on screen for about a second."""
+_GIF_COLORS = 64
+"""Few enough for a small file; the simulator's pictures are flat colors."""
 
 
 def record(actor: PolicyActor, scenario: Scenario, caption: str, robot: str = "panda") -> list[Picture]:
-    """Frames of one episode of the actor's mean policy, one per policy step, each shape (height, width, 3)."""
+    """Run one episode of the actor's mean policy and return a frame per policy step.
+
+    Frames have shape (height, width, 3), uint8 RGB. The last one says whether the episode succeeded.
+    """
     env = make_env(scenario.task, robot=robot)
     try:
         obs, _ = env.reset(options={"scenario": scenario})
@@ -29,33 +35,29 @@ def record(actor: PolicyActor, scenario: Scenario, caption: str, robot: str = "p
             obs, _, terminated, truncated, info = env.step(actor.mean(obs))
             frames.append(_captioned(env, caption))
             done = terminated or truncated
-        verdict = "success" if info["is_success"] else "failure"
-        frames[-1] = _captioned(env, f"{caption}: {verdict}")
+        verdict, color = ("success", _GREEN) if info["is_success"] else ("failure", _RED)
+        frames[-1] = _captioned(env, f"{caption}: {verdict}", color)
         return frames
     finally:
         env.close()
 
 
 def side_by_side(left: Sequence[Picture], right: Sequence[Picture]) -> list[Picture]:
-    """Two clips side by side; the shorter one waits on its last frame."""
+    """Put two clips side by side; the shorter one stops at its last frame."""
     count = max(len(left), len(right))
-    return [
-        np.concatenate([left[min(i, len(left) - 1)], right[min(i, len(right) - 1)]], axis=1) for i in range(count)
-    ]
+    return [np.concatenate([left[min(i, len(left) - 1)], right[min(i, len(right) - 1)]], axis=1) for i in range(count)]
 
 
 def save_clip(frames: Sequence[Picture], path: Path, rate_hz: float) -> None:
     """Write frames as `.gif`, `.mp4` or `.png` (a strip of eight); raises `ConfigError` for another suffix."""
     if path.suffix not in (".gif", ".png", ".mp4"):
-        raise ConfigError(f"cannot write {path}: a clip is a .gif, .mp4 or .png file")
+        raise ConfigError(f"cannot write {path}: unknown kind of clip; use a name that ends in .gif, .mp4 or .png")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".mp4":
             _save_mp4(frames, path, rate_hz)
         elif path.suffix == ".gif":
-            shown = [*frames, *[frames[-1]] * _LAST_FRAME_TIMES]
-            first, *rest = (Image.fromarray(f).quantize(96) for f in shown)
-            first.save(path, save_all=True, append_images=rest, duration=round(1000 / rate_hz), loop=0)
+            _save_gif(frames, path, rate_hz)
         else:
             chosen = [frames[i] for i in np.linspace(0, len(frames) - 1, 8).round().astype(int)]
             Image.fromarray(np.concatenate(chosen, axis=1)).save(path)
@@ -63,8 +65,16 @@ def save_clip(frames: Sequence[Picture], path: Path, rate_hz: float) -> None:
         raise StorageError(f"cannot write {path}: {error.strerror or error}; check folder and free space") from None
 
 
+def _save_gif(frames: Sequence[Picture], path: Path, rate_hz: float) -> None:
+    # One palette for all frames: GIF then stores only what moves.
+    palette = Image.fromarray(np.concatenate([frames[len(frames) // 2], frames[-1]])).quantize(_GIF_COLORS)
+    shown = [*frames, *[frames[-1]] * _LAST_FRAME_TIMES]
+    first, *rest = (Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE) for f in shown)
+    first.save(path, save_all=True, append_images=rest, duration=round(1000 / rate_hz), loop=0)
+
+
 def _save_mp4(frames: Sequence[Picture], path: Path, rate_hz: float) -> None:
-    import av  # an extra of its own: 35 MB of codecs that only .mp4 needs
+    import av  # only .mp4 needs these 35 MB of codecs: extra `video`
 
     with av.open(str(path), "w") as container:
         stream = container.add_stream("h264", rate=round(rate_hz))
@@ -77,10 +87,10 @@ def _save_mp4(frames: Sequence[Picture], path: Path, rate_hz: float) -> None:
             container.mux(packet)
 
 
-def _captioned(env: ArmEnv, text: str) -> Picture:
+def _captioned(env: ArmEnv, text: str, color: tuple[int, int, int] = _BLACK) -> Picture:
     picture = env.world.picture()
     framed = np.full((picture.shape[0] + _BAR_PX, *picture.shape[1:]), 255, np.uint8)
     framed[_BAR_PX:] = picture
     image = Image.fromarray(framed)
-    ImageDraw.Draw(image).text((6, 4), text, fill=(0, 0, 0))
+    ImageDraw.Draw(image).text((6, 4), text, fill=color)
     return np.asarray(image)

@@ -1,4 +1,4 @@
-"""Final figures: shipped and final bundle on the same old and shifted scenarios, never used for anything before."""
+"""FinalEvaluation: success of the shipped and the final policy on fresh scenarios of known and shifted tasks."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from floop_robot.spec.scenario import Scenario
 from floop_robot.train.validate import evaluate_with
 
 SIMULATOR_SHARE = 0.4
-"""The simulator's success is only compared with, so fewer scenarios do."""
+"""Share of the scenarios that is also run without the robots' hidden parameters; for comparison a part is enough."""
 
 
 class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Success of two bundles on two kinds of tasks, in the robots' worlds; and in the simulator."""
+    """Success of both bundles on known and shifted tasks: in worlds like the robots', and in the gate's simulator."""
 
     shipped_old: Rate
     shipped_shifted: Rate
@@ -31,7 +31,7 @@ class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FinalEvaluation:
-    """Runs episodes of both bundles over all cores."""
+    """Runs the episodes of both bundles on all cores."""
 
     def __init__(self, config: FloopConfig, shift: str, episodes: int) -> None:
         task, robots, seed = config.task, config.robot_names, config.seed
@@ -43,7 +43,7 @@ class FinalEvaluation:
         self._simulator_shifted = evaluation_scenarios(task, shift, (), seed, few)
 
     def run(self, shipped: Bundle, final: Bundle, on_progress: Callable[[int, int], None]) -> EvaluationResult:
-        """Measure everything; `on_progress` sees episodes done and in all."""
+        """Measure everything; `on_progress` gets the number of episodes done and the total."""
         jobs: list[tuple[Bundle, list[Scenario]]] = [
             (shipped, self._old),
             (shipped, self._shifted),
@@ -54,9 +54,7 @@ class FinalEvaluation:
         ]
         total, before = sum(len(scenarios) for _, scenarios in jobs), 0
         rates = []
-        pool = ProcessPool(
-            workers=os.cpu_count() or 1, task=self._config.task, robot=self._config.robot.model, nice=0
-        )
+        pool = ProcessPool(workers=os.cpu_count() or 1, task=self._config.task, robot=self._config.robot.model, nice=0)
         try:
             for bundle, scenarios in jobs:
                 found = evaluate_with(pool, bundle, scenarios, _from(before, total, on_progress))

@@ -1,7 +1,7 @@
-"""A whole simulated fleet whose processes are killed in turn, while its world shifts and it learns: the ledger.
+"""Kills the processes of a simulated fleet in turn, while its world shifts and it learns, and reports what it cost.
 
-Two things are shown: nothing that a robot was told is safe is lost or doubled, and every process is back at work by
-itself. At the end everything but robots and ingest is taken away for good: robots go on working without.
+The report shows that no acknowledged record is lost or doubled, and that each process comes back by itself.
+At the end only robots and ingest are left running: the robots must go on without the others.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class KillPlan(msgspec.Struct, frozen=True, kw_only=True):
     explorers: int = 1
     seed: int = 0
     shift: str = "new-object"
-    """How the world shifts before the kills begin; it makes learner, gate and roll-out busy."""
+    """How the world shifts before the kills begin. The shift gives learner, gate and deployment work to do."""
     kills: int = 56
-    """Spread evenly over the kinds of processes, in an order drawn from the seed."""
+    """Number of kills, spread evenly over the kinds of processes in an order drawn from the seed."""
     names: tuple[str, ...] = ()
-    """Kill exactly these instead, in this order."""
+    """If given: kill exactly these processes, in this order."""
     undisturbed_s: float = 6.0
-    """How long the robots' pace is looked at before the kills …"""
+    """How long the robots' speed is measured before the kills."""
     alone_s: float = 8.0
-    """… and with everything but ingest gone."""
+    """How long it is measured when only robots and ingest are left."""
 
 
 class KindResult(msgspec.Struct, frozen=True):
@@ -60,31 +60,31 @@ class KindResult(msgspec.Struct, frozen=True):
     slowest_s: float
     bar_s: float
     at_work: str
-    """When a process of this kind counts as back."""
+    """What a process of this kind must do to count as back."""
 
 
 class KillReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run of kills showed."""
+    """Results of a run with kills."""
 
     kills: tuple[KillRecord, ...]
     kinds: dict[str, KindResult]
     rows_acked: int
-    """Records that robots were told are safe, every stream to its highest promise."""
+    """Acknowledged records of the robots."""
     rows_missing: int
-    """Of those, beyond what the journal holds."""
+    """Acknowledged records that the journal does not hold."""
     rows_in_journal: int
-    """Robots and explorers."""
+    """Records of robots and explorers."""
     rows_lost: int
-    """Keys missing within a stream of the journal, and damaged blocks."""
+    """Gaps within a stream of the journal, and damaged blocks."""
     rows_doubled: int
     undisturbed_steps_per_s: float
-    """Policy steps of an average robot before the kills (resets between episodes included) …"""
+    """Policy steps per second of an average robot before the kills, resets between episodes included."""
     others_steps_per_s: float
-    """… while another process was down, mean over the kills …"""
+    """The same while another process was down, mean over the kills."""
     alone_steps_per_s: float
-    """… and with everything but ingest gone for good."""
+    """The same when only robots and ingest are left."""
     versions: int
-    """Versions that the fleet had by the end."""
+    """The last policy version in production."""
     robots: int
     seed: int
     run_dir: str
@@ -92,23 +92,23 @@ class KillReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def failures(self) -> list[str]:
-        """What falls short of the bars, a line each."""
+        """What misses its limit, a line each."""
         late = [
             f"{k.name} was back after {k.resumed_s:.1f} s" for k in self.kills if k.resumed_s > time_limit_of(k.kind)
         ]
         rows = {"missing": self.rows_missing, "lost": self.rows_lost, "doubled": self.rows_doubled}
         wrong = [f"{count} acknowledged rows {what}" for what, count in rows.items() if count]
         idle = self.alone_steps_per_s < 0.5 * self.undisturbed_steps_per_s
-        return late + wrong + (["robots did not go on working alone"] if idle else [])
+        return late + wrong + (["the robots did not keep their speed without the central processes"] if idle else [])
 
 
 def time_limit_of(kind: str) -> float:
-    """Longest time that a process of this kind may take to be back at work, s."""
+    """Longest time, in seconds, until a process of this kind must be back at work."""
     return LEARNER_TIME_LIMIT_S if kind == "learner" else TIME_LIMIT_S
 
 
 def kill_order(specs: list[ProcessSpec], kills: int, seed: int) -> tuple[str, ...]:
-    """Names to kill: every kind once per round, kinds in drawn order, robots in turn."""
+    """Choose the names to kill: each kind once per round in random order, robots in turn."""
     rng = np.random.default_rng(seed)
     by_kind: dict[str, list[str]] = {}
     for spec in specs:
@@ -121,7 +121,7 @@ def kill_order(specs: list[ProcessSpec], kills: int, seed: int) -> tuple[str, ..
 
 
 def run_kills(plan: KillPlan, on_progress: ProgressCallback = lambda _: None) -> KillReport:
-    """Run the fleet and the kills; raises `FloopError` when the fleet does not come up or a process never returns."""
+    """Run the fleet and the kills; raises `FloopError` when the fleet does not start or a process never returns."""
     with reserved_base_port() as base_port:
         return _run_kills(plan, on_progress, base_port)
 
@@ -148,9 +148,9 @@ def _run_kills(plan: KillPlan, on_progress: ProgressCallback, base_port: int) ->
         centre = [s.name for s in central_processes(config, config_file) if s.name != "ingest"]
         last = chaos.look()
         fleet.retire(centre)
-        on_progress(f"robots alone, without {', '.join(centre)}")
+        on_progress(f"now without {', '.join(centre)}")
         alone = _pace(chaos, plan.alone_s)
-        fleet.retire([s.name for s in specs if s.part == "policy"])  # they deliver what is in their spools
+        fleet.retire([s.name for s in specs if s.part == "policy"])  # they send what is left in their spools
         chaos.look()
     return _report(config, kills, chaos, (undisturbed, alone), last, time.monotonic() - start_s)
 
@@ -159,7 +159,7 @@ def _start(chaos: ChaosRunner, run_dir: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while not is_at_work(chaos.look()):
         if time.monotonic() > deadline:
-            raise FloopError(f"the fleet did not get to work within {START_TIMEOUT_S:.0f} s; see {run_dir / 'logs'}")
+            raise FloopError(f"the fleet did not start within {START_TIMEOUT_S:.0f} s; see {run_dir / 'logs'}")
         time.sleep(_POLL_S)
 
 

@@ -1,4 +1,4 @@
-"""What the robots themselves achieved, from their own episode ends as the registry keeps them."""
+"""LiveSuccess: success of the robots, counted from the episode ends in the registry."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from floop_robot.sim.sim_driver import DriverStats
 from floop_robot.spec.records import OutcomeCode
 
 RECENT_EPISODES = 12
-"""Episodes of a robot that the screen's success rate looks back on."""
+"""The screen shows this many of a robot's last episodes."""
 
 
 class ObservedShift(msgspec.Struct, frozen=True):
-    """The shift of the world: when it was, and which episodes were laid out after it."""
+    """When the world shifted, and which episodes came after it."""
 
     at_ns: int = 0
-    """Wall clock; 0 before. For axes and elapsed time: which tasks were shifted, the drivers tell."""
+    """Wall clock; 0 before the shift. Only for axes and elapsed time: `first` decides which episodes are shifted."""
     first: dict[str, int] = {}
-    """By robot, the number of its first shifted episode."""
+    """Number of each robot's first shifted episode, as its simulated driver counted."""
 
     def includes(self, episode: LiveEpisode) -> bool:
-        """Whether an episode was shifted tasks, however late it was delivered. Numbers of a robot's episodes rise."""
+        """Whether an episode was a shifted task, however late it was delivered. A robot's episode numbers only grow."""
         return episode.episode >= self.first.get(episode.robot, episode.episode + 1)
 
 
 def read_shift(run_dir: Path, robots: Iterable[str], at_ns: int) -> ObservedShift:
-    """What the simulated drivers, in all their boots, have counted so far of a shift at `at_ns`."""
+    """Read from the drivers' stats, over all their restarts, which episodes a shift at `at_ns` has reached."""
     first = {}
     for robot in robots:
         boots = read_stats(run_dir, f"{robot}.sim_robot", DriverStats)
@@ -41,25 +41,26 @@ def read_shift(run_dir: Path, robots: Iterable[str], at_ns: int) -> ObservedShif
 
 
 class RobotLiveSuccess(msgspec.Struct, frozen=True, kw_only=True):
-    """One robot's production episodes."""
+    """Production episodes of one robot."""
 
     recent: Rate
-    """The last `RECENT_EPISODES` ones."""
+    """Success in the last `RECENT_EPISODES` episodes."""
     last: str
-    """One mark per recent episode, oldest first: ● success, ○ failure."""
+    """One mark for each of them, oldest first: ● success, ○ failure."""
 
 
 class LiveSuccess(msgspec.Struct, frozen=True, kw_only=True):
-    """Live success, by robot and of all."""
+    """Live success of each robot and of the fleet."""
 
     robots: dict[str, RobotLiveSuccess]
     before: Rate
+    """Known tasks, all versions."""
     shifted: dict[int, Rate]
-    """Shifted tasks, by version."""
+    """Shifted tasks, by policy version."""
 
     @classmethod
     def of(cls, history: History, shift: ObservedShift) -> LiveSuccess:
-        """Count a history."""
+        """Count the production episodes of a history."""
         production = [e for e in history.episodes if e.production]
         after = [e for e in production if shift.includes(e)]
         names = sorted({e.robot for e in production})
@@ -71,7 +72,7 @@ class LiveSuccess(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rate_of(episodes: Iterable[LiveEpisode]) -> Rate:
-    """Successes out of episodes."""
+    """Count successes and episodes."""
     outcomes = [e.outcome is OutcomeCode.SUCCESS for e in episodes]
     return Rate(sum(outcomes), len(outcomes))
 

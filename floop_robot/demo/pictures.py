@@ -1,4 +1,4 @@
-"""What a run leaves to look at."""
+"""The two pictures that a demo leaves: success over time, and a clip of shipped and final policy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from floop_robot.services.fleet_manager import registry_path
 
 
 def write_pictures(experiment: Experiment, report: DemoReport) -> tuple[Path, Path]:
-    """Draw plot and clip into the run directory; returns their paths."""
+    """Write `timeline.png` and `before_after.gif` into the run directory; returns their paths."""
     config, folder = experiment.config, experiment.plan.run_dir
     plot, clip = folder / "timeline.png", folder / "before_after.gif"
     plot_run(read_history(registry_path(config)), report, experiment.shift, plot)

@@ -1,4 +1,4 @@
-"""Pictures of a run: live success over time, and the shipped and the final policy on the same shifted tasks."""
+"""Pictures of a run: live success over time, and both policies on the same shifted task."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import matplotlib
 
-matplotlib.use("Agg")  # no screen is needed
+matplotlib.use("Agg")  # draws without a screen
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
@@ -21,11 +21,11 @@ from floop_robot.spec.records import OutcomeCode
 from floop_robot.spec.tasks import get_task
 
 WINDOW = 16
-"""Episodes of the whole fleet in the moving success rate."""
+"""The moving success rate covers this many episodes of the whole fleet."""
 
 
 def plot_run(history: History, report: DemoReport, shift: ObservedShift, path: Path) -> None:
-    """Draw each robot's episodes and the fleet's moving success rate around the shift."""
+    """Draw the fleet's moving success rate and each robot's episodes, with the shift at second 0."""
     production = [e for e in history.episodes if e.production]
     figure, (above, below) = plt.subplots(
         2, 1, figsize=(10, 6), sharex=True, height_ratios=(3, 2), layout="constrained"
@@ -42,19 +42,19 @@ def plot_run(history: History, report: DemoReport, shift: ObservedShift, path: P
                 axes.axvline(at_s, color="tab:green", alpha=0.5, linewidth=1)
             above.text(at_s, 1.08, f"v{version.version}", color="tab:green", ha="center", va="bottom")
     if report.tti_s is not None and first_failure is not None:
-        label = f"TTI {report.tti_s:.0f} s (applied after {report.tti_apply_s:.0f} s)"
+        label = f"time to improvement: {report.tti_s:.0f} s (on all robots after {report.tti_apply_s:.0f} s)"
         above.axvspan(first_failure, first_failure + report.tti_s, color="tab:orange", alpha=0.15, label=label)
     above.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3, frameon=False)
     dip, after, episodes = report.success_dip, report.success_after, report.evaluation_episodes
     ending = "recovered" if report.recovered else f"not recovered: {report.reason}"
-    title = f"{report.shift}: {dip:.0%} → {after:.0%} on {episodes} fresh scenarios\n{ending}"
+    title = f"{report.shift}: success {dip:.0%} → {after:.0%} on {episodes} fresh scenarios\n{ending}"
     above.set_title(title, pad=20, fontsize=11)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
 def clip_run(config: FloopConfig, shift: str, shipped: Bundle, final: Bundle, path: Path) -> None:
-    """Record shipped and final policy on the same shifted scenario, side by side."""
+    """Record the shipped and the final policy on one shifted scenario, side by side."""
     scenario = evaluation_scenarios(config.task, shift, config.robot_names, config.seed, 1)[0]
     frames = side_by_side(
         record(shipped.actor(), scenario, "shipped policy", config.robot.model),
@@ -75,13 +75,13 @@ def _success(axes: Axes, episodes: list[LiveEpisode], shift: ObservedShift) -> N
 def _episodes(axes: Axes, episodes: list[LiveEpisode], shift: ObservedShift) -> None:
     names = sorted({e.robot for e in episodes})
     for row, name in enumerate(names):
-        for success, mark, colour in ((True, "o", "tab:green"), (False, "x", "tab:red")):
+        for success, mark, color in ((True, "o", "tab:green"), (False, "x", "tab:red")):
             own = [e for e in episodes if e.robot == name and (e.outcome is OutcomeCode.SUCCESS) == success]
             times = [(e.observed_ns - shift.at_ns) * 1e-9 for e in own]
-            axes.plot(times, [row] * len(own), mark, color=colour, markersize=4)
+            axes.plot(times, [row] * len(own), mark, color=color, markersize=4)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-0.5, len(names) - 0.5)
-    axes.set_xlabel("seconds since the world shifted; green lines: a version is published; ● success, × failure")
+    axes.set_xlabel("seconds since the world shifted; ● success, × failure; green line: a new policy version")
 
 
 def _first_failure(episodes: list[LiveEpisode], shift: ObservedShift) -> float | None:

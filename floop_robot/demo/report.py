@@ -1,14 +1,15 @@
-"""DemoReport: what `floop demo` found out, in words that mean the same in every run.
+"""DemoReport: the figures of `floop demo`.
 
-* `success_before` / `success_dip`: the shipped bundle on old / shifted scenarios.
-* `success_after` / `old_success_after`: the final bundle on shifted / old scenarios.
-  Each on the same `evaluation_episodes` scenarios for both bundles, in worlds like the robots' (with their hidden
-  parameters), disjoint by seed from training, gate and live work.
-* `twin_…`: the same bundles and scenarios without the hidden parameters, as the gate and the explorers see the world.
-* `live`: what the robots themselves achieved, counted from their own episode ends.
-* `tti_s`: from the end of the first failed episode on shifted tasks to the confirmation of live success on shifted tasks
-  with the version that fixes it; `tti_apply_s`: to the last robot's first control step on that version.
-  Wall time at the fleet manager. The stages add up to `tti_s`.
+* `success_before`, `success_dip`: the shipped bundle on known and on shifted tasks.
+* `success_after`, `old_success_after`: the final bundle on shifted and on known tasks.
+  Both bundles get the same `evaluation_episodes` scenarios. Their worlds have hidden parameters, like the robots'.
+  Their seeds are used by nothing else: not by training, the gate or the robots.
+* `twin_success_before`, `twin_success_after`: the same without hidden parameters, as in the gate's simulator.
+* `live`: success of the robots, counted from their own episode ends.
+* `tti_s`, time to improvement: starts when the first failed episode on a shifted task ends.
+  It ends when live success on shifted tasks is confirmed for the version that fixes it.
+* `tti_apply_s`: the same start, to the last robot's first control step on that version.
+  Both are wall time at the fleet manager. The stages add up to `tti_s`.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ class LiveRates(msgspec.Struct, frozen=True, kw_only=True):
 
     before_shift: Rate
     shifted_on_shipped: Rate
-    """Shifted tasks with the version that worked before the shift."""
+    """Shifted tasks with the version that was in production before the shift."""
     shifted_on_fix: Rate
-    """Shifted tasks with the version that fixes it, up to its confirmation."""
+    """Shifted tasks with the version that brought success back."""
     shifted_on_final: Rate
 
 
 class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything `floop demo` reports; `null` where something did not happen."""
+    """Everything that `floop demo` reports; `null` stands for what did not happen."""
 
     recovered: bool
     reason: str
@@ -56,7 +57,7 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     old_success_after: float
     evaluation_episodes: int
     evaluation_first_seed: int
-    """The scenarios are drawn with this seed and the following ones."""
+    """Seed of the first scenario; the others follow it."""
     twin_success_before: float
     twin_success_after: float
     live: LiveRates
@@ -65,29 +66,29 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     tti_stages_s: dict[str, float]
     fix_version: int | None
     fix_episodes: Rate
-    """Live shifted episodes on the fix up to its confirmation …"""
+    """Live episodes on shifted tasks with that version, up to its confirmation."""
     fix_lower_bound: float | None
-    """… and the anytime-valid lower bound of its success that they showed."""
+    """Anytime-valid lower bound of its success after these episodes."""
     confirm_success: float
-    """What that bound had to reach."""
+    """The bound must reach this for a confirmation."""
     final_version: int
     real_time_factor: float
     real_time_factor_by_robot: dict[str, float]
     rows_by_source: dict[str, int]
     loop_latency_p99_s: float | None
-    """Transition left its control loop → first gradient step begun when it could be drawn."""
+    """From a control loop's transition to the first gradient step that could sample it."""
     apply_latency_p99_s: float | None
-    """Published by the gate's verdict → last robot's first control step on it."""
+    """From the publication of an accepted candidate to the last robot's first control step on it."""
     ticks: int
     missed_ticks: int
     tick_lateness_p99_s: float
-    """Of the servo loops, the worst robot."""
+    """Servo loop of the worst robot."""
     tick_lateness_max_s: float
     bare_timer_missed_ticks: int
-    """Ticks that a bare timer thread at the same rate missed beside the fleet."""
+    """Ticks missed by a timer that does nothing, at the same rate beside the fleet: what this machine can keep."""
     bare_timer_lateness_max_s: float
     rows_acked: int
-    """Records of the robots that ingest confirmed, each counted once."""
+    """Records of the robots that ingest acknowledged, each counted once."""
     rows_in_journal: int
     """Records of robots and explorers in the journal."""
     rows_lost: int
@@ -110,7 +111,7 @@ def save_report(report: DemoReport, path: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raise `StorageError` now, not after minutes, when no report can be written to `path`."""
+    """Raise `StorageError` before the demo starts when no report can be written to `path`."""
     if path.is_dir():
         raise StorageError(f"cannot write the report to {path}: it is a folder; name a file")
     try:

@@ -1,4 +1,4 @@
-"""The experiment, top to bottom: work → shift → failure → learning → gate → roll-out → confirmed success → report."""
+"""Experiment: known tasks → the world shifts → failures → learning → gate → deployment → success confirmed → report."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from floop_robot.train.validate import load_policy
 
 POLL_S = 0.5
 WARM_EPISODES = 8
-"""Episodes that each robot does on known tasks before the shift."""
+"""Each robot does this many episodes of known tasks before the shift."""
 START_TIMEOUT_S = 45.0
 
 
 class DemoPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run."""
+    """What to run, and for how long."""
 
     run_dir: Path
     task: str
@@ -48,16 +48,16 @@ class DemoPlan(msgspec.Struct, frozen=True, kw_only=True):
     baseline: str = ""
     """Bundle to start from, with its `.learner` checkpoint beside it; empty means the shipped one."""
     longest_s: float
-    """Wall time from start-up to the end of the live part."""
+    """Longest wall time from the start of the fleet to the end of the live part."""
     evaluation_episodes: int = 500
     base_port: int
     """Of the fleet's central ports (`services.supervision.ports`)."""
     ros_domain: int | None = None
-    """Domain for the robots' and operators' ROS nodes; None runs the fleet without ROS."""
+    """ROS domain of the fleet's nodes; None runs the fleet without ROS."""
 
 
 class DemoProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the experiment stands, for the screen."""
+    """How far the experiment is, for the screen."""
 
     phase: str
     elapsed_s: float
@@ -65,21 +65,21 @@ class DemoProgress(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: Snapshot | None
     live: LiveSuccess | None
     done: int = 0
-    """FinalEvaluation episodes done …"""
+    """Episodes of the final evaluation that are done."""
     total: int = 0
-    """… and in all; 0 before the evaluation."""
+    """Episodes of the final evaluation; 0 before it begins."""
 
 
 ProgressCallback = Callable[[DemoProgress], None]
 
 
 def _still_fails(snapshot: Snapshot) -> bool:
-    focus = snapshot.gate.target_tasks if snapshot.gate else None
-    return focus is None or bool(focus.classes or focus.without_model)
+    target = snapshot.gate.target_tasks if snapshot.gate else None
+    return target is None or bool(target.classes or target.without_model)
 
 
 class Experiment:
-    """One run; owned by one thread."""
+    """One run of the demo; for one thread."""
 
     def __init__(self, plan: DemoPlan, on_progress: ProgressCallback) -> None:
         """Raises `UnknownName` for a shift that does not exist, before anything is started."""
@@ -96,16 +96,16 @@ class Experiment:
         )
         self._start_s = time.monotonic()
         self.shift_ns = 0
-        """Wall clock when the world shifted; 0 before."""
+        """Wall clock of the shift, nanoseconds; 0 before it."""
         self._last: Snapshot | None = None
 
     @property
     def shift(self) -> ObservedShift:
-        """The shift as far as robots have come to shifted tasks."""
+        """The shift, with the robots that have reached shifted tasks so far."""
         return read_shift(self.plan.run_dir, self.config.robot_names, self.shift_ns)
 
     def run(self) -> DemoReport:
-        """Run everything and return the report; raises `FloopError` when the fleet does not come up."""
+        """Run everything and return the report; raises `FloopError` when the fleet does not start."""
         shipped = self._shipped()
         config_file = write_config(self.config)
         set_world(self.plan.run_dir, SimWorld())
@@ -114,12 +114,12 @@ class Experiment:
             *simulated_fleet(self.config, config_file, Middleware.ZMQ if domain is None else Middleware.ROS),
             ProcessSpec(name="bare_timer", module="bare_timer", arguments=("--config", str(config_file))),
         ]
-        surroundings = {} if domain is None else local_environment(domain)
-        with Supervisor(specs, self.plan.run_dir, surroundings) as fleet, SnapshotReader(self.config) as snapshots:
+        environment = {} if domain is None else local_environment(domain)
+        with Supervisor(specs, self.plan.run_dir, environment) as fleet, SnapshotReader(self.config) as snapshots:
             self._warm_up(fleet, snapshots)
             self._shift()
             self._recover(fleet, snapshots)
-            self._report_progress("stopping")
+            self._report_progress("stopping the fleet")
             robots = [s.name for s in specs if s.part in ("policy", "explorer")]
             fleet.retire(robots)
             audit = self._audit()
@@ -131,7 +131,7 @@ class Experiment:
         return self._report(history, run_data, evaluation.run(shipped, final, self._on_episode))
 
     def _shipped(self) -> Bundle:
-        """The bundle to start from; raises what `load_policy` raises, before anything is started."""
+        """Load the bundle to start from; raises what `load_policy` raises, before anything is started."""
         return load_policy(baseline_path(self.config), self.config.task, self.config.robot.model)
 
     def _report(self, history: History, run_data: RunData, evaluated: EvaluationResult) -> DemoReport:
@@ -152,8 +152,8 @@ class Experiment:
             if time.monotonic() > deadline:
                 slow = [r.name for r in snapshot.robots if r.episodes < WARM_EPISODES]
                 raise FloopError(
-                    f"{', '.join(slow) or 'the learner'} did not get to work within {START_TIMEOUT_S:.0f} s; "
-                    f"see {self.plan.run_dir / 'logs'}"
+                    f"the fleet did not start within {START_TIMEOUT_S:.0f} s: {', '.join(slow) or 'the learner'} "
+                    f"did not work; see {self.plan.run_dir / 'logs'}"
                 )
 
     def _is_warmed_up(self, snapshot: Snapshot) -> bool:
@@ -184,14 +184,14 @@ class Experiment:
         time.sleep(POLL_S)
         if fleet.given_up:
             name, line = next(iter(fleet.given_up.items()))
-            raise FloopError(f"{name} can't work: {line}")
+            raise FloopError(f"{name} stopped for good: {line}")
         self._last = snapshots.take()
         self._report_progress(phase)
         return self._last
 
     def _report_progress(self, phase: str, done: int = 0, total: int = 0) -> None:
         now = time.monotonic()
-        # Once the fleet manager has answered, its registry is complete.
+        # The registry can be read once the fleet manager has answered.
         is_up = self._last is not None and self._last.fleet is not None
         live = LiveSuccess.of(read_history(registry_path(self.config)), self.shift) if is_up and not total else None
         since = (time.time_ns() - self.shift_ns) * 1e-9 if self.shift_ns else None

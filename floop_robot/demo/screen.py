@@ -1,4 +1,4 @@
-"""The screen: what the fleet is doing, live; or one line every few seconds where there is no terminal."""
+"""The demo's output: a live screen on a terminal, one line every few seconds elsewhere, and the summary at the end."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ LINE_EVERY_S = 5.0
 class LiveScreen:
     """Redraws a terminal in place; use as a context manager."""
 
-    def __init__(self, longest_s: float) -> None:
+    def __init__(self, longest_s: float, console: Console | None = None) -> None:
+        """`longest_s`: longest live part; `console`: where to draw, stderr by default."""
         self._longest_s = longest_s
-        self._screen = Screen(console=Console(stderr=True), refresh_per_second=4, transient=False)
+        self._screen = Screen(console=console or Console(stderr=True), refresh_per_second=4, transient=False)
 
     def __enter__(self) -> LiveScreen:
         self._screen.__enter__()
@@ -33,7 +34,7 @@ class LiveScreen:
         self._screen.__exit__(None, None, None)
 
     def show(self, progress: DemoProgress) -> None:
-        """Draw where the experiment stands."""
+        """Draw how far the demo is."""
         parts: list[RenderableType] = [_headline(progress, self._longest_s)]
         if progress.snapshot is not None and not progress.total:
             parts += [_robots(progress), Columns([_learner(progress), _gate(progress)], expand=True)]
@@ -41,7 +42,7 @@ class LiveScreen:
 
 
 class LineScreen:
-    """One line to stderr now and then."""
+    """Prints a line to stderr every `LINE_EVERY_S`."""
 
     def __init__(self) -> None:
         self._due_s = 0.0
@@ -54,9 +55,7 @@ class LineScreen:
         return
 
     def show(self, progress: DemoProgress) -> None:
-        """Print where the experiment stands, when it is time to or the phase changed."""
-        if progress.elapsed_s < self._due_s and progress.phase == self._phase and progress.done < progress.total:
-            return
+        """Print how far the demo is, when the next line is due or the phase has changed."""
         if progress.elapsed_s < self._due_s and progress.phase == self._phase:
             return
         self._due_s, self._phase = progress.elapsed_s + LINE_EVERY_S, progress.phase
@@ -68,29 +67,31 @@ def _line(p: DemoProgress) -> str:
     if p.total:
         return f"{text}: {p.done} of {p.total} episodes"
     if p.live is not None:
-        text += f"; succeeded: known tasks {_share(p.live.before)}"
-        text += "".join(f", v{v} {_share(rate)}" for v, rate in p.live.shifted.items())
+        text += f"; success on known tasks {_share(p.live.before)}"
+        if p.live.shifted:
+            by_version = ", ".join(f"v{v} {_share(rate)}" for v, rate in p.live.shifted.items())
+            text += f", on shifted tasks {by_version}"
     if p.snapshot is not None and p.snapshot.fleet is not None:
         fleet = p.snapshot.fleet
         text += f"; production v{fleet.production}; gate: {fleet.accepted} accepted, {fleet.rejected} rejected"
-        text += f", {fleet.inconclusive} unclear"
+        text += f", {fleet.inconclusive} inconclusive"
     if p.snapshot is not None and p.snapshot.learner is not None:
-        text += f"; learner: {p.snapshot.learner.gradient_steps} steps"
+        text += f"; learner: {p.snapshot.learner.gradient_steps} gradient steps"
     return text
 
 
 def _headline(p: DemoProgress, longest_s: float) -> RenderableType:
-    since = "" if p.since_shift_s is None else f"   world shifted {p.since_shift_s:.0f} s ago"
+    since = "" if p.since_shift_s is None else f"   the world shifted {p.since_shift_s:.0f} s ago"
     title = Text(f"{p.phase}   {p.elapsed_s:.0f} s{since}", style="bold yellow" if since else "bold green")
     if p.total:
-        title = Text(f"measuring both bundles: {p.done} of {p.total} episodes", style="bold cyan")
+        title = Text(f"measuring shipped and final policy: {p.done} of {p.total} episodes", style="bold cyan")
         return Group(title, ProgressBar(total=p.total, completed=p.done))
     return Group(title, ProgressBar(total=longest_s, completed=min(p.elapsed_s, longest_s)))
 
 
 def _robots(p: DemoProgress) -> Table:
     table = Table(expand=True, box=None)
-    for column in ("robot", "version", "last episodes", "success", "control p99", "servo late p99", "missed", "spool"):
+    for column in ("robot", "policy", "last episodes", "success", "control p99", "servo late p99", "missed", "spool"):
         table.add_column(column)
     assert p.snapshot is not None
     for robot in p.snapshot.robots:
@@ -116,9 +117,9 @@ def _learner(p: DemoProgress) -> Panel:
         return Panel("starting …", title="learner")
     text = (
         f"{learner.gradient_steps} gradient steps, {learner.steps_per_s:.0f}/s\n"
-        f"rows: {learner.prior_rows} old, {learner.fresh_rows} new\n"
+        f"rows: {learner.prior_rows} of known tasks, {learner.fresh_rows} of new ones\n"
         f"robot → gradient p99 {learner.latency_p99_s * 1e3:.0f} ms\n"
-        f"candidates {learner.candidates}, live weights {learner.weights_version}"
+        f"{learner.candidates} candidates, live weights {learner.weights_version}"
     )
     return Panel(text, title="learner")
 
@@ -126,14 +127,14 @@ def _learner(p: DemoProgress) -> Panel:
 def _gate(p: DemoProgress) -> Panel:
     fleet, gate = (p.snapshot.fleet, p.snapshot.gate) if p.snapshot else (None, None)
     if fleet is None:
-        return Panel("starting …", title="gate and roll-out")
-    text = f"production v{fleet.production}   accepted {fleet.accepted}, rejected {fleet.rejected}"
-    text += f", inconclusive {fleet.inconclusive}\n"
+        return Panel("starting …", title="gate and deployment")
+    text = f"in production v{fleet.production}; candidates: {fleet.accepted} accepted, {fleet.rejected} rejected"
+    text += f", {fleet.inconclusive} inconclusive\n"
     if gate is not None and gate.verdict_s:
-        text += f"last: {gate.last_decision} in {gate.verdict_s[-1]:.1f} s: {gate.last_reason}\n"
+        text += f"last verdict: {gate.last_decision} in {gate.verdict_s[-1]:.1f} s: {gate.last_reason}\n"
     if fleet.watch is not None:
-        text += f"watching v{fleet.watch.version}: {fleet.watch.decision}, {fleet.watch.reason}"
-    return Panel(text, title="gate and roll-out")
+        text += f"monitoring v{fleet.watch.version}: {fleet.watch.decision}, {fleet.watch.reason}"
+    return Panel(text, title="gate and deployment")
 
 
 def _share(rate: Rate) -> str:
@@ -141,7 +142,7 @@ def _share(rate: Rate) -> str:
 
 
 def summary(report: DemoReport) -> Table:
-    """The report as a person reads it."""
+    """The report as a table."""
     table = Table(title="recovered" if report.recovered else f"not recovered: {report.reason}", show_header=False)
     table.title_style = "bold green" if report.recovered else "bold red"
     for name, value in _rows(report):
@@ -152,19 +153,24 @@ def summary(report: DemoReport) -> Table:
 def _rows(r: DemoReport) -> list[tuple[str, str]]:
     stages = ", ".join(f"{name} {value:.1f}" for name, value in r.tti_stages_s.items())
     return [
-        ("success on known tasks, shipped → final", f"{r.success_before:.1%} → {r.old_success_after:.1%}"),
-        (f"success on {r.shift}, shipped → final", f"{r.success_dip:.1%} → {r.success_after:.1%}"),
-        ("the same in the gate's own worlds", f"{r.twin_success_before:.1%} (old), {r.twin_success_after:.1%} (new)"),
-        ("TTI: first failure → last robot acts on the fix", _seconds(r.tti_apply_s)),
-        ("TTI: … → live success confirmed", f"{_seconds(r.tti_s)} ({stages})" if stages else "–"),
-        (f"live success on the fix (confirmed at {r.confirm_success:g})",
-         f"{_share(r.fix_episodes)}, at least {(r.fix_lower_bound or 0.0):.2f}"),
-        ("gate", f"{r.gate_accepted} accepted, {r.gate_rejected} rejected, {r.gate_inconclusive} inconclusive"),
-        ("robot → gradient step, p99", _seconds(r.loop_latency_p99_s)),
-        ("published → last robot acting, p99", _seconds(r.apply_latency_p99_s)),
-        ("servo ticks, missed (bare timer)", f"{r.ticks}, {r.missed_ticks} ({r.bare_timer_missed_ticks})"),
+        ("success before (known tasks, shipped policy)", f"{r.success_before:.1%}"),
+        (f"success dip ({r.shift}, shipped policy)", f"{r.success_dip:.1%}"),
+        (f"success after ({r.shift}, final policy)", f"{r.success_after:.1%}"),
+        ("success on known tasks, final policy", f"{r.old_success_after:.1%}"),
+        ("in the gate's simulator: known tasks, shipped policy", f"{r.twin_success_before:.1%}"),
+        (f"in the gate's simulator: {r.shift}, final policy", f"{r.twin_success_after:.1%}"),
+        ("first failure → improved policy on all robots", _seconds(r.tti_apply_s)),
+        ("first failure → improvement confirmed (TTI)", f"{_seconds(r.tti_s)} ({stages})" if stages else "–"),
+        (
+            f"live success of the improved policy (confirmed at {r.confirm_success:g})",
+            f"{_share(r.fix_episodes)}, at least {(r.fix_lower_bound or 0.0):.2f}",
+        ),
+        ("candidates", f"{r.gate_accepted} accepted, {r.gate_rejected} rejected, {r.gate_inconclusive} inconclusive"),
+        ("control step → gradient step, p99", _seconds(r.loop_latency_p99_s)),
+        ("publication → last robot acts on it, p99", _seconds(r.apply_latency_p99_s)),
+        ("servo ticks; missed (by an idle timer)", f"{r.ticks}; {r.missed_ticks} ({r.bare_timer_missed_ticks})"),
         ("real-time factor", f"{r.real_time_factor:.3f}"),
-        ("rows acknowledged / lost / doubled", f"{r.rows_acked} / {r.rows_lost} / {r.rows_doubled}"),
+        ("records acknowledged / lost / doubled", f"{r.rows_acked} / {r.rows_lost} / {r.rows_doubled}"),
         ("wall time", _seconds(r.wall_s)),
     ]
 

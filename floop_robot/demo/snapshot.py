@@ -1,4 +1,4 @@
-"""Snapshot: everything the screen shows and the experiment decides by, taken from the outside of the running fleet."""
+"""Snapshot: the state of a running fleet, read from its fleet manager and its stats files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from floop_robot.spec.config import FloopConfig
 
 
 class RobotView(msgspec.Struct, frozen=True, kw_only=True):
-    """One robot; lists hold one entry per boot of the process, oldest first."""
+    """One robot. Lists hold one entry for each start of the process, oldest first."""
 
     name: str
     policy: list[RobotStats]
@@ -39,19 +39,19 @@ class RobotView(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def version(self) -> int:
-        """Version it acts on; 0 before the first."""
+        """Policy version that it acts on; 0 before the first."""
         return self.policy[-1].policy.version if self.policy else 0
 
 
 class ExplorerView(msgspec.Struct, frozen=True):
-    """One explorer, one entry per boot of the process, oldest first."""
+    """One explorer, with one entry for each start of its process, oldest first."""
 
     name: str
     boots: list[ExplorerStats]
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The fleet at one moment; parts that have not reported yet are None or empty."""
+    """The fleet at one moment. Processes that have not reported yet are None or empty."""
 
     fleet: FleetStatus | None
     robots: tuple[RobotView, ...]
@@ -78,8 +78,8 @@ class SnapshotReader:
         self._client.close()
 
     def take(self) -> Snapshot:
-        """Look at everything now; what does not answer keeps its last state."""
-        with contextlib.suppress(FleetUnreachable):  # being started: the screen shows what was known
+        """Read everything now; a fleet manager that does not answer keeps its last state."""
+        with contextlib.suppress(FleetUnreachable):
             self._fleet = self._client.status()
         learner = read_stats(self._run_dir, "learner", LearnerStatus)
         gate = read_stats(self._run_dir, "gate", GateStats)

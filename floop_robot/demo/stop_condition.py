@@ -1,17 +1,17 @@
-"""StopCondition: when there is nothing more to wait for in an experiment. Pure: no clock, no fleet."""
+"""StopCondition: decides when the live part of the demo ends. Pure: no clock, no fleet."""
 
 from __future__ import annotations
 
 SETTLE_S = 12.0
-"""After the confirmation the loop goes on: so long without a new version …"""
+"""After the confirmation, the demo ends when no new version was published for this long …"""
 RESOLVED_S = 3.0
-"""… and so long without work that is reported as failing is the end; a gate that was just restarted reports none."""
+"""… and no tasks were failing for this long. A gate that has just been restarted reports none, hence the wait."""
 MAX_SETTLE_S = 100.0
-"""The end in any case, after the confirmation."""
+"""The demo ends this long after the confirmation in any case."""
 
 
 class StopCondition:
-    """Told of the fleet again and again, with the time (s, of a steady clock)."""
+    """Gets the state of the fleet at each look, with the time in seconds of a steady clock."""
 
     def __init__(self) -> None:
         self._confirmed_s: float | None = None
@@ -19,11 +19,11 @@ class StopCondition:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether an improvement was confirmed; that stays so."""
+        """Whether an improvement has been confirmed at any time."""
         return self._confirmed_s is not None
 
     def reached(self, now_s: float, *, confirmed: bool, production: int, still_fails: bool) -> bool:
-        """Whether it is over. `production`: the version in production; 0: it is not known just now."""
+        """Whether the live part is over. `production`: version in production, 0 while it is unknown."""
         if self._confirmed_s is None:
             if not confirmed:
                 return False

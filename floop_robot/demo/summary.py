@@ -1,4 +1,4 @@
-"""From what a run left behind to its report."""
+"""Builds the demo's report from what the run left behind."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ from floop_robot.spec.config import FloopConfig
 from floop_robot.stream.journal import JournalAudit
 
 MAX_SUCCESS_LOSS = 0.03
-"""How much success on known tasks may fall for the run to count as recovered."""
+"""A run has recovered only if success on known tasks fell by this much at most …"""
 MIN_SUCCESS = 0.9
+"""… and success on shifted tasks reached this."""
 
 
 class RunData(msgspec.Struct, frozen=True):
-    """What can only be read while the fleet is there."""
+    """What can only be read while the fleet runs."""
 
     snapshot: Snapshot
     audit: JournalAudit
@@ -40,7 +41,7 @@ class RunData(msgspec.Struct, frozen=True):
 
 
 def bare_timer(run_dir: Path) -> list[RateStats]:
-    """What a timer kept that does nothing."""
+    """Read the figures of the timer that does nothing."""
     return read_stats(run_dir, "bare_timer", RateStats)
 
 
@@ -54,7 +55,7 @@ def summarise(
     evaluated: EvaluationResult,
     wall_s: float,
 ) -> DemoReport:
-    """The report of one run."""
+    """Make the report of one run."""
     found = improvement if isinstance(improvement, TimeToImprovement) else None
     fits, reason = _recovered(improvement, evaluated)
     return DemoReport(
@@ -151,18 +152,18 @@ def _recovered(improvement: TimeToImprovement | NoImprovement, evaluated: Evalua
         return False, improvement.reason
     success = evaluated.final_shifted.value
     if success < MIN_SUCCESS:
-        return False, f"the final bundle does {success:.1%} of shifted tasks, under {MIN_SUCCESS:.0%}"
+        return False, f"the final policy succeeds at {success:.1%} of shifted tasks, under {MIN_SUCCESS:.0%}"
     forgotten = evaluated.shipped_old.value - evaluated.final_old.value
     if forgotten > MAX_SUCCESS_LOSS:
-        return False, f"known tasks fell by {forgotten:.1%}, more than {MAX_SUCCESS_LOSS:.0%}"
-    return True, f"v{improvement.fix_version} was confirmed on live shifted tasks"
+        return False, f"success on known tasks fell by {forgotten:.1%}, more than {MAX_SUCCESS_LOSS:.0%}"
+    return True, f"live success of v{improvement.fix_version} on shifted tasks was confirmed"
 
 
 def _live_rates(history: History, shift: ObservedShift, fix: int | None) -> LiveRates:
     production = [e for e in history.episodes if e.production]
     after = [e for e in production if shift.includes(e)]
     first, last = history.versions[0].version, history.versions[-1].version
-    for version in history.versions:  # what worked when the world shifted
+    for version in history.versions:  # the last one published before the shift
         if version.published_ns <= shift.at_ns:
             first = version.version
     return LiveRates(
@@ -179,7 +180,7 @@ def _real_time_factor(robot: RobotView) -> float:
 
 
 def _apply_p99(history: History, robots: tuple[str, ...]) -> float | None:
-    """Verdict arrived → last robot's first control step on the version; over versions of the gate that all reached."""
+    """Publication → last robot's first control step, over the gate's versions that reached all robots."""
     spans = []
     for version in history.versions:
         if version.origin is not Origin.GATE:

@@ -1,0 +1,61 @@
+"""What a run of `floop_robot/loop.py` is given, and what it tells."""
+
+from __future__ import annotations
+
+import msgspec
+
+from floop_robot.bundle import Bundle
+from floop_robot.deploy.tti import NoImprovement, TimeToImprovement
+from floop_robot.explore.explorer import ANALOGY_SHARE
+from floop_robot.learn.status import LearnerStatus
+from floop_robot.spec.config import FloopConfig
+from floop_robot.spec.verdict import Verdict
+
+
+class LoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A run of the loop."""
+
+    fleet: FloopConfig = FloopConfig()
+    """The fleet that is simulated; its `run_dir` and ports are not used."""
+    shift: str = ""
+    """How the world changes (`floop_envs.shifts`); empty: not at all."""
+    shift_at_s: int = 5
+    """Virtual second at which it changes."""
+    seconds: int = 60
+    """Virtual seconds of the whole run."""
+    robot_rows: int = 50
+    """Transitions of all robots together in a virtual second."""
+    explorer_rows: int = 300
+    """Transitions of explorers in a virtual second."""
+    analogy_share: float = ANALOGY_SHARE
+    """Share of explorers' episodes on failing tasks that are made by analogy, at first."""
+    until_improved: bool = True
+    """Whether the run ends when live success is confirmed after the shift."""
+
+
+class LoopProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """What a virtual second brought."""
+
+    second: int
+    version: int
+    """In production."""
+    robot_successes: int
+    robot_episodes: int
+    failing: tuple[str, ...]
+    learner: LearnerStatus
+    candidate: Bundle | None
+    """Offered to the gate in this second."""
+    verdict: Verdict | None
+
+
+class LoopResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended."""
+
+    bundle: Bundle
+    """In production at the end."""
+    seconds: int
+    accepted: int
+    rejected: int
+    inconclusive: int
+    learner: LearnerStatus
+    tti: TimeToImprovement | NoImprovement

@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from floop_robot.core import EpisodeOutcome
+from floop_robot.gate.improvement_test import REGRESSION_MARGIN
 from floop_robot.gate.reported_tasks import TargetTasks
-from floop_robot.gate.trial import REGRESSION_BETA, REGRESSION_MARGIN, Pair, Suite, SuiteCounts, Trial
+from floop_robot.gate.suites import Pair, Suite, SuiteCounts
+from floop_robot.gate.trial import REGRESSION_BETA, Trial
 from floop_robot.spec.config import GateConfig
 from floop_robot.spec.verdict import Decision
 from floop_robot.stats.sequential_tests import NonInferiority, Status

@@ -30,7 +30,7 @@ def verify(
     that. Raises `ContractMismatch` or `BundleRefused` in one line; returns the actor, ready to be swapped in.
     """
     manifest = bundle.manifest
-    _check_contract(manifest, task, ids, where)
+    require_contract(manifest, task, ids, where)
     if newer_than is not None and manifest.version <= newer_than:
         raise BundleRefused(
             f"policy {manifest.title} is not newer than v{newer_than} at {where}; publish it under a new version"
@@ -45,7 +45,8 @@ def verify(
     return VerifiedBundle(bundle, bundle.checked_actor(), _differences(manifest, ids, where))
 
 
-def _check_contract(manifest: Manifest, task: TaskSpec, ids: Ids, where: str) -> None:
+def require_contract(manifest: Manifest, task: TaskSpec, ids: Ids, where: str) -> None:
+    """Raise `ContractMismatch` unless a policy is for this task and contract; `where` names the checker."""
     if manifest.task == task.id and manifest.ids.contract == ids.contract:
         return
     architecture = manifest.architecture

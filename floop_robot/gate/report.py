@@ -10,7 +10,7 @@ import msgspec
 
 from floop_robot.bundle import Manifest, write_atomic
 from floop_robot.gate.reported_tasks import TargetTasks
-from floop_robot.gate.trial import Pair
+from floop_robot.gate.suites import Pair
 from floop_robot.spec.verdict import SuiteResult, Verdict
 
 

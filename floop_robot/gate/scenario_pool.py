@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from floop_envs.seeds import scenario_of
 from floop_robot.core import EpisodeJob, EpisodeOutcome, Executor, ScenarioSource
-from floop_robot.gate.trial import Suite, SuiteCounts
+from floop_robot.gate.suites import Suite, SuiteCounts
 from floop_robot.spec.scenario import Scenario
 
 PREFETCH = {Suite.REGRESSION: 48, Suite.TARGET: 24}

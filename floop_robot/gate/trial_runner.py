@@ -13,7 +13,8 @@ import msgspec
 from floop_robot.core import EpisodeJob, EpisodeOutcome, Executor
 from floop_robot.gate.interfaces import EpisodeFailed
 from floop_robot.gate.scenario_pool import PairedScenarioPool, PreparedPair
-from floop_robot.gate.trial import Pair, Suite, Trial, TrialFinding
+from floop_robot.gate.suites import Pair, Suite
+from floop_robot.gate.trial import Trial, TrialFinding
 from floop_robot.spec.verdict import Decision, Verdict
 
 MAX_LOST_PAIRS = 3

@@ -19,7 +19,8 @@ from floop_robot.gate.pybullet_worker import PyBulletRunner
 from floop_robot.gate.reported_tasks import TargetTasks
 from floop_robot.gate.scenario_pool import PairedScenarioPool
 from floop_robot.gate.seed_allocator import seeds_of_run
-from floop_robot.gate.trial import Suite, Trial, mean_cycle_s
+from floop_robot.gate.suites import Suite, mean_cycle_s
+from floop_robot.gate.trial import Trial
 from floop_robot.gate.trial_runner import TrialRunner
 from floop_robot.spec.config import GateConfig
 from floop_robot.spec.errors import BundleRefused

@@ -18,7 +18,7 @@ from floop_robot.gate.executor import ProcessPool
 from floop_robot.gate.gate import Gate, GateResult
 from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed
 from floop_robot.gate.reported_tasks import target_tasks
-from floop_robot.gate.trial import SuiteCounts
+from floop_robot.gate.suites import SuiteCounts
 from floop_robot.gate.trial_runner import MAX_LOST_PAIRS
 from floop_robot.spec.config import FloopConfig, GateConfig
 from floop_robot.spec.errors import BundleRefused, ContractMismatch, StorageError
@@ -224,7 +224,7 @@ def test_an_incumbent_that_cannot_be_run_is_no_fault_of_the_candidate(pool: Proc
     verdict = judge(gate, clumsy()).verdict
     assert verdict.decision is Decision.INCONCLUSIVE
     assert verdict.reason == "the incumbent's episodes cannot be run: its worker died"
-    assert gate._sent_back == 0
+    assert gate._not_accepted == 0
 
 
 def test_pairs_whose_incumbent_cannot_be_run_are_replaced(pool: ProcessPool, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from floop_robot.core import EpisodeOutcome
 from floop_robot.gate.reported_tasks import TargetTasks
-from floop_robot.gate.trial import PREEMPTION_PAIRS, Pair, Suite, SuiteCounts, Trial
+from floop_robot.gate.suites import Pair, Suite, SuiteCounts
+from floop_robot.gate.trial import PREEMPTION_PAIRS, Trial
 from floop_robot.spec.config import GateConfig
 from floop_robot.spec.verdict import Decision
 

@@ -41,7 +41,7 @@ STRUCT_PAGES = {
         "names it: the name of a shipped one, or the path of your own.",
     ),
     "driver_yaml.md": (
-        "floop_robot.ros.arm.driver_config.DriverConfig",
+        "floop_robot.spec.driver_config.DriverConfig",
         "driver files",
         "A driver file says which topics and controllers an arm's ROS driver has, as in `config/drivers/`. The\n"
         "parameter `driver` of the nodes names it: the name of a shipped one, or the path of your own.",

@@ -12,7 +12,6 @@ import click
 from floop_robot.bundle import Bundle, verify
 from floop_robot.durable.locks import is_running
 from floop_robot.robot.operators import OperatorTokens
-from floop_robot.ros.arm.driver_config import load_driver
 from floop_robot.services.fleet_manager import baseline_path, registry_path
 from floop_robot.services.main_loop import stop_on_signals
 from floop_robot.services.supervision.fleet_description import (
@@ -28,6 +27,7 @@ from floop_robot.services.supervision.process_spec import ProcessSpec
 from floop_robot.services.supervision.ros_domain import check_robots, local_only_environment, ros_unavailable_reason
 from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.spec.config import FloopConfig, load_config
+from floop_robot.spec.driver_config import load_driver
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot

@@ -1,11 +1,12 @@
-"""What operators and the learner process say to each other, and LearnerClient, which asks. Needs no torch."""
+"""The messages between operators and the learner process, and LearnerClient, which sends them. Needs no torch."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
+from floop_robot.deploy import AuditNote, FleetClient
 from floop_robot.deploy.commands import Command, CommandResult
 from floop_robot.durable.framing import Message
 from floop_robot.learn.status import LearnerStatus
@@ -13,6 +14,8 @@ from floop_robot.spec.errors import FloopError
 from floop_robot.transport.rpc_client import RpcClient
 
 T = TypeVar("T", bound="Reply")
+DISK_S: Final = 20.0
+"""How long a checkpoint may take to reach a slow disk."""
 
 
 class GetStatus(Message, frozen=True, kw_only=True):
@@ -90,6 +93,22 @@ class LearnerClient:
         if isinstance(reply, kind):
             return reply
         raise LearnerUnreachable(
-            f"no learner answers at {self.endpoint} within {timeout_s:g} s; "
-            "start it, or check endpoints in the config"
+            f"no learner answers at {self.endpoint} within {timeout_s:g} s; start it, or check endpoints in the config"
         )
+
+
+def send_audited(
+    learner: LearnerClient, fleet: FleetClient, command: Pause | WriteCheckpoint
+) -> tuple[LearnerCommandResult, CommandResult | None]:
+    """Have the learner carry out a command, and the fleet manager audit it; None: no fleet manager did.
+
+    Raises `LearnerUnreachable` or `LearnerRefused`.
+    """
+    learner.status()  # a learner that is away shows sooner than a command would
+    found = learner.send_command(command, DISK_S)
+    done = found.done
+    try:
+        note = AuditNote(call_id=f"learner {command.call_id}", who=done.who, what=done.what, why=done.why)
+        return found, fleet.send_command(note)
+    except FloopError:
+        return found, None

@@ -1,4 +1,4 @@
-"""What processes do alike: arguments, signals, one fixed-rate loop, and current_stats on the way."""
+"""What processes do alike: read arguments, end on signals, run one fixed-rate loop and write its figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from floop_robot.services.supervision.stats_file import StatsFile
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import UnknownName
 
-_POLL_S = 0.1
+STATS_POLL_S = 0.1
 SHUTDOWN_TICKS_S = 0.25
 """Time for two policy steps at least."""
 
@@ -67,24 +67,19 @@ def stop_on_signals() -> threading.Event:
     return stop
 
 
-def run_loop(
-    loop: RateLoop,
-    stop: threading.Event,
-    stats: StatsFile[Any],
-    current_stats: Callable[[], msgspec.Struct],
-    on_shutdown: Callable[[], None] | None = None,
-) -> None:
-    """Run the loop until `stop`, writing current_stats; raises what the loop raised.
-
-    `on_shutdown` is called when the end is near: the loop gets some more ticks to act on it.
-    """
+def freeze_objects() -> None:
+    """Take what start-up made out of garbage collection: collections in a control loop stay below 0.1 ms."""
     gc.collect()
-    gc.freeze()  # what start-up made is never looked at again: collections in the loop stay below 0.1 ms
+    gc.freeze()
+
+
+def run_loop(
+    loop: RateLoop, stop: threading.Event, stats: StatsFile[Any], current_stats: Callable[[], msgspec.Struct]
+) -> None:
+    """Run the loop until `stop`, writing its figures; raises what the loop raised."""
+    freeze_objects()
     with loop:
-        while not stop.wait(_POLL_S) and loop.failure is None:
+        while not stop.wait(STATS_POLL_S) and loop.failure is None:
             stats.write(current_stats())
-        if on_shutdown is not None and loop.failure is None:
-            on_shutdown()
-            loop.join(SHUTDOWN_TICKS_S)
     stats.write(current_stats(), force=True)
     loop.join()

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 
 from floop_robot.robot.drain_state import DrainState
+from floop_robot.robot.episode_state_machine import DRAINED_OR_HELD
 from floop_robot.robot.ipc import IpcLinks, link_folder
-from floop_robot.robot.loop_interface import LoopInterface
+from floop_robot.robot.loop_interface import LoopInterface, LoopView
+from floop_robot.robot.messages import JointTarget, ResetRequest, RobotState, SafetyState
 from floop_robot.robot.policy_buffer import PolicyBuffer
 from floop_robot.robot.policy_loop import PolicyLoop, PolicyPorts, PolicySettings, PolicyStats
 from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
 from floop_robot.robot.rate_loop import RateLoop, RateStats
-from floop_robot.services.main_loop import RobotArguments, parse, run_loop, stop_on_signals
+from floop_robot.robot.safety_loop import MessagePublisher, MessageSubscriber
+from floop_robot.services.main_loop import (
+    SHUTDOWN_TICKS_S,
+    STATS_POLL_S,
+    RobotArguments,
+    freeze_objects,
+    parse,
+    stop_on_signals,
+)
 from floop_robot.services.supervision.priority import raise_priority
 from floop_robot.services.supervision.stats_file import StatsFile
 from floop_robot.spec.ids import ids_of
@@ -27,7 +39,10 @@ from floop_robot.stream.uploader import RecordUploader, UploaderStats
 
 NICE = -2
 DRAIN_S = 1.0
-"""At the end, how long records may take to reach ingest; what does not get there waits in the spool."""
+"""At the end, how long records may take to reach ingest; the others wait in the spool."""
+
+INACTIVE = "the policy node is not active"
+"""Said of a process whose control loop does not run; only a node can be so."""
 
 log = logging.getLogger(__name__)
 
@@ -42,52 +57,127 @@ class RobotStats(msgspec.Struct, frozen=True):
     stream: UploaderStats
 
 
-class PolicyProcess:
-    """Everything of a robot's policy process but its control loop: records out, policies in.
+class PolicyLink(msgspec.Struct, frozen=True):
+    """A policy process's ends of its robot's links: sockets or ROS topics."""
 
-    At work from construction until `close`. Raises `FloopError`s for an unknown model or task, and for a folder that
-    cannot be used.
+    states: MessageSubscriber[RobotState]
+    reports: MessageSubscriber[SafetyState]
+    targets: MessagePublisher[JointTarget]
+    requests: MessagePublisher[ResetRequest]
+
+
+class PolicyProcess:
+    """A robot's policy process, whatever its link: records out, policies in, and between `start` and `stop` control.
+
+    Records and policies flow from construction until `close`. Raises `FloopError`s for an unknown model or task, and
+    for a folder that can't be used.
     """
 
     def __init__(self, arguments: RobotArguments, notice: Callable[[str], None] = log.warning) -> None:
         """`notice` gets one line per thing worth a person's attention; from another thread."""
-        self.arguments = arguments
+        self.arguments, self.robot = arguments, arguments.robot
         config = arguments.config
         self.model, self.rules = load_robot(config.robot.model), get_task(config.task)
         self.ids = ids_of(self.rules, self.model)
         self.policy_buffer = PolicyBuffer()
         self.folder = arguments.run_dir / "robots" / arguments.robot
         """What this robot keeps over restarts."""
+        self.control: PolicyLoop | None = None
+        """The control loop that runs; None while inactive."""
+        self.interface: LoopInterface | None = None
+        """Of the last control loop; its last reports can be taken after it ended. None before the first."""
+        self._loop: RateLoop | None = None
+        self._stats_lock = threading.Lock()
         self.uploader = self._uploader(self.folder / "spool")
         self.drain_state = DrainState(self.folder)
         try:
+            self._stats = StatsFile[RobotStats](arguments.run_dir, f"{arguments.robot}.policy")
             self.updater = self._updater(notice)
             self.updater.start()
         except BaseException:
             self.uploader.close()
             raise
 
-    def control(self, ports: PolicyPorts, interface: LoopInterface | None = None) -> PolicyLoop:
-        """A control loop that acts on what arrives here."""
+    @property
+    def boot_id(self) -> str:
+        """Boot of the spool in force."""
+        return self.uploader.info.boot_id
+
+    @property
+    def is_active(self) -> bool:
+        """A control loop runs."""
+        return self.control is not None
+
+    @property
+    def view(self) -> LoopView:
+        """The last step's; an empty one while inactive."""
+        return self.drain_state.view
+
+    @property
+    def next_episode(self) -> int:
+        """Every number below belongs to an episode that has ended, or to none."""
+        return (self.view.episode if self.is_active else 0) or _first_episode()
+
+    def waiting_reason(self, view: LoopView) -> str:
+        """What the next episode waits for, in words; empty while one runs."""
+        if not self.is_active:
+            return INACTIVE
+        pause = self.drain_state.pause_reason
+        return "; ".join(pause or missing if missing == DRAINED_OR_HELD else missing for missing in view.missing)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the control loop, if a step of it failed."""
+        return self._loop.failure if self._loop else None
+
+    def start(
+        self,
+        link: PolicyLink,
+        interface: LoopInterface | None = None,
+        phase_s: float | None = None,
+        on_failure: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Run the control loop, on the host's beat where there is a `phase_s`; `on_failure`: see `RateLoop`."""
         settings = PolicySettings(
-            first_episode=time.time_ns() // 1_000_000,
+            first_episode=_first_episode(),
             observation_timeout_s=self.arguments.config.robot.observation_timeout_s,
         )
+        ports = PolicyPorts(link.states, link.reports, link.targets, link.requests, self.uploader)
         control = PolicyLoop(self.model, self.rules, self.policy_buffer, ports, settings, interface)
+        self.interface = control.interface
         self.drain_state.attach(control)
-        return control
+        self._loop = RateLoop(self.rules.spec.policy_rate_hz, control.tick, "control", phase_s, False, on_failure)
+        freeze_objects()
+        self._loop.start()
+        self.control = control
 
-    def rate_loop(self, tick: Callable[[float], None], phase_s: float | None = None) -> RateLoop:
-        """What calls a control loop's `tick`, on the host's beat where there is a `phase_s`; not started."""
-        return RateLoop(self.rules.spec.policy_rate_hz, tick, "control", phase_s)
+    def stop(self) -> None:
+        """End the running episode as aborted, then the loop: no further target is sent. Raises what a step raised."""
+        loop, control = self._loop, self.control
+        if loop is None or control is None:
+            return
+        try:
+            control.must_end = True
+            loop.join(SHUTDOWN_TICKS_S)
+        finally:
+            loop.stop()
+            self.write_stats(force=True)
+            self._loop = self.control = None
+            self.drain_state.attach(None)
+            loop.join(SHUTDOWN_TICKS_S)
 
-    def stats_file(self) -> StatsFile[RobotStats]:
-        """Where the figures of this process go."""
-        return StatsFile(self.arguments.run_dir, f"{self.arguments.robot}.policy")
+    def current_stats(self) -> RobotStats | None:
+        """Counts so far; None while inactive."""
+        control, loop = self.control, self._loop
+        if control is None or loop is None:
+            return None
+        return RobotStats(self.boot_id, control.stats(), loop.stats(), self.uploader.stats())
 
-    def current_stats(self, control: PolicyLoop, loop: RateLoop) -> RobotStats:
-        """Counts so far."""
-        return RobotStats(self.uploader.info.boot_id, control.stats(), loop.stats(), self.uploader.stats())
+    def write_stats(self, *, force: bool = False) -> None:
+        """Write the figures that `floop status` reads, when it is time to; from any thread."""
+        with self._stats_lock:
+            if (figures := self.current_stats()) is not None:
+                self._stats.write(figures, force=force)
 
     def close(self, drain_s: float = DRAIN_S) -> None:
         """End; records get `drain_s` to reach ingest."""
@@ -118,35 +208,28 @@ class PolicyProcess:
         return PolicyUpdater(settings, self.rules.spec, self.ids, self.policy_buffer, notice, self.drain_state)
 
 
+def _first_episode() -> int:
+    """Number of a control loop's first episode: above all that this robot used before."""
+    return time.time_ns() // 1_000_000
+
+
+def run(arguments: RobotArguments, link: PolicyLink, stop: threading.Event) -> None:
+    """Control until `stop`; the episode in progress is ended as aborted and recorded. Raises what a step raised."""
+    with closing(PolicyProcess(arguments)) as process:
+        process.start(link)
+        try:
+            while not stop.wait(STATS_POLL_S) and process.failure is None:
+                process.write_stats()
+        finally:
+            process.stop()
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run until SIGINT or SIGTERM; the episode in progress is ended as aborted and recorded."""
+    """Run until SIGINT or SIGTERM."""
     stop = stop_on_signals()
     arguments = parse("policy", __doc__ or "", argv)
     raise_priority(NICE)
-    policy_process = PolicyProcess(arguments)
-    try:
-        with IpcLinks(link_folder(arguments.run_dir, arguments.robot)) as links:
-            control = policy_process.control(
-                PolicyPorts(
-                    links.states_in(),
-                    links.reports_in(),
-                    links.targets_out(),
-                    links.requests_out(),
-                    policy_process.uploader,
-                )
-            )
-            loop = policy_process.rate_loop(control.tick)
-
-            def end_episode() -> None:
-                control.must_end = True
-
-            run_loop(
-                loop,
-                stop,
-                policy_process.stats_file(),
-                lambda: policy_process.current_stats(control, loop),
-                end_episode,
-            )
-    finally:
-        policy_process.close()
+    with IpcLinks(link_folder(arguments.run_dir, arguments.robot)) as ipc:
+        link = PolicyLink(ipc.states_in(), ipc.reports_in(), ipc.targets_out(), ipc.requests_out())
+        run(arguments, link, stop)
     return 0

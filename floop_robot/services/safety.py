@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import threading
 
 import msgspec
 
 from floop_robot.robot.estop_latch import EstopLatch
 from floop_robot.robot.ipc import IpcLinks, link_folder
-from floop_robot.robot.messages import Interventions
+from floop_robot.robot.messages import EstopCommand, Interventions, JointCommand, JointTarget, RobotState, SafetyState
 from floop_robot.robot.rate_loop import RateLoop, RateStats, use_realtime_priority
-from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
-from floop_robot.services.main_loop import parse, run_loop, stop_on_signals
+from floop_robot.robot.safety_loop import MessagePublisher, MessageSubscriber, SafetyCore, SafetyLoop
+from floop_robot.services.main_loop import RobotArguments, parse, run_loop, stop_on_signals
 from floop_robot.services.supervision.priority import raise_priority
 from floop_robot.services.supervision.stats_file import StatsFile
 from floop_robot.spec.robot_model import load_robot
@@ -29,38 +29,68 @@ class SafetyStats(msgspec.Struct, frozen=True):
     fault: str
 
 
+class SafetyLink(msgspec.Struct, frozen=True):
+    """A safety process's ends of its robot's links: sockets or ROS topics."""
+
+    states: MessageSubscriber[RobotState]
+    targets: MessageSubscriber[JointTarget]
+    orders: MessageSubscriber[EstopCommand]
+    commands: MessagePublisher[JointCommand]
+    reports: MessagePublisher[SafetyState]
+
+
+class SafetyProcess:
+    """A robot's safety process, whatever its link; a context manager."""
+
+    def __init__(
+        self, arguments: RobotArguments, latch: EstopLatch, link: SafetyLink, phase_s: float | None = None
+    ) -> None:
+        """`phase_s`: the loop's place on the host's beat (`RateLoop`)."""
+        self._arguments, config = arguments, arguments.config
+        rate_hz = config.robot.servo_rate_hz
+        core = SafetyCore(
+            load_robot(config.robot.model),
+            rate_hz,
+            get_task(config.task).spec.policy_rate_hz,
+            config.robot.observation_timeout_s,
+            latch,
+        )
+        self.servo = SafetyLoop(core, link.states, link.targets, link.orders, link.commands, link.reports)
+        self.loop = RateLoop(rate_hz, self.servo.tick, "servo", phase_s, realtime=True)
+
+    def __enter__(self) -> SafetyProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.servo.close()
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop`; raises what a tick raised."""
+        stats = StatsFile[SafetyStats](self._arguments.run_dir, f"{self._arguments.robot}.safety")
+        run_loop(self.loop, stop, stats, self.current_stats)
+
+    def current_stats(self) -> SafetyStats:
+        """What `floop status` shows."""
+        last = self.servo.last
+        return SafetyStats(
+            self.loop.stats(), last.interventions if last else Interventions(), last.fault if last else ""
+        )
+
+
+def open_latch(arguments: RobotArguments) -> EstopLatch:
+    """The robot's stop latch, as its last safety process left it."""
+    return EstopLatch(link_folder(arguments.run_dir, arguments.robot) / "stopped")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run until SIGINT or SIGTERM."""
     stop = stop_on_signals()
     arguments = parse("safety", __doc__ or "", argv)
-    config = arguments.config
-    folder = link_folder(arguments.run_dir, arguments.robot)
-    core = SafetyCore(
-        load_robot(config.robot.model),
-        config.robot.servo_rate_hz,
-        get_task(config.task).spec.policy_rate_hz,
-        config.robot.observation_timeout_s,
-        EstopLatch(folder / "stopped"),
-    )
+    latch = open_latch(arguments)
     raise_priority(NICE)
     use_realtime_priority()
-    with IpcLinks(folder) as links:
-        servo = SafetyLoop(
-            core,
-            links.states_in(),
-            links.targets_in(),
-            links.estop_commands_in(),
-            links.commands_out(),
-            links.reports_out(),
-        )
-        loop = RateLoop(config.robot.servo_rate_hz, servo.tick, "servo", realtime=True)
-
-        def current_stats() -> SafetyStats:
-            last = servo.last
-            return SafetyStats(
-                loop.stats(), last.interventions if last else Interventions(), last.fault if last else ""
-            )
-
-        with closing(servo):
-            run_loop(loop, stop, StatsFile(arguments.run_dir, f"{arguments.robot}.safety"), current_stats)
+    with IpcLinks(link_folder(arguments.run_dir, arguments.robot)) as ipc:
+        link = SafetyLink(ipc.states_in(), ipc.targets_in(), ipc.estop_commands_in(), ipc.commands_out(), ipc.reports_out())
+        with SafetyProcess(arguments, latch, link) as process:
+            process.run(stop)
     return 0

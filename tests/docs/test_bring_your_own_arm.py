@@ -11,8 +11,8 @@ from pathlib import Path
 import yaml
 
 from floop_robot.robot.operators import OperatorTokens
-from floop_robot.ros.arm.driver_config import AssumedObject, DriverConfig, load_driver
 from floop_robot.spec.config import load_config
+from floop_robot.spec.driver_config import AssumedObject, DriverConfig, load_driver
 from floop_robot.spec.robot_model import load_robot, robots_dir
 from floop_robot.spec.yaml_file import convert
 

@@ -1,1 +1,1 @@
-"""An arm's driver and perception as ROS topics: joint states in, joint commands out."""
+"""An arm's driver and perception as ROS topics: robot states in, joint commands out, conversions of both."""

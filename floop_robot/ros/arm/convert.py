@@ -10,6 +10,7 @@ from floop_interfaces import msg
 from floop_robot.robot.messages import EstopCommand, JointTarget, PerceivedObject, SafetyState, Vec3
 from floop_robot.ros.node.convert import from_message, to_message
 from floop_robot.ros.node.stamps import header
+from floop_robot.spec.records import ObjectReport
 
 
 def target_to_msg(target: JointTarget) -> msg.JointTarget:
@@ -37,7 +38,7 @@ def safety_from_msg(message: msg.SafetyStatus, arrived_s: float) -> SafetyState:
     return from_message(SafetyState, message, mono_s=arrived_s)
 
 
-def object_to_msg(seen: PerceivedObject | None, frame_id: str) -> msg.PerceivedObject:
+def object_to_msg(seen: PerceivedObject | ObjectReport | None, frame_id: str) -> msg.PerceivedObject:
     """For the topic `perceived_object`; None says: looked, and saw none."""
     if seen is None:
         return msg.PerceivedObject(header=header(frame_id), present=False)

@@ -11,11 +11,11 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from floop_interfaces import msg
 from floop_robot.robot.messages import JointCommand, Joints
-from floop_robot.ros.arm.driver_config import Controller, DriverConfig
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.io import RosSubscriber
 from floop_robot.ros.node.qos import COMMAND
 from floop_robot.ros.node.stamps import header
+from floop_robot.spec.driver_config import Controller, DriverConfig
 from floop_robot.spec.robot_model import RobotModel
 
 REPEAT_TICKS: Final = 10

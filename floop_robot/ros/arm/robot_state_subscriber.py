@@ -7,7 +7,6 @@ stamps, which other clocks may have made: a state's age counts from its arrival 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import msgspec
 from geometry_msgs.msg import PoseStamped
@@ -16,32 +15,16 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
 from floop_interfaces import msg
-from floop_robot.robot.messages import Joints, PerceivedObject, Phase, RobotState, Vec3
+from floop_robot.robot.joint_state_parser import ArmReading, GripperReading, JointStateParser
+from floop_robot.robot.messages import PerceivedObject, Phase, RobotState, Vec3
 from floop_robot.ros.arm.convert import object_from_msg, position_of, yaw_of
-from floop_robot.ros.arm.driver_config import DriverConfig, GripperJoint
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.io import PolledSubscription, RosSubscriber
 from floop_robot.ros.node.qos import LATCHED, SENSOR
 from floop_robot.ros.node.stamps import from_time
+from floop_robot.spec.driver_config import DriverConfig
 from floop_robot.spec.records import GroundTruth
 from floop_robot.spec.robot_model import RobotModel
-
-
-class ArmReading(msgspec.Struct, frozen=True):
-    """The arm's joints, as one message told them."""
-
-    q_rad: Joints
-    dq_rad_s: Joints
-    stamp_ns: int
-    mono_s: float
-
-
-class GripperReading(msgspec.Struct, frozen=True):
-    """The gripper, as one message told it."""
-
-    width_m: float
-    effort_n: float
-    mono_s: float
 
 
 class ObjectReading(msgspec.Struct, frozen=True):
@@ -49,51 +32,6 @@ class ObjectReading(msgspec.Struct, frozen=True):
 
     object: PerceivedObject | None
     mono_s: float
-
-
-class JointStateParser:
-    """Joint states by name; several publishers may each tell a part."""
-
-    def __init__(self, names: Sequence[str], gripper: GripperJoint | None, max_width_m: float) -> None:
-        self._names, self._gripper, self._max_width_m = list(names), gripper, max_width_m
-        self._arm: ArmReading | None = None
-
-    def arm(self, message: JointState, mono_s: float) -> ArmReading | None:
-        """The arm's joints, or None when this message lacks one (or its positions)."""
-        index = {name: i for i, name in enumerate(message.name)}
-        if len(message.position) != len(index) or not all(name in index for name in self._names):
-            return None
-        order = [index[name] for name in self._names]
-        q, stamp_ns = tuple(message.position[i] for i in order), from_time(message.header.stamp)
-        if len(message.velocity) == len(message.name):
-            dq = tuple(message.velocity[i] for i in order)
-        else:
-            dq = self._derived(q, stamp_ns)
-        self._arm = ArmReading(q, dq, stamp_ns, mono_s)
-        return self._arm
-
-    def gripper(self, message: JointState, mono_s: float) -> GripperReading | None:
-        """The gripper's joints, or None when they are not joints or this message lacks one."""
-        gripper, index = self._gripper, {name: i for i, name in enumerate(message.name)}
-        if gripper is None or len(message.position) != len(index):
-            return None
-        if not all(name in index for name in gripper.joint_names):
-            return None
-        order = [index[name] for name in gripper.joint_names]
-        efforts = [abs(message.effort[i]) for i in order] if len(message.effort) == len(message.name) else [0.0]
-        return GripperReading(
-            gripper.width_m([message.position[i] for i in order], self._max_width_m),
-            max(efforts) * gripper.force_n_per_effort,
-            mono_s,
-        )
-
-    def _derived(self, q: Joints, stamp_ns: int) -> Joints:
-        """Velocities from the last two positions, where the driver publishes none."""
-        before = self._arm
-        if before is None or stamp_ns <= before.stamp_ns:
-            return before.dq_rad_s if before else (0.0,) * len(q)
-        period_s = (stamp_ns - before.stamp_ns) * 1e-9
-        return tuple((new - old) / period_s for new, old in zip(q, before.q_rad, strict=True))
 
 
 class PerceptionSubscriber:
@@ -147,7 +85,7 @@ class RobotStateSubscriber:
     ) -> None:
         """After `silence_s` (s) without joint states, those that come count as another driver's."""
         self._driver, self._silence_s = driver, silence_s
-        self._reader = JointStateParser(driver.names(model), driver.gripper, model.gripper.max_width_m)
+        self._parser = JointStateParser(driver.names(model), driver.gripper, model.gripper.max_width_m)
         self._joints = [PolledSubscription(node, JointState, driver.joint_states_topic, SENSOR)]
         if driver.gripper and driver.gripper.joint_states_topic:
             self._joints.append(PolledSubscription(node, JointState, driver.gripper.joint_states_topic, SENSOR))
@@ -176,8 +114,8 @@ class RobotStateSubscriber:
         # Joints last: what was published before them is there as well.
         for topic in self._joints:
             for message, mono_s in topic.take():
-                arm = self._reader.arm(message, mono_s) or arm
-                self._gripper = self._reader.gripper(message, mono_s) or self._gripper
+                arm = self._parser.arm(message, from_time(message.header.stamp), mono_s) or arm
+                self._gripper = self._parser.gripper(message, mono_s) or self._gripper
         if self._grippers is not None:
             self._gripper = self._grippers.receive() or self._gripper
         self._episode, self._phase = self._phases.receive() or (self._episode, self._phase)

@@ -1,1 +1,1 @@
-"""The work cell beside a real arm: episode resets, homing, object readiness."""
+"""The work cell beside a real arm as a node: answers resets, homes the arm, waits for an object."""

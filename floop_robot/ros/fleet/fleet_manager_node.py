@@ -131,7 +131,7 @@ def health(publisher: FleetPublisher) -> Iterator[DiagnosticItem]:
         "fleet",
         ERROR if status.trouble else WARN if silent else OK,
         trouble or f"v{status.production} in production",
-        tuple((name, str(value)) for name, value in values.items()),
+        values,
     )
 
 

@@ -1,1 +1,1 @@
-"""The learner's status and services on ROS."""
+"""The learner's status topic and operators' services; starts the learner process."""

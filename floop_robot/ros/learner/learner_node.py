@@ -1,29 +1,32 @@
-"""learner_node: the learner's status and its operators' services; supervises the learner process, or finds one running.
+"""learner_node: the learner's status and its operators' services. It supervises the learner process, or finds one.
 
-Learning itself needs torch and no ROS: it stays the process that it is without ROS (`services.learner`), which this
-node starts, restarts when it dies, and asks through its port.
+Learning needs torch and no ROS. So it stays a process of its own (`services.learner`): this node starts it, restarts it
+when it dies, and asks it through its port.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import sys
-import threading
-import time
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from floop_interfaces import msg
 from floop_robot.deploy import FleetClient
-from floop_robot.learn.status import LearnerState
-from floop_robot.ros.learner.learner_publisher import LearnerPublisher
+from floop_robot.learn.status import LearnerState, LearnerStatus
 from floop_robot.ros.learner.learner_services import LearnerServices
+from floop_robot.ros.node import topics
+from floop_robot.ros.node.convert import to_message
 from floop_robot.ros.node.diagnostics import ERROR, OK, WARN, DiagnosticItem, DiagnosticsPublisher
 from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameter, Parameters
+from floop_robot.ros.node.qos import LATCHED
 from floop_robot.ros.node.robot_parameters import CONFIG
 from floop_robot.services.learner_client import LearnerClient
+from floop_robot.services.learner_watcher import LearnerWatcher
+from floop_robot.services.supervision.ports import wait_until_free
 from floop_robot.services.supervision.process_spec import ProcessSpec
 from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.spec.config import FloopConfig, load_config
@@ -49,28 +52,8 @@ def learner_process(config: FloopConfig, path: str) -> ProcessSpec:
     return ProcessSpec(name=PROCESS, module="learner", arguments=("--config", path) if path else (), nice=nice)
 
 
-def wait_for_port(endpoint: str, stop: threading.Event) -> None:
-    """Wait until a learner whose node was killed has gone, too; raises `ConfigError` when it stays."""
-    host, port = endpoint.removeprefix("tcp://").rsplit(":", 1)
-    deadline = time.monotonic() + PORT_FREE_S
-    while not stop.is_set():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, int(port)))
-                return
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    raise ConfigError(
-                        f"the learner's port {endpoint} is taken: {error.strerror}; stop the learner that runs there, "
-                        "or set the parameter supervise to false"
-                    ) from None
-        stop.wait(0.1)
-
-
-def health(publisher: LearnerPublisher, supervisor: Supervisor | None) -> DiagnosticItem:
+def health(status: LearnerStatus, supervisor: Supervisor | None) -> DiagnosticItem:
     """The learner's line on `/diagnostics`."""
-    status = publisher.status
     levels = {LearnerState.DOWN: ERROR, LearnerState.PAUSED: WARN}
     values = {
         "state": status.state.value,
@@ -81,12 +64,7 @@ def health(publisher: LearnerPublisher, supervisor: Supervisor | None) -> Diagno
         "candidates": status.candidates,
         "restarts": len(supervisor.restarts) if supervisor else 0,
     }
-    return DiagnosticItem(
-        "learner",
-        levels.get(status.state, OK),
-        status.detail or status.state.value,
-        tuple((name, str(value)) for name, value in values.items()),
-    )
+    return DiagnosticItem("learner", levels.get(status.state, OK), status.detail or status.state.value, values)
 
 
 def serve(ros: RosProcess) -> None:
@@ -98,32 +76,38 @@ def serve(ros: RosProcess) -> None:
     with contextlib.ExitStack() as opened:
         supervisor = None
         if parameters.flag(SUPERVISE.name):
-            wait_for_port(config.endpoints.learner, ros.stop)
+            if not wait_until_free(config.endpoints.learner, PORT_FREE_S, ros.stop):
+                raise ConfigError(
+                    f"the learner's port {config.endpoints.learner} is taken; stop the learner that runs there, "
+                    "or set the parameter supervise to false"
+                )
             supervisor = opened.enter_context(Supervisor([learner_process(config, path)], Path(config.run_dir)))
-        publisher = LearnerPublisher(node, config, STARTING_S if supervisor else 0.0)
+        topic = node.create_publisher(msg.LearnerStatus, topics.LEARNER_STATUS, LATCHED)
+        watcher = LearnerWatcher(
+            config,
+            STARTING_S if supervisor else 0.0,
+            lambda status: topic.publish(to_message(msg.LearnerStatus, status)),
+        )
         served = (
             LearnerServices(
                 node,
                 opened.enter_context(LearnerClient(config.endpoints.learner, ANSWER_S)),
                 opened.enter_context(FleetClient(config.endpoints.fleet_rpc, timeout_s=AUDIT_TIMEOUT_S)),
             ),
-            DiagnosticsPublisher(node, PROCESS, lambda: (health(publisher, supervisor),)),
+            DiagnosticsPublisher(node, PROCESS, lambda: (health(watcher.status, supervisor),)),
         )
-        opened.enter_context(publisher)
+        opened.enter_context(watcher)
         opened.enter_context(ros.spinning(node))
         while not ros.stop.wait(0.5):
             if supervisor is not None and supervisor.given_up:
                 raise ConfigError(supervisor.given_up[PROCESS])
-        publisher.stop()  # it may wait for a learner that is frozen: not before, but while that is ended
+        watcher.stop()  # it may wait for a frozen learner: it ends together with that
         if supervisor is not None:
             supervisor.stop(END_S)
     del served
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run until SIGINT or SIGTERM."""
-    return run("learner_node", serve, argv)
-
+main = partial(run, "learner_node", serve)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,1 +1,1 @@
-"""What every node shares: start and end, parameters, timers, QoS, diagnostics."""
+"""What every node shares: process, parameters, timers, QoS, topic names, services, conversions, diagnostics."""

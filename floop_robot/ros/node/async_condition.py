@@ -1,6 +1,6 @@
 """AsyncCondition: `notify()` from any thread wakes coroutines of services and actions that wait in the executor.
 
-Without it every service that waits would need a thread, or the executor a timer that wakes it fifty times a second.
+Without it each service that waits needs a thread, or the executor a timer that wakes it fifty times a second.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rclpy.task import Future
 from floop_robot.ros.node.timers import create_steady_timer
 
 POLL_PERIOD_S: Final = 0.1
-"""How often conditions are looked at that nobody notifies for, and how late a time-out may be."""
+"""How often conditions are checked without a notification, and how late a time-out may be."""
 END_S: Final = 1.0
 """How long running threads may take to end."""
 
@@ -39,22 +39,22 @@ class AsyncCondition:
         self._threads: list[threading.Thread] = []
         self._threads_lock = threading.Lock()
         self.accepts_work = True
-        """False as soon as `close` waits for running threads: nobody would wait for what begins then."""
+        """False from `close` on: nobody would wait for a thread that starts then."""
         self.is_closed = False
-        """The node ends: nobody waits any longer."""
+        """True when the node ends: nobody waits any longer."""
         self._guard = node.create_guard_condition(self._answer)
         self._timer = create_steady_timer(POLL_PERIOD_S, node, self._answer)
         self._timer.cancel()  # runs only while somebody waits
 
     def notify(self) -> None:
-        """Have somebody look; from any thread, never waits."""
-        with contextlib.suppress(Exception):  # a context that is gone already: nobody is left to look
+        """Check the conditions soon; from any thread, never waits."""
+        with contextlib.suppress(Exception):  # the context is gone already: nobody waits
             self._guard.trigger()
 
     async def wait_for(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait for a condition, in a coroutine that the executor runs; False: it did not come true in time or at all.
+        """Wait for a condition in a coroutine of the executor; False: it did not come true within `timeout_s` (s).
 
-        The callback group of the caller must be reentrant, or everything else in it waits as well.
+        The caller's callback group must be reentrant. Otherwise everything else in it waits as well.
         """
         if condition():
             return True
@@ -68,15 +68,15 @@ class AsyncCondition:
 
     @property
     def running_threads(self) -> int:
-        """How many threads run such work, those that nobody waits for any longer among them."""
+        """How many threads of `run_in_thread` still run, also those that nobody waits for any longer."""
         with self._threads_lock:
             return sum(map(threading.Thread.is_alive, self._threads))
 
     async def run_in_thread(self, work: Callable[[], None], timeout_s: float = math.inf) -> bool:
-        """Have `work` done in a thread of its own and wait for it, as `wait_for` does; raises what it raises.
+        """Run `work` in a thread of its own and wait for it, as `wait_for` does; raises what it raises.
 
-        False: `work` is not done within `timeout_s`, and goes on; or it closes: it was not begun, or took longer
-        than closing waits for.
+        False: `work` goes on after `timeout_s`. Or this condition closes: `work` was not begun, or took longer than
+        closing waits for.
         """
         done, failure = threading.Event(), list[BaseException]()
 
@@ -101,7 +101,7 @@ class AsyncCondition:
         return done.is_set()
 
     def close(self) -> None:
-        """Send everybody who waits on their way, without what they waited for; running threads get 1 s to end."""
+        """End all waits, without success; running threads get 1 s to end."""
         deadline_s = time.monotonic() + END_S
         with self._threads_lock:
             self.accepts_work = False

@@ -1,8 +1,9 @@
-"""What a node says about its health on `/diagnostics`, once a second (REP 107)."""
+"""A node's health on `/diagnostics`, once a second (REP 107)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -25,15 +26,15 @@ class DiagnosticItem(msgspec.Struct, frozen=True):
     """One line of a diagnostics screen."""
 
     name: str
-    """What it speaks of, within its node: "servo loop"."""
+    """Part of the node that it is about: "servo loop"."""
     level: bytes
     """`OK`, `WARN` or `ERROR`."""
     message: str
-    values: tuple[tuple[str, str], ...] = ()
+    values: Mapping[str, object] = MappingProxyType({})
 
 
 class DiagnosticsPublisher:
-    """Publishes what `look` finds; on the node's executor. `hardware` is the robot or machine it speaks of."""
+    """Publishes what `look` finds, in the node's executor. `hardware` is the robot or machine that it is about."""
 
     def __init__(self, node: Node, hardware: str, look: Callable[[], Iterable[DiagnosticItem]]) -> None:
         self._look, self._hardware = look, hardware
@@ -48,7 +49,7 @@ class DiagnosticsPublisher:
                 name=f"{self._name}: {health.name}",
                 message=health.message,
                 hardware_id=self._hardware,
-                values=[KeyValue(key=key, value=value) for key, value in health.values],
+                values=[KeyValue(key=key, value=str(value)) for key, value in health.values.items()],
             )
             for health in self._look()
         ]
@@ -57,18 +58,18 @@ class DiagnosticsPublisher:
 
 def rate_diagnostics(name: str, rate_hz: float, stats: RateStats) -> DiagnosticItem:
     """How a loop keeps its rate: a warning once one tick in a thousand was missed."""
-    kept = stats.missed_ticks * 1000 <= stats.ticks
+    in_time = stats.missed_ticks * 1000 <= stats.ticks
     return DiagnosticItem(
         name,
-        OK if kept else WARN,
-        f"{rate_hz:g} Hz" if kept else f"missed {stats.missed_ticks} of {stats.ticks + stats.missed_ticks} ticks",
-        (
-            ("rate_hz", f"{rate_hz:g}"),
-            ("ticks", str(stats.ticks)),
-            ("missed_ticks", str(stats.missed_ticks)),
-            ("late_p50_ms", f"{stats.lateness.p50_s * 1e3:.2f}"),
-            ("late_p99_ms", f"{stats.lateness.p99_s * 1e3:.2f}"),
-            ("late_max_ms", f"{stats.lateness.max_s * 1e3:.2f}"),
-            ("busy_p99_ms", f"{stats.busy.p99_s * 1e3:.2f}"),
-        ),
+        OK if in_time else WARN,
+        f"{rate_hz:g} Hz" if in_time else f"missed {stats.missed_ticks} of {stats.ticks + stats.missed_ticks} ticks",
+        {
+            "rate_hz": f"{rate_hz:g}",
+            "ticks": stats.ticks,
+            "missed_ticks": stats.missed_ticks,
+            "late_p50_ms": f"{stats.lateness.p50_s * 1e3:.2f}",
+            "late_p99_ms": f"{stats.lateness.p99_s * 1e3:.2f}",
+            "late_max_ms": f"{stats.lateness.max_s * 1e3:.2f}",
+            "busy_p99_ms": f"{stats.busy.p99_s * 1e3:.2f}",
+        },
     )

@@ -1,7 +1,7 @@
 """Subscribers and publishers of ROS topics: polled by the loop that needs them, never dispatched by an executor.
 
-An executor costs 0.2 to 0.5 ms of Python per message; a poll at the loop's own rate costs a few microseconds when
-nothing came. `PolledCallbackGroup` keeps the executor from even waking for such topics.
+An executor costs 0.2 to 0.5 ms of Python per message. A poll at the loop's own rate costs a few microseconds when
+nothing came. `PolledCallbackGroup` keeps the executor from waking for such topics.
 """
 
 from __future__ import annotations
@@ -9,22 +9,24 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
+from floop_robot.ros.node.qos import LATCHED
+
 MAX_QUEUED_MESSAGES: Final = 64
-"""Messages a mailbox keeps: what is older was overruled by what came after."""
+"""Messages that a mailbox holds: newer ones have replaced what older ones asked for."""
 
 M = TypeVar("M")
 T = TypeVar("T")
 
 
 class PolledCallbackGroup(CallbackGroup):
-    """Holds what no executor shall take."""
+    """Holds subscriptions that no executor shall take from."""
 
     def can_execute(self, entity: object) -> bool:
         """Never."""
@@ -39,7 +41,7 @@ class PolledCallbackGroup(CallbackGroup):
 
 
 class PolledSubscription(Generic[M]):
-    """A subscription that is asked, and never calls."""
+    """A subscription without callback; its owner takes the messages."""
 
     def __init__(self, node: Node, kind: type[M], topic: str, qos: QoSProfile) -> None:
         self._kind = kind
@@ -97,6 +99,25 @@ class RosPublisher(Generic[T, M]):
     def send(self, message: T, /) -> None:
         """Publish."""
         self._publisher.publish(self._convert(message))
+
+
+class ChangePublisher:
+    """Publishes a message when anything but its times differs from the last one."""
+
+    def __init__(self, node: Node, kind: Any, topic: str, qos: QoSProfile = LATCHED) -> None:
+        types = kind.get_fields_and_field_types()
+        self._compared = [
+            name for name, of in types.items() if of not in ("std_msgs/Header", "builtin_interfaces/Time")
+        ]
+        self._publisher = node.create_publisher(kind, topic, qos)
+        self._last: list[object] = []
+
+    def publish(self, message: Any, *, again: bool = False) -> None:
+        """Publish what is new; with `again` also what was published before."""
+        found = [getattr(message, name) for name in self._compared]
+        if again or found != self._last:
+            self._last = found
+            self._publisher.publish(message)
 
 
 class Mailbox(Generic[T]):

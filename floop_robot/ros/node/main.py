@@ -1,7 +1,7 @@
-"""How every node process begins and ends: ROS and signals up, work, all down again within 3 s and without a trace.
+"""How every node process begins and ends: start ROS and signal handlers, work, shut all down within 3 s.
 
-A process has a `serve(ros)`, which makes its nodes and loop and works until `ros.stop`, and a `main(argv)` that returns
-`run(name, serve, argv)`.
+A process has a `serve(ros)`, which makes its nodes and loop and works until `ros.stop`. Its `main` is
+`partial(run, name, serve)`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from floop_robot.services.main_loop import stop_on_signals
 from floop_robot.spec.errors import FloopError
 
 _SPIN_S: Final = 0.25
-"""How long the executor waits for work before it looks whether it should end."""
+"""How long the executor waits for work before it checks whether it should end."""
 _END_S: Final = 1.0
 
 N = TypeVar("N", bound=Node)
@@ -78,7 +78,7 @@ class RosProcess:
             executor.shutdown(timeout_sec=_END_S)
 
     def close(self) -> None:
-        """Destroy the nodes and leave ROS; signals that come now change nothing."""
+        """Destroy the nodes and leave ROS; signals have no effect any more."""
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, signal.SIG_IGN)  # ros2 launch sends SIGINT twice
         for node in reversed(self._nodes):
@@ -97,7 +97,7 @@ def _spin(executor: SingleThreadedExecutor, done: threading.Event) -> None:
 
 
 def run(program: str, serve: Callable[[RosProcess], Any], argv: list[str] | None = None) -> int:
-    """Serve until a signal; returns the exit status: 2 after an error that the user can mend, told in one line."""
+    """Serve until a signal; returns the exit status: 2 after an error that the user can mend, printed in one line."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     exit_with_supervisor()
     ros: RosProcess | None = None

@@ -19,5 +19,5 @@ EVENTS: Final = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 AUDIT: Final = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 """The audit trail: bursts of entries."""
 CALLS: Final = QoSProfile(depth=128, reliability=ReliabilityPolicy.RELIABLE)
-"""Calls and answers of services: more than wait at any node. ROS's own depth is 10; of the calls that come while a node
-is kept from reading, and of answers that are given at once, the others would be lost without a word."""
+"""Calls and answers of services: more than ever wait at one node. ROS's own depth is 10. Further calls that come while a
+node can't read, and further answers given at once, would be lost silently."""

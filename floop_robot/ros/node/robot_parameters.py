@@ -1,4 +1,4 @@
-"""Which robot a node serves, and the parameters that say so."""
+"""Which robot a node serves, the parameters for that, and where in a servo period its loops tick."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ SAFETY_PHASE: Final = 0.7
 def phase_s(arguments: RobotArguments, share: float) -> float:
     """Where on the host's steady clock a loop of this robot ticks, s: `share` of a servo period after the robot's beat.
 
-    All robots of a host beat one after the other, and driver, policy and safety in that order, so that each finds what
-    the one before it has just said, and they do not all want the processor at once.
+    The robots of a host have their beats one after the other. Within a beat, driver, policy and safety tick in that
+    order: each finds the newest message of the one before it, and they don't all need the processor at once.
     """
     return (arguments.index / arguments.config.robots + share) / arguments.config.robot.servo_rate_hz
 

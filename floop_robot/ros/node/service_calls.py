@@ -1,17 +1,31 @@
-"""Calls of operators at a robot: who may make them, what is answered, and that a repeated one has one effect."""
+"""Services of nodes: registered from a table; who may call, what is answered, and that a repeat has one effect."""
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
+from rclpy.callback_groups import CallbackGroup, ReentrantCallbackGroup
+from rclpy.node import Node
+
 from floop_interfaces.msg import AuditEntry
+from floop_robot.ros.node.qos import CALLS
 from floop_robot.ros.node.stamps import to_time
+from floop_robot.spec.errors import FloopError
 
 MAX_CACHED_ANSWERS: Final = 256
 """Answers kept for callers that repeat themselves: they do so within seconds."""
+NO_EPISODE: Final = "episode 0 is none; numbers begin at 1"
+
+
+def create_services(
+    node: Node, table: Iterable[tuple[Any, str, Callable[[Any, Any], Any]]], group: CallbackGroup | None = None
+) -> None:
+    """Serve every `(service type, name, handler)` of the table; the node holds the services."""
+    for kind, name, handler in table:
+        node.create_service(kind, name, handler, qos_profile=CALLS, callback_group=group)
 
 
 def audit_entry(who: str, what: str, *, version: int = 0, detail: str = "") -> AuditEntry:
@@ -19,34 +33,47 @@ def audit_entry(who: str, what: str, *, version: int = 0, detail: str = "") -> A
     return AuditEntry(stamp=to_time(time.time_ns()), who=who, what=what, version=version, detail=detail)
 
 
-class CallRefused(Exception):
-    """A call is not carried out; the text is the answer's message."""
+class IdempotentServices:
+    """Serves a table of commands: refusals become answers, and a `call_id` seen before gets its answer again.
 
+    A body is a coroutine `body(request, answer)`: it raises a `FloopError` or fills in a success. It runs in the
+    executor's thread, and one that waits doesn't keep the others waiting.
+    """
 
-class IdempotentCalls:
-    """Wraps the bodies of services: refusals become answers, and a `call_id` seen before gets its answer again."""
-
-    def __init__(self, authorize: Callable[[str, str], str]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        table: Iterable[tuple[Any, str, Callable[[Any, Any], Awaitable[None]]]],
+        authorize: Callable[[str, str], str],
+    ) -> None:
         """`authorize(who, token)` says in one line why a caller is refused; empty when it is not."""
         self._authorize = authorize
         self._answers: OrderedDict[tuple[str, str], Any] = OrderedDict()
+        wrapped = [(kind, name, self._handler(name, body)) for kind, name, body in table]
+        create_services(node, wrapped, ReentrantCallbackGroup())
 
-    async def handle(self, name: str, body: Callable[[Any, Any], Awaitable[None]], request: Any, answer: Any) -> Any:
-        """Run `body(request, answer)`, which raises `CallRefused` or fills in a success; only successes are kept."""
-        known = self._answers.get((name, request.call_id)) if request.call_id else None
-        if known is not None:
-            return known
-        if refusal := self._authorize(request.who, request.token):
-            answer.message = refusal
+    def _handler(self, name: str, body: Callable[[Any, Any], Awaitable[None]]) -> Callable[[Any, Any], Awaitable[Any]]:
+        async def handle(request: Any, answer: Any) -> Any:
+            known = self._answers.get((name, request.call_id)) if request.call_id else None
+            if known is not None:
+                return known
+            if refusal := self._authorize(request.who, request.token):
+                answer.message = refusal
+                return answer
+            try:
+                await body(request, answer)
+            except FloopError as refused:
+                answer.message = str(refused)
+                return answer
+            answer.success = True
+            self._store(name, request.call_id, answer)
             return answer
-        try:
-            await body(request, answer)
-        except CallRefused as refused:
-            answer.message = str(refused)
-            return answer
-        answer.success = True
-        if request.call_id:
-            self._answers[name, request.call_id] = answer
-            while len(self._answers) > MAX_CACHED_ANSWERS:
-                self._answers.popitem(last=False)
-        return answer
+
+        return handle
+
+    def _store(self, name: str, call_id: str, answer: Any) -> None:
+        """Keep a success; a refused call may be repeated with better luck."""
+        if call_id:
+            self._answers[name, call_id] = answer
+        while len(self._answers) > MAX_CACHED_ANSWERS:
+            self._answers.popitem(last=False)

@@ -1,4 +1,4 @@
-"""Timers of nodes, on the steady clock: with `use_sim_time` rclpy's own stand still until somebody tells the time."""
+"""Timers of nodes on the steady clock: with `use_sim_time`, rclpy's own wait for somebody to publish the time."""
 
 from __future__ import annotations
 

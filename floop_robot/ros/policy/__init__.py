@@ -1,1 +1,1 @@
-"""The policy process of one robot as a managed node."""
+"""One robot's policy process as a managed node: life cycle, topics, services, the ExecuteTask action, diagnostics."""

@@ -23,11 +23,11 @@ from floop_robot.robot.episode_state_machine import EpisodeState
 from floop_robot.robot.loop_interface import EndRequest, LoopInterface, StartRequest
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.stamps import header
-from floop_robot.ros.policy.policy_publisher import INACTIVE, detail_of
 from floop_robot.ros.policy.policy_services import PolicyNodeInterface
 from floop_robot.ros.policy.policy_session import PolicySession
-from floop_robot.spec.records import Event, OutcomeCode
-from floop_robot.spec.scenario import OBJECT_CLASSES
+from floop_robot.services.policy import INACTIVE
+from floop_robot.services.policy_commands import CallRefused, check_task, record_event
+from floop_robot.spec.records import OutcomeCode
 
 FEEDBACK_S: Final = 0.2
 READY_S: Final = 10.0
@@ -103,17 +103,10 @@ class ExecuteTaskServer:
             return "another task is being executed"
         if refusal := session.tokens.refusal(goal.who, goal.token):
             return refusal
-        task = session.side.rules.spec.id
-        if goal.task not in ("", task):
-            return f"this robot works at {task}, not {goal.task}"
-        if goal.object_class and goal.object_class not in OBJECT_CLASSES:
-            return f"unknown class {goal.object_class!r}; known: {', '.join(OBJECT_CLASSES)}"
-        if not all(math.isfinite(s) and s >= 0.0 for s in (goal.time_limit_s, goal.ready_timeout_s)):
-            return "time_limit_s and ready_timeout_s must be numbers of seconds, 0 or more"
-        if session.view.estop:
-            return "the e-stop is latched"
-        if session.side.drain_state.drained:
-            return f"the robot is {session.side.drain_state.pause_reason}"
+        try:
+            check_task(session, goal.task, goal.object_class, goal.time_limit_s, goal.ready_timeout_s)
+        except CallRefused as refused:
+            return str(refused)
         return ""
 
     def _accept(self, handle: ServerGoalHandle) -> None:
@@ -130,7 +123,7 @@ class ExecuteTaskServer:
             return CancelResponse.REJECT
         run.note = f"cancelled by a client of {topics.EXECUTE_TASK}"
         # First of all, so that no reset of another episode moves the arm.
-        run.session.side.drain_state.set_hold(f"on hold after a cancelled task; go on with {topics.START_EPISODE}")
+        run.session.drain_state.set_hold(f"on hold after a cancelled task; go on with {topics.START_EPISODE}")
         run.interface.cancel_start()
         if run.episode:
             run.interface.request_end(EndRequest(episode=run.episode, outcome=OutcomeCode.ABORTED, why=run.note))
@@ -151,7 +144,7 @@ class ExecuteTaskServer:
         view = run.session.view
         run.not_before = view.episode + (view.state is EpisodeState.RUNNING)
         if not run.is_cancelled:  # a cancel may come before this begins, and its hold is to stay
-            run.session.side.drain_state.set_hold("")
+            run.session.drain_state.set_hold("")
             run.interface.request_start(StartRequest(object_class=run.request.object_class))
         if not await self._begin(run):
             run.interface.cancel_start()
@@ -159,9 +152,7 @@ class ExecuteTaskServer:
                 await self._wait_for_standstill(run)
             return self._conclude(run, None)
         limit_s = run.request.time_limit_s or math.inf
-        run.session.side.uploader.put(
-            Event(seq=0, stamp_ns=time.time_ns(), name="task", detail=f"{run.episode} for {run.request.who[:200]}")
-        )
+        record_event(run.session, "task", f"{run.episode} for {run.request.who[:200]}")
         while (result := self._policy_node.publisher.result(run.episode)) is None and run.session.is_active:
             view = run.session.view
             if run.is_cancelled:  # it may have begun in the very step in which it was cancelled
@@ -186,7 +177,7 @@ class ExecuteTaskServer:
                 run.episode = view.episode
                 return True
             if time.monotonic() >= deadline_s:
-                waits = detail_of(run.session, view) or f"{view.work.object_class if view.work else 'nothing'} came"
+                waits = run.session.waiting_reason(view) or f"{view.work.object_class if view.work else 'nothing'} came"
                 run.note = f"not ready within {ready_s:g} s: {waits}"
                 return False
             await self._feedback_and_wait(run, lambda: self._is_its_own(run))
@@ -235,7 +226,7 @@ class ExecuteTaskServer:
             episode=run.episode,
             phase=view.state.value,
             step=view.steps if mine else 0,
-            max_steps=session.side.rules.spec.max_steps,
+            max_steps=session.rules.spec.max_steps,
             elapsed_s=view.elapsed_s if mine else 0.0,
             total_reward=view.total_reward if mine else 0.0,
             tcp_m=Point(x=float(tcp[0]), y=float(tcp[1]), z=float(tcp[2])),

@@ -7,7 +7,6 @@ import math
 from floop_robot.robot.episode_state_machine import EpisodeState
 from floop_robot.ros.node.diagnostics import ERROR, OK, WARN, DiagnosticItem, rate_diagnostics
 from floop_robot.ros.policy.episode_reset_client import EpisodeResetClient
-from floop_robot.ros.policy.policy_publisher import detail_of
 from floop_robot.ros.policy.policy_session import PolicySession
 from floop_robot.services.policy import RobotStats
 
@@ -17,23 +16,19 @@ SPOOL_WARN = 2000
 
 def diagnostics_of(session: PolicySession | None, resets: EpisodeResetClient, trouble: str) -> list[DiagnosticItem]:
     """Control loop, policy, episodes, records and links; `trouble` is why the node is not configured."""
+    state = "unconfigured" if session is None else "active" if session.is_active else "inactive"
+    found = [DiagnosticItem("life cycle", ERROR if trouble else OK, trouble or state)]
     if session is None:
-        return [DiagnosticItem("life cycle", ERROR if trouble else OK, trouble or "unconfigured")]
-    found = [
-        DiagnosticItem(
-            "life cycle", ERROR if trouble else OK, trouble or ("active" if session.is_active else "inactive")
-        )
-    ]
+        return found
     figures = session.current_stats()
     if figures is not None:
-        rate = rate_diagnostics("control loop", session.side.rules.spec.policy_rate_hz, figures.rate)
+        rate = rate_diagnostics("control loop", session.rules.spec.policy_rate_hz, figures.rate)
         found += [rate, _episodes(session, figures, resets), _links(session)]
     return [*found, _policy(session), _records(session)]
 
 
 def _policy(session: PolicySession) -> DiagnosticItem:
-    side = session.side
-    updater, current = side.updater.status(), side.policy_buffer.current
+    updater, current = session.updater.status(), session.policy_buffer.current
     version = current.version if current else 0
     newest = updater.newest
     refused = newest is not None and newest.stage.value == "refused"
@@ -44,12 +39,12 @@ def _policy(session: PolicySession) -> DiagnosticItem:
         "policy",
         WARN if refused or not version else OK,
         message,
-        (
-            ("version", str(version)),
-            ("installed", str(side.updater.version)),
-            ("stage", newest.stage.value if newest else ""),
-            ("manager_linked", str(updater.is_linked)),
-        ),
+        {
+            "version": version,
+            "installed": session.updater.version,
+            "stage": newest.stage.value if newest else "",
+            "manager_linked": updater.is_linked,
+        },
     )
 
 
@@ -57,42 +52,42 @@ def _episodes(session: PolicySession, figures: RobotStats, resets: EpisodeResetC
     stats, view = figures.policy, session.view
     runs = view.state is EpisodeState.RUNNING
     stuck = bool(resets.refusal) and view.state is EpisodeState.RESETTING
-    message = f"episode {view.episode} runs" if runs else detail_of(session, view) or "between episodes"
+    message = f"episode {view.episode} runs" if runs else session.waiting_reason(view) or "between episodes"
     return DiagnosticItem(
         "episodes",
         WARN if stuck or view.estop else OK,
         f"the driver can't: {resets.refusal}" if stuck else message,
-        (
-            ("episode", str(view.episode)),
-            ("episodes", str(stats.episodes)),
-            ("successes", str(stats.successes)),
-            ("aborted", str(stats.aborted)),
-            ("interventions", str(view.interventions)),
-            ("reset_calls", str(resets.calls)),
-            ("reset_answers", str(resets.answers)),
-            ("latency_p50_ms", f"{stats.latency.p50_s * 1e3:.1f}"),
-            ("latency_p99_ms", f"{stats.latency.p99_s * 1e3:.1f}"),
-        ),
+        {
+            "episode": view.episode,
+            "episodes": stats.episodes,
+            "successes": stats.successes,
+            "aborted": stats.aborted,
+            "interventions": view.interventions,
+            "reset_calls": resets.calls,
+            "reset_answers": resets.answers,
+            "latency_p50_ms": f"{stats.latency.p50_s * 1e3:.1f}",
+            "latency_p99_ms": f"{stats.latency.p99_s * 1e3:.1f}",
+        },
     )
 
 
 def _links(session: PolicySession) -> DiagnosticItem:
-    view, limit_s = session.view, session.side.arguments.config.robot.observation_timeout_s
+    view, limit_s = session.view, session.arguments.config.robot.observation_timeout_s
     silent = [n for n, age in (("driver", view.robot_age_s), ("safety", view.safety_age_s)) if age > limit_s]
     return DiagnosticItem(
         "links",
         ERROR if silent else OK,
         f"{' and '.join(silent)} silent" if silent else "driver and safety speak",
-        (
-            ("robot_age_ms", _ms(view.robot_age_s)),
-            ("safety_age_ms", _ms(view.safety_age_s)),
-            ("safety_refused", str(session.safety_refused)),
-        ),
+        {
+            "robot_age_ms": _ms(view.robot_age_s),
+            "safety_age_ms": _ms(view.safety_age_s),
+            "safety_refused": session.topics.safety_refused,
+        },
     )
 
 
 def _records(session: PolicySession) -> DiagnosticItem:
-    stats = session.side.uploader.stats()
+    stats = session.uploader.stats()
     writer, sender = stats.writer, stats.sender
     trouble = writer.error or sender.trouble or (f"{writer.dropped} records dropped" if writer.dropped else "")
     level = ERROR if writer.error or writer.dropped else WARN if trouble or stats.depth > SPOOL_WARN else OK
@@ -100,13 +95,13 @@ def _records(session: PolicySession) -> DiagnosticItem:
         "records",
         level,
         trouble or ("ingest answers" if sender.is_connected else "ingest is away; records wait here"),
-        (
-            ("spool_depth", str(stats.depth)),
-            ("written", str(writer.written)),
-            ("acked", str(sender.acked)),
-            ("dropped", str(writer.dropped)),
-            ("ingest_linked", str(sender.is_connected)),
-        ),
+        {
+            "spool_depth": stats.depth,
+            "written": writer.written,
+            "acked": sender.acked,
+            "dropped": writer.dropped,
+            "ingest_linked": sender.is_connected,
+        },
     )
 
 

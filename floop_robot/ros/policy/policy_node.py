@@ -1,8 +1,11 @@
 """The policy process of one robot as a managed node: control loop, records out, policies in. No torch, no simulator.
 
-configure loads and checks configuration, robot, task, driver description and folder, and opens the spool; activate runs
-the control loop; deactivate ends the episode as aborted and sends no further target, upon which safety holds the arm;
-cleanup gives everything up. All transitions run in the executor's thread, whoever asks for them.
+- configure checks configuration, robot, task, driver description and folder, and opens the spool.
+- activate runs the control loop.
+- deactivate ends the episode as aborted and sends no further target; safety then holds the arm.
+- cleanup gives everything up.
+
+All transitions run in the executor's thread, whoever asks for them.
 """
 
 from __future__ import annotations
@@ -15,12 +18,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from floop_robot.ros.arm.driver_config import load_driver
 from floop_robot.ros.node.async_condition import AsyncCondition
 from floop_robot.ros.node.diagnostics import DiagnosticsPublisher
 from floop_robot.ros.node.main import RosProcess, run
@@ -31,7 +34,7 @@ from floop_robot.ros.policy.execute_task_action import ExecuteTaskServer
 from floop_robot.ros.policy.policy_diagnostics import diagnostics_of
 from floop_robot.ros.policy.policy_publisher import PolicyPublisher
 from floop_robot.ros.policy.policy_services import PolicyServices
-from floop_robot.ros.policy.policy_session import PolicyOutputs, PolicySession
+from floop_robot.ros.policy.policy_session import PolicySession, PolicyTopics
 from floop_robot.services.policy import NICE
 from floop_robot.services.supervision.priority import raise_priority
 from floop_robot.spec.errors import FloopError
@@ -52,7 +55,7 @@ GOAL_CLOSE_S: Final = 0.5
 """At the end, how long clients of the action may take to hear how it ended."""
 SHUTDOWN_TIMEOUT_S: Final = 2.0
 FINAL_SPIN_S: Final = 0.1
-"""The executor goes on for so long then: how a goal ended in the last moment is sent by its next turn."""
+"""How long the executor spins after that, to send the result of a goal that ended in the last moment."""
 POLL_PERIOD_S: Final = 0.25
 
 _SUCCESS, _FAILURE, _ERROR = (
@@ -74,26 +77,30 @@ class _DesiredState(enum.Enum):
 
 
 class PolicyNode(LifecycleNode):
-    """One executor spins it, whose thread is the only one that calls it, but where a method says otherwise."""
+    """Only the executor's thread calls it, except where a method says otherwise."""
 
     def __init__(self, **ros: Any) -> None:
         super().__init__("policy_node", **ros)
         self._settings = Parameters(self, (CONFIG, ROBOT, DRIVER, AUTOSTART, EPISODE_START))
         self.session: PolicySession | None = None
-        self.trouble = ""
-        """Why the last transition failed, in one line; empty after one that did not."""
+        self.last_error = ""
+        """Why the last transition failed, in one line; empty after a success."""
         self.fatal: FloopError | None = None
-        """Set when it can't bring itself up as configured: starting the process again would only repeat it."""
+        """Why it can't bring itself up as configured: starting the process again would only repeat it."""
         self.gone = threading.Event()
         self._desired = _DesiredState.ACTIVE if self._settings.flag(AUTOSTART.name) else _DesiredState.NONE
         self._due_s = 0.0
         self.condition = AsyncCondition(self, self._look)
         self.publisher = PolicyPublisher(self)
-        self._outputs = PolicyOutputs(self)
+        self._topics = PolicyTopics(self)
         self._calls = PolicyServices(self, self)
         self._tasks = ExecuteTaskServer(self, self)
-        self._diagnostics = DiagnosticsPublisher(self, self.get_namespace().strip("/"), self._diagnose)
-        self._status_timer = create_steady_timer(STATUS_PERIOD_S, self, self._on_status_timer)
+        self._diagnostics = DiagnosticsPublisher(
+            self,
+            self.get_namespace().strip("/"),
+            lambda: diagnostics_of(self.session, self._topics.resets, self.last_error),
+        )
+        self._status_timer = create_steady_timer(STATUS_PERIOD_S, self, lambda: self._look(again=True))
         self._change_state = self._service_change_state.callback
         self._service_change_state.callback = self._on_change_state
         self.condition.notify()
@@ -106,8 +113,7 @@ class PolicyNode(LifecycleNode):
     def request_shutdown(self) -> None:
         """Deactivate and clean up; `gone` is set when that is done. From any thread."""
         self._desired = _DesiredState.GONE
-        with contextlib.suppress(Exception):  # a context that is gone already
-            self.condition.notify()
+        self.condition.notify()
 
     def destroy_node(self) -> None:
         """Leave ROS; what is still open is closed."""
@@ -130,7 +136,7 @@ class PolicyNode(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """End the episode, and hold."""
         if state.label == "active" and self._desired is _DesiredState.ACTIVE and self._failure is None:
-            self._desired = _DesiredState.NONE  # somebody wants it to rest
+            self._desired = _DesiredState.NONE  # an operator wants it inactive
         return self._attempt("deactivate", self._deactivate)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -144,46 +150,38 @@ class PolicyNode(LifecycleNode):
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Everything down; unconfigured afterwards, and up again by itself where it brought itself up."""
-        trouble = self.trouble
+        error = self.last_error
         with contextlib.suppress(Exception):
             self._take_down(0.0)
-        self.session, self.trouble = None, trouble
+        self.session, self.last_error = None, error
         self._due_s = time.monotonic() + RETRY_PERIOD_S
         return _SUCCESS
 
     def _attempt(self, name: str, act: Callable[[], None]) -> TransitionCallbackReturn:
-        """LifecycleNode would swallow what went wrong: it is told here, in one line where a person can mend it."""
+        """Log what goes wrong, in one line where a person can mend it: `LifecycleNode` would drop it."""
         try:
             act()
         except FloopError as error:
-            self.trouble = f"{name}: {error}"
+            self.last_error = f"{name}: {error}"
             if self._desired is _DesiredState.ACTIVE:
                 self.fatal = error
-            self.get_logger().error(self.trouble)
+            self.get_logger().error(self.last_error)
             return _FAILURE
         except Exception as error:
-            self.trouble = f"{name}: {error or type(error).__name__}"
+            self.last_error = f"{name}: {error or type(error).__name__}"
             self.get_logger().error(f"{name} failed:\n{traceback.format_exc()}")
             return _ERROR
-        self.trouble, self.fatal = "", None
+        self.last_error, self.fatal = "", None
         return _SUCCESS
 
     def _configure(self) -> None:
         arguments = robot_arguments(self, self._settings)
-        driver = self._settings.text(DRIVER.name)
-        self.session = PolicySession(
-            self,
-            self._outputs,
-            arguments,
-            lambda side: load_driver(driver, side.model),
-            self.condition.notify,
-            self._notice,
-        )
+        self.session = PolicySession(arguments, self._topics, self._settings.text(DRIVER.name), self._notice)
         self.publisher.publish(self.session, again=True)
 
     def _activate(self) -> None:
         assert self.session is not None
-        self.session.start(self._settings.text(EPISODE_START.name) == "auto")
+        self.session.activate(self._settings.text(EPISODE_START.name) == "auto", self.condition.notify)
 
     def _deactivate(self) -> None:
         assert self.session is not None
@@ -205,7 +203,7 @@ class PolicyNode(LifecycleNode):
             session.close() if drain_s is None else session.close(drain_s)
 
     def _on_change_state(self, request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
-        """As rclpy has it, but for a transition that the present state doesn't have: rclpy raises and never answers."""
+        """As rclpy does it, but refuse a transition that the state doesn't have: rclpy raises and never answers."""
         try:
             return self._change_state(request, response)
         except Exception as error:
@@ -215,14 +213,11 @@ class PolicyNode(LifecycleNode):
             response.success = False
             return response
 
-    # What comes by itself
+    # What it does by itself
 
     @property
     def _failure(self) -> BaseException | None:
         return self.session.failure if self.session else None
-
-    def _on_status_timer(self) -> None:
-        self._look(again=True)
 
     def _look(self, *, again: bool = False) -> None:
         if self.session is not None:
@@ -248,20 +243,16 @@ class PolicyNode(LifecycleNode):
             if state == "active":
                 self.trigger_deactivate()
             self.condition.close()
-            return  # whoever waits is answered first
+            return  # those who wait are answered first
         if self.has_goal and time.monotonic() < self._due_s:
-            return  # its end notifies again
+            return  # the goal's end notifies again
         if self._state_machine.current_state[1] == "inactive":
             self.trigger_cleanup()
         self.gone.set()
 
     def _notice(self, line: str) -> None:
         log.warning(line)
-        with contextlib.suppress(Exception):
-            self.condition.notify()
-
-    def _diagnose(self) -> Any:
-        return diagnostics_of(self.session, self._outputs.resets, self.trouble)
+        self.condition.notify()
 
 
 def serve(ros: RosProcess) -> None:
@@ -280,10 +271,7 @@ def serve(ros: RosProcess) -> None:
         time.sleep(FINAL_SPIN_S)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run until SIGINT or SIGTERM."""
-    return run("policy_node", serve, argv)
-
+main = partial(run, "policy_node", serve)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,10 +1,7 @@
-"""PolicySession: what a policy node has while it is configured, and the control loop it runs while it is active."""
+"""PolicySession: a configured policy node's process; PolicyTopics: the topics and services that link it to its robot."""
 
 from __future__ import annotations
 
-import gc
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -13,154 +10,87 @@ from rclpy.node import Node
 
 from floop_interfaces import msg
 from floop_robot.robot.kinematics import Kinematics
-from floop_robot.robot.loop_interface import LoopInterface, LoopView
-from floop_robot.robot.messages import JointTarget, SafetyState
+from floop_robot.robot.loop_interface import LoopInterface
 from floop_robot.robot.operators import OperatorTokens
-from floop_robot.robot.policy_loop import PolicyLoop, PolicyPorts
-from floop_robot.robot.rate_loop import RateLoop
 from floop_robot.ros.arm.convert import safety_from_msg, target_to_msg
-from floop_robot.ros.arm.driver_config import DriverConfig
 from floop_robot.ros.arm.robot_state_subscriber import RobotStateSubscriber
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.io import PolledCallbackGroup, RosPublisher, RosSubscriber
 from floop_robot.ros.node.qos import COMMAND, SENSOR
 from floop_robot.ros.node.robot_parameters import POLICY_PHASE, phase_s
 from floop_robot.ros.policy.episode_reset_client import EpisodeResetClient
-from floop_robot.services.main_loop import SHUTDOWN_TICKS_S, RobotArguments
-from floop_robot.services.policy import DRAIN_S, PolicyProcess, RobotStats
+from floop_robot.services.main_loop import RobotArguments
+from floop_robot.services.policy import DRAIN_S, PolicyLink, PolicyProcess
+from floop_robot.spec.driver_config import DriverConfig, load_driver
+from floop_robot.spec.robot_model import RobotModel
 
 STATES_SILENT_S: Final = 1.0
 """Joint states that come after a silence of this many seconds count as another driver's."""
 
 
-class PolicyOutputs:
-    """The node's own outputs of topics and services; they outlive every session."""
+class PolicyTopics:
+    """Topics and services of the policy process; what goes out outlives every session."""
 
     def __init__(self, node: Node) -> None:
-        self.targets: RosPublisher[JointTarget, msg.JointTarget] = RosPublisher(
-            node, msg.JointTarget, topics.JOINT_TARGET, COMMAND, target_to_msg
-        )
+        self._node = node
+        self._targets = RosPublisher(node, msg.JointTarget, topics.JOINT_TARGET, COMMAND, target_to_msg)
         self.resets = EpisodeResetClient(node)
 
+    def subscribe(self, model: RobotModel, driver: DriverConfig) -> None:
+        """Listen to driver, perception and safety."""
+        self._states = RobotStateSubscriber(self._node, model, driver, STATES_SILENT_S, True)
+        self._safety = RosSubscriber(self._node, msg.SafetyStatus, topics.SAFETY_STATUS, SENSOR, safety_from_msg)
 
-class PolicySession:
-    """Opened by configure, closed by cleanup; `start` and `stop` are activate and deactivate.
+    def unsubscribe(self) -> None:
+        """Listen to nobody."""
+        for subscription in list(self._node.subscriptions):
+            if isinstance(subscription.callback_group, PolledCallbackGroup):
+                self._node.destroy_subscription(subscription)
 
-    Raises `FloopError`s when model, task, driver description, folder or token file can't be used.
-    """
-
-    def __init__(
-        self,
-        node: Node,
-        outputs: PolicyOutputs,
-        arguments: RobotArguments,
-        driver: Callable[[PolicyProcess], DriverConfig],
-        notify: Callable[[], None],
-        notice: Callable[[str], None],
-    ) -> None:
-        self._node, self._outputs, self._notify = node, outputs, notify
-        config = arguments.config
-        self.tokens = OperatorTokens(Path(config.operators) if config.operators else None)
-        self.side = PolicyProcess(arguments, notice)
-        self.robot = arguments.robot
-        self.kinematics = Kinematics(self.side.model)
-        self.control: PolicyLoop | None = None
-        self.interface: LoopInterface | None = None
-        """Of the last control loop; its last reports can be taken after it ended. None before the first."""
-        self._loop: RateLoop | None = None
-        try:
-            self._states = RobotStateSubscriber(node, self.side.model, driver(self.side), STATES_SILENT_S, True)
-            self._safety: RosSubscriber[msg.SafetyStatus, SafetyState] = RosSubscriber(
-                node, msg.SafetyStatus, topics.SAFETY_STATUS, SENSOR, safety_from_msg
-            )
-        except BaseException:
-            self.close(0.0)
-            raise
-        self._stats = self.side.stats_file()
-        self._stats_lock = threading.Lock()
-
-    @property
-    def boot_id(self) -> str:
-        """Boot of the spool in force."""
-        return self.side.uploader.info.boot_id
-
-    @property
-    def is_active(self) -> bool:
-        """A control loop runs."""
-        return self.control is not None
-
-    @property
-    def view(self) -> LoopView:
-        """The last step's; an empty one while inactive."""
-        return self.side.drain_state.view
-
-    @property
-    def next_episode(self) -> int:
-        """Every number below belongs to an episode that has ended, or to none."""
-        if self.is_active and self.view.episode:
-            return self.view.episode
-        return time.time_ns() // 1_000_000  # what the first episode of a control loop is numbered by
-
-    @property
-    def failure(self) -> BaseException | None:
-        """What ended the control loop, if a step of it failed."""
-        return self._loop.failure if self._loop else None
+    def link(self) -> PolicyLink:
+        """The link from now on: what waits is from before, and is left out."""
+        self._states.receive(), self._safety.receive()
+        return PolicyLink(self._states, self._safety, self._targets, self.resets)
 
     @property
     def safety_refused(self) -> int:
         """Messages of safety that did not convert."""
         return self._safety.refused
 
-    def start(self, auto_start: bool) -> None:
-        """Run the control loop."""
-        ports = PolicyPorts(self._states, self._safety, self._outputs.targets, self._outputs.resets, self.side.uploader)
-        self.interface = LoopInterface(auto_start, self._notify)
-        control = self.side.control(ports, self.interface)
-        self._states.receive(), self._safety.receive()  # what waits is from before
 
-        def tick(now_s: float) -> None:
-            try:
-                control.tick(now_s)
-            except BaseException:
-                self._notify()
-                raise
+class PolicySession(PolicyProcess):
+    """Opened by configure, closed by cleanup; `activate` and `stop` are the node's transitions.
 
-        self._loop = self.side.rate_loop(tick, phase_s(self.side.arguments, POLICY_PHASE))
-        gc.collect()
-        gc.freeze()  # what start-up made is never looked at again: collections in the loop stay below 0.1 ms
-        self._loop.start()
-        self.control = control
+    Raises `FloopError`s when model, task, driver description, folder or token file can't be used.
+    """
+
+    def __init__(
+        self, arguments: RobotArguments, robot_topics: PolicyTopics, driver: str, notice: Callable[[str], None]
+    ) -> None:
+        """`driver`: name or path of the driver's description."""
+        operators = arguments.config.operators
+        self.tokens = OperatorTokens(Path(operators) if operators else None)
+        super().__init__(arguments, notice)
+        self.topics, self.kinematics = robot_topics, Kinematics(self.model)
+        try:
+            robot_topics.subscribe(self.model, load_driver(driver, self.model))
+        except BaseException:
+            self.close(0.0)
+            raise
+
+    def activate(self, auto_start: bool, notify: Callable[[], None]) -> None:
+        """Run the control loop; `notify` is called when it is worth looking."""
+        interface = LoopInterface(auto_start, notify)
+        self.start(self.topics.link(), interface, phase_s(self.arguments, POLICY_PHASE), notify)
 
     def stop(self) -> None:
-        """End the episode that runs as aborted, and the loop: no further target is sent. Raises what a step raised."""
-        if self._loop is None or self.control is None:
-            return
+        """As without ROS; and the driver is asked for no episode any more."""
         try:
-            self.control.must_end = True
-            self._loop.join(SHUTDOWN_TICKS_S)
+            super().stop()
         finally:
-            self._loop.stop()
-            self.write_stats(force=True)
-            self._outputs.resets.forget()
-            loop, self._loop = self._loop, None
-            self.side.drain_state.attach(None)
-            self.control = None
-            loop.join(SHUTDOWN_TICKS_S)
-
-    def current_stats(self) -> RobotStats | None:
-        """Counts so far; None while inactive."""
-        control, loop = self.control, self._loop
-        return self.side.current_stats(control, loop) if control and loop else None
-
-    def write_stats(self, *, force: bool = False) -> None:
-        """Write the figures where `floop status` reads them, when it is time to; from any thread."""
-        with self._stats_lock:
-            if (figures := self.current_stats()) is not None:
-                self._stats.write(figures, force=force)
+            self.topics.resets.forget()
 
     def close(self, drain_s: float = DRAIN_S) -> None:
         """Leave the topics and give up the spool; records get `drain_s` to reach ingest."""
-        for subscription in list(self._node.subscriptions):
-            if isinstance(subscription.callback_group, PolledCallbackGroup):
-                self._node.destroy_subscription(subscription)
-        self.side.close(drain_s)
+        self.topics.unsubscribe()
+        super().close(drain_s)

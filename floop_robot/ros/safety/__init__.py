@@ -1,1 +1,1 @@
-"""The safety process of one robot as a node."""
+"""One robot's safety process as a node: status topics, stops and resets, the `set_estop` service."""

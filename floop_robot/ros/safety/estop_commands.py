@@ -1,4 +1,4 @@
-"""EstopCommands: stops and releases from every way they come, as the servo loop takes them. No stop is ever lost."""
+"""EstopCommands: stops and resets from every source, as the servo loop takes them. No stop is ever lost."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from floop_robot.ros.node.qos import EVENTS
 
 
 class EstopCommands:
-    """Stops from both topics, and stops and releases from the service, as the servo loop asks for them."""
+    """Stops from both topics, and stops and resets from the service."""
 
     def __init__(self, node: Node) -> None:
-        # Two boxes, each of which drops its oldest when it is full: no number of releases pushes a stop out, and of
+        # Two boxes, each of which drops its oldest when it is full: no number of resets pushes a stop out, and of
         # many stops one is enough.
-        self._releases, self._stops = Mailbox[EstopCommand](), Mailbox[EstopCommand]()
+        self._resets, self._stops = Mailbox[EstopCommand](), Mailbox[EstopCommand]()
         self._topics = [
             RosSubscriber(node, msg.StopRequest, topic, EVENTS, stop_from_msg)
             for topic in (topics.ESTOP, topics.FLEET_ESTOP)
         ]
 
-    def send(self, order: EstopCommand, /) -> None:
-        """Leave the order of a call; from the executor's thread."""
-        (self._stops if order.stop else self._releases).send(order)
+    def send(self, command: EstopCommand, /) -> None:
+        """Leave the command of a call; from the executor's thread."""
+        (self._stops if command.stop else self._resets).send(command)
 
     def receive(self) -> EstopCommand | None:
-        """The next order, or None. Releases come first: a stop that arrives together with one wins."""
-        order = self._releases.receive() or self._stops.receive()
+        """The next command, or None. Resets come first: a stop that arrives together with one wins."""
+        command = self._resets.receive() or self._stops.receive()
         for topic in self._topics:
-            order = order or topic.receive()
-        return order
+            command = command or topic.receive()
+        return command

@@ -1,4 +1,4 @@
-"""EstopResetCache: a release repeated with its `call_id` is not judged again; it gets the first answer."""
+"""EstopResetCache: a reset that is repeated with its `call_id` is not judged again; it gets the first answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from floop_robot.ros.node.async_condition import AsyncCondition
 MAX_CALLS: Final = 256
 """Calls remembered: one that is repeated after a lost answer comes within seconds."""
 REMEMBER_S: Final = 4.0
-"""Those answered within so long are remembered however many there are: the seal that they named may still hold."""
+"""Calls answered this recently are remembered, however many: the nonce that they named may still hold."""
 
 T = TypeVar("T")
 
@@ -26,10 +26,9 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 class EstopResetCache(Generic[T]):
-    """Releases of one service by id, name and token of their caller: an id answers only who gave it.
+    """Resets of one service, by their id and their caller's name and token: an id answers only its own caller.
 
-    Refusals are remembered as well. Whoever repeats a release may mean the stop that held when it was given, and
-    somebody else may have stopped since.
+    Refusals are remembered as well: a repeat may be about an older stop, and somebody may have stopped since.
     """
 
     def __init__(self, condition: AsyncCondition, longest_s: float) -> None:

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from floop_interfaces import msg
-from floop_robot.robot.estop_latch import EstopLatch
 from floop_robot.robot.ipc import Link, link_folder, sole_server
-from floop_robot.robot.messages import Interventions, SafetyMode
+from floop_robot.robot.messages import SafetyMode
 from floop_robot.robot.operators import OperatorTokens
-from floop_robot.robot.rate_loop import RateLoop, use_realtime_priority
+from floop_robot.robot.rate_loop import use_realtime_priority
 from floop_robot.robot.reset_ids import ResetIds
-from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
+from floop_robot.robot.safety_loop import SafetyLoop
 from floop_robot.ros.arm.convert import target_from_msg
-from floop_robot.ros.arm.driver_config import load_driver
 from floop_robot.ros.arm.joint_commands import JointCommandPublisher
 from floop_robot.ros.arm.robot_state_subscriber import RobotStateSubscriber
 from floop_robot.ros.node import topics
@@ -32,13 +33,11 @@ from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, ROBOT, SAFETY_
 from floop_robot.ros.safety.estop_commands import EstopCommands
 from floop_robot.ros.safety.estop_service import EstopService
 from floop_robot.ros.safety.safety_publisher import SafetyPublisher
-from floop_robot.services.main_loop import run_loop
-from floop_robot.services.safety import NICE, SafetyStats
+from floop_robot.services.safety import NICE, SafetyLink, SafetyProcess, open_latch
 from floop_robot.services.supervision.fleet_description import missing_safeguards
 from floop_robot.services.supervision.priority import raise_priority
-from floop_robot.services.supervision.stats_file import StatsFile
+from floop_robot.spec.driver_config import load_driver
 from floop_robot.spec.robot_model import load_robot
-from floop_robot.spec.tasks import get_task
 
 SIMULATED: Final = Parameter(
     "simulated", False, "The arm is a simulated one: without an operators' file, a name is enough to release a stop."
@@ -52,50 +51,34 @@ def serve(ros: RosProcess) -> None:
     node = ros.node("safety_node")
     parameters = Parameters(node, (CONFIG, ROBOT, DRIVER, SIMULATED))
     arguments = robot_arguments(node, parameters)
-    config = arguments.config
+    config, robot = arguments.config, arguments.robot
     model, rate_hz = load_robot(config.robot.model), config.robot.servo_rate_hz
     driver = load_driver(parameters.text(DRIVER.name), model)
     is_real = not parameters.flag(SIMULATED.name)
     for line in missing_safeguards(config) if is_real else ():
         node.get_logger().warning(line)
     tokens = OperatorTokens(Path(config.operators) if config.operators else None, required=is_real)
-    folder = link_folder(arguments.run_dir, arguments.robot)
+    folder = link_folder(arguments.run_dir, robot)
     with sole_server(folder, Link.COMMAND):
-        core = SafetyCore(
-            model,
-            rate_hz,
-            get_task(config.task).spec.policy_rate_hz,
-            config.robot.observation_timeout_s,
-            EstopLatch(folder / "stopped"),
-        )
-        orders = EstopCommands(node)
-        reports = SafetyPublisher(node, arguments.robot, core.latch, lambda: loop.missed_ticks)
-        servo = SafetyLoop(
-            core,
+        latch, commands = open_latch(arguments), EstopCommands(node)
+        reports = SafetyPublisher(node, robot, latch, lambda: process.loop.missed_ticks)
+        link = SafetyLink(
             RobotStateSubscriber(node, model, driver, config.robot.observation_timeout_s, with_perception=False),
             RosSubscriber(node, msg.JointTarget, topics.JOINT_TARGET, COMMAND, target_from_msg),
-            orders,
+            commands,
             JointCommandPublisher(node, model, driver, rate_hz),
             reports,
         )
-        loop = RateLoop(rate_hz, servo.tick, "servo", phase_s(arguments, SAFETY_PHASE), realtime=True)
-        ids = ResetIds(folder / "releases")
-        service = EstopService(node, arguments.robot, orders, reports, tokens, ids)
+        process = SafetyProcess(arguments, latch, link, phase_s(arguments, SAFETY_PHASE))
+        service = EstopService(node, robot, commands, reports, tokens, ResetIds(folder / "releases"))
         health = DiagnosticsPublisher(
             node,
-            arguments.robot,
-            lambda: (rate_diagnostics("servo loop", rate_hz, loop.stats()), safety_diagnostics(servo)),
+            robot,
+            lambda: (rate_diagnostics("servo loop", rate_hz, process.loop.stats()), safety_diagnostics(process.servo)),
         )
-        with closing(servo), ros.spinning(node), closing(service):
-            stats = StatsFile[SafetyStats](arguments.run_dir, f"{arguments.robot}.safety")
-            run_loop(loop, ros.stop, stats, lambda: figures(loop, servo))
+        with process, ros.spinning(node), closing(service):
+            process.run(ros.stop)
         del service, health  # the node held them, too
-
-
-def figures(loop: RateLoop, servo: SafetyLoop) -> SafetyStats:
-    """What `floop status` shows."""
-    last = servo.last
-    return SafetyStats(loop.stats(), last.interventions if last else Interventions(), last.fault if last else "")
 
 
 def safety_diagnostics(servo: SafetyLoop) -> DiagnosticItem:
@@ -109,20 +92,16 @@ def safety_diagnostics(servo: SafetyLoop) -> DiagnosticItem:
     elif state.fault or servo.latch_writer.error or state.mode is SafetyMode.STOPPING:
         level = WARN
     counts = state.interventions
-    causes = ("nonfinite", "position", "velocity", "workspace", "stale_state", "late_target", "estop")
-    values = tuple((f"interventions_{cause}", str(getattr(counts, cause))) for cause in causes)
+    values = {f"interventions_{cause}": count for cause, count in msgspec.structs.asdict(counts).items()}
     return DiagnosticItem(
         "safety",
         level,
         state.fault or servo.latch_writer.error or state.mode.value,
-        (("mode", state.mode.value), ("latch_on_disk", servo.latch_writer.error or "yes"), *values),
+        {"mode": state.mode.value, "latch_on_disk": servo.latch_writer.error or "yes"} | values,
     )
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run until SIGINT or SIGTERM."""
-    return run("safety_node", serve, argv)
-
+main = partial(run, "safety_node", serve)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,1 +1,1 @@
-"""The simulated arm of one robot as a node."""
+"""One robot's simulated arm as a node: the topics and the reset service of a real driver."""

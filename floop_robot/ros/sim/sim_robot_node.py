@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 from floop_robot.robot.ipc import Link, link_folder, sole_server
-from floop_robot.ros.arm.driver_config import load_driver
 from floop_robot.ros.node.diagnostics import DiagnosticItem, DiagnosticsPublisher, rate_diagnostics
 from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameter, Parameters
@@ -14,6 +14,7 @@ from floop_robot.ros.sim.sim_topics import SimTopics
 from floop_robot.services.sim_robot import NICE, SimRobotProcess
 from floop_robot.services.supervision.priority import raise_priority
 from floop_robot.sim.sim_driver import SimDriver
+from floop_robot.spec.driver_config import load_driver
 from floop_robot.spec.robot_model import load_robot
 
 
@@ -47,8 +48,8 @@ def serve(ros: RosProcess) -> None:
             stats = process.driver.stats(process.loop.stats())
             factor = stats.simulated_s / stats.elapsed_s if stats.elapsed_s else 1.0
             rate = rate_diagnostics("driver loop", rate_hz, stats.rate)
-            values = (("real_time_factor", f"{factor:.3f}"), ("episodes", str(stats.episodes)))
-            return [DiagnosticItem(rate.name, rate.level, rate.message, (*rate.values, *values))]
+            values = {"real_time_factor": f"{factor:.3f}", "episodes": stats.episodes}
+            return [DiagnosticItem(rate.name, rate.level, rate.message, {**rate.values, **values})]
 
         diagnostics = DiagnosticsPublisher(node, arguments.robot, health)
         with ros.spinning(node):
@@ -56,10 +57,7 @@ def serve(ros: RosProcess) -> None:
         del diagnostics
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run until SIGINT or SIGTERM."""
-    return run("sim_robot_node", serve, argv)
-
+main = partial(run, "sim_robot_node", serve)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,13 +14,14 @@ from std_msgs.msg import String
 from floop_interfaces import msg, srv
 from floop_robot.robot.messages import Phase, ResetRequest, RobotState
 from floop_robot.ros.arm.convert import object_to_msg, pose_stamped
-from floop_robot.ros.arm.driver_config import DriverConfig
 from floop_robot.ros.arm.joint_commands import JointCommandSubscriber
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.io import Mailbox, RosSubscriber
-from floop_robot.ros.node.qos import CALLS, EVENTS, LATCHED, SENSOR
+from floop_robot.ros.node.qos import EVENTS, LATCHED, SENSOR
+from floop_robot.ros.node.service_calls import NO_EPISODE, create_services
 from floop_robot.ros.node.stamps import header, to_time
 from floop_robot.sim.sim_driver import DriverLink
+from floop_robot.spec.driver_config import DriverConfig
 from floop_robot.spec.records import GroundTruth
 from floop_robot.spec.robot_model import RobotModel
 
@@ -103,20 +104,18 @@ class SimTopics:
         self.link = DriverLink(self.states, commands, self._requests)
         self._stops = RosSubscriber(node, msg.EstopState, topics.ESTOP_STATE, LATCHED, lambda message, _: message)
         self._stop: msg.EstopState | None = None
-        self._service = node.create_service(srv.ResetEpisode, topics.RESET_EPISODE, self._reset, qos_profile=CALLS)
+        create_services(node, ((srv.ResetEpisode, topics.RESET_EPISODE, self._reset),))
 
-    def _reset(
-        self, request: srv.ResetEpisode.Request, response: srv.ResetEpisode.Response
-    ) -> srv.ResetEpisode.Response:
+    def _reset(self, request: srv.ResetEpisode.Request, answer: srv.ResetEpisode.Response) -> srv.ResetEpisode.Response:
         state, episode = self.states.last, request.episode
         is_reached = state is not None and state.episode == episode
+        answer.phase = state.phase.value if state is not None and is_reached else Phase.RESETTING.value
         self._stop = self._stops.receive() or self._stop
         if self._stop is not None and self._stop.latched and not is_reached:
-            response.success, response.message = False, f"the arm is stopped: {self._stop.why or 'no reason given'}"
+            answer.message = f"the arm is stopped: {self._stop.why or 'no reason given'}"
         elif episode == 0:
-            response.success, response.message = False, "episode 0 is none; numbers begin at 1"
+            answer.message = NO_EPISODE
         else:
             self._requests.send(ResetRequest(episode=episode))
-            response.success, response.message = True, f"episode {episode} is laid out"
-        response.phase = state.phase.value if state is not None and is_reached else Phase.RESETTING.value
-        return response
+            answer.success, answer.message = True, f"episode {episode} is laid out"
+        return answer

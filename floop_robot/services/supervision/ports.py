@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from typing import Final
 
@@ -16,6 +18,7 @@ LAST_PORT: Final = 23_850
 PORT_SPACING: Final = 50
 _LOCK: Final = PORT_SPACING - 1
 """A base port belongs to whoever is bound to the port so far above it; the kernel frees it when its owner is killed."""
+_RETRY_S: Final = 0.1
 
 
 @contextlib.contextmanager
@@ -35,11 +38,23 @@ def reserved_base_port() -> Iterator[int]:
     )
 
 
-def _is_free(port: int) -> bool:
+def wait_until_free(endpoint: str, timeout_s: float, stop: threading.Event) -> bool:
+    """Wait until nobody listens at a TCP endpoint, or until `stop`; False: somebody still does after `timeout_s`."""
+    host, port = endpoint.removeprefix("tcp://").rsplit(":", 1)
+    deadline_s = time.monotonic() + timeout_s
+    while not _is_free(int(port), host):
+        if time.monotonic() > deadline_s:
+            return False
+        if stop.wait(_RETRY_S):
+            break
+    return True
+
+
+def _is_free(port: int, host: str = "127.0.0.1") -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError:
             return False
         return True

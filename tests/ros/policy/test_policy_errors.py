@@ -97,7 +97,7 @@ def test_a_control_loop_that_breaks_is_told_and_replaced(parts: tuple[RobotRig, 
         wait_for(lambda: inside.targets, what="an episode")
         session = inside.node.session
         assert session is not None
-        session.side.policy_buffer.offer(8, Broken())  # past every check
+        session.policy_buffer.offer(8, Broken())  # past every check
         wait_for(lambda: "errorprocessing" in inside.passed(), what="error processing")
         wait_for(lambda: inside.passed()[-1] == "active", 20.0, "an active node again")
         after = inside.passed()[inside.passed().index("errorprocessing") :]
@@ -143,7 +143,7 @@ def test_configure_that_breaks_goes_through_error_processing(parts: tuple[RobotR
         inside.node._activate = broken  # type: ignore[method-assign]
         assert change(Transition.TRANSITION_CONFIGURE)
         assert change(Transition.TRANSITION_ACTIVATE)
-        assert inside.node.trouble == ""
+        assert inside.node.last_error == ""
     finally:
         inside.close()
 
@@ -169,7 +169,7 @@ def test_a_cancel_that_comes_before_the_task_begins_holds_the_robot_too(parts: t
         assert peer.result(peer.spun(handle.get_result_async)).status == GoalStatus.STATUS_CANCELED
         session = inside.node.session
         assert session is not None
-        assert "cancelled" in session.side.drain_state.hold
+        assert "cancelled" in session.drain_state.hold
         inside.leave()
     finally:
         peer.spun(client.destroy)

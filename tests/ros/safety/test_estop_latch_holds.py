@@ -1,4 +1,4 @@
-"""Nothing that anybody does to a stopped robot makes it move, but its release."""
+"""Nothing that anybody does to a stopped robot makes it move, but its reset."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytest.importorskip("rclpy", reason=NO_ROS)
 from tests.support.ros.whole_robot import WholeRobot
 
 
-def test_restart_push_rollback_and_activation_release_no_stop(tmp_path: Path, domain: int) -> None:
+def test_restart_push_rollback_and_activation_reset_no_stop(tmp_path: Path, domain: int) -> None:
     with WholeRobot(tmp_path / "run", domain) as robot:
         robot.stop()
         for i, deed in enumerate(("push", "rollback", "activate", "restart", "restart", "push")):

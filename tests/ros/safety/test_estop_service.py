@@ -1,4 +1,4 @@
-"""`set_estop` of a robot whose servo loop and disk are held up at the worst moments: no release opens a later stop."""
+"""`set_estop` of a robot whose servo loop and disk are held up at the worst moments: no reset opens a later stop."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def refused(why: str) -> str:
     return f"{ROBOT} stays stopped: {why}"
 
 
-def test_a_release_is_void_with_its_seal_although_its_call_still_waits(peer: Peer, safety: HeldUp) -> None:
+def test_a_reset_is_void_with_its_nonce_although_its_call_still_waits(peer: Peer, safety: HeldUp) -> None:
     said_s = safety.stop("bob")
     wait_for(lambda: time.monotonic() > said_s + NONCE_LIFETIME_S - 0.5)
     released = safety.ask(seal=safety.seal)
@@ -144,14 +144,14 @@ def test_a_release_is_void_with_its_seal_although_its_call_still_waits(peer: Pee
     assert not peer.result(released).success
 
 
-def test_a_release_that_failed_is_not_carried_out_when_it_is_repeated(peer: Peer, safety: HeldUp) -> None:
+def test_a_reset_that_failed_is_not_carried_out_when_it_is_repeated(peer: Peer, safety: HeldUp) -> None:
     first, again = safety.ask(call_id="a"), safety.ask(call_id="a")
     assert not peer.result(first).success  # the servo loop was held up for as long as it was waited for
     assert safety.answer(again).message == first.result().message
     assert safety.latch.is_set
 
 
-def test_a_release_that_failed_is_not_told_as_one_that_was_undone(peer: Peer, safety: HeldUp) -> None:
+def test_a_reset_that_failed_is_not_reported_as_one_that_was_undone(peer: Peer, safety: HeldUp) -> None:
     failed = peer.result(safety.ask(call_id="a"))
     assert not failed.success
     safety.stop("bob")
@@ -159,7 +159,7 @@ def test_a_release_that_failed_is_not_told_as_one_that_was_undone(peer: Peer, sa
     assert safety.latch.is_set
 
 
-def test_a_release_that_was_out_of_date_is_not_carried_out_when_it_is_repeated_with_a_newer_seal(
+def test_a_reset_that_was_out_of_date_is_not_carried_out_when_it_is_repeated_with_a_newer_nonce(
     safety: HeldUp,
 ) -> None:
     found = safety.answer(safety.ask(call_id="a", seal=12345))
@@ -171,7 +171,7 @@ def test_a_release_that_was_out_of_date_is_not_carried_out_when_it_is_repeated_w
 
 
 @pytest.mark.usefixtures("patient")
-def test_a_release_means_the_latch_as_it_is_when_it_arrives_whoever_waits_before_it(safety: HeldUp) -> None:
+def test_a_reset_means_the_latch_as_it_is_when_it_arrives_whoever_waits_before_it(safety: HeldUp) -> None:
     before = safety.latch.stops
     waiting, released = safety.wait_asked(stop=True), safety.wait_asked()  # the servo loop is held up: none is answered
     safety.orders.send(EstopCommand(stop=True, who="bob", why="a hand in the cell"))
@@ -182,7 +182,7 @@ def test_a_release_means_the_latch_as_it_is_when_it_arrives_whoever_waits_before
 
 
 @pytest.mark.usefixtures("patient")
-def test_a_release_repeated_before_it_is_answered_releases_once(safety: HeldUp) -> None:
+def test_a_reset_repeated_before_it_is_answered_resets_once(safety: HeldUp) -> None:
     safety.reports.listener = lambda: None  # the first call hears of its release at its next look, 0.1 s later
     first = safety.wait_asked(call_id="a")
     safety.tick()
@@ -196,7 +196,7 @@ def test_a_release_repeated_before_it_is_answered_releases_once(safety: HeldUp) 
 
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("sealed", [(True, True), (True, False), (False, True), (False, False)])
-def test_a_release_repeated_to_a_successor_opens_no_later_stop(
+def test_a_reset_repeated_to_a_successor_opens_no_later_stop(
     domain: int, tmp_path: Path, sealed: tuple[bool, bool]
 ) -> None:
     ids, latch = tmp_path / "releases", tmp_path / "stopped"
@@ -216,7 +216,7 @@ def test_a_release_repeated_to_a_successor_opens_no_later_stop(
 
 
 @pytest.mark.usefixtures("patient")
-def test_no_number_of_releases_pushes_a_stop_out(safety: HeldUp) -> None:
+def test_no_number_of_resets_pushes_a_stop_out(safety: HeldUp) -> None:
     after = safety.latch.stops
     stopped = safety.wait_asked(stop=True)
     for _ in range(2 * MAX_QUEUED_MESSAGES):
@@ -226,7 +226,7 @@ def test_no_number_of_releases_pushes_a_stop_out(safety: HeldUp) -> None:
 
 
 @pytest.mark.usefixtures("patient")
-def test_a_stop_in_the_same_tick_as_a_release_is_named_as_the_one_that_holds(safety: HeldUp) -> None:
+def test_a_stop_in_the_same_tick_as_a_reset_is_named_as_the_one_that_holds(safety: HeldUp) -> None:
     released = safety.wait_asked()
     safety.stop("bob")
     state = safety.reports.message()
@@ -235,7 +235,7 @@ def test_a_stop_in_the_same_tick_as_a_release_is_named_as_the_one_that_holds(saf
 
 
 @pytest.mark.usefixtures("patient")
-def test_releases_too_many_are_refused_at_once_and_stops_never(
+def test_resets_too_many_are_refused_at_once_and_stops_never(
     peer: Peer, safety: HeldUp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(estop_service, "MAX_OPEN_CALLS", 2)
@@ -300,7 +300,7 @@ class HungTokens(OperatorTokens):
         return ""
 
 
-def test_a_release_that_could_not_be_judged_is_not_judged_when_it_is_repeated(peer: Peer) -> None:
+def test_a_reset_that_could_not_be_judged_is_not_judged_when_it_is_repeated(peer: Peer) -> None:
     tokens = HungTokens()
     safety = HeldUp(peer, tokens=tokens)
     safety.stop("ann")
@@ -324,13 +324,13 @@ def test_an_id_answers_only_who_gave_it(peer: Peer, tmp_path: Path) -> None:
     assert safety.answer(safety.ask(call_id="a", token="guess")).message == guessed.message
 
 
-def test_a_refused_release_of_a_robot_that_is_not_stopped_says_so(safety: HeldUp) -> None:
+def test_a_refused_reset_of_a_robot_that_is_not_stopped_says_so(safety: HeldUp) -> None:
     assert safety.answer(safety.ask()).success
     told = safety.answer(safety.ask(seal=12345)).message
-    assert told == f"{ROBOT} is not stopped, but was not released by this call: {OUTDATED}"
+    assert told == f"{ROBOT} is not stopped, but was not reset by this call: {OUTDATED}"
 
 
-def test_a_disk_that_hangs_keeps_no_release_waiting_and_none_without_an_id_from_releasing(
+def test_a_disk_that_hangs_keeps_no_reset_waiting_and_none_without_an_id_from_resetting(
     peer: Peer, hung: HungIds
 ) -> None:
     safety = HeldUp(peer, hung)
@@ -348,7 +348,7 @@ def test_a_disk_that_hangs_keeps_no_release_waiting_and_none_without_an_id_from_
 
 
 @pytest.mark.usefixtures("patient")
-def test_a_release_whose_id_is_still_being_written_when_safety_ends_is_none(
+def test_a_reset_whose_id_is_still_being_written_when_safety_ends_is_none(
     peer: Peer, hung: HungIds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(async_condition, "END_S", 0.1)
@@ -364,7 +364,7 @@ def test_a_release_whose_id_is_still_being_written_when_safety_ends_is_none(
 
 
 @pytest.mark.usefixtures("patient")
-def test_ids_that_are_damaged_are_told_and_the_next_start_is_well(peer: Peer, tmp_path: Path) -> None:
+def test_ids_that_are_damaged_are_reported_and_the_next_start_is_well(peer: Peer, tmp_path: Path) -> None:
     path = tmp_path / "releases"
     ResetIds(path).add("before")
     path.write_bytes(b"\xff\xfe\x00 " + path.read_bytes())
@@ -395,7 +395,7 @@ def test_ids_that_could_not_be_read_at_the_start_are_read_later(peer: Peer, tmp_
     assert "before" in ResetIds(path)
 
 
-def test_a_disk_that_refuses_an_id_refuses_its_release(peer: Peer, tmp_path: Path) -> None:
+def test_a_disk_that_refuses_an_id_refuses_its_reset(peer: Peer, tmp_path: Path) -> None:
     path = tmp_path / "releases"
     path.mkdir()  # neither read nor written
     safety = HeldUp(peer, ResetIds(path))
@@ -406,7 +406,7 @@ def test_a_disk_that_refuses_an_id_refuses_its_release(peer: Peer, tmp_path: Pat
     assert safety.answer(safety.ask(seal=safety.seal)).success
 
 
-def test_a_stop_waits_for_no_release_that_is_void(peer: Peer) -> None:
+def test_a_stop_waits_for_no_reset_that_is_void(peer: Peer) -> None:
     safety = HeldUp(peer)
     safety.orders.send(EstopCommand(stop=False, who="bob", deadline_s=time.monotonic() - 1.0))
     safety.orders.send(EstopCommand(stop=True, who="ann"))

@@ -129,12 +129,12 @@ def test_a_stop_stands_at_once_and_latches(cell: SafetyRig, way: str) -> None:
 
     answer = cell.set_estop(False)
     assert answer.success, answer.message
-    assert (answer.record.who, answer.record.what) == ("ann", "release")
+    assert (answer.record.who, answer.record.what) == ("ann", "reset")
     assert not answer.states[0].latched
     cell.wait_following()
 
 
-def test_nothing_but_a_release_opens_the_latch(cell: SafetyRig) -> None:
+def test_nothing_but_a_reset_opens_the_latch(cell: SafetyRig) -> None:
     cell.stop_by("service")
     wait_for(lambda: (cell.rig.run_dir / "links" / "robot_1" / "stopped").exists())
     since_s = time.time()
@@ -156,7 +156,7 @@ def test_nothing_but_a_release_opens_the_latch(cell: SafetyRig) -> None:
     cell.wait_following()
 
 
-def test_what_was_asked_for_before_the_release_is_never_done(cell: SafetyRig) -> None:
+def test_what_was_asked_for_before_the_reset_is_never_done(cell: SafetyRig) -> None:
     cell.stop_by("service")
     cell.policy.process.send_signal(signal.SIGSTOP)  # its last targets are on their way or with safety already
     cell.wait_at_rest()  # an arm released while it still catches up with its last command is braked, and that moves it
@@ -172,7 +172,7 @@ def test_what_was_asked_for_before_the_release_is_never_done(cell: SafetyRig) ->
     cell.wait_following()
 
 
-def test_a_release_repeated_after_another_stop_releases_nothing(cell: SafetyRig) -> None:
+def test_a_reset_repeated_after_another_stop_releases_nothing(cell: SafetyRig) -> None:
     cell.stop_by("service")
     first = cell.set_estop(False, call_id="a")
     assert first.success
@@ -211,7 +211,7 @@ def test_releasing_needs_the_operators_token(tmp_path: Path, domain: int) -> Non
         cell.wait_following()
 
 
-def test_a_release_names_what_it_releases(cell: SafetyRig) -> None:
+def test_a_reset_names_what_it_resets(cell: SafetyRig) -> None:
     cell.stop_by("service")
     outdated = cell.latches[-1].seal
     assert outdated
@@ -225,7 +225,7 @@ def test_a_release_names_what_it_releases(cell: SafetyRig) -> None:
     assert cell.set_estop(False, seal=cell.latches[-1].seal).success
 
 
-def test_a_release_repeated_to_a_successor_releases_nothing(cell: SafetyRig) -> None:
+def test_a_reset_repeated_to_a_successor_releases_nothing(cell: SafetyRig) -> None:
     cell.stop_by("service")
     assert cell.set_estop(False, call_id="before the restart").success
     cell.stop_by("service", who="bob")
@@ -251,10 +251,10 @@ def test_a_disk_that_refuses_is_told_and_changes_nothing(cell: SafetyRig) -> Non
     assert "a restart may stop it again" in released.message
     latch.rmdir()
     assert cell.set_estop(True).message == f"{ROBOT} is stopped"
-    assert cell.set_estop(False).message == f"{ROBOT} is released"
+    assert cell.set_estop(False).message == f"{ROBOT} is reset"
 
 
-def test_a_real_arm_is_released_by_nobody_where_nobody_is_named(tmp_path: Path, domain: int) -> None:
+def test_a_real_arm_is_reset_by_nobody_where_nobody_is_named(tmp_path: Path, domain: int) -> None:
     rig, peer = RobotRig(tmp_path / "run", domain), Peer(domain)
     try:
         rig.start("sim_robot_node")

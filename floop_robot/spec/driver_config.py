@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from floop_robot.robot.messages import Vec3
 from floop_robot.spec.errors import ConfigError, UnknownName
 from floop_robot.spec.resources import share_dir
 from floop_robot.spec.robot_model import RobotModel
@@ -53,7 +52,7 @@ class AssumedObject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     object_class: str
     """One of `spec.scenario.OBJECT_CLASSES`."""
-    size_m: Vec3
+    size_m: tuple[float, float, float]
     """Full extents along the object's own axes."""
 
 

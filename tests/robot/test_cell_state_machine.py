@@ -7,15 +7,15 @@ from itertools import pairwise
 import msgspec
 import pytest
 
-from floop_robot.robot.messages import EstopCommand, JointTarget, PerceivedObject, Phase, RobotState
-from floop_robot.robot.safety_loop import SafetyCore
-from floop_robot.ros.cell.cell_state_machine import (
+from floop_robot.robot.cell_state_machine import (
     HOMING_EPISODE,
     MAX_HOMING_LEAD_RAD,
     CellSettings,
     CellStage,
     CellStateMachine,
 )
+from floop_robot.robot.messages import EstopCommand, JointTarget, PerceivedObject, Phase, RobotState
+from floop_robot.robot.safety_loop import SafetyCore
 from floop_robot.spec.robot_model import load_robot
 
 MODEL = load_robot("panda")

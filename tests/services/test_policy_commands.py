@@ -219,7 +219,7 @@ def test_a_bad_task_is_refused(process: PolicyProcess, changes: dict[str, object
         check_task(process, **(fields | changes))  # type: ignore[arg-type]
 
 
-def test_at_the_end_the_running_episode_is_aborted_and_figures_are_written(tmp_path: Path, arm: StillArm) -> None:
+def test_the_process_ends_when_it_shall_and_leaves_its_figures(tmp_path: Path, arm: StillArm) -> None:
     stop, ours = threading.Event(), arguments(tmp_path)
     thread = threading.Thread(target=run, args=(ours, arm.link, stop))
     thread.start()
@@ -229,7 +229,6 @@ def test_at_the_end_the_running_episode_is_aborted_and_figures_are_written(tmp_p
     thread.join(10.0)
     assert not thread.is_alive()
     assert read_stats(tmp_path, f"{ROBOT}.policy", RobotStats)[-1].rate.ticks > 0
-    assert arm.targets
 
 
 def test_a_broken_link_ends_the_process_with_its_error(process: PolicyProcess, arm: StillArm) -> None:

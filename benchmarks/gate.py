@@ -29,8 +29,8 @@ from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenarios_of
 from floop_policies import baseline
 from floop_robot.bundle import Bundle
-from floop_robot.gate.executor import ProcessPool
 from floop_robot.gate.gate import Gate, GateResult
+from floop_robot.gate.process_pool import ProcessPool
 from floop_robot.spec.config import FloopConfig, GateConfig
 from floop_robot.spec.records import ActMode, EpisodeEnd, ObjectReport, OutcomeCode
 from floop_robot.spec.tasks import get_task

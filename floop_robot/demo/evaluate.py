@@ -9,7 +9,7 @@ import msgspec
 
 from floop_robot.bundle import Bundle
 from floop_robot.demo.report import Rate
-from floop_robot.gate.executor import ProcessPool
+from floop_robot.gate.process_pool import ProcessPool
 from floop_robot.sim.sim_world import evaluation_scenarios
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.scenario import Scenario

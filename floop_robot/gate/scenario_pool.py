@@ -1,6 +1,6 @@
-"""PairedScenarioPool: fresh scenarios for trials, with the incumbent's episodes run ahead while nothing else is to do.
+"""PairedScenarioPool: fresh scenarios for trials; the incumbent's episodes are run ahead while the gate is idle.
 
-Every pair gets a scenario seed of its own, used once: no candidate is judged on scenarios that an earlier one was
+Every pair has a scenario seed of its own, used once. So no candidate is judged on scenarios that an earlier one was
 selected on.
 """
 
@@ -52,15 +52,15 @@ class PairedScenarioPool:
         self._executor, self._next_seed = executor, next_seed
         self._incumbent = ""
         self._sources: dict[Suite, ScenarioSource] = {}
-        self._kinds: dict[Suite, tuple[str, ...]] = {}
+        self._classes: dict[Suite, tuple[str, ...]] = {}
         self._ready: dict[Suite, deque[PreparedPair]] = {suite: deque() for suite in Suite}
         self._known = _nothing()
-        self._tried, self._achieved = "", _nothing()
-        """Another policy, and its (successes, episodes) in pairs of the present kinds of work."""
+        self._candidate, self._achieved = "", _nothing()
+        """A candidate, and its (successes, episodes) in pairs of the present classes."""
 
     @property
     def known(self) -> SuiteCounts:
-        """What this incumbent achieved, in pairs that were used and in those prepared."""
+        """What this incumbent achieved, in pairs used and pairs prepared."""
         sums = {s: sum(map(_counts, self._ready[s]), self._known[s]).tolist() for s in Suite}
         return SuiteCounts(tuple(sums[Suite.REGRESSION]), tuple(sums[Suite.TARGET]))
 
@@ -68,21 +68,21 @@ class PairedScenarioPool:
         """Pairs are run with this policy (already known to the executor) from now on."""
         if policy == self._incumbent:
             return
-        known = dict(self._achieved) if policy == self._tried else _nothing()
+        known = dict(self._achieved) if policy == self._candidate else _nothing()
         for suite in Suite:
             self._drop(suite)
-        self._incumbent, self._known, self._tried = policy, known, ""
+        self._incumbent, self._known, self._candidate = policy, known, ""
 
     def note(self, policy: str, achieved: SuiteCounts) -> None:
-        """What a candidate achieved in its trial counts once it is the incumbent, unless work has changed by then."""
-        self._tried = policy
+        """What a candidate achieved counts once it is the incumbent, unless the classes have changed by then."""
+        self._candidate = policy
         self._achieved = {Suite.REGRESSION: np.array(achieved.regression), Suite.TARGET: np.array(achieved.target)}
 
-    def set_source(self, suite: Suite, source: ScenarioSource | None, kinds: tuple[str, ...]) -> None:
-        """Draw the pairs of a suite from `source`; what was prepared for other `kinds` of work is dropped."""
-        if kinds != self._kinds.get(suite):
+    def set_source(self, suite: Suite, source: ScenarioSource | None, classes: tuple[str, ...]) -> None:
+        """Draw the pairs of a suite from `source`; pairs prepared for other `classes` are dropped."""
+        if classes != self._classes.get(suite):
             self._drop(suite)
-            self._kinds[suite] = kinds
+            self._classes[suite] = classes
         if source is None:
             self._sources.pop(suite, None)
         else:

@@ -1,4 +1,4 @@
-"""SeedAllocator: scenario seeds that no restart hands out twice."""
+"""SeedAllocator: scenario seeds that no restart hands out twice, so no two trials share a scenario."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from floop_robot.bundle import write_atomic
 from floop_robot.spec.errors import StorageError
 
 BLOCK = 1000
-"""Seeds reserved on disk at a time; a killed process wastes at most as many."""
+"""Seeds reserved on disk at a time; a killed process wastes at most this many."""
 _PER_RUN = 1_000_000
 _RUNS = 10_000
 
@@ -48,4 +48,6 @@ class SeedAllocator:
             return 0
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "no number"
-            raise StorageError(f"cannot read {self._path}: {reason}; seeds would be used twice, mend it") from None
+            raise StorageError(
+                f"cannot read {self._path}: {reason}; its seeds would be used twice: restore it or use another run_dir"
+            ) from None

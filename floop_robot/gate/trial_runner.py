@@ -1,4 +1,4 @@
-"""TrialRunner: runs the episodes that a trial asks for and writes the verdict; steppable, so its owner can serve sockets."""
+"""TrialRunner: runs the episodes that a trial asks for, and writes the verdict."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _RunningPair(msgspec.Struct, frozen=True):
 
 
 class TrialRunner:
-    """One candidate's trial, from its first episode to its verdict."""
+    """One candidate's trial, from its first episode to its verdict; steppable, so that its owner can serve sockets."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class TrialRunner:
         self._scenario_pool, self._executor = scenario_pool, executor
         self._candidate, self._incumbent_version = candidate, incumbent_version
         self._started = dict.fromkeys(Suite, 0)
-        # Bounded: one pair more than workers, so that none waits while this side thinks.
+        # Bounded: one pair more than there are workers, so that none of them waits.
         self._running: deque[_RunningPair] = deque()
         self._first_seed = 0
         self._clock, self._begun_s = clock, clock()
@@ -69,7 +69,7 @@ class TrialRunner:
         return verdict
 
     def cancel(self) -> None:
-        """Give the trial up; pairs that the candidate has not begun go back."""
+        """Abandon the trial; pairs that the candidate has not begun go back to the pool."""
         for each in reversed(self._running):
             if each.candidate.cancel():
                 self._scenario_pool.give_back(each.prepared)
@@ -77,7 +77,7 @@ class TrialRunner:
 
     @property
     def is_void(self) -> bool:
-        """It ended for want of an incumbent to compare with, and says nothing of the candidate."""
+        """Whether it ended because the incumbent could not be run: it tells nothing about the candidate."""
         return self._lost > MAX_LOST_PAIRS
 
     @property
@@ -110,7 +110,7 @@ class TrialRunner:
         self.trial.observe(Pair(done.prepared.suite, done.prepared.seed, candidate, incumbent))
 
     def _lose(self, done: _RunningPair, error: EpisodeFailed) -> None:
-        """A pair without its incumbent's half says nothing; another takes its place."""
+        """Replace a pair whose incumbent's episode failed."""
         done.candidate.cancel()
         self._started[done.prepared.suite] -= 1
         self._lost += 1

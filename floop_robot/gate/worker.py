@@ -1,6 +1,6 @@
 """One worker process of the pool: reads jobs from its socket, runs them, ends when the socket closes.
 
-`python -m floop_robot.gate.worker FD`: started by `executor.ProcessPool`, never by hand. Messages are msgpack of the
+`python -m floop_robot.gate.worker FD`: started by `process_pool.ProcessPool`, never by hand. Messages are msgpack of the
 structs below; nothing is pickled.
 """
 
@@ -20,10 +20,10 @@ from floop_robot.gate.interfaces import EpisodeRunner
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
-    """First message: what to run, and how politely."""
+    """First message: what to run, and at which niceness."""
 
     runner: str
-    """`module:function`; called with `task` it returns a `EpisodeRunner`."""
+    """`module:function`; called with `task` and `robot` it returns an `EpisodeRunner`."""
     task: str
     robot: str
     nice: int
@@ -55,13 +55,13 @@ class JobDone(msgspec.Struct, frozen=True, tag=True):
 
 
 class JobRefused(msgspec.Struct, frozen=True, tag=True):
-    """The last `Run` cannot be done, here or anywhere: what is wrong with it."""
+    """The last `Run` can't be done by any worker: what is wrong with it."""
 
     message: str
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """Warm: simulator loaded, waiting for work."""
+    """The simulator is loaded."""
 
 
 ToWorker = Setup | Load | Forget | Run
@@ -106,7 +106,7 @@ class _Service:
 
 def main(argv: list[str]) -> int:
     """Serve until the parent closes the socket or dies."""
-    # Ctrl-C reaches the whole process group; the parent decides when its workers end.
+    # Ctrl-C reaches the whole process group, but the parent decides when its workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = Connection(int(argv[0]))
     decoder = msgspec.msgpack.Decoder(ToWorker)

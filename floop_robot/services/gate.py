@@ -1,7 +1,7 @@
-"""The gate process, wired.
+"""The gate process: a main around `gate.gate.Gate`.
 
 learner ─▶ candidates ─▶ trials in PyBullet workers ─▶ verdicts ─▶ fleet manager
-journal ─▶ tail ─▶ what robots report ─▶ target_tasks work         incumbent ◀─┘
+journal ─▶ tail ─▶ what fails on the robots ─▶ target tasks      incumbent ◀─┘
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import msgspec
 import zmq
 
 from floop_robot.durable.framing import pack
-from floop_robot.gate.executor import ProcessPool
 from floop_robot.gate.gate import Gate, GateCounts, GateResult
+from floop_robot.gate.process_pool import ProcessPool
 from floop_robot.gate.reported_tasks import TargetTasks
 from floop_robot.services.entry import run as enter
 from floop_robot.services.gate_fleet_client import GateFleetClient
@@ -33,11 +33,11 @@ log = logging.getLogger(__name__)
 
 _IDLE_MS = 20
 _STEP_S = 0.02
-"""Longest wait for an episode before sockets are looked at again."""
+"""Longest wait for an episode before sockets are served again."""
 
 
 class CandidateReply(msgspec.Struct, frozen=True):
-    """What the learner hears about a candidate, as msgpack: taken or not, later the verdict."""
+    """Answer to the learner about a candidate, as msgpack: taken or not, later the verdict."""
 
     sha256: str
     taken: bool
@@ -46,7 +46,7 @@ class CandidateReply(msgspec.Struct, frozen=True):
 
 
 class GateStats(msgspec.Struct, frozen=True, kw_only=True):
-    """How the gate does, for screen and report."""
+    """State of the gate, for screen and report."""
 
     counts: GateCounts
     incumbent: int
@@ -57,18 +57,18 @@ class GateStats(msgspec.Struct, frozen=True, kw_only=True):
     verdict_s: tuple[float, ...]
     """Durations of the latest trials."""
     acknowledged: int
-    """Verdicts that the fleet manager has."""
+    """Verdicts that the fleet manager has stored."""
     episodes: int
     """Episodes that the workers finished."""
     workers_replaced: int
 
 
 class GateProcess:
-    """One gate, its sockets and its links; `run` serves until told to stop."""
+    """One gate and its sockets; `run` serves until told to stop."""
 
-    def __init__(self, config: FloopConfig, gate: Gate, pool: ProcessPool, link: GateFleetClient) -> None:
+    def __init__(self, config: FloopConfig, gate: Gate, pool: ProcessPool, fleet: GateFleetClient) -> None:
         """Raises `BindError` when the gate's endpoint is taken."""
-        self._gate, self._pool, self._link = gate, pool, link
+        self._gate, self._pool, self._fleet = gate, pool, fleet
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self._socket = bind_socket(self._context, zmq.ROUTER, config.endpoints.gate, "the gate")
@@ -88,8 +88,7 @@ class GateProcess:
             for found in self._journal.poll():
                 self._gate.failures.take(found.block.info, found.block.ends, found.block.labels)
             self._take_incumbent()
-            judged = self._gate.step(_STEP_S)
-            if judged is not None:
+            if judged := self._gate.step(_STEP_S):
                 self._publish(judged)
             self._stats.write(self._current_stats())
         self._stats.write(self._current_stats(), force=True)
@@ -119,20 +118,20 @@ class GateProcess:
         return CandidateReply(sha256, True)
 
     def _take_incumbent(self) -> None:
-        stale = self._link.take_stale()
+        stale = self._fleet.take_stale()
         if stale is not None:
             self._gate.reconsider(stale)
-        bundle = self._link.take_incumbent()
+        bundle = self._fleet.take_incumbent()
         if bundle is None:
             return
         try:
             self._gate.set_incumbent(bundle)
         except FloopError as error:
-            log.error("gate: the policy in production can't be compared with: %s", error)
+            log.error("gate: no trials against the policy in production: %s", error)
 
     def _publish(self, judged: GateResult) -> None:
         verdict = judged.verdict
-        self._link.submit(judged.bundle, verdict)
+        self._fleet.submit(judged.bundle, verdict)
         self._last = verdict
         self._durations = [*self._durations[-99:], verdict.duration_s]
         peer = self._senders.pop(verdict.candidate_sha256, None)
@@ -161,7 +160,7 @@ class GateProcess:
             last_decision=str(self._last.decision) if self._last else "",
             last_reason=self._last.reason if self._last else "",
             verdict_s=tuple(self._durations),
-            acknowledged=self._link.acknowledged,
+            acknowledged=self._fleet.acknowledged,
             episodes=self._pool.finished,
             workers_replaced=self._pool.replaced,
         )
@@ -169,13 +168,11 @@ class GateProcess:
 
 def run(config: FloopConfig, stop: threading.Event) -> None:
     """Serve until `stop`; raises `FloopError` when port or run directory can't be used."""
-    pool = ProcessPool(
-        workers=config.gate.workers, task=config.task, robot=config.robot.model, nice=config.gate.nice
-    )
+    pool = ProcessPool(workers=config.gate.workers, task=config.task, robot=config.robot.model, nice=config.gate.nice)
     try:
         gate = Gate(config, pool)
-        with GateFleetClient(config.endpoints, "gate") as link:
-            process = GateProcess(config, gate, pool, link)
+        with GateFleetClient(config.endpoints, "gate") as fleet:
+            process = GateProcess(config, gate, pool, fleet)
             log.info("gate: %d workers, candidates on %s", pool.width, config.endpoints.gate)
             try:
                 process.run(stop)

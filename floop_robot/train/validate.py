@@ -14,7 +14,8 @@ from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenarios_of
 from floop_robot.bundle import Bundle, verify
 from floop_robot.core import EpisodeJob, EpisodeOutcome, Executor
-from floop_robot.gate.executor import InProcessExecutor, ProcessPool
+from floop_robot.gate.executor import InProcessExecutor
+from floop_robot.gate.process_pool import ProcessPool
 from floop_robot.gate.pybullet_worker import PyBulletRunner
 from floop_robot.gate.reported_tasks import TargetTasks
 from floop_robot.gate.scenario_pool import PairedScenarioPool

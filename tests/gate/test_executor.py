@@ -13,8 +13,9 @@ import psutil
 import pytest
 
 from floop_robot.core import EpisodeJob
-from floop_robot.gate.executor import InProcessExecutor, ProcessPool
+from floop_robot.gate.executor import InProcessExecutor
 from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed
+from floop_robot.gate.process_pool import ProcessPool
 from tests.support.fake_runners import PidRunner, scenario
 from tests.support.waiting import wait_for
 
@@ -101,7 +102,7 @@ def test_closing_leaves_no_process(tmp_path: Path) -> None:
 
 OWNER = """
 import sys
-from floop_robot.gate.executor import ProcessPool
+from floop_robot.gate.process_pool import ProcessPool
 pool = ProcessPool(workers=2, task=sys.argv[1], robot="panda", runner="tests.support.fake_runners:pid_runner")
 pool.wait_warm()
 print(*pool.worker_pids, flush=True)

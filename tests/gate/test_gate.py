@@ -14,9 +14,9 @@ import pytest
 
 from floop_robot.bundle import Bundle
 from floop_robot.core import EpisodeJob, EpisodeOutcome
-from floop_robot.gate.executor import ProcessPool
 from floop_robot.gate.gate import Gate, GateResult
 from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed
+from floop_robot.gate.process_pool import ProcessPool
 from floop_robot.gate.reported_tasks import target_tasks
 from floop_robot.gate.suites import SuiteCounts
 from floop_robot.gate.trial_runner import MAX_LOST_PAIRS

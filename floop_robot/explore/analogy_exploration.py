@@ -1,11 +1,12 @@
-"""Trying elsewhere: how an explorer goes about work that the policy never succeeds at.
+"""AnalogyPolicy: how an explorer tries tasks that the policy never succeeds at.
 
-Noise on single actions stays near what the policy does already. A policy that meets an object unlike all it was trained
-on may not even reach it, or may always grip it where it can't be held: every noisy attempt fails alike, and there is
-nothing to learn from. So an attempt may be made by analogy: the policy is shown an object of a known class and size, at
-a place displaced by a constant. That is one coherent attempt, from approach to lift, at another part of the object.
-Nothing is assumed about the object but what was perceived of it. What is recorded is the true observation and the
-executed action: off-policy learners may use it, on-policy ones may not.
+Noise on single actions stays near what the policy does already. A policy that meets a new kind of object may not even
+reach it, or may grip it where it can't be held. Then every noisy attempt fails alike, and there is nothing to learn.
+
+So an attempt may be made by analogy. The policy is shown an object of a known class and size, displaced by a constant.
+That is one coherent attempt, from approach to lift, at another part of the object. It assumes nothing about the object
+beyond what was perceived. The true observation and the executed action are recorded, so off-policy learners may use
+them; on-policy learners may not.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from floop_robot.spec.layout import Layout, Vector
 from floop_robot.spec.scenario import OBJECT_CLASSES
 
 AIM_RADIUS = 0.6
-"""Aims lie within this share of the object's largest horizontal extent around its centre: on it, or at its edge."""
+"""Aims lie within this share of the object's largest horizontal extent around its center: on it, or at its edge."""
 
 
 class AnalogyPolicy:
-    """A policy that is shown a known object elsewhere; make one per episode."""
+    """A policy that is shown a known object elsewhere; make a new one for each episode."""
 
     def __init__(self, policy: PolicyActor, layout: Layout, known: KnownClass, rng: np.random.Generator) -> None:
         self._policy = policy
@@ -44,10 +45,9 @@ class AnalogyPolicy:
         return self._policy.mean(self._shown(observation))
 
     def sample(self, observation: Vector, rng: np.random.Generator) -> tuple[Vector, float]:
-        """The best action for what it is shown: the aim is what varies, and noise spoils most of the few good aims.
+        """The best action for what it is shown; the density under the true observation is unknown (NaN).
 
-        (Noise on top made fewer of some ninety attempts on open baskets succeed.) Its density
-        in the true observation is unknown (NaN).
+        Only the aim varies: noise on top made fewer of ninety attempts on open baskets succeed.
         """
         return self.mean(observation), math.nan
 

@@ -1,4 +1,4 @@
-"""DomainRandomization: the simulator as explorers see it, with everything that can't be perceived drawn anew in each episode."""
+"""DomainRandomization: scenarios with everything that can't be perceived drawn anew in each episode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WeightSubscriber and ExplorationRateLimiter: what an explorer acts on, and how many rows it may make of it."""
+"""WeightSubscriber: the live weights that an explorer acts on."""
 
 from __future__ import annotations
 
@@ -16,34 +16,9 @@ from floop_robot.transport.zmq_sockets import Context, connect_socket, receive
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S = 5.0
-"""Without new weights for so long the same ones are explored again: the rows may have been lost with a learner."""
-
-
-class ExplorationRateLimiter:
-    """How many rows may still be made before the learner shows that it keeps up."""
-
-    def __init__(self, rows: int, clock_s: float) -> None:
-        self._rows, self._left, self._since_s = rows, 0, clock_s
-
-    def new_weights(self, now_s: float) -> None:
-        """The learner published: another grant, on top of at most one that is unused."""
-        self._left = min(self._left, self._rows) + self._rows
-        self._since_s = now_s
-
-    def spend(self, rows: int) -> None:
-        """Note the rows of an episode."""
-        self._left -= rows
-
-    def may_explore(self, now_s: float) -> bool:
-        """Whether another episode may begin."""
-        if self._left <= 0 and now_s - self._since_s > PATIENCE_S:
-            self._left, self._since_s = self._rows, now_s
-        return self._left > 0
-
 
 class WeightSubscriber:
-    """The newest live weights of the learner; older ones are skipped."""
+    """Receives the newest live weights of the learner; skips older ones."""
 
     def __init__(self, config: FloopConfig) -> None:
         rules = get_task(config.task)
@@ -53,10 +28,10 @@ class WeightSubscriber:
         self.actor: Actor | None = None
         self.version = 0
         self.refused = 0
-        """Messages that held no usable policy."""
+        """Messages without a usable policy."""
 
     def poll(self, wait_ms: int) -> bool:
-        """Wait for new weights; whether there are some."""
+        """Wait for new weights; returns whether some came."""
         if not self._socket.poll(wait_ms) or not (frames := receive(self._socket)):
             return False
         try:

@@ -18,7 +18,8 @@ import msgspec
 
 from floop_envs.seeds import Purpose
 from floop_robot.explore.explorer import ANALOGY_SHARE, Explorer, ExplorerCounts
-from floop_robot.explore.weight_subscriber import ExplorationRateLimiter, WeightSubscriber
+from floop_robot.explore.rate_limiter import ExplorationRateLimiter
+from floop_robot.explore.weight_subscriber import WeightSubscriber
 from floop_robot.gate.seed_allocator import SeedAllocator
 from floop_robot.learn.settings import PpoSettings
 from floop_robot.services.entry import run as enter

@@ -14,7 +14,7 @@ import zmq
 from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenarios_of, seed_of
 from floop_robot.explore.domain_randomization import DomainRandomization, RandomizationRanges
-from floop_robot.explore.weight_subscriber import PATIENCE_S, ExplorationRateLimiter
+from floop_robot.explore.rate_limiter import PATIENCE_S, ExplorationRateLimiter
 from floop_robot.gate.seed_allocator import BLOCK, SeedAllocator
 from floop_robot.services.explorer import ROWS_PER_WEIGHTS, ExplorerStats
 from floop_robot.services.supervision.stats_file import read_stats

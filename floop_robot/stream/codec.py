@@ -1,28 +1,33 @@
-"""Records to one block of bytes and back; everything that is not a sound block becomes one error, `BlockRefused`.
+"""Records to one block of bytes and back. A block is what a robot's disk, the wire and the journal hold, unchanged.
 
-A block is `b"FLB1"`, the CRC-32 of the body (little-endian), and the body: msgpack, in which transitions are columns
-(`columns.py`) and the rarer kinds are structs. The keys of its records are `first_seq`, `first_seq + 1`, …: strictly
-consecutive over all kinds.
+Layout, little-endian: `FLB2`, CRC-32 (u32), length of the body (u32), first key (u64), end key (u64), body. The CRC
+covers everything behind it. It is computed once, where the block is made, and checked wherever the block was stored or
+travelled. The body is the `Block` as msgpack, with transitions as columns (`columns.py`).
+
+The keys of its records are `first_seq`, `first_seq + 1`, …: strictly consecutive over all kinds.
 """
 
 from __future__ import annotations
 
 import enum
 import math
-import zlib
+import struct
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from floop_robot.durable.framing import CRC_BYTES, deframe, frame, pack
 from floop_robot.spec.bounds import MAX_INT
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.records import EpisodeEnd, Event, Label, Record, StreamInfo, Transition
-from floop_robot.stream.columns import SCALARS, VECTORS, TransitionColumns, validation_error
+from floop_robot.stream.columns import TransitionColumns, validation_error
 
-MAGIC = b"FLB1"
-HEADER_BYTES = 8
+MAGIC = b"FLB2"
+_FIELDS = struct.Struct("<IQQ")
+HEADER_BYTES = len(MAGIC) + CRC_BYTES + _FIELDS.size
 MAX_BLOCK_BYTES = 16 * 2**20
 """No honest block comes near it; a length above is damage."""
 
@@ -45,24 +50,47 @@ class RecordKind(enum.IntFlag):
     ALL = 15
 
 
-class Block(msgspec.Struct, frozen=True, kw_only=True):
-    """Consecutive records of one stream, decoded. `end_seq` is one past the last key."""
+class BlockHeader(msgspec.Struct, frozen=True):
+    """What can be known of a block without decoding it."""
+
+    first_seq: int
+    end_seq: int
+    """One past the last key."""
+    crc: int
+    size: int
+    """Bytes of the whole block."""
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """Consecutive records of one stream, as they lie on disk and wire."""
 
     info: StreamInfo
     first_seq: int
-    end_seq: int
-    transitions: TransitionColumns | None = None
+    rows: int = 0
+    """Number of transitions."""
+    columns: dict[str, bytes] = {}
+    """Bytes of each column of the transitions; read them as `transitions`."""
     ends: tuple[EpisodeEnd, ...] = ()
     labels: tuple[Label, ...] = ()
     events: tuple[Event, ...] = ()
 
     def __len__(self) -> int:
-        return self.end_seq - self.first_seq
+        return self.rows + len(self.ends) + len(self.labels) + len(self.events)
+
+    @property
+    def end_seq(self) -> int:
+        """One past the last key."""
+        return self.first_seq + len(self)
+
+    @cached_property
+    def transitions(self) -> TransitionColumns | None:
+        """The transitions as arrays over the block's own bytes; raises ValueError where columns don't fit."""
+        return TransitionColumns.from_bytes(self.columns, self.rows) if self.rows else None
 
     @property
     def kinds(self) -> RecordKind:
         """Which kinds are in here."""
-        kinds = RecordKind.TRANSITION if self.transitions is not None else RecordKind(0)
+        kinds = RecordKind.TRANSITION if self.rows else RecordKind(0)
         kinds |= RecordKind.EPISODE_END if self.ends else RecordKind(0)
         kinds |= RecordKind.LABEL if self.labels else RecordKind(0)
         return kinds | (RecordKind.EVENT if self.events else RecordKind(0))
@@ -81,18 +109,6 @@ class TailBlock(msgspec.Struct, frozen=True):
     block: Block
 
 
-class _BlockBody(msgspec.Struct, frozen=True):
-    """The body as it lies on wire and disk."""
-
-    info: StreamInfo
-    first_seq: int
-    rows: int = 0
-    columns: dict[str, bytes] = {}
-    ends: tuple[EpisodeEnd, ...] = ()
-    labels: tuple[Label, ...] = ()
-    events: tuple[Event, ...] = ()
-
-
 def _pack_array(value: object) -> bytes:
     if isinstance(value, np.ndarray):
         return np.ascontiguousarray(value, "<f4").tobytes()
@@ -105,8 +121,7 @@ def _unpack_array(_: type, value: Any) -> Any:
     return np.frombuffer(value, "<f4")
 
 
-_ENCODER = msgspec.msgpack.Encoder(enc_hook=_pack_array)
-_DECODER = msgspec.msgpack.Decoder(_BlockBody, dec_hook=_unpack_array)
+_DECODER = msgspec.msgpack.Decoder(Block, dec_hook=_unpack_array)
 
 
 def encode_block(info: StreamInfo, first_seq: int, records: Sequence[Record]) -> bytes:
@@ -114,100 +129,77 @@ def encode_block(info: StreamInfo, first_seq: int, records: Sequence[Record]) ->
 
     Raises `BlockRefused` for records that no reader would accept (NaN, unlike shapes, numbers out of range).
     """
-    seqs = range(first_seq, first_seq + len(records))
-    keyed = list(zip(seqs, records, strict=True))
+    end_seq = first_seq + len(records)
+    keyed = list(zip(range(first_seq, end_seq), records, strict=True))
     rows = [(seq, record) for seq, record in keyed if isinstance(record, Transition)]
     rest = [msgspec.structs.replace(record, seq=seq) for seq, record in keyed if not isinstance(record, Transition)]
     try:
-        columns = TransitionColumns.stack([row for _, row in rows]) if rows else None
-        if columns is not None:
-            columns = msgspec.structs.replace(columns, seq=np.array([seq for seq, _ in rows], "<i8"))
         block = Block(
             info=info,
             first_seq=first_seq,
-            end_seq=first_seq + len(records),
-            transitions=columns,
+            rows=len(rows),
+            columns=TransitionColumns.pack([row for _, row in rows], [seq for seq, _ in rows]) if rows else {},
             ends=tuple(r for r in rest if isinstance(r, EpisodeEnd)),
             labels=tuple(r for r in rest if isinstance(r, Label)),
             events=tuple(r for r in rest if isinstance(r, Event)),
         )
         _check(block)
-        body = _ENCODER.encode(_to_body(block))
+        body = pack(block, _pack_array)
         if rest:  # structs don't check their types when they are made; what no one could read must not be written
             _DECODER.decode(body)
     except (ValueError, TypeError, OverflowError, NotImplementedError, RecursionError) as error:
         raise BlockRefused(f"records cannot be written: {error}") from None
-    return MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
+    return frame_block(body, first_seq, end_seq)
+
+
+def frame_block(body: bytes, first_seq: int, end_seq: int) -> bytes:
+    """Put the header before a body."""
+    return MAGIC + frame(_FIELDS.pack(len(body), first_seq, end_seq) + body)
 
 
 def decode_block(data: bytes) -> Block:
     """A block from bytes; raises `BlockRefused` for anything else (damage, malice, another version)."""
+    header = check_block(data)
     try:
-        block = _from_body(_DECODER.decode(body_of(data)))
+        block = _DECODER.decode(memoryview(data)[HEADER_BYTES:])
         _check(block)
-        return block
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
         raise BlockRefused(f"block is malformed: {error or type(error).__name__}") from None
+    if (block.first_seq, block.end_seq) != (header.first_seq, header.end_seq):
+        raise BlockRefused(f"block holds keys {block.first_seq} to {block.end_seq}, its header says otherwise")
+    return block
 
 
-def body_of(data: bytes) -> memoryview:
-    """The checked body of a block; raises `BlockDamaged` when length, mark or CRC is wrong."""
-    if not HEADER_BYTES < len(data) <= MAX_BLOCK_BYTES:
-        raise BlockDamaged(f"block has {len(data)} bytes, expected {HEADER_BYTES + 1} to {MAX_BLOCK_BYTES}")
-    if data[:4] != MAGIC:
+def check_block(data: bytes) -> BlockHeader:
+    """The header of a whole block; raises `BlockDamaged` when mark, length or CRC is wrong."""
+    if data[: len(MAGIC)] != MAGIC:
         raise BlockDamaged(f"block starts with {bytes(data[:4])!r}, expected {MAGIC!r}; is the sender's floop another?")
-    body = memoryview(data)[HEADER_BYTES:]
-    if zlib.crc32(body) != int.from_bytes(data[4:HEADER_BYTES], "little"):
+    header = read_header(data)
+    if header is None or header.size != len(data):
         raise BlockDamaged("block failed its CRC: damaged on disk or on the way")
-    return body
+    return header
+
+
+def read_header(data: bytes, start: int = 0) -> BlockHeader | None:
+    """The header of the block that begins at `start`; None where no sound block begins."""
+    view = memoryview(data)[start:]
+    if len(view) <= HEADER_BYTES or view[: len(MAGIC)] != MAGIC:
+        return None
+    length, first_seq, end_seq = _FIELDS.unpack_from(view, len(MAGIC) + CRC_BYTES)
+    size = HEADER_BYTES + length
+    if not HEADER_BYTES < size <= min(MAX_BLOCK_BYTES, len(view)) or deframe(view[len(MAGIC) : size]) is None:
+        return None
+    return BlockHeader(first_seq, end_seq, stored_crc(data, start), size)
+
+
+def stored_crc(data: bytes, start: int = 0) -> int:
+    """The CRC that a block carries, unchecked."""
+    return int.from_bytes(data[start + len(MAGIC) : start + len(MAGIC) + CRC_BYTES], "little")
 
 
 def split_block(block: Block, from_seq: int) -> bytes:
     """The part of `block` from key `from_seq` on, encoded again."""
     return encode_block(block.info, from_seq, block.records()[from_seq - block.first_seq :])
-
-
-def _to_body(block: Block) -> _BlockBody:
-    columns = block.transitions
-    return _BlockBody(
-        info=block.info,
-        first_seq=block.first_seq,
-        rows=0 if columns is None else len(columns),
-        columns={} if columns is None else {name: getattr(columns, name).tobytes() for name in (*SCALARS, *VECTORS)},
-        ends=block.ends,
-        labels=block.labels,
-        events=block.events,
-    )
-
-
-def _from_body(wire: _BlockBody) -> Block:
-    columns = None
-    if wire.rows:
-        arrays: dict[str, Any] = {}
-        for name, kind in SCALARS.items():
-            arrays[name] = _column(wire, name, kind, (wire.rows,))
-        for name in VECTORS:
-            arrays[name] = _column(wire, name, np.dtype("<f4"), (wire.rows, -1))
-        columns = TransitionColumns(**arrays)
-    count = wire.rows + len(wire.ends) + len(wire.labels) + len(wire.events)
-    return Block(
-        info=wire.info,
-        first_seq=wire.first_seq,
-        end_seq=wire.first_seq + count,
-        transitions=columns,
-        ends=wire.ends,
-        labels=wire.labels,
-        events=wire.events,
-    )
-
-
-def _column(wire: _BlockBody, name: str, kind: np.dtype[Any], shape: tuple[int, ...]) -> Any:
-    if name not in wire.columns:
-        raise ValueError(f"column {name} is missing")
-    raw = wire.columns[name]
-    if kind == np.dtype("?") and raw.strip(b"\x00\x01"):
-        raise ValueError(f"column {name} holds bytes other than 0 and 1")
-    return np.frombuffer(raw, kind).reshape(shape)
 
 
 def _check(block: Block) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -66,14 +66,34 @@ class TransitionColumns(msgspec.Struct, frozen=True, kw_only=True):
         return Transition(**values | {"act_mode": ActMode(values["act_mode"])})
 
     @classmethod
-    def stack(cls, rows: Sequence[Transition]) -> TransitionColumns:
-        """Columns of `rows`; raises ValueError, TypeError or OverflowError where rows don't fit together."""
-        arrays: dict[str, Any] = {
-            name: np.array([getattr(row, name) for row in rows], kind) for name, kind in SCALARS.items()
-        }
-        for name in VECTORS:
-            arrays[name] = np.array([getattr(row, name) for row in rows], "<f4")
+    def from_bytes(cls, columns: Mapping[str, bytes], rows: int) -> TransitionColumns:
+        """Arrays over the bytes of each column; raises ValueError where a column is missing or has another size."""
+        arrays: dict[str, Any] = {name: _column(columns, name, kind, (rows,)) for name, kind in SCALARS.items()}
+        arrays |= {name: _column(columns, name, np.dtype("<f4"), (rows, -1)) for name in VECTORS}
         return cls(**arrays)
+
+    @staticmethod
+    def pack(rows: Sequence[Transition], seqs: Sequence[int]) -> dict[str, bytes]:
+        """The bytes of each column of `rows`, whose keys become `seqs`.
+
+        Raises ValueError, TypeError or OverflowError where rows don't fit together.
+        """
+        columns = {name: np.array([getattr(row, name) for row in rows], kind) for name, kind in SCALARS.items()}
+        columns |= {name: np.array([getattr(row, name) for row in rows], "<f4") for name in VECTORS}
+        columns["seq"] = np.array(seqs, SCALARS["seq"])
+        for name in VECTORS:
+            if columns[name].ndim != 2:
+                raise ValueError(f"{name} has shape {columns[name].shape}, expected (rows, size)")
+        return {name: column.tobytes() for name, column in columns.items()}
+
+
+def _column(columns: Mapping[str, bytes], name: str, kind: np.dtype[Any], shape: tuple[int, ...]) -> Any:
+    if name not in columns:
+        raise ValueError(f"column {name} is missing")
+    raw = columns[name]
+    if kind == np.dtype("?") and raw.strip(b"\x00\x01"):
+        raise ValueError(f"column {name} holds bytes other than 0 and 1")
+    return np.frombuffer(raw, kind).reshape(shape)
 
 
 def validation_error(columns: TransitionColumns) -> str:

@@ -1,7 +1,7 @@
 """Journal: every record of the fleet, in SQLite; the high-water mark of a stream moves in the same transaction.
 
 WAL with synchronous=FULL: a commit that returned survives a power cut. SQLite does not notice flipped bits in a row, so
-every row carries a CRC. One process writes (ingest); everyone else asks the tail server.
+every row carries a CRC. It continues the CRC of its block over what the row adds, so a block is summed once. One process writes (ingest); everyone else asks the tail server.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from floop_robot.durable.framing import pack
 from floop_robot.durable.locks import ExclusiveLock
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Source
-from floop_robot.stream.codec import Block, RecordKind
+from floop_robot.stream.codec import Block, BlockDamaged, RecordKind, check_block, stored_crc
 
-SCHEMA = 1
+SCHEMA = 2
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS streams (
@@ -131,7 +131,10 @@ class Journal:
         self._db.execute("INSERT OR IGNORE INTO meta VALUES ('id', ?)", (secrets.token_hex(8),))
         meta = dict(self._db.execute("SELECT name, value FROM meta"))
         if meta["schema"] != str(SCHEMA):
-            raise StorageError(f"journal {self.path} has schema {meta['schema']}, expected {SCHEMA}; move it away")
+            raise StorageError(
+                f"journal {self.path} was written by another floop (schema {meta['schema']}, this one reads {SCHEMA}); "
+                "use that floop, or choose another run_dir"
+            )
         return str(meta["id"])
 
     def _insert(self, number: int, entry: JournalEntry, stamp_ns: int) -> None:
@@ -148,7 +151,7 @@ class Journal:
             self._db.execute(move, (block.end_seq, *key))
         rows = 0 if block.transitions is None else len(block.transitions)
         facts = (*key, block.first_seq, block.end_seq, int(block.kinds), int(block.info.source), rows, stamp_ns)
-        values = (number, *facts, _crc(number, facts, entry.payload), entry.payload)
+        values = (number, *facts, _crc(number, facts, stored_crc(entry.payload)), entry.payload)
         self._db.execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
 
@@ -251,13 +254,16 @@ class JournalReader:
             raise _unusable(self._path, error) from None
 
 
-def _crc(number: int, facts: tuple[object, ...], payload: bytes) -> int:
-    return zlib.crc32(payload, zlib.crc32(pack((number, *facts))))
+def _crc(number: int, facts: tuple[object, ...], block_crc: int) -> int:
+    return zlib.crc32(pack((number, *facts)), block_crc)
 
 
 def _checked(row: tuple[Any, ...]) -> StoredBlock:
     number, *facts, crc, payload = row
-    is_sound = isinstance(payload, bytes) and _crc(number, tuple(facts), payload) == crc
+    try:
+        is_sound = isinstance(payload, bytes) and _crc(number, tuple(facts), check_block(payload).crc) == crc
+    except (BlockDamaged, OverflowError):  # a damaged number may be larger than any
+        is_sound = False
     return StoredBlock(number, payload if is_sound else None)
 
 

@@ -1,6 +1,6 @@
-"""What sender and ingest, and tail client and tail server, say to each other: frozen structs in sealed envelopes.
+"""Messages between sender and ingest, and between tail client and tail server: frozen structs in framed messages.
 
-Blocks carry a CRC of their own.
+Blocks travel in ZeroMQ frames of their own beside them, since they carry a CRC already.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from floop_robot.spec.bounds import BoundedInt
 from floop_robot.stream.codec import MAX_BLOCK_BYTES, RecordKind
 
 MAX_INGEST_MESSAGE_BYTES = MAX_BLOCK_BYTES + 1024
-"""Of a message to ingest: a block, and what is said about it."""
-PROTOCOL = 1
+"""Of a message to ingest: a block and its message."""
+PROTOCOL = 2
+"""Of sender and ingest; 2: blocks carry their keys in a header (`FLB2`)."""
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
@@ -86,12 +87,11 @@ class FetchBlocks(StreamMessage, frozen=True, tag="fetch"):
 
 
 class FetchedBlocks(StreamMessage, frozen=True, tag="fetched"):
-    """Tail server: the blocks, and up to which id the journal was looked through."""
+    """Tail server: the blocks in the next frames, one each, and up to which id the journal was looked through."""
 
     request: BoundedInt
     journal_id: str
     ids: tuple[BoundedInt, ...]
-    blocks: tuple[bytes, ...]
     through: BoundedInt
     damaged: BoundedInt = 0
     """Blocks in this range whose CRC failed on disk; they are left out."""

@@ -1,28 +1,31 @@
-"""Segment: one file of the spool. A head that says whose records follow, then frames, each with length and CRC.
+"""Segment: one file of the spool. A head that says whose records follow, then blocks as `codec.py` makes them.
 
-A frame is `mark | length | first_seq | end_seq | crc` (little-endian) and its payload; the CRC-32 covers header and
-payload. The head is a frame of its own mark, written to the side and renamed, so a segment exists whole or not at all.
+The head is `FLS2`, its length (u32, little-endian) and a frame with its own CRC. It is written to the side and renamed,
+so a segment exists whole or not at all.
 """
 
 from __future__ import annotations
 
 import os
 import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from floop_robot.durable.files import replace_file
-from floop_robot.durable.framing import pack
+from floop_robot.durable.framing import deframe, frame, pack
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import StreamInfo
-from floop_robot.stream.codec import MAX_BLOCK_BYTES
+from floop_robot.stream.codec import MAGIC, read_header
 from floop_robot.stream.protocol import OutgoingBlock
 
-HEADER_MAGIC, FRAME_MAGIC = b"FLSH", b"FLSF"
-_HEADER = struct.Struct("<4sIQQI")
+_HEAD_MAGIC, _OLD_HEAD_MAGIC = b"FLS2", b"FLSH"
+_LENGTH = struct.Struct("<I")
+
+
+class OldSpool(StorageError):
+    """A spool that an older floop wrote in another format."""
 
 
 class SegmentHeader(msgspec.Struct, frozen=True):
@@ -38,34 +41,29 @@ class Segment(msgspec.Struct, frozen=True):
     path: Path
     head: SegmentHeader
     size: int
-    """Bytes up to the end of the last durable frame."""
+    """Bytes up to the end of the last durable block."""
     end_seq: int
     """One past the last durable key."""
     is_clean: bool = True
-    """Whether the file ended with a whole frame when it was opened."""
-
-
-def frame(mark: bytes, first_seq: int, end_seq: int, payload: bytes) -> bytes:
-    """One frame."""
-    fields = struct.pack("<IQQ", len(payload), first_seq, end_seq)
-    return b"".join((mark, fields, zlib.crc32(payload, zlib.crc32(fields)).to_bytes(4, "little"), payload))
+    """Whether the file ended with a whole block when it was opened."""
 
 
 def create_segment(path: Path, head: SegmentHeader) -> Segment:
     """Make a segment that holds no record yet; atomic. Raises OSError."""
-    data = frame(HEADER_MAGIC, head.first_seq, head.first_seq, pack(head))
+    framed = frame(pack(head))
+    data = _HEAD_MAGIC + _LENGTH.pack(len(framed)) + framed
     replace_file(path, data)
     return Segment(path, head, len(data), head.first_seq)
 
 
 def open_segment(path: Path) -> Segment:
-    """Find the end of a segment; raises `StorageError` when its head is damaged."""
+    """Find the end of a segment; raises `StorageError` when its head is damaged, `OldSpool` when it is old."""
     with path.open("rb") as file:
-        os.fdatasync(file.fileno())  # a killed writer may have left sound frames that only the page cache holds
+        os.fdatasync(file.fileno())  # a killed writer may have left sound blocks that only the page cache holds
         data = file.read()
     head, size = _head_of(path, data)
     end_seq = head.first_seq
-    for end, block in _frames(data, size):
+    for end, block in _blocks(data, size):
         size, end_seq = end, max(end_seq, block.end_seq)
     return Segment(path, head, size, end_seq, is_clean=size == len(data))
 
@@ -73,47 +71,43 @@ def open_segment(path: Path) -> Segment:
 def read_blocks(segment: Segment, offset: int) -> Iterator[tuple[int, OutgoingBlock]]:
     """Blocks from byte `offset` (0 for the first) up to the durable end, each with the offset behind it.
 
-    Damaged frames are left out: the key of the next block tells the gap.
+    Damaged blocks are left out: the key of the next block tells the gap.
     """
     with segment.path.open("rb") as file:
         file.seek(offset)
         data = file.read(max(0, segment.size - offset))
     start = 0 if offset else _head_of(segment.path, data)[1]
-    for end, block in _frames(data, start):
+    for end, block in _blocks(data, start):
         yield offset + end, block
 
 
 def _head_of(path: Path, data: bytes) -> tuple[SegmentHeader, int]:
-    found = _frame_at(data, 0, HEADER_MAGIC)
-    if found is None:
+    if data.startswith(_OLD_HEAD_MAGIC):
+        raise OldSpool(
+            f"spool {path.parent} was written by an older floop (segment format 1); let that floop deliver it, "
+            "or move the folder away"
+        )
+    start = len(_HEAD_MAGIC) + _LENGTH.size
+    if len(data) < start or not data.startswith(_HEAD_MAGIC):
         raise StorageError(f"{path} has a damaged head")
-    end, block = found
+    end = start + _LENGTH.unpack_from(data, len(_HEAD_MAGIC))[0]
+    body = deframe(memoryview(data)[start:end]) if end <= len(data) else None
+    if body is None:
+        raise StorageError(f"{path} has a damaged head")
     try:
-        return msgspec.msgpack.decode(block.payload, type=SegmentHeader), end
+        return msgspec.msgpack.decode(body, type=SegmentHeader), end
     except (msgspec.MsgspecError, ValueError) as error:
         raise StorageError(f"{path} has a damaged head: {error}") from None
 
 
-def _frame_at(data: bytes, start: int, mark: bytes = FRAME_MAGIC) -> tuple[int, OutgoingBlock] | None:
-    if len(data) - start < _HEADER.size:
-        return None
-    found, length, first_seq, end_seq, crc = _HEADER.unpack_from(data, start)
-    begin, end = start + _HEADER.size, start + _HEADER.size + length
-    if found != mark or length > MAX_BLOCK_BYTES or end > len(data):
-        return None
-    fields = memoryview(data)[start + 4 : begin - 4]
-    if zlib.crc32(memoryview(data)[begin:end], zlib.crc32(fields)) != crc:
-        return None
-    return end, OutgoingBlock(first_seq, end_seq, data[begin:end])
-
-
-def _frames(data: bytes, start: int) -> Iterator[tuple[int, OutgoingBlock]]:
+def _blocks(data: bytes, start: int) -> Iterator[tuple[int, OutgoingBlock]]:
     while start < len(data):
-        found = _frame_at(data, start)
-        if found is None:  # damaged: look for the next sound one
-            start = data.find(FRAME_MAGIC, start + 1)
+        header = read_header(data, start)
+        if header is None:  # damaged: look for the next sound one
+            start = data.find(MAGIC, start + 1)
             if start < 0:
                 return
             continue
-        start = found[0]
-        yield found
+        end = start + header.size
+        yield end, OutgoingBlock(header.first_seq, header.end_seq, data[start:end])
+        start = end

@@ -2,7 +2,7 @@
 
 Segments (`segment.py`) hold blocks in the order of their keys. `commit` makes blocks durable (one fdatasync for all of
 them); `acknowledge` lets go of segments whose records are all on ingest's disk. The identity of the counter, `boot_id`,
-lives in the segments' heads. When a file does not end with a whole frame, or is damaged, nobody can tell any more which
+lives in the segments' heads. When a file does not end with a whole block, or is damaged, nobody can tell any more which
 keys were used: the next records begin a new boot, and the old boot's are delivered first.
 """
 
@@ -23,11 +23,10 @@ from floop_robot.spec.records import Event, StreamInfo
 from floop_robot.stream.codec import encode_block
 from floop_robot.stream.protocol import OutgoingBlock
 from floop_robot.stream.segment import (
-    FRAME_MAGIC,
+    OldSpool,
     Segment,
     SegmentHeader,
     create_segment,
-    frame,
     open_segment,
     read_blocks,
 )
@@ -106,22 +105,22 @@ class Spool:
 
     def commit(self, blocks: list[OutgoingBlock]) -> None:
         """Make blocks durable, all or none; raises OSError, or `SpoolFull` when they don't fit."""
-        frames = b"".join(frame(FRAME_MAGIC, b.first_seq, b.end_seq, b.payload) for b in blocks)
-        if self.size + len(frames) > self._limit_bytes:
+        data = b"".join(block.payload for block in blocks)
+        if self.size + len(data) > self._limit_bytes:
             raise SpoolFull(f"spool {self.folder} is full ({self._limit_bytes >> 20} MiB); is ingest reachable?")
         active = self._segments[-1]
-        if self._file < 0 or (active.size > 4096 and active.size + len(frames) > self._segment_bytes):
+        if self._file < 0 or (active.size > 4096 and active.size + len(data) > self._segment_bytes):
             self._rotate(active.end_seq)
             active = self._segments[-1]
         try:
-            write_all(self._file, frames)
+            write_all(self._file, data)
             os.fdatasync(self._file)
         except OSError:
             self._abandon(active)
             raise
         with self._lock:
             self._segments[-1] = msgspec.structs.replace(
-                active, size=active.size + len(frames), end_seq=blocks[-1].end_seq
+                active, size=active.size + len(data), end_seq=blocks[-1].end_seq
             )
         self.wake()
 
@@ -233,6 +232,8 @@ def _scan(folder: Path, robot: str) -> list[Segment]:
     for path in sorted(folder.glob("[0-9]*.log"), key=_number):
         try:
             segment = open_segment(path)
+        except OldSpool:
+            raise
         except StorageError:
             path.replace(path.with_suffix(".damaged"))  # kept for a person to look at
             if segments:

@@ -63,6 +63,7 @@ class TailClient:
         self._socket = connect_socket(self._context, zmq.DEALER, endpoint)
         self._request = 0
         self._sent: tuple[Message, float] | None = None
+        self._payloads: list[bytes] = []  # of the last answer
 
     def poll(self, timeout_s: float = 1.0) -> list[TailBlock]:
         """The next blocks, oldest first; empty when none came within `timeout_s` or ingest is away.
@@ -144,6 +145,9 @@ class TailClient:
             return None
         if answer.request != self._request:
             return None  # answers a request that was given up
+        if isinstance(answer, FetchedBlocks) and len(answer.ids) != len(frames) - 1:
+            return None  # no floop sends that; the request is repeated
+        self._payloads = frames[1:]
         if isinstance(answer, RequestFailed):
             self._sent = None
             raise TailError(answer.reason)
@@ -158,7 +162,7 @@ class TailClient:
         self.position = max(self.position, answer.through)
         self.damaged += answer.damaged
         out = []
-        for number, payload in zip(answer.ids, answer.blocks, strict=False):
+        for number, payload in zip(answer.ids, self._payloads, strict=True):
             try:
                 out.append(TailBlock(number, decode_block(payload)))
             except BlockRefused:

@@ -156,9 +156,8 @@ class TailServer:
             request=request.request,
             journal_id=self._journal_id,
             ids=tuple(number for number, _ in sound),
-            blocks=tuple(payload for _, payload in sound),
             through=through,
             damaged=len(rows) - len(sound),
         )
-        self._socket.send_multipart([peer, frame_message(answer)])
+        self._socket.send_multipart([peer, frame_message(answer), *(payload for _, payload in sound)])
         return True

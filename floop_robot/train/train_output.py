@@ -31,7 +31,8 @@ CHECK_OBSERVATIONS = 8
 @contextmanager
 def exclusive_folder(out: Path) -> Iterator[None]:
     """Nobody else trains into this folder meanwhile; raises `StorageError` when somebody does."""
-    lock = ExclusiveLock(out / ".lock", f"training folder {out}", "wait for it, or choose another --out")
+    cure = "wait for it, or choose another --out"
+    lock = ExclusiveLock(out / ".lock", f"training folder {out}", cure)
     try:
         yield
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import zlib
 
 import msgspec
 import numpy as np
@@ -13,13 +12,17 @@ from hypothesis import strategies as st
 
 from floop_robot.spec.records import ActMode, EpisodeEnd, Event, Label, Record, Transition
 from floop_robot.stream.codec import (
-    MAGIC,
+    HEADER_BYTES,
     BlockDamaged,
     BlockRefused,
     RecordKind,
+    check_block,
     decode_block,
     encode_block,
+    frame_block,
+    read_header,
     split_block,
+    stored_crc,
 )
 from tests.support.sample_records import episode_end, event, label, stream_info, transition
 
@@ -123,13 +126,13 @@ def test_every_truncation_is_noticed() -> None:
             decode_block(data[:length])
 
 
-def sealed(body: bytes) -> bytes:
-    return MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
+def framed(body: bytes) -> bytes:
+    return frame_block(body, 3, 3 + len(MIXED))
 
 
 def survives(body: bytes) -> None:
     with contextlib.suppress(BlockRefused):
-        decode_block(sealed(body))
+        decode_block(framed(body))
 
 
 @settings(max_examples=200, deadline=None)
@@ -141,7 +144,7 @@ def test_arbitrary_bodies_raise_nothing_else(body: bytes) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_mutated_bodies_with_a_right_crc_raise_nothing_else(data: st.DataObject) -> None:
-    body = bytearray(encode_block(INFO, 3, MIXED)[8:])
+    body = bytearray(encode_block(INFO, 3, MIXED)[HEADER_BYTES:])
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(body) - 1))
         if data.draw(st.booleans()):
@@ -158,7 +161,8 @@ PLAIN = st.recursive(
     | st.booleans()
     | st.integers(-(2**63), 2**64 - 1)
     | st.floats()
-    | st.text(max_size=5) | st.binary(max_size=9),
+    | st.text(max_size=5)
+    | st.binary(max_size=9),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=8,
 )
@@ -167,7 +171,7 @@ PLAIN = st.recursive(
 @settings(max_examples=120, deadline=None)
 @given(st.sampled_from(["info", "first_seq", "rows", "columns", "ends", "labels", "events"]), PLAIN)
 def test_wrong_values_in_any_field_raise_nothing_else(name: str, value: object) -> None:
-    wire = msgspec.msgpack.decode(encode_block(INFO, 3, MIXED)[8:])
+    wire = msgspec.msgpack.decode(encode_block(INFO, 3, MIXED)[HEADER_BYTES:])
     wire[name] = value
     survives(msgspec.msgpack.encode(wire))
 
@@ -175,7 +179,7 @@ def test_wrong_values_in_any_field_raise_nothing_else(name: str, value: object) 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(["seq", "act_mode", "obs", "action", "reward", "terminated"]), st.binary(max_size=300))
 def test_wrong_columns_raise_nothing_else(name: str, value: bytes) -> None:
-    wire = msgspec.msgpack.decode(encode_block(INFO, 3, MIXED)[8:])
+    wire = msgspec.msgpack.decode(encode_block(INFO, 3, MIXED)[HEADER_BYTES:])
     wire["columns"][name] = value
     survives(msgspec.msgpack.encode(wire))
 
@@ -183,7 +187,7 @@ def test_wrong_columns_raise_nothing_else(name: str, value: bytes) -> None:
 def test_deep_nesting_and_bad_text_are_refused() -> None:
     for body in (b"\x91" * 100_000, b"\x81" * 100_000, b"\x82\xa4info\xa3\xff\xff\xff", b"\xdd\xff\xff\xff\xff"):
         with pytest.raises(BlockRefused):
-            decode_block(sealed(body))
+            decode_block(framed(body))
 
 
 @pytest.mark.parametrize(
@@ -191,20 +195,44 @@ def test_deep_nesting_and_bad_text_are_refused() -> None:
     [("first_seq", -1), ("first_seq", 2**63), ("rows", -3), ("rows", 2**40), ("rows", 2), ("info", None)],
 )
 def test_impossible_counts_are_refused(field: str, value: object) -> None:
-    wire = msgspec.msgpack.decode(encode_block(INFO, 3, MIXED)[8:])
+    wire = msgspec.msgpack.decode(encode_block(INFO, 3, MIXED)[HEADER_BYTES:])
     wire[field] = value
     with pytest.raises(BlockRefused):
-        decode_block(sealed(msgspec.msgpack.encode(wire)))
+        decode_block(framed(msgspec.msgpack.encode(wire)))
 
 
 def test_keys_that_are_not_consecutive_are_refused() -> None:
-    wire = msgspec.msgpack.decode(encode_block(INFO, 3, MIXED)[8:])
+    wire = msgspec.msgpack.decode(encode_block(INFO, 3, MIXED)[HEADER_BYTES:])
     wire["first_seq"] = 4
     with pytest.raises(BlockRefused, match="consecutive"):
-        decode_block(sealed(msgspec.msgpack.encode(wire)))
+        decode_block(framed(msgspec.msgpack.encode(wire)))
 
 
 def test_kinds_are_what_was_put() -> None:
-    for record, kind in ((transition(0), RecordKind.TRANSITION), (episode_end(0), RecordKind.EPISODE_END), (label(0), RecordKind.LABEL)):
+    for record, kind in (
+        (transition(0), RecordKind.TRANSITION),
+        (episode_end(0), RecordKind.EPISODE_END),
+        (label(0), RecordKind.LABEL),
+    ):
         assert decode_block(encode_block(INFO, 0, [record])).kinds == kind
     assert {type(r) for r in MIXED} == {Transition, EpisodeEnd, Label, Event}
+
+
+def test_the_header_tells_the_keys_without_decoding() -> None:
+    data = encode_block(INFO, 3, MIXED)
+    header = check_block(data)
+    assert (header.first_seq, header.end_seq, header.size) == (3, 3 + len(MIXED), len(data))
+    assert header.crc == stored_crc(data) and read_header(b"??" + data + b"more", 2) == header
+    assert read_header(b"??" + data, 1) is None and read_header(data[:-1]) is None
+
+
+def test_a_header_with_other_keys_than_the_records_is_refused() -> None:
+    body = encode_block(INFO, 3, MIXED)[HEADER_BYTES:]
+    for keys in ((2, 3 + len(MIXED)), (3, 4 + len(MIXED))):
+        with pytest.raises(BlockRefused, match="header"):
+            decode_block(frame_block(body, *keys))
+
+
+def test_a_block_of_an_older_floop_is_damage_that_says_so() -> None:
+    with pytest.raises(BlockDamaged, match="is the sender's floop another"):
+        decode_block(b"FLB1" + encode_block(INFO, 3, MIXED)[4:])

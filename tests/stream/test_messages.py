@@ -1,17 +1,16 @@
-"""Messages: what is sealed comes back, and nothing but MessageRefused comes out of anything else."""
+"""Messages: what is framed comes back, and nothing but MessageRefused comes out of anything else."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-import zlib
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from floop_robot.durable.framing import MessageRefused, deframe_message, frame_message
+from floop_robot.durable.framing import MessageRefused, deframe_message, frame, frame_message, pack
 from floop_robot.stream.messages import (
     Ack,
     Data,
@@ -30,8 +29,7 @@ DECODERS = (SENDER, INGEST, CLIENT)
 
 
 def raw(value: object) -> bytes:
-    body = msgspec.msgpack.encode(value)
-    return zlib.crc32(body).to_bytes(4, "little") + body
+    return frame(pack(value))
 
 
 def test_messages_come_back_equal() -> None:
@@ -42,7 +40,7 @@ def test_messages_come_back_equal() -> None:
         (FetchBlocks(1, 0, 10, 1000, 0.5, sources=(0, 2)), CLIENT),
     ):
         assert deframe_message(frame_message(message), decoder) == message
-    fetched = FetchedBlocks(1, "j", (1, 2), (b"a", b"b"), 2)
+    fetched = FetchedBlocks(1, "j", (1, 2), 2)
     assert deframe_message(frame_message(fetched), msgspec.msgpack.Decoder(FetchedBlocks)) == fetched
 
 
@@ -83,4 +81,4 @@ def test_values_out_of_range_are_refused(value: list[object], decoder: msgspec.m
 @given(st.binary(max_size=80), st.sampled_from(DECODERS))
 def test_arbitrary_bodies_raise_nothing_else(body: bytes, decoder: msgspec.msgpack.Decoder[object]) -> None:
     with contextlib.suppress(MessageRefused):
-        deframe_message(zlib.crc32(body).to_bytes(4, "little") + body, decoder)
+        deframe_message(frame(body), decoder)

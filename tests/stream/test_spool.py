@@ -108,7 +108,7 @@ def test_a_torn_tail_ends_the_boot_and_loses_nothing_durable(folder: Path) -> No
     spool.close()
     [path] = folder.glob("*.log")
     data = path.read_bytes()
-    size = len(block(spool, 10, 10).payload) + 28
+    size = len(block(spool, 10, 10).payload)
     for cut in (1, 5, 27, 28, size // 2, size - 1):
         path.write_bytes(data[: len(data) - cut])
         again = make(folder)
@@ -131,9 +131,9 @@ def test_flipped_bits_are_noticed_and_what_is_lost_is_said(folder: Path) -> None
     spool.close()
     [path] = folder.glob("*.log")
     data = path.read_bytes()
-    start = len(data) - 2 * (len(block(spool, 10, 10).payload) + 28)
+    start = len(data) - 2 * len(block(spool, 10, 10).payload)
     random = np.random.default_rng(1)
-    for at in random.integers(start, start + len(block(spool, 10, 10).payload) + 28, 40):
+    for at in random.integers(start, start + len(block(spool, 10, 10).payload), 40):
         flipped = bytearray(data)
         flipped[at] ^= 1 << int(random.integers(8))
         path.write_bytes(bytes(flipped))
@@ -157,6 +157,24 @@ def test_a_damaged_head_is_set_aside(folder: Path) -> None:
     path.write_bytes(bytes(data))
     again = make(folder)
     assert again.info.boot_id != boot and list(folder.glob("*.damaged"))
+
+
+def test_a_spool_of_an_older_floop_is_refused_and_left_as_it_is(folder: Path) -> None:
+    folder.mkdir()
+    old = folder / "0000000001.log"
+    old.write_bytes(b"FLSH" + bytes(60))
+    with pytest.raises(StorageError, match=r"older floop \(segment format 1\); let that floop deliver it, or move") as caught:
+        make(folder)
+    assert "\n" not in str(caught.value) and old.read_bytes() == b"FLSH" + bytes(60)
+
+
+def test_the_disk_holds_the_very_bytes_of_the_blocks(folder: Path) -> None:
+    spool = make(folder)
+    blocks = [block(spool, 0, 10), block(spool, 10, 5)]
+    spool.commit(blocks)
+    [path] = folder.glob("*.log")
+    assert path.read_bytes().endswith(blocks[0].payload + blocks[1].payload)
+    assert list(spool.read(spool.info.boot_id, 0)) == blocks
 
 
 def test_a_spool_is_used_by_one_process_and_one_robot(folder: Path) -> None:

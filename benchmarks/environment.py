@@ -148,7 +148,10 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs="*", default=[], help="compare learning at these rates (Hz)")
     parser.add_argument("--seconds", type=float, default=480.0, help="simulated experience at each rate")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--smoke", action="store_true", help="as little as possible, to see that it runs")
     options = parser.parse_args()
+    if options.smoke:
+        options.episodes, options.rates = 3, []
     torch.set_num_threads(1)
     if options.rates:
         for seed in range(options.seeds):

@@ -128,10 +128,13 @@ def cpu_s(pool: ProcessPool) -> float:
 def verdict_times(args: argparse.Namespace, incumbent: Bundle) -> None:
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {args.repeats} verdicts each")
     print("workers  candidate        verdicts                     pairs  median s   max s  worker CPU s")
-    for workers in (1, 2):
+    for workers in (1,) if args.smoke else (1, 2):
         pool = ProcessPool(workers=workers, task=incumbent.manifest.task, robot="panda")
         pool.wait_warm()
-        weak = half_as_good(incumbent, pool) if args.good is None else incumbent
+        if args.smoke:
+            weak = altered(incumbent, 1.0, 0)
+        else:
+            weak = half_as_good(incumbent, pool) if args.good is None else incumbent
         good = incumbent if args.good is None else Bundle.load(args.good)
         focus = tuple(args.focus) if args.good is not None else ("box", "cylinder")
         cases = [
@@ -140,7 +143,7 @@ def verdict_times(args: argparse.Namespace, incumbent: Bundle) -> None:
             ("bad, no focus", incumbent, (), lambda seed: altered(incumbent, 5.0, seed)),
             ("equal, no focus", incumbent, (), lambda seed: altered(incumbent, 0.01, seed)),
         ]
-        for name, against, about, make in cases:
+        for name, against, about, make in cases[1:3] if args.smoke else cases:
             with tempfile.TemporaryDirectory() as folder:
                 config = FloopConfig(run_dir=folder, gate=GateConfig(workers=workers, warmup_s=0.0))
                 gate = new_gate(config, pool, against, about)
@@ -195,7 +198,10 @@ def main() -> None:
     parser.add_argument("--nulls", type=int, default=0, help="judge so many null candidates instead")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--nice", type=int, default=0)
+    parser.add_argument("--smoke", action="store_true", help="as little as possible, to see that it runs")
     args = parser.parse_args()
+    if args.smoke:
+        args.repeats, args.nulls = 1, 0
     incumbent = Bundle.load(args.incumbent or baseline("floop/Pick-v0"))
     (null_candidates if args.nulls else verdict_times)(args, incumbent)
 

@@ -119,6 +119,9 @@ def guards(count: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--smoke", action="store_true", help="as little as possible, to see that it runs")
     given = parser.parse_args()
+    if given.smoke:
+        given.trials = 2
     trials(given.trials)
     guards(given.trials)

@@ -143,7 +143,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=1_000_000, help="targets in all")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--smoke", action="store_true", help="as little as possible, to see that it runs")
     arguments = parser.parse_args()
+    if arguments.smoke:
+        arguments.count = 450
     share = -(-arguments.count // (len(ARMS) * len(KINDS)))
     results = []
     for arm in ARMS:

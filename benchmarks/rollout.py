@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
@@ -54,7 +55,7 @@ def broadcast(hidden: tuple[int, ...], versions: int) -> None:
     print(f"gate passed → 4 robots acting, {size / 1000:.0f} KB: {percentiles(latencies, 1e-3, 'ms')}")
 
 
-def timed(act: Callable[[], object], calls: int = 20_000) -> list[float]:
+def timed(act: Callable[[], object], calls: int) -> list[float]:
     took = []
     for _ in range(calls):
         start = time.perf_counter_ns()
@@ -63,12 +64,12 @@ def timed(act: Callable[[], object], calls: int = 20_000) -> list[float]:
     return took
 
 
-def acting() -> None:
+def acting(calls: int) -> None:
     for hidden in ((64, 64), (256, 256)):
         bundle = make_bundle(arch=architecture(hidden=hidden))
         actor, observation, rng = bundle.actor(), random_observations(1)[0], np.random.default_rng(0)
-        print(f"mean action {hidden}: {percentiles(timed(partial(actor.mean, observation)), 1e3, 'us')}")
-        print(f"sampled action {hidden}: {percentiles(timed(partial(actor.sample, observation, rng)), 1e3, 'us')}")
+        print(f"mean action {hidden}: {percentiles(timed(partial(actor.mean, observation), calls), 1e3, 'us')}")
+        print(f"sampled action {hidden}: {percentiles(timed(partial(actor.sample, observation, rng), calls), 1e3, 'us')}")
         blob = bundle.to_bytes()
         start_s = time.process_time()
         for _ in range(100):
@@ -90,8 +91,15 @@ def live_watch(runs: int, episodes: int) -> None:
         print(f"live watch {before:.2f} → {after:.2f}: rolled back {len(found) / runs:.1%} of {runs} {median}")
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="as little as possible, to see that it runs")
+    smoke = parser.parse_args().smoke
+    acting(100 if smoke else 20_000)
+    for hidden in ((64, 64), (256, 256)):
+        broadcast(hidden, 2 if smoke else 60)
+    live_watch(*((2, 20) if smoke else (1000, 200)))
+
+
 if __name__ == "__main__":
-    acting()
-    broadcast((64, 64), 60)
-    broadcast((256, 256), 60)
-    live_watch(1000, 200)
+    main()

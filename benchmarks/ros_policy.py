@@ -176,12 +176,15 @@ def main() -> int:
     """Measure one thing; the status is 1 when a bar was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = {"memory": memory, "cancels": cancels, "ends": ends, "returns": returns}
-    parser.add_argument("what", choices=kinds)
+    parser.add_argument("what", choices=kinds, nargs="?", help="left out: all of them")
     parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--smoke", action="store_true", help="as little as possible, to see that it runs")
     asked = parser.parse_args()
-    found = kinds[asked.what](asked.count)
-    print(json.dumps({asked.what: found}, indent=2))
-    return 0 if found.get("kept", True) else 1
+    if asked.smoke:
+        asked.what, asked.count = asked.what or "returns", 1
+    found = {what: kinds[what](asked.count) for what in ([asked.what] if asked.what else kinds)}
+    print(json.dumps(found, indent=2))
+    return 0 if asked.smoke or all(each.get("kept", True) for each in found.values()) else 1
 
 
 if __name__ == "__main__":

@@ -186,20 +186,27 @@ def figures(times_s: list[float], bar_s: float) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("freezes", "stops", "latch"))
+    kinds = ("freezes", "stops", "latch")
+    parser.add_argument("what", choices=kinds, nargs="?", help="left out: all of them")
     parser.add_argument("--kind", choices=("stop", "spin", "kill"), default="stop")
     parser.add_argument("--deed", choices=("restart", "push", "rollback", "activate"), default="restart")
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--smoke", action="store_true", help="as little as possible, to see that it runs")
     given = parser.parse_args()
-    if given.what == "freezes":
-        found = freezes(given.kind, given.count, given.seed)
-    elif given.what == "stops":
-        found = stops(given.count, given.seed)
-    else:
-        found = latch(given.deed, given.count)
-    print(json.dumps(found))
-    return 1 if found["over"] else 0
+    if given.smoke:
+        given.what, given.count = given.what or "stops", 3
+    over = 0
+    for what in [given.what] if given.what else kinds:
+        if what == "freezes":
+            found = freezes(given.kind, given.count, given.seed)
+        elif what == "stops":
+            found = stops(given.count, given.seed)
+        else:
+            found = latch(given.deed, given.count)
+        print(json.dumps(found))
+        over += found["over"]
+    return 1 if over and not given.smoke else 0
 
 
 if __name__ == "__main__":

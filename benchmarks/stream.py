@@ -217,7 +217,7 @@ def latency(senders: int, rate: float, seconds: float) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--block", type=int, default=64)
     parser.add_argument("--group", type=int, default=8)
@@ -225,7 +225,10 @@ def main() -> None:
     parser.add_argument("--rate", type=float, nargs="+", default=[50.0, 500.0])
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--produce", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--smoke", action="store_true", help="as little as possible, to see that it runs")
     arguments = parser.parse_args()
+    if arguments.smoke:
+        arguments.rows, arguments.senders, arguments.rate, arguments.seconds = 1000, 1, [100.0], 0.5
     if arguments.produce:
         rate, seconds, endpoint, folder, robot = arguments.produce
         produce(Path(folder), endpoint, robot, float(rate), float(seconds))

@@ -39,7 +39,8 @@ def random_rows(space: PolicySpace) -> Transitions:
     return Transitions(
         obs=obs[0], next_obs=obs[1], action=action, action_requested=action,
         reward=rng.standard_normal(ROWS).astype(np.float32), terminated=rng.random(ROWS) < 0.05,
-        episode_end=np.zeros(ROWS, np.bool_), log_prob=np.zeros(ROWS, np.float32), policy_version=np.zeros(ROWS, np.int64),
+        episode_end=np.zeros(ROWS, np.bool_), log_prob=np.zeros(ROWS, np.float32),
+        policy_version=np.zeros(ROWS, np.int64),
         episode=np.zeros(ROWS, np.int64), stamp_ns=np.zeros(ROWS, np.int64), is_new=np.zeros(ROWS, np.bool_),
     )  # fmt: skip
 
@@ -58,26 +59,29 @@ def models(space: PolicySpace, hidden: tuple[int, ...]) -> tuple[SAC, FloopSAC]:
     return stock, ours
 
 
-def milliseconds(train: object, model: SAC, batch_size: int) -> float:
+def milliseconds(train: object, model: SAC, batch_size: int, rounds: int, steps: int) -> float:
     best = float("inf")
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         began = time.process_time()
-        train(model, STEPS, batch_size)  # type: ignore[operator]
-        best = min(best, (time.process_time() - began) / STEPS * 1e3)
+        train(model, steps, batch_size)  # type: ignore[operator]
+        best = min(best, (time.process_time() - began) / steps * 1e3)
     return best
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--smoke", action="store_true", help="as little as possible, to see that it runs")
     options = parser.parse_args()
+    effort = (1, 2) if options.smoke else (ROUNDS, STEPS)
     torch.set_num_threads(1)
     space = PolicySpace.of(get_task("floop/Pick-v0").spec)
     results = []
-    for hidden in SHAPES:
+    for hidden in SHAPES[:1] if options.smoke else SHAPES:
         stock, ours = models(space, hidden)
         for batch_size in (64, 256):
-            old, new = milliseconds(SAC.train, stock, batch_size), milliseconds(FloopSAC.train, ours, batch_size)
+            old = milliseconds(SAC.train, stock, batch_size, *effort)
+            new = milliseconds(FloopSAC.train, ours, batch_size, *effort)
             figures = {"stock_ms": old, "floop_ms": new, "times": old / new}
             results.append({"hidden": hidden, "batch": batch_size, **figures})
             if not options.json:

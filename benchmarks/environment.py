@@ -33,8 +33,8 @@ from floop_envs.seeds import Purpose, scenarios_of
 from floop_robot.bundle import Actor, Normalization
 from floop_robot.learn.export import actor_architecture
 from floop_robot.learn.sac_algorithm import SacAlgorithm
-from floop_robot.learn.settings import SacSettings
 from floop_robot.learn.spaces import PolicySpace
+from floop_robot.spec.hyperparameters import SacSettings
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.records import Source, StreamInfo

@@ -23,9 +23,9 @@ from stable_baselines3.common.buffers import ReplayBuffer
 
 from floop_robot.learn.factory import build_sac
 from floop_robot.learn.sac import FloopSAC
-from floop_robot.learn.settings import SacSettings
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.replay.transitions import Transitions
+from floop_robot.spec.hyperparameters import SacSettings
 from floop_robot.spec.tasks import get_task
 
 ROWS, STEPS, ROUNDS = 4000, 40, 6
@@ -46,7 +46,7 @@ def random_rows(space: PolicySpace) -> Transitions:
 
 
 def models(space: PolicySpace, hidden: tuple[int, ...]) -> tuple[SAC, FloopSAC]:
-    settings = SacSettings(hidden=hidden, value_range=None)
+    settings = SacSettings(net_arch=hidden, value_range=None)
     ours, replay = build_sac(space, settings, 0)
     stock, _ = build_sac(space, settings, 0)
     rows = random_rows(space)

@@ -11,7 +11,7 @@ from floop_robot.learn.export import linears
 from floop_robot.learn.mlp import Array, StackedMlp, Tape
 from floop_robot.learn.ppo import FloopPPO
 from floop_robot.learn.sac import FloopSAC
-from floop_robot.learn.settings import BehaviorCloningSettings
+from floop_robot.spec.hyperparameters import BehaviorCloningSettings
 
 
 def clone(
@@ -29,7 +29,7 @@ def clone(
     wanted = actions.shape[1]
     target = np.clip(actions, -0.999, 0.999) if squash else actions
     batches = max(1, len(observations) // size)
-    total = settings.epochs * batches
+    total = settings.n_epochs * batches
     loss = 0.0
     for step in range(total):
         if step % batches == 0:

@@ -7,22 +7,21 @@ from torch import nn
 
 from floop_robot.learn.ppo import FloopPPO
 from floop_robot.learn.sac import FloopSAC
-from floop_robot.learn.settings import PpoSettings, SacSettings
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.replay.rlpd_buffer import RlpdConfig, RlpdReplayBuffer
+from floop_robot.replay.rlpd_buffer import RlpdReplayBuffer
+from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
 
 
 def sac_kwargs(settings: SacSettings, seed: int) -> dict[str, object]:
     """Constructor arguments of stable-baselines3's SAC."""
-    target = settings.target_entropy
     return {
         "learning_rate": settings.learning_rate,
         "gamma": settings.gamma,
         "tau": settings.tau,
         "batch_size": settings.batch_size,
-        "ent_coef": f"auto_{settings.initial_alpha:g}",
-        "target_entropy": "auto" if target is None else target,
-        "policy_kwargs": {"net_arch": list(settings.hidden)},
+        "ent_coef": settings.ent_coef,
+        "target_entropy": settings.target_entropy,
+        "policy_kwargs": {"net_arch": list(settings.net_arch)},
         "buffer_size": 1,
         "seed": seed,
         "device": "cpu",
@@ -38,13 +37,8 @@ def build_sac(space: PolicySpace, settings: SacSettings, seed: int) -> tuple[Flo
         space.normalized_observation,
         space.normalized_action,
         space.normalizer,
-        RlpdConfig(
-            prior_fraction=settings.prior_fraction,
-            rare_fraction=settings.rare_fraction,
-            quota=settings.quota,
-            reward_scale=settings.reward_scale,
-            seed=seed,
-        ),
+        settings,
+        seed,
     )
     model.replay_buffer = replay
     return model, replay
@@ -63,16 +57,16 @@ def build_ppo(space: PolicySpace, settings: PpoSettings, seed: int) -> FloopPPO:
         learning_rate=settings.learning_rate,
         gamma=settings.gamma,
         gae_lambda=settings.gae_lambda,
-        n_steps=settings.rows_per_update,
+        n_steps=settings.n_steps,
         batch_size=settings.batch_size,
-        n_epochs=settings.epochs,
-        clip_range=settings.clip,
-        ent_coef=settings.entropy_weight,
-        vf_coef=settings.value_weight,
+        n_epochs=settings.n_epochs,
+        clip_range=settings.clip_range,
+        ent_coef=settings.ent_coef,
+        vf_coef=settings.vf_coef,
         target_kl=settings.target_kl,
         policy_kwargs={
-            "net_arch": list(settings.hidden),
-            "log_std_init": settings.log_std,
+            "net_arch": list(settings.net_arch),
+            "log_std_init": settings.log_std_init,
             "activation_fn": nn.ReLU,
             "ortho_init": True,
         },

@@ -227,7 +227,7 @@ class ContinuousLearner:
             algo=self._config.algo,
             task=self._task.id,
             steps_per_s=self._steps_per_s(),
-            updates_per_transition=self._config.updates_per_transition,
+            updates_per_transition=self._config.settings.utd_ratio,
             owed=self._utd_budget.owed,
             journal_block=self._source.position,
             latency_p50_s=p50,

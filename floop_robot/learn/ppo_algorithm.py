@@ -15,20 +15,19 @@ from floop_robot.learn.checkpoint import fill_arrays
 from floop_robot.learn.factory import build_ppo
 from floop_robot.learn.mlp import Array
 from floop_robot.learn.ppo import FloopPPO
-from floop_robot.learn.settings import PpoSettings
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.replay.transitions import EndedEpisode, Transitions, concatenate
+from floop_robot.spec.hyperparameters import PpoSettings
 from floop_robot.spec.records import Source, StreamInfo
 
 
 class PpoAlgorithm:
     """A `FloopPPO` that collects rows of explorers until they make one update."""
 
-    def __init__(self, space: PolicySpace, settings: PpoSettings, seed: int, staleness_versions: int) -> None:
+    def __init__(self, space: PolicySpace, settings: PpoSettings, seed: int) -> None:
         self.settings = settings
         self._model = build_ppo(space, settings, seed)
         self._normalize = space.normalizer
-        self._staleness = staleness_versions
         self._version = 0
         # Bounded: rows of one stream beyond two updates are older than anything that is still used.
         self._rows: dict[tuple[str, str], deque[Transitions]] = {}
@@ -47,7 +46,7 @@ class PpoAlgorithm:
     @property
     def hidden(self) -> tuple[int, ...]:
         """Widths of the hidden layers."""
-        return self.settings.hidden
+        return self.settings.net_arch
 
     @property
     def progress(self) -> TrainingProgress:
@@ -68,19 +67,19 @@ class PpoAlgorithm:
         if rows is None or stream.source is not Source.EXPLORER:
             return 0.0
         rows = rows.take(np.isfinite(rows.log_prob))
-        young = rows.policy_version >= self._version - self._staleness
+        young = rows.policy_version >= self._version - self.settings.max_policy_lag
         self._stale += len(rows) - int(young.sum())
         rows = rows.take(young)
         if not len(rows):
             return 0.0
         self._rows.setdefault((stream.robot, stream.boot_id), deque()).append(rows)
         self._waiting += len(rows)
-        return self.settings.epochs * len(rows) / self.settings.batch_size
+        return self.settings.utd_ratio * len(rows)
 
     @property
     def ready(self) -> bool:
         """Whether there are enough rows for one update."""
-        return self._waiting >= self.settings.rows_per_update
+        return self._waiting >= self.settings.n_steps
 
     def averaged_weights(self) -> AbstractContextManager[None]:
         """PPO's actor moves little from update to update: it is handed out as it is."""
@@ -92,7 +91,7 @@ class PpoAlgorithm:
         self._drop_stale()
 
     def _drop_stale(self) -> None:
-        oldest = self._version - self._staleness
+        oldest = self._version - self.settings.max_policy_lag
         for key, parts in list(self._rows.items()):
             while parts and parts[0].policy_version[0] < oldest:
                 first = parts.popleft()
@@ -106,10 +105,10 @@ class PpoAlgorithm:
                 del self._rows[key]
 
     def update(self, most: int) -> int:
-        """One update on `rows_per_update` rows, if there are so many; returns its gradient steps."""
+        """One update on `n_steps` rows, if there are so many; returns its gradient steps."""
         if most <= 0 or not self.ready:
             return 0
-        rows = self._collect(self.settings.rows_per_update)
+        rows = self._collect(self.settings.n_steps)
         inner = Transitions(
             **{name: getattr(rows, name) for name in rows.__struct_fields__ if name not in ("obs", "next_obs")},
             obs=self._normalize(rows.obs),

@@ -13,9 +13,9 @@ from floop_robot.learn.checkpoint import fill_arrays
 from floop_robot.learn.factory import build_sac
 from floop_robot.learn.mlp import Array
 from floop_robot.learn.sac import FloopSAC
-from floop_robot.learn.settings import SacSettings
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.replay.transitions import EndedEpisode, Transitions
+from floop_robot.spec.hyperparameters import SacSettings
 from floop_robot.spec.records import Source, StreamInfo
 
 AVERAGE_STRIDE = 8
@@ -55,7 +55,7 @@ class SacAlgorithm:
     @property
     def hidden(self) -> tuple[int, ...]:
         """Widths of the hidden layers."""
-        return self.settings.hidden
+        return self.settings.net_arch
 
     @property
     def progress(self) -> TrainingProgress:
@@ -77,7 +77,7 @@ class SacAlgorithm:
         """Store rows; those of new tasks pay for more updates."""
         worth = 0.0
         if rows is not None:
-            for is_new, price in ((False, self.settings.updates_per_known), (True, self.settings.updates_per_new)):
+            for is_new, price in ((False, self.settings.utd_ratio_known), (True, self.settings.utd_ratio)):
                 chosen = np.flatnonzero(rows.is_new == is_new)
                 if len(chosen):
                     self.replay.extend(stream.robot, rows.take(chosen), prior=not is_new, boot_id=stream.boot_id)

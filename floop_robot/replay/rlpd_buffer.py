@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import numpy as np
 import torch as th
 from gymnasium import spaces
@@ -19,35 +18,22 @@ from stable_baselines3.common.vec_env import VecNormalize
 from floop_robot.replay.ring_buffer import Normalizer, RingBuffer
 from floop_robot.replay.sac_batch import SacBatch
 from floop_robot.replay.transitions import Transitions
+from floop_robot.spec.hyperparameters import SacSettings
 from floop_robot.stream.columns import Matrix
-
-
-class RlpdConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How batches are composed and how much is kept."""
-
-    prior_fraction: float = 0.5
-    """Share of each batch from the prior region, once both have rows."""
-    rare_fraction: float = 0.0
-    """Share of the fresh part from episodes of the rarer outcome; the rest is drawn from all."""
-    reward_scale: float = 1.0
-    """Rewards are multiplied by it in every batch."""
-    quota: int = 50_000
-    """Rows kept of each robot in each region."""
-    seed: int = 0
 
 
 class RlpdReplayBuffer(ReplayBuffer):
     """Two regions: `prior` (demonstrations, old work) and `online` (what the robots do now)."""
 
     def __init__(
-        self, observation: spaces.Box, action: spaces.Box, normalizer: Normalizer, config: RlpdConfig
+        self, observation: spaces.Box, action: spaces.Box, normalizer: Normalizer, settings: SacSettings, seed: int
     ) -> None:
         super().__init__(1, observation, action, device="cpu", handle_timeout_termination=False)
         obs_size, action_size = int(np.prod(observation.shape)), int(np.prod(action.shape))
-        self.prior = RingBuffer(obs_size, action_size, config.quota, normalizer)
-        self.online = RingBuffer(obs_size, action_size, config.quota, normalizer)
-        self.config = config
-        self.rng = np.random.default_rng((config.seed, 0x5A11))
+        self.prior = RingBuffer(obs_size, action_size, settings.buffer_size, normalizer)
+        self.online = RingBuffer(obs_size, action_size, settings.buffer_size, normalizer)
+        self.settings = settings
+        self.rng = np.random.default_rng((seed, 0x5A11))
         self._gathered: Matrix = np.zeros((0, 2 * obs_size + action_size + 2), np.float32)
         self._success: Matrix = np.zeros(0, np.float32)
 
@@ -62,7 +48,7 @@ class RlpdReplayBuffer(ReplayBuffer):
         width = n + self.prior.action_size
         batch.obs_act[...] = rows[:, :width]
         batch.next_obs_act[:, :n] = rows[:, width : width + n]
-        np.multiply(rows[:, -2], np.float32(self.config.reward_scale), out=batch.reward)
+        np.multiply(rows[:, -2], np.float32(self.settings.reward_scale), out=batch.reward)
         np.subtract(1.0, rows[:, -1], out=batch.discount)
         batch.discount *= np.float32(gamma)
         batch.success[...] = self._success
@@ -71,12 +57,12 @@ class RlpdReplayBuffer(ReplayBuffer):
         if len(self._gathered) != count:
             self._gathered = np.zeros((count, self._gathered.shape[1]), np.float32)
             self._success = np.zeros(count, np.float32)
-        share = self.config.prior_fraction if len(self.online) else 1.0
+        share = self.settings.prior_fraction if len(self.online) else 1.0
         old = round(count * share) if len(self.prior) else 0
         if old:
             self._success[:old] = self.prior.draw(old, 0.0, self.rng, self._gathered[:old])
         if old < count:
-            rare = self.config.rare_fraction
+            rare = self.settings.rare_fraction
             self._success[old:] = self.online.draw(count - old, rare, self.rng, self._gathered[old:])
         return self._gathered
 
@@ -85,7 +71,7 @@ class RlpdReplayBuffer(ReplayBuffer):
         rows = th.from_numpy(self._draw(batch_size).copy())
         o, a = self.prior.obs_size, self.prior.action_size
         now, act, then = rows[:, :o], rows[:, o : o + a], rows[:, o + a : 2 * o + a]
-        return ReplayBufferSamples(now, act, then, rows[:, -1:], rows[:, -2:-1] * self.config.reward_scale)
+        return ReplayBufferSamples(now, act, then, rows[:, -1:], rows[:, -2:-1] * self.settings.reward_scale)
 
     def add(self, *args: Any, **kwargs: Any) -> None:
         """Not the way in: rows come by slices, see `extend`."""

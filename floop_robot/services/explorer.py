@@ -21,7 +21,6 @@ from floop_robot.explore.explorer import ANALOGY_SHARE, Explorer, ExplorerCounts
 from floop_robot.explore.rate_limiter import ExplorationRateLimiter
 from floop_robot.explore.weight_subscriber import WeightSubscriber
 from floop_robot.gate.seed_allocator import SeedAllocator
-from floop_robot.learn.settings import PpoSettings
 from floop_robot.services.entry import run as enter
 from floop_robot.services.main_loop import read_arguments, stop_on_signals
 from floop_robot.services.supervision.stats_file import StatsFile
@@ -65,7 +64,7 @@ class ExplorerProcess:
         name = explorer_name(index)
         folder = Path(config.run_dir) / "explorers" / name
         is_ppo = config.learner.algo == "ppo"
-        rows = PpoSettings().rows_per_update if is_ppo else ROWS_PER_WEIGHTS
+        rows = config.learner.ppo.n_steps if is_ppo else ROWS_PER_WEIGHTS
         self._rate_limiter = ExplorationRateLimiter(max(1, rows // max(1, config.explorers)), time.monotonic())
         self._stats = StatsFile[ExplorerStats](Path(config.run_dir), name)
         with contextlib.ExitStack() as opened:

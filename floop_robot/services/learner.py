@@ -18,9 +18,7 @@ from floop_robot.bundle import Bundle
 from floop_robot.learn.algorithm import Algorithm
 from floop_robot.learn.checkpoint import Checkpoint
 from floop_robot.learn.learner import ContinuousLearner
-from floop_robot.learn.ppo_algorithm import PpoAlgorithm
-from floop_robot.learn.sac_algorithm import SacAlgorithm
-from floop_robot.learn.settings import PpoSettings, SacSettings
+from floop_robot.learn.make_algorithm import make_algorithm
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.learn.status import LearnerState, LearnerStatus
 from floop_robot.robot.operators import OperatorTokens
@@ -28,7 +26,7 @@ from floop_robot.services.fleet_manager import baseline_path
 from floop_robot.services.learner_control import LearnerControl, PauseRecord, written_ns
 from floop_robot.services.main_loop import stop_on_signals
 from floop_robot.services.supervision.stats_file import StatsFile
-from floop_robot.spec.config import Endpoints, FloopConfig, LearnerConfig, load_config
+from floop_robot.spec.config import Endpoints, FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError, FloopError
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
@@ -80,23 +78,14 @@ class SocketPublisher:
 
 
 def build_algorithm(config: FloopConfig, task: TaskSpec, hidden: tuple[int, ...]) -> Algorithm:
-    """The algorithm the configuration asks for, with networks of the checkpoint's shape."""
-    space, learner = PolicySpace.of(task), config.learner
-    if learner.algo == "ppo":
-        return PpoAlgorithm(space, PpoSettings(hidden=hidden), config.seed, learner.staleness_versions)
-    return SacAlgorithm(space, sac_settings(learner, hidden), config.seed)
-
-
-def sac_settings(learner: LearnerConfig, hidden: tuple[int, ...]) -> SacSettings:
-    """How a fleet's SAC learns."""
-    return SacSettings(
-        hidden=hidden,
-        prior_fraction=learner.prior_fraction,
-        updates_per_new=learner.updates_per_transition,
-        imitation_weight=learner.imitation_weight,
-        actor_uses_target_critics=learner.actor_uses_target_critics,
-        settled_lr_factor=learner.settled_lr_factor,
-    )
+    """The algorithm the configuration asks for, with networks of the checkpoint's shape; raises `ConfigError`."""
+    settings = config.learner.settings
+    if settings.net_arch not in (hidden, type(settings)().net_arch):
+        raise ConfigError(
+            f"learner.{config.learner.algo}.net_arch is {list(settings.net_arch)}, but the checkpoint has {list(hidden)}; "
+            "leave it out, or train a baseline with it"
+        )
+    return make_algorithm(PolicySpace.of(task), msgspec.structs.replace(settings, net_arch=hidden), config.seed)
 
 
 def load_start_checkpoint(config: FloopConfig) -> tuple[Checkpoint, bool]:

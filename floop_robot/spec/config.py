@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from floop_robot.spec.errors import ConfigError, UnknownName
+from floop_robot.spec.hyperparameters import AlgorithmSettings, FleetSacSettings, PpoSettings
 from floop_robot.spec.tasks import get_task, task_ids
 from floop_robot.spec.yaml_file import read_yaml
 
@@ -88,24 +89,19 @@ class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """How the learner learns."""
 
     algo: str = "sac"
-    updates_per_transition: Positive = 2.0
-    """Gradient steps per arriving transition (update-to-data ratio); also the pace."""
-    prior_fraction: Fraction = 0.5
-    """Share of each batch that comes from old work: with 25 % one seed in three forgot it for good."""
-    imitation_weight: NotNegative = 2.0
-    """SAC: how strongly the policy is drawn to what succeeded, where its critics find that better. From 1 to 2 new work
-    is learned in half the time and without relapses; 0 is plain SAC, at 5 what is learned is held back."""
-    settled_lr_factor: Share = 0.3
-    """SAC: share of the learning rate that is left once explorers succeed at new work; 1 keeps it."""
-    actor_uses_target_critics: bool = True
-    """SAC: the policy learns from the slower target networks instead of the critics themselves, and sways less."""
+    """Algorithm: `sac` or `ppo`."""
+    sac: FleetSacSettings = msgspec.field(default_factory=FleetSacSettings)
+    ppo: PpoSettings = msgspec.field(default_factory=PpoSettings)
     candidate_interval_s: Positive = 3.0
     weights_interval_s: Positive = 0.5
     checkpoint_interval_s: Positive = 5.0
-    staleness_versions: Count = 8
-    """PPO: oldest acting version, counted in published weights, whose rows are still used."""
     nice: Count = 5
     """Behind whatever robots wait for, and behind the gate: a verdict that waits is an improvement that waits."""
+
+    @property
+    def settings(self) -> AlgorithmSettings:
+        """Hyper-parameters of the chosen algorithm."""
+        return self.ppo if self.algo == "ppo" else self.sac
 
 
 class GateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,10 +9,12 @@ from typing import Any, Final
 RENAMED_KEYS: Final[Mapping[str, str]] = MappingProxyType(
     {
         # floop.yaml
-        "learner.old_fraction": "learner.prior_fraction",
-        "learner.imitation": "learner.imitation_weight",
-        "learner.settled_rate": "learner.settled_lr_factor",
-        "learner.actor_by_target": "learner.actor_uses_target_critics",
+        "learner.old_fraction": "learner.sac.prior_fraction",
+        "learner.updates_per_transition": "learner.sac.utd_ratio",
+        "learner.imitation": "learner.sac.imitation_weight",
+        "learner.settled_rate": "learner.sac.settled_lr_factor",
+        "learner.actor_by_target": "learner.sac.actor_uses_target_critics",
+        "learner.staleness_versions": "learner.ppo.max_policy_lag",
         "gate.old_accept": "gate.regression_accept",
         "gate.old_reject": "gate.regression_reject",
         "gate.max_guard": "gate.max_regression_pairs",
@@ -25,8 +27,20 @@ RENAMED_KEYS: Final[Mapping[str, str]] = MappingProxyType(
         "sac.imitation": "sac.imitation_weight",
         "sac.settled_rate": "sac.settled_lr_factor",
         "sac.actor_by_target": "sac.actor_uses_target_critics",
-        "sac.updates_per_fresh": "sac.updates_per_new",
-        "sac.updates_per_old": "sac.updates_per_known",
+        "sac.updates_per_fresh": "sac.utd_ratio",
+        "sac.updates_per_old": "sac.utd_ratio_known",
+        "sac.hidden": "sac.net_arch",
+        "sac.initial_alpha": "sac.ent_coef",
+        "sac.old_fraction": "sac.prior_fraction",
+        "sac.quota": "sac.buffer_size",
+        "ppo.hidden": "ppo.net_arch",
+        "ppo.rows_per_update": "ppo.n_steps",
+        "ppo.epochs": "ppo.n_epochs",
+        "ppo.clip": "ppo.clip_range",
+        "ppo.entropy_weight": "ppo.ent_coef",
+        "ppo.value_weight": "ppo.vf_coef",
+        "ppo.log_std": "ppo.log_std_init",
+        "clone.epochs": "clone.n_epochs",
     }
 )
 """Old key → the key that means the same today, both with their section."""

@@ -22,14 +22,13 @@ from floop_robot.bundle import Normalization, write_atomic
 from floop_robot.learn.algorithm import Algorithm
 from floop_robot.learn.behavior_cloning import clone_into
 from floop_robot.learn.export import actor_architecture
+from floop_robot.learn.make_algorithm import make_algorithm
 from floop_robot.learn.mlp import Array
-from floop_robot.learn.ppo_algorithm import PpoAlgorithm
-from floop_robot.learn.sac_algorithm import SacAlgorithm
-from floop_robot.learn.settings import BehaviorCloningSettings, PpoSettings, SacSettings
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.learn.utd_budget import UtdBudget
 from floop_robot.replay.transitions import EndedEpisode, Transitions
 from floop_robot.spec.errors import ConfigError
+from floop_robot.spec.hyperparameters import BehaviorCloningSettings, PpoSettings, SacSettings
 from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.train.collector import (
     ActorMessage,
@@ -180,13 +179,13 @@ class TrainingRun:
     def _make_algorithm(self) -> Algorithm:
         config = self.config
         if config.algo == "ppo":
-            return PpoAlgorithm(self.space, config.ppo, config.seed, staleness_versions=2)
+            return make_algorithm(self.space, config.ppo, config.seed)
         sac = config.sac
         if config.env and sac == SacSettings():  # the defaults know the scale of floop's own tasks
-            sac = SacSettings(value_range=None, reward_scale=1.0, initial_alpha=1.0, gamma=0.98)
-        if not config.demonstrations:  # nothing prior to draw from: everything is fresh
+            sac = SacSettings(value_range=None, reward_scale=1.0, ent_coef="auto", gamma=0.98)
+        if not config.demonstrations:  # nothing prior to draw from: everything is new
             sac = msgspec.structs.replace(sac, prior_fraction=0.0)
-        return SacAlgorithm(self.space, sac, config.seed)
+        return make_algorithm(self.space, sac, config.seed)
 
     def demonstrate(self) -> None:
         """Have the expert show `demonstrations` success_count; clone them."""

@@ -9,10 +9,10 @@ from floop_robot.learn.algorithm import Algorithm
 from floop_robot.learn.checkpoint import Checkpoint, CheckpointInfo, CheckpointRefused
 from floop_robot.learn.ppo_algorithm import PpoAlgorithm
 from floop_robot.learn.sac_algorithm import SacAlgorithm
-from floop_robot.learn.settings import PpoSettings, SacSettings
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.monitor.shift_detector import KnownClass, KnownTasks
 from floop_robot.spec.errors import ContractMismatch
+from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.tasks import get_task
 
@@ -23,7 +23,7 @@ IDS = Ids("contract", "limits", "reward")
 def algorithm(algo: str, seed: int) -> Algorithm:
     if algo == "sac":
         return SacAlgorithm(SPACE, SacSettings(), seed)
-    return PpoAlgorithm(SPACE, PpoSettings(), seed, staleness_versions=3)
+    return PpoAlgorithm(SPACE, PpoSettings(), seed)
 
 
 def info(algo: str) -> CheckpointInfo:

@@ -11,9 +11,9 @@ from floop_robot.bundle import Bundle
 from floop_robot.learn.export import save_zip, to_bundle
 from floop_robot.learn.factory import build_ppo, build_sac
 from floop_robot.learn.mlp import Array
-from floop_robot.learn.settings import PpoSettings, SacSettings
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.spec.errors import BundleRefused
+from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.layout import Field, Layout
 from floop_robot.spec.robot_model import load_robot

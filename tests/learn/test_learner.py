@@ -13,11 +13,11 @@ from floop_robot.bundle import Bundle
 from floop_robot.learn.checkpoint import Checkpoint
 from floop_robot.learn.learner import ContinuousLearner
 from floop_robot.learn.sac_algorithm import SacAlgorithm
-from floop_robot.learn.settings import SacSettings
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.learn.utd_budget import LatencyMeter
 from floop_robot.replay.sac_batch import SacBatch
 from floop_robot.spec.config import LearnerConfig
+from floop_robot.spec.hyperparameters import SacSettings
 from floop_robot.spec.ids import Ids, ids_of
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.records import (
@@ -38,7 +38,7 @@ from floop_robot.stream.codec import Block, TailBlock, decode_block, encode_bloc
 RULES = get_task("floop/Pick-v0")
 TASK, IDS = RULES.spec, ids_of(RULES, load_robot("panda"))
 HOUR_NS = 3_600_000_000_000
-SETTINGS = SacSettings(hidden=(16, 16), batch_size=32, updates_per_new=1.0, updates_per_known=0.5)
+SETTINGS = SacSettings(net_arch=(16, 16), batch_size=32, utd_ratio=1.0, utd_ratio_known=0.5)
 
 
 class Journal:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from floop_robot.learn.sac_algorithm import RECENT, SacAlgorithm
-from floop_robot.learn.settings import SacSettings
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.replay.transitions import EndedEpisode, Transitions
+from floop_robot.spec.hyperparameters import SacSettings
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.spec.tasks import get_task
@@ -20,7 +20,7 @@ ROWS = 16
 class Bench:
     def __init__(self) -> None:
         self.algorithm = SacAlgorithm(
-            SPACE, SacSettings(learning_rate=FULL, settled_lr_factor=SETTLED, hidden=(8, 8)), 0
+            SPACE, SacSettings(learning_rate=FULL, settled_lr_factor=SETTLED, net_arch=(8, 8)), 0
         )
         self.episode = 0
         self.rng = np.random.default_rng(1)

@@ -7,9 +7,9 @@ import torch as th
 
 from floop_robot.learn.ppo import generalized_advantages
 from floop_robot.learn.ppo_algorithm import PpoAlgorithm
-from floop_robot.learn.settings import PpoSettings
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.replay.transitions import Transitions, concatenate
+from floop_robot.spec.hyperparameters import PpoSettings
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.spec.tasks import get_task
@@ -36,9 +36,11 @@ def stream(robot: str = "explorer_1", source: Source = Source.EXPLORER) -> Strea
     return StreamInfo(robot, "b", "floop/Pick-v0", Ids("contract", "limits", "reward"), source)
 
 
-def algorithm(rows_per_update: int = 64, staleness: int = 2, **more: object) -> PpoAlgorithm:
-    settings = PpoSettings(rows_per_update=rows_per_update, batch_size=32, epochs=2, target_kl=None, **more)  # type: ignore[arg-type]
-    return PpoAlgorithm(SPACE, settings, 0, staleness)
+def algorithm(n_steps: int = 64, max_policy_lag: int = 2, **more: object) -> PpoAlgorithm:
+    settings = PpoSettings(
+        n_steps=n_steps, batch_size=32, n_epochs=2, target_kl=None, max_policy_lag=max_policy_lag, **more
+    )  # type: ignore[arg-type]
+    return PpoAlgorithm(SPACE, settings, 0)
 
 
 def naive_advantages(
@@ -80,7 +82,7 @@ def test_an_update_needs_its_rows_and_uses_them_up() -> None:
 
 
 def test_rows_beyond_the_staleness_budget_are_dropped_and_counted() -> None:
-    model = algorithm(staleness=2)
+    model = algorithm(max_policy_lag=2)
     for version in (1, 2, 3):
         model.take(stream(), rows_of(10, version, version))
     model.on_weights_published(4)

@@ -5,9 +5,10 @@ import pytest
 from gymnasium import spaces
 
 from floop_robot.replay.ring_buffer import MAX_OPEN, Normalizer, RingBuffer
-from floop_robot.replay.rlpd_buffer import RlpdConfig, RlpdReplayBuffer
+from floop_robot.replay.rlpd_buffer import RlpdReplayBuffer
 from floop_robot.replay.sac_batch import SacBatch
 from floop_robot.replay.transitions import Transitions
+from floop_robot.spec.hyperparameters import SacSettings
 
 OBS, ACT = 4, 2
 OFFSET, SCALE = np.full(OBS, 2.0, np.float32), np.full(OBS, 4.0, np.float32)
@@ -27,7 +28,8 @@ def rows_of(numbers: range, episode: int = 0, terminated: bool = False) -> Trans
 
 def replay(**config: object) -> RlpdReplayBuffer:
     space = spaces.Box(-np.inf, np.inf, (OBS,), np.float32), spaces.Box(-1, 1, (ACT,), np.float32)
-    return RlpdReplayBuffer(*space, Normalizer(OFFSET, SCALE), RlpdConfig(**config))  # type: ignore[arg-type]
+    settings = SacSettings(**{"rare_fraction": 0.0, "reward_scale": 1.0, **config})  # type: ignore[arg-type]
+    return RlpdReplayBuffer(*space, Normalizer(OFFSET, SCALE), settings, 0)
 
 
 def rewards(buffer: RlpdReplayBuffer, count: int = 400) -> np.ndarray:
@@ -60,7 +62,7 @@ def test_the_share_of_old_work_is_exact(fraction: float) -> None:
 
 
 def test_a_chatty_robot_keeps_to_its_quota() -> None:
-    buffer = replay(quota=50)
+    buffer = replay(buffer_size=50)
     buffer.extend("quiet", rows_of(range(50)), prior=False)
     for start in range(1000, 3000, 7):
         buffer.extend("chatty", rows_of(range(start, start + 7)), prior=False)

@@ -9,14 +9,14 @@ import pytest
 
 from floop_robot.bundle import Bundle
 from floop_robot.learn.checkpoint import Checkpoint
-from floop_robot.learn.settings import PpoSettings, SacSettings
 from floop_robot.spec.errors import ConfigError, FloopError, StorageError, UnknownName
+from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
 from floop_robot.train.train import TrainConfig, TrainProgress, train
 
 
 def config(out: Path, **more: object) -> TrainConfig:
     short = {"max_transitions": 250, "learning_starts": 100, "final_episodes": 3, "selection_episodes": 3}
-    options = {**short, "out": str(out), "sac": SacSettings(hidden=(16, 16)), **more}
+    options = {**short, "out": str(out), "sac": SacSettings(net_arch=(16, 16)), **more}
     return TrainConfig(**options)  # type: ignore[arg-type]
 
 
@@ -73,7 +73,7 @@ def test_the_same_seed_makes_the_same_policy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("algo", ["sac", "ppo"])
 def test_any_continuous_gymnasium_environment_trains(algo: str, tmp_path: Path) -> None:
-    ppo = PpoSettings(hidden=(16, 16), rows_per_update=128, batch_size=64, epochs=2)
+    ppo = PpoSettings(net_arch=(16, 16), n_steps=128, batch_size=64, n_epochs=2)
     result = train(config(tmp_path, env="Pendulum-v1", algo=algo, ppo=ppo, max_transitions=600))
     assert result.success is None, "a pendulum does not tell success"
     assert result.mean_return < 0.0

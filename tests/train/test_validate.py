@@ -53,8 +53,8 @@ def test_without_another_policy_there_is_a_measurement_and_no_verdict() -> None:
 def test_a_stock_zip_becomes_a_bundle_that_acts_alike(tmp_path: Path) -> None:
     from floop_robot.learn.export import save_zip, to_bundle
     from floop_robot.learn.factory import build_ppo, build_sac
-    from floop_robot.learn.settings import PpoSettings, SacSettings
     from floop_robot.learn.spaces import PolicySpace
+    from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
     from floop_robot.spec.ids import ids_of
     from floop_robot.spec.robot_model import load_robot
     from floop_robot.spec.tasks import get_task

@@ -308,11 +308,11 @@ def test_a_trusted_zip_becomes_a_version(fleet: FleetRig, tmp_path: Path) -> Non
     reason = "needs floop-robot[learn]"
     build = pytest.importorskip("floop_robot.learn.factory", reason=reason, exc_type=ImportError)
     from floop_robot.learn.export import save_zip
-    from floop_robot.learn.settings import SacSettings
     from floop_robot.learn.spaces import PolicySpace
+    from floop_robot.spec.hyperparameters import SacSettings
 
     space = PolicySpace.of(TASK)
-    save_zip(build.build_sac(space, SacSettings(hidden=(16, 16)), 1)[0], space, tmp_path / "model.zip")
+    save_zip(build.build_sac(space, SacSettings(net_arch=(16, 16)), 1)[0], space, tmp_path / "model.zip")
     answer = push(fleet, sb3_zip_path=str(tmp_path / "model.zip"), trust_sb3_zip=True)
     assert answer.success, answer.message
     fleet.acting(answer.version)

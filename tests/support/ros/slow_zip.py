@@ -38,11 +38,11 @@ def slow_zip(path: Path) -> Iterator[Callable[[], None]]:
         "floop_robot.learn.factory", reason="needs floop-robot[learn]", exc_type=ImportError
     )
     from floop_robot.learn.export import save_zip
-    from floop_robot.learn.settings import SacSettings
     from floop_robot.learn.spaces import PolicySpace
+    from floop_robot.spec.hyperparameters import SacSettings
 
     space = PolicySpace.of(TASK)
-    save_zip(build.build_sac(space, SacSettings(hidden=(16, 16)), 1)[0], space, path)
+    save_zip(build.build_sac(space, SacSettings(net_arch=(16, 16)), 1)[0], space, path)
     pipe = path.with_suffix(".pipe")
     os.mkfifo(pipe)
     with zipfile.ZipFile(path) as archive:

@@ -1,0 +1,45 @@
+"""Hyper-parameters: a fleet's and a recipe's are one struct, and mistakes in them are refused in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from floop_robot.spec.config import load_config
+from floop_robot.spec.errors import ConfigError, UnknownName
+from floop_robot.spec.hyperparameters import FleetSacSettings, PpoSettings, SacSettings
+from floop_robot.spec.yaml_file import convert
+
+
+def test_a_fleet_keeps_its_own_defaults_where_a_file_gives_other_keys(tmp_path: Path) -> None:
+    file = tmp_path / "floop.yaml"
+    file.write_text("learner:\n  sac: {gamma: 0.9, ent_coef: 0.05}\n")
+    settings = load_config(file).learner.settings
+    assert settings == FleetSacSettings(gamma=0.9, ent_coef=0.05)
+    assert settings.imitation_weight > SacSettings().imitation_weight == 0.0
+
+
+def test_the_chosen_algorithm_decides_which_settings_count(tmp_path: Path) -> None:
+    file = tmp_path / "floop.yaml"
+    file.write_text("learner: {algo: ppo, ppo: {n_epochs: 4, batch_size: 32}}\n")
+    settings = load_config(file).learner.settings
+    assert settings == PpoSettings(n_epochs=4, batch_size=32)
+    assert settings.utd_ratio == 4 / 32
+
+
+@pytest.mark.parametrize("coefficient", ["auto", "auto_0.1", "auto_2", 0, 0.3])
+def test_an_entropy_coefficient_is_learned_or_fixed(coefficient: object) -> None:
+    assert convert({"ent_coef": coefficient}, SacSettings, "recipe").ent_coef == coefficient
+
+
+@pytest.mark.parametrize("coefficient", ["auto_0", "auto_", "automatic", "auto_-1", -0.1, None])
+def test_other_entropy_coefficients_are_refused(coefficient: object) -> None:
+    with pytest.raises(ConfigError, match="recipe: ent_coef"):
+        convert({"ent_coef": coefficient}, SacSettings, "recipe")
+
+
+def test_a_typo_names_the_nearest_key(tmp_path: Path) -> None:
+    file = tmp_path / "floop.yaml"
+    file.write_text("learner: {sac: {learning_rat: 0.1}}\n")
+    with pytest.raises(UnknownName, match="learning_rate") as refused:
+        load_config(file)
+    assert str(file) in str(refused.value) and "learner.sac" in str(refused.value)

@@ -68,7 +68,7 @@ def half_as_good(bundle: Bundle, pool: ProcessPool) -> Bundle:
 
 
 def reports(classes: tuple[str, ...], success: float) -> list[EpisodeEnd]:
-    """What robots would report of work of these classes that goes badly."""
+    """What robots would report of failing classes."""
     ends = []
     for i in range(20 if classes else 0):
         scenario = scenarios_of(TrainingScenarios("floop/Pick-v0", classes), Purpose.ROBOT, 0, 1, i)[0]
@@ -93,10 +93,10 @@ def reports(classes: tuple[str, ...], success: float) -> list[EpisodeEnd]:
     return ends
 
 
-def new_gate(config: FloopConfig, pool: ProcessPool, incumbent: Bundle, focus: tuple[str, ...]) -> Gate:
+def new_gate(config: FloopConfig, pool: ProcessPool, incumbent: Bundle, failing: tuple[str, ...]) -> Gate:
     gate = Gate(config, pool)
     gate.set_incumbent(incumbent.with_version(version=1, epoch=1, parent=0, certificate=None))
-    for end in reports(focus, 0.4):
+    for end in reports(failing, 0.4):
         gate.failures.observe(end)
     return gate
 
@@ -136,12 +136,12 @@ def verdict_times(args: argparse.Namespace, incumbent: Bundle) -> None:
         else:
             weak = half_as_good(incumbent, pool) if args.good is None else incumbent
         good = incumbent if args.good is None else Bundle.load(args.good)
-        focus = tuple(args.focus) if args.good is not None else ("box", "cylinder")
+        failing = tuple(args.focus) if args.good is not None else ("box", "cylinder")
         cases = [
-            ("good", weak, focus, lambda _, good=good: good),
-            ("bad", incumbent, focus, lambda seed: altered(incumbent, 5.0, seed)),
-            ("bad, no focus", incumbent, (), lambda seed: altered(incumbent, 5.0, seed)),
-            ("equal, no focus", incumbent, (), lambda seed: altered(incumbent, 0.01, seed)),
+            ("good", weak, failing, lambda _, good=good: good),
+            ("bad", incumbent, failing, lambda seed: altered(incumbent, 5.0, seed)),
+            ("bad, nothing failing", incumbent, (), lambda seed: altered(incumbent, 5.0, seed)),
+            ("equal, nothing failing", incumbent, (), lambda seed: altered(incumbent, 0.01, seed)),
         ]
         for name, against, about, make in cases[1:3] if args.smoke else cases:
             with tempfile.TemporaryDirectory() as folder:
@@ -168,10 +168,10 @@ def verdict_times(args: argparse.Namespace, incumbent: Bundle) -> None:
 def null_candidates(args: argparse.Namespace, incumbent: Bundle) -> None:
     pool = ProcessPool(workers=args.workers, task=incumbent.manifest.task, robot="panda", nice=args.nice)
     pool.wait_warm()
-    for focus in ((), tuple(args.focus)):
+    for failing in ((), tuple(args.focus)):
         with tempfile.TemporaryDirectory() as folder:
             config = FloopConfig(run_dir=folder, gate=GateConfig(workers=args.workers, warmup_s=0.0))
-            gate = new_gate(config, pool, incumbent, focus)
+            gate = new_gate(config, pool, incumbent, failing)
             decisions = dict.fromkeys(Decision, 0)
             ours = theirs = episodes = 0
             for seed in range(args.nulls):
@@ -182,7 +182,7 @@ def null_candidates(args: argparse.Namespace, incumbent: Bundle) -> None:
                 episodes += sum(s.episodes for s in verdict.suites)
         said = ", ".join(f"{count} {decision}" for decision, count in decisions.items())
         print(
-            f"{args.nulls} null candidates, focus {', '.join(focus) or 'none'}: {said}; "
+            f"{args.nulls} null candidates, failing tasks: {', '.join(failing) or 'none'}: {said}; "
             f"success {ours / episodes:.3f} against {theirs / episodes:.3f} over {episodes} pairs",
             flush=True,
         )
@@ -192,8 +192,8 @@ def null_candidates(args: argparse.Namespace, incumbent: Bundle) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--incumbent", type=Path, help="bundle; left out: the shipped one")
-    parser.add_argument("--good", type=Path, help="bundle that is clearly better on the focus classes")
-    parser.add_argument("--focus", nargs="*", default=["basket"], help="object classes that go badly")
+    parser.add_argument("--good", type=Path, help="bundle that is clearly better on the classes of --focus")
+    parser.add_argument("--focus", nargs="*", default=["basket"], help="object classes that fail")
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--nulls", type=int, default=0, help="judge so many null candidates instead")
     parser.add_argument("--workers", type=int, default=2)

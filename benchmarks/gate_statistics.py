@@ -42,9 +42,9 @@ def outcome(success: bool, duration_s: float) -> EpisodeOutcome:
     )
 
 
-def trial(seed: int, old: Rates, target_tasks: Rates | None, faster: float) -> tuple[Decision, int]:
+def trial(seed: int, known_rates: Rates, target_tasks: Rates | None, faster: float) -> tuple[Decision, int]:
     rng = np.random.default_rng(seed)
-    draws = {Suite.REGRESSION: pairs(rng, *old)} | ({Suite.TARGET: pairs(rng, *target_tasks)} if target_tasks else {})
+    draws = {Suite.REGRESSION: pairs(rng, *known_rates)} | ({Suite.TARGET: pairs(rng, *target_tasks)} if target_tasks else {})
     known = SuiteCounts(target=(round(100 * target_tasks[1]), 100)) if target_tasks else SuiteCounts()
     run = Trial(CONFIG, TargetTasks(("new",)) if target_tasks else TargetTasks(), known)
     started = dict.fromkeys(Suite, 0)
@@ -71,16 +71,16 @@ def trials(count: int) -> None:
         ((0.98, 0.98), None, -0.1),
         ((0.98, 0.98), (0.97, 0.97), 0.2),
     ]
-    print("| old | target_tasks | faster | accepted | rejected | inconclusive | pairs: mean | 90 % |")
+    print("| known tasks | failing tasks | faster | accepted | rejected | inconclusive | pairs: mean | 90 % |")
     print("|---|---|---|---|---|---|---|---|")
-    for old, target_tasks, faster in cases:
-        results = [trial(seed, old, target_tasks, faster) for seed in range(count)]
+    for known_rates, target_tasks, faster in cases:
+        results = [trial(seed, known_rates, target_tasks, faster) for seed in range(count)]
         found = Counter(d for d, _ in results)
         sizes = [n for _, n in results]
         shares = " | ".join(f"{100 * found[d] / count:.1f} %" for d in Decision)
         about = "none" if target_tasks is None else f"{target_tasks[0]:.2f} / {target_tasks[1]:.2f}"
         print(
-            f"| {old[0]:.2f} / {old[1]:.2f} | {about} | {faster:+.0%} | {shares} | {np.mean(sizes):.0f} | "
+            f"| {known_rates[0]:.2f} / {known_rates[1]:.2f} | {about} | {faster:+.0%} | {shares} | {np.mean(sizes):.0f} | "
             f"{np.percentile(sizes, 90):.0f} |"
         )
 
@@ -105,7 +105,7 @@ def absolute(rng: np.random.Generator, rates: Rates) -> tuple[bool, int]:
 
 
 def guards(count: int) -> None:
-    print("\n| old work | paired: passes | pairs | absolute: passes | episodes |\n|---|---|---|---|---|")
+    print("\n| known tasks | paired: passes | pairs | absolute: passes | episodes |\n|---|---|---|---|---|")
     equal: tuple[Rates, ...] = ((0.98, 0.98), (0.97, 0.97), (0.8, 0.8))
     for rates in (*equal, *((level, 0.98) for level in (0.95, 0.93, 0.9, 0.88, 0.85))):
         cells = []

@@ -14,9 +14,9 @@ from floop_robot.spec.tasks import get_task, task_ids
 from floop_robot.spec.yaml_file import read_yaml
 
 Positive = Annotated[float, Meta(gt=0, le=1e6)]
-"""Finite: no timer waits for infinity, and eleven days of seconds still fit every one of them in milliseconds."""
+"""Finite, since timers cannot wait for infinity; a million seconds fit into every timer as milliseconds."""
 RateHz = Annotated[float, Meta(gt=0, le=1000)]
-"""Up to what arms take."""
+"""1000 Hz is the fastest that arms take commands."""
 NotNegative = Annotated[float, Meta(ge=0, le=1e6)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Share = Annotated[float, Meta(gt=0, le=1)]
@@ -28,11 +28,12 @@ ENDPOINT_NAMES: Final = ("ingest", "tail", "weights", "gate", "fleet", "fleet_rp
 
 
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Central ports. Robots open none: they connect out."""
+    """Where the central processes listen. Robots open no port: they connect to these."""
 
     host: str = "127.0.0.1"
+    """Address of the central host, as robots reach it; the default serves this machine only."""
     base_port: Annotated[int, Meta(ge=1024, le=65000)] = 5550
-    """The first of `ENDPOINT_NAMES`."""
+    """First of seven ports in a row: ingest, tail, weights, gate, fleet, fleet_rpc, learner."""
 
     def _at(self, name: str) -> str:
         return f"tcp://{self.host}:{self.base_port + ENDPOINT_NAMES.index(name)}"
@@ -77,12 +78,15 @@ class RobotConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """How a robot runs."""
 
     model: str = "panda"
+    """Robot model: a name in `config/robots/`, or the path of a YAML file."""
     servo_rate_hz: RateHz = 50.0
+    """How often the safety process sends a command to the driver, Hz; at least the policy rate of the task."""
     spool_limit_mb: Positive = 256.0
+    """Largest size of undelivered records on a robot's disk, MB; beyond it, new records are dropped and counted."""
     sync_interval_s: Positive = 0.05
-    """Longest time a record waits before the spool is synced to disk."""
+    """Longest time that a record waits for the disk, s; a power cut loses no more than that."""
     observation_timeout_s: Positive = 0.1
-    """A robot state older than this is stale: controlled stop."""
+    """Age at which a robot state is stale, s; the arm then makes a controlled stop."""
 
 
 class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,54 +112,67 @@ class GateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """What a candidate must show. Defined in docs/design/gate.md."""
 
     workers: Annotated[int, Meta(ge=1)] = 1
+    """Processes that simulate episodes; one leaves a core of two for the learner."""
     alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
+    """Probability of accepting a candidate that is no better than the incumbent."""
     regression_accept: Fraction = 0.95
-    """Guard on old work: success that a good policy has …"""
+    """Success on known tasks that a good policy has; the regression test accepts it."""
     regression_reject: Fraction = 0.85
-    """… and success that must be refused."""
+    """Success on known tasks that the regression test must refuse."""
     max_pairs: Count = 60
+    """Most paired episodes of one test; without a result by then, the trial is inconclusive."""
     max_regression_pairs: Count = 120
+    """Most paired episodes for a candidate that is likely better; at least `max_pairs`."""
     cooldown_share: NotNegative = 0.5
-    """Pause after a candidate that was not accepted, in durations of its trial: meanwhile learner and explorers, which
-    share the processors with the gate, come nearer to one that is."""
+    """Pause after a refused candidate, as a share of its trial's duration. It leaves the processors to the learner."""
     max_cooldown_s: NotNegative = 5.0
-    """A long trial is one of a candidate that was nearly good enough: the next may be."""
+    """Longest such pause, s. After a long trial the next candidate may be good enough, so it is not kept waiting."""
     warmup_s: NotNegative = 6.0
-    """Pause before the first trial when a class of work begins to fail: a candidate that has learned from the failures
-    for a second is hardly worth the processors that the learner needs most just then."""
+    """Pause before the first trial after a task begins to fail, s; a candidate first learns from the failures."""
     nice: Count = 0
-    """Before learner and explorers: a verdict that waits is an improvement that waits."""
+    """Nice value of the gate's processes; 0 lets them run before learner and explorers."""
 
 
 class DeployConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How versions are spread and watched."""
 
     heartbeat_s: Positive = 0.5
+    """How often robots report to the fleet manager, s."""
     watch_s: Positive = 20.0
-    """Longest time a version is watched before the next may follow it without a verdict."""
+    """Longest time that a version is watched, s; then the next may follow it without a verdict of the monitor."""
     confirm_success: Fraction = 0.6
-    """Live success that must be shown (lower bound) before a version counts as the fix. To show it, a policy of 80 %
-    needs 35 episodes on average; 70 % would take it 150, and the time to improvement would speak of a later version."""
+    """Lower bound of live success at which a version counts as the fix. A policy of 80 % shows 60 % in 35 episodes."""
     alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
+    """Probability of rolling back a version that is as good as the one before."""
 
 
 class FloopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything a fleet needs to start."""
 
     task: str = "floop/Pick-v0"
+    """Task of all robots: a Gymnasium id."""
     robots: Annotated[int, Meta(ge=1, le=64)] = 4
+    """Number of robots; they are called robot_1, robot_2 and so on."""
     explorers: Annotated[int, Meta(ge=0, le=64)] = 1
+    """Number of simulated workers that act on the learner's live weights; without any, learning starves."""
     seed: Count = 0
+    """Seed of everything random, so that a run can be repeated."""
     run_dir: str = "runs/fleet"
+    """Folder for journal, registry, spools, reports and logs of this fleet."""
     baseline: str = ""
     """Policy bundle to start from; empty means the one shipped for the task."""
     operators: str = ""
-    """Token file of those who may release stops and change versions; empty: a name is enough."""
+    """Token file of those who may reset e-stops and change versions; empty means that a name is enough."""
     endpoints: Endpoints = msgspec.field(default_factory=Endpoints)
+    """Where the central processes listen."""
     robot: RobotConfig = msgspec.field(default_factory=RobotConfig)
+    """How each robot runs."""
     learner: LearnerConfig = msgspec.field(default_factory=LearnerConfig)
+    """How the learner learns."""
     gate: GateConfig = msgspec.field(default_factory=GateConfig)
+    """What a candidate must show."""
     deploy: DeployConfig = msgspec.field(default_factory=DeployConfig)
+    """How versions are spread and watched."""
 
     @property
     def robot_names(self) -> tuple[str, ...]:
@@ -179,13 +196,14 @@ def load_config(path: Path | None) -> FloopConfig:
     gate = config.gate
     if not 0.0 < gate.regression_reject < gate.regression_accept < 1.0:
         raise ConfigError(
-            f"{path}: gate.regression_reject is {gate.regression_reject:g} and gate.regression_accept {gate.regression_accept:g}; "
-            "use 0 < regression_reject < regression_accept < 1"
+            f"{path}: gate.regression_reject is {gate.regression_reject:g} and gate.regression_accept "
+            f"{gate.regression_accept:g}; use 0 < regression_reject < regression_accept < 1"
         )
     if gate.max_regression_pairs < gate.max_pairs:
         raise ConfigError(
-            f"{path}: gate.max_regression_pairs is {gate.max_regression_pairs} and gate.max_pairs {gate.max_pairs}, but a candidate that is "
-            "likely better gets max_regression_pairs pairs; use max_regression_pairs >= max_pairs"
+            f"{path}: gate.max_regression_pairs is {gate.max_regression_pairs} and gate.max_pairs {gate.max_pairs}, "
+            "but a candidate that is likely better gets max_regression_pairs pairs; use "
+            "max_regression_pairs >= max_pairs"
         )
     return config
 

@@ -1,1 +1,1 @@
-"""The loop wired: one file per process, and the supervisor that keeps them running."""
+"""One file with a `main` for each process of a fleet; `supervision/` starts and watches them."""

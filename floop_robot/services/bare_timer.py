@@ -1,4 +1,4 @@
-"""A timer that does nothing, at servo rate and with the servo loop's priority: what this machine can keep at all."""
+"""A timer that does nothing, with the servo loop's rate and priority: shows how well this machine keeps time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How every floop process is entered: one clear line for errors, and an end when its starter is gone.
+"""The entry point of every floop process: errors are one line, and the process ends when its supervisor does.
 
 `python -m floop_robot.services.entry NAME [args]` runs `main(args)` of `floop_robot.services.NAME`.
 """
@@ -14,15 +14,14 @@ import threading
 from floop_robot.spec.errors import FloopError
 
 SUPERVISOR_PIPE = "FLOOP_LIFELINE_FD"
-"""Environment variable: a pipe whose other end the supervisor holds; end-of-file means that the supervisor died."""
-
+"""Environment variable with the reading end of a pipe. End-of-file means that the supervisor is gone."""
 
 USER_ERROR = 2
-"""Exit status of a process that can't work as configured: starting it again would only repeat the message."""
+"""Exit status of a process that cannot work as configured. The supervisor does not start it again."""
 
 
 def exit_with_supervisor() -> None:
-    """End this process, as by SIGTERM, when the supervisor that started it is gone; nothing without a supervisor."""
+    """From now on, send SIGTERM to this process when its supervisor is gone; does nothing without a supervisor."""
     lifeline = os.environ.pop(SUPERVISOR_PIPE, None)
     if lifeline is not None:
         threading.Thread(target=_wait_for_supervisor_exit, args=(int(lifeline),), name="lifeline", daemon=True).start()
@@ -37,7 +36,7 @@ def _wait_for_supervisor_exit(descriptor: int) -> None:
 
 
 def run(argv: list[str]) -> int:
-    """Run the process named by `argv[0]`; returns its exit status (2 after an error that the user can mend)."""
+    """Run the process named by `argv[0]` and return its exit status: 2 after an error that the user can correct."""
     exit_with_supervisor()
     name, *arguments = argv
     try:

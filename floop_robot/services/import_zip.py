@@ -1,6 +1,6 @@
-"""A bundle made of a stable-baselines3 zip, in a process of its own.
+"""Makes a bundle from a stable-baselines3 zip, in a separate process.
 
-Whatever code the zip runs does not run in the fleet manager, and torch is not loaded there.
+So no code from the zip runs in the fleet manager, and the fleet manager does not load torch.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 
 IMPORT_TIMEOUT_S = 120.0
-"""Loading torch and a zip takes seconds."""
+"""Loading torch and a zip takes seconds, on a busy machine many."""
 
 
 class ImportFailed(FloopError):
-    """A zip of which no bundle could be made."""
+    """No bundle could be made from a zip."""
 
 
 def bundle_of_zip(path: Path, config: FloopConfig, *, trust: bool) -> Bundle:
-    """Make a bundle of a zip for the fleet's task, in another process; raises `FloopError`s in one line."""
+    """Make a bundle from a zip for the fleet's task, in another process; raises `FloopError`."""
     if not trust:
         raise ImportFailed(
-            f"{path} is a stable-baselines3 zip, which can run code; if you trust it, say so: --trust, "
-            "or trust_sb3_zip in a call"
+            f"{path} is a stable-baselines3 zip, which can run code when it is read; if you trust it, "
+            "give --trust (in a service call: trust_sb3_zip)"
         )
     if not path.is_file():
         what = "no regular file" if path.exists() else "no such file"
         raise ImportFailed(f"cannot read {path}: {what}; check the path")
     if not zipfile.is_zipfile(path):
-        raise ImportFailed(f"{path} is no stable-baselines3 zip; use one of SAC or PPO")
+        raise ImportFailed(f"{path} is no stable-baselines3 zip; give a model that SAC or PPO saved")
     with tempfile.TemporaryDirectory(prefix="floop-import-") as folder:
         made = Path(folder) / "imported.floop"
         command = [sys.executable, "-m", "floop_robot.services.entry", "import_zip"]
@@ -56,7 +56,7 @@ def bundle_of_zip(path: Path, config: FloopConfig, *, trust: bool) -> Bundle:
             )
         except subprocess.TimeoutExpired:
             raise ImportFailed(
-                f"{path} was not loaded within {IMPORT_TIMEOUT_S:g} s; import it with `floop push`"
+                f"{path} was not loaded within {IMPORT_TIMEOUT_S:g} s; try again when the machine is less busy"
             ) from None
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
@@ -65,9 +65,9 @@ def bundle_of_zip(path: Path, config: FloopConfig, *, trust: bool) -> Bundle:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write the bundle; errors that a user can mend are raised as `FloopError`."""
-    parser = argparse.ArgumentParser(prog="import_zip", description="Make a bundle of a zip.")
-    parser.add_argument("--zip", type=Path, required=True, help="stable-baselines3 model; whoever calls this trusts it")
+    """Write the bundle; raises `FloopError` for what a user can correct."""
+    parser = argparse.ArgumentParser(prog="import_zip", description="Make a bundle from a stable-baselines3 zip.")
+    parser.add_argument("--zip", type=Path, required=True, help="stable-baselines3 model; the caller trusts it")
     parser.add_argument("--task", default=load_config(None).task)
     parser.add_argument("--robot", default=load_config(None).robot.model, help="model of the arm")
     parser.add_argument("--out", type=Path, required=True, help="bundle to write")

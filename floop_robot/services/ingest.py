@@ -1,4 +1,4 @@
-"""The ingest process: records in, journal on disk, tail out. Imports nothing heavy; starts in a blink."""
+"""The ingest process: takes records in, writes the journal, serves its tail. It imports little and starts at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from floop_robot.stream.tail_server import TailServer
 log = logging.getLogger(__name__)
 
 TICK_S = 0.2
-"""How often it looks whether it is to stop."""
+"""Longest wait before it looks at its stop signal."""
 
 
 def run(config: FloopConfig, stop: threading.Event) -> None:
@@ -36,7 +36,7 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
                 log.info("ingest: %s on %s, tail on %s", journal.path, ingest.endpoint, tail.endpoint)
                 while not stop.is_set():
                     if not tail.is_alive:
-                        raise FloopError("the tail server ended unexpectedly; see the lines above")
+                        raise FloopError("the tail server ended unexpectedly; its error is in the lines above")
                     if ingest.step(TICK_S):
                         tail.notify()
             finally:
@@ -49,7 +49,7 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the ingest process until SIGINT or SIGTERM; errors that a user can mend are raised as `FloopError`."""
+    """Run the ingest process until SIGINT or SIGTERM; raises `FloopError` for what a user can correct."""
     stop = stop_on_signals()
     parser = argparse.ArgumentParser(prog="ingest", description="Take in records, keep the journal, serve its tail.")
     _, config = read_arguments(parser, argv)

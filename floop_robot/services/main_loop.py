@@ -1,4 +1,4 @@
-"""What processes do alike: read arguments, end on signals, run one fixed-rate loop and write its figures."""
+"""What the processes have in common: arguments, signals, and a fixed-rate loop that writes a stats file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from floop_robot.spec.errors import UnknownName
 
 STATS_POLL_S = 0.1
 SHUTDOWN_TICKS_S = 0.25
-"""Time for two policy steps at least."""
+"""Enough for two policy steps."""
 
 
 class RobotArguments(msgspec.Struct, frozen=True):
@@ -37,13 +37,13 @@ class RobotArguments(msgspec.Struct, frozen=True):
 
     @property
     def index(self) -> int:
-        """Position of the robot in the fleet, from 0."""
+        """Position of the robot in the fleet, counted from 0."""
         return self.config.robot_names.index(self.robot)
 
 
 def read_arguments(parser: argparse.ArgumentParser, argv: list[str] | None) -> tuple[argparse.Namespace, FloopConfig]:
-    """Read `--config` and what else `parser` knows, and log to stderr from now on; raises `ConfigError`."""
-    parser.add_argument("--config", type=Path, help="YAML file; defaults otherwise")
+    """Read `--config` and the other arguments of `parser`, and log to stderr from now on; raises `ConfigError`."""
+    parser.add_argument("--config", type=Path, help="the fleet's YAML file; left out: defaults")
     found = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     return found, load_config(found.config)
@@ -60,7 +60,7 @@ def parse(program: str, description: str, argv: list[str] | None) -> RobotArgume
 
 
 def stop_on_signals() -> threading.Event:
-    """An event that SIGINT and SIGTERM set."""
+    """Return an event that SIGINT and SIGTERM set."""
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
@@ -68,7 +68,7 @@ def stop_on_signals() -> threading.Event:
 
 
 def freeze_objects() -> None:
-    """Take what start-up made out of garbage collection: collections in a control loop stay below 0.1 ms."""
+    """Exclude what start-up made from garbage collection: collections in a control loop then take less than 0.1 ms."""
     gc.collect()
     gc.freeze()
 
@@ -76,7 +76,7 @@ def freeze_objects() -> None:
 def run_loop(
     loop: RateLoop, stop: threading.Event, stats: StatsFile[Any], current_stats: Callable[[], msgspec.Struct]
 ) -> None:
-    """Run the loop until `stop`, writing its figures; raises what the loop raised."""
+    """Run the loop until `stop` and write its stats meanwhile; raises what the loop raised."""
     freeze_objects()
     with loop:
         while not stop.wait(STATS_POLL_S) and loop.failure is None:

@@ -1,1 +1,1 @@
-"""Starting, watching and stopping the processes of a fleet; which there are, on which ports, and how they are."""
+"""Which processes a fleet has, and how they are started, watched and stopped."""

@@ -1,7 +1,7 @@
-"""Which processes make a fleet: the one description behind `floop demo`, `floop up`, the launch files and Docker.
+"""The processes of a fleet, for `floop demo`, `floop up`, the launch files and Docker alike.
 
-A fleet comes in two variants of the same processes: over ZeroMQ and Unix sockets alone, or with ROS 2 nodes for
-whatever touches robots and operators. This file describes both and imports neither.
+A fleet runs without ROS, over ZeroMQ and Unix sockets. With ROS 2, its robots and its operators' services are nodes.
+This file describes both and imports neither.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import UnknownName
 
 CENTRE = "centre"
-"""What the processes are called that belong to no robot."""
+"""Name for all processes that belong to no robot."""
 CONFIG_FILE = "floop.yaml"
 NODES = "floop_robot.ros"
 
 
 class ArmOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What moves the robots."""
+    """How the robots' arms are driven."""
 
     simulated: bool = True
-    """Whether floop starts a simulated arm for each; else their drivers run elsewhere, and speak ROS."""
+    """Whether floop starts a simulated arm for each robot; if not, ROS drivers run elsewhere."""
     driver: str = ""
-    """Description of the drivers' topics: a name in config/drivers, or a file; empty for the usual."""
+    """Description of the drivers' topics: a name in config/drivers or a file; empty for ros2_control's usual ones."""
     cell: bool = True
-    """Whether floop starts the node that answers resets and brings a real arm home; a simulated arm needs none."""
+    """Whether floop starts the node that resets the work cell and moves a real arm home."""
     params_file: str = ""
-    """YAML file with ROS parameters of the robots' nodes."""
+    """YAML file with ROS parameters of the robots' nodes; empty for none."""
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What is started for each robot."""
+        """The kinds of processes that each robot has."""
         if self.simulated:
             return ("sim_robot", "safety", "policy")
         return ("safety", "cell", "policy") if self.cell else ("safety", "policy")
@@ -49,27 +49,29 @@ SIMULATED = ArmOptions()
 
 
 class Middleware(enum.StrEnum):
-    """How robots, operators and the fleet speak."""
+    """How robots, operators and the fleet exchange messages."""
 
     ZMQ = "zmq"
     ROS = "ros"
 
 
 def missing_safeguards(config: FloopConfig) -> list[str]:
-    """What a real arm should not be without, a line each; a simulated one may."""
+    """Return a warning for each setting that a real arm needs and this configuration lacks."""
     lines = []
     if not config.operators:
-        lines.append("no `operators` file: a real arm that is stopped can't be released")
+        lines.append("`operators` is not set: nobody can reset the e-stop of a real arm; name a token file")
     if not Path(config.run_dir).is_absolute():
-        lines.append(f"run_dir is {config.run_dir!r}: started from another folder, a robot forgets that it was stopped;"
-                     " give a real arm an absolute one")  # fmt: skip
+        lines.append(
+            f"run_dir is {config.run_dir!r}: a robot started from another folder forgets its e-stop; "
+            "give a real arm an absolute path"
+        )
     return lines
 
 
 def write_config(config: FloopConfig) -> Path:
-    """Store the effective configuration in the run directory, where every process reads it.
+    """Write the effective configuration into the run directory, where every process reads it.
 
-    Raises `StorageError`, and `ConfigError` when a fleet is running there with another configuration.
+    Raises `StorageError`, or `ConfigError` when a fleet runs there with another configuration.
     """
     path, data = Path(config.run_dir) / CONFIG_FILE, msgspec.yaml.encode(config)
     if not (path.is_file() and path.read_bytes() == data):
@@ -78,7 +80,9 @@ def write_config(config: FloopConfig) -> Path:
     return path
 
 
-def central_processes(config: FloopConfig, config_file: Path, middleware: Middleware = Middleware.ZMQ) -> list[ProcessSpec]:
+def central_processes(
+    config: FloopConfig, config_file: Path, middleware: Middleware = Middleware.ZMQ
+) -> list[ProcessSpec]:
     """Ingest, fleet manager, gate, learner and explorers."""
     common = ("--config", str(config_file))
     explorers = [
@@ -105,14 +109,16 @@ def central_processes(config: FloopConfig, config_file: Path, middleware: Middle
 def robot_processes(
     config_file: Path, robot: str, middleware: Middleware = Middleware.ZMQ, arms: ArmOptions = SIMULATED
 ) -> list[ProcessSpec]:
-    """The processes of one robot; without ROS its arm is always a simulated one."""
+    """The processes of one robot; without ROS its arm is always simulated."""
     if middleware is Middleware.ROS:
         return [_robot_node(part, robot, config_file, arms) for part in arms.parts]
     arguments = ("--config", str(config_file), "--robot", robot)
     return [ProcessSpec(name=f"{robot}.{part}", module=part, arguments=arguments) for part in SIMULATED.parts]
 
 
-def simulated_fleet(config: FloopConfig, config_file: Path, middleware: Middleware = Middleware.ZMQ) -> list[ProcessSpec]:
+def simulated_fleet(
+    config: FloopConfig, config_file: Path, middleware: Middleware = Middleware.ZMQ
+) -> list[ProcessSpec]:
     """Every process of a fleet of simulated robots."""
     robots = [spec for name in config.robot_names for spec in robot_processes(config_file, name, middleware)]
     return [*central_processes(config, config_file, middleware), *robots]
@@ -121,7 +127,7 @@ def simulated_fleet(config: FloopConfig, config_file: Path, middleware: Middlewa
 def select_processes(
     config: FloopConfig, config_file: Path, middleware: Middleware, only: Sequence[str], arms: ArmOptions = SIMULATED
 ) -> list[ProcessSpec]:
-    """The fleet's processes, or those in `only`: `CENTRE`, a robot, or a single process; raises `UnknownName`."""
+    """The fleet's processes, or only those named: `CENTRE`, a robot, or a single process. Raises `UnknownName`."""
     central = central_processes(config, config_file, middleware)
     robots = {robot: robot_processes(config_file, robot, middleware, arms) for robot in config.robot_names}
     groups = {CENTRE: central, **robots, **{s.name: [s] for s in (*central, *itertools.chain(*robots.values()))}}
@@ -133,7 +139,7 @@ def select_processes(
 
 
 def _robot_node(part: str, robot: str, config_file: Path, arms: ArmOptions) -> ProcessSpec:
-    # The policy node brings itself up: a starter that drives its life cycle from outside loses it when it is restarted.
+    # The policy node activates itself, so that it is active again after every restart.
     parameters = [("robot", robot)]
     if part == "policy":
         parameters.append(("autostart", "true"))
@@ -152,7 +158,7 @@ def _robot_node(part: str, robot: str, config_file: Path, arms: ArmOptions) -> P
 
 
 def _learner_node(config_file: Path) -> ProcessSpec:
-    # It could start the learner itself; here both are started alike, and watched by the same eyes.
+    # The node could start the learner itself; here one supervisor starts and watches both.
     return _node("learner", "/learner", config_file, name="learner_node", parameters=(("supervise", "false"),))
 
 
@@ -172,5 +178,8 @@ def _node(
         params_file=params_file,
     )
     return ProcessSpec(
-        name=name or part, module=f"{NODES}.{part.split('_')[0]}.{node.executable}", arguments=node.arguments(), node=node
+        name=name or part,
+        module=f"{NODES}.{part.split('_')[0]}.{node.executable}",
+        arguments=node.arguments(),
+        node=node,
     )

@@ -1,4 +1,4 @@
-"""Ports for a fleet that lives for one experiment. A fleet that stays has its own in its configuration."""
+"""Free ports for a fleet that lives for one experiment. Other fleets have theirs in their configuration."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ LAST_PORT: Final = 23_850
 """Below the ports that belong to ROS domains (`ros_domain`) and those that Linux hands out itself."""
 PORT_SPACING: Final = 50
 _LOCK: Final = PORT_SPACING - 1
-"""A base port belongs to whoever is bound to the port so far above it; the kernel frees it when its owner is killed."""
+"""Who binds the port this far above a base port owns the base port. The kernel frees it when the owner is killed."""
 _RETRY_S: Final = 0.1
 
 
 @contextlib.contextmanager
 def reserved_base_port() -> Iterator[int]:
-    """A base port whose ports are free, and that no other experiment takes meanwhile; raises `FloopError`."""
+    """Reserve a base port whose ports are all free; raises `FloopError` when there is none."""
     for base in range(FIRST_PORT, LAST_PORT, PORT_SPACING):
         with socket.socket() as lock:
             try:
@@ -34,7 +34,8 @@ def reserved_base_port() -> Iterator[int]:
                 yield base
                 return
     raise FloopError(
-        f"no {len(ENDPOINT_NAMES)} free ports in a row from {FIRST_PORT} to {LAST_PORT}; stop other fleets on this machine"
+        f"found no {len(ENDPOINT_NAMES)} free ports in a row between {FIRST_PORT} and {LAST_PORT}; "
+        "stop other fleets on this machine"
     )
 
 

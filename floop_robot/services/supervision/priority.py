@@ -1,8 +1,8 @@
-"""Who goes first where processors are short: nice values that count between sessions.
+"""Nice values that work between sessions, so that important processes go first where processors are short.
 
-Linux shares processors out between *sessions* first (autogroup, sched(7)); a nice value alone only counts within one.
-Every process of a fleet is a session of its own, so that Ctrl-C reaches the supervisor only: without a word to the
-group, a learner or explorer would get as much as the gate, whatever `LearnerConfig.nice` says.
+Linux first divides processor time between *sessions* (autogroup, sched(7)). A nice value only works within one.
+Each process of a fleet is a session of its own, so that Ctrl-C reaches the supervisor only.
+So the session itself needs the nice value, or a learner gets as much time as the gate.
 """
 
 from __future__ import annotations
@@ -16,20 +16,19 @@ from typing import Final
 
 _ATTEMPTS: Final = 5
 _RETRY_S: Final = 0.1
-"""The kernel takes one such order in 0.1 s from ordinary users, all of them together."""
+"""The kernel accepts one such change every 0.1 s from all ordinary users together."""
 
 log = logging.getLogger(__name__)
 
 
 class NiceResult(enum.Enum):
-    """What came of giving a session its nice value."""
+    """Result of giving a session its nice value."""
 
     APPLIED = enum.auto()
     NOT_NEEDED = enum.auto()
-    """Nice values count between processes here: the kernel knows no autogroups, or the session is somebody else's,
-    such as that of ros2 launch, with all others in it; or the process has ended."""
+    """The kernel has no autogroups, the process does not lead a session (as under ros2 launch), or it has ended."""
     RETRY = enum.auto()
-    """The kernel takes no such order just now."""
+    """The kernel accepts no change at the moment."""
     REFUSED = enum.auto()
 
 
@@ -49,7 +48,7 @@ def set_session_nice(pid: int, nice: int) -> NiceResult:
 
 
 def has_session_nice(pid: int) -> bool:
-    """Whether the session of `pid` has a nice value already, such as one that it gave itself."""
+    """Whether the session of `pid` already has a nice value, such as one that it set itself."""
     try:
         return int(Path(f"/proc/{pid}/autogroup").read_text(encoding="ascii").split()[-1]) != 0
     except (OSError, ValueError, IndexError):
@@ -57,14 +56,14 @@ def has_session_nice(pid: int) -> bool:
 
 
 def raise_priority(nice: int) -> None:
-    """Ask for a better place in the queue for the processor; without the right to it, go on as before.
+    """Give this process and its session the nice value; without the right to do so, log it and go on.
 
-    Waits 0.5 s at most, before any work.
+    Waits 0.5 s at most.
     """
     try:
         os.setpriority(os.PRIO_PROCESS, 0, nice)
     except PermissionError:
-        log.info("no right to nice %d; timing relies on the others being niced", nice)
+        log.info("no permission for nice %d: this process goes first only where the others have a higher value", nice)
         return
     for _ in range(_ATTEMPTS):
         result = set_session_nice(os.getpid(), nice)
@@ -72,4 +71,4 @@ def raise_priority(nice: int) -> None:
             break
         time.sleep(_RETRY_S)
     if result not in (NiceResult.APPLIED, NiceResult.NOT_NEEDED):
-        log.warning("Linux does not give this session nice %d; timing relies on the others being niced", nice)
+        log.warning("Linux does not accept nice %d for this session; its timing may suffer on a busy machine", nice)

@@ -1,4 +1,4 @@
-"""Is a process at work? Asked from outside, by whatever it shows: fresh figures, an answer, a port."""
+"""Tells from outside whether a process works: by an answer, an open port, or the age of its stats file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ANSWER_S = 2.0
 
 
 class ProcessHealth(msgspec.Struct, frozen=True):
-    """What was found out about one process."""
+    """Health of one process."""
 
     name: str
     ok: bool
@@ -24,17 +24,17 @@ class ProcessHealth(msgspec.Struct, frozen=True):
 
 
 def process_health(spec: ProcessSpec, config: FloopConfig, within_s: float) -> ProcessHealth:
-    """Ask one process; figures older than `within_s` mean that its loop stands still."""
+    """Check one process. Figures older than `within_s` mean that its loop has stopped."""
     if spec.part == "fleet_manager":
         return _fleet_manager_answers(spec.name, config)
     if spec.part == "ingest":
         return _port_listens(spec.name, config.endpoints.ingest)
     if spec.part == "learner_node":
-        return ProcessHealth(spec.name, True, "speaks for the learner; not asked")
+        return ProcessHealth(spec.name, True, "not checked: it only forwards to the learner")
     age_s = stats_age_s(Path(config.run_dir), spec.name)
     if age_s is None:
-        return ProcessHealth(spec.name, False, f"wrote no figures below {config.run_dir} yet")
-    return ProcessHealth(spec.name, age_s <= within_s, f"wrote figures {age_s:.1f} s ago")
+        return ProcessHealth(spec.name, False, f"has written no stats file below {config.run_dir} yet")
+    return ProcessHealth(spec.name, age_s <= within_s, f"wrote its stats file {age_s:.1f} s ago")
 
 
 def _fleet_manager_answers(name: str, config: FloopConfig) -> ProcessHealth:
@@ -43,7 +43,7 @@ def _fleet_manager_answers(name: str, config: FloopConfig) -> ProcessHealth:
             found = client.status()
         except FleetUnreachable as error:
             return ProcessHealth(name, False, str(error))
-    return ProcessHealth(name, True, f"answers, production v{found.production}")
+    return ProcessHealth(name, True, f"answers; v{found.production} is in production")
 
 
 def _port_listens(name: str, endpoint: str) -> ProcessHealth:

@@ -9,17 +9,17 @@ import msgspec
 
 
 class RosNode(msgspec.Struct, frozen=True, kw_only=True):
-    """What ROS has to know to start a process as one of its nodes."""
+    """How ROS starts a process as one of its nodes."""
 
     executable: str
     """File in `lib/floop_robot/` of the installation, and module in a sub-package of `floop_robot/ros/`."""
     namespace: str
     parameters: tuple[tuple[str, str], ...]
     params_file: str = ""
-    """YAML file with parameters that win over these; empty for none."""
+    """YAML file whose parameters replace the ones above; empty for none."""
 
     def arguments(self) -> tuple[str, ...]:
-        """Command line that says the same."""
+        """Return the same as arguments of a command line."""
         given = [word for name, value in self.parameters for word in ("-p", f"{name}:={value}")]
         file = ("--params-file", self.params_file) if self.params_file else ()
         return ("--ros-args", "-r", f"__ns:={self.namespace}", *given, *file)
@@ -30,15 +30,16 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     module: str
-    """File in `floop_robot/services/`, or with dots: another module that can be run by itself."""
+    """Name of a file in `floop_robot/services/`; with dots: a module that can be run by itself."""
     arguments: tuple[str, ...]
     nice: int = 0
+    """Nice value, added to the supervisor's own."""
     node: RosNode | None = None
-    """For starters that know ROS: the same process as a node."""
+    """The same process as a ROS node, for launch files."""
 
     @property
     def part(self) -> str:
-        """What it does in the fleet, the same with ROS and without: `policy`, `explorer`, `ingest` and so on."""
+        """Its kind, the same with ROS and without: `policy`, `explorer`, `ingest` and so on."""
         return re.sub(r"_\d+$", "", self.name.rpartition(".")[2])
 
     @property

@@ -1,4 +1,4 @@
-"""ROS as its surroundings see it: is it here, and which domain may a fleet have to itself. Imports no ROS."""
+"""Whether ROS is installed, and a ROS domain for each fleet on this machine. Imports no ROS."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from floop_robot.spec.errors import ConfigError, FloopError
 
 FIRST_DOMAIN, LAST_DOMAIN = 1, 101
-"""Above 101 the ports of DDS run into those that Linux hands out itself."""
+"""Above 101 the ports of DDS overlap with those that Linux assigns by itself."""
 LOCK_PORT = 23_900
-"""A domain belongs to whoever is bound to this port plus its number; the kernel frees it when its owner is killed."""
+"""Who binds this port plus a domain's number owns the domain. The kernel frees it when the owner is killed."""
 MAX_ROBOTS = 9
-"""Discovery limited to one machine reaches 32 participants: three per robot, the central ones, and some tools."""
+"""Discovery within one machine finds 32 participants: three per robot, the central ones, and some tools."""
 LOCAL_ONLY = {
     "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
     # See `ros/node/dds.py`.
@@ -29,7 +29,7 @@ _GUARD, _LIBRARIES = "_ROS_WHEELS_BOOTSTRAP_COMPLETE", "LD_LIBRARY_PATH"
 
 
 def ros_unavailable_reason() -> str:
-    """Why no ROS node can run in this Python, in a few words; empty when one can."""
+    """Say in a few words why no ROS node can run in this Python; empty when one can."""
     for module in ("rclpy", "floop_interfaces"):
         if importlib.util.find_spec(module) is None:
             return f"{module} is not installed"
@@ -38,7 +38,7 @@ def ros_unavailable_reason() -> str:
 
 @contextlib.contextmanager
 def reserved_domain() -> Iterator[int]:
-    """A domain id nobody else holds or speaks in; raises `FloopError` when there is none."""
+    """Reserve a domain id that nobody else on this machine uses; raises `FloopError` when there is none."""
     count = LAST_DOMAIN - FIRST_DOMAIN + 1
     for i in range(count):
         number = FIRST_DOMAIN + (os.getpid() + i) % count
@@ -51,32 +51,34 @@ def reserved_domain() -> Iterator[int]:
                 continue
             yield number
             return
-    raise FloopError(f"all ROS domains from {FIRST_DOMAIN} to {LAST_DOMAIN} are taken; stop other fleets here")
+    raise FloopError(
+        f"all ROS domains from {FIRST_DOMAIN} to {LAST_DOMAIN} are taken; stop other fleets on this machine"
+    )
 
 
 def local_environment(domain: int) -> dict[str, str]:
-    """Environment variables that keep a fleet to this machine and to its domain."""
+    """Environment variables that keep a fleet on this machine and in its domain."""
     return LOCAL_ONLY | {"ROS_DOMAIN_ID": str(domain)}
 
 
 def local_only_environment() -> dict[str, str]:
-    """Environment variables that keep a fleet to this machine, where the environment doesn't say how far it may go."""
+    """Environment variables that keep a fleet on this machine; those that the user has set are left out."""
     return {name: value for name, value in LOCAL_ONLY.items() if name not in os.environ}
 
 
 def discovery_range(environment: Mapping[str, str]) -> str:
-    """How far ROS looks for others: OFF, LOCALHOST, SUBNET or SYSTEM_DEFAULT, as rcl takes the environment.
+    """How far ROS discovery goes: OFF, LOCALHOST, SUBNET or SYSTEM_DEFAULT, as rcl reads the environment.
 
-    `ROS_LOCALHOST_ONLY=1` (Humble's, exactly "1") goes before the range; a word rcl does not know means LOCALHOST.
+    `ROS_LOCALHOST_ONLY=1` (Humble's, exactly "1") wins over the range. rcl takes an unknown word as LOCALHOST.
     """
     if environment.get(_LOCALHOST_ONLY) == "1":
         return "LOCALHOST"
-    asked = environment.get(_RANGE) or "SUBNET"
-    return asked if asked in ("OFF", "SUBNET", "SYSTEM_DEFAULT") else "LOCALHOST"
+    chosen = environment.get(_RANGE) or "SUBNET"
+    return chosen if chosen in ("OFF", "SUBNET", "SYSTEM_DEFAULT") else "LOCALHOST"
 
 
 def check_robots(robots: int) -> None:
-    """Raises `ConfigError` when discovery within one machine can't reach so many."""
+    """Raise `ConfigError` when discovery within one machine cannot find so many."""
     if robots > MAX_ROBOTS:
         raise ConfigError(
             f"{robots} robots are too many for one ROS domain on one machine ({MAX_ROBOTS} at most); "
@@ -85,15 +87,15 @@ def check_robots(robots: int) -> None:
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment for a child process: ROS wheels need both of their variables, or neither."""
-    given = dict(environment)
-    if _GUARD in given and _LIBRARIES not in given:
-        del given[_GUARD]
-    return given
+    """Environment for a child process: ROS wheels need both of their variables, or neither."""
+    child = dict(environment)
+    if _GUARD in child and _LIBRARIES not in child:
+        del child[_GUARD]
+    return child
 
 
 def _is_in_use(domain: int) -> bool:
-    # Somebody who does not know about the lock shows by the first participant's port.
+    # A participant that does not use our lock is found by the port of a domain's first participant.
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.bind(("0.0.0.0", _DDS_PORT + domain * _PORTS_PER_DOMAIN + _FIRST_PARTICIPANT))

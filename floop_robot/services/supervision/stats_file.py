@@ -1,7 +1,7 @@
-"""StatsFile: what a process counts, kept where the screen and the report can read it.
+"""StatsFile: the figures of one process, in a file that the screen, the report and `floop health` read.
 
-One small msgpack file (JSON has no NaN) per process and boot below `RUN_DIR/stats/`, replaced atomically, so a process
-that is killed loses at most the last interval and its successor starts a file of its own.
+There is one small msgpack file (JSON has no NaN) for each start of a process, below `RUN_DIR/stats/`.
+It is replaced atomically: a killed process loses the figures of at most one interval.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class StatsFile(Generic[T]):
     """Writes a struct at most every `WRITE_INTERVAL_S`."""
 
     def __init__(self, run_dir: Path, process: str) -> None:
-        """Raises `StorageError` when there can be no such folder."""
+        """Create the folder; raises `StorageError`."""
         folder = run_dir / "stats"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -39,9 +39,9 @@ class StatsFile(Generic[T]):
         self._fails = False
 
     def write(self, stats: T, *, force: bool = False) -> None:
-        """Replace the file by `stats` when it is time to (always with `force`).
+        """Replace the file with `stats` when the interval is over, or at once with `force`.
 
-        A disk that does not take it is said once: nobody's work, least of all the safety process's, ends for figures.
+        A disk error is logged once and not raised: no process stops because of its figures.
         """
         now = time.monotonic()
         if now < self._due_s and not force:
@@ -51,19 +51,19 @@ class StatsFile(Generic[T]):
             replace_file(self._path, pack(stats), sync=False)
         except OSError as error:
             if not self._fails:
-                log.warning("cannot write %s: %s; figures are missing until it can be", self._path, error.strerror)
+                log.warning("cannot write %s: %s; its figures are out of date until it can", self._path, error.strerror)
             self._fails = True
             return
         self._fails = False
 
 
 def read_stats(run_dir: Path, process: str, kind: type[T]) -> list[T]:
-    """What every boot of `process` counted, oldest first."""
+    """Read the figures of every start of `process`, oldest first."""
     found = sorted((run_dir / "stats").glob(f"{process}~*.stats"), key=lambda p: p.stat().st_mtime)
     return [msgspec.msgpack.decode(p.read_bytes(), type=kind) for p in found]
 
 
 def stats_age_s(run_dir: Path, process: str) -> float | None:
-    """How long ago the last boot of `process` wrote its figures, s; None if none ever did."""
+    """Seconds since `process` last wrote its figures; None if it never did."""
     stamps = [path.stat().st_mtime for path in (run_dir / "stats").glob(f"{process}~*.stats")]
     return time.time() - max(stamps) if stamps else None

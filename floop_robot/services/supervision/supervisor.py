@@ -1,7 +1,7 @@
-"""Supervisor: keeps the processes of a fleet running, and ends them all when it ends.
+"""Supervisor: starts the processes of a fleet, restarts those that die, and ends them all when it ends.
 
-A process that dies is started again with back-off. A supervisor that is itself killed takes its processes along: each
-holds the reading end of a pipe (its lifeline) and ends when the writing end closes.
+A process that dies is started again with back-off. Each process holds the reading end of a pipe.
+It ends when the writing end closes, so a killed supervisor takes its processes with it.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ log = logging.getLogger(__name__)
 FIRST_BACKOFF_S = 0.2
 LONGEST_BACKOFF_S = 5.0
 HEALTHY_AFTER_S = 10.0
-"""A process that lived this long starts again without back-off."""
+"""A process that ran this long is restarted without back-off."""
 STABLE_AFTER_S = 60.0
-"""One that lived this long has worked as configured. On a busy machine some take 20 s to find out that they can't."""
+"""A process that ran this long works as configured. On a busy machine some take 20 s to find out that they cannot."""
 GRACE_S = 2.5
-"""What a process that is told to end may take: policies use 1 s of it to deliver their last records."""
+"""Time for a process to end by itself. Policy processes use 1 s of it to send their last records."""
 SET_NICE_TIMEOUT_S = 10.0
-"""The kernel takes one nice value for a session in 0.1 s: a fleet's worth takes a while."""
+"""The kernel accepts one session's nice value every 0.1 s, so a fleet needs some seconds."""
 _POLL_S = 0.05
 
 
 class Restart(msgspec.Struct, frozen=True):
-    """A process that died and was started again."""
+    """A process died and was started again."""
 
     name: str
     exit_status: int
@@ -60,10 +60,10 @@ class _Child:
         self.backoff_s = FIRST_BACKOFF_S
         self.given_up = self.retired = False
         self.stable = False
-        """It has worked as configured: an error of a user's kind since then (a full disk) may pass."""
+        """It has worked as configured, so a later user error (such as a full disk) may pass."""
         self.exit_status = 0
         self.set_nice_until_s = 0.0
-        """Up to when its session is to be given its nice value; 0 when that is done."""
+        """Deadline for giving its session the nice value; 0 when that is done."""
         self._lock: ExclusiveLock | None = None
 
     def lock(self) -> None:
@@ -88,7 +88,7 @@ class Supervisor:
     def __init__(
         self, specs: Iterable[ProcessSpec], run_dir: Path, environment: Mapping[str, str] | None = None
     ) -> None:
-        """`environment` is added to this process's own. Raises `StorageError`."""
+        """Prepare the run directory; raises `StorageError`. `environment` is added to this process's own."""
         self._environment = dict(environment or {})
         self._logs = run_dir / "logs"
         self._run_lock = RunLock(run_dir)
@@ -102,7 +102,7 @@ class Supervisor:
         self._thread = threading.Thread(target=self._watch, name="supervisor")
 
     def __enter__(self) -> Supervisor:
-        """Start all of them; raises `ConfigError`, before any is started, when another supervisor has one of them."""
+        """Start all processes. Raises `ConfigError`, before it starts any, when another supervisor runs one of them."""
         try:
             for child in self._children.values():
                 child.lock()
@@ -125,20 +125,20 @@ class Supervisor:
 
     @property
     def given_up(self) -> dict[str, str]:
-        """Processes that ended because they can't work as configured, with the last line they wrote."""
+        """Processes that cannot work as configured and are not started again, each with the last line it wrote."""
         return {name: self._last_line(child) for name, child in self._children.items() if child.given_up}
 
     def pid(self, name: str) -> int | None:
-        """Process id of a running process, or None while it is down."""
+        """Process id of the process called `name`; None while it is down."""
         process = self._children[name].process
         return process.pid if process and process.poll() is None else None
 
     def log(self, name: str) -> Path:
-        """Where the process writes what it prints."""
+        """File with the output of the process called `name`."""
         return self._children[name].log
 
     def retire(self, names: Iterable[str], grace_s: float = GRACE_S) -> None:
-        """End these processes for good: SIGINT, then SIGKILL for what is still there after `grace_s`."""
+        """End these processes and do not restart them: SIGINT, then SIGKILL for those that run after `grace_s`."""
         chosen = [self._children[name] for name in names]
         for child in chosen:
             child.retired = True
@@ -172,7 +172,7 @@ class Supervisor:
     def _start(self, child: _Child) -> None:
         environment = child_environment(os.environ | self._environment) | {
             SUPERVISOR_PIPE: str(self._reader),
-            # Small matrix products: more threads per process only make eighteen processes fight for the cores.
+            # One thread per process: their matrix products are small, and eighteen processes share the cores.
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",
@@ -185,7 +185,7 @@ class Supervisor:
                 stderr=subprocess.STDOUT,
                 env=environment,
                 pass_fds=(self._reader,),
-                start_new_session=True,  # Ctrl-C in the terminal reaches the supervisor only, which stops all in order
+                start_new_session=True,  # so that Ctrl-C reaches the supervisor only, which stops all in order
             )
         child.born_s = time.monotonic()
         child.set_nice_until_s = child.born_s + SET_NICE_TIMEOUT_S if _nice(child) else 0.0
@@ -215,15 +215,15 @@ class Supervisor:
         if now >= child.due_s:
             try:
                 self._start(child)
-            except OSError as error:  # no memory, no process number, no room for its log: all of that may pass
-                log.warning("%s can't be started: %s; again in %.0f s", child.spec.name, error, LONGEST_BACKOFF_S)
+            except OSError as error:  # too little memory, processes or disk: that may pass
+                log.warning("cannot start %s: %s; next try in %.0f s", child.spec.name, error, LONGEST_BACKOFF_S)
                 child.due_s = now + LONGEST_BACKOFF_S
                 return
             with self._lock:
                 self._restarts.append(Restart(child.spec.name, child.exit_status, time.time_ns(), now - child.died_s))
 
     def _set_nice(self, child: _Child, pid: int, now: float) -> None:
-        """Have the kernel know its nice value, at one of the next looks if not now: others need this thread."""
+        """Give its session the nice value, now or at one of the next looks; never waits."""
         if not child.set_nice_until_s:
             return
         result = NiceResult.APPLIED if has_session_nice(pid) else set_session_nice(pid, _nice(child))
@@ -232,14 +232,14 @@ class Supervisor:
         child.set_nice_until_s = 0.0
         if result in (NiceResult.RETRY, NiceResult.REFUSED) and not self._warned_no_nice:
             self._warned_no_nice = True
-            log.warning("Linux gives the session of %s no nice %d: no priority", child.spec.name, _nice(child))
+            log.warning("Linux does not accept nice %d for the session of %s", _nice(child), child.spec.name)
 
     @staticmethod
     def _last_line(child: _Child) -> str:
         lines = child.log.read_text(errors="replace").strip().splitlines() or [f"exit status {child.exit_status}"]
-        return lines[-1].removeprefix(f"{child.spec.module.rpartition('.')[2]}: ")  # who says it is said already
+        return lines[-1].removeprefix(f"{child.spec.module.rpartition('.')[2]}: ")  # callers name the process
 
 
 def _nice(child: _Child) -> int:
-    """The nice value of its process, which inherits this one's."""
+    """The nice value of its process: added to this one's."""
     return os.nice(0) + child.spec.nice

@@ -76,7 +76,7 @@ def test_priorities_that_are_not_given_are_told_once(modules: Path, caplog: pyte
     with Supervisor([*never, nice], modules) as supervisor:
         pid = wait_for(lambda: supervisor.pid("nice"))
         wait_for(lambda: has_session_nice(pid), what="the last one's turn")
-        assert caplog.messages == [f"Linux gives the session of a no nice {os.nice(0) + 30}: no priority"]
+        assert caplog.messages == [f"Linux does not accept nice {os.nice(0) + 30} for the session of a"]
 
 
 def test_what_cannot_be_started_now_is_started_later(modules: Path, monkeypatch: pytest.MonkeyPatch) -> None:

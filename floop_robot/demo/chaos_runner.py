@@ -106,7 +106,7 @@ class ChaosRunner:
             now = self.look()
             if passed < 1.5 * WRITE_INTERVAL_S:
                 before = now  # these figures may still describe the killed process
-            elif self._fleet.pid(name) not in (None, pid) and _is_back(name, first, before, now):
+            elif self._fleet.pid(name) not in (None, pid) and is_back(name, first, before, now):
                 took = time.monotonic() - start
                 rate = steps_per_s(first, now, took, but=name.rpartition(".")[0])
                 return KillRecord(name=name, kind=kind_of(name), pid=pid, resumed_s=took, others_steps_per_s=rate)
@@ -137,7 +137,7 @@ def is_at_work(snapshot: Snapshot) -> bool:
     )
 
 
-def _is_back(name: str, first: Snapshot, before: Snapshot, now: Snapshot) -> bool:
+def is_back(name: str, first: Snapshot, before: Snapshot, now: Snapshot) -> bool:
     """Whether `name` works again. `first`: before the kill; `before`: when the killed process's last figures were out."""
     kind, robot = kind_of(name), name.rpartition(".")[0]
     if robot:

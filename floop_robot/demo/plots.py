@@ -80,7 +80,7 @@ def _episodes(axes: Axes, episodes: list[LiveEpisode], shift: ObservedShift) -> 
             times = [(e.observed_ns - shift.at_ns) * 1e-9 for e in own]
             axes.plot(times, [row] * len(own), mark, color=color, markersize=4)
     axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(-0.5, len(names) - 0.5)
+    axes.set_ylim(-0.5, max(0.5, len(names) - 0.5))
     axes.set_xlabel("seconds since the world shifted; ● success, × failure; green line: a new policy version")
 
 

@@ -15,7 +15,7 @@ from floop_robot.demo.live_success import LiveSuccess, ObservedShift, read_shift
 from floop_robot.demo.report import DemoReport
 from floop_robot.demo.snapshot import Snapshot, SnapshotReader
 from floop_robot.demo.stop_condition import StopCondition
-from floop_robot.demo.summary import RunData, bare_timer, summarise
+from floop_robot.demo.summary import RunData, bare_timer, summarize
 from floop_robot.deploy import NoImprovement, TimeToImprovement, time_to_improvement
 from floop_robot.deploy.registry import History, read_history
 from floop_robot.services.fleet_manager import baseline_path, registry_path
@@ -135,7 +135,7 @@ class Experiment:
         return load_policy(baseline_path(self.config), self.config.task, self.config.robot.model)
 
     def _report(self, history: History, run_data: RunData, evaluated: EvaluationResult) -> DemoReport:
-        return summarise(
+        return summarize(
             self.config,
             self.plan.shift,
             self.shift,

@@ -45,7 +45,7 @@ def bare_timer(run_dir: Path) -> list[RateStats]:
     return read_stats(run_dir, "bare_timer", RateStats)
 
 
-def summarise(
+def summarize(
     config: FloopConfig,
     shift: str,
     shifted: ObservedShift,

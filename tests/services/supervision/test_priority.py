@@ -61,4 +61,4 @@ def test_a_process_says_that_its_session_got_no_priority() -> None:
     program = "from floop_robot.services.supervision.priority import raise_priority; raise_priority(19); raise_priority(20)"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, start_new_session=True)
     assert told.returncode == 0
-    assert told.stderr.count("\n") == 1 and "does not give this session nice 20" in told.stderr
+    assert told.stderr.count("\n") == 1 and "does not accept nice 20 for this session" in told.stderr

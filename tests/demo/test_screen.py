@@ -1,0 +1,117 @@
+"""What people see of a demo: lines, the live screen and the summary."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from floop_robot.demo.live_success import LiveSuccess
+from floop_robot.demo.report import DemoReport, Rate
+from floop_robot.demo.run import DemoProgress
+from floop_robot.demo.screen import LINE_EVERY_S, LineScreen, LiveScreen, summary
+from floop_robot.deploy.deployment_monitor import MonitorReport
+from floop_robot.learn.learner import LearnerStatus
+from floop_robot.services.gate import GateStats
+from tests.support.blank_struct import blank
+from tests.support.sample_history import SHIFT, recovered_history
+from tests.support.sample_snapshots import fleet_status, snapshot
+
+LIVE = LiveSuccess.of(recovered_history(), SHIFT)
+
+
+def progress(phase: str = "shifted tasks", elapsed_s: float = 30.0, **changes: object) -> DemoProgress:
+    made = DemoProgress(phase=phase, elapsed_s=elapsed_s, since_shift_s=12.0, snapshot=snapshot(), live=LIVE)
+    return msgspec.structs.replace(made, **changes)
+
+
+def drawn(*shown: DemoProgress) -> str:
+    out = io.StringIO()
+    with LiveScreen(230.0, Console(file=out, force_terminal=True, width=160)) as screen:
+        for one in shown:
+            screen.show(one)
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
+
+
+def test_a_line_tells_success_production_and_learning(capsys: pytest.CaptureFixture[str]) -> None:
+    fleet = fleet_status(accepted=1, rejected=2, inconclusive=3)
+    with LineScreen() as screen:
+        screen.show(progress(snapshot=snapshot(fleet=fleet, learner=blank(LearnerStatus, gradient_steps=77))))
+    [line] = capsys.readouterr().err.splitlines()
+    assert "success on known tasks 18/18, on shifted tasks v1 0/16, v2 36/44" in line
+    assert "production v2; gate: 1 accepted, 2 rejected, 3 inconclusive" in line
+    assert line.endswith("learner: 77 gradient steps")
+
+
+def test_lines_come_every_few_seconds_and_with_each_phase(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = LineScreen()
+    for phase, elapsed_s in (("known tasks", 1.0), ("known tasks", 1.0 + LINE_EVERY_S / 2),
+                             ("known tasks", 1.0 + LINE_EVERY_S), ("shifted tasks", 1.5 + LINE_EVERY_S)):  # fmt: skip
+        screen.show(progress(phase, elapsed_s, snapshot=None, live=None))
+    assert [line.split("  ")[-1] for line in capsys.readouterr().err.splitlines()] == [
+        "known tasks", "known tasks", "shifted tasks",
+    ]  # fmt: skip
+
+
+def test_before_any_process_reports_the_line_is_the_phase_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    empty = snapshot(fleet=None, robots=(), explorers=(), learner=None, gate=None)
+    LineScreen().show(progress("known tasks", 1.0, snapshot=empty, live=None))
+    LineScreen().show(progress("measuring", 90.0, done=20, total=96))
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.strip() == "1.0 s  known tasks"
+    assert second.strip() == "90.0 s  measuring: 20 of 96 episodes"
+
+
+def test_the_screen_shows_robots_learner_gate_and_deployment() -> None:
+    watch = blank(MonitorReport, version=2, reason="3 of 4 episodes succeeded")
+    gate = blank(GateStats, verdict_s=(1.25,), last_decision="accepted", last_reason="better on failing tasks")
+    text = drawn(progress(snapshot=snapshot(fleet=fleet_status(watch=watch), gate=gate)))
+    for words in ("the world shifted 12 s ago", "robot_1", "v2", "rows: 0 of known tasks, 0 of new ones",
+                  "in production v2", "last verdict: accepted in 1.2 s", "monitoring v2", "gate and deployment"):  # fmt: skip
+        assert words in text
+    assert "●" in text and "○" in text
+
+
+def test_the_screen_waits_for_processes_that_have_not_started() -> None:
+    robots = tuple(msgspec.structs.replace(r, policy=[], safety=[]) for r in snapshot().robots)
+    starting = snapshot(fleet=None, learner=None, gate=None, robots=robots)
+    text = drawn(
+        progress("known tasks", since_shift_s=None, snapshot=None, live=None),
+        progress("known tasks", since_shift_s=None, snapshot=starting, live=None),
+    )
+    assert text.count("starting …") >= 2
+    assert "the world shifted" not in text
+
+
+def test_the_screen_counts_the_episodes_of_the_final_evaluation() -> None:
+    text = drawn(progress("measuring", done=40, total=96))
+    assert "measuring shipped and final policy: 40 of 96 episodes" in text
+    assert "learner" not in text
+
+
+def summary_text(report: DemoReport) -> str:
+    out = io.StringIO()
+    Console(file=out, width=160).print(summary(report))
+    return out.getvalue()
+
+
+def test_the_summary_says_success_before_dip_and_after() -> None:
+    report = blank(
+        DemoReport, recovered=True, shift="new-object", success_before=0.98, success_dip=0.05, success_after=0.93,
+        tti_s=25.0, tti_apply_s=12.5, tti_stages_s={"lesson": 25.0}, fix_episodes=Rate(30, 36), fix_lower_bound=0.61,
+        loop_latency_p99_s=0.5,
+    )  # fmt: skip
+    text = summary_text(report)
+    for row in (r"recovered", r"success before \(known tasks, shipped policy\) +│ 98.0%",
+                r"success dip \(new-object, shipped policy\) +│ 5.0%", r"success after \(new-object, final policy\) +│ 93.0%",
+                r"improvement confirmed \(TTI\) +│ 25.00 s \(lesson 25.0\)", r"│ 30/36, at least 0.61"):  # fmt: skip
+        assert re.search(row, text), row
+
+
+def test_the_summary_of_a_run_that_did_not_recover_has_its_reason_and_no_times() -> None:
+    text = summary_text(blank(DemoReport, recovered=False, reason="too short", shift="heavy"))
+    assert "not recovered: too short" in text
+    assert re.search(r"improvement confirmed \(TTI\) +│ – ", text)

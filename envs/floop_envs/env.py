@@ -1,6 +1,6 @@
 """ArmEnv: a Gymnasium environment of one task on one simulated arm, with the control path of a real robot.
 
-A step: action → `ArmController` → joint target → `SafetyLimiter` at servo rate → physics → `ObservationBuilder` → reward.
+A step: action → `ArmController` → joint target → `SafetyLimiter` (servo rate) → physics → `ObservationBuilder`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from floop_robot.spec.tasks import get_task
 class ArmEnv(gymnasium.Env[Vector, Vector]):
     """One task on one simulated arm.
 
-    Observations are raw: SI units, base frame, float32, shape (`rules.spec.observation.size`,). The layout has names and
-    ranges. Actions are in [-1, 1], shape (5,). `reset(options={"scenario": Scenario(...)})` runs that scenario.
+    Observations are raw: SI units, base frame, float32, shape (`rules.spec.observation.size`,). The task's layout has
+    names and ranges. Actions are in [-1, 1], shape (5,). `reset(options={"scenario": Scenario(...)})` runs that scenario.
 
     `info` after a step:
 

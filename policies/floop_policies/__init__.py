@@ -1,7 +1,7 @@
-"""Shipped baseline policies and the recipes that made them.
+"""The shipped policies and their recipes.
 
-`baselines/NAME.floop` is the policy, `baselines/NAME.learner` what a learner goes on from; `recipes/NAME.yaml`
-is what `floop train --recipe` made both of. `python -m floop_policies.make` (`make baselines`) makes them again.
+`baselines/NAME.floop` is the policy; `baselines/NAME.learner` is the checkpoint from which a learner continues. Both
+are made from `recipes/NAME.yaml` by `floop train --recipe`. `make baselines` makes them again.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ def baseline(task_id: str) -> Path:
 
 
 def bundle_path(name: str) -> Path:
-    """Where the bundle made by the recipe called `name` belongs."""
+    """The path of the shipped bundle called `name`, whether or not it exists."""
     return _FOLDER / "baselines" / f"{name}.floop"
 
 
 def checkpoint_path(name: str) -> Path:
-    """Where the learner's checkpoint made by the recipe called `name` belongs."""
+    """The path of the shipped checkpoint called `name`, whether or not it exists."""
     return _FOLDER / "baselines" / f"{name}.learner"
 
 
 def recipe_path(name: str) -> Path:
-    """The recipe called `name`."""
+    """The path of the recipe called `name`."""
     return _FOLDER / "recipes" / f"{name}.yaml"

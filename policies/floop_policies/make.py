@@ -1,6 +1,6 @@
-"""Make the shipped baselines again: `python -m floop_policies.make [NAME …]`, with `floop train` and the recipes.
+"""Train the shipped policies again: `python -m floop_policies.make [NAME …]` runs their recipes with `floop train`.
 
-Needed whenever a task's contract changes. A policy below the recipe's `until_success` is not taken over.
+Needed when the contract of a task changes. A policy below the recipe's `until_success` does not replace the old one.
 """
 
 from __future__ import annotations
@@ -15,31 +15,38 @@ from pathlib import Path
 import yaml
 
 from floop_policies import NAMES, bundle_path, checkpoint_path, recipe_path
+from floop_robot.spec.errors import UnknownName
 
 
-def make(name: str) -> bool:
-    """Run one recipe; returns whether its policy was good enough to be taken over."""
+def make(recipe: Path, bundle: Path, checkpoint: Path) -> bool:
+    """Run a recipe; write bundle and checkpoint if they are good enough. False if nothing was written."""
+    name = recipe.stem
     with tempfile.TemporaryDirectory(prefix="floop-make-") as folder:
-        command = [sys.executable, "-m", "floop_robot.cli", "train", "--recipe", str(recipe_path(name))]
-        done = subprocess.run([*command, "--out", folder, "--json"], stdout=subprocess.PIPE, text=True, check=False)
+        command = [sys.executable, "-m", "floop_robot.cli", "train", "--recipe", str(recipe), "--out", folder, "--json"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode != 0:
             print(f"{name}: floop train ended with status {done.returncode}", file=sys.stderr)
             return False
-        result = json.loads(done.stdout)
-        wanted = yaml.safe_load(recipe_path(name).read_text(encoding="utf-8"))["until_success"]
+        result = json.loads(done.stdout.splitlines()[-1])
+        wanted = yaml.safe_load(recipe.read_text(encoding="utf-8"))["until_success"]
         print(f"{name}: success {result['success']:.3f}, pick time {result['mean_pick_time_s']:.2f} s")
         if result["success"] < wanted:
-            print(f"{name}: below {wanted}; the shipped policy stays. Change the recipe's seed.", file=sys.stderr)
+            print(f"{name}: below {wanted}, so {bundle} is unchanged; try another seed in {recipe}", file=sys.stderr)
             return False
-        bundle_path(name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(Path(result["bundle"]), bundle_path(name))
-        shutil.copyfile(Path(result["checkpoint"]), checkpoint_path(name))
+        bundle.parent.mkdir(exist_ok=True)
+        shutil.copyfile(Path(result["bundle"]), bundle)
+        shutil.copyfile(Path(result["checkpoint"]), checkpoint)
     return True
 
 
 def main(argv: list[str]) -> int:
-    """Make the named baselines, or all."""
-    made = [make(name) for name in argv or NAMES.values()]  # one that fails does not keep the others from being made
+    """Make the named policies, or all; status 1 if one was not made, 2 for an unknown name."""
+    for name in argv:
+        if name not in NAMES.values():
+            print(UnknownName("policy", name, NAMES.values(), "the shipped policies"), file=sys.stderr)
+            return 2
+    # All are tried, also after one that failed.
+    made = [make(recipe_path(name), bundle_path(name), checkpoint_path(name)) for name in argv or NAMES.values()]
     return 0 if all(made) else 1
 
 

@@ -27,7 +27,8 @@ from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.verdict import Verdict
 
-FORMAT = "floop-bundle-1"
+FORMAT = "floop-bundle-2"
+"""Rises when the container or the manifest changes; 1 spelled a key of the manifest differently."""
 SUFFIX = ".floop"
 MAX_BUNDLE_BYTES = 64 << 20
 """An actor is some hundred kilobytes; whatever is larger than this is no bundle, and isn't read into memory."""
@@ -115,7 +116,10 @@ class Bundle(msgspec.Struct, frozen=True):
         """Read a blob; raises `BundleRefused` when it is truncated, altered or none at all."""
         envelope = _decode(blob, _Container, where)
         if envelope.format != FORMAT:
-            raise BundleRefused(f"{where} has format {envelope.format!r}, this floop reads {FORMAT!r}; update one side")
+            raise BundleRefused(
+                f"{where} has format {envelope.format!r}, but this floop reads {FORMAT!r}; "
+                "train the policy again, or use the floop that wrote it"
+            )
         if _digest(envelope.manifest, envelope.tensors, envelope.metadata) != envelope.digest:
             raise BundleRefused(f"{where} is damaged: its checksum doesn't fit its content; fetch it again")
         manifest = _decode(envelope.manifest, Manifest, where)

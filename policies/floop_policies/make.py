@@ -18,8 +18,11 @@ from floop_policies import NAMES, bundle_path, checkpoint_path, recipe_path
 from floop_robot.spec.errors import UnknownName
 
 
-def make(recipe: Path, bundle: Path, checkpoint: Path) -> bool:
-    """Run a recipe; write bundle and checkpoint if they are good enough. False if nothing was written."""
+def make(recipe: Path, bundle: Path, checkpoint: Path, min_success: float | None = None) -> bool:
+    """Run a recipe; write bundle and checkpoint if they are good enough. False if nothing was written.
+
+    `min_success` None: the recipe's `until_success`.
+    """
     name = recipe.stem
     with tempfile.TemporaryDirectory(prefix="floop-make-") as folder:
         command = [sys.executable, "-m", "floop_robot.cli", "train", "--recipe", str(recipe), "--out", folder, "--json"]
@@ -28,10 +31,16 @@ def make(recipe: Path, bundle: Path, checkpoint: Path) -> bool:
             print(f"{name}: floop train ended with status {done.returncode}", file=sys.stderr)
             return False
         result = json.loads(done.stdout.splitlines()[-1])
-        wanted = yaml.safe_load(recipe.read_text(encoding="utf-8"))["until_success"]
-        print(f"{name}: success {result['success']:.3f}, pick time {result['mean_pick_time_s']:.2f} s")
-        if result["success"] < wanted:
-            print(f"{name}: below {wanted}, so {bundle} is unchanged; try another seed in {recipe}", file=sys.stderr)
+        if min_success is None:
+            min_success = yaml.safe_load(recipe.read_text(encoding="utf-8"))["until_success"]
+        time_s = result["mean_pick_time_s"]
+        print(
+            f"{name}: success {result['success']:.3f}" + (f", pick time {time_s:.2f} s" if time_s is not None else "")
+        )
+        if result["success"] < min_success:
+            print(
+                f"{name}: below {min_success}, so {bundle} is unchanged; try another seed in {recipe}", file=sys.stderr
+            )
             return False
         bundle.parent.mkdir(exist_ok=True)
         shutil.copyfile(Path(result["bundle"]), bundle)

@@ -13,7 +13,7 @@ from floop_robot.learn.checkpoint import Checkpoint
 
 TINY = {
     "task": "floop/Pick-v0", "demonstrations": 2, "max_transitions": 0, "final_episodes": 2, "selection_episodes": 2,
-    "prior_rows": 50, "sac": {"hidden": [8, 8]}, "until_success": 0.0,
+    "prior_rows": 50, "sac": {"hidden": [8, 8]}, "until_success": 1.0,
 }  # fmt: skip
 
 
@@ -27,7 +27,7 @@ def test_a_policy_that_is_good_enough_is_written_with_its_checkpoint(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     bundle, checkpoint = tmp_path / "baselines" / "tiny.floop", tmp_path / "baselines" / "tiny.learner"
-    assert make.make(recipe(tmp_path), bundle, checkpoint)
+    assert make.make(recipe(tmp_path), bundle, checkpoint, min_success=0.0)
     assert "tiny: success" in capfd.readouterr().out
     made = Bundle.load(bundle)
     made.checked_actor()
@@ -38,7 +38,7 @@ def test_a_policy_that_is_good_enough_is_written_with_its_checkpoint(
 def test_a_policy_that_is_not_good_enough_changes_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bundle = tmp_path / "tiny.floop"
     bundle.write_bytes(b"as it was")
-    assert not make.make(recipe(tmp_path, until_success=1.0), bundle, tmp_path / "tiny.learner")
+    assert not make.make(recipe(tmp_path), bundle, tmp_path / "tiny.learner")
     assert "below 1.0, so" in capfd.readouterr().err
     assert bundle.read_bytes() == b"as it was"
     assert not (tmp_path / "tiny.learner").exists()

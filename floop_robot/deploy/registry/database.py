@@ -22,6 +22,15 @@ class RegistryFenced(FloopError):
     """A later writer took the registry over."""
 
 
+def check_schema(path: Path, found: int) -> None:
+    """Raise `StorageError` unless the registry has the schema of this floop."""
+    if found != SCHEMA_VERSION:
+        raise StorageError(
+            f"registry {path} has schema {found}, but this floop uses {SCHEMA_VERSION}; "
+            "choose another run_dir, or use the floop that wrote it"
+        )
+
+
 class Database:
     """The registry's file, open for writing by this process alone; belongs to the thread that opened it."""
 
@@ -74,10 +83,8 @@ class Database:
         found = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if found == 0:
             self._connection.executescript(f"BEGIN IMMEDIATE; {DDL} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        elif found != SCHEMA_VERSION:
-            raise StorageError(
-                f"registry {self.path} has schema {found}, this floop writes {SCHEMA_VERSION}; choose another run_dir"
-            )
+        else:
+            check_schema(self.path, found)
         self._connection.executescript(f"BEGIN IMMEDIATE; {ADDED_DDL} COMMIT;")
         damage = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if damage != "ok":

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from floop_robot.bundle.delivery import Receipt
-from floop_robot.deploy.registry.database import decode, integer
+from floop_robot.deploy.registry.database import check_schema, decode, integer
 from floop_robot.deploy.registry.records import (
     AuditEntry,
     CandidateInfo,
@@ -29,6 +29,7 @@ def read_history(path: Path) -> History:
         connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
         try:
             connection.execute("BEGIN")
+            check_schema(path, connection.execute("PRAGMA user_version").fetchone()[0])
             return _read(connection)
         finally:
             connection.close()

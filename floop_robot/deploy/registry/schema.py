@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from floop_robot.durable.framing import pack
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Rises when tables or stored structs change; 1 had other names for fields of episodes."""
 
 SUBMITTED = "submitted candidate"
 """Written into the audit for each one."""

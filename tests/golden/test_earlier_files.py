@@ -1,0 +1,96 @@
+"""Files of floop at 4b78f7b: each opens, or is refused with one line that says what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from floop_robot.bundle import Bundle
+from floop_robot.deploy.registry import Registry, read_history
+from floop_robot.robot.drain_state import DrainState
+from floop_robot.robot.estop_latch import EstopLatch
+from floop_robot.robot.local_store import StoredPolicy
+from floop_robot.robot.reset_ids import ResetIds
+from floop_robot.spec.config import load_config
+from floop_robot.spec.errors import BundleRefused, ConfigError, FloopError, StorageError
+from floop_robot.spec.ids import ids_of
+from floop_robot.spec.records import EpisodeEnd, OutcomeCode, Source, StreamInfo, Transition
+from floop_robot.spec.robot_model import load_robot
+from floop_robot.spec.tasks import get_task
+from floop_robot.stream.codec import decode_block
+from floop_robot.stream.spool import Spool
+from tests.support.sample_bundles import IDS, TASK
+
+FILES = Path(__file__).parent / "files"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    shutil.copytree(FILES, tmp_path / "files")
+    return tmp_path / "files"
+
+
+@contextlib.contextmanager
+def refused(kind: type[FloopError], *parts: str) -> Iterator[None]:
+    with pytest.raises(kind) as caught:
+        yield
+    line = str(caught.value)
+    assert "\n" not in line
+    for part in parts:
+        assert part in line
+
+
+def test_rows_that_wait_in_a_spool_are_still_delivered(files: Path) -> None:
+    rules = get_task("floop/Pick-v0")
+    ids = ids_of(rules, load_robot("panda"))
+    spool = Spool(files / "spool", StreamInfo("robot_1", "", rules.spec.id, ids, Source.ROBOT), 1 << 20)
+    try:
+        (boot_id,) = spool.ends()
+        records = [record for block in spool.read(boot_id, 0) for record in decode_block(block.payload).records()]
+    finally:
+        spool.close()
+    assert [r.step for r in records if isinstance(r, Transition)] == list(range(40))
+    (end,) = (r for r in records if isinstance(r, EpisodeEnd))
+    assert (end.outcome, end.work.object_class) == (OutcomeCode.SUCCESS, "box")
+
+
+def test_a_bundle_is_refused_with_what_to_do(files: Path) -> None:
+    with refused(BundleRefused, "policy.floop", "'floop-bundle-1'", "train the policy again"):
+        Bundle.load(files / "policy.floop")
+    with refused(BundleRefused, "train the policy again"):
+        StoredPolicy(files).load(TASK, IDS, "robot_1")
+
+
+def test_an_estop_stays_latched_and_its_reset_stays_known(files: Path) -> None:
+    latch = EstopLatch(files / "stopped")
+    assert (latch.is_set, latch.reason) == (True, "stopped by ann: smoke")
+    assert "call-1" in ResetIds(files / "releases")
+    assert "call-2" not in ResetIds(files / "releases")
+
+
+def test_a_drained_robot_stays_drained(files: Path) -> None:
+    drain_state = DrainState(files)
+    assert (drain_state.by_fleet_manager, drain_state.by_local_operator) == (True, False)
+    drain_state.set_fleet_drain(False)
+    assert not DrainState(files).drained
+
+
+def test_a_configuration_is_refused_with_the_new_names(files: Path) -> None:
+    with refused(ConfigError, "gate.old_accept is now gate.regression_accept", "rollout is now deploy"):
+        load_config(files / "floop.yaml")
+
+
+def test_a_registry_of_another_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "registry.sqlite"
+    Registry(path).close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 1")
+    with refused(StorageError, "registry.sqlite has schema 1", "choose another run_dir"):
+        Registry(path)
+    with refused(StorageError, "registry.sqlite has schema 1", "choose another run_dir"):
+        read_history(path)

@@ -53,7 +53,7 @@ class EpisodeConditions(msgspec.Struct, frozen=True, kw_only=True):
 
     driver_episode: int
     driver_phase: Phase
-    is_fresh: bool
+    is_recent: bool
     """Robot state and safety state are both recent."""
     is_stopped: bool
     """The e-stop is latched, or safety does not command the arm yet."""
@@ -71,7 +71,7 @@ class EpisodeConditions(msgspec.Struct, frozen=True, kw_only=True):
         """What aborts `episode` while it runs, and prevents its start; empty if nothing does."""
         checks = (
             (self.must_end, "the control loop is ending"),
-            (not self.is_fresh, "robot state or safety report is too old"),
+            (not self.is_recent, "robot state or safety report is too old"),
             (self.is_stopped, "the e-stop is latched, or safety does not command the arm yet"),
             (self.driver_episode != episode, f"the driver serves episode {self.driver_episode}, not {episode}"),
             (

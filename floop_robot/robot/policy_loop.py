@@ -230,7 +230,7 @@ class PolicyLoop:
         return EpisodeConditions(
             driver_episode=robot.episode if robot else 0,
             driver_phase=robot.phase if robot else Phase.RESETTING,
-            is_fresh=bool(robot and safety and now_s - min(robot.mono_s, safety.mono_s) <= timeout),
+            is_recent=bool(robot and safety and now_s - min(robot.mono_s, safety.mono_s) <= timeout),
             is_stopped=safety is None or safety.estop or safety.mode is SafetyMode.WAITING,
             has_object=bool(robot and robot.object),
             has_policy=self._policy is not None,

@@ -24,11 +24,11 @@ from floop_robot.spec.tasks import task_ids
 PICK = "floop/Pick-v0"
 
 
-def work(count: int) -> list[Scenario]:
-    """Old and new tasks, in turn."""
-    old = scenarios_of(TrainingScenarios(PICK), Purpose.ROBOT, 1, count)
-    new = scenarios_of(shifted_scenarios("new-object", PICK), Purpose.ROBOT, 1, count)
-    return [s for pair in zip(old, new, strict=True) for s in pair]
+def scenarios(count: int) -> list[Scenario]:
+    """Known and shifted tasks, in turn."""
+    known = scenarios_of(TrainingScenarios(PICK), Purpose.ROBOT, 1, count)
+    shifted = scenarios_of(shifted_scenarios("new-object", PICK), Purpose.ROBOT, 1, count)
+    return [s for pair in zip(known, shifted, strict=True) for s in pair]
 
 
 def digest(env: ArmEnv, scenario: Scenario) -> str:
@@ -49,30 +49,30 @@ def test_checkers_of_gymnasium_and_sb3_find_nothing(task: str) -> None:
 
 
 def test_same_scenario_same_episode_whatever_came_before() -> None:
-    scenarios, first, second = work(2), make_env(PICK), make_env(PICK)
-    forwards = [digest(first, s) for s in scenarios]
-    backwards = [digest(second, s) for s in reversed(scenarios)]
-    assert forwards == backwards[::-1] == [digest(first, s) for s in scenarios]
-    assert len(set(forwards)) == len(scenarios)
+    both, first, second = scenarios(2), make_env(PICK), make_env(PICK)
+    forwards = [digest(first, s) for s in both]
+    backwards = [digest(second, s) for s in reversed(both)]
+    assert forwards == backwards[::-1] == [digest(first, s) for s in both]
+    assert len(set(forwards)) == len(both)
 
 
 def test_same_scenario_same_episode_on_a_recycled_client() -> None:
-    env, scenarios = make_env(PICK), work(2)
-    kept = [digest(env, s) for s in scenarios]
+    env, both = make_env(PICK), scenarios(2)
+    before = [digest(env, s) for s in both]
     env.world.close()
     env.world = World(env.robot, recycle_after=2)
-    assert [digest(env, s) for s in scenarios] == kept
+    assert [digest(env, s) for s in both] == before
 
 
 def test_same_scenario_same_episode_in_another_process() -> None:
-    program = "from tests.envs.test_env import *; print(*[digest(make_env(PICK), s) for s in work(1)])"
+    program = "from tests.envs.test_env import *; print(*[digest(make_env(PICK), s) for s in scenarios(1)])"
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=100, check=True,
         env={"PYTHONPATH": f"{root}:{root / 'envs'}", "PATH": ""},
     )  # fmt: skip
     env = make_env(PICK)
-    assert done.stdout.split() == [digest(env, s) for s in work(1)]
+    assert done.stdout.split() == [digest(env, s) for s in scenarios(1)]
 
 
 def test_seed_decides_the_scenario() -> None:
@@ -98,12 +98,12 @@ def test_random_actions_never_leave_the_limits() -> None:
     actions = rng.uniform(-1.0, 1.0, (400, 5)).astype(np.float32)
     actions[200:, 2] = -1.0  # press down, whatever is there
     violations = 0
-    env.reset(options={"scenario": work(1)[1]})
+    env.reset(options={"scenario": scenarios(1)[1]})
     for action in actions:
         _, _, terminated, truncated, info = env.step(action)
         violations += info["limit_violations"]
         if terminated or truncated:
-            env.reset(options={"scenario": work(1)[1]})
+            env.reset(options={"scenario": scenarios(1)[1]})
     assert violations == 0
 
 
@@ -137,11 +137,11 @@ def test_an_arm_without_a_simulated_gripper_is_refused() -> None:
         make_env(PICK, robot="ur5e")
 
 
-def test_picture_shows_the_work() -> None:
+def test_an_image_shows_the_object() -> None:
     env = make_env(PICK, render_mode="rgb_array")
-    env.reset(options={"scenario": work(1)[1]})
+    env.reset(options={"scenario": scenarios(1)[1]})
     image = env.render()
     assert image is not None and image.shape[2] == 3 and image.dtype == np.uint8
-    env.reset(options={"scenario": work(1)[0]})
+    env.reset(options={"scenario": scenarios(1)[0]})
     other = env.render()
     assert other is not None and (image != other).any()

@@ -44,7 +44,7 @@ def hold(env: ArmEnv, seconds: float) -> float:
 
 
 @pytest.mark.parametrize(("name", "side"), [("box", 0.036), ("box", 0.06), ("cylinder", 0.05), ("sphere", 0.05)])
-def test_the_heaviest_old_work_creeps_less_than_a_millimetre(env: ArmEnv, name: str, side: float) -> None:
+def test_the_heaviest_known_objects_creep_less_than_a_millimeter(env: ArmEnv, name: str, side: float) -> None:
     assert run_episode(env, Expert(env.rules.spec), scenario(thing(name, side))).true_success
     hold(env, 0.3)
     assert hold(env, 2.0) < 1e-3
@@ -64,7 +64,7 @@ def test_a_weak_gripper_drops_what_is_heavy(env: ArmEnv) -> None:
     assert run_episode(env, Expert(env.rules.spec), strong).true_success
 
 
-def test_closing_on_nothing_is_not_felt_as_a_grasp(env: ArmEnv) -> None:
+def test_closing_on_nothing_is_not_a_grasp(env: ArmEnv) -> None:
     env.reset(options={"scenario": scenario(thing("box", 0.05))})
     efforts = []
     for action in [STAY] * 12 + [DOWN] * 2:
@@ -74,7 +74,7 @@ def test_closing_on_nothing_is_not_felt_as_a_grasp(env: ArmEnv) -> None:
 
 
 @pytest.mark.parametrize(("task", "count"), [(PICK, 40), (PLACE, 20)])
-def test_demonstrations_of_old_work_succeed(task: str, count: int) -> None:
+def test_demonstrations_of_known_tasks_succeed(task: str, count: int) -> None:
     env = make_env(task)
     work = scenarios_of(TrainingScenarios(task), Purpose.DEMONSTRATION, 9, count)
     results = [run_episode(env, Expert(env.rules.spec), s) for s in work]
@@ -83,7 +83,7 @@ def test_demonstrations_of_old_work_succeed(task: str, count: int) -> None:
     assert sum(r.limit_violations for r in results) == 0
 
 
-def test_baskets_defeat_the_old_script_but_can_be_taken_by_the_rim(env: ArmEnv) -> None:
+def test_baskets_defeat_the_expert_but_can_be_grasped_at_the_rim(env: ArmEnv) -> None:
     baskets = scenarios_of(shifted_scenarios("new-object", PICK), Purpose.ROBOT, 9, 16)
     old = [run_episode(env, Expert(env.rules.spec), s) for s in baskets]
     rim = [run_episode(env, RimExpert(env), s) for s in baskets]

@@ -22,7 +22,7 @@ def draw(source: object, count: int = 200) -> list[Scenario]:
     return scenarios_of(source, Purpose.TRAINING, 0, count)  # type: ignore[arg-type]
 
 
-def test_training_work_is_what_it_says() -> None:
+def test_training_scenarios_are_within_their_ranges() -> None:
     for s in draw(TrainingScenarios(PICK)):
         assert s.object.object_class in ("box", "cylinder")
         assert all(0.036 <= side <= 0.06 for side in s.object.size_m)
@@ -31,13 +31,13 @@ def test_training_work_is_what_it_says() -> None:
         assert s.tote_xy_m is None
 
 
-def test_the_tote_never_stands_on_the_work() -> None:
+def test_the_tote_never_stands_on_the_object() -> None:
     for s in draw(TrainingScenarios(PLACE)):
         assert s.tote_xy_m is not None
         assert s.tote_xy_m[1] - s.object_xy_m[1] > 0.088 + 0.0425  # half a tote, half a diagonal
 
 
-def test_reported_work_knows_only_reports_and_catalogue() -> None:
+def test_reported_scenarios_use_only_reports_and_catalog() -> None:
     model = model_of("basket")
     for s in draw(ReportedScenarios(PICK, [BASKET, msgspec.structs.replace(BASKET, position_m=(0.45, -0.1, 0.03))])):
         assert s.object.object_class == "basket" and s.object.shape == model.shape
@@ -46,7 +46,7 @@ def test_reported_work_knows_only_reports_and_catalogue() -> None:
         assert 0.43 <= s.object_xy_m[0] <= 0.52 and -0.12 <= s.object_xy_m[1] <= 0.12
 
 
-def test_work_without_a_model_cannot_be_simulated() -> None:
+def test_objects_without_a_model_cannot_be_simulated() -> None:
     unknown = msgspec.structs.replace(BASKET, object_class="reserved_4")
     with pytest.raises(UnknownName):
         ReportedScenarios(PICK, [unknown])
@@ -67,7 +67,7 @@ def test_a_seed_is_a_scenario() -> None:
 
 
 @pytest.mark.parametrize("shift", [s.name for s in SHIFTS])
-def test_every_shift_changes_the_work(shift: str) -> None:
+def test_every_shift_changes_the_scenario(shift: str) -> None:
     shifted, old = draw(shifted_scenarios(shift, PICK), 5), draw(TrainingScenarios(PICK), 5)
     assert all(a.task == PICK and a != b for a, b in zip(shifted, old, strict=True))
 
@@ -93,7 +93,7 @@ def test_a_gap_does_not_undo_a_shift() -> None:
     assert RealityGap("robot_1", 0).apply(worn).gripper_force_n <= 1.1 * worn.gripper_force_n
 
 
-def test_perception_is_late_displaced_and_noisy_as_told() -> None:
+def test_perception_is_late_displaced_and_noisy_as_the_scenario_says() -> None:
     base = draw(TrainingScenarios(PICK), 1)[0]
     perception = Perception()
     still = (0.0, 0.0, 0.0, 1.0)

@@ -10,7 +10,7 @@ from floop_robot.robot.drain_state import DrainState
 from floop_robot.spec.errors import StorageError
 
 
-def test_each_alone_keeps_it_from_work(tmp_path: Path) -> None:
+def test_each_drain_alone_prevents_episodes(tmp_path: Path) -> None:
     drain_state = DrainState(tmp_path)
     assert (drain_state.pause_reason, drain_state.drained, drain_state.idle, drain_state.estop) == (
         "",
@@ -36,7 +36,7 @@ def test_each_alone_keeps_it_from_work(tmp_path: Path) -> None:
     )  # at rest, but it was not taken out of drain_state
 
 
-def test_the_word_of_people_outlives_the_process(tmp_path: Path) -> None:
+def test_a_local_drain_outlives_the_process(tmp_path: Path) -> None:
     DrainState(tmp_path).set_local_drain(True)
     again = DrainState(tmp_path)
     assert (again.drained, again.by_local_operator, again.by_fleet_manager) == (True, True, False)
@@ -45,7 +45,7 @@ def test_the_word_of_people_outlives_the_process(tmp_path: Path) -> None:
     assert not DrainState(tmp_path).drained
 
 
-def test_a_drain_that_the_disk_does_not_keep_holds_all_the_same(tmp_path: Path) -> None:
+def test_a_drain_holds_although_the_disk_fails(tmp_path: Path) -> None:
     drain_state = DrainState(tmp_path)
     (tmp_path / "drained_here").mkdir()
     with pytest.raises(StorageError, match="drained_here"):

@@ -11,7 +11,7 @@ from floop_robot.robot.messages import Phase
 READY = EpisodeConditions(
     driver_episode=7,
     driver_phase=Phase.READY,
-    is_fresh=True,
+    is_recent=True,
     is_stopped=False,
     has_object=True,
     has_policy=True,
@@ -46,7 +46,7 @@ def test_the_ordinary_course() -> None:
 
 def test_what_keeps_it_from_starting() -> None:
     for change in (
-        {"is_fresh": False}, {"is_stopped": True}, {"has_object": False}, {"has_policy": False}, {"accepts_episodes": False},
+        {"is_recent": False}, {"is_stopped": True}, {"has_object": False}, {"has_policy": False}, {"accepts_episodes": False},
         {"must_end": True}, {"driver_episode": 6},
     ):  # fmt: skip
         assert EpisodeStateMachine(7).advance(but(**change)) is StepDecision.WAIT
@@ -54,7 +54,7 @@ def test_what_keeps_it_from_starting() -> None:
 
 def test_what_aborts_it_and_what_does_not() -> None:
     for change in (
-        {"is_fresh": False}, {"is_stopped": True}, {"must_end": True}, {"driver_episode": 8},
+        {"is_recent": False}, {"is_stopped": True}, {"must_end": True}, {"driver_episode": 8},
         {"driver_phase": Phase.RESETTING},
     ):  # fmt: skip
         machine = running()
@@ -77,7 +77,7 @@ situations = st.builds(
     EpisodeConditions,
     driver_episode=st.integers(5, 9),
     driver_phase=st.sampled_from(list(Phase)),
-    is_fresh=st.booleans(),
+    is_recent=st.booleans(),
     is_stopped=st.booleans(),
     has_object=st.booleans(),
     has_policy=st.booleans(),
@@ -110,7 +110,7 @@ class Episodes(RuleBasedStateMachine):
             self.open = before
         if move in (StepDecision.START, StepDecision.STEP):
             assert self.open == before == conditions.driver_episode
-            assert conditions.is_fresh and not conditions.is_stopped and not conditions.must_end
+            assert conditions.is_recent and not conditions.is_stopped and not conditions.must_end
         if move is StepDecision.ABORT:
             assert self.open == before
             self.open, self.ended = None, before

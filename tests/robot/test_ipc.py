@@ -189,7 +189,7 @@ def test_sending_to_nobody_never_waits(folder: Path) -> None:
         assert time.monotonic() - start_s < 5.0
 
 
-def test_orders_all_arrive_in_order(folder: Path) -> None:
+def test_all_estop_commands_arrive_in_order(folder: Path) -> None:
     with IpcLinks(folder) as safety, IpcLinks(folder) as operator:
         orders, out = safety.estop_commands_in(), operator.estop_commands_out()
         for i in range(50):

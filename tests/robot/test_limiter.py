@@ -170,7 +170,7 @@ def test_a_target_below_the_table_stops_at_the_table() -> None:
 
 
 @pytest.mark.parametrize(("speed", "most"), [(0.6, 0), (1.0, 2)])
-def test_ordinary_work_is_hardly_touched(spec: TaskSpec, speed: float, most: int) -> None:
+def test_ordinary_motion_is_hardly_changed(spec: TaskSpec, speed: float, most: int) -> None:
     """Straight moves up to the walls of the box; only the elbow, far out at full speed, is asked for too much."""
     limiter, controller = SafetyLimiter(MODEL, RATE_HZ), ArmController(MODEL, spec)
     for axis, sign in ((2, -1), (2, 1), (1, 1), (1, -1), (0, 1), (0, -1), (3, 1), (3, -1)):

@@ -25,28 +25,28 @@ MANY = 4000
 
 
 @pytest.fixture
-def bell() -> list[str]:
+def changes() -> list[str]:
     return []
 
 
 @pytest.fixture
-def rig(panda: RobotModel, bell: list[str]) -> Iterator[Rig]:
-    rig = make(panda, auto_start=True, bell=bell)
+def rig(panda: RobotModel, changes: list[str]) -> Iterator[Rig]:
+    rig = make(panda, auto_start=True, changes=changes)
     yield rig
     rig.world.close()
 
 
 @pytest.fixture
-def called(panda: RobotModel, bell: list[str]) -> Iterator[Rig]:
-    rig = make(panda, auto_start=False, bell=bell)
+def on_request(panda: RobotModel, changes: list[str]) -> Iterator[Rig]:
+    rig = make(panda, auto_start=False, changes=changes)
     yield rig
     rig.world.close()
 
 
-def make(model: RobotModel, *, auto_start: bool, bell: list[str]) -> Rig:
+def make(model: RobotModel, *, auto_start: bool, changes: list[str]) -> Rig:
     source, rng = TrainingScenarios(TASK), np.random.default_rng(0)
     rig = Rig(model, RULES, [source.sample(rng) for _ in range(4)], Expert(RULES.spec))
-    rig.policy.interface = LoopInterface(auto_start, lambda: bell.append(rig.policy.interface.view.state))
+    rig.policy.interface = LoopInterface(auto_start, lambda: changes.append(rig.policy.interface.view.state))
     return rig
 
 
@@ -70,7 +70,7 @@ def reports(rig: Rig) -> list[EpisodeReport]:
 
 
 @pytest.mark.parametrize("outcome", list(OutcomeCode))
-def test_an_episode_ends_as_it_is_told_and_the_next_begins(rig: Rig, outcome: OutcomeCode) -> None:
+def test_an_episode_ends_as_requested_and_the_next_begins(rig: Rig, outcome: OutcomeCode) -> None:
     steps(rig, 5)
     rig.policy.interface.request_end(EndRequest(episode=1, outcome=outcome, why="ann saw it"))
     rig.run(TICKS_PER_STEP)
@@ -82,7 +82,7 @@ def test_an_episode_ends_as_it_is_told_and_the_next_begins(rig: Rig, outcome: Ou
     run_until(rig, lambda: rig.policy.interface.view.episode == 2 and rig.policy.interface.view.steps > 0)
 
 
-def test_an_ending_for_another_episode_ends_nothing(rig: Rig) -> None:
+def test_an_end_request_for_another_episode_ends_nothing(rig: Rig) -> None:
     steps(rig, 3)
     rig.policy.interface.request_end(EndRequest(episode=2, outcome=OutcomeCode.ABORTED, why="too early"))
     run_until(rig, lambda: rig.sink.ends)
@@ -92,16 +92,16 @@ def test_an_ending_for_another_episode_ends_nothing(rig: Rig) -> None:
     assert len(rig.sink.ends) == 1
 
 
-def test_an_ending_while_nothing_runs_does_not_wait_for_the_next(called: Rig) -> None:
-    run_until(called, lambda: called.policy.interface.view.state is EpisodeState.WAITING)
-    called.policy.interface.request_end(EndRequest(episode=1, outcome=OutcomeCode.ABORTED, why="nothing runs"))
-    called.run(2 * TICKS_PER_STEP)
-    called.policy.interface.request_start(StartRequest())
-    run_until(called, lambda: called.sink.ends)
-    assert called.sink.ends[0].outcome is OutcomeCode.SUCCESS
+def test_an_end_request_while_nothing_runs_is_dropped(on_request: Rig) -> None:
+    run_until(on_request, lambda: on_request.policy.interface.view.state is EpisodeState.WAITING)
+    on_request.policy.interface.request_end(EndRequest(episode=1, outcome=OutcomeCode.ABORTED, why="nothing runs"))
+    on_request.run(2 * TICKS_PER_STEP)
+    on_request.policy.interface.request_start(StartRequest())
+    run_until(on_request, lambda: on_request.sink.ends)
+    assert on_request.sink.ends[0].outcome is OutcomeCode.SUCCESS
 
 
-def test_the_arm_stands_soon_after_an_ending(rig: Rig) -> None:
+def test_the_arm_stands_soon_after_an_end_request(rig: Rig) -> None:
     steps(rig, 5)
     assert any(rig.commands[-1].dq_rad_s)
     rig.policy.accepts_episodes = False
@@ -114,30 +114,30 @@ def test_the_arm_stands_soon_after_an_ending(rig: Rig) -> None:
     assert (rig.policy.interface.view.state, len(rig.sink.ends)) == (EpisodeState.RESETTING, 1)
 
 
-def test_each_call_makes_one_episode(called: Rig) -> None:
-    called.run(200)
-    view = called.policy.interface.view
+def test_each_start_request_makes_one_episode(on_request: Rig) -> None:
+    on_request.run(200)
+    view = on_request.policy.interface.view
     assert (view.state, view.episode, view.missing) == (EpisodeState.WAITING, 1, ("no start was requested",))
-    called.policy.interface.request_start(StartRequest())
-    run_until(called, lambda: called.sink.ends)
-    called.run(200)
-    assert [e.episode for e in called.sink.ends] == [1]
-    assert called.policy.interface.view.state is EpisodeState.WAITING
+    on_request.policy.interface.request_start(StartRequest())
+    run_until(on_request, lambda: on_request.sink.ends)
+    on_request.run(200)
+    assert [e.episode for e in on_request.sink.ends] == [1]
+    assert on_request.policy.interface.view.state is EpisodeState.WAITING
 
 
-def test_a_call_may_be_withdrawn_and_may_name_a_class(called: Rig) -> None:
-    run_until(called, lambda: called.policy.interface.view.state is EpisodeState.WAITING)
-    here = called.scenarios[0].object.object_class
+def test_a_start_request_may_be_cancelled_and_may_name_a_class(on_request: Rig) -> None:
+    run_until(on_request, lambda: on_request.policy.interface.view.state is EpisodeState.WAITING)
+    here = on_request.scenarios[0].object.object_class
     other = next(c for c in OBJECT_CLASSES if c != here)
-    called.policy.interface.request_start(StartRequest(object_class=other))
-    called.run(100)
-    assert called.policy.interface.view.state is EpisodeState.WAITING
-    called.policy.interface.cancel_start()
-    called.run(100)
-    assert called.policy.interface.view.state is EpisodeState.WAITING
-    called.policy.interface.request_start(StartRequest(object_class=here))
-    run_until(called, lambda: called.policy.interface.view.state is EpisodeState.RUNNING)
-    work = called.policy.interface.view.work
+    on_request.policy.interface.request_start(StartRequest(object_class=other))
+    on_request.run(100)
+    assert on_request.policy.interface.view.state is EpisodeState.WAITING
+    on_request.policy.interface.cancel_start()
+    on_request.run(100)
+    assert on_request.policy.interface.view.state is EpisodeState.WAITING
+    on_request.policy.interface.request_start(StartRequest(object_class=here))
+    run_until(on_request, lambda: on_request.policy.interface.view.state is EpisodeState.RUNNING)
+    work = on_request.policy.interface.view.work
     assert work is not None
     assert work.object_class == here
 
@@ -163,17 +163,17 @@ def test_the_view_follows_the_episode(rig: Rig) -> None:
     assert report.why == ""
 
 
-def test_the_bell_rings_for_changes_alone(called: Rig, bell: list[str]) -> None:
-    run_until(called, lambda: called.policy.interface.view.state is EpisodeState.WAITING)
-    heard = len(bell)
-    called.run(100)
-    assert len(bell) == heard
-    called.policy.interface.request_start(StartRequest())
-    called.run(5 * TICKS_PER_STEP)
-    assert bell[heard:] == [EpisodeState.RUNNING]
+def test_on_change_is_called_for_changes_only(on_request: Rig, changes: list[str]) -> None:
+    run_until(on_request, lambda: on_request.policy.interface.view.state is EpisodeState.WAITING)
+    before = len(changes)
+    on_request.run(100)
+    assert len(changes) == before
+    on_request.policy.interface.request_start(StartRequest())
+    on_request.run(5 * TICKS_PER_STEP)
+    assert changes[before:] == [EpisodeState.RUNNING]
 
 
-def test_it_says_what_is_missing_and_why_it_stopped(rig: Rig) -> None:
+def test_view_and_report_name_what_is_missing_and_why_it_ended(rig: Rig) -> None:
     steps(rig, 3)
     rig.orders.send(EstopCommand(stop=True, who="ann"))
     run_until(rig, lambda: rig.sink.ends)
@@ -188,7 +188,7 @@ def test_it_says_what_is_missing_and_why_it_stopped(rig: Rig) -> None:
     assert rig.policy.interface.view.robot_age_s > 0.5
 
 
-def test_reports_nobody_takes_are_bounded(rig: Rig) -> None:
+def test_unread_reports_are_bounded(rig: Rig) -> None:
     steps(rig, 3)
     rig.policy.interface.request_end(EndRequest(episode=1, outcome=OutcomeCode.ABORTED, why=""))
     rig.run(TICKS_PER_STEP)

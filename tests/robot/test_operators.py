@@ -45,7 +45,7 @@ def test_whoever_is_struck_off_is_refused_at_once(path: Path) -> None:
     assert "ann" in tokens.refusal("ann", TOKEN)
 
 
-def test_a_damaged_or_missing_file_releases_nothing(path: Path) -> None:
+def test_a_damaged_or_missing_file_allows_nothing(path: Path) -> None:
     tokens = OperatorTokens(path)
     for text in ("tokens: [", "tokens: {ann: secret}\n", "token: {}\n"):
         path.write_text(text)

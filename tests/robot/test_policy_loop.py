@@ -132,7 +132,7 @@ def test_a_robot_state_nobody_can_act_on_costs_no_policy(rig: Rig, bad: dict[str
     assert rig.sink.ends[1].policy_version == 1
 
 
-def test_a_stop_aborts_and_the_arm_stands_until_the_release(rig: Rig) -> None:
+def test_a_stop_aborts_and_the_arm_stands_until_the_reset(rig: Rig) -> None:
     run_until(rig, lambda: len(rig.sink.transitions) == 4)
     rig.orders.send(EstopCommand(stop=True, who="operator"))
     rig.run(40)
@@ -149,7 +149,7 @@ def test_a_stop_aborts_and_the_arm_stands_until_the_release(rig: Rig) -> None:
     assert rig.sink.ends[-1].outcome is OutcomeCode.SUCCESS
 
 
-def test_without_work_nothing_starts(panda: RobotModel) -> None:
+def test_without_an_object_nothing_starts(panda: RobotModel) -> None:
     rig = Rig(panda, RULES, work(1), None)
     rig.run(60)
     assert rig.policy.stats().state is EpisodeState.WAITING
@@ -160,7 +160,7 @@ def test_without_work_nothing_starts(panda: RobotModel) -> None:
 
 
 @pytest.mark.parametrize("what", ["driver_is_alive", "safety_is_alive"])
-def test_silence_aborts_the_episode_and_work_goes_on_when_it_ends(rig: Rig, what: str) -> None:
+def test_silence_aborts_the_episode_and_the_next_starts_when_it_ends(rig: Rig, what: str) -> None:
     run_until(rig, lambda: len(rig.sink.transitions) == 4)
     setattr(rig, what, False)
     rig.run(12)
@@ -179,7 +179,7 @@ def test_a_driver_that_gives_up_the_episode_aborts_it(rig: Rig) -> None:
     run_until(rig, lambda: len(rig.sink.ends) == 2)
 
 
-def test_drain_ends_in_order_and_shutdown_at_once(rig: Rig) -> None:
+def test_a_drained_episode_runs_to_its_end_and_shutdown_ends_it_at_once(rig: Rig) -> None:
     run_until(rig, lambda: len(rig.sink.transitions) == 4)
     rig.policy.accepts_episodes = False
     rig.run(400)

@@ -96,7 +96,7 @@ def test_a_version_reaches_every_robot_and_is_receipted(manager, robots):
         assert [r.target for r in status.robots] == [2] * 4 and status.production == 2
 
 
-def test_a_robot_that_hears_no_broadcast_fetches(manager, robots):
+def test_a_robot_without_broadcasts_fetches(manager, robots):
     deaf = robots("robot_1", announcements=f"tcp://127.0.0.1:{free_base_port()}")
     acting(deaf, 1)
     with manager.client() as client:
@@ -151,7 +151,7 @@ def test_the_last_good_version_outlives_manager_and_robot(tmp_path, manager, rob
 
 
 class Publisher:
-    """A fleet manager gone wrong: says whatever the test wants on a PUB socket."""
+    """A faulty fleet manager: sends what the test wants on a PUB socket."""
 
     def __init__(self) -> None:
         self.context = zmq.Context()
@@ -164,7 +164,7 @@ class Publisher:
         assert self.socket.poll(20_000)
         self.socket.recv()
 
-    def say(self, payload: bytes) -> None:
+    def send(self, payload: bytes) -> None:
         self.socket.send_multipart([TOPIC, payload])
 
     def close(self) -> None:
@@ -186,7 +186,7 @@ def altered(version: int, seed: int = 3, **tensors) -> bytes:
     return Bundle(manifest, blob).to_bytes()
 
 
-def test_bad_bundles_are_refused_and_the_version_is_kept(manager, robots):
+def test_bad_bundles_are_refused_and_the_version_stays(manager, robots):
     publisher = Publisher()
     try:
         robot = robots("robot_1", announcements=publisher.endpoint)
@@ -208,30 +208,30 @@ def test_bad_bundles_are_refused_and_the_version_is_kept(manager, robots):
             "announced v9 holds v8": altered(8),
         }
         for number, (reason, blob) in enumerate(bad.items(), 1):
-            publisher.say(announce(9, blob))
+            publisher.send(announce(9, blob))
             wait_for(lambda n=number: len(robot.notices) >= n, what=reason)
             notice = robot.notices[-1]
             assert reason in notice and "\n" not in notice
             assert notice.startswith("v9 was refused by robot_1: ") and notice.endswith("robot_1 keeps v1.")
         damaged = bytearray(announce(9, good))
         damaged[100] ^= 1
-        publisher.say(bytes(damaged))
-        publisher.say(b"noise")
+        publisher.send(bytes(damaged))
+        publisher.send(b"noise")
         wait_for(lambda: len(robot.notices) >= len(bad) + 2)
-        publisher.say(announce(1, altered(1)))  # not newer: not even looked at
+        publisher.send(announce(1, altered(1)))  # not newer: not even looked at
         steps = robot.policy_buffer.steps
         wait_for(lambda: robot.policy_buffer.steps > steps + 20)
         assert robot.policy_buffer.acting == 1 and robot.updater.version == 1
         wait_for(lambda: InstallStage.REFUSED in stages(manager, "robot_1", 9))
         with manager.client() as client:
             assert "keeps v1" in wait_for(lambda: client.status().robots)[0].last_refusal
-        publisher.say(announce(10, altered(10)))
+        publisher.send(announce(10, altered(10)))
         acting(robot, 10)  # and a good one is still taken
     finally:
         publisher.close()
 
 
-def test_a_policy_that_misbehaves_while_acting_is_told_with_what_acts_instead(tmp_path, manager, robots):
+def test_a_policy_that_fails_while_acting_is_reported_with_what_acts_instead(tmp_path, manager, robots):
     robot = robots("robot_1")
     acting(robot, 1)
     with manager.client() as client:
@@ -262,20 +262,20 @@ class SlowManager:
         self.endpoint = f"tcp://127.0.0.1:{self.socket.bind_to_random_port('tcp://127.0.0.1')}"
         self.peer = b""
 
-    def hear(self) -> Request:
+    def receive(self) -> Request:
         assert self.socket.poll(20_000)
         self.peer, _, payload = self.socket.recv_multipart()
         return deframe_message(payload, REQUESTS)
 
-    def say(self, reply: Reply) -> None:
+    def send(self, reply: Reply) -> None:
         self.socket.send_multipart([self.peer, b"", frame_message(reply)])
 
     def resent(self) -> list[tuple[int, InstallStage, bool]]:
         """Version, stage and whether it failed: of the receipts that come with the next heartbeat."""
-        while not isinstance(self.hear(), Heartbeat):
+        while not isinstance(self.receive(), Heartbeat):
             pass
         found = []
-        while isinstance(request := self.hear(), ReceiptReport):
+        while isinstance(request := self.receive(), ReceiptReport):
             receipt = request.receipt
             found.append((receipt.version, receipt.stage, receipt.fallback_version is not None))
         return found
@@ -285,32 +285,32 @@ class SlowManager:
         self.context.term()
 
 
-def test_a_fall_is_told_until_it_is_noted_whatever_was_noted_of_a_refusal_on_arrival(tmp_path):
+def test_a_failed_receipt_is_sent_until_acknowledged_apart_from_a_refusal_on_arrival(tmp_path):
     manager = SlowManager()
     robot = Robot(tmp_path, "robot_1", f"tcp://127.0.0.1:{free_base_port()}", manager.endpoint)
-    on_arrival, fallen = (2, InstallStage.REFUSED, False), (2, InstallStage.REFUSED, True)
+    on_arrival, failed = (2, InstallStage.REFUSED, False), (2, InstallStage.REFUSED, True)
     try:
-        manager.hear()
-        manager.say(PolicyDelivery(version=2, epoch=1, bundle=b"damaged on the way"))
+        manager.receive()
+        manager.send(PolicyDelivery(version=2, epoch=1, bundle=b"damaged on the way"))
         wait_for(lambda: on_arrival in manager.resent(), what="the refusal on arrival")
-        manager.say(PolicyDelivery(version=2, epoch=1, bundle=altered(2)))
+        manager.send(PolicyDelivery(version=2, epoch=1, bundle=altered(2)))
         acting(robot, 2)
         robot.policy_buffer.last_fallback = (2, 0)
-        wait_for(lambda: fallen in manager.resent(), what="the fall")
-        manager.say(ReceiptAck(robot="robot_1", version=2, stage=InstallStage.REFUSED))
-        manager.say(PolicyDelivery(version=3, epoch=1, bundle=b"damaged, too"))
-        wait_for(lambda: (3, InstallStage.REFUSED, False) in manager.resent(), what="a word on both messages")
+        wait_for(lambda: failed in manager.resent(), what="the failure")
+        manager.send(ReceiptAck(robot="robot_1", version=2, stage=InstallStage.REFUSED))
+        manager.send(PolicyDelivery(version=3, epoch=1, bundle=b"damaged, too"))
+        wait_for(lambda: (3, InstallStage.REFUSED, False) in manager.resent(), what="receipts of both messages")
         resent = manager.resent()
-        assert fallen in resent, "nobody noted it"
+        assert failed in resent, "nobody acknowledged it"
         assert on_arrival not in resent
-        manager.say(ReceiptAck(robot="robot_1", version=2, stage=InstallStage.REFUSED, failed=True))
-        wait_for(lambda: fallen not in manager.resent(), what="no word of what was noted")
+        manager.send(ReceiptAck(robot="robot_1", version=2, stage=InstallStage.REFUSED, failed=True))
+        wait_for(lambda: failed not in manager.resent(), what="no receipt after its acknowledgement")
     finally:
         robot.stop()
         manager.close()
 
 
-def test_the_fleet_leaves_a_policy_that_misbehaved_on_one_robot(manager, robots):
+def test_the_fleet_leaves_a_policy_that_failed_on_one_robot(manager, robots):
     both = [robots(name) for name in ("robot_1", "robot_2")]
     with manager.client() as client:
         client.push(make_bundle(1))
@@ -324,14 +324,14 @@ def test_the_fleet_leaves_a_policy_that_misbehaved_on_one_robot(manager, robots)
         assert wait_for(lambda: all(r.target == r.version == 3 for r in client.status().robots))
 
 
-def test_an_older_fleet_manager_is_not_obeyed(manager, robots):
+def test_an_older_fleet_manager_is_refused(manager, robots):
     publisher = Publisher()
     try:
         robot = robots("robot_1", announcements=publisher.endpoint)
         publisher.wait_for_subscriber()
         acting(robot, 1)
         old = make_bundle(3).with_version(version=9, epoch=0, parent=0, certificate=None).to_bytes()
-        publisher.say(announce(9, old))
+        publisher.send(announce(9, old))
         wait_for(lambda: robot.notices)
         assert "older fleet manager" in robot.notices[0] and robot.policy_buffer.acting == 1
     finally:
@@ -349,7 +349,7 @@ def test_a_robot_of_another_contract_gets_one_line_and_no_policy(manager, robots
         assert not status[0].contract_fits
 
 
-def test_noise_on_the_ports_changes_nothing(manager, robots):
+def test_junk_on_the_ports_changes_nothing(manager, robots):
     robot = robots("robot_1")
     acting(robot, 1)
     host, port = manager.rpc.removeprefix("tcp://").split(":")

@@ -77,7 +77,7 @@ def test_a_loop_keeps_its_rate_in_a_thread_of_its_own() -> None:
     assert "test-rate" not in [t.name for t in threading.enumerate()]
 
 
-def test_a_tick_that_takes_too_long_is_missed_and_told() -> None:
+def test_a_tick_that_takes_too_long_is_counted_as_missed() -> None:
     count = 0
 
     def tick(_: float) -> None:

@@ -44,7 +44,7 @@ ages = st.one_of(st.none(), st.floats())
 
 
 @given(ages, ages)
-def test_it_follows_only_what_is_fresh(state_age: float | None, target_age: float | None) -> None:
+def test_it_follows_only_recent_targets_with_recent_states(state_age: float | None, target_age: float | None) -> None:
     reaction = react(SETTINGS, False, state_age, target_age)
     if reaction.mode is SafetyMode.FOLLOWING:
         assert state_age is not None and -0.01 < state_age <= 0.1

@@ -148,7 +148,7 @@ def test_the_gripper_is_taken_over_within_its_limits(safety: Clocked, width: flo
     assert command.gripper_width_m == commanded
 
 
-def test_a_stop_latches_until_the_release(safety: Clocked) -> None:
+def test_a_stop_latches_until_the_reset(safety: Clocked) -> None:
     safety.tick()
     goal = tuple(q + 0.3 for q in HOME)
     for seq in range(2):
@@ -195,7 +195,7 @@ def test_fingers_that_press_go_on_pressing_and_others_stay(safety: Clocked) -> N
     assert Clocked().tick()[0].gripper_width_m == 0.05
 
 
-def test_the_gripper_is_kept_within_its_limits(safety: Clocked) -> None:
+def test_the_gripper_stays_within_its_limits(safety: Clocked) -> None:
     safety.tick()
     safety.core.take_target(target(1, safety.now_s, gripper_width_m=3.0, gripper_force_n=1e9))
     command, _ = safety.tick()
@@ -246,7 +246,7 @@ def test_whatever_happens_the_commands_stay_inside_the_limits(script: list[tuple
     assert max((worst_violation(np.array(piece)) for piece in pieces if len(piece) > 2), default=0.0) <= 0.0
 
 
-def test_a_stopped_arm_is_not_taken_over_before_its_release(safety: Clocked) -> None:
+def test_a_stopped_arm_is_not_commanded_before_its_reset(safety: Clocked) -> None:
     safety.core.apply_command(EstopCommand(stop=True, who="ann"))
     elsewhere = tuple(q + 0.1 for q in HOME)  # somebody pushed it aside
     for _ in range(3):
@@ -299,7 +299,7 @@ def test_after_a_stop_the_gripper_goes_on_gripping_unless_somebody_opened_it(
     assert safety.tick(gripper_width_m=found_m)[0].gripper_width_m == commanded_m
 
 
-def test_a_release_that_came_too_late_changes_nothing(safety: Clocked) -> None:
+def test_a_late_reset_changes_nothing(safety: Clocked) -> None:
     safety.tick()
     safety.core.apply_command(EstopCommand(stop=True, who="ann"))
     safety.core.apply_command(EstopCommand(stop=True, who="bob"))

@@ -36,7 +36,7 @@ def see(state: RobotState, task: str = "floop/PickPlace-v0") -> dict[str, Vector
     return {name: observation[part] for name, part in spec.observation.slices.items()}
 
 
-def test_every_field_says_what_its_name_says() -> None:
+def test_every_field_holds_what_its_name_says() -> None:
     kinematics = Kinematics(ROBOT)
     pose, seen = kinematics.pose(Q), see(STATE)
     tcp = pose[:3, 3]

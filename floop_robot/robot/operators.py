@@ -22,7 +22,7 @@ from floop_robot.spec.yaml_file import read_yaml
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
-NO_FILE: Final = "there is no operators' file, and without one nobody may; name it as `operators` in the configuration"
+NO_FILE: Final = "there is no operators' file, so nobody is allowed; set `operators` in the configuration"
 
 
 class TokenFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sources ROS and floop's interfaces, then becomes the command that was given; without one, shows floop's help.
+# Sources ROS and floop's interfaces, then becomes the given command. Without a command it shows floop's help.
 #
 # FLOOP_SETUP   setup files to source, in this order, separated by colons
 # FLOOP_PREFIX  where floop is installed: its bin/ and its ament index
@@ -9,11 +9,11 @@ prefix="${FLOOP_PREFIX:-/opt/floop}"
 IFS=: read -ra setup_files <<< "${FLOOP_SETUP:-}"
 for file in "${setup_files[@]}"; do
     if [[ ! -r "$file" ]]; then
-        echo "entry_point.sh: $file, named in FLOOP_SETUP, is not there; is this the right image?" >&2
+        echo "entry_point.sh: $file, named in FLOOP_SETUP, does not exist; check FLOOP_SETUP and the image" >&2
         exit 2
     fi
-    set +eu # the setup files of ROS use what may be unset, and commands that may fail
-    # shellcheck disable=SC1090  # which files is known at run time only
+    set +eu # ROS setup files use unset variables and commands that may fail
+    # shellcheck disable=SC1090  # the files are known at run time only
     source "$file"
     set -eu
 done

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Are the processes at work that this container was started for? Exit status 1 when one is not.
+# Checks that the processes of this container work. Exit status 1 when one does not.
 #
-# FLOOP_HEALTH  names for `floop health`, separated by spaces; empty means that floop's installation is examined instead
+# FLOOP_HEALTH  names for `floop health`, separated by spaces; empty: checks the installation instead
 set -euo pipefail
 
 read -ra names <<< "${FLOOP_HEALTH:-}"

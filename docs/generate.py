@@ -1,4 +1,4 @@
-"""Write docs/reference/ and the picture of the rooms from the code: `make docs`; with --check, only compare.
+"""Write docs/reference/, the picture of the rooms and a table of the changelog: `make docs`; --check only compares.
 
 Tables come from msgspec structs: types, ranges and defaults from the annotations, meanings from the docstrings below
 the fields. Command lines come from click's own help.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -19,7 +20,11 @@ import msgspec
 import rooms
 from msgspec import inspect as types
 
-DOCS = Path(__file__).parent
+from floop_robot.spec.renamed_keys import RENAMED_KEYS
+
+ROOT = Path(__file__).parents[1]
+KEY_TABLE = re.compile(r"(\| old key \| new key \|\n\|---\|---\|\n)(?:\|.*\n)+")
+"""The table of renamed keys in the changelog."""
 NOTE = "<!-- Made by `make docs` (docs/generate.py). Change the docstrings in the code, not this page. -->"
 STRUCT_PAGES = {
     "floop_yaml.md": (
@@ -51,13 +56,14 @@ STRUCT_PAGES = {
 
 
 def pages() -> Iterator[tuple[str, str]]:
-    """Path below docs/ and text of every page, and of the picture."""
+    """Path and text of every file that is made here."""
     for name, (path, title, intro) in STRUCT_PAGES.items():
         module, _, struct = path.rpartition(".")
         kind = getattr(importlib.import_module(module), struct)
-        yield f"reference/{name}", "\n\n".join([f"# Reference: {title}", intro, NOTE, *_sections(kind, "")]) + "\n"
-    yield "reference/commands.md", _commands()
-    yield "images/rooms.svg", rooms.svg()
+        yield f"docs/reference/{name}", "\n\n".join([f"# Reference: {title}", intro, NOTE, *_sections(kind, "")]) + "\n"
+    yield "docs/reference/commands.md", _commands()
+    yield "docs/images/rooms.svg", rooms.svg()
+    yield "CHANGELOG.md", _changelog()
 
 
 def _sections(kind: type[msgspec.Struct], prefix: str) -> Iterator[str]:
@@ -166,11 +172,17 @@ def _commands() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _changelog() -> str:
+    rows = "".join(f"| `{old}` | `{new}` |\n" for old, new in RENAMED_KEYS.items())
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    return KEY_TABLE.sub(lambda match: match[1] + rows, text)
+
+
 def main(arguments: list[str]) -> int:
     """Write the pages, or name those that are not current."""
     stale = []
     for name, text in pages():
-        path = DOCS / name
+        path = ROOT / name
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue
         stale.append(name)

@@ -12,7 +12,6 @@ import click
 import pytest
 
 from floop_robot.cli.main import COMMANDS, cli
-from floop_robot.spec.renamed_keys import RENAMED_KEYS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -90,14 +89,8 @@ def test_command_lines_parse(document: Path) -> None:
                 command.make_context(name, list(words), parent)
 
 
-def test_references_and_picture_are_current() -> None:
+def test_what_is_made_from_the_code_is_current() -> None:
     """In a process of its own: importing the training takes torch."""
     command = [sys.executable, ROOT / "docs" / "generate.py", "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-
-
-def test_the_changelog_has_every_key_that_was_renamed() -> None:
-    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    missing = [old for old, new in RENAMED_KEYS.items() if f"| `{old}` | `{new}` |" not in text]
-    assert not missing, f"CHANGELOG.md lacks the new names of {', '.join(missing)}"

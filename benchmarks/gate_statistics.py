@@ -1,7 +1,7 @@
 """Operating characteristic of the gate's tests, on simulated outcomes: `python benchmarks/gate_statistics.py`.
 
 Whole trials with policies of known success: how often each verdict, and after how many pairs. Half of the better
-policy's failures are scenarios that are hard for both. Below it, the guard alone, beside the absolute sequential
+policy's failures are scenarios that are hard for both. Below it, the regression test alone, beside the absolute sequential
 probability ratio test of 0.95 against 0.85.
 """
 
@@ -44,7 +44,9 @@ def outcome(success: bool, duration_s: float) -> EpisodeOutcome:
 
 def trial(seed: int, known_rates: Rates, target_tasks: Rates | None, faster: float) -> tuple[Decision, int]:
     rng = np.random.default_rng(seed)
-    draws = {Suite.REGRESSION: pairs(rng, *known_rates)} | ({Suite.TARGET: pairs(rng, *target_tasks)} if target_tasks else {})
+    draws = {Suite.REGRESSION: pairs(rng, *known_rates)} | (
+        {Suite.TARGET: pairs(rng, *target_tasks)} if target_tasks else {}
+    )
     known = SuiteCounts(target=(round(100 * target_tasks[1]), 100)) if target_tasks else SuiteCounts()
     run = Trial(CONFIG, TargetTasks(("new",)) if target_tasks else TargetTasks(), known)
     started = dict.fromkeys(Suite, 0)
@@ -104,7 +106,7 @@ def absolute(rng: np.random.Generator, rates: Rates) -> tuple[bool, int]:
     raise AssertionError
 
 
-def guards(count: int) -> None:
+def regression_tests(count: int) -> None:
     print("\n| known tasks | paired: passes | pairs | absolute: passes | episodes |\n|---|---|---|---|---|")
     equal: tuple[Rates, ...] = ((0.98, 0.98), (0.97, 0.97), (0.8, 0.8))
     for rates in (*equal, *((level, 0.98) for level in (0.95, 0.93, 0.9, 0.88, 0.85))):
@@ -124,4 +126,4 @@ if __name__ == "__main__":
     if given.smoke:
         given.trials = 2
     trials(given.trials)
-    guards(given.trials)
+    regression_tests(given.trials)

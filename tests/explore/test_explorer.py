@@ -164,10 +164,10 @@ def test_a_killed_explorer_never_uses_a_seed_twice(tmp_path: Path) -> None:
     assert all(first <= s <= last for s in (*used, *later, *others))
 
 
-@pytest.mark.parametrize("kept", [b"", b"12x4", b"\xff"])
-def test_seeds_that_cannot_be_known_are_not_guessed(tmp_path: Path, kept: bytes) -> None:
+@pytest.mark.parametrize("stored", [b"", b"12x4", b"\xff"])
+def test_seeds_that_cannot_be_known_are_not_guessed(tmp_path: Path, stored: bytes) -> None:
     path = tmp_path / "next_seed"
-    path.write_bytes(kept)
+    path.write_bytes(stored)
     with pytest.raises(StorageError, match="next_seed"):
         SeedAllocator(path, Purpose.EXPLORER, 3)
 

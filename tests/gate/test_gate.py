@@ -50,7 +50,7 @@ def judge(gate: Gate, candidate: Bundle) -> GateResult:
     raise AssertionError("no verdict")
 
 
-def test_a_policy_that_works_replaces_one_that_often_fails(gate: Gate, tmp_path: Path) -> None:
+def test_a_policy_that_succeeds_replaces_one_that_often_fails(gate: Gate, tmp_path: Path) -> None:
     gate.set_incumbent(published(clumsy(), 3))
     for i in range(10):
         gate.failures.observe(episode_end("cylinder", success=i % 2 == 0, episode=i))
@@ -60,8 +60,8 @@ def test_a_policy_that_works_replaces_one_that_often_fails(gate: Gate, tmp_path:
     assert verdict.reason.startswith("better on cylinder")
     assert verdict.incumbent_version == 3
     assert verdict.candidate_sha256 == skilled().manifest.sha256
-    target_tasks, old = verdict.suites
-    assert (target_tasks.name, old.name) == ("target: cylinder", "known tasks")
+    target_tasks, regression = verdict.suites
+    assert (target_tasks.name, regression.name) == ("target: cylinder", "known tasks")
     assert target_tasks.candidate_successes > target_tasks.incumbent_successes
     assert (
         target_tasks.candidate_interval[0]
@@ -72,23 +72,23 @@ def test_a_policy_that_works_replaces_one_that_often_fails(gate: Gate, tmp_path:
         gate._scenario_pool.known
     )  # of every pair that was used, prepared ahead or not: by it trials know what to expect
     assert known.target == (target_tasks.incumbent_successes, target_tasks.episodes)
-    assert known.regression == (old.incumbent_successes, old.episodes)
+    assert known.regression == (regression.incumbent_successes, regression.episodes)
     page = judged.report.with_suffix(".md").read_text()
     assert "accepted" in page
     assert "better on cylinder" in page.lower()
     pairs = msgspec.json.decode(judged.report.read_bytes())["pairs"]
-    assert len({p["seed"] for p in pairs}) == len(pairs) == target_tasks.episodes + old.episodes
+    assert len({p["seed"] for p in pairs}) == len(pairs) == target_tasks.episodes + regression.episodes
     assert judged.report.parent == tmp_path / "gate"
 
 
-def test_a_worse_policy_is_refused_for_old_work(gate: Gate) -> None:
+def test_a_policy_worse_on_known_tasks_is_rejected(gate: Gate) -> None:
     gate.set_incumbent(published(skilled(), 1))
     verdict = judge(gate, clumsy()).verdict
     assert verdict.decision is Decision.REJECTED
     assert "known tasks got worse" in verdict.reason
 
 
-def test_a_collapsed_policy_is_refused_within_three_pairs(gate: Gate) -> None:
+def test_a_collapsed_policy_is_rejected_within_three_pairs(gate: Gate) -> None:
     gate.set_incumbent(published(skilled(), 1))
     verdict = judge(gate, collapsed()).verdict
     assert verdict.decision is Decision.REJECTED
@@ -147,11 +147,11 @@ def test_the_gate_rests_after_a_candidate_that_was_not_accepted(pool: ProcessPoo
     assert gate.busy
     for setting in ({"cooldown_share": 0.0}, {"cooldown_share": 1e6, "max_cooldown_s": 0.0}):
         config = FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1, **setting))
-        awake = Gate(config, pool)
-        awake.set_incumbent(published(skilled(), 1))
-        judge(awake, collapsed(1))
-        awake.offer(collapsed(2).to_bytes())
-        assert awake.busy
+        ready = Gate(config, pool)
+        ready.set_incumbent(published(skilled(), 1))
+        judge(ready, collapsed(1))
+        ready.offer(collapsed(2).to_bytes())
+        assert ready.busy
 
 
 def test_the_gate_lets_the_learner_learn_first_when_a_class_begins_to_fail(pool: ProcessPool, tmp_path: Path) -> None:
@@ -175,25 +175,25 @@ def test_what_a_policy_achieved_in_its_trial_is_known_when_it_is_the_incumbent(g
         gate.failures.observe(episode_end("cylinder", success=False, episode=i))
     verdict = judge(gate, skilled()).verdict
     assert verdict.decision is Decision.ACCEPTED
-    target_tasks, old = verdict.suites
+    target_tasks, regression = verdict.suites
     gate.set_incumbent(published(skilled(), 2))
     assert gate._scenario_pool.known.target == (target_tasks.candidate_successes, target_tasks.episodes)
-    assert gate._scenario_pool.known.regression == (old.candidate_successes, old.episodes)
+    assert gate._scenario_pool.known.regression == (regression.candidate_successes, regression.episodes)
     gate.set_incumbent(published(clumsy(), 3))
     assert gate._scenario_pool.known == SuiteCounts()
 
 
-def test_what_a_policy_achieved_on_other_work_is_not_known_of_the_work_that_fails_now(gate: Gate) -> None:
+def test_what_a_policy_achieved_on_other_tasks_does_not_count_for_tasks_that_fail_now(gate: Gate) -> None:
     gate.set_incumbent(published(collapsed(), 1))
     for i in range(10):
         gate.failures.observe(episode_end("cylinder", success=False, episode=i))
-    _, old = judge(gate, skilled()).verdict.suites
+    _, regression = judge(gate, skilled()).verdict.suites
     for i in range(10, 20):
         gate.failures.observe(episode_end("box", success=False, episode=i))
     wait_for(lambda: gate.step(0.0) is None and gate.target_tasks.classes == ("box", "cylinder"))
     gate.set_incumbent(published(skilled(), 2))
     assert gate._scenario_pool.known.target == (0, 0)
-    assert gate._scenario_pool.known.regression == (old.candidate_successes, old.episodes)
+    assert gate._scenario_pool.known.regression == (regression.candidate_successes, regression.episodes)
 
 
 def test_a_new_incumbent_restarts_the_trial(gate: Gate) -> None:

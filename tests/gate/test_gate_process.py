@@ -83,7 +83,7 @@ def test_reports_candidate_verdict_version(fleet: SmallFleet, learner: Learner) 
     assert len(list((Path(fleet.config.run_dir) / "gate").glob("*_accepted.md"))) == 1
 
 
-def test_explorers_and_sampled_episodes_make_no_focus(fleet: SmallFleet) -> None:
+def test_explorers_and_sampled_episodes_make_no_target_task(fleet: SmallFleet) -> None:
     bad = [episode_end("cylinder", success=False, episode=i) for i in range(6)]
     fleet.report(bad, "explorer_1", Source.EXPLORER)
     fleet.report([msgspec.structs.replace(e, act_mode=ActMode.SAMPLE) for e in bad], "robot_2")

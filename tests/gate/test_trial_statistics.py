@@ -36,14 +36,14 @@ def successes(rng: np.random.Generator, candidate: float, incumbent: float) -> I
 
 def simulate(
     seed: int,
-    old: tuple[float, float],
+    known_rates: tuple[float, float],
     target_tasks: tuple[float, float] | None = None,
     faster: float = 0.0,
     known: SuiteCounts | None = None,
 ) -> tuple[Decision, int]:
     """One trial with policies of the given success (candidate, incumbent); decision and number of pairs."""
     rng = np.random.default_rng(seed)
-    draws = {Suite.REGRESSION: successes(rng, *old)}
+    draws = {Suite.REGRESSION: successes(rng, *known_rates)}
     if target_tasks:
         draws[Suite.TARGET] = successes(rng, *target_tasks)
     trial = Trial(GateConfig(), TargetTasks(("basket",)) if target_tasks else TargetTasks(), known)
@@ -59,8 +59,10 @@ def simulate(
     return trial.finding.decision, len(trial.pairs)
 
 
-def accepted(old: tuple[float, float], target_tasks: tuple[float, float] | None = None, faster: float = 0.0) -> float:
-    return sum(simulate(s, old, target_tasks, faster)[0] is Decision.ACCEPTED for s in range(TRIALS)) / TRIALS
+def accepted(
+    known_rates: tuple[float, float], target_tasks: tuple[float, float] | None = None, faster: float = 0.0
+) -> float:
+    return sum(simulate(s, known_rates, target_tasks, faster)[0] is Decision.ACCEPTED for s in range(TRIALS)) / TRIALS
 
 
 @pytest.mark.parametrize("level", [0.0, 0.3, 0.9])
@@ -87,7 +89,7 @@ def test_a_slower_candidate_never_passes() -> None:
 
 
 @pytest.mark.parametrize(("level", "at_most"), [(0.88, 0.05), (0.80, 0.01)])
-def test_whoever_forgot_old_work_is_refused(level: float, at_most: float) -> None:
+def test_a_candidate_that_forgot_known_tasks_is_rejected(level: float, at_most: float) -> None:
     assert accepted((level, 0.98), (0.95, 0.3)) <= at_most
 
 
@@ -160,7 +162,7 @@ def test_a_promising_trial_is_finished_though_a_newer_candidate_waits() -> None:
     assert trial.finding.reason.startswith("better on basket")
 
 
-def test_work_without_a_model_gets_the_guard_and_no_verdict_on_merit() -> None:
+def test_a_class_without_a_model_gets_the_regression_test_and_no_acceptance() -> None:
     trial = Trial(GateConfig(), TargetTasks(without_model=("reserved_4",)))
     while trial.finding is None:
         trial.observe(Pair(Suite.REGRESSION, 0, outcome(True), outcome(True)))

@@ -44,7 +44,7 @@ def test_aborted_and_sampled_episodes_do_not_count() -> None:
     assert monitor.episodes == 0
 
 
-def test_reports_are_bounded_and_scenarios_stay_where_work_was_reported() -> None:
+def test_reports_are_bounded_and_scenarios_stay_where_tasks_were_reported() -> None:
     monitor = monitor_of(*[False] * (MAX_STORED_REPORTS + 50), object_class="basket")
     reports = monitor.reports(("basket",))
     assert len(reports) == MAX_STORED_REPORTS

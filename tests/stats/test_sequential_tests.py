@@ -60,7 +60,7 @@ def test_a_candidate_worse_by_the_margin_is_rarely_shown_to_be_no_worse() -> Non
     assert wrong / TRIALS <= 0.05
 
 
-def test_equal_outcomes_settle_the_guard_after_forty_pairs() -> None:
+def test_equal_outcomes_end_the_regression_test_after_forty_pairs() -> None:
     test = NonInferiority(0.05, 0.15, 0.10, 120)
     pairs = 0
     while test.status is Status.OPEN:

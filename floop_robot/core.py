@@ -3,15 +3,15 @@
 `floop_robot/loop.py` runs this loop in one process; a fleet runs it as processes:
 
     while True:
-        journal.append(robot.run_episode(policy))              # robot/    policy → safety limiter → arm
-        failures.take(journal.tail())                          # monitor/  which classes of objects fail
-        journal.append(explorer.explore(live_weights))         # explore/  practice, half of it where tasks fail
-        learner.step()                                         # learn/    SAC or PPO, paced by arriving data
-        candidate = learner.bundle()                           # bundle/   the policy as bytes
-        verdict = gate.judge(candidate)                        # gate/     paired PyBullet episodes, sequential test
-        controller.submit(candidate, verdict)                  # deploy/   versions only grow
-        policy = controller.production                         # robots install it between two control steps
-        controller.observe(journal.tail())                     # deploy/   confirm, or roll back, by live success
+        robots.run(actor, version, world, rows)             # robot/    policy → safety limiter → arm → journal
+        failures.take(info, ends, labels)                   # monitor/  which classes of objects fail
+        explorer.explore(live_actor, live_version)          # explore/  practice, half of it where tasks fail
+        learner.step()                                      # learn/    SAC or PPO, paced by arriving rows
+        gate.offer(candidate.to_bytes())                    # bundle/   a policy as bytes
+        judged = gate.step(timeout_s)                       # gate/     paired PyBullet episodes, sequential test
+        controller.submit(candidate, judged.verdict, ...)   # deploy/   registry: versions only grow
+        controller.observe(episodes, ...)                   # deploy/   confirm, or roll back, by live success
+        version = controller.production                     # robots install it between two control steps
 
 The time from the first failed episode to confirmed live success is the Time-To-Improvement (TTI).
 

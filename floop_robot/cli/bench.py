@@ -1,4 +1,4 @@
-"""`floop bench`: the project's benchmarks, one after another."""
+"""`floop bench`: runs the project's benchmarks."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class BenchmarkResult(msgspec.Struct, frozen=True):
 
 @click.command()
 @click.argument("names", nargs=-1)
-@click.option("--list", "only_list", is_flag=True, help="Only list what there is.")
-@click.option("--smoke", is_flag=True, help="Only see that each runs: a few seconds each, no bars.")
+@click.option("--list", "only_list", is_flag=True, help="List the names only.")
+@click.option("--smoke", is_flag=True, help="Only check that each runs: a few seconds each, without limits to reach.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per benchmark.")
 def bench(names: tuple[str, ...], only_list: bool, smoke: bool, as_json: bool) -> int:
     """Run benchmarks by NAME (left out: all). Each prints a table and describes its own method."""

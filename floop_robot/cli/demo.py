@@ -1,4 +1,4 @@
-"""`floop demo`: the whole loop from one command."""
+"""`floop demo`: runs the whole loop and reports how long the fleet needed to succeed again."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from floop_robot.spec.errors import StorageError
 
 TASK = "floop/Pick-v0"
 RECOVERY_FAILED = 3
-"""Exit status when the fleet did not learn its way back."""
+"""Exit status when success did not come back."""
 
 
 class _WithShifts(click.Command):
-    """Lists the shifts at the end of its help; the simulator is imported only then."""
+    """A command that lists the shifts in its help; the simulator is imported only for that."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from floop_envs.shifts import SHIFTS
@@ -33,18 +33,21 @@ class _WithShifts(click.Command):
 @click.option("--robots", default=4, show_default=True, type=click.IntRange(1, 16), help="Simulated robots.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Seed of worlds and learner.")
 @click.option("--shift", default="new-object", show_default=True, help="How the world shifts; see the list below.")
-@click.option("--baseline", type=click.Path(path_type=Path), default=None, help="Start from this bundle instead.")
-@click.option("--no-ros", is_flag=True, help="Without ROS 2, even where it is installed.")
-@click.option("--headless", is_flag=True, help="Lines instead of a live screen.")
-@click.option("--seconds", default=230.0, show_default=True, type=click.FloatRange(40), help="Longest live part.")
-@click.option("--episodes", default=500, show_default=True, type=click.IntRange(10), help="Final scenarios.")
-@click.option("--report", type=click.Path(path_type=Path), default=None, help="Write the report here as well.")
+@click.option("--baseline", type=click.Path(path_type=Path), default=None,
+              help="Bundle to start from, instead of the shipped one.")
+@click.option("--no-ros", is_flag=True, help="Run without ROS 2, even where it is installed.")
+@click.option("--headless", is_flag=True, help="Print lines instead of a live screen.")
+@click.option("--seconds", default=230.0, show_default=True, type=click.FloatRange(40),
+              help="Longest time that the fleet runs, in seconds.")
+@click.option("--episodes", default=500, show_default=True, type=click.IntRange(10),
+              help="Scenarios that measure each policy at the end.")
+@click.option("--report", type=click.Path(path_type=Path), default=None, help="Also write the report to this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 def demo(robots: int, seed: int, shift: str, baseline: Path | None, no_ros: bool, headless: bool, seconds: float,
          episodes: int, report: Path | None, as_json: bool) -> int:
-    """Run a simulated fleet whose world shifts, and that learns its way back.
+    """Run a simulated fleet, shift its world, and wait until it succeeds again.
 
-    Exit status 3 when it does not. Everything stays in runs/ID/.
+    Everything that the run made stays in runs/ID/. Exit status 3: success did not come back.
     """
     import msgspec
     from rich.console import Console
@@ -85,7 +88,7 @@ def demo(robots: int, seed: int, shift: str, baseline: Path | None, no_ros: bool
 
 
 def _new_run_dir() -> Path:
-    """A folder of this run's own: another may begin in the same second."""
+    """Make a new folder; a number is added when another run began in the same second."""
     begun = time.strftime("%Y%m%d-%H%M%S")
     for number in itertools.count(1):
         path = RUNS / (begun if number == 1 else f"{begun}-{number}")
@@ -100,9 +103,9 @@ def _new_run_dir() -> Path:
 
 
 def ros_domain(robots: int, no_ros: bool, stack: ExitStack) -> int | None:
-    """The domain in which the fleet speaks ROS, held until `stack` is closed; None when it does not.
+    """Reserve a ROS domain for the fleet until `stack` is closed; returns None when it runs without ROS.
 
-    Says in one line how to look at it, or why there is none although it might be expected.
+    Prints in one line how to look at the fleet's topics, or why it runs without ROS.
     """
     from floop_robot.services.supervision.ros_domain import MAX_ROBOTS, reserved_domain, ros_unavailable_reason
 

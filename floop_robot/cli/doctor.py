@@ -1,4 +1,4 @@
-"""`floop doctor`: is everything here that floop needs, and what to do where it is not."""
+"""`floop doctor`: checks that everything floop needs is here, and says how to repair what is not."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ def _files() -> Iterator[DoctorCheck]:
 
 
 def examine() -> list[DoctorCheck]:
-    """Every check, in the order shown."""
+    """Run every check, in the order shown."""
     return [*_machine(), *_packages(), *_files(), *ros_checks(), *_ports()]
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON list instead of a table.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list on stdout.")
 def doctor(as_json: bool) -> int:
-    """Check this installation; each line says what to do. Exit status 0 when only extras are missing."""
+    """Check this installation and say how to repair it. Exit status 1 when something that floop needs is missing."""
     checks = examine()
     if as_json:
         click.echo(msgspec.json.encode(checks).decode())

@@ -1,4 +1,4 @@
-"""One finding of `floop doctor`."""
+"""DoctorCheck: one line of `floop doctor`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class DoctorCheck(msgspec.Struct, frozen=True):
-    """One line of the doctor's."""
+    """The result of one check; `required`: floop does not run without it; `cure`: what the user can do."""
 
     name: str
     ok: bool

@@ -1,4 +1,4 @@
-"""Which extra of the distribution brings which optional module."""
+"""Optional modules, and the extra of floop-robot that installs each."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ EXTRAS = {
 
 
 def install_hint(module: str) -> str | None:
-    """The line that installs `module`, or None when it belongs to no extra."""
+    """Return the command that installs `module`, or None when it belongs to no extra."""
     extra = EXTRAS.get(module.split(".")[0])
     return f"pip install 'floop-robot[{extra}]'" if extra else None

@@ -1,4 +1,4 @@
-"""`floop health`: are these processes at work, in one exit status."""
+"""`floop health`: checks whether processes of a fleet work."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from floop_robot.services.supervision.process_health import process_health
 @click.command()
 @click.argument("what", nargs=-1)
 @click.option("--config", type=click.Path(path_type=Path), default=None,
-              help="The fleet's YAML file; left out: of the one that runs here.")  # fmt: skip
+              help="The fleet's floop.yaml; left out: the fleet that runs here.")  # fmt: skip
 @click.option("--within", default=5.0, show_default=True, type=click.FloatRange(0.5),
-              help="Oldest figures of a process at work, in seconds.")  # fmt: skip
+              help="A process whose stats file is older than this, in seconds, does not work.")  # fmt: skip
 def health(what: tuple[str, ...], config: Path | None, within: float) -> int:
-    """Say whether the processes of WHAT are at work: centre, a robot, or single processes; left out, all.
+    """Check the processes of WHAT: `centre`, a robot, or single processes; left out: the whole fleet.
 
-    Exit status 1 when one of them is not.
+    Exit status 1 when one of them does not work.
     """
     effective = fleet_config(config)
-    # With ROS there are all the processes that there may be, under the names that they have without as well.
+    # The list with ROS contains every process, and each has the same name without ROS.
     specs = select_processes(effective, Path(effective.run_dir) / CONFIG_FILE, Middleware.ROS, what)
     found = [process_health(spec, effective, within) for spec in specs]
     for one in found:

@@ -1,4 +1,4 @@
-"""`floop`: one command per verb, each loaded only when called (torch alone takes two seconds to import)."""
+"""`floop`: each command is a module that is imported only when it is called (torch alone takes two seconds)."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from floop_robot.cli.extras import install_hint
 from floop_robot.spec.errors import FloopError, UnknownName
 
 COMMANDS = {
-    "bench": "Measure speed and memory side by side; print ratios.",
-    "demo": "Run the whole loop: a simulated fleet whose world shifts, and that learns its way back.",
-    "doctor": "Check this installation; each line says what to do.",
-    "drain": "Take a robot out of work after its current episode, or back in.",
-    "health": "Say whether a fleet's processes are at work; for scripts and container health checks.",
-    "hold": "Keep a robot, or the fleet, on the version it has.",
-    "learner": "Show what a fleet's learner does; pause it, or have it write a checkpoint.",
+    "bench": "Run benchmarks; each prints its figures and how it measured them.",
+    "demo": "Run the whole loop: a simulated fleet whose world shifts learns until it succeeds again.",
+    "doctor": "Check this installation and say how to repair it.",
+    "drain": "Stop a robot after its current episode, or start it again.",
+    "health": "Check whether the processes of a fleet work; for scripts and container health checks.",
+    "hold": "Keep a robot, or the fleet, on its current version.",
+    "learner": "Show, pause or resume a fleet's learner, or have it write a checkpoint.",
     "pin": "Put a robot, or the fleet, on one version and keep it there.",
     "play": "Record one episode as GIF, MP4 or PNG.",
     "policies": "List the policy versions of a running fleet.",
     "push": "Give a policy to a running fleet, or to one robot.",
     "resume": "End hold and pin of a robot, or of the fleet.",
-    "rollback": "Return a running fleet to an earlier version's policy.",
-    "status": "Show what a running fleet is doing.",
+    "rollback": "Return a running fleet to the policy of an earlier version.",
+    "status": "Show the state of a running fleet.",
     "train": "Train a policy in simulation, in one process.",
     "up": "Start a fleet from its configuration and keep it running.",
-    "validate": "Judge a policy bundle in PyBullet, alone or against another.",
+    "validate": "Measure a policy in PyBullet, alone or against another.",
 }
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system says when a file can't grow; such errors name no file."""
+"""Errors for a file that cannot grow. They do not name the file."""
 
 
 class LazyGroup(click.Group):
@@ -42,7 +42,7 @@ class LazyGroup(click.Group):
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command called `cmd_name`."""
+        """Import and return the command called `cmd_name`; raises `UnknownName`."""
         if cmd_name not in COMMANDS:
             raise UnknownName("command", cmd_name, COMMANDS, "floop")
         module = importlib.import_module(f"floop_robot.cli.{cmd_name}")
@@ -51,7 +51,7 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands without importing any."""
+        """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(sorted(COMMANDS.items()))
 
@@ -63,7 +63,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point: errors that a user can mend are one line on stderr and exit status 2."""
+    """Run a command; an error that the user can correct is one line on stderr and exit status 2."""
     try:
         status = cli.main(prog_name="floop", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
@@ -84,9 +84,9 @@ def main() -> None:
         click.echo("stopped", err=True)
         sys.exit(130)
     except ModuleNotFoundError as error:
-        cure = install_hint(error.name or "")
-        if cure is None:
+        hint = install_hint(error.name or "")
+        if hint is None:
             raise
-        click.echo(f"floop: {error.name} is not installed; {cure}", err=True)
+        click.echo(f"floop: {error.name} is not installed; {hint}", err=True)
         sys.exit(2)
 

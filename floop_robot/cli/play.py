@@ -1,4 +1,4 @@
-"""`floop play`: one episode as a GIF, MP4 or PNG."""
+"""`floop play`: records one episode as GIF, MP4 or PNG."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import click
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path), required=False)
 @click.option("--task", default="floop/Pick-v0", show_default=True, help="Task to play.")
-@click.option("--shift", default=None, help="Play in a world shifted this way (see `floop demo --help`).")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Which scenario.")
-@click.option("--scenario", type=click.Path(path_type=Path), default=None, help="A scenario file (JSON) instead.")
+@click.option("--shift", default=None, help="Shift the world in this way; `floop demo --help` lists them.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Seed of the scenario.")
+@click.option("--scenario", type=click.Path(path_type=Path), default=None, help="Play this scenario file (JSON).")
 @click.option("--expert", is_flag=True, help="Play the scripted demonstration instead of a policy.")
-@click.option("--trust", is_flag=True, help="Read a stable-baselines3 zip; it may run any code.")
+@click.option("--trust", is_flag=True, help="Allow a stable-baselines3 zip, which can run any code when it is read.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("episode.gif"), show_default=True,
-              help="Where to: .gif, .mp4 or .png (a strip).")
+              help="File to write: .gif, .mp4 or .png (a strip of frames).")
 def play(bundle: Path | None, task: str, shift: str | None, seed: int, scenario: Path | None, expert: bool,
          trust: bool, out: Path) -> None:
-    """Record one episode of BUNDLE (the shipped policy when left out)."""
+    """Record one episode of the policy BUNDLE; left out: the shipped policy."""
     import msgspec
 
     from floop_envs.expert import Expert
@@ -40,7 +40,7 @@ def play(bundle: Path | None, task: str, shift: str | None, seed: int, scenario:
             chosen = msgspec.json.decode(scenario.read_bytes(), type=Scenario)
         except (OSError, msgspec.MsgspecError) as error:
             reason = getattr(error, "strerror", "") or error
-            raise ConfigError(f"cannot read the scenario {scenario}: {reason}; give the JSON file of one") from None
+            raise ConfigError(f"cannot read {scenario}: {reason}; give the JSON file of a scenario") from None
         if chosen.task != task:
             raise ConfigError(f"{scenario} is a scenario of {chosen.task}, not of {task}; give --task {chosen.task}")
     path = bundle or baseline(task)

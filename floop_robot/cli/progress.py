@@ -1,4 +1,4 @@
-"""Progress of long work on stderr: a moving line on a terminal, a line now and then elsewhere."""
+"""Progress on stderr: a moving bar on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `floop doctor` says about ROS 2: is it here, does it work, how far do its messages go. Imports no ROS itself."""
+"""The checks of `floop doctor` for ROS 2: is it installed, does it load, how far do its messages go. Imports no ROS."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _PROBE_LIMIT_S = 30.0
 
 
 def ros_checks() -> Iterator[DoctorCheck]:
-    """Every check about ROS; none is required."""
+    """Run every check for ROS; none is required."""
     missing = ros_unavailable_reason()
     if missing:
         yield DoctorCheck("ROS 2", False, False, missing, _INSTALL)
         return
     yield DoctorCheck("ROS 2", True, False, _which())
     yield _works()
-    # Looked for by its companion: our own folder of launch files would pass for a package called launch.
+    # Not `launch` itself: this project's folder of launch files looks like a package of that name.
     launch = importlib.util.find_spec("launch_ros") is not None
     yield DoctorCheck(
         "ros2 launch", launch, False, "found" if launch else "not found", "floop up starts the same processes"
@@ -45,7 +45,7 @@ def _which() -> str:
 
 
 def _works() -> DoctorCheck:
-    # In a process of its own: libraries that don't fit each other can end it.
+    # In a separate process: libraries that do not fit together can crash it.
     try:
         done = subprocess.run(
             [sys.executable, "-c", _PROBE],
@@ -57,7 +57,7 @@ def _works() -> DoctorCheck:
         )
     except subprocess.TimeoutExpired:
         return DoctorCheck(
-            "ROS works", False, False, f"importing it takes longer than {_PROBE_LIMIT_S:.0f} s", _INSTALL
+            "ROS works", False, False, f"importing it took longer than {_PROBE_LIMIT_S:.0f} s", _INSTALL
         )
     lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
     detail = "rclpy and floop_interfaces load" if done.returncode == 0 else lines[-1]
@@ -69,5 +69,5 @@ def _reach() -> DoctorCheck:
     domain = os.environ.get("ROS_DOMAIN_ID", "0")
     here = reach in ("LOCALHOST", "OFF")
     detail = f"domain {domain}, {'the whole subnet' if reach == 'SUBNET' else reach}"
-    cure = "nodes that you start by hand speak to the network; ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST keeps them here"
+    cure = "set ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST, or nodes that you start by hand send to the whole network"
     return DoctorCheck("ROS reach", here, False, detail, cure)

@@ -1,4 +1,4 @@
-"""`floop up`: start a fleet from its configuration and keep it running."""
+"""`floop up`: starts a fleet from its configuration and keeps it running."""
 
 from __future__ import annotations
 
@@ -38,35 +38,36 @@ _POLL_S = 0.2
 
 
 @click.command()
-@click.option("--config", type=click.Path(path_type=Path), default=None, help="The fleet's YAML file; else defaults.")
+@click.option("--config", type=click.Path(path_type=Path), default=None,
+              help="The fleet's floop.yaml; left out: the defaults.")  # fmt: skip
 @click.option("--only", multiple=True, metavar="WHAT",
-              help=f"Start only this: {CENTRE}, a robot, or a process. May be repeated.")  # fmt: skip
-@click.option("--shift", default=None, help="From now on the simulated robots' world differs this way (new-object, "
-              "heavy and so on); an empty one: not any more.")  # fmt: skip
-@click.option("--no-sim", is_flag=True, help="Without simulated arms: the robots' ROS drivers are started elsewhere.")
-@click.option("--no-cell", is_flag=True, help="Without floop's cell nodes: cells of your own answer resets.")
+              help=f"Start only this part: `{CENTRE}`, a robot, or a process. May be repeated.")  # fmt: skip
+@click.option("--shift", default=None, help="Shift the simulated robots' world in this way (`floop demo --help` lists "
+              "them); an empty text ends the shift.")  # fmt: skip
+@click.option("--no-sim", is_flag=True, help="Start no simulated arms: the robots' ROS drivers run elsewhere.")
+@click.option("--no-cell", is_flag=True, help="Start no cell nodes: your own nodes reset the work cells.")
 @click.option("--params-file", default="", help="YAML file with ROS parameters of the robots' nodes.")
 @click.option("--driver", default="", help="Description of the drivers: a name in config/drivers, or a file.")
-@click.option("--no-ros", is_flag=True, help="Without ROS 2, even where it is installed.")
+@click.option("--no-ros", is_flag=True, help="Run without ROS 2, even where it is installed.")
 def up(config: Path | None, only: tuple[str, ...], shift: str | None, no_sim: bool, no_cell: bool, params_file: str,
        driver: str, no_ros: bool) -> int:  # fmt: skip
-    """Start the fleet that FILE describes; what crashes is started again, and said. Ctrl-C stops everything.
+    """Start a fleet and keep it running until Ctrl-C; processes that crash are reported and started again.
 
-    Exit status 2 when a process can't work as configured.
+    Exit status 2 when a process cannot work as configured.
     """
     effective = load_config(config)
     load_robot(effective.robot.model)  # raises here, once, not in every process
     if shift:
         _check_shift(shift)
-    missing = "--no-ros was given" if no_ros else ros_unavailable_reason()
+    missing = "--no-ros is set" if no_ros else ros_unavailable_reason()
     arms = ArmOptions(simulated=not no_sim, driver=driver, cell=not no_cell, params_file=params_file)
     if params_file:
         _check_readable(Path(params_file))
     if missing and (no_sim or driver or params_file):
-        raise ConfigError(f"a driver of your own speaks ROS, and {missing}")
+        raise ConfigError(f"--no-sim, --driver and --params-file need ROS, but {missing}; {_ros_cure(no_ros)}")
     middleware = Middleware.ZMQ if missing else Middleware.ROS
     if missing and not no_ros:
-        click.echo(f"floop up: without ROS ({missing}: `make setup-ros`, or source your distribution)", err=True)
+        click.echo(f"floop up: the fleet runs without ROS: {missing} ({_ros_cure(no_ros)})", err=True)
     if middleware is Middleware.ROS and not no_sim:
         check_robots(effective.robots)
     for line in missing_safeguards(effective) if no_sim else ():
@@ -78,8 +79,9 @@ def up(config: Path | None, only: tuple[str, ...], shift: str | None, no_sim: bo
     joins = is_running(Path(effective.run_dir))
     write_config(effective)
     if not is_new and not joins:
-        where = f"goes on where the fleet of {effective.run_dir} stopped; a new one needs a run_dir of its own"
-        click.echo(f"floop up: {where}", err=True)
+        click.echo(
+            f"floop up: continuing the fleet of {effective.run_dir}; for a new one, set another run_dir", err=True
+        )
     return keep_up(
         effective, specs, local_only_environment() if middleware is Middleware.ROS and not no_sim else {}, shift
     )
@@ -88,12 +90,12 @@ def up(config: Path | None, only: tuple[str, ...], shift: str | None, no_sim: bo
 def keep_up(
     config: FloopConfig, specs: list[ProcessSpec], environment: Mapping[str, str], shift: str | None = None
 ) -> int:
-    """Supervise until a signal, or until a process gives up; returns the exit status."""
+    """Supervise until a signal, or until a process stops for good; returns the exit status."""
     stop = stop_on_signals()
     run_dir = Path(config.run_dir)
     with Supervisor(specs, run_dir, environment) as fleet:
         if shift is not None:
-            _shift(run_dir, shift)  # now, and not for a fleet that runs already
+            _shift(run_dir, shift)  # only now: the supervisor has made sure that no other fleet runs here
         count = f"{len(specs)} processes" if len(specs) > 1 else specs[0].name
         click.echo(f"{count}; logs in {run_dir / 'logs'}; Ctrl-C stops them", err=True)
         status = _watch(fleet, stop)
@@ -108,19 +110,19 @@ def _watch(fleet: Supervisor, stop: threading.Event) -> int:
             reported += 1
             when = time.strftime("%H:%M:%S", time.localtime(restart.stamp_ns / 1e9))
             click.echo(
-                f"{when}  {restart.name} ended with status {restart.exit_status} and was started again after "
+                f"{when}  {restart.name} ended with exit status {restart.exit_status} and was started again after "
                 f"{restart.down_s:.1f} s; see {fleet.log(restart.name)}",
                 err=True,
             )
         for name, line in fleet.given_up.items():
-            click.echo(f"floop: {name} can't work: {line}", err=True)
+            click.echo(f"floop: {name} stopped for good: {line}", err=True)
         if fleet.given_up:
             return USER_ERROR
     return 0
 
 
 def _check_files(config: FloopConfig, specs: list[ProcessSpec], driver: str, is_new: bool) -> None:
-    """Raise here, once and before anything is written, what these processes would end with."""
+    """Raise, before anything is written, the errors with which these processes would end."""
     OperatorTokens(Path(config.operators) if config.operators else None)
     if is_new and any(spec.part == "fleet_manager" for spec in specs):
         rules, path = get_task(config.task), baseline_path(config)
@@ -128,6 +130,10 @@ def _check_files(config: FloopConfig, specs: list[ProcessSpec], driver: str, is_
         verify(Bundle.load(path), rules.spec, ids, where=str(path))
     if driver:
         load_driver(driver, load_robot(config.robot.model))
+
+
+def _ros_cure(no_ros: bool) -> str:
+    return "leave out --no-ros" if no_ros else "run `make setup-ros`, or source your ROS distribution"
 
 
 def _check_readable(path: Path) -> None:

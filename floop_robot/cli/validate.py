@@ -1,4 +1,4 @@
-"""`floop validate`: what is this bundle worth, alone or against another."""
+"""`floop validate`: measures a policy in PyBullet, alone or against another."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ import msgspec
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--against", type=click.Path(path_type=Path), default=None, help="Compare with this policy, paired.")
+@click.option("--against", type=click.Path(path_type=Path), default=None,
+              help="Compare with this policy on the same scenarios, as the gate does.")
 @click.option("--task", default="floop/Pick-v0", show_default=True, help="Task to do.")
-@click.option("--focus", multiple=True, help="Object class that the policy should be better on; may be repeated.")
-@click.option("--episodes", default=200, show_default=True, type=click.IntRange(1), help="Scenarios to measure on.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Which scenarios.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes to use.")
-@click.option("--trust", is_flag=True, help="Read a stable-baselines3 zip; it may run any code.")
+@click.option("--focus", multiple=True, help="Object class that must have improved; may be repeated.")
+@click.option("--episodes", default=200, show_default=True, type=click.IntRange(1), help="Number of scenarios.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Seed of the scenarios.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Number of worker processes.")
+@click.option("--trust", is_flag=True, help="Allow a stable-baselines3 zip, which can run any code when it is read.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def validate(bundle: Path, against: Path | None, task: str, focus: tuple[str, ...], episodes: int, seed: int,
              workers: int, trust: bool, as_json: bool) -> int:
-    """Measure BUNDLE in PyBullet; with --against, judge it as the gate would. Exit status 1 when the gate rejects."""
+    """Measure the policy BUNDLE in PyBullet.
+
+    With --against, decide as the gate would; exit status 1 when it rejects BUNDLE.
+    """
     from floop_robot.cli.progress import episode_progress
     from floop_robot.spec.verdict import Decision
     from floop_robot.train.validate import ValidationPlan, load_policy

@@ -94,7 +94,7 @@ def test_a_taken_port_ends_the_start_in_one_line(fleet: SmallFleet, tmp_path: Pa
     _, said = second.communicate(timeout=WAIT_S)
     assert second.returncode == 2
     (line,) = [line for line in said.splitlines() if line.startswith("floop: ")]
-    assert "fleet_manager can't work" in line
+    assert "fleet_manager stopped for good" in line
     assert f":{config.endpoints.base_port + 4}" in line
     assert "Traceback" not in said
     assert not processes_of(str(tmp_path / "second"))

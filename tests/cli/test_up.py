@@ -66,7 +66,7 @@ def test_what_is_killed_comes_back_is_reported_and_all_ends_with_ctrl_c(tmp_path
         first = fleet.child("safety")
         assert first is not None
         os.kill(first, signal.SIGKILL)
-        wait_for(lambda: fleet.said("robot_1.safety ended with status -9 and was started again"), 20, "the report")
+        wait_for(lambda: fleet.said("robot_1.safety ended with exit status -9 and was started again"), 20, "the report")
         wait_for(lambda: fleet.child("safety") not in (None, first), 20, "another safety process")
         wait_for(lambda: fleet.health("robot_1.safety") == 0, 20, "health of the new one")
         children = psutil.Process(fleet.process.pid).children(recursive=True)
@@ -90,7 +90,7 @@ def test_a_process_that_cannot_work_as_configured_ends_the_fleet_with_one_line(t
         try:
             assert fleet.process.wait(40) == 2
             (line,) = [line for line in fleet.log.read_text().splitlines() if line.startswith("floop: ")]
-            assert "ingest can't work" in line
+            assert "ingest stopped for good" in line
             assert f":{port}: Address already in use" in line
             assert "is another fleet running there?" in line
         finally:
@@ -177,5 +177,5 @@ def test_mistakes_are_one_line(floop: Floop, tmp_path: Path) -> None:
     assert "unknown shift 'new-objekt'" in floop("up", "--shift", "new-objekt").error
     assert "cannot read no.yaml: No such file" in floop("up", "--params-file", "no.yaml").error
     assert not (tmp_path / "runs").exists()
-    assert "speaks ROS" in floop("up", "--no-ros", "--no-sim").error
+    assert "need ROS, but --no-ros is set; leave out --no-ros" in floop("up", "--no-ros", "--no-sim").error
     assert "missing.yaml" in floop("health", "--config", tmp_path / "missing.yaml").error

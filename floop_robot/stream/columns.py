@@ -100,7 +100,7 @@ def validation_error(columns: TransitionColumns) -> str:
     """Why these columns must not be learned from; empty when they may.
 
     Every number is finite, except `log_prob`, which is NaN exactly where the mean was acted. A NaN that reached a
-    replay buffer would spoil every weight it is trained on, so it is kept out here, on both sides of the wire.
+    replay buffer would spoil every weight that is trained on it. So it is refused here, on both sides of the wire.
     """
     for name in VECTORS:
         matrix = getattr(columns, name)

@@ -1,8 +1,8 @@
 """OwnHighWaterMarks: where a spool's own keys ended when a process began, until ingest has answered for them.
 
-A spool that was restored or copied learns only from ingest's answer that its keys stand for other records there. A
-process that records and ends before that answer would leave its successor with a higher end: the successor would take
-what was recorded for what ingest holds, and let it go.
+A restored or copied spool reuses keys that stand for other records at ingest, and only ingest's answer shows it. A
+process may record and end before that answer. Without these marks its successor would take the new records for those
+that ingest holds, and delete them.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from floop_robot.durable.files import replace_file, sync_folder
 
 
 class OwnHighWaterMarks:
-    """One small file per boot in a spool's folder: to forget one needs no room, so a full disk can do it."""
+    """One small file per boot in a spool's folder; deleting one needs no room, so it works on a full disk."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def load(self, boot_id: str) -> int | None:
-        """One past the last of the spool's own keys of this boot; None if none is kept. A damaged file means 0."""
+        """One past the last of the spool's own keys of this boot; None without a file, 0 for a damaged one."""
         try:
             return msgspec.json.decode(self._path(boot_id).read_bytes(), type=int)
         except FileNotFoundError:
             return None
         except (OSError, msgspec.MsgspecError, ValueError):
-            return 0  # a conflict, at which somebody looks, rather than rows that nobody misses
+            return 0  # better a conflict, at which a person looks, than rows lost in silence
 
-    def keep(self, boot_id: str, own_high_water_mark: int) -> None:
-        """Remember durably; raises OSError."""
+    def store(self, boot_id: str, own_high_water_mark: int) -> None:
+        """Write durably; raises OSError."""
         replace_file(self._path(boot_id), msgspec.json.encode(own_high_water_mark))
 
-    def forget(self, boot_id: str) -> None:
+    def delete(self, boot_id: str) -> None:
         """Ingest has answered for this boot; raises OSError."""
         self._path(boot_id).unlink(missing_ok=True)
         sync_folder(self._folder)

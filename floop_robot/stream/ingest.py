@@ -24,9 +24,9 @@ GROUP_S = 0.004
 GROUP_BYTES = 4 * 2**20
 """A commit is not made larger than about this."""
 CREDIT_BYTES = 512 * 1024
-"""What one sender may have under way: seconds of its work, and small enough to hold for a whole fleet."""
+"""Most unconfirmed bytes of one sender: seconds of a robot's records, and little enough to hold for a whole fleet."""
 MAX_STREAMS = 1024
-"""Streams whose mark is kept in memory; the others' is read from the journal when they speak again."""
+"""Streams whose mark stays in memory; marks of others are read from the journal when they send again."""
 QUIET_S = 5.0
 """A fault that lasts is reported as often."""
 
@@ -45,7 +45,7 @@ class IngestStats(msgspec.Struct, frozen=True):
 
 
 class Ingest:
-    """The receiving end of all streams. Owned by one thread, which calls `step` until it is told to stop."""
+    """The receiving end of all streams. One thread owns it and calls `step` until it is to stop."""
 
     def __init__(self, journal: Journal, endpoint: str, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self._journal = journal
@@ -135,7 +135,7 @@ class Ingest:
         block = decode_block(payload)
         found = (block.info.robot, block.info.boot_id, block.first_seq, block.end_seq)
         if found != (data.robot, data.boot_id, data.first_seq, data.end_seq):
-            raise BlockRefused(f"block holds {found}, not what its envelope says")
+            raise BlockRefused(f"block holds {found}, not what its message says")
         if start > block.first_seq:
             payload = split_block(block, start)
             block = decode_block(payload)
@@ -178,6 +178,4 @@ class Ingest:
         self._error, now = error, time.monotonic()
         if now - self._reported_at > QUIET_S:
             self._reported_at = now
-            log.error("%s. Records stay on the robots until it is cured", error)
-
-
+            log.error("%s. Records stay on the robots until then", error)

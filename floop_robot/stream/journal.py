@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS blocks (
 
 
 class JournalEntry(msgspec.Struct, frozen=True):
-    """A block that is to be appended: decoded for its facts, and as the bytes that are kept."""
+    """A block to append: decoded for the facts of its row, and as the bytes that are stored."""
 
     block: Block
     payload: bytes
@@ -178,7 +178,7 @@ class JournalReader:
         """Blocks with an id above `after` that hold one of `kinds` and come from one of `sources` (empty: all).
 
         Returns them with the id up to which the journal was looked through. Raises `StorageError` for a damaged file,
-        or one that ends before `after`: what was read from it once is gone.
+        or one that ends before `after`, so that blocks read before are no longer in it.
         """
         where, arguments = "id > ? AND kinds & ? != 0", [after, int(kinds)]
         if sources:

@@ -26,12 +26,12 @@ class StreamMessage(Message, frozen=True, array_like=True):
 
 
 class Hello(StreamMessage, frozen=True, tag="hello"):
-    """Sender: here is a stream; where shall I go on? Repeated while nothing comes back."""
+    """Sender: here is a stream, where shall it continue? Repeated until an answer comes."""
 
     robot: Name
     boot_id: Name
     first_seq: BoundedInt
-    """Oldest key this sender can still deliver; what lies before is gone from its disk."""
+    """Oldest key that this sender can still deliver; older ones are no longer on its disk."""
     nonce: BoundedInt
     """Rises with every Hello of a sender; the answer repeats it. Never 0."""
     protocol: BoundedInt = PROTOCOL
@@ -59,8 +59,8 @@ class Ack(StreamMessage, frozen=True, tag="ack"):
     """Of the Hello this answers; 0 if none."""
 
 
-class HelloRequest(StreamMessage, frozen=True, tag="whois"):
-    """Ingest: I know nothing of this stream; say Hello first."""
+class HelloRequest(StreamMessage, frozen=True, tag="hello_request"):
+    """Ingest: this stream is unknown; send Hello first."""
 
     boot_id: Name
 

@@ -6,14 +6,18 @@
       Data(first_seq, end_seq)    ────────▶    accepts exactly what follows on the mark; commits; then
       …                           ◀────────  Ack(next_seq, credit)
 
-Keys of a stream `(robot, boot_id)` are strictly consecutive and the mark is committed together with the rows, so every
-row takes effect exactly once whatever is lost, doubled, reordered or restarted. Any silence ends in a Hello, whose
-answer says where to go on: retransmission, resumption and probing are one rule.
+Keys of a stream `(robot, boot_id)` are strictly consecutive. The high-water mark is committed together with the rows.
+So every row takes effect exactly once, whatever is lost, doubled, reordered or restarted.
 
-If the mark lies behind what was acknowledged once (a journal restored from a backup), the sender goes back as far as
-its disk does; what is gone from it is a gap that ingest records. A Hello alone moves no mark: where it says that older
-keys are gone, the mark follows when a sound block arrives there from the one who said so. So nobody's Hello silences
-another sender, unless more than `MAX_ANNOUNCED` others speak in its name between its Hello and its first block.
+After any silence the sender sends Hello, and the answer gives the key to continue from. Retransmission, resumption and
+probing are this one rule.
+
+The mark can lie behind what was acknowledged before, when a journal was restored from a backup. Then the sender goes
+back as far as its disk does, and ingest records the rest as a gap.
+
+A Hello alone moves no mark. When it announces that older keys are lost, the mark moves only with the first sound block
+of the same peer. So a stranger's Hello does not block another sender, unless more than `MAX_ANNOUNCED` peers send Hello
+for a stream before its first block.
 """
 
 from __future__ import annotations
@@ -26,9 +30,9 @@ import msgspec
 from floop_robot.stream.messages import PROTOCOL, Ack, Data, FromIngest, Hello, HelloRequest, Rejection
 
 REFUSALS_BEFORE_REPLACING = 3
-"""How often one block is resent before other content goes in its place."""
+"""How often a refused block is sent before events take its place."""
 MAX_ANNOUNCED = 16
-"""Peers whose Hello is remembered, per stream, until a block comes: there is one, and room for strangers beside it."""
+"""Peers per stream whose Hello is remembered until a block comes; one is expected, the rest is room for strangers."""
 
 
 class OutgoingBlock(msgspec.Struct, frozen=True):
@@ -45,18 +49,18 @@ class SenderSettings(msgspec.Struct, frozen=True):
     window_bytes: int = 1 << 20
     """Most bytes under way; also what the sender holds in memory."""
     retry_s: float = 0.25
-    """Silence after which it asks again …"""
+    """Silence after which Hello is sent, s; it doubles up to `retry_max_s`."""
     retry_max_s: float = 1.0
-    """… doubling up to this."""
+    """Longest such silence, s."""
     conflict_s: float = 3.0
-    """How often it asks again while ingest claims keys that this spool never had."""
+    """Pause between Hellos while ingest claims keys that this spool never had, s."""
 
 
 class SenderMachine:
     """The sending side of one stream `(robot, boot_id)`.
 
-    The owner tells by `set_stored_range` which keys its disk holds, offers blocks from `end` on while `has_room`, hands in what
-    arrives and sends what `poll` returns.
+    Its owner reports the keys on its disk (`set_stored_range`), offers blocks from `end` on while `has_room`, passes in
+    what arrives (`on_message`) and sends what `poll` returns.
     """
 
     def __init__(
@@ -69,21 +73,21 @@ class SenderMachine:
         settings: SenderSettings | None = None,
         own_high_water_mark: int | None = None,
     ) -> None:
-        """`own_high_water_mark`: no sender of this spool has sent a key from there on (`limit` if None).
+        """`own_high_water_mark`: one past the last key that any sender of this spool has sent; None means `limit`.
 
-        It may lie below `limit`: what was recorded while ingest did not answer is on the disk and was never sent.
+        It lies below `limit` when records were written while ingest did not answer: they were never sent.
         """
         self.robot, self.boot_id = robot, boot_id
         self.floor, self.limit = floor, limit
         """Oldest key on this disk, and one past the newest durable one."""
         self.acked = floor
-        """Every key below is on ingest's disk (or gone from this one)."""
+        """Every key below is on ingest's disk, or no longer on this one."""
         self.refusal = ""
-        """Why the first block of the window was refused last; empty when it was not."""
+        """Why ingest refused the first block of the window; empty when it did not."""
         self.conflict = ""
-        """Set while ingest claims keys of this stream that this spool never sent: nothing is sent but Hello."""
+        """Why nothing but Hello is sent: ingest has keys of this stream that this spool never sent. Else empty."""
         self.own_high_water_mark = limit if own_high_water_mark is None else own_high_water_mark
-        """One past the newest key that ingest may have from this spool. Must outlive a process until it was greeted."""
+        """One past the newest key that ingest may have from this spool; stored on disk until ingest answered Hello."""
         self._settings = settings or SenderSettings()
         self._window: deque[OutgoingBlock] = deque()
         self._bytes = 0
@@ -104,7 +108,7 @@ class SenderMachine:
 
     @property
     def is_connected(self) -> bool:
-        """Whether ingest answered, and has not fallen silent since."""
+        """Whether ingest answered Hello and still answers."""
         return self._connected
 
     @property
@@ -119,13 +123,13 @@ class SenderMachine:
 
     @property
     def must_replace(self) -> OutgoingBlock | None:
-        """A block that ingest keeps refusing; as it is, it would hold up all that follow."""
+        """The first block, if ingest refused it too often; unchanged, it would block all that follow."""
         return self._window[0] if self._window and self._refusals >= REFUSALS_BEFORE_REPLACING else None
 
     def set_stored_range(self, floor: int, limit: int) -> None:
-        """The disk now holds `floor` ≤ seq < `limit`; keys are let go only after they were acknowledged."""
+        """The disk now holds `floor` ≤ seq < `limit`; only acknowledged keys are deleted from it."""
         self.floor, self.limit = floor, limit
-        if self.acked < floor:  # an answer from before the keys were let go had sent it back too far
+        if self.acked < floor:  # an answer from before the deletion had sent it back too far
             self._advance(floor)
 
     def offer(self, block: OutgoingBlock) -> None:
@@ -161,7 +165,7 @@ class SenderMachine:
         return out
 
     def on_message(self, message: FromIngest, now: float) -> None:
-        """Take in what ingest said; messages of other streams, and stale ones, change nothing."""
+        """Process a message of ingest; messages of other streams and outdated ones change nothing."""
         if message.boot_id != self.boot_id:
             return
         if isinstance(message, Ack):
@@ -194,13 +198,13 @@ class SenderMachine:
             self._rewind()
 
     def _on_answer(self, ack: Ack, now: float) -> None:
-        # What was recorded since, and never sent, does not count: those keys stand for other records at ingest.
+        # Keys that were recorded since and never sent don't count: at ingest they belong to other records.
         if ack.next_seq > self.own_high_water_mark:
             self._deadline = now + self._settings.conflict_s
             self.conflict = (
                 f"ingest holds records of {self.robot} up to seq {ack.next_seq - 1} of boot {self.boot_id}, but this"
-                f" spool ended at {self.own_high_water_mark - 1}: it was restored or copied. Move it away; a new one starts a new"
-                " boot"
+                f" spool ended at {self.own_high_water_mark - 1}: it was restored or copied. Move it away; a new spool"
+                " starts a new boot"
             )
             return
         self._connected, self.conflict = True, ""
@@ -216,7 +220,7 @@ class SenderMachine:
 
     def _on_refused(self, message: Rejection, now: float) -> None:
         if not self._connected:
-            self.refusal = message.reason  # the stream itself is refused; Hello is repeated until that is cured
+            self.refusal = message.reason  # the whole stream is refused; Hello is repeated until the cause is removed
             return
         if not self._window or message.first_seq != self._window[0].first_seq:
             return
@@ -231,12 +235,12 @@ class SenderMachine:
 
     def _advance(self, next_seq: int) -> None:
         while self._window and self._window[0].end_seq <= next_seq:
-            gone = self._window.popleft()
-            self._bytes -= len(gone.payload)
+            acked = self._window.popleft()
+            self._bytes -= len(acked.payload)
             self._refusals, self.refusal = 0, ""
             if self._next:
                 self._next -= 1
-                self._sent_bytes -= len(gone.payload)
+                self._sent_bytes -= len(acked.payload)
         self.acked = next_seq
 
     def _rewind(self) -> None:
@@ -265,10 +269,10 @@ class ReceiverStream:
         self.accepted = mark
         """Every key below is on disk or in the transaction that is being collected."""
         self._announced: OrderedDict[bytes, int] = OrderedDict()
-        """Who said that older keys are gone, and from which key on each can deliver; who said so last comes last."""
+        """Peers that announced lost keys, and the first key that each can deliver; the latest peer comes last."""
 
     def on_hello(self, hello: Hello, credit_bytes: int, peer: bytes = b"") -> Ack | Rejection | None:
-        """Answer the sender `peer`; None while its oldest key can't be judged yet (it asks again)."""
+        """Answer the sender `peer`; None while a commit is pending that decides it. The sender asks again."""
         if hello.protocol != PROTOCOL:
             reason = f"sender speaks protocol {hello.protocol}, ingest {PROTOCOL}; install the same floop on both"
             return Rejection(hello.boot_id, hello.first_seq, reason)
@@ -288,7 +292,7 @@ class ReceiverStream:
         return BlockDecision.UNKNOWN_STREAM if self.accepted is None else BlockDecision.GAP
 
     def start_of(self, data: Data, peer: bytes = b"") -> int:
-        """The first key to store of an accepted block: the mark, or where its sender said that it begins."""
+        """The first key to store of an accepted block: the mark, or the key that its sender announced."""
         if self.accepted is not None and data.first_seq <= self.accepted:
             return self.accepted
         return self._announced.get(peer, -1)
@@ -303,11 +307,11 @@ class ReceiverStream:
         self.committed = self.accepted
 
     def rollback(self) -> None:
-        """The transaction failed; nothing of it is stored, and the sender will bring it again."""
+        """The transaction failed: nothing of it is stored, and the sender will send it again."""
         self.accepted = self.committed
 
     def ack(self, boot_id: str, credit_bytes: int, *, resend: bool = False) -> Ack | None:
-        """What may be forgotten by the sender; None before the first commit of the stream."""
+        """What the sender may delete; None before the first commit of the stream."""
         if self.committed is None:
             return None
         return Ack(boot_id, self.committed, credit_bytes, resend)

@@ -71,7 +71,7 @@ def open_segment(path: Path) -> Segment:
 def read_blocks(segment: Segment, offset: int) -> Iterator[tuple[int, OutgoingBlock]]:
     """Blocks from byte `offset` (0 for the first) up to the durable end, each with the offset behind it.
 
-    Damaged blocks are left out: the key of the next block tells the gap.
+    Damaged blocks are left out; the first key of the next block shows the gap.
     """
     with segment.path.open("rb") as file:
         file.seek(offset)

@@ -1,9 +1,10 @@
 """Spool: what a robot has recorded and not yet delivered, on its own disk.
 
-Segments (`segment.py`) hold blocks in the order of their keys. `commit` makes blocks durable (one fdatasync for all of
-them); `acknowledge` lets go of segments whose records are all on ingest's disk. The identity of the counter, `boot_id`,
-lives in the segments' heads. When a file does not end with a whole block, or is damaged, nobody can tell any more which
-keys were used: the next records begin a new boot, and the old boot's are delivered first.
+Segments (`segment.py`) hold blocks in the order of their keys. `commit` makes blocks durable, with one fdatasync for
+all. `acknowledge` deletes segments whose records are all on ingest's disk.
+
+The identity of the counter, `boot_id`, is stored in the heads of the segments. When a file is damaged, or does not end
+with a whole block, the used keys are unknown. Then the next records begin a new boot, and the old boot's are sent first.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ from floop_robot.stream.segment import (
 )
 
 SEGMENT_BYTES = 4 * 2**20
-"""A segment is let go as a whole, and read as a whole."""
-MAX_TOMBSTONES = 512
-"""Most lost keys that one block stands for."""
+"""A segment is read and deleted as a whole."""
+MAX_LOST_EVENTS = 512
+"""Most events for lost keys in one block."""
 
 
 class SpoolFull(StorageError):
@@ -129,17 +130,17 @@ class Spool:
         os.eventfd_write(self.wake_fd, 1)
 
     def acknowledge(self, boot_id: str, next_seq: int) -> None:
-        """Every key of `boot_id` below `next_seq` is delivered: let go of segments that hold nothing else."""
+        """Every key of `boot_id` below `next_seq` is delivered: delete segments that hold nothing else."""
         with self._lock:
-            gone = []
+            delivered = []
             while len(self._segments) > 1:
                 first = self._segments[0]
                 if first.head.info.boot_id != boot_id or first.end_seq > next_seq:
                     break
-                gone.append(self._segments.pop(0))
-        for segment in gone:
+                delivered.append(self._segments.pop(0))
+        for segment in delivered:
             segment.path.unlink(missing_ok=True)
-        if gone:
+        if delivered:
             sync_folder(self.folder)
 
     def read(self, boot_id: str, seq: int) -> Iterator[OutgoingBlock]:
@@ -152,7 +153,7 @@ class Spool:
             return [s for s in self._segments if s.head.info.boot_id == boot_id and s.end_seq > seq]
 
     def close(self) -> None:
-        """Release the folder; what was not committed is not kept."""
+        """Release the folder; what was not committed is lost."""
         if self._file >= 0:
             os.close(self._file)
         self._folder_lock.release()
@@ -182,7 +183,7 @@ class Spool:
             old.path.unlink(missing_ok=True)
 
     def _abandon(self, active: Segment) -> None:
-        # After a failed write or sync nobody knows what is on the disk: cut it off, and go on in a new segment.
+        # After a failed write or sync the content of the disk is unknown: cut it off and continue in a new segment.
         try:
             os.ftruncate(self._file, active.size)
         finally:
@@ -214,9 +215,9 @@ class SpoolReader:
 
     def _lost(self, info: StreamInfo, end: int) -> Iterator[OutgoingBlock]:
         while self.seq < end:
-            start, self.seq = self.seq, min(end, self.seq + MAX_TOMBSTONES)
-            gone = Event(seq=0, stamp_ns=0, name="record_lost", detail="damaged on the robot's disk")
-            yield OutgoingBlock(start, self.seq, encode_block(info, start, [gone] * (self.seq - start)))
+            start, self.seq = self.seq, min(end, self.seq + MAX_LOST_EVENTS)
+            lost = Event(seq=0, stamp_ns=0, name="record_lost", detail="damaged on the robot's disk")
+            yield OutgoingBlock(start, self.seq, encode_block(info, start, [lost] * (self.seq - start)))
 
 
 def _unusable(folder: Path, error: OSError) -> StorageError:
@@ -235,7 +236,7 @@ def _scan(folder: Path, robot: str) -> list[Segment]:
         except OldSpool:
             raise
         except StorageError:
-            path.replace(path.with_suffix(".damaged"))  # kept for a person to look at
+            path.replace(path.with_suffix(".damaged"))  # a person may look at it
             if segments:
                 segments[-1] = msgspec.structs.replace(segments[-1], is_clean=False)
             continue
@@ -245,4 +246,3 @@ def _scan(folder: Path, robot: str) -> list[Segment]:
     for path in folder.glob(f"*{TEMPORARY}"):  # of a killed process
         path.unlink()
     return segments
-

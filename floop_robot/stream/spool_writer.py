@@ -1,4 +1,4 @@
-"""SpoolWriter: from the control loop's hand to the robot's disk, without ever making the loop wait."""
+"""SpoolWriter: writes the control loop's records to the robot's disk without ever making the loop wait."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from floop_robot.stream.protocol import OutgoingBlock
 from floop_robot.stream.spool import Spool
 
 MAX_QUEUED = 8192
-"""Records that wait for the disk: minutes of a robot's work in a few megabytes."""
+"""Records that wait for the disk: minutes of a robot's records in a few megabytes."""
 MAX_ROWS = 256
 """Records in one block."""
 RETRY_S = 0.5
@@ -40,8 +40,8 @@ class WriterStats(msgspec.Struct, frozen=True):
 class SpoolWriter:
     """Collects records, and writes them to a spool from a thread of its own once per `sync_interval_s`.
 
-    A record is at ack level `robot` when `durable_seq` has passed it. When the spool is full the oldest stay, new
-    records are dropped and counted, and an event in the stream tells how many once there is room again.
+    A record is at ack level `robot` when `durable_seq` has passed it. When the spool is full, the oldest records stay and
+    new ones are dropped and counted. Once there is room again, an event in the stream gives their number.
     """
 
     def __init__(self, spool: Spool, sync_interval_s: float, *, max_queued: int = MAX_QUEUED) -> None:

@@ -23,7 +23,7 @@ from floop_robot.stream.spool import Spool, SpoolReader, StreamRange
 from floop_robot.transport.zmq_sockets import connect_socket
 
 MAX_IDLE_S = 0.2
-"""How often it looks around although neither spool nor ingest said anything."""
+"""Longest wait for news from spool or ingest, s."""
 
 _DECODER: msgspec.msgpack.Decoder[FromIngest] = msgspec.msgpack.Decoder(FromIngest)
 
@@ -32,7 +32,7 @@ class SenderStats(msgspec.Struct, frozen=True):
     """How a sender does."""
 
     acked: int
-    """How far the mark moved since this process began; what ingest had before counts too, `acked_seq` tells more."""
+    """Keys confirmed since this process began, counted by the mark; `acked_seq` is the mark itself."""
     acked_seq: int
     """One past the newest confirmed key of the boot being sent."""
     behind: int
@@ -43,14 +43,14 @@ class SenderStats(msgspec.Struct, frozen=True):
     """Records ingest would not take; an event stands in their place."""
     malformed: int
     """Messages from ingest that did not decode."""
-    trouble: str
-    """What a person should know; empty when all is well."""
+    error: str
+    """What a person should know and do; empty when all is well."""
 
 
 class StreamSender:
     """Sends what is durable in `spool` to `endpoint` until closed, whatever happens to the other side.
 
-    Make it before anything is recorded: whatever is in the spool by then counts as its own (see `own_ends.py`).
+    Make it before anything is recorded: what the spool holds by then counts as its own (see `high_water_mark.py`).
     """
 
     def __init__(self, spool: Spool, endpoint: str, settings: SenderSettings | None = None) -> None:
@@ -60,16 +60,16 @@ class StreamSender:
         ends = spool.ends()
         loaded = {boot_id: self._own_marks.load(boot_id) for boot_id in ends}
         self._stored_marks = {boot_id: end for boot_id, end in loaded.items() if end is not None}
-        """Where the spool's own keys of a boot end, as its disk says; -1: it may say anything."""
+        """Own high-water mark of each boot on disk; -1 while a write of it may have failed half-way."""
         self._unanswered_marks = ends | self._stored_marks
-        """The same as it should say: of each boot that ingest has not answered for."""
-        with contextlib.suppress(OSError):  # tried again in each step, which tells of it
+        """The marks that should be on disk: one for each boot that ingest has not answered for."""
+        with contextlib.suppress(OSError):  # each step tries again and reports it
             self._store_marks()
         self._machine = self._new_machine(spool.stream())
         self._reader = SpoolReader(spool, self._machine.boot_id, self._machine.end)
         self._blocks: Iterator[OutgoingBlock] = iter(())
         self._acked = self._replaced = self._malformed = 0
-        self._trouble = ""
+        self._disk_error = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stream-sender", daemon=True)
         self._thread.start()
@@ -85,7 +85,7 @@ class StreamSender:
             is_connected=machine.is_connected,
             replaced=self._replaced,
             malformed=self._malformed,
-            trouble=ended or machine.conflict or machine.refusal or self._trouble,
+            error=ended or machine.conflict or machine.refusal or self._disk_error,
         )
 
     def drain(self, timeout_s: float) -> bool:
@@ -128,13 +128,12 @@ class StreamSender:
             context.term()
 
     def _step(self, socket: zmq.Socket[bytes], poller: zmq.Poller) -> None:
-        trouble = ""
-        for work in (self._note_answer, self._load):  # in this order: no data goes out before the answer is noted
+        self._disk_error = ""
+        for step in (self._note_answer, self._load):  # in this order: the answer is on disk before data goes out
             try:
-                work()
+                step()
             except (OSError, StorageError) as error:
-                trouble = f"cannot use spool {self._spool.folder}: {error}"
-        self._trouble = trouble
+                self._disk_error = f"cannot use spool {self._spool.folder}: {error}; free space or check the disk"
         for envelope, payload in self._machine.poll(time.monotonic()):
             with contextlib.suppress(zmq.Again):  # no connection, or its queue is full: silence, hence a Hello
                 socket.send_multipart([frame_message(envelope), payload], zmq.NOBLOCK)
@@ -146,8 +145,8 @@ class StreamSender:
             self._receive(socket)
 
     def _note_answer(self) -> None:
-        # A disk that refuses holds nothing up, for sending is what empties a full one. What it keeps too long makes
-        # the next process see a conflict where there is none: somebody must look, but no row is lost.
+        # A full disk must not stop the sending, which empties it. A mark that could not be deleted makes the next
+        # process report a conflict where there is none: a person has to look, but no row is lost.
         machine = self._machine
         if machine.conflict:
             self._unanswered_marks[machine.boot_id] = machine.own_high_water_mark
@@ -157,12 +156,12 @@ class StreamSender:
 
     def _store_marks(self) -> None:
         for boot_id in self._stored_marks.keys() - self._unanswered_marks.keys():
-            self._own_marks.forget(boot_id)
+            self._own_marks.delete(boot_id)
             del self._stored_marks[boot_id]
         for boot_id, end in self._unanswered_marks.items():
             if self._stored_marks.get(boot_id) != end:
                 self._stored_marks[boot_id] = -1
-                self._own_marks.keep(boot_id, end)
+                self._own_marks.store(boot_id, end)
                 self._stored_marks[boot_id] = end
 
     def _load(self) -> None:
@@ -172,7 +171,7 @@ class StreamSender:
         machine = self._machine
         machine.set_stored_range(stream.floor, stream.limit)
         if (bad := machine.must_replace) is not None:
-            machine.replace_first(self._tombstone(bad, stream))
+            machine.replace_first(self._stand_in(bad, stream))
         while machine.has_room and machine.end < machine.limit:
             if self._reader.boot_id != machine.boot_id or self._reader.seq != machine.end:
                 self._reader, self._blocks = SpoolReader(self._spool, machine.boot_id, machine.end), iter(())
@@ -184,7 +183,7 @@ class StreamSender:
                 return
             machine.offer(block)
 
-    def _tombstone(self, bad: OutgoingBlock, stream: StreamRange) -> bytes:
+    def _stand_in(self, bad: OutgoingBlock, stream: StreamRange) -> bytes:
         count = bad.end_seq - bad.first_seq
         self._replaced += count
         event = Event(seq=0, stamp_ns=time.time_ns(), name="record_refused", detail=self._machine.refusal)
@@ -202,5 +201,5 @@ class StreamSender:
                 self._machine.on_message(message, time.monotonic())
         if self._machine.acked > before:
             self._acked += self._machine.acked - before
-            with contextlib.suppress(OSError):  # the segment stays, and is let go with the next
+            with contextlib.suppress(OSError):  # the segment is deleted with the next one
                 self._spool.acknowledge(self._machine.boot_id, self._machine.acked)

@@ -55,7 +55,7 @@ class TailServer:
         """Where it listens (with the port that was found, if 0 was asked for)."""
         wake = f"inproc://tail-{id(self)}"
         self._woken, self._wake = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
-        self._wake.setsockopt(zmq.SNDHWM, 1)  # one pending wake-up says it all
+        self._wake.setsockopt(zmq.SNDHWM, 1)  # one pending wake-up is enough
         self._woken.setsockopt(zmq.RCVHWM, 1)
         self._woken.bind(wake)
         self._wake.connect(wake)

@@ -195,7 +195,7 @@ def test_a_stranger_who_speaks_in_a_robots_name_silences_nobody(tmp_path: Path, 
         out.close()
         out = uploader(tmp_path, ingest)  # a new process, which asks where to go on
         out.put(transition(2))
-        assert out.drain(20) and out.stats().sender.trouble == ""
+        assert out.drain(20) and out.stats().sender.error == ""
     context.term()
     out.close()
     assert rows_by_stream(ingest.journal) == {("robot_1", out.info.boot_id): [0, 1, 2]}
@@ -315,7 +315,7 @@ def test_a_copied_spool_loses_nothing_whether_its_first_processes_reach_ingest_o
         for i in range(60):
             out.put(transition(1000 + 60 * begun + i))
         if begun >= away:
-            wait_for(lambda out=out: "copied" in out.stats().sender.trouble, 20, "the conflict being noticed")
+            wait_for(lambda out=out: "copied" in out.stats().sender.error, 20, "the conflict being noticed")
         assert out.stats().sender.acked == 0
         out.close()
     deliver_from_anew(tmp_path, ingest)
@@ -350,7 +350,7 @@ def test_a_copied_spool_loses_nothing_that_it_records_while_an_older_boot_waits(
         out.put(transition(1000 + i))
     wait_for(lambda: out.is_durable, 20, "the rows being in the spool")
     ingest.start()  # has all of the older boot; the newer one's turn comes only now
-    wait_for(lambda: "copied" in out.stats().sender.trouble, 20, "the conflict being noticed")
+    wait_for(lambda: "copied" in out.stats().sender.error, 20, "the conflict being noticed")
     out.close()
     deliver_from_anew(tmp_path, ingest)
     assert steps_in(ingest.journal)[-60:] == list(range(1000, 1060))
@@ -366,10 +366,10 @@ def test_a_disk_that_keeps_no_end_is_emptied_all_the_same(tmp_path: Path, ingest
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # every file of this process, as a full disk would
     try:
         sender = StreamSender(spool, ingest.config.endpoints.ingest)
-        wait_for(lambda: "too large" in sender.stats().trouble, 20, "the disk's refusal being told")
+        wait_for(lambda: "too large" in sender.stats().error, 20, "the disk's refusal being told")
         ingest.process.send_signal(signal.SIGCONT)
         assert sender.drain(20)
-        wait_for(lambda: not sender.stats().trouble, 20, "nothing being left to keep")
+        wait_for(lambda: not sender.stats().error, 20, "nothing being left to keep")
         sender.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -89,7 +89,7 @@ def _links(session: PolicySession) -> DiagnosticItem:
 def _records(session: PolicySession) -> DiagnosticItem:
     stats = session.uploader.stats()
     writer, sender = stats.writer, stats.sender
-    trouble = writer.error or sender.trouble or (f"{writer.dropped} records dropped" if writer.dropped else "")
+    trouble = writer.error or sender.error or (f"{writer.dropped} records dropped" if writer.dropped else "")
     level = ERROR if writer.error or writer.dropped else WARN if trouble or stats.depth > SPOOL_WARN else OK
     return DiagnosticItem(
         "records",

@@ -95,12 +95,17 @@ class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     algo: str = "sac"
     """Algorithm: `sac` or `ppo`."""
     sac: FleetSacSettings = msgspec.field(default_factory=FleetSacSettings)
+    """Hyper-parameters of SAC."""
     ppo: PpoSettings = msgspec.field(default_factory=PpoSettings)
+    """Hyper-parameters of PPO."""
     candidate_interval_s: Positive = 3.0
+    """Shortest time between two candidates for the gate, s."""
     weights_interval_s: Positive = 0.5
+    """How often live weights are sent to the explorers, s."""
     checkpoint_interval_s: Positive = 5.0
+    """How often the learner's state is written to disk, s; a killed learner loses no more training than that."""
     nice: Count = 5
-    """Behind whatever robots wait for, and behind the gate: a verdict that waits is an improvement that waits."""
+    """Nice value of the learner; it runs behind robots and gate, for which the fleet waits."""
 
     @property
     def settings(self) -> AlgorithmSettings:

@@ -47,6 +47,9 @@ def test_ports_are_distinct() -> None:
         ("robot: {1: 2}", "typo.yaml: key in robot: expected str"),
         ("a: [", "not valid YAML"),
         ("[]", "expected fields (name: value), got list"),
+        ("task: floop/Pik-v0", "did you mean 'floop/Pick-v0'"),
+        ("robot: {servo_rate_hz: 5}", "send a target 12.5 times a second; use 12.5 or more"),
+        ("a: \x01", "not valid YAML"),
         ("robot: 3", "robot: expected fields (name: value), got int"),
         ("robots: 2\nrobots: 3", "line 2, column 1 is not valid YAML: robots is there twice"),
         ("robot: {model: panda, model: panda}", "line 1, column 23 is not valid YAML: model is there twice"),
@@ -79,6 +82,41 @@ def test_what_is_merged_or_of_another_kind_is_no_key_that_is_there_twice(
     assert read_yaml(path, dict[Any, Any]) == means
 
 
+def test_an_empty_file_and_no_file_are_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").write_text("")
+    assert load_config(tmp_path / "empty.yaml") == load_config(None) == FloopConfig()
+
+
+def test_bytes_that_are_no_text_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "floop.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not valid YAML") as refused:
+        load_config(tmp_path / "floop.yaml")
+    assert "\n" not in str(refused.value)
+
+
+class Item(msgspec.Struct, forbid_unknown_fields=True):
+    size: int = 0
+
+
+class Shelf(msgspec.Struct, forbid_unknown_fields=True):
+    items: tuple[Item, ...] = ()
+    spare: Item | None = None
+
+
+@pytest.mark.parametrize(
+    ("text", "place"), [("items: [{size: 1}, {sice: 2}]", "items[1]"), ("spare: {sice: 2}", "spare")]
+)
+def test_a_typo_inside_a_list_or_an_option_gets_the_names_of_that_place(tmp_path: Path, text: str, place: str) -> None:
+    (tmp_path / "shelf.yaml").write_text(text)
+    with pytest.raises(UnknownName) as refused:
+        read_yaml(tmp_path / "shelf.yaml", Shelf)
+    assert place in str(refused.value) and "did you mean 'size'" in str(refused.value)
+
+
+def test_robots_are_named_in_order() -> None:
+    assert FloopConfig(robots=3).robot_names == ("robot_1", "robot_2", "robot_3")
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FloopError, match=r"nowhere\.yaml: No such file"):
         load_config(tmp_path / "nowhere.yaml")
@@ -96,7 +134,9 @@ def test_a_file_of_an_older_floop_is_refused_in_one_line_with_every_new_name(tmp
         assert change in line
 
 
-@pytest.mark.parametrize("old", [key for key in RENAMED_KEYS if key.partition(".")[0] in ("learner", "gate", "rollout")])
+@pytest.mark.parametrize(
+    "old", [key for key in RENAMED_KEYS if key.partition(".")[0] in ("learner", "gate", "rollout")]
+)
 def test_each_new_name_is_a_key_of_today(old: str) -> None:
     kind: type = FloopConfig
     for part in RENAMED_KEYS[old].split("."):

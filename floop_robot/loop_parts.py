@@ -11,7 +11,6 @@ import msgspec
 from floop_envs.seeds import Purpose
 from floop_robot.bundle import Bundle
 from floop_robot.bundle.delivery import InstallStage, Receipt
-from floop_robot.deploy.command_order import CommandOrder
 from floop_robot.deploy.deployment_controller import MANAGER_NAME, DeploymentController
 from floop_robot.deploy.registry import Origin, Publication, Registry
 from floop_robot.explore.explorer import Explorer
@@ -81,7 +80,7 @@ class LoopParts:
             self.gate = Gate(fleet, executor, self.clock_s)
             self.registry = Registry(folder / REGISTRY_FILE)
             opened.callback(self.registry.close)
-            self.controller = DeploymentController(self.registry, fleet.deploy, CommandOrder(self.registry))
+            self.controller = DeploymentController(self.registry, fleet.deploy)
             self.controller.publish(Publication(bundle=baseline, origin=Origin.BASELINE, who=MANAGER_NAME), START_NS)
             self.version, self.actor = 0, baseline.actor()
             self.install()

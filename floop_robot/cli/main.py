@@ -30,6 +30,8 @@ COMMANDS = {
     "up": "Start a fleet from its configuration and keep it running.",
     "validate": "Measure a policy in PyBullet, alone or against another.",
 }
+OPERATOR_COMMANDS = ("drain", "hold", "pin", "push", "resume", "rollback")
+"""They share a module."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors for a file that cannot grow. They do not name the file."""
 
@@ -45,7 +47,8 @@ class LazyGroup(click.Group):
         """Import and return the command called `cmd_name`; raises `UnknownName`."""
         if cmd_name not in COMMANDS:
             raise UnknownName("command", cmd_name, COMMANDS, "floop")
-        module = importlib.import_module(f"floop_robot.cli.{cmd_name}")
+        module_name = "operator_commands" if cmd_name in OPERATOR_COMMANDS else cmd_name
+        module = importlib.import_module(f"floop_robot.cli.{module_name}")
         command = getattr(module, cmd_name)
         assert isinstance(command, click.Command)
         return command

@@ -1,4 +1,4 @@
-"""What the operators' commands share: which fleet is meant, who asks, and how its answers are shown."""
+"""Options and output that operators' commands share: which fleet is meant, who asks, and what came of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from floop_robot.deploy import CommandResult, FleetClient
-from floop_robot.deploy.convergence import Convergence, wait_until_acting
+from floop_robot.deploy.convergence import NO_ROBOTS, Convergence, DesiredState
 from floop_robot.durable.locks import is_running
 from floop_robot.services.supervision.fleet_description import CONFIG_FILE
 from floop_robot.spec.config import FloopConfig, load_config
@@ -26,13 +26,14 @@ TOKEN = "FLOOP_TOKEN"
 
 
 class Operator(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """Who gives an order, why, and to which fleet."""
+    """Who gives a command, why, and to which fleet."""
 
     config: Path | None
     who: str
     token_file: Path | None
     why: str
     as_json: bool
+    if_version: int = 0
 
     @cached_property
     def fleet(self) -> FloopConfig:
@@ -40,8 +41,42 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return fleet_config(self.config)
 
     def connect(self, timeout_s: float = 5.0) -> FleetClient:
-        """A client of the fleet's manager, which signs for this operator."""
-        return FleetClient(self.fleet.endpoints.fleet_rpc, self.who, timeout_s, self._token())
+        """A client of the fleet manager that signs for this operator."""
+        endpoint = self.fleet.endpoints.fleet_rpc
+        return FleetClient(endpoint, self.who, timeout_s, self._token(), self.if_version)
+
+    def carry_out(
+        self,
+        give: Callable[[FleetClient], CommandResult],
+        desired: Callable[[CommandResult], DesiredState] = lambda _: NO_ROBOTS,
+        wait_s: float = 0.0,
+        words: tuple[str, str] = ("acting on it", "not yet"),
+    ) -> None:
+        """Give a command, wait until robots have obeyed, and show what came of it; `words` say reached and pending."""
+        with self.connect() as client:
+            done = give(client)
+            try:
+                found = client.wait_for(desired(done), wait_s)
+            except FloopError as error:
+                # No failure of the command: whoever repeats it would give a second one.
+                click.echo(f"floop: it was done, but what the robots do now is not known: {error}", err=True)
+                found = Convergence(robots=())
+        self._show(done, found, found.text(*words))
+
+    def _show(self, done: CommandResult, found: Convergence, result_text: str) -> None:
+        robots = {robot.robot: robot.version for robot in found.robots}
+        if self.as_json:
+            record = {"done": done, "robots": robots, "there": found.reached, "behind": found.pending}
+            click.echo(msgspec.json.encode(record | {"silent": found.silent}).decode())
+            return
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(done.stamp_ns / 1e9))
+        version = f"v{done.version}"
+        named = "" if not done.version or re.search(rf"\b{version}\b", done.what) else f" ({version})"
+        click.echo(f"{when}  {done.who}: {done.what}{named}")
+        if result_text:
+            click.echo(result_text)
+        if robots:
+            click.echo("now acting: " + ", ".join(f"{name} v{version}" for name, version in robots.items()))
 
     def _token(self) -> str:
         if self.token_file is None:
@@ -50,26 +85,29 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             return self.token_file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", "") or "not text"
-            raise ConfigError(f"cannot read {self.token_file}: {reason}; give your own token's file") from None
+            raise ConfigError(f"cannot read {self.token_file}: {reason}; give the file of your own token") from None
 
 
 def fleet_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that every command has which asks a fleet."""
+    """Options of every command that asks a fleet."""
     command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)
     return click.option("--config", type=click.Path(path_type=Path), default=None,
                         help="The fleet's floop.yaml; left out: of the one that runs here.")(command)  # fmt: skip
 
 
 def command_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that every command has which gives an order; the command gets them as `operator`."""
+    """Options of every command that changes something; the command gets them as `operator`."""
 
     @fleet_options
     @click.option("--token-file", type=click.Path(path_type=Path), default=None,
                   help=f"File with your operator token, where the fleet asks for one; or set {TOKEN}.")  # fmt: skip
     @click.option("--who", default="", help="Your name, for the audit log and the token; left out: user@host.")
     @click.option("--why", default="", help="Reason, for the audit log.")
-    def signed(config: Path | None, who: str, token_file: Path | None, why: str, as_json: bool, **given: Any) -> Any:
-        operator = Operator(config=config, who=who, token_file=token_file, why=why, as_json=as_json)
+    def signed(config: Path | None, who: str, token_file: Path | None, why: str, as_json: bool, if_version: int = 0,
+               **given: Any) -> Any:  # fmt: skip
+        operator = Operator(
+            config=config, who=who, token_file=token_file, why=why, as_json=as_json, if_version=if_version
+        )
         return command(operator=operator, **given)
 
     signed.__name__, signed.__doc__ = command.__name__, command.__doc__
@@ -81,6 +119,12 @@ def wait_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """How long to wait for robots."""
     return click.option("--wait", "wait_s", default=5.0, show_default=True, type=click.FloatRange(0.0),
                         help="How long to wait until robots have obeyed, s.")(command)  # fmt: skip
+
+
+def if_version_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Compare and swap: carry the command out only while robots are on the version that it was based on."""
+    return click.option("--if-version", default="", callback=version_number, metavar="VERSION",
+                        help="Do nothing unless the robots meant are on this version.")(command)  # fmt: skip
 
 
 def version_number(_: click.Context, __: click.Parameter, value: str | None) -> int:
@@ -100,15 +144,14 @@ def number_of(text: str) -> int | None:
 
 
 def connect(config: Path | None) -> FleetClient:
-    """A client of the fleet's manager that only asks; raises `ConfigError` when no fleet can be found."""
+    """A client of the fleet manager for queries; raises `ConfigError` when no fleet can be found."""
     return FleetClient(fleet_config(config).endpoints.fleet_rpc)
 
 
 def fleet_config(config: Path | None) -> FloopConfig:
-    """The configuration of the fleet that is meant; one that was not named is said on stderr.
+    """The configuration of the fleet that is meant. If `config` is None it is found, and named on stderr.
 
-    Raises `ConfigError` when there is none, or when several run here: an order for another fleet than the one meant
-    can do harm.
+    Raises `ConfigError` when there is none, or when several run here: a command to the wrong fleet can do harm.
     """
     if config is not None:
         return load_config(config)
@@ -126,44 +169,3 @@ def fleet_config(config: Path | None) -> FloopConfig:
         chosen = max(found, key=lambda file: file.stat().st_mtime)
         click.echo(f"fleet of {chosen.parent}, the last one that was begun here; none is running", err=True)
     return load_config(chosen)
-
-
-def show_published(operator: Operator, client: FleetClient, done: CommandResult, scope: str, wait_s: float) -> None:
-    """What was done, and who acts on it after a while."""
-    found = read_effect(lambda: wait_until_acting(client, done.version, scope, wait_s))
-    show(operator, done, found, found.text("acting on it", "not yet"))
-
-
-def show_done(operator: Operator, client: FleetClient, done: CommandResult) -> None:
-    """What was done, and which robots act on what now."""
-    show(operator, done, read_effect(lambda: Convergence(robots=client.robots().robots, reached=(), pending=(), silent=())), "")
-
-
-def read_effect(look: Callable[[], Convergence]) -> Convergence:
-    """What has come of an order that was carried out.
-
-    That nobody says so is no failure of the command: whoever repeats it gives a second order.
-    """
-    try:
-        return look()
-    except FloopError as error:
-        click.echo(f"floop: it was done, but what the robots do now is not known: {error}", err=True)
-        return Convergence(robots=(), reached=(), pending=(), silent=())
-
-
-def show(operator: Operator, done: CommandResult, effect: Convergence, result_text: str) -> None:
-    """Who did what and when; `result_text` says what it has come to."""
-    robots = {robot.robot: robot.version for robot in effect.robots}
-    if operator.as_json:
-        record = {"done": done, "robots": robots, "there": effect.reached, "behind": effect.pending}
-        click.echo(msgspec.json.encode(record | {"silent": effect.silent}).decode())
-        return
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(done.stamp_ns / 1e9))
-    version = f"v{done.version}"
-    named = "" if not done.version or re.search(rf"\b{version}\b", done.what) else f" ({version})"
-    click.echo(f"{when}  {done.who}: {done.what}{named}")
-    if result_text:
-        click.echo(result_text)
-    if robots:
-        click.echo("now acting: " + ", ".join(f"{name} v{version}" for name, version in robots.items()))
-

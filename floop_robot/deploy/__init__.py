@@ -1,7 +1,8 @@
-"""Bundles to robots, watched live."""
+"""Deployment: the registry of versions, operators' commands, roll-out to robots and the live monitor."""
 
 from floop_robot.deploy.client import FleetClient, FleetRefused, FleetUnreachable
 from floop_robot.deploy.commands import (
+    AnyCommand,
     AuditNote,
     Command,
     CommandResult,
@@ -16,10 +17,12 @@ from floop_robot.deploy.commands import (
 from floop_robot.deploy.deployment_monitor import DeploymentMonitor, MonitorDecision, MonitorReport
 from floop_robot.deploy.messages import FleetStatus, Policies, Robots, RobotStatus, SubmissionResult
 from floop_robot.deploy.request_handler import FleetRequestHandler
+from floop_robot.deploy.request_queue import RequestQueue
 from floop_robot.deploy.server import EpisodeFeed, FleetServer, LiveBatch
 from floop_robot.deploy.tti import NoImprovement, TimeToImprovement, time_to_improvement
 
 __all__ = [
+    "AnyCommand",
     "AuditNote",
     "Command",
     "CommandResult",
@@ -41,6 +44,7 @@ __all__ = [
     "Pin",
     "Policies",
     "Push",
+    "RequestQueue",
     "Resume",
     "RobotStatus",
     "Robots",

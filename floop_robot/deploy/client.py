@@ -1,54 +1,48 @@
-"""FleetClient: what the gate, operators, nodes and the screen ask of the fleet manager."""
+"""FleetClient: asks the fleet manager, for operators, the gate, ROS nodes and the screen."""
 
 from __future__ import annotations
 
 import getpass
 import socket
 import time
-from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import TypedDict, TypeVar
 
 from floop_robot.bundle import Bundle
 from floop_robot.bundle.delivery import FetchPolicy, PolicyDelivery, Refusal
+from floop_robot.deploy.commands import AnyCommand, CommandResult, Drain, Hold, Pin, Push, Resume, Rollback
+from floop_robot.deploy.convergence import Convergence, DesiredState
 from floop_robot.deploy.messages import (
     REPLIES,
     CandidateSubmission,
-    CommandResult,
-    Drain,
-    FleetCommand,
     FleetStatus,
     GetNews,
     GetPolicies,
     GetRobots,
     GetStatus,
-    Hold,
     News,
-    Pin,
     Policies,
-    Push,
     Reply,
     Request,
-    Resume,
     Robots,
-    RobotStatus,
-    Rollback,
     SubmissionResult,
 )
 from floop_robot.deploy.registry import FLEET, CandidateInfo
+from floop_robot.deploy.request_queue import LocalRpcClient, RequestQueue
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.verdict import Verdict
 from floop_robot.transport.rpc_client import RpcClient
 
-LOOK_AGAIN_S = 0.02
-"""How often robots are looked at while somebody waits for them."""
+POLL_PERIOD_S = 0.02
+"""How often a client looks at the robots that it waits for."""
 T = TypeVar("T", bound=Reply)
 
 
-class _Signed(TypedDict):
+class _CommandFields(TypedDict):
     who: str
     token: str
     why: str
+    if_version: int
 
 
 class FleetUnreachable(FloopError):
@@ -71,15 +65,21 @@ def this_person() -> str:
 class FleetClient:
     """Asks and waits for answers, across restarts of the fleet manager; for one thread, a context manager."""
 
-    def __init__(self, endpoint: str, who: str = "", timeout_s: float = 5.0, token: str = "") -> None:
-        """`endpoint`: `Endpoints.fleet_rpc`. `who` signs commands; left out, it is `this_person()`.
+    def __init__(
+        self, endpoint: str | RequestQueue, who: str = "", timeout_s: float = 5.0, token: str = "", if_version: int = 0
+    ) -> None:
+        """`endpoint`: `Endpoints.fleet_rpc`, or the queue of the fleet manager that runs in this process.
 
-        `token`: the operator's, where the fleet asks for one.
+        `who` signs commands, `this_person()` by default; `token` is the operator's, where the fleet asks for one.
+        Commands are carried out only while their scope is on `if_version`; 0: always.
         """
-        self.endpoint, self.token = endpoint, token
-        self.who = who or this_person()
-        self._timeout_s = timeout_s
-        self._rpc_client = RpcClient(endpoint, REPLIES)
+        self.who, self.token = who or this_person(), token
+        self._if_version, self._timeout_s = if_version, timeout_s
+        self._rpc_client: RpcClient[Reply] | LocalRpcClient
+        if isinstance(endpoint, RequestQueue):
+            self.endpoint, self._rpc_client = "this process", LocalRpcClient(endpoint)
+        else:
+            self.endpoint, self._rpc_client = endpoint, RpcClient(endpoint, REPLIES)
 
     def __enter__(self) -> FleetClient:
         return self
@@ -126,8 +126,8 @@ class FleetClient:
             after = news.candidates_to
         return tuple(found)
 
-    def send_command(self, command: FleetCommand) -> CommandResult:
-        """Have any command carried out; `FleetUnreachable` says whether it may have been, though no answer came."""
+    def send_command(self, command: AnyCommand) -> CommandResult:
+        """Have a command carried out; `FleetUnreachable` says whether it may have been, though no answer came."""
         try:
             return self._ask(command, CommandResult)
         except FleetUnreachable:
@@ -139,45 +139,44 @@ class FleetClient:
         )
 
     def push(self, bundle: Bundle, why: str = "", scope: str = FLEET) -> CommandResult:
-        """Publish a bundle, whatever the gate thinks of it; on one robot alone, if `scope` names it."""
-        return self.send_command(Push(bundle=bundle.to_bytes(), scope=scope, **self._signed(why)))
+        """Publish a bundle without asking the gate; on one robot alone, if `scope` names it."""
+        return self.send_command(Push(bundle=bundle.to_bytes(), scope=scope, **self._fields(why)))
 
     def push_version(self, version: int, why: str = "", scope: str = FLEET) -> CommandResult:
         """Publish a version's bytes again."""
-        return self.send_command(Push(version=version, scope=scope, **self._signed(why)))
+        return self.send_command(Push(version=version, scope=scope, **self._fields(why)))
 
     def rollback(self, version: int = 0, why: str = "") -> CommandResult:
         """Publish an older version's bytes again; 0 means the one before production."""
-        return self.send_command(Rollback(version=version, **self._signed(why)))
+        return self.send_command(Rollback(version=version, **self._fields(why)))
 
     def pin(self, scope: str, version: int, why: str = "") -> CommandResult:
         """Put a robot, or `FLEET`, on a version's bytes and keep it there."""
-        return self.send_command(Pin(scope=scope, version=version, **self._signed(why)))
+        return self.send_command(Pin(scope=scope, version=version, **self._fields(why)))
 
     def hold(self, scope: str, why: str = "") -> CommandResult:
-        """Keep a robot, or `FLEET`, on what it has."""
-        return self.send_command(Hold(scope=scope, **self._signed(why)))
+        """Keep a robot, or `FLEET`, on the version it has."""
+        return self.send_command(Hold(scope=scope, **self._fields(why)))
 
     def resume(self, scope: str, why: str = "") -> CommandResult:
         """End hold and pin of a robot, or `FLEET`."""
-        return self.send_command(Resume(scope=scope, **self._signed(why)))
+        return self.send_command(Resume(scope=scope, **self._fields(why)))
 
     def drain(self, scope: str, drain: bool = True, why: str = "") -> CommandResult:
         """Have a robot, or `FLEET`, finish its episode and start no other; or work again."""
-        return self.send_command(Drain(scope=scope, drain=drain, **self._signed(why)))
+        return self.send_command(Drain(scope=scope, drain=drain, **self._fields(why)))
 
-    def wait_for(self, robots: Collection[str], is_reached: Callable[[RobotStatus], bool], timeout_s: float) -> Robots:
-        """Look until every one of `robots` is there or time is over; returns the last look."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            found = self.robots()
-            waiting = [r for r in found.robots if r.robot in robots and not is_reached(r)]
-            if not waiting or time.monotonic() >= deadline:
-                return found
-            time.sleep(LOOK_AGAIN_S)
+    def wait_for(self, desired: DesiredState, wait_s: float) -> Convergence:
+        """Look at the robots until they have reached the desired state or time is over."""
+        deadline_s = time.monotonic() + wait_s
+        first = found = desired.evaluate(self.robots().robots)
+        while found.pending and time.monotonic() < deadline_s:
+            time.sleep(POLL_PERIOD_S)
+            found = desired.evaluate(self.robots().robots, first)
+        return found
 
-    def _signed(self, why: str) -> _Signed:
-        return {"who": self.who, "token": self.token, "why": why}
+    def _fields(self, why: str) -> _CommandFields:
+        return {"who": self.who, "token": self.token, "why": why, "if_version": self._if_version}
 
     def _ask(self, request: Request, kind: type[T]) -> T:
         """Send until answered; raises `FleetUnreachable` after the timeout, and `FleetRefused`."""

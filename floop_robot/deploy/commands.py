@@ -1,4 +1,7 @@
-"""What operators command: one message per command. Answered by `CommandResult` or a refusal; carried out once, and audited."""
+"""Operators' commands, one message each. The answer is a `CommandResult` or a refusal.
+
+Each command is carried out once and written into the audit.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from floop_robot.durable.framing import Message
 from floop_robot.spec.bounds import MAX_INT
 
 Position = Annotated[int, msgspec.Meta(ge=-1, le=MAX_INT)]
-"""In the audit or among candidates; -1: none."""
+"""A row of the audit or of the candidates; -1: none."""
 
 
 class Command(Message, frozen=True, kw_only=True):
@@ -22,51 +25,53 @@ class Command(Message, frozen=True, kw_only=True):
     call_id: str = msgspec.field(default_factory=lambda: uuid.uuid4().hex)
     who: str
     token: str = ""
-    """Operator token; looked at where the fleet has a file of them. Never stored."""
+    """Operator token; checked where the fleet has a token file. Never stored."""
     why: str = ""
 
 
-class Push(Command, frozen=True, kw_only=True):
-    """Publish a policy, whatever the gate thinks of it: `bundle`, or the bytes of `version` again."""
+class FleetCommand(Command, frozen=True, kw_only=True):
+    """A command that changes what robots run."""
+
+    scope: str = FLEET
+    """A robot's name, or `FLEET` for all robots."""
+    if_version: VersionNumber = 0
+    """Carry it out only while `scope` is on this version; 0: always."""
+
+
+class Push(FleetCommand, frozen=True, kw_only=True):
+    """Publish a policy without asking the gate: `bundle`, or the bytes of `version` again.
+
+    With a robot's name as scope only that robot gets it, and is then pinned to it.
+    """
 
     bundle: bytes = b""
     version: VersionNumber = 0
-    scope: str = FLEET
-    """A robot's name puts it on that robot alone, which is then pinned to it."""
-    accepted_at: Position = -1
-    """Of one that had to wait: where the audit ended when it was taken. It undoes no command that came since."""
 
 
-class Rollback(Command, frozen=True, kw_only=True):
-    """Publish the bytes of an older version again, under a new one."""
+class Rollback(FleetCommand, frozen=True, kw_only=True):
+    """Publish the bytes of an older version to the fleet again, under a new version."""
 
     version: VersionNumber = 0
     """0: the one before the version in production."""
 
 
-class Pin(Command, frozen=True, kw_only=True):
-    """Put `scope` (a robot, or `FLEET`) on the bytes of a version, and keep it there."""
+class Pin(FleetCommand, frozen=True, kw_only=True):
+    """Put `scope` on the bytes of a version, and keep it there."""
 
-    scope: str
     version: VersionNumber
 
 
-class Hold(Command, frozen=True, kw_only=True):
-    """Keep `scope` on what it has: no newer version follows by itself."""
-
-    scope: str
+class Hold(FleetCommand, frozen=True, kw_only=True):
+    """Keep `scope` on the version it has: no newer one follows by itself."""
 
 
-class Resume(Command, frozen=True, kw_only=True):
+class Resume(FleetCommand, frozen=True, kw_only=True):
     """End hold and pin of `scope`."""
 
-    scope: str
 
-
-class Drain(Command, frozen=True, kw_only=True):
+class Drain(FleetCommand, frozen=True, kw_only=True):
     """Let `scope` finish its episodes and start no others; or, with `drain` false, work again."""
 
-    scope: str
     drain: bool = True
 
 
@@ -77,7 +82,22 @@ class AuditNote(Command, frozen=True, kw_only=True):
     detail: str = ""
 
 
-FleetCommand = Push | Rollback | Pin | Hold | Resume | Drain | AuditNote
+class GetScopeVersion(Command, frozen=True, kw_only=True):
+    """Ask whether `who` may give commands, and which version `scope` is on. Answered by `ScopeVersion`.
+
+    A caller that must read a file first asks this, then sends its command with `if_version`.
+    """
+
+    scope: str = FLEET
+
+
+class ScopeVersion(Message, frozen=True, kw_only=True):
+    """The version that a scope is on."""
+
+    version: int
+
+
+AnyCommand = Push | Rollback | Pin | Hold | Resume | Drain | AuditNote
 
 
 class CommandResult(Message, frozen=True, kw_only=True):

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 
 from floop_robot.bundle import Bundle
 from floop_robot.bundle.delivery import Announcement, Receipt
-from floop_robot.deploy.command_order import CommandOrder
 from floop_robot.deploy.deployment_monitor import DeploymentMonitor, LiveStatistics, MonitorDecision, MonitorReport
 from floop_robot.deploy.registry import (
     FLEET,
@@ -42,12 +41,9 @@ def rolled_back(info: VersionInfo) -> str:
 class DeploymentController:
     """Publishes versions and watches the one in production; everything it knows is rebuilt from the registry."""
 
-    def __init__(
-        self, registry: Registry, config: DeployConfig, command_order: CommandOrder, since_ns: int = 0
-    ) -> None:
-        """`command_order` is told of what the watch commands. `since_ns`: when robots' own counts begin."""
-        self.registry, self._command_order = registry, command_order
-        self._config, self._since_ns = config, since_ns
+    def __init__(self, registry: Registry, config: DeployConfig, since_ns: int = 0) -> None:
+        """`since_ns`: when robots' own counts begin."""
+        self.registry, self._config, self._since_ns = registry, config, since_ns
         self._weights = {info.version: info.sha256 for info in registry.versions()}
         self._announcements: list[Announcement] = []
         self._watch: DeploymentMonitor | None = None
@@ -208,8 +204,7 @@ class DeploymentController:
     def _act_on_watch(self, watch: DeploymentMonitor, now_ns: int) -> None:
         if watch.decision is MonitorDecision.ROLL_BACK and not self.registry.directive(FLEET).pin:
             report = watch.report()
-            info = self.restore(self.rollback_target(), Origin.ROLLBACK, MANAGER_NAME, report.reason, now_ns)
-            self._command_order.note(FLEET, MANAGER_NAME, rolled_back(info), now_ns, self._command_order.end())
+            self.restore(self.rollback_target(), Origin.ROLLBACK, MANAGER_NAME, report.reason, now_ns)
             return
         if watch.decision is MonitorDecision.PROMOTE and watch.version not in self._shown:
             weights = self.weights_of(self.production)

@@ -1,4 +1,4 @@
-"""DeploymentMonitor: is the new version as good on real work as it was in the gate? Pure: no clock, no sockets, no disk.
+"""DeploymentMonitor: is the new version as good in production as in the gate? No clock, no sockets, no disk.
 
 What counts: production episodes only (`LiveEpisode.production`); explorers never do.
 

@@ -1,6 +1,6 @@
-"""What the fleet manager, its robots, the gate and operators say to each other; decoded into types at the border.
+"""Messages between the fleet manager, its robots, the gate and operators; decoded into types at the border.
 
-Orders of operators are in `orders`. Requests travel as `[id, message]`; the answer repeats the id.
+Operators' commands are in `commands`. Requests travel as `[id, message]`; the answer repeats the id.
 """
 
 from __future__ import annotations
@@ -16,19 +16,7 @@ from floop_robot.bundle.delivery import (
     Refusal,
     Target,
 )
-from floop_robot.deploy.commands import (
-    AuditNote,
-    Command,
-    CommandResult,
-    Drain,
-    FleetCommand,
-    Hold,
-    Pin,
-    Position,
-    Push,
-    Resume,
-    Rollback,
-)
+from floop_robot.deploy.commands import AnyCommand, CommandResult, GetScopeVersion, Position, ScopeVersion
 from floop_robot.deploy.deployment_monitor import MonitorReport, Tally
 from floop_robot.deploy.registry import (
     AuditEntry,
@@ -39,35 +27,6 @@ from floop_robot.deploy.registry import (
 )
 from floop_robot.durable.framing import Message
 from floop_robot.spec.verdict import Verdict
-
-__all__ = [
-    "REPLIES",
-    "REQUESTS",
-    "AuditNote",
-    "CandidateSubmission",
-    "Command",
-    "CommandResult",
-    "Drain",
-    "FleetCommand",
-    "FleetStatus",
-    "GetNews",
-    "GetPolicies",
-    "GetRobots",
-    "GetStatus",
-    "Hold",
-    "News",
-    "Pin",
-    "Policies",
-    "Push",
-    "Reply",
-    "Request",
-    "Resume",
-    "RobotStatus",
-    "Robots",
-    "Rollback",
-    "SubmissionResult",
-    "VersionLive",
-]
 
 # Gate
 
@@ -81,7 +40,7 @@ class CandidateSubmission(Message, frozen=True, kw_only=True):
 
 
 class SubmissionResult(Message, frozen=True, kw_only=True):
-    """What became of a candidate."""
+    """State of a submitted candidate."""
 
     state: CandidateState
     version: int
@@ -105,7 +64,7 @@ class GetRobots(Message, frozen=True, kw_only=True):
 
 
 class GetNews(Message, frozen=True, kw_only=True):
-    """Anyone: what was written since? -1 asks for positions alone. Answered by `News`."""
+    """Anyone: what was written after these positions? -1 asks for the positions only. Answered by `News`."""
 
     audit_after: Position = -1
     candidates_after: Position = -1
@@ -123,10 +82,10 @@ class RobotStatus(msgspec.Struct, frozen=True, kw_only=True):
     directive: Directive
     last_refusal: str
     acting: int = 0
-    """The last version on which it took a control step; 0 if it said nothing of any."""
+    """The last version on which it took a control step; 0 for none yet."""
     idle: bool = False
     drained: bool = False
-    """By order of the fleet or of its own."""
+    """It starts no episode, whoever drained it."""
     estop: bool = False
     successes: int = 0
     """Production episodes that succeeded since the manager started …"""
@@ -135,7 +94,7 @@ class RobotStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VersionLive(msgspec.Struct, frozen=True, kw_only=True):
-    """What robots achieved in production with some weights."""
+    """Production success of some weights."""
 
     sha256: str
     versions: tuple[int, ...]
@@ -151,7 +110,7 @@ class FleetStatus(Message, frozen=True, kw_only=True):
     production: int
     baseline: int
     confirmed: tuple[int, ...]
-    """Versions whose live success was shown."""
+    """Versions whose live success is confirmed."""
     watch: MonitorReport | None
     watched_s: float
     waiting: str
@@ -166,7 +125,7 @@ class FleetStatus(Message, frozen=True, kw_only=True):
     inconclusive: int
     dropped_messages: int
     trouble: str
-    """What keeps the fleet manager from its work (a full disk, …); empty when all is well."""
+    """Why the fleet manager cannot work (a full disk, …); empty when it can."""
     audit: tuple[AuditEntry, ...]
     """The last entries, oldest first, without the arrivals of candidates."""
 
@@ -202,7 +161,8 @@ Request = (
     | FetchPolicy
     | ReceiptReport
     | CandidateSubmission
-    | FleetCommand
+    | AnyCommand
+    | GetScopeVersion
     | GetStatus
     | GetPolicies
     | GetRobots
@@ -214,6 +174,7 @@ Reply = (
     | ReceiptAck
     | SubmissionResult
     | CommandResult
+    | ScopeVersion
     | FleetStatus
     | Policies
     | Robots

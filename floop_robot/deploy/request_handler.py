@@ -1,4 +1,4 @@
-"""FleetRequestHandler: answers every request to the fleet manager. No sockets; the server calls it, one request at a time."""
+"""FleetRequestHandler: answers requests to the fleet manager, one at a time. No sockets."""
 
 from __future__ import annotations
 
@@ -193,8 +193,8 @@ class FleetRequestHandler:
             self._robots[robot] = _LastHeartbeat(beat, seen.at_ns)
 
     def _which_run_what(self) -> Robots:
-        now_ns = self._clock()
-        return Robots(stamp_ns=now_ns, production=self._controller.production, robots=self._robot_statuses(now_ns))
+        robots = self.robot_statuses()
+        return Robots(stamp_ns=self._clock(), production=self._controller.production, robots=robots)
 
     def _news(self, asked: GetNews) -> News:
         audit, audit_to = self._registry.audit_after(asked.audit_after, NEWS_AT_ONCE)
@@ -223,7 +223,7 @@ class FleetRequestHandler:
             watched_s=controller.watched_s(now_ns),
             waiting=waiting[0].sha256 if waiting else "",
             fleet=self._registry.directive(FLEET),
-            robots=self._robot_statuses(now_ns),
+            robots=self.robot_statuses(),
             live=tuple(
                 VersionLive(
                     sha256=sha256,
@@ -241,7 +241,9 @@ class FleetRequestHandler:
             audit=tuple(self._registry.audited_actions(SHOWN_AUDIT)),
         )
 
-    def _robot_statuses(self, now_ns: int) -> tuple[RobotStatus, ...]:
+    def robot_statuses(self) -> tuple[RobotStatus, ...]:
+        """Every known robot, by name; raises `StorageError`."""
+        now_ns = self._clock()
         return tuple(self._robot_status(name, seen, now_ns) for name, seen in sorted(self._robots.items()))
 
     def _robot_status(self, name: str, seen: _LastHeartbeat, now_ns: int) -> RobotStatus:

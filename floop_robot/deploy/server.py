@@ -1,19 +1,22 @@
-"""FleetServer: the fleet manager's two sockets around a `FleetRequestHandler`; one thread, the caller's."""
+"""FleetServer: the fleet manager's loop. Its two sockets and its process's threads fill one queue of requests."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import threading
+from concurrent.futures import Future
 from typing import Protocol
 
 import msgspec
 import zmq
 
-from floop_robot.bundle.delivery import TOPIC, Announcement, Refusal
+from floop_robot.bundle.delivery import TOPIC, Refusal
 from floop_robot.deploy.messages import REQUESTS, GetStatus, Reply, Request
 from floop_robot.deploy.registry import JournalPosition, LiveEpisode, LiveLabel
 from floop_robot.deploy.request_handler import FleetRequestHandler
+from floop_robot.deploy.request_queue import RequestQueue
 from floop_robot.durable.framing import MessageDamaged, MessageRefused, deframe_message, frame_message
 from floop_robot.spec.errors import StorageError
 from floop_robot.transport.zmq_sockets import Context, bind_socket, last_endpoint, receive
@@ -46,20 +49,26 @@ class EpisodeFeed(Protocol):
 class FleetServer:
     """Binds both ports; `run` serves until told to stop."""
 
-    def __init__(self, fleet: FleetRequestHandler, announcements: str, rpc: str) -> None:
-        """`announcements`, `rpc`: endpoints to bind; raises `BindError`."""
+    def __init__(
+        self, fleet: FleetRequestHandler, announcements: str, rpc: str, requests: RequestQueue | None = None
+    ) -> None:
+        """Bind `announcements` and `rpc`; raises `BindError`. `requests`: shared with threads of this process."""
         self._fleet = fleet
+        self._requests = requests or RequestQueue()
         self._context: Context = zmq.Context()
         self.dropped = 0
         """Messages that did not decode."""
         self._batch: LiveBatch | None = None
-        self._trouble = ""
+        self._error = ""
         try:
             self._publisher = bind_socket(self._context, zmq.PUB, announcements, "the fleet manager", queue=_QUEUE)
             self._router = bind_socket(self._context, zmq.ROUTER, rpc, "the fleet manager", queue=_QUEUE)
         except BaseException:
             self._context.destroy(0)
             raise
+        self._poller = zmq.Poller()
+        self._poller.register(self._router, zmq.POLLIN)
+        self._poller.register(self._requests, zmq.POLLIN)
 
     @property
     def endpoints(self) -> tuple[str, str]:
@@ -67,29 +76,72 @@ class FleetServer:
         return last_endpoint(self._publisher), last_endpoint(self._router)
 
     def close(self) -> None:
-        """Close both ports."""
+        """Cancel what waits and close both ports."""
+        self._requests.close()
         self._context.destroy(0)
 
     def run(self, feed: EpisodeFeed, stop: threading.Event) -> None:
         """Serve until `stop`; raises `RegistryFenced` when a later fleet manager took over."""
         while not stop.is_set():
-            self._router.poll(_POLL_MS)
+            self._poller.poll(_POLL_MS)
+            self._receive_requests()
             self._serve_requests()
-            self._broadcast()
             self._look_after_versions(feed)
             self._broadcast()
 
+    def _receive_requests(self) -> None:
+        """Queue what came by ZeroMQ; the peer gets its answer when the request was served."""
+        for _ in range(min(_REQUESTS_PER_TURN, self._requests.room)):
+            frames = receive(self._router)
+            if not frames:
+                return
+            if len(frames) != 3:
+                self.dropped += 1
+                continue
+            peer, request_id, payload = frames
+            try:
+                future = self._requests.submit(deframe_message(payload, REQUESTS))
+            except MessageDamaged:
+                self.dropped += 1
+            except MessageRefused as error:  # it arrived as it was sent: asking again would not help
+                self.dropped += 1
+                self._reply(peer, request_id, Refusal(reason=str(error)))
+            else:
+                future.add_done_callback(functools.partial(self._reply_when_done, peer, request_id))
+
+    def _serve_requests(self) -> None:
+        self._broadcast()
+        for _ in range(_REQUESTS_PER_TURN):
+            if not self._requests.serve_one(self._answer):
+                return
+            self._broadcast()
+
+    def _answer(self, request: Request) -> Reply:
+        if isinstance(request, GetStatus):
+            return self._fleet.status(self.dropped, self._error)
+        return self._fleet.handle(request)
+
+    def _reply_when_done(self, peer: bytes, request_id: bytes, future: Future[Reply]) -> None:
+        """The peer of a request that was cancelled or failed asks again: the next fleet manager, it may be."""
+        if not future.cancelled() and future.exception() is None:
+            self._reply(peer, request_id, future.result())
+
+    def _reply(self, peer: bytes, request_id: bytes, reply: Reply) -> None:
+        with contextlib.suppress(zmq.ZMQError):  # the peer went away
+            self._router.send_multipart([peer, request_id, frame_message(reply)], zmq.NOBLOCK)
+
     def _look_after_versions(self, feed: EpisodeFeed) -> None:
-        trouble = ""
+        error = ""
         try:
             self._take_episodes(feed)
             self._fleet.tick()
-        except StorageError as error:
+            self._requests.watcher.tick(self._fleet.robot_statuses)
+        except StorageError as failure:
             # A full disk must not end the fleet manager: robots go on, and it goes on when there is space.
-            trouble = str(error)
-        if trouble != self._trouble:
-            log.warning("fleet manager: %s", trouble or "the registry can be written again")
-        self._trouble = trouble
+            error = str(failure)
+        if error != self._error:
+            log.warning("fleet manager: %s", error or "the registry can be written again")
+        self._error = error
 
     def _take_episodes(self, feed: EpisodeFeed) -> None:
         while True:
@@ -99,35 +151,6 @@ class FleetServer:
             self._fleet.observe(self._batch.episodes, self._batch.read, self._batch.labels)
             self._batch = None  # only now: what could not be stored is tried again
 
-    def _serve_requests(self) -> None:
-        for _ in range(_REQUESTS_PER_TURN):
-            frames = receive(self._router)
-            if not frames:
-                return
-            if len(frames) != 3:
-                self.dropped += 1
-                continue
-            peer, request_id, payload = frames
-            try:
-                reply = self._answer(deframe_message(payload, REQUESTS))
-            except MessageDamaged:
-                self.dropped += 1
-                continue
-            except MessageRefused as error:  # it arrived as it was sent: asking again would not help
-                self.dropped += 1
-                reply = Refusal(reason=str(error))
-            with contextlib.suppress(zmq.ZMQError):  # the peer went away
-                self._router.send_multipart([peer, request_id, frame_message(reply)], zmq.NOBLOCK)
-            self._broadcast()
-
-    def _answer(self, request: Request) -> Reply:
-        if isinstance(request, GetStatus):
-            return self._fleet.status(self.dropped, self._trouble)
-        return self._fleet.handle(request)
-
     def _broadcast(self) -> None:
         for announcement in self._fleet.take_announcements():
-            self._send(announcement)
-
-    def _send(self, announcement: Announcement) -> None:
-        self._publisher.send_multipart([TOPIC, frame_message(announcement)])
+            self._publisher.send_multipart([TOPIC, frame_message(announcement)])

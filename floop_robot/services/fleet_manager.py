@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from floop_robot.bundle import Bundle
-from floop_robot.deploy import FleetRequestHandler, FleetServer, LiveBatch
+from floop_robot.deploy import FleetRequestHandler, FleetServer, LiveBatch, RequestQueue
 from floop_robot.deploy.registry import JournalPosition, LiveEpisode, LiveLabel, Registry
 from floop_robot.durable.locks import RunLock
 from floop_robot.robot.operators import OperatorTokens
@@ -120,8 +120,11 @@ def nondecreasing_clock(registry: Registry) -> Callable[[], int]:
     return lambda: time.monotonic_ns() + offset_ns
 
 
-def run(config: FloopConfig, stop: threading.Event) -> None:
-    """Serve until `stop`; raises `FloopError` when ports, registry or baseline can't be used."""
+def run(config: FloopConfig, stop: threading.Event, requests: RequestQueue | None = None) -> None:
+    """Serve until `stop`; raises `FloopError` when ports, registry or baseline can't be used.
+
+    `requests`: the queue that other threads of this process put their requests into; closed at the end.
+    """
     rules = get_task(config.task)
     ids = ids_of(rules, load_robot(config.robot.model))
     operators = OperatorTokens(Path(config.operators) if config.operators else None)
@@ -130,7 +133,7 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
         clock = nondecreasing_clock(registry)
         fleet = FleetRequestHandler(registry, config.deploy, rules.spec, ids, clock, operators)
         fleet.register_robots(config.robot_names)
-        server = FleetServer(fleet, config.endpoints.fleet, config.endpoints.fleet_rpc)
+        server = FleetServer(fleet, config.endpoints.fleet, config.endpoints.fleet_rpc, requests)
         try:
             if not fleet.started:
                 fleet.publish_baseline(Bundle.load(baseline_path(config)))

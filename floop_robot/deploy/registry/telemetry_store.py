@@ -1,4 +1,4 @@
-"""TelemetryStore: what came back from the robots, with the manager's stamps: receipts, episodes, labels, confirmations."""
+"""TelemetryStore: receipts, episodes, labels and confirmations, with the fleet manager's stamps."""
 
 from __future__ import annotations
 

@@ -56,15 +56,15 @@ def audit_to_msg(entry: AuditEntry) -> msg.AuditEntry:
     )
 
 
-def done_to_msg(done: CommandResult) -> msg.AuditEntry:
-    """The record of an order in its answer."""
+def result_to_msg(result: CommandResult) -> msg.AuditEntry:
+    """The record of a command in its answer."""
     return msg.AuditEntry(
-        stamp=to_time(done.stamp_ns),
-        epoch=done.epoch,
-        who=done.who,
-        what=done.what,
-        version=done.version,
-        detail=done.why,
+        stamp=to_time(result.stamp_ns),
+        epoch=result.epoch,
+        who=result.who,
+        what=result.what,
+        version=result.version,
+        detail=result.why,
     )
 
 

@@ -20,7 +20,7 @@ from floop_interfaces.msg import StopRequest
 from floop_interfaces.srv import SetEstop
 from floop_robot.deploy import AuditNote, FleetClient
 from floop_robot.ros.fleet.estop_monitor import EstopMonitor, EstopSnapshot
-from floop_robot.ros.fleet.fleet_convert import done_to_msg
+from floop_robot.ros.fleet.fleet_convert import result_to_msg
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.async_condition import AsyncCondition
 from floop_robot.ros.node.qos import CALLS, EVENTS
@@ -38,7 +38,7 @@ RETRY_PERIOD_S: Final = 0.4
 RELEASE_RETRY_PERIOD_S: Final = OBEY_TIMEOUT_S + 0.2
 """A release only once a robot that got it would have answered: one that is carried out twice discards targets twice."""
 AUDIT_S: Final = 1.0
-"""How long an answer waits for those before it to be written down."""
+"""How long an answer waits for its entry in the audit."""
 MAX_CALLS: Final = 64
 """Calls that wait for robots at a time: more than operators and their scripts make."""
 FULL: Final = f"{MAX_CALLS} calls wait for robots already"
@@ -249,7 +249,7 @@ class FleetEstop:
         return self._estop_monitor.release(name, snapshot, ask)
 
     def _audit(self, request: SetEstop.Request, what: str, detail: str) -> Any:
-        remark = AuditNote(
+        note = AuditNote(
             call_id=uuid.uuid4().hex,  # what is asked twice is written down twice, also under one id
             who=request.who[:1000] or UNKNOWN,
             why=request.why[:1000],
@@ -260,7 +260,7 @@ class FleetEstop:
         if not self._one_at_a_time.acquire(timeout=AUDIT_S):
             return unwritten
         try:
-            return done_to_msg(self._client.send_command(remark))
+            return result_to_msg(self._client.send_command(note))
         except FloopError:
             return unwritten
         finally:

@@ -1,8 +1,8 @@
 """fleet_manager_node: the fleet manager, with operators' services and the fleet's topics around it.
 
-The manager itself is the very same as without ROS (`services.fleet_manager`), in a thread of its own; everything here
-asks it through its own port, as the command line does. Orders, stops and questions each have their own executor, and
-orders and stops do what takes long in threads of their own: none waits for another.
+The manager is the same as without ROS (`services.fleet_manager`), in a thread of its own. Everything here puts its
+requests into the manager's queue. Commands, e-stops and queries each have their own executor, and what takes long runs
+in a thread: none waits for another.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Final
 from rclpy.node import Node
 
 from floop_interfaces.srv import FleetStatus, ListPolicies
-from floop_robot.deploy import FleetClient
+from floop_robot.deploy import FleetClient, RequestQueue
 from floop_robot.ros.fleet.fleet_convert import convert_valid, fleet_to_msg, verdict_to_msg, version_to_msg
-from floop_robot.ros.fleet.fleet_estop import FleetEstop
+from floop_robot.ros.fleet.fleet_estop import AUDIT_S, FleetEstop
 from floop_robot.ros.fleet.fleet_publisher import FleetPublisher
 from floop_robot.ros.fleet.fleet_services import FleetCommandServices
 from floop_robot.ros.node import topics
@@ -33,22 +33,18 @@ from floop_robot.services import fleet_manager
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import FloopError
 
-QUESTION_TIMEOUT_S: Final = 5.0
-LOOK_TIMEOUT_S: Final = 1.0
-AUDIT_TIMEOUT_S: Final = 0.5
-"""A stop's answer does not wait longer for the audit."""
+QUERY_TIMEOUT_S: Final = 5.0
+POLL_TIMEOUT_S: Final = 1.0
 SILENT_S: Final = 3.0
-"""A robot that said nothing for this long is worth a warning."""
+"""A robot that was not heard for this long is worth a warning."""
 
 
 class FleetManagerThread:
-    """The fleet manager beside ROS, from before the first question until after the last.
+    """The fleet manager beside ROS; a context manager. Sets `ended` when it ends."""
 
-    `ended` is set when it ends by itself.
-    """
-
-    def __init__(self, config: FloopConfig, ended: threading.Event) -> None:
-        self._config, self._ended, self._stop = config, ended, threading.Event()
+    def __init__(self, config: FloopConfig, requests: RequestQueue, ended: threading.Event) -> None:
+        self._config, self._requests, self._ended = config, requests, ended
+        self._stop = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="fleet-manager")
 
@@ -65,18 +61,19 @@ class FleetManagerThread:
 
     def _run(self) -> None:
         try:
-            fleet_manager.run(self._config, self._stop)
+            fleet_manager.run(self._config, self._stop, self._requests)
         except BaseException as error:  # handed to the thread that joins
             self._failure = error
         finally:
+            self._requests.close()
             self._ended.set()
 
 
 class FleetQueryServices:
-    """Serves what only reads."""
+    """Serves fleet status and the list of versions on `node`."""
 
     def __init__(self, node: Node, client: FleetClient) -> None:
-        """`client` is this service's alone."""
+        """`client` belongs to this service alone."""
         self._client = client
         node.create_service(FleetStatus, topics.FLEET_STATUS, self._status, qos_profile=CALLS)
         node.create_service(ListPolicies, topics.LIST_POLICIES, self._list, qos_profile=CALLS)
@@ -136,45 +133,42 @@ def health(publisher: FleetPublisher) -> Iterator[DiagnosticItem]:
 
 
 @contextlib.contextmanager
-def serving_commands(command_services: FleetCommandServices, fleet_estop: FleetEstop) -> Iterator[None]:
-    """Orders and stops meanwhile; at the end whoever waits is answered.
+def serving_commands(commands: FleetCommandServices, estop: FleetEstop) -> Iterator[None]:
+    """Commands and e-stops meanwhile; at the end, whoever waits is answered.
 
-    Both end at the same time: one after the other, with an order and a release that take long, they would need more
-    than a supervisor grants (`supervisor.GRACE_S`).
+    Both end at the same time: one after the other could take longer than a supervisor grants (`supervisor.GRACE_S`).
     """
-    stops_end = threading.Thread(target=fleet_estop.close, name="stops-end")
-    with contextlib.ExitStack() as last:
-        last.callback(stops_end.join)
-        last.enter_context(command_services)
-        last.callback(stops_end.start)
+    ending = [threading.Thread(target=each.close, name="fleet-close") for each in (commands, estop)]
+    try:
         yield
+    finally:
+        for thread in ending:
+            thread.start()
+        for thread in ending:
+            thread.join()
 
 
 def serve(ros: RosProcess) -> None:
-    """Until a signal, or until the fleet manager ends; raises what it raised."""
-    node, orders, stops = ros.node("fleet_manager_node"), ros.node("fleet_orders"), ros.node("fleet_stop")
+    """Run until a signal, or until the fleet manager ends; raises what the fleet manager raised."""
+    node, commands, stops = ros.node("fleet_manager_node"), ros.node("fleet_orders"), ros.node("fleet_stop")
     stop_clients = ros.node("fleet_stop_asking")
     path = Parameters(node, (CONFIG,)).text(CONFIG.name)
     config = load_config(Path(path) if path else None)
+    requests = RequestQueue()
+    publisher = FleetPublisher(node, FleetClient(requests, timeout_s=POLL_TIMEOUT_S))
+    command_services = FleetCommandServices(commands, config, requests)
+    fleet_estop = FleetEstop(stops, stop_clients, config.robot_names, FleetClient(requests, timeout_s=AUDIT_S))
+    served = (
+        FleetQueryServices(node, FleetClient(requests, timeout_s=QUERY_TIMEOUT_S)),
+        DiagnosticsPublisher(node, "fleet", lambda: health(publisher)),
+    )
     with contextlib.ExitStack() as opened:
-
-        def client(timeout_s: float) -> FleetClient:
-            return opened.enter_context(FleetClient(config.endpoints.fleet_rpc, timeout_s=timeout_s))
-
-        publisher = FleetPublisher(node, client(LOOK_TIMEOUT_S))
-        command_services = FleetCommandServices(orders, config)
-        fleet_estop = FleetEstop(stops, stop_clients, config.robot_names, client(AUDIT_TIMEOUT_S))
-        served = (
-            FleetQueryServices(node, client(QUESTION_TIMEOUT_S)),
-            DiagnosticsPublisher(node, "fleet", lambda: health(publisher)),
-        )
-        opened.enter_context(FleetManagerThread(config, ros.stop))
+        opened.enter_context(FleetManagerThread(config, requests, ros.stop))
         opened.enter_context(publisher)
-        for each in (node, orders, stops, stop_clients):
+        for each in (node, commands, stops, stop_clients):
             opened.enter_context(ros.spinning(each))
-        opened.enter_context(
-            serving_commands(command_services, fleet_estop)
-        )  # ends before the executors, which carry the answers
+        # It ends before the executors, which carry the answers.
+        opened.enter_context(serving_commands(command_services, fleet_estop))
         ros.stop.wait()
     del served
 

@@ -9,10 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from floop_robot.deploy import AuditNote, Drain, FleetCommand, Hold, LiveBatch, Pin, Push, Resume, Rollback
-from floop_robot.deploy.registry import FLEET
-from floop_robot.ros.fleet import command_queue
 from floop_robot.ros.fleet.command_queue import (
     CommandOutcome,
     CommandRequest,
@@ -21,6 +17,10 @@ from floop_robot.ros.fleet.command_queue import (
     QueueFull,
 )
 from floop_robot.ros.fleet.convergence_watcher import ConvergenceWatcher
+
+from floop_robot.deploy import AuditNote, Drain, FleetCommand, Hold, LiveBatch, Pin, Push, Resume, Rollback
+from floop_robot.deploy.registry import FLEET
+from floop_robot.ros.fleet import command_queue
 from tests.support.in_process_fleet import ManagerThread
 from tests.support.ports import free_base_port
 from tests.support.sample_bundles import make_bundle

@@ -1,0 +1,110 @@
+"""`floop push`, `rollback`, `pin`, `hold`, `resume`, `drain`: operators' commands to a running fleet."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from floop_robot.bundle import Bundle
+from floop_robot.cli.operator_options import (
+    Operator,
+    command_options,
+    if_version_option,
+    number_of,
+    version_number,
+    wait_option,
+)
+from floop_robot.deploy import CommandResult
+from floop_robot.deploy.convergence import DesiredState, desired_drain, desired_version
+from floop_robot.deploy.registry import FLEET
+from floop_robot.spec.errors import FloopError
+
+ZIP_SUFFIX = ".zip"
+
+
+def _fleet_command(function: Callable[..., Any]) -> click.Command:
+    return click.command()(if_version_option(command_options(function)))
+
+
+def _acting(scope: str) -> Callable[[CommandResult], DesiredState]:
+    return lambda done: desired_version(done.version, scope)
+
+
+@_fleet_command
+@click.argument("policy")
+@click.option("--robot", default="", help="Put it on this robot alone, which is then pinned to it.")
+@click.option("--trust", is_flag=True, help="Read a stable-baselines3 zip; it may run any code.")
+@wait_option
+def push(policy: str, robot: str, trust: bool, wait_s: float, operator: Operator) -> None:
+    """Publish POLICY to the fleet under a new version, without asking the gate.
+
+    POLICY is a bundle (.floop), a version of this fleet (v12), or with --trust a stable-baselines3 zip.
+    """
+    scope, number = robot or FLEET, number_of(policy)
+    if number and not Path(policy).exists():
+        version = number
+        operator.carry_out(lambda c: c.push_version(version, operator.why, scope), _acting(scope), wait_s)
+    else:
+        bundle = _load(Path(policy), trust, operator)
+        operator.carry_out(lambda c: c.push(bundle, operator.why, scope), _acting(scope), wait_s)
+
+
+def _load(path: Path, trust: bool, operator: Operator) -> Bundle:
+    if path.suffix != ZIP_SUFFIX:
+        return Bundle.load(path)
+    from floop_robot.services.import_zip import bundle_of_zip
+
+    return bundle_of_zip(path, operator.fleet, trust=trust)
+
+
+@_fleet_command
+@click.argument("version", default="", callback=version_number)
+@wait_option
+def rollback(version: int, wait_s: float, operator: Operator) -> None:
+    """Publish the bytes of VERSION again under a new version (left out: the one before production).
+
+    Candidates that the gate accepts may follow it; `floop hold fleet` prevents that.
+    """
+    operator.carry_out(lambda c: c.rollback(version, operator.why), _acting(FLEET), wait_s)
+    with contextlib.suppress(FloopError), operator.connect() as client:  # the rollback was carried out
+        if not operator.as_json and not client.status().fleet.held:
+            click.echo("candidates that the gate accepts may follow it; `floop hold fleet` keeps it")
+
+
+@_fleet_command
+@click.argument("scope")
+@click.argument("version", callback=version_number)
+@wait_option
+def pin(scope: str, version: int, wait_s: float, operator: Operator) -> None:
+    """Put SCOPE (a robot, or fleet) on VERSION and keep it there until `floop resume`."""
+    operator.carry_out(lambda c: c.pin(scope, version, operator.why), _acting(scope), wait_s)
+
+
+@_fleet_command
+@click.argument("scope", default=FLEET)
+def hold(scope: str, operator: Operator) -> None:
+    """Let no newer version reach SCOPE (a robot; left out: the whole fleet) by itself."""
+    operator.carry_out(lambda c: c.hold(scope, operator.why))
+
+
+@_fleet_command
+@click.argument("scope", default=FLEET)
+@wait_option
+def resume(scope: str, wait_s: float, operator: Operator) -> None:
+    """End hold and pin of SCOPE (a robot; left out: the whole fleet)."""
+    operator.carry_out(lambda c: c.resume(scope, operator.why), _acting(scope), wait_s)
+
+
+@_fleet_command
+@click.argument("scope")
+@click.option("--end", is_flag=True, help="Let it work again.")
+@wait_option
+def drain(scope: str, end: bool, wait_s: float, operator: Operator) -> None:
+    """Have SCOPE (a robot, or fleet) finish its episode, start no other and hold the arm; with --end, work again."""
+    words = ("may work", "still drained") if end else ("idle", "still at work")
+    desired = desired_drain(not end, scope)
+    operator.carry_out(lambda c: c.drain(scope, not end, operator.why), lambda _: desired, wait_s, words)

@@ -1,0 +1,120 @@
+"""RequestQueue: the one queue of a fleet manager, for what comes by ZeroMQ and from its own process."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+
+from floop_robot.bundle.delivery import Refusal
+from floop_robot.deploy.convergence import Convergence, ConvergenceWatcher, DesiredState
+from floop_robot.deploy.messages import Reply, Request
+
+MAX_QUEUED = 256
+"""A request takes milliseconds. So many in a row mean that the fleet manager is stuck."""
+
+
+class RequestQueue:
+    """Requests in order of arrival. `submit` and `watch` are for any thread, the rest for the fleet manager's."""
+
+    def __init__(self) -> None:
+        self.watcher = ConvergenceWatcher()
+        """For those who `watch`."""
+        self._waiting: deque[tuple[Request, Future[Reply]]] = deque()
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._awake, self._wake = socket.socketpair()
+        self._awake.setblocking(False)
+        self._wake.setblocking(False)
+
+    def fileno(self) -> int:
+        """For `zmq.Poller`: readable while requests wait."""
+        return self._awake.fileno()
+
+    @property
+    def room(self) -> int:
+        """How many more requests may wait."""
+        return MAX_QUEUED - len(self._waiting)
+
+    def submit(self, request: Request) -> Future[Reply]:
+        """Queue a request. Whoever gives up may cancel the future; it is cancelled when the fleet manager ends."""
+        future: Future[Reply] = Future()
+        with self._lock:
+            if self._is_closed:
+                future.cancel()
+            elif len(self._waiting) >= MAX_QUEUED:
+                future.set_result(Refusal(reason=f"not done: {MAX_QUEUED} requests wait already; call again later"))
+            else:
+                self._waiting.append((request, future))
+                self._wake_manager()
+        return future
+
+    def watch(self, desired: DesiredState, wait_s: float) -> Future[Convergence]:
+        """How far the robots are once they have reached `desired` or `wait_s` is over."""
+        future = self.watcher.watch(desired, wait_s)
+        with self._lock:
+            if self._is_closed:
+                future.cancel()
+            else:
+                self._wake_manager()
+        return future
+
+    def _wake_manager(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # it is full: the manager wakes anyway
+            self._wake.send(b"\0")
+
+    def serve_one(self, answer: Callable[[Request], Reply]) -> bool:
+        """Answer the oldest request; False if there is none. What `answer` raises is raised, here and to the caller."""
+        with contextlib.suppress(BlockingIOError):
+            self._awake.recv(4096)
+        with self._lock:
+            if not self._waiting:
+                return False
+            request, future = self._waiting.popleft()
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(answer(request))
+            except BaseException as error:
+                future.set_exception(error)
+                raise
+        return True
+
+    def close(self) -> None:
+        """Cancel what waits, and whatever comes later."""
+        with self._lock:
+            self._is_closed = True
+            waiting = tuple(self._waiting)
+            self._waiting.clear()
+            self._awake.close()
+            self._wake.close()
+        for _, future in waiting:
+            future.cancel()
+
+
+class LocalRpcClient:
+    """As `RpcClient`, for one thread of the fleet manager's own process."""
+
+    def __init__(self, requests: RequestQueue) -> None:
+        self._requests = requests
+        self.sent = False
+        """Whether the last request may have been obeyed though no answer came."""
+
+    def ask(self, request: Request, wanted: type | tuple[type, ...], timeout_s: float) -> Reply | None:
+        """The answer, of one of the `wanted` kinds; None when none came in time. Then it is not carried out later."""
+        future = self._requests.submit(request)
+        self.sent = False
+        try:
+            reply = future.result(timeout_s)
+        except FutureTimeoutError:
+            self.sent = not future.cancel()
+            return None
+        except CancelledError:
+            return None
+        return reply if isinstance(reply, wanted) else None
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -1,8 +1,7 @@
-"""Commands beyond versions for all: one robot alone, drain, tokens, remarks; what became of them, and of whom."""
+"""Commands beyond versions for all: one robot alone, drain, tokens, notes; what came of them."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from pathlib import Path
 
@@ -23,7 +22,8 @@ from floop_robot.deploy import (
     Resume,
     Rollback,
 )
-from floop_robot.deploy.convergence import wait_until_acting, wait_until_drained
+from floop_robot.deploy.commands import GetScopeVersion, ScopeVersion
+from floop_robot.deploy.convergence import desired_drain, desired_version
 from floop_robot.deploy.messages import CandidateSubmission, GetNews, GetRobots
 from floop_robot.deploy.registry import FLEET, Directive, Origin, Registry
 from floop_robot.deploy.registry.registry import MAX_STORED_RESULTS
@@ -77,9 +77,15 @@ class CommandHarness:
             made = self.episodes.make(version, success, observed_ns=self.now_ns)
             self.fleet.observe([made], self.episodes.read())
 
-    def place(self) -> int:
-        """Where the audit ends now."""
+    def audit_end(self) -> int:
+        """The last row of the audit."""
         return self.fleet.handle(GetNews()).audit_to
+
+    def version(self, scope: str) -> int:
+        """The version that a scope is on."""
+        answer = self.fleet.handle(GetScopeVersion(who="ann", token="secret", scope=scope))
+        assert isinstance(answer, ScopeVersion), answer
+        return answer.version
 
     def beat(self, robot: str = "robot_1", **fields):
         return self.fleet.handle(Heartbeat(robot=robot, boot_id="b", contract=IDS.contract, version=1, **fields))
@@ -126,57 +132,57 @@ def test_a_version_can_be_pushed_again(harness):
 
 
 @pytest.mark.parametrize("scope", [FLEET, "robot_1"])
-def test_an_order_that_waited_undoes_none_for_the_same_robots_that_came_since(harness, scope):
+def test_a_command_is_refused_when_its_scope_is_on_another_version_by_then(harness, scope):
     for seed, later in enumerate(
         (
             Push(who="bob", bundle=blob(1), scope=scope),
             Pin(who="bob", scope=scope, version=1),
-            Resume(who="bob", scope=scope),
-            Hold(who="bob", scope=scope),
-            Drain(who="bob", scope=scope),
-            Resume(who="bob", scope=FLEET),
             Rollback(who="bob", version=1),
         )
     ):
-        waited = Push(who="ann", bundle=blob(10 + seed), scope=scope, accepted_at=harness.place())
-        also_waited = Push(who="ann", version=1, scope=scope, accepted_at=harness.place())
-        done = harness.done(later)
-        assert harness.refused(waited).startswith(f"not done: bob {done.what} at ")
-        assert "not done: bob" in harness.refused(also_waited)
-        now = msgspec.structs.replace(waited, accepted_at=harness.place(), scope="robot_1")
-        assert harness.done(now) == harness.done(msgspec.structs.replace(now, accepted_at=0))  # it is known already
+        based_on = harness.version(scope)
+        fields = {"who": "ann", "if_version": based_on, "scope": scope}
+        harness.done(Resume(who="bob", scope=scope))
+        if harness.version(scope) != based_on:
+            fields["if_version"] = based_on = harness.version(scope)
+        harness.done(later)
+        if later.scope == FLEET:
+            harness.done(Resume(who="bob", scope="robot_1"))
+        now = harness.version(scope)
+        assert now != based_on
+        for command in (
+            Push(bundle=blob(10 + seed), **fields), Push(version=1, **fields), Pin(version=1, **fields),
+            Hold(**fields), Resume(**fields), Drain(**fields),
+        ):  # fmt: skip
+            refusal = harness.refused(command)
+            assert refusal.startswith(f"not done: {scope} is on v{now} now (")
+            assert "by bob at " in refusal and f"not on v{based_on}; give the command again" in refusal
+        again = Push(who="ann", bundle=blob(20 + seed), scope="robot_1", if_version=harness.version("robot_1"))
+        assert harness.done(again) == harness.done(msgspec.structs.replace(again, if_version=1))  # it is known already
 
 
-def test_orders_that_waited_follow_each_other_and_those_of_others(harness):
-    waited = [
-        Push(who="ann", bundle=blob(seed), scope=scope, accepted_at=harness.place())
-        for seed, scope in ((1, FLEET), (2, FLEET), (3, "robot_1"))
-    ]
-    harness.done(Hold(who="bob", scope="robot_2"))
-    harness.done(AuditNote(who="bob", what="held fleet"))
-    assert [harness.done(command).version for command in waited] == [2, 3, 4]
-    assert [harness.robot(name).target for name in ("robot_1", "robot_2")] == [4, 1]
+def test_commands_for_other_robots_and_notes_change_no_version(harness):
+    base = harness.version(FLEET)
+    harness.done(Pin(who="bob", scope="robot_2", version=1))
+    harness.done(Push(who="bob", bundle=blob(4), scope="robot_2"))
+    harness.done(AuditNote(who="bob", what="pushed v9"))
+    assert harness.done(Push(who="ann", bundle=blob(1), if_version=base)).version == 3
+    assert harness.done(Drain(who="ann", scope="robot_2", if_version=2)).what == "drained robot_2"
 
 
-def test_an_order_that_waited_does_not_undo_what_the_watch_did(harness):
+def test_a_command_does_not_undo_a_rollback_of_the_monitor_that_it_does_not_know(harness):
     harness.live(1, [True] * 30)
     harness.done(Push(who="ann", bundle=blob(1)))
-    waited = Push(who="ann", bundle=blob(2), accepted_at=harness.place())
-    robot = Push(who="ann", bundle=blob(3), scope="robot_1", accepted_at=harness.place())
+    fleet = Push(who="ann", bundle=blob(2), if_version=2)
+    robot = Push(who="ann", bundle=blob(3), scope="robot_1", if_version=2)
     harness.live(2, [False] * 30)
     assert harness.registry.versions()[-1].origin is Origin.ROLLBACK
-    for command in (waited, robot):
-        assert "not done: fleet manager rolled back to v1, published as v3 at " in harness.refused(command)
+    for command in (fleet, robot):
+        assert "is on v3 now (rollback by fleet manager at " in harness.refused(command)
 
 
-def test_an_order_whose_place_is_in_another_registry_is_not_carried_out(harness):
-    harness.done(Rollback(who="bob", version=1))
-    waited = Push(who="ann", bundle=blob(2), accepted_at=harness.place() + 1)
-    assert "not done: bob rolled back" in harness.refused(waited)
-
-
-def test_what_the_watch_did_not_do_stops_no_order(harness, monkeypatch):
-    """A command is undone, and with it the rollback that the watch made within its transaction."""
+def test_a_rollback_that_was_undone_with_its_command_stops_no_other(harness, monkeypatch):
+    """A command fails, and with it the rollback that the monitor made within its transaction."""
     harness.live(1, [True] * 30)
     harness.done(Push(who="ann", bundle=blob(1)))
     harness.done(Pin(who="ann", scope=FLEET, version=2))
@@ -188,36 +194,19 @@ def test_what_the_watch_did_not_do_stops_no_order(harness, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(harness.registry, "store_command_result", full)
         assert "full" in harness.refused(Resume(who="bob", scope=FLEET))
-    place = harness.place()
-    assert harness.done(Push(who="ann", bundle=blob(3), scope="robot_1", accepted_at=place)).version == 3
+    assert harness.done(Push(who="ann", bundle=blob(3), scope="robot_1", if_version=2)).version == 3
 
 
-def test_an_order_that_is_on_disk_is_answered_as_done_whatever_can_be_read_afterwards(harness, monkeypatch):
+def test_the_version_that_a_command_was_based_on_outlives_a_restart(harness):
     harness.done(Push(who="ann", bundle=blob(1)))
-    waited = Push(who="ann", bundle=blob(2), accepted_at=harness.place())
-    registry, together = harness.registry, harness.registry.transaction
-
-    def fail(*_: object) -> None:
-        raise StorageError("the disk cannot be read")
-
-    @contextlib.contextmanager
-    def then_fail():
-        with together():
-            yield
-        monkeypatch.setattr(registry, "audit_after", fail)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(registry, "transaction", then_fail)
-        assert harness.done(Rollback(who="bob", version=1)).version == 3
-    monkeypatch.undo()
-    assert "not done: bob rolled back" in harness.refused(waited)
-
-
-def test_an_order_from_before_a_restart_is_not_carried_out(harness):
-    waited = Push(who="ann", bundle=blob(2), accepted_at=harness.place())
-    harness.done(Resume(who="bob", scope="robot_2"))
+    same, other = Hold(who="ann", scope=FLEET, if_version=2), Hold(who="ann", scope=FLEET, if_version=1)
     harness.restart()
-    assert "not done: fleet manager started at " in harness.refused(waited)
+    assert harness.done(same).what == "held fleet on v2"
+    assert "fleet is on v2 now (push by ann at " in harness.refused(other)
+
+
+def test_a_rollback_is_for_the_whole_fleet(harness):
+    assert "pin robot_1 to the older version" in harness.refused(Rollback(who="ann", scope="robot_1", version=1))
 
 
 def test_unknown_robots_are_named_with_what_was_meant(harness):
@@ -299,7 +288,7 @@ def test_what_was_written_since_can_be_asked_for_in_order(harness):
     assert (after.audit_to, after.candidates_to) == (news.audit_to, news.candidates_to)
 
 
-def test_remarks_take_nothing_from_orders(harness):
+def test_notes_take_nothing_from_commands(harness):
     """They need no token: none claims a command's id, or crowds one out."""
     harness.done(Push(who="ann", bundle=blob(1)))
     harness.done(AuditNote(who="eve", call_id="mine", what="rolled back to v1, published as v3"))
@@ -308,25 +297,25 @@ def test_remarks_take_nothing_from_orders(harness):
     for i in range(MAX_STORED_RESULTS + 1):
         harness.fleet.handle(AuditNote(who="eve", call_id=str(i), what="was here"))
     assert harness.done(Rollback(who="ann", call_id="mine", version=1)) == back
-    before = harness.place()
-    remark = AuditNote(who="eve", what="was here")
-    assert harness.done(remark) == harness.done(remark)
-    assert harness.place() == before + 1
+    before = harness.audit_end()
+    note = AuditNote(who="eve", what="was here")
+    assert harness.done(note) == harness.done(note)
+    assert harness.audit_end() == before + 1
 
 
-def test_the_id_of_an_order_is_that_of_who_gave_it(harness):
+def test_the_id_of_a_command_is_that_of_who_gave_it(harness):
     harness.done(Hold(who="ann", call_id="mine", scope=FLEET))
     assert "call_id mine is that of a command ann gave" in harness.refused(Hold(who="bob", call_id="mine", scope=FLEET))
 
 
-def test_an_order_needs_a_name_and_an_id(harness):
+def test_a_command_needs_a_name_and_an_id(harness):
     assert "who is empty" in harness.refused(Hold(who=" ", scope=FLEET))
     assert "call_id is empty" in harness.refused(Hold(who="ann", call_id="", scope=FLEET))
     assert "longer than 1000" in harness.refused(Hold(who="ann", why="x" * 1001, scope=FLEET))
     assert "longer than 1000" in harness.refused(AuditNote(who="ann", what="x" * 1001))
 
 
-def test_where_tokens_are_asked_for_no_order_passes_without_one(tmp_path):
+def test_where_tokens_are_asked_for_no_command_passes_without_one(tmp_path):
     path = tmp_path / "operators.yaml"
     path.write_text(f"tokens:\n  ann: {hashlib.sha256(b'secret').hexdigest()}\n")
     harness = CommandHarness(tmp_path, OperatorTokens(path))
@@ -334,6 +323,8 @@ def test_where_tokens_are_asked_for_no_order_passes_without_one(tmp_path):
         (Push, {"bundle": blob(1)}), (Rollback, {}), (Pin, {"scope": FLEET, "version": 1}), (Hold, {"scope": FLEET}),
         (Resume, {"scope": FLEET}), (Drain, {"scope": "robot_1"}),
     ]  # fmt: skip
+    assert harness.version(FLEET) == 1
+    commands.append((GetScopeVersion, {}))
     for kind, fields in commands:
         for who, token in (("ann", ""), ("ann", "guess"), ("bob", "secret")):
             assert "no valid operator token" in harness.refused(kind(who=who, token=token, **fields))
@@ -381,12 +372,12 @@ def test_a_robot_drains_stays_so_without_its_manager_and_works_again(tmp_path):
     with manager.client() as client:
         wait_for(lambda: client.robots().robots, what="the robot's heartbeat")
         client.drain("robot_1", why="pads")
-        effect = wait_until_drained(client, True, "robot_1", 0.3)
-        assert effect.pending == ("robot_1",)  # its episode goes on
+        found = client.wait_for(desired_drain(True, "robot_1"), 0.3)
+        assert found.pending == ("robot_1",)  # its episode goes on
         wait_for(lambda: robot.drain_state.by_fleet_manager)
         robot.drain_state.idle = True
-        effect = wait_until_drained(client, True, "robot_1", 10.0)
-        assert (effect.reached, effect.pending, effect.silent) == (("robot_1",), (), ())
+        found = client.wait_for(desired_drain(True, "robot_1"), 10.0)
+        assert (found.reached, found.pending, found.silent) == (("robot_1",), (), ())
         robot.stop()
         alone = DrainableRobot(tmp_path, "tcp://127.0.0.1:1", "tcp://127.0.0.1:1")
         assert alone.drain_state.drained  # before it can reach the fleet manager
@@ -395,7 +386,7 @@ def test_a_robot_drains_stays_so_without_its_manager_and_works_again(tmp_path):
         client.drain("robot_1", False)
         wait_for(lambda: not robot.drain_state.by_fleet_manager)
         assert not (robot.folder / "drained").exists()
-        assert wait_until_drained(client, False, "robot_1", 10.0).reached == ("robot_1",)
+        assert client.wait_for(desired_drain(False, "robot_1"), 10.0).reached == ("robot_1",)
     robot.stop()
     manager.stop()
 
@@ -406,14 +397,14 @@ def test_whoever_pushes_can_wait_until_robots_act(tmp_path):
     with manager.client() as client:
         wait_for(lambda: client.robots().robots, what="the robot's heartbeat")
         done = client.push(make_bundle(1))
-        effect = wait_until_acting(client, done.version, FLEET, 10.0)
-        assert effect.reached == ("robot_1",) and robot.policy_buffer.first_step_s(done.version) is not None
-        assert effect.text("acting on it", "not yet") == "acting on it: robot_1"
+        found = client.wait_for(desired_version(done.version, FLEET), 10.0)
+        assert found.reached == ("robot_1",) and robot.policy_buffer.first_step_s(done.version) is not None
+        assert found.text("acting on it", "not yet") == "acting on it: robot_1"
         robot.stop()
         done = client.push(make_bundle(2))
-        assert wait_until_acting(client, done.version, FLEET, 0.1).pending == ("robot_1",)
+        assert client.wait_for(desired_version(done.version, FLEET), 0.1).pending == ("robot_1",)
         wait_for(lambda: client.robots().robots[0].silent_s > 3.0)
-        assert wait_until_acting(client, done.version, FLEET, 60.0).silent == (
+        assert client.wait_for(desired_version(done.version, FLEET), 60.0).silent == (
             "robot_1",
         )  # nobody waits for the silent
     with FleetClient(manager.rpc, "bob") as client, pytest.raises(FleetRefused, match="robot_9"):

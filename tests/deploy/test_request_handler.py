@@ -8,7 +8,8 @@ import sqlite3
 import pytest
 
 from floop_robot.bundle.delivery import InstallStage, Receipt, ReceiptReport, Refusal
-from floop_robot.deploy.messages import CandidateSubmission, CommandResult, Hold, Pin, Push, Resume, Rollback
+from floop_robot.deploy.commands import CommandResult, Hold, Pin, Push, Resume, Rollback
+from floop_robot.deploy.messages import CandidateSubmission
 from floop_robot.deploy.registry import FLEET, CandidateState, Origin, RegistryFenced
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.ids import Ids

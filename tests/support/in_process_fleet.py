@@ -10,7 +10,7 @@ import numpy as np
 
 from floop_robot.bundle import Actor, Bundle
 from floop_robot.bundle.delivery import Heartbeat
-from floop_robot.deploy import FleetClient, FleetRequestHandler, FleetServer, LiveBatch
+from floop_robot.deploy import FleetClient, FleetRequestHandler, FleetServer, LiveBatch, RequestQueue
 from floop_robot.deploy.messages import CandidateSubmission
 from floop_robot.deploy.registry import JournalPosition, LiveEpisode, Registry
 from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
@@ -89,9 +89,10 @@ class ManagerThread:
 
     def __init__(self, folder: Path, config: DeployConfig = CONFIG, baseline: Bundle | None = None) -> None:
         self.feed = QueueFeed()
+        self.requests = RequestQueue()
         self.path = folder / "registry.sqlite"
         self._config, self._baseline = config, baseline or make_bundle(0)
-        self._stop = threading.Event()
+        self.stopping = threading.Event()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="manager")
         self._thread.start()
@@ -100,12 +101,12 @@ class ManagerThread:
     def _run(self) -> None:
         registry = Registry(self.path)
         fleet = FleetRequestHandler(registry, self._config, TASK, IDS, time.time_ns)
-        server = FleetServer(fleet, "tcp://127.0.0.1:0", "tcp://127.0.0.1:0")
+        server = FleetServer(fleet, "tcp://127.0.0.1:0", "tcp://127.0.0.1:0", self.requests)
         fleet.publish_baseline(self._baseline)
         self.announcements, self.rpc = server.endpoints
         self._ready.set()
         try:
-            server.run(self.feed, self._stop)
+            server.run(self.feed, self.stopping)
         finally:
             server.close()
             registry.close()
@@ -114,7 +115,7 @@ class ManagerThread:
         return FleetClient(self.rpc, who)
 
     def stop(self) -> None:
-        self._stop.set()
+        self.stopping.set()
         self._thread.join()
 
 

@@ -47,8 +47,9 @@ class CallRefused(FloopError):
 class FleetCommandServices:
     """Serves push, rollback, pin, hold and drain on `node`; close it before the executor ends."""
 
-    def __init__(self, node: Node, config: FloopConfig, requests: RequestQueue) -> None:
-        self._config, self._requests, self._condition = config, requests, AsyncCondition(node)
+    def __init__(self, node: Node, requests: RequestQueue, read: Callable[[PushPolicy.Request], Bundle]) -> None:
+        """`requests`: the fleet manager's queue. `read` reads the file that a push names; it may take long."""
+        self._requests, self._read, self._condition = requests, read, AsyncCondition(node)
         self._waiting = 0
         """Calls that want to wait for robots."""
         group = ReentrantCallbackGroup()
@@ -93,7 +94,7 @@ class FleetCommandServices:
         else:
             # Nothing is read for a stranger; what changes meanwhile is not undone.
             base = await self._ask(GetScopeVersion(scope=scope, **fields), ScopeVersion)
-            command = Push(scope=scope, bundle=await self._read(request), if_version=base.version, **fields)
+            command = Push(scope=scope, bundle=await self._bundle_of(request), if_version=base.version, **fields)
         await self._carry_out(command, request, answer, lambda done: desired_version(done.version, scope))
 
     async def _roll_back(self, request: RollbackPolicy.Request, answer: RollbackPolicy.Response) -> None:
@@ -165,28 +166,28 @@ class FleetCommandServices:
             return reply
         raise CallRefused(reply.reason if isinstance(reply, Refusal) else f"the fleet manager answered {reply}")
 
-    async def _read(self, request: PushPolicy.Request) -> bytes:
+    async def _bundle_of(self, request: PushPolicy.Request) -> bytes:
         """The bundle that a push names; raises `FloopError`."""
         if self._condition.running_threads >= MAX_FILE_READERS:
             raise CallRefused(f"not done: {MAX_FILE_READERS} files are being read already; call again later")
         bundles: list[Bundle] = []
 
-        def read() -> None:
-            if request.bundle_path:
-                bundles.append(Bundle.load(Path(request.bundle_path)))
-            else:
-                path, trust = Path(request.sb3_zip_path), request.trust_sb3_zip
-                bundles.append(bundle_of_zip(path, self._config, trust=trust))
-
         limit_s = BEGIN_S + (IMPORT_TIMEOUT_S if request.sb3_zip_path else 0.0)
         try:
-            is_read = await self._condition.run_in_thread(read, limit_s)
+            is_read = await self._condition.run_in_thread(lambda: bundles.append(self._read(request)), limit_s)
         except RuntimeError as error:  # the machine is short of threads
             raise CallRefused(f"not done: its file cannot be read: {error}") from None
         if not is_read:
             late = f"could not read its file within {limit_s:g} s; call again later"
             raise CallRefused(f"not done: {late if self._condition.accepts_work else 'the fleet manager ends'}")
         return bundles[0].to_bytes()
+
+
+def read_bundle(request: PushPolicy.Request, config: FloopConfig) -> Bundle:
+    """The file that a push names; raises `FloopError`."""
+    if request.bundle_path:
+        return Bundle.load(Path(request.bundle_path))
+    return bundle_of_zip(Path(request.sb3_zip_path), config, trust=request.trust_sb3_zip)
 
 
 def _in_bounds(version: int) -> int:

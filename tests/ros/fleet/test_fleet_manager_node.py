@@ -20,7 +20,7 @@ pytest.importorskip("rclpy", reason=NO_ROS)
 from floop_interfaces import msg, srv
 from floop_robot.bundle import Bundle
 from floop_robot.deploy.registry import Origin
-from floop_robot.ros.fleet import command_queue
+from floop_robot.ros.fleet.fleet_services import MAX_WAITING
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import AUDIT, EVENTS, LATCHED
 from floop_robot.spec.ids import Ids
@@ -168,7 +168,7 @@ def test_a_robot_is_drained_and_works_again(fleet: FleetRig) -> None:
     assert back.success and not back.idle and not fleet.robots[0].drained
 
 
-def test_an_order_that_waits_keeps_neither_questions_nor_stops_nor_orders_waiting(fleet: FleetRig) -> None:
+def test_a_command_that_waits_keeps_neither_queries_nor_stops_nor_commands_waiting(fleet: FleetRig) -> None:
     robot = fleet.robots[0]
     robot.busy = True
     request = srv.DrainRobot.Request(robot="robot_1", drain=True, wait_s=20.0, who=WHO, token=TOKEN)
@@ -198,7 +198,7 @@ def slow_push(fleet: FleetRig, name: str) -> Iterator[Any]:
         yield answer
 
 
-def test_a_push_whose_file_is_read_slowly_keeps_no_other_order_waiting(fleet: FleetRig) -> None:
+def test_a_push_whose_file_is_read_slowly_keeps_no_other_command_waiting(fleet: FleetRig) -> None:
     with slow_push(fleet, "slow.zip") as pushed:
         for hold in (True, False):
             assert fleet.order(srv.HoldUpdates, topics.HOLD_UPDATES, scope="robot_1", hold=hold).success
@@ -209,7 +209,7 @@ def test_a_push_whose_file_is_read_slowly_keeps_no_other_order_waiting(fleet: Fl
     assert fleet.state().audit[-1].detail == "slow.zip"
 
 
-def test_orders_of_one_kind_are_carried_out_as_they_arrive(fleet: FleetRig) -> None:
+def test_commands_are_carried_out_as_they_arrive(fleet: FleetRig) -> None:
     for number in range(10):
         given = {"scope": "robot_1", "who": WHO, "token": TOKEN, "why": str(number)}
         requests = [srv.HoldUpdates.Request(hold=hold, **given) for hold in (True, False)]
@@ -218,33 +218,25 @@ def test_orders_of_one_kind_are_carried_out_as_they_arrive(fleet: FleetRig) -> N
         assert not fleet.state().robots[0].held
 
 
-def test_what_is_too_much_or_overtaken_is_refused_in_one_line(fleet: FleetRig) -> None:
+def test_a_push_whose_file_is_slow_undoes_nothing_that_came_after_it(fleet: FleetRig) -> None:
     with slow_push(fleet, "stuck.zip") as pushed:
-        request = srv.PushPolicy.Request(version=1, who=WHO, token=TOKEN)
-        sent = [pushed]
-        for _ in range(command_queue.MAX_QUEUED + 10):
-            sent.append(fleet.peer.send(srv.PushPolicy, topics.PUSH_POLICY, request))
-            fleet.state()
-        last = sent[-1]
-        unchanged(fleet, fleet.peer.result(last), f"{command_queue.MAX_QUEUED} orders are to be carried out before")
+        assert push(fleet, version=1).success
         back = fleet.order(srv.RollbackPolicy, topics.ROLLBACK_POLICY, to_version=1)
         assert back.success
-    for answer in sent[: command_queue.MAX_QUEUED]:
-        unchanged(fleet, fleet.peer.result(answer, 60.0), "not done", f"{WHO} rolled back to v1")
-    assert fleet.order(srv.HoldUpdates, topics.HOLD_UPDATES, hold=False).success
+    unchanged(fleet, fleet.peer.result(pushed, 60.0), "not done", f"v{back.version}", f"rollback by {WHO}")
     assert fleet.state().production_version == back.version
 
 
-def test_many_orders_that_wait_cost_no_more_than_one_and_beyond_a_bound_they_are_refused(fleet: FleetRig) -> None:
+def test_many_commands_that_wait_cost_no_more_than_one_and_beyond_a_bound_they_are_refused(fleet: FleetRig) -> None:
     robot, node = fleet.robots[0], Path(f"/proc/{fleet.nodes[0].process.pid}")
     robot.busy = True
     request = srv.DrainRobot.Request(robot="robot_1", drain=True, wait_s=200.0, who=WHO, token=TOKEN)
     threads = len(list((node / "task").iterdir()))
     open_files = len(list((node / "fd").iterdir()))
-    for _ in range(command_queue.MAX_WAITERS + 6):
+    for _ in range(MAX_WAITING + 6):
         last = fleet.peer.send(srv.DrainRobot, topics.DRAIN_ROBOT, request)
         fleet.state()
-    unchanged(fleet, fleet.peer.result(last), f"{command_queue.MAX_WAITERS} orders wait", "wait_s 0")
+    unchanged(fleet, fleet.peer.result(last), f"{MAX_WAITING} calls wait", "wait_s 0")
     assert len(list((node / "task").iterdir())) <= threads + 2
     assert len(list((node / "fd").iterdir())) <= open_files + 2
     assert fleet.order(srv.HoldUpdates, topics.HOLD_UPDATES, scope="robot_2", hold=True).success  # it does not wait
@@ -292,11 +284,13 @@ def test_what_cannot_be_done_is_one_line_and_changes_nothing(fleet: FleetRig) ->
 
 
 @pytest.mark.parametrize("name", ORDERS)
-def test_no_order_passes_without_its_token(fleet: FleetRig, name: str) -> None:
+def test_no_command_passes_without_its_token(fleet: FleetRig, name: str) -> None:
     kind, fields = ORDERS[name]
     before = fleet.state()
     for who, token in ((WHO, ""), (WHO, "guess"), ("bob", TOKEN), ("", TOKEN)):
         unchanged(fleet, fleet.order(kind, name, **(fields | {"who": who, "token": token})))
+    unread = fleet.order(srv.PushPolicy, topics.PUSH_POLICY, bundle_path="/none.floop", token="guess")
+    unchanged(fleet, unread, "no valid operator token")  # nothing is read for a stranger
     after = fleet.state()
     assert (after.production_version, list(after.audit)) == (before.production_version, list(before.audit))
     assert [(r.target, r.pin, r.held, r.drained) for r in after.robots] == [
@@ -340,7 +334,7 @@ def test_versions_and_verdicts_are_listed(fleet: FleetRig) -> None:
     assert [p.version for p in fewer.policies] == [p.version for p in listed.policies[-2:]] and not fewer.verdicts
 
 
-def test_state_audit_and_verdicts_are_said_aloud(fleet: FleetRig) -> None:
+def test_state_audit_and_verdicts_are_published(fleet: FleetRig) -> None:
     states = fleet.peer.listen(msg.FleetState, topics.FLEET_STATE, LATCHED)
     audit = fleet.peer.listen(msg.AuditEntry, topics.FLEET_AUDIT, AUDIT)
     verdicts = fleet.peer.listen(msg.GateVerdict, topics.FLEET_VERDICT, EVENTS)

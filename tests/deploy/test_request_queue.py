@@ -1,0 +1,173 @@
+"""The fleet manager's queue: requests of its own process beside those by ZeroMQ, and waiting for robots."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from floop_robot.bundle.delivery import Heartbeat, Refusal
+from floop_robot.deploy import FleetClient, FleetUnreachable, Hold, LiveBatch, Pin, RequestQueue
+from floop_robot.deploy.convergence import NO_ROBOTS, DesiredState, desired_version
+from floop_robot.deploy.messages import GetRobots, GetStatus, Robots
+from floop_robot.deploy.registry import FLEET
+from floop_robot.deploy.request_queue import MAX_QUEUED
+from tests.support.in_process_fleet import ManagerThread
+from tests.support.sample_bundles import IDS, make_bundle
+from tests.support.waiting import wait_for
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[ManagerThread]:
+    made = ManagerThread(tmp_path)
+    yield made
+    made.stop()
+
+
+def beat(acting: int) -> Heartbeat:
+    return Heartbeat(robot="robot_1", boot_id="b", contract=IDS.contract, version=acting, acting=acting)
+
+
+class Hanging:
+    """A feed that hangs, as a disk does, so that the manager serves nobody meanwhile."""
+
+    def __init__(self, manager: ManagerThread) -> None:
+        self.goes_on, hangs = threading.Event(), threading.Event()
+        self._feed, self._take = manager.feed, manager.feed.take
+
+        def take() -> LiveBatch | None:
+            hangs.set()
+            self.goes_on.wait()
+            return None
+
+        manager.feed.take = take
+        assert hangs.wait(20)
+
+    def end(self) -> None:
+        self._feed.take = self._take
+        self.goes_on.set()
+
+
+def test_both_doors_lead_to_the_same_fleet_manager(manager: ManagerThread) -> None:
+    inside = FleetClient(manager.requests, "ann")
+    assert inside.push(make_bundle(1)).version == 2
+    with manager.client("bob") as outside:
+        assert outside.pin(FLEET, 1).version == 3
+        assert inside.status().audit == outside.status().audit
+        assert inside.fetch(3).manifest.sha256 == outside.fetch(1).manifest.sha256
+    inside.close()
+
+
+def test_requests_of_many_threads_are_all_answered(manager: ManagerThread) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        futures = list(pool.map(lambda _: manager.requests.submit(GetRobots()), range(200)))
+    assert all(isinstance(future.result(20), Robots) for future in futures)
+
+
+def test_a_request_that_was_given_up_before_its_turn_is_never_carried_out(manager: ManagerThread) -> None:
+    hanging = Hanging(manager)
+    client = FleetClient(manager.requests, "ann", timeout_s=0.2)
+    with pytest.raises(FleetUnreachable, match="no fleet manager answers at this process"):
+        client.pin(FLEET, 1)
+    hanging.end()
+    later = FleetClient(manager.requests, "ann").status()
+    assert not later.fleet.held
+
+
+def test_a_command_under_way_may_have_been_carried_out(manager: ManagerThread, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs, goes_on = threading.Event(), threading.Event()
+    requests = RequestQueue()
+
+    def answer(_: object) -> Refusal:
+        hangs.set()
+        goes_on.wait()
+        return Refusal(reason="late")
+
+    serving = threading.Thread(target=lambda: wait_for(lambda: requests.serve_one(answer)))
+    serving.start()
+    with pytest.raises(FleetUnreachable, match="not known whether this command was carried out"):
+        FleetClient(requests, "ann", timeout_s=0.5).hold(FLEET)
+    assert hangs.is_set()
+    goes_on.set()
+    serving.join()
+    requests.close()
+
+
+def test_a_full_queue_refuses_and_a_closed_one_cancels() -> None:
+    requests = RequestQueue()
+    futures = [requests.submit(GetStatus()) for _ in range(MAX_QUEUED)]
+    assert requests.room == 0
+    refused = requests.submit(GetStatus()).result(0)
+    assert isinstance(refused, Refusal) and "call again later" in refused.reason
+    requests.close()
+    assert all(future.cancelled() for future in futures)
+    assert requests.submit(GetStatus()).cancelled()
+    assert requests.watch(NO_ROBOTS, 1.0).cancelled()
+    with pytest.raises(FleetUnreachable):
+        FleetClient(requests, "ann", timeout_s=1.0).status()
+    requests.close()
+
+
+def test_an_error_of_the_fleet_manager_reaches_whoever_asked() -> None:
+    requests = RequestQueue()
+    future = requests.submit(GetStatus())
+
+    def fail(_: object) -> Refusal:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        requests.serve_one(fail)
+    with pytest.raises(ZeroDivisionError):
+        future.result(0)
+    assert not requests.serve_one(fail)
+    requests.close()
+
+
+def test_what_waits_when_the_fleet_manager_ends_is_cancelled(manager: ManagerThread) -> None:
+    hanging = Hanging(manager)
+    future = manager.requests.submit(Hold(who="ann", scope=FLEET))
+    manager.stopping.set()
+    hanging.end()
+    manager.stop()
+    with pytest.raises(CancelledError):
+        future.result(20)
+
+
+def test_a_watch_ends_when_robots_are_there_or_time_is_over(manager: ManagerThread) -> None:
+    requests = manager.requests
+    requests.submit(beat(1)).result(20)
+    done = requests.submit(Pin(who="ann", scope="robot_1", version=1)).result(20)
+    assert requests.watch(desired_version(done.version, FLEET), 20.0).result(20).reached == ("robot_1",)
+    pushed = FleetClient(requests, "ann").push(make_bundle(1), scope="robot_1")
+    desired = desired_version(pushed.version, "robot_1")
+    waiting = requests.watch(desired, 60.0)
+    assert requests.watch(desired, 0.0).result(20).pending == ("robot_1",)
+    assert requests.watch(desired, 0.2).result(20).pending == ("robot_1",)
+    assert not waiting.done()
+    requests.submit(beat(pushed.version)).result(20)
+    assert waiting.result(20).reached == ("robot_1",)
+
+
+def test_nobody_waits_for_a_robot_that_is_silent(manager: ManagerThread) -> None:
+    requests = manager.requests
+    requests.submit(beat(1)).result(20)
+    pushed = FleetClient(requests, "ann").push(make_bundle(1))
+    wait_for(lambda: requests.submit(GetRobots()).result(20).robots[0].silent_s > 3.0)
+    began_s = time.monotonic()
+    assert requests.watch(desired_version(pushed.version, FLEET), 60.0).result(20).silent == ("robot_1",)
+    assert time.monotonic() - began_s < 20.0
+
+
+def test_robots_are_looked_at_once_for_all_who_wait(manager: ManagerThread) -> None:
+    looks = []
+
+    def applies(robot) -> bool:
+        looks.append(robot.robot)
+        return False
+
+    futures = [manager.requests.watch(DesiredState(applies, applies), 5.0) for _ in range(3)]
+    assert [future.result(20).pending for future in futures] == [()] * 3

@@ -25,8 +25,8 @@ from floop_robot.bundle.delivery import (
     ReceiptReport,
     Refusal,
 )
-from floop_robot.deploy import FleetClient, FleetRefused, FleetUnreachable
-from floop_robot.deploy.messages import REPLIES, REQUESTS, GetNews, Pin, Reply, Request
+from floop_robot.deploy import FleetClient, FleetRefused, FleetUnreachable, Pin
+from floop_robot.deploy.messages import REPLIES, REQUESTS, GetNews, Reply, Request
 from floop_robot.deploy.registry import FLEET, Origin, read_history
 from floop_robot.durable.framing import deframe_message, frame_message
 from floop_robot.robot.local_store import StoredPolicy

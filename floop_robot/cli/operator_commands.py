@@ -18,20 +18,13 @@ from floop_robot.cli.operator_options import (
     version_number,
     wait_option,
 )
-from floop_robot.deploy import CommandResult
-from floop_robot.deploy.convergence import DesiredState, desired_drain, desired_version
+from floop_robot.deploy import Drain, Hold, Pin, Push, Resume, Rollback
 from floop_robot.deploy.registry import FLEET
 from floop_robot.spec.errors import FloopError
-
-ZIP_SUFFIX = ".zip"
 
 
 def _fleet_command(function: Callable[..., Any]) -> click.Command:
     return click.command()(if_version_option(command_options(function)))
-
-
-def _acting(scope: str) -> Callable[[CommandResult], DesiredState]:
-    return lambda done: desired_version(done.version, scope)
 
 
 @_fleet_command
@@ -44,17 +37,13 @@ def push(policy: str, robot: str, trust: bool, wait_s: float, operator: Operator
 
     POLICY is a bundle (.floop), a version of this fleet (v12), or with --trust a stable-baselines3 zip.
     """
-    scope, number = robot or FLEET, number_of(policy)
-    if number and not Path(policy).exists():
-        version = number
-        operator.carry_out(lambda c: c.push_version(version, operator.why, scope), _acting(scope), wait_s)
-    else:
-        bundle = _load(Path(policy), trust, operator)
-        operator.carry_out(lambda c: c.push(bundle, operator.why, scope), _acting(scope), wait_s)
+    version = 0 if Path(policy).exists() else number_of(policy) or 0
+    bundle = b"" if version else _load(Path(policy), trust, operator).to_bytes()
+    operator.carry_out(Push, wait_s, scope=robot or FLEET, version=version, bundle=bundle)
 
 
 def _load(path: Path, trust: bool, operator: Operator) -> Bundle:
-    if path.suffix != ZIP_SUFFIX:
+    if path.suffix != ".zip":
         return Bundle.load(path)
     from floop_robot.services.import_zip import bundle_of_zip
 
@@ -69,7 +58,7 @@ def rollback(version: int, wait_s: float, operator: Operator) -> None:
 
     Candidates that the gate accepts may follow it; `floop hold fleet` prevents that.
     """
-    operator.carry_out(lambda c: c.rollback(version, operator.why), _acting(FLEET), wait_s)
+    operator.carry_out(Rollback, wait_s, version=version)
     with contextlib.suppress(FloopError), operator.connect() as client:  # the rollback was carried out
         if not operator.as_json and not client.status().fleet.held:
             click.echo("candidates that the gate accepts may follow it; `floop hold fleet` keeps it")
@@ -79,16 +68,16 @@ def rollback(version: int, wait_s: float, operator: Operator) -> None:
 @click.argument("scope")
 @click.argument("version", callback=version_number)
 @wait_option
-def pin(scope: str, version: int, wait_s: float, operator: Operator) -> None:
+def pin(wait_s: float, operator: Operator, **fields: Any) -> None:
     """Put SCOPE (a robot, or fleet) on VERSION and keep it there until `floop resume`."""
-    operator.carry_out(lambda c: c.pin(scope, version, operator.why), _acting(scope), wait_s)
+    operator.carry_out(Pin, wait_s, **fields)
 
 
 @_fleet_command
 @click.argument("scope", default=FLEET)
 def hold(scope: str, operator: Operator) -> None:
     """Let no newer version reach SCOPE (a robot; left out: the whole fleet) by itself."""
-    operator.carry_out(lambda c: c.hold(scope, operator.why))
+    operator.carry_out(Hold, scope=scope)
 
 
 @_fleet_command
@@ -96,7 +85,7 @@ def hold(scope: str, operator: Operator) -> None:
 @wait_option
 def resume(scope: str, wait_s: float, operator: Operator) -> None:
     """End hold and pin of SCOPE (a robot; left out: the whole fleet)."""
-    operator.carry_out(lambda c: c.resume(scope, operator.why), _acting(scope), wait_s)
+    operator.carry_out(Resume, wait_s, scope=scope)
 
 
 @_fleet_command
@@ -105,6 +94,4 @@ def resume(scope: str, wait_s: float, operator: Operator) -> None:
 @wait_option
 def drain(scope: str, end: bool, wait_s: float, operator: Operator) -> None:
     """Have SCOPE (a robot, or fleet) finish its episode, start no other and hold the arm; with --end, work again."""
-    words = ("may work", "still drained") if end else ("idle", "still at work")
-    desired = desired_drain(not end, scope)
-    operator.carry_out(lambda c: c.drain(scope, not end, operator.why), lambda _: desired, wait_s, words)
+    operator.carry_out(Drain, wait_s, scope=scope, drain=not end)

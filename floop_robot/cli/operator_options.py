@@ -13,8 +13,8 @@ from typing import Any
 import click
 import msgspec
 
-from floop_robot.deploy import CommandResult, FleetClient
-from floop_robot.deploy.convergence import NO_ROBOTS, Convergence, DesiredState
+from floop_robot.deploy import CommandResult, FleetClient, FleetCommand
+from floop_robot.deploy.convergence import Convergence, desired_state
 from floop_robot.durable.locks import is_running
 from floop_robot.services.supervision.fleet_description import CONFIG_FILE
 from floop_robot.spec.config import FloopConfig, load_config
@@ -42,26 +42,21 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def connect(self, timeout_s: float = 5.0) -> FleetClient:
         """A client of the fleet manager that signs for this operator."""
-        endpoint = self.fleet.endpoints.fleet_rpc
-        return FleetClient(endpoint, self.who, timeout_s, self._token(), self.if_version)
+        return FleetClient(self.fleet.endpoints.fleet_rpc, self.who, timeout_s, self._token())
 
-    def carry_out(
-        self,
-        give: Callable[[FleetClient], CommandResult],
-        desired: Callable[[CommandResult], DesiredState] = lambda _: NO_ROBOTS,
-        wait_s: float = 0.0,
-        words: tuple[str, str] = ("acting on it", "not yet"),
-    ) -> None:
-        """Give a command, wait until robots have obeyed, and show what came of it; `words` say reached and pending."""
+    def carry_out(self, kind: type[FleetCommand], wait_s: float = 0.0, **fields: Any) -> None:
+        """Give a command, wait until robots have obeyed, and show what came of it."""
         with self.connect() as client:
-            done = give(client)
+            command: Any = kind(who=client.who, token=client.token, why=self.why, if_version=self.if_version, **fields)
+            done = client.send_command(command)
+            desired = desired_state(command, done)
             try:
-                found = client.wait_for(desired(done), wait_s)
+                found = client.wait_for(desired, wait_s)
             except FloopError as error:
                 # No failure of the command: whoever repeats it would give a second one.
                 click.echo(f"floop: it was done, but what the robots do now is not known: {error}", err=True)
                 found = Convergence(robots=())
-        self._show(done, found, found.text(*words))
+        self._show(done, found, desired.text(found))
 
     def _show(self, done: CommandResult, found: Convergence, result_text: str) -> None:
         robots = {robot.robot: robot.version for robot in found.robots}
@@ -103,11 +98,8 @@ def command_options(command: Callable[..., Any]) -> Callable[..., Any]:
                   help=f"File with your operator token, where the fleet asks for one; or set {TOKEN}.")  # fmt: skip
     @click.option("--who", default="", help="Your name, for the audit log and the token; left out: user@host.")
     @click.option("--why", default="", help="Reason, for the audit log.")
-    def signed(config: Path | None, who: str, token_file: Path | None, why: str, as_json: bool, if_version: int = 0,
-               **given: Any) -> Any:  # fmt: skip
-        operator = Operator(
-            config=config, who=who, token_file=token_file, why=why, as_json=as_json, if_version=if_version
-        )
+    def signed(**given: Any) -> Any:
+        operator = Operator(**{name: given.pop(name) for name in Operator.__struct_fields__ if name in given})
         return command(operator=operator, **given)
 
     signed.__name__, signed.__doc__ = command.__name__, command.__doc__

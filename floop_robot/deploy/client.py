@@ -6,11 +6,11 @@ import getpass
 import socket
 import time
 from types import TracebackType
-from typing import TypedDict, TypeVar
+from typing import TypeVar
 
 from floop_robot.bundle import Bundle
 from floop_robot.bundle.delivery import FetchPolicy, PolicyDelivery, Refusal
-from floop_robot.deploy.commands import AnyCommand, CommandResult, Drain, Hold, Pin, Push, Resume, Rollback
+from floop_robot.deploy.commands import AnyCommand, CommandResult
 from floop_robot.deploy.convergence import Convergence, DesiredState
 from floop_robot.deploy.messages import (
     REPLIES,
@@ -27,7 +27,7 @@ from floop_robot.deploy.messages import (
     Robots,
     SubmissionResult,
 )
-from floop_robot.deploy.registry import FLEET, CandidateInfo
+from floop_robot.deploy.registry import CandidateInfo
 from floop_robot.deploy.request_queue import LocalRpcClient, RequestQueue
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.verdict import Verdict
@@ -36,13 +36,6 @@ from floop_robot.transport.rpc_client import RpcClient
 POLL_PERIOD_S = 0.02
 """How often a client looks at the robots that it waits for."""
 T = TypeVar("T", bound=Reply)
-
-
-class _CommandFields(TypedDict):
-    who: str
-    token: str
-    why: str
-    if_version: int
 
 
 class FleetUnreachable(FloopError):
@@ -66,15 +59,14 @@ class FleetClient:
     """Asks and waits for answers, across restarts of the fleet manager; for one thread, a context manager."""
 
     def __init__(
-        self, endpoint: str | RequestQueue, who: str = "", timeout_s: float = 5.0, token: str = "", if_version: int = 0
+        self, endpoint: str | RequestQueue, who: str = "", timeout_s: float = 5.0, token: str = ""
     ) -> None:
         """`endpoint`: `Endpoints.fleet_rpc`, or the queue of the fleet manager that runs in this process.
 
         `who` signs commands, `this_person()` by default; `token` is the operator's, where the fleet asks for one.
-        Commands are carried out only while their scope is on `if_version`; 0: always.
         """
         self.who, self.token = who or this_person(), token
-        self._if_version, self._timeout_s = if_version, timeout_s
+        self._timeout_s = timeout_s
         self._rpc_client: RpcClient[Reply] | LocalRpcClient
         if isinstance(endpoint, RequestQueue):
             self.endpoint, self._rpc_client = "this process", LocalRpcClient(endpoint)
@@ -138,34 +130,6 @@ class FleetClient:
             "this command was carried out, or will be yet; `floop status` shows it"
         )
 
-    def push(self, bundle: Bundle, why: str = "", scope: str = FLEET) -> CommandResult:
-        """Publish a bundle without asking the gate; on one robot alone, if `scope` names it."""
-        return self.send_command(Push(bundle=bundle.to_bytes(), scope=scope, **self._fields(why)))
-
-    def push_version(self, version: int, why: str = "", scope: str = FLEET) -> CommandResult:
-        """Publish a version's bytes again."""
-        return self.send_command(Push(version=version, scope=scope, **self._fields(why)))
-
-    def rollback(self, version: int = 0, why: str = "") -> CommandResult:
-        """Publish an older version's bytes again; 0 means the one before production."""
-        return self.send_command(Rollback(version=version, **self._fields(why)))
-
-    def pin(self, scope: str, version: int, why: str = "") -> CommandResult:
-        """Put a robot, or `FLEET`, on a version's bytes and keep it there."""
-        return self.send_command(Pin(scope=scope, version=version, **self._fields(why)))
-
-    def hold(self, scope: str, why: str = "") -> CommandResult:
-        """Keep a robot, or `FLEET`, on the version it has."""
-        return self.send_command(Hold(scope=scope, **self._fields(why)))
-
-    def resume(self, scope: str, why: str = "") -> CommandResult:
-        """End hold and pin of a robot, or `FLEET`."""
-        return self.send_command(Resume(scope=scope, **self._fields(why)))
-
-    def drain(self, scope: str, drain: bool = True, why: str = "") -> CommandResult:
-        """Have a robot, or `FLEET`, finish its episode and start no other; or work again."""
-        return self.send_command(Drain(scope=scope, drain=drain, **self._fields(why)))
-
     def wait_for(self, desired: DesiredState, wait_s: float) -> Convergence:
         """Look at the robots until they have reached the desired state or time is over."""
         deadline_s = time.monotonic() + wait_s
@@ -174,9 +138,6 @@ class FleetClient:
             time.sleep(POLL_PERIOD_S)
             found = desired.evaluate(self.robots().robots, first)
         return found
-
-    def _fields(self, why: str) -> _CommandFields:
-        return {"who": self.who, "token": self.token, "why": why, "if_version": self._if_version}
 
     def _ask(self, request: Request, kind: type[T]) -> T:
         """Send until answered; raises `FleetUnreachable` after the timeout, and `FleetRefused`."""

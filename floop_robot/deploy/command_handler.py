@@ -12,6 +12,7 @@ import msgspec
 from floop_robot.bundle import Bundle, verify
 from floop_robot.deploy.commands import (
     AnyCommand,
+    AnyFleetCommand,
     AuditNote,
     Command,
     CommandResult,
@@ -23,7 +24,6 @@ from floop_robot.deploy.commands import (
     Push,
     Resume,
     Rollback,
-    ScopeVersion,
 )
 from floop_robot.deploy.deployment_controller import DeploymentController, rolled_back
 from floop_robot.deploy.registry import FLEET, Directive, Origin, Publication, Registry, VersionInfo
@@ -71,16 +71,14 @@ class CommandHandler:
         self._robots: frozenset[str] = frozenset()
         self._notes: OrderedDict[tuple[str, str], CommandResult] = OrderedDict()
 
-    def serve(
-        self, command: AnyCommand | GetScopeVersion, robots: Iterable[str], now_ns: int
-    ) -> CommandResult | ScopeVersion:
+    def serve(self, command: AnyCommand, robots: Iterable[str], now_ns: int) -> CommandResult:
         """Carry out a command for these robots; a repeated one gets its first answer. Raises `FloopError`."""
         self._robots = frozenset(robots)
         self._check(command)
         if isinstance(command, AuditNote):
             return self._write_note(command, now_ns)
         if isinstance(command, GetScopeVersion):
-            return ScopeVersion(version=self._version_of(command.scope))
+            return self._result(command, "nothing", now_ns, self._version_of(command.scope))
         if (stored := self._registry.stored_command_result(command.call_id)) is not None:
             return _same_caller(command, msgspec.msgpack.decode(stored, type=CommandResult))
         self._check_version(command)
@@ -113,7 +111,7 @@ class CommandHandler:
             who=command.who, what=what, stamp_ns=now_ns, version=version, epoch=self._registry.epoch, why=command.why
         )
 
-    def _check(self, command: AnyCommand | GetScopeVersion) -> None:
+    def _check(self, command: AnyCommand) -> None:
         """Raise `CommandRefused` unless the command is complete and whoever gives it may do so."""
         if not command.who.strip():
             raise CommandRefused("who is empty: say who gives this command; the audit keeps the name")
@@ -139,7 +137,7 @@ class CommandHandler:
                 f"not on v{command.if_version}; give the command again if it is still wanted"
             )
 
-    def _carry_out(self, command: Push | Rollback | Pin | Hold | Resume | Drain, now_ns: int) -> tuple[str, int]:
+    def _carry_out(self, command: AnyFleetCommand, now_ns: int) -> tuple[str, int]:
         """Return what was done, in words, and the version that came of it."""
         match command:
             case Push():

@@ -83,21 +83,16 @@ class AuditNote(Command, frozen=True, kw_only=True):
 
 
 class GetScopeVersion(Command, frozen=True, kw_only=True):
-    """Ask whether `who` may give commands, and which version `scope` is on. Answered by `ScopeVersion`.
+    """Change nothing; answer which version `scope` is on, if `who` may give commands.
 
-    A caller that must read a file first asks this, then sends its command with `if_version`.
+    Whoever must read a file asks this first, and then sends the command with `if_version`.
     """
 
     scope: str = FLEET
 
 
-class ScopeVersion(Message, frozen=True, kw_only=True):
-    """The version that a scope is on."""
-
-    version: int
-
-
-AnyCommand = Push | Rollback | Pin | Hold | Resume | Drain | AuditNote
+AnyFleetCommand = Push | Rollback | Pin | Hold | Resume | Drain
+AnyCommand = AnyFleetCommand | AuditNote | GetScopeVersion
 
 
 class CommandResult(Message, frozen=True, kw_only=True):

@@ -1,14 +1,12 @@
-"""Convergence: which robots have reached the state that a command wants, and waiting until they have."""
+"""Convergence: which robots have reached the state that a command wants."""
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
 
 import msgspec
 
+from floop_robot.deploy.commands import CommandResult, Drain, FleetCommand, Hold
 from floop_robot.deploy.messages import RobotStatus
 from floop_robot.deploy.registry import FLEET
 
@@ -26,17 +24,14 @@ class Convergence(msgspec.Struct, frozen=True, kw_only=True):
     silent: tuple[str, ...] = ()
     """Robots that were not heard lately; nobody waits for them."""
 
-    def text(self, reached: str, pending: str) -> str:
-        """In words: `reached` and `pending` say what it means."""
-        named = ((reached, self.reached), (pending, self.pending), ("silent", self.silent))
-        return "; ".join(f"{what}: {', '.join(names)}" for what, names in named if names)
-
 
 class DesiredState(msgspec.Struct, frozen=True):
     """Which robots a command is for, and what they shall have reached."""
 
     applies_to: Callable[[RobotStatus], bool]
     is_reached: Callable[[RobotStatus], bool]
+    words: tuple[str, str] = ("acting on it", "not yet")
+    """What reached and pending mean."""
 
     def evaluate(self, robots: Iterable[RobotStatus], first: Convergence | None = None) -> Convergence:
         """Compare robots with this state. `first`: the first result, which says which robots are meant or silent."""
@@ -48,67 +43,26 @@ class DesiredState(msgspec.Struct, frozen=True):
         else:
             silent, heard = set(first.silent), {*first.reached, *first.pending}
         reached = {robot.robot for robot in robots if robot.robot in heard and self.is_reached(robot)}
-        return Convergence(
-            robots=robots,
-            reached=tuple(sorted(reached)),
-            pending=tuple(sorted(heard - reached)),
-            silent=tuple(sorted(silent)),
-        )
+        there, behind, silent_names = (tuple(sorted(names)) for names in (reached, heard - reached, silent))
+        return Convergence(robots=robots, reached=there, pending=behind, silent=silent_names)
+
+    def text(self, found: Convergence) -> str:
+        """How far the robots are, in words."""
+        named = zip((*self.words, "silent"), (found.reached, found.pending, found.silent), strict=True)
+        return "; ".join(f"{what}: {', '.join(names)}" for what, names in named if names)
 
 
-NO_ROBOTS = DesiredState(lambda _: False, lambda _: True)
-"""For a command after which no robot has to do anything."""
+def desired_state(command: FleetCommand, result: CommandResult) -> DesiredState:
+    """What robots shall reach after a command: act on its version, be idle, or be allowed to work."""
 
+    def is_meant(robot: RobotStatus) -> bool:
+        return command.scope in (FLEET, robot.robot)
 
-def desired_version(version: int, scope: str) -> DesiredState:
-    """Every robot of `scope` whose target is `version` acts on it."""
-    return DesiredState(
-        lambda robot: scope in (FLEET, robot.robot) and robot.target == version, lambda robot: robot.acting >= version
-    )
-
-
-def desired_drain(drain: bool, scope: str) -> DesiredState:
-    """Every robot of `scope` has ended its episode and is idle; or, with `drain` false, may work again."""
-    return DesiredState(
-        lambda robot: scope in (FLEET, robot.robot),
-        lambda robot: robot.drained and robot.idle if drain else not robot.drained,
-    )
-
-
-class _Wait(msgspec.Struct):
-    desired: DesiredState
-    deadline_s: float
-    """By `time.monotonic`."""
-    future: Future[Convergence]
-    first: Convergence | None = None
-
-
-class ConvergenceWatcher:
-    """Waits for robots on behalf of everybody; the fleet manager's loop calls `tick`. How many wait, callers bound."""
-
-    def __init__(self) -> None:
-        self._waits: list[_Wait] = []
-        self._lock = threading.Lock()
-
-    def watch(self, desired: DesiredState, wait_s: float) -> Future[Convergence]:
-        """How far the robots are once they are there or `wait_s` is over; from any thread."""
-        future: Future[Convergence] = Future()
-        with self._lock:
-            self._waits.append(_Wait(desired, time.monotonic() + wait_s, future))
-        return future
-
-    def tick(self, look: Callable[[], tuple[RobotStatus, ...]]) -> None:
-        """Answer those whose wait is over; `look` is called once, if anybody waits."""
-        with self._lock:
-            waits = tuple(self._waits)
-        if not waits:
-            return
-        robots, over = look(), []
-        for wait in waits:
-            found = wait.desired.evaluate(robots, wait.first)
-            wait.first = wait.first or found
-            if not found.pending or time.monotonic() >= wait.deadline_s:
-                over.append(wait)
-                wait.future.set_result(found)
-        with self._lock:
-            self._waits = [wait for wait in self._waits if not any(wait is each for each in over)]
+    if isinstance(command, Hold):
+        return DesiredState(lambda _: False, lambda _: True)
+    if isinstance(command, Drain) and command.drain:
+        return DesiredState(is_meant, lambda robot: robot.drained and robot.idle, ("idle", "still at work"))
+    if isinstance(command, Drain):
+        return DesiredState(is_meant, lambda robot: not robot.drained, ("may work", "still drained"))
+    version = result.version
+    return DesiredState(lambda robot: is_meant(robot) and robot.target == version, lambda r: r.acting >= version)

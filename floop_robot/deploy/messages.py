@@ -16,7 +16,7 @@ from floop_robot.bundle.delivery import (
     Refusal,
     Target,
 )
-from floop_robot.deploy.commands import AnyCommand, CommandResult, GetScopeVersion, Position, ScopeVersion
+from floop_robot.deploy.commands import AnyCommand, CommandResult, Position
 from floop_robot.deploy.deployment_monitor import MonitorReport, Tally
 from floop_robot.deploy.registry import (
     AuditEntry,
@@ -162,7 +162,6 @@ Request = (
     | ReceiptReport
     | CandidateSubmission
     | AnyCommand
-    | GetScopeVersion
     | GetStatus
     | GetPolicies
     | GetRobots
@@ -174,7 +173,6 @@ Reply = (
     | ReceiptAck
     | SubmissionResult
     | CommandResult
-    | ScopeVersion
     | FleetStatus
     | Policies
     | Robots

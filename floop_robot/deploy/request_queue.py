@@ -5,26 +5,37 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
+import msgspec
+
 from floop_robot.bundle.delivery import Refusal
-from floop_robot.deploy.convergence import Convergence, ConvergenceWatcher, DesiredState
-from floop_robot.deploy.messages import Reply, Request
+from floop_robot.deploy.convergence import Convergence, DesiredState
+from floop_robot.deploy.messages import Reply, Request, RobotStatus
 
 MAX_QUEUED = 256
 """A request takes milliseconds. So many in a row mean that the fleet manager is stuck."""
+
+
+class _Watch(msgspec.Struct, eq=False):
+    desired: DesiredState
+    deadline_s: float
+    """By `time.monotonic`."""
+    future: Future[Convergence]
+    first: Convergence | None = None
 
 
 class RequestQueue:
     """Requests in order of arrival. `submit` and `watch` are for any thread, the rest for the fleet manager's."""
 
     def __init__(self) -> None:
-        self.watcher = ConvergenceWatcher()
-        """For those who `watch`."""
         self._waiting: deque[tuple[Request, Future[Reply]]] = deque()
+        self._watches: tuple[_Watch, ...] = ()
+        """How many there are, callers bound."""
         self._lock = threading.Lock()
         self._is_closed = False
         self._awake, self._wake = socket.socketpair()
@@ -32,7 +43,7 @@ class RequestQueue:
         self._wake.setblocking(False)
 
     def fileno(self) -> int:
-        """For `zmq.Poller`: readable while requests wait."""
+        """For `zmq.Poller`: readable when something was submitted."""
         return self._awake.fileno()
 
     @property
@@ -46,7 +57,7 @@ class RequestQueue:
         with self._lock:
             if self._is_closed:
                 future.cancel()
-            elif len(self._waiting) >= MAX_QUEUED:
+            elif not self.room:
                 future.set_result(Refusal(reason=f"not done: {MAX_QUEUED} requests wait already; call again later"))
             else:
                 self._waiting.append((request, future))
@@ -55,17 +66,14 @@ class RequestQueue:
 
     def watch(self, desired: DesiredState, wait_s: float) -> Future[Convergence]:
         """How far the robots are once they have reached `desired` or `wait_s` is over."""
-        future = self.watcher.watch(desired, wait_s)
+        future: Future[Convergence] = Future()
         with self._lock:
             if self._is_closed:
                 future.cancel()
             else:
+                self._watches = (*self._watches, _Watch(desired, time.monotonic() + wait_s, future))
                 self._wake_manager()
         return future
-
-    def _wake_manager(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # it is full: the manager wakes anyway
-            self._wake.send(b"\0")
 
     def serve_one(self, answer: Callable[[Request], Reply]) -> bool:
         """Answer the oldest request; False if there is none. What `answer` raises is raised, here and to the caller."""
@@ -83,16 +91,34 @@ class RequestQueue:
                 raise
         return True
 
+    def look(self, robots: Callable[[], tuple[RobotStatus, ...]]) -> None:
+        """Answer watches that are over. `robots` is called once for all, if there are any."""
+        watches, over = self._watches, []
+        now = robots() if watches else ()
+        for watch in watches:
+            found = watch.desired.evaluate(now, watch.first)
+            watch.first = watch.first or found
+            if not found.pending or time.monotonic() >= watch.deadline_s:
+                watch.future.set_result(found)
+                over.append(watch)
+        with self._lock:
+            self._watches = tuple(watch for watch in self._watches if watch not in over)
+
     def close(self) -> None:
         """Cancel what waits, and whatever comes later."""
         with self._lock:
             self._is_closed = True
-            waiting = tuple(self._waiting)
+            waiting = [future for _, future in self._waiting] + [watch.future for watch in self._watches]
             self._waiting.clear()
+            self._watches = ()
             self._awake.close()
             self._wake.close()
-        for _, future in waiting:
+        for future in waiting:
             future.cancel()
+
+    def _wake_manager(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # it is full: the manager wakes anyway
+            self._wake.send(b"\0")
 
 
 class LocalRpcClient:
@@ -104,17 +130,18 @@ class LocalRpcClient:
         """Whether the last request may have been obeyed though no answer came."""
 
     def ask(self, request: Request, wanted: type | tuple[type, ...], timeout_s: float) -> Reply | None:
-        """The answer, of one of the `wanted` kinds; None when none came in time. Then it is not carried out later."""
+        """The answer, of one of the `wanted` kinds; None when none came in time. What was not begun is not done."""
         future = self._requests.submit(request)
         self.sent = False
         try:
             reply = future.result(timeout_s)
         except FutureTimeoutError:
             self.sent = not future.cancel()
-            return None
         except CancelledError:
-            return None
-        return reply if isinstance(reply, wanted) else None
+            pass
+        else:
+            return reply if isinstance(reply, wanted) else None
+        return None
 
     def close(self) -> None:
         """Nothing is open."""

@@ -135,7 +135,7 @@ class FleetServer:
         try:
             self._take_episodes(feed)
             self._fleet.tick()
-            self._requests.watcher.tick(self._fleet.robot_statuses)
+            self._requests.look(self._fleet.robot_statuses)
         except StorageError as failure:
             # A full disk must not end the fleet manager: robots go on, and it goes on when there is space.
             error = str(failure)

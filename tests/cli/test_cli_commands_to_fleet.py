@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from floop_robot.bundle import Bundle
-from floop_robot.deploy import CommandResult, FleetClient
+from floop_robot.deploy import AnyCommand, CommandResult, FleetClient
 from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
@@ -104,21 +104,31 @@ def test_every_verb_says_who_what_when_and_who_acts_on_what(
     assert {*undone["there"]} >= {"robot_1", "robot_2"}
 
 
-def test_an_order_that_was_carried_out_is_no_failure_when_the_fleet_manager_is_gone_then(
+def test_a_command_that_was_carried_out_is_no_failure_when_the_fleet_manager_is_gone_then(
     floop: Floop, fleet: SmallFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    carry_out = FleetClient.rollback
+    carry_out = FleetClient.send_command
 
-    def rollback(client: FleetClient, version: int = 0, why: str = "") -> CommandResult:
-        done = carry_out(client, version, why)
+    def send_command(client: FleetClient, command: AnyCommand) -> CommandResult:
+        done = carry_out(client, command)
         fleet.stop("fleet_manager")
         return done
 
-    monkeypatch.setattr(FleetClient, "rollback", rollback)
+    monkeypatch.setattr(FleetClient, "send_command", send_command)
     found = floop("rollback", "v1", "--config", fleet.file, "--who", "ann")
     assert found.status == 0, found.err
     assert "ann: rolled back to v1, published as v2\n" in found.out
     assert "it was done, but what the robots do now is not known: no fleet manager answers" in found.err
+
+
+def test_a_command_is_refused_unless_robots_are_on_the_version_that_it_names(floop: Floop, fleet: SmallFleet) -> None:
+    options = "--config", str(fleet.file), "--who", "ann"
+    assert "pushed v2" in floop("push", "v1", "--if-version", "v1", *options).out
+    late = floop("rollback", "--if-version", "1", *options).error
+    assert "not done: fleet is on v2 now (push by ann at " in late
+    assert "not on v1; give the command again if it is still wanted" in late
+    assert "is no policy version" in floop("hold", "--if-version", "two", *options).error
+    assert "held fleet on v2" in floop("hold", "--if-version", "v2", *options).out
 
 
 def test_a_robot_is_drained_and_works_again(floop: Floop, fleet: SmallFleet, robots: list[Acting]) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from floop_robot.deploy import FleetClient
 from floop_robot.deploy.deployment_monitor import Tally
 from floop_robot.deploy.registry import Origin, Registry, read_history
 from floop_robot.monitor.failure_monitor import FailureMonitor
@@ -27,7 +26,7 @@ from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 from floop_robot.stream.journal_follower import EPISODES, JournalFollower
 from floop_robot.stream.uploader import RecordUploader
-from tests.support.in_process_fleet import Robot, verdict
+from tests.support.in_process_fleet import OperatorClient, Robot, verdict
 from tests.support.ports import free_base_port
 from tests.support.sample_bundles import make_bundle
 from tests.support.waiting import wait_for
@@ -82,8 +81,8 @@ class Processes:
         self.running.append(started)
         return started
 
-    def client(self, timeout_s: float = 20.0) -> FleetClient:
-        return FleetClient(self.config.endpoints.fleet_rpc, "anna@bench", timeout_s)
+    def client(self, timeout_s: float = 20.0) -> OperatorClient:
+        return OperatorClient(self.config.endpoints.fleet_rpc, "anna@bench", timeout_s)
 
     def end(self) -> None:
         for process in self.running:

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from floop_robot.bundle.delivery import Heartbeat, Refusal
-from floop_robot.deploy import FleetClient, FleetUnreachable, Hold, LiveBatch, Pin, RequestQueue
-from floop_robot.deploy.convergence import NO_ROBOTS, DesiredState, desired_version
+from floop_robot.deploy import CommandResult, FleetUnreachable, Hold, LiveBatch, Pin, Push, RequestQueue
+from floop_robot.deploy.convergence import DesiredState, desired_state
 from floop_robot.deploy.messages import GetRobots, GetStatus, Robots
 from floop_robot.deploy.registry import FLEET
 from floop_robot.deploy.request_queue import MAX_QUEUED
-from tests.support.in_process_fleet import ManagerThread
+from tests.support.in_process_fleet import ManagerThread, OperatorClient
 from tests.support.sample_bundles import IDS, make_bundle
 from tests.support.waiting import wait_for
 
@@ -30,6 +30,10 @@ def manager(tmp_path: Path) -> Iterator[ManagerThread]:
 
 def beat(acting: int) -> Heartbeat:
     return Heartbeat(robot="robot_1", boot_id="b", contract=IDS.contract, version=acting, acting=acting)
+
+
+def acting(done: CommandResult, scope: str = FLEET) -> DesiredState:
+    return desired_state(Push(who="ann", scope=scope), done)
 
 
 class Hanging:
@@ -53,7 +57,7 @@ class Hanging:
 
 
 def test_both_doors_lead_to_the_same_fleet_manager(manager: ManagerThread) -> None:
-    inside = FleetClient(manager.requests, "ann")
+    inside = OperatorClient(manager.requests, "ann")
     assert inside.push(make_bundle(1)).version == 2
     with manager.client("bob") as outside:
         assert outside.pin(FLEET, 1).version == 3
@@ -70,11 +74,11 @@ def test_requests_of_many_threads_are_all_answered(manager: ManagerThread) -> No
 
 def test_a_request_that_was_given_up_before_its_turn_is_never_carried_out(manager: ManagerThread) -> None:
     hanging = Hanging(manager)
-    client = FleetClient(manager.requests, "ann", timeout_s=0.2)
+    client = OperatorClient(manager.requests, "ann", timeout_s=0.2)
     with pytest.raises(FleetUnreachable, match="no fleet manager answers at this process"):
         client.pin(FLEET, 1)
     hanging.end()
-    later = FleetClient(manager.requests, "ann").status()
+    later = OperatorClient(manager.requests, "ann").status()
     assert not later.fleet.held
 
 
@@ -90,7 +94,7 @@ def test_a_command_under_way_may_have_been_carried_out(manager: ManagerThread, m
     serving = threading.Thread(target=lambda: wait_for(lambda: requests.serve_one(answer)))
     serving.start()
     with pytest.raises(FleetUnreachable, match="not known whether this command was carried out"):
-        FleetClient(requests, "ann", timeout_s=0.5).hold(FLEET)
+        OperatorClient(requests, "ann", timeout_s=0.5).hold(FLEET)
     assert hangs.is_set()
     goes_on.set()
     serving.join()
@@ -106,9 +110,9 @@ def test_a_full_queue_refuses_and_a_closed_one_cancels() -> None:
     requests.close()
     assert all(future.cancelled() for future in futures)
     assert requests.submit(GetStatus()).cancelled()
-    assert requests.watch(NO_ROBOTS, 1.0).cancelled()
+    assert requests.watch(DesiredState(lambda _: True, lambda _: False), 1.0).cancelled()
     with pytest.raises(FleetUnreachable):
-        FleetClient(requests, "ann", timeout_s=1.0).status()
+        OperatorClient(requests, "ann", timeout_s=1.0).status()
     requests.close()
 
 
@@ -141,9 +145,9 @@ def test_a_watch_ends_when_robots_are_there_or_time_is_over(manager: ManagerThre
     requests = manager.requests
     requests.submit(beat(1)).result(20)
     done = requests.submit(Pin(who="ann", scope="robot_1", version=1)).result(20)
-    assert requests.watch(desired_version(done.version, FLEET), 20.0).result(20).reached == ("robot_1",)
-    pushed = FleetClient(requests, "ann").push(make_bundle(1), scope="robot_1")
-    desired = desired_version(pushed.version, "robot_1")
+    assert requests.watch(acting(done), 20.0).result(20).reached == ("robot_1",)
+    pushed = OperatorClient(requests, "ann").push(make_bundle(1), scope="robot_1")
+    desired = acting(pushed, "robot_1")
     waiting = requests.watch(desired, 60.0)
     assert requests.watch(desired, 0.0).result(20).pending == ("robot_1",)
     assert requests.watch(desired, 0.2).result(20).pending == ("robot_1",)
@@ -155,15 +159,15 @@ def test_a_watch_ends_when_robots_are_there_or_time_is_over(manager: ManagerThre
 def test_nobody_waits_for_a_robot_that_is_silent(manager: ManagerThread) -> None:
     requests = manager.requests
     requests.submit(beat(1)).result(20)
-    pushed = FleetClient(requests, "ann").push(make_bundle(1))
+    pushed = OperatorClient(requests, "ann").push(make_bundle(1))
     wait_for(lambda: requests.submit(GetRobots()).result(20).robots[0].silent_s > 3.0)
     began_s = time.monotonic()
-    assert requests.watch(desired_version(pushed.version, FLEET), 60.0).result(20).silent == ("robot_1",)
+    assert requests.watch(acting(pushed), 60.0).result(20).silent == ("robot_1",)
     assert time.monotonic() - began_s < 20.0
 
 
 def test_robots_are_looked_at_once_for_all_who_wait(manager: ManagerThread) -> None:
-    looks = []
+    looks: list[str] = []
 
     def applies(robot) -> bool:
         looks.append(robot.robot)

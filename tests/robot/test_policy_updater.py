@@ -25,14 +25,14 @@ from floop_robot.bundle.delivery import (
     ReceiptReport,
     Refusal,
 )
-from floop_robot.deploy import FleetClient, FleetRefused, FleetUnreachable, Pin
+from floop_robot.deploy import FleetRefused, FleetUnreachable, Pin
 from floop_robot.deploy.messages import REPLIES, REQUESTS, GetNews, Reply, Request
 from floop_robot.deploy.registry import FLEET, Origin, read_history
 from floop_robot.durable.framing import deframe_message, frame_message
 from floop_robot.robot.local_store import StoredPolicy
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.verdict import Decision, SuiteResult
-from tests.support.in_process_fleet import ManagerThread, Robot, verdict
+from tests.support.in_process_fleet import ManagerThread, OperatorClient, Robot, verdict
 from tests.support.ports import free_base_port
 from tests.support.sample_bundles import IDS, TASK, make_bundle
 from tests.support.waiting import wait_for
@@ -434,7 +434,7 @@ def test_clients_get_one_line(manager, tmp_path):
         with pytest.raises(FleetRefused):
             client.rollback()
         assert client.hold(FLEET).who == "anna@bench"
-    with FleetClient(f"tcp://127.0.0.1:{free_base_port()}", timeout_s=0.3) as client:
+    with OperatorClient(f"tcp://127.0.0.1:{free_base_port()}", timeout_s=0.3) as client:
         for ask in (client.status, client.rollback):
             with pytest.raises(FleetUnreachable) as info:
                 ask()

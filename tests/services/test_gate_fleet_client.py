@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from floop_robot.deploy import FleetClient
 from floop_robot.deploy.registry import CandidateState
 from floop_robot.services.gate_fleet_client import GateFleetClient
 from floop_robot.spec.verdict import Decision
-from tests.support.in_process_fleet import verdict
+from tests.support.in_process_fleet import OperatorClient, verdict
 from tests.support.sample_policies import clumsy, collapsed, skilled
 from tests.support.small_fleet import SmallFleet
 from tests.support.waiting import wait_for
@@ -28,7 +27,7 @@ def fleet(tmp_path: Path) -> Iterator[SmallFleet]:
 
 
 def test_a_verdict_that_came_too_late_gives_its_candidate_back(fleet: SmallFleet) -> None:
-    with FleetClient(fleet.config.endpoints.fleet_rpc, "anna@bench", 20.0) as operator:
+    with OperatorClient(fleet.config.endpoints.fleet_rpc, "anna@bench", 20.0) as operator:
         assert operator.push(collapsed()).version == 2
     with GateFleetClient(fleet.config.endpoints, "gate") as link:
         link.submit(skilled(), verdict(skilled(), incumbent=1))

@@ -5,14 +5,29 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from floop_robot.bundle import Actor, Bundle
 from floop_robot.bundle.delivery import Heartbeat
-from floop_robot.deploy import FleetClient, FleetRequestHandler, FleetServer, LiveBatch, RequestQueue
+from floop_robot.deploy import (
+    CommandResult,
+    Drain,
+    FleetClient,
+    FleetCommand,
+    FleetRequestHandler,
+    FleetServer,
+    Hold,
+    LiveBatch,
+    Pin,
+    Push,
+    RequestQueue,
+    Resume,
+    Rollback,
+)
 from floop_robot.deploy.messages import CandidateSubmission
-from floop_robot.deploy.registry import JournalPosition, LiveEpisode, Registry
+from floop_robot.deploy.registry import FLEET, JournalPosition, LiveEpisode, Registry
 from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.ids import Ids
@@ -84,6 +99,35 @@ class QueueFeed:
         return self.batches.pop(0) if self.batches else None
 
 
+class OperatorClient(FleetClient):
+    """A client with a method for each command, as an operator would give it."""
+
+    def give(self, kind: type[FleetCommand], **fields: Any) -> CommandResult:
+        command: Any = kind(who=self.who, token=self.token, **fields)
+        return self.send_command(command)
+
+    def push(self, bundle: Bundle, why: str = "", scope: str = FLEET) -> CommandResult:
+        return self.give(Push, bundle=bundle.to_bytes(), why=why, scope=scope)
+
+    def push_version(self, version: int) -> CommandResult:
+        return self.give(Push, version=version)
+
+    def rollback(self, version: int = 0, why: str = "") -> CommandResult:
+        return self.give(Rollback, version=version, why=why)
+
+    def pin(self, scope: str, version: int, why: str = "") -> CommandResult:
+        return self.give(Pin, scope=scope, version=version, why=why)
+
+    def hold(self, scope: str, why: str = "") -> CommandResult:
+        return self.give(Hold, scope=scope, why=why)
+
+    def resume(self, scope: str, why: str = "") -> CommandResult:
+        return self.give(Resume, scope=scope, why=why)
+
+    def drain(self, scope: str, drain: bool = True, why: str = "") -> CommandResult:
+        return self.give(Drain, scope=scope, drain=drain, why=why)
+
+
 class ManagerThread:
     """FleetRequestHandler, server and registry, the way the fleet manager's process wires them, in a thread."""
 
@@ -111,8 +155,8 @@ class ManagerThread:
             server.close()
             registry.close()
 
-    def client(self, who: str = "anna@bench") -> FleetClient:
-        return FleetClient(self.rpc, who)
+    def client(self, who: str = "anna@bench") -> OperatorClient:
+        return OperatorClient(self.rpc, who)
 
     def stop(self) -> None:
         self.stopping.set()

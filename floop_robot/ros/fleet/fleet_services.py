@@ -5,11 +5,13 @@ Nothing blocks: a call that reads a file does so in a thread, and then names the
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import functools
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
+import msgspec
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 
@@ -17,9 +19,8 @@ from floop_interfaces.srv import DrainRobot, HoldUpdates, PinPolicy, PushPolicy,
 from floop_robot.bundle import Bundle
 from floop_robot.bundle.delivery import Refusal
 from floop_robot.deploy import AnyCommand, CommandResult, Drain, Hold, Pin, Push, RequestQueue, Resume, Rollback
-from floop_robot.deploy.commands import GetScopeVersion, ScopeVersion
-from floop_robot.deploy.convergence import NO_ROBOTS, Convergence, DesiredState, desired_drain, desired_version
-from floop_robot.deploy.messages import Request
+from floop_robot.deploy.commands import AnyFleetCommand, GetScopeVersion
+from floop_robot.deploy.convergence import desired_state
 from floop_robot.deploy.registry import FLEET
 from floop_robot.ros.fleet.fleet_convert import result_to_msg, robot_to_msg
 from floop_robot.ros.node import topics
@@ -37,7 +38,6 @@ MAX_WAITING: Final = 64
 """Calls that wait for robots: more than operators and their scripts have open."""
 MAX_FILE_READERS: Final = 8
 """Threads that read files; one whose disk hangs keeps its thread."""
-T = TypeVar("T")
 
 
 class CallRefused(FloopError):
@@ -53,103 +53,64 @@ class FleetCommandServices:
         self._waiting = 0
         """Calls that want to wait for robots."""
         group = ReentrantCallbackGroup()
-        for kind, name, body in (
-            (PushPolicy, topics.PUSH_POLICY, self._push),
-            (RollbackPolicy, topics.ROLLBACK_POLICY, self._roll_back),
-            (PinPolicy, topics.PIN_POLICY, self._pin),
-            (HoldUpdates, topics.HOLD_UPDATES, self._hold),
-            (DrainRobot, topics.DRAIN_ROBOT, self._drain),
+        for kind, name, make in (
+            (PushPolicy, topics.PUSH_POLICY, _push),
+            (RollbackPolicy, topics.ROLLBACK_POLICY, _roll_back),
+            (PinPolicy, topics.PIN_POLICY, _pin),
+            (HoldUpdates, topics.HOLD_UPDATES, _hold),
+            (DrainRobot, topics.DRAIN_ROBOT, _drain),
         ):
-            node.create_service(kind, name, self._service(body), qos_profile=CALLS, callback_group=group)
+            serve = functools.partial(self._serve, make)
+            node.create_service(kind, name, serve, qos_profile=CALLS, callback_group=group)
 
     def close(self) -> None:
         """Answer whoever still waits."""
         self._condition.close()
 
-    def _service(self, body: Callable[[Any, Any], Awaitable[None]]) -> Callable[[Any, Any], Awaitable[Any]]:
-        """A service that answers with one line what it does not carry out."""
-
-        async def serve(request: Any, answer: Any) -> Any:
-            waits = getattr(request, "wait_s", 0.0) > 0.0
-            if waits and self._waiting >= MAX_WAITING:
-                answer.message = f"{MAX_WAITING} calls wait for robots already; call with wait_s 0, or later"
-                return answer
-            self._waiting += waits
-            try:
-                await body(request, answer)
-            except FloopError as error:
-                answer.message = str(error)
-            finally:
-                self._waiting -= waits
-            return answer
-
-        return serve
-
-    async def _push(self, request: PushPolicy.Request, answer: PushPolicy.Response) -> None:
-        if sum(map(bool, (request.version, request.bundle_path, request.sb3_zip_path))) != 1:
-            raise CallRefused("give exactly one of version, bundle_path and sb3_zip_path")
-        scope, fields = request.scope or FLEET, _fields(request)
-        if request.version:
-            command = Push(scope=scope, version=_in_bounds(request.version), **fields)
-        else:
-            # Nothing is read for a stranger; what changes meanwhile is not undone.
-            base = await self._ask(GetScopeVersion(scope=scope, **fields), ScopeVersion)
-            command = Push(scope=scope, bundle=await self._bundle_of(request), if_version=base.version, **fields)
-        await self._carry_out(command, request, answer, lambda done: desired_version(done.version, scope))
-
-    async def _roll_back(self, request: RollbackPolicy.Request, answer: RollbackPolicy.Response) -> None:
-        command = Rollback(version=_in_bounds(request.to_version), **_fields(request))
-        await self._carry_out(command, request, answer, lambda done: desired_version(done.version, FLEET))
-
-    async def _pin(self, request: PinPolicy.Request, answer: PinPolicy.Response) -> None:
-        if not request.scope:
-            raise CallRefused(f"scope is empty: name a robot, or {FLEET!r} for all")
-        if not request.version:
-            await self._carry_out(Resume(scope=request.scope, **_fields(request)), request, answer)
-            answer.version = 0
-            return
-        command = Pin(scope=request.scope, version=_in_bounds(request.version), **_fields(request))
-        await self._carry_out(command, request, answer, lambda done: desired_version(done.version, request.scope))
-
-    async def _hold(self, request: HoldUpdates.Request, answer: HoldUpdates.Response) -> None:
-        kind = Hold if request.hold else Resume
-        await self._carry_out(kind(scope=request.scope or FLEET, **_fields(request)), request, answer)
-
-    async def _drain(self, request: DrainRobot.Request, answer: DrainRobot.Response) -> None:
-        if not request.robot:
-            raise CallRefused(f"robot is empty: name one, or {FLEET!r} for all")
-        command = Drain(scope=request.robot, drain=request.drain, **_fields(request))
-        desired = desired_drain(request.drain, request.robot)
-        words = ("idle", "still at work") if request.drain else ("may work", "still drained")
-        found = await self._carry_out(command, request, answer, lambda _: desired, words)
-        answer.idle = bool(request.drain and found and found.reached and not found.pending and not found.silent)
-
-    async def _carry_out(
-        self,
-        command: AnyCommand,
-        request: Any,
-        answer: Any,
-        desired: Callable[[CommandResult], DesiredState] = lambda _: NO_ROBOTS,
-        words: tuple[str, str] = ("acting on it", "not yet"),
-    ) -> Convergence | None:
-        """Have a command carried out, wait for robots and fill in the answer; returns how far the robots are."""
-        done = await self._ask(command, CommandResult)
+    async def _serve(self, make: Callable[[Any], AnyFleetCommand], request: Any, answer: Any) -> Any:
         wait_s = max(0.0, min(getattr(request, "wait_s", 0.0), MAX_WAIT_S))
-        watch = self._requests.watch(desired(done), wait_s)
+        if wait_s and self._waiting >= MAX_WAITING:
+            answer.message = f"{MAX_WAITING} calls wait for robots already; call with wait_s 0, or later"
+            return answer
+        self._waiting += wait_s > 0.0
+        try:
+            command = make(request)
+            if isinstance(command, Push) and not command.version:
+                command = await self._with_file(command, request)
+            done = await self._ask(command)
+            await self._fill_in(answer, command, done, wait_s)
+        except FloopError as error:
+            answer.message = str(error)
+        finally:
+            self._waiting -= wait_s > 0.0
+        return answer
+
+    async def _fill_in(self, answer: Any, command: AnyFleetCommand, done: CommandResult, wait_s: float) -> None:
+        """Wait for robots and fill in the answer."""
+        desired = desired_state(command, done)
+        watch = self._requests.watch(desired, wait_s)
         watch.add_done_callback(lambda _: self._condition.notify())
         await self._condition.wait_for(watch.done, wait_s + BEGIN_S)
-        found = watch.result() if watch.done() else None
-        more = found.text(*words) if found else "how far the robots are is not known; `floop status` shows it"
+        found = watch.result() if watch.done() and not watch.cancelled() else None
+        more = desired.text(found) if found else "how far the robots are is not known; `floop status` shows it"
         answer.success, answer.message = True, "; ".join(filter(None, (done.what, more)))
         answer.record = result_to_msg(done)
         answer.robots = [robot_to_msg(robot) for robot in found.robots] if found else []
-        if hasattr(answer, "version"):
+        if hasattr(answer, "version") and not isinstance(command, Resume):
             answer.version = done.version
-        return found
+        if isinstance(command, Drain):
+            answer.idle = bool(command.drain and found and found.reached and not found.pending and not found.silent)
 
-    async def _ask(self, request: Request, kind: type[T]) -> T:
+    async def _with_file(self, command: Push, request: PushPolicy.Request) -> Push:
+        """The push with the bundle that it names. Nothing is read for a stranger; what changes meanwhile stays."""
+        fields = {name: getattr(command, name) for name in GetScopeVersion.__struct_fields__}
+        base = await self._ask(GetScopeVersion(**fields))
+        bundle = await self._bundle_of(request)
+        return msgspec.structs.replace(command, bundle=bundle, if_version=base.version)
+
+    async def _ask(self, command: AnyCommand) -> CommandResult:
         """The fleet manager's answer; raises `CallRefused` when there is none, and then says whether it was done."""
-        future = self._requests.submit(request)
+        future = self._requests.submit(command)
         future.add_done_callback(lambda _: self._condition.notify())
         in_time = await self._condition.wait_for(future.done, BEGIN_S)
         if not in_time and not future.cancel() and not future.done():
@@ -162,7 +123,7 @@ class FleetCommandServices:
             raise CallRefused(f"not done: {'the fleet manager ends' if ends else late}") from None
         except Exception as error:  # raised in the fleet manager's thread as well
             raise CallRefused(f"not known whether this command was carried out: {error}") from None
-        if isinstance(reply, kind):
+        if isinstance(reply, CommandResult):
             return reply
         raise CallRefused(reply.reason if isinstance(reply, Refusal) else f"the fleet manager answered {reply}")
 
@@ -188,6 +149,34 @@ def read_bundle(request: PushPolicy.Request, config: FloopConfig) -> Bundle:
     if request.bundle_path:
         return Bundle.load(Path(request.bundle_path))
     return bundle_of_zip(Path(request.sb3_zip_path), config, trust=request.trust_sb3_zip)
+
+
+def _push(request: PushPolicy.Request) -> Push:
+    if sum(map(bool, (request.version, request.bundle_path, request.sb3_zip_path))) != 1:
+        raise CallRefused("give exactly one of version, bundle_path and sb3_zip_path")
+    return Push(scope=request.scope or FLEET, version=_in_bounds(request.version), **_fields(request))
+
+
+def _roll_back(request: RollbackPolicy.Request) -> Rollback:
+    return Rollback(version=_in_bounds(request.to_version), **_fields(request))
+
+
+def _pin(request: PinPolicy.Request) -> Pin | Resume:
+    if not request.scope:
+        raise CallRefused(f"scope is empty: name a robot, or {FLEET!r} for all")
+    if not request.version:
+        return Resume(scope=request.scope, **_fields(request))
+    return Pin(scope=request.scope, version=_in_bounds(request.version), **_fields(request))
+
+
+def _hold(request: HoldUpdates.Request) -> Hold | Resume:
+    return (Hold if request.hold else Resume)(scope=request.scope or FLEET, **_fields(request))
+
+
+def _drain(request: DrainRobot.Request) -> Drain:
+    if not request.robot:
+        raise CallRefused(f"robot is empty: name one, or {FLEET!r} for all")
+    return Drain(scope=request.robot, drain=request.drain, **_fields(request))
 
 
 def _in_bounds(version: int) -> int:

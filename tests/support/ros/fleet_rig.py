@@ -9,7 +9,6 @@ from typing import Any
 
 from floop_interfaces.srv import FleetStatus
 from floop_robot.bundle import Bundle
-from floop_robot.deploy import FleetClient
 from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
 from floop_robot.ros.node import topics
 from floop_robot.services.supervision.fleet_description import write_config
@@ -17,7 +16,7 @@ from floop_robot.spec.config import DeployConfig, Endpoints, FloopConfig
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
-from tests.support.in_process_fleet import ActingPolicyBuffer
+from tests.support.in_process_fleet import ActingPolicyBuffer, OperatorClient
 from tests.support.operator_tokens import TOKEN, WHO, operators_file
 from tests.support.ports import free_base_port
 from tests.support.ros.peer import Peer
@@ -126,8 +125,8 @@ class FleetRig:
         """The fleet's state, asked for."""
         return self.ask(FleetStatus, topics.FLEET_STATUS).state
 
-    def client(self) -> FleetClient:
-        return FleetClient(self.config.endpoints.fleet_rpc, WHO, token=TOKEN, timeout_s=20.0)
+    def client(self) -> OperatorClient:
+        return OperatorClient(self.config.endpoints.fleet_rpc, WHO, token=TOKEN, timeout_s=20.0)
 
     def acting(self, version: int) -> None:
         """Wait until all robots act on `version`."""

@@ -1,4 +1,4 @@
-"""Stops and releases of a whole fleet: no release undoes a stop that came after it, and none takes effect late."""
+"""Stops and resets of a whole fleet: no reset undoes a stop that came after it, and none takes effect late."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class Stops:
         wait_for(lambda: self.fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, **stop).success, 40.0, "all stopped")
         wait_for(lambda: all(self.latched(r) for r in ROBOTS))
 
-    def release(self, *robots: str) -> Any:
-        """The future answer to a release."""
+    def reset(self, *robots: str) -> Any:
+        """The future answer to a reset."""
         request = srv.SetEstop.Request(stop=False, who=WHO, token=TOKEN, robots=robots)
         return self.fleet.peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, request)
 
@@ -75,7 +75,7 @@ class Stops:
 
 
 class Silent(Node):
-    """A robot that says that it is stopped, and answers no release."""
+    """A robot that says that it is stopped, and answers no reset."""
 
     def __init__(self, context: Context) -> None:
         super().__init__("silent", context=context)
@@ -129,14 +129,14 @@ def stops(tmp_path: Path, domain: int) -> Iterator[Stops]:
         rig.close()
 
 
-def test_a_robot_that_gets_its_release_late_stays_stopped(stops: Stops) -> None:
+def test_a_robot_that_gets_its_reset_late_stays_stopped(stops: Stops) -> None:
     stops.start("robot_2")
     frozen = stops.start("robot_1")
     stops.stop_all()
     frozen.process.send_signal(signal.SIGSTOP)
-    answer = stops.fleet.peer.result(stops.release())
+    answer = stops.fleet.peer.result(stops.reset())
     assert not answer.success
-    assert answer.message == "released robot_2; robot_1 did not answer"
+    assert answer.message == "reset robot_2; robot_1 did not answer"
     frozen.process.send_signal(signal.SIGCONT)
     assert set(stops.said_since("robot_1", 4)) == {True}
     again = stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False, robots=["robot_1"])
@@ -144,31 +144,31 @@ def test_a_robot_that_gets_its_release_late_stays_stopped(stops: Stops) -> None:
     wait_for(lambda: not stops.latched("robot_1"))
 
 
-def test_a_stop_on_a_topic_ends_a_release_that_still_waits_for_its_robot(stops: Stops) -> None:
+def test_a_stop_on_a_topic_ends_a_reset_that_still_waits_for_its_robot(stops: Stops) -> None:
     stops.start("robot_2")
     killed = stops.start("robot_1")
     stops.stop_all()
     killed.kill()
-    released = stops.release("robot_1")
+    is_reset = stops.reset("robot_1")
 
     def pressed() -> bool:
-        stops.button.publish(msg.StopRequest(who="bob"))  # again and again: the first may be there before the release
-        return bool(released.done())
+        stops.button.publish(msg.StopRequest(who="bob"))  # again and again: the first may be there before the reset
+        return bool(is_reset.done())
 
     wait_for(pressed)
-    answer = stops.fleet.peer.result(released)
-    assert answer.message == f"released none; robot_1 {CHANGED_SINCE}"
+    answer = stops.fleet.peer.result(is_reset)
+    assert answer.message == f"reset none; robot_1 {CHANGED_SINCE}"
     stops.start("robot_1")
     assert set(stops.said_since("robot_1", 3)) == {True}
 
 
-def test_a_release_is_about_what_was_heard_of_a_robot_when_it_was_asked_for(stops: Stops) -> None:
+def test_a_reset_is_about_what_was_heard_of_a_robot_when_it_was_asked_for(stops: Stops) -> None:
     stops.start("robot_2")
     killed = stops.start("robot_1")
     stops.stop_all()
     killed.kill()
-    waits = stops.release("robot_1")
-    again = stops.start("robot_1")  # stopped still, in a process that this release does not know
+    waits = stops.reset("robot_1")
+    again = stops.start("robot_1")  # stopped still, in a process that this reset does not know
     assert not stops.fleet.peer.result(waits).success
     again.kill()
     ask = {"stop": False, "robots": ["robot_1"]}
@@ -182,16 +182,16 @@ def test_a_release_is_about_what_was_heard_of_a_robot_when_it_was_asked_for(stop
 def test_a_robot_that_is_named_twice_is_one_robot(stops: Stops) -> None:
     stops.start(*ROBOTS)
     stops.stop_all()
-    wait_for(lambda: stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False).success, 20.0, "all released")
+    wait_for(lambda: stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False).success, 20.0, "all reset")
     stopped = stops.fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True, robots=["robot_1", "robot_1"])
     assert stopped.message == "stopped robot_1"
     assert set(stops.said_since("robot_2", 3)) == {False}
 
 
-def test_what_a_robot_did_not_write_down_is_told_with_what_it_did(stops: Stops) -> None:
+def test_what_a_robot_could_not_store_is_answered_with_what_it_did(stops: Stops) -> None:
     stops.start(*ROBOTS)
     stops.stop_all()
-    wait_for(lambda: stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False).success, 20.0, "all released")
+    wait_for(lambda: stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False).success, 20.0, "all reset")
     latch = link_folder(Path(stops.fleet.config.run_dir), "robot_1") / "stopped"
     latch.mkdir()  # neither written nor removed
     worry = f"robot_1 {DONE[True]}, but {NOT_ON_DISK[True]}"
@@ -200,66 +200,66 @@ def test_what_a_robot_did_not_write_down_is_told_with_what_it_did(stops: Stops) 
     assert stopped.message == f"stopped robot_1, robot_2; {worry}"
     assert any(worry in entry.detail for entry in stops.fleet.state().audit)
 
-    def release() -> Any:
+    def reset() -> Any:
         """Once robot_1 has answered each time that it was asked to stop while its disk took its time."""
         answer = stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False)
         return answer if answer.success else None
 
-    released = wait_for(release)
-    assert released.message == f"released robot_1, robot_2; robot_1 {DONE[False]}, but {NOT_ON_DISK[False]}"
+    is_reset = wait_for(reset)
+    assert is_reset.message == f"reset robot_1, robot_2; robot_1 {DONE[False]}, but {NOT_ON_DISK[False]}"
 
 
-def test_a_release_repeated_to_the_fleet_opens_no_later_stop_of_a_robot_that_was_started_again(stops: Stops) -> None:
+def test_a_reset_repeated_to_the_fleet_opens_no_later_stop_of_a_robot_that_was_started_again(stops: Stops) -> None:
     stops.start("robot_2")
     first = stops.start("robot_1")
     stops.stop_all()
 
-    def release(call_id: str) -> Any:
+    def reset(call_id: str) -> Any:
         call = {"stop": False, "robots": ["robot_1"], "call_id": call_id}
         return stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, **call)
 
-    def released() -> str:
-        """The id of a release: once the robot was heard, and has answered each time that it was asked to stop."""
+    def is_reset() -> str:
+        """The id of a reset: once the robot was heard, and has answered each time that it was asked to stop."""
         call_id = next(ids)
-        return call_id if release(call_id).success else ""
+        return call_id if reset(call_id).success else ""
 
     ids = map(str, itertools.count())
-    given = wait_for(released)
+    given = wait_for(is_reset)
     wait_for(lambda: stops.fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True, who="bob").success)
     first.kill()
     stops.start("robot_1")
-    refused = f"released none; robot_1: robot_1 stays stopped: {GIVEN_BEFORE}"
-    wait_for(lambda: release(given).message == refused, what="a refusal of the robot itself")
+    refused = f"reset none; robot_1: robot_1 stays stopped: {GIVEN_BEFORE}"
+    wait_for(lambda: reset(given).message == refused, what="a refusal of the robot itself")
     assert set(stops.said_since("robot_1", 3)) == {True}
-    wait_for(lambda: release(next(ids)).success)
+    wait_for(lambda: reset(next(ids)).success)
 
 
-def test_a_release_that_was_refused_is_refused_when_it_is_repeated_too(stops: Stops) -> None:
-    def release(call_id: str) -> Any:
+def test_a_reset_that_was_refused_is_refused_when_it_is_repeated_too(stops: Stops) -> None:
+    def reset(call_id: str) -> Any:
         call = {"stop": False, "robots": ["robot_1"], "call_id": call_id}
         return stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, **call)
 
-    told = release("a").message
-    assert told == f"released none; robot_1 {SILENT}"
+    first = reset("a").message
+    assert first == f"reset none; robot_1 {SILENT}"
     stops.start(*ROBOTS)
     stops.stop_all()
     ids = map(str, itertools.count())
-    wait_for(lambda: release(next(ids)).success)
+    wait_for(lambda: reset(next(ids)).success)
     wait_for(lambda: stops.fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True, who="bob").success)
-    assert release("a").message == told
+    assert reset("a").message == first
     assert set(stops.said_since("robot_1", 3)) == {True}
 
 
-def test_a_release_repeated_before_it_is_answered_gets_its_answer(domain: int) -> None:
+def test_a_reset_repeated_before_it_is_answered_gets_its_answer(domain: int) -> None:
     with asking(domain, Silent) as (peer, robot, _):
         ids = map(str, itertools.count())
 
         def send(call_id: str) -> Any:
-            release = srv.SetEstop.Request(stop=False, who=WHO, call_id=call_id)
-            return peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, release)
+            reset = srv.SetEstop.Request(stop=False, who=WHO, call_id=call_id)
+            return peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, reset)
 
         def asked() -> str:
-            """The id of a release that reached the robot, which may not be heard yet."""
+            """The id of a reset that reached the robot, which may not be heard yet."""
             before, call_id = robot.asked, next(ids)
             first = send(call_id)
             wait_for(lambda: first.done() or robot.asked > before)
@@ -267,9 +267,9 @@ def test_a_release_repeated_before_it_is_answered_gets_its_answer(domain: int) -
 
         call_id = wait_for(asked)
         again = [send(call_id) for _ in range(3)]
-        told = {peer.result(each).message for each in again}
-        assert told == {"released none; robot_1 did not answer"}
-        assert peer.result(send(call_id)).message in told
+        first = {peer.result(each).message for each in again}
+        assert first == {"reset none; robot_1 did not answer"}
+        assert peer.result(send(call_id)).message in first
         assert robot.asked <= 2  # once more after a second, by the first call alone
 
 
@@ -286,14 +286,14 @@ def test_a_stop_that_a_robot_has_not_obeyed_is_asked_for_again(domain: int) -> N
         assert wait_for(stopped).message == "stopped robot_1"
 
 
-def test_a_fleet_manager_that_ends_asks_no_robot_to_release_any_more(domain: int) -> None:
+def test_a_fleet_manager_that_ends_asks_no_robot_for_a_reset_any_more(domain: int) -> None:
     answers: list[Any] = []
     with asking(domain, Silent) as (peer, robot, stop):
 
         def asked_twice() -> bool:
             if not answers or answers[-1].done():  # the robot was not heard yet
-                release = srv.SetEstop.Request(stop=False, who=WHO)
-                answers.append(peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, release))
+                reset = srv.SetEstop.Request(stop=False, who=WHO)
+                answers.append(peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, reset))
             return robot.asked >= 2
 
         wait_for(asked_twice)
@@ -303,7 +303,7 @@ def test_a_fleet_manager_that_ends_asks_no_robot_to_release_any_more(domain: int
         assert robot.asked <= before + 1  # one may have been on its way
 
 
-def test_a_release_keeps_no_stop_waiting_and_ends_with_it(stops: Stops) -> None:
+def test_a_reset_keeps_no_stop_waiting_and_ends_with_it(stops: Stops) -> None:
     heard = stops.fleet.peer.listen(msg.StopRequest, f"/robot_2/{topics.ESTOP}", EVENTS)
     safety = [stops.start(robot) for robot in ROBOTS]
     stops.stop_all()
@@ -311,11 +311,11 @@ def test_a_release_keeps_no_stop_waiting_and_ends_with_it(stops: Stops) -> None:
     for node in safety:
         node.kill()  # each call waits in vain
     heard.clear()
-    released = stops.release(*ROBOTS)
+    is_reset = stops.reset(*ROBOTS)
     request = srv.SetEstop.Request(stop=True, who="visitor", robots=["robot_2"])
     stopped = stops.fleet.peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, request)
-    wait_for(lambda: heard or released.done())
-    assert heard and not released.done()
-    answer = stops.fleet.peer.result(released)
-    assert answer.message == f"released none; robot_1 did not answer; robot_2 {CHANGED_SINCE}"
+    wait_for(lambda: heard or is_reset.done())
+    assert heard and not is_reset.done()
+    answer = stops.fleet.peer.result(is_reset)
+    assert answer.message == f"reset none; robot_1 did not answer; robot_2 {CHANGED_SINCE}"
     assert stops.fleet.peer.result(stopped).message == "stopped none; robot_2 did not answer"

@@ -63,7 +63,7 @@ def test_sigkill_forgets_nothing_and_the_node_ends_in_order(fleet: FleetRig) -> 
     assert "epoch 2" in manager.text
 
 
-def test_it_ends_within_what_a_supervisor_grants_while_an_order_and_a_release_take_long(fleet: FleetRig) -> None:
+def test_it_ends_within_what_a_supervisor_grants_while_a_command_and_a_reset_take_long(fleet: FleetRig) -> None:
     manager, safety = fleet.start_manager(), fleet.start("safety_node", "/robot_1")
     robot = {"robots": ["robot_1"], "who": WHO, "token": TOKEN}
     wait_for(lambda: _success(fleet, stop=True, **robot), 30.0, "a stopped robot")
@@ -73,13 +73,13 @@ def test_it_ends_within_what_a_supervisor_grants_while_an_order_and_a_release_ta
         pushed = fleet.peer.send(srv.PushPolicy, topics.PUSH_POLICY, push)
         until_it_is_being_loaded()
         safety.process.send_signal(signal.SIGSTOP)  # now: of a robot that has been silent for a while, nothing is asked
-        released = fleet.peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, srv.SetEstop.Request(stop=False, **robot))
+        reset = fleet.peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, srv.SetEstop.Request(stop=False, **robot))
         # What is answered at once is answered after that has begun: one thread takes the calls.
         assert not fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False, robots=["robot_7"]).success
-        assert not released.done() and not pushed.done()
+        assert not reset.done() and not pushed.done()
         assert manager.end() < 0.9 * GRACE_S
         assert fleet.peer.result(pushed).message == "not done: the fleet manager ends"
-        assert not fleet.peer.result(released).success
+        assert not fleet.peer.result(reset).success
 
 
 def test_a_second_manager_and_a_bad_configuration_end_in_one_line(fleet: FleetRig) -> None:
@@ -111,7 +111,7 @@ def test_its_parameters_are_described_and_cannot_be_changed(fleet: FleetRig) -> 
     assert not result.successful and result.reason
 
 
-def test_robots_are_stopped_and_released_together(fleet: FleetRig) -> None:
+def test_robots_are_stopped_and_reset_together(fleet: FleetRig) -> None:
     fleet.start_manager()
     safety = [fleet.start("safety_node", f"/{name}") for name in fleet.config.robot_names]
     latches: dict[str, list] = {

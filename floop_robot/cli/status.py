@@ -24,7 +24,7 @@ _FOUND = {
 @click.command()
 @fleet_options
 def status(config: Path | None, as_json: bool) -> None:
-    """Show versions, live success, candidates, and the latest orders and publications of the audit log."""
+    """Show versions, live success, candidates, and the latest entries of the audit log."""
     with connect(config) as client:
         found = client.status()
     click.echo(msgspec.json.encode(found).decode() if as_json else _text(found))
@@ -37,11 +37,11 @@ def _text(s: FleetStatus) -> str:
         bytes_of = f" (the bytes of v{s.watch.version})" if s.watch.version != s.production else ""
         lines.append(f"v{s.production}{bytes_of} in production for {s.watched_s:.0f} s: {found}, {s.watch.reason}")
     lines.append(f"candidates: {s.accepted} accepted, {s.rejected} rejected, {s.inconclusive} inconclusive")
-    if standing := _orders(s.fleet):
+    if standing := _directives(s.fleet):
         lines.append(f"the whole fleet:{standing}")
     for robot in s.robots:
         drained = "  drained" if robot.drained and not robot.directive.drained else ""
-        marks = _orders(robot.directive) + drained + ("  stopped" if robot.estop else "")
+        marks = _directives(robot.directive) + drained + ("  stopped" if robot.estop else "")
         refused = f"  {robot.last_refusal}" if robot.last_refusal else ""
         heard = f"heard {robot.silent_s:.1f} s ago" if math.isfinite(robot.silent_s) else "not heard yet"
         lines.append(
@@ -57,7 +57,7 @@ def _text(s: FleetStatus) -> str:
     return "\n".join(lines)
 
 
-def _orders(directive: Directive) -> str:
-    """What operators asked of a scope, in words; empty when nothing."""
+def _directives(directive: Directive) -> str:
+    """What operators commanded for a scope, in words; may be empty."""
     pinned = f"  pinned to v{directive.pin}" if directive.pin else ""
     return ("  held" if directive.held else "") + pinned + ("  drained" if directive.drained else "")

@@ -1,4 +1,4 @@
-"""DeploymentController: which version is in production, which follows it, and when the fleet goes back. No sockets."""
+"""DeploymentController: state machine of promotion and rollback. No sockets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from floop_robot.spec.errors import FloopError
 from floop_robot.spec.verdict import Decision, Verdict
 
 MANAGER_NAME = "fleet manager"
-"""How decisions that no person took are signed in the audit."""
+"""Signs what no person decided, in the audit."""
 _WATCHED = (Origin.GATE, Origin.PUSH)
 _STATES = {Decision.REJECTED: CandidateState.REJECTED, Decision.INCONCLUSIVE: CandidateState.INCONCLUSIVE}
 
@@ -34,12 +34,12 @@ class NoPreviousVersion(FloopError):
 
 
 def rolled_back(info: VersionInfo) -> str:
-    """A rollback, in words."""
+    """What a rollback did, for the audit."""
     return f"rolled back to v{info.restores}, published as v{info.version}"
 
 
 class DeploymentController:
-    """Publishes versions and watches the one in production; everything it knows is rebuilt from the registry."""
+    """Publishes versions and watches the one in production. All of its state is rebuilt from the registry."""
 
     def __init__(self, registry: Registry, config: DeployConfig, since_ns: int = 0) -> None:
         """`since_ns`: when robots' own counts begin."""
@@ -49,12 +49,12 @@ class DeploymentController:
         self._watch: DeploymentMonitor | None = None
         self._watched_since_ns = 0
         self._promoted_at = 0
-        """After how many episodes of the record the watched version was to be confirmed; 0: not yet."""
+        """How many episodes were counted when the watched version deserved confirmation; 0: not yet."""
         self._confirmed = set(registry.telemetry.confirmed())
         self._shown = registry.telemetry.shown()
         self._may_wait = True  # look once after a restart
         self._needs_recount = True
-        """Not all that is stored is counted."""
+        """Whether stored episodes are not counted yet."""
         self._rebuild()
 
     @property
@@ -80,12 +80,12 @@ class DeploymentController:
         return self._weights.get(version, "")
 
     def publish(self, publication: Publication, now_ns: int, only: tuple[str, ...] = ()) -> VersionInfo:
-        """Store, announce and, if it is new on production, watch; `only`: the robots it is for (empty: all)."""
+        """Store and announce a version; watch it if its weights are new in production. `only`: its robots (empty: all)."""
         replaced = self.weights_of(self.production)
         info = self.registry.publish(publication, now_ns)
         self._weights[info.version] = info.sha256
         self._announce(info, only)
-        # The same weights under another version go on being watched as they were.
+        # The same weights under another version stay watched as before.
         if publication.promote and info.sha256 != replaced:
             self._begin_watch(info, replaced)
         return info
@@ -105,12 +105,12 @@ class DeploymentController:
     def observe(
         self, episodes: Iterable[LiveEpisode], read: JournalPosition, now_ns: int, labels: Iterable[LiveLabel] = ()
     ) -> None:
-        """Take in live episodes and labels, once each, and act on what they show; raises `StorageError`."""
-        sound, self._needs_recount = not self._needs_recount, True
+        """Count live episodes and labels, once each, and act on them; raises `StorageError`."""
+        is_counted, self._needs_recount = not self._needs_recount, True
         with self.registry.transaction():
             new = self.registry.telemetry.record_episodes(episodes, read)
             changed = self.registry.telemetry.record_labels(labels)
-        if sound and not changed:
+        if is_counted and not changed:
             self._count(new)
         else:
             self._rebuild()
@@ -126,12 +126,12 @@ class DeploymentController:
         self._needs_recount = False
 
     def take_refusal(self, receipt: Receipt, now_ns: int) -> None:
-        """A policy that answered NaN while it acted is harm beyond doubt: leave it, however well it did before."""
+        """Roll back a policy that output NaN while it acted, however well it did before."""
         self._report_harm(receipt)
         self.tick(now_ns)
 
     def tick(self, now_ns: int) -> None:
-        """Confirm, roll back or let the next candidate follow, when it is time to."""
+        """Confirm, roll back or publish the next candidate, when it is due."""
         if self._watch:
             self._act_on_watch(self._watch, now_ns)
         if self._may_wait and self._may_publish_next(now_ns):
@@ -151,7 +151,7 @@ class DeploymentController:
         if not version:
             raise NoPreviousVersion("no version is in production yet; push one first")
         info = self.registry.version(version)
-        # A rollback's own predecessor is the version it left: what came before is before the bytes it restored.
+        # A rollback replaced the version that it left. Look before the version whose bytes it restored.
         while info.restores and info.origin is not Origin.PUSH:
             info = self.registry.version(info.restores)
         if not info.replaces:
@@ -169,7 +169,7 @@ class DeploymentController:
 
     def _report_harm(self, receipt: Receipt) -> None:
         if self._watch is None or receipt.fallback_version is None or receipt.version < self._watch.version:
-            return  # not about what is watched, or of before somebody pushed the same weights once more
+            return  # not about the watched version, or from before the same weights were pushed again
         if self.weights_of(receipt.version) == self.weights_of(self.production):
             self._watch.report_harm(receipt.detail)
 
@@ -215,7 +215,7 @@ class DeploymentController:
             self._shown[watch.version] = self._promoted_at
 
     def _observe_watched(self, episode: LiveEpisode) -> None:
-        """Let the watch see an episode that the record took in last, unless the watch is over by then."""
+        """Pass the episode that was counted last to the watch, unless the watch is over."""
         if self._watch is None or self._is_over(self._watch, episode):
             return
         decision = self._watch.observe(episode)
@@ -223,8 +223,8 @@ class DeploymentController:
             self._promoted_at = self.record.episodes
 
     def _is_over(self, watch: DeploymentMonitor, episode: LiveEpisode) -> bool:
-        # Once it is confirmed and its time is over, later failures speak of a world that changed: work for the learner.
-        # A label may undo what the confirmation rested on; the confirmation stays, and so does the end of the watch.
+        # After confirmation and `watch_s`, failures mean that the world changed: that is for the learner.
+        # A label may change the episodes behind a confirmation; the confirmation and the end of the watch stay.
         was_shown = self.record.episodes > self._shown.get(watch.version, self.record.episodes)
         is_confirmed = was_shown or watch.decision is MonitorDecision.PROMOTE
         return is_confirmed and self.watched_s(episode.observed_ns) >= self._config.watch_s
@@ -250,12 +250,12 @@ class DeploymentController:
         )
 
     def _rebuild(self) -> None:
-        """Count all stored episodes again, in the sequence in which they were seen, labels respected."""
+        """Count all stored episodes again, in order of arrival, with their labels."""
         episodes = self.registry.telemetry.episodes()
         self.record, self._watch, self._needs_recount = LiveStatistics(self._since_ns), None, True
         current = self.production
         info = self.registry.version(current) if current else None
-        # The watch began with the first of the versions in a row that carry these weights.
+        # The watch began with the first of consecutive versions that have these weights.
         while info and info.replaces and self.weights_of(info.replaces) == info.sha256:
             info = self.registry.version(info.replaces)
         begun = False

@@ -1,15 +1,15 @@
 """DeploymentMonitor: is the new version as good in production as in the gate? No clock, no sockets, no disk.
 
-What counts: production episodes only (`LiveEpisode.production`); explorers never do.
+Only production episodes count (`LiveEpisode.production`), never those of explorers.
 
-Roll back: per class of work that the replaced version did, its last `REFERENCE_WINDOW` episodes give a lower bound of
-its success (Clopper-Pearson, α/2); evidence against "the new version does at least as well" is gathered by betting, one
-class apart from the other, since a new version may gain on one and lose on another. The mean of the classes' evidence
-must reach 2/α. So an equally good version is rolled back with chance ≤ α, however long it is watched.
+Roll back: for each class of tasks, the replaced version's last `REFERENCE_WINDOW` episodes give a lower bound of its
+success (Clopper-Pearson, α/2). Evidence against "the new version does at least as well" is gathered by betting, for
+each class apart: a new version may gain on one and lose on another. The mean of the classes' evidence must reach 2/α.
+So an equally good version is rolled back with probability ≤ α, however long it is watched.
 
 Confirm: the anytime-valid lower bound (α) of its success reaches `confirm_success` on every class that failed when the
-watch began (`FailureMonitor.failing`), or on all work together if none did. Once evidence (1/α) shows that it never
-will, it stays, being no worse than what it replaced, but the next candidate need not wait for it.
+watch began (`FailureMonitor.failing`), or on all tasks together if none failed. If evidence (1/α) shows that it never
+will, the version stays, since it is no worse than the one it replaced. The next candidate need not wait for it.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from floop_robot.stats.intervals import anytime_lower_bound, clopper_pearson_low
 from floop_robot.stats.sequential_tests import evidence_below, is_shown_above
 
 REFERENCE_WINDOW = 40
-"""Older episodes of the replaced version speak of a world that may have changed since."""
+"""Older episodes of the replaced version do not count: the world may have changed since."""
 
 
 class MonitorDecision(enum.StrEnum):
-    """What becomes of the watched version."""
+    """What is to be done with the watched version."""
 
     HOLD = "hold"
-    """Not enough evidence yet: stay and go on watching."""
+    """Not enough evidence yet: go on watching."""
     PROMOTE = "promote"
     ROLL_BACK = "roll back"
 
@@ -53,7 +53,7 @@ class Tally(msgspec.Struct, frozen=True):
 
 
 class ClassReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A watched version on one class of work."""
+    """A watched version on one class of tasks."""
 
     object_class: str
     tally: Tally
@@ -93,11 +93,11 @@ class LiveStatistics:
 
     @property
     def failing(self) -> tuple[str, ...]:
-        """Classes that fail on the robots now, on whatever weights."""
+        """Classes that fail on the robots now, counted over all weights."""
         return self._failures.failing
 
     def observe(self, sha256: str, episode: LiveEpisode) -> None:
-        """Take in an episode on these weights; others than production episodes say nothing of them."""
+        """Take in an episode on these weights; only production episodes count."""
         self.episodes += 1
         if not episode.production:
             return
@@ -116,7 +116,7 @@ class LiveStatistics:
         return self._tallies.get(sha256, {})
 
     def of_robot(self, robot: str) -> Tally:
-        """A robot's episodes, on whatever weights, since `since_ns`."""
+        """A robot's episodes since `since_ns`, on all weights."""
         return self._robots.get(robot, Tally())
 
     def recent(self, sha256: str) -> dict[str, Tally]:
@@ -149,7 +149,7 @@ class DeploymentMonitor:
 
     @property
     def settled(self) -> bool:
-        """Whether the next candidate need not wait: it is confirmed, or won't be."""
+        """Whether the next candidate need not wait: the version is confirmed, or will never be."""
         return bool(self._promoted or self._futile or self._rolled_back)
 
     def observe(self, episode: LiveEpisode) -> MonitorDecision:
@@ -162,7 +162,7 @@ class DeploymentMonitor:
         return self.decision
 
     def report_harm(self, reason: str) -> None:
-        """Something other than episodes shows harm."""
+        """Roll back for another reason than episodes."""
         self._rolled_back = self._rolled_back or reason
 
     @property
@@ -215,15 +215,15 @@ class DeploymentMonitor:
             return
         if self.settled:
             return
-        wanted = [self._counts(name) for name in self._focus] or [self._all_work()]
+        wanted = [self._counts(name) for name in self._focus] or [self._all_tasks()]
         if all(is_shown_above(*counts, self._confirm, self._alpha) for counts in wanted):
-            work = ", ".join(sorted(self._focus)) or "all work"
+            tasks = ", ".join(sorted(self._focus)) or "all tasks"
             bound = min(anytime_lower_bound(*counts, self._alpha) for counts in wanted)
-            self._promoted = f"success on {work} is at least {bound:.2f}"
+            self._promoted = f"success on {tasks} is at least {bound:.2f}"
         elif any(evidence_below(*counts, self._confirm) >= -math.log(self._alpha) for counts in wanted):
             counted = " and ".join(f"{successes} of {episodes}" for successes, episodes in wanted)
             self._futile = f"success stays below {self._confirm:.2f}: {counted}"
 
-    def _all_work(self) -> tuple[int, int]:
+    def _all_tasks(self) -> tuple[int, int]:
         tallies = self._tallies.values()
         return sum(t.successes for t in tallies), sum(t.episodes for t in tallies)

@@ -56,7 +56,7 @@ from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.verdict import Decision, check_numbers
 
 MAX_ROBOTS = 256
-"""Names of robots that are kept: a sender of made-up names must not fill the memory."""
+"""Robots that are remembered: invented names must not fill the memory."""
 SHOWN_AUDIT = 20
 NEWS_AT_ONCE = 100
 
@@ -90,7 +90,7 @@ class FleetRequestHandler:
         return self._command_handler.controller
 
     def register_robots(self, robots: Iterable[str]) -> None:
-        """Name robots that commands may speak of before their first heartbeat."""
+        """Robots that commands may name before their first heartbeat."""
         for robot in robots:
             beat = Heartbeat(robot=robot, boot_id="", contract=self._ids.contract, version=0)
             self._robots.setdefault(robot, _LastHeartbeat(beat))
@@ -121,7 +121,7 @@ class FleetRequestHandler:
         self._controller.observe(episodes, read, self._clock(), labels)
 
     def tick(self) -> None:
-        """Decide what is due by time alone; raises `StorageError`."""
+        """Decide what time alone makes due; raises `StorageError`."""
         self._controller.tick(self._clock())
 
     def take_announcements(self) -> list[Announcement]:
@@ -147,7 +147,7 @@ class FleetRequestHandler:
                 versions=tuple(self._registry.versions()),
             )
         if isinstance(request, GetRobots):
-            return self._which_run_what()
+            return self._robots_message()
         if isinstance(request, GetNews):
             return self._news(request)
         return self._command_handler.serve(request, self._robots, self._clock())
@@ -176,7 +176,7 @@ class FleetRequestHandler:
         verdict = submission.verdict
         if verdict.candidate_sha256 != bundle.manifest.sha256:
             raise FloopError(
-                f"the verdict speaks of candidate {verdict.candidate_sha256[:8]}, the bundle holds "
+                f"the verdict is about candidate {verdict.candidate_sha256[:8]}, the bundle holds "
                 f"{bundle.manifest.sha256[:8]}; submit them together"
             )
         check_numbers(verdict)
@@ -186,13 +186,13 @@ class FleetRequestHandler:
         return SubmissionResult(state=state, version=version, new=new)
 
     def _begins_to_act(self, robot: str, version: int) -> None:
-        """Known at once, not only with the next heartbeat."""
+        """Know it at once, before the next heartbeat."""
         seen = self._robots.get(robot)
         if seen is not None and seen.beat.acting < version:
             beat = msgspec.structs.replace(seen.beat, acting=version, version=max(version, seen.beat.version))
             self._robots[robot] = _LastHeartbeat(beat, seen.at_ns)
 
-    def _which_run_what(self) -> Robots:
+    def _robots_message(self) -> Robots:
         robots = self.robot_statuses()
         return Robots(stamp_ns=self._clock(), production=self._controller.production, robots=robots)
 
@@ -201,7 +201,7 @@ class FleetRequestHandler:
         candidates, candidates_to = self._registry.candidates_after(asked.candidates_after, NEWS_AT_ONCE)
         return News(audit=tuple(audit), audit_to=audit_to, candidates=tuple(candidates), candidates_to=candidates_to)
 
-    def status(self, dropped_messages: int = 0, trouble: str = "") -> FleetStatus:
+    def status(self, dropped_messages: int = 0, error: str = "") -> FleetStatus:
         """Everything `floop status` shows."""
         now_ns, controller = self._clock(), self._controller
         versions = self._registry.versions()
@@ -237,7 +237,7 @@ class FleetRequestHandler:
             rejected=decisions[Decision.REJECTED],
             inconclusive=decisions[Decision.INCONCLUSIVE],
             dropped_messages=dropped_messages,
-            trouble=trouble,
+            trouble=error,
             audit=tuple(self._registry.audited_actions(SHOWN_AUDIT)),
         )
 
@@ -247,7 +247,7 @@ class FleetRequestHandler:
         return tuple(self._robot_status(name, seen, now_ns) for name, seen in sorted(self._robots.items()))
 
     def _robot_status(self, name: str, seen: _LastHeartbeat, now_ns: int) -> RobotStatus:
-        beat, work = seen.beat, self._controller.record.of_robot(name)
+        beat, tally = seen.beat, self._controller.record.of_robot(name)
         return RobotStatus(
             robot=name,
             version=beat.version,
@@ -260,6 +260,6 @@ class FleetRequestHandler:
             idle=beat.idle,
             drained=beat.drained,
             estop=beat.estop,
-            successes=work.successes,
-            episodes=work.episodes,
+            successes=tally.successes,
+            episodes=tally.episodes,
         )

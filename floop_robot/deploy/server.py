@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 
 _POLL_MS = 20
 _QUEUE = 100
-"""Messages per peer: a robot that is so far behind reads the snapshot when it is back."""
+"""Messages per peer: a robot that is further behind fetches its version when it is back."""
 _REQUESTS_PER_TURN = 64
-"""So that a busy peer can't keep episodes and decisions waiting."""
+"""A busy peer must not delay episodes and decisions."""
 
 
 class LiveBatch(msgspec.Struct, frozen=True):
@@ -86,7 +86,7 @@ class FleetServer:
             self._poller.poll(_POLL_MS)
             self._receive_requests()
             self._serve_requests()
-            self._look_after_versions(feed)
+            self._update_versions(feed)
             self._broadcast()
 
     def _receive_requests(self) -> None:
@@ -103,7 +103,7 @@ class FleetServer:
                 future = self._requests.submit(deframe_message(payload, REQUESTS))
             except MessageDamaged:
                 self.dropped += 1
-            except MessageRefused as error:  # it arrived as it was sent: asking again would not help
+            except MessageRefused as error:  # it arrived as it was sent: a repeat would not help
                 self.dropped += 1
                 self._reply(peer, request_id, Refusal(reason=str(error)))
             else:
@@ -122,7 +122,7 @@ class FleetServer:
         return self._fleet.handle(request)
 
     def _reply_when_done(self, peer: bytes, request_id: bytes, future: Future[Reply]) -> None:
-        """The peer of a request that was cancelled or failed asks again: the next fleet manager, it may be."""
+        """No reply for a request that was cancelled or failed: its peer asks again, perhaps the next fleet manager."""
         if not future.cancelled() and future.exception() is None:
             self._reply(peer, request_id, future.result())
 
@@ -130,14 +130,14 @@ class FleetServer:
         with contextlib.suppress(zmq.ZMQError):  # the peer went away
             self._router.send_multipart([peer, request_id, frame_message(reply)], zmq.NOBLOCK)
 
-    def _look_after_versions(self, feed: EpisodeFeed) -> None:
+    def _update_versions(self, feed: EpisodeFeed) -> None:
         error = ""
         try:
             self._take_episodes(feed)
             self._fleet.tick()
             self._requests.look(self._fleet.robot_statuses)
         except StorageError as failure:
-            # A full disk must not end the fleet manager: robots go on, and it goes on when there is space.
+            # A full disk must not end the fleet manager: it goes on when there is space.
             error = str(failure)
         if error != self._error:
             log.warning("fleet manager: %s", error or "the registry can be written again")
@@ -149,7 +149,7 @@ class FleetServer:
             if self._batch is None:
                 return
             self._fleet.observe(self._batch.episodes, self._batch.read, self._batch.labels)
-            self._batch = None  # only now: what could not be stored is tried again
+            self._batch = None  # not before: what could not be stored is tried again
 
     def _broadcast(self) -> None:
         for announcement in self._fleet.take_announcements():

@@ -1,17 +1,17 @@
-"""TTI, the Time-To-Improvement: from the first failure on shifted work to confirmed live success. Pure.
+"""Time-To-Improvement (TTI): from the first failure on shifted tasks to confirmed live success.
 
-One clock: the stamps are wall time at the fleet manager; how long the gate judged is a duration that the gate measured.
+All stamps are wall time at the fleet manager. How long the gate judged is a duration that the gate measured.
 
-The version that fixes it is the first whose live success on shifted work is confirmed: its weights' production episodes
-on shifted work have an anytime-valid lower bound (1 − α) of at least `confirm_success`. Stages, each ending where the
-next begins, so that they add up to `tti_s`:
+The fix is the first version whose live success on shifted tasks is confirmed: the anytime-valid lower bound (1 − α) of
+its weights' production episodes on shifted tasks is at least `confirm_success`. Each stage ends where the next begins,
+so they add up to `tti_s`:
 
 * `lesson`: first failed shifted episode → gate starts on the first candidate whose training data held it
 * `improve`: → gate starts on the candidate that fixes it (0 when it is the same)
 * `gate`: → its verdict arrives
 * `publish`: → it is published (it may have to wait for the version under watch)
 * `apply`: → last robot's receipt of a first control step on these weights (`tti_apply_s` ends here)
-* `confirm`: → live success on shifted work confirmed, not before every robot acts on it
+* `confirm`: → live success on shifted tasks is confirmed, and every robot acts on it
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STAGES = ("lesson", "improve", "gate", "publish", "apply", "confirm")
 
 
 class TimeToImprovement(msgspec.Struct, frozen=True, kw_only=True):
-    """When and how the fleet learned its way back."""
+    """How long the fleet took to improve, stage by stage."""
 
     fix_version: int
     tti_s: float
@@ -58,20 +58,17 @@ class NoImprovement(msgspec.Struct, frozen=True):
 def time_to_improvement(
     history: History, shifted: Callable[[LiveEpisode], bool], robots: Sequence[str], config: DeployConfig
 ) -> TimeToImprovement | NoImprovement:
-    """Find the fix and time the way to it.
-
-    `shifted` tells which episodes were shifted work; `robots` must all act on the fix.
-    """
-    work = [e for e in history.episodes if e.production and shifted(e)]
-    first = next((e for e in work if e.outcome is not OutcomeCode.SUCCESS), None)
+    """Find the fix and measure each stage. `shifted`: was it a shifted task? All `robots` must act on the fix."""
+    tasks = [e for e in history.episodes if e.production and shifted(e)]
+    first = next((e for e in tasks if e.outcome is not OutcomeCode.SUCCESS), None)
     if first is None:
-        return NoImprovement("no robot failed on shifted work")
+        return NoImprovement("no robot failed on shifted tasks")
     weights = {v.version: v.sha256 for v in history.versions}
-    acted = {weights.get(e.version) for e in work if e.observed_ns <= first.observed_ns}
+    acted = {weights.get(e.version) for e in tasks if e.observed_ns <= first.observed_ns}
     later = [v for v in history.versions if v.published_ns >= first.observed_ns and v.sha256 not in acted]
-    found = _confirmation(work, weights, {v.sha256 for v in later}, config)
+    found = _confirmation(tasks, weights, {v.sha256 for v in later}, config)
     if found is None:
-        return NoImprovement("no version's live success on shifted work was confirmed")
+        return NoImprovement("no version's live success on shifted tasks was confirmed")
     sha256, confirmed_ns, tally = found
     fix = next(v for v in later if v.sha256 == sha256)
     acting = _acting_ns(history, sha256, fix.published_ns)
@@ -94,11 +91,11 @@ def time_to_improvement(
 
 
 def _confirmation(
-    work: Sequence[LiveEpisode], weights: dict[int, str], eligible: Collection[str], config: DeployConfig
+    episodes: Sequence[LiveEpisode], weights: dict[int, str], eligible: Collection[str], config: DeployConfig
 ) -> tuple[str, int, Tally] | None:
     """Weights, time and counts of the first confirmation."""
     tallies: dict[str, Tally] = {}
-    for episode in work:
+    for episode in episodes:
         sha256 = weights.get(episode.version, "")
         if sha256 not in eligible:
             continue
@@ -120,14 +117,14 @@ def _acting_ns(history: History, sha256: str, since_ns: int) -> dict[str, int]:
 
 
 def _marks(history: History, first: LiveEpisode, fix: VersionInfo, applied_ns: int, confirmed_ns: int) -> list[int]:
-    """Ends of the stages, never going back."""
+    """Start of the first stage and end of each; never decreasing."""
     gate_ns = fix.decided_ns - round(fix.gate_s * 1e9)
-    lessons = [
+    gate_starts = [
         c.received_ns - round(c.verdict.duration_s * 1e9) for c in history.candidates if c.journal_to >= first.block
     ]
     if fix.origin is Origin.GATE:
-        lessons.append(gate_ns)
-    marks = [first.observed_ns, min(lessons, default=gate_ns), gate_ns, fix.decided_ns, fix.published_ns]
+        gate_starts.append(gate_ns)
+    marks = [first.observed_ns, min(gate_starts, default=gate_ns), gate_ns, fix.decided_ns, fix.published_ns]
     marks += [applied_ns, confirmed_ns]
     marks[1] = min(marks[1], gate_ns)
     for i in range(1, len(marks)):

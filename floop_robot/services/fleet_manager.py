@@ -149,7 +149,7 @@ def run(config: FloopConfig, stop: threading.Event, requests: RequestQueue | Non
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the fleet manager until SIGINT or SIGTERM; errors that a user can mend are raised as `FloopError`."""
+    """Run the fleet manager until SIGINT or SIGTERM; errors that a user can correct are raised as `FloopError`."""
     stop = stop_on_signals()
     parser = argparse.ArgumentParser(prog="fleet_manager", description="Registry, roll-out and live watch of a fleet.")
     _, config = read_arguments(parser, argv)

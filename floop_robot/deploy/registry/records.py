@@ -1,4 +1,4 @@
-"""What the registry remembers: one frozen struct per kind of row. Stamps: wall-clock nanoseconds at the registry."""
+"""Rows of the registry: one frozen struct each. Stamps are wall-clock nanoseconds at the registry."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from floop_robot.spec.records import ActMode, OutcomeCode, Source
 from floop_robot.spec.verdict import Verdict
 
 FLEET = "fleet"
-"""Scope of a directive that speaks of every robot; any other scope is a robot's name."""
+"""The scope of all robots; any other scope is a robot's name."""
 
 
 class Origin(enum.StrEnum):
@@ -24,9 +24,9 @@ class Origin(enum.StrEnum):
     PUSH = "push"
     """A person's bundle."""
     ROLLBACK = "rollback"
-    """Older bytes again, because a person or the live watch went back."""
+    """Older bytes again: a person or the deployment monitor went back."""
     PIN = "pin"
-    """Older bytes again, because a person pinned them."""
+    """Older bytes again: a person pinned them."""
 
 
 class VersionInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,12 +37,10 @@ class VersionInfo(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     """Of the tensors: versions with the same one act alike."""
     parent: int
-    """Version that it descends from.
+    """Version that it descends from; 0 for bytes from outside (a baseline, a pushed bundle).
 
-    Of what was learned here: the learner's version before it, or the baseline, whose checkpoint the learner began with.
-    A learner goes on from its own weights, so this holds though that version was rolled back since; `replaces` tells
-    what robots acted on. Of older bytes: the version whose bytes these are. 0 for bytes from outside (a baseline, a
-    pushed bundle).
+    For learned bytes: the learner's version before it, or the baseline that the learner began with. A rollback changes
+    nothing here, since the learner continues from its own weights. For older bytes: the version whose bytes these are.
     """
     replaces: int
     """Version in production when this one was published; 0 for the first."""
@@ -64,7 +62,7 @@ class VersionInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CandidateState(enum.StrEnum):
-    """What became of a judged candidate."""
+    """State of a judged candidate."""
 
     WAITING = "waiting"
     """Accepted; follows when the version in production has been watched."""
@@ -97,7 +95,7 @@ class StoredReceipt(msgspec.Struct, frozen=True):
 
 
 class Directive(msgspec.Struct, frozen=True):
-    """What an operator asked of the fleet or of one robot."""
+    """What operators commanded for the fleet or one robot."""
 
     scope: str
     held: bool = False
@@ -130,7 +128,7 @@ class LiveEpisode(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     act_mode: ActMode
     outcome: OutcomeCode
-    """As the robot saw it, or as the last label says: a failure found later is a TIMEOUT too."""
+    """As the robot saw it, corrected by the last label; a failure found later is a TIMEOUT too."""
     object_class: str
     duration_s: float
     steps: int
@@ -139,7 +137,7 @@ class LiveEpisode(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def production(self) -> bool:
-        """Whether it says something about a version: a robot's, on mean actions, not stopped from outside."""
+        """Whether it counts for a version: a robot's episode, on mean actions, not aborted."""
         return (
             self.source is Source.ROBOT
             and self.act_mode is ActMode.MEAN
@@ -149,20 +147,20 @@ class LiveEpisode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LiveLabel(msgspec.Struct, frozen=True, kw_only=True):
-    """A later judgement of an episode, as the fleet manager saw it in the journal."""
+    """A later judgment of an episode, as the fleet manager saw it in the journal."""
 
     robot: str
     boot_id: str
-    """Of the stream that carried the label; with `robot` and `seq` it tells a label read again."""
+    """Of the stream that carried the label; `robot`, `boot_id` and `seq` are its key."""
     seq: int
     episode_boot_id: str
-    """With `robot` and `episode` the key of the episode that it speaks of."""
+    """`robot`, `episode_boot_id` and `episode` are the key of the labeled episode."""
     episode: int
     success: bool
     author: str
 
     def correct(self, episode: LiveEpisode) -> LiveEpisode:
-        """The episode as this label judges it; one stopped from outside stays neither success nor failure."""
+        """The episode with this label's outcome; an aborted episode stays aborted."""
         if episode.outcome is OutcomeCode.ABORTED or self.success == (episode.outcome is OutcomeCode.SUCCESS):
             return episode
         return msgspec.structs.replace(episode, outcome=OutcomeCode.SUCCESS if self.success else OutcomeCode.TIMEOUT)
@@ -178,12 +176,12 @@ class JournalPosition(msgspec.Struct, frozen=True):
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
-    """What the registry remembers of a run, each in order of arrival."""
+    """Everything in the registry of a run, in order of arrival."""
 
     versions: tuple[VersionInfo, ...]
     candidates: tuple[CandidateInfo, ...]
     receipts: tuple[StoredReceipt, ...]
     episodes: tuple[LiveEpisode, ...]
     confirmed: dict[str, int]
-    """Weights (SHA-256) whose live success the watch confirmed, and when."""
+    """Weights (SHA-256) whose live success was confirmed, and when."""
     audit: tuple[AuditEntry, ...]

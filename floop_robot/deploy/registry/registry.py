@@ -28,7 +28,7 @@ from floop_robot.spec.verdict import Decision, Verdict
 PRODUCTION = "production"
 BASELINE = "baseline"
 MAX_STORED_RESULTS = 1000
-"""Answers kept for repeated calls: a client repeats within seconds."""
+"""Stored results of commands: a client repeats a command within seconds."""
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Registry:
-    """Every change is one durable transaction; belongs to the thread that opened it."""
+    """Every change is one durable transaction. It belongs to the thread that opened it."""
 
     def __init__(self, path: Path) -> None:
         """Open or make `path`; raises `LockHeld` or `StorageError`."""
@@ -136,7 +136,7 @@ class Registry:
         return [decode(row[0], VersionInfo) for row in rows]
 
     def version(self, version: int) -> VersionInfo:
-        """What is known of a version; raises `UnknownName`."""
+        """The row of a version; raises `UnknownName`."""
         rows = self._database.rows("SELECT info FROM versions WHERE version = ?", version)
         if not rows:
             known = (f"v{each.version}" for each in self.versions())
@@ -194,7 +194,7 @@ class Registry:
         return info, True
 
     def candidate(self, sha256: str, verdict: Verdict) -> CandidateInfo | None:
-        """What became of a candidate under this very verdict; None if it was never submitted."""
+        """The candidate with this verdict; None if it was never submitted."""
         rows = self._database.rows(
             "SELECT info FROM candidates WHERE sha256 = ? AND verdict_digest = ?", sha256, _verdict_digest(verdict)
         )
@@ -237,7 +237,7 @@ class Registry:
         return [decode(row[0], Directive) for row in self._database.rows("SELECT info FROM directives ORDER BY scope")]
 
     def set_directive(self, directive: Directive, who: str, what: str, now_ns: int, why: str = "") -> None:
-        """Change what is asked of a scope."""
+        """Store a directive."""
         with self._database.writing() as connection:
             self._set_directive(connection, directive)
             self._note(connection, who, what, now_ns, directive.pin, why)
@@ -257,14 +257,14 @@ class Registry:
         return [decode(row[0], AuditEntry) for row in reversed(rows)]
 
     def audited_actions(self, last: int) -> list[AuditEntry]:
-        """At most `last` of the latest entries that are no candidate's arrival: those come every few seconds."""
+        """The last entries without arrivals of candidates, which come every few seconds."""
         rows = self._database.rows(
             f"SELECT info FROM audit INDEXED BY audited_actions WHERE {IS_ACTION} ORDER BY id DESC LIMIT ?", last
         )
         return [decode(row[0], AuditEntry) for row in reversed(rows)]
 
     def latest_ns(self) -> int:
-        """The newest stamp of anything that is kept; 0 in a new registry."""
+        """The newest stamp in the registry; 0 in a new one."""
         return max([self.telemetry.latest_ns(), *(entry.stamp_ns for entry in self.audit(1))])
 
     def audit_after(self, position: int, most: int) -> tuple[list[AuditEntry], int]:
@@ -282,7 +282,7 @@ class Registry:
         return [decode(info, CandidateInfo) for _, info in rows], integer(rows[-1][0]) if rows else position
 
     def store_command_result(self, call_id: str, answer: bytes, now_ns: int) -> None:
-        """Keep the answer of an operator's call, for when it is repeated."""
+        """Store the result of a command, for when it is repeated."""
         with self._database.writing() as connection:
             connection.execute("INSERT OR IGNORE INTO calls VALUES (?, ?, ?)", (call_id, now_ns, answer))
             connection.execute(
@@ -290,7 +290,7 @@ class Registry:
             )
 
     def stored_command_result(self, call_id: str) -> bytes | None:
-        """The answer already given to a call, if any."""
+        """The stored result of a command, if any."""
         rows = self._database.rows("SELECT answer FROM calls WHERE id = ?", call_id)
         answer = rows[0][0] if rows else None
         return answer if isinstance(answer, bytes) else None

@@ -10,7 +10,7 @@ from floop_robot.deploy.registry.database import Database, decode, encode, integ
 from floop_robot.deploy.registry.records import JournalPosition, LiveEpisode, LiveLabel, StoredReceipt
 
 FAILED = "failed"
-"""In place of the stage, in the key of a receipt that says that a version failed while it acted."""
+"""Stands for the stage in the key of a receipt for a version that failed while it acted."""
 
 
 class TelemetryStore:
@@ -53,7 +53,7 @@ class TelemetryStore:
     def record_labels(self, labels: Iterable[LiveLabel]) -> list[LiveEpisode]:
         """Store labels, once each, in order of arrival: the last one on an episode counts.
 
-        Returns the stored episodes that they changed. One whose episode has not come yet is kept until it does.
+        Returns the stored episodes that they changed. A label may come before its episode.
         """
         changed = []
         with self._database.writing() as connection:
@@ -90,9 +90,9 @@ class TelemetryStore:
         return decode(rows[0][0], JournalPosition) if rows else JournalPosition()
 
     def confirm(self, sha256: str, version: int, episodes: int, now_ns: int) -> None:
-        """Remember that the first so many `episodes` showed live success of these weights; the first time counts.
+        """Store that the first `episodes` episodes confirmed these weights; only the first call counts.
 
-        For the weights and, since the same ones may be published and watched again, for the version.
+        It is stored for the weights, and for the version: the same weights may be published and watched again.
         """
         with self._database.writing() as connection:
             connection.execute("INSERT OR IGNORE INTO confirmations VALUES (?, ?, ?)", (sha256, version, now_ns))
@@ -110,7 +110,7 @@ class TelemetryStore:
 
 
 def _labelled(connection: sqlite3.Connection, episode: LiveEpisode) -> LiveEpisode:
-    """The episode as the last label says that came before it (from a spool delivered earlier)."""
+    """The episode with the last label that came before it (from a spool that was delivered earlier)."""
     row = connection.execute(
         "SELECT info FROM labels WHERE robot = ? AND episode_boot_id = ? AND episode = ? ORDER BY rowid DESC LIMIT 1",
         (episode.robot, episode.boot_id, episode.episode),

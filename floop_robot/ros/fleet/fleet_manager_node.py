@@ -110,11 +110,11 @@ class FleetQueryServices:
 def health(publisher: FleetPublisher) -> Iterator[DiagnosticItem]:
     """The fleet manager's line on `/diagnostics`."""
     status = publisher.status
-    if publisher.silent or status is None:
-        yield DiagnosticItem("fleet", ERROR, publisher.silent or "starting")
+    if publisher.error or status is None:
+        yield DiagnosticItem("fleet", ERROR, publisher.error or "starting")
         return
     silent = [r.robot for r in status.robots if r.silent_s > SILENT_S]
-    trouble = status.trouble or (f"silent: {', '.join(silent)}" if silent else "")
+    problem = status.trouble or (f"silent: {', '.join(silent)}" if silent else "")
     values = {
         "production_version": status.production,
         "epoch": status.epoch,
@@ -127,7 +127,7 @@ def health(publisher: FleetPublisher) -> Iterator[DiagnosticItem]:
     yield DiagnosticItem(
         "fleet",
         ERROR if status.trouble else WARN if silent else OK,
-        trouble or f"v{status.production} in production",
+        problem or f"v{status.production} in production",
         values,
     )
 

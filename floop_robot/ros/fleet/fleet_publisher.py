@@ -1,4 +1,4 @@
-"""What the fleet manager says by itself: the fleet's state, verdicts and audit, in a thread of their own."""
+"""FleetPublisher: publishes the fleet's state, verdicts and audit, from a thread of its own."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from floop_robot.spec.errors import FloopError
 POLL_PERIOD_S: Final = 0.2
 """How soon a change is seen."""
 STATE_PERIOD_S: Final = 1.0
-"""How often the state is said without a change."""
+"""How often the state is published without a change."""
 
 log = logging.getLogger(__name__)
 
 
 class FleetPublisher:
-    """Looks at the fleet manager and says what is new; a context manager."""
+    """Polls the fleet manager and publishes what is new; a context manager."""
 
     def __init__(self, node: Node, client: FleetClient) -> None:
-        """`client` is this thread's alone."""
+        """`client` belongs to this thread alone."""
         self._client = client
         self._state = node.create_publisher(FleetState, topics.FLEET_STATE, LATCHED)
         self._verdict = node.create_publisher(GateVerdict, topics.FLEET_VERDICT, EVENTS)
         self._audit = node.create_publisher(AuditEntry, topics.FLEET_AUDIT, AUDIT)
         self._positions = (-1, -1)
-        """Up to where audit and verdicts were said; -1: nothing was looked at yet."""
+        """Up to where audit and verdicts were published; -1 before the first poll."""
         self._last_published: tuple[object, ...] = ()
         self._due_s = 0.0
         self.status: FleetStatus | None = None
-        """The last that was said."""
-        self.silent = ""
-        """Why the fleet manager can't be asked; empty when it answers."""
+        """The state that was published last."""
+        self.error = ""
+        """Why the fleet's state cannot be published; empty when it can."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fleet-publisher")
 
@@ -57,18 +57,18 @@ class FleetPublisher:
         while not self._stop.wait(POLL_PERIOD_S):
             try:
                 self._poll()
-                self.silent = ""
+                self.error = ""
             except FleetUnreachable as error:
-                self.silent = str(error)
+                self.error = str(error)
             except FloopError as error:
-                self._fall_silent(str(error))
-            except Exception as error:  # what rclpy or a field that fits no message raises must not end it for good
-                self._fall_silent(f"the fleet's state cannot be said: {type(error).__name__}: {error}")
+                self._note_error(str(error))
+            except Exception as error:  # whatever rclpy raises must not end this thread
+                self._note_error(f"the fleet's state cannot be published: {type(error).__name__}: {error}")
 
-    def _fall_silent(self, why: str) -> None:
-        if why != self.silent and not self._stop.is_set():
-            log.warning("fleet: %s", why)
-        self.silent = why
+    def _note_error(self, error: str) -> None:
+        if error != self.error and not self._stop.is_set():
+            log.warning("fleet: %s", error)
+        self.error = error
 
     def _poll(self) -> None:
         news, robots = self._client.news(*self._positions), self._client.robots()
@@ -84,6 +84,6 @@ class FleetPublisher:
 
 
 def _state_key(news: News, robots: Robots) -> tuple[object, ...]:
-    """All that makes a state another one; how long robots are silent does not."""
+    """Equal while the state did not change; how long robots are silent does not count."""
     each = tuple((r.robot, r.version, r.acting, r.target, r.directive, r.drained, r.estop) for r in robots.robots)
     return news.audit_to, news.candidates_to, robots.production, each

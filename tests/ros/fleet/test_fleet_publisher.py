@@ -1,4 +1,4 @@
-"""What fits no message costs nothing else its place: neither in what the fleet says by itself, nor in its lists."""
+"""What fits no message costs nothing else its place: neither on the fleet's topics, nor in its lists."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ def manager(tmp_path: Path) -> Iterator[ManagerThread]:
 
 
 class Miscounting(FleetClient):
-    """Says of each robot what no message can hold, until told otherwise."""
+    """Counts of each robot what no message can hold, until a test sets `successes`."""
 
     successes = -1
 
     def status(self) -> FleetStatus:
-        said = super().status()
-        robots = tuple(msgspec.structs.replace(robot, successes=self.successes) for robot in said.robots)
-        return msgspec.structs.replace(said, robots=robots)
+        found = super().status()
+        robots = tuple(msgspec.structs.replace(robot, successes=self.successes) for robot in found.robots)
+        return msgspec.structs.replace(found, robots=robots)
 
 
-def test_a_state_that_fits_no_message_is_said_as_soon_as_it_does(manager: ManagerThread, domain: int) -> None:
+def test_a_state_that_fits_no_message_is_published_as_soon_as_it_does(manager: ManagerThread, domain: int) -> None:
     with contextlib.ExitStack() as opened:
         peer = opened.enter_context(contextlib.closing(Peer(domain)))
         heard = peer.listen(msg.FleetState, topics.FLEET_STATE, LATCHED)
@@ -58,10 +58,10 @@ def test_a_state_that_fits_no_message_is_said_as_soon_as_it_does(manager: Manage
         asker = opened.enter_context(contextlib.closing(RpcClient(manager.rpc, REPLIES)))
         assert asker.ask(Heartbeat(robot="robot_1", boot_id="b", contract=IDS.contract, version=1), Target, 20)
         publisher = opened.enter_context(FleetPublisher(peer.node, client))
-        wait_for(lambda: "cannot be said" in publisher.silent, 20, "the fault being told")
+        wait_for(lambda: "cannot be published" in publisher.error, 20, "the fault")
         assert not heard
         client.successes = 0
-        wait_for(lambda: heard and not publisher.silent, 20, "the state being said")
+        wait_for(lambda: heard and not publisher.error, 20, "the state")
         assert [robot.robot for robot in heard[-1].robots] == ["robot_1"]
 
 
@@ -84,7 +84,7 @@ class FromTheStart(FleetClient):
         return super().news(max(audit_after, 0), max(candidates_after, 0))
 
 
-def test_what_comes_with_one_that_fits_no_message_is_said(
+def test_what_comes_with_one_that_fits_no_message_is_published(
     old_registry: None, manager: ManagerThread, domain: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     with contextlib.ExitStack() as opened:
@@ -97,12 +97,12 @@ def test_what_comes_with_one_that_fits_no_message_is_said(
             wait_for(lambda t=topic: peer.node.count_publishers(t) and peer.node.count_subscribers(t))
         with caplog.at_level(logging.WARNING):
             opened.enter_context(publisher)
-            wait_for(lambda: states, what="the state, which is said last")
+            wait_for(lambda: states, what="the state, which is published last")
             wait_for(lambda: len(verdicts) >= 3 and [e.what for e in audit].count("noted") >= 3, what="the others")
     assert [each.seed for each in verdicts] == [1, 3, 4]
     assert [entry.version for entry in audit if entry.what == "noted"] == [1, 3, 4]
     assert [entry.version for entry in states[-1].audit if entry.what == "noted"] == [1, 3, 4]
-    assert publisher.silent == ""
+    assert publisher.error == ""
     left_out = [record.message for record in caplog.records if "fits no message and is left out" in record.message]
     assert len(left_out) == 2 and "'version' field" in left_out[0] and "'seed' field" in left_out[1]
 

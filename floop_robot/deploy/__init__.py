@@ -1,4 +1,4 @@
-"""Deployment: the registry of versions, operators' commands, roll-out to robots and the live monitor."""
+"""Registry, operators' commands, roll-out to robots and live monitor."""
 
 from floop_robot.deploy.client import FleetClient, FleetRefused, FleetUnreachable
 from floop_robot.deploy.commands import (

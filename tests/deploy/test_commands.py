@@ -142,7 +142,7 @@ def test_a_command_is_refused_when_its_scope_is_on_another_version_by_then(harne
     for seed, later in enumerate(
         (
             Push(who="bob", bundle=blob(1), scope=scope),
-            Pin(who="bob", scope=scope, version=1),
+            Pin(who="bob", scope=scope, version=1 if scope == FLEET else 2),
             Rollback(who="bob", version=2),
         )
     ):

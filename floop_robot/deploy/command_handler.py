@@ -40,16 +40,8 @@ MAX_STORED_NOTES = 1000
 """Notes that are recognized when they are repeated, which happens within seconds."""
 
 
-class FleetPinned(FloopError):
-    """The fleet stays on the version that it was pinned to."""
-
-
 class CommandRefused(FloopError):
-    """A command that may not be carried out as it is."""
-
-
-class VersionChanged(FloopError):
-    """The scope of a command is not on the version that the command was based on."""
+    """A command that may not be carried out."""
 
 
 class Operators(Protocol):
@@ -119,20 +111,20 @@ class CommandHandler:
             raise CommandRefused("call_id is empty: give a text that is unique to this command")
         if max(map(len, (command.who, command.why, command.call_id))) > MAX_TEXT:
             raise CommandRefused(f"who, why or call_id is longer than {MAX_TEXT} characters; shorten it")
-        if self._operators is not None and not isinstance(command, AuditNote):
-            refusal = self._operators.refusal(command.who, command.token)
-            if refusal:
-                raise CommandRefused(refusal)
+        if self._operators is None or isinstance(command, AuditNote):
+            return
+        if refusal := self._operators.refusal(command.who, command.token):
+            raise CommandRefused(refusal)
 
     def _check_version(self, command: FleetCommand) -> None:
-        """Compare and swap: raise `VersionChanged` unless the scope is on `if_version`."""
+        """Compare and swap: raise `CommandRefused` unless the scope is on `if_version`."""
         if not command.if_version:
             return
         current = self._version_of(command.scope)
         if current != command.if_version:
             info = self._registry.version(current)
             when = time.strftime("%H:%M:%S", time.localtime(info.published_ns / 1e9))
-            raise VersionChanged(
+            raise CommandRefused(
                 f"not done: {command.scope} is on v{current} now ({info.origin} by {info.who} at {when}), "
                 f"not on v{command.if_version}; give the command again if it is still wanted"
             )
@@ -249,9 +241,8 @@ class CommandHandler:
         return self._registry.target(scope)
 
     def _refuse_if_pinned(self) -> None:
-        pin = self._registry.directive(FLEET).pin
-        if pin:
-            raise FleetPinned(f"the fleet is pinned to v{pin}; resume it first")
+        if pin := self._registry.directive(FLEET).pin:
+            raise CommandRefused(f"the fleet is pinned to v{pin}; resume it first")
 
 
 def _same_caller(command: Command, stored: CommandResult) -> CommandResult:

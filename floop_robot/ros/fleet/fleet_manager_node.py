@@ -26,8 +26,8 @@ from floop_robot.ros.node import topics
 from floop_robot.ros.node.diagnostics import ERROR, OK, WARN, DiagnosticItem, DiagnosticsPublisher
 from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameters
-from floop_robot.ros.node.qos import CALLS
 from floop_robot.ros.node.robot_parameters import CONFIG
+from floop_robot.ros.node.service_calls import create_services
 from floop_robot.ros.node.stamps import to_time
 from floop_robot.services import fleet_manager
 from floop_robot.spec.config import FloopConfig, load_config
@@ -75,8 +75,8 @@ class FleetQueryServices:
     def __init__(self, node: Node, client: FleetClient) -> None:
         """`client` belongs to this service alone."""
         self._client = client
-        node.create_service(FleetStatus, topics.FLEET_STATUS, self._status, qos_profile=CALLS)
-        node.create_service(ListPolicies, topics.LIST_POLICIES, self._list, qos_profile=CALLS)
+        table = ((FleetStatus, topics.FLEET_STATUS, self._status), (ListPolicies, topics.LIST_POLICIES, self._list))
+        create_services(node, table)
 
     def _status(self, _: FleetStatus.Request, answer: FleetStatus.Response) -> FleetStatus.Response:
         try:
@@ -115,15 +115,8 @@ def health(publisher: FleetPublisher) -> Iterator[DiagnosticItem]:
         return
     silent = [r.robot for r in status.robots if r.silent_s > SILENT_S]
     problem = status.trouble or (f"silent: {', '.join(silent)}" if silent else "")
-    values = {
-        "production_version": status.production,
-        "epoch": status.epoch,
-        "robots": len(status.robots),
-        "silent_robots": len(silent),
-        "accepted": status.accepted,
-        "rejected": status.rejected,
-        "dropped_messages": status.dropped_messages,
-    }
+    values = {"production_version": status.production, "robots": len(status.robots), "silent_robots": len(silent)}
+    values |= {name: getattr(status, name) for name in ("epoch", "accepted", "rejected", "dropped_messages")}
     yield DiagnosticItem(
         "fleet",
         ERROR if status.trouble else WARN if silent else OK,

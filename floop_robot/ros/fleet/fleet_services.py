@@ -25,7 +25,7 @@ from floop_robot.deploy.registry import FLEET
 from floop_robot.ros.fleet.fleet_convert import result_to_msg, robot_to_msg
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.async_condition import AsyncCondition
-from floop_robot.ros.node.qos import CALLS
+from floop_robot.ros.node.service_calls import create_services
 from floop_robot.services.import_zip import IMPORT_TIMEOUT_S, bundle_of_zip
 from floop_robot.spec.bounds import MAX_INT
 from floop_robot.spec.config import FloopConfig
@@ -52,16 +52,15 @@ class FleetCommandServices:
         self._requests, self._read, self._condition = requests, read, AsyncCondition(node)
         self._waiting = 0
         """Calls that want to wait for robots."""
-        group = ReentrantCallbackGroup()
-        for kind, name, make in (
+        makers: tuple[tuple[Any, str, Callable[[Any], AnyFleetCommand]], ...] = (
             (PushPolicy, topics.PUSH_POLICY, _push),
             (RollbackPolicy, topics.ROLLBACK_POLICY, _roll_back),
             (PinPolicy, topics.PIN_POLICY, _pin),
             (HoldUpdates, topics.HOLD_UPDATES, _hold),
             (DrainRobot, topics.DRAIN_ROBOT, _drain),
-        ):
-            serve = functools.partial(self._serve, make)
-            node.create_service(kind, name, serve, qos_profile=CALLS, callback_group=group)
+        )
+        table = [(kind, name, functools.partial(self._serve, make)) for kind, name, make in makers]
+        create_services(node, table, ReentrantCallbackGroup())
 
     def close(self) -> None:
         """Answer whoever still waits."""

@@ -37,7 +37,7 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def fleet(self) -> FloopConfig:
-        """The fleet's configuration, the same for the whole of a command; raises `ConfigError` as `fleet_config`."""
+        """The fleet's configuration; raises `ConfigError` as `fleet_config`."""
         return fleet_config(self.config)
 
     def connect(self, timeout_s: float = 5.0) -> FleetClient:

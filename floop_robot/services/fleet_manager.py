@@ -1,7 +1,7 @@
-"""The fleet manager: registry, roll-out and live watch, wired.
+"""The fleet manager's main: registry, roll-out and deployment monitor, wired.
 
-Baseline, accepted candidates and operators' bundles → registry → broadcast → robots → receipts; what the robots then
-achieve → journal → tail → live watch → confirmed, or rolled back.
+Baseline, accepted candidates and operators' bundles → registry → broadcast → robots → receipts.
+Episodes of the robots → journal → tail → deployment monitor → confirmed, or rolled back.
 """
 
 from __future__ import annotations
@@ -111,10 +111,9 @@ def baseline_path(config: FloopConfig) -> Path:
 
 
 def nondecreasing_clock(registry: Registry) -> Callable[[], int]:
-    """Wall-clock nanoseconds that never go back, not even behind what an earlier manager stamped.
+    """Wall-clock nanoseconds that never go back, not even behind the stamps of an earlier manager.
 
-    So no correction of the wall clock, with or without a restart, ends a watch, keeps one from ending, or makes a stage
-    of the TTI negative.
+    So no correction of the wall clock ends a watch, prolongs one, or makes a stage of the TTI negative.
     """
     offset_ns = max(time.time_ns(), registry.latest_ns()) - time.monotonic_ns()
     return lambda: time.monotonic_ns() + offset_ns

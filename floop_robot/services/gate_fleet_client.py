@@ -1,4 +1,4 @@
-"""GateFleetClient: the gate's talk with the fleet manager, in a thread of its own: incumbents in, verdicts out."""
+"""GateFleetClient: fetches incumbents from the fleet manager and submits verdicts, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from floop_robot.transport.zmq_sockets import connect_socket, receive
 log = logging.getLogger(__name__)
 
 POLL_INTERVAL_S = 1.0
-"""How often the version in production is asked for; an announcement asks at once."""
+"""How often the version in production is fetched; an announcement fetches it at once."""
 _VERDICT_WAIT_S = 0.02
 _TIMEOUT_S = 1.0
 _QUEUED = 64
-"""Verdicts on their way: minutes of a gate that is never idle. A manager that is away for longer misses the oldest."""
+"""Verdicts that wait: minutes of a gate that is never idle. If the manager is away for longer, the oldest are dropped."""
 
 
 class JudgedCandidate(msgspec.Struct, frozen=True):
-    """A judged candidate on its way."""
+    """A judged candidate that waits for the fleet manager."""
 
     bundle: Bundle
     verdict: Verdict
 
 
 class GateFleetClient:
-    """Keeps `incumbent` up to date and repeats each verdict until it is acknowledged; a context manager."""
+    """Follows the version in production, and repeats each verdict until it is acknowledged; a context manager."""
 
     def __init__(self, endpoints: Endpoints, who: str) -> None:
         self._endpoints, self._who = endpoints, who
@@ -48,7 +48,7 @@ class GateFleetClient:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gate-fleet-client")
         self.acknowledged = 0
-        """Verdicts that the fleet manager has on disk, or refused for good."""
+        """Verdicts that the fleet manager stored or refused."""
 
     def __enter__(self) -> GateFleetClient:
         self._thread.start()
@@ -59,19 +59,19 @@ class GateFleetClient:
         self._thread.join()
 
     def take_incumbent(self) -> Bundle | None:
-        """Return the policy in production if it changed since the last call."""
+        """The policy in production, if it changed since the last call."""
         with self._lock:
             bundle, self._incumbent = self._incumbent, None
         return bundle
 
     def take_stale(self) -> Bundle | None:
-        """Return the latest candidate that was accepted against a policy no longer in production, once."""
+        """The latest candidate that was accepted against a policy no longer in production; once."""
         with self._lock:
             bundle, self._stale = self._stale, None
         return bundle
 
     def submit(self, bundle: Bundle, verdict: Verdict) -> None:
-        """Hand over a verdict; never blocks."""
+        """Submit a verdict; never blocks."""
         while True:
             try:
                 self._verdicts.put_nowait(JudgedCandidate(bundle, verdict))
@@ -101,7 +101,7 @@ class GateFleetClient:
                 ask_at = time.monotonic() + POLL_INTERVAL_S
 
     def _deliver(self, client: FleetClient) -> CandidateState | None:
-        """Wait a moment for a verdict; repeat it until the manager has it; returns what became of the candidate."""
+        """Submit the next verdict, if one comes soon, until the manager has it; returns the candidate's state."""
         try:
             found = self._verdicts.get(timeout=_VERDICT_WAIT_S)
         except queue.Empty:

@@ -7,15 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from floop_robot.durable.locks import RunLock
 from floop_robot.services.supervision.fleet_description import (
     CENTRE,
     ArmOptions,
     Middleware,
+    missing_safeguards,
     select_processes,
     simulated_fleet,
+    write_config,
 )
-from floop_robot.spec.config import FloopConfig
-from floop_robot.spec.errors import UnknownName
+from floop_robot.spec.config import FloopConfig, load_config
+from floop_robot.spec.errors import ConfigError, UnknownName
 
 CONFIG = FloopConfig(robots=2, explorers=2)
 FILE = Path("/srv/floop.yaml")
@@ -70,3 +73,25 @@ def test_a_robot_with_a_driver_of_its_own_has_no_simulated_one() -> None:
 def test_an_unknown_part_is_named_with_the_nearest() -> None:
     with pytest.raises(UnknownName, match="did you mean 'robot_2'"):
         names("robt_2")
+
+
+def test_a_real_arm_is_warned_of_what_it_lacks(tmp_path: Path) -> None:
+    operators, run_dir = missing_safeguards(FloopConfig())
+    assert "nobody can reset the e-stop of a real arm" in operators
+    assert "a robot started from another folder forgets its e-stop" in run_dir
+    assert missing_safeguards(FloopConfig(run_dir=str(tmp_path), operators="operators.yaml")) == []
+
+
+def test_a_configuration_is_written_once_and_not_under_a_running_fleet(tmp_path: Path) -> None:
+    config = FloopConfig(run_dir=str(tmp_path))
+    file = write_config(config)
+    assert load_config(file) == config
+    lock = RunLock(tmp_path)
+    try:
+        assert write_config(config) == file  # the same: nothing to write
+        with pytest.raises(ConfigError, match="belongs to a running fleet with another configuration"):
+            write_config(FloopConfig(run_dir=str(tmp_path), seed=1))
+    finally:
+        lock.release()
+    write_config(FloopConfig(run_dir=str(tmp_path), seed=1))
+    assert load_config(file).seed == 1

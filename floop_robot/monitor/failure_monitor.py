@@ -31,6 +31,8 @@ MAX_STORED_REPORTS = 200
 """Latest reports of a class that scenarios are drawn from; older ones may describe another world."""
 MAX_EARLY_LABELS = 1000
 """Labels kept for episodes that have not arrived; most belong to aborted episodes, which never count."""
+MAX_CLASSES = 256
+"""Classes that are remembered; the one reported longest ago goes first. A robot can name any class."""
 
 EpisodeKey = tuple[str, str, int]
 """Robot, boot, episode."""
@@ -100,7 +102,7 @@ class FailureMonitor:
     """Live outcomes and reports by perceived object class; pure, so a restarted process rebuilds it from the journal."""
 
     def __init__(self) -> None:
-        self._classes: dict[str, _ClassHistory] = {}
+        self._classes: OrderedDict[str, _ClassHistory] = OrderedDict()
         self._early: OrderedDict[EpisodeKey, bool] = OrderedDict()
         self.episodes = 0
         """How many episodes were counted."""
@@ -132,6 +134,9 @@ class FailureMonitor:
         self.episodes += 1
         self.changes += 1
         self._classes.setdefault(object_class, _ClassHistory()).add(key, success, report)
+        self._classes.move_to_end(object_class)
+        if len(self._classes) > MAX_CLASSES:
+            self._classes.popitem(last=False)
 
     def _correct(self, key: EpisodeKey, success: bool) -> None:
         for history in self._classes.values():

@@ -6,8 +6,15 @@ import msgspec
 
 from floop_envs.scenarios import ReportedScenarios
 from floop_envs.seeds import Purpose, scenarios_of
-from floop_robot.monitor.failure_monitor import MAX_EARLY_LABELS, MAX_STORED_REPORTS, RESOLVED_WINDOW, FailureMonitor
-from floop_robot.spec.records import Label, OutcomeCode
+from floop_robot.monitor.failure_monitor import (
+    MAX_CLASSES,
+    MAX_EARLY_LABELS,
+    MAX_STORED_REPORTS,
+    RESOLVED_WINDOW,
+    FailureMonitor,
+)
+from floop_robot.spec.ids import Ids
+from floop_robot.spec.records import ActMode, Label, OutcomeCode, Source, StreamInfo
 from tests.support.sample_policies import TASK, episode_end
 
 
@@ -121,3 +128,23 @@ def test_labels_of_aborted_and_unknown_episodes_change_nothing() -> None:
     for i in range(MAX_EARLY_LABELS + 10):
         monitor.observe(label(i, False), "robot_1")
     assert (monitor.failing, monitor.episodes, monitor.changes) == ((), 0, 0)
+
+
+def test_made_up_classes_do_not_fill_the_memory() -> None:
+    monitor = FailureMonitor()
+    for i in range(MAX_CLASSES + 5):
+        for episode in range(3):
+            monitor.count(("robot_1", "boot", 3 * i + episode), f"class_{i}", success=False)
+    assert len(monitor.failing) == MAX_CLASSES and "class_0" not in monitor.failing
+
+
+def test_only_robots_on_their_deployed_policy_count() -> None:
+    ids = Ids("contract", "limits", "reward")
+    ends = [episode_end("box", False, i) for i in range(3)]
+    sampled = [msgspec.structs.replace(end, act_mode=ActMode.SAMPLE) for end in ends]
+    monitor = FailureMonitor()
+    monitor.take(StreamInfo("explorer_1", "boot", TASK, ids, Source.EXPLORER), ends)
+    monitor.take(StreamInfo("robot_1", "boot", TASK, ids, Source.ROBOT), sampled)
+    assert (monitor.episodes, monitor.failing) == (0, ())
+    monitor.take(StreamInfo("robot_1", "boot", TASK, ids, Source.ROBOT), ends, [label(0, True)])
+    assert (monitor.episodes, monitor.success("box")) == (3, (1, 3))

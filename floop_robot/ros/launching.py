@@ -1,7 +1,7 @@
-"""What the launch files share: arguments → configuration → processes of the fleet → launch actions.
+"""What the launch files share: from arguments to a configuration, to the fleet's processes, to launch actions.
 
-The processes come from `services/supervision/fleet_description.py`, which `floop up` starts as well. Nothing here drives a node's life cycle:
-the policy node brings itself up, also after it was killed and started again.
+`floop up` starts the same processes (`services/supervision/fleet_description.py`). Nothing here drives a node's life
+cycle: the policy node brings itself up, also after it was killed and started again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from launch_ros.actions import Node
 
 from floop_robot.services.entry import USER_ERROR
 from floop_robot.services.supervision.fleet_description import write_config
-from floop_robot.services.supervision.process_spec import ProcessSpec, RosNode
+from floop_robot.services.supervision.process_spec import ProcessSpec
 from floop_robot.services.supervision.ros_domain import LOCAL_ONLY
 from floop_robot.services.supervision.supervisor import STABLE_AFTER_S
 from floop_robot.spec.config import FloopConfig, load_config
@@ -40,7 +40,7 @@ from floop_robot.spec.yaml_file import convert
 PACKAGE: Final = "floop_robot"
 RESPAWN_DELAY_S: Final = 0.5
 ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-"""Many small matrix products in many processes: more threads in each only make them fight for the cores."""
+"""Many processes compute small matrix products: more threads in each would only compete for the cores."""
 
 ARGUMENTS: Final = {
     "config": ("", "YAML file of the fleet (FloopConfig); left out, the defaults."),
@@ -68,12 +68,12 @@ _FROM_CONFIG: Final = ("robots", "explorers", "seed")
 
 
 class LaunchRequest(msgspec.Struct, frozen=True):
-    """What a launch file was requested."""
+    """What somebody asked a launch file for."""
 
     config: FloopConfig
-    """With the arguments worked in …"""
+    """The configuration with the launch arguments in it …"""
     file: Path
-    """… and where it was stored for the processes."""
+    """… and where it is stored for the processes."""
     context: Any
     """The launch context, for a file's own arguments."""
     notes: tuple[str, ...] = ()
@@ -92,7 +92,7 @@ class LaunchRequest(msgspec.Struct, frozen=True):
 
 
 def declare_arguments(*names: str) -> list[Action]:
-    """Declarations of the shared arguments called so."""
+    """Declarations of the shared arguments with these names."""
     return [DeclareLaunchArgument(name, default_value=ARGUMENTS[name][0], description=ARGUMENTS[name][1])
             for name in names]  # fmt: skip
 
@@ -137,10 +137,7 @@ def _integer(name: str, value: str) -> int:
 
 
 def _actions(spec: ProcessSpec, request: LaunchRequest) -> list[Action]:
-    respawn = request.flag("use_respawn")
-    process = _node(spec, spec.node, request, respawn) if spec.node else _plain(spec, respawn)
-
-    handler = ExitHandler(spec.name, respawn=respawn)
+    process, handler = _process(spec, request), ExitHandler(spec.name, respawn=request.flag("use_respawn"))
     return [
         RegisterEventHandler(OnProcessStart(target_action=process, on_start=handler.on_start)),
         RegisterEventHandler(OnProcessExit(target_action=process, on_exit=handler.on_exit)),
@@ -149,9 +146,10 @@ def _actions(spec: ProcessSpec, request: LaunchRequest) -> list[Action]:
 
 
 class ExitHandler:
-    """When a process ends with an error that is for a person to mend, all stop: unless it has worked as configured.
+    """Stops everything when a process ends with an error that a person has to mend, as `floop up` does.
 
-    Then the error may pass (a full disk), and the others, safety above all, work on; as with `floop up`.
+    A process that has worked as configured is different: its error may pass (a full disk), so the others work on,
+    safety above all.
     """
 
     def __init__(self, name: str, *, respawn: bool, clock: Callable[[], float] = time.monotonic) -> None:
@@ -174,41 +172,30 @@ class ExitHandler:
         return [LogInfo(msg=text), Shutdown(reason=text)]
 
 
-def _node(spec: ProcessSpec, node: RosNode, request: LaunchRequest, respawn: bool) -> Action:
-    # The node keeps its own name: giving one would rename every node of the process.
-    values: dict[str, Any] = {name: _typed(value) for name, value in node.parameters}
+def _process(spec: ProcessSpec, request: LaunchRequest) -> Action:
+    common: dict[str, Any] = {
+        "prefix": f"nice -n {spec.nice}" if spec.nice else None,
+        "additional_env": ONE_THREAD,
+        "output": "screen",
+        "respawn": request.flag("use_respawn"),
+        "respawn_delay": RESPAWN_DELAY_S,
+    }
+    if spec.node is None:
+        command = [sys.executable, "-m", "floop_robot.services.entry", spec.module, *spec.arguments]
+        return ExecuteProcess(cmd=command, name=spec.name, **common)
+    values: dict[str, Any] = {name: _typed(value) for name, value in spec.node.parameters}
     switches = ("use_sim_time", "autostart") if "autostart" in values else ("use_sim_time",)
     values |= {name: request.flag(name) for name in switches}
     params_file = request.value("params_file")
-    return Node(
+    return Node(  # no name: that would rename every node of the process
         package=PACKAGE,
-        executable=node.executable,
-        namespace=node.namespace,
+        executable=spec.node.executable,
+        namespace=spec.node.namespace,
         parameters=[values, params_file] if params_file else [values],
         ros_arguments=["--log-level", request.value("log_level")],
         exec_name=spec.name,
-        prefix=_prefix(spec),
-        additional_env=ONE_THREAD,
-        output="screen",
-        respawn=respawn,
-        respawn_delay=RESPAWN_DELAY_S,
+        **common,
     )
-
-
-def _plain(spec: ProcessSpec, respawn: bool) -> Action:
-    return ExecuteProcess(
-        cmd=[sys.executable, "-m", "floop_robot.services.entry", spec.module, *spec.arguments],
-        name=spec.name,
-        prefix=_prefix(spec),
-        additional_env=ONE_THREAD,
-        output="screen",
-        respawn=respawn,
-        respawn_delay=RESPAWN_DELAY_S,
-    )
-
-
-def _prefix(spec: ProcessSpec) -> str | None:
-    return f"nice -n {spec.nice}" if spec.nice else None
 
 
 def _typed(value: str) -> str | bool:

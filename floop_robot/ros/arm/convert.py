@@ -1,4 +1,4 @@
-"""A robot's structs to messages and back. What does not fit raises ValueError or TypeError."""
+"""A robot's structs to messages and back; what does not fit raises ValueError or TypeError."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def safety_from_msg(message: msg.SafetyStatus, arrived_s: float) -> SafetyState:
 
 
 def object_to_msg(seen: PerceivedObject | ObjectReport | None, frame_id: str) -> msg.PerceivedObject:
-    """For the topic `perceived_object`; None says: looked, and saw none."""
+    """For the topic `perceived_object`; None means that perception looked and saw no object."""
     if seen is None:
         return msg.PerceivedObject(header=header(frame_id), present=False)
     return msg.PerceivedObject(
@@ -52,7 +52,7 @@ def object_to_msg(seen: PerceivedObject | ObjectReport | None, frame_id: str) ->
 
 
 def object_from_msg(message: msg.PerceivedObject) -> PerceivedObject | None:
-    """From the topic `perceived_object`; None when it saw none."""
+    """From the topic `perceived_object`; None when perception saw no object."""
     if not message.present:
         return None
     size = message.size_m

@@ -1,4 +1,4 @@
-"""Joint commands over the topics of standard controllers: as safety says them, and as a driver understands them."""
+"""Joint commands over the topics of standard controllers: published by safety, read by our own simulated driver."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from floop_robot.spec.driver_config import Controller, DriverConfig
 from floop_robot.spec.robot_model import RobotModel
 
 REPEAT_TICKS: Final = 10
-"""A gripper command that changed nothing is repeated this seldom: grippers are slow, and drivers come late."""
+"""After how many ticks an unchanged gripper command is repeated: grippers are slow, and drivers may start late."""
 
 
 class ControllerPublisher:
-    """Positions to one controller."""
+    """Publishes positions to one controller."""
 
     def __init__(self, node: Node, controller: Controller, topic: str, names: tuple[str, ...], reach_s: float) -> None:
         """`reach_s` is when a trajectory's point is to be reached."""
@@ -39,12 +39,12 @@ class ControllerPublisher:
             self._publisher.publish(Float64MultiArray(data=q))
             return
         point = JointTrajectoryPoint(positions=q, velocities=dq, time_from_start=self._reach)
-        # An empty stamp means: from now on. A driver on another clock would drop anything else.
+        # An empty stamp means: start now. A driver on another clock would drop any other.
         self._publisher.publish(JointTrajectory(joint_names=self._names, points=[point]))
 
 
 class JointCommandPublisher:
-    """What safety lets through, to the driver's controllers."""
+    """Publishes what safety lets through to the driver's controllers."""
 
     def __init__(self, node: Node, model: RobotModel, driver: DriverConfig, servo_rate_hz: float) -> None:
         reach_s = driver.time_from_start_s or 1.0 / servo_rate_hz
@@ -75,7 +75,7 @@ class JointCommandPublisher:
 
 
 class JointCommandSubscriber:
-    """The same for a driver that we are ourselves: a joint command from a controller's topic and `gripper_command`."""
+    """Reads joint commands as a driver does, from a controller's topic and `gripper_command`."""
 
     def __init__(self, node: Node, model: RobotModel, driver: DriverConfig, servo_rate_hz: float) -> None:
         self._names, self._rate_hz = list(driver.names(model)), servo_rate_hz

@@ -1,7 +1,7 @@
 """RobotStateSubscriber: one robot state from the standard topics of a driver and its perception.
 
-A state is complete with the joints; whatever else there is joins it as last heard. Standard topics carry only ROS
-stamps, which other clocks may have made: a state's age counts from its arrival on this host's steady clock.
+New joint states make a new robot state; everything else joins it as last heard. Standard topics carry only ROS stamps,
+which other clocks may have made. So the age of a state counts from its arrival, on this host's steady clock.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from floop_robot.spec.robot_model import RobotModel
 
 
 class ObjectReading(msgspec.Struct, frozen=True):
-    """What perception reported, and when it arrived."""
+    """An object that perception reported, and when that arrived."""
 
     object: PerceivedObject | None
     mono_s: float
 
 
 class PerceptionSubscriber:
-    """What perception says about the work: PerceivedObject, or a bare pose with the class and size last known."""
+    """Reads perception: `PerceivedObject`, or a bare pose, which gets the class and size last known."""
 
     def __init__(self, node: Node, driver: DriverConfig) -> None:
         self._timeout_s, assumed = driver.perception_timeout_s, driver.assumed_object
@@ -55,7 +55,7 @@ class PerceptionSubscriber:
         """Class and size of an object of which only the pose is published."""
 
     def latest(self, now_s: float) -> PerceivedObject | None:
-        """The object as last seen; None when none is, or the last sight of it is too old."""
+        """The object as last seen; None when none was, or too long ago."""
         if (tote := self._totes.receive()) is not None:
             self.tote_m = tote[0]
         if (seen := self._objects.receive()) is not None:
@@ -65,12 +65,12 @@ class PerceptionSubscriber:
             return self._last_object.object
         if self._pose is None or self.assumed is None or now_s - self._pose[2] > self._timeout_s:
             return None
-        position, yaw, _ = self._pose  # nobody says more than that
+        position, yaw, _ = self._pose
         return msgspec.structs.replace(self.assumed, position_m=position, yaw_rad=yaw)
 
 
 class RobotStateSubscriber:
-    """The robot's newest state; None when nothing new is known about its joints, or its gripper is silent.
+    """Reads the robot's newest state; there is none without new joint states, or while the gripper is silent.
 
     Without `with_perception` it holds only what safety needs: arm, gripper and episode.
     """
@@ -130,7 +130,7 @@ class RobotStateSubscriber:
     def _count(self, before: ArmReading | None, arm: ArmReading) -> None:
         self._tick += 1
         if before is not None and arm.mono_s - before.mono_s > self._silence_s:
-            # The arm may be anywhere by now. A count that falls says so: whoever commands it starts where it is.
+            # The arm may be anywhere by now. A falling tick tells the policy and safety to start where it is.
             self._silences += 1
             self._tick = -self._silences
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from typing import Final
 
 from rclpy.node import Node
 from std_srvs.srv import Trigger
@@ -32,33 +33,29 @@ from floop_robot.spec.driver_config import load_driver
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 
-PARAMETERS = (
-    CONFIG,
-    ROBOT,
-    DRIVER,
-    Parameter(
-        "homing",
-        "safety",
-        "Who brings the arm home between episodes: 'safety', by slow targets through the safety node, or 'outside', "
-        "the cell's own means or a person, which is waited for.",
-        choices=("safety", "outside"),
-    ),
-    Parameter("homing_speed", 0.3, "Fastest joint on the way home, rad/s.", 0.02, 1.0),
-    Parameter("home_tolerance", 0.03, "Joints this near to home count as there, rad.", 0.001, 0.2),
-    Parameter(
-        "open_gripper",
-        "home",
-        "Where the gripper lets go of what it holds: 'home', or 'first', before the arm moves.",
-        choices=("home", "first"),
-    ),
-    Parameter(
-        "object_ready",
-        "seen",
-        "When an object counts as ready: 'seen', as soon as an object is perceived, or 'confirmed', when somebody also "
-        "calls the service cell/ready.",
-        choices=("seen", "confirmed"),
-    ),
+HOMING: Final = Parameter(
+    "homing",
+    "safety",
+    "Who brings the arm home between episodes: 'safety', by slow targets through the safety node, or 'outside', "
+    "the cell's own means or a person, which is waited for.",
+    choices=("safety", "outside"),
 )
+HOMING_SPEED: Final = Parameter("homing_speed", 0.3, "Fastest joint on the way home, rad/s.", 0.02, 1.0)
+HOME_TOLERANCE: Final = Parameter("home_tolerance", 0.03, "Joints this near to home count as there, rad.", 0.001, 0.2)
+OPEN_GRIPPER: Final = Parameter(
+    "open_gripper",
+    "home",
+    "Where the gripper lets go of what it holds: 'home', or 'first', before the arm moves.",
+    choices=("home", "first"),
+)
+OBJECT_READY: Final = Parameter(
+    "object_ready",
+    "seen",
+    "When an object counts as ready: 'seen', as soon as an object is perceived, or 'confirmed', when somebody also "
+    "calls the service cell/ready.",
+    choices=("seen", "confirmed"),
+)
+PARAMETERS: Final = (CONFIG, ROBOT, DRIVER, HOMING, HOMING_SPEED, HOME_TOLERANCE, OPEN_GRIPPER, OBJECT_READY)
 SILENT_S = 1.0
 """Joint states that come after a silence of this many seconds count as another driver's."""
 
@@ -133,13 +130,13 @@ def serve(ros: RosProcess) -> None:
     config = arguments.config
     model, rate_hz = load_robot(config.robot.model), get_task(config.task).spec.policy_rate_hz
     settings = CellSettings(
-        homes=parameters.text("homing") == "safety",
-        opens_first=parameters.text("open_gripper") == "first",
-        needs_confirmation=parameters.text("object_ready") == "confirmed",
-        speed_rad_s=parameters.number("homing_speed"),
-        tolerance_rad=parameters.number("home_tolerance"),
+        homes=parameters.get(HOMING) == "safety",
+        opens_first=parameters.get(OPEN_GRIPPER) == "first",
+        needs_confirmation=parameters.get(OBJECT_READY) == "confirmed",
+        speed_rad_s=parameters.get(HOMING_SPEED),
+        tolerance_rad=parameters.get(HOME_TOLERANCE),
     )
-    driver = load_driver(parameters.text(DRIVER.name), model)
+    driver = load_driver(parameters.get(DRIVER), model)
     states = RobotStateSubscriber(node, model, driver, SILENT_S, with_perception=True)
     core = CellStateMachine(model, settings, rate_hz)
     cell = CellInterface(node, core, states, arguments.robot, config.robot.observation_timeout_s)

@@ -145,7 +145,7 @@ def serve(ros: RosProcess) -> None:
     """Run until a signal, or until the fleet manager ends; raises what the fleet manager raised."""
     node, commands, stops = ros.node("fleet_manager_node"), ros.node("fleet_orders"), ros.node("fleet_stop")
     stop_clients = ros.node("fleet_stop_asking")
-    path = Parameters(node, (CONFIG,)).text(CONFIG.name)
+    path = Parameters(node, (CONFIG,)).get(CONFIG)
     config = load_config(Path(path) if path else None)
     requests = RequestQueue()
     publisher = FleetPublisher(node, FleetClient(requests, timeout_s=POLL_TIMEOUT_S))

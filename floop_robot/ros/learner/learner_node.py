@@ -41,13 +41,13 @@ STARTING_S: Final = 30.0
 """After its start, the learner loads torch and its checkpoint before it answers."""
 AUDIT_TIMEOUT_S: Final = 0.5
 END_S: Final = 2.0
-"""What is left of a learner after this long is killed: its checkpoint is the old or the new one, whole in any case."""
+"""A learner that has not ended by then is killed: its checkpoint is whole, the old or the new one."""
 PORT_FREE_S: Final = 10.0
 """A learner whose node was killed writes a checkpoint before it ends."""
 
 
 def learner_process(config: FloopConfig, path: str) -> ProcessSpec:
-    """The learner as its supervisor starts it, as nice as configured however nice this process is."""
+    """How the supervisor starts the learner: as nice as configured, however nice this process is."""
     nice = max(0, config.learner.nice - os.nice(0))
     return ProcessSpec(name=PROCESS, module="learner", arguments=("--config", path) if path else (), nice=nice)
 
@@ -68,14 +68,14 @@ def health(status: LearnerStatus, supervisor: Supervisor | None) -> DiagnosticIt
 
 
 def serve(ros: RosProcess) -> None:
-    """Until a signal, or until the learner can't work as configured; raises `ConfigError` with its last line then."""
+    """Run until a signal; raises `ConfigError` with the learner's last line when it can't work as configured."""
     node = ros.node("learner_node")
     parameters = Parameters(node, (CONFIG, SUPERVISE))
-    path = parameters.text(CONFIG.name)
+    path = parameters.get(CONFIG)
     config = load_config(Path(path) if path else None)
     with contextlib.ExitStack() as opened:
         supervisor = None
-        if parameters.flag(SUPERVISE.name):
+        if parameters.get(SUPERVISE):
             if not wait_until_free(config.endpoints.learner, PORT_FREE_S, ros.stop):
                 raise ConfigError(
                     f"the learner's port {config.endpoints.learner} is taken; stop the learner that runs there, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
@@ -13,15 +13,14 @@ from rclpy.parameter import Parameter as RosParameter
 
 from floop_robot.spec.errors import ConfigError
 
-Value = bool | int | float | str
 V = TypeVar("V", bool, int, float, str)
 
 
-class Parameter(msgspec.Struct, frozen=True):
+class Parameter(msgspec.Struct, Generic[V], frozen=True):
     """One parameter of a node; its type is that of the default."""
 
     name: str
-    default: Value
+    default: V
     text: str
     low: float | None = None
     """Smallest number allowed; give both ends or none."""
@@ -53,33 +52,18 @@ class Parameter(msgspec.Struct, frozen=True):
 class Parameters:
     """The declared parameters of a node; reads give the present value. Raises `ConfigError` for a bad start value."""
 
-    def __init__(self, node: Node, declared: Iterable[Parameter]) -> None:
+    def __init__(self, node: Node, declared: Iterable[Parameter[Any]]) -> None:
         self._node = node
         self._declared = {p.name: p for p in declared}
         for parameter in self._declared.values():
             self._declare(parameter)
         node.add_on_set_parameters_callback(self._validate)
 
-    def text(self, name: str) -> str:
-        """A string parameter."""
-        return str(self._value(name))
+    def get(self, parameter: Parameter[V]) -> V:
+        """The present value of a declared parameter."""
+        return type(parameter.default)(self._node.get_parameter(parameter.name).value)
 
-    def number(self, name: str) -> float:
-        """A float parameter."""
-        return float(self._value(name))
-
-    def integer(self, name: str) -> int:
-        """An integer parameter."""
-        return int(self._value(name))
-
-    def flag(self, name: str) -> bool:
-        """A bool parameter."""
-        return bool(self._value(name))
-
-    def _value(self, name: str) -> Any:
-        return self._node.get_parameter(name).value
-
-    def _declare(self, parameter: Parameter) -> None:
+    def _declare(self, parameter: Parameter[Any]) -> None:
         try:
             found = self._node.declare_parameter(parameter.name, parameter.default, parameter.descriptor())
         except InvalidParameterTypeException:

@@ -39,9 +39,9 @@ def phase_s(arguments: RobotArguments, share: float) -> float:
 
 def robot_arguments(node: Node, parameters: Parameters) -> RobotArguments:
     """Configuration and robot of a node that declared `CONFIG` and `ROBOT`; raises `ConfigError` or `UnknownName`."""
-    path = parameters.text(CONFIG.name)
+    path = parameters.get(CONFIG)
     config = load_config(Path(path) if path else None)
-    robot = parameters.text(ROBOT.name) or node.get_namespace().rsplit("/", 1)[-1] or config.robot_names[0]
+    robot = parameters.get(ROBOT) or node.get_namespace().rsplit("/", 1)[-1] or config.robot_names[0]
     if robot not in config.robot_names:
         raise UnknownName("robot", robot, config.robot_names, path or "the default configuration")
     return RobotArguments(config, robot)

@@ -1,7 +1,7 @@
 """EpisodeResetClient: asks driver or cell to get ready for an episode, while the control loop goes on.
 
-The loop says in every step which episode it wants; the service is called in the executor's thread, again and again
-until the driver says ready. A call that is never answered (its server was killed) is given up and made again.
+In every step the loop names the episode that it wants. The executor's thread calls the service again and again until
+the driver is ready. A call that gets no answer (its server was killed) is given up and made again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RETRY_PERIOD_S: Final = 0.5
 
 
 class EpisodeResetClient:
-    """An `Outlet` of episode requests."""
+    """A `MessagePublisher` of reset requests."""
 
     def __init__(self, node: Node) -> None:
         self._client = node.create_client(ResetEpisode, RESET_EPISODE, qos_profile=CALLS)
@@ -31,16 +31,16 @@ class EpisodeResetClient:
         self._open: Any = None
         self.calls = self.answers = 0
         self.refusal = ""
-        """What the driver last said when it could not; empty since its last success."""
+        """Why the driver last refused; empty after a success."""
 
     def send(self, message: ResetRequest, /) -> None:
-        """Want this episode; from the control thread."""
+        """Ask for this episode; from the control thread."""
         self._wanted = message.episode
         if self._wanted != self._asked or time.monotonic() >= self._due_s:
             self._guard.trigger()
 
     def forget(self) -> None:
-        """Want none until the next `send`; the answer to an open call is ignored."""
+        """Ask for none until the next `send`; the answer to an open call is ignored."""
         self._wanted = self._asked = 0
 
     def _call(self) -> None:

@@ -1,7 +1,7 @@
-"""ExecuteTask: one episode as an action, with feedback; cancelling stops the arm and keeps the robot waiting.
+"""ExecuteTaskServer: one episode as an action, with feedback; a cancel stops the arm and puts the robot on hold.
 
-The goal's coroutine runs in the executor's thread and looks at the control loop a few times a second; a cancel is
-passed on the moment it arrives.
+The goal's coroutine runs in the executor's thread and looks at the control loop a few times a second. A cancel is passed
+on at once.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from floop_robot.spec.records import OutcomeCode
 
 FEEDBACK_S: Final = 0.2
 READY_S: Final = 10.0
-"""How long the driver may take to get ready unless the goal says otherwise."""
+"""How long the driver may take to get ready, unless the goal has a time of its own."""
 STANDSTILL_TIMEOUT_S: Final = 2.0
-"""How long the arm may take to come to a stand before a cancel is answered anyway."""
+"""How long a cancel waits for the arm to stand still before it is answered."""
 STANDSTILL_RAD_S: Final = 0.02
-"""Joints slower than this stand, as far as encoders can tell."""
+"""Slower joints count as standing still: encoders are no better."""
 
 
 class _ActiveGoal(msgspec.Struct):
@@ -53,13 +53,17 @@ class _ActiveGoal(msgspec.Struct):
 
     @property
     def request(self) -> ExecuteTask.Goal:
-        """What was asked for."""
+        """The goal as sent by its client."""
         return self.handle.request
 
     @property
     def is_cancelled(self) -> bool:
-        """Somebody asked to cancel it."""
+        """Its client asked to cancel it."""
         return bool(self.handle.is_cancel_requested)
+
+    def request_end(self, outcome: OutcomeCode) -> None:
+        """Have the control loop end its episode, for the reason in `note`."""
+        self.interface.request_end(EndRequest(episode=self.episode, outcome=outcome, why=self.note))
 
 
 class ExecuteTaskServer:
@@ -67,7 +71,7 @@ class ExecuteTaskServer:
 
     def __init__(self, node: Node, policy_node: PolicyNodeInterface) -> None:
         self._node, self._policy_node = node, policy_node
-        self._run: _ActiveGoal | None = None
+        self._goal: _ActiveGoal | None = None
         self._server = ActionServer(
             node,
             ExecuteTask,
@@ -82,148 +86,148 @@ class ExecuteTaskServer:
     @property
     def is_busy(self) -> bool:
         """A goal is in progress."""
-        return self._run is not None
+        return self._goal is not None
 
     def destroy(self) -> None:
         """Leave ROS; before the node is destroyed."""
         self._server.destroy()
 
     def _consider(self, goal: ExecuteTask.Goal) -> GoalResponse:
-        refusal = self._refusal(goal)
-        if not refusal:
-            return GoalResponse.ACCEPT
-        self._node.get_logger().warning(f"task of {goal.who or 'nobody'} rejected: {refusal}")
-        return GoalResponse.REJECT
+        try:
+            self._check(goal)
+        except CallRefused as refused:
+            self._node.get_logger().warning(f"task of {goal.who or 'nobody'} rejected: {refused}")
+            return GoalResponse.REJECT
+        return GoalResponse.ACCEPT
 
-    def _refusal(self, goal: ExecuteTask.Goal) -> str:
+    def _check(self, goal: ExecuteTask.Goal) -> None:
         session = self._policy_node.session
         if session is None or not session.is_active:
-            return INACTIVE
-        if self._run is not None:
-            return "another task is being executed"
+            raise CallRefused(INACTIVE)
+        if self._goal is not None:
+            raise CallRefused("another task is being executed")
         if refusal := session.tokens.refusal(goal.who, goal.token):
-            return refusal
-        try:
-            check_task(session, goal.task, goal.object_class, goal.time_limit_s, goal.ready_timeout_s)
-        except CallRefused as refused:
-            return str(refused)
-        return ""
+            raise CallRefused(refusal)
+        check_task(session, goal.task, goal.object_class, goal.time_limit_s, goal.ready_timeout_s)
 
     def _accept(self, handle: ServerGoalHandle) -> None:
         session = self._policy_node.session
         if session is None or session.interface is None:  # between the goal's acceptance and now nothing else ran
             handle.abort()
             return
-        self._run = _ActiveGoal(handle, session, session.interface)
+        self._goal = _ActiveGoal(handle, session, session.interface)
         handle.execute()
 
     def _cancel(self, handle: ServerGoalHandle) -> CancelResponse:
-        run = self._run
-        if run is None or run.handle != handle:
+        goal = self._goal
+        if goal is None or goal.handle != handle:
             return CancelResponse.REJECT
-        run.note = f"cancelled by a client of {topics.EXECUTE_TASK}"
+        goal.note = f"cancelled by a client of {topics.EXECUTE_TASK}"
         # First of all, so that no reset of another episode moves the arm.
-        run.session.drain_state.set_hold(f"on hold after a cancelled task; go on with {topics.START_EPISODE}")
-        run.interface.cancel_start()
-        if run.episode:
-            run.interface.request_end(EndRequest(episode=run.episode, outcome=OutcomeCode.ABORTED, why=run.note))
+        goal.session.drain_state.set_hold(f"on hold after a cancelled task; go on with {topics.START_EPISODE}")
+        goal.interface.cancel_start()
+        if goal.episode:
+            goal.request_end(OutcomeCode.ABORTED)
         self._policy_node.condition.notify()
         return CancelResponse.ACCEPT
 
     async def _execute(self, handle: ServerGoalHandle) -> ExecuteTask.Result:
-        run = self._run
-        if run is None:
+        goal = self._goal
+        if goal is None:
             return ExecuteTask.Result(message=INACTIVE)
         try:
-            return await self._carry_out(run)
+            return await self._carry_out(goal)
         finally:
-            self._run = None
+            self._goal = None
             self._policy_node.condition.notify()
 
-    async def _carry_out(self, run: _ActiveGoal) -> ExecuteTask.Result:
-        view = run.session.view
-        run.not_before = view.episode + (view.state is EpisodeState.RUNNING)
-        if not run.is_cancelled:  # a cancel may come before this begins, and its hold is to stay
-            run.session.drain_state.set_hold("")
-            run.interface.request_start(StartRequest(object_class=run.request.object_class))
-        if not await self._begin(run):
-            run.interface.cancel_start()
-            if run.is_cancelled:
-                await self._wait_for_standstill(run)
-            return self._conclude(run, None)
-        limit_s = run.request.time_limit_s or math.inf
-        record_event(run.session, "task", f"{run.episode} for {run.request.who[:200]}")
-        while (result := self._policy_node.publisher.result(run.episode)) is None and run.session.is_active:
-            view = run.session.view
-            if run.is_cancelled:  # it may have begun in the very step in which it was cancelled
-                run.interface.request_end(EndRequest(episode=run.episode, outcome=OutcomeCode.ABORTED, why=run.note))
-            elif view.elapsed_s >= limit_s and view.episode == run.episode:
-                run.note = f"time limit of {limit_s:g} s"
-                run.interface.request_end(EndRequest(episode=run.episode, outcome=OutcomeCode.TIMEOUT, why=run.note))
-            await self._feedback_and_wait(run, lambda: self._policy_node.publisher.result(run.episode) is not None)
-        if run.is_cancelled:
-            await self._wait_for_standstill(run)
-        return self._conclude(run, result or self._policy_node.publisher.result(run.episode))
+    async def _carry_out(self, goal: _ActiveGoal) -> ExecuteTask.Result:
+        view = goal.session.view
+        goal.not_before = view.episode + (view.state is EpisodeState.RUNNING)
+        if not goal.is_cancelled:  # a cancel may come before this begins, and its hold is to stay
+            goal.session.drain_state.set_hold("")
+            goal.interface.request_start(StartRequest(object_class=goal.request.object_class))
+        if not await self._begin(goal):
+            goal.interface.cancel_start()
+            if goal.is_cancelled:
+                await self._wait_for_standstill(goal)
+            return self._conclude(goal, None)
+        limit_s = goal.request.time_limit_s or math.inf
+        record_event(goal.session, "task", f"{goal.episode} for {goal.request.who[:200]}")
+        while (result := self._policy_node.publisher.result(goal.episode)) is None and goal.session.is_active:
+            view = goal.session.view
+            if goal.is_cancelled:  # it may have begun in the very step in which it was cancelled
+                goal.request_end(OutcomeCode.ABORTED)
+            elif view.elapsed_s >= limit_s and view.episode == goal.episode:
+                goal.note = f"time limit of {limit_s:g} s"
+                goal.request_end(OutcomeCode.TIMEOUT)
+            await self._feedback_and_wait(goal, lambda: self._policy_node.publisher.result(goal.episode) is not None)
+        if goal.is_cancelled:
+            await self._wait_for_standstill(goal)
+        return self._conclude(goal, result or self._policy_node.publisher.result(goal.episode))
 
-    async def _begin(self, run: _ActiveGoal) -> bool:
+    async def _begin(self, goal: _ActiveGoal) -> bool:
         """Wait until an episode of this goal runs; False: cancelled, too late, or the node is not active any more."""
-        ready_s = run.request.ready_timeout_s or READY_S
+        ready_s = goal.request.ready_timeout_s or READY_S
         deadline_s = math.inf
-        while run.session.is_active and not run.is_cancelled:
-            view = run.session.view
-            if view.episode >= run.not_before:
+        while goal.session.is_active and not goal.is_cancelled:
+            view = goal.session.view
+            if view.episode >= goal.not_before:
                 deadline_s = min(deadline_s, time.monotonic() + ready_s)  # from when the one before had ended
-            if self._is_its_own(run):
-                run.episode = view.episode
+            if self._is_its_own(goal):
+                goal.episode = view.episode
                 return True
             if time.monotonic() >= deadline_s:
-                waits = run.session.waiting_reason(view) or f"{view.work.object_class if view.work else 'nothing'} came"
-                run.note = f"not ready within {ready_s:g} s: {waits}"
+                waits = (
+                    goal.session.waiting_reason(view) or f"{view.work.object_class if view.work else 'nothing'} came"
+                )
+                goal.note = f"not ready within {ready_s:g} s: {waits}"
                 return False
-            await self._feedback_and_wait(run, lambda: self._is_its_own(run))
+            await self._feedback_and_wait(goal, lambda: self._is_its_own(goal))
         return False
 
     @staticmethod
-    def _is_its_own(run: _ActiveGoal) -> bool:
-        view, wanted = run.session.view, run.request.object_class
-        runs = view.state is EpisodeState.RUNNING and view.episode >= run.not_before
+    def _is_its_own(goal: _ActiveGoal) -> bool:
+        view, wanted = goal.session.view, goal.request.object_class
+        runs = view.state is EpisodeState.RUNNING and view.episode >= goal.not_before
         return runs and view.work is not None and wanted in ("", view.work.object_class)
 
-    async def _feedback_and_wait(self, run: _ActiveGoal, is_over: Any) -> None:
+    async def _feedback_and_wait(self, goal: _ActiveGoal, is_over: Any) -> None:
         """Feedback, then a short wait."""
-        run.handle.publish_feedback(self._feedback(run))
-        was_cancelled = run.is_cancelled
+        goal.handle.publish_feedback(self._feedback(goal))
+        was_cancelled = goal.is_cancelled
         await self._policy_node.condition.wait_for(
-            lambda: is_over() or run.is_cancelled != was_cancelled or not run.session.is_active, FEEDBACK_S
+            lambda: is_over() or goal.is_cancelled != was_cancelled or not goal.session.is_active, FEEDBACK_S
         )
 
-    async def _wait_for_standstill(self, run: _ActiveGoal) -> None:
+    async def _wait_for_standstill(self, goal: _ActiveGoal) -> None:
         """Wait until the arm stands."""
         await self._policy_node.condition.wait_for(
-            lambda: run.session.view.speed_rad_s <= STANDSTILL_RAD_S or not run.session.is_active, STANDSTILL_TIMEOUT_S
+            lambda: goal.session.view.speed_rad_s <= STANDSTILL_RAD_S or not goal.session.is_active,
+            STANDSTILL_TIMEOUT_S,
         )
 
-    def _conclude(self, run: _ActiveGoal, result: msg.EpisodeResult | None) -> ExecuteTask.Result:
+    def _conclude(self, goal: _ActiveGoal, result: msg.EpisodeResult | None) -> ExecuteTask.Result:
         success = result is not None and result.outcome == msg.EpisodeResult.OUTCOME_SUCCESS
         if success:
-            run.handle.succeed()
-        elif run.is_cancelled:
-            run.handle.canceled()
+            goal.handle.succeed()
+        elif goal.is_cancelled:
+            goal.handle.canceled()
         else:
-            run.handle.abort()
+            goal.handle.abort()
         if result is None:
-            why = run.note or (INACTIVE if not run.session.is_active else "no episode began")
+            why = goal.note or (INACTIVE if not goal.session.is_active else "no episode began")
             return ExecuteTask.Result(message=why)
         words = OutcomeCode(result.outcome).name.lower() + (f": {result.detail}" if result.detail else "")
         return ExecuteTask.Result(success=success, message=f"episode {result.episode}: {words}", result=result)
 
-    def _feedback(self, run: _ActiveGoal) -> ExecuteTask.Feedback:
-        view, session = run.session.view, run.session
-        mine = bool(run.episode) and view.episode == run.episode and view.state is EpisodeState.RUNNING
+    def _feedback(self, goal: _ActiveGoal) -> ExecuteTask.Feedback:
+        view, session = goal.session.view, goal.session
+        mine = bool(goal.episode) and view.episode == goal.episode and view.state is EpisodeState.RUNNING
         tcp = session.kinematics.position(view.q_rad) if view.q_rad else (0.0, 0.0, 0.0)
         return ExecuteTask.Feedback(
             stamp=header().stamp,
-            episode=run.episode,
+            episode=goal.episode,
             phase=view.state.value,
             step=view.steps if mine else 0,
             max_steps=session.rules.spec.max_steps,

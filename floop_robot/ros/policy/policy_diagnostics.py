@@ -1,4 +1,4 @@
-"""What a policy node says about its health."""
+"""A policy node's lines on `/diagnostics`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SPOOL_WARN = 2000
 """Records that wait for ingest: two or three minutes of work."""
 
 
-def diagnostics_of(session: PolicySession | None, resets: EpisodeResetClient, trouble: str) -> list[DiagnosticItem]:
-    """Control loop, policy, episodes, records and links; `trouble` is why the node is not configured."""
+def diagnostics_of(session: PolicySession | None, resets: EpisodeResetClient, error: str) -> list[DiagnosticItem]:
+    """Control loop, policy, episodes, records and links; `error`: why the last transition failed."""
     state = "unconfigured" if session is None else "active" if session.is_active else "inactive"
-    found = [DiagnosticItem("life cycle", ERROR if trouble else OK, trouble or state)]
+    found = [DiagnosticItem("life cycle", ERROR if error else OK, error or state)]
     if session is None:
         return found
     figures = session.current_stats()
@@ -89,12 +89,12 @@ def _links(session: PolicySession) -> DiagnosticItem:
 def _records(session: PolicySession) -> DiagnosticItem:
     stats = session.uploader.stats()
     writer, sender = stats.writer, stats.sender
-    trouble = writer.error or sender.error or (f"{writer.dropped} records dropped" if writer.dropped else "")
-    level = ERROR if writer.error or writer.dropped else WARN if trouble or stats.depth > SPOOL_WARN else OK
+    problem = writer.error or sender.error or (f"{writer.dropped} records dropped" if writer.dropped else "")
+    level = ERROR if writer.error or writer.dropped else WARN if problem or stats.depth > SPOOL_WARN else OK
     return DiagnosticItem(
         "records",
         level,
-        trouble or ("ingest answers" if sender.is_connected else "ingest is away; records wait here"),
+        problem or ("ingest answers" if sender.is_connected else "ingest is away; records wait here"),
         {
             "spool_depth": stats.depth,
             "written": writer.written,

@@ -88,7 +88,7 @@ class PolicyNode(LifecycleNode):
         self.fatal: FloopError | None = None
         """Why it can't bring itself up as configured: starting the process again would only repeat it."""
         self.gone = threading.Event()
-        self._desired = _DesiredState.ACTIVE if self._settings.flag(AUTOSTART.name) else _DesiredState.NONE
+        self._desired = _DesiredState.ACTIVE if self._settings.get(AUTOSTART) else _DesiredState.NONE
         self._due_s = 0.0
         self.condition = AsyncCondition(self, self._look)
         self.publisher = PolicyPublisher(self)
@@ -176,12 +176,12 @@ class PolicyNode(LifecycleNode):
 
     def _configure(self) -> None:
         arguments = robot_arguments(self, self._settings)
-        self.session = PolicySession(arguments, self._topics, self._settings.text(DRIVER.name), self._notice)
+        self.session = PolicySession(arguments, self._topics, self._settings.get(DRIVER), self._notice)
         self.publisher.publish(self.session, again=True)
 
     def _activate(self) -> None:
         assert self.session is not None
-        self.session.activate(self._settings.text(EPISODE_START.name) == "auto", self.condition.notify)
+        self.session.activate(self._settings.get(EPISODE_START) == "auto", self.condition.notify)
 
     def _deactivate(self) -> None:
         assert self.session is not None

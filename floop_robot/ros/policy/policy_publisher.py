@@ -23,7 +23,7 @@ from floop_robot.ros.policy.policy_session import PolicySession
 from floop_robot.spec.records import Source
 
 STORED_RESULTS: Final = 16
-"""Results that services and actions may still ask for; they ask within a second."""
+"""Results kept for services and actions, which ask within a second."""
 
 
 class PolicyPublisher:

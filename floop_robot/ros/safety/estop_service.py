@@ -144,7 +144,9 @@ class EstopService:
             return _Answered(self._refuse(OUTDATED, request, response), latch.stops)
         # Void before the call is answered, and before the finder of the nonce stops waiting for it.
         until_s = min(time.monotonic() + OBEY_TIMEOUT_S, nonce.issued_s + NONCE_LIFETIME_S) - LAST_LOOK_S
-        command = EstopCommand(stop=False, who=request.who, why=request.why, after_stops=nonce.stops, deadline_s=until_s)
+        command = EstopCommand(
+            stop=False, who=request.who, why=request.why, after_stops=nonce.stops, deadline_s=until_s
+        )
         return _Answered(await self._carry_out(command, request, response), nonce.stops)
 
     async def _store_id(self, call_id: str) -> str:

@@ -53,8 +53,8 @@ def serve(ros: RosProcess) -> None:
     arguments = robot_arguments(node, parameters)
     config, robot = arguments.config, arguments.robot
     model, rate_hz = load_robot(config.robot.model), config.robot.servo_rate_hz
-    driver = load_driver(parameters.text(DRIVER.name), model)
-    is_real = not parameters.flag(SIMULATED.name)
+    driver = load_driver(parameters.get(DRIVER), model)
+    is_real = not parameters.get(SIMULATED)
     for line in missing_safeguards(config) if is_real else ():
         node.get_logger().warning(line)
     tokens = OperatorTokens(Path(config.operators) if config.operators else None, required=is_real)

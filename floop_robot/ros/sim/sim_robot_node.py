@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from typing import Final
 
 from floop_robot.robot.ipc import Link, link_folder, sole_server
 from floop_robot.ros.node.diagnostics import DiagnosticItem, DiagnosticsPublisher, rate_diagnostics
@@ -17,24 +18,18 @@ from floop_robot.sim.sim_driver import SimDriver
 from floop_robot.spec.driver_config import load_driver
 from floop_robot.spec.robot_model import load_robot
 
+PUBLISH_CLOCK: Final = Parameter("publish_clock", False, "Publish the simulated time on /clock; for one robot alone.")
+
 
 def serve(ros: RosProcess) -> None:
     """Run until the process is told to stop."""
     node = ros.node("sim_robot_node")
-    parameters = Parameters(
-        node,
-        (
-            CONFIG,
-            ROBOT,
-            DRIVER,
-            Parameter("publish_clock", False, "Publish the simulated time on /clock; for one robot alone."),
-        ),
-    )
+    parameters = Parameters(node, (CONFIG, ROBOT, DRIVER, PUBLISH_CLOCK))
     arguments = robot_arguments(node, parameters)
     config = arguments.config
     model, rate_hz = load_robot(config.robot.model), config.robot.servo_rate_hz
-    driver = load_driver(parameters.text(DRIVER.name), model)
-    topics = SimTopics(node, model, driver, arguments.robot, rate_hz, parameters.flag("publish_clock"))
+    driver = load_driver(parameters.get(DRIVER), model)
+    topics = SimTopics(node, model, driver, arguments.robot, rate_hz, parameters.get(PUBLISH_CLOCK))
     raise_priority(NICE)
 
     def publish_clock(arm: SimDriver) -> None:

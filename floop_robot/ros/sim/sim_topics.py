@@ -1,4 +1,4 @@
-"""What the simulated driver publishes and serves: the topics of a real arm and its perception."""
+"""The topics and the reset service of a simulated driver: those of a real arm and its perception."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from floop_robot.spec.records import GroundTruth
 from floop_robot.spec.robot_model import RobotModel
 
 POSE_TICKS: Final = 5
-"""Bare poses are for other tools: every fifth tick will do."""
+"""How often bare poses are published, in ticks: they are for other tools."""
 
 
 class StatePublisher:
-    """A robot state as a driver's and a perception's topics; joints last, since they complete it."""
+    """Publishes a robot state on the topics of driver and perception; joints last, since they complete it."""
 
     def __init__(self, node: Node, model: RobotModel, driver: DriverConfig, robot: str, with_clock: bool) -> None:
         self._model, self._robot, self._names = model, robot, [*driver.names(model), *model.gripper.joint_names]

@@ -1,20 +1,46 @@
-"""LearnerWatcher: asks the learner for its status once a second, and reports it as down when it does not answer."""
+"""A learner seen from outside: start and restart its process, ask for its status, report it as down when it is silent."""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from floop_robot.learn.status import LearnerState, LearnerStatus
 from floop_robot.services.learner_client import LearnerClient
+from floop_robot.services.supervision.ports import wait_until_free
+from floop_robot.services.supervision.process_spec import ProcessSpec
+from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.spec.config import FloopConfig
-from floop_robot.spec.errors import FloopError
+from floop_robot.spec.errors import ConfigError, FloopError
 
 POLL_PERIOD_S: Final = 1.0
 ANSWER_S: Final = 2.0
 """A learner that is silent this long is down: it serves its port between two steps, which take 50 ms at most."""
+PORT_FREE_S: Final = 10.0
+"""A learner whose supervisor was killed writes a checkpoint before it ends."""
+LEARNER: Final = "learner"
+
+
+def supervise_learner(config: FloopConfig, config_file: str, stop: threading.Event) -> Supervisor:
+    """A supervisor that starts the learner and restarts it; it waits until a learner of a killed one has ended.
+
+    The learner gets the configured niceness, whatever this process has. Raises `ConfigError` when its port stays taken.
+    """
+    endpoint = config.endpoints.learner
+    if not wait_until_free(endpoint, PORT_FREE_S, stop):
+        raise ConfigError(
+            f"the learner's port {endpoint} is taken; stop the learner that runs there, or set the parameter supervise "
+            "to false"
+        )
+    arguments = ("--config", config_file) if config_file else ()
+    nice = max(0, config.learner.nice - os.nice(0))
+    return Supervisor(
+        [ProcessSpec(name=LEARNER, module="learner", arguments=arguments, nice=nice)], Path(config.run_dir)
+    )
 
 
 class LearnerWatcher:

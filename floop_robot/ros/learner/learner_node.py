@@ -7,7 +7,6 @@ when it dies, and asks it through its port.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -25,31 +24,20 @@ from floop_robot.ros.node.parameters import Parameter, Parameters
 from floop_robot.ros.node.qos import LATCHED
 from floop_robot.ros.node.robot_parameters import CONFIG
 from floop_robot.services.learner_client import LearnerClient
-from floop_robot.services.learner_watcher import LearnerWatcher
-from floop_robot.services.supervision.ports import wait_until_free
-from floop_robot.services.supervision.process_spec import ProcessSpec
+from floop_robot.services.learner_watcher import LEARNER, LearnerWatcher, supervise_learner
 from floop_robot.services.supervision.supervisor import Supervisor
-from floop_robot.spec.config import FloopConfig, load_config
+from floop_robot.spec.config import load_config
 from floop_robot.spec.errors import ConfigError
 
 SUPERVISE: Final = Parameter(
     "supervise", True, "Start the learner process and restart it when it dies; false: one runs already."
 )
-PROCESS: Final = "learner"
 ANSWER_S: Final = 3.0
 STARTING_S: Final = 30.0
 """After its start, the learner loads torch and its checkpoint before it answers."""
 AUDIT_TIMEOUT_S: Final = 0.5
 END_S: Final = 2.0
 """A learner that has not ended by then is killed: its checkpoint is whole, the old or the new one."""
-PORT_FREE_S: Final = 10.0
-"""A learner whose node was killed writes a checkpoint before it ends."""
-
-
-def learner_process(config: FloopConfig, path: str) -> ProcessSpec:
-    """How the supervisor starts the learner: as nice as configured, however nice this process is."""
-    nice = max(0, config.learner.nice - os.nice(0))
-    return ProcessSpec(name=PROCESS, module="learner", arguments=("--config", path) if path else (), nice=nice)
 
 
 def health(status: LearnerStatus, supervisor: Supervisor | None) -> DiagnosticItem:
@@ -76,12 +64,7 @@ def serve(ros: RosProcess) -> None:
     with contextlib.ExitStack() as opened:
         supervisor = None
         if parameters.get(SUPERVISE):
-            if not wait_until_free(config.endpoints.learner, PORT_FREE_S, ros.stop):
-                raise ConfigError(
-                    f"the learner's port {config.endpoints.learner} is taken; stop the learner that runs there, "
-                    "or set the parameter supervise to false"
-                )
-            supervisor = opened.enter_context(Supervisor([learner_process(config, path)], Path(config.run_dir)))
+            supervisor = opened.enter_context(supervise_learner(config, path, ros.stop))
         topic = node.create_publisher(msg.LearnerStatus, topics.LEARNER_STATUS, LATCHED)
         watcher = LearnerWatcher(
             config,
@@ -94,13 +77,13 @@ def serve(ros: RosProcess) -> None:
                 opened.enter_context(LearnerClient(config.endpoints.learner, ANSWER_S)),
                 opened.enter_context(FleetClient(config.endpoints.fleet_rpc, timeout_s=AUDIT_TIMEOUT_S)),
             ),
-            DiagnosticsPublisher(node, PROCESS, lambda: (health(watcher.status, supervisor),)),
+            DiagnosticsPublisher(node, LEARNER, lambda: (health(watcher.status, supervisor),)),
         )
         opened.enter_context(watcher)
         opened.enter_context(ros.spinning(node))
         while not ros.stop.wait(0.5):
             if supervisor is not None and supervisor.given_up:
-                raise ConfigError(supervisor.given_up[PROCESS])
+                raise ConfigError(supervisor.given_up[LEARNER])
         watcher.stop()  # it may wait for a frozen learner: it ends together with that
         if supervisor is not None:
             supervisor.stop(END_S)

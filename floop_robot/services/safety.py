@@ -8,9 +8,18 @@ import msgspec
 
 from floop_robot.robot.estop_latch import EstopLatch
 from floop_robot.robot.ipc import IpcLinks, link_folder
-from floop_robot.robot.messages import EstopCommand, Interventions, JointCommand, JointTarget, RobotState, SafetyState
+from floop_robot.robot.messages import (
+    EstopCommand,
+    Interventions,
+    JointCommand,
+    JointTarget,
+    RobotState,
+    SafetyMode,
+    SafetyState,
+)
 from floop_robot.robot.rate_loop import RateLoop, RateStats, use_realtime_priority
 from floop_robot.robot.safety_loop import MessagePublisher, MessageSubscriber, SafetyCore, SafetyLoop
+from floop_robot.services.diagnostics import ERROR, OK, WARN, DiagnosticItem, rate_diagnostics
 from floop_robot.services.main_loop import RobotArguments, parse, run_loop, stop_on_signals
 from floop_robot.services.supervision.priority import raise_priority
 from floop_robot.services.supervision.stats_file import StatsFile
@@ -76,6 +85,31 @@ class SafetyProcess:
             self.loop.stats(), last.interventions if last else Interventions(), last.fault if last else ""
         )
 
+    def diagnostics(self) -> tuple[DiagnosticItem, DiagnosticItem]:
+        """The health of loop and arm."""
+        rate_hz = self._arguments.config.robot.servo_rate_hz
+        return rate_diagnostics("servo loop", rate_hz, self.loop.stats()), _safety_item(self.servo)
+
+
+def _safety_item(servo: SafetyLoop) -> DiagnosticItem:
+    """What safety does, in words: an error while stopped, a warning while it brakes or after a fault."""
+    state = servo.last
+    if state is None:
+        return DiagnosticItem("safety", WARN, "starting")
+    level = OK
+    if state.estop:
+        level = ERROR
+    elif state.fault or servo.latch_writer.error or state.mode is SafetyMode.STOPPING:
+        level = WARN
+    counts = state.interventions
+    values = {f"interventions_{cause}": count for cause, count in msgspec.structs.asdict(counts).items()}
+    return DiagnosticItem(
+        "safety",
+        level,
+        state.fault or servo.latch_writer.error or state.mode.value,
+        {"mode": state.mode.value, "latch_on_disk": servo.latch_writer.error or "yes"} | values,
+    )
+
 
 def open_latch(arguments: RobotArguments) -> EstopLatch:
     """The robot's stop latch, as its last safety process left it."""
@@ -90,7 +124,9 @@ def main(argv: list[str] | None = None) -> int:
     raise_priority(NICE)
     use_realtime_priority()
     with IpcLinks(link_folder(arguments.run_dir, arguments.robot)) as ipc:
-        link = SafetyLink(ipc.states_in(), ipc.targets_in(), ipc.estop_commands_in(), ipc.commands_out(), ipc.reports_out())
+        link = SafetyLink(
+            ipc.states_in(), ipc.targets_in(), ipc.estop_commands_in(), ipc.commands_out(), ipc.reports_out()
+        )
         with SafetyProcess(arguments, latch, link) as process:
             process.run(stop)
     return 0

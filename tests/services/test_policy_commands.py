@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,18 +11,6 @@ import pytest
 from floop_envs.expert import Expert
 from floop_robot.robot.episode_state_machine import EpisodeState
 from floop_robot.robot.loop_interface import LoopInterface, StartRequest
-from floop_robot.robot.messages import (
-    Cause,
-    Interventions,
-    JointTarget,
-    PerceivedObject,
-    Phase,
-    ResetRequest,
-    RobotState,
-    SafetyMode,
-    SafetyState,
-)
-from floop_robot.services.main_loop import RobotArguments
 from floop_robot.services.policy import INACTIVE, PolicyLink, PolicyProcess, RobotStats, run
 from floop_robot.services.policy_commands import (
     CallRefused,
@@ -38,62 +25,9 @@ from floop_robot.services.policy_commands import (
 )
 from floop_robot.services.supervision.stats_file import read_stats
 from floop_robot.spec.bounds import MAX_INT
-from floop_robot.spec.config import Endpoints, FloopConfig
 from floop_robot.spec.records import OutcomeCode
-from floop_robot.spec.robot_model import load_robot
-from tests.support.ports import free_base_port
+from tests.support.still_arm import ROBOT, Sink, Source, StillArm, arguments
 from tests.support.waiting import wait_for
-
-ROBOT = "robot_1"
-MODEL = load_robot("panda")
-BOX = PerceivedObject(object_class="box", size_m=(0.04, 0.04, 0.04), position_m=(0.5, 0.0, 0.02), yaw_rad=0.0)
-
-
-class StillArm:
-    """Driver and safety of an arm that stands at home beside a box, and is ready for whatever episode is wanted."""
-
-    def __init__(self) -> None:
-        self.episode, self.targets, self.is_stopped = 0, list[JointTarget](), False
-        self.link = PolicyLink(_Source(self.state), _Source(self.report), _Sink(self.targets.append), _Sink(self.reset))
-
-    def reset(self, request: ResetRequest) -> None:
-        self.episode = request.episode
-
-    def state(self) -> RobotState:
-        now_s = time.monotonic()
-        return RobotState(
-            tick=int(now_s * 100), stamp_ns=time.time_ns(), mono_s=now_s, q_rad=MODEL.home_rad,
-            dq_rad_s=(0.0,) * len(MODEL.home_rad), gripper_width_m=MODEL.gripper.max_width_m, gripper_effort_n=0.0,
-            object=BOX, tote_m=(0.5, 0.3, 0.0), episode=self.episode, phase=Phase.READY,
-        )  # fmt: skip
-
-    def report(self) -> SafetyState:
-        return SafetyState(
-            tick=1, mono_s=time.monotonic(), mode=SafetyMode.ESTOP if self.is_stopped else SafetyMode.FOLLOWING,
-            cause=Cause.NONE, interventions=Interventions(), q_rad=MODEL.home_rad, accepted_q_rad=MODEL.home_rad,
-            target_seq=len(self.targets) - 1, target_episode=self.episode, estop=self.is_stopped,
-        )  # fmt: skip
-
-
-class _Source:
-    def __init__(self, make: object) -> None:
-        self._make = make
-
-    def receive(self) -> object:
-        return self._make()  # type: ignore[operator]
-
-
-class _Sink:
-    def __init__(self, take: object) -> None:
-        self._take = take
-
-    def send(self, message: object, /) -> None:
-        self._take(message)  # type: ignore[operator]
-
-
-def arguments(folder: Path) -> RobotArguments:
-    endpoints = Endpoints(base_port=free_base_port())
-    return RobotArguments(FloopConfig(run_dir=str(folder), robots=1, endpoints=endpoints), ROBOT)
 
 
 @pytest.fixture
@@ -237,7 +171,7 @@ def test_a_broken_link_ends_the_process_with_its_error(process: PolicyProcess, a
     def broken() -> object:
         raise OSError("the link is cut")
 
-    link = PolicyLink(_Source(broken), _Source(arm.report), _Sink(arm.targets.append), _Sink(arm.reset))  # type: ignore[arg-type]
+    link = PolicyLink(Source(broken), Source(arm.report), Sink(arm.targets.append), Sink(arm.reset))  # type: ignore[arg-type]
     process.start(link, on_failure=noticed.set)
     assert noticed.wait(5.0)
     with pytest.raises(OSError, match="the link is cut"):

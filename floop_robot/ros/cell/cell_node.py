@@ -20,7 +20,7 @@ from floop_robot.robot.rate_loop import RateLoop
 from floop_robot.ros.arm.convert import target_to_msg
 from floop_robot.ros.arm.robot_state_subscriber import RobotStateSubscriber
 from floop_robot.ros.node import topics
-from floop_robot.ros.node.diagnostics import OK, WARN, DiagnosticItem, DiagnosticsPublisher
+from floop_robot.ros.node.diagnostics import DiagnosticsPublisher
 from floop_robot.ros.node.io import ChangePublisher, Mailbox, PolledSubscription, RosPublisher
 from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameter, Parameters
@@ -28,6 +28,7 @@ from floop_robot.ros.node.qos import COMMAND, LATCHED
 from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, POLICY_PHASE, ROBOT, phase_s, robot_arguments
 from floop_robot.ros.node.service_calls import NO_EPISODE, create_services
 from floop_robot.ros.node.stamps import header
+from floop_robot.services.diagnostics import OK, WARN, DiagnosticItem
 from floop_robot.services.main_loop import STATS_POLL_S
 from floop_robot.spec.driver_config import load_driver
 from floop_robot.spec.robot_model import load_robot

@@ -23,13 +23,14 @@ from floop_robot.ros.fleet.fleet_estop import AUDIT_S, FleetEstop
 from floop_robot.ros.fleet.fleet_publisher import FleetPublisher
 from floop_robot.ros.fleet.fleet_services import FleetCommandServices, read_bundle
 from floop_robot.ros.node import topics
-from floop_robot.ros.node.diagnostics import ERROR, OK, WARN, DiagnosticItem, DiagnosticsPublisher
+from floop_robot.ros.node.diagnostics import DiagnosticsPublisher
 from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameters
 from floop_robot.ros.node.robot_parameters import CONFIG
 from floop_robot.ros.node.service_calls import create_services
 from floop_robot.ros.node.stamps import to_time
 from floop_robot.services import fleet_manager
+from floop_robot.services.diagnostics import ERROR, OK, WARN, DiagnosticItem
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import FloopError
 

@@ -18,11 +18,12 @@ from floop_robot.learn.status import LearnerState, LearnerStatus
 from floop_robot.ros.learner.learner_services import LearnerServices
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.convert import to_message
-from floop_robot.ros.node.diagnostics import ERROR, OK, WARN, DiagnosticItem, DiagnosticsPublisher
+from floop_robot.ros.node.diagnostics import DiagnosticsPublisher
 from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameter, Parameters
 from floop_robot.ros.node.qos import LATCHED
 from floop_robot.ros.node.robot_parameters import CONFIG
+from floop_robot.services.diagnostics import ERROR, OK, WARN, DiagnosticItem
 from floop_robot.services.learner_client import LearnerClient
 from floop_robot.services.learner_watcher import LEARNER, LearnerWatcher, supervise_learner
 from floop_robot.services.supervision.supervisor import Supervisor

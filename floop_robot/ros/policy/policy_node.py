@@ -31,11 +31,11 @@ from floop_robot.ros.node.parameters import Parameter, Parameters
 from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, ROBOT, robot_arguments
 from floop_robot.ros.node.timers import create_steady_timer
 from floop_robot.ros.policy.execute_task_action import ExecuteTaskServer
-from floop_robot.ros.policy.policy_diagnostics import diagnostics_of
 from floop_robot.ros.policy.policy_publisher import PolicyPublisher
 from floop_robot.ros.policy.policy_services import PolicyServices
 from floop_robot.ros.policy.policy_session import PolicySession, PolicyTopics
 from floop_robot.services.policy import NICE
+from floop_robot.services.policy_diagnostics import policy_diagnostics
 from floop_robot.services.supervision.priority import raise_priority
 from floop_robot.spec.errors import FloopError
 
@@ -98,7 +98,7 @@ class PolicyNode(LifecycleNode):
         self._diagnostics = DiagnosticsPublisher(
             self,
             self.get_namespace().strip("/"),
-            lambda: diagnostics_of(self.session, self._topics.resets, self.last_error),
+            lambda: policy_diagnostics(self.session, self._topics.resets, self._topics.safety_refused, self.last_error),
         )
         self._status_timer = create_steady_timer(STATUS_PERIOD_S, self, lambda: self._look(again=True))
         self._change_state = self._service_change_state.callback

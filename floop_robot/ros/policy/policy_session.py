@@ -11,6 +11,7 @@ from rclpy.node import Node
 from floop_interfaces import msg
 from floop_robot.robot.kinematics import Kinematics
 from floop_robot.robot.loop_interface import LoopInterface
+from floop_robot.robot.messages import SafetyState
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.ros.arm.convert import safety_from_msg, target_to_msg
 from floop_robot.ros.arm.robot_state_subscriber import RobotStateSubscriber
@@ -35,6 +36,7 @@ class PolicyTopics:
         self._node = node
         self._targets = RosPublisher(node, msg.JointTarget, topics.JOINT_TARGET, COMMAND, target_to_msg)
         self.resets = EpisodeResetClient(node)
+        self._safety: RosSubscriber[msg.SafetyStatus, SafetyState] | None = None
 
     def subscribe(self, model: RobotModel, driver: DriverConfig) -> None:
         """Listen to driver, perception and safety."""
@@ -49,13 +51,14 @@ class PolicyTopics:
 
     def link(self) -> PolicyLink:
         """The link from now on: what waits is from before, and is left out."""
+        assert self._safety is not None
         self._states.receive(), self._safety.receive()
         return PolicyLink(self._states, self._safety, self._targets, self.resets)
 
     @property
     def safety_refused(self) -> int:
         """Messages of safety that did not convert."""
-        return self._safety.refused
+        return self._safety.refused if self._safety else 0
 
 
 class PolicySession(PolicyProcess):

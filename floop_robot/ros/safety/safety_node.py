@@ -11,20 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from floop_interfaces import msg
 from floop_robot.robot.ipc import Link, link_folder, sole_server
-from floop_robot.robot.messages import SafetyMode
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.robot.rate_loop import use_realtime_priority
 from floop_robot.robot.reset_ids import ResetIds
-from floop_robot.robot.safety_loop import SafetyLoop
 from floop_robot.ros.arm.convert import target_from_msg
 from floop_robot.ros.arm.joint_commands import JointCommandPublisher
 from floop_robot.ros.arm.robot_state_subscriber import RobotStateSubscriber
 from floop_robot.ros.node import topics
-from floop_robot.ros.node.diagnostics import ERROR, OK, WARN, DiagnosticItem, DiagnosticsPublisher, rate_diagnostics
+from floop_robot.ros.node.diagnostics import DiagnosticsPublisher
 from floop_robot.ros.node.io import RosSubscriber
 from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameter, Parameters
@@ -74,31 +70,11 @@ def serve(ros: RosProcess) -> None:
         health = DiagnosticsPublisher(
             node,
             robot,
-            lambda: (rate_diagnostics("servo loop", rate_hz, process.loop.stats()), safety_diagnostics(process.servo)),
+            process.diagnostics,
         )
         with process, ros.spinning(node), closing(service):
             process.run(ros.stop)
         del service, health  # the node held them, too
-
-
-def safety_diagnostics(servo: SafetyLoop) -> DiagnosticItem:
-    """What safety does, in words: an error while stopped, a warning while it brakes or after a fault."""
-    state = servo.last
-    if state is None:
-        return DiagnosticItem("safety", WARN, "starting")
-    level = OK
-    if state.estop:
-        level = ERROR
-    elif state.fault or servo.latch_writer.error or state.mode is SafetyMode.STOPPING:
-        level = WARN
-    counts = state.interventions
-    values = {f"interventions_{cause}": count for cause, count in msgspec.structs.asdict(counts).items()}
-    return DiagnosticItem(
-        "safety",
-        level,
-        state.fault or servo.latch_writer.error or state.mode.value,
-        {"mode": state.mode.value, "latch_on_disk": servo.latch_writer.error or "yes"} | values,
-    )
 
 
 main = partial(run, "safety_node", serve)

@@ -7,11 +7,12 @@ from functools import partial
 from typing import Final
 
 from floop_robot.robot.ipc import Link, link_folder, sole_server
-from floop_robot.ros.node.diagnostics import DiagnosticItem, DiagnosticsPublisher, rate_diagnostics
+from floop_robot.ros.node.diagnostics import DiagnosticsPublisher
 from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameter, Parameters
 from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, DRIVER_PHASE, ROBOT, phase_s, robot_arguments
 from floop_robot.ros.sim.sim_topics import SimTopics
+from floop_robot.services.diagnostics import DiagnosticItem, rate_diagnostics
 from floop_robot.services.sim_robot import NICE, SimRobotProcess
 from floop_robot.services.supervision.priority import raise_priority
 from floop_robot.sim.sim_driver import SimDriver

@@ -58,7 +58,9 @@ def test_nothing_waits_for_the_kernel_and_what_it_does_not_take_is_told(session:
 
 
 def test_a_process_says_that_its_session_got_no_priority() -> None:
-    program = "from floop_robot.services.supervision.priority import raise_priority; raise_priority(19); raise_priority(20)"
+    program = (
+        "from floop_robot.services.supervision.priority import raise_priority; raise_priority(19); raise_priority(20)"
+    )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, start_new_session=True)
     assert told.returncode == 0
     assert told.stderr.count("\n") == 1 and "does not accept nice 20 for this session" in told.stderr

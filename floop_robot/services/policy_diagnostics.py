@@ -1,34 +1,47 @@
-"""A policy node's lines on `/diagnostics`."""
+"""What a policy process reports of its health."""
 
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 from floop_robot.robot.episode_state_machine import EpisodeState
-from floop_robot.ros.node.diagnostics import ERROR, OK, WARN, DiagnosticItem, rate_diagnostics
-from floop_robot.ros.policy.episode_reset_client import EpisodeResetClient
-from floop_robot.ros.policy.policy_session import PolicySession
-from floop_robot.services.policy import RobotStats
+from floop_robot.services.diagnostics import ERROR, OK, WARN, DiagnosticItem, rate_diagnostics
+from floop_robot.services.policy import PolicyProcess, RobotStats
 
 SPOOL_WARN = 2000
 """Records that wait for ingest: two or three minutes of work."""
 
 
-def diagnostics_of(session: PolicySession | None, resets: EpisodeResetClient, error: str) -> list[DiagnosticItem]:
-    """Control loop, policy, episodes, records and links; `error`: why the last transition failed."""
-    state = "unconfigured" if session is None else "active" if session.is_active else "inactive"
+class ResetCalls(Protocol):
+    """What became of the requests for another episode."""
+
+    calls: int
+    answers: int
+    refusal: str
+    """Why the driver last refused; empty after a success."""
+
+
+def policy_diagnostics(
+    process: PolicyProcess | None, resets: ResetCalls, safety_refused: int, error: str
+) -> list[DiagnosticItem]:
+    """Life cycle, control loop, episodes, links, policy and records of a policy process; None: not configured.
+
+    `safety_refused`: messages of safety that did not convert. `error`: why the last transition failed.
+    """
+    state = "unconfigured" if process is None else "active" if process.is_active else "inactive"
     found = [DiagnosticItem("life cycle", ERROR if error else OK, error or state)]
-    if session is None:
+    if process is None:
         return found
-    figures = session.current_stats()
+    figures = process.current_stats()
     if figures is not None:
-        rate = rate_diagnostics("control loop", session.rules.spec.policy_rate_hz, figures.rate)
-        found += [rate, _episodes(session, figures, resets), _links(session)]
-    return [*found, _policy(session), _records(session)]
+        rate = rate_diagnostics("control loop", process.rules.spec.policy_rate_hz, figures.rate)
+        found += [rate, _episodes(process, figures, resets), _links(process, safety_refused)]
+    return [*found, _policy(process), _records(process)]
 
 
-def _policy(session: PolicySession) -> DiagnosticItem:
-    updater, current = session.updater.status(), session.policy_buffer.current
+def _policy(process: PolicyProcess) -> DiagnosticItem:
+    updater, current = process.updater.status(), process.policy_buffer.current
     version = current.version if current else 0
     newest = updater.newest
     refused = newest is not None and newest.stage.value == "refused"
@@ -41,18 +54,18 @@ def _policy(session: PolicySession) -> DiagnosticItem:
         message,
         {
             "version": version,
-            "installed": session.updater.version,
+            "installed": process.updater.version,
             "stage": newest.stage.value if newest else "",
             "manager_linked": updater.is_linked,
         },
     )
 
 
-def _episodes(session: PolicySession, figures: RobotStats, resets: EpisodeResetClient) -> DiagnosticItem:
-    stats, view = figures.policy, session.view
+def _episodes(process: PolicyProcess, figures: RobotStats, resets: ResetCalls) -> DiagnosticItem:
+    stats, view = figures.policy, process.view
     runs = view.state is EpisodeState.RUNNING
     stuck = bool(resets.refusal) and view.state is EpisodeState.RESETTING
-    message = f"episode {view.episode} runs" if runs else session.waiting_reason(view) or "between episodes"
+    message = f"episode {view.episode} runs" if runs else process.waiting_reason(view) or "between episodes"
     return DiagnosticItem(
         "episodes",
         WARN if stuck or view.estop else OK,
@@ -71,8 +84,8 @@ def _episodes(session: PolicySession, figures: RobotStats, resets: EpisodeResetC
     )
 
 
-def _links(session: PolicySession) -> DiagnosticItem:
-    view, limit_s = session.view, session.arguments.config.robot.observation_timeout_s
+def _links(process: PolicyProcess, safety_refused: int) -> DiagnosticItem:
+    view, limit_s = process.view, process.arguments.config.robot.observation_timeout_s
     silent = [n for n, age in (("driver", view.robot_age_s), ("safety", view.safety_age_s)) if age > limit_s]
     return DiagnosticItem(
         "links",
@@ -81,13 +94,13 @@ def _links(session: PolicySession) -> DiagnosticItem:
         {
             "robot_age_ms": _ms(view.robot_age_s),
             "safety_age_ms": _ms(view.safety_age_s),
-            "safety_refused": session.topics.safety_refused,
+            "safety_refused": safety_refused,
         },
     )
 
 
-def _records(session: PolicySession) -> DiagnosticItem:
-    stats = session.uploader.stats()
+def _records(process: PolicyProcess) -> DiagnosticItem:
+    stats = process.uploader.stats()
     writer, sender = stats.writer, stats.sender
     problem = writer.error or sender.error or (f"{writer.dropped} records dropped" if writer.dropped else "")
     level = ERROR if writer.error or writer.dropped else WARN if problem or stats.depth > SPOOL_WARN else OK

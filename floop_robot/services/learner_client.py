@@ -19,11 +19,11 @@ DISK_S: Final = 20.0
 
 
 class GetStatus(Message, frozen=True, kw_only=True):
-    """Anyone: how is the learner? Answered by `LearnerStatus`."""
+    """Asks for the learner's status, which anyone may; answered by `LearnerStatus`."""
 
 
 class Pause(Command, frozen=True, kw_only=True):
-    """No gradient steps and no candidates; or, with `pause` false, go on. Survives restarts of the learner."""
+    """Stop gradient steps and candidates, or resume them with `pause` false; survives restarts of the learner."""
 
     pause: bool
 
@@ -33,14 +33,14 @@ class WriteCheckpoint(Command, frozen=True, kw_only=True):
 
 
 class LearnerCommandResult(Message, frozen=True, kw_only=True):
-    """A call was carried out."""
+    """A command was carried out."""
 
     done: CommandResult
     status: LearnerStatus
 
 
 class LearnerCommandRefused(Message, frozen=True, kw_only=True):
-    """A call was not carried out: one line for a person."""
+    """A command was not carried out; the reason in one line."""
 
     reason: str
 
@@ -56,11 +56,11 @@ class LearnerUnreachable(FloopError):
 
 
 class LearnerRefused(FloopError):
-    """The learner can't do what was asked; its reason, in one line."""
+    """The learner did not carry out a command; the reason in one line."""
 
 
 class LearnerClient:
-    """Asks the learner; for one thread at a time, a context manager."""
+    """Sends requests to the learner; for one thread at a time, a context manager."""
 
     def __init__(self, endpoint: str, timeout_s: float = 5.0) -> None:
         """`endpoint`: `Endpoints.learner`."""
@@ -78,11 +78,11 @@ class LearnerClient:
         self._rpc_client.close()
 
     def status(self) -> LearnerStatus:
-        """How it is; raises `LearnerUnreachable`."""
+        """Its status; raises `LearnerUnreachable`."""
         return self._ask(GetStatus(), LearnerStatus)
 
     def send_command(self, request: Pause | WriteCheckpoint, timeout_s: float | None = None) -> LearnerCommandResult:
-        """Have it pause, go on or write a checkpoint; raises `LearnerUnreachable` or `LearnerRefused`."""
+        """Have it pause, resume or write a checkpoint; raises `LearnerUnreachable` or `LearnerRefused`."""
         return self._ask(request, LearnerCommandResult, timeout_s)
 
     def _ask(self, request: Request, kind: type[T], timeout_s: float | None = None) -> T:

@@ -1,4 +1,4 @@
-"""LearnerControl: how the learner process answers operators: how is it, pause, go on, write a checkpoint."""
+"""LearnerControl: the learner process's port for operators: status, pause, resume, write a checkpoint."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from floop_robot.transport.zmq_sockets import bind_socket, receive
 
 PAUSED_FILE = "learner.paused"
 _MAX_STORED_REPLIES = 64
-"""Answers kept for repeated calls: a caller repeats within seconds."""
+"""Answers stored for repeated calls: a caller repeats within seconds."""
 _MAX_REQUESTS_PER_CALL = 16
 
 
@@ -43,10 +43,10 @@ class PauseRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LearnerControl:
-    """The learner's side: answers between two steps of the learner, in its thread."""
+    """Answers operators between two steps of the learner, in its thread."""
 
     def __init__(self, endpoint: str, run_dir: Path, operators: OperatorTokens) -> None:
-        """Bind `endpoint`; raises `BindError` or, when the pause pause_record can't be read, `StorageError`."""
+        """Bind `endpoint`; raises `BindError` or, when the pause's file can't be read, `StorageError`."""
         self._operators, self._path = operators, run_dir / PAUSED_FILE
         self.pause_record = self._read_pause_record()
         """Who paused the learner; None while it isn't paused."""

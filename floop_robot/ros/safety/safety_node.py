@@ -1,4 +1,4 @@
-"""The safety process of one robot as a node: limiter, watchdog, stop latch; the only one that commands the driver.
+"""The safety process of one robot as a node: limiter, watchdog, e-stop; the only one that commands the driver.
 
 Not a safety-rated function: docs/estop.md, "What this is not".
 """
@@ -36,7 +36,7 @@ from floop_robot.spec.driver_config import load_driver
 from floop_robot.spec.robot_model import load_robot
 
 SIMULATED: Final = Parameter(
-    "simulated", False, "The arm is a simulated one: without an operators' file, a name is enough to release a stop."
+    "simulated", False, "The arm is a simulated one: without an operators' file, a name is enough to reset a stop."
 )
 
 

@@ -115,7 +115,7 @@ def test_an_arm_that_does_not_follow_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize(("first", "width_m"), [(True, OPEN), (False, 0.0)])
-def test_the_gripper_lets_go_where_it_was_told_to(first: bool, width_m: float) -> None:
+def test_the_gripper_lets_go_where_configured(first: bool, width_m: float) -> None:
     cell = core(opens_first=first)
     held = state(q_rad=AWAY, gripper_width_m=0.03)
     target = cell.tick(held, 0.0)
@@ -126,7 +126,7 @@ def test_the_gripper_lets_go_where_it_was_told_to(first: bool, width_m: float) -
     assert cell.stage is CellStage.READY
 
 
-def test_work_must_be_seen_and_where_asked_for_confirmed() -> None:
+def test_an_object_must_be_seen_and_where_configured_confirmed() -> None:
     cell = core()
     cell.tick(state(object=None), 0.0)
     assert (cell.stage, cell.episode_and_phase) == (CellStage.LAYING_OUT, (5, Phase.RESETTING))

@@ -1,4 +1,4 @@
-"""The interface files speak floop's own vocabulary: same names, same values, units said. Needs no ROS."""
+"""The interface files speak floop's own vocabulary: same names, same values, units named. Needs no ROS."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_every_physical_number_names_its_unit(interface: Interface) -> None:
             assert per_second or not word or re.search(rf"\b{word}\b", entry.comment), entry
 
 
-def test_a_caller_names_itself_and_is_told_what_came_of_it() -> None:
+def test_a_caller_names_itself_and_is_answered_what_came_of_it() -> None:
     """Calls that change something carry who, token and call_id, and answer with success, message and record."""
     reading = {"ListPolicies.srv", "FleetStatus.srv", "ResetEpisode.srv"}
     for path in paths():
@@ -190,7 +190,7 @@ def test_both_sets_of_wheels_pin_the_same_packages_exactly() -> None:
     assert named["jazzy"]["setuptools"] == named["kilted"]["setuptools"]
 
 
-def test_colcon_is_told_of_both_packages() -> None:
+def test_colcon_knows_both_packages() -> None:
     defaults = yaml.safe_load((ROOT / "colcon_defaults.yaml").read_text(encoding="utf-8"))
     assert {tuple(verb["base-paths"]) for verb in defaults.values()} == {(".", "floop_interfaces")}
     assert {"build", "test", "list"} <= defaults.keys()

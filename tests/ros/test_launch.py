@@ -210,7 +210,7 @@ def test_a_process_that_has_worked_takes_nothing_down_with_it() -> None:
     assert handler.on_exit(error, None) is None  # and still is
 
 
-def test_what_is_not_started_again_is_told() -> None:
+def test_what_is_not_started_again_is_logged() -> None:
     from types import SimpleNamespace
 
     from launch import LaunchContext
@@ -222,15 +222,15 @@ def test_what_is_not_started_again_is_told() -> None:
     handler = launching.ExitHandler("robot_1.policy", respawn=False, clock=lambda: now[0])
     handler.on_start(None, None)
     now[0] += 3600.0
-    told = handler.on_exit(SimpleNamespace(returncode=2), None)
-    assert told is not None and [type(action) for action in told] == [LogInfo]
-    line = "".join(part.perform(LaunchContext()) for part in told[0].msg)
+    actions = handler.on_exit(SimpleNamespace(returncode=2), None)
+    assert actions is not None and [type(action) for action in actions] == [LogInfo]
+    line = "".join(part.perform(LaunchContext()) for part in actions[0].msg)
     assert line.startswith("robot_1.policy can't go on") and "is not started again" in line
 
 
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize(
-    ("name", "word", "said"),
+    ("name", "word", "expected"),
     [
         ("robot.launch.py", "namespace:=robot_7", "unknown robot 'robot_7'"),
         ("fleet.launch.py", "robots:=many", "robots:=many is not a whole number"),
@@ -239,9 +239,9 @@ def test_what_is_not_started_again_is_told() -> None:
     ],
 )
 def test_mistakes_are_named_before_anything_starts(
-    tmp_path: Path, domain: int, name: str, word: str, said: str
+    tmp_path: Path, domain: int, name: str, word: str, expected: str
 ) -> None:
     with launched(tmp_path, domain, name, word) as fleet:
         assert fleet.process.wait(60) != 0
-        assert said in fleet.text
+        assert expected in fleet.text
         assert not fleet.started()

@@ -82,8 +82,8 @@ def test_a_robot_works_again_after_kill_9_of_each_of_its_nodes(fleet: Up) -> Non
         os.kill(first, signal.SIGKILL)
         wait_for(lambda name=name, first=first: fleet.pid(name) not in (None, first), BACK_S, f"another {name}")
         fleet.wait_working()
-        told = f"{name.removesuffix('_node')} ended with exit status -9"
-        wait_for(lambda told=told: told in fleet.log.read_text(), BACK_S, told)
+        message = f"{name.removesuffix('_node')} ended with exit status -9"
+        wait_for(lambda message=message: message in fleet.log.read_text(), BACK_S, message)
     children = psutil.Process(fleet.process.pid).children(recursive=True)
     assert fleet.stop() == 0
     assert not [child for child in children if child.is_running()]

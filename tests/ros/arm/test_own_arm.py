@@ -95,7 +95,7 @@ def test_it_picks_goes_home_and_picks_the_next(arm: OwnArm) -> None:
         arm.rig.nodes[name].end()
 
 
-def test_a_person_says_that_work_is_there(tmp_path: Path, domain: int) -> None:
+def test_a_person_confirms_that_an_object_is_there(tmp_path: Path, domain: int) -> None:
     arm = OwnArm(tmp_path, domain, "object_ready:=confirmed")
     try:
         laying_out = "waits for an object"
@@ -113,7 +113,7 @@ def test_a_person_says_that_work_is_there(tmp_path: Path, domain: int) -> None:
         )
         assert arm.peer.call(Trigger, f"/{ROBOT}/{topics.CELL_READY}", Trigger.Request()).success
         wait_for(lambda: arm.states[-1].phase == msg.EpisodeState.PHASE_RUNNING, what="a running episode")
-        os.kill(arm.arm.pid, signal.SIGSTOP)  # silence: the cell says what it last said, and the policy gives up
+        os.kill(arm.arm.pid, signal.SIGSTOP)  # silence: the cell repeats its last state, and the policy gives up
         wait_for(lambda: any(r.outcome == msg.EpisodeResult.OUTCOME_ABORTED for r in arm.results), 20.0)
     finally:
         arm.close()

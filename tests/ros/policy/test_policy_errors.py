@@ -64,7 +64,7 @@ class Inside(Spun[PolicyNode]):
         return [e.goal_state.label for e in self.events]
 
     def errors(self) -> list[str]:
-        """What `/diagnostics` said of its life cycle that was an error."""
+        """Errors of its life cycle on `/diagnostics`."""
         return [
             s.message
             for array in self.health
@@ -89,7 +89,7 @@ def parts(tmp_path: Path) -> Iterator[tuple[RobotRig, Peer]]:
             rig.close()
 
 
-def test_a_control_loop_that_breaks_is_told_and_replaced(parts: tuple[RobotRig, Peer]) -> None:
+def test_a_control_loop_that_breaks_is_reported_and_replaced(parts: tuple[RobotRig, Peer]) -> None:
     rig, peer = parts
     rig.start_arm()
     inside = Inside(rig, peer, autostart=True)
@@ -104,8 +104,8 @@ def test_a_control_loop_that_breaks_is_told_and_replaced(parts: tuple[RobotRig, 
         assert after == ["errorprocessing", "unconfigured", "configuring", "inactive", "activating", "active"]
         assert inside.errors()
         assert set(inside.errors()) == {"deactivate: the actor broke"}
-        said = len(inside.targets)
-        wait_for(lambda: len(inside.targets) > said + 3, what="an episode of the new loop")
+        sent = len(inside.targets)
+        wait_for(lambda: len(inside.targets) > sent + 3, what="an episode of the new loop")
         assert inside.targets[-1].policy_version == 7
         assert inside.node.session is not session
         inside.leave()

@@ -79,10 +79,10 @@ def test_the_robot_works_on_what_the_fleet_manager_has_and_follows_it(fleet: Fle
     answer = fleet.robot.peer.call(PushPolicy, topics.PUSH_POLICY, request, 20.0)
     assert answer.success, answer.message
     wait_for(lambda: (status[-1].version, status[-1].stage) == (answer.version, "acting"), what="the new version")
-    told = status[-1]
-    assert (told.previous_version, told.stage, told.robot) == (first, "acting", ROBOT)
-    assert {s.sha256 for s in status if s.version} == {told.sha256}  # the same bytes
-    assert told.epoch >= 1
+    latest = status[-1]
+    assert (latest.previous_version, latest.stage, latest.robot) == (first, "acting", ROBOT)
+    assert {s.sha256 for s in status if s.version} == {latest.sha256}  # the same bytes
+    assert latest.epoch >= 1
 
 
 def test_records_and_labels_reach_the_journal(fleet: Fleet) -> None:

@@ -89,12 +89,12 @@ def test_the_whole_life_by_hand(rig: RobotRig, peer: Peer) -> None:
     assert (results[-1].outcome, results[-1].detail) == (EpisodeResult.OUTCOME_ABORTED, "the control loop is ending")
     assert results[-1].steps >= 3
     wait_for(lambda: states[-1].detail == "the policy node is not active", what="a word of the inactive node")
-    said, pulses = len(targets), len(status)
+    sent, pulses = len(targets), len(status)
     wait_for(lambda: len(status) > pulses, what="a pulse of the inactive node")
-    assert len(targets) == said
+    assert len(targets) == sent
 
     assert change(peer, Transition.TRANSITION_ACTIVATE)
-    wait_for(lambda: len(targets) > said + 5, what="another episode")
+    wait_for(lambda: len(targets) > sent + 5, what="another episode")
     assert targets[-1].episode > results[0].episode
     assert change(peer, Transition.TRANSITION_DEACTIVATE)
     assert change(peer, Transition.TRANSITION_CLEANUP)
@@ -102,8 +102,8 @@ def test_the_whole_life_by_hand(rig: RobotRig, peer: Peer) -> None:
     assert not rig.spool_lock()
     assert change(peer, Transition.TRANSITION_CONFIGURE)
     assert change(peer, Transition.TRANSITION_ACTIVATE)
-    said = len(targets)
-    wait_for(lambda: len(targets) > said, what="an episode after cleanup")
+    sent = len(targets)
+    wait_for(lambda: len(targets) > sent, what="an episode after cleanup")
     assert change(peer, Transition.TRANSITION_ACTIVE_SHUTDOWN)
     assert state(peer) == "finalized"
     assert not rig.spool_lock()
@@ -213,8 +213,8 @@ def test_it_ends_in_order_in_the_midst_of_an_episode(rig: RobotRig, peer: Peer) 
     assert first.outcome == EpisodeResult.OUTCOME_ABORTED
     # The records are whole: a successor goes on behind them.
     again = rig.start("policy_node", "autostart:=true")
-    said = len(targets)
-    wait_for(lambda: len(targets) > said, what="an episode of the successor")
+    sent = len(targets)
+    wait_for(lambda: len(targets) > sent, what="an episode of the successor")
     again.end()
     blocks = rig.blocks()
     assert {block.info.boot_id for block in blocks} == {first.boot_id}

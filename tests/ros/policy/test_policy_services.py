@@ -44,7 +44,7 @@ def done(answer: Any, what: str) -> None:
     assert answer.record.stamp.sec > 1_600_000_000
 
 
-def test_an_episode_starts_by_hand_and_its_result_is_told(robot: Robot) -> None:
+def test_an_episode_starts_by_hand_and_its_result_is_published(robot: Robot) -> None:
     ready = robot.wait_ready()
     answer = robot.start()
     done(answer, f"start episode {ready.episode}")
@@ -70,7 +70,7 @@ def test_an_episode_starts_by_hand_and_its_result_is_told(robot: Robot) -> None:
     assert robot.wait_ready().episode == ready.episode + 1
 
 
-def test_an_episode_ends_by_hand_as_told_and_the_arm_stands(robot: Robot) -> None:
+def test_an_episode_ends_by_hand_as_requested_and_the_arm_stands(robot: Robot) -> None:
     for outcome in (OutcomeCode.SUCCESS, OutcomeCode.TIMEOUT, OutcomeCode.ABORTED):
         robot.wait_ready()
         number = robot.start().episode
@@ -193,7 +193,7 @@ def test_a_latched_robot_starts_nothing(robot: Robot) -> None:
     robot.end(outcome=2)
 
 
-def test_its_health_is_told(robot: Robot) -> None:
+def test_its_health_is_published(robot: Robot) -> None:
     robot.wait_ready()
 
     def own() -> dict[str, Any]:
@@ -201,16 +201,16 @@ def test_its_health_is_told(robot: Robot) -> None:
         return {s.name.split(": ")[1]: s for s in found}
 
     wait_for(lambda: {"control loop", "policy", "episodes", "records", "links"} <= set(own()), what="diagnostics")
-    told = own()
-    values = {name: {v.key: v.value for v in status.values} for name, status in told.items()}
+    found = own()
+    values = {name: {v.key: v.value for v in status.values} for name, status in found.items()}
     assert values["control loop"]["rate_hz"] == "12.5"
     assert values["policy"]["version"] == str(VERSION)
     assert int(values["episodes"]["episodes"]) >= 1
     assert int(values["records"]["spool_depth"]) > 0  # nobody takes them: there is no ingest
     assert values["records"]["dropped"] == "0"
     assert float(values["links"]["robot_age_ms"]) < 100.0
-    assert told["links"].message == "driver and safety speak"
-    assert {s.hardware_id for s in told.values()} == {ROBOT}
+    assert found["links"].message == "driver and safety speak"
+    assert {s.hardware_id for s in found.values()} == {ROBOT}
 
 
 def test_it_says_which_policy_acts(robot: Robot) -> None:

@@ -304,13 +304,13 @@ def test_a_reset_that_could_not_be_judged_is_not_judged_when_it_is_repeated(peer
     tokens = HungTokens()
     safety = HeldUp(peer, tokens=tokens)
     safety.stop("ann")
-    told = refused(TOKENS_UNREADABLE)
+    message = refused(TOKENS_UNREADABLE)
     copies = [safety.ask(call_id="a") for _ in range(5)]
-    assert {safety.answer(each).message for each in copies} == {told}
+    assert {safety.answer(each).message for each in copies} == {message}
     assert tokens.asked == 1
     tokens.go_on.set()
     safety.stop("bob")
-    assert safety.answer(safety.ask(call_id="a")).message == told
+    assert safety.answer(safety.ask(call_id="a")).message == message
     assert safety.latch.is_set
     assert safety.answer(safety.ask(call_id="b")).success
 
@@ -326,8 +326,8 @@ def test_an_id_answers_only_who_gave_it(peer: Peer, tmp_path: Path) -> None:
 
 def test_a_refused_reset_of_a_robot_that_is_not_stopped_says_so(safety: HeldUp) -> None:
     assert safety.answer(safety.ask()).success
-    told = safety.answer(safety.ask(seal=12345)).message
-    assert told == f"{ROBOT} is not stopped, but was not reset by this call: {OUTDATED}"
+    message = safety.answer(safety.ask(seal=12345)).message
+    assert message == f"{ROBOT} is not stopped, but was not reset by this call: {OUTDATED}"
 
 
 def test_a_disk_that_hangs_keeps_no_reset_waiting_and_none_without_an_id_from_resetting(
@@ -335,14 +335,14 @@ def test_a_disk_that_hangs_keeps_no_reset_waiting_and_none_without_an_id_from_re
 ) -> None:
     safety = HeldUp(peer, hung)
     safety.stop("ann")
-    told = refused(ID_NOT_STORED.format(HUNG))
+    message = refused(ID_NOT_STORED.format(HUNG))
     asked = [safety.ask(call_id=call_id, seal=safety.seal) for call_id in "ab"]
-    assert [safety.answer(each).message for each in asked] == [told] * 2
+    assert [safety.answer(each).message for each in asked] == [message] * 2
     assert safety.latch.is_set
     assert safety.answer(safety.ask()).success
     safety.stop("bob")
     hung.go_on.set()
-    assert safety.answer(safety.ask(call_id="a")).message == told
+    assert safety.answer(safety.ask(call_id="a")).message == message
     assert safety.latch.is_set
     assert safety.answer(safety.ask(call_id="c")).success
 
@@ -371,8 +371,8 @@ def test_ids_that_are_damaged_are_reported_and_the_next_start_is_well(peer: Peer
     safety = HeldUp(peer, ResetIds(path))
     safety.stop("ann")
     for call_id in "aab":
-        told = safety.answer(safety.ask(call_id=call_id)).message
-        assert told == refused(ID_NOT_STORED.format(f"{path} was damaged when safety started"))
+        message = safety.answer(safety.ask(call_id=call_id)).message
+        assert message == refused(ID_NOT_STORED.format(f"{path} was damaged when safety started"))
     assert safety.answer(safety.ask()).success
     again = ResetIds(path)
     assert all(call_id in again for call_id in ("before", "a", "b")) and "c" not in again
@@ -400,8 +400,8 @@ def test_a_disk_that_refuses_an_id_refuses_its_reset(peer: Peer, tmp_path: Path)
     path.mkdir()  # neither read nor written
     safety = HeldUp(peer, ResetIds(path))
     safety.stop("ann")
-    told = safety.answer(safety.ask(call_id="a", seal=safety.seal)).message
-    assert str(path) in told and told.endswith("ask without one")
+    message = safety.answer(safety.ask(call_id="a", seal=safety.seal)).message
+    assert str(path) in message and message.endswith("ask without one")
     assert safety.latch.is_set
     assert safety.answer(safety.ask(seal=safety.seal)).success
 

@@ -172,7 +172,7 @@ def test_what_was_asked_for_before_the_reset_is_never_done(cell: SafetyRig) -> N
     cell.wait_following()
 
 
-def test_a_reset_repeated_after_another_stop_releases_nothing(cell: SafetyRig) -> None:
+def test_a_reset_repeated_after_another_stop_resets_nothing(cell: SafetyRig) -> None:
     cell.stop_by("service")
     first = cell.set_estop(False, call_id="a")
     assert first.success
@@ -225,7 +225,7 @@ def test_a_reset_names_what_it_resets(cell: SafetyRig) -> None:
     assert cell.set_estop(False, seal=cell.latches[-1].seal).success
 
 
-def test_a_reset_repeated_to_a_successor_releases_nothing(cell: SafetyRig) -> None:
+def test_a_reset_repeated_to_a_successor_resets_nothing(cell: SafetyRig) -> None:
     cell.stop_by("service")
     assert cell.set_estop(False, call_id="before the restart").success
     cell.stop_by("service", who="bob")
@@ -238,7 +238,7 @@ def test_a_reset_repeated_to_a_successor_releases_nothing(cell: SafetyRig) -> No
     cell.wait_following()
 
 
-def test_a_disk_that_refuses_is_told_and_changes_nothing(cell: SafetyRig) -> None:
+def test_a_disk_that_refuses_is_reported_and_changes_nothing(cell: SafetyRig) -> None:
     latch = link_folder(cell.rig.run_dir, ROBOT) / "stopped"
     latch.mkdir()  # neither written nor removed
     stopped = cell.set_estop(True)
@@ -271,7 +271,7 @@ def test_a_real_arm_is_reset_by_nobody_where_nobody_is_named(tmp_path: Path, dom
         rig.close()
 
 
-def test_health_is_told_once_a_second(cell: SafetyRig) -> None:
+def test_health_is_published_once_a_second(cell: SafetyRig) -> None:
     from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
     heard = cell.peer.listen(DiagnosticArray, topics.DIAGNOSTICS, EVENTS)

@@ -118,7 +118,7 @@ def test_killed_and_started_again_it_says_so(bench: Bench) -> None:
     wait_for(lambda: bench.phases and (bench.phases[-1].episode, bench.phases[-1].phase) == (0, "resetting"))
 
 
-def test_it_takes_forward_commands_where_told_to(tmp_path: Path, domain: int) -> None:
+def test_it_takes_forward_commands_where_configured(tmp_path: Path, domain: int) -> None:
     bench = Bench(tmp_path, domain, "driver:=forward_position")
     try:
         bench.ready(1)

@@ -110,8 +110,8 @@ class Arm:
         )
         joints.header.stamp = stamp
         self.joints.publish(joints)
-        said = {"pieces": self.pieces, "refused": self.refused, "lift_m": truth.lift_m}
-        self.note.publish(String(data=json.dumps(said)))
+        figures = {"pieces": self.pieces, "refused": self.refused, "lift_m": truth.lift_m}
+        self.note.publish(String(data=json.dumps(figures)))
 
 
 def main() -> None:

@@ -93,7 +93,7 @@ class RobotRig:
         return self.run_dir / "robots" / ROBOT
 
     def install(self, version: int = VERSION) -> None:
-        """Leave the baseline as the policy that the robot kept."""
+        """Leave the baseline as the policy that the robot stored."""
         self.folder.mkdir(parents=True, exist_ok=True)
         bundle = Bundle.load(baseline(self.config.task)).with_version(
             version=version, epoch=1, parent=0, certificate=None

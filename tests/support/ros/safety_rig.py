@@ -149,7 +149,7 @@ class SafetyRig:
         wait_for(follows, UP_S)
 
     def wait_at_rest(self, count: int = 5) -> None:
-        """Until the last `count` states that the arm told show no motion."""
+        """Until the last `count` states of the arm show no motion."""
         start = len(self.joints)
 
         def rests() -> bool:

@@ -1,4 +1,4 @@
-"""A learner seen from outside: start and restart its process, ask for its status, report it as down when it is silent."""
+"""The learner from outside: start and restart its process, ask for its status, report a silent one as down."""
 
 from __future__ import annotations
 

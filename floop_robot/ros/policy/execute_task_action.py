@@ -1,7 +1,7 @@
 """ExecuteTaskServer: one episode as an action, with feedback; a cancel stops the arm and puts the robot on hold.
 
-The goal's coroutine runs in the executor's thread and looks at the control loop a few times a second. A cancel is passed
-on at once.
+The goal's coroutine runs in the executor's thread and looks at the control loop a few times a second. A cancel is
+passed on at once.
 """
 
 from __future__ import annotations

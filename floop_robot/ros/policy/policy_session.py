@@ -1,4 +1,4 @@
-"""PolicySession: a configured policy node's process; PolicyTopics: the topics and services that link it to its robot."""
+"""PolicySession: a configured policy node's process; PolicyTopics: what links it to its robot."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ class EstopService:
         refusal = (
             FULL if max(self._open, self._condition.running_threads) > MAX_OPEN_CALLS else await self._refusal(request)
         )
-        # The next process knows the id, too: it may be asked with a newer nonce, which a fleet manager finds for its caller.
+        # The next process knows the id, too: a fleet manager may ask it for its caller, with a newer nonce.
         if request.call_id and not refusal:
             refusal = await self._store_id(request.call_id)
         if refusal:

@@ -18,7 +18,7 @@ DISK_S: Final = 20.0
 """How long a checkpoint may take to reach a slow disk."""
 
 
-class GetStatus(Message, frozen=True, kw_only=True):
+class GetLearnerStatus(Message, frozen=True, kw_only=True):
     """Asks for the learner's status, which anyone may; answered by `LearnerStatus`."""
 
 
@@ -45,7 +45,7 @@ class LearnerCommandRefused(Message, frozen=True, kw_only=True):
     reason: str
 
 
-Request = GetStatus | Pause | WriteCheckpoint
+Request = GetLearnerStatus | Pause | WriteCheckpoint
 Reply = LearnerStatus | LearnerCommandResult | LearnerCommandRefused
 REQUESTS: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
@@ -79,7 +79,7 @@ class LearnerClient:
 
     def status(self) -> LearnerStatus:
         """Its status; raises `LearnerUnreachable`."""
-        return self._ask(GetStatus(), LearnerStatus)
+        return self._ask(GetLearnerStatus(), LearnerStatus)
 
     def send_command(self, request: Pause | WriteCheckpoint, timeout_s: float | None = None) -> LearnerCommandResult:
         """Have it pause, resume or write a checkpoint; raises `LearnerUnreachable` or `LearnerRefused`."""

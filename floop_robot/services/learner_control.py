@@ -17,7 +17,7 @@ from floop_robot.learn.status import LearnerStatus
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.services.learner_client import (
     REQUESTS,
-    GetStatus,
+    GetLearnerStatus,
     LearnerCommandRefused,
     LearnerCommandResult,
     Pause,
@@ -84,7 +84,7 @@ class LearnerControl:
                 continue  # the peer went away
 
     def _answer(self, request: Request, status: Callable[[], LearnerStatus], checkpoint: Callable[[], None]) -> Reply:
-        if isinstance(request, GetStatus):
+        if isinstance(request, GetLearnerStatus):
             return status()
         refusal = self._operators.refusal(request.who, request.token)
         if refusal:

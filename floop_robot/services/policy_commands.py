@@ -15,16 +15,12 @@ from floop_robot.robot.episode_state_machine import EpisodeState
 from floop_robot.robot.loop_interface import EndRequest, LoopInterface
 from floop_robot.services.policy import INACTIVE, PolicyProcess
 from floop_robot.spec.bounds import MAX_INT
-from floop_robot.spec.errors import FloopError
+from floop_robot.spec.errors import CallRefused
 from floop_robot.spec.records import Event, Label, OutcomeCode
 from floop_robot.spec.scenario import OBJECT_CLASSES
 
 MAX_TEXT: Final = 2000
 _BOOT_ID = re.compile("[0-9a-f]{16}")
-
-
-class CallRefused(FloopError):
-    """A call is not carried out; the text says why."""
 
 
 def active_interface(process: PolicyProcess) -> LoopInterface:

@@ -43,3 +43,7 @@ class BundleRefused(FloopError):
 
 class StorageError(FloopError):
     """A disk that is full, unwritable or damaged."""
+
+
+class CallRefused(FloopError):
+    """An operator's call that is not carried out; the text says why."""

@@ -13,7 +13,6 @@ from floop_robot.robot.episode_state_machine import EpisodeState
 from floop_robot.robot.loop_interface import LoopInterface, StartRequest
 from floop_robot.services.policy import INACTIVE, PolicyLink, PolicyProcess, RobotStats, run
 from floop_robot.services.policy_commands import (
-    CallRefused,
     active_interface,
     check_start,
     check_task,
@@ -25,6 +24,7 @@ from floop_robot.services.policy_commands import (
 )
 from floop_robot.services.supervision.stats_file import read_stats
 from floop_robot.spec.bounds import MAX_INT
+from floop_robot.spec.errors import CallRefused
 from floop_robot.spec.records import OutcomeCode
 from tests.support.still_arm import ROBOT, Sink, Source, StillArm, arguments
 from tests.support.waiting import wait_for

@@ -11,6 +11,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -167,10 +168,7 @@ def serve(ros: RosProcess) -> None:
     del served
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run until SIGINT or SIGTERM."""
-    return run("fleet_manager_node", serve, argv)
-
+main = partial(run, "fleet_manager_node", serve)
 
 if __name__ == "__main__":
     sys.exit(main())

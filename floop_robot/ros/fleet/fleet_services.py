@@ -29,7 +29,7 @@ from floop_robot.ros.node.service_calls import create_services
 from floop_robot.services.import_zip import IMPORT_TIMEOUT_S, bundle_of_zip
 from floop_robot.spec.bounds import MAX_INT
 from floop_robot.spec.config import FloopConfig
-from floop_robot.spec.errors import FloopError
+from floop_robot.spec.errors import CallRefused, FloopError
 
 BEGIN_S: Final = 10.0
 """A command that was not begun within this long is not done; a file is read within it as well."""
@@ -38,10 +38,6 @@ MAX_WAITING: Final = 64
 """Calls that wait for robots: more than operators and their scripts have open."""
 MAX_FILE_READERS: Final = 8
 """Threads that read files; one whose disk hangs keeps its thread."""
-
-
-class CallRefused(FloopError):
-    """A call that is not carried out."""
 
 
 class FleetCommandServices:

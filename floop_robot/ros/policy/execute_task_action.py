@@ -26,7 +26,8 @@ from floop_robot.ros.node.stamps import header
 from floop_robot.ros.policy.policy_services import PolicyNodeInterface
 from floop_robot.ros.policy.policy_session import PolicySession
 from floop_robot.services.policy import INACTIVE
-from floop_robot.services.policy_commands import CallRefused, check_task, record_event
+from floop_robot.services.policy_commands import check_task, record_event
+from floop_robot.spec.errors import CallRefused
 from floop_robot.spec.records import OutcomeCode
 
 FEEDBACK_S: Final = 0.2

@@ -18,7 +18,6 @@ from floop_robot.ros.node.service_calls import IdempotentServices, audit_entry
 from floop_robot.ros.policy.policy_publisher import PolicyPublisher
 from floop_robot.ros.policy.policy_session import PolicySession
 from floop_robot.services.policy_commands import (
-    CallRefused,
     active_interface,
     check_start,
     has_begun,
@@ -27,6 +26,7 @@ from floop_robot.services.policy_commands import (
     set_drain,
     write_label,
 )
+from floop_robot.spec.errors import CallRefused
 from floop_robot.spec.records import OutcomeCode
 
 STEPS_S: Final = 1.0

@@ -16,10 +16,10 @@ from floop_robot.deploy.messages import (
     REPLIES,
     CandidateSubmission,
     FleetStatus,
+    GetFleetStatus,
     GetNews,
     GetPolicies,
     GetRobots,
-    GetStatus,
     News,
     Policies,
     Reply,
@@ -85,7 +85,7 @@ class FleetClient:
 
     def status(self) -> FleetStatus:
         """How the fleet is."""
-        return self._ask(GetStatus(), FleetStatus)
+        return self._ask(GetFleetStatus(), FleetStatus)
 
     def policies(self) -> Policies:
         """All versions, oldest first."""

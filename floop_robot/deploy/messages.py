@@ -51,7 +51,7 @@ class SubmissionResult(Message, frozen=True, kw_only=True):
 # Everyone
 
 
-class GetStatus(Message, frozen=True, kw_only=True):
+class GetFleetStatus(Message, frozen=True, kw_only=True):
     """Anyone: how is the fleet? Answered by `FleetStatus`."""
 
 
@@ -60,7 +60,7 @@ class GetPolicies(Message, frozen=True, kw_only=True):
 
 
 class GetRobots(Message, frozen=True, kw_only=True):
-    """Anyone: which robot runs what? Answered by `Robots`; cheaper than `GetStatus`."""
+    """Anyone: which robot runs what? Answered by `Robots`; cheaper than `GetFleetStatus`."""
 
 
 class GetNews(Message, frozen=True, kw_only=True):
@@ -162,7 +162,7 @@ Request = (
     | ReceiptReport
     | CandidateSubmission
     | AnyCommand
-    | GetStatus
+    | GetFleetStatus
     | GetPolicies
     | GetRobots
     | GetNews

@@ -24,10 +24,10 @@ from floop_robot.deploy.deployment_controller import MANAGER_NAME, DeploymentCon
 from floop_robot.deploy.messages import (
     CandidateSubmission,
     FleetStatus,
+    GetFleetStatus,
     GetNews,
     GetPolicies,
     GetRobots,
-    GetStatus,
     News,
     Policies,
     Reply,
@@ -138,7 +138,7 @@ class FleetRequestHandler:
             return PolicyDelivery(version=version, epoch=self._registry.epoch, bundle=self._registry.blob(version))
         if isinstance(request, CandidateSubmission):
             return self._submit(request)
-        if isinstance(request, GetStatus):
+        if isinstance(request, GetFleetStatus):
             return self.status()
         if isinstance(request, GetPolicies):
             return Policies(

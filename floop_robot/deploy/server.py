@@ -13,7 +13,7 @@ import msgspec
 import zmq
 
 from floop_robot.bundle.delivery import TOPIC, Refusal
-from floop_robot.deploy.messages import REQUESTS, GetStatus, Reply, Request
+from floop_robot.deploy.messages import REQUESTS, GetFleetStatus, Reply, Request
 from floop_robot.deploy.registry import JournalPosition, LiveEpisode, LiveLabel
 from floop_robot.deploy.request_handler import FleetRequestHandler
 from floop_robot.deploy.request_queue import RequestQueue
@@ -117,7 +117,7 @@ class FleetServer:
             self._broadcast()
 
     def _answer(self, request: Request) -> Reply:
-        if isinstance(request, GetStatus):
+        if isinstance(request, GetFleetStatus):
             return self._fleet.status(self.dropped, self._error)
         return self._fleet.handle(request)
 

@@ -13,7 +13,7 @@ import pytest
 from floop_robot.bundle.delivery import Heartbeat, Refusal
 from floop_robot.deploy import CommandResult, FleetUnreachable, Hold, LiveBatch, Pin, Push, RequestQueue
 from floop_robot.deploy.convergence import DesiredState, desired_state
-from floop_robot.deploy.messages import GetRobots, GetStatus, Robots
+from floop_robot.deploy.messages import GetFleetStatus, GetRobots, Robots
 from floop_robot.deploy.registry import FLEET
 from floop_robot.deploy.request_queue import MAX_QUEUED
 from tests.support.in_process_fleet import ManagerThread, OperatorClient
@@ -103,13 +103,13 @@ def test_a_command_under_way_may_have_been_carried_out(manager: ManagerThread, m
 
 def test_a_full_queue_refuses_and_a_closed_one_cancels() -> None:
     requests = RequestQueue()
-    futures = [requests.submit(GetStatus()) for _ in range(MAX_QUEUED)]
+    futures = [requests.submit(GetFleetStatus()) for _ in range(MAX_QUEUED)]
     assert requests.room == 0
-    refused = requests.submit(GetStatus()).result(0)
+    refused = requests.submit(GetFleetStatus()).result(0)
     assert isinstance(refused, Refusal) and "call again later" in refused.reason
     requests.close()
     assert all(future.cancelled() for future in futures)
-    assert requests.submit(GetStatus()).cancelled()
+    assert requests.submit(GetFleetStatus()).cancelled()
     assert requests.watch(DesiredState(lambda _: True, lambda _: False), 1.0).cancelled()
     with pytest.raises(FleetUnreachable):
         OperatorClient(requests, "ann", timeout_s=1.0).status()
@@ -118,7 +118,7 @@ def test_a_full_queue_refuses_and_a_closed_one_cancels() -> None:
 
 def test_an_error_of_the_fleet_manager_reaches_whoever_asked() -> None:
     requests = RequestQueue()
-    future = requests.submit(GetStatus())
+    future = requests.submit(GetFleetStatus())
 
     def fail(_: object) -> Refusal:
         raise ZeroDivisionError

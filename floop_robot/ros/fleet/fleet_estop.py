@@ -38,7 +38,9 @@ RETRY_PERIOD_S: Final = 0.4
 RESET_RETRY_PERIOD_S: Final = OBEY_TIMEOUT_S + 0.2
 """A reset is repeated only after its robot must have answered: one that is carried out twice discards targets twice."""
 AUDIT_S: Final = 1.0
-"""How long an answer waits for its entry in the audit."""
+"""How long an answer waits for those before it to be audited."""
+AUDIT_TIMEOUT_S: Final = 0.5
+"""How long it then waits for its own entry in the audit."""
 MAX_CALLS: Final = 64
 """Calls that wait for robots at a time: more than operators and their scripts make."""
 FULL: Final = f"{MAX_CALLS} calls wait for robots already"

@@ -60,8 +60,8 @@ class ClassReport(msgspec.Struct, frozen=True, kw_only=True):
     lower_bound: float
     reference: Tally
     """The replaced version's last episodes on it."""
-    focus: bool
-    """The class failed when the watch began."""
+    failing: bool
+    """The class failed when the watch began: the new version must do well on it."""
 
 
 class MonitorReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,7 +141,7 @@ class DeploymentMonitor:
         self._rates = {
             name: clopper_pearson_lower_bound(t.successes, t.episodes, config.alpha / 2) for name, t in reference.items()
         }
-        self._focus = frozenset(failing) & reference.keys()
+        self._failing = frozenset(failing) & reference.keys()
         self._tallies: dict[str, Tally] = {}
         self._rolled_back = ""
         self._promoted = ""
@@ -194,7 +194,7 @@ class DeploymentMonitor:
                     tally=Tally(*self._counts(name)),
                     lower_bound=anytime_lower_bound(*self._counts(name), self._alpha),
                     reference=self._reference.get(name, Tally()),
-                    focus=name in self._focus,
+                    failing=name in self._failing,
                 )
                 for name in names
             ),
@@ -215,9 +215,9 @@ class DeploymentMonitor:
             return
         if self.settled:
             return
-        wanted = [self._counts(name) for name in self._focus] or [self._all_tasks()]
+        wanted = [self._counts(name) for name in self._failing] or [self._all_tasks()]
         if all(is_shown_above(*counts, self._confirm, self._alpha) for counts in wanted):
-            tasks = ", ".join(sorted(self._focus)) or "all tasks"
+            tasks = ", ".join(sorted(self._failing)) or "all tasks"
             bound = min(anytime_lower_bound(*counts, self._alpha) for counts in wanted)
             self._promoted = f"success on {tasks} is at least {bound:.2f}"
         elif any(evidence_below(*counts, self._confirm) >= -math.log(self._alpha) for counts in wanted):

@@ -48,6 +48,7 @@ from floop_robot.deploy.registry import (
     Publication,
     Registry,
     RegistryFenced,
+    VersionInfo,
 )
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.errors import FloopError
@@ -207,11 +208,7 @@ class FleetRequestHandler:
         versions = self._registry.versions()
         confirmed = self._registry.telemetry.confirmed()
         waiting = self._registry.waiting()
-        decisions: Counter[Decision] = Counter()
-        states: Counter[CandidateState] = Counter()
-        for (state, decision), count in self._registry.candidate_counts().items():
-            decisions[decision] += count
-            states[state] += count
+        states, decisions = self._candidate_counts()
         return FleetStatus(
             stamp_ns=now_ns,
             epoch=self._registry.epoch,
@@ -224,14 +221,7 @@ class FleetRequestHandler:
             waiting=waiting[0].sha256 if waiting else "",
             fleet=self._registry.directive(FLEET),
             robots=self.robot_statuses(),
-            live=tuple(
-                VersionLive(
-                    sha256=sha256,
-                    versions=tuple(v.version for v in versions if v.sha256 == sha256),
-                    classes=dict(controller.record.tallies(sha256)),
-                )
-                for sha256 in dict.fromkeys(v.sha256 for v in versions)
-            ),
+            live=self._live(versions),
             candidates=dict(states),
             accepted=decisions[Decision.ACCEPTED],
             rejected=decisions[Decision.REJECTED],
@@ -239,6 +229,26 @@ class FleetRequestHandler:
             dropped_messages=dropped_messages,
             trouble=error,
             audit=tuple(self._registry.audited_actions(SHOWN_AUDIT)),
+        )
+
+    def _candidate_counts(self) -> tuple[Counter[CandidateState], Counter[Decision]]:
+        """How many candidates there are of each state, and of each verdict."""
+        states: Counter[CandidateState] = Counter()
+        decisions: Counter[Decision] = Counter()
+        for (state, decision), count in self._registry.candidate_counts().items():
+            states[state] += count
+            decisions[decision] += count
+        return states, decisions
+
+    def _live(self, versions: Sequence[VersionInfo]) -> tuple[VersionLive, ...]:
+        """Production success of all weights, oldest first."""
+        by_weights: dict[str, list[int]] = {}
+        for info in versions:
+            by_weights.setdefault(info.sha256, []).append(info.version)
+        tallies = self._controller.record.tallies
+        return tuple(
+            VersionLive(sha256=sha256, versions=tuple(numbers), classes=dict(tallies(sha256)))
+            for sha256, numbers in by_weights.items()
         )
 
     def robot_statuses(self) -> tuple[RobotStatus, ...]:

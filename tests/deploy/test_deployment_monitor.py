@@ -60,7 +60,7 @@ def test_confirmation_speaks_of_the_work_that_went_badly():
     while watch.observe(MAKE(2, True, object_class="basket")) is not MonitorDecision.PROMOTE:
         needed += 1
     assert 9 <= needed <= 20
-    assert {c.object_class: c.focus for c in watch.report().classes} == {"basket": True, "box": False}
+    assert {c.object_class: c.failing for c in watch.report().classes} == {"basket": True, "box": False}
 
 
 def test_a_new_class_of_work_is_no_harm():

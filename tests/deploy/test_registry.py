@@ -55,7 +55,7 @@ def publication(seed: int = 0, origin: Origin = Origin.PUSH, **more) -> Publicat
 
 def verdict(bundle: Bundle, decision: Decision = Decision.ACCEPTED, incumbent: int = 1, seed: int = 7) -> Verdict:
     suite = SuiteResult(
-        name="focus",
+        name="target",
         episodes=3,
         candidate_successes=0,
         incumbent_successes=0,

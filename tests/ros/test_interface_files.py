@@ -122,7 +122,8 @@ MIRRORS: list[tuple[str, str, dict[str, str], set[str]]] = [
     ),
     ("WatchStatus", "deploy.deployment_monitor:MonitorReport", {}, set()),
     (
-        "ClassRecord", "deploy.deployment_monitor:ClassReport", {"tally": "successes", "reference": "reference_successes"}, set(),
+        "ClassRecord", "deploy.deployment_monitor:ClassReport",
+        {"tally": "successes", "reference": "reference_successes", "failing": "focus"}, set(),
     ),
     ("GateVerdict", "spec.verdict:Verdict", {}, set()),
     ("SuiteResult", "spec.verdict:SuiteResult", {}, set()),

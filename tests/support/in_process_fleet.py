@@ -43,7 +43,7 @@ CONFIG = DeployConfig(heartbeat_s=0.1, watch_s=20.0)
 def verdict(bundle: Bundle, incumbent: int = 1, decision: Decision = Decision.ACCEPTED, seed: int = 1) -> Verdict:
     return Verdict(
         decision=decision,
-        reason="better on focus",
+        reason="better on target tasks",
         candidate_sha256=bundle.manifest.sha256,
         incumbent_version=incumbent,
         suites=(),

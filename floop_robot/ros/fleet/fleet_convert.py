@@ -93,6 +93,7 @@ def _class_to_msg(report: ClassReport) -> msg.ClassRecord:
         episodes=report.tally.episodes,
         reference_successes=report.reference.successes,
         reference_episodes=report.reference.episodes,
+        focus=report.failing,
     )
 
 

@@ -68,7 +68,7 @@ def robots(fleet: SmallFleet, tmp_path: Path) -> Iterator[list[Acting]]:
         robot.stop()
 
 
-def test_every_verb_says_who_what_when_and_who_acts_on_what(
+def test_every_command_shows_who_what_when_and_which_robots_act_on_what(
     floop: Floop, fleet: SmallFleet, robots: list[Acting], tmp_path: Path
 ) -> None:
     options = "--config", str(fleet.file), "--who", "ann"

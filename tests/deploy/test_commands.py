@@ -233,7 +233,7 @@ def test_a_pinned_robot_takes_a_push_of_its_own_while_the_fleet_is_pinned(harnes
     assert (harness.robot("robot_1").target, harness.robot("robot_2").target) == (2, 1)
 
 
-def test_drain_is_told_with_every_heartbeat_and_outlives_hold_pin_and_restart(harness):
+def test_drain_is_in_every_heartbeat_answer_and_outlives_hold_pin_and_restart(harness):
     assert not harness.beat().drain
     assert harness.done(Drain(who="ann", scope="robot_1", why="gripper pads")).what == "drained robot_1"
     assert harness.beat().drain and not harness.beat("robot_2").drain

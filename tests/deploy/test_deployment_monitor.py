@@ -51,7 +51,7 @@ def test_loss_on_one_class_is_not_hidden_by_gain_on_another():
     assert "box" in report.reason and "39 of 40" in report.reason
 
 
-def test_confirmation_speaks_of_the_work_that_went_badly():
+def test_confirmation_is_about_classes_that_failed():
     watch = DeploymentMonitor(CONFIG, 2, {"box": Tally(40, 40), "basket": Tally(8, 30)}, failing=("basket", "sphere"))
     for _ in range(40):
         watch.observe(MAKE(2, True, object_class="box"))
@@ -63,7 +63,7 @@ def test_confirmation_speaks_of_the_work_that_went_badly():
     assert {c.object_class: c.failing for c in watch.report().classes} == {"basket": True, "box": False}
 
 
-def test_a_new_class_of_work_is_no_harm():
+def test_a_new_class_of_tasks_is_no_harm():
     watch = DeploymentMonitor(CONFIG, 2, {"box": Tally(40, 40)})
     for _ in range(60):
         watch.observe(MAKE(2, False, object_class="basket"))

@@ -101,7 +101,7 @@ def test_labels_clear_a_version_of_harm_that_was_none(harness):
     assert harness.fleet.status().watch.classes[0].reference.successes == 40
 
 
-def test_an_aborted_episode_stays_out_whatever_its_label_says(harness):
+def test_an_aborted_episode_stays_out_despite_its_label(harness):
     (episode,) = works(harness, 1, [True], outcome=OutcomeCode.ABORTED)
     harness.fleet.observe([], harness.episodes.read(), [label(episode, True, 1)])
     assert [e.outcome for e in read_history(harness.path).episodes] == [OutcomeCode.ABORTED]

@@ -175,7 +175,7 @@ def test_a_writer_that_was_taken_over_may_not_write(registry):
     assert registry.versions() == []
 
 
-def test_epochs_grow_and_orders_survive_restarts(tmp_path):
+def test_epochs_grow_and_commands_survive_restarts(tmp_path):
     path = tmp_path / "registry.sqlite"
     first = Registry(path)
     first.publish(publication(), 1)
@@ -226,7 +226,7 @@ def test_receipts_and_episodes_count_once(registry):
     assert registry.telemetry.journal_position == JournalPosition(5, "j")
 
 
-def test_a_version_refused_on_arrival_may_fall_later_and_both_are_kept(registry):
+def test_a_version_refused_on_arrival_may_fail_later_and_both_are_stored(registry):
     arrival = Receipt(robot="robot_1", version=1, stage=InstallStage.REFUSED, since_received_s=0.01, detail="damaged")
     fall = Receipt(
         robot="robot_1", version=1, stage=InstallStage.REFUSED, since_received_s=9.0, detail="NaN", fallback_version=0
@@ -235,7 +235,7 @@ def test_a_version_refused_on_arrival_may_fall_later_and_both_are_kept(registry)
     assert [stored.receipt for stored in registry.telemetry.receipts(1)] == [arrival, fall]
 
 
-def test_the_newest_stamp_is_known_whatever_it_is_of(registry):
+def test_the_newest_stamp_of_all_rows_is_known(registry):
     assert registry.latest_ns() == 0
     registry.telemetry.record_episodes([seen()], JournalPosition(1, "j"))
     assert registry.latest_ns() == 5
@@ -276,7 +276,7 @@ def test_what_is_no_registry_is_one_line(tmp_path):
         Registry(tmp_path / "file" / "registry.sqlite")
 
 
-def test_what_was_done_is_told_apart_from_the_candidates_that_keep_coming(registry):
+def test_actions_are_listed_without_the_arrivals_of_candidates(registry):
     registry.note("ann", "held fleet", 1)
     with registry.transaction():
         for i in range(100):
@@ -288,7 +288,7 @@ def test_what_was_done_is_told_apart_from_the_candidates_that_keep_coming(regist
     assert len(registry.audit()) == 103
 
 
-def test_what_was_done_is_found_in_a_registry_of_an_earlier_release(registry, tmp_path):
+def test_actions_are_listed_from_a_registry_of_an_earlier_release(registry, tmp_path):
     registry.note("ann", "held fleet", 1)
     registry.note("gate", SUBMITTED, 2)
     registry.close()

@@ -215,7 +215,7 @@ def test_operators_roll_back_step_by_step(harness):
     assert "'v6'" in harness.command(Rollback, version=66).reason
 
 
-def test_a_repeated_order_has_one_effect(harness):
+def test_a_repeated_command_has_one_effect(harness):
     blob = make_bundle(1).to_bytes()
     first = harness.command(Push, call_id="same", bundle=blob)
     harness.restart()
@@ -247,7 +247,7 @@ def test_resume_never_asks_a_robot_to_go_back(harness):
     assert harness.fleet.status().watch.version == 2  # the same weights go on being watched
 
 
-def test_pinned_fleet_stays_whatever_comes(harness):
+def test_a_pinned_fleet_stays_on_its_version(harness):
     harness.live(1, [True] * 40)
     harness.submit(1, 1)
     harness.command(Pin, scope=FLEET, version=2)

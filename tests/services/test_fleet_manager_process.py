@@ -107,7 +107,7 @@ def fails_with_one_line(process: subprocess.Popen[bytes]) -> str:
 
 
 @pytest.mark.parametrize("kills", [6, pytest.param(40, marks=pytest.mark.slow)])
-def test_sigkill_loses_no_answered_order_and_robots_converge(processes, tmp_path, kills):
+def test_sigkill_loses_no_answered_command_and_robots_converge(processes, tmp_path, kills):
     endpoints = processes.config.endpoints
     robots = [Robot(tmp_path, f"robot_{i}", endpoints.fleet, endpoints.fleet_rpc, TASK, IDS) for i in (1, 2)]
     rng, done, back_s = random.Random(3), [], []

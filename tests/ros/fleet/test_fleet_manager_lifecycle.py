@@ -54,7 +54,7 @@ def test_sigkill_forgets_nothing_and_the_node_ends_in_order(fleet: FleetRig) -> 
     again = fleet.order(srv.PushPolicy, topics.PUSH_POLICY, **order)  # as a caller whose answer was lost
     assert (again.version, again.record.what) == (pushed.version, pushed.record.what)
     wait_for(lambda: fleet.robots[1].drained)
-    # It ends while an order waits for a robot that will not come to rest.
+    # It ends while a command waits for a robot that does not become idle.
     fleet.robots[0].busy = True
     waiting = srv.DrainRobot.Request(robot="robot_1", drain=True, wait_s=100.0, who=WHO, token=TOKEN)
     fleet.peer.send(srv.DrainRobot, topics.DRAIN_ROBOT, waiting)

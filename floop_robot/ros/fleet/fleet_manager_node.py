@@ -8,12 +8,12 @@ in a thread: none waits for another.
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import threading
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rclpy.node import Node
 
@@ -41,34 +41,29 @@ SILENT_S: Final = 3.0
 """A robot that was not heard for this long is worth a warning."""
 
 
-class FleetManagerThread:
-    """The fleet manager beside ROS; a context manager. Sets `ended` when it ends."""
+@contextlib.contextmanager
+def fleet_manager_running(config: FloopConfig, requests: RequestQueue, ended: threading.Event) -> Iterator[None]:
+    """Run the fleet manager in a thread meanwhile; raises what it raised. `ended` is set when it ends."""
+    stop, failures = threading.Event(), list[BaseException]()
 
-    def __init__(self, config: FloopConfig, requests: RequestQueue, ended: threading.Event) -> None:
-        self._config, self._requests, self._ended = config, requests, ended
-        self._stop = threading.Event()
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="fleet-manager")
-
-    def __enter__(self) -> FleetManagerThread:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Raises what the fleet manager raised."""
-        self._stop.set()
-        self._thread.join()
-        if kind is None and self._failure is not None:
-            raise self._failure
-
-    def _run(self) -> None:
+    def serve_requests() -> None:
         try:
-            fleet_manager.run(self._config, self._stop, self._requests)
+            fleet_manager.run(config, stop, requests)
         except BaseException as error:  # handed to the thread that joins
-            self._failure = error
+            failures.append(error)
         finally:
-            self._requests.close()
-            self._ended.set()
+            requests.close()
+            ended.set()
+
+    thread = threading.Thread(target=serve_requests, name="fleet-manager")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    if failures:
+        raise failures[0]
 
 
 class FleetQueryServices:
@@ -77,36 +72,34 @@ class FleetQueryServices:
     def __init__(self, node: Node, client: FleetClient) -> None:
         """`client` belongs to this service alone."""
         self._client = client
-        table = ((FleetStatus, topics.FLEET_STATUS, self._status), (ListPolicies, topics.LIST_POLICIES, self._list))
-        create_services(node, table)
+        status, policies = functools.partial(self._serve, self._status), functools.partial(self._serve, self._list)
+        create_services(node, ((FleetStatus, topics.FLEET_STATUS, status), (ListPolicies, topics.LIST_POLICIES, policies)))
 
-    def _status(self, _: FleetStatus.Request, answer: FleetStatus.Response) -> FleetStatus.Response:
+    def _serve(self, body: Callable[[Any, Any], None], request: Any, answer: Any) -> Any:
         try:
-            answer.state = fleet_to_msg(self._client.status())
+            body(request, answer)
             answer.success = True
         except FloopError as error:
             answer.message = str(error)
         return answer
 
-    def _list(self, request: ListPolicies.Request, answer: ListPolicies.Response) -> ListPolicies.Response:
-        try:
-            status, found = self._client.status(), self._client.policies()
-            candidates = self._client.candidates() if request.with_verdicts else ()
-        except FloopError as error:
-            answer.message = str(error)
-            return answer
+    def _status(self, _: FleetStatus.Request, answer: FleetStatus.Response) -> None:
+        answer.state = fleet_to_msg(self._client.status())
+
+    def _list(self, request: ListPolicies.Request, answer: ListPolicies.Response) -> None:
+        status, found = self._client.status(), self._client.policies()
+        candidates = self._client.candidates() if request.with_verdicts else ()
         live = {each.sha256: each for each in status.live}
-        asked = found.versions[-request.last if request.last else 0 :]
+        wanted = found.versions[-request.last if request.last else 0 :]
         answer.policies = convert_valid(
-            lambda v: version_to_msg(v, live.get(v.sha256), v.version in status.confirmed), asked
+            lambda v: version_to_msg(v, live.get(v.sha256), v.version in status.confirmed), wanted
         )
         answer.verdicts = convert_valid(verdict_to_msg, candidates)
-        left_out = len(asked) - len(answer.policies) + len(candidates) - len(answer.verdicts)
+        left_out = len(wanted) - len(answer.policies) + len(candidates) - len(answer.verdicts)
         answer.stamp = to_time(status.stamp_ns)
         answer.production_version, answer.baseline_version = found.production, found.baseline
-        more = f"; {left_out} entries fit no message and are left out, the log says which" if left_out else ""
-        answer.success, answer.message = True, f"{len(found.versions)} versions{more}"
-        return answer
+        more = f"; {left_out} entries fit no message and are left out, the log has them" if left_out else ""
+        answer.message = f"{len(found.versions)} versions{more}"
 
 
 def health(publisher: FleetPublisher) -> Iterator[DiagnosticItem]:
@@ -158,7 +151,7 @@ def serve(ros: RosProcess) -> None:
         DiagnosticsPublisher(node, "fleet", lambda: health(publisher)),
     )
     with contextlib.ExitStack() as opened:
-        opened.enter_context(FleetManagerThread(config, requests, ros.stop))
+        opened.enter_context(fleet_manager_running(config, requests, ros.stop))
         opened.enter_context(publisher)
         for each in (node, commands, stops, stop_clients):
             opened.enter_context(ros.spinning(each))
@@ -168,7 +161,7 @@ def serve(ros: RosProcess) -> None:
     del served
 
 
-main = partial(run, "fleet_manager_node", serve)
+main = functools.partial(run, "fleet_manager_node", serve)
 
 if __name__ == "__main__":
     sys.exit(main())

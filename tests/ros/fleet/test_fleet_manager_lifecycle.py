@@ -135,8 +135,8 @@ def test_robots_are_stopped_and_reset_together(fleet: FleetRig) -> None:
     assert not guess.success and "no valid operator token" in guess.message and "\n" not in guess.message
     unknown = fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False, robots=["robot_1", "robot_7"])
     assert not unknown.success and "unknown robot 'robot_7'" in unknown.message
-    said = {name: len(heard) for name, heard in latches.items()}
-    wait_for(lambda: all(len(heard) > said[name] for name, heard in latches.items()), what="another word of each latch")
+    counts = {name: len(heard) for name, heard in latches.items()}
+    wait_for(lambda: all(len(heard) > counts[name] for name, heard in latches.items()), what="another state of each latch")
     assert latched() == [True, True]
 
     one = fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False, robots=["robot_2"], why="aired")

@@ -98,7 +98,7 @@ def test_a_bundle_is_pushed_to_all_and_the_answer_says_who_what_when_and_where(f
     ]  # fmt: skip
     assert [robot.policy_buffer.acting for robot in fleet.robots] == [
         production
-    ] * 2  # acting already, not only told to
+    ] * 2  # acting already
     assert fleet.state().audit[-1].detail == "try it"
 
 
@@ -176,7 +176,7 @@ def test_a_command_that_waits_keeps_neither_queries_nor_stops_nor_commands_waiti
     wait_for(lambda: robot.drained, what="the order on the robot")
     began = time.monotonic()
     assert [r.drained for r in fleet.state().robots] == [True, False]
-    # There is no safety node here to answer, and that is said soon enough.
+    # There is no safety node here: the answer says so soon enough.
     stop = fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True, who="visitor")
     assert stop.message == "stopped none; robot_1 did not answer; robot_2 did not answer" and not stop.success
     held = fleet.order(srv.HoldUpdates, topics.HOLD_UPDATES, scope="robot_2", hold=True)
@@ -345,7 +345,7 @@ def test_state_audit_and_verdicts_are_published(fleet: FleetRig) -> None:
     bundle = policy(30)
 
     def submitted() -> bool:
-        # Discovery is over when one arrives: what was said before is not repeated.
+        # Discovery is over when one arrives: what was published before is not repeated.
         with fleet.client() as client:
             client.submit(bundle, verdict(bundle, 1, Decision.INCONCLUSIVE, seed=time.time_ns() % 2**31))
         # The fleet is shared: what an earlier test submitted may arrive now.

@@ -29,7 +29,7 @@ from floop_robot.deploy.deployment_controller import DeploymentController, rolle
 from floop_robot.deploy.registry import FLEET, Directive, Origin, Publication, Registry, VersionInfo
 from floop_robot.durable.framing import pack
 from floop_robot.spec.config import DeployConfig
-from floop_robot.spec.errors import FloopError, UnknownName
+from floop_robot.spec.errors import CallRefused, UnknownName
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
 
@@ -38,10 +38,6 @@ MAX_TEXT = 1000
 """Characters of a name or a reason: the audit keeps them for ever."""
 MAX_STORED_NOTES = 1000
 """Notes that are recognized when they are repeated, which happens within seconds."""
-
-
-class CommandRefused(FloopError):
-    """A command that may not be carried out."""
 
 
 class Operators(Protocol):
@@ -91,7 +87,7 @@ class CommandHandler:
         if (known := self._notes.get(key)) is not None:
             return known
         if max(len(note.what), len(note.detail)) > MAX_TEXT:
-            raise CommandRefused(f"an audit note is longer than {MAX_TEXT} characters; shorten it")
+            raise CallRefused(f"an audit note is longer than {MAX_TEXT} characters; shorten it")
         self._registry.note(note.who, note.what, now_ns, detail=_joined(note.detail, note.why))
         self._notes[key] = result = self._result(note, note.what, now_ns)
         if len(self._notes) > MAX_STORED_NOTES:
@@ -104,27 +100,27 @@ class CommandHandler:
         )
 
     def _check(self, command: AnyCommand) -> None:
-        """Raise `CommandRefused` unless the command is complete and whoever gives it may do so."""
+        """Raise `CallRefused` unless the command is complete and whoever gives it may do so."""
         if not command.who.strip():
-            raise CommandRefused("who is empty: say who gives this command; the audit keeps the name")
+            raise CallRefused("who is empty: say who gives this command; the audit keeps the name")
         if not command.call_id:
-            raise CommandRefused("call_id is empty: give a text that is unique to this command")
+            raise CallRefused("call_id is empty: give a text that is unique to this command")
         if max(map(len, (command.who, command.why, command.call_id))) > MAX_TEXT:
-            raise CommandRefused(f"who, why or call_id is longer than {MAX_TEXT} characters; shorten it")
+            raise CallRefused(f"who, why or call_id is longer than {MAX_TEXT} characters; shorten it")
         if self._operators is None or isinstance(command, AuditNote):
             return
         if refusal := self._operators.refusal(command.who, command.token):
-            raise CommandRefused(refusal)
+            raise CallRefused(refusal)
 
     def _check_version(self, command: FleetCommand) -> None:
-        """Compare and swap: raise `CommandRefused` unless the scope is on `if_version`."""
+        """Compare and swap: raise `CallRefused` unless the scope is on `if_version`."""
         if not command.if_version:
             return
         current = self._version_of(command.scope)
         if current != command.if_version:
             info = self._registry.version(current)
             when = time.strftime("%H:%M:%S", time.localtime(info.published_ns / 1e9))
-            raise CommandRefused(
+            raise CallRefused(
                 f"not done: {command.scope} is on v{current} now ({info.origin} by {info.who} at {when}), "
                 f"not on v{command.if_version}; give the command again if it is still wanted"
             )
@@ -148,7 +144,7 @@ class CommandHandler:
     def _push(self, command: Push, now_ns: int) -> tuple[str, int]:
         self._version_of(command.scope)
         if bool(command.bundle) == bool(command.version):
-            raise CommandRefused("give a bundle or a version to push, and not both")
+            raise CallRefused("give a bundle or a version to push, and not both")
         if command.scope == FLEET:
             self._refuse_if_pinned()
         if command.bundle:
@@ -181,7 +177,7 @@ class CommandHandler:
 
     def _roll_back(self, command: Rollback, now_ns: int) -> tuple[str, int]:
         if command.scope != FLEET:
-            raise CommandRefused(f"a rollback is for the whole fleet; pin {command.scope} to the older version instead")
+            raise CallRefused(f"a rollback is for the whole fleet; pin {command.scope} to the older version instead")
         self._refuse_if_pinned()
         version = command.version or self.controller.rollback_target()
         detail = _joined(f"operator: to v{version}", command.why)
@@ -223,7 +219,7 @@ class CommandHandler:
     def _drain(self, command: Drain, now_ns: int) -> tuple[str, int]:
         self._version_of(command.scope)
         if not command.drain and command.scope != FLEET and self._registry.directive(FLEET).drained:
-            raise CommandRefused(f"the whole fleet is drained, {command.scope} with it; let the fleet work again")
+            raise CallRefused(f"the whole fleet is drained, {command.scope} with it; let the fleet work again")
         what = f"drained {command.scope}" if command.drain else f"let {command.scope} work again"
         self._set_directive(command, what, now_ns, drained=command.drain)
         return what, 0
@@ -242,12 +238,12 @@ class CommandHandler:
 
     def _refuse_if_pinned(self) -> None:
         if pin := self._registry.directive(FLEET).pin:
-            raise CommandRefused(f"the fleet is pinned to v{pin}; resume it first")
+            raise CallRefused(f"the fleet is pinned to v{pin}; resume it first")
 
 
 def _same_caller(command: Command, stored: CommandResult) -> CommandResult:
     if stored.who != command.who:
-        raise CommandRefused(f"call_id {command.call_id} is that of a command {stored.who} gave; give another")
+        raise CallRefused(f"call_id {command.call_id} is that of a command {stored.who} gave; give another")
     return stored
 
 

@@ -19,7 +19,6 @@ from floop_interfaces.srv import DrainRobot, HoldUpdates, PinPolicy, PushPolicy,
 from floop_robot.bundle import Bundle
 from floop_robot.bundle.delivery import Refusal
 from floop_robot.deploy import AnyCommand, CommandResult, Drain, Hold, Pin, Push, RequestQueue, Resume, Rollback
-from floop_robot.deploy.command_handler import CommandRefused
 from floop_robot.deploy.commands import AnyFleetCommand, GetScopeVersion
 from floop_robot.deploy.convergence import desired_state
 from floop_robot.deploy.registry import FLEET
@@ -105,38 +104,38 @@ class FleetCommandServices:
         return msgspec.structs.replace(command, bundle=bundle, if_version=base.version)
 
     async def _ask(self, command: AnyCommand) -> CommandResult:
-        """The fleet manager's answer; raises `CommandRefused` when there is none, and then says whether it was done."""
+        """The fleet manager's answer; raises `CallRefused` when there is none, and then says whether it was done."""
         future = self._requests.submit(command)
         future.add_done_callback(lambda _: self._condition.notify())
         in_time = await self._condition.wait_for(future.done, BEGIN_S)
         if not in_time and not future.cancel() and not future.done():
-            raise CommandRefused("not known whether this command was carried out, or will be yet; `floop status` shows it")
+            raise CallRefused("not known whether this command was carried out, or will be yet; `floop status` shows it")
         try:
             reply = future.result(0.0)
         except CancelledError:
             ends = in_time or self._condition.is_closed
             late = f"could not be begun within {BEGIN_S:g} s; call again later"
-            raise CommandRefused(f"not done: {'the fleet manager ends' if ends else late}") from None
+            raise CallRefused(f"not done: {'the fleet manager ends' if ends else late}") from None
         except Exception as error:  # raised in the fleet manager's thread as well
-            raise CommandRefused(f"not known whether this command was carried out: {error}") from None
+            raise CallRefused(f"not known whether this command was carried out: {error}") from None
         if isinstance(reply, CommandResult):
             return reply
-        raise CommandRefused(reply.reason if isinstance(reply, Refusal) else f"the fleet manager answered {reply}")
+        raise CallRefused(reply.reason if isinstance(reply, Refusal) else f"the fleet manager answered {reply}")
 
     async def _bundle_of(self, request: PushPolicy.Request) -> bytes:
         """The bundle that a push names; raises `FloopError`."""
         if self._condition.running_threads >= MAX_FILE_READERS:
-            raise CommandRefused(f"not done: {MAX_FILE_READERS} files are being read already; call again later")
+            raise CallRefused(f"not done: {MAX_FILE_READERS} files are being read already; call again later")
         bundles: list[Bundle] = []
 
         limit_s = BEGIN_S + (IMPORT_TIMEOUT_S if request.sb3_zip_path else 0.0)
         try:
             is_read = await self._condition.run_in_thread(lambda: bundles.append(self._read(request)), limit_s)
         except RuntimeError as error:  # the machine is short of threads
-            raise CommandRefused(f"not done: its file cannot be read: {error}") from None
+            raise CallRefused(f"not done: its file cannot be read: {error}") from None
         if not is_read:
             late = f"could not read its file within {limit_s:g} s; call again later"
-            raise CommandRefused(f"not done: {late if self._condition.accepts_work else 'the fleet manager ends'}")
+            raise CallRefused(f"not done: {late if self._condition.accepts_work else 'the fleet manager ends'}")
         return bundles[0].to_bytes()
 
 
@@ -149,7 +148,7 @@ def read_bundle(request: PushPolicy.Request, config: FloopConfig) -> Bundle:
 
 def _push(request: PushPolicy.Request) -> Push:
     if sum(map(bool, (request.version, request.bundle_path, request.sb3_zip_path))) != 1:
-        raise CommandRefused("give exactly one of version, bundle_path and sb3_zip_path")
+        raise CallRefused("give exactly one of version, bundle_path and sb3_zip_path")
     return Push(scope=request.scope or FLEET, version=_in_bounds(request.version), **_fields(request))
 
 
@@ -159,7 +158,7 @@ def _roll_back(request: RollbackPolicy.Request) -> Rollback:
 
 def _pin(request: PinPolicy.Request) -> Pin | Resume:
     if not request.scope:
-        raise CommandRefused(f"scope is empty: name a robot, or {FLEET!r} for all")
+        raise CallRefused(f"scope is empty: name a robot, or {FLEET!r} for all")
     if not request.version:
         return Resume(scope=request.scope, **_fields(request))
     return Pin(scope=request.scope, version=_in_bounds(request.version), **_fields(request))
@@ -171,14 +170,14 @@ def _hold(request: HoldUpdates.Request) -> Hold | Resume:
 
 def _drain(request: DrainRobot.Request) -> Drain:
     if not request.robot:
-        raise CommandRefused(f"robot is empty: name one, or {FLEET!r} for all")
+        raise CallRefused(f"robot is empty: name one, or {FLEET!r} for all")
     return Drain(scope=request.robot, drain=request.drain, **_fields(request))
 
 
 def _in_bounds(version: int) -> int:
-    """A version as the fleet manager can be asked for it; raises `CommandRefused`."""
+    """A version as the fleet manager can be asked for it; raises `CallRefused`."""
     if version > MAX_INT:
-        raise CommandRefused(f"there is no v{version}: numbers end at {MAX_INT}")
+        raise CallRefused(f"there is no v{version}: numbers end at {MAX_INT}")
     return version
 
 

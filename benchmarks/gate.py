@@ -87,7 +87,7 @@ def reports(classes: tuple[str, ...], success: float) -> list[EpisodeEnd]:
                 total_reward=0.0,
                 outcome=OutcomeCode.SUCCESS if i % 10 < 10 * success else OutcomeCode.TIMEOUT,
                 final_obs=np.zeros(1, np.float32),
-                work=work,
+                object=work,
             )
         )
     return ends

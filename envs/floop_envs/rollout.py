@@ -42,7 +42,7 @@ class RolloutResult(msgspec.Struct, frozen=True, kw_only=True):
     """Servo ticks the limiter changed."""
     limit_violations: int
     """Servo ticks whose measured joints were outside the limits."""
-    work: ObjectReport
+    object: ObjectReport
     """The object as perceived at the start."""
     trace: tuple[RolloutStep, ...] = ()
 
@@ -80,7 +80,7 @@ def run_episode(
         total_reward=total,
         interventions=interventions,
         limit_violations=violations,
-        work=perceived,
+        object=perceived,
         trace=tuple(trace),
     )
 

@@ -41,6 +41,6 @@ def episode_records(result: RolloutResult, episode: int, version: int, mode: Act
         total_reward=result.total_reward,
         outcome=OutcomeCode.SUCCESS if result.success else OutcomeCode.TIMEOUT,
         final_obs=result.trace[-1].next_obs,
-        work=result.work,
+        object=result.object,
     )
     return [*rows, end]

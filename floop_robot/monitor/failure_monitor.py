@@ -127,7 +127,7 @@ class FailureMonitor:
         elif record.outcome is not OutcomeCode.ABORTED and record.act_mode is ActMode.MEAN:
             key = (robot, boot_id, record.episode)
             success = self._early.pop(key, record.outcome is OutcomeCode.SUCCESS)
-            self.count(key, record.work.object_class, success, record.work)
+            self.count(key, record.object.object_class, success, record.object)
 
     def count(self, key: EpisodeKey, object_class: str, success: bool, report: ObjectReport | None = None) -> None:
         """Count an episode whose labels are already applied."""

@@ -59,7 +59,7 @@ class LoopView(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_s: float = 0.0
     total_reward: float = 0.0
     interventions: int = 0
-    work: ObjectReport | None = None
+    object: ObjectReport | None = None
     """The object perceived when the episode began; None while none runs."""
     version: int = 0
     """The policy version that acts; 0 for none."""

@@ -81,8 +81,8 @@ class _OpenStep(msgspec.Struct, frozen=True, kw_only=True):
 class _Episode:
     """State and sums of one episode."""
 
-    def __init__(self, now_s: float, rules: TaskRules, work: ObjectReport, observation: Vector) -> None:
-        self.start_s, self.work = now_s, work
+    def __init__(self, now_s: float, rules: TaskRules, perceived: ObjectReport, observation: Vector) -> None:
+        self.start_s, self.object = now_s, perceived
         self.progress = rules.start()
         self.observation = observation
         self.steps, self.reward, self.interventions = 0, 0.0, 0
@@ -187,7 +187,7 @@ class PolicyLoop:
                 elapsed_s=now_s - episode.start_s if episode else 0.0,
                 total_reward=episode.reward if episode else 0.0,
                 interventions=episode.interventions if episode else 0,
-                work=episode.work if episode else None,
+                object=episode.object if episode else None,
                 version=self._policy.version if self._policy else 0,
                 q_rad=robot.q_rad if robot else (),
                 speed_rad_s=max(map(abs, robot.dq_rad_s), default=0.0) if robot else 0.0,
@@ -242,10 +242,10 @@ class PolicyLoop:
     def _start(self, now_s: float, robot: RobotState) -> None:
         seen = robot.object
         assert seen is not None  # `has_object` was checked
-        work = ObjectReport(seen.object_class, seen.size_m, seen.position_m, seen.yaw_rad)
+        perceived = ObjectReport(seen.object_class, seen.size_m, seen.position_m, seen.yaw_rad)
         self._controller.reset(robot.q_rad)
         nothing = np.zeros(self._rules.spec.action.size, np.float32)
-        self._episode = _Episode(now_s, self._rules, work, self._observe(robot, nothing))
+        self._episode = _Episode(now_s, self._rules, perceived, self._observe(robot, nothing))
 
     def _observe(self, robot: RobotState, executed: Vector) -> Vector:
         return self._observation_builder.observe(robot, self._controller.target[0], executed, self._settings.context)
@@ -343,7 +343,7 @@ class PolicyLoop:
             total_reward=episode.reward,
             outcome=outcome,
             final_obs=episode.observation,
-            work=episode.work,
+            object=episode.object,
             truth=self._robot.truth if self._robot else None,
         )
         self._put(end)

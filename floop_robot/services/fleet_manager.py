@@ -71,7 +71,7 @@ def live_episodes(block: Block, number: int, now_ns: int) -> list[LiveEpisode]:
             version=end.policy_version,
             act_mode=end.act_mode,
             outcome=end.outcome,
-            object_class=end.work.object_class,
+            object_class=end.object.object_class,
             duration_s=end.duration_s,
             steps=end.steps,
             observed_ns=now_ns,

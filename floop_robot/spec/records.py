@@ -78,13 +78,13 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ObjectReport(msgspec.Struct, frozen=True):
-    """What the robot perceived of the work at the start of an episode; scenarios are mined from this and only this."""
+    """The object as perceived when an episode began; scenarios of failing tasks are built from this only."""
 
     object_class: str
     size_m: tuple[float, float, float]
     """Full extents along the object's own axes."""
     position_m: tuple[float, float, float]
-    """Centre, robot base frame."""
+    """Center, robot base frame."""
     yaw_rad: float
 
 
@@ -109,7 +109,8 @@ class EpisodeEnd(msgspec.Struct, frozen=True, kw_only=True):
     total_reward: float
     outcome: OutcomeCode
     final_obs: Vector
-    work: ObjectReport
+    object: ObjectReport = msgspec.field(name="work")
+    """The object that was perceived when the episode began; `work` in stored bytes."""
     truth: GroundTruth | None = None
 
 

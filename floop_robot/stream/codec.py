@@ -219,9 +219,9 @@ def _check(block: Block) -> None:
 
 
 def _numbers(end: EpisodeEnd) -> Iterator[float]:
-    yield from (end.duration_s, end.total_reward, end.work.yaw_rad)
-    yield from end.work.size_m
-    yield from end.work.position_m
+    yield from (end.duration_s, end.total_reward, end.object.yaw_rad)
+    yield from end.object.size_m
+    yield from end.object.position_m
 
 
 def _consecutive(block: Block) -> bool:

@@ -76,8 +76,8 @@ def test_closing_on_nothing_is_not_a_grasp(env: ArmEnv) -> None:
 @pytest.mark.parametrize(("task", "count"), [(PICK, 40), (PLACE, 20)])
 def test_demonstrations_of_known_tasks_succeed(task: str, count: int) -> None:
     env = make_env(task)
-    work = scenarios_of(TrainingScenarios(task), Purpose.DEMONSTRATION, 9, count)
-    results = [run_episode(env, Expert(env.rules.spec), s) for s in work]
+    scenarios = scenarios_of(TrainingScenarios(task), Purpose.DEMONSTRATION, 9, count)
+    results = [run_episode(env, Expert(env.rules.spec), s) for s in scenarios]
     assert np.mean([r.success for r in results]) >= 0.97
     assert all(r.success == r.true_success for r in results)
     assert sum(r.limit_violations for r in results) == 0

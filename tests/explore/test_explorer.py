@@ -95,9 +95,9 @@ def test_explorer_acts_on_live_weights_and_reports_like_a_robot(fleet: SmallFlee
     assert np.isfinite(np.concatenate([r.log_prob for r in rows])[sampled]).all()
     ends: list[EpisodeEnd] = [e for b in blocks for e in b.ends]
     assert all(e.act_mode in (ActMode.SAMPLE, ActMode.TRIAL) and e.truth is None for e in ends)
-    assert all(e.work.object_class == "basket" for e in ends if e.act_mode is ActMode.TRIAL)
+    assert all(e.object.object_class == "basket" for e in ends if e.act_mode is ActMode.TRIAL)
     assert sum(e.steps for e in ends) == len(versions) == figures(fleet).transitions
-    classes = {e.work.object_class for e in ends}
+    classes = {e.object.object_class for e in ends}
     assert "basket" in classes, "nothing of the reported tasks"
     assert classes & {"box", "cylinder"}, "nothing of known tasks"
     assert len({e.episode for e in ends}) == len(ends)

@@ -53,7 +53,7 @@ def test_known_tasks_are_practiced_while_nothing_fails() -> None:
     for _ in range(6):
         explorer.explore(skilled().actor(), 3)
     explorer.close()
-    assert {end.work.object_class for end in records.ends} <= {"box", "cylinder"}
+    assert {end.object.object_class for end in records.ends} <= {"box", "cylinder"}
     assert all(end.act_mode is ActMode.SAMPLE and end.policy_version == 3 for end in records.ends)
     rows = [r for r in records.all if isinstance(r, Transition)]
     assert explorer.counts.transitions == len(rows) == sum(end.steps for end in records.ends)
@@ -69,10 +69,10 @@ def test_half_of_the_practice_is_on_what_fails_most_of_it_by_analogy() -> None:
     assert explorer.target_classes == ("basket",)
     for _ in range(24):
         explorer.explore(skilled().actor(), 1)
-    classes = [end.work.object_class for end in records.ends]
+    classes = [end.object.object_class for end in records.ends]
     assert 6 <= classes.count("basket") <= 18
     by_analogy = [end for end in records.ends if end.act_mode is ActMode.TRIAL]
-    assert by_analogy and {end.work.object_class for end in by_analogy} == {"basket"}
+    assert by_analogy and {end.object.object_class for end in by_analogy} == {"basket"}
     explorer.forget_reports()
     assert explorer.target_classes == ()
     explorer.close()

@@ -56,7 +56,7 @@ def test_rows_that_wait_in_a_spool_are_still_delivered(files: Path) -> None:
         spool.close()
     assert [r.step for r in records if isinstance(r, Transition)] == list(range(40))
     (end,) = (r for r in records if isinstance(r, EpisodeEnd))
-    assert (end.outcome, end.work.object_class) == (OutcomeCode.SUCCESS, "box")
+    assert (end.outcome, end.object.object_class) == (OutcomeCode.SUCCESS, "box")
 
 
 def test_a_bundle_is_refused_with_what_to_do(files: Path) -> None:

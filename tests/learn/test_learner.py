@@ -101,7 +101,7 @@ def episode(number: int, steps: int = 40, object_class: str = "box", won: bool =
         seq=0, episode=number, stamp_ns=time.time_ns(), policy_version=1, act_mode=ActMode.MEAN, steps=steps,
         duration_s=1.0, total_reward=0.0, outcome=OutcomeCode.SUCCESS if won else OutcomeCode.TIMEOUT,
         final_obs=observation(rng, object_class),
-        work=ObjectReport(object_class, (0.05, 0.05, 0.05), (0.5, 0.0, 0.0), 0.0),
+        object=ObjectReport(object_class, (0.05, 0.05, 0.05), (0.5, 0.0, 0.0), 0.0),
     )  # fmt: skip
     return [*rows, end]
 

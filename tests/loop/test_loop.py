@@ -50,7 +50,7 @@ def test_robots_fail_once_the_world_has_shifted(seconds: list[LoopProgress]) -> 
 
 def test_explorers_practice_what_fails_and_the_learner_learns_from_it(loop: Loop, seconds: list[LoopProgress]) -> None:
     classes = {
-        end.work.object_class
+        end.object.object_class
         for found in loop.journal.blocks
         if found.block.info.source is Source.EXPLORER
         for end in found.block.ends

@@ -69,7 +69,7 @@ def end(episode: int, steps: int, number: float, ending: str) -> EpisodeEnd:
     return EpisodeEnd(
         seq=0, episode=episode, stamp_ns=1, policy_version=1, act_mode=ActMode.MEAN, steps=steps, duration_s=1.0,
         total_reward=0.0, outcome=outcomes[ending], final_obs=np.full(OBS, number, np.float32),
-        work=ObjectReport("box", (0.1, 0.1, 0.1), (0.0, 0.0, 0.0), 0.0),
+        object=ObjectReport("box", (0.1, 0.1, 0.1), (0.0, 0.0, 0.0), 0.0),
     )  # fmt: skip
 
 

@@ -137,9 +137,9 @@ def test_a_start_request_may_be_cancelled_and_may_name_a_class(on_request: Rig) 
     assert on_request.policy.interface.view.state is EpisodeState.WAITING
     on_request.policy.interface.request_start(StartRequest(object_class=here))
     run_until(on_request, lambda: on_request.policy.interface.view.state is EpisodeState.RUNNING)
-    work = on_request.policy.interface.view.work
-    assert work is not None
-    assert work.object_class == here
+    seen = on_request.policy.interface.view.object
+    assert seen is not None
+    assert seen.object_class == here
 
 
 def test_the_view_follows_the_episode(rig: Rig) -> None:

@@ -26,7 +26,7 @@ RULES = get_task(TASK)
 NOWHERE = PerceivedObject(object_class="box", size_m=(0.05, 0.05, 0.05), position_m=(math.nan, 0.0, 0.025), yaw_rad=0.0)
 
 
-def work(n: int, seed: int = 0) -> list[Scenario]:
+def scenarios(n: int, seed: int = 0) -> list[Scenario]:
     rng = np.random.default_rng(seed)
     source = TrainingScenarios(TASK)
     return [source.sample(rng) for _ in range(n)]
@@ -39,7 +39,7 @@ class Nan(Expert):
 
 @pytest.fixture
 def rig(panda: RobotModel) -> Iterator[Rig]:
-    rig = Rig(panda, RULES, work(5), Expert(RULES.spec))
+    rig = Rig(panda, RULES, scenarios(5), Expert(RULES.spec))
     yield rig
     rig.world.close()
 
@@ -65,7 +65,7 @@ def test_episodes_follow_one_another_and_are_recorded_whole(rig: Rig) -> None:
         assert not any(r.terminated or r.truncated for r in mine[:-1])
         assert end.total_reward == pytest.approx(sum(r.reward for r in mine))
         assert end.duration_s == pytest.approx(end.steps * 0.08)
-        assert end.work.object_class == rig.scenarios[end.episode - 1].object.object_class
+        assert end.object.object_class == rig.scenarios[end.episode - 1].object.object_class
         assert end.truth is not None
         assert end.truth.scenario == str(end.episode)
         progress = RULES.start()
@@ -150,7 +150,7 @@ def test_a_stop_aborts_and_the_arm_stands_until_the_reset(rig: Rig) -> None:
 
 
 def test_without_an_object_nothing_starts(panda: RobotModel) -> None:
-    rig = Rig(panda, RULES, work(1), None)
+    rig = Rig(panda, RULES, scenarios(1), None)
     rig.run(60)
     assert rig.policy.stats().state is EpisodeState.WAITING
     assert rig.commands[-1].q_rad == pytest.approx(panda.home_rad, abs=1e-3)
@@ -196,7 +196,7 @@ def test_a_sampling_robot_records_the_density(panda: RobotModel) -> None:
         def sample(self, observation: Vector, rng: np.random.Generator, spread: float = 0.1) -> tuple[Vector, float]:
             return super().sample(observation, rng, spread)[0], -1.5
 
-    rig = Rig(panda, RULES, work(1), Noisy(RULES.spec), act_mode=SAMPLE)
+    rig = Rig(panda, RULES, scenarios(1), Noisy(RULES.spec), act_mode=SAMPLE)
     run_until(rig, lambda: len(rig.sink.transitions) == 3)
     assert {(r.act_mode, r.log_prob) for r in rig.sink.transitions} == {(SAMPLE, -1.5)}
     rig.world.close()

@@ -200,7 +200,7 @@ def episode(number: int, version: int, success: bool) -> EpisodeEnd:
         total_reward=1.0,
         outcome=OutcomeCode.SUCCESS if success else OutcomeCode.TIMEOUT,
         final_obs=TASK.observation.low,
-        work=ObjectReport("box", (0.04, 0.05, 0.06), (0.5, 0.0, 0.03), 0.3),
+        object=ObjectReport("box", (0.04, 0.05, 0.06), (0.5, 0.0, 0.03), 0.3),
     )
 
 
@@ -208,8 +208,10 @@ def test_live_outcomes_come_from_the_journal_and_roll_back(processes, tmp_path):
     processes.start("ingest")
     manager = processes.start()
     endpoint = processes.config.endpoints.ingest
-    infos = [StreamInfo(name, "", TASK.id, IDS, source) for name, source in
-             (("robot_1", Source.ROBOT), ("explorer_1", Source.EXPLORER))]
+    infos = [
+        StreamInfo(name, "", TASK.id, IDS, source)
+        for name, source in (("robot_1", Source.ROBOT), ("explorer_1", Source.EXPLORER))
+    ]
     robot, explorer = (RecordUploader(tmp_path / info.robot, info, endpoint) for info in infos)
     try:
         with processes.client() as client:
@@ -246,7 +248,9 @@ def test_labels_come_from_the_journal_to_watch_gate_and_explorers(processes, tmp
     processes.start("ingest")
     processes.start()
     endpoints = processes.config.endpoints
-    robot = RecordUploader(tmp_path / "robot_1", StreamInfo("robot_1", "", TASK.id, IDS, Source.ROBOT), endpoints.ingest)
+    robot = RecordUploader(
+        tmp_path / "robot_1", StreamInfo("robot_1", "", TASK.id, IDS, Source.ROBOT), endpoints.ingest
+    )
     failures = FailureMonitor()
     try:
         with processes.client() as client, JournalFollower(endpoints.tail, EPISODES) as journal:

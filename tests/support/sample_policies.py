@@ -127,7 +127,7 @@ def episode_end(object_class: str, success: bool, episode: int = 0) -> EpisodeEn
         total_reward=0.0,
         outcome=OutcomeCode.SUCCESS if success else OutcomeCode.TIMEOUT,
         final_obs=np.zeros(get_task(TASK).spec.observation.size, np.float32),
-        work=ObjectReport(
+        object=ObjectReport(
             object_class,
             (side, side, side),
             (float(rng.uniform(0.42, 0.58)), float(rng.uniform(-0.12, 0.12)), 0.5 * side),

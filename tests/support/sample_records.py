@@ -63,7 +63,7 @@ def episode_end(episode: int, *, duration_s: float = 2.0) -> EpisodeEnd:
         total_reward=4.0,
         outcome=OutcomeCode.TIMEOUT,
         final_obs=np.arange(OBS, dtype=np.float32),
-        work=ObjectReport("box", (0.04, 0.05, 0.06), (0.5, 0.0, 0.03), 0.3),
+        object=ObjectReport("box", (0.04, 0.05, 0.06), (0.5, 0.0, 0.03), 0.3),
     )
 
 

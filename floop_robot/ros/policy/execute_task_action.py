@@ -179,9 +179,8 @@ class ExecuteTaskServer:
                 goal.episode = view.episode
                 return True
             if time.monotonic() >= deadline_s:
-                waits = (
-                    goal.session.waiting_reason(view) or f"{view.work.object_class if view.work else 'nothing'} came"
-                )
+                perceived = view.object.object_class if view.object else "nothing"
+                waits = goal.session.waiting_reason(view) or f"{perceived} came"
                 goal.note = f"not ready within {ready_s:g} s: {waits}"
                 return False
             await self._feedback_and_wait(goal, lambda: self._is_its_own(goal))
@@ -191,7 +190,7 @@ class ExecuteTaskServer:
     def _is_its_own(goal: _ActiveGoal) -> bool:
         view, wanted = goal.session.view, goal.request.object_class
         runs = view.state is EpisodeState.RUNNING and view.episode >= goal.not_before
-        return runs and view.work is not None and wanted in ("", view.work.object_class)
+        return runs and view.object is not None and wanted in ("", view.object.object_class)
 
     async def _feedback_and_wait(self, goal: _ActiveGoal, is_over: Any) -> None:
         """Feedback, then a short wait."""

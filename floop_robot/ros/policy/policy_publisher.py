@@ -104,7 +104,7 @@ def result_to_msg(session: PolicySession, report: EpisodeReport) -> msg.EpisodeR
         task=session.rules.spec.id,
         source=Source.ROBOT.value,
         interventions=report.interventions,
-        work=object_to_msg(end.work, base_frame),
+        work=object_to_msg(end.object, base_frame),
         detail=report.why,
     )
 

@@ -7,7 +7,7 @@ from collections import deque
 
 import numpy as np
 
-from floop_robot.robot.messages import PerceivedObject
+from floop_robot.robot.messages import PerceivedObject, Vec3
 from floop_robot.spec.scenario import Scenario
 
 _NOISE_ROWS = 512
@@ -16,7 +16,6 @@ _YAW_NOISE_RAD_PER_M = 5.0
 """1 mm of position noise comes with 0.005 rad of yaw noise: edges 20 cm apart give both."""
 
 Quaternion = tuple[float, float, float, float]
-Vec3 = tuple[float, float, float]
 
 
 class Perception:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from floop_envs.bullet import bullet, pybullet_data, silent
-from floop_envs.shapes import Vec3, create_object
-from floop_robot.robot.messages import Joints
+from floop_envs.shapes import create_object
+from floop_robot.robot.messages import Joints, Vec3
 from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.scenario import OBJECT_CLASSES, ObjectSpec
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 
+from floop_robot.robot.messages import Vec3
 from floop_robot.spec.errors import UnknownName
 from floop_robot.spec.records import ObjectReport
 from floop_robot.spec.scenario import ObjectSpec, Scenario, Shape
 
-Vec3 = tuple[float, float, float]
 Range = tuple[float, float]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from floop_envs.bullet import bullet, silent
-from floop_envs.shapes import Vec3, create_open_box, open_box_parts
+from floop_envs.shapes import create_open_box, open_box_parts
+from floop_robot.robot.messages import Vec3
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.tasks.place import TOTE_HEIGHT_M, TOTE_INSIDE_M

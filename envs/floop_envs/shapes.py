@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from floop_envs.bullet import bullet
+from floop_robot.robot.messages import Vec3
 from floop_robot.spec.scenario import ObjectSpec, Shape
 
 RIM_THICKNESS_M = 0.006
 """Thickness of an open basket's walls."""
 _FLOOR_THICKNESS_M = 0.004
-
-Vec3 = tuple[float, float, float]
 
 
 def open_box_parts(size: Vec3, wall_m: float, floor_m: float) -> list[tuple[Vec3, Vec3]]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
+from floop_envs.scenarios import Range
 from floop_robot.core import ScenarioSource
 from floop_robot.spec.scenario import Scenario
-
-Range = tuple[float, float]
 
 
 class RandomizationRanges(msgspec.Struct, frozen=True, kw_only=True):

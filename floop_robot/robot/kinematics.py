@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from floop_robot.robot.chain import Chain, Matrix, load_chain
+from floop_robot.robot.messages import Vec3
 from floop_robot.spec.robot_model import RobotModel
-
-Vec3 = tuple[float, float, float]
 
 DAMPING = 0.02
 """λ of damped least squares: below the smallest singular value in the workspace (0.1-0.4), above noise."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from floop_robot.robot.kinematics import Kinematics, Vec3, yaw_of
-from floop_robot.robot.messages import RobotState
+from floop_robot.robot.kinematics import Kinematics, yaw_of
+from floop_robot.robot.messages import RobotState, Vec3
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.scenario import OBJECT_CLASSES
 from floop_robot.spec.task import TaskSpec

@@ -310,6 +310,21 @@ def test_a_failed_receipt_is_sent_until_acknowledged_apart_from_a_refusal_on_arr
         manager.close()
 
 
+def test_the_updater_survives_any_number_of_refusals(tmp_path):
+    manager = SlowManager()
+    robot = Robot(tmp_path, "robot_1", f"tcp://127.0.0.1:{free_base_port()}", manager.endpoint)
+    try:
+        manager.receive()
+        for _ in range(1100):  # 2.0 ** 1024 is more than a float holds
+            manager.send(PolicyDelivery(version=2, epoch=1, bundle=b"damaged"))
+        wait_for(lambda: len(robot.notices) >= 1100, 20, "1100 refusals")
+        manager.send(PolicyDelivery(version=2, epoch=1, bundle=altered(2)))
+        acting(robot, 2)
+    finally:
+        robot.stop()
+        manager.close()
+
+
 def test_the_fleet_leaves_a_policy_that_failed_on_one_robot(manager, robots):
     both = [robots(name) for name in ("robot_1", "robot_2")]
     with manager.client() as client:

@@ -29,14 +29,13 @@ from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.task import TaskRules
 
 
-class PolicyPorts(msgspec.Struct, frozen=True):
-    """The loop's inputs and outputs."""
+class PolicyLink(msgspec.Struct, frozen=True):
+    """A policy process's ends of its robot's links: sockets or ROS topics."""
 
     states: MessageSubscriber[RobotState]
-    safety: MessageSubscriber[SafetyState]
+    reports: MessageSubscriber[SafetyState]
     targets: MessagePublisher[JointTarget]
     requests: MessagePublisher[ResetRequest]
-    records: RecordSink
 
 
 class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,13 +105,15 @@ class PolicyLoop:
         model: RobotModel,
         rules: TaskRules,
         policy_buffer: PolicyBuffer,
-        ports: PolicyPorts,
+        link: PolicyLink,
+        records: RecordSink,
         settings: PolicySettings,
         interface: LoopInterface | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._rules, self._policy_buffer, self._ports, self._settings = rules, policy_buffer, ports, settings
+        self._rules, self._policy_buffer, self._settings = rules, policy_buffer, settings
+        self._link, self._records = link, records
         self._clock, self._wall_clock_ns = clock, wall_clock_ns
         self._controller = ArmController(model, rules.spec)
         self._observation_builder = ObservationBuilder(rules.spec, Kinematics(model))
@@ -148,7 +149,7 @@ class PolicyLoop:
     def tick(self, now_s: float) -> None:
         """One policy step at `now_s` (steady clock)."""
         self._take_state()
-        self._safety = self._ports.safety.receive() or self._safety
+        self._safety = self._link.reports.receive() or self._safety
         self._take_policy()
         self._handle_end_request(now_s)
         conditions, running = self._conditions(now_s), self._machine.number
@@ -160,7 +161,7 @@ class PolicyLoop:
         asks_reset = self._machine.state is EpisodeState.RESETTING and self.accepts_episodes and not self.must_end
         if asks_reset and self._may_reset(now_s):
             # Repeated until the driver reports this number: either process may be restarted at any time.
-            self._ports.requests.send(ResetRequest(episode=self._machine.number))
+            self._link.requests.send(ResetRequest(episode=self._machine.number))
         self._publish_view(now_s, conditions)
 
     def _may_reset(self, now_s: float) -> bool:
@@ -211,7 +212,7 @@ class PolicyLoop:
 
     def _take_state(self) -> None:
         """Ignore unusable states, such as ones with NaN, so that the last good one grows stale."""
-        state = self._ports.states.receive()
+        state = self._link.states.receive()
         if state is None:
             return
         before, self._state_error = self._state_error, state.invalid_reason(self._joints)
@@ -298,7 +299,7 @@ class PolicyLoop:
             return
         target = self._controller.command(action, robot.q_rad)
         self._seq += 1
-        self._ports.targets.send(
+        self._link.targets.send(
             msgspec.structs.replace(
                 target, seq=self._seq, mono_s=now_s, episode=self._machine.number, policy_version=policy.version
             )
@@ -355,5 +356,5 @@ class PolicyLoop:
         self._put(Event(seq=0, stamp_ns=self._wall_clock_ns(), name=name, detail=detail))
 
     def _put(self, record: Record) -> None:
-        if not self._ports.records.put(record):
+        if not self._records.put(record):
             self._dropped += 1

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import Final, Protocol, TypeVar
 
+import msgspec
+
 from floop_robot.robot.controller import GRIP_FORCE_N
 from floop_robot.robot.estop_latch import EstopLatch, EstopLatchWriter
 from floop_robot.robot.limiter import LimitedCommand, SafetyLimiter, ticks_of
@@ -208,41 +210,41 @@ class SafetyCore:
         )
 
 
+class SafetyLink(msgspec.Struct, frozen=True):
+    """A safety process's ends of its robot's links: sockets or ROS topics."""
+
+    states: MessageSubscriber[RobotState]
+    targets: MessageSubscriber[JointTarget]
+    estop_commands: MessageSubscriber[EstopCommand]
+    commands: MessagePublisher[JointCommand]
+    reports: MessagePublisher[SafetyState]
+
+
 class SafetyLoop:
     """Moves messages between links and core; a `RateLoop` calls `tick` at servo rate."""
 
-    def __init__(
-        self,
-        core: SafetyCore,
-        states: MessageSubscriber[RobotState],
-        targets: MessageSubscriber[JointTarget],
-        estop_commands: MessageSubscriber[EstopCommand],
-        commands: MessagePublisher[JointCommand],
-        reports: MessagePublisher[SafetyState],
-    ) -> None:
-        self.core = core
-        self._states, self._targets, self._estop_commands = states, targets, estop_commands
-        self._commands, self._reports = commands, reports
+    def __init__(self, core: SafetyCore, link: SafetyLink) -> None:
+        self.core, self._link = core, link
         self.last: SafetyState | None = None
         self.latch_writer = EstopLatchWriter(core.latch)
 
     def tick(self, now_s: float) -> None:
         """One servo tick."""
-        while (command := self._estop_commands.receive()) is not None:
+        while (command := self._link.estop_commands.receive()) is not None:
             self.core.apply_command(command)
-        if (state := self._states.receive()) is not None:
+        if (state := self._link.states.receive()) is not None:
             self.core.take_state(state)
-        if (target := self._targets.receive()) is not None:
+        if (target := self._link.targets.receive()) is not None:
             self.core.take_target(target)
         joint_command, self.last = self.core.tick(now_s)
         if joint_command is not None:
-            self._commands.send(joint_command)
-        self._reports.send(self.last)
+            self._link.commands.send(joint_command)
+        self._link.reports.send(self.last)
         self.latch_writer.save_changes()
 
     def close(self) -> None:
         """Apply the stops that arrived after the last tick, and give the latch 1 s to be saved."""
-        while (command := self._estop_commands.receive()) is not None:
+        while (command := self._link.estop_commands.receive()) is not None:
             if command.stop:
                 self.core.apply_command(command)
         self.latch_writer.close()

@@ -15,12 +15,10 @@ from floop_robot.robot.drain_state import DrainState
 from floop_robot.robot.episode_state_machine import DRAINED_OR_HELD
 from floop_robot.robot.ipc import IpcLinks, link_folder
 from floop_robot.robot.loop_interface import LoopInterface, LoopView
-from floop_robot.robot.messages import JointTarget, ResetRequest, RobotState, SafetyState
 from floop_robot.robot.policy_buffer import PolicyBuffer
-from floop_robot.robot.policy_loop import PolicyLoop, PolicyPorts, PolicySettings, PolicyStats
+from floop_robot.robot.policy_loop import PolicyLink, PolicyLoop, PolicySettings, PolicyStats
 from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
 from floop_robot.robot.rate_loop import RateLoop, RateStats
-from floop_robot.robot.safety_loop import MessagePublisher, MessageSubscriber
 from floop_robot.services.main_loop import (
     SHUTDOWN_TICKS_S,
     STATS_POLL_S,
@@ -55,15 +53,6 @@ class RobotStats(msgspec.Struct, frozen=True):
     policy: PolicyStats
     rate: RateStats
     stream: UploaderStats
-
-
-class PolicyLink(msgspec.Struct, frozen=True):
-    """A policy process's ends of its robot's links: sockets or ROS topics."""
-
-    states: MessageSubscriber[RobotState]
-    reports: MessageSubscriber[SafetyState]
-    targets: MessagePublisher[JointTarget]
-    requests: MessagePublisher[ResetRequest]
 
 
 class PolicyProcess:
@@ -142,8 +131,7 @@ class PolicyProcess:
             first_episode=_first_episode(),
             observation_timeout_s=self.arguments.config.robot.observation_timeout_s,
         )
-        ports = PolicyPorts(link.states, link.reports, link.targets, link.requests, self.uploader)
-        control = PolicyLoop(self.model, self.rules, self.policy_buffer, ports, settings, interface)
+        control = PolicyLoop(self.model, self.rules, self.policy_buffer, link, self.uploader, settings, interface)
         self.interface = control.interface
         self.drain_state.attach(control)
         self._loop = RateLoop(self.rules.spec.policy_rate_hz, control.tick, "control", phase_s, False, on_failure)

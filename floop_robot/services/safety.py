@@ -9,16 +9,11 @@ import msgspec
 from floop_robot.robot.estop_latch import EstopLatch
 from floop_robot.robot.ipc import IpcLinks, link_folder
 from floop_robot.robot.messages import (
-    EstopCommand,
     Interventions,
-    JointCommand,
-    JointTarget,
-    RobotState,
     SafetyMode,
-    SafetyState,
 )
 from floop_robot.robot.rate_loop import RateLoop, RateStats, use_realtime_priority
-from floop_robot.robot.safety_loop import MessagePublisher, MessageSubscriber, SafetyCore, SafetyLoop
+from floop_robot.robot.safety_loop import SafetyCore, SafetyLink, SafetyLoop
 from floop_robot.services.diagnostics import ERROR, OK, WARN, DiagnosticItem, rate_diagnostics
 from floop_robot.services.main_loop import RobotArguments, parse, run_loop, stop_on_signals
 from floop_robot.services.supervision.priority import raise_priority
@@ -38,16 +33,6 @@ class SafetyStats(msgspec.Struct, frozen=True):
     fault: str
 
 
-class SafetyLink(msgspec.Struct, frozen=True):
-    """A safety process's ends of its robot's links: sockets or ROS topics."""
-
-    states: MessageSubscriber[RobotState]
-    targets: MessageSubscriber[JointTarget]
-    orders: MessageSubscriber[EstopCommand]
-    commands: MessagePublisher[JointCommand]
-    reports: MessagePublisher[SafetyState]
-
-
 class SafetyProcess:
     """A robot's safety process, whatever its link; a context manager."""
 
@@ -64,7 +49,7 @@ class SafetyProcess:
             config.robot.observation_timeout_s,
             latch,
         )
-        self.servo = SafetyLoop(core, link.states, link.targets, link.orders, link.commands, link.reports)
+        self.servo = SafetyLoop(core, link)
         self.loop = RateLoop(rate_hz, self.servo.tick, "servo", phase_s, realtime=True)
 
     def __enter__(self) -> SafetyProcess:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from floop_robot.robot.estop_latch import EstopLatch, EstopLatchWriter
 from floop_robot.robot.messages import EstopCommand
-from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
+from floop_robot.robot.safety_loop import SafetyCore, SafetyLink, SafetyLoop
 from floop_robot.spec.robot_model import load_robot
 from tests.support.control_loop_rig import Queue
 from tests.support.waiting import wait_for
@@ -64,7 +64,7 @@ def test_a_stop_after_the_last_tick_is_saved_and_a_reset_is_not(tmp_path: Path) 
     path = tmp_path / "stopped"
     core = SafetyCore(load_robot("panda"), 50.0, 12.5, 0.1, EstopLatch(path))
     commands = Queue[EstopCommand](size=None)
-    loop = SafetyLoop(core, Queue(), Queue(), commands, Queue(), Queue())
+    loop = SafetyLoop(core, SafetyLink(Queue(), Queue(), commands, Queue(), Queue()))
     commands.send(EstopCommand(stop=True, who="ann"))
     commands.send(EstopCommand(stop=False, who="bob"))
     loop.close()

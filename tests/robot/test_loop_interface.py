@@ -175,7 +175,7 @@ def test_on_change_is_called_for_changes_only(on_request: Rig, changes: list[str
 
 def test_view_and_report_name_what_is_missing_and_why_it_ended(rig: Rig) -> None:
     steps(rig, 3)
-    rig.orders.send(EstopCommand(stop=True, who="ann"))
+    rig.estop_commands.send(EstopCommand(stop=True, who="ann"))
     run_until(rig, lambda: rig.sink.ends)
     (report,) = reports(rig)
     assert "e-stop is latched" in report.why

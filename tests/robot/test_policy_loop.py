@@ -134,17 +134,17 @@ def test_a_robot_state_nobody_can_act_on_costs_no_policy(rig: Rig, bad: dict[str
 
 def test_a_stop_aborts_and_the_arm_stands_until_the_reset(rig: Rig) -> None:
     run_until(rig, lambda: len(rig.sink.transitions) == 4)
-    rig.orders.send(EstopCommand(stop=True, who="operator"))
+    rig.estop_commands.send(EstopCommand(stop=True, who="operator"))
     rig.run(40)
     assert rig.sink.ends[-1].outcome is OutcomeCode.ABORTED
     assert rig.safety.last is not None
     assert rig.safety.last.mode is SafetyMode.ESTOP
     assert not any(rig.commands[-1].dq_rad_s)
     ended = len(rig.sink.ends)
-    rig.orders.send(EstopCommand(stop=True, who="operator"))
+    rig.estop_commands.send(EstopCommand(stop=True, who="operator"))
     rig.run(200)
     assert len(rig.sink.ends) == ended
-    rig.orders.send(EstopCommand(stop=False, who="operator"))
+    rig.estop_commands.send(EstopCommand(stop=False, who="operator"))
     run_until(rig, lambda: len(rig.sink.ends) == ended + 1)
     assert rig.sink.ends[-1].outcome is OutcomeCode.SUCCESS
 

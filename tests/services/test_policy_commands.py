@@ -11,7 +11,8 @@ import pytest
 from floop_envs.expert import Expert
 from floop_robot.robot.episode_state_machine import EpisodeState
 from floop_robot.robot.loop_interface import LoopInterface, StartRequest
-from floop_robot.services.policy import INACTIVE, PolicyLink, PolicyProcess, RobotStats, run
+from floop_robot.robot.policy_loop import PolicyLink
+from floop_robot.services.policy import INACTIVE, PolicyProcess, RobotStats, run
 from floop_robot.services.policy_commands import (
     active_interface,
     check_start,

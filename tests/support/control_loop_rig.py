@@ -11,8 +11,8 @@ from floop_envs.world import SERVO_RATE_HZ, World
 from floop_robot.robot.episode_state_machine import EpisodeState
 from floop_robot.robot.messages import EstopCommand, JointCommand, Phase, RobotState
 from floop_robot.robot.policy_buffer import PolicyActor, PolicyBuffer
-from floop_robot.robot.policy_loop import PolicyLoop, PolicyPorts, PolicySettings
-from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
+from floop_robot.robot.policy_loop import PolicyLink, PolicyLoop, PolicySettings
+from floop_robot.robot.safety_loop import SafetyCore, SafetyLink, SafetyLoop
 from floop_robot.spec.records import ActMode, EpisodeEnd, Event, GroundTruth, Record, Transition
 from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.scenario import Scenario
@@ -74,21 +74,24 @@ class Rig:
         self.command: JointCommand | None = None
         states, policy_states = Queue[RobotState](), Queue[RobotState]()
         self._states = (states, policy_states)
-        self.targets, self.orders = Queue[Any](), Queue[EstopCommand](None)
+        self.targets, self.estop_commands = Queue[Any](), Queue[EstopCommand](None)
         self._commands, self._requests = Queue[JointCommand](), Queue[Any]()
         self.reports = Queue[Any]()
         core = SafetyCore(model, SERVO_RATE_HZ, rules.spec.policy_rate_hz, 0.1)
-        self.safety = SafetyLoop(core, states, self.targets, self.orders, self._commands, self.reports)
+        self.safety = SafetyLoop(
+            core, SafetyLink(states, self.targets, self.estop_commands, self._commands, self.reports)
+        )
         self.policy_buffer = PolicyBuffer()
         if actor is not None:
             self.policy_buffer.offer(1, actor)
         self.sink = Sink()
-        ports = PolicyPorts(policy_states, self.reports, self.targets, self._requests, self.sink)
+        link = PolicyLink(policy_states, self.reports, self.targets, self._requests)
         self.policy = PolicyLoop(
             model,
             rules,
             self.policy_buffer,
-            ports,
+            link,
+            self.sink,
             PolicySettings(first_episode=1, **settings),
             clock=lambda: self.now_s,
         )

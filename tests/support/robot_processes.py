@@ -13,7 +13,7 @@ from floop_robot.robot.estop_latch import EstopLatch
 from floop_robot.robot.ipc import IpcLinks
 from floop_robot.robot.messages import JointCommand, JointTarget, Phase, RobotState
 from floop_robot.robot.rate_loop import RateLoop
-from floop_robot.robot.safety_loop import SafetyCore, SafetyLoop
+from floop_robot.robot.safety_loop import SafetyCore, SafetyLink, SafetyLoop
 from floop_robot.spec.robot_model import load_robot
 
 MODEL = load_robot("panda")
@@ -43,9 +43,10 @@ def driver(links: IpcLinks, folder: Path) -> RateLoop:
 
 def safety(links: IpcLinks, folder: Path) -> RateLoop:
     core = SafetyCore(MODEL, 50.0, 12.5, 0.1, EstopLatch(folder / "stopped"))
-    loop = SafetyLoop(
-        core, links.states_in(), links.targets_in(), links.estop_commands_in(), links.commands_out(), links.reports_out()
+    link = SafetyLink(
+        links.states_in(), links.targets_in(), links.estop_commands_in(), links.commands_out(), links.reports_out()
     )
+    loop = SafetyLoop(core, link)
     return RateLoop(50.0, loop.tick, "safety")
 
 

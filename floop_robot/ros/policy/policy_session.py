@@ -13,6 +13,7 @@ from floop_robot.robot.kinematics import Kinematics
 from floop_robot.robot.loop_interface import LoopInterface
 from floop_robot.robot.messages import SafetyState
 from floop_robot.robot.operators import OperatorTokens
+from floop_robot.robot.policy_loop import PolicyLink
 from floop_robot.ros.arm.convert import safety_from_msg, target_to_msg
 from floop_robot.ros.arm.robot_state_subscriber import RobotStateSubscriber
 from floop_robot.ros.node import topics
@@ -21,7 +22,7 @@ from floop_robot.ros.node.qos import COMMAND, SENSOR
 from floop_robot.ros.node.robot_parameters import POLICY_PHASE, phase_s
 from floop_robot.ros.policy.episode_reset_client import EpisodeResetClient
 from floop_robot.services.main_loop import RobotArguments
-from floop_robot.services.policy import DRAIN_S, PolicyLink, PolicyProcess
+from floop_robot.services.policy import DRAIN_S, PolicyProcess
 from floop_robot.spec.driver_config import DriverConfig, load_driver
 from floop_robot.spec.robot_model import RobotModel
 

@@ -16,6 +16,7 @@ from floop_robot.robot.ipc import Link, link_folder, sole_server
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.robot.rate_loop import use_realtime_priority
 from floop_robot.robot.reset_ids import ResetIds
+from floop_robot.robot.safety_loop import SafetyLink
 from floop_robot.ros.arm.convert import target_from_msg
 from floop_robot.ros.arm.joint_commands import JointCommandPublisher
 from floop_robot.ros.arm.robot_state_subscriber import RobotStateSubscriber
@@ -29,7 +30,7 @@ from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, ROBOT, SAFETY_
 from floop_robot.ros.safety.estop_commands import EstopCommands
 from floop_robot.ros.safety.estop_service import EstopService
 from floop_robot.ros.safety.safety_publisher import SafetyPublisher
-from floop_robot.services.safety import NICE, SafetyLink, SafetyProcess, open_latch
+from floop_robot.services.safety import NICE, SafetyProcess, open_latch
 from floop_robot.services.supervision.fleet_description import missing_safeguards
 from floop_robot.services.supervision.priority import raise_priority
 from floop_robot.spec.driver_config import load_driver

@@ -13,7 +13,7 @@ from floop_robot.learn.checkpoint import Checkpoint
 
 TINY = {
     "task": "floop/Pick-v0", "demonstrations": 2, "max_transitions": 0, "final_episodes": 2, "selection_episodes": 2,
-    "prior_rows": 50, "sac": {"hidden": [8, 8]}, "until_success": 1.0,
+    "prior_rows": 50, "sac": {"net_arch": [8, 8]}, "until_success": 1.0,
 }  # fmt: skip
 
 

@@ -11,10 +11,11 @@ from floop_robot.robot.estop_latch import EstopLatch
 from floop_robot.robot.loop_interface import LoopInterface
 from floop_robot.robot.messages import EstopCommand
 from floop_robot.robot.rate_loop import RateStats, Timing
+from floop_robot.robot.safety_loop import SafetyLink
 from floop_robot.services.diagnostics import ERROR, OK, WARN, DiagnosticItem, rate_diagnostics
 from floop_robot.services.policy import PolicyProcess
 from floop_robot.services.policy_diagnostics import policy_diagnostics
-from floop_robot.services.safety import SafetyLink, SafetyProcess
+from floop_robot.services.safety import SafetyProcess
 from tests.support.still_arm import Sink, Source, StillArm, arguments
 from tests.support.waiting import wait_for
 

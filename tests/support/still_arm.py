@@ -16,8 +16,8 @@ from floop_robot.robot.messages import (
     SafetyMode,
     SafetyState,
 )
+from floop_robot.robot.policy_loop import PolicyLink
 from floop_robot.services.main_loop import RobotArguments
-from floop_robot.services.policy import PolicyLink
 from floop_robot.spec.config import Endpoints, FloopConfig
 from floop_robot.spec.robot_model import load_robot
 from tests.support.ports import free_base_port

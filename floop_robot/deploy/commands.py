@@ -6,17 +6,12 @@ Each command is carried out once and written into the audit.
 from __future__ import annotations
 
 import uuid
-from typing import Annotated
 
 import msgspec
 
 from floop_robot.bundle.delivery import VersionNumber
 from floop_robot.deploy.registry import FLEET
 from floop_robot.durable.framing import Message
-from floop_robot.spec.bounds import MAX_INT
-
-Position = Annotated[int, msgspec.Meta(ge=-1, le=MAX_INT)]
-"""A row of the audit or of the candidates; -1: none."""
 
 
 class Command(Message, frozen=True, kw_only=True):

@@ -5,6 +5,8 @@ Operators' commands are in `commands`. Requests travel as `[id, message]`; the a
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from floop_robot.bundle.delivery import (
@@ -16,7 +18,7 @@ from floop_robot.bundle.delivery import (
     Refusal,
     Target,
 )
-from floop_robot.deploy.commands import AnyCommand, CommandResult, Position
+from floop_robot.deploy.commands import AnyCommand, CommandResult
 from floop_robot.deploy.deployment_monitor import MonitorReport, Tally
 from floop_robot.deploy.registry import (
     AuditEntry,
@@ -26,7 +28,11 @@ from floop_robot.deploy.registry import (
     VersionInfo,
 )
 from floop_robot.durable.framing import Message
+from floop_robot.spec.bounds import MAX_INT
 from floop_robot.spec.verdict import Verdict
+
+Position = Annotated[int, msgspec.Meta(ge=-1, le=MAX_INT)]
+"""A row of the audit or of the candidates; -1: none."""
 
 # Gate
 

@@ -15,8 +15,9 @@ import grimp
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = {"floop_robot": ROOT, "floop_envs": ROOT / "envs", "floop_policies": ROOT / "policies"}
-BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 214, 74, 22, 32, 16
+BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 214, 74, 18, 36, 16
 LINE_CHARACTERS, MAX_LINES = 36, 4
+STROKE = 'fill="none" stroke="#546e7a" stroke-width="1.3"'
 
 Imports = dict[str, set[str]]
 
@@ -52,8 +53,8 @@ def reduced(graph: Mapping[str, set[str]]) -> Imports:
     }
 
 
-def rows(graph: Mapping[str, set[str]]) -> list[list[str]]:
-    """Rooms from top to bottom: each stands one row above the highest room that it imports."""
+def levels(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """Rooms by row, top to bottom: each stands one row above the highest room that it imports."""
     height: dict[str, int] = {}
 
     def level(room: str) -> int:
@@ -63,13 +64,38 @@ def rows(graph: Mapping[str, set[str]]) -> list[list[str]]:
 
     for room in graph:
         level(room)
-    found = [sorted(room for room in graph if height[room] == h) for h in range(max(height.values()), -1, -1)]
-    place: dict[str, float] = {}
-    for row in found:  # a room stands below those that import it
-        above = {room: [place[o] for o in place if room in graph[o]] for room in row}
-        row.sort(key=lambda room: (sum(above[room]) / len(above[room]) if above[room] else 0.5, room))
-        place |= {room: (i + 0.5) / len(row) for i, room in enumerate(row)}
-    return found
+    return [sorted(room for room in graph if height[room] == h) for h in range(max(height.values()), -1, -1)]
+
+
+Node = tuple[int, str, bool]
+"""Row, room, and whether the room stands there; else arrows to it pass through."""
+
+
+def layout(graph: Mapping[str, set[str]]) -> tuple[dict[Node, float], list[tuple[Node, Node]]]:
+    """Left edge of every node (px; 0 is the middle), and the arrows' pieces from one row to the next."""
+    table = levels(graph)
+    row_of = {room: y for y, row in enumerate(table) for room in row}
+    pieces: set[tuple[Node, Node]] = set()
+    for room, others in graph.items():
+        for other in others:
+            chain = [(y, other, y == row_of[other]) for y in range(row_of[room] + 1, row_of[other] + 1)]
+            pieces.update(zip([(row_of[room], room, True), *chain], chain, strict=False))
+    left: dict[Node, float] = {}
+    for y in range(len(table)):
+        above: dict[Node, list[float]] = {(y, room, True): [] for room in table[y]}
+        for start, end in sorted(pieces):
+            if end[0] == y:
+                above.setdefault(end, []).append(left[start] + _width(start) / 2)
+        order = sorted(above, key=lambda node: (sum(above[node]) / max(len(above[node]), 1), node[1]))
+        x = -(sum(map(_width, order)) + GAP_X * (len(order) - 1)) / 2
+        for node in order:
+            left[node] = x
+            x += _width(node) + GAP_X
+    return left, sorted(pieces)
+
+
+def _width(node: Node) -> int:
+    return BOX_WIDTH if node[2] else 4
 
 
 def purpose(room: str) -> str:
@@ -83,17 +109,18 @@ def purpose(room: str) -> str:
 
 def svg() -> str:
     """The picture as SVG."""
-    graph = reduced(imports())
-    table = rows(graph)
-    width = 2 * MARGIN + max(len(row) for row in table) * (BOX_WIDTH + GAP_X) - GAP_X
-    height = 2 * MARGIN + len(table) * (BOX_HEIGHT + GAP_Y) - GAP_Y
-    corner: dict[str, tuple[float, float]] = {}
-    for y, row in enumerate(table):
-        left = (width - len(row) * (BOX_WIDTH + GAP_X) + GAP_X) / 2
-        for x, room in enumerate(row):
-            corner[room] = (left + x * (BOX_WIDTH + GAP_X), MARGIN + y * (BOX_HEIGHT + GAP_Y))
-    arrows = [_arrow(corner[a], corner[b]) for a in sorted(graph) for b in sorted(graph[a])]
-    boxes = [line for room in sorted(corner) for line in _box(room, *corner[room])]
+    left, pieces = layout(reduced(imports()))
+    shift = MARGIN - min(left.values())
+    width = MARGIN + shift + max(x + _width(node) for node, x in left.items())
+    height = 2 * MARGIN + (1 + max(y for y, _, _ in left)) * (BOX_HEIGHT + GAP_Y) - GAP_Y
+    corner = {node: (x + shift, float(MARGIN + node[0] * (BOX_HEIGHT + GAP_Y))) for node, x in left.items()}
+    lines = [_arrow(start, end, corner) for start, end in pieces]
+    lines += [
+        f'<path d="M{x + 2:g} {y:g} V{y + BOX_HEIGHT}" {STROKE}/>'
+        for node, (x, y) in sorted(corner.items())
+        if not node[2]
+    ]
+    boxes = [line for node in sorted(corner) if node[2] for line in _box(node[1], *corner[node])]
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}"'
         f' height="{height:g}" font-family="Helvetica, Arial, DejaVu Sans, sans-serif">'
@@ -104,18 +131,16 @@ def svg() -> str:
     )
     title = "<title>The rooms of floop; arrows point to what a room imports</title>"
     return "\n".join(
-        [head, title, marker, '<rect width="100%" height="100%" fill="white"/>', *arrows, *boxes, "</svg>\n"]
+        [head, title, marker, '<rect width="100%" height="100%" fill="white"/>', *lines, *boxes, "</svg>\n"]
     )
 
 
-def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
-    x, y = start[0] + BOX_WIDTH / 2, start[1] + BOX_HEIGHT
-    to_x, to_y = end[0] + BOX_WIDTH / 2, end[1] - 2
-    bend = min(60.0, (to_y - y) / 2)
-    return (
-        f'<path d="M{x:g} {y:g} C{x:g} {y + bend:g} {to_x:g} {to_y - bend:g} {to_x:g} {to_y:g}" fill="none"'
-        ' stroke="#546e7a" stroke-width="1.3" marker-end="url(#a)"/>'
-    )
+def _arrow(start: Node, end: Node, corner: Mapping[Node, tuple[float, float]]) -> str:
+    x, y = corner[start][0] + _width(start) / 2, corner[start][1] + BOX_HEIGHT
+    to_x, to_y = corner[end][0] + _width(end) / 2, corner[end][1]
+    bend = (to_y - y) / 2
+    head = ' marker-end="url(#a)"' if end[2] else ""
+    return f'<path d="M{x:g} {y:g} C{x:g} {y + bend:g} {to_x:g} {to_y - bend:g} {to_x:g} {to_y:g}" {STROKE}{head}/>'
 
 
 def _box(room: str, x: float, y: float) -> list[str]:

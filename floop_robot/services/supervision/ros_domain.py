@@ -25,6 +25,7 @@ _RANGE, _LOCALHOST_ONLY = "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY"
 _DDS_PORT = 7400
 _PORTS_PER_DOMAIN = 250
 _FIRST_PARTICIPANT = 10
+_PARTICIPANTS = 32
 _GUARD, _LIBRARIES = "_ROS_WHEELS_BOOTSTRAP_COMPLETE", "LD_LIBRARY_PATH"
 
 
@@ -95,10 +96,15 @@ def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_in_use(domain: int) -> bool:
-    # A participant that does not use our lock is found by the port of a domain's first participant.
+    """Whether somebody is in the domain without our lock, e.g. a node that outlived its fleet."""
+    first = _DDS_PORT + domain * _PORTS_PER_DOMAIN + _FIRST_PARTICIPANT
+    return any(_is_bound(first + 2 * participant) for participant in range(_PARTICIPANTS))
+
+
+def _is_bound(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.bind(("0.0.0.0", _DDS_PORT + domain * _PORTS_PER_DOMAIN + _FIRST_PARTICIPANT))
+            probe.bind(("0.0.0.0", port))
         except OSError:
             return True
     return False

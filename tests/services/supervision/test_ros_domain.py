@@ -30,11 +30,12 @@ def test_two_fleets_get_two_domains_and_one_comes_back_when_its_fleet_has_gone()
             assert third == second
 
 
-def test_a_domain_in_which_somebody_speaks_already_is_left_alone() -> None:
+@pytest.mark.parametrize("number", [0, 1, 31])
+def test_a_domain_in_which_somebody_speaks_already_is_left_alone(number: int) -> None:
     with reserved_domain() as free:
         pass
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as participant:
-        participant.bind(("0.0.0.0", 7400 + 250 * free + 10))  # where DDS puts the first one
+        participant.bind(("0.0.0.0", 7400 + 250 * free + 10 + 2 * number))  # where DDS puts participant `number`
         with reserved_domain() as other:
             assert other != free
 

@@ -30,7 +30,11 @@ def episode_records(result: RolloutResult, episode: int, version: int, mode: Act
         )
         for number, step in enumerate(result.trace)
     ]
-    end = EpisodeEnd(
+    return [*rows, _end(result, episode, version, mode, stamp_ns)]
+
+
+def _end(result: RolloutResult, episode: int, version: int, mode: ActMode, stamp_ns: int) -> EpisodeEnd:
+    return EpisodeEnd(
         seq=0,
         episode=episode,
         stamp_ns=stamp_ns,
@@ -41,6 +45,5 @@ def episode_records(result: RolloutResult, episode: int, version: int, mode: Act
         total_reward=result.total_reward,
         outcome=OutcomeCode.SUCCESS if result.success else OutcomeCode.TIMEOUT,
         final_obs=result.trace[-1].next_obs,
-        object=result.object,
+        work=result.work,
     )
-    return [*rows, end]

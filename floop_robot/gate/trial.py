@@ -5,8 +5,13 @@ Two questions, both on fresh scenarios that candidate and incumbent share:
 * Regression test: are known tasks kept? Every candidate is asked.
 * Improvement test: better, or not worse and faster? Asked on failing tasks, or on known tasks while none fails.
 
-Order: the smoke test (three pairs of known tasks, which end a collapsed policy), then target pairs until the
-improvement is known, then the rest of the regression test. Margins and error rates: docs/design/gate.md.
+Pairs come in this order:
+
+1. Smoke test: three pairs of known tasks, which end a collapsed policy.
+2. Target pairs, until the improvement test has an answer.
+3. The rest of the regression test.
+
+Margins and error rates: docs/design/gate.md.
 """
 
 from __future__ import annotations

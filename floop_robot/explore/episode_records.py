@@ -45,5 +45,5 @@ def _end(result: RolloutResult, episode: int, version: int, mode: ActMode, stamp
         total_reward=result.total_reward,
         outcome=OutcomeCode.SUCCESS if result.success else OutcomeCode.TIMEOUT,
         final_obs=result.trace[-1].next_obs,
-        work=result.work,
+        object=result.object,
     )

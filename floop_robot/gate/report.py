@@ -54,8 +54,8 @@ def markdown(report: TrialReport) -> str:
         "",
         f"- {candidate.algo} on {candidate.task}, {candidate.data.transitions} transitions, "
         f"journal to {candidate.data.journal_to}",
-        f"- target tasks: {report.target_tasks.name or 'none'}; without a model: {', '.join(report.target_tasks.without_model) or 'none'}; "
-        f"learned since the start: {', '.join(report.resolved) or 'none'}",
+        f"- target tasks: {_names(report.target_tasks.classes)}; without a model: "
+        f"{_names(report.target_tasks.without_model)}; learned since the start: {_names(report.resolved)}",
         f"- alpha {verdict.alpha:g}, first seed {verdict.seed}, {verdict.duration_s:.2f} s",
         "",
     ]
@@ -76,6 +76,10 @@ def _row(suite: SuiteResult) -> str:
         str(suite.limit_violations),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _names(classes: tuple[str, ...]) -> str:
+    return ", ".join(classes) or "none"
 
 
 def _seconds(value: float) -> str:

@@ -109,8 +109,8 @@ class EpisodeEnd(msgspec.Struct, frozen=True, kw_only=True):
     total_reward: float
     outcome: OutcomeCode
     final_obs: Vector
-    object: ObjectReport = msgspec.field(name="work")
-    """The object that was perceived when the episode began; `work` in stored bytes."""
+    object: ObjectReport
+    """The object that was perceived when the episode began."""
     truth: GroundTruth | None = None
 
 

@@ -1,7 +1,8 @@
 """Journal: every record of the fleet, in SQLite; the high-water mark of a stream moves in the same transaction.
 
 WAL with synchronous=FULL: a commit that returned survives a power cut. SQLite does not notice flipped bits in a row, so
-every row carries a CRC. It continues the CRC of its block over what the row adds, so a block is summed once. One process writes (ingest); everyone else asks the tail server.
+every row carries a CRC. It continues the CRC of its block over what the row adds, so a block is summed only once.
+One process writes (ingest); everyone else asks the tail server.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Segments (`segment.py`) hold blocks in the order of their keys. `commit` makes b
 all. `acknowledge` deletes segments whose records are all on ingest's disk.
 
 The identity of the counter, `boot_id`, is stored in the heads of the segments. When a file is damaged, or does not end
-with a whole block, the used keys are unknown. Then the next records begin a new boot, and the old boot's are sent first.
+with a whole block, the used keys are unknown. Then the next records begin a new boot. The old boot is delivered first.
 """
 
 from __future__ import annotations

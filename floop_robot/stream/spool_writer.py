@@ -40,8 +40,8 @@ class WriterStats(msgspec.Struct, frozen=True):
 class SpoolWriter:
     """Collects records, and writes them to a spool from a thread of its own once per `sync_interval_s`.
 
-    A record is at ack level `robot` when `durable_seq` has passed it. When the spool is full, the oldest records stay and
-    new ones are dropped and counted. Once there is room again, an event in the stream gives their number.
+    A record is at ack level `robot` when `durable_seq` has passed it. When the spool is full, the oldest records stay,
+    and new ones are dropped and counted. Once there is room again, an event in the stream gives their number.
     """
 
     def __init__(self, spool: Spool, sync_interval_s: float, *, max_queued: int = MAX_QUEUED) -> None:

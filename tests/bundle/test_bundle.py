@@ -111,7 +111,7 @@ def test_other_weights_than_checked_are_refused():
     assert "stored observation 0" in one_line(info)
 
 
-def test_changed_normalisation_is_refused():
+def test_changed_normalization_is_refused():
     bundle = make_bundle()
     for scale in (0.0, float("nan"), 0.1):
         normalization = msgspec.structs.replace(bundle.manifest.normalization, scale=(scale,) * TASK.observation.size)

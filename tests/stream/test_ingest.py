@@ -58,7 +58,7 @@ def test_records_arrive_and_a_stop_is_clean_and_quick(tmp_path: Path, ingest: In
     assert rows_by_stream(ingest.journal) == {("robot_1", out.info.boot_id): list(range(100))}
 
 
-def test_an_outlet_without_ingest_keeps_everything_and_its_successor_delivers(tmp_path: Path) -> None:
+def test_an_uploader_without_ingest_stores_everything_and_its_successor_delivers(tmp_path: Path) -> None:
     ingest = IngestProcess(tmp_path)
     ingest.kill()
     first = uploader(tmp_path, ingest)
@@ -96,7 +96,7 @@ def test_a_port_in_use_is_one_line_and_no_journal_is_left_locked(tmp_path: Path,
     out.close()
 
 
-def test_a_full_disk_keeps_records_on_the_robot_and_says_so(tmp_path: Path, ingest: IngestProcess) -> None:
+def test_a_full_disk_leaves_records_on_the_robot_and_is_reported(tmp_path: Path, ingest: IngestProcess) -> None:
     out = uploader(tmp_path, ingest)
     out.put(transition(0))
     assert out.drain(20)
@@ -133,7 +133,7 @@ def test_flipped_bits_and_cut_links_cost_nothing(tmp_path: Path, ingest: IngestP
     assert rows_by_stream(ingest.journal) == {("robot_1", out.info.boot_id): list(range(put))}
 
 
-def test_a_block_ingest_will_not_take_is_replaced_and_holds_nothing_up(tmp_path: Path, ingest: IngestProcess) -> None:
+def test_a_block_that_ingest_refuses_is_replaced_and_blocks_nothing(tmp_path: Path, ingest: IngestProcess) -> None:
     out = uploader(tmp_path, ingest)
     for i in range(5):
         out.put(transition(i))
@@ -181,7 +181,7 @@ def test_strangers_and_garbage_change_nothing(tmp_path: Path, ingest: IngestProc
     client.close()
 
 
-def test_a_stranger_who_speaks_in_a_robots_name_silences_nobody(tmp_path: Path, ingest: IngestProcess) -> None:
+def test_a_stranger_with_a_robots_name_blocks_nobody(tmp_path: Path, ingest: IngestProcess) -> None:
     out = uploader(tmp_path, ingest)
     out.put(transition(0))
     assert out.drain(20)
@@ -356,7 +356,7 @@ def test_a_copied_spool_loses_nothing_that_it_records_while_an_older_boot_waits(
     assert steps_in(ingest.journal)[-60:] == list(range(1000, 1060))
 
 
-def test_a_disk_that_keeps_no_end_is_emptied_all_the_same(tmp_path: Path, ingest: IngestProcess) -> None:
+def test_a_disk_that_takes_no_high_water_mark_is_emptied_all_the_same(tmp_path: Path, ingest: IngestProcess) -> None:
     assert ingest.process is not None
     ingest.process.send_signal(signal.SIGSTOP)
     spool = Spool(tmp_path / "robot_1", stream_info(), 2**20)
@@ -379,7 +379,7 @@ def test_a_disk_that_keeps_no_end_is_emptied_all_the_same(tmp_path: Path, ingest
     assert steps_in(ingest.journal) == [0]
 
 
-def test_ingest_is_answered_with_data_only_when_the_kept_end_is_forgotten(
+def test_data_is_sent_only_after_the_stored_high_water_mark_is_deleted(
     tmp_path: Path, ingest: IngestProcess
 ) -> None:
     ingest.kill()

@@ -63,7 +63,7 @@ def offer(machine: SenderMachine, *borders: int) -> None:
         machine.offer(OutgoingBlock(first, end, bytes(end - first)))
 
 
-def test_nothing_is_sent_before_ingest_said_where_to_go_on() -> None:
+def test_no_data_is_sent_before_ingest_answers_hello() -> None:
     machine = SenderMachine("r", "b", 0, 100, 0, SETTINGS)
     assert not machine.has_room
     [(hello, payload)] = machine.poll(0.0)
@@ -127,7 +127,7 @@ def test_a_journal_restored_from_a_backup_gets_back_what_the_robot_still_has() -
     assert machine.end == machine.acked == 6
 
 
-def test_an_answer_from_before_keys_were_let_go_does_not_send_it_back_to_them() -> None:
+def test_an_answer_from_before_a_deletion_does_not_send_it_back() -> None:
     machine = greeted()
     offer(machine, 0, 3, 6)
     sent(machine, 0.0)
@@ -200,7 +200,7 @@ def test_a_copied_spool_is_noticed_and_sends_no_data() -> None:
         assert machine.conflict and not machine.has_room and machine.poll(now) == []
 
 
-def test_a_conflict_ends_when_ingest_says_so() -> None:
+def test_a_conflict_ends_with_a_fitting_answer_of_ingest() -> None:
     machine = in_conflict()
     assert machine.poll(SETTINGS.conflict_s - 0.1) == []
     [(hello, _)] = machine.poll(SETTINGS.conflict_s)

@@ -74,7 +74,7 @@ def test_boot_and_counter_survive_when_everything_was_delivered(folder: Path) ->
     assert make(folder).durable_seq == 200
 
 
-def test_delivered_segments_are_let_go(folder: Path) -> None:
+def test_delivered_segments_are_deleted(folder: Path) -> None:
     spool = make(folder, segment=8192)
     for i in range(50):
         spool.commit([block(spool, i * 10, 10)])
@@ -123,7 +123,7 @@ def test_a_torn_tail_ends_the_boot_and_loses_nothing_durable(folder: Path) -> No
             left.unlink()
 
 
-def test_flipped_bits_are_noticed_and_what_is_lost_is_said(folder: Path) -> None:
+def test_flipped_bits_are_noticed_and_lost_records_become_events(folder: Path) -> None:
     spool = make(folder)
     boot = spool.info.boot_id
     for i in range(3):
@@ -224,7 +224,7 @@ def test_records_are_durable_in_the_order_they_were_put(folder: Path) -> None:
     writer.close()
 
 
-def test_records_nobody_could_read_become_events_and_hold_nothing_up(folder: Path) -> None:
+def test_records_that_nobody_could_read_become_events_and_block_nothing(folder: Path) -> None:
     spool = make(folder)
     writer = SpoolWriter(spool, 0.01)
     writer.put(transition(0))
@@ -240,7 +240,7 @@ def test_records_nobody_could_read_become_events_and_hold_nothing_up(folder: Pat
     writer.close()
 
 
-def test_a_full_spool_never_blocks_and_drops_are_counted_and_told(folder: Path) -> None:
+def test_a_full_spool_never_blocks_and_drops_are_counted_and_reported(folder: Path) -> None:
     spool = make(folder, limit=100 * 1024)
     writer = SpoolWriter(spool, 0.005, max_queued=100)
     slowest, put = 0.0, 0

@@ -63,7 +63,7 @@ def test_history_then_the_live_end(served: Served, client: TailClient) -> None:
     assert [b.id for b in client.poll(5)] == [6]
 
 
-def test_a_waiting_client_hears_of_a_block_at_once(served: Served, client: TailClient) -> None:
+def test_a_waiting_client_gets_a_block_at_once(served: Served, client: TailClient) -> None:
     assert client.poll(0.01) == []
     delays = []
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""How sockets are read: never waiting."""
+"""Sockets: they are read without waiting, and an endpoint that cannot be bound is one line."""
 
 from __future__ import annotations
 
@@ -48,3 +48,21 @@ def test_an_address_of_another_machine_is_said_to_be_none_of_this_one(context: C
     assert str(caught.value) == (
         f"ingest cannot listen on tcp://{host}:17999: this machine has no such address; change endpoints.host"
     )
+
+
+def test_a_port_in_use_is_one_line_that_says_what_to_do(context: Context) -> None:
+    first = bind_socket(context, zmq.ROUTER, "tcp://127.0.0.1:0", "ingest")
+    with pytest.raises(BindError, match=r"another fleet running there\? Stop it or change endpoints\.base_port"):
+        bind_socket(context, zmq.ROUTER, last_endpoint(first), "ingest")
+
+
+def test_a_subscriber_to_the_newest_gets_one_message_for_many(context: Context) -> None:
+    publisher = bind_socket(context, zmq.XPUB, "tcp://127.0.0.1:0", "the publisher")
+    subscriber = connect_socket(context, zmq.SUB, last_endpoint(publisher), newest_only=True)
+    assert publisher.poll(WAIT_MS) and publisher.recv() == b"\1"
+    for number in range(100):
+        publisher.send(b"%d" % number)
+    found: list[bytes] = []
+    while found[-1:] != [b"99"] and subscriber.poll(WAIT_MS):
+        found.append(subscriber.recv())
+    assert found[-1] == b"99" and receive(subscriber) == []

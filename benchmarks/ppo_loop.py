@@ -2,7 +2,8 @@
 
 A policy is cloned from a few demonstrations (`floop train --algo ppo`, no further training). Then `floop_robot/loop.py`
 improves it from sampled rows of explorers, with their densities and acting versions. Each candidate is measured on
-selection scenarios; the run ends at the goal, and the candidate is measured once on 200 others. One JSON object per seed.
+selection scenarios; the run ends at the goal, and the candidate is measured once on 200 others.
+Prints one JSON object per seed.
 """
 
 from __future__ import annotations

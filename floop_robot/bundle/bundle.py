@@ -71,7 +71,7 @@ class Bundle(msgspec.Struct, frozen=True):
         """Make a candidate (version 0) from an actor's tensors.
 
         `observations`, raw, shape (n, observation_size): the first `CHECK_COUNT` become the stored checks.
-        `actions`, shape (n, action_size): the trainer's own mean actions for them; left out, the numpy actor's are used.
+        `actions`, shape (n, action_size): the trainer's own mean actions for them; without it, the numpy actor's.
         Raises `BundleRefused` when tensors don't fit the architecture, aren't finite, or numpy and trainer disagree.
         """
         normalization = Normalization(tuple(task.observation.offset.tolist()), tuple(task.observation.scale.tolist()))

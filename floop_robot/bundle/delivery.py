@@ -1,7 +1,7 @@
 """How a policy reaches a robot: the messages between fleet manager and robot, and the robot's receipts.
 
-The fleet manager broadcasts an `Announcement`. Each robot sends a `Heartbeat`, is answered with its `Target`, fetches what
-it missed, and sends a `Receipt` for every stage of an installation.
+The fleet manager broadcasts an `Announcement`. Each robot sends a `Heartbeat`, is answered with its `Target`, fetches
+what it missed, and sends a `Receipt` for every stage of an installation.
 """
 
 from __future__ import annotations

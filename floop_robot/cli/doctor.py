@@ -56,7 +56,8 @@ def _writable(folder: Path) -> DoctorCheck:
         with tempfile.TemporaryFile(dir=folder):
             return DoctorCheck("write", True, True, f"{folder} is writable")
     except OSError as error:
-        return DoctorCheck("write", False, True, f"{folder}: {error.strerror}", "change to a folder that you may write to")
+        cure = "change to a folder that you may write to"
+        return DoctorCheck("write", False, True, f"{folder}: {error.strerror}", cure)
 
 
 def _ports() -> Iterator[DoctorCheck]:

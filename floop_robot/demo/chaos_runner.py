@@ -94,7 +94,7 @@ class ChaosRunner:
         return snapshot
 
     def kill(self, name: str) -> KillRecord:
-        """Send SIGKILL to a process and wait until its successor works; raises `FloopError` when it does not in time."""
+        """Send SIGKILL to a process and wait until its successor works; raises `FloopError` when it does not."""
         pid = self._fleet.pid(name)
         if pid is None:
             raise FloopError(f"cannot kill {name}: it is not running; see {self._fleet.log(name)}")
@@ -138,7 +138,10 @@ def is_at_work(snapshot: Snapshot) -> bool:
 
 
 def is_back(name: str, first: Snapshot, before: Snapshot, now: Snapshot) -> bool:
-    """Whether `name` works again. `first`: before the kill; `before`: when the killed process's last figures were out."""
+    """Whether `name` works again.
+
+    `first`: snapshot before the kill; `before`: after the killed process's last figures; `now`: the newest snapshot.
+    """
     kind, robot = kind_of(name), name.rpartition(".")[0]
     if robot:
         return _robot_is_back(kind, _view(first, robot), _view(before, robot), _view(now, robot))

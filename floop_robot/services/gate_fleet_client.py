@@ -26,7 +26,7 @@ POLL_INTERVAL_S = 1.0
 _VERDICT_WAIT_S = 0.02
 _TIMEOUT_S = 1.0
 _QUEUED = 64
-"""Verdicts that wait: minutes of a gate that is never idle. If the manager is away for longer, the oldest are dropped."""
+"""Verdicts that wait: minutes of a busy gate. If the manager is away for longer, the oldest are dropped."""
 
 
 class JudgedCandidate(msgspec.Struct, frozen=True):

@@ -82,7 +82,8 @@ def build_algorithm(config: FloopConfig, task: TaskSpec, hidden: tuple[int, ...]
     settings = config.learner.settings
     if settings.net_arch not in (hidden, type(settings)().net_arch):
         raise ConfigError(
-            f"learner.{config.learner.algo}.net_arch is {list(settings.net_arch)}, but the checkpoint has {list(hidden)}; "
+            f"learner.{config.learner.algo}.net_arch is {list(settings.net_arch)}, but the checkpoint has "
+            f"{list(hidden)}; "
             "leave it out, or train a baseline with it"
         )
     return make_algorithm(PolicySpace.of(task), msgspec.structs.replace(settings, net_arch=hidden), config.seed)

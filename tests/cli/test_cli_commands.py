@@ -89,7 +89,7 @@ def test_train_leaves_what_validate_and_play_can_use(floop: Floop, tmp_path: Pat
     (tmp_path / "short.yaml").write_bytes(msgspec.yaml.encode(recipe))
     found = floop("train", "--recipe", "short.yaml", "--out", "mine", "--demonstrations", "3", "--json")
     assert found.status == 0
-    said = msgspec.json.decode(found.out)
+    result = msgspec.json.decode(found.out)
     assert {
         "success",
         "mean_pick_time_s",
@@ -98,8 +98,8 @@ def test_train_leaves_what_validate_and_play_can_use(floop: Floop, tmp_path: Pat
         "transitions",
         "gradient_steps",
         "wall_s",
-    } <= said.keys()
-    assert said["transitions"] >= 200
+    } <= result.keys()
+    assert result["transitions"] >= 200
     assert {"model.zip", "policy.floop", "policy.learner", "config.yaml"} <= {p.name for p in Path("mine").iterdir()}
     assert Bundle.load(Path("mine/policy.floop")).manifest.architecture.hidden == (16, 16)
     shown = msgspec.json.decode(floop("validate", "mine/model.zip", "--trust", "--episodes", "2", "--json").out)

@@ -1,4 +1,4 @@
-"""Operators' verbs on a fleet without ROS: who, what, when, and which robots act on what afterwards."""
+"""Operator commands on a fleet without ROS: who did what and when, and which version each robot acts on."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ SAID_OF = {
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         ("statsu", "did you mean 'status'?"),
         ("train --sed 1", "--seed"),
@@ -41,8 +41,8 @@ SAID_OF = {
         (f"validate {PICK} --task floop/Pik-v0", "did you mean 'floop/Pick-v0'?"),
         (f"validate {PICK} --focus baskett", "did you mean 'basket'?"),
         ("play --shift new-objct", "did you mean 'new-object'?"),
-        ("play --scenario nope.json", "cannot read the scenario nope.json: No such file or directory; give the JSON"),
-        ("play --out clip.bmp", "a clip is a .gif, .mp4 or .png file"),
+        ("play --scenario nope.json", "cannot read nope.json: No such file or directory; give the JSON"),
+        ("play --out clip.bmp", "use a name that ends in .gif, .mp4 or .png"),
         ("play --seed -1", "0<=x<=9999"),
         ("demo --no-ros --shift new-objct", "did you mean 'new-object'?"),
         ("demo --no-ros --robots 0", "1<=x<=16"),
@@ -54,8 +54,8 @@ SAID_OF = {
         ("push nope.floop", "cannot read nope.floop"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_and_what_to_do(words: str, said: str, floop: Floop, tmp_path: Path) -> None:
-    assert said in floop(*words.split()).error
+def test_what_is_wrong_and_what_to_do(words: str, expected: str, floop: Floop, tmp_path: Path) -> None:
+    assert expected in floop(*words.split()).error
     assert not list(tmp_path.iterdir()), "something half-written"
 
 
@@ -99,7 +99,7 @@ def test_a_zip_is_not_opened_without_trust(floop: Floop, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("robot:\n  servo_rate: 50\n", "'servo_rate' in floop.yaml at robot; did you mean 'servo_rate_hz'?"),
         ("robot:\n  servo_rate_hz: 10\n", "servo_rate_hz is 10, but policies of floop/Pick-v0 send a target 12.5"),
@@ -110,11 +110,11 @@ def test_a_zip_is_not_opened_without_trust(floop: Floop, tmp_path: Path) -> None
         ("\x00\x01", "not valid YAML"),
     ],
 )  # fmt: skip
-def test_a_bad_configuration_names_file_and_field(text: str, said: str, floop: Floop, tmp_path: Path) -> None:
+def test_a_bad_configuration_names_file_and_field(text: str, expected: str, floop: Floop, tmp_path: Path) -> None:
     (tmp_path / "floop.yaml").write_text(text)
     error = floop("status", "--config", "floop.yaml").error
     assert "floop.yaml" in error
-    assert said in error
+    assert expected in error
 
 
 def test_an_unknown_robot_is_said_before_anything_starts(floop: Floop, tmp_path: Path) -> None:

@@ -91,12 +91,12 @@ def test_a_taken_port_ends_the_start_in_one_line(fleet: SmallFleet, tmp_path: Pa
     config = msgspec.structs.replace(fleet.config, run_dir=str(tmp_path / "second"), robots=1, explorers=0)
     save_config(config, tmp_path / "second.yaml")
     second = up(tmp_path / "second.yaml", "--only", "centre")
-    _, said = second.communicate(timeout=WAIT_S)
+    _, err = second.communicate(timeout=WAIT_S)
     assert second.returncode == 2
-    (line,) = [line for line in said.splitlines() if line.startswith("floop: ")]
+    (line,) = [line for line in err.splitlines() if line.startswith("floop: ")]
     assert "fleet_manager stopped for good" in line
     assert f":{config.endpoints.base_port + 4}" in line
-    assert "Traceback" not in said
+    assert "Traceback" not in err
     assert not processes_of(str(tmp_path / "second"))
     assert fleet.processes["fleet_manager"].poll() is None
     assert fleet.status() is not None
@@ -107,9 +107,9 @@ def test_a_second_fleet_manager_on_the_same_registry_is_refused(fleet: SmallFlee
     config = msgspec.structs.replace(fleet.config, endpoints=Endpoints(base_port=free_base_port()))
     save_config(config, tmp_path / "second.yaml")
     second = up(tmp_path / "second.yaml", "--only", "centre")
-    _, said = second.communicate(timeout=WAIT_S)
+    _, err = second.communicate(timeout=WAIT_S)
     assert second.returncode == 2
-    assert said.startswith(f"floop: {fleet.config.run_dir} belongs to a running fleet")
+    assert err.startswith(f"floop: {fleet.config.run_dir} belongs to a running fleet")
     assert fleet.status() is not None
     fleet.kill("fleet_manager")
     assert not is_running(Path(fleet.config.run_dir))
@@ -121,9 +121,9 @@ def test_a_running_fleet_keeps_its_configuration(fleet: SmallFleet, tmp_path: Pa
         save_config(config, tmp_path / "second.yaml")
         before = fleet.file.read_bytes()
         second = up(tmp_path / "second.yaml")
-        _, said = second.communicate(timeout=WAIT_S)
+        _, err = second.communicate(timeout=WAIT_S)
         assert second.returncode == 2
-        assert said.startswith(f"floop: {fleet.config.run_dir} belongs to a running fleet")
+        assert err.startswith(f"floop: {fleet.config.run_dir} belongs to a running fleet")
         assert fleet.file.read_bytes() == before
         assert write_config(fleet.config) == fleet.file  # its own parts may start
 

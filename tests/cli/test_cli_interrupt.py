@@ -1,4 +1,4 @@
-"""Ctrl-C during long work: it ends within 5 s, without a traceback, and leaves no process."""
+"""Ctrl-C during a long command: it ends within 5 s, without a traceback, and leaves no process."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.support.waiting import wait_for
 )
 def test_ctrl_c_ends_it(words: list[str], tmp_path: Path) -> None:
     with floop(tmp_path, *words) as running:
-        # It is at work once it, or its workers, have computed for a while.
-        wait_for(lambda: _cpu_s(psutil.Process(running.pid)) > 5.0, 60.0, "its work")
+        # It has begun when it, or its workers, have used some processor time.
+        wait_for(lambda: _cpu_s(psutil.Process(running.pid)) > 5.0, 60.0, "its start")
         assert interrupt(running).strip().splitlines()[-1] == "stopped"
 
 

@@ -44,7 +44,7 @@ class Fleet:
                     return child.pid
         return None
 
-    def said(self, text: str) -> bool:
+    def has_logged(self, text: str) -> bool:
         return text in self.log.read_text()
 
     def health(self, *what: str) -> int:
@@ -66,7 +66,7 @@ def test_what_is_killed_comes_back_is_reported_and_all_ends_with_ctrl_c(tmp_path
         first = fleet.child("safety")
         assert first is not None
         os.kill(first, signal.SIGKILL)
-        wait_for(lambda: fleet.said("robot_1.safety ended with exit status -9 and was started again"), 20, "the report")
+        wait_for(lambda: fleet.has_logged("robot_1.safety ended with exit status -9 and was started again"), 20, "the report")
         wait_for(lambda: fleet.child("safety") not in (None, first), 20, "another safety process")
         wait_for(lambda: fleet.health("robot_1.safety") == 0, 20, "health of the new one")
         children = psutil.Process(fleet.process.pid).children(recursive=True)
@@ -123,7 +123,7 @@ def test_a_part_that_runs_already_is_not_started_again(tmp_path: Path) -> None:
         assert (again.returncode, again.stdout) == (2, "")
         (line,) = again.stderr.splitlines()
         assert line.startswith("floop: ingest is running already (its log: ")
-        assert not fleet.said("started again")
+        assert not fleet.has_logged("started again")
     finally:
         fleet.close()
 

@@ -1,4 +1,4 @@
-"""Which fleet a command means that was not told."""
+"""Which fleet a command addresses when no --config is given."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def test_it_is_the_one_that_runs_whichever_was_begun_last(command: str, floop: F
     with ExitStack() as stack:
         hold = RunLock(runs[0])
         stack.callback(hold.release)
-        said = floop(*command.split())
-        assert said.status == 2
-        first, error = said.err.splitlines()
+        found = floop(*command.split())
+        assert found.status == 2
+        first, error = found.err.splitlines()
         assert first == "fleet of runs/one"
         assert error.startswith("floop: ")
 

@@ -1,4 +1,4 @@
-"""What robots were told is safe is counted once per record, however often a process or ingest starts again."""
+"""Each acknowledged record counts once, however often a process or ingest is restarted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a killed process counts as back, and what is said when it is not."""
+"""When a killed process counts as back, and the error when it does not."""
 
 from __future__ import annotations
 

@@ -85,8 +85,8 @@ def _can_be_computed_again(report: dict[str, Any], config: FloopConfig, folder: 
     assert final.manifest.version == report["final_version"]
     shipped = Bundle.load(Path(report["bundles"]["shipped"]))
     for shift, key in ((None, "success_before"), (report["shift"], "success_dip")):
-        work = evaluation_scenarios(config.task, shift, config.robot_names, config.seed, EPISODES)
-        assert evaluate(shipped, work).success == report[key]
+        scenarios = evaluation_scenarios(config.task, shift, config.robot_names, config.seed, EPISODES)
+        assert evaluate(shipped, scenarios).success == report[key]
     reader = JournalReader(folder / report["journal"])
     try:
         audit = reader.audit()

@@ -34,7 +34,7 @@ def seen(robot: str, episode: int, success: bool, at_s: float) -> LiveEpisode:
     )
 
 
-def test_old_work_that_is_delivered_late_is_not_shifted() -> None:
+def test_a_known_task_that_is_delivered_late_is_not_shifted() -> None:
     shift = ObservedShift(100 * S, {"robot_1": 20})
     assert not shift.includes(seen("robot_1", 19, False, at_s=160.0))
     assert shift.includes(seen("robot_1", 20, False, at_s=101.0))

@@ -70,7 +70,8 @@ def test_the_screen_shows_robots_learner_gate_and_deployment() -> None:
     gate = blank(GateStats, verdict_s=(1.25,), last_decision="accepted", last_reason="better on failing tasks")
     text = drawn(progress(snapshot=snapshot(fleet=fleet_status(watch=watch), gate=gate)))
     for words in ("the world shifted 12 s ago", "robot_1", "v2", "rows: 0 of known tasks, 0 of new ones",
-                  "in production v2", "last verdict: accepted in 1.2 s", "monitoring v2", "gate and deployment"):  # fmt: skip
+                  "in production v2", "last verdict: accepted in 1.2 s", "monitoring v2",
+                  "gate and deployment"):  # fmt: skip
         assert words in text
     assert "●" in text and "○" in text
 
@@ -106,7 +107,8 @@ def test_the_summary_says_success_before_dip_and_after() -> None:
     )  # fmt: skip
     text = summary_text(report)
     for row in (r"recovered", r"success before \(known tasks, shipped policy\) +│ 98.0%",
-                r"success dip \(new-object, shipped policy\) +│ 5.0%", r"success after \(new-object, final policy\) +│ 93.0%",
+                r"success dip \(new-object, shipped policy\) +│ 5.0%",
+                r"success after \(new-object, final policy\) +│ 93.0%",
                 r"improvement confirmed \(TTI\) +│ 25.00 s \(lesson 25.0\)", r"│ 30/36, at least 0.61"):  # fmt: skip
         assert re.search(row, text), row
 

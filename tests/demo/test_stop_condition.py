@@ -8,7 +8,7 @@ from floop_robot.demo.stop_condition import MAX_SETTLE_S, RESOLVED_S, SETTLE_S, 
 def first_end(
     seconds: float, *, confirmed_s: float, version_s: float = 0.0, failing: tuple[float, float] = (0.0, 0.0)
 ) -> float:
-    """When it ends: a version comes at `version_s`, work fails from and to the seconds of `failing`; -1: not at all."""
+    """When it ends, -1 for never: a version comes at `version_s`, and tasks fail between the seconds of `failing`."""
     stop_condition = StopCondition()
     for tick in range(int(2 * seconds)):
         now_s = 1000.0 + 0.5 * tick
@@ -32,14 +32,15 @@ def test_it_goes_on_for_a_while_after_the_last_version() -> None:
     assert first_end(100.0, confirmed_s=10.0, version_s=15.0) == 15.0 + SETTLE_S + 0.5
 
 
-def test_it_goes_on_while_work_fails_but_not_for_ever() -> None:
+def test_it_goes_on_while_tasks_fail_but_not_for_ever() -> None:
     assert first_end(200.0, confirmed_s=10.0, failing=(0.0, 60.0)) == 60.0 + RESOLVED_S
     assert first_end(200.0, confirmed_s=10.0, failing=(0.0, 1e9)) == 10.0 + MAX_SETTLE_S + 0.5
 
 
-def test_a_moment_without_failing_work_is_no_end() -> None:
+def test_a_moment_without_failing_tasks_is_no_end() -> None:
     stop_condition = StopCondition()
     ends = [
-        stop_condition.reached(0.5 * tick, confirmed=True, production=1, still_fails=tick % 4 != 0) for tick in range(180)
+        stop_condition.reached(0.5 * tick, confirmed=True, production=1, still_fails=tick % 4 != 0)
+        for tick in range(180)
     ]
     assert not any(ends)

@@ -1,4 +1,4 @@
-"""floop's commands as a shell runs them, and Ctrl-C to them."""
+"""`floop …` as a process of its own, and Ctrl-C to it."""
 
 from __future__ import annotations
 

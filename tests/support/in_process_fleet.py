@@ -1,4 +1,4 @@
-"""Real parts for the tests of the roll-out: a fleet manager in this process, and robots that act."""
+"""A fleet manager in this process, and robots that act, for tests of deployment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An operator, and the file that knows her."""
+"""An operator and her token file."""
 
 from __future__ import annotations
 

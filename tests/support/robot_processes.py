@@ -21,7 +21,7 @@ STILL = (0.0,) * 7
 
 
 def driver(links: IpcLinks, folder: Path) -> RateLoop:
-    """An arm that is where it was told to be."""
+    """An arm that is where it was commanded to be."""
     states, commands = links.states_out(), links.commands_in()
     at = JointCommand(
         tick=0, mono_s=0.0, q_rad=MODEL.home_rad, dq_rad_s=STILL, gripper_width_m=0.08, gripper_force_n=20.0

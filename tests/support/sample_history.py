@@ -1,4 +1,4 @@
-"""A fleet's history around a shift of its world, as the registry would tell it."""
+"""A fleet's history around a shift of its world, as the registry returns it."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class SenderProcess:
         self._log.close()
 
     def acknowledged(self) -> dict[str, int]:
-        """By boot: one past the newest key this robot was told is safe."""
+        """By boot: one past the newest acknowledged key."""
         marks: dict[str, int] = {}
         for line in self.ledger.read_bytes().splitlines(keepends=True):
             parts = line.split()

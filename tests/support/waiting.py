@@ -1,4 +1,4 @@
-"""Waiting for what a test waits for: a condition with a deadline, never a fixed time."""
+"""Waits for a condition with a deadline, never for a fixed time."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def session() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def told(pid: int) -> str:
+def autogroup(pid: int) -> str:
     """What the kernel says of a process's session; nothing where that session has no autogroup, as the first one."""
     return Path(f"/proc/{pid}/autogroup").read_text()
 
@@ -31,22 +31,22 @@ def test_a_session_is_given_its_nice_value_again_and_again(session: subprocess.P
     assert not has_session_nice(session.pid)
     for nice in (3, 10, 7):
         wait_for(lambda nice=nice: set_session_nice(session.pid, nice) is NiceResult.APPLIED)
-        assert int(told(session.pid).split()[-1]) == nice
+        assert int(autogroup(session.pid).split()[-1]) == nice
         assert has_session_nice(session.pid)
 
 
 def test_the_session_of_somebody_else_is_left_alone() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        before = told(child.pid)
+        before = autogroup(child.pid)
         assert set_session_nice(child.pid, 10) is NiceResult.NOT_NEEDED
-        assert told(child.pid) == before
+        assert autogroup(child.pid) == before
     finally:
         child.kill()
         child.wait()
 
 
-def test_nothing_waits_for_the_kernel_and_what_it_does_not_take_is_told(session: subprocess.Popen[bytes]) -> None:
+def test_nothing_waits_for_the_kernel_and_what_it_does_not_accept_is_reported(session: subprocess.Popen[bytes]) -> None:
     began = time.monotonic()
     assert set_session_nice(session.pid, 100) is NiceResult.REFUSED
     found = {set_session_nice(session.pid, 3) for _ in range(20)}
@@ -59,8 +59,8 @@ def test_nothing_waits_for_the_kernel_and_what_it_does_not_take_is_told(session:
 
 def test_a_process_says_that_its_session_got_no_priority() -> None:
     program = (
-        "from floop_robot.services.supervision.priority import raise_priority; raise_priority(19); raise_priority(20)"
+        "from floop_robot.services.supervision.priority import raise_priority\nraise_priority(19)\nraise_priority(20)"
     )
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, start_new_session=True)
-    assert told.returncode == 0
-    assert told.stderr.count("\n") == 1 and "does not accept nice 20 for this session" in told.stderr
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, start_new_session=True)
+    assert done.returncode == 0
+    assert done.stderr.count("\n") == 1 and "does not accept nice 20 for this session" in done.stderr

@@ -1,4 +1,4 @@
-"""Figures of a process: kept where they can be, and never a reason to end."""
+"""Stats files: written where possible, and never a reason for a process to end."""
 
 from __future__ import annotations
 

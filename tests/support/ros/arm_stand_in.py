@@ -2,7 +2,7 @@
 
 Of floop it knows the simulated world alone: no message, no node, no name. Its trajectory controller is as strict as the
 one of ros2_control (Jazzy): every joint named, a point in the future, and no velocity at the end of a trajectory. When
-the arm stands at home with an open gripper and the work was moved, a person puts the next piece before it.
+the arm is at home with an open gripper and the object was moved, a person places the next object.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class Arm:
         self.timer = node.create_timer(PERIOD_S, self.tick)
 
     def next_piece(self) -> None:
-        work = TrainingScenarios("floop/Pick-v0")
+        source = TrainingScenarios("floop/Pick-v0")
         while True:
             self.pieces += 1
-            scenario = scenario_of(work, seed_of(Purpose.REPORT, 3, self.pieces))
+            scenario = scenario_of(source, seed_of(Purpose.REPORT, 3, self.pieces))
             if scenario.object.object_class == CLASS:
                 break
         self.world.reset(scenario)

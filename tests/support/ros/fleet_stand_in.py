@@ -74,7 +74,7 @@ class StandIn(Node):
             handle.publish_feedback(
                 ExecuteTask.Feedback(episode=3, phase=EpisodeState.PHASE_RUNNING, step=step, elapsed_s=step * STEP_S)
             )
-            time.sleep(STEP_S)  # the period of the work that is stood in for
+            time.sleep(STEP_S)  # as long as a policy step
         handle.succeed()
         result.success = True
         result.result.steps = step
@@ -82,7 +82,7 @@ class StandIn(Node):
 
 
 def main() -> None:
-    """Spin until told to stop."""
+    """Spin until SIGINT."""
     rclpy.init()
     node = StandIn()
     executor = MultiThreadedExecutor(num_threads=3)

@@ -23,7 +23,7 @@ MOTION_RAD = 1e-3
 
 
 class WholeRobot:
-    """Simulated arm, safety, policy and fleet manager at work; use as a context manager."""
+    """Simulated arm, safety, policy and fleet manager, running; use as a context manager."""
 
     def __init__(self, folder: Path, domain: int) -> None:
         self.rig, self.peer = RobotRig(folder, domain), Peer(domain)

@@ -56,7 +56,8 @@ class _ClassHistory:
 
     def add(self, key: EpisodeKey, success: bool, report: ObjectReport | None) -> None:
         self.episodes.append(_CountedEpisode(key, success, report, self.failing))
-        self.failing = _fails(self.latest(RESOLVED_WINDOW if self.failing else WINDOW), self.failing)
+        if success is self.failing:  # another failure of what fails, or success of what succeeds, changes nothing
+            self.failing = _fails(self.latest(RESOLVED_WINDOW if self.failing else WINDOW), self.failing)
 
     def correct(self, key: EpisodeKey, success: bool) -> bool:
         """Change an outcome and decide again from there on; returns whether anything changed.

@@ -116,12 +116,14 @@ class CommandHandler:
         """Compare and swap: raise `CallRefused` unless the scope is on `if_version`."""
         if not command.if_version:
             return
-        current = self._version_of(command.scope)
-        if current != command.if_version:
-            info = self._registry.version(current)
+        info = self._registry.version(self._version_of(command.scope))
+        # A push replaces candidates of the gate, so those that came since do not count.
+        while isinstance(command, Push) and info.origin is Origin.GATE and info.version > command.if_version:
+            info = self._registry.version(info.replaces)
+        if info.version != command.if_version:
             when = time.strftime("%H:%M:%S", time.localtime(info.published_ns / 1e9))
             raise CallRefused(
-                f"not done: {command.scope} is on v{current} now ({info.origin} by {info.who} at {when}), "
+                f"not done: {command.scope} is on v{info.version} now ({info.origin} by {info.who} at {when}), "
                 f"not on v{command.if_version}; give the command again if it is still wanted"
             )
 

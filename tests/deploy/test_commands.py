@@ -187,6 +187,20 @@ def test_a_command_does_not_undo_a_rollback_of_the_monitor_that_it_does_not_know
         assert "is on v3 now (rollback by fleet manager at " in harness.refused(command)
 
 
+def test_a_push_replaces_candidates_that_the_gate_published_since_but_no_other_command_does(harness):
+    harness.done(Push(who="ann", bundle=blob(1)))
+    harness.now_ns += 30 * S
+    bundle = make_bundle(5)
+    harness.fleet.handle(
+        CandidateSubmission(who="gate", verdict=verdict(bundle, 2), bundle=bundle.to_bytes())
+    )
+    assert harness.registry.version(harness.version(FLEET)).origin is Origin.GATE
+    for kind in (Rollback, Hold, Resume, Drain):
+        assert "is on v3 now (gate by fleet manager at " in harness.refused(kind(who="ann", if_version=2))
+    assert harness.done(Push(who="ann", bundle=blob(2), if_version=2)).version == 4
+    assert "is on v4 now (push by ann at " in harness.refused(Push(who="bob", bundle=blob(3), if_version=2))
+
+
 def test_a_rollback_that_was_undone_with_its_command_stops_no_other(harness, monkeypatch):
     """A command fails, and with it the rollback that the monitor made within its transaction."""
     harness.live(1, [True] * 30)

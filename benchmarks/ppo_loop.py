@@ -25,7 +25,8 @@ from floop_envs.seeds import Purpose
 from floop_robot.bundle import Bundle
 from floop_robot.loop import LoopConfig, LoopProgress, run_loop
 from floop_robot.spec.config import FloopConfig, LearnerConfig
-from floop_robot.train.train import TrainConfig, train
+from floop_robot.train.train import train
+from floop_robot.train.train_config import TrainConfig
 from floop_robot.train.train_env import ArmTrainingEnv
 
 

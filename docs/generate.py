@@ -34,7 +34,7 @@ STRUCT_PAGES = {
         "run leaves one. Every key may be left out. An unknown key is refused, with the nearest valid one.",
     ),
     "recipes.md": (
-        "floop_robot.train.train.TrainConfig",
+        "floop_robot.train.train_config.TrainConfig",
         "recipes",
         "A recipe is a YAML file for `floop train --recipe FILE`. Every key may be left out. Options on the command\n"
         "line override it. An unknown key is refused, with the nearest valid one.",

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from floop_robot.train.train import TrainProgress
+from floop_robot.train.train_progress import TrainProgress
 
 LINE_EVERY_S = 5.0
 

@@ -9,7 +9,7 @@ import contextlib
 import multiprocessing
 import signal
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -139,6 +139,6 @@ def episode_range(first: int, count: int) -> tuple[int, ...]:
     return tuple(range(first, first + count))
 
 
-def success_count(episodes: Sequence[TrainingEpisode]) -> int:
+def success_count(episodes: Iterable[TrainingEpisode]) -> int:
     """How many succeeded."""
     return sum(episode.success for episode in episodes)

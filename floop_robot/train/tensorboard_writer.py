@@ -12,7 +12,7 @@ from stable_baselines3.common.logger import configure
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
-    from floop_robot.train.train import TrainProgress
+    from floop_robot.train.train_progress import TrainProgress
 
 TENSORBOARD_DIR = "tensorboard"
 _STEP = "transitions"

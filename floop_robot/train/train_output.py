@@ -22,7 +22,6 @@ from floop_robot.replay.packed_episodes import choose_episodes, pack_episodes
 from floop_robot.replay.transitions import Transitions
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
-from floop_robot.train.train_env import TrainingEpisode
 
 CHECK_OBSERVATIONS = 8
 """First observations of the latest episodes, on which whoever loads the bundle checks that it acts alike."""
@@ -37,25 +36,6 @@ def exclusive_folder(out: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-class Score(msgspec.Struct, frozen=True):
-    """What some episodes of one policy came to."""
-
-    success: float
-    time_s: float | None
-    """Mean simulated duration of the successes."""
-    mean_return: float
-
-
-def score_of(episodes: list[TrainingEpisode]) -> Score:
-    """The score of episodes, at least one."""
-    won = [episode.duration_s for episode in episodes if episode.success]
-    return Score(
-        success=len(won) / len(episodes),
-        time_s=float(np.mean(won)) if won else None,
-        mean_return=float(np.mean([episode.total_reward for episode in episodes])),
-    )
 
 
 class TrainResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,9 @@ from floop_robot.bundle import Bundle
 from floop_robot.learn.checkpoint import Checkpoint
 from floop_robot.spec.errors import ConfigError, FloopError, StorageError, UnknownName
 from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
-from floop_robot.train.train import TrainConfig, TrainProgress, train
+from floop_robot.train.train import train
+from floop_robot.train.train_config import TrainConfig
+from floop_robot.train.train_progress import TrainProgress
 
 
 def config(out: Path, **more: object) -> TrainConfig:

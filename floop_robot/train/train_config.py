@@ -1,0 +1,77 @@
+"""TrainConfig: everything that `floop train` can be told."""
+
+from __future__ import annotations
+
+import msgspec
+
+from floop_robot.spec.errors import ConfigError
+from floop_robot.spec.hyperparameters import (
+    AlgorithmSettings,
+    BehaviorCloningSettings,
+    Count,
+    PpoSettings,
+    SacSettings,
+    Size,
+)
+from floop_robot.train.train_env import no_demonstrations
+
+
+class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything `floop train` needs; a recipe is one of these as YAML."""
+
+    task: str = "floop/Pick-v0"
+    """Task to learn."""
+    env: str = ""
+    """Id of a Gymnasium environment to learn instead of the task."""
+    algo: str = "sac"
+    """Algorithm: `sac` or `ppo`."""
+    demonstrations: Count = 0
+    """Successful episodes of the scripted expert; the policy starts as their clone (SAC: learns from them, too)."""
+    seed: Count = 0
+    """Seed of everything that is random."""
+    until_success: float = 0.95
+    """Success to reach, above 0 and at most 1. Training ends when new scenarios confirm it."""
+    out: str = "runs/train"
+    """Folder that the policy is written to."""
+    max_transitions: Count = 40_000
+    """Training ends after so many transitions."""
+    episodes_per_batch: Size = 1
+    """Episodes made with the same weights, while the gradient steps for the batch before are taken."""
+    learning_starts: Count = 500
+    """Transitions before the first gradient step."""
+    selection_episodes: Size = 100
+    """Episodes of a measurement that selects the best weights."""
+    select_every: Count = 500
+    """Transitions between two of these measurements, once training episodes succeed."""
+    final_episodes: Size = 200
+    """Episodes of the final measurement, on scenarios that are used only there."""
+    prior_rows: Count = 4000
+    """Training rows that travel with the checkpoint, as known tasks for a learner that goes on from it."""
+    randomize: bool = False
+    """Whether friction, mass, delay and calibration vary from training episode to training episode."""
+    tensorboard: bool = False
+    """Whether to write curves for TensorBoard to `out`/tensorboard."""
+    sac: SacSettings = msgspec.field(default_factory=SacSettings)
+    ppo: PpoSettings = msgspec.field(default_factory=PpoSettings)
+    clone: BehaviorCloningSettings = msgspec.field(default_factory=BehaviorCloningSettings)
+
+    def check(self) -> None:
+        """Raise `ConfigError` for what the types can't tell."""
+        if self.algo not in ("sac", "ppo"):
+            raise ConfigError(f"algo is {self.algo!r}; use sac or ppo")
+        if self.env and self.demonstrations:
+            raise no_demonstrations(self.env)
+        if not 0.0 < self.until_success <= 1.0:
+            raise ConfigError(f"until_success is {self.until_success}; use a share above 0 and at most 1")
+
+    @property
+    def settings(self) -> AlgorithmSettings:
+        """Hyper-parameters of the chosen algorithm, as they are used."""
+        if self.algo == "ppo":
+            return self.ppo
+        sac = self.sac
+        if self.env and sac == SacSettings():  # the defaults fit the returns of floop's own tasks
+            sac = SacSettings(value_range=None, reward_scale=1.0, ent_coef="auto", gamma=0.98)
+        if not self.demonstrations:  # there are no prior rows to draw: all are new
+            sac = msgspec.structs.replace(sac, prior_fraction=0.0)
+        return sac

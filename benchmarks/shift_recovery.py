@@ -96,7 +96,7 @@ class Recovery:
             "seed": self.seed, "curve": self.curve, "recovered_virtual_s": self.recovered_s,
             "tti_s": tti.tti_s if isinstance(tti, TimeToImprovement) else None,
             "rows": result.learner.robot_rows + result.learner.explorer_rows,
-            "fresh_rows": result.learner.fresh_rows, "gradient_steps": result.learner.gradient_steps,
+            "new_rows": result.learner.new_rows, "gradient_steps": result.learner.gradient_steps,
             "accepted": result.accepted, "rejected": result.rejected, "inconclusive": result.inconclusive,
             "cpu_s": round(spent_s, 1), **self.measure(result.bundle, Purpose.REPORT, self.options.final_episodes),
         }  # fmt: skip

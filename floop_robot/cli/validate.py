@@ -30,7 +30,7 @@ def validate(bundle: Path, against: Path | None, task: str, focus: tuple[str, ..
     from floop_robot.train.validate import ValidationPlan, load_policy
     from floop_robot.train.validate import validate as run
 
-    plan = ValidationPlan(task=task, episodes=episodes, seed=seed, workers=workers, focus=focus)
+    plan = ValidationPlan(task=task, episodes=episodes, seed=seed, workers=workers, target_classes=focus)
     candidate = load_policy(bundle, task, trust=trust)
     other = load_policy(against, task, trust=trust) if against else None
     with episode_progress(f"validating {bundle.name}") as on_progress:

@@ -117,7 +117,7 @@ def _learner(p: DemoProgress) -> Panel:
         return Panel("starting …", title="learner")
     text = (
         f"{learner.gradient_steps} gradient steps, {learner.steps_per_s:.0f}/s\n"
-        f"rows: {learner.prior_rows} of known tasks, {learner.fresh_rows} of new ones\n"
+        f"rows: {learner.prior_rows} of known tasks, {learner.new_rows} of new ones\n"
         f"robot → gradient p99 {learner.latency_p99_s * 1e3:.0f} ms\n"
         f"{learner.candidates} candidates, live weights {learner.weights_version}"
     )

@@ -15,7 +15,7 @@ from floop_robot.spec.records import StreamInfo
 
 
 class TrainingProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """What training looks like from outside; NaN where an algorithm has no such number."""
+    """Figures of a training; NaN where an algorithm has none."""
 
     gradient_steps: int = 0
     actor_loss: float = float("nan")
@@ -23,7 +23,7 @@ class TrainingProgress(msgspec.Struct, frozen=True, kw_only=True):
     alpha: float = float("nan")
     entropy: float = float("nan")
     prior_rows: int = 0
-    fresh_rows: int = 0
+    new_rows: int = 0
     stale_rows: int = 0
     """PPO: rows that came too late to be used."""
 
@@ -48,7 +48,7 @@ class Algorithm(Protocol):
 
     @property
     def progress(self) -> TrainingProgress:
-        """Where training stands."""
+        """Figures of the training so far."""
         ...
 
     def take(self, stream: StreamInfo, rows: Transitions | None, ended: Sequence[EndedEpisode] = ()) -> float:
@@ -65,7 +65,7 @@ class Algorithm(Protocol):
         ...
 
     def averaged_weights(self) -> AbstractContextManager[None]:
-        """Within it, the model's actor is the one to hand out: averaged, where the algorithm averages."""
+        """Within it, the model's actor has averaged weights, if the algorithm averages."""
         ...
 
     def on_weights_published(self, version: int) -> None:
@@ -73,7 +73,7 @@ class Algorithm(Protocol):
         ...
 
     def arrays(self) -> dict[str, Array]:
-        """Everything training needs to go on, by name; valid until the next call of anything."""
+        """Everything that training needs to go on, by name; views that are valid until the next call."""
         ...
 
     def restore(self, arrays: dict[str, Array], gradient_steps: int) -> None:

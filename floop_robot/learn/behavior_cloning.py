@@ -19,14 +19,14 @@ def clone(
 ) -> float:
     """Fit the first `actions.shape[1]` outputs of `net` to demonstrated actions; returns the last mean squared error.
 
-    `observations` are inner (normalized), shape (n, obs_size); `squash` fits tanh of the outputs, as SAC acts.
+    `observations` are normalized, shape (n, obs_size); `squash` fits tanh of the outputs, as SAC acts.
     Other outputs (log standard deviations) are left as they are.
     """
     rng = np.random.default_rng(0)
     size = min(settings.batch_size, len(observations))
     tape, adam = Tape(net, size), FlatAdam(net.params)
     grad = np.zeros((1, size, net.sizes[-1]), np.float32)
-    wanted = actions.shape[1]
+    width = actions.shape[1]
     target = np.clip(actions, -0.999, 0.999) if squash else actions
     batches = max(1, len(observations) // size)
     total = settings.n_epochs * batches
@@ -38,12 +38,12 @@ def clone(
         x = observations[index]
         if settings.noise:
             x = x + settings.noise * rng.standard_normal(x.shape, dtype=np.float32)
-        out = net.forward(x, tape)[0, :, :wanted]
+        out = net.forward(x, tape)[0, :, :width]
         predicted = np.tanh(out) if squash else out
         error = predicted - target[index]
-        grad[0, :, :wanted] = error * np.float32(2.0 / error.size)
+        grad[0, :, :width] = error * np.float32(2.0 / error.size)
         if squash:
-            grad[0, :, :wanted] *= 1.0 - predicted * predicted
+            grad[0, :, :width] *= 1.0 - predicted * predicted
         net.backward(x, grad, tape)
         adam.step(net.grads, settings.learning_rate * (1.0 - step / total))
         loss_sum += float(np.mean(error * error))

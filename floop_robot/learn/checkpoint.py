@@ -1,7 +1,7 @@
 """Checkpoint: everything a learner needs to go on where it was, as one safetensors file with a JSON header.
 
-Replay is not in it: the journal has every row, and is read again from the start of what still matters. Only a few
-rows of old work travel along, so that a learner keeps to it before the journal has any.
+Replay is not in it: the journal has every row and is read again. Only some rows of known tasks travel along, so that
+a learner doesn't forget them before the journal has any.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class CheckpointRefused(FloopError):
 
 
 class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What the arrays belong to."""
+    """Task, algorithm and journal that the arrays belong to."""
 
     task: str
     ids: Ids
@@ -45,22 +45,22 @@ class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
     weights_version: int = 0
     """Live weights published so far."""
     known: KnownTasks = KnownTasks()
-    """Work that counts as old."""
+    """Tasks that the policy was trained on."""
     replay_from: int = 0
     """Journal position from which a resumed learner reads to rebuild its replay."""
     trained_to: int = 0
     """Journal position up to which rows had been learned from."""
     journal_id: str = ""
-    """Which journal these positions speak of."""
+    """Identity of the journal that these positions belong to."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """Info, arrays by name, and rows of old work."""
+    """Info, arrays by name, and rows of known tasks."""
 
     info: CheckpointInfo
     arrays: dict[str, Array]
     prior: PackedEpisodes = {}
-    """Episodes of old work (`replay.packed`) for a learner that has none yet; empty where there are none."""
+    """Episodes of known tasks (`replay.packed_episodes`); may be empty."""
 
     def save(self, path: Path) -> None:
         """Write to `path`, whole or not at all; raises `StorageError`."""
@@ -90,15 +90,15 @@ class Checkpoint(msgspec.Struct, frozen=True):
         return cls(info, {name: array for name, array in arrays.items() if not name.startswith(_PRIOR)}, prior)
 
     def prior_rows(self, obs_size: int, action_size: int) -> Transitions | None:
-        """The rows of old work, or None; raises `CheckpointRefused` when they don't fit."""
+        """The rows of known tasks, or None; raises `CheckpointRefused` when they don't fit."""
         if not self.prior:
             return None
         try:
             rows = unpack_episodes(self.prior)
         except (KeyError, ValueError, IndexError) as error:
-            raise CheckpointRefused(f"the checkpoint's old rows are damaged ({error}); train it again") from None
+            raise CheckpointRefused(f"the checkpoint's rows of known tasks are damaged ({error}); train it again") from None
         if (rows.obs.shape[1], rows.action.shape[1]) != (obs_size, action_size):
-            raise CheckpointRefused("the checkpoint's rows of old work have another shape; train it again")
+            raise CheckpointRefused("the checkpoint's rows of known tasks have another shape than the task; train it again")
         return rows
 
     def require(self, ids: Ids, where: str) -> None:

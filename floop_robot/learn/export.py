@@ -1,7 +1,7 @@
-"""Models out and in: bundles for robots, stable-baselines3 zips for people.
+"""Export: policy bundles for robots, stable-baselines3 zips for people.
 
 A zip holds a stock model with the normalization folded into its first layers, so it takes raw observations and needs
-nothing of floop. Zips hold pickles: reading one runs whatever its author put in, hence `trust`.
+nothing of floop.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from floop_robot.spec.task import TaskSpec
 
 
 class UntrustedZip(FloopError):
-    """A zip that was not declared trustworthy, or is none of ours."""
+    """A zip that the user does not trust, or that floop can't read."""
 
 
 def linears(net: nn.Module) -> list[nn.Linear]:
@@ -94,9 +94,9 @@ def to_bundle(
     )
 
 
-def _mean_actions(model: BaseAlgorithm, inner: Array) -> Array:
+def _mean_actions(model: BaseAlgorithm, observations: Array) -> Array:
     with th.no_grad():
-        actions: Array = model.policy._predict(th.from_numpy(inner), deterministic=True).numpy()
+        actions: Array = model.policy._predict(th.from_numpy(observations), deterministic=True).numpy()
     return actions.clip(-1.0, 1.0)
 
 
@@ -150,7 +150,7 @@ def _networks(model: BaseAlgorithm) -> list[nn.Module]:
 
 
 def _stretch_actions(model: PPO, space: PolicySpace) -> None:
-    # SAC models rescale [-1, 1] to the action space by themselves; PPO models speak the environment's units.
+    # SAC models rescale [-1, 1] to the action space by themselves; PPO models use the environment's units.
     low, high = th.from_numpy(space.action.low), th.from_numpy(space.action.high)
     half, middle = (high - low) / 2.0, (high + low) / 2.0
     layer = model.policy.action_net

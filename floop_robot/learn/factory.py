@@ -29,7 +29,7 @@ def sac_kwargs(settings: SacSettings, seed: int) -> dict[str, object]:
 
 
 def build_sac(space: PolicySpace, settings: SacSettings, seed: int) -> tuple[FloopSAC, RlpdReplayBuffer]:
-    """A fresh SAC on inner observations, with its two-region replay."""
+    """An untrained SAC on normalized observations, with its replay buffer."""
     model = FloopSAC.for_spaces(space.normalized_observation, space.normalized_action, **sac_kwargs(settings, seed))
     model.value_range, model.imitation_weight = settings.value_range, settings.imitation_weight
     model.actor_uses_target_critics = settings.actor_uses_target_critics
@@ -45,12 +45,12 @@ def build_sac(space: PolicySpace, settings: SacSettings, seed: int) -> tuple[Flo
 
 
 def make_rng(seed: int) -> np.random.Generator:
-    """The generator everything random of a run is drawn from, apart from stable-baselines3's global ones."""
+    """The random generator of a run; stable-baselines3 uses global ones beside it."""
     return np.random.default_rng((seed, 0xF100))
 
 
 def build_ppo(space: PolicySpace, settings: PpoSettings, seed: int) -> FloopPPO:
-    """A fresh PPO on inner observations."""
+    """An untrained PPO on normalized observations."""
     return FloopPPO.for_spaces(
         space.normalized_observation,
         space.normalized_action,

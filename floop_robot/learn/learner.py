@@ -34,17 +34,17 @@ from floop_robot.stream.codec import TailBlock
 log = logging.getLogger(__name__)
 
 CHUNK = 8
-"""Gradient steps between two looks at the journal: some 15 ms, so new rows never wait long."""
+"""Gradient steps between two reads of the journal: some 15 ms, so new rows never wait long."""
 MAX_OWED_STEPS = 2_000.0
-"""Gradient steps of arrears that are caught up, some 3 s; the rest is forgotten."""
+"""Most gradient steps of arrears, some 3 s; what is beyond is forgotten."""
 VERSION_GAP = 1_000
-"""Live weights published after the last checkpoint are unknown to a resumed learner: it numbers on from beyond them."""
+"""A resumed learner skips so many version numbers: those published after its checkpoint must not be used twice."""
 REPLAY_ROWS = 200_000
-"""A resumed learner reads at least this many of the latest rows again, if there are so many."""
+"""Latest rows that a resumed learner reads again to rebuild its replay."""
 PRIOR = "shipped"
-"""Name under which a checkpoint's own rows of old work stand in replay."""
+"""Robot name of the checkpoint's rows of known tasks in replay."""
 RECENT_OBSERVATIONS = 64
-"""Recent raw observations, of which a bundle's stored checks are taken."""
+"""Latest raw observations; a bundle's stored checks are taken from them."""
 
 
 

@@ -10,7 +10,7 @@ from floop_robot.spec.hyperparameters import AlgorithmSettings, PpoSettings
 
 
 def make_algorithm(space: PolicySpace, settings: AlgorithmSettings, seed: int) -> Algorithm:
-    """A fresh algorithm for a policy space."""
+    """An untrained algorithm for a policy space."""
     if isinstance(settings, PpoSettings):
         return PpoAlgorithm(space, settings, seed)
     return SacAlgorithm(space, settings, seed)

@@ -1,7 +1,7 @@
-"""FloopPPO: stable-baselines3's PPO, fed with streamed rows instead of rollouts it made itself.
+"""FloopPPO: stable-baselines3's PPO, which learns from streamed rows instead of its own rollouts.
 
 The clipped objective needs the density that each action had when it was drawn; rows carry it, with the version of the
-acting policy. Advantages are computed anew from the present value network.
+acting policy. Advantages are computed from the current value network.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class FloopPPO(PPO):
         return model
 
     def values(self, observations: Array) -> Array:
-        """What the value network says, shape (n,), of inner observations, shape (n, obs_size)."""
+        """Values, shape (n,), of normalized observations, shape (n, obs_size)."""
         with th.no_grad():
             values: Array = self.policy.predict_values(th.from_numpy(observations)).numpy()[:, 0]
         return values
 
     def learn_from(self, rows: Transitions) -> int:
-        """One PPO update on `n_steps` rows with inner observations; returns the gradient steps done."""
+        """One PPO update on `n_steps` rows with normalized observations; returns the gradient steps done."""
         buffer = self.rollout_buffer
         if len(rows) != buffer.buffer_size:
             raise ValueError(f"PPO updates on {buffer.buffer_size} rows, got {len(rows)}")
@@ -61,16 +61,16 @@ class FloopPPO(PPO):
 def generalized_advantages(rows: Transitions, values: Array, next_values: Array, gamma: float, decay: float) -> Array:
     """Generalized advantage estimates (Schulman et al. 2016), shape (n,), over rows in order.
 
-    Where a row does not go on in the next one (time limit, missing rows, another stream) the value of its successor
-    stands in for the rest.
+    Where a row is not continued by the next one (time limit, missing rows, another stream), the value of its next
+    observation replaces the later rewards.
     """
-    goes_on = np.zeros(len(rows), np.bool_)
-    goes_on[:-1] = (rows.next_obs[:-1] == rows.obs[1:]).all(axis=1) & ~rows.episode_end[:-1] & ~rows.terminated[:-1]
+    is_continued = np.zeros(len(rows), np.bool_)
+    is_continued[:-1] = (rows.next_obs[:-1] == rows.obs[1:]).all(axis=1) & ~rows.episode_end[:-1] & ~rows.terminated[:-1]
     errors = rows.reward + gamma * next_values * ~rows.terminated - values
-    through = gamma * decay * goes_on
+    decays = gamma * decay * is_continued
     out = np.zeros_like(values)
     running = 0.0
     for i in range(len(rows) - 1, -1, -1):
-        running = float(errors[i]) + float(through[i]) * running
+        running = float(errors[i]) + float(decays[i]) * running
         out[i] = running
     return out

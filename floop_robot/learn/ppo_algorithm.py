@@ -29,7 +29,7 @@ class PpoAlgorithm:
         self._model = build_ppo(space, settings, seed)
         self._normalize = space.normalizer
         self._version = 0
-        # Bounded: rows of one stream beyond two updates are older than anything that is still used.
+        # Bounded: rows older than `max_policy_lag` are dropped, and each update uses up its rows.
         self._rows: dict[tuple[str, str], deque[Transitions]] = {}
         self._waiting = self._stale = self._gradient_steps = self._updates = 0
 
@@ -51,14 +51,14 @@ class PpoAlgorithm:
     @property
     def progress(self) -> TrainingProgress:
         """Where training stands."""
-        said = self._model.logger.name_to_value
+        logged = self._model.logger.name_to_value
         return TrainingProgress(
             gradient_steps=self._gradient_steps,
-            # The logger holds numpy's floats, which no encoder of ours takes.
-            actor_loss=float(said.get("train/policy_gradient_loss", math.nan)),
-            critic_loss=float(said.get("train/value_loss", math.nan)),
-            entropy=-float(said.get("train/entropy_loss", math.nan)),
-            fresh_rows=self._waiting,
+            # The logger holds numpy floats, which msgspec can't encode.
+            actor_loss=float(logged.get("train/policy_gradient_loss", math.nan)),
+            critic_loss=float(logged.get("train/value_loss", math.nan)),
+            entropy=-float(logged.get("train/entropy_loss", math.nan)),
+            new_rows=self._waiting,
             stale_rows=self._stale,
         )
 
@@ -82,11 +82,11 @@ class PpoAlgorithm:
         return self._waiting >= self.settings.n_steps
 
     def averaged_weights(self) -> AbstractContextManager[None]:
-        """PPO's actor moves little from update to update: it is handed out as it is."""
+        """PPO averages nothing: its actor moves little from update to update."""
         return nullcontext()
 
     def on_weights_published(self, version: int) -> None:
-        """Explorers act on live weights `version` from now on; what older ones did grows stale."""
+        """Explorers act on live weights `version` from now on; drop rows of policies that are too old."""
         self._version = version
         self._drop_stale()
 
@@ -109,13 +109,13 @@ class PpoAlgorithm:
         if most <= 0 or not self.ready:
             return 0
         rows = self._collect(self.settings.n_steps)
-        inner = Transitions(
+        normalized = Transitions(
             **{name: getattr(rows, name) for name in rows.__struct_fields__ if name not in ("obs", "next_obs")},
             obs=self._normalize(rows.obs),
             next_obs=self._normalize(rows.next_obs),
         )
         self._freeze_actor(self._updates < self.settings.value_warmup_updates)
-        done = self._model.learn_from(inner)
+        done = self._model.learn_from(normalized)
         self._updates += 1
         self._gradient_steps += done
         return done

@@ -1,7 +1,7 @@
 """FloopSAC: stable-baselines3's SAC with an update written in numpy, several times as fast and numerically equal.
 
 It is the stock algorithm in every other respect: the same networks, optimizers and files. Where the numpy update does
-not apply (`sac_link.unsupported`), the stock one runs.
+not apply (`torch_numpy.unsupported`), the stock one runs.
 """
 
 from __future__ import annotations
@@ -31,15 +31,13 @@ class FloopSAC(SAC):
     _updates: dict[int, SacUpdate] | None = None
     last_losses: Losses | None = None
     value_range: tuple[float, float] | None = None
-    """Smallest and largest return there can be, if that is known: targets are clipped to it, so values can't run away.
-
-    This option and the next three go beyond the stock update."""
+    """As `SacSettings.value_range`. This option and the next three go beyond the stock update."""
     imitation_weight: float = 0.0
-    """How strongly the actor is drawn to what succeeded (`SacUpdateSettings.imitation_weight`); the replay must tell what did."""
+    """As `SacSettings.imitation_weight`; the replay buffer must fill `SacBatch.success`."""
     actor_uses_target_critics: bool = False
-    """Whether the target networks rate actions for the actor (`SacUpdateSettings.actor_uses_target_critics`)."""
+    """As `SacSettings.actor_uses_target_critics`."""
     lr_factor: float = 1.0
-    """What is left of the learning rate that the schedule gives."""
+    """Factor on the learning rate that the schedule gives."""
 
     @classmethod
     def for_spaces(cls, observation: spaces.Box, action: spaces.Box, **options: Any) -> FloopSAC:
@@ -64,7 +62,7 @@ class FloopSAC(SAC):
 
     def publish_optimizer_steps(self) -> None:
         """Tell torch's optimizers the step counts that were set in `numpy_parameters()`."""
-        self._current_views().publish_steps()
+        self._current_views().write_steps()
 
     def _current_views(self) -> TorchNumpyViews:
         if self._views is None or not self._views.is_current(self):
@@ -83,13 +81,13 @@ class FloopSAC(SAC):
         if self.ent_coef_optimizer is not None:
             optimizers.append(self.ent_coef_optimizer)
         self._update_learning_rate(optimizers)
-        link = self._current_views()
-        link.adopt_steps()
+        views = self._current_views()
+        views.read_steps()
         assert self._updates is not None
         if batch_size not in self._updates:
-            self._updates[batch_size] = SacUpdate(link.parameters, batch_size)
+            self._updates[batch_size] = SacUpdate(views.parameters, batch_size)
         self._record(self._run(self._updates[batch_size], gradient_steps))
-        link.publish_steps()
+        views.write_steps()
 
     def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
         super()._update_learning_rate(optimizers)

@@ -1,4 +1,4 @@
-"""SAC as a algorithm: executed actions, half of each batch from old work, paced by what arrives."""
+"""SacAlgorithm: learns from executed actions, with half of each batch from known tasks."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from floop_robot.spec.records import Source, StreamInfo
 AVERAGE_STRIDE = 8
 """Gradient steps between two looks at the weights for their average."""
 RECENT = 20
-"""Latest episodes on fresh work that explorers sampled from the policy, by which the learning rate is set."""
+"""Latest episodes of new tasks that explorers sampled from the policy. Their failures set the learning rate."""
 LOSING = 0.4
-"""From this share of failures among them on, learning goes at the full rate."""
+"""Share of failures among them from which the learning rate is the full one."""
 ENOUGH_ROWS = 256
-"""Updates begin with this many rows in replay: earlier ones would only memorise."""
+"""Rows in replay before the first update: with fewer it would memorize them."""
 
 
 class SacAlgorithm:
     """A `FloopSAC` with its `RlpdReplayBuffer`, and a running average of its actor.
 
-    At learning rates that recover fast, single weights are noisy; their average is the better policy and costs nothing.
+    At learning rates that recover fast, weights are noisy from step to step. Their average is the better policy.
     """
 
     def __init__(self, space: PolicySpace, settings: SacSettings, seed: int) -> None:
@@ -60,7 +60,7 @@ class SacAlgorithm:
     @property
     def progress(self) -> TrainingProgress:
         """Where training stands."""
-        rows = {"prior_rows": len(self.replay.prior), "fresh_rows": len(self.replay.online)}
+        rows = {"prior_rows": len(self.replay.prior), "new_rows": len(self.replay.online)}
         losses = self._model.last_losses
         if losses is None:
             return TrainingProgress(gradient_steps=self._gradient_steps, **rows)
@@ -99,7 +99,7 @@ class SacAlgorithm:
             return 0
         self._model.lr_factor = self._lr_factor()
         done = 0
-        while done < most:  # the average follows in small strides: as good as after each step, and free
+        while done < most:  # the average follows in small strides, which costs less than after each step
             stride = min(AVERAGE_STRIDE, most - done)
             self._model.train(stride, self.settings.batch_size)
             self._follow(stride)
@@ -115,7 +115,7 @@ class SacAlgorithm:
     def _follow(self, steps: int) -> None:
         actor = self._model.numpy_parameters().actor.params
         share = 1.0 - (1.0 - 1.0 / self.settings.average_steps) ** steps
-        # While young it is the mean of all steps so far: the first weights were drawn at random.
+        # At first it is the mean of all steps so far: the initial weights are random.
         self._average += np.float32(max(share, steps / (self._gradient_steps + steps))) * (actor - self._average)
 
     @contextmanager

@@ -82,14 +82,12 @@ class SacUpdateSettings:
     """Entropy coefficient that is not learned; None learns it."""
     update_target: bool = True
     value_range: tuple[float, float] | None = None
-    """Smallest and largest return there can be: targets are clipped to it. None, as stock, leaves them alone."""
+    """As `SacSettings.value_range`; None, as stock, clips nothing."""
     imitation_weight: float = 0.0
-    """Weight of the squared distance (summed over the action's values) from the actor's mean to what was done in
-    episodes that succeeded, wherever the critics find that better than what the actor would do: the Q-filter of Nair
-    et al. 2018, on the fleet's own successes (Oh et al. 2018). 0, as stock, imitates nothing."""
+    """As `SacSettings.imitation_weight`: weight of the squared distance, summed over the action's values, from the
+    actor's mean to the executed action. 0, as stock, imitates nothing."""
     actor_uses_target_critics: bool = False
-    """Whether actions are rated for the actor, and for what it imitates, by the target networks, as in MPO (Abdolmaleki
-    et al. 2018): they follow the critics slowly and pass on less of their swaying. False, as stock: the critics."""
+    """As `SacSettings.actor_uses_target_critics`, also for what is imitated. False, as stock, uses the critics."""
 
 
 class SacUpdate:
@@ -110,32 +108,32 @@ class SacUpdate:
         self._scratch: Array = np.zeros_like(parameters.target.params)
         self._data_action: Array = np.zeros((rows, self.action_size), np.float32)
 
-    def step(self, sizes: SacUpdateSettings) -> Losses:
+    def step(self, settings: SacUpdateSettings) -> Losses:
         """Update entropy coefficient, critics, actor and targets on `batch`."""
         p, batch = self.parameters, self.batch
-        now_obs, then_obs = batch.obs_act[:, : self.obs_size], batch.next_obs_act[:, : self.obs_size]
-        action, log_prob, head = self._draw(now_obs, batch.noise[0], self._actor_tape)
-        alpha = math.exp(float(p.log_alpha[0])) if sizes.fixed_alpha is None else sizes.fixed_alpha
-        alpha_loss = self._step_alpha(log_prob, sizes)
+        obs, next_obs = batch.obs_act[:, : self.obs_size], batch.next_obs_act[:, : self.obs_size]
+        action, log_prob, head = self._draw(obs, batch.noise[0], self._actor_tape)
+        alpha = math.exp(float(p.log_alpha[0])) if settings.fixed_alpha is None else settings.fixed_alpha
+        alpha_loss = self._step_alpha(log_prob, settings)
 
-        next_action, next_log_prob, _ = self._draw(then_obs, batch.noise[1], self._next_tape)
+        next_action, next_log_prob, _ = self._draw(next_obs, batch.noise[1], self._next_tape)
         batch.next_obs_act[:, self.obs_size :] = next_action
         next_q = p.target.forward(batch.next_obs_act, self._critic_tape)
         value = np.minimum(next_q[0, :, 0], next_q[1, :, 0])
         value -= np.float32(alpha) * next_log_prob
         value *= batch.discount
         value += batch.reward
-        if sizes.value_range is not None:
-            np.clip(value, np.float32(sizes.value_range[0]), np.float32(sizes.value_range[1]), out=value)
-        critic_loss, data_q = self._step_critic(value, sizes)
+        if settings.value_range is not None:
+            np.clip(value, np.float32(settings.value_range[0]), np.float32(settings.value_range[1]), out=value)
+        critic_loss, data_q = self._step_critic(value, settings)
 
-        if sizes.imitation_weight and sizes.actor_uses_target_critics:
+        if settings.imitation_weight and settings.actor_uses_target_critics:
             data_q = p.target.forward(batch.obs_act, self._critic_tape)[:, :, 0].min(axis=0)
         self._data_action[...] = batch.obs_act[:, self.obs_size :]
         batch.obs_act[:, self.obs_size :] = action
-        actor_loss = self._step_actor(now_obs, action, log_prob, head, data_q, np.float32(alpha), sizes)
-        if sizes.update_target:
-            self._update_target(sizes.tau)
+        actor_loss = self._step_actor(obs, action, log_prob, head, data_q, np.float32(alpha), settings)
+        if settings.update_target:
+            self._update_target(settings.tau)
         return Losses(critic_loss, actor_loss, alpha, alpha_loss, -float(log_prob.mean()))
 
     def _draw(self, obs: Array, noise: Array, tape: Tape) -> tuple[Array, Array, _Head]:
@@ -151,15 +149,15 @@ class SacUpdate:
         log_prob = terms.sum(axis=1) - np.float32(_HALF_LOG_2PI * self.action_size)
         return action, log_prob, _Head(out[:, : self.action_size], raw_log_std, spread, slack, density)
 
-    def _step_alpha(self, log_prob: Array, sizes: SacUpdateSettings) -> float:
-        if sizes.fixed_alpha is not None:
+    def _step_alpha(self, log_prob: Array, settings: SacUpdateSettings) -> float:
+        if settings.fixed_alpha is not None:
             return 0.0
-        gap = float(log_prob.mean()) + sizes.target_entropy
+        gap = float(log_prob.mean()) + settings.target_entropy
         loss = -float(self.parameters.log_alpha[0]) * gap
-        self.parameters.alpha_adam.step(np.array([-gap], np.float32), sizes.alpha_rate)
+        self.parameters.alpha_adam.step(np.array([-gap], np.float32), settings.alpha_rate)
         return loss
 
-    def _step_critic(self, value: Array, sizes: SacUpdateSettings) -> tuple[float, Array]:
+    def _step_critic(self, value: Array, settings: SacUpdateSettings) -> tuple[float, Array]:
         p = self.parameters
         q = p.critic.forward(self.batch.obs_act, self._critic_tape)
         least: Array = q[:, :, 0].min(axis=0)
@@ -167,7 +165,7 @@ class SacUpdate:
         loss = 0.5 * float(np.vdot(self._q_grad, self._q_grad)) / self.rows
         self._q_grad *= np.float32(1.0 / self.rows)
         p.critic.backward(self.batch.obs_act, self._q_grad, self._critic_tape)
-        p.critic_adam.step(p.critic.grads, sizes.critic_rate)
+        p.critic_adam.step(p.critic.grads, settings.critic_rate)
         return loss, least
 
     def _step_actor(
@@ -178,10 +176,10 @@ class SacUpdate:
         head: _Head,
         data_q: Array,
         alpha: np.float32,
-        sizes: SacUpdateSettings,
+        settings: SacUpdateSettings,
     ) -> float:
         p = self.parameters
-        rating = p.target if sizes.actor_uses_target_critics else p.critic
+        rating = p.target if settings.actor_uses_target_critics else p.critic
         q = rating.forward(self.batch.obs_act, self._critic_tape)[:, :, 0]
         first = q[0] <= q[1]
         scale = np.float32(1.0 / self.rows)
@@ -196,12 +194,12 @@ class SacUpdate:
         grad = self._head_grad[0]
         grad[:, : self.action_size] = mean_grad
         grad[:, self.action_size :] = (mean_grad * head.spread - alpha * scale) * inside
-        if sizes.imitation_weight:
+        if settings.imitation_weight:
             grad[:, : self.action_size] += self._imitation_grad(
-                head.mean, data_q > np.where(first, q[0], q[1]), sizes.imitation_weight
+                head.mean, data_q > np.where(first, q[0], q[1]), settings.imitation_weight
             )
         p.actor.backward(obs, self._head_grad, self._actor_tape)
-        p.actor_adam.step(p.actor.grads, sizes.actor_rate)
+        p.actor_adam.step(p.actor.grads, settings.actor_rate)
         return float((alpha * log_prob - np.where(first, q[0], q[1])).mean())
 
     def _imitation_grad(self, mean: Array, better: Array, weight: float) -> Array:

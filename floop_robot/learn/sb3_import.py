@@ -1,4 +1,7 @@
-"""A bundle made of a stable-baselines3 zip that takes raw observations, whoever trained it."""
+"""SB3 import: a bundle made of a stable-baselines3 zip that takes raw observations.
+
+Zips hold pickles: reading one runs whatever its author put in, hence `trust`.
+"""
 
 from __future__ import annotations
 

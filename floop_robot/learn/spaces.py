@@ -1,4 +1,4 @@
-"""The space a learner works in: normalized observations, actions in [-1, 1], and the way there from raw units."""
+"""PolicySpace: raw and normalized observations and actions of a task, and the conversion between them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from floop_robot.spec.task import TaskSpec
 
 
 class PolicySpace(msgspec.Struct, frozen=True):
-    """What observations and actions are, raw; and the normalization between."""
+    """Layouts of raw observations and actions, and the spaces that follow from them."""
 
     observation: Layout
     action: Layout
@@ -40,16 +40,16 @@ class PolicySpace(msgspec.Struct, frozen=True):
 
     @property
     def normalized_action(self) -> spaces.Box:
-        """What the learner's networks say."""
+        """What the learner's networks return."""
         return spaces.Box(-1.0, 1.0, (self.action.size,), np.float32)
 
     @property
     def normalizer(self) -> Normalizer:
-        """From raw to inner observations."""
+        """From raw to normalized observations."""
         return Normalizer(self.observation.offset, self.observation.scale)
 
     def fold(self, weight: Array, bias: Array) -> tuple[Array, Array]:
-        """A first layer that takes raw observations where `weight` (out, in) and `bias` take inner ones.
+        """A first layer that takes raw observations where `weight` (out, in) and `bias` take normalized ones.
 
         Computed in double precision: offsets are large against scales. `in` may be wider (actions behind observations).
         """
@@ -64,6 +64,6 @@ class PolicySpace(msgspec.Struct, frozen=True):
         n = self.observation.size
         raw = weight.astype(np.float64)
         offset = self.observation.offset.astype(np.float64)
-        inner = raw.copy()
-        inner[:, :n] *= self.observation.scale.astype(np.float64)
-        return inner.astype(np.float32), (bias + raw[:, :n] @ offset).astype(np.float32)
+        normalized = raw.copy()
+        normalized[:, :n] *= self.observation.scale.astype(np.float64)
+        return normalized.astype(np.float32), (bias + raw[:, :n] @ offset).astype(np.float32)

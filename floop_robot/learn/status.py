@@ -20,7 +20,7 @@ class LearnerState(enum.StrEnum):
     """Has used up what arrived, at the configured pace."""
     PAUSED = "paused"
     DOWN = "down"
-    """Doesn't answer; said by others, never by the learner."""
+    """Doesn't answer. Only clients report this state."""
 
 
 class LearnerStatus(Message, frozen=True, kw_only=True):
@@ -42,10 +42,10 @@ class LearnerStatus(Message, frozen=True, kw_only=True):
     """Rows left out: too old for PPO."""
     prior_rows: int = 0
     """Rows of known tasks in replay."""
-    fresh_rows: int = 0
+    new_rows: int = 0
     """Rows of new or failing tasks in replay."""
     steps_per_s: float = 0.0
-    """Gradient steps per second over the last seconds of work."""
+    """Gradient steps per second over the last seconds."""
     updates_per_transition: float = 0.0
     owed: int = 0
     """Gradient steps in arrears."""

@@ -76,16 +76,16 @@ class TorchNumpyViews:
         for parameter, values, _, _ in (*self._actor, *self._critic, *self._target):
             values[...] = parameter.detach().numpy()
             parameter.data = th.from_numpy(values)
-        self._adopt_moments(model.actor.optimizer, self._actor, p.actor_adam)
-        self._adopt_moments(model.critic.optimizer, self._critic, p.critic_adam)
+        self._share_moments(model.actor.optimizer, self._actor, p.actor_adam)
+        self._share_moments(model.critic.optimizer, self._critic, p.critic_adam)
         if model.log_ent_coef is not None and model.ent_coef_optimizer is not None:
             p.log_alpha[...] = model.log_ent_coef.detach().numpy()
             model.log_ent_coef.data = th.from_numpy(p.log_alpha)
             alpha = (model.log_ent_coef, p.log_alpha, p.alpha_adam.mean, p.alpha_adam.square)
-            self._adopt_moments(model.ent_coef_optimizer, [alpha], p.alpha_adam)
+            self._share_moments(model.ent_coef_optimizer, [alpha], p.alpha_adam)
         self._marks = self._pointers(model)
 
-    def _adopt_moments(self, optimizer: th.optim.Optimizer, named: list[Named], adam: FlatAdam) -> None:
+    def _share_moments(self, optimizer: th.optim.Optimizer, named: list[Named], adam: FlatAdam) -> None:
         counts = np.zeros(len(named), np.float32)
         for i, (parameter, _, mean, square) in enumerate(named):
             state = optimizer.state[parameter]
@@ -97,12 +97,12 @@ class TorchNumpyViews:
         counts[:] = adam.steps
         self._steps.append((adam, counts))
 
-    def adopt_steps(self) -> None:
+    def read_steps(self) -> None:
         """Take over the step counts of the optimizers: stock training may have gone on meanwhile."""
         for adam, counts in self._steps:
             adam.steps = int(counts[0])
 
-    def publish_steps(self) -> None:
+    def write_steps(self) -> None:
         """Write the step counts of the optimizers where torch looks for them."""
         for adam, counts in self._steps:
             counts[:] = adam.steps

@@ -1,4 +1,4 @@
-"""UtdBudget: how many gradient steps the data that has arrived pays for, and how fresh they were when learned from."""
+"""UtdBudget and LatencyMeter: gradient steps that arriving rows pay for, and the age of rows at their first one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ LATENCY_WINDOW = 20_000
 
 
 class UtdBudget:
-    """An account of gradient steps: arriving rows pay in, updates draw."""
+    """An account of gradient steps: rows add to it, updates spend it."""
 
     def __init__(self, max_steps: float) -> None:
         self._owed = 0.0
         self._most = max_steps
-        """A learner that was away must not hammer old rows for minutes before it looks at new ones."""
+        """Arrears beyond it are forgotten: a learner that was down must not train for minutes before it reads new rows."""
 
     def add(self, steps: float) -> None:
         """Data arrived that is worth `steps` gradient steps."""
@@ -35,17 +35,17 @@ class UtdBudget:
 
 
 class LatencyMeter:
-    """Time from a transition leaving its control loop to the first gradient step begun when it could be drawn.
+    """Time from a transition's stamp to the first gradient step that can draw it.
 
-    A difference of two wall clocks, the robot's and this host's: valid where both are one, as in a demo on one host. On
-    several hosts it is off by what their clocks differ. Rows from the future can't be: they are counted and left out.
-    Those that are hours late are not, since a spool holds them for as long as ingest is away. Only reports read it.
+    It is a difference of two wall clocks, the robot's and this host's. On several hosts it errs by what they differ.
+    Rows from the future are counted and left out. Rows that are hours late count: a spool holds them while ingest is
+    down. Only reports read it.
     """
 
     def __init__(self, since_ns: int | None = None) -> None:
-        """`since_ns`: when learning began, wall clock; None: now. Rows stamped before are history, not latency."""
+        """Rows stamped before `since_ns` (wall clock; None: now) are left out."""
         self.implausible = 0
-        """Rows left out: stamped later than now, by a clock that differs."""
+        """Rows left out because they are stamped in the future."""
         self._since_ns = time.time_ns() if since_ns is None else since_ns
         self._waiting: list[NDArray[np.int64]] = []
         self._seconds: deque[float] = deque(maxlen=LATENCY_WINDOW)

@@ -1,7 +1,7 @@
-"""Episodes packed small, to travel with a checkpoint: observations once each, half precision.
+"""Episodes packed small, to travel with a checkpoint: each observation once, in half precision.
 
-A learner that starts on a robot's first day has no replay of old work yet; these rows keep it at what it knows.
-Half precision errs by a quarter of a millimetre at arm's length, less than perception does.
+A learner that starts on a fleet's first day has no rows of known tasks. These keep it from forgetting them.
+At arm's length half precision errs by 0.25 mm, less than perception does.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def pack_episodes(episodes: Sequence[Transitions]) -> PackedEpisodes:
 
 
 def unpack_episodes(packed: Mapping[str, NDArray[Any]]) -> Transitions:
-    """The rows of all packed episodes; raises ValueError when the arrays don't belong together."""
+    """The rows of all packed episodes; raises ValueError or KeyError when the arrays don't belong together."""
     lengths = packed["length"].astype(np.int64)
     total, episodes = int(lengths.sum()), len(lengths)
     obs, action = packed["obs"].astype(np.float32), packed["action"].astype(np.float32)
     if len(obs) != total + episodes or len(action) != total or len(packed["reward"]) != total:
-        raise ValueError("packed episodes have unlike lengths")
-    first = np.repeat(np.arange(episodes), lengths) + np.arange(total)  # one observation more per episode before it
+        raise ValueError("the arrays have different lengths")
+    first = np.repeat(np.arange(episodes), lengths) + np.arange(total)  # an episode has one observation more than rows
     last = np.cumsum(lengths) - 1
     terminated, episode_end = np.zeros(total, np.bool_), np.zeros(total, np.bool_)
     terminated[last], episode_end[last] = packed["terminated"].astype(np.bool_), True
@@ -57,11 +57,11 @@ def unpack_episodes(packed: Mapping[str, NDArray[Any]]) -> Transitions:
 
 
 def choose_episodes(episodes: Sequence[Transitions], rows: int, rng: np.random.Generator) -> list[Transitions]:
-    """Random episodes of together at most `rows` rows: from all of a training run, its mistakes included."""
+    """Random episodes with at most `rows` rows together; early ones are as likely as late ones."""
     out: list[Transitions] = []
-    left = rows
+    remaining = rows
     for index in rng.permutation(len(episodes)).tolist():
-        if len(episodes[index]) <= left:
+        if len(episodes[index]) <= remaining:
             out.append(episodes[index])
-            left -= len(episodes[index])
+            remaining -= len(episodes[index])
     return out

@@ -1,7 +1,6 @@
-"""RingBuffer: the transitions of one kind of work, with a quota for each robot, in one matrix.
+"""RingBuffer: transitions in one matrix, in which each robot has a ring of its own.
 
-A robot that reports ten times as much as the others, or sixty-four robots instead of four, can't push the rest out:
-each has its own ring of rows.
+So a robot that reports ten times as much as the others can't push their rows out.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ from floop_robot.stream.columns import Matrix
 
 _UNKNOWN, _FAILED, _SUCCEEDED = range(3)
 MAX_OPEN = 1024
-"""Episodes whose end is waited for; a robot that never ends one (it was killed, the end was lost) must not fill the
-memory."""
+"""Episodes whose end is awaited. Bounded: the end of a killed robot's episode never comes."""
 _NONE: NDArray[np.int64] = np.zeros(0, np.int64)
 EpisodeKey = tuple[str, str, int]
 """Robot, boot, episode."""
@@ -37,7 +35,7 @@ class Normalizer:
 
 
 class RingBuffer:
-    """Rows `[obs | action | next_obs | reward | terminated]`, normalized; one segment of `quota` rows per robot."""
+    """Rows `[obs | action | next_obs | reward | terminated]`, normalized; one segment of `quota` rows for each robot."""
 
     def __init__(self, obs_size: int, action_size: int, quota: int, normalizer: Normalizer) -> None:
         self.obs_size, self.action_size, self.quota = obs_size, action_size, quota
@@ -48,7 +46,7 @@ class RingBuffer:
         self._next: list[int] = []
         self._filled: NDArray[np.int64] = np.zeros(0, np.int64)
         self._starts: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._open: OrderedDict[EpisodeKey, list[NDArray[np.int64]]] = OrderedDict()  # heard last comes last
+        self._open: OrderedDict[EpisodeKey, list[NDArray[np.int64]]] = OrderedDict()  # latest last
         self._rare: NDArray[np.int64] | None = None
         self.added = 0
         """Rows ever taken in."""
@@ -80,7 +78,7 @@ class RingBuffer:
             self._open.popitem(last=False)  # its rows stay, of unknown outcome
 
     def close(self, key: EpisodeKey, *, failed: bool) -> bool:
-        """An episode is over; its outcome is that of all its rows. Returns whether there are any."""
+        """Give all rows of an episode its outcome; returns whether there are any."""
         places = self._open.pop(key, [])
         if places:
             self._outcome[np.concatenate(places)] = _FAILED if failed else _SUCCEEDED
@@ -88,18 +86,17 @@ class RingBuffer:
         return bool(places)
 
     def draw(self, count: int, rare_fraction: float, rng: np.random.Generator, out: Matrix) -> NDArray[np.bool_]:
-        """Write `count` rows drawn with replacement into `out`, that share of them from episodes of the rarer outcome.
+        """Draw `count` rows with replacement into `out`; returns which of them are of successful episodes, shape (count,).
 
-        The first successes at new work drown in failures, and so do the last failures in successes. Returns which of
-        the rows, shape (count,), belong to episodes that succeeded.
+        `rare_fraction` of them are of the rarer outcome: the first successes, or the last failures.
         """
         rare = self._rare_places() if rare_fraction > 0.0 else _NONE
-        special = round(count * rare_fraction) if len(rare) else 0
-        flat = rng.integers(len(self), size=count - special)
+        rare_count = round(count * rare_fraction) if len(rare) else 0
+        flat = rng.integers(len(self), size=count - rare_count)
         segment = np.searchsorted(self._starts, flat, side="right") - 1
         places = segment * self.quota + flat - self._starts[segment]
-        if special:
-            places = np.concatenate([places, rare[rng.integers(len(rare), size=special)]])
+        if rare_count:
+            places = np.concatenate([places, rare[rng.integers(len(rare), size=rare_count)]])
         np.take(self._matrix, places, axis=0, out=out, mode="clip")
         success: NDArray[np.bool_] = self._outcome[places] == _SUCCEEDED
         return success
@@ -114,12 +111,12 @@ class RingBuffer:
     def _segment(self, robot: str) -> int:
         if robot not in self._segments:
             self._segments[robot] = len(self._segments)
-            used, wanted = len(self._segments) * self.quota, len(self._matrix)
-            if used > wanted:  # doubled, so that many robots are copied a few times only
-                grown = np.zeros((max(used, 2 * wanted), self._matrix.shape[1]), np.float32)
-                grown[:wanted] = self._matrix
+            used, allocated = len(self._segments) * self.quota, len(self._matrix)
+            if used > allocated:  # doubled, so that rows are copied a few times only
+                grown = np.zeros((max(used, 2 * allocated), self._matrix.shape[1]), np.float32)
+                grown[:allocated] = self._matrix
                 self._matrix = grown
-                self._outcome = np.concatenate([self._outcome, np.zeros(len(grown) - wanted, np.int8)])
+                self._outcome = np.concatenate([self._outcome, np.zeros(len(grown) - allocated, np.int8)])
             self._next.append(0)
             self._filled = np.append(self._filled, 0)
         return self._segments[robot]

@@ -1,7 +1,7 @@
-"""RlpdReplayBuffer: a stable-baselines3 replay buffer whose batches are part prior work, part fresh work (RLPD).
+"""RlpdReplayBuffer: a stable-baselines3 replay buffer that mixes known and new tasks in every batch (RLPD).
 
-Ball et al. 2023, "Efficient Online Reinforcement Learning with Offline Data": half of each batch from either side keeps
-a policy at what it knew while it learns what is new.
+Ball et al. 2023, "Efficient Online Reinforcement Learning with Offline Data": with
+half of each batch from either side, a policy keeps what it knew while it learns what is new.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from floop_robot.stream.columns import Matrix
 
 
 class RlpdReplayBuffer(ReplayBuffer):
-    """Two regions: `prior` (demonstrations, old work) and `online` (what the robots do now)."""
+    """Two regions: `prior` (demonstrations and known tasks) and `online` (new tasks)."""
 
     def __init__(
         self, observation: spaces.Box, action: spaces.Box, normalizer: Normalizer, settings: SacSettings, seed: int
@@ -58,23 +58,23 @@ class RlpdReplayBuffer(ReplayBuffer):
             self._gathered = np.zeros((count, self._gathered.shape[1]), np.float32)
             self._success = np.zeros(count, np.float32)
         share = self.settings.prior_fraction if len(self.online) else 1.0
-        old = round(count * share) if len(self.prior) else 0
-        if old:
-            self._success[:old] = self.prior.draw(old, 0.0, self.rng, self._gathered[:old])
-        if old < count:
+        prior = round(count * share) if len(self.prior) else 0
+        if prior:
+            self._success[:prior] = self.prior.draw(prior, 0.0, self.rng, self._gathered[:prior])
+        if prior < count:
             rare = self.settings.rare_fraction
-            self._success[old:] = self.online.draw(count - old, rare, self.rng, self._gathered[old:])
+            self._success[prior:] = self.online.draw(count - prior, rare, self.rng, self._gathered[prior:])
         return self._gathered
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
         """Draw a batch as torch tensors, for stable-baselines3's own update."""
         rows = th.from_numpy(self._draw(batch_size).copy())
         o, a = self.prior.obs_size, self.prior.action_size
-        now, act, then = rows[:, :o], rows[:, o : o + a], rows[:, o + a : 2 * o + a]
-        return ReplayBufferSamples(now, act, then, rows[:, -1:], rows[:, -2:-1] * self.settings.reward_scale)
+        obs, action, next_obs = rows[:, :o], rows[:, o : o + a], rows[:, o + a : 2 * o + a]
+        return ReplayBufferSamples(obs, action, next_obs, rows[:, -1:], rows[:, -2:-1] * self.settings.reward_scale)
 
     def add(self, *args: Any, **kwargs: Any) -> None:
-        """Not the way in: rows come by slices, see `extend`."""
+        """Refuse single rows; use `extend`."""
         raise TypeError("rows enter a RlpdReplayBuffer through extend(), many at a time")
 
     def extend(self, robot: str, rows: Transitions, *, prior: bool, boot_id: str = "") -> None:
@@ -82,10 +82,7 @@ class RlpdReplayBuffer(ReplayBuffer):
         (self.prior if prior else self.online).extend(robot, rows, boot_id)
 
     def close_episode(self, robot: str, boot_id: str, episode: int, *, failed: bool) -> bool:
-        """An episode is over; its outcome decides whether its rows are drawn more often.
-
-        Returns whether it was about fresh work.
-        """
+        """Give an episode its outcome; returns whether any of its rows are of a new task."""
         key = (robot, boot_id, episode)
         self.prior.close(key, failed=failed)
         return self.online.close(key, failed=failed)

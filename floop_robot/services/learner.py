@@ -43,7 +43,7 @@ PAUSED_POLL_S = 0.05
 
 
 class SocketPublisher:
-    """Live weights to whoever listens, candidates to the gate; neither ever waits for its reader."""
+    """Publishes live weights to explorers and candidates to the gate; never waits for a reader."""
 
     def __init__(self, endpoints: Endpoints) -> None:
         """Raises `BindError` when the port for live weights is taken."""
@@ -176,7 +176,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     run(load_config(arguments.config))
-    gc.freeze()  # taking torch apart object by object would keep whoever waits for the end for a second
+    gc.freeze()  # freeing torch's objects one by one would delay the exit by a second
     return 0
 
 

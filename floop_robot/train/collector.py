@@ -70,7 +70,7 @@ class Collector:
 
     def __init__(self, spec: TrainingEnvSpec) -> None:
         context = multiprocessing.get_context("spawn")
-        self._link, theirs = context.Pipe()
+        self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_worker_main, args=(spec, theirs), name="floop-collector", daemon=True)
         self._process.start()
         theirs.close()
@@ -84,14 +84,14 @@ class Collector:
     def ask(self, request: CollectRequest) -> None:
         """Have episodes made; returns at once."""
         try:
-            self._link.send(request)
+            self._connection.send(request)
         except (BrokenPipeError, ConnectionResetError):
             raise CollectorFailed("the process that simulates ended; its error is above") from None
 
     def receive(self) -> list[TrainingEpisode]:
         """The episodes last asked for; waits for them. Raises `CollectorFailed` when the worker broke."""
         try:
-            reply: Any = self._link.recv()
+            reply: Any = self._connection.recv()
         except (EOFError, ConnectionResetError):
             raise CollectorFailed("the process that simulates ended; its error is above") from None
         if isinstance(reply, str):
@@ -106,32 +106,32 @@ class Collector:
 
     def close(self) -> None:
         """End the worker."""
-        self._link.close()
+        self._connection.close()
         self._process.join(STOP_S)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
 
 
-def _worker_main(spec: TrainingEnvSpec, link: Connection) -> None:
+def _worker_main(spec: TrainingEnvSpec, connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent closes the pipe
     try:
         env = spec.make()
         while True:
-            request: CollectRequest = link.recv()
-            link.send(collect_episodes(env, request))
+            request: CollectRequest = connection.recv()
+            connection.send(collect_episodes(env, request))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
     except FloopError as error:
-        _send_error(link, str(error))
+        _send_error(connection, str(error))
     except Exception as error:
         traceback.print_exc()
-        _send_error(link, f"{type(error).__name__}: {error}")
+        _send_error(connection, f"{type(error).__name__}: {error}")
 
 
-def _send_error(link: Connection, error: str) -> None:
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # whoever asked is gone
-        link.send(error)
+def _send_error(connection: Connection, error: str) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the parent is gone
+        connection.send(error)
 
 
 def episode_range(first: int, count: int) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""TrainConfig: everything that `floop train` can be told."""
+"""TrainConfig: the configuration of `floop train`."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ ROBOT = "panda"
 
 
 class TrainingEpisode(msgspec.Struct, frozen=True, kw_only=True):
-    """One episode and what it taught."""
+    """One episode, as rows and figures."""
 
     rows: Transitions
     success: bool
@@ -61,7 +61,7 @@ class TrainingEnv(Protocol):
         ...
 
     def expert(self) -> PolicyActor:
-        """Who demonstrates; raises `ConfigError` where nobody does."""
+        """The demonstrator; raises `ConfigError` where there is none."""
         ...
 
 
@@ -73,7 +73,7 @@ class TrainingEnvSpec(msgspec.Struct, frozen=True):
     """A Gymnasium id; takes the place of `task`."""
     seed: int = 0
     randomize: bool = False
-    """Training episodes of a floop task vary what can't be perceived."""
+    """Whether friction, mass, delay and calibration vary in the training episodes of a floop task."""
 
     def make(self) -> TrainingEnv:
         """The environment; raises `UnknownName` or `ConfigError`."""
@@ -84,7 +84,7 @@ class TrainingEnvSpec(msgspec.Struct, frozen=True):
         )
 
     def describe(self) -> tuple[TaskSpec, Ids, bool]:
-        """Task, ids and whether success is told, without starting a physics engine for a floop task."""
+        """Task, ids and whether success is reported, without starting a physics engine for a floop task."""
         if not self.env:
             rules = get_task(self.task)
             return rules.spec, ids_of(rules, load_robot(ROBOT)), True
@@ -93,7 +93,7 @@ class TrainingEnvSpec(msgspec.Struct, frozen=True):
 
 
 class ArmTrainingEnv:
-    """A floop task in PyBullet on its training tasks; `randomize` varies in training what can't be perceived."""
+    """A floop task in PyBullet on its training tasks; `randomize` varies what can't be perceived while training."""
 
     reports_success = True
 
@@ -102,15 +102,15 @@ class ArmTrainingEnv:
         self.task = self._env.rules.spec
         self.ids = ids_of(self._env.rules, self._env.robot)
         self._seed = seed
-        self._work: ScenarioSource = TrainingScenarios(task)
-        self._training_work = DomainRandomization(self._work) if randomize else self._work
+        self._scenarios: ScenarioSource = TrainingScenarios(task)
+        self._training_scenarios = DomainRandomization(self._scenarios) if randomize else self._scenarios
 
     def episode(self, actor: PolicyActor, purpose: Purpose, index: int, *, sample: bool) -> TrainingEpisode:
         """One scenario of the purpose; what is drawn while acting is seeded by it as well."""
         number = seed_of(purpose, self._seed, index)
         rng = np.random.default_rng((number, 1))
-        work = self._training_work if purpose is Purpose.TRAINING else self._work
-        done = run_episode(self._env, actor, scenario_of(work, number), rng, sample=sample, record_trace=True)
+        source = self._training_scenarios if purpose is Purpose.TRAINING else self._scenarios
+        done = run_episode(self._env, actor, scenario_of(source, number), rng, sample=sample, record_trace=True)
         return TrainingEpisode(
             rows=rows_of(done.trace, index),
             success=done.success,
@@ -183,12 +183,12 @@ class GymTrainingEnv:
         )
 
     def expert(self) -> PolicyActor:
-        """Nobody demonstrates here."""
+        """Raise `ConfigError`: there is no demonstrator."""
         raise no_demonstrations(self.task.id)
 
 
 def no_demonstrations(environment: str) -> ConfigError:
-    """Why an environment of somebody else's cannot be shown."""
+    """The error for demonstrations of an environment that is not floop's."""
     return ConfigError(f"there are no demonstrations of {environment}; leave out --demonstrations")
 
 

@@ -24,7 +24,7 @@ from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
 
 CHECK_OBSERVATIONS = 8
-"""First observations of the latest episodes, on which whoever loads the bundle checks that it acts alike."""
+"""First observations of the latest episodes. A robot that loads the bundle checks that it acts alike on them."""
 
 
 @contextmanager
@@ -128,7 +128,7 @@ class PolicyWriter(msgspec.Struct, frozen=True, kw_only=True):
             transitions=transitions,
             known=KnownTasks.of(self.task.observation, observations),
         )
-        with algorithm.averaged_weights():  # who goes on from here starts with the policy that was measured
+        with algorithm.averaged_weights():  # a learner that goes on from here starts with the policy that was measured
             Checkpoint(info, algorithm.arrays(), summary.prior(self.prior_rows, self.seed)).save(paths.checkpoint)
         return paths
 

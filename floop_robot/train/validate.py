@@ -1,4 +1,4 @@
-"""Judging policies outside a fleet: success on given scenarios, and the gate's own trial against another policy."""
+"""Validation outside a fleet: a policy's success on given scenarios, and the gate's trial against another policy."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class ValidationPlan(msgspec.Struct, frozen=True, kw_only=True):
     episodes: int = 200
     seed: int = 0
     workers: int = 1
-    focus: tuple[str, ...] = ()
+    target_classes: tuple[str, ...] = ()
     """Object classes of the catalogue on which the candidate should be better; empty: known tasks."""
     gate: GateConfig = GateConfig()
 
@@ -120,7 +120,7 @@ def evaluate_with(
     policy = bundle.manifest.sha256
     executor.add_policy(policy, bundle.to_bytes())
     outcomes: list[EpisodeOutcome] = []
-    # A few jobs ahead, not all: in one process each runs as it is submitted, and `on_progress` wants to be called between.
+    # Only a few jobs ahead: in one process each runs as it is submitted, and `on_progress` is called between them.
     waiting = deque(executor.submit([EpisodeJob(policy, s) for s in scenarios[: 2 * executor.width]]))
     for scenario in (*scenarios[len(waiting) :], *[None] * len(waiting)):
         outcomes.append(waiting.popleft().result())
@@ -136,9 +136,9 @@ def validate(
 ) -> Validation:
     """Measure a candidate, and judge it against another policy if there is one, on scenarios for validation.
 
-    `on_progress` sees the measuring; the trial that may follow takes a few seconds at most.
+    `on_progress` is called while measuring; the trial that may follow takes a few seconds.
     """
-    source = TrainingScenarios(plan.task, plan.focus) if plan.focus else TrainingScenarios(plan.task)
+    source = TrainingScenarios(plan.task, plan.target_classes) if plan.target_classes else TrainingScenarios(plan.task)
     scenarios = scenarios_of(source, Purpose.VALIDATION, plan.seed, plan.episodes)
     with _executor(plan.task, plan.robot, plan.workers) as executor:
         result = Validation(task=plan.task, candidate=evaluate_with(executor, candidate, scenarios, on_progress))
@@ -157,9 +157,9 @@ def judge(executor: Executor, candidate: Bundle, incumbent: Bundle, plan: Valida
         executor.add_policy(bundle.manifest.sha256, bundle.to_bytes())
     scenario_pool.set_incumbent(incumbent.manifest.sha256)
     scenario_pool.set_source(Suite.REGRESSION, TrainingScenarios(plan.task), ())
-    if plan.focus:
-        scenario_pool.set_source(Suite.TARGET, TrainingScenarios(plan.task, plan.focus), plan.focus)
-    trial = Trial(plan.gate, TargetTasks(plan.focus))
+    if plan.target_classes:
+        scenario_pool.set_source(Suite.TARGET, TrainingScenarios(plan.task, plan.target_classes), plan.target_classes)
+    trial = Trial(plan.gate, TargetTasks(plan.target_classes))
     return TrialRunner(trial, scenario_pool, executor, candidate.manifest.sha256, incumbent.manifest.version).run()
 
 

@@ -160,7 +160,7 @@ def test_new_work_is_told_by_what_was_perceived(tmp_path: Path) -> None:
         bench.journal.add(stream(), episode(i, object_class="box" if i < 5 else "basket"))
     assert bench.settle() == 5 * 40 * 0.5 + 5 * 40 * 1.0
     progress = bench.learner.status
-    assert (progress.prior_rows, progress.fresh_rows) == (200, 200)
+    assert (progress.prior_rows, progress.new_rows) == (200, 200)
 
 
 def test_known_work_that_robots_fail_at_becomes_fresh(tmp_path: Path) -> None:
@@ -168,11 +168,11 @@ def test_known_work_that_robots_fail_at_becomes_fresh(tmp_path: Path) -> None:
     for i in range(8):  # explorers may fail
         bench.journal.add(stream("explorer_1", Source.EXPLORER), episode(i, won=False))
     bench.settle()
-    assert bench.learner.status.fresh_rows == 0
+    assert bench.learner.status.new_rows == 0
     for i in range(8):
         bench.journal.add(stream(), episode(i, won=False))
     bench.settle()
-    assert bench.learner.status.fresh_rows == 6 * 40  # from the third failure on
+    assert bench.learner.status.new_rows == 6 * 40  # from the third failure on
 
 
 def test_rows_of_another_contract_are_counted_not_learned_from(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_an_update_needs_its_rows_and_uses_them_up() -> None:
     assert model.ready
     assert worth == pytest.approx(80 * 2 / 32)
     assert model.update(100) == 2 * 64 // 32
-    assert model.progress.fresh_rows == 80 - 64
+    assert model.progress.new_rows == 80 - 64
     assert not model.ready
 
 
@@ -86,11 +86,11 @@ def test_rows_beyond_the_staleness_budget_are_dropped_and_counted() -> None:
     for version in (1, 2, 3):
         model.take(stream(), rows_of(10, version, version))
     model.on_weights_published(4)
-    assert (model.progress.stale_rows, model.progress.fresh_rows) == (10, 20)
+    assert (model.progress.stale_rows, model.progress.new_rows) == (10, 20)
     model.on_weights_published(5)
-    assert (model.progress.stale_rows, model.progress.fresh_rows) == (20, 10)
+    assert (model.progress.stale_rows, model.progress.new_rows) == (20, 10)
     model.take(stream(), rows_of(5, 1, 9))  # late on arrival
-    assert (model.progress.stale_rows, model.progress.fresh_rows) == (25, 10)
+    assert (model.progress.stale_rows, model.progress.new_rows) == (25, 10)
 
 
 def test_only_sampled_rows_of_explorers_are_on_policy() -> None:
@@ -99,7 +99,7 @@ def test_only_sampled_rows_of_explorers_are_on_policy() -> None:
     mean = rows_of(30)
     mean.log_prob[:] = np.nan
     model.take(stream(), mean)
-    assert model.progress.fresh_rows == 0
+    assert model.progress.new_rows == 0
 
 
 def test_the_actor_rests_while_values_warm_up_then_moves() -> None:

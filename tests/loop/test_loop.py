@@ -57,7 +57,7 @@ def test_explorers_practice_what_fails_and_the_learner_learns_from_it(loop: Loop
     }
     assert "basket" in classes and classes & {"box", "cylinder"}
     learner = seconds[-1].learner
-    assert learner.robot_rows >= 4 * 60 and learner.explorer_rows >= 4 * 60 and learner.fresh_rows > 0
+    assert learner.robot_rows >= 4 * 60 and learner.explorer_rows >= 4 * 60 and learner.new_rows > 0
     assert learner.gradient_steps > seconds[0].learner.gradient_steps
 
 

@@ -132,7 +132,7 @@ MIRRORS: list[tuple[str, str, dict[str, str], set[str]]] = [
     ("SafetyStatus", "robot.messages:SafetyState", {"mono_s": "header"}, set()),
     (
         "LearnerStatus", "learn.status:LearnerStatus", {"checkpoint_ns": "checkpoint_stamp"},
-        {"prior_rows", "fresh_rows"},  # of the demo's screen
+        {"prior_rows", "new_rows"},  # of the demo's screen
     ),
 ]  # fmt: skip
 

@@ -43,7 +43,7 @@ def test_a_better_policy_is_accepted_against_a_worse_one_and_not_the_other_way()
 
 
 def test_without_another_policy_there_is_a_measurement_and_no_verdict() -> None:
-    found = validate(skilled(), None, ValidationPlan(task=TASK, episodes=4, focus=("basket",)))
+    found = validate(skilled(), None, ValidationPlan(task=TASK, episodes=4, target_classes=("basket",)))
     assert found.verdict is None
     assert set(found.candidate.classes) == {"basket"}
     own = scenarios_of(TrainingScenarios(TASK, ("basket",)), Purpose.VALIDATION, 0, 4)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -12,12 +11,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from floop_robot.bundle import Bundle, DataRange
+from floop_robot.bundle import Bundle
 from floop_robot.core import JournalSource, WeightPublisher
 from floop_robot.learn.algorithm import Algorithm
 from floop_robot.learn.checkpoint import Checkpoint, CheckpointInfo
 from floop_robot.learn.export import to_bundle
 from floop_robot.learn.mlp import Array
+from floop_robot.learn.observation_range import ObservationRange
 from floop_robot.learn.status import LearnerState, LearnerStatus
 from floop_robot.learn.utd_budget import LatencyMeter, UtdBudget
 from floop_robot.monitor.shift_detector import KnownTasks, ShiftDetector
@@ -70,8 +70,7 @@ class ContinuousLearner:
         self._builder = TransitionBuilder(task, ids, ShiftDetector(task.observation, self._known))
         self._utd_budget, self._latency = UtdBudget(MAX_OWED_STEPS), LatencyMeter()
         self._observations: deque[Array] = deque(maxlen=RECENT_OBSERVATIONS)
-        self._low = np.full(task.observation.size, np.inf, np.float32)
-        self._high = np.full(task.observation.size, -np.inf, np.float32)
+        self._range = ObservationRange(task.observation.size)
         self._blocks: deque[tuple[int, int]] = deque()
         self._read_rows = self._transitions = 0
         self._trained_to = self._rebuilds_to = self._weights_version = self._candidates = 0
@@ -109,12 +108,6 @@ class ContinuousLearner:
             stream = StreamInfo(PRIOR, PRIOR, self._task.id, self._ids, Source.DEMONSTRATION)
             self._algorithm.take(stream, rows)  # learned from before: pays for nothing
 
-    def run(self, stop: threading.Event) -> None:
-        """Learn until `stop` is set; writes a last checkpoint."""
-        while not stop.is_set():
-            self.step()
-        self.checkpoint()
-
     def step(self, wait_s: float = 0.05) -> int:
         """Take in what has arrived, do at most `CHUNK` gradient steps, publish what is due; returns the steps done.
 
@@ -148,8 +141,7 @@ class ContinuousLearner:
         obs = rows.obs
         self._transitions += len(obs)
         self._observations.append(obs[-1])
-        np.minimum(self._low, obs.min(axis=0), out=self._low)
-        np.maximum(self._high, obs.max(axis=0), out=self._high)
+        self._range.extend(obs)
 
     def _publish(self) -> None:
         try:
@@ -186,13 +178,7 @@ class ContinuousLearner:
     def bundle(self) -> Bundle:
         """The actor as it is now; raises `BundleRefused` when training diverged (NaN)."""
         observations = np.array(self._observations) if self._observations else self._task.observation.offset[None]
-        seen = np.isfinite(self._low).all()
-        data = DataRange(
-            transitions=self._transitions,
-            journal_to=self._source.position,
-            observation_low=tuple(self._low.tolist()) if seen else (),
-            observation_high=tuple(self._high.tolist()) if seen else (),
-        )
+        data = self._range.data_range(self._transitions, self._source.position)
         return to_bundle(self._algorithm.model, self._task, self._ids, observations, data=data)
 
     def checkpoint(self) -> None:

@@ -15,8 +15,9 @@ import torch
 import zmq
 
 from floop_robot.bundle import Bundle
+from floop_robot.core import JournalSource, WeightPublisher
 from floop_robot.learn.algorithm import Algorithm
-from floop_robot.learn.checkpoint import Checkpoint
+from floop_robot.learn.checkpoint import Checkpoint, CheckpointInfo
 from floop_robot.learn.learner import ContinuousLearner
 from floop_robot.learn.make_algorithm import make_algorithm
 from floop_robot.learn.spaces import PolicySpace
@@ -125,39 +126,25 @@ def run(config: FloopConfig) -> None:
     """Learn until SIGINT or SIGTERM; raises `FloopError` when port or checkpoint can't be used."""
     stop = stop_on_signals()
     torch.set_num_threads(1)
-    rules = get_task(config.task)
-    ids = ids_of(rules, load_robot(config.robot.model))
     operators = OperatorTokens(Path(config.operators) if config.operators else None)
+    folder = Path(config.run_dir)
+    stats: StatsFile[LearnerStatus] = StatsFile(folder, "learner")
     checkpoint, resume = load_start_checkpoint(config)
-    info = checkpoint.info
-    tail = JournalFollower(
-        config.endpoints.tail,
-        after=info.replay_from if resume else 0,
-        journal_id=info.journal_id if resume else "",
-    )
-    publisher = SocketPublisher(config.endpoints)
-    own_checkpoint = Path(config.run_dir) / CHECKPOINT
-    stats: StatsFile[LearnerStatus] = StatsFile(Path(config.run_dir), "learner")
     with contextlib.ExitStack() as opened:
-        opened.callback(tail.close)
+        publisher = SocketPublisher(config.endpoints)
         opened.callback(publisher.close)
-        control = LearnerControl(config.endpoints.learner, Path(config.run_dir), operators)
+        control = LearnerControl(config.endpoints.learner, folder, operators)
         opened.callback(control.close)
-        learner = ContinuousLearner(
-            config.learner,
-            rules.spec,
-            ids,
-            build_algorithm(config, rules.spec, info.hidden),
-            tail,
-            publisher,
-            own_checkpoint,
-        )
+        tail = _follow_journal(config, checkpoint.info if resume else None)
+        opened.callback(tail.close)
+        learner = _make_learner(config, checkpoint, tail, publisher)
         learner.start_from(checkpoint, resume=resume)
-        log.info("learner: %s, %d gradient steps so far", "resumed" if resume else "started", info.gradient_steps)
+        steps = checkpoint.info.gradient_steps
+        log.info("learner: %s, %d gradient steps so far", "resumed" if resume else "started", steps)
 
         def status() -> LearnerStatus:
             pause = control.pause_record
-            return with_process_state(learner.status, own_checkpoint, publisher.last_candidate, pause)
+            return with_process_state(learner.status, folder / CHECKPOINT, publisher.last_candidate, pause)
 
         while not stop.is_set():
             control.serve(status, learner.checkpoint, wait_s=PAUSED_POLL_S if control.pause_record else 0.0)
@@ -166,6 +153,23 @@ def run(config: FloopConfig) -> None:
             stats.write(status())
         learner.checkpoint()
         stats.write(status(), force=True)
+
+
+def _follow_journal(config: FloopConfig, resumed: CheckpointInfo | None) -> JournalFollower:
+    """The journal from its beginning, or from where a resumed learner rebuilds its replay."""
+    if resumed is None:
+        return JournalFollower(config.endpoints.tail)
+    return JournalFollower(config.endpoints.tail, after=resumed.replay_from, journal_id=resumed.journal_id)
+
+
+def _make_learner(
+    config: FloopConfig, checkpoint: Checkpoint, source: JournalSource, publisher: WeightPublisher
+) -> ContinuousLearner:
+    rules = get_task(config.task)
+    ids = ids_of(rules, load_robot(config.robot.model))
+    algorithm = build_algorithm(config, rules.spec, checkpoint.info.hidden)
+    path = Path(config.run_dir) / CHECKPOINT
+    return ContinuousLearner(config.learner, rules.spec, ids, algorithm, source, publisher, path)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -16,6 +16,7 @@ from floop_robot.learn.checkpoint import SUFFIX as CHECKPOINT_SUFFIX
 from floop_robot.learn.checkpoint import Checkpoint, CheckpointInfo
 from floop_robot.learn.export import save_zip, to_bundle
 from floop_robot.learn.mlp import Array
+from floop_robot.learn.observation_range import ObservationRange
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.monitor.shift_detector import KnownTasks
 from floop_robot.replay.packed_episodes import choose_episodes, pack_episodes
@@ -73,15 +74,13 @@ class TrainingDataSummary:
     def __init__(self, observation_size: int) -> None:
         self._first_obs: list[Array] = []
         self._episodes: list[Transitions] = []
-        self._low = np.full(observation_size, np.inf, np.float32)
-        self._high = -self._low
+        self._range = ObservationRange(observation_size)
 
     def take(self, rows: Transitions) -> None:
         """Take in the rows of one episode."""
         self._first_obs.append(rows.obs[0])
         self._episodes.append(rows)
-        np.minimum(self._low, rows.obs.min(axis=0), out=self._low)
-        np.maximum(self._high, rows.obs.max(axis=0), out=self._high)
+        self._range.extend(rows.obs)
 
     @property
     def first_observations(self) -> Array:
@@ -90,11 +89,7 @@ class TrainingDataSummary:
 
     def data_range(self, transitions: int) -> DataRange:
         """Amount and range of the data."""
-        return DataRange(
-            transitions=transitions,
-            observation_low=tuple(self._low.tolist()),
-            observation_high=tuple(self._high.tolist()),
-        )
+        return self._range.data_range(transitions)
 
     def prior(self, count: int, seed: int) -> dict[str, Array]:
         """About `count` rows for a learner that goes on from here."""

@@ -71,9 +71,9 @@ def test_zip_acts_in_the_units_of_the_action_space(algo: str, tmp_path: Path) ->
     save_zip(model, space, tmp_path / "model.zip")
     stock = (SAC if sac else PPO).load(tmp_path / "model.zip", device="cpu")
     observations = raw_observations(50)
-    inner, _ = model.predict(space.normalizer(observations), deterministic=True)
-    outer, _ = stock.predict(observations, deterministic=True)
-    assert outer == pytest.approx(1.0 + 3.0 * inner, abs=1e-4)
+    normalized, _ = model.predict(space.normalizer(observations), deterministic=True)
+    in_units, _ = stock.predict(observations, deterministic=True)
+    assert in_units == pytest.approx(1.0 + 3.0 * normalized, abs=1e-4)
 
 
 @pytest.mark.parametrize("algo", ["sac", "ppo"])

@@ -59,8 +59,8 @@ class Journal:
         self.blocks.append(decode_block(encode_block(info, 0, records)))
 
 
-class Kept:
-    """An publisher that keeps what it is given."""
+class RecordingPublisher:
+    """A publisher that records what it is given."""
 
     def __init__(self) -> None:
         self.live: list[tuple[int, Bundle]] = []
@@ -86,7 +86,7 @@ def observation(rng: np.random.Generator, object_class: str) -> Vector:
     return np.clip(obs, layout.low, layout.high)
 
 
-def episode(number: int, steps: int = 40, object_class: str = "box", won: bool = True) -> list[Record]:
+def episode(number: int, steps: int = 40, object_class: str = "box", success: bool = True) -> list[Record]:
     rng = np.random.default_rng(number)
     rows: list[Record] = [
         Transition(
@@ -99,19 +99,19 @@ def episode(number: int, steps: int = 40, object_class: str = "box", won: bool =
     ]  # fmt: skip
     end = EpisodeEnd(
         seq=0, episode=number, stamp_ns=time.time_ns(), policy_version=1, act_mode=ActMode.MEAN, steps=steps,
-        duration_s=1.0, total_reward=0.0, outcome=OutcomeCode.SUCCESS if won else OutcomeCode.TIMEOUT,
+        duration_s=1.0, total_reward=0.0, outcome=OutcomeCode.SUCCESS if success else OutcomeCode.TIMEOUT,
         final_obs=observation(rng, object_class),
         object=ObjectReport(object_class, (0.05, 0.05, 0.05), (0.5, 0.0, 0.0), 0.0),
     )  # fmt: skip
     return [*rows, end]
 
 
-class Bench:
+class LearnerRig:
     """A learner on an in-memory journal with a clock of its own."""
 
     def __init__(self, folder: Path, journal: Journal | None = None, **config: float) -> None:
         self.now = 100.0
-        self.journal, self.publisher = journal or Journal(), Kept()
+        self.journal, self.publisher = journal or Journal(), RecordingPublisher()
         self.algorithm = SacAlgorithm(PolicySpace.of(TASK), SETTINGS, 0)
         self.path = folder / "checkpoint.learner"
         clock: Callable[[], float] = lambda: self.now  # noqa: E731 - a clock that the test sets
@@ -133,19 +133,19 @@ class Bench:
 
 
 def test_arriving_rows_pay_for_updates_and_nothing_else_does(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    assert bench.settle() == 0
+    rig = LearnerRig(tmp_path)
+    assert rig.settle() == 0
     for i in range(10):
-        bench.journal.add(stream(), episode(i))
-    assert bench.settle() == 10 * 40 * 0.5  # known work, as nothing else is known
-    assert bench.settle() == 0
-    bench.learner.step(0.0)
-    status = bench.learner.status
+        rig.journal.add(stream(), episode(i))
+    assert rig.settle() == 10 * 40 * 0.5  # known tasks, as no others are known
+    assert rig.settle() == 0
+    rig.learner.step(0.0)
+    status = rig.learner.status
     assert (status.robot_rows, status.explorer_rows, status.foreign_rows, status.dropped_rows) == (400, 0, 0, 0)
 
 
-def test_new_work_is_told_by_what_was_perceived(tmp_path: Path) -> None:
-    known = Bench(tmp_path)
+def test_new_tasks_are_recognized_by_what_was_perceived(tmp_path: Path) -> None:
+    known = LearnerRig(tmp_path)
     for i in range(10):
         known.journal.add(stream(), episode(i))
     known.settle()
@@ -154,73 +154,73 @@ def test_new_work_is_told_by_what_was_perceived(tmp_path: Path) -> None:
 
     obs = np.array([r.obs for r in episode(0) if isinstance(r, Transition)])
     info = msgspec.structs.replace(checkpoint.info, known=KnownTasks.of(TASK.observation, obs))
-    bench = Bench(tmp_path)
-    bench.learner.start_from(Checkpoint(info, checkpoint.arrays))
+    rig = LearnerRig(tmp_path)
+    rig.learner.start_from(Checkpoint(info, checkpoint.arrays))
     for i in range(10):
-        bench.journal.add(stream(), episode(i, object_class="box" if i < 5 else "basket"))
-    assert bench.settle() == 5 * 40 * 0.5 + 5 * 40 * 1.0
-    progress = bench.learner.status
+        rig.journal.add(stream(), episode(i, object_class="box" if i < 5 else "basket"))
+    assert rig.settle() == 5 * 40 * 0.5 + 5 * 40 * 1.0
+    progress = rig.learner.status
     assert (progress.prior_rows, progress.new_rows) == (200, 200)
 
 
-def test_known_work_that_robots_fail_at_becomes_fresh(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+def test_a_known_task_that_robots_fail_at_counts_as_new(tmp_path: Path) -> None:
+    rig = LearnerRig(tmp_path)
     for i in range(8):  # explorers may fail
-        bench.journal.add(stream("explorer_1", Source.EXPLORER), episode(i, won=False))
-    bench.settle()
-    assert bench.learner.status.new_rows == 0
+        rig.journal.add(stream("explorer_1", Source.EXPLORER), episode(i, success=False))
+    rig.settle()
+    assert rig.learner.status.new_rows == 0
     for i in range(8):
-        bench.journal.add(stream(), episode(i, won=False))
-    bench.settle()
-    assert bench.learner.status.new_rows == 6 * 40  # from the third failure on
+        rig.journal.add(stream(), episode(i, success=False))
+    rig.settle()
+    assert rig.learner.status.new_rows == 6 * 40  # from the third failure on
 
 
 def test_rows_of_another_contract_are_counted_not_learned_from(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.journal.add(stream(ids=Ids("other", IDS.limits, IDS.reward)), episode(0))
-    bench.journal.add(stream(ids=Ids(IDS.contract, IDS.limits, "other")), episode(1))
-    bench.settle()
-    assert bench.learner.status.foreign_rows == 80
-    assert bench.learner.status.prior_rows == 0
+    rig = LearnerRig(tmp_path)
+    rig.journal.add(stream(ids=Ids("other", IDS.limits, IDS.reward)), episode(0))
+    rig.journal.add(stream(ids=Ids(IDS.contract, IDS.limits, "other")), episode(1))
+    rig.settle()
+    assert rig.learner.status.foreign_rows == 80
+    assert rig.learner.status.prior_rows == 0
 
 
 def test_live_weights_candidates_and_checkpoints_come_when_due(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, weights_interval_s=1.0, candidate_interval_s=3.0, checkpoint_interval_s=5.0)
-    bench.learner.step(0.0)
-    assert [version for version, _ in bench.publisher.live] == [1], "explorers need weights before the first row"
+    rig = LearnerRig(tmp_path, weights_interval_s=1.0, candidate_interval_s=3.0, checkpoint_interval_s=5.0)
+    rig.learner.step(0.0)
+    assert [version for version, _ in rig.publisher.live] == [1], "explorers need weights before the first row"
     for second in range(12):
-        bench.now += 1.0
+        rig.now += 1.0
         for i in range(10):
-            bench.journal.add(stream(), episode(second * 10 + i, steps=5))
-        bench.settle()
-    versions = [version for version, _ in bench.publisher.live]
+            rig.journal.add(stream(), episode(second * 10 + i, steps=5))
+        rig.settle()
+    versions = [version for version, _ in rig.publisher.live]
     assert versions == sorted(set(versions))
     assert 5 <= len(versions) <= 13
-    assert 1 <= len(bench.publisher.candidates) <= 4
-    assert bench.path.exists()
-    bundle = bench.publisher.candidates[-1]
+    assert 1 <= len(rig.publisher.candidates) <= 4
+    assert rig.path.exists()
+    bundle = rig.publisher.candidates[-1]
     bundle.checked_actor()
     assert bundle.manifest.data.transitions > 256
     assert bundle.manifest.data.journal_to > 0
 
 
 def test_a_disk_that_takes_no_checkpoint_does_not_end_learning(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, checkpoint_interval_s=1.0)
-    bench.path.mkdir()  # nothing can replace a folder
+    rig = LearnerRig(tmp_path, checkpoint_interval_s=1.0)
+    rig.path.mkdir()  # nothing can replace a folder
     for i in range(20):
-        bench.now += 2.0
-        bench.journal.add(stream(), episode(i))
-        bench.settle()
-    assert bench.learner.status.gradient_steps > 0
-    bench.path.rmdir()
-    bench.now += 2.0
-    bench.journal.add(stream(), episode(99))
-    bench.settle()
-    assert Checkpoint.load(bench.path).info.gradient_steps > 0
+        rig.now += 2.0
+        rig.journal.add(stream(), episode(i))
+        rig.settle()
+    assert rig.learner.status.gradient_steps > 0
+    rig.path.rmdir()
+    rig.now += 2.0
+    rig.journal.add(stream(), episode(99))
+    rig.settle()
+    assert Checkpoint.load(rig.path).info.gradient_steps > 0
 
 
 def test_a_resumed_learner_goes_on_with_replay_rebuilt_and_pays_no_row_twice(tmp_path: Path) -> None:
-    first = Bench(tmp_path)
+    first = LearnerRig(tmp_path)
     for i in range(10):
         first.journal.add(stream(), episode(i))
     first.settle()
@@ -233,7 +233,7 @@ def test_a_resumed_learner_goes_on_with_replay_rebuilt_and_pays_no_row_twice(tmp
 
     journal = Journal()
     journal.blocks = list(first.journal.blocks)
-    second = Bench(tmp_path, journal)
+    second = LearnerRig(tmp_path, journal)
     checkpoint = Checkpoint.load(first.path)
     second.learner.start_from(checkpoint, resume=True)
     journal.position = checkpoint.info.replay_from
@@ -247,30 +247,30 @@ def test_a_resumed_learner_goes_on_with_replay_rebuilt_and_pays_no_row_twice(tmp
 
 
 def test_divergence_is_undone(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, checkpoint_interval_s=1.0, weights_interval_s=1.0)
+    rig = LearnerRig(tmp_path, checkpoint_interval_s=1.0, weights_interval_s=1.0)
     for i in range(10):
-        bench.journal.add(stream(), episode(i))
-    bench.settle()
-    bench.now += 2.0
-    bench.journal.add(stream(), episode(10))
-    bench.settle()  # writes a checkpoint
-    good = Checkpoint.load(bench.path)
-    bench.now += 2.0
-    bench.journal.add(stream(), episode(11))
-    bench.actor[:] = np.nan
-    bench.settle()
-    assert np.isfinite(bench.actor).all()
-    assert np.isfinite(Checkpoint.load(bench.path).arrays["actor"]).all()
-    assert Checkpoint.load(bench.path).info.gradient_steps >= good.info.gradient_steps
+        rig.journal.add(stream(), episode(i))
+    rig.settle()
+    rig.now += 2.0
+    rig.journal.add(stream(), episode(10))
+    rig.settle()  # writes a checkpoint
+    good = Checkpoint.load(rig.path)
+    rig.now += 2.0
+    rig.journal.add(stream(), episode(11))
+    rig.actor[:] = np.nan
+    rig.settle()
+    assert np.isfinite(rig.actor).all()
+    assert np.isfinite(Checkpoint.load(rig.path).arrays["actor"]).all()
+    assert Checkpoint.load(rig.path).info.gradient_steps >= good.info.gradient_steps
 
 
 def test_its_pace_and_the_age_of_rows_at_their_first_update_are_measured(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+    rig = LearnerRig(tmp_path)
     for i in range(10):
-        bench.journal.add(stream(), episode(i))
-    done = bench.settle()
-    bench.now += 2.0
-    status = bench.learner.status
+        rig.journal.add(stream(), episode(i))
+    done = rig.settle()
+    rig.now += 2.0
+    status = rig.learner.status
     assert 0.0 < status.latency_p50_s <= status.latency_p99_s < 60.0
     assert status.steps_per_s == done / 2.0 > 0.0 and status.latency_implausible == 0
 
@@ -284,7 +284,7 @@ def test_rows_from_the_future_are_counted_and_left_out() -> None:
     assert 0.0 <= meter.percentiles[0] <= meter.percentiles[1] < 60.0
 
 
-def test_rows_that_a_spool_held_for_hours_are_late_and_said_to_be() -> None:
+def test_rows_that_a_spool_held_for_hours_count_as_late() -> None:
     now = time.time_ns()
     meter = LatencyMeter(since_ns=now - 4 * HOUR_NS)
     meter.arrived(np.full(1000, now - 2 * HOUR_NS))
@@ -296,22 +296,22 @@ def test_rows_that_a_spool_held_for_hours_are_late_and_said_to_be() -> None:
 def test_a_checkpoint_of_another_contract_is_refused(tmp_path: Path) -> None:
     from floop_robot.spec.errors import ContractMismatch
 
-    bench = Bench(tmp_path)
-    snapshot = bench.learner.snapshot()
+    rig = LearnerRig(tmp_path)
+    snapshot = rig.learner.snapshot()
     info = msgspec.structs.replace(snapshot.info, ids=Ids("other", IDS.limits, IDS.reward))
     with pytest.raises(ContractMismatch, match="other"):
-        bench.learner.start_from(Checkpoint(info, snapshot.arrays))
+        rig.learner.start_from(Checkpoint(info, snapshot.arrays))
 
 
 def test_an_aborted_episode_is_nobodys_success(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+    rig = LearnerRig(tmp_path)
     *rows, end = episode(2)
     aborted = [*rows, msgspec.structs.replace(end, outcome=OutcomeCode.ABORTED)]
-    for records in (episode(1), aborted, episode(3, won=False)):
-        bench.journal.add(stream(), records)
-    bench.settle()
+    for records in (episode(1), aborted, episode(3, success=False)):
+        rig.journal.add(stream(), records)
+    rig.settle()
     batch = SacBatch(1000, TASK.observation.size, TASK.action.size)
-    bench.algorithm.replay.fill(batch, 0.9)
+    rig.algorithm.replay.fill(batch, 0.9)
 
     def drawn_of(records: list[Record]) -> NDArray[np.bool_]:
         rewards = np.array([r.reward for r in records if isinstance(r, Transition)], np.float32)

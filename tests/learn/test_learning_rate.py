@@ -1,4 +1,4 @@
-"""The learning rate falls while explorers succeed at fresh work, and comes back with failures."""
+"""The learning rate falls while explorers succeed at new tasks, and comes back with failures."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ FULL, SETTLED = 1e-3, 0.25
 ROWS = 16
 
 
-class Bench:
+class RateRig:
     def __init__(self) -> None:
         self.algorithm = SacAlgorithm(
             SPACE, SacSettings(learning_rate=FULL, settled_lr_factor=SETTLED, net_arch=(8, 8)), 0
@@ -66,24 +66,24 @@ class Bench:
 
 
 def test_the_rate_follows_the_share_of_failures() -> None:
-    bench = Bench()
-    bench.episodes(RECENT - 1, failed=False)
-    assert bench.rate() == FULL, "too few to tell"
-    bench.episodes(1, failed=False)
-    assert bench.rate() == pytest.approx(SETTLED * FULL)
-    bench.episodes(RECENT // 5, failed=True)
-    assert bench.rate() == pytest.approx(0.5 * FULL), "half of what counts as losing"
-    bench.episodes(RECENT // 2, failed=True)
-    assert bench.rate() == FULL
+    rig = RateRig()
+    rig.episodes(RECENT - 1, failed=False)
+    assert rig.rate() == FULL, "too few to tell"
+    rig.episodes(1, failed=False)
+    assert rig.rate() == pytest.approx(SETTLED * FULL)
+    rig.episodes(RECENT // 5, failed=True)
+    assert rig.rate() == pytest.approx(0.5 * FULL), "half of what counts as losing"
+    rig.episodes(RECENT // 2, failed=True)
+    assert rig.rate() == FULL
 
 
-def test_only_what_explorers_sample_of_fresh_work_counts() -> None:
-    bench = Bench()
-    bench.episodes(RECENT, failed=True)
-    bench.episodes(2 * RECENT, failed=False, is_new=False)
-    bench.episodes(2 * RECENT, failed=False, source=Source.ROBOT)
-    bench.episodes(2 * RECENT, failed=False, log_prob=np.nan)  # by analogy
-    assert bench.rate() == FULL
-    bench.episodes(RECENT, failed=False)
-    bench.episodes(2 * RECENT, failed=True, source=Source.ROBOT)
-    assert bench.rate() == pytest.approx(SETTLED * FULL)
+def test_only_what_explorers_sample_of_new_tasks_counts() -> None:
+    rig = RateRig()
+    rig.episodes(RECENT, failed=True)
+    rig.episodes(2 * RECENT, failed=False, is_new=False)
+    rig.episodes(2 * RECENT, failed=False, source=Source.ROBOT)
+    rig.episodes(2 * RECENT, failed=False, log_prob=np.nan)  # by analogy
+    assert rig.rate() == FULL
+    rig.episodes(RECENT, failed=False)
+    rig.episodes(2 * RECENT, failed=True, source=Source.ROBOT)
+    assert rig.rate() == pytest.approx(SETTLED * FULL)

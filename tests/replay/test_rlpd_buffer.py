@@ -38,7 +38,7 @@ def rewards(buffer: RlpdReplayBuffer, count: int = 400) -> np.ndarray:
     return batch.reward.copy()
 
 
-def test_a_batch_holds_the_rows_that_went_in_normalised() -> None:
+def test_a_batch_holds_the_rows_that_went_in_normalized() -> None:
     buffer = replay()
     buffer.extend("a", rows_of(range(10)), prior=True)
     buffer.extend("b", rows_of(range(100, 110), terminated=True), prior=False)
@@ -53,10 +53,10 @@ def test_a_batch_holds_the_rows_that_went_in_normalised() -> None:
 
 
 @pytest.mark.parametrize("fraction", [0.25, 0.5, 0.9])
-def test_the_share_of_old_work_is_exact(fraction: float) -> None:
+def test_the_share_of_known_tasks_is_exact(fraction: float) -> None:
     buffer = replay(prior_fraction=fraction)
     buffer.extend("a", rows_of(range(5)), prior=True)
-    assert (rewards(buffer) < 100).all(), "without fresh rows everything is old"
+    assert (rewards(buffer) < 100).all(), "without new rows all are of known tasks"
     buffer.extend("a", rows_of(range(100, 3000)), prior=False)
     assert np.mean(rewards(buffer) < 100) == fraction
 

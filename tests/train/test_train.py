@@ -41,8 +41,8 @@ def test_a_short_run_leaves_policy_checkpoint_and_what_it_was_made_with(tmp_path
     from stable_baselines3 import SAC
 
     stock = SAC.load(result.model, device="cpu")
-    said = stock.predict(rows.obs[:20], deterministic=True)[0]
-    assert said == pytest.approx(actor.mean_batch(rows.obs[:20]), abs=1e-4)
+    actions = stock.predict(rows.obs[:20], deterministic=True)[0]
+    assert actions == pytest.approx(actor.mean_batch(rows.obs[:20]), abs=1e-4)
     again = msgspec.yaml.decode((tmp_path / "config.yaml").read_bytes(), type=TrainConfig)
     assert again.demonstrations == 6
     assert msgspec.json.decode((tmp_path / "result.json").read_bytes())["success"] == result.success

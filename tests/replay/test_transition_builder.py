@@ -130,10 +130,9 @@ def test_other_limits_leave_rows_comparable() -> None:
 
 def test_rows_of_another_shape_are_counted_and_left_out() -> None:
     made = builder()
-    whole = block()
-    assert whole.transitions is not None
-    narrow = msgspec.structs.replace(whole.transitions, obs=whole.transitions.obs[:, :-1])
-    assert made.build(msgspec.structs.replace(whole, transitions=narrow)) == (None, ())
+    whole, size = block(), TASK.observation.size
+    narrow = {**whole.columns, "obs": whole.columns["obs"][: 4 * STEPS * (size - 1)]}
+    assert made.build(msgspec.structs.replace(whole, columns=narrow)) == (None, ())
     assert made.counts.foreign == STEPS
 
 

@@ -50,6 +50,14 @@ def test_bench_lists_what_there_is(floop: Floop) -> None:
     assert {"gate", "kills", "stream"} <= set(floop("bench", "--list").out.split())
 
 
+def test_bench_reports_each_benchmark_as_one_json_object(floop: Floop) -> None:
+    found = floop("bench", "limiter", "gate_statistics", "--smoke", "--json")
+    assert found.status == 0
+    first, second = (msgspec.json.decode(line) for line in found.out.splitlines())
+    assert (first["benchmark"], first["passed"], second["benchmark"]) == ("limiter", True, "gate_statistics")
+    assert msgspec.json.decode(first["output"][-1])["outside"] == 0, "a report of the benchmark's own comes as it is"
+
+
 def test_play_records_policy_expert_and_a_stored_scenario(floop: Floop, tmp_path: Path) -> None:
     assert floop("play", "--seed", "1", "--out", "a.png").status == 0
     assert Image.open(tmp_path / "a.png").width > 1000

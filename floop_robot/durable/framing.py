@@ -41,18 +41,23 @@ def pack(value: object, enc_hook: Callable[[Any], Any] | None = None) -> bytes:
     return packed
 
 
-def frame(body: bytes, first_crc: int = 0) -> bytes:
-    """The CRC of `body`, then `body`; `first_crc` continues the CRC of bytes that go before."""
-    return zlib.crc32(body, first_crc).to_bytes(CRC_BYTES, "little") + body
+def checksum(data: bytes | memoryview, before: int = 0) -> int:
+    """The CRC-32 of `data`; `before` is the CRC of bytes that it continues."""
+    return zlib.crc32(data, before)
 
 
-def deframe(data: bytes | memoryview, first_crc: int = 0) -> memoryview | None:
+def frame(body: bytes) -> bytes:
+    """The CRC of `body`, then `body`."""
+    return checksum(body).to_bytes(CRC_BYTES, "little") + body
+
+
+def deframe(data: bytes | memoryview) -> memoryview | None:
     """The body of a frame; None when its CRC is wrong."""
     view = memoryview(data)
     if len(view) < CRC_BYTES:
         return None
     body = view[CRC_BYTES:]
-    return body if zlib.crc32(body, first_crc) == int.from_bytes(view[:CRC_BYTES], "little") else None
+    return body if checksum(body) == int.from_bytes(view[:CRC_BYTES], "little") else None
 
 
 def frame_message(message: Message) -> bytes:

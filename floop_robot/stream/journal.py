@@ -10,14 +10,13 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from floop_robot.durable.framing import pack
+from floop_robot.durable.framing import checksum, pack
 from floop_robot.durable.locks import ExclusiveLock
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Source
@@ -256,7 +255,7 @@ class JournalReader:
 
 
 def _crc(number: int, facts: tuple[object, ...], block_crc: int) -> int:
-    return zlib.crc32(pack((number, *facts)), block_crc)
+    return checksum(pack((number, *facts)), block_crc)
 
 
 def _checked(row: tuple[Any, ...]) -> StoredBlock:

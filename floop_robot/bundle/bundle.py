@@ -1,6 +1,6 @@
 """Bundle: a policy as one blob of bytes (`.floop`) and back.
 
-The blob is a msgpack envelope: format, SHA-256 over all that follows, manifest, tensors (safetensors), and a place for
+The blob is a msgpack container: format, SHA-256 over all that follows, manifest, tensors (safetensors), and a place for
 signed metadata of The Update Framework. Nothing in it can execute.
 """
 
@@ -31,7 +31,7 @@ FORMAT = "floop-bundle-2"
 """Rises when the container or the manifest changes; 1 spelled a key of the manifest differently."""
 SUFFIX = ".floop"
 MAX_BUNDLE_BYTES = 64 << 20
-"""An actor is some hundred kilobytes; whatever is larger than this is no bundle, and isn't read into memory."""
+"""An actor has some hundred kilobytes. A larger file is no bundle and is not read into memory."""
 CHECK_COUNT = 8
 """Stored observations per bundle."""
 T = TypeVar("T")
@@ -114,18 +114,18 @@ class Bundle(msgspec.Struct, frozen=True):
     @classmethod
     def from_bytes(cls, blob: bytes | memoryview, where: str = "the bundle") -> Bundle:
         """Read a blob; raises `BundleRefused` when it is truncated, altered or none at all."""
-        envelope = _decode(blob, _Container, where)
-        if envelope.format != FORMAT:
+        container = _decode(blob, _Container, where)
+        if container.format != FORMAT:
             raise BundleRefused(
-                f"{where} has format {envelope.format!r}, but this floop reads {FORMAT!r}; "
+                f"{where} has format {container.format!r}, but this floop reads {FORMAT!r}; "
                 "train the policy again, or use the floop that wrote it"
             )
-        if _digest(envelope.manifest, envelope.tensors, envelope.metadata) != envelope.digest:
+        if _digest(container.manifest, container.tensors, container.metadata) != container.digest:
             raise BundleRefused(f"{where} is damaged: its checksum doesn't fit its content; fetch it again")
-        manifest = _decode(envelope.manifest, Manifest, where)
-        if hashlib.sha256(envelope.tensors).hexdigest() != manifest.sha256:
+        manifest = _decode(container.manifest, Manifest, where)
+        if hashlib.sha256(container.tensors).hexdigest() != manifest.sha256:
             raise BundleRefused(f"{where} holds other tensors than its manifest names; export it again")
-        return cls(manifest, envelope.tensors, envelope.metadata)
+        return cls(manifest, container.tensors, container.metadata)
 
     def save(self, path: Path) -> None:
         """Write to `path`, whole or not at all; raises `StorageError`."""

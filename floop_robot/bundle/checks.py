@@ -1,4 +1,4 @@
-"""Stored observations and what the policy must answer: the last word on whether a bundle arrived as it was made."""
+"""Stored observations and the actions that the policy must answer; they show that a bundle acts as it was made."""
 
 from __future__ import annotations
 

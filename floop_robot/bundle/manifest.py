@@ -1,4 +1,4 @@
-"""Manifest: what a policy is, where it comes from, and how a robot can tell that it arrived whole."""
+"""Manifest: what a policy is, where it comes from, and how a robot checks that it is whole."""
 
 from __future__ import annotations
 

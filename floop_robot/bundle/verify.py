@@ -1,4 +1,4 @@
-"""Does this bundle fit here? Asked by whoever is about to act on it."""
+"""Verify that a bundle fits here, before anything acts on it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class VerifiedBundle(msgspec.Struct, frozen=True):
 def verify(
     bundle: Bundle, task: TaskSpec, ids: Ids, *, where: str = "here", newer_than: int | None = None
 ) -> VerifiedBundle:
-    """Check everything that can be checked without acting, and load the actor aside.
+    """Check everything that can be checked without acting, and load the actor.
 
     `where` names the checker in messages. `newer_than`: the version must be larger (versions only grow); None skips
     that. Raises `ContractMismatch` or `BundleRefused` in one line; returns the actor, ready to be swapped in.

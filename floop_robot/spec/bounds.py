@@ -1,7 +1,7 @@
 """Bounds of numbers that come from outside: what SQLite (int64) and every message of ROS (uint64, uint32) can hold.
 
-They belong where something arrives, and in the blocks that records travel and lie in. A registry's own rows are not
-held to them: they may be older.
+They are checked where bytes arrive, and in blocks of records. A registry's own rows are not checked against them,
+since an older floop may have written larger numbers.
 """
 
 from __future__ import annotations

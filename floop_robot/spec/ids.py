@@ -1,7 +1,7 @@
 """contract, limits and reward ids: short hashes of what must agree before data and policies meet.
 
-They are three because they change for different reasons: a tightened limit or a new reward must not orphan every
-policy and all replay, while another observation layout must.
+They are three because they change for different reasons. A tightened limit or a new reward leaves policies and replay
+usable; another observation layout does not.
 """
 
 from __future__ import annotations

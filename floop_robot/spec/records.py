@@ -1,7 +1,7 @@
 """Records: everything a robot or an explorer reports, one frozen struct each.
 
 All four kinds share one counter: the key of a record is `(robot, boot_id, seq)`, strictly consecutive. `boot_id` is
-stored with the spool, so a counter that restarts with its process can't collide with its former self.
+stored with the spool, so the keys of a counter that starts again never collide with earlier ones.
 Stamps are wall-clock nanoseconds of the sender (for people and reports); durations are measured with the local steady
 clock and travel as durations.
 """

@@ -1,4 +1,4 @@
-"""Scenario: everything that makes one simulated episode reproducible, and the catalogue of objects it draws on.
+"""Scenario: everything that makes one simulated episode reproducible, and the catalog of objects it draws on.
 
 A scenario holds both what a robot could perceive (class, size, pose) and what it could not (mass, friction, sensor
 error, latency): the second kind is what "the reality gap" is made of.

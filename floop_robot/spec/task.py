@@ -26,7 +26,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskProgress(msgspec.Struct, frozen=True):
-    """What judging remembers between two steps of an episode."""
+    """What the judgement of a step needs from the steps before."""
 
     held_steps: int = 0
 

@@ -19,7 +19,7 @@ _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]+)`(?: - at `\$?(?P<path>[^`
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that is there twice: YAML forbids it, and PyYAML would take the last one without a word."""
+    """Refuses a key that is there twice. YAML forbids it; PyYAML would silently take the last one."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """As `SafeLoader`, before anything is merged into the mapping; raises `ConstructorError`."""

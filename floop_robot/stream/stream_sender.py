@@ -134,9 +134,9 @@ class StreamSender:
                 step()
             except (OSError, StorageError) as error:
                 self._disk_error = f"cannot use spool {self._spool.folder}: {error}; free space or check the disk"
-        for envelope, payload in self._machine.poll(time.monotonic()):
+        for message, payload in self._machine.poll(time.monotonic()):
             with contextlib.suppress(zmq.Again):  # no connection, or its queue is full: silence, hence a Hello
-                socket.send_multipart([frame_message(envelope), payload], zmq.NOBLOCK)
+                socket.send_multipart([frame_message(message), payload], zmq.NOBLOCK)
         pause_s = min(MAX_IDLE_S, max(0.0, self._machine.next_timeout - time.monotonic()))
         ready = dict(poller.poll(int(pause_s * 1000) + 1))
         if self._spool.wake_fd in ready:

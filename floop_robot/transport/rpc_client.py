@@ -1,4 +1,4 @@
-"""RpcClient: one request, one answer, across restarts of whoever answers."""
+"""RpcClient: one request, one answer, across restarts of the server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RpcClient(Generic[R]):
     def __init__(self, endpoint: str, replies: msgspec.msgpack.Decoder[R]) -> None:
         self._replies = replies
         self.sent = False
-        """Whether the last request went out, so that it may have been obeyed though no answer came."""
+        """Whether the last request went out, so that it may have been carried out although no answer came."""
         self._context: Context = zmq.Context()
         self._socket = connect_socket(self._context, zmq.DEALER, endpoint)
 

@@ -1,6 +1,6 @@
 """ZeroMQ sockets as every link between hosts opens them, and how they are read.
 
-Links that stay on one host (`robot/ipc.py`) need none of these times: there a peer that is gone is gone at once.
+Links within one host (`robot/ipc.py`) need none of these times: there a lost peer is noticed at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Socket = zmq.Socket[bytes]
 HEARTBEAT_MS: Final = 500
 HEARTBEAT_TIMEOUT_MS: Final = 1500
 HANDSHAKE_MS: Final = 1500
-"""Half-open peers are seen after 1.5 s with these, not within 15 s without; a wedged handshake likewise."""
+"""With these times half-open peers and stuck handshakes are noticed after 1.5 s, without them not within 15 s."""
 QUEUE: Final = 1000
 """Messages per peer; windows and credits keep honest peers far below."""
 MAX_MESSAGE_BYTES: Final = 64 << 20
@@ -74,8 +74,7 @@ def connect_socket(
 def receive(socket: Socket) -> list[bytes]:
     """The frames of the next message, or none, without waiting.
 
-    Also for a socket that a poll found readable: when its peer is killed, a connection goes and takes what it had
-    received along, between the poll and now.
+    A poll is no promise: when a peer is killed, its connection and the received message vanish, even after a poll.
     """
     try:
         return socket.recv_multipart(zmq.NOBLOCK)

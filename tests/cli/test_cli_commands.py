@@ -92,7 +92,7 @@ def test_train_leaves_what_validate_and_play_can_use(floop: Floop, tmp_path: Pat
         "learning_starts": 100,
         "selection_episodes": 2,
         "final_episodes": 2,
-        "sac": {"hidden": [16, 16]},
+        "sac": {"net_arch": [16, 16]},
     }
     (tmp_path / "short.yaml").write_bytes(msgspec.yaml.encode(recipe))
     found = floop("train", "--recipe", "short.yaml", "--out", "mine", "--demonstrations", "3", "--json")

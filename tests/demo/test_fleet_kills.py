@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from floop_robot.demo.kills import KillPlan, kill_order, run_kills, time_limit_of
+from floop_robot.demo.chaos_runner import KillRecord
+from floop_robot.demo.kills import KillPlan, KillReport, kill_order, run_kills, time_limit_of
 from floop_robot.services.supervision.process_spec import ProcessSpec
+from tests.support.blank_struct import blank
 
 SLACK = 3.0
 """Tests share their cores with other tests; the bars are measured alone."""
@@ -32,3 +34,20 @@ def test_kills_are_spread_evenly_over_kinds_and_robots() -> None:
     assert [order.count(name) for name in ("gate", "robot_1.policy", "robot_2.policy")] == [4, 2, 2]
     assert order == kill_order(specs, 12, seed=1)
     assert order != kill_order(specs, 12, seed=2)
+
+
+def test_a_report_names_everything_that_misses_its_limit() -> None:
+    assert blank(KillReport, undisturbed_steps_per_s=10.0, alone_steps_per_s=9.0).failures == []
+    kills = (
+        blank(KillRecord, name="robot_1.policy", kind="policy", resumed_s=5.5),
+        blank(KillRecord, name="learner", kind="learner", resumed_s=14.0),
+    )
+    report = blank(
+        KillReport, kills=kills, rows_missing=2, rows_doubled=1, undisturbed_steps_per_s=10.0, alone_steps_per_s=4.0
+    )
+    assert report.failures == [
+        "robot_1.policy was back after 5.5 s",
+        "2 acknowledged rows missing",
+        "1 acknowledged rows doubled",
+        "the robots did not keep their speed without the central processes",
+    ]

@@ -12,7 +12,7 @@ import msgspec
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-def blank(kind: type[T], **given: Any) -> T:
+def blank(kind: type[T], /, **given: Any) -> T:
     """A `kind` with the `given` fields; others have their default, or else zero, nothing or the first member."""
     for field in msgspec.structs.fields(kind):
         if field.name not in given and field.required:

@@ -1,7 +1,7 @@
-"""CellStateMachine: lays out episodes for a driver that knows nothing of them; a pure function of messages and times.
+"""CellStateMachine: prepares episodes for a driver that knows nothing of them; a pure function of messages and times.
 
-Going home is motion, and motion goes through safety alone. While the arm goes home the cell says READY for episode 0,
-which no policy ever works at, and sends targets of episode 0: limits, watchdog and stop latch hold for these, too.
+Going home is motion, and motion goes through safety alone. While the arm goes home, the cell publishes READY for episode
+0, in which no policy ever acts, and sends targets of episode 0. So limits, watchdog and e-stop hold for these, too.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from floop_robot.spec.robot_model import RobotModel
 
 HOMING_EPISODE: Final = 0
 MAX_HOMING_LEAD_RAD: Final = 0.2
-"""How far the way home may run ahead of the arm; further, it begins anew where the arm is."""
+"""How far the target may be ahead of the arm; beyond that, the way home begins again where the arm is."""
 OPEN_FRACTION: Final = 0.9
-"""A gripper counts as open from this share of its width on."""
+"""Share of its width from which a gripper counts as open."""
 STILL_RAD_S: Final = 0.02
 
 
 class CellSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a cell gets ready."""
+    """How a cell prepares an episode."""
 
     homes: bool = True
-    """The cell brings the arm home; otherwise it waits until somebody has."""
+    """The cell brings the arm home; otherwise it waits until somebody else has."""
     opens_first: bool = False
     """Open the gripper before going home rather than there."""
     needs_confirmation: bool = False
-    """Work counts as laid out when somebody says so; otherwise as soon as an object is seen."""
+    """An object counts as ready when somebody confirms it; otherwise as soon as it is seen."""
     speed_rad_s: float = 0.3
     tolerance_rad: float = 0.03
 
 
 class CellStage(enum.StrEnum):
-    """What the cell is at."""
+    """What the cell is doing."""
 
     IDLE = "waits for the first request"
     HOMING = "the arm goes home"
@@ -57,17 +57,17 @@ class CellStateMachine:
         self.episode = 0
         self.stage = CellStage.IDLE
         self.is_confirmed = False
-        """Somebody said that work is there; counts once."""
+        """Somebody confirmed that an object is there; counts once."""
 
     @property
     def episode_and_phase(self) -> tuple[int, Phase]:
-        """Episode and phase as `driver/episode_state` says them."""
+        """Episode and phase as published on `driver/episode_state`."""
         if self.stage is CellStage.HOMING and self._settings.homes:
             return HOMING_EPISODE, Phase.READY
         return self.episode, Phase.READY if self.stage is CellStage.READY else Phase.RESETTING
 
     def request(self, episode: int) -> Phase:
-        """The policy asks for an episode; the phase that it is in."""
+        """Prepare an episode for the policy; returns the phase that it is in."""
         if episode != self.episode or self.stage is CellStage.IDLE:
             self.episode, self.stage, self._way, self.is_confirmed = episode, CellStage.HOMING, (), False
         return Phase.READY if self.stage is CellStage.READY else Phase.RESETTING
@@ -75,8 +75,8 @@ class CellStateMachine:
     def tick(self, state: RobotState | None, now_s: float, is_stopped: bool = False) -> JointTarget | None:
         """One step; `state` is None while the arm is silent. Returns where the arm shall go, while it goes home.
 
-        After a silence or a stop the way home begins where the arm is: somebody may have moved it, and what safety
-        would do about a target far away is to go there as fast as it may.
+        After a silence or a stop the way home begins where the arm is: somebody may have moved it. Safety would follow
+        a target far away as fast as it may.
         """
         if state is None or is_stopped:
             self._way = ()

@@ -1,4 +1,4 @@
-"""DriverConfig: which topics and controllers a robot's own ROS driver has, read from `config/drivers/NAME.yaml`."""
+"""DriverConfig: the topics and controllers of a robot's own ROS driver, read from `config/drivers/NAME.yaml`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class GripperJoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """A gripper that is one more joint of the driver, rather than the topics `gripper_state` and `gripper_command`."""
 
     joint_names: tuple[str, ...]
-    """Joints that add up to the width (two fingers), or the one that stands for all."""
+    """Joints whose positions add up to the width (two fingers), or one joint for all."""
     closed: float
     """Position of each of them at width 0, in the driver's unit (rad or m)."""
     open: float
@@ -48,7 +48,7 @@ class GripperJoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class AssumedObject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is handled, where perception publishes only poses."""
+    """The object to handle, where perception publishes only poses."""
 
     object_class: str
     """One of `spec.scenario.OBJECT_CLASSES`."""
@@ -57,7 +57,7 @@ class AssumedObject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class DriverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A driver's side of the topics; names without a leading slash are relative to the robot's namespace."""
+    """The topics of a driver; names without a leading slash are relative to the robot's namespace."""
 
     controller: Controller = "joint_trajectory"
     command_topic: str
@@ -68,16 +68,16 @@ class DriverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Send velocities with a trajectory point. A JointTrajectoryController refuses that unless its parameter
     `allow_nonzero_velocity_at_trajectory_end` is true."""
     time_from_start_s: Seconds | None = None
-    """When a trajectory point is to be reached; one servo period unless told otherwise."""
+    """When a trajectory point is to be reached, s; one servo period if left out."""
     gripper: GripperJoint | None = None
     assumed_object: AssumedObject | None = None
     """For a perception that publishes `object_pose` alone."""
     perception_timeout_s: Seconds = 0.5
-    """An object that was seen longer ago counts as not seen."""
+    """An object that was seen longer ago (s) counts as not seen."""
     gripper_timeout_s: Seconds = 0.5
-    """A gripper that is silent for longer makes the whole robot state stale."""
+    """A gripper that is silent for longer (s) makes the whole robot state stale."""
     source: str = ""
-    """Where the names come from."""
+    """Source of the names, e.g. the driver's documentation."""
 
     def names(self, model: RobotModel) -> tuple[str, ...]:
         """The driver's joint names in the order of the model."""

@@ -11,18 +11,13 @@ import numpy as np
 import pytest
 import zmq
 
-from floop_envs.scenarios import TrainingScenarios
-from floop_envs.seeds import Purpose, scenarios_of, seed_of
-from floop_robot.explore.domain_randomization import DomainRandomization, RandomizationRanges
-from floop_robot.explore.rate_limiter import PATIENCE_S, ExplorationRateLimiter
-from floop_robot.gate.seed_allocator import BLOCK, SeedAllocator
+from floop_robot.explore.rate_limiter import PATIENCE_S
 from floop_robot.services.explorer import ROWS_PER_WEIGHTS, ExplorerStats
 from floop_robot.services.supervision.stats_file import read_stats
-from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import ActMode, EpisodeEnd, Source
 from floop_robot.stream.codec import Block
 from floop_robot.stream.tail_client import TailClient, TailFilter
-from tests.support.sample_policies import TASK, episode_end, published, skilled
+from tests.support.sample_policies import episode_end, published, skilled
 from tests.support.small_fleet import SmallFleet
 from tests.support.waiting import wait_for
 
@@ -150,49 +145,3 @@ def test_a_killed_explorer_goes_on_within_five_seconds(fleet: SmallFleet, publis
     ends = [e for b in explored(fleet) for e in b.ends]
     assert {e.policy_version for e in ends} == {1, 2}
     assert len({e.episode for e in ends}) == len(ends)
-
-
-def test_a_killed_explorer_never_uses_a_seed_twice(tmp_path: Path) -> None:
-    path = tmp_path / "next_seed"
-    first = SeedAllocator(path, Purpose.EXPLORER, 3)
-    used = [first.next() for _ in range(BLOCK + 5)]
-    again = SeedAllocator(path, Purpose.EXPLORER, 3)
-    other = SeedAllocator(tmp_path / "other", Purpose.EXPLORER, 3, share=1)
-    later, others = [again.next() for _ in range(10)], [other.next() for _ in range(10)]
-    assert len({*used, *later, *others}) == len(used) + 20
-    first, last = seed_of(Purpose.EXPLORER, 0, 0), seed_of(Purpose.EXPLORER, 9_999, 999_999)
-    assert all(first <= s <= last for s in (*used, *later, *others))
-
-
-@pytest.mark.parametrize("stored", [b"", b"12x4", b"\xff"])
-def test_seeds_that_cannot_be_known_are_not_guessed(tmp_path: Path, stored: bytes) -> None:
-    path = tmp_path / "next_seed"
-    path.write_bytes(stored)
-    with pytest.raises(StorageError, match="next_seed"):
-        SeedAllocator(path, Purpose.EXPLORER, 3)
-
-
-def test_what_cannot_be_perceived_varies_within_the_stated_ranges() -> None:
-    ranges = RandomizationRanges()
-    plain = scenarios_of(TrainingScenarios(TASK), Purpose.EXPLORER, 0, 200)
-    varied = scenarios_of(DomainRandomization(TrainingScenarios(TASK)), Purpose.EXPLORER, 0, 200)
-    forces = np.array([v.gripper_force_n / p.gripper_force_n for v, p in zip(varied, plain, strict=True)])
-    masses = np.array([v.object.mass_kg / p.object.mass_kg for v, p in zip(varied, plain, strict=True)])
-    for found, (low, high) in ((forces, ranges.gripper_force_factor), (masses, ranges.mass_factor)):
-        assert low <= found.min() < found.max() <= high
-        assert found.std() > 0.2 * (high - low)
-    assert all(v.object.size_m == p.object.size_m for v, p in zip(varied, plain, strict=True))
-    offsets = np.array([v.calibration_offset_m for v in varied])
-    assert np.abs(offsets).max() <= ranges.calibration_m[1]
-
-
-def test_exploration_is_bounded_and_returns_after_silence() -> None:
-    limiter = ExplorationRateLimiter(50, 0.0)
-    assert not limiter.may_explore(0.0)
-    for _ in range(5):
-        limiter.new_weights(1.0)
-    limiter.spend(100)
-    assert not limiter.may_explore(1.0)
-    assert limiter.may_explore(1.1 + PATIENCE_S)
-    limiter.spend(60)
-    assert not limiter.may_explore(1.2 + PATIENCE_S)

@@ -101,7 +101,7 @@ def creep(episodes: int) -> None:
 def learning(rate_hz: float, seconds: float, seed: int) -> None:
     """SAC from 30 demonstrations on `seconds` of simulated experience at one policy rate."""
     env = make_env("floop/Pick-v0", policy_rate_hz=rate_hz)
-    spec, ids, work = env.rules.spec, ids_of(env.rules, env.robot), TrainingScenarios("floop/Pick-v0")
+    spec, ids, training = env.rules.spec, ids_of(env.rules, env.robot), TrainingScenarios("floop/Pick-v0")
     settings = SacSettings()
     settings = msgspec.structs.replace(settings, gamma=settings.gamma ** (POLICY_RATE_HZ / rate_hz))
     algorithm, rng = SacAlgorithm(PolicySpace.of(spec), settings, seed), np.random.default_rng(seed)
@@ -109,7 +109,7 @@ def learning(rate_hz: float, seconds: float, seed: int) -> None:
     began, experience, owed, index = time.process_time(), 0.0, 0.0, 0
 
     def take(actor: PolicyActor, purpose: Purpose, index: int, fresh: bool) -> float:
-        scenario = scenarios_of(work, purpose, seed, 1, index)[0]
+        scenario = scenarios_of(training, purpose, seed, 1, index)[0]
         done = run_episode(env, actor, scenario, rng, sample=True, record_trace=True)
         rows = rows_of(done.trace, index)
         source = Source.EXPLORER if fresh else Source.DEMONSTRATION
@@ -127,7 +127,7 @@ def learning(rate_hz: float, seconds: float, seed: int) -> None:
         owed -= algorithm.update(int(owed))
     spent = time.process_time() - began
     actor = Actor(*_exported(algorithm, normalization))
-    results = [run_episode(env, actor, s) for s in scenarios_of(work, Purpose.REPORT, seed, 100)]
+    results = [run_episode(env, actor, s) for s in scenarios_of(training, Purpose.REPORT, seed, 100)]
     won = [r.duration_s for r in results if r.success]
     print(
         f"{rate_hz:5.1f} Hz  seed {seed}  {experience:4.0f} s of experience  {algorithm.progress.gradient_steps:6d} "

@@ -74,7 +74,7 @@ def reports(classes: tuple[str, ...], success: float) -> list[EpisodeEnd]:
         scenario = scenarios_of(TrainingScenarios("floop/Pick-v0", classes), Purpose.ROBOT, 0, 1, i)[0]
         x, y = scenario.object_xy_m
         size = scenario.object.size_m
-        work = ObjectReport(scenario.object.object_class, size, (x, y, 0.5 * size[2]), scenario.object_yaw_rad)
+        report = ObjectReport(scenario.object.object_class, size, (x, y, 0.5 * size[2]), scenario.object_yaw_rad)
         ends.append(
             EpisodeEnd(
                 seq=i,
@@ -87,7 +87,7 @@ def reports(classes: tuple[str, ...], success: float) -> list[EpisodeEnd]:
                 total_reward=0.0,
                 outcome=OutcomeCode.SUCCESS if i % 10 < 10 * success else OutcomeCode.TIMEOUT,
                 final_obs=np.zeros(1, np.float32),
-                object=work,
+                object=report,
             )
         )
     return ends
@@ -156,9 +156,9 @@ def verdict_times(args: argparse.Namespace, incumbent: Bundle) -> None:
                     cpu.append(cpu_s(pool) - spent)
                     pairs.append(sum(s.episodes for s in result.verdict.suites))
                     decisions[result.verdict.decision] += 1
-            said = ", ".join(f"{count} {decision}" for decision, count in decisions.items() if count)
+            verdicts = ", ".join(f"{count} {decision}" for decision, count in decisions.items() if count)
             print(
-                f"{workers:7d}  {name:16s} {said:28s} {statistics.mean(pairs):5.1f} {statistics.median(times):9.2f} "
+                f"{workers:7d}  {name:16s} {verdicts:28s} {statistics.mean(pairs):5.1f} {statistics.median(times):9.2f} "
                 f"{max(times):7.2f} {statistics.median(cpu):13.2f}",
                 flush=True,
             )
@@ -180,9 +180,9 @@ def null_candidates(args: argparse.Namespace, incumbent: Bundle) -> None:
                 ours += sum(s.candidate_successes for s in verdict.suites)
                 theirs += sum(s.incumbent_successes for s in verdict.suites)
                 episodes += sum(s.episodes for s in verdict.suites)
-        said = ", ".join(f"{count} {decision}" for decision, count in decisions.items())
+        verdicts = ", ".join(f"{count} {decision}" for decision, count in decisions.items())
         print(
-            f"{args.nulls} null candidates, failing tasks: {', '.join(failing) or 'none'}: {said}; "
+            f"{args.nulls} null candidates, failing tasks: {', '.join(failing) or 'none'}: {verdicts}; "
             f"success {ours / episodes:.3f} against {theirs / episodes:.3f} over {episodes} pairs",
             flush=True,
         )

@@ -366,7 +366,7 @@ def test_a_disk_that_takes_no_high_water_mark_is_emptied_all_the_same(tmp_path: 
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # every file of this process, as a full disk would
     try:
         sender = StreamSender(spool, ingest.config.endpoints.ingest)
-        wait_for(lambda: "too large" in sender.stats().error, 20, "the disk's refusal being told")
+        wait_for(lambda: "too large" in sender.stats().error, 20, "the disk's refusal being reported")
         ingest.process.send_signal(signal.SIGCONT)
         assert sender.drain(20)
         wait_for(lambda: not sender.stats().error, 20, "nothing being left to keep")
@@ -386,8 +386,8 @@ def test_data_is_sent_only_after_the_stored_high_water_mark_is_deleted(
     out = uploader(tmp_path, ingest)
     out.put(transition(0))
     out.close()
-    kept = tmp_path / "robot_1" / f"own_high_water_mark.{out.info.boot_id}"
-    assert kept.exists()
+    mark_file = tmp_path / "robot_1" / f"own_high_water_mark.{out.info.boot_id}"
+    assert mark_file.exists()
     decoder: msgspec.msgpack.Decoder[FromSender] = msgspec.msgpack.Decoder(FromSender)
     context = zmq.Context()
     with context.socket(zmq.ROUTER) as near:
@@ -400,9 +400,9 @@ def test_data_is_sent_only_after_the_stored_high_water_mark_is_deleted(
             peer, envelope, _ = near.recv_multipart()
             messages.append(deframe_message(envelope, decoder))
             if isinstance(messages[-1], Hello):
-                assert kept.exists() or len(messages) > 1
+                assert mark_file.exists() or len(messages) > 1
                 near.send_multipart([peer, frame_message(Ack(out.info.boot_id, 0, 2**20, nonce=messages[-1].nonce))])
-        assert not kept.exists()
+        assert not mark_file.exists()
         out.close()
     context.term()
 

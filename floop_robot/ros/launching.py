@@ -146,7 +146,7 @@ def _actions(spec: ProcessSpec, request: LaunchRequest) -> list[Action]:
 
 
 class ExitHandler:
-    """Stops everything when a process ends with an error that a person has to mend, as `floop up` does.
+    """Stops everything when a process ends with an error that a person has to correct, as `floop up` does.
 
     A process that has worked as configured is different: its error may pass (a full disk), so the others work on,
     safety above all.

@@ -136,7 +136,7 @@ def _uploader(config: FloopConfig, name: str, spool: Path) -> RecordUploader:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run an explorer until SIGINT or SIGTERM; errors that a user can mend are raised as `FloopError`."""
+    """Run an explorer until SIGINT or SIGTERM; raises `FloopError` for what a user can correct."""
     stop = stop_on_signals()
     parser = argparse.ArgumentParser(prog="explorer", description="Act on the learner's live weights in simulation.")
     parser.add_argument("--index", type=int, default=0, help="which explorer this is, from 0")

@@ -183,7 +183,7 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the gate until SIGINT or SIGTERM; errors that a user can mend are raised as `FloopError`."""
+    """Run the gate until SIGINT or SIGTERM; raises `FloopError` for what a user can correct."""
     stop = stop_on_signals()
     parser = argparse.ArgumentParser(prog="gate", description="Judge candidates in PyBullet against the incumbent.")
     _, config = read_arguments(parser, argv)

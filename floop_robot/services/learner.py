@@ -173,7 +173,7 @@ def _make_learner(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the learner; errors that a user can mend are raised as `FloopError`."""
+    """Run the learner; raises `FloopError` for what a user can correct."""
     parser = argparse.ArgumentParser(prog="learner", description=__doc__)
     parser.add_argument("--config", type=Path, help="YAML file; defaults otherwise")
     arguments = parser.parse_args(argv)

@@ -25,7 +25,7 @@ from floop_robot.train.training_run import TrainingRun
 def train(config: TrainConfig, on_progress: ProgressCallback = lambda _: None) -> TrainResult:
     """Train as `config` says and leave model.zip, policy bundle, checkpoint and effective config in `config.out`.
 
-    Raises a `FloopError` for anything a user can mend (unknown task, no write permission, …).
+    Raises a `FloopError` for anything a user can correct (unknown task, no write permission, …).
     """
     started = time.monotonic()
     spec = TrainingEnvSpec(config.task, config.env, config.seed, config.randomize)

@@ -66,7 +66,8 @@ def test_what_is_killed_comes_back_is_reported_and_all_ends_with_ctrl_c(tmp_path
         first = fleet.child("safety")
         assert first is not None
         os.kill(first, signal.SIGKILL)
-        wait_for(lambda: fleet.has_logged("robot_1.safety ended with exit status -9 and was started again"), 20, "the report")
+        line = "robot_1.safety ended with exit status -9 and was started again"
+        wait_for(lambda: fleet.has_logged(line), 20, "the report")
         wait_for(lambda: fleet.child("safety") not in (None, first), 20, "another safety process")
         wait_for(lambda: fleet.health("robot_1.safety") == 0, 20, "health of the new one")
         children = psutil.Process(fleet.process.pid).children(recursive=True)

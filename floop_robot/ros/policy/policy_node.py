@@ -158,7 +158,7 @@ class PolicyNode(LifecycleNode):
         return _SUCCESS
 
     def _attempt(self, name: str, act: Callable[[], None]) -> TransitionCallbackReturn:
-        """Log what goes wrong, in one line where a person can mend it: `LifecycleNode` would drop it."""
+        """Log what goes wrong, in one line where a person can correct it: `LifecycleNode` would drop it."""
         try:
             act()
         except FloopError as error:

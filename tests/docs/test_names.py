@@ -25,7 +25,7 @@ MADE_UP = (
 """Words that no file or class may be called by; a word of the field takes their place."""
 RIDDLES = (
     r"\b(clerk|condemn\w*|errands?|hopeless|hurried|sways?|twins?|trainee|outlet|inlet|worklog|voices?|court|adopted|"
-    r"healed|merit)\b"
+    r"healed|merit|old work|fresh work)\b"
 )
 """Words that no comment, docstring, message or page may use: they had to be deciphered."""
 

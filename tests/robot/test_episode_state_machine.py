@@ -46,8 +46,8 @@ def test_the_ordinary_course() -> None:
 
 def test_what_keeps_it_from_starting() -> None:
     for change in (
-        {"is_recent": False}, {"is_stopped": True}, {"has_object": False}, {"has_policy": False}, {"accepts_episodes": False},
-        {"must_end": True}, {"driver_episode": 6},
+        {"is_recent": False}, {"is_stopped": True}, {"has_object": False}, {"has_policy": False},
+        {"accepts_episodes": False}, {"must_end": True}, {"driver_episode": 6},
     ):  # fmt: skip
         assert EpisodeStateMachine(7).advance(but(**change)) is StepDecision.WAIT
 

@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import gymnasium
+import msgspec
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
 from floop_envs.env import ArmEnv, make_env
 from floop_envs.expert import Expert
+from floop_envs.perception import Perception
 from floop_envs.rollout import run_episode
 from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenarios_of
@@ -145,3 +147,24 @@ def test_an_image_shows_the_object() -> None:
     env.reset(options={"scenario": scenarios(1)[0]})
     other = env.render()
     assert other is not None and (image != other).any()
+
+
+def test_an_image_shows_the_tote() -> None:
+    env = make_env("floop/PickPlace-v0", render_mode="rgb_array")
+    env.reset(seed=0)
+    with_tote = env.render()
+    env.close()
+    plain = make_env(PICK, render_mode="rgb_array")
+    assert env.scenario is not None
+    plain.reset(options={"scenario": msgspec.structs.replace(env.scenario, task=PICK, tote_xy_m=None)})
+    without = plain.render()
+    plain.close()
+    assert with_tote is not None and without is not None
+    assert (with_tote != without).any()
+    assert make_env(PICK).render() is None, "no image without a render mode"
+
+
+def test_nothing_is_perceived_before_the_first_frame() -> None:
+    perception = Perception()
+    perception.start(scenarios(1)[0])
+    assert perception.report(1.0) is None

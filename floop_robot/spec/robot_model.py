@@ -42,7 +42,7 @@ class RobotModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """URDF file; in a YAML file a path relative to it."""
     base_link: str
     tip_link: str
-    """The tool centre point (TCP): between the finger tips."""
+    """The tool center point (TCP): between the finger tips."""
     joint_names: tuple[str, ...]
     home_rad: tuple[float, ...]
     limits: JointLimits

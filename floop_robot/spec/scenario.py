@@ -46,7 +46,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """Where the object stands, robot base frame."""
     object_yaw_rad: float
     tote_xy_m: tuple[float, float] | None = None
-    """Centre of the tote, robot base frame; None where the task has none."""
+    """Center of the tote, robot base frame; None where the task has none."""
     table_friction: float = 0.7
     gripper_force_n: float = 20.0
     finger_friction: float = 1.0

@@ -79,7 +79,7 @@ class ValidationPlan(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     workers: int = 1
     target_classes: tuple[str, ...] = ()
-    """Object classes of the catalogue on which the candidate should be better; empty: known tasks."""
+    """Object classes of the catalog on which the candidate should be better; empty: known tasks."""
     gate: GateConfig = GateConfig()
 
 

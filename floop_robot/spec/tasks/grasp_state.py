@@ -26,9 +26,9 @@ class GraspState(msgspec.Struct, frozen=True):
     seen: bool
     """Perception reports an object."""
     distance_m: float
-    """TCP to perceived object centre."""
+    """TCP to perceived object center."""
     lift_m: float
-    """Perceived height of the centre above its resting height."""
+    """Perceived height of the center above its resting height."""
     grasped: bool
     released: bool
     """The fingers press on nothing."""

@@ -53,7 +53,7 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             try:
                 found = client.wait_for(desired, wait_s)
             except FloopError as error:
-                # No failure of the command: whoever repeats it would give a second one.
+                # The command succeeded: an error here would make people repeat it.
                 click.echo(f"floop: it was done, but what the robots do now is not known: {error}", err=True)
                 found = Convergence(robots=())
         self._show(done, found, desired.text(found))

@@ -57,7 +57,7 @@ class ExplorerStats(ExplorerCounts, frozen=True, kw_only=True):
 
 
 class ExplorerProcess:
-    """One explorer and its connections; `run` explores until told to stop."""
+    """One explorer and its connections; `run` explores until its stop event is set."""
 
     def __init__(self, config: FloopConfig, index: int) -> None:
         """Raises `FloopError` when the run directory can't be used."""

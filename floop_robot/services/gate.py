@@ -64,7 +64,7 @@ class GateStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GateProcess:
-    """One gate and its sockets; `run` serves until told to stop."""
+    """One gate and its sockets; `run` serves until its stop event is set."""
 
     def __init__(self, config: FloopConfig, gate: Gate, pool: ProcessPool, fleet: GateFleetClient) -> None:
         """Raises `BindError` when the gate's endpoint is taken."""

@@ -40,7 +40,7 @@ DRAIN_S = 1.0
 """At the end, how long records may take to reach ingest; the others wait in the spool."""
 
 INACTIVE = "the policy node is not active"
-"""Said of a process whose control loop does not run; only a node can be so."""
+"""Answer of a process whose control loop does not run; only a ROS node can be in that state."""
 
 log = logging.getLogger(__name__)
 

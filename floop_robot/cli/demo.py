@@ -8,11 +8,15 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from floop_robot.cli.operator_options import RUNS
 from floop_robot.spec.errors import StorageError
+
+if TYPE_CHECKING:
+    from floop_robot.demo.report import DemoReport
 
 TASK = "floop/Pick-v0"
 RECOVERY_FAILED = 3
@@ -49,14 +53,11 @@ def demo(robots: int, seed: int, shift: str, baseline: Path | None, no_ros: bool
 
     Everything that the run made stays in runs/ID/. Exit status 3: success did not come back.
     """
-    import msgspec
-    from rich.console import Console
-
     from floop_envs.shifts import get_shift
     from floop_robot.demo.pictures import write_pictures
     from floop_robot.demo.report import check_writable, save_report
     from floop_robot.demo.run import DemoPlan, Experiment
-    from floop_robot.demo.screen import LineScreen, LiveScreen, summary
+    from floop_robot.demo.screen import LineScreen, LiveScreen
     from floop_robot.services.supervision.ports import reserved_base_port
     from floop_robot.train.validate import load_policy
 
@@ -74,17 +75,24 @@ def demo(robots: int, seed: int, shift: str, baseline: Path | None, no_ros: bool
         with (LineScreen() if headless or not sys.stderr.isatty() else LiveScreen(seconds)) as screen:
             experiment = Experiment(plan, screen.show)
             found = experiment.run()
-    save_report(found, run_dir / "report.json")
-    if report is not None:
-        save_report(found, report)
-    pictures = write_pictures(experiment, found)
-    if as_json:
-        click.echo(msgspec.json.encode(found).decode())
-    else:
-        Console().print(summary(found))
-        for path in (run_dir / "report.json", *pictures):
-            click.echo(f"  {path}")
+    for file in (run_dir / "report.json", *([report] if report else [])):
+        save_report(found, file)
+    _show(found, (run_dir / "report.json", *write_pictures(experiment, found)), as_json)
     return 0 if found.recovered else RECOVERY_FAILED
+
+
+def _show(report: DemoReport, files: tuple[Path, ...], as_json: bool) -> None:
+    import msgspec
+    from rich.console import Console
+
+    from floop_robot.demo.screen import summary
+
+    if as_json:
+        click.echo(msgspec.json.encode(report).decode())
+        return
+    Console().print(summary(report))
+    for path in files:
+        click.echo(f"  {path}")
 
 
 def _new_run_dir() -> Path:

@@ -10,18 +10,12 @@ from msgspec import Meta
 
 from floop_robot.spec.errors import ConfigError, UnknownName
 from floop_robot.spec.hyperparameters import AlgorithmSettings, FleetSacSettings, PpoSettings
+from floop_robot.spec.ranges import Count, Fraction, NotNegative, Positive, Size
 from floop_robot.spec.tasks import get_task, task_ids
 from floop_robot.spec.yaml_file import read_yaml
 
-Positive = Annotated[float, Meta(gt=0, le=1e6)]
-"""Finite, since timers cannot wait for infinity; a million seconds fit into every timer as milliseconds."""
 RateHz = Annotated[float, Meta(gt=0, le=1000)]
 """1000 Hz is the fastest that arms take commands."""
-NotNegative = Annotated[float, Meta(ge=0, le=1e6)]
-Fraction = Annotated[float, Meta(ge=0, le=1)]
-Share = Annotated[float, Meta(gt=0, le=1)]
-Count = Annotated[int, Meta(ge=0)]
-
 
 ENDPOINT_NAMES: Final = ("ingest", "tail", "weights", "gate", "fleet", "fleet_rpc", "learner")
 """The endpoints, in the order of their ports."""
@@ -116,7 +110,7 @@ class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class GateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a candidate must show. Defined in docs/design/gate.md."""
 
-    workers: Annotated[int, Meta(ge=1)] = 1
+    workers: Size = 1
     """Processes that simulate episodes; one leaves a core of two for the learner."""
     alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
     """Probability of accepting a candidate that is no better than the incumbent."""

@@ -11,12 +11,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-Positive = Annotated[float, Meta(gt=0)]
-NotNegative = Annotated[float, Meta(ge=0)]
-Fraction = Annotated[float, Meta(ge=0, le=1)]
-Share = Annotated[float, Meta(gt=0, le=1)]
-Size = Annotated[int, Meta(ge=1)]
-Count = Annotated[int, Meta(ge=0)]
+from floop_robot.spec.ranges import Count, Fraction, NotNegative, Positive, Share, Size
+
 LearnedEntropy = Annotated[str, Meta(pattern=r"^auto(_(?=.*[1-9])\d+(\.\d+)?)?$")]
 """`auto`, or `auto_` and a start value above 0."""
 

@@ -5,14 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from floop_robot.spec.errors import ConfigError
-from floop_robot.spec.hyperparameters import (
-    AlgorithmSettings,
-    BehaviorCloningSettings,
-    Count,
-    PpoSettings,
-    SacSettings,
-    Size,
-)
+from floop_robot.spec.hyperparameters import AlgorithmSettings, BehaviorCloningSettings, PpoSettings, SacSettings
+from floop_robot.spec.ranges import Count, Size
 from floop_robot.train.train_env import no_demonstrations
 
 

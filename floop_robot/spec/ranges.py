@@ -1,0 +1,16 @@
+"""Number types of configuration: each names the range that a user may write."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+Positive = Annotated[float, Meta(gt=0, le=1e6)]
+"""Finite, since timers cannot wait for infinity; a million seconds fit into every timer as milliseconds."""
+NotNegative = Annotated[float, Meta(ge=0, le=1e6)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+"""A fraction that must not be 0."""
+Count = Annotated[int, Meta(ge=0)]
+Size = Annotated[int, Meta(ge=1)]

@@ -62,7 +62,7 @@ def block(
     end = EpisodeEnd(
         seq=0, episode=number, stamp_ns=1, policy_version=1, act_mode=ActMode.MEAN, steps=STEPS, duration_s=1.0,
         total_reward=0.0, outcome=outcome, final_obs=obs,
-        work=ObjectReport(object_class, SIZE_M, (0.5, 0.0, 0.0), 0.0),
+        object=ObjectReport(object_class, SIZE_M, (0.5, 0.0, 0.0), 0.0),
     )  # fmt: skip
     info = StreamInfo("robot_1", "boot", TASK.id, ids, source)
     return decode_block(encode_block(info, 0, [*records, end, *labels]))

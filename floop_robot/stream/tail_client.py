@@ -10,7 +10,7 @@ import zmq
 
 from floop_robot.durable.framing import Message, MessageRefused, deframe_message, frame_message
 from floop_robot.spec.errors import FloopError
-from floop_robot.stream.codec import BlockRefused, RecordKind, TailBlock, decode_block
+from floop_robot.stream.codec import BlockDamaged, BlockRefused, RecordKind, TailBlock, decode_block
 from floop_robot.stream.journal import JournalAudit
 from floop_robot.stream.messages import (
     AuditReply,
@@ -26,6 +26,9 @@ HOLD_S = 0.5
 """Ingest holds a request open at least this long, however soon the caller looks again: most callers look often."""
 RETRY_S = 1.0
 """Silence beyond the asked-for wait, after which a request is sent again."""
+
+MAX_REPEATS = 3
+"""How often a range is asked for again because a block was damaged on its way."""
 
 _DECODER: msgspec.msgpack.Decoder[FromTailServer] = msgspec.msgpack.Decoder(FromTailServer)
 T = TypeVar("T")
@@ -64,6 +67,7 @@ class TailClient:
         self._request = 0
         self._sent: tuple[Message, float] | None = None
         self._payloads: list[bytes] = []  # of the last answer
+        self._repeats = 0
 
     def poll(self, timeout_s: float = 1.0) -> list[TailBlock]:
         """The next blocks, oldest first; empty when none came within `timeout_s` or ingest is away.
@@ -159,12 +163,18 @@ class TailClient:
             was, now = self.journal_id, answer.journal_id
             raise TailError(f"the journal was replaced ({was} by {now}); start again from block 0")
         self.journal_id = answer.journal_id
-        self.position = max(self.position, answer.through)
-        self.damaged += answer.damaged
-        out = []
+        blocks, damaged = [], 0
         for number, payload in zip(answer.ids, self._payloads, strict=True):
             try:
-                out.append(TailBlock(number, decode_block(payload)))
+                blocks.append(TailBlock(number, decode_block(payload)))
+            except BlockDamaged:  # on its way, since the server checked it: the same range is asked for again
+                if self._repeats < MAX_REPEATS:
+                    self._repeats += 1
+                    return []
+                damaged += 1
             except BlockRefused:
-                self.damaged += 1
-        return out
+                damaged += 1
+        self._repeats = 0
+        self.position = max(self.position, answer.through)
+        self.damaged += answer.damaged + damaged
+        return blocks

@@ -13,7 +13,12 @@ import pytest
 from tests.support.ros.skip_reasons import NO_ROS
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
-BENCHMARKS = sorted(path.stem for path in FOLDER.glob("[a-z]*.py"))
+SLOW = ("kills",)
+"""Starts a whole fleet: some 20 s."""
+BENCHMARKS = [
+    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+    for name in sorted(path.stem for path in FOLDER.glob("[a-z]*.py"))
+]
 HAS_ROS = importlib.util.find_spec("rclpy") is not None
 
 

@@ -63,13 +63,16 @@ def test_two_locks_of_one_process_exclude_each_other_too(tmp_path: Path) -> None
 
 def test_a_lock_is_not_inherited_by_child_processes(tmp_path: Path) -> None:
     first = lock(tmp_path / "lock")
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], close_fds=False)
+    code = "import sys; print('runs', flush=True); sys.stdin.read()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], close_fds=False, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     try:
+        assert child.stdout is not None and child.stdout.readline() == "runs\n"
         first.release()
         lock(tmp_path / "lock").release()
     finally:
-        child.kill()
-        child.wait()
+        child.communicate()
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

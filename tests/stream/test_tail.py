@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import zmq
 
+from floop_robot.durable.framing import deframe_message, frame_message
 from floop_robot.spec.records import Source
 from floop_robot.stream.codec import RecordKind
 from floop_robot.stream.journal import Journal
-from floop_robot.stream.tail_client import TailClient, TailError, TailFilter
+from floop_robot.stream.messages import FetchedBlocks, FromTailClient
+from floop_robot.stream.tail_client import MAX_REPEATS, TailClient, TailError, TailFilter
 from floop_robot.stream.tail_server import TailServer
+from floop_robot.transport.zmq_sockets import bind_socket, last_endpoint
 from tests.support.sample_records import episode_end, journal_entry
 from tests.support.waiting import wait_for
 
@@ -178,3 +183,63 @@ def test_an_audit_without_ingest_is_one_line(served: Served) -> None:
     with pytest.raises(TailError, match="is it running"):
         lonely.audit(0.2)
     lonely.close()
+
+
+class Answering:
+    """A tail server by hand: answers each request with the next of `answers`, made from the request's number."""
+
+    def __init__(self, *answers: Callable[[int], list[bytes]]) -> None:
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = bind_socket(self.context, zmq.ROUTER, "tcp://127.0.0.1:0", "the test")
+        self.endpoint = last_endpoint(self._socket)
+        self._answers = list(answers)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while self._answers and self._socket.poll(20_000):
+            peer, data = self._socket.recv_multipart()
+            request = deframe_message(data, REQUESTS).request
+            self._socket.send_multipart([peer, *self._answers.pop(0)(request)])
+
+    def close(self) -> None:
+        self._thread.join()
+        self.context.destroy(1000)
+
+
+REQUESTS: msgspec.msgpack.Decoder[FromTailClient] = msgspec.msgpack.Decoder(FromTailClient)
+SOUND = journal_entry(0, 3).payload
+FLIPPED = SOUND[:-1] + bytes([SOUND[-1] ^ 1])
+
+
+def fetched(request: int, *payloads: bytes, ids: tuple[int, ...] = (1, 2)) -> list[bytes]:
+    return [frame_message(FetchedBlocks(request, "journal", ids, ids[-1])), *payloads]
+
+
+def test_a_block_damaged_on_its_way_is_asked_for_again() -> None:
+    server = Answering(lambda r: fetched(r, SOUND, FLIPPED), lambda r: fetched(r, SOUND, SOUND))
+    client = TailClient(server.endpoint)
+    assert [b.id for b in client.poll(20.0)] == [1, 2] and (client.damaged, client.position) == (0, 2)
+    client.close()
+    server.close()
+
+
+def test_a_block_that_stays_damaged_is_left_out_and_counted() -> None:
+    server = Answering(*[lambda r: fetched(r, SOUND, FLIPPED)] * (MAX_REPEATS + 1))
+    client = TailClient(server.endpoint)
+    assert [b.id for b in client.poll(20.0)] == [1] and (client.damaged, client.position) == (1, 2)
+    client.close()
+    server.close()
+
+
+def test_answers_that_are_none_are_skipped_until_the_request_is_repeated() -> None:
+    server = Answering(
+        lambda r: [b"????no message"],
+        lambda r: fetched(r - 1, SOUND, SOUND),
+        lambda r: fetched(r, SOUND),
+        lambda r: fetched(r, SOUND, SOUND),
+    )
+    client = TailClient(server.endpoint)
+    assert wait_for(lambda: [b.id for b in client.poll(0.1)]) == [1, 2]
+    client.close()
+    server.close()

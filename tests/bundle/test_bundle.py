@@ -14,7 +14,9 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from floop_robot.bundle import Bundle, DataRange, Distribution, verify
+from floop_robot.bundle import Bundle, DataRange, Distribution, Normalization, verify
+from floop_robot.bundle.bundle import MAX_BUNDLE_BYTES
+from floop_robot.bundle.manifest import PolicyCheck
 from floop_robot.spec.errors import BundleRefused, ContractMismatch, FloopError, StorageError
 from floop_robot.spec.ids import Ids, contract_id
 from floop_robot.spec.layout import Field, Layout
@@ -203,3 +205,37 @@ def test_full_disk_leaves_the_old_bundle(tmp_path):
     assert "p.floop" in one_line(info)
     assert Bundle.load(path).tensors == make_bundle(0).tensors
     assert [p.name for p in tmp_path.iterdir()] == ["p.floop"]
+
+
+def changed(bundle: Bundle, **changes) -> Bundle:
+    return Bundle(msgspec.structs.replace(bundle.manifest, **changes), bundle.tensors)
+
+
+def test_tensors_under_another_manifest_are_refused():
+    other = changed(make_bundle(3), sha256=make_bundle(4).manifest.sha256)
+    with pytest.raises(BundleRefused, match="other tensors than its manifest names"):
+        Bundle.from_bytes(other.to_bytes())
+
+
+def test_a_file_larger_than_any_bundle_is_refused_unread(tmp_path):
+    with (tmp_path / "large.floop").open("wb") as file:
+        file.truncate(MAX_BUNDLE_BYTES + 1)
+    with pytest.raises(BundleRefused, match=r"larger than any bundle .*; check the path"):
+        Bundle.load(tmp_path / "large.floop")
+
+
+def test_a_normalization_of_another_size_is_refused():
+    with pytest.raises(BundleRefused, match="1 offsets and 1 scales"):
+        changed(make_bundle(), normalization=Normalization((0.0,), (1.0,))).actor()
+
+
+def test_a_check_of_another_size_is_refused():
+    with pytest.raises(BundleRefused, match=r"check 0 .* has the wrong size"):
+        changed(make_bundle(), checks=(PolicyCheck((0.0,), (0.0,)),)).checked_actor()
+
+
+def test_an_architecture_of_another_size_than_the_task_is_refused_by_name():
+    bundle = make_bundle()
+    wide = msgspec.structs.replace(bundle.manifest.architecture, observation_size=TASK.observation.size + 2)
+    with pytest.raises(BundleRefused, match=f"observation size {TASK.observation.size + 2}, r3 has"):
+        verify(changed(bundle, architecture=wide), TASK, IDS, where="r3")

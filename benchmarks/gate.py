@@ -158,8 +158,8 @@ def verdict_times(args: argparse.Namespace, incumbent: Bundle) -> None:
                     decisions[result.verdict.decision] += 1
             verdicts = ", ".join(f"{count} {decision}" for decision, count in decisions.items() if count)
             print(
-                f"{workers:7d}  {name:16s} {verdicts:28s} {statistics.mean(pairs):5.1f} {statistics.median(times):9.2f} "
-                f"{max(times):7.2f} {statistics.median(cpu):13.2f}",
+                f"{workers:7d}  {name:16s} {verdicts:28s} {statistics.mean(pairs):5.1f} "
+                f"{statistics.median(times):9.2f} {max(times):7.2f} {statistics.median(cpu):13.2f}",
                 flush=True,
             )
         pool.close()

@@ -1,8 +1,8 @@
 """Operating characteristic of the gate's tests, on simulated outcomes: `python benchmarks/gate_statistics.py`.
 
 Whole trials with policies of known success: how often each verdict, and after how many pairs. Half of the better
-policy's failures are scenarios that are hard for both. Below it, the regression test alone, beside the absolute sequential
-probability ratio test of 0.95 against 0.85.
+policy's failures are scenarios that are hard for both. Below it, the regression test alone, beside the absolute
+sequential probability ratio test of 0.95 against 0.85.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def trials(count: int) -> None:
         shares = " | ".join(f"{100 * found[d] / count:.1f} %" for d in Decision)
         about = "none" if target_tasks is None else f"{target_tasks[0]:.2f} / {target_tasks[1]:.2f}"
         print(
-            f"| {known_rates[0]:.2f} / {known_rates[1]:.2f} | {about} | {faster:+.0%} | {shares} | {np.mean(sizes):.0f} | "
-            f"{np.percentile(sizes, 90):.0f} |"
+            f"| {known_rates[0]:.2f} / {known_rates[1]:.2f} | {about} | {faster:+.0%} | {shares} | "
+            f"{np.mean(sizes):.0f} | {np.percentile(sizes, 90):.0f} |"
         )
 
 

@@ -151,7 +151,8 @@ def _box(room: str, x: float, y: float) -> list[str]:
         f'<rect x="{x:g}" y="{y:g}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="6" fill="#e8f5e9" stroke="#37474f"/>',
         f'<text x="{middle:g}" y="{y + 17:g}" text-anchor="middle" font-size="14" font-weight="bold">{name}</text>',
         *(
-            f'<text x="{middle:g}" y="{y + 31 + 12 * i:g}" text-anchor="middle" font-size="10.5">{html.escape(line)}</text>'
+            f'<text x="{middle:g}" y="{y + 31 + 12 * i:g}" text-anchor="middle" font-size="10.5">'
+            f"{html.escape(line)}</text>"
             for i, line in enumerate(lines)
         ),
     ]

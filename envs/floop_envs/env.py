@@ -30,7 +30,8 @@ class ArmEnv(gymnasium.Env[Vector, Vector]):
     """One task on one simulated arm.
 
     Observations are raw: SI units, base frame, float32, shape (`rules.spec.observation.size`,). The task's layout has
-    names and ranges. Actions are in [-1, 1], shape (5,). `reset(options={"scenario": Scenario(...)})` runs that scenario.
+    names and ranges. Actions are in [-1, 1], shape (5,). `reset(options={"scenario": Scenario(...)})`
+    runs that scenario.
 
     `info` after a step:
 

@@ -30,7 +30,9 @@ class FleetCommand(Command, frozen=True, kw_only=True):
     scope: str = FLEET
     """A robot's name, or `FLEET` for all robots."""
     if_version: VersionNumber = 0
-    """Carry it out only while `scope` is on this version; 0: always. For a push, later versions of the gate don't count."""
+    """Carry it out only while `scope` is on this version; 0: always.
+
+    For a push, later versions of the gate don't count."""
 
 
 class Push(FleetCommand, frozen=True, kw_only=True):

@@ -80,7 +80,10 @@ class DeploymentController:
         return self._weights.get(version, "")
 
     def publish(self, publication: Publication, now_ns: int, only: tuple[str, ...] = ()) -> VersionInfo:
-        """Store and announce a version; watch it if its weights are new in production. `only`: its robots (empty: all)."""
+        """Store and announce a version; watch it if its weights are new in production.
+
+        `only`: its robots (empty: all).
+        """
         replaced = self.weights_of(self.production)
         info = self.registry.publish(publication, now_ns)
         self._weights[info.version] = info.sha256

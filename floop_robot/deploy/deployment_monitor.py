@@ -139,7 +139,8 @@ class DeploymentMonitor:
         self._alpha, self._confirm = config.alpha, config.confirm_success
         self._reference = dict(reference)
         self._rates = {
-            name: clopper_pearson_lower_bound(t.successes, t.episodes, config.alpha / 2) for name, t in reference.items()
+            name: clopper_pearson_lower_bound(t.successes, t.episodes, config.alpha / 2)
+            for name, t in reference.items()
         }
         self._failing = frozenset(failing) & reference.keys()
         self._tallies: dict[str, Tally] = {}

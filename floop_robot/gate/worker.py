@@ -1,7 +1,7 @@
 """One worker process of the pool: reads jobs from its socket, runs them, ends when the socket closes.
 
-`python -m floop_robot.gate.worker FD`: started by `process_pool.ProcessPool`, never by hand. Messages are msgpack of the
-structs below; nothing is pickled.
+`python -m floop_robot.gate.worker FD`: started by `process_pool.ProcessPool`, never by hand. Messages are msgpack of
+the structs below; nothing is pickled.
 """
 
 from __future__ import annotations

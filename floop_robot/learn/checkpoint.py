@@ -96,9 +96,13 @@ class Checkpoint(msgspec.Struct, frozen=True):
         try:
             rows = unpack_episodes(self.prior)
         except (KeyError, ValueError, IndexError) as error:
-            raise CheckpointRefused(f"the checkpoint's rows of known tasks are damaged ({error}); train it again") from None
+            raise CheckpointRefused(
+                f"the checkpoint's rows of known tasks are damaged ({error}); train it again"
+            ) from None
         if (rows.obs.shape[1], rows.action.shape[1]) != (obs_size, action_size):
-            raise CheckpointRefused("the checkpoint's rows of known tasks have another shape than the task; train it again")
+            raise CheckpointRefused(
+                "the checkpoint's rows of known tasks have another shape than the task; train it again"
+            )
         return rows
 
     def require(self, ids: Ids, where: str) -> None:

@@ -65,7 +65,8 @@ def generalized_advantages(rows: Transitions, values: Array, next_values: Array,
     observation replaces the later rewards.
     """
     is_continued = np.zeros(len(rows), np.bool_)
-    is_continued[:-1] = (rows.next_obs[:-1] == rows.obs[1:]).all(axis=1) & ~rows.episode_end[:-1] & ~rows.terminated[:-1]
+    is_continued[:-1] = (rows.next_obs[:-1] == rows.obs[1:]).all(axis=1)
+    is_continued[:-1] &= ~rows.episode_end[:-1] & ~rows.terminated[:-1]
     errors = rows.reward + gamma * next_values * ~rows.terminated - values
     decays = gamma * decay * is_continued
     out = np.zeros_like(values)

@@ -24,7 +24,8 @@ class FloopSAC(SAC):
     """SAC whose `train` is the numpy update. Takes the constructor arguments of `stable_baselines3.SAC`."""
 
     NOT_SAVED: ClassVar[tuple[str, ...]] = (
-        "_views", "_updates", "last_losses", "value_range", "imitation_weight", "actor_uses_target_critics", "lr_factor",
+        "_views", "_updates", "last_losses", "value_range", "imitation_weight", "actor_uses_target_critics",
+        "lr_factor",
     )  # fmt: skip
 
     _views: TorchNumpyViews | None = None

@@ -22,7 +22,7 @@ class BatchSource(Protocol):
     """Where batches come from."""
 
     def fill(self, batch: SacBatch, gamma: float) -> None:
-        """Write `obs_act`, the observations of `next_obs_act`, `reward` and `discount`; `success` where that is known."""
+        """Write `obs_act`, the observations of `next_obs_act`, `reward` and `discount`; `success` where it is known."""
         ...
 
 

@@ -18,7 +18,7 @@ class UtdBudget:
     def __init__(self, max_steps: float) -> None:
         self._owed = 0.0
         self._most = max_steps
-        """Arrears beyond it are forgotten: a learner that was down must not train for minutes before it reads new rows."""
+        """Arrears beyond it are forgotten: a learner that was down must not train for long before it reads new rows."""
 
     def add(self, steps: float) -> None:
         """Data arrived that is worth `steps` gradient steps."""

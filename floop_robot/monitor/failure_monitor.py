@@ -100,7 +100,7 @@ def _fails(outcomes: Sequence[bool], was_failing: bool) -> bool:
 
 
 class FailureMonitor:
-    """Live outcomes and reports by perceived object class; pure, so a restarted process rebuilds it from the journal."""
+    """Live outcomes and reports by perceived object class; pure: a restarted process rebuilds it from the journal."""
 
     def __init__(self) -> None:
         self._classes: OrderedDict[str, _ClassHistory] = OrderedDict()

@@ -12,7 +12,7 @@ from floop_robot.spec.layout import Layout
 from floop_robot.spec.scenario import OBJECT_CLASSES
 
 SIZE_TOLERANCE = 0.1
-"""Sizes this far (relative) outside the training range still count as known: perception is noisy, ranges are samples."""
+"""Sizes this far (relative) outside the training range count as known: perception is noisy, ranges are samples."""
 
 Observations = NDArray[np.float32]
 """Raw observations, shape (n, layout.size)."""

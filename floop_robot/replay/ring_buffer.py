@@ -35,7 +35,7 @@ class Normalizer:
 
 
 class RingBuffer:
-    """Rows `[obs | action | next_obs | reward | terminated]`, normalized; one segment of `quota` rows for each robot."""
+    """Rows `[obs | action | next_obs | reward | terminated]`, normalized; a segment of `quota` rows for each robot."""
 
     def __init__(self, obs_size: int, action_size: int, quota: int, normalizer: Normalizer) -> None:
         self.obs_size, self.action_size, self.quota = obs_size, action_size, quota
@@ -86,7 +86,7 @@ class RingBuffer:
         return bool(places)
 
     def draw(self, count: int, rare_fraction: float, rng: np.random.Generator, out: Matrix) -> NDArray[np.bool_]:
-        """Draw `count` rows with replacement into `out`; returns which of them are of successful episodes, shape (count,).
+        """Draw `count` rows with replacement into `out`; returns which are of successful episodes, shape (count,).
 
         `rare_fraction` of them are of the rarer outcome: the first successes, or the last failures.
         """

@@ -1,4 +1,4 @@
-"""TransitionBuilder: turns blocks of the journal into transitions of known and new tasks. It never reads `GroundTruth`."""
+"""TransitionBuilder: turns blocks of the journal into transitions of known and new tasks, without `GroundTruth`."""
 
 from __future__ import annotations
 

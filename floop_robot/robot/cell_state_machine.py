@@ -1,7 +1,8 @@
 """CellStateMachine: prepares episodes for a driver that knows nothing of them; a pure function of messages and times.
 
-Going home is motion, and motion goes through safety alone. While the arm goes home, the cell publishes READY for episode
-0, in which no policy ever acts, and sends targets of episode 0. So limits, watchdog and e-stop hold for these, too.
+Going home is motion, and motion goes through safety alone. While the arm goes home, the cell publishes READY for
+episode 0, in which no policy ever acts, and sends targets of episode 0. So limits, watchdog and e-stop hold for
+these, too.
 """
 
 from __future__ import annotations

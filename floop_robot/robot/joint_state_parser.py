@@ -1,4 +1,4 @@
-"""JointStateParser: an arm's and a gripper's joints from named joint states, in whatever order and company they come."""
+"""JointStateParser: an arm's and a gripper's joints from named joint states, in any order and among others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training environments: where the episodes of `floop train` happen, in a floop task or any continuous Gymnasium one."""
+"""Training environments: where the episodes of `floop train` run: in a floop task or any continuous Gymnasium one."""
 
 from __future__ import annotations
 

@@ -26,7 +26,8 @@ def rows_of(n: int, version: int = 1, seed: int = 0, ended: bool = True) -> Tran
     return Transitions(
         obs=walk[:-1], next_obs=walk[1:], action=np.zeros((n, ACT), np.float32),
         action_requested=rng.standard_normal((n, ACT)).astype(np.float32) * 0.3,
-        reward=rng.standard_normal(n).astype(np.float32), terminated=episode_end & (rng.random() < 0.5), episode_end=episode_end,
+        reward=rng.standard_normal(n).astype(np.float32), terminated=episode_end & (rng.random() < 0.5),
+        episode_end=episode_end,
         log_prob=np.full(n, -1.0, np.float32), policy_version=np.full(n, version),
         episode=np.full(n, seed), stamp_ns=np.zeros(n, np.int64), is_new=np.zeros(n, np.bool_),
     )  # fmt: skip

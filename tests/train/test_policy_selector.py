@@ -52,7 +52,7 @@ def weights(value: float) -> dict[str, np.ndarray]:
 
 
 def test_what_looks_good_enough_is_confirmed_on_new_scenarios(actor: ActorMessage) -> None:
-    evaluator = ScriptedEvaluator(Score(0.97, 3.0, 1.0), Score(0.91, 3.0, 1.0), Score(0.98, 3.0, 1.0), Score(0.97, 3.0, 1.0))
+    evaluator = ScriptedEvaluator(*(Score(success, 3.0, 1.0) for success in (0.97, 0.91, 0.98, 0.97)))
     made = selector(evaluator)
     assert not made.select(actor, weights(1), reports_success=True), "the confirmation falls short"
     assert made.select(actor, weights(2), reports_success=True)

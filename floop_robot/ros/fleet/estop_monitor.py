@@ -1,4 +1,4 @@
-"""EstopMonitor: the robots' e-stops as the fleet manager hears them, so that no reset undoes a stop that came after it."""
+"""EstopMonitor: the robots' e-stops as the fleet manager hears them, so that no reset undoes a later stop."""
 
 from __future__ import annotations
 

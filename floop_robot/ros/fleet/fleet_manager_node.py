@@ -73,7 +73,8 @@ class FleetQueryServices:
         """`client` belongs to this service alone."""
         self._client = client
         status, policies = functools.partial(self._serve, self._status), functools.partial(self._serve, self._list)
-        create_services(node, ((FleetStatus, topics.FLEET_STATUS, status), (ListPolicies, topics.LIST_POLICIES, policies)))
+        table = ((FleetStatus, topics.FLEET_STATUS, status), (ListPolicies, topics.LIST_POLICIES, policies))
+        create_services(node, table)
 
     def _serve(self, body: Callable[[Any, Any], None], request: Any, answer: Any) -> Any:
         try:

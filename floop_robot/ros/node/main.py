@@ -97,7 +97,7 @@ def _spin(executor: SingleThreadedExecutor, done: threading.Event) -> None:
 
 
 def run(program: str, serve: Callable[[RosProcess], Any], argv: list[str] | None = None) -> int:
-    """Serve until a signal; returns the exit status: 2 after an error that the user can correct, printed in one line."""
+    """Serve until a signal; returns the exit status: 2 after an error that the user can correct, which is printed."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     exit_with_supervisor()
     ros: RosProcess | None = None

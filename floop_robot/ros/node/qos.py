@@ -19,5 +19,5 @@ EVENTS: Final = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 AUDIT: Final = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 """The audit trail: bursts of entries."""
 CALLS: Final = QoSProfile(depth=128, reliability=ReliabilityPolicy.RELIABLE)
-"""Calls and answers of services: more than ever wait at one node. ROS's own depth is 10; further calls to a node that is
-kept from reading, and further answers given at once, would be lost silently."""
+"""Calls and answers of services: more than ever wait at one node. ROS's own depth is 10; further calls to a node that
+is kept from reading, and further answers given at once, would be lost silently."""

@@ -1,4 +1,4 @@
-"""Names of topics and services; docs/ros_interfaces.md says who uses them. Relative names are in a robot's namespace."""
+"""Names of topics and services; docs/ros_interfaces.md lists their users. Relative names are in a robot's namespace."""
 
 from __future__ import annotations
 

@@ -136,7 +136,9 @@ def test_robots_are_stopped_and_reset_together(fleet: FleetRig) -> None:
     unknown = fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False, robots=["robot_1", "robot_7"])
     assert not unknown.success and "unknown robot 'robot_7'" in unknown.message
     counts = {name: len(heard) for name, heard in latches.items()}
-    wait_for(lambda: all(len(heard) > counts[name] for name, heard in latches.items()), what="another state of each latch")
+    wait_for(
+        lambda: all(len(heard) > counts[name] for name, heard in latches.items()), what="another state of each latch"
+    )
     assert latched() == [True, True]
 
     one = fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False, robots=["robot_2"], why="aired")

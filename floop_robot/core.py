@@ -90,7 +90,7 @@ class RecordSink(Protocol):
 
 
 class JournalSource(Protocol):
-    """Follows a journal: `stream.journal_follower.JournalFollower` over ZeroMQ, `loop.MemoryJournal` in one process."""
+    """Follows a journal: `JournalFollower` over ZeroMQ, `MemoryFollower` in one process (both in `stream`)."""
 
     @property
     def position(self) -> int:

@@ -24,7 +24,8 @@ LOOP_ONLY = ("shift", "seconds")
 @click.option("--loop", is_flag=True, help="Run the whole loop of a fleet from the shipped policy, in virtual time.")
 @click.option("--shift", default="new-object", show_default=True, help="With --loop: how the world changes.")
 @click.option("--seconds", default=60, show_default=True, type=click.IntRange(1), help="With --loop: virtual seconds.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/train"), show_default=True, help="Folder.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/train"),
+              show_default=True, help="Folder; with --loop, runs/loop unless given.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @click.pass_context
 def train(ctx: click.Context, /, loop: bool, shift: str, seconds: int, as_json: bool, **options: Any) -> int:
@@ -37,11 +38,18 @@ def train(ctx: click.Context, /, loop: bool, shift: str, seconds: int, as_json: 
         if _is_given(ctx, name):
             flag = f"--{name.replace('_', '-')}"
             raise click.UsageError(f"{flag} can't be used {'with' if loop else 'without'} --loop; leave it out")
+    if loop and options["algo"] != "sac":
+        raise click.UsageError("--loop starts from the shipped policy, which was trained with sac; leave out --algo")
     if loop:
         from floop_robot.cli.train_loop import run_fleet_loop
 
         result: msgspec.Struct = run_fleet_loop(
-            options["task"], options["algo"], options["seed"], shift, seconds, options["out"]
+            options["task"],
+            options["algo"],
+            options["seed"],
+            shift,
+            seconds,
+            options["out"] if _is_given(ctx, "out") else Path("runs/loop"),
         )
     else:
         result = _train(ctx, **options)

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from floop_robot.bundle import Bundle, verify
+from floop_robot.deploy.registry import check_registry
 from floop_robot.durable.locks import is_running
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.services.fleet_manager import baseline_path, registry_path
@@ -128,6 +129,8 @@ def _check_files(config: FloopConfig, specs: list[ProcessSpec], driver: str, is_
         rules, path = get_task(config.task), baseline_path(config)
         ids = ids_of(rules, load_robot(config.robot.model))
         verify(Bundle.load(path), rules.spec, ids, where=str(path))
+    if not is_new:
+        check_registry(registry_path(config))
     if driver:
         load_driver(driver, load_robot(config.robot.model))
 

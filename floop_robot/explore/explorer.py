@@ -21,7 +21,7 @@ from floop_robot.core import PolicyActor, RecordSink, ScenarioSource
 from floop_robot.explore.analogy_exploration import AnalogyPolicy
 from floop_robot.explore.domain_randomization import DomainRandomization
 from floop_robot.explore.episode_records import episode_records
-from floop_robot.gate.reported_tasks import reported_scenarios, resolved_tasks, target_tasks
+from floop_robot.gate.reported_tasks import new_tasks, reported_scenarios, target_tasks
 from floop_robot.monitor.failure_monitor import FailureMonitor
 from floop_robot.monitor.shift_detector import KnownClass
 from floop_robot.spec.records import ActMode
@@ -123,7 +123,7 @@ class Explorer:
     def _reported_tasks(self) -> DomainRandomization | None:
         if self._reported_at != self.failures.changes:
             self._reported_at = self.failures.changes
-            classes = self.target_classes or resolved_tasks(self.failures)
+            classes = self.target_classes or new_tasks(self.failures)
             source = reported_scenarios(self._task, self.failures, classes)
             self._reported = DomainRandomization(source) if source is not None else None
         return self._reported

@@ -11,7 +11,7 @@ from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed, Epis
 
 
 class InProcessExecutor:
-    """Runs each job at once in the caller's thread, for one process (`floop/loop.py`, `floop validate`)."""
+    """Runs each job at once in the caller's thread, for one process (`floop_robot/loop.py`, `floop validate`)."""
 
     width = 1
 

@@ -190,7 +190,8 @@ class Gate:
         if verdict.decision is Decision.ACCEPTED:
             self._scenario_pool.note(bundle.manifest.sha256, runner.trial.achieved)
         else:
-            self._not_accepted += not runner.is_void
+            # Only trials that ran: a candidate whose episodes cannot run costs nothing, and anyone could send many.
+            self._not_accepted += not runner.is_void and bool(runner.trial.pairs)
             gate = self._config.gate
             rest_s = min(gate.cooldown_share * verdict.duration_s, gate.max_cooldown_s)
             self._cooldown_until_s = self._clock() + rest_s

@@ -39,6 +39,11 @@ def resolved_tasks(monitor: FailureMonitor) -> tuple[str, ...]:
     return tuple(name for name in monitor.resolved if name in MODELED and name not in TRAINING_CLASSES)
 
 
+def new_tasks(monitor: FailureMonitor) -> tuple[str, ...]:
+    """Classes that robots met since the shipped policy, from the first report on: explorers practise them at once."""
+    return tuple(name for name in monitor.classes if name in MODELED and name not in TRAINING_CLASSES)
+
+
 def reported_scenarios(task: str, monitor: FailureMonitor, classes: tuple[str, ...]) -> ScenarioSource | None:
     """Scenarios of these classes as robots reported them; None without a report."""
     reports = monitor.reports(classes)

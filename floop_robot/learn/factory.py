@@ -20,7 +20,7 @@ def sac_kwargs(settings: SacSettings, seed: int) -> dict[str, object]:
         "tau": settings.tau,
         "batch_size": settings.batch_size,
         "ent_coef": settings.ent_coef,
-        "target_entropy": settings.target_entropy,
+        "target_entropy": "auto" if settings.target_entropy is None else settings.target_entropy,
         "policy_kwargs": {"net_arch": list(settings.net_arch)},
         "buffer_size": 1,
         "seed": seed,

@@ -150,6 +150,11 @@ class FailureMonitor:
             self._early.popitem(last=False)
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Classes that robots met, whatever came of it."""
+        return tuple(sorted(self._classes))
+
+    @property
     def failing(self) -> tuple[str, ...]:
         """Classes that fail now."""
         return tuple(sorted(name for name, history in self._classes.items() if history.failing))

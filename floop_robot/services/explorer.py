@@ -30,7 +30,7 @@ from floop_robot.spec.ids import ids_of
 from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
-from floop_robot.stream.journal_follower import EPISODES, JournalFollower
+from floop_robot.stream.journal_follower import ROBOT_EPISODES, JournalFollower
 from floop_robot.stream.uploader import RecordUploader
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class ExplorerProcess:
             )
             opened.callback(self._explorer.close)
             self._journal = JournalFollower(
-                config.endpoints.tail, EPISODES, on_restart=self._explorer.forget_reports
+                config.endpoints.tail, ROBOT_EPISODES, on_restart=self._explorer.forget_reports
             )
             opened.callback(self._journal.close)
             self._opened = opened.pop_all()

@@ -50,7 +50,8 @@ class LearnerControl:
         self._operators, self._path = operators, run_dir / PAUSED_FILE
         self.pause_record = self._read_pause_record()
         """Who paused the learner; None while it isn't paused."""
-        self._answers: OrderedDict[str, LearnerCommandResult] = OrderedDict()
+        self._answers: OrderedDict[str, tuple[tuple[object, ...], LearnerCommandResult]] = OrderedDict()
+        """What was asked under each `call_id`, and the answer."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self._socket = bind_socket(self._context, zmq.ROUTER, endpoint, "the learner")
@@ -89,15 +90,18 @@ class LearnerControl:
         refusal = self._operators.refusal(request.who, request.token)
         if refusal:
             return LearnerCommandRefused(reason=refusal)
-        known = self._answers.get(request.call_id)
-        if known is not None:
-            return known
+        if (known := self._answers.get(request.call_id)) is not None:
+            asked, answer = known
+            if asked == _what(request):
+                return answer
+            return LearnerCommandRefused(reason=f"call_id {request.call_id} is that of another call; give another")
         try:
             what = self._execute(request, checkpoint)
         except FloopError as error:
             return LearnerCommandRefused(reason=str(error))
         done = CommandResult(who=request.who, what=what, stamp_ns=time.time_ns(), why=request.why)
-        answer = self._answers[request.call_id] = LearnerCommandResult(done=done, status=status())
+        answer = LearnerCommandResult(done=done, status=status())
+        self._answers[request.call_id] = _what(request), answer
         while len(self._answers) > _MAX_STORED_REPLIES:
             self._answers.popitem(last=False)
         return answer
@@ -125,6 +129,11 @@ class LearnerControl:
             return None
         except (OSError, msgspec.MsgspecError) as error:
             raise StorageError(f"cannot read {self._path} ({error}); remove it to let the learner go on") from None
+
+
+def _what(request: Pause | WriteCheckpoint) -> tuple[object, ...]:
+    """Who asks for what: a repeated call asks for the same."""
+    return request.who, type(request), request.pause if isinstance(request, Pause) else None
 
 
 def written_ns(path: Path) -> int:

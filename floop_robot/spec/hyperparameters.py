@@ -36,8 +36,8 @@ class SacSettings(_Settings, frozen=True, kw_only=True):
     """Transitions per gradient step."""
     ent_coef: LearnedEntropy | NotNegative = "auto_0.1"
     """Entropy coefficient: `auto_X` learns it from the start value X, a number fixes it."""
-    target_entropy: float | Literal["auto"] = "auto"
-    """Mean policy entropy that a learned coefficient aims at; `auto` is minus the number of action values."""
+    target_entropy: float | Literal["auto"] | None = "auto"
+    """Mean policy entropy that a learned coefficient aims at; `auto` or `null`: minus the number of action values."""
     value_range: tuple[float, float] | None = (-8.0, 12.0)
     """Smallest and largest return there can be, after `reward_scale`. Targets are clipped to it, so critics can't
     run away. The default fits floop's own tasks; `null` clips nothing."""

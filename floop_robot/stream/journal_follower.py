@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from floop_robot.spec.records import Source
 from floop_robot.stream.codec import RecordKind, TailBlock
 from floop_robot.stream.tail_client import TailClient, TailError, TailFilter
 
@@ -13,6 +14,8 @@ log = logging.getLogger(__name__)
 
 EPISODES = TailFilter(kinds=RecordKind.EPISODE_END | RecordKind.LABEL)
 """Blocks with episode ends or labels."""
+ROBOT_EPISODES = TailFilter(kinds=EPISODES.kinds, sources=(int(Source.ROBOT),))
+"""The same of robots alone. Blocks of explorers hold all their transitions, and nothing that a monitor counts."""
 _RETRY_S = 1.0
 
 

@@ -84,8 +84,8 @@ def read_blocks(segment: Segment, offset: int) -> Iterator[tuple[int, OutgoingBl
 def _head_of(path: Path, data: bytes) -> tuple[SegmentHeader, int]:
     if data.startswith(_OLD_HEAD_MAGIC):
         raise OldSpool(
-            f"spool {path.parent} was written by an older floop (segment format 1); let that floop deliver it, "
-            "or move the folder away"
+            f"spool {path.parent} was written by an older floop (segment format 1); let that floop deliver it "
+            "until nothing waits in it, then move the folder away"
         )
     start = len(_HEAD_MAGIC) + _LENGTH.size
     if len(data) < start or not data.startswith(_HEAD_MAGIC):

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import psutil
 import pytest
 
 from floop_policies import bundle_path
+from floop_robot.services.fleet_manager import REGISTRY_FILE
 from tests.support.cli_in_process import Floop
 from tests.support.ports import free_base_port
 from tests.support.waiting import wait_for
@@ -112,6 +114,21 @@ def test_a_fleet_that_has_begun_needs_its_first_bundle_no_more(tmp_path: Path) -
         finally:
             fleet.close()
         baseline.unlink(missing_ok=True)
+
+
+def test_a_run_of_an_older_floop_is_refused_before_anything_in_it_changes(floop: Floop, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    registry = run / REGISTRY_FILE
+    registry.parent.mkdir(parents=True)
+    with contextlib.closing(sqlite3.connect(registry)) as connection:
+        connection.execute("PRAGMA user_version = 1")
+    (run / "floop.yaml").write_text("robots: 2\n")
+    config = tmp_path / "site.yaml"
+    config.write_text(f"run_dir: {run}\n")
+    line = floop("up", "--no-ros", "--config", config).error
+    assert "has schema 1" in line and "choose another run_dir" in line
+    assert (run / "floop.yaml").read_text() == "robots: 2\n"
+    assert not (run / "logs").exists()
 
 
 @pytest.mark.timeout(60)

@@ -18,7 +18,7 @@ from floop_robot.gate.gate import Gate, GateResult
 from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed
 from floop_robot.gate.process_pool import ProcessPool
 from floop_robot.gate.reported_tasks import target_tasks
-from floop_robot.gate.suites import SuiteCounts
+from floop_robot.gate.suites import Suite, SuiteCounts
 from floop_robot.gate.trial_runner import MAX_LOST_PAIRS
 from floop_robot.spec.config import FloopConfig, GateConfig
 from floop_robot.spec.errors import BundleRefused, ContractMismatch, StorageError
@@ -68,11 +68,14 @@ def test_a_policy_that_succeeds_replaces_one_that_often_fails(gate: Gate, tmp_pa
         < target_tasks.candidate_successes / target_tasks.episodes
         <= target_tasks.candidate_interval[1]
     )
-    known = (
-        gate._scenario_pool.known
-    )  # of every pair that was used, prepared ahead or not: by it trials know what to expect
-    assert known.target == (target_tasks.incumbent_successes, target_tasks.episodes)
-    assert known.regression == (regression.incumbent_successes, regression.episodes)
+    # Of every pair that was used or is prepared: by it trials know what to expect.
+    known, ready = gate._scenario_pool.known, gate._scenario_pool._ready
+    for counts, suite, name in (
+        (known.target, target_tasks, Suite.TARGET),
+        (known.regression, regression, Suite.REGRESSION),
+    ):
+        prepared = [pair.incumbent.result().success for pair in ready[name] if pair.incumbent.done()]
+        assert counts == (suite.incumbent_successes + sum(prepared), suite.episodes + len(prepared))
     page = judged.report.with_suffix(".md").read_text()
     assert "accepted" in page
     assert "better on cylinder" in page.lower()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from floop_robot.gate.reported_tasks import TargetTasks, reported_scenarios, resolved_tasks, target_tasks
+from floop_robot.gate.reported_tasks import TargetTasks, new_tasks, reported_scenarios, resolved_tasks, target_tasks
 from floop_robot.monitor.failure_monitor import RESOLVED_WINDOW, FailureMonitor
 from tests.support.sample_policies import TASK, episode_end
 
@@ -25,3 +25,9 @@ def test_a_new_class_stays_in_the_regression_suite_once_it_is_resolved() -> None
     assert resolved_tasks(monitor_of("basket", *recovered)) == ("basket",)
     assert resolved_tasks(monitor_of("box", *recovered)) == (), "the training classes are in it anyway"
     assert resolved_tasks(monitor_of("reserved_6", *recovered)) == (), "it cannot be simulated"
+
+
+def test_explorers_practise_a_new_class_from_its_first_report_on() -> None:
+    assert new_tasks(monitor_of("basket", False)) == ("basket",)
+    assert resolved_tasks(monitor_of("basket", False)) == (), "one failure resolves nothing"
+    assert new_tasks(monitor_of("box", False)) == (), "the shipped policy was trained on it"

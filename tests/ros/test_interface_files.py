@@ -102,7 +102,7 @@ def test_an_episode_can_be_ended_with_every_outcome() -> None:
 MIRRORS: list[tuple[str, str, dict[str, str], set[str]]] = [
     # message, the struct it repeats, fields under another name, fields it leaves out
     (
-        "EpisodeResult", "spec.records:EpisodeEnd", {"stamp_ns": "header"},
+        "EpisodeResult", "spec.records:EpisodeEnd", {"stamp_ns": "header", "object": "work"},
         {"seq", "final_obs", "truth"},  # of the stream; simulator truth never leaves it
     ),
     ("AuditEntry", "deploy.registry:AuditEntry", {"stamp_ns": "stamp"}, set()),

@@ -98,6 +98,9 @@ def test_an_operator_pauses_checkpoints_and_lets_it_go_on(learner):
     assert learner.client.send_command(command).done == written.done  # repeated after a lost answer: one effect
     assert path.stat().st_mtime_ns == stamp_ns
 
+    with pytest.raises(LearnerRefused, match="is that of another call"):
+        learner.client.send_command(Pause(who="ann", token="secret", call_id=command.call_id, pause=False))
+
     gone_on = learner.client.send_command(Pause(who="ann", token="secret", pause=False))
     assert gone_on.status.state is LearnerState.WAITING
     learner.process.send_signal(signal.SIGINT)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from floop_robot.stream.journal_follower import EPISODES, JournalFollower
+from floop_robot.spec.records import Source
+from floop_robot.stream.journal_follower import EPISODES, ROBOT_EPISODES, JournalFollower
 from floop_robot.stream.tail_client import TailError
 from tests.stream.test_tail import Served
 from tests.support.waiting import wait_for
@@ -23,6 +24,18 @@ def test_only_blocks_with_episode_ends_or_labels_come(tmp_path: Path) -> None:
             found = wait_for(lambda: journal.poll(0.1), WAIT_S, "the block with an episode end")
             assert [len(each.block.ends) for each in found] == [1]
             assert journal.position == found[-1].id and journal.journal_id == served.journal.id
+    finally:
+        served.close()
+
+
+def test_blocks_of_explorers_do_not_travel_to_those_who_watch_robots(tmp_path: Path) -> None:
+    served = Served(tmp_path)
+    try:
+        with JournalFollower(served.server.endpoint, ROBOT_EPISODES) as journal:
+            served.add(3, robot="explorer_1", source=Source.EXPLORER, end=True)
+            served.add(3, end=True)
+            found = wait_for(lambda: journal.poll(0.1), WAIT_S, "the robot's block")
+            assert [each.block.info.source for each in found] == [Source.ROBOT]
     finally:
         served.close()
 

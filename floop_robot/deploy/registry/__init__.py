@@ -1,7 +1,7 @@
 """Versions and their history; one writer."""
 
 from floop_robot.deploy.registry.database import RegistryFenced
-from floop_robot.deploy.registry.history import read_history
+from floop_robot.deploy.registry.history import check_registry, read_history
 from floop_robot.deploy.registry.records import (
     FLEET,
     AuditEntry,
@@ -36,5 +36,6 @@ __all__ = [
     "RegistryFenced",
     "StoredReceipt",
     "VersionInfo",
+    "check_registry",
     "read_history",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +25,18 @@ T = TypeVar("T")
 
 def read_history(path: Path) -> History:
     """Everything in the registry at `path`, as of one moment; raises `StorageError`."""
+    with _opened(path) as connection:
+        return _read(connection)
+
+
+def check_registry(path: Path) -> None:
+    """Raise `StorageError` unless this floop can use the registry at `path`; changes nothing."""
+    with _opened(path):
+        pass
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     if not path.is_file():
         raise StorageError(f"there is no registry at {path}; check the run directory")
     try:
@@ -30,7 +44,7 @@ def read_history(path: Path) -> History:
         try:
             connection.execute("BEGIN")
             check_schema(path, connection.execute("PRAGMA user_version").fetchone()[0])
-            return _read(connection)
+            yield connection
         finally:
             connection.close()
     except sqlite3.Error as error:

@@ -48,6 +48,7 @@ OPEN_GRIPPER: Final = Parameter(
     "home",
     "Where the gripper lets go of what it holds: 'home', or 'first', before the arm moves.",
     choices=("home", "first"),
+    formerly="release",
 )
 OBJECT_READY: Final = Parameter(
     "object_ready",
@@ -55,6 +56,7 @@ OBJECT_READY: Final = Parameter(
     "When an object counts as ready: 'seen', as soon as an object is perceived, or 'confirmed', when somebody also "
     "calls the service cell/ready.",
     choices=("seen", "confirmed"),
+    formerly="work",
 )
 PARAMETERS: Final = (CONFIG, ROBOT, DRIVER, HOMING, HOMING_SPEED, HOME_TOLERANCE, OPEN_GRIPPER, OBJECT_READY)
 SILENT_S = 1.0

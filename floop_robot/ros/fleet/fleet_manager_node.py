@@ -19,6 +19,7 @@ from rclpy.node import Node
 
 from floop_interfaces.srv import FleetStatus, ListPolicies
 from floop_robot.deploy import FleetClient, RequestQueue
+from floop_robot.deploy.convergence import SILENT_S
 from floop_robot.ros.fleet.fleet_convert import convert_valid, fleet_to_msg, verdict_to_msg, version_to_msg
 from floop_robot.ros.fleet.fleet_estop import AUDIT_TIMEOUT_S, FleetEstop
 from floop_robot.ros.fleet.fleet_publisher import FleetPublisher
@@ -37,8 +38,6 @@ from floop_robot.spec.errors import FloopError
 
 QUERY_TIMEOUT_S: Final = 5.0
 POLL_TIMEOUT_S: Final = 1.0
-SILENT_S: Final = 3.0
-"""A robot that was not heard for this long is worth a warning."""
 
 
 @contextlib.contextmanager

@@ -28,6 +28,8 @@ class Parameter(msgspec.Struct, Generic[V], frozen=True):
     choices: tuple[str, ...] = ()
     """Words allowed; empty means any."""
     read_only: bool = True
+    formerly: str = ""
+    """An earlier name. Whoever still sets it is told the present one, since ROS ignores unknown parameters."""
 
     def descriptor(self) -> ParameterDescriptor:
         """What ROS tools show and rclpy enforces."""
@@ -64,6 +66,9 @@ class Parameters:
         return type(parameter.default)(self._node.get_parameter(parameter.name).value)
 
     def _declare(self, parameter: Parameter[Any]) -> None:
+        if parameter.formerly and parameter.formerly in self._node._parameter_overrides:
+            words = f" ({' or '.join(repr(c) for c in parameter.choices)})" if parameter.choices else ""
+            raise ConfigError(f"parameter {parameter.formerly} is now {parameter.name}{words}; rename it")
         try:
             found = self._node.declare_parameter(parameter.name, parameter.default, parameter.descriptor())
         except InvalidParameterTypeException:

@@ -117,3 +117,11 @@ def test_a_person_confirms_that_an_object_is_there(tmp_path: Path, domain: int) 
         wait_for(lambda: any(r.outcome == msg.EpisodeResult.OUTCOME_ABORTED for r in arm.results), 20.0)
     finally:
         arm.close()
+
+
+def test_a_parameter_under_its_earlier_name_is_refused_with_the_present_one(tmp_path: Path, domain: int) -> None:
+    rig = RobotRig(tmp_path, domain)
+    rig.start("cell_node", "work:=button")
+    cell = rig.nodes["cell_node"]
+    wait_for(lambda: cell.process.poll() is not None, 30.0, "its end")
+    assert "parameter work is now object_ready ('seen' or 'confirmed'); rename it" in cell.text

@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from floop_robot.deploy import CommandResult, FleetClient, FleetCommand
-from floop_robot.deploy.convergence import Convergence, desired_state
+from floop_robot.deploy.convergence import Convergence
 from floop_robot.durable.locks import is_running
 from floop_robot.services.supervision.fleet_description import CONFIG_FILE
 from floop_robot.spec.config import FloopConfig, load_config
@@ -49,16 +49,15 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         with self.connect() as client:
             command: Any = kind(who=client.who, token=client.token, why=self.why, if_version=self.if_version, **fields)
             done = client.send_command(command)
-            desired = desired_state(command, done)
             try:
-                found = client.wait_for(desired, wait_s)
+                found = client.wait_for(Convergence(command, done), wait_s)
             except FloopError as error:
                 # The command succeeded: an error here would make people repeat it.
                 click.echo(f"floop: it was done, but what the robots do now is not known: {error}", err=True)
-                found = Convergence(robots=())
-        self._show(done, found, desired.text(found))
+                found = Convergence(command, done)
+        self._show(done, found)
 
-    def _show(self, done: CommandResult, found: Convergence, result_text: str) -> None:
+    def _show(self, done: CommandResult, found: Convergence) -> None:
         robots = {robot.robot: robot.version for robot in found.robots}
         if self.as_json:
             record = {"done": done, "robots": robots, "there": found.reached, "behind": found.pending}
@@ -68,8 +67,8 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         version = f"v{done.version}"
         named = "" if not done.version or re.search(rf"\b{version}\b", done.what) else f" ({version})"
         click.echo(f"{when}  {done.who}: {done.what}{named}")
-        if result_text:
-            click.echo(result_text)
+        if how_far := found.text():
+            click.echo(how_far)
         if robots:
             click.echo("now acting: " + ", ".join(f"{name} v{version}" for name, version in robots.items()))
 

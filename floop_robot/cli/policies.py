@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from floop_robot.cli.operator_options import connect, fleet_options
+from floop_robot.deploy.messages import GetPolicies, Policies
 
 
 @click.command()
@@ -16,7 +17,7 @@ from floop_robot.cli.operator_options import connect, fleet_options
 def policies(config: Path | None, as_json: bool) -> None:
     """List all versions, oldest first: where they come from, and when they were published."""
     with connect(config) as client:
-        found = client.policies()
+        found = client.ask(GetPolicies(), Policies)
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
         return

@@ -5,37 +5,23 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
-import msgspec
-
 from floop_robot.bundle.delivery import Refusal
-from floop_robot.deploy.convergence import Convergence, DesiredState
-from floop_robot.deploy.messages import Reply, Request, RobotStatus
+from floop_robot.deploy.messages import Reply, Request
 
 MAX_QUEUED = 256
 """A request takes milliseconds. So many in a row mean that the fleet manager is stuck."""
 
 
-class _Watch(msgspec.Struct, eq=False):
-    desired: DesiredState
-    deadline_s: float
-    """By `time.monotonic`."""
-    future: Future[Convergence]
-    first: Convergence | None = None
-
-
 class RequestQueue:
-    """Requests in order of arrival. `submit` and `watch` are for any thread, the rest for the fleet manager's."""
+    """Requests in order of arrival. `submit` is for any thread, the rest for the fleet manager's."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Request, Future[Reply]]] = deque()
-        self._watches: tuple[_Watch, ...] = ()
-        """How many there are, callers bound."""
         self._lock = threading.Lock()
         self._is_closed = False
         self._awake, self._wake = socket.socketpair()
@@ -61,18 +47,8 @@ class RequestQueue:
                 future.set_result(Refusal(reason=f"not done: {MAX_QUEUED} requests wait already; call again later"))
             else:
                 self._waiting.append((request, future))
-                self._wake_manager()
-        return future
-
-    def watch(self, desired: DesiredState, wait_s: float) -> Future[Convergence]:
-        """How far the robots are once they have reached `desired` or `wait_s` is over."""
-        future: Future[Convergence] = Future()
-        with self._lock:
-            if self._is_closed:
-                future.cancel()
-            else:
-                self._watches = (*self._watches, _Watch(desired, time.monotonic() + wait_s, future))
-                self._wake_manager()
+                with contextlib.suppress(BlockingIOError):  # it is full: the manager wakes anyway
+                    self._wake.send(b"\0")
         return future
 
     def serve_one(self, answer: Callable[[Request], Reply]) -> bool:
@@ -91,34 +67,15 @@ class RequestQueue:
                 raise
         return True
 
-    def look(self, robots: Callable[[], tuple[RobotStatus, ...]]) -> None:
-        """Answer watches that are over. `robots` is called once for all, if there are any."""
-        watches, over = self._watches, []
-        now = robots() if watches else ()
-        for watch in watches:
-            found = watch.desired.evaluate(now, watch.first)
-            watch.first = watch.first or found
-            if not found.pending or time.monotonic() >= watch.deadline_s:
-                watch.future.set_result(found)
-                over.append(watch)
-        with self._lock:
-            self._watches = tuple(watch for watch in self._watches if watch not in over)
-
     def close(self) -> None:
         """Cancel what waits, and whatever comes later."""
         with self._lock:
             self._is_closed = True
-            waiting = [future for _, future in self._waiting] + [watch.future for watch in self._watches]
-            self._waiting.clear()
-            self._watches = ()
+            waiting, self._waiting = self._waiting, deque()
             self._awake.close()
             self._wake.close()
-        for future in waiting:
+        for _, future in waiting:
             future.cancel()
-
-    def _wake_manager(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # it is full: the manager wakes anyway
-            self._wake.send(b"\0")
 
 
 class LocalRpcClient:
@@ -127,7 +84,6 @@ class LocalRpcClient:
     def __init__(self, requests: RequestQueue) -> None:
         self._requests = requests
         self.sent = False
-        """Whether the last request may have been obeyed though no answer came."""
 
     def ask(self, request: Request, wanted: type | tuple[type, ...], timeout_s: float) -> Reply | None:
         """The answer, of one of the `wanted` kinds; None when none came in time. What was not begun is not done."""

@@ -135,7 +135,6 @@ class FleetServer:
         try:
             self._take_episodes(feed)
             self._fleet.tick()
-            self._requests.look(self._fleet.robot_statuses)
         except StorageError as failure:
             # A full disk must not end the fleet manager: it goes on when there is space.
             error = str(failure)

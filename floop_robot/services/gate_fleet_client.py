@@ -12,7 +12,8 @@ import zmq
 
 from floop_robot.bundle import Bundle
 from floop_robot.bundle.delivery import TOPIC
-from floop_robot.deploy import FleetClient, FleetRefused, FleetUnreachable
+from floop_robot.deploy import FleetClient, FleetRefused, FleetUnreachable, SubmissionResult
+from floop_robot.deploy.messages import CandidateSubmission
 from floop_robot.deploy.registry import CandidateState
 from floop_robot.spec.config import Endpoints
 from floop_robot.spec.errors import FloopError
@@ -106,10 +107,11 @@ class GateFleetClient:
             found = self._verdicts.get(timeout=_VERDICT_WAIT_S)
         except queue.Empty:
             return None
+        submission = CandidateSubmission(who=self._who, verdict=found.verdict, bundle=found.bundle.to_bytes())
         state = None
         while not self._stop.is_set():
             try:
-                state = client.submit(found.bundle, found.verdict).state
+                state = client.ask(submission, SubmissionResult).state
             except FleetUnreachable:
                 continue
             except FleetRefused as error:

@@ -21,7 +21,7 @@ from floop_robot.deploy import (
     Rollback,
 )
 from floop_robot.deploy.commands import GetScopeVersion
-from floop_robot.deploy.convergence import DesiredState, desired_state
+from floop_robot.deploy.convergence import Convergence
 from floop_robot.deploy.messages import CandidateSubmission, GetNews, GetRobots
 from floop_robot.deploy.registry import FLEET, Directive, Origin, Registry
 from floop_robot.deploy.registry.registry import MAX_STORED_RESULTS
@@ -99,12 +99,12 @@ def harness(tmp_path):
     made.registry.close()
 
 
-def acting(done: CommandResult) -> DesiredState:
-    return desired_state(Push(who="ann"), done)
+def acting(done: CommandResult) -> Convergence:
+    return Convergence(Push(who="ann"), done)
 
 
-def drained(drain: bool) -> DesiredState:
-    return desired_state(Drain(who="ann", scope="robot_1", drain=drain), CommandResult(who="", what="", stamp_ns=0))
+def drained(drain: bool) -> Convergence:
+    return Convergence(Drain(who="ann", scope="robot_1", drain=drain), CommandResult(who="", what="", stamp_ns=0))
 
 
 def blob(seed: int) -> bytes:
@@ -419,7 +419,7 @@ def test_whoever_pushes_can_wait_until_robots_act(tmp_path):
         done = client.push(make_bundle(1))
         found = client.wait_for(acting(done), 10.0)
         assert found.reached == ("robot_1",) and robot.policy_buffer.first_step_s(done.version) is not None
-        assert acting(done).text(found) == "acting on it: robot_1"
+        assert found.text() == "acting on it: robot_1"
         robot.stop()
         done = client.push(make_bundle(2))
         assert client.wait_for(acting(done), 0.1).pending == ("robot_1",)

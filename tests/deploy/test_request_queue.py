@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from floop_robot.bundle.delivery import Heartbeat, Refusal
-from floop_robot.deploy import CommandResult, FleetUnreachable, Hold, LiveBatch, Pin, Push, RequestQueue
-from floop_robot.deploy.convergence import DesiredState, desired_state
+from floop_robot.deploy import CommandResult, FleetUnreachable, Hold, LiveBatch, Push, RequestQueue
+from floop_robot.deploy.convergence import Convergence
 from floop_robot.deploy.messages import GetFleetStatus, GetRobots, Robots
 from floop_robot.deploy.registry import FLEET
 from floop_robot.deploy.request_queue import MAX_QUEUED
@@ -32,8 +32,8 @@ def beat(acting: int) -> Heartbeat:
     return Heartbeat(robot="robot_1", boot_id="b", contract=IDS.contract, version=acting, acting=acting)
 
 
-def acting(done: CommandResult, scope: str = FLEET) -> DesiredState:
-    return desired_state(Push(who="ann", scope=scope), done)
+def acting(done: CommandResult, scope: str = FLEET) -> Convergence:
+    return Convergence(Push(who="ann", scope=scope), done)
 
 
 class Hanging:
@@ -110,7 +110,6 @@ def test_a_full_queue_refuses_and_a_closed_one_cancels() -> None:
     requests.close()
     assert all(future.cancelled() for future in futures)
     assert requests.submit(GetFleetStatus()).cancelled()
-    assert requests.watch(DesiredState(lambda _: True, lambda _: False), 1.0).cancelled()
     with pytest.raises(FleetUnreachable):
         OperatorClient(requests, "ann", timeout_s=1.0).status()
     requests.close()
@@ -141,37 +140,25 @@ def test_what_waits_when_the_fleet_manager_ends_is_cancelled(manager: ManagerThr
         future.result(20)
 
 
-def test_a_watch_ends_when_robots_are_there_or_time_is_over(manager: ManagerThread) -> None:
-    requests = manager.requests
+def test_whoever_waits_is_answered_when_robots_are_there_or_time_is_over(manager: ManagerThread) -> None:
+    requests, client = manager.requests, OperatorClient(manager.requests, "ann")
     requests.submit(beat(1)).result(20)
-    done = requests.submit(Pin(who="ann", scope="robot_1", version=1)).result(20)
-    assert requests.watch(acting(done), 20.0).result(20).reached == ("robot_1",)
-    pushed = OperatorClient(requests, "ann").push(make_bundle(1), scope="robot_1")
-    desired = acting(pushed, "robot_1")
-    waiting = requests.watch(desired, 60.0)
-    assert requests.watch(desired, 0.0).result(20).pending == ("robot_1",)
-    assert requests.watch(desired, 0.2).result(20).pending == ("robot_1",)
-    assert not waiting.done()
-    requests.submit(beat(pushed.version)).result(20)
-    assert waiting.result(20).reached == ("robot_1",)
+    pinned = client.pin("robot_1", 1)
+    assert client.wait_for(acting(pinned), 20.0).reached == ("robot_1",)
+    pushed = client.push(make_bundle(1), scope="robot_1")
+    assert client.wait_for(acting(pushed, "robot_1"), 0.0).pending == ("robot_1",)
+    assert client.wait_for(acting(pushed, "robot_1"), 0.2).pending == ("robot_1",)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.wait_for, acting(pushed, "robot_1"), 60.0)
+        requests.submit(beat(pushed.version)).result(20)
+        assert waiting.result(20).reached == ("robot_1",)
 
 
 def test_nobody_waits_for_a_robot_that_is_silent(manager: ManagerThread) -> None:
-    requests = manager.requests
+    requests, client = manager.requests, OperatorClient(manager.requests, "ann")
     requests.submit(beat(1)).result(20)
-    pushed = OperatorClient(requests, "ann").push(make_bundle(1))
-    wait_for(lambda: requests.submit(GetRobots()).result(20).robots[0].silent_s > 3.0)
+    pushed = client.push(make_bundle(1))
+    wait_for(lambda: client.robots().robots[0].silent_s > 3.0)
     began_s = time.monotonic()
-    assert requests.watch(acting(pushed), 60.0).result(20).silent == ("robot_1",)
+    assert client.wait_for(acting(pushed), 60.0).silent == ("robot_1",)
     assert time.monotonic() - began_s < 20.0
-
-
-def test_robots_are_looked_at_once_for_all_who_wait(manager: ManagerThread) -> None:
-    looks: list[str] = []
-
-    def applies(robot) -> bool:
-        looks.append(robot.robot)
-        return False
-
-    futures = [manager.requests.watch(DesiredState(applies, applies), 5.0) for _ in range(3)]
-    assert [future.result(20).pending for future in futures] == [()] * 3

@@ -21,13 +21,16 @@ from floop_robot.deploy import (
     Hold,
     LiveBatch,
     Pin,
+    Policies,
     Push,
     RequestQueue,
     Resume,
+    Robots,
     Rollback,
+    SubmissionResult,
 )
-from floop_robot.deploy.messages import CandidateSubmission
-from floop_robot.deploy.registry import FLEET, JournalPosition, LiveEpisode, Registry
+from floop_robot.deploy.messages import CandidateSubmission, GetNews, GetPolicies, GetRobots, News
+from floop_robot.deploy.registry import FLEET, CandidateInfo, JournalPosition, LiveEpisode, Registry
 from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.ids import Ids
@@ -100,7 +103,19 @@ class QueueFeed:
 
 
 class OperatorClient(FleetClient):
-    """A client with a method for each command, as an operator would give it."""
+    """A client with a method for each question and each command."""
+
+    def policies(self) -> Policies:
+        return self.ask(GetPolicies(), Policies)
+
+    def robots(self) -> Robots:
+        return self.ask(GetRobots(), Robots)
+
+    def candidates(self) -> tuple[CandidateInfo, ...]:
+        return self.ask(GetNews(candidates_after=0), News).candidates
+
+    def submit(self, bundle: Bundle, verdict: Verdict) -> SubmissionResult:
+        return self.ask(CandidateSubmission(who=self.who, verdict=verdict, bundle=bundle.to_bytes()), SubmissionResult)
 
     def give(self, kind: type[FleetCommand], **fields: Any) -> CommandResult:
         command: Any = kind(who=self.who, token=self.token, **fields)

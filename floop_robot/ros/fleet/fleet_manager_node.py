@@ -18,8 +18,10 @@ from typing import Any, Final
 from rclpy.node import Node
 
 from floop_interfaces.srv import FleetStatus, ListPolicies
-from floop_robot.deploy import FleetClient, RequestQueue
+from floop_robot.deploy import FleetClient, Policies, RequestQueue
 from floop_robot.deploy.convergence import SILENT_S
+from floop_robot.deploy.messages import GetNews, GetPolicies, News
+from floop_robot.deploy.registry import CandidateInfo
 from floop_robot.ros.fleet.fleet_convert import convert_valid, fleet_to_msg, verdict_to_msg, version_to_msg
 from floop_robot.ros.fleet.fleet_estop import AUDIT_TIMEOUT_S, FleetEstop
 from floop_robot.ros.fleet.fleet_publisher import FleetPublisher
@@ -87,8 +89,8 @@ class FleetQueryServices:
         answer.state = fleet_to_msg(self._client.status())
 
     def _list(self, request: ListPolicies.Request, answer: ListPolicies.Response) -> None:
-        status, found = self._client.status(), self._client.policies()
-        candidates = self._client.candidates() if request.with_verdicts else ()
+        status, found = self._client.status(), self._client.ask(GetPolicies(), Policies)
+        candidates = self._candidates() if request.with_verdicts else []
         live = {each.sha256: each for each in status.live}
         wanted = found.versions[-request.last if request.last else 0 :]
         answer.policies = convert_valid(
@@ -100,6 +102,15 @@ class FleetQueryServices:
         answer.production_version, answer.baseline_version = found.production, found.baseline
         more = f"; {left_out} entries fit no message and are left out, the log has them" if left_out else ""
         answer.message = f"{len(found.versions)} versions{more}"
+
+    def _candidates(self) -> list[CandidateInfo]:
+        """Every judged candidate, refused ones too, oldest first."""
+        found: list[CandidateInfo] = []
+        asked = GetNews(candidates_after=0)
+        while (news := self._client.ask(asked, News)).candidates:
+            found.extend(news.candidates)
+            asked = GetNews(candidates_after=news.candidates_to)
+        return found
 
 
 def health(publisher: FleetPublisher) -> Iterator[DiagnosticItem]:

@@ -11,7 +11,7 @@ from rclpy.node import Node
 
 from floop_interfaces.msg import AuditEntry, FleetState, GateVerdict
 from floop_robot.deploy import FleetClient, FleetStatus, FleetUnreachable, Robots
-from floop_robot.deploy.messages import News
+from floop_robot.deploy.messages import GetNews, GetRobots, News
 from floop_robot.ros.fleet.fleet_convert import audit_to_msg, convert_valid, fleet_to_msg, verdict_to_msg
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import AUDIT, EVENTS, LATCHED
@@ -34,8 +34,8 @@ class FleetPublisher:
         self._state = node.create_publisher(FleetState, topics.FLEET_STATE, LATCHED)
         self._verdict = node.create_publisher(GateVerdict, topics.FLEET_VERDICT, EVENTS)
         self._audit = node.create_publisher(AuditEntry, topics.FLEET_AUDIT, AUDIT)
-        self._positions = (-1, -1)
-        """Up to where audit and verdicts were published; -1 before the first poll."""
+        self._news = GetNews()
+        """Asks for audit and verdicts that were not published yet; at the first poll for none."""
         self._last_published: tuple[object, ...] = ()
         self._due_s = 0.0
         self.status: FleetStatus | None = None
@@ -71,8 +71,8 @@ class FleetPublisher:
         self.error = error
 
     def _poll(self) -> None:
-        news, robots = self._client.news(*self._positions), self._client.robots()
-        self._positions = news.audit_to, news.candidates_to
+        news, robots = self._client.ask(self._news, News), self._client.ask(GetRobots(), Robots)
+        self._news = GetNews(audit_after=news.audit_to, candidates_after=news.candidates_to)
         convert_valid(lambda entry: self._audit.publish(audit_to_msg(entry)), news.audit)
         convert_valid(lambda candidate: self._verdict.publish(verdict_to_msg(candidate)), news.candidates)
         now = time.monotonic()

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,7 +20,7 @@ pytest.importorskip("rclpy", reason=NO_ROS)
 from floop_interfaces import msg, srv
 from floop_robot.bundle.delivery import Heartbeat, Target
 from floop_robot.deploy import FleetClient, FleetStatus
-from floop_robot.deploy.messages import REPLIES, News
+from floop_robot.deploy.messages import REPLIES, GetNews, Request
 from floop_robot.deploy.registry import CandidateState, Registry
 from floop_robot.ros.fleet.fleet_manager_node import FleetQueryServices
 from floop_robot.ros.fleet.fleet_publisher import FleetPublisher
@@ -80,8 +81,11 @@ def old_registry(tmp_path: Path) -> None:
 class FromTheStart(FleetClient):
     """Takes what lies in the registry for news."""
 
-    def news(self, audit_after: int = -1, candidates_after: int = -1) -> News:
-        return super().news(max(audit_after, 0), max(candidates_after, 0))
+    def ask(self, request: Request, kind: type[Any]) -> Any:
+        if isinstance(request, GetNews):
+            positions = max(request.audit_after, 0), max(request.candidates_after, 0)
+            request = GetNews(audit_after=positions[0], candidates_after=positions[1])
+        return super().ask(request, kind)
 
 
 def test_what_comes_with_one_that_fits_no_message_is_published(

@@ -28,7 +28,7 @@ def learner(verb: str, operator: Operator) -> None:
             click.echo(msgspec.json.encode(status).decode() if operator.as_json else _text(status))
             return
         with operator.connect(AUDIT_S) as fleet:
-            signed = {"who": fleet.who, "token": fleet.token, "why": operator.why}
+            signed = operator.signature()
             command = WriteCheckpoint(**signed) if verb == "checkpoint" else Pause(pause=verb == "pause", **signed)
             found, record = send_audited(client, fleet, command)
     if operator.as_json:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import getpass
 import os
 import re
+import socket
 import time
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +37,23 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     as_json: bool
     if_version: int = 0
 
-    @cached_property
+    @functools.cached_property
     def fleet(self) -> FloopConfig:
         """The fleet's configuration; raises `ConfigError` as `fleet_config`."""
         return fleet_config(self.config)
 
     def connect(self, timeout_s: float = 5.0) -> FleetClient:
-        """A client of the fleet manager that signs for this operator."""
-        return FleetClient(self.fleet.endpoints.fleet_rpc, self.who, timeout_s, self._token())
+        """A client of the fleet manager."""
+        return FleetClient(self.fleet.endpoints.fleet_rpc, timeout_s)
+
+    def signature(self) -> dict[str, str]:
+        """What every command carries; the audit shows who gave it, as `user@host` if nobody is named."""
+        return {"who": self.who or _user_at_host(), "token": self._token(), "why": self.why}
 
     def carry_out(self, kind: type[FleetCommand], wait_s: float = 0.0, **fields: Any) -> None:
         """Give a command, wait until robots have obeyed, and show what came of it."""
+        command: Any = kind(if_version=self.if_version, **self.signature(), **fields)
         with self.connect() as client:
-            command: Any = kind(who=client.who, token=client.token, why=self.why, if_version=self.if_version, **fields)
             done = client.send_command(command)
             try:
                 found = client.wait_for(Convergence(command, done), wait_s)
@@ -82,6 +88,14 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             raise ConfigError(f"cannot read {self.token_file}: {reason}; give the file of your own token") from None
 
 
+def _user_at_host() -> str:
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
 def fleet_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of every command that asks a fleet."""
     command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)
@@ -97,25 +111,12 @@ def command_options(command: Callable[..., Any]) -> Callable[..., Any]:
                   help=f"File with your operator token, where the fleet asks for one; or set {TOKEN}.")  # fmt: skip
     @click.option("--who", default="", help="Your name, for the audit log and the token; left out: user@host.")
     @click.option("--why", default="", help="Reason, for the audit log.")
+    @functools.wraps(command)
     def signed(**given: Any) -> Any:
         operator = Operator(**{name: given.pop(name) for name in Operator.__struct_fields__ if name in given})
         return command(operator=operator, **given)
 
-    signed.__name__, signed.__doc__ = command.__name__, command.__doc__
-    signed.__click_params__ = [*getattr(command, "__click_params__", []), *signed.__click_params__]  # type: ignore[attr-defined]
     return signed
-
-
-def wait_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """How long to wait for robots."""
-    return click.option("--wait", "wait_s", default=5.0, show_default=True, type=click.FloatRange(0.0),
-                        help="How long to wait until robots have obeyed, s.")(command)  # fmt: skip
-
-
-def if_version_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Compare and swap: carry the command out only while robots are on the version that it was based on."""
-    return click.option("--if-version", default="", callback=version_number, metavar="VERSION",
-                        help="Do nothing unless the robots meant are on this version.")(command)  # fmt: skip
 
 
 def version_number(_: click.Context, __: click.Parameter, value: str | None) -> int:
@@ -134,9 +135,10 @@ def number_of(text: str) -> int | None:
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else None
 
 
-def connect(config: Path | None) -> FleetClient:
-    """A client of the fleet manager for queries; raises `ConfigError` when no fleet can be found."""
-    return FleetClient(fleet_config(config).endpoints.fleet_rpc)
+wait_option = click.option("--wait", "wait_s", default=5.0, show_default=True, type=click.FloatRange(0.0),
+                           help="How long to wait until robots have obeyed, s.")  # fmt: skip
+if_version_option = click.option("--if-version", default="", callback=version_number, metavar="VERSION",
+                                 help="Do nothing unless the robots meant are on this version.")  # fmt: skip
 
 
 def fleet_config(config: Path | None) -> FloopConfig:

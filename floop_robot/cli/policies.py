@@ -8,15 +8,16 @@ from pathlib import Path
 import click
 import msgspec
 
-from floop_robot.cli.operator_options import connect, fleet_options
-from floop_robot.deploy.messages import GetPolicies, Policies
+from floop_robot.cli.operator_options import fleet_config, fleet_options
+from floop_robot.deploy import FleetClient, Policies
+from floop_robot.deploy.messages import GetPolicies
 
 
 @click.command()
 @fleet_options
 def policies(config: Path | None, as_json: bool) -> None:
     """List all versions, oldest first: where they come from, and when they were published."""
-    with connect(config) as client:
+    with FleetClient(fleet_config(config).endpoints.fleet_rpc) as client:
         found = client.ask(GetPolicies(), Policies)
     if as_json:
         click.echo(msgspec.json.encode(found).decode())

@@ -68,7 +68,7 @@ class SnapshotReader:
 
     def __init__(self, config: FloopConfig) -> None:
         self._config, self._run_dir = config, Path(config.run_dir)
-        self._client = FleetClient(config.endpoints.fleet_rpc, who="experiment", timeout_s=0.5)
+        self._client = FleetClient(config.endpoints.fleet_rpc, timeout_s=0.5)
         self._fleet: FleetStatus | None = None
 
     def __enter__(self) -> SnapshotReader:
@@ -99,7 +99,7 @@ class SnapshotReader:
 
     def _patient(self) -> FleetClient:
         self._client.close()
-        self._client = FleetClient(self._config.endpoints.fleet_rpc, who="experiment", timeout_s=10.0)
+        self._client = FleetClient(self._config.endpoints.fleet_rpc, timeout_s=10.0)
         return self._client
 
     def _robot(self, name: str) -> RobotView:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 import time
-from types import TracebackType
 from typing import TypeVar
 
 from floop_robot.bundle import Bundle
@@ -13,7 +10,7 @@ from floop_robot.bundle.delivery import FetchPolicy, PolicyDelivery, Refusal
 from floop_robot.deploy.commands import AnyCommand, CommandResult
 from floop_robot.deploy.convergence import Convergence
 from floop_robot.deploy.messages import REPLIES, FleetStatus, GetFleetStatus, GetRobots, Reply, Request, Robots
-from floop_robot.deploy.request_queue import LocalRpcClient, RequestQueue
+from floop_robot.deploy.request_queue import RequestQueue
 from floop_robot.spec.errors import FloopError
 from floop_robot.transport.rpc_client import RpcClient
 
@@ -30,42 +27,25 @@ class FleetRefused(FloopError):
     """The fleet manager can't do what was asked; its reason, in one line."""
 
 
-def this_person() -> str:
-    """Who gives commands here, as the audit shows it: `user@host`."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"
-
-
 class FleetClient:
     """Asks and waits for answers, across restarts of the fleet manager; for one thread, a context manager."""
 
-    def __init__(
-        self, endpoint: str | RequestQueue, who: str = "", timeout_s: float = 5.0, token: str = ""
-    ) -> None:
-        """`endpoint`: `Endpoints.fleet_rpc`, or the queue of the fleet manager that runs in this process.
-
-        `who` signs commands, `this_person()` by default; `token` is the operator's, where the fleet asks for one.
-        """
-        self.who, self.token = who or this_person(), token
+    def __init__(self, endpoint: str | RequestQueue, timeout_s: float = 5.0) -> None:
+        """`endpoint`: `Endpoints.fleet_rpc`, or the queue of the fleet manager that runs in this process."""
+        self.endpoint = endpoint if isinstance(endpoint, str) else "this process"
         self._timeout_s = timeout_s
-        self._rpc_client: RpcClient[Reply] | LocalRpcClient
-        if isinstance(endpoint, RequestQueue):
-            self.endpoint, self._rpc_client = "this process", LocalRpcClient(endpoint)
-        else:
-            self.endpoint, self._rpc_client = endpoint, RpcClient(endpoint, REPLIES)
+        self._rpc_client = RpcClient(endpoint, REPLIES) if isinstance(endpoint, str) else endpoint
+
+    def close(self) -> None:
+        """Close the connection."""
+        if isinstance(self._rpc_client, RpcClient):
+            self._rpc_client.close()
 
     def __enter__(self) -> FleetClient:
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._rpc_client.close()
 
     def ask(self, request: Request, kind: type[T]) -> T:
         """The answer to a request, which is of this kind; repeats the request until it comes.

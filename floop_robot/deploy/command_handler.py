@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -26,7 +26,7 @@ from floop_robot.deploy.commands import (
     Rollback,
 )
 from floop_robot.deploy.deployment_controller import DeploymentController, rolled_back
-from floop_robot.deploy.registry import FLEET, Directive, Origin, Publication, Registry, VersionInfo
+from floop_robot.deploy.registry import FLEET, Directive, Origin, Publication, Registry
 from floop_robot.durable.framing import pack
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.errors import CallRefused, UnknownName
@@ -57,23 +57,24 @@ class CommandHandler:
         self._operators, self._since_ns = operators, since_ns
         self.controller = DeploymentController(registry, config, since_ns)
         self._robots: frozenset[str] = frozenset()
-        self._notes: OrderedDict[tuple[str, str], CommandResult] = OrderedDict()
+        self._now_ns = since_ns
+        # Notes need no token, so they are not kept with the answers to commands: they could push those out.
+        self._write_note_once = functools.lru_cache(MAX_STORED_NOTES)(self._write_note)
 
     def serve(self, command: AnyCommand, robots: Iterable[str], now_ns: int) -> CommandResult:
         """Carry out a command for these robots; a repeated one gets its first answer. Raises `FloopError`."""
-        self._robots = frozenset(robots)
+        self._robots, self._now_ns = frozenset(robots), now_ns
         self._check(command)
         if isinstance(command, AuditNote):
-            return self._write_note(command, now_ns)
+            return self._write_note_once(command)
         if isinstance(command, GetScopeVersion):
-            return self._result(command, "nothing", now_ns, self._version_of(command.scope))
+            return self._result(command, "nothing", self._version_of(command.scope))
         if (stored := self._registry.stored_command_result(command.call_id)) is not None:
             return _same_caller(command, msgspec.msgpack.decode(stored, type=CommandResult))
         self._check_version(command)
         try:
             with self._registry.transaction():
-                what, version = self._carry_out(command, now_ns)
-                result = self._result(command, what, now_ns, version)
+                result = self._result(command, *self._carry_out(command))
                 self._registry.store_command_result(command.call_id, pack(result), now_ns)
         except BaseException:
             # Nothing of it is on disk: forget what memory and announcements may hold of it.
@@ -81,22 +82,20 @@ class CommandHandler:
             raise
         return result
 
-    def _write_note(self, note: AuditNote, now_ns: int) -> CommandResult:
-        """Notes need no token, so they are not kept with the answers to commands: they could push those out."""
-        key = note.who, note.call_id
-        if (known := self._notes.get(key)) is not None:
-            return known
+    def _write_note(self, note: AuditNote) -> CommandResult:
         if max(len(note.what), len(note.detail)) > MAX_TEXT:
             raise CallRefused(f"an audit note is longer than {MAX_TEXT} characters; shorten it")
-        self._registry.note(note.who, note.what, now_ns, detail=_joined(note.detail, note.why))
-        self._notes[key] = result = self._result(note, note.what, now_ns)
-        if len(self._notes) > MAX_STORED_NOTES:
-            self._notes.popitem(last=False)
-        return result
+        self._registry.note(note.who, note.what, self._now_ns, detail=_joined(note.detail, note.why))
+        return self._result(note, note.what)
 
-    def _result(self, command: Command, what: str, now_ns: int, version: int = 0) -> CommandResult:
+    def _result(self, command: Command, what: str, version: int = 0) -> CommandResult:
         return CommandResult(
-            who=command.who, what=what, stamp_ns=now_ns, version=version, epoch=self._registry.epoch, why=command.why
+            who=command.who,
+            what=what,
+            stamp_ns=self._now_ns,
+            version=version,
+            epoch=self._registry.epoch,
+            why=command.why,
         )
 
     def _check(self, command: AnyCommand) -> None:
@@ -127,23 +126,23 @@ class CommandHandler:
                 f"not on v{command.if_version}; give the command again if it is still wanted"
             )
 
-    def _carry_out(self, command: AnyFleetCommand, now_ns: int) -> tuple[str, int]:
+    def _carry_out(self, command: AnyFleetCommand) -> tuple[str, int]:
         """Return what was done, in words, and the version that came of it."""
         match command:
             case Push():
-                return self._push(command, now_ns)
+                return self._push(command)
             case Rollback():
-                return self._roll_back(command, now_ns)
+                return self._roll_back(command)
             case Pin():
-                return self._pin(command, now_ns)
-            case Hold():
-                return self._hold(command, now_ns)
+                return self._pin(command)
             case Resume():
-                return self._resume(command, now_ns)
+                return self._resume(command)
+            case Hold():
+                return self._hold(command)
             case Drain():
-                return self._drain(command, now_ns)
+                return self._drain(command)
 
-    def _push(self, command: Push, now_ns: int) -> tuple[str, int]:
+    def _push(self, command: Push) -> tuple[str, int]:
         self._version_of(command.scope)
         if bool(command.bundle) == bool(command.version):
             raise CallRefused("give a bundle or a version to push, and not both")
@@ -155,15 +154,14 @@ class CommandHandler:
             bundle = self._registry.bundle(command.version)
         # Older bytes as well: the fleet's contract and limits may have changed since they were published.
         notes = verify(bundle, self._task, self._ids, where=FLEET_MANAGER).notes
-        info = self._publish(command, bundle, Origin.PUSH, _joined(command.why, *notes), now_ns)
+        version = self._publish(command, bundle, Origin.PUSH, _joined(command.why, *notes))
         again = f", the bytes of v{command.version}" if command.version else ""
         alone = "" if command.scope == FLEET else f" to {command.scope} alone"
-        return f"pushed v{info.version}{again}{alone}" + (f" ({'; '.join(notes)})" if notes else ""), info.version
+        return f"pushed v{version}{again}{alone}" + (f" ({'; '.join(notes)})" if notes else ""), version
 
-    def _publish(self, command: Push | Pin, bundle: Bundle, origin: Origin, detail: str, now_ns: int) -> VersionInfo:
+    def _publish(self, command: Push | Pin, bundle: Bundle, origin: Origin, detail: str) -> int:
         """Publish for the fleet, or for one robot, which then is pinned to it. A pin of the fleet stays a pin."""
         scope, whole_fleet = command.scope, command.scope == FLEET
-        keep = origin is Origin.PIN or not whole_fleet
         # A pin other than 0 becomes the number that the bytes are published under.
         pinned = msgspec.structs.replace(self._registry.directive(scope), held=True, pin=-1)
         publication = Publication(
@@ -173,62 +171,58 @@ class CommandHandler:
             detail=detail,
             restores=command.version,
             promote=whole_fleet,
-            directives=(pinned,) if keep else (),
+            directives=(pinned,) if origin is Origin.PIN or not whole_fleet else (),
         )
-        return self.controller.publish(publication, now_ns, () if whole_fleet else (scope,))
+        return self.controller.publish(publication, self._now_ns, () if whole_fleet else (scope,)).version
 
-    def _roll_back(self, command: Rollback, now_ns: int) -> tuple[str, int]:
+    def _roll_back(self, command: Rollback) -> tuple[str, int]:
         if command.scope != FLEET:
             raise CallRefused(f"a rollback is for the whole fleet; pin {command.scope} to the older version instead")
         self._refuse_if_pinned()
         version = command.version or self.controller.rollback_target()
         detail = _joined(f"operator: to v{version}", command.why)
-        info = self.controller.restore(version, Origin.ROLLBACK, command.who, detail, now_ns)
+        info = self.controller.restore(version, Origin.ROLLBACK, command.who, detail, self._now_ns)
         return rolled_back(info), info.version
 
-    def _pin(self, command: Pin, now_ns: int) -> tuple[str, int]:
-        version = self._version_of(command.scope)
-        weights = self._registry.version(command.version).sha256
-        if weights == self.controller.weights_of(version):
-            self._set_directive(command, f"pinned {command.scope}", now_ns, held=True, pin=version)
+    def _pin(self, command: Pin) -> tuple[str, int]:
+        version, what = self._version_of(command.scope), f"pinned {command.scope} to v{command.version}"
+        if self._registry.version(command.version).sha256 == self.controller.weights_of(version):
+            self._direct(command, f"pinned {command.scope}", held=True, pin=version)
         else:
             bundle = self._registry.bundle(command.version)
-            detail = _joined(f"pinned {command.scope} to v{command.version}", command.why)
-            version = self._publish(command, bundle, Origin.PIN, detail, now_ns).version
-        as_version = f", as v{version}" if version != command.version else ""
-        return f"pinned {command.scope} to v{command.version}{as_version}", version
+            version = self._publish(command, bundle, Origin.PIN, _joined(what, command.why))
+        return what + (f", as v{version}" if version != command.version else ""), version
 
-    def _hold(self, command: Hold, now_ns: int) -> tuple[str, int]:
+    def _hold(self, command: Hold) -> tuple[str, int]:
         version = self._version_of(command.scope)
         pin = self._registry.directive(command.scope).pin if command.scope == FLEET else version
-        self._set_directive(command, f"held {command.scope}", now_ns, held=True, pin=pin)
-        return f"held {command.scope} on v{version}", version
+        return self._direct(command, f"held {command.scope}", held=True, pin=pin) + f" on v{version}", version
 
-    def _resume(self, command: Resume, now_ns: int) -> tuple[str, int]:
+    def _resume(self, command: Resume) -> tuple[str, int]:
         version, production = self._version_of(command.scope), self.controller.production
-        self._set_directive(command, f"resumed {command.scope}", now_ns, held=False, pin=0)
-        what = f"resumed {command.scope}"
+        what = self._direct(command, f"resumed {command.scope}", held=False, pin=0)
         if version > production:
             # The robot is on a later number than the fleet. Versions only grow: publish the fleet's bytes once more.
-            info = self.controller.restore(production, Origin.PIN, command.who, what, now_ns)
+            info = self.controller.restore(production, Origin.PIN, command.who, what, self._now_ns)
             what += f", v{production} published as v{info.version}"
         alone = sorted(d.scope for d in self._registry.directives() if d.held and d.scope != FLEET)
         if command.scope == FLEET and alone:
             what += f"; {', '.join(alone)} held or pinned still"
-        self.controller.tick(now_ns)  # a candidate that waited may follow at once
+        self.controller.tick(self._now_ns)  # a candidate that waited may follow at once
         return what, self.controller.production
 
-    def _drain(self, command: Drain, now_ns: int) -> tuple[str, int]:
+    def _drain(self, command: Drain) -> tuple[str, int]:
         self._version_of(command.scope)
         if not command.drain and command.scope != FLEET and self._registry.directive(FLEET).drained:
             raise CallRefused(f"the whole fleet is drained, {command.scope} with it; let the fleet work again")
         what = f"drained {command.scope}" if command.drain else f"let {command.scope} work again"
-        self._set_directive(command, what, now_ns, drained=command.drain)
-        return what, 0
+        return self._direct(command, what, drained=command.drain), 0
 
-    def _set_directive(self, command: FleetCommand, what: str, now_ns: int, **changes: bool | int) -> None:
+    def _direct(self, command: FleetCommand, what: str, **changes: bool | int) -> str:
+        """Change what is ordered for a scope; returns what was done, as the audit has it."""
         directive: Directive = msgspec.structs.replace(self._registry.directive(command.scope), **changes)
-        self._registry.set_directive(directive, command.who, what, now_ns, command.why)
+        self._registry.set_directive(directive, command.who, what, self._now_ns, command.why)
+        return what
 
     def _version_of(self, scope: str) -> int:
         """The version that a scope is meant to be on; raises `UnknownName`."""

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Final
 
 from floop_robot.bundle.delivery import Refusal
 from floop_robot.deploy.messages import Reply, Request
@@ -18,7 +19,10 @@ MAX_QUEUED = 256
 
 
 class RequestQueue:
-    """Requests in order of arrival. `submit` is for any thread, the rest for the fleet manager's."""
+    """Requests in order of arrival. `submit` and `ask` are for any thread, the rest for the fleet manager's."""
+
+    sent: Final = True
+    """As `RpcClient.sent`: a request to which no answer came may have been carried out."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Request, Future[Reply]]] = deque()
@@ -51,6 +55,16 @@ class RequestQueue:
                     self._wake.send(b"\0")
         return future
 
+    def ask(self, request: Request, wanted: type | tuple[type, ...], timeout_s: float) -> Reply | None:
+        """As `RpcClient.ask`, from another thread. What was not begun in time is never done."""
+        future = self.submit(request)
+        try:
+            reply = future.result(timeout_s)
+        except (CancelledError, FutureTimeoutError):
+            future.cancel()
+            return None
+        return reply if isinstance(reply, wanted) else None
+
     def serve_one(self, answer: Callable[[Request], Reply]) -> bool:
         """Answer the oldest request; False if there is none. What `answer` raises is raised, here and to the caller."""
         with contextlib.suppress(BlockingIOError):
@@ -76,28 +90,3 @@ class RequestQueue:
             self._wake.close()
         for _, future in waiting:
             future.cancel()
-
-
-class LocalRpcClient:
-    """As `RpcClient`, for one thread of the fleet manager's own process."""
-
-    def __init__(self, requests: RequestQueue) -> None:
-        self._requests = requests
-        self.sent = False
-
-    def ask(self, request: Request, wanted: type | tuple[type, ...], timeout_s: float) -> Reply | None:
-        """The answer, of one of the `wanted` kinds; None when none came in time. What was not begun is not done."""
-        future = self._requests.submit(request)
-        self.sent = False
-        try:
-            reply = future.result(timeout_s)
-        except FutureTimeoutError:
-            self.sent = not future.cancel()
-        except CancelledError:
-            pass
-        else:
-            return reply if isinstance(reply, wanted) else None
-        return None
-
-    def close(self) -> None:
-        """Nothing is open."""

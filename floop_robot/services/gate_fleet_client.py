@@ -85,7 +85,7 @@ class GateFleetClient:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         announcements = connect_socket(context, zmq.SUB, self._endpoints.fleet, topic=TOPIC)
         try:
-            with FleetClient(self._endpoints.fleet_rpc, self._who, _TIMEOUT_S) as client:
+            with FleetClient(self._endpoints.fleet_rpc, _TIMEOUT_S) as client:
                 self._serve(announcements, client)
         finally:
             context.destroy(0)

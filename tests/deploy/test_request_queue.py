@@ -75,7 +75,7 @@ def test_requests_of_many_threads_are_all_answered(manager: ManagerThread) -> No
 def test_a_request_that_was_given_up_before_its_turn_is_never_carried_out(manager: ManagerThread) -> None:
     hanging = Hanging(manager)
     client = OperatorClient(manager.requests, "ann", timeout_s=0.2)
-    with pytest.raises(FleetUnreachable, match="no fleet manager answers at this process"):
+    with pytest.raises(FleetUnreachable, match="the fleet manager at this process did not answer"):
         client.pin(FLEET, 1)
     hanging.end()
     later = OperatorClient(manager.requests, "ann").status()

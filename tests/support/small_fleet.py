@@ -68,7 +68,7 @@ class SmallFleet:
     def status(self) -> FleetStatus | None:
         """How the fleet is; None while nobody answers."""
         try:
-            with FleetClient(self.config.endpoints.fleet_rpc, "test", 1.0) as client:
+            with FleetClient(self.config.endpoints.fleet_rpc, 1.0) as client:
                 return client.status()
         except FloopError:
             return None

@@ -38,7 +38,7 @@ def process_health(spec: ProcessSpec, config: FloopConfig, within_s: float) -> P
 
 
 def _fleet_manager_answers(name: str, config: FloopConfig) -> ProcessHealth:
-    with FleetClient(config.endpoints.fleet_rpc, who="health", timeout_s=_ANSWER_S) as client:
+    with FleetClient(config.endpoints.fleet_rpc, timeout_s=_ANSWER_S) as client:
         try:
             found = client.status()
         except FleetUnreachable as error:

@@ -109,7 +109,7 @@ class Ending(Node):
 @contextmanager
 def asking(domain: int, kind: Callable[[Context], N]) -> Iterator[tuple[Peer, N, FleetEstop]]:
     """`/fleet/set_estop` of a fleet whose one robot is a `kind`, and who audits is away."""
-    nobody = FleetClient(f"tcp://127.0.0.1:{free_base_port()}", WHO, timeout_s=0.1)
+    nobody = FleetClient(f"tcp://127.0.0.1:{free_base_port()}", timeout_s=0.1)
     with (
         closing(Peer(domain)) as peer,
         closing(Spun(peer.context, kind)) as robot,

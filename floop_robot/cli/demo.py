@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from floop_robot.cli.operator_options import RUNS
+from floop_robot.cli.which_fleet import RUNS
 from floop_robot.spec.errors import StorageError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from floop_robot.cli.operator_options import fleet_config
+from floop_robot.cli.which_fleet import fleet_config
 from floop_robot.services.supervision.fleet_description import CONFIG_FILE, Middleware, select_processes
 from floop_robot.services.supervision.process_health import process_health
 

@@ -28,8 +28,8 @@ def learner(verb: str, operator: Operator) -> None:
             click.echo(msgspec.json.encode(status).decode() if operator.as_json else _text(status))
             return
         with operator.connect(AUDIT_S) as fleet:
-            signed = operator.signature()
-            command = WriteCheckpoint(**signed) if verb == "checkpoint" else Pause(pause=verb == "pause", **signed)
+            signed = operator.signature
+            command = WriteCheckpoint(**signed) if verb == "checkpoint" else Pause(**signed, pause=verb == "pause")
             found, record = send_audited(client, fleet, command)
     if operator.as_json:
         answer = {"done": found.done, "audited": record is not None, "learner": found.status}

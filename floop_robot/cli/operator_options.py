@@ -1,4 +1,4 @@
-"""Options and output that operators' commands share: which fleet is meant, who asks, and what came of it."""
+"""Options and output that operators' commands share: who gives them, to which fleet, and what came of it."""
 
 from __future__ import annotations
 
@@ -15,44 +15,32 @@ from typing import Any
 import click
 import msgspec
 
+from floop_robot.cli.which_fleet import fleet_config, fleet_options
 from floop_robot.deploy import CommandResult, FleetClient, FleetCommand
 from floop_robot.deploy.convergence import Convergence
-from floop_robot.durable.locks import is_running
-from floop_robot.services.supervision.fleet_description import CONFIG_FILE
-from floop_robot.spec.config import FloopConfig, load_config
+from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import ConfigError, FloopError
 
-RUNS = Path("runs")
 TOKEN = "FLOOP_TOKEN"
 """Environment variable with the operator's token: what stands on a command line, others can read."""
 
 
-class Operator(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+class Operator(msgspec.Struct, frozen=True):
     """Who gives a command, why, and to which fleet."""
 
-    config: Path | None
-    who: str
-    token_file: Path | None
-    why: str
+    fleet: FloopConfig
+    signature: dict[str, str]
+    """Fields of every command: `who`, `token` and `why`."""
     as_json: bool
-    if_version: int = 0
-
-    @functools.cached_property
-    def fleet(self) -> FloopConfig:
-        """The fleet's configuration; raises `ConfigError` as `fleet_config`."""
-        return fleet_config(self.config)
+    if_version: int
 
     def connect(self, timeout_s: float = 5.0) -> FleetClient:
         """A client of the fleet manager."""
         return FleetClient(self.fleet.endpoints.fleet_rpc, timeout_s)
 
-    def signature(self) -> dict[str, str]:
-        """What every command carries; the audit shows who gave it, as `user@host` if nobody is named."""
-        return {"who": self.who or _user_at_host(), "token": self._token(), "why": self.why}
-
     def carry_out(self, kind: type[FleetCommand], wait_s: float = 0.0, **fields: Any) -> None:
         """Give a command, wait until robots have obeyed, and show what came of it."""
-        command: Any = kind(if_version=self.if_version, **self.signature(), **fields)
+        command: Any = kind(if_version=self.if_version, **self.signature, **fields)
         with self.connect() as client:
             done = client.send_command(command)
             try:
@@ -78,14 +66,15 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if robots:
             click.echo("now acting: " + ", ".join(f"{name} v{version}" for name, version in robots.items()))
 
-    def _token(self) -> str:
-        if self.token_file is None:
-            return os.environ.get(TOKEN, "")
-        try:
-            return self.token_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", "") or "not text"
-            raise ConfigError(f"cannot read {self.token_file}: {reason}; give the file of your own token") from None
+
+def _token(file: Path | None) -> str:
+    if file is None:
+        return os.environ.get(TOKEN, "")
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", "") or "not text"
+        raise ConfigError(f"cannot read {file}: {reason}; give the file of your own token") from None
 
 
 def _user_at_host() -> str:
@@ -94,13 +83,6 @@ def _user_at_host() -> str:
     except (OSError, KeyError):
         user = "unknown"
     return f"{user}@{socket.gethostname()}"
-
-
-def fleet_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of every command that asks a fleet."""
-    command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)
-    return click.option("--config", type=click.Path(path_type=Path), default=None,
-                        help="The fleet's floop.yaml; left out: of the one that runs here.")(command)  # fmt: skip
 
 
 def command_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -112,9 +94,11 @@ def command_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--who", default="", help="Your name, for the audit log and the token; left out: user@host.")
     @click.option("--why", default="", help="Reason, for the audit log.")
     @functools.wraps(command)
-    def signed(**given: Any) -> Any:
-        operator = Operator(**{name: given.pop(name) for name in Operator.__struct_fields__ if name in given})
-        return command(operator=operator, **given)
+    def signed(config: Path | None, who: str, token_file: Path | None, why: str, as_json: bool, if_version: int = 0,
+               **given: Any) -> Any:  # fmt: skip
+        fleet = fleet_config(config)
+        signature = {"who": who or _user_at_host(), "token": _token(token_file), "why": why}
+        return command(operator=Operator(fleet, signature, as_json, if_version), **given)
 
     return signed
 
@@ -139,26 +123,3 @@ wait_option = click.option("--wait", "wait_s", default=5.0, show_default=True, t
                            help="How long to wait until robots have obeyed, s.")  # fmt: skip
 if_version_option = click.option("--if-version", default="", callback=version_number, metavar="VERSION",
                                  help="Do nothing unless the robots meant are on this version.")  # fmt: skip
-
-
-def fleet_config(config: Path | None) -> FloopConfig:
-    """The configuration of the fleet that is meant. If `config` is None it is found, and named on stderr.
-
-    Raises `ConfigError` when there is none, or when several run here: a command to the wrong fleet can do harm.
-    """
-    if config is not None:
-        return load_config(config)
-    found = sorted(RUNS.glob(f"*/{CONFIG_FILE}"))
-    if not found:
-        raise ConfigError(f"no fleet was started here (no {RUNS}/*/{CONFIG_FILE}); give --config FILE")
-    running = [file for file in found if is_running(file.parent)]
-    if len(running) > 1:
-        names = ", ".join(map(str, running))
-        raise ConfigError(f"{len(running)} fleets run here; say which one: --config with one of {names}")
-    if running:
-        chosen = running[0]
-        click.echo(f"fleet of {chosen.parent}", err=True)
-    else:
-        chosen = max(found, key=lambda file: file.stat().st_mtime)
-        click.echo(f"fleet of {chosen.parent}, the last one that was begun here; none is running", err=True)
-    return load_config(chosen)

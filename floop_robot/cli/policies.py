@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from floop_robot.cli.operator_options import fleet_config, fleet_options
+from floop_robot.cli.which_fleet import fleet_config, fleet_options
 from floop_robot.deploy import FleetClient, Policies
 from floop_robot.deploy.messages import GetPolicies
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -40,21 +39,13 @@ MAX_STORED_NOTES = 1000
 """Notes that are recognized when they are repeated, which happens within seconds."""
 
 
-class Operators(Protocol):
-    """Who may give commands (`robot.operators`)."""
-
-    def refusal(self, who: str, token: str) -> str:
-        """Why `who` may not give commands with this token, in one line; empty when they may."""
-        ...
-
-
 class CommandHandler:
-    """Commands for one fleet. `operators` None: anyone may give them."""
+    """Commands for one fleet. `authorize(who, token)` says in one line why these are refused; empty if they aren't."""
 
     def __init__(self, registry: Registry, config: DeployConfig, task: TaskSpec, ids: Ids,
-                 operators: Operators | None, since_ns: int) -> None:  # fmt: skip
+                 authorize: Callable[[str, str], str], since_ns: int) -> None:  # fmt: skip
         self._registry, self._config, self._task, self._ids = registry, config, task, ids
-        self._operators, self._since_ns = operators, since_ns
+        self._authorize, self._since_ns = authorize, since_ns
         self.controller = DeploymentController(registry, config, since_ns)
         self._robots: frozenset[str] = frozenset()
         self._now_ns = since_ns
@@ -106,9 +97,7 @@ class CommandHandler:
             raise CallRefused("call_id is empty: give a text that is unique to this command")
         if max(map(len, (command.who, command.why, command.call_id))) > MAX_TEXT:
             raise CallRefused(f"who, why or call_id is longer than {MAX_TEXT} characters; shorten it")
-        if self._operators is None or isinstance(command, AuditNote):
-            return
-        if refusal := self._operators.refusal(command.who, command.token):
+        if not isinstance(command, AuditNote) and (refusal := self._authorize(command.who, command.token)):
             raise CallRefused(refusal)
 
     def _check_version(self, command: FleetCommand) -> None:

@@ -19,7 +19,7 @@ from floop_robot.bundle.delivery import (
     Refusal,
     Target,
 )
-from floop_robot.deploy.command_handler import FLEET_MANAGER, CommandHandler, Operators
+from floop_robot.deploy.command_handler import FLEET_MANAGER, CommandHandler
 from floop_robot.deploy.deployment_controller import MANAGER_NAME, DeploymentController
 from floop_robot.deploy.messages import (
     CandidateSubmission,
@@ -79,10 +79,10 @@ class FleetRequestHandler:
         task: TaskSpec,
         ids: Ids,
         clock: Callable[[], int],
-        operators: Operators | None = None,
+        authorize: Callable[[str, str], str] = lambda who, token: "",
     ) -> None:
         self._registry, self._task, self._ids, self._clock = registry, task, ids, clock
-        self._command_handler = CommandHandler(registry, config, task, ids, operators, clock())
+        self._command_handler = CommandHandler(registry, config, task, ids, authorize, clock())
         self._robots: dict[str, _LastHeartbeat] = {}
         self._refusals: dict[str, str] = {}
 

@@ -130,7 +130,7 @@ def run(config: FloopConfig, stop: threading.Event, requests: RequestQueue | Non
     registry, run_lock = Registry(registry_path(config)), RunLock(Path(config.run_dir))
     try:
         clock = nondecreasing_clock(registry)
-        fleet = FleetRequestHandler(registry, config.deploy, rules.spec, ids, clock, operators)
+        fleet = FleetRequestHandler(registry, config.deploy, rules.spec, ids, clock, operators.refusal)
         fleet.register_robots(config.robot_names)
         server = FleetServer(fleet, config.endpoints.fleet, config.endpoints.fleet_rpc, requests)
         try:

@@ -41,14 +41,14 @@ class CommandHarness:
     """A fleet on disk that can be restarted."""
 
     def __init__(self, folder: Path, operators: OperatorTokens | None = None) -> None:
-        self.path, self.now_ns, self.operators = folder / "registry.sqlite", S, operators
+        self.path, self.now_ns, self.operators = folder / "registry.sqlite", S, operators or OperatorTokens(None)
         self.episodes = Episodes()
         self.open()
         self.fleet.publish_baseline(make_bundle(0))
 
     def open(self) -> None:
         self.registry = Registry(self.path)
-        self.fleet = FleetRequestHandler(self.registry, CONFIG, TASK, IDS, lambda: self.now_ns, self.operators)
+        self.fleet = FleetRequestHandler(self.registry, CONFIG, TASK, IDS, lambda: self.now_ns, self.operators.refusal)
         self.fleet.register_robots(["robot_1", "robot_2"])
 
     def restart(self) -> None:

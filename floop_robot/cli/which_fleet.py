@@ -1,0 +1,46 @@
+"""Which fleet a command means: the one of `--config`, or the one that runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from floop_robot.durable.locks import is_running
+from floop_robot.services.supervision.fleet_description import CONFIG_FILE
+from floop_robot.spec.config import FloopConfig, load_config
+from floop_robot.spec.errors import ConfigError
+
+RUNS = Path("runs")
+
+
+def fleet_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of every command that asks a fleet."""
+    command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)
+    return click.option("--config", type=click.Path(path_type=Path), default=None,
+                        help="The fleet's floop.yaml; left out: of the one that runs here.")(command)  # fmt: skip
+
+
+def fleet_config(config: Path | None) -> FloopConfig:
+    """The configuration of the fleet that is meant. If `config` is None it is found, and named on stderr.
+
+    Raises `ConfigError` when there is none, or when several run here: a command to the wrong fleet can do harm.
+    """
+    if config is not None:
+        return load_config(config)
+    found = sorted(RUNS.glob(f"*/{CONFIG_FILE}"))
+    if not found:
+        raise ConfigError(f"no fleet was started here (no {RUNS}/*/{CONFIG_FILE}); give --config FILE")
+    running = [file for file in found if is_running(file.parent)]
+    if len(running) > 1:
+        names = ", ".join(map(str, running))
+        raise ConfigError(f"{len(running)} fleets run here; say which one: --config with one of {names}")
+    if running:
+        chosen = running[0]
+        click.echo(f"fleet of {chosen.parent}", err=True)
+    else:
+        chosen = max(found, key=lambda file: file.stat().st_mtime)
+        click.echo(f"fleet of {chosen.parent}, the last one that was begun here; none is running", err=True)
+    return load_config(chosen)

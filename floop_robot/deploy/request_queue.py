@@ -8,7 +8,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Final
 
 from floop_robot.bundle.delivery import Refusal
@@ -60,7 +59,7 @@ class RequestQueue:
         future = self.submit(request)
         try:
             reply = future.result(timeout_s)
-        except (CancelledError, FutureTimeoutError):
+        except (CancelledError, TimeoutError):
             future.cancel()
             return None
         return reply if isinstance(reply, wanted) else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -119,16 +118,15 @@ class FleetCommandServices:
         future = self._requests.submit(request)
         future.add_done_callback(lambda _: self._condition.notify())
         in_time = await self._condition.wait_for(future.done, BEGIN_S)
-        if not in_time and not future.cancel() and not future.done():
-            raise CallRefused("not known whether this command was carried out, or will be yet; `floop status` shows it")
-        try:
-            reply = future.result(0.0)
-        except CancelledError:
+        if future.cancel():  # it was not begun; the fleet manager cancels as well, when it ends
             ends = in_time or self._condition.is_closed
             late = f"could not be begun within {BEGIN_S:g} s; call again later"
-            raise CallRefused(f"not done: {'the fleet manager ends' if ends else late}") from None
-        except Exception as error:  # raised in the fleet manager's thread as well
-            raise CallRefused(f"not known whether this command was carried out: {error}") from None
+            raise CallRefused(f"not done: {'the fleet manager ends' if ends else late}")
+        if not future.done():
+            raise CallRefused("not known whether this command was carried out, or will be yet; `floop status` shows it")
+        if error := future.exception():  # raised in the fleet manager's thread as well
+            raise CallRefused(f"not known whether this command was carried out: {error}")
+        reply = future.result()
         if isinstance(reply, kind):
             return reply
         raise CallRefused(reply.reason if isinstance(reply, Refusal) else f"the fleet manager answered {reply}")

@@ -25,14 +25,19 @@ TOKEN = "FLOOP_TOKEN"
 """Environment variable with the operator's token: what stands on a command line, others can read."""
 
 
-class Operator(msgspec.Struct, frozen=True):
+class Operator(msgspec.Struct, frozen=True, dict=True):
     """Who gives a command, why, and to which fleet."""
 
-    fleet: FloopConfig
+    config: Path | None
     signature: dict[str, str]
     """Fields of every command: `who`, `token` and `why`."""
     as_json: bool
     if_version: int
+
+    @functools.cached_property
+    def fleet(self) -> FloopConfig:
+        """The fleet's configuration; raises `ConfigError` as `fleet_config`."""
+        return fleet_config(self.config)
 
     def connect(self, timeout_s: float = 5.0) -> FleetClient:
         """A client of the fleet manager."""
@@ -96,9 +101,8 @@ def command_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def signed(config: Path | None, who: str, token_file: Path | None, why: str, as_json: bool, if_version: int = 0,
                **given: Any) -> Any:  # fmt: skip
-        fleet = fleet_config(config)
         signature = {"who": who or _user_at_host(), "token": _token(token_file), "why": why}
-        return command(operator=Operator(fleet, signature, as_json, if_version), **given)
+        return command(operator=Operator(config, signature, as_json, if_version), **given)
 
     return signed
 

@@ -114,6 +114,8 @@ def version_number(_: click.Context, __: click.Parameter, value: str | None) -> 
     found = number_of(value)
     if found is None:
         raise click.BadParameter(f"{value!r} is no policy version; give a number, as in v12")
+    if found == 0:  # 0 means "not given" in a command
+        raise click.BadParameter("there is no v0: the first version is v1")
     return found
 
 
@@ -126,4 +128,4 @@ def number_of(text: str) -> int | None:
 wait_option = click.option("--wait", "wait_s", default=5.0, show_default=True, type=click.FloatRange(0.0),
                            help="How long to wait until robots have obeyed, s.")  # fmt: skip
 if_version_option = click.option("--if-version", default="", callback=version_number, metavar="VERSION",
-                                 help="Do nothing unless the robots meant are on this version.")  # fmt: skip
+                                 help="Do nothing unless this is the version that the robots shall be on.")  # fmt: skip

@@ -57,6 +57,8 @@ class FleetClient:
             raise FleetRefused(reply.reason)
         if isinstance(reply, kind):
             return reply
+        if isinstance(self._rpc_client, RequestQueue):
+            raise FleetUnreachable(f"the fleet manager is busy: no answer within {self._timeout_s:g} s")
         raise FleetUnreachable(
             f"no fleet manager answers at {self.endpoint} within {self._timeout_s:g} s; "
             "start the fleet, or check endpoints in the config"

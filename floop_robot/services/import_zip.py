@@ -36,11 +36,18 @@ def bundle_of_zip(path: Path, config: FloopConfig, *, trust: bool) -> Bundle:
             f"{path} is a stable-baselines3 zip, which can run code when it is read; if you trust it, "
             "give --trust (in a service call: trust_sb3_zip)"
         )
-    if not path.is_file():
-        what = "no regular file" if path.exists() else "no such file"
-        raise ImportFailed(f"cannot read {path}: {what}; check the path")
-    if not zipfile.is_zipfile(path):
-        raise ImportFailed(f"{path} is no stable-baselines3 zip; give a model that SAC or PPO saved")
+    try:
+        if not path.is_file():
+            what = "no regular file" if path.exists() else "no such file"
+            raise ImportFailed(f"cannot read {path}: {what}; check the path")
+        if not zipfile.is_zipfile(path):
+            raise ImportFailed(f"{path} is no stable-baselines3 zip; give a model that SAC or PPO saved")
+        return _import(path, config)
+    except OSError as error:  # a name that is too long, a folder that may not be read, a full disk
+        raise ImportFailed(f"cannot import {path}: {error.strerror or error}; check path and disk") from None
+
+
+def _import(path: Path, config: FloopConfig) -> Bundle:
     with tempfile.TemporaryDirectory(prefix="floop-import-") as folder:
         made = Path(folder) / "imported.floop"
         command = [sys.executable, "-m", "floop_robot.services.entry", "import_zip"]

@@ -18,7 +18,7 @@ from rclpy.node import Node
 
 from floop_interfaces.msg import StopRequest
 from floop_interfaces.srv import SetEstop
-from floop_robot.deploy import AuditNote, FleetClient
+from floop_robot.deploy import AuditNote, CommandResult, RequestQueue
 from floop_robot.ros.fleet.estop_monitor import EstopMonitor, EstopSnapshot
 from floop_robot.ros.fleet.fleet_convert import result_to_msg
 from floop_robot.ros.node import topics
@@ -29,7 +29,7 @@ from floop_robot.ros.node.stamps import header
 from floop_robot.ros.safety.estop_reset_cache import EstopResetCache
 from floop_robot.ros.safety.estop_service import DONE, OBEY_TIMEOUT_S
 from floop_robot.ros.safety.safety_publisher import NONCE_LIFETIME_S
-from floop_robot.spec.errors import FloopError, UnknownName
+from floop_robot.spec.errors import UnknownName
 
 ANSWER_S: Final = 2.0
 """How long robots get to answer."""
@@ -37,10 +37,8 @@ RETRY_PERIOD_S: Final = 0.4
 """A stop is repeated after this long: a call to a safety node that was just killed vanishes."""
 RESET_RETRY_PERIOD_S: Final = OBEY_TIMEOUT_S + 0.2
 """A reset is repeated only after its robot must have answered: one that is carried out twice discards targets twice."""
-AUDIT_S: Final = 1.0
-"""How long an answer waits for those before it to be audited."""
 AUDIT_TIMEOUT_S: Final = 0.5
-"""How long it then waits for its own entry in the audit."""
+"""How long an answer waits for its entry in the audit."""
 MAX_CALLS: Final = 64
 """Calls that wait for robots at a time: more than operators and their scripts make."""
 FULL: Final = f"{MAX_CALLS} calls wait for robots already"
@@ -138,10 +136,9 @@ class FleetEstop:
     A stop is published on the robots' topics before anything else happens. It needs neither name nor token.
     """
 
-    def __init__(self, node: Node, robots_node: Node, robots: Sequence[str], client: FleetClient) -> None:
-        """`client` belongs to this service alone; it writes the audit."""
-        self._condition, self._one_at_a_time = AsyncCondition(node), threading.Lock()
-        self._robots, self._client = tuple(robots), client
+    def __init__(self, node: Node, robots_node: Node, robots: Sequence[str], requests: RequestQueue) -> None:
+        """`requests`: the fleet manager's queue; it writes the audit."""
+        self._condition, self._requests, self._robots = AsyncCondition(node), requests, tuple(robots)
         self._open = 0
         """Calls that wait."""
         self._is_closing = False
@@ -258,11 +255,9 @@ class FleetEstop:
             detail=detail[:1000],
         )
         unwritten = audit_entry(request.who, what, detail=request.why)  # a fleet without a manager stops as well
-        if not self._one_at_a_time.acquire(timeout=AUDIT_S):
-            return unwritten
+        written = self._requests.submit(note)  # not cancelled: a fleet manager that is busy writes it later
         try:
-            return result_to_msg(self._client.send_command(note))
-        except FloopError:
+            reply = written.result(AUDIT_TIMEOUT_S)
+        except Exception:  # too late, or the fleet manager ends
             return unwritten
-        finally:
-            self._one_at_a_time.release()
+        return result_to_msg(reply) if isinstance(reply, CommandResult) else unwritten

@@ -23,7 +23,7 @@ from floop_robot.deploy.convergence import SILENT_S
 from floop_robot.deploy.messages import GetNews, GetPolicies, News
 from floop_robot.deploy.registry import CandidateInfo
 from floop_robot.ros.fleet.fleet_convert import convert_valid, fleet_to_msg, verdict_to_msg, version_to_msg
-from floop_robot.ros.fleet.fleet_estop import AUDIT_TIMEOUT_S, FleetEstop
+from floop_robot.ros.fleet.fleet_estop import FleetEstop
 from floop_robot.ros.fleet.fleet_publisher import FleetPublisher
 from floop_robot.ros.fleet.fleet_services import FleetCommandServices, read_bundle
 from floop_robot.ros.node import topics
@@ -156,7 +156,7 @@ def serve(ros: RosProcess) -> None:
     requests = RequestQueue()
     publisher = FleetPublisher(node, FleetClient(requests, timeout_s=POLL_TIMEOUT_S))
     command_services = FleetCommandServices(commands, requests, lambda request: read_bundle(request, config))
-    fleet_estop = FleetEstop(stops, stop_clients, config.robot_names, FleetClient(requests, timeout_s=AUDIT_TIMEOUT_S))
+    fleet_estop = FleetEstop(stops, stop_clients, config.robot_names, requests)
     served = (
         FleetQueryServices(node, FleetClient(requests, timeout_s=QUERY_TIMEOUT_S)),
         DiagnosticsPublisher(node, "fleet", lambda: health(publisher)),

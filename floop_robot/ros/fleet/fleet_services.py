@@ -6,6 +6,7 @@ Nothing blocks: a call that reads a file does so in a thread, and then names the
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,8 +33,10 @@ from floop_robot.spec.bounds import MAX_INT
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import CallRefused, FloopError
 
+log = logging.getLogger(__name__)
+
 BEGIN_S: Final = 10.0
-"""A command that was not begun within this long is not done; a file is read within it as well."""
+"""A command that was not begun within this long after its call is not done; a file is read within it as well."""
 MAX_WAIT_S: Final = 300.0
 POLL_PERIOD_S: Final = 0.1
 """How often a call looks at the robots that it waits for."""
@@ -65,15 +68,20 @@ class FleetCommandServices:
             answer.message = f"{MAX_WAITING} calls wait for robots already; call with wait_s 0, or later"
             return answer
         self._waiting += wait_s > 0.0
+        deadline_s = time.monotonic() + _begin_s(request)
         try:
             command = make(request)
             if isinstance(command, Push) and not command.version:
-                command = await self._with_file(command, request)
-            done = await self._ask(command, CommandResult)
+                command = await self._with_file(command, request, deadline_s)
+            done = await self._ask(command, CommandResult, deadline_s)
             found = Convergence(command, done)
             how_far = await self._wait_for(found, wait_s)
         except FloopError as error:
             answer.message = str(error)
+            return answer
+        except Exception:  # a call without an answer waits for ever
+            log.exception("a call of an operator failed")
+            answer.message = "a fault of the program; the fleet manager's log has it"
             return answer
         finally:
             self._waiting -= wait_s > 0.0
@@ -90,34 +98,37 @@ class FleetCommandServices:
         """How far the robots are, in words, once they have obeyed or `wait_s` is over."""
         deadline_s = time.monotonic() + wait_s
         try:
-            while not found.look((await self._ask(GetRobots(), Robots)).robots) and time.monotonic() < deadline_s:
+            while True:
+                robots = await self._ask(GetRobots(), Robots, time.monotonic() + BEGIN_S)
+                if found.look(robots.robots) or time.monotonic() >= deadline_s:
+                    break
                 await self._condition.wait_for(lambda: False, POLL_PERIOD_S)
         except CallRefused:  # the command was carried out all the same
             return "how far the robots are is not known; `floop status` shows it"
         return found.text()
 
-    async def _with_file(self, command: Push, request: PushPolicy.Request) -> Push:
+    async def _with_file(self, command: Push, request: PushPolicy.Request, deadline_s: float) -> Push:
         """The push with the bundle that it names. Nothing is read for a stranger; what changes meanwhile stays."""
         fields = {name: getattr(command, name) for name in GetScopeVersion.__struct_fields__}
-        base = await self._ask(GetScopeVersion(**fields), CommandResult)
+        base = await self._ask(GetScopeVersion(**fields), CommandResult, deadline_s)
         if self._condition.running_threads >= MAX_FILE_READERS:
             raise CallRefused(f"not done: {MAX_FILE_READERS} files are being read already; call again later")
         bundles: list[Bundle] = []
-        limit_s = BEGIN_S + (IMPORT_TIMEOUT_S if request.sb3_zip_path else 0.0)
+        left_s = max(0.0, deadline_s - time.monotonic())
         try:
-            is_read = await self._condition.run_in_thread(lambda: bundles.append(self._read(request)), limit_s)
+            is_read = await self._condition.run_in_thread(lambda: bundles.append(self._read(request)), left_s)
         except RuntimeError as error:  # the machine is short of threads
             raise CallRefused(f"not done: its file cannot be read: {error}") from None
         if not is_read:
-            late = f"could not read its file within {limit_s:g} s; call again later"
+            late = f"could not read its file within {_begin_s(request):g} s; call again later"
             raise CallRefused(f"not done: {late if self._condition.accepts_work else 'the fleet manager ends'}")
         return msgspec.structs.replace(command, bundle=bundles[0].to_bytes(), if_version=base.version)
 
-    async def _ask(self, request: Request, kind: type[T]) -> T:
+    async def _ask(self, request: Request, kind: type[T], deadline_s: float) -> T:
         """The fleet manager's answer; raises `CallRefused` when there is none, and then says whether it was done."""
         future = self._requests.submit(request)
         future.add_done_callback(lambda _: self._condition.notify())
-        in_time = await self._condition.wait_for(future.done, BEGIN_S)
+        in_time = await self._condition.wait_for(future.done, max(0.0, deadline_s - time.monotonic()))
         if future.cancel():  # it was not begun; the fleet manager cancels as well, when it ends
             ends = in_time or self._condition.is_closed
             late = f"could not be begun within {BEGIN_S:g} s; call again later"
@@ -130,6 +141,10 @@ class FleetCommandServices:
         if isinstance(reply, kind):
             return reply
         raise CallRefused(reply.reason if isinstance(reply, Refusal) else f"the fleet manager answered {reply}")
+
+
+def _begin_s(request: Any) -> float:
+    return BEGIN_S + (IMPORT_TIMEOUT_S if getattr(request, "sb3_zip_path", "") else 0.0)
 
 
 def read_bundle(request: PushPolicy.Request, config: FloopConfig) -> Bundle:

@@ -22,7 +22,7 @@ from rclpy.node import Node
 from rclpy.task import Future
 
 from floop_interfaces import msg, srv
-from floop_robot.deploy import FleetClient
+from floop_robot.deploy import RequestQueue
 from floop_robot.robot.ipc import link_folder
 from floop_robot.ros.fleet.estop_monitor import CHANGED_SINCE, SILENT
 from floop_robot.ros.fleet.fleet_estop import ENDING, FleetEstop
@@ -30,7 +30,6 @@ from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import EVENTS, LATCHED
 from floop_robot.ros.safety.estop_service import DONE, GIVEN_BEFORE, NOT_NOW, NOT_ON_DISK
 from tests.support.operator_tokens import TOKEN, WHO
-from tests.support.ports import free_base_port
 from tests.support.ros.fleet_rig import FleetRig
 from tests.support.ros.peer import Peer, Spun
 
@@ -109,7 +108,7 @@ class Ending(Node):
 @contextmanager
 def asking(domain: int, kind: Callable[[Context], N]) -> Iterator[tuple[Peer, N, FleetEstop]]:
     """`/fleet/set_estop` of a fleet whose one robot is a `kind`, and who audits is away."""
-    nobody = FleetClient(f"tcp://127.0.0.1:{free_base_port()}", timeout_s=0.1)
+    nobody = RequestQueue()
     with (
         closing(Peer(domain)) as peer,
         closing(Spun(peer.context, kind)) as robot,

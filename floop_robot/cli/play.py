@@ -43,8 +43,12 @@ def play(bundle: Path | None, task: str, shift: str | None, seed: int, scenario:
             raise ConfigError(f"cannot read {scenario}: {reason}; give the JSON file of a scenario") from None
         if chosen.task != task:
             raise ConfigError(f"{scenario} is a scenario of {chosen.task}, not of {task}; give --task {chosen.task}")
-    path = bundle or baseline(task)
-    actor: PolicyActor = Expert(spec) if expert else load_policy(path, task, trust=trust).actor()
-    frames = record(actor, chosen, "demonstration" if expert else path.stem)
+    if expert:
+        actor: PolicyActor = Expert(spec)
+        name = "demonstration"
+    else:
+        path = bundle or baseline(task)
+        actor, name = load_policy(path, task, trust=trust).actor(), path.stem
+    frames = record(actor, chosen, name)
     save_clip(frames, out, spec.policy_rate_hz)
     click.echo(f"{out}: {len(frames)} frames of a {chosen.object.object_class}")

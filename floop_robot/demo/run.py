@@ -33,7 +33,7 @@ from floop_robot.train.validate import load_policy
 POLL_S = 0.5
 WARM_EPISODES = 8
 """Each robot does this many episodes of known tasks before the shift."""
-START_TIMEOUT_S = 45.0
+START_TIMEOUT_S = 120.0
 
 
 class DemoPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,7 +153,7 @@ class Experiment:
                 slow = [r.name for r in snapshot.robots if r.episodes < WARM_EPISODES]
                 raise FloopError(
                     f"the fleet did not start within {START_TIMEOUT_S:.0f} s: {', '.join(slow) or 'the learner'} "
-                    f"did not work; see {self.plan.run_dir / 'logs'}"
+                    f"did not work; try again when less runs on this machine, or see {self.plan.run_dir / 'logs'}"
                 )
 
     def _is_warmed_up(self, snapshot: Snapshot) -> bool:

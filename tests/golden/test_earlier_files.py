@@ -48,7 +48,8 @@ def test_a_spool_with_undelivered_rows_is_refused_with_what_to_do(files: Path) -
     rules = get_task("floop/Pick-v0")
     ids = ids_of(rules, load_robot("panda"))
     info = StreamInfo("robot_1", "", rules.spec.id, ids, Source.ROBOT)
-    with refused(StorageError, "segment format 1", "let that floop deliver it, or move the folder away"):
+    advice = "let that floop deliver it until nothing waits in it, then move the folder away"
+    with refused(StorageError, "segment format 1", advice):
         Spool(files / "spool", info, 1 << 20)
 
 

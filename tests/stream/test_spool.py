@@ -163,7 +163,7 @@ def test_a_spool_of_an_older_floop_is_refused_and_left_as_it_is(folder: Path) ->
     folder.mkdir()
     old = folder / "0000000001.log"
     old.write_bytes(b"FLSH" + bytes(60))
-    advice = r"older floop \(segment format 1\); let that floop deliver it, or move the folder away"
+    advice = r"\(segment format 1\); let that floop deliver it until nothing waits in it, then move the folder away"
     with pytest.raises(StorageError, match=advice) as caught:
         make(folder)
     assert "\n" not in str(caught.value) and old.read_bytes() == b"FLSH" + bytes(60)

@@ -53,7 +53,8 @@ def test_pause_checkpoint_kills_and_the_end(fleet: FleetRig) -> None:
     node = fleet.start("learner_node", "/learner")
     heard = fleet.peer.listen(msg.LearnerStatus, topics.LEARNER_STATUS, LATCHED)
     wait_for(lambda: heard and heard[-1].state == "waiting", START_S, "the learner")
-    assert {m.state for m in heard} <= {"starting", "waiting"}  # latched: whoever joins late hears the last one only
+    # Latched: whoever joins late hears the last one only. On a busy machine a start may outlast its grace: "down".
+    assert {m.state for m in heard} <= {"starting", "down", "waiting"}
     assert (heard[-1].algo, heard[-1].task) == ("sac", "floop/Pick-v0") and heard[-1].gradient_steps > 0
 
     refused = fleet.ask(srv.PauseLearner, topics.PAUSE_LEARNER, pause=True, who=WHO, token="guess")

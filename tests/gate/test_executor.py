@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
 from floop_robot.core import EpisodeJob
+from floop_robot.durable.framing import pack
+from floop_robot.gate import worker, worker_process
 from floop_robot.gate.executor import InProcessExecutor
 from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed
 from floop_robot.gate.process_pool import ProcessPool
@@ -56,6 +61,29 @@ def test_a_worker_killed_from_outside_loses_no_job(pool: ProcessPool) -> None:
     assert pool.replaced == 2
 
 
+def test_a_worker_that_dies_between_jobs_is_replaced(pool: ProcessPool) -> None:
+    dead = pool.worker_pids[0]
+    os.kill(dead, signal.SIGKILL)
+    wait_for(lambda: pool.replaced == 1 and dead not in pool.worker_pids, what="another worker")
+    assert [f.result(WAIT_S).duration_s for f in pool.submit(jobs(4))] == list(range(4))
+
+
+def test_a_worker_that_hangs_is_replaced_and_its_job_runs_again(
+    pool: ProcessPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hung = pool.worker_pids
+    for pid in hung:
+        os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setattr(worker_process, "JOB_LIMIT_S", 0.05)
+    futures = pool.submit(jobs(2))
+    wait_for(lambda: pool.replaced == 2, what="the end of both that hang")
+    monkeypatch.undo()  # before a successor has loaded its simulator
+    outcomes = [f.result(WAIT_S) for f in futures]
+    assert [o.duration_s for o in outcomes] == [0, 1]
+    assert not {o.steps for o in outcomes} & set(hung)
+    assert not any(psutil.pid_exists(p) for p in hung)
+
+
 def test_a_job_that_kills_every_worker_is_given_up_and_the_pool_lives(pool: ProcessPool) -> None:
     with pytest.raises(EpisodeFailed, match="3 workers died in the episode"):
         pool.submit(jobs(1, "dies"))[0].result(WAIT_S)
@@ -80,6 +108,23 @@ def test_policies_come_and_go(pool: ProcessPool) -> None:
         pool.submit(jobs(1, policy="p0"))
 
 
+def test_a_job_whose_policy_is_forgotten_while_it_waits_fails_alone(pool: ProcessPool) -> None:
+    pids = pool.worker_pids
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    begun = pool.submit(jobs(2))
+    wait_for(lambda: all(f.running() for f in begun), what="a job for each worker")
+    late = pool.submit(jobs(1))[0]
+    for i in range(MAX_LOADED_POLICIES):
+        pool.add_policy(f"p{i}", b"good")
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    with pytest.raises(EpisodeFailed, match="policy p is no longer known"):
+        late.result(WAIT_S)
+    assert all(f.result(WAIT_S).success for f in begun)
+    assert pool.submit(jobs(1, policy="p0"))[0].result(WAIT_S).success
+
+
 def test_waiting_jobs_can_be_cancelled(pool: ProcessPool) -> None:
     futures = pool.submit(jobs(20, "slow"))
     cancelled = [f for f in reversed(futures) if f.cancel()]
@@ -98,6 +143,43 @@ def test_closing_leaves_no_process(tmp_path: Path) -> None:
     assert all(f.cancelled() or f.exception() is not None for f in futures)
     with pytest.raises(EpisodeFailed):
         pool.submit(jobs(1))
+    pool.close()  # again: nothing is left to close
+
+
+@pytest.fixture
+def interrupt() -> Iterator[None]:
+    """Ctrl-C as it was: a worker ignores it."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupt")
+def test_a_policy_that_was_refused_is_taken_once_it_was_forgotten_and_sent_again(tmp_path: Path) -> None:
+    job = jobs(1)[0]
+    orders = [
+        worker.Setup(RUNNER, str(tmp_path), "panda", os.nice(0)),
+        worker.Load("p", b"bad"),
+        worker.Run(job),
+        worker.Forget("p"),
+        worker.Load("p", b"good"),
+        worker.Run(job),
+    ]
+    ours, theirs = socket.socketpair()
+    with ours:
+        connection = Connection(os.dup(ours.fileno()))
+        for order in orders:
+            connection.send_bytes(pack(order))
+        ours.shutdown(socket.SHUT_WR)
+        descriptor = theirs.detach()
+        assert worker.main([str(descriptor)]) == 0
+        decoder = msgspec.msgpack.Decoder(worker.FromWorker)
+        ready, refused, done = (decoder.decode(connection.recv_bytes()) for _ in range(3))
+        connection.close()
+    assert ready == worker.Ready()
+    assert refused == worker.JobRefused("BundleRefused: the bundle is damaged")
+    assert isinstance(done, worker.JobDone) and done.outcome.success
+    assert (tmp_path / f"closed_{os.getpid()}").exists()
 
 
 OWNER = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -12,18 +13,25 @@ import msgspec
 import numpy as np
 import pytest
 
+from floop_envs.scenarios import TrainingScenarios
+from floop_policies import baseline
 from floop_robot.bundle import Bundle
 from floop_robot.core import EpisodeJob, EpisodeOutcome
+from floop_robot.gate import pybullet_worker
+from floop_robot.gate.executor import InProcessExecutor
 from floop_robot.gate.gate import Gate, GateResult
 from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed
 from floop_robot.gate.process_pool import ProcessPool
-from floop_robot.gate.reported_tasks import target_tasks
+from floop_robot.gate.reported_tasks import TargetTasks, target_tasks
+from floop_robot.gate.scenario_pool import PairedScenarioPool
 from floop_robot.gate.suites import Suite, SuiteCounts
-from floop_robot.gate.trial_runner import MAX_LOST_PAIRS
+from floop_robot.gate.trial import PREEMPTION_PAIRS, Trial
+from floop_robot.gate.trial_runner import MAX_LOST_PAIRS, TrialRunner
 from floop_robot.spec.config import FloopConfig, GateConfig
 from floop_robot.spec.errors import BundleRefused, ContractMismatch, StorageError
 from floop_robot.spec.tasks import get_task
 from floop_robot.spec.verdict import Decision
+from tests.support.fake_runners import PidRunner
 from tests.support.sample_policies import TASK, clumsy, collapsed, episode_end, published, skilled
 from tests.support.waiting import wait_for
 
@@ -332,3 +340,64 @@ def test_a_candidate_may_be_judged_again_but_a_newer_one_goes_first(gate: Gate) 
 
 def _wait(gate: Gate) -> GateResult:
     return wait_for(lambda: gate.step(0.2), 120.0, "a verdict")
+
+
+def test_the_same_incumbent_named_again_restarts_no_trial(tmp_path: Path) -> None:
+    gate = Gate(FloopConfig(run_dir=str(tmp_path)), InProcessExecutor(PidRunner(str(tmp_path))))
+    shipped = Bundle.load(baseline(TASK))
+    gate.set_incumbent(published(shipped, 1))
+    gate.offer(_nearly(shipped).to_bytes())
+    assert gate.step(0.0) is None and _pairs(gate) == 1
+    gate.set_incumbent(published(shipped, 1))
+    assert gate.step(0.0) is None and _pairs(gate) == 2
+    assert gate.counts.restarted == 0
+
+
+def test_a_quarter_of_the_known_tasks_are_of_classes_that_were_learned_on_the_job(tmp_path: Path) -> None:
+    gate = Gate(FloopConfig(run_dir=str(tmp_path)), InProcessExecutor(PidRunner(str(tmp_path))))
+    gate.set_incumbent(published(Bundle.load(baseline(TASK)), 1))
+
+    def baskets() -> int:
+        assert gate.step(0.0) is None
+        taken = [gate._scenario_pool.take(Suite.REGRESSION).scenario for _ in range(100)]
+        return sum(each.object.object_class == "basket" for each in taken)
+
+    assert baskets() == 0
+    for i in range(10):
+        gate.failures.observe(episode_end("basket", success=True, episode=i))
+    assert 10 <= baskets() <= 45
+
+
+def test_a_newer_candidate_ends_a_trial_without_another_pair(tmp_path: Path) -> None:
+    executor = InProcessExecutor(PidRunner(str(tmp_path)))
+    for policy in ("incumbent", "candidate"):
+        executor.add_policy(policy, b"good")
+    scenario_pool = PairedScenarioPool(executor, itertools.count(1).__next__)
+    scenario_pool.set_incumbent("incumbent")
+    for suite in Suite:
+        scenario_pool.set_source(suite, TrainingScenarios(TASK), ())
+    trial = Trial(GateConfig(), TargetTasks(("basket",)), SuiteCounts(target=(100, 100)))
+    runner = TrialRunner(trial, scenario_pool, executor, "candidate", 1)
+    while trial.achieved.target[1] < PREEMPTION_PAIRS[Suite.TARGET]:
+        assert runner.step(0.0) is None
+    pairs = len(trial.pairs)
+    trial.preempted = True
+    verdict = runner.step(0.0)
+    assert verdict is not None
+    assert verdict.decision is Decision.INCONCLUSIVE
+    assert "preempted by a newer candidate" in verdict.reason
+    assert sum(suite.episodes for suite in verdict.suites) == pairs
+
+
+def test_a_fresh_world_changes_no_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pybullet_worker, "RECYCLE_EPISODES", 2)
+    runner = pybullet_worker.PyBulletRunner(TASK, "panda")
+    runner.load("shipped", baseline(TASK).read_bytes())
+    job = EpisodeJob("shipped", TrainingScenarios(TASK).sample(np.random.default_rng(0)))
+    worlds, outcomes = [], []
+    for _ in range(3):
+        outcomes.append(runner.run(job))
+        worlds.append(runner._env)
+    runner.close()
+    assert worlds[0] is not worlds[1] and worlds[1] is worlds[2]
+    assert outcomes[0].success and outcomes == [outcomes[0]] * 3

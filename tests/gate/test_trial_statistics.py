@@ -168,3 +168,14 @@ def test_a_class_without_a_model_gets_the_regression_test_and_no_acceptance() ->
         trial.observe(Pair(Suite.REGRESSION, 0, outcome(True), outcome(True)))
     assert trial.finding.decision is Decision.INCONCLUSIVE
     assert "canary only" in trial.finding.reason
+
+
+def test_a_hard_class_is_not_given_up_before_the_third_pair() -> None:
+    trial = Trial(GateConfig(), TargetTasks(("basket",)), SuiteCounts(target=(0, 100)))
+    for _ in range(2):
+        trial.observe(Pair(Suite.TARGET, 0, outcome(False), outcome(True)))
+        assert trial.finding is None, "bad luck, or a candidate that learned nothing"
+    trial.observe(Pair(Suite.TARGET, 0, outcome(False), outcome(True)))
+    assert trial.finding is not None
+    assert trial.finding.decision is Decision.REJECTED
+    assert trial.finding.reason.startswith("neither better nor faster on basket")

@@ -135,6 +135,15 @@ def test_a_wrong_tip_is_named_with_the_nearest(panda: RobotModel) -> None:
             "not three numbers",
         ),
         ("<robot><link name='a'/><link name='b'/></robot>", "does not hang below"),
+        (
+            "<robot><link name='a'/><link name='b'/>"
+            "<joint name='elbow' type='revolute'><parent link='a'/><child link='b'/></joint></robot>",
+            r"moving joints from a to b are \('elbow',\), but joint_names is \('j',\)",
+        ),
+        (
+            "<robot><link name='a'/><link name='b'/><joint name='j' type='revolute'><parent link='a'/></joint></robot>",
+            "joint j has no child link",
+        ),
     ],
 )
 def test_a_bad_urdf_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:

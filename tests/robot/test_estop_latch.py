@@ -184,3 +184,13 @@ def test_the_last_change_is_written_before_the_end(tmp_path: Path) -> None:
         writer.save_changes()
     writer.close()
     assert EstopLatch(path).is_set
+
+
+def test_a_writer_ends_though_the_disk_fails_and_says_why(tmp_path: Path) -> None:
+    latch = EstopLatch(tmp_path / "missing" / "stopped")
+    writer = EstopLatchWriter(latch)
+    latch.apply(EstopCommand(stop=True, who="ann"))
+    writer.close()
+    wait_for(lambda: not writer._thread.is_alive(), what="the end of its thread")
+    assert writer.error.startswith("the e-stop latch cannot be written to disk: ")
+    assert latch.is_set and not latch.is_saved

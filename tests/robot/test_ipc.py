@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -254,3 +255,26 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 def test_only_this_user_can_reach_the_sockets(folder: Path) -> None:
     with IpcLinks(folder):
         assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
+    folder = Path("/")
+    if os.getuid() == 0:
+        folder = tmp_path / "theirs"
+        folder.mkdir()
+        os.chown(folder, 65534, -1)
+    with pytest.raises(StorageError, match="belongs to another user; choose another run_dir"):
+        IpcLinks(folder)
+
+
+def test_a_reader_may_wait_for_a_message_and_gives_up_in_time(folder: Path) -> None:
+    with IpcLinks(folder) as reader, IpcLinks(folder) as writer:
+        targets = reader.targets_in()
+        assert targets.wait(0.01) is None
+        out = writer.targets_out()
+
+        def waited() -> JointTarget | None:
+            out.send(target(7))
+            return targets.wait(0.01)
+
+        assert wait_for(waited, what="a message") == target(7)

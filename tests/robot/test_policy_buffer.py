@@ -65,6 +65,8 @@ def test_falling_back_returns_the_previous(policy_buffer: PolicyBuffer) -> None:
 
 
 def test_without_a_previous_one_nothing_acts(policy_buffer: PolicyBuffer) -> None:
+    assert policy_buffer.fall_back() is None
+    assert policy_buffer.last_fallback is None, "nothing acted, so nothing failed"
     policy_buffer.offer(1, actor())
     policy_buffer.take()
     assert policy_buffer.last_fallback is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from floop_robot.bundle.delivery import InstallStage, PolicyDelivery, Receipt
@@ -116,3 +117,29 @@ def test_a_disk_that_fails_does_not_stop_an_installation(bench: Bench) -> None:
     bench.store.path.mkdir()
     assert bench.installer.install(delivery(3), 0.0)
     assert bench.notices[-1].startswith("v3 acts, but would not survive a restart: ")
+
+
+def test_a_version_that_fails_at_its_first_step_is_not_awaited_any_more(bench: Bench) -> None:
+    bench.installer.install(delivery(3, seed=3), 0.0)
+    bench.act()
+    bench.installer.check_first_step()
+    bench.installer.install(delivery(4, seed=4), 0.0)
+    bench.buffer.take()
+    bench.buffer.fall_back()
+    assert bench.installer.awaits_first_step
+    bench.installer.check_first_step()
+    bench.installer.check_fallback()
+    assert not bench.installer.awaits_first_step
+    assert bench.stages[-1] == (4, InstallStage.REFUSED)
+    assert (bench.installer.acting, bench.installer.held) == (3, 3)
+
+
+def test_a_policy_made_under_other_limits_acts_and_is_noticed(bench: Bench) -> None:
+    other = make_bundle(ids=msgspec.structs.replace(IDS, limits="limits-b"))
+    blob = other.with_version(version=3, epoch=1, parent=0, certificate=None).to_bytes()
+    assert bench.installer.install(PolicyDelivery(version=3, epoch=1, bundle=blob), 0.0)
+    (notice,) = bench.notices
+    assert notice.endswith("was trained under limits limits-b, robot_1 enforces limits-a")
+    (verified,) = (r for r in bench.receipts if r.stage is InstallStage.VERIFIED)
+    assert verified.detail == notice
+    bench.act()

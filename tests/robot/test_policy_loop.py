@@ -220,3 +220,12 @@ def test_safety_that_comes_back_keeps_holding_the_object(rig: Rig, panda: RobotM
     rig.run(40)
     assert rig.world.truth().finger_contacts == 2
     assert rig.world.truth().lift_m > 0.03
+
+
+def test_a_full_journal_stops_no_episode_and_is_counted(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_until(rig, lambda: len(rig.sink.transitions) == 3)
+    monkeypatch.setattr(rig.sink, "put", lambda record: False)
+    run_until(rig, lambda: rig.policy.stats().episodes == 1)
+    stats = rig.policy.stats()
+    assert stats.successes == 1
+    assert stats.records_dropped == stats.transitions - 3 + 1  # and the episode's end

@@ -30,6 +30,7 @@ from floop_robot.deploy.messages import REPLIES, REQUESTS, GetNews, Reply, Reque
 from floop_robot.deploy.registry import FLEET, Origin, read_history
 from floop_robot.durable.framing import deframe_message, frame_message
 from floop_robot.robot.local_store import StoredPolicy
+from floop_robot.robot.policy_updater import MAX_RECEIPTS
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.verdict import Decision, SuiteResult
 from tests.support.in_process_fleet import ManagerThread, OperatorClient, Robot, verdict
@@ -320,6 +321,22 @@ def test_the_updater_survives_any_number_of_refusals(tmp_path):
         wait_for(lambda: len(robot.notices) >= 1100, 20, "1100 refusals")
         manager.send(PolicyDelivery(version=2, epoch=1, bundle=altered(2)))
         acting(robot, 2)
+    finally:
+        robot.stop()
+        manager.close()
+
+
+def test_of_receipts_that_nobody_acknowledges_the_latest_are_kept(tmp_path):
+    manager = SlowManager()
+    robot = Robot(tmp_path, "robot_1", f"tcp://127.0.0.1:{free_base_port()}", manager.endpoint)
+    try:
+        manager.receive()
+        last = MAX_RECEIPTS // 2 + 5  # each is received and refused: two receipts
+        for version in range(1, last + 1):
+            manager.send(PolicyDelivery(version=version, epoch=1, bundle=b"damaged"))
+        wait_for(lambda: len(robot.notices) == last, what="all refusals")
+        resent = wait_for(lambda: len(found := manager.resent()) == MAX_RECEIPTS and found, what="the receipts kept")
+        assert {version for version, _, _ in resent} == set(range(6, last + 1))
     finally:
         robot.stop()
         manager.close()

@@ -40,7 +40,7 @@ class PidRunner:
         self._policies[policy] = bundle
 
     def forget(self, policy: str) -> None:
-        del self._policies[policy]
+        self._policies.pop(policy, None)
 
     def run(self, job: EpisodeJob) -> EpisodeOutcome:
         kind = job.scenario.object.object_class

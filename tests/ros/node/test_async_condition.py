@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -20,13 +20,6 @@ from std_srvs.srv import Trigger
 from floop_robot.ros.node import async_condition
 from floop_robot.ros.node.async_condition import AsyncCondition
 from tests.support.ros.peer import Peer
-
-
-@pytest.fixture
-def peer(domain: int) -> Iterator[Peer]:
-    found = Peer(domain)
-    yield found
-    found.close()
 
 
 class ThreadService:
@@ -109,3 +102,12 @@ def test_what_comes_while_it_closes_is_not_begun(peer: Peer, monkeypatch: pytest
     go_on.set()
     assert peer.result(first).success
     closing.join()
+
+
+def test_nobody_waits_for_what_has_closed(peer: Peer) -> None:
+    condition = AsyncCondition(peer.node)
+    condition.close()
+    for holds in (False, True):
+        with pytest.raises(StopIteration) as ended:  # it ends without waiting
+            condition.wait_for(lambda h=holds: h, 60.0).send(None)
+        assert ended.value.value is holds

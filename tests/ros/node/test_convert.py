@@ -50,6 +50,20 @@ def test_stamps_are_times() -> None:
     assert (sent.state, math.isnan(sent.alpha)) == ("waiting", True)
 
 
+class Entry(msgspec.Struct, frozen=True):
+    """What is kept of an audit entry."""
+
+    stamp_ns: int
+    who: str
+
+
+def test_a_time_comes_back_to_the_nanosecond() -> None:
+    entry = Entry(stamp_ns=1_700_000_000_000_000_007, who="anna")
+    sent = to_message(msg.AuditEntry, entry, epoch="", what="push", version=1, detail="")
+    assert (sent.stamp.sec, sent.stamp.nanosec) == (1_700_000_000, 7)
+    assert from_message(Entry, sent) == entry
+
+
 def test_a_field_without_a_value_is_named() -> None:
     with pytest.raises(TypeError, match=r"SafetyStatus\.robot: SafetyState has no such field"):
         to_message(msg.SafetyStatus, STATE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ pytest.importorskip("rclpy", reason=NO_ROS)
 
 from floop_interfaces import msg
 from floop_robot.ros.node import topics
+from floop_robot.ros.node.dds import SMALLEST_SEGMENT_BYTES, without_shared_memory
 from floop_robot.ros.node.qos import SENSOR
 from tests.support.ros.peer import Peer
 from tests.support.ros.robot_rig import ROBOT, NodeProcess, RobotRig
@@ -71,3 +73,30 @@ def test_a_node_whose_streams_are_closed_comes_as_far_as_any(tmp_path: Path, dom
     )
     assert done.returncode == 2, done.stdout + done.stderr
     assert closed != ">&-" or (str(missing) in done.stderr and "Traceback" not in done.stderr), done.stderr
+
+
+def test_only_warnings_about_shared_memory_are_left_out(capfd: pytest.CaptureFixture[str]) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with without_shared_memory():
+        assert resource.getrlimit(resource.RLIMIT_FSIZE) == (SMALLEST_SEGMENT_BYTES, before[1])
+        os.write(1, b"[RTPS_TRANSPORT_SHM Error] Failed to create segment\n")
+        os.write(1, b"the licence ends soon\n")
+    assert resource.getrlimit(resource.RLIMIT_FSIZE) == before
+    assert capfd.readouterr() == ("", "the licence ends soon\n")
+    os.write(1, b"as before\n")
+    assert capfd.readouterr() == ("as before\n", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("FASTDDS_BUILTIN_TRANSPORTS", "DEFAULT"), ("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")]
+)
+def test_who_asks_for_another_transport_or_range_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    monkeypatch.delenv("ROS_LOCALHOST_ONLY", raising=False)
+    monkeypatch.setenv(name, value)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with without_shared_memory():
+        assert resource.getrlimit(resource.RLIMIT_FSIZE) == before
+        os.write(1, b"RTPS_TRANSPORT_SHM\n")
+    assert capfd.readouterr() == ("RTPS_TRANSPORT_SHM\n", "")

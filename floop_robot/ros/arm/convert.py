@@ -86,10 +86,11 @@ def position_of(pose: Pose) -> Vec3:
 
 def yaw_of(q: Quaternion) -> float:
     """Turn about z, rad; raises ValueError unless finite."""
-    yaw_rad = math.atan2(2 * (q.w * q.z + q.x * q.y), 1 - 2 * (q.y * q.y + q.z * q.z))
-    if not math.isfinite(yaw_rad):
+    sin, cos = 2 * (q.w * q.z + q.x * q.y), 1 - 2 * (q.y * q.y + q.z * q.z)
+    # Not the angle: that of two infinite numbers is finite.
+    if not (math.isfinite(sin) and math.isfinite(cos)):
         raise ValueError("orientation is not finite")
-    return yaw_rad
+    return math.atan2(sin, cos)
 
 
 def _vector(v: Vec3) -> Vector3:

@@ -38,6 +38,8 @@ def test_a_position_that_is_not_finite_is_refused(bad: float) -> None:
         position_of(Pose(position=Point(x=0.1, y=bad, z=0.2)))
 
 
-def test_an_orientation_that_is_no_number_is_refused() -> None:
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("axis", ["x", "y", "z", "w"])
+def test_an_orientation_that_is_not_finite_is_refused(axis: str, bad: float) -> None:
     with pytest.raises(ValueError, match="orientation"):
-        yaw_of(Quaternion(x=0.0, y=0.0, z=math.nan, w=1.0))
+        yaw_of(Quaternion(**{"x": 0.1, "y": 0.1, "z": 0.1, "w": 1.0, axis: bad}))

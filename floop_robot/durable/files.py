@@ -56,6 +56,8 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return file.read(most_bytes)
+    except IsADirectoryError:
+        raise StorageError(f"cannot read {path}: it is a folder; give a file in it") from None
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}; check the path") from None
     raise StorageError(f"cannot read {path}: no regular file; check the path")

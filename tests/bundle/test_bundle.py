@@ -79,6 +79,25 @@ def test_noise_is_refused(noise):
         Bundle.from_bytes(noise)
 
 
+@pytest.mark.parametrize(
+    ("begin", "says"),
+    [
+        (b"", "it is empty; give a .floop file"),
+        ("# Bär\n".encode(), "it is a text; give a .floop file, as `floop train` leaves one"),
+        (b"\x89PNG\r\n\x1a\n\0", "it is a picture; give"),
+        (b"GIF89a\x01\0", "it is a picture; give"),
+        (b"PK\x03\x04\x14\0", "it is a zip file; a stable-baselines3 model needs a name that ends in .zip"),
+        (b"\x93NUMPY\x01\0", "it is a file of another kind; give"),
+        (b"\x95\xa3one\x01", "it is a file of another kind; give"),
+    ],
+)
+def test_a_file_of_another_kind_is_called_by_it(begin, says, tmp_path):
+    (tmp_path / "other").write_bytes(begin)
+    with pytest.raises(BundleRefused) as info:
+        Bundle.load(tmp_path / "other")
+    assert one_line(info).startswith(f"{tmp_path / 'other'} is no policy bundle: {says}")
+
+
 def test_deep_nesting_is_refused():
     with pytest.raises(BundleRefused):
         Bundle.from_bytes(b"\x95\xa1x\x91" + b"\x91" * 100_000)
@@ -184,7 +203,7 @@ def test_unreadable_and_unwritable_paths_are_one_line(tmp_path):
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.floop")  # nobody writes: whoever waited for it would wait for ever
     opened = len([*Path("/proc/self/fd").iterdir()])
-    with pytest.raises(StorageError, match="Is a directory; check the path"):
+    with pytest.raises(StorageError, match="it is a folder; give a file in it"):
         Bundle.load(tmp_path)
     assert len([*Path("/proc/self/fd").iterdir()]) == opened
     for path in (tmp_path / "pipe.floop", Path("/dev/zero")):

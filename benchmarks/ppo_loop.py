@@ -34,7 +34,7 @@ def one_seed(options: argparse.Namespace, seed: int, folder: Path) -> dict[str, 
     began, env = time.monotonic(), ArmTrainingEnv(options.task, seed)
     start = train(
         TrainConfig(
-            task=options.task, algo="ppo", demonstrations=options.demonstrations, seed=seed, max_transitions=0,
+            task=options.task, algo="ppo", demonstrations=options.demonstrations, seed=seed, total_timesteps=0,
             out=str(folder / "start"), final_episodes=options.final_episodes,
         )
     )  # fmt: skip

@@ -83,8 +83,8 @@ def main() -> None:
         place = f"{error.filename}: " if error.filename else ""
         click.echo(f"floop: {place}{error.strerror}; check path, permissions and free space", err=True)
         sys.exit(2)
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        click.echo("stopped", err=True)
+    except (KeyboardInterrupt, click.exceptions.Abort) as stopped:
+        click.echo(str(stopped) or "stopped", err=True)
         sys.exit(130)
     except ModuleNotFoundError as error:
         hint = install_hint(error.name or "")

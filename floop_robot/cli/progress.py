@@ -26,7 +26,7 @@ def training_progress() -> Iterator[Callable[[TrainProgress], None]]:
     if sys.stderr.isatty():
         with _bar() as bar:
             task = bar.add_task("starting", total=None)
-            yield lambda p: bar.update(task, description=_line(p), completed=p.transitions, total=p.max_transitions)
+            yield lambda p: bar.update(task, description=_line(p), completed=p.transitions, total=p.total_timesteps)
         return
     due_s = 0.0
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-TRAINING_ONLY = ("env", "demonstrations", "until_success", "recipe", "tensorboard")
+TRAINING_ONLY = ("env", "demonstrations", "total_timesteps", "until_success", "recipe", "tensorboard")
 LOOP_ONLY = ("shift", "seconds")
 
 
@@ -18,6 +18,8 @@ LOOP_ONLY = ("shift", "seconds")
 @click.option("--algo", default="sac", show_default=True, type=click.Choice(["sac", "ppo"]), help="Algorithm.")
 @click.option("--demonstrations", default=0, show_default=True, type=click.IntRange(0), help="Scripted episodes.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Seed of everything.")
+@click.option("--steps", "--total-timesteps", "total_timesteps", default=None, type=click.IntRange(0),
+              help="Environment steps after which training ends, if it does not end earlier at --until-success.")
 @click.option("--until-success", default=None, type=click.FloatRange(0, 1), help="Stop at this selection success.")
 @click.option("--recipe", type=click.Path(path_type=Path), default=None, help="YAML file; other options override it.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard curves to OUT/tensorboard.")
@@ -32,7 +34,7 @@ def train(ctx: click.Context, /, loop: bool, shift: str, seconds: int, as_json: 
     """Train a policy and leave model.zip, a bundle, the effective config and a learner checkpoint in OUT.
 
     With --loop, a simulated fleet learns its way back after the world shifted; the policy in production at the end is
-    left in OUT.
+    left in OUT. Ctrl-C leaves the policy in OUT as it was; the last line says so.
     """
     for name in TRAINING_ONLY if loop else LOOP_ONLY:
         if _is_given(ctx, name):
@@ -66,12 +68,16 @@ def _train(ctx: click.Context, recipe: Path | None, **options: Any) -> msgspec.S
     from floop_robot.spec.yaml_file import read_yaml
     from floop_robot.train.train import train as run
     from floop_robot.train.train_config import TrainConfig
+    from floop_robot.train.train_output import TrainingInterrupted
 
     base = read_yaml(recipe, TrainConfig) if recipe else TrainConfig()
     given = {name: value for name, value in options.items() if _is_given(ctx, name) or recipe is None}
     given = {name: str(value) if name == "out" else value for name, value in given.items() if value is not None}
-    with training_progress() as on_progress:
-        return run(msgspec.structs.replace(base, **given), on_progress)
+    try:
+        with training_progress() as on_progress:
+            return run(msgspec.structs.replace(base, **given), on_progress)
+    except TrainingInterrupted as stopped:
+        raise click.exceptions.Abort(str(stopped)) from None
 
 
 def _is_given(ctx: click.Context, name: str) -> bool:

@@ -23,6 +23,7 @@ RENAMED_KEYS: Final[Mapping[str, str]] = MappingProxyType(
         "gate.lesson_s": "gate.warmup_s",
         "rollout": "deploy",
         # recipes
+        "max_transitions": "total_timesteps",
         "randomise": "randomize",
         "sac.imitation": "sac.imitation_weight",
         "sac.settled_rate": "sac.settled_lr_factor",

@@ -65,8 +65,11 @@ def load_robot(name: str) -> RobotModel:
     """Read a robot model, by name or by the path of a YAML file; raises `UnknownName` or `ConfigError`."""
     own = name.endswith((".yaml", ".yml"))
     path = Path(name) if own else robots_dir() / f"{name}.yaml"
+    shipped = sorted(p.stem for p in robots_dir().glob("*.yaml"))
+    if not own and name not in shipped:
+        raise UnknownName("robot", name, shipped)
     if not path.is_file():
-        raise UnknownName("robot", name, (p.stem for p in robots_dir().glob("*.yaml")))
+        raise ConfigError(f"robot model {path} is no file; give the path of yours, or one of {', '.join(shipped)}")
     model = read_yaml(path, RobotModel)
     if not own:
         return model

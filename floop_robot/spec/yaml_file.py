@@ -15,11 +15,17 @@ from floop_robot.spec.renamed_keys import renamed_keys_in
 T = TypeVar("T")
 _NAMES = {"object": "fields (name: value)", "array": "list"}
 """What msgspec calls by JSON's names."""
+_TEXT_WANTED = re.compile(r"Expected str, got (int|float|bool)\Z")
+MAX_WHOLE = 2.0**53
+"""Above it, not every whole number is a float."""
 _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]+)`(?: - at `\$?(?P<path>[^`]*)`)?")
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that is there twice. YAML forbids it; PyYAML would silently take the last one."""
+class _Loader(yaml.SafeLoader):
+    """Reads `7e-4` as the number it is in YAML 1.2, and `2e4` as a whole one; YAML 1.1, as PyYAML has it, takes texts.
+
+    Refuses a key that is there twice. YAML forbids it; PyYAML would silently take the last one.
+    """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """As `SafeLoader`, before anything is merged into the mapping; raises `ConstructorError`."""
@@ -33,11 +39,23 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             seen.add((key.tag, key.value))
         return node
 
+    def construct_number(self, node: yaml.ScalarNode) -> float:
+        """As `SafeLoader`; whole numbers with an exponent and without a point fit integer fields."""
+        number: float = self.construct_yaml_float(node)
+        is_whole = "." not in node.value and abs(number) < MAX_WHOLE and number.is_integer()
+        return int(number) if is_whole else number
+
+
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_number)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+\Z", re.ASCII), list("-+.0123456789")
+)
+
 
 def read_yaml(path: Path, kind: type[T]) -> T:
     """Read `path` as a `kind`; raises `ConfigError` or `UnknownName` in one line."""
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}; check the path") from None
     except yaml.MarkedYAMLError as error:
@@ -66,7 +84,10 @@ def convert(raw: Any, kind: type[T], where: str) -> T:
         for json_name, name in _NAMES.items():
             what = what.replace(json_name, name)
         field = field.removesuffix(" in $").replace("$.", "")  # "$.robots", "key in $", "key in $.robot"
-        raise ConfigError(f"{where}: {field + ': ' if field else ''}{what[0].lower()}{what[1:]}") from None
+        names = _fields_at(kind, field) if what.startswith("Expected fields") else []
+        known = f"; its fields: {', '.join(names)}" if field and names else ""
+        what = _TEXT_WANTED.sub(r"Expected a text, got \1; put it in quotes if it is meant so", what)
+        raise ConfigError(f"{where}: {field + ': ' if field else ''}{what[0].lower()}{what[1:]}{known}") from None
 
 
 def _fields_at(kind: Any, path: str) -> list[str]:
@@ -78,4 +99,5 @@ def _fields_at(kind: Any, path: str) -> list[str]:
         for option in getattr(kind, "__args__", ()):
             if isinstance(option, type) and issubclass(option, msgspec.Struct):
                 kind = option
-    return [f.name for f in msgspec.structs.fields(kind)]
+    is_struct = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    return [f.name for f in msgspec.structs.fields(kind)] if is_struct else []

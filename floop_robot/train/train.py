@@ -17,7 +17,7 @@ from floop_robot.train.collector import Collector
 from floop_robot.train.tensorboard_writer import TENSORBOARD_DIR, TensorboardWriter
 from floop_robot.train.train_config import TrainConfig
 from floop_robot.train.train_env import TrainingEnvSpec
-from floop_robot.train.train_output import TrainResult, exclusive_folder
+from floop_robot.train.train_output import TrainingInterrupted, TrainResult, exclusive_folder, interrupt_deferred
 from floop_robot.train.train_progress import ProgressCallback
 from floop_robot.train.training_run import TrainingRun
 
@@ -25,22 +25,36 @@ from floop_robot.train.training_run import TrainingRun
 def train(config: TrainConfig, on_progress: ProgressCallback = lambda _: None) -> TrainResult:
     """Train as `config` says and leave model.zip, policy bundle, checkpoint and effective config in `config.out`.
 
-    Raises a `FloopError` for anything a user can correct (unknown task, no write permission, …).
+    Raises a `FloopError` for anything a user can correct (unknown task, no write permission, …), and
+    `TrainingInterrupted`.
     """
     started = time.monotonic()
     spec = TrainingEnvSpec(config.task, config.env, config.seed, config.randomize)
     spec.describe()  # raises for an unknown task or an unfit environment, before anything is written or started
     config.check()
-    out = Path(config.out)
-    with exclusive_folder(out), ExitStack() as stack:
-        collector = stack.enter_context(Collector(spec))
-        run = TrainingRun(config, spec, collector, on_progress, started)
-        if config.tensorboard:
-            writer = TensorboardWriter(out / TENSORBOARD_DIR, run.algorithm.model)
-            run.callbacks.append(stack.enter_context(writer).write)
-        run.demonstrate()
-        run.learn()
-        result = run.finish(out)
-        # Written last, with what was made with it: a run that is stopped leaves the folder as it was.
-        write_atomic(out / "config.yaml", msgspec.yaml.encode(config))
-        return result
+    out, is_written = Path(config.out), False
+    try:
+        with exclusive_folder(out), ExitStack() as stack:
+            collector = stack.enter_context(Collector(spec))
+            run = TrainingRun(config, spec, collector, on_progress, started)
+            if config.tensorboard:
+                writer = TensorboardWriter(out / TENSORBOARD_DIR, run.algorithm.model)
+                run.callbacks.append(stack.enter_context(writer).write)
+            run.demonstrate()
+            run.learn()
+            final = run.measure()
+            # Written last and together: a run that is stopped leaves the policy in the folder as it was.
+            with interrupt_deferred():
+                result = run.write(out, final)
+                write_atomic(out / "config.yaml", msgspec.yaml.encode(config))
+                is_written = True
+            return result
+    except KeyboardInterrupt:
+        raise TrainingInterrupted(_what_is_left(config, is_written)) from None
+
+
+def _what_is_left(config: TrainConfig, is_written: bool) -> str:
+    if is_written:
+        return f"stopped; training had ended, and all of it is in {config.out}"
+    curves = f" but the curves in {Path(config.out) / TENSORBOARD_DIR}" if config.tensorboard else ""
+    return f"stopped; nothing was kept{curves}: a policy is written to {config.out} only when training ends"

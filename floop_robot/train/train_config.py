@@ -27,8 +27,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Success to reach, above 0 and at most 1. Training ends when new scenarios confirm it."""
     out: str = "runs/train"
     """Folder that the policy is written to."""
-    max_transitions: Count = 40_000
-    """Training ends after so many transitions."""
+    total_timesteps: Count = 40_000
+    """Training ends after so many environment steps, or earlier at `until_success`."""
     episodes_per_batch: Size = 1
     """Episodes made with the same weights, while the gradient steps for the batch before are taken."""
     learning_starts: Count = 500
@@ -55,6 +55,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ConfigError(f"algo is {self.algo!r}; use sac or ppo")
         if self.env and self.demonstrations:
             raise no_demonstrations(self.env)
+        if not self.total_timesteps and not self.demonstrations:
+            raise ConfigError("total_timesteps is 0 and there are no demonstrations to clone; use 1 or more of one")
         if not 0.0 < self.until_success <= 1.0:
             raise ConfigError(f"until_success is {self.until_success}; use a share above 0 and at most 1")
 

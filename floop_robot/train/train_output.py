@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +39,26 @@ def exclusive_folder(out: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C ended a training; the text says in one line what was kept."""
+
+
+@contextmanager
+def interrupt_deferred() -> Iterator[None]:
+    """Ctrl-C within it is raised at its end, so that files that belong together are all written."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 class TrainResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ class TrainProgress(msgspec.Struct, frozen=True, kw_only=True):
 
     phase: str
     transitions: int = 0
-    max_transitions: int = 0
+    total_timesteps: int = 0
     gradient_steps: int = 0
     recent_success: float = math.nan
     """Of the latest training episodes."""

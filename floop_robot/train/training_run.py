@@ -22,6 +22,7 @@ from floop_robot.train.collector import ActorMessage, Collector, CollectRequest,
 from floop_robot.train.demonstrations import clone_demonstrations, record_demonstrations
 from floop_robot.train.evaluator import Evaluator
 from floop_robot.train.policy_selector import PolicySelector
+from floop_robot.train.score import Score
 from floop_robot.train.train_config import TrainConfig
 from floop_robot.train.train_env import TrainingEnvSpec, TrainingEpisode
 from floop_robot.train.train_output import PolicyWriter, TrainingDataSummary, TrainResult, save_result
@@ -31,8 +32,16 @@ RECENT_EPISODES = 40
 """Training episodes whose success decides whether a measurement on the selection scenarios is worth its time."""
 
 
+class FinalScores(msgspec.Struct, frozen=True):
+    """What came of a run, on the final scenarios."""
+
+    policy: Score
+    cloned: Score | None
+    """Of the policy that was cloned from demonstrations, where there were any."""
+
+
 class TrainingRun:
-    """One training run; call `demonstrate`, `learn` and `finish` in this order."""
+    """One training run; call `demonstrate`, `learn`, `measure` and `write` in this order."""
 
     def __init__(
         self,
@@ -84,13 +93,13 @@ class TrainingRun:
         config = self.config
         selected_at = 0
         self._request_episodes()
-        while self.transitions < config.max_transitions:
+        while self.transitions < config.total_timesteps:
             self._update()
             version = self._version
             for episode in self._collector.receive():
                 self._collected(episode, version)
             is_due = self._should_measure() and self.transitions - selected_at >= config.select_every
-            if is_due or self.transitions >= config.max_transitions:
+            if is_due or self.transitions >= config.total_timesteps:
                 selected_at = self.transitions
                 if self._select():
                     break
@@ -147,12 +156,17 @@ class TrainingRun:
         with self.algorithm.averaged_weights():
             return self._actor()
 
-    def finish(self, out: Path) -> TrainResult:
-        """Measure once on the final scenarios and write everything."""
+    def measure(self) -> FinalScores:
+        """Measure the policy that is kept, and the cloned one, once on the final scenarios."""
         self._report_progress("final scenarios")
-        config, indices = self.config, episode_range(0, self.config.final_episodes)
+        indices = episode_range(0, self.config.final_episodes)
         score = self._evaluator.measure(self._averaged_actor(), Purpose.REPORT, indices)
         cloned = self._evaluator.measure(self._cloned, Purpose.REPORT, indices) if self._cloned else None
+        return FinalScores(score, cloned)
+
+    def write(self, out: Path, final: FinalScores) -> TrainResult:
+        """Write policy, checkpoint and result."""
+        config, score, cloned = self.config, final.policy, final.cloned
         writer = PolicyWriter(
             task=self.task, ids=self.ids, space=self.space, prior_rows=config.prior_rows, seed=config.seed
         )  # fmt: skip
@@ -181,7 +195,7 @@ class TrainingRun:
         progress = TrainProgress(
             phase=phase,
             transitions=self.transitions if transitions is None else transitions,
-            max_transitions=self.config.max_transitions,
+            total_timesteps=self.config.total_timesteps,
             gradient_steps=self.algorithm.progress.gradient_steps,
             recent_success=success_count(recent) / len(recent) if recent and self.reports_success else math.nan,
             recent_return=float(np.mean([e.total_reward for e in recent])) if recent else math.nan,

@@ -19,7 +19,7 @@ SAID_OF = {
     "truncated": "fetch it again",
     "nan": "NaN",
     "shape": "as its architecture says",
-    "text": "no whole policy bundle",
+    "text": "is no policy bundle: it is a text; give a .floop file",
 }
 
 
@@ -34,6 +34,10 @@ SAID_OF = {
         ("train --env Pendulm", "did you mean 'Pendulum-v1'?"),
         ("train --env CartPole-v1", "acts by Discrete(2); floop train needs vectors"),
         ("train --env Pendulum-v1 --demonstrations 30", "no demonstrations of Pendulum-v1; leave out --demonstrations"),
+        ("train --steps -1", "x>=0"),
+        ("train --steps 1e4", "is not a valid integer"),
+        ("train --steps 0", "total_timesteps is 0 and there are no demonstrations"),
+        ("train --loop --steps 9", "--total-timesteps can't be used with --loop; leave it out"),
         ("train --until-success 0", "use a share above 0"),
         ("train --seed 10000", "0<=x<=9999"),
         ("validate", "Missing argument 'BUNDLE'. See `floop validate --help`."),
@@ -151,7 +155,7 @@ def test_where_nothing_may_be_written(floop: Floop, tmp_path: Path) -> None:
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     """Files may not grow beyond 3 kB: the disk takes the configuration, and not the policy."""
     recipe = tmp_path / "short.yaml"
-    recipe.write_text("max_transitions: 120\nlearning_starts: 50\nfinal_episodes: 1\nselection_episodes: 1\n")
+    recipe.write_text("total_timesteps: 120\nlearning_starts: 50\nfinal_episodes: 1\nselection_episodes: 1\n")
     ended = subprocess.run(
         [sys.executable, "-m", "floop_robot.cli", "train", "--recipe", str(recipe), "--out", str(tmp_path / "out")],
         capture_output=True,

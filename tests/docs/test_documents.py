@@ -58,13 +58,13 @@ def test_files_that_are_named_exist(document: Path) -> None:
 
 
 def command_lines(text: str) -> list[list[str]]:
-    """The `floop …` lines of a page, as words, from its shell blocks and inline code."""
+    """The `floop …` lines of a page, as words without redirections, from its shell blocks and inline code."""
     shell = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, flags=re.S | re.M)).replace("\\\n", " ")
     lines = [line.partition("#")[0] for line in shell.splitlines()]
     prose = re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)
     lines += re.findall(r"`([^`]+)`", prose.replace("\n", " "))
     found = [re.search(r"(?:^|[\s/])floop (?=[a-z\-])(.*)", line) for line in lines]
-    return [["floop", *shlex.split(match[1].partition(";")[0])] for match in found if match]
+    return [["floop", *shlex.split(re.split("[;>]", match[1])[0])] for match in found if match]
 
 
 def commands(word: str) -> list[str]:

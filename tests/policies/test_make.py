@@ -12,7 +12,7 @@ from floop_robot.bundle import Bundle
 from floop_robot.learn.checkpoint import Checkpoint
 
 TINY = {
-    "task": "floop/Pick-v0", "demonstrations": 2, "max_transitions": 0, "final_episodes": 2, "selection_episodes": 2,
+    "task": "floop/Pick-v0", "demonstrations": 2, "total_timesteps": 0, "final_episodes": 2, "selection_episodes": 2,
     "prior_rows": 50, "sac": {"net_arch": [8, 8]}, "until_success": 1.0,
 }  # fmt: skip
 

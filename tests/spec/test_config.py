@@ -12,6 +12,7 @@ from floop_robot.spec.config import FloopConfig, load_config, save_config
 from floop_robot.spec.errors import ConfigError, FloopError, UnknownName
 from floop_robot.spec.renamed_keys import RENAMED_KEYS
 from floop_robot.spec.yaml_file import read_yaml
+from floop_robot.train.train_config import TrainConfig
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
@@ -50,7 +51,9 @@ def test_ports_are_distinct() -> None:
         ("task: floop/Pik-v0", "did you mean 'floop/Pick-v0'"),
         ("robot: {servo_rate_hz: 5}", "send a target 12.5 times a second; use 12.5 or more"),
         ("a: \x01", "not valid YAML"),
-        ("robot: 3", "robot: expected fields (name: value), got int"),
+        ("robot: 3", "robot: expected fields (name: value), got int; its fields: model, servo_rate_hz, "),
+        ("robot: panda", "robot: expected fields (name: value), got str; its fields: model, servo_rate_hz, "),
+        ("robot: {model: 2}", "robot.model: expected a text, got int; put it in quotes if it is meant so"),
         ("robots: 2\nrobots: 3", "line 2, column 1 is not valid YAML: robots is there twice"),
         ("robot: {model: panda, model: panda}", "line 1, column 23 is not valid YAML: model is there twice"),
     ],
@@ -80,6 +83,31 @@ def test_what_is_merged_or_of_another_kind_is_no_key_that_is_there_twice(
     path = tmp_path / "merged.yaml"
     path.write_text(text)
     assert read_yaml(path, dict[Any, Any]) == means
+
+
+@pytest.mark.parametrize(
+    ("text", "means"),
+    [
+        ("7e-4", 7e-4), ("+1E3", 1000), ("-.5e1", -5.0), ("2.e+2", 200.0), ("1.5e3", 1500.0), ("12", 12), ("0x1e", 30),
+        ("1e300", 1e300), ("2.0", 2.0),
+        ("1e", "1e"), ("e5", "e5"), ("1e5m", "1e5m"), ("'1e5'", "1e5"), ("v1e5", "v1e5"),
+    ],
+)  # fmt: skip
+def test_a_number_with_an_exponent_is_a_number(tmp_path: Path, text: str, means: object) -> None:
+    path = tmp_path / "numbers.yaml"
+    path.write_text(f"it: {text}")
+    found = read_yaml(path, dict[str, Any])["it"]
+    assert (found, type(found)) == (means, type(means))
+
+
+def test_numbers_of_a_recipe_and_of_a_fleet_may_have_an_exponent(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.yaml"
+    path.write_text("sac: {learning_rate: 7e-4}\ntotal_timesteps: 2e4")
+    recipe = read_yaml(path, TrainConfig)
+    assert (recipe.sac.learning_rate, recipe.total_timesteps) == (7e-4, 20_000)
+    path.write_text("learner: {sac: {learning_rate: 7e-4}}\ndeploy: {watch_s: 2e1}")
+    config = load_config(path)
+    assert (config.learner.sac.learning_rate, config.deploy.watch_s) == (7e-4, 20.0)
 
 
 def test_an_empty_file_and_no_file_are_the_defaults(tmp_path: Path) -> None:

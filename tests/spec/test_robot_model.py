@@ -27,7 +27,9 @@ def test_a_model_of_ones_own_is_read_from_its_file_with_the_urdf_beside_it(tmp_p
 def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="did you mean 'ur5e'"):
         load_robot("ur5")
-    with pytest.raises(UnknownName, match=r"nowhere\.yaml"):
+    with pytest.raises(UnknownName, match="unknown robot 'nowhere'; known: panda, ur10e, ur5e, xarm6, xarm7"):
+        load_robot("nowhere")
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml is no file; give the path of yours, or one of panda, ur10e"):
         load_robot(str(tmp_path / "nowhere.yaml"))
     shutil.copy(robots_dir() / "ur5e.yaml", tmp_path)
     with pytest.raises(ConfigError, match=r"ur5e\.urdf"):

@@ -1,7 +1,10 @@
 """`floop train` in short: real physics, real helper process; what it leaves behind can be used."""
 
 import os
+import signal
+import sys
 from pathlib import Path
+from types import FrameType
 
 import msgspec
 import numpy as np
@@ -13,11 +16,12 @@ from floop_robot.spec.errors import ConfigError, FloopError, StorageError, Unkno
 from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
 from floop_robot.train.train import train
 from floop_robot.train.train_config import TrainConfig
+from floop_robot.train.train_output import TrainingInterrupted
 from floop_robot.train.train_progress import TrainProgress
 
 
 def config(out: Path, **more: object) -> TrainConfig:
-    short = {"max_transitions": 250, "learning_starts": 100, "final_episodes": 3, "selection_episodes": 3}
+    short = {"total_timesteps": 250, "learning_starts": 100, "final_episodes": 3, "selection_episodes": 3}
     options = {**short, "out": str(out), "sac": SacSettings(net_arch=(16, 16)), **more}
     return TrainConfig(**options)  # type: ignore[arg-type]
 
@@ -57,12 +61,30 @@ def test_two_trainings_into_one_folder_are_one_too_many(tmp_path: Path) -> None:
                 train(config(tmp_path, seed=7))
             refused.append(str(caught.value))
 
-    train(config(tmp_path, max_transitions=0, demonstrations=2), second)
+    train(config(tmp_path, total_timesteps=0, demonstrations=2), second)
     own = f"process {os.getpid()}"
     assert refused == [
         f"training folder {tmp_path} is in use by another process ({own}); wait for it, or choose another --out"
     ]
     assert msgspec.yaml.decode((tmp_path / "config.yaml").read_bytes(), type=TrainConfig).seed == 0
+
+
+def test_ctrl_c_while_files_are_written_waits_until_they_belong_together(tmp_path: Path) -> None:
+    class Interrupt:
+        """Sends Ctrl-C when the first file of the new policy is there."""
+
+        def __call__(self, frame: FrameType, event: str, _: object) -> None:
+            if event == "return" and frame.f_code.co_name == "save_zip" and not (tmp_path / "policy.floop").exists():
+                signal.raise_signal(signal.SIGINT)
+
+    sys.setprofile(Interrupt())
+    try:
+        with pytest.raises(TrainingInterrupted, match=f"training had ended, and all of it is in {tmp_path}"):
+            train(config(tmp_path, total_timesteps=0, demonstrations=2))
+    finally:
+        sys.setprofile(None)
+    files = {path.name for path in tmp_path.iterdir()}
+    assert {"model.zip", "policy.floop", "policy.learner", "result.json", "config.yaml"} <= files
 
 
 @pytest.mark.slow
@@ -76,7 +98,7 @@ def test_the_same_seed_makes_the_same_policy(tmp_path: Path) -> None:
 @pytest.mark.parametrize("algo", ["sac", "ppo"])
 def test_any_continuous_gymnasium_environment_trains(algo: str, tmp_path: Path) -> None:
     ppo = PpoSettings(net_arch=(16, 16), n_steps=128, batch_size=64, n_epochs=2)
-    result = train(config(tmp_path, env="Pendulum-v1", algo=algo, ppo=ppo, max_transitions=600))
+    result = train(config(tmp_path, env="Pendulum-v1", algo=algo, ppo=ppo, total_timesteps=600))
     assert result.success is None, "a pendulum does not tell success"
     assert result.mean_return < 0.0
     assert result.gradient_steps > 0
@@ -96,6 +118,7 @@ def test_any_continuous_gymnasium_environment_trains(algo: str, tmp_path: Path) 
         ({"env": "CartPole-v1"}, ConfigError, "vectors"),
         ({"env": "Pendulum-v1", "demonstrations": 3}, FloopError, "no demonstrations"),
         ({"algo": "td3"}, ConfigError, "sac or ppo"),
+        ({"total_timesteps": 0}, ConfigError, "total_timesteps is 0 and there are no demonstrations"),
         ({"until_success": 1.5}, ConfigError, "until_success"),
     ],
 )
@@ -121,7 +144,7 @@ def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
 def test_curves_for_tensorboard_hold_success_and_losses_over_transitions(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    result = train(config(tmp_path, tensorboard=True, max_transitions=450))
+    result = train(config(tmp_path, tensorboard=True, total_timesteps=450))
     assert result.gradient_steps > 0
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()

@@ -7,7 +7,7 @@ import time
 import click
 import msgspec
 
-from floop_robot.cli.operator_options import Operator, command_options
+from floop_robot.cli.operator_options import Operator, command_options, done_line
 from floop_robot.learn.status import LearnerStatus
 from floop_robot.services.learner_client import LearnerClient, Pause, WriteCheckpoint, send_audited
 
@@ -35,8 +35,7 @@ def learner(verb: str, operator: Operator) -> None:
         answer = {"done": found.done, "audited": record is not None, "learner": found.status}
         click.echo(msgspec.json.encode(answer).decode())
         return
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.done.stamp_ns / 1e9))
-    click.echo(f"{when}  {found.done.who}: {found.done.what}" + ("" if record else " (no fleet manager audited it)"))
+    click.echo(done_line(found.done) + ("" if record else " (no fleet manager audited it)"))
     click.echo(_text(found.status))
 
 

@@ -20,6 +20,7 @@ from floop_robot.cli.operator_options import (
 )
 from floop_robot.deploy import Drain, Hold, Pin, Push, Resume, Rollback
 from floop_robot.deploy.registry import FLEET
+from floop_robot.services.import_zip import bundle_of_zip
 from floop_robot.spec.errors import FloopError
 
 
@@ -32,33 +33,30 @@ def _fleet_command(function: Callable[..., Any]) -> click.Command:
 @click.option("--robot", default="", help="Put it on this robot alone, which is then pinned to it.")
 @click.option("--trust", is_flag=True, help="Read a stable-baselines3 zip; it may run any code.")
 @wait_option
-def push(policy: str, robot: str, trust: bool, wait_s: float, operator: Operator) -> None:
+def push(policy: str, robot: str, trust: bool, operator: Operator, **fields: Any) -> None:
     """Publish POLICY to the fleet under a new version, without asking the gate.
 
     POLICY is a bundle (.floop), a version of this fleet (v12), or with --trust a stable-baselines3 zip.
     """
-    version = 0 if Path(policy).exists() else number_of(policy) or 0
-    bundle = b"" if version else _load(Path(policy), trust, operator).to_bytes()
-    operator.carry_out(Push, wait_s, scope=robot or FLEET, version=version, bundle=bundle)
-
-
-def _load(path: Path, trust: bool, operator: Operator) -> Bundle:
-    if path.suffix != ".zip":
-        return Bundle.load(path)
-    from floop_robot.services.import_zip import bundle_of_zip
-
-    return bundle_of_zip(path, operator.fleet, trust=trust)
+    path = Path(policy)
+    if not path.exists() and (version := number_of(policy)):
+        fields["version"] = version
+    else:
+        is_zip = path.suffix == ".zip"
+        bundle = bundle_of_zip(path, operator.fleet, trust=trust) if is_zip else Bundle.load(path)
+        fields["bundle"] = bundle.to_bytes()
+    operator.carry_out(Push, scope=robot or FLEET, **fields)
 
 
 @_fleet_command
 @click.argument("version", default="", callback=version_number)
 @wait_option
-def rollback(version: int, wait_s: float, operator: Operator) -> None:
+def rollback(operator: Operator, **fields: Any) -> None:
     """Publish the bytes of VERSION again under a new version (left out: the one before production).
 
     Candidates that the gate accepts may follow it; `floop hold fleet` prevents that.
     """
-    operator.carry_out(Rollback, wait_s, version=version)
+    operator.carry_out(Rollback, **fields)
     with contextlib.suppress(FloopError), operator.connect() as client:  # the rollback was carried out
         if not operator.as_json and not client.status().fleet.held:
             click.echo("candidates that the gate accepts may follow it; `floop hold fleet` keeps it")
@@ -68,30 +66,30 @@ def rollback(version: int, wait_s: float, operator: Operator) -> None:
 @click.argument("scope")
 @click.argument("version", callback=version_number)
 @wait_option
-def pin(wait_s: float, operator: Operator, **fields: Any) -> None:
+def pin(operator: Operator, **fields: Any) -> None:
     """Put SCOPE (a robot, or fleet) on VERSION and keep it there until `floop resume`."""
-    operator.carry_out(Pin, wait_s, **fields)
+    operator.carry_out(Pin, **fields)
 
 
 @_fleet_command
 @click.argument("scope", default=FLEET)
-def hold(scope: str, operator: Operator) -> None:
+def hold(operator: Operator, **fields: Any) -> None:
     """Let no newer version reach SCOPE (a robot; left out: the whole fleet) by itself."""
-    operator.carry_out(Hold, scope=scope)
+    operator.carry_out(Hold, **fields)
 
 
 @_fleet_command
 @click.argument("scope", default=FLEET)
 @wait_option
-def resume(scope: str, wait_s: float, operator: Operator) -> None:
+def resume(operator: Operator, **fields: Any) -> None:
     """End hold and pin of SCOPE (a robot; left out: the whole fleet)."""
-    operator.carry_out(Resume, wait_s, scope=scope)
+    operator.carry_out(Resume, **fields)
 
 
 @_fleet_command
 @click.argument("scope")
 @click.option("--end", is_flag=True, help="Let it work again.")
 @wait_option
-def drain(scope: str, end: bool, wait_s: float, operator: Operator) -> None:
+def drain(operator: Operator, end: bool, **fields: Any) -> None:
     """Have SCOPE (a robot, or fleet) finish its episode, start no other and hold the arm; with --end, work again."""
-    operator.carry_out(Drain, wait_s, scope=scope, drain=not end)
+    operator.carry_out(Drain, drain=not end, **fields)

@@ -15,11 +15,12 @@ from typing import Any
 import click
 import msgspec
 
+from floop_robot.cli.text_file import read_text
 from floop_robot.cli.which_fleet import fleet_config, fleet_options
 from floop_robot.deploy import CommandResult, FleetClient, FleetCommand
 from floop_robot.deploy.convergence import Convergence
 from floop_robot.spec.config import FloopConfig
-from floop_robot.spec.errors import ConfigError, FloopError
+from floop_robot.spec.errors import FloopError
 
 TOKEN = "FLOOP_TOKEN"
 """Environment variable with the operator's token: what stands on a command line, others can read."""
@@ -29,10 +30,9 @@ class Operator(msgspec.Struct, frozen=True, dict=True):
     """Who gives a command, why, and to which fleet."""
 
     config: Path | None
-    signature: dict[str, str]
+    signature: dict[str, Any]
     """Fields of every command: `who`, `token` and `why`."""
     as_json: bool
-    if_version: int
 
     @functools.cached_property
     def fleet(self) -> FloopConfig:
@@ -45,41 +45,32 @@ class Operator(msgspec.Struct, frozen=True, dict=True):
 
     def carry_out(self, kind: type[FleetCommand], wait_s: float = 0.0, **fields: Any) -> None:
         """Give a command, wait until robots have obeyed, and show what came of it."""
-        command: Any = kind(if_version=self.if_version, **self.signature, **fields)
+        command: Any = kind(**self.signature, **fields)
         with self.connect() as client:
             done = client.send_command(command)
+            found = Convergence(command, done)
             try:
-                found = client.wait_for(Convergence(command, done), wait_s)
+                client.wait_for(found, wait_s)
             except FloopError as error:
                 # The command succeeded: an error here would make people repeat it.
                 click.echo(f"floop: it was done, but what the robots do now is not known: {error}", err=True)
-                found = Convergence(command, done)
-        self._show(done, found)
-
-    def _show(self, done: CommandResult, found: Convergence) -> None:
         robots = {robot.robot: robot.version for robot in found.robots}
         if self.as_json:
             record = {"done": done, "robots": robots, "there": found.reached, "behind": found.pending}
             click.echo(msgspec.json.encode(record | {"silent": found.silent}).decode())
             return
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(done.stamp_ns / 1e9))
-        version = f"v{done.version}"
-        named = "" if not done.version or re.search(rf"\b{version}\b", done.what) else f" ({version})"
-        click.echo(f"{when}  {done.who}: {done.what}{named}")
+        is_named = not done.version or re.search(rf"\bv{done.version}\b", done.what)
+        click.echo(done_line(done) + ("" if is_named else f" (v{done.version})"))
         if how_far := found.text():
             click.echo(how_far)
         if robots:
             click.echo("now acting: " + ", ".join(f"{name} v{version}" for name, version in robots.items()))
 
 
-def _token(file: Path | None) -> str:
-    if file is None:
-        return os.environ.get(TOKEN, "")
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", "") or "not text"
-        raise ConfigError(f"cannot read {file}: {reason}; give the file of your own token") from None
+def done_line(done: CommandResult) -> str:
+    """When and by whom what was done."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(done.stamp_ns / 1e9))
+    return f"{when}  {done.who}: {done.what}"
 
 
 def _user_at_host() -> str:
@@ -99,30 +90,27 @@ def command_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--who", default="", help="Your name, for the audit log and the token; left out: user@host.")
     @click.option("--why", default="", help="Reason, for the audit log.")
     @functools.wraps(command)
-    def signed(config: Path | None, who: str, token_file: Path | None, why: str, as_json: bool, if_version: int = 0,
-               **given: Any) -> Any:  # fmt: skip
-        signature = {"who": who or _user_at_host(), "token": _token(token_file), "why": why}
-        return command(operator=Operator(config, signature, as_json, if_version), **given)
+    def signed(config: Path | None, as_json: bool, who: str, token_file: Path | None, why: str, **given: Any) -> Any:
+        token = os.environ.get(TOKEN, "")
+        if token_file is not None:
+            token = read_text(token_file, "give the file of your own token").strip()
+        signature = {"who": who or _user_at_host(), "token": token, "why": why}
+        return command(operator=Operator(config, signature, as_json), **given)
 
     return signed
 
 
-def version_number(_: click.Context, __: click.Parameter, value: str | None) -> int:
-    """`v12` or `12` as a number; 0 for nothing."""
-    if not value:
-        return 0
-    found = number_of(value)
-    if found is None:
-        raise click.BadParameter(f"{value!r} is no policy version; give a number, as in v12")
-    if found == 0:  # 0 means "not given" in a command
-        raise click.BadParameter("there is no v0: the first version is v1")
-    return found
+def number_of(text: str) -> int:
+    """`v12` or `12` as a number; 0 for anything else."""
+    found = re.fullmatch("v?([0-9]{1,9})", text)
+    return int(found[1]) if found else 0
 
 
-def number_of(text: str) -> int | None:
-    """`v12` or `12` as a number; None for anything else."""
-    digits = text.removeprefix("v")
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else None
+def version_number(_: click.Context, __: click.Parameter, value: str) -> int:
+    """The number of a version that an option or argument names; 0 where it is left out."""
+    if value and not number_of(value):
+        raise click.BadParameter(f"{value!r} is no policy version; give a number from 1 on, as in v12")
+    return number_of(value)
 
 
 wait_option = click.option("--wait", "wait_s", default=5.0, show_default=True, type=click.FloatRange(0.0),

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from floop_robot.bundle import Bundle, verify
+from floop_robot.cli.text_file import read_text
 from floop_robot.deploy.registry import check_registry
 from floop_robot.durable.locks import is_running
 from floop_robot.robot.operators import OperatorTokens
@@ -63,7 +64,7 @@ def up(config: Path | None, only: tuple[str, ...], shift: str | None, no_sim: bo
     missing = "--no-ros is set" if no_ros else ros_unavailable_reason()
     arms = ArmOptions(simulated=not no_sim, driver=driver, cell=not no_cell, params_file=params_file)
     if params_file:
-        _check_readable(Path(params_file))
+        read_text(Path(params_file), "check --params-file")
     if missing and (no_sim or driver or params_file):
         raise ConfigError(f"--no-sim, --driver and --params-file need ROS, but {missing}; {_ros_cure(no_ros)}")
     middleware = Middleware.ZMQ if missing else Middleware.ROS
@@ -137,14 +138,6 @@ def _check_files(config: FloopConfig, specs: list[ProcessSpec], driver: str, is_
 
 def _ros_cure(no_ros: bool) -> str:
     return "leave out --no-ros" if no_ros else "run `make setup-ros`, or source your ROS distribution"
-
-
-def _check_readable(path: Path) -> None:
-    try:
-        path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", "") or "not text"
-        raise ConfigError(f"cannot read {path}: {reason}; check --params-file") from None
 
 
 def _check_shift(name: str) -> None:

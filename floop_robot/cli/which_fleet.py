@@ -37,10 +37,7 @@ def fleet_config(config: Path | None) -> FloopConfig:
     if len(running) > 1:
         names = ", ".join(map(str, running))
         raise ConfigError(f"{len(running)} fleets run here; say which one: --config with one of {names}")
-    if running:
-        chosen = running[0]
-        click.echo(f"fleet of {chosen.parent}", err=True)
-    else:
-        chosen = max(found, key=lambda file: file.stat().st_mtime)
-        click.echo(f"fleet of {chosen.parent}, the last one that was begun here; none is running", err=True)
+    chosen = running[0] if running else max(found, key=lambda file: file.stat().st_mtime)
+    idle = "" if running else ", the last one that was begun here; none is running"
+    click.echo(f"fleet of {chosen.parent}{idle}", err=True)
     return load_config(chosen)

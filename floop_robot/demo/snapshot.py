@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from floop_robot.bundle import Bundle
-from floop_robot.deploy import FleetClient, FleetStatus, FleetUnreachable
+from floop_robot.deploy import FleetClient, FleetStatus, Unreachable
 from floop_robot.learn.status import LearnerStatus
 from floop_robot.services.explorer import ExplorerStats, explorer_name
 from floop_robot.services.gate import GateStats
@@ -79,7 +79,7 @@ class SnapshotReader:
 
     def take(self) -> Snapshot:
         """Read everything now; a fleet manager that does not answer keeps its last state."""
-        with contextlib.suppress(FleetUnreachable):
+        with contextlib.suppress(Unreachable):
             self._fleet = self._client.status()
         learner = read_stats(self._run_dir, "learner", LearnerStatus)
         gate = read_stats(self._run_dir, "gate", GateStats)
@@ -94,7 +94,7 @@ class SnapshotReader:
         )
 
     def production(self) -> Bundle:
-        """The bundle in production; raises `FleetUnreachable`."""
+        """The bundle in production; raises `Unreachable`."""
         return self._patient().fetch()
 
     def _patient(self) -> FleetClient:

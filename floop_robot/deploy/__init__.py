@@ -1,6 +1,6 @@
 """Registry, operators' commands, roll-out to robots and live monitor."""
 
-from floop_robot.deploy.client import FleetClient, FleetRefused, FleetUnreachable
+from floop_robot.deploy.client import FleetClient
 from floop_robot.deploy.commands import (
     AnyCommand,
     AuditNote,
@@ -20,6 +20,7 @@ from floop_robot.deploy.request_handler import FleetRequestHandler
 from floop_robot.deploy.request_queue import RequestQueue
 from floop_robot.deploy.server import EpisodeFeed, FleetServer, LiveBatch
 from floop_robot.deploy.tti import NoImprovement, TimeToImprovement, time_to_improvement
+from floop_robot.transport.rpc_client import Refused, Unreachable
 
 __all__ = [
     "AnyCommand",
@@ -31,11 +32,9 @@ __all__ = [
     "EpisodeFeed",
     "FleetClient",
     "FleetCommand",
-    "FleetRefused",
     "FleetRequestHandler",
     "FleetServer",
     "FleetStatus",
-    "FleetUnreachable",
     "Hold",
     "LiveBatch",
     "MonitorDecision",
@@ -44,6 +43,7 @@ __all__ = [
     "Pin",
     "Policies",
     "Push",
+    "Refused",
     "RequestQueue",
     "Resume",
     "RobotStatus",
@@ -51,5 +51,6 @@ __all__ = [
     "Rollback",
     "SubmissionResult",
     "TimeToImprovement",
+    "Unreachable",
     "time_to_improvement",
 ]

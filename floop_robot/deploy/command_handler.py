@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
+from typing import Any
 
 import msgspec
 
 from floop_robot.bundle import Bundle, verify
 from floop_robot.deploy.commands import (
     AnyCommand,
-    AnyFleetCommand,
     AuditNote,
     Command,
     CommandResult,
@@ -33,8 +33,8 @@ from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
 
 FLEET_MANAGER = "the fleet manager"
-MAX_TEXT = 1000
-"""Characters of a name or a reason: the audit keeps them for ever."""
+STORED_TEXTS, MAX_TEXT = ("who", "why", "call_id", "what", "detail"), 1000
+"""Fields that are kept for ever, and how many characters each may have."""
 MAX_STORED_NOTES = 1000
 """Notes that are recognized when they are repeated, which happens within seconds."""
 
@@ -47,25 +47,32 @@ class CommandHandler:
         self._registry, self._config, self._task, self._ids = registry, config, task, ids
         self._authorize, self._since_ns = authorize, since_ns
         self.controller = DeploymentController(registry, config, since_ns)
-        self._robots: frozenset[str] = frozenset()
         self._now_ns = since_ns
         # Notes need no token, so they are not kept with the answers to commands: they could push those out.
         self._write_note_once = functools.lru_cache(MAX_STORED_NOTES)(self._write_note)
+        self._carry_out: dict[type[FleetCommand], Callable[[Any, int], tuple[str, int]]] = {
+            Push: self._push, Rollback: self._roll_back, Pin: self._pin,
+            Hold: self._hold, Resume: self._resume, Drain: self._drain,
+        }  # fmt: skip
 
-    def serve(self, command: AnyCommand, robots: Iterable[str], now_ns: int) -> CommandResult:
+    def serve(self, command: AnyCommand, robots: Collection[str], now_ns: int) -> CommandResult:
         """Carry out a command for these robots; a repeated one gets its first answer. Raises `FloopError`."""
-        self._robots, self._now_ns = frozenset(robots), now_ns
+        self._now_ns = now_ns
         self._check(command)
         if isinstance(command, AuditNote):
             return self._write_note_once(command)
         if isinstance(command, GetScopeVersion):
-            return self._result(command, "nothing", self._version_of(command.scope))
+            return self._result(command, "nothing", self._version_of(command.scope, robots))
         if (stored := self._registry.stored_command_result(command.call_id)) is not None:
-            return _same_caller(command, msgspec.msgpack.decode(stored, type=CommandResult))
-        self._check_version(command)
+            result = msgspec.msgpack.decode(stored, type=CommandResult)
+            if result.who != command.who:
+                raise CallRefused(f"call_id {command.call_id} is that of a command {result.who} gave; give another")
+            return result
+        current = self._version_of(command.scope, robots)
+        self._check_version(command, current)
         try:
             with self._registry.transaction():
-                result = self._result(command, *self._carry_out(command))
+                result = self._result(command, *self._carry_out[type(command)](command, current))
                 self._registry.store_command_result(command.call_id, pack(result), now_ns)
         except BaseException:
             # Nothing of it is on disk: forget what memory and announcements may hold of it.
@@ -74,20 +81,12 @@ class CommandHandler:
         return result
 
     def _write_note(self, note: AuditNote) -> CommandResult:
-        if max(len(note.what), len(note.detail)) > MAX_TEXT:
-            raise CallRefused(f"an audit note is longer than {MAX_TEXT} characters; shorten it")
         self._registry.note(note.who, note.what, self._now_ns, detail=_joined(note.detail, note.why))
         return self._result(note, note.what)
 
     def _result(self, command: Command, what: str, version: int = 0) -> CommandResult:
-        return CommandResult(
-            who=command.who,
-            what=what,
-            stamp_ns=self._now_ns,
-            version=version,
-            epoch=self._registry.epoch,
-            why=command.why,
-        )
+        epoch, now_ns = self._registry.epoch, self._now_ns
+        return CommandResult(who=command.who, what=what, stamp_ns=now_ns, version=version, epoch=epoch, why=command.why)
 
     def _check(self, command: AnyCommand) -> None:
         """Raise `CallRefused` unless the command is complete and whoever gives it may do so."""
@@ -95,16 +94,17 @@ class CommandHandler:
             raise CallRefused("who is empty: say who gives this command; the audit keeps the name")
         if not command.call_id:
             raise CallRefused("call_id is empty: give a text that is unique to this command")
-        if max(map(len, (command.who, command.why, command.call_id))) > MAX_TEXT:
-            raise CallRefused(f"who, why or call_id is longer than {MAX_TEXT} characters; shorten it")
+        for name in STORED_TEXTS:
+            if len(getattr(command, name, "")) > MAX_TEXT:
+                raise CallRefused(f"{name} is longer than {MAX_TEXT} characters; shorten it")
         if not isinstance(command, AuditNote) and (refusal := self._authorize(command.who, command.token)):
             raise CallRefused(refusal)
 
-    def _check_version(self, command: FleetCommand) -> None:
-        """Compare and swap: raise `CallRefused` unless the scope is on `if_version`."""
+    def _check_version(self, command: FleetCommand, current: int) -> None:
+        """Compare and swap: raise `CallRefused` unless the scope, which is on `current`, is on `if_version`."""
         if not command.if_version:
             return
-        info = self._registry.version(self._version_of(command.scope))
+        info = self._registry.version(current)
         # A push replaces candidates of the gate, so those that came since do not count.
         while isinstance(command, Push) and info.origin is Origin.GATE and info.version > command.if_version:
             info = self._registry.version(info.replaces)
@@ -115,28 +115,12 @@ class CommandHandler:
                 f"not on v{command.if_version}; give the command again if it is still wanted"
             )
 
-    def _carry_out(self, command: AnyFleetCommand) -> tuple[str, int]:
-        """Return what was done, in words, and the version that came of it."""
-        match command:
-            case Push():
-                return self._push(command)
-            case Rollback():
-                return self._roll_back(command)
-            case Pin():
-                return self._pin(command)
-            case Resume():
-                return self._resume(command)
-            case Hold():
-                return self._hold(command)
-            case Drain():
-                return self._drain(command)
+    # Each command: what was done, in words, and the version that came of it. Its scope is on version `current`.
 
-    def _push(self, command: Push) -> tuple[str, int]:
-        self._version_of(command.scope)
+    def _push(self, command: Push, current: int) -> tuple[str, int]:
         if bool(command.bundle) == bool(command.version):
             raise CallRefused("give a bundle or a version to push, and not both")
-        if command.scope == FLEET:
-            self._refuse_if_pinned()
+        self._refuse_if_pinned(command)
         if command.bundle:
             bundle = Bundle.from_bytes(command.bundle, "the pushed bundle")
         else:
@@ -150,47 +134,44 @@ class CommandHandler:
 
     def _publish(self, command: Push | Pin, bundle: Bundle, origin: Origin, detail: str) -> int:
         """Publish for the fleet, or for one robot, which then is pinned to it. A pin of the fleet stays a pin."""
-        scope, whole_fleet = command.scope, command.scope == FLEET
-        # A pin other than 0 becomes the number that the bytes are published under.
-        pinned = msgspec.structs.replace(self._registry.directive(scope), held=True, pin=-1)
         publication = Publication(
             bundle=bundle,
             origin=origin,
             who=command.who,
             detail=detail,
             restores=command.version,
-            promote=whole_fleet,
-            directives=(pinned,) if origin is Origin.PIN or not whole_fleet else (),
+            scope=command.scope,
+            pins=origin is Origin.PIN,
         )
-        return self.controller.publish(publication, self._now_ns, () if whole_fleet else (scope,)).version
+        return self.controller.publish(publication, self._now_ns).version
 
-    def _roll_back(self, command: Rollback) -> tuple[str, int]:
+    def _roll_back(self, command: Rollback, current: int) -> tuple[str, int]:
         if command.scope != FLEET:
             raise CallRefused(f"a rollback is for the whole fleet; pin {command.scope} to the older version instead")
-        self._refuse_if_pinned()
+        self._refuse_if_pinned(command)
         version = command.version or self.controller.rollback_target()
         detail = _joined(f"operator: to v{version}", command.why)
         info = self.controller.restore(version, Origin.ROLLBACK, command.who, detail, self._now_ns)
         return rolled_back(info), info.version
 
-    def _pin(self, command: Pin) -> tuple[str, int]:
-        version, what = self._version_of(command.scope), f"pinned {command.scope} to v{command.version}"
-        if self._registry.version(command.version).sha256 == self.controller.weights_of(version):
-            self._direct(command, f"pinned {command.scope}", held=True, pin=version)
+    def _pin(self, command: Pin, current: int) -> tuple[str, int]:
+        what = f"pinned {command.scope} to v{command.version}"
+        if self._registry.version(command.version).sha256 == self.controller.weights_of(current):
+            self._direct(command, f"pinned {command.scope}", held=True, pin=current)
+            version = current
         else:
             bundle = self._registry.bundle(command.version)
             version = self._publish(command, bundle, Origin.PIN, _joined(what, command.why))
         return what + (f", as v{version}" if version != command.version else ""), version
 
-    def _hold(self, command: Hold) -> tuple[str, int]:
-        version = self._version_of(command.scope)
-        pin = self._registry.directive(command.scope).pin if command.scope == FLEET else version
-        return self._direct(command, f"held {command.scope}", held=True, pin=pin) + f" on v{version}", version
+    def _hold(self, command: Hold, current: int) -> tuple[str, int]:
+        pin = self._registry.directive(FLEET).pin if command.scope == FLEET else current
+        return self._direct(command, f"held {command.scope}", held=True, pin=pin) + f" on v{current}", current
 
-    def _resume(self, command: Resume) -> tuple[str, int]:
-        version, production = self._version_of(command.scope), self.controller.production
+    def _resume(self, command: Resume, current: int) -> tuple[str, int]:
+        production = self.controller.production
         what = self._direct(command, f"resumed {command.scope}", held=False, pin=0)
-        if version > production:
+        if current > production:
             # The robot is on a later number than the fleet. Versions only grow: publish the fleet's bytes once more.
             info = self.controller.restore(production, Origin.PIN, command.who, what, self._now_ns)
             what += f", v{production} published as v{info.version}"
@@ -200,8 +181,7 @@ class CommandHandler:
         self.controller.tick(self._now_ns)  # a candidate that waited may follow at once
         return what, self.controller.production
 
-    def _drain(self, command: Drain) -> tuple[str, int]:
-        self._version_of(command.scope)
+    def _drain(self, command: Drain, current: int) -> tuple[str, int]:
         if not command.drain and command.scope != FLEET and self._registry.directive(FLEET).drained:
             raise CallRefused(f"the whole fleet is drained, {command.scope} with it; let the fleet work again")
         what = f"drained {command.scope}" if command.drain else f"let {command.scope} work again"
@@ -213,23 +193,18 @@ class CommandHandler:
         self._registry.set_directive(directive, command.who, what, self._now_ns, command.why)
         return what
 
-    def _version_of(self, scope: str) -> int:
+    def _version_of(self, scope: str, robots: Collection[str]) -> int:
         """The version that a scope is meant to be on; raises `UnknownName`."""
         if scope == FLEET:
             return self.controller.production
-        if scope not in self._robots:
-            raise UnknownName("robot", scope, [*self._robots, FLEET])
+        if scope not in robots:
+            raise UnknownName("robot", scope, [*robots, FLEET])
         return self._registry.target(scope)
 
-    def _refuse_if_pinned(self) -> None:
-        if pin := self._registry.directive(FLEET).pin:
+    def _refuse_if_pinned(self, command: Push | Rollback) -> None:
+        pin = self._registry.directive(FLEET).pin
+        if pin and command.scope == FLEET:
             raise CallRefused(f"the fleet is pinned to v{pin}; resume it first")
-
-
-def _same_caller(command: Command, stored: CommandResult) -> CommandResult:
-    if stored.who != command.who:
-        raise CallRefused(f"call_id {command.call_id} is that of a command {stored.who} gave; give another")
-    return stored
 
 
 def _joined(*parts: str) -> str:

@@ -79,17 +79,15 @@ class DeploymentController:
         """SHA-256 of a version's tensors; empty for an unknown one."""
         return self._weights.get(version, "")
 
-    def publish(self, publication: Publication, now_ns: int, only: tuple[str, ...] = ()) -> VersionInfo:
-        """Store and announce a version; watch it if its weights are new in production.
-
-        `only`: its robots (empty: all).
-        """
+    def publish(self, publication: Publication, now_ns: int) -> VersionInfo:
+        """Store and announce a version; watch it if its weights are new in production."""
         replaced = self.weights_of(self.production)
         info = self.registry.publish(publication, now_ns)
         self._weights[info.version] = info.sha256
-        self._announce(info, only)
+        is_for_all = publication.scope == FLEET
+        self._announce(info, () if is_for_all else (publication.scope,))
         # The same weights under another version stay watched as before.
-        if publication.promote and info.sha256 != replaced:
+        if is_for_all and info.sha256 != replaced:
             self._begin_watch(info, replaced)
         return info
 

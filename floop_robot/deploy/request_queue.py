@@ -7,8 +7,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
-from typing import Final
+from concurrent.futures import Future
 
 from floop_robot.bundle.delivery import Refusal
 from floop_robot.deploy.messages import Reply, Request
@@ -18,15 +17,13 @@ MAX_QUEUED = 256
 
 
 class RequestQueue:
-    """Requests in order of arrival. `submit` and `ask` are for any thread, the rest for the fleet manager's."""
-
-    sent: Final = True
-    """As `RpcClient.sent`: a request to which no answer came may have been carried out."""
+    """Requests in order of arrival. `submit` is for any thread, the rest for the fleet manager's."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Request, Future[Reply]]] = deque()
         self._lock = threading.Lock()
-        self._is_closed = False
+        self.is_closed = False
+        """True when the fleet manager has ended."""
         self._awake, self._wake = socket.socketpair()
         self._awake.setblocking(False)
         self._wake.setblocking(False)
@@ -44,7 +41,7 @@ class RequestQueue:
         """Queue a request. Whoever gives up may cancel the future; it is cancelled when the fleet manager ends."""
         future: Future[Reply] = Future()
         with self._lock:
-            if self._is_closed:
+            if self.is_closed:
                 future.cancel()
             elif not self.room:
                 future.set_result(Refusal(reason=f"not done: {MAX_QUEUED} requests wait already; call again later"))
@@ -53,16 +50,6 @@ class RequestQueue:
                 with contextlib.suppress(BlockingIOError):  # it is full: the manager wakes anyway
                     self._wake.send(b"\0")
         return future
-
-    def ask(self, request: Request, wanted: type | tuple[type, ...], timeout_s: float) -> Reply | None:
-        """As `RpcClient.ask`, from another thread. What was not begun in time is never done."""
-        future = self.submit(request)
-        try:
-            reply = future.result(timeout_s)
-        except (CancelledError, TimeoutError):
-            future.cancel()
-            return None
-        return reply if isinstance(reply, wanted) else None
 
     def serve_one(self, answer: Callable[[Request], Reply]) -> bool:
         """Answer the oldest request; False if there is none. What `answer` raises is raised, here and to the caller."""
@@ -83,7 +70,7 @@ class RequestQueue:
     def close(self) -> None:
         """Cancel what waits, and whatever comes later."""
         with self._lock:
-            self._is_closed = True
+            self.is_closed = True
             waiting, self._waiting = self._waiting, deque()
             self._awake.close()
             self._wake.close()

@@ -12,7 +12,7 @@ import zmq
 
 from floop_robot.bundle import Bundle
 from floop_robot.bundle.delivery import TOPIC
-from floop_robot.deploy import FleetClient, FleetRefused, FleetUnreachable, SubmissionResult
+from floop_robot.deploy import FleetClient, Refused, SubmissionResult, Unreachable
 from floop_robot.deploy.messages import CandidateSubmission
 from floop_robot.deploy.registry import CandidateState
 from floop_robot.spec.config import Endpoints
@@ -112,9 +112,9 @@ class GateFleetClient:
         while not self._stop.is_set():
             try:
                 state = client.ask(submission, SubmissionResult).state
-            except FleetUnreachable:
+            except Unreachable:
                 continue
-            except FleetRefused as error:
+            except Refused as error:
                 log.warning("gate: verdict on %s was refused: %s", found.verdict.candidate_sha256, error)
             self.acknowledged += 1
             if state is CandidateState.STALE:
@@ -127,7 +127,7 @@ class GateFleetClient:
         """Fetch what is in production; returns its version."""
         try:
             bundle = client.fetch()
-        except FleetUnreachable:
+        except Unreachable:
             return version
         except FloopError as error:
             log.warning("gate: no incumbent: %s", error)

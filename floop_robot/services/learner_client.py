@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -13,7 +13,6 @@ from floop_robot.learn.status import LearnerStatus
 from floop_robot.spec.errors import FloopError
 from floop_robot.transport.rpc_client import RpcClient
 
-T = TypeVar("T", bound="Reply")
 DISK_S: Final = 20.0
 """How long a checkpoint may take to reach a slow disk."""
 
@@ -51,50 +50,22 @@ REQUESTS: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 
-class LearnerUnreachable(FloopError):
-    """No learner answers."""
+class LearnerClient(RpcClient[Reply]):
+    """Sends requests to the learner."""
 
-
-class LearnerRefused(FloopError):
-    """The learner did not carry out a command; the reason in one line."""
-
-
-class LearnerClient:
-    """Sends requests to the learner; for one thread at a time, a context manager."""
+    server, refusal = "learner", LearnerCommandRefused
 
     def __init__(self, endpoint: str, timeout_s: float = 5.0) -> None:
         """`endpoint`: `Endpoints.learner`."""
-        self.endpoint, self._timeout_s = endpoint, timeout_s
-        self._rpc_client = RpcClient(endpoint, REPLIES)
-
-    def __enter__(self) -> LearnerClient:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._rpc_client.close()
+        super().__init__(endpoint, REPLIES, timeout_s)
 
     def status(self) -> LearnerStatus:
-        """Its status; raises `LearnerUnreachable`."""
-        return self._ask(GetLearnerStatus(), LearnerStatus)
+        """Its status; raises `Unreachable`."""
+        return self.ask(GetLearnerStatus(), LearnerStatus)
 
     def send_command(self, request: Pause | WriteCheckpoint, timeout_s: float | None = None) -> LearnerCommandResult:
-        """Have it pause, resume or write a checkpoint; raises `LearnerUnreachable` or `LearnerRefused`."""
-        return self._ask(request, LearnerCommandResult, timeout_s)
-
-    def _ask(self, request: Request, kind: type[T], timeout_s: float | None = None) -> T:
-        timeout_s = timeout_s or self._timeout_s
-        reply = self._rpc_client.ask(request, (kind, LearnerCommandRefused), timeout_s)
-        if isinstance(reply, LearnerCommandRefused):
-            raise LearnerRefused(reply.reason)
-        if isinstance(reply, kind):
-            return reply
-        raise LearnerUnreachable(
-            f"no learner answers at {self.endpoint} within {timeout_s:g} s; start it, or check endpoints in the config"
-        )
+        """Have it pause, resume or write a checkpoint; raises `Unreachable` or `Refused`."""
+        return self.ask(request, LearnerCommandResult, timeout_s, is_command=True)
 
 
 def send_audited(
@@ -102,7 +73,7 @@ def send_audited(
 ) -> tuple[LearnerCommandResult, CommandResult | None]:
     """Have the learner carry out a command, and the fleet manager audit it; None: no fleet manager did.
 
-    Raises `LearnerUnreachable` or `LearnerRefused`.
+    Raises `Unreachable` or `Refused`.
     """
     learner.status()  # a learner that is away shows sooner than a command would
     found = learner.send_command(command, DISK_S)

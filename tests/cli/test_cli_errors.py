@@ -55,6 +55,10 @@ SAID_OF = {
         ("status", "give --config FILE"),
         ("health", "give --config FILE"),
         ("rollback one", "See `floop rollback --help`."),
+        ("rollback v0", "'v0' is no policy version; give a number from 1 on, as in v12"),
+        ("pin fleet v0", "'v0' is no policy version"),
+        ("hold --if-version 0", "'0' is no policy version"),
+        ("push v0", "cannot read v0"),
         ("push nope.floop", "cannot read nope.floop"),
     ],
 )  # fmt: skip

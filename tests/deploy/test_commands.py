@@ -12,11 +12,11 @@ from floop_robot.deploy import (
     AuditNote,
     CommandResult,
     Drain,
-    FleetRefused,
     FleetRequestHandler,
     Hold,
     Pin,
     Push,
+    Refused,
     Resume,
     Rollback,
 )
@@ -427,6 +427,6 @@ def test_whoever_pushes_can_wait_until_robots_act(tmp_path):
         assert client.wait_for(acting(done), 60.0).silent == (
             "robot_1",
         )  # nobody waits for the silent
-    with OperatorClient(manager.rpc, "bob") as client, pytest.raises(FleetRefused, match="robot_9"):
+    with OperatorClient(manager.rpc, "bob") as client, pytest.raises(Refused, match="robot_9"):
         client.drain("robot_9")
     manager.stop()

@@ -179,7 +179,7 @@ def test_epochs_grow_and_commands_survive_restarts(tmp_path):
     path = tmp_path / "registry.sqlite"
     first = Registry(path)
     first.publish(publication(), 1)
-    first.publish(publication(1, promote=False, directives=(Directive("robot_2", held=True, pin=-1),)), 2)
+    first.publish(publication(1, scope="robot_2"), 2)
     first.set_directive(Directive(FLEET, held=True), "anna", "held fleet", 3)
     epoch = first.epoch
     first.close()

@@ -25,7 +25,7 @@ from floop_robot.bundle.delivery import (
     ReceiptReport,
     Refusal,
 )
-from floop_robot.deploy import FleetRefused, FleetUnreachable, Pin
+from floop_robot.deploy import Pin, Refused, Unreachable
 from floop_robot.deploy.messages import REPLIES, REQUESTS, GetNews, Reply, Request
 from floop_robot.deploy.registry import FLEET, Origin, read_history
 from floop_robot.durable.framing import deframe_message, frame_message
@@ -447,11 +447,11 @@ def test_a_candidate_with_a_number_that_no_message_holds_is_refused(manager, num
             (msgspec.structs.replace(good, incumbent_version=number), "$.incumbent_version"),
             (msgspec.structs.replace(good, suites=(suite,)), "$.suites[0].episodes"),
         ):
-            with pytest.raises(FleetRefused) as info:
+            with pytest.raises(Refused) as info:
                 client.submit(bundle, judged)
             assert named in str(info.value) and "\n" not in str(info.value)
         for refused in (lambda: client.submit(unread, good), lambda: client.push(unread)):
-            with pytest.raises(FleetRefused, match="journal_to"):
+            with pytest.raises(Refused, match="journal_to"):
                 refused()
         assert client.candidates() == () and client.status().production == 1
         fits = msgspec.structs.replace(good, seed=2**62, suites=(msgspec.structs.replace(suite, episodes=2**32 - 1),))
@@ -460,15 +460,15 @@ def test_a_candidate_with_a_number_that_no_message_holds_is_refused(manager, num
 
 def test_clients_get_one_line(manager, tmp_path):
     with manager.client() as client:
-        with pytest.raises(FleetRefused) as info:
+        with pytest.raises(Refused) as info:
             client.pin("robot_7", 1)
         assert "robot_7" in str(info.value)
-        with pytest.raises(FleetRefused):
+        with pytest.raises(Refused):
             client.rollback()
         assert client.hold(FLEET).who == "anna@bench"
     with OperatorClient(f"tcp://127.0.0.1:{free_base_port()}", timeout_s=0.3) as client:
         for ask in (client.status, client.rollback):
-            with pytest.raises(FleetUnreachable) as info:
+            with pytest.raises(Unreachable) as info:
                 ask()
             assert "start the fleet" in str(info.value)  # the command never went out: nothing is unknown
 

@@ -14,14 +14,9 @@ import pytest
 
 from floop_robot.learn.checkpoint import Checkpoint
 from floop_robot.learn.status import LearnerState
-from floop_robot.services.learner_client import (
-    LearnerClient,
-    LearnerRefused,
-    LearnerUnreachable,
-    Pause,
-    WriteCheckpoint,
-)
+from floop_robot.services.learner_client import LearnerClient, Pause, WriteCheckpoint
 from floop_robot.spec.config import Endpoints, FloopConfig, LearnerConfig, save_config
+from floop_robot.transport.rpc_client import Refused, Unreachable
 from tests.support.ports import free_base_port
 from tests.support.waiting import wait_for
 
@@ -74,7 +69,7 @@ def test_an_operator_pauses_checkpoints_and_lets_it_go_on(learner):
     assert started.gradient_steps > 0 and started.detail == ""  # of the shipped checkpoint
 
     refused = Pause(who="ann", token="wrong", pause=True)
-    with pytest.raises(LearnerRefused, match="no valid operator token"):
+    with pytest.raises(Refused, match="no valid operator token"):
         learner.client.send_command(refused)
     assert learner.client.status().state is LearnerState.WAITING
 
@@ -98,7 +93,7 @@ def test_an_operator_pauses_checkpoints_and_lets_it_go_on(learner):
     assert learner.client.send_command(command).done == written.done  # repeated after a lost answer: one effect
     assert path.stat().st_mtime_ns == stamp_ns
 
-    with pytest.raises(LearnerRefused, match="is that of another call"):
+    with pytest.raises(Refused, match="is that of another call"):
         learner.client.send_command(Pause(who="ann", token="secret", call_id=command.call_id, pause=False))
 
     gone_on = learner.client.send_command(Pause(who="ann", token="secret", pause=False))
@@ -113,7 +108,7 @@ def test_a_checkpoint_that_cannot_be_written_is_one_line(learner):
     learner.client.status()
     # A folder in its place: even root can't replace that by a file.
     (Path(learner.config.run_dir) / "checkpoint.learner" / "x").mkdir(parents=True)
-    with pytest.raises(LearnerRefused) as info:
+    with pytest.raises(Refused) as info:
         learner.client.send_command(WriteCheckpoint(who="ann", token="secret"))
     assert "checkpoint.learner" in str(info.value) and "\n" not in str(info.value)
     wait_for(lambda: learner.client.status().state is LearnerState.WAITING)
@@ -121,5 +116,5 @@ def test_a_checkpoint_that_cannot_be_written_is_one_line(learner):
 
 def test_nobody_there_is_one_line():
     client = LearnerClient(f"tcp://127.0.0.1:{free_base_port()}", timeout_s=0.2)
-    with client, pytest.raises(LearnerUnreachable, match="start it"):
+    with client, pytest.raises(Unreachable, match="start it"):
         client.status()

@@ -106,7 +106,7 @@ class OperatorClient(FleetClient):
     """A client with a method for each question and each command."""
 
     def __init__(
-        self, endpoint: str | RequestQueue, who: str = "anna@bench", timeout_s: float = 5.0, token: str = ""
+        self, endpoint: str, who: str = "anna@bench", timeout_s: float = 5.0, token: str = ""
     ) -> None:
         super().__init__(endpoint, timeout_s)
         self.who, self.token = who, token
@@ -182,6 +182,32 @@ class ManagerThread:
     def stop(self) -> None:
         self.stopping.set()
         self._thread.join()
+
+
+class Hanging:
+    """A feed that hangs, as a disk does, so that the manager serves nobody meanwhile."""
+
+    def __init__(self, manager: ManagerThread) -> None:
+        self.goes_on, hangs = threading.Event(), threading.Event()
+        self._feed, self._take = manager.feed, manager.feed.take
+
+        def take() -> LiveBatch | None:
+            hangs.set()
+            self.goes_on.wait()
+            return None
+
+        manager.feed.take = take
+        assert hangs.wait(20)
+
+    def __enter__(self) -> Hanging:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        self._feed.take = self._take
+        self.goes_on.set()
 
 
 class ActingPolicyBuffer:

@@ -13,6 +13,7 @@ import msgspec
 from floop_robot.bundle import Bundle
 from floop_robot.deploy.registry.database import Database, decode, encode, integer
 from floop_robot.deploy.registry.records import (
+    FLEET,
     AuditEntry,
     CandidateInfo,
     CandidateState,
@@ -42,10 +43,10 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     decided_ns: int = 0
     restores: int = 0
     """Version whose bytes these are; 0 for new ones."""
-    promote: bool = True
-    """Whether it becomes production; not when it is for one robot."""
-    directives: tuple[Directive, ...] = ()
-    """Stored with it; a pin other than 0 becomes the new version."""
+    scope: str = FLEET
+    """The fleet, or the one robot that it is for, which then is pinned to it."""
+    pins: bool = False
+    """Whether the fleet is pinned to it as well."""
 
 
 class Registry:
@@ -88,15 +89,15 @@ class Registry:
             blob = stamped.to_bytes()
             info = self._describe(stamped, publication, self._alias(connection, PRODUCTION), len(blob), now_ns)
             connection.execute("INSERT INTO versions VALUES (?, ?, ?, ?)", (version, info.sha256, encode(info), blob))
-            if publication.promote:
+            if publication.scope == FLEET:
                 self._set_alias(connection, PRODUCTION, version)
             if origin is Origin.BASELINE:
                 self._set_alias(connection, BASELINE, version)
             if origin is Origin.GATE:
                 self._settle(connection, CandidateState.PUBLISHED, version)
-            for directive in publication.directives:
-                pin = version if directive.pin else 0
-                self._set_directive(connection, msgspec.structs.replace(directive, pin=pin))
+            if publication.pins or publication.scope != FLEET:
+                pinned = msgspec.structs.replace(self.directive(publication.scope), held=True, pin=version)
+                self._set_directive(connection, pinned)
             self._note(connection, publication.who, f"published ({origin})", now_ns, version, publication.detail)
         return info
 

@@ -1,8 +1,8 @@
 """fleet_manager_node: the fleet manager, with operators' services and the fleet's topics around it.
 
-The manager is the same as without ROS (`services.fleet_manager`), in a thread of its own. Everything here puts its
-requests into the manager's queue. Commands, e-stops and queries each have their own executor, and what takes long runs
-in a thread: none waits for another.
+The manager is the same as without ROS (`services.fleet_manager`), in a thread of its own. Commands and the audit of
+e-stops go into its queue directly: one that is given up in time is never done. Queries ask it as everybody does.
+Commands, e-stops and queries each have their own executor, and what takes long runs in a thread: none waits for others.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import contextlib
 import functools
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rclpy.node import Node
 
@@ -31,12 +31,11 @@ from floop_robot.ros.node.diagnostics import DiagnosticsPublisher
 from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameters
 from floop_robot.ros.node.robot_parameters import CONFIG
-from floop_robot.ros.node.service_calls import create_services
+from floop_robot.ros.node.service_calls import answering, create_services
 from floop_robot.ros.node.stamps import to_time
 from floop_robot.services import fleet_manager
 from floop_robot.services.diagnostics import ERROR, OK, WARN, DiagnosticItem
 from floop_robot.spec.config import FloopConfig, load_config
-from floop_robot.spec.errors import FloopError
 
 QUERY_TIMEOUT_S: Final = 5.0
 POLL_TIMEOUT_S: Final = 1.0
@@ -73,22 +72,16 @@ class FleetQueryServices:
     def __init__(self, node: Node, client: FleetClient) -> None:
         """`client` belongs to this service alone."""
         self._client = client
-        status, policies = functools.partial(self._serve, self._status), functools.partial(self._serve, self._list)
-        table = ((FleetStatus, topics.FLEET_STATUS, status), (ListPolicies, topics.LIST_POLICIES, policies))
+        table = (
+            (FleetStatus, topics.FLEET_STATUS, answering(self._status)),
+            (ListPolicies, topics.LIST_POLICIES, answering(self._list)),
+        )
         create_services(node, table)
 
-    def _serve(self, body: Callable[[Any, Any], None], request: Any, answer: Any) -> Any:
-        try:
-            body(request, answer)
-            answer.success = True
-        except FloopError as error:
-            answer.message = str(error)
-        return answer
-
-    def _status(self, _: FleetStatus.Request, answer: FleetStatus.Response) -> None:
+    async def _status(self, _: FleetStatus.Request, answer: FleetStatus.Response) -> None:
         answer.state = fleet_to_msg(self._client.status())
 
-    def _list(self, request: ListPolicies.Request, answer: ListPolicies.Response) -> None:
+    async def _list(self, request: ListPolicies.Request, answer: ListPolicies.Response) -> None:
         status, found = self._client.status(), self._client.ask(GetPolicies(), Policies)
         candidates = self._candidates() if request.with_verdicts else []
         live = {each.sha256: each for each in status.live}
@@ -154,14 +147,15 @@ def serve(ros: RosProcess) -> None:
     path = Parameters(node, (CONFIG,)).get(CONFIG)
     config = load_config(Path(path) if path else None)
     requests = RequestQueue()
-    publisher = FleetPublisher(node, FleetClient(requests, timeout_s=POLL_TIMEOUT_S))
-    command_services = FleetCommandServices(commands, requests, lambda request: read_bundle(request, config))
-    fleet_estop = FleetEstop(stops, stop_clients, config.robot_names, requests)
-    served = (
-        FleetQueryServices(node, FleetClient(requests, timeout_s=QUERY_TIMEOUT_S)),
-        DiagnosticsPublisher(node, "fleet", lambda: health(publisher)),
-    )
+    rpc = config.endpoints.fleet_rpc
     with contextlib.ExitStack() as opened:
+        publisher = FleetPublisher(node, opened.enter_context(FleetClient(rpc, POLL_TIMEOUT_S)))
+        command_services = FleetCommandServices(commands, requests, lambda request: read_bundle(request, config))
+        fleet_estop = FleetEstop(stops, stop_clients, config.robot_names, requests)
+        served = (
+            FleetQueryServices(node, FleetClient(rpc, QUERY_TIMEOUT_S)),  # not closed: a query may still wait in it
+            DiagnosticsPublisher(node, "fleet", lambda: health(publisher)),
+        )
         opened.enter_context(fleet_manager_running(config, requests, ros.stop))
         opened.enter_context(publisher)
         for each in (node, commands, stops, stop_clients):

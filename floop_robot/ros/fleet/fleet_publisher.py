@@ -10,7 +10,7 @@ from typing import Final
 from rclpy.node import Node
 
 from floop_interfaces.msg import AuditEntry, FleetState, GateVerdict
-from floop_robot.deploy import FleetClient, FleetStatus, FleetUnreachable, Robots
+from floop_robot.deploy import FleetClient, FleetStatus, Robots, Unreachable
 from floop_robot.deploy.messages import GetNews, GetRobots, News
 from floop_robot.ros.fleet.fleet_convert import audit_to_msg, convert_valid, fleet_to_msg, verdict_to_msg
 from floop_robot.ros.node import topics
@@ -58,7 +58,7 @@ class FleetPublisher:
             try:
                 self._poll()
                 self.error = ""
-            except FleetUnreachable as error:
+            except Unreachable as error:
                 self.error = str(error)
             except FloopError as error:
                 self._note_error(str(error))

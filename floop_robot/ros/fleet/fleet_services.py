@@ -6,7 +6,6 @@ Nothing blocks: a call that reads a file does so in a thread, and then names the
 from __future__ import annotations
 
 import functools
-import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,13 +26,11 @@ from floop_robot.deploy.registry import FLEET
 from floop_robot.ros.fleet.fleet_convert import result_to_msg, robot_to_msg
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.async_condition import AsyncCondition
-from floop_robot.ros.node.service_calls import create_services
+from floop_robot.ros.node.service_calls import answering, create_services, signature
 from floop_robot.services.import_zip import IMPORT_TIMEOUT_S, bundle_of_zip
 from floop_robot.spec.bounds import MAX_INT
 from floop_robot.spec.config import FloopConfig
-from floop_robot.spec.errors import CallRefused, FloopError
-
-log = logging.getLogger(__name__)
+from floop_robot.spec.errors import CallRefused
 
 BEGIN_S: Final = 10.0
 """A command that was not begun within this long after its call is not done; a file is read within it as well."""
@@ -55,18 +52,17 @@ class FleetCommandServices:
         self._requests, self._read, self._condition = requests, read, AsyncCondition(node)
         self._waiting = 0
         """Calls that want to wait for robots."""
-        table = [(kind, name, functools.partial(self._serve, make)) for kind, name, make in COMMANDS]
+        table = [(kind, name, answering(functools.partial(self._serve, make))) for kind, name, make in COMMANDS]
         create_services(node, table, ReentrantCallbackGroup())
 
     def close(self) -> None:
         """Answer whoever still waits."""
         self._condition.close()
 
-    async def _serve(self, make: Callable[[Any], AnyFleetCommand], request: Any, answer: Any) -> Any:
+    async def _serve(self, make: Callable[[Any], AnyFleetCommand], request: Any, answer: Any) -> None:
         wait_s = max(0.0, min(getattr(request, "wait_s", 0.0), MAX_WAIT_S))
         if wait_s and self._waiting >= MAX_WAITING:
-            answer.message = f"{MAX_WAITING} calls wait for robots already; call with wait_s 0, or later"
-            return answer
+            raise CallRefused(f"{MAX_WAITING} calls wait for robots already; call with wait_s 0, or later")
         self._waiting += wait_s > 0.0
         deadline_s = time.monotonic() + _begin_s(request)
         try:
@@ -76,23 +72,15 @@ class FleetCommandServices:
             done = await self._ask(command, CommandResult, deadline_s)
             found = Convergence(command, done)
             how_far = await self._wait_for(found, wait_s)
-        except FloopError as error:
-            answer.message = str(error)
-            return answer
-        except Exception:  # a call without an answer waits for ever
-            log.exception("a call of an operator failed")
-            answer.message = "a fault of the program; the fleet manager's log has it"
-            return answer
         finally:
             self._waiting -= wait_s > 0.0
-        answer.success, answer.message = True, "; ".join(filter(None, (done.what, how_far)))
+        answer.message = "; ".join(filter(None, (done.what, how_far)))
         answer.record = result_to_msg(done)
         answer.robots = [robot_to_msg(robot) for robot in found.robots]
         if hasattr(answer, "version") and not isinstance(command, Resume):
             answer.version = done.version
         if isinstance(command, Drain):
             answer.idle = bool(command.drain and found.reached and not found.pending and not found.silent)
-        return answer
 
     async def _wait_for(self, found: Convergence, wait_s: float) -> str:
         """How far the robots are, in words, once they have obeyed or `wait_s` is over."""
@@ -101,20 +89,26 @@ class FleetCommandServices:
             while True:
                 robots = await self._ask(GetRobots(), Robots, time.monotonic() + BEGIN_S)
                 if found.look(robots.robots) or time.monotonic() >= deadline_s:
-                    break
-                await self._condition.wait_for(lambda: False, POLL_PERIOD_S)
+                    return found.text()
+                await self._condition.wait_for(lambda: self._is_ending, POLL_PERIOD_S)
         except CallRefused:  # the command was carried out all the same
+            if self._is_ending:
+                return "the fleet manager ended before it was known how far the robots are"
             return "how far the robots are is not known; `floop status` shows it"
-        return found.text()
+
+    @property
+    def _is_ending(self) -> bool:
+        """Whether nobody carries out commands any more."""
+        return self._requests.is_closed or self._condition.is_closed
 
     async def _with_file(self, command: Push, request: PushPolicy.Request, deadline_s: float) -> Push:
         """The push with the bundle that it names. Nothing is read for a stranger; what changes meanwhile stays."""
-        fields = {name: getattr(command, name) for name in GetScopeVersion.__struct_fields__}
-        base = await self._ask(GetScopeVersion(**fields), CommandResult, deadline_s)
+        asked = GetScopeVersion(scope=command.scope, **signature(request))
+        base = await self._ask(asked, CommandResult, deadline_s)
         if self._condition.running_threads >= MAX_FILE_READERS:
             raise CallRefused(f"not done: {MAX_FILE_READERS} files are being read already; call again later")
         bundles: list[Bundle] = []
-        left_s = max(0.0, deadline_s - time.monotonic())
+        left_s = deadline_s - time.monotonic()
         try:
             is_read = await self._condition.run_in_thread(lambda: bundles.append(self._read(request)), left_s)
         except RuntimeError as error:  # the machine is short of threads
@@ -128,16 +122,15 @@ class FleetCommandServices:
         """The fleet manager's answer; raises `CallRefused` when there is none, and then says whether it was done."""
         future = self._requests.submit(request)
         future.add_done_callback(lambda _: self._condition.notify())
-        in_time = await self._condition.wait_for(future.done, max(0.0, deadline_s - time.monotonic()))
+        await self._condition.wait_for(future.done, deadline_s - time.monotonic())
         if future.cancel():  # it was not begun; the fleet manager cancels as well, when it ends
-            ends = in_time or self._condition.is_closed
             late = f"could not be begun within {BEGIN_S:g} s; call again later"
-            raise CallRefused(f"not done: {'the fleet manager ends' if ends else late}")
-        if not future.done():
-            raise CallRefused("not known whether this command was carried out, or will be yet; `floop status` shows it")
-        if error := future.exception():  # raised in the fleet manager's thread as well
-            raise CallRefused(f"not known whether this command was carried out: {error}")
-        reply = future.result()
+            raise CallRefused(f"not done: {'the fleet manager ends' if self._is_ending else late}")
+        try:
+            reply = future.result(0)
+        except Exception:  # it takes long, or it has ended the fleet manager
+            unknown = "not known whether this command was carried out, or will be yet; `floop status` shows it"
+            raise CallRefused(unknown) from None
         if isinstance(reply, kind):
             return reply
         raise CallRefused(reply.reason if isinstance(reply, Refusal) else f"the fleet manager answered {reply}")
@@ -161,14 +154,12 @@ def _push(request: PushPolicy.Request) -> AnyFleetCommand:
 
 
 def _command(kind: type[AnyFleetCommand], request: Any, **fields: Any) -> AnyFleetCommand:
-    """A command with these fields and those that every request has; one without an id of its own gets a new one."""
+    """A command with these fields and those that every request has."""
     if not fields.get("scope", FLEET):
         raise CallRefused(f"{'robot' if kind is Drain else 'scope'} is empty: name a robot, or {FLEET!r} for all")
     if fields.get("version", 0) > MAX_INT:
         raise CallRefused(f"there is no v{fields['version']}: numbers end at {MAX_INT}")
-    if request.call_id:
-        fields["call_id"] = request.call_id
-    return kind(who=request.who, token=request.token, why=request.why, **fields)
+    return kind(**signature(request), **fields)
 
 
 COMMANDS: tuple[tuple[Any, str, Callable[[Any], AnyFleetCommand]], ...] = (

@@ -13,9 +13,8 @@ from floop_robot.deploy import FleetClient
 from floop_robot.learn.status import LearnerStatus
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.convert import to_message
-from floop_robot.ros.node.service_calls import create_services
+from floop_robot.ros.node.service_calls import answering, create_services, signature
 from floop_robot.services.learner_client import LearnerClient, Pause, WriteCheckpoint, send_audited
-from floop_robot.spec.errors import FloopError
 
 log = logging.getLogger(__name__)
 
@@ -27,39 +26,23 @@ class LearnerServices:
         """`client` and `fleet` belong to these services alone."""
         self._client, self._fleet = client, fleet
         table = (
-            (PauseLearner, topics.PAUSE_LEARNER, self._pause),
-            (CheckpointLearner, topics.CHECKPOINT_LEARNER, self._checkpoint),
+            (PauseLearner, topics.PAUSE_LEARNER, answering(self._pause)),
+            (CheckpointLearner, topics.CHECKPOINT_LEARNER, answering(self._checkpoint)),
         )
         create_services(node, table)
 
-    def _pause(self, request: PauseLearner.Request, answer: PauseLearner.Response) -> PauseLearner.Response:
-        status = self._carry_out(Pause(pause=request.pause, **_signed(request, request.why)), answer)
-        if status is not None:
-            answer.status = to_message(msg.LearnerStatus, status)
-        return answer
+    async def _pause(self, request: PauseLearner.Request, answer: PauseLearner.Response) -> None:
+        status = self._carry_out(Pause(pause=request.pause, **signature(request)), answer)
+        answer.status = to_message(msg.LearnerStatus, status)
 
-    def _checkpoint(
-        self, request: CheckpointLearner.Request, answer: CheckpointLearner.Response
-    ) -> CheckpointLearner.Response:
-        status = self._carry_out(WriteCheckpoint(**_signed(request)), answer)
-        if status is not None:
-            answer.path, answer.gradient_steps = status.checkpoint_path, status.gradient_steps
-        return answer
+    async def _checkpoint(self, request: CheckpointLearner.Request, answer: CheckpointLearner.Response) -> None:
+        status = self._carry_out(WriteCheckpoint(**signature(request)), answer)
+        answer.path, answer.gradient_steps = status.checkpoint_path, status.gradient_steps
 
-    def _carry_out(self, command: Pause | WriteCheckpoint, answer: Any) -> LearnerStatus | None:
-        try:
-            found, record = send_audited(self._client, self._fleet, command)
-        except FloopError as error:
-            answer.message = str(error)
-            return None
+    def _carry_out(self, command: Pause | WriteCheckpoint, answer: Any) -> LearnerStatus:
+        found, record = send_audited(self._client, self._fleet, command)
         done = record or found.done
         if record is None:
             log.warning("learner: %s %s, and no fleet manager audited it", done.who, done.what)
-        answer.success, answer.message = True, found.done.what
-        answer.record = to_message(msg.AuditEntry, done, detail=done.why)
+        answer.message, answer.record = found.done.what, to_message(msg.AuditEntry, done, detail=done.why)
         return found.status
-
-
-def _signed(request: Any, why: str = "") -> dict[str, str]:
-    signed = {"who": request.who, "token": request.token, "why": why}
-    return signed | ({"call_id": request.call_id} if request.call_id else {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
@@ -14,6 +15,8 @@ from floop_interfaces.msg import AuditEntry
 from floop_robot.ros.node.qos import CALLS
 from floop_robot.ros.node.stamps import to_time
 from floop_robot.spec.errors import FloopError
+
+log = logging.getLogger(__name__)
 
 MAX_CACHED_ANSWERS: Final = 256
 """Answers kept for callers that repeat themselves: they do so within seconds."""
@@ -31,6 +34,32 @@ def create_services(
 def audit_entry(who: str, what: str, *, version: int = 0, detail: str = "") -> AuditEntry:
     """Who did what, now, at a node that has no registry."""
     return AuditEntry(stamp=to_time(time.time_ns()), who=who, what=what, version=version, detail=detail)
+
+
+def signature(request: Any) -> dict[str, Any]:
+    """Fields of every command, as a call has them. A call without an id leaves it to the command to make one."""
+    given = {name: getattr(request, name, "") for name in ("who", "token", "why", "call_id")}
+    return given if given["call_id"] else {name: given[name] for name in ("who", "token", "why")}
+
+
+def answering(body: Callable[[Any, Any], Awaitable[None]]) -> Callable[[Any, Any], Awaitable[Any]]:
+    """A handler that answers whatever becomes of `body(request, answer)`: a call without an answer waits for ever.
+
+    What `body` raises is a refusal; without that, the answer is a success.
+    """
+
+    async def handle(request: Any, answer: Any) -> Any:
+        try:
+            await body(request, answer)
+            answer.success = True
+        except FloopError as refused:
+            answer.message = str(refused)
+        except Exception:
+            log.exception("%s failed", type(request).__qualname__)
+            answer.message = "a fault of the program; the log of this node has it"
+        return answer
+
+    return handle
 
 
 class IdempotentServices:
@@ -53,20 +82,16 @@ class IdempotentServices:
         create_services(node, wrapped, ReentrantCallbackGroup())
 
     def _handler(self, name: str, body: Callable[[Any, Any], Awaitable[None]]) -> Callable[[Any, Any], Awaitable[Any]]:
+        answered = answering(body)
+
         async def handle(request: Any, answer: Any) -> Any:
             known = self._answers.get((name, request.call_id)) if request.call_id else None
             if known is not None:
                 return known
             if refusal := self._authorize(request.who, request.token):
                 answer.message = refusal
-                return answer
-            try:
-                await body(request, answer)
-            except FloopError as refused:
-                answer.message = str(refused)
-                return answer
-            answer.success = True
-            self._store(name, request.call_id, answer)
+            elif (await answered(request, answer)).success:
+                self._store(name, request.call_id, answer)
             return answer
 
         return handle

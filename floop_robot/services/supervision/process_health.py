@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from floop_robot.deploy import FleetClient, FleetUnreachable
+from floop_robot.deploy import FleetClient, Unreachable
 from floop_robot.services.supervision.process_spec import ProcessSpec
 from floop_robot.services.supervision.stats_file import stats_age_s
 from floop_robot.spec.config import FloopConfig
@@ -41,7 +41,7 @@ def _fleet_manager_answers(name: str, config: FloopConfig) -> ProcessHealth:
     with FleetClient(config.endpoints.fleet_rpc, timeout_s=_ANSWER_S) as client:
         try:
             found = client.status()
-        except FleetUnreachable as error:
+        except Unreachable as error:
             return ProcessHealth(name, False, str(error))
     return ProcessHealth(name, True, f"answers; v{found.production} is in production")
 

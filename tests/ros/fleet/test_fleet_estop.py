@@ -29,6 +29,7 @@ from floop_robot.ros.fleet.fleet_estop import ENDING, FleetEstop
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import EVENTS, LATCHED
 from floop_robot.ros.safety.estop_service import DONE, GIVEN_BEFORE, NOT_NOW, NOT_ON_DISK
+from tests.support.in_process_fleet import Hanging, ManagerThread
 from tests.support.operator_tokens import TOKEN, WHO
 from tests.support.ros.fleet_rig import FleetRig
 from tests.support.ros.peer import Peer, Spun
@@ -106,15 +107,17 @@ class Ending(Node):
 
 
 @contextmanager
-def asking(domain: int, kind: Callable[[Context], N]) -> Iterator[tuple[Peer, N, FleetEstop]]:
-    """`/fleet/set_estop` of a fleet whose one robot is a `kind`, and who audits is away."""
+def asking(
+    domain: int, kind: Callable[[Context], N], requests: RequestQueue | None = None
+) -> Iterator[tuple[Peer, N, FleetEstop]]:
+    """`/fleet/set_estop` of a fleet whose one robot is a `kind`; without `requests`, who audits is away."""
     nobody = RequestQueue()
     with (
         closing(Peer(domain)) as peer,
         closing(Spun(peer.context, kind)) as robot,
         closing(Spun(peer.context, lambda context: Node("asking", context=context))) as node,
         closing(nobody),
-        closing(FleetEstop(peer.node, node.node, ["robot_1"], nobody)) as stop,
+        closing(FleetEstop(peer.node, node.node, ["robot_1"], requests or nobody)) as stop,
     ):
         yield peer, robot.node, stop
 
@@ -318,3 +321,18 @@ def test_a_reset_keeps_no_stop_waiting_and_ends_with_it(stops: Stops) -> None:
     answer = stops.fleet.peer.result(is_reset)
     assert answer.message == f"reset none; robot_1 did not answer; robot_2 {CHANGED_SINCE}"
     assert stops.fleet.peer.result(stopped).message == "stopped none; robot_2 did not answer"
+
+
+def test_a_stop_is_audited_also_by_a_fleet_manager_that_was_busy(tmp_path: Path, domain: int) -> None:
+    manager = ManagerThread(tmp_path)
+    try:
+        with asking(domain, Ending, manager.requests) as (peer, _, _):
+            with Hanging(manager):
+                call = srv.SetEstop.Request(stop=True, who=WHO, why="a hand in the tote")
+                answer = peer.call(srv.SetEstop, topics.FLEET_SET_ESTOP, call)
+                assert (answer.record.who, answer.record.epoch) == (WHO, 0)  # nobody has audited it yet
+            with manager.client() as client:
+                entry = wait_for(lambda: next((e for e in client.status().audit if e.who == WHO), None))
+        assert (entry.what, "a hand in the tote" in entry.detail) == (answer.record.what, True)
+    finally:
+        manager.stop()

@@ -56,8 +56,8 @@ def test_a_state_that_fits_no_message_is_published_as_soon_as_it_does(manager: M
         peer = opened.enter_context(contextlib.closing(Peer(domain)))
         heard = peer.listen(msg.FleetState, topics.FLEET_STATE, LATCHED)
         client = opened.enter_context(Miscounting(manager.rpc))
-        asker = opened.enter_context(contextlib.closing(RpcClient(manager.rpc, REPLIES)))
-        assert asker.ask(Heartbeat(robot="robot_1", boot_id="b", contract=IDS.contract, version=1), Target, 20)
+        asker = opened.enter_context(RpcClient(manager.rpc, REPLIES))
+        assert asker.try_ask(Heartbeat(robot="robot_1", boot_id="b", contract=IDS.contract, version=1), Target, 20)
         publisher = opened.enter_context(FleetPublisher(peer.node, client))
         wait_for(lambda: "cannot be published" in publisher.error, 20, "the fault")
         assert not heard

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,14 @@ pytest.importorskip("rclpy", reason=NO_ROS)
 
 from floop_interfaces import srv
 from floop_robot.bundle import Bundle
-from floop_robot.deploy import LiveBatch
+from floop_robot.bundle.delivery import Heartbeat
 from floop_robot.deploy.registry import FLEET
 from floop_robot.ros.fleet import fleet_services
 from floop_robot.ros.fleet.fleet_services import MAX_FILE_READERS, FleetCommandServices
 from floop_robot.ros.node import topics
-from tests.support.in_process_fleet import ManagerThread
+from tests.support.in_process_fleet import Hanging, ManagerThread
 from tests.support.ros.peer import Peer
-from tests.support.sample_bundles import make_bundle
+from tests.support.sample_bundles import IDS, make_bundle
 from tests.support.waiting import wait_for
 
 READER = "async-condition"
@@ -61,12 +62,15 @@ class ServicesRig:
     def __init__(self, folder: Path, domain: int) -> None:
         self.folder, self.manager = folder, ManagerThread(folder)
         self.files: list[SlowFile] = []
+        self.fault: Exception | None = None
+        """What reading a file raises."""
         self.client = self.manager.client("bob")
         self.peer = Peer(domain)
         self.services = FleetCommandServices(self.peer.node, self.manager.requests, self._read)
 
-    @staticmethod
-    def _read(request: srv.PushPolicy.Request) -> Bundle:
+    def _read(self, request: srv.PushPolicy.Request) -> Bundle:
+        if self.fault is not None:
+            raise self.fault
         path = Path(request.bundle_path)
         return Bundle.from_bytes(path.read_bytes(), path.name) if path.is_fifo() else Bundle.load(path)
 
@@ -141,6 +145,28 @@ def test_a_file_that_takes_too_long_is_never_pushed(rig: ServicesRig, monkeypatc
     assert rig.client.status().production == 1
 
 
+def test_a_push_with_a_file_has_one_deadline(rig: ServicesRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet_services, "BEGIN_S", 4.0)
+    rig.files.append(SlowFile(rig.folder / "slow.floop"))
+    request = srv.PushPolicy.Request(who="ann", bundle_path=str(rig.files[0].path))
+    rig.peer.call(srv.HoldUpdates, topics.HOLD_UPDATES, srv.HoldUpdates.Request(who="ann"), 20.0)  # services are found
+    with Hanging(rig.manager):
+        began_s = time.monotonic()
+        pushed = rig.peer.send(srv.PushPolicy, topics.PUSH_POLICY, request)
+        wait_for(lambda: time.monotonic() > began_s + 3.0)
+    wait_for(lambda: readers() == 1, what="the file being read")
+    answer = rig.peer.result(pushed, 20.0)
+    assert answer.message == "not done: could not read its file within 4 s; call again later"
+    assert time.monotonic() < began_s + 6.0  # the file did not get 4 s of its own
+
+
+def test_a_fault_of_the_program_is_answered(rig: ServicesRig) -> None:
+    rig.fault = ZeroDivisionError()
+    answer = rig.call(srv.PushPolicy, topics.PUSH_POLICY, bundle_path="some.floop")
+    assert (answer.success, answer.message) == (False, "a fault of the program; the log of this node has it")
+    assert rig.call(srv.PushPolicy, topics.PUSH_POLICY, version=1).success
+
+
 def test_files_that_hang_cost_a_bounded_number_of_threads(rig: ServicesRig) -> None:
     stuck = [rig.push_slow_file()[0] for _ in range(MAX_FILE_READERS)]
     refused, _ = rig.push_slow_file()
@@ -174,26 +200,33 @@ def test_what_the_fleet_manager_could_not_begin_in_time_is_never_done(
     rig: ServicesRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fleet_services, "BEGIN_S", 0.5)
-    goes_on, hangs, take = threading.Event(), threading.Event(), rig.manager.feed.take
-
-    def hang() -> LiveBatch | None:  # as a disk does
-        hangs.set()
-        goes_on.wait()
-        return take()
-
-    rig.manager.feed.take = hang
-    assert hangs.wait(20)
-    try:
+    with Hanging(rig.manager):
         answer = rig.call(srv.HoldUpdates, topics.HOLD_UPDATES, hold=True)
         assert answer.message == "not done: could not be begun within 0.5 s; call again later"
-    finally:
-        goes_on.set()
     assert not rig.client.status().fleet.held
 
 
 def test_a_fleet_manager_that_ends_says_so(rig: ServicesRig) -> None:
     rig.manager.stop()
     assert rig.call(srv.HoldUpdates, topics.HOLD_UPDATES, hold=True).message == "not done: the fleet manager ends"
+
+
+@pytest.mark.parametrize("what_ends", ["fleet manager", "services"])
+def test_whoever_waits_for_robots_when_the_fleet_manager_ends_learns_that_it_was_done(
+    rig: ServicesRig, what_ends: str
+) -> None:
+    beat = Heartbeat(robot="robot_1", boot_id="b", contract=IDS.contract, version=1, acting=1)
+    rig.manager.requests.submit(beat).result(20)
+    request = srv.PushPolicy.Request(who="ann", version=1, wait_s=60.0)
+    pushed = rig.peer.send(srv.PushPolicy, topics.PUSH_POLICY, request)
+    wait_for(lambda: rig.client.status().production == 2, what="the push")
+    if what_ends == "services":
+        rig.services.close()
+    else:
+        rig.manager.stop()
+    answer = rig.peer.result(pushed, 20.0)
+    done = "pushed v2, the bytes of v1; the fleet manager ended before it was known how far the robots are"
+    assert (answer.success, answer.version, answer.message) == (True, 2, done)
 
 
 def test_closing_answers_whoever_waits(rig: ServicesRig) -> None:

@@ -16,7 +16,7 @@ import click
 import msgspec
 
 from floop_robot.cli.text_file import read_text
-from floop_robot.cli.which_fleet import fleet_config, fleet_options
+from floop_robot.cli.which_fleet import fleet_options, running_fleet
 from floop_robot.deploy import CommandResult, FleetClient, FleetCommand
 from floop_robot.deploy.convergence import Convergence
 from floop_robot.spec.config import FloopConfig
@@ -36,8 +36,8 @@ class Operator(msgspec.Struct, frozen=True, dict=True):
 
     @functools.cached_property
     def fleet(self) -> FloopConfig:
-        """The fleet's configuration; raises `ConfigError` as `fleet_config`."""
-        return fleet_config(self.config)
+        """The fleet's configuration; raises `ConfigError` as `running_fleet`."""
+        return running_fleet(self.config)
 
     def connect(self, timeout_s: float = 5.0) -> FleetClient:
         """A client of the fleet manager."""
@@ -57,7 +57,7 @@ class Operator(msgspec.Struct, frozen=True, dict=True):
         robots = {robot.robot: robot.version for robot in found.robots}
         if self.as_json:
             record = {"done": done, "robots": robots, "there": found.reached, "behind": found.pending}
-            click.echo(msgspec.json.encode(record | {"silent": found.silent}).decode())
+            click.echo(msgspec.json.encode(record | {"silent": found.silent, "pinned": found.pinned}).decode())
             return
         is_named = not done.version or re.search(rf"\bv{done.version}\b", done.what)
         click.echo(done_line(done) + ("" if is_named else f" (v{done.version})"))

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from floop_robot.bundle import Bundle, verify
+from floop_robot.cli.start_progress import StartProgress
 from floop_robot.cli.text_file import read_text
 from floop_robot.deploy.registry import check_registry
 from floop_robot.durable.locks import is_running
@@ -100,14 +101,15 @@ def keep_up(
             _shift(run_dir, shift)  # only now: the supervisor has made sure that no other fleet runs here
         count = f"{len(specs)} processes" if len(specs) > 1 else specs[0].name
         click.echo(f"{count}; logs in {run_dir / 'logs'}; Ctrl-C stops them", err=True)
-        status = _watch(fleet, stop)
+        status = _watch(fleet, stop, StartProgress(specs, config))
         click.echo("stopping", err=True)
     return status
 
 
-def _watch(fleet: Supervisor, stop: threading.Event) -> int:
+def _watch(fleet: Supervisor, stop: threading.Event, start: StartProgress) -> int:
     reported = 0
     while not stop.wait(_POLL_S):
+        start.show()
         for restart in fleet.restarts[reported:]:
             reported += 1
             when = time.strftime("%H:%M:%S", time.localtime(restart.stamp_ns / 1e9))

@@ -10,6 +10,7 @@ import click
 
 from floop_robot.durable.locks import is_running
 from floop_robot.services.supervision.fleet_description import CONFIG_FILE
+from floop_robot.services.supervision.stopped_run import stopped_reason
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError
 
@@ -21,6 +22,17 @@ def fleet_options(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)
     return click.option("--config", type=click.Path(path_type=Path), default=None,
                         help="The fleet's floop.yaml; left out: of the one that runs here.")(command)  # fmt: skip
+
+
+def running_fleet(config: Path | None) -> FloopConfig:
+    """As `fleet_config`, for who asks it or commands it: raises `ConfigError` when it ran here and has stopped.
+
+    Another fleet may run on its ports, and a command to the wrong fleet can do harm.
+    """
+    found = fleet_config(config)
+    if reason := stopped_reason(found):
+        raise ConfigError(reason)
+    return found
 
 
 def fleet_config(config: Path | None) -> FloopConfig:

@@ -78,6 +78,13 @@ def _still_fails(snapshot: Snapshot) -> bool:
     return target is None or bool(target.classes or target.without_model)
 
 
+def silent_processes(snapshot: Snapshot) -> list[str]:
+    """Who has not reported yet; a robot, when its policy acted on no version."""
+    central = {"the fleet manager": snapshot.fleet, "the learner": snapshot.learner}
+    robots = [robot.name for robot in snapshot.robots if not robot.version]
+    return [*(name for name, found in central.items() if found is None), *robots]
+
+
 class Experiment:
     """One run of the demo; for one thread."""
 
@@ -147,18 +154,21 @@ class Experiment:
         )
 
     def _warm_up(self, fleet: Supervisor, snapshots: SnapshotReader) -> None:
-        deadline = self._start_s + START_TIMEOUT_S
-        while not self._is_warmed_up(snapshot := self._look("known tasks", fleet, snapshots)):
+        deadline, phase = self._start_s + START_TIMEOUT_S, "starting"
+        while slow := self._slow(snapshot := self._look(phase, fleet, snapshots)):
+            silent = silent_processes(snapshot)
+            phase = f"starting; waiting for {', '.join(silent)}" if silent else "known tasks"
             if time.monotonic() > deadline:
-                slow = [r.name for r in snapshot.robots if r.episodes < WARM_EPISODES]
                 raise FloopError(
-                    f"the fleet did not start within {START_TIMEOUT_S:.0f} s: {', '.join(slow) or 'the learner'} "
+                    f"the fleet did not start within {START_TIMEOUT_S:.0f} s: {', '.join(slow)} "
                     f"did not work; try again when less runs on this machine, or see {self.plan.run_dir / 'logs'}"
                 )
 
-    def _is_warmed_up(self, snapshot: Snapshot) -> bool:
-        learner = snapshot.learner
-        return all(r.episodes >= WARM_EPISODES for r in snapshot.robots) and learner is not None
+    @staticmethod
+    def _slow(snapshot: Snapshot) -> list[str]:
+        """Who did not do what the shift waits for yet."""
+        slow = [r.name for r in snapshot.robots if r.episodes < WARM_EPISODES]
+        return slow if snapshot.learner else [*slow, "the learner"]
 
     def _shift(self) -> None:
         set_world(self.plan.run_dir, SimWorld(self.plan.shift))

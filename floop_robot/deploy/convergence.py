@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from floop_robot.deploy.commands import CommandResult, Drain, FleetCommand, Hold
+from floop_robot.deploy.commands import CommandResult, Drain, FleetCommand, Hold, Pin, Push, Rollback
 from floop_robot.deploy.messages import RobotStatus
 from floop_robot.deploy.registry import FLEET
 
@@ -29,6 +29,8 @@ class Convergence:
         self.pending: tuple[str, ...] = ()
         self.silent: tuple[str, ...] = ()
         """Robots that were not heard lately; nobody waits for them."""
+        self.pinned: dict[str, int] = {}
+        """Robots with a pin of their own, which a command to the fleet does not reach, and their versions."""
 
     def look(self, robots: tuple[RobotStatus, ...]) -> bool:
         """Compare robots with what is wanted; True when nobody needs to wait any longer.
@@ -40,6 +42,9 @@ class Convergence:
             self.silent = tuple(robot.robot for robot in meant if robot.silent_s > SILENT_S)
             self._heard = frozenset(robot.robot for robot in meant).difference(self.silent)
         self.robots = robots
+        to_fleet = isinstance(self._command, Push | Rollback | Pin) and self._command.scope == FLEET
+        own = [robot for robot in robots if robot.directive.pin not in (0, self._version)]
+        self.pinned = {robot.robot: robot.directive.pin for robot in own if to_fleet}
         heard = [robot for robot in robots if robot.robot in self._heard]
         self.reached = tuple(robot.robot for robot in heard if self._is_reached(robot))
         self.pending = tuple(robot.robot for robot in heard if not self._is_reached(robot))
@@ -48,7 +53,11 @@ class Convergence:
     def text(self) -> str:
         """How far the robots are, in words."""
         named = zip((*WORDS[self._drain], "silent"), (self.reached, self.pending, self.silent), strict=True)
-        return "; ".join(f"{what}: {', '.join(names)}" for what, names in named if names)
+        parts = [f"{what}: {', '.join(names)}" for what, names in named if names]
+        if self.pinned:
+            names = ", ".join(f"{robot} (v{version})" for robot, version in self.pinned.items())
+            parts.append(f"pinned, so not following: {names}; `floop resume ROBOT` ends that")
+        return "; ".join(parts)
 
     def _is_meant(self, robot: RobotStatus) -> bool:
         if isinstance(self._command, Hold) or self._command.scope not in (FLEET, robot.robot):

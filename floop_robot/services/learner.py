@@ -16,6 +16,7 @@ import zmq
 
 from floop_robot.bundle import Bundle
 from floop_robot.core import JournalSource, WeightPublisher
+from floop_robot.durable.locks import RunLock
 from floop_robot.learn.algorithm import Algorithm
 from floop_robot.learn.checkpoint import Checkpoint, CheckpointInfo
 from floop_robot.learn.learner import ContinuousLearner
@@ -131,6 +132,7 @@ def run(config: FloopConfig) -> None:
     stats: StatsFile[LearnerStatus] = StatsFile(folder, "learner")
     checkpoint, resume = load_start_checkpoint(config)
     with contextlib.ExitStack() as opened:
+        opened.callback(RunLock(folder).release)  # operators may command it while no fleet manager runs
         publisher = SocketPublisher(config.endpoints)
         opened.callback(publisher.close)
         control = LearnerControl(config.endpoints.learner, folder, operators)

@@ -31,15 +31,24 @@ class SafetyStats(msgspec.Struct, frozen=True):
     rate: RateStats
     interventions: Interventions
     fault: str
+    simulated: bool = True
+    """Whether the arm is a simulated one."""
 
 
 class SafetyProcess:
     """A robot's safety process, whatever its link; a context manager."""
 
     def __init__(
-        self, arguments: RobotArguments, latch: EstopLatch, link: SafetyLink, phase_s: float | None = None
+        self,
+        arguments: RobotArguments,
+        latch: EstopLatch,
+        link: SafetyLink,
+        phase_s: float | None = None,
+        *,
+        simulated: bool = True,
     ) -> None:
-        """`phase_s`: the loop's place on the host's beat (`RateLoop`)."""
+        """`phase_s`: the loop's place on the host's beat (`RateLoop`); `simulated`: the arm is no real one."""
+        self._simulated = simulated
         self._arguments, config = arguments, arguments.config
         rate_hz = config.robot.servo_rate_hz
         core = SafetyCore(
@@ -67,7 +76,10 @@ class SafetyProcess:
         """What `floop status` shows."""
         last = self.servo.last
         return SafetyStats(
-            self.loop.stats(), last.interventions if last else Interventions(), last.fault if last else ""
+            self.loop.stats(),
+            last.interventions if last else Interventions(),
+            last.fault if last else "",
+            self._simulated,
         )
 
     def diagnostics(self) -> tuple[DiagnosticItem, DiagnosticItem]:

@@ -88,15 +88,20 @@ def test_every_command_shows_who_what_when_and_which_robots_act_on_what(
     assert "acting on it: robot_2\n" in alone.out
     assert "pinned to v4" in floop("status", *options[:2]).out
 
+    for words in (["push", "v1"], ["rollback", "v1"]):
+        said = floop(*words, *options).out.splitlines()[1]
+        assert said.startswith("acting on it: robot_1; ")
+        assert said.endswith("; pinned, so not following: robot_2 (v4); `floop resume ROBOT` ends that")
+    assert msgspec.json.decode(floop("push", "v3", "--json", *options).out)["pinned"] == {"robot_2": 4}
     assert "resumed fleet; robot_2 held or pinned still" in floop("resume", *options).out
     assert "ann: published (push) v4" in floop("status", *options[:2]).out
     resumed = floop("resume", "robot_2", *options).out
     assert "resumed robot_2" in resumed
     assert "acting on it: robot_2\n" in resumed
     pinned = msgspec.json.decode(floop("pin", "robot_1", "v2", "--json", *options).out)
-    assert pinned["done"]["what"] == "pinned robot_1 to v2, as v6"
+    assert pinned["done"]["what"] == "pinned robot_1 to v2, as v8"
     assert pinned["there"] == ["robot_1"]
-    assert "held fleet on v5" in floop("hold", *options).out
+    assert "held fleet on v7" in floop("hold", *options).out
     assert "resumed fleet" in floop("resume", *options).out
     assert "resumed robot_1" in floop("resume", "robot_1", *options).out
     undone = msgspec.json.decode(floop("rollback", "2", "--json", "--why", "it was good", *options).out)

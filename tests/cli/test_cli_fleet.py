@@ -15,6 +15,7 @@ import pytest
 from floop_robot.bundle import Bundle
 from floop_robot.durable.locks import is_running
 from floop_robot.services.supervision.fleet_description import write_config
+from floop_robot.services.supervision.stopped_run import stopped_reason
 from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.spec.config import Endpoints, save_config
 from tests.support.cli_in_process import PICK, Floop, damaged_bundles
@@ -75,6 +76,29 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(floop: Floop, fleet: S
     assert "v99" in floop("rollback", "99", *config).error
     assert "there is none to go back to" in floop("rollback", *config).error
     assert floop("policies", "--json", *config).out == before
+
+
+def test_the_configuration_of_a_stopped_fleet_reaches_no_other_on_its_ports(
+    floop: Floop, fleet: SmallFleet, tmp_path: Path
+) -> None:
+    fleet.stop("fleet_manager")
+    folder = tmp_path / "other"
+    folder.mkdir()
+    with SmallFleet(folder, Bundle.load(PICK)) as other:
+        other.config = msgspec.structs.replace(other.config, endpoints=fleet.config.endpoints)
+        other.file = write_config(other.config)
+        other.start("fleet_manager")
+        before = wait_for(other.status, WAIT_S, "the other fleet manager")
+        for words in ("status", "policies", "push v1", "hold", "drain robot_1", "learner pause"):
+            line = floop(*words.split(), "--config", fleet.file).error
+            assert line.startswith(f"floop: the fleet of {fleet.config.run_dir} has stopped; a fleet that answers at tcp://")
+        health = floop("health", "fleet_manager", "--config", fleet.file)
+        assert health.status == 1 and "has stopped" in health.out
+        after = other.status()
+        assert after is not None and after.audit == before.audit
+        assert floop("status", "--config", other.file).status == 0
+        elsewhere = Endpoints(host="192.0.2.1", base_port=fleet.config.endpoints.base_port)
+        assert not stopped_reason(msgspec.structs.replace(fleet.config, endpoints=elsewhere))
 
 
 def up(config: Path, *more: str) -> subprocess.Popen[str]:

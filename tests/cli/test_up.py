@@ -65,6 +65,7 @@ def test_what_is_killed_comes_back_is_reported_and_all_ends_with_ctrl_c(tmp_path
     try:
         parts = ("ingest", "fleet_manager", "robot_1")
         wait_for(lambda: fleet.health(*parts) == 0, 60, "health")
+        wait_for(lambda: fleet.has_logged("  all processes work"), 20, "the end of the start")
         first = fleet.child("safety")
         assert first is not None
         os.kill(first, signal.SIGKILL)

@@ -11,14 +11,15 @@ from rich.console import Console
 
 from floop_robot.demo.live_success import LiveSuccess
 from floop_robot.demo.report import DemoReport, Rate
-from floop_robot.demo.run import DemoProgress
+from floop_robot.demo.run import DemoProgress, silent_processes
 from floop_robot.demo.screen import LINE_EVERY_S, LineScreen, LiveScreen, summary
+from floop_robot.demo.snapshot import RobotView
 from floop_robot.deploy.deployment_monitor import MonitorReport
 from floop_robot.learn.learner import LearnerStatus
 from floop_robot.services.gate import GateStats
 from tests.support.blank_struct import blank
 from tests.support.sample_history import SHIFT, recovered_history
-from tests.support.sample_snapshots import fleet_status, snapshot
+from tests.support.sample_snapshots import fleet_status, robot_view, snapshot
 
 LIVE = LiveSuccess.of(recovered_history(), SHIFT)
 
@@ -54,6 +55,13 @@ def test_lines_come_every_few_seconds_and_with_each_phase(capsys: pytest.Capture
     assert [line.split("  ")[-1] for line in capsys.readouterr().err.splitlines()] == [
         "known tasks", "known tasks", "shifted tasks",
     ]  # fmt: skip
+
+
+def test_a_start_names_who_is_waited_for() -> None:
+    assert silent_processes(snapshot()) == []
+    silent = RobotView(name="robot_2", policy=[], safety=[], driver=[])
+    late = snapshot(fleet=None, learner=None, robots=(robot_view("robot_1"), silent))
+    assert silent_processes(late) == ["the fleet manager", "the learner", "robot_2"]
 
 
 def test_before_any_process_reports_the_line_is_the_phase_alone(capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,6 +43,11 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
         return re.sub(r"_\d+$", "", self.name.rpartition(".")[2])
 
     @property
+    def robot(self) -> str:
+        """The robot that it belongs to; empty for a central process."""
+        return self.name.rpartition(".")[0]
+
+    @property
     def command(self) -> tuple[str, ...]:
         """The command line."""
         entry = (self.module,) if "." in self.module else ("floop_robot.services.entry", self.module)

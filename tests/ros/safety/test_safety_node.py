@@ -23,6 +23,8 @@ from floop_robot.robot.ipc import link_folder
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import EVENTS
 from floop_robot.ros.safety.estop_service import GIVEN_BEFORE, STOPPED_SINCE
+from floop_robot.services.safety import SafetyStats
+from floop_robot.services.supervision.stats_file import read_stats
 from floop_robot.spec.robot_model import load_robot
 from tests.support.operator_tokens import TOKEN, WHO, operators_file
 from tests.support.ros.peer import Peer
@@ -266,6 +268,8 @@ def test_a_real_arm_is_reset_by_nobody_where_nobody_is_named(tmp_path: Path, dom
         assert "no operators' file" in refused.message
         assert refused.states[0].latched
         assert "nobody can reset the e-stop" in node.text
+        figures = wait_for(lambda: read_stats(tmp_path / "run", f"{ROBOT}.safety", SafetyStats))
+        assert [one.simulated for one in figures] == [False]  # `floop health` asks for no simulated arm
     finally:
         peer.close()
         rig.close()

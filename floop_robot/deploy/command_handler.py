@@ -85,8 +85,8 @@ class CommandHandler:
         return self._result(note, note.what)
 
     def _result(self, command: Command, what: str, version: int = 0) -> CommandResult:
-        epoch, now_ns = self._registry.epoch, self._now_ns
-        return CommandResult(who=command.who, what=what, stamp_ns=now_ns, version=version, epoch=epoch, why=command.why)
+        epoch, now_ns, why = self._registry.epoch, self._now_ns, command.why
+        return CommandResult(who=command.who, what=what, stamp_ns=now_ns, version=version, epoch=epoch, detail=why)
 
     def _check(self, command: AnyCommand) -> None:
         """Raise `CallRefused` unless the command is complete and whoever gives it may do so."""

@@ -93,11 +93,12 @@ AnyCommand = AnyFleetCommand | AuditNote | GetScopeVersion
 
 
 class CommandResult(Message, frozen=True, kw_only=True):
-    """A command was carried out: who, what, when, why."""
+    """A command was carried out; the fields are those of an `AuditEntry`."""
 
     who: str
     what: str
     stamp_ns: int
     version: int = 0
     epoch: int = 0
-    why: str = ""
+    detail: str = msgspec.field(default="", name="why")
+    """The reason that came with the command."""

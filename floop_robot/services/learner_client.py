@@ -79,7 +79,7 @@ def send_audited(
     found = learner.send_command(command, DISK_S)
     done = found.done
     try:
-        note = AuditNote(call_id=f"learner {command.call_id}", who=done.who, what=done.what, why=done.why)
+        note = AuditNote(call_id=f"learner {command.call_id}", who=done.who, what=done.what, why=done.detail)
         return found, fleet.send_command(note)
     except FloopError:
         return found, None

@@ -99,7 +99,7 @@ class LearnerControl:
             what = self._execute(request, checkpoint)
         except FloopError as error:
             return LearnerCommandRefused(reason=str(error))
-        done = CommandResult(who=request.who, what=what, stamp_ns=time.time_ns(), why=request.why)
+        done = CommandResult(who=request.who, what=what, stamp_ns=time.time_ns(), detail=request.why)
         answer = LearnerCommandResult(done=done, status=status())
         self._answers[request.call_id] = _what(request), answer
         while len(self._answers) > _MAX_STORED_REPLIES:

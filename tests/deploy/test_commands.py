@@ -113,7 +113,7 @@ def blob(seed: int) -> bytes:
 
 def test_one_robot_gets_a_policy_of_its_own_and_keeps_it(harness):
     pushed = harness.done(Push(who="ann", bundle=blob(1), scope="robot_2", why="new gripper"))
-    assert (pushed.version, pushed.why, pushed.epoch) == (2, "new gripper", harness.registry.epoch)
+    assert (pushed.version, pushed.detail, pushed.epoch) == (2, "new gripper", harness.registry.epoch)
     assert (harness.robot("robot_1").target, harness.robot("robot_2").target) == (1, 2)
     assert harness.fleet.take_announcements()[-1].only == ("robot_2",)
     assert harness.registry.version(2).origin is Origin.PUSH

@@ -75,7 +75,7 @@ def test_an_operator_pauses_checkpoints_and_lets_it_go_on(learner):
 
     before_ns = time.time_ns()
     paused = learner.client.send_command(Pause(who="ann", token="secret", why="new gripper", pause=True))
-    assert (paused.done.who, paused.done.what, paused.done.why) == ("ann", "paused the learner", "new gripper")
+    assert (paused.done.who, paused.done.what, paused.done.detail) == ("ann", "paused the learner", "new gripper")
     assert before_ns < paused.done.stamp_ns < time.time_ns()
     assert (paused.status.state, paused.status.detail) == (LearnerState.PAUSED, "paused by ann: new gripper")
 

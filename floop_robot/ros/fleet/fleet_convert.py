@@ -43,14 +43,9 @@ def _log_invalid(line: str) -> None:
     log.warning(line)
 
 
-def audit_to_msg(entry: AuditEntry) -> msg.AuditEntry:
-    """One line of the audit."""
+def audit_to_msg(entry: AuditEntry | CommandResult) -> msg.AuditEntry:
+    """One line of the audit, as it is stored or in the answer to a command."""
     return to_message(msg.AuditEntry, entry, check_fields=CHECKED)
-
-
-def result_to_msg(result: CommandResult) -> msg.AuditEntry:
-    """The record of a command in its answer."""
-    return to_message(msg.AuditEntry, result, detail=result.why)
 
 
 def robot_to_msg(robot: RobotStatus) -> msg.RobotStatus:

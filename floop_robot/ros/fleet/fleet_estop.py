@@ -20,7 +20,7 @@ from floop_interfaces.msg import StopRequest
 from floop_interfaces.srv import SetEstop
 from floop_robot.deploy import AuditNote, CommandResult, RequestQueue
 from floop_robot.ros.fleet.estop_monitor import EstopMonitor, EstopSnapshot
-from floop_robot.ros.fleet.fleet_convert import result_to_msg
+from floop_robot.ros.fleet.fleet_convert import audit_to_msg
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.async_condition import AsyncCondition
 from floop_robot.ros.node.qos import CALLS, EVENTS
@@ -260,4 +260,4 @@ class FleetEstop:
             reply = written.result(AUDIT_TIMEOUT_S)
         except Exception:  # too late, or the fleet manager ends
             return unwritten
-        return result_to_msg(reply) if isinstance(reply, CommandResult) else unwritten
+        return audit_to_msg(reply) if isinstance(reply, CommandResult) else unwritten

@@ -23,7 +23,7 @@ from floop_robot.deploy.commands import AnyFleetCommand, GetScopeVersion
 from floop_robot.deploy.convergence import Convergence
 from floop_robot.deploy.messages import GetRobots, Reply, Request
 from floop_robot.deploy.registry import FLEET
-from floop_robot.ros.fleet.fleet_convert import result_to_msg, robot_to_msg
+from floop_robot.ros.fleet.fleet_convert import audit_to_msg, robot_to_msg
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.async_condition import AsyncCondition
 from floop_robot.ros.node.service_calls import answering, create_services, signature
@@ -75,7 +75,7 @@ class FleetCommandServices:
         finally:
             self._waiting -= wait_s > 0.0
         answer.message = "; ".join(filter(None, (done.what, how_far)))
-        answer.record = result_to_msg(done)
+        answer.record = audit_to_msg(done)
         answer.robots = [robot_to_msg(robot) for robot in found.robots]
         if hasattr(answer, "version") and not isinstance(command, Resume):
             answer.version = done.version

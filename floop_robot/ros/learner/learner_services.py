@@ -44,5 +44,5 @@ class LearnerServices:
         done = record or found.done
         if record is None:
             log.warning("learner: %s %s, and no fleet manager audited it", done.who, done.what)
-        answer.message, answer.record = found.done.what, to_message(msg.AuditEntry, done, detail=done.why)
+        answer.message, answer.record = found.done.what, to_message(msg.AuditEntry, done)
         return found.status

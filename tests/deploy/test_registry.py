@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -26,10 +27,12 @@ from floop_robot.deploy.registry import (
     Publication,
     Registry,
     RegistryFenced,
+    check_registry,
     read_history,
 )
 from floop_robot.deploy.registry.registry import SUBMITTED
 from floop_robot.durable.locks import LockHeld
+from floop_robot.services.fleet_manager import REGISTRY_FILE
 from floop_robot.spec.errors import StorageError, UnknownName
 from floop_robot.spec.records import ActMode, OutcomeCode, Source
 from floop_robot.spec.verdict import Decision, SuiteResult, Verdict
@@ -361,3 +364,25 @@ def test_nothing_answered_is_lost_at_sigkill(tmp_path, kills):
     for each in versions[-3:]:
         assert registry.bundle(each.version).manifest.version == each.version
     registry.close()
+
+
+@pytest.mark.parametrize("left", ["empty", "hot journal"])
+def test_a_registry_that_was_not_finished_is_made_anew(tmp_path: Path, left: str) -> None:
+    """Who dies while making a registry leaves it so; the next fleet manager goes on."""
+    path = tmp_path / REGISTRY_FILE
+    path.touch()
+    if left == "hot journal":
+        maker = f"""
+import os, sqlite3
+c = sqlite3.connect({str(path)!r}, isolation_level=None)
+c.executescript("PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN IMMEDIATE; CREATE TABLE t (x);")
+for _ in range(200):
+    c.execute("INSERT INTO t VALUES (zeroblob(9000))")
+os.kill(os.getpid(), 9)
+"""
+        subprocess.run([sys.executable, "-c", maker], check=False)
+        assert path.with_name(path.name + "-journal").stat().st_size > 0
+    check_registry(path)
+    with contextlib.closing(Registry(path)) as registry:
+        assert registry.publish(publication(), 1).version == 1
+    check_registry(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,9 +31,19 @@ def read_history(path: Path) -> History:
 
 
 def check_registry(path: Path) -> None:
-    """Raise `StorageError` unless this floop can use the registry at `path`; changes nothing."""
-    with _opened(path):
-        pass
+    """Raise `StorageError` if another floop wrote the registry at `path`; it may be missing or unfinished.
+
+    Who dies while making a registry leaves an empty one, or one whose last change must be undone. Only its writer can
+    do that, and its writer says what else is wrong.
+    """
+    with contextlib.suppress(sqlite3.Error, OSError), contextlib.closing(_connect(path)) as connection:
+        found = connection.execute("PRAGMA user_version").fetchone()[0]
+        if found:
+            check_schema(path, found)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
 
 
 @contextmanager
@@ -40,7 +51,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     if not path.is_file():
         raise StorageError(f"there is no registry at {path}; check the run directory")
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+        connection = _connect(path)
         try:
             connection.execute("BEGIN")
             check_schema(path, connection.execute("PRAGMA user_version").fetchone()[0])

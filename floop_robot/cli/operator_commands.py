@@ -49,7 +49,7 @@ def push(policy: str, robot: str, trust: bool, operator: Operator, **fields: Any
 
 
 @_fleet_command
-@click.argument("version", default="", callback=version_number)
+@click.argument("version", required=False, callback=version_number)
 @wait_option
 def rollback(operator: Operator, **fields: Any) -> None:
     """Publish the bytes of VERSION again under a new version (left out: the one before production).

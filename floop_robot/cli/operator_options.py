@@ -106,14 +106,14 @@ def number_of(text: str) -> int:
     return int(found[1]) if found else 0
 
 
-def version_number(_: click.Context, __: click.Parameter, value: str) -> int:
-    """The number of a version that an option or argument names; 0 where it is left out."""
-    if value and not number_of(value):
+def version_number(_: click.Context, __: click.Parameter, value: str | None) -> int:
+    """The number of a version that an option or argument names; 0 where it is left out (an empty text is given)."""
+    if value is not None and not number_of(value):
         raise click.BadParameter(f"{value!r} is no policy version; give a number from 1 on, as in v12")
-    return number_of(value)
+    return number_of(value or "")
 
 
 wait_option = click.option("--wait", "wait_s", default=5.0, show_default=True, type=click.FloatRange(0.0),
                            help="How long to wait until robots have obeyed, s.")  # fmt: skip
-if_version_option = click.option("--if-version", default="", callback=version_number, metavar="VERSION",
+if_version_option = click.option("--if-version", default=None, callback=version_number, metavar="VERSION",
                                  help="Do nothing unless this is the version that the robots shall be on.")  # fmt: skip

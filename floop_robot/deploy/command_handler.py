@@ -60,7 +60,7 @@ class CommandHandler:
         self._now_ns = now_ns
         self._check(command)
         if isinstance(command, AuditNote):
-            return self._write_note_once(command)
+            return self._write_note_once(msgspec.structs.replace(command, token=""))  # of any length, and not needed
         if isinstance(command, GetScopeVersion):
             return self._result(command, "nothing", self._version_of(command.scope, robots))
         if (stored := self._registry.stored_command_result(command.call_id)) is not None:
@@ -95,8 +95,11 @@ class CommandHandler:
         if not command.call_id:
             raise CallRefused("call_id is empty: give a text that is unique to this command")
         for name in STORED_TEXTS:
-            if len(getattr(command, name, "")) > MAX_TEXT:
+            text = getattr(command, name, "")
+            if len(text) > MAX_TEXT:
                 raise CallRefused(f"{name} is longer than {MAX_TEXT} characters; shorten it")
+            if not text.isprintable():  # a line break could forge a line of the audit
+                raise CallRefused(f"{name} holds a line break or another control character; leave it out")
         if not isinstance(command, AuditNote) and (refusal := self._authorize(command.who, command.token)):
             raise CallRefused(refusal)
 

@@ -161,7 +161,10 @@ class TailClient:
         self._sent = None
         if self.journal_id not in ("", answer.journal_id):
             was, now = self.journal_id, answer.journal_id
-            raise TailError(f"the journal was replaced ({was} by {now}); start again from block 0")
+            raise TailError(
+                f"the journal was replaced ({was} by {now}); bring that journal back, or remove checkpoint.learner "
+                "from the run directory"
+            )
         self.journal_id = answer.journal_id
         blocks, damaged = [], 0
         for number, payload in zip(answer.ids, self._payloads, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -333,6 +334,19 @@ def test_a_command_needs_a_name_and_an_id(harness):
     assert "call_id is empty" in harness.refused(Hold(who="ann", call_id="", scope=FLEET))
     assert "longer than 1000" in harness.refused(Hold(who="ann", why="x" * 1001, scope=FLEET))
     assert "longer than 1000" in harness.refused(AuditNote(who="ann", what="x" * 1001))
+    for forged in ("ann\n21:00  bob: pushed v9", "ann\x1b[2J", "ann\u2028bob"):
+        assert "who holds a line break" in harness.refused(Hold(who=forged, scope=FLEET))
+        assert "detail holds a line break" in harness.refused(AuditNote(who="ann", what="x", detail=forged))
+
+
+def test_tokens_of_notes_fill_no_memory(harness):
+    """Whoever has no token may write notes, and a token may have any length."""
+    tracemalloc.start()
+    for number in range(20):
+        harness.done(AuditNote(who="eve", call_id=str(number), what="was here", token="x" * 2_000_000))
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown < 5_000_000
 
 
 def test_where_tokens_are_asked_for_no_command_passes_without_one(tmp_path):

@@ -142,7 +142,7 @@ def test_pin_unpin_hold_and_resume(fleet: FleetRig) -> None:
     robot = next(r for r in pinned.robots if r.robot == "robot_1")
     assert (robot.pin, robot.version) == (pinned.version, pinned.version)
     pushed = push(fleet, bundle_path=saved(fleet, policy(5), "five.floop"))
-    assert pushed.message.endswith("acting on it: robot_2")  # the pinned one is not meant
+    assert "acting on it: robot_2; pinned, so not following: robot_1 (v" in pushed.message
     ended = fleet.order(srv.PinPolicy, topics.PIN_POLICY, scope="robot_1", version=0)
     assert ended.success and ended.version == 0
     fleet.acting(fleet.state().production_version)

@@ -61,7 +61,7 @@ class NodeProcess:
             status = self.process.wait(END_S)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still there {END_S} s after SIGINT:\n{self.text}") from None
-        assert status in statuses, self.text
+        assert status in statuses, f"exit status {status}:\n{self.text}"
         assert not [w for w in BAD_WORDS if w in self.text], self.text
         return time.monotonic() - began
 

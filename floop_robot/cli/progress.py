@@ -55,5 +55,7 @@ def _line(p: TrainProgress) -> str:
     if p.recent_success == p.recent_success:  # not NaN
         text += f", recent success {p.recent_success:.0%}"
     if p.selection_success == p.selection_success:
-        text += f", selection {p.selection_success:.0%} in {p.selection_time_s:.2f} s"
+        text += f", selection {p.selection_success:.0%}"
+        if p.selection_time_s == p.selection_time_s:  # NaN: no episode succeeded
+            text += f" in {p.selection_time_s:.2f} s"
     return text

@@ -18,11 +18,7 @@ def stopped_reason(config: FloopConfig) -> str:
     ran_here = registry_path(config).exists() and _is_this_machine(config.endpoints.host)
     if not ran_here or is_running(Path(config.run_dir)):
         return ""
-    where = config.endpoints.fleet_rpc
-    return (
-        f"the fleet of {config.run_dir} has stopped; a fleet that answers at {where} is another one. "
-        "Start it again, or give --config of the fleet that you mean"
-    )
+    return f"the fleet of {config.run_dir} has stopped; start it again, or give --config of the fleet that you mean"
 
 
 def _is_this_machine(host: str) -> bool:

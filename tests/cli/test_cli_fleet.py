@@ -91,7 +91,7 @@ def test_the_configuration_of_a_stopped_fleet_reaches_no_other_on_its_ports(
         before = wait_for(other.status, WAIT_S, "the other fleet manager")
         for words in ("status", "policies", "push v1", "hold", "drain robot_1", "learner pause"):
             line = floop(*words.split(), "--config", fleet.file).error
-            assert line.startswith(f"floop: the fleet of {fleet.config.run_dir} has stopped; a fleet that answers at tcp://")
+            assert line.startswith(f"floop: the fleet of {fleet.config.run_dir} has stopped; start it again")
         health = floop("health", "fleet_manager", "--config", fleet.file)
         assert health.status == 1 and "has stopped" in health.out
         after = other.status()

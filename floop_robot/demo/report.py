@@ -4,7 +4,7 @@
 * `success_after`, `old_success_after`: the final bundle on shifted and on known tasks.
   Both bundles get the same `evaluation_episodes` scenarios. Their worlds have hidden parameters, like the robots'.
   Their seeds are used by nothing else: not by training, the gate or the robots.
-* `twin_success_before`, `twin_success_after`: the same without hidden parameters, as in the gate's simulator.
+  A slow machine measures fewer of them: the measurement takes no longer than 30 s.
 * `live`: success of the robots, counted from their own episode ends.
 * `tti_s`, time to improvement: starts when the first failed episode on a shifted task ends.
   It ends when live success on shifted tasks is confirmed for the version that fixes it.
@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from floop_robot.bundle import write_atomic
+from floop_robot.demo.loop_waits import PartWait
 from floop_robot.spec.errors import StorageError
 
 
@@ -50,7 +51,9 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that `floop demo` reports; `null` stands for what did not happen."""
 
     recovered: bool
+    """A gated fix was confirmed live, known tasks were kept, and `--require` is met."""
     reason: str
+    """Why, in one line."""
     success_before: float
     success_dip: float
     success_after: float
@@ -58,8 +61,12 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     evaluation_episodes: int
     evaluation_first_seed: int
     """Seed of the first scenario; the others follow it."""
-    twin_success_before: float
-    twin_success_after: float
+    known_lost: int
+    """Known scenarios where only the shipped policy succeeded …"""
+    known_gained: int
+    """… and those where only the final one did."""
+    known_loss_p: float
+    """P-value of "known tasks are within a point" (`stats.paired_difference`); under 0.05 the run has failed."""
     live: LiveRates
     tti_s: float | None
     tti_apply_s: float | None
@@ -69,6 +76,8 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     """Live episodes on shifted tasks with that version, up to its confirmation."""
     fix_lower_bound: float | None
     """Anytime-valid lower bound of its success after these episodes."""
+    waits: dict[str, PartWait]
+    """What the loop waited for until the fix was confirmed: explorers, learner or gate."""
     confirm_success: float
     """The bound must reach this for a confirmation."""
     final_version: int

@@ -12,6 +12,7 @@ from floop_envs.shifts import get_shift
 from floop_robot.bundle import Bundle
 from floop_robot.demo.evaluate import EvaluationResult, FinalEvaluation
 from floop_robot.demo.live_success import LiveSuccess, ObservedShift, read_shift
+from floop_robot.demo.loop_waits import LoopWaits, PartWait
 from floop_robot.demo.report import DemoReport
 from floop_robot.demo.snapshot import Snapshot, SnapshotReader
 from floop_robot.demo.stop_condition import StopCondition
@@ -33,7 +34,8 @@ from floop_robot.train.validate import load_policy
 POLL_S = 0.5
 WARM_EPISODES = 8
 """Each robot does this many episodes of known tasks before the shift."""
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 300.0
+"""A machine at a quarter of the usual speed starts within this time."""
 
 
 class DemoPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +51,10 @@ class DemoPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Bundle to start from, with its `.learner` checkpoint beside it; empty means the shipped one."""
     longest_s: float
     """Longest wall time from the start of the fleet to the end of the live part."""
-    evaluation_episodes: int = 500
+    evaluation_scenarios: int = 500
+    """Most scenarios that measure both policies at the end."""
+    required_success: float = 0.0
+    """Success on shifted tasks that the final policy must reach."""
     base_port: int
     """Of the fleet's central ports (`services.supervision.ports`)."""
     ros_domain: int | None = None
@@ -64,10 +69,12 @@ class DemoProgress(msgspec.Struct, frozen=True, kw_only=True):
     since_shift_s: float | None
     snapshot: Snapshot | None
     live: LiveSuccess | None
+    waits: dict[str, PartWait] = {}
+    """What the loop waited for since the shift."""
     done: int = 0
-    """Episodes of the final evaluation that are done."""
+    """Scenarios of the final evaluation that are done."""
     total: int = 0
-    """Episodes of the final evaluation; 0 before it begins."""
+    """Most scenarios of the final evaluation; 0 before it begins."""
 
 
 ProgressCallback = Callable[[DemoProgress], None]
@@ -105,6 +112,7 @@ class Experiment:
         self.shift_ns = 0
         """Wall clock of the shift, nanoseconds; 0 before it."""
         self._last: Snapshot | None = None
+        self._waits = LoopWaits()
 
     @property
     def shift(self) -> ObservedShift:
@@ -134,8 +142,8 @@ class Experiment:
             final = snapshots.production()
         final.save(self.plan.run_dir / "final.floop")
         history = read_history(registry_path(self.config))
-        evaluation = FinalEvaluation(self.config, self.plan.shift, self.plan.evaluation_episodes)
-        return self._report(history, run_data, evaluation.run(shipped, final, self._on_episode))
+        evaluation = FinalEvaluation(self.config, self.plan.shift, self.plan.evaluation_scenarios)
+        return self._report(history, run_data, evaluation.run(shipped, final, self._on_scenario))
 
     def _shipped(self) -> Bundle:
         """Load the bundle to start from; raises what `load_policy` raises, before anything is started."""
@@ -145,11 +153,13 @@ class Experiment:
         return summarize(
             self.config,
             self.plan.shift,
+            self.plan.required_success,
             self.shift,
             history,
             self._improvement(history),
             run_data,
             evaluated,
+            self._waits.parts,
             time.monotonic() - self._start_s,
         )
 
@@ -178,6 +188,8 @@ class Experiment:
         stop_condition = StopCondition()
         while time.monotonic() - self._start_s < self.plan.longest_s:
             snapshot = self._look("shifted tasks", fleet, snapshots)
+            if not stop_condition.is_confirmed:
+                self._waits.note(time.monotonic(), snapshot)
             is_over = stop_condition.reached(
                 time.monotonic(),
                 confirmed=stop_condition.is_confirmed or self._is_confirmed(),
@@ -212,13 +224,14 @@ class Experiment:
                 since_shift_s=since,
                 snapshot=self._last,
                 live=live,
+                waits=self._waits.parts,
                 done=done,
                 total=total,
             )
         )
 
-    def _on_episode(self, done: int, total: int) -> None:
-        if done % 20 == 0 or done == total:
+    def _on_scenario(self, done: int, total: int) -> None:
+        if done % 5 == 0 or done == total:
             self._report_progress("measuring", done, total)
 
     def _improvement(self, history: History) -> TimeToImprovement | NoImprovement:

@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from floop_robot.demo.loop_waits import waits_line
 from floop_robot.demo.report import DemoReport, Rate
 from floop_robot.demo.run import DemoProgress
 
@@ -38,6 +39,7 @@ class LiveScreen:
         parts: list[RenderableType] = [_headline(progress, self._longest_s)]
         if progress.snapshot is not None and not progress.total:
             parts += [_robots(progress), Columns([_learner(progress), _gate(progress)], expand=True)]
+            parts += [Text(waits_line(progress.waits))] if progress.waits else []
         self._screen.update(Panel(Group(*parts), title="floop demo", border_style="cyan"))
 
 
@@ -65,7 +67,7 @@ class LineScreen:
 def _line(p: DemoProgress) -> str:
     text = f"{p.elapsed_s:6.1f} s  {p.phase}"
     if p.total:
-        return f"{text}: {p.done} of {p.total} episodes"
+        return f"{text}: {p.done} of up to {p.total} scenarios"
     if p.live is not None:
         text += f"; success on known tasks {_share(p.live.before)}"
         if p.live.shifted:
@@ -77,6 +79,8 @@ def _line(p: DemoProgress) -> str:
         text += f", {fleet.inconclusive} inconclusive"
     if p.snapshot is not None and p.snapshot.learner is not None:
         text += f"; learner: {p.snapshot.learner.gradient_steps} gradient steps"
+    if p.waits:
+        text += f"; {waits_line(p.waits)}"
     return text
 
 
@@ -84,7 +88,7 @@ def _headline(p: DemoProgress, longest_s: float) -> RenderableType:
     since = "" if p.since_shift_s is None else f"   the world shifted {p.since_shift_s:.0f} s ago"
     title = Text(f"{p.phase}   {p.elapsed_s:.0f} s{since}", style="bold yellow" if since else "bold green")
     if p.total:
-        title = Text(f"measuring shipped and final policy: {p.done} of {p.total} episodes", style="bold cyan")
+        title = Text(f"measuring shipped and final policy: {p.done} of up to {p.total} scenarios", style="bold cyan")
         return Group(title, ProgressBar(total=p.total, completed=p.done))
     return Group(title, ProgressBar(total=longest_s, completed=min(p.elapsed_s, longest_s)))
 
@@ -156,15 +160,18 @@ def _rows(r: DemoReport) -> list[tuple[str, str]]:
         ("success before (known tasks, shipped policy)", f"{r.success_before:.1%}"),
         (f"success dip ({r.shift}, shipped policy)", f"{r.success_dip:.1%}"),
         (f"success after ({r.shift}, final policy)", f"{r.success_after:.1%}"),
-        ("success on known tasks, final policy", f"{r.old_success_after:.1%}"),
-        ("in the gate's simulator: known tasks, shipped policy", f"{r.twin_success_before:.1%}"),
-        (f"in the gate's simulator: {r.shift}, final policy", f"{r.twin_success_after:.1%}"),
+        (
+            "success on known tasks, final policy",
+            f"{r.old_success_after:.1%} ({r.known_lost} scenarios lost, {r.known_gained} gained)",
+        ),
+        ("scenarios that measured both policies", f"{r.evaluation_episodes}"),
         ("first failure → improved policy on all robots", _seconds(r.tti_apply_s)),
         ("first failure → improvement confirmed (TTI)", f"{_seconds(r.tti_s)} ({stages})" if stages else "–"),
         (
             f"live success of the improved policy (confirmed at {r.confirm_success:g})",
             f"{_share(r.fix_episodes)}, at least {(r.fix_lower_bound or 0.0):.2f}",
         ),
+        ("until then", waits_line(r.waits) or "–"),
         ("candidates", f"{r.gate_accepted} accepted, {r.gate_rejected} rejected, {r.gate_inconclusive} inconclusive"),
         ("control step → gradient step, p99", _seconds(r.loop_latency_p99_s)),
         ("publication → last robot acts on it, p99", _seconds(r.apply_latency_p99_s)),

@@ -77,6 +77,9 @@ def _says_that_it_did_not_recover(report: dict[str, Any]) -> None:
     assert report["ticks"] > 2 * 20 * 50
     assert report["live"]["before_shift"]["episodes"] >= 2 * 8
     assert report["restarts"] == {}
+    assert report["evaluation_episodes"] == EPISODES
+    assert sum(part["share"] for part in report["waits"].values()) == pytest.approx(1.0)
+    assert report["waits"]["learner"]["per_s"] > 0
 
 
 def _can_be_computed_again(report: dict[str, Any], config: FloopConfig, folder: Path) -> None:
@@ -85,7 +88,9 @@ def _can_be_computed_again(report: dict[str, Any], config: FloopConfig, folder: 
     assert final.manifest.version == report["final_version"]
     shipped = Bundle.load(Path(report["bundles"]["shipped"]))
     for shift, key in ((None, "success_before"), (report["shift"], "success_dip")):
-        scenarios = evaluation_scenarios(config.task, shift, config.robot_names, config.seed, EPISODES)
+        scenarios = evaluation_scenarios(
+            config.task, shift, config.robot_names, config.seed, report["evaluation_episodes"]
+        )
         assert evaluate(shipped, scenarios).success == report[key]
     reader = JournalReader(folder / report["journal"])
     try:

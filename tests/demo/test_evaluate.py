@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from floop_policies import baseline
 from floop_robot.bundle import Bundle
-from floop_robot.demo.evaluate import SIMULATOR_SHARE, FinalEvaluation
+from floop_robot.demo.evaluate import MIN_SCENARIOS, EvaluationResult, FinalEvaluation
 from floop_robot.spec.config import FloopConfig
 
-EPISODES = 5
+CONFIG = FloopConfig(robots=2)
 
 
-def test_each_policy_gets_the_same_scenarios_and_progress_ends_at_the_total() -> None:
-    config = FloopConfig(robots=2)
-    shipped = Bundle.load(baseline(config.task))
+def evaluated(count: int, measure_s: float) -> tuple[EvaluationResult, list[tuple[int, int]]]:
+    """The shipped policy against itself, and the progress that was told."""
+    shipped = Bundle.load(baseline(CONFIG.task))
     seen: list[tuple[int, int]] = []
-    found = FinalEvaluation(config, "new-object", EPISODES).run(shipped, shipped, lambda *now: seen.append(now))
-    few = round(EPISODES * SIMULATOR_SHARE)
+    evaluation = FinalEvaluation(CONFIG, "new-object", count, measure_s)
+    return evaluation.run(shipped, shipped, lambda *now: seen.append(now)), seen
+
+
+def test_both_policies_get_the_same_scenarios_and_progress_ends_at_their_number() -> None:
+    found, seen = evaluated(5, 60.0)
     assert (found.shipped_old, found.shipped_shifted) == (found.final_old, found.final_shifted)
-    assert found.shipped_old.episodes == found.shipped_shifted.episodes == EPISODES
-    assert found.simulator_shipped_old.episodes == found.simulator_final_shifted.episodes == few
+    assert found.shipped_old.episodes == found.shipped_shifted.episodes == 5
     assert found.shipped_old.value > found.shipped_shifted.value
-    total = 4 * EPISODES + 2 * few
-    assert [all_of for _, all_of in seen] == [total] * len(seen)
-    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
-    assert seen[-1] == (total, total)
+    assert found.known_lost == found.known_gained == 0
+    assert seen == [(done, 5) for done in range(1, 6)]
+
+
+def test_when_time_is_over_both_policies_have_the_least_number_of_scenarios() -> None:
+    found, seen = evaluated(500, 0.0)
+    counts = {
+        rate.episodes for rate in (found.shipped_old, found.shipped_shifted, found.final_old, found.final_shifted)
+    }
+    assert counts == {MIN_SCENARIOS}
+    assert seen[-1] == (MIN_SCENARIOS, 500)

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from floop_robot.demo.live_success import LiveSuccess
+from floop_robot.demo.loop_waits import PartWait
 from floop_robot.demo.report import DemoReport, Rate
 from floop_robot.demo.run import DemoProgress, silent_processes
 from floop_robot.demo.screen import LINE_EVERY_S, LineScreen, LiveScreen, summary
@@ -47,6 +48,17 @@ def test_a_line_tells_success_production_and_learning(capsys: pytest.CaptureFixt
     assert line.endswith("learner: 77 gradient steps")
 
 
+def test_a_line_tells_what_the_loop_waits_for(capsys: pytest.CaptureFixture[str]) -> None:
+    waits = {"explorers": PartWait(0.2, 80.0), "learner": PartWait(0.5, 23.0), "gate": PartWait(0.3, 4.0)}
+    LineScreen().show(progress(waits=waits))
+    told = (
+        "it waited for the learner 50% (23 gradient steps a second), the gate 30% (4 episodes a second), "
+        "the explorers 20% (80 rows a second)"
+    )
+    assert capsys.readouterr().err.strip().endswith(told)
+    assert "it waited for the learner 50%" in drawn(progress(waits=waits))
+
+
 def test_lines_come_every_few_seconds_and_with_each_phase(capsys: pytest.CaptureFixture[str]) -> None:
     screen = LineScreen()
     for phase, elapsed_s in (("known tasks", 1.0), ("known tasks", 1.0 + LINE_EVERY_S / 2),
@@ -70,7 +82,7 @@ def test_before_any_process_reports_the_line_is_the_phase_alone(capsys: pytest.C
     LineScreen().show(progress("measuring", 90.0, done=20, total=96))
     first, second = capsys.readouterr().err.splitlines()
     assert first.strip() == "1.0 s  known tasks"
-    assert second.strip() == "90.0 s  measuring: 20 of 96 episodes"
+    assert second.strip() == "90.0 s  measuring: 20 of up to 96 scenarios"
 
 
 def test_the_screen_shows_robots_learner_gate_and_deployment() -> None:
@@ -95,9 +107,9 @@ def test_the_screen_waits_for_processes_that_have_not_started() -> None:
     assert "the world shifted" not in text
 
 
-def test_the_screen_counts_the_episodes_of_the_final_evaluation() -> None:
+def test_the_screen_counts_the_scenarios_of_the_final_evaluation() -> None:
     text = drawn(progress("measuring", done=40, total=96))
-    assert "measuring shipped and final policy: 40 of 96 episodes" in text
+    assert "measuring shipped and final policy: 40 of up to 96 scenarios" in text
     assert "learner" not in text
 
 

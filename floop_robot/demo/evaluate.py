@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from floop_robot.demo.report import Rate
 from floop_robot.gate.process_pool import ProcessPool
 from floop_robot.sim.sim_world import evaluation_scenarios
 from floop_robot.spec.config import FloopConfig
+from floop_robot.spec.cores import usable_cores
 from floop_robot.spec.scenario import Scenario
 
 MEASURE_S = 28.0
@@ -59,7 +59,7 @@ class FinalEvaluation:
     def run(self, shipped: Bundle, final: Bundle, on_progress: Callable[[int, int], None]) -> EvaluationResult:
         """Measure; `on_progress` gets the number of scenarios done and the most there may be."""
         ends_s = time.monotonic() + self._measure_s
-        pool = ProcessPool(workers=os.cpu_count() or 1, task=self._config.task, robot=self._config.robot.model, nice=0)
+        pool = ProcessPool(workers=usable_cores(), task=self._config.task, robot=self._config.robot.model, nice=0)
         outcomes = []
         try:
             for bundle in (shipped, final):

@@ -44,7 +44,6 @@ class DemoPlan(msgspec.Struct, frozen=True, kw_only=True):
     run_dir: Path
     task: str
     robots: int = 4
-    explorers: int = 1
     seed: int = 0
     shift: str = "new-object"
     baseline: str = ""
@@ -102,7 +101,6 @@ class Experiment:
         self.config = FloopConfig(
             task=plan.task,
             robots=plan.robots,
-            explorers=plan.explorers,
             seed=plan.seed,
             baseline=plan.baseline,
             run_dir=str(plan.run_dir),

@@ -86,7 +86,7 @@ class SnapshotReader:
         return Snapshot(
             fleet=self._fleet,
             robots=tuple(self._robot(name) for name in self._config.robot_names),
-            explorers=tuple(self._explorer(explorer_name(i)) for i in range(self._config.explorers)),
+            explorers=tuple(self._explorer(explorer_name(i)) for i in range(self._config.explorer_count)),
             learner=learner[-1] if learner else None,
             gate=gate[-1] if gate else None,
             learner_boots=len(learner),

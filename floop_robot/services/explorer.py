@@ -2,6 +2,8 @@
 
 learner ─▶ live weights ─▶ sampled episodes in PyBullet ─▶ records (source: explorer) ─▶ ingest
 journal ─▶ tail ─▶ what fails on the robots ─▶ half of the scenarios
+
+While successes at a failing class are scarce, it does not wait for the learner (docs/design/processor_time.md).
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import math
 import sys
 import threading
 import time
@@ -17,13 +20,16 @@ from pathlib import Path
 import msgspec
 
 from floop_envs.seeds import Purpose
+from floop_robot.core import PolicyActor
 from floop_robot.explore.explorer import ANALOGY_SHARE, Explorer, ExplorerCounts
 from floop_robot.explore.rate_limiter import ExplorationRateLimiter
 from floop_robot.explore.weight_subscriber import WeightSubscriber
 from floop_robot.gate.seed_allocator import SeedAllocator
 from floop_robot.services.entry import run as enter
 from floop_robot.services.main_loop import read_arguments, stop_on_signals
+from floop_robot.services.supervision.scheduler import FIRST_SUCCESSES
 from floop_robot.services.supervision.stats_file import StatsFile
+from floop_robot.services.target_successes import TargetSuccesses
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import UnknownName
 from floop_robot.spec.ids import ids_of
@@ -54,6 +60,8 @@ class ExplorerStats(ExplorerCounts, frozen=True, kw_only=True):
     refused_weights: int = 0
     weights_version: int = 0
     target_classes: tuple[str, ...] = ()
+    target_successes: dict[str, int] = msgspec.field(default_factory=dict)
+    """Successes on each failing class since it began to fail."""
 
 
 class ExplorerProcess:
@@ -65,7 +73,10 @@ class ExplorerProcess:
         folder = Path(config.run_dir) / "explorers" / name
         is_ppo = config.learner.algo == "ppo"
         rows = config.learner.ppo.n_steps if is_ppo else ROWS_PER_WEIGHTS
-        self._rate_limiter = ExplorationRateLimiter(max(1, rows // max(1, config.explorers)), time.monotonic())
+        explorers = max(1, config.explorer_count)
+        self._rate_limiter = ExplorationRateLimiter(max(1, rows // explorers), time.monotonic())
+        # PPO learns from the latest weights' rows only, so its explorers always wait for these.
+        self._target_successes = TargetSuccesses(0 if is_ppo else math.ceil(FIRST_SUCCESSES / explorers))
         self._stats = StatsFile[ExplorerStats](Path(config.run_dir), name)
         with contextlib.ExitStack() as opened:
             self._uploader = _uploader(config, name, folder / "spool")
@@ -92,13 +103,21 @@ class ExplorerProcess:
         while not stop.is_set():
             for found in self._journal.poll():
                 self._explorer.failures.take(found.block.info, found.block.ends, found.block.labels)
+            self._target_successes.set_failing(self._explorer.target_classes)
             if self._weights.poll(0 if self._may_explore() else _WAIT_MS):
                 self._rate_limiter.new_weights(time.monotonic())
             actor = self._weights.actor
             if actor is not None and self._may_explore():
-                self._rate_limiter.spend(self._explorer.explore(actor, self._weights.version).steps)
+                self._explore(actor)
             self._stats.write(self._current_stats())
         self._stats.write(self._current_stats(), force=True)
+
+    def _explore(self, actor: PolicyActor) -> None:
+        is_free = self._target_successes.scarce
+        result = self._explorer.explore(actor, self._weights.version)
+        self._target_successes.note(result.object.object_class, result.success)
+        if not is_free:
+            self._rate_limiter.spend(result.steps)
 
     def close(self) -> None:
         """Wait a moment for ingest, then close connections and simulator."""
@@ -108,7 +127,7 @@ class ExplorerProcess:
     def _may_explore(self) -> bool:
         if self._weights.actor is None or self._uploader.stats().depth > MAX_UNDELIVERED:
             return False
-        return self._rate_limiter.may_explore(time.monotonic())
+        return self._target_successes.scarce or self._rate_limiter.may_explore(time.monotonic())
 
     def _current_stats(self) -> ExplorerStats:
         return ExplorerStats(
@@ -116,6 +135,7 @@ class ExplorerProcess:
             refused_weights=self._weights.refused,
             weights_version=self._weights.version,
             target_classes=self._explorer.target_classes,
+            target_successes=self._target_successes.counts,
         )
 
 
@@ -141,8 +161,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="explorer", description="Act on the learner's live weights in simulation.")
     parser.add_argument("--index", type=int, default=0, help="which explorer this is, from 0")
     arguments, config = read_arguments(parser, argv)
-    if not 0 <= arguments.index < max(1, config.explorers):
-        names = [str(i) for i in range(config.explorers)]
+    if not 0 <= arguments.index < max(1, config.explorer_count):
+        names = [str(i) for i in range(config.explorer_count)]
         raise UnknownName("explorer index", arguments.index, names, str(arguments.config))
     with contextlib.closing(ExplorerProcess(config, arguments.index)) as process:
         process.run(stop)

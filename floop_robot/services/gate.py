@@ -168,7 +168,9 @@ class GateProcess:
 
 def run(config: FloopConfig, stop: threading.Event) -> None:
     """Serve until `stop`; raises `FloopError` when port or run directory can't be used."""
-    pool = ProcessPool(workers=config.gate.workers, task=config.task, robot=config.robot.model, nice=config.gate.nice)
+    pool = ProcessPool(
+        workers=config.gate.worker_count, task=config.task, robot=config.robot.model, nice=config.gate.nice
+    )
     try:
         gate = Gate(config, pool)
         with GateFleetClient(config.endpoints, "gate") as fleet:

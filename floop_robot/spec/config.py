@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
+from floop_robot.spec.cores import explorers_for, gate_workers_for, usable_cores
 from floop_robot.spec.errors import ConfigError, UnknownName
 from floop_robot.spec.hyperparameters import AlgorithmSettings, FleetSacSettings, PpoSettings
 from floop_robot.spec.ranges import Count, Fraction, NotNegative, Positive, Size
@@ -16,6 +17,9 @@ from floop_robot.spec.yaml_file import read_yaml
 
 RateHz = Annotated[float, Meta(gt=0, le=1000)]
 """1000 Hz is the fastest that arms take commands."""
+
+Auto = Literal["auto"]
+"""Chosen by the number of cores of the host that the process runs on."""
 
 ENDPOINT_NAMES: Final = ("ingest", "tail", "weights", "gate", "fleet", "fleet_rpc", "learner")
 """The endpoints, in the order of their ports."""
@@ -110,8 +114,8 @@ class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class GateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a candidate must show. Defined in docs/design/gate.md."""
 
-    workers: Size = 1
-    """Processes that simulate episodes; one leaves a core of two for the learner."""
+    workers: Size | Auto = "auto"
+    """Processes that simulate episodes; `auto`: half of the cores, 8 at most."""
     alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
     """Probability of accepting a candidate that is no better than the incumbent."""
     regression_accept: Fraction = 0.95
@@ -130,6 +134,11 @@ class GateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Pause before the first trial after a task begins to fail, s; a candidate first learns from the failures."""
     nice: Count = 0
     """Nice value of the gate's processes; 0 lets them run before learner and explorers."""
+
+    @property
+    def worker_count(self) -> int:
+        """Number of workers on this host."""
+        return gate_workers_for(usable_cores()) if self.workers == "auto" else self.workers
 
 
 class DeployConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -152,8 +161,11 @@ class FloopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Task of all robots: a Gymnasium id."""
     robots: Annotated[int, Meta(ge=1, le=64)] = 4
     """Number of robots; they are called robot_1, robot_2 and so on."""
-    explorers: Annotated[int, Meta(ge=0, le=64)] = 1
-    """Number of simulated workers that act on the learner's live weights; without any, learning starves."""
+    explorers: Annotated[int, Meta(ge=0, le=64)] | Auto = "auto"
+    """Number of simulated workers that act on the learner's live weights; `auto`: half of the cores, 4 at most.
+
+    Without any, learning starves.
+    """
     seed: Count = 0
     """Seed of everything random, so that a run can be repeated."""
     run_dir: str = "runs/fleet"
@@ -172,6 +184,11 @@ class FloopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What a candidate must show."""
     deploy: DeployConfig = msgspec.field(default_factory=DeployConfig)
     """How versions are spread and watched."""
+
+    @property
+    def explorer_count(self) -> int:
+        """Number of explorers on this host."""
+        return explorers_for(usable_cores()) if self.explorers == "auto" else self.explorers
 
     @property
     def robot_names(self) -> tuple[str, ...]:

@@ -92,7 +92,7 @@ def central_processes(
             arguments=(*common, "--index", str(i)),
             nice=config.learner.nice,
         )
-        for i in range(config.explorers)
+        for i in range(config.explorer_count)
     ]
     ros = middleware is Middleware.ROS
     zmq_manager = ProcessSpec(name="fleet_manager", module="fleet_manager", arguments=common)

@@ -23,6 +23,7 @@ from floop_robot.services.entry import SUPERVISOR_PIPE, USER_ERROR
 from floop_robot.services.supervision.priority import NiceResult, has_session_nice, set_session_nice
 from floop_robot.services.supervision.process_spec import ProcessSpec
 from floop_robot.services.supervision.ros_domain import child_environment
+from floop_robot.services.supervision.scheduler import NICE, LoopPhase, Scheduler
 from floop_robot.spec.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ GRACE_S = 2.5
 SET_NICE_TIMEOUT_S = 10.0
 """The kernel accepts one session's nice value every 0.1 s, so a fleet needs some seconds."""
 _POLL_S = 0.05
+SCHEDULE_S = 0.5
+"""How often it looks which process should go first; stats files are written as often."""
 
 
 class Restart(msgspec.Struct, frozen=True):
@@ -64,6 +67,8 @@ class _Child:
         self.exit_status = 0
         self.set_nice_until_s = 0.0
         """Deadline for giving its session the nice value; 0 when that is done."""
+        self.scheduled_nice: int | None = None
+        """Nice value that the scheduler gave its session; None before the first."""
         self._lock: ExclusiveLock | None = None
 
     def lock(self) -> None:
@@ -99,6 +104,8 @@ class Supervisor:
         self._lock = threading.Lock()
         self._restarts: list[Restart] = []
         self._warned_no_nice = False
+        explorers = [name for name, child in self._children.items() if child.spec.part == "explorer"]
+        self._scheduler, self._phase, self._schedule_due_s = Scheduler(run_dir, explorers), LoopPhase.CALM, 0.0
         self._thread = threading.Thread(target=self._watch, name="supervisor")
 
     def __enter__(self) -> Supervisor:
@@ -187,7 +194,7 @@ class Supervisor:
                 pass_fds=(self._reader,),
                 start_new_session=True,  # so that Ctrl-C reaches the supervisor only, which stops all in order
             )
-        child.born_s = time.monotonic()
+        child.born_s, child.scheduled_nice = time.monotonic(), None
         child.set_nice_until_s = child.born_s + SET_NICE_TIMEOUT_S if _nice(child) else 0.0
 
     def _watch(self) -> None:
@@ -195,6 +202,28 @@ class Supervisor:
             now = time.monotonic()
             for child in self._children.values():
                 self._check_child(child, now)
+            if now >= self._schedule_due_s:
+                self._schedule_due_s = now + SCHEDULE_S
+                self._schedule()
+
+    def _schedule(self) -> None:
+        """Give each central process the nice value of the present phase."""
+        phase = self._scheduler.phase()
+        if phase is not self._phase:
+            log.info("processor time: %s", phase)
+            self._phase = phase
+        for child in self._children.values():
+            if child.set_nice_until_s or (child.scheduled_nice is None and child.spec.part not in NICE[phase]):
+                continue
+            wanted = os.nice(0) + NICE[phase].get(child.spec.part, child.spec.nice)
+            pid = self.pid(child.spec.name)
+            # What the kernel does not accept now is tried again at the next look.
+            if (
+                pid is not None
+                and wanted != child.scheduled_nice
+                and set_session_nice(pid, min(wanted, 19)) is NiceResult.APPLIED
+            ):
+                child.scheduled_nice = wanted
 
     def _check_child(self, child: _Child, now: float) -> None:
         if child.given_up or child.retired:

@@ -1,0 +1,86 @@
+"""Which central process goes first: the one for which the loop waits. Defined in docs/design/processor_time.md."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from floop_robot.services.supervision.stats_file import read_stats
+
+FIRST_SUCCESSES: Final = 30
+"""Successes of explorers on a failing class that are enough to learn from; until then, more of them come first."""
+FIRST, SECOND, LAST = 2, 7, 12
+"""Nice values. Robots keep 0. Each step of 5 means a third of the processor time where it is short."""
+
+
+class LoopPhase(enum.StrEnum):
+    """What the loop waits for."""
+
+    CALM = "calm"
+    """Nothing fails: every process has its configured nice value."""
+    EXPLORE = "explore"
+    """A class fails, and explorers have hardly succeeded at it."""
+    LEARN = "learn"
+    """There is enough to learn from, and no candidate is on trial."""
+    JUDGE = "judge"
+    """A candidate is on trial; the learner learns meanwhile."""
+
+
+NICE: Final[Mapping[LoopPhase, Mapping[str, int]]] = MappingProxyType(
+    {
+        LoopPhase.CALM: {},
+        LoopPhase.EXPLORE: {"explorer": FIRST, "learner": SECOND, "gate": LAST},
+        LoopPhase.LEARN: {"explorer": SECOND, "learner": FIRST, "gate": LAST},
+        LoopPhase.JUDGE: {"explorer": SECOND, "learner": FIRST, "gate": FIRST},
+    }
+)
+"""Nice value of each kind of process; those that are not named keep their configured one."""
+
+
+class _TargetView(msgspec.Struct, frozen=True):
+    classes: tuple[str, ...] = ()
+
+
+class _GateView(msgspec.Struct, frozen=True):
+    """The fields of `services.gate.GateStats` that decide; that module would load the simulator."""
+
+    busy: bool = False
+    target_tasks: _TargetView = _TargetView()
+
+
+class _ExplorerView(msgspec.Struct, frozen=True):
+    """The same of `services.explorer.ExplorerStats`."""
+
+    target_successes: dict[str, int] = {}
+
+
+def phase_of(failing: Sequence[str], on_trial: bool, successes: Sequence[Mapping[str, int]]) -> LoopPhase:
+    """What the loop waits for. `successes`: of each explorer, by failing class, since it began to fail."""
+    if not failing:
+        return LoopPhase.CALM
+    scarce = any(sum(each.get(name, 0) for each in successes) < FIRST_SUCCESSES for name in failing)
+    if scarce and successes:
+        return LoopPhase.EXPLORE
+    return LoopPhase.JUDGE if on_trial else LoopPhase.LEARN
+
+
+class Scheduler:
+    """Reads the phase from the stats files of a run directory."""
+
+    def __init__(self, run_dir: Path, explorers: Sequence[str]) -> None:
+        """`explorers`: names of the explorers' processes."""
+        self._run_dir, self._explorers = run_dir, tuple(explorers)
+
+    def phase(self) -> LoopPhase:
+        """The present phase; calm while the gate has not reported."""
+        gate = read_stats(self._run_dir, "gate", _GateView)
+        if not gate or not gate[-1].target_tasks.classes:
+            return LoopPhase.CALM
+        boots = [read_stats(self._run_dir, name, _ExplorerView) for name in self._explorers]
+        successes = [found[-1].target_successes for found in boots if found]
+        return phase_of(gate[-1].target_tasks.classes, gate[-1].busy, successes)

@@ -14,8 +14,8 @@ from floop_robot.services.supervision.stats_file import read_stats
 
 FIRST_SUCCESSES: Final = 30
 """Successes of explorers on a failing class that are enough to learn from; until then, more of them come first."""
-FIRST, SECOND, LAST = 2, 7, 12
-"""Nice values. Robots keep 0. Each step of 5 means a third of the processor time where it is short."""
+FIRST, SECOND, LAST = 0, 5, 10
+"""Nice values; 5 more means a third of the processor time where it is short."""
 
 
 class LoopPhase(enum.StrEnum):

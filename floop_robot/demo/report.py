@@ -57,6 +57,8 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     success_before: float
     success_dip: float
     success_after: float
+    best_known: float | None
+    """Success on shifted tasks of the best policy known for them (`benchmarks/references.py`)."""
     old_success_after: float
     evaluation_episodes: int
     evaluation_first_seed: int

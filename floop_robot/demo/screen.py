@@ -155,11 +155,12 @@ def summary(report: DemoReport) -> Table:
 
 
 def _rows(r: DemoReport) -> list[tuple[str, str]]:
+    best = "" if r.best_known is None else f" (best known policy for these tasks: {r.best_known:.1%})"
     stages = ", ".join(f"{name} {value:.1f}" for name, value in r.tti_stages_s.items())
     return [
         ("success before (known tasks, shipped policy)", f"{r.success_before:.1%}"),
         (f"success dip ({r.shift}, shipped policy)", f"{r.success_dip:.1%}"),
-        (f"success after ({r.shift}, final policy)", f"{r.success_after:.1%}"),
+        (f"success after ({r.shift}, final policy)", f"{r.success_after:.1%}{best}"),
         (
             "success on known tasks, final policy",
             f"{r.old_success_after:.1%} ({r.known_lost} scenarios lost, {r.known_gained} gained)",

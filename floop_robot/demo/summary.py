@@ -15,6 +15,7 @@ from floop_robot.demo.chaos_runner import AckLedger
 from floop_robot.demo.evaluate import EvaluationResult
 from floop_robot.demo.live_success import ObservedShift, rate_of
 from floop_robot.demo.loop_waits import PartWait, waits_line
+from floop_robot.demo.references import best_known
 from floop_robot.demo.report import DemoReport, LiveRates, Rate
 from floop_robot.demo.snapshot import RobotView, Snapshot
 from floop_robot.deploy import NoImprovement, TimeToImprovement
@@ -66,6 +67,7 @@ def summarize(
         recovered=fits,
         reason=reason,
         **_measured(evaluated, config.seed),
+        best_known=best_known(config.task, shift),
         live=_live_rates(history, shifted, found.fix_version if found else None),
         **_improved(found),
         waits=waits,

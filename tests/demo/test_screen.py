@@ -133,6 +133,13 @@ def test_the_summary_says_success_before_dip_and_after() -> None:
         assert re.search(row, text), row
 
 
+def test_the_summary_names_the_best_known_policy_where_there_is_one() -> None:
+    assert "93.0% (best known policy for these tasks: 97.5%)" in summary_text(
+        blank(DemoReport, success_after=0.93, best_known=0.975)
+    )
+    assert "best known" not in summary_text(blank(DemoReport, success_after=0.93))
+
+
 def test_the_summary_of_a_run_that_did_not_recover_has_its_reason_and_no_times() -> None:
     text = summary_text(blank(DemoReport, recovered=False, reason="too short", shift="heavy"))
     assert "not recovered: too short" in text

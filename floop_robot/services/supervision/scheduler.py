@@ -14,7 +14,7 @@ from floop_robot.services.supervision.stats_file import read_stats
 
 FIRST_SUCCESSES: Final = 30
 """Successes of explorers on a failing class that are enough to learn from; until then, more of them come first."""
-FIRST, SECOND, LAST = 0, 5, 10
+FIRST, BESIDE, SECOND, LAST = 0, 3, 5, 10
 """Nice values; 5 more means a third of the processor time where it is short."""
 
 
@@ -36,7 +36,7 @@ NICE: Final[Mapping[LoopPhase, Mapping[str, int]]] = MappingProxyType(
         LoopPhase.CALM: {},
         LoopPhase.EXPLORE: {"explorer": FIRST, "learner": SECOND, "gate": LAST},
         LoopPhase.LEARN: {"explorer": SECOND, "learner": FIRST, "gate": LAST},
-        LoopPhase.JUDGE: {"explorer": SECOND, "learner": FIRST, "gate": FIRST},
+        LoopPhase.JUDGE: {"explorer": SECOND, "learner": BESIDE, "gate": FIRST},
     }
 )
 """Nice value of each kind of process; those that are not named keep their configured one."""

@@ -12,6 +12,7 @@ from floop_robot.services.explorer import ExplorerStats
 from floop_robot.services.gate import GateStats
 from floop_robot.services.supervision.process_spec import ProcessSpec
 from floop_robot.services.supervision.scheduler import (
+    BESIDE,
     FIRST,
     FIRST_SUCCESSES,
     LAST,
@@ -51,9 +52,9 @@ def test_whoever_the_loop_waits_for_has_the_lowest_value_of_the_three() -> None:
         LoopPhase.CALM: set(),
         LoopPhase.EXPLORE: {"explorer"},
         LoopPhase.LEARN: {"learner"},
-        LoopPhase.JUDGE: {"learner", "gate"},
+        LoopPhase.JUDGE: {"gate"},
     }
-    assert 0 <= FIRST < SECOND < LAST <= 19
+    assert 0 <= FIRST < BESIDE < SECOND < LAST <= 19
 
 
 def report(run_dir: Path, successes: int, *, failing: bool = True, busy: bool = False) -> None:
@@ -95,6 +96,6 @@ def test_sessions_get_the_nice_values_of_the_phase_and_their_own_ones_back(
         report(tmp_path, 0)
         wait_for(lambda: nice_values() == {"gate": LAST, "learner": SECOND, "explorer_1": FIRST, "ingest": 0})
         report(tmp_path, FIRST_SUCCESSES, busy=True)
-        wait_for(lambda: nice_values() == {"gate": FIRST, "learner": FIRST, "explorer_1": SECOND, "ingest": 0})
+        wait_for(lambda: nice_values() == {"gate": FIRST, "learner": BESIDE, "explorer_1": SECOND, "ingest": 0})
         report(tmp_path, FIRST_SUCCESSES, failing=False)
         wait_for(lambda: nice_values() == own)

@@ -42,10 +42,15 @@ def _world(**values: object) -> Change:
     return change
 
 
-def _small(scenario: Scenario, rng: np.random.Generator) -> Scenario:
-    model = model_of(scenario.object.object_class)
-    side = float(rng.uniform(0.018, 0.026))
-    return _replace(scenario, object=model.draw(rng, (side, side, side)))
+def _sized(x_m: Range, y_m: Range, z_m: Range, name: str = "") -> Change:
+    """Objects of other sizes: of the class `name`, else of their own."""
+
+    def change(scenario: Scenario, rng: np.random.Generator) -> Scenario:
+        model = model_of(name or scenario.object.object_class)
+        x, y, z = (float(rng.uniform(*span)) for span in (x_m, y_m, z_m))
+        return _replace(scenario, object=model.draw(rng, (x, y, z)))
+
+    return change
 
 
 class WorldShift(msgspec.Struct, frozen=True):
@@ -56,18 +61,34 @@ class WorldShift(msgspec.Struct, frozen=True):
     change: Change
 
 
+_USUAL, _SMALL, _BALL = (0.036, 0.06), (0.012, 0.018), (0.014, 0.022)
+
 SHIFTS: tuple[WorldShift, ...] = (
     WorldShift(
         "new-object", "open baskets, wider than the gripper: they must be taken by the rim", _of_class("basket")
     ),
-    WorldShift("sphere", "balls, which roll away from a careless touch", _of_class("sphere")),
-    WorldShift("heavy", "objects of 0.6 to 0.9 kg", _object(mass_kg=(0.6, 0.9))),
-    WorldShift("slippery", "object friction 0.15 to 0.25", _object(lateral_friction=(0.15, 0.25))),
-    WorldShift("small", "objects of 18 to 26 mm", _small),
-    WorldShift("calibration", "perceived positions 4 cm off", _world(calibration_offset_m=(0.03, -0.026, 0.0))),
-    WorldShift("noise", "1 cm of noise on perceived positions", _world(position_noise_m=0.01)),
+    WorldShift(
+        "sphere", "balls of 14 to 22 mm, which roll away from a careless touch", _sized(_BALL, _BALL, _BALL, "sphere")
+    ),
+    WorldShift("small", "objects of 12 to 18 mm", _sized(_SMALL, _SMALL, _SMALL)),
+    WorldShift(
+        "flat",
+        "plates, 8 to 12 mm high: the fingers must go right down to the table",
+        _sized(_USUAL, _USUAL, (0.008, 0.012)),
+    ),
+    WorldShift(
+        "tall",
+        "objects of 10 to 14 cm height, which fall over when they are touched from the side",
+        _sized((0.036, 0.05), (0.036, 0.05), (0.1, 0.14)),
+    ),
+    WorldShift(
+        "slippery",
+        "objects of 0.6 to 0.8 kg with friction 0.28 to 0.36: they slip out of a hasty grasp",
+        _object(mass_kg=(0.6, 0.8), lateral_friction=(0.28, 0.36)),
+    ),
+    WorldShift("worn-grip", "the gripper presses with 8 N instead of 20", _world(gripper_force_n=8.0)),
     WorldShift("latency", "perception arrives 0.24 s late", _world(latency_s=0.24)),
-    WorldShift("worn-grip", "the gripper presses with 4 N instead of 20", _world(gripper_force_n=4.0)),
+    WorldShift("calibration", "perceived positions 4 cm off", _world(calibration_offset_m=(0.03, -0.026, 0.0))),
 )
 
 

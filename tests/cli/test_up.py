@@ -161,11 +161,11 @@ def test_what_no_process_could_work_with_is_said_before_any_is_started(floop: Fl
 
 
 def test_a_fleet_that_runs_keeps_its_world_when_another_start_is_refused(floop: Floop, tmp_path: Path) -> None:
-    fleet = Fleet(tmp_path, "--only", "ingest", "--shift", "heavy")
+    fleet = Fleet(tmp_path, "--only", "ingest", "--shift", "flat")
     try:
         wait_for(lambda: fleet.health("ingest") == 0, 40, "health")
         world = (tmp_path / "run" / "sim_world.json").read_text()
-        assert "heavy" in world
+        assert "flat" in world
         refused = floop("up", "--no-ros", "--config", fleet.config, "--shift", "small")
         assert "ingest is running already" in refused.error
         assert (tmp_path / "run" / "sim_world.json").read_text() == world

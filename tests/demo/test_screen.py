@@ -141,6 +141,6 @@ def test_the_summary_names_the_best_known_policy_where_there_is_one() -> None:
 
 
 def test_the_summary_of_a_run_that_did_not_recover_has_its_reason_and_no_times() -> None:
-    text = summary_text(blank(DemoReport, recovered=False, reason="too short", shift="heavy"))
+    text = summary_text(blank(DemoReport, recovered=False, reason="too short", shift="small"))
     assert "not recovered: too short" in text
     assert re.search(r"improvement confirmed \(TTI\) +│ – ", text)

@@ -10,9 +10,13 @@ from floop_envs.perception import Perception
 from floop_envs.scenarios import PICK_AREA, ReportedScenarios, TrainingScenarios, model_of
 from floop_envs.seeds import Purpose, scenario_of, scenarios_of, seed_of
 from floop_envs.shifts import SHIFTS, RealityGap, RealityGapRanges, get_shift, shifted_scenarios
+from floop_policies import baseline
+from floop_robot.bundle import Bundle
+from floop_robot.sim.sim_world import evaluation_scenarios
 from floop_robot.spec.errors import ConfigError, UnknownName
 from floop_robot.spec.records import ObjectReport
 from floop_robot.spec.scenario import Scenario
+from floop_robot.train.validate import evaluate
 
 PICK, PLACE = "floop/Pick-v0", "floop/PickPlace-v0"
 BASKET = ObjectReport("basket", (0.1, 0.1, 0.06), (0.5, 0.1, 0.03), 0.3)
@@ -70,6 +74,13 @@ def test_a_seed_is_a_scenario() -> None:
 def test_every_shift_changes_the_scenario(shift: str) -> None:
     shifted, old = draw(shifted_scenarios(shift, PICK), 5), draw(TrainingScenarios(PICK), 5)
     assert all(a.task == PICK and a != b for a, b in zip(shifted, old, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shift", [s.name for s in SHIFTS])
+def test_every_shift_hurts_the_shipped_policy(shift: str) -> None:
+    scenarios = evaluation_scenarios(PICK, shift, ("robot_1", "robot_2"), 0, 60)
+    assert evaluate(Bundle.load(baseline(PICK)), scenarios).success < 0.9
 
 
 def test_unknown_shift_suggests_the_nearest() -> None:

@@ -3,7 +3,7 @@
 from distutils.command.install_data import install_data
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 PACKAGE = "floop_robot"
 NODES = ("policy_node", "safety_node", "sim_robot_node", "cell_node", "fleet_manager_node", "learner_node")
@@ -59,6 +59,25 @@ class InstallNodes(install_data):
             self.outfiles.append(str(path))
 
 
+# The SAC update compiled for two kinds of processors (floop_robot/learn/compiled_update.py picks one when it runs).
+# Optional: where there is no compiler, or another processor, floop installs without it and computes in numpy.
+INSTRUCTIONS = {"avx512": ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx2", "-mfma"], "avx2": ["-mavx2", "-mfma"]}
+NATIVE = PACKAGE + "/learn/native/"
+SAC_UPDATES = [
+    Extension(
+        f"{PACKAGE}.learn._sac_update_{name}",
+        [NATIVE + "sac_update.c"],
+        depends=[NATIVE + "networks.h", NATIVE + "panels.h"],
+        # Without errno and floating-point traps, loops over square roots and conditions are vectorised.
+        extra_compile_args=["-std=gnu99", "-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", *flags],
+        libraries=["m"],
+        py_limited_api=True,
+        optional=True,
+    )
+    for name, flags in INSTRUCTIONS.items()
+]
+
+
 def files(pattern: str) -> list[str]:
     """Paths of the files that match, relative to here as setuptools wants them."""
     return [str(path) for path in sorted(Path().glob(pattern)) if path.is_file()]
@@ -86,6 +105,9 @@ setup(
         ("share/" + PACKAGE + "/config/drivers", files("config/drivers/*")),
         ("share/" + PACKAGE + "/config/robots", files("config/robots/*")),
     ],
+    ext_modules=SAC_UPDATES,
+    # The compiled code doesn't use Python's API: one wheel serves every Python.
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
     install_requires=ROBOT,
     extras_require={
         "sim": SIM,

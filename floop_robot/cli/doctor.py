@@ -19,6 +19,7 @@ import msgspec
 from floop_robot.cli.doctor_check import DoctorCheck
 from floop_robot.cli.extras import EXTRAS, install_hint
 from floop_robot.cli.ros_checks import ros_checks
+from floop_robot.learn.compiled_update import instruction_set
 from floop_robot.spec.config import ENDPOINT_NAMES, FloopConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.robot_model import load_robot
@@ -82,9 +83,16 @@ def _files() -> Iterator[DoctorCheck]:
         yield DoctorCheck("robot model", False, True, str(error), "reinstall floop-robot")
 
 
+def _sac_update() -> DoctorCheck:
+    name = instruction_set()
+    detail = f"compiled for {name}" if name else "numpy, at half the speed"
+    cure = "install floop-robot from source with a C compiler, on x86-64 with AVX2"
+    return DoctorCheck("sac update", name is not None, False, detail, cure)
+
+
 def examine() -> list[DoctorCheck]:
     """Run every check, in the order shown."""
-    return [*_machine(), *_packages(), *_files(), *ros_checks(), *_ports()]
+    return [*_machine(), *_packages(), _sac_update(), *_files(), *ros_checks(), *_ports()]
 
 
 @click.command()

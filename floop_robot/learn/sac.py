@@ -15,6 +15,7 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.logger import Logger
 
+from floop_robot.learn.compiled_update import CompiledSacUpdate, make_update
 from floop_robot.learn.sac_update import BatchSource, Losses, SacParameters, SacUpdate, SacUpdateSettings
 from floop_robot.learn.torch_numpy import TorchNumpyViews, unsupported
 from floop_robot.replay.sac_batch import SacBatch
@@ -25,11 +26,11 @@ class FloopSAC(SAC):
 
     NOT_SAVED: ClassVar[tuple[str, ...]] = (
         "_views", "_updates", "last_losses", "value_range", "imitation_weight", "actor_uses_target_critics",
-        "lr_factor",
+        "lr_factor", "compiled",
     )  # fmt: skip
 
     _views: TorchNumpyViews | None = None
-    _updates: dict[int, SacUpdate] | None = None
+    _updates: dict[tuple[int, bool], SacUpdate | CompiledSacUpdate] | None = None
     last_losses: Losses | None = None
     value_range: tuple[float, float] | None = None
     """As `SacSettings.value_range`. This option and the next three go beyond the stock update."""
@@ -39,6 +40,8 @@ class FloopSAC(SAC):
     """As `SacSettings.actor_uses_target_critics`."""
     lr_factor: float = 1.0
     """Factor on the learning rate that the schedule gives."""
+    compiled: bool = True
+    """Whether compiled code does the update where there is some; otherwise numpy does."""
 
     @classmethod
     def for_spaces(cls, observation: spaces.Box, action: spaces.Box, **options: Any) -> FloopSAC:
@@ -84,11 +87,15 @@ class FloopSAC(SAC):
         self._update_learning_rate(optimizers)
         views = self._current_views()
         views.read_steps()
-        assert self._updates is not None
-        if batch_size not in self._updates:
-            self._updates[batch_size] = SacUpdate(views.parameters, batch_size)
-        self._record(self._run(self._updates[batch_size], gradient_steps))
+        self._record(self._run(self._update_for(views.parameters, batch_size), gradient_steps))
         views.write_steps()
+
+    def _update_for(self, parameters: SacParameters, batch_size: int) -> SacUpdate | CompiledSacUpdate:
+        assert self._updates is not None
+        key = batch_size, self.compiled
+        if key not in self._updates:
+            self._updates[key] = make_update(parameters, batch_size, compiled=self.compiled)
+        return self._updates[key]
 
     def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
         super()._update_learning_rate(optimizers)
@@ -96,7 +103,7 @@ class FloopSAC(SAC):
             for group in optimizer.param_groups:
                 group["lr"] *= self.lr_factor
 
-    def _run(self, update: SacUpdate, gradient_steps: int) -> list[Losses]:
+    def _run(self, update: SacUpdate | CompiledSacUpdate, gradient_steps: int) -> list[Losses]:
         source = self._batch_source()
         noise = [th.from_numpy(part) for part in update.batch.noise]
         losses = []

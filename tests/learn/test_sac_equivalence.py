@@ -1,4 +1,4 @@
-"""The numpy update is stable-baselines3's, up to rounding."""
+"""The update is stable-baselines3's up to rounding, in numpy and in compiled code."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +9,21 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3 import SAC
 
+from floop_robot.learn.compiled_update import CompiledSacUpdate, instruction_set
 from floop_robot.learn.sac import FloopSAC
+from floop_robot.learn.sac_update import SacUpdate
 from floop_robot.learn.torch_numpy import unsupported
 
 OBS, ACT = 11, 3
+
+
+@pytest.fixture(autouse=True, params=["numpy", "compiled"])
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Which code does the update of every FloopSAC of the test."""
+    if request.param == "compiled" and instruction_set() is None:
+        pytest.skip("no compiled update for this machine; `make setup` builds it where there is a C compiler")
+    monkeypatch.setattr(FloopSAC, "compiled", request.param == "compiled")
+    return str(request.param)
 
 
 def make(kind: type[SAC], **options: Any) -> SAC:
@@ -76,6 +87,14 @@ def test_fifty_steps_equal_the_stock_update(options: dict[str, Any]) -> None:
     found = differences(options, lambda model, seed: train_alike(model, 50, seed))
     assert found[1] < 5e-6
     assert found[2] < 2e-2
+
+
+def test_the_chosen_code_does_the_update(path: str) -> None:
+    model = make(FloopSAC)
+    train_alike(model, 1)
+    assert isinstance(model, FloopSAC)
+    kinds = {"numpy": SacUpdate, "compiled": CompiledSacUpdate}
+    assert [type(update) for update in (model._updates or {}).values()] == [kinds[path]]
 
 
 def test_the_temperature_is_learned_alike() -> None:

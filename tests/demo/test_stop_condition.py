@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from floop_robot.demo.stop_condition import MAX_SETTLE_S, RESOLVED_S, SETTLE_S, StopCondition
+from floop_robot.demo.stop_condition import MAX_SETTLE_S, RESOLVED_S, SETTLE_S, SETTLE_SHARE, StopCondition
 
 
 def first_end(
@@ -30,6 +30,11 @@ def test_nothing_ends_before_an_improvement_is_confirmed() -> None:
 def test_it_goes_on_for_a_while_after_the_last_version() -> None:
     assert first_end(100.0, confirmed_s=10.0) == 10.0 + SETTLE_S + 0.5
     assert first_end(100.0, confirmed_s=10.0, version_s=15.0) == 15.0 + SETTLE_S + 0.5
+
+
+def test_what_took_long_settles_as_slowly() -> None:
+    assert first_end(600.0, confirmed_s=200.0) == 200.0 + SETTLE_SHARE * 200.0 + 0.5
+    assert first_end(600.0, confirmed_s=200.0, failing=(0.0, 1e9)) == 400.5
 
 
 def test_it_goes_on_while_tasks_fail_but_not_for_ever() -> None:

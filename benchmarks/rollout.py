@@ -3,6 +3,7 @@
 * gate passed → every one of 4 robots (threads with a 200 Hz control loop) acting, over real sockets on loopback
 * one action, one bundle verified
 * the live watch: how often an equally good version is rolled back, and how soon a worse one is found
+* episodes until live success is confirmed (`--confirmation` shows these alone)
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from floop_robot.bundle import Bundle, verify
 from floop_robot.deploy.deployment_monitor import DeploymentMonitor, MonitorDecision, Tally
 from floop_robot.spec.config import DeployConfig
+from floop_robot.stats.sequential_tests import is_shown_above
 from tests.support.in_process_fleet import Episodes, ManagerThread, Robot, verdict
 from tests.support.sample_bundles import IDS, TASK, architecture, make_bundle, random_observations
 from tests.support.waiting import wait_for
@@ -92,10 +94,30 @@ def live_watch(runs: int, episodes: int) -> None:
         print(f"live watch {before:.2f} → {after:.2f}: rolled back {len(found) / runs:.1%} of {runs} {median}")
 
 
+def confirmation(runs: int, episodes: int) -> None:
+    """Median and 90 % of the episodes until a bound is shown; "–" where fewer runs show it within `episodes`."""
+    alpha, bars = DeployConfig().alpha, (0.6, 0.7, 0.8, 0.85)
+    shown = cache(partial(is_shown_above, alpha=alpha))
+    print(f"| true success | {' | '.join(f'{bar:.0%}' for bar in bars)} |\n|---|{'---|' * len(bars)}")
+    for rate in (0.8, 0.9, 0.95, 0.97):
+        runs_of = np.cumsum(np.random.default_rng(7).random((runs, episodes)) < rate, axis=1)
+        cells = []
+        for bar in bars:
+            first = [next((n for n, k in enumerate(run, 1) if shown(int(k), n, bar)), np.inf) for run in runs_of]
+            found = [np.quantile(first, share, method="higher") for share in (0.5, 0.9)]
+            cells.append(", ".join(f"{n:.0f}" if np.isfinite(n) else "–" for n in found))
+        print(f"| {rate:.0%} | {' | '.join(cells)} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="as little as possible, to see that it runs")
-    smoke = parser.parse_args().smoke
+    parser.add_argument("--confirmation", action="store_true", help="only how long confirmations take")
+    options = parser.parse_args()
+    smoke = options.smoke
+    confirmation(*((2, 20) if smoke else (1000, 400)))
+    if options.confirmation:
+        return
     acting(100 if smoke else 20_000)
     for hidden in ((64, 64), (256, 256)):
         broadcast(hidden, 2 if smoke else 60)

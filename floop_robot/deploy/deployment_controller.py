@@ -88,7 +88,7 @@ class DeploymentController:
         self._announce(info, () if is_for_all else (publication.scope,))
         # The same weights under another version stay watched as before.
         if is_for_all and info.sha256 != replaced:
-            self._begin_watch(info, replaced)
+            self._begin_watch(info)
         return info
 
     def submit(self, bundle: Bundle, verdict: Verdict, who: str, now_ns: int) -> tuple[CandidateState, int, bool]:
@@ -164,6 +164,19 @@ class DeploymentController:
             )
         return info.replaces
 
+    def _proven_before(self, info: VersionInfo) -> int:
+        """The version that `info` has to match: the one before, or an earlier one if that had no time to prove itself.
+
+        0 if there is none. Versions of the gate prove themselves: they are confirmed, or watched for `watch_s`.
+        """
+        while info.replaces:
+            before = self.registry.version(info.replaces)
+            was_watched = info.published_ns - before.published_ns >= self._config.watch_s * 1e9
+            if before.origin is not Origin.GATE or was_watched or before.sha256 in self._confirmed:
+                return before.version
+            info = before
+        return 0
+
     def _judged_against_production(self, verdict: Verdict) -> bool:
         weights = self.weights_of(verdict.incumbent_version)
         return bool(weights) and weights == self.weights_of(self.production)
@@ -179,7 +192,8 @@ class DeploymentController:
             return False
         if self._watch is None or self._watch.settled or self.weights_of(self.production) in self._confirmed:
             return True
-        return self.watched_s(now_ns) >= self._config.watch_s
+        # The gate found the next one better than the one under watch. It waits only for a verdict that is near.
+        return self._watch.undecided or self.watched_s(now_ns) >= self._config.watch_s
 
     def _publish_waiting(self, now_ns: int) -> None:
         waiting = self.registry.waiting()
@@ -204,8 +218,8 @@ class DeploymentController:
 
     def _act_on_watch(self, watch: DeploymentMonitor, now_ns: int) -> None:
         if watch.decision is MonitorDecision.ROLL_BACK and not self.registry.directive(FLEET).pin:
-            report = watch.report()
-            self.restore(self.rollback_target(), Origin.ROLLBACK, MANAGER_NAME, report.reason, now_ns)
+            proven, reason = self._proven_before(self.registry.version(watch.version)), watch.report().reason
+            self.restore(proven or self.rollback_target(), Origin.ROLLBACK, MANAGER_NAME, reason, now_ns)
             return
         if watch.decision is MonitorDecision.PROMOTE and watch.version not in self._shown:
             weights = self.weights_of(self.production)
@@ -230,12 +244,11 @@ class DeploymentController:
         is_confirmed = was_shown or watch.decision is MonitorDecision.PROMOTE
         return is_confirmed and self.watched_s(episode.observed_ns) >= self._config.watch_s
 
-    def _begin_watch(self, info: VersionInfo, replaced: str) -> None:
+    def _begin_watch(self, info: VersionInfo) -> None:
         self._watch, self._promoted_at = None, 0
         if info.origin in _WATCHED and info.replaces:
-            self._watch = DeploymentMonitor(
-                self._config, info.version, self.record.recent(replaced), self.record.failing
-            )
+            reference = self.record.recent(self.weights_of(self._proven_before(info)))
+            self._watch = DeploymentMonitor(self._config, info.version, reference, self.record.failing)
             self._watched_since_ns = info.published_ns
 
     def _announce(self, info: VersionInfo, only: tuple[str, ...]) -> None:
@@ -262,14 +275,14 @@ class DeploymentController:
         begun = False
         for episode in episodes:
             if info and not begun and episode.observed_ns > info.published_ns:
-                self._begin_watch(info, self.weights_of(info.replaces))
+                self._begin_watch(info)
                 begun = True
             weights = self.weights_of(episode.version)
             self.record.observe(weights, episode)
             if info and weights == info.sha256:
                 self._observe_watched(episode)
         if info and not begun:
-            self._begin_watch(info, self.weights_of(info.replaces))
+            self._begin_watch(info)
         for stored in self.registry.telemetry.receipts():
             self._report_harm(stored.receipt)
         self._needs_recount = False

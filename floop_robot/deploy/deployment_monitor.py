@@ -7,9 +7,13 @@ success (Clopper-Pearson, α/2). Evidence against "the new version does at least
 each class apart: a new version may gain on one and lose on another. The mean of the classes' evidence must reach 2/α.
 So an equally good version is rolled back with probability ≤ α, however long it is watched.
 
+The version before is the last proven one: those that a better version replaced early are passed over.
+
 Confirm: the anytime-valid lower bound (α) of its success reaches `confirm_success` on every class that failed when the
 watch began (`FailureMonitor.failing`), or on all tasks together if none failed. If evidence (1/α) shows that it never
 will, the version stays, since it is no worse than the one it replaced. The next candidate need not wait for it.
+
+Undecided: while neither verdict is halfway shown, a version that the gate found better may take its place.
 """
 
 from __future__ import annotations
@@ -153,6 +157,12 @@ class DeploymentMonitor:
         """Whether the next candidate need not wait: the version is confirmed, or will never be."""
         return bool(self._promoted or self._futile or self._rolled_back)
 
+    @property
+    def undecided(self) -> bool:
+        """Whether the evidence is not yet halfway to a confirmation or a rollback, on the scale of its logarithm."""
+        is_suspect = self.evidence_of_harm >= math.sqrt(2.0 / self._alpha)
+        return not (self.settled or is_suspect or self._is_shown(math.sqrt(self._alpha)))
+
     def observe(self, episode: LiveEpisode) -> MonitorDecision:
         """Take in an episode on the watched weights; ROLL_BACK is final, PROMOTE may still become ROLL_BACK."""
         if episode.production:
@@ -210,20 +220,28 @@ class DeploymentMonitor:
             worst = max(self._rates, key=lambda name: evidence_below(*self._counts(name), self._rates[name]))
             own, reference = self._tallies[worst], self._reference[worst]
             self._rolled_back = (
-                f"{own.successes} of {own.episodes} on {worst}, the version before "
+                f"{own.successes} of {own.episodes} on {worst}, the last proven version "
                 f"{reference.successes} of {reference.episodes}"
             )
             return
         if self.settled:
             return
-        wanted = [self._counts(name) for name in self._failing] or [self._all_tasks()]
-        if all(is_shown_above(*counts, self._confirm, self._alpha) for counts in wanted):
+        wanted = self._wanted
+        if self._is_shown(self._alpha):
             tasks = ", ".join(sorted(self._failing)) or "all tasks"
             bound = min(anytime_lower_bound(*counts, self._alpha) for counts in wanted)
             self._promoted = f"success on {tasks} is at least {bound:.2f}"
         elif any(evidence_below(*counts, self._confirm) >= -math.log(self._alpha) for counts in wanted):
             counted = " and ".join(f"{successes} of {episodes}" for successes, episodes in wanted)
             self._futile = f"success stays below {self._confirm:.2f}: {counted}"
+
+    @property
+    def _wanted(self) -> list[tuple[int, int]]:
+        """Successes and episodes that a confirmation asks for."""
+        return [self._counts(name) for name in self._failing] or [self._all_tasks()]
+
+    def _is_shown(self, alpha: float) -> bool:
+        return all(is_shown_above(*counts, self._confirm, alpha) for counts in self._wanted)
 
     def _all_tasks(self) -> tuple[int, int]:
         tallies = self._tallies.values()

@@ -2,9 +2,9 @@
 
 All stamps are wall time at the fleet manager. How long the gate judged is a duration that the gate measured.
 
-The fix is the first version whose live success on shifted tasks is confirmed: the anytime-valid lower bound (1 − α) of
-its weights' production episodes on shifted tasks is at least `confirm_success`. Each stage ends where the next begins,
-so they add up to `tti_s`:
+The fix is the first version that all robots acted on and whose live success on shifted tasks is confirmed: the
+anytime-valid lower bound (1 − α) of its weights' production episodes on shifted tasks is at least `confirm_success`.
+Each stage ends where the next begins, so they add up to `tti_s`:
 
 * `lesson`: first failed shifted episode → gate starts on the first candidate whose training data held it
 * `improve`: → gate starts on the candidate that fixes it (0 when it is the same)
@@ -16,7 +16,7 @@ so they add up to `tti_s`:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -66,15 +66,27 @@ def time_to_improvement(
     weights = {v.version: v.sha256 for v in history.versions}
     acted = {weights.get(e.version) for e in tasks if e.observed_ns <= first.observed_ns}
     later = [v for v in history.versions if v.published_ns >= first.observed_ns and v.sha256 not in acted]
-    found = _confirmation(tasks, weights, {v.sha256 for v in later}, config)
-    if found is None:
-        return NoImprovement("no version's live success on shifted tasks was confirmed")
-    sha256, confirmed_ns, tally = found
-    fix = next(v for v in later if v.sha256 == sha256)
-    acting = _acting_ns(history, sha256, fix.published_ns)
-    missing = sorted(set(robots) - set(acting))
-    if missing:
-        return NoImprovement(f"v{fix.version} was confirmed, but {', '.join(missing)} never acted on it")
+    unfinished = NoImprovement("no version's live success on shifted tasks was confirmed")
+    for sha256, confirmed_ns, tally in _confirmations(tasks, weights, {v.sha256 for v in later}, config):
+        fix = next(v for v in later if v.sha256 == sha256)
+        acting = _acting_ns(history, sha256, fix.published_ns)
+        if not (missing := sorted(set(robots) - set(acting))):
+            return _improvement(history, first, fix, acting, (confirmed_ns, tally), robots, config)
+        # A better one may have replaced it before its robots were through.
+        unfinished = NoImprovement(f"v{fix.version} was confirmed, but {', '.join(missing)} never acted on it")
+    return unfinished
+
+
+def _improvement(
+    history: History,
+    first: LiveEpisode,
+    fix: VersionInfo,
+    acting: dict[str, int],
+    confirmation: tuple[int, Tally],
+    robots: Sequence[str],
+    config: DeployConfig,
+) -> TimeToImprovement:
+    confirmed_ns, tally = confirmation
     applied_ns = max(acting[robot] for robot in robots)
     marks = _marks(history, first, fix, applied_ns, max(confirmed_ns, applied_ns))
     stages = {name: (end - begin) * 1e-9 for name, (begin, end) in zip(STAGES, pairwise(marks), strict=True)}
@@ -90,20 +102,21 @@ def time_to_improvement(
     )
 
 
-def _confirmation(
+def _confirmations(
     episodes: Sequence[LiveEpisode], weights: dict[int, str], eligible: Collection[str], config: DeployConfig
-) -> tuple[str, int, Tally] | None:
-    """Weights, time and counts of the first confirmation."""
+) -> Iterator[tuple[str, int, Tally]]:
+    """Weights, time and counts of each confirmation, in their order."""
     tallies: dict[str, Tally] = {}
+    confirmed: set[str] = set()
     for episode in episodes:
         sha256 = weights.get(episode.version, "")
-        if sha256 not in eligible:
+        if sha256 not in eligible or sha256 in confirmed:
             continue
         tally = tallies.get(sha256, Tally()).plus(episode.outcome is OutcomeCode.SUCCESS)
         tallies[sha256] = tally
         if is_shown_above(tally.successes, tally.episodes, config.confirm_success, config.alpha):
-            return sha256, episode.observed_ns, tally
-    return None
+            confirmed.add(sha256)
+            yield sha256, episode.observed_ns, tally
 
 
 def _acting_ns(history: History, sha256: str, since_ns: int) -> dict[str, int]:

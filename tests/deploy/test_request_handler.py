@@ -52,9 +52,58 @@ def test_verdict_of_another_candidate_is_refused(harness):
     assert harness.registry.candidates() == []
 
 
+NEARLY = [True] * 5
+"""Episodes that take a version more than halfway to its confirmation, and not there."""
+
+
+def test_a_better_version_does_not_wait_for_the_watch_of_the_one_before(harness):
+    harness.live(1, [True] * 10 + [False] * 8)
+    harness.submit(1, 1)
+    assert harness.submit(2, 2).state is CandidateState.PUBLISHED
+    harness.live(3, [True, False])
+    assert harness.submit(3, 3).state is CandidateState.PUBLISHED
+    harness.live(4, [True] * 30)
+    assert harness.fleet.status().confirmed == (4,)
+
+
+def test_a_better_version_waits_while_robots_seem_to_do_worse(harness):
+    harness.live(1, [True] * 40)
+    harness.submit(1, 1)
+    harness.live(2, [True, False, False])
+    assert harness.submit(2, 2).state is CandidateState.WAITING
+    harness.live(2, [True] * 2)
+    assert harness.target() == 3
+
+
+def test_a_rollback_goes_to_the_last_proven_version_and_so_does_its_reference(harness):
+    harness.live(1, [True] * 40)
+    for seed in (1, 2):  # v2 is replaced before anybody could know how it does
+        assert harness.submit(seed, seed).state is CandidateState.PUBLISHED
+    harness.live(3, [True, False])
+    before = harness.fleet.status()
+    assert [(c.reference.successes, c.reference.episodes) for c in before.watch.classes] == [(40, 40)]
+    harness.restart()
+    assert harness.fleet.status().watch == before.watch
+    harness.live(3, [False] * 12)
+    assert [(v.origin, v.restores) for v in harness.registry.versions()[3:]] == [(Origin.ROLLBACK, 1)]
+
+
+@pytest.mark.parametrize("proof", ["confirmed", "watched"])
+def test_a_rollback_passes_over_no_proven_version(harness, proof):
+    harness.live(1, [True] * 40)
+    harness.submit(1, 1)
+    harness.live(2, [True] * 12 if proof == "confirmed" else [True, True, True, False] * 6)
+    harness.now_ns += 0 if proof == "confirmed" else int(CONFIG.watch_s * S)
+    assert harness.fleet.status().confirmed == ((2,) if proof == "confirmed" else ())
+    harness.submit(2, 2)
+    harness.live(3, [False] * 12)
+    assert [(v.origin, v.restores) for v in harness.registry.versions()[3:]] == [(Origin.ROLLBACK, 2)]
+
+
 def test_the_next_waits_until_the_watched_one_is_confirmed(harness):
     harness.live(1, [True] * 10 + [False] * 8)
     harness.submit(1, 1)
+    harness.live(2, NEARLY)
     assert harness.submit(2, 2).state is CandidateState.WAITING
     assert harness.submit(3, 2).state is CandidateState.WAITING
     assert harness.target() == 2
@@ -67,9 +116,11 @@ def test_the_next_waits_until_the_watched_one_is_confirmed(harness):
 
 
 def test_the_next_follows_without_a_verdict_when_time_is_over(harness):
+    published_ns = harness.now_ns
     harness.submit(1, 1)
+    harness.live(2, NEARLY)
     harness.submit(2, 2)
-    harness.now_ns += int(CONFIG.watch_s * S) - 1
+    harness.now_ns = published_ns + int(CONFIG.watch_s * S) - 1
     harness.fleet.tick()
     assert harness.target() == 2
     harness.now_ns += 2
@@ -80,8 +131,8 @@ def test_the_next_follows_without_a_verdict_when_time_is_over(harness):
 def test_the_next_need_not_wait_for_one_that_will_not_be_confirmed(harness):
     harness.live(1, [True] * 12 + [False] * 28)
     harness.submit(1, 1)
+    harness.live(2, NEARLY)
     harness.submit(2, 2)
-    harness.live(2, [True, False])
     assert harness.target() == 2
     harness.live(2, [True, False, False] * 15)
     assert harness.target() == 3
@@ -148,6 +199,7 @@ def test_a_pinned_fleet_stays_on_a_version_that_answered_nan(harness):
 def test_a_stale_waiting_candidate_is_dropped_after_a_rollback(harness):
     harness.live(1, [True] * 40)
     harness.submit(1, 1)
+    harness.live(2, [True, False, False])
     harness.submit(2, 2)
     harness.live(2, [False] * 12)
     versions = harness.registry.versions()
@@ -181,8 +233,8 @@ def test_a_decision_cut_off_by_a_kill_is_taken_after_the_restart(harness):
 def test_the_watch_survives_a_restart(harness):
     harness.live(1, [True] * 40)
     harness.submit(1, 1)
+    harness.live(2, [True, False, False])
     harness.submit(2, 2)
-    harness.live(2, [True, False, True, False])
     before = harness.fleet.status()
     harness.restart()
     after = harness.fleet.status()

@@ -106,6 +106,15 @@ def test_not_before_the_last_robot_acts_on_it():
     assert isinstance(missing, NoImprovement) and "robot_2" in missing.reason
 
 
+def test_a_version_that_a_better_one_replaced_before_all_robots_had_it_is_not_the_fix():
+    past = history()
+    make = Episodes().make
+    late = tuple(make(2, True, object_class="basket", observed_ns=(113 + i) * S) for i in range(15))
+    result = judge(msgspec.structs.replace(past, episodes=(*past.episodes[:18], *late, *past.episodes[18:])))
+    assert isinstance(result, TimeToImprovement)
+    assert result.fix_version == 3
+
+
 def test_nothing_to_time():
     past = history()
     assert isinstance(judge(msgspec.structs.replace(past, episodes=past.episodes[:8])), NoImprovement)

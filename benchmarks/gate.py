@@ -145,7 +145,7 @@ def verdict_times(args: argparse.Namespace, incumbent: Bundle) -> None:
         ]
         for name, against, about, make in cases[1:3] if args.smoke else cases:
             with tempfile.TemporaryDirectory() as folder:
-                config = FloopConfig(run_dir=folder, gate=GateConfig(workers=workers, warmup_s=0.0))
+                config = FloopConfig(run_dir=folder, gate=GateConfig(workers=workers))
                 gate = new_gate(config, pool, against, about)
                 times, pairs, cpu, decisions = [], [], [], dict.fromkeys(Decision, 0)
                 for seed in range(args.repeats):
@@ -170,7 +170,7 @@ def null_candidates(args: argparse.Namespace, incumbent: Bundle) -> None:
     pool.wait_warm()
     for failing in ((), tuple(args.focus)):
         with tempfile.TemporaryDirectory() as folder:
-            config = FloopConfig(run_dir=folder, gate=GateConfig(workers=args.workers, warmup_s=0.0))
+            config = FloopConfig(run_dir=folder, gate=GateConfig(workers=args.workers))
             gate = new_gate(config, pool, incumbent, failing)
             decisions = dict.fromkeys(Decision, 0)
             ours = theirs = episodes = 0

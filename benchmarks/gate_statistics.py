@@ -1,8 +1,11 @@
 """Operating characteristic of the gate's tests, on simulated outcomes: `python benchmarks/gate_statistics.py`.
 
-Whole trials with policies of known success: how often each verdict, and after how many pairs. Half of the better
-policy's failures are scenarios that are hard for both. Below it, the regression test alone, beside the absolute
-sequential probability ratio test of 0.95 against 0.85.
+Sequences of 50 candidates of the same success against one incumbent, as from a learner at work: how often any of them
+is accepted, and after how many pairs. The seeds of all sequences that end so are listed for null candidates.
+
+Whole trials of candidates that come alone, with policies of known success: how often each verdict, and after how many
+pairs. Half of the better policy's failures are scenarios that are hard for both. Below it, the regression test alone,
+beside the absolute sequential probability ratio test of 0.95 against 0.85.
 """
 
 from __future__ import annotations
@@ -12,9 +15,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+import msgspec
 import numpy as np
 
 from floop_robot.core import EpisodeOutcome
+from floop_robot.gate.alpha_wealth import AlphaWealth
 from floop_robot.gate.improvement_test import REGRESSION_MARGIN
 from floop_robot.gate.reported_tasks import TargetTasks
 from floop_robot.gate.suites import Pair, Suite, SuiteCounts
@@ -24,6 +29,8 @@ from floop_robot.spec.verdict import Decision
 from floop_robot.stats.sequential_tests import NonInferiority, Status
 
 Rates = tuple[float, float]
+SEQUENCE = 50
+"""Candidates in a sequence."""
 CONFIG = GateConfig()
 
 
@@ -42,13 +49,21 @@ def outcome(success: bool, duration_s: float) -> EpisodeOutcome:
     )
 
 
-def trial(seed: int, known_rates: Rates, target_tasks: Rates | None, faster: float) -> tuple[Decision, int]:
-    rng = np.random.default_rng(seed)
+def trial(
+    rng: np.random.Generator,
+    known_rates: Rates,
+    target_tasks: Rates | None,
+    faster: float = 0.0,
+    alpha: float = 0.0,
+    newer_come: bool = False,
+) -> Trial:
+    """One trial to its end; `newer_come`: newer candidates are due all the time."""
     draws = {Suite.REGRESSION: pairs(rng, *known_rates)} | (
         {Suite.TARGET: pairs(rng, *target_tasks)} if target_tasks else {}
     )
     known = SuiteCounts(target=(round(100 * target_tasks[1]), 100)) if target_tasks else SuiteCounts()
-    run = Trial(CONFIG, TargetTasks(("new",)) if target_tasks else TargetTasks(), known)
+    run = Trial(CONFIG, TargetTasks(("new",)) if target_tasks else TargetTasks(), known, alpha)
+    run.preempted = newer_come
     started = dict.fromkeys(Suite, 0)
     while (suite := run.next_suite(started)) is not None:
         started[suite] += 1
@@ -57,7 +72,62 @@ def trial(seed: int, known_rates: Rates, target_tasks: Rates | None, faster: flo
         seconds = np.round(seconds / 0.08) * 0.08
         run.observe(Pair(suite, 0, outcome(candidate, seconds[0]), outcome(incumbent, seconds[1])))
     assert run.finding is not None
-    return run.finding.decision, len(run.pairs)
+    return run
+
+
+class Sequence(msgspec.Struct, frozen=True):
+    """Decision and number of pairs of each candidate, up to the first that was accepted."""
+
+    trials: list[tuple[Decision, int]]
+
+    @property
+    def accepted(self) -> bool:
+        """Whether any candidate was."""
+        return self.trials[-1][0] is Decision.ACCEPTED
+
+    @property
+    def pairs(self) -> int:
+        """Of all its trials."""
+        return sum(pairs for _, pairs in self.trials)
+
+
+def sequence(seed: int, target_tasks: Rates | None) -> Sequence:
+    """Candidates of the same success, one after the other, against one incumbent."""
+    rng, wealth, found = np.random.default_rng(seed), AlphaWealth(CONFIG.alpha), []
+    for _ in range(SEQUENCE):
+        run = trial(rng, (0.98, 0.98), target_tasks, alpha=wealth.stake, newer_come=True)
+        assert run.finding is not None
+        found.append((run.finding.decision, len(run.pairs)))
+        if run.finding.decision is Decision.ACCEPTED:
+            break
+        if run.kept_alpha is not None:
+            wealth.settle(run.alpha, run.kept_alpha)
+    return Sequence(found)
+
+
+def sequences(count: int) -> None:
+    """One row for each gain and incumbent."""
+    print("| failing tasks | sequences | any accepted | first accepted | rejected | pairs a trial | pairs to accept |")
+    print("|---|---|---|---|---|---|---|")
+    gains = (0.0, 0.05, 0.1, 0.2, 0.6)
+    cases: list[Rates | None] = [(i + g, i) for i in (0.0, 0.3, 0.8) for g in gains if i + g <= 1.0]
+    seeds_of_nulls = {}
+    for case in (None, *cases):
+        found = [sequence(seed, case) for seed in range(count)]
+        decisions = [decision for each in found for decision, _ in each.trials]
+        costs = [each.pairs for each in found if each.accepted]
+        name = "none" if case is None else f"{case[0]:.2f} / {case[1]:.2f}"
+        cost = f"{np.median(costs):.0f}, {np.percentile(costs, 90):.0f}" if costs else "–"
+        print(
+            f"| {name} | {count} | {np.mean([s.accepted for s in found]):.1%} "
+            f"| {np.mean([s.trials[0][0] is Decision.ACCEPTED for s in found]):.0%} "
+            f"| {decisions.count(Decision.REJECTED) / len(decisions):.1%} "
+            f"| {sum(s.pairs for s in found) / len(decisions):.0f} | {cost} |",
+            flush=True,
+        )
+        if case is None or case[0] == case[1]:
+            seeds_of_nulls[name] = [seed for seed, s in enumerate(found) if s.accepted]
+    print(f"\nseeds of null sequences with an acceptance, of 0 to {count - 1}: {seeds_of_nulls}\n")
 
 
 def trials(count: int) -> None:
@@ -76,9 +146,9 @@ def trials(count: int) -> None:
     print("| known tasks | failing tasks | faster | accepted | rejected | inconclusive | pairs: mean | 90 % |")
     print("|---|---|---|---|---|---|---|---|")
     for known_rates, target_tasks, faster in cases:
-        results = [trial(seed, known_rates, target_tasks, faster) for seed in range(count)]
-        found = Counter(d for d, _ in results)
-        sizes = [n for _, n in results]
+        runs = [trial(np.random.default_rng(seed), known_rates, target_tasks, faster) for seed in range(count)]
+        found = Counter(run.finding.decision for run in runs if run.finding)
+        sizes = [len(run.pairs) for run in runs]
         shares = " | ".join(f"{100 * found[d] / count:.1f} %" for d in Decision)
         about = "none" if target_tasks is None else f"{target_tasks[0]:.2f} / {target_tasks[1]:.2f}"
         print(
@@ -121,9 +191,11 @@ def regression_tests(count: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--sequences", type=int, default=400)
     parser.add_argument("--smoke", action="store_true", help="as little as possible, to see that it runs")
     given = parser.parse_args()
     if given.smoke:
-        given.trials = 2
+        given.trials = given.sequences = 2
+    sequences(given.sequences)
     trials(given.trials)
     regression_tests(given.trials)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from floop_envs.seeds import Purpose
 from floop_robot.bundle import Bundle
 from floop_robot.bundle.verify import require_contract
 from floop_robot.core import Executor, ScenarioSource
+from floop_robot.gate.alpha_wealth import AlphaWealth
 from floop_robot.gate.report import TrialReport, report_path, write_report
 from floop_robot.gate.reported_tasks import TargetTasks, reported_scenarios, resolved_tasks, target_tasks
 from floop_robot.gate.scenario_pool import PairedScenarioPool, ScenarioMixture
@@ -35,6 +37,8 @@ from floop_robot.spec.verdict import Decision, Verdict
 
 log = logging.getLogger(__name__)
 
+STEADY_OFFERS_S = 20.0
+"""Two candidates within this time mean that the next one is due."""
 RESOLVED_SHARE = 0.25
 """Share of the regression suite on classes learned since the shipped policy."""
 
@@ -83,10 +87,10 @@ class Gate:
         self._target_tasks, self._suites_at = TargetTasks(), -1
         self._cooldown_until_s = 0.0
         """End of the rest after a candidate that was not accepted; another incumbent ends it, too."""
-        self._warmup_until_s = 0.0
-        """End of the learner's head start when a class begins to fail, whoever is the incumbent."""
-        self._not_accepted = 0
-        """Candidates that were not accepted in place of this incumbent."""
+        self._offered_s: deque[float] = deque(maxlen=2)
+        """When the latest two candidates came."""
+        self._wealth: dict[tuple[str, ...], AlphaWealth] = {}
+        """What may be staked on candidates against this incumbent, by failing classes; these can be simulated: few."""
         self.prepares = False
         """Whether the last idle `step` prepared pairs."""
 
@@ -110,7 +114,7 @@ class Gate:
         if self._incumbent is not None and bundle.manifest.version == self._incumbent.manifest.version:
             return
         require_contract(bundle.manifest, self._task, self._ids, "the gate")
-        self._incumbent, self._cooldown_until_s, self._not_accepted = bundle, 0.0, 0
+        self._incumbent, self._cooldown_until_s, self._wealth = bundle, 0.0, {}
         self._executor.add_policy(bundle.manifest.sha256, bundle.to_bytes())
         if self._trial_runner is not None:
             self._trial_runner.cancel()  # first: the pairs that it gives back are the former incumbent's
@@ -134,6 +138,7 @@ class Gate:
         if self._pending is not None:
             self._count("superseded")
         self._pending = bundle
+        self._offered_s.append(self._clock())
         return sha256
 
     def reconsider(self, bundle: Bundle) -> None:
@@ -149,14 +154,14 @@ class Gate:
     def step(self, timeout_s: float) -> GateResult | None:
         """Go on with the trial for up to `timeout_s`, or prepare one; returns a verdict when there is one."""
         if self._trial_runner is None:
-            self._refresh_suites()  # first: a class that begins to fail is a reason to wait
+            self._refresh_suites()
             if self._may_begin():
                 self._begin()
         if self._trial_runner is None:
             begins_pair = not self._is_resting and self._scenario_pool.prepare()
             self.prepares = begins_pair or self._scenario_pool.waiting > 0
             return None
-        self._trial_runner.trial.preempted = self._pending is not None
+        self._trial_runner.trial.preempted = self._pending is not None or self._newer_is_due
         verdict = self._trial_runner.step(timeout_s)
         return None if verdict is None else self._finish(verdict)
 
@@ -165,7 +170,12 @@ class Gate:
 
     @property
     def _is_resting(self) -> bool:
-        return self._clock() < max(self._cooldown_until_s, self._warmup_until_s)
+        return self._clock() < self._cooldown_until_s
+
+    @property
+    def _newer_is_due(self) -> bool:
+        """Whether candidates keep coming, as from a learner at work."""
+        return len(self._offered_s) == 2 and self._clock() - self._offered_s[0] < STEADY_OFFERS_S
 
     def _begin(self) -> None:
         candidate, incumbent = self._pending, self._incumbent
@@ -173,8 +183,9 @@ class Gate:
         self._judging, self._pending = candidate, None
         for each in (incumbent, candidate):  # executors keep the latest few only
             self._executor.add_policy(each.manifest.sha256, each.to_bytes())
+        stake = self._wealth_for(self._target_tasks).stake
         self._trial_runner = TrialRunner(
-            Trial(self._config.gate, self._target_tasks, self._scenario_pool.known, self._not_accepted),
+            Trial(self._config.gate, self._target_tasks, self._scenario_pool.known, stake),
             self._scenario_pool,
             self._executor,
             candidate.manifest.sha256,
@@ -190,8 +201,9 @@ class Gate:
         if verdict.decision is Decision.ACCEPTED:
             self._scenario_pool.note(bundle.manifest.sha256, runner.trial.achieved)
         else:
-            # Only trials that ran: a candidate whose episodes cannot run costs nothing, and anyone could send many.
-            self._not_accepted += not runner.is_void and bool(runner.trial.pairs)
+            # Only trials that bet: a candidate that did not get so far costs nothing, and anyone could send many.
+            if (kept := runner.trial.kept_alpha) is not None:
+                self._wealth_for(runner.trial.target_tasks).settle(runner.trial.alpha, kept)
             gate = self._config.gate
             rest_s = min(gate.cooldown_share * verdict.duration_s, gate.max_cooldown_s)
             self._cooldown_until_s = self._clock() + rest_s
@@ -218,15 +230,16 @@ class Gate:
         if self._suites_at == self.failures.changes:
             return
         self._suites_at = self.failures.changes
-        before, self._target_tasks = self._target_tasks, target_tasks(self.failures)
+        self._target_tasks = target_tasks(self.failures)
         targets, resolved = self._target_tasks.classes, resolved_tasks(self.failures)
-        if set(targets) - set(before.classes):
-            self._warmup_until_s = self._clock() + self._config.gate.warmup_s
         self._scenario_pool.set_source(Suite.TARGET, self._reported(targets), targets)
         known: ScenarioSource = TrainingScenarios(self._config.task)
         if learned := self._reported(resolved):
             known = ScenarioMixture([(known, 1.0 - RESOLVED_SHARE), (learned, RESOLVED_SHARE)])
         self._scenario_pool.set_source(Suite.REGRESSION, known, resolved)
+
+    def _wealth_for(self, target_tasks: TargetTasks) -> AlphaWealth:
+        return self._wealth.setdefault(target_tasks.classes, AlphaWealth(self._config.gate.alpha))
 
     def _reported(self, classes: tuple[str, ...]) -> ScenarioSource | None:
         return reported_scenarios(self._config.task, self.failures, classes)

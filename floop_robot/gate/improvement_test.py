@@ -14,8 +14,8 @@ SPEED_MARGIN = 0.05
 
 That is more than one policy step of a typical pick, since every roll-out disturbs a fleet.
 """
-IMPROVEMENT_BETA = 0.20
-"""Chance of sending back a candidate that gains what it should, or is mostly faster."""
+FASTER_BETA = 0.20
+"""Chance of sending back a candidate that is mostly faster, but not better."""
 SMOKE_TEST_PAIRS = 3
 """Pairs of known tasks before anything else: three failures in a row refuse a candidate."""
 
@@ -23,32 +23,35 @@ SMOKE_TEST_PAIRS = 3
 class ImprovementTest:
     """Two ways to be preferable, which share `alpha`: better, or not worse and faster."""
 
-    def __init__(self, alpha: float, superiority_share: float, cap: int, gain: float) -> None:
-        """`superiority_share`: better's share of `alpha`; `cap`: pairs that a promising candidate gets.
+    def __init__(self, alpha: float, superiority_share: float, cap: int, gain: float, beta: float) -> None:
+        """`superiority_share`: better's share of `alpha`; `cap`: most pairs.
 
-        `gain`: what it should gain in success.
+        `beta`: chance of sending back a candidate that gains `gain` in success.
         """
-        self._cap, self._gain = cap, gain
-        self._seen = self._gained = 0
-        rest = (1.0 - superiority_share) * alpha
-        self._better = Superiority(superiority_share * alpha, IMPROVEMENT_BETA, gain)
-        self._not_worse = NonInferiority(rest, IMPROVEMENT_BETA, REGRESSION_MARGIN, cap)
-        self._faster = Faster(rest, IMPROVEMENT_BETA, SPEED_MARGIN)
+        self._cap = cap
+        self._seen = 0
+        self._for_better, self._for_faster = superiority_share * alpha, (1.0 - superiority_share) * alpha
+        self._better = Superiority(self._for_better, beta, gain)
+        self._not_worse = NonInferiority(self._for_faster, FASTER_BETA, REGRESSION_MARGIN, cap)
+        self._faster = Faster(self._for_faster, FASTER_BETA, SPEED_MARGIN)
 
     def observe(self, pair: Pair) -> None:
         """Take in one pair."""
         self._seen += 1
-        self._gained += pair.difference
         self._better.observe(pair.difference)
         self._not_worse.observe(pair.difference)
         if pair.candidate.success and pair.incumbent.success:
             self._faster.observe(pair.candidate.duration_s, pair.incumbent.duration_s)
 
     @property
+    def kept(self) -> float:
+        """What is left of `alpha`, by both bets."""
+        return self._for_better * self._better.capital + self._for_faster * self._faster.capital
+
+    @property
     def is_promising(self) -> bool:
-        """Whether a few pairs more may well show what is not shown yet."""
-        is_faster = self._is_faster and self._not_worse.status is not Status.NO
-        return is_faster or self._gained >= self._gain * self._seen
+        """Whether the bet on "better", or on "faster" while that can be shown, has made money so far."""
+        return self._better.capital > 1.0 or (self._faster.capital > 1.0 and not self._cannot_be_faster)
 
     @property
     def way(self) -> str:

@@ -5,6 +5,9 @@ Two questions, both on fresh scenarios that candidate and incumbent share:
 * Regression test: are known tasks kept? Every candidate is asked.
 * Improvement test: better, or not worse and faster? Asked on failing tasks, or on known tasks while none fails.
 
+While newer candidates keep coming, a trial ends as soon as its candidate does not gain. A clean slate for the next one
+finds a better one soonest (quickest search over multiple sequences: Lai, Poor, Xin & Georgiadis 2011).
+
 Pairs come in this order:
 
 1. Smoke test: three pairs of known tasks, which end a collapsed policy.
@@ -25,12 +28,12 @@ from floop_robot.spec.config import GateConfig
 from floop_robot.spec.verdict import Decision, SuiteResult
 from floop_robot.stats.sequential_tests import NonInferiority, Status, SuccessFloor
 
-REQUIRED_GAIN = 0.20
-"""On known tasks: a candidate shown to gain less success is sent back, since the next one is seconds away."""
-REQUIRED_GAIN_SHARE, MIN_REQUIRED_GAIN = 0.5, 0.05
-"""On failing tasks: this share of the incumbent's remaining failures, and 5 points at least."""
-GAIN_DECAY = 0.95
-"""The required gain shrinks by 5 % with every candidate not accepted: there may be no more to gain."""
+REQUIRED_GAIN, REQUIRED_GAIN_BETA = 0.20, 0.20
+"""On known tasks, while nothing fails: a candidate shown to gain less success is rejected, with this error rate."""
+CLEAR_GAIN, CLEAR_GAIN_BETA = 0.10, 0.05
+"""On failing tasks: who gains 10 points is clearly better, and is rejected with this chance at most."""
+CLEAR_GAIN_SHARE, MIN_CLEAR_GAIN = 0.5, 0.05
+"""Where less than 20 points are missing: this share of them, and 5 points at least."""
 REGRESSION_BETA = 0.15
 """Chance of sending back a candidate that is as good as the incumbent on known tasks."""
 FLOOR_BETA = 0.05
@@ -43,11 +46,10 @@ episodes.
 """
 SUPERIORITY_ALPHA_SHARE = 0.8
 """Better's share of alpha on failing tasks, where success is missing; on known tasks better and faster share evenly."""
-PREEMPTION_PAIRS = {Suite.TARGET: 15, Suite.REGRESSION: 30}
-"""Improvement pairs from which on a trial may be preempted by a newer candidate, while it gains less than it should.
-
-On failing tasks the newer one has learned from more failures, and is likely better.
-"""
+PREEMPTION_PAIRS = {Suite.TARGET: 12, Suite.REGRESSION: 12}
+"""Improvement pairs from which on a trial may be preempted by a newer candidate, while its bets have made no money."""
+HOPELESS_PAIRS = 4
+"""Failing tasks: as many failures and no success end a trial while newer candidates come, which have learned more."""
 
 
 class TrialFinding(msgspec.Struct, frozen=True):
@@ -57,24 +59,24 @@ class TrialFinding(msgspec.Struct, frozen=True):
     reason: str
 
 
-def _required_gain(success: float, not_accepted: int) -> float:
-    """Gain in success that a candidate should have on failing tasks where the incumbent's is `success`."""
-    return max(REQUIRED_GAIN_SHARE * (1.0 - success) * GAIN_DECAY**not_accepted, MIN_REQUIRED_GAIN)
+def _clear_gain(success: float) -> float:
+    """Gain in success on failing tasks that is clear, where the incumbent's success is `success`."""
+    return max(min(CLEAR_GAIN, CLEAR_GAIN_SHARE * (1.0 - success)), MIN_CLEAR_GAIN)
 
 
 class Trial:
     """The state of one trial: which pair it wants next, and what it has found."""
 
     def __init__(
-        self, config: GateConfig, target_tasks: TargetTasks, known: SuiteCounts | None = None, not_accepted: int = 0
+        self, config: GateConfig, target_tasks: TargetTasks, known: SuiteCounts | None = None, alpha: float = 0.0
     ) -> None:
-        """`known`: what the incumbent achieved so far; `not_accepted`: candidates sent back since it came."""
+        """`known`: what the incumbent achieved so far; `alpha`: of the improvement test, `gate.alpha` by default."""
         known = known or SuiteCounts()
         self.target_tasks = target_tasks
-        self.alpha = config.alpha
+        self.alpha = alpha or config.alpha
         self.pairs: list[Pair] = []
         self.preempted = False
-        """Whether a newer candidate waits; set by the owner at any time (the tests hold whenever one stops)."""
+        """Whether newer candidates keep coming; set by the owner at any time (the tests hold whenever one stops)."""
         self._max_pairs, self._max_regression_pairs = config.max_pairs, config.max_regression_pairs
         self._seen = dict.fromkeys(Suite, 0)
         self._not_worse = NonInferiority(config.alpha, REGRESSION_BETA, REGRESSION_MARGIN, config.max_regression_pairs)
@@ -85,12 +87,17 @@ class Trial:
         self._has_target = bool(target_tasks.classes)
         self._canary_only = not self._has_target and bool(target_tasks.without_model)
         self._improvement_suite = Suite.TARGET if self._has_target else Suite.REGRESSION
-        gain = _required_gain(known.estimate(Suite.TARGET), not_accepted) if self._has_target else REQUIRED_GAIN
-        share = SUPERIORITY_ALPHA_SHARE if self._has_target else 0.5
-        self._improvement = ImprovementTest(config.alpha, share, config.max_regression_pairs, gain)
+        self._improvement = self._improvement_test(known.estimate(Suite.TARGET))
         self._violation_free = SuccessFloor(VIOLATION_FREE_ACCEPT, VIOLATION_FREE_REJECT, FLOOR_BETA)
         self._extra_violations = 0
         """Episodes with violations, less the incumbent's."""
+
+    def _improvement_test(self, success: float) -> ImprovementTest:
+        if self._has_target:
+            share, gain, beta = SUPERIORITY_ALPHA_SHARE, _clear_gain(success), CLEAR_GAIN_BETA
+        else:
+            share, gain, beta = 0.5, REQUIRED_GAIN, REQUIRED_GAIN_BETA
+        return ImprovementTest(self.alpha, share, self._max_improvement_pairs, gain, beta)
 
     def next_suite(self, started: dict[Suite, int]) -> Suite | None:
         """Suite of the next pair, given how many pairs of each were started; None when enough are under way."""
@@ -133,6 +140,12 @@ class Trial:
         done = {suite: [p.candidate.success for p in self._pairs_of(suite)] for suite in Suite}
         return SuiteCounts(*((sum(done[suite]), len(done[suite])) for suite in (Suite.REGRESSION, Suite.TARGET)))
 
+    @property
+    def kept_alpha(self) -> float | None:
+        """What is left of `alpha`; None when nothing was at stake: without a pair that could lead to an acceptance."""
+        has_bet = self._seen[self._improvement_suite] > 0 and not self._canary_only
+        return self._improvement.kept if has_bet else None
+
     def suites(self) -> tuple[SuiteResult, ...]:
         """How both did so far, suite by suite."""
         names = {Suite.TARGET: f"target: {self.target_tasks.name}", Suite.REGRESSION: "known tasks"}
@@ -144,8 +157,7 @@ class Trial:
 
     @property
     def _max_improvement_pairs(self) -> int:
-        """Pairs for the improvement test: a promising candidate gets as many as the regression test."""
-        return self._max_regression_pairs if self._improvement.is_promising else self._max_pairs
+        return self._max_pairs if self._has_target else self._max_regression_pairs
 
     def _has_room(self, regression_pairs: int) -> bool:
         return regression_pairs < self._max_regression_pairs
@@ -160,11 +172,18 @@ class Trial:
         seen = self._seen[self._improvement_suite]
         if improvement is Status.OPEN and seen >= self._max_improvement_pairs:
             return TrialFinding(Decision.INCONCLUSIVE, f"no clear difference {self._improvement_score()}")
-        may_be_preempted = not self._improvement.is_promising and seen >= PREEMPTION_PAIRS[self._improvement_suite]
-        if improvement is Status.OPEN and self.preempted and may_be_preempted:
-            reason = f"no clear difference yet, preempted by a newer candidate; {self._improvement_score()}"
-            return TrialFinding(Decision.INCONCLUSIVE, reason)
+        if improvement is Status.OPEN and self.preempted and (why := self._unpromising):
+            return TrialFinding(Decision.INCONCLUSIVE, f"{why} {self._improvement_score()}; makes room for a newer one")
         return self._regression_open_finding()
+
+    @property
+    def _unpromising(self) -> str:
+        """Why a newer candidate should be tried instead of this one; empty while this one gains."""
+        pairs = [p for p in self.pairs if p.suite is self._improvement_suite]
+        if self._has_target and len(pairs) >= HOPELESS_PAIRS and not any(p.candidate.success for p in pairs):
+            return "no success yet"
+        has_begun = len(pairs) >= PREEMPTION_PAIRS[self._improvement_suite]
+        return "no gain so far" if has_begun and not self._improvement.is_promising else ""
 
     def _regression_open_finding(self) -> TrialFinding | None:
         if self._has_room(self._seen[Suite.REGRESSION]):

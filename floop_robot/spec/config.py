@@ -117,21 +117,19 @@ class GateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     workers: Size | Auto = "auto"
     """Processes that simulate episodes; `auto`: half of the cores, 8 at most."""
     alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
-    """Probability of accepting a candidate that is no better than the incumbent."""
+    """Probability of accepting any of the candidates that are no better than the incumbent, however many are tried."""
     regression_accept: Fraction = 0.95
     """Success on known tasks that a good policy has; the regression test accepts it."""
     regression_reject: Fraction = 0.85
     """Success on known tasks that the regression test must refuse."""
-    max_pairs: Count = 60
-    """Most paired episodes of one test; without a result by then, the trial is inconclusive."""
+    max_pairs: Count = 300
+    """Most paired episodes on failing tasks; without a result by then, the trial is inconclusive."""
     max_regression_pairs: Count = 120
-    """Most paired episodes for a candidate that is likely better; at least `max_pairs`."""
+    """Most paired episodes on known tasks; without a result by then, the trial is inconclusive."""
     cooldown_share: NotNegative = 0.5
     """Pause after a refused candidate, as a share of its trial's duration. It leaves the processors to the learner."""
     max_cooldown_s: NotNegative = 5.0
     """Longest such pause, s. After a long trial the next candidate may be good enough, so it is not kept waiting."""
-    warmup_s: NotNegative = 6.0
-    """Pause before the first trial after a task begins to fail, s; a candidate first learns from the failures."""
     nice: Count = 0
     """Nice value of the gate's processes; 0 lets them run before learner and explorers."""
 
@@ -214,12 +212,6 @@ def load_config(path: Path | None) -> FloopConfig:
         raise ConfigError(
             f"{path}: gate.regression_reject is {gate.regression_reject:g} and gate.regression_accept "
             f"{gate.regression_accept:g}; use 0 < regression_reject < regression_accept < 1"
-        )
-    if gate.max_regression_pairs < gate.max_pairs:
-        raise ConfigError(
-            f"{path}: gate.max_regression_pairs is {gate.max_regression_pairs} and gate.max_pairs {gate.max_pairs}, "
-            "but a candidate that is likely better gets max_regression_pairs pairs; use "
-            "max_regression_pairs >= max_pairs"
         )
     return config
 

@@ -20,7 +20,6 @@ RENAMED_KEYS: Final[Mapping[str, str]] = MappingProxyType(
         "gate.max_guard": "gate.max_regression_pairs",
         "gate.rest": "gate.cooldown_share",
         "gate.longest_rest_s": "gate.max_cooldown_s",
-        "gate.lesson_s": "gate.warmup_s",
         "rollout": "deploy",
         # recipes
         "max_transitions": "total_timesteps",

@@ -16,6 +16,8 @@ import math
 
 _FRACTIONS = (0.25, 0.5, 0.75, 0.92)
 """Stakes of an `EProcess`, as fractions of the largest that cannot go broke; they share the capital evenly."""
+_HIGH_FRACTIONS = (0.75, 0.92)
+"""Stakes where hardly any pair is expected to be lost: they need 39 pairs of 98 % against 98 %, the others 46."""
 _RATE_FRACTIONS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97)
 """Stakes on a success rate: small ones find small differences, large ones find large differences soon."""
 _LOG_LOSSES = tuple(math.log1p(-fraction) for fraction in _RATE_FRACTIONS)
@@ -34,16 +36,21 @@ class Status(enum.Enum):
 class EProcess:
     """Bets against "the mean of x is at most `mean`", for x in [low, ∞) with low < mean."""
 
-    def __init__(self, mean: float, low: float = -1.0) -> None:
+    def __init__(self, mean: float, low: float = -1.0, fractions: tuple[float, ...] = _FRACTIONS) -> None:
         self._mean = mean
-        self._stakes = [fraction / (mean - low) for fraction in _FRACTIONS]
-        self._log_capital = [0.0] * len(_FRACTIONS)
+        self._stakes = [fraction / (mean - low) for fraction in fractions]
+        self._log_capital = [0.0] * len(fractions)
         self._best = 0.0
 
     def observe(self, x: float) -> None:
         """Take one observation."""
         self._log_capital = self._after(1, x)
         self._best = max(self._best, _log_mean_exp(self._log_capital))
+
+    @property
+    def capital(self) -> float:
+        """What the bettor has now; it began with 1."""
+        return math.exp(_log_mean_exp(self._log_capital))
 
     def rejects(self, alpha: float) -> bool:
         """Whether the hypothesis is refuted, with a false-alarm rate of at most `alpha`; once true it stays true."""
@@ -64,7 +71,10 @@ def _log_mean_exp(values: list[float]) -> float:
 
 
 class Superiority:
-    """Is the candidate better? YES keeps `alpha`; NO says that it gains less than `gain`, or loses, keeping `beta`."""
+    """Is the candidate better? YES keeps `alpha`; NO says that it gains less than `gain`, or loses, keeping `beta`.
+
+    Pairs with the same outcome move no money: it is a bet that of the other pairs more are won than lost.
+    """
 
     def __init__(self, alpha: float, beta: float, gain: float) -> None:
         self._alpha, self._beta = alpha, beta
@@ -75,6 +85,11 @@ class Superiority:
         """Take the outcome of one pair."""
         self._not_better.observe(difference)
         self._gains.observe(-difference)
+
+    @property
+    def capital(self) -> float:
+        """What is left of a stake of 1 on "better"."""
+        return self._not_better.capital
 
     @property
     def status(self) -> Status:
@@ -89,7 +104,7 @@ class NonInferiority:
 
     def __init__(self, alpha: float, beta: float, margin: float, cap: int) -> None:
         self._alpha, self._beta, self._remaining = alpha, beta, cap
-        self._inferior = EProcess(-margin)
+        self._inferior = EProcess(-margin, fractions=_HIGH_FRACTIONS)
         self._not_worse = EProcess(0.0)
 
     def observe(self, difference: int) -> None:
@@ -135,6 +150,11 @@ class Faster:
     def pairs(self) -> int:
         """How many pairs were timed."""
         return self._pairs
+
+    @property
+    def capital(self) -> float:
+        """What is left of a stake of 1 on "faster"."""
+        return self._not_faster.capital
 
     @property
     def status(self) -> Status:

@@ -18,6 +18,7 @@ from floop_policies import baseline
 from floop_robot.bundle import Bundle
 from floop_robot.core import EpisodeJob, EpisodeOutcome
 from floop_robot.gate import pybullet_worker
+from floop_robot.gate.alpha_wealth import STAKE_SHARE
 from floop_robot.gate.executor import InProcessExecutor
 from floop_robot.gate.gate import Gate, GateResult
 from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed
@@ -25,7 +26,7 @@ from floop_robot.gate.process_pool import ProcessPool
 from floop_robot.gate.reported_tasks import TargetTasks, target_tasks
 from floop_robot.gate.scenario_pool import PairedScenarioPool
 from floop_robot.gate.suites import Suite, SuiteCounts
-from floop_robot.gate.trial import PREEMPTION_PAIRS, Trial
+from floop_robot.gate.trial import HOPELESS_PAIRS, PREEMPTION_PAIRS, Trial
 from floop_robot.gate.trial_runner import MAX_LOST_PAIRS, TrialRunner
 from floop_robot.spec.config import FloopConfig, GateConfig
 from floop_robot.spec.errors import BundleRefused, ContractMismatch, StorageError
@@ -45,7 +46,7 @@ def pool() -> Iterator[ProcessPool]:
 
 @pytest.fixture
 def gate(pool: ProcessPool, tmp_path: Path) -> Gate:
-    return Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1, warmup_s=0.0)), pool)
+    return Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1)), pool)
 
 
 def judge(gate: Gate, candidate: Bundle) -> GateResult:
@@ -165,19 +166,31 @@ def test_the_gate_rests_after_a_candidate_that_was_not_accepted(pool: ProcessPoo
         assert ready.busy
 
 
-def test_the_gate_lets_the_learner_learn_first_when_a_class_begins_to_fail(pool: ProcessPool, tmp_path: Path) -> None:
-    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1, warmup_s=3.0)), pool)
+def test_what_a_candidate_may_stake_shrinks_until_another_incumbent_or_failing_class(gate: Gate) -> None:
     gate.set_incumbent(published(clumsy(), 1))
-    assert judge(gate, collapsed(1)).verdict.decision is Decision.REJECTED  # nothing fails
-    gate.set_incumbent(published(skilled(), 2))
-    for i in range(4):
+    whole = gate._config.gate.alpha
+
+    def stake_of(candidate: Bundle) -> float:
+        return judge(gate, candidate).verdict.alpha
+
+    assert stake_of(collapsed(1)) == whole * STAKE_SHARE
+    second = stake_of(collapsed(2))
+    assert second < whole * STAKE_SHARE / 2
+    for i in range(10):
         gate.failures.observe(episode_end("cylinder", success=False, episode=i))
-    gate.offer(clumsy().to_bytes())
-    before_s = time.monotonic()
-    assert gate.step(0.0) is None
-    gate.set_incumbent(published(collapsed(), 3))  # what is to be learned stays the same
-    wait_for(lambda: gate.step(0.0) is None and gate.busy)
-    assert time.monotonic() - before_s >= 3.0
+    assert stake_of(collapsed(3)) == whole * STAKE_SHARE
+    gate.set_incumbent(published(skilled(), 2))
+    assert stake_of(collapsed(4)) == whole * STAKE_SHARE
+
+
+def test_a_candidate_that_never_succeeds_makes_room_while_candidates_keep_coming(gate: Gate) -> None:
+    gate.set_incumbent(published(skilled(), 1))
+    for i in range(10):
+        gate.failures.observe(episode_end("cylinder", success=False, episode=i))
+    gate.offer(collapsed(1).to_bytes())  # two offers within seconds: a learner is at work
+    verdict = judge(gate, clumsy()).verdict
+    assert verdict.decision is Decision.INCONCLUSIVE
+    assert verdict.reason.startswith(f"no success yet on cylinder: 0 of {HOPELESS_PAIRS} against")
 
 
 def test_what_a_policy_achieved_in_its_trial_is_known_when_it_is_the_incumbent(gate: Gate) -> None:
@@ -235,7 +248,7 @@ def test_an_incumbent_that_cannot_be_run_is_no_fault_of_the_candidate(pool: Proc
     verdict = judge(gate, clumsy()).verdict
     assert verdict.decision is Decision.INCONCLUSIVE
     assert verdict.reason == "the incumbent's episodes cannot be run: its worker died"
-    assert gate._not_accepted == 0
+    assert not gate._wealth_for(gate.target_tasks).trials
 
 
 def test_pairs_whose_incumbent_cannot_be_run_are_replaced(pool: ProcessPool, tmp_path: Path) -> None:
@@ -385,7 +398,7 @@ def test_a_newer_candidate_ends_a_trial_without_another_pair(tmp_path: Path) -> 
     verdict = runner.step(0.0)
     assert verdict is not None
     assert verdict.decision is Decision.INCONCLUSIVE
-    assert "preempted by a newer candidate" in verdict.reason
+    assert verdict.reason.endswith("makes room for a newer one")
     assert sum(suite.episodes for suite in verdict.suites) == pairs
 
 

@@ -21,7 +21,7 @@ CONFIG = LoopConfig(
     fleet=FloopConfig(
         robots=2,
         learner=LearnerConfig(candidate_interval_s=3.0),
-        gate=GateConfig(warmup_s=0.0, max_pairs=20),
+        gate=GateConfig(max_pairs=20),
     ),
     shift="new-object",
     shift_at_s=1,

@@ -37,7 +37,6 @@ def test_ports_are_distinct() -> None:
         ("learner: {algo: sak}", "use sac or ppo"),
         ("gate: {regression_accept: 0.8}", "use 0 < regression_reject < regression_accept < 1"),
         ("gate: {regression_accept: 1}", "use 0 < regression_reject < regression_accept < 1"),
-        ("gate: {max_regression_pairs: 40}", "use max_regression_pairs >= max_pairs"),
         ("gate: {regression_reject: 0}", "use 0 < regression_reject < regression_accept < 1"),
         ("robot: {servo_rate_hz: .inf}", "robot.servo_rate_hz: expected float <= 1000.0"),
         ("robot: {servo_rate_hz: 1001}", "robot.servo_rate_hz: expected float <= 1000.0"),

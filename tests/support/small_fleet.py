@@ -32,7 +32,7 @@ class SmallFleet:
             run_dir=str(folder / "run"),
             baseline=str(folder / "baseline.floop"),
             endpoints=Endpoints(base_port=free_base_port()),
-            gate=GateConfig(workers=1, warmup_s=0.0),
+            gate=GateConfig(workers=1),
             **changes,  # type: ignore[arg-type]
         )
         self.file = write_config(self.config)

@@ -28,6 +28,7 @@ from floop_envs.seeds import Purpose, scenarios_of
 from floop_envs.shifts import shifted_scenarios
 from floop_robot.bundle import Bundle
 from floop_robot.deploy.tti import TimeToImprovement
+from floop_robot.explore.explorer import ANALOGY_SHARE
 from floop_robot.loop import LoopConfig, LoopProgress, run_loop
 from floop_robot.spec.config import FloopConfig, LearnerConfig
 
@@ -112,7 +113,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=60, help="virtual seconds after the shift")
     parser.add_argument("--robot-rows", type=int, default=50)
     parser.add_argument("--explorer-rows", type=int, default=300)
-    parser.add_argument("--analogy", type=float, default=0.6, help="largest share of explorers' episodes by analogy")
+    parser.add_argument("--analogy", type=float, default=ANALOGY_SHARE, help="largest share by analogy")
     parser.add_argument("--candidate-s", type=int, default=3)
     parser.add_argument("--episodes", type=int, default=50, help="held-out scenarios per candidate")
     parser.add_argument("--final-episodes", type=int, default=200)

@@ -5,7 +5,7 @@
     while True:
         robots.run(actor, version, world, rows)             # robot/    policy → safety limiter → arm → journal
         failures.take(info, ends, labels)                   # monitor/  which classes of objects fail
-        explorer.explore(live_actor, live_version)          # explore/  practice, half of it where tasks fail
+        explorer.explore(live_actor, live_version)          # explore/  practice, most of it where tasks fail
         learner.step()                                      # learn/    SAC or PPO, paced by arriving rows
         gate.offer(candidate.to_bytes())                    # bundle/   a policy as bytes
         judged = gate.step(timeout_s)                       # gate/     paired PyBullet episodes, sequential test

@@ -66,7 +66,7 @@ class Loop(LoopParts):
         )
 
     def _explore(self) -> None:
-        """Practice on the live weights, half of it where robots fail."""
+        """Practice on the live weights, most of it where robots fail."""
         for found in self.to_explorer.poll():
             self.explorer.failures.take(found.block.info, found.block.ends, found.block.labels)
         made, actor = 0, self.published.live.actor()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import numpy as np
 
@@ -54,8 +56,12 @@ def run_episode(
     rng: np.random.Generator | None = None,
     sample: bool = False,
     record_trace: bool = False,
+    give_up: Callable[[float], bool] | None = None,
 ) -> RolloutResult:
-    """Run `actor` in `scenario` with its mean actions, or with random ones (`sample`); `record_trace` fills `trace`."""
+    """Run `actor` in `scenario` with its mean actions, or with random ones (`sample`); `record_trace` fills `trace`.
+
+    `give_up` sees each reward; when it returns True the episode is truncated there.
+    """
     rng = rng or np.random.default_rng(scenario.seed)
     obs, _ = env.reset(options={"scenario": scenario})
     perceived = report_object(env)
@@ -64,6 +70,7 @@ def run_episode(
     while True:
         requested, log_prob = actor.sample(obs, rng) if sample else (actor.mean(obs), float("nan"))
         after, reward, terminated, truncated, info = env.step(requested)
+        truncated = truncated or (not terminated and give_up is not None and give_up(reward))
         total, steps = total + reward, steps + 1
         interventions, violations = interventions + info["interventions"], violations + info["limit_violations"]
         if record_trace:

@@ -3,7 +3,7 @@
 Noise on single actions stays near what the policy does already. A policy that meets a new kind of object may not even
 reach it, or may grip it where it can't be held. Then every noisy attempt fails alike, and there is nothing to learn.
 
-So an attempt may be made by analogy. The policy is shown an object of a known class and size, displaced by a constant.
+So an attempt may be made by analogy. The policy is shown an object of a known class and size, elsewhere and turned.
 That is one coherent attempt, from approach to lift, at another part of the object. It assumes nothing about the object
 beyond what was perceived. The true observation and the executed action are recorded, so off-policy learners may use
 them; on-policy learners may not.
@@ -12,33 +12,77 @@ them; on-policy learners may not.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from floop_robot.core import PolicyActor
+from floop_robot.explore.success_search import Space, Values
 from floop_robot.monitor.shift_detector import KnownClass
 from floop_robot.spec.layout import Layout, Vector
 from floop_robot.spec.scenario import OBJECT_CLASSES
 
 AIM_RADIUS = 0.6
-"""Aims lie within this share of the object's largest horizontal extent around its center: on it, or at its edge."""
+"""Aims lie within this share of the object's horizontal extents around its center: on it, or at its edge."""
+AIM_HEIGHT = 0.4
+"""Aims lie within this share of the object's height above or below its center."""
+SQUARE = 0.8
+"""An object at least this wide for its length looks the same after a quarter turn, others after half a turn."""
+REACH = (0.08, 0.08, 0.06, 0.15)
+"""Steps of the search: shares of the extents along x, y and z, and rad."""
+
+
+def analogies(known_count: int) -> Space:
+    """What is tried: place (x, y, z) in the object's frame as shares of its extents, turn in rad, known class.
+
+    The frame's x axis is the object's axis that was nearest to the gripper's when the episode began. Policies turn the
+    gripper to the nearest side, so what is alike for them is alike here.
+    """
+    quarter = 0.5 * math.pi
+
+    def draw(rng: np.random.Generator) -> Values:
+        distance, angle = AIM_RADIUS * math.sqrt(rng.random()), rng.uniform(-math.pi, math.pi)
+        # Half of them at the height of the center; along the object, across it, or at any angle.
+        height = 0.0 if rng.random() < 0.5 else rng.uniform(-AIM_HEIGHT, AIM_HEIGHT)
+        turn = (0.0, 0.0, -quarter, -quarter, rng.uniform(-quarter, quarter))[int(rng.integers(5))]
+        place = (distance * math.cos(angle), distance * math.sin(angle), height)
+        return np.array([*place, turn, rng.integers(known_count)], np.float64)
+
+    return Space(
+        draw=draw,
+        reach=np.array([*REACH, 0.0]),
+        low=np.array([-AIM_RADIUS, -AIM_RADIUS, -AIM_HEIGHT, -quarter, 0.0]),
+        high=np.array([AIM_RADIUS, AIM_RADIUS, AIM_HEIGHT, quarter, float(known_count)]),
+        circular=np.array([False, False, False, True, False]),
+    )
 
 
 class AnalogyPolicy:
     """A policy that is shown a known object elsewhere; make a new one for each episode."""
 
-    def __init__(self, policy: PolicyActor, layout: Layout, known: KnownClass, rng: np.random.Generator) -> None:
-        self._policy = policy
-        self._place, self._size = layout.slices["object_from_tcp"].start, layout.slices["object_size"]
-        self._class = layout.slices["object_class"]
-        self._known = self._class.start + OBJECT_CLASSES.index(known.object_class)
-        self._low, self._high = np.array(known.size_low_m, np.float32), np.array(known.size_high_m, np.float32)
-        self._distance, self._angle = AIM_RADIUS * math.sqrt(rng.random()), rng.uniform(-math.pi, math.pi)
+    def __init__(
+        self,
+        policy: PolicyActor,
+        layout: Layout,
+        known: Sequence[KnownClass],
+        analogy: Values,
+        yaws_rad: Callable[[], tuple[float, float]],
+    ) -> None:
+        """`analogy`: a point of `analogies`; `yaws_rad`: yaws of object and gripper as perceived now, base frame."""
+        self._policy, self._yaws_rad = policy, yaws_rad
+        self._turns: float | None = None
+        self._place, self._size = layout.slices["object_from_tcp"], layout.slices["object_size"]
+        self._class, self._yaw = layout.slices["object_class"], layout.slices["yaw_difference"]
+        shown = known[int(analogy[4])]
+        self._known = self._class.start + OBJECT_CLASSES.index(shown.object_class)
+        self._low, self._high = np.array(shown.size_low_m, np.float32), np.array(shown.size_high_m, np.float32)
+        self._share = analogy[:3]
+        self._sin, self._cos = math.sin(2.0 * analogy[3]), math.cos(2.0 * analogy[3])
 
     @staticmethod
     def is_supported(layout: Layout) -> bool:
         """Whether observations of this layout have an object to aim at."""
-        return {"object_from_tcp", "object_size", "object_class"} <= layout.slices.keys()
+        return {"object_from_tcp", "yaw_difference", "object_size", "object_class"} <= layout.slices.keys()
 
     def mean(self, observation: Vector) -> Vector:
         """The policy's best action for what it is shown."""
@@ -52,12 +96,26 @@ class AnalogyPolicy:
         return self.mean(observation), math.nan
 
     def _shown(self, observation: Vector) -> Vector:
-        shown = observation.copy()
-        size = shown[self._size]
-        far = self._distance * float(max(size[0], size[1]))
-        shown[self._place] += far * math.cos(self._angle)
-        shown[self._place + 1] += far * math.sin(self._angle)
-        shown[self._size] = np.clip(size, self._low, self._high)
+        shown, yaw = observation.copy(), self._yaws_rad()[0]
+        length, width, height = observation[self._size].tolist()
+        if self._turns is None:
+            is_square = min(length, width) >= SQUARE * max(length, width)
+            self._turns = _turns_to_gripper(*self._yaws_rad(), quarter=is_square)
+        yaw += self._turns
+        if round(self._turns / (0.5 * math.pi)) % 2:
+            length, width = width, length
+        x, y, z = (self._share * (length, width, height)).tolist()
+        turned = (x * math.cos(yaw) - y * math.sin(yaw), x * math.sin(yaw) + y * math.cos(yaw), z)
+        shown[self._place] += np.array(turned, np.float32)
+        sin, cos = observation[self._yaw].tolist()
+        shown[self._yaw] = (sin * self._cos + cos * self._sin, cos * self._cos - sin * self._sin)
+        shown[self._size] = np.clip(observation[self._size], self._low, self._high)
         shown[self._class] = 0.0
         shown[self._known] = 1.0
         return shown
+
+
+def _turns_to_gripper(object_yaw_rad: float, gripper_yaw_rad: float, *, quarter: bool) -> float:
+    """What turns the object's x axis to its axis nearest to the gripper's: quarter or half turns, rad."""
+    turn = 0.5 * math.pi if quarter else math.pi
+    return turn * round((gripper_yaw_rad - object_yaw_rad) / turn)

@@ -1,4 +1,4 @@
-"""Explorer: simulated episodes on the learner's live weights, half of them where robots fail.
+"""Explorer: simulated episodes on the learner's live weights, nearly all of them on what fails while something does.
 
 A fleet that only runs gated weights starves its learner: somebody has to explore. An explorer is no robot of the fleet,
 and nothing it does counts as production.
@@ -7,7 +7,6 @@ and nothing it does counts as production.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 
 import msgspec
@@ -17,21 +16,28 @@ from floop_envs.env import make_env
 from floop_envs.rollout import RolloutResult, run_episode
 from floop_envs.scenarios import TRAINING_CLASSES, TrainingScenarios, model_of
 from floop_envs.seeds import scenario_of
-from floop_robot.core import PolicyActor, RecordSink, ScenarioSource
-from floop_robot.explore.analogy_exploration import AnalogyPolicy
+from floop_robot.core import PolicyActor, RecordSink
+from floop_robot.explore.analogy_exploration import AnalogyPolicy, analogies
 from floop_robot.explore.domain_randomization import DomainRandomization
 from floop_robot.explore.episode_records import episode_records
-from floop_robot.gate.reported_tasks import new_tasks, reported_scenarios, target_tasks
+from floop_robot.explore.practice import ClassPractice
+from floop_robot.explore.stall_limit import StallLimit
+from floop_robot.explore.success_search import Values
+from floop_robot.gate.reported_tasks import new_tasks, reported_scenarios, target_tasks, unsolved_tasks
 from floop_robot.monitor.failure_monitor import FailureMonitor
 from floop_robot.monitor.shift_detector import KnownClass
+from floop_robot.robot.kinematics import Kinematics, yaw_of
 from floop_robot.spec.records import ActMode
+from floop_robot.spec.scenario import Scenario
 
-REPORTED_SHARE = 0.5
-"""Share of episodes on failing or resolved tasks; the rest is on known tasks."""
-ANALOGY_SHARE = 0.6
+FAILING_SHARE = 0.85
+"""Share of episodes on failing tasks, while any fail; the rest is on known tasks."""
+RESOLVED_SHARE = 0.5
+"""Share of episodes on tasks learned since the shipped policy, while nothing fails."""
+ANALOGY_SHARE = 0.75
 """Share of episodes on reported tasks that are made by analogy, while the policy itself never succeeds."""
-POLICY_EPISODES = 20
-"""Latest episodes of the policy itself that tell how well it does reported tasks."""
+WHOLE_SHARE = 0.2
+"""Share of episodes that are never given up: they tell whether others are given up too early."""
 
 
 class ExplorerCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,10 +73,13 @@ class Explorer:
         self.counts = ExplorerCounts()
         self._known_tasks = DomainRandomization(TrainingScenarios(task))
         self._reported: DomainRandomization | None = None
-        self._reported_at = -1
+        self._reported_at, self._reported_share = -1, 0.0
         self._episode = clock_ns() // 1_000_000  # above every number that this explorer used before
         self._known = [KnownClass(m.object_class, m.size_low_m, m.size_high_m) for m in map(model_of, TRAINING_CLASSES)]
-        self._policy_successes: deque[bool] = deque(maxlen=POLICY_EPISODES)
+        self._kinematics = Kinematics(self._env.robot)
+        self._analogies = analogies(len(self._known))
+        self._practice: dict[str, ClassPractice] = {}
+        self._stall_limit = StallLimit()
 
     @property
     def target_classes(self) -> tuple[str, ...]:
@@ -82,14 +91,36 @@ class Explorer:
         seed = self._next_seed()
         rng = np.random.default_rng((seed, 1))
         reported = self._reported_tasks()
-        is_reported = reported is not None and rng.random() < REPORTED_SHARE
-        source: ScenarioSource = reported if is_reported and reported is not None else self._known_tasks
-        by_analogy = is_reported and self._analogy_share > 0.0 and rng.random() < self._present_analogy_share
-        acting = self._analogy_policy(actor, rng) if by_analogy else actor
-        result = run_episode(self._env, acting, scenario_of(source, seed), rng, sample=True, record_trace=True)
-        if is_reported and not by_analogy:
-            self._policy_successes.append(result.success)
-        self._report(result, version, ActMode.TRIAL if by_analogy else ActMode.SAMPLE)
+        if reported is not None and rng.random() < self._reported_share:
+            return self._practise(actor, version, scenario_of(reported, seed), rng)
+        result = self._run(actor, scenario_of(self._known_tasks, seed), rng, whole=True)
+        self._report(result, version, ActMode.SAMPLE)
+        return result
+
+    def _practise(
+        self, actor: PolicyActor, version: int, scenario: Scenario, rng: np.random.Generator
+    ) -> RolloutResult:
+        """An episode of a reported task, by analogy or by the policy itself."""
+        name = scenario.object.object_class
+        practice = self._practice.setdefault(name, ClassPractice(self._analogies))
+        whole = rng.random() < WHOLE_SHARE
+        if rng.random() >= self._analogy_share * (1.0 - practice.policy_success):
+            result = self._run(actor, scenario, rng, whole=whole)
+            practice.policy_outcome(result.success)
+            self._report(result, version, ActMode.SAMPLE)
+        else:
+            analogy = practice.search.draw(rng)
+            result = self._run(self._analogy_policy(actor, analogy), scenario, rng, whole=whole)
+            furthest = float(np.cumsum([step.reward for step in result.trace]).max())
+            practice.search.outcome(analogy, success=result.success, score=furthest)
+            self._report(result, version, ActMode.TRIAL)
+        return result
+
+    def _run(self, actor: PolicyActor, scenario: Scenario, rng: np.random.Generator, *, whole: bool) -> RolloutResult:
+        give_up = None if whole else self._stall_limit.watch()
+        result = run_episode(self._env, actor, scenario, rng, sample=True, record_trace=True, give_up=give_up)
+        if result.success:
+            self._stall_limit.succeeded([step.reward for step in result.trace])
         return result
 
     def forget_reports(self) -> None:
@@ -110,20 +141,19 @@ class Explorer:
             dropped=self.counts.dropped + sum(not self._records.put(record) for record in records),
         )
 
-    @property
-    def _present_analogy_share(self) -> float:
-        """The better the policy does reported tasks by itself, the less is done by analogy."""
-        successes = self._policy_successes
-        return self._analogy_share * (1.0 - (sum(successes) / len(successes) if successes else 0.0))
+    def _analogy_policy(self, actor: PolicyActor, analogy: Values) -> AnalogyPolicy:
+        return AnalogyPolicy(actor, self._env.rules.spec.observation, self._known, analogy, self._yaws_rad)
 
-    def _analogy_policy(self, actor: PolicyActor, rng: np.random.Generator) -> AnalogyPolicy:
-        known = self._known[int(rng.integers(len(self._known)))]
-        return AnalogyPolicy(actor, self._env.rules.spec.observation, known, rng)
+    def _yaws_rad(self) -> tuple[float, float]:
+        """Yaws of object and gripper as perceived now, base frame."""
+        state = self._env.state
+        return state.object.yaw_rad if state.object else 0.0, yaw_of(self._kinematics.pose(state.q_rad))
 
     def _reported_tasks(self) -> DomainRandomization | None:
         if self._reported_at != self.failures.changes:
             self._reported_at = self.failures.changes
-            classes = self.target_classes or new_tasks(self.failures)
-            source = reported_scenarios(self._task, self.failures, classes)
+            unsolved = unsolved_tasks(self.failures)
+            self._reported_share = FAILING_SHARE if unsolved else RESOLVED_SHARE
+            source = reported_scenarios(self._task, self.failures, unsolved or new_tasks(self.failures))
             self._reported = DomainRandomization(source) if source is not None else None
         return self._reported

@@ -44,6 +44,12 @@ def new_tasks(monitor: FailureMonitor) -> tuple[str, ...]:
     return tuple(name for name in monitor.classes if name in MODELED and name not in TRAINING_CLASSES)
 
 
+def unsolved_tasks(monitor: FailureMonitor) -> tuple[str, ...]:
+    """Classes that can be simulated and fail, or that no robot has succeeded at yet."""
+    unsolved = set(monitor.classes) - set(monitor.resolved)
+    return tuple(sorted(name for name in unsolved if name in MODELED))
+
+
 def reported_scenarios(task: str, monitor: FailureMonitor, classes: tuple[str, ...]) -> ScenarioSource | None:
     """Scenarios of these classes as robots reported them; None without a report."""
     reports = monitor.reports(classes)

@@ -1,7 +1,7 @@
 """The explorer process: practice on the learner's live weights, at the learner's pace.
 
 learner ─▶ live weights ─▶ sampled episodes in PyBullet ─▶ records (source: explorer) ─▶ ingest
-journal ─▶ tail ─▶ what fails on the robots ─▶ half of the scenarios
+journal ─▶ tail ─▶ what fails on the robots ─▶ nearly all of the practice while it fails
 
 While successes at a failing class are scarce, it does not wait for the learner (docs/design/processor_time.md).
 """

@@ -1,4 +1,4 @@
-"""Explorers as processes: live weights in, sampled records out, half of reported tasks, at the learner's pace."""
+"""Explorers as processes: live weights in, sampled records out, most of reported tasks, at the learner's pace."""
 
 from __future__ import annotations
 

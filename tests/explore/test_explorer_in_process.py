@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from floop_envs.seeds import Purpose, seed_of
-from floop_robot.explore.analogy_exploration import AIM_RADIUS, AnalogyPolicy
+from floop_robot.explore.analogy_exploration import AIM_RADIUS, AnalogyPolicy, analogies
 from floop_robot.explore.explorer import Explorer
+from floop_robot.explore.stall_limit import ENOUGH
 from floop_robot.monitor.shift_detector import KnownClass
 from floop_robot.spec.layout import Vector
-from floop_robot.spec.records import ActMode, EpisodeEnd, Record, Transition
+from floop_robot.spec.records import ActMode, EpisodeEnd, OutcomeCode, Record, Transition
 from floop_robot.spec.scenario import OBJECT_CLASSES
 from floop_robot.spec.tasks import get_task
 from tests.support.sample_policies import TASK, episode_end, skilled
@@ -62,7 +63,7 @@ def test_known_tasks_are_practiced_while_nothing_fails() -> None:
     assert explorer.counts.successes == sum(end.outcome == 0 for end in records.ends)
 
 
-def test_half_of_the_practice_is_on_what_fails_most_of_it_by_analogy() -> None:
+def test_nearly_all_practice_is_on_what_fails_most_of_it_by_analogy() -> None:
     records = Records()
     explorer = make_explorer(records)
     fail_at_baskets(explorer)
@@ -70,12 +71,30 @@ def test_half_of_the_practice_is_on_what_fails_most_of_it_by_analogy() -> None:
     for _ in range(24):
         explorer.explore(skilled().actor(), 1)
     classes = [end.object.object_class for end in records.ends]
-    assert 6 <= classes.count("basket") <= 18
+    assert 16 <= classes.count("basket") <= 23
     by_analogy = [end for end in records.ends if end.act_mode is ActMode.TRIAL]
-    assert by_analogy and {end.object.object_class for end in by_analogy} == {"basket"}
+    assert len(by_analogy) > 8 and {end.object.object_class for end in by_analogy} == {"basket"}
     explorer.forget_reports()
     assert explorer.target_classes == ()
     explorer.close()
+
+
+def test_stalled_practice_ends_early_and_is_truncated() -> None:
+    records = Records()
+    explorer = make_explorer(records)
+    for _ in range(ENOUGH + 2):
+        explorer.explore(skilled().actor(), 1)
+    fail_at_baskets(explorer)
+    for _ in range(16):
+        explorer.explore(skilled().actor(), 1)
+    explorer.close()
+    early = [e for e in records.ends if e.outcome is OutcomeCode.TIMEOUT and e.steps < get_task(TASK).spec.max_steps]
+    assert early, "every failure lasted to the end"
+    for end in early:
+        rows = [r for r in records.all if isinstance(r, Transition) and r.episode == end.episode]
+        assert rows[-1].truncated and not rows[-1].terminated and len(rows) == end.steps
+        assert not any(row.truncated for row in rows[:-1])
+    assert all(end.object.object_class == "basket" for end in early), "known tasks are never given up"
 
 
 def test_on_policy_learners_get_nothing_by_analogy() -> None:
@@ -110,21 +129,53 @@ class Echo:
         raise AssertionError("noise would spoil the aim")
 
 
+KNOWN = KnownClass("box", (0.04, 0.04, 0.04), (0.06, 0.06, 0.06))
+WIDE, LONG = (0.1, 0.1, 0.05), (0.1, 0.04, 0.05)
+
+
+def true_observation(size: tuple[float, float, float] = WIDE) -> Vector:
+    true = np.zeros(LAYOUT.size, np.float32)
+    true[LAYOUT.slices["object_size"]] = size
+    true[LAYOUT.slices["object_class"].start + OBJECT_CLASSES.index("basket")] = 1.0
+    true[LAYOUT.slices["yaw_difference"]] = (0.0, 1.0)
+    return true
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_an_analogy_shows_a_known_object_displaced_by_a_constant(seed: int) -> None:
-    echo, known = Echo(), KnownClass("box", (0.04, 0.04, 0.04), (0.06, 0.06, 0.06))
-    policy = AnalogyPolicy(echo, LAYOUT, known, np.random.default_rng(seed))
-    true = np.zeros(LAYOUT.size, np.float32)
-    true[LAYOUT.slices["object_size"]] = (0.1, 0.1, 0.05)
-    true[LAYOUT.slices["object_class"].start + OBJECT_CLASSES.index("basket")] = 1.0
+    echo, analogy = Echo(), analogies(1).draw(np.random.default_rng(seed))
+    policy = AnalogyPolicy(echo, LAYOUT, [KNOWN], analogy, lambda: (0.3, 0.0))
+    true = true_observation()
     _, density = policy.sample(true, np.random.default_rng(0))
     shown = echo.shown
     assert math.isnan(density)
     assert shown[LAYOUT.slices["object_size"]] == pytest.approx((0.06, 0.06, 0.05))
     assert OBJECT_CLASSES[int(shown[LAYOUT.slices["object_class"]].argmax())] == "box"
     start = LAYOUT.slices["object_from_tcp"].start
-    displacement = shown[start : start + 2].copy()
-    assert 0.0 < float(np.hypot(*displacement)) <= AIM_RADIUS * 0.1
+    displacement = shown[start : start + 3].copy()
+    assert 0.0 < float(np.hypot(*displacement[:2])) <= AIM_RADIUS * 0.1
+    assert displacement[2] == pytest.approx(0.05 * analogy[2], abs=1e-6)
     true[start] += 0.3
     policy.mean(true)
-    assert echo.shown[start : start + 2] - true[start : start + 2] == pytest.approx(displacement, abs=1e-6)
+    assert echo.shown[start : start + 3] - true[start : start + 3] == pytest.approx(displacement, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "yaw", "place_yaw"),
+    [
+        (WIDE, 0.25, 0.25),
+        (WIDE, 0.5 * math.pi, 0.0),  # a quarter turn changes nothing
+        (WIDE, -math.pi, 0.0),
+        (LONG, 0.4 * math.pi, 0.4 * math.pi),
+        (LONG, 0.9 * math.pi, -0.1 * math.pi),  # half a turn changes nothing
+    ],
+)
+def test_places_are_along_the_axis_nearest_to_the_gripper(
+    size: tuple[float, float, float], yaw: float, place_yaw: float
+) -> None:
+    echo, analogy = Echo(), np.array([0.5, 0.0, 0.0, -0.5 * math.pi, 0.0])
+    AnalogyPolicy(echo, LAYOUT, [KNOWN], analogy, lambda: (yaw, 0.0)).mean(true_observation(size))
+    start = LAYOUT.slices["object_from_tcp"].start
+    expected = (0.05 * math.cos(place_yaw), 0.05 * math.sin(place_yaw))
+    assert echo.shown[start : start + 2] == pytest.approx(expected, abs=1e-6)
+    assert echo.shown[LAYOUT.slices["yaw_difference"]] == pytest.approx((0.0, -1.0), abs=1e-6)

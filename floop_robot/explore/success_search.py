@@ -1,0 +1,117 @@
+"""SuccessSearch: draws points near those that succeeded, in the manner of the cross-entropy method (Rubinstein 1999).
+
+A share of the points is drawn anywhere, for variety. The others are drawn near earlier ones, their parents:
+
+* Parents are successes. While these are few, the tries that came furthest stand in for them.
+* Parents whose children succeed weigh more, so what no longer works is forgotten.
+* Parents in crowded places weigh less. Otherwise the few found first would become the parents of all that follow, and
+  the search would narrow to a point of a wide region of success.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+MAX_PARENTS = 64
+"""Latest parents that are kept."""
+FEW = 8
+"""With fewer successes than this, tries that came far stand in for them."""
+RECENT = 50
+"""Latest tries that one is compared with to tell whether it came far."""
+FAR = 0.8
+"""Share of these that it must surpass."""
+FORGET = 0.9
+"""What a parent's count of children keeps with each child: about the latest ten tell whether it still succeeds."""
+ANYWHERE_SHARE = 0.2
+"""Share of points that are drawn anywhere, once there are parents."""
+MAX_PENDING = 64
+"""Points whose outcome is awaited; older ones never get one."""
+
+
+class Space(msgspec.Struct, frozen=True):
+    """What is searched: `draw` gives a random point, shape (n,)."""
+
+    draw: Callable[[np.random.Generator], Values]
+    reach: Values
+    """Standard deviation of a step along each axis, shape (n,); 0 keeps a value."""
+    low: Values
+    high: Values
+    circular: NDArray[np.bool_]
+    """Axes whose ends meet; at the ends of the others steps turn back."""
+
+    def near(self, point: Values, rng: np.random.Generator) -> Values:
+        """A point near `point`, within the space."""
+        moved = point + self.reach * rng.standard_normal(len(point))
+        span = self.high - self.low
+        around = self.low + (moved - self.low) % span
+        turned = self.low + span - np.abs((moved - self.low) % (2.0 * span) - span)
+        return np.where(self.circular, around, turned)
+
+    def are_near(self, point: Values, others: Values) -> NDArray[np.bool_]:
+        """Which of `others`, shape (m, n), lie within two steps of `point` along every axis."""
+        apart, span = np.abs(others - point), self.high - self.low
+        apart = np.where(self.circular, np.minimum(apart, span - apart), apart)
+        near: NDArray[np.bool_] = np.all(apart <= 2.0 * self.reach + 1e-9, axis=1)
+        return near
+
+
+class _Parent(msgspec.Struct):
+    point: Values
+    success: bool
+    """False for a stand-in."""
+    good: float = 1.0
+    children: float = 1.0
+
+
+class SuccessSearch:
+    """Search of one kind of work: `draw` a point, try it, then tell `outcome`."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._parents: deque[_Parent] = deque(maxlen=MAX_PARENTS)
+        self._pending: OrderedDict[int, _Parent | None] = OrderedDict()
+        self._scores: deque[float] = deque(maxlen=RECENT)
+
+    @property
+    def parents(self) -> tuple[Values, ...]:
+        """Points that new ones are drawn near."""
+        return tuple(parent.point for parent in self._parents)
+
+    def draw(self, rng: np.random.Generator) -> Values:
+        """A point to try; hand this very array to `outcome`."""
+        parent = None
+        if self._parents and rng.random() >= ANYWHERE_SHARE:
+            parent = self._parents[int(rng.choice(len(self._parents), p=self._weights()))]
+        point = self._space.near(parent.point, rng) if parent else self._space.draw(rng)
+        self._pending[id(point)] = parent
+        if len(self._pending) > MAX_PENDING:
+            self._pending.popitem(last=False)
+        return point
+
+    def outcome(self, point: Values, *, success: bool, score: float = 0.0) -> None:
+        """Take in what came of a point; `score` says how far it came."""
+        successes = sum(parent.success for parent in self._parents)
+        came_far = successes < FEW and len(self._scores) >= FEW and score > float(np.quantile(self._scores, FAR))
+        self._scores.append(score)
+        parent = self._pending.pop(id(point), None)
+        if parent is not None:
+            parent.good = FORGET * parent.good + (success or came_far)
+            parent.children = FORGET * parent.children + 1.0
+        if success or came_far:
+            self._parents.append(_Parent(point, success))
+        if success and successes + 1 == FEW:
+            self._parents = deque((parent for parent in self._parents if parent.success), maxlen=MAX_PARENTS)
+
+    def _weights(self) -> Values:
+        points = np.stack([parent.point for parent in self._parents])
+        crowd = np.array([np.count_nonzero(self._space.are_near(point, points)) for point in points])
+        rates = np.array([parent.good / parent.children for parent in self._parents])
+        weights = np.maximum(rates, 1e-3) ** 2 / crowd
+        total: Values = weights / weights.sum()
+        return total

@@ -8,7 +8,10 @@ on average. So the chance that any of them is ever accepted is at most the wealt
 from __future__ import annotations
 
 STAKE_SHARE = 0.5
-"""The first trial stakes this share of the wealth, the k-th a k-th of it: much for the first, enough for the 50th."""
+"""The first trial stakes this share of the wealth; after k lost stakes it is one (k + 1)-th of that share.
+
+So the first candidates get much, and enough is left for the 50th.
+"""
 
 
 class AlphaWealth:
@@ -16,18 +19,19 @@ class AlphaWealth:
 
     def __init__(self, alpha: float) -> None:
         self.left = alpha
-        self.trials = 0
-        """Trials that made a bet."""
+        self.lost_stakes = 0.0
+        """How many stakes were lost, in parts: a trial that ended soon has lost little of its own."""
 
     @property
     def stake(self) -> float:
         """What the next trial stakes: the chance that it accepts a candidate that is not better."""
-        return self.left * STAKE_SHARE / (self.trials + 1)
+        return self.left * STAKE_SHARE / (1.0 + self.lost_stakes)
 
     def settle(self, stake: float, kept: float) -> None:
         """A trial ended that staked `stake` and has `kept` of it; it can't return more than it took.
 
         So the budget holds for the candidates that are no better, whatever others are tried between them.
         """
-        self.left -= stake - min(stake, kept)
-        self.trials += 1
+        lost = stake - min(stake, kept)
+        self.left -= lost
+        self.lost_stakes += lost / stake

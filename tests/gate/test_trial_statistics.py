@@ -191,7 +191,7 @@ def test_a_clearly_better_candidate_that_comes_alone_is_rarely_rejected() -> Non
 def test_alpha_wealth_never_grows_and_pays_only_for_what_was_lost() -> None:
     wealth = AlphaWealth(0.05)
     wealth.settle(wealth.stake, 10.0)
-    assert (wealth.left, wealth.trials) == (0.05, 1)
+    assert (wealth.left, wealth.lost_stakes) == (0.05, 0.0)
     stakes = []
     for _ in range(1000):
         stakes.append(wealth.stake)

@@ -23,27 +23,22 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise StorageError(f"cannot write {path}: {error.strerror}; free space or choose a writable folder") from None
 
 
-def replace_file(path: Path, data: bytes, *, sync: bool = True) -> None:
-    """Replace `path` by `data`, whole or not at all; raises OSError.
-
-    Without `sync` a power cut may bring the old file back. That is enough for figures to look at.
-    """
+def replace_file(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`, whole or not at all; raises OSError."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
-            if sync:
-                os.fsync(file.fileno())
+            os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    if sync:
-        sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def read_regular(path: Path, most_bytes: int) -> bytes:

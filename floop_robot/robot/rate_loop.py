@@ -117,8 +117,8 @@ class RateLoop:
         realtime: bool = False,
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_failure` is called in the loop's thread after a tick raised; it must not wait."""
-        self._on_failure = on_failure
+        self.on_failure = on_failure
+        """Called in the loop's thread after a tick raised; must not wait."""
         self._rate_hz, self._tick, self._phase_s, self._realtime = rate_hz, tick, phase_s, realtime
         self._schedule = Schedule(rate_hz, 0.0)
         self._lateness, self._busy = Histogram(), Histogram()
@@ -180,7 +180,7 @@ class RateLoop:
                 self._busy.add(time.monotonic() - now_s)
         except BaseException as error:  # raised by `join`
             self.failure = error
-            self._on_failure()
+            self.on_failure()
 
 
 def use_realtime_priority(priority: int = _HELPER_PRIORITY) -> None:

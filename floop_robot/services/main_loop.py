@@ -15,11 +15,10 @@ from typing import Any
 import msgspec
 
 from floop_robot.robot.rate_loop import RateLoop
-from floop_robot.services.supervision.stats_file import StatsFile
+from floop_robot.services.supervision.stats_file import WRITE_INTERVAL_S, StatsFile
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import UnknownName
 
-STATS_POLL_S = 0.1
 SHUTDOWN_TICKS_S = 0.25
 """Enough for two policy steps."""
 
@@ -76,10 +75,11 @@ def freeze_objects() -> None:
 def run_loop(
     loop: RateLoop, stop: threading.Event, stats: StatsFile[Any], current_stats: Callable[[], msgspec.Struct]
 ) -> None:
-    """Run the loop until `stop` and write its stats meanwhile; raises what the loop raised."""
+    """Run the loop until `stop` and write its stats meanwhile; raises what the loop raised, and sets `stop` then."""
     freeze_objects()
+    loop.on_failure = stop.set
     with loop:
-        while not stop.wait(STATS_POLL_S) and loop.failure is None:
+        while not stop.wait(WRITE_INTERVAL_S):
             stats.write(current_stats())
     stats.write(current_stats(), force=True)
     loop.join()

@@ -21,14 +21,13 @@ from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
 from floop_robot.robot.rate_loop import RateLoop, RateStats
 from floop_robot.services.main_loop import (
     SHUTDOWN_TICKS_S,
-    STATS_POLL_S,
     RobotArguments,
     freeze_objects,
     parse,
     stop_on_signals,
 )
 from floop_robot.services.supervision.priority import raise_priority
-from floop_robot.services.supervision.stats_file import StatsFile
+from floop_robot.services.supervision.stats_file import WRITE_INTERVAL_S, StatsFile
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.spec.robot_model import load_robot
@@ -204,9 +203,9 @@ def _first_episode() -> int:
 def run(arguments: RobotArguments, link: PolicyLink, stop: threading.Event) -> None:
     """Control until `stop`; the episode in progress is ended as aborted and recorded. Raises what a step raised."""
     with closing(PolicyProcess(arguments)) as process:
-        process.start(link)
+        process.start(link, on_failure=stop.set)
         try:
-            while not stop.wait(STATS_POLL_S) and process.failure is None:
+            while not stop.wait(WRITE_INTERVAL_S):
                 process.write_stats()
         finally:
             process.stop()

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import math
+import time
 
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, Vector3
 
 from floop_interfaces import msg
-from floop_robot.robot.messages import EstopCommand, JointTarget, PerceivedObject, SafetyState, Vec3
+from floop_robot.robot.messages import (
+    Cause,
+    EstopCommand,
+    Interventions,
+    JointTarget,
+    PerceivedObject,
+    SafetyMode,
+    SafetyState,
+    Vec3,
+)
+from floop_robot.ros.node.cdr import CdrMessage, CdrWriter
 from floop_robot.ros.node.convert import from_message, to_message
-from floop_robot.ros.node.stamps import header
+from floop_robot.ros.node.stamps import header, time_numbers
 from floop_robot.spec.records import ObjectReport
+
+_NOWHERE = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+"""Size and pose where there is no object."""
 
 
 def target_to_msg(target: JointTarget) -> msg.JointTarget:
@@ -33,9 +47,45 @@ def safety_to_msg(state: SafetyState, robot: str) -> msg.SafetyStatus:
     return to_message(msg.SafetyStatus, state, robot=robot)
 
 
-def safety_from_msg(message: msg.SafetyStatus, arrived_s: float) -> SafetyState:
+def safety_to_cdr(writer: CdrWriter, state: SafetyState, robot: str) -> bytes:
+    """The same, serialised."""
+    counts = state.interventions
+    return writer.write(
+        (state.mode, state.cause, state.fault, len(state.q_rad), len(state.accepted_q_rad)),
+        lambda: safety_to_msg(state, robot),
+        (
+            *time_numbers(time.time_ns()),
+            state.tick,
+            *(counts.nonfinite, counts.position, counts.velocity, counts.workspace),
+            *(counts.stale_state, counts.late_target, counts.estop, counts.total),
+            *state.q_rad,
+            *state.accepted_q_rad,
+            state.target_seq,
+            state.target_episode,
+            state.estop,
+            state.missed_ticks,
+        ),
+    )
+
+
+def safety_from_cdr(message: CdrMessage, arrived_s: float) -> SafetyState:
     """From the topic `safety_status`; its `mono_s` is the time of arrival, which is never too early."""
-    return from_message(SafetyState, message, mono_s=arrived_s)
+    words = message.layout.message
+    names = Interventions.__struct_fields__  # the message has their total after them
+    return SafetyState(
+        tick=message["tick"],
+        mono_s=arrived_s,
+        mode=SafetyMode(words.mode),
+        cause=Cause(words.cause),
+        interventions=Interventions(**dict(zip(names, message["interventions"], strict=False))),
+        q_rad=message["q_rad"],
+        accepted_q_rad=message["accepted_q_rad"],
+        target_seq=message["target_seq"],
+        target_episode=message["target_episode"],
+        estop=message["estop"],
+        fault=words.fault,
+        missed_ticks=message["missed_ticks"],
+    )
 
 
 def object_to_msg(seen: PerceivedObject | ObjectReport | None, frame_id: str) -> msg.PerceivedObject:
@@ -51,16 +101,30 @@ def object_to_msg(seen: PerceivedObject | ObjectReport | None, frame_id: str) ->
     )
 
 
-def object_from_msg(message: msg.PerceivedObject) -> PerceivedObject | None:
+def object_to_cdr(writer: CdrWriter, seen: PerceivedObject | None, frame_id: str) -> bytes:
+    """The same, serialised."""
+    if seen is None:
+        return writer.write(
+            None, lambda: object_to_msg(None, frame_id), (*time_numbers(time.time_ns()), False, *_NOWHERE)
+        )
+    half = seen.yaw_rad / 2
+    pose = (*seen.position_m, 0.0, 0.0, math.sin(half), math.cos(half))
+    return writer.write(
+        seen.object_class,
+        lambda: object_to_msg(seen, frame_id),
+        (*time_numbers(time.time_ns()), True, *seen.size_m, *pose),
+    )
+
+
+def object_from_cdr(message: CdrMessage) -> PerceivedObject | None:
     """From the topic `perceived_object`; None when perception saw no object."""
-    if not message.present:
+    if not message["present"]:
         return None
-    size = message.size_m
     return PerceivedObject(
-        object_class=message.object_class,
-        size_m=(size.x, size.y, size.z),
-        position_m=position_of(message.pose),
-        yaw_rad=yaw_of(message.pose.orientation),
+        object_class=message.layout.message.object_class,
+        size_m=message["size_m"],
+        position_m=position_of(message),
+        yaw_rad=yaw_of(message),
     )
 
 
@@ -76,17 +140,18 @@ def pose_of(position_m: Vec3, yaw_rad: float) -> Pose:
     return Pose(position=Point(x=x, y=y, z=z), orientation=turn)
 
 
-def position_of(pose: Pose) -> Vec3:
-    """Position, m; raises ValueError unless finite."""
-    found = (pose.position.x, pose.position.y, pose.position.z)
+def position_of(message: CdrMessage) -> Vec3:
+    """Position of its pose, m; raises ValueError unless finite."""
+    found: Vec3 = message["pose.position"]
     if not all(map(math.isfinite, found)):
         raise ValueError("position is not finite")
     return found
 
 
-def yaw_of(q: Quaternion) -> float:
-    """Turn about z, rad; raises ValueError unless finite."""
-    sin, cos = 2 * (q.w * q.z + q.x * q.y), 1 - 2 * (q.y * q.y + q.z * q.z)
+def yaw_of(message: CdrMessage) -> float:
+    """Turn of its pose about z, rad; raises ValueError unless finite."""
+    x, y, z, w = message["pose.orientation"]
+    sin, cos = 2 * (w * z + x * y), 1 - 2 * (y * y + z * z)
     # Not the angle: that of two infinite numbers is finite.
     if not (math.isfinite(sin) and math.isfinite(cos)):
         raise ValueError("orientation is not finite")

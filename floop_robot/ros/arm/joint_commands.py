@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from builtin_interfaces.msg import Duration
 from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -12,8 +11,9 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from floop_interfaces import msg
 from floop_robot.robot.messages import JointCommand, Joints
 from floop_robot.ros.node import topics
-from floop_robot.ros.node.io import RosSubscriber
-from floop_robot.ros.node.qos import COMMAND
+from floop_robot.ros.node.cdr import CdrLayout, CdrMessage, CdrWriter
+from floop_robot.ros.node.io import CdrSubscriber, RosSubscriber
+from floop_robot.ros.node.qos import COMMAND, LATEST
 from floop_robot.ros.node.stamps import header
 from floop_robot.spec.driver_config import Controller, DriverConfig
 from floop_robot.spec.robot_model import RobotModel
@@ -28,19 +28,23 @@ class ControllerPublisher:
     def __init__(self, node: Node, controller: Controller, topic: str, names: tuple[str, ...], reach_s: float) -> None:
         """`reach_s` is when a trajectory's point is to be reached."""
         self._names, self._is_trajectory = list(names), controller == "joint_trajectory"
-        self._reach = Duration(sec=int(reach_s), nanosec=int(reach_s % 1 * 1e9))
+        self._reach = int(reach_s), int(reach_s % 1 * 1e9)
+        self._writer = CdrWriter()
         self._publisher = node.create_publisher(
             JointTrajectory if self._is_trajectory else Float64MultiArray, topic, COMMAND
         )
 
     def send(self, q: Joints, dq: Joints = ()) -> None:
         """Publish positions, and velocities if given."""
+        # In a trajectory an empty stamp means: start now. A driver on another clock would drop any other.
+        numbers = (0, 0, *q, *dq, *self._reach) if self._is_trajectory else (0, *q)
+        self._publisher.publish(self._writer.write((len(q), len(dq)), lambda: self._example(q, dq), numbers))
+
+    def _example(self, q: Joints, dq: Joints) -> JointTrajectory | Float64MultiArray:
         if not self._is_trajectory:
-            self._publisher.publish(Float64MultiArray(data=q))
-            return
-        point = JointTrajectoryPoint(positions=q, velocities=dq, time_from_start=self._reach)
-        # An empty stamp means: start now. A driver on another clock would drop any other.
-        self._publisher.publish(JointTrajectory(joint_names=self._names, points=[point]))
+            return Float64MultiArray(data=q)
+        point = JointTrajectoryPoint(positions=q, velocities=dq)
+        return JointTrajectory(joint_names=self._names, points=[point])
 
 
 class JointCommandPublisher:
@@ -80,11 +84,12 @@ class JointCommandSubscriber:
     def __init__(self, node: Node, model: RobotModel, driver: DriverConfig, servo_rate_hz: float) -> None:
         self._names, self._rate_hz = list(driver.names(model)), servo_rate_hz
         self._limits = model.limits.velocity_rad_s
-        self._arm: RosSubscriber[JointTrajectory | Float64MultiArray, JointCommand]
-        if driver.controller == "joint_trajectory":
-            self._arm = RosSubscriber(node, JointTrajectory, driver.command_topic, COMMAND, self._of_trajectory)
-        else:
-            self._arm = RosSubscriber(node, Float64MultiArray, driver.command_topic, COMMAND, self._of_positions)
+        is_trajectory = driver.controller == "joint_trajectory"
+        kind = JointTrajectory if is_trajectory else Float64MultiArray
+        convert = self._of_trajectory if is_trajectory else self._of_positions
+        # Not reliable, as a real driver's would be: a command comes in every tick, and receipts cost more than it.
+        self._arm = CdrSubscriber(node, kind, driver.command_topic, LATEST, convert)
+        self._layout: CdrLayout | None = None
         self._gripper_topic = RosSubscriber(node, msg.GripperCommand, topics.GRIPPER_COMMAND, COMMAND, _width_and_force)
         self._last_grip = (model.gripper.max_width_m, 0.0)
         self._previous: Joints = ()
@@ -95,16 +100,20 @@ class JointCommandSubscriber:
         self._last_grip = self._gripper_topic.receive() or self._last_grip
         return self._arm.receive()
 
-    def _of_trajectory(self, message: JointTrajectory, mono_s: float) -> JointCommand:
-        point = message.points[-1]
-        at = [message.joint_names.index(name) for name in self._names]
-        q = tuple(point.positions[i] for i in at)
-        return self._command(q, tuple(point.velocities[i] for i in at) if len(point.velocities) else None, mono_s)
+    def _of_trajectory(self, message: CdrMessage, mono_s: float) -> JointCommand:
+        if message.layout is not self._layout:
+            words = message.layout.message
+            self._order = [words.joint_names.index(name) for name in self._names]
+            self._point, self._layout = f"points.{len(words.points) - 1}", message.layout
+        positions, velocities = message[f"{self._point}.positions"], message[f"{self._point}.velocities"]
+        dq = tuple([velocities[i] for i in self._order]) if velocities else None
+        return self._command(tuple([positions[i] for i in self._order]), dq, mono_s)
 
-    def _of_positions(self, message: Float64MultiArray, mono_s: float) -> JointCommand:
-        if len(message.data) != len(self._names):
+    def _of_positions(self, message: CdrMessage, mono_s: float) -> JointCommand:
+        q: Joints = message["data"]
+        if len(q) != len(self._names):
             raise ValueError("wrong number of joints")
-        return self._command(tuple(message.data), None, mono_s)
+        return self._command(q, None, mono_s)
 
     def _command(self, q: Joints, dq: Joints | None, mono_s: float) -> JointCommand:
         if dq is None:

@@ -15,13 +15,14 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
 from floop_interfaces import msg
-from floop_robot.robot.joint_state_parser import ArmReading, GripperReading, JointStateParser
+from floop_robot.robot.joint_state_parser import ArmReading, GripperReading, JointStateParser, JointStates
 from floop_robot.robot.messages import PerceivedObject, Phase, RobotState, Vec3
-from floop_robot.ros.arm.convert import object_from_msg, position_of, yaw_of
+from floop_robot.ros.arm.convert import object_from_cdr, position_of, yaw_of
 from floop_robot.ros.node import topics
-from floop_robot.ros.node.io import PolledSubscription, RosSubscriber
-from floop_robot.ros.node.qos import LATCHED, SENSOR
-from floop_robot.ros.node.stamps import from_time
+from floop_robot.ros.node.cdr import CdrMessage
+from floop_robot.ros.node.io import CdrSubscriber, RosSubscriber
+from floop_robot.ros.node.qos import LATCHED, LATEST, SENSOR
+from floop_robot.ros.node.stamps import from_time_numbers
 from floop_robot.spec.driver_config import DriverConfig
 from floop_robot.spec.records import GroundTruth
 from floop_robot.spec.robot_model import RobotModel
@@ -39,9 +40,9 @@ class PerceptionSubscriber:
 
     def __init__(self, node: Node, driver: DriverConfig) -> None:
         self._timeout_s, assumed = driver.perception_timeout_s, driver.assumed_object
-        self._objects = RosSubscriber(node, msg.PerceivedObject, topics.PERCEIVED_OBJECT, SENSOR, _object_reading)
-        self._poses = RosSubscriber(node, PoseStamped, topics.OBJECT_POSE, SENSOR, _pose_reading)
-        self._totes = RosSubscriber(node, PoseStamped, topics.TOTE_POSE, SENSOR, _pose_reading)
+        self._objects = CdrSubscriber(node, msg.PerceivedObject, topics.PERCEIVED_OBJECT, LATEST, _object_reading)
+        self._poses = CdrSubscriber(node, PoseStamped, topics.OBJECT_POSE, LATEST, _pose_reading)
+        self._totes = CdrSubscriber(node, PoseStamped, topics.TOTE_POSE, LATEST, _pose_reading)
         self._last_object = ObjectReading(None, -math.inf)
         self._pose: tuple[Vec3, float, float] | None = None
         self.tote_m: Vec3 | None = None
@@ -86,12 +87,14 @@ class RobotStateSubscriber:
         """After `silence_s` (s) without joint states, those that come count as another driver's."""
         self._driver, self._silence_s = driver, silence_s
         self._parser = JointStateParser(driver.names(model), driver.gripper, model.gripper.max_width_m)
-        self._joints = [PolledSubscription(node, JointState, driver.joint_states_topic, SENSOR)]
+        self._joints = [CdrSubscriber(node, JointState, driver.joint_states_topic, SENSOR, _joint_states)]
         if driver.gripper and driver.gripper.joint_states_topic:
-            self._joints.append(PolledSubscription(node, JointState, driver.gripper.joint_states_topic, SENSOR))
-        self._grippers: RosSubscriber[msg.GripperState, GripperReading] | None = None
+            self._joints.append(
+                CdrSubscriber(node, JointState, driver.gripper.joint_states_topic, SENSOR, _joint_states)
+            )
+        self._grippers: CdrSubscriber[GripperReading] | None = None
         if driver.gripper is None:
-            self._grippers = RosSubscriber(node, msg.GripperState, topics.GRIPPER_STATE, SENSOR, _gripper_reading)
+            self._grippers = CdrSubscriber(node, msg.GripperState, topics.GRIPPER_STATE, LATEST, _gripper_reading)
         self._phases = RosSubscriber(node, msg.EpisodeState, topics.DRIVER_EPISODE, LATCHED, _episode_phase)
         self._perception = PerceptionSubscriber(node, driver) if with_perception else None
         self._truths = (
@@ -113,9 +116,9 @@ class RobotStateSubscriber:
         before, arm = self._arm, None
         # Joints last: what was published before them is there as well.
         for topic in self._joints:
-            for message, mono_s in topic.take():
-                arm = self._parser.arm(message, from_time(message.header.stamp), mono_s) or arm
-                self._gripper = self._parser.gripper(message, mono_s) or self._gripper
+            for states in topic.receive_all():
+                arm = self._parser.arm(states) or arm
+                self._gripper = self._parser.gripper(states) or self._gripper
         if self._grippers is not None:
             self._gripper = self._grippers.receive() or self._gripper
         self._episode, self._phase = self._phases.receive() or (self._episode, self._phase)
@@ -155,16 +158,27 @@ class RobotStateSubscriber:
         )
 
 
-def _object_reading(message: msg.PerceivedObject, mono_s: float) -> ObjectReading:
-    return ObjectReading(object_from_msg(message), mono_s)
+def _joint_states(message: CdrMessage, mono_s: float) -> JointStates:
+    return JointStates(
+        name=message.layout.message.name,
+        position=message["position"],
+        velocity=message["velocity"],
+        effort=message["effort"],
+        stamp_ns=from_time_numbers(message["header.stamp"]),
+        mono_s=mono_s,
+    )
 
 
-def _pose_reading(message: PoseStamped, mono_s: float) -> tuple[Vec3, float, float]:
-    return position_of(message.pose), yaw_of(message.pose.orientation), mono_s
+def _object_reading(message: CdrMessage, mono_s: float) -> ObjectReading:
+    return ObjectReading(object_from_cdr(message), mono_s)
 
 
-def _gripper_reading(message: msg.GripperState, mono_s: float) -> GripperReading:
-    return GripperReading(message.width_m, message.effort_n, mono_s)
+def _pose_reading(message: CdrMessage, mono_s: float) -> tuple[Vec3, float, float]:
+    return position_of(message), yaw_of(message), mono_s
+
+
+def _gripper_reading(message: CdrMessage, mono_s: float) -> GripperReading:
+    return GripperReading(message["width_m"], message["effort_n"], mono_s)
 
 
 def _episode_phase(message: msg.EpisodeState, _: float) -> tuple[int, Phase]:

@@ -21,7 +21,7 @@ from floop_robot.ros.arm.convert import target_to_msg
 from floop_robot.ros.arm.robot_state_subscriber import RobotStateSubscriber
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.diagnostics import DiagnosticsPublisher
-from floop_robot.ros.node.io import ChangePublisher, Mailbox, PolledSubscription, RosPublisher
+from floop_robot.ros.node.io import ChangePublisher, Mailbox, RosPublisher, RosSubscriber
 from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameter, Parameters
 from floop_robot.ros.node.qos import COMMAND, LATCHED
@@ -29,7 +29,6 @@ from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, POLICY_PHASE, 
 from floop_robot.ros.node.service_calls import NO_EPISODE, create_services
 from floop_robot.ros.node.stamps import header
 from floop_robot.services.diagnostics import OK, WARN, DiagnosticItem
-from floop_robot.services.main_loop import STATS_POLL_S
 from floop_robot.spec.driver_config import load_driver
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
@@ -76,7 +75,7 @@ class CellInterface:
         self._targets = RosPublisher(node, msg.JointTarget, topics.JOINT_TARGET, COMMAND, target_to_msg)
         self._phases = ChangePublisher(node, msg.EpisodeState, topics.DRIVER_EPISODE)
         self._state: RobotState | None = None
-        self._latches = PolledSubscription(node, msg.EstopState, topics.ESTOP_STATE, LATCHED)
+        self._latches = RosSubscriber(node, msg.EstopState, topics.ESTOP_STATE, LATCHED, lambda m, _: m.latched)
         self._is_stopped = False
         table = ((srv.ResetEpisode, topics.RESET_EPISODE, self._reset), (Trigger, topics.CELL_READY, self._confirm))
         create_services(node, table)
@@ -87,8 +86,8 @@ class CellInterface:
             self._core.request(episode)
         if self._confirmations.receive():
             self._core.is_confirmed = True
-        for latch, _ in self._latches.take():
-            self._is_stopped = latch.latched
+        latch = self._latches.receive()
+        self._is_stopped = self._is_stopped if latch is None else latch
         self._state = self._states.receive() or self._state
         fresh = self._state is not None and now_s - self._state.mono_s <= self._timeout_s
         target = self._core.tick(self._state if fresh else None, now_s, self._is_stopped)
@@ -144,10 +143,9 @@ def serve(ros: RosProcess) -> None:
     core = CellStateMachine(model, settings, rate_hz)
     cell = CellInterface(node, core, states, arguments.robot, config.robot.observation_timeout_s)
     health = DiagnosticsPublisher(node, arguments.robot, cell.health)
-    loop = RateLoop(rate_hz, cell.tick, "cell", phase_s(arguments, POLICY_PHASE))
+    loop = RateLoop(rate_hz, cell.tick, "cell", phase_s(arguments, POLICY_PHASE), on_failure=ros.stop.set)
     with ros.spinning(node), loop:
-        while not ros.stop.wait(STATS_POLL_S) and loop.failure is None:
-            pass
+        ros.stop.wait()
         loop.stop()
         loop.join()
     del health

@@ -8,6 +8,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 SENSOR: Final = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Measurements: a lost one is worth nothing when the next is there."""
+LATEST: Final = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+"""A subscriber to streams, also reliable ones, who needs the newest message alone: no time for what it replaces."""
 COMMAND: Final = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 """Commands: all arrive, and only the newest counts."""
 LATCHED: Final = QoSProfile(

@@ -15,9 +15,19 @@ def to_time(stamp_ns: int) -> Time:
     return Time(sec=stamp_ns // _NS, nanosec=stamp_ns % _NS)
 
 
+def time_numbers(stamp_ns: int) -> tuple[int, int]:
+    """The numbers of such a message: seconds and nanoseconds."""
+    return divmod(stamp_ns, _NS)
+
+
 def from_time(stamp: Time) -> int:
     """Wall-clock ns since the epoch."""
     return int(stamp.sec) * _NS + int(stamp.nanosec)
+
+
+def from_time_numbers(numbers: tuple[int, int]) -> int:
+    """Wall-clock ns since the epoch."""
+    return numbers[0] * _NS + numbers[1]
 
 
 def header(frame_id: str = "", stamp_ns: int | None = None) -> Header:

@@ -37,6 +37,7 @@ from floop_robot.ros.policy.policy_session import PolicySession, PolicyTopics
 from floop_robot.services.policy import NICE
 from floop_robot.services.policy_diagnostics import policy_diagnostics
 from floop_robot.services.supervision.priority import raise_priority
+from floop_robot.services.supervision.stats_file import WRITE_INTERVAL_S
 from floop_robot.spec.errors import FloopError
 
 AUTOSTART: Final = Parameter(
@@ -56,7 +57,6 @@ GOAL_CLOSE_S: Final = 0.5
 SHUTDOWN_TIMEOUT_S: Final = 2.0
 FINAL_SPIN_S: Final = 0.1
 """How long the executor spins after that, to send the result of a goal that ended in the last moment."""
-POLL_PERIOD_S: Final = 0.25
 
 _SUCCESS, _FAILURE, _ERROR = (
     TransitionCallbackReturn.SUCCESS,
@@ -261,7 +261,7 @@ def serve(ros: RosProcess) -> None:
     node = ros.make(lambda context: PolicyNode(context=context))
     with ros.spinning(node):
         autostart = bool(node.get_parameter(AUTOSTART.name).value)
-        while not ros.stop.wait(POLL_PERIOD_S):
+        while not ros.stop.wait(WRITE_INTERVAL_S):
             if autostart and node.fatal is not None:
                 raise node.fatal
             if (session := node.session) is not None:

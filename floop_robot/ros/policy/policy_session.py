@@ -14,11 +14,11 @@ from floop_robot.robot.loop_interface import LoopInterface
 from floop_robot.robot.messages import SafetyState
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.robot.policy_loop import PolicyLink
-from floop_robot.ros.arm.convert import safety_from_msg, target_to_msg
+from floop_robot.ros.arm.convert import safety_from_cdr, target_to_msg
 from floop_robot.ros.arm.robot_state_subscriber import RobotStateSubscriber
 from floop_robot.ros.node import topics
-from floop_robot.ros.node.io import PolledCallbackGroup, RosPublisher, RosSubscriber
-from floop_robot.ros.node.qos import COMMAND, SENSOR
+from floop_robot.ros.node.io import CdrSubscriber, PolledCallbackGroup, RosPublisher
+from floop_robot.ros.node.qos import COMMAND, LATEST
 from floop_robot.ros.node.robot_parameters import POLICY_PHASE, phase_s
 from floop_robot.ros.policy.episode_reset_client import EpisodeResetClient
 from floop_robot.services.main_loop import RobotArguments
@@ -37,12 +37,12 @@ class PolicyTopics:
         self._node = node
         self._targets = RosPublisher(node, msg.JointTarget, topics.JOINT_TARGET, COMMAND, target_to_msg)
         self.resets = EpisodeResetClient(node)
-        self._safety: RosSubscriber[msg.SafetyStatus, SafetyState] | None = None
+        self._safety: CdrSubscriber[SafetyState] | None = None
 
     def subscribe(self, model: RobotModel, driver: DriverConfig) -> None:
         """Listen to driver, perception and safety."""
         self._states = RobotStateSubscriber(self._node, model, driver, STATES_SILENT_S, True)
-        self._safety = RosSubscriber(self._node, msg.SafetyStatus, topics.SAFETY_STATUS, SENSOR, safety_from_msg)
+        self._safety = CdrSubscriber(self._node, msg.SafetyStatus, topics.SAFETY_STATUS, LATEST, safety_from_cdr)
 
     def unsubscribe(self) -> None:
         """Listen to nobody."""

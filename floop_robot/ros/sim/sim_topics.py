@@ -13,13 +13,14 @@ from std_msgs.msg import String
 
 from floop_interfaces import msg, srv
 from floop_robot.robot.messages import Phase, ResetRequest, RobotState
-from floop_robot.ros.arm.convert import object_to_msg, pose_stamped
+from floop_robot.ros.arm.convert import object_to_cdr, pose_stamped
 from floop_robot.ros.arm.joint_commands import JointCommandSubscriber
 from floop_robot.ros.node import topics
+from floop_robot.ros.node.cdr import CdrWriter
 from floop_robot.ros.node.io import Mailbox, RosSubscriber
 from floop_robot.ros.node.qos import EVENTS, LATCHED, SENSOR
 from floop_robot.ros.node.service_calls import NO_EPISODE, create_services
-from floop_robot.ros.node.stamps import header, to_time
+from floop_robot.ros.node.stamps import header, time_numbers, to_time
 from floop_robot.sim.sim_driver import DriverLink
 from floop_robot.spec.driver_config import DriverConfig
 from floop_robot.spec.records import GroundTruth
@@ -41,6 +42,7 @@ class StatePublisher:
         self._tote_pose = node.create_publisher(PoseStamped, topics.TOTE_POSE, SENSOR)
         self._episode = node.create_publisher(msg.EpisodeState, topics.DRIVER_EPISODE, LATCHED)
         self._truth = node.create_publisher(String, topics.DRIVER_TRUTH, LATCHED)
+        self._joints_writer, self._gripper_writer, self._object_writer = CdrWriter(), CdrWriter(), CdrWriter()
         self._clock = node.create_publisher(Clock, topics.CLOCK, EVENTS) if with_clock else None
         self._last_phase: tuple[int, Phase] | None = None
         self._last_truth: GroundTruth | None = None
@@ -60,20 +62,17 @@ class StatePublisher:
                 msg.EpisodeState(header=header(), robot=self._robot, episode=state.episode, phase=state.phase.value)
             )
         self._publish_perception(state)
-        stamped = header(stamp_ns=state.stamp_ns)
-        self._gripper.publish(
-            msg.GripperState(header=stamped, width_m=state.gripper_width_m, effort_n=state.gripper_effort_n)
-        )
+        stamp = time_numbers(state.stamp_ns)
+        gripper = (*stamp, state.gripper_width_m, state.gripper_effort_n)
+        self._gripper.publish(self._gripper_writer.write((), msg.GripperState, gripper))
         fingers = len(self._model.gripper.joint_names)
         half = state.gripper_width_m / fingers
-        self._joints.publish(
-            JointState(
-                header=stamped,
-                name=self._names,
-                position=(*state.q_rad, *(half,) * fingers),
-                velocity=(*state.dq_rad_s, *(0.0,) * fingers),
-            )
-        )
+        joints = (*stamp, *state.q_rad, *(half,) * fingers, *state.dq_rad_s, *(0.0,) * fingers)
+        self._joints.publish(self._joints_writer.write((), self._example, joints))
+
+    def _example(self) -> JointState:
+        zeros = [0.0] * len(self._names)
+        return JointState(name=self._names, position=zeros, velocity=zeros)
 
     def publish_clock(self, simulated_s: float) -> None:
         """Publish the simulated time on `/clock`, where it was asked for."""
@@ -82,7 +81,7 @@ class StatePublisher:
 
     def _publish_perception(self, state: RobotState) -> None:
         frame = self._model.base_link
-        self._object.publish(object_to_msg(state.object, frame))
+        self._object.publish(object_to_cdr(self._object_writer, state.object, frame))
         self._ticks += 1
         if self._ticks % POSE_TICKS:
             return

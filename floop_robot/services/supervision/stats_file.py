@@ -14,7 +14,6 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from floop_robot.durable.files import replace_file
 from floop_robot.durable.framing import pack
 from floop_robot.spec.errors import StorageError
 
@@ -35,6 +34,7 @@ class StatsFile(Generic[T]):
         except OSError as error:
             raise StorageError(f"cannot write {folder}: {error.strerror}; choose a writable run_dir") from None
         self._path = folder / f"{process}~{os.getpid()}.stats"
+        self._new = self._path.with_suffix(".new")
         self._due_s = 0.0
         self._fails = False
 
@@ -48,7 +48,8 @@ class StatsFile(Generic[T]):
             return
         self._due_s = now + WRITE_INTERVAL_S
         try:
-            replace_file(self._path, pack(stats), sync=False)
+            self._new.write_bytes(pack(stats))  # one writer a file: its name needs no random part
+            self._new.replace(self._path)
         except OSError as error:
             if not self._fails:
                 log.warning("cannot write %s: %s; its figures are out of date until it can", self._path, error.strerror)

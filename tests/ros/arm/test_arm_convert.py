@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 
@@ -10,36 +11,75 @@ from tests.support.ros.skip_reasons import NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 
-from geometry_msgs.msg import Point, Pose, Quaternion
+from rclpy.serialization import deserialize_message
 
-from floop_robot.robot.messages import PerceivedObject
-from floop_robot.ros.arm.convert import object_from_msg, object_to_msg, position_of, yaw_of
+from floop_interfaces import msg
+from floop_robot.robot.messages import Cause, Interventions, PerceivedObject, SafetyMode, SafetyState
+from floop_robot.ros.arm.convert import (
+    object_from_cdr,
+    object_to_cdr,
+    object_to_msg,
+    position_of,
+    safety_from_cdr,
+    safety_to_cdr,
+    safety_to_msg,
+    yaw_of,
+)
+from floop_robot.ros.node.cdr import CdrLayout, CdrMessage, CdrReader, CdrWriter
 
 BOX = PerceivedObject(object_class="box", size_m=(0.04, 0.05, 0.06), position_m=(0.4, -0.1, 0.03), yaw_rad=0.7)
+STATE = SafetyState(
+    tick=7,
+    mono_s=1.5,
+    mode=SafetyMode.HOLDING,
+    cause=Cause.LATE_TARGET,
+    interventions=Interventions(nonfinite=1, position=2, velocity=3, workspace=4, stale_state=5, estop=7),
+    q_rad=(0.1, 0.2),
+    accepted_q_rad=(0.3, 0.4),
+    target_seq=-1,
+    target_episode=9,
+    estop=True,
+    fault="none came",
+    missed_ticks=3,
+)
 
 
 def test_a_seen_object_comes_back_whole() -> None:
-    sent = object_to_msg(BOX, "base")
-    assert (sent.present, sent.header.frame_id) == (True, "base")
-    found = object_from_msg(sent)
+    writer, reader = CdrWriter(), CdrReader(msg.PerceivedObject)
+    for seen in (BOX, None, BOX):
+        data = object_to_cdr(writer, seen, "base")
+        sent, expected = deserialize_message(data, msg.PerceivedObject), object_to_msg(seen, "base")
+        expected.header.stamp = sent.header.stamp
+        assert sent == expected
+        found = object_from_cdr(reader.read(data))
+        assert (found is None) == (seen is None)
     assert found is not None and found.yaw_rad == pytest.approx(0.7)
     assert (found.object_class, found.size_m, found.position_m) == (BOX.object_class, BOX.size_m, BOX.position_m)
 
 
-def test_no_object_is_said_and_understood() -> None:
-    sent = object_to_msg(None, "base")
-    assert (sent.present, sent.header.frame_id, sent.object_class) == (False, "base", "")
-    assert object_from_msg(sent) is None
+def test_the_state_of_safety_comes_back_whole() -> None:
+    data = safety_to_cdr(CdrWriter(), STATE, "robot_1")
+    sent, expected = deserialize_message(data, msg.SafetyStatus), safety_to_msg(STATE, "robot_1")
+    expected.header.stamp = sent.header.stamp
+    assert sent == expected
+    assert safety_from_cdr(CdrReader(msg.SafetyStatus).read(data), 1.5) == STATE
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_position_that_is_not_finite_is_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="position"):
-        position_of(Pose(position=Point(x=0.1, y=bad, z=0.2)))
+        position_of(_at((0.1, bad, 0.2), (0.0, 0.0, 0.0, 1.0)))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("axis", ["x", "y", "z", "w"])
-def test_an_orientation_that_is_not_finite_is_refused(axis: str, bad: float) -> None:
+@pytest.mark.parametrize("axis", range(4))
+def test_an_orientation_that_is_not_finite_is_refused(axis: int, bad: float) -> None:
+    turn = [0.1, 0.1, 0.1, 1.0]
+    turn[axis] = bad
     with pytest.raises(ValueError, match="orientation"):
-        yaw_of(Quaternion(**{"x": 0.1, "y": 0.1, "z": 0.1, "w": 1.0, axis: bad}))
+        yaw_of(_at((0.0, 0.0, 0.0), turn))
+
+
+def _at(position: Sequence[float], orientation: Sequence[float]) -> CdrMessage:
+    nothing = (0, 0, True, 0.0, 0.0, 0.0)
+    return CdrMessage(CdrLayout(msg.PerceivedObject()), (*nothing, *position, *orientation))

@@ -19,7 +19,7 @@ from floop_robot.robot.messages import (
     Vec3,
 )
 from floop_robot.ros.node.cdr import CdrMessage, CdrWriter
-from floop_robot.ros.node.convert import from_message, to_message
+from floop_robot.ros.node.convert import to_message
 from floop_robot.ros.node.stamps import header, time_numbers
 from floop_robot.spec.records import ObjectReport
 
@@ -32,9 +32,9 @@ def target_to_msg(target: JointTarget) -> msg.JointTarget:
     return to_message(msg.JointTarget, target)
 
 
-def target_from_msg(message: msg.JointTarget, _: float = 0.0) -> JointTarget:
+def target_from_cdr(message: CdrMessage, _: float = 0.0) -> JointTarget:
     """From the topic `joint_target`. Its age is the sender's: both share the host's steady clock."""
-    return from_message(JointTarget, message)
+    return JointTarget(**{name: message[name] for name in JointTarget.__struct_fields__})
 
 
 def stop_from_msg(message: msg.StopRequest, _: float = 0.0) -> EstopCommand:
@@ -107,8 +107,7 @@ def object_to_cdr(writer: CdrWriter, seen: PerceivedObject | None, frame_id: str
         return writer.write(
             None, lambda: object_to_msg(None, frame_id), (*time_numbers(time.time_ns()), False, *_NOWHERE)
         )
-    half = seen.yaw_rad / 2
-    pose = (*seen.position_m, 0.0, 0.0, math.sin(half), math.cos(half))
+    pose = _pose_numbers(seen.position_m, seen.yaw_rad)
     return writer.write(
         seen.object_class,
         lambda: object_to_msg(seen, frame_id),
@@ -131,6 +130,16 @@ def object_from_cdr(message: CdrMessage) -> PerceivedObject | None:
 def pose_stamped(position_m: Vec3, yaw_rad: float, frame_id: str) -> PoseStamped:
     """A pose in the arm's base frame, turned about z."""
     return PoseStamped(header=header(frame_id), pose=pose_of(position_m, yaw_rad))
+
+
+def pose_to_cdr(writer: CdrWriter, position_m: Vec3, yaw_rad: float, frame_id: str) -> bytes:
+    """The same, serialised; a writer is for one frame."""
+    numbers = (*time_numbers(time.time_ns()), *_pose_numbers(position_m, yaw_rad))
+    return writer.write((), lambda: pose_stamped(position_m, yaw_rad, frame_id), numbers)
+
+
+def _pose_numbers(position_m: Vec3, yaw_rad: float) -> tuple[float, ...]:
+    return (*position_m, 0.0, 0.0, math.sin(yaw_rad / 2), math.cos(yaw_rad / 2))
 
 
 def pose_of(position_m: Vec3, yaw_rad: float) -> Pose:

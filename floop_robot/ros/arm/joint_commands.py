@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from rclpy.node import Node
@@ -12,9 +13,9 @@ from floop_interfaces import msg
 from floop_robot.robot.messages import JointCommand, Joints
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.cdr import CdrLayout, CdrMessage, CdrWriter
-from floop_robot.ros.node.io import CdrSubscriber, RosSubscriber
+from floop_robot.ros.node.io import CdrSubscriber
 from floop_robot.ros.node.qos import COMMAND, LATEST
-from floop_robot.ros.node.stamps import header
+from floop_robot.ros.node.stamps import time_numbers
 from floop_robot.spec.driver_config import Controller, DriverConfig
 from floop_robot.spec.robot_model import RobotModel
 
@@ -61,6 +62,7 @@ class JointCommandPublisher:
                 node, driver.gripper.controller, driver.gripper.command_topic, driver.gripper.joint_names, reach_s
             )
         self._gripper_topic = node.create_publisher(msg.GripperCommand, topics.GRIPPER_COMMAND, COMMAND)
+        self._writer = CdrWriter()
         self._last_grip = (-1.0, -1.0)
         self._repeat = 0
 
@@ -72,7 +74,8 @@ class JointCommandPublisher:
         if wanted == self._last_grip and self._repeat > 0:
             return
         self._last_grip, self._repeat = wanted, REPEAT_TICKS
-        self._gripper_topic.publish(msg.GripperCommand(header=header(), width_m=wanted[0], force_n=wanted[1]))
+        numbers = (*time_numbers(time.time_ns()), *wanted)
+        self._gripper_topic.publish(self._writer.write((), msg.GripperCommand, numbers))
         if self._gripper_joints is not None and self._gripper is not None:
             position = self._gripper.position(wanted[0], self._max_width_m)
             self._gripper_joints.send((position,) * len(self._gripper.joint_names))
@@ -90,7 +93,7 @@ class JointCommandSubscriber:
         # Not reliable, as a real driver's would be: a command comes in every tick, and receipts cost more than it.
         self._arm = CdrSubscriber(node, kind, driver.command_topic, LATEST, convert)
         self._layout: CdrLayout | None = None
-        self._gripper_topic = RosSubscriber(node, msg.GripperCommand, topics.GRIPPER_COMMAND, COMMAND, _width_and_force)
+        self._gripper_topic = CdrSubscriber(node, msg.GripperCommand, topics.GRIPPER_COMMAND, COMMAND, _width_and_force)
         self._last_grip = (model.gripper.max_width_m, 0.0)
         self._previous: Joints = ()
         self._ticks = 0
@@ -132,5 +135,5 @@ class JointCommandSubscriber:
         )
 
 
-def _width_and_force(message: msg.GripperCommand, _: float) -> tuple[float, float]:
-    return message.width_m, message.force_n
+def _width_and_force(message: CdrMessage, _: float) -> tuple[float, float]:
+    return message["width_m"], message["force_n"]

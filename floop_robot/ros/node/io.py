@@ -167,10 +167,7 @@ class Mailbox(Generic[T]):
 
     def receive(self) -> T | None:
         """The oldest one waiting, or None."""
-        try:
-            return self._waiting.popleft()
-        except IndexError:
-            return None
+        return self._waiting.popleft() if self._waiting else None  # nobody else takes from it
 
 
 def _unused(_: object) -> None:

@@ -17,12 +17,12 @@ from floop_robot.robot.operators import OperatorTokens
 from floop_robot.robot.rate_loop import use_realtime_priority
 from floop_robot.robot.reset_ids import ResetIds
 from floop_robot.robot.safety_loop import SafetyLink
-from floop_robot.ros.arm.convert import target_from_msg
+from floop_robot.ros.arm.convert import target_from_cdr
 from floop_robot.ros.arm.joint_commands import JointCommandPublisher
 from floop_robot.ros.arm.robot_state_subscriber import RobotStateSubscriber
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.diagnostics import DiagnosticsPublisher
-from floop_robot.ros.node.io import RosSubscriber
+from floop_robot.ros.node.io import CdrSubscriber
 from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameter, Parameters
 from floop_robot.ros.node.qos import COMMAND
@@ -61,7 +61,7 @@ def serve(ros: RosProcess) -> None:
         reports = SafetyPublisher(node, robot, latch, lambda: process.loop.missed_ticks)
         link = SafetyLink(
             RobotStateSubscriber(node, model, driver, config.robot.observation_timeout_s, with_perception=False),
-            RosSubscriber(node, msg.JointTarget, topics.JOINT_TARGET, COMMAND, target_from_msg),
+            CdrSubscriber(node, msg.JointTarget, topics.JOINT_TARGET, COMMAND, target_from_cdr),
             commands,
             JointCommandPublisher(node, model, driver, rate_hz),
             reports,

@@ -13,7 +13,7 @@ from std_msgs.msg import String
 
 from floop_interfaces import msg, srv
 from floop_robot.robot.messages import Phase, ResetRequest, RobotState
-from floop_robot.ros.arm.convert import object_to_cdr, pose_stamped
+from floop_robot.ros.arm.convert import object_to_cdr, pose_to_cdr
 from floop_robot.ros.arm.joint_commands import JointCommandSubscriber
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.cdr import CdrWriter
@@ -42,7 +42,8 @@ class StatePublisher:
         self._tote_pose = node.create_publisher(PoseStamped, topics.TOTE_POSE, SENSOR)
         self._episode = node.create_publisher(msg.EpisodeState, topics.DRIVER_EPISODE, LATCHED)
         self._truth = node.create_publisher(String, topics.DRIVER_TRUTH, LATCHED)
-        self._joints_writer, self._gripper_writer, self._object_writer = CdrWriter(), CdrWriter(), CdrWriter()
+        self._joints_writer, self._gripper_writer = CdrWriter(), CdrWriter()
+        self._object_writer, self._pose_writer = CdrWriter(), CdrWriter()
         self._clock = node.create_publisher(Clock, topics.CLOCK, EVENTS) if with_clock else None
         self._last_phase: tuple[int, Phase] | None = None
         self._last_truth: GroundTruth | None = None
@@ -86,9 +87,10 @@ class StatePublisher:
         if self._ticks % POSE_TICKS:
             return
         if state.object is not None:
-            self._object_pose.publish(pose_stamped(state.object.position_m, state.object.yaw_rad, frame))
+            pose = pose_to_cdr(self._pose_writer, state.object.position_m, state.object.yaw_rad, frame)
+            self._object_pose.publish(pose)
         if state.tote_m is not None:
-            self._tote_pose.publish(pose_stamped(state.tote_m, 0.0, frame))
+            self._tote_pose.publish(pose_to_cdr(self._pose_writer, state.tote_m, 0.0, frame))
 
 
 class SimTopics:

@@ -11,18 +11,23 @@ from tests.support.ros.skip_reasons import NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 
-from rclpy.serialization import deserialize_message
+from geometry_msgs.msg import PoseStamped
+from rclpy.serialization import deserialize_message, serialize_message
 
 from floop_interfaces import msg
-from floop_robot.robot.messages import Cause, Interventions, PerceivedObject, SafetyMode, SafetyState
+from floop_robot.robot.messages import Cause, Interventions, JointTarget, PerceivedObject, SafetyMode, SafetyState
 from floop_robot.ros.arm.convert import (
     object_from_cdr,
     object_to_cdr,
     object_to_msg,
+    pose_stamped,
+    pose_to_cdr,
     position_of,
     safety_from_cdr,
     safety_to_cdr,
     safety_to_msg,
+    target_from_cdr,
+    target_to_msg,
     yaw_of,
 )
 from floop_robot.ros.node.cdr import CdrLayout, CdrMessage, CdrReader, CdrWriter
@@ -63,6 +68,15 @@ def test_the_state_of_safety_comes_back_whole() -> None:
     expected.header.stamp = sent.header.stamp
     assert sent == expected
     assert safety_from_cdr(CdrReader(msg.SafetyStatus).read(data), 1.5) == STATE
+
+
+def test_poses_and_targets_come_back_whole() -> None:
+    data = pose_to_cdr(CdrWriter(), (0.1, 0.2, 0.3), 0.7, "base")
+    sent, expected = deserialize_message(data, PoseStamped), pose_stamped((0.1, 0.2, 0.3), 0.7, "base")
+    expected.header.stamp = sent.header.stamp
+    assert sent == expected
+    target = JointTarget(q_rad=(0.1, 0.2), gripper_width_m=0.03, gripper_force_n=20.0, seq=4, mono_s=1.5, episode=6)
+    assert target_from_cdr(CdrReader(msg.JointTarget).read(bytes(serialize_message(target_to_msg(target))))) == target
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

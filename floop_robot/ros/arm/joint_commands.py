@@ -74,7 +74,7 @@ class JointCommandPublisher:
         if wanted == self._last_grip and self._repeat > 0:
             return
         self._last_grip, self._repeat = wanted, REPEAT_TICKS
-        numbers = (*time_numbers(time.time_ns()), *wanted)
+        numbers = (*time_numbers(time.time_ns()), *wanted, 0.0)  # at the speed that the driver likes
         self._gripper_topic.publish(self._writer.write((), msg.GripperCommand, numbers))
         if self._gripper_joints is not None and self._gripper is not None:
             position = self._gripper.position(wanted[0], self._max_width_m)

@@ -107,11 +107,12 @@ class FloopSAC(SAC):
         source = self._batch_source()
         noise = [th.from_numpy(part) for part in update.batch.noise]
         losses = []
+        sizes = {update_target: self._step_sizes(update_target) for update_target in (True, False)}
         for i in range(gradient_steps):
             source.fill(update.batch, self.gamma)
             for part in noise:  # the same draws as the stock update makes from the same generator
                 part.normal_()
-            losses.append(update.step(self._step_sizes(i % self.target_update_interval == 0)))
+            losses.append(update.step(sizes[i % self.target_update_interval == 0]))
         self._n_updates += gradient_steps
         return losses
 

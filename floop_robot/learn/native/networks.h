@@ -76,9 +76,11 @@ static void values(const Net *net, long which, const Tape *tape, Work *work, flo
         vec sum = {0};
         for (long n = 0; n < width; n += LANES)
             sum += load(work->bias + n) * load(tape->hidden[last - 1] + n / PANEL * work->stride + r * PANEL + n % PANEL);
-        float total = bias;
-        for (int i = 0; i < LANES; i++) total += sum[i];
-        out[r] = total;
+        float part[LANES];
+        store(part, sum);
+        for (int half = LANES / 2; half > 0; half /= 2)
+            for (int i = 0; i < half; i++) part[i] += part[i + half];
+        out[r] = part[0] + bias;
     }
 }
 

@@ -121,9 +121,30 @@ static void pack(long rows, long width, const float *from, long from_stride, lon
     }
 }
 
-/* The same of a transposed matrix: from (width, rows). */
+typedef float quad __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t quad_index __attribute__((vector_size(16)));
+
+/* to (4, 4) = from (4, 4) transposed. */
+INLINE void transpose_quad(const float *from, long from_stride, float *to, long to_stride) {
+    const quad_index low = {0, 4, 1, 5}, high = {2, 6, 3, 7}, first = {0, 1, 4, 5}, second = {2, 3, 6, 7};
+    quad row[4];
+    for (int i = 0; i < 4; i++) row[i] = *(const quad *)(from + i * from_stride);
+    const quad a = __builtin_shuffle(row[0], row[1], low), b = __builtin_shuffle(row[2], row[3], low);
+    const quad c = __builtin_shuffle(row[0], row[1], high), d = __builtin_shuffle(row[2], row[3], high);
+    *(quad *)to = __builtin_shuffle(a, b, first), *(quad *)(to + to_stride) = __builtin_shuffle(a, b, second);
+    to += 2 * to_stride;
+    *(quad *)to = __builtin_shuffle(c, d, first), *(quad *)(to + to_stride) = __builtin_shuffle(c, d, second);
+}
+
+/* The same as `pack` of a transposed matrix: from (width, rows). */
 static void pack_transposed(long rows, long width, const float *from, float *to) {
-    for (long n = 0; n < width; n += PANEL, to += rows * PANEL)
-        for (long j = 0; j < PANEL; j++)
-            for (long r = 0; r < rows; r++) to[r * PANEL + j] = n + j < width ? from[(n + j) * rows + r] : 0.0f;
+    for (long n = 0; n < width; n += PANEL, to += rows * PANEL) {
+        const long whole = (width - n < PANEL ? width - n : PANEL) / 4 * 4;
+        for (long j = 0; j < whole; j += 4)
+            for (long r = 0; r + 4 <= rows; r += 4)
+                transpose_quad(from + (n + j) * rows + r, rows, to + r * PANEL + j, PANEL);
+        for (long r = 0; r < rows; r++)
+            for (long j = r < rows / 4 * 4 ? whole : 0; j < PANEL; j++)
+                to[r * PANEL + j] = n + j < width ? from[(n + j) * rows + r] : 0.0f;
+    }
 }

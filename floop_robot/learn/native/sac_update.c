@@ -127,13 +127,17 @@ static void draw_actions(const Problem *p, const float *x, const float *noise, c
         for (long j = 0; j < 2 * size; j++)
             (j < size ? draw->mean : draw->raw_log_std - size)[r * size + j] =
                 s->head[j / PANEL * s->work.stride + r * PANEL + j % PANEL];
-    float *restrict term = s->action_grad; /* free until the actor's step */
+    /* Arrays of a draw lie apart; told so, the compiler vectorises the loop. */
+    const float *restrict mean = draw->mean, *restrict raw = draw->raw_log_std;
+    float *restrict spread = draw->spread, *restrict action = draw->action, *restrict slack = draw->slack;
+    float *restrict density = draw->density, *restrict term = s->action_grad; /* free until the actor's step */
     for (long i = 0; i < count; i++) {
-        const float raw = draw->raw_log_std[i], log_std = raw < -20.0f ? -20.0f : raw > 2.0f ? 2.0f : raw;
-        const float spread = fast_exp(log_std) * noise[i], action = fast_tanh(draw->mean[i] + spread);
-        const float slack = 1.0f - action * action, density = slack + 1e-6f;
-        draw->spread[i] = spread, draw->action[i] = action, draw->slack[i] = slack, draw->density[i] = density;
-        term[i] = -0.5f * (noise[i] * noise[i]) - log_std - fast_log(density);
+        const float log_std = raw[i] < -20.0f ? -20.0f : raw[i] > 2.0f ? 2.0f : raw[i];
+        spread[i] = fast_exp(log_std) * noise[i];
+        action[i] = fast_tanh(mean[i] + spread[i]);
+        slack[i] = 1.0f - action[i] * action[i];
+        density[i] = slack[i] + 1e-6f;
+        term[i] = -0.5f * (noise[i] * noise[i]) - log_std - fast_log(density[i]);
     }
     for (long r = 0; r < p->rows; r++) {
         float sum = 0.0f;

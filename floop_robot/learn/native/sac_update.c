@@ -81,7 +81,8 @@ INLINE int32_t float_as_bits(float x) { int32_t bits; memcpy(&bits, &x, 4); retu
 
 /* exp, log and tanh after Cephes (S. Moshier), without branches, so that compilers vectorise loops over them. */
 INLINE float fast_exp(float x) {
-    x = x > 88.0f ? 88.0f : x < -87.0f ? -87.0f : x;
+    x = x > 88.0f ? 88.0f : x;
+    x = x < -87.0f ? -87.0f : x;
     const float shifted = x * 1.44269504f + 12582912.0f, n = shifted - 12582912.0f;
     const float r = x - n * 0.693359375f + n * 2.12194440e-4f;
     float y = 1.9875691500e-4f;
@@ -127,12 +128,12 @@ static void draw_actions(const Problem *p, const float *x, const float *noise, c
         for (long j = 0; j < 2 * size; j++)
             (j < size ? draw->mean : draw->raw_log_std - size)[r * size + j] =
                 s->head[j / PANEL * s->work.stride + r * PANEL + j % PANEL];
-    /* Arrays of a draw lie apart; told so, the compiler vectorises the loop. */
-    const float *restrict mean = draw->mean, *restrict raw = draw->raw_log_std;
-    float *restrict spread = draw->spread, *restrict action = draw->action, *restrict slack = draw->slack;
-    float *restrict density = draw->density, *restrict term = s->action_grad; /* free until the actor's step */
+    const float *mean = draw->mean, *raw = draw->raw_log_std;
+    float *spread = draw->spread, *action = draw->action, *slack = draw->slack, *density = draw->density;
+    float *term = s->action_grad; /* free until the actor's step */
+#pragma GCC ivdep /* these arrays lie apart, so the loop can be vectorised */
     for (long i = 0; i < count; i++) {
-        const float log_std = raw[i] < -20.0f ? -20.0f : raw[i] > 2.0f ? 2.0f : raw[i];
+        const float low = raw[i] < -20.0f ? -20.0f : raw[i], log_std = low > 2.0f ? 2.0f : low;
         spread[i] = fast_exp(log_std) * noise[i];
         action[i] = fast_tanh(mean[i] + spread[i]);
         slack[i] = 1.0f - action[i] * action[i];

@@ -28,33 +28,41 @@ AIM_HEIGHT = 0.4
 """Aims lie within this share of the object's height above or below its center."""
 SQUARE = 0.8
 """An object at least this wide for its length looks the same after a quarter turn, others after half a turn."""
+GOAL_SHIFT = 1.0
+"""Where there is a tote it is shown shifted by up to this share of the object's largest extent, along x and y.
+
+A policy may let go anywhere above the tote; a larger object fits only near its middle.
+"""
 REACH = (0.08, 0.08, 0.06, 0.15)
 """Steps of the search: shares of the extents along x, y and z, and rad."""
+GOAL_REACH = (0.15, 0.15)
+"""Steps of the search for the tote."""
 
 
-def analogies(known_count: int) -> Space:
-    """What is tried: place (x, y, z) in the object's frame as shares of its extents, turn in rad, known class.
+def analogies(known_count: int, layout: Layout) -> Space:
+    """What is tried: known class; place (x, y, z) in the object's frame as shares of its extents; turn in rad.
 
-    The frame's x axis is the object's axis that was nearest to the gripper's when the episode began. Policies turn the
-    gripper to the nearest side, so what is alike for them is alike here.
+    Where the task has a tote, also its shift (x, y) in the base frame, as a share of the object's largest extent.
+
+    The object's frame has its x axis along the object's axis that was nearest to the gripper's when the episode began.
+    Policies turn the gripper to the nearest side, so what is alike for them is alike here.
     """
-    quarter = 0.5 * math.pi
+    quarter, goals = 0.5 * math.pi, 2 if "tote_from_object" in layout.slices else 0
 
     def draw(rng: np.random.Generator) -> Values:
         distance, angle = AIM_RADIUS * math.sqrt(rng.random()), rng.uniform(-math.pi, math.pi)
         # Half of them at the height of the center; along the object, across it, or at any angle.
         height = 0.0 if rng.random() < 0.5 else rng.uniform(-AIM_HEIGHT, AIM_HEIGHT)
         turn = (0.0, 0.0, -quarter, -quarter, rng.uniform(-quarter, quarter))[int(rng.integers(5))]
+        goal = rng.uniform(-GOAL_SHIFT, GOAL_SHIFT, goals)
         place = (distance * math.cos(angle), distance * math.sin(angle), height)
-        return np.array([*place, turn, rng.integers(known_count)], np.float64)
+        return np.array([rng.integers(known_count), *place, turn, *goal], np.float64)
 
-    return Space(
-        draw=draw,
-        reach=np.array([*REACH, 0.0]),
-        low=np.array([-AIM_RADIUS, -AIM_RADIUS, -AIM_HEIGHT, -quarter, 0.0]),
-        high=np.array([AIM_RADIUS, AIM_RADIUS, AIM_HEIGHT, quarter, float(known_count)]),
-        circular=np.array([False, False, False, True, False]),
-    )
+    high = np.array([known_count, AIM_RADIUS, AIM_RADIUS, AIM_HEIGHT, quarter, *[GOAL_SHIFT] * goals])
+    circular = np.zeros(len(high), np.bool_)
+    circular[4] = True
+    reach = np.array([0.0, *REACH, *GOAL_REACH[:goals]])
+    return Space(draw=draw, reach=reach, low=np.array([0.0, *-high[1:]]), high=high, circular=circular)
 
 
 class AnalogyPolicy:
@@ -72,12 +80,13 @@ class AnalogyPolicy:
         self._policy, self._yaws_rad = policy, yaws_rad
         self._turns: float | None = None
         self._place, self._size = layout.slices["object_from_tcp"], layout.slices["object_size"]
+        self._tote = layout.slices.get("tote_from_object")
         self._class, self._yaw = layout.slices["object_class"], layout.slices["yaw_difference"]
-        shown = known[int(analogy[4])]
+        shown = known[int(analogy[0])]
         self._known = self._class.start + OBJECT_CLASSES.index(shown.object_class)
         self._low, self._high = np.array(shown.size_low_m, np.float32), np.array(shown.size_high_m, np.float32)
-        self._share = analogy[:3]
-        self._sin, self._cos = math.sin(2.0 * analogy[3]), math.cos(2.0 * analogy[3])
+        self._share, self._goal = analogy[1:4], analogy[5:]
+        self._sin, self._cos = math.sin(2.0 * analogy[4]), math.cos(2.0 * analogy[4])
 
     @staticmethod
     def is_supported(layout: Layout) -> bool:
@@ -109,6 +118,9 @@ class AnalogyPolicy:
         shown[self._place] += np.array(turned, np.float32)
         sin, cos = observation[self._yaw].tolist()
         shown[self._yaw] = (sin * self._cos + cos * self._sin, cos * self._cos - sin * self._sin)
+        if self._tote is not None:
+            at = self._tote.start
+            shown[at : at + 2] += (self._goal * max(length, width)).astype(np.float32)
         shown[self._size] = np.clip(observation[self._size], self._low, self._high)
         shown[self._class] = 0.0
         shown[self._known] = 1.0

@@ -77,7 +77,7 @@ class Explorer:
         self._episode = clock_ns() // 1_000_000  # above every number that this explorer used before
         self._known = [KnownClass(m.object_class, m.size_low_m, m.size_high_m) for m in map(model_of, TRAINING_CLASSES)]
         self._kinematics = Kinematics(self._env.robot)
-        self._analogies = analogies(len(self._known))
+        self._analogies = analogies(len(self._known), layout)
         self._practice: dict[str, ClassPractice] = {}
         self._stall_limit = StallLimit()
 

@@ -143,7 +143,7 @@ def true_observation(size: tuple[float, float, float] = WIDE) -> Vector:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_an_analogy_shows_a_known_object_displaced_by_a_constant(seed: int) -> None:
-    echo, analogy = Echo(), analogies(1).draw(np.random.default_rng(seed))
+    echo, analogy = Echo(), analogies(1, LAYOUT).draw(np.random.default_rng(seed))
     policy = AnalogyPolicy(echo, LAYOUT, [KNOWN], analogy, lambda: (0.3, 0.0))
     true = true_observation()
     _, density = policy.sample(true, np.random.default_rng(0))
@@ -154,7 +154,7 @@ def test_an_analogy_shows_a_known_object_displaced_by_a_constant(seed: int) -> N
     start = LAYOUT.slices["object_from_tcp"].start
     displacement = shown[start : start + 3].copy()
     assert 0.0 < float(np.hypot(*displacement[:2])) <= AIM_RADIUS * 0.1
-    assert displacement[2] == pytest.approx(0.05 * analogy[2], abs=1e-6)
+    assert displacement[2] == pytest.approx(0.05 * analogy[3], abs=1e-6)
     true[start] += 0.3
     policy.mean(true)
     assert echo.shown[start : start + 3] - true[start : start + 3] == pytest.approx(displacement, abs=1e-6)
@@ -173,9 +173,20 @@ def test_an_analogy_shows_a_known_object_displaced_by_a_constant(seed: int) -> N
 def test_places_are_along_the_axis_nearest_to_the_gripper(
     size: tuple[float, float, float], yaw: float, place_yaw: float
 ) -> None:
-    echo, analogy = Echo(), np.array([0.5, 0.0, 0.0, -0.5 * math.pi, 0.0])
+    echo, analogy = Echo(), np.array([0.0, 0.5, 0.0, 0.0, -0.5 * math.pi])
     AnalogyPolicy(echo, LAYOUT, [KNOWN], analogy, lambda: (yaw, 0.0)).mean(true_observation(size))
     start = LAYOUT.slices["object_from_tcp"].start
     expected = (0.05 * math.cos(place_yaw), 0.05 * math.sin(place_yaw))
     assert echo.shown[start : start + 2] == pytest.approx(expected, abs=1e-6)
     assert echo.shown[LAYOUT.slices["yaw_difference"]] == pytest.approx((0.0, -1.0), abs=1e-6)
+
+
+def test_where_there_is_a_tote_it_is_shown_shifted() -> None:
+    layout = get_task("floop/PickPlace-v0").spec.observation
+    echo, analogy = Echo(), np.array([0.0, 0.5, 0.0, 0.0, 0.0, 0.8, -0.3])
+    assert len(analogies(1, layout).draw(np.random.default_rng(0))) == len(analogy)
+    true = np.zeros(layout.size, np.float32)
+    true[layout.slices["object_size"]], tote = LONG, layout.slices["tote_from_object"]
+    true[tote] = (0.1, 0.2, 0.0)
+    AnalogyPolicy(echo, layout, [KNOWN], analogy, lambda: (0.0, 0.0)).mean(true)
+    assert echo.shown[tote] == pytest.approx((0.18, 0.17, 0.0), abs=1e-6)

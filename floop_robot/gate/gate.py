@@ -183,9 +183,9 @@ class Gate:
         self._judging, self._pending = candidate, None
         for each in (incumbent, candidate):  # executors keep the latest few only
             self._executor.add_policy(each.manifest.sha256, each.to_bytes())
-        stake = self._wealth_for(self._target_tasks).stake
+        wealth = self._wealth_for(self._target_tasks)
         self._trial_runner = TrialRunner(
-            Trial(self._config.gate, self._target_tasks, self._scenario_pool.known, stake),
+            Trial(self._config.gate, self._target_tasks, self._scenario_pool.known, wealth.stake, wealth.made_room),
             self._scenario_pool,
             self._executor,
             candidate.manifest.sha256,
@@ -202,8 +202,10 @@ class Gate:
             self._scenario_pool.note(bundle.manifest.sha256, runner.trial.achieved)
         else:
             # Only trials that bet: a candidate that did not get so far costs nothing, and anyone could send many.
+            wealth = self._wealth_for(runner.trial.target_tasks)
             if (kept := runner.trial.kept_alpha) is not None:
-                self._wealth_for(runner.trial.target_tasks).settle(runner.trial.alpha, kept)
+                wealth.settle(runner.trial.alpha, kept)
+            wealth.made_room += runner.trial.made_room
             gate = self._config.gate
             rest_s = min(gate.cooldown_share * verdict.duration_s, gate.max_cooldown_s)
             self._cooldown_until_s = self._clock() + rest_s

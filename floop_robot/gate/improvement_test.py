@@ -49,9 +49,12 @@ class ImprovementTest:
         return self._for_better * self._better.capital + self._for_faster * self._faster.capital
 
     @property
-    def is_promising(self) -> bool:
-        """Whether the bet on "better", or on "faster" while that can be shown, has made money so far."""
-        return self._better.capital > 1.0 or (self._faster.capital > 1.0 and not self._cannot_be_faster)
+    def pairs_to_go(self) -> float:
+        """How many pairs more it takes to be shown better, or faster, at the pace so far; infinite without a gain."""
+        if self._cannot_be_faster:
+            return self._better.pairs_to_go
+        timed_share = self._faster.pairs / max(1, self._seen)
+        return min(self._better.pairs_to_go, self._faster.pairs_to_go / max(timed_share, 1e-9))
 
     @property
     def way(self) -> str:

@@ -19,6 +19,8 @@ Margins and error rates: docs/design/gate.md.
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from floop_robot.gate.improvement_test import REGRESSION_MARGIN, SMOKE_TEST_PAIRS, ImprovementTest
@@ -47,7 +49,13 @@ episodes.
 SUPERIORITY_ALPHA_SHARE = 0.8
 """Better's share of alpha on failing tasks, where success is missing; on known tasks better and faster share evenly."""
 PREEMPTION_PAIRS = {Suite.TARGET: 12, Suite.REGRESSION: 12}
-"""Improvement pairs from which on a trial may be preempted by a newer candidate, while its bets have made no money."""
+"""Improvement pairs from which on a trial may be preempted by a newer candidate."""
+PATIENCE_PAIRS = 60
+"""It is preempted when it would take this many pairs more to show a gain, at the pace of its bets so far.
+
+The newer one has learned more. Each trial that made room adds as many pairs to the patience with the next: where little
+is left to gain, a small gain takes a long trial.
+"""
 HOPELESS_PAIRS = 4
 """Failing tasks: as many failures and no success end a trial while newer candidates come, which have learned more."""
 
@@ -68,15 +76,26 @@ class Trial:
     """The state of one trial: which pair it wants next, and what it has found."""
 
     def __init__(
-        self, config: GateConfig, target_tasks: TargetTasks, known: SuiteCounts | None = None, alpha: float = 0.0
+        self,
+        config: GateConfig,
+        target_tasks: TargetTasks,
+        known: SuiteCounts | None = None,
+        alpha: float = 0.0,
+        made_room: int = 0,
     ) -> None:
-        """`known`: what the incumbent achieved so far; `alpha`: of the improvement test, `gate.alpha` by default."""
+        """`known`: what the incumbent achieved so far; `alpha`: of the improvement test, `gate.alpha` by default.
+
+        `made_room`: trials against this incumbent that newer candidates preempted.
+        """
         known = known or SuiteCounts()
         self.target_tasks = target_tasks
         self.alpha = alpha or config.alpha
         self.pairs: list[Pair] = []
         self.preempted = False
         """Whether newer candidates keep coming; set by the owner at any time (the tests hold whenever one stops)."""
+        self.made_room = False
+        """Whether it ended for a newer candidate."""
+        self._patience = PATIENCE_PAIRS * (1 + made_room)
         self._max_pairs, self._max_regression_pairs = config.max_pairs, config.max_regression_pairs
         self._seen = dict.fromkeys(Suite, 0)
         self._not_worse = NonInferiority(config.alpha, REGRESSION_BETA, REGRESSION_MARGIN, config.max_regression_pairs)
@@ -173,6 +192,7 @@ class Trial:
         if improvement is Status.OPEN and seen >= self._max_improvement_pairs:
             return TrialFinding(Decision.INCONCLUSIVE, f"no clear difference {self._improvement_score()}")
         if improvement is Status.OPEN and self.preempted and (why := self._unpromising):
+            self.made_room = True
             return TrialFinding(Decision.INCONCLUSIVE, f"{why} {self._improvement_score()}; makes room for a newer one")
         return self._regression_open_finding()
 
@@ -183,7 +203,9 @@ class Trial:
         if self._has_target and len(pairs) >= HOPELESS_PAIRS and not any(p.candidate.success for p in pairs):
             return "no success yet"
         has_begun = len(pairs) >= PREEMPTION_PAIRS[self._improvement_suite]
-        return "no gain so far" if has_begun and not self._improvement.is_promising else ""
+        if not has_begun or self._improvement.pairs_to_go <= self._patience:
+            return ""
+        return "no gain so far" if math.isinf(self._improvement.pairs_to_go) else "a small gain at most"
 
     def _regression_open_finding(self) -> TrialFinding | None:
         if self._has_room(self._seen[Suite.REGRESSION]):

@@ -41,9 +41,11 @@ class EProcess:
         self._stakes = [fraction / (mean - low) for fraction in fractions]
         self._log_capital = [0.0] * len(fractions)
         self._best = 0.0
+        self._seen = 0
 
     def observe(self, x: float) -> None:
         """Take one observation."""
+        self._seen += 1
         self._log_capital = self._after(1, x)
         self._best = max(self._best, _log_mean_exp(self._log_capital))
 
@@ -59,6 +61,11 @@ class EProcess:
     def could_reject(self, alpha: float, remaining: int, x: float) -> bool:
         """Whether `remaining` more observations that all equal `x` would refute the hypothesis."""
         return max(self._best, _log_mean_exp(self._after(remaining, x))) >= -math.log(alpha)
+
+    def to_go(self, alpha: float) -> float:
+        """How many observations more refute the hypothesis at the pace of the best stake; infinite while none gains."""
+        pace = max(self._log_capital) / max(1, self._seen)
+        return max(0.0, (-math.log(alpha) - max(self._log_capital)) / pace) if pace > 0.0 else math.inf
 
     def _after(self, bets: int, x: float) -> list[float]:
         gain = x - self._mean
@@ -90,6 +97,11 @@ class Superiority:
     def capital(self) -> float:
         """What is left of a stake of 1 on "better"."""
         return self._not_better.capital
+
+    @property
+    def pairs_to_go(self) -> float:
+        """How many pairs more show "better", at the pace so far."""
+        return self._not_better.to_go(self._alpha)
 
     @property
     def status(self) -> Status:
@@ -155,6 +167,11 @@ class Faster:
     def capital(self) -> float:
         """What is left of a stake of 1 on "faster"."""
         return self._not_faster.capital
+
+    @property
+    def pairs_to_go(self) -> float:
+        """How many timed pairs more show "faster", at the pace so far."""
+        return self._not_faster.to_go(self._alpha)
 
     @property
     def status(self) -> Status:

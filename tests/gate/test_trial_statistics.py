@@ -154,7 +154,7 @@ def sequence(seed: int, target_tasks: tuple[float, float], count: int) -> list[D
     rng, wealth, found = np.random.default_rng(seed), AlphaWealth(GateConfig().alpha), []
     while len(found) < count and Decision.ACCEPTED not in found:
         known = SuiteCounts(target=(round(100 * target_tasks[1]), 100))
-        trial = Trial(GateConfig(), TargetTasks(("basket",)), known, wealth.stake)
+        trial = Trial(GateConfig(), TargetTasks(("basket",)), known, wealth.stake, wealth.made_room)
         trial.preempted = True
         draws = {Suite.REGRESSION: successes(rng, 0.98, 0.98), Suite.TARGET: successes(rng, *target_tasks)}
         started = dict.fromkeys(Suite, 0)
@@ -166,6 +166,7 @@ def sequence(seed: int, target_tasks: tuple[float, float], count: int) -> list[D
         assert trial.finding is not None
         assert trial.kept_alpha is not None
         wealth.settle(trial.alpha, trial.kept_alpha)
+        wealth.made_room += trial.made_room
         found.append(trial.finding.decision)
     return found
 

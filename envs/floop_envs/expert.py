@@ -89,8 +89,8 @@ class Expert:
         lag = self._part(o, "tracking_error", 3)
         move = [_GAIN * (w - e) / self._step_m for w, e in zip(way_m, lag, strict=True)]
         turn = _GAIN * turn_rad / self._step_rad
-        moves = np.clip(np.array([*move, turn], np.float32), -_MAX_ACTION, _MAX_ACTION)
-        return np.append(moves, np.float32(grip))
+        moves = [min(max(m, -_MAX_ACTION), _MAX_ACTION) for m in (*move, turn)]
+        return np.array([*moves, grip], np.float32)
 
     def _part(self, o: list[float], name: str, size: int) -> list[float]:
         start = self._at[name]

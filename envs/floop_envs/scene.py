@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from floop_envs.bullet import bullet, silent
-from floop_envs.shapes import create_open_box, open_box_parts
+from floop_envs.shapes import create_open_box, open_box_parts, rolling_friction
 from floop_robot.robot.messages import Vec3
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.robot_model import RobotModel
+from floop_robot.spec.scenario import Shape
 from floop_robot.spec.tasks.place import TOTE_HEIGHT_M, TOTE_INSIDE_M
 
 _SOLVER_ITERATIONS = 20
@@ -77,12 +78,13 @@ class Scene:
         shape = bullet.createCollisionShape(bullet.GEOM_BOX, halfExtents=half, physicsClientId=self.client)
         return int(bullet.createMultiBody(0.0, shape, basePosition=center, physicsClientId=self.client))
 
-    def set_friction(self, table: float, fingers: float) -> None:
-        """Lateral friction coefficients; Bullet multiplies those of the two bodies in contact."""
+    def set_friction(self, table: float, fingers: float, shape: Shape) -> None:
+        """Lateral friction coefficients, for an object of `shape`; Bullet multiplies those of two bodies in contact."""
+        rolling = rolling_friction(shape)
         bullet.changeDynamics(self.table, -1, lateralFriction=table, physicsClientId=self.client)
         for finger in self.fingers:
             bullet.changeDynamics(
-                self.arm, finger, lateralFriction=fingers, spinningFriction=0.02, rollingFriction=0.0005,
+                self.arm, finger, lateralFriction=fingers, spinningFriction=0.02, rollingFriction=rolling,
                 frictionAnchor=1, physicsClientId=self.client,
             )  # fmt: skip
 

@@ -52,12 +52,22 @@ def create_object(client: int, spec: ObjectSpec, position: Vec3, yaw_rad: float)
         -1,
         lateralFriction=spec.lateral_friction,
         spinningFriction=0.002,
-        rollingFriction=0.0005,
+        rollingFriction=rolling_friction(spec.shape),
         linearDamping=0.04,
         angularDamping=0.04,
+        # It stands still, so it costs nothing until the arm touches it, which wakes it.
+        activationState=bullet.ACTIVATION_STATE_ENABLE_SLEEPING | bullet.ACTIVATION_STATE_SLEEP,
         physicsClientId=client,
     )
     return body
+
+
+def rolling_friction(shape: Shape) -> float:
+    """Coefficient of the friction against rolling (m), for the object and for the fingers that hold it.
+
+    Balls alone have it. Others do not roll, and it would add two rows for each point of contact to the solver's work.
+    """
+    return 0.0005 if shape is Shape.SPHERE else 0.0
 
 
 def _primitive(client: int, spec: ObjectSpec) -> int:

@@ -7,11 +7,12 @@ a real arm and its perception do. Grasps hold by friction only; no constraint ti
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import msgspec
 
 from floop_envs.bullet import bullet
-from floop_envs.perception import Perception
+from floop_envs.perception import Perception, Pose
 from floop_envs.renderer import Image, Renderer
 from floop_envs.scene import OUT_OF_SIGHT, Scene, tote_parts
 from floop_envs.shapes import create_object
@@ -59,7 +60,11 @@ class World:
         self._scene = Scene(robot, self.dt_s)
         self._closed = False
         self._resets = 0
-        self._gains = [_ARM_GAIN] * len(robot.joint_names), [1.0] * len(robot.joint_names)
+        arm = len(robot.joint_names)
+        self._gains = [_ARM_GAIN] * arm + [_FINGER_GAIN] * 2
+        self._velocity_gains = [1.0] * (arm + 2)
+        self._joint_states: Sequence[Sequence[float]] | None = None
+        self._object_pose: Pose | None = None
         self._perception = Perception()
         self._renderer: Renderer | None = None
         self._object = -1
@@ -77,12 +82,13 @@ class World:
         self._rest_height = 0.5 * scenario.object.size_m[2]
         position = (*scenario.object_xy_m, self._rest_height)
         self._object = create_object(client, scenario.object, position, scenario.object_yaw_rad)
-        scene.set_friction(scenario.table_friction, scenario.finger_friction)
+        scene.set_friction(scenario.table_friction, scenario.finger_friction, scenario.object.shape)
         self._place_tote(scenario)
         self._perception.start(scenario)
+        self._forget()
         still = (0.0,) * len(self.robot.home_rad)
         self.command(self.robot.home_rad, still, self.robot.gripper.max_width_m, scenario.gripper_force_n)
-        self._sense()
+        self._perception.add_frame(self.time_s, self._pose)
 
     def _clear(self) -> None:
         """Remove the last object. PyBullet leaks about 4 KB per body, so the scene is replaced now and then."""
@@ -106,13 +112,8 @@ class World:
 
     def command(self, q_rad: Joints, dq_rad_s: Joints, gripper_width_m: float, gripper_force_n: float) -> None:
         """Set the motors' targets: joints (rad, rad/s), gripper width (m) and force (N)."""
-        scene, (gains, velocity_gains) = self._scene, self._gains
-        bullet.setJointMotorControlArray(
-            scene.arm, scene.arm_joints, bullet.POSITION_CONTROL, targetPositions=q_rad, targetVelocities=dq_rad_s,
-            positionGains=gains, velocityGains=velocity_gains, forces=scene.torques,
-            physicsClientId=scene.client,
-        )  # fmt: skip
-        width = sum(s[0] for s in bullet.getJointStates(scene.arm, scene.fingers, physicsClientId=scene.client))
+        scene, (left, right) = self._scene, self._measured()[-2:]
+        width = left[0] + right[0]
         change = gripper_width_m - width
         if change < -_CLOSED_M:  # close with full force however small the remaining gap is, as on a thin rim
             change = -_CLOSE_AHEAD_M
@@ -120,8 +121,10 @@ class World:
         limit = self._scenario.gripper_force_n if self._scenario else gripper_force_n
         force = min(limit, gripper_force_n)
         bullet.setJointMotorControlArray(
-            scene.arm, scene.fingers, bullet.POSITION_CONTROL, targetPositions=[aim, aim],
-            positionGains=[_FINGER_GAIN, _FINGER_GAIN], forces=[force, force], physicsClientId=scene.client,
+            scene.arm, scene.all_joints, bullet.POSITION_CONTROL,
+            targetPositions=[*q_rad, aim, aim],
+            targetVelocities=[*dq_rad_s, 0.0, 0.0], forces=[*scene.torques, force, force],
+            positionGains=self._gains, velocityGains=self._velocity_gains, physicsClientId=scene.client,
         )  # fmt: skip
 
     def step(self, count: int) -> None:
@@ -129,22 +132,36 @@ class World:
         for _ in range(count):
             bullet.stepSimulation(physicsClientId=self._scene.client)
         self._steps += count
-        self._sense()
+        self._forget()
+        self._perception.add_frame(self.time_s, self._pose)
+
+    def _forget(self) -> None:
+        """What was read from PyBullet is out of date."""
+        self._joint_states = self._object_pose = None
+
+    def _measured(self) -> Sequence[Sequence[float]]:
+        """PyBullet's states of arm joints and fingers, read once after each change."""
+        if self._joint_states is None:
+            scene = self._scene
+            self._joint_states = bullet.getJointStates(scene.arm, scene.all_joints, physicsClientId=scene.client)
+        return self._joint_states
+
+    def _pose(self) -> Pose:
+        """True position and orientation of the object, read once after each change."""
+        if self._object_pose is None:
+            client = self._scene.client
+            self._object_pose = bullet.getBasePositionAndOrientation(self._object, physicsClientId=client)
+        return self._object_pose
 
     def servo_tick(self, q_rad: Joints, dq_rad_s: Joints, gripper_width_m: float, gripper_force_n: float) -> None:
         """Follow one joint command for one servo period."""
         self.command(q_rad, dq_rad_s, gripper_width_m, gripper_force_n)
         self.step(self.steps_per_tick)
 
-    def _sense(self) -> None:
-        position, orientation = bullet.getBasePositionAndOrientation(self._object, physicsClientId=self._scene.client)
-        self._position = position
-        self._perception.add_frame(self.time_s, position, orientation)
-
     def joints(self) -> tuple[Joints, Joints]:
         """Measured joint positions (rad) and velocities (rad/s) of the arm."""
-        states = bullet.getJointStates(self._scene.arm, self._scene.arm_joints, physicsClientId=self._scene.client)
-        return tuple(s[0] for s in states), tuple(s[1] for s in states)
+        states = self._measured()[:-2]
+        return tuple([s[0] for s in states]), tuple([s[1] for s in states])
 
     @property
     def time_s(self) -> float:
@@ -153,14 +170,14 @@ class World:
 
     def state(self) -> RobotState:
         """The state that a robot would publish now. Stamps are simulated time; a driver sets its own."""
-        joints = bullet.getJointStates(self._scene.arm, self._scene.all_joints, physicsClientId=self._scene.client)
-        left, right = joints[-2:]
+        q, dq = self.joints()
+        left, right = self._measured()[-2:]
         return RobotState(
             tick=self._steps // self.steps_per_tick,
             stamp_ns=round(self.time_s * 1e9),
             mono_s=self.time_s,
-            q_rad=tuple(j[0] for j in joints[:-2]),
-            dq_rad_s=tuple(j[1] for j in joints[:-2]),
+            q_rad=q,
+            dq_rad_s=dq,
             gripper_width_m=max(left[0] + right[0], 0.0),
             # Before the first step the motors still report the efforts of the previous episode.
             gripper_effort_n=0.5 * (abs(left[3]) + abs(right[3])) if self._steps else 0.0,
@@ -175,7 +192,7 @@ class World:
             bool(bullet.getContactPoints(self._scene.arm, self._object, finger, physicsClientId=self._scene.client))
             for finger in self._scene.fingers
         )
-        x, y, z = self._position
+        x, y, z = self._pose()[0]
         inside = False
         if self._tote_m is not None:
             reach = 0.5 * TOTE_INSIDE_M
@@ -199,10 +216,8 @@ class World:
         if self._renderer is None:
             self._renderer = Renderer(self.robot)
         assert self._scenario is not None, "reset the world before taking its picture"
-        states = bullet.getJointStates(self._scene.arm, self._scene.all_joints, physicsClientId=self._scene.client)
-        pose = bullet.getBasePositionAndOrientation(self._object, physicsClientId=self._scene.client)
         tote = tote_parts(*self._tote_m[:2]) if self._tote_m is not None else []
-        self._renderer.set(tuple(s[0] for s in states), self._scenario.object, pose, tote)
+        self._renderer.set(tuple(s[0] for s in self._measured()), self._scenario.object, self._pose(), tote)
         return self._renderer.picture(width, height)
 
     def close(self) -> None:

@@ -42,7 +42,10 @@ class Bounds:
 
     def allows(self, q: Sequence[float]) -> bool:
         """Whether every joint is in range."""
-        return all(low <= x <= high for x, low, high in zip(q, self._low, self._high, strict=True))
+        for x, low, high in zip(q, self._low, self._high, strict=True):  # noqa: SIM110 - half the time of all()
+            if not low <= x <= high:
+                return False
+        return True
 
     def room(self, place: Vec3) -> float:
         """Distance in m from a TCP position to the nearest wall of the box; negative outside."""

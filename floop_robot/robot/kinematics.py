@@ -50,11 +50,13 @@ class Kinematics:
         self._frames = np.empty((n + 1, 4, 4))  # after each joint; the last is the tip
         self._pairs = [(self._frames[i - 1], self._local[i], self._frames[i]) for i in range(1, n)]
         self._pairs.append((self._frames[n - 1], self.chain.tip, self._frames[n]))
+        self._solved: tuple[float, ...] = ()  # the joints of the frames, if the last solution left them: the next seed
         self._tip_frame: Matrix = self._frames[n]
         self._axes, self._arms = np.empty((5, n)), np.empty((5, n))  # rows x y z x y: cross products by slices
         self._jacobian = np.empty((6, n))
         self._damping = DAMPING**2 * np.eye(6)
         self._links = [_flat(origin) for origin in self.chain.origins][::-1]
+        self._tip_x: Vec3 = (float(self.chain.tip[0, 0]), float(self.chain.tip[1, 0]), float(self.chain.tip[2, 0]))
         self._tip = (float(self.chain.tip[0, 3]), float(self.chain.tip[1, 3]), float(self.chain.tip[2, 3]))
 
     @property
@@ -77,6 +79,19 @@ class Kinematics:
             x, y, z = a * x + b * y + d * z + e, f * x + g * y + h * z + i, j * x + k * y + m * z + o
         return x, y, z
 
+    def position_and_yaw(self, q: Sequence[float]) -> tuple[Vec3, float]:
+        """TCP position in m, and yaw in rad of a tool that points (about) down; plain Python as well."""
+        x, y, z = self._tip
+        u, v, w = self._tip_x
+        for angle, link in zip(reversed(q), self._links, strict=True):
+            c, s = math.cos(angle), math.sin(angle)
+            x, y = c * x - s * y, s * x + c * y
+            u, v = c * u - s * v, s * u + c * v
+            a, b, d, e, f, g, h, i, j, k, m, o = link
+            x, y, z = a * x + b * y + d * z + e, f * x + g * y + h * z + i, j * x + k * y + m * z + o
+            u, v, w = a * u + b * v + d * w, f * u + g * v + h * w, j * u + k * v + m * w
+        return (x, y, z), math.atan2(v, u)
+
     def jacobian(self, q: Sequence[float]) -> Matrix:
         """Geometric Jacobian of the TCP, shape (6, n): linear (m/rad) above angular (rad/rad), base frame."""
         self._forward(np.asarray(q, np.float64))
@@ -95,10 +110,12 @@ class Kinematics:
 
         It takes at least one step. Convergence is quadratic, so small moves end far inside the tolerances.
         """
+        seed = tuple(seed)
         q = np.array(seed, np.float64)
         pull: Matrix | None = (self._rest - q) * REST_PULL
         error = np.empty(6)
-        distance, angle = _pose_error(target, self._forward(q), error)
+        here = self._tip_frame if seed == self._solved else self._forward(q)
+        distance, angle = _pose_error(target, here, error)
         for _ in range(iterations):
             if not math.isfinite(distance + angle):
                 return IkSolution(False, tuple(map(float, seed)), math.inf, math.inf)
@@ -108,7 +125,8 @@ class Kinematics:
             np.minimum(q, self._high, out=q)
             distance, angle = _pose_error(target, self._forward(q), error)
             if distance <= position_tolerance_m and angle <= rotation_tolerance_rad:
-                return IkSolution(True, tuple(q.tolist()), distance, angle)
+                self._solved = tuple(q.tolist())
+                return IkSolution(True, self._solved, distance, angle)
         return IkSolution(False, tuple(q.tolist()), distance, angle)
 
     def _step(self, error: Matrix, pull: Matrix | None) -> Matrix:
@@ -126,6 +144,7 @@ class Kinematics:
 
     def _forward(self, q: Matrix) -> Matrix:
         """Fill the frames for `q`; returns the tip's (a view that the next call overwrites)."""
+        self._solved = ()
         np.multiply(self._cos_part, np.cos(q)[:, None, None], out=self._local)
         np.multiply(self._sin_part, np.sin(q)[:, None, None], out=self._scratch)
         self._local += self._scratch

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from floop_robot.robot.kinematics import Kinematics, yaw_of
+from floop_robot.robot.kinematics import Kinematics
 from floop_robot.robot.messages import RobotState, Vec3
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.scenario import OBJECT_CLASSES
@@ -43,8 +43,8 @@ class ObservationBuilder:
         `target_m` is the TCP position that the previous step commanded, base frame. `previous_action` is what that step
         executed, in [-1, 1]. Fields of the object are zero while none is perceived.
         """
-        pose = self._kinematics.pose(state.q_rad)
-        x, y, z = tcp = pose[:3, 3].tolist()
+        tcp, yaw = self._kinematics.position_and_yaw(state.q_rad)
+        x, y, z = tcp
         ahead = self._kinematics.position([q + _STEP_S * dq for q, dq in zip(state.q_rad, state.dq_rad_s, strict=True)])
         values = [0.0] * self._layout.size
         self._put(values, "tcp_x", (x,))
@@ -56,7 +56,7 @@ class ObservationBuilder:
         self._put(values, "tracking_error", [b - a for a, b in zip(tcp, target_m, strict=True)])
         self._put(values, "previous_action", [float(a) for a in previous_action])
         self._put(values, "context", context)
-        self._put_object(values, state, tcp, yaw_of(pose))
+        self._put_object(values, state, tcp, yaw)
         out = np.array(values, np.float32)
         return np.minimum(np.maximum(out, self._low, out=out), self._high, out=out)
 

@@ -1,6 +1,7 @@
 """Scenarios: what is drawn from what, and that nothing leaks."""
 
 import itertools
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -112,7 +113,7 @@ def test_perception_is_late_displaced_and_noisy_as_the_scenario_says() -> None:
     def report(**world: object) -> list[float]:
         perception.start(msgspec.structs.replace(base, **world))
         for k in range(10):
-            perception.add_frame(0.02 * k, (0.01 * k, 0.0, 0.0), still)
+            perception.add_frame(0.02 * k, partial(tuple, ((0.01 * k, 0.0, 0.0), still)))
         seen = perception.report(0.18)
         assert seen is not None
         return list(seen.position_m)

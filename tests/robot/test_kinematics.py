@@ -98,6 +98,25 @@ def test_yaw_of_inverts_tool_down(yaw: float) -> None:
     assert yaw_of(tool_down((0.4, 0.1, 0.2), yaw)) == pytest.approx(yaw)
 
 
+def test_plain_python_agrees_with_the_pose(panda: RobotModel, kinematics: Kinematics) -> None:
+    for q in some_joints(panda):
+        pose = kinematics.pose(q)
+        position, yaw = kinematics.position_and_yaw(q.tolist())
+        assert position == pytest.approx(pose[:3, 3], abs=1e-12) and position == kinematics.position(q.tolist())
+        assert yaw == pytest.approx(yaw_of(pose), abs=1e-9)
+
+
+def test_a_solution_depends_on_its_seed_alone(panda: RobotModel, kinematics: Kinematics) -> None:
+    """Frames of the last solution serve again only where the seed is that solution."""
+    target, other = (kinematics.pose(np.array(panda.home_rad) + shift) for shift in (0.02, -0.03))
+    first = kinematics.solve(target, panda.home_rad)
+    expected = Kinematics(panda).solve(other, first.q)
+    assert kinematics.solve(other, first.q) == expected, "another pose was computed meanwhile"
+    kinematics.solve(target, panda.home_rad)
+    assert kinematics.solve(other, first.q) == expected, "the seed is the last solution"
+    assert kinematics.solve(target, panda.home_rad) == first
+
+
 def test_solutions_stay_in_the_joint_range(panda: RobotModel, kinematics: Kinematics) -> None:
     for q in some_joints(panda, 3):
         found = kinematics.solve(kinematics.pose(q), panda.home_rad)

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from floop_robot.deploy import FleetClient
 from floop_robot.services.policy import RobotStats
 from floop_robot.services.supervision.fleet_description import Middleware, simulated_fleet
 from floop_robot.services.supervision.stats_file import read_stats
@@ -59,6 +60,8 @@ class Up:
     def wait_working(self) -> None:
         before = self.transitions()
         wait_for(lambda: self.transitions() not in (0, before), BACK_S, "control steps")
+        with FleetClient(self.config.endpoints.fleet_rpc, BACK_S) as client:  # one that still starts knows no SIGINT
+            client.status()
 
     def stop(self) -> int:
         if self.process.poll() is None:

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from floop_policies import bundle_path
+from floop_robot.deploy.registry import Origin, read_history
 from floop_robot.services.fleet_manager import REGISTRY_FILE
 from tests.support.cli_in_process import Floop
 from tests.support.ports import free_base_port
@@ -115,6 +116,8 @@ def test_a_fleet_that_has_begun_needs_its_first_bundle_no_more(tmp_path: Path) -
         finally:
             fleet.close()
         baseline.unlink(missing_ok=True)
+    versions = read_history(tmp_path / "run" / REGISTRY_FILE).versions
+    assert [version.origin for version in versions] == [Origin.BASELINE], "the second start published another one"
 
 
 def test_a_run_of_an_older_floop_is_refused_before_anything_in_it_changes(floop: Floop, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_ctrl_c_ends_everything_within_five_seconds(tmp_path: Path) -> None:
 def test_ctrl_c_while_it_starts(tmp_path: Path) -> None:
     with demo(tmp_path) as running:
         wait_for(lambda: run_dir_of(tmp_path), 60.0, "its start")
-        interrupt(running)
+        assert interrupt(running).strip().splitlines()[-1] == "stopped"
     nothing_is_left(tmp_path)
 
 

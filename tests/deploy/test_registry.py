@@ -337,6 +337,7 @@ def test_closing_twice_closes_nobody_elses_file(tmp_path):
     others = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
     registry.close()
     for other in others:
+        assert os.fstat(other).st_rdev == Path(os.devnull).stat().st_rdev, "its number was closed"
         os.close(other)
 
 

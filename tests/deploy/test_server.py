@@ -78,3 +78,4 @@ def test_a_full_disk_is_shown_and_does_not_end_the_fleet_manager(manager: Manage
         manager.feed.put(1, [True])
         wait_for(lambda: client.status().trouble == "", what="the end of the error")
         wait_for(lambda: client.status().live[0].classes, what="the episode")
+        assert (client.status().production, client.status().trouble) == (1, "")

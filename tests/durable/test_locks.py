@@ -49,7 +49,10 @@ def test_a_second_holder_is_refused_at_once_and_told_who_has_it(tmp_path: Path, 
 def test_a_killed_holder_leaves_no_lock(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
-    lock(tmp_path / "lock").release()
+    successor = lock(tmp_path / "lock")
+    with pytest.raises(LockHeld):  # it is one lock still, not a second file beside the dead one's
+        lock(tmp_path / "lock")
+    successor.release()
 
 
 def test_two_locks_of_one_process_exclude_each_other_too(tmp_path: Path) -> None:

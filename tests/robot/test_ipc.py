@@ -101,7 +101,9 @@ def test_a_killed_policy_is_noticed_within_a_tenth_of_a_second(start: Start, lin
         assert report.mono_s - killed_s < 0.6
 
 
-def test_a_killed_driver_stops_the_arm_and_its_successor_is_taken_over(start: Start, links: IpcLinks) -> None:
+def test_a_killed_driver_stops_the_arm_and_its_successor_is_taken_over(
+    start: Start, links: IpcLinks, folder: Path
+) -> None:
     reports = links.reports_in()
     driver = start("driver")
     start("safety")
@@ -111,6 +113,7 @@ def test_a_killed_driver_stops_the_arm_and_its_successor_is_taken_over(start: St
     wait_for(is_in(reports, SafetyMode.STOPPING), what="a stop")
     start("driver")
     wait_for(is_in(reports, SafetyMode.FOLLOWING), what="following again")
+    assert not (folder / "stopped").exists(), "a silent driver is no e-stop"
 
 
 def test_a_killed_safety_process_comes_back_into_motion(start: Start, links: IpcLinks) -> None:
@@ -148,6 +151,7 @@ def test_a_stop_outlives_a_killed_safety_process(start: Start, links: IpcLinks, 
     orders = links.estop_commands_out()
     orders.send(EstopCommand(stop=False, who="operator"))
     wait_for(is_in(reports, SafetyMode.FOLLOWING), what="following after the release")
+    assert not newest(reports).estop
 
 
 def target(seq: int) -> JointTarget:

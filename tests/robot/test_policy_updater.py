@@ -396,7 +396,8 @@ def test_junk_on_the_ports_changes_nothing(manager, robots):
     with manager.client() as client:
         wait_for(lambda: client.status().dropped_messages >= 5)
         client.push(make_bundle(1))
-    acting(robot, 2)
+        acting(robot, 2)
+        assert client.status().production == 2
     dealer.close()
     context.term()
 

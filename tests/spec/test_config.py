@@ -167,4 +167,6 @@ def test_a_file_of_an_older_floop_is_refused_in_one_line_with_every_new_name(tmp
 def test_each_new_name_is_a_key_of_today(old: str) -> None:
     kind: type = FloopConfig
     for part in RENAMED_KEYS[old].split("."):
-        kind = {field.name: field.type for field in msgspec.structs.fields(kind)}[part]
+        types = {field.name: field.type for field in msgspec.structs.fields(kind)}
+        assert part in types, f"{old} is said to be {RENAMED_KEYS[old]} now"
+        kind = types[part]

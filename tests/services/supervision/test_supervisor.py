@@ -92,6 +92,7 @@ def test_what_cannot_be_started_now_is_started_later(modules: Path, monkeypatch:
         wait_for(lambda: [r.name for r in supervisor.restarts] == ["b"])
         log.rmdir()
         wait_for(lambda: [r.name for r in supervisor.restarts] == ["b", "a"])
+        assert not supervisor.given_up
 
 
 def test_a_user_error_is_not_repeated_but_reported(modules: Path) -> None:

@@ -65,6 +65,8 @@ class TrialFinding(msgspec.Struct, frozen=True):
 
     decision: Decision
     reason: str
+    makes_room: bool = False
+    """Whether it ended for a newer candidate."""
 
 
 def _clear_gain(success: float) -> float:
@@ -93,8 +95,6 @@ class Trial:
         self.pairs: list[Pair] = []
         self.preempted = False
         """Whether newer candidates keep coming; set by the owner at any time (the tests hold whenever one stops)."""
-        self.made_room = False
-        """Whether it ended for a newer candidate."""
         self._patience = PATIENCE_PAIRS * (1 + made_room)
         self._max_pairs, self._max_regression_pairs = config.max_pairs, config.max_regression_pairs
         self._seen = dict.fromkeys(Suite, 0)
@@ -160,6 +160,11 @@ class Trial:
         return SuiteCounts(*((sum(done[suite]), len(done[suite])) for suite in (Suite.REGRESSION, Suite.TARGET)))
 
     @property
+    def made_room(self) -> bool:
+        """Whether it ended for a newer candidate."""
+        return self.finding is not None and self.finding.makes_room
+
+    @property
     def kept_alpha(self) -> float | None:
         """What is left of `alpha`; None when nothing was at stake: without a pair that could lead to an acceptance."""
         has_bet = self._seen[self._improvement_suite] > 0 and not self._canary_only
@@ -192,8 +197,8 @@ class Trial:
         if improvement is Status.OPEN and seen >= self._max_improvement_pairs:
             return TrialFinding(Decision.INCONCLUSIVE, f"no clear difference {self._improvement_score()}")
         if improvement is Status.OPEN and self.preempted and (why := self._unpromising):
-            self.made_room = True
-            return TrialFinding(Decision.INCONCLUSIVE, f"{why} {self._improvement_score()}; makes room for a newer one")
+            reason = f"{why} {self._improvement_score()}; makes room for a newer one"
+            return TrialFinding(Decision.INCONCLUSIVE, reason, makes_room=True)
         return self._regression_open_finding()
 
     @property

@@ -109,10 +109,10 @@ class Explorer:
             practice.policy_outcome(result.success)
             self._report(result, version, ActMode.SAMPLE)
         else:
-            analogy = practice.search.draw(rng)
-            result = self._run(self._analogy_policy(actor, analogy), scenario, rng, whole=whole)
+            tried = practice.search.draw(rng)
+            result = self._run(self._analogy_policy(actor, tried.point), scenario, rng, whole=whole)
             furthest = float(np.cumsum([step.reward for step in result.trace]).max())
-            practice.search.outcome(analogy, success=result.success, score=furthest)
+            practice.search.outcome(tried, success=result.success, score=furthest)
             self._report(result, version, ActMode.TRIAL)
         return result
 

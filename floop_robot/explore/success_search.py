@@ -10,7 +10,7 @@ A share of the points is drawn anywhere, for variety. The others are drawn near 
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 
 import msgspec
@@ -30,8 +30,6 @@ FORGET = 0.9
 """What a parent's count of children keeps with each child: about the latest ten tell whether it still succeeds."""
 ANYWHERE_SHARE = 0.2
 """Share of points that are drawn anywhere, once there are parents."""
-MAX_PENDING = 64
-"""Points whose outcome is awaited; older ones never get one."""
 
 
 class Space(msgspec.Struct, frozen=True):
@@ -69,13 +67,19 @@ class _Parent(msgspec.Struct):
     children: float = 1.0
 
 
+class Try(msgspec.Struct, frozen=True):
+    """A point to try, and the parent that it was drawn near; None if it was drawn anywhere."""
+
+    point: Values
+    parent: _Parent | None
+
+
 class SuccessSearch:
     """Search of one kind of work: `draw` a point, try it, then tell `outcome`."""
 
     def __init__(self, space: Space) -> None:
         self._space = space
         self._parents: deque[_Parent] = deque(maxlen=MAX_PARENTS)
-        self._pending: OrderedDict[int, _Parent | None] = OrderedDict()
         self._scores: deque[float] = deque(maxlen=RECENT)
 
     @property
@@ -83,28 +87,24 @@ class SuccessSearch:
         """Points that new ones are drawn near."""
         return tuple(parent.point for parent in self._parents)
 
-    def draw(self, rng: np.random.Generator) -> Values:
-        """A point to try; hand this very array to `outcome`."""
+    def draw(self, rng: np.random.Generator) -> Try:
+        """What to try next; hand it to `outcome`."""
         parent = None
         if self._parents and rng.random() >= ANYWHERE_SHARE:
             parent = self._parents[int(rng.choice(len(self._parents), p=self._weights()))]
         point = self._space.near(parent.point, rng) if parent else self._space.draw(rng)
-        self._pending[id(point)] = parent
-        if len(self._pending) > MAX_PENDING:
-            self._pending.popitem(last=False)
-        return point
+        return Try(point, parent)
 
-    def outcome(self, point: Values, *, success: bool, score: float = 0.0) -> None:
-        """Take in what came of a point; `score` says how far it came."""
+    def outcome(self, tried: Try, *, success: bool, score: float = 0.0) -> None:
+        """Take in what came of a try; `score` says how far it came."""
         successes = sum(parent.success for parent in self._parents)
         came_far = successes < FEW and len(self._scores) >= FEW and score > float(np.quantile(self._scores, FAR))
         self._scores.append(score)
-        parent = self._pending.pop(id(point), None)
-        if parent is not None:
+        if (parent := tried.parent) is not None:
             parent.good = FORGET * parent.good + (success or came_far)
             parent.children = FORGET * parent.children + 1.0
         if success or came_far:
-            self._parents.append(_Parent(point, success))
+            self._parents.append(_Parent(tried.point, success))
         if success and successes + 1 == FEW:
             self._parents = deque((parent for parent in self._parents if parent.success), maxlen=MAX_PARENTS)
 

@@ -23,10 +23,10 @@ def run(
 ) -> tuple[list[Values], list[bool]]:
     points, outcomes = [], []
     for _ in range(count):
-        point = search.draw(rng)
-        success = succeeds(point)
-        search.outcome(point, success=success)
-        points.append(point)
+        tried = search.draw(rng)
+        success = succeeds(tried.point)
+        search.outcome(tried, success=success)
+        points.append(tried.point)
         outcomes.append(success)
     return points, outcomes
 
@@ -62,9 +62,9 @@ def test_where_success_is_too_rare_to_be_met_it_goes_where_tries_come_furthest(s
     rng, search, goal = np.random.default_rng(seed), SuccessSearch(SPACE), np.array([0.7, -0.7, 0.2])
     found = []
     for _ in range(400):
-        point = search.draw(rng)
-        away = float(np.abs(point - goal).max())
-        search.outcome(point, success=away < 0.12, score=-away)  # 2 in 10,000 of all points
+        tried = search.draw(rng)
+        away = float(np.abs(tried.point - goal).max())
+        search.outcome(tried, success=away < 0.12, score=-away)  # 2 in 10,000 of all points
         found.append(away < 0.12)
     assert sum(found) >= 10
     assert sum(found[300:]) > 0.1 * 100

@@ -29,7 +29,7 @@ KILTED := .venv-kilted
 setup: $(STAMP)
 
 # torch goes first and pinned: any other version pulls gigabytes of accelerator libraries.
-$(STAMP): setup.py pyproject.toml constraints.txt
+$(STAMP): setup.py pyproject.toml constraints.txt $(wildcard floop_robot/learn/native/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt setuptools wheel

@@ -71,6 +71,12 @@ class PolledSubscription:
         ]
 
 
+def _newest(topic: PolledSubscription, read: Callable[[bytes, float], T | None]) -> T | None:
+    """The newest message that can be read: one that can't hides none before it, such as a stop."""
+    readable = (read(data, mono_s) for data, mono_s in reversed(topic.take()))
+    return next((each for each in readable if each is not None), None)
+
+
 class RosSubscriber(Generic[M, T]):
     """The newest message of a topic as a struct; what does not convert is counted and dropped.
 
@@ -85,11 +91,10 @@ class RosSubscriber(Generic[M, T]):
         self.refused = 0
 
     def receive(self) -> T | None:
-        """The newest message since the last call, or None."""
-        found = self._topic.take()
-        if not found:
-            return None
-        data, mono_s = found[-1]
+        """The newest message since the last call that can be read, or None."""
+        return _newest(self._topic, self._read)
+
+    def _read(self, data: bytes, mono_s: float) -> T | None:
         try:
             return self._convert(deserialize_message(data, self._kind), mono_s)
         except _REFUSALS:
@@ -108,8 +113,8 @@ class CdrSubscriber(Generic[T]):
         self.refused = 0
 
     def receive(self) -> T | None:
-        """The newest message since the last call, or None."""
-        return self._read(*found[-1]) if (found := self._topic.take()) else None
+        """The newest message since the last call that can be read, or None."""
+        return _newest(self._topic, self._read)
 
     def receive_all(self) -> list[T]:
         """All messages since the last call, oldest first."""

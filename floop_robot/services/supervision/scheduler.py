@@ -77,7 +77,16 @@ class Scheduler:
         self._run_dir, self._explorers = run_dir, tuple(explorers)
 
     def phase(self) -> LoopPhase:
-        """The present phase; calm while the gate has not reported."""
+        """The present phase; calm while the gate has not reported, or where its figures cannot be read.
+
+        A power cut, or another floop in this folder, may leave such figures. They must not end the supervision.
+        """
+        try:
+            return self._read_phase()
+        except (OSError, msgspec.MsgspecError):
+            return LoopPhase.CALM
+
+    def _read_phase(self) -> LoopPhase:
         gate = read_stats(self._run_dir, "gate", _GateView)
         if not gate or not gate[-1].target_tasks.classes:
             return LoopPhase.CALM

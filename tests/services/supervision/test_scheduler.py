@@ -76,6 +76,14 @@ def test_the_phase_is_read_from_the_stats_of_gate_and_explorers(tmp_path: Path) 
     assert scheduler.phase() is LoopPhase.CALM
 
 
+@pytest.mark.parametrize("left", [b"", b"\x81\xa4busy\xa2no", b"\xc1"])
+def test_figures_that_cannot_be_read_leave_the_fleet_supervised(tmp_path: Path, left: bytes) -> None:
+    scheduler = Scheduler(tmp_path, ("explorer_1",))
+    report(tmp_path, 0)
+    (tmp_path / "stats" / "gate~1.stats").write_bytes(left)
+    assert scheduler.phase() is LoopPhase.CALM
+
+
 @pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="the kernel has no autogroups")
 def test_sessions_get_the_nice_values_of_the_phase_and_their_own_ones_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -26,6 +26,8 @@ from floop_robot.spec.verdict import Decision, Verdict
 MANAGER_NAME = "fleet manager"
 """Signs what no person decided, in the audit."""
 _WATCHED = (Origin.GATE, Origin.PUSH)
+PROVEN_EPISODES = 10
+"""Live episodes after which a version of the gate counts as proven, if it was not seen to do worse by then."""
 _STATES = {Decision.REJECTED: CandidateState.REJECTED, Decision.INCONCLUSIVE: CandidateState.INCONCLUSIVE}
 
 
@@ -167,12 +169,13 @@ class DeploymentController:
     def _proven_before(self, info: VersionInfo) -> int:
         """The version that `info` has to match: the one before, or an earlier one if that had no time to prove itself.
 
-        0 if there is none. Versions of the gate prove themselves: they are confirmed, or watched for `watch_s`.
+        0 if there is none. Versions of the gate prove themselves by live episodes: of those in doubt none is replaced
+        by the gate. Time alone proves nothing, since robots may stand.
         """
         while info.replaces:
             before = self.registry.version(info.replaces)
-            was_watched = info.published_ns - before.published_ns >= self._config.watch_s * 1e9
-            if before.origin is not Origin.GATE or was_watched or before.sha256 in self._confirmed:
+            episodes = sum(tally.episodes for tally in self.record.tallies(before.sha256).values())
+            if before.origin is not Origin.GATE or episodes >= PROVEN_EPISODES or before.sha256 in self._confirmed:
                 return before.version
             info = before
         return 0

@@ -79,7 +79,6 @@ class Explorer:
         self._kinematics = Kinematics(self._env.robot)
         self._analogies = analogies(len(self._known), layout)
         self._practice: dict[str, ClassPractice] = {}
-        self._stall_limit = StallLimit()
 
     @property
     def target_classes(self) -> tuple[str, ...]:
@@ -93,7 +92,7 @@ class Explorer:
         reported = self._reported_tasks()
         if reported is not None and rng.random() < self._reported_share:
             return self._practise(actor, version, scenario_of(reported, seed), rng)
-        result = self._run(actor, scenario_of(self._known_tasks, seed), rng, whole=True)
+        result = self._run(actor, scenario_of(self._known_tasks, seed), rng)
         self._report(result, version, ActMode.SAMPLE)
         return result
 
@@ -103,25 +102,26 @@ class Explorer:
         """An episode of a reported task, by analogy or by the policy itself."""
         name = scenario.object.object_class
         practice = self._practice.setdefault(name, ClassPractice(self._analogies))
-        whole = rng.random() < WHOLE_SHARE
+        limit = None if rng.random() < WHOLE_SHARE else practice.stall_limit
         if rng.random() >= self._analogy_share * (1.0 - practice.policy_success):
-            result = self._run(actor, scenario, rng, whole=whole)
+            result = self._run(actor, scenario, rng, limit)
             practice.policy_outcome(result.success)
             self._report(result, version, ActMode.SAMPLE)
         else:
             tried = practice.search.draw(rng)
-            result = self._run(self._analogy_policy(actor, tried.point), scenario, rng, whole=whole)
+            result = self._run(self._analogy_policy(actor, tried.point), scenario, rng, limit)
             furthest = float(np.cumsum([step.reward for step in result.trace]).max())
             practice.search.outcome(tried, success=result.success, score=furthest)
             self._report(result, version, ActMode.TRIAL)
+        if result.success:
+            practice.stall_limit.succeeded([step.reward for step in result.trace])
         return result
 
-    def _run(self, actor: PolicyActor, scenario: Scenario, rng: np.random.Generator, *, whole: bool) -> RolloutResult:
-        give_up = None if whole else self._stall_limit.watch()
-        result = run_episode(self._env, actor, scenario, rng, sample=True, record_trace=True, give_up=give_up)
-        if result.success:
-            self._stall_limit.succeeded([step.reward for step in result.trace])
-        return result
+    def _run(
+        self, actor: PolicyActor, scenario: Scenario, rng: np.random.Generator, limit: StallLimit | None = None
+    ) -> RolloutResult:
+        give_up = limit.watch() if limit else None
+        return run_episode(self._env, actor, scenario, rng, sample=True, record_trace=True, give_up=give_up)
 
     def forget_reports(self) -> None:
         """Start anew: the journal was replaced."""

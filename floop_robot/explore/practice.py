@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from floop_robot.explore.stall_limit import StallLimit
 from floop_robot.explore.success_search import Space, SuccessSearch
 
 POLICY_EPISODES = 20
@@ -15,6 +16,8 @@ class ClassPractice:
 
     def __init__(self, space: Space) -> None:
         self.search = SuccessSearch(space)
+        self.stall_limit = StallLimit()
+        """Of this class alone: who does known tasks hardly stalls, and first successes at new ones do."""
         self._policy_successes: deque[bool] = deque(maxlen=POLICY_EPISODES)
 
     def policy_outcome(self, success: bool) -> None:

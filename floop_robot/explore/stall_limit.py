@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+import numpy as np
+
 LATEST = 50
 """Latest successful episodes that set the limit."""
 ENOUGH = 10
 """Successful episodes before any other is given up."""
 MARGIN = 1.5
-"""An episode is given up once it stalls so many times as long as any of these."""
+"""An episode is given up once it stalls so many times as long as nine in ten of these …"""
+LEAST_STEPS = 5
+"""… and so many steps at least: successes without any stall are no reason to give up at the first one."""
 
 
 class StallLimit:
@@ -26,7 +30,10 @@ class StallLimit:
     @property
     def steps(self) -> float:
         """Longest stall that is allowed; infinite while too little is known."""
-        return MARGIN * max(self._longest) if len(self._longest) >= ENOUGH else float("inf")
+        if len(self._longest) < ENOUGH:
+            return float("inf")
+        # Not the longest of all: one lucky success after a long stall would switch this off.
+        return max(float(LEAST_STEPS), MARGIN * float(np.quantile(self._longest, 0.9)))
 
     def succeeded(self, rewards: list[float]) -> None:
         """Take in the rewards of a successful episode."""

@@ -114,7 +114,9 @@ class Gate:
         if self._incumbent is not None and bundle.manifest.version == self._incumbent.manifest.version:
             return
         require_contract(bundle.manifest, self._task, self._ids, "the gate")
-        self._incumbent, self._cooldown_until_s, self._wealth = bundle, 0.0, {}
+        if self._incumbent is None or bundle.manifest.sha256 != self._incumbent.manifest.sha256:
+            self._wealth = {}  # the same weights under another number are no new incumbent
+        self._incumbent, self._cooldown_until_s = bundle, 0.0
         self._executor.add_policy(bundle.manifest.sha256, bundle.to_bytes())
         if self._trial_runner is not None:
             self._trial_runner.cancel()  # first: the pairs that it gives back are the former incumbent's

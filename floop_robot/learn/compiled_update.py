@@ -20,8 +20,8 @@ from floop_robot.replay.sac_batch import SacBatch
 
 INSTRUCTION_SETS = ("avx512", "avx2")
 """Best first. setup.py builds `_sac_update_NAME` for each."""
-MAX_LAYERS = 8
-"""As in networks.h."""
+MIN_LAYERS, MAX_LAYERS = 2, 8
+"""One hidden layer at least; the most are those of networks.h."""
 
 
 class _NetStruct(Structure):
@@ -80,6 +80,8 @@ def _load(name: str) -> ctypes.CDLL | None:
             library = ctypes.CDLL(str(path))
         except OSError:  # built for another machine
             continue
+        if not _fits(library):  # built from older sources: `make setup` builds it again
+            continue
         library.sac_supported.restype = library.sac_memory.restype = c_int64
         library.sac_memory.argtypes = (POINTER(_ProblemStruct),)
         library.sac_step.argtypes, library.sac_step.restype = (c_void_p, c_void_p, c_void_p), None
@@ -88,11 +90,21 @@ def _load(name: str) -> ctypes.CDLL | None:
     return None
 
 
+def _fits(library: ctypes.CDLL) -> bool:
+    """Whether the structs of the library are those of this file."""
+    if not hasattr(library, "sac_struct_bytes"):
+        return False
+    library.sac_struct_bytes.restype = c_int64
+    sizes = ctypes.sizeof(_ProblemStruct), ctypes.sizeof(_SettingsStruct), ctypes.sizeof(_LossesStruct)
+    return bool(library.sac_struct_bytes() == sizes[0] + 1000 * sizes[1] + 1_000_000 * sizes[2])
+
+
 def make_update(parameters: SacParameters, rows: int, *, compiled: bool) -> SacUpdate | CompiledSacUpdate:
     """The update for batches of `rows`; numpy's unless `compiled` and there is compiled code for these networks."""
     name = instruction_set() if compiled else None
-    deepest = max(len(net.layers) for net in (parameters.actor, parameters.critic))
-    return CompiledSacUpdate(parameters, rows, name) if name and deepest <= MAX_LAYERS else SacUpdate(parameters, rows)
+    depths = [len(net.layers) for net in (parameters.actor, parameters.critic)]
+    fits = min(depths) >= MIN_LAYERS and max(depths) <= MAX_LAYERS
+    return CompiledSacUpdate(parameters, rows, name) if name and fits else SacUpdate(parameters, rows)
 
 
 class CompiledSacUpdate:

@@ -168,6 +168,8 @@ class ContinuousLearner:
         if now >= self._checkpoint_due and steps != self._steps_at["checkpoint"]:
             self._checkpoint_due, self._steps_at["checkpoint"] = now + self._config.checkpoint_interval_s, steps
             self.bundle()  # raises when training diverged: such a checkpoint must not be written
+            if not all(np.isfinite(array).all() for array in self._algorithm.arrays().values()):
+                raise BundleRefused("training diverged: the critics or their optimizers hold NaN or infinity")
             try:
                 self.checkpoint()
             except StorageError as error:  # a full disk passes, and what was learned would be lost with the process

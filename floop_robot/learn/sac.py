@@ -54,6 +54,10 @@ class FloopSAC(SAC):
         model.set_logger(Logger(folder=None, output_formats=[]))
         return model
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: what shares memory with this very model is made anew."""
+        return self.__dict__ | {"_views": None, "_updates": None}
+
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), *self.NOT_SAVED]
 

@@ -44,6 +44,14 @@ RENAMED_KEYS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Old key → the key that means the same today, both with their section."""
 
+REMOVED_KEYS: Final[tuple[str, ...]] = ("gate.lesson_s", "gate.warmup_s")
+"""Keys that mean nothing any more."""
+
+
+def removed_keys_in(raw: Any) -> list[str]:
+    """The keys in a file's plain data that mean nothing any more."""
+    return [key for key in REMOVED_KEYS if _has(raw, key.split("."))]
+
 
 def renamed_keys_in(raw: Any) -> dict[str, str]:
     """The old keys that stand in a file's plain data, each with its new name."""

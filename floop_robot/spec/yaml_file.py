@@ -10,7 +10,7 @@ import msgspec
 import yaml
 
 from floop_robot.spec.errors import ConfigError, UnknownName
-from floop_robot.spec.renamed_keys import renamed_keys_in
+from floop_robot.spec.renamed_keys import removed_keys_in, renamed_keys_in
 
 T = TypeVar("T")
 _NAMES = {"object": "fields (name: value)", "array": "list"}
@@ -67,15 +67,21 @@ def read_yaml(path: Path, kind: type[T]) -> T:
     return convert({} if raw is None else raw, kind, str(path))
 
 
+def _changes_since(raw: Any) -> str:
+    """What must change in a file of an older floop; empty for any other."""
+    renamed = ", ".join(f"{old} is now {new}" for old, new in renamed_keys_in(raw).items())
+    removed = ", ".join(removed_keys_in(raw))
+    return "; ".join(filter(None, (renamed and f"rename in it: {renamed}", removed and f"leave out of it: {removed}")))
+
+
 def convert(raw: Any, kind: type[T], where: str) -> T:
     """Turn plain data into a `kind`; unknown fields are refused with the nearest valid one."""
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
         found = _UNKNOWN.search(str(error))
-        if found and (renamed := renamed_keys_in(raw)):
-            changes = ", ".join(f"{old} is now {new}" for old, new in renamed.items())
-            raise ConfigError(f"{where} was written for an older floop; rename in it: {changes}") from None
+        if found and (changes := _changes_since(raw)):
+            raise ConfigError(f"{where} was written for an older floop; {changes}") from None
         if found:
             path = (found["path"] or "").strip(".")
             place = f"{where} at {path}" if path else where

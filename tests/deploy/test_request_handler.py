@@ -88,16 +88,24 @@ def test_a_rollback_goes_to_the_last_proven_version_and_so_does_its_reference(ha
     assert [(v.origin, v.restores) for v in harness.registry.versions()[3:]] == [(Origin.ROLLBACK, 1)]
 
 
-@pytest.mark.parametrize("proof", ["confirmed", "watched"])
+@pytest.mark.parametrize("proof", ["confirmed", "tried"])
 def test_a_rollback_passes_over_no_proven_version(harness, proof):
-    harness.live(1, [True] * 40)
+    harness.live(1, [True] * 20 + [True, False] * 10)
     harness.submit(1, 1)
-    harness.live(2, [True] * 12 if proof == "confirmed" else [True, True, True, False] * 6)
-    harness.now_ns += 0 if proof == "confirmed" else int(CONFIG.watch_s * S)
+    harness.live(2, [True] * 12 if proof == "confirmed" else [True, True, True, False] * 3)
     assert harness.fleet.status().confirmed == ((2,) if proof == "confirmed" else ())
     harness.submit(2, 2)
     harness.live(3, [False] * 12)
     assert [(v.origin, v.restores) for v in harness.registry.versions()[3:]] == [(Origin.ROLLBACK, 2)]
+
+
+def test_time_without_an_episode_proves_no_version(harness):
+    harness.live(1, [True] * 40)
+    harness.submit(1, 1)
+    harness.now_ns += int(5 * CONFIG.watch_s * S)  # robots are held, or stopped
+    harness.submit(2, 2)
+    harness.live(3, [False] * 12)
+    assert [(v.origin, v.restores) for v in harness.registry.versions()[3:]] == [(Origin.ROLLBACK, 1)]
 
 
 def test_the_next_waits_until_the_watched_one_is_confirmed(harness):

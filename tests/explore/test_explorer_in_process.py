@@ -82,14 +82,20 @@ def test_nearly_all_practice_is_on_what_fails_most_of_it_by_analogy() -> None:
 def test_stalled_practice_ends_early_and_is_truncated() -> None:
     records = Records()
     explorer = make_explorer(records)
-    for _ in range(ENOUGH + 2):
+    for _ in range(ENOUGH + 2):  # what known tasks look like says nothing of baskets
         explorer.explore(skilled().actor(), 1)
     fail_at_baskets(explorer)
-    for _ in range(16):
+    early: list[EpisodeEnd] = []
+    for _ in range(400):  # until there were enough successes at baskets, by analogy, and a failure after them
         explorer.explore(skilled().actor(), 1)
+        end = records.ends[-1]
+        if end.outcome is OutcomeCode.TIMEOUT and end.steps < get_task(TASK).spec.max_steps:
+            early.append(end)
+            break
     explorer.close()
-    early = [e for e in records.ends if e.outcome is OutcomeCode.TIMEOUT and e.steps < get_task(TASK).spec.max_steps]
     assert early, "every failure lasted to the end"
+    successes = [e for e in records.ends if e.object.object_class == "basket" and e.outcome is OutcomeCode.SUCCESS]
+    assert len(successes) >= ENOUGH
     for end in early:
         rows = [r for r in records.all if isinstance(r, Transition) and r.episode == end.episode]
         assert rows[-1].truncated and not rows[-1].terminated and len(rows) == end.steps

@@ -96,7 +96,21 @@ def test_extreme_outputs_stay_finite_and_alike(instructions: str) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-3, abs=1e-4)
 
 
+def test_nan_shows_as_in_numpy(instructions: str) -> None:
+    """A healthy loss would hide that an observation was not."""
+    for compiled in (True, False):
+        p = parameters(4, 2, (8, 8), (8,))
+        update = CompiledSacUpdate(p, 16, instructions) if compiled else SacUpdate(p, 16)
+        update.batch.obs_act[...] = 0.1
+        update.batch.next_obs_act[...] = 0.1
+        update.batch.obs_act[3, 0] = np.nan
+        losses = update.step(SacUpdateSettings(**RATES))
+        assert np.isnan([losses.critic, losses.actor]).all()
+        assert np.isnan(p.critic.params).any() and np.isnan(p.actor.params).any()
+
+
 def test_numpy_takes_what_compiled_code_does_not() -> None:
+    assert type(make_update(SacParameters.of_shape(3, 1, (), ()), 8, compiled=True)) is SacUpdate
     deep = parameters(3, 1, (4,) * MAX_LAYERS, (4,))
     assert type(make_update(deep, 8, compiled=True)) is SacUpdate
     flat = parameters(3, 1, (4,), (4,))

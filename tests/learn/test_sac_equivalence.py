@@ -1,5 +1,7 @@
 """The update is stable-baselines3's up to rounding, in numpy and in compiled code."""
 
+import copy
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -140,6 +142,16 @@ def test_saved_and_loaded_model_trains_on_alike(tmp_path: Any) -> None:
     for model in (stock, again):
         train_alike(model, 10)
     assert largest_difference(stock, again) < 5e-6
+
+
+def test_a_trained_model_can_be_copied_and_pickled_and_each_learns_for_itself() -> None:
+    model = make(FloopSAC)
+    train_alike(model, 5)
+    before = [p.detach().clone() for p in model.actor.parameters()]
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):  # noqa: S301 - its own bytes
+        train_alike(twin, 5)
+        assert all(th.equal(a, b) for a, b in zip(before, model.actor.parameters(), strict=True))
+        assert any(not th.equal(a, b) for a, b in zip(before, twin.actor.parameters(), strict=True))
 
 
 def test_torch_sees_what_numpy_changes() -> None:

@@ -21,7 +21,8 @@ typedef vec Tile[TILE_ROWS][VECTORS];
 
 INLINE vec load(const float *from) { return *(const vec *)from; }
 INLINE void store(float *to, vec value) { *(vec *)to = value; }
-INLINE vec where_positive(vec gate, vec value) { return (vec)((mask_vec)value & (gate > (vec){0})); }
+/* `value` where the gate is not zero or less: NaN passes, so that it shows, as in numpy. */
+INLINE vec where_positive(vec gate, vec value) { return (vec)((mask_vec)value & ~(gate <= (vec){0})); }
 static inline long rounded_up(long n, long unit) { return (n + unit - 1) / unit * unit; }
 
 /* tile = a · b. a(i, k) = a[k / PANEL * block + k % PANEL * step + i * row]; b has PANEL columns in memory. */

@@ -262,10 +262,14 @@ int64_t sac_memory(const Problem *problem) {
     return lay_out(problem, &state, 0);
 }
 
+/* Sizes of the structs: a library from before a change of theirs must not be used. */
+int64_t sac_struct_bytes(void) { return sizeof(Problem) + 1000 * sizeof(Settings) + 1000000 * sizeof(Losses); }
+
 /* Whether this machine has the instructions. */
 int64_t sac_supported(void) {
 #ifdef __AVX512F__
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
 #else
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif

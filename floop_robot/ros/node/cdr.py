@@ -54,7 +54,16 @@ class CdrLayout:
         for packer, offset, count in self._runs:
             packer.pack_into(data, offset, *numbers[start : start + count])
             start += count
+        if start != len(numbers):
+            raise ValueError(f"{len(numbers)} numbers for a {type(self.message).__name__} of {start}")
         return bytes(data)
+
+    @property
+    def numbers(self) -> tuple[Any, ...]:
+        """Those of the message that the layout was made from."""
+        numbers = self.unpack(self._data)
+        assert numbers is not None
+        return numbers
 
     def unpack(self, data: bytes) -> tuple[Any, ...] | None:
         """The numbers of a message, in the order of its fields; None when its strings or lengths are others."""
@@ -142,18 +151,22 @@ class CdrReader:
         self._layouts: list[CdrLayout] = []
 
     def read(self, data: bytes) -> CdrMessage:
-        """The message; raises ValueError where `data` is none, or not in little-endian XCDR1."""
+        """The message; raises ValueError where `data` is none.
+
+        What is written in another way than ROS does it here (big-endian, text that is no UTF-8) is converted by ROS.
+        """
         for i, layout in enumerate(self._layouts):
             if (numbers := layout.unpack(data)) is not None:
                 if i:
                     self._layouts.insert(0, self._layouts.pop(i))
                 return CdrMessage(layout, numbers)
         try:
-            layout = CdrLayout(deserialize_message(data, self._kind))
+            message = deserialize_message(data, self._kind)
+            layout = CdrLayout(message)
         except RuntimeError as error:  # of the middleware
             raise ValueError(f"not a {self._kind.__name__}: {error}") from None
         if (numbers := layout.unpack(data)) is None:
-            raise ValueError(f"a {self._kind.__name__} that is not in little-endian XCDR1")
+            return CdrMessage(layout, layout.numbers)
         self._layouts = [layout, *self._layouts[: MAX_SHAPES - 1]]
         return CdrMessage(layout, numbers)
 

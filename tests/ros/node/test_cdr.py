@@ -75,3 +75,23 @@ def test_a_writer_takes_any_number_of_shapes() -> None:
     for i in range(2 * MAX_SHAPES):
         data = writer.write(i, lambda i=i: JointState(name=[f"joint_{i}"], position=[0.0]), (0, 0, 1.0 * i))
         assert deserialize_message(data, JointState) == JointState(name=[f"joint_{i}"], position=[1.0 * i])
+
+
+@pytest.mark.parametrize("text", [b"\xe4ase", b"a\x00b"])
+def test_text_that_ros_writes_in_another_way_is_converted_by_ros(text: bytes) -> None:
+    """Latin-1, or a zero within: serialised again it is not what arrived."""
+    message = JointState(name=["a"], position=[1.5])
+    message.header.frame_id = "x" * len(text)
+    message.header.stamp.sec = 7
+    data = bytes(serialize_message(message)).replace(b"x" * len(text), text)
+    reader = CdrReader(JointState)
+    for _ in range(2):
+        read = reader.read(data)
+        assert (read["header.stamp.sec"], read["position"]) == (7, (1.5,))
+
+
+def test_a_message_takes_as_many_numbers_as_it_has() -> None:
+    layout = CdrLayout(JointState(name=["a"], position=[1.0]))
+    assert layout.pack(0, 0, 2.0)
+    with pytest.raises(ValueError, match="4 numbers for a JointState of 3"):
+        layout.pack(0, 0, 2.0, 3.0)

@@ -37,20 +37,51 @@ class _WithShifts(click.Command):
 @click.option("--robots", default=4, show_default=True, type=click.IntRange(1, 16), help="Simulated robots.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Seed of worlds and learner.")
 @click.option("--shift", default="new-object", show_default=True, help="How the world shifts; see the list below.")
-@click.option("--baseline", type=click.Path(path_type=Path), default=None,
-              help="Bundle to start from, instead of the shipped one.")
+@click.option(
+    "--baseline",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Bundle to start from, instead of the shipped one.",
+)
 @click.option("--no-ros", is_flag=True, help="Run without ROS 2, even where it is installed.")
 @click.option("--headless", is_flag=True, help="Print lines instead of a live screen.")
-@click.option("--seconds", default=600.0, show_default=True, type=click.FloatRange(40),
-              help="Longest time that the fleet runs, in seconds; it stops once it has recovered.")
-@click.option("--episodes", default=500, show_default=True, type=click.IntRange(10),
-              help="Most scenarios that measure both policies at the end, in 30 s or less.")
-@click.option("--require", "required", default=0.0, type=click.FloatRange(0, 1), metavar="SHARE",
-              help="For checks: the final policy must also reach this success on shifted tasks, such as 0.95.")
+@click.option(
+    "--seconds",
+    default=600.0,
+    show_default=True,
+    type=click.FloatRange(40),
+    help="Longest time that the fleet runs, in seconds; it stops once it has recovered.",
+)
+@click.option(
+    "--episodes",
+    default=500,
+    show_default=True,
+    type=click.IntRange(10),
+    help="Most scenarios that measure both policies at the end, in 30 s or less.",
+)
+@click.option(
+    "--require",
+    "required",
+    default=0.0,
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="For checks: the final policy must also reach this success on shifted tasks, such as 0.95.",
+)
 @click.option("--report", type=click.Path(path_type=Path), default=None, help="Also write the report to this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
-def demo(robots: int, seed: int, shift: str, baseline: Path | None, no_ros: bool, headless: bool, seconds: float,
-         episodes: int, required: float, report: Path | None, as_json: bool) -> int:
+def demo(
+    robots: int,
+    seed: int,
+    shift: str,
+    baseline: Path | None,
+    no_ros: bool,
+    headless: bool,
+    seconds: float,
+    episodes: int,
+    required: float,
+    report: Path | None,
+    as_json: bool,
+) -> int:
     """Run a simulated fleet, shift its world, and wait until it succeeds again.
 
     Everything that the run made stays in runs/ID/. Exit status 0: a version that passed the gate was confirmed by
@@ -76,7 +107,7 @@ def demo(robots: int, seed: int, shift: str, baseline: Path | None, no_ros: bool
         plan = DemoPlan(run_dir=run_dir, task=TASK, robots=robots, seed=seed, shift=shift, baseline=str(baseline or ""),
                     longest_s=seconds, evaluation_scenarios=episodes, required_success=required, base_port=base_port,
                     ros_domain=domain)  # fmt: skip
-        with (LineScreen() if headless or not sys.stderr.isatty() else LiveScreen(seconds)) as screen:
+        with LineScreen() if headless or not sys.stderr.isatty() else LiveScreen(seconds) as screen:
             experiment = Experiment(plan, screen.show)
             found = experiment.run()
     for file in (run_dir / "report.json", *([report] if report else [])):

@@ -45,8 +45,13 @@ def _machine() -> Iterator[DoctorCheck]:
     yield DoctorCheck("python", sys.version_info >= (3, 11), True, version, "use Python 3.11 or newer")
     folder = Path.cwd()
     free_mb = shutil.disk_usage(folder).free // 2**20
-    yield DoctorCheck("disk", free_mb > _LEAST_FREE_MB, True, f"{free_mb} MB free in {folder}",
-                f"free at least {_LEAST_FREE_MB} MB: runs are written to ./runs")
+    yield DoctorCheck(
+        "disk",
+        free_mb > _LEAST_FREE_MB,
+        True,
+        f"{free_mb} MB free in {folder}",
+        f"free at least {_LEAST_FREE_MB} MB: runs are written to ./runs",
+    )
     yield _writable(folder)
     cores = os.cpu_count() or 1
     yield DoctorCheck("cores", cores >= 2, False, str(cores), "the demo keeps real time on 2 cores or more")
@@ -71,8 +76,13 @@ def _ports() -> Iterator[DoctorCheck]:
                 probe.bind((host, int(port)))
                 yield DoctorCheck(f"port {port}", True, False, f"free ({name})")
             except OSError as error:
-                yield DoctorCheck(f"port {port}", False, False, f"{error.strerror} ({name})",
-                            "a fleet is running here, or set endpoints.base_port")
+                yield DoctorCheck(
+                    f"port {port}",
+                    False,
+                    False,
+                    f"{error.strerror} ({name})",
+                    "a fleet is running here, or set endpoints.base_port",
+                )
 
 
 def _files() -> Iterator[DoctorCheck]:
@@ -108,4 +118,3 @@ def doctor(as_json: bool) -> int:
             cure = f"  → {check.cure}" if not check.ok and check.cure else ""
             click.echo(f"{mark}  {check.name:<18} {check.detail}{cure}")
     return 1 if any(c.required and not c.ok for c in checks) else 0
-

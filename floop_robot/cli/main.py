@@ -92,4 +92,3 @@ def main() -> None:
             raise
         click.echo(f"floop: {error.name} is not installed; {hint}", err=True)
         sys.exit(2)
-

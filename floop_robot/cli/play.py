@@ -15,10 +15,23 @@ import click
 @click.option("--scenario", type=click.Path(path_type=Path), default=None, help="Play this scenario file (JSON).")
 @click.option("--expert", is_flag=True, help="Play the scripted demonstration instead of a policy.")
 @click.option("--trust", is_flag=True, help="Allow a stable-baselines3 zip, which can run any code when it is read.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("episode.gif"), show_default=True,
-              help="File to write: .gif, .mp4 or .png (a strip of frames).")
-def play(bundle: Path | None, task: str, shift: str | None, seed: int, scenario: Path | None, expert: bool,
-         trust: bool, out: Path) -> None:
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("episode.gif"),
+    show_default=True,
+    help="File to write: .gif, .mp4 or .png (a strip of frames).",
+)
+def play(
+    bundle: Path | None,
+    task: str,
+    shift: str | None,
+    seed: int,
+    scenario: Path | None,
+    expert: bool,
+    trust: bool,
+    out: Path,
+) -> None:
     """Record one episode of the policy BUNDLE; left out: the shipped policy."""
     import msgspec
 

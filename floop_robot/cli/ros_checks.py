@@ -56,9 +56,7 @@ def _works() -> DoctorCheck:
             timeout=_PROBE_LIMIT_S,
         )
     except subprocess.TimeoutExpired:
-        return DoctorCheck(
-            "ROS works", False, False, f"importing it took longer than {_PROBE_LIMIT_S:.0f} s", _INSTALL
-        )
+        return DoctorCheck("ROS works", False, False, f"importing it took longer than {_PROBE_LIMIT_S:.0f} s", _INSTALL)
     lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
     detail = "rclpy and floop_interfaces load" if done.returncode == 0 else lines[-1]
     return DoctorCheck("ROS works", done.returncode == 0, False, detail, "make setup-ros builds floop_interfaces again")

@@ -44,9 +44,7 @@ def _text(s: FleetStatus) -> str:
         marks = _directives(robot.directive) + drained + ("  stopped" if robot.estop else "")
         refused = f"  {robot.last_refusal}" if robot.last_refusal else ""
         heard = f"heard {robot.silent_s:.1f} s ago" if math.isfinite(robot.silent_s) else "not heard yet"
-        lines.append(
-            f"  {robot.robot:<12} v{robot.version} (wants v{robot.target}), {heard}{marks}{refused}"
-        )
+        lines.append(f"  {robot.robot:<12} v{robot.version} (wants v{robot.target}), {heard}{marks}{refused}")
     for live in s.live:
         rates = ", ".join(f"{name} {t.successes}/{t.episodes}" for name, t in live.classes.items())
         lines.append(f"  live {'/'.join(f'v{v}' for v in live.versions)}: {rates or 'no episode yet'}")

@@ -18,8 +18,14 @@ LOOP_ONLY = ("shift", "seconds")
 @click.option("--algo", default="sac", show_default=True, type=click.Choice(["sac", "ppo"]), help="Algorithm.")
 @click.option("--demonstrations", default=0, show_default=True, type=click.IntRange(0), help="Scripted episodes.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Seed of everything.")
-@click.option("--steps", "--total-timesteps", "total_timesteps", default=None, type=click.IntRange(0),
-              help="Environment steps after which training ends, if it does not end earlier at --until-success.")
+@click.option(
+    "--steps",
+    "--total-timesteps",
+    "total_timesteps",
+    default=None,
+    type=click.IntRange(0),
+    help="Environment steps after which training ends, if it does not end earlier at --until-success.",
+)
 @click.option("--until-success", default=None, type=click.FloatRange(0, 1), help="Stop at this selection success.")
 @click.option("--recipe", type=click.Path(path_type=Path), default=None, help="YAML file; other options override it.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard curves to OUT/tensorboard.")

@@ -10,8 +10,12 @@ import msgspec
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--against", type=click.Path(path_type=Path), default=None,
-              help="Compare with this policy on the same scenarios, as the gate does.")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Compare with this policy on the same scenarios, as the gate does.",
+)
 @click.option("--task", default="floop/Pick-v0", show_default=True, help="Task to do.")
 @click.option("--focus", multiple=True, help="Object class that must have improved; may be repeated.")
 @click.option("--episodes", default=200, show_default=True, type=click.IntRange(1), help="Number of scenarios.")
@@ -19,8 +23,17 @@ import msgspec
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Number of worker processes.")
 @click.option("--trust", is_flag=True, help="Allow a stable-baselines3 zip, which can run any code when it is read.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-def validate(bundle: Path, against: Path | None, task: str, focus: tuple[str, ...], episodes: int, seed: int,
-             workers: int, trust: bool, as_json: bool) -> int:
+def validate(
+    bundle: Path,
+    against: Path | None,
+    task: str,
+    focus: tuple[str, ...],
+    episodes: int,
+    seed: int,
+    workers: int,
+    trust: bool,
+    as_json: bool,
+) -> int:
     """Measure the policy BUNDLE in PyBullet.
 
     With --against, decide as the gate would; exit status 1 when it rejects BUNDLE.

@@ -10,6 +10,7 @@
   It ends when live success on shifted tasks is confirmed for the version that fixes it.
 * `tti_apply_s`: the same start, to the last robot's first control step on that version.
   Both are wall time at the fleet manager. The stages add up to `tti_s`.
+* `shown_success_s`: the same start, until one version's own episodes showed this success, by lower bound.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     tti_s: float | None
     tti_apply_s: float | None
     tti_stages_s: dict[str, float]
+    shown_success_s: dict[str, float | None]
     fix_version: int | None
     fix_episodes: Rate
     """Live episodes on shifted tasks with that version, up to its confirmation."""

@@ -32,6 +32,8 @@ from floop_robot.stream.tail_client import TailClient
 from floop_robot.train.validate import load_policy
 
 POLL_S = 0.5
+SHIFTED_PHASE = "shifted tasks"
+"""Name of the phase from the shift to the confirmed fix."""
 WARM_EPISODES = 8
 """Each robot does this many episodes of known tasks before the shift."""
 START_TIMEOUT_S = 300.0
@@ -69,7 +71,7 @@ class DemoProgress(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: Snapshot | None
     live: LiveSuccess | None
     waits: dict[str, PartWait] = {}
-    """What the loop waited for since the shift."""
+    """What the loop waited for since the shift; empty unless it waits for a fix."""
     done: int = 0
     """Scenarios of the final evaluation that are done."""
     total: int = 0
@@ -185,12 +187,14 @@ class Experiment:
     def _recover(self, fleet: Supervisor, snapshots: SnapshotReader) -> None:
         stop_condition = StopCondition()
         while time.monotonic() - self._start_s < self.plan.longest_s:
-            snapshot = self._look("shifted tasks", fleet, snapshots)
-            if not stop_condition.is_confirmed:
+            is_confirmed = stop_condition.is_confirmed
+            phase = "fix confirmed; waiting for better versions" if is_confirmed else SHIFTED_PHASE
+            snapshot = self._look(phase, fleet, snapshots)
+            if not is_confirmed:
                 self._waits.note(time.monotonic(), snapshot)
             is_over = stop_condition.reached(
                 time.monotonic(),
-                confirmed=stop_condition.is_confirmed or self._is_confirmed(),
+                confirmed=is_confirmed or self._is_confirmed(),
                 production=snapshot.fleet.production if snapshot.fleet else 0,
                 still_fails=_still_fails(snapshot),
             )
@@ -222,7 +226,7 @@ class Experiment:
                 since_shift_s=since,
                 snapshot=self._last,
                 live=live,
-                waits=self._waits.parts,
+                waits=self._waits.parts if phase == SHIFTED_PHASE else {},
                 done=done,
                 total=total,
             )

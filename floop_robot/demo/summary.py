@@ -20,6 +20,7 @@ from floop_robot.demo.report import DemoReport, LiveRates, Rate
 from floop_robot.demo.snapshot import RobotView, Snapshot
 from floop_robot.deploy import NoImprovement, TimeToImprovement
 from floop_robot.deploy.registry import History, Origin
+from floop_robot.deploy.tti import shown_success
 from floop_robot.robot.rate_loop import RateStats
 from floop_robot.services.fleet_manager import baseline_path
 from floop_robot.services.supervision.stats_file import read_stats
@@ -70,6 +71,7 @@ def summarize(
         best_known=best_known(config.task, shift),
         live=_live_rates(history, shifted, found.fix_version if found else None),
         **_improved(found),
+        shown_success_s=shown_success(history, shifted.includes, config.deploy.alpha),
         waits=waits,
         confirm_success=config.deploy.confirm_success,
         final_version=history.versions[-1].version,

@@ -126,9 +126,7 @@ class LiveStatistics:
     def recent(self, sha256: str) -> dict[str, Tally]:
         """The last `REFERENCE_WINDOW` episodes of each class."""
         return {
-            name: Tally(sum(outcomes), len(outcomes))
-            for (sha, name), outcomes in self._recent.items()
-            if sha == sha256
+            name: Tally(sum(outcomes), len(outcomes)) for (sha, name), outcomes in self._recent.items() if sha == sha256
         }
 
 

@@ -12,11 +12,13 @@ Each stage ends where the next begins, so they add up to `tti_s`:
 * `publish`: → it is published (it may have to wait for the version under watch)
 * `apply`: → last robot's receipt of a first control step on these weights (`tti_apply_s` ends here)
 * `confirm`: → live success on shifted tasks is confirmed, and every robot acts on it
+
+`shown_success` tells for stricter bounds when one version's own episodes showed them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -29,6 +31,8 @@ from floop_robot.spec.records import OutcomeCode
 from floop_robot.stats.intervals import anytime_lower_bound
 from floop_robot.stats.sequential_tests import is_shown_above
 
+SHOWN_BOUNDS = (0.6, 0.7, 0.8, 0.9)
+"""Bounds that `shown_success` reports."""
 STAGES = ("lesson", "improve", "gate", "publish", "apply", "confirm")
 
 
@@ -59,15 +63,13 @@ def time_to_improvement(
     history: History, shifted: Callable[[LiveEpisode], bool], robots: Sequence[str], config: DeployConfig
 ) -> TimeToImprovement | NoImprovement:
     """Find the fix and measure each stage. `shifted`: was it a shifted task? All `robots` must act on the fix."""
-    tasks = [e for e in history.episodes if e.production and shifted(e)]
-    first = next((e for e in tasks if e.outcome is not OutcomeCode.SUCCESS), None)
+    tasks = _production(history, shifted)
+    first = _first_failure(tasks)
     if first is None:
         return NoImprovement("no robot failed on shifted tasks")
-    weights = {v.version: v.sha256 for v in history.versions}
-    acted = {weights.get(e.version) for e in tasks if e.observed_ns <= first.observed_ns}
-    later = [v for v in history.versions if v.published_ns >= first.observed_ns and v.sha256 not in acted]
+    later = _later_versions(history, tasks, first)
     unfinished = NoImprovement("no version's live success on shifted tasks was confirmed")
-    for sha256, confirmed_ns, tally in _confirmations(tasks, weights, {v.sha256 for v in later}, config):
+    for sha256, confirmed_ns, tally in _confirmations(history, tasks, later, config.confirm_success, config.alpha):
         fix = next(v for v in later if v.sha256 == sha256)
         acting = _acting_ns(history, sha256, fix.published_ns)
         if not (missing := sorted(set(robots) - set(acting))):
@@ -75,6 +77,39 @@ def time_to_improvement(
         # A better one may have replaced it before its robots were through.
         unfinished = NoImprovement(f"v{fix.version} was confirmed, but {', '.join(missing)} never acted on it")
     return unfinished
+
+
+def shown_success(history: History, shifted: Callable[[LiveEpisode], bool], alpha: float) -> dict[str, float | None]:
+    """Seconds from the first failure until one version's own episodes showed each of `SHOWN_BOUNDS`; None: not shown.
+
+    Shown means that the anytime-valid lower bound (1 − alpha) of its success on shifted tasks has reached it.
+    """
+    tasks = _production(history, shifted)
+    first = _first_failure(tasks)
+    out: dict[str, float | None] = {f"{bound:g}": None for bound in SHOWN_BOUNDS}
+    if first is None:
+        return out
+    later = _later_versions(history, tasks, first)
+    for bound in SHOWN_BOUNDS:
+        confirmation = next(_confirmations(history, tasks, later, bound, alpha), None)
+        if confirmation is not None:
+            out[f"{bound:g}"] = (confirmation[1] - first.observed_ns) * 1e-9
+    return out
+
+
+def _production(history: History, shifted: Callable[[LiveEpisode], bool]) -> list[LiveEpisode]:
+    return [e for e in history.episodes if e.production and shifted(e)]
+
+
+def _first_failure(tasks: Sequence[LiveEpisode]) -> LiveEpisode | None:
+    return next((e for e in tasks if e.outcome is not OutcomeCode.SUCCESS), None)
+
+
+def _later_versions(history: History, tasks: Sequence[LiveEpisode], first: LiveEpisode) -> list[VersionInfo]:
+    """Versions published since the first failure, with weights that no robot acted on before."""
+    weights = {v.version: v.sha256 for v in history.versions}
+    acted = {weights.get(e.version) for e in tasks if e.observed_ns <= first.observed_ns}
+    return [v for v in history.versions if v.published_ns >= first.observed_ns and v.sha256 not in acted]
 
 
 def _improvement(
@@ -103,9 +138,11 @@ def _improvement(
 
 
 def _confirmations(
-    episodes: Sequence[LiveEpisode], weights: dict[int, str], eligible: Collection[str], config: DeployConfig
+    history: History, episodes: Sequence[LiveEpisode], versions: Sequence[VersionInfo], bound: float, alpha: float
 ) -> Iterator[tuple[str, int, Tally]]:
-    """Weights, time and counts of each confirmation, in their order."""
+    """Weights, time and counts of each of these `versions` that showed `bound`, in their order."""
+    weights = {v.version: v.sha256 for v in history.versions}
+    eligible = {v.sha256 for v in versions}
     tallies: dict[str, Tally] = {}
     confirmed: set[str] = set()
     for episode in episodes:
@@ -114,7 +151,7 @@ def _confirmations(
             continue
         tally = tallies.get(sha256, Tally()).plus(episode.outcome is OutcomeCode.SUCCESS)
         tallies[sha256] = tally
-        if is_shown_above(tally.successes, tally.episodes, config.confirm_success, config.alpha):
+        if is_shown_above(tally.successes, tally.episodes, bound, alpha):
             confirmed.add(sha256)
             yield sha256, episode.observed_ns, tally
 

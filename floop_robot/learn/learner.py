@@ -47,8 +47,6 @@ RECENT_OBSERVATIONS = 64
 """Latest raw observations; a bundle's stored checks are taken from them."""
 
 
-
-
 class ContinuousLearner:
     """Reads rows, updates the model at their pace, publishes live weights, candidates and checkpoints."""
 

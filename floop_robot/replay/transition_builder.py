@@ -65,4 +65,3 @@ class TransitionBuilder:
     def _fits(self, block: Block) -> bool:
         c, t = block.transitions, self._task
         return c is None or (c.obs.shape[1], c.action.shape[1]) == (t.observation.size, t.action.size)
-

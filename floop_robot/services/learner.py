@@ -184,5 +184,3 @@ def main(argv: list[str] | None = None) -> int:
     run(load_config(arguments.config))
     gc.freeze()  # freeing torch's objects one by one would delay the exit by a second
     return 0
-
-

@@ -108,9 +108,7 @@ def test_a_fleet_that_has_begun_needs_its_first_bundle_no_more(tmp_path: Path) -
     shutil.copy(bundle_path("pick"), baseline)
     base_port = free_base_port()
     for _ in range(2):
-        fleet = Fleet(
-            tmp_path, "--only", "fleet_manager", baseline=baseline, endpoints=f"{{base_port: {base_port}}}"
-        )
+        fleet = Fleet(tmp_path, "--only", "fleet_manager", baseline=baseline, endpoints=f"{{base_port: {base_port}}}")
         try:
             wait_for(lambda f=fleet: f.health("fleet_manager") == 0, 40, "health")
         finally:

@@ -56,6 +56,7 @@ def test_a_run_that_recovered_says_which_version_did_it() -> None:
     assert (found.success_before, found.success_dip, found.success_after) == (0.98, 0.05, 0.93)
     assert (found.old_success_after, found.known_lost, found.known_gained) == (0.96, 3, 1)
     assert (found.tti_s, found.tti_apply_s, sum(found.tti_stages_s.values())) == (25.0, 12.5, 25.0)
+    assert found.shown_success_s.keys() == {"0.6", "0.7", "0.8", "0.9"}
     assert (found.fix_version, found.fix_episodes, found.final_version) == (2, Rate(30, 36), 2)
 
 

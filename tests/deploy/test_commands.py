@@ -192,9 +192,7 @@ def test_a_push_replaces_candidates_that_the_gate_published_since_but_no_other_c
     harness.done(Push(who="ann", bundle=blob(1)))
     harness.now_ns += 30 * S
     bundle = make_bundle(5)
-    harness.fleet.handle(
-        CandidateSubmission(who="gate", verdict=verdict(bundle, 2), bundle=bundle.to_bytes())
-    )
+    harness.fleet.handle(CandidateSubmission(who="gate", verdict=verdict(bundle, 2), bundle=bundle.to_bytes()))
     assert harness.registry.version(harness.version(FLEET)).origin is Origin.GATE
     for kind in (Rollback, Hold, Resume, Drain):
         assert "is on v3 now (gate by fleet manager at " in harness.refused(kind(who="ann", if_version=2))
@@ -438,9 +436,7 @@ def test_whoever_pushes_can_wait_until_robots_act(tmp_path):
         done = client.push(make_bundle(2))
         assert client.wait_for(acting(done), 0.1).pending == ("robot_1",)
         wait_for(lambda: client.robots().robots[0].silent_s > 3.0)
-        assert client.wait_for(acting(done), 60.0).silent == (
-            "robot_1",
-        )  # nobody waits for the silent
+        assert client.wait_for(acting(done), 60.0).silent == ("robot_1",)  # nobody waits for the silent
     with OperatorClient(manager.rpc, "bob") as client, pytest.raises(Refused, match="robot_9"):
         client.drain("robot_9")
     manager.stop()

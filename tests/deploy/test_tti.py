@@ -7,7 +7,14 @@ import pytest
 
 from floop_robot.bundle.delivery import InstallStage, Receipt
 from floop_robot.deploy.registry import CandidateInfo, CandidateState, History, Origin, StoredReceipt, VersionInfo
-from floop_robot.deploy.tti import STAGES, NoImprovement, TimeToImprovement, time_to_improvement
+from floop_robot.deploy.tti import (
+    SHOWN_BOUNDS,
+    STAGES,
+    NoImprovement,
+    TimeToImprovement,
+    shown_success,
+    time_to_improvement,
+)
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.records import Source
 from tests.support.in_process_fleet import Episodes, verdict
@@ -141,3 +148,29 @@ def test_the_same_weights_published_again_count_for_the_fix():
     receipts = (acting("robot_1", 3, 113.5), acting("robot_2", 4, 125.5))
     result = judge(history(versions=versions, receipts=receipts))
     assert result.fix_version == 3 and result.tti_apply_s == pytest.approx(25.5)
+
+
+def shown(past: History) -> dict[str, float | None]:
+    return shown_success(past, lambda e: e.object_class == "basket", DeployConfig().alpha)
+
+
+def test_stricter_bounds_are_shown_later_and_by_the_episodes_of_one_version():
+    make = Episodes().make
+    past = history()
+    more = tuple(make(3, True, object_class="basket", observed_ns=(135 + i) * S) for i in range(40))
+    found = shown(msgspec.structs.replace(past, episodes=past.episodes + more))
+    times = [found[f"{bound:g}"] for bound in SHOWN_BOUNDS]
+    assert times[0] == pytest.approx(judge(past).tti_s)
+    assert None not in times and times == sorted(times) and len(set(times)) == len(times)
+    # Half of these episodes are on other weights: neither set shows what all of them together would.
+    weights = msgspec.structs.replace(past.versions[2], version=4, sha256="d", published_ns=134 * S)
+    split = tuple(msgspec.structs.replace(e, version=4) for e in more[:15])
+    apart = shown(history(versions=(*past.versions, weights), episodes=past.episodes + split))
+    assert apart["0.6"] == times[0] and apart["0.8"] is None
+
+
+def test_nothing_is_shown_without_a_failure_or_by_weights_that_failed_first():
+    past = history()
+    assert set(shown(msgspec.structs.replace(past, episodes=past.episodes[:8])).values()) == {None}
+    lucky = tuple(Episodes().make(1, True, object_class="basket", observed_ns=(110 + i) * S) for i in range(60))
+    assert set(shown(msgspec.structs.replace(past, episodes=past.episodes[:13] + lucky)).values()) == {None}

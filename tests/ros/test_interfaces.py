@@ -124,9 +124,7 @@ def test_a_service_is_answered_by_another_process(stand_in: subprocess.Popen[str
     assert (answer.success, answer.version, answer.message) == (True, 9, "v9 on fleet")
     assert (answer.record.who, answer.record.what, answer.record.detail) == ("ann", "push", "grip föhn")
     assert answer.record.stamp.sec > 0
-    assert [(r.robot, r.version, r.silent_s) for r in answer.robots] == [
-        (f"robot_{i}", 9, i / 4) for i in range(1, 5)
-    ]
+    assert [(r.robot, r.version, r.silent_s) for r in answer.robots] == [(f"robot_{i}", 9, i / 4) for i in range(1, 5)]
     refused = peer.result(client.call_async(PushPolicy.Request(version=8)))
     assert (refused.success, refused.version, list(refused.robots)) == (False, 0, [])
     assert "who" in refused.message

@@ -19,9 +19,7 @@ def test_a_model_of_ones_own_is_read_from_its_file_with_the_urdf_beside_it(tmp_p
     shipped, own = load_robot("ur5e"), load_robot(str(tmp_path / "ur5e.yaml"))
     assert own.urdf_path == tmp_path / "ur5e.urdf"
     assert limits_id(own) == limits_id(shipped), "where a file lies changes nothing that data and policies depend on"
-    assert Kinematics(own).position(own.home_rad) == pytest.approx(
-        Kinematics(shipped).position(shipped.home_rad)
-    )
+    assert Kinematics(own).position(own.home_rad) == pytest.approx(Kinematics(shipped).position(shipped.home_rad))
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:

@@ -379,9 +379,7 @@ def test_a_disk_that_takes_no_high_water_mark_is_emptied_all_the_same(tmp_path: 
     assert steps_in(ingest.journal) == [0]
 
 
-def test_data_is_sent_only_after_the_stored_high_water_mark_is_deleted(
-    tmp_path: Path, ingest: IngestProcess
-) -> None:
+def test_data_is_sent_only_after_the_stored_high_water_mark_is_deleted(tmp_path: Path, ingest: IngestProcess) -> None:
     ingest.kill()
     out = uploader(tmp_path, ingest)
     out.put(transition(0))

@@ -105,9 +105,7 @@ class QueueFeed:
 class OperatorClient(FleetClient):
     """A client with a method for each question and each command."""
 
-    def __init__(
-        self, endpoint: str, who: str = "anna@bench", timeout_s: float = 5.0, token: str = ""
-    ) -> None:
+    def __init__(self, endpoint: str, who: str = "anna@bench", timeout_s: float = 5.0, token: str = "") -> None:
         super().__init__(endpoint, timeout_s)
         self.who, self.token = who, token
 

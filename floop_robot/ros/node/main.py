@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
@@ -29,6 +31,8 @@ from floop_robot.spec.errors import FloopError
 _SPIN_S: Final = 10.0
 """How long the executor waits for work. Each time it wakes up costs it half a millisecond, also without work."""
 _END_S: Final = 1.0
+_ANSWER_S: Final = 0.2
+"""How long callbacks are still served at the end: a call that waited is answered instead of timing out."""
 
 N = TypeVar("N", bound=Node)
 
@@ -87,9 +91,12 @@ class RosProcess:
 
 
 def _spin(executor: SingleThreadedExecutor, done: threading.Event) -> None:
-    while not done.is_set():
+    end_s = math.inf
+    while (now_s := time.monotonic()) < end_s:
+        if done.is_set() and end_s == math.inf:
+            end_s = now_s + _ANSWER_S
         try:
-            executor.spin_once(timeout_sec=_SPIN_S)
+            executor.spin_once(timeout_sec=min(_SPIN_S, end_s - now_s))
         except ExternalShutdownException:
             return
         except Exception:  # a broken callback must not silence the others

@@ -66,9 +66,7 @@ def serve(ros: RosProcess) -> None:
             JointCommandPublisher(node, model, driver, rate_hz),
             reports,
         )
-        process = SafetyProcess(
-            arguments, latch, link, phase_s(arguments, SAFETY_PHASE), simulated=not is_real
-        )
+        process = SafetyProcess(arguments, latch, link, phase_s(arguments, SAFETY_PHASE), simulated=not is_real)
         service = EstopService(node, robot, commands, reports, tokens, ResetIds(folder / "releases"))
         health = DiagnosticsPublisher(
             node,

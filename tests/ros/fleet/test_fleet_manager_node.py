@@ -96,9 +96,7 @@ def test_a_bundle_is_pushed_to_all_and_the_answer_says_who_what_when_and_where(f
     assert [(r.robot, r.version, r.target) for r in answer.robots] == [
         ("robot_1", production, production), ("robot_2", production, production)
     ]  # fmt: skip
-    assert [robot.policy_buffer.acting for robot in fleet.robots] == [
-        production
-    ] * 2  # acting already
+    assert [robot.policy_buffer.acting for robot in fleet.robots] == [production] * 2  # acting already
     assert fleet.state().audit[-1].detail == "try it"
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from floop_envs.scenarios import Range, TrainingScenarios, model_of
 from floop_robot.core import ScenarioSource
 from floop_robot.spec.errors import UnknownName
+from floop_robot.spec.hidden_parameters import HiddenRanges
 from floop_robot.spec.scenario import Scenario
 
 _replace = msgspec.structs.replace
@@ -117,45 +118,24 @@ def shifted_scenarios(shift: str, task: str) -> ShiftedScenarios:
     return ShiftedScenarios(shift, TrainingScenarios(task))
 
 
-class RealityGapRanges(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a simulated robot's world may differ from the simulator that explorers and gate use."""
-
-    friction_factor: Range = (0.85, 1.15)
-    mass_factor: Range = (0.8, 1.25)
-    table_friction: Range = (0.6, 0.8)
-    gripper_force_factor: Range = (0.85, 1.1)
-    latency_s: Range = (0.0, 0.02)
-    position_noise_m: Range = (0.0005, 0.002)
-    calibration_xy_m: Range = (-0.003, 0.003)
-    calibration_z_m: Range = (-0.002, 0.002)
+REALITY_GAP = HiddenRanges(
+    friction_factor=(0.85, 1.15),
+    mass_factor=(0.8, 1.25),
+    table_friction=(0.6, 0.8),
+    gripper_force_factor=(0.85, 1.1),
+    latency_s=(0.0, 0.02),
+    position_noise_m=(0.0005, 0.002),
+    calibration_z_m=(-0.002, 0.002),
+)
+"""How far a simulated robot's world may differ from the simulator that explorers and gate use."""
 
 
 class RealityGap:
     """Hidden parameters of one robot: drawn once from its name and the fleet's seed, then fixed."""
 
-    def __init__(self, robot: str, seed: int, ranges: RealityGapRanges | None = None) -> None:
-        r = ranges or RealityGapRanges()
-        rng = np.random.default_rng((seed, zlib.crc32(robot.encode())))
-        self._friction, self._mass = float(rng.uniform(*r.friction_factor)), float(rng.uniform(*r.mass_factor))
-        self._table, self._force = float(rng.uniform(*r.table_friction)), float(rng.uniform(*r.gripper_force_factor))
-        self._latency, self._noise = float(rng.uniform(*r.latency_s)), float(rng.uniform(*r.position_noise_m))
-        x, y = float(rng.uniform(*r.calibration_xy_m)), float(rng.uniform(*r.calibration_xy_m))
-        self._offset = (x, y, float(rng.uniform(*r.calibration_z_m)))
+    def __init__(self, robot: str, seed: int, ranges: HiddenRanges = REALITY_GAP) -> None:
+        self.parameters = ranges.draw(np.random.default_rng((seed, zlib.crc32(robot.encode()))))
 
     def apply(self, scenario: Scenario) -> Scenario:
         """The scenario with this robot's hidden parameters; a shift in it is kept."""
-        spec = scenario.object
-        x, y, z = (a + b for a, b in zip(scenario.calibration_offset_m, self._offset, strict=True))
-        return _replace(
-            scenario,
-            object=_replace(
-                spec,
-                mass_kg=spec.mass_kg * self._mass,
-                lateral_friction=spec.lateral_friction * self._friction,
-            ),
-            table_friction=self._table,
-            gripper_force_n=scenario.gripper_force_n * self._force,
-            latency_s=scenario.latency_s + self._latency,
-            position_noise_m=max(scenario.position_noise_m, self._noise),
-            calibration_offset_m=(x, y, z),
-        )
+        return self.parameters.apply(scenario)

@@ -12,13 +12,13 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
+from floop_envs.domain_randomization import DomainRandomization
 from floop_envs.env import make_env
 from floop_envs.rollout import RolloutResult, run_episode
 from floop_envs.scenarios import TRAINING_CLASSES, TrainingScenarios, model_of
 from floop_envs.seeds import scenario_of
 from floop_robot.core import PolicyActor, RecordSink
 from floop_robot.explore.analogy_exploration import AnalogyPolicy, analogies
-from floop_robot.explore.domain_randomization import DomainRandomization
 from floop_robot.explore.episode_records import episode_records
 from floop_robot.explore.practice import ClassPractice
 from floop_robot.explore.stall_limit import StallLimit

@@ -23,6 +23,8 @@ class Source(enum.IntEnum):
     ROBOT = 0
     EXPLORER = 1
     DEMONSTRATION = 2
+    FITTER = 3
+    """Fits the simulator to robots and acts nowhere; its stream holds events only."""
 
 
 class ActMode(enum.IntEnum):

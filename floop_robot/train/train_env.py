@@ -9,13 +9,13 @@ import gymnasium
 import msgspec
 import numpy as np
 
+from floop_envs.domain_randomization import DomainRandomization
 from floop_envs.env import make_env
 from floop_envs.expert import Expert
 from floop_envs.rollout import RolloutStep, run_episode
 from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenario_of, seed_of
 from floop_robot.core import PolicyActor, ScenarioSource
-from floop_robot.explore.domain_randomization import DomainRandomization
 from floop_robot.replay.transitions import Transitions
 from floop_robot.spec.errors import ConfigError, UnknownName
 from floop_robot.spec.ids import Ids, contract_id, ids_of

@@ -10,7 +10,7 @@ import pytest
 from floop_envs.perception import Perception
 from floop_envs.scenarios import PICK_AREA, ReportedScenarios, TrainingScenarios, model_of
 from floop_envs.seeds import Purpose, scenario_of, scenarios_of, seed_of
-from floop_envs.shifts import SHIFTS, RealityGap, RealityGapRanges, get_shift, shifted_scenarios
+from floop_envs.shifts import REALITY_GAP, SHIFTS, RealityGap, get_shift, shifted_scenarios
 from floop_policies import baseline
 from floop_robot.bundle import Bundle
 from floop_robot.sim.sim_world import evaluation_scenarios
@@ -90,7 +90,7 @@ def test_unknown_shift_suggests_the_nearest() -> None:
 
 
 def test_a_robot_keeps_its_gap_and_differs_from_the_others() -> None:
-    old, ranges = draw(TrainingScenarios(PICK), 1)[0], RealityGapRanges()
+    old, ranges = draw(TrainingScenarios(PICK), 1)[0], REALITY_GAP
     one, again = RealityGap("robot_1", 0).apply(old), RealityGap("robot_1", 0).apply(old)
     assert one == again != RealityGap("robot_2", 0).apply(old)
     for robot in range(50):

@@ -1,0 +1,78 @@
+"""SimulatorFit: the simulator as fitted to one robot, and the journal event in which it travels.
+
+A fitter puts it into the journal as an `Event` of a stream with `Source.FITTER`, so gate, explorers and learner get it
+in order and again after a restart. The last fit of a robot counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import msgspec
+import numpy as np
+
+from floop_robot.spec.hidden_parameters import PARAMETERS, HiddenParameters, Range
+from floop_robot.spec.records import Event
+
+FIT_EVENT = "simulator_fit"
+"""Name of the event; its detail is the fit as JSON."""
+
+
+class SimulatorFit(msgspec.Struct, frozen=True, kw_only=True):
+    """What one robot's world is probably like; a `HiddenWorlds`.
+
+    The samples are worlds that explain what the robot recorded, in their frequency. So parameters that only tell
+    something together (friction and mass) stay together. What the recordings can't tell varies as in `HiddenRanges`.
+    """
+
+    robot: str
+    samples: tuple[HiddenParameters, ...]
+    """Never empty."""
+    episodes: int
+    """Recorded episodes that were compared."""
+    mismatch_nominal: float
+    """Mean distance of the simulator as it is from the recordings, in [0, 1]: 0 is equal up to noise."""
+    mismatch: float
+    """The same of the fitted simulator."""
+    explains: bool
+    """Whether the fitted simulator fails where the robot failed. If not, the failures can't be simulated."""
+
+    def draw(self, rng: np.random.Generator) -> HiddenParameters:
+        """One of the worlds at random."""
+        return self.samples[int(rng.integers(len(self.samples)))]
+
+    def mean(self, parameter: str) -> float:
+        """Mean of a parameter, by its name in `PARAMETERS`."""
+        return float(np.mean(self._values(parameter)))
+
+    def std(self, parameter: str) -> float:
+        """Standard deviation of a parameter."""
+        return float(np.std(self._values(parameter)))
+
+    def interval(self, parameter: str, coverage: float = 0.8) -> Range:
+        """Central interval of a parameter that holds this share of the samples."""
+        low, high = np.quantile(self._values(parameter), (0.5 - 0.5 * coverage, 0.5 + 0.5 * coverage))
+        return float(low), float(high)
+
+    def _values(self, parameter: str) -> list[float]:
+        return [getattr(sample, parameter) for sample in self.samples]
+
+
+def fit_event(fit: SimulatorFit, stamp_ns: int) -> Event:
+    """The fit as the event that a fitter reports."""
+    return Event(seq=0, stamp_ns=stamp_ns, name=FIT_EVENT, detail=msgspec.json.encode(fit).decode())
+
+
+def fits_of(events: Iterable[Event]) -> list[SimulatorFit]:
+    """The fits among the events of a block, oldest first. What can't be read is left out."""
+    found = []
+    for event in events:
+        if event.name == FIT_EVENT:
+            try:
+                fit = msgspec.json.decode(event.detail, type=SimulatorFit)
+            except (msgspec.MsgspecError, RecursionError):
+                continue
+            if fit.samples and all(math.isfinite(v) for s in fit.samples for v in (getattr(s, n) for n in PARAMETERS)):
+                found.append(fit)
+    return found

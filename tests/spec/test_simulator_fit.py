@@ -1,0 +1,46 @@
+"""SimulatorFit: it passes the journal unchanged, keeps what belongs together, and an unusable one is left out."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from floop_robot.spec.hidden_parameters import HiddenParameters
+from floop_robot.spec.records import Event, Source
+from floop_robot.spec.simulator_fit import FIT_EVENT, SimulatorFit, fit_event, fits_of
+from floop_robot.stream.codec import decode_block, encode_block
+from tests.support.sample_records import stream_info
+
+FIT = SimulatorFit(
+    robot="robot_2",
+    samples=tuple(HiddenParameters(calibration_x_m=0.01 * i, mass_factor=1.0 + i) for i in range(5)),
+    episodes=4,
+    mismatch_nominal=0.4,
+    mismatch=0.1,
+    explains=True,
+)
+
+
+def test_a_fit_passes_the_journal_unchanged() -> None:
+    block = decode_block(encode_block(stream_info("fitter", source=Source.FITTER), 0, [fit_event(FIT, 7)]))
+    assert fits_of(block.events) == [FIT]
+
+
+@pytest.mark.parametrize("detail", ["", "{}", "[" * 5000, msgspec.json.encode(FIT).decode().replace("0.04", "null")])
+def test_a_detail_that_is_no_fit_is_left_out(detail: str) -> None:
+    assert fits_of([Event(seq=0, stamp_ns=0, name=FIT_EVENT, detail=detail), fit_event(FIT, 1)]) == [FIT]
+
+
+def test_a_fit_without_worlds_is_left_out() -> None:
+    assert fits_of([fit_event(msgspec.structs.replace(FIT, samples=()), 0)]) == []
+
+
+def test_parameters_are_drawn_together() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [FIT.draw(rng) for _ in range(40)]
+    assert set(drawn) == set(FIT.samples)
+    assert FIT.mean("calibration_x_m") == pytest.approx(0.02)
+    assert FIT.std("calibration_x_m") == pytest.approx(0.01 * np.sqrt(2))
+    low, high = FIT.interval("mass_factor")
+    assert 1.0 < low < 2.0 < 4.0 < high < 5.0

@@ -1,7 +1,8 @@
 """The whole loop in one process and in virtual time: explore, replay, learn, gate, deploy, watch. No sockets, no ROS.
 
 `Loop.second` reads like the docstring of `core.py`; the parts are those that a fleet runs as processes. A virtual
-second brings what a small fleet brings in a second. Gradient steps, trials and installation take no virtual time.
+second brings what a small fleet brings in a second. Installation takes no virtual time. Practice, gradient steps and
+trials take none either, or the time of `LoopConfig.cores` cores.
 """
 
 from __future__ import annotations
@@ -42,18 +43,17 @@ class Loop(LoopParts):
         """Raises `FloopError` when shift, task, baseline or checkpoint can't be used."""
         self._change_s = config.shift_at_s if config.shift and get_shift(config.shift) else float("inf")
         self._config = config
+        self._candidate: Bundle | None = None
+        self._verdict: Verdict | None = None
+        self._explored = 0
         super().__init__(config, folder)
 
     def second(self) -> LoopProgress:
         """One virtual second of the fleet."""
-        world = SimWorld(self._config.shift if self.now_s >= self._change_s else None)
-        outcomes = self.robots.run(self.actor, self.version, world, self._config.robot_rows)
-        self._explore()
-        self._learn()
-        candidate = self.published.take_candidate()
-        verdict = self._judge(candidate)
-        self._watch()
-        self.install()
+        outcomes: list[bool] = []
+        self._candidate, self._verdict, self._explored = None, None, 0
+        for _ in range(round(1.0 / self.cores.slice_s)):
+            outcomes += self._slice(self.cores.slice_s)
         return LoopProgress(
             second=round(self.now_s),
             version=self.version,
@@ -61,37 +61,46 @@ class Loop(LoopParts):
             robot_episodes=len(outcomes),
             failing=self.gate.failures.failing,
             learner=self.learner.status,
-            candidate=candidate,
-            verdict=verdict,
+            candidate=self._candidate,
+            verdict=self._verdict,
         )
 
-    def _explore(self) -> None:
-        """Practice on the live weights, most of it where robots fail."""
+    def _slice(self, slice_s: float) -> list[bool]:
+        """A part of a second; returns the outcomes of the robots' episodes."""
+        world = SimWorld(self._config.shift if self.now_s >= self._change_s else None)
+        outcomes = self.robots.run(self.actor, self.version, world, self._config.robot_rows * slice_s)
+        self.now_s = round(self.now_s + slice_s, 3)
+        self.cores.run({"explorer": self._explore, "learner": self._learn, "gate": self._judge})
+        self._watch()
+        self.install()
+        return outcomes
+
+    def _explore(self) -> bool:
+        """An episode on the live weights, most of them where robots fail."""
         for found in self.to_explorer.poll():
             self.explorer.failures.take(found.block.info, found.block.ends, found.block.labels)
-        made, actor = 0, self.published.live.actor()
-        while made < self._config.explorer_rows:
-            made += self.explorer.explore(actor, self.published.version).steps
+        if not self.may_explore(self._explored):
+            return False
+        self._explored += self.explore()
+        return True
 
-    def _learn(self) -> None:
-        """Take the gradient steps that the rows pay for; then publish what is due."""
-        while self.learner.step(0.0):
-            pass
-        self.now_s += 1.0
-        self.learner.step(0.0)
+    def _learn(self) -> bool:
+        """Take some of the gradient steps that the rows pay for; publish what is due."""
+        has_work = self.learner.step(0.0) > 0
+        if candidate := self.published.take_candidate():
+            self._candidate = candidate
+            self.gate.offer(candidate.to_bytes())
+        return has_work
 
-    def _judge(self, candidate: Bundle | None) -> Verdict | None:
+    def _judge(self) -> bool:
         """Let the gate judge the newest candidate, unless it rests."""
         for found in self.to_gate.poll():
             self.gate.failures.take(found.block.info, found.block.ends, found.block.labels)
-        if candidate is not None:
-            self.gate.offer(candidate.to_bytes())
-        while True:
-            if judged := self.gate.step(1.0):
-                self.controller.submit(judged.bundle, judged.verdict, "gate", self.clock_ns())
-                return judged.verdict
-            if not self.gate.busy:
-                return None
+        if judged := self.gate.step(1.0):
+            self._verdict = judged.verdict
+            self.controller.submit(judged.bundle, judged.verdict, "gate", self.clock_ns())
+        # Where computing takes no time, there is no idle time to prepare pairs in.
+        return self.gate.busy or (self._config.cores > 0 and self.gate.prepares)
 
     def _watch(self) -> None:
         """Show the controller what robots achieved: it confirms, rolls back or lets the next version follow."""

@@ -26,7 +26,9 @@ class LoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     robot_rows: int = 50
     """Transitions of all robots together in a virtual second."""
     explorer_rows: int = 300
-    """Transitions of explorers in a virtual second."""
+    """Transitions of explorers in a virtual second, while computing takes no time."""
+    cores: float = 0.0
+    """Cores that the fleet has; computing takes the time of these. 0: it takes none, and runs repeat exactly."""
     analogy_share: float = ANALOGY_SHARE
     """Share of explorers' episodes on failing tasks that are made by analogy, at first."""
     until_improved: bool = True
@@ -44,8 +46,9 @@ class LoopProgress(msgspec.Struct, frozen=True, kw_only=True):
     failing: tuple[str, ...]
     learner: LearnerStatus
     candidate: Bundle | None
-    """Offered to the gate in this second."""
+    """The last that was offered to the gate in this second."""
     verdict: Verdict | None
+    """The last of this second."""
 
 
 class LoopResult(msgspec.Struct, frozen=True, kw_only=True):

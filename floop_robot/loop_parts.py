@@ -14,21 +14,28 @@ from floop_robot.bundle.delivery import InstallStage, Receipt
 from floop_robot.deploy.deployment_controller import MANAGER_NAME, DeploymentController
 from floop_robot.deploy.registry import Origin, Publication, Registry
 from floop_robot.explore.explorer import Explorer
+from floop_robot.explore.rate_limiter import ExplorationRateLimiter
 from floop_robot.gate.executor import InProcessExecutor
 from floop_robot.gate.gate import Gate
 from floop_robot.gate.pybullet_worker import PyBulletRunner
 from floop_robot.gate.seed_allocator import SeedAllocator
 from floop_robot.learn.learner import ContinuousLearner
 from floop_robot.loop_config import LoopConfig
+from floop_robot.services.explorer import ROWS_PER_WEIGHTS
 from floop_robot.services.fleet_manager import REGISTRY_FILE, baseline_path
 from floop_robot.services.learner import CHECKPOINT, build_algorithm, load_start_checkpoint
+from floop_robot.services.supervision.scheduler import FIRST_SUCCESSES, NICE, LoopPhase, phase_of
+from floop_robot.services.target_successes import TargetSuccesses
 from floop_robot.sim.simulated_robots import SimulatedRobots
+from floop_robot.sim.virtual_cores import FreeCores, SharedCores, VirtualCores
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 from floop_robot.stream.memory_journal import MemoryFollower, MemoryJournal, MemorySink
 
+ROBOTS_CORES = 0.55
+"""Cores of a fleet that four simulated robots over ROS (0.46), ingest (0.05) and fleet manager keep busy."""
 START_NS = 1_700_000_000 * 1_000_000_000
 """Wall clock at which virtual time begins: the same in every run, so that runs repeat."""
 
@@ -37,13 +44,13 @@ class PublishedPolicies:
     """Holds what the learner published last; a `core.WeightPublisher`."""
 
     def __init__(self, baseline: Bundle) -> None:
-        self.live, self.version = baseline, 0
+        self.live, self.actor, self.version = baseline, baseline.actor(), 0
         self.offered: Bundle | None = None
         """A candidate that the gate has not taken yet."""
 
     def weights(self, version: int, bundle: Bundle) -> None:
         """Take live weights."""
-        self.live, self.version = bundle, version
+        self.live, self.actor, self.version = bundle, bundle.actor(), version
 
     def candidate(self, bundle: Bundle) -> None:
         """Take a candidate in place of an older one."""
@@ -83,6 +90,13 @@ class LoopParts:
             self.controller = DeploymentController(self.registry, fleet.deploy)
             self.controller.publish(Publication(bundle=baseline, origin=Origin.BASELINE, who=MANAGER_NAME), START_NS)
             self.version, self.actor = 0, baseline.actor()
+            self.cores: VirtualCores = FreeCores()
+            if config.cores:
+                self.cores = SharedCores(config.cores - ROBOTS_CORES, self._nice)
+            self._explorer_rows = 0 if config.cores else config.explorer_rows
+            self._target_successes = TargetSuccesses(FIRST_SUCCESSES)
+            self._rate_limiter = ExplorationRateLimiter(ROWS_PER_WEIGHTS, 0.0)
+            self._explored_version = 0
             self.install()
             self._opened = opened.pop_all()
 
@@ -111,6 +125,37 @@ class LoopParts:
         for robot in self._fleet.robot_names:
             receipt = Receipt(robot=robot, version=version, stage=InstallStage.ACTING, since_received_s=0.0)
             self.registry.telemetry.record_receipt(receipt, self.clock_ns())
+
+    def may_explore(self, explored: int) -> bool:
+        """Whether another episode may begin, after so many rows in this second.
+
+        Where computing takes time, explorers keep the pace of `services/explorer.py` instead.
+        """
+        if self._explorer_rows:
+            return explored < self._explorer_rows
+        self._target_successes.set_failing(self.explorer.target_classes)
+        if self.published.version != self._explored_version:
+            self._explored_version = self.published.version
+            self._rate_limiter.new_weights(self.now_s)
+        return self._target_successes.scarce or self._rate_limiter.may_explore(self.now_s)
+
+    def explore(self) -> int:
+        """Run an episode on the live weights; returns its steps."""
+        is_free = self._target_successes.scarce
+        result = self.explorer.explore(self.published.actor, self.published.version)
+        self._target_successes.note(result.object.object_class, result.success)
+        if not is_free:
+            self._rate_limiter.spend(result.steps)
+        return result.steps
+
+    def _nice(self, process: str) -> int:
+        """As `services/supervision/scheduler.py` orders the processes of a fleet."""
+        configured = self._fleet.gate.nice if process == "gate" else self._fleet.learner.nice
+        return NICE[self._phase].get(process, configured)
+
+    @property
+    def _phase(self) -> LoopPhase:
+        return phase_of(self.gate.target_tasks.classes, self.gate.busy, [self._target_successes.counts])
 
     def _sink(self, name: str, source: Source) -> MemorySink:
         return MemorySink(self.journal, StreamInfo(name, f"{name}-boot", self._fleet.task, self._ids, source))

@@ -24,19 +24,23 @@ class SimulatedRobots:
         self._scenarios = [RobotScenarios(task, name, index, seed) for index, name in enumerate(sinks)]
         self._clock_ns = clock_ns
         self._episode = 0
+        self._owed_rows = 0.0
 
-    def run(self, actor: PolicyActor, version: int, world: SimWorld, rows: int) -> list[bool]:
-        """Run episodes of `version` in `world` until `rows` transitions were made; returns which succeeded."""
+    def run(self, actor: PolicyActor, version: int, world: SimWorld, rows: float) -> list[bool]:
+        """Run episodes of `version` in `world` until `rows` transitions more were made; returns which succeeded.
+
+        What the last episode makes too many is made less the next time.
+        """
         outcomes: list[bool] = []
-        made = 0
-        while made < rows:
+        self._owed_rows += rows
+        while self._owed_rows > 0.0:
             robot, episode = self._episode % len(self._sinks), self._episode // len(self._sinks)
             self._episode += 1
             scenario = self._scenarios[robot].scenario(world, episode)
             result = run_episode(self._env, actor, scenario, record_trace=True)
             for record in episode_records(result, episode, version, ActMode.MEAN, self._clock_ns()):
                 self._sinks[robot].put(record)
-            made += result.steps
+            self._owed_rows -= result.steps
             outcomes.append(result.success)
         return outcomes
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from floop_robot.deploy.registry import Origin
@@ -99,3 +100,14 @@ def test_core_imports_nothing_heavy() -> None:
     script = f"import sys, floop_robot.core; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_where_computing_takes_time_fewer_cores_do_less(tmp_path: Path) -> None:
+    done = []
+    for cores in (0.6, 2.0):
+        config = msgspec.structs.replace(CONFIG, cores=cores, shift="", seconds=1)
+        with Loop(config, tmp_path / str(cores)) as loop:
+            progress = loop.second()
+        assert progress.second == 1
+        done.append(progress.learner.explorer_rows)
+    assert done[0] < 0.5 * done[1]

@@ -6,7 +6,7 @@ One BLAS thread, CPU time of this process. The kinds take turns, and each counts
 machine may be shared. The models are those of floop/Pick-v0, and `train` is timed with everything that it does in use:
 each model draws its batches from its own replay buffer. A fleet's learner adds imitation and the average of its actor:
 `learner` times `SacAlgorithm.update` with the default settings of a fleet. Where sbx (JAX) is installed, it takes part.
-
+So does a GPU where torch finds one (`learn/device_update.py`); there the time that passes counts.
 """
 
 from __future__ import annotations
@@ -110,11 +110,20 @@ def sbx(space: PolicySpace, hidden: tuple[int, ...], batch_size: int) -> Train:
     return lambda steps: model.train(batch_size, steps)
 
 
+def on_gpu(space: PolicySpace, hidden: tuple[int, ...], batch_size: int) -> Train:
+    model, replay = build_sac(space, SacSettings(net_arch=hidden, value_range=None), 0)
+    fill_mixed(replay, random_rows(space))
+    model.update_device = "cuda"
+    return lambda steps: model.train(steps, batch_size)
+
+
 def kinds(space: PolicySpace, hidden: tuple[int, ...], batch_size: int) -> dict[str, Train]:
     """Everything that is compared at one size."""
     found = {"stock": stock(space, hidden, batch_size), "numpy": ours(space, hidden, batch_size, compiled=False)}
     if instruction_set():
         found["compiled"] = ours(space, hidden, batch_size, compiled=True)
+    if torch.cuda.is_available():
+        found["gpu"] = on_gpu(space, hidden, batch_size)
     if importlib.util.find_spec("sbx"):
         found["sbx"] = sbx(space, hidden, batch_size)
     found["learner numpy"] = learner(space, hidden, batch_size, compiled=False)
@@ -124,15 +133,16 @@ def kinds(space: PolicySpace, hidden: tuple[int, ...], batch_size: int) -> dict[
 
 
 def milliseconds(trains: dict[str, Train], rounds: int, steps: int) -> dict[str, float]:
-    """CPU time of one gradient step of each kind."""
+    """CPU time of one gradient step of each kind; on a GPU the time that passes."""
     for train in trains.values():
         train(steps)  # JAX compiles for each number of steps
     best = dict.fromkeys(trains, float("inf"))
     for _ in range(rounds):
         for kind, train in trains.items():
-            began = time.process_time()
+            clock = time.perf_counter if kind == "gpu" else time.process_time
+            began = clock()
             train(steps)
-            best[kind] = min(best[kind], (time.process_time() - began) / steps * 1e3)
+            best[kind] = min(best[kind], (clock() - began) / steps * 1e3)
     return best
 
 

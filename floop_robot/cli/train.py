@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-TRAINING_ONLY = ("env", "demonstrations", "total_timesteps", "until_success", "recipe", "tensorboard")
+TRAINING_ONLY = ("env", "demonstrations", "device", "total_timesteps", "until_success", "recipe", "tensorboard")
 LOOP_ONLY = ("shift", "seconds")
 
 
@@ -18,6 +18,8 @@ LOOP_ONLY = ("shift", "seconds")
 @click.option("--algo", default="sac", show_default=True, type=click.Choice(["sac", "ppo"]), help="Algorithm.")
 @click.option("--demonstrations", default=0, show_default=True, type=click.IntRange(0), help="Scripted episodes.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Seed of everything.")
+@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]),
+              help="Where gradient steps are computed.")  # fmt: skip
 @click.option(
     "--steps",
     "--total-timesteps",

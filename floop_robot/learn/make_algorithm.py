@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from floop_robot.learn.algorithm import Algorithm
+from floop_robot.learn.device_update import resolve_device
 from floop_robot.learn.ppo_algorithm import PpoAlgorithm
 from floop_robot.learn.sac_algorithm import SacAlgorithm
 from floop_robot.learn.spaces import PolicySpace
+from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.hyperparameters import AlgorithmSettings, PpoSettings
+from floop_robot.spec.ranges import Device
 
 
-def make_algorithm(space: PolicySpace, settings: AlgorithmSettings, seed: int) -> Algorithm:
-    """An untrained algorithm for a policy space."""
+def make_algorithm(space: PolicySpace, settings: AlgorithmSettings, seed: int, device: Device = "cpu") -> Algorithm:
+    """An untrained algorithm for a policy space; raises `ConfigError` for a device that it can't compute on."""
     if isinstance(settings, PpoSettings):
+        if device == "cuda":
+            raise ConfigError("device is cuda, but PPO computes on the CPU; use auto or cpu")
         return PpoAlgorithm(space, settings, seed)
-    return SacAlgorithm(space, settings, seed)
+    return SacAlgorithm(space, settings, seed, resolve_device(device, settings.net_arch))

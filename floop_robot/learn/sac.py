@@ -1,4 +1,4 @@
-"""FloopSAC: stable-baselines3's SAC with an update written in numpy, several times as fast and numerically equal.
+"""FloopSAC: stable-baselines3's SAC with an update that is written out, several times as fast and numerically equal.
 
 It is the stock algorithm in every other respect: the same networks, optimizers and files. Where the numpy update does
 not apply (`torch_numpy.unsupported`), the stock one runs.
@@ -6,6 +6,7 @@ not apply (`torch_numpy.unsupported`), the stock one runs.
 
 from __future__ import annotations
 
+import logging
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -16,9 +17,14 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.logger import Logger
 
 from floop_robot.learn.compiled_update import CompiledSacUpdate, make_update
+from floop_robot.learn.device_update import DeviceSacUpdate, agrees
 from floop_robot.learn.sac_update import BatchSource, Losses, SacParameters, SacUpdate, SacUpdateSettings
 from floop_robot.learn.torch_numpy import TorchNumpyViews, unsupported
 from floop_robot.replay.sac_batch import SacBatch
+
+log = logging.getLogger(__name__)
+
+Update = SacUpdate | CompiledSacUpdate | DeviceSacUpdate
 
 
 class FloopSAC(SAC):
@@ -26,11 +32,11 @@ class FloopSAC(SAC):
 
     NOT_SAVED: ClassVar[tuple[str, ...]] = (
         "_views", "_updates", "last_losses", "value_range", "imitation_weight", "actor_uses_target_critics",
-        "lr_factor", "compiled",
+        "lr_factor", "compiled", "update_device",
     )  # fmt: skip
 
     _views: TorchNumpyViews | None = None
-    _updates: dict[tuple[int, bool], SacUpdate | CompiledSacUpdate] | None = None
+    _updates: dict[tuple[int, bool, str], Update] | None = None
     last_losses: Losses | None = None
     value_range: tuple[float, float] | None = None
     """As `SacSettings.value_range`. This option and the next three go beyond the stock update."""
@@ -42,6 +48,8 @@ class FloopSAC(SAC):
     """Factor on the learning rate that the schedule gives."""
     compiled: bool = True
     """Whether compiled code does the update where there is some; otherwise numpy does."""
+    update_device: str = "cpu"
+    """Where the update is computed. The model itself stays on the CPU; a device that fails there is given up."""
 
     @classmethod
     def for_spaces(cls, observation: spaces.Box, action: spaces.Box, **options: Any) -> FloopSAC:
@@ -94,12 +102,23 @@ class FloopSAC(SAC):
         self._record(self._run(self._update_for(views.parameters, batch_size), gradient_steps))
         views.write_steps()
 
-    def _update_for(self, parameters: SacParameters, batch_size: int) -> SacUpdate | CompiledSacUpdate:
+    def _update_for(self, parameters: SacParameters, batch_size: int) -> Update:
         assert self._updates is not None
-        key = batch_size, self.compiled
+        key = batch_size, self.compiled, self.update_device
         if key not in self._updates:
-            self._updates[key] = make_update(parameters, batch_size, compiled=self.compiled)
+            self._updates[key] = self._make_update(parameters, batch_size)
         return self._updates[key]
+
+    def _make_update(self, parameters: SacParameters, batch_size: int) -> Update:
+        device = self.update_device
+        if device != "cpu":
+            if agrees(parameters, batch_size, device, self._step_sizes(True)):
+                log.info("SAC update for %d rows: on %s", batch_size, device)
+                return DeviceSacUpdate(parameters, batch_size, device)
+            self.update_device = "cpu"
+        made = make_update(parameters, batch_size, compiled=self.compiled)
+        log.info("SAC update for %d rows: %s", batch_size, type(made).__name__)
+        return made
 
     def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
         super()._update_learning_rate(optimizers)
@@ -107,7 +126,13 @@ class FloopSAC(SAC):
             for group in optimizer.param_groups:
                 group["lr"] *= self.lr_factor
 
-    def _run(self, update: SacUpdate | CompiledSacUpdate, gradient_steps: int) -> list[Losses]:
+    def _run(self, update: Update, gradient_steps: int) -> list[Losses]:
+        if isinstance(update, DeviceSacUpdate):
+            with update.loaded():
+                return self._steps(update, gradient_steps)
+        return self._steps(update, gradient_steps)
+
+    def _steps(self, update: Update, gradient_steps: int) -> list[Losses]:
         source = self._batch_source()
         noise = [th.from_numpy(part) for part in update.batch.noise]
         losses = []

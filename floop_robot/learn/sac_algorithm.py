@@ -34,9 +34,11 @@ class SacAlgorithm:
     At learning rates that recover fast, weights are noisy from step to step. Their average is the better policy.
     """
 
-    def __init__(self, space: PolicySpace, settings: SacSettings, seed: int) -> None:
+    def __init__(self, space: PolicySpace, settings: SacSettings, seed: int, device: str = "cpu") -> None:
+        """`device`: torch's name of where gradient steps are computed."""
         self.settings = settings
         self._model, self.replay = build_sac(space, settings, seed)
+        self._model.update_device = device
         self._numpy = self._model.numpy_parameters()
         self._average: Array = self._numpy.actor.params.copy()
         self._gradient_steps = 0

@@ -88,7 +88,8 @@ def build_algorithm(config: FloopConfig, task: TaskSpec, hidden: tuple[int, ...]
             f"{list(hidden)}; "
             "leave it out, or train a baseline with it"
         )
-    return make_algorithm(PolicySpace.of(task), msgspec.structs.replace(settings, net_arch=hidden), config.seed)
+    settings = msgspec.structs.replace(settings, net_arch=hidden)
+    return make_algorithm(PolicySpace.of(task), settings, config.seed, config.learner.device)
 
 
 def load_start_checkpoint(config: FloopConfig) -> tuple[Checkpoint, bool]:

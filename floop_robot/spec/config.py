@@ -11,7 +11,7 @@ from msgspec import Meta
 from floop_robot.spec.cores import explorers_for, gate_workers_for, usable_cores
 from floop_robot.spec.errors import ConfigError, UnknownName
 from floop_robot.spec.hyperparameters import AlgorithmSettings, FleetSacSettings, PpoSettings
-from floop_robot.spec.ranges import Count, Fraction, NotNegative, Positive, Size
+from floop_robot.spec.ranges import Count, Device, Fraction, NotNegative, Positive, Size
 from floop_robot.spec.tasks import get_task, task_ids
 from floop_robot.spec.yaml_file import read_yaml
 
@@ -96,6 +96,9 @@ class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Hyper-parameters of SAC."""
     ppo: PpoSettings = msgspec.field(default_factory=PpoSettings)
     """Hyper-parameters of PPO."""
+    device: Device = "auto"
+    """Where gradient steps are computed: `cpu`, `cuda`, or `auto`: a GPU where there is one and a hidden layer has 128
+    units or more. PPO computes on the CPU."""
     candidate_interval_s: Positive = 3.0
     """Shortest time between two candidates for the gate, s."""
     weights_interval_s: Positive = 0.5

@@ -1,8 +1,8 @@
-"""Number types of configuration: each names the range that a user may write."""
+"""Types of configuration values: each names what a user may write."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -14,3 +14,5 @@ Share = Annotated[float, Meta(gt=0, le=1)]
 """A fraction that must not be 0."""
 Count = Annotated[int, Meta(ge=0)]
 Size = Annotated[int, Meta(ge=1)]
+Device = Literal["auto", "cpu", "cuda"]
+"""Where gradient steps are computed; `auto` takes a GPU where there is one and the networks are large."""

@@ -6,7 +6,7 @@ import msgspec
 
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.hyperparameters import AlgorithmSettings, BehaviorCloningSettings, PpoSettings, SacSettings
-from floop_robot.spec.ranges import Count, Size
+from floop_robot.spec.ranges import Count, Device, Size
 from floop_robot.train.train_env import no_demonstrations
 
 
@@ -23,6 +23,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Successful episodes of the scripted expert; the policy starts as their clone (SAC: learns from them, too)."""
     seed: Count = 0
     """Seed of everything that is random."""
+    device: Device = "auto"
+    """Where gradient steps are computed: `cpu`, `cuda`, or `auto`: a GPU where there is one and a hidden layer has 128
+    units or more. PPO computes on the CPU."""
     until_success: float = 0.95
     """Success to reach, above 0 and at most 1. Training ends when new scenarios confirm it."""
     out: str = "runs/train"

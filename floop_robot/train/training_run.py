@@ -55,7 +55,7 @@ class TrainingRun:
         self.callbacks = [on_progress]
         self.task, self.ids, self.reports_success = spec.describe()
         self.space = PolicySpace.of(self.task)
-        self.algorithm = make_algorithm(self.space, config.settings, config.seed)
+        self.algorithm = make_algorithm(self.space, config.settings, config.seed, config.device)
         offset, scale = self.task.observation.offset.tolist(), self.task.observation.scale.tolist()
         self._normalization = Normalization(tuple(offset), tuple(scale))
         self.transitions = self.demonstrated = self._next_index = 0

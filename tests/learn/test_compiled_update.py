@@ -17,6 +17,16 @@ from floop_robot.learn.sac_update import SacParameters, SacUpdate, SacUpdateSett
 
 RATES = {"actor_rate": 1e-3, "critic_rate": 2e-3, "alpha_rate": 3e-3, "tau": 0.05, "target_entropy": -3.0}
 STEPS = 5
+OPTIONS = pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"fixed_alpha": 0.2, "update_target": False},
+        {"value_range": (-0.3, 0.3), "imitation_weight": 2.0},
+        {"imitation_weight": 2.0, "actor_uses_target_critics": True},
+    ],
+    ids=["stock", "fixed alpha", "imitation", "imitation by target"],
+)
 
 
 @pytest.fixture(params=INSTRUCTION_SETS)
@@ -60,16 +70,7 @@ def train(update: SacUpdate | CompiledSacUpdate, settings: SacUpdateSettings) ->
     ],
     ids=["pick", "odd", "wide", "smallest"],
 )
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"fixed_alpha": 0.2, "update_target": False},
-        {"value_range": (-0.3, 0.3), "imitation_weight": 2.0},
-        {"imitation_weight": 2.0, "actor_uses_target_critics": True},
-    ],
-    ids=["stock", "fixed alpha", "imitation", "imitation by target"],
-)
+@OPTIONS
 def test_it_learns_as_numpy_does(
     instructions: str, shape: tuple[int, int, tuple[int, ...], tuple[int, ...], int], options: dict[str, Any]
 ) -> None:

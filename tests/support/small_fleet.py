@@ -46,9 +46,11 @@ class SmallFleet:
             process.kill()
             process.wait()
 
-    def start(self, *names: str) -> None:
-        for name in names:
-            command = [sys.executable, "-m", "floop_robot.services.entry", name, "--config", str(self.file)]
+    def start(self, *names: str, robot: str = "") -> None:
+        """Start central processes, or parts of a robot."""
+        for part in names:
+            name, of_robot = (f"{robot}.{part}", ["--robot", robot]) if robot else (part, [])
+            command = [sys.executable, "-m", "floop_robot.services.entry", part, "--config", str(self.file), *of_robot]
             log = Path(self.config.run_dir) / f"{name}.log"
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
             with log.open("ab") as file:

@@ -250,8 +250,9 @@ class DeploymentController:
     def _begin_watch(self, info: VersionInfo) -> None:
         self._watch, self._promoted_at = None, 0
         if info.origin in _WATCHED and info.replaces:
-            reference = self.record.recent(self.weights_of(self._proven_before(info)))
-            self._watch = DeploymentMonitor(self._config, info.version, reference, self.record.failing)
+            failing = self.record.failing
+            reference = self.record.recent(self.weights_of(self._proven_before(info)), failing)
+            self._watch = DeploymentMonitor(self._config, info.version, reference, failing)
             self._watched_since_ns = info.published_ns
 
     def _announce(self, info: VersionInfo, only: tuple[str, ...]) -> None:

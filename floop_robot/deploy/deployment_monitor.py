@@ -13,6 +13,8 @@ Confirm: the anytime-valid lower bound (α) of its success reaches `confirm_succ
 watch began (`FailureMonitor.failing`), or on all tasks together if none failed. If evidence (1/α) shows that it never
 will, the version stays, since it is no worse than the one it replaced. The next candidate need not wait for it.
 
+A class that failed on some robots only counts as two: those robots must succeed, and the others must not get worse.
+
 Undecided: while neither verdict is halfway shown, a version that the gate found better may take its place.
 """
 
@@ -21,12 +23,12 @@ from __future__ import annotations
 import enum
 import math
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
 from floop_robot.deploy.registry import LiveEpisode
-from floop_robot.monitor.failure_monitor import FailureMonitor
+from floop_robot.monitor.failure_monitor import FailureMonitor, failing_name
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.records import OutcomeCode
 from floop_robot.stats.intervals import anytime_lower_bound, clopper_pearson_lower_bound
@@ -34,6 +36,9 @@ from floop_robot.stats.sequential_tests import evidence_below, is_shown_above
 
 REFERENCE_WINDOW = 40
 """Older episodes of the replaced version do not count: the world may have changed since."""
+
+FailingTasks = Mapping[str, tuple[str, ...]]
+"""Failing classes, each with the robots that it fails on; () for all."""
 
 
 class MonitorDecision(enum.StrEnum):
@@ -60,6 +65,7 @@ class ClassReport(msgspec.Struct, frozen=True, kw_only=True):
     """A watched version on one class of tasks."""
 
     object_class: str
+    """Or a class on the robots that it failed on, when the watch began: "box on robot_3"."""
     tally: Tally
     lower_bound: float
     reference: Tally
@@ -92,13 +98,14 @@ class LiveStatistics:
         self._tallies: dict[str, dict[str, Tally]] = {}
         # One entry for each name that ever worked: less than its episodes take on disk.
         self._robots: dict[str, Tally] = {}
-        self._recent: dict[tuple[str, str], deque[bool]] = {}
+        self._recent: dict[tuple[str, str, str], deque[tuple[int, bool]]] = {}
+        """By weights, class and robot: number and outcome."""
         self._failures = FailureMonitor()
 
     @property
-    def failing(self) -> tuple[str, ...]:
+    def failing(self) -> FailingTasks:
         """Classes that fail on the robots now, counted over all weights."""
-        return self._failures.failing
+        return {name: self._failures.failing_robots(name) for name in self._failures.failing}
 
     def observe(self, sha256: str, episode: LiveEpisode) -> None:
         """Take in an episode on these weights; only production episodes count."""
@@ -111,8 +118,8 @@ class LiveStatistics:
         classes = self._tallies.setdefault(sha256, {})
         classes[episode.object_class] = classes.get(episode.object_class, Tally()).plus(success)
         # Bounded: it is a window.
-        recent = self._recent.setdefault((sha256, episode.object_class), deque(maxlen=REFERENCE_WINDOW))
-        recent.append(success)
+        key = (sha256, episode.object_class, episode.robot)
+        self._recent.setdefault(key, deque(maxlen=REFERENCE_WINDOW)).append((self.episodes, success))
         self._failures.count((episode.robot, episode.boot_id, episode.episode), episode.object_class, success)
 
     def tallies(self, sha256: str) -> Mapping[str, Tally]:
@@ -123,20 +130,33 @@ class LiveStatistics:
         """A robot's episodes since `since_ns`, on all weights."""
         return self._robots.get(robot, Tally())
 
-    def recent(self, sha256: str) -> dict[str, Tally]:
-        """The last `REFERENCE_WINDOW` episodes of each class."""
-        return {
-            name: Tally(sum(outcomes), len(outcomes)) for (sha, name), outcomes in self._recent.items() if sha == sha256
-        }
+    def recent(self, sha256: str, failing: FailingTasks | None = None) -> dict[str, Tally]:
+        """The last `REFERENCE_WINDOW` episodes of each class; of those that fail on some robots, there and elsewhere."""
+        found: dict[str, list[tuple[int, bool]]] = {}
+        for (sha, name, robot), outcomes in self._recent.items():
+            if sha == sha256:
+                found.setdefault(task_name(name, robot, failing or {}), []).extend(outcomes)
+        latest = {name: sorted(outcomes)[-REFERENCE_WINDOW:] for name, outcomes in found.items()}
+        return {name: Tally(sum(s for _, s in outcomes), len(outcomes)) for name, outcomes in latest.items()}
+
+
+def task_name(object_class: str, robot: str, failing: FailingTasks) -> str:
+    """What an episode counts for: its class, or the class on the robots that it fails on if this is one of them."""
+    robots = failing.get(object_class, ())
+    return failing_name(object_class, robots) if robot in robots else object_class
 
 
 class DeploymentMonitor:
     """One version in production, compared with the one it replaced."""
 
     def __init__(
-        self, config: DeployConfig, version: int, reference: Mapping[str, Tally], failing: Collection[str] = ()
+        self,
+        config: DeployConfig,
+        version: int,
+        reference: Mapping[str, Tally],
+        failing: FailingTasks | None = None,
     ) -> None:
-        """`reference`: `LiveStatistics.recent` of the replaced weights, now; `failing`: the classes that fail now."""
+        """`reference`: `LiveStatistics.recent` of the replaced weights, now; `failing`: what fails now."""
         self.version = version
         self._alpha, self._confirm = config.alpha, config.confirm_success
         self._reference = dict(reference)
@@ -144,7 +164,9 @@ class DeploymentMonitor:
             name: clopper_pearson_lower_bound(t.successes, t.episodes, config.alpha / 2)
             for name, t in reference.items()
         }
-        self._failing = frozenset(failing) & reference.keys()
+        self._tasks = failing or {}
+        names = {failing_name(name, robots) for name, robots in self._tasks.items()}
+        self._failing = frozenset(names) & reference.keys()
         self._tallies: dict[str, Tally] = {}
         self._rolled_back = ""
         self._promoted = ""
@@ -164,7 +186,7 @@ class DeploymentMonitor:
     def observe(self, episode: LiveEpisode) -> MonitorDecision:
         """Take in an episode on the watched weights; ROLL_BACK is final, PROMOTE may still become ROLL_BACK."""
         if episode.production:
-            name = episode.object_class
+            name = task_name(episode.object_class, episode.robot, self._tasks)
             self._tallies[name] = self._tallies.get(name, Tally()).plus(episode.outcome is OutcomeCode.SUCCESS)
             if not self._rolled_back:
                 self._judge()

@@ -90,7 +90,10 @@ class Gate:
         self._offered_s: deque[float] = deque(maxlen=2)
         """When the latest two candidates came."""
         self._wealth: dict[tuple[str, ...], AlphaWealth] = {}
-        """What may be staked on candidates against this incumbent, by failing classes; these can be simulated: few."""
+        """What may be staked on candidates against this incumbent, by failing classes; these can be simulated: few.
+
+        Not by robots: they begin and cease to fail one by one, and each set of them would bring another budget.
+        """
         self.prepares = False
         """Whether the last idle `step` prepared pairs."""
 
@@ -235,8 +238,8 @@ class Gate:
             return
         self._suites_at = self.failures.changes
         self._target_tasks = target_tasks(self.failures)
-        targets, resolved = self._target_tasks.classes, resolved_tasks(self.failures)
-        self._scenario_pool.set_source(Suite.TARGET, self._reported(targets), targets)
+        targets, resolved = self._target_tasks, resolved_tasks(self.failures)
+        self._scenario_pool.set_source(Suite.TARGET, self._reported(targets.classes), targets.names)
         known: ScenarioSource = TrainingScenarios(self._config.task)
         if learned := self._reported(resolved):
             known = ScenarioMixture([(known, 1.0 - RESOLVED_SHARE), (learned, RESOLVED_SHARE)])

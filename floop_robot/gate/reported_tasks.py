@@ -6,7 +6,7 @@ import msgspec
 
 from floop_envs.scenarios import CATALOG, TRAINING_CLASSES, ReportedScenarios
 from floop_robot.core import ScenarioSource
-from floop_robot.monitor.failure_monitor import FailureMonitor
+from floop_robot.monitor.failure_monitor import FailureMonitor, failing_name
 
 MODELED = frozenset(model.object_class for model in CATALOG)
 """Classes that can be simulated."""
@@ -19,18 +19,27 @@ class TargetTasks(msgspec.Struct, frozen=True):
     """Failing classes that can be simulated."""
     without_model: tuple[str, ...] = ()
     """Failing classes that can't be: only a canary robot can tell."""
+    robots: dict[str, tuple[str, ...]] = {}
+    """Robots that a class fails on, where it fails on some only."""
 
     @property
     def name(self) -> str:
         """How people call it."""
-        return ", ".join(self.classes)
+        return ", ".join(self.names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What can be simulated, with its robots: two sets of names are two sets of scenarios."""
+        return tuple(failing_name(each, self.robots.get(each, ())) for each in self.classes)
 
 
 def target_tasks(monitor: FailureMonitor) -> TargetTasks:
     """The failing classes, divided by whether there is a model of them."""
     failing = monitor.failing
     return TargetTasks(
-        tuple(name for name in failing if name in MODELED), tuple(name for name in failing if name not in MODELED)
+        tuple(name for name in failing if name in MODELED),
+        tuple(name for name in failing if name not in MODELED),
+        {name: robots for name in failing if (robots := monitor.failing_robots(name))},
     )
 
 
@@ -51,6 +60,6 @@ def unsolved_tasks(monitor: FailureMonitor) -> tuple[str, ...]:
 
 
 def reported_scenarios(task: str, monitor: FailureMonitor, classes: tuple[str, ...]) -> ScenarioSource | None:
-    """Scenarios of these classes as robots reported them; None without a report."""
-    reports = monitor.reports(classes)
+    """Scenarios of these classes as robots reported them, those that they fail on if only some; None without any."""
+    reports = [report.object for report in monitor.reports(classes)]
     return ReportedScenarios(task, reports) if reports else None

@@ -1,102 +1,82 @@
-"""FailureMonitor: which classes of objects fail on the robots, and which no longer do.
+"""FailureMonitor: which classes of objects fail on the robots, on all or on some, and which no longer do.
 
 Gate, learner, explorers and fleet manager each hold one and feed it from the journal, so all agree. Only what a robot
 reported counts: perceived class and outcome, never the simulator's truth.
+
+One rule (`OutcomeHistory`) judges a class over the fleet, and on each robot. A robot that fails alone, while the others
+succeed, is named (`failing_robots`). Its episodes say nothing about the others, so the fleet's count leaves them out.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Iterable
 
 import msgspec
 
+from floop_robot.monitor.outcome_history import FAILING_SUCCESS, WINDOW, EpisodeKey, OutcomeHistory
 from floop_robot.spec.records import ActMode, EpisodeEnd, Label, ObjectReport, OutcomeCode, Source, StreamInfo
 
-WINDOW = 20
-"""Latest episodes of a class that decide whether it fails."""
 RESOLVED_WINDOW = 80
-"""Latest episodes of a failing class that decide whether it is resolved.
+"""Latest episodes of a class that fails over the fleet that decide whether it is resolved.
 
 A policy of 88 % shows 38 successes of 40 in one look of eight, but 76 of 80 in one of thirty.
 """
-MIN_FAILURES = 3
-"""One or two failures happen to every policy."""
-FAILING_SUCCESS = 0.75
-"""A class fails when its live success is below this: chance 1 in 200 for a policy of 97 % within eleven episodes."""
-RESOLVED_SUCCESS = 0.95
-"""A failing class is resolved when its live success reaches this."""
+ROBOT_RESOLVED_WINDOW = 20
+"""The same on one robot: four robots take as long for it as the fleet for `RESOLVED_WINDOW`."""
 MAX_STORED_REPORTS = 200
 """Latest reports of a class that scenarios are drawn from; older ones may describe another world."""
 MAX_EARLY_LABELS = 1000
 """Labels kept for episodes that have not arrived; most belong to aborted episodes, which never count."""
 MAX_CLASSES = 256
 """Classes that are remembered; the one reported longest ago goes first. A robot can name any class."""
+MAX_ROBOT_HISTORIES = 4096
+"""Pairs of class and robot that are remembered: 256 robots and 16 classes."""
 
-EpisodeKey = tuple[str, str, int]
-"""Robot, boot, episode."""
 
+class RobotReport(msgspec.Struct, frozen=True):
+    """What one robot perceived when an episode began."""
 
-class _CountedEpisode(msgspec.Struct):
-    """An episode that counts, and whether its class was failing before it."""
-
-    key: EpisodeKey
-    success: bool
-    report: ObjectReport | None
-    was_failing: bool
+    robot: str
+    object: ObjectReport
 
 
 class _ClassHistory:
     """The latest episodes of one class."""
 
     def __init__(self) -> None:
-        self.episodes: deque[_CountedEpisode] = deque(maxlen=MAX_STORED_REPORTS + RESOLVED_WINDOW)
-        self.failing = False
+        self.fleet = OutcomeHistory(RESOLVED_WINDOW, MAX_STORED_REPORTS + RESOLVED_WINDOW)
+        self.robots: dict[str, OutcomeHistory] = {}
+        self.reports: deque[RobotReport] = deque(maxlen=MAX_STORED_REPORTS)
 
     def add(self, key: EpisodeKey, success: bool, report: ObjectReport | None) -> None:
-        self.episodes.append(_CountedEpisode(key, success, report, self.failing))
-        if success is self.failing:  # another failure of what fails, or success of what succeeds, changes nothing
-            self.failing = _fails(self.latest(RESOLVED_WINDOW if self.failing else WINDOW), self.failing)
+        robot = key[0]
+        own = self.robots.setdefault(robot, OutcomeHistory(ROBOT_RESOLVED_WINDOW, 2 * WINDOW))
+        own.add(key, success)
+        if robot not in self.failing_robots:
+            self.fleet.add(key, success)
+        if report is not None:
+            self.reports.append(RobotReport(robot, report))
 
     def correct(self, key: EpisodeKey, success: bool) -> bool:
-        """Change an outcome and decide again from there on; returns whether anything changed.
+        own = self.robots.get(key[0])
+        changed = own is not None and own.correct(key, success)
+        return self.fleet.correct(key, success) or changed
 
-        Episodes whose window is partly forgotten are not decided again: their class would seem resolved.
-        """
-        for index, episode in enumerate(self.episodes):
-            if episode.key == key and episode.success != success:
-                episode.success = success
-                is_full = len(self.episodes) == self.episodes.maxlen
-                self._decide_from(max(index, RESOLVED_WINDOW) if is_full else index)
-                return True
-        return False
+    def __contains__(self, key: EpisodeKey) -> bool:
+        return key in self.fleet or (key[0] in self.robots and key in self.robots[key[0]])
 
-    def latest(self, count: int) -> list[bool]:
-        """Outcomes of the latest `count` episodes, in any order."""
-        return [episode.success for episode in islice(reversed(self.episodes), count)]
+    @property
+    def failing(self) -> bool:
+        return self.fleet.failing or any(own.failing for own in self.robots.values())
 
-    def reports(self) -> list[ObjectReport]:
-        """Reports of the latest `MAX_STORED_REPORTS` episodes, oldest first."""
-        latest = islice(self.episodes, max(0, len(self.episodes) - MAX_STORED_REPORTS), None)
-        return [episode.report for episode in latest if episode.report is not None]
-
-    def _decide_from(self, first: int) -> None:
-        episodes = list(self.episodes)
-        failing = episodes[first].was_failing
-        for end in range(first + 1, len(episodes) + 1):
-            episodes[end - 1].was_failing = failing
-            window = RESOLVED_WINDOW if failing else WINDOW
-            failing = _fails([episode.success for episode in episodes[max(0, end - window) : end]], failing)
-        self.failing = failing
-
-
-def _fails(outcomes: Sequence[bool], was_failing: bool) -> bool:
-    failures = outcomes.count(False)
-    success = 1.0 - failures / len(outcomes)
-    if was_failing:
-        return success < RESOLVED_SUCCESS
-    return failures >= MIN_FAILURES and success < FAILING_SUCCESS
+    @property
+    def failing_robots(self) -> tuple[str, ...]:
+        failing = tuple(sorted(robot for robot, own in self.robots.items() if own.failing))
+        if not failing:
+            return ()
+        others = self.fleet.latest(WINDOW, without=failing)
+        return failing if others and others.count(True) >= FAILING_SUCCESS * len(others) else ()
 
 
 class FailureMonitor:
@@ -104,6 +84,7 @@ class FailureMonitor:
 
     def __init__(self) -> None:
         self._classes: OrderedDict[str, _ClassHistory] = OrderedDict()
+        self._pairs: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._early: OrderedDict[EpisodeKey, bool] = OrderedDict()
         self.episodes = 0
         """How many episodes were counted."""
@@ -138,10 +119,19 @@ class FailureMonitor:
         self._classes.move_to_end(object_class)
         if len(self._classes) > MAX_CLASSES:
             self._classes.popitem(last=False)
+        self._remember((object_class, key[0]))
+
+    def _remember(self, pair: tuple[str, str]) -> None:
+        self._pairs[pair] = None
+        self._pairs.move_to_end(pair)
+        if len(self._pairs) > MAX_ROBOT_HISTORIES:
+            (name, robot), _ = self._pairs.popitem(last=False)
+            if name in self._classes:
+                self._classes[name].robots.pop(robot, None)
 
     def _correct(self, key: EpisodeKey, success: bool) -> None:
         for history in self._classes.values():
-            if any(episode.key == key for episode in history.episodes):
+            if key in history:
                 self.changes += history.correct(key, success)
                 return
         self._early[key] = success
@@ -156,19 +146,33 @@ class FailureMonitor:
 
     @property
     def failing(self) -> tuple[str, ...]:
-        """Classes that fail now."""
+        """Classes that fail now, on all robots or on some."""
         return tuple(sorted(name for name, history in self._classes.items() if history.failing))
+
+    def failing_robots(self, object_class: str) -> tuple[str, ...]:
+        """Robots that a class fails on while it succeeds on the others; () if there are none, or it fails on all."""
+        return self._classes[object_class].failing_robots if object_class in self._classes else ()
 
     @property
     def resolved(self) -> tuple[str, ...]:
         """Classes that succeed: they never failed, or no longer do."""
-        return tuple(sorted(n for n, h in self._classes.items() if not h.failing and any(h.latest(WINDOW))))
+        return tuple(sorted(n for n, h in self._classes.items() if not h.failing and any(h.fleet.latest(WINDOW))))
 
     def success(self, object_class: str) -> tuple[int, int]:
-        """Successes and episodes of a class within `WINDOW`."""
-        outcomes = self._classes[object_class].latest(WINDOW) if object_class in self._classes else []
+        """Successes and episodes of a class within `WINDOW`, without those of robots that fail alone."""
+        outcomes = self._classes[object_class].fleet.latest(WINDOW) if object_class in self._classes else []
         return outcomes.count(True), len(outcomes)
 
-    def reports(self, classes: Iterable[str]) -> tuple[ObjectReport, ...]:
-        """What robots perceived of these classes, oldest first within each."""
-        return tuple(report for name in classes if name in self._classes for report in self._classes[name].reports())
+    def reports(self, classes: Iterable[str]) -> tuple[RobotReport, ...]:
+        """What robots perceived of these classes, oldest first within each: those that it fails on, if only some."""
+        found = []
+        for name in classes:
+            if name in self._classes:
+                only = self._classes[name].failing_robots
+                found += [each for each in self._classes[name].reports if not only or each.robot in only]
+        return tuple(found)
+
+
+def failing_name(object_class: str, robots: Iterable[str]) -> str:
+    """How people call a class that fails, on all robots or on these: "box on robot_3"."""
+    return f"{object_class} on {', '.join(robots)}" if (robots := tuple(robots)) else object_class

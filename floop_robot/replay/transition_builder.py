@@ -9,7 +9,7 @@ from floop_robot.monitor.shift_detector import ShiftDetector
 from floop_robot.replay.next_obs_joiner import NextObsJoiner
 from floop_robot.replay.transitions import EndedEpisode, Transitions, ended_episodes
 from floop_robot.spec.ids import Ids
-from floop_robot.spec.records import Source
+from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.spec.task import TaskSpec
 from floop_robot.stream.codec import Block
 
@@ -59,8 +59,14 @@ class TransitionBuilder:
         if rows is not None:
             self._rows[info.source] += len(rows)
             if info.source is not Source.DEMONSTRATION:
-                rows.is_new[:] = self._shift_detector(rows.obs, self.failures.failing)
+                rows.is_new[:] = self._shift_detector(rows.obs, self._failing_for(info))
         return rows, ended_episodes(block.ends)
+
+    def _failing_for(self, info: StreamInfo) -> list[str]:
+        """Classes whose rows from this stream are new; a robot's only where they fail on it, too."""
+        if info.source is not Source.ROBOT:
+            return list(self.failures.failing)
+        return [n for n in self.failures.failing if info.robot in (self.failures.failing_robots(n) or (info.robot,))]
 
     def _fits(self, block: Block) -> bool:
         c, t = block.transitions, self._task

@@ -1,0 +1,98 @@
+"""OutcomeHistory: latest outcomes of one class of objects, over the fleet or on one robot, and whether it fails there.
+
+A class *fails* with `MIN_FAILURES` failures and less than `FAILING_SUCCESS` among its latest `WINDOW` episodes, or when
+the latest `FAILURES_IN_A_ROW` failed. It is *resolved* when it reaches `RESOLVED_SUCCESS` again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+
+import msgspec
+
+WINDOW = 20
+"""Latest episodes that decide whether a class fails."""
+MIN_FAILURES = 3
+"""One or two failures happen to every policy."""
+FAILING_SUCCESS = 0.75
+"""A class fails when its live success is below this: chance 1 in 200 for a policy of 97 % within eleven episodes.
+
+Four robots and the fleet are five looks. So 1.4 % of fleets of four such robots see a false failure within their first
+40 episodes, and 1.5 % within 400 (3,000 and 1,000 runs).
+"""
+FAILURES_IN_A_ROW = 4
+"""So many failures in a row make a class failing, however well it went before.
+
+That finds a robot that falls from 97 to 6 % after 4 episodes (median) instead of 6, and adds no measurable false alarm.
+Three in a row would double the false alarms.
+"""
+RESOLVED_SUCCESS = 0.95
+"""A failing class is resolved when its live success reaches this."""
+
+EpisodeKey = tuple[str, str, int]
+"""Robot, boot, episode."""
+
+
+class _CountedEpisode(msgspec.Struct):
+    """An episode that counts, and whether its class was failing before it."""
+
+    key: EpisodeKey
+    success: bool
+    was_failing: bool
+
+
+class OutcomeHistory:
+    """Outcomes in order of arrival, and what they say."""
+
+    def __init__(self, resolved_window: int, capacity: int) -> None:
+        """`resolved_window`: latest episodes that decide whether a failing class is resolved; `capacity`: kept ones."""
+        self.failing = False
+        self._resolved_window = resolved_window
+        self._episodes: deque[_CountedEpisode] = deque(maxlen=capacity)
+
+    def add(self, key: EpisodeKey, success: bool) -> None:
+        """Count an episode."""
+        self._episodes.append(_CountedEpisode(key, success, self.failing))
+        if success is self.failing:  # another failure of what fails, or success of what succeeds, changes nothing
+            self.failing = _fails(self.latest(self._resolved_window if self.failing else WINDOW), self.failing)
+
+    def correct(self, key: EpisodeKey, success: bool) -> bool:
+        """Change an outcome and decide again from there on; returns whether anything changed.
+
+        Episodes whose window is partly forgotten are not decided again: their class would seem resolved.
+        """
+        for index, episode in enumerate(self._episodes):
+            if episode.key == key and episode.success != success:
+                episode.success = success
+                is_full = len(self._episodes) == self._episodes.maxlen
+                self._decide_from(max(index, self._resolved_window) if is_full else index)
+                return True
+        return False
+
+    def __contains__(self, key: EpisodeKey) -> bool:
+        return any(episode.key == key for episode in self._episodes)
+
+    def latest(self, count: int, without: Sequence[str] = ()) -> list[bool]:
+        """Outcomes of the latest `count` episodes, newest first; those of some robots may be left out."""
+        kept = (e.success for e in reversed(self._episodes) if e.key[0] not in without)
+        return list(islice(kept, count))
+
+    def _decide_from(self, first: int) -> None:
+        episodes = list(self._episodes)
+        failing = episodes[first].was_failing
+        for end in range(first + 1, len(episodes) + 1):
+            episodes[end - 1].was_failing = failing
+            window = self._resolved_window if failing else WINDOW
+            failing = _fails([episode.success for episode in episodes[end - 1 :: -1][:window]], failing)
+        self.failing = failing
+
+
+def _fails(newest_first: Sequence[bool], was_failing: bool) -> bool:
+    failures = newest_first.count(False)
+    success = 1.0 - failures / len(newest_first)
+    if was_failing:
+        return success < RESOLVED_SUCCESS
+    in_a_row = newest_first[:FAILURES_IN_A_ROW]
+    return failures >= MIN_FAILURES and (success < FAILING_SUCCESS or not any(in_a_row))

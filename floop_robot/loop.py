@@ -67,7 +67,7 @@ class Loop(LoopParts):
 
     def _slice(self, slice_s: float) -> list[bool]:
         """A part of a second; returns the outcomes of the robots' episodes."""
-        world = SimWorld(self._config.shift if self.now_s >= self._change_s else None)
+        world = SimWorld(self._config.shift, self._config.shift_robots) if self.now_s >= self._change_s else SimWorld()
         outcomes = self.robots.run(self.actor, self.version, world, self._config.robot_rows * slice_s)
         self.now_s = round(self.now_s + slice_s, 3)
         self.cores.run({"explorer": self._explore, "learner": self._learn, "gate": self._judge})
@@ -112,8 +112,9 @@ class Loop(LoopParts):
     def tti(self) -> TimeToImprovement | NoImprovement:
         """Virtual time from the first failure after the shift to confirmed live success."""
         fleet, shifted_ns = self._config.fleet, self._change_s * 1e9 + START_NS
-        history = read_history(self.registry.path)
-        return time_to_improvement(history, lambda e: e.observed_ns > shifted_ns, fleet.robot_names, fleet.deploy)
+        history, only = read_history(self.registry.path), self._config.shift_robots
+        shifted = lambda e: e.observed_ns > shifted_ns and (not only or e.robot in only)  # noqa: E731
+        return time_to_improvement(history, shifted, fleet.robot_names, fleet.deploy)
 
     def result(self) -> LoopResult:
         """How the run stands."""

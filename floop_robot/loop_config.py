@@ -19,6 +19,8 @@ class LoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The fleet that is simulated; its `run_dir` and ports are not used."""
     shift: str = ""
     """How the world changes (`floop_envs.shifts`); empty: not at all."""
+    shift_robots: tuple[str, ...] = ()
+    """Robots whose world changes; () for all."""
     shift_at_s: int = 5
     """Virtual second at which it changes."""
     seconds: int = 60

@@ -37,6 +37,7 @@ class _WithShifts(click.Command):
 @click.option("--robots", default=4, show_default=True, type=click.IntRange(1, 16), help="Simulated robots.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Seed of worlds and learner.")
 @click.option("--shift", default="new-object", show_default=True, help="How the world shifts; see the list below.")
+@click.option("--shift-robots", default="", metavar="NAMES", help="Shift only these robots, such as robot_3,robot_4.")
 @click.option(
     "--baseline",
     type=click.Path(path_type=Path),
@@ -73,6 +74,7 @@ def demo(
     robots: int,
     seed: int,
     shift: str,
+    shift_robots: str,
     baseline: Path | None,
     no_ros: bool,
     headless: bool,
@@ -88,15 +90,17 @@ def demo(
     live success, and known tasks were kept (no loss of more than 1 point is shown, 95 % confidence). Exit status 3: it
     did not recover; the title of the table says why.
     """
-    from floop_envs.shifts import get_shift
     from floop_robot.demo.pictures import write_pictures
     from floop_robot.demo.report import check_writable, save_report
-    from floop_robot.demo.run import DemoPlan, Experiment
+    from floop_robot.demo.run import DemoPlan, Experiment, check_world
     from floop_robot.demo.screen import LineScreen, LiveScreen
     from floop_robot.services.supervision.ports import reserved_base_port
+    from floop_robot.sim.sim_world import SimWorld
+    from floop_robot.spec.config import FloopConfig
     from floop_robot.train.validate import load_policy
 
-    get_shift(shift)
+    only = tuple(name.strip() for name in shift_robots.split(",") if name.strip())
+    check_world(SimWorld(shift, only), FloopConfig(robots=robots).robot_names)
     if report is not None:
         check_writable(report)
     if baseline is not None:
@@ -104,7 +108,8 @@ def demo(
     with ExitStack() as stack:
         domain, base_port = ros_domain(robots, no_ros, stack), stack.enter_context(reserved_base_port())
         run_dir = _new_run_dir()
-        plan = DemoPlan(run_dir=run_dir, task=TASK, robots=robots, seed=seed, shift=shift, baseline=str(baseline or ""),
+        plan = DemoPlan(run_dir=run_dir, task=TASK, robots=robots, seed=seed, shift=shift,
+                    shift_robots=only, baseline=str(baseline or ""),
                     longest_s=seconds, evaluation_scenarios=episodes, required_success=required, base_port=base_port,
                     ros_domain=domain)  # fmt: skip
         with LineScreen() if headless or not sys.stderr.isatty() else LiveScreen(seconds) as screen:

@@ -13,7 +13,7 @@ from floop_robot.bundle import Bundle
 from floop_robot.core import EpisodeJob, EpisodeOutcome, Executor
 from floop_robot.demo.report import Rate
 from floop_robot.gate.process_pool import ProcessPool
-from floop_robot.sim.sim_world import evaluation_scenarios
+from floop_robot.sim.sim_world import SimWorld, evaluation_scenarios
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.cores import usable_cores
 from floop_robot.spec.scenario import Scenario
@@ -49,12 +49,15 @@ class ScenarioOutcome(msgspec.Struct, frozen=True):
 class FinalEvaluation:
     """Runs the episodes of both bundles on all cores, scenario by scenario, until all are done or time is over."""
 
-    def __init__(self, config: FloopConfig, shift: str, count: int, measure_s: float = MEASURE_S) -> None:
-        """`count`: most scenarios; `measure_s`: time after which none is begun."""
+    def __init__(self, config: FloopConfig, world: SimWorld, count: int, measure_s: float = MEASURE_S) -> None:
+        """`world`: the shifted one; known tasks are measured on all robots, shifted ones on those that it concerns.
+
+        `count`: most scenarios; `measure_s`: time after which none is begun.
+        """
         task, robots, seed = config.task, config.robot_names, config.seed
         self._config, self._measure_s = config, measure_s
         self._old = evaluation_scenarios(task, None, robots, seed, count)
-        self._shifted = evaluation_scenarios(task, shift, robots, seed, count)
+        self._shifted = evaluation_scenarios(task, world.shift, world.shifted_robots(robots), seed, count)
 
     def run(self, shipped: Bundle, final: Bundle, on_progress: Callable[[int, int], None]) -> EvaluationResult:
         """Measure; `on_progress` gets the number of scenarios done and the most there may be."""

@@ -18,5 +18,5 @@ def write_pictures(experiment: Experiment, report: DemoReport) -> tuple[Path, Pa
     plot, clip = folder / "timeline.png", folder / "before_after.gif"
     plot_run(read_history(registry_path(config)), report, experiment.shift, plot)
     shipped, final = (Bundle.load(Path(report.bundles[name])) for name in ("shipped", "final"))
-    clip_run(config, report.shift, shipped, final, clip)
+    clip_run(config, experiment.plan.world, shipped, final, clip)
     return plot, clip

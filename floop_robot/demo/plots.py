@@ -15,7 +15,7 @@ from floop_robot.demo.clip import record, save_clip, side_by_side
 from floop_robot.demo.live_success import ObservedShift
 from floop_robot.demo.report import DemoReport
 from floop_robot.deploy.registry import History, LiveEpisode
-from floop_robot.sim.sim_world import evaluation_scenarios
+from floop_robot.sim.sim_world import SimWorld, evaluation_scenarios
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.records import OutcomeCode
 from floop_robot.spec.tasks import get_task
@@ -47,15 +47,17 @@ def plot_run(history: History, report: DemoReport, shift: ObservedShift, path: P
     above.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3, frameon=False)
     dip, after, episodes = report.success_dip, report.success_after, report.evaluation_episodes
     ending = "recovered" if report.recovered else f"not recovered: {report.reason}"
-    title = f"{report.shift}: success {dip:.0%} → {after:.0%} on {episodes} fresh scenarios\n{ending}"
+    title = f"{report.shift_name}: success {dip:.0%} → {after:.0%} on {episodes} fresh scenarios\n{ending}"
     above.set_title(title, pad=20, fontsize=11)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
-def clip_run(config: FloopConfig, shift: str, shipped: Bundle, final: Bundle, path: Path) -> None:
+def clip_run(config: FloopConfig, world: SimWorld, shipped: Bundle, final: Bundle, path: Path) -> None:
     """Record the shipped and the final policy on one shifted scenario, side by side."""
-    scenario = evaluation_scenarios(config.task, shift, config.robot_names, config.seed, 1)[0]
+    scenario = evaluation_scenarios(config.task, world.shift, world.shifted_robots(config.robot_names), config.seed, 1)[
+        0
+    ]
     frames = side_by_side(
         record(shipped.actor(), scenario, "shipped policy", config.robot.model),
         record(final.actor(), scenario, "final policy", config.robot.model),

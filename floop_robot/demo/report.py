@@ -22,6 +22,7 @@ import msgspec
 
 from floop_robot.bundle import write_atomic
 from floop_robot.demo.loop_waits import PartWait
+from floop_robot.sim.sim_world import SimWorld
 from floop_robot.spec.errors import StorageError
 
 
@@ -115,7 +116,14 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     robots: int
     seed: int
     shift: str
+    shift_robots: tuple[str, ...]
+    """Robots that it concerned; empty: all. Shifted tasks are theirs alone."""
     wall_s: float
+
+    @property
+    def shift_name(self) -> str:
+        """The shift, with its robots if it did not concern all."""
+        return SimWorld(self.shift, self.shift_robots).name
 
 
 def save_report(report: DemoReport, path: Path) -> None:

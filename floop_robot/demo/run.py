@@ -26,7 +26,7 @@ from floop_robot.services.supervision.ros_domain import local_environment
 from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.sim.sim_world import SimWorld, set_world
 from floop_robot.spec.config import Endpoints, FloopConfig
-from floop_robot.spec.errors import FloopError
+from floop_robot.spec.errors import FloopError, UnknownName
 from floop_robot.stream.journal import JournalAudit
 from floop_robot.stream.tail_client import TailClient
 from floop_robot.train.validate import load_policy
@@ -48,6 +48,8 @@ class DemoPlan(msgspec.Struct, frozen=True, kw_only=True):
     robots: int = 4
     seed: int = 0
     shift: str = "new-object"
+    shift_robots: tuple[str, ...] = ()
+    """Robots whose world shifts; () for all."""
     baseline: str = ""
     """Bundle to start from, with its `.learner` checkpoint beside it; empty means the shipped one."""
     longest_s: float
@@ -60,6 +62,11 @@ class DemoPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Of the fleet's central ports (`services.supervision.ports`)."""
     ros_domain: int | None = None
     """ROS domain of the fleet's nodes; None runs the fleet without ROS."""
+
+    @property
+    def world(self) -> SimWorld:
+        """The shifted world."""
+        return SimWorld(self.shift, self.shift_robots)
 
 
 class DemoProgress(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +88,14 @@ class DemoProgress(msgspec.Struct, frozen=True, kw_only=True):
 ProgressCallback = Callable[[DemoProgress], None]
 
 
+def check_world(world: SimWorld, robots: tuple[str, ...]) -> None:
+    """Raise `UnknownName` for a shift that does not exist, or one of robots that are not among the fleet's `robots`."""
+    get_shift(world.shift or "")
+    for robot in world.robots:
+        if robot not in robots:
+            raise UnknownName("robot", robot, robots, "this fleet")
+
+
 def _still_fails(snapshot: Snapshot) -> bool:
     target = snapshot.gate.target_tasks if snapshot.gate else None
     return target is None or bool(target.classes or target.without_model)
@@ -97,8 +112,7 @@ class Experiment:
     """One run of the demo; for one thread."""
 
     def __init__(self, plan: DemoPlan, on_progress: ProgressCallback) -> None:
-        """Raises `UnknownName` for a shift that does not exist, before anything is started."""
-        get_shift(plan.shift)
+        """Raises `UnknownName` for a shift or robot that does not exist, before anything is started."""
         self.plan, self._on_progress = plan, on_progress
         self.config = FloopConfig(
             task=plan.task,
@@ -108,6 +122,7 @@ class Experiment:
             run_dir=str(plan.run_dir),
             endpoints=Endpoints(base_port=plan.base_port),
         )
+        check_world(plan.world, self.config.robot_names)
         self._start_s = time.monotonic()
         self.shift_ns = 0
         """Wall clock of the shift, nanoseconds; 0 before it."""
@@ -142,7 +157,7 @@ class Experiment:
             final = snapshots.production()
         final.save(self.plan.run_dir / "final.floop")
         history = read_history(registry_path(self.config))
-        evaluation = FinalEvaluation(self.config, self.plan.shift, self.plan.evaluation_scenarios)
+        evaluation = FinalEvaluation(self.config, self.plan.world, self.plan.evaluation_scenarios)
         return self._report(history, run_data, evaluation.run(shipped, final, self._on_scenario))
 
     def _shipped(self) -> Bundle:
@@ -152,7 +167,7 @@ class Experiment:
     def _report(self, history: History, run_data: RunData, evaluated: EvaluationResult) -> DemoReport:
         return summarize(
             self.config,
-            self.plan.shift,
+            self.plan.world,
             self.plan.required_success,
             self.shift,
             history,
@@ -181,7 +196,7 @@ class Experiment:
         return slow if snapshot.learner else [*slow, "the learner"]
 
     def _shift(self) -> None:
-        set_world(self.plan.run_dir, SimWorld(self.plan.shift))
+        set_world(self.plan.run_dir, self.plan.world)
         self.shift_ns = time.time_ns()
 
     def _recover(self, fleet: Supervisor, snapshots: SnapshotReader) -> None:

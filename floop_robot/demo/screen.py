@@ -159,8 +159,8 @@ def _rows(r: DemoReport) -> list[tuple[str, str]]:
     stages = ", ".join(f"{name} {value:.1f}" for name, value in r.tti_stages_s.items())
     return [
         ("success before (known tasks, shipped policy)", f"{r.success_before:.1%}"),
-        (f"success dip ({r.shift}, shipped policy)", f"{r.success_dip:.1%}"),
-        (f"success after ({r.shift}, final policy)", f"{r.success_after:.1%}{best}"),
+        (f"success dip ({r.shift_name}, shipped policy)", f"{r.success_dip:.1%}"),
+        (f"success after ({r.shift_name}, final policy)", f"{r.success_after:.1%}{best}"),
         (
             "success on known tasks, final policy",
             f"{r.old_success_after:.1%} ({r.known_lost} scenarios lost, {r.known_gained} gained)",

@@ -25,6 +25,7 @@ from floop_robot.robot.rate_loop import RateStats
 from floop_robot.services.fleet_manager import baseline_path
 from floop_robot.services.supervision.stats_file import read_stats
 from floop_robot.services.supervision.supervisor import Restart
+from floop_robot.sim.sim_world import SimWorld
 from floop_robot.spec.config import FloopConfig
 from floop_robot.stats.paired_difference import loss_p_value
 from floop_robot.stream.journal import JournalAudit
@@ -51,7 +52,7 @@ def bare_timer(run_dir: Path) -> list[RateStats]:
 
 def summarize(
     config: FloopConfig,
-    shift: str,
+    world: SimWorld,
     required_success: float,
     shifted: ObservedShift,
     history: History,
@@ -61,7 +62,11 @@ def summarize(
     waits: dict[str, PartWait],
     wall_s: float,
 ) -> DemoReport:
-    """Make the report of one run. `required_success`: share of shifted tasks that the final policy must reach."""
+    """Make the report of one run.
+
+    `world`: the shifted one; `required_success`: share of shifted tasks that the final policy must reach.
+    """
+    shift = world.shift or ""
     found = improvement if isinstance(improvement, TimeToImprovement) else None
     fits, reason = _recovered(improvement, evaluated, waits, required_success)
     return DemoReport(
@@ -88,6 +93,7 @@ def summarize(
         robots=config.robots,
         seed=config.seed,
         shift=shift,
+        shift_robots=world.robots,
         wall_s=wall_s,
     )
 

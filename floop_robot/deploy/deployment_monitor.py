@@ -131,7 +131,7 @@ class LiveStatistics:
         return self._robots.get(robot, Tally())
 
     def recent(self, sha256: str, failing: FailingTasks | None = None) -> dict[str, Tally]:
-        """The last `REFERENCE_WINDOW` episodes of each class; of those that fail on some robots, there and elsewhere."""
+        """The last `REFERENCE_WINDOW` episodes of each class, by `task_name`."""
         found: dict[str, list[tuple[int, bool]]] = {}
         for (sha, name, robot), outcomes in self._recent.items():
             if sha == sha256:

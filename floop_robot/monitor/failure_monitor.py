@@ -53,7 +53,9 @@ class _ClassHistory:
         robot = key[0]
         own = self.robots.setdefault(robot, OutcomeHistory(ROBOT_RESOLVED_WINDOW, 2 * WINDOW))
         own.add(key, success)
-        if robot not in self.failing_robots:
+        if robot in (alone := self.failing_robots):
+            self.fleet.leave_out(alone)
+        else:
             self.fleet.add(key, success)
         if report is not None:
             self.reports.append(RobotReport(robot, report))

@@ -106,7 +106,7 @@ class SimDriver:
     def _start_episode(self, episode: int, now_s: float) -> None:
         world = get_world(self._run_dir)
         scenario = self._scenarios.scenario(world, episode)
-        if world.shift and episode and not self.first_shifted:
+        if world.shift_of(self._scenarios.robot) and episode and not self.first_shifted:
             self.first_shifted = episode
         self._world.reset(scenario)
         self._scenario = msgspec.json.encode(scenario).decode()

@@ -25,6 +25,21 @@ class SimWorld(msgspec.Struct, frozen=True):
     """The current shift; None for the known tasks."""
 
     shift: str | None = None
+    robots: tuple[str, ...] = ()
+    """Robots that it concerns; () for all."""
+
+    def shift_of(self, robot: str) -> str | None:
+        """The shift that this robot meets."""
+        return self.shift if not self.robots or robot in self.robots else None
+
+    def shifted_robots(self, robots: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of the fleet's `robots` that meet the shift."""
+        return tuple(robot for robot in robots if self.shift_of(robot))
+
+    @property
+    def name(self) -> str:
+        """How people call the shift: "calibration on robot_3"."""
+        return f"{self.shift} on {', '.join(self.robots)}" if self.robots else self.shift or ""
 
 
 def set_world(run_dir: Path, world: SimWorld) -> None:
@@ -42,12 +57,13 @@ class RobotScenarios:
     """The scenarios of one simulated robot: the tasks of its world, with this robot's hidden parameters."""
 
     def __init__(self, task: str, robot: str, index: int, seed: int) -> None:
-        self._task, self._index, self._seed = task, index, seed
+        self.robot, self._task, self._index, self._seed = robot, task, index, seed
         self._gap = RealityGap(robot, seed)
 
     def scenario(self, world: SimWorld, episode: int) -> Scenario:
         """The scenario of episode number `episode` in `world`; always the same for the same fleet seed."""
-        source = shifted_scenarios(world.shift, self._task) if world.shift else TrainingScenarios(self._task)
+        shift = world.shift_of(self.robot)
+        source = shifted_scenarios(shift, self._task) if shift else TrainingScenarios(self._task)
         number = self._index * _EPISODES_PER_ROBOT + episode % _EPISODES_PER_ROBOT
         return self._gap.apply(scenario_of(source, seed_of(Purpose.ROBOT, self._seed, number)))
 

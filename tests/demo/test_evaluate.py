@@ -5,6 +5,7 @@ from __future__ import annotations
 from floop_policies import baseline
 from floop_robot.bundle import Bundle
 from floop_robot.demo.evaluate import MIN_SCENARIOS, EvaluationResult, FinalEvaluation
+from floop_robot.sim.sim_world import SimWorld
 from floop_robot.spec.config import FloopConfig
 
 CONFIG = FloopConfig(robots=2)
@@ -14,7 +15,7 @@ def evaluated(count: int, measure_s: float) -> tuple[EvaluationResult, list[tupl
     """The shipped policy against itself, and the progress that was told."""
     shipped = Bundle.load(baseline(CONFIG.task))
     seen: list[tuple[int, int]] = []
-    evaluation = FinalEvaluation(CONFIG, "new-object", count, measure_s)
+    evaluation = FinalEvaluation(CONFIG, SimWorld("new-object"), count, measure_s)
     return evaluation.run(shipped, shipped, lambda *now: seen.append(now)), seen
 
 

@@ -17,6 +17,7 @@ from floop_robot.robot.rate_loop import RateStats, Timing
 from floop_robot.services.safety import SafetyStats
 from floop_robot.services.supervision.supervisor import Restart
 from floop_robot.sim.sim_driver import DriverStats
+from floop_robot.sim.sim_world import SimWorld
 from floop_robot.spec.config import FloopConfig
 from floop_robot.stream.journal import JournalAudit
 from tests.support.blank_struct import blank
@@ -46,7 +47,18 @@ def report(
 ) -> DemoReport:
     data = data or RunData(snapshot(), AUDIT, (Restart("gate", -9, 1, 0.2), Restart("gate", -9, 2, 0.2)), [])
     history = history or recovered_history()
-    return summarize(CONFIG, "new-object", required, shift, history, improvement, data, evaluated, WAITS, 60.0)
+    return summarize(
+        CONFIG,
+        SimWorld("new-object", ("robot_2",)),
+        required,
+        shift,
+        history,
+        improvement,
+        data,
+        evaluated,
+        WAITS,
+        60.0,
+    )
 
 
 def test_a_run_that_recovered_says_which_version_did_it() -> None:

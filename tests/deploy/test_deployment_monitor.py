@@ -52,7 +52,8 @@ def test_loss_on_one_class_is_not_hidden_by_gain_on_another():
 
 
 def test_confirmation_is_about_classes_that_failed():
-    watch = DeploymentMonitor(CONFIG, 2, {"box": Tally(40, 40), "basket": Tally(8, 30)}, failing=("basket", "sphere"))
+    reference = {"box": Tally(40, 40), "basket": Tally(8, 30)}
+    watch = DeploymentMonitor(CONFIG, 2, reference, failing={"basket": (), "sphere": ()})
     for _ in range(40):
         watch.observe(MAKE(2, True, object_class="box"))
     assert watch.decision is MonitorDecision.HOLD
@@ -61,6 +62,28 @@ def test_confirmation_is_about_classes_that_failed():
         needed += 1
     assert 9 <= needed <= 20
     assert {c.object_class: c.failing for c in watch.report().classes} == {"basket": True, "box": False}
+
+
+def test_a_class_that_failed_on_one_robot_is_confirmed_there():
+    """Boxes succeed on three robots. Their episodes tell nothing about the fourth, and its own nothing about theirs."""
+    record = LiveStatistics()
+    for i in range(80):
+        robot = f"robot_{i % 4 + 1}"
+        record.observe("weights", MAKE(1, robot != "robot_4" or i < 8, robot=robot))
+    assert record.failing == {"box": ("robot_4",)}
+    reference = record.recent("weights", record.failing)
+    assert reference == {"box": Tally(40, 40), "box on robot_4": Tally(2, 20)}
+
+    watch = DeploymentMonitor(CONFIG, 2, reference, record.failing)
+    for i in range(90):
+        watch.observe(MAKE(2, True, robot=f"robot_{i % 3 + 1}"))
+    assert watch.decision is MonitorDecision.HOLD, "it is not shown where it failed"
+    while watch.observe(MAKE(2, True, robot="robot_4")) is MonitorDecision.HOLD:
+        pass
+    assert watch.decision is MonitorDecision.PROMOTE and "box on robot_4" in watch.report().reason
+    for _ in range(60):
+        watch.observe(MAKE(2, False, robot="robot_2"))
+    assert watch.decision is MonitorDecision.ROLL_BACK, "success there hides no harm on the others"
 
 
 def test_a_new_class_of_tasks_is_no_harm():

@@ -27,6 +27,15 @@ def test_a_new_class_stays_in_the_regression_suite_once_it_is_resolved() -> None
     assert resolved_tasks(monitor_of("reserved_6", *recovered)) == (), "it cannot be simulated"
 
 
+def test_a_target_names_the_robots_that_fail_alone() -> None:
+    monitor = FailureMonitor()
+    for i in range(40):
+        robot = f"robot_{i % 4 + 1}"
+        monitor.observe(episode_end("box", robot != "robot_2", i), robot, "boot")
+    found = target_tasks(monitor)
+    assert (found.classes, found.names, found.name) == (("box",), ("box on robot_2",), "box on robot_2")
+
+
 def test_explorers_practise_a_new_class_from_its_first_report_on() -> None:
     assert new_tasks(monitor_of("basket", False)) == ("basket",)
     assert resolved_tasks(monitor_of("basket", False)) == (), "one failure resolves nothing"

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
+import numpy as np
 
 from floop_envs.scenarios import ReportedScenarios
 from floop_envs.seeds import Purpose, scenarios_of
 from floop_robot.monitor.failure_monitor import (
     MAX_CLASSES,
     MAX_EARLY_LABELS,
+    MAX_ROBOT_HISTORIES,
     MAX_STORED_REPORTS,
     RESOLVED_WINDOW,
+    ROBOT_RESOLVED_WINDOW,
     FailureMonitor,
 )
+from floop_robot.monitor.outcome_history import FAILURES_IN_A_ROW
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.records import ActMode, Label, OutcomeCode, Source, StreamInfo
 from tests.support.sample_policies import TASK, episode_end
@@ -53,7 +59,7 @@ def test_aborted_and_sampled_episodes_do_not_count() -> None:
 
 def test_reports_are_bounded_and_scenarios_stay_where_tasks_were_reported() -> None:
     monitor = monitor_of(*[False] * (MAX_STORED_REPORTS + 50), object_class="basket")
-    reports = monitor.reports(("basket",))
+    reports = [report.object for report in monitor.reports(("basket",))]
     assert len(reports) == MAX_STORED_REPORTS
     low = [min(r.position_m[i] for r in reports) - 0.021 for i in (0, 1)]
     high = [max(r.position_m[i] for r in reports) + 0.021 for i in (0, 1)]
@@ -71,6 +77,81 @@ def test_a_class_that_half_recovered_stays_failing_until_it_is_resolved() -> Non
     resolved = monitor_of(*half, *[True] * RESOLVED_WINDOW, object_class="basket")
     assert resolved.failing == ()
     assert resolved.resolved == ("basket",)
+
+
+ROBOTS = tuple(f"robot_{i + 1}" for i in range(4))
+
+
+def fleet_at_work(monitor: FailureMonitor, rounds: int, success: Callable[[str], bool], name: str = "box") -> None:
+    """Every robot ends an episode in each round."""
+    for _ in range(rounds):
+        for robot in ROBOTS:
+            number = monitor.episodes
+            monitor.observe(episode_end(name, success(robot), number), robot, "boot")
+
+
+def test_a_robot_that_fails_alone_is_named_and_no_other() -> None:
+    """Over the fleet, 75 % succeed: too good to fail."""
+    monitor = FailureMonitor()
+    fleet_at_work(monitor, 10, lambda robot: True)
+    fleet_at_work(monitor, FAILURES_IN_A_ROW - 1, lambda robot: robot != "robot_3")
+    assert monitor.failing == ()
+    fleet_at_work(monitor, 40, lambda robot: robot != "robot_3")
+    assert monitor.failing == ("box",) and monitor.failing_robots("box") == ("robot_3",)
+    assert monitor.success("box") == (20, 20), "the others' count leaves it out"
+    assert {report.robot for report in monitor.reports(("box",))} == {"robot_3"}
+    fleet_at_work(monitor, ROBOT_RESOLVED_WINDOW, lambda robot: True)
+    assert monitor.failing == () and monitor.resolved == ("box",)
+    assert {report.robot for report in monitor.reports(("box",))} == set(ROBOTS)
+
+
+def test_half_of_the_robots_are_named_when_the_class_fails_on_them_only() -> None:
+    monitor = FailureMonitor()
+    fleet_at_work(monitor, 20, lambda robot: True)
+    fleet_at_work(monitor, FAILURES_IN_A_ROW + 2, lambda robot: robot in ROBOTS[:2])
+    assert monitor.failing_robots("box") == ROBOTS[2:]
+    fleet_at_work(monitor, ROBOT_RESOLVED_WINDOW, lambda robot: True)
+    assert monitor.failing == ()
+
+
+def test_a_new_object_fails_on_all_robots_from_the_third_failure_on() -> None:
+    monitor = FailureMonitor()
+    for robot in ROBOTS[:3]:
+        monitor.observe(episode_end("basket", False), robot, "boot")
+    assert monitor.failing == ("basket",) and monitor.failing_robots("basket") == ()
+    for _ in range(10):
+        fleet_at_work(monitor, 1, lambda robot: False, "basket")
+        assert monitor.failing_robots("basket") == (), "when all fail, none is named"
+    assert {report.robot for report in monitor.reports(("basket",))} == set(ROBOTS)
+
+
+def test_a_class_that_begins_to_fail_everywhere_is_found_by_failures_in_a_row() -> None:
+    monitor = FailureMonitor()
+    fleet_at_work(monitor, 20, lambda robot: True)
+    fleet_at_work(monitor, 1, lambda robot: False)
+    assert monitor.failing == ("box",) and monitor.failing_robots("box") == ()
+
+
+def test_labels_correct_what_is_known_of_a_robot() -> None:
+    monitor = FailureMonitor()
+    fleet_at_work(monitor, 16, lambda robot: True)
+    own = [n for n in range(64) if ROBOTS[n % 4] == "robot_3"]
+    for n in own[-FAILURES_IN_A_ROW:]:
+        monitor.observe(label(n, False), "robot_3")
+    assert monitor.failing_robots("box") == ("robot_3",)
+    monitor.observe(label(own[-1], True), "robot_3")
+    assert monitor.failing == ()
+
+
+def test_false_alarms_of_four_robots_of_97_percent_are_rare() -> None:
+    rng = np.random.default_rng(0)
+    alarms = 0
+    for _ in range(150):
+        monitor = FailureMonitor()
+        for n in range(40):
+            monitor.count((ROBOTS[n % 4], "boot", n), "box", bool(rng.random() < 0.97))
+        alarms += bool(monitor.failing)
+    assert alarms <= 6, "1.4 % are expected"
 
 
 def label(episode: int, success: bool) -> Label:
@@ -136,6 +217,14 @@ def test_made_up_classes_do_not_fill_the_memory() -> None:
         for episode in range(3):
             monitor.count(("robot_1", "boot", 3 * i + episode), f"class_{i}", success=False)
     assert len(monitor.failing) == MAX_CLASSES and "class_0" not in monitor.failing
+
+
+def test_made_up_robots_do_not_fill_the_memory() -> None:
+    monitor = FailureMonitor()
+    for i in range(MAX_ROBOT_HISTORIES + 5):
+        monitor.count((f"robot_{i}", "boot", i), "box", success=True)
+    history = monitor._classes["box"]
+    assert len(history.robots) == MAX_ROBOT_HISTORIES and "robot_0" not in history.robots
 
 
 def test_only_robots_on_their_deployed_policy_count() -> None:

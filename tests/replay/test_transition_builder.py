@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from floop_robot.monitor.failure_monitor import MIN_FAILURES
+from floop_robot.monitor.outcome_history import MIN_FAILURES
 from floop_robot.monitor.shift_detector import KnownClass, KnownTasks, ShiftDetector
 from floop_robot.replay.transition_builder import TransitionBuilder
 from floop_robot.replay.transitions import EndedEpisode, Transitions

@@ -38,6 +38,16 @@ def test_a_shift_changes_what_a_robot_works_on() -> None:
         robot.scenario(SimWorld("new-objekt"), 0)
 
 
+def test_a_shift_may_concern_some_robots_only(tmp_path: Path) -> None:
+    world = SimWorld("new-object", ("robot_2",))
+    set_world(tmp_path, world)
+    assert get_world(tmp_path) == world and world.name == "new-object on robot_2"
+    assert world.shifted_robots(("robot_1", "robot_2")) == ("robot_2",)
+    spared, shifted = (RobotScenarios(TASK, f"robot_{i + 1}", i, 5) for i in range(2))
+    assert spared.scenario(world, 3) == spared.scenario(SimWorld(), 3)
+    assert shifted.scenario(world, 3).object.object_class == "basket"
+
+
 def test_report_scenarios_are_spread_over_the_robots_and_shared() -> None:
     names = ("robot_1", "robot_2")
     spread = evaluation_scenarios(TASK, None, names, 5, 6)

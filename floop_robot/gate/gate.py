@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from floop_envs.domain_randomization import DomainRandomization
 from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose
 from floop_robot.bundle import Bundle
@@ -240,7 +241,7 @@ class Gate:
         self._target_tasks = target_tasks(self.failures)
         targets, resolved = self._target_tasks, resolved_tasks(self.failures)
         self._scenario_pool.set_source(Suite.TARGET, self._reported(targets.classes), targets.names)
-        known: ScenarioSource = TrainingScenarios(self._config.task)
+        known: ScenarioSource = DomainRandomization(TrainingScenarios(self._config.task))
         if learned := self._reported(resolved):
             known = ScenarioMixture([(known, 1.0 - RESOLVED_SHARE), (learned, RESOLVED_SHARE)])
         self._scenario_pool.set_source(Suite.REGRESSION, known, resolved)
@@ -249,7 +250,9 @@ class Gate:
         return self._wealth.setdefault(target_tasks.classes, AlphaWealth(self._config.gate.alpha))
 
     def _reported(self, classes: tuple[str, ...]) -> ScenarioSource | None:
-        return reported_scenarios(self._config.task, self.failures, classes)
+        """Each in a world of its own, as explorers draw them: no robot is exactly like the simulator."""
+        reported = reported_scenarios(self._config.task, self.failures, classes)
+        return DomainRandomization(reported) if reported else None
 
     def _count(self, name: str) -> None:
         self.counts = msgspec.structs.replace(self.counts, **{name: getattr(self.counts, name) + 1})

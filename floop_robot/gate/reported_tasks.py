@@ -45,12 +45,17 @@ def target_tasks(monitor: FailureMonitor) -> TargetTasks:
 
 def resolved_tasks(monitor: FailureMonitor) -> tuple[str, ...]:
     """Classes learned since the shipped policy: once in the regression suite, they stay."""
-    return tuple(name for name in monitor.resolved if name in MODELED and name not in TRAINING_CLASSES)
+    return tuple(name for name in monitor.resolved if _is_new(name, monitor))
 
 
 def new_tasks(monitor: FailureMonitor) -> tuple[str, ...]:
-    """Classes that robots met since the shipped policy, from the first report on: explorers practise them at once."""
-    return tuple(name for name in monitor.classes if name in MODELED and name not in TRAINING_CLASSES)
+    """Classes that are new to the shipped policy, from the first report on: explorers practise them at once."""
+    return tuple(name for name in monitor.classes if _is_new(name, monitor))
+
+
+def _is_new(name: str, monitor: FailureMonitor) -> bool:
+    """Whether the shipped policy does not know a class, or not as robots meet it now: of other sizes, say."""
+    return name in MODELED and (name not in TRAINING_CLASSES or monitor.has_failed(name))
 
 
 def unsolved_tasks(monitor: FailureMonitor) -> tuple[str, ...]:

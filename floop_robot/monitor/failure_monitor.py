@@ -48,9 +48,10 @@ class _ClassHistory:
         self.fleet = OutcomeHistory(RESOLVED_WINDOW, MAX_STORED_REPORTS + RESOLVED_WINDOW)
         self.robots: dict[str, OutcomeHistory] = {}
         self.reports: deque[RobotReport] = deque(maxlen=MAX_STORED_REPORTS)
+        self.has_failed = False
 
     def add(self, key: EpisodeKey, success: bool, report: ObjectReport | None) -> None:
-        robot = key[0]
+        robot, was_failing = key[0], self.failing
         own = self.robots.setdefault(robot, OutcomeHistory(ROBOT_RESOLVED_WINDOW, 2 * WINDOW))
         own.add(key, success)
         if robot in (alone := self.failing_robots):
@@ -59,6 +60,13 @@ class _ClassHistory:
             self.fleet.add(key, success)
         if report is not None:
             self.reports.append(RobotReport(robot, report))
+        if self.failing and not was_failing:
+            self._begin_to_fail()
+
+    def _begin_to_fail(self) -> None:
+        """Keep only the reports that showed it: older ones are of the world before."""
+        self.has_failed = True
+        self.reports = deque(list(self.reports)[-WINDOW:], maxlen=MAX_STORED_REPORTS)
 
     def correct(self, key: EpisodeKey, success: bool) -> bool:
         own = self.robots.get(key[0])
@@ -159,6 +167,10 @@ class FailureMonitor:
     def resolved(self) -> tuple[str, ...]:
         """Classes that succeed: they never failed, or no longer do."""
         return tuple(sorted(n for n, h in self._classes.items() if not h.failing and any(h.fleet.latest(WINDOW))))
+
+    def has_failed(self, object_class: str) -> bool:
+        """Whether a class fails or has ever failed."""
+        return object_class in self._classes and self._classes[object_class].has_failed
 
     def success(self, object_class: str) -> tuple[int, int]:
         """Successes and episodes of a class within `WINDOW`, without those of robots that fail alone."""

@@ -23,7 +23,8 @@ def test_a_failing_class_without_a_model_is_kept_apart() -> None:
 def test_a_new_class_stays_in_the_regression_suite_once_it_is_resolved() -> None:
     recovered = [False] * 5 + [True] * RESOLVED_WINDOW
     assert resolved_tasks(monitor_of("basket", *recovered)) == ("basket",)
-    assert resolved_tasks(monitor_of("box", *recovered)) == (), "the training classes are in it anyway"
+    assert resolved_tasks(monitor_of("box", *recovered)) == ("box",), "robots meet it otherwise than in training"
+    assert resolved_tasks(monitor_of("box", *[True] * RESOLVED_WINDOW)) == (), "what never failed is in it anyway"
     assert resolved_tasks(monitor_of("reserved_6", *recovered)) == (), "it cannot be simulated"
 
 
@@ -40,3 +41,4 @@ def test_explorers_practise_a_new_class_from_its_first_report_on() -> None:
     assert new_tasks(monitor_of("basket", False)) == ("basket",)
     assert resolved_tasks(monitor_of("basket", False)) == (), "one failure resolves nothing"
     assert new_tasks(monitor_of("box", False)) == (), "the shipped policy was trained on it"
+    assert new_tasks(monitor_of("box", *[False] * 3)) == ("box",), "but not as robots meet it now"

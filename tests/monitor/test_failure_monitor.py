@@ -16,6 +16,7 @@ from floop_robot.monitor.failure_monitor import (
     MAX_STORED_REPORTS,
     RESOLVED_WINDOW,
     ROBOT_RESOLVED_WINDOW,
+    WINDOW,
     FailureMonitor,
 )
 from floop_robot.monitor.outcome_history import FAILURES_IN_A_ROW
@@ -55,6 +56,18 @@ def test_aborted_and_sampled_episodes_do_not_count() -> None:
         monitor.observe(msgspec.structs.replace(episode_end("box", False, i), outcome=OutcomeCode.ABORTED))
     assert monitor.failing == ()
     assert monitor.episodes == 0
+
+
+def test_reports_of_the_world_before_are_forgotten_when_a_class_begins_to_fail() -> None:
+    monitor = FailureMonitor()
+    for i in range(100):
+        monitor.observe(episode_end("box", True, i))
+    assert len(monitor.reports(("box",))) == 100 and not monitor.has_failed("box")
+    for i in range(100, 140):
+        monitor.observe(episode_end("box", False, i))
+    failures_that_showed_it = 4
+    assert len(monitor.reports(("box",))) == WINDOW + 40 - failures_that_showed_it
+    assert monitor.has_failed("box") and not monitor.has_failed("basket")
 
 
 def test_reports_are_bounded_and_scenarios_stay_where_tasks_were_reported() -> None:

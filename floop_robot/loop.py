@@ -68,7 +68,7 @@ class Loop(LoopParts):
     def _slice(self, slice_s: float) -> list[bool]:
         """A part of a second; returns the outcomes of the robots' episodes."""
         world = SimWorld(self._config.shift, self._config.shift_robots) if self.now_s >= self._change_s else SimWorld()
-        outcomes = self.robots.run(self.actor, self.version, world, self._config.robot_rows * slice_s)
+        outcomes = self.robots.run(self.actor, self.version, world, self._config.robot_rows * slice_s, self.calibration)
         self.now_s = round(self.now_s + slice_s, 3)
         self.cores.run({"explorer": self._explore, "learner": self._learn, "gate": self._judge})
         self._watch()

@@ -89,7 +89,7 @@ class LoopParts:
             opened.callback(self.registry.close)
             self.controller = DeploymentController(self.registry, fleet.deploy)
             self.controller.publish(Publication(bundle=baseline, origin=Origin.BASELINE, who=MANAGER_NAME), START_NS)
-            self.version, self.actor = 0, baseline.actor()
+            self.version, self.actor, self.calibration = 0, baseline.actor(), baseline.manifest.calibration
             self.cores: VirtualCores = FreeCores()
             if config.cores:
                 self.cores = SharedCores(config.cores - ROBOTS_CORES, self._nice)
@@ -120,7 +120,7 @@ class LoopParts:
         if (version := self.controller.production) == self.version:
             return
         bundle = self.registry.bundle(version)
-        self.version, self.actor = version, bundle.actor()
+        self.version, self.actor, self.calibration = version, bundle.actor(), bundle.manifest.calibration
         self.gate.set_incumbent(bundle)
         for robot in self._fleet.robot_names:
             receipt = Receipt(robot=robot, version=version, stage=InstallStage.ACTING, since_received_s=0.0)
@@ -142,7 +142,8 @@ class LoopParts:
     def explore(self) -> int:
         """Run an episode on the live weights; returns its steps."""
         is_free = self._target_successes.scarce
-        result = self.explorer.explore(self.published.actor, self.published.version)
+        live = self.published
+        result = self.explorer.explore(live.actor, live.version, live.live.manifest.calibration)
         self._target_successes.note(result.object.object_class, result.success)
         if not is_free:
             self._rate_limiter.spend(result.steps)

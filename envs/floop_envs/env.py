@@ -19,6 +19,7 @@ from floop_robot.robot.kinematics import Kinematics
 from floop_robot.robot.limiter import SafetyLimiter, ticks_of
 from floop_robot.robot.messages import RobotState
 from floop_robot.robot.observation_builder import ObservationBuilder
+from floop_robot.spec.calibration import NO_OFFSET
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.robot_model import RobotModel, load_robot
 from floop_robot.spec.scenario import Scenario
@@ -31,7 +32,7 @@ class ArmEnv(gymnasium.Env[Vector, Vector]):
 
     Observations are raw: SI units, base frame, float32, shape (`rules.spec.observation.size`,). The task's layout has
     names and ranges. Actions are in [-1, 1], shape (5,). `reset(options={"scenario": Scenario(...)})`
-    runs that scenario.
+    runs that scenario; `"correction_m"` beside it is subtracted from perceived object positions.
 
     `info` after a step:
 
@@ -57,12 +58,14 @@ class ArmEnv(gymnasium.Env[Vector, Vector]):
         self._observation_builder = ObservationBuilder(spec, Kinematics(robot))
         self._violations = _ViolationCheck(robot)
         self.scenario: Scenario | None = None
+        self.correction_m = NO_OFFSET
+        """What is subtracted from perceived object positions in this episode."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Vector, dict[str, Any]]:
         """Start an episode of `options["scenario"]`, or of a scenario drawn from the source."""
         super().reset(seed=seed)
         scenario = (options or {}).get("scenario") or self.scenarios.sample(self.np_random)
-        self.scenario = scenario
+        self.scenario, self.correction_m = scenario, (options or {}).get("correction_m", NO_OFFSET)
         self.world.reset(scenario)
         state = self.world.state()
         self._controller.reset(state.q_rad)
@@ -70,8 +73,13 @@ class ArmEnv(gymnasium.Env[Vector, Vector]):
         self._progress = self.rules.start()
         self._steps = self._physics_steps = 0
         self._state, self._action = state, np.zeros(self.rules.spec.action.size, np.float32)
-        self._observation = self._observation_builder.observe(state, self._controller.target[0], self._action)
+        self._observation = self._observe()
         return self._observation, {}
+
+    def _observe(self) -> Vector:
+        return self._observation_builder.observe(
+            self._state, self._controller.target[0], self._action, correction_m=self.correction_m
+        )
 
     def step(self, action: Vector) -> tuple[Vector, float, bool, bool, dict[str, Any]]:
         """Act for one policy period."""
@@ -95,7 +103,7 @@ class ArmEnv(gymnasium.Env[Vector, Vector]):
     def _judge(self, interventions: int, violations: int) -> tuple[Vector, float, bool, bool, dict[str, Any]]:
         self._state = self.world.state()
         before = self._observation
-        self._observation = self._observation_builder.observe(self._state, self._controller.target[0], self._action)
+        self._observation = self._observe()
         judgement = self.rules.judge(self._progress, before, self._observation)
         self._progress = judgement.progress
         self._steps += 1

@@ -9,6 +9,7 @@ import numpy as np
 
 from floop_envs.env import ArmEnv
 from floop_robot.core import PolicyActor
+from floop_robot.spec.calibration import NO_OFFSET, Calibration
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.records import ObjectReport
 from floop_robot.spec.scenario import Scenario
@@ -57,13 +58,17 @@ def run_episode(
     sample: bool = False,
     record_trace: bool = False,
     give_up: Callable[[float], bool] | None = None,
+    calibration: Calibration | None = None,
 ) -> RolloutResult:
     """Run `actor` in `scenario` with its mean actions, or with random ones (`sample`); `record_trace` fills `trace`.
 
     `give_up` sees each reward; when it returns True the episode is truncated there.
+    `calibration` holds the policy's corrections; that for the scenario's robot applies.
     """
     rng = rng or np.random.default_rng(scenario.seed)
-    obs, _ = env.reset(options={"scenario": scenario})
+    obs, _ = env.reset(
+        options={"scenario": scenario, "correction_m": (calibration or {}).get(scenario.robot, NO_OFFSET)}
+    )
     perceived = report_object(env)
     total, interventions, violations, steps = 0.0, 0, 0, 0
     trace: list[RolloutStep] = []
@@ -97,4 +102,4 @@ def report_object(env: ArmEnv) -> ObjectReport:
     seen = env.state.object
     if seen is None:
         return ObjectReport("", (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.0)
-    return ObjectReport(seen.object_class, seen.size_m, seen.position_m, seen.yaw_rad)
+    return ObjectReport(seen.object_class, seen.size_m, seen.position_m, seen.yaw_rad, env.correction_m)

@@ -9,8 +9,9 @@ import msgspec
 import numpy as np
 
 from floop_robot.robot.messages import Vec3
+from floop_robot.spec.calibration import corrected
 from floop_robot.spec.errors import UnknownName
-from floop_robot.spec.records import ObjectReport
+from floop_robot.spec.records import ObjectReport, RobotReport
 from floop_robot.spec.scenario import ObjectSpec, Scenario, Shape
 
 Range = tuple[float, float]
@@ -124,20 +125,21 @@ class TrainingScenarios:
 class ReportedScenarios:
     """Scenarios of objects that robots reported: from perceived class, size and pose and the catalog, nothing else."""
 
-    def __init__(self, task: str, reports: Iterable[ObjectReport]) -> None:
+    def __init__(self, task: str, reports: Iterable[RobotReport]) -> None:
         self._task = task
         reports = tuple(reports)
-        self._reports = [r for r in reports if _has_model(r)]
+        self._reports = [r for r in reports if _has_model(r.object)]
         if not self._reports:
-            reported = ", ".join(sorted({r.object_class for r in reports})) or "none"
+            reported = ", ".join(sorted({r.object.object_class for r in reports})) or "none"
             raise UnknownName("object class", reported, (m.object_class for m in CATALOG), "the reports")
-        positions = np.array([r.position_m[:2] for r in self._reports])
+        positions = np.array([corrected(r.object.position_m, r.object.correction_m)[:2] for r in self._reports])
         low, high = positions.min(0) - 0.02, positions.max(0) + 0.02
         self._area = Area(x_m=(float(low[0]), float(high[0])), y_m=(float(low[1]), float(high[1])))
 
     def sample(self, rng: np.random.Generator) -> Scenario:
         """A reported object at a random place in the reported area; its size varies by 3 %, as perception errs."""
-        report = self._reports[int(rng.integers(len(self._reports)))]
+        chosen = self._reports[int(rng.integers(len(self._reports)))]
+        report = chosen.object
         x, y, z = (s * float(rng.uniform(0.97, 1.03)) for s in report.size_m)
         _, tote = _layout(self._task, rng)
         return Scenario(
@@ -147,6 +149,7 @@ class ReportedScenarios:
             object_xy_m=self._area.draw(rng),
             object_yaw_rad=float(rng.uniform(-math.pi, math.pi)),
             tote_xy_m=tote,
+            robot=chosen.robot,
         )
 
 

@@ -22,6 +22,7 @@ from floop_robot.bundle.checks import check_actions
 from floop_robot.bundle.manifest import Architecture, DataRange, Manifest, Normalization, PolicyCheck
 from floop_robot.durable.files import read_regular, write_atomic
 from floop_robot.durable.framing import pack
+from floop_robot.spec.calibration import Calibration, calibration_fault
 from floop_robot.spec.errors import BundleRefused
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
@@ -96,7 +97,7 @@ class Bundle(msgspec.Struct, frozen=True):
             algo=algo,
             architecture=architecture,
             normalization=normalization,
-            sha256=hashlib.sha256(blob).hexdigest(),
+            sha256=_name_of(blob, {}),
             data=data or DataRange(),
             checks=tuple(
                 PolicyCheck(tuple(o), tuple(a)) for o, a in zip(chosen.tolist(), expected.tolist(), strict=True)
@@ -112,6 +113,13 @@ class Bundle(msgspec.Struct, frozen=True):
         manifest = msgspec.structs.replace(
             self.manifest, version=version, epoch=epoch, parent=parent, certificate=certificate
         )
+        return Bundle(manifest, self.tensors, self.metadata)
+
+    def with_calibration(self, calibration: Calibration) -> Bundle:
+        """Return the same weights with these corrections: another policy."""
+        corrections = dict(sorted(calibration.items()))
+        name = _name_of(self.tensors, corrections)
+        manifest = msgspec.structs.replace(self.manifest, calibration=corrections, sha256=name)
         return Bundle(manifest, self.tensors, self.metadata)
 
     def to_bytes(self) -> bytes:
@@ -132,8 +140,10 @@ class Bundle(msgspec.Struct, frozen=True):
         if _digest(container.manifest, container.tensors, container.metadata) != container.digest:
             raise BundleRefused(f"{where} is damaged: its checksum doesn't fit its content; fetch it again")
         manifest = _decode(container.manifest, Manifest, where)
-        if hashlib.sha256(container.tensors).hexdigest() != manifest.sha256:
+        if _name_of(container.tensors, manifest.calibration) != manifest.sha256:
             raise BundleRefused(f"{where} holds other tensors than its manifest names; export it again")
+        if fault := calibration_fault(manifest.calibration):
+            raise BundleRefused(f"{where} has {fault}; export it again")
         return cls(manifest, container.tensors, container.metadata)
 
     def save(self, path: Path) -> None:
@@ -171,6 +181,13 @@ class Bundle(msgspec.Struct, frozen=True):
         actor = self.actor()
         check_actions(self.manifest, actor)
         return actor
+
+
+def _name_of(tensors: bytes, calibration: Calibration) -> str:
+    digest = hashlib.sha256(tensors)
+    if calibration:
+        digest.update(msgspec.json.encode(calibration, order="deterministic"))
+    return digest.hexdigest()
 
 
 def _digest(*parts: bytes) -> bytes:

@@ -7,6 +7,7 @@ import enum
 import msgspec
 
 from floop_robot.spec.bounds import BoundedInt
+from floop_robot.spec.calibration import Offset
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.verdict import Verdict
 
@@ -98,7 +99,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     architecture: Architecture
     normalization: Normalization
     sha256: str
-    """SHA-256 of the tensors, in hex: names the weights, whichever version they are published under."""
+    """SHA-256 of all that acts, in hex: the tensors and, if there are any, the corrections.
+
+    It names the policy, whichever version it is published under.
+    """
+    calibration: dict[str, Offset] = {}
+    """What each robot subtracts from perceived object positions under this policy."""
     data: DataRange
     certificate: Verdict | None = None
     """The gate's verdict; None before it, and for bundles that a person pushed."""
@@ -108,5 +114,5 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def title(self) -> str:
-        """How people call it: `v9`, or the start of the weights' hash while it has no version."""
+        """How people call it: `v9`, or the start of its hash while it has no version."""
         return f"v{self.version}" if self.version else f"candidate {self.sha256[:8]}"

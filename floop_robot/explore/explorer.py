@@ -27,6 +27,7 @@ from floop_robot.gate.reported_tasks import new_tasks, reported_scenarios, targe
 from floop_robot.monitor.failure_monitor import FailureMonitor
 from floop_robot.monitor.shift_detector import KnownClass
 from floop_robot.robot.kinematics import Kinematics, yaw_of
+from floop_robot.spec.calibration import Calibration
 from floop_robot.spec.records import ActMode
 from floop_robot.spec.scenario import Scenario
 
@@ -79,14 +80,16 @@ class Explorer:
         self._kinematics = Kinematics(self._env.robot)
         self._analogies = analogies(len(self._known), layout)
         self._practice: dict[str, ClassPractice] = {}
+        self._calibration: Calibration | None = None
 
     @property
     def target_classes(self) -> tuple[str, ...]:
         """Failing classes that are practiced."""
         return target_tasks(self.failures).classes
 
-    def explore(self, actor: PolicyActor, version: int) -> RolloutResult:
-        """Run one episode, sampled from live weights `version`, and report it."""
+    def explore(self, actor: PolicyActor, version: int, calibration: Calibration | None = None) -> RolloutResult:
+        """Run one episode, sampled from live weights `version` with their corrections, and report it."""
+        self._calibration = calibration
         seed = self._next_seed()
         rng = np.random.default_rng((seed, 1))
         reported = self._reported_tasks()
@@ -121,7 +124,16 @@ class Explorer:
         self, actor: PolicyActor, scenario: Scenario, rng: np.random.Generator, limit: StallLimit | None = None
     ) -> RolloutResult:
         give_up = limit.watch() if limit else None
-        return run_episode(self._env, actor, scenario, rng, sample=True, record_trace=True, give_up=give_up)
+        return run_episode(
+            self._env,
+            actor,
+            scenario,
+            rng,
+            sample=True,
+            record_trace=True,
+            give_up=give_up,
+            calibration=self._calibration,
+        )
 
     def forget_reports(self) -> None:
         """Start anew: the journal was replaced."""

@@ -7,6 +7,7 @@ import logging
 import zmq
 
 from floop_robot.bundle import Actor, Bundle, verify
+from floop_robot.spec.calibration import Calibration
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.ids import ids_of
@@ -26,6 +27,8 @@ class WeightSubscriber:
         self._context: Context = zmq.Context()
         self._socket = connect_socket(self._context, zmq.SUB, config.endpoints.weights, newest_only=True)
         self.actor: Actor | None = None
+        self.calibration: Calibration = {}
+        """The corrections that belong to it."""
         self.version = 0
         self.refused = 0
         """Messages without a usable policy."""
@@ -41,7 +44,7 @@ class WeightSubscriber:
             self.refused += 1
             log.warning("explorer: %s", error)
             return False
-        self.version = bundle.manifest.version
+        self.version, self.calibration = bundle.manifest.version, bundle.manifest.calibration
         return True
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ from floop_envs.env import ArmEnv, make_env
 from floop_envs.rollout import RolloutResult, run_episode
 from floop_robot.bundle import Actor, Bundle
 from floop_robot.core import EpisodeJob, EpisodeOutcome
+from floop_robot.spec.calibration import Calibration
 
 RECYCLE_EPISODES = 50_000
 """Bullet keeps some 4 KB per object ever made; a fresh client gives them back before they matter."""
@@ -16,17 +17,18 @@ class PyBulletRunner:
 
     def __init__(self, task: str, robot: str) -> None:
         self._task, self._robot = task, robot
-        self._actors: dict[str, Actor] = {}
+        self._policies: dict[str, tuple[Actor, Calibration]] = {}
         self._env: ArmEnv = make_env(task, robot)
         self._episodes = 0
 
     def load(self, policy: str, bundle: bytes) -> None:
         """Take in a policy; raises `BundleRefused` when its bytes are damaged or its weights not finite."""
-        self._actors[policy] = Bundle.from_bytes(bundle).actor()
+        taken = Bundle.from_bytes(bundle)
+        self._policies[policy] = taken.actor(), taken.manifest.calibration
 
     def forget(self, policy: str) -> None:
         """Drop a policy."""
-        self._actors.pop(policy, None)
+        self._policies.pop(policy, None)
 
     def run(self, job: EpisodeJob) -> EpisodeOutcome:
         """Run one episode with the policy's mean actions."""
@@ -34,7 +36,8 @@ class PyBulletRunner:
         if self._episodes % RECYCLE_EPISODES == 0:
             self._env.close()
             self._env = make_env(self._task, self._robot)
-        return outcome_of(run_episode(self._env, self._actors[job.policy], job.scenario))
+        actor, calibration = self._policies[job.policy]
+        return outcome_of(run_episode(self._env, actor, job.scenario, calibration=calibration))
 
     def close(self) -> None:
         """Close the simulator."""

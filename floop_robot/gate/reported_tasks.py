@@ -66,5 +66,5 @@ def unsolved_tasks(monitor: FailureMonitor) -> tuple[str, ...]:
 
 def reported_scenarios(task: str, monitor: FailureMonitor, classes: tuple[str, ...]) -> ScenarioSource | None:
     """Scenarios of these classes as robots reported them, those that they fail on if only some; None without any."""
-    reports = [report.object for report in monitor.reports(classes)]
+    reports = monitor.reports(classes)
     return ReportedScenarios(task, reports) if reports else None

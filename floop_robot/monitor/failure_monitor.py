@@ -12,10 +12,17 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 
-import msgspec
-
 from floop_robot.monitor.outcome_history import FAILING_SUCCESS, WINDOW, EpisodeKey, OutcomeHistory
-from floop_robot.spec.records import ActMode, EpisodeEnd, Label, ObjectReport, OutcomeCode, Source, StreamInfo
+from floop_robot.spec.records import (
+    ActMode,
+    EpisodeEnd,
+    Label,
+    ObjectReport,
+    OutcomeCode,
+    RobotReport,
+    Source,
+    StreamInfo,
+)
 
 RESOLVED_WINDOW = 80
 """Latest episodes of a class that fails over the fleet that decide whether it is resolved.
@@ -32,13 +39,6 @@ MAX_CLASSES = 256
 """Classes that are remembered; the one reported longest ago goes first. A robot can name any class."""
 MAX_ROBOT_HISTORIES = 4096
 """Pairs of class and robot that are remembered: 256 robots and 16 classes."""
-
-
-class RobotReport(msgspec.Struct, frozen=True):
-    """What one robot perceived when an episode began."""
-
-    robot: str
-    object: ObjectReport
 
 
 class _ClassHistory:

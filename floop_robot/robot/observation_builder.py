@@ -9,6 +9,7 @@ import numpy as np
 
 from floop_robot.robot.kinematics import Kinematics
 from floop_robot.robot.messages import RobotState, Vec3
+from floop_robot.spec.calibration import NO_OFFSET, Offset, corrected
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.scenario import OBJECT_CLASSES
 from floop_robot.spec.task import TaskSpec
@@ -37,11 +38,13 @@ class ObservationBuilder:
         target_m: Vec3,
         previous_action: Sequence[float] | Vector,
         context: Sequence[float] = (),
+        correction_m: Offset = NO_OFFSET,
     ) -> Vector:
         """Raw observation (SI units, base frame), shape (spec.observation.size,), float32, clipped to its range.
 
         `target_m` is the TCP position that the previous step commanded, base frame. `previous_action` is what that step
-        executed, in [-1, 1]. Fields of the object are zero while none is perceived.
+        executed, in [-1, 1]. Fields of the object are zero while none is perceived; `correction_m` is subtracted from
+        its perceived position.
         """
         tcp, yaw = self._kinematics.position_and_yaw(state.q_rad)
         x, y, z = tcp
@@ -56,24 +59,27 @@ class ObservationBuilder:
         self._put(values, "tracking_error", [b - a for a, b in zip(tcp, target_m, strict=True)])
         self._put(values, "previous_action", [float(a) for a in previous_action])
         self._put(values, "context", context)
-        self._put_object(values, state, tcp, yaw)
+        self._put_object(values, state, tcp, yaw, correction_m)
         out = np.array(values, np.float32)
         return np.minimum(np.maximum(out, self._low, out=out), self._high, out=out)
 
-    def _put_object(self, values: list[float], state: RobotState, tcp: Sequence[float], gripper_yaw: float) -> None:
+    def _put_object(
+        self, values: list[float], state: RobotState, tcp: Sequence[float], gripper_yaw: float, correction_m: Offset
+    ) -> None:
         seen = state.object
         if seen is None:
             return
+        position = corrected(seen.position_m, correction_m)
         double_angle = 2.0 * (seen.yaw_rad - gripper_yaw)
-        self._put(values, "object_from_tcp", [b - a for a, b in zip(tcp, seen.position_m, strict=True)])
+        self._put(values, "object_from_tcp", [b - a for a, b in zip(tcp, position, strict=True)])
         self._put(values, "yaw_difference", (math.sin(double_angle), math.cos(double_angle)))
-        self._put(values, "object_height", (seen.position_m[2],))
+        self._put(values, "object_height", (position[2],))
         self._put(values, "object_size", seen.size_m)
         index = _CLASS_INDEX.get(seen.object_class)
         if index is not None:  # a class outside the contract is all zeros
             values[self._start["object_class"] + index] = 1.0
         if self._has_tote and state.tote_m is not None:
-            self._put(values, "tote_from_object", [b - a for a, b in zip(seen.position_m, state.tote_m, strict=True)])
+            self._put(values, "tote_from_object", [b - a for a, b in zip(position, state.tote_m, strict=True)])
 
     def _put(self, values: list[float], name: str, part: Sequence[float]) -> None:
         start = self._start[name]

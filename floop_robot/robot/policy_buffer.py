@@ -11,6 +11,7 @@ from collections import deque
 import msgspec
 
 from floop_robot.core import PolicyActor
+from floop_robot.spec.calibration import NO_OFFSET, Offset
 
 MAX_FIRST_STEPS = 64
 """First steps that are kept. Versions come seconds apart, and only the newest is asked for."""
@@ -21,6 +22,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     version: int
     actor: PolicyActor
+    correction_m: Offset = NO_OFFSET
+    """What this robot subtracts from perceived object positions while it acts."""
 
 
 class PolicyBuffer:
@@ -44,9 +47,9 @@ class PolicyBuffer:
         """The policy that acted before; None if there is none."""
         return self._previous
 
-    def offer(self, version: int, actor: PolicyActor) -> None:
+    def offer(self, version: int, actor: PolicyActor, correction_m: Offset = NO_OFFSET) -> None:
         """Swap in a verified policy at the next step; replaces one that still waits."""
-        self._candidates.append(Policy(version=version, actor=actor))
+        self._candidates.append(Policy(version=version, actor=actor, correction_m=correction_m))
 
     def take(self) -> Policy | None:
         """The policy of the step that begins now. For the control thread only, between two steps."""

@@ -14,6 +14,7 @@ from floop_robot.bundle import Bundle, Manifest, VerifiedBundle, verify
 from floop_robot.bundle.delivery import Announcement, InstallStage, PolicyDelivery, Receipt
 from floop_robot.robot.local_store import StoredPolicy
 from floop_robot.robot.policy_buffer import PolicyBuffer
+from floop_robot.spec.calibration import NO_OFFSET
 from floop_robot.spec.errors import BundleRefused, FloopError
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
@@ -138,7 +139,7 @@ class PolicyInstaller:
     def _offer(self, verified: VerifiedBundle, arrived_s: float) -> None:
         manifest = verified.bundle.manifest
         self.manifests = (*self.manifests, manifest)[-MAX_STORED_MANIFESTS:]
-        self._policy_buffer.offer(manifest.version, verified.actor)
+        self._policy_buffer.offer(manifest.version, verified.actor, manifest.calibration.get(self._robot, NO_OFFSET))
         self._offered.append(verified.bundle)
         self.version, self.epoch = manifest.version, manifest.epoch
         self._awaited = manifest.version, arrived_s

@@ -23,6 +23,7 @@ from floop_robot.robot.observation_builder import ObservationBuilder
 from floop_robot.robot.policy_buffer import Policy, PolicyBuffer
 from floop_robot.robot.rate_loop import Histogram, Timing
 from floop_robot.robot.safety_loop import MessagePublisher, MessageSubscriber
+from floop_robot.spec.calibration import NO_OFFSET, Offset
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.records import ActMode, EpisodeEnd, Event, ObjectReport, OutcomeCode, Record, Transition
 from floop_robot.spec.robot_model import RobotModel
@@ -243,13 +244,15 @@ class PolicyLoop:
     def _start(self, now_s: float, robot: RobotState) -> None:
         seen = robot.object
         assert seen is not None  # `has_object` was checked
-        perceived = ObjectReport(seen.object_class, seen.size_m, seen.position_m, seen.yaw_rad)
+        correction_m = self._policy.correction_m if self._policy else NO_OFFSET
+        perceived = ObjectReport(seen.object_class, seen.size_m, seen.position_m, seen.yaw_rad, correction_m)
         self._controller.reset(robot.q_rad)
         nothing = np.zeros(self._rules.spec.action.size, np.float32)
-        self._episode = _Episode(now_s, self._rules, perceived, self._observe(robot, nothing))
+        self._episode = _Episode(now_s, self._rules, perceived, self._observe(robot, nothing, correction_m))
 
-    def _observe(self, robot: RobotState, executed: Vector) -> Vector:
-        return self._observation_builder.observe(robot, self._controller.target[0], executed, self._settings.context)
+    def _observe(self, robot: RobotState, executed: Vector, correction_m: Offset) -> Vector:
+        target, context = self._controller.target[0], self._settings.context
+        return self._observation_builder.observe(robot, target, executed, context, correction_m)
 
     def _close_step(self, now_s: float, robot: RobotState, safety: SafetyState) -> None:
         """Complete the open step with what is observed now, and record it."""
@@ -259,7 +262,7 @@ class PolicyLoop:
         step = episode.open
         interventions = max(0, safety.interventions.total - step.interventions)
         executed = self._controller.executed(step.requested, safety.accepted_q_rad, interventions)
-        observation = self._observe(robot, executed)
+        observation = self._observe(robot, executed, episode.object.correction_m)
         judgement = self._rules.judge(episode.progress, step.observation, observation)
         episode.progress, episode.observation, episode.open = judgement.progress, observation, None
         episode.steps += 1
@@ -306,7 +309,10 @@ class PolicyLoop:
         )
         self._policy_buffer.acted(policy, now_s)
         self._latency.add(self._clock() - robot.mono_s)
-        episode.versions[policy.version] += 1
+        if policy.correction_m == episode.object.correction_m:
+            # Perception stays as it was when the episode began, so that its rows mean the same from first to last.
+            # A policy that came meanwhile and sees differently is not to blame for the rest.
+            episode.versions[policy.version] += 1
         episode.open = _OpenStep(
             stamp_ns=self._wall_clock_ns(),
             version=policy.version,

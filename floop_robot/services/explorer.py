@@ -114,7 +114,7 @@ class ExplorerProcess:
 
     def _explore(self, actor: PolicyActor) -> None:
         is_free = self._target_successes.scarce
-        result = self._explorer.explore(actor, self._weights.version)
+        result = self._explorer.explore(actor, self._weights.version, self._weights.calibration)
         self._target_successes.note(result.object.object_class, result.success)
         if not is_free:
             self._rate_limiter.spend(result.steps)

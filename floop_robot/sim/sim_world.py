@@ -65,7 +65,8 @@ class RobotScenarios:
         shift = world.shift_of(self.robot)
         source = shifted_scenarios(shift, self._task) if shift else TrainingScenarios(self._task)
         number = self._index * _EPISODES_PER_ROBOT + episode % _EPISODES_PER_ROBOT
-        return self._gap.apply(scenario_of(source, seed_of(Purpose.ROBOT, self._seed, number)))
+        scenario = scenario_of(source, seed_of(Purpose.ROBOT, self._seed, number))
+        return _in_world_of(self.robot, self._gap, scenario)
 
 
 def evaluation_scenarios(
@@ -73,9 +74,13 @@ def evaluation_scenarios(
 ) -> list[Scenario]:
     """`count` scenarios for final results, spread over the robots' worlds; without robots, in the gate's simulator."""
     source = shifted_scenarios(shift, task) if shift else TrainingScenarios(task)
-    gaps = [RealityGap(robot, seed) for robot in robots]
+    gaps = [(robot, RealityGap(robot, seed)) for robot in robots]
     scenarios = [scenario_of(source, seed_of(Purpose.REPORT, seed, i)) for i in range(count)]
     if not gaps:
         return scenarios
     order = np.arange(count) % len(gaps)
-    return [gaps[g].apply(scenario) for g, scenario in zip(order, scenarios, strict=True)]
+    return [_in_world_of(*gaps[g], scenario) for g, scenario in zip(order, scenarios, strict=True)]
+
+
+def _in_world_of(robot: str, gap: RealityGap, scenario: Scenario) -> Scenario:
+    return msgspec.structs.replace(gap.apply(scenario), robot=robot)

@@ -9,6 +9,7 @@ from floop_envs.rollout import run_episode
 from floop_robot.core import PolicyActor, RecordSink
 from floop_robot.explore.episode_records import episode_records
 from floop_robot.sim.sim_world import RobotScenarios, SimWorld
+from floop_robot.spec.calibration import Calibration
 from floop_robot.spec.records import ActMode
 
 
@@ -26,8 +27,12 @@ class SimulatedRobots:
         self._episode = 0
         self._owed_rows = 0.0
 
-    def run(self, actor: PolicyActor, version: int, world: SimWorld, rows: float) -> list[bool]:
+    def run(
+        self, actor: PolicyActor, version: int, world: SimWorld, rows: float, calibration: Calibration | None = None
+    ) -> list[bool]:
         """Run episodes of `version` in `world` until `rows` transitions more were made; returns which succeeded.
+
+        `calibration`: that version's corrections.
 
         What the last episode makes too many is made less the next time.
         """
@@ -37,7 +42,7 @@ class SimulatedRobots:
             robot, episode = self._episode % len(self._sinks), self._episode // len(self._sinks)
             self._episode += 1
             scenario = self._scenarios[robot].scenario(world, episode)
-            result = run_episode(self._env, actor, scenario, record_trace=True)
+            result = run_episode(self._env, actor, scenario, record_trace=True, calibration=calibration)
             for record in episode_records(result, episode, version, ActMode.MEAN, self._clock_ns()):
                 self._sinks[robot].put(record)
             self._owed_rows -= result.steps

@@ -13,6 +13,7 @@ import enum
 import msgspec
 
 from floop_robot.spec.bounds import BoundedInt
+from floop_robot.spec.calibration import NO_OFFSET, Offset
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.layout import Vector
 
@@ -86,8 +87,17 @@ class ObjectReport(msgspec.Struct, frozen=True):
     size_m: tuple[float, float, float]
     """Full extents along the object's own axes."""
     position_m: tuple[float, float, float]
-    """Center, robot base frame."""
+    """Center, robot base frame, as perceived: nothing is subtracted."""
     yaw_rad: float
+    correction_m: Offset = NO_OFFSET
+    """What the acting policy had subtracted from perceived positions in the observations of this episode."""
+
+
+class RobotReport(msgspec.Struct, frozen=True):
+    """What one robot perceived when an episode began."""
+
+    robot: str
+    object: ObjectReport
 
 
 class GroundTruth(msgspec.Struct, frozen=True):

@@ -56,6 +56,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """Standard deviation of the perceived object position."""
     latency_s: float = 0.0
     """Age of what perception reports."""
+    robot: str = ""
+    """Robot whose world this is, for policies with corrections for it; empty for the simulator's own."""
 
 
 class ScenarioSource(Protocol):

@@ -222,6 +222,7 @@ def _numbers(end: EpisodeEnd) -> Iterator[float]:
     yield from (end.duration_s, end.total_reward, end.object.yaw_rad)
     yield from end.object.size_m
     yield from end.object.position_m
+    yield from end.object.correction_m
 
 
 def _consecutive(block: Block) -> bool:

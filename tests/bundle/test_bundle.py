@@ -54,6 +54,38 @@ def test_same_weights_same_name():
     assert make_bundle(3).manifest.sha256 == make_bundle(3).manifest.sha256 != make_bundle(4).manifest.sha256
 
 
+def test_corrections_make_another_policy_of_the_same_weights():
+    plain, offset = make_bundle(), (0.03, -0.026, 0.0)
+    corrected = plain.with_calibration({"robot_3": offset})
+    assert corrected.tensors == plain.tensors and corrected.manifest.sha256 != plain.manifest.sha256
+    assert Bundle.from_bytes(corrected.to_bytes()).manifest.calibration == {"robot_3": offset}
+    assert plain.with_calibration({}).manifest.sha256 == plain.manifest.sha256, "none changes nothing"
+    other = plain.with_calibration({"robot_4": offset, "robot_3": offset})
+    same = plain.with_calibration({"robot_3": offset, "robot_4": offset})
+    assert other.manifest.sha256 == same.manifest.sha256 != corrected.manifest.sha256
+    assert corrected.with_version(version=7, epoch=1, parent=0, certificate=None).manifest.calibration
+
+
+@pytest.mark.parametrize(
+    "calibration",
+    [
+        {"robot_3": (0.03, 0.0, 0.2)},
+        {"robot_3": (float("nan"), 0.0, 0.0)},
+        {f"r{i}": (0.0, 0.0, 0.0) for i in range(300)},
+    ],
+)
+def test_corrections_that_cannot_be_are_refused(calibration):
+    with pytest.raises(BundleRefused, match="correction"):
+        Bundle.from_bytes(make_bundle().with_calibration(calibration).to_bytes())
+
+
+def test_corrections_that_the_name_does_not_cover_are_refused():
+    corrected = make_bundle().with_calibration({"robot_3": (0.03, 0.0, 0.0)})
+    changed = msgspec.structs.replace(corrected.manifest, calibration={"robot_3": (0.05, 0.0, 0.0)})
+    with pytest.raises(BundleRefused, match="other"):
+        Bundle.from_bytes(Bundle(changed, corrected.tensors).to_bytes())
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, len(BLOB) - 1))
 def test_truncated_is_refused(length):

@@ -15,7 +15,7 @@ from floop_policies import baseline
 from floop_robot.bundle import Bundle
 from floop_robot.sim.sim_world import evaluation_scenarios
 from floop_robot.spec.errors import ConfigError, UnknownName
-from floop_robot.spec.records import ObjectReport
+from floop_robot.spec.records import ObjectReport, RobotReport
 from floop_robot.spec.scenario import Scenario
 from floop_robot.train.validate import evaluate
 
@@ -44,7 +44,11 @@ def test_the_tote_never_stands_on_the_object() -> None:
 
 def test_reported_scenarios_use_only_reports_and_catalog() -> None:
     model = model_of("basket")
-    for s in draw(ReportedScenarios(PICK, [BASKET, msgspec.structs.replace(BASKET, position_m=(0.45, -0.1, 0.03))])):
+    other = msgspec.structs.replace(BASKET, position_m=(0.48, -0.12, 0.03), correction_m=(0.03, -0.02, 0.0))
+    reports = [RobotReport("robot_1", BASKET), RobotReport("robot_2", other)]
+    drawn = draw(ReportedScenarios(PICK, reports))
+    assert {s.robot for s in drawn} == {"robot_1", "robot_2"}
+    for s in drawn:
         assert s.object.object_class == "basket" and s.object.shape == model.shape
         assert all(abs(side / seen - 1) <= 0.0301 for side, seen in zip(s.object.size_m, BASKET.size_m, strict=True))
         assert model.mass_kg[0] <= s.object.mass_kg <= model.mass_kg[1]
@@ -52,10 +56,11 @@ def test_reported_scenarios_use_only_reports_and_catalog() -> None:
 
 
 def test_objects_without_a_model_cannot_be_simulated() -> None:
-    unknown = msgspec.structs.replace(BASKET, object_class="reserved_4")
+    basket = RobotReport("robot_1", BASKET)
+    unknown = RobotReport("robot_1", msgspec.structs.replace(BASKET, object_class="reserved_4"))
     with pytest.raises(UnknownName):
         ReportedScenarios(PICK, [unknown])
-    assert draw(ReportedScenarios(PICK, [unknown, BASKET]), 5)
+    assert draw(ReportedScenarios(PICK, [unknown, basket]), 5)
 
 
 def test_seeds_of_different_purposes_never_meet() -> None:

@@ -72,10 +72,10 @@ def test_reports_of_the_world_before_are_forgotten_when_a_class_begins_to_fail()
 
 def test_reports_are_bounded_and_scenarios_stay_where_tasks_were_reported() -> None:
     monitor = monitor_of(*[False] * (MAX_STORED_REPORTS + 50), object_class="basket")
-    reports = [report.object for report in monitor.reports(("basket",))]
+    reports = monitor.reports(("basket",))
     assert len(reports) == MAX_STORED_REPORTS
-    low = [min(r.position_m[i] for r in reports) - 0.021 for i in (0, 1)]
-    high = [max(r.position_m[i] for r in reports) + 0.021 for i in (0, 1)]
+    low = [min(r.object.position_m[i] for r in reports) - 0.021 for i in (0, 1)]
+    high = [max(r.object.position_m[i] for r in reports) + 0.021 for i in (0, 1)]
     for scenario in scenarios_of(ReportedScenarios(TASK, reports), Purpose.GATE, 0, 50):
         assert scenario.object.object_class == "basket"
         assert all(a <= x <= b for a, x, b in zip(low, scenario.object_xy_m, high, strict=True))

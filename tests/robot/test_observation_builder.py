@@ -53,6 +53,17 @@ def test_every_field_holds_what_its_name_says() -> None:
     assert np.allclose(seen["tote_from_object"], [0.0, 0.35, -0.03], atol=1e-6)
 
 
+def test_a_correction_moves_the_object_and_nothing_else() -> None:
+    """A camera that is 3 cm off, corrected, sees what a true one sees."""
+    correction = (0.03, -0.026, 0.01)
+    off = tuple(p + c for p, c in zip(BOX.position_m, correction, strict=True))
+    state = msgspec.structs.replace(STATE, object=msgspec.structs.replace(BOX, position_m=off))
+    spec = get_task("floop/PickPlace-v0").spec
+    builder = ObservationBuilder(spec, Kinematics(ROBOT))
+    told = builder.observe(state, (0.5, 0.0, 0.3), ACTION, correction_m=correction)
+    assert np.allclose(told, builder.observe(STATE, (0.5, 0.0, 0.3), ACTION), atol=1e-6)
+
+
 def test_half_a_turn_of_the_object_changes_nothing() -> None:
     turned = msgspec.structs.replace(STATE, object=msgspec.structs.replace(BOX, yaw_rad=BOX.yaw_rad + math.pi))
     assert np.allclose(see(turned)["yaw_difference"], see(STATE)["yaw_difference"], atol=1e-6)

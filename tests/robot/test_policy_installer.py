@@ -59,6 +59,17 @@ def test_every_stage_of_an_installation_is_reported(bench: Bench) -> None:
     assert not bench.installer.awaits_first_step
 
 
+def test_a_robot_takes_its_own_correction_and_no_other(bench: Bench) -> None:
+    bundle = make_bundle().with_calibration({"robot_1": (0.03, 0.0, 0.0), "robot_2": (0.0, 0.05, 0.0)})
+    blob = bundle.with_version(version=3, epoch=1, parent=0, certificate=None).to_bytes()
+    assert bench.installer.install(PolicyDelivery(version=3, epoch=1, bundle=blob), 0.0)
+    policy = bench.buffer.take()
+    assert policy is not None and policy.correction_m == (0.03, 0.0, 0.0)
+    bench.installer.install(delivery(4), 0.0)
+    policy = bench.buffer.take()
+    assert policy is not None and policy.correction_m == (0.0, 0.0, 0.0), "a version without corrections has none"
+
+
 def test_a_version_that_is_not_newer_is_ignored(bench: Bench) -> None:
     bench.installer.install(delivery(3), 0.0)
     reported = len(bench.receipts)

@@ -106,6 +106,21 @@ def test_a_policy_is_swapped_between_two_steps_and_receipted(rig: Rig) -> None:
     assert rig.sink.ends[0].policy_version == 2  # it made most of the steps
 
 
+def test_a_correction_acts_from_the_next_episode_on_and_its_policy_is_not_blamed_before(panda: RobotModel) -> None:
+    """A camera that is 4 cm off: without the correction the expert misses, with it it picks."""
+    offset = (0.03, -0.026, 0.0)
+    shifted = [msgspec.structs.replace(each, calibration_offset_m=offset) for each in scenarios(5)]
+    rig = Rig(panda, RULES, shifted, Expert(RULES.spec))
+    run_until(rig, lambda: len(rig.sink.transitions) == 5)
+    rig.policy_buffer.offer(2, Expert(RULES.spec), offset)
+    run_until(rig, lambda: len(rig.sink.ends) == 4)
+    rig.world.close()
+    first, *later = rig.sink.ends
+    assert (first.outcome, first.policy_version, first.object.correction_m) == (OutcomeCode.TIMEOUT, 1, (0.0, 0.0, 0.0))
+    assert all(end.policy_version == 2 and end.object.correction_m == offset for end in later)
+    assert sum(end.outcome is OutcomeCode.SUCCESS for end in later) >= 2
+
+
 def test_a_policy_that_answers_nan_is_taken_out(rig: Rig) -> None:
     run_until(rig, lambda: len(rig.sink.transitions) == 3)
     rig.policy_buffer.offer(2, Nan(RULES.spec))

@@ -26,6 +26,7 @@ def test_a_robot_draws_the_same_episode_again_and_others_draw_others() -> None:
     assert first.scenario(SimWorld(), 3) != first.scenario(SimWorld(), 4)
     second = RobotScenarios(TASK, "robot_2", 1, 5).scenario(SimWorld(), 3)
     assert second.seed != first.scenario(SimWorld(), 3).seed
+    assert second.robot == "robot_2"
     assert second.table_friction != first.scenario(SimWorld(), 3).table_friction, "hidden parameters differ"
 
 

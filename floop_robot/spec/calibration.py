@@ -1,0 +1,36 @@
+"""Calibration: corrections of perceived object positions, by robot. They are part of a policy and travel with it.
+
+A robot whose camera is off by some centimetres sees the same world differently. What is subtracted from its perceived
+positions makes observations mean the same on every robot again, and so reward and success, which are functions of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+Offset = tuple[float, float, float]
+"""m, robot base frame."""
+Calibration = Mapping[str, Offset]
+"""What is subtracted from perceived object positions, by robot; robots without an entry see as they are."""
+
+NO_OFFSET: Offset = (0.0, 0.0, 0.0)
+MAX_OFFSET_M = 0.1
+"""No correction is larger, along each axis: a camera that is further off needs a person."""
+MAX_CALIBRATED_ROBOTS = 256
+
+
+def corrected(position_m: Offset, correction_m: Offset) -> Offset:
+    """A perceived position without the robot's offset."""
+    (x, y, z), (dx, dy, dz) = position_m, correction_m
+    return x - dx, y - dy, z - dz
+
+
+def calibration_fault(calibration: Calibration) -> str:
+    """What is wrong with corrections that came from outside; empty if nothing is."""
+    if len(calibration) > MAX_CALIBRATED_ROBOTS:
+        return f"corrections for {len(calibration)} robots, {MAX_CALIBRATED_ROBOTS} at most"
+    for robot, offset in calibration.items():
+        if not all(math.isfinite(value) and abs(value) <= MAX_OFFSET_M for value in offset):
+            return f"a correction of {offset} m for {robot}, {MAX_OFFSET_M:g} m at most"
+    return ""

@@ -109,8 +109,9 @@ class Measurement:
         return self._count(bundle, scenarios), len(scenarios)
 
     def _count(self, bundle: Bundle, scenarios: list[Scenario]) -> int:
-        actor = bundle.actor()
-        return sum(run_episode(self._env, actor, scenario).success for scenario in scenarios)
+        actor, calibration = bundle.actor(), bundle.manifest.calibration
+        done = (run_episode(self._env, actor, scenario, calibration=calibration) for scenario in scenarios)
+        return sum(result.success for result in done)
 
 
 def run(options: argparse.Namespace, shift: str, seed: int) -> Recovery:

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from floop_envs.env import ArmEnv, make_env
 from floop_envs.renderer import Image as Picture
 from floop_robot.core import PolicyActor
+from floop_robot.spec.calibration import NO_OFFSET, Calibration
 from floop_robot.spec.errors import ConfigError, StorageError
 from floop_robot.spec.scenario import Scenario
 
@@ -22,14 +23,22 @@ _GIF_COLORS = 64
 """Few enough for a small file; the simulator's pictures are flat colors."""
 
 
-def record(actor: PolicyActor, scenario: Scenario, caption: str, robot: str = "panda") -> list[Picture]:
+def record(
+    actor: PolicyActor,
+    scenario: Scenario,
+    caption: str,
+    robot: str = "panda",
+    calibration: Calibration | None = None,
+) -> list[Picture]:
     """Run one episode of the actor's mean policy and return a frame per policy step.
 
     Frames have shape (height, width, 3), uint8 RGB. The last one says whether the episode succeeded.
     """
     env = make_env(scenario.task, robot=robot)
     try:
-        obs, _ = env.reset(options={"scenario": scenario})
+        obs, _ = env.reset(
+            options={"scenario": scenario, "correction_m": (calibration or {}).get(scenario.robot, NO_OFFSET)}
+        )
         frames, done, info = [_captioned(env, caption)], False, {"is_success": False}
         while not done:
             obs, _, terminated, truncated, info = env.step(actor.mean(obs))

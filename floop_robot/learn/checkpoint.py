@@ -20,6 +20,7 @@ from floop_robot.learn.mlp import Array
 from floop_robot.monitor.shift_detector import KnownTasks
 from floop_robot.replay.packed_episodes import PackedEpisodes, unpack_episodes
 from floop_robot.replay.transitions import Transitions
+from floop_robot.spec.calibration import Offset
 from floop_robot.spec.errors import ContractMismatch, FloopError, StorageError
 from floop_robot.spec.ids import Ids
 
@@ -52,6 +53,8 @@ class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Journal position up to which rows had been learned from."""
     journal_id: str = ""
     """Identity of the journal that these positions belong to."""
+    calibration: dict[str, Offset] = {}
+    """Corrections that candidates carried."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True):

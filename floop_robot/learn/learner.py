@@ -16,6 +16,7 @@ from floop_robot.core import JournalSource, WeightPublisher
 from floop_robot.learn.algorithm import Algorithm
 from floop_robot.learn.checkpoint import Checkpoint, CheckpointInfo
 from floop_robot.learn.export import to_bundle
+from floop_robot.learn.fitted_calibration import FittedCalibration
 from floop_robot.learn.mlp import Array
 from floop_robot.learn.observation_range import ObservationRange
 from floop_robot.learn.status import LearnerState, LearnerStatus
@@ -24,10 +25,12 @@ from floop_robot.monitor.shift_detector import KnownTasks, ShiftDetector
 from floop_robot.replay.packed_episodes import PackedEpisodes
 from floop_robot.replay.transition_builder import TransitionBuilder
 from floop_robot.replay.transitions import Transitions
+from floop_robot.spec.calibration import Offset
 from floop_robot.spec.config import LearnerConfig
 from floop_robot.spec.errors import BundleRefused, StorageError
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.records import Source, StreamInfo
+from floop_robot.spec.simulator_fit import fits_of
 from floop_robot.spec.task import TaskSpec
 from floop_robot.stream.codec import TailBlock
 
@@ -65,6 +68,8 @@ class ContinuousLearner:
         self._algorithm, self._source, self._publisher = algorithm, source, publisher
         self._path = checkpoint_path
         self._known = KnownTasks()
+        self._calibration = FittedCalibration()
+        self._published_calibration: dict[str, Offset] = {}
         self._builder = TransitionBuilder(task, ids, ShiftDetector(task.observation, self._known))
         self._utd_budget, self._latency = UtdBudget(MAX_OWED_STEPS), LatencyMeter()
         self._observations: deque[Array] = deque(maxlen=RECENT_OBSERVATIONS)
@@ -91,6 +96,8 @@ class ContinuousLearner:
         self._algorithm.restore(checkpoint.arrays, info.gradient_steps)
         self._last_good, self._last_good_steps = dict(checkpoint.arrays), info.gradient_steps
         self._known, self._prior = info.known, checkpoint.prior
+        self._calibration = FittedCalibration(info.calibration)
+        self._published_calibration = dict(info.calibration)
         self._take_prior(checkpoint)
         self._builder = TransitionBuilder(self._task, self._ids, ShiftDetector(self._task.observation, info.known))
         self._transitions = info.transitions
@@ -124,6 +131,8 @@ class ContinuousLearner:
 
     def _take(self, found: TailBlock) -> None:
         rows, ended = self._builder.build(found.block)
+        if found.block.info.source is Source.FITTER:
+            self._calibration.take(fits_of(found.block.events))
         self._blocks.append((found.id, len(rows) if rows is not None else 0))
         self._read_rows += self._blocks[-1][1]
         while self._read_rows - self._blocks[0][1] > REPLAY_ROWS:
@@ -153,12 +162,15 @@ class ContinuousLearner:
             )
 
     def _publish_due(self, now: float, steps: int) -> None:
-        if now >= self._weights_due and steps != self._steps_at["weights"]:
+        # Another correction is due at once, whatever the weights are.
+        is_corrected = self._calibration.corrections != self._published_calibration
+        self._published_calibration = dict(self._calibration.corrections)
+        if is_corrected or (now >= self._weights_due and steps != self._steps_at["weights"]):
             self._weights_due, self._steps_at["weights"] = now + self._config.weights_interval_s, steps
             self._weights_version += 1
             self._algorithm.on_weights_published(self._weights_version)
             self._publisher.weights(self._weights_version, self.bundle())
-        if now >= self._candidate_due and steps != self._steps_at["candidate"]:
+        if is_corrected or (now >= self._candidate_due and steps != self._steps_at["candidate"]):
             self._candidate_due, self._steps_at["candidate"] = now + self._config.candidate_interval_s, steps
             self._candidates += 1
             with self._algorithm.averaged_weights():
@@ -176,10 +188,11 @@ class ContinuousLearner:
             self._last_good_steps = steps
 
     def bundle(self) -> Bundle:
-        """The actor as it is now; raises `BundleRefused` when training diverged (NaN)."""
+        """The actor and the corrections as they are now; raises `BundleRefused` when training diverged (NaN)."""
         observations = np.array(self._observations) if self._observations else self._task.observation.offset[None]
         data = self._range.data_range(self._transitions, self._source.position)
-        return to_bundle(self._algorithm.model, self._task, self._ids, observations, data=data)
+        bundle = to_bundle(self._algorithm.model, self._task, self._ids, observations, data=data)
+        return bundle.with_calibration(self._calibration.corrections)
 
     def checkpoint(self) -> None:
         """Write a checkpoint; raises `StorageError` when the disk won't take it."""
@@ -199,6 +212,7 @@ class ContinuousLearner:
             replay_from=self._blocks[0][0] - 1 if self._blocks else 0,
             trained_to=self._source.position,
             journal_id=self._source.journal_id,
+            calibration=self._calibration.corrections,
         )
         return Checkpoint(info, self._algorithm.arrays(), self._prior)
 

@@ -72,14 +72,20 @@ class RobotScenarios:
 def evaluation_scenarios(
     task: str, shift: str | None, robots: tuple[str, ...], seed: int, count: int
 ) -> list[Scenario]:
-    """`count` scenarios for final results, spread over the robots' worlds; without robots, in the gate's simulator."""
+    """`count` scenarios for final results, spread over the robots' worlds; without robots, in the gate's simulator.
+
+    Corrections that a policy carries are for the shifted worlds. In unshifted ones no robot's name asks for them.
+    """
     source = shifted_scenarios(shift, task) if shift else TrainingScenarios(task)
     gaps = [(robot, RealityGap(robot, seed)) for robot in robots]
     scenarios = [scenario_of(source, seed_of(Purpose.REPORT, seed, i)) for i in range(count)]
     if not gaps:
         return scenarios
     order = np.arange(count) % len(gaps)
-    return [_in_world_of(*gaps[g], scenario) for g, scenario in zip(order, scenarios, strict=True)]
+    return [
+        _in_world_of(robot if shift else "", gap, scenario)
+        for (robot, gap), scenario in zip((gaps[g] for g in order), scenarios, strict=True)
+    ]
 
 
 def _in_world_of(robot: str, gap: RealityGap, scenario: Scenario) -> Scenario:

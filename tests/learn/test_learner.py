@@ -32,8 +32,10 @@ from floop_robot.spec.records import (
 )
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.scenario import OBJECT_CLASSES
+from floop_robot.spec.simulator_fit import SimulatorFit, fit_event
 from floop_robot.spec.tasks import get_task
 from floop_robot.stream.codec import Block, TailBlock, decode_block, encode_block
+from tests.support.sample_fits import calibration_fit
 
 RULES = get_task("floop/Pick-v0")
 TASK, IDS = RULES.spec, ids_of(RULES, load_robot("panda"))
@@ -320,3 +322,27 @@ def test_an_aborted_episode_is_nobodys_success(tmp_path: Path) -> None:
     of_episode = [drawn_of(records) for records in (episode(1), aborted, episode(3))]
     assert [int(drawn.sum()) > 50 for drawn in of_episode] == [True] * 3
     assert [set(batch.success[drawn].tolist()) for drawn in of_episode] == [{1.0}, {0.0}, {0.0}]
+
+
+def report_fit(rig: LearnerRig, fit: SimulatorFit, source: Source = Source.FITTER) -> None:
+    rig.journal.add(stream("fitter", source), [fit_event(fit, 0)])
+    rig.learner.step(0.0)
+
+
+def test_a_robot_whose_camera_is_off_makes_a_candidate_due_at_once(tmp_path: Path) -> None:
+    """Without a gradient step, long before the next candidate is due: the same weights, with a correction."""
+    rig = LearnerRig(tmp_path, candidate_interval_s=100.0)
+    offset = (0.03, -0.026, 0.0)
+    report_fit(rig, calibration_fit("robot_3", offset), source=Source.ROBOT)
+    assert not rig.publisher.candidates, "only a fitter may say so"
+    report_fit(rig, calibration_fit("robot_3", offset))
+    (candidate,) = rig.publisher.candidates
+    assert candidate.manifest.calibration == {"robot_3": pytest.approx(offset)}
+    report_fit(rig, calibration_fit("robot_3", offset, seed=1))
+    assert len(rig.publisher.candidates) == 1, "nothing new"
+    assert rig.publisher.live[-1][1].manifest.calibration == candidate.manifest.calibration, "explorers see likewise"
+    again = LearnerRig(tmp_path)
+    again.learner.start_from(rig.learner.snapshot())
+    again.learner.step(0.0)
+    assert again.learner.bundle().manifest.calibration == candidate.manifest.calibration
+    assert not again.publisher.candidates, "it was offered before the restart"

@@ -32,6 +32,7 @@ from floop_robot.deploy import (
 from floop_robot.deploy.messages import CandidateSubmission, GetNews, GetPolicies, GetRobots, News
 from floop_robot.deploy.registry import FLEET, CandidateInfo, JournalPosition, LiveEpisode, Registry
 from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
+from floop_robot.spec.calibration import NO_OFFSET, Offset
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.records import ActMode, OutcomeCode, Source
@@ -222,7 +223,7 @@ class ActingPolicyBuffer:
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
         self._thread.start()
 
-    def offer(self, version: int, actor: Actor) -> None:
+    def offer(self, version: int, actor: Actor, correction_m: Offset = NO_OFFSET) -> None:
         self._next = version, actor
 
     def first_step_s(self, version: int) -> float | None:

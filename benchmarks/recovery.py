@@ -1,7 +1,7 @@
 """How soon and how well a fleet recovers from each shift when computing takes time: `floop_robot/loop.py` on few cores.
 
     python benchmarks/recovery.py                                   # shifts that perception names, seeds 20 and 21
-    python benchmarks/recovery.py latency worn-grip --seeds 20 --cores 4
+    python benchmarks/recovery.py calibration --shift-robots robot_3 --seeds 20
 
 Virtual time runs as fast as --cores cores of this machine allow: explorers, learner and gate share them as the
 scheduler of a fleet orders (docs/design/processor_time.md). Robots, ingest and fleet manager have their part first.
@@ -13,6 +13,7 @@ One row for each run, with times from the first failure on:
   confirmed: its live success is shown to be --confirm. next: from the first accepted version to the second.
 * 30 s, 60 s, ... end: success of the version in production so long after the shift, shifted / known tasks, as the
   report of `floop demo` measures it.
+* live: what the robots that the shift concerns did in the last 60 s. It holds what each of them corrects by itself.
 * joiners: first picks of robots that meet the shift with the last version, in worlds of their own, pooled.
 * reference: the best success known for this shift (`benchmarks/references.json`).
 """
@@ -34,7 +35,7 @@ from floop_envs.env import make_env
 from floop_envs.rollout import run_episode
 from floop_robot.bundle import Bundle
 from floop_robot.demo.references import best_known
-from floop_robot.deploy.registry import History, LiveEpisode, Origin, read_history
+from floop_robot.deploy.registry import LiveEpisode, Origin, read_history
 from floop_robot.deploy.tti import TimeToImprovement, time_to_improvement
 from floop_robot.loop import Loop, LoopConfig, LoopProgress
 from floop_robot.loop_parts import START_NS
@@ -46,6 +47,7 @@ from floop_robot.spec.scenario import Scenario
 PERCEIVED = ("new-object", "small", "sphere", "flat", "tall")
 """Shifts whose objects look other than known ones."""
 SHIFT_AT_S = 5
+LIVE_S = 60
 FIRST_PICKS = 20
 """Of each robot that joins."""
 
@@ -70,6 +72,8 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
     confirmed_s: float | None
     success: dict[str, Success]
     """By time, in the order of time."""
+    live: tuple[int, int]
+    """Successes and episodes of the last `LIVE_S` seconds, on shifted tasks."""
     joiners: tuple[int, int]
     """Successes and picks."""
     reference: float | None
@@ -82,25 +86,24 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
 class Measurement:
     """Measures versions; the same weights once."""
 
-    def __init__(self, options: argparse.Namespace, shift: str, fleet: FloopConfig) -> None:
-        self._env, self._options, self._shift, self._fleet = make_env(options.task), options, shift, fleet
-        self._scenarios = {
-            name: evaluation_scenarios(options.task, name, fleet.robot_names, fleet.seed, options.episodes)
-            for name in (shift, None)
-        }
+    def __init__(self, options: argparse.Namespace, world: SimWorld, fleet: FloopConfig) -> None:
+        self._env, self._options, self._world, self._fleet = make_env(options.task), options, world, fleet
+        task, count, robots = options.task, options.episodes, fleet.robot_names
+        self._shifted = evaluation_scenarios(task, world.shift, world.shifted_robots(robots), fleet.seed, count)
+        self._known = evaluation_scenarios(task, None, robots, fleet.seed, count)
         self._found: dict[str, Success] = {}
 
     def success(self, bundle: Bundle) -> Success:
         """Of a version, as the demo's report measures it."""
         key = bundle.manifest.sha256
         if key not in self._found:
-            shifted, known = (self._count(bundle, scenarios) / len(scenarios) for scenarios in self._scenarios.values())
-            self._found[key] = Success(shifted, known)
+            rates = (self._count(bundle, each) / len(each) for each in (self._shifted, self._known))
+            self._found[key] = Success(*rates)
         return self._found[key]
 
     def joiners(self, bundle: Bundle) -> tuple[int, int]:
         """First picks of robots that had no part in learning, pooled: successes and picks."""
-        world, first = SimWorld(self._shift), len(self._fleet.robot_names)
+        world, first = SimWorld(self._world.shift), len(self._fleet.robot_names)
         scenarios = [
             RobotScenarios(self._options.task, f"joiner_{i + 1}", first + i, self._fleet.seed).scenario(world, pick)
             for i in range(self._options.joiners)
@@ -116,8 +119,8 @@ class Measurement:
 
 def run(options: argparse.Namespace, shift: str, seed: int) -> Recovery:
     """One fleet, from the shift on."""
-    fleet = FloopConfig(task=options.task, seed=seed)
-    config = LoopConfig(fleet=fleet, shift=shift, shift_at_s=SHIFT_AT_S, cores=options.cores)
+    fleet, world = FloopConfig(task=options.task, seed=seed), SimWorld(shift, tuple(options.shift_robots))
+    config = LoopConfig(fleet=fleet, shift=shift, shift_robots=world.robots, shift_at_s=SHIFT_AT_S, cores=options.cores)
     bundles: dict[str, Bundle] = {}
     failing_s: float | None = None
     with tempfile.TemporaryDirectory(prefix="floop-recovery-") as folder, Loop(config, Path(folder)) as loop:
@@ -131,12 +134,18 @@ def run(options: argparse.Namespace, shift: str, seed: int) -> Recovery:
                 print(f"  {progress_line(after_s, progress)}", flush=True)
         result, history = loop.result(), read_history(loop.registry.path)
     bundles["end"] = result.bundle
-    measurement, first_s = Measurement(options, shift, fleet), first_failure_s(history)
+    shifted = [
+        e
+        for e in history.episodes
+        if e.production and virtual_s(e.observed_ns) > SHIFT_AT_S and world.shift_of(e.robot)
+    ]
+    latest = [e.outcome is OutcomeCode.SUCCESS for e in shifted if virtual_s(e.observed_ns) > result.seconds - LIVE_S]
+    measurement, first_s = Measurement(options, world, fleet), first_failure_s(shifted)
     deploy = msgspec.structs.replace(fleet.deploy, confirm_success=options.confirm)
-    tti = time_to_improvement(history, is_shifted, fleet.robot_names, deploy)
+    tti = time_to_improvement(history, set(shifted).__contains__, fleet.robot_names, deploy)
     improved = tti if isinstance(tti, TimeToImprovement) else None
     return Recovery(
-        shift=shift,
+        shift=world.name,
         seed=seed,
         cores=options.cores,
         fails_s=None if failing_s is None else round(failing_s - first_s, 1),
@@ -148,6 +157,7 @@ def run(options: argparse.Namespace, shift: str, seed: int) -> Recovery:
         act_s=improved and round(improved.tti_apply_s, 1),
         confirmed_s=improved and round(improved.tti_s, 1),
         success={at: measurement.success(bundle) for at, bundle in bundles.items()},
+        live=(latest.count(True), len(latest)),
         joiners=measurement.joiners(result.bundle),
         reference=best_known(options.task, shift),
         explorer_rows=result.learner.explorer_rows,
@@ -161,15 +171,9 @@ def virtual_s(stamp_ns: int) -> float:
     return (stamp_ns - START_NS) * 1e-9
 
 
-def is_shifted(episode: LiveEpisode) -> bool:
-    """Whether it happened after the shift."""
-    return virtual_s(episode.observed_ns) > SHIFT_AT_S
-
-
-def first_failure_s(history: History) -> float:
-    """When a robot first failed after the shift; the shift itself where none did."""
-    failures = (e for e in history.episodes if is_shifted(e) and e.outcome is not OutcomeCode.SUCCESS)
-    first = next(failures, None)
+def first_failure_s(shifted: list[LiveEpisode]) -> float:
+    """When a robot first failed at shifted tasks; the shift itself where none did."""
+    first = next((e for e in shifted if e.outcome is not OutcomeCode.SUCCESS), None)
     return virtual_s(first.observed_ns) if first else float(SHIFT_AT_S)
 
 
@@ -185,7 +189,7 @@ def progress_line(after_s: int, progress: LoopProgress) -> str:
 
 def table_header(times: list[str]) -> str:
     """Head of the table of `table_row`."""
-    columns = ["shift", "seed", "fails", "accepted", "act", "confirmed", "next", *times, "joiners", "reference"]
+    columns = ["shift", "seed", "fails", "accepted", "act", "confirmed", "next", *times, "live", "joiners", "reference"]
     return "| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|"
 
 
@@ -199,6 +203,7 @@ def table_row(found: Recovery) -> str:
         str(found.seed),
         *(_seconds(at) for at in (found.fails_s, first, found.act_s, found.confirmed_s, refined)),
         *(f"{each.shifted:.1%} / {each.known:.1%}" for each in found.success.values()),
+        "{} of {}".format(*found.live),
         f"{successes} of {picks}",
         "–" if found.reference is None else f"{found.reference:.1%}",
     ]
@@ -212,6 +217,7 @@ def _seconds(value: float | None) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shifts", nargs="*", default=list(PERCEIVED))
+    parser.add_argument("--shift-robots", nargs="*", default=[], help="robots that the shift concerns; left out: all")
     parser.add_argument("--task", default="floop/Pick-v0")
     parser.add_argument("--seeds", type=int, nargs="+", default=[20, 21])
     parser.add_argument("--cores", type=float, default=2.0, help="of the fleet; 0: computing takes no time")

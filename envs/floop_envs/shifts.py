@@ -88,7 +88,7 @@ SHIFTS: tuple[WorldShift, ...] = (
         _object(mass_kg=(0.6, 0.8), lateral_friction=(0.28, 0.36)),
     ),
     WorldShift("worn-grip", "the gripper presses with 8 N instead of 20", _world(gripper_force_n=8.0)),
-    WorldShift("latency", "perception arrives 0.24 s late", _world(latency_s=0.24)),
+    WorldShift("latency", "perception arrives 0.26 s late", _world(latency_s=0.26)),
     WorldShift("calibration", "perceived positions 4 cm off", _world(calibration_offset_m=(0.03, -0.026, 0.0))),
 )
 

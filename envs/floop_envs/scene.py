@@ -1,4 +1,4 @@
-"""Scene: a PyBullet client with what stays between episodes: one arm, a table and a tote."""
+"""Scene: a PyBullet client with what stays between episodes: one arm, a table and, once a task needs it, a tote."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from floop_robot.spec.scenario import Shape
 from floop_robot.spec.tasks.place import TOTE_HEIGHT_M, TOTE_INSIDE_M
 
 _SOLVER_ITERATIONS = 20
-OUT_OF_SIGHT: Vec3 = (0.0, 0.0, -5.0)
+_OUT_OF_SIGHT: Vec3 = (0.0, 0.0, -5.0)
 _TOTE_WALL_M, _TOTE_FLOOR_M = 0.008, 0.003
 _TOTE_SIZE = (TOTE_INSIDE_M + 2 * _TOTE_WALL_M, TOTE_INSIDE_M + 2 * _TOTE_WALL_M, TOTE_HEIGHT_M)
 
@@ -38,7 +38,7 @@ class Scene:
         self.torques = [infos[i][1] for i in self.arm_joints]
         self._couple_fingers()
         self.table = self._static_box((0.5, 0.0, -0.05), (2.0, 2.0, 0.05))
-        self.tote = create_open_box(self.client, 0.0, _TOTE_SIZE, _TOTE_WALL_M, _TOTE_FLOOR_M, OUT_OF_SIGHT, 0.0)
+        self._tote = -1
 
     def _require(self, robot: RobotModel, index: dict[str, int]) -> None:
         """Raise `ConfigError` unless the gripper has two finger joints, which the simulation needs."""
@@ -77,6 +77,14 @@ class Scene:
     def _static_box(self, center: Vec3, half: Vec3) -> int:
         shape = bullet.createCollisionShape(bullet.GEOM_BOX, halfExtents=half, physicsClientId=self.client)
         return int(bullet.createMultiBody(0.0, shape, basePosition=center, physicsClientId=self.client))
+
+    def place_tote(self, xy_m: tuple[float, float] | None) -> None:
+        """Stand the tote at (x, y), or take it away. Scenes that never had one don't pay for its five boxes."""
+        if self._tote < 0 and xy_m is not None:
+            self._tote = create_open_box(self.client, 0.0, _TOTE_SIZE, _TOTE_WALL_M, _TOTE_FLOOR_M, _OUT_OF_SIGHT, 0.0)
+        if self._tote >= 0:
+            where = _OUT_OF_SIGHT if xy_m is None else (*xy_m, 0.5 * TOTE_HEIGHT_M)
+            bullet.resetBasePositionAndOrientation(self._tote, where, (0, 0, 0, 1), physicsClientId=self.client)
 
     def set_friction(self, table: float, fingers: float, shape: Shape) -> None:
         """Lateral friction coefficients, for an object of `shape`; Bullet multiplies those of two bodies in contact."""

@@ -14,7 +14,7 @@ import msgspec
 from floop_envs.bullet import bullet
 from floop_envs.perception import Perception, Pose
 from floop_envs.renderer import Image, Renderer
-from floop_envs.scene import OUT_OF_SIGHT, Scene, tote_parts
+from floop_envs.scene import Scene, tote_parts
 from floop_envs.shapes import create_object
 from floop_robot.robot.messages import Joints, Phase, RobotState, Vec3
 from floop_robot.spec.robot_model import RobotModel
@@ -68,6 +68,7 @@ class World:
         self._perception = Perception()
         self._renderer: Renderer | None = None
         self._object = -1
+        self._tote_m: Vec3 | None = None
         self._scenario: Scenario | None = None
         self._steps = 0
 
@@ -79,11 +80,12 @@ class World:
         open_m = 0.5 * self.robot.gripper.max_width_m
         for joint, angle in zip(scene.all_joints, (*self.robot.home_rad, open_m, open_m), strict=True):
             bullet.resetJointState(scene.arm, joint, angle, 0.0, physicsClientId=client)
+        scene.place_tote(scenario.tote_xy_m)
+        self._tote_m = None if scenario.tote_xy_m is None else (*scenario.tote_xy_m, 0.0)
         self._rest_height = 0.5 * scenario.object.size_m[2]
         position = (*scenario.object_xy_m, self._rest_height)
         self._object = create_object(client, scenario.object, position, scenario.object_yaw_rad)
         scene.set_friction(scenario.table_friction, scenario.finger_friction, scenario.object.shape)
-        self._place_tote(scenario)
         self._perception.start(scenario)
         self._forget()
         still = (0.0,) * len(self.robot.home_rad)
@@ -99,16 +101,6 @@ class World:
         elif self._object >= 0:
             bullet.removeBody(self._object, physicsClientId=self._scene.client)
         self._object = -1
-
-    def _place_tote(self, scenario: Scenario) -> None:
-        where = OUT_OF_SIGHT
-        self._tote_m: Vec3 | None = None
-        if scenario.tote_xy_m is not None:
-            where = (*scenario.tote_xy_m, 0.5 * TOTE_HEIGHT_M)
-            self._tote_m = (*scenario.tote_xy_m, 0.0)
-        bullet.resetBasePositionAndOrientation(
-            self._scene.tote, where, (0, 0, 0, 1), physicsClientId=self._scene.client
-        )
 
     def command(self, q_rad: Joints, dq_rad_s: Joints, gripper_width_m: float, gripper_force_n: float) -> None:
         """Set the motors' targets: joints (rad, rad/s), gripper width (m) and force (N)."""
@@ -160,8 +152,8 @@ class World:
 
     def joints(self) -> tuple[Joints, Joints]:
         """Measured joint positions (rad) and velocities (rad/s) of the arm."""
-        states = self._measured()[:-2]
-        return tuple([s[0] for s in states]), tuple([s[1] for s in states])
+        q, dq, _, _ = zip(*self._measured()[:-2], strict=True)
+        return q, dq
 
     @property
     def time_s(self) -> float:

@@ -1,6 +1,7 @@
 """The gate, measured: how long a verdict takes, and how often a candidate that is no better is accepted.
 
-    python benchmarks/gate.py                                     # verdict times
+    python benchmarks/gate.py                                     # verdict times, paired episodes a second
+    python benchmarks/gate.py --repeats 0                         # paired episodes a second only
     python benchmarks/gate.py --nulls 100                         # false accepts; minutes
     python benchmarks/gate.py --incumbent old.floop --good new.floop --focus basket
 
@@ -8,6 +9,9 @@ Verdict times: workers warm, the incumbent's episodes run ahead as in a gate tha
 from handing the candidate over to its verdict, report written. "Good" is --good, else the incumbent itself against a
 copy of it with noise on its weights that fails about half the time; "bad" is a policy with random weights; "forgetful"
 is the noisy copy against the incumbent.
+
+Paired episodes a second: equal candidates on known tasks, one trial after the other without rest, nothing run ahead.
+A pair is one episode of the candidate and one of the incumbent on the same scenario.
 
 False accepts: null candidates are the incumbent with noise of 1 % on its weights, so that every episode runs another
 course and none is better but by chance; their pooled success is printed beside the incumbent's.
@@ -125,12 +129,36 @@ def cpu_s(pool: ProcessPool) -> float:
     return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pool.worker_pids)
 
 
+def pairs_per_second(pool: ProcessPool, incumbent: Bundle, workers: int, at_least: int) -> None:
+    """Trials of equal candidates, back to back, until so many pairs were run."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = FloopConfig(run_dir=folder, gate=GateConfig(workers=workers, cooldown_share=0.0))
+        gate = new_gate(config, pool, incumbent, ())
+        pairs, spent, own, began = 0, cpu_s(pool), time.process_time(), time.monotonic()
+        while pairs < at_least:
+            verdict = judged(gate, altered(incumbent, 0.01, pairs))[0].verdict
+            pairs += sum(s.episodes for s in verdict.suites)
+        wall_s = time.monotonic() - began
+        spent, own = cpu_s(pool) - spent, time.process_time() - own
+    print(
+        f"{workers} workers: {pairs / wall_s:.1f} paired episodes a second on known tasks ({pairs} pairs in "
+        f"{wall_s:.1f} s; {1e3 * spent / pairs:.0f} ms of CPU a pair in workers, {1e3 * own / pairs:.1f} in the gate; "
+        f"{(spent + own) / wall_s:.2f} cores used)",
+        flush=True,
+    )
+
+
 def verdict_times(args: argparse.Namespace, incumbent: Bundle) -> None:
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {args.repeats} verdicts each")
-    print("workers  candidate        verdicts                     pairs  median s   max s  worker CPU s")
+    if args.repeats:
+        print("workers  candidate        verdicts                     pairs  median s   max s  worker CPU s")
     for workers in (1,) if args.smoke else (1, 2):
         pool = ProcessPool(workers=workers, task=incumbent.manifest.task, robot="panda")
         pool.wait_warm()
+        pairs_per_second(pool, incumbent, workers, 3 if args.smoke else 200)
+        if not args.repeats:
+            pool.close()
+            continue
         if args.smoke:
             weak = altered(incumbent, 1.0, 0)
         else:

@@ -11,7 +11,7 @@ import msgspec
 
 from floop_robot.cli.which_fleet import fleet_options, running_fleet
 from floop_robot.deploy import FleetClient, FleetStatus
-from floop_robot.deploy.deployment_monitor import MonitorDecision
+from floop_robot.deploy.deployment_monitor import MonitorDecision, MonitorReport
 from floop_robot.deploy.registry import Directive
 
 _FOUND = {
@@ -36,6 +36,8 @@ def _text(s: FleetStatus) -> str:
         found = _FOUND[s.watch.decision]
         bytes_of = f" (the bytes of v{s.watch.version})" if s.watch.version != s.production else ""
         lines.append(f"v{s.production}{bytes_of} in production for {s.watched_s:.0f} s: {found}, {s.watch.reason}")
+    if s.canary is not None:
+        lines.append(f"{s.canary_robot} alone tries v{s.canary.version}: {_tallies(s.canary)}")
     lines.append(f"candidates: {s.accepted} accepted, {s.rejected} rejected, {s.inconclusive} inconclusive")
     if standing := _directives(s.fleet):
         lines.append(f"the whole fleet:{standing}")
@@ -55,7 +57,18 @@ def _text(s: FleetStatus) -> str:
     return "\n".join(lines)
 
 
+def _tallies(report: MonitorReport) -> str:
+    """What a version that one robot tries has done so far; what failed before is marked."""
+    done = (
+        f"{each.object_class} {each.tally.successes}/{each.tally.episodes}{' (failed before)' if each.failing else ''}"
+        for each in report.classes
+    )
+    return ", ".join(done) or "no episode yet"
+
+
 def _directives(directive: Directive) -> str:
-    """What operators commanded for a scope, in words; may be empty."""
+    """What was commanded for a scope, in words; may be empty."""
+    if directive.canary:
+        return f"  tries v{directive.pin}" + ("  drained" if directive.drained else "")
     pinned = f"  pinned to v{directive.pin}" if directive.pin else ""
     return ("  held" if directive.held else "") + pinned + ("  drained" if directive.drained else "")

@@ -138,6 +138,8 @@ def _gate(p: DemoProgress) -> Panel:
         text += f"last verdict: {gate.last_decision} in {gate.verdict_s[-1]:.1f} s: {gate.last_reason}\n"
     if fleet.watch is not None:
         text += f"monitoring v{fleet.watch.version}: {fleet.watch.decision}, {fleet.watch.reason}"
+    if fleet.canary is not None:
+        text += f"\n{fleet.canary_robot} alone tries v{fleet.canary.version}"
     return Panel(text, title="gate and deployment")
 
 

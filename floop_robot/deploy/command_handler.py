@@ -24,8 +24,9 @@ from floop_robot.deploy.commands import (
     Resume,
     Rollback,
 )
-from floop_robot.deploy.deployment_controller import DeploymentController, rolled_back
-from floop_robot.deploy.registry import FLEET, Directive, Origin, Publication, Registry
+from floop_robot.deploy.deployment_controller import DeploymentController
+from floop_robot.deploy.lineage import rolled_back
+from floop_robot.deploy.registry import FLEET, LEARNED, Directive, Origin, Publication, Registry
 from floop_robot.durable.framing import pack
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.errors import CallRefused, UnknownName
@@ -109,7 +110,7 @@ class CommandHandler:
             return
         info = self._registry.version(current)
         # A push replaces candidates of the gate, so those that came since do not count.
-        while isinstance(command, Push) and info.origin is Origin.GATE and info.version > command.if_version:
+        while isinstance(command, Push) and info.origin in LEARNED and info.version > command.if_version:
             info = self._registry.version(info.replaces)
         if info.version != command.if_version:
             when = time.strftime("%H:%M:%S", time.localtime(info.published_ns / 1e9))
@@ -193,6 +194,8 @@ class CommandHandler:
     def _direct(self, command: FleetCommand, what: str, **changes: bool | int) -> str:
         """Change what is ordered for a scope; returns what was done, as the audit has it."""
         directive: Directive = msgspec.structs.replace(self._registry.directive(command.scope), **changes)
+        if "pin" in changes:  # whatever a canary robot tried, now an operator decides
+            directive = msgspec.structs.replace(directive, canary=False)
         self._registry.set_directive(directive, command.who, what, self._now_ns, command.why)
         return what
 

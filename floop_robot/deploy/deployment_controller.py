@@ -6,9 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from floop_robot.bundle import Bundle
 from floop_robot.bundle.delivery import Announcement, Receipt
+from floop_robot.deploy.canary import CanaryDecision
+from floop_robot.deploy.canary_controller import CanaryController
 from floop_robot.deploy.deployment_monitor import DeploymentMonitor, LiveStatistics, MonitorDecision, MonitorReport
+from floop_robot.deploy.lineage import version_before
 from floop_robot.deploy.registry import (
     FLEET,
+    LEARNED,
     PRODUCTION,
     CandidateState,
     JournalPosition,
@@ -20,24 +24,14 @@ from floop_robot.deploy.registry import (
     VersionInfo,
 )
 from floop_robot.spec.config import DeployConfig
-from floop_robot.spec.errors import FloopError
 from floop_robot.spec.verdict import Decision, Verdict
 
 MANAGER_NAME = "fleet manager"
 """Signs what no person decided, in the audit."""
-_WATCHED = (Origin.GATE, Origin.PUSH)
+_WATCHED = (*LEARNED, Origin.PUSH)
 PROVEN_EPISODES = 10
 """Live episodes after which a version of the gate counts as proven, if it was not seen to do worse by then."""
 _STATES = {Decision.REJECTED: CandidateState.REJECTED, Decision.INCONCLUSIVE: CandidateState.INCONCLUSIVE}
-
-
-class NoPreviousVersion(FloopError):
-    """There is no version to go back to."""
-
-
-def rolled_back(info: VersionInfo) -> str:
-    """What a rollback did, for the audit."""
-    return f"rolled back to v{info.restores}, published as v{info.version}"
 
 
 class DeploymentController:
@@ -50,6 +44,7 @@ class DeploymentController:
         self._announcements: list[Announcement] = []
         self._watch: DeploymentMonitor | None = None
         self._watched_since_ns = 0
+        self.canary = CanaryController(registry, config, MANAGER_NAME)
         self._promoted_at = 0
         """How many episodes were counted when the watched version deserved confirmation; 0: not yet."""
         self._confirmed = set(registry.telemetry.confirmed())
@@ -87,6 +82,8 @@ class DeploymentController:
         info = self.registry.publish(publication, now_ns)
         self._weights[info.version] = info.sha256
         is_for_all = publication.scope == FLEET
+        if is_for_all:
+            self.canary.release(now_ns)  # first: so that this robot hears of the version, too
         self._announce(info, () if is_for_all else (publication.scope,))
         # The same weights under another version stay watched as before.
         if is_for_all and info.sha256 != replaced:
@@ -96,12 +93,16 @@ class DeploymentController:
     def submit(self, bundle: Bundle, verdict: Verdict, who: str, now_ns: int) -> tuple[CandidateState, int, bool]:
         """Take in a judged candidate; returns state, version and whether it was new."""
         state = _STATES.get(verdict.decision)
+        if verdict.canary and self.canary.may_begin and self._judged_against_production(verdict):
+            state = CandidateState.CANARY
         if state is None:
             state = CandidateState.WAITING if self._judged_against_production(verdict) else CandidateState.STALE
         info, new = self.registry.submit(bundle, verdict, state, who, now_ns)
         if new and state is CandidateState.WAITING:
             self._may_wait = True
             self.tick(now_ns)
+        if new and state is CandidateState.CANARY:
+            self._watch_canary(self.publish(self.canary.publication(bundle, verdict), now_ns))
         info = self.registry.candidate(info.sha256, verdict) or info
         return info.state, info.version, new
 
@@ -126,6 +127,7 @@ class DeploymentController:
             self.record.observe(weights, episode)
             if weights == production:
                 self._observe_watched(episode)
+            self.canary.observe(episode, weights)
         self._needs_recount = False
 
     def take_refusal(self, receipt: Receipt, now_ns: int) -> None:
@@ -137,6 +139,7 @@ class DeploymentController:
         """Confirm, roll back or publish the next candidate, when it is due."""
         if self._watch:
             self._act_on_watch(self._watch, now_ns)
+        self._act_on_canary(now_ns)
         if self._may_wait and self._may_publish_next(now_ns):
             self._publish_waiting(now_ns)
             self._may_wait = False  # only now: what could not be stored is tried again
@@ -150,21 +153,7 @@ class DeploymentController:
 
     def rollback_target(self) -> int:
         """The version to go back to; raises `NoPreviousVersion`."""
-        version = self.production
-        if not version:
-            raise NoPreviousVersion("no version is in production yet; push one first")
-        info = self.registry.version(version)
-        # A rollback replaced the version that it left. Look before the version whose bytes it restored.
-        while info.restores and info.origin is not Origin.PUSH:
-            info = self.registry.version(info.restores)
-        if not info.replaces:
-            if info.version == version:
-                raise NoPreviousVersion(f"v{version} is the first policy of this fleet; there is none to go back to")
-            raise NoPreviousVersion(
-                f"v{version} has the bytes of v{info.version}, the first policy of this fleet; "
-                "name the version to go back to"
-            )
-        return info.replaces
+        return version_before(self.registry, self.production)
 
     def _proven_before(self, info: VersionInfo) -> int:
         """The version that `info` has to match: the one before, or an earlier one if that had no time to prove itself.
@@ -175,7 +164,7 @@ class DeploymentController:
         while info.replaces:
             before = self.registry.version(info.replaces)
             episodes = sum(tally.episodes for tally in self.record.tallies(before.sha256).values())
-            if before.origin is not Origin.GATE or episodes >= PROVEN_EPISODES or before.sha256 in self._confirmed:
+            if before.origin not in LEARNED or episodes >= PROVEN_EPISODES or before.sha256 in self._confirmed:
                 return before.version
             info = before
         return 0
@@ -185,6 +174,7 @@ class DeploymentController:
         return bool(weights) and weights == self.weights_of(self.production)
 
     def _report_harm(self, receipt: Receipt) -> None:
+        self.canary.report_harm(receipt)
         if self._watch is None or receipt.fallback_version is None or receipt.version < self._watch.version:
             return  # not about the watched version, or from before the same weights were pushed again
         if self.weights_of(receipt.version) == self.weights_of(self.production):
@@ -255,6 +245,17 @@ class DeploymentController:
             self._watch = DeploymentMonitor(self._config, info.version, reference, failing)
             self._watched_since_ns = info.published_ns
 
+    def _act_on_canary(self, now_ns: int) -> None:
+        decision, reason = self.canary.decide(self.production, now_ns)
+        if decision is CanaryDecision.BACK:
+            self.restore(self.production, Origin.ROLLBACK, MANAGER_NAME, reason, now_ns)
+        elif decision is CanaryDecision.TO_ALL:
+            self.restore(self.canary.version, Origin.CANARY, MANAGER_NAME, reason, now_ns)
+
+    def _watch_canary(self, info: VersionInfo) -> None:
+        failing = self.record.failing
+        self.canary.begin(info, self.record.recent(self.weights_of(info.replaces), failing), failing)
+
     def _announce(self, info: VersionInfo, only: tuple[str, ...]) -> None:
         pinned = () if only else tuple(d.scope for d in self.registry.directives() if d.pin and d.scope != FLEET)
         self._announcements.append(
@@ -271,6 +272,7 @@ class DeploymentController:
         """Count all stored episodes again, in order of arrival, with their labels."""
         episodes = self.registry.telemetry.episodes()
         self.record, self._watch, self._needs_recount = LiveStatistics(self._since_ns), None, True
+        tried = self.canary.forget()
         current = self.production
         info = self.registry.version(current) if current else None
         # The watch began with the first of consecutive versions that have these weights.
@@ -281,12 +283,17 @@ class DeploymentController:
             if info and not begun and episode.observed_ns > info.published_ns:
                 self._begin_watch(info)
                 begun = True
+            if tried and not self.canary.version and episode.observed_ns > tried.published_ns:
+                self._watch_canary(tried)
             weights = self.weights_of(episode.version)
             self.record.observe(weights, episode)
             if info and weights == info.sha256:
                 self._observe_watched(episode)
+            self.canary.observe(episode, weights)
         if info and not begun:
             self._begin_watch(info)
+        if tried and not self.canary.version:
+            self._watch_canary(tried)
         for stored in self.registry.telemetry.receipts():
             self._report_harm(stored.receipt)
         self._needs_recount = False

@@ -180,8 +180,12 @@ class DeploymentMonitor:
     @property
     def undecided(self) -> bool:
         """Whether the evidence is not yet halfway to a confirmation or a rollback, on the scale of its logarithm."""
-        is_suspect = self.evidence_of_harm >= math.sqrt(2.0 / self._alpha)
-        return not (self.settled or is_suspect or self._is_shown(math.sqrt(self._alpha)))
+        return not (self.settled or self.is_suspect or self._is_shown(math.sqrt(self._alpha)))
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether the evidence of harm is halfway to a rollback."""
+        return self.evidence_of_harm >= math.sqrt(2.0 / self._alpha)
 
     def observe(self, episode: LiveEpisode) -> MonitorDecision:
         """Take in an episode on the watched weights; ROLL_BACK is final, PROMOTE may still become ROLL_BACK."""

@@ -119,6 +119,10 @@ class FleetStatus(Message, frozen=True, kw_only=True):
     """Versions whose live success is confirmed."""
     watch: MonitorReport | None
     watched_s: float
+    canary: MonitorReport | None = None
+    """How the version does that one robot tries before all others …"""
+    canary_robot: str = ""
+    """… and which robot that is; empty when none does."""
     waiting: str
     """Weights (SHA-256) of the accepted candidate that waits; empty if none."""
     fleet: Directive

@@ -218,6 +218,8 @@ class FleetRequestHandler:
             confirmed=tuple(v.version for v in versions if v.sha256 in confirmed),
             watch=controller.monitor_report(),
             watched_s=controller.watched_s(now_ns),
+            canary=controller.canary.report(),
+            canary_robot=controller.canary.robot,
             waiting=waiting[0].sha256 if waiting else "",
             fleet=self._registry.directive(FLEET),
             robots=self.robot_statuses(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from floop_envs.scenarios import CATALOG, TRAINING_CLASSES, ReportedScenarios
@@ -33,12 +35,12 @@ class TargetTasks(msgspec.Struct, frozen=True):
         return tuple(failing_name(each, self.robots.get(each, ())) for each in self.classes)
 
 
-def target_tasks(monitor: FailureMonitor) -> TargetTasks:
-    """The failing classes, divided by whether there is a model of them."""
+def target_tasks(monitor: FailureMonitor, modeled: Collection[str] = MODELED) -> TargetTasks:
+    """The failing classes, divided by whether their failures can be simulated: those in `modeled` can."""
     failing = monitor.failing
     return TargetTasks(
-        tuple(name for name in failing if name in MODELED),
-        tuple(name for name in failing if name not in MODELED),
+        tuple(name for name in failing if name in modeled),
+        tuple(name for name in failing if name not in modeled),
         {name: robots for name in failing if (robots := monitor.failing_robots(name))},
     )
 

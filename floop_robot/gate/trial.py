@@ -67,6 +67,8 @@ class TrialFinding(msgspec.Struct, frozen=True):
     reason: str
     makes_room: bool = False
     """Whether it ended for a newer candidate."""
+    canary: bool = False
+    """Whether a canary robot may try it."""
 
 
 def _clear_gain(success: float) -> float:
@@ -223,7 +225,7 @@ class Trial:
             return self._regression_open_finding()
         names, kept = ", ".join(self.target_tasks.without_model), self._score(Suite.REGRESSION)
         reason = f"canary only: no model of {names} to simulate; known tasks are kept: {kept}"
-        return TrialFinding(Decision.INCONCLUSIVE, reason)
+        return TrialFinding(Decision.INCONCLUSIVE, reason, canary=True)
 
     def _improvement_score(self) -> str:
         where = self.target_tasks.name if self._has_target else "known tasks"

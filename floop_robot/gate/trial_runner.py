@@ -130,4 +130,5 @@ class TrialRunner:
             seed=self._first_seed,
             alpha=self.trial.alpha,
             duration_s=self._clock() - self._begun_s,
+            canary=finding.canary,
         )

@@ -154,6 +154,10 @@ class DeployConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Lower bound of live success at which a version counts as the fix. A policy of 80 % shows 60 % in 35 episodes."""
     alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
     """Probability of rolling back a version that is as good as the one before."""
+    canary: str = ""
+    """Robot that may try candidates for tasks that can't be simulated, before all others; empty: none does."""
+    canary_s: Positive = 120.0
+    """Longest time that it tries one, s; without a result by then, it gets the fleet's version back."""
 
 
 class FloopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -211,6 +215,8 @@ def load_config(path: Path | None) -> FloopConfig:
             f"{path}: robot.servo_rate_hz is {config.robot.servo_rate_hz:g}, but policies of {config.task} send a"
             f" target {policy_rate_hz:g} times a second; use {policy_rate_hz:g} or more"
         )
+    if config.deploy.canary and config.deploy.canary not in config.robot_names:
+        raise UnknownName("robot", config.deploy.canary, config.robot_names, f"{path}: deploy.canary")
     gate = config.gate
     if not 0.0 < gate.regression_reject < gate.regression_accept < 1.0:
         raise ConfigError(

@@ -48,6 +48,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """First scenario seed, so that the trial can be repeated."""
     alpha: float
     duration_s: float
+    canary: bool = False
+    """Known tasks are kept, and what fails can't be simulated: only a robot can tell whether it is better."""
 
 
 class VerdictRefused(FloopError):

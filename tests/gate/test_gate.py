@@ -321,6 +321,7 @@ def test_an_object_without_a_model_is_left_to_a_canary(gate: Gate) -> None:
     verdict = judge(gate, _nearly(skilled())).verdict
     assert verdict.decision is Decision.INCONCLUSIVE
     assert "canary only: no model of reserved_5" in verdict.reason
+    assert verdict.canary
 
 
 def _nearly(bundle: Bundle) -> Bundle:

@@ -279,15 +279,16 @@ class Robot:
 class FleetHarness:
     """A fleet on disk that can be restarted."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, config=CONFIG):
         self.path, self.now_ns, self.calls = folder / "registry.sqlite", S, 0
+        self.config = config
         self.episodes = Episodes()
         self._open()
         self.fleet.publish_baseline(make_bundle(0))
 
     def _open(self):
         self.registry = Registry(self.path)
-        self.fleet = FleetRequestHandler(self.registry, CONFIG, TASK, IDS, lambda: self.now_ns)
+        self.fleet = FleetRequestHandler(self.registry, self.config, TASK, IDS, lambda: self.now_ns)
         self.fleet.register_robots(["robot_1", "robot_2"])
 
     def restart(self):

@@ -16,11 +16,12 @@ from floop_robot.deploy.registry.records import (
     StoredReceipt,
     VersionInfo,
 )
-from floop_robot.deploy.registry.registry import BASELINE, PRODUCTION, Publication, Registry
+from floop_robot.deploy.registry.registry import BASELINE, LEARNED, PRODUCTION, Publication, Registry
 
 __all__ = [
     "BASELINE",
     "FLEET",
+    "LEARNED",
     "PRODUCTION",
     "AuditEntry",
     "CandidateInfo",

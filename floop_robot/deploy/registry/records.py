@@ -25,6 +25,8 @@ class Origin(enum.StrEnum):
     """A person's bundle."""
     ROLLBACK = "rollback"
     """Older bytes again: a person or the deployment monitor went back."""
+    CANARY = "canary"
+    """A candidate that the gate could not simulate: for one robot first, then, if it did better there, for all."""
     PIN = "pin"
     """Older bytes again: a person pinned them."""
 
@@ -69,6 +71,8 @@ class CandidateState(enum.StrEnum):
     PUBLISHED = "published"
     SUPERSEDED = "superseded"
     """A later accepted candidate took its place in the queue."""
+    CANARY = "canary"
+    """Given to the canary robot; the audit tells what became of it."""
     STALE = "stale"
     """Judged against another policy than the one it would replace."""
     REJECTED = "rejected"
@@ -95,7 +99,7 @@ class StoredReceipt(msgspec.Struct, frozen=True):
 
 
 class Directive(msgspec.Struct, frozen=True):
-    """What operators commanded for the fleet or one robot."""
+    """What operators commanded for the fleet or one robot, or what a canary robot tries."""
 
     scope: str
     held: bool = False
@@ -103,6 +107,8 @@ class Directive(msgspec.Struct, frozen=True):
     """Version to stay on; 0 for none."""
     drained: bool = False
     """Finishes its episode and starts no other."""
+    canary: bool = False
+    """The pin is no operator's: this robot tries a candidate."""
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,6 +26,8 @@ from floop_robot.deploy.registry.telemetry_store import TelemetryStore
 from floop_robot.spec.errors import UnknownName
 from floop_robot.spec.verdict import Decision, Verdict
 
+LEARNED = (Origin.GATE, Origin.CANARY)
+"""Why versions of the learner are published."""
 PRODUCTION = "production"
 BASELINE = "baseline"
 MAX_STORED_RESULTS = 1000
@@ -96,7 +98,9 @@ class Registry:
             if origin is Origin.GATE:
                 self._settle(connection, CandidateState.PUBLISHED, version)
             if publication.pins or publication.scope != FLEET:
-                pinned = msgspec.structs.replace(self.directive(publication.scope), held=True, pin=version)
+                pinned = msgspec.structs.replace(
+                    self.directive(publication.scope), held=True, pin=version, canary=origin is Origin.CANARY
+                )
                 self._set_directive(connection, pinned)
             self._note(connection, publication.who, f"published ({origin})", now_ns, version, publication.detail)
         return info
@@ -126,9 +130,9 @@ class Registry:
 
     def _learned_from(self, origin: Origin) -> int:
         """Version that the learner's next one descends from; 0 for what was not learned here."""
-        if origin is not Origin.GATE:
+        if origin not in LEARNED:
             return 0
-        learned = [info.version for info in self.versions() if info.origin is Origin.GATE]
+        learned = [info.version for info in self.versions() if info.origin in LEARNED]
         return learned[-1] if learned else self.alias(BASELINE)
 
     def versions(self) -> list[VersionInfo]:

@@ -1,0 +1,36 @@
+"""Which version came before which."""
+
+from __future__ import annotations
+
+from floop_robot.deploy.registry import Origin, Registry, VersionInfo
+from floop_robot.spec.errors import FloopError
+
+
+class NoPreviousVersion(FloopError):
+    """There is no version to go back to."""
+
+
+def version_before(registry: Registry, version: int) -> int:
+    """The version that a rollback of `version` (in production; 0 if none is) goes back to.
+
+    Raises `NoPreviousVersion`.
+    """
+    if not version:
+        raise NoPreviousVersion("no version is in production yet; push one first")
+    info = registry.version(version)
+    # A rollback replaced the version that it left. Look before the version whose bytes it restored.
+    while info.restores and info.origin is not Origin.PUSH:
+        info = registry.version(info.restores)
+    if not info.replaces:
+        if info.version == version:
+            raise NoPreviousVersion(f"v{version} is the first policy of this fleet; there is none to go back to")
+        raise NoPreviousVersion(
+            f"v{version} has the bytes of v{info.version}, the first policy of this fleet; "
+            "name the version to go back to"
+        )
+    return info.replaces
+
+
+def rolled_back(info: VersionInfo) -> str:
+    """What a rollback did, for the audit."""
+    return f"rolled back to v{info.restores}, published as v{info.version}"

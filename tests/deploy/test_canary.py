@@ -1,0 +1,193 @@
+"""A candidate for what can't be simulated: one robot tries it, then all get it or none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from floop_robot.bundle.delivery import InstallStage, Receipt, ReceiptReport
+from floop_robot.cli.status import _text
+from floop_robot.deploy import Hold, Pin, Resume
+from floop_robot.deploy.canary import CanaryDecision, CanaryWatch
+from floop_robot.deploy.deployment_monitor import Tally
+from floop_robot.deploy.messages import CandidateSubmission, SubmissionResult
+from floop_robot.deploy.registry import CandidateState
+from floop_robot.spec.config import DeployConfig
+from floop_robot.spec.verdict import Decision
+from tests.support.in_process_fleet import CONFIG, Episodes, FleetHarness, S, verdict
+from tests.support.sample_bundles import make_bundle
+from tests.support.sample_history import version
+
+WITH_CANARY = msgspec.structs.replace(CONFIG, canary="robot_1", canary_s=60.0)
+NEW = "reserved_5"
+"""A class without a model."""
+
+
+class CanaryFleet(FleetHarness):
+    """Two robots; robot_1 may try what can't be simulated."""
+
+    def offer(self, seed: int, incumbent: int) -> SubmissionResult:
+        bundle = make_bundle(seed)
+        found = msgspec.structs.replace(verdict(bundle, incumbent, Decision.INCONCLUSIVE, seed), canary=True)
+        return self.fleet.handle(CandidateSubmission(who="gate", verdict=found, bundle=bundle.to_bytes()))
+
+    def work(self, version: int, robot: str, outcomes: list[bool], object_class: str = NEW) -> None:
+        for success in outcomes:
+            self.now_ns += S // 10
+            made = self.episodes.make(version, success, object_class=object_class, robot=robot, observed_ns=self.now_ns)
+            self.fleet.observe([made], self.episodes.read())
+
+    def meet_the_new_class(self) -> None:
+        """Both robots succeed at boxes and fail at the new class."""
+        for robot in ("robot_1", "robot_2"):
+            self.work(1, robot, [True] * 20, "box")
+            self.work(1, robot, [False] * 6)
+
+    @property
+    def targets(self) -> tuple[int, int]:
+        return self.target("robot_1"), self.target("robot_2")
+
+    @property
+    def audit(self) -> list[str]:
+        return [f"{entry.what} {entry.detail}" for entry in self.registry.audit()]
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[CanaryFleet]:
+    fleet = CanaryFleet(tmp_path, WITH_CANARY)
+    fleet.meet_the_new_class()
+    yield fleet
+    fleet.registry.close()
+
+
+def test_one_robot_tries_it_and_all_get_it_when_it_does_better(fleet: CanaryFleet) -> None:
+    answer = fleet.offer(1, 1)
+    assert answer.state is CandidateState.CANARY
+    assert fleet.targets == (2, 1)
+    status = fleet.fleet.status()
+    assert (status.production, status.canary_robot, status.canary.version) == (1, "robot_1", 2)
+    assert "robot_1 alone tries v2: " in _text(status)
+    assert fleet.offer(2, 1).state is CandidateState.INCONCLUSIVE, "one at a time"
+    fleet.work(1, "robot_2", [False] * 10)
+    fleet.work(2, "robot_1", [True] * 8, "box")
+    assert fleet.targets == (2, 1), "boxes say nothing about the new class"
+    fleet.work(2, "robot_1", [True] * 12)
+    production = fleet.fleet.status().production
+    assert production > 2 and fleet.targets == (production, production)
+    assert fleet.registry.bundle(production).manifest.sha256 == make_bundle(1).manifest.sha256
+    assert fleet.fleet.status().watch.version == production, "it is watched on all robots, too"
+    assert any("better on robot_1: " in line for line in fleet.audit)
+
+
+def test_without_a_result_in_time_the_robot_goes_back(fleet: CanaryFleet) -> None:
+    fleet.offer(1, 1)
+    fleet.work(2, "robot_1", [True, False] * 4)
+    fleet.now_ns += 61 * S
+    fleet.fleet.tick()
+    production = fleet.fleet.status().production
+    assert production == 3 and fleet.targets == (3, 3)
+    assert fleet.registry.bundle(3).manifest.sha256 == make_bundle(0).manifest.sha256
+    assert any("not shown to be better on robot_1 in time: 4 of 8" in line for line in fleet.audit)
+    assert fleet.fleet.status().canary is None and not fleet.registry.directive("robot_1").pin
+    assert fleet.offer(2, 3).state is CandidateState.CANARY, "the next may be tried"
+
+
+def test_harm_on_known_tasks_sends_it_back_at_once(fleet: CanaryFleet) -> None:
+    fleet.offer(1, 1)
+    fleet.work(2, "robot_1", [False] * 12, "box")
+    assert fleet.targets == (3, 3)
+    assert any("worse on robot_1: " in line for line in fleet.audit)
+
+
+def test_nan_from_it_sends_it_back_at_once(fleet: CanaryFleet) -> None:
+    fleet.offer(1, 1)
+    receipt = Receipt(
+        robot="robot_1", version=2, stage=InstallStage.REFUSED, since_received_s=0.0, detail="NaN", fallback_version=1
+    )
+    fleet.fleet.handle(ReceiptReport(receipt=receipt))
+    assert fleet.targets == (3, 3)
+
+
+def test_the_watch_survives_a_restart(fleet: CanaryFleet) -> None:
+    fleet.offer(1, 1)
+    fleet.work(2, "robot_1", [True] * 5)
+    before = fleet.fleet.status().canary
+    fleet.restart()
+    assert fleet.fleet.status().canary == before
+    fleet.work(2, "robot_1", [True] * 12)
+    assert fleet.targets == (3, 3)
+
+
+def test_a_robot_that_may_try_nothing_any_more_goes_back(fleet: CanaryFleet) -> None:
+    fleet.offer(1, 1)
+    fleet.config = CONFIG
+    fleet.restart()
+    fleet.fleet.tick()
+    assert fleet.targets == (3, 3)
+
+
+def test_a_version_for_all_ends_it(fleet: CanaryFleet) -> None:
+    fleet.offer(1, 1)
+    fleet.submit(3, 1)
+    assert fleet.targets == (3, 3)
+    (announcement,) = [each for each in fleet.fleet.take_announcements() if each.version == 3]
+    assert "robot_1" not in announcement.but, "it hears of the version, too"
+    fleet.now_ns += 61 * S
+    fleet.fleet.tick()
+    assert fleet.targets == (3, 3)
+
+
+def test_without_a_configured_canary_nothing_changes(tmp_path: Path) -> None:
+    fleet = CanaryFleet(tmp_path, CONFIG)
+    fleet.meet_the_new_class()
+    assert fleet.offer(1, 1).state is CandidateState.INCONCLUSIVE
+    assert fleet.targets == (1, 1)
+    fleet.registry.close()
+
+
+def test_operators_come_first(fleet: CanaryFleet) -> None:
+    fleet.command(Hold, scope="robot_1")
+    assert fleet.offer(1, 1).state is CandidateState.INCONCLUSIVE, "a held robot tries nothing"
+    fleet.command(Resume, scope="robot_1")
+    fleet.command(Hold, scope="fleet")
+    assert fleet.offer(2, 1).state is CandidateState.INCONCLUSIVE, "nor does a robot of a held fleet"
+    fleet.command(Resume, scope="fleet")
+    assert fleet.offer(3, 1).state is CandidateState.CANARY
+    tried = fleet.target("robot_1")
+    fleet.command(Hold, scope="robot_1")
+    fleet.now_ns += 61 * S
+    fleet.fleet.tick()
+    assert fleet.target("robot_1") == tried, "an operator holds it on what it tries"
+    assert fleet.fleet.status().canary is None
+    fleet.command(Resume, scope="robot_1")
+    assert fleet.target("robot_1") == fleet.fleet.status().production
+
+
+def test_a_pinned_robot_ends_it(fleet: CanaryFleet) -> None:
+    fleet.offer(1, 1)
+    fleet.command(Pin, scope="robot_1", version=1)
+    pinned = fleet.target("robot_1")
+    assert fleet.registry.bundle(pinned).manifest.sha256 == make_bundle(0).manifest.sha256
+    fleet.now_ns += 61 * S
+    fleet.fleet.tick()
+    assert fleet.target("robot_1") == pinned and fleet.target("robot_2") == 1
+
+
+def test_a_version_that_is_no_better_hardly_ever_reaches_all() -> None:
+    """60 versions of 30 % on the failing class, as before: 5 % may."""
+    config, rng, make = DeployConfig(canary="robot_1"), np.random.default_rng(0), Episodes().make
+    decisions = []
+    for _ in range(60):
+        reference = {NEW: Tally(int(rng.binomial(30, 0.3)), 30), "box": Tally(39, 40)}
+        watch = CanaryWatch(config, "robot_1", version(2, 0.0), reference, {NEW: ()})
+        decision = CanaryDecision.GO_ON
+        for _ in range(60):
+            watch.observe(make(2, bool(rng.random() < 0.3), object_class=NEW))
+            if (decision := watch.decide(0)[0]) is not CanaryDecision.GO_ON:
+                break
+        decisions.append(decision)
+    assert decisions.count(CanaryDecision.TO_ALL) <= 3

@@ -5,8 +5,13 @@ reach it, or may grip it where it can't be held. Then every noisy attempt fails 
 
 So an attempt may be made by analogy. The policy is shown an object of a known class and size, elsewhere and turned.
 That is one coherent attempt, from approach to lift, at another part of the object. It assumes nothing about the object
-beyond what was perceived. The true observation and the executed action are recorded, so off-policy learners may use
-them; on-policy learners may not.
+beyond what was perceived.
+
+What is shown must agree with itself: fingers that hold a known object are as far apart as it is wide. A policy that is
+shown a gap of 6 mm at an object of 6 cm lets go of it.
+
+The true observation and the executed action are recorded, so off-policy learners may use them; on-policy learners may
+not.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from floop_robot.explore.success_search import Space, Values
 from floop_robot.monitor.shift_detector import KnownClass
 from floop_robot.spec.layout import Layout, Vector
 from floop_robot.spec.scenario import OBJECT_CLASSES
+from floop_robot.spec.tasks.grasp_state import GraspEstimator, GraspParameters
 
 AIM_RADIUS = 0.6
 """Aims lie within this share of the object's horizontal extents around its center: on it, or at its edge."""
@@ -28,41 +34,48 @@ AIM_HEIGHT = 0.4
 """Aims lie within this share of the object's height above or below its center."""
 SQUARE = 0.8
 """An object at least this wide for its length looks the same after a quarter turn, others after half a turn."""
-GOAL_SHIFT = 1.0
-"""Where there is a tote it is shown shifted by up to this share of the object's largest extent, along x and y.
+GOAL_SHIFT = 0.5
+"""The tote of a held object is shown shifted by up to this share of the object's largest extent, along x and y."""
+GOAL_STRETCH = 3.0
+"""The tote of a held object is shown up to so many times as far away.
 
-A policy may let go anywhere above the tote; a larger object fits only near its middle.
+A policy lets go before it is over the middle of the tote, in full motion. An object that fits only there lands on a
+wall. With the way stretched, the policy comes nearer.
 """
 REACH = (0.08, 0.08, 0.06, 0.15)
 """Steps of the search: shares of the extents along x, y and z, and rad."""
-GOAL_REACH = (0.15, 0.15)
-"""Steps of the search for the tote."""
+GOAL_REACH = (0.15, 0.15, 0.3)
+"""Steps of the search for the tote: shift along x and y, stretch."""
 
 
 def analogies(known_count: int, layout: Layout) -> Space:
     """What is tried: known class; place (x, y, z) in the object's frame as shares of its extents; turn in rad.
 
-    Where the task has a tote, also its shift (x, y) in the base frame, as a share of the object's largest extent.
+    Where the task has a tote, also its shift (x, y) in the base frame, as a share of the object's largest extent, and
+    its stretch: shown distance over true distance.
 
     The object's frame has its x axis along the object's axis that was nearest to the gripper's when the episode began.
     Policies turn the gripper to the nearest side, so what is alike for them is alike here.
     """
-    quarter, goals = 0.5 * math.pi, 2 if "tote_from_object" in layout.slices else 0
+    quarter, goals = 0.5 * math.pi, 3 if "tote_from_object" in layout.slices else 0
+    goal_low = np.array([-GOAL_SHIFT, -GOAL_SHIFT, 1.0])[:goals]
+    goal_high = np.array([GOAL_SHIFT, GOAL_SHIFT, GOAL_STRETCH])[:goals]
 
     def draw(rng: np.random.Generator) -> Values:
         distance, angle = AIM_RADIUS * math.sqrt(rng.random()), rng.uniform(-math.pi, math.pi)
         # Half of them at the height of the center; along the object, across it, or at any angle.
         height = 0.0 if rng.random() < 0.5 else rng.uniform(-AIM_HEIGHT, AIM_HEIGHT)
         turn = (0.0, 0.0, -quarter, -quarter, rng.uniform(-quarter, quarter))[int(rng.integers(5))]
-        goal = rng.uniform(-GOAL_SHIFT, GOAL_SHIFT, goals)
+        goal = rng.uniform(goal_low, goal_high)
         place = (distance * math.cos(angle), distance * math.sin(angle), height)
         return np.array([rng.integers(known_count), *place, turn, *goal], np.float64)
 
-    high = np.array([known_count, AIM_RADIUS, AIM_RADIUS, AIM_HEIGHT, quarter, *[GOAL_SHIFT] * goals])
+    high = np.array([known_count, AIM_RADIUS, AIM_RADIUS, AIM_HEIGHT, quarter])
+    low, high = np.array([0.0, *-high[1:], *goal_low]), np.array([*high, *goal_high])
     circular = np.zeros(len(high), np.bool_)
     circular[4] = True
     reach = np.array([0.0, *REACH, *GOAL_REACH[:goals]])
-    return Space(draw=draw, reach=reach, low=np.array([0.0, *-high[1:]]), high=high, circular=circular)
+    return Space(draw=draw, reach=reach, low=low, high=high, circular=circular)
 
 
 class AnalogyPolicy:
@@ -77,10 +90,11 @@ class AnalogyPolicy:
         yaws_rad: Callable[[], tuple[float, float]],
     ) -> None:
         """`analogy`: a point of `analogies`; `yaws_rad`: yaws of object and gripper as perceived now, base frame."""
-        self._policy, self._yaws_rad = policy, yaws_rad
+        self._policy, self._layout, self._yaws_rad = policy, layout, yaws_rad
         self._turns: float | None = None
         self._place, self._size = layout.slices["object_from_tcp"], layout.slices["object_size"]
-        self._tote = layout.slices.get("tote_from_object")
+        self._width, self._tote = layout.slices["gripper_width"], layout.slices.get("tote_from_object")
+        self._sensor = GraspEstimator(layout, GraspParameters())
         self._class, self._yaw = layout.slices["object_class"], layout.slices["yaw_difference"]
         shown = known[int(analogy[0])]
         self._known = self._class.start + OBJECT_CLASSES.index(shown.object_class)
@@ -118,13 +132,15 @@ class AnalogyPolicy:
         shown[self._place] += np.array(turned, np.float32)
         sin, cos = observation[self._yaw].tolist()
         shown[self._yaw] = (sin * self._cos + cos * self._sin, cos * self._cos - sin * self._sin)
-        if self._tote is not None:
-            at = self._tote.start
-            shown[at : at + 2] += (self._goal * max(length, width)).astype(np.float32)
         shown[self._size] = np.clip(observation[self._size], self._low, self._high)
         shown[self._class] = 0.0
         shown[self._known] = 1.0
-        return shown
+        if self._sensor.read(observation).grasped:
+            shown[self._width] = shown[self._size][:2].min()
+            if self._tote is not None:
+                shift, stretch = self._goal[:2] * max(length, width), self._goal[2]
+                shown[self._tote][:2] = stretch * observation[self._tote][:2] + shift
+        return np.clip(shown, self._layout.low, self._layout.high)
 
 
 def _turns_to_gripper(object_yaw_rad: float, gripper_yaw_rad: float, *, quarter: bool) -> float:

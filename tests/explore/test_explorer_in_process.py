@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from floop_envs.seeds import Purpose, seed_of
-from floop_robot.explore.analogy_exploration import AIM_RADIUS, AnalogyPolicy, analogies
+from floop_robot.explore.analogy_exploration import AIM_RADIUS, GOAL_SHIFT, GOAL_STRETCH, AnalogyPolicy, analogies
 from floop_robot.explore.explorer import Explorer
 from floop_robot.explore.stall_limit import ENOUGH
 from floop_robot.monitor.shift_detector import KnownClass
@@ -187,12 +187,41 @@ def test_places_are_along_the_axis_nearest_to_the_gripper(
     assert echo.shown[LAYOUT.slices["yaw_difference"]] == pytest.approx((0.0, -1.0), abs=1e-6)
 
 
-def test_where_there_is_a_tote_it_is_shown_shifted() -> None:
-    layout = get_task("floop/PickPlace-v0").spec.observation
-    echo, analogy = Echo(), np.array([0.0, 0.5, 0.0, 0.0, 0.0, 0.8, -0.3])
-    assert len(analogies(1, layout).draw(np.random.default_rng(0))) == len(analogy)
-    true = np.zeros(layout.size, np.float32)
-    true[layout.slices["object_size"]], tote = LONG, layout.slices["tote_from_object"]
-    true[tote] = (0.1, 0.2, 0.0)
-    AnalogyPolicy(echo, layout, [KNOWN], analogy, lambda: (0.0, 0.0)).mean(true)
-    assert echo.shown[tote] == pytest.approx((0.18, 0.17, 0.0), abs=1e-6)
+PLACE_LAYOUT = get_task("floop/PickPlace-v0").spec.observation
+
+
+def shown_of(effort_n: float, tote: tuple[float, float, float]) -> Vector:
+    """What the policy is shown of an object whose wall of 6 mm is between the fingers, and of its tote."""
+    true = np.zeros(PLACE_LAYOUT.size, np.float32)
+    true[PLACE_LAYOUT.slices["object_size"]] = LONG
+    true[PLACE_LAYOUT.slices["gripper_width"]], true[PLACE_LAYOUT.slices["gripper_effort"]] = 0.006, effort_n
+    true[PLACE_LAYOUT.slices["tote_from_object"]] = tote
+    echo, analogy = Echo(), np.array([0.0, 0.5, 0.0, 0.0, 0.0, 0.4, -0.3, 2.0])
+    AnalogyPolicy(echo, PLACE_LAYOUT, [KNOWN], analogy, lambda: (0.0, 0.0)).mean(true)
+    return echo.shown
+
+
+@pytest.mark.parametrize(
+    ("effort_n", "tote", "width", "shown_tote"),
+    [
+        (20.0, (0.1, 0.2, -0.1), 0.04, (0.24, 0.37, -0.1)),  # as wide as the known object; stretched and shifted
+        (20.0, (0.1, 0.5, -0.1), 0.04, (0.24, 0.6, -0.1)),  # no farther than an observation may say
+        (1.0, (0.1, 0.2, -0.1), 0.006, (0.1, 0.2, -0.1)),  # not held: as it is
+    ],
+)
+def test_a_held_object_is_shown_as_a_known_one_between_the_fingers(
+    effort_n: float, tote: tuple[float, float, float], width: float, shown_tote: tuple[float, float, float]
+) -> None:
+    shown = shown_of(effort_n, tote)
+    assert shown[PLACE_LAYOUT.slices["gripper_width"]] == pytest.approx(width)
+    assert shown[PLACE_LAYOUT.slices["tote_from_object"]] == pytest.approx(shown_tote, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_search_stays_within_what_is_tried_of_totes(seed: int) -> None:
+    space, rng = analogies(1, PLACE_LAYOUT), np.random.default_rng(seed)
+    point = space.draw(rng)
+    for _ in range(50):
+        point = space.near(point, rng)
+        assert np.all(point[5:7] >= -GOAL_SHIFT) and np.all(point[5:7] <= GOAL_SHIFT)
+        assert 1.0 <= point[7] <= GOAL_STRETCH

@@ -1,0 +1,87 @@
+"""How far an explorer's tries by analogy come at shifted tasks, before anything is learned from them.
+
+    python benchmarks/tries.py --task floop/PickPlace-v0 --shift new-object
+
+The shipped policy is shown what `explore/analogy_exploration.py` draws. `--search` lets later tries start from earlier
+ones (`explore/success_search.py`), as explorers do. Prints one line for each 50 tries: the share in which the object
+was grasped, was held half as high as the task lifts it, and in which the task succeeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+from floop_envs.env import ArmEnv, make_env
+from floop_envs.rollout import RolloutResult, run_episode
+from floop_envs.scenarios import TRAINING_CLASSES, model_of
+from floop_envs.seeds import Purpose, scenario_of, seed_of
+from floop_envs.shifts import shifted_scenarios
+from floop_policies import baseline
+from floop_robot.bundle import Bundle
+from floop_robot.explore.analogy_exploration import AnalogyPolicy, analogies
+from floop_robot.explore.success_search import SuccessSearch
+from floop_robot.monitor.shift_detector import KnownClass
+from floop_robot.robot.kinematics import Kinematics, yaw_of
+from floop_robot.spec.tasks.grasp_state import GraspEstimator, GraspParameters
+from floop_robot.spec.tasks.shaped import ShapedParameters
+
+GROUP = 50
+
+
+class Tries:
+    """Tries of one task and shift."""
+
+    def __init__(self, task: str, shift: str, seed: int) -> None:
+        self.env: ArmEnv = make_env(task)
+        self._source, self._seed = shifted_scenarios(shift, task), seed
+        self._layout = self.env.rules.spec.observation
+        self._actor = Bundle.load(baseline(task)).actor()
+        self._known = [KnownClass(m.object_class, m.size_low_m, m.size_high_m) for m in map(model_of, TRAINING_CLASSES)]
+        self._kinematics = Kinematics(self.env.robot)
+        self._sensor = GraspEstimator(self._layout, GraspParameters())
+        self._rng = np.random.default_rng(seed)
+        self.search = SuccessSearch(analogies(len(self._known), self._layout))
+
+    def run(self, number: int, learn: bool) -> tuple[bool, bool, bool]:
+        """One try: whether the object was grasped, lifted, and the task done."""
+        tried = self.search.draw(self._rng)
+        actor = AnalogyPolicy(self._actor, self._layout, self._known, tried.point, self._yaws_rad)
+        scenario = scenario_of(self._source, seed_of(Purpose.TRAINING, self._seed, number))
+        result = run_episode(self.env, actor, scenario, self._rng, sample=True, record_trace=True)
+        if learn:
+            furthest = float(np.cumsum([step.reward for step in result.trace]).max())
+            self.search.outcome(tried, success=result.success, score=furthest)
+        return (*self._stages(result), result.success)
+
+    def _stages(self, result: RolloutResult) -> tuple[bool, bool]:
+        states = [self._sensor.read(step.next_obs) for step in result.trace]
+        half = 0.5 * ShapedParameters(hold_s=0.0).lift_height_m
+        return any(s.grasped for s in states), any(s.grasped and s.lift_m >= half for s in states)
+
+    def _yaws_rad(self) -> tuple[float, float]:
+        state = self.env.state
+        return state.object.yaw_rad if state.object else 0.0, yaw_of(self._kinematics.pose(state.q_rad))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="floop/PickPlace-v0")
+    parser.add_argument("--shift", default="new-object")
+    parser.add_argument("--seed", type=int, default=30)
+    parser.add_argument("--tries", type=int, default=300)
+    parser.add_argument("--search", action="store_true", help="draw tries near earlier ones that did well")
+    parser.add_argument("--smoke", action="store_true", help="a few tries, to see that it runs")
+    options = parser.parse_args()
+    tries = Tries(options.task, options.shift, options.seed)
+    count = 3 if options.smoke else options.tries
+    for first in range(0, count, GROUP):
+        found = [tries.run(i, options.search) for i in range(first, min(first + GROUP, count))]
+        grasped, lifted, success = (f"{share:.0%}" for share in np.mean(found, axis=0))
+        print(f"tries {first + 1:4d}-  grasped {grasped}  lifted {lifted}  succeeded {success}", flush=True)
+    tries.env.close()
+
+
+if __name__ == "__main__":
+    main()

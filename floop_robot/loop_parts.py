@@ -28,6 +28,7 @@ from floop_robot.services.supervision.scheduler import FIRST_SUCCESSES, NICE, Lo
 from floop_robot.services.target_successes import TargetSuccesses
 from floop_robot.sim.simulated_robots import SimulatedRobots
 from floop_robot.sim.virtual_cores import FreeCores, SharedCores, VirtualCores
+from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.spec.robot_model import load_robot
@@ -67,6 +68,8 @@ class LoopParts:
 
     def __init__(self, config: LoopConfig, folder: Path) -> None:
         """Raises `FloopError` when task, baseline or checkpoint can't be used."""
+        if config.fleet.deploy.canary:
+            raise ConfigError("deploy.canary: robots in virtual time all act on one version; leave it out")
         fleet = msgspec.structs.replace(config.fleet, run_dir=str(folder))
         self.now_s = 0.0
         """Virtual time; the loop moves it."""

@@ -36,10 +36,13 @@ class CanaryFleet(FleetHarness):
         return self.fleet.handle(CandidateSubmission(who="gate", verdict=found, bundle=bundle.to_bytes()))
 
     def work(self, version: int, robot: str, outcomes: list[bool], object_class: str = NEW) -> None:
+        made = []
         for success in outcomes:
             self.now_ns += S // 10
-            made = self.episodes.make(version, success, object_class=object_class, robot=robot, observed_ns=self.now_ns)
-            self.fleet.observe([made], self.episodes.read())
+            made.append(
+                self.episodes.make(version, success, object_class=object_class, robot=robot, observed_ns=self.now_ns)
+            )
+        self.fleet.observe(made, self.episodes.read())
 
     def meet_the_new_class(self) -> None:
         """Both robots succeed at boxes and fail at the new class."""

@@ -13,8 +13,8 @@ import pytest
 from floop_robot.deploy.registry import Origin
 from floop_robot.deploy.tti import NoImprovement
 from floop_robot.loop import Loop, LoopConfig, LoopProgress, run_loop
-from floop_robot.spec.config import FloopConfig, GateConfig, LearnerConfig
-from floop_robot.spec.errors import UnknownName
+from floop_robot.spec.config import DeployConfig, FloopConfig, GateConfig, LearnerConfig
+from floop_robot.spec.errors import ConfigError, UnknownName
 from floop_robot.spec.records import ActMode, Source
 from tests.support.in_process_fleet import verdict
 
@@ -93,6 +93,11 @@ def test_it_ends_when_its_caller_says_so() -> None:
 def test_an_unknown_shift_is_one_line_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="new-object"):
         Loop(LoopConfig(shift="new-objekt"), tmp_path)
+
+
+def test_a_canary_is_refused_where_all_robots_act_on_one_version(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="leave it out"):
+        Loop(LoopConfig(fleet=FloopConfig(deploy=DeployConfig(canary="robot_1"))), tmp_path)
 
 
 def test_core_imports_nothing_heavy() -> None:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import msgspec
 import numpy as np
+import pytest
 
 from floop_envs.scenarios import ReportedScenarios
 from floop_envs.seeds import Purpose, scenarios_of
+from floop_robot.monitor import failure_monitor
 from floop_robot.monitor.failure_monitor import (
     MAX_CLASSES,
     MAX_EARLY_LABELS,
-    MAX_ROBOT_HISTORIES,
     MAX_STORED_REPORTS,
     RESOLVED_WINDOW,
     ROBOT_RESOLVED_WINDOW,
@@ -232,12 +233,13 @@ def test_made_up_classes_do_not_fill_the_memory() -> None:
     assert len(monitor.failing) == MAX_CLASSES and "class_0" not in monitor.failing
 
 
-def test_made_up_robots_do_not_fill_the_memory() -> None:
+def test_made_up_robots_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failure_monitor, "MAX_ROBOT_HISTORIES", 50)
     monitor = FailureMonitor()
-    for i in range(MAX_ROBOT_HISTORIES + 5):
+    for i in range(55):
         monitor.count((f"robot_{i}", "boot", i), "box", success=True)
     history = monitor._classes["box"]
-    assert len(history.robots) == MAX_ROBOT_HISTORIES and "robot_0" not in history.robots
+    assert len(history.robots) == 50 and "robot_0" not in history.robots
 
 
 def test_only_robots_on_their_deployed_policy_count() -> None:

@@ -180,28 +180,34 @@ class World:
 
     def truth(self) -> WorldTruth:
         """The true state of the object."""
-        touching = sum(
-            bool(bullet.getContactPoints(self._scene.arm, self._object, finger, physicsClientId=self._scene.client))
-            for finger in self._scene.fingers
-        )
-        x, y, z = self._pose()[0]
-        inside = False
-        if self._tote_m is not None:
-            reach = 0.5 * TOTE_INSIDE_M
-            inside = max(abs(x - self._tote_m[0]), abs(y - self._tote_m[1])) <= reach and z <= TOTE_HEIGHT_M + 0.01
+        position = self._pose()[0]
         return WorldTruth(
-            object_position_m=(x, y, z),
-            lift_m=z - self._rest_height,
-            finger_contacts=touching,
-            in_tote=inside and not math.isnan(z),
+            object_position_m=position,
+            lift_m=position[2] - self._rest_height,
+            finger_contacts=self._finger_contacts(),
+            in_tote=self._is_in_tote(position),
         )
 
+    def _finger_contacts(self) -> int:
+        """Number of fingers that touch the object."""
+        scene = self._scene
+        return sum(
+            bool(bullet.getContactPoints(scene.arm, self._object, finger, physicsClientId=scene.client))
+            for finger in scene.fingers
+        )
+
+    def _is_in_tote(self, position: Vec3) -> bool:
+        if self._tote_m is None or math.isnan(position[2]):
+            return False
+        (x, y, z), reach = position, 0.5 * TOTE_INSIDE_M
+        return max(abs(x - self._tote_m[0]), abs(y - self._tote_m[1])) <= reach and z <= TOTE_HEIGHT_M + 0.01
+
     def true_success(self) -> bool:
-        """Whether the task is really done; for reports only."""
-        truth = self.truth()
+        """Whether the task is really done; for reports only. Contacts are looked for only where they decide."""
+        position = self._pose()[0]
         if self._tote_m is not None:
-            return truth.in_tote
-        return truth.lift_m >= TRUE_LIFT_M and truth.finger_contacts > 0
+            return self._is_in_tote(position)
+        return position[2] - self._rest_height >= TRUE_LIFT_M and self._finger_contacts() > 0
 
     def picture(self, width: int = 320, height: int = 240) -> Image:
         """RGB image, uint8, shape (height, width, 3)."""

@@ -81,7 +81,7 @@ class RobotConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """How often the safety process sends a command to the driver, Hz; at least the policy rate of the task."""
     spool_limit_mb: Positive = 256.0
     """Largest size of undelivered records on a robot's disk, MB; beyond it, new records are dropped and counted."""
-    sync_interval_s: Positive = 0.05
+    sync_interval_s: Positive = 0.2
     """Longest time that a record waits for the disk, s; a power cut loses no more than that."""
     observation_timeout_s: Positive = 0.1
     """Age at which a robot state is stale, s; the arm then makes a controlled stop."""

@@ -32,7 +32,7 @@ class RecordUploader:
     """
 
     def __init__(
-        self, folder: Path, info: StreamInfo, endpoint: str, *, limit_mb: float = 256.0, sync_interval_s: float = 0.05
+        self, folder: Path, info: StreamInfo, endpoint: str, *, limit_mb: float = 256.0, sync_interval_s: float = 0.2
     ) -> None:
         self._spool = Spool(folder, info, int(limit_mb * 2**20))
         self._writer = SpoolWriter(self._spool, sync_interval_s)

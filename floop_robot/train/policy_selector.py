@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from floop_envs.seeds import Purpose
 from floop_robot.learn.mlp import Array
 from floop_robot.train.collector import ActorMessage, episode_range
@@ -13,14 +11,12 @@ from floop_robot.train.train_config import TrainConfig
 
 MAX_TIME_RATIO = 0.79
 """SAC with demonstrations goes on until a success takes at most this share of the cloned policy's time."""
-SELECTION_MARGIN = 1.65
+SELECTION_MARGIN = 1.0
 """Standard errors above `until_success` that the selection scenarios must show before new ones confirm it."""
 CONFIRM_REPEATS = 3
 """New scenarios of a confirmation, as a multiple of `selection_episodes`."""
 CONFIRM_MARGIN = 2.0
-"""Standard errors above `until_success` that a confirmation must show, those of the final measurement included.
-
-So the final figure is seldom below it."""
+"""Standard errors above `until_success` that a confirmation must show: a policy below it passes once in 40 times."""
 
 
 class PolicySelector:
@@ -61,11 +57,8 @@ class PolicySelector:
     def _goal(self, confirming: int = 0) -> float:
         """Success to reach on the selection scenarios, or on `confirming` new ones."""
         p, shown = self._config.until_success, self._config.selection_episodes
-        if confirming:
-            errors = standard_error(p, confirming), standard_error(p, self._config.final_episodes)
-            goal = p + CONFIRM_MARGIN * math.hypot(*errors)
-        else:
-            goal = p + SELECTION_MARGIN * standard_error(p, shown)
+        margin = CONFIRM_MARGIN if confirming else SELECTION_MARGIN
+        goal = p + margin * standard_error(p, confirming or shown)
         if self._cloned is not None:  # being faster is no excuse for failing more often than the demonstrations
             p = (shown * self._cloned.success + 1.0) / (shown + 2.0)  # Laplace: 100 of 100 is not certainty
             goal = max(goal, p - standard_error(p, shown))

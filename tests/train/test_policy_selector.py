@@ -62,6 +62,13 @@ def test_what_looks_good_enough_is_confirmed_on_new_scenarios(actor: ActorMessag
     assert made.best[1]["actor"][0] == 2
 
 
+@pytest.mark.parametrize(("confirmed", "done"), [(0.93, False), (0.94, True)])
+def test_a_confirmation_shows_the_success_asked_for(actor: ActorMessage, confirmed: float, done: bool) -> None:
+    """0.9 and two standard errors of 300 episodes are 0.935."""
+    evaluator = ScriptedEvaluator(Score(0.93, 3.0, 1.0), Score(confirmed, 3.0, 1.0))
+    assert selector(evaluator).select(actor, weights(1), reports_success=True) is done
+
+
 def test_the_best_weights_are_kept_as_they_were(actor: ActorMessage) -> None:
     made = selector(ScriptedEvaluator(Score(0.5, 3.0, 1.0), Score(0.4, 2.0, 9.0), Score(0.5, 3.0, 2.0)))
     first = weights(1)

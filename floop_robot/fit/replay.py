@@ -1,0 +1,148 @@
+"""Replay: a recorded episode's actions in a simulated world, and how far what comes of it is from the recording."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from floop_envs.env import make_env
+from floop_envs.scenarios import model_of
+from floop_robot.fit.recorded_episodes import RecordedEpisode
+from floop_robot.robot.kinematics import Kinematics, yaw_of
+from floop_robot.spec.hidden_parameters import HiddenParameters
+from floop_robot.spec.layout import Layout
+from floop_robot.spec.scenario import ObjectSpec, Scenario
+from floop_robot.stream.columns import Matrix
+
+Values = NDArray[np.float64]
+CLEARANCE_M = 0.03
+"""A TCP this far above an object's top has not touched it."""
+POSITION_TOLERANCE_M, WIDTH_TOLERANCE_M, EFFORT_TOLERANCE_N = 0.005, 0.004, 2.0
+"""Differences beyond which a replayed row counts as another outcome: an arm's own delays make about half of them."""
+
+
+class Trajectory(msgspec.Struct, frozen=True, dict=True):
+    """What the observations of an episode say of arm and object, `n` rows; base frame."""
+
+    tcp: Values
+    """Measured TCP, m, shape (n, 3)."""
+    velocity: Values
+    """Of the TCP, m/s, shape (n, 3)."""
+    object: Values
+    """Perceived center of the object, m, shape (n, 3)."""
+    width: Values
+    """Between the fingers, m, shape (n,)."""
+    effort: Values
+    """Of the fingers, N, shape (n,)."""
+    object_size: tuple[float, float, float]
+
+    @classmethod
+    def of(cls, layout: Layout, obs: Matrix) -> Trajectory:
+        """Read raw observations, shape (n, layout.size)."""
+        parts = {name: np.asarray(obs[:, part], np.float64) for name, part in layout.slices.items()}
+        tcp = np.concatenate([parts["tcp_x"], parts["tcp_y"], parts["tcp_z"]], axis=1)
+        x, y, z = parts["object_size"][0].tolist()
+        return cls(
+            tcp=tcp,
+            velocity=parts["tcp_velocity"],
+            object=tcp + parts["object_from_tcp"],
+            width=parts["gripper_width"][:, 0],
+            effort=parts["gripper_effort"][:, 0],
+            object_size=(x, y, z),
+        )
+
+    @cached_property
+    def untouched(self) -> int:
+        """Number of rows at the start in which the arm can't have touched the object; at least 1."""
+        near = np.flatnonzero(self.tcp[:, 2] < self.object[:, 2] + 0.5 * self.object_size[2] + CLEARANCE_M)
+        return max(1, int(near[0]) if len(near) else len(self.tcp))
+
+    @cached_property
+    def start(self) -> Values:
+        """Where the object was perceived before it was touched, m, shape (3,)."""
+        mean: Values = self.object[: self.untouched].mean(axis=0)
+        return mean
+
+
+class Replayer:
+    """Replays episodes in one simulator; owned by one thread."""
+
+    def __init__(self, task: str, robot: str) -> None:
+        """Raises `UnknownName`."""
+        self._task, self._env = task, make_env(task, robot)
+        self._kinematics = Kinematics(self._env.robot)
+        self.layout = self._env.rules.spec.observation
+        self.period_s = self._env.rules.spec.period_s
+        self.rows = 0
+        """Policy steps simulated so far."""
+
+    def run(self, episode: RecordedEpisode, world: HiddenParameters, steps: int = 1_000_000) -> Replay:
+        """Replay the first `steps` requested actions of `episode` in `world`, perceived without noise.
+
+        Raises `UnknownName` for an object without a model.
+        """
+        recorded = Trajectory.of(self.layout, episode.obs)
+        env = self._env
+        obs, _ = env.reset(options={"scenario": self._scenario(episode, recorded, world)})
+        rows, yaws, success = [obs], [yaw_of(self._kinematics.pose(env.state.q_rad))], False
+        for action in episode.actions[:steps]:
+            obs, _, _, _, info = env.step(action)
+            rows.append(obs)
+            yaws.append(yaw_of(self._kinematics.pose(env.state.q_rad)))
+            success = success or info["is_success"]
+        self.rows += len(yaws) - 1
+        return Replay(Trajectory.of(self.layout, np.array(rows)), np.unwrap(yaws), success)
+
+    def close(self) -> None:
+        """Close the simulator."""
+        self._env.close()
+
+    def _scenario(self, episode: RecordedEpisode, recorded: Trajectory, world: HiddenParameters) -> Scenario:
+        """The object where it must have stood to be perceived as recorded; mass and friction as of a usual one."""
+        report, model = episode.object, model_of(episode.object.object_class)
+        usual = ObjectSpec(
+            object_class=model.object_class,
+            shape=model.shape,
+            size_m=report.size_m,
+            mass_kg=float(np.mean(model.mass_kg)),
+            lateral_friction=float(np.mean(model.lateral_friction)),
+        )
+        x, y, _ = recorded.start.tolist()
+        scenario = Scenario(
+            task=self._task,
+            seed=0,
+            object=usual,
+            object_xy_m=(x - world.calibration_x_m, y - world.calibration_y_m),
+            object_yaw_rad=report.yaw_rad,
+        )
+        return msgspec.structs.replace(world.apply(scenario), position_noise_m=0.0)
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """What came of a replay."""
+
+    trajectory: Trajectory
+    yaw_rad: Values
+    """Of the gripper, base frame, continuous, shape (n,)."""
+    success: bool
+    """Whether the task was done at some step."""
+
+
+def mismatch(recorded: Trajectory, replayed: Trajectory, noise_m: float) -> float:
+    """Mean distance of replayed rows from the recorded ones, in [0, 1], from where the object may have been touched.
+
+    Errors of perceived position, width and effort saturate: once a contact went another way, more of it tells nothing.
+    """
+    rows = slice(min(recorded.untouched, len(replayed.width) - 1), len(replayed.width))
+    position = ((recorded.object[rows] - replayed.object[rows]) ** 2).sum(axis=1)
+    errors = np.stack(
+        [
+            position / (3.0 * noise_m**2 + POSITION_TOLERANCE_M**2),
+            ((recorded.width[rows] - replayed.width[rows]) / WIDTH_TOLERANCE_M) ** 2,
+            ((recorded.effort[rows] - replayed.effort[rows]) / EFFORT_TOLERANCE_N) ** 2,
+        ]
+    )
+    return float(np.mean(1.0 - np.exp(-0.5 * errors)))

@@ -70,7 +70,7 @@ class Loop(LoopParts):
         world = SimWorld(self._config.shift, self._config.shift_robots) if self.now_s >= self._change_s else SimWorld()
         outcomes = self.robots.run(self.actor, self.version, world, self._config.robot_rows * slice_s, self.calibration)
         self.now_s = round(self.now_s + slice_s, 3)
-        self.cores.run({"explorer": self._explore, "learner": self._learn, "gate": self._judge})
+        self.cores.run({"explorer": self._explore, "learner": self._learn, "gate": self._judge, "fitter": self._fit})
         self._watch()
         self.install()
         return outcomes
@@ -78,11 +78,17 @@ class Loop(LoopParts):
     def _explore(self) -> bool:
         """An episode on the live weights, most of them where robots fail."""
         for found in self.to_explorer.poll():
-            self.explorer.failures.take(found.block.info, found.block.ends, found.block.labels)
+            self.explorer.take(found.block)
         if not self.may_explore(self._explored):
             return False
         self._explored += self.explore()
         return True
+
+    def _fit(self) -> bool:
+        """One more world in which robots' failures are replayed, while known tasks fail."""
+        for found in self.to_fitter.poll():
+            self.fitter.take(found.block)
+        return self._config.fit and self.fitter.step()
 
     def _learn(self) -> bool:
         """Take some of the gradient steps that the rows pay for; publish what is due."""
@@ -95,7 +101,7 @@ class Loop(LoopParts):
     def _judge(self) -> bool:
         """Let the gate judge the newest candidate, unless it rests."""
         for found in self.to_gate.poll():
-            self.gate.failures.take(found.block.info, found.block.ends, found.block.labels)
+            self.gate.take(found.block)
         if judged := self.gate.step(1.0):
             self._verdict = judged.verdict
             self.controller.submit(judged.bundle, judged.verdict, "gate", self.clock_ns())

@@ -33,6 +33,8 @@ class LoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Cores that the fleet has; computing takes the time of these. 0: it takes none, and runs repeat exactly."""
     analogy_share: float = ANALOGY_SHARE
     """Share of explorers' episodes on failing tasks that are made by analogy, at first."""
+    fit: bool = True
+    """Whether the simulator is fitted to robots on which known tasks fail."""
     until_improved: bool = True
     """Whether the run ends when live success is confirmed after the shift."""
 

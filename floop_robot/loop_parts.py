@@ -15,6 +15,7 @@ from floop_robot.deploy.deployment_controller import MANAGER_NAME, DeploymentCon
 from floop_robot.deploy.registry import Origin, Publication, Registry
 from floop_robot.explore.explorer import Explorer
 from floop_robot.explore.rate_limiter import ExplorationRateLimiter
+from floop_robot.fit.fitter import Fitter
 from floop_robot.gate.executor import InProcessExecutor
 from floop_robot.gate.gate import Gate
 from floop_robot.gate.pybullet_worker import PyBulletRunner
@@ -76,7 +77,9 @@ class LoopParts:
         self._fleet, self._rules = fleet, get_task(fleet.task)
         self._ids = ids_of(self._rules, load_robot(fleet.robot.model))
         self.journal = MemoryJournal()
-        self.to_explorer, self.to_gate, self.to_deployment = (MemoryFollower(self.journal) for _ in range(3))
+        self.to_explorer, self.to_gate, self.to_deployment, self.to_fitter = (
+            MemoryFollower(self.journal) for _ in range(4)
+        )
         baseline = Bundle.load(baseline_path(fleet))
         self.published = PublishedPolicies(baseline)
         with contextlib.ExitStack() as opened:
@@ -84,6 +87,9 @@ class LoopParts:
             opened.callback(self.robots.close)
             self.explorer = self._explorer(config, folder)
             opened.callback(self.explorer.close)
+            sink = self._sink("fitter", Source.FITTER)
+            self.fitter = Fitter(fleet.task, fleet.robot.model, sink, fleet.seed, self.clock_ns)
+            opened.callback(self.fitter.close)
             self.learner = self._learner(folder)
             executor = InProcessExecutor(PyBulletRunner(fleet.task, fleet.robot.model))
             opened.callback(executor.close)

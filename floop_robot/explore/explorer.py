@@ -25,11 +25,13 @@ from floop_robot.explore.stall_limit import StallLimit
 from floop_robot.explore.success_search import Values
 from floop_robot.gate.reported_tasks import new_tasks, reported_scenarios, target_tasks, unsolved_tasks
 from floop_robot.monitor.failure_monitor import FailureMonitor
+from floop_robot.monitor.robot_fits import RobotFits
 from floop_robot.monitor.shift_detector import KnownClass
 from floop_robot.robot.kinematics import Kinematics, yaw_of
 from floop_robot.spec.calibration import Calibration
 from floop_robot.spec.records import ActMode
 from floop_robot.spec.scenario import Scenario
+from floop_robot.stream.codec import Block
 
 FAILING_SHARE = 0.85
 """Share of episodes on failing tasks, while any fail; the rest is on known tasks."""
@@ -70,11 +72,13 @@ class Explorer:
         layout = self._env.rules.spec.observation
         self._analogy_share = analogy_share if AnalogyPolicy.is_supported(layout) else 0.0
         self.failures = FailureMonitor()
-        """What fails on the robots; feed it from the journal."""
+        """What fails on the robots."""
+        self.fits = RobotFits()
+        """What is known of the robots' worlds."""
         self.counts = ExplorerCounts()
         self._known_tasks = DomainRandomization(TrainingScenarios(task))
         self._reported: DomainRandomization | None = None
-        self._reported_at, self._reported_share = -1, 0.0
+        self._reported_at, self._reported_share = (-1, -1), 0.0
         self._episode = clock_ns() // 1_000_000  # above every number that this explorer used before
         self._known = [KnownClass(m.object_class, m.size_low_m, m.size_high_m) for m in map(model_of, TRAINING_CLASSES)]
         self._kinematics = Kinematics(self._env.robot)
@@ -86,6 +90,11 @@ class Explorer:
     def target_classes(self) -> tuple[str, ...]:
         """Failing classes that are practiced."""
         return target_tasks(self.failures).classes
+
+    def take(self, block: Block) -> None:
+        """Take in a block of the journal."""
+        self.failures.take(block.info, block.ends, block.labels)
+        self.fits.take(block.info, block.events)
 
     def explore(self, actor: PolicyActor, version: int, calibration: Calibration | None = None) -> RolloutResult:
         """Run one episode, sampled from live weights `version` with their corrections, and report it."""
@@ -137,7 +146,7 @@ class Explorer:
 
     def forget_reports(self) -> None:
         """Start anew: the journal was replaced."""
-        self.failures, self._reported_at = FailureMonitor(), -1
+        self.failures, self.fits, self._reported_at = FailureMonitor(), RobotFits(), (-1, -1)
 
     def close(self) -> None:
         """Close the simulator."""
@@ -162,10 +171,10 @@ class Explorer:
         return state.object.yaw_rad if state.object else 0.0, yaw_of(self._kinematics.pose(state.q_rad))
 
     def _reported_tasks(self) -> DomainRandomization | None:
-        if self._reported_at != self.failures.changes:
-            self._reported_at = self.failures.changes
+        if self._reported_at != (now := (self.failures.changes, self.fits.changes)):
+            self._reported_at = now
             unsolved = unsolved_tasks(self.failures)
             self._reported_share = FAILING_SHARE if unsolved else RESOLVED_SHARE
             source = reported_scenarios(self._task, self.failures, unsolved or new_tasks(self.failures))
-            self._reported = DomainRandomization(source) if source is not None else None
+            self._reported = DomainRandomization(source, self.fits) if source is not None else None
         return self._reported

@@ -7,68 +7,52 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 
-from floop_robot.fit.measurements import FRAME_S, HeldRows, Measurements, measure
+from floop_robot.fit.measurements import HeldRows, Measurements, measure
 from floop_robot.fit.recorded_episodes import RecordedEpisode
-from floop_robot.fit.replay import Replayer, Trajectory, Values, mismatch
+from floop_robot.fit.replay import Replayer, Values, mismatch
 from floop_robot.fit.search import PopulationSearch, Posterior, Prior
 from floop_robot.robot.controller import GRIP_FORCE_N
 from floop_robot.spec.hidden_parameters import HiddenParameters, HiddenRanges
 from floop_robot.spec.simulator_fit import SimulatorFit
 
-REPLAYED = 8
-"""Episodes that are replayed in each world; the measurements read all."""
+REPLAYED = 6
+"""Episodes that are replayed in each world, most of them failures; the measurements read all."""
 TOUCHED_STEPS = 9
 """Steps that are replayed after the first possible touch: grasp and lift. Later ones differ by chance in any world."""
-ROUNDS = (36, 20, 20, 20)
+ROUNDS = (50, 24, 24, 24)
 """Worlds in each population."""
+SETTLED = 0.1
+"""Mismatch below which no further population is drawn: what remains is noise."""
 SAMPLES = 32
 CERTAINTY = 2.0
-"""What a row's mismatch counts: rows depend on each other. Chosen by the coverage of the intervals."""
-EXPLAINED = 0.25
+"""What a row's mismatch counts as a negative log-likelihood; chosen by the coverage of the intervals."""
+EXPLAINED = 0.4
 """Mismatch up to which a fitted simulator explains what a robot recorded."""
 _SPLIT = 0.15
 """Standard deviation of what goes from log friction to log mass: only their ratio tells something."""
 _LOAD, _LATENCY, _X, _Y = range(4)
 
 
-class _Recordings:
-    """A robot's recorded episodes, the measurements, and those episodes that are replayed."""
-
-    def __init__(self, replayer: Replayer, episodes: Sequence[RecordedEpisode]) -> None:
-        self.trajectories = [Trajectory.of(replayer.layout, episode.obs) for episode in episodes]
-        plain = [replayer.run(episode, HiddenParameters()) for episode in episodes]
-        held = [
-            HeldRows.of(recorded, replay.yaw_rad) for recorded, replay in zip(self.trajectories, plain, strict=True)
-        ]
-        self.measured = measure(self.trajectories, held, replayer.period_s)
-        failed = [i for i, episode in enumerate(episodes) if not episode.success][-REPLAYED + 2 :]
-        rest = [i for i in range(len(episodes)) if i not in failed]
-        chosen = sorted([*failed, *rest[len(rest) - REPLAYED + len(failed) :]][:REPLAYED])
-        self.chosen = [(episodes[i], self.trajectories[i]) for i in chosen]
-
-
 def fit_robot(
     replayer: Replayer, robot: str, episodes: Sequence[RecordedEpisode], rng: np.random.Generator
-) -> Iterator[SimulatorFit]:
-    """A fit after each population, each better than the one before; needs at least one episode."""
+) -> Iterator[SimulatorFit | None]:
+    """A fit after each population, each better than the one before, and None after each simulated world in between.
+
+    Needs at least one episode; all of their objects must have models.
+    """
     recordings = _Recordings(replayer, episodes)
-    measured = recordings.measured
-    noise_m = measured.noise_m.value if measured.noise_m else HiddenParameters().position_noise_m
-
-    def apart(world: HiddenParameters) -> float:
-        """Mean mismatch of the replayed episodes."""
-        found = [
-            mismatch(recorded, replayer.run(episode, world, recorded.untouched + TOUCHED_STEPS).trajectory, noise_m)
-            for episode, recorded in recordings.chosen
-        ]
-        return float(np.mean(found))
-
-    nominal = apart(HiddenParameters())
-    rows = TOUCHED_STEPS * len(recordings.chosen)
-    search = PopulationSearch(_prior(measured), lambda point: CERTAINTY * rows * apart(_world(point, measured)), rng)
+    nominal, measured = recordings.apart(HiddenParameters()), recordings.measured
+    yield None
+    search = PopulationSearch(_prior(measured), rng)
+    scale = CERTAINTY * TOUCHED_STEPS * len(recordings.chosen)
     for count in ROUNDS:
-        posterior = search.round(count)
-        fitted = float(posterior.costs.min()) / (CERTAINTY * rows)
+        points = search.propose(count)
+        costs = []
+        for point in points:
+            costs.append(scale * recordings.apart(_world(point, measured)))
+            yield None
+        posterior = search.take(points, np.array(costs))
+        fitted = float(posterior.costs.min()) / scale
         yield SimulatorFit(
             robot=robot,
             samples=_samples(posterior, measured, rng),
@@ -77,6 +61,37 @@ def fit_robot(
             mismatch=fitted,
             explains=fitted <= EXPLAINED,
         )
+        if fitted < SETTLED:
+            return
+
+
+class _Recordings:
+    """A robot's recorded episodes: what they tell directly, and those that are replayed."""
+
+    def __init__(self, replayer: Replayer, episodes: Sequence[RecordedEpisode]) -> None:
+        self._replayer = replayer
+        recorded = [replayer.recorded(episode) for episode in episodes]
+        yaws = [replayer.run(episode, HiddenParameters()).yaw_rad for episode in episodes]
+        held = [HeldRows.of(trajectory, yaw) for trajectory, yaw in zip(recorded, yaws, strict=True)]
+        self.measured = measure(recorded, held, replayer.period_s)
+        noise = self.measured.noise_m
+        self._noise_m = noise.value if noise else HiddenParameters().position_noise_m
+        failed = [i for i, episode in enumerate(episodes) if not episode.success]
+        succeeded = [i for i, episode in enumerate(episodes) if episode.success]
+        latest = sorted(failed[-REPLAYED + 2 :] + succeeded[-REPLAYED:])[-REPLAYED:]
+        self.chosen = [(episodes[i], recorded[i]) for i in latest]
+
+    def apart(self, world: HiddenParameters) -> float:
+        """Mean mismatch of the replayed episodes in a world."""
+        found = [
+            mismatch(
+                recorded,
+                self._replayer.run(episode, world, recorded.untouched + TOUCHED_STEPS).trajectory,
+                self._noise_m,
+            )
+            for episode, recorded in self.chosen
+        ]
+        return float(np.mean(found))
 
 
 def _prior(measured: Measurements) -> Prior:
@@ -97,13 +112,11 @@ def _prior(measured: Measurements) -> Prior:
 
 def _world(point: Values, measured: Measurements) -> HiddenParameters:
     """The world of a point; what is neither searched nor measured is as in the simulator."""
-    load, usual = float(np.exp(np.clip(point[_LOAD], -2.0, 5.0))), HiddenParameters()
+    load, usual, force = float(np.exp(np.clip(point[_LOAD], -2.0, 5.0))), HiddenParameters(), measured.force_n
     return HiddenParameters(
         friction_factor=load**-0.5,
         mass_factor=load**0.5,
-        gripper_force_factor=usual.gripper_force_factor
-        if measured.force_n is None
-        else measured.force_n / GRIP_FORCE_N,
+        gripper_force_factor=usual.gripper_force_factor if force is None else force / GRIP_FORCE_N,
         latency_s=max(0.0, float(point[_LATENCY])),
         position_noise_m=measured.noise_m.value if measured.noise_m else usual.position_noise_m,
         calibration_x_m=float(point[_X]),
@@ -121,8 +134,8 @@ def _varied(world: HiddenParameters, measured: Measurements, rng: np.random.Gene
     unknown, split = HiddenRanges().draw(rng), float(np.exp(_SPLIT * rng.standard_normal()))
     force, noise, height = measured.force_n, measured.noise_m, measured.calibration_z_m
     if force is not None and force > 0.99 * GRIP_FORCE_N:
-        force = GRIP_FORCE_N * float(rng.uniform(1.0, 1.1))  # the command limits it
-    return msgspec.structs.replace(
+        force = GRIP_FORCE_N * float(rng.uniform(1.0, 1.1))  # the command limits it: how strong it is can't be seen
+    varied = msgspec.structs.replace(
         world,
         friction_factor=world.friction_factor * split,
         mass_factor=world.mass_factor * split,
@@ -131,3 +144,4 @@ def _varied(world: HiddenParameters, measured: Measurements, rng: np.random.Gene
         position_noise_m=abs(noise.value + noise.std * rng.standard_normal()) if noise else unknown.position_noise_m,
         calibration_z_m=height.value + height.std * rng.standard_normal() if height else unknown.calibration_z_m,
     )
+    return HiddenParameters(**{name: float(value) for name, value in msgspec.structs.asdict(varied).items()})

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from floop_robot.fit.replay import Trajectory, Values
-from floop_robot.robot.controller import GRIP_FORCE_N
 from floop_robot.spec.tasks.grasp_state import GraspParameters
 
 MAX_LATENCY_S = 0.4
@@ -30,6 +30,7 @@ _SLIDES_M = 0.002
 """A held object that follows the TCP worse than this slides, or is not held."""
 _GRASP_M = 0.003
 """How far from the middle of the fingers an object's center may be held: at corners, or turned."""
+_UNKNOWN_LATENCY_S = 0.05
 _EFFORTS_ALIKE = 0.02
 
 
@@ -48,24 +49,27 @@ class Measurements(msgspec.Struct, frozen=True, kw_only=True):
     force_n: float | None = None
     latency_s: Estimate | None = None
     calibration_xy: tuple[Values, Values] | None = None
-    """Mean (m), shape (2,), and precision (1/m²), shape (2, 2). A direction that nothing is known of has precision 0."""
+    """Mean (m), shape (2,), and precision (1/m²), shape (2, 2): 0 along a direction that nothing is known of."""
 
 
 class HeldRows(msgspec.Struct, frozen=True):
-    """The rows of an episode in which the object is held above the table."""
+    """The rows of an episode in which the fingers press on the object from both sides."""
 
     trajectory: Trajectory
     yaw_rad: Values
     """Of the gripper, shape (n,), all rows."""
-    rows: Values
-    """Their indices."""
+    rows: NDArray[np.int64]
+    """Their indices, shape (m,)."""
+    lifted: NDArray[np.bool_]
+    """Which of them have it above the table, shape (m,)."""
 
     @classmethod
     def of(cls, trajectory: Trajectory, yaw_rad: Values) -> HeldRows:
-        """Find them by effort, width and perceived height."""
+        """Find them by effort and width."""
         t, smaller = trajectory, min(trajectory.object_size[:2])
         pressing = (t.effort >= GraspParameters().min_effort_n) & (t.width >= _HOLDS * smaller)
-        return cls(t, yaw_rad, np.flatnonzero(pressing & (t.object[:, 2] > t.start[2] + _LIFTED_M)))
+        rows = np.flatnonzero(pressing).astype(np.int64)
+        return cls(t, yaw_rad, rows, t.object[rows, 2] > t.start[2] + _LIFTED_M)
 
     def tcp_before(self, latency_s: float, period_s: float) -> Values:
         """The TCP this long before the held rows, shape (rows, 3): a cubic through positions and velocities."""
@@ -83,14 +87,13 @@ def measure(trajectories: Sequence[Trajectory], held: Sequence[HeldRows], period
     """Measure what can be measured. `held`: of the same episodes; `period_s`: of the policy."""
     noise, height = _noise(trajectories), _height(trajectories)
     noise_m = noise.value if noise else 0.001
-    held = [each for each in held if len(each.rows) >= 3]
-    latency = _latency(held, noise_m, period_s)
+    latency = _latency([each for each in held if each.lifted.sum() >= 3], noise_m, period_s)
     return Measurements(
         noise_m=noise,
         calibration_z_m=height,
         force_n=_force(trajectories),
         latency_s=latency,
-        calibration_xy=_calibration(held, latency, noise_m, period_s),
+        calibration_xy=_calibration([each for each in held if len(each.rows)], latency, noise_m, period_s),
     )
 
 
@@ -125,14 +128,14 @@ def _force(trajectories: Sequence[Trajectory]) -> float | None:
 
 def _latency(held: Sequence[HeldRows], noise_m: float, period_s: float) -> Estimate | None:
     """The delay with which perceived heights follow the TCP's best, if they follow it at all."""
-    if sum(len(each.rows) for each in held) < _MIN_HELD_ROWS:
+    if sum(int(each.lifted.sum()) for each in held) < _MIN_HELD_ROWS:
         return None
     delays, scale = np.arange(0.0, MAX_LATENCY_S, _LATENCY_STEP_S), noise_m + 0.5 * _SLIDES_M
     costs, sizes = [], []
     for delay in delays:
         errors = []
         for each in held:
-            above = each.trajectory.object[each.rows.astype(np.int64), 2] - each.tcp_before(delay, period_s)[:, 2]
+            above = (each.trajectory.object[each.rows, 2] - each.tcp_before(delay, period_s)[:, 2])[each.lifted]
             errors.append(above - np.median(above))
         off = np.abs(np.concatenate(errors))
         costs.append(2.0 * float(np.log1p(0.25 * (off / scale) ** 2).sum()))
@@ -150,19 +153,21 @@ def _calibration(
 ) -> tuple[Values, Values] | None:
     """Offset across the fingers, by least squares over episodes, each with its own direction."""
     delay = latency.value + 0.5 * FRAME_S if latency else FRAME_S
-    precision, total = np.zeros((2, 2)), np.zeros(2)
-    directions, offsets = [], []
+    doubt_s = latency.std if latency else _UNKNOWN_LATENCY_S
+    precision, mean = np.zeros((2, 2)), np.zeros(2)
+    directions, offsets, stds = [], [], []
     for each in held:
-        rows = each.rows.astype(np.int64)
+        rows = each.rows
         yaw = float(np.median(np.interp(rows - delay / period_s, np.arange(len(each.yaw_rad)), each.yaw_rad)))
         across = np.array([-np.sin(yaw), np.cos(yaw)])
         off = (each.trajectory.object[rows] - each.tcp_before(delay, period_s))[:, :2] @ across
         directions.append(across)
         offsets.append(float(np.median(off)))
+        speed = float(np.median(np.abs(each.trajectory.velocity[rows, :2] @ across)))
+        stds.append(float(np.sqrt(_GRASP_M**2 + (doubt_s * speed) ** 2 + noise_m**2 / len(rows))))
     if not directions:
         return None
-    std = _GRASP_M + noise_m / 2.0 if latency else 3.0 * _GRASP_M
-    weights = np.ones(len(offsets))
+    std, weights = np.array(stds), np.ones(len(offsets))
     for _ in range(5):  # reweighted against a few that are held at a corner
         scaled = weights / std**2
         precision = np.einsum("n,ni,nj->ij", scaled, directions, directions)

@@ -39,12 +39,17 @@ class RecordedEpisodes:
     def __init__(self, per_robot: int = EPISODES_PER_ROBOT) -> None:
         self._open: OrderedDict[tuple[str, str, int], list[tuple[Matrix, Matrix]]] = OrderedDict()
         self._of: defaultdict[str, deque[RecordedEpisode]] = defaultdict(lambda: deque(maxlen=per_robot))
-        self.counts: defaultdict[str, int] = defaultdict(int)
-        """Whole episodes taken in so far, by robot."""
+        self.failures: defaultdict[str, int] = defaultdict(int)
+        """Whole episodes that failed, by robot, also those that are no longer kept."""
 
     def of(self, robot: str) -> tuple[RecordedEpisode, ...]:
         """The robot's latest episodes, oldest first."""
         return tuple(self._of[robot]) if robot in self._of else ()
+
+    @property
+    def robots(self) -> tuple[str, ...]:
+        """Robots with an episode."""
+        return tuple(self._of)
 
     def take(self, block: Block) -> None:
         """Take in a block; those of others than robots are left out."""
@@ -67,7 +72,7 @@ class RecordedEpisodes:
         if not counts or sum(len(actions) for _, actions in parts) != end.steps or not end.steps:
             return
         obs = [rows for rows, _ in parts]
-        self.counts[robot] += 1
+        self.failures[robot] += end.outcome is not OutcomeCode.SUCCESS
         self._of[robot].append(
             RecordedEpisode(
                 object=end.object,

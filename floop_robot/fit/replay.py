@@ -12,6 +12,7 @@ from floop_envs.env import make_env
 from floop_envs.scenarios import model_of
 from floop_robot.fit.recorded_episodes import RecordedEpisode
 from floop_robot.robot.kinematics import Kinematics, yaw_of
+from floop_robot.spec.calibration import NO_OFFSET, Offset
 from floop_robot.spec.hidden_parameters import HiddenParameters
 from floop_robot.spec.layout import Layout
 from floop_robot.spec.scenario import ObjectSpec, Scenario
@@ -32,7 +33,7 @@ class Trajectory(msgspec.Struct, frozen=True, dict=True):
     velocity: Values
     """Of the TCP, m/s, shape (n, 3)."""
     object: Values
-    """Perceived center of the object, m, shape (n, 3)."""
+    """Perceived center of the object, uncorrected, m, shape (n, 3)."""
     width: Values
     """Between the fingers, m, shape (n,)."""
     effort: Values
@@ -40,15 +41,15 @@ class Trajectory(msgspec.Struct, frozen=True, dict=True):
     object_size: tuple[float, float, float]
 
     @classmethod
-    def of(cls, layout: Layout, obs: Matrix) -> Trajectory:
-        """Read raw observations, shape (n, layout.size)."""
+    def of(cls, layout: Layout, obs: Matrix, correction_m: Offset = NO_OFFSET) -> Trajectory:
+        """Read raw observations, shape (n, layout.size); `correction_m` was subtracted from perceived positions."""
         parts = {name: np.asarray(obs[:, part], np.float64) for name, part in layout.slices.items()}
         tcp = np.concatenate([parts["tcp_x"], parts["tcp_y"], parts["tcp_z"]], axis=1)
         x, y, z = parts["object_size"][0].tolist()
         return cls(
             tcp=tcp,
             velocity=parts["tcp_velocity"],
-            object=tcp + parts["object_from_tcp"],
+            object=tcp + parts["object_from_tcp"] + np.array(correction_m),
             width=parts["gripper_width"][:, 0],
             effort=parts["gripper_effort"][:, 0],
             object_size=(x, y, z),
@@ -84,7 +85,7 @@ class Replayer:
 
         Raises `UnknownName` for an object without a model.
         """
-        recorded = Trajectory.of(self.layout, episode.obs)
+        recorded = self.recorded(episode)
         env = self._env
         obs, _ = env.reset(options={"scenario": self._scenario(episode, recorded, world)})
         rows, yaws, success = [obs], [yaw_of(self._kinematics.pose(env.state.q_rad))], False
@@ -95,6 +96,10 @@ class Replayer:
             success = success or info["is_success"]
         self.rows += len(yaws) - 1
         return Replay(Trajectory.of(self.layout, np.array(rows)), np.unwrap(yaws), success)
+
+    def recorded(self, episode: RecordedEpisode) -> Trajectory:
+        """What a recording says of arm and object."""
+        return Trajectory.of(self.layout, episode.obs, episode.object.correction_m)
 
     def close(self) -> None:
         """Close the simulator."""

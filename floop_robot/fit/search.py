@@ -1,13 +1,12 @@
-"""PopulationSearch: which points explain data, when each costs a simulation: population Monte Carlo (Cappé et al. 2004).
+"""PopulationSearch: which points explain data, where each costs a simulation.
 
-A population is drawn widely, simulated and weighted by how well it explains the data. The next is drawn near
-the good ones. All points count in the end, each weighted by prior and fit over the density it was drawn with, so the
-result is a posterior and not only a best point. CMA-ES finds that point as fast, but its covariance is no uncertainty.
+It is population Monte Carlo (Cappé et al. 2004). A population is drawn widely, simulated and weighted by how well it
+explains the data. The next is drawn near the good ones. All points count in the end, each weighted by prior and fit
+over the density it was drawn with. So the result is a posterior. CMA-ES finds the best point as fast, but its
+covariance is no uncertainty.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import msgspec
 import numpy as np
@@ -16,8 +15,10 @@ from numpy.typing import NDArray
 Values = NDArray[np.float64]
 ANYWHERE_SHARE = 0.15
 """Share of later populations that is drawn as the first."""
+MIN_EFFECTIVE = 6.0
+"""Points that share the weight at least."""
 USUAL_SHARE = 0.1
-"""Share of the first population that is drawn as if nothing had changed. Of the rest, each is changed in one group."""
+"""Share of the first population that is drawn as if nothing had changed; each other point is changed in one group."""
 
 
 class Prior(msgspec.Struct, frozen=True):
@@ -34,9 +35,8 @@ class Prior(msgspec.Struct, frozen=True):
 
     def explore(self, rng: np.random.Generator, count: int) -> Values:
         """Points to begin with, shape (count, d): most are changed in one group, since worlds change in one way."""
-        std = np.tile(self.std, (count, 1))
-        changed = rng.integers(len(self.groups), size=count)
-        changed[rng.random(count) < USUAL_SHARE] = -1
+        std: Values = np.tile(self.std, (count, 1))
+        changed = rng.choice(len(self.groups) + 1, size=count, p=np.exp(self._log_shares())) - 1
         for index, group in enumerate(self.groups):
             std[np.ix_(changed == index, group)] = self.wide_std[list(group)]
         points: Values = self.mean + std * rng.standard_normal(std.shape)
@@ -45,11 +45,17 @@ class Prior(msgspec.Struct, frozen=True):
     def log_explore(self, points: Values) -> Values:
         """Log-density of `explore`, shape (n,)."""
         usual, wide = self._log_groups(points)
-        total = usual.sum(axis=0) + np.log(USUAL_SHARE)
-        for index in range(len(self.groups)):
-            changed = usual.sum(axis=0) - usual[index] + wide[index]
-            total = np.logaddexp(total, changed + np.log((1.0 - USUAL_SHARE) / len(self.groups)))
+        shares = self._log_shares()
+        total: Values = usual.sum(axis=0) + shares[0]
+        for index, share in enumerate(shares[1:]):
+            total = np.logaddexp(total, usual.sum(axis=0) - usual[index] + wide[index] + share)
         return total
+
+    def _log_shares(self) -> Values:
+        """Logs of the shares that are drawn as usual and changed in each group: more where less is known."""
+        unknown = np.array([np.log(self.wide_std[g] / self.std[g]).sum() for g in map(list, self.groups)]) + 0.1
+        shares: Values = np.log([USUAL_SHARE, *((1.0 - USUAL_SHARE) * unknown / unknown.sum())])
+        return shares
 
     def log_density(self, points: Values) -> Values:
         """Log-density of points, shape (n, d)."""
@@ -97,36 +103,35 @@ class Posterior(msgspec.Struct, frozen=True):
 
 
 class PopulationSearch:
-    """One search; `cost` gives the negative log-likelihood of a point, up to a constant."""
+    """One search: `propose` points, find their costs, `take` both."""
 
-    def __init__(self, prior: Prior, cost: Callable[[Values], float], rng: np.random.Generator) -> None:
-        self._prior, self._cost, self._rng = prior, cost, rng
+    def __init__(self, prior: Prior, rng: np.random.Generator) -> None:
+        self._prior, self._rng = prior, rng
         self._points, self._costs = np.zeros((0, len(prior.mean))), np.zeros(0)
         self._proposals: list[tuple[int, Posterior | None]] = []
 
-    def round(self, count: int) -> Posterior:
-        """Draw and simulate `count` points more; what is known then."""
+    def propose(self, count: int) -> Values:
+        """The next population, shape (count, d)."""
         before = self._posterior() if len(self._points) else None
         points = self._prior.explore(self._rng, count)
         if before is not None:
             near = self._rng.random(count) >= ANYWHERE_SHARE
             points[near] = before.draw(self._rng, int(near.sum()))
         self._proposals.append((count, before))
-        self._points = np.concatenate([self._points, points])
-        self._costs = np.concatenate([self._costs, [self._cost(point) for point in points]])
+        return points
+
+    def take(self, points: Values, costs: Values) -> Posterior:
+        """Take in a population and its costs: negative log-likelihoods up to a constant. What is known then."""
+        self._points, self._costs = np.concatenate([self._points, points]), np.concatenate([self._costs, costs])
         return self._posterior()
 
     def _posterior(self) -> Posterior:
         log_weights = self._prior.log_density(self._points) - self._costs - self._log_proposal()
-        weights = np.exp(log_weights - log_weights.max())
-        weights /= weights.sum()
-        mean = weights @ self._points
+        weights = _tempered(log_weights)
+        mean: Values = weights @ self._points
         std = np.sqrt(weights @ (self._points - mean) ** 2)
-        effective = 1.0 / float((weights**2).sum())
-        # Silverman's rule; while one point has all the weight, its spread is unknown: a part of the usual one.
-        shrink = effective ** (-1.0 / (len(mean) + 4))
-        bandwidth = np.maximum(shrink * std, 0.1 * self._prior.std)
-        return Posterior(self._points, self._costs, weights, bandwidth)
+        shrink = _effective(weights) ** (-1.0 / (len(mean) + 4))  # Silverman's rule
+        return Posterior(self._points, self._costs, weights, np.maximum(shrink * std, 0.1 * self._prior.std))
 
     def _log_proposal(self) -> Values:
         """Log of the mean density that the points were drawn with."""
@@ -140,6 +145,30 @@ class PopulationSearch:
                 )
             total = np.logaddexp(total, density + np.log(count / len(self._points)))
         return total
+
+
+def _tempered(log_weights: Values) -> Values:
+    """Weights, sum 1, flattened until they are those of `MIN_EFFECTIVE` points at least.
+
+    Where a few points have all the weight, how far the others are off says how far the truth may be.
+    """
+    low, high = 0.0, 1.0
+    for _ in range(30):
+        exponent = high if high == 1.0 and low == 0.0 else 0.5 * (low + high)
+        weights: Values = np.exp(exponent * (log_weights - log_weights.max()))
+        weights /= weights.sum()
+        if _effective(weights) >= min(MIN_EFFECTIVE, 0.5 * len(weights)):
+            if exponent == 1.0:
+                return weights
+            low = exponent
+        else:
+            high = exponent if exponent < 1.0 else 1.0 - 1e-12
+    return weights
+
+
+def _effective(weights: Values) -> float:
+    """How many equally weighted points these are worth."""
+    return 1.0 / float((weights**2).sum())
 
 
 def _log_kernels(points: Values, around: Posterior) -> Values:

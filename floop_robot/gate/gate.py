@@ -29,12 +29,14 @@ from floop_robot.gate.suites import Suite
 from floop_robot.gate.trial import Trial
 from floop_robot.gate.trial_runner import TrialRunner
 from floop_robot.monitor.failure_monitor import FailureMonitor
+from floop_robot.monitor.robot_fits import RobotFits
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 from floop_robot.spec.verdict import Decision, Verdict
+from floop_robot.stream.codec import Block
 
 log = logging.getLogger(__name__)
 
@@ -79,13 +81,15 @@ class Gate:
         self._seeds = SeedAllocator(self._folder / "next_seed", Purpose.GATE, config.seed)
         self._scenario_pool = PairedScenarioPool(executor, self._seeds.next)
         self.failures = FailureMonitor()
-        """What fails on the robots; feed it from the journal."""
+        """What fails on the robots."""
+        self.fits = RobotFits()
+        """What is known of the robots' worlds."""
         self.counts = GateCounts()
         self._incumbent: Bundle | None = None
         self._pending: Bundle | None = None
         self._judging: Bundle | None = None
         self._trial_runner: TrialRunner | None = None
-        self._target_tasks, self._suites_at = TargetTasks(), -1
+        self._target_tasks, self._suites_at = TargetTasks(), (-1, -1)
         self._cooldown_until_s = 0.0
         """End of the rest after a candidate that was not accepted; another incumbent ends it, too."""
         self._offered_s: deque[float] = deque(maxlen=2)
@@ -147,6 +151,11 @@ class Gate:
         self._offered_s.append(self._clock())
         return sha256
 
+    def take(self, block: Block) -> None:
+        """Take in a block of the journal."""
+        self.failures.take(block.info, block.ends, block.labels)
+        self.fits.take(block.info, block.events)
+
     def reconsider(self, bundle: Bundle) -> None:
         """Judge a candidate again that was accepted against a former incumbent. A newer one goes first."""
         if self._pending is None and self._trial_runner is None:
@@ -155,7 +164,7 @@ class Gate:
 
     def forget_reports(self) -> None:
         """Start anew: the journal was replaced."""
-        self.failures, self._suites_at = FailureMonitor(), -1
+        self.failures, self.fits, self._suites_at = FailureMonitor(), RobotFits(), (-1, -1)
 
     def step(self, timeout_s: float) -> GateResult | None:
         """Go on with the trial for up to `timeout_s`, or prepare one; returns a verdict when there is one."""
@@ -235,16 +244,20 @@ class Gate:
 
     def _refresh_suites(self) -> None:
         """Draw the suites from what robots reported last."""
-        if self._suites_at == self.failures.changes:
+        if self._suites_at == (now := (self.failures.changes, self.fits.changes)):
             return
-        self._suites_at = self.failures.changes
+        self._suites_at = now
         self._target_tasks = target_tasks(self.failures)
         targets, resolved = self._target_tasks, resolved_tasks(self.failures)
-        self._scenario_pool.set_source(Suite.TARGET, self._reported(targets.classes), targets.names)
+        self._scenario_pool.set_source(Suite.TARGET, self._reported(targets.classes), (*targets.names, *self._worlds()))
         known: ScenarioSource = DomainRandomization(TrainingScenarios(self._config.task))
         if learned := self._reported(resolved):
             known = ScenarioMixture([(known, 1.0 - RESOLVED_SHARE), (learned, RESOLVED_SHARE)])
         self._scenario_pool.set_source(Suite.REGRESSION, known, resolved)
+
+    def _worlds(self) -> tuple[str, ...]:
+        """Changes when a robot's world becomes known: pairs prepared before are of another."""
+        return (f"fit {self.fits.changes}",) if self.fits.changes else ()
 
     def _wealth_for(self, target_tasks: TargetTasks) -> AlphaWealth:
         return self._wealth.setdefault(target_tasks.classes, AlphaWealth(self._config.gate.alpha))
@@ -252,7 +265,7 @@ class Gate:
     def _reported(self, classes: tuple[str, ...]) -> ScenarioSource | None:
         """Each in a world of its own, as explorers draw them: no robot is exactly like the simulator."""
         reported = reported_scenarios(self._config.task, self.failures, classes)
-        return DomainRandomization(reported) if reported else None
+        return DomainRandomization(reported, self.fits) if reported else None
 
     def _count(self, name: str) -> None:
         self.counts = msgspec.structs.replace(self.counts, **{name: getattr(self.counts, name) + 1})

@@ -36,7 +36,7 @@ from floop_robot.spec.ids import ids_of
 from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
-from floop_robot.stream.journal_follower import ROBOT_EPISODES, JournalFollower
+from floop_robot.stream.journal_follower import ROBOT_REPORTS, JournalFollower
 from floop_robot.stream.uploader import RecordUploader
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class ExplorerProcess:
             )
             opened.callback(self._explorer.close)
             self._journal = JournalFollower(
-                config.endpoints.tail, ROBOT_EPISODES, on_restart=self._explorer.forget_reports
+                config.endpoints.tail, ROBOT_REPORTS, on_restart=self._explorer.forget_reports
             )
             opened.callback(self._journal.close)
             self._opened = opened.pop_all()
@@ -102,7 +102,7 @@ class ExplorerProcess:
         """Explore until `stop`."""
         while not stop.is_set():
             for found in self._journal.poll():
-                self._explorer.failures.take(found.block.info, found.block.ends, found.block.labels)
+                self._explorer.take(found.block)
             self._target_successes.set_failing(self._explorer.target_classes)
             if self._weights.poll(0 if self._may_explore() else _WAIT_MS):
                 self._rate_limiter.new_weights(time.monotonic())

@@ -16,6 +16,10 @@ EPISODES = TailFilter(kinds=RecordKind.EPISODE_END | RecordKind.LABEL)
 """Blocks with episode ends or labels."""
 ROBOT_EPISODES = TailFilter(kinds=EPISODES.kinds, sources=(int(Source.ROBOT),))
 """The same of robots alone. Blocks of explorers hold all their transitions, and nothing that a monitor counts."""
+ROBOT_REPORTS = TailFilter(kinds=EPISODES.kinds | RecordKind.EVENT, sources=(int(Source.ROBOT), int(Source.FITTER)))
+"""These, and the fits of the simulator to robots."""
+ROBOT_ROWS = TailFilter(sources=ROBOT_REPORTS.sources)
+"""Everything of robots, and the fits."""
 _RETRY_S = 1.0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from floop_robot.spec.records import EpisodeEnd, Record, StreamInfo
+from floop_robot.spec.records import EpisodeEnd, Event, Record, StreamInfo
 from floop_robot.stream.codec import TailBlock, decode_block, encode_block
 
 JOURNAL_ID = "memory"
@@ -28,9 +28,9 @@ class MemorySink:
         self._waiting: list[Record] = []  # bounded by the longest episode
 
     def put(self, record: Record) -> bool:
-        """Take a record; an episode's end stores what has come."""
+        """Take a record; an episode's end, or an event, stores what has come."""
         self._waiting.append(record)
-        if isinstance(record, EpisodeEnd):
+        if isinstance(record, EpisodeEnd | Event):
             self._journal.append(self._info, self._next_seq, self._waiting)
             self._next_seq += len(self._waiting)
             self._waiting = []

@@ -1,0 +1,146 @@
+"""Fitter: fits the simulator to the robots on which known tasks fail, one after the other, and reports each fit.
+
+What fails although the shipped policy mastered it, fails for a reason that no report names. New classes and sizes need
+no fit: there the policy is what is new to the work.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import dropwhile
+
+import msgspec
+import numpy as np
+
+from floop_envs.scenarios import TRAINING_CLASSES, model_of
+from floop_robot.core import RecordSink
+from floop_robot.fit.fit_robot import fit_robot
+from floop_robot.fit.recorded_episodes import RecordedEpisode, RecordedEpisodes
+from floop_robot.fit.replay import Replayer
+from floop_robot.monitor.failure_monitor import FailureMonitor
+from floop_robot.spec.records import ObjectReport, Source
+from floop_robot.spec.simulator_fit import SimulatorFit, fit_event, fits_of
+from floop_robot.stream.codec import Block
+
+log = logging.getLogger(__name__)
+
+MIN_EPISODES = 2
+"""Episodes of a robot since it began to fail that are enough for a first fit."""
+RECENT = 16
+"""Latest episodes of a robot among which the first failure is looked for: what came before it is of another world."""
+MAX_FITS = 4
+"""Fits of a robot while a class fails; each needs twice as many new failures as the one before."""
+SIZE_TOLERANCE = 0.1
+"""Sizes this far (relative) outside the catalog's range count as known, as in `monitor/shift_detector.py`."""
+
+
+class FitterCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a fitter did since it started."""
+
+    fits: int = 0
+    fitting: str = ""
+    """The robot that is being fitted; empty if none is."""
+    rows: int = 0
+    """Policy steps simulated."""
+
+
+class Fitter:
+    """Feed it the journal and call `step` in a loop; owned by one thread."""
+
+    def __init__(
+        self, task: str, robot: str, events: RecordSink, seed: int, clock_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        """`robot`: the arm's model; `events`: takes the fits. Raises `UnknownName`."""
+        self._replayer, self._events, self._clock_ns = Replayer(task, robot), events, clock_ns
+        self._rng = np.random.default_rng((seed, 0xF17))
+        self._fits = 0
+        self._running: Iterator[SimulatorFit | None] | None = None
+        self._latest: SimulatorFit | None = None
+        """Of the fit under way."""
+        self._reported: SimulatorFit | None = None
+        self._fitting = ""
+        self.forget_reports()
+
+    def forget_reports(self) -> None:
+        """Start anew: the journal was replaced."""
+        self.failures, self._episodes = FailureMonitor(), RecordedEpisodes()
+        self._done: dict[str, tuple[int, int]] = {}
+        """By robot that fails: fits that are done, and how many failures had come before the last."""
+
+    def take(self, block: Block) -> None:
+        """Take in a block of the journal; a restarted fitter finds its fits there, too."""
+        self.failures.take(block.info, block.ends, block.labels)
+        self._episodes.take(block)
+        if block.info.source is Source.FITTER:
+            for fit in fits_of(block.events):
+                self._done.setdefault(fit.robot, (1, self._episodes.failures[fit.robot]))
+
+    def step(self) -> bool:
+        """Simulate one more world of the fit under way, or begin one; False when nothing is to be fitted."""
+        if self._running is None and not self._begin():
+            return False
+        assert self._running is not None
+        try:
+            fit = next(self._running)
+        except StopIteration:
+            if self._latest is not None and self._latest is not self._reported:
+                self._report(self._latest)
+            self._running, self._latest, self._fitting = None, None, ""
+            return True
+        if fit is not None and self._latest is None and self._done[self._fitting][0] == 1:
+            self._report(fit)  # the first of a robot at once: it is better than none
+        self._latest = fit or self._latest
+        return True
+
+    def _report(self, fit: SimulatorFit) -> None:
+        self._reported = fit
+        self._fits += 1
+        self._events.put(fit_event(fit, self._clock_ns()))
+        before, after = fit.mismatch_nominal, fit.mismatch
+        log.info("%s: %d episodes, mismatch %.2f instead of %.2f", fit.robot, fit.episodes, after, before)
+
+    @property
+    def counts(self) -> FitterCounts:
+        """What it did since it started."""
+        return FitterCounts(fits=self._fits, fitting=self._fitting, rows=self._replayer.rows)
+
+    def close(self) -> None:
+        """Close the simulator."""
+        self._replayer.close()
+
+    def _begin(self) -> bool:
+        failing = self._failing_robots()
+        self._done = {robot: done for robot, done in self._done.items() if robot in failing}
+        for robot in sorted(failing, key=lambda name: (self._done.get(name, (0, 0)), name)):
+            fits, before = self._done.get(robot, (0, 0))
+            episodes = self._since_failure(robot)
+            failures = self._episodes.failures[robot]
+            is_due = fits < MAX_FITS and failures - before >= MIN_EPISODES * 2**fits if fits else True
+            if is_due and len(episodes) >= MIN_EPISODES:
+                self._done[robot] = fits + 1, failures
+                self._fitting = robot
+                self._running = fit_robot(self._replayer, robot, episodes, self._rng)
+                return True
+        return False
+
+    def _failing_robots(self) -> set[str]:
+        """Robots on which a known class fails."""
+        found: set[str] = set()
+        for name in set(self.failures.failing) & set(TRAINING_CLASSES):
+            found |= set(self.failures.failing_robots(name) or self._episodes.robots)
+        return found
+
+    def _since_failure(self, robot: str) -> Sequence[RecordedEpisode]:
+        """The robot's episodes at known tasks from the first failure of the latest on."""
+        known = [episode for episode in self._episodes.of(robot) if _is_known(episode.object)]
+        return list(dropwhile(lambda episode: episode.success, known[-RECENT:]))
+
+
+def _is_known(report: ObjectReport) -> bool:
+    if report.object_class not in TRAINING_CLASSES:
+        return False
+    model = model_of(report.object_class)
+    low, high, size = map(np.array, (model.size_low_m, model.size_high_m, report.size_m))
+    return bool(((low * (1.0 - SIZE_TOLERANCE) <= size) & (size <= high * (1.0 + SIZE_TOLERANCE))).all())

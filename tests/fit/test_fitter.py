@@ -1,0 +1,79 @@
+"""Fitter: it fits the robots on which known tasks fail, and idles otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from floop_robot.fit.fitter import Fitter
+from floop_robot.spec.hidden_parameters import HiddenParameters
+from floop_robot.spec.records import Event, Record, Source
+from floop_robot.spec.simulator_fit import fit_event, fits_of
+from floop_robot.stream.codec import Block, decode_block, encode_block
+from tests.support.recorded_robots import recorded_blocks
+from tests.support.sample_fits import calibration_fit
+from tests.support.sample_policies import TASK
+from tests.support.sample_records import stream_info
+
+WORN = recorded_blocks(HiddenParameters(gripper_force_factor=0.35), 6)
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def put(self, record: Record) -> bool:
+        assert isinstance(record, Event)
+        self.events.append(record)
+        return True
+
+
+@pytest.fixture
+def sink() -> Sink:
+    return Sink()
+
+
+@pytest.fixture
+def fitter(sink: Sink) -> Iterator[Fitter]:
+    made = Fitter(TASK, "panda", sink, seed=0, clock_ns=lambda: 0)
+    yield made
+    made.close()
+
+
+def renamed(block: Block, object_class: str) -> Block:
+    end = block.ends[0]
+    other = msgspec.structs.replace(end, object=msgspec.structs.replace(end.object, object_class=object_class))
+    return msgspec.structs.replace(block, ends=(other,))
+
+
+def test_nothing_is_fitted_while_nothing_fails(fitter: Fitter) -> None:
+    for block in recorded_blocks(HiddenParameters(), 4):
+        fitter.take(block)
+    assert not fitter.step()
+
+
+def test_a_failing_robot_is_fitted_and_reported(fitter: Fitter, sink: Sink) -> None:
+    for block in WORN:
+        fitter.take(block)
+    assert fitter.failures.failing
+    while not sink.events:
+        assert fitter.step()
+        assert fitter.counts.fitting in ("robot_1", "")
+    (fit,) = fits_of(sink.events)
+    assert fit.robot == "robot_1" and fit.mean("gripper_force_factor") == pytest.approx(0.35, abs=0.02)
+
+
+def test_a_new_class_needs_no_fit(fitter: Fitter) -> None:
+    for block in WORN:
+        fitter.take(renamed(block, "basket"))
+    assert fitter.failures.failing == ("basket",)
+    assert not fitter.step()
+
+
+def test_a_restarted_fitter_finds_its_fit_in_the_journal(fitter: Fitter) -> None:
+    fit = fit_event(calibration_fit("robot_1", (0.0, 0.0, 0.0)), 0)
+    for block in (*WORN, decode_block(encode_block(stream_info("fitter", source=Source.FITTER), 0, [fit]))):
+        fitter.take(block)
+    assert not fitter.step()

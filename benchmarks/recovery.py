@@ -13,7 +13,7 @@ One row for each run, with times from the first failure on:
   confirmed: its live success is shown to be --confirm. next: from the first accepted version to the second.
 * 30 s, 60 s, ... end: success of the version in production so long after the shift, shifted / known tasks, as the
   report of `floop demo` measures it.
-* live: what the robots that the shift concerns did in the last 60 s. It holds what each of them corrects by itself.
+* live: what the robots that the shift concerns did in the last 60 s.
 * joiners: first picks of robots that meet the shift with the last version, in worlds of their own, pooled.
 * reference: the best success known for this shift (`benchmarks/references.json`).
 """

@@ -30,6 +30,7 @@ AT_WORK: Mapping[str, str] = MappingProxyType(
         "ingest": "it acknowledges further records of the robots",
         "learner": "the new process has done gradient steps, from its checkpoint and the journal",
         "gate": "the new process has its incumbent again and its workers have finished an episode",
+        "fitter": "the new process has written its figures",
         "explorer": "the new process has recorded transitions on live weights",
         "fleet_manager": "it answers with a new epoch and every robot has reported to it",
     }
@@ -149,6 +150,7 @@ def is_back(name: str, first: Snapshot, before: Snapshot, now: Snapshot) -> bool
         "ingest": lambda: _acked(now) > _acked(before),
         "learner": lambda: _learner_is_back(first, now),
         "gate": lambda: _gate_is_back(first, now),
+        "fitter": lambda: now.fitter_boots > first.fitter_boots,
         "explorer": lambda: _explorer_is_back(name, first, now),
         "fleet_manager": lambda: _manager_is_back(first, now),
     }

@@ -9,8 +9,10 @@ import msgspec
 
 from floop_robot.bundle import Bundle
 from floop_robot.deploy import FleetClient, FleetStatus, Unreachable
+from floop_robot.fit.fitter import FitterCounts
 from floop_robot.learn.status import LearnerStatus
 from floop_robot.services.explorer import ExplorerStats, explorer_name
+from floop_robot.services.fitter import NAME as FITTER
 from floop_robot.services.gate import GateStats
 from floop_robot.services.policy import RobotStats
 from floop_robot.services.safety import SafetyStats
@@ -60,6 +62,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     gate: GateStats | None
     learner_boots: int
     gate_boots: int
+    fitter_boots: int
     """How often the process was started."""
 
 
@@ -91,6 +94,7 @@ class SnapshotReader:
             gate=gate[-1] if gate else None,
             learner_boots=len(learner),
             gate_boots=len(gate),
+            fitter_boots=len(read_stats(self._run_dir, FITTER, FitterCounts)),
         )
 
     def production(self) -> Bundle:

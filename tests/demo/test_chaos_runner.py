@@ -53,6 +53,8 @@ CASES = [
     ("learner", later(learner_boots=2), True),
     ("learner", later(learner_boots=2, learner=blank(LearnerStatus)), False),
     ("learner", later(), False),
+    ("fitter", later(), False),
+    ("fitter", later(fitter_boots=2), True),
     ("gate", later(gate_boots=2), True),
     ("gate", later(gate_boots=2, gate=blank(GateStats, incumbent=2)), False),
     ("explorer_1", later(explorers=(TWO_STARTS,)), True),

@@ -56,5 +56,6 @@ def snapshot(**changes: Any) -> Snapshot:
         "gate": blank(GateStats, incumbent=2, episodes=4),
         "learner_boots": 1,
         "gate_boots": 1,
+        "fitter_boots": 1,
     }
     return Snapshot(**{**working, **changes})

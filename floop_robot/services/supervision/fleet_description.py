@@ -83,7 +83,7 @@ def write_config(config: FloopConfig) -> Path:
 def central_processes(
     config: FloopConfig, config_file: Path, middleware: Middleware = Middleware.ZMQ
 ) -> list[ProcessSpec]:
-    """Ingest, fleet manager, gate, learner and explorers."""
+    """Ingest, fleet manager, gate, learner, explorers and fitter."""
     common = ("--config", str(config_file))
     explorers = [
         ProcessSpec(
@@ -94,6 +94,8 @@ def central_processes(
         )
         for i in range(config.explorer_count)
     ]
+    # Without explorers nobody would practise in the fitted worlds.
+    fitter = ProcessSpec(name="fitter", module="fitter", arguments=common, nice=config.learner.nice)
     ros = middleware is Middleware.ROS
     zmq_manager = ProcessSpec(name="fleet_manager", module="fleet_manager", arguments=common)
     return [
@@ -103,6 +105,7 @@ def central_processes(
         ProcessSpec(name="learner", module="learner", arguments=common, nice=config.learner.nice),
         *([_learner_node(config_file)] if ros else []),
         *explorers,
+        *([fitter] if explorers else []),
     ]
 
 

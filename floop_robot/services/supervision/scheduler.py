@@ -34,9 +34,9 @@ class LoopPhase(enum.StrEnum):
 NICE: Final[Mapping[LoopPhase, Mapping[str, int]]] = MappingProxyType(
     {
         LoopPhase.CALM: {},
-        LoopPhase.EXPLORE: {"explorer": FIRST, "learner": SECOND, "gate": BESIDE},
-        LoopPhase.LEARN: {"explorer": SECOND, "learner": FIRST, "gate": LAST},
-        LoopPhase.JUDGE: {"explorer": SECOND, "learner": BESIDE, "gate": FIRST},
+        LoopPhase.EXPLORE: {"explorer": FIRST, "learner": SECOND, "gate": BESIDE, "fitter": BESIDE},
+        LoopPhase.LEARN: {"explorer": SECOND, "learner": FIRST, "gate": LAST, "fitter": SECOND},
+        LoopPhase.JUDGE: {"explorer": SECOND, "learner": BESIDE, "gate": FIRST, "fitter": SECOND},
     }
 )
 """Nice value of each kind of process; those that are not named keep their configured one."""

@@ -93,7 +93,8 @@ def measure(trajectories: Sequence[Trajectory], held: Sequence[HeldRows], period
         calibration_z_m=height,
         force_n=_force(trajectories),
         latency_s=latency,
-        calibration_xy=_calibration([each for each in held if len(each.rows)], latency, noise_m, period_s),
+        # Fingers that press on a corner of an object on the table, or down on it, seem to hold it, too.
+        calibration_xy=_calibration([each for each in held if each.lifted.sum() >= 3], latency, noise_m, period_s),
     )
 
 
@@ -157,10 +158,10 @@ def _calibration(
     precision, mean = np.zeros((2, 2)), np.zeros(2)
     directions, offsets, stds = [], [], []
     for each in held:
-        rows = each.rows
+        rows = each.rows[each.lifted]
         yaw = float(np.median(np.interp(rows - delay / period_s, np.arange(len(each.yaw_rad)), each.yaw_rad)))
         across = np.array([-np.sin(yaw), np.cos(yaw)])
-        off = (each.trajectory.object[rows] - each.tcp_before(delay, period_s))[:, :2] @ across
+        off = (each.trajectory.object[rows] - each.tcp_before(delay, period_s)[each.lifted])[:, :2] @ across
         directions.append(across)
         offsets.append(float(np.median(off)))
         speed = float(np.median(np.abs(each.trajectory.velocity[rows, :2] @ across)))

@@ -30,6 +30,7 @@ _SLIDES_M = 0.002
 """A held object that follows the TCP worse than this slides, or is not held."""
 _GRASP_M = 0.003
 """How far from the middle of the fingers an object's center may be held: at corners, or turned."""
+_WELL_KNOWN_M = 0.006
 _UNKNOWN_LATENCY_S = 0.05
 _EFFORTS_ALIKE = 0.02
 
@@ -49,7 +50,7 @@ class Measurements(msgspec.Struct, frozen=True, kw_only=True):
     force_n: float | None = None
     latency_s: Estimate | None = None
     calibration_xy: tuple[Values, Values] | None = None
-    """Mean (m), shape (2,), and precision (1/m²), shape (2, 2): 0 along a direction that nothing is known of."""
+    """Mean (m), shape (2,), and precision (1/m²), shape (2, 2)."""
 
 
 class HeldRows(msgspec.Struct, frozen=True):
@@ -175,4 +176,5 @@ def _calibration(
         total = np.einsum("n,n,ni->i", scaled, offsets, directions)
         mean = np.linalg.pinv(precision, rcond=1e-3) @ total
         weights = 1.0 / (1.0 + ((np.array(offsets) - np.array(directions) @ mean) / (2.0 * std)) ** 2)
-    return mean, precision
+    # Episodes that held it along one direction only leave the other open: then both are searched.
+    return (mean, precision) if np.linalg.eigvalsh(precision)[0] >= _WELL_KNOWN_M**-2 else None

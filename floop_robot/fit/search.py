@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Values = NDArray[np.float64]
 ANYWHERE_SHARE = 0.15
 """Share of later populations that is drawn as the first."""
-MIN_EFFECTIVE = 6.0
+MIN_EFFECTIVE = 3.0
 """Points that share the weight at least."""
 USUAL_SHARE = 0.1
 """Share of the first population that is drawn as if nothing had changed; each other point is changed in one group."""
@@ -105,14 +105,15 @@ class Posterior(msgspec.Struct, frozen=True):
 class PopulationSearch:
     """One search: `propose` points, find their costs, `take` both."""
 
-    def __init__(self, prior: Prior, rng: np.random.Generator) -> None:
-        self._prior, self._rng = prior, rng
+    def __init__(self, prior: Prior, rng: np.random.Generator, start: Posterior | None = None) -> None:
+        """`start`: near whose points the first population is drawn, as found with a part of the data."""
+        self._prior, self._rng, self._start = prior, rng, start
         self._points, self._costs = np.zeros((0, len(prior.mean))), np.zeros(0)
         self._proposals: list[tuple[int, Posterior | None]] = []
 
     def propose(self, count: int) -> Values:
         """The next population, shape (count, d)."""
-        before = self._posterior() if len(self._points) else None
+        before = self._posterior() if len(self._points) else self._start
         points = self._prior.explore(self._rng, count)
         if before is not None:
             near = self._rng.random(count) >= ANYWHERE_SHARE

@@ -12,7 +12,7 @@ from floop_robot.train.train_config import TrainConfig
 MAX_TIME_RATIO = 0.81
 """SAC with demonstrations goes on until a success takes at most this share of the cloned policy's time.
 
-The arm's speed ends it at 0.77 to 0.80. With 0.79 two of four runs went on for as long again."""
+Runs level out at 0.77 to 0.82. With 0.79 two of four went on for as long again."""
 SELECTION_MARGIN = 1.0
 """Standard errors above `until_success` that the selection scenarios must show before new ones confirm it."""
 CONFIRM_REPEATS = 3

@@ -71,7 +71,7 @@ def test_the_audit_counts_what_is_there(path: Path) -> None:
     filled(path)
     audit = JournalReader(path).audit()
     assert (audit.blocks, audit.records, audit.streams) == (4, 22, 3) and audit.is_sound
-    assert audit.transitions_by_source == {"robot": 13, "explorer": 7, "demonstration": 0}
+    assert audit.transitions_by_source == {"robot": 13, "explorer": 7, "demonstration": 0, "fitter": 0}
 
 
 def test_the_audit_sees_what_is_missing_doubled_or_damaged(path: Path) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from floop_robot.spec.errors import StorageError
+from floop_robot.spec.records import Event
 from floop_robot.stream.codec import decode_block, encode_block
 from floop_robot.stream.protocol import OutgoingBlock
 from floop_robot.stream.spool import Spool, SpoolFull
@@ -241,6 +242,11 @@ def test_records_that_nobody_could_read_become_events_and_block_nothing(folder: 
     writer.close()
 
 
+def events_in(spool: Spool) -> list[Event]:
+    stream = spool.stream()
+    return [e for b in spool.read(stream.info.boot_id, stream.floor) for e in decode_block(b.payload).events]
+
+
 def test_a_full_spool_never_blocks_and_drops_are_counted_and_reported(folder: Path) -> None:
     spool = make(folder, limit=100 * 1024)
     writer = SpoolWriter(spool, 0.005, max_queued=100)
@@ -253,13 +259,14 @@ def test_a_full_spool_never_blocks_and_drops_are_counted_and_reported(folder: Pa
         time.sleep(0.0002)
     assert "full" in writer.stats().error and slowest < 0.2
     dropped = writer.stats().dropped
+    early = events_in(spool)  # on a busy machine the queue may overflow before the spool is full
     spool.acknowledge(spool.info.boot_id, spool.durable_seq)
     wait_for(lambda: not writer.stats().error, what="the spool taking records again")
     assert writer.flush(10)
     writer.close()
-    stream = spool.stream()
-    events = [e for b in spool.read(stream.info.boot_id, stream.floor) for e in decode_block(b.payload).events]
-    assert [e.name for e in events] == ["records_dropped"]
+    late = events_in(spool)
+    assert len(late) == 1 and {e.name for e in (*early, *late)} == {"records_dropped"}
+    events = [*early, *late]
     assert sum(int(e.detail.split(":")[0]) for e in events) <= writer.stats().dropped
     assert writer.stats().written + writer.stats().dropped == put + len(events) and dropped >= 50
 

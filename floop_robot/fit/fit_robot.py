@@ -25,7 +25,7 @@ SCREENED = (40, 120)
 The true offset lies in a basin of some 8 mm, and offsets of 5 cm are possible.
 """
 SCREENING = 2
-ROUNDS = (24, 20, 20)
+ROUNDS = (24, 20, 20, 20, 20)
 """Worlds in each population after that."""
 SETTLED = 0.1
 """Mismatch below which no further population is drawn: what remains is noise."""

@@ -131,7 +131,8 @@ class PopulationSearch:
         weights = _tempered(log_weights)
         mean: Values = weights @ self._points
         std = np.sqrt(weights @ (self._points - mean) ** 2)
-        shrink = _effective(weights) ** (-1.0 / (len(mean) + 4))  # Silverman's rule
+        # Silverman's rule, and less: good worlds often lie in several places, and the rule takes them for one.
+        shrink = 0.6 * _effective(weights) ** (-1.0 / (len(mean) + 4))
         return Posterior(self._points, self._costs, weights, np.maximum(shrink * std, 0.1 * self._prior.std))
 
     def _log_proposal(self) -> Values:

@@ -7,8 +7,8 @@ So an attempt may be made by analogy. The policy is shown an object of a known c
 That is one coherent attempt, from approach to lift, at another part of the object. It assumes nothing about the object
 beyond what was perceived.
 
-Where there is a tote, what is shown of a held object agrees with itself: fingers that hold a known object are as far apart as it is wide. A policy that is
-shown a gap of 6 mm at an object of 6 cm lets go of it.
+Where there is a tote, what is shown of a held object agrees with itself: fingers that hold a known object are as far
+apart as it is wide. A policy that is shown a gap of 6 mm at an object of 6 cm lets go of it.
 
 The true observation and the executed action are recorded, so off-policy learners may use them; on-policy learners may
 not.

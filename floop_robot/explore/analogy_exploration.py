@@ -135,7 +135,7 @@ class AnalogyPolicy:
         shown[self._size] = np.clip(observation[self._size], self._low, self._high)
         shown[self._class] = 0.0
         shown[self._known] = 1.0
-        # With Pick the true gap is shown: the other made more tries succeed, but one of two runs collapsed (learning.md).
+        # With Pick the true gap is shown: the other made more tries succeed, but a run collapsed (learning.md).
         if self._tote is not None and self._sensor.read(observation).grasped:
             shown[self._width] = shown[self._size][:2].min()
             shift, stretch = self._goal[:2] * max(length, width), self._goal[2]

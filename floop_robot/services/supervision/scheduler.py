@@ -34,9 +34,9 @@ class LoopPhase(enum.StrEnum):
 NICE: Final[Mapping[LoopPhase, Mapping[str, int]]] = MappingProxyType(
     {
         LoopPhase.CALM: {},
-        LoopPhase.EXPLORE: {"explorer": FIRST, "learner": SECOND, "gate": BESIDE, "fitter": BESIDE},
-        LoopPhase.LEARN: {"explorer": SECOND, "learner": FIRST, "gate": LAST, "fitter": SECOND},
-        LoopPhase.JUDGE: {"explorer": SECOND, "learner": BESIDE, "gate": FIRST, "fitter": SECOND},
+        LoopPhase.EXPLORE: {"explorer": FIRST, "learner": SECOND, "gate": BESIDE, "fitter": FIRST},
+        LoopPhase.LEARN: {"explorer": SECOND, "learner": FIRST, "gate": LAST, "fitter": FIRST},
+        LoopPhase.JUDGE: {"explorer": SECOND, "learner": BESIDE, "gate": FIRST, "fitter": FIRST},
     }
 )
 """Nice value of each kind of process; those that are not named keep their configured one."""

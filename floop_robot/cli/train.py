@@ -18,7 +18,7 @@ LOOP_ONLY = ("shift", "seconds")
 @click.option("--algo", default="sac", show_default=True, type=click.Choice(["sac", "ppo"]), help="Algorithm.")
 @click.option("--demonstrations", default=0, show_default=True, type=click.IntRange(0), help="Scripted episodes.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Seed of everything.")
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]),
+@click.option("--device", default="cpu", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]),
               help="Where gradient steps are computed.")  # fmt: skip
 @click.option(
     "--steps",

@@ -20,8 +20,11 @@ from floop_robot.fit.fit_robot import fit_robot
 from floop_robot.fit.recorded_episodes import RecordedEpisode, RecordedEpisodes
 from floop_robot.fit.replay import Replayer
 from floop_robot.monitor.failure_monitor import FailureMonitor
+from floop_robot.spec.ids import ids_of
 from floop_robot.spec.records import ObjectReport, Source
+from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.simulator_fit import SimulatorFit, fit_event, fits_of
+from floop_robot.spec.tasks import get_task
 from floop_robot.stream.codec import Block
 
 log = logging.getLogger(__name__)
@@ -55,12 +58,8 @@ class Fitter:
         """`robot`: the arm's model; `events`: takes the fits. Raises `UnknownName`."""
         self._replayer, self._events, self._clock_ns = Replayer(task, robot), events, clock_ns
         self._rng = np.random.default_rng((seed, 0xF17))
+        self._contract = ids_of(get_task(task), load_robot(robot)).contract
         self._fits = 0
-        self._running: Iterator[SimulatorFit | None] | None = None
-        self._latest: SimulatorFit | None = None
-        """Of the fit under way."""
-        self._reported: SimulatorFit | None = None
-        self._fitting = ""
         self.forget_reports()
 
     def forget_reports(self) -> None:
@@ -68,11 +67,20 @@ class Fitter:
         self.failures, self._episodes = FailureMonitor(), RecordedEpisodes()
         self._done: dict[str, tuple[int, int]] = {}
         """By robot that fails: fits that are done, and how many failures had come before the last."""
+        self._running: Iterator[SimulatorFit | None] | None = None
+        self._latest: SimulatorFit | None = None
+        """Of the fit under way."""
+        self._reported: SimulatorFit | None = None
+        self._fitting = ""
 
     def take(self, block: Block) -> None:
-        """Take in a block of the journal; a restarted fitter finds its fits there, too."""
+        """Take in a block of the journal; a restarted fitter finds its fits there, too.
+
+        Rows of another contract mean something else: robots that send them are not fitted.
+        """
         self.failures.take(block.info, block.ends, block.labels)
-        self._episodes.take(block)
+        if block.info.ids.contract == self._contract:
+            self._episodes.take(block)
         if block.info.source is Source.FITTER:
             for fit in fits_of(block.events):
                 self._done.setdefault(fit.robot, (1, self._episodes.failures[fit.robot]))

@@ -13,7 +13,9 @@ from floop_robot.stream.columns import Matrix
 
 EPISODES_PER_ROBOT = 24
 """Latest episodes that are kept of a robot; older ones may describe another world."""
-MAX_OPEN = 64
+MAX_ROBOTS = 256
+"""Robots that are remembered; the one that reported longest ago goes first."""
+MAX_OPEN = 4 * MAX_ROBOTS
 """Episodes whose end has not come; the oldest goes first."""
 
 
@@ -38,7 +40,8 @@ class RecordedEpisodes:
 
     def __init__(self, per_robot: int = EPISODES_PER_ROBOT) -> None:
         self._open: OrderedDict[tuple[str, str, int], list[tuple[Matrix, Matrix]]] = OrderedDict()
-        self._of: defaultdict[str, deque[RecordedEpisode]] = defaultdict(lambda: deque(maxlen=per_robot))
+        self._per_robot = per_robot
+        self._of: OrderedDict[str, deque[RecordedEpisode]] = OrderedDict()
         self.failures: defaultdict[str, int] = defaultdict(int)
         """Whole episodes that failed, by robot, also those that are no longer kept."""
 
@@ -73,7 +76,11 @@ class RecordedEpisodes:
             return
         obs = [rows for rows, _ in parts]
         self.failures[robot] += end.outcome is not OutcomeCode.SUCCESS
-        self._of[robot].append(
+        kept = self._of.setdefault(robot, deque(maxlen=self._per_robot))
+        self._of.move_to_end(robot)
+        if len(self._of) > MAX_ROBOTS:
+            self.failures.pop(self._of.popitem(last=False)[0], None)
+        kept.append(
             RecordedEpisode(
                 object=end.object,
                 obs=np.concatenate([*obs, end.final_obs[None]]),

@@ -39,6 +39,8 @@ WARM_UP_STEPS = 3
 TOLERANCE = 1e-3
 """Relative difference of losses from numpy's that `agrees` allows; different orders of summing give some 1e-6."""
 T = TypeVar("T")
+CHECKED_STEPS = 3
+"""Steps whose losses and parameters `agrees` compares."""
 _BATCH = ("obs_act", "next_obs_act", "reward", "discount", "success", "noise")
 
 
@@ -246,27 +248,35 @@ class DeviceSacUpdate:
 
 
 def agrees(parameters: SacParameters, rows: int, device: str, settings: SacUpdateSettings) -> bool:
-    """Whether a step on the device does here what numpy does: a driver or a torch of another version may not.
+    """Whether a few steps on the device do here what numpy does: a driver or a torch of another version may not.
 
     Works on copies of the parameters, with random rows. False, with a line in the log, also when the device fails.
     """
-    rng = np.random.default_rng(0)
     copies = [_copy(parameters) for _ in range(2)]
-    reference, update = SacUpdate(copies[0], rows), DeviceSacUpdate(copies[1], rows, device)
-    for name in _BATCH:
-        values = rng.uniform(-0.9, 0.9, getattr(reference.batch, name).shape)
-        getattr(reference.batch, name)[...] = getattr(update.batch, name)[...] = values
+    reference = SacUpdate(copies[0], rows)
     try:
+        update = DeviceSacUpdate(copies[1], rows, device)
         with update.loaded():
-            found = update.step(settings)
+            found = [_random_step(update, number, settings) for number in range(CHECKED_STEPS)]
     except RuntimeError as error:
         log.warning("the SAC update fails on %s (%s); the CPU does it", device, str(error).splitlines()[0])
         return False
-    expected = reference.step(settings)
-    is_equal = np.allclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE)
+    expected = [_random_step(reference, number, settings) for number in range(CHECKED_STEPS)]
+    nets = [(getattr(copies[0], name), getattr(copies[1], name)) for name in ("actor", "critic", "target")]
+    # Adam divides by the gradient's size: where that is nothing but rounding, the sign of a step is chance.
+    apart = max(float(np.quantile(np.abs(ours.params - theirs.params), 0.9)) for ours, theirs in nets)
+    is_equal = np.allclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE) and apart < 0.1 * settings.actor_rate
     if not is_equal:
-        log.warning("the SAC update on %s gives %s instead of %s; the CPU does it", device, found, expected)
+        log.warning("the SAC update on %s gives %s instead of %s; the CPU does it", device, found[-1], expected[-1])
     return bool(is_equal)
+
+
+def _random_step(update: SacUpdate | DeviceSacUpdate, number: int, settings: SacUpdateSettings) -> Losses:
+    rng = np.random.default_rng(number)
+    for name in _BATCH:
+        values = getattr(update.batch, name)
+        values[...] = rng.uniform(-0.9, 0.9, values.shape)
+    return update.step(settings)
 
 
 def _copy(p: SacParameters) -> SacParameters:

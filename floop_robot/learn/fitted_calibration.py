@@ -20,7 +20,8 @@ MIN_CHANGE_M = 0.005
 """Smaller offsets change nothing: explorers draw offsets of up to 3 mm along each axis, so policies cope with them."""
 CLEAR_STDS = 3.0
 """A change counts when it is so many standard deviations of the fit."""
-_AXES = ("calibration_x_m", "calibration_y_m", "calibration_z_m")
+_AXES = ("calibration_x_m", "calibration_y_m")
+"""Height is not corrected: an object that stands on a pad, or in a bin, looks like a camera that is off."""
 
 
 class FittedCalibration:
@@ -31,16 +32,19 @@ class FittedCalibration:
         self.corrections: dict[str, Offset] = dict(corrections or {})
 
     def take(self, fits: Iterable[SimulatorFit]) -> None:
-        """Take in fits, oldest first."""
+        """Take in fits, oldest first; those that do not explain the failures say nothing."""
         for fit in fits:
-            x, y, z = (fit.mean(axis) for axis in _AXES)
+            if not fit.explains:
+                continue
+            x, y = (fit.mean(axis) for axis in _AXES)
             std_m = math.hypot(*(fit.std(axis) for axis in _AXES))
             before = self.corrections.get(fit.robot, NO_OFFSET)
-            if math.dist((x, y, z), before) >= max(MIN_CHANGE_M, CLEAR_STDS * std_m):
-                self._change(fit.robot, (_to_tenth_mm(x), _to_tenth_mm(y), _to_tenth_mm(z)))
+            if math.dist((x, y), before[:2]) >= max(MIN_CHANGE_M, CLEAR_STDS * std_m):
+                self._change(fit.robot, (_to_tenth_mm(x), _to_tenth_mm(y), 0.0))
 
     def _change(self, robot: str, offset: Offset) -> None:
         if max(map(abs, offset)) > MAX_OFFSET_M:
+            self.corrections.pop(robot, None)
             log.warning(
                 "perceived positions of %s seem %s m off: too far to correct; calibrate its camera", robot, offset
             )

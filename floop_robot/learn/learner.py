@@ -96,14 +96,15 @@ class ContinuousLearner:
         self._algorithm.restore(checkpoint.arrays, info.gradient_steps)
         self._last_good, self._last_good_steps = dict(checkpoint.arrays), info.gradient_steps
         self._known, self._prior = info.known, checkpoint.prior
-        self._calibration = FittedCalibration(info.calibration)
-        self._published_calibration = dict(info.calibration)
         self._take_prior(checkpoint)
         self._builder = TransitionBuilder(self._task, self._ids, ShiftDetector(self._task.observation, info.known))
         self._transitions = info.transitions
         self._steps_at = dict.fromkeys(self._steps_at, info.gradient_steps)
         if resume:
             self._trained_to = self._rebuilds_to = info.trained_to
+            # Only of this very fleet: another one may have a robot of the same name.
+            self._calibration = FittedCalibration(info.calibration)
+            self._published_calibration = dict(info.calibration)
             self._weights_version = info.weights_version + VERSION_GAP
         self._steps_at["weights"] = -1
 
@@ -131,7 +132,8 @@ class ContinuousLearner:
 
     def _take(self, found: TailBlock) -> None:
         rows, ended = self._builder.build(found.block)
-        if found.block.info.source is Source.FITTER:
+        # Older fits are in the checkpoint, and what came of them.
+        if found.block.info.source is Source.FITTER and found.id > self._rebuilds_to:
             self._calibration.take(fits_of(found.block.events))
         self._blocks.append((found.id, len(rows) if rows is not None else 0))
         self._read_rows += self._blocks[-1][1]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 
-from floop_robot.monitor.outcome_history import FAILING_SUCCESS, WINDOW, EpisodeKey, OutcomeHistory
+from floop_robot.monitor.outcome_history import WINDOW, EpisodeKey, OutcomeHistory
 from floop_robot.spec.records import (
     ActMode,
     EpisodeEnd,
@@ -40,6 +40,12 @@ MAX_EARLY_LABELS = 1000
 """Labels kept for episodes that have not arrived; most belong to aborted episodes, which never count."""
 MAX_CLASSES = 256
 """Classes that are remembered; the one reported longest ago goes first. A robot can name any class."""
+ACTIVE_WITHIN = 100
+"""A robot that had none of so many latest episodes of a class tells nothing of today: it left, or is drained."""
+OTHERS_EPISODES = 10
+"""Episodes of the others that tell whether a robot fails alone."""
+OTHERS_SUCCESS = 0.9
+"""Success of the others from which a robot fails alone. Robots that are all alike, at 71 %, hardly ever show it."""
 MAX_ROBOT_HISTORIES = 4096
 """Pairs of class and robot that are remembered: 256 robots and 16 classes."""
 
@@ -52,9 +58,14 @@ class _ClassHistory:
         self.robots: dict[str, OutcomeHistory] = {}
         self.reports: deque[RobotReport] = deque(maxlen=MAX_STORED_REPORTS)
         self.has_failed = False
+        self._count = 0
+        self._seen: dict[str, int] = {}
+        """By robot: number of its latest episode."""
 
     def add(self, key: EpisodeKey, success: bool, report: ObjectReport | None) -> None:
         robot, was_failing = key[0], self.failing
+        self._count += 1
+        self._seen[robot] = self._count
         own = self.robots.setdefault(robot, OutcomeHistory(ROBOT_RESOLVED_WINDOW, 2 * WINDOW))
         own.add(key, success)
         if robot in (alone := self.failing_robots):
@@ -72,24 +83,35 @@ class _ClassHistory:
         self.reports = deque(list(self.reports)[-WINDOW:], maxlen=MAX_STORED_REPORTS)
 
     def correct(self, key: EpisodeKey, success: bool) -> bool:
-        own = self.robots.get(key[0])
+        own, was_failing = self.robots.get(key[0]), self.failing
         changed = own is not None and own.correct(key, success)
-        return self.fleet.correct(key, success) or changed
+        changed = self.fleet.correct(key, success) or changed
+        if self.failing and not was_failing:
+            self._begin_to_fail()
+        return changed
+
+    def forget(self, robot: str) -> None:
+        self.robots.pop(robot, None)
+        self._seen.pop(robot, None)
 
     def __contains__(self, key: EpisodeKey) -> bool:
         return key in self.fleet or (key[0] in self.robots and key in self.robots[key[0]])
 
     @property
     def failing(self) -> bool:
-        return self.fleet.failing or any(own.failing for own in self.robots.values())
+        return self.fleet.failing or any(map(self._fails_on, self.robots))
 
     @property
     def failing_robots(self) -> tuple[str, ...]:
-        failing = tuple(sorted(robot for robot, own in self.robots.items() if own.failing))
+        failing = tuple(sorted(filter(self._fails_on, self.robots)))
         if not failing:
             return ()
         others = self.fleet.latest(WINDOW, without=failing)
-        return failing if others and others.count(True) >= FAILING_SUCCESS * len(others) else ()
+        is_alone = len(others) >= OTHERS_EPISODES and others.count(True) >= OTHERS_SUCCESS * len(others)
+        return failing if is_alone else ()
+
+    def _fails_on(self, robot: str) -> bool:
+        return self.robots[robot].failing and self._count - self._seen[robot] < ACTIVE_WITHIN
 
 
 class FailureMonitor:
@@ -140,7 +162,7 @@ class FailureMonitor:
         if len(self._pairs) > MAX_ROBOT_HISTORIES:
             (name, robot), _ = self._pairs.popitem(last=False)
             if name in self._classes:
-                self._classes[name].robots.pop(robot, None)
+                self._classes[name].forget(robot)
 
     def _correct(self, key: EpisodeKey, success: bool) -> None:
         for history in self._classes.values():

@@ -57,6 +57,13 @@ class OutcomeHistory:
         self._episodes.append(_CountedEpisode(key, success, self.failing))
         if success is self.failing:  # another failure of what fails, or success of what succeeds, changes nothing
             self.failing = _fails(self.latest(self._resolved_window if self.failing else WINDOW), self.failing)
+            if success and not self.failing:
+                self._forget_before_resolution()
+
+    def _forget_before_resolution(self) -> None:
+        """Failures from before must not make it fail again at the next one."""
+        while len(self._episodes) > max(self._resolved_window, 1) and self._resolved_window < WINDOW:
+            self._episodes.popleft()
 
     def correct(self, key: EpisodeKey, success: bool) -> bool:
         """Change an outcome and decide again from there on; returns whether anything changed.

@@ -57,8 +57,12 @@ class FitterProcess:
         """Fit until `stop`."""
         works = False
         while not stop.is_set():
-            for found in self._journal.poll(0.0 if works else _WAIT_S):
-                self._fitter.take(found.block)
+            found = self._journal.poll(0.0 if works else _WAIT_S)
+            for each in found:
+                self._fitter.take(each.block)
+            if found:  # read on first: what is fitted must not be yesterday's
+                works = True
+                continue
             works = self._fitter.step()
             self._stats.write(self._fitter.counts)
         self._stats.write(self._fitter.counts, force=True)

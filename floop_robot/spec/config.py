@@ -96,7 +96,7 @@ class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Hyper-parameters of SAC."""
     ppo: PpoSettings = msgspec.field(default_factory=PpoSettings)
     """Hyper-parameters of PPO."""
-    device: Device = "auto"
+    device: Device = "cpu"
     """Where gradient steps are computed: `cpu`, `cuda`, or `auto`: a GPU where there is one and a hidden layer has 128
     units or more. PPO computes on the CPU."""
     candidate_interval_s: Positive = 3.0

@@ -6,15 +6,23 @@ in order and again after a restart. The last fit of a robot counts.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import msgspec
 import numpy as np
 
-from floop_robot.spec.hidden_parameters import PARAMETERS, HiddenParameters, Range
+from floop_robot.spec.hidden_parameters import PARAMETERS, HiddenParameters, HiddenRanges, Range
 from floop_robot.spec.records import Event
 
+POSSIBLE: dict[str, Range] = dict.fromkeys(PARAMETERS, (0.0, 100.0)) | {
+    "mass_factor": (1e-3, 100.0),
+    "latency_s": (0.0, 2.0),
+    "position_noise_m": (0.0, 0.2),
+    **{f"calibration_{axis}_m": (-0.5, 0.5) for axis in "xyz"},
+}
+"""Worlds outside these ranges are no fit, whoever sent them."""
+MAX_PLACE_STD_M = 0.01
+"""A horizontal calibration that is known no better is not practised: worlds 6 cm off teach nothing."""
 FIT_EVENT = "simulator_fit"
 """Name of the event; its detail is the fit as JSON."""
 
@@ -36,11 +44,16 @@ class SimulatorFit(msgspec.Struct, frozen=True, kw_only=True):
     mismatch: float
     """The same of the fitted simulator."""
     explains: bool
-    """Whether the fitted simulator fails where the robot failed. If not, the failures can't be simulated."""
+    """Whether the best of the worlds comes near the recordings. If none does, the failures can't be simulated."""
 
     def draw(self, rng: np.random.Generator) -> HiddenParameters:
-        """One of the worlds at random."""
-        return self.samples[int(rng.integers(len(self.samples)))]
+        """One of the worlds at random; where the horizontal calibration is not known, that of any robot."""
+        world = self.samples[int(rng.integers(len(self.samples)))]
+        if max(self.std("calibration_x_m"), self.std("calibration_y_m")) <= MAX_PLACE_STD_M:
+            return world
+        other = HiddenRanges().draw(rng)
+        x, y = other.calibration_x_m, other.calibration_y_m
+        return msgspec.structs.replace(world, calibration_x_m=x, calibration_y_m=y)
 
     def mean(self, parameter: str) -> float:
         """Mean of a parameter, by its name in `PARAMETERS`."""
@@ -73,6 +86,10 @@ def fits_of(events: Iterable[Event]) -> list[SimulatorFit]:
                 fit = msgspec.json.decode(event.detail, type=SimulatorFit)
             except (msgspec.MsgspecError, RecursionError):
                 continue
-            if fit.samples and all(math.isfinite(v) for s in fit.samples for v in (getattr(s, n) for n in PARAMETERS)):
+            if fit.samples and all(map(_is_possible, fit.samples)):
                 found.append(fit)
     return found
+
+
+def _is_possible(world: HiddenParameters) -> bool:
+    return all(low <= getattr(world, name) <= high for name, (low, high) in POSSIBLE.items())  # False for NaN

@@ -23,7 +23,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Successful episodes of the scripted expert; the policy starts as their clone (SAC: learns from them, too)."""
     seed: Count = 0
     """Seed of everything that is random."""
-    device: Device = "auto"
+    device: Device = "cpu"
     """Where gradient steps are computed: `cpu`, `cuda`, or `auto`: a GPU where there is one and a hidden layer has 128
     units or more. PPO computes on the CPU."""
     until_success: float = 0.95

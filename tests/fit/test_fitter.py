@@ -77,3 +77,17 @@ def test_a_restarted_fitter_finds_its_fit_in_the_journal(fitter: Fitter) -> None
     for block in (*WORN, decode_block(encode_block(stream_info("fitter", source=Source.FITTER), 0, [fit]))):
         fitter.take(block)
     assert not fitter.step()
+
+
+def test_rows_of_another_contract_are_not_fitted(fitter: Fitter) -> None:
+    for block in WORN:
+        fitter.take(msgspec.structs.replace(block, info=stream_info()))
+    assert fitter.failures.failing and not fitter.step()
+
+
+def test_a_journal_that_is_replaced_ends_the_fit_under_way(fitter: Fitter) -> None:
+    for block in WORN:
+        fitter.take(block)
+    assert fitter.step()
+    fitter.forget_reports()
+    assert not fitter.step() and not fitter.counts.fitting

@@ -342,7 +342,10 @@ def test_a_robot_whose_camera_is_off_makes_a_candidate_due_at_once(tmp_path: Pat
     assert len(rig.publisher.candidates) == 1, "nothing new"
     assert rig.publisher.live[-1][1].manifest.calibration == candidate.manifest.calibration, "explorers see likewise"
     again = LearnerRig(tmp_path)
-    again.learner.start_from(rig.learner.snapshot())
+    again.learner.start_from(rig.learner.snapshot(), resume=True)
     again.learner.step(0.0)
     assert again.learner.bundle().manifest.calibration == candidate.manifest.calibration
+    elsewhere = LearnerRig(tmp_path)
+    elsewhere.learner.start_from(rig.learner.snapshot())
+    assert not elsewhere.learner.bundle().manifest.calibration, "another fleet has a robot_3 of its own"
     assert not again.publisher.candidates, "it was offered before the restart"

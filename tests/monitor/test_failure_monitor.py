@@ -252,3 +252,41 @@ def test_only_robots_on_their_deployed_policy_count() -> None:
     assert (monitor.episodes, monitor.failing) == (0, ())
     monitor.take(StreamInfo("robot_1", "boot", TASK, ids, Source.ROBOT), ends, [label(0, True)])
     assert (monitor.episodes, monitor.success("box")) == (3, (1, 3))
+
+
+def test_a_robot_that_failed_alone_and_left_is_forgotten() -> None:
+    monitor = FailureMonitor()
+    fleet_at_work(monitor, 10, lambda robot: robot != "robot_3")
+    assert monitor.failing_robots("box") == ("robot_3",)
+    for i in range(failure_monitor.ACTIVE_WITHIN - 1):  # robot_4 had one since robot_3's last
+        assert monitor.failing == ("box",)
+        monitor.count(("robot_1", "later", i), "box", success=True)
+    assert monitor.failing == () and monitor.failing_robots("box") == ()
+
+
+def test_one_failure_after_the_resolution_does_not_make_a_robot_failing() -> None:
+    monitor = FailureMonitor()
+    fleet_at_work(monitor, 10, lambda robot: robot != "robot_3")
+    for i in range(ROBOT_RESOLVED_WINDOW):
+        assert monitor.failing_robots("box") == ("robot_3",)
+        monitor.count(("robot_3", "later", i), "box", success=True)
+    monitor.count(("robot_3", "later", 99), "box", success=False)
+    assert monitor.failing == ()
+
+
+def test_no_robot_is_named_while_little_is_known_of_the_others() -> None:
+    monitor = FailureMonitor()
+    monitor.count(("robot_2", "boot", 0), "box", success=True)
+    for i in range(4):
+        monitor.count(("robot_1", "boot", i), "box", success=False)
+    assert monitor.failing == ("box",) and monitor.failing_robots("box") == ()
+
+
+def test_labels_that_make_a_class_failing_begin_a_new_world_too() -> None:
+    monitor = FailureMonitor()
+    for episode in range(10):
+        monitor.observe(episode_end("box", True, episode), "robot_1", "boot")
+    assert not monitor.has_failed("box")
+    for episode in range(10):
+        monitor.observe(label(episode, False), "robot_1")
+    assert monitor.failing == ("box",) and monitor.has_failed("box")

@@ -43,8 +43,8 @@ def test_numbers_of_records_are_bounded_where_they_arrive(field: str, value: int
 
 
 def test_codes_on_disk_never_change() -> None:
-    assert [*map(int, Source)] == [*map(int, ActMode)] == [*map(int, OutcomeCode)] == [0, 1, 2]
-    assert (Source.ROBOT, ActMode.MEAN, OutcomeCode.SUCCESS) == (0, 0, 0)
+    assert [*map(int, Source)] == [0, 1, 2, 3] and [*map(int, ActMode)] == [*map(int, OutcomeCode)] == [0, 1, 2]
+    assert (Source.FITTER, Source.ROBOT, ActMode.MEAN, OutcomeCode.SUCCESS) == (3, 0, 0, 0)
 
 
 def test_a_scenario_comes_back_from_json() -> None:

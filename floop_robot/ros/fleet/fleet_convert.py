@@ -67,6 +67,7 @@ def fleet_to_msg(status: FleetStatus) -> msg.FleetState:
         held=status.fleet.held,
         pin=status.fleet.pin,
         watch=_monitor_to_msg(status.watch, status.watched_s),
+        canary=_monitor_to_msg(status.canary, 0.0),
         waiting_sha256=status.waiting,
         robots=[robot_to_msg(robot) for robot in status.robots],
         audit=convert_valid(audit_to_msg, status.audit),

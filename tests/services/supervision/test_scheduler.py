@@ -46,13 +46,13 @@ def test_the_phase_is_what_the_loop_waits_for(
     assert phase_of(failing, on_trial, successes) is phase
 
 
-def test_whoever_the_loop_waits_for_has_the_lowest_value_of_the_three() -> None:
+def test_whoever_the_loop_waits_for_has_the_lowest_value_and_so_has_the_fitter() -> None:
     first = {phase: {part for part, nice in values.items() if nice == FIRST} for phase, values in NICE.items()}
     assert first == {
         LoopPhase.CALM: set(),
-        LoopPhase.EXPLORE: {"explorer"},
-        LoopPhase.LEARN: {"learner"},
-        LoopPhase.JUDGE: {"gate"},
+        LoopPhase.EXPLORE: {"explorer", "fitter"},
+        LoopPhase.LEARN: {"learner", "fitter"},
+        LoopPhase.JUDGE: {"gate", "fitter"},
     }
     assert 0 <= FIRST < BESIDE < SECOND < LAST <= 19
 

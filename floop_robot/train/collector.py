@@ -71,6 +71,7 @@ class Collector:
     def __init__(self, spec: TrainingEnvSpec) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
+        self._is_asked = False
         self._process = context.Process(target=_worker_main, args=(spec, theirs), name="floop-collector", daemon=True)
         self._process.start()
         theirs.close()
@@ -82,7 +83,9 @@ class Collector:
         self.close()
 
     def ask(self, request: CollectRequest) -> None:
-        """Have episodes made; returns at once."""
+        """Have episodes made; returns at once. What was asked before must have been received."""
+        assert not self._is_asked, "the last answer was not received: this one would be taken for it"
+        self._is_asked = True
         try:
             self._connection.send(request)
         except (BrokenPipeError, ConnectionResetError):
@@ -90,6 +93,7 @@ class Collector:
 
     def receive(self) -> list[TrainingEpisode]:
         """The episodes last asked for; waits for them. Raises `CollectorFailed` when the worker broke."""
+        self._is_asked = False
         try:
             reply: Any = self._connection.recv()
         except (EOFError, ConnectionResetError):

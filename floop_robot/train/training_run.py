@@ -92,8 +92,8 @@ class TrainingRun:
         """Act, learn and select until the policy is good enough or the data is used up; keep the best weights."""
         config = self.config
         selected_at = 0
-        self._request_episodes()
         while self.transitions < config.total_timesteps:
+            self._request_episodes()  # one request for each answer: what is asked and not received would come later
             self._update()
             version = self._version
             for episode in self._collector.receive():
@@ -103,7 +103,6 @@ class TrainingRun:
                 selected_at = self.transitions
                 if self._select():
                     break
-            self._request_episodes()
             self._report_progress("learning")
         if self._selector.best is not None:
             self.algorithm.restore(self._selector.best[1], self.algorithm.progress.gradient_steps)

@@ -18,7 +18,6 @@ from floop_robot.spec.errors import StorageError
 if TYPE_CHECKING:
     from floop_robot.demo.report import DemoReport
 
-TASK = "floop/Pick-v0"
 RECOVERY_FAILED = 3
 """Exit status of a run that did not recover."""
 
@@ -34,6 +33,7 @@ class _WithShifts(click.Command):
 
 
 @click.command(cls=_WithShifts)
+@click.option("--task", default="floop/Pick-v0", show_default=True, help="What the robots do.")
 @click.option("--robots", default=4, show_default=True, type=click.IntRange(1, 16), help="Simulated robots.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Seed of worlds and learner.")
 @click.option("--shift", default="new-object", show_default=True, help="How the world shifts; see the list below.")
@@ -71,6 +71,7 @@ class _WithShifts(click.Command):
 @click.option("--report", type=click.Path(path_type=Path), default=None, help="Also write the report to this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 def demo(
+    task: str,
     robots: int,
     seed: int,
     shift: str,
@@ -90,6 +91,7 @@ def demo(
     live success, and known tasks were kept (no loss of more than 1 point is shown, 95 % confidence). Exit status 3: it
     did not recover; the title of the table says why.
     """
+    from floop_policies import baseline as shipped
     from floop_robot.demo.pictures import write_pictures
     from floop_robot.demo.report import check_writable, save_report
     from floop_robot.demo.run import DemoPlan, Experiment, check_world
@@ -100,15 +102,14 @@ def demo(
     from floop_robot.train.validate import load_policy
 
     only = tuple(name.strip() for name in shift_robots.split(",") if name.strip())
-    check_world(SimWorld(shift, only), FloopConfig(robots=robots).robot_names)
+    check_world(task, SimWorld(shift, only), FloopConfig(robots=robots).robot_names)
     if report is not None:
         check_writable(report)
-    if baseline is not None:
-        load_policy(baseline, TASK)
+    load_policy(baseline or shipped(task), task)
     with ExitStack() as stack:
         domain, base_port = ros_domain(robots, no_ros, stack), stack.enter_context(reserved_base_port())
         run_dir = _new_run_dir()
-        plan = DemoPlan(run_dir=run_dir, task=TASK, robots=robots, seed=seed, shift=shift,
+        plan = DemoPlan(run_dir=run_dir, task=task, robots=robots, seed=seed, shift=shift,
                     shift_robots=only, baseline=str(baseline or ""),
                     longest_s=seconds, evaluation_scenarios=episodes, required_success=required, base_port=base_port,
                     ros_domain=domain)  # fmt: skip

@@ -113,6 +113,7 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     restarts: dict[str, int]
     bundles: dict[str, str]
     journal: str
+    task: str
     robots: int
     seed: int
     shift: str

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
-from floop_envs.shifts import get_shift
+from floop_envs.shifts import shifted_scenarios
 from floop_robot.bundle import Bundle
 from floop_robot.demo.evaluate import EvaluationResult, FinalEvaluation
 from floop_robot.demo.live_success import LiveSuccess, ObservedShift, read_shift
@@ -27,6 +28,7 @@ from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.sim.sim_world import SimWorld, set_world
 from floop_robot.spec.config import Endpoints, FloopConfig
 from floop_robot.spec.errors import FloopError, UnknownName
+from floop_robot.spec.tasks import get_task
 from floop_robot.stream.journal import JournalAudit
 from floop_robot.stream.tail_client import TailClient
 from floop_robot.train.validate import load_policy
@@ -88,9 +90,13 @@ class DemoProgress(msgspec.Struct, frozen=True, kw_only=True):
 ProgressCallback = Callable[[DemoProgress], None]
 
 
-def check_world(world: SimWorld, robots: tuple[str, ...]) -> None:
-    """Raise `UnknownName` for a shift that does not exist, or one of robots that are not among the fleet's `robots`."""
-    get_shift(world.shift or "")
+def check_world(task: str, world: SimWorld, robots: tuple[str, ...]) -> None:
+    """Raise `UnknownName` for a task or shift that does not exist, or robots that are not among the fleet's `robots`.
+
+    Also for a shift to objects that the task can't lay out, since the catalog has no model of them.
+    """
+    get_task(task)
+    shifted_scenarios(world.shift or "", task).sample(np.random.default_rng(0))
     for robot in world.robots:
         if robot not in robots:
             raise UnknownName("robot", robot, robots, "this fleet")
@@ -112,7 +118,7 @@ class Experiment:
     """One run of the demo; for one thread."""
 
     def __init__(self, plan: DemoPlan, on_progress: ProgressCallback) -> None:
-        """Raises `UnknownName` for a shift or robot that does not exist, before anything is started."""
+        """Raises `UnknownName` for a task, shift or robot that does not exist, before anything is started."""
         self.plan, self._on_progress = plan, on_progress
         self.config = FloopConfig(
             task=plan.task,
@@ -122,7 +128,7 @@ class Experiment:
             run_dir=str(plan.run_dir),
             endpoints=Endpoints(base_port=plan.base_port),
         )
-        check_world(plan.world, self.config.robot_names)
+        check_world(plan.task, plan.world, self.config.robot_names)
         self._start_s = time.monotonic()
         self.shift_ns = 0
         """Wall clock of the shift, nanoseconds; 0 before it."""

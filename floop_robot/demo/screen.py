@@ -160,6 +160,7 @@ def _rows(r: DemoReport) -> list[tuple[str, str]]:
     best = "" if r.best_known is None else f" (best known policy for these tasks: {r.best_known:.1%})"
     stages = ", ".join(f"{name} {value:.1f}" for name, value in r.tti_stages_s.items())
     return [
+        ("task; change of the world", f"{r.task}; {r.shift_name}"),
         ("success before (known tasks, shipped policy)", f"{r.success_before:.1%}"),
         (f"success dip ({r.shift_name}, shipped policy)", f"{r.success_dip:.1%}"),
         (f"success after ({r.shift_name}, final policy)", f"{r.success_after:.1%}{best}"),

@@ -90,6 +90,7 @@ def summarize(
             "final": str(Path(config.run_dir) / "final.floop"),
         },
         journal=str(Path(config.run_dir) / "journal.sqlite"),
+        task=config.task,
         robots=config.robots,
         seed=config.seed,
         shift=shift,

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from floop_robot.spec.errors import UnknownName
+from floop_robot.spec.errors import ConfigError
 
 _FOLDER = Path(__file__).resolve().parent
 NAMES = {"floop/Pick-v0": "pick", "floop/PickPlace-v0": "pick_place"}
 
 
 def baseline(task_id: str) -> Path:
-    """The shipped policy bundle of a task; raises `UnknownName` for a task without one."""
+    """The shipped policy bundle of a task; raises `ConfigError` for a task without one."""
     shipped = {task: path for task, name in NAMES.items() if (path := bundle_path(name)).is_file()}
     if task_id not in shipped:
-        raise UnknownName("task", task_id, shipped, "the shipped policies")
+        raise ConfigError(
+            f"no policy is shipped for task {task_id!r} (only for {', '.join(shipped)}); train one and give its bundle"
+        )
     return shipped[task_id]
 
 

@@ -103,9 +103,9 @@ def demo(
 
     only = tuple(name.strip() for name in shift_robots.split(",") if name.strip())
     check_world(task, SimWorld(shift, only), FloopConfig(robots=robots).robot_names)
+    load_policy(baseline or shipped(task), task)
     if report is not None:
         check_writable(report)
-    load_policy(baseline or shipped(task), task)
     with ExitStack() as stack:
         domain, base_port = ros_domain(robots, no_ros, stack), stack.enter_context(reserved_base_port())
         run_dir = _new_run_dir()

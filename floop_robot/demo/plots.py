@@ -47,8 +47,8 @@ def plot_run(history: History, report: DemoReport, shift: ObservedShift, path: P
     above.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3, frameon=False)
     dip, after, episodes = report.success_dip, report.success_after, report.evaluation_episodes
     ending = "recovered" if report.recovered else f"not recovered: {report.reason}"
-    title = f"{report.task}, {report.shift_name}: success {dip:.0%} → {after:.0%} on {episodes} fresh scenarios\n{ending}"
-    above.set_title(title, pad=20, fontsize=11)
+    figures = f"success {dip:.0%} → {after:.0%} on {episodes} fresh scenarios"
+    above.set_title(f"{report.task}, {report.shift_name}: {figures}\n{ending}", pad=20, fontsize=11)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

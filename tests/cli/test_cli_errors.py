@@ -49,6 +49,8 @@ SAID_OF = {
         ("play --out clip.bmp", "use a name that ends in .gif, .mp4 or .png"),
         ("play --seed -1", "0<=x<=9999"),
         ("demo --no-ros --shift new-objct", "did you mean 'new-object'?"),
+        ("demo --no-ros --task floop/Pik-v0", "did you mean 'floop/Pick-v0'?"),
+        (f"demo --no-ros --task floop/PickPlace-v0 --baseline {PICK}", "(floop/PickPlace-v0, "),
         ("demo --no-ros --shift-robots robot_2,robot_5", "unknown robot 'robot_5' in this fleet"),
         ("demo --no-ros --robots 0", "1<=x<=16"),
         ("demo --no-ros --baseline nope.floop", "cannot read nope.floop"),

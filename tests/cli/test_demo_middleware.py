@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import floop_policies
+from floop_envs import shifts
 from floop_robot.cli.demo import ros_domain
 from floop_robot.services.supervision.ros_domain import MAX_ROBOTS, ros_unavailable_reason
 from tests.support.cli_in_process import Floop
@@ -43,3 +45,23 @@ def test_a_mistake_is_said_before_anything_about_the_fleet(robots: int, floop: F
     options = "--headless", "--robots", str(robots)
     assert "did you mean 'new-object'?" in floop("demo", *options, "--shift", "new-objct").error
     assert "no-such.floop" in floop("demo", *options, "--baseline", tmp_path / "no-such.floop").error
+
+
+def test_a_task_without_a_shipped_policy_is_refused_before_anything_starts(
+    floop: Floop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(floop_policies.NAMES, "floop/PickPlace-v0")
+    error = floop("demo", "--headless", "--task", "floop/PickPlace-v0", "--report", tmp_path / "new" / "r.json").error
+    assert "no policy is shipped for task 'floop/PickPlace-v0' (only for floop/Pick-v0)" in error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("task", ["floop/Pick-v0", "floop/PickPlace-v0"])
+def test_a_shift_to_objects_without_a_model_is_refused_before_anything_starts(
+    task: str, floop: Floop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = shifts.WorldShift("odd", "objects that nobody drew", shifts._of_class("teapot"))
+    monkeypatch.setattr(shifts, "SHIFTS", (*shifts.SHIFTS, odd))
+    error = floop("demo", "--headless", "--task", task, "--shift", "odd").error
+    assert "unknown object class 'teapot' in the model catalog" in error
+    assert not list(tmp_path.iterdir())

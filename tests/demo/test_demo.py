@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from floop_robot.bundle import Bundle
-from floop_robot.sim.sim_world import evaluation_scenarios
+from floop_robot.sim.sim_world import SimWorld, evaluation_scenarios
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.stream.journal import JournalReader
 from floop_robot.train.validate import evaluate
@@ -44,8 +44,21 @@ def nothing_is_left(folder: Path) -> None:
     assert not [path for path in folder.rglob("*") if path.is_socket()]
 
 
-def test_a_demo_that_is_too_short_reports_everything_and_ends_with_status_3(tmp_path: Path) -> None:
-    options = "--seconds", "40", "--episodes", str(EPISODES), "--seed", "7"
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        ("--seconds", "40"),
+        # Its episodes are longer.
+        pytest.param(
+            ("--seconds", "75", "--task", "floop/PickPlace-v0", "--shift-robots", "robot_2"), marks=pytest.mark.slow
+        ),
+    ],
+    ids=["Pick", "PickPlace, one robot shifted"],
+)
+def test_a_demo_that_is_too_short_reports_everything_and_ends_with_status_3(
+    tmp_path: Path, chosen: tuple[str, ...]
+) -> None:
+    options = *chosen, "--episodes", str(EPISODES), "--seed", "7"
     with demo(tmp_path, *options, "--json", "--report", str(tmp_path / "report.json")) as running:
         out, err = running.communicate(timeout=180)
     assert running.returncode == 3, err
@@ -57,6 +70,7 @@ def test_a_demo_that_is_too_short_reports_everything_and_ends_with_status_3(tmp_
     assert msgspec.json.decode((run_dir / "report.json").read_bytes()) == report
     _says_that_it_did_not_recover(report)
     config = load_config(run_dir / "floop.yaml")
+    assert report["task"] == config.task == (chosen[3] if len(chosen) > 2 else "floop/Pick-v0")
     _can_be_computed_again(report, config, tmp_path)
     assert (run_dir / "timeline.png").stat().st_size > 1000
     assert (run_dir / "before_after.gif").stat().st_size > 1000
@@ -87,10 +101,12 @@ def _can_be_computed_again(report: dict[str, Any], config: FloopConfig, folder: 
     final = Bundle.load(folder / report["bundles"]["final"])
     assert final.manifest.version == report["final_version"]
     shipped = Bundle.load(Path(report["bundles"]["shipped"]))
-    for shift, key in ((None, "success_before"), (report["shift"], "success_dip")):
-        scenarios = evaluation_scenarios(
-            config.task, shift, config.robot_names, config.seed, report["evaluation_episodes"]
-        )
+    shifted = SimWorld(report["shift"], tuple(report["shift_robots"])).shifted_robots(config.robot_names)
+    for shift, robots, key in (
+        (None, config.robot_names, "success_before"),
+        (report["shift"], shifted, "success_dip"),
+    ):
+        scenarios = evaluation_scenarios(config.task, shift, robots, config.seed, report["evaluation_episodes"])
         assert evaluate(shipped, scenarios).success == report[key]
     reader = JournalReader(folder / report["journal"])
     try:

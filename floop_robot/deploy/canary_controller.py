@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from floop_robot.bundle import Bundle
 from floop_robot.bundle.delivery import Receipt
 from floop_robot.deploy.canary import CanaryDecision, CanaryWatch
-from floop_robot.deploy.deployment_monitor import FailingTasks, MonitorReport, Tally
+from floop_robot.deploy.deployment_monitor import FailingTasks, LiveStatistics, MonitorReport, Tally
 from floop_robot.deploy.registry import FLEET, Directive, LiveEpisode, Origin, Publication, Registry, VersionInfo
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.verdict import Verdict
@@ -38,11 +38,13 @@ class CanaryController:
         """Where the watch stands; None while nothing is tried."""
         return self._watch.report() if self._watch else None
 
-    @property
-    def may_begin(self) -> bool:
-        """Whether the robot may try a version now."""
-        robot = self._config.canary
-        if not robot or self._watch:
+    def may_begin(self, live: LiveStatistics, now_ns: int) -> bool:
+        """Whether the robot may try a version now, by what robots did so far.
+
+        A robot that did no failing task within the last `canary_s` would show nothing in the next one either.
+        """
+        robot, since_ns = self._config.canary, now_ns - round(self._config.canary_s * 1e9)
+        if not robot or self._watch or live.worked_on_failing_ns(robot) < since_ns:
             return False
         directives = self._registry.directive(robot), self._registry.directive(FLEET)
         return not any(each.held or each.pin or each.drained for each in directives)

@@ -14,6 +14,7 @@ from floop_robot.deploy.registry import (
     FLEET,
     LEARNED,
     PRODUCTION,
+    CandidateInfo,
     CandidateState,
     JournalPosition,
     LiveEpisode,
@@ -93,18 +94,31 @@ class DeploymentController:
     def submit(self, bundle: Bundle, verdict: Verdict, who: str, now_ns: int) -> tuple[CandidateState, int, bool]:
         """Take in a judged candidate; returns state, version and whether it was new."""
         state = _STATES.get(verdict.decision)
-        if verdict.canary and self.canary.may_begin and self._judged_against_production(verdict):
+        if verdict.canary and self.canary.may_begin(self.record, now_ns) and self._judged_against_production(verdict):
             state = CandidateState.CANARY
         if state is None:
             state = CandidateState.WAITING if self._judged_against_production(verdict) else CandidateState.STALE
-        info, new = self.registry.submit(bundle, verdict, state, who, now_ns)
+        if state is CandidateState.CANARY:
+            info, new = self._submit_to_canary(bundle, verdict, who, now_ns)
+        else:
+            info, new = self.registry.submit(bundle, verdict, state, who, now_ns)
         if new and state is CandidateState.WAITING:
             self._may_wait = True
             self.tick(now_ns)
-        if new and state is CandidateState.CANARY:
-            self._watch_canary(self.publish(self.canary.publication(bundle, verdict), now_ns))
         info = self.registry.candidate(info.sha256, verdict) or info
         return info.state, info.version, new
+
+    def _submit_to_canary(self, bundle: Bundle, verdict: Verdict, who: str, now_ns: int) -> tuple[CandidateInfo, bool]:
+        """Store a candidate and give it to the canary robot: both or neither, whenever this process is killed."""
+        if (known := self.registry.candidate(bundle.manifest.sha256, verdict)) is not None:
+            return known, False
+        with self.registry.transaction():
+            tried = self.registry.publish(self.canary.publication(bundle, verdict), now_ns)
+            stored = self.registry.submit(bundle, verdict, CandidateState.CANARY, who, now_ns, version=tried.version)
+        self._weights[tried.version] = tried.sha256
+        self._announce(tried, (self._config.canary,))
+        self._watch_canary(tried)
+        return stored
 
     def observe(
         self, episodes: Iterable[LiveEpisode], read: JournalPosition, now_ns: int, labels: Iterable[LiveLabel] = ()

@@ -98,8 +98,8 @@ class LiveStatistics:
         self._tallies: dict[str, dict[str, Tally]] = {}
         # One entry for each name that ever worked: less than its episodes take on disk.
         self._robots: dict[str, Tally] = {}
-        self._recent: dict[tuple[str, str, str], deque[tuple[int, bool]]] = {}
-        """By weights, class and robot: number and outcome."""
+        self._recent: dict[tuple[str, str, str], deque[tuple[int, bool, int]]] = {}
+        """By weights, class and robot: number, outcome, and when it was seen (wall clock, ns)."""
         self._failures = FailureMonitor()
 
     @property
@@ -119,7 +119,9 @@ class LiveStatistics:
         classes[episode.object_class] = classes.get(episode.object_class, Tally()).plus(success)
         # Bounded: it is a window.
         key = (sha256, episode.object_class, episode.robot)
-        self._recent.setdefault(key, deque(maxlen=REFERENCE_WINDOW)).append((self.episodes, success))
+        self._recent.setdefault(key, deque(maxlen=REFERENCE_WINDOW)).append(
+            (self.episodes, success, episode.observed_ns)
+        )
         self._failures.count((episode.robot, episode.boot_id, episode.episode), episode.object_class, success)
 
     def tallies(self, sha256: str) -> Mapping[str, Tally]:
@@ -132,12 +134,22 @@ class LiveStatistics:
 
     def recent(self, sha256: str, failing: FailingTasks | None = None) -> dict[str, Tally]:
         """The last `REFERENCE_WINDOW` episodes of each class, by `task_name`."""
-        found: dict[str, list[tuple[int, bool]]] = {}
+        found: dict[str, list[tuple[int, bool, int]]] = {}
         for (sha, name, robot), outcomes in self._recent.items():
             if sha == sha256:
                 found.setdefault(task_name(name, robot, failing or {}), []).extend(outcomes)
         latest = {name: sorted(outcomes)[-REFERENCE_WINDOW:] for name, outcomes in found.items()}
-        return {name: Tally(sum(s for _, s in outcomes), len(outcomes)) for name, outcomes in latest.items()}
+        return {name: Tally(sum(s for _, s, _ in outcomes), len(outcomes)) for name, outcomes in latest.items()}
+
+    def worked_on_failing_ns(self, robot: str) -> int:
+        """When this robot's last episode on tasks that fail now was seen, on any weights; 0 if there is none."""
+        failing = self.failing
+        seen = (
+            outcomes[-1][2]
+            for (_, name, who), outcomes in self._recent.items()
+            if who == robot and name in failing and (not failing[name] or robot in failing[name])
+        )
+        return max(seen, default=0)
 
 
 def task_name(object_class: str, robot: str, failing: FailingTasks) -> str:

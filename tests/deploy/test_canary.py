@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,7 +19,7 @@ from floop_robot.deploy import Hold, Pin, Resume
 from floop_robot.deploy.canary import CanaryDecision, CanaryWatch
 from floop_robot.deploy.deployment_monitor import Tally
 from floop_robot.deploy.messages import CandidateSubmission, SubmissionResult
-from floop_robot.deploy.registry import CandidateState
+from floop_robot.deploy.registry import CandidateState, Registry
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.verdict import Decision
 from tests.support.in_process_fleet import CONFIG, Episodes, FleetHarness, S, verdict
@@ -88,8 +92,9 @@ def test_one_robot_tries_it_and_all_get_it_when_it_does_better(fleet: CanaryFlee
 
 def test_without_a_result_in_time_the_robot_goes_back(fleet: CanaryFleet) -> None:
     fleet.offer(1, 1)
+    fleet.now_ns += 30 * S
     fleet.work(2, "robot_1", [True, False] * 4)
-    fleet.now_ns += 61 * S
+    fleet.now_ns += 31 * S
     fleet.fleet.tick()
     production = fleet.fleet.status().production
     assert production == 3 and fleet.targets == (3, 3)
@@ -97,6 +102,63 @@ def test_without_a_result_in_time_the_robot_goes_back(fleet: CanaryFleet) -> Non
     assert any("not shown to be better on robot_1 in time: 4 of 8" in line for line in fleet.audit)
     assert fleet.fleet.status().canary is None and not fleet.registry.directive("robot_1").pin
     assert fleet.offer(2, 3).state is CandidateState.CANARY, "the next may be tried"
+
+
+@pytest.mark.parametrize("works_on", [None, "box"])
+def test_a_robot_that_does_no_failing_task_is_asked_once(fleet: CanaryFleet, works_on: str | None) -> None:
+    """One that is off, or has other work: each further try would be two versions for nothing."""
+    fleet.offer(1, 1)
+    fleet.now_ns += 61 * S
+    fleet.fleet.tick()
+    production = fleet.fleet.status().production
+    for seed in (2, 3):
+        if works_on:
+            fleet.work(production, "robot_1", [True] * 5, works_on)
+        fleet.work(production, "robot_2", [False] * 2)
+        assert fleet.offer(seed, production).state is CandidateState.INCONCLUSIVE
+        fleet.now_ns += 61 * S
+        fleet.fleet.tick()
+    assert fleet.targets == (production, production)
+    fleet.work(production, "robot_1", [False])
+    assert fleet.offer(4, production).state is CandidateState.CANARY, "it is back"
+
+
+def test_a_candidate_is_stored_with_the_version_that_the_robot_tries(fleet: CanaryFleet) -> None:
+    answer = fleet.offer(1, 1)
+    assert (answer.version, answer.new) == (2, True)
+    again = fleet.offer(1, 1)
+    assert (again.state, again.version, again.new) == (CandidateState.CANARY, 2, False)
+    fleet.restart()
+    (stored,) = fleet.registry.candidates()
+    assert (stored.state, stored.version) == (CandidateState.CANARY, 2)
+
+
+def test_killed_while_a_candidate_is_stored_it_can_be_offered_again(fleet: CanaryFleet) -> None:
+    """SIGKILL between candidate and version: after the restart neither is there."""
+    fleet.registry.close()
+    killed = multiprocessing.get_context("spawn").Process(target=_offer_and_die, args=(fleet.path, fleet.now_ns))
+    killed.start()
+    killed.join(60.0)
+    assert killed.exitcode == -signal.SIGKILL
+    fleet.restart()
+    assert fleet.registry.candidates() == [] and fleet.targets == (1, 1)
+    answer = fleet.offer(1, 1)
+    assert (answer.state, answer.new) == (CandidateState.CANARY, True)
+    assert fleet.targets == (answer.version, 1)
+    assert fleet.fleet.status().canary.version == answer.version
+
+
+def _offer_and_die(path: Path, now_ns: int) -> None:
+    fleet = CanaryFleet(path.parent, WITH_CANARY)
+    fleet.now_ns = now_ns
+    submit = Registry.submit
+
+    def submit_and_die(*arguments: Any, **options: Any) -> None:
+        submit(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Registry.submit = submit_and_die  # type: ignore[method-assign, assignment]
+    fleet.offer(1, 1)
 
 
 def test_harm_on_known_tasks_sends_it_back_at_once(fleet: CanaryFleet) -> None:

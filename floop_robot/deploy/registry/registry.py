@@ -167,11 +167,12 @@ class Registry:
     # Candidates
 
     def submit(
-        self, bundle: Bundle, verdict: Verdict, state: CandidateState, who: str, now_ns: int
+        self, bundle: Bundle, verdict: Verdict, state: CandidateState, who: str, now_ns: int, *, version: int = 0
     ) -> tuple[CandidateInfo, bool]:
         """Store a judged candidate, once: the same weights and verdict again change nothing.
 
-        One that waits takes the place of one that waited. Returns what is stored, and whether it is new.
+        `version`: the one that it was published under, if it was. One that waits takes the place of one that waited.
+        Returns what is stored, and whether it is new.
         """
         known = self.candidate(bundle.manifest.sha256, verdict)
         if known is not None:
@@ -179,7 +180,7 @@ class Registry:
         info = CandidateInfo(
             sha256=bundle.manifest.sha256,
             state=state,
-            version=0,
+            version=version,
             received_ns=now_ns,
             journal_to=bundle.manifest.data.journal_to,
             verdict=verdict,

@@ -17,11 +17,11 @@ import click
 import msgspec
 
 from floop_robot.cli.doctor_check import DoctorCheck
-from floop_robot.cli.extras import EXTRAS, install_hint
 from floop_robot.cli.ros_checks import ros_checks
 from floop_robot.learn.compiled_update import instruction_set
 from floop_robot.spec.config import ENDPOINT_NAMES, FloopConfig
 from floop_robot.spec.errors import FloopError
+from floop_robot.spec.extras import EXTRAS, REINSTALL, install_hint
 from floop_robot.spec.robot_model import load_robot
 
 _LEAST_FREE_MB = 500
@@ -34,7 +34,7 @@ def _packages() -> Iterator[DoctorCheck]:
         try:
             yield DoctorCheck(name, True, True, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
-            yield DoctorCheck(name, False, True, "not installed", "pip install --force-reinstall floop-robot")
+            yield DoctorCheck(name, False, True, "not installed", REINSTALL)
     for module in EXTRAS:
         found = importlib.util.find_spec(module) is not None
         yield DoctorCheck(module, found, False, "found" if found else "not installed", install_hint(module) or "")
@@ -88,15 +88,15 @@ def _ports() -> Iterator[DoctorCheck]:
 def _files() -> Iterator[DoctorCheck]:
     try:
         robot = load_robot(FloopConfig().robot.model)
-        yield DoctorCheck("robot model", robot.urdf_path.is_file(), True, str(robot.urdf_path), "reinstall floop-robot")
+        yield DoctorCheck("robot model", robot.urdf_path.is_file(), True, str(robot.urdf_path), REINSTALL)
     except FloopError as error:
-        yield DoctorCheck("robot model", False, True, str(error), "reinstall floop-robot")
+        yield DoctorCheck("robot model", False, True, str(error), REINSTALL)
 
 
 def _sac_update() -> DoctorCheck:
     name = instruction_set()
     detail = f"compiled for {name}" if name else "numpy, at half the speed"
-    cure = "install floop-robot from source with a C compiler, on x86-64 with AVX2"
+    cure = "install floop from its checkout with a C compiler, on x86-64 with AVX2"
     return DoctorCheck("sac update", name is not None, False, detail, cure)
 
 

@@ -8,8 +8,8 @@ import sys
 
 import click
 
-from floop_robot.cli.extras import install_hint
 from floop_robot.spec.errors import FloopError, UnknownName
+from floop_robot.spec.extras import install_hint
 
 COMMANDS = {
     "bench": "Run benchmarks; each prints its figures and how it measured them.",

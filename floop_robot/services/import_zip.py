@@ -17,6 +17,7 @@ from floop_robot.bundle import Bundle
 from floop_robot.services.supervision.ros_domain import child_environment
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError, FloopError
+from floop_robot.spec.extras import install_hint
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
@@ -84,6 +85,6 @@ def main(argv: list[str] | None = None) -> int:
     try:
         from floop_robot.learn.sb3_import import bundle_from_zip
     except ModuleNotFoundError as error:
-        raise ConfigError(f"{error.name} is not installed here; pip install 'floop-robot[learn]'") from None
+        raise ConfigError(f"{error.name} is not installed here; {install_hint(error.name or '')}") from None
     bundle_from_zip(arguments.zip, rules.spec, ids, trust=True).save(arguments.out)
     return 0

@@ -187,7 +187,7 @@ def test_a_fleet_with_a_token_file_asks_for_the_token(
 
 
 def test_the_learner_is_paused_and_goes_on(floop: Floop, fleet: SmallFleet) -> None:
-    pytest.importorskip("stable_baselines3", reason="needs floop-robot[learn]")
+    pytest.importorskip("stable_baselines3", reason="needs the extra `learn`")
     options = "--config", str(fleet.file), "--who", "ann"
     assert "no learner answers" in floop("learner", "pause", *options).error
     # The shipped policy has a learner's checkpoint beside it; the fleet's own copy of it has none.

@@ -175,7 +175,7 @@ def test_a_fleet_that_runs_keeps_its_world_when_another_start_is_refused(floop: 
 
 
 def test_a_robot_needs_no_simulator_to_start(tmp_path: Path) -> None:
-    """As after `pip install floop-robot` alone."""
+    """As after `pip install .` alone."""
     blocked = ("torch", "stable_baselines3", "pybullet", "gymnasium", "rclpy", "floop_interfaces")
     program = (
         "import sys\n"

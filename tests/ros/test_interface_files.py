@@ -144,7 +144,7 @@ def test_every_field_of_the_code_has_one_in_the_message(
     """A field that is added to a struct must be added to its message, or be left out here on purpose."""
     module, _, kind = struct.partition(":")
     if module.startswith("learn.") and importlib.util.find_spec("torch") is None:
-        pytest.skip(f"{module} needs floop-robot[learn]; a robot's own environment has no torch")
+        pytest.skip(f"{module} needs the extra `learn`; a robot's own environment has no torch")
     home = importlib.import_module(f"floop_robot.{module}")
     ours = {f.name for f in msgspec.structs.fields(getattr(home, kind))}
     assert left_out <= ours

@@ -297,7 +297,7 @@ def test_no_command_passes_without_its_token(fleet: FleetRig, name: str) -> None
 
 
 def test_a_trusted_zip_becomes_a_version(fleet: FleetRig, tmp_path: Path) -> None:
-    reason = "needs floop-robot[learn]"
+    reason = "needs the extra `learn`"
     build = pytest.importorskip("floop_robot.learn.factory", reason=reason, exc_type=ImportError)
     from floop_robot.learn.export import save_zip
     from floop_robot.learn.spaces import PolicySpace

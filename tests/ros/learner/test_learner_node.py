@@ -16,7 +16,7 @@ from tests.support.ros.skip_reasons import NO_ROS
 from tests.support.waiting import wait_for
 
 pytest.importorskip("rclpy", reason=NO_ROS)
-pytest.importorskip("stable_baselines3", reason="needs floop-robot[learn]")
+pytest.importorskip("stable_baselines3", reason="needs the extra `learn`")
 
 from floop_interfaces import msg, srv
 from floop_policies import baseline

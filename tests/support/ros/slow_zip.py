@@ -35,7 +35,7 @@ class Waits:
 def slow_zip(path: Path) -> Iterator[Callable[[], None]]:
     """A good zip at `path`; loading it ends with this block. Yields a function that waits until it is being loaded."""
     build: Any = pytest.importorskip(
-        "floop_robot.learn.factory", reason="needs floop-robot[learn]", exc_type=ImportError
+        "floop_robot.learn.factory", reason="needs the extra `learn`", exc_type=ImportError
     )
     from floop_robot.learn.export import save_zip
     from floop_robot.learn.spaces import PolicySpace

@@ -1,4 +1,4 @@
-"""Optional modules, and the extra of floop-robot that installs each."""
+"""Optional modules, and the extra of the checkout that installs each: floop is on no package index."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ EXTRAS = {
     "av": "video",
 }
 """Import name → extra."""
+REINSTALL = "in the checkout, run `pip install --force-reinstall .`"
+"""Cure of an installation that lacks what it must have."""
 
 
 def install_hint(module: str) -> str | None:
-    """Return the command that installs `module`, or None when it belongs to no extra."""
+    """Say how to install `module`; None when it belongs to no extra."""
     extra = EXTRAS.get(module.split(".")[0])
-    return f"pip install 'floop-robot[{extra}]'" if extra else None
+    return f'in the checkout, run `pip install ".[{extra}]"`' if extra else None

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from floop_robot.cli.which_fleet import fleet_options, running_fleet
+from floop_robot.cli.which_fleet import fleet_options, starting_fleet
 from floop_robot.deploy import FleetClient, Policies
 from floop_robot.deploy.messages import GetPolicies
 
@@ -17,7 +17,7 @@ from floop_robot.deploy.messages import GetPolicies
 @fleet_options
 def policies(config: Path | None, as_json: bool) -> None:
     """List all versions, oldest first: where they come from, and when they were published."""
-    with FleetClient(running_fleet(config).endpoints.fleet_rpc) as client:
+    with FleetClient(starting_fleet(config).endpoints.fleet_rpc) as client:
         found = client.ask(GetPolicies(), Policies)
     if as_json:
         click.echo(msgspec.json.encode(found).decode())

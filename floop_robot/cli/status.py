@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from floop_robot.cli.which_fleet import fleet_options, running_fleet
+from floop_robot.cli.which_fleet import fleet_options, starting_fleet
 from floop_robot.deploy import FleetClient, FleetStatus
 from floop_robot.deploy.deployment_monitor import MonitorDecision, MonitorReport
 from floop_robot.deploy.registry import Directive
@@ -25,7 +25,7 @@ _FOUND = {
 @fleet_options
 def status(config: Path | None, as_json: bool) -> None:
     """Show versions, live success, candidates, and the latest entries of the audit log."""
-    with FleetClient(running_fleet(config).endpoints.fleet_rpc) as client:
+    with FleetClient(starting_fleet(config).endpoints.fleet_rpc) as client:
         found = client.status()
     click.echo(msgspec.json.encode(found).decode() if as_json else _text(found))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError
 
 RUNS = Path("runs")
+STARTING_S = 5.0
+"""`floop up` marks its fleet as running within this time."""
+_POLL_S = 0.1
 
 
 def fleet_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -22,6 +26,24 @@ def fleet_options(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)
     return click.option("--config", type=click.Path(path_type=Path), default=None,
                         help="The fleet's floop.yaml; left out: of the one that runs here.")(command)  # fmt: skip
+
+
+def starting_fleet(config: Path | None) -> FloopConfig:
+    """As `running_fleet`, for questions: while none runs, it waits, since one may have been started just now."""
+    deadline_s = time.monotonic() + STARTING_S
+    while not _is_running(config) and time.monotonic() < deadline_s:
+        time.sleep(_POLL_S)
+    return running_fleet(config)
+
+
+def _is_running(config: Path | None) -> bool:
+    if config is not None:
+        return not stopped_reason(load_config(config))
+    return any(is_running(file.parent) for file in _configurations())
+
+
+def _configurations() -> list[Path]:
+    return sorted(RUNS.glob(f"*/{CONFIG_FILE}"))
 
 
 def running_fleet(config: Path | None) -> FloopConfig:
@@ -42,7 +64,7 @@ def fleet_config(config: Path | None) -> FloopConfig:
     """
     if config is not None:
         return load_config(config)
-    found = sorted(RUNS.glob(f"*/{CONFIG_FILE}"))
+    found = _configurations()
     if not found:
         raise ConfigError(f"no fleet was started here (no {RUNS}/*/{CONFIG_FILE}); give --config FILE")
     running = [file for file in found if is_running(file.parent)]

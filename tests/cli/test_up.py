@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from floop_policies import bundle_path
+from floop_robot.cli import which_fleet
 from floop_robot.deploy.registry import Origin, read_history
 from floop_robot.services.fleet_manager import REGISTRY_FILE
 from tests.support.cli_in_process import Floop
@@ -190,6 +191,22 @@ def test_a_robot_needs_no_simulator_to_start(tmp_path: Path) -> None:
     found = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert found.returncode == 2
     assert found.stderr == "floop: cannot read nowhere.yaml: No such file or directory; check the path\n"
+
+
+def test_a_fleet_that_was_started_just_now_is_waited_for(
+    floop: Floop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`floop up &`, then `floop status` at once: on the first start, and when a stopped fleet is continued."""
+    monkeypatch.setattr(which_fleet, "STARTING_S", 60.0)
+    for _ in range(2):
+        fleet = Fleet(tmp_path, "--only", "fleet_manager", run_dir="runs/mine")
+        try:
+            found = floop("status")
+            assert found.err.startswith("fleet of runs/mine\n")
+            assert "production v1" in found.out or "no fleet manager answers" in found.err  # yet
+            wait_for(lambda up=fleet: up.health("fleet_manager") == 0, 60, "health")
+        finally:
+            fleet.close()
 
 
 def test_mistakes_are_one_line(floop: Floop, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from floop_robot.cli.which_fleet import fleet_options, starting_fleet
 from floop_robot.deploy import FleetClient, FleetStatus
 from floop_robot.deploy.deployment_monitor import MonitorDecision, MonitorReport
 from floop_robot.deploy.registry import Directive
+from floop_robot.spec.calibration import calibration_text
 
 _FOUND = {
     MonitorDecision.HOLD: "not confirmed yet",
@@ -36,6 +37,8 @@ def _text(s: FleetStatus) -> str:
         found = _FOUND[s.watch.decision]
         bytes_of = f" (the bytes of v{s.watch.version})" if s.watch.version != s.production else ""
         lines.append(f"v{s.production}{bytes_of} in production for {s.watched_s:.0f} s: {found}, {s.watch.reason}")
+    if s.calibration:
+        lines.append(f"v{s.production} corrects perceived positions of {calibration_text(s.calibration)}")
     if s.canary is not None:
         lines.append(f"{s.canary_robot} alone tries v{s.canary.version}: {_tallies(s.canary)}")
     lines.append(f"candidates: {s.accepted} accepted, {s.rejected} rejected, {s.inconclusive} inconclusive")

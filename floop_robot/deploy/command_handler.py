@@ -28,6 +28,7 @@ from floop_robot.deploy.deployment_controller import DeploymentController
 from floop_robot.deploy.lineage import rolled_back
 from floop_robot.deploy.registry import FLEET, LEARNED, Directive, Origin, Publication, Registry
 from floop_robot.durable.framing import pack
+from floop_robot.spec.calibration import calibration_text
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.errors import CallRefused, UnknownName
 from floop_robot.spec.ids import Ids
@@ -134,7 +135,8 @@ class CommandHandler:
         version = self._publish(command, bundle, Origin.PUSH, _joined(command.why, *notes))
         again = f", the bytes of v{command.version}" if command.version else ""
         alone = "" if command.scope == FLEET else f" to {command.scope} alone"
-        return f"pushed v{version}{again}{alone}" + (f" ({'; '.join(notes)})" if notes else ""), version
+        noted = f" ({'; '.join(notes)})" if notes else ""
+        return f"pushed v{version}{again}{alone}{noted}{self._corrections(version, current)}", version
 
     def _publish(self, command: Push | Pin, bundle: Bundle, origin: Origin, detail: str) -> int:
         """Publish for the fleet, or for one robot, which then is pinned to it. A pin of the fleet stays a pin."""
@@ -156,7 +158,7 @@ class CommandHandler:
         version = command.version or self.controller.rollback_target()
         detail = _joined(f"operator: to v{version}", command.why)
         info = self.controller.restore(version, Origin.ROLLBACK, command.who, detail, self._now_ns)
-        return rolled_back(info), info.version
+        return rolled_back(info) + self._corrections(info.version, current), info.version
 
     def _pin(self, command: Pin, current: int) -> tuple[str, int]:
         what = f"pinned {command.scope} to v{command.version}"
@@ -166,7 +168,8 @@ class CommandHandler:
         else:
             bundle = self._registry.bundle(command.version)
             version = self._publish(command, bundle, Origin.PIN, _joined(what, command.why))
-        return what + (f", as v{version}" if version != command.version else ""), version
+        published = f", as v{version}" if version != command.version else ""
+        return f"{what}{published}{self._corrections(version, current)}", version
 
     def _hold(self, command: Hold, current: int) -> tuple[str, int]:
         pin = self._registry.directive(FLEET).pin if command.scope == FLEET else current
@@ -198,6 +201,13 @@ class CommandHandler:
             directive = msgspec.structs.replace(directive, canary=False)
         self._registry.set_directive(directive, command.who, what, self._now_ns, command.why)
         return what
+
+    def _corrections(self, version: int, before: int) -> str:
+        """What a version corrects, for the answer; empty if neither it nor the one before corrects anything."""
+        new, old = (self._registry.version(each).calibration if each else {} for each in (version, before))
+        if new:
+            return f"; it corrects perceived positions of {calibration_text(new)}"
+        return f"; it has no corrections of perceived positions, v{before} had some" if old else ""
 
     def _version_of(self, scope: str, robots: Collection[str]) -> int:
         """The version that a scope is meant to be on; raises `UnknownName`."""

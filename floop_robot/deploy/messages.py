@@ -29,6 +29,7 @@ from floop_robot.deploy.registry import (
 )
 from floop_robot.durable.framing import Message
 from floop_robot.spec.bounds import MAX_INT
+from floop_robot.spec.calibration import Offset
 from floop_robot.spec.verdict import Verdict
 
 Position = Annotated[int, msgspec.Meta(ge=-1, le=MAX_INT)]
@@ -117,6 +118,8 @@ class FleetStatus(Message, frozen=True, kw_only=True):
     baseline: int
     confirmed: tuple[int, ...]
     """Versions whose live success is confirmed."""
+    calibration: dict[str, Offset]
+    """What the version in production subtracts from perceived object positions, by robot, m."""
     watch: MonitorReport | None
     watched_s: float
     canary: MonitorReport | None = None

@@ -216,6 +216,7 @@ class FleetRequestHandler:
             production=controller.production,
             baseline=self._registry.alias(BASELINE),
             confirmed=tuple(v.version for v in versions if v.sha256 in confirmed),
+            calibration=next((v.calibration for v in versions if v.version == controller.production), {}),
             watch=controller.monitor_report(),
             watched_s=controller.watched_s(now_ns),
             canary=controller.canary.report(),

@@ -18,12 +18,24 @@ NO_OFFSET: Offset = (0.0, 0.0, 0.0)
 MAX_OFFSET_M = 0.1
 """No correction is larger, along each axis: a camera that is further off needs a person."""
 MAX_CALIBRATED_ROBOTS = 256
+SHOWN_ROBOTS = 8
+"""Of more corrections than that, a text tells only the number."""
 
 
 def corrected(position_m: Offset, correction_m: Offset) -> Offset:
     """A perceived position without the robot's offset."""
     (x, y, z), (dx, dy, dz) = position_m, correction_m
     return x - dx, y - dy, z - dz
+
+
+def calibration_text(calibration: Calibration) -> str:
+    """Corrections in words: "robot_3 by 29, -23, 0 mm"; empty if there are none."""
+    shown = [
+        f"{robot if robot.isprintable() else repr(robot)} by {', '.join(str(round(value * 1000)) for value in offset)} mm"
+        for robot, offset in sorted(calibration.items())[:SHOWN_ROBOTS]
+    ]
+    more = [f"{len(calibration)} robots in all"] if len(calibration) > SHOWN_ROBOTS else []
+    return "; ".join(shown + more)
 
 
 def calibration_fault(calibration: Calibration) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from floop_robot.bundle.delivery import Heartbeat, InstallStage, Receipt, ReceiptReport, Refusal
+from floop_robot.cli.status import _text
 from floop_robot.deploy import (
     AuditNote,
     CommandResult,
@@ -123,6 +124,25 @@ def test_one_robot_gets_a_policy_of_its_own_and_keeps_it(harness):
     assert (harness.robot("robot_1").target, harness.robot("robot_2").target) == (3, 2)
     harness.done(Resume(who="ann", scope="robot_2"))
     assert harness.robot("robot_2").target == 3
+
+
+def test_corrections_of_perception_are_named_until_a_bundle_without_clears_them(harness):
+    corrected = make_bundle(1).with_calibration({"robot_2": (0.0291, -0.0234, 0.0)})
+    words = "robot_2 by 29, -23, 0 mm"
+    done = harness.done(Push(who="anna", call_id="a", bundle=corrected.to_bytes()))
+    assert done.what == f"pushed v2; it corrects perceived positions of {words}"
+    status = harness.fleet.status()
+    assert f"v2 corrects perceived positions of {words}" in _text(status)
+    harness.restart()
+    assert harness.registry.version(2).calibration == {"robot_2": (0.0291, -0.0234, 0.0)}
+    done = harness.done(Push(who="anna", call_id="b", bundle=make_bundle(1).to_bytes()))
+    assert done.what == "pushed v3; it has no corrections of perceived positions, v2 had some"
+    assert harness.fleet.status().calibration == {}
+    assert harness.done(Push(who="anna", call_id="c", bundle=make_bundle(2).to_bytes())).what == "pushed v4"
+    done = harness.done(Rollback(who="anna", call_id="d", version=2))
+    assert done.what == f"rolled back to v2, published as v5; it corrects perceived positions of {words}"
+    done = harness.done(Pin(who="anna", call_id="e", scope="robot_1", version=4))
+    assert done.what == "pinned robot_1 to v4, as v6; it has no corrections of perceived positions, v5 had some"
 
 
 def test_a_version_can_be_pushed_again(harness):

@@ -7,6 +7,7 @@ import enum
 import msgspec
 
 from floop_robot.bundle.delivery import Receipt
+from floop_robot.spec.calibration import Offset
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.records import ActMode, OutcomeCode, Source
 from floop_robot.spec.verdict import Verdict
@@ -61,6 +62,8 @@ class VersionInfo(msgspec.Struct, frozen=True, kw_only=True):
     gate_s: float
     """How long the gate judged, measured by the gate; 0 without a verdict."""
     bytes: int
+    calibration: dict[str, Offset] = {}
+    """What it subtracts from perceived object positions, by robot, m."""
 
 
 class CandidateState(enum.StrEnum):

@@ -126,6 +126,7 @@ class Registry:
             published_ns=now_ns,
             gate_s=verdict.duration_s if verdict else 0.0,
             bytes=size,
+            calibration=manifest.calibration,
         )
 
     def _learned_from(self, origin: Origin) -> int:

@@ -52,8 +52,9 @@ def push(policy: str, robot: str, trust: bool, operator: Operator, **fields: Any
 @click.argument("version", required=False, callback=version_number)
 @wait_option
 def rollback(operator: Operator, **fields: Any) -> None:
-    """Publish the bytes of VERSION again under a new version (left out: the one before production).
+    """Publish the bytes of VERSION again under a new version.
 
+    Left out: the version before the one whose bytes act now. So a second rollback goes one further back.
     Candidates that the gate accepts may follow it; `floop hold fleet` prevents that.
     """
     operator.carry_out(Rollback, **fields)

@@ -30,10 +30,10 @@ def corrected(position_m: Offset, correction_m: Offset) -> Offset:
 
 def calibration_text(calibration: Calibration) -> str:
     """Corrections in words: "robot_3 by 29, -23, 0 mm"; empty if there are none."""
-    shown = [
-        f"{robot if robot.isprintable() else repr(robot)} by {', '.join(str(round(value * 1000)) for value in offset)} mm"
-        for robot, offset in sorted(calibration.items())[:SHOWN_ROBOTS]
-    ]
+    shown = []
+    for robot, offset in sorted(calibration.items())[:SHOWN_ROBOTS]:
+        name = robot if robot.isprintable() else repr(robot)  # a line break could forge a line of the audit
+        shown.append(f"{name} by {', '.join(str(round(value * 1000)) for value in offset)} mm")
     more = [f"{len(calibration)} robots in all"] if len(calibration) > SHOWN_ROBOTS else []
     return "; ".join(shown + more)
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,10 @@ from floop_robot.stats.sequential_tests import is_shown_above
 from tests.support.in_process_fleet import Episodes, ManagerThread, Robot, verdict
 from tests.support.sample_bundles import IDS, TASK, architecture, make_bundle, random_observations
 from tests.support.waiting import wait_for
+
+LONGEST_S = 180.0
+EPISODES_PER_S = 2.5
+"""Shifted production episodes of four robots."""
 
 
 def percentiles(values: list[float], unit: float, name: str) -> str:
@@ -109,12 +114,80 @@ def confirmation(runs: int, episodes: int) -> None:
         print(f"| {rate:.0%} | {' | '.join(cells)} |")
 
 
+class Candidates(NamedTuple):
+    """When a first version acts, s from the first failure, its success, and what the gate lets through after it."""
+
+    first_s: float
+    success: float
+    gaps_s: list[float]
+    """From one publication to the gate's next acceptance."""
+    failures_left: list[float]
+    """Share of the failures that each accepted candidate leaves."""
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Candidates:
+        """As in runs of the demo: the first acts after 9 to 20 s, the next is accepted every 16 s on average."""
+        return cls(
+            rng.uniform(9.0, 20.0),
+            rng.uniform(0.70, 0.97),
+            (4.0 + rng.exponential(12.0, 60)).tolist(),
+            rng.uniform(0.3, 0.8, 60).tolist(),
+        )
+
+
+def shown_after(config: DeployConfig, given: Candidates, rng: np.random.Generator) -> tuple[float, list[float]]:
+    """Seconds until one version's episodes showed 80 %, and how long each accepted candidate waited."""
+    make, now_s, success, waits, number = Episodes().make, given.first_s, given.success, [], 2
+    while now_s < LONGEST_S:
+        watch = DeploymentMonitor(config, number, {"box": Tally(2, 40)}, {"box": ()})
+        published_s, successes, episodes = now_s, 0, 0
+        accepted_s = now_s + given.gaps_s[number - 2]
+        while now_s < LONGEST_S:
+            now_s += rng.exponential(1.0 / EPISODES_PER_S)
+            is_success = rng.random() < success
+            episodes, successes = episodes + 1, successes + is_success
+            watch.observe(make(number, is_success))
+            if is_shown_above(successes, episodes, 0.8, config.alpha):
+                return now_s, waits
+            is_due = watch.settled or watch.undecided or now_s - published_s >= config.watch_s
+            if now_s >= accepted_s and is_due:
+                waits.append(now_s - accepted_s)
+                success = 1.0 - (1.0 - success) * given.failures_left[number - 2]
+                break
+        number += 1
+    return np.inf, waits
+
+
+def replacements(runs: int) -> None:
+    """When one version shows 80 %, while better ones come."""
+    print(
+        "| `confirm_success` | `watch_s` | shown after: median | 90 % | over 60 s | over 90 s | waits: mean | longest |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for confirm, watch_s in ((0.6, 20.0), (0.8, 20.0), (0.8, 40.0), (0.9, 20.0)):
+        config = DeployConfig(confirm_success=confirm, watch_s=watch_s)
+        found = []
+        for seed in range(runs):
+            rng = np.random.default_rng(seed)
+            found.append(shown_after(config, Candidates.draw(rng), rng))
+        shown, waits = np.array([s for s, _ in found]), [w for _, each in found for w in each]
+        cells = [f"{np.quantile(shown, share, method='higher'):.0f} s" for share in (0.5, 0.9)]
+        cells += [f"{np.mean(shown > bar):.0%}" for bar in (60.0, 90.0)]
+        cells += [f"{np.mean(waits or [0.0]):.1f} s", f"{max(waits, default=0.0):.0f} s"]
+        print(f"| {confirm:.0%} | {watch_s:.0f} s | {' | '.join(cells)} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="as little as possible, to see that it runs")
     parser.add_argument("--confirmation", action="store_true", help="only how long confirmations take")
+    parser.add_argument("--replacements", action="store_true", help="only versions that better ones replace")
     options = parser.parse_args()
     smoke = options.smoke
+    if options.replacements or smoke:
+        replacements(2 if smoke else 400)
+        if options.replacements:
+            return
     confirmation(*((2, 20) if smoke else (1000, 400)))
     if options.confirmation:
         return

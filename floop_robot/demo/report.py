@@ -8,6 +8,7 @@
 * `live`: success of the robots, counted from their own episode ends.
 * `tti_s`, time to improvement: starts when the first failed episode on a shifted task ends.
   It ends when live success on shifted tasks is confirmed for the version that fixes it.
+  Where no version was confirmed, it is the first that showed 60 %. `confirm_success` says which of both.
 * `tti_apply_s`: the same start, to the last robot's first control step on that version.
   Both are wall time at the fleet manager. The stages add up to `tti_s`.
 * `shown_success_s`: the same start, until one version's own episodes showed this success, by lower bound.
@@ -53,7 +54,7 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that `floop demo` reports; `null` stands for what did not happen."""
 
     recovered: bool
-    """A gated fix was confirmed live, known tasks were kept, and `--require` is met."""
+    """A gated fix was confirmed live (or showed 60 %), known tasks were kept, and `--require` is met."""
     reason: str
     """Why, in one line."""
     success_before: float
@@ -82,9 +83,9 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     fix_lower_bound: float | None
     """Anytime-valid lower bound of its success after these episodes."""
     waits: dict[str, PartWait]
-    """What the loop waited for until the fix was confirmed: explorers, learner or gate."""
+    """What the loop waited for until a version showed 60 %: explorers, learner or gate."""
     confirm_success: float
-    """The bound must reach this for a confirmation."""
+    """What the bound had to reach: `deploy.confirm_success`, or 0.6 where no version reached that."""
     final_version: int
     real_time_factor: float
     real_time_factor_by_robot: dict[str, float]

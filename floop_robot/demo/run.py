@@ -20,6 +20,7 @@ from floop_robot.demo.stop_condition import StopCondition
 from floop_robot.demo.summary import RunData, bare_timer, summarize
 from floop_robot.deploy import NoImprovement, TimeToImprovement, time_to_improvement
 from floop_robot.deploy.registry import History, read_history
+from floop_robot.deploy.tti import IMPROVED_SUCCESS, best_improvement
 from floop_robot.services.fleet_manager import baseline_path, registry_path
 from floop_robot.services.supervision.fleet_description import Middleware, simulated_fleet, write_config
 from floop_robot.services.supervision.process_spec import ProcessSpec
@@ -35,7 +36,9 @@ from floop_robot.train.validate import load_policy
 
 POLL_S = 0.5
 SHIFTED_PHASE = "shifted tasks"
-"""Name of the phase from the shift to the confirmed fix."""
+"""Name of the phase from the shift to the improvement."""
+IMPROVED_PHASE = "success is back; not confirmed yet"
+CONFIRMED_PHASE = "fix confirmed; waiting for better versions"
 WARM_EPISODES = 8
 """Each robot does this many episodes of known tasks before the shift."""
 START_TIMEOUT_S = 300.0
@@ -208,22 +211,26 @@ class Experiment:
     def _recover(self, fleet: Supervisor, snapshots: SnapshotReader) -> None:
         stop_condition = StopCondition()
         while time.monotonic() - self._start_s < self.plan.longest_s:
-            is_confirmed = stop_condition.is_confirmed
-            phase = "fix confirmed; waiting for better versions" if is_confirmed else SHIFTED_PHASE
+            is_improved, is_confirmed = stop_condition.is_improved, stop_condition.is_confirmed
+            phase = CONFIRMED_PHASE if is_confirmed else IMPROVED_PHASE if is_improved else SHIFTED_PHASE
             snapshot = self._look(phase, fleet, snapshots)
-            if not is_confirmed:
+            if not is_improved:
                 self._waits.note(time.monotonic(), snapshot)
             is_over = stop_condition.reached(
                 time.monotonic(),
-                confirmed=is_confirmed or self._is_confirmed(),
+                improved=is_improved or self._has_shown(IMPROVED_SUCCESS),
+                confirmed=is_confirmed or (is_improved and self._has_shown(self.config.deploy.confirm_success)),
                 production=snapshot.fleet.production if snapshot.fleet else 0,
                 still_fails=_still_fails(snapshot),
             )
             if is_over:
                 return
 
-    def _is_confirmed(self) -> bool:
-        return isinstance(self._improvement(read_history(registry_path(self.config))), TimeToImprovement)
+    def _has_shown(self, bound: float) -> bool:
+        deploy = msgspec.structs.replace(self.config.deploy, confirm_success=bound)
+        history = read_history(registry_path(self.config))
+        found = time_to_improvement(history, self.shift.includes, self.config.robot_names, deploy)
+        return isinstance(found, TimeToImprovement)
 
     def _look(self, phase: str, fleet: Supervisor, snapshots: SnapshotReader) -> Snapshot:
         time.sleep(POLL_S)
@@ -258,7 +265,7 @@ class Experiment:
             self._report_progress("measuring", done, total)
 
     def _improvement(self, history: History) -> TimeToImprovement | NoImprovement:
-        return time_to_improvement(history, self.shift.includes, self.config.robot_names, self.config.deploy)
+        return best_improvement(history, self.shift.includes, self.config.robot_names, self.config.deploy)
 
     def _audit(self) -> JournalAudit:
         client = TailClient(self.config.endpoints.tail)

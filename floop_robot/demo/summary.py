@@ -78,7 +78,7 @@ def summarize(
         **_improved(found),
         shown_success_s=shown_success(history, shifted.includes, config.deploy.alpha),
         waits=waits,
-        confirm_success=config.deploy.confirm_success,
+        confirm_success=found.bound if found else config.deploy.confirm_success,
         final_version=history.versions[-1].version,
         apply_latency_p99_s=_apply_p99(history, config.robot_names),
         **_timing(run_data),
@@ -185,7 +185,7 @@ def _recovered(
     success = evaluated.final_shifted.value
     if success < required:
         return False, f"the final policy succeeds at {success:.1%} of shifted tasks; --require asks for {required:.1%}"
-    return True, f"live success of v{improvement.fix_version} on shifted tasks was confirmed"
+    return True, f"live success of v{improvement.fix_version} on shifted tasks is at least {improvement.bound:.0%}"
 
 
 def _live_rates(history: History, shift: ObservedShift, fix: int | None) -> LiveRates:

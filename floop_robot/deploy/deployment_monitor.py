@@ -15,7 +15,8 @@ will, the version stays, since it is no worse than the one it replaced. The next
 
 A class that failed on some robots only counts as two: those robots must succeed, and the others must not get worse.
 
-Undecided: while neither verdict is halfway shown, a version that the gate found better may take its place.
+Undecided: while neither verdict is halfway shown, a version that the gate found better may take its place. So the
+default `confirm_success` (80 %) keeps a version that is about to show that much.
 """
 
 from __future__ import annotations

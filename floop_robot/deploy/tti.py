@@ -13,7 +13,8 @@ Each stage ends where the next begins, so they add up to `tti_s`:
 * `apply`: → last robot's receipt of a first control step on these weights (`tti_apply_s` ends here)
 * `confirm`: → live success on shifted tasks is confirmed, and every robot acts on it
 
-`shown_success` tells for stricter bounds when one version's own episodes showed them.
+`best_improvement` makes do with less where nothing was confirmed. `shown_success` tells for several bounds when one
+version's own episodes showed them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from floop_robot.spec.records import OutcomeCode
 from floop_robot.stats.intervals import anytime_lower_bound
 from floop_robot.stats.sequential_tests import is_shown_above
 
+IMPROVED_SUCCESS = 0.6
+"""Where no version was confirmed, one that showed this counts as the improvement. Some tasks can't be done at 80 %."""
 SHOWN_BOUNDS = (0.6, 0.7, 0.8, 0.9)
 """Bounds that `shown_success` reports."""
 STAGES = ("lesson", "improve", "gate", "publish", "apply", "confirm")
@@ -46,8 +49,10 @@ class TimeToImprovement(msgspec.Struct, frozen=True, kw_only=True):
     """By name, in the order of `STAGES`; they add up to `tti_s`."""
     episodes: Tally
     """Shifted production episodes on the fix, up to its confirmation."""
+    bound: float
+    """Lower bound of success that had to be shown …"""
     lower_bound: float
-    """Of success on them, at the confirmation."""
+    """… and that was, at the confirmation."""
     robots: tuple[str, ...]
     """Robots that had to act on it."""
     first_failure_ns: int
@@ -77,6 +82,17 @@ def time_to_improvement(
         # A better one may have replaced it before its robots were through.
         unfinished = NoImprovement(f"v{fix.version} was confirmed, but {', '.join(missing)} never acted on it")
     return unfinished
+
+
+def best_improvement(
+    history: History, shifted: Callable[[LiveEpisode], bool], robots: Sequence[str], config: DeployConfig
+) -> TimeToImprovement | NoImprovement:
+    """Find the confirmed fix; where no version was confirmed, the first that showed `IMPROVED_SUCCESS`."""
+    confirmed = time_to_improvement(history, shifted, robots, config)
+    if isinstance(confirmed, TimeToImprovement):
+        return confirmed
+    lower = msgspec.structs.replace(config, confirm_success=min(IMPROVED_SUCCESS, config.confirm_success))
+    return time_to_improvement(history, shifted, robots, lower)
 
 
 def shown_success(history: History, shifted: Callable[[LiveEpisode], bool], alpha: float) -> dict[str, float | None]:
@@ -131,6 +147,7 @@ def _improvement(
         tti_apply_s=(applied_ns - marks[0]) * 1e-9,
         stages_s=stages,
         episodes=tally,
+        bound=config.confirm_success,
         lower_bound=anytime_lower_bound(tally.successes, tally.episodes, config.alpha),
         robots=tuple(robots),
         first_failure_ns=first.observed_ns,

@@ -6,7 +6,12 @@ from floop_robot.demo.stop_condition import MAX_SETTLE_S, RESOLVED_S, SETTLE_S, 
 
 
 def first_end(
-    seconds: float, *, confirmed_s: float, version_s: float = 0.0, failing: tuple[float, float] = (0.0, 0.0)
+    seconds: float,
+    *,
+    improved_s: float,
+    confirmed_s: float = 0.0,
+    version_s: float = 0.0,
+    failing: tuple[float, float] = (0.0, 0.0),
 ) -> float:
     """When it ends, -1 for never: a version comes at `version_s`, and tasks fail between the seconds of `failing`."""
     stop_condition = StopCondition()
@@ -15,7 +20,8 @@ def first_end(
         since_s = now_s - 1000.0
         if stop_condition.reached(
             now_s,
-            confirmed=since_s >= confirmed_s,
+            improved=since_s >= improved_s,
+            confirmed=since_s >= max(improved_s, confirmed_s),
             production=2 if since_s >= version_s else 1,
             still_fails=failing[0] <= since_s < failing[1],
         ):
@@ -23,29 +29,35 @@ def first_end(
     return -1.0
 
 
-def test_nothing_ends_before_an_improvement_is_confirmed() -> None:
-    assert first_end(1000.0, confirmed_s=1e9) == -1.0
+def test_nothing_ends_before_an_improvement() -> None:
+    assert first_end(1000.0, improved_s=1e9) == -1.0
+
+
+def test_it_waits_for_the_confirmation_but_not_for_ever() -> None:
+    assert first_end(200.0, improved_s=10.0, confirmed_s=40.0) == 40.0 + SETTLE_S + 0.5
+    assert first_end(200.0, improved_s=10.0, confirmed_s=40.0, version_s=45.0) == 45.0 + SETTLE_S + 0.5
+    assert first_end(200.0, improved_s=10.0, confirmed_s=1e9) == 10.0 + MAX_SETTLE_S + 0.5
 
 
 def test_it_goes_on_for_a_while_after_the_last_version() -> None:
-    assert first_end(100.0, confirmed_s=10.0) == 10.0 + SETTLE_S + 0.5
-    assert first_end(100.0, confirmed_s=10.0, version_s=15.0) == 15.0 + SETTLE_S + 0.5
+    assert first_end(100.0, improved_s=10.0) == 10.0 + SETTLE_S + 0.5
+    assert first_end(100.0, improved_s=10.0, version_s=15.0) == 15.0 + SETTLE_S + 0.5
 
 
 def test_what_took_long_settles_as_slowly() -> None:
-    assert first_end(600.0, confirmed_s=200.0) == 200.0 + SETTLE_SHARE * 200.0 + 0.5
-    assert first_end(600.0, confirmed_s=200.0, failing=(0.0, 1e9)) == 400.5
+    assert first_end(600.0, improved_s=200.0) == 200.0 + SETTLE_SHARE * 200.0 + 0.5
+    assert first_end(600.0, improved_s=200.0, failing=(0.0, 1e9)) == 400.5
 
 
 def test_it_goes_on_while_tasks_fail_but_not_for_ever() -> None:
-    assert first_end(200.0, confirmed_s=10.0, failing=(0.0, 60.0)) == 60.0 + RESOLVED_S
-    assert first_end(200.0, confirmed_s=10.0, failing=(0.0, 1e9)) == 10.0 + MAX_SETTLE_S + 0.5
+    assert first_end(200.0, improved_s=10.0, failing=(0.0, 60.0)) == 60.0 + RESOLVED_S
+    assert first_end(200.0, improved_s=10.0, failing=(0.0, 1e9)) == 10.0 + MAX_SETTLE_S + 0.5
 
 
 def test_a_moment_without_failing_tasks_is_no_end() -> None:
     stop_condition = StopCondition()
     ends = [
-        stop_condition.reached(0.5 * tick, confirmed=True, production=1, still_fails=tick % 4 != 0)
+        stop_condition.reached(0.5 * tick, improved=True, confirmed=True, production=1, still_fails=tick % 4 != 0)
         for tick in range(180)
     ]
     assert not any(ends)

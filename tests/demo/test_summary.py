@@ -31,7 +31,7 @@ RECOVERED = EvaluationResult(
 )  # fmt: skip
 IMPROVEMENT = TimeToImprovement(
     fix_version=2, tti_s=25.0, tti_apply_s=12.5, stages_s={"lesson": 5.0, "apply": 7.5, "confirm": 12.5},
-    episodes=Tally(30, 36), lower_bound=0.61, robots=ROBOTS, first_failure_ns=105 * S,
+    episodes=Tally(30, 36), bound=0.6, lower_bound=0.61, robots=ROBOTS, first_failure_ns=105 * S,
 )  # fmt: skip
 WAITS = {"explorers": PartWait(0.2, 80.0), "learner": PartWait(0.5, 23.0), "gate": PartWait(0.3, 4.0)}
 AUDIT = blank(JournalAudit, records=500, lost=2, damaged=1, doubled=3, transitions_by_source={"robot": 400})
@@ -64,7 +64,8 @@ def report(
 def test_a_run_that_recovered_says_which_version_did_it() -> None:
     found = report()
     assert found.recovered
-    assert found.reason == "live success of v2 on shifted tasks was confirmed"
+    assert found.reason == "live success of v2 on shifted tasks is at least 60%"
+    assert found.confirm_success == 0.6
     assert (found.success_before, found.success_dip, found.success_after) == (0.98, 0.05, 0.93)
     assert (found.old_success_after, found.known_lost, found.known_gained) == (0.96, 3, 1)
     assert (found.tti_s, found.tti_apply_s, sum(found.tti_stages_s.values())) == (25.0, 12.5, 25.0)
@@ -102,6 +103,7 @@ def test_without_an_improvement_there_is_no_time_to_it() -> None:
     assert found.reason.startswith("no version's live success was confirmed; it waited for the learner 50%")
     assert found.tti_s is None and found.tti_apply_s is None and found.fix_version is None
     assert (found.tti_stages_s, found.fix_episodes) == ({}, Rate(0, 0))
+    assert found.confirm_success == CONFIG.deploy.confirm_success
     assert found.live.shifted_on_fix == Rate(0, 0)
 
 

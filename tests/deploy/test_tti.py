@@ -12,6 +12,7 @@ from floop_robot.deploy.tti import (
     STAGES,
     NoImprovement,
     TimeToImprovement,
+    best_improvement,
     shown_success,
     time_to_improvement,
 )
@@ -82,7 +83,8 @@ def history(**changes) -> History:
 
 
 def judge(past: History, robots=ROBOTS):
-    return time_to_improvement(past, lambda e: e.object_class == "basket", robots, DeployConfig())
+    config = DeployConfig(confirm_success=0.6)
+    return time_to_improvement(past, lambda e: e.object_class == "basket", robots, config)
 
 
 def test_stages_end_where_they_should_and_add_up():
@@ -90,7 +92,7 @@ def test_stages_end_where_they_should_and_add_up():
     assert isinstance(result, TimeToImprovement)
     assert result.fix_version == 3
     confirmed_after = result.episodes.episodes
-    assert 7 <= confirmed_after <= 14 and result.lower_bound >= DeployConfig().confirm_success
+    assert 7 <= confirmed_after <= 14 and result.lower_bound >= result.bound == 0.6
     assert tuple(result.stages_s) == STAGES
     stages = result.stages_s
     # 103 is the first candidate that had read block 9, in which the first failure came; the gate took half a second.
@@ -148,6 +150,21 @@ def test_the_same_weights_published_again_count_for_the_fix():
     receipts = (acting("robot_1", 3, 113.5), acting("robot_2", 4, 125.5))
     result = judge(history(versions=versions, receipts=receipts))
     assert result.fix_version == 3 and result.tti_apply_s == pytest.approx(25.5)
+
+
+def test_less_counts_only_where_no_version_was_confirmed():
+    make, past = Episodes().make, history()
+    shifted = lambda e: e.object_class == "basket"  # noqa: E731
+    found = best_improvement(past, shifted, ROBOTS, DeployConfig())
+    assert found == judge(past) and found.bound == 0.6
+    more = tuple(make(3, True, object_class="basket", observed_ns=(135 + i) * S) for i in range(40))
+    found = best_improvement(
+        msgspec.structs.replace(past, episodes=past.episodes + more), shifted, ROBOTS, DeployConfig()
+    )
+    assert found.bound == 0.8 and found.tti_s > judge(past).tti_s
+    assert isinstance(
+        best_improvement(history(episodes=past.episodes[:18]), shifted, ROBOTS, DeployConfig()), NoImprovement
+    )
 
 
 def shown(past: History) -> dict[str, float | None]:

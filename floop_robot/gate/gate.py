@@ -253,7 +253,7 @@ class Gate:
         known: ScenarioSource = DomainRandomization(TrainingScenarios(self._config.task))
         if learned := self._reported(resolved):
             known = ScenarioMixture([(known, 1.0 - RESOLVED_SHARE), (learned, RESOLVED_SHARE)])
-        self._scenario_pool.set_source(Suite.REGRESSION, known, resolved)
+        self._scenario_pool.set_source(Suite.REGRESSION, known, (*resolved, *self._worlds()) if resolved else ())
 
     def _worlds(self) -> tuple[str, ...]:
         """Changes when a robot's world becomes known: pairs prepared before are of another."""

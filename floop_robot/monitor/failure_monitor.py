@@ -68,9 +68,8 @@ class _ClassHistory:
         self._seen[robot] = self._count
         own = self.robots.setdefault(robot, OutcomeHistory(ROBOT_RESOLVED_WINDOW, 2 * WINDOW))
         own.add(key, success)
-        if robot in (alone := self.failing_robots):
-            self.fleet.leave_out(alone)
-        else:
+        self.fleet.leave_out(alone := self._alone)
+        if robot not in alone:
             self.fleet.add(key, success)
         if report is not None:
             self.reports.append(RobotReport(robot, report))
@@ -103,6 +102,11 @@ class _ClassHistory:
 
     @property
     def failing_robots(self) -> tuple[str, ...]:
+        return () if self.fleet.failing else self._alone
+
+    @property
+    def _alone(self) -> tuple[str, ...]:
+        """Robots that fail while the latest episodes of the others succeed."""
         failing = tuple(sorted(filter(self._fails_on, self.robots)))
         if not failing:
             return ()

@@ -49,7 +49,7 @@ class OutcomeHistory:
     def __init__(self, resolved_window: int, capacity: int) -> None:
         """`resolved_window`: latest episodes that decide whether a failing class is resolved; `capacity`: kept ones."""
         self.failing = False
-        self._resolved_window = resolved_window
+        self._resolved_window, self.capacity = resolved_window, capacity
         self._episodes: deque[_CountedEpisode] = deque(maxlen=capacity)
 
     def add(self, key: EpisodeKey, success: bool) -> None:
@@ -73,17 +73,21 @@ class OutcomeHistory:
         for index, episode in enumerate(self._episodes):
             if episode.key == key and episode.success != success:
                 episode.success = success
-                is_full = len(self._episodes) == self._episodes.maxlen
+                is_full = len(self._episodes) == self.capacity
                 self._decide_from(max(index, self._resolved_window) if is_full else index)
                 return True
         return False
 
     def leave_out(self, robots: Sequence[str]) -> None:
-        """Forget the episodes of robots that fail alone; those that are left succeed."""
+        """Forget the episodes of robots that fail alone, and decide as if they had never been counted."""
         kept = [episode for episode in self._episodes if episode.key[0] not in robots]
         if len(kept) < len(self._episodes):
-            self._episodes = deque(kept, maxlen=self._episodes.maxlen)
+            is_whole = len(self._episodes) < self.capacity  # else what came before the first is forgotten
+            self._episodes = deque(kept, maxlen=self.capacity)
             self.failing = False
+            if kept:
+                kept[0].was_failing = kept[0].was_failing and not is_whole
+                self._decide_from(0)
 
     def __contains__(self, key: EpisodeKey) -> bool:
         return any(episode.key == key for episode in self._episodes)

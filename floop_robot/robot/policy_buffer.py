@@ -51,9 +51,13 @@ class PolicyBuffer:
         """Swap in a verified policy at the next step; replaces one that still waits."""
         self._candidates.append(Policy(version=version, actor=actor, correction_m=correction_m))
 
-    def take(self) -> Policy | None:
-        """The policy of the step that begins now. For the control thread only, between two steps."""
-        if self._candidates:
+    def take(self, correction_m: Offset | None = None) -> Policy | None:
+        """The policy of the step that begins now. For the control thread only, between two steps.
+
+        `correction_m`: of the running episode, None between episodes. A policy with another one waits for its end, so
+        that the rows of an episode mean the same from first to last, and count for the policy that saw them so.
+        """
+        if self._candidates and correction_m in (None, self._candidates[0].correction_m):
             self._previous, self._current = self._current, self._candidates.popleft()
         return self._current
 

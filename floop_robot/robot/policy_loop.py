@@ -223,7 +223,8 @@ class PolicyLoop:
             self._event("robot_state_unusable", self._state_error)
 
     def _take_policy(self) -> None:
-        before, self._policy = self._policy, self._policy_buffer.take()
+        correction_m = self._episode.object.correction_m if self._episode else None
+        before, self._policy = self._policy, self._policy_buffer.take(correction_m)
         if self._policy is not before and self._policy is not None:
             self._event("policy_swapped", f"v{before.version if before else 0} to v{self._policy.version}")
 
@@ -309,10 +310,7 @@ class PolicyLoop:
         )
         self._policy_buffer.acted(policy, now_s)
         self._latency.add(self._clock() - robot.mono_s)
-        if policy.correction_m == episode.object.correction_m:
-            # Perception stays as it was when the episode began, so that its rows mean the same from first to last.
-            # A policy that came meanwhile and sees differently is not to blame for the rest.
-            episode.versions[policy.version] += 1
+        episode.versions[policy.version] += 1
         episode.open = _OpenStep(
             stamp_ns=self._wall_clock_ns(),
             version=policy.version,

@@ -28,12 +28,17 @@ from floop_robot.gate.scenario_pool import PairedScenarioPool
 from floop_robot.gate.suites import Suite, SuiteCounts
 from floop_robot.gate.trial import HOPELESS_PAIRS, PREEMPTION_PAIRS, Trial
 from floop_robot.gate.trial_runner import MAX_LOST_PAIRS, TrialRunner
+from floop_robot.monitor.failure_monitor import RESOLVED_WINDOW
 from floop_robot.spec.config import FloopConfig, GateConfig
 from floop_robot.spec.errors import BundleRefused, ContractMismatch, StorageError
+from floop_robot.spec.records import Source
+from floop_robot.spec.simulator_fit import fit_event
 from floop_robot.spec.tasks import get_task
 from floop_robot.spec.verdict import Decision
 from tests.support.fake_runners import PidRunner
+from tests.support.sample_fits import calibration_fit
 from tests.support.sample_policies import TASK, clumsy, collapsed, episode_end, published, skilled
+from tests.support.sample_records import stream_info
 from tests.support.waiting import wait_for
 
 
@@ -414,3 +419,25 @@ def test_a_fresh_world_changes_no_outcome(monkeypatch: pytest.MonkeyPatch) -> No
     runner.close()
     assert worlds[0] is not worlds[1] and worlds[1] is worlds[2]
     assert outcomes[0].success and outcomes == [outcomes[0]] * 3
+
+
+def test_a_fit_makes_pairs_of_resolved_tasks_anew(pool: ProcessPool, tmp_path: Path) -> None:
+    """Resolved tasks are drawn in the robots' worlds, as fitted; trained ones are not."""
+
+    def prepared_after_a_fit(resolved: bool) -> tuple[int, int]:
+        gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1)), pool)
+        gate.set_incumbent(skilled())
+        for i in range(RESOLVED_WINDOW + 5 if resolved else 0):
+            gate.failures.observe(episode_end("basket", i >= 5, i), "robot_1", "boot")
+        wait_for(lambda: gate.step(0.0) is None and gate._scenario_pool.known.regression[1] >= 2)
+        before = gate._scenario_pool.known.regression[1]
+        gate.fits.take(
+            stream_info("fitter", source=Source.FITTER), [fit_event(calibration_fit("robot_1", (0.03, 0.0, 0.0)), 0)]
+        )
+        gate.step(0.0)
+        return before, gate._scenario_pool.known.regression[1]
+
+    before, after = prepared_after_a_fit(resolved=True)
+    assert before >= 2 > after
+    before, after = prepared_after_a_fit(resolved=False)
+    assert after >= before >= 2

@@ -146,6 +146,29 @@ def test_a_class_that_begins_to_fail_everywhere_is_found_by_failures_in_a_row() 
     assert monitor.failing == ("box",) and monitor.failing_robots("box") == ()
 
 
+def test_a_class_is_not_resolved_because_the_last_robot_that_fails_leaves() -> None:
+    """It failed on all and does 90 % on three by now: that is no 95 %, whatever becomes of the fourth."""
+    monitor = FailureMonitor()
+    fleet_at_work(monitor, 10, lambda robot: False)
+    fleet_at_work(monitor, ROBOT_RESOLVED_WINDOW, lambda robot: robot != "robot_4")
+    assert monitor.failing == ("box",) and monitor.failing_robots("box") == (), "the others do not succeed for long"
+    for round_ in range(40):  # robot_4 has left
+        for robot in ROBOTS[:3]:
+            success = round_ % 10 != 0
+            monitor.observe(episode_end("box", success, monitor.episodes), robot, "boot")
+    assert monitor.failing == ("box",)
+    for _ in range(RESOLVED_WINDOW):
+        monitor.observe(episode_end("box", True, monitor.episodes), "robot_1", "boot")
+    assert monitor.failing == ()
+
+
+def test_a_robot_that_still_fails_is_named_once_the_others_resolved_the_class() -> None:
+    monitor = FailureMonitor()
+    fleet_at_work(monitor, 10, lambda robot: False)
+    fleet_at_work(monitor, RESOLVED_WINDOW // 2, lambda robot: robot != "robot_4")
+    assert monitor.failing == ("box",) and monitor.failing_robots("box") == ("robot_4",)
+
+
 def test_labels_correct_what_is_known_of_a_robot() -> None:
     monitor = FailureMonitor()
     fleet_at_work(monitor, 16, lambda robot: True)

@@ -106,7 +106,7 @@ def test_a_policy_is_swapped_between_two_steps_and_receipted(rig: Rig) -> None:
     assert rig.sink.ends[0].policy_version == 2  # it made most of the steps
 
 
-def test_a_correction_acts_from_the_next_episode_on_and_its_policy_is_not_blamed_before(panda: RobotModel) -> None:
+def test_a_policy_with_another_correction_acts_from_the_next_episode_on(panda: RobotModel) -> None:
     """A camera that is 4 cm off: without the correction the expert misses, with it it picks."""
     offset = (0.03, -0.026, 0.0)
     shifted = [msgspec.structs.replace(each, calibration_offset_m=offset) for each in scenarios(5)]
@@ -116,6 +116,7 @@ def test_a_correction_acts_from_the_next_episode_on_and_its_policy_is_not_blamed
     run_until(rig, lambda: len(rig.sink.ends) == 4)
     rig.world.close()
     first, *later = rig.sink.ends
+    assert {row.policy_version for row in rig.sink.transitions if row.episode == first.episode} == {1}
     assert (first.outcome, first.policy_version, first.object.correction_m) == (OutcomeCode.TIMEOUT, 1, (0.0, 0.0, 0.0))
     assert all(end.policy_version == 2 and end.object.correction_m == offset for end in later)
     assert sum(end.outcome is OutcomeCode.SUCCESS for end in later) >= 2

@@ -1,7 +1,7 @@
 """How often the failure monitor is wrong, and how soon it is right: `python benchmarks/failure_monitor.py`.
 
-Fleets of four robots of the same success, which take turns. A false alarm is a class that is said to fail, on all robots
-or on some only. In other fleets, one robot falls to 6 % after 40 episodes, and is to be named.
+Fleets of four robots of the same success, which take turns. A false alarm is a class that is said to fail, on all
+robots or on some only. In other fleets, one robot falls to 6 % after 40 episodes, and is to be named.
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ from floop_robot.spec.verdict import Decision, Verdict
 from tests.support.sample_bundles import IDS, TASK, make_bundle
 
 S = 1_000_000_000
-CONFIG = DeployConfig(heartbeat_s=0.1, watch_s=20.0)
+CONFIG = DeployConfig(heartbeat_s=0.1, watch_s=20.0, confirm_success=0.6)
+"""A dozen episodes show 60 %."""
 
 
 def verdict(bundle: Bundle, incumbent: int = 1, decision: Decision = Decision.ACCEPTED, seed: int = 1) -> Verdict:

@@ -26,7 +26,6 @@ from floop_robot.services.explorer import ROWS_PER_WEIGHTS
 from floop_robot.services.fleet_manager import REGISTRY_FILE, baseline_path
 from floop_robot.services.learner import CHECKPOINT, build_algorithm, load_start_checkpoint
 from floop_robot.services.supervision.scheduler import FIRST_SUCCESSES, NICE, LoopPhase, phase_of
-from floop_robot.services.target_successes import TargetSuccesses
 from floop_robot.sim.simulated_robots import SimulatedRobots
 from floop_robot.sim.virtual_cores import FreeCores, SharedCores, VirtualCores
 from floop_robot.spec.errors import ConfigError
@@ -103,7 +102,6 @@ class LoopParts:
             if config.cores:
                 self.cores = SharedCores(config.cores - ROBOTS_CORES, self._nice)
             self._explorer_rows = 0 if config.cores else config.explorer_rows
-            self._target_successes = TargetSuccesses(FIRST_SUCCESSES)
             self._rate_limiter = ExplorationRateLimiter(ROWS_PER_WEIGHTS, 0.0)
             self._explored_version = 0
             self.install()
@@ -142,18 +140,16 @@ class LoopParts:
         """
         if self._explorer_rows:
             return explored < self._explorer_rows
-        self._target_successes.set_failing(self.explorer.target_classes)
         if self.published.version != self._explored_version:
             self._explored_version = self.published.version
             self._rate_limiter.new_weights(self.now_s)
-        return self._target_successes.scarce or self._rate_limiter.may_explore(self.now_s)
+        return self.explorer.scarce or self._rate_limiter.may_explore(self.now_s)
 
     def explore(self) -> int:
         """Run an episode on the live weights; returns its steps."""
-        is_free = self._target_successes.scarce
+        is_free = self.explorer.scarce
         live = self.published
         result = self.explorer.explore(live.actor, live.version, live.live.manifest.calibration)
-        self._target_successes.note(result.object.object_class, result.success)
         if not is_free:
             self._rate_limiter.spend(result.steps)
         return result.steps
@@ -165,7 +161,7 @@ class LoopParts:
 
     @property
     def _phase(self) -> LoopPhase:
-        return phase_of(self.gate.target_tasks.classes, self.gate.busy, [self._target_successes.counts])
+        return phase_of(self.gate.target_tasks.classes, self.gate.busy, [self.explorer.target_successes])
 
     def _sink(self, name: str, source: Source) -> MemorySink:
         return MemorySink(self.journal, StreamInfo(name, f"{name}-boot", self._fleet.task, self._ids, source))
@@ -175,12 +171,14 @@ class LoopParts:
         return SimulatedRobots(self._fleet.task, self._fleet.robot.model, sinks, self._fleet.seed, self.clock_ns)
 
     def _explorer(self, config: LoopConfig, folder: Path) -> Explorer:
+        is_ppo = self._fleet.learner.algo == "ppo"
         return Explorer(
             self._fleet.task,
             self._fleet.robot.model,
             self._sink("explorer_1", Source.EXPLORER),
             SeedAllocator(folder / "explorer_seed", Purpose.EXPLORER, self._fleet.seed).next,
-            analogy_share=0.0 if self._fleet.learner.algo == "ppo" else config.analogy_share,
+            analogy_share=0.0 if is_ppo else config.analogy_share,
+            first_successes=0 if is_ppo else FIRST_SUCCESSES,
             clock_ns=self.clock_ns,
         )
 

@@ -23,6 +23,7 @@ from floop_robot.explore.episode_records import episode_records
 from floop_robot.explore.practice import ClassPractice
 from floop_robot.explore.stall_limit import StallLimit
 from floop_robot.explore.success_search import Values
+from floop_robot.explore.target_successes import TargetSuccesses
 from floop_robot.gate.reported_tasks import new_tasks, reported_scenarios, target_tasks, unsolved_tasks
 from floop_robot.monitor.failure_monitor import FailureMonitor
 from floop_robot.monitor.robot_fits import RobotFits
@@ -64,9 +65,13 @@ class Explorer:
         next_seed: Callable[[], int],
         *,
         analogy_share: float = ANALOGY_SHARE,
+        first_successes: int = 0,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """`analogy_share` is 0 for on-policy learners: what is done by analogy has no density under the policy."""
+        """`analogy_share` is 0 for on-policy learners: what is done by analogy has no density under the policy.
+
+        `first_successes`: successes at a failing class until which they are scarce.
+        """
         self._task, self._records, self._next_seed, self._clock_ns = task, records, next_seed, clock_ns
         self._env = make_env(task, robot)
         layout = self._env.rules.spec.observation
@@ -76,6 +81,7 @@ class Explorer:
         self.fits = RobotFits()
         """What is known of the robots' worlds."""
         self.counts = ExplorerCounts()
+        self._target_successes = TargetSuccesses(first_successes)
         self._known_tasks = DomainRandomization(TrainingScenarios(task))
         self._reported: DomainRandomization | None = None
         self._reported_at, self._reported_share = (-1, -1), 0.0
@@ -91,10 +97,21 @@ class Explorer:
         """Failing classes that are practiced."""
         return target_tasks(self.failures).classes
 
+    @property
+    def target_successes(self) -> dict[str, int]:
+        """Successes of practice at each failing class since it began to fail; classes without any are left out."""
+        return self._target_successes.counts
+
+    @property
+    def scarce(self) -> bool:
+        """Whether a class fails at which practice had fewer than `first_successes`."""
+        return self._target_successes.scarce
+
     def take(self, block: Block) -> None:
         """Take in a block of the journal."""
         self.failures.take(block.info, block.ends, block.labels)
         self.fits.take(block.info, block.events)
+        self._target_successes.set_failing(self.target_classes)
 
     def explore(self, actor: PolicyActor, version: int, calibration: Calibration | None = None) -> RolloutResult:
         """Run one episode, sampled from live weights `version` with their corrections, and report it."""
@@ -125,6 +142,7 @@ class Explorer:
             furthest = float(np.cumsum([step.reward for step in result.trace]).max())
             practice.search.outcome(tried, success=result.success, score=furthest)
             self._report(result, version, ActMode.TRIAL)
+        self._target_successes.note(name, result.success)
         if result.success:
             practice.stall_limit.succeeded([step.reward for step in result.trace])
         return result
@@ -147,6 +165,7 @@ class Explorer:
     def forget_reports(self) -> None:
         """Start anew: the journal was replaced."""
         self.failures, self.fits, self._reported_at = FailureMonitor(), RobotFits(), (-1, -1)
+        self._target_successes.set_failing(())
 
     def close(self) -> None:
         """Close the simulator."""

@@ -29,7 +29,6 @@ from floop_robot.services.entry import run as enter
 from floop_robot.services.main_loop import read_arguments, stop_on_signals
 from floop_robot.services.supervision.scheduler import FIRST_SUCCESSES
 from floop_robot.services.supervision.stats_file import StatsFile
-from floop_robot.services.target_successes import TargetSuccesses
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import UnknownName
 from floop_robot.spec.ids import ids_of
@@ -75,8 +74,6 @@ class ExplorerProcess:
         rows = config.learner.ppo.n_steps if is_ppo else ROWS_PER_WEIGHTS
         explorers = max(1, config.explorer_count)
         self._rate_limiter = ExplorationRateLimiter(max(1, rows // explorers), time.monotonic())
-        # PPO learns from the latest weights' rows only, so its explorers always wait for these.
-        self._target_successes = TargetSuccesses(0 if is_ppo else math.ceil(FIRST_SUCCESSES / explorers))
         self._stats = StatsFile[ExplorerStats](Path(config.run_dir), name)
         with contextlib.ExitStack() as opened:
             self._uploader = _uploader(config, name, folder / "spool")
@@ -90,6 +87,8 @@ class ExplorerProcess:
                 self._uploader,
                 seeds.next,
                 analogy_share=0.0 if is_ppo else ANALOGY_SHARE,
+                # PPO learns from the latest weights' rows only, so its explorers always wait for these.
+                first_successes=0 if is_ppo else math.ceil(FIRST_SUCCESSES / explorers),
             )
             opened.callback(self._explorer.close)
             self._journal = JournalFollower(
@@ -103,7 +102,6 @@ class ExplorerProcess:
         while not stop.is_set():
             for found in self._journal.poll():
                 self._explorer.take(found.block)
-            self._target_successes.set_failing(self._explorer.target_classes)
             if self._weights.poll(0 if self._may_explore() else _WAIT_MS):
                 self._rate_limiter.new_weights(time.monotonic())
             actor = self._weights.actor
@@ -113,9 +111,8 @@ class ExplorerProcess:
         self._stats.write(self._current_stats(), force=True)
 
     def _explore(self, actor: PolicyActor) -> None:
-        is_free = self._target_successes.scarce
+        is_free = self._explorer.scarce
         result = self._explorer.explore(actor, self._weights.version, self._weights.calibration)
-        self._target_successes.note(result.object.object_class, result.success)
         if not is_free:
             self._rate_limiter.spend(result.steps)
 
@@ -127,7 +124,7 @@ class ExplorerProcess:
     def _may_explore(self) -> bool:
         if self._weights.actor is None or self._uploader.stats().depth > MAX_UNDELIVERED:
             return False
-        return self._target_successes.scarce or self._rate_limiter.may_explore(time.monotonic())
+        return self._explorer.scarce or self._rate_limiter.may_explore(time.monotonic())
 
     def _current_stats(self) -> ExplorerStats:
         return ExplorerStats(
@@ -135,7 +132,7 @@ class ExplorerProcess:
             refused_weights=self._weights.refused,
             weights_version=self._weights.version,
             target_classes=self._explorer.target_classes,
-            target_successes=self._target_successes.counts,
+            target_successes=self._explorer.target_successes,
         )
 
 

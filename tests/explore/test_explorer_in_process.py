@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from floop_envs.seeds import Purpose, seed_of
 from floop_robot.explore.analogy_exploration import AIM_RADIUS, GOAL_SHIFT, GOAL_STRETCH, AnalogyPolicy, analogies
@@ -17,7 +18,9 @@ from floop_robot.spec.layout import Vector
 from floop_robot.spec.records import ActMode, EpisodeEnd, OutcomeCode, Record, Transition
 from floop_robot.spec.scenario import OBJECT_CLASSES
 from floop_robot.spec.tasks import get_task
+from floop_robot.stream.codec import decode_block, encode_block
 from tests.support.sample_policies import TASK, episode_end, skilled
+from tests.support.sample_records import stream_info
 
 LAYOUT = get_task(TASK).spec.observation
 
@@ -44,8 +47,11 @@ def make_explorer(records: Records, **settings: float) -> Explorer:
 
 
 def fail_at_baskets(explorer: Explorer) -> None:
-    for i in range(5):
-        explorer.failures.observe(episode_end("basket", success=False, episode=i))
+    report(explorer, [episode_end("basket", success=False, episode=i) for i in range(5)])
+
+
+def report(explorer: Explorer, ends: list[EpisodeEnd]) -> None:
+    explorer.take(decode_block(encode_block(stream_info(), 0, ends)))
 
 
 def test_known_tasks_are_practiced_while_nothing_fails() -> None:
@@ -101,6 +107,39 @@ def test_stalled_practice_ends_early_and_is_truncated() -> None:
         assert rows[-1].truncated and not rows[-1].terminated and len(rows) == end.steps
         assert not any(row.truncated for row in rows[:-1])
     assert all(end.object.object_class == "basket" for end in early), "known tasks are never given up"
+
+
+def test_only_practice_counts_as_success_at_a_known_class_that_fails() -> None:
+    records = Records()
+    explorer = make_explorer(records, first_successes=1)
+    too_wide = (0.2, 0.2, 0.05)
+    failed = [episode_end("box", success=False, episode=i) for i in range(5)]
+    report(explorer, [replace(end, object=replace(end.object, size_m=too_wide)) for end in failed])
+    for _ in range(100):  # until a box of known size was picked
+        explorer.explore(skilled().actor(), 1)
+        end = records.ends[-1]
+        if end.object.object_class == "box" and end.outcome is OutcomeCode.SUCCESS:
+            break
+    else:
+        pytest.fail("no known box was picked")
+    explorer.close()
+    assert end.object.size_m[0] < 0.1
+    assert explorer.scarce and explorer.target_successes == {}
+
+
+def test_practice_that_succeeds_is_counted_until_it_is_enough() -> None:
+    records = Records()
+    explorer = make_explorer(records, first_successes=2)
+    assert not explorer.scarce
+    report(explorer, [episode_end("box", success=False, episode=i) for i in range(5)])
+    for _ in range(100):
+        if not explorer.scarce:
+            break
+        explorer.explore(skilled().actor(), 1)
+    assert explorer.target_successes == {"box": 2}
+    explorer.forget_reports()
+    assert not explorer.scarce and explorer.target_successes == {}
+    explorer.close()
 
 
 def test_on_policy_learners_get_nothing_by_analogy() -> None:

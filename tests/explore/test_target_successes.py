@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from floop_robot.services.target_successes import TargetSuccesses
+from floop_robot.explore.target_successes import TargetSuccesses
 
 
 def test_successes_are_scarce_until_every_failing_class_has_enough() -> None:

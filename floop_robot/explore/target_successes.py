@@ -7,7 +7,10 @@ from collections.abc import Collection
 
 
 class TargetSuccesses:
-    """Counts successes by class; for one thread."""
+    """Counts successes of practice by class; for one thread.
+
+    A class may fail on some robots, or at some sizes, while an explorer's known tasks of it succeed. These don't count.
+    """
 
     def __init__(self, enough: int) -> None:
         """`enough`: successes at a class beyond which they are not scarce."""
@@ -32,6 +35,6 @@ class TargetSuccesses:
             del self._counts[name]
 
     def note(self, object_class: str, success: bool) -> None:
-        """An episode ended."""
+        """An episode of practice ended."""
         if success and object_class in self._failing:
             self._counts[object_class] += 1

@@ -141,7 +141,7 @@ class Bundle(msgspec.Struct, frozen=True):
             raise BundleRefused(f"{where} is damaged: its checksum doesn't fit its content; fetch it again")
         manifest = _decode(container.manifest, Manifest, where)
         if _name_of(container.tensors, manifest.calibration) != manifest.sha256:
-            raise BundleRefused(f"{where} holds other tensors than its manifest names; export it again")
+            raise BundleRefused(f"{where} holds other tensors or corrections than its manifest names; export it again")
         if fault := calibration_fault(manifest.calibration):
             raise BundleRefused(f"{where} has {fault}; export it again")
         return cls(manifest, container.tensors, container.metadata)

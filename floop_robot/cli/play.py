@@ -58,10 +58,11 @@ def play(
             raise ConfigError(f"{scenario} is a scenario of {chosen.task}, not of {task}; give --task {chosen.task}")
     if expert:
         actor: PolicyActor = Expert(spec)
-        name = "demonstration"
+        name, calibration = "demonstration", None
     else:
         path = bundle or baseline(task)
-        actor, name = load_policy(path, task, trust=trust).actor(), path.stem
-    frames = record(actor, chosen, name)
+        policy = load_policy(path, task, trust=trust)
+        actor, name, calibration = policy.actor(), path.stem, policy.manifest.calibration
+    frames = record(actor, chosen, name, calibration=calibration)
     save_clip(frames, out, spec.policy_rate_hz)
     click.echo(f"{out}: {len(frames)} frames of a {chosen.object.object_class}")

@@ -1,7 +1,7 @@
 """FloopSAC: stable-baselines3's SAC with an update that is written out, several times as fast and numerically equal.
 
-It is the stock algorithm in every other respect: the same networks, optimizers and files. Where the numpy update does
-not apply (`torch_numpy.unsupported`), the stock one runs.
+It is the stock algorithm in every other respect: the same networks, optimizers and files. Where the written-out update
+does not apply (`torch_numpy.unsupported`), the stock one runs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Update = SacUpdate | CompiledSacUpdate | DeviceSacUpdate
 
 
 class FloopSAC(SAC):
-    """SAC whose `train` is the numpy update. Takes the constructor arguments of `stable_baselines3.SAC`."""
+    """SAC whose `train` is a written-out update. Takes the constructor arguments of `stable_baselines3.SAC`."""
 
     NOT_SAVED: ClassVar[tuple[str, ...]] = (
         "_views", "_updates", "last_losses", "value_range", "imitation_weight", "actor_uses_target_critics",
@@ -49,7 +49,10 @@ class FloopSAC(SAC):
     compiled: bool = True
     """Whether compiled code does the update where there is some; otherwise numpy does."""
     update_device: str = "cpu"
-    """Where the update is computed. The model itself stays on the CPU; a device that fails there is given up."""
+    """Where the update is computed, while the model itself stays on the CPU.
+
+    A device that fails the comparison before the first update is given up. One that fails later is not.
+    """
 
     @classmethod
     def for_spaces(cls, observation: spaces.Box, action: spaces.Box, **options: Any) -> FloopSAC:
@@ -106,7 +109,9 @@ class FloopSAC(SAC):
         assert self._updates is not None
         key = batch_size, self.compiled, self.update_device
         if key not in self._updates:
-            self._updates[key] = self._make_update(parameters, batch_size)
+            made = self._make_update(parameters, batch_size)
+            key = batch_size, self.compiled, self.update_device  # which may be another device now
+            self._updates[key] = made
         return self._updates[key]
 
     def _make_update(self, parameters: SacParameters, batch_size: int) -> Update:

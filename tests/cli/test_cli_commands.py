@@ -6,11 +6,13 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from PIL import Image
 
 from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenarios_of
 from floop_envs.shifts import SHIFTS
+from floop_policies import baseline
 from floop_robot.bundle import Bundle
 from floop_robot.cli.main import COMMANDS
 from tests.support.cli_in_process import PICK, Floop
@@ -69,6 +71,20 @@ def test_play_records_policy_expert_and_a_stored_scenario(floop: Floop, tmp_path
     assert shown.out.startswith("c.gif: ")
     assert "basket" in shown.out
     assert getattr(Image.open(tmp_path / "c.gif"), "n_frames", 1) > 10
+
+
+def test_play_corrects_what_the_policy_corrects(floop: Floop, tmp_path: Path) -> None:
+    (seen,) = scenarios_of(TrainingScenarios("floop/Pick-v0"), Purpose.REPORT, 1, 1)
+    offset_m = (0.0625, -0.03125, 0.0)
+    off = replace(seen, robot="robot_3", calibration_offset_m=offset_m)
+    for name, scenario in (("seen", seen), ("off", off)):
+        (tmp_path / f"{name}.json").write_bytes(msgspec.json.encode(scenario))
+    Bundle.load(baseline("floop/Pick-v0")).with_calibration({"robot_3": offset_m}).save(tmp_path / "it.floop")
+    last = []
+    for scenario in ("seen", "off"):
+        assert floop("play", "it.floop", "--scenario", f"{scenario}.json", "--out", "x.png").status == 0
+        last.append(np.asarray(Image.open(tmp_path / "x.png"), np.float64))
+    assert np.abs(last[0] - last[1]).mean() < 1.0, "not the same episode"
 
 
 def test_a_scenario_of_another_task_is_refused(floop: Floop, tmp_path: Path) -> None:

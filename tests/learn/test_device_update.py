@@ -53,15 +53,17 @@ def test_a_device_that_computes_something_else_or_fails_is_seen(caplog: pytest.L
     assert "meta" in caplog.text and "the CPU does it" in caplog.text
 
 
-def test_a_model_whose_device_fails_learns_on_the_cpu() -> None:
+def test_a_model_whose_device_fails_learns_on_the_cpu(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     found = []
     for device in ("cpu", "meta"):
         algorithm = SacAlgorithm(SPACE, FleetSacSettings(net_arch=(16, 16)), 3, device)
         fill(algorithm)
-        assert algorithm.update(4) == 4
+        assert algorithm.update(4) == algorithm.update(4) == 4
         found.append(algorithm.model.numpy_parameters().actor.params.copy())
         assert algorithm.model.update_device == "cpu"
     assert (found[0] == found[1]).all()
+    assert caplog.text.count("SAC update for") == 2, "one for each model"
 
 
 def test_training_goes_on_over_calls_and_leaves_the_model_on_the_cpu() -> None:

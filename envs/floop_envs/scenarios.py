@@ -11,10 +11,9 @@ import numpy as np
 from floop_robot.robot.messages import Vec3
 from floop_robot.spec.calibration import corrected
 from floop_robot.spec.errors import UnknownName
+from floop_robot.spec.hidden_parameters import Range
 from floop_robot.spec.records import ObjectReport, RobotReport
 from floop_robot.spec.scenario import ObjectSpec, Scenario, Shape
-
-Range = tuple[float, float]
 
 
 class ObjectModel(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,10 +11,10 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
-from floop_envs.scenarios import Range, TrainingScenarios, model_of
+from floop_envs.scenarios import TrainingScenarios, model_of
 from floop_robot.core import ScenarioSource
 from floop_robot.spec.errors import UnknownName
-from floop_robot.spec.hidden_parameters import HiddenRanges
+from floop_robot.spec.hidden_parameters import HiddenRanges, Range
 from floop_robot.spec.scenario import Scenario
 
 _replace = msgspec.structs.replace

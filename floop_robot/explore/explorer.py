@@ -195,5 +195,5 @@ class Explorer:
             unsolved = unsolved_tasks(self.failures)
             self._reported_share = FAILING_SHARE if unsolved else RESOLVED_SHARE
             source = reported_scenarios(self._task, self.failures, unsolved or new_tasks(self.failures))
-            self._reported = DomainRandomization(source, self.fits) if source is not None else None
+            self._reported = DomainRandomization(source, self.fits.worlds) if source is not None else None
         return self._reported

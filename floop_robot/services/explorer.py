@@ -27,16 +27,13 @@ from floop_robot.explore.weight_subscriber import WeightSubscriber
 from floop_robot.gate.seed_allocator import SeedAllocator
 from floop_robot.services.entry import run as enter
 from floop_robot.services.main_loop import read_arguments, stop_on_signals
+from floop_robot.services.record_stream import open_stream
 from floop_robot.services.supervision.scheduler import FIRST_SUCCESSES
 from floop_robot.services.supervision.stats_file import StatsFile
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import UnknownName
-from floop_robot.spec.ids import ids_of
-from floop_robot.spec.records import Source, StreamInfo
-from floop_robot.spec.robot_model import load_robot
-from floop_robot.spec.tasks import get_task
+from floop_robot.spec.records import Source
 from floop_robot.stream.journal_follower import ROBOT_REPORTS, JournalFollower
-from floop_robot.stream.uploader import RecordUploader
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +73,7 @@ class ExplorerProcess:
         self._rate_limiter = ExplorationRateLimiter(max(1, rows // explorers), time.monotonic())
         self._stats = StatsFile[ExplorerStats](Path(config.run_dir), name)
         with contextlib.ExitStack() as opened:
-            self._uploader = _uploader(config, name, folder / "spool")
+            self._uploader = open_stream(config, name, Source.EXPLORER, folder / "spool")
             opened.callback(self._uploader.close)
             self._weights = WeightSubscriber(config)
             opened.callback(self._weights.close)
@@ -139,17 +136,6 @@ class ExplorerProcess:
 def explorer_name(index: int) -> str:
     """Name of an explorer, as records and statistics show it."""
     return f"explorer_{index + 1}"
-
-
-def _uploader(config: FloopConfig, name: str, spool: Path) -> RecordUploader:
-    ids = ids_of(get_task(config.task), load_robot(config.robot.model))
-    return RecordUploader(
-        spool,
-        StreamInfo(robot=name, boot_id="", task=config.task, ids=ids, source=Source.EXPLORER),
-        config.endpoints.ingest,
-        limit_mb=config.robot.spool_limit_mb,
-        sync_interval_s=config.robot.sync_interval_s,
-    )
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -16,14 +16,11 @@ from pathlib import Path
 from floop_robot.fit.fitter import Fitter, FitterCounts
 from floop_robot.services.entry import run as enter
 from floop_robot.services.main_loop import read_arguments, stop_on_signals
+from floop_robot.services.record_stream import open_stream
 from floop_robot.services.supervision.stats_file import StatsFile
 from floop_robot.spec.config import FloopConfig
-from floop_robot.spec.ids import ids_of
-from floop_robot.spec.records import Source, StreamInfo
-from floop_robot.spec.robot_model import load_robot
-from floop_robot.spec.tasks import get_task
+from floop_robot.spec.records import Source
 from floop_robot.stream.journal_follower import ROBOT_ROWS, JournalFollower
-from floop_robot.stream.uploader import RecordUploader
 
 NAME = "fitter"
 _WAIT_S = 0.2
@@ -38,14 +35,7 @@ class FitterProcess:
         """Raises `FloopError` when the run directory can't be used."""
         self._stats = StatsFile[FitterCounts](Path(config.run_dir), NAME)
         with contextlib.ExitStack() as opened:
-            ids = ids_of(get_task(config.task), load_robot(config.robot.model))
-            self._uploader = RecordUploader(
-                Path(config.run_dir) / NAME / "spool",
-                StreamInfo(robot=NAME, boot_id="", task=config.task, ids=ids, source=Source.FITTER),
-                config.endpoints.ingest,
-                limit_mb=config.robot.spool_limit_mb,
-                sync_interval_s=config.robot.sync_interval_s,
-            )
+            self._uploader = open_stream(config, NAME, Source.FITTER, Path(config.run_dir) / NAME / "spool")
             opened.callback(self._uploader.close)
             self._fitter = Fitter(config.task, config.robot.model, self._uploader, config.seed)
             opened.callback(self._fitter.close)

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 
 import msgspec
 
@@ -26,13 +25,14 @@ from floop_robot.services.main_loop import (
     parse,
     stop_on_signals,
 )
+from floop_robot.services.record_stream import open_stream
 from floop_robot.services.supervision.priority import raise_priority
 from floop_robot.services.supervision.stats_file import WRITE_INTERVAL_S, StatsFile
 from floop_robot.spec.ids import ids_of
-from floop_robot.spec.records import Source, StreamInfo
+from floop_robot.spec.records import Source
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
-from floop_robot.stream.uploader import RecordUploader, UploaderStats
+from floop_robot.stream.uploader import UploaderStats
 
 NICE = -2
 DRAIN_S = 1.0
@@ -76,7 +76,7 @@ class PolicyProcess:
         """Of the last control loop; its last reports can be taken after it ended. None before the first."""
         self._loop: RateLoop | None = None
         self._stats_lock = threading.Lock()
-        self.uploader = self._uploader(self.folder / "spool")
+        self.uploader = open_stream(config, arguments.robot, Source.ROBOT, self.folder / "spool")
         self.drain_state = DrainState(self.folder)
         try:
             self._stats = StatsFile[RobotStats](arguments.run_dir, f"{arguments.robot}.policy")
@@ -171,16 +171,6 @@ class PolicyProcess:
         self.updater.stop()
         self.uploader.drain(drain_s)
         self.uploader.close()
-
-    def _uploader(self, spool: Path) -> RecordUploader:
-        config = self.arguments.config
-        return RecordUploader(
-            spool,
-            StreamInfo(robot=self.arguments.robot, boot_id="", task=config.task, ids=self.ids, source=Source.ROBOT),
-            config.endpoints.ingest,
-            limit_mb=config.robot.spool_limit_mb,
-            sync_interval_s=config.robot.sync_interval_s,
-        )
 
     def _updater(self, notice: Callable[[str], None]) -> PolicyUpdater:
         config = self.arguments.config

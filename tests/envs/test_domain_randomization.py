@@ -40,7 +40,7 @@ def test_the_scenarios_of_a_robot_are_in_its_world_as_fitted() -> None:
         def sample(self, rng: np.random.Generator) -> Scenario:
             return msgspec.structs.replace(task.sample(rng), robot=f"robot_{int(rng.integers(1, 3))}")
 
-    drawn = scenarios_of(DomainRandomization(OfRobot(), fits), Purpose.EXPLORER, 0, 40)
+    drawn = scenarios_of(DomainRandomization(OfRobot(), fits.worlds), Purpose.EXPLORER, 0, 40)
     assert {s.robot for s in drawn} == {"robot_1", "robot_2"}
     for scenario in drawn:
         assert (scenario.calibration_offset_m[0] > 0.03) == (scenario.robot == "robot_2")

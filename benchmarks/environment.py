@@ -2,7 +2,6 @@
 
     python benchmarks/environment.py                               # rows per CPU second; share of physics; creep
     python benchmarks/environment.py --scenarios 1000              # and success of expert and shipped policies
-    python benchmarks/environment.py --episodes 0 --shifts 200    # success of the shipped policy after each shift
     python benchmarks/environment.py --rates 12.5 20               # what the policy rate does to learning; minutes
 
 Speed: whole environment steps (policy, controller, limiter, physics, perception, observation, reward), one process,
@@ -34,7 +33,6 @@ from floop_envs.expert import Expert
 from floop_envs.rollout import run_episode
 from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenarios_of
-from floop_envs.shifts import SHIFTS, shifted_scenarios
 from floop_policies import NAMES, baseline
 from floop_robot.bundle import Actor, Bundle, Normalization
 from floop_robot.learn.export import actor_architecture
@@ -83,11 +81,10 @@ def shipped(task: str) -> PolicyActor:
     return Bundle.load(baseline(task)).actor()
 
 
-def success(task: str, count: int, shift: str = "") -> None:
-    """Success of expert and shipped policy on `count` known scenarios, or on shifted ones."""
+def success(task: str, count: int) -> None:
+    """Success of expert and shipped policy on `count` known scenarios."""
     env = make_env(task)
-    source = shifted_scenarios(shift, task) if shift else TrainingScenarios(task)
-    scenarios = scenarios_of(source, Purpose.REPORT, 1, count)
+    scenarios = scenarios_of(TrainingScenarios(task), Purpose.REPORT, 1, count)
     for name, actor in {"expert": Expert(env.rules.spec), "shipped policy": shipped(task)}.items():
         results = [run_episode(env, actor, s) for s in scenarios]
         seen, true = (
@@ -95,7 +92,7 @@ def success(task: str, count: int, shift: str = "") -> None:
         )
         rows = statistics.mean(r.steps for r in results)
         print(
-            f"{task:20s} {shift or 'known':12s} {name:15s} success {seen:5.1f} %   true {true:5.1f} %   "
+            f"{task:20s} {name:15s} success {seen:5.1f} %   true {true:5.1f} %   "
             f"{rows:4.1f} rows   limit violations {sum(r.limit_violations for r in results)}",
             flush=True,
         )
@@ -180,7 +177,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=40)
     parser.add_argument("--scenarios", type=int, default=0, help="measure success on so many known scenarios")
-    parser.add_argument("--shifts", type=int, default=0, help="measure success on so many scenarios of each shift")
     parser.add_argument("--rates", type=float, nargs="*", default=[], help="compare learning at these rates (Hz)")
     parser.add_argument("--seconds", type=float, default=480.0, help="simulated experience at each rate")
     parser.add_argument("--seeds", type=int, default=1)
@@ -201,9 +197,6 @@ def main() -> None:
     if options.scenarios:
         for task in NAMES:
             success(task, options.scenarios)
-    if options.shifts:
-        for shift in SHIFTS:
-            success("floop/Pick-v0", options.shifts, shift.name)
 
 
 if __name__ == "__main__":

@@ -121,6 +121,7 @@ class ReferenceTraining:
         return [GAPS[i % len(GAPS)].apply(scenario_of(source, number)) for i, number in enumerate(numbers)]
 
     def _success(self, bundle: Bundle, scenarios: list[Scenario]) -> float:
+        # Without its corrections: these are of the loop's robots, and other seeds mean other robots of the same names.
         actor = bundle.actor()
         return sum(run_episode(self._env, actor, s).success for s in scenarios) / len(scenarios)
 

@@ -30,6 +30,7 @@ from floop_robot.core import PolicyActor
 from floop_robot.fit.fit_robot import fit_robot
 from floop_robot.fit.recorded_episodes import RecordedEpisode
 from floop_robot.fit.replay import Replayer
+from floop_robot.robot.controller import GRIP_FORCE_N
 from floop_robot.sim.sim_world import RobotScenarios, SimWorld
 from floop_robot.spec.scenario import Scenario
 from floop_robot.spec.simulator_fit import SimulatorFit
@@ -53,7 +54,7 @@ def true_values(scenarios: list[Scenario]) -> dict[str, float]:
     first = scenarios[0]
     x, y, z = first.calibration_offset_m
     loads = [s.object.mass_kg / s.object.lateral_friction / _usual_load(s) for s in scenarios]
-    found = (float(np.median(loads)), min(1.0, first.gripper_force_n / 20.0), first.latency_s)
+    found = (float(np.median(loads)), min(1.0, first.gripper_force_n / GRIP_FORCE_N), first.latency_s)
     return dict(zip(VALUES, (*found, 1e3 * x, 1e3 * y, 1e3 * z, 1e3 * first.position_noise_m), strict=True))
 
 
@@ -113,8 +114,10 @@ class Study:
         source = RobotScenarios(o.task, "robot_1", 0, seed)
         real = [source.scenario(SimWorld(shift or None), 1000 + i) for i in range(o.rollouts)]
         known = scenarios_of(TrainingScenarios(o.task), Purpose.REPORT, seed, o.rollouts)
-        twin = [fit.draw(rng).apply(scenario) for scenario in known]
-        rates = [np.mean([run_episode(self.env, self.actor, s).success for s in each]) for each in (real, twin, known)]
+        fitted = [fit.draw(rng).apply(scenario) for scenario in known]
+        rates = [
+            np.mean([run_episode(self.env, self.actor, s).success for s in each]) for each in (real, fitted, known)
+        ]
         return " / ".join(f"{rate:.0%}" for rate in rates)
 
     def coverage(self, shift: str) -> str:

@@ -15,15 +15,13 @@ import numpy as np
 
 from floop_envs.env import ArmEnv, make_env
 from floop_envs.rollout import RolloutResult, run_episode
-from floop_envs.scenarios import TRAINING_CLASSES, model_of
 from floop_envs.seeds import Purpose, scenario_of, seed_of
 from floop_envs.shifts import shifted_scenarios
 from floop_policies import baseline
 from floop_robot.bundle import Bundle
 from floop_robot.explore.analogy_exploration import AnalogyPolicy, analogies
+from floop_robot.explore.explorer import KNOWN
 from floop_robot.explore.success_search import SuccessSearch
-from floop_robot.monitor.shift_detector import KnownClass
-from floop_robot.robot.kinematics import Kinematics, yaw_of
 from floop_robot.spec.tasks.grasp_state import GraspEstimator, GraspParameters
 from floop_robot.spec.tasks.shaped import ShapedParameters
 
@@ -38,31 +36,24 @@ class Tries:
         self._source, self._seed = shifted_scenarios(shift, task), seed
         self._layout = self.env.rules.spec.observation
         self._actor = Bundle.load(baseline(task)).actor()
-        self._known = [KnownClass(m.object_class, m.size_low_m, m.size_high_m) for m in map(model_of, TRAINING_CLASSES)]
-        self._kinematics = Kinematics(self.env.robot)
         self._sensor = GraspEstimator(self._layout, GraspParameters())
         self._rng = np.random.default_rng(seed)
-        self.search = SuccessSearch(analogies(len(self._known), self._layout))
+        self.search = SuccessSearch(analogies(len(KNOWN), self._layout))
 
     def run(self, number: int, learn: bool) -> tuple[bool, bool, bool]:
         """One try: whether the object was grasped, lifted, and the task done."""
         tried = self.search.draw(self._rng)
-        actor = AnalogyPolicy(self._actor, self._layout, self._known, tried.point, self._yaws_rad)
+        actor = AnalogyPolicy(self._actor, self._layout, KNOWN, tried.point, self.env.yaws_rad)
         scenario = scenario_of(self._source, seed_of(Purpose.TRAINING, self._seed, number))
         result = run_episode(self.env, actor, scenario, self._rng, sample=True, record_trace=True)
         if learn:
-            furthest = float(np.cumsum([step.reward for step in result.trace]).max())
-            self.search.outcome(tried, success=result.success, score=furthest)
+            self.search.outcome(tried, success=result.success, score=result.furthest)
         return (*self._stages(result), result.success)
 
     def _stages(self, result: RolloutResult) -> tuple[bool, bool]:
         states = [self._sensor.read(step.next_obs) for step in result.trace]
         half = 0.5 * ShapedParameters(hold_s=0.0).lift_height_m
         return any(s.grasped for s in states), any(s.grasped and s.lift_m >= half for s in states)
-
-    def _yaws_rad(self) -> tuple[float, float]:
-        state = self.env.state
-        return state.object.yaw_rad if state.object else 0.0, yaw_of(self._kinematics.pose(state.q_rad))
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from floop_envs.scenarios import TrainingScenarios
 from floop_envs.world import PHYSICS_RATE_HZ, SERVO_RATE_HZ, World
 from floop_robot.core import ScenarioSource
 from floop_robot.robot.controller import ArmController
-from floop_robot.robot.kinematics import Kinematics
+from floop_robot.robot.kinematics import Kinematics, yaw_of
 from floop_robot.robot.limiter import SafetyLimiter, ticks_of
 from floop_robot.robot.messages import RobotState
 from floop_robot.robot.observation_builder import ObservationBuilder
@@ -55,7 +55,8 @@ class ArmEnv(gymnasium.Env[Vector, Vector]):
         self._steps_per_action = round(physics_rate_hz / spec.policy_rate_hz)
         self._controller = ArmController(robot, spec)
         self._limiter = SafetyLimiter(robot, SERVO_RATE_HZ, ticks_of(SERVO_RATE_HZ, spec.policy_rate_hz))
-        self._observation_builder = ObservationBuilder(spec, Kinematics(robot))
+        self._kinematics = Kinematics(robot)
+        self._observation_builder = ObservationBuilder(spec, self._kinematics)
         self._violations = _ViolationCheck(robot)
         self.scenario: Scenario | None = None
         self.correction_m = NO_OFFSET
@@ -121,6 +122,11 @@ class ArmEnv(gymnasium.Env[Vector, Vector]):
     def state(self) -> RobotState:
         """The robot state now, as a driver would publish it."""
         return self._state
+
+    def yaws_rad(self) -> tuple[float, float]:
+        """Yaws of object (0 without one) and gripper as perceived now, base frame."""
+        seen = self._state.object
+        return seen.yaw_rad if seen else 0.0, yaw_of(self._kinematics.pose(self._state.q_rad))
 
     def true_success(self) -> bool:
         """Whether the task is really done, as the simulator knows; for reports only."""

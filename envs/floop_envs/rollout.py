@@ -49,6 +49,11 @@ class RolloutResult(msgspec.Struct, frozen=True, kw_only=True):
     """The object as perceived at the start."""
     trace: tuple[RolloutStep, ...] = ()
 
+    @property
+    def furthest(self) -> float:
+        """How far the episode came: its largest return up to any step, from the trace."""
+        return float(np.cumsum([step.reward for step in self.trace]).max())
+
 
 def run_episode(
     env: ArmEnv,

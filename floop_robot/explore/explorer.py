@@ -28,7 +28,6 @@ from floop_robot.gate.reported_tasks import new_tasks, reported_scenarios, targe
 from floop_robot.monitor.failure_monitor import FailureMonitor
 from floop_robot.monitor.robot_fits import RobotFits
 from floop_robot.monitor.shift_detector import KnownClass
-from floop_robot.robot.kinematics import Kinematics, yaw_of
 from floop_robot.spec.calibration import Calibration
 from floop_robot.spec.records import ActMode
 from floop_robot.spec.scenario import Scenario
@@ -42,6 +41,9 @@ ANALOGY_SHARE = 0.75
 """Share of episodes on reported tasks that are made by analogy, while the policy itself never succeeds."""
 WHOLE_SHARE = 0.2
 """Share of episodes that are never given up: they tell whether others are given up too early."""
+
+KNOWN = tuple(KnownClass(m.object_class, m.size_low_m, m.size_high_m) for m in map(model_of, TRAINING_CLASSES))
+"""What the shipped policies know, for tries by analogy."""
 
 
 class ExplorerCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,9 +88,7 @@ class Explorer:
         self._reported: DomainRandomization | None = None
         self._reported_at, self._reported_share = (-1, -1), 0.0
         self._episode = clock_ns() // 1_000_000  # above every number that this explorer used before
-        self._known = [KnownClass(m.object_class, m.size_low_m, m.size_high_m) for m in map(model_of, TRAINING_CLASSES)]
-        self._kinematics = Kinematics(self._env.robot)
-        self._analogies = analogies(len(self._known), layout)
+        self._analogies = analogies(len(KNOWN), layout)
         self._practice: dict[str, ClassPractice] = {}
         self._calibration: Calibration | None = None
 
@@ -139,8 +139,7 @@ class Explorer:
         else:
             tried = practice.search.draw(rng)
             result = self._run(self._analogy_policy(actor, tried.point), scenario, rng, limit)
-            furthest = float(np.cumsum([step.reward for step in result.trace]).max())
-            practice.search.outcome(tried, success=result.success, score=furthest)
+            practice.search.outcome(tried, success=result.success, score=result.furthest)
             self._report(result, version, ActMode.TRIAL)
         self._target_successes.note(name, result.success)
         if result.success:
@@ -182,12 +181,7 @@ class Explorer:
         )
 
     def _analogy_policy(self, actor: PolicyActor, analogy: Values) -> AnalogyPolicy:
-        return AnalogyPolicy(actor, self._env.rules.spec.observation, self._known, analogy, self._yaws_rad)
-
-    def _yaws_rad(self) -> tuple[float, float]:
-        """Yaws of object and gripper as perceived now, base frame."""
-        state = self._env.state
-        return state.object.yaw_rad if state.object else 0.0, yaw_of(self._kinematics.pose(state.q_rad))
+        return AnalogyPolicy(actor, self._env.rules.spec.observation, KNOWN, analogy, self._env.yaws_rad)
 
     def _reported_tasks(self) -> DomainRandomization | None:
         if self._reported_at != (now := (self.failures.changes, self.fits.changes)):

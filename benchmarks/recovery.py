@@ -10,7 +10,8 @@ Other programs on this machine make the run last longer, and each CPU second may
 One row for each run, with times from the first failure on:
 
 * fails: a class is known to fail. accepted: the gate lets the first version through. act: all robots act on the fix.
-  confirmed: its live success is shown to be --confirm. next: from the first accepted version to the second.
+  confirmed: its live success is shown to be `deploy.confirm_success`. next: from the first accepted version to the
+  second. The JSON lines at the end also tell when one version showed 60, 70, 80 and 90 % (shown_s).
 * 30 s, 60 s, ... end: success of the version in production so long after the shift, shifted / known tasks, as the
   report of `floop demo` measures it.
 * live: what the robots that the shift concerns did in the last 60 s.
@@ -36,11 +37,11 @@ from floop_envs.rollout import run_episode
 from floop_robot.bundle import Bundle
 from floop_robot.demo.references import best_known
 from floop_robot.deploy.registry import LiveEpisode, Origin, read_history
-from floop_robot.deploy.tti import TimeToImprovement, time_to_improvement
+from floop_robot.deploy.tti import TimeToImprovement, shown_success, time_to_improvement
 from floop_robot.loop import Loop, LoopConfig, LoopProgress
 from floop_robot.loop_parts import START_NS
 from floop_robot.sim.sim_world import RobotScenarios, SimWorld, evaluation_scenarios
-from floop_robot.spec.config import FloopConfig
+from floop_robot.spec.config import DeployConfig, FloopConfig, LearnerConfig
 from floop_robot.spec.records import OutcomeCode
 from floop_robot.spec.scenario import Scenario
 
@@ -70,6 +71,8 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
     """When each version passed the gate."""
     act_s: float | None
     confirmed_s: float | None
+    shown_s: dict[str, float | None]
+    """When one version's own episodes showed each bound of success."""
     success: dict[str, Success]
     """By time, in the order of time."""
     live: tuple[int, int]
@@ -119,7 +122,10 @@ class Measurement:
 
 def run(options: argparse.Namespace, shift: str, seed: int) -> Recovery:
     """One fleet, from the shift on."""
-    fleet, world = FloopConfig(task=options.task, seed=seed), SimWorld(shift, tuple(options.shift_robots))
+    learner = msgspec.json.decode(options.learner, type=LearnerConfig)
+    deploy = msgspec.json.decode(options.deploy, type=DeployConfig)
+    fleet = FloopConfig(task=options.task, seed=seed, learner=learner, deploy=deploy)
+    world = SimWorld(shift, tuple(options.shift_robots))
     config = LoopConfig(fleet=fleet, shift=shift, shift_robots=world.robots, shift_at_s=SHIFT_AT_S, cores=options.cores)
     bundles: dict[str, Bundle] = {}
     failing_s: float | None = None
@@ -141,8 +147,8 @@ def run(options: argparse.Namespace, shift: str, seed: int) -> Recovery:
     ]
     latest = [e.outcome is OutcomeCode.SUCCESS for e in shifted if virtual_s(e.observed_ns) > result.seconds - LIVE_S]
     measurement, first_s = Measurement(options, world, fleet), first_failure_s(shifted)
-    deploy = msgspec.structs.replace(fleet.deploy, confirm_success=options.confirm)
-    tti = time_to_improvement(history, set(shifted).__contains__, fleet.robot_names, deploy)
+    is_shifted = set(shifted).__contains__
+    tti = time_to_improvement(history, is_shifted, fleet.robot_names, deploy)
     improved = tti if isinstance(tti, TimeToImprovement) else None
     return Recovery(
         shift=world.name,
@@ -156,6 +162,7 @@ def run(options: argparse.Namespace, shift: str, seed: int) -> Recovery:
         ),
         act_s=improved and round(improved.tti_apply_s, 1),
         confirmed_s=improved and round(improved.tti_s, 1),
+        shown_s=shown_success(history, is_shifted, deploy.alpha),
         success={at: measurement.success(bundle) for at, bundle in bundles.items()},
         live=(latest.count(True), len(latest)),
         joiners=measurement.joiners(result.bundle),
@@ -225,7 +232,8 @@ def main() -> None:
     parser.add_argument("--at", type=int, nargs="*", default=[30, 60, 120], help="seconds after it, to measure at")
     parser.add_argument("--episodes", type=int, default=500, help="shifted scenarios, and known ones, of a measurement")
     parser.add_argument("--joiners", type=int, default=5, help="robots that join at the end")
-    parser.add_argument("--confirm", type=float, default=0.8, help="lower bound of live success that confirms")
+    parser.add_argument("--learner", default="{}", help="JSON of LearnerConfig fields that differ")
+    parser.add_argument("--deploy", default="{}", help="JSON of DeployConfig fields that differ")
     parser.add_argument("--verbose", action="store_true", help="a line for each virtual second, too")
     parser.add_argument("--smoke", action="store_true", help="a few virtual seconds, to see that it runs")
     options = parser.parse_args()

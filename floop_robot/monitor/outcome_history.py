@@ -17,16 +17,11 @@ WINDOW = 20
 MIN_FAILURES = 3
 """One or two failures happen to every policy."""
 FAILING_SUCCESS = 0.75
-"""A class fails when its live success is below this: chance 1 in 200 for a policy of 97 % within eleven episodes.
-
-Four robots and the fleet are five looks. So of fleets of four such robots 1.5 % see a false failure within their first
-40 episodes, and 2.2 % within 400; over the fleet alone 0.4 and 0.3 % (3,000 and 1,000 runs).
-"""
+"""A class fails when its live success is below this. How often that is false: `benchmarks/failure_monitor.py`."""
 FAILURES_IN_A_ROW = 4
 """So many failures in a row make a class failing, however well it went before.
 
-That finds a robot that falls from 97 to 6 % after 4 episodes (median) instead of 6, and adds no measurable false alarm.
-Three in a row would double the false alarms within 400 episodes.
+That finds a robot that falls from 97 to 6 % after 4 episodes (median) instead of 6.
 """
 RESOLVED_SUCCESS = 0.975
 """A failing class is resolved when its live success reaches this: until then the gate tries better versions on it."""

@@ -3,8 +3,8 @@
     python benchmarks/recovery.py                                   # shifts that perception names, seeds 20 and 21
     python benchmarks/recovery.py calibration --shift-robots robot_3 --seeds 20
 
-Virtual time runs as fast as --cores cores of this machine allow: explorers, learner and gate share them as the
-scheduler of a fleet orders (docs/design/processor_time.md). Robots, ingest and fleet manager have their part first.
+Virtual time runs as fast as --cores cores of this machine allow: explorers, learner, gate and fitter share them as
+the scheduler of a fleet orders (docs/design/processor_time.md). Robots, ingest and fleet manager have their part first.
 Other programs on this machine make the run last longer, and each CPU second may do less.
 
 One row for each run, with times from the first failure on:

@@ -120,7 +120,7 @@ class WeightPublisher(Protocol):
 
 
 class EpisodeJob(msgspec.Struct, frozen=True):
-    """Run a policy, named by the SHA-256 of its tensors, in a scenario."""
+    """Run a policy, given by its name (`Manifest.sha256`), in a scenario."""
 
     policy: str
     scenario: Scenario

@@ -74,7 +74,7 @@ class DeploymentController:
         return (now_ns - self._watched_since_ns) * 1e-9 if self._watch else 0.0
 
     def weights_of(self, version: int) -> str:
-        """SHA-256 of a version's tensors; empty for an unknown one."""
+        """Name of a version's policy (`Manifest.sha256`); empty for an unknown one."""
         return self._weights.get(version, "")
 
     def publish(self, publication: Publication, now_ns: int) -> VersionInfo:

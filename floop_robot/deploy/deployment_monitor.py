@@ -87,7 +87,7 @@ class MonitorReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LiveStatistics:
-    """Live outcomes per weights (SHA-256) and perceived class; the same bytes under two versions count together.
+    """Live outcomes per policy, by its name, and perceived class; the same one under two versions count together.
 
     And per robot, of what was seen since `since_ns`.
     """

@@ -127,7 +127,7 @@ class FleetStatus(Message, frozen=True, kw_only=True):
     canary_robot: str = ""
     """… and which robot that is; empty when none does."""
     waiting: str
-    """Weights (SHA-256) of the accepted candidate that waits; empty if none."""
+    """Name of the accepted candidate that waits; empty if none."""
     fleet: Directive
     robots: tuple[RobotStatus, ...]
     live: tuple[VersionLive, ...]

@@ -17,7 +17,7 @@ class ClassPractice:
     def __init__(self, space: Space) -> None:
         self.search = SuccessSearch(space)
         self.stall_limit = StallLimit()
-        """Of this class alone: who does known tasks hardly stalls, and first successes at new ones do."""
+        """Learned from this class only: known tasks rarely stall, first successes at a new class do."""
         self._policy_successes: deque[bool] = deque(maxlen=POLICY_EPISODES)
 
     def policy_outcome(self, success: bool) -> None:

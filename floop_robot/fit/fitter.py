@@ -1,7 +1,7 @@
 """Fitter: fits the simulator to the robots on which known tasks fail, one after the other, and reports each fit.
 
-What fails although the shipped policy mastered it, fails for a reason that no report names. New classes and sizes need
-no fit: there the policy is what is new to the work.
+A known object of known size that fails shows a hidden change: friction, force, delay or camera. New classes and sizes
+need no fit: there the policy has not learned the task yet.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ class Gate:
         self._scenario_pool.set_incumbent(bundle.manifest.sha256)
 
     def offer(self, blob: bytes) -> str:
-        """Take in a candidate; the newest wins. Returns its SHA-256; raises `BundleRefused` or `ContractMismatch`."""
+        """Take in a candidate; the newest wins. Returns its name; raises `BundleRefused` or `ContractMismatch`."""
         try:
             bundle = Bundle.from_bytes(blob, "the candidate")
             require_contract(bundle.manifest, self._task, self._ids, "the gate")

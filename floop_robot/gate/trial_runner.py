@@ -38,7 +38,7 @@ class TrialRunner:
         incumbent_version: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`candidate`: SHA-256 of the tensors, already known to the executor; `clock`: steady seconds."""
+        """`candidate`: the policy's name, already known to the executor; `clock`: steady seconds."""
         self.trial = trial
         self._scenario_pool, self._executor = scenario_pool, executor
         self._candidate, self._incumbent_version = candidate, incumbent_version

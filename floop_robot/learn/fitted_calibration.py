@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 MIN_CHANGE_M = 0.005
 """Smaller offsets change nothing: explorers draw offsets of up to 3 mm along each axis, so policies cope with them."""
 CLEAR_STDS = 3.0
-"""A change counts when it is so many standard deviations of the fit."""
+"""A correction changes only when the fit differs from it by this many standard deviations."""
 _AXES = ("calibration_x_m", "calibration_y_m")
 """Height is not corrected: an object that stands on a pad, or in a bin, looks like a camera that is off."""
 

@@ -57,7 +57,7 @@ class SocketPublisher:
             raise
         self._gate = connect_socket(self._context, zmq.DEALER, endpoints.gate)
         self.last_candidate = ""
-        """SHA-256 of the weights offered last; empty before the first."""
+        """Name of the policy offered last; empty before the first."""
 
     def weights(self, version: int, bundle: Bundle) -> None:
         """Publish live weights under their own version count."""

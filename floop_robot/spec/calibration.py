@@ -1,7 +1,7 @@
 """Calibration: corrections of perceived object positions, by robot. They are part of a policy and travel with it.
 
-A robot whose camera is off by some centimetres sees the same world differently. What is subtracted from its perceived
-positions makes observations mean the same on every robot again, and so reward and success, which are functions of them.
+A camera that is off shifts every observation. Subtracting the offset makes observations, reward and success comparable
+between robots.
 """
 
 from __future__ import annotations

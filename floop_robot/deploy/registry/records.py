@@ -38,7 +38,7 @@ class VersionInfo(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     epoch: int
     sha256: str
-    """Of the tensors: versions with the same one act alike."""
+    """The policy's name: versions with the same one act alike."""
     parent: int
     """Version that it descends from; 0 for bytes from outside (a baseline, a pushed bundle).
 
@@ -192,5 +192,5 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     receipts: tuple[StoredReceipt, ...]
     episodes: tuple[LiveEpisode, ...]
     confirmed: dict[str, int]
-    """Weights (SHA-256) whose live success was confirmed, and when."""
+    """Policies, by name, whose live success was confirmed, and when."""
     audit: tuple[AuditEntry, ...]

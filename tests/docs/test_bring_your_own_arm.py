@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from floop_robot.robot.operators import OperatorTokens
@@ -26,9 +27,10 @@ def block(language: str, word: str) -> str:
     return found
 
 
-def test_the_program_shows_home_and_corners_of_a_model_of_one_s_own(tmp_path: Path) -> None:
-    shutil.copy(robots_dir() / "ur5e.yaml", tmp_path / "my_arm.yaml")
-    shutil.copy(robots_dir() / "ur5e.urdf", tmp_path)
+@pytest.mark.parametrize("arm", ["ur5e", "ur10e", "panda", "xarm6", "xarm7"])
+def test_the_program_shows_that_a_model_s_home_and_work_are_reached(arm: str, tmp_path: Path) -> None:
+    shutil.copy(robots_dir() / f"{arm}.yaml", tmp_path / "my_arm.yaml")
+    shutil.copy(robots_dir() / f"{arm}.urdf", tmp_path)
     program = block("sh", "load_robot").partition("<<'EOF'\n")[2].partition("EOF")[0]
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{program}"],
@@ -37,7 +39,7 @@ def test_the_program_shows_home_and_corners_of_a_model_of_one_s_own(tmp_path: Pa
     assert done.returncode == 0, done.stderr
     home, *corners = done.stdout.splitlines()
     assert home.startswith("TCP at home (m): (0.4")
-    assert len(corners) == 2
+    assert len(corners) == 8 and all(line.endswith("reached") for line in corners), corners
 
 
 def test_the_driver_s_description_is_read(tmp_path: Path) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
+
+if TYPE_CHECKING:
+    from floop_robot.train.validate import PolicyEvaluation
 
 
 @click.command()
@@ -53,9 +57,17 @@ def validate(
     else:
         for name, found in ((bundle, result.candidate), (against, result.against)):
             if found is not None:
-                low, high = found.interval
-                cycle = "–" if found.mean_cycle_s is None else f"{found.mean_cycle_s:.2f} s"
-                click.echo(f"{name}: {found.successes} of {found.episodes} ({low:.1%} to {high:.1%}), cycle {cycle}")
+                click.echo(f"{name}: {_in_words(found)}")
         if result.verdict is not None:
-            click.echo(f"{result.verdict.decision}: {result.verdict.reason}")
+            click.echo(f"as the gate judges: {result.verdict.decision}, {result.verdict.reason}")
+            click.echo(f"(figures of {bundle} against those of {against}, on scenarios of the gate's own)")
     return 1 if result.verdict is not None and result.verdict.decision is Decision.REJECTED else 0
+
+
+def _in_words(found: PolicyEvaluation) -> str:
+    low, high = found.interval
+    took = "" if found.mean_cycle_s is None else f"; a success took {found.mean_cycle_s:.2f} s"
+    return (
+        f"{found.successes} of {found.episodes} scenarios succeeded, {found.success:.1%} "
+        f"(95 % interval: {low:.1%} to {high:.1%}){took}"
+    )

@@ -17,6 +17,15 @@ from floop_robot.demo.report import DemoReport, Rate
 from floop_robot.demo.run import DemoProgress
 
 LINE_EVERY_S = 5.0
+STAGE_WORDS = {
+    "lesson": "noticed and practised",
+    "improve": "learned",
+    "gate": "judged by the gate",
+    "publish": "published",
+    "apply": "taken over by all robots",
+    "confirm": "confirmed by their success",
+}
+"""Stages of `deploy.tti.STAGES`, as the table tells them."""
 
 
 class LiveScreen:
@@ -158,7 +167,7 @@ def summary(report: DemoReport) -> Table:
 
 def _rows(r: DemoReport) -> list[tuple[str, str]]:
     best = "" if r.best_known is None else f" (best known policy for these tasks: {r.best_known:.1%})"
-    stages = ", ".join(f"{name} {value:.1f}" for name, value in r.tti_stages_s.items())
+    stages = ", ".join(f"{STAGE_WORDS[name]} {value:.1f}" for name, value in r.tti_stages_s.items())
     return [
         ("task; change of the world", f"{r.task}; {r.shift_name}"),
         ("success before (known tasks, shipped policy)", f"{r.success_before:.1%}"),
@@ -168,29 +177,37 @@ def _rows(r: DemoReport) -> list[tuple[str, str]]:
             "success on known tasks, final policy",
             f"{r.old_success_after:.1%} ({r.known_lost} scenarios lost, {r.known_gained} gained)",
         ),
-        ("scenarios that measured both policies", f"{r.evaluation_episodes}"),
+        ("fresh scenarios for each of these figures", f"{r.evaluation_episodes}"),
         ("first failure → improved policy on all robots", _seconds(r.tti_apply_s)),
         ("first failure → improvement confirmed (TTI)", f"{_seconds(r.tti_s)} ({stages})" if stages else "–"),
         (
-            f"live success of the improved policy (confirmed at {r.confirm_success:g})",
-            f"{_share(r.fix_episodes)}, at least {(r.fix_lower_bound or 0.0):.2f}",
+            f"robots' success with it (confirmed once {r.confirm_success:.0%} are sure)",
+            _fix(r),
         ),
         (
-            "first failure → one version showed 80 %, 90 %",
-            ", ".join(_seconds(r.shown_success_s.get(bound)) for bound in ("0.8", "0.9")),
+            "first failure → at least 80 % (90 %) sure for one version",
+            "{} ({})".format(*(_seconds(r.shown_success_s.get(bound)) for bound in ("0.8", "0.9"))),
         ),
-        ("until then", waits_line(r.waits) or "–"),
-        ("candidates", f"{r.gate_accepted} accepted, {r.gate_rejected} rejected, {r.gate_inconclusive} inconclusive"),
-        ("control step → gradient step, p99", _seconds(r.loop_latency_p99_s)),
-        ("publication → last robot acts on it, p99", _seconds(r.apply_latency_p99_s)),
+        ("what the loop did until the confirmation", waits_line(r.waits) or "–"),
         (
-            "servo ticks; of these missed; missed by a timer that does nothing",
-            f"{r.ticks}; {r.missed_ticks}; {r.bare_timer_missed_ticks}",
+            "candidates of the learner, judged by the gate",
+            f"{r.gate_accepted} accepted, {r.gate_rejected} rejected, {r.gate_inconclusive} inconclusive",
         ),
-        ("real-time factor", f"{r.real_time_factor:.3f}"),
-        ("records acknowledged / lost / doubled", f"{r.rows_acked} / {r.rows_lost} / {r.rows_doubled}"),
-        ("wall time", _seconds(r.wall_s)),
+        ("a robot's step → the learner uses it (99 % within)", _seconds(r.loop_latency_p99_s)),
+        ("a new version → the last robot acts on it (99 % within)", _seconds(r.apply_latency_p99_s)),
+        (
+            "servo ticks of the arms",
+            f"{r.ticks}, {r.missed_ticks} missed; a timer that does nothing missed {r.bare_timer_missed_ticks}",
+        ),
+        ("simulated time / real time of the robots", f"{r.real_time_factor:.3f}"),
+        ("records of the robots", f"{r.rows_acked} stored, {r.rows_lost} lost, {r.rows_doubled} doubled"),
+        ("the whole run took", _seconds(r.wall_s)),
     ]
+
+
+def _fix(r: DemoReport) -> str:
+    bound = r.fix_lower_bound
+    return "–" if bound is None else f"{_share(r.fix_episodes)} episodes: at least {bound:.0%}"
 
 
 def _seconds(value: float | None) -> str:

@@ -11,7 +11,7 @@ import msgspec
 from floop_robot.bundle import Manifest, write_atomic
 from floop_robot.gate.reported_tasks import TargetTasks
 from floop_robot.gate.suites import Pair
-from floop_robot.spec.calibration import Offset
+from floop_robot.spec.calibration import calibration_text
 from floop_robot.spec.verdict import SuiteResult, Verdict
 
 
@@ -44,7 +44,7 @@ def write_report(path: Path, report: TrialReport) -> None:
 def markdown(report: TrialReport) -> str:
     """Return the page for people."""
     verdict, candidate = report.verdict, report.candidate
-    corrections = candidate.calibration.items()
+    corrections = candidate.calibration
     lines = [
         f"# {verdict.decision}: candidate {verdict.candidate_sha256[:8]} against v{verdict.incumbent_version}",
         "",
@@ -58,7 +58,7 @@ def markdown(report: TrialReport) -> str:
         f"journal to {candidate.data.journal_to}",
         f"- target tasks: {_names(report.target_tasks.names)}; without a model: "
         f"{_names(report.target_tasks.without_model)}; learned since the start: {_names(report.resolved)}",
-        *(f"- perceived positions of {robot} are corrected by {_millimetres(c)}" for robot, c in corrections),
+        *([f"- it corrects perceived positions of {calibration_text(corrections)}"] if corrections else []),
         f"- alpha {verdict.alpha:g}, first seed {verdict.seed}, {verdict.duration_s:.2f} s",
         "",
     ]
@@ -83,10 +83,6 @@ def _row(suite: SuiteResult) -> str:
 
 def _names(classes: tuple[str, ...]) -> str:
     return ", ".join(classes) or "none"
-
-
-def _millimetres(offset: Offset) -> str:
-    return f"({', '.join(f'{-1e3 * value:+.1f}' for value in offset)}) mm"
 
 
 def _seconds(value: float) -> str:

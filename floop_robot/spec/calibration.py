@@ -29,11 +29,11 @@ def corrected(position_m: Offset, correction_m: Offset) -> Offset:
 
 
 def calibration_text(calibration: Calibration) -> str:
-    """Corrections in words: "robot_3 by 29, -23, 0 mm"; empty if there are none."""
+    """What is added to perceived positions, in words: "robot_3 by (-29.1, +23.4, +0.0) mm"; empty for nothing."""
     shown = []
     for robot, offset in sorted(calibration.items())[:SHOWN_ROBOTS]:
         name = robot if robot.isprintable() else repr(robot)  # a line break could forge a line of the audit
-        shown.append(f"{name} by {', '.join(str(round(value * 1000)) for value in offset)} mm")
+        shown.append(f"{name} by ({', '.join(f'{-1e3 * value + 0.0:+.1f}' for value in offset)}) mm")
     more = [f"{len(calibration)} robots in all"] if len(calibration) > SHOWN_ROBOTS else []
     return "; ".join(shown + more)
 

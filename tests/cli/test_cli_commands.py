@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -99,7 +100,8 @@ def test_validate_measures_and_judges(floop: Floop) -> None:
     measured = msgspec.json.decode(found.out)
     assert measured["candidate"]["episodes"] == 6
     assert measured["candidate"]["success"] >= 0.8
-    assert floop("validate", PICK, "--episodes", "6").out.startswith(f"{PICK}: ")
+    said = floop("validate", PICK, "--episodes", "6").out
+    assert re.match(rf"{PICK}: \d of 6 scenarios succeeded, .*% \(95 % interval: .*% to .*%\); a success took", said)
 
 
 def test_train_leaves_what_validate_and_play_can_use(floop: Floop, tmp_path: Path) -> None:

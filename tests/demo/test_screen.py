@@ -122,15 +122,15 @@ def summary_text(report: DemoReport) -> str:
 def test_the_summary_says_success_before_dip_and_after() -> None:
     report = blank(
         DemoReport, recovered=True, shift="new-object", success_before=0.98, success_dip=0.05, success_after=0.93,
-        tti_s=25.0, tti_apply_s=12.5, tti_stages_s={"lesson": 25.0}, fix_episodes=Rate(30, 36), fix_lower_bound=0.61,
+        tti_s=25.0, tti_apply_s=12.5, tti_stages_s={"improve": 25.0}, fix_episodes=Rate(30, 36), fix_lower_bound=0.61,
         loop_latency_p99_s=0.5, shown_success_s={"0.6": 25.0, "0.8": 41.5, "0.9": None},
     )  # fmt: skip
     text = summary_text(report)
     for row in (r"recovered", r"success before \(known tasks, shipped policy\) +│ 98.0%",
                 r"success dip \(new-object, shipped policy\) +│ 5.0%",
                 r"success after \(new-object, final policy\) +│ 93.0%",
-                r"improvement confirmed \(TTI\) +│ 25.00 s \(lesson 25.0\)", r"│ 30/36, at least 0.61",
-                r"showed 80 %, 90 % +│ 41.50 s, –"):  # fmt: skip
+                r"improvement confirmed \(TTI\) +│ 25.00 s \(learned 25.0\)", r"│ 30/36 episodes: at least 61%",
+                r"80 % \(90 %\) sure for one version +│ 41.50 s \(–\)"):  # fmt: skip
         assert re.search(row, text), row
 
 

@@ -128,7 +128,7 @@ def test_one_robot_gets_a_policy_of_its_own_and_keeps_it(harness):
 
 def test_corrections_of_perception_are_named_until_a_bundle_without_clears_them(harness):
     corrected = make_bundle(1).with_calibration({"robot_2": (0.0291, -0.0234, 0.0)})
-    words = "robot_2 by 29, -23, 0 mm"
+    words = "robot_2 by (-29.1, +23.4, +0.0) mm"
     done = harness.done(Push(who="anna", call_id="a", bundle=corrected.to_bytes()))
     assert done.what == f"pushed v2; it corrects perceived positions of {words}"
     status = harness.fleet.status()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from floop_robot.spec.calibration import SHOWN_ROBOTS, calibration_text
 
 
-def test_each_robot_is_named_with_its_millimetres() -> None:
+def test_each_robot_is_named_with_what_is_added() -> None:
     assert calibration_text({}) == ""
     two = {"robot_3": (0.0291, -0.0234, 0.0), "robot_1": (0.01, 0.0, 0.0)}
-    assert calibration_text(two) == "robot_1 by 10, 0, 0 mm; robot_3 by 29, -23, 0 mm"
+    assert calibration_text(two) == "robot_1 by (-10.0, +0.0, +0.0) mm; robot_3 by (-29.1, +23.4, +0.0) mm"
 
 
 def test_a_text_stays_short_and_on_one_line() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from floop_robot.bundle import Bundle
@@ -10,6 +12,9 @@ from floop_robot.explore.explorer import ANALOGY_SHARE
 from floop_robot.learn.status import LearnerStatus
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.verdict import Verdict
+
+ROBOTS_CORES = 0.55
+"""Cores of a fleet that four simulated robots over ROS (0.46), ingest (0.05) and fleet manager keep busy."""
 
 
 class LoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,6 +42,12 @@ class LoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Whether the simulator is fitted to robots on which known tasks fail."""
     until_improved: bool = True
     """Whether the run ends when live success is confirmed after the shift."""
+
+    def __post_init__(self) -> None:
+        if self.cores and not ROBOTS_CORES < self.cores < math.inf:
+            raise ValueError(
+                f"cores is {self.cores:g}, but robots alone take {ROBOTS_CORES:g}; use more, or 0 for none"
+            )
 
 
 class LoopProgress(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ from floop_robot.gate.gate import Gate
 from floop_robot.gate.pybullet_worker import PyBulletRunner
 from floop_robot.gate.seed_allocator import SeedAllocator
 from floop_robot.learn.learner import ContinuousLearner
-from floop_robot.loop_config import LoopConfig
+from floop_robot.loop_config import ROBOTS_CORES, LoopConfig
 from floop_robot.services.explorer import ROWS_PER_WEIGHTS
 from floop_robot.services.fleet_manager import REGISTRY_FILE, baseline_path
 from floop_robot.services.learner import CHECKPOINT, build_algorithm, load_start_checkpoint
@@ -35,8 +35,6 @@ from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 from floop_robot.stream.memory_journal import MemoryFollower, MemoryJournal, MemorySink
 
-ROBOTS_CORES = 0.55
-"""Cores of a fleet that four simulated robots over ROS (0.46), ingest (0.05) and fleet manager keep busy."""
 START_NS = 1_700_000_000 * 1_000_000_000
 """Wall clock at which virtual time begins: the same in every run, so that runs repeat."""
 

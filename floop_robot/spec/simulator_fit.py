@@ -63,11 +63,6 @@ class SimulatorFit(msgspec.Struct, frozen=True, kw_only=True):
         """Standard deviation of a parameter."""
         return float(np.std(self._values(parameter)))
 
-    def interval(self, parameter: str, coverage: float = 0.8) -> Range:
-        """Central interval of a parameter that holds this share of the samples."""
-        low, high = np.quantile(self._values(parameter), (0.5 - 0.5 * coverage, 0.5 + 0.5 * coverage))
-        return float(low), float(high)
-
     def _values(self, parameter: str) -> list[float]:
         return [getattr(sample, parameter) for sample in self.samples]
 

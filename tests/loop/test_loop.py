@@ -96,6 +96,12 @@ def test_an_unknown_shift_is_one_line_before_anything_runs(tmp_path: Path) -> No
         Loop(LoopConfig(shift="new-objekt"), tmp_path)
 
 
+@pytest.mark.parametrize("cores", [0.55, 0.3, -1.0, float("inf"), float("nan")])
+def test_cores_that_leave_nothing_for_learning_are_refused_in_one_line(cores: float) -> None:
+    with pytest.raises(ValueError, match=r"^cores is .*, but robots alone take 0\.55; use more, or 0 for none$"):
+        LoopConfig(cores=cores)
+
+
 def test_a_canary_is_refused_where_all_robots_act_on_one_version(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="leave it out"):
         Loop(LoopConfig(fleet=FloopConfig(deploy=DeployConfig(canary="robot_1"))), tmp_path)

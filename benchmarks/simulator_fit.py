@@ -105,6 +105,7 @@ class Study:
             cells.append(f"{truth:.2f} [{low:.2f}, {high:.2f}]")
         return (
             f"| {shift or '(none)'} | {seed} | {' | '.join(cells)} | {fit.mismatch_nominal:.2f} → {fit.mismatch:.2f}"
+            f"{'' if fit.explains else ', not explained'}"
             f" | {self.success(shift, seed, fit)} | {spent_s:.1f} |"
         )
 

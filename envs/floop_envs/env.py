@@ -5,14 +5,16 @@ A step: action → `ArmController` → joint target → `SafetyLimiter` (servo r
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import gymnasium
+import msgspec
 import numpy as np
 
 from floop_envs.renderer import Image
 from floop_envs.scenarios import TrainingScenarios
-from floop_envs.world import PHYSICS_RATE_HZ, SERVO_RATE_HZ, World
+from floop_envs.world import PHYSICS_RATE_HZ, SERVO_RATE_HZ, ArmMotion, World
 from floop_robot.core import ScenarioSource
 from floop_robot.robot.controller import ArmController
 from floop_robot.robot.kinematics import Kinematics, yaw_of
@@ -23,8 +25,21 @@ from floop_robot.spec.calibration import NO_OFFSET
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.robot_model import RobotModel, load_robot
 from floop_robot.spec.scenario import Scenario
-from floop_robot.spec.task import TaskRules
+from floop_robot.spec.task import TaskProgress, TaskRules
 from floop_robot.spec.tasks import get_task
+
+
+class Approach(msgspec.Struct, frozen=True, kw_only=True):
+    """An arm in the middle of an episode in which it has touched nothing yet: `reset` goes on from it in any world."""
+
+    motion: ArmMotion
+    controller: ArmController
+    limiter: SafetyLimiter
+    action: Vector
+    """Executed last, in [-1, 1]."""
+    progress: TaskProgress
+    steps: int
+    """Policy steps since the start of the episode."""
 
 
 class ArmEnv(gymnasium.Env[Vector, Vector]):
@@ -32,7 +47,8 @@ class ArmEnv(gymnasium.Env[Vector, Vector]):
 
     Observations are raw: SI units, base frame, float32, shape (`rules.spec.observation.size`,). The task's layout has
     names and ranges. Actions are in [-1, 1], shape (5,). `reset(options={"scenario": Scenario(...)})`
-    runs that scenario; `"correction_m"` beside it is subtracted from perceived object positions.
+    runs that scenario; `"correction_m"` beside it is subtracted from perceived object positions. With `"approach"`
+    beside it, the episode goes on from there (`approach`).
 
     `info` after a step:
 
@@ -67,15 +83,31 @@ class ArmEnv(gymnasium.Env[Vector, Vector]):
         super().reset(seed=seed)
         scenario = (options or {}).get("scenario") or self.scenarios.sample(self.np_random)
         self.scenario, self.correction_m = scenario, (options or {}).get("correction_m", NO_OFFSET)
-        self.world.reset(scenario)
-        state = self.world.state()
-        self._controller.reset(state.q_rad)
-        self._limiter.reset(state.q_rad)
-        self._progress = self.rules.start()
-        self._steps = self._physics_steps = 0
-        self._state, self._action = state, np.zeros(self.rules.spec.action.size, np.float32)
+        approach: Approach | None = (options or {}).get("approach")
+        self.world.reset(scenario, approach.motion if approach else None)
+        self._state = self.world.state()
+        if approach:
+            self._controller, self._limiter = copy.copy(approach.controller), copy.copy(approach.limiter)
+            self._progress, self._action = approach.progress, approach.action
+            self._steps, self._physics_steps = approach.steps, approach.motion.steps
+        else:
+            self._controller.reset(self._state.q_rad)
+            self._limiter.reset(self._state.q_rad)
+            self._progress, self._action = self.rules.start(), np.zeros(self.rules.spec.action.size, np.float32)
+            self._steps = self._physics_steps = 0
         self._observation = self._observe()
         return self._observation, {}
+
+    def approach(self) -> Approach:
+        """The episode up to now, for `reset`: worth keeping where the arm has not touched anything."""
+        return Approach(
+            motion=self.world.motion(),
+            controller=copy.copy(self._controller),
+            limiter=copy.copy(self._limiter),
+            action=self._action,
+            progress=self._progress,
+            steps=self._steps,
+        )
 
     def _observe(self) -> Vector:
         return self._observation_builder.observe(

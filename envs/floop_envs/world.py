@@ -47,6 +47,17 @@ class WorldTruth(msgspec.Struct, frozen=True, kw_only=True):
     in_tote: bool
 
 
+class ArmMotion(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the arm is in the middle of an episode, and what it was told."""
+
+    joints: tuple[tuple[float, float], ...]
+    """Positions and velocities of arm joints (rad, rad/s) and fingers (m, m/s)."""
+    command: tuple[Joints, Joints, float, float]
+    """The last one, as in `World.command`."""
+    steps: int
+    """Physics steps since the start of the episode."""
+
+
 class World:
     """A scene with an object; `reset` sets up a scenario in it."""
 
@@ -72,25 +83,38 @@ class World:
         self._scenario: Scenario | None = None
         self._steps = 0
 
-    def reset(self, scenario: Scenario) -> None:
-        """Set up `scenario`, with the arm at home and its fingers open."""
+    def reset(self, scenario: Scenario, motion: ArmMotion | None = None) -> None:
+        """Set up `scenario`, with the arm in `motion`, else at home and its fingers open."""
         self._clear()
+        motion = motion or self._home()
         scene, client = self._scene, self._scene.client
-        self._scenario, self._steps = scenario, 0
-        open_m = 0.5 * self.robot.gripper.max_width_m
-        for joint, angle in zip(scene.all_joints, (*self.robot.home_rad, open_m, open_m), strict=True):
-            bullet.resetJointState(scene.arm, joint, angle, 0.0, physicsClientId=client)
+        self._scenario, self._steps = scenario, motion.steps
+        for joint, (position, velocity) in zip(scene.all_joints, motion.joints, strict=True):
+            bullet.resetJointState(scene.arm, joint, position, velocity, physicsClientId=client)
         scene.place_tote(scenario.tote_xy_m)
         self._tote_m = None if scenario.tote_xy_m is None else (*scenario.tote_xy_m, 0.0)
         self._rest_height = 0.5 * scenario.object.size_m[2]
-        position = (*scenario.object_xy_m, self._rest_height)
-        self._object = create_object(client, scenario.object, position, scenario.object_yaw_rad)
+        rest = (*scenario.object_xy_m, self._rest_height)
+        self._object = create_object(client, scenario.object, rest, scenario.object_yaw_rad)
         scene.set_friction(scenario.table_friction, scenario.finger_friction, scenario.object.shape)
         self._perception.start(scenario)
         self._forget()
-        still = (0.0,) * len(self.robot.home_rad)
-        self.command(self.robot.home_rad, still, self.robot.gripper.max_width_m, scenario.gripper_force_n)
+        self.command(*motion.command)
         self._perception.add_frame(self.time_s, self._pose)
+
+    def _home(self) -> ArmMotion:
+        gripper, still = self.robot.gripper, (0.0,) * len(self.robot.home_rad)
+        open_m = 0.5 * gripper.max_width_m
+        return ArmMotion(
+            joints=tuple((q, 0.0) for q in (*self.robot.home_rad, open_m, open_m)),
+            command=(self.robot.home_rad, still, gripper.max_width_m, gripper.max_force_n),
+            steps=0,
+        )
+
+    def motion(self) -> ArmMotion:
+        """Where the arm is now, for a `reset` in another world."""
+        joints = tuple((state[0], state[1]) for state in self._measured())
+        return ArmMotion(joints=joints, command=self._command, steps=self._steps)
 
     def _clear(self) -> None:
         """Remove the last object. PyBullet leaks about 4 KB per body, so the scene is replaced now and then."""
@@ -104,6 +128,7 @@ class World:
 
     def command(self, q_rad: Joints, dq_rad_s: Joints, gripper_width_m: float, gripper_force_n: float) -> None:
         """Set the motors' targets: joints (rad, rad/s), gripper width (m) and force (N)."""
+        self._command = q_rad, dq_rad_s, gripper_width_m, gripper_force_n
         scene, (left, right) = self._scene, self._measured()[-2:]
         width = left[0] + right[0]
         change = gripper_width_m - width

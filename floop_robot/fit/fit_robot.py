@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
 
 import msgspec
 import numpy as np
@@ -10,100 +12,116 @@ import numpy as np
 from floop_robot.fit.measurements import HeldRows, Measurements, measure
 from floop_robot.fit.recorded_episodes import RecordedEpisode
 from floop_robot.fit.replay import Replayer, Values, mismatch
-from floop_robot.fit.search import PopulationSearch, Posterior, Prior
+from floop_robot.fit.search import PopulationSearch, Prior
 from floop_robot.robot.controller import GRIP_FORCE_N
 from floop_robot.spec.hidden_parameters import HiddenParameters, HiddenRanges
 from floop_robot.spec.simulator_fit import SimulatorFit
 
-REPLAYED = 6
-"""Episodes that are replayed in each world, most of them failures; the measurements read all."""
-TOUCHED_STEPS = 9
-"""Steps that are replayed after the first possible touch: grasp and lift. Later ones differ by chance in any world."""
-SCREENED = (40, 120)
-"""Worlds that are first compared with `SCREENING` episodes: while calibration was measured, and where it is searched.
-
-The true offset lies in a basin of some 8 mm, and offsets of 5 cm are possible.
-"""
-SCREENING = 2
-ROUNDS = (24, 20, 20, 20, 20)
-"""Worlds in each population after that."""
-SETTLED = 0.1
-"""Mismatch below which no further population is drawn: what remains is noise."""
+TOUCHED_STEPS = 10
+"""Steps that are replayed from the first possible touch on: grasp and lift. Later ones differ by chance anyway."""
+POPULATIONS = ((80, 2), (30, 4), (20, 6), (20, 6))
+"""Worlds, and episodes that are replayed in each: first of all, many worlds."""
+REPLAYED = max(episodes for _, episodes in POPULATIONS)
+"""Episodes that are replayed, most of them failures; the measurements read all."""
+REPLAYED_SUCCESSES = 2
+"""Of them, where there are enough failures."""
+KNOWN_SHARE = 0.4
+"""Of the worlds, where calibration was measured, or the robot was fitted before."""
+LENGTHS = np.array([5.0, 0.06, 0.01, 0.01])
+"""Over which the mismatch changes: log load, latency (s), calibration in x and y (m)."""
+REPLAY_STD = np.array([0.3, 0.003, 0.002, 0.002])
+"""Error of a fit from many episodes: no world is quite like a robot's. Chosen by the coverage of the intervals."""
 SAMPLES = 32
 CERTAINTY = 2.0
-"""What a row's mismatch counts as a negative log-likelihood; chosen by the coverage of the intervals."""
-EXPLAINED = 0.5
+"""What a row's mismatch counts as a negative log-likelihood; chosen by the coverage of the intervals, too."""
+EXPLAINED = 0.4
 """Mismatch up to which a fitted simulator explains what a robot recorded."""
+FAILS_ALIKE = 0.5
+"""And the share of the robot's failures that must fail in fitted worlds, too; in true worlds nearly all do."""
 _SPLIT = 0.15
 """Standard deviation of what goes from log friction to log mass: only their ratio tells something."""
 _LOAD, _LATENCY, _X, _Y = range(4)
 
 
 def fit_robot(
-    replayer: Replayer, robot: str, episodes: Sequence[RecordedEpisode], rng: np.random.Generator
+    replayer: Replayer,
+    robot: str,
+    episodes: Sequence[RecordedEpisode],
+    rng: np.random.Generator,
+    earlier: SimulatorFit | None = None,
+    fresh: int | None = None,
 ) -> Iterator[SimulatorFit | None]:
     """A fit after each population, each better than the one before, and None after each simulated world in between.
 
-    Needs at least one episode; all of their objects must have models.
+    Needs at least one episode; all of their objects must have models. `earlier`: a fit to all but the last `fresh`
+    episodes, which most probably holds. So only these are replayed; the measurements read all.
     """
-    recordings = _Recordings(replayer, episodes)
+    recordings = Recordings(replayer, episodes, fresh or len(episodes))
     nominal, measured = recordings.apart(HiddenParameters()), recordings.measured
     yield None
-    prior, posterior, fitted = _prior(measured), None, 1.0
-    for few, counts in ((SCREENING, (SCREENED[measured.calibration_xy is None],)), (REPLAYED, ROUNDS)):
-        search = PopulationSearch(prior, rng, posterior)
-        scale = CERTAINTY * TOUCHED_STEPS * min(few, len(recordings.chosen))
-        for count in counts:
-            points, costs = search.propose(count), []
-            for point in points:
-                costs.append(scale * recordings.apart(_world(point, measured), few))
-                yield None
-            posterior = search.take(points, np.array(costs))
-            fitted = float(posterior.costs.min()) / scale
-            yield SimulatorFit(
-                robot=robot,
-                samples=_samples(posterior, measured, rng),
-                episodes=len(episodes),
-                mismatch_nominal=nominal,
-                mismatch=fitted,
-                explains=fitted <= EXPLAINED,
-            )
-            if few == REPLAYED and fitted < SETTLED:
-                return
+    search = PopulationSearch(_prior(measured, earlier), LENGTHS, rng)
+    scale = CERTAINTY * TOUCHED_STEPS * len(recordings.chosen)
+    for worlds, few in POPULATIONS:
+        count = worlds if measured.calibration_xy is None and earlier is None else round(KNOWN_SHARE * worlds)
+        points, costs = search.propose(count, scale), []
+        for point in points:
+            costs.append(recordings.apart(_world(point, measured), few))
+            yield None
+        search.take(points, np.array(costs), min(few, len(recordings.chosen)))
+        found = search.draw(SAMPLES, scale)
+        found += REPLAY_STD * rng.standard_normal(found.shape)
+        fitted = float(np.median(search.smoothed(found)[0]))
+        samples = tuple(_varied(_world(point, measured), measured, rng) for point in found)
+        fails_alike = recordings.fails_alike(samples)
+        yield SimulatorFit(
+            robot=robot,
+            samples=samples,
+            episodes=len(episodes),
+            mismatch_nominal=nominal,
+            mismatch=fitted,
+            fails_alike=fails_alike,
+            explains=fitted <= EXPLAINED and fails_alike >= FAILS_ALIKE,
+        )
 
 
-class _Recordings:
+class Recordings:
     """A robot's recorded episodes: what they tell directly, and those that are replayed."""
 
-    def __init__(self, replayer: Replayer, episodes: Sequence[RecordedEpisode]) -> None:
+    def __init__(self, replayer: Replayer, episodes: Sequence[RecordedEpisode], fresh: int) -> None:
+        """`fresh`: how many of the latest may be replayed."""
         self._replayer = replayer
         recorded = [replayer.recorded(episode) for episode in episodes]
-        yaws = [replayer.run(episode, HiddenParameters()).yaw_rad for episode in episodes]
-        held = [HeldRows.of(trajectory, yaw) for trajectory, yaw in zip(recorded, yaws, strict=True)]
+        replays = [replayer.run(episode, HiddenParameters()) for episode in episodes]
+        held = [HeldRows.of(trajectory, replay.yaw_rad) for trajectory, replay in zip(recorded, replays, strict=True)]
         self.measured = measure(recorded, held, replayer.period_s)
         noise = self.measured.noise_m
         self._noise_m = noise.value if noise else HiddenParameters().position_noise_m
-        failed = [i for i, episode in enumerate(episodes) if not episode.success]
-        succeeded = [i for i, episode in enumerate(episodes) if episode.success]
-        latest = sorted(failed[-REPLAYED + 2 :] + succeeded[-REPLAYED:])[-REPLAYED:]
-        self.chosen = [(episodes[i], recorded[i]) for i in latest]
+        candidates = range(len(episodes) - fresh, len(episodes))
+        failed = [i for i in candidates if not episodes[i].success]
+        succeeded = [i for i in candidates if episodes[i].success]
+        failed = failed[-(REPLAYED - min(len(succeeded), REPLAYED_SUCCESSES)) :]
+        latest = sorted(failed + succeeded[::-1][: REPLAYED - len(failed)])
+        self.chosen = [(episodes[i], recorded[i], replays[i].approach) for i in latest]
+        self._next = cycle(self.chosen)
 
     def apart(self, world: HiddenParameters, count: int = REPLAYED) -> float:
-        """Mean mismatch of the latest `count` replayed episodes in a world."""
+        """Mean mismatch of `count` of the replayed episodes in a world, each time of the next ones."""
         found = [
-            mismatch(
-                recorded,
-                self._replayer.run(episode, world, recorded.untouched + TOUCHED_STEPS).trajectory,
-                self._noise_m,
-            )
-            for episode, recorded in self.chosen[-count:]
+            mismatch(recorded, self._replayer.touched(episode, world, approach, TOUCHED_STEPS), self._noise_m)
+            for episode, recorded, approach in islice(self._next, min(count, len(self.chosen)))
         ]
         return float(np.mean(found))
 
+    def fails_alike(self, worlds: Sequence[HiddenParameters]) -> float:
+        """Share of the replayed failures that fail again, each in another of the worlds; 1 without any."""
+        failures = [(episode, approach) for episode, _, approach in self.chosen if not episode.success]
+        succeeds = [self._replayer.succeeds(e, world, a) for (e, a), world in zip(failures, worlds, strict=False)]
+        return 1.0 - float(np.mean(succeeds)) if succeeds else 1.0
 
-def _prior(measured: Measurements) -> Prior:
+
+def _prior(measured: Measurements, earlier: SimulatorFit | None) -> Prior:
     """Of log load, latency and calibration error in x and y, given what was measured."""
-    mean, std = np.array([0.0, 0.015, 0.0, 0.0]), np.array([0.25, 0.01, 0.002, 0.002])
+    mean, std = np.array([0.0, 0.015, 0.0, 0.0]), np.array([0.3, 0.01, 0.002, 0.002])
     wide = np.array([1.5, 0.15, 0.03, 0.03])
     if measured.latency_s:
         mean[_LATENCY], std[_LATENCY] = measured.latency_s.value, measured.latency_s.std
@@ -114,7 +132,28 @@ def _prior(measured: Measurements) -> Prior:
         spread = np.sqrt(np.diag(np.linalg.inv(known)))
         mean[_X:], wide[_X:] = np.linalg.solve(known, precision @ offset), spread
         std[_X:] = np.minimum(spread, 0.003)
-    return Prior(mean, std, wide, ((_LOAD,), (_LATENCY,), (_X, _Y)))
+    before = None if earlier is None else _still_likely(np.array([_point(w) for w in earlier.samples]), measured)
+    return Prior(mean, std, wide, ((_LOAD,), (_LATENCY,), (_X, _Y)), earlier=before)
+
+
+def _still_likely(points: Values, measured: Measurements) -> Values:
+    """Points of an earlier fit in proportion to what the measurements say of them now, shape (n, 4)."""
+    off = np.zeros(len(points))
+    if measured.latency_s:
+        off += ((points[:, _LATENCY] - measured.latency_s.value) / measured.latency_s.std) ** 2
+    if measured.calibration_xy:
+        apart, precision = points[:, _X:] - measured.calibration_xy[0], measured.calibration_xy[1]
+        off += np.einsum("ni,ij,nj->n", apart, precision, apart)
+    weights = np.cumsum(np.exp(-0.5 * (off - off.min())))
+    places = (np.arange(len(points)) + 0.5) / len(points)
+    kept: Values = points[np.searchsorted(weights / weights[-1], places)]
+    return kept
+
+
+def _point(world: HiddenParameters) -> tuple[float, float, float, float]:
+    """What is searched, of a world."""
+    load = math.log(world.mass_factor / world.friction_factor)
+    return load, world.latency_s, world.calibration_x_m, world.calibration_y_m
 
 
 def _world(point: Values, measured: Measurements) -> HiddenParameters:
@@ -130,11 +169,6 @@ def _world(point: Values, measured: Measurements) -> HiddenParameters:
         calibration_y_m=float(point[_Y]),
         calibration_z_m=measured.calibration_z_m.value if measured.calibration_z_m else 0.0,
     )
-
-
-def _samples(posterior: Posterior, measured: Measurements, rng: np.random.Generator) -> tuple[HiddenParameters, ...]:
-    """Worlds of the posterior; what the recordings don't tell varies as in `HiddenRanges`."""
-    return tuple(_varied(_world(point, measured), measured, rng) for point in posterior.draw(rng, SAMPLES))
 
 
 def _varied(world: HiddenParameters, measured: Measurements, rng: np.random.Generator) -> HiddenParameters:

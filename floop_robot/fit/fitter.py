@@ -29,12 +29,14 @@ from floop_robot.stream.codec import Block
 
 log = logging.getLogger(__name__)
 
-MIN_EPISODES = 2
-"""Episodes of a robot since it began to fail that are enough for a first fit."""
+MIN_FAILURES = 2
+"""Failures of a robot at known tasks that are enough for a first fit. One may be chance, and then new sizes fail."""
 RECENT = 16
 """Latest episodes of a robot among which the first failure is looked for: what came before it is of another world."""
-MAX_FITS = 4
-"""Fits of a robot while a class fails; each needs twice as many new failures as the one before."""
+AGAIN_FAILURES = 3
+"""More failures after which a robot is fitted again."""
+MAX_FITS = 6
+"""Fits of a robot while a class fails."""
 SIZE_TOLERANCE = 0.1
 """Sizes this far (relative) outside the catalog's range count as known, as in `monitor/shift_detector.py`."""
 
@@ -47,6 +49,16 @@ class FitterCounts(msgspec.Struct, frozen=True, kw_only=True):
     """The robot that is being fitted; empty if none is."""
     rows: int = 0
     """Policy steps simulated."""
+
+
+class _Done(msgspec.Struct):
+    """What is done of a robot."""
+
+    fits: int = 0
+    latest: RecordedEpisode | None = None
+    """The last episode that the last of them read."""
+    fit: SimulatorFit | None = None
+    """The one reported last."""
 
 
 class Fitter:
@@ -65,8 +77,8 @@ class Fitter:
     def forget_reports(self) -> None:
         """Start anew: the journal was replaced."""
         self.failures, self._episodes = FailureMonitor(), RecordedEpisodes()
-        self._done: dict[str, tuple[int, int]] = {}
-        """By robot that fails: fits that are done, and how many failures had come before the last."""
+        self._done: dict[str, _Done] = {}
+        """By robot that fails."""
         self._running: Iterator[SimulatorFit | None] | None = None
         self._latest: SimulatorFit | None = None
         """Of the fit under way."""
@@ -83,7 +95,7 @@ class Fitter:
             self._episodes.take(block)
         if block.info.source is Source.FITTER:
             for fit in fits_of(block.events):
-                self._done.setdefault(fit.robot, (1, self._episodes.failures[fit.robot]))
+                self._done.setdefault(fit.robot, self._now(fit.robot, 1)).fit = fit
 
     def step(self) -> bool:
         """Simulate one more world of the fit under way, or begin one; False when nothing is to be fitted."""
@@ -97,13 +109,14 @@ class Fitter:
                 self._report(self._latest)
             self._running, self._latest, self._fitting = None, None, ""
             return True
-        if fit is not None and self._latest is None and self._done[self._fitting][0] == 1:
+        if fit is not None and self._latest is None and self._done[self._fitting].fits == 1:
             self._report(fit)  # the first of a robot at once: it is better than none
         self._latest = fit or self._latest
         return True
 
     def _report(self, fit: SimulatorFit) -> None:
         self._reported = fit
+        self._done[fit.robot].fit = fit
         self._fits += 1
         self._events.put(fit_event(fit, self._clock_ns()))
         before, after = fit.mismatch_nominal, fit.mismatch
@@ -121,17 +134,23 @@ class Fitter:
     def _begin(self) -> bool:
         failing = self._failing_robots()
         self._done = {robot: done for robot, done in self._done.items() if robot in failing}
-        for robot in sorted(failing, key=lambda name: (self._done.get(name, (0, 0)), name)):
-            fits, before = self._done.get(robot, (0, 0))
-            episodes = self._since_failure(robot)
-            failures = self._episodes.failures[robot]
-            is_due = fits < MAX_FITS and failures - before >= MIN_EPISODES * 2**fits if fits else True
-            if is_due and len(episodes) >= MIN_EPISODES:
-                self._done[robot] = fits + 1, failures
-                self._fitting = robot
-                self._running = fit_robot(self._replayer, robot, episodes, self._rng)
+        for robot in sorted(failing, key=lambda name: (self._done[name].fits if name in self._done else 0, name)):
+            done, episodes = self._done.get(robot, _Done()), self._since_failure(robot)
+            fresh = _after(done.latest, episodes)
+            failures = sum(not episode.success for episode in episodes[len(episodes) - fresh :])
+            if done.fits < MAX_FITS and failures >= (AGAIN_FAILURES if done.fits else MIN_FAILURES):
+                self._done[robot] = now = self._now(robot, done.fits + 1)
+                now.fit, self._fitting = done.fit, robot
+                # One that tells little is made anew with all episodes: its 32 worlds are a poor summary of many places.
+                earlier = done.fit if done.fit and done.fit.explains and done.fit.knows_place else None
+                fresh = fresh if earlier else len(episodes)
+                self._running = fit_robot(self._replayer, robot, episodes, self._rng, earlier, fresh)
                 return True
         return False
+
+    def _now(self, robot: str, fits: int) -> _Done:
+        latest = self._since_failure(robot)[-1:]
+        return _Done(fits, latest[0] if latest else None)
 
     def _failing_robots(self) -> set[str]:
         """Robots on which a known class fails."""
@@ -144,6 +163,11 @@ class Fitter:
         """The robot's episodes at known tasks from the first failure of the latest on."""
         known = [episode for episode in self._episodes.of(robot) if _is_known(episode.object)]
         return list(dropwhile(lambda episode: episode.success, known[-RECENT:]))
+
+
+def _after(latest: RecordedEpisode | None, episodes: Sequence[RecordedEpisode]) -> int:
+    """How many episodes came after `latest`; all if it is not among them."""
+    return next((i for i, each in enumerate(reversed(episodes)) if each is latest), len(episodes))
 
 
 def _is_known(report: ObjectReport) -> bool:

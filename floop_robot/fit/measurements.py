@@ -31,6 +31,8 @@ _SLIDES_M = 0.002
 _GRASP_M = 0.003
 """How far from the middle of the fingers an object's center may be held: at corners, or turned."""
 _WELL_KNOWN_M = 0.006
+_MIN_LIFTED, _PLAUSIBLE_M = 4, 0.01
+"""Where fewer episodes lift an object that seems to be further off, they hold it at a corner: 8 mm off, of 40."""
 _UNKNOWN_LATENCY_S = 0.05
 _EFFORTS_ALIKE = 0.02
 
@@ -176,5 +178,7 @@ def _calibration(
         total = np.einsum("n,n,ni->i", scaled, offsets, directions)
         mean = np.linalg.pinv(precision, rcond=1e-3) @ total
         weights = 1.0 / (1.0 + ((np.array(offsets) - np.array(directions) @ mean) / (2.0 * std)) ** 2)
+    if len(held) < _MIN_LIFTED and float(np.hypot(*mean)) > _PLAUSIBLE_M:
+        return None
     # Episodes that held it along one direction only leave the other open: then both are searched.
     return (mean, precision) if np.linalg.eigvalsh(precision)[0] >= _WELL_KNOWN_M**-2 else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict, deque
+from collections import OrderedDict, deque
 
 import msgspec
 import numpy as np
@@ -42,8 +42,6 @@ class RecordedEpisodes:
         self._open: OrderedDict[tuple[str, str, int], list[tuple[Matrix, Matrix]]] = OrderedDict()
         self._per_robot = per_robot
         self._of: OrderedDict[str, deque[RecordedEpisode]] = OrderedDict()
-        self.failures: defaultdict[str, int] = defaultdict(int)
-        """Whole episodes that failed, by robot, also those that are no longer kept."""
 
     def of(self, robot: str) -> tuple[RecordedEpisode, ...]:
         """The robot's latest episodes, oldest first."""
@@ -75,11 +73,10 @@ class RecordedEpisodes:
         if not counts or sum(len(actions) for _, actions in parts) != end.steps or not end.steps:
             return
         obs = [rows for rows, _ in parts]
-        self.failures[robot] += end.outcome is not OutcomeCode.SUCCESS
         kept = self._of.setdefault(robot, deque(maxlen=self._per_robot))
         self._of.move_to_end(robot)
         if len(self._of) > MAX_ROBOTS:
-            self.failures.pop(self._of.popitem(last=False)[0], None)
+            self._of.popitem(last=False)
         kept.append(
             RecordedEpisode(
                 object=end.object,

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from floop_envs.env import make_env
+from floop_envs.env import Approach, make_env
 from floop_envs.scenarios import model_of
 from floop_robot.fit.recorded_episodes import RecordedEpisode
 from floop_robot.robot.kinematics import Kinematics, yaw_of
@@ -80,22 +80,43 @@ class Replayer:
         self.rows = 0
         """Policy steps simulated so far."""
 
-    def run(self, episode: RecordedEpisode, world: HiddenParameters, steps: int = 1_000_000) -> Replay:
-        """Replay the first `steps` requested actions of `episode` in `world`, perceived without noise.
+    def run(self, episode: RecordedEpisode, world: HiddenParameters) -> Replay:
+        """Replay the requested actions of `episode` in `world`, perceived without noise.
 
         Raises `UnknownName` for an object without a model.
         """
-        recorded = self.recorded(episode)
-        env = self._env
+        recorded, env = self.recorded(episode), self._env
         obs, _ = env.reset(options={"scenario": self._scenario(episode, recorded, world)})
-        rows, yaws, success = [obs], [yaw_of(self._kinematics.pose(env.state.q_rad))], False
-        for action in episode.actions[:steps]:
-            obs, _, _, _, info = env.step(action)
-            rows.append(obs)
+        rows, yaws, approach = [obs], [yaw_of(self._kinematics.pose(env.state.q_rad))], env.approach()
+        for action in episode.actions:
+            rows.append(env.step(action)[0])
             yaws.append(yaw_of(self._kinematics.pose(env.state.q_rad)))
-            success = success or info["is_success"]
-        self.rows += len(yaws) - 1
-        return Replay(Trajectory.of(self.layout, np.array(rows)), np.unwrap(yaws), success)
+            if len(rows) == recorded.untouched:
+                approach = env.approach()
+        self.rows += len(episode.actions)
+        return Replay(Trajectory.of(self.layout, np.array(rows)), np.unwrap(yaws), approach)
+
+    def touched(self, episode: RecordedEpisode, world: HiddenParameters, approach: Approach, steps: int) -> Trajectory:
+        """What comes of the first `steps` actions after `approach` in `world`: it is the same in each world until then.
+
+        `approach`: of a replay of this episode. The first row is the last one before a touch.
+        """
+        scenario = self._scenario(episode, self.recorded(episode), world)
+        rows = [self._env.reset(options={"scenario": scenario, "approach": approach})[0]]
+        actions = episode.actions[approach.steps : approach.steps + steps]
+        rows += [self._env.step(action)[0] for action in actions]
+        self.rows += len(actions)
+        return Trajectory.of(self.layout, np.array(rows))
+
+    def succeeds(self, episode: RecordedEpisode, world: HiddenParameters, approach: Approach) -> bool:
+        """Whether all actions after `approach`, of a replay of this episode, do the task in `world` at some step."""
+        scenario = self._scenario(episode, self.recorded(episode), world)
+        self._env.reset(options={"scenario": scenario, "approach": approach})
+        for action in episode.actions[approach.steps :]:
+            self.rows += 1
+            if self._env.step(action)[4]["is_success"]:
+                return True
+        return False
 
     def recorded(self, episode: RecordedEpisode) -> Trajectory:
         """What a recording says of arm and object."""
@@ -132,22 +153,25 @@ class Replay(msgspec.Struct, frozen=True):
     trajectory: Trajectory
     yaw_rad: Values
     """Of the gripper, base frame, continuous, shape (n,)."""
-    success: bool
-    """Whether the task was done at some step."""
+    approach: Approach
+    """Up to the last row in which the arm can't have touched the object."""
 
 
 def mismatch(recorded: Trajectory, replayed: Trajectory, noise_m: float) -> float:
-    """Mean distance of replayed rows from the recorded ones, in [0, 1], from where the object may have been touched.
+    """Mean distance in [0, 1] of replayed rows from those recorded since the last one before a touch (`touched`).
 
     Errors of perceived position, width and effort saturate: once a contact went another way, more of it tells nothing.
     """
-    rows = slice(min(recorded.untouched, len(replayed.width) - 1), len(replayed.width))
-    position = ((recorded.object[rows] - replayed.object[rows]) ** 2).sum(axis=1)
+    if len(replayed.width) < 2:
+        return 0.0  # nothing was touched: that happens in any world
+    first = recorded.untouched
+    rows = slice(first, first + len(replayed.width) - 1)
+    position = ((recorded.object[rows] - replayed.object[1:]) ** 2).sum(axis=1)
     errors = np.stack(
         [
             position / (3.0 * noise_m**2 + POSITION_TOLERANCE_M**2),
-            ((recorded.width[rows] - replayed.width[rows]) / WIDTH_TOLERANCE_M) ** 2,
-            ((recorded.effort[rows] - replayed.effort[rows]) / EFFORT_TOLERANCE_N) ** 2,
+            ((recorded.width[rows] - replayed.width[1:]) / WIDTH_TOLERANCE_M) ** 2,
+            ((recorded.effort[rows] - replayed.effort[1:]) / EFFORT_TOLERANCE_N) ** 2,
         ]
     )
     return float(np.mean(1.0 - np.exp(-0.5 * errors)))

@@ -1,9 +1,9 @@
-"""PopulationSearch: which points explain data, where each costs a simulation.
+"""PopulationSearch: which points explain data, where each point costs simulations and its cost has noise.
 
-It is population Monte Carlo (Cappé et al. 2004). A population is drawn widely, simulated and weighted by how well it
-explains the data. The next is drawn near the good ones. All points count in the end, each weighted by prior and fit
-over the density it was drawn with. So the result is a posterior. CMA-ES finds the best point as fast, but its
-covariance is no uncertainty.
+A population is drawn widely and simulated. A Gaussian process smooths the costs found so far: what a chance contact did
+in one world then counts little, and costs of few episodes can stand beside those of many. The next population is drawn
+where the smoothed costs, or their uncertainty, allow the truth. In the end prior and smoothed costs are the posterior
+(as BOLFI, Gutmann and Corander 2016). CMA-ES finds the best point as fast, but its covariance is no uncertainty.
 """
 
 from __future__ import annotations
@@ -13,12 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
-ANYWHERE_SHARE = 0.15
+ANYWHERE_SHARE = 0.2
 """Share of later populations that is drawn as the first."""
-MIN_EFFECTIVE = 3.0
-"""Points that share the weight at least."""
 USUAL_SHARE = 0.1
 """Share of the first population that is drawn as if nothing had changed; each other point is changed in one group."""
+AMPLITUDE = 0.2
+"""Standard deviation of costs from place to place."""
+EPISODE_STD = 0.2
+"""Standard deviation of the cost of one episode about the mean of all, at one point."""
+_PARTICLES, _MOVES = 400, 3
+_EARLIER_SHARE = 0.8
+"""Probability that what an earlier search found still holds."""
 
 
 class Prior(msgspec.Struct, frozen=True):
@@ -32,153 +37,146 @@ class Prior(msgspec.Struct, frozen=True):
     groups: tuple[tuple[int, ...], ...]
     wide_share: float = 0.3
     """Probability of a change in a group."""
+    earlier: Values | None = None
+    """Points that an earlier search found, in their frequency, shape (n, d): most probably they still hold."""
 
     def explore(self, rng: np.random.Generator, count: int) -> Values:
         """Points to begin with, shape (count, d): most are changed in one group, since worlds change in one way."""
         std: Values = np.tile(self.std, (count, 1))
-        changed = rng.choice(len(self.groups) + 1, size=count, p=np.exp(self._log_shares())) - 1
-        for index, group in enumerate(self.groups):
-            std[np.ix_(changed == index, group)] = self.wide_std[list(group)]
+        changed = rng.choice(len(self.groups) + 1, size=count, p=self._shares()) - 1
+        for index, group in enumerate(map(list, self.groups)):
+            _widen(std, changed == index, group, self.wide_std)
         points: Values = self.mean + std * rng.standard_normal(std.shape)
         return points
 
-    def log_explore(self, points: Values) -> Values:
-        """Log-density of `explore`, shape (n,)."""
-        usual, wide = self._log_groups(points)
-        shares = self._log_shares()
-        total: Values = usual.sum(axis=0) + shares[0]
-        for index, share in enumerate(shares[1:]):
-            total = np.logaddexp(total, usual.sum(axis=0) - usual[index] + wide[index] + share)
-        return total
-
-    def _log_shares(self) -> Values:
-        """Logs of the shares that are drawn as usual and changed in each group: more where less is known."""
-        unknown = np.array([np.log(self.wide_std[g] / self.std[g]).sum() for g in map(list, self.groups)]) + 0.1
-        shares: Values = np.log([USUAL_SHARE, *((1.0 - USUAL_SHARE) * unknown / unknown.sum())])
-        return shares
+    def draw(self, rng: np.random.Generator, count: int) -> Values:
+        """Points in proportion to their density, shape (count, d)."""
+        std: Values = np.tile(self.std, (count, 1))
+        for group in map(list, self.groups):
+            _widen(std, rng.random(count) < self.wide_share, group, self.wide_std)
+        points: Values = self.mean + std * rng.standard_normal(std.shape)
+        if self.earlier is not None:
+            kept = rng.random(count) < _EARLIER_SHARE
+            chosen = self.earlier[rng.integers(len(self.earlier), size=int(kept.sum()))]
+            points[kept] = chosen + self._bandwidth * rng.standard_normal(chosen.shape)
+        return points
 
     def log_density(self, points: Values) -> Values:
         """Log-density of points, shape (n, d)."""
-        usual, wide = self._log_groups(points)
-        share = self.wide_share
-        total: Values = np.logaddexp(usual + np.log(1.0 - share), wide + np.log(share)).sum(axis=0)
+        share, total = self.wide_share, np.zeros(len(points))
+        for group in map(list, self.groups):
+            off = points[:, group] - self.mean[group]
+            usual, wide = _log_normal(off, self.std[group]), _log_normal(off, self.wide_std[group])
+            total += np.logaddexp(usual + np.log(1.0 - share), wide + np.log(share))
+        if self.earlier is not None:
+            kernels = _log_normal(points[:, None] - self.earlier[None], self._bandwidth)
+            held = np.logaddexp.reduce(kernels, axis=1) - np.log(len(self.earlier))
+            total = np.logaddexp(held + np.log(_EARLIER_SHARE), total + np.log(1.0 - _EARLIER_SHARE))
         return total
 
-    def _log_groups(self, points: Values) -> tuple[Values, Values]:
-        """Log-densities of each group's parameters as usual and changed, shape (groups, n)."""
-        found = [
-            (
-                _log_normal(points[:, g] - self.mean[g], self.std[g]),
-                _log_normal(points[:, g] - self.mean[g], self.wide_std[g]),
-            )
-            for g in map(list, self.groups)
-        ]
-        return np.stack([usual for usual, _ in found]), np.stack([wide for _, wide in found])
-
-
-class Posterior(msgspec.Struct, frozen=True):
-    """Weighted points."""
-
-    points: Values
-    """Shape (n, d)."""
-    costs: Values
-    """Shape (n,)."""
-    weights: Values
-    """Shape (n,), sum 1."""
-    bandwidth: Values
-    """Standard deviation of a kernel around each point, shape (d,)."""
-
-    def draw(self, rng: np.random.Generator, count: int) -> Values:
-        """Points in proportion to their weights, shape (count, d), spread by the kernel."""
-        places = (rng.random() + np.arange(count)) / count  # systematic: fewer repeats than independent draws
-        chosen = np.minimum(np.searchsorted(np.cumsum(self.weights), places), len(self.weights) - 1)
-        drawn: Values = self.points[chosen] + self.bandwidth * rng.standard_normal((count, len(self.bandwidth)))
-        return drawn
-
     @property
-    def best(self) -> Values:
-        """The point of least cost, shape (d,)."""
-        least: Values = self.points[int(np.argmin(self.costs))]
-        return least
+    def _bandwidth(self) -> Values:
+        """Of a kernel around each earlier point, by Silverman's rule; shape (d,)."""
+        assert self.earlier is not None
+        n, d = self.earlier.shape
+        width: Values = np.maximum(self.earlier.std(axis=0) * n ** (-1.0 / (d + 4)), 0.1 * self.std)
+        return width
+
+    def _shares(self) -> Values:
+        """Shares that are drawn as usual and changed in each group: more where less is known."""
+        unknown = np.array([np.log(self.wide_std[g] / self.std[g]).sum() for g in map(list, self.groups)]) + 0.1
+        return np.array([USUAL_SHARE, *((1.0 - USUAL_SHARE) * unknown / unknown.sum())])
 
 
 class PopulationSearch:
-    """One search: `propose` points, find their costs, `take` both."""
+    """One search: `propose` points, find their costs, `take` both; `draw` from what is known then."""
 
-    def __init__(self, prior: Prior, rng: np.random.Generator, start: Posterior | None = None) -> None:
-        """`start`: near whose points the first population is drawn, as found with a part of the data."""
-        self._prior, self._rng, self._start = prior, rng, start
-        self._points, self._costs = np.zeros((0, len(prior.mean))), np.zeros(0)
-        self._proposals: list[tuple[int, Posterior | None]] = []
+    def __init__(self, prior: Prior, lengths: Values, rng: np.random.Generator) -> None:
+        """`lengths`: over which costs change, shape (d,)."""
+        self._prior, self._lengths, self._rng = prior, lengths, rng
+        self._points, self._costs, self._noise = np.zeros((0, len(lengths))), np.zeros(0), np.zeros(0)
+        self._usual = 0.0
+        """Cost where nothing is known."""
 
-    def propose(self, count: int) -> Values:
-        """The next population, shape (count, d)."""
-        before = self._posterior() if len(self._points) else self._start
+    def propose(self, count: int, scale: float) -> Values:
+        """The next population, shape (count, d). `scale`: as in `draw`."""
         points = self._prior.explore(self._rng, count)
-        if before is not None:
-            near = self._rng.random(count) >= ANYWHERE_SHARE
-            points[near] = before.draw(self._rng, int(near.sum()))
-        self._proposals.append((count, before))
+        near = self._rng.random(count) >= ANYWHERE_SHARE
+        if len(self._points):
+            points[near] = self.draw(int(near.sum()), scale, optimism=1.0)
+        elif self._prior.earlier is not None:
+            points[near] = self._prior.draw(self._rng, int(near.sum()))
         return points
 
-    def take(self, points: Values, costs: Values) -> Posterior:
-        """Take in a population and its costs: negative log-likelihoods up to a constant. What is known then."""
+    def take(self, points: Values, costs: Values, episodes: int) -> None:
+        """Take in a population and the mean costs, in [0, 1], of so many episodes in each point."""
         self._points, self._costs = np.concatenate([self._points, points]), np.concatenate([self._costs, costs])
-        return self._posterior()
+        self._noise = np.concatenate([self._noise, np.full(len(points), EPISODE_STD**2 / episodes)])
+        self._usual = float(np.median(self._costs))
+        covariance = self._covariance(self._points) + np.diag(self._noise)
+        self._inverse: Values = np.asarray(np.linalg.inv(covariance), np.float64)
 
-    def _posterior(self) -> Posterior:
-        log_weights = self._prior.log_density(self._points) - self._costs - self._log_proposal()
-        weights = _tempered(log_weights)
-        mean: Values = weights @ self._points
-        std = np.sqrt(weights @ (self._points - mean) ** 2)
-        # Silverman's rule, and less: good worlds often lie in several places, and the rule takes them for one.
-        shrink = 0.6 * _effective(weights) ** (-1.0 / (len(mean) + 4))
-        return Posterior(self._points, self._costs, weights, np.maximum(shrink * std, 0.1 * self._prior.std))
+    def smoothed(self, points: Values) -> tuple[Values, Values]:
+        """Expected costs at points, and their standard deviations, both of shape (n,)."""
+        covariance = self._covariance(points)
+        weights = covariance @ self._inverse
+        mean = self._usual + weights @ (self._costs - self._usual)
+        return mean, np.sqrt(np.maximum(AMPLITUDE**2 - (weights * covariance).sum(axis=1), 0.0))
 
-    def _log_proposal(self) -> Values:
-        """Log of the mean density that the points were drawn with."""
-        anywhere = self._prior.log_explore(self._points)
-        total = np.full(len(self._points), -np.inf)
-        for count, before in self._proposals:
-            density = anywhere
-            if before is not None:
-                density = np.logaddexp(
-                    anywhere + np.log(ANYWHERE_SHARE), _log_kernels(self._points, before) + np.log(1.0 - ANYWHERE_SHARE)
-                )
-            total = np.logaddexp(total, density + np.log(count / len(self._points)))
-        return total
+    def draw(self, count: int, scale: float, optimism: float = 0.0) -> Values:
+        """Points of the posterior, shape (count, d), at most `_PARTICLES`.
+
+        `scale`: what a cost counts as a negative log-likelihood. `optimism`: standard deviations by which costs may be
+        smaller than expected. It is tempered sequential Monte Carlo (Del Moral et al. 2006).
+        """
+        rng, x, power = self._rng, self._prior.draw(self._rng, _PARTICLES), 0.0
+        cost = scale * self._expected(x, optimism)
+        while power < 1.0:
+            before, power = power, _next_power(cost, power)
+            weights = np.exp(-(power - before) * (cost - cost.min()))
+            places = (rng.random() + np.arange(_PARTICLES)) / _PARTICLES
+            kept = np.minimum(np.searchsorted(np.cumsum(weights / weights.sum()), places), _PARTICLES - 1)
+            x, cost = x[kept], cost[kept]
+            density = self._prior.log_density(x)
+            for _ in range(_MOVES):
+                moved = x + 0.5 * x.std(axis=0) * rng.standard_normal(x.shape) * rng.choice([0.3, 1.0], (len(x), 1))
+                there, likely = scale * self._expected(moved, optimism), self._prior.log_density(moved)
+                goes = np.log(rng.random(len(x))) < likely - density - power * (there - cost)
+                x[goes], cost[goes], density[goes] = moved[goes], there[goes], likely[goes]
+        drawn: Values = x[rng.choice(_PARTICLES, size=count, replace=False)]
+        return drawn
+
+    def _expected(self, points: Values, optimism: float) -> Values:
+        mean, std = self.smoothed(points)
+        return mean - optimism * std
+
+    def _covariance(self, points: Values) -> Values:
+        """With the points whose costs are known, shape (n, known): Matérn 3/2, since costs have edges."""
+        off = points[:, None] / self._lengths - self._points[None] / self._lengths
+        apart = np.sqrt(3.0 * (off**2).sum(axis=2))
+        found: Values = AMPLITUDE**2 * (1.0 + apart) * np.exp(-apart)
+        return found
 
 
-def _tempered(log_weights: Values) -> Values:
-    """Weights, sum 1, flattened until they are those of `MIN_EFFECTIVE` points at least.
+def _widen(std: Values, changed: NDArray[np.bool_], group: list[int], wide_std: Values) -> None:
+    for parameter in group:
+        std[changed, parameter] = wide_std[parameter]
 
-    Where a few points have all the weight, how far the others are off says how far the truth may be.
-    """
-    low, high = 0.0, 1.0
-    for _ in range(30):
-        exponent = high if high == 1.0 and low == 0.0 else 0.5 * (low + high)
-        weights: Values = np.exp(exponent * (log_weights - log_weights.max()))
-        weights /= weights.sum()
-        if _effective(weights) >= min(MIN_EFFECTIVE, 0.5 * len(weights)):
-            if exponent == 1.0:
-                return weights
-            low = exponent
+
+def _next_power(cost: Values, power: float) -> float:
+    """The largest power of the likelihood at which half of the particles still count."""
+    off = cost - cost.min()
+    low, high = power, 1.0
+    for _ in range(20):
+        middle = high if high == 1.0 and low == power else 0.5 * (low + high)
+        weights = np.exp(-(middle - power) * off)
+        if weights.sum() ** 2 >= 0.5 * len(cost) * (weights**2).sum():
+            if middle == 1.0:
+                return 1.0
+            low = middle
         else:
-            high = exponent if exponent < 1.0 else 1.0 - 1e-12
-    return weights
-
-
-def _effective(weights: Values) -> float:
-    """How many equally weighted points these are worth."""
-    return 1.0 / float((weights**2).sum())
-
-
-def _log_kernels(points: Values, around: Posterior) -> Values:
-    """Log-density of points under the kernels of a posterior, shape (n,)."""
-    kernels = _log_normal(points[:, None] - around.points[None], around.bandwidth) + np.log(around.weights + 1e-300)
-    peak = kernels.max(axis=1)
-    total: Values = peak + np.log(np.exp(kernels - peak[:, None]).sum(axis=1))
-    return total
+            high = middle if middle < 1.0 else 1.0 - 1e-9
+    return max(low, power + 1e-3) if low < 1.0 else 1.0
 
 
 def _log_normal(off: Values, std: Values) -> Values:

@@ -22,7 +22,15 @@ from floop_robot.bundle.verify import require_contract
 from floop_robot.core import Executor, ScenarioSource
 from floop_robot.gate.alpha_wealth import AlphaWealth
 from floop_robot.gate.report import TrialReport, report_path, write_report
-from floop_robot.gate.reported_tasks import TargetTasks, reported_scenarios, resolved_tasks, target_tasks
+from floop_robot.gate.reported_tasks import (
+    MODELED,
+    TargetTasks,
+    fitted_tasks,
+    reported_scenarios,
+    resolved_tasks,
+    target_tasks,
+    unexplained_tasks,
+)
 from floop_robot.gate.scenario_pool import PairedScenarioPool, ScenarioMixture
 from floop_robot.gate.seed_allocator import SeedAllocator
 from floop_robot.gate.suites import Suite
@@ -36,6 +44,7 @@ from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 from floop_robot.spec.verdict import Decision, Verdict
+from floop_robot.stats.intervals import clopper_pearson_lower_bound
 from floop_robot.stream.codec import Block
 
 log = logging.getLogger(__name__)
@@ -53,6 +62,13 @@ class GateResult(msgspec.Struct, frozen=True):
     bundle: Bundle
     report: Path
     """Where the report lies, unless the disk did not take it."""
+
+
+NOT_SHOWN_SUCCESS, NOT_SHOWN_ALPHA = 0.85, 0.05
+"""An incumbent with this success (lower bound) in the fitted worlds does not fail as on the robots.
+
+A class fails below 75 %.
+"""
 
 
 class GateCounts(msgspec.Struct, frozen=True):
@@ -90,6 +106,10 @@ class Gate:
         self._judging: Bundle | None = None
         self._trial_runner: TrialRunner | None = None
         self._target_tasks, self._suites_at = TargetTasks(), (-1, -1)
+        self._not_shown: frozenset[str] = frozenset()
+        """Failing classes at which the incumbent succeeds in the fitted worlds."""
+        self._failed_before: frozenset[str] = frozenset()
+        """Classes that failed when the incumbent came: it may be what mends them."""
         self._cooldown_until_s = 0.0
         """End of the rest after a candidate that was not accepted; another incumbent ends it, too."""
         self._offered_s: deque[float] = deque(maxlen=2)
@@ -124,6 +144,7 @@ class Gate:
         require_contract(bundle.manifest, self._task, self._ids, "the gate")
         if self._incumbent is None or bundle.manifest.sha256 != self._incumbent.manifest.sha256:
             self._wealth = {}  # the same weights under another number are no new incumbent
+            self._not_shown, self._failed_before = frozenset(), frozenset(self.failures.failing)
         self._incumbent, self._cooldown_until_s = bundle, 0.0
         self._executor.add_policy(bundle.manifest.sha256, bundle.to_bytes())
         if self._trial_runner is not None:
@@ -246,14 +267,25 @@ class Gate:
         """Draw the suites from what robots reported last."""
         if self._suites_at == (now := (self.failures.changes, self.fits.changes)):
             return
-        self._suites_at = now
-        self._target_tasks = target_tasks(self.failures)
+        modeled, self._suites_at = self._modeled(), now
+        self._target_tasks = target_tasks(self.failures, modeled)
         targets, resolved = self._target_tasks, resolved_tasks(self.failures)
         self._scenario_pool.set_source(Suite.TARGET, self._reported(targets.classes), (*targets.names, *self._worlds()))
         known: ScenarioSource = DomainRandomization(TrainingScenarios(self._config.task))
         if learned := self._reported(resolved):
             known = ScenarioMixture([(known, 1.0 - RESOLVED_SHARE), (learned, RESOLVED_SHARE)])
         self._scenario_pool.set_source(Suite.REGRESSION, known, (*resolved, *self._worlds()) if resolved else ())
+
+    def _modeled(self) -> frozenset[str]:
+        """Classes whose failures can be simulated. Without a canary there is nobody else to ask."""
+        if not self._config.deploy.canary:
+            return MODELED
+        if self.fits.changes != self._suites_at[1]:
+            self._not_shown = frozenset()
+        elif clopper_pearson_lower_bound(*self._scenario_pool.known.target, NOT_SHOWN_ALPHA) >= NOT_SHOWN_SUCCESS:
+            fitted = set(fitted_tasks(self.failures, self.fits)) & set(self._target_tasks.classes)
+            self._not_shown |= fitted - self._failed_before
+        return MODELED - set(unexplained_tasks(self.failures, self.fits)) - self._not_shown
 
     def _worlds(self) -> tuple[str, ...]:
         """Changes when a robot's world becomes known: pairs prepared before are of another."""

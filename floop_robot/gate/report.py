@@ -56,7 +56,7 @@ def markdown(report: TrialReport) -> str:
         "",
         f"- {candidate.algo} on {candidate.task}, {candidate.data.transitions} transitions, "
         f"journal to {candidate.data.journal_to}",
-        f"- target tasks: {_names(report.target_tasks.names)}; without a model: "
+        f"- target tasks: {_names(report.target_tasks.names)}; not to be simulated: "
         f"{_names(report.target_tasks.without_model)}; learned since the start: {_names(report.resolved)}",
         *([f"- it corrects perceived positions of {calibration_text(corrections)}"] if corrections else []),
         f"- alpha {verdict.alpha:g}, first seed {verdict.seed}, {verdict.duration_s:.2f} s",

@@ -9,6 +9,7 @@ import msgspec
 from floop_envs.scenarios import CATALOG, TRAINING_CLASSES, ReportedScenarios
 from floop_robot.core import ScenarioSource
 from floop_robot.monitor.failure_monitor import FailureMonitor, failing_name
+from floop_robot.monitor.robot_fits import RobotFits
 
 MODELED = frozenset(model.object_class for model in CATALOG)
 """Classes that can be simulated."""
@@ -43,6 +44,21 @@ def target_tasks(monitor: FailureMonitor, modeled: Collection[str] = MODELED) ->
         tuple(name for name in failing if name not in modeled),
         {name: robots for name in failing if (robots := monitor.failing_robots(name))},
     )
+
+
+def unexplained_tasks(monitor: FailureMonitor, fits: RobotFits) -> tuple[str, ...]:
+    """Failing classes whose failures no world of the simulator shows: no fit to a robot that they fail on explains."""
+    return tuple(name for name in monitor.failing if _explained(name, monitor, fits) == {False})
+
+
+def fitted_tasks(monitor: FailureMonitor, fits: RobotFits) -> tuple[str, ...]:
+    """Failing classes with a fit to a robot that they fail on."""
+    return tuple(name for name in monitor.failing if _explained(name, monitor, fits))
+
+
+def _explained(name: str, monitor: FailureMonitor, fits: RobotFits) -> set[bool]:
+    robots = monitor.failing_robots(name) or {report.robot for report in monitor.reports((name,))}
+    return {fit.explains for robot in robots if (fit := fits.fit(robot))}
 
 
 def resolved_tasks(monitor: FailureMonitor) -> tuple[str, ...]:

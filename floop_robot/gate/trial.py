@@ -224,7 +224,7 @@ class Trial:
         if self._regression_status is not Status.YES:
             return self._regression_open_finding()
         names, kept = ", ".join(self.target_tasks.without_model), self._score(Suite.REGRESSION)
-        reason = f"canary only: no model of {names} to simulate; known tasks are kept: {kept}"
+        reason = f"canary only: no simulation shows how {names} fails; known tasks are kept: {kept}"
         return TrialFinding(Decision.INCONCLUSIVE, reason, canary=True)
 
     def _improvement_score(self) -> str:

@@ -50,11 +50,11 @@ class FitterProcess:
             found = self._journal.poll(0.0 if works else _WAIT_S)
             for each in found:
                 self._fitter.take(each.block)
+            self._stats.write(self._fitter.counts)
             if found:  # read on first: what is fitted must not be yesterday's
                 works = True
                 continue
             works = self._fitter.step()
-            self._stats.write(self._fitter.counts)
         self._stats.write(self._fitter.counts, force=True)
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ Calibration = Mapping[str, Offset]
 
 NO_OFFSET: Offset = (0.0, 0.0, 0.0)
 MAX_OFFSET_M = 0.1
-"""No correction is larger, along each axis: a camera that is further off needs a person."""
+"""No correction is larger along any axis (so up to 14 cm on the table): a camera further off needs a person."""
 MAX_CALIBRATED_ROBOTS = 256
 SHOWN_ROBOTS = 8
 """Of more corrections than that, a text tells only the number."""
@@ -44,5 +44,5 @@ def calibration_fault(calibration: Calibration) -> str:
         return f"corrections for {len(calibration)} robots, {MAX_CALIBRATED_ROBOTS} at most"
     for robot, offset in calibration.items():
         if not all(math.isfinite(value) and abs(value) <= MAX_OFFSET_M for value in offset):
-            return f"a correction of {offset} m for {robot}, {MAX_OFFSET_M:g} m at most"
+            return f"a correction of {offset} m for {robot}, {MAX_OFFSET_M:g} m along each axis at most"
     return ""

@@ -43,17 +43,24 @@ class SimulatorFit(msgspec.Struct, frozen=True, kw_only=True):
     """Mean distance of the simulator as it is from the recordings, in [0, 1]: 0 is equal up to noise."""
     mismatch: float
     """The same of the fitted simulator."""
+    fails_alike: float = 1.0
+    """Share of the robot's replayed failures that fail in fitted worlds, too."""
     explains: bool
-    """Whether the best of the worlds comes near the recordings. If none does, the failures can't be simulated."""
+    """Whether fitted worlds come near the recordings and fail alike. If they don't, the failures can't be simulated."""
 
     def draw(self, rng: np.random.Generator) -> HiddenParameters:
         """One of the worlds at random; where the horizontal calibration is not known, that of any robot."""
         world = self.samples[int(rng.integers(len(self.samples)))]
-        if max(self.std("calibration_x_m"), self.std("calibration_y_m")) <= MAX_PLACE_STD_M:
+        if self.knows_place:
             return world
         other = HiddenRanges().draw(rng)
         x, y = other.calibration_x_m, other.calibration_y_m
         return msgspec.structs.replace(world, calibration_x_m=x, calibration_y_m=y)
+
+    @property
+    def knows_place(self) -> bool:
+        """Whether the horizontal calibration is known well."""
+        return max(self.std("calibration_x_m"), self.std("calibration_y_m")) <= MAX_PLACE_STD_M
 
     def mean(self, parameter: str) -> float:
         """Mean of a parameter, by its name in `PARAMETERS`."""

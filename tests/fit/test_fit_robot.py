@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 import numpy as np
 import pytest
 
-from floop_robot.fit.fit_robot import fit_robot
+from floop_envs.env import ArmEnv
+from floop_robot.fit.fit_robot import Recordings, fit_robot
 from floop_robot.fit.recorded_episodes import RecordedEpisode, RecordedEpisodes
 from floop_robot.fit.replay import Replayer, mismatch
+from floop_robot.robot.messages import Joints
 from floop_robot.spec.hidden_parameters import HiddenParameters, HiddenRanges
 from floop_robot.spec.simulator_fit import SimulatorFit
 from tests.support.recorded_robots import recorded_blocks
@@ -24,9 +26,11 @@ def replayer() -> Iterator[Replayer]:
     made.close()
 
 
-def episodes_of(world: HiddenParameters, count: int) -> tuple[RecordedEpisode, ...]:
+def episodes_of(
+    world: HiddenParameters, count: int, alter: Callable[[ArmEnv], None] = lambda _: None
+) -> tuple[RecordedEpisode, ...]:
     recorded = RecordedEpisodes()
-    for block in recorded_blocks(world, count):
+    for block in recorded_blocks(world, count, alter=alter):
         recorded.take(block)
     return recorded.of("robot_1")
 
@@ -51,12 +55,29 @@ def test_a_worn_and_slow_robot_is_recognized(replayer: Replayer) -> None:
     assert fit.std("table_friction") > 0.2 * (high - low), "nothing tells it"
 
 
+def jam(env: ArmEnv) -> None:
+    """Fingers that open to 40 mm only: no hidden parameter does that."""
+    command = env.world.command
+
+    def narrow(q_rad: Joints, dq_rad_s: Joints, gripper_width_m: float, gripper_force_n: float) -> None:
+        command(q_rad, dq_rad_s, min(gripper_width_m, 0.04), gripper_force_n)
+
+    env.world.command = narrow  # type: ignore[method-assign]
+
+
+def test_a_fit_says_when_no_world_explains_the_failures(replayer: Replayer) -> None:
+    episodes = episodes_of(HiddenParameters(), 6, jam)
+    assert [episode.success for episode in episodes].count(False) >= 2
+    fit = first_fit(replayer, episodes)
+    assert fit.mismatch > 0.7 * fit.mismatch_nominal and not fit.explains, (fit.mismatch, fit.mismatch_nominal)
+
+
 def mismatches(
     replayer: Replayer, episodes: tuple[RecordedEpisode, ...], worlds: list[HiddenParameters]
 ) -> list[float]:
     def apart(e: RecordedEpisode, world: HiddenParameters) -> float:
-        recorded = replayer.recorded(e)
-        return mismatch(recorded, replayer.run(e, world, recorded.untouched + 9).trajectory, 0.001)
+        approach = replayer.run(e, HiddenParameters()).approach
+        return mismatch(replayer.recorded(e), replayer.touched(e, world, approach, 10), 0.001)
 
     return [float(np.mean([apart(e, world) for e in episodes])) for world in worlds]
 
@@ -66,3 +87,30 @@ def test_a_replay_in_the_true_world_is_nearer_than_in_others(replayer: Replayer)
     others = [HiddenParameters(calibration_x_m=0.01), msgspec.structs.replace(true, calibration_x_m=-0.02)]
     here, *elsewhere = mismatches(replayer, episodes_of(true, 4), [true, *others])
     assert here < 0.8 * min(elsewhere)
+
+
+def test_a_replay_that_goes_on_from_an_approach_is_as_a_whole_one(replayer: Replayer) -> None:
+    (episode,) = episodes_of(HiddenParameters(), 1)
+    slow = HiddenParameters(latency_s=0.1)
+    approach, whole = replayer.run(episode, HiddenParameters()).approach, replayer.run(episode, slow).trajectory
+    after = replayer.touched(episode, slow, approach, 8)
+    rows = slice(approach.steps, approach.steps + 9)
+    assert approach.steps > 3, "it saves something"
+    for name, apart in (("tcp", 1e-4), ("width", 5e-4), ("object", 2e-3)):
+        assert getattr(after, name) == pytest.approx(getattr(whole, name)[rows], abs=apart), name
+
+
+def test_what_a_replay_comes_to_is_what_the_robot_saw(replayer: Replayer) -> None:
+    for world in (HiddenParameters(), HiddenParameters(gripper_force_factor=0.2)):
+        for episode in episodes_of(world, 2):
+            approach = replayer.run(episode, HiddenParameters()).approach
+            assert replayer.succeeds(episode, world, approach) == episode.success
+
+
+def test_failures_are_replayed_first_and_some_successes(replayer: Replayer) -> None:
+    good, bad = episodes_of(HiddenParameters(), 1)[0], episodes_of(HiddenParameters(gripper_force_factor=0.2), 1)[0]
+    assert good.success and not bad.success
+    for recorded, failures in (("FSSFSSSSSS", 2), ("FFFFSSSSSSSS", 4), ("FFFFFFFF", 6), ("FFFFFFFS", 5), ("SSS", 0)):
+        episodes = [good if letter == "S" else bad for letter in recorded]
+        chosen = [episode.success for episode, _, _ in Recordings(replayer, episodes, len(episodes)).chosen]
+        assert chosen.count(False) == failures and len(chosen) == min(6, len(recorded))

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
+from floop_robot.fit import fit_robot
+from floop_robot.fit import fitter as fitter_module
 from floop_robot.fit.fitter import Fitter
 from floop_robot.spec.hidden_parameters import HiddenParameters
 from floop_robot.spec.records import Event, Record, Source
@@ -17,7 +19,13 @@ from tests.support.sample_fits import calibration_fit
 from tests.support.sample_policies import TASK
 from tests.support.sample_records import stream_info
 
-WORN = recorded_blocks(HiddenParameters(gripper_force_factor=0.35), 6)
+WORN = HiddenParameters(gripper_force_factor=0.2)
+
+
+@pytest.fixture(scope="module")
+def worn() -> list[Block]:
+    """Failures of one robot."""
+    return recorded_blocks(WORN, 8)
 
 
 class Sink:
@@ -42,9 +50,11 @@ def fitter(sink: Sink) -> Iterator[Fitter]:
     made.close()
 
 
-def renamed(block: Block, object_class: str) -> Block:
+def renamed(block: Block, object_class: str, size_m: tuple[float, float, float] | None = None) -> Block:
     end = block.ends[0]
-    other = msgspec.structs.replace(end, object=msgspec.structs.replace(end.object, object_class=object_class))
+    size_m = size_m or end.object.size_m
+    report = msgspec.structs.replace(end.object, object_class=object_class, size_m=size_m)
+    other = msgspec.structs.replace(end, object=report)
     return msgspec.structs.replace(block, ends=(other,))
 
 
@@ -54,40 +64,61 @@ def test_nothing_is_fitted_while_nothing_fails(fitter: Fitter) -> None:
     assert not fitter.step()
 
 
-def test_a_failing_robot_is_fitted_and_reported(fitter: Fitter, sink: Sink) -> None:
-    for block in WORN:
+def test_a_failing_robot_is_fitted_and_reported(fitter: Fitter, sink: Sink, worn: list[Block]) -> None:
+    for block in worn:
         fitter.take(block)
     assert fitter.failures.failing
     while not sink.events:
         assert fitter.step()
         assert fitter.counts.fitting in ("robot_1", "")
     (fit,) = fits_of(sink.events)
-    assert fit.robot == "robot_1" and fit.mean("gripper_force_factor") == pytest.approx(0.35, abs=0.02)
+    assert fit.robot == "robot_1" and fit.mean("gripper_force_factor") == pytest.approx(0.2, abs=0.02)
 
 
-def test_a_new_class_needs_no_fit(fitter: Fitter) -> None:
-    for block in WORN:
+def test_a_new_class_needs_no_fit(fitter: Fitter, worn: list[Block]) -> None:
+    for block in worn:
         fitter.take(renamed(block, "basket"))
     assert fitter.failures.failing == ("basket",)
     assert not fitter.step()
 
 
-def test_a_restarted_fitter_finds_its_fit_in_the_journal(fitter: Fitter) -> None:
+def test_a_restarted_fitter_finds_its_fit_in_the_journal(fitter: Fitter, worn: list[Block]) -> None:
     fit = fit_event(calibration_fit("robot_1", (0.0, 0.0, 0.0)), 0)
-    for block in (*WORN, decode_block(encode_block(stream_info("fitter", source=Source.FITTER), 0, [fit]))):
+    for block in (*worn, decode_block(encode_block(stream_info("fitter", source=Source.FITTER), 0, [fit]))):
         fitter.take(block)
     assert not fitter.step()
 
 
-def test_rows_of_another_contract_are_not_fitted(fitter: Fitter) -> None:
-    for block in WORN:
+def test_rows_of_another_contract_are_not_fitted(fitter: Fitter, worn: list[Block]) -> None:
+    for block in worn:
         fitter.take(msgspec.structs.replace(block, info=stream_info()))
     assert fitter.failures.failing and not fitter.step()
 
 
-def test_a_journal_that_is_replaced_ends_the_fit_under_way(fitter: Fitter) -> None:
-    for block in WORN:
+def test_a_journal_that_is_replaced_ends_the_fit_under_way(fitter: Fitter, worn: list[Block]) -> None:
+    for block in worn:
         fitter.take(block)
     assert fitter.step()
     fitter.forget_reports()
     assert not fitter.step() and not fitter.counts.fitting
+
+
+def test_one_failure_among_successes_is_not_fitted(fitter: Fitter, worn: list[Block]) -> None:
+    fitter.take(worn[0])
+    for block in worn[1:4]:
+        fitter.take(renamed(block, "box", (0.015, 0.015, 0.015)))  # these fail, for all to see: they are small
+    assert fitter.failures.failing == ("box",) and not fitter.step()
+
+
+def test_a_robot_is_fitted_again_after_three_more_failures(
+    fitter: Fitter, sink: Sink, worn: list[Block], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_robot, "POPULATIONS", ((4, 1),))
+    fits = []
+    for block in (*worn, *recorded_blocks(WORN, 4, first=8)):
+        fitter.take(block)
+        while fitter.step():
+            pass
+        fits.append(len(sink.events))
+    first, second, third = (fits.index(count) for count in (1, 2, 3))
+    assert (second - first, third - second) == (fitter_module.AGAIN_FAILURES,) * 2

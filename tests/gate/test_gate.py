@@ -29,7 +29,8 @@ from floop_robot.gate.suites import Suite, SuiteCounts
 from floop_robot.gate.trial import HOPELESS_PAIRS, PREEMPTION_PAIRS, Trial
 from floop_robot.gate.trial_runner import MAX_LOST_PAIRS, TrialRunner
 from floop_robot.monitor.failure_monitor import RESOLVED_WINDOW
-from floop_robot.spec.config import FloopConfig, GateConfig
+from floop_robot.spec.calibration import NO_OFFSET
+from floop_robot.spec.config import DeployConfig, FloopConfig, GateConfig
 from floop_robot.spec.errors import BundleRefused, ContractMismatch, StorageError
 from floop_robot.spec.records import Source
 from floop_robot.spec.simulator_fit import fit_event
@@ -325,8 +326,47 @@ def test_an_object_without_a_model_is_left_to_a_canary(gate: Gate) -> None:
     assert target_tasks(gate.failures).without_model == ("reserved_5",)
     verdict = judge(gate, _nearly(skilled())).verdict
     assert verdict.decision is Decision.INCONCLUSIVE
-    assert "canary only: no model of reserved_5" in verdict.reason
+    assert "canary only: no simulation shows how reserved_5 fails" in verdict.reason
     assert verdict.canary
+
+
+def test_failures_that_no_fit_explains_are_left_to_a_canary_if_there_is_one(tmp_path: Path, pool: ProcessPool) -> None:
+    unexplained = msgspec.structs.replace(calibration_fit("robot_1", (0.0, 0.0, 0.0)), explains=False)
+    for canary, without_model in (("", ()), ("robot_1", ("box",))):
+        config = FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1), deploy=DeployConfig(canary=canary))
+        gate = Gate(config, pool)
+        gate.set_incumbent(published(skilled(), 1))
+        for i in range(8):
+            gate.failures.observe(episode_end("box", success=False, episode=i), "robot_1", "boot")
+        gate.fits.take(stream_info("fitter", source=Source.FITTER), [fit_event(unexplained, 0)])
+        gate.step(0.0)
+        assert gate.target_tasks.without_model == without_model
+    verdict = judge(gate, _nearly(skilled())).verdict
+    assert "canary only: no simulation shows how box fails" in verdict.reason and verdict.canary
+
+
+def test_failures_that_fitted_worlds_do_not_show_are_left_to_a_canary(tmp_path: Path, pool: ProcessPool) -> None:
+    config = FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1), deploy=DeployConfig(canary="robot_1"))
+    gate = Gate(config, pool)
+    gate.set_incumbent(published(skilled(), 1))
+    gate.fits.take(stream_info("fitter", source=Source.FITTER), [fit_event(calibration_fit("robot_1", NO_OFFSET), 0)])
+    episodes = itertools.count()
+
+    def left_to_the_canary() -> bool:
+        gate.failures.observe(episode_end("box", success=False, episode=next(episodes)), "robot_1", "boot")
+        gate.step(0.2)
+        return gate.target_tasks.without_model == ("box",)
+
+    wait_for(left_to_the_canary)
+    gate.fits.take(stream_info("fitter", source=Source.FITTER), [fit_event(calibration_fit("robot_1", NO_OFFSET), 0)])
+    gate.step(0.0)
+    assert gate.target_tasks.classes == ("box",), "another fit may show them"
+    gate.set_incumbent(published(_nearly(skilled()), 2))
+    for _ in range(200):
+        left_to_the_canary()
+        if gate._scenario_pool.known.target[1] >= 24:
+            break
+    assert gate.target_tasks.classes == ("box",), "the new version may be what mends them"
 
 
 def _nearly(bundle: Bundle) -> Bundle:

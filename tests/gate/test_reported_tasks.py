@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from floop_robot.gate.reported_tasks import TargetTasks, new_tasks, reported_scenarios, resolved_tasks, target_tasks
+import msgspec
+
+from floop_robot.gate.reported_tasks import (
+    TargetTasks,
+    new_tasks,
+    reported_scenarios,
+    resolved_tasks,
+    target_tasks,
+    unexplained_tasks,
+)
 from floop_robot.monitor.failure_monitor import RESOLVED_WINDOW, FailureMonitor
+from floop_robot.monitor.robot_fits import RobotFits
+from floop_robot.spec.records import Source
+from floop_robot.spec.simulator_fit import fit_event
+from tests.support.sample_fits import calibration_fit
 from tests.support.sample_policies import TASK, episode_end
+from tests.support.sample_records import stream_info
 
 
 def monitor_of(object_class: str, *outcomes: bool) -> FailureMonitor:
@@ -35,6 +49,27 @@ def test_a_target_names_the_robots_that_fail_alone() -> None:
         monitor.observe(episode_end("box", robot != "robot_2", i), robot, "boot")
     found = target_tasks(monitor)
     assert (found.classes, found.names, found.name) == (("box",), ("box on robot_2",), "box on robot_2")
+
+
+def fits_of(**explains: bool) -> RobotFits:
+    """One fit of each of these robots."""
+    fits = RobotFits()
+    for robot, explained in explains.items():
+        fit = msgspec.structs.replace(calibration_fit(robot, (0.0, 0.0, 0.0)), explains=explained)
+        fits.take(stream_info("fitter", source=Source.FITTER), [fit_event(fit, 0)])
+    return fits
+
+
+def test_failures_that_no_fit_explains_are_told() -> None:
+    monitor = FailureMonitor()
+    for i in range(40):
+        robot = f"robot_{i % 4 + 1}"
+        monitor.observe(episode_end("box", robot != "robot_2", i), robot, "boot")
+        monitor.observe(episode_end("cylinder", False, i), robot, "boot")
+    assert unexplained_tasks(monitor, RobotFits()) == (), "nothing is known yet"
+    assert unexplained_tasks(monitor, fits_of(robot_1=False)) == ("cylinder",), "box fails on another robot"
+    assert unexplained_tasks(monitor, fits_of(robot_1=True, robot_2=False)) == ("box",), "one fit explains cylinders"
+    assert unexplained_tasks(monitor, fits_of(robot_1=False, robot_2=False)) == ("box", "cylinder")
 
 
 def test_explorers_practise_a_new_class_from_its_first_report_on() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
-from floop_envs.env import make_env
+from floop_envs.env import ArmEnv, make_env
 from floop_envs.rollout import run_episode
 from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenarios_of
@@ -22,10 +24,16 @@ from tests.support.sample_records import stream_info
 
 
 def recorded_blocks(
-    world: HiddenParameters, episodes: int, robot: str = "robot_1", first: int = 0, source: Source = Source.ROBOT
+    world: HiddenParameters,
+    episodes: int,
+    robot: str = "robot_1",
+    first: int = 0,
+    source: Source = Source.ROBOT,
+    alter: Callable[[ArmEnv], None] = lambda _: None,
 ) -> list[Block]:
-    """One block for each episode of a robot in `world`."""
+    """One block for each episode of a robot in `world`; `alter` makes its arm one that no world has."""
     env, actor = make_env(TASK), Bundle.load(baseline(TASK)).actor()
+    alter(env)
     ids = ids_of(get_task(TASK), load_robot("panda"))
     info = msgspec.structs.replace(stream_info(robot, source=source), ids=ids)
     blocks, seq = [], 0

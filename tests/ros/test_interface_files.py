@@ -108,7 +108,8 @@ MIRRORS: list[tuple[str, str, dict[str, str], set[str]]] = [
     ("AuditEntry", "deploy.registry:AuditEntry", {"stamp_ns": "stamp"}, set()),
     (
         "PolicyVersion", "deploy.registry:VersionInfo",
-        {"ids": "contract_id", "decided_ns": "decided", "published_ns": "published", "bytes": "size_bytes"}, set(),
+        {"ids": "contract_id", "decided_ns": "decided", "published_ns": "published", "bytes": "size_bytes"},
+        {"calibration"},  # answers to commands tell it in words; `floop policies` lists it
     ),
     (
         "RobotStatus", "deploy.messages:RobotStatus", {"directive": "held"},
@@ -118,7 +119,7 @@ MIRRORS: list[tuple[str, str, dict[str, str], set[str]]] = [
         "FleetState", "deploy.messages:FleetStatus",
         {"stamp_ns": "header", "production": "production_version", "baseline": "baseline_version",
          "confirmed": "confirmed_versions", "watched_s": "watch", "waiting": "waiting_sha256", "fleet": "held"},
-        {"live", "candidates"},  # per version: PolicyVersion has them
+        {"live", "candidates", "calibration"},  # per version: PolicyVersion has the first two
     ),
     ("WatchStatus", "deploy.deployment_monitor:MonitorReport", {}, set()),
     (

@@ -100,7 +100,7 @@ class LoopParts:
             if config.cores:
                 self.cores = SharedCores(config.cores - ROBOTS_CORES, self._nice)
             self._explorer_rows = 0 if config.cores else config.explorer_rows
-            self._rate_limiter = ExplorationRateLimiter(ROWS_PER_WEIGHTS, 0.0)
+            self._rate_limiter = ExplorationRateLimiter(ROWS_PER_WEIGHTS, self.clock_s)
             self._explored_version = 0
             self.install()
             self._opened = opened.pop_all()
@@ -140,8 +140,8 @@ class LoopParts:
             return explored < self._explorer_rows
         if self.published.version != self._explored_version:
             self._explored_version = self.published.version
-            self._rate_limiter.new_weights(self.now_s)
-        return self.explorer.scarce or self._rate_limiter.may_explore(self.now_s)
+            self._rate_limiter.new_weights()
+        return self.explorer.scarce or self._rate_limiter.may_explore()
 
     def explore(self) -> int:
         """Run an episode on the live weights; returns its steps."""

@@ -60,9 +60,9 @@ class Announcement(Message, frozen=True, kw_only=True):
     epoch: int
     bundle: bytes
     only: tuple[str, ...] = ()
-    """Robots it is for; empty means all …"""
+    """Robots it is for; empty means all but those in `but`."""
     but: tuple[str, ...] = ()
-    """… except these, which are pinned."""
+    """Robots that are pinned: it is not for them."""
 
 
 class Target(Message, frozen=True, kw_only=True):

@@ -67,9 +67,9 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     evaluation_first_seed: int
     """Seed of the first scenario; the others follow it."""
     known_lost: int
-    """Known scenarios where only the shipped policy succeeded …"""
+    """Known scenarios where only the shipped policy succeeded."""
     known_gained: int
-    """… and those where only the final one did."""
+    """Known scenarios where only the final policy did."""
     known_loss_p: float
     """P-value of "known tasks are within a point" (`stats.paired_difference`); under 0.05 the run has failed."""
     live: LiveRates

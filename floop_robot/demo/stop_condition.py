@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 SETTLE_S = 12.0
-"""After the confirmation, the demo ends when no new version was published for this long …"""
+"""After the confirmation, the demo waits at least so long for a new version."""
 SETTLE_SHARE = 0.3
-"""… or for this share of the time to the improvement: a slow machine needs longer for the next version, too …"""
+"""It waits this share of the time to the improvement, if longer: a slow machine needs longer for the next one, too."""
 RESOLVED_S = 3.0
-"""… and no tasks were failing for this long. A gate that has just been restarted reports none, hence the wait."""
+"""So long no task may fail before it ends. A gate that has just been restarted reports none, hence the wait."""
 MAX_SETTLE_S = 100.0
 """The demo ends this long after the improvement in any case, or when the time to it has passed once more."""
 

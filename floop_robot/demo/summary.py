@@ -31,9 +31,9 @@ from floop_robot.stats.paired_difference import loss_p_value
 from floop_robot.stream.journal import JournalAudit
 
 MAX_KNOWN_LOSS = 0.01
-"""A run has failed if it is shown that success on known tasks fell by more than this …"""
+"""A run has failed if it is shown, at `LOSS_ALPHA`, that success on known tasks fell by more than this."""
 LOSS_ALPHA = 0.05
-"""… at this level: chance alone fails no more than this share of the runs that kept their known tasks."""
+"""Chance alone fails no more than this share of the runs that kept their known tasks."""
 
 
 class RunData(msgspec.Struct, frozen=True):

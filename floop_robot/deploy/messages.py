@@ -95,9 +95,9 @@ class RobotStatus(msgspec.Struct, frozen=True, kw_only=True):
     """It starts no episode, whoever drained it."""
     estop: bool = False
     successes: int = 0
-    """Production episodes that succeeded since the manager started …"""
+    """Production episodes that succeeded since the manager started."""
     episodes: int = 0
-    """… of this many."""
+    """All production episodes since then."""
 
 
 class VersionLive(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,9 +123,9 @@ class FleetStatus(Message, frozen=True, kw_only=True):
     watch: MonitorReport | None
     watched_s: float
     canary: MonitorReport | None = None
-    """How the version does that one robot tries before all others …"""
+    """How the version does that `canary_robot` tries before all others."""
     canary_robot: str = ""
-    """… and which robot that is; empty when none does."""
+    """The robot that tries a version before all others; empty when none does."""
     waiting: str
     """Name of the accepted candidate that waits; empty if none."""
     fleet: Directive

@@ -50,9 +50,9 @@ class TimeToImprovement(msgspec.Struct, frozen=True, kw_only=True):
     episodes: Tally
     """Shifted production episodes on the fix, up to its confirmation."""
     bound: float
-    """Lower bound of success that had to be shown …"""
+    """Lower bound of success that had to be shown."""
     lower_bound: float
-    """… and that was, at the confirmation."""
+    """The lower bound that was shown, at the confirmation."""
     robots: tuple[str, ...]
     """Robots that had to act on it."""
     first_failure_ns: int

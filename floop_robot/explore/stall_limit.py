@@ -16,9 +16,9 @@ LATEST = 50
 ENOUGH = 10
 """Successful episodes before any other is given up."""
 MARGIN = 1.5
-"""An episode is given up once it stalls so many times as long as nine in ten of these …"""
+"""An episode is given up once it stalls so many times as long as nine in ten of the latest successes."""
 LEAST_STEPS = 5
-"""… and so many steps at least: successes without any stall are no reason to give up at the first one."""
+"""Stalls up to this long are never given up: successes without any are no reason to end at the first one."""
 
 
 class StallLimit:

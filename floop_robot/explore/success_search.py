@@ -39,7 +39,9 @@ class Space(msgspec.Struct, frozen=True):
     reach: Values
     """Standard deviation of a step along each axis, shape (n,); 0 keeps a value."""
     low: Values
+    """Least value along each axis, shape (n,); units are those of the axis."""
     high: Values
+    """The largest, likewise."""
     circular: NDArray[np.bool_]
     """Axes whose ends meet; at the ends of the others steps turn back."""
 
@@ -64,7 +66,9 @@ class _Parent(msgspec.Struct):
     success: bool
     """False for a stand-in."""
     good: float = 1.0
+    """Children that succeeded or came far. Older ones count less (`FORGET`), and one counts from the start."""
     children: float = 1.0
+    """All children, counted likewise."""
 
 
 class Try(msgspec.Struct, frozen=True):

@@ -71,9 +71,9 @@ class LaunchRequest(msgspec.Struct, frozen=True):
     """What somebody asked a launch file for."""
 
     config: FloopConfig
-    """The configuration with the launch arguments in it …"""
+    """The configuration with the launch arguments in it."""
     file: Path
-    """… and where it is stored for the processes."""
+    """Where the configuration is stored for the processes."""
     context: Any
     """The launch context, for a file's own arguments."""
     notes: tuple[str, ...] = ()

@@ -70,7 +70,7 @@ class ExplorerProcess:
         is_ppo = config.learner.algo == "ppo"
         rows = config.learner.ppo.n_steps if is_ppo else ROWS_PER_WEIGHTS
         explorers = max(1, config.explorer_count)
-        self._rate_limiter = ExplorationRateLimiter(max(1, rows // explorers), time.monotonic())
+        self._rate_limiter = ExplorationRateLimiter(max(1, rows // explorers), time.monotonic)
         self._stats = StatsFile[ExplorerStats](Path(config.run_dir), name)
         with contextlib.ExitStack() as opened:
             self._uploader = open_stream(config, name, Source.EXPLORER, folder / "spool")
@@ -100,7 +100,7 @@ class ExplorerProcess:
             for found in self._journal.poll():
                 self._explorer.take(found.block)
             if self._weights.poll(0 if self._may_explore() else _WAIT_MS):
-                self._rate_limiter.new_weights(time.monotonic())
+                self._rate_limiter.new_weights()
             actor = self._weights.actor
             if actor is not None and self._may_explore():
                 self._explore(actor)
@@ -121,7 +121,7 @@ class ExplorerProcess:
     def _may_explore(self) -> bool:
         if self._weights.actor is None or self._uploader.stats().depth > MAX_UNDELIVERED:
             return False
-        return self._explorer.scarce or self._rate_limiter.may_explore(time.monotonic())
+        return self._explorer.scarce or self._rate_limiter.may_explore()
 
     def _current_stats(self) -> ExplorerStats:
         return ExplorerStats(

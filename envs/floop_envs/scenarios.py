@@ -12,7 +12,7 @@ from floop_robot.robot.messages import Vec3
 from floop_robot.spec.calibration import corrected
 from floop_robot.spec.errors import UnknownName
 from floop_robot.spec.hidden_parameters import Range
-from floop_robot.spec.records import ObjectReport, RobotReport
+from floop_robot.spec.records import RobotReport
 from floop_robot.spec.scenario import ObjectSpec, Scenario, Shape
 
 
@@ -64,6 +64,9 @@ _MODELS = (
 
 CATALOG: tuple[ObjectModel, ...] = _MODELS
 """Every object class with a model, as from a maker's drawing; it implies no training on that class."""
+
+MODELED = frozenset(model.object_class for model in CATALOG)
+"""Classes that can be simulated."""
 
 TRAINING_CLASSES: tuple[str, ...] = ("box", "cylinder")
 """Classes that the shipped policies were trained on."""
@@ -127,7 +130,7 @@ class ReportedScenarios:
     def __init__(self, task: str, reports: Iterable[RobotReport]) -> None:
         self._task = task
         reports = tuple(reports)
-        self._reports = [r for r in reports if _has_model(r.object)]
+        self._reports = [r for r in reports if r.object.object_class in MODELED]
         if not self._reports:
             reported = ", ".join(sorted({r.object.object_class for r in reports})) or "none"
             raise UnknownName("object class", reported, (m.object_class for m in CATALOG), "the reports")
@@ -150,7 +153,3 @@ class ReportedScenarios:
             tote_xy_m=tote,
             robot=chosen.robot,
         )
-
-
-def _has_model(report: ObjectReport) -> bool:
-    return any(m.object_class == report.object_class for m in CATALOG)

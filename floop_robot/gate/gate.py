@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from floop_envs.domain_randomization import DomainRandomization
-from floop_envs.scenarios import TrainingScenarios
+from floop_envs.scenarios import MODELED, TrainingScenarios
 from floop_envs.seeds import Purpose
 from floop_robot.bundle import Bundle
 from floop_robot.bundle.verify import require_contract
@@ -23,7 +23,6 @@ from floop_robot.core import Executor, ScenarioSource
 from floop_robot.gate.alpha_wealth import AlphaWealth
 from floop_robot.gate.report import TrialReport, report_path, write_report
 from floop_robot.gate.reported_tasks import (
-    MODELED,
     TargetTasks,
     fitted_tasks,
     reported_scenarios,

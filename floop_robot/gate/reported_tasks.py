@@ -6,13 +6,10 @@ from collections.abc import Collection
 
 import msgspec
 
-from floop_envs.scenarios import CATALOG, TRAINING_CLASSES, ReportedScenarios
+from floop_envs.scenarios import MODELED, TRAINING_CLASSES, ReportedScenarios
 from floop_robot.core import ScenarioSource
 from floop_robot.monitor.failure_monitor import FailureMonitor, failing_name
 from floop_robot.monitor.robot_fits import RobotFits
-
-MODELED = frozenset(model.object_class for model in CATALOG)
-"""Classes that can be simulated."""
 
 
 class TargetTasks(msgspec.Struct, frozen=True):

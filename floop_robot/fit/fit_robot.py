@@ -67,8 +67,9 @@ def fit_robot(
         for point in points:
             costs.append(recordings.apart(_world(point, measured), few))
             yield None
-        search.take(points, np.array(costs), min(few, len(recordings.chosen)))
-        found = search.draw(SAMPLES, scale)
+        replayed = min(few, len(recordings.chosen))
+        search.take(points, np.array(costs), replayed)
+        found = search.draw(SAMPLES, CERTAINTY * TOUCHED_STEPS * replayed)  # few episodes tell less
         found += REPLAY_STD * rng.standard_normal(found.shape)
         fitted = float(np.median(search.smoothed(found)[0]))
         samples = tuple(_varied(_world(point, measured), measured, rng) for point in found)

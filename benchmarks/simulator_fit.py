@@ -6,6 +6,10 @@ A simulated robot with hidden parameters of its own (`floop_envs.shifts.RealityG
 fitted from its first episodes after the shift (`floop_robot.fit.fit_robot`). Then the policy runs in fitted worlds and
 in the robot's, on other scenarios: practice is worth as much as its success is alike. Load is mass over friction, each
 over that of the catalog; only this ratio can be told. Intervals hold 80 % of the samples.
+
+    python benchmarks/simulator_fit.py narrow stuck lets-go --seeds 2
+
+These are grippers that no hidden parameter describes: does a fit say so?
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import argparse
 import os
 import time
 from collections import defaultdict
+from collections.abc import Callable
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -31,12 +36,32 @@ from floop_robot.fit.fit_robot import fit_robot
 from floop_robot.fit.recorded_episodes import RecordedEpisode
 from floop_robot.fit.replay import Replayer
 from floop_robot.robot.controller import GRIP_FORCE_N
+from floop_robot.robot.messages import Joints
 from floop_robot.sim.sim_world import RobotScenarios, SimWorld
 from floop_robot.spec.scenario import Scenario
 from floop_robot.spec.simulator_fit import SimulatorFit
 
 SHIFTS = ("", "worn-grip", "slippery", "latency", "calibration")
+BROKEN: dict[str, Callable[[ArmEnv, float], float]] = {
+    "narrow": lambda _, width_m: min(width_m, 0.04),
+    "stuck": lambda _, width_m: max(width_m, 0.055),
+    "lets-go": lambda env, width_m: 0.08 if env.world.truth().lift_m > 0.03 else width_m,
+}
+"""Grippers: the width that they are told becomes another one."""
 VALUES = ("load", "force", "latency_s", "x_mm", "y_mm", "z_mm", "noise_mm")
+
+
+def arm(task: str, shift: str) -> ArmEnv:
+    """The simulated robot's arm, broken or not."""
+    env = make_env(task)
+    command = env.world.command
+
+    def broken(q_rad: Joints, dq_rad_s: Joints, gripper_width_m: float, gripper_force_n: float) -> None:
+        command(q_rad, dq_rad_s, BROKEN[shift](env, gripper_width_m), gripper_force_n)
+
+    if shift in BROKEN:
+        env.world.command = broken  # type: ignore[method-assign]
+    return env
 
 
 def recorded(env: ArmEnv, actor: PolicyActor, scenario: Scenario) -> RecordedEpisode:
@@ -86,10 +111,14 @@ class Study:
 
     def robot(self, shift: str, seed: int) -> str:
         """Fit one robot; returns the line of the table."""
-        o, world = self.options, SimWorld(shift or None)
+        o, world, env = (
+            self.options,
+            SimWorld(None if shift in BROKEN else shift or None),
+            arm(self.options.task, shift),
+        )
         source = RobotScenarios(o.task, "robot_1", 0, seed)
         scenarios = [source.scenario(world, episode) for episode in range(o.episodes)]
-        episodes = [recorded(self.env, self.actor, scenario) for scenario in scenarios]
+        episodes = [recorded(env, self.actor, scenario) for scenario in scenarios]
         began, fit = time.process_time(), None
         for found in fit_robot(self.replayer, "robot_1", episodes, np.random.default_rng(seed)):
             fit = found or fit
@@ -103,23 +132,25 @@ class Study:
             margin = 0.01 if name in ("force", "latency_s") else 0.1 if name.endswith("mm") else 0.0
             self.inside[shift, name].append(bool(low - margin <= truth <= high + margin))
             cells.append(f"{truth:.2f} [{low:.2f}, {high:.2f}]")
+        real = [source.scenario(world, 1000 + i) for i in range(o.rollouts)]
+        success = " / ".join([f"{self.success(env, real):.0%}", self.fitted_success(seed, fit)])
+        env.close()
         return (
             f"| {shift or '(none)'} | {seed} | {' | '.join(cells)} | {fit.mismatch_nominal:.2f} → {fit.mismatch:.2f}"
             f"{'' if fit.explains else ', not explained'}"
-            f" | {self.success(shift, seed, fit)} | {spent_s:.1f} |"
+            f" | {success} | {spent_s:.1f} |"
         )
 
-    def success(self, shift: str, seed: int, fit: SimulatorFit) -> str:
-        """Success of the shipped policy on the robot, and in its fitted worlds."""
+    def success(self, env: ArmEnv, scenarios: list[Scenario]) -> float:
+        """Of the shipped policy."""
+        return float(np.mean([run_episode(env, self.actor, scenario).success for scenario in scenarios]))
+
+    def fitted_success(self, seed: int, fit: SimulatorFit) -> str:
+        """The same in fitted worlds, and in the simulator as it is."""
         o, rng = self.options, np.random.default_rng(seed)
-        source = RobotScenarios(o.task, "robot_1", 0, seed)
-        real = [source.scenario(SimWorld(shift or None), 1000 + i) for i in range(o.rollouts)]
         known = scenarios_of(TrainingScenarios(o.task), Purpose.REPORT, seed, o.rollouts)
         fitted = [fit.draw(rng).apply(scenario) for scenario in known]
-        rates = [
-            np.mean([run_episode(self.env, self.actor, s).success for s in each]) for each in (real, fitted, known)
-        ]
-        return " / ".join(f"{rate:.0%}" for rate in rates)
+        return f"{self.success(self.env, fitted):.0%} / {self.success(self.env, known):.0%}"
 
     def coverage(self, shift: str) -> str:
         """Share of intervals that hold the truth."""
@@ -128,7 +159,7 @@ class Study:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("shifts", nargs="*", help=f"left out: none, {', '.join(SHIFTS[1:])}")
+    parser.add_argument("shifts", nargs="*", help=f"left out: none, {', '.join(SHIFTS[1:])}; or {', '.join(BROKEN)}")
     parser.add_argument("--task", default="floop/Pick-v0")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=20, help="constants of the fit were chosen on 0 to 9")

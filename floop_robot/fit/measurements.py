@@ -33,6 +33,8 @@ _GRASP_M = 0.003
 _WELL_KNOWN_M = 0.006
 _MIN_LIFTED, _PLAUSIBLE_M = 4, 0.01
 """Where fewer episodes lift an object that seems to be further off, they hold it at a corner: 8 mm off, of 40."""
+_NOISE_ERROR, _HEIGHT_ERROR_M = 0.15, 3e-4
+"""Standard deviations (share of the noise, m) that more episodes do not lower; chosen by coverage."""
 _UNKNOWN_LATENCY_S = 0.05
 _EFFORTS_ALIKE = 0.02
 
@@ -110,14 +112,16 @@ def _noise(trajectories: Sequence[Trajectory]) -> Estimate | None:
     if count < 3:
         return None
     value = float(np.sqrt(squares / count))
-    return Estimate(value, value / np.sqrt(2.0 * count))
+    return Estimate(value, value * max(_NOISE_ERROR, 1.0 / np.sqrt(2.0 * count)))
 
 
 def _height(trajectories: Sequence[Trajectory]) -> Estimate | None:
     offsets = [t.start[2] - 0.5 * t.object_size[2] for t in trajectories]
     if len(offsets) < 2:
         return None
-    return Estimate(float(np.median(offsets)), max(2e-4, 1.25 * float(np.std(offsets)) / np.sqrt(len(offsets))))
+    return Estimate(
+        float(np.median(offsets)), max(_HEIGHT_ERROR_M, 1.25 * float(np.std(offsets)) / np.sqrt(len(offsets)))
+    )
 
 
 def _force(trajectories: Sequence[Trajectory]) -> float | None:

@@ -54,6 +54,19 @@ def test_push_list_and_roll_back(floop: Floop, fleet: SmallFleet) -> None:
     assert lines[2].endswith("production")
 
 
+def test_corrections_of_a_pushed_bundle_are_shown_where_versions_are(
+    floop: Floop, fleet: SmallFleet, tmp_path: Path
+) -> None:
+    config, corrected = ("--config", str(fleet.file)), tmp_path / "corrected.floop"
+    Bundle.load(PICK).with_calibration({"robot_1": (0.03, -0.026, 0.0)}).save(corrected)
+    words = "robot_1 by (-30.0, +26.0, +0.0) mm"
+    assert f"pushed v2; it corrects perceived positions of {words}\n" in floop("push", corrected, *config).out
+    assert f"v2 corrects perceived positions of {words}\n" in floop("status", *config).out
+    assert floop("policies", *config).out.splitlines()[1].endswith(f"production corrects {words}")
+    assert "it has no corrections of perceived positions, v2 had some" in floop("push", "v1", *config).out
+    assert " corrects " not in floop("status", *config).out.partition("candidates:")[0]
+
+
 def test_robots_that_were_never_heard_are_shown_so(floop: Floop, fleet: SmallFleet) -> None:
     shown = floop("status", "--config", str(fleet.file)).out
     assert "not heard yet" in shown

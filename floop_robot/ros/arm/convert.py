@@ -32,6 +32,20 @@ def target_to_msg(target: JointTarget) -> msg.JointTarget:
     return to_message(msg.JointTarget, target)
 
 
+def target_to_cdr(writer: CdrWriter, target: JointTarget) -> bytes:
+    """The same, serialised."""
+    return writer.write(
+        len(target.q_rad),
+        lambda: target_to_msg(target),
+        (
+            *time_numbers(time.time_ns()),
+            *target.q_rad,
+            *(target.gripper_width_m, target.gripper_force_n),
+            *(target.seq, target.mono_s, target.episode, target.policy_version),
+        ),
+    )
+
+
 def target_from_cdr(message: CdrMessage, _: float = 0.0) -> JointTarget:
     """From the topic `joint_target`. Its age is the sender's: both share the host's steady clock."""
     return JointTarget(**{name: message[name] for name in JointTarget.__struct_fields__})

@@ -1,4 +1,7 @@
-"""Joint commands over the topics of standard controllers: published by safety, read by our own simulated driver."""
+"""Joint targets of the policy, and joint commands over the topics of standard controllers.
+
+Safety publishes commands, and our own simulated driver reads them.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,11 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from floop_interfaces import msg
-from floop_robot.robot.messages import JointCommand, Joints
+from floop_robot.robot.messages import JointCommand, Joints, JointTarget
+from floop_robot.ros.arm.convert import target_to_cdr
 from floop_robot.ros.node import topics
-from floop_robot.ros.node.cdr import CdrLayout, CdrMessage, CdrWriter
-from floop_robot.ros.node.io import CdrSubscriber
+from floop_robot.ros.node.cdr import CdrLayout, CdrMessage
+from floop_robot.ros.node.io import CdrPublisher, CdrSubscriber
 from floop_robot.ros.node.qos import COMMAND, LATEST
 from floop_robot.ros.node.stamps import time_numbers
 from floop_robot.spec.driver_config import Controller, DriverConfig
@@ -23,6 +27,17 @@ REPEAT_TICKS: Final = 10
 """After how many ticks an unchanged gripper command is repeated: grippers are slow, and drivers may start late."""
 
 
+class JointTargetPublisher:
+    """Publishes what the policy wants, for safety."""
+
+    def __init__(self, node: Node) -> None:
+        self._publisher = CdrPublisher(node, msg.JointTarget, topics.JOINT_TARGET, COMMAND)
+
+    def send(self, target: JointTarget, /) -> None:
+        """Publish."""
+        self._publisher.send(target_to_cdr(self._publisher.writer, target))
+
+
 class ControllerPublisher:
     """Publishes positions to one controller."""
 
@@ -30,16 +45,15 @@ class ControllerPublisher:
         """`reach_s` is when a trajectory's point is to be reached."""
         self._names, self._is_trajectory = list(names), controller == "joint_trajectory"
         self._reach = int(reach_s), int(reach_s % 1 * 1e9)
-        self._writer = CdrWriter()
-        self._publisher = node.create_publisher(
-            JointTrajectory if self._is_trajectory else Float64MultiArray, topic, COMMAND
-        )
+        kind = JointTrajectory if self._is_trajectory else Float64MultiArray
+        self._publisher = CdrPublisher(node, kind, topic, COMMAND)
 
     def send(self, q: Joints, dq: Joints = ()) -> None:
         """Publish positions, and velocities if given."""
         # In a trajectory an empty stamp means: start now. A driver on another clock would drop any other.
         numbers = (0, 0, *q, *dq, *self._reach) if self._is_trajectory else (0, *q)
-        self._publisher.publish(self._writer.write((len(q), len(dq)), lambda: self._example(q, dq), numbers))
+        shape = len(q), len(dq)
+        self._publisher.send(self._publisher.writer.write(shape, lambda: self._example(q, dq), numbers))
 
     def _example(self, q: Joints, dq: Joints) -> JointTrajectory | Float64MultiArray:
         if not self._is_trajectory:
@@ -61,8 +75,7 @@ class JointCommandPublisher:
             self._gripper_joints = ControllerPublisher(
                 node, driver.gripper.controller, driver.gripper.command_topic, driver.gripper.joint_names, reach_s
             )
-        self._gripper_topic = node.create_publisher(msg.GripperCommand, topics.GRIPPER_COMMAND, COMMAND)
-        self._writer = CdrWriter()
+        self._gripper_topic = CdrPublisher(node, msg.GripperCommand, topics.GRIPPER_COMMAND, COMMAND)
         self._last_grip = (-1.0, -1.0)
         self._repeat = 0
 
@@ -75,7 +88,7 @@ class JointCommandPublisher:
             return
         self._last_grip, self._repeat = wanted, REPEAT_TICKS
         numbers = (*time_numbers(time.time_ns()), *wanted, 0.0)  # at the speed that the driver likes
-        self._gripper_topic.publish(self._writer.write((), msg.GripperCommand, numbers))
+        self._gripper_topic.send(self._gripper_topic.writer.write((), msg.GripperCommand, numbers))
         if self._gripper_joints is not None and self._gripper is not None:
             position = self._gripper.position(wanted[0], self._max_width_m)
             self._gripper_joints.send((position,) * len(self._gripper.joint_names))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -18,7 +18,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 
-from floop_robot.ros.node.cdr import CdrMessage, CdrReader
+from floop_robot.ros.node.cdr import CdrMessage, CdrReader, CdrWriter
 from floop_robot.ros.node.qos import LATCHED
 
 MAX_QUEUED_MESSAGES: Final = 64
@@ -53,16 +53,15 @@ class PolledSubscription:
         self._kind, self._depth = kind, qos.depth
         self._subscription = node.create_subscription(kind, topic, _unused, qos, callback_group=PolledCallbackGroup())
 
-    def take(self) -> list[tuple[bytes, float]]:
+    def take(self) -> Sequence[tuple[bytes, float]]:
         """What arrived since the last call, oldest first, serialised, with the steady-clock times (s) of arrival."""
-        found, handle = [], self._subscription.handle
+        handle = self._subscription.handle
         with handle:
-            for _ in range(self._depth):
-                if (taken := handle.take_message(self._kind, True)) is None:
-                    break
+            if (taken := handle.take_message(self._kind, True)) is None:
+                return ()
+            found = [taken]
+            while len(found) < self._depth and (taken := handle.take_message(self._kind, True)) is not None:
                 found.append(taken)
-        if not found:
-            return []
         wall_ns, mono_s = time.time_ns(), time.monotonic()
         # DDS stamps arrivals with the wall clock: only the age is taken from it.
         return [
@@ -73,8 +72,10 @@ class PolledSubscription:
 
 def _newest(topic: PolledSubscription, read: Callable[[bytes, float], T | None]) -> T | None:
     """The newest message that can be read: one that can't hides none before it, such as a stop."""
-    readable = (read(data, mono_s) for data, mono_s in reversed(topic.take()))
-    return next((each for each in readable if each is not None), None)
+    for data, mono_s in reversed(topic.take()):
+        if (found := read(data, mono_s)) is not None:
+            return found
+    return None
 
 
 class RosSubscriber(Generic[M, T]):
@@ -139,6 +140,20 @@ class RosPublisher(Generic[T, M]):
     def send(self, message: T, /) -> None:
         """Publish."""
         self._publisher.publish(self._convert(message))
+
+
+class CdrPublisher:
+    """Publishes what its `writer` packed, for topics at servo or policy rate; never waits."""
+
+    def __init__(self, node: Node, kind: type, topic: str, qos: QoSProfile) -> None:
+        self._publisher = node.create_publisher(kind, topic, qos)
+        self.writer = CdrWriter()
+
+    def send(self, data: bytes) -> None:
+        """Publish; past `Publisher.publish`, which first compares types."""
+        handle = self._publisher.handle
+        with handle:
+            handle.publish_raw(data)
 
 
 class ChangePublisher:

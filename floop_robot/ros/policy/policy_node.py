@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final
 
@@ -29,11 +29,11 @@ from floop_robot.ros.node.diagnostics import DiagnosticsPublisher
 from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameter, Parameters
 from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, ROBOT, robot_arguments
-from floop_robot.ros.node.timers import create_steady_timer
 from floop_robot.ros.policy.execute_task_action import ExecuteTaskServer
 from floop_robot.ros.policy.policy_publisher import PolicyPublisher
 from floop_robot.ros.policy.policy_services import PolicyServices
 from floop_robot.ros.policy.policy_session import PolicySession, PolicyTopics
+from floop_robot.services.diagnostics import DiagnosticItem
 from floop_robot.services.policy import NICE
 from floop_robot.services.policy_diagnostics import policy_diagnostics
 from floop_robot.services.supervision.priority import raise_priority
@@ -49,7 +49,6 @@ EPISODE_START: Final = Parameter(
     "What starts an episode: 'auto', all being ready, or 'service', a call of start_episode or execute_task.",
     choices=("auto", "service"),
 )
-STATUS_PERIOD_S: Final = 1.0
 RETRY_PERIOD_S: Final = 1.0
 """Pause before a node that brings itself up tries again after an error."""
 GOAL_CLOSE_S: Final = 0.5
@@ -98,9 +97,8 @@ class PolicyNode(LifecycleNode):
         self._diagnostics = DiagnosticsPublisher(
             self,
             self.get_namespace().strip("/"),
-            lambda: policy_diagnostics(self.session, self._topics.resets, self._topics.safety_refused, self.last_error),
+            self._each_second,
         )
-        self._status_timer = create_steady_timer(STATUS_PERIOD_S, self, lambda: self._look(again=True))
         self._change_state = self._service_change_state.callback
         self._service_change_state.callback = self._on_change_state
         self.condition.notify()
@@ -218,6 +216,11 @@ class PolicyNode(LifecycleNode):
     @property
     def _failure(self) -> BaseException | None:
         return self.session.failure if self.session else None
+
+    def _each_second(self) -> Iterable[DiagnosticItem]:
+        """Publish the status again, with the diagnostics: each time that the executor wakes up costs a millisecond."""
+        self._look(again=True)
+        return policy_diagnostics(self.session, self._topics.resets, self._topics.safety_refused, self.last_error)
 
     def _look(self, *, again: bool = False) -> None:
         if self.session is not None:

@@ -14,11 +14,12 @@ from floop_robot.robot.loop_interface import LoopInterface
 from floop_robot.robot.messages import SafetyState
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.robot.policy_loop import PolicyLink
-from floop_robot.ros.arm.convert import safety_from_cdr, target_to_msg
+from floop_robot.ros.arm.convert import safety_from_cdr
+from floop_robot.ros.arm.joint_commands import JointTargetPublisher
 from floop_robot.ros.arm.robot_state_subscriber import RobotStateSubscriber
 from floop_robot.ros.node import topics
-from floop_robot.ros.node.io import CdrSubscriber, PolledCallbackGroup, RosPublisher
-from floop_robot.ros.node.qos import COMMAND, LATEST
+from floop_robot.ros.node.io import CdrSubscriber, PolledCallbackGroup
+from floop_robot.ros.node.qos import LATEST
 from floop_robot.ros.node.robot_parameters import POLICY_PHASE, phase_s
 from floop_robot.ros.policy.episode_reset_client import EpisodeResetClient
 from floop_robot.services.main_loop import RobotArguments
@@ -35,7 +36,7 @@ class PolicyTopics:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._targets = RosPublisher(node, msg.JointTarget, topics.JOINT_TARGET, COMMAND, target_to_msg)
+        self._targets = JointTargetPublisher(node)
         self.resets = EpisodeResetClient(node)
         self._safety: CdrSubscriber[SafetyState] | None = None
 

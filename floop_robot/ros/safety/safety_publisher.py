@@ -17,7 +17,7 @@ from floop_robot.robot.estop_latch import EstopLatch
 from floop_robot.robot.messages import SafetyState
 from floop_robot.ros.arm.convert import safety_to_cdr
 from floop_robot.ros.node import topics
-from floop_robot.ros.node.cdr import CdrWriter
+from floop_robot.ros.node.io import CdrPublisher
 from floop_robot.ros.node.qos import LATCHED, SENSOR
 from floop_robot.ros.node.stamps import header, to_time
 
@@ -44,8 +44,7 @@ class SafetyPublisher:
     def __init__(self, node: Node, robot: str, latch: EstopLatch, missed: Callable[[], int]) -> None:
         """`missed` counts the servo ticks that were missed."""
         self._robot, self.latch, self._missed = robot, latch, missed
-        self._status = node.create_publisher(msg.SafetyStatus, topics.SAFETY_STATUS, SENSOR)
-        self._writer = CdrWriter()
+        self._status = CdrPublisher(node, msg.SafetyStatus, topics.SAFETY_STATUS, SENSOR)
         self._state = node.create_publisher(msg.EstopState, topics.ESTOP_STATE, LATCHED)
         self._is_set, self._stops, self._due_s = latch.is_set, latch.stops, 0.0
         self._by = latch.last_command
@@ -58,7 +57,7 @@ class SafetyPublisher:
     def send(self, state: SafetyState, /) -> None:
         """Publish."""
         state = structs.replace(state, missed_ticks=self._missed())
-        self._status.publish(safety_to_cdr(self._writer, state, self._robot))
+        self._status.send(safety_to_cdr(self._status.writer, state, self._robot))
         command = self.latch.last_command
         # Reset and stopped again between two ticks, it is stopped by another command.
         changed = state.estop != self._is_set or command is not self._by

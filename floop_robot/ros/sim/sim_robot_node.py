@@ -11,13 +11,14 @@ from floop_robot.ros.node.diagnostics import DiagnosticsPublisher
 from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameter, Parameters
 from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, DRIVER_PHASE, ROBOT, phase_s, robot_arguments
-from floop_robot.ros.sim.sim_topics import SimTopics
+from floop_robot.ros.sim.sim_topics import FrameSchedule, SimTopics
 from floop_robot.services.diagnostics import DiagnosticItem, rate_diagnostics
 from floop_robot.services.sim_robot import NICE, SimRobotProcess
 from floop_robot.services.supervision.priority import raise_priority
 from floop_robot.sim.sim_driver import SimDriver
 from floop_robot.spec.driver_config import load_driver
 from floop_robot.spec.robot_model import load_robot
+from floop_robot.spec.tasks import get_task
 
 PUBLISH_CLOCK: Final = Parameter("publish_clock", False, "Publish the simulated time on /clock; for one robot alone.")
 
@@ -30,14 +31,15 @@ def serve(ros: RosProcess) -> None:
     config = arguments.config
     model, rate_hz = load_robot(config.robot.model), config.robot.servo_rate_hz
     driver = load_driver(parameters.get(DRIVER), model)
-    topics = SimTopics(node, model, driver, arguments.robot, rate_hz, parameters.get(PUBLISH_CLOCK))
+    phase = phase_s(arguments, DRIVER_PHASE)
+    frames = FrameSchedule(rate_hz, get_task(config.task).spec.policy_rate_hz, phase)
+    topics = SimTopics(node, model, driver, arguments.robot, rate_hz, parameters.get(PUBLISH_CLOCK), frames)
     raise_priority(NICE)
 
     def publish_clock(arm: SimDriver) -> None:
         topics.states.publish_clock(arm.simulated_s)
 
     claim = sole_server(link_folder(arguments.run_dir, arguments.robot), Link.STATE)
-    phase = phase_s(arguments, DRIVER_PHASE)
     with claim, SimRobotProcess(arguments, topics.link, phase, publish_clock) as process:
 
         def health() -> list[DiagnosticItem]:

@@ -16,8 +16,7 @@ from floop_robot.robot.messages import Phase, ResetRequest, RobotState
 from floop_robot.ros.arm.convert import object_to_cdr, pose_to_cdr
 from floop_robot.ros.arm.joint_commands import JointCommandSubscriber
 from floop_robot.ros.node import topics
-from floop_robot.ros.node.cdr import CdrWriter
-from floop_robot.ros.node.io import Mailbox, RosSubscriber
+from floop_robot.ros.node.io import CdrPublisher, Mailbox, RosSubscriber
 from floop_robot.ros.node.qos import EVENTS, LATCHED, SENSOR
 from floop_robot.ros.node.service_calls import NO_EPISODE, create_services
 from floop_robot.ros.node.stamps import header, time_numbers, to_time
@@ -30,20 +29,48 @@ POSE_TICKS: Final = 5
 """How often bare poses are published, in ticks: they are for other tools."""
 
 
+class FrameSchedule:
+    """In which servo ticks perception publishes: the two before each step of the policy, which reads no others.
+
+    The second one is for a policy that finds the first late. So the policy sees what it saw when each tick had a frame.
+    """
+
+    def __init__(self, servo_rate_hz: float = 1.0, policy_rate_hz: float = 1.0, phase_s: float = 0.0) -> None:
+        """`phase_s`: the driver's place on the host's beat; the policy follows it within the same servo period.
+
+        Every tick has a frame where the servo rate is no multiple of the policy rate.
+        """
+        ticks = servo_rate_hz / policy_rate_hz
+        self._ticks = round(ticks) if ticks.is_integer() else 1
+        self._rate_hz, self._phase_s = servo_rate_hz, phase_s
+
+    def is_due(self, mono_s: float) -> bool:
+        """Whether the tick at this time (s, steady clock) has a frame."""
+        tick = round((mono_s - self._phase_s) * self._rate_hz)
+        return (tick + 1) % self._ticks <= 1
+
+
 class StatePublisher:
     """Publishes a robot state on the topics of driver and perception; joints last, since they complete it."""
 
-    def __init__(self, node: Node, model: RobotModel, driver: DriverConfig, robot: str, with_clock: bool) -> None:
+    def __init__(
+        self,
+        node: Node,
+        model: RobotModel,
+        driver: DriverConfig,
+        robot: str,
+        with_clock: bool,
+        frames: FrameSchedule,
+    ) -> None:
+        self._frames = frames
         self._model, self._robot, self._names = model, robot, [*driver.names(model), *model.gripper.joint_names]
-        self._joints = node.create_publisher(JointState, driver.joint_states_topic, SENSOR)
-        self._gripper = node.create_publisher(msg.GripperState, topics.GRIPPER_STATE, SENSOR)
-        self._object = node.create_publisher(msg.PerceivedObject, topics.PERCEIVED_OBJECT, SENSOR)
-        self._object_pose = node.create_publisher(PoseStamped, topics.OBJECT_POSE, SENSOR)
-        self._tote_pose = node.create_publisher(PoseStamped, topics.TOTE_POSE, SENSOR)
+        self._joints = CdrPublisher(node, JointState, driver.joint_states_topic, SENSOR)
+        self._gripper = CdrPublisher(node, msg.GripperState, topics.GRIPPER_STATE, SENSOR)
+        self._object = CdrPublisher(node, msg.PerceivedObject, topics.PERCEIVED_OBJECT, SENSOR)
+        self._object_pose = CdrPublisher(node, PoseStamped, topics.OBJECT_POSE, SENSOR)
+        self._tote_pose = CdrPublisher(node, PoseStamped, topics.TOTE_POSE, SENSOR)
         self._episode = node.create_publisher(msg.EpisodeState, topics.DRIVER_EPISODE, LATCHED)
         self._truth = node.create_publisher(String, topics.DRIVER_TRUTH, LATCHED)
-        self._joints_writer, self._gripper_writer = CdrWriter(), CdrWriter()
-        self._object_writer, self._pose_writer = CdrWriter(), CdrWriter()
         self._clock = node.create_publisher(Clock, topics.CLOCK, EVENTS) if with_clock else None
         self._last_phase: tuple[int, Phase] | None = None
         self._last_truth: GroundTruth | None = None
@@ -65,11 +92,11 @@ class StatePublisher:
         self._publish_perception(state)
         stamp = time_numbers(state.stamp_ns)
         gripper = (*stamp, state.gripper_width_m, state.gripper_effort_n)
-        self._gripper.publish(self._gripper_writer.write((), msg.GripperState, gripper))
+        self._gripper.send(self._gripper.writer.write((), msg.GripperState, gripper))
         fingers = len(self._model.gripper.joint_names)
         half = state.gripper_width_m / fingers
         joints = (*stamp, *state.q_rad, *(half,) * fingers, *state.dq_rad_s, *(0.0,) * fingers)
-        self._joints.publish(self._joints_writer.write((), self._example, joints))
+        self._joints.send(self._joints.writer.write((), self._example, joints))
 
     def _example(self) -> JointState:
         zeros = [0.0] * len(self._names)
@@ -82,24 +109,33 @@ class StatePublisher:
 
     def _publish_perception(self, state: RobotState) -> None:
         frame = self._model.base_link
-        self._object.publish(object_to_cdr(self._object_writer, state.object, frame))
+        if self._frames.is_due(state.mono_s):
+            self._object.send(object_to_cdr(self._object.writer, state.object, frame))
         self._ticks += 1
         if self._ticks % POSE_TICKS:
             return
         if state.object is not None:
-            pose = pose_to_cdr(self._pose_writer, state.object.position_m, state.object.yaw_rad, frame)
-            self._object_pose.publish(pose)
+            position, yaw = state.object.position_m, state.object.yaw_rad
+            self._object_pose.send(pose_to_cdr(self._object_pose.writer, position, yaw, frame))
         if state.tote_m is not None:
-            self._tote_pose.publish(pose_to_cdr(self._pose_writer, state.tote_m, 0.0, frame))
+            self._tote_pose.send(pose_to_cdr(self._tote_pose.writer, state.tote_m, 0.0, frame))
 
 
 class SimTopics:
     """The simulated driver's ends of a robot's topics, and its service for resets."""
 
     def __init__(
-        self, node: Node, model: RobotModel, driver: DriverConfig, robot: str, servo_rate_hz: float, with_clock: bool
+        self,
+        node: Node,
+        model: RobotModel,
+        driver: DriverConfig,
+        robot: str,
+        servo_rate_hz: float,
+        with_clock: bool,
+        frames: FrameSchedule | None = None,
     ) -> None:
-        self.states = StatePublisher(node, model, driver, robot, with_clock)
+        """`frames`: when the object is published; in every tick unless given."""
+        self.states = StatePublisher(node, model, driver, robot, with_clock, frames or FrameSchedule())
         self._requests: Mailbox[ResetRequest] = Mailbox()
         commands = JointCommandSubscriber(node, model, driver, servo_rate_hz)
         self.link = DriverLink(self.states, commands, self._requests)

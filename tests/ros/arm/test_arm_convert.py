@@ -27,6 +27,7 @@ from floop_robot.ros.arm.convert import (
     safety_to_cdr,
     safety_to_msg,
     target_from_cdr,
+    target_to_cdr,
     target_to_msg,
     yaw_of,
 )
@@ -77,6 +78,10 @@ def test_poses_and_targets_come_back_whole() -> None:
     assert sent == expected
     target = JointTarget(q_rad=(0.1, 0.2), gripper_width_m=0.03, gripper_force_n=20.0, seq=4, mono_s=1.5, episode=6)
     assert target_from_cdr(CdrReader(msg.JointTarget).read(bytes(serialize_message(target_to_msg(target))))) == target
+    data = target_to_cdr(CdrWriter(), target)
+    wanted, expected_target = deserialize_message(data, msg.JointTarget), target_to_msg(target)
+    expected_target.header.stamp = wanted.header.stamp
+    assert wanted == expected_target
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

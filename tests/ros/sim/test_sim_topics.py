@@ -14,9 +14,10 @@ from geometry_msgs.msg import PoseStamped
 
 from floop_interfaces import msg, srv
 from floop_robot.robot.messages import PerceivedObject, Phase, RobotState
+from floop_robot.robot.rate_loop import RateLoop
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import LATCHED, SENSOR
-from floop_robot.ros.sim.sim_topics import SimTopics
+from floop_robot.ros.sim.sim_topics import FrameSchedule, SimTopics
 from floop_robot.spec.driver_config import DriverConfig
 from floop_robot.spec.robot_model import load_robot
 from tests.support.ros.peer import Peer
@@ -62,6 +63,23 @@ def test_bare_poses_are_published_of_what_is_there(peer: Peer, sim: SimTopics) -
     with_tote = msgspec.structs.replace(STATE, tote_m=TOTE_M)
     wait_for(lambda: heard(with_tote, totes), what="the tote's pose")
     assert (shown, place(totes[-1])) == (BOX.position_m, TOTE_M)
+
+
+@pytest.mark.parametrize("phase_s", [0.0, 0.005, 0.0137])
+def test_the_policy_finds_a_frame_of_the_tick_before_it_and_one_of_the_tick_before_that(phase_s: float) -> None:
+    frames, late_s = FrameSchedule(50.0, 12.5, phase_s), 0.004
+    ticks = [phase_s + 0.02 * tick for tick in range(7_000_000, 7_000_040)]
+    due = [frames.is_due(at_s) for at_s in ticks]
+    assert due == [frames.is_due(at_s + late_s) for at_s in ticks]
+    policy = RateLoop(12.5, lambda _: None, "policy", phase_s + 0.006)
+    steps = [policy._start(at_s) for at_s in ticks]
+    assert due == [step - at_s < 0.03 for step, at_s in zip(steps, ticks, strict=True)]
+    assert sum(due) == len(ticks) // 2
+
+
+def test_every_tick_has_a_frame_where_the_rates_do_not_match() -> None:
+    frames = FrameSchedule(50.0, 15.0)
+    assert all(frames.is_due(0.02 * tick) for tick in range(50))
 
 
 def test_a_stopped_arm_gets_no_new_episode(peer: Peer, sim: SimTopics) -> None:

@@ -114,14 +114,16 @@ class SimDriver:
         self.episodes += 1
 
     def _move(self, now_s: float) -> None:
+        self.periods += 1
+        if self._phase(now_s) is Phase.RESETTING:
+            return  # nothing moves before the arm may: an episode begins as it does in `ArmEnv`
         command = self._command
-        if command is not None and self._phase(now_s) is Phase.READY:
+        if command is not None:
             is_recent = now_s - command.mono_s <= COMMAND_TIMEOUT_S
             speed = command.dq_rad_s if is_recent else (0.0,) * len(command.q_rad)
             self._world.servo_tick(command.q_rad, speed, command.gripper_width_m, command.gripper_force_n)
         else:
             self._world.step(self._world.steps_per_tick)
-        self.periods += 1
 
     def _phase(self, now_s: float) -> Phase:
         return Phase.READY if now_s >= self._ready_s and self._episode else Phase.RESETTING

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from floop_envs.seeds import Purpose
 from floop_robot.learn.mlp import Array
+from floop_robot.stats.group_sequential import failures_allowed
 from floop_robot.train.collector import ActorMessage, episode_range
-from floop_robot.train.evaluator import Evaluator
+from floop_robot.train.evaluator import Enough, Evaluator
 from floop_robot.train.score import Score, standard_error
 from floop_robot.train.train_config import TrainConfig
 
@@ -17,8 +18,30 @@ SELECTION_MARGIN = 1.0
 """Standard errors above `until_success` that the selection scenarios must show before new ones confirm it."""
 CONFIRM_REPEATS = 3
 """New scenarios of a confirmation, as a multiple of `selection_episodes`."""
-CONFIRM_MARGIN = 2.0
-"""Standard errors above `until_success` that a confirmation must show: a policy below it passes once in 40 times."""
+CONFIRM_LOOKS = 8
+"""A confirmation may end at so many points: at the end, and at each twelfth of its scenarios before."""
+FALSE_CONFIRMATIONS = 0.0228
+"""A policy that is no better than `until_success` is confirmed with this chance at most (two standard errors)."""
+
+
+class Confirmation:
+    """Shows on new scenarios that success is above a rate; ends as soon as that is known, or can't be shown."""
+
+    def __init__(self, rate: float, episodes: int) -> None:
+        """`episodes`: how many it takes at most."""
+        self.episodes = episodes
+        parts = 12
+        looks = sorted({max(1, episodes * k // parts) for k in range(parts - CONFIRM_LOOKS + 1, parts + 1)})
+        allowed = failures_allowed(rate, tuple(looks), FALSE_CONFIRMATIONS)
+        self._allowed = dict(zip(looks, allowed, strict=True))
+        # A rate that so few episodes can't show is shown by none that fails.
+        self._allowed[episodes] = max(self._allowed[episodes], 0)
+        self.is_shown = False
+
+    def look(self, episodes: int, failures: int) -> bool:
+        """Whether it may end, after so many episodes with so many failures."""
+        self.is_shown = failures <= self._allowed.get(episodes, -1)
+        return self.is_shown or failures > self._allowed[self.episodes]
 
 
 class PolicySelector:
@@ -26,48 +49,53 @@ class PolicySelector:
 
     def __init__(self, config: TrainConfig, evaluator: Evaluator) -> None:
         self._config, self._evaluator = config, evaluator
-        self._cloned: Score | None = None
+        self.cloned: Score | None = None
+        """Score of the cloned policy, on the selection scenarios."""
         self._scenarios_used = config.selection_episodes
         self.best: tuple[Score, dict[str, Array]] | None = None
         """Score and arrays of the best weights so far."""
 
     def measure_cloned(self, actor: ActorMessage) -> None:
         """Measure the cloned policy: what is trained must not fail more often, and must be faster (SAC)."""
-        self._cloned = self._measure(actor, 0, self._config.selection_episodes)
+        self.cloned = self._measure(actor, 0, self._config.selection_episodes)
 
     def select(self, actor: ActorMessage, arrays: dict[str, Array], *, reports_success: bool) -> bool:
         """Measure a policy, keep its weights if it is the best; returns whether it is good enough."""
         config = self._config
-        score = self._measure(actor, 0, config.selection_episodes)
+        score = self._measure(actor, 0, config.selection_episodes, self._is_hopeless if reports_success else None)
         done = False
         if reports_success and self._is_good_enough(score, self._goal()):
             # The best of many measurements on the same scenarios flatters. New scenarios must confirm it.
-            count = CONFIRM_REPEATS * config.selection_episodes
-            score = self._measure(actor, self._scenarios_used, count)
-            self._scenarios_used += count
-            done = self._is_good_enough(score, self._goal(count))
+            confirmation = Confirmation(config.until_success, CONFIRM_REPEATS * config.selection_episodes)
+            score = self._measure(actor, self._scenarios_used, confirmation.episodes, confirmation.look)
+            self._scenarios_used += confirmation.episodes
+            done = confirmation.is_shown and self._is_good_enough(score, self._goal(0.0))
         if self.best is None or score.better_than(self.best[0], self._goal()):
             self.best = score, {name: array.copy() for name, array in arrays.items()}
         return done
 
-    def _measure(self, actor: ActorMessage, first: int, count: int) -> Score:
-        return self._evaluator.measure(actor, Purpose.SELECTION, episode_range(first, count))
+    def _measure(self, actor: ActorMessage, first: int, count: int, is_enough: Enough | None = None) -> Score:
+        return self._evaluator.measure(actor, Purpose.SELECTION, episode_range(first, count), is_enough)
+
+    def _is_hopeless(self, _: int, failures: int) -> bool:
+        """Whether a policy with so many failures can neither be good enough nor the best: the rest changes nothing."""
+        possible = 1.0 - failures / self._config.selection_episodes
+        return self.best is not None and possible < min(self._goal(), self.best[0].success)
 
     def _is_good_enough(self, score: Score, goal: float) -> bool:
         return score.success >= goal and self._is_fast_enough(score)
 
-    def _goal(self, confirming: int = 0) -> float:
-        """Success to reach on the selection scenarios, or on `confirming` new ones."""
+    def _goal(self, margin: float = SELECTION_MARGIN) -> float:
+        """Success to reach; `margin`: standard errors of the selection scenarios above `until_success`."""
         p, shown = self._config.until_success, self._config.selection_episodes
-        margin = CONFIRM_MARGIN if confirming else SELECTION_MARGIN
-        goal = p + margin * standard_error(p, confirming or shown)
-        if self._cloned is not None:  # being faster is no excuse for failing more often than the demonstrations
-            p = (shown * self._cloned.success + 1.0) / (shown + 2.0)  # Laplace: 100 of 100 is not certainty
+        goal = p + margin * standard_error(p, shown)
+        if self.cloned is not None:  # being faster is no excuse for failing more often than the demonstrations
+            p = (shown * self.cloned.success + 1.0) / (shown + 2.0)  # Laplace: 100 of 100 is not certainty
             goal = max(goal, p - standard_error(p, shown))
         return min(goal, 1.0)
 
     def _is_fast_enough(self, score: Score) -> bool:
-        cloned = self._cloned
+        cloned = self.cloned
         if self._config.algo == "ppo" or cloned is None or cloned.time_s is None or score.time_s is None:
             return True
         return score.time_s <= MAX_TIME_RATIO * cloned.time_s

@@ -68,7 +68,7 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     """Share of the final scenarios, used once; None where an environment does not tell success."""
     mean_pick_time_s: float | None
     bc_success: float | None
-    """The same for the policy cloned from the demonstrations; None without demonstrations."""
+    """Share of the selection scenarios, for the policy cloned from the demonstrations; None without demonstrations."""
     bc_pick_time_s: float | None
     mean_return: float
     selection_success: float | None

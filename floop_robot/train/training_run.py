@@ -33,11 +33,12 @@ RECENT_EPISODES = 40
 
 
 class FinalScores(msgspec.Struct, frozen=True):
-    """What came of a run, on the final scenarios."""
+    """What came of a run."""
 
     policy: Score
+    """On the final scenarios."""
     cloned: Score | None
-    """Of the policy that was cloned from demonstrations, where there were any."""
+    """Of the policy that was cloned from demonstrations, where there were any, on the selection scenarios."""
 
 
 class TrainingRun:
@@ -65,7 +66,6 @@ class TrainingRun:
         self._data_summary = TrainingDataSummary(self.task.observation.size)
         self._evaluator = Evaluator(spec, collector)
         self._selector = PolicySelector(config, self._evaluator)
-        self._cloned: ActorMessage | None = None
 
     def demonstrate(self) -> None:
         """Let the expert demonstrate, if that is asked for, and clone what it does."""
@@ -82,11 +82,11 @@ class TrainingRun:
         self.demonstrated = sum(map(len, demonstrations))
         before = {name: array.copy() for name, array in self.algorithm.arrays().items()}
         clone_demonstrations(self.algorithm.model, self.space, demonstrations, self.config.clone)
-        self._cloned = self._actor()
+        cloned = self._actor()
         if self.config.algo == "sac":  # a cloned actor before untrained critics is unlearned at once
             self.algorithm.restore(before, 0)
         self._report_progress("behavior cloning")
-        self._selector.measure_cloned(self._cloned)
+        self._selector.measure_cloned(cloned)
 
     def learn(self) -> None:
         """Act, learn and select until the policy is good enough or the data is used up; keep the best weights."""
@@ -156,12 +156,14 @@ class TrainingRun:
             return self._actor()
 
     def measure(self) -> FinalScores:
-        """Measure the policy that is kept, and the cloned one, once on the final scenarios."""
+        """Measure the policy that is kept, once on the final scenarios.
+
+        The cloned one was not selected, so its figure of the selection scenarios is honest already.
+        """
         self._report_progress("final scenarios")
         indices = episode_range(0, self.config.final_episodes)
         score = self._evaluator.measure(self._averaged_actor(), Purpose.REPORT, indices)
-        cloned = self._evaluator.measure(self._cloned, Purpose.REPORT, indices) if self._cloned else None
-        return FinalScores(score, cloned)
+        return FinalScores(score, self._selector.cloned)
 
     def write(self, out: Path, final: FinalScores) -> TrainResult:
         """Write policy, checkpoint and result."""

@@ -14,8 +14,8 @@ from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
 from floop_robot.spec.tasks import get_task
 from floop_robot.train.collector import ActorMessage
-from floop_robot.train.evaluator import Evaluator
-from floop_robot.train.policy_selector import CONFIRM_REPEATS, PolicySelector
+from floop_robot.train.evaluator import BATCH, Enough, Evaluator
+from floop_robot.train.policy_selector import CONFIRM_REPEATS, Confirmation, PolicySelector
 from floop_robot.train.score import Score, standard_error
 from floop_robot.train.train_config import TrainConfig
 
@@ -23,15 +23,22 @@ SHOWN = 100
 
 
 class ScriptedEvaluator(Evaluator):
-    """Scores as written down instead of episodes; remembers which were asked for."""
+    """Scores as written down instead of episodes, failures spread evenly; remembers which were looked at."""
 
     def __init__(self, *scores: Score) -> None:
         self.scores, self.asked = list(scores), []  # type: ignore[var-annotated]
 
-    def measure(self, actor: ActorMessage, purpose: Purpose, indices: tuple[int, ...]) -> Score:
+    def measure(
+        self, actor: ActorMessage, purpose: Purpose, indices: tuple[int, ...], is_enough: Enough | None = None
+    ) -> Score:
         assert purpose is Purpose.SELECTION
-        self.asked.append((indices[0], len(indices)))
-        return self.scores.pop(0)
+        score, seen = self.scores.pop(0), 0
+        while seen < len(indices):
+            seen = min(seen + BATCH, len(indices))
+            if is_enough and is_enough(seen, round((1.0 - score.success) * seen)):
+                break
+        self.asked.append((indices[0], seen))
+        return score
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +64,40 @@ def test_what_looks_good_enough_is_confirmed_on_new_scenarios(actor: ActorMessag
     assert not made.select(actor, weights(1), reports_success=True), "the confirmation falls short"
     assert made.select(actor, weights(2), reports_success=True)
     count = CONFIRM_REPEATS * SHOWN
-    assert evaluator.asked == [(0, SHOWN), (SHOWN, count), (0, SHOWN), (SHOWN + count, count)]
+    assert evaluator.asked == [(0, SHOWN), (SHOWN, 225), (0, SHOWN), (SHOWN + count, 125)], "sooner than all 300"
     assert made.best is not None and made.best[0].success == 0.97
     assert made.best[1]["actor"][0] == 2
 
 
 @pytest.mark.parametrize(("confirmed", "done"), [(0.93, False), (0.94, True)])
 def test_a_confirmation_shows_the_success_asked_for(actor: ActorMessage, confirmed: float, done: bool) -> None:
-    """0.9 and two standard errors of 300 episodes are 0.935."""
+    """0.9 and two standard errors of 300 episodes are 0.935; a few looks ask for as much at the end."""
     evaluator = ScriptedEvaluator(Score(0.93, 3.0, 1.0), Score(confirmed, 3.0, 1.0))
     assert selector(evaluator).select(actor, weights(1), reports_success=True) is done
+
+
+def test_a_confirmation_ends_when_it_cannot_be_shown_any_more() -> None:
+    confirmation = Confirmation(0.9, 300)
+    assert not confirmation.look(25, 8)
+    assert confirmation.look(50, 30)
+    assert not confirmation.is_shown
+
+
+def test_where_episodes_are_too_few_none_may_fail() -> None:
+    confirmation = Confirmation(0.95, 9)
+    assert confirmation.look(9, 0)
+    assert confirmation.is_shown
+    assert confirmation.look(9, 1)
+    assert not confirmation.is_shown
+
+
+def test_a_policy_that_can_be_neither_best_nor_good_enough_is_not_measured_to_the_end(actor: ActorMessage) -> None:
+    evaluator = ScriptedEvaluator(Score(0.8, 3.0, 1.0), Score(0.5, 3.0, 1.0), Score(0.81, 3.0, 1.0))
+    made = selector(evaluator)
+    for value in range(3):
+        assert not made.select(actor, weights(value), reports_success=True)
+    assert evaluator.asked == [(0, SHOWN), (0, 50), (0, SHOWN)]
+    assert made.best is not None and made.best[1]["actor"][0] == 2
 
 
 def test_the_best_weights_are_kept_as_they_were(actor: ActorMessage) -> None:

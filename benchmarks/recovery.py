@@ -41,7 +41,7 @@ from floop_robot.deploy.tti import TimeToImprovement, shown_success, time_to_imp
 from floop_robot.loop import Loop, LoopConfig, LoopProgress
 from floop_robot.loop_parts import START_NS
 from floop_robot.sim.sim_world import RobotScenarios, SimWorld, evaluation_scenarios
-from floop_robot.spec.config import DeployConfig, FloopConfig, LearnerConfig
+from floop_robot.spec.config import DeployConfig, FloopConfig, GateConfig, LearnerConfig
 from floop_robot.spec.records import OutcomeCode
 from floop_robot.spec.scenario import Scenario
 
@@ -124,7 +124,8 @@ def run(options: argparse.Namespace, shift: str, seed: int) -> Recovery:
     """One fleet, from the shift on."""
     learner = msgspec.json.decode(options.learner, type=LearnerConfig)
     deploy = msgspec.json.decode(options.deploy, type=DeployConfig)
-    fleet = FloopConfig(task=options.task, seed=seed, learner=learner, deploy=deploy)
+    gate = msgspec.json.decode(options.gate, type=GateConfig)
+    fleet = FloopConfig(task=options.task, seed=seed, learner=learner, deploy=deploy, gate=gate)
     world = SimWorld(shift, tuple(options.shift_robots))
     config = LoopConfig(fleet=fleet, shift=shift, shift_robots=world.robots, shift_at_s=SHIFT_AT_S, cores=options.cores)
     bundles: dict[str, Bundle] = {}
@@ -234,6 +235,7 @@ def main() -> None:
     parser.add_argument("--joiners", type=int, default=5, help="robots that join at the end")
     parser.add_argument("--learner", default="{}", help="JSON of LearnerConfig fields that differ")
     parser.add_argument("--deploy", default="{}", help="JSON of DeployConfig fields that differ")
+    parser.add_argument("--gate", default="{}", help="JSON of GateConfig fields that differ")
     parser.add_argument("--verbose", action="store_true", help="a line for each virtual second, too")
     parser.add_argument("--smoke", action="store_true", help="a few virtual seconds, to see that it runs")
     options = parser.parse_args()

@@ -28,6 +28,7 @@ from floop_robot.services.learner import CHECKPOINT, build_algorithm, load_start
 from floop_robot.services.supervision.scheduler import FIRST_SUCCESSES, NICE, LoopPhase, phase_of
 from floop_robot.sim.simulated_robots import SimulatedRobots
 from floop_robot.sim.virtual_cores import FreeCores, SharedCores, VirtualCores
+from floop_robot.spec.cores import gate_workers_for
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.records import Source, StreamInfo
@@ -98,7 +99,9 @@ class LoopParts:
             self.version, self.actor, self.calibration = 0, baseline.actor(), baseline.manifest.calibration
             self.cores: VirtualCores = FreeCores()
             if config.cores:
-                self.cores = SharedCores(config.cores - ROBOTS_CORES, self._nice)
+                workers = fleet.gate.workers
+                threads = {"gate": gate_workers_for(int(config.cores)) if workers == "auto" else workers}
+                self.cores = SharedCores(config.cores - ROBOTS_CORES, self._nice, threads=threads)
             self._explorer_rows = 0 if config.cores else config.explorer_rows
             self._rate_limiter = ExplorationRateLimiter(ROWS_PER_WEIGHTS, self.clock_s)
             self._explored_version = 0

@@ -40,8 +40,8 @@ class FreeCores:
 
 
 class _Process(msgspec.Struct):
-    busy_until_s: float = 0.0
-    """Virtual time at which its last piece ends."""
+    busy_until_s: list[float]
+    """Virtual time at which the last piece of each of its threads ends."""
     used_s: float = 0.0
     """CPU seconds, divided by its weight when it used them."""
 
@@ -49,17 +49,22 @@ class _Process(msgspec.Struct):
 class SharedCores:
     """A few cores, shared as Linux shares them: whoever had least for its weight goes first.
 
-    A piece of work costs the CPU time that it takes on this machine. Each process has one thread. What idle cores
-    could have done is lost; a piece that takes longer than its slice is paid for in the next ones.
+    A piece of work costs the CPU time that it takes on this machine. A process has one thread, or as many as it is
+    given; they share its weight, as the processes of one session do. What idle cores could have done is lost; a piece
+    that takes longer than its slice is paid for in the next ones.
     """
 
     slice_s = SLICE_S
 
     def __init__(
-        self, cores: float, nice: Callable[[str], int], clock_s: Callable[[], float] = time.process_time
+        self,
+        cores: float,
+        nice: Callable[[str], int],
+        clock_s: Callable[[], float] = time.process_time,
+        threads: Mapping[str, int] | None = None,
     ) -> None:
-        """`nice`: nice value of a process now; `clock_s`: CPU seconds spent so far."""
-        self._cores, self._nice, self._clock_s = cores, nice, clock_s
+        """`nice`: nice value of a process now; `clock_s`: CPU seconds spent so far; `threads`: where not 1."""
+        self._cores, self._nice, self._clock_s, self._threads = cores, nice, clock_s, threads or {}
         self._now_s = self._busy_until_s = 0.0
         self._processes: dict[str, _Process] = {}
 
@@ -82,12 +87,18 @@ class SharedCores:
         ready = [
             (process.used_s, name)
             for name in work
-            if name not in idle and (process := self._processes.setdefault(name, _Process())).busy_until_s < self._now_s
+            if name not in idle and min((process := self._process(name)).busy_until_s) < self._now_s
         ]
         return min(ready)[1] if ready else ""
+
+    def _process(self, name: str) -> _Process:
+        if name not in self._processes:
+            self._processes[name] = _Process([0.0] * self._threads.get(name, 1))
+        return self._processes[name]
 
     def _charge(self, name: str, cost_s: float) -> None:
         process, began_s = self._processes[name], self._now_s - self.slice_s
         self._busy_until_s = max(self._busy_until_s, began_s) + cost_s / self._cores
-        process.busy_until_s = max(process.busy_until_s, began_s) + cost_s
+        thread = process.busy_until_s.index(min(process.busy_until_s))
+        process.busy_until_s[thread] = max(process.busy_until_s[thread], began_s) + cost_s
         process.used_s += cost_s * _WEIGHT_STEP ** self._nice(name)

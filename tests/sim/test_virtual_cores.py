@@ -54,6 +54,15 @@ def test_one_process_uses_one_core_at_most(machine: Machine) -> None:
     assert machine.spent_s == pytest.approx(10.0, abs=0.03)
 
 
+def test_a_process_with_two_threads_uses_two_cores_and_no_more_than_its_share(machine: Machine) -> None:
+    cores = SharedCores(2.0, lambda _: 0, lambda: machine.spent_s, {"a": 2})
+    run(cores, {"a": machine.work("a", 0.02)}, 10.0)
+    assert machine.spent_s == pytest.approx(20.0, abs=0.05)
+    shares = SharedCores(2.0, lambda _: 0, lambda: machine.spent_s, {"b": 2})
+    run(shares, {"b": machine.work("b", 0.02), "c": machine.work("c", 0.02), "d": machine.work("d", 0.02)}, 30.0)
+    assert machine.pieces["b"] == pytest.approx(machine.pieces["c"], rel=0.05)
+
+
 def test_processes_share_the_cores_by_their_nice_values(machine: Machine) -> None:
     run(shared(machine, 1.0, b=5), {"a": machine.work("a", 0.02), "b": machine.work("b", 0.01)}, 30.0)
     assert machine.spent_s == pytest.approx(30.0, abs=0.03)

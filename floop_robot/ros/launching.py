@@ -7,6 +7,7 @@ cycle: the policy node brings itself up, also after it was killed and started ag
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -39,8 +40,6 @@ from floop_robot.spec.yaml_file import convert
 
 PACKAGE: Final = "floop_robot"
 RESPAWN_DELAY_S: Final = 0.5
-ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-"""Many processes compute small matrix products: more threads in each would only compete for the cores."""
 
 ARGUMENTS: Final = {
     "config": ("", "YAML file of the fleet (FloopConfig); left out, the defaults."),
@@ -175,7 +174,7 @@ class ExitHandler:
 def _process(spec: ProcessSpec, request: LaunchRequest) -> Action:
     common: dict[str, Any] = {
         "prefix": f"nice -n {spec.nice}" if spec.nice else None,
-        "additional_env": ONE_THREAD,
+        "additional_env": spec.environment(os.environ),
         "output": "screen",
         "respawn": request.flag("use_respawn"),
         "respawn_delay": RESPAWN_DELAY_S,

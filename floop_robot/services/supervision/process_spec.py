@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
+from typing import Final
 
 import msgspec
+
+ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""Many processes compute small matrix products: more threads in each would only compete for the cores."""
+HUGE_PAGES: Final = {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+"""Python's objects in glibc's heap, and that in huge pages: for processes that sleep between two ticks.
+
+After each sleep most addresses have to be looked up anew. Fewer pages saved a sixth of the robots' processor time
+(docs/design/ros.md). Other C libraries and kernels without huge pages ignore it.
+"""
 
 
 class RosNode(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +57,11 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
     def robot(self) -> str:
         """The robot that it belongs to; empty for a central process."""
         return self.name.rpartition(".")[0]
+
+    def environment(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Variables that it needs beside those `given`; memory is left to who already set how it is managed."""
+        memory = {} if not self.robot or given.keys() & HUGE_PAGES.keys() else HUGE_PAGES
+        return {**ONE_THREAD, **memory}
 
     @property
     def command(self) -> tuple[str, ...]:

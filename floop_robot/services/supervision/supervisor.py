@@ -177,13 +177,9 @@ class Supervisor:
         self._writer = -1
 
     def _start(self, child: _Child) -> None:
-        environment = child_environment(os.environ | self._environment) | {
-            SUPERVISOR_PIPE: str(self._reader),
-            # One thread per process: their matrix products are small, and eighteen processes share the cores.
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-            "PYTHONUNBUFFERED": "1",
-        }
+        given = child_environment(os.environ | self._environment)
+        own = {SUPERVISOR_PIPE: str(self._reader), "PYTHONUNBUFFERED": "1"}
+        environment = given | child.spec.environment(given) | own
         with child.log.open("ab") as log:
             child.process = subprocess.Popen(
                 child.spec.command,

@@ -17,6 +17,7 @@ from floop_robot.services.supervision.fleet_description import (
     simulated_fleet,
     write_config,
 )
+from floop_robot.services.supervision.process_spec import HUGE_PAGES
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError, UnknownName
 
@@ -95,3 +96,11 @@ def test_a_configuration_is_written_once_and_not_under_a_running_fleet(tmp_path:
         lock.release()
     write_config(FloopConfig(run_dir=str(tmp_path), seed=1))
     assert load_config(file).seed == 1
+
+
+def test_processes_of_robots_keep_their_memory_in_huge_pages_unless_the_user_manages_it() -> None:
+    for spec in simulated_fleet(CONFIG, FILE, Middleware.ROS):
+        added = spec.environment({})
+        assert added["OMP_NUM_THREADS"] == "1"
+        assert (HUGE_PAGES.items() <= added.items()) == bool(spec.robot)
+        assert not spec.environment({"GLIBC_TUNABLES": "glibc.malloc.check=1"}).keys() & HUGE_PAGES.keys()

@@ -104,7 +104,10 @@ def _headline(p: DemoProgress, longest_s: float) -> RenderableType:
 
 def _robots(p: DemoProgress) -> Table:
     table = Table(expand=True, box=None)
-    for column in ("robot", "policy", "last episodes", "success", "control p99", "servo late p99", "missed", "spool"):
+    for column in (
+        "robot", "policy", "last episodes", "success", "step, 99 % within", "servo late, 99 % within", "missed ticks",
+        "unsent records",
+    ):  # fmt: skip
         table.add_column(column)
     assert p.snapshot is not None
     for robot in p.snapshot.robots:
@@ -131,7 +134,7 @@ def _learner(p: DemoProgress) -> Panel:
     text = (
         f"{learner.gradient_steps} gradient steps, {learner.steps_per_s:.0f}/s\n"
         f"rows: {learner.prior_rows} of known tasks, {learner.new_rows} of new ones\n"
-        f"robot → gradient p99 {learner.latency_p99_s * 1e3:.0f} ms\n"
+        f"a robot's step is used within {learner.latency_p99_s * 1e3:.0f} ms (99 %)\n"
         f"{learner.candidates} candidates, live weights {learner.weights_version}"
     )
     return Panel(text, title="learner")

@@ -27,6 +27,7 @@ from floop_robot.monitor.shift_detector import KnownClass
 from floop_robot.spec.layout import Layout, Vector
 from floop_robot.spec.scenario import OBJECT_CLASSES
 from floop_robot.spec.tasks.grasp_state import GraspEstimator, GraspParameters
+from floop_robot.spec.tasks.layouts import ACTION, POLICY_RATE_HZ, YAW_SPEED_RAD_S
 
 AIM_RADIUS = 0.6
 """Aims lie within this share of the object's horizontal extents around its center: on it, or at its edge."""
@@ -44,22 +45,26 @@ wall. With the way stretched, the policy comes nearer.
 """
 REACH = (0.08, 0.08, 0.06, 0.15)
 """Steps of the search: shares of the extents along x, y and z, and rad."""
-GOAL_REACH = (0.15, 0.15, 0.3)
-"""Steps of the search for the tote: shift along x and y, stretch."""
+GOAL_REACH = (0.15, 0.15, 0.3, 0.1)
+"""Steps of the search for the tote: shift along x and y, stretch, and rad."""
+STRAIGHT_SHARE = 0.5
+"""Share of tries that are drawn with the held object parallel to the tote; others at any angle."""
+TURN_GAIN = 0.6
+"""Share of the remaining way that a held object is turned in one step."""
 
 
 def analogies(known_count: int, layout: Layout) -> Space:
     """What is tried: known class; place (x, y, z) in the object's frame as shares of its extents; turn in rad.
 
-    Where the task has a tote, also its shift (x, y) in the base frame, as a share of the object's largest extent, and
-    its stretch: shown distance over true distance.
+    Where the task has a tote, also its shift (x, y) in the base frame, as a share of the object's largest extent, its
+    stretch (shown distance over true distance), and the yaw against the tote to which the held object is turned, rad.
 
     The object's frame has its x axis along the object's axis that was nearest to the gripper's when the episode began.
     Policies turn the gripper to the nearest side, so what is alike for them is alike here.
     """
-    quarter, goals = 0.5 * math.pi, 3 if "tote_from_object" in layout.slices else 0
-    goal_low = np.array([-GOAL_SHIFT, -GOAL_SHIFT, 1.0])[:goals]
-    goal_high = np.array([GOAL_SHIFT, GOAL_SHIFT, GOAL_STRETCH])[:goals]
+    quarter, goals = 0.5 * math.pi, 4 if "tote_from_object" in layout.slices else 0
+    goal_low = np.array([-GOAL_SHIFT, -GOAL_SHIFT, 1.0, -0.5 * quarter])[:goals]
+    goal_high = np.array([GOAL_SHIFT, GOAL_SHIFT, GOAL_STRETCH, 0.5 * quarter])[:goals]
 
     def draw(rng: np.random.Generator) -> Values:
         distance, angle = AIM_RADIUS * math.sqrt(rng.random()), rng.uniform(-math.pi, math.pi)
@@ -67,13 +72,15 @@ def analogies(known_count: int, layout: Layout) -> Space:
         height = 0.0 if rng.random() < 0.5 else rng.uniform(-AIM_HEIGHT, AIM_HEIGHT)
         turn = (0.0, 0.0, -quarter, -quarter, rng.uniform(-quarter, quarter))[int(rng.integers(5))]
         goal = rng.uniform(goal_low, goal_high)
+        if goals and rng.random() < STRAIGHT_SHARE:
+            goal[3] = 0.0
         place = (distance * math.cos(angle), distance * math.sin(angle), height)
         return np.array([rng.integers(known_count), *place, turn, *goal], np.float64)
 
     high = np.array([known_count, AIM_RADIUS, AIM_RADIUS, AIM_HEIGHT, quarter])
     low, high = np.array([0.0, *-high[1:], *goal_low]), np.array([*high, *goal_high])
     circular = np.zeros(len(high), np.bool_)
-    circular[4] = True
+    circular[[4, *([8] if goals else [])]] = True
     reach = np.array([0.0, *REACH, *GOAL_REACH[:goals]])
     return Space(draw=draw, reach=reach, low=low, high=high, circular=circular)
 
@@ -96,11 +103,12 @@ class AnalogyPolicy:
         self._width, self._tote = layout.slices["gripper_width"], layout.slices.get("tote_from_object")
         self._sensor = GraspEstimator(layout, GraspParameters())
         self._class, self._yaw = layout.slices["object_class"], layout.slices["yaw_difference"]
+        self._yaw_in_tote, self._turning = layout.slices.get("yaw_in_tote"), ACTION.slices["yaw_delta"].start
         shown = known[int(analogy[0])]
         self._known = self._class.start + OBJECT_CLASSES.index(shown.object_class)
         self._low, self._high = np.array(shown.size_low_m, np.float32), np.array(shown.size_high_m, np.float32)
         self._share, self._goal = analogy[1:4], analogy[5:]
-        self._sin, self._cos = math.sin(2.0 * analogy[4]), math.cos(2.0 * analogy[4])
+        self._turn = float(analogy[4])
 
     @staticmethod
     def is_supported(layout: Layout) -> bool:
@@ -109,7 +117,10 @@ class AnalogyPolicy:
 
     def mean(self, observation: Vector) -> Vector:
         """The policy's best action for what it is shown."""
-        return self._policy.mean(self._shown(observation))
+        action = self._policy.mean(self._shown(observation))
+        if self._yaw_in_tote is not None and self._sensor.read(observation).grasped:
+            action[self._turning] = self._turning_speed(observation[self._yaw_in_tote])
+        return action
 
     def sample(self, observation: Vector, rng: np.random.Generator) -> tuple[Vector, float]:
         """The best action for what it is shown; the density under the true observation is unknown (NaN).
@@ -117,6 +128,12 @@ class AnalogyPolicy:
         Only the aim varies: noise on top made fewer of ninety attempts on open baskets succeed.
         """
         return self.mean(observation), math.nan
+
+    def _turning_speed(self, yaw_in_tote: Vector) -> float:
+        """What turns the held object to its yaw against the tote, in [-1, 1]."""
+        sin, cos = yaw_in_tote.tolist()
+        turn = math.remainder(self._goal[3] - 0.25 * math.atan2(sin, cos), 0.5 * math.pi)
+        return min(max(TURN_GAIN * turn * POLICY_RATE_HZ / YAW_SPEED_RAD_S, -1.0), 1.0)
 
     def _shown(self, observation: Vector) -> Vector:
         shown, yaw = observation.copy(), self._yaws_rad()[0]
@@ -130,17 +147,24 @@ class AnalogyPolicy:
         x, y, z = (self._share * (length, width, height)).tolist()
         turned = (x * math.cos(yaw) - y * math.sin(yaw), x * math.sin(yaw) + y * math.cos(yaw), z)
         shown[self._place] += np.array(turned, np.float32)
-        sin, cos = observation[self._yaw].tolist()
-        shown[self._yaw] = (sin * self._cos + cos * self._sin, cos * self._cos - sin * self._sin)
+        shown[self._yaw] = _rotated(observation[self._yaw], 2.0 * self._turn)
         shown[self._size] = np.clip(observation[self._size], self._low, self._high)
         shown[self._class] = 0.0
         shown[self._known] = 1.0
+        if self._yaw_in_tote is not None:
+            shown[self._yaw_in_tote] = _rotated(observation[self._yaw_in_tote], 4.0 * self._turn)
         # With Pick the true gap is shown: the other made more tries succeed, but a run collapsed (learning.md).
         if self._tote is not None and self._sensor.read(observation).grasped:
             shown[self._width] = shown[self._size][:2].min()
             shift, stretch = self._goal[:2] * max(length, width), self._goal[2]
             shown[self._tote][:2] = stretch * observation[self._tote][:2] + shift
         return np.clip(shown, self._layout.low, self._layout.high)
+
+
+def _rotated(sin_cos: Vector, angle_rad: float) -> tuple[float, float]:
+    """Sine and cosine of an angle that is larger by `angle_rad`."""
+    (sin, cos), s, c = sin_cos.tolist(), math.sin(angle_rad), math.cos(angle_rad)
+    return sin * c + cos * s, cos * c - sin * s
 
 
 def _turns_to_gripper(object_yaw_rad: float, gripper_yaw_rad: float, *, quarter: bool) -> float:

@@ -80,6 +80,8 @@ class ObservationBuilder:
             values[self._start["object_class"] + index] = 1.0
         if self._has_tote and state.tote_m is not None:
             self._put(values, "tote_from_object", [b - a for a, b in zip(position, state.tote_m, strict=True)])
+            quarter_turns = 4.0 * seen.yaw_rad  # totes stand along the axes of the base
+            self._put(values, "yaw_in_tote", (math.sin(quarter_turns), math.cos(quarter_turns)))
 
     def _put(self, values: list[float], name: str, part: Sequence[float]) -> None:
         start = self._start[name]

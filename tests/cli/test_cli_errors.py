@@ -93,7 +93,7 @@ def test_a_damaged_bundle_is_named_and_refused(kind: str, command: str, floop: F
 def test_another_contract_is_refused_with_both_sides(floop: Floop) -> None:
     error = floop("validate", PICK, "--task", "floop/PickPlace-v0").error
     assert "(floop/Pick-v0, 37 observations, 5 actions)" in error
-    assert "(floop/PickPlace-v0, 40 observations, 5 actions)" in error
+    assert "(floop/PickPlace-v0, 42 observations, 5 actions)" in error
 
 
 def test_of_very_many_names_only_the_nearest_are_listed() -> None:

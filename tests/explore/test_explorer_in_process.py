@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from floop_envs.seeds import Purpose, seed_of
 from floop_robot.explore.analogy_exploration import AIM_RADIUS, GOAL_SHIFT, GOAL_STRETCH, AnalogyPolicy, analogies
-from floop_robot.explore.explorer import Explorer
+from floop_robot.explore.explorer import VIOLATION_COST, Explorer
 from floop_robot.explore.stall_limit import ENOUGH
 from floop_robot.monitor.shift_detector import KnownClass
 from floop_robot.spec.layout import Vector
@@ -92,9 +92,9 @@ def test_stalled_practice_ends_early_and_is_truncated() -> None:
         explorer.explore(skilled().actor(), 1)
     fail_at_baskets(explorer)
     for _ in range(400):  # until there were enough successes at baskets, by analogy, and a failure after them
-        explorer.explore(skilled().actor(), 1)
+        last = explorer.explore(skilled().actor(), 1).trace[-1]
         early = records.ends[-1]
-        if early.outcome is OutcomeCode.TIMEOUT and early.steps < get_task(TASK).spec.max_steps:
+        if last.truncated and early.steps < get_task(TASK).spec.max_steps:
             break
     else:
         pytest.fail("every failure lasted to the end")
@@ -138,6 +138,20 @@ def test_practice_that_succeeds_is_counted_until_it_is_enough() -> None:
     explorer.forget_reports()
     assert not explorer.scarce and explorer.target_successes == {}
     explorer.close()
+
+
+def test_joints_outside_their_limits_end_an_episode_as_a_failure() -> None:
+    records = Records()
+    explorer = make_explorer(records)
+    fail_at_baskets(explorer)
+    for _ in range(400):  # until the hand hit a basket
+        result = explorer.explore(skilled().actor(), 1)
+        if result.limit_violations:
+            break
+    explorer.close()
+    end, last = records.ends[-1], result.trace[-1]
+    assert result.limit_violations and not result.success and end.outcome is OutcomeCode.TIMEOUT
+    assert last.terminated and not last.truncated and last.reward == -VIOLATION_COST
 
 
 def test_on_policy_learners_get_nothing_by_analogy() -> None:
@@ -233,7 +247,7 @@ def shown_of(effort_n: float, tote: tuple[float, float, float]) -> Vector:
     true[PLACE_LAYOUT.slices["object_size"]] = LONG
     true[PLACE_LAYOUT.slices["gripper_width"]], true[PLACE_LAYOUT.slices["gripper_effort"]] = 0.006, effort_n
     true[PLACE_LAYOUT.slices["tote_from_object"]] = tote
-    echo, analogy = Echo(), np.array([0.0, 0.5, 0.0, 0.0, 0.0, 0.4, -0.3, 2.0])
+    echo, analogy = Echo(), np.array([0.0, 0.5, 0.0, 0.0, 0.0, 0.4, -0.3, 2.0, 0.0])
     AnalogyPolicy(echo, PLACE_LAYOUT, [KNOWN], analogy, lambda: (0.0, 0.0)).mean(true)
     return echo.shown
 
@@ -254,6 +268,38 @@ def test_a_held_object_is_shown_as_a_known_one_between_the_fingers(
     assert shown[PLACE_LAYOUT.slices["tote_from_object"]] == pytest.approx(shown_tote, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("effort_n", "yaw", "goal", "turn"),
+    [
+        (20.0, 0.1, 0.0, -0.375),  # 60 % of the way to straight, in one step of 0.16 rad
+        (20.0, 0.1, 0.2, 0.375),
+        (20.0, 0.5 * math.pi + 0.1, 0.0, -0.375),  # a quarter turn changes nothing for a square tote
+        (20.0, 0.7, -0.7, 0.638),  # the shorter way round
+        (20.0, 0.5, 0.0, -1.0),  # no faster than an action may say
+        (1.0, 0.1, 0.0, 0.0),  # not held: the policy turns it
+    ],
+)
+def test_a_held_object_is_turned_against_the_tote(effort_n: float, yaw: float, goal: float, turn: float) -> None:
+    true = PLACE_LAYOUT.pack(
+        object_size=LONG,
+        gripper_width=0.006,
+        gripper_effort=effort_n,
+        yaw_in_tote=(math.sin(4.0 * yaw), math.cos(4.0 * yaw)),
+    )
+    analogy = np.array([0.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, goal])
+    action = AnalogyPolicy(Echo(), PLACE_LAYOUT, [KNOWN], analogy, lambda: (yaw, 0.0)).mean(true)
+    assert action[3] == pytest.approx(turn, abs=1e-3)
+
+
+def test_an_object_shown_turned_is_turned_against_the_tote_too() -> None:
+    true = PLACE_LAYOUT.pack(object_size=LONG, yaw_in_tote=(0.0, 1.0))
+    echo, turn = Echo(), 0.3
+    analogy = np.array([0.0, 0.5, 0.0, 0.0, turn, 0.0, 0.0, 1.0, 0.0])
+    AnalogyPolicy(echo, PLACE_LAYOUT, [KNOWN], analogy, lambda: (0.0, 0.0)).mean(true)
+    shown = echo.shown[PLACE_LAYOUT.slices["yaw_in_tote"]]
+    assert shown == pytest.approx((math.sin(4.0 * turn), math.cos(4.0 * turn)), abs=1e-6)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_search_stays_within_what_is_tried_of_totes(seed: int) -> None:
     space, rng = analogies(1, PLACE_LAYOUT), np.random.default_rng(seed)
@@ -262,3 +308,4 @@ def test_the_search_stays_within_what_is_tried_of_totes(seed: int) -> None:
         point = space.near(point, rng)
         assert np.all(point[5:7] >= -GOAL_SHIFT) and np.all(point[5:7] <= GOAL_SHIFT)
         assert 1.0 <= point[7] <= GOAL_STRETCH
+        assert abs(point[8]) <= 0.25 * math.pi

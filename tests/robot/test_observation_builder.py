@@ -51,6 +51,7 @@ def test_every_field_holds_what_its_name_says() -> None:
     assert np.allclose(seen["tracking_error"], np.clip((0.5, 0.0, 0.3) - tcp, -0.1, 0.1), atol=1e-6)
     assert np.allclose(seen["previous_action"], ACTION) and seen["context"].tolist() == [1.0, 2.0, 3.0, 4.0]
     assert np.allclose(seen["tote_from_object"], [0.0, 0.35, -0.03], atol=1e-6)
+    assert np.allclose(seen["yaw_in_tote"], [math.sin(4.0 * BOX.yaw_rad), math.cos(4.0 * BOX.yaw_rad)], atol=1e-6)
 
 
 def test_a_correction_moves_the_object_and_nothing_else() -> None:
@@ -69,10 +70,20 @@ def test_half_a_turn_of_the_object_changes_nothing() -> None:
     assert np.allclose(see(turned)["yaw_difference"], see(STATE)["yaw_difference"], atol=1e-6)
 
 
+def test_a_quarter_turn_of_the_object_changes_nothing_for_the_tote() -> None:
+    turned = msgspec.structs.replace(STATE, object=msgspec.structs.replace(BOX, yaw_rad=BOX.yaw_rad - 0.5 * math.pi))
+    assert np.allclose(see(turned)["yaw_in_tote"], see(STATE)["yaw_in_tote"], atol=1e-6)
+
+
 def test_without_an_object_its_fields_are_zero() -> None:
     seen = see(msgspec.structs.replace(STATE, object=None))
-    about = ("object_from_tcp", "yaw_difference", "object_height", "object_size", "object_class", "tote_from_object")
-    assert not any(seen[name].any() for name in about)
+    about = ("object_from_tcp", "yaw_difference", "object_height", "object_size", "object_class")
+    assert not any(seen[name].any() for name in (*about, "tote_from_object", "yaw_in_tote"))
+
+
+def test_without_a_tote_its_fields_are_zero() -> None:
+    seen = see(msgspec.structs.replace(STATE, tote_m=None))
+    assert not seen["tote_from_object"].any() and not seen["yaw_in_tote"].any()
 
 
 def test_a_class_that_nobody_knew_is_no_class() -> None:

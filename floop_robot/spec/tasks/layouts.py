@@ -53,6 +53,9 @@ PLACE_OBSERVATION = Layout(
     fields=(
         *_SENSED,
         _field("tote_from_object", 3, "m", "tote centre on the table minus object", 0.6, frame="base", scale=0.15),
+        # A square tote looks the same after a quarter turn. With `yaw_difference` this also tells how the gripper is
+        # turned against it.
+        _field("yaw_in_tote", 2, "1", "sin, cos of four times (object yaw minus tote yaw)", 1.0),
     )
 )
 ACTION = Layout(

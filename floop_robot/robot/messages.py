@@ -92,7 +92,7 @@ class RobotState(msgspec.Struct, frozen=True, kw_only=True):
     """Force of the fingers on the object; 0 when they move freely."""
     object: PerceivedObject | None = None
     tote_m: Vec3 | None = None
-    """Center of the tote's floor, base frame; None where the task has no tote."""
+    """Center of the tote's floor, base frame; None where the task has no tote. It stands along the axes of the base."""
     episode: int = 0
     """Number of the last reset request."""
     phase: Phase = Phase.RESETTING

@@ -73,6 +73,10 @@ class World:
         self._resets = 0
         arm = len(robot.joint_names)
         self._gains = [_ARM_GAIN] * arm + [_FINGER_GAIN] * 2
+        # In a servo tick a motor moves its joint by a share of the way to its target plus `_lead_s` of its velocity.
+        self._lead_s = self.dt_s / _ARM_GAIN
+        share = 1.0 - (1.0 - _ARM_GAIN) ** self.steps_per_tick
+        self._reach = [top / SERVO_RATE_HZ / share for top in robot.limits.velocity_rad_s]
         self._velocity_gains = [1.0] * (arm + 2)
         self._joint_states: Sequence[Sequence[float]] | None = None
         self._object_pose: Pose | None = None
@@ -127,9 +131,17 @@ class World:
         self._object = -1
 
     def command(self, q_rad: Joints, dq_rad_s: Joints, gripper_width_m: float, gripper_force_n: float) -> None:
-        """Set the motors' targets: joints (rad, rad/s), gripper width (m) and force (N)."""
+        """Set the motors' targets: joints (rad, rad/s), gripper width (m) and force (N).
+
+        As real drives do, motors keep to the joints' speed limits: a joint that was held back does not spring back.
+        """
         self._command = q_rad, dq_rad_s, gripper_width_m, gripper_force_n
-        scene, (left, right) = self._scene, self._measured()[-2:]
+        scene, measured = self._scene, self._measured()
+        left, right = measured[-2:]
+        targets = [
+            q if abs(way := q - joint[0] + self._lead_s * dq) <= reach else q - way + math.copysign(reach, way)
+            for q, dq, joint, reach in zip(q_rad, dq_rad_s, measured[:-2], self._reach, strict=True)
+        ]
         width = left[0] + right[0]
         change = gripper_width_m - width
         if change < -_CLOSED_M:  # close with full force however small the remaining gap is, as on a thin rim
@@ -139,7 +151,7 @@ class World:
         force = min(limit, gripper_force_n)
         bullet.setJointMotorControlArray(
             scene.arm, scene.all_joints, bullet.POSITION_CONTROL,
-            targetPositions=[*q_rad, aim, aim],
+            targetPositions=[*targets, aim, aim],
             targetVelocities=[*dq_rad_s, 0.0, 0.0], forces=[*scene.torques, force, force],
             positionGains=self._gains, velocityGains=self._velocity_gains, physicsClientId=scene.client,
         )  # fmt: skip

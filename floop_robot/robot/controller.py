@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from floop_robot.robot.kinematics import Kinematics, tool_down, yaw_of
@@ -28,6 +29,8 @@ MAX_LEAD_M: Final = 0.05
 It also bounds the speed of long motions to about 0.25 m/s, because the arm lags behind its target."""
 WORKSPACE_MARGIN_M: Final = 0.003
 """The target stays this far inside the workspace, so that IK tolerance and following never touch the limiter's box."""
+JOINT_MARGIN_RAD: Final = 0.04
+"""Targets stay this far inside the joint range: at full speed a servo overshoots by up to 0.033 rad."""
 GRIP_FORCE_N: Final = 20.0
 
 
@@ -35,7 +38,7 @@ class ArmController:
     """Keeps the commanded TCP target of one arm. One per thread; call `reset` at the start of each episode."""
 
     def __init__(self, model: RobotModel, spec: TaskSpec) -> None:
-        self._kinematics = Kinematics(model)
+        self._kinematics = Kinematics(_with_margin(model))
         self._gripper = model.gripper
         self._force_n = min(GRIP_FORCE_N, model.gripper.max_force_n)
         self._low = [low + WORKSPACE_MARGIN_M for low in model.limits.workspace_low_m]
@@ -110,3 +113,13 @@ class ArmController:
         turned = math.remainder(self._yaw - yaw, math.tau) / self._step_rad
         grip = float(requested[4]) if math.isfinite(requested[4]) else 0.0
         return np.clip(np.array([*moved, turned, grip], np.float32), -1.0, 1.0)
+
+
+def _with_margin(model: RobotModel) -> RobotModel:
+    """The robot with a joint range that is narrower by `JOINT_MARGIN_RAD` at either end."""
+    limits = msgspec.structs.replace(
+        model.limits,
+        position_lower_rad=tuple(q + JOINT_MARGIN_RAD for q in model.limits.position_lower_rad),
+        position_upper_rad=tuple(q - JOINT_MARGIN_RAD for q in model.limits.position_upper_rad),
+    )
+    return msgspec.structs.replace(model, limits=limits)

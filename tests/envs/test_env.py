@@ -18,7 +18,7 @@ from floop_envs.rollout import run_episode
 from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenarios_of
 from floop_envs.shifts import shifted_scenarios
-from floop_envs.world import World
+from floop_envs.world import SERVO_RATE_HZ, World
 from floop_robot.spec.errors import ConfigError, UnknownName
 from floop_robot.spec.scenario import Scenario
 from floop_robot.spec.tasks import task_ids
@@ -107,6 +107,16 @@ def test_random_actions_never_leave_the_limits() -> None:
         if terminated or truncated:
             env.reset(options={"scenario": scenarios(1)[1]})
     assert violations == 0
+
+
+def test_a_joint_that_was_held_back_does_not_spring_to_its_target() -> None:
+    env = make_env(PICK)
+    env.reset(seed=0)
+    home, top = env.robot.home_rad, env.robot.limits.velocity_rad_s[5]
+    ahead = (*home[:5], home[5] - 0.3, home[6])
+    env.world.servo_tick(ahead, (0.0,) * 7, 0.08, 20.0)
+    moved = home[5] - env.world.joints()[0][5]
+    assert moved == pytest.approx(top / SERVO_RATE_HZ, rel=0.02)
 
 
 def test_an_action_that_is_not_finite_holds_the_arm() -> None:

@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from floop_robot.robot.controller import MAX_LEAD_M, WORKSPACE_MARGIN_M, YAW_RANGE_RAD, ArmController
+from floop_robot.robot.controller import (
+    JOINT_MARGIN_RAD,
+    MAX_LEAD_M,
+    WORKSPACE_MARGIN_M,
+    YAW_RANGE_RAD,
+    ArmController,
+)
 from floop_robot.robot.kinematics import Kinematics, yaw_of
 from floop_robot.robot.limiter import SafetyLimiter
 from floop_robot.spec.layout import Vector
@@ -52,6 +58,16 @@ def test_the_target_stays_in_the_workspace_and_yaw_range(panda: RobotModel, cont
     (_, _, z), yaw = controller.target
     assert z == pytest.approx(panda.limits.workspace_low_m[2] + WORKSPACE_MARGIN_M)
     assert yaw == pytest.approx(YAW_RANGE_RAD, abs=1e-4)
+
+
+def test_targets_stay_inside_the_joint_range_by_what_a_servo_overshoots(
+    panda: RobotModel, controller: ArmController
+) -> None:
+    q = panda.home_rad
+    for _ in range(40):  # to the left, turned as far as it goes: the last joint reaches the end of its range
+        q = controller.command(action(0, 1, 0, -1, 0), q).q_rad
+    margins = np.minimum(np.subtract(q, panda.limits.position_lower_rad), np.subtract(panda.limits.position_upper_rad, q))
+    assert margins.min() == pytest.approx(JOINT_MARGIN_RAD, abs=1e-6)
 
 
 def test_an_unreachable_pose_keeps_the_target(panda: RobotModel, controller: ArmController) -> None:

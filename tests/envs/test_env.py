@@ -116,7 +116,7 @@ def test_a_joint_that_was_held_back_does_not_spring_to_its_target() -> None:
     ahead = (*home[:5], home[5] - 0.3, home[6])
     env.world.servo_tick(ahead, (0.0,) * 7, 0.08, 20.0)
     moved = home[5] - env.world.joints()[0][5]
-    assert moved == pytest.approx(top / SERVO_RATE_HZ, rel=0.02)
+    assert 0.8 * top / SERVO_RATE_HZ < moved <= top / SERVO_RATE_HZ
 
 
 def test_an_action_that_is_not_finite_holds_the_arm() -> None:

@@ -4,7 +4,8 @@
 
 The shipped policy is shown what `explore/analogy_exploration.py` draws. `--search` lets later tries start from earlier
 ones (`explore/success_search.py`), as explorers do. Prints one line for each 50 tries: the share in which the object
-was grasped, was held half as high as the task lifts it, and in which the task succeeded.
+was grasped, was held half as high as the task lifts it, in which the task succeeded, and in which joints left their
+limits, which ends a try.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from floop_envs.shifts import shifted_scenarios
 from floop_policies import baseline
 from floop_robot.bundle import Bundle
 from floop_robot.explore.analogy_exploration import AnalogyPolicy, analogies
-from floop_robot.explore.explorer import KNOWN
+from floop_robot.explore.explorer import KNOWN, VIOLATION_COST
 from floop_robot.explore.success_search import SuccessSearch
 from floop_robot.spec.tasks.grasp_state import GraspEstimator, GraspParameters
 from floop_robot.spec.tasks.shaped import ShapedParameters
@@ -40,15 +41,17 @@ class Tries:
         self._rng = np.random.default_rng(seed)
         self.search = SuccessSearch(analogies(len(KNOWN), self._layout))
 
-    def run(self, number: int, learn: bool) -> tuple[bool, bool, bool]:
-        """One try: whether the object was grasped, lifted, and the task done."""
+    def run(self, number: int, learn: bool) -> tuple[bool, bool, bool, bool]:
+        """One try: whether the object was grasped, lifted, the task done, and the joints outside their limits."""
         tried = self.search.draw(self._rng)
         actor = AnalogyPolicy(self._actor, self._layout, KNOWN, tried.point, self.env.yaws_rad)
         scenario = scenario_of(self._source, seed_of(Purpose.TRAINING, self._seed, number))
-        result = run_episode(self.env, actor, scenario, self._rng, sample=True, record_trace=True)
+        result = run_episode(
+            self.env, actor, scenario, self._rng, sample=True, record_trace=True, violation_cost=VIOLATION_COST
+        )
         if learn:
             self.search.outcome(tried, success=result.success, score=result.furthest)
-        return (*self._stages(result), result.success)
+        return (*self._stages(result), result.success, result.limit_violations > 0)
 
     def _stages(self, result: RolloutResult) -> tuple[bool, bool]:
         states = [self._sensor.read(step.next_obs) for step in result.trace]
@@ -69,8 +72,8 @@ def main() -> None:
     count = 3 if options.smoke else options.tries
     for first in range(0, count, GROUP):
         found = [tries.run(i, options.search) for i in range(first, min(first + GROUP, count))]
-        grasped, lifted, success = (f"{share:.0%}" for share in np.mean(found, axis=0))
-        print(f"tries {first + 1:4d}-  grasped {grasped}  lifted {lifted}  succeeded {success}", flush=True)
+        shares = zip(("grasped", "lifted", "succeeded", "outside limits"), np.mean(found, axis=0), strict=True)
+        print(f"tries {first + 1:4d}-  " + "  ".join(f"{name} {share:.0%}" for name, share in shares), flush=True)
     tries.env.close()
 
 

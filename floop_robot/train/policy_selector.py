@@ -77,10 +77,15 @@ class PolicySelector:
     def _measure(self, actor: ActorMessage, first: int, count: int, is_enough: Enough | None = None) -> Score:
         return self._evaluator.measure(actor, Purpose.SELECTION, episode_range(first, count), is_enough)
 
-    def _is_hopeless(self, _: int, failures: int) -> bool:
-        """Whether a policy with so many failures can neither be good enough nor the best: the rest changes nothing."""
+    def _is_hopeless(self, episodes: int, failures: int) -> bool:
+        """Whether a policy with so many failures can't be good enough, and is no rival of the best.
+
+        After half of the scenarios the first is enough: to rank policies that all fall short, half will do.
+        """
         possible = 1.0 - failures / self._config.selection_episodes
-        return self.best is not None and possible < min(self._goal(), self.best[0].success)
+        is_ranked = 2 * episodes >= self._config.selection_episodes
+        is_worse = self.best is not None and possible < self.best[0].success
+        return possible < self._goal() and (is_ranked or is_worse)
 
     def _is_good_enough(self, score: Score, goal: float) -> bool:
         return score.success >= goal and self._is_fast_enough(score)

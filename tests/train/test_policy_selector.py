@@ -91,13 +91,13 @@ def test_where_episodes_are_too_few_none_may_fail() -> None:
     assert not confirmation.is_shown
 
 
-def test_a_policy_that_can_be_neither_best_nor_good_enough_is_not_measured_to_the_end(actor: ActorMessage) -> None:
-    evaluator = ScriptedEvaluator(Score(0.8, 3.0, 1.0), Score(0.5, 3.0, 1.0), Score(0.81, 3.0, 1.0))
+def test_a_policy_that_cannot_be_good_enough_is_measured_on_half_of_the_scenarios(actor: ActorMessage) -> None:
+    evaluator = ScriptedEvaluator(*(Score(success, 3.0, 1.0) for success in (0.8, 0.1, 0.81, 0.92)))
     made = selector(evaluator)
-    for value in range(3):
+    for value in range(4):
         assert not made.select(actor, weights(value), reports_success=True)
-    assert evaluator.asked == [(0, SHOWN), (0, 50), (0, SHOWN)]
-    assert made.best is not None and made.best[1]["actor"][0] == 2
+    assert evaluator.asked == [(0, 50), (0, 25), (0, 50), (0, SHOWN)], "one that is clearly worse needs still fewer"
+    assert made.best is not None and made.best[1]["actor"][0] == 3
 
 
 def test_the_best_weights_are_kept_as_they_were(actor: ActorMessage) -> None:

@@ -26,6 +26,7 @@ import msgspec
 from floop_robot.gate.improvement_test import REGRESSION_MARGIN, SMOKE_TEST_PAIRS, ImprovementTest
 from floop_robot.gate.reported_tasks import TargetTasks
 from floop_robot.gate.suites import Pair, Suite, SuiteCounts, score, suite_result
+from floop_robot.monitor.outcome_history import FAILING_SUCCESS
 from floop_robot.spec.config import GateConfig
 from floop_robot.spec.verdict import Decision, SuiteResult
 from floop_robot.stats.sequential_tests import NonInferiority, Status, SuccessFloor
@@ -36,6 +37,8 @@ CLEAR_GAIN, CLEAR_GAIN_BETA = 0.10, 0.05
 """On failing tasks: who gains 10 points is clearly better, and is rejected with this chance at most."""
 CLEAR_GAIN_SHARE, MIN_CLEAR_GAIN = 0.5, 0.05
 """Where less than 20 points are missing: this share of them, and 5 points at least."""
+REFINED_MARGIN = 0.05
+"""In place of `REGRESSION_MARGIN` where the incumbent does not fail: there less is to gain, and nobody waits for it."""
 REGRESSION_BETA = 0.15
 """Chance of sending back a candidate that is as good as the incumbent on known tasks."""
 FLOOR_BETA = 0.05
@@ -100,13 +103,15 @@ class Trial:
         self._patience = PATIENCE_PAIRS * (1 + made_room)
         self._max_pairs, self._max_regression_pairs = config.max_pairs, config.max_regression_pairs
         self._seen = dict.fromkeys(Suite, 0)
-        self._not_worse = NonInferiority(config.alpha, REGRESSION_BETA, REGRESSION_MARGIN, config.max_regression_pairs)
         self._floor = SuccessFloor(config.regression_accept, config.regression_reject, FLOOR_BETA)
         success = known.success(Suite.REGRESSION)
         # Where even the incumbent is below the floor, only the comparison with it is fair.
         self._floor_applies = success is None or success >= 0.5 * (config.regression_accept + config.regression_reject)
         self._has_target = bool(target_tasks.classes)
         self._canary_only = not self._has_target and bool(target_tasks.without_model)
+        still_fails = self._canary_only or (self._has_target and known.estimate(Suite.TARGET) < FAILING_SUCCESS)
+        margin = REGRESSION_MARGIN if still_fails else REFINED_MARGIN
+        self._not_worse = NonInferiority(config.alpha, REGRESSION_BETA, margin, config.max_regression_pairs)
         self._improvement_suite = Suite.TARGET if self._has_target else Suite.REGRESSION
         self._improvement = self._improvement_test(known.estimate(Suite.TARGET))
         self._violation_free = SuccessFloor(VIOLATION_FREE_ACCEPT, VIOLATION_FREE_REJECT, FLOOR_BETA)

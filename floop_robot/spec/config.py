@@ -128,7 +128,7 @@ class GateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Success on known tasks that the regression test must refuse."""
     max_pairs: Count = 300
     """Most paired episodes on failing tasks; without a result by then, the trial is inconclusive."""
-    max_regression_pairs: Count = 120
+    max_regression_pairs: Count = 240
     """Most paired episodes on known tasks; without a result by then, the trial is inconclusive."""
     cooldown_share: NotNegative = 0.5
     """Pause after a refused candidate, as a share of its trial's duration. It leaves the processors to the learner."""

@@ -94,6 +94,24 @@ def test_a_candidate_that_forgot_known_tasks_is_rejected(level: float, at_most: 
     assert accepted((level, 0.98), (0.95, 0.3)) <= at_most
 
 
+@pytest.mark.parametrize(
+    ("incumbent", "known_rates", "low", "high"),
+    [
+        (0.3, (0.965, 0.995), 0.55, 1.0),
+        (0.9, (0.965, 0.995), 0.0, 0.35),
+        (0.9, (0.975, 0.995), 0.0, 0.65),
+        (0.9, (0.995, 0.995), 0.95, 1.0),
+        (0.9, (0.98, 0.98), 0.85, 1.0),
+    ],
+)
+def test_a_fix_may_cost_more_on_known_tasks_than_a_refinement(
+    incumbent: float, known_rates: tuple[float, float], low: float, high: float
+) -> None:
+    before = SuiteCounts(target=(round(100 * incumbent), 100))
+    found = [simulate(seed, known_rates, (1.0, incumbent), known=before)[0] for seed in range(TRIALS // 2)]
+    assert low <= found.count(Decision.ACCEPTED) / len(found) <= high
+
+
 def test_a_collapsed_candidate_costs_three_pairs() -> None:
     decision, pairs = simulate(0, (0.0, 1.0), (0.0, 0.3))
     assert decision is Decision.REJECTED

@@ -1,4 +1,4 @@
-"""LoopWaits: what the loop waits for between the shift and its confirmed fix, so that a slow run says why. Pure.
+"""LoopWaits: what the loop waits for between the shift and the improvement, so that a slow run says why. Pure.
 
 At each look at the fleet the loop waits for one part:
 

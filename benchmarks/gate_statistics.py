@@ -55,17 +55,17 @@ def trial(
     known_rates: Rates,
     target_tasks: Rates | None,
     faster: float = 0.0,
-    alpha: float = 0.0,
+    alpha: float | None = None,
     newer_come: bool = False,
-    made_room: int = 0,
+    preempted: int = 0,
 ) -> Trial:
-    """One trial to its end; `newer_come`: newer candidates are due all the time; `made_room`: as `Trial` takes it."""
+    """One trial to its end; `newer_come`: newer candidates are due all the time; `preempted`: as `Trial` takes it."""
     draws = {Suite.REGRESSION: pairs(rng, *known_rates)} | (
         {Suite.TARGET: pairs(rng, *target_tasks)} if target_tasks else {}
     )
     known = SuiteCounts(target=(round(100 * target_tasks[1]), 100)) if target_tasks else SuiteCounts()
-    run = Trial(CONFIG, TargetTasks(("new",)) if target_tasks else TargetTasks(), known, alpha, made_room)
-    run.preempted = newer_come
+    run = Trial(CONFIG, TargetTasks(("new",)) if target_tasks else TargetTasks(), known, alpha, preempted)
+    run.newer_is_due = newer_come
     started = dict.fromkeys(Suite, 0)
     while (suite := run.next_suite(started)) is not None:
         started[suite] += 1
@@ -97,14 +97,14 @@ def sequence(seed: int, target_tasks: Rates | None) -> Sequence:
     """Candidates of the same success, one after the other, against one incumbent."""
     rng, wealth, found = np.random.default_rng(seed), AlphaWealth(CONFIG.alpha), []
     for _ in range(SEQUENCE):
-        run = trial(rng, (0.98, 0.98), target_tasks, alpha=wealth.stake, newer_come=True, made_room=wealth.made_room)
+        run = trial(rng, (0.98, 0.98), target_tasks, alpha=wealth.stake, newer_come=True, preempted=wealth.preempted)
         assert run.finding is not None
         found.append((run.finding.decision, len(run.pairs)))
         if run.finding.decision is Decision.ACCEPTED:
             break
         if run.kept_alpha is not None:
             wealth.settle(run.alpha, run.kept_alpha)
-        wealth.made_room += run.made_room
+        wealth.preempted += run.preempted
     return Sequence(found)
 
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Mapping
 
 import msgspec
@@ -37,6 +37,9 @@ from floop_robot.stats.sequential_tests import evidence_below, is_shown_above
 
 REFERENCE_WINDOW = 40
 """Older episodes of the replaced version do not count: the world may have changed since."""
+
+MAX_RECENT_POLICIES = 32
+"""Policies whose latest episodes are kept: those that robots acted on last. A watch compares two of them."""
 
 FailingTasks = Mapping[str, tuple[str, ...]]
 """Failing classes, each with the robots that it fails on; () for all."""
@@ -99,8 +102,8 @@ class LiveStatistics:
         self._tallies: dict[str, dict[str, Tally]] = {}
         # One entry for each name that ever worked: less than its episodes take on disk.
         self._robots: dict[str, Tally] = {}
-        self._recent: dict[tuple[str, str, str], deque[tuple[int, bool, int]]] = {}
-        """By weights, class and robot: number, outcome, and when it was seen (wall clock, ns)."""
+        self._recent: OrderedDict[str, dict[tuple[str, str], deque[tuple[int, bool, int]]]] = OrderedDict()
+        """By policy, then class and robot: number, outcome, and when it was seen (wall clock, ns)."""
         self._failures = FailureMonitor()
 
     @property
@@ -118,9 +121,11 @@ class LiveStatistics:
             self._robots[episode.robot] = self.of_robot(episode.robot).plus(success)
         classes = self._tallies.setdefault(sha256, {})
         classes[episode.object_class] = classes.get(episode.object_class, Tally()).plus(success)
-        # Bounded: it is a window.
-        key = (sha256, episode.object_class, episode.robot)
-        self._recent.setdefault(key, deque(maxlen=REFERENCE_WINDOW)).append(
+        recent = self._recent.setdefault(sha256, {})
+        self._recent.move_to_end(sha256)
+        if len(self._recent) > MAX_RECENT_POLICIES:
+            self._recent.popitem(last=False)
+        recent.setdefault((episode.object_class, episode.robot), deque(maxlen=REFERENCE_WINDOW)).append(
             (self.episodes, success, episode.observed_ns)
         )
         self._failures.count((episode.robot, episode.boot_id, episode.episode), episode.object_class, success)
@@ -136,9 +141,8 @@ class LiveStatistics:
     def recent(self, sha256: str, failing: FailingTasks | None = None) -> dict[str, Tally]:
         """The last `REFERENCE_WINDOW` episodes of each class, by `task_name`."""
         found: dict[str, list[tuple[int, bool, int]]] = {}
-        for (sha, name, robot), outcomes in self._recent.items():
-            if sha == sha256:
-                found.setdefault(task_name(name, robot, failing or {}), []).extend(outcomes)
+        for (name, robot), outcomes in self._recent.get(sha256, {}).items():
+            found.setdefault(task_name(name, robot, failing or {}), []).extend(outcomes)
         latest = {name: sorted(outcomes)[-REFERENCE_WINDOW:] for name, outcomes in found.items()}
         return {name: Tally(sum(s for _, s, _ in outcomes), len(outcomes)) for name, outcomes in latest.items()}
 
@@ -147,7 +151,8 @@ class LiveStatistics:
         failing = self.failing
         seen = (
             outcomes[-1][2]
-            for (_, name, who), outcomes in self._recent.items()
+            for policy in self._recent.values()
+            for (name, who), outcomes in policy.items()
             if who == robot and name in failing and (not failing[name] or robot in failing[name])
         )
         return max(seen, default=0)

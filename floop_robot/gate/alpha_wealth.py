@@ -21,7 +21,7 @@ class AlphaWealth:
         self.left = alpha
         self.lost_stakes = 0.0
         """How many stakes were lost, in parts: a trial that ended soon has lost little of its own."""
-        self.made_room = 0
+        self.preempted = 0
         """How many trials ended for a newer candidate."""
 
     @property

@@ -196,7 +196,7 @@ class Gate:
             begins_pair = not self._is_resting and self._scenario_pool.prepare()
             self.prepares = begins_pair or self._scenario_pool.waiting > 0
             return None
-        self._trial_runner.trial.preempted = self._pending is not None or self._newer_is_due
+        self._trial_runner.trial.newer_is_due = self._pending is not None or self._newer_is_due
         verdict = self._trial_runner.step(timeout_s)
         return None if verdict is None else self._finish(verdict)
 
@@ -220,7 +220,7 @@ class Gate:
             self._executor.add_policy(each.manifest.sha256, each.to_bytes())
         wealth = self._wealth_for(self._target_tasks)
         self._trial_runner = TrialRunner(
-            Trial(self._config.gate, self._target_tasks, self._scenario_pool.known, wealth.stake, wealth.made_room),
+            Trial(self._config.gate, self._target_tasks, self._scenario_pool.known, wealth.stake, wealth.preempted),
             self._scenario_pool,
             self._executor,
             candidate.manifest.sha256,
@@ -240,7 +240,7 @@ class Gate:
             wealth = self._wealth_for(runner.trial.target_tasks)
             if (kept := runner.trial.kept_alpha) is not None:
                 wealth.settle(runner.trial.alpha, kept)
-            wealth.made_room += runner.trial.made_room
+            wealth.preempted += runner.trial.preempted
             gate = self._config.gate
             rest_s = min(gate.cooldown_share * verdict.duration_s, gate.max_cooldown_s)
             self._cooldown_until_s = self._clock() + rest_s

@@ -51,7 +51,7 @@ episodes.
 """
 SUPERIORITY_ALPHA_SHARE = 0.8
 """Better's share of alpha on failing tasks, where success is missing; on known tasks better and faster share evenly."""
-PREEMPTION_PAIRS = {Suite.TARGET: 12, Suite.REGRESSION: 12}
+PREEMPTION_PAIRS = 12
 """Improvement pairs from which on a trial may be preempted by a newer candidate."""
 PATIENCE_PAIRS = 60
 """It is preempted when it would take this many pairs more to show a gain, at the pace of its bets so far.
@@ -68,7 +68,7 @@ class TrialFinding(msgspec.Struct, frozen=True):
 
     decision: Decision
     reason: str
-    makes_room: bool = False
+    preempted: bool = False
     """Whether it ended for a newer candidate."""
     canary: bool = False
     """Whether a canary robot may try it."""
@@ -87,20 +87,20 @@ class Trial:
         config: GateConfig,
         target_tasks: TargetTasks,
         known: SuiteCounts | None = None,
-        alpha: float = 0.0,
-        made_room: int = 0,
+        alpha: float | None = None,
+        preempted: int = 0,
     ) -> None:
         """`known`: what the incumbent achieved so far; `alpha`: of the improvement test, `gate.alpha` by default.
 
-        `made_room`: trials against this incumbent that newer candidates preempted.
+        `preempted`: trials against this incumbent that newer candidates preempted.
         """
         known = known or SuiteCounts()
         self.target_tasks = target_tasks
-        self.alpha = alpha or config.alpha
+        self.alpha = config.alpha if alpha is None else alpha
         self.pairs: list[Pair] = []
-        self.preempted = False
+        self.newer_is_due = False
         """Whether newer candidates keep coming; set by the owner at any time (the tests hold whenever one stops)."""
-        self._patience = PATIENCE_PAIRS * (1 + made_room)
+        self._patience = PATIENCE_PAIRS * (1 + preempted)
         self._max_pairs, self._max_regression_pairs = config.max_pairs, config.max_regression_pairs
         self._seen = dict.fromkeys(Suite, 0)
         self._floor = SuccessFloor(config.regression_accept, config.regression_reject, FLOOR_BETA)
@@ -167,9 +167,9 @@ class Trial:
         return SuiteCounts(*((sum(done[suite]), len(done[suite])) for suite in (Suite.REGRESSION, Suite.TARGET)))
 
     @property
-    def made_room(self) -> bool:
+    def preempted(self) -> bool:
         """Whether it ended for a newer candidate."""
-        return self.finding is not None and self.finding.makes_room
+        return self.finding is not None and self.finding.preempted
 
     @property
     def kept_alpha(self) -> float | None:
@@ -203,9 +203,9 @@ class Trial:
         seen = self._seen[self._improvement_suite]
         if improvement is Status.OPEN and seen >= self._max_improvement_pairs:
             return TrialFinding(Decision.INCONCLUSIVE, f"no clear difference {self._improvement_score()}")
-        if improvement is Status.OPEN and self.preempted and (why := self._unpromising):
+        if improvement is Status.OPEN and self.newer_is_due and (why := self._unpromising):
             reason = f"{why} {self._improvement_score()}; makes room for a newer one"
-            return TrialFinding(Decision.INCONCLUSIVE, reason, makes_room=True)
+            return TrialFinding(Decision.INCONCLUSIVE, reason, preempted=True)
         return self._regression_open_finding()
 
     @property
@@ -214,7 +214,7 @@ class Trial:
         pairs = [p for p in self.pairs if p.suite is self._improvement_suite]
         if self._has_target and len(pairs) >= HOPELESS_PAIRS and not any(p.candidate.success for p in pairs):
             return "no success yet"
-        has_begun = len(pairs) >= PREEMPTION_PAIRS[self._improvement_suite]
+        has_begun = len(pairs) >= PREEMPTION_PAIRS
         if not has_begun or self._improvement.pairs_to_go <= self._patience:
             return ""
         return "no gain so far" if math.isinf(self._improvement.pairs_to_go) else "a small gain at most"

@@ -208,12 +208,16 @@ class FailureMonitor:
         return outcomes.count(True), len(outcomes)
 
     def reports(self, classes: Iterable[str]) -> tuple[RobotReport, ...]:
-        """What robots perceived of these classes, oldest first within each: those that it fails on, if only some."""
+        """What robots perceived of these classes, oldest first within each: those that it fails on, if only some.
+
+        Labels can name robots whose reports are forgotten. Then the reports of all robots stand in.
+        """
         found = []
         for name in classes:
             if name in self._classes:
-                only = self._classes[name].failing_robots
-                found += [each for each in self._classes[name].reports if not only or each.robot in only]
+                history = self._classes[name]
+                only = [each for each in history.reports if each.robot in history.failing_robots]
+                found += only or history.reports
         return tuple(found)
 
 

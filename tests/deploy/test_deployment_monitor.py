@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from floop_robot.deploy.deployment_monitor import DeploymentMonitor, LiveStatistics, MonitorDecision, Tally
+from floop_robot.deploy.deployment_monitor import (
+    MAX_RECENT_POLICIES,
+    DeploymentMonitor,
+    LiveStatistics,
+    MonitorDecision,
+    Tally,
+)
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.records import ActMode, OutcomeCode, Source
 from tests.support.in_process_fleet import Episodes
@@ -119,3 +125,11 @@ def test_the_reference_is_a_window():
         record.observe("weights", MAKE(1, success))
     assert record.recent("weights") == {"box": Tally(40, 40)}
     assert record.tallies("weights") == {"box": Tally(40, 140)}
+
+
+def test_only_the_policies_that_acted_last_keep_their_window():
+    record = LiveStatistics()
+    for policy in range(MAX_RECENT_POLICIES + 1):
+        record.observe(f"weights {policy}", MAKE(policy + 1, True))
+    assert record.recent("weights 0") == {} and record.recent("weights 1") == {"box": Tally(1, 1)}
+    assert record.tallies("weights 0") == {"box": Tally(1, 1)}

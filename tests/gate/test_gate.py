@@ -188,7 +188,7 @@ def test_what_a_candidate_may_stake_shrinks_until_another_incumbent_or_failing_c
     assert stake_of(collapsed(4)) == whole * STAKE_SHARE
 
 
-def test_a_candidate_that_never_succeeds_makes_room_while_candidates_keep_coming(gate: Gate) -> None:
+def test_a_candidate_that_never_succeeds_is_preempted_while_candidates_keep_coming(gate: Gate) -> None:
     gate.set_incumbent(published(skilled(), 1))
     for i in range(10):
         gate.failures.observe(episode_end("cylinder", success=False, episode=i))
@@ -436,10 +436,10 @@ def test_a_newer_candidate_ends_a_trial_without_another_pair(tmp_path: Path) -> 
         scenario_pool.set_source(suite, TrainingScenarios(TASK), ())
     trial = Trial(GateConfig(), TargetTasks(("basket",)), SuiteCounts(target=(100, 100)))
     runner = TrialRunner(trial, scenario_pool, executor, "candidate", 1)
-    while trial.achieved.target[1] < PREEMPTION_PAIRS[Suite.TARGET]:
+    while trial.achieved.target[1] < PREEMPTION_PAIRS:
         assert runner.step(0.0) is None
     pairs = len(trial.pairs)
-    trial.preempted = True
+    trial.newer_is_due = True
     verdict = runner.step(0.0)
     assert verdict is not None
     assert verdict.decision is Decision.INCONCLUSIVE

@@ -156,9 +156,9 @@ def test_a_rare_hard_contact_refuses_nobody_and_nor_do_those_that_the_incumbent_
 
 
 def test_a_trial_without_a_gain_gives_way_to_a_newer_candidate_and_goes_on_otherwise() -> None:
-    for preempted, pairs in ((True, PREEMPTION_PAIRS[Suite.TARGET]), (False, 40)):
+    for newer_is_due, pairs in ((True, PREEMPTION_PAIRS), (False, 40)):
         trial = Trial(GateConfig(max_pairs=40), TargetTasks(("basket",)))
-        trial.preempted = preempted
+        trial.newer_is_due = newer_is_due
         results = [(True, False), (True, True), (False, True), (True, True)]
         while trial.finding is None:
             candidate, incumbent = results[len(trial.pairs) % 4]
@@ -172,8 +172,8 @@ def sequence(seed: int, target_tasks: tuple[float, float], count: int) -> list[D
     rng, wealth, found = np.random.default_rng(seed), AlphaWealth(GateConfig().alpha), []
     while len(found) < count and Decision.ACCEPTED not in found:
         known = SuiteCounts(target=(round(100 * target_tasks[1]), 100))
-        trial = Trial(GateConfig(), TargetTasks(("basket",)), known, wealth.stake, wealth.made_room)
-        trial.preempted = True
+        trial = Trial(GateConfig(), TargetTasks(("basket",)), known, wealth.stake, wealth.preempted)
+        trial.newer_is_due = True
         draws = {Suite.REGRESSION: successes(rng, 0.98, 0.98), Suite.TARGET: successes(rng, *target_tasks)}
         started = dict.fromkeys(Suite, 0)
         while (suite := trial.next_suite(started)) is not None:
@@ -184,7 +184,7 @@ def sequence(seed: int, target_tasks: tuple[float, float], count: int) -> list[D
         assert trial.finding is not None
         assert trial.kept_alpha is not None
         wealth.settle(trial.alpha, trial.kept_alpha)
-        wealth.made_room += trial.made_room
+        wealth.preempted += trial.preempted
         found.append(trial.finding.decision)
     return found
 
@@ -222,7 +222,7 @@ def test_alpha_wealth_never_grows_and_pays_only_for_what_was_lost() -> None:
 
 def test_a_promising_trial_is_finished_though_a_newer_candidate_waits() -> None:
     trial = Trial(GateConfig(), TargetTasks(("basket",)))
-    trial.preempted = True
+    trial.newer_is_due = True
     results = [(True, False), (True, True), (True, True), (True, False), (False, True), (True, False)]
     while trial.finding is None and len(trial.pairs) < 130:
         candidate, incumbent = results[len(trial.pairs) % 6] if len(trial.pairs) < 90 else (True, True)
@@ -242,12 +242,12 @@ def test_a_class_without_a_model_gets_the_regression_test_and_no_acceptance() ->
 
 
 def test_a_candidate_that_never_succeeds_is_left_early_only_while_newer_ones_come() -> None:
-    for preempted in (True, False):
+    for newer_is_due in (True, False):
         trial = Trial(GateConfig(), TargetTasks(("basket",)), SuiteCounts(target=(0, 100)))
-        trial.preempted = preempted
+        trial.newer_is_due = newer_is_due
         while trial.finding is None:
             trial.observe(Pair(Suite.TARGET, 0, outcome(False), outcome(False)))
-        if preempted:
+        if newer_is_due:
             assert (len(trial.pairs), trial.finding.decision) == (HOPELESS_PAIRS, Decision.INCONCLUSIVE)
         else:
             assert trial.finding.decision is Decision.REJECTED

@@ -313,3 +313,15 @@ def test_labels_that_make_a_class_failing_begin_a_new_world_too() -> None:
     for episode in range(10):
         monitor.observe(label(episode, False), "robot_1")
     assert monitor.failing == ("box",) and monitor.has_failed("box")
+
+
+def test_labels_can_name_a_robot_whose_reports_are_forgotten() -> None:
+    monitor = FailureMonitor()
+    robots = [f"robot_{i}" for i in range(1, 31)]
+    for episode in range(6):
+        for robot in sorted(robots, key="robot_3".__ne__):  # robot_3 first: its reports are the oldest of each round
+            monitor.observe(episode_end("box", True, episode), robot, "boot")
+    for episode in range(2, 6):
+        monitor.observe(label(episode, False), "robot_3")
+    assert monitor.failing_robots("box") == ("robot_3",)
+    assert len(monitor.reports(("box",))) == WINDOW, "where the others met the class stands in"

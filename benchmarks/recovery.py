@@ -92,8 +92,9 @@ class Measurement:
     def __init__(self, options: argparse.Namespace, world: SimWorld, fleet: FloopConfig) -> None:
         self._env, self._options, self._world, self._fleet = make_env(options.task), options, world, fleet
         task, count, robots = options.task, options.episodes, fleet.robot_names
-        self._shifted = evaluation_scenarios(task, world.shift, world.shifted_robots(robots), fleet.seed, count)
-        self._known = evaluation_scenarios(task, None, robots, fleet.seed, count)
+        shifted = world.shifted_robots(robots)
+        self._shifted = evaluation_scenarios(task, world.shift, shifted, fleet.seed, count)
+        self._known = evaluation_scenarios(task, None, robots, fleet.seed, count, uncorrected=shifted)
         self._found: dict[str, Success] = {}
 
     def success(self, bundle: Bundle) -> Success:

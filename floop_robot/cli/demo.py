@@ -101,7 +101,7 @@ def demo(
     from floop_robot.spec.config import FloopConfig
     from floop_robot.train.validate import load_policy
 
-    only = tuple(name.strip() for name in shift_robots.split(",") if name.strip())
+    only = tuple(name.strip() for name in shift_robots.split(",")) if shift_robots else ()
     check_world(task, SimWorld(shift, only), FloopConfig(robots=robots).robot_names)
     load_policy(baseline or shipped(task), task)
     if report is not None:

@@ -56,8 +56,9 @@ class FinalEvaluation:
         """
         task, robots, seed = config.task, config.robot_names, config.seed
         self._config, self._measure_s = config, measure_s
-        self._old = evaluation_scenarios(task, None, robots, seed, count)
-        self._shifted = evaluation_scenarios(task, world.shift, world.shifted_robots(robots), seed, count)
+        shifted = world.shifted_robots(robots)
+        self._old = evaluation_scenarios(task, None, robots, seed, count, uncorrected=shifted)
+        self._shifted = evaluation_scenarios(task, world.shift, shifted, seed, count)
 
     def run(self, shipped: Bundle, final: Bundle, on_progress: Callable[[int, int], None]) -> EvaluationResult:
         """Measure; `on_progress` gets the number of scenarios done and the most there may be."""

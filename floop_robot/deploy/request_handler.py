@@ -54,7 +54,7 @@ from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
-from floop_robot.spec.verdict import Decision, check_numbers
+from floop_robot.spec.verdict import Decision, check_verdict
 
 MAX_ROBOTS = 256
 """Robots that are remembered: invented names must not fill the memory."""
@@ -180,8 +180,8 @@ class FleetRequestHandler:
                 f"the verdict is about candidate {verdict.candidate_sha256[:8]}, the bundle holds "
                 f"{bundle.manifest.sha256[:8]}; submit them together"
             )
-        check_numbers(verdict)
-        if verdict.decision is Decision.ACCEPTED:
+        check_verdict(verdict)
+        if verdict.decision is Decision.ACCEPTED or verdict.canary:  # it may reach a robot
             verify(bundle, self._task, self._ids, where=FLEET_MANAGER)
         state, version, new = self._controller.submit(bundle, verdict, submission.who, self._clock())
         return SubmissionResult(state=state, version=version, new=new)

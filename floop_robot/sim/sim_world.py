@@ -70,11 +70,12 @@ class RobotScenarios:
 
 
 def evaluation_scenarios(
-    task: str, shift: str | None, robots: tuple[str, ...], seed: int, count: int
+    task: str, shift: str | None, robots: tuple[str, ...], seed: int, count: int, *, uncorrected: tuple[str, ...] = ()
 ) -> list[Scenario]:
     """`count` scenarios for final results, spread over the robots' worlds; without robots, in the gate's simulator.
 
-    Corrections that a policy carries are for the shifted worlds. In unshifted ones no robot's name asks for them.
+    Those of `uncorrected` robots name no robot, so a policy's corrections do not act there. Such are known tasks of
+    robots that the world shifts: their corrections are for the shifted world.
     """
     source = shifted_scenarios(shift, task) if shift else TrainingScenarios(task)
     gaps = [(robot, RealityGap(robot, seed)) for robot in robots]
@@ -83,7 +84,7 @@ def evaluation_scenarios(
         return scenarios
     order = np.arange(count) % len(gaps)
     return [
-        _in_world_of(robot if shift else "", gap, scenario)
+        _in_world_of("" if robot in uncorrected else robot, gap, scenario)
         for (robot, gap), scenario in zip((gaps[g] for g in order), scenarios, strict=True)
     ]
 

@@ -53,7 +53,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VerdictRefused(FloopError):
-    """A verdict with a number that no registry or message holds."""
+    """A verdict that contradicts itself, or holds a number that no registry or message does."""
 
 
 class _BoundedSuite(SuiteResult, frozen=True, kw_only=True):
@@ -70,11 +70,16 @@ class _BoundedVerdict(Verdict, frozen=True, kw_only=True):
     seed: BoundedInt
 
 
-def check_numbers(verdict: Verdict) -> None:
-    """Raise `VerdictRefused`, which names the number, when one is out of its bounds.
+def check_verdict(verdict: Verdict) -> None:
+    """Raise `VerdictRefused` when a number is out of its bounds, or a canary may try what is not inconclusive.
 
-    A `Verdict` itself has none: a registry that took in such a one must stay readable.
+    A `Verdict` itself checks neither: a registry that took in such a one must stay readable.
     """
+    if verdict.canary and verdict.decision is not Decision.INCONCLUSIVE:
+        raise VerdictRefused(
+            f"a canary may try only what is inconclusive, and the verdict is {verdict.decision}; "
+            "judge the candidate again"
+        )
     try:
         msgspec.convert(verdict, _BoundedVerdict, from_attributes=True)
     except msgspec.ValidationError as error:

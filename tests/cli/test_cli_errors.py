@@ -52,6 +52,7 @@ SAID_OF = {
         ("demo --no-ros --task floop/Pik-v0", "did you mean 'floop/Pick-v0'?"),
         (f"demo --no-ros --task floop/PickPlace-v0 --baseline {PICK}", "(floop/PickPlace-v0, "),
         ("demo --no-ros --shift-robots robot_2,robot_5", "unknown robot 'robot_5' in this fleet"),
+        ("demo --no-ros --shift-robots ,", "unknown robot '' in this fleet; known: robot_1, "),
         ("demo --no-ros --robots 0", "1<=x<=16"),
         ("demo --no-ros --baseline nope.floop", "cannot read nope.floop"),
         ("bench shift_recovry", "did you mean 'shift_recovery'?"),

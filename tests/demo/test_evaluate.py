@@ -5,6 +5,7 @@ from __future__ import annotations
 from floop_policies import baseline
 from floop_robot.bundle import Bundle
 from floop_robot.demo.evaluate import MIN_SCENARIOS, EvaluationResult, FinalEvaluation
+from floop_robot.demo.report import Rate
 from floop_robot.sim.sim_world import SimWorld
 from floop_robot.spec.config import FloopConfig
 
@@ -26,6 +27,20 @@ def test_both_policies_get_the_same_scenarios_and_progress_ends_at_their_number(
     assert found.shipped_old.value > found.shipped_shifted.value
     assert found.known_lost == found.known_gained == 0
     assert seen == [(done, 5) for done in range(1, 6)]
+
+
+def test_a_wrong_correction_of_a_robot_that_the_world_does_not_shift_shows() -> None:
+    shipped = Bundle.load(baseline(CONFIG.task))
+    world, wrong = SimWorld("calibration", ("robot_2",)), (0.04, 0.0, 0.0)
+
+    def known_with(corrected: str) -> Rate:
+        final = shipped.with_calibration({corrected: wrong})
+        found = FinalEvaluation(CONFIG, world, 8, 60.0).run(shipped, final, lambda *now: None)
+        assert (found.known_lost, found.known_gained) == (found.shipped_old.successes - found.final_old.successes, 0)
+        return found.final_old
+
+    assert known_with("robot_2") == Rate(8, 8), "its correction is for the shifted world"
+    assert known_with("robot_1").successes <= 5, "half of the known tasks are robot_1's"
 
 
 def test_when_time_is_over_both_policies_have_the_least_number_of_scenarios() -> None:

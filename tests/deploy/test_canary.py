@@ -13,17 +13,18 @@ import msgspec
 import numpy as np
 import pytest
 
-from floop_robot.bundle.delivery import InstallStage, Receipt, ReceiptReport
+from floop_robot.bundle import Bundle
+from floop_robot.bundle.delivery import InstallStage, Receipt, ReceiptReport, Refusal
 from floop_robot.cli.status import _text
 from floop_robot.deploy import Hold, Pin, Resume
 from floop_robot.deploy.canary import CanaryDecision, CanaryWatch
 from floop_robot.deploy.deployment_monitor import Tally
-from floop_robot.deploy.messages import CandidateSubmission, SubmissionResult
+from floop_robot.deploy.messages import CandidateSubmission, Reply, SubmissionResult
 from floop_robot.deploy.registry import CandidateState, Registry
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.verdict import Decision
 from tests.support.in_process_fleet import CONFIG, Episodes, FleetHarness, S, verdict
-from tests.support.sample_bundles import make_bundle
+from tests.support.sample_bundles import IDS, make_bundle
 from tests.support.sample_history import version
 
 WITH_CANARY = msgspec.structs.replace(CONFIG, canary="robot_1", canary_s=60.0)
@@ -35,8 +36,12 @@ class CanaryFleet(FleetHarness):
     """Two robots; robot_1 may try what can't be simulated."""
 
     def offer(self, seed: int, incumbent: int) -> SubmissionResult:
-        bundle = make_bundle(seed)
-        found = msgspec.structs.replace(verdict(bundle, incumbent, Decision.INCONCLUSIVE, seed), canary=True)
+        answer = self.submit_for_canary(make_bundle(seed), incumbent)
+        assert isinstance(answer, SubmissionResult), answer
+        return answer
+
+    def submit_for_canary(self, bundle: Bundle, incumbent: int, decision: Decision = Decision.INCONCLUSIVE) -> Reply:
+        found = msgspec.structs.replace(verdict(bundle, incumbent, decision), canary=True)
         return self.fleet.handle(CandidateSubmission(who="gate", verdict=found, bundle=bundle.to_bytes()))
 
     def work(self, version: int, robot: str, outcomes: list[bool], object_class: str = NEW) -> None:
@@ -88,6 +93,27 @@ def test_one_robot_tries_it_and_all_get_it_when_it_does_better(fleet: CanaryFlee
     assert fleet.registry.bundle(production).manifest.sha256 == make_bundle(1).manifest.sha256
     assert fleet.fleet.status().watch.version == production, "it is watched on all robots, too"
     assert any("better on robot_1: " in line for line in fleet.audit)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"ids": msgspec.structs.replace(IDS, contract="another")}, "contract"), ({"checks": ()}, "checks")],
+)
+def test_a_canary_gets_no_candidate_that_robots_would_refuse(
+    fleet: CanaryFleet, changes: dict[str, Any], reason: str
+) -> None:
+    good = make_bundle(1)
+    answer = fleet.submit_for_canary(Bundle(msgspec.structs.replace(good.manifest, **changes), good.tensors), 1)
+    assert isinstance(answer, Refusal) and reason in answer.reason and "\n" not in answer.reason
+    assert fleet.targets == (1, 1) and fleet.fleet.status().canary is None
+    assert len(fleet.registry.versions()) == 1 and not fleet.registry.candidates()
+
+
+@pytest.mark.parametrize("decision", [Decision.ACCEPTED, Decision.REJECTED])
+def test_a_canary_tries_only_what_is_inconclusive(fleet: CanaryFleet, decision: Decision) -> None:
+    answer = fleet.submit_for_canary(make_bundle(1), 1, decision)
+    assert isinstance(answer, Refusal) and f"the verdict is {decision}" in answer.reason
+    assert fleet.targets == (1, 1) and not fleet.registry.candidates()
 
 
 def test_without_a_result_in_time_the_robot_goes_back(fleet: CanaryFleet) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from floop_robot.sim.sim_world import RobotScenarios, SimWorld, evaluation_scenarios, get_world, set_world
@@ -59,3 +60,14 @@ def test_report_scenarios_are_spread_over_the_robots_and_shared() -> None:
     plain = evaluation_scenarios(TASK, "new-object", (), 5, 6)
     assert {scenario.object.object_class for scenario in plain} == {"basket"}
     assert len({scenario.table_friction for scenario in plain}) == 1, "the gate's simulator has no hidden parameters"
+
+
+def test_uncorrected_scenarios_name_no_robot_and_are_the_same_otherwise() -> None:
+    names = ("robot_1", "robot_2")
+    plain = evaluation_scenarios(TASK, None, names, 5, 4)
+    assert [scenario.robot for scenario in plain] == [*names, *names]
+    found = evaluation_scenarios(TASK, None, names, 5, 4, uncorrected=("robot_2",))
+    assert [scenario.robot for scenario in found] == ["robot_1", "", "robot_1", ""]
+    assert [msgspec.structs.replace(scenario, robot="") for scenario in plain] == [
+        msgspec.structs.replace(scenario, robot="") for scenario in found
+    ]

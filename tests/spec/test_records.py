@@ -11,7 +11,7 @@ from floop_robot.durable.framing import pack
 from floop_robot.spec.bounds import MAX_COUNT, MAX_INT
 from floop_robot.spec.records import ActMode, Event, Label, OutcomeCode, Source
 from floop_robot.spec.scenario import ObjectSpec, Scenario, Shape
-from floop_robot.spec.verdict import Decision, SuiteResult, Verdict, VerdictRefused, check_numbers
+from floop_robot.spec.verdict import Decision, SuiteResult, Verdict, VerdictRefused, check_verdict
 
 SUITE = SuiteResult(
     name="regression", episodes=20, candidate_successes=19, incumbent_successes=18, candidate_interval=(0.7, 0.99),
@@ -58,9 +58,9 @@ def test_a_scenario_comes_back_from_json() -> None:
 
 
 def refusal_of(verdict: Verdict) -> str:
-    """Why its numbers are refused; empty if they aren't."""
+    """Why it is refused; empty if it isn't."""
     try:
-        check_numbers(verdict)
+        check_verdict(verdict)
     except VerdictRefused as refused:
         return str(refused)
     return ""
@@ -91,3 +91,11 @@ def test_a_verdict_with_a_number_out_of_bounds_names_it(verdict: Verdict, field:
     refusal = refusal_of(verdict)
     assert field in refusal and "; judge the candidate again" in refusal
     assert "\n" not in refusal
+
+
+def test_only_an_inconclusive_verdict_may_name_a_canary() -> None:
+    refusals = {
+        decision: refusal_of(msgspec.structs.replace(VERDICT, decision=decision, canary=True)) for decision in Decision
+    }
+    assert refusals.pop(Decision.INCONCLUSIVE) == ""
+    assert all(decision in refusal and "\n" not in refusal for decision, refusal in refusals.items())

@@ -47,8 +47,9 @@ def nothing_is_left(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("task", "seconds", "more"),
     [
-        ("floop/Pick-v0", "40", ()),
-        # Its episodes are longer.
+        # On a busy machine the shift comes 40 s after the start. No policy does slippery objects soon, so that a quick
+        # machine does not recover either.
+        ("floop/Pick-v0", "75", ("--shift", "slippery")),
         pytest.param("floop/PickPlace-v0", "75", ("--shift-robots", "robot_2"), marks=pytest.mark.slow),
     ],
 )
@@ -87,6 +88,7 @@ def _says_that_it_did_not_recover(report: dict[str, Any]) -> None:
     assert 0.98 < report["real_time_factor"] < 1.02
     assert report["ticks"] > 2 * 20 * 50
     assert report["live"]["before_shift"]["episodes"] >= 2 * 8
+    assert report["live"]["shifted_on_shipped"]["episodes"] > 0, "the shift came too late"
     assert report["restarts"] == {}
     assert report["evaluation_episodes"] == EPISODES
     assert sum(part["share"] for part in report["waits"].values()) == pytest.approx(1.0)

@@ -212,7 +212,7 @@ class FailureMonitor:
 
         Labels can name robots whose reports are forgotten. Then the reports of all robots stand in.
         """
-        found = []
+        found: list[RobotReport] = []
         for name in classes:
             if name in self._classes:
                 history = self._classes[name]

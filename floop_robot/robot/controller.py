@@ -30,7 +30,9 @@ It also bounds the speed of long motions to about 0.25 m/s, because the arm lags
 WORKSPACE_MARGIN_M: Final = 0.003
 """The target stays this far inside the workspace, so that IK tolerance and following never touch the limiter's box."""
 JOINT_MARGIN_RAD: Final = 0.04
-"""Targets stay this far inside the joint range: at full speed a servo overshoots by up to 0.033 rad."""
+"""Targets stay this far inside the joint range: at full speed the simulated Panda overshoots by up to 0.033 rad.
+
+An arm that begins closer to an end may stay as close as it is, else it could not move at all."""
 GRIP_FORCE_N: Final = 20.0
 
 
@@ -57,6 +59,7 @@ class ArmController:
 
     def _rebase(self, q: tuple[float, ...]) -> None:
         pose = self._kinematics.pose(q)
+        self._kinematics.hold(q)
         self._q = q
         self._position: Vec3 = (float(pose[0, 3]), float(pose[1, 3]), float(pose[2, 3]))
         self._yaw = yaw_of(pose)

@@ -42,8 +42,9 @@ class Kinematics:
     def __init__(self, model: RobotModel, chain: Chain | None = None) -> None:
         self.chain = chain or load_chain(model)
         n = self.chain.size
-        self._low = np.array(model.limits.position_lower_rad)
-        self._high = np.array(model.limits.position_upper_rad)
+        self._full_low = np.array(model.limits.position_lower_rad)
+        self._full_high = np.array(model.limits.position_upper_rad)
+        self._low, self._high = self._full_low, self._full_high
         self._rest = np.array(model.home_rad)
         self._cos_part, self._sin_part, self._fixed_part = _split(self.chain.origins)
         self._local, self._scratch = np.empty((n, 4, 4)), np.empty((n, 4, 4))
@@ -58,6 +59,10 @@ class Kinematics:
         self._links = [_flat(origin) for origin in self.chain.origins][::-1]
         self._tip_x: Vec3 = (float(self.chain.tip[0, 0]), float(self.chain.tip[1, 0]), float(self.chain.tip[2, 0]))
         self._tip = (float(self.chain.tip[0, 3]), float(self.chain.tip[1, 3]), float(self.chain.tip[2, 3]))
+
+    def hold(self, q: Sequence[float]) -> None:
+        """Widen the joint range of solutions to contain the joints `q` (rad), until the next call."""
+        self._low, self._high = np.minimum(self._full_low, q), np.maximum(self._full_high, q)
 
     @property
     def levers(self) -> tuple[float, ...]:

@@ -61,6 +61,8 @@ class PolicyStats(msgspec.Struct, frozen=True, kw_only=True):
     aborted: int
     transitions: int
     records_dropped: int
+    ik_failures: int
+    """Commands that repeated the last target because inverse kinematics found no joints for the pose."""
     version: int
     latency: Timing
     """From the stamp of a robot state to the target made from it."""
@@ -143,6 +145,7 @@ class PolicyLoop:
             aborted=self._ended[OutcomeCode.ABORTED],
             transitions=self._transitions,
             records_dropped=self._dropped,
+            ik_failures=self._controller.ik_failures,
             version=self._policy.version if self._policy else 0,
             latency=self._latency.timing(),
         )

@@ -76,6 +76,7 @@ def _episodes(process: PolicyProcess, figures: RobotStats, resets: ResetCalls) -
             "successes": stats.successes,
             "aborted": stats.aborted,
             "interventions": view.interventions,
+            "ik_failures": stats.ik_failures,
             "reset_calls": resets.calls,
             "reset_answers": resets.answers,
             "latency_p50_ms": f"{stats.latency.p50_s * 1e3:.1f}",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -68,6 +69,28 @@ def test_targets_stay_inside_the_joint_range_by_what_a_servo_overshoots(
         q = controller.command(action(0, left, 0, turn, 0), q).q_rad
     margin = panda.limits.position_upper_rad[-1] - q[-1]
     assert JOINT_MARGIN_RAD <= margin + 1e-9 < JOINT_MARGIN_RAD + 0.01
+
+
+@pytest.mark.parametrize("of_model", [True, False])
+def test_an_arm_that_begins_in_the_margin_can_move_and_comes_no_closer(
+    panda: RobotModel, spec: TaskSpec, of_model: bool
+) -> None:
+    """By a model whose home is there, or by a person who moved it there."""
+    upper = panda.limits.position_upper_rad
+    model, q = panda, (*panda.home_rad[:-1], upper[-1] - 0.02)
+    if of_model:
+        limits = msgspec.structs.replace(panda.limits, position_upper_rad=(*upper[:-1], panda.home_rad[-1] + 0.02))
+        model, q = msgspec.structs.replace(panda, limits=limits), panda.home_rad
+    controller = ArmController(model, spec)
+    controller.reset(q)
+    begin, most = controller.target[0], q[-1]
+    for right in [-1.0] * 8:
+        q = controller.command(action(0, right, 0, 0, 0), q).q_rad
+    assert controller.ik_failures == 0
+    assert math.dist(controller.target[0], begin) > 0.1
+    for left in [1.0] * 30:
+        q = controller.command(action(0, left, 0, 0, 0), q).q_rad
+        assert q[-1] <= most + 1e-9
 
 
 def test_an_unreachable_pose_keeps_the_target(panda: RobotModel, controller: ArmController) -> None:

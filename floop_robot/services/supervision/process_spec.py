@@ -15,7 +15,8 @@ HUGE_PAGES: Final = {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.h
 """Python's objects in glibc's heap, and that in huge pages: for processes that sleep between two ticks.
 
 After each sleep most addresses have to be looked up anew. Fewer pages saved a sixth of the robots' processor time
-(docs/design/ros.md). Other C libraries and kernels without huge pages ignore it.
+(docs/design/ros.md). Kernels without huge pages and other C libraries ignore the
+second variable, not the first.
 """
 
 
@@ -59,8 +60,12 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
         return self.name.rpartition(".")[0]
 
     def environment(self, given: Mapping[str, str]) -> dict[str, str]:
-        """Variables that it needs beside those `given`; memory is left to who already set how it is managed."""
-        memory = {} if not self.robot or given.keys() & HUGE_PAGES.keys() else HUGE_PAGES
+        """Variables that it needs beside those `given`; memory is left to who already set how it is managed.
+
+        No huge pages for safety: to find one, the kernel may move memory about while a real-time thread waits.
+        """
+        has_huge_pages = self.robot and self.part != "safety" and not given.keys() & HUGE_PAGES.keys()
+        memory = HUGE_PAGES if has_huge_pages else {}
         return {**ONE_THREAD, **memory}
 
     @property

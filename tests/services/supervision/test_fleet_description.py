@@ -98,9 +98,9 @@ def test_a_configuration_is_written_once_and_not_under_a_running_fleet(tmp_path:
     assert load_config(file).seed == 1
 
 
-def test_processes_of_robots_keep_their_memory_in_huge_pages_unless_the_user_manages_it() -> None:
+def test_robots_but_for_their_safety_keep_memory_in_huge_pages_unless_the_user_manages_it() -> None:
     for spec in simulated_fleet(CONFIG, FILE, Middleware.ROS):
         added = spec.environment({})
         assert added["OMP_NUM_THREADS"] == "1"
-        assert (HUGE_PAGES.items() <= added.items()) == bool(spec.robot)
+        assert (HUGE_PAGES.items() <= added.items()) == (bool(spec.robot) and spec.part != "safety")
         assert not spec.environment({"GLIBC_TUNABLES": "glibc.malloc.check=1"}).keys() & HUGE_PAGES.keys()

@@ -75,6 +75,17 @@ def test_an_equal_candidate_is_rarely_accepted_while_nothing_goes_badly() -> Non
     assert accepted((0.97, 0.97)) <= 0.05
 
 
+def test_two_episodes_of_the_incumbent_do_not_halve_the_margin_of_known_tasks() -> None:
+    """Of a small loss on known tasks: with half of the margin, to show that it is small takes more pairs."""
+
+    def pairs(target: tuple[int, int]) -> list[int]:
+        known = SuiteCounts(target=target)
+        return [simulate(seed, (0.98, 0.98), (0.9, 0.3), known=known)[1] for seed in range(20)]
+
+    assert pairs((2, 2)) == pairs((0, 0)) == pairs((14, 20))
+    assert sum(pairs((16, 20))) > 1.2 * sum(pairs((14, 20)))
+
+
 def test_a_better_candidate_passes_soon() -> None:
     results = [simulate(s, (0.98, 0.98), (0.92, 0.3)) for s in range(200)]
     assert sum(d is Decision.ACCEPTED for d, _ in results) / 200 >= 0.93

@@ -38,7 +38,7 @@ CLEAR_GAIN, CLEAR_GAIN_BETA = 0.10, 0.05
 CLEAR_GAIN_SHARE, MIN_CLEAR_GAIN = 0.5, 0.05
 """Where less than 20 points are missing: this share of them, and 5 points at least."""
 REFINED_MARGIN = 0.05
-"""In place of `REGRESSION_MARGIN` where the incumbent is known not to fail: less is to gain, and nobody waits for it."""
+"""In place of `REGRESSION_MARGIN` where the incumbent is known not to fail: less is to gain, nobody waits for it."""
 REGRESSION_BETA = 0.15
 """Chance of sending back a candidate that is as good as the incumbent on known tasks."""
 FLOOR_BETA = 0.05

@@ -216,7 +216,8 @@ class FailureMonitor:
         for name in classes:
             if name in self._classes:
                 history = self._classes[name]
-                only = [each for each in history.reports if each.robot in history.failing_robots]
+                failing = history.failing_robots
+                only = [each for each in history.reports if each.robot in failing]
                 found += only or history.reports
         return tuple(found)
 

@@ -46,9 +46,12 @@ class OutcomeHistory:
         self.failing = False
         self._resolved_window, self.capacity = resolved_window, capacity
         self._episodes: deque[_CountedEpisode] = deque(maxlen=capacity)
+        self._is_whole = True
+        """Whether every episode is stored that can still matter."""
 
     def add(self, key: EpisodeKey, success: bool) -> None:
         """Count an episode."""
+        self._is_whole = self._is_whole and len(self._episodes) < self.capacity
         self._episodes.append(_CountedEpisode(key, success, self.failing))
         if success is self.failing:  # another failure of what fails, or success of what succeeds, changes nothing
             self.failing = _fails(self.latest(self._resolved_window if self.failing else WINDOW), self.failing)
@@ -57,19 +60,17 @@ class OutcomeHistory:
 
     def _forget_before_resolution(self) -> None:
         """Failures from before must not make it fail again at the next one."""
-        while len(self._episodes) > max(self._resolved_window, 1) and self._resolved_window < WINDOW:
-            self._episodes.popleft()
+        if self._resolved_window < WINDOW:
+            self._is_whole = True
+            while len(self._episodes) > max(self._resolved_window, 1):
+                self._episodes.popleft()
 
     def correct(self, key: EpisodeKey, success: bool) -> bool:
-        """Change an outcome and decide again from there on; returns whether anything changed.
-
-        Episodes whose window is partly forgotten are not decided again: their class would seem resolved.
-        """
+        """Change an outcome and decide again from there on; returns whether anything changed."""
         for index, episode in enumerate(self._episodes):
             if episode.key == key and episode.success != success:
                 episode.success = success
-                is_full = len(self._episodes) == self.capacity
-                self._decide_from(max(index, self._resolved_window) if is_full else index)
+                self._decide_from(index)
                 return True
         return False
 
@@ -77,12 +78,12 @@ class OutcomeHistory:
         """Forget the episodes of robots that fail alone, and decide as if they had never been counted."""
         kept = [episode for episode in self._episodes if episode.key[0] not in robots]
         if len(kept) < len(self._episodes):
-            is_whole = len(self._episodes) < self.capacity  # else what came before the first is forgotten
             self._episodes = deque(kept, maxlen=self.capacity)
-            self.failing = False
-            if kept:
-                kept[0].was_failing = kept[0].was_failing and not is_whole
-                self._decide_from(0)
+            if self._is_whole:
+                self.failing = False
+                if kept:
+                    kept[0].was_failing = False
+            self._decide_from(0)
 
     def __contains__(self, key: EpisodeKey) -> bool:
         return any(episode.key == key for episode in self._episodes)
@@ -93,7 +94,15 @@ class OutcomeHistory:
         return list(islice(kept, count))
 
     def _decide_from(self, first: int) -> None:
+        """Decide again after this episode and each later one.
+
+        Not where the window is partly forgotten: what is left of it may be a few successes. What was known stays.
+        """
         episodes = list(self._episodes)
+        if not self._is_whole:
+            first = max(first, self._resolved_window)
+        if first >= len(episodes):
+            return
         failing = episodes[first].was_failing
         for end in range(first + 1, len(episodes) + 1):
             episodes[end - 1].was_failing = failing

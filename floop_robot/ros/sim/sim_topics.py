@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import msgspec
@@ -27,15 +28,18 @@ from floop_robot.spec.robot_model import RobotModel
 
 POSE_TICKS: Final = 5
 """How often bare poses are published, in ticks: they are for other tools."""
+EARLY_TICKS: Final = 0.2
+"""A state belongs to the tick that began last, or begins this soon: a busy machine makes it late, never much early."""
 
 
 class FrameSchedule:
     """In which servo ticks perception publishes: the two before each step of the policy, which reads no others.
 
     The second one is for a policy that finds the first late. So the policy sees what it saw when each tick had a frame.
+    A tick after a skipped one that should have had a frame has it instead.
     """
 
-    def __init__(self, servo_rate_hz: float = 1.0, policy_rate_hz: float = 1.0, phase_s: float = 0.0) -> None:
+    def __init__(self, servo_rate_hz: float, policy_rate_hz: float, phase_s: float = 0.0) -> None:
         """`phase_s`: the driver's place on the host's beat; the policy follows it within the same servo period.
 
         Every tick has a frame where the servo rate is no multiple of the policy rate.
@@ -43,11 +47,14 @@ class FrameSchedule:
         ticks = servo_rate_hz / policy_rate_hz
         self._ticks = round(ticks) if ticks.is_integer() else 1
         self._rate_hz, self._phase_s = servo_rate_hz, phase_s
+        self._latest = 0
 
-    def is_due(self, mono_s: float) -> bool:
-        """Whether the tick at this time (s, steady clock) has a frame."""
-        tick = round((mono_s - self._phase_s) * self._rate_hz)
-        return (tick + 1) % self._ticks <= 1
+    def advance(self, mono_s: float) -> bool:
+        """Go on to the tick whose state was made at `mono_s` (steady clock); returns whether it has a frame."""
+        tick = math.floor((mono_s - self._phase_s) * self._rate_hz + EARLY_TICKS)
+        first = max(min(self._latest + 1, tick), tick - self._ticks + 1)  # of those that were skipped, and itself
+        self._latest = tick
+        return any((each + 1) % self._ticks <= 1 for each in range(first, tick + 1))
 
 
 class StatePublisher:
@@ -109,7 +116,7 @@ class StatePublisher:
 
     def _publish_perception(self, state: RobotState) -> None:
         frame = self._model.base_link
-        if self._frames.is_due(state.mono_s):
+        if self._frames.advance(state.mono_s):
             self._object.send(object_to_cdr(self._object.writer, state.object, frame))
         self._ticks += 1
         if self._ticks % POSE_TICKS:
@@ -132,10 +139,10 @@ class SimTopics:
         robot: str,
         servo_rate_hz: float,
         with_clock: bool,
-        frames: FrameSchedule | None = None,
+        frames: FrameSchedule,
     ) -> None:
-        """`frames`: when the object is published; in every tick unless given."""
-        self.states = StatePublisher(node, model, driver, robot, with_clock, frames or FrameSchedule())
+        """`frames`: when the object is published."""
+        self.states = StatePublisher(node, model, driver, robot, with_clock, frames)
         self._requests: Mailbox[ResetRequest] = Mailbox()
         commands = JointCommandSubscriber(node, model, driver, servo_rate_hz)
         self.link = DriverLink(self.states, commands, self._requests)

@@ -15,8 +15,7 @@ HUGE_PAGES: Final = {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.h
 """Python's objects in glibc's heap, and that in huge pages: for processes that sleep between two ticks.
 
 After each sleep most addresses have to be looked up anew. Fewer pages saved a sixth of the robots' processor time
-(docs/design/ros.md). Kernels without huge pages and other C libraries ignore the
-second variable, not the first.
+(docs/design/ros.md). Kernels without huge pages and other C libraries ignore the second variable, not the first.
 """
 
 

@@ -40,7 +40,8 @@ STATE = RobotState(
 
 @pytest.fixture
 def sim(peer: Peer) -> SimTopics:
-    return SimTopics(peer.node, MODEL, DriverConfig(command_topic="commands"), "robot_1", 50.0, with_clock=False)
+    driver, frames = DriverConfig(command_topic="commands"), FrameSchedule(50.0, 12.5)
+    return SimTopics(peer.node, MODEL, driver, "robot_1", 50.0, with_clock=False, frames=frames)
 
 
 def place(message: PoseStamped) -> tuple[float, float, float]:
@@ -67,10 +68,10 @@ def test_bare_poses_are_published_of_what_is_there(peer: Peer, sim: SimTopics) -
 
 @pytest.mark.parametrize("phase_s", [0.0, 0.005, 0.0137])
 def test_the_policy_finds_a_frame_of_the_tick_before_it_and_one_of_the_tick_before_that(phase_s: float) -> None:
-    frames, late_s = FrameSchedule(50.0, 12.5, phase_s), 0.004
+    frames, late = FrameSchedule(50.0, 12.5, phase_s), FrameSchedule(50.0, 12.5, phase_s)
     ticks = [phase_s + 0.02 * tick for tick in range(7_000_000, 7_000_040)]
-    due = [frames.is_due(at_s) for at_s in ticks]
-    assert due == [frames.is_due(at_s + late_s) for at_s in ticks]
+    due = [frames.advance(at_s) for at_s in ticks]
+    assert due == [late.advance(at_s + 0.015) for at_s in ticks]
     policy = RateLoop(12.5, lambda _: None, "policy", phase_s + 0.006)
     steps = [policy._start(at_s) for at_s in ticks]
     assert due == [step - at_s < 0.03 for step, at_s in zip(steps, ticks, strict=True)]
@@ -79,7 +80,22 @@ def test_the_policy_finds_a_frame_of_the_tick_before_it_and_one_of_the_tick_befo
 
 def test_every_tick_has_a_frame_where_the_rates_do_not_match() -> None:
     frames = FrameSchedule(50.0, 15.0)
-    assert all(frames.is_due(0.02 * tick) for tick in range(50))
+    assert all(frames.advance(0.02 * tick) for tick in range(50))
+
+
+@pytest.mark.parametrize(
+    ("ticks", "due"),
+    [
+        ((40, 41, 42, 43, 44, 45), (True, False, False, True, True, False)),
+        ((40, 41, 42, 45, 46), (True, False, False, True, False)),  # without both
+        ((40, 41, 42, 43, 45, 46), (True, False, False, True, True, False)),  # without the second
+        ((40, 41, 46, 47, 48, 49), (True, False, True, True, True, False)),
+        ((40, 41, 42, 50, 51), (True, False, False, True, True)),
+    ],
+)
+def test_a_tick_after_a_skipped_frame_has_it_instead(ticks: tuple[int, ...], due: tuple[bool, ...]) -> None:
+    frames = FrameSchedule(50.0, 12.5)
+    assert tuple(frames.advance(0.02 * tick) for tick in ticks) == due
 
 
 def test_a_stopped_arm_gets_no_new_episode(peer: Peer, sim: SimTopics) -> None:

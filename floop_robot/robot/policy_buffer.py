@@ -33,6 +33,8 @@ class PolicyBuffer:
         self._current: Policy | None = None
         self._previous: Policy | None = None
         self._candidates: deque[Policy] = deque(maxlen=1)  # a newer one replaces one that still waits
+        self._next: Policy | None = None
+        """The candidate that waits for the end of the episode; the control thread's alone."""
         self._acted: Policy | None = None
         self._last_fallback: tuple[int, int] | None = None
         self._first_steps: deque[tuple[int, float]] = deque(maxlen=MAX_FIRST_STEPS)
@@ -57,8 +59,10 @@ class PolicyBuffer:
         `correction_m`: of the running episode, None between episodes. A policy with another one waits for its end, so
         that the rows of an episode mean the same from first to last, and count for the policy that saw them so.
         """
-        if self._candidates and correction_m in (None, self._candidates[0].correction_m):
-            self._previous, self._current = self._current, self._candidates.popleft()
+        if self._candidates:
+            self._next = self._candidates.popleft()  # from here on no other thread may replace it
+        if self._next is not None and correction_m in (None, self._next.correction_m):
+            self._previous, self._current, self._next = self._current, self._next, None
         return self._current
 
     def acted(self, policy: Policy, now_s: float) -> None:

@@ -16,6 +16,7 @@ from floop_robot.spec.records import Event
 
 POSSIBLE: dict[str, Range] = dict.fromkeys(PARAMETERS, (0.0, 100.0)) | {
     "mass_factor": (1e-3, 100.0),
+    "friction_factor": (1e-3, 100.0),  # the load is mass over friction
     "latency_s": (0.0, 1.2),  # what simulated perception keeps
     "position_noise_m": (0.0, 0.2),
     **{f"calibration_{axis}_m": (-0.5, 0.5) for axis in "xyz"},

@@ -7,6 +7,7 @@ import pytest
 
 from floop_robot.bundle import Actor
 from floop_robot.robot.policy_buffer import PolicyBuffer
+from floop_robot.spec.calibration import NO_OFFSET
 from tests.support.sample_bundles import make_bundle, random_observations
 
 
@@ -48,6 +49,19 @@ def test_a_newer_candidate_replaces_one_that_waits(policy_buffer: PolicyBuffer) 
     taken = policy_buffer.take()
     assert taken is not None
     assert taken.version == 2
+
+
+def test_a_policy_with_another_correction_waits_for_the_end_of_the_episode(policy_buffer: PolicyBuffer) -> None:
+    corrected = (0.03, 0.0, 0.0)
+    for version, correction_m in ((1, NO_OFFSET), (2, corrected)):
+        policy_buffer.offer(version, actor(), correction_m)
+        taken = policy_buffer.take(NO_OFFSET)
+        assert taken is not None
+        assert taken.version == 1
+    policy_buffer.offer(3, actor(), corrected)
+    taken = policy_buffer.take(None)
+    assert taken is not None
+    assert taken.version == 3
 
 
 def test_falling_back_returns_the_previous(policy_buffer: PolicyBuffer) -> None:

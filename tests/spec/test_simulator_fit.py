@@ -51,7 +51,7 @@ def test_a_calibration_that_is_not_known_is_drawn_as_for_any_robot() -> None:
     assert {world.mass_factor for world in drawn} == {2.0}
 
 
-@pytest.mark.parametrize("wrong", [{"mass_factor": 0.0}, {"latency_s": 1.3}, {"friction_factor": -1.0}])
+@pytest.mark.parametrize("wrong", [{"mass_factor": 0.0}, {"latency_s": 1.3}, {"friction_factor": 0.0}])
 def test_a_world_that_is_impossible_is_no_fit(wrong: dict[str, float]) -> None:
     impossible = msgspec.structs.replace(FIT, samples=(HiddenParameters(**wrong),))
     assert fits_of([fit_event(impossible, 0)]) == []

@@ -133,7 +133,8 @@ class World:
     def command(self, q_rad: Joints, dq_rad_s: Joints, gripper_width_m: float, gripper_force_n: float) -> None:
         """Set the motors' targets: joints (rad, rad/s), gripper width (m) and force (N).
 
-        As real drives do, motors keep to the joints' speed limits: a joint that was held back does not spring back.
+        Motors keep to the joints' speed limits: a joint that was held back does not spring back. That is an assumption;
+        many real arms make a protective stop instead.
         """
         self._command = q_rad, dq_rad_s, gripper_width_m, gripper_force_n
         scene, measured = self._scene, self._measured()

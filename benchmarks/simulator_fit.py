@@ -45,7 +45,7 @@ SHIFTS = ("", "worn-grip", "slippery", "latency", "calibration")
 BROKEN: dict[str, Callable[[ArmEnv, float], float]] = {
     "narrow": lambda _, width_m: min(width_m, 0.04),
     "stuck": lambda _, width_m: max(width_m, 0.055),
-    "lets-go": lambda env, width_m: 0.08 if env.world.truth().lift_m > 0.03 else width_m,
+    "lets-go": lambda env, width_m: env.world.robot.gripper.max_width_m if env.world.truth().lift_m > 0.03 else width_m,
 }
 """Grippers: the width that they are told becomes another one."""
 VALUES = ("load", "force", "latency_s", "x_mm", "y_mm", "z_mm", "noise_mm")

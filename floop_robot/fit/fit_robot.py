@@ -28,16 +28,18 @@ REPLAYED_SUCCESSES = 2
 KNOWN_SHARE = 0.4
 """Of the worlds, where calibration was measured, or the robot was fitted before."""
 LENGTHS = np.array([5.0, 0.06, 0.01, 0.01])
-"""Over which the mismatch changes: log load, latency (s), calibration in x and y (m)."""
+"""Over which the mismatch changes: load (natural log, no unit), latency (s), calibration in x and y (m)."""
 REPLAY_STD = np.array([0.3, 0.003, 0.002, 0.002])
-"""Error of a fit from many episodes: no world is quite like a robot's. Chosen by the coverage of the intervals."""
+"""Error of a fit from many episodes, in the same units; chosen by the coverage of the intervals.
+
+No simulated world is quite like a robot's."""
 SAMPLES = 32
 CERTAINTY = 2.0
 """What a row's mismatch counts as a negative log-likelihood; chosen by the coverage of the intervals, too."""
 EXPLAINED = 0.4
 """Mismatch up to which a fitted simulator explains what a robot recorded."""
 FAILS_ALIKE = 0.5
-"""And the share of the robot's failures that must fail in fitted worlds, too; in true worlds nearly all do."""
+"""Least share of the robot's replayed failures that must also fail in the fitted worlds. In true ones nearly all do."""
 _SPLIT = 0.15
 """Standard deviation of what goes from log friction to log mass: only their ratio tells something."""
 _LOAD, _LATENCY, _X, _Y = range(4)
@@ -57,7 +59,7 @@ def fit_robot(
     episodes, which most probably holds. So only these are replayed; the measurements read all.
     """
     recordings = Recordings(replayer, episodes, fresh or len(episodes))
-    nominal, measured = recordings.apart(HiddenParameters()), recordings.measured
+    nominal, measured = recordings.mean_mismatch(HiddenParameters()), recordings.measured
     yield None
     search = PopulationSearch(_prior(measured, earlier), LENGTHS, rng)
     scale = CERTAINTY * TOUCHED_STEPS * len(recordings.chosen)
@@ -65,7 +67,7 @@ def fit_robot(
         count = worlds if measured.calibration_xy is None and earlier is None else round(KNOWN_SHARE * worlds)
         points, costs = search.propose(count, scale), []
         for point in points:
-            costs.append(recordings.apart(_world(point, measured), few))
+            costs.append(recordings.mean_mismatch(_world(point, measured), few))
             yield None
         replayed = min(few, len(recordings.chosen))
         search.take(points, np.array(costs), replayed)
@@ -105,7 +107,7 @@ class Recordings:
         self.chosen = [(episodes[i], recorded[i], replays[i].approach) for i in latest]
         self._next = cycle(self.chosen)
 
-    def apart(self, world: HiddenParameters, count: int = REPLAYED) -> float:
+    def mean_mismatch(self, world: HiddenParameters, count: int = REPLAYED) -> float:
         """Mean mismatch of `count` of the replayed episodes in a world, each time of the next ones."""
         found = [
             mismatch(recorded, self._replayer.touched(episode, world, approach, TOUCHED_STEPS), self._noise_m)

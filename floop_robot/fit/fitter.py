@@ -30,7 +30,7 @@ from floop_robot.stream.codec import Block
 log = logging.getLogger(__name__)
 
 MIN_FAILURES = 2
-"""Failures of a robot at known tasks that are enough for a first fit. One may be chance, and then new sizes fail."""
+"""Failures of a robot at known tasks that are enough for a first fit. One failure may be chance, so two are needed."""
 RECENT = 16
 """Latest episodes of a robot among which the first failure is looked for: what came before it is of another world."""
 AGAIN_FAILURES = 3
@@ -51,8 +51,8 @@ class FitterCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Policy steps simulated."""
 
 
-class _Done(msgspec.Struct):
-    """What is done of a robot."""
+class _RobotProgress(msgspec.Struct):
+    """How far the fits of a robot are."""
 
     fits: int = 0
     latest: RecordedEpisode | None = None
@@ -77,7 +77,7 @@ class Fitter:
     def forget_reports(self) -> None:
         """Start anew: the journal was replaced."""
         self.failures, self._episodes = FailureMonitor(), RecordedEpisodes()
-        self._done: dict[str, _Done] = {}
+        self._progress: dict[str, _RobotProgress] = {}
         """By robot that fails."""
         self._running: Iterator[SimulatorFit | None] | None = None
         self._latest: SimulatorFit | None = None
@@ -95,7 +95,7 @@ class Fitter:
             self._episodes.take(block)
         if block.info.source is Source.FITTER:
             for fit in fits_of(block.events):
-                self._done.setdefault(fit.robot, self._now(fit.robot, 1)).fit = fit
+                self._progress.setdefault(fit.robot, self._now(fit.robot, 1)).fit = fit
 
     def step(self) -> bool:
         """Simulate one more world of the fit under way, or begin one; False when nothing is to be fitted."""
@@ -109,14 +109,14 @@ class Fitter:
                 self._report(self._latest)
             self._running, self._latest, self._fitting = None, None, ""
             return True
-        if fit is not None and self._latest is None and self._done[self._fitting].fits == 1:
+        if fit is not None and self._latest is None and self._progress[self._fitting].fits == 1:
             self._report(fit)  # the first of a robot at once: it is better than none
         self._latest = fit or self._latest
         return True
 
     def _report(self, fit: SimulatorFit) -> None:
         self._reported = fit
-        self._done[fit.robot].fit = fit
+        self._progress[fit.robot].fit = fit
         self._fits += 1
         self._events.put(fit_event(fit, self._clock_ns()))
         before, after = fit.mismatch_nominal, fit.mismatch
@@ -133,24 +133,25 @@ class Fitter:
 
     def _begin(self) -> bool:
         failing = self._failing_robots()
-        self._done = {robot: done for robot, done in self._done.items() if robot in failing}
-        for robot in sorted(failing, key=lambda name: (self._done[name].fits if name in self._done else 0, name)):
-            done, episodes = self._done.get(robot, _Done()), self._since_failure(robot)
-            fresh = _after(done.latest, episodes)
+        self._progress = {robot: before for robot, before in self._progress.items() if robot in failing}
+        known = {robot: self._progress.get(robot, _RobotProgress()) for robot in failing}
+        for robot in sorted(failing, key=lambda name: (known[name].fits, name)):
+            before, episodes = known[robot], self._since_failure(robot)
+            fresh = _after(before.latest, episodes)
             failures = sum(not episode.success for episode in episodes[len(episodes) - fresh :])
-            if done.fits < MAX_FITS and failures >= (AGAIN_FAILURES if done.fits else MIN_FAILURES):
-                self._done[robot] = now = self._now(robot, done.fits + 1)
-                now.fit, self._fitting = done.fit, robot
+            if before.fits < MAX_FITS and failures >= (AGAIN_FAILURES if before.fits else MIN_FAILURES):
+                self._progress[robot] = now = self._now(robot, before.fits + 1)
+                now.fit, self._fitting = before.fit, robot
                 # One that tells little is made anew with all episodes: its 32 worlds are a poor summary of many places.
-                earlier = done.fit if done.fit and done.fit.explains and done.fit.knows_place else None
+                earlier = before.fit if before.fit and before.fit.explains and before.fit.knows_place else None
                 fresh = fresh if earlier else len(episodes)
                 self._running = fit_robot(self._replayer, robot, episodes, self._rng, earlier, fresh)
                 return True
         return False
 
-    def _now(self, robot: str, fits: int) -> _Done:
+    def _now(self, robot: str, fits: int) -> _RobotProgress:
         latest = self._since_failure(robot)[-1:]
-        return _Done(fits, latest[0] if latest else None)
+        return _RobotProgress(fits, latest[0] if latest else None)
 
     def _failing_robots(self) -> set[str]:
         """Robots on which a known class fails."""

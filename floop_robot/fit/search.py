@@ -159,8 +159,7 @@ class PopulationSearch:
 
 
 def _widen(std: Values, changed: NDArray[np.bool_], group: list[int], wide_std: Values) -> None:
-    for parameter in group:
-        std[changed, parameter] = wide_std[parameter]
+    std[:, group] = np.where(changed[:, None], wide_std[group], std[:, group])
 
 
 def _next_power(cost: Values, power: float) -> float:

@@ -19,7 +19,7 @@ MAX_OFFSET_M = 0.1
 """No correction is larger along any axis (so up to 14 cm on the table): a camera further off needs a person."""
 MAX_CALIBRATED_ROBOTS = 256
 SHOWN_ROBOTS = 8
-"""Of more corrections than that, a text tells only the number."""
+"""A text names so many robots at most; of more it gives the number."""
 
 
 def corrected(position_m: Offset, correction_m: Offset) -> Offset:

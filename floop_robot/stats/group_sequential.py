@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 
 SPENDING = 1.5
-"""Of `alpha`, a look may have spent its share of the episodes to this power (Kim and DeMets 1987).
+"""After a share t of the episodes at most alpha · t^SPENDING may be spent (Kim and DeMets 1987).
 
 Early looks get little, so that the last one asks for hardly more than a single look at all episodes would."""
 

@@ -14,7 +14,8 @@ from floop_robot.train.train_env import TrainingEnv, TrainingEnvSpec, TrainingEp
 BATCH: Final = 25
 """Episodes between two looks at whether a measurement may end: half a second's work."""
 
-Enough = Callable[[int, int], bool]
+StopRule = Callable[[int, int], bool]
+"""Whether a measurement may end, after so many episodes with so many failures."""
 
 
 class Evaluator:
@@ -24,7 +25,7 @@ class Evaluator:
         self._spec, self._collector = spec, collector
 
     def measure(
-        self, actor: ActorMessage, purpose: Purpose, indices: tuple[int, ...], is_enough: Enough | None = None
+        self, actor: ActorMessage, purpose: Purpose, indices: tuple[int, ...], is_enough: StopRule | None = None
     ) -> Score:
         """The score of the policy's mean actions in these episodes; the collector must be idle.
 

@@ -6,7 +6,7 @@ from floop_envs.seeds import Purpose
 from floop_robot.learn.mlp import Array
 from floop_robot.stats.group_sequential import failures_allowed
 from floop_robot.train.collector import ActorMessage, episode_range
-from floop_robot.train.evaluator import Enough, Evaluator
+from floop_robot.train.evaluator import BATCH, Evaluator, StopRule
 from floop_robot.train.score import Score, standard_error
 from floop_robot.train.train_config import TrainConfig
 
@@ -19,7 +19,7 @@ SELECTION_MARGIN = 1.0
 CONFIRM_REPEATS = 3
 """New scenarios of a confirmation, as a multiple of `selection_episodes`."""
 CONFIRM_LOOKS = 8
-"""A confirmation may end at so many points: at the end, and at each twelfth of its scenarios before."""
+"""A confirmation may end at so many points at most: at the end, and after about each twelfth of its scenarios."""
 FALSE_CONFIRMATIONS = 0.0228
 """A policy that is no better than `until_success` is confirmed with this chance at most (two standard errors)."""
 
@@ -31,7 +31,9 @@ class Confirmation:
         """`episodes`: how many it takes at most."""
         self.episodes = episodes
         parts = 12
-        looks = sorted({max(1, episodes * k // parts) for k in range(parts - CONFIRM_LOOKS + 1, parts + 1)})
+        # Only where the evaluator looks: after whole batches, and at the end.
+        batches = {-(-episodes * k // (parts * BATCH)) for k in range(parts - CONFIRM_LOOKS + 1, parts + 1)}
+        looks = sorted({min(count * BATCH, episodes) for count in batches})
         allowed = failures_allowed(rate, tuple(looks), FALSE_CONFIRMATIONS)
         self._allowed = dict(zip(looks, allowed, strict=True))
         # A rate that so few episodes can't show is shown by none that fails.
@@ -74,7 +76,7 @@ class PolicySelector:
             self.best = score, {name: array.copy() for name, array in arrays.items()}
         return done
 
-    def _measure(self, actor: ActorMessage, first: int, count: int, is_enough: Enough | None = None) -> Score:
+    def _measure(self, actor: ActorMessage, first: int, count: int, is_enough: StopRule | None = None) -> Score:
         return self._evaluator.measure(actor, Purpose.SELECTION, episode_range(first, count), is_enough)
 
     def _is_hopeless(self, episodes: int, failures: int) -> bool:

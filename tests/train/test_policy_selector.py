@@ -14,7 +14,7 @@ from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
 from floop_robot.spec.tasks import get_task
 from floop_robot.train.collector import ActorMessage
-from floop_robot.train.evaluator import BATCH, Enough, Evaluator
+from floop_robot.train.evaluator import BATCH, Evaluator, StopRule
 from floop_robot.train.policy_selector import CONFIRM_REPEATS, Confirmation, PolicySelector
 from floop_robot.train.score import Score, standard_error
 from floop_robot.train.train_config import TrainConfig
@@ -29,7 +29,7 @@ class ScriptedEvaluator(Evaluator):
         self.scores, self.asked = list(scores), []  # type: ignore[var-annotated]
 
     def measure(
-        self, actor: ActorMessage, purpose: Purpose, indices: tuple[int, ...], is_enough: Enough | None = None
+        self, actor: ActorMessage, purpose: Purpose, indices: tuple[int, ...], is_enough: StopRule | None = None
     ) -> Score:
         assert purpose is Purpose.SELECTION
         score, seen = self.scores.pop(0), 0
@@ -74,6 +74,12 @@ def test_a_confirmation_shows_the_success_asked_for(actor: ActorMessage, confirm
     """0.9 and two standard errors of 300 episodes are 0.935; a few looks ask for as much at the end."""
     evaluator = ScriptedEvaluator(Score(0.93, 3.0, 1.0), Score(confirmed, 3.0, 1.0))
     assert selector(evaluator).select(actor, weights(1), reports_success=True) is done
+
+
+def test_a_confirmation_may_end_at_the_evaluators_looks_however_many_scenarios_there_are(actor: ActorMessage) -> None:
+    evaluator = ScriptedEvaluator(Score(1.0, 3.0, 1.0), Score(1.0, 3.0, 1.0))
+    assert selector(evaluator, selection_episodes=33).select(actor, weights(1), reports_success=True)
+    assert evaluator.asked == [(0, 33), (33, 2 * BATCH)], "99 scenarios, in batches of 25"
 
 
 def test_a_confirmation_ends_when_it_cannot_be_shown_any_more() -> None:

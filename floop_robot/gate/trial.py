@@ -56,8 +56,8 @@ PREEMPTION_PAIRS = 12
 PATIENCE_PAIRS = 60
 """It is preempted when it would take this many pairs more to show a gain, at the pace of its bets so far.
 
-The newer one has learned more. Each trial that made room adds as many pairs to the patience with the next: where little
-is left to gain, a small gain takes a long trial.
+The newer one has learned more. Each preempted trial adds as many pairs to the patience with the next: where little is
+left to gain, a small gain takes a long trial.
 """
 HOPELESS_PAIRS = 4
 """Failing tasks: as many failures and no success end a trial while newer candidates come, which have learned more."""
@@ -206,7 +206,7 @@ class Trial:
         if improvement is Status.OPEN and seen >= self._max_improvement_pairs:
             return TrialFinding(Decision.INCONCLUSIVE, f"no clear difference {self._improvement_score()}")
         if improvement is Status.OPEN and self.newer_is_due and (why := self._unpromising):
-            reason = f"{why} {self._improvement_score()}; makes room for a newer one"
+            reason = f"{why} {self._improvement_score()}; preempted by a newer one"
             return TrialFinding(Decision.INCONCLUSIVE, reason, preempted=True)
         return self._regression_open_finding()
 

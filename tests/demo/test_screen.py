@@ -123,7 +123,7 @@ def test_the_summary_says_success_before_dip_and_after() -> None:
     report = blank(
         DemoReport, recovered=True, shift="new-object", success_before=0.98, success_dip=0.05, success_after=0.93,
         tti_s=25.0, tti_apply_s=12.5, tti_stages_s={"improve": 25.0}, fix_episodes=Rate(30, 36), fix_lower_bound=0.61,
-        loop_latency_p99_s=0.5, shown_success_s={"0.6": 25.0, "0.8": 41.5, "0.9": None},
+        loop_latency_p99_s=0.5, shown_success_s={"0.6": 25.0, "0.8": 41.5, "0.9": None}, confirm_success=0.8,
     )  # fmt: skip
     text = summary_text(report)
     for row in (r"recovered", r"success before \(known tasks, shipped policy\) +│ 98.0%",
@@ -134,6 +134,18 @@ def test_the_summary_says_success_before_dip_and_after() -> None:
         assert re.search(row, text), row
 
 
+def test_the_summary_does_not_call_a_version_confirmed_that_showed_60_percent_only() -> None:
+    report = blank(
+        DemoReport, recovered=True, tti_s=25.0, tti_stages_s={"improve": 20.0, "confirm": 5.0}, confirm_success=0.6,
+        fix_episodes=Rate(30, 36), fix_lower_bound=0.61,
+    )  # fmt: skip
+    text = summary_text(report)
+    for row in (r"success with it, at least 60% shown \(TTI\) +│ 25.00 s \(learned 20.0, shown by their success 5.0\)",
+                r"robots' success with it \(not confirmed: 80%\) +│ 30/36 episodes: at least 61%"):  # fmt: skip
+        assert re.search(row, text), row
+    assert "confirmed" not in text.replace("not confirmed", "")
+
+
 def test_the_summary_names_the_best_known_policy_where_there_is_one() -> None:
     assert "93.0% (best known policy for these tasks: 97.5%)" in summary_text(
         blank(DemoReport, success_after=0.93, best_known=0.975)
@@ -142,6 +154,6 @@ def test_the_summary_names_the_best_known_policy_where_there_is_one() -> None:
 
 
 def test_the_summary_of_a_run_that_did_not_recover_has_its_reason_and_no_times() -> None:
-    text = summary_text(blank(DemoReport, recovered=False, reason="too short", shift="small"))
+    text = summary_text(blank(DemoReport, recovered=False, reason="too short", shift="small", confirm_success=0.8))
     assert "not recovered: too short" in text
     assert re.search(r"improvement confirmed \(TTI\) +│ – ", text)

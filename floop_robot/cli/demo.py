@@ -33,7 +33,7 @@ class _WithShifts(click.Command):
 
 
 @click.command(cls=_WithShifts)
-@click.option("--task", default="floop/Pick-v0", show_default=True, help="What the robots do.")
+@click.option("--task", default="floop/Pick-v0", show_default=True, help="Task id of the robots' work.")
 @click.option("--robots", default=4, show_default=True, type=click.IntRange(1, 16), help="Simulated robots.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Seed of worlds and learner.")
 @click.option("--shift", default="new-object", show_default=True, help="How the world shifts; see the list below.")

@@ -7,7 +7,7 @@ SETTLE_S = 12.0
 SETTLE_SHARE = 0.3
 """It waits this share of the time to the improvement, if longer: a slow machine needs longer for the next one, too."""
 RESOLVED_S = 3.0
-"""So long no task may fail before it ends. A gate that has just been restarted reports none, hence the wait."""
+"""It ends only after no task has failed for this long. A gate that was just restarted reports none, hence the wait."""
 MAX_SETTLE_S = 100.0
 """The demo ends this long after the improvement in any case, or when the time to it has passed once more."""
 

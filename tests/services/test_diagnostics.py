@@ -62,6 +62,7 @@ def test_a_policy_process_reports_loop_policy_episodes_records_and_links(tmp_pat
         assert active["policy"].message == "v1 acts"
         assert (active["links"].level, active["links"].values["safety_refused"]) == (OK, 5)
         assert active["episodes"].values["reset_calls"] == 3
+        assert active["episodes"].values["ik_failures"] == 0
         arm.is_stopped = True
         wait_for(lambda: process.view.estop)
         assert by_name(policy_diagnostics(process, Resets(), 0, ""))["episodes"].level == WARN

@@ -346,7 +346,9 @@ def test_failures_that_no_fit_explains_are_left_to_a_canary_if_there_is_one(tmp_
     assert "canary only: no simulation shows how box fails" in verdict.reason and verdict.canary
 
 
-def test_failures_that_fitted_worlds_do_not_show_are_left_to_a_canary(tmp_path: Path, pool: ProcessPool) -> None:
+def test_failures_that_fitted_worlds_do_not_show_are_left_to_a_canary(
+    tmp_path: Path, pool: ProcessPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gate = _gate_with_canary(tmp_path, pool)
     episodes = itertools.count()
 
@@ -361,6 +363,7 @@ def test_failures_that_fitted_worlds_do_not_show_are_left_to_a_canary(tmp_path: 
     gate.fits.take(stream_info("fitter", source=Source.FITTER), [fit_event(calibration_fit("robot_1", NO_OFFSET), 0)])
     gate.step(0.0)
     assert gate.target_tasks.classes == ("box",), "another fit may show them"
+    monkeypatch.setattr("floop_robot.gate.gate.NOT_SHOWN_SUCCESS", 0.5)  # one failure of 24 would hide what follows
     gate.set_incumbent(published(_nearly(skilled()), 2))
     wait_for(lambda: left_to_the_canary() or gate._scenario_pool.known.target[1] >= 24)
     assert gate._scenario_pool.known.target[1] >= 24

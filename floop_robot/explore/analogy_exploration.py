@@ -45,26 +45,30 @@ wall. With the way stretched, the policy comes nearer.
 """
 REACH = (0.08, 0.08, 0.06, 0.15)
 """Steps of the search: shares of the extents along x, y and z, and rad."""
-GOAL_REACH = (0.15, 0.15, 0.3, 0.1)
-"""Steps of the search for the tote: shift along x and y, stretch, and rad."""
-STRAIGHT_SHARE = 0.5
-"""Share of tries that are drawn with the held object parallel to the tote; others at any angle."""
+GOAL_REACH = (0.15, 0.15, 0.3)
+"""Steps of the search for the tote: shift along x and y, stretch."""
 TURN_GAIN = 0.6
-"""Share of the remaining way that a held object is turned in one step."""
+"""Share of the remaining way that a held object is turned in one step, until it is parallel to the tote."""
+SET_DOWN_M = 0.02
+"""A held object is let go this much above where it would rest. One that falls further may tip over on a wall."""
+OVER_TOTE_M = 0.03
+"""It is lowered once the tote's middle is this near, along x and y."""
+LOWERING = 0.3
+"""Speed of lowering, as a share of full speed: a hand in a hurry presses on what it meets."""
 
 
 def analogies(known_count: int, layout: Layout) -> Space:
     """What is tried: known class; place (x, y, z) in the object's frame as shares of its extents; turn in rad.
 
-    Where the task has a tote, also its shift (x, y) in the base frame, as a share of the object's largest extent, its
-    stretch (shown distance over true distance), and the yaw against the tote to which the held object is turned, rad.
+    Where the task has a tote, also its shift (x, y) in the base frame, as a share of the object's largest extent, and
+    its stretch: shown distance over true distance.
 
     The object's frame has its x axis along the object's axis that was nearest to the gripper's when the episode began.
     Policies turn the gripper to the nearest side, so what is alike for them is alike here.
     """
-    quarter, goals = 0.5 * math.pi, 4 if "tote_from_object" in layout.slices else 0
-    goal_low = np.array([-GOAL_SHIFT, -GOAL_SHIFT, 1.0, -0.5 * quarter])[:goals]
-    goal_high = np.array([GOAL_SHIFT, GOAL_SHIFT, GOAL_STRETCH, 0.5 * quarter])[:goals]
+    quarter, goals = 0.5 * math.pi, 3 if "tote_from_object" in layout.slices else 0
+    goal_low = np.array([-GOAL_SHIFT, -GOAL_SHIFT, 1.0])[:goals]
+    goal_high = np.array([GOAL_SHIFT, GOAL_SHIFT, GOAL_STRETCH])[:goals]
 
     def draw(rng: np.random.Generator) -> Values:
         distance, angle = AIM_RADIUS * math.sqrt(rng.random()), rng.uniform(-math.pi, math.pi)
@@ -72,15 +76,13 @@ def analogies(known_count: int, layout: Layout) -> Space:
         height = 0.0 if rng.random() < 0.5 else rng.uniform(-AIM_HEIGHT, AIM_HEIGHT)
         turn = (0.0, 0.0, -quarter, -quarter, rng.uniform(-quarter, quarter))[int(rng.integers(5))]
         goal = rng.uniform(goal_low, goal_high)
-        if goals and rng.random() < STRAIGHT_SHARE:
-            goal[3] = 0.0
         place = (distance * math.cos(angle), distance * math.sin(angle), height)
         return np.array([rng.integers(known_count), *place, turn, *goal], np.float64)
 
     high = np.array([known_count, AIM_RADIUS, AIM_RADIUS, AIM_HEIGHT, quarter])
     low, high = np.array([0.0, *-high[1:], *goal_low]), np.array([*high, *goal_high])
     circular = np.zeros(len(high), np.bool_)
-    circular[[4, *([8] if goals else [])]] = True
+    circular[4] = True
     reach = np.array([0.0, *REACH, *GOAL_REACH[:goals]])
     return Space(draw=draw, reach=reach, low=low, high=high, circular=circular)
 
@@ -103,7 +105,7 @@ class AnalogyPolicy:
         self._width, self._tote = layout.slices["gripper_width"], layout.slices.get("tote_from_object")
         self._sensor = GraspEstimator(layout, GraspParameters())
         self._class, self._yaw = layout.slices["object_class"], layout.slices["yaw_difference"]
-        self._yaw_in_tote, self._turning = layout.slices.get("yaw_in_tote"), ACTION.slices["yaw_delta"].start
+        self._yaw_in_tote = layout.slices.get("yaw_in_tote")
         shown = known[int(analogy[0])]
         self._known = self._class.start + OBJECT_CLASSES.index(shown.object_class)
         self._low, self._high = np.array(shown.size_low_m, np.float32), np.array(shown.size_high_m, np.float32)
@@ -118,8 +120,12 @@ class AnalogyPolicy:
     def mean(self, observation: Vector) -> Vector:
         """The policy's best action for what it is shown."""
         action = self._policy.mean(self._shown(observation))
-        if self._yaw_in_tote is not None and self._sensor.read(observation).grasped:
-            action[self._turning] = self._turning_speed(observation[self._yaw_in_tote])
+        if self._yaw_in_tote is not None and (sensed := self._sensor.read(observation)).grasped:
+            action[ACTION.slices["yaw_delta"]] = self._turning_speed(observation[self._yaw_in_tote])
+            if sensed.lift_m > SET_DOWN_M:
+                action[ACTION.slices["gripper"]] = -1.0
+                if max(map(abs, sensed.tote_offset_m)) < OVER_TOTE_M:
+                    action[ACTION.slices["tcp_delta"].stop - 1] = -LOWERING
         return action
 
     def sample(self, observation: Vector, rng: np.random.Generator) -> tuple[Vector, float]:
@@ -129,10 +135,11 @@ class AnalogyPolicy:
         """
         return self.mean(observation), math.nan
 
-    def _turning_speed(self, yaw_in_tote: Vector) -> float:
-        """What turns the held object to its yaw against the tote, in [-1, 1]."""
+    @staticmethod
+    def _turning_speed(yaw_in_tote: Vector) -> float:
+        """What turns the held object parallel to the tote, in [-1, 1]."""
         sin, cos = yaw_in_tote.tolist()
-        turn = math.remainder(self._goal[3] - 0.25 * math.atan2(sin, cos), 0.5 * math.pi)
+        turn = -0.25 * math.atan2(sin, cos)
         return min(max(TURN_GAIN * turn * POLICY_RATE_HZ / YAW_SPEED_RAD_S, -1.0), 1.0)
 
     def _shown(self, observation: Vector) -> Vector:

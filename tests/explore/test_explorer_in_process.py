@@ -247,7 +247,7 @@ def shown_of(effort_n: float, tote: tuple[float, float, float]) -> Vector:
     true[PLACE_LAYOUT.slices["object_size"]] = LONG
     true[PLACE_LAYOUT.slices["gripper_width"]], true[PLACE_LAYOUT.slices["gripper_effort"]] = 0.006, effort_n
     true[PLACE_LAYOUT.slices["tote_from_object"]] = tote
-    echo, analogy = Echo(), np.array([0.0, 0.5, 0.0, 0.0, 0.0, 0.4, -0.3, 2.0, 0.0])
+    echo, analogy = Echo(), np.array([0.0, 0.5, 0.0, 0.0, 0.0, 0.4, -0.3, 2.0])
     AnalogyPolicy(echo, PLACE_LAYOUT, [KNOWN], analogy, lambda: (0.0, 0.0)).mean(true)
     return echo.shown
 
@@ -269,32 +269,53 @@ def test_a_held_object_is_shown_as_a_known_one_between_the_fingers(
 
 
 @pytest.mark.parametrize(
-    ("effort_n", "yaw", "goal", "turn"),
+    ("effort_n", "yaw", "turn"),
     [
-        (20.0, 0.1, 0.0, -0.375),  # 60 % of the way to straight, in one step of 0.16 rad
-        (20.0, 0.1, 0.2, 0.375),
-        (20.0, 0.5 * math.pi + 0.1, 0.0, -0.375),  # a quarter turn changes nothing for a square tote
-        (20.0, 0.7, -0.7, 0.640),  # the shorter way round
-        (20.0, 0.5, 0.0, -1.0),  # no faster than an action may say
-        (1.0, 0.1, 0.0, 0.0),  # not held: the policy turns it
+        (20.0, 0.1, -0.375),  # 60 % of the way to straight, in one step of 0.16 rad
+        (20.0, 0.5 * math.pi + 0.1, -0.375),  # a quarter turn changes nothing for a square tote
+        (20.0, 0.5 * math.pi - 0.1, 0.375),  # the shorter way round
+        (20.0, 0.5, -1.0),  # no faster than an action may say
+        (1.0, 0.1, 0.0),  # not held: the policy turns it
     ],
 )
-def test_a_held_object_is_turned_against_the_tote(effort_n: float, yaw: float, goal: float, turn: float) -> None:
+def test_a_held_object_is_turned_parallel_to_the_tote(effort_n: float, yaw: float, turn: float) -> None:
     true = PLACE_LAYOUT.pack(
         object_size=LONG,
         gripper_width=0.006,
         gripper_effort=effort_n,
         yaw_in_tote=(math.sin(4.0 * yaw), math.cos(4.0 * yaw)),
     )
-    analogy = np.array([0.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, goal])
+    analogy = np.array([0.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
     action = AnalogyPolicy(Echo(), PLACE_LAYOUT, [KNOWN], analogy, lambda: (yaw, 0.0)).mean(true)
     assert action[3] == pytest.approx(turn, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("height", "tote_x", "up", "grip"),
+    [
+        (0.15, 0.1, 0.0, -1.0),  # on its way to the tote: held
+        (0.15, 0.02, -0.3, -1.0),  # over it: lowered
+        (0.015, 0.02, 0.0, 0.0),  # set down: the policy lets go
+    ],
+)
+def test_a_held_object_is_set_down_and_not_dropped(height: float, tote_x: float, up: float, grip: float) -> None:
+    true = PLACE_LAYOUT.pack(
+        object_size=LONG,
+        gripper_width=0.006,
+        gripper_effort=20.0,
+        object_height=height + 0.5 * LONG[2],
+        tote_from_object=(tote_x, 0.0, 0.0),
+        yaw_in_tote=(0.0, 1.0),
+    )
+    analogy = np.array([0.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
+    action = AnalogyPolicy(Echo(), PLACE_LAYOUT, [KNOWN], analogy, lambda: (0.0, 0.0)).mean(true)
+    assert (action[2], action[4]) == pytest.approx((up, grip))
 
 
 def test_an_object_shown_turned_is_turned_against_the_tote_too() -> None:
     true = PLACE_LAYOUT.pack(object_size=LONG, yaw_in_tote=(0.0, 1.0))
     echo, turn = Echo(), 0.3
-    analogy = np.array([0.0, 0.5, 0.0, 0.0, turn, 0.0, 0.0, 1.0, 0.0])
+    analogy = np.array([0.0, 0.5, 0.0, 0.0, turn, 0.0, 0.0, 1.0])
     AnalogyPolicy(echo, PLACE_LAYOUT, [KNOWN], analogy, lambda: (0.0, 0.0)).mean(true)
     shown = echo.shown[PLACE_LAYOUT.slices["yaw_in_tote"]]
     assert shown == pytest.approx((math.sin(4.0 * turn), math.cos(4.0 * turn)), abs=1e-6)
@@ -308,4 +329,3 @@ def test_the_search_stays_within_what_is_tried_of_totes(seed: int) -> None:
         point = space.near(point, rng)
         assert np.all(point[5:7] >= -GOAL_SHIFT) and np.all(point[5:7] <= GOAL_SHIFT)
         assert 1.0 <= point[7] <= GOAL_STRETCH
-        assert abs(point[8]) <= 0.25 * math.pi

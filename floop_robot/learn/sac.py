@@ -45,7 +45,7 @@ class FloopSAC(SAC):
     actor_uses_target_critics: bool = False
     """As `SacSettings.actor_uses_target_critics`."""
     lr_factor: float = 1.0
-    """Factor on the learning rate that the schedule gives, and on `imitation_weight`."""
+    """Factor on the learning rate that the schedule gives."""
     compiled: bool = True
     """Whether compiled code does the update where there is some; otherwise numpy does."""
     update_device: str = "cpu"
@@ -161,7 +161,7 @@ class FloopSAC(SAC):
             fixed_alpha=None if learned else float(self.ent_coef_tensor),
             update_target=update_target,
             value_range=self.value_range,
-            imitation_weight=self.imitation_weight * self.lr_factor,
+            imitation_weight=self.imitation_weight,
             actor_uses_target_critics=self.actor_uses_target_critics,
         )
 

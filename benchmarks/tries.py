@@ -5,7 +5,7 @@
 The shipped policy is shown what `explore/analogy_exploration.py` draws. `--search` lets later tries start from earlier
 ones (`explore/success_search.py`), as explorers do. Prints one line for each 50 tries: the share in which the object
 was grasped, was held half as high as the task lifts it, in which the task succeeded, and in which joints left their
-limits, which ends a try.
+limits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from floop_envs.shifts import shifted_scenarios
 from floop_policies import baseline
 from floop_robot.bundle import Bundle
 from floop_robot.explore.analogy_exploration import AnalogyPolicy, analogies
-from floop_robot.explore.explorer import KNOWN, VIOLATION_COST
+from floop_robot.explore.explorer import KNOWN
 from floop_robot.explore.success_search import SuccessSearch
 from floop_robot.spec.tasks.grasp_state import GraspEstimator, GraspParameters
 from floop_robot.spec.tasks.shaped import ShapedParameters
@@ -46,9 +46,7 @@ class Tries:
         tried = self.search.draw(self._rng)
         actor = AnalogyPolicy(self._actor, self._layout, KNOWN, tried.point, self.env.yaws_rad)
         scenario = scenario_of(self._source, seed_of(Purpose.TRAINING, self._seed, number))
-        result = run_episode(
-            self.env, actor, scenario, self._rng, sample=True, record_trace=True, violation_cost=VIOLATION_COST
-        )
+        result = run_episode(self.env, actor, scenario, self._rng, sample=True, record_trace=True)
         if learn:
             self.search.outcome(tried, success=result.success, score=result.furthest)
         return (*self._stages(result), result.success, result.limit_violations > 0)

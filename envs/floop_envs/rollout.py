@@ -64,14 +64,11 @@ def run_episode(
     record_trace: bool = False,
     give_up: Callable[[float], bool] | None = None,
     calibration: Calibration | None = None,
-    violation_cost: float | None = None,
 ) -> RolloutResult:
     """Run `actor` in `scenario` with its mean actions, or with random ones (`sample`); `record_trace` fills `trace`.
 
     `give_up` sees each reward; when it returns True the episode is truncated there.
     `calibration` holds the policy's corrections; that for the scenario's robot applies.
-    With a `violation_cost`, the episode fails in the step in which measured joints leave the limits, with minus that
-    cost as its reward.
     """
     rng = rng or np.random.default_rng(scenario.seed)
     obs, _ = env.reset(
@@ -83,9 +80,6 @@ def run_episode(
     while True:
         requested, log_prob = actor.sample(obs, rng) if sample else (actor.mean(obs), float("nan"))
         after, reward, terminated, truncated, info = env.step(requested)
-        success = info["is_success"]
-        if violation_cost is not None and info["limit_violations"]:
-            reward, success, terminated, truncated = -violation_cost, False, True, False
         truncated = truncated or (not terminated and give_up is not None and give_up(reward))
         total, steps = total + reward, steps + 1
         interventions, violations = interventions + info["interventions"], violations + info["limit_violations"]
@@ -96,7 +90,7 @@ def run_episode(
         if terminated or truncated:
             break
     return RolloutResult(
-        success=success,
+        success=info["is_success"],
         true_success=info["true_success"],
         steps=steps,
         duration_s=steps * env.rules.spec.period_s,

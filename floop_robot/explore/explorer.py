@@ -41,12 +41,6 @@ ANALOGY_SHARE = 0.75
 """Share of episodes on reported tasks that are made by analogy, while the policy itself never succeeds."""
 WHOLE_SHARE = 0.2
 """Share of episodes that are never given up: they tell whether others are given up too early."""
-VIOLATION_COST = 25.0
-"""What it costs when measured joints leave their limits, which ends the episode: as much as a success is worth.
-
-A hard contact throws them out. A real arm would stop itself there, and the gate refuses policies that do it often. So
-such an episode is a failure, and nothing in it is imitated.
-"""
 
 KNOWN = tuple(KnownClass(m.object_class, m.size_low_m, m.size_high_m) for m in map(model_of, TRAINING_CLASSES))
 """What the shipped policies know, for tries by analogy."""
@@ -165,7 +159,6 @@ class Explorer:
             record_trace=True,
             give_up=give_up,
             calibration=self._calibration,
-            violation_cost=VIOLATION_COST,
         )
 
     def forget_reports(self) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from floop_envs.seeds import Purpose, seed_of
 from floop_robot.explore.analogy_exploration import AIM_RADIUS, GOAL_SHIFT, GOAL_STRETCH, AnalogyPolicy, analogies
-from floop_robot.explore.explorer import VIOLATION_COST, Explorer
+from floop_robot.explore.explorer import Explorer
 from floop_robot.explore.stall_limit import ENOUGH
 from floop_robot.monitor.shift_detector import KnownClass
 from floop_robot.spec.layout import Vector
@@ -138,20 +138,6 @@ def test_practice_that_succeeds_is_counted_until_it_is_enough() -> None:
     explorer.forget_reports()
     assert not explorer.scarce and explorer.target_successes == {}
     explorer.close()
-
-
-def test_joints_outside_their_limits_end_an_episode_as_a_failure() -> None:
-    records = Records()
-    explorer = make_explorer(records)
-    fail_at_baskets(explorer)
-    for _ in range(400):  # until the hand hit a basket
-        result = explorer.explore(skilled().actor(), 1)
-        if result.limit_violations:
-            break
-    explorer.close()
-    end, last = records.ends[-1], result.trace[-1]
-    assert result.limit_violations and not result.success and end.outcome is OutcomeCode.TIMEOUT
-    assert last.terminated and not last.truncated and last.reward == -VIOLATION_COST
 
 
 def test_on_policy_learners_get_nothing_by_analogy() -> None:

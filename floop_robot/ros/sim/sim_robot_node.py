@@ -11,7 +11,7 @@ from floop_robot.ros.node.diagnostics import DiagnosticsPublisher
 from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameter, Parameters
 from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, DRIVER_PHASE, ROBOT, phase_s, robot_arguments
-from floop_robot.ros.sim.sim_topics import FrameSchedule, SimTopics
+from floop_robot.ros.sim.sim_topics import FrameSchedule, SimTopics, StatePublisher
 from floop_robot.services.diagnostics import DiagnosticItem, rate_diagnostics
 from floop_robot.services.sim_robot import NICE, SimRobotProcess
 from floop_robot.services.supervision.priority import raise_priority
@@ -33,11 +33,12 @@ def serve(ros: RosProcess) -> None:
     driver = load_driver(parameters.get(DRIVER), model)
     phase = phase_s(arguments, DRIVER_PHASE)
     frames = FrameSchedule(rate_hz, get_task(config.task).spec.policy_rate_hz, phase)
-    topics = SimTopics(node, model, driver, arguments.robot, rate_hz, parameters.get(PUBLISH_CLOCK), frames)
+    states = StatePublisher(node, model, driver, arguments.robot, parameters.get(PUBLISH_CLOCK), frames)
+    topics = SimTopics(node, model, driver, rate_hz, states)
     raise_priority(NICE)
 
     def publish_clock(arm: SimDriver) -> None:
-        topics.states.publish_clock(arm.simulated_s)
+        states.publish_clock(arm.simulated_s)
 
     claim = sole_server(link_folder(arguments.run_dir, arguments.robot), Link.STATE)
     with claim, SimRobotProcess(arguments, topics.link, phase, publish_clock) as process:

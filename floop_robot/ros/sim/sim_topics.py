@@ -69,6 +69,7 @@ class StatePublisher:
         with_clock: bool,
         frames: FrameSchedule,
     ) -> None:
+        """`frames`: when the object is published."""
         self._frames = frames
         self._model, self._robot, self._names = model, robot, [*driver.names(model), *model.gripper.joint_names]
         self._joints = CdrPublisher(node, JointState, driver.joint_states_topic, SENSOR)
@@ -136,13 +137,10 @@ class SimTopics:
         node: Node,
         model: RobotModel,
         driver: DriverConfig,
-        robot: str,
         servo_rate_hz: float,
-        with_clock: bool,
-        frames: FrameSchedule,
+        states: StatePublisher,
     ) -> None:
-        """`frames`: when the object is published."""
-        self.states = StatePublisher(node, model, driver, robot, with_clock, frames)
+        self.states = states
         self._requests: Mailbox[ResetRequest] = Mailbox()
         commands = JointCommandSubscriber(node, model, driver, servo_rate_hz)
         self.link = DriverLink(self.states, commands, self._requests)

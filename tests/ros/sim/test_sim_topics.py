@@ -17,7 +17,7 @@ from floop_robot.robot.messages import PerceivedObject, Phase, RobotState
 from floop_robot.robot.rate_loop import RateLoop
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import LATCHED, SENSOR
-from floop_robot.ros.sim.sim_topics import FrameSchedule, SimTopics
+from floop_robot.ros.sim.sim_topics import FrameSchedule, SimTopics, StatePublisher
 from floop_robot.spec.driver_config import DriverConfig
 from floop_robot.spec.robot_model import load_robot
 from tests.support.ros.peer import Peer
@@ -41,7 +41,8 @@ STATE = RobotState(
 @pytest.fixture
 def sim(peer: Peer) -> SimTopics:
     driver, frames = DriverConfig(command_topic="commands"), FrameSchedule(50.0, 12.5)
-    return SimTopics(peer.node, MODEL, driver, "robot_1", 50.0, with_clock=False, frames=frames)
+    states = StatePublisher(peer.node, MODEL, driver, "robot_1", with_clock=False, frames=frames)
+    return SimTopics(peer.node, MODEL, driver, 50.0, states)
 
 
 def place(message: PoseStamped) -> tuple[float, float, float]:

@@ -24,7 +24,6 @@ from floop_robot.gate.alpha_wealth import AlphaWealth
 from floop_robot.gate.report import TrialReport, report_path, write_report
 from floop_robot.gate.reported_tasks import (
     TargetTasks,
-    fitted_tasks,
     reported_scenarios,
     resolved_tasks,
     target_tasks,
@@ -43,7 +42,6 @@ from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 from floop_robot.spec.verdict import Decision, Verdict
-from floop_robot.stats.intervals import clopper_pearson_lower_bound
 from floop_robot.stream.codec import Block
 
 log = logging.getLogger(__name__)
@@ -52,11 +50,6 @@ STEADY_OFFERS_S = 20.0
 """Two candidates within this time mean that the next one is due."""
 RESOLVED_SHARE = 0.25
 """Share of the regression suite on classes learned since the shipped policy."""
-NOT_SHOWN_SUCCESS, NOT_SHOWN_ALPHA = 0.85, 0.05
-"""An incumbent with this success (lower bound) in the fitted worlds does not fail as on the robots.
-
-A class fails below 75 %.
-"""
 
 
 class GateResult(msgspec.Struct, frozen=True):
@@ -103,12 +96,6 @@ class Gate:
         self._judging: Bundle | None = None
         self._trial_runner: TrialRunner | None = None
         self._target_tasks, self._suites_at = TargetTasks(), (-1, -1)
-        self._not_shown: frozenset[str] = frozenset()
-        """Failing classes at which the incumbent succeeds in the fitted worlds."""
-        self._incumbent_since = 0
-        """First version that had the incumbent's weights."""
-        self._began_to_fail: dict[str, int] = {}
-        """By failing class: the version that its robot acted on when it began to fail."""
         self._cooldown_until_s = 0.0
         """End of the rest after a candidate that was not accepted; another incumbent ends it, too."""
         self._offered_s: deque[float] = deque(maxlen=2)
@@ -143,7 +130,6 @@ class Gate:
         require_contract(bundle.manifest, self._task, self._ids, "the gate")
         if self._incumbent is None or bundle.manifest.sha256 != self._incumbent.manifest.sha256:
             self._wealth = {}  # the same weights under another number are no new incumbent
-            self._not_shown, self._incumbent_since = frozenset(), bundle.manifest.version
         self._incumbent, self._cooldown_until_s = bundle, 0.0
         self._executor.add_policy(bundle.manifest.sha256, bundle.to_bytes())
         if self._trial_runner is not None:
@@ -173,12 +159,8 @@ class Gate:
 
     def take(self, block: Block) -> None:
         """Take in a block of the journal."""
-        changes = self.failures.changes
         self.failures.take(block.info, block.ends, block.labels)
         self.fits.take(block.info, block.events)
-        if self.failures.changes != changes:
-            version = max((end.policy_version for end in block.ends), default=self.incumbent_version)
-            self._began_to_fail = {n: self._began_to_fail.get(n, version) for n in self.failures.failing}
 
     def reconsider(self, bundle: Bundle) -> None:
         """Judge a candidate again that was accepted against a former incumbent. A newer one goes first."""
@@ -189,7 +171,6 @@ class Gate:
     def forget_reports(self) -> None:
         """Start anew: the journal was replaced."""
         self.failures, self.fits, self._suites_at = FailureMonitor(), RobotFits(), (-1, -1)
-        self._began_to_fail = {}
 
     def step(self, timeout_s: float) -> GateResult | None:
         """Go on with the trial for up to `timeout_s`, or prepare one; returns a verdict when there is one."""
@@ -271,32 +252,16 @@ class Gate:
         """Draw the suites from what robots reported last."""
         if self._suites_at == (now := (self.failures.changes, self.fits.changes)):
             return
-        modeled, self._suites_at = self._modeled(), now
-        self._target_tasks = target_tasks(self.failures, modeled)
+        self._suites_at = now
+        # Without a canary there is nobody else to ask about failures that no fit explains.
+        unexplained = unexplained_tasks(self.failures, self.fits) if self._config.deploy.canary else ()
+        self._target_tasks = target_tasks(self.failures, MODELED.difference(unexplained))
         targets, resolved = self._target_tasks, resolved_tasks(self.failures)
         self._scenario_pool.set_source(Suite.TARGET, self._reported(targets.classes), (*targets.names, *self._worlds()))
         known: ScenarioSource = DomainRandomization(TrainingScenarios(self._config.task))
         if learned := self._reported(resolved):
             known = ScenarioMixture([(known, 1.0 - RESOLVED_SHARE), (learned, RESOLVED_SHARE)])
         self._scenario_pool.set_source(Suite.REGRESSION, known, (*resolved, *self._worlds()) if resolved else ())
-
-    def _modeled(self) -> frozenset[str]:
-        """Classes whose failures can be simulated. Without a canary there is nobody else to ask."""
-        if not self._config.deploy.canary:
-            return MODELED
-        if self.fits.changes != self._suites_at[1]:
-            self._not_shown = frozenset()
-        else:
-            fitted = set(fitted_tasks(self.failures, self.fits)) & set(self._target_tasks.classes)
-            self._not_shown |= set(filter(self._is_not_shown, fitted))
-        return MODELED - set(unexplained_tasks(self.failures, self.fits)) - self._not_shown
-
-    def _is_not_shown(self, name: str) -> bool:
-        """Whether the incumbent succeeds where this class is simulated, although it made it fail on the robots."""
-        if self._began_to_fail.get(name, 0) < self._incumbent_since:
-            return False  # it failed before: the incumbent may be what mends it
-        counts = self._scenario_pool.known_target(name)
-        return clopper_pearson_lower_bound(*counts, NOT_SHOWN_ALPHA) >= NOT_SHOWN_SUCCESS
 
     def _worlds(self) -> tuple[str, ...]:
         """Changes when a robot's world becomes known: pairs prepared before are of another."""

@@ -44,18 +44,17 @@ def target_tasks(monitor: FailureMonitor, modeled: Collection[str] = MODELED) ->
 
 
 def unexplained_tasks(monitor: FailureMonitor, fits: RobotFits) -> tuple[str, ...]:
-    """Failing classes whose failures no world of the simulator shows: no fit to a robot that they fail on explains."""
-    return tuple(name for name in monitor.failing if _explained(name, monitor, fits) == {False})
+    """Failing classes of training whose failures no world of the simulator shows.
+
+    Every robot that the class fails on has a fit, and none of these explains. New classes need no fit to fail.
+    """
+    return tuple(n for n in monitor.failing if n in TRAINING_CLASSES and _is_unexplained(n, monitor, fits))
 
 
-def fitted_tasks(monitor: FailureMonitor, fits: RobotFits) -> tuple[str, ...]:
-    """Failing classes with a fit to a robot that they fail on."""
-    return tuple(name for name in monitor.failing if _explained(name, monitor, fits))
-
-
-def _explained(name: str, monitor: FailureMonitor, fits: RobotFits) -> set[bool]:
+def _is_unexplained(name: str, monitor: FailureMonitor, fits: RobotFits) -> bool:
     robots = monitor.failing_robots(name) or {report.robot for report in monitor.reports((name,))}
-    return {fit.explains for robot in robots if (fit := fits.fit(robot))}
+    known = [fits.fit(robot) for robot in robots]
+    return bool(known) and all(fit is not None and not fit.explains for fit in known)
 
 
 def resolved_tasks(monitor: FailureMonitor) -> tuple[str, ...]:

@@ -55,8 +55,6 @@ class PairedScenarioPool:
         self._classes: dict[Suite, tuple[str, ...]] = {}
         self._ready: dict[Suite, deque[PreparedPair]] = {suite: deque() for suite in Suite}
         self._known = _nothing()
-        self._known_targets: dict[str, NDArray[np.int64]] = {}
-        """By object class: the incumbent's (successes, episodes) in used target pairs, not those of its own trial."""
         self._candidate, self._achieved = "", _nothing()
         """A candidate, and its (successes, episodes) in pairs of the present classes."""
 
@@ -65,12 +63,6 @@ class PairedScenarioPool:
         """What this incumbent achieved, in pairs used and pairs prepared."""
         sums = {s: sum(map(_counts, self._ready[s]), self._known[s]).tolist() for s in Suite}
         return SuiteCounts(tuple(sums[Suite.REGRESSION]), tuple(sums[Suite.TARGET]))
-
-    def known_target(self, object_class: str) -> tuple[int, int]:
-        """The incumbent's (successes, episodes) in target pairs of one class, used or prepared."""
-        ready = [p for p in self._ready[Suite.TARGET] if p.scenario.object.object_class == object_class]
-        counts = sum(map(_counts, ready), self._known_targets.get(object_class, np.zeros(2, np.int64)))
-        return int(counts[0]), int(counts[1])
 
     def set_incumbent(self, policy: str) -> None:
         """Pairs are run with this policy (already known to the executor) from now on."""
@@ -106,11 +98,7 @@ class PairedScenarioPool:
 
     def used(self, prepared: PreparedPair) -> None:
         """Both episodes of a pair that was taken are over."""
-        counts = _counts(prepared)
-        self._known[prepared.suite] = self._known[prepared.suite] + counts
-        if prepared.suite is Suite.TARGET:
-            name = prepared.scenario.object.object_class
-            self._known_targets[name] = self._known_targets.get(name, 0) + counts
+        self._known[prepared.suite] = self._known[prepared.suite] + _counts(prepared)
 
     def give_back(self, prepared: PreparedPair) -> None:
         """Return a pair that no candidate has seen."""
@@ -139,8 +127,6 @@ class PairedScenarioPool:
 
     def _drop(self, suite: Suite) -> None:
         self._known[suite], self._achieved[suite] = np.zeros(2, np.int64), np.zeros(2, np.int64)
-        if suite is Suite.TARGET:
-            self._known_targets = {}
         while self._ready[suite]:
             self._ready[suite].pop().incumbent.cancel()
 

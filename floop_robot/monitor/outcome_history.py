@@ -97,10 +97,11 @@ class OutcomeHistory:
         """Decide again after this episode and each later one.
 
         Not where the window is partly forgotten: what is left of it may be a few successes. What was known stays.
+        To begin to fail takes a shorter window than to be resolved.
         """
         episodes = list(self._episodes)
         if not self._is_whole:
-            first = max(first, self._resolved_window)
+            first = max(first, self._resolved_window if self.failing else WINDOW)
         if first >= len(episodes):
             return
         failing = episodes[first].was_failing

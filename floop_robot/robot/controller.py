@@ -32,7 +32,9 @@ WORKSPACE_MARGIN_M: Final = 0.003
 JOINT_MARGIN_RAD: Final = 0.04
 """Targets stay this far inside the joint range: at full speed the simulated Panda overshoots by up to 0.033 rad.
 
-An arm that begins closer to an end may stay as close as it is, else it could not move at all."""
+An arm that is closer to an end may stay as close as it is, else it could not move at all."""
+MARGIN_SHARE: Final = 0.25
+"""The margin at either end is at most this share of a joint's range: a short range is not locked."""
 GRIP_FORCE_N: Final = 20.0
 
 
@@ -40,7 +42,7 @@ class ArmController:
     """Keeps the commanded TCP target of one arm. One per thread; call `reset` at the start of each episode."""
 
     def __init__(self, model: RobotModel, spec: TaskSpec) -> None:
-        self._kinematics = Kinematics(_with_margin(model))
+        self._kinematics = Kinematics(with_margin(model))
         self._gripper = model.gripper
         self._force_n = min(GRIP_FORCE_N, model.gripper.max_force_n)
         self._low = [low + WORKSPACE_MARGIN_M for low in model.limits.workspace_low_m]
@@ -59,7 +61,6 @@ class ArmController:
 
     def _rebase(self, q: tuple[float, ...]) -> None:
         pose = self._kinematics.pose(q)
-        self._kinematics.hold(q)
         self._q = q
         self._position: Vec3 = (float(pose[0, 3]), float(pose[1, 3]), float(pose[2, 3]))
         self._yaw = yaw_of(pose)
@@ -82,6 +83,7 @@ class ArmController:
         position = self._within_lead((dx, dy, dz), self._kinematics.position(q_measured))
         yaw = self._yaw + min(max(dyaw, -1.0), 1.0) * self._step_rad
         yaw = min(max(yaw, self._home_yaw - YAW_RANGE_RAD), self._home_yaw + YAW_RANGE_RAD)
+        self._kinematics.hold(self._q)
         found = self._kinematics.solve(tool_down(position, yaw), self._q)
         if found.ok:
             self._q, self._position, self._yaw = found.q, position, yaw
@@ -118,11 +120,13 @@ class ArmController:
         return np.clip(np.array([*moved, turned, grip], np.float32), -1.0, 1.0)
 
 
-def _with_margin(model: RobotModel) -> RobotModel:
-    """The robot with a joint range that is narrower by `JOINT_MARGIN_RAD` at either end."""
+def with_margin(model: RobotModel) -> RobotModel:
+    """The robot with the joint range that targets keep to: narrower by `JOINT_MARGIN_RAD` at either end."""
+    lower, upper = model.limits.position_lower_rad, model.limits.position_upper_rad
+    margins = [min(JOINT_MARGIN_RAD, MARGIN_SHARE * (high - low)) for low, high in zip(lower, upper, strict=True)]
     limits = msgspec.structs.replace(
         model.limits,
-        position_lower_rad=tuple(q + JOINT_MARGIN_RAD for q in model.limits.position_lower_rad),
-        position_upper_rad=tuple(q - JOINT_MARGIN_RAD for q in model.limits.position_upper_rad),
+        position_lower_rad=tuple(q + margin for q, margin in zip(lower, margins, strict=True)),
+        position_upper_rad=tuple(q - margin for q, margin in zip(upper, margins, strict=True)),
     )
     return msgspec.structs.replace(model, limits=limits)

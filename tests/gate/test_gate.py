@@ -29,14 +29,12 @@ from floop_robot.gate.suites import Suite, SuiteCounts
 from floop_robot.gate.trial import HOPELESS_PAIRS, PREEMPTION_PAIRS, Trial
 from floop_robot.gate.trial_runner import MAX_LOST_PAIRS, TrialRunner
 from floop_robot.monitor.failure_monitor import RESOLVED_WINDOW
-from floop_robot.spec.calibration import NO_OFFSET
 from floop_robot.spec.config import DeployConfig, FloopConfig, GateConfig
 from floop_robot.spec.errors import BundleRefused, ContractMismatch, StorageError
 from floop_robot.spec.records import Source
 from floop_robot.spec.simulator_fit import fit_event
 from floop_robot.spec.tasks import get_task
 from floop_robot.spec.verdict import Decision
-from floop_robot.stream.codec import Block
 from tests.support.fake_runners import PidRunner
 from tests.support.sample_fits import calibration_fit
 from tests.support.sample_policies import TASK, clumsy, collapsed, episode_end, published, skilled
@@ -344,68 +342,6 @@ def test_failures_that_no_fit_explains_are_left_to_a_canary_if_there_is_one(tmp_
         assert gate.target_tasks.without_model == without_model
     verdict = judge(gate, _nearly(skilled())).verdict
     assert "canary only: no simulation shows how box fails" in verdict.reason and verdict.canary
-
-
-def test_failures_that_fitted_worlds_do_not_show_are_left_to_a_canary(
-    tmp_path: Path, pool: ProcessPool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gate = _gate_with_canary(tmp_path, pool)
-    episodes = itertools.count()
-
-    def left_to_the_canary() -> bool:
-        _report(gate, "box", 1, episodes)
-        gate.step(0.0)
-        return gate.target_tasks.without_model == ("box",)
-
-    _report(gate, "box", 8, episodes)  # a restarted gate may read the journal before it has the incumbent
-    gate.set_incumbent(published(skilled(), 1))
-    wait_for(left_to_the_canary)
-    gate.fits.take(stream_info("fitter", source=Source.FITTER), [fit_event(calibration_fit("robot_1", NO_OFFSET), 0)])
-    gate.step(0.0)
-    assert gate.target_tasks.classes == ("box",), "another fit may show them"
-    monkeypatch.setattr("floop_robot.gate.gate.NOT_SHOWN_SUCCESS", 0.5)  # one failure of 24 would hide what follows
-    gate.set_incumbent(published(_nearly(skilled()), 2))
-    wait_for(lambda: left_to_the_canary() or gate._scenario_pool.known.target[1] >= 24)
-    assert gate._scenario_pool.known.target[1] >= 24
-    assert gate.target_tasks.classes == ("box",), "the new version may be what mends them"
-
-
-def test_a_class_that_fitted_worlds_show_stays_beside_one_that_they_do_not_show(
-    tmp_path: Path, pool: ProcessPool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("floop_robot.gate.gate.NOT_SHOWN_SUCCESS", 0.5)  # 24 pairs are too few to show 85 %
-    gate = _gate_with_canary(tmp_path, pool)
-    gate.set_incumbent(published(skilled(), 1))
-    episodes = itertools.count()
-    for _ in range(4):  # in the simulator it succeeds on boxes only; together that is 80 %
-        _report(gate, "box", 4, episodes)
-        _report(gate, "basket", 1, episodes)
-
-    def prepared() -> bool:
-        return gate.step(0.0) is None and gate._scenario_pool.known.target[1] >= 24
-
-    gate.step(0.0)
-    assert gate.target_tasks.classes == ("basket", "box")
-    for _ in range(2):
-        wait_for(prepared)
-        _report(gate, "box", 1, episodes)
-        gate.step(0.0)
-        assert (gate.target_tasks.classes, gate.target_tasks.without_model) == (("basket",), ("box",))
-
-
-def _gate_with_canary(folder: Path, pool: ProcessPool) -> Gate:
-    """It knows of a fit to robot_1, which the simulator is exactly like."""
-    gate = Gate(
-        FloopConfig(run_dir=str(folder), gate=GateConfig(workers=1), deploy=DeployConfig(canary="robot_1")), pool
-    )
-    gate.fits.take(stream_info("fitter", source=Source.FITTER), [fit_event(calibration_fit("robot_1", NO_OFFSET), 0)])
-    return gate
-
-
-def _report(gate: Gate, object_class: str, failures: int, episodes: Iterator[int]) -> None:
-    """Failures of robot_1 with version 1."""
-    ends = tuple(episode_end(object_class, success=False, episode=next(episodes)) for _ in range(failures))
-    gate.take(Block(info=stream_info("robot_1"), first_seq=ends[0].seq, ends=ends))
 
 
 def _nearly(bundle: Bundle) -> Bundle:

@@ -67,9 +67,17 @@ def test_failures_that_no_fit_explains_are_told() -> None:
         monitor.observe(episode_end("box", robot != "robot_2", i), robot, "boot")
         monitor.observe(episode_end("cylinder", False, i), robot, "boot")
     assert unexplained_tasks(monitor, RobotFits()) == (), "nothing is known yet"
-    assert unexplained_tasks(monitor, fits_of(robot_1=False)) == ("cylinder",), "box fails on another robot"
-    assert unexplained_tasks(monitor, fits_of(robot_1=True, robot_2=False)) == ("box",), "one fit explains cylinders"
-    assert unexplained_tasks(monitor, fits_of(robot_1=False, robot_2=False)) == ("box", "cylinder")
+    assert unexplained_tasks(monitor, fits_of(robot_1=False)) == (), "box fails on another robot, cylinders on all"
+    assert unexplained_tasks(monitor, fits_of(robot_2=False)) == ("box",), "three robots have no fit"
+    all_but_one = {f"robot_{i}": False for i in range(2, 5)}
+    assert unexplained_tasks(monitor, fits_of(robot_1=True, **all_but_one)) == ("box",), "one fit explains cylinders"
+    assert unexplained_tasks(monitor, fits_of(robot_1=False, **all_but_one)) == ("box", "cylinder")
+
+
+def test_a_new_class_needs_no_fit_to_fail() -> None:
+    monitor = monitor_of("basket", *[False] * 4)
+    (report,) = {each.robot for each in monitor.reports(("basket",))}
+    assert unexplained_tasks(monitor, fits_of(**{report: False})) == ()
 
 
 def test_explorers_practise_a_new_class_from_its_first_report_on() -> None:

@@ -147,7 +147,7 @@ def test_a_class_that_begins_to_fail_everywhere_is_found_by_failures_in_a_row() 
 
 
 def test_a_class_is_not_resolved_because_the_last_robot_that_fails_leaves() -> None:
-    """It failed on all and does 90 % on three by now: that is no 95 %, whatever becomes of the fourth."""
+    """It failed on all and does 90 % on three by now: that is not 97.5 %, whatever becomes of the fourth."""
     monitor = FailureMonitor()
     fleet_at_work(monitor, 10, lambda robot: False)
     fleet_at_work(monitor, ROBOT_RESOLVED_WINDOW, lambda robot: robot != "robot_4")

@@ -42,3 +42,15 @@ def test_failures_of_robots_that_are_left_out_are_forgotten_while_all_episodes_a
     assert history.failing
     history.leave_out(["robot_1"])
     assert not history.failing
+
+
+def test_labels_make_a_class_fail_after_robots_were_left_out_of_a_full_history() -> None:
+    history = OutcomeHistory(RESOLVED_WINDOW, CAPACITY)
+    for i in range(CAPACITY + 20):
+        history.add((f"robot_{i % 2}", "boot", i), success=True)
+    for i in range(40):
+        history.add(("robot_2", "boot", i), success=True)
+    history.leave_out(["robot_0", "robot_1"])
+    for i in range(20, 40):
+        history.correct(("robot_2", "boot", i), success=False)
+    assert history.failing

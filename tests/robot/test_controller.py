@@ -12,6 +12,7 @@ from floop_robot.robot.controller import (
     WORKSPACE_MARGIN_M,
     YAW_RANGE_RAD,
     ArmController,
+    with_margin,
 )
 from floop_robot.robot.kinematics import Kinematics, yaw_of
 from floop_robot.robot.limiter import SafetyLimiter
@@ -131,3 +132,15 @@ def test_a_hold_is_an_action_of_nothing(panda: RobotModel, controller: ArmContro
     controller.command(action(1, 1, -1, 1, 1), panda.home_rad)
     executed = controller.executed(action(1, 1, -1, 1, 1), panda.home_rad, interventions=4)
     assert executed[:4] == pytest.approx([0, 0, 0, 0], abs=1e-3)
+
+
+def test_a_short_joint_range_is_not_locked(panda: RobotModel) -> None:
+    home = panda.home_rad[-1]
+    limits = msgspec.structs.replace(
+        panda.limits,
+        position_lower_rad=(*panda.limits.position_lower_rad[:-1], home - 0.03),
+        position_upper_rad=(*panda.limits.position_upper_rad[:-1], home + 0.03),
+    )
+    kept = with_margin(msgspec.structs.replace(panda, limits=limits)).limits
+    assert kept.position_lower_rad[-1] == pytest.approx(home - 0.015)
+    assert kept.position_upper_rad[-1] == pytest.approx(home + 0.015)

@@ -20,6 +20,7 @@ import msgspec
 import rooms
 from msgspec import inspect as types
 
+from floop_robot.spec.quantities import QUANTITIES
 from floop_robot.spec.renamed_keys import RENAMED_KEYS
 
 ROOT = Path(__file__).parents[1]
@@ -43,16 +44,20 @@ STRUCT_PAGES = {
         "floop_robot.spec.robot_model.RobotModel",
         "robot models",
         "A robot model is a YAML file beside its URDF, as in `config/robots/`. The key `robot.model` of floop.yaml\n"
-        "names it: the name of a shipped one, or the path of your own.",
+        "names it: the name of a shipped one, or the path of your own. `floop check robot FILE` names each wrong\n"
+        "field.",
     ),
     "driver_yaml.md": (
         "floop_robot.spec.driver_config.DriverConfig",
         "driver files",
         "A driver file says which topics and controllers an arm's ROS driver has, as in `config/drivers/`. The\n"
-        "parameter `driver` of the nodes names it: the name of a shipped one, or the path of your own.",
+        "parameter `driver` of the nodes names it: the name of a shipped one, or the path of your own.\n"
+        "`floop check driver FILE --robot NAME` names each wrong field.",
     ),
 }
 """File name → struct, title and first lines of the page."""
+CHECKED_PAGES = ("robot_yaml.md", "driver_yaml.md")
+"""Pages of descriptions whose numbers must be plausible."""
 
 
 def pages() -> Iterator[tuple[str, str]]:
@@ -60,10 +65,23 @@ def pages() -> Iterator[tuple[str, str]]:
     for name, (path, title, intro) in STRUCT_PAGES.items():
         module, _, struct = path.rpartition(".")
         kind = getattr(importlib.import_module(module), struct)
-        yield f"docs/reference/{name}", "\n\n".join([f"# Reference: {title}", intro, NOTE, *_sections(kind, "")]) + "\n"
+        ranges = _plausible() if name in CHECKED_PAGES else ()
+        text = "\n\n".join([f"# Reference: {title}", intro, NOTE, *_sections(kind, ""), *ranges]) + "\n"
+        yield f"docs/reference/{name}", text
     yield "docs/reference/commands.md", _commands()
     yield "docs/images/rooms.svg", rooms.svg()
     yield "CHANGELOG.md", _changelog()
+
+
+def _plausible() -> Iterator[str]:
+    yield "## What is plausible"
+    yield (
+        "A number is refused outside the range of its quantity, which the end of the key's name tells. `floop check`\n"
+        "names degrees and millimetres as such."
+    )
+    rows = ["| key ends with | from | to | unit |", "|---|---|---|---|"]
+    rows += [f"| `{end}` | {q.low:.4g} | {q.high:.4g} | {q.unit} |" for end, q in QUANTITIES.items()]
+    yield "\n".join(rows)
 
 
 def _sections(kind: type[msgspec.Struct], prefix: str) -> Iterator[str]:
@@ -169,6 +187,9 @@ def _commands() -> str:
         assert command is not None
         context = click.Context(command, info_name=name, parent=parent, terminal_width=110)
         parts += [f"## floop {name}", f"```text\n{command.get_help(context)}\n```"]
+        for word, inner in command.commands.items() if isinstance(command, click.Group) else ():
+            inside = click.Context(inner, info_name=word, parent=context, terminal_width=110)
+            parts += [f"### floop {name} {word}", f"```text\n{inner.get_help(inside)}\n```"]
     return "\n\n".join(parts) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from floop_envs.bullet import bullet, pybullet_data, silent
 from floop_envs.shapes import create_object
+from floop_envs.simulated_urdf import SimulatedUrdf
 from floop_robot.robot.messages import Joints, Vec3
 from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.scenario import OBJECT_CLASSES, ObjectSpec
@@ -30,8 +32,8 @@ class Renderer:
 
     def __init__(self, robot: RobotModel) -> None:
         self._client: int = bullet.connect(bullet.DIRECT)
-        with silent(1):
-            self._arm: int = bullet.loadURDF(_visual_urdf(robot), useFixedBase=True, physicsClientId=self._client)
+        with _visual_urdf(robot) as path, silent(1):
+            self._arm: int = bullet.loadURDF(path, useFixedBase=True, physicsClientId=self._client)
         names = [
             bullet.getJointInfo(self._arm, i, physicsClientId=self._client)[1].decode()
             for i in range(bullet.getNumJoints(self._arm, physicsClientId=self._client))
@@ -80,7 +82,7 @@ class Renderer:
         bullet.disconnect(physicsClientId=self._client)
 
 
-def _visual_urdf(robot: RobotModel) -> str:
+def _visual_urdf(robot: RobotModel) -> AbstractContextManager[str]:
     shipped = {"panda": Path(pybullet_data.getDataPath()) / "franka_panda" / "panda.urdf"}
     path = shipped.get(robot.name)
-    return str(path if path is not None and path.is_file() else robot.urdf_path)
+    return nullcontext(str(path)) if path is not None and path.is_file() else SimulatedUrdf(robot).file()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from floop_envs.bullet import bullet, silent
 from floop_envs.shapes import create_open_box, open_box_parts, rolling_friction
+from floop_envs.simulated_urdf import SimulatedUrdf
 from floop_robot.robot.messages import Vec3
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.robot_model import RobotModel
@@ -21,9 +22,9 @@ class Scene:
 
     def __init__(self, robot: RobotModel, dt_s: float) -> None:
         self.client: int = bullet.connect(bullet.DIRECT)
-        with silent(1):
+        with SimulatedUrdf(robot).file() as path, silent(1):
             self.arm: int = bullet.loadURDF(
-                str(robot.urdf_path),
+                path,
                 useFixedBase=True,
                 flags=bullet.URDF_MERGE_FIXED_LINKS | bullet.URDF_USE_INERTIA_FROM_FILE,
                 physicsClientId=self.client,

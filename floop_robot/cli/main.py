@@ -13,6 +13,7 @@ from floop_robot.spec.extras import install_hint
 
 COMMANDS = {
     "bench": "Run benchmarks; each prints its figures and how it measured them.",
+    "check": "Check a description of a robot, a driver or a fleet, and name each wrong field.",
     "demo": "Run the whole loop: a simulated fleet whose world shifts learns until it succeeds again.",
     "doctor": "Check this installation and say how to repair it.",
     "drain": "Stop a robot after its current episode, or start it again.",

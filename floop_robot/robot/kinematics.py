@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from floop_robot.robot.chain import Chain, Matrix, load_chain
 from floop_robot.robot.messages import Vec3
+from floop_robot.spec.chain import Chain, Matrix, load_chain
 from floop_robot.spec.robot_model import RobotModel
 
 DAMPING = 0.02

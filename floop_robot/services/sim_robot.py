@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from floop_envs.simulated_urdf import log_notes
 from floop_envs.world import World
 from floop_robot.robot.ipc import IpcLinks, link_folder
 from floop_robot.robot.rate_loop import RateLoop
@@ -30,7 +31,9 @@ class SimRobotProcess:
     ) -> None:
         """`phase_s`: see `RateLoop`. `after_tick` is called in the driver's thread, at servo rate."""
         self._arguments, config = arguments, arguments.config
-        self._world = World(load_robot(config.robot.model))
+        model = load_robot(config.robot.model)
+        log_notes(model)
+        self._world = World(model)
         scenarios = RobotScenarios(config.task, arguments.robot, arguments.index, config.seed)
         try:
             self.driver = SimDriver(link, self._world, scenarios, arguments.run_dir, config.robot.servo_rate_hz)

@@ -9,11 +9,12 @@ import msgspec
 from msgspec import Meta
 
 from floop_robot.spec.cores import explorers_for, gate_workers_for, usable_cores
-from floop_robot.spec.errors import ConfigError, UnknownName
+from floop_robot.spec.errors import did_you_mean
+from floop_robot.spec.faults import Fields
 from floop_robot.spec.hyperparameters import AlgorithmSettings, FleetSacSettings, PpoSettings
 from floop_robot.spec.ranges import Count, Device, Fraction, NotNegative, Positive, Size
 from floop_robot.spec.tasks import get_task, task_ids
-from floop_robot.spec.yaml_file import read_yaml
+from floop_robot.spec.yaml_file import convert, read_fields
 
 RateHz = Annotated[float, Meta(gt=0, le=1000)]
 """1000 Hz is the fastest that arms take commands."""
@@ -200,31 +201,48 @@ class FloopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     @property
     def robot_names(self) -> tuple[str, ...]:
         """Names of the fleet's robots, as in REP 135 namespaces."""
-        return tuple(f"robot_{i + 1}" for i in range(self.robots))
+        return robot_names(self.robots)
 
 
 def load_config(path: Path | None) -> FloopConfig:
-    """Read a YAML configuration, or the defaults when no path is given; errors name field and nearest valid one."""
-    config = read_yaml(path, FloopConfig) if path else FloopConfig()
-    if config.task not in task_ids():
-        raise UnknownName("task", config.task, task_ids(), str(path))
-    if config.learner.algo not in ("sac", "ppo"):
-        raise ConfigError(f"{path}: learner.algo is {config.learner.algo!r}; use sac or ppo")
-    policy_rate_hz = get_task(config.task).spec.policy_rate_hz
-    if config.robot.servo_rate_hz < policy_rate_hz:
-        raise ConfigError(
-            f"{path}: robot.servo_rate_hz is {config.robot.servo_rate_hz:g}, but policies of {config.task} send a"
-            f" target {policy_rate_hz:g} times a second; use {policy_rate_hz:g} or more"
+    """Read a YAML configuration, or the defaults when no path is given; raises `WrongFields` or `ConfigError`."""
+    if path is None:
+        return FloopConfig()
+    fields = read_config(path)
+    fields.check()
+    return convert(fields.raw, FloopConfig, str(path))
+
+
+def read_config(path: Path) -> Fields:
+    """The fields of a configuration, and all that is wrong with them; raises `ConfigError` for what is no YAML."""
+    fields = read_fields(path, FloopConfig)
+    task, algo, rate_hz = fields.get("task"), fields.get("learner.algo"), fields.get("robot.servo_rate_hz")
+    if task is not None and task not in task_ids():
+        fields.wrong("task", f"unknown task {task!r}; {did_you_mean(task, task_ids())}")
+    elif task is not None and rate_hz is not None and rate_hz < (least := get_task(task).spec.policy_rate_hz):
+        fields.wrong(
+            "robot.servo_rate_hz",
+            f"{rate_hz:g} is too slow: policies of {task} send a target {least:g} times a second; "
+            f"use {least:g} or more",
         )
-    if config.deploy.canary and config.deploy.canary not in config.robot_names:
-        raise UnknownName("robot", config.deploy.canary, config.robot_names, f"{path}: deploy.canary")
-    gate = config.gate
-    if not 0.0 < gate.regression_reject < gate.regression_accept < 1.0:
-        raise ConfigError(
-            f"{path}: gate.regression_reject is {gate.regression_reject:g} and gate.regression_accept "
-            f"{gate.regression_accept:g}; use 0 < regression_reject < regression_accept < 1"
+    if algo not in (None, "sac", "ppo"):
+        fields.wrong("learner.algo", f"{algo!r} is no algorithm; use sac or ppo")
+    canary, robots = fields.get("deploy.canary"), fields.get("robots")
+    if canary and robots and canary not in (names := robot_names(robots)):
+        fields.wrong("deploy.canary", f"unknown robot {canary!r}; {did_you_mean(canary, names)}")
+    accept, reject = fields.get("gate.regression_accept"), fields.get("gate.regression_reject")
+    if accept is not None and reject is not None and not 0.0 < reject < accept < 1.0:
+        fields.wrong(
+            "gate.regression_reject",
+            f"{reject:g} and gate.regression_accept {accept:g} do not fit; "
+            "use 0 < regression_reject < regression_accept < 1",
         )
-    return config
+    return fields
+
+
+def robot_names(count: int) -> tuple[str, ...]:
+    """Names of a fleet's robots, as in REP 135 namespaces."""
+    return tuple(f"robot_{i + 1}" for i in range(count))
 
 
 def save_config(config: FloopConfig, path: Path) -> None:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
-from msgspec import Meta
 
-from floop_robot.spec.errors import ConfigError, UnknownName
+from floop_robot.spec.driver_rules import check_driver
+from floop_robot.spec.errors import UnknownName
+from floop_robot.spec.faults import Fields
 from floop_robot.spec.resources import share_dir
 from floop_robot.spec.robot_model import RobotModel
-from floop_robot.spec.scenario import OBJECT_CLASSES
-from floop_robot.spec.yaml_file import read_yaml
+from floop_robot.spec.yaml_file import convert, read_fields
 
 Controller = Literal["joint_trajectory", "forward_position"]
 """`trajectory_msgs/JointTrajectory` for a JointTrajectoryController, or `std_msgs/Float64MultiArray` for a
 ForwardCommandController (and its like) on positions."""
-Seconds = Annotated[float, Meta(gt=0)]
 
 
 class GripperJoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,8 +33,11 @@ class GripperJoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     controller: Controller = "forward_position"
     command_topic: str = ""
     """Topic of the gripper's controller; empty: it listens to `gripper_command`."""
+    reports_effort: bool = False
+    """Whether the driver measures the joint's effort. Many grippers report 0 always (Franka Hand, Robotiq 2F-85), and a
+    grasp that waits for a force would never succeed. So it counts only where a person says that it is measured."""
     force_n_per_effort: float = 1.0
-    """Force of the fingers per unit of joint effort."""
+    """Force of the fingers per unit of joint effort, where `reports_effort` is true."""
 
     def width_m(self, positions: list[float], max_width_m: float) -> float:
         """Distance between the pads when the joints are at `positions`."""
@@ -64,24 +66,31 @@ class DriverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     joint_states_topic: str = "joint_states"
     joint_names: tuple[str, ...] = ()
     """The driver's names, in the order of the robot model's; empty: they are the same."""
+    joint_prefix: str = ""
+    """Put before each of the arm's joint names, the model's or those above, e.g. `left_` for `tf_prefix:=left_`."""
     point_velocities: bool = False
     """Send velocities with a trajectory point. A JointTrajectoryController refuses that unless its parameter
     `allow_nonzero_velocity_at_trajectory_end` is true."""
-    time_from_start_s: Seconds | None = None
+    time_from_start_s: float | None = None
     """When a trajectory point is to be reached, s; one servo period if left out."""
     gripper: GripperJoint | None = None
     assumed_object: AssumedObject | None = None
     """For a perception that publishes `object_pose` alone."""
-    perception_timeout_s: Seconds = 0.5
+    perception_timeout_s: float = 0.5
     """An object that was seen longer ago (s) counts as not seen."""
-    gripper_timeout_s: Seconds = 0.5
+    gripper_timeout_s: float = 0.5
     """A gripper that is silent for longer (s) makes the whole robot state stale."""
     source: str = ""
     """Source of the names, e.g. the driver's documentation."""
 
     def names(self, model: RobotModel) -> tuple[str, ...]:
         """The driver's joint names in the order of the model."""
-        return self.joint_names or model.joint_names
+        return tuple(self.joint_prefix + name for name in self.joint_names or model.joint_names)
+
+    @property
+    def reports_effort(self) -> bool:
+        """Whether the driver tells the force of the gripper. Without a gripper joint, `gripper_state` tells it."""
+        return self.gripper is None or self.gripper.reports_effort
 
 
 def drivers_dir() -> Path:
@@ -89,19 +98,30 @@ def drivers_dir() -> Path:
     return share_dir() / "config" / "drivers"
 
 
-def load_driver(name: str, model: RobotModel) -> DriverConfig:
-    """Read a driver description, by name or by the path of a YAML file; raises `UnknownName` or `ConfigError`."""
+def load_driver(name: str, model: RobotModel | None) -> DriverConfig:
+    """Read a driver description for the arm `model`, by name or by the path of a YAML file.
+
+    Raises `UnknownName`, `ConfigError`, or `WrongFields` with one line for every wrong field.
+    """
+    path = driver_file(name)
+    fields = read_driver(path, model)
+    fields.check()
+    return convert(fields.raw, DriverConfig, str(path))
+
+
+def driver_file(name: str) -> Path:
+    """The YAML file of a driver description, by name or path; raises `UnknownName` where there is none."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else drivers_dir() / f"{name}.yaml"
     if not path.is_file():
         raise UnknownName("driver", name, (p.stem for p in drivers_dir().glob("*.yaml")))
-    driver = read_yaml(path, DriverConfig)
-    if len(driver.names(model)) != len(model.joint_names):
-        found, wanted = len(driver.joint_names), len(model.joint_names)
-        raise ConfigError(f"{path} names {found} joints, but {model.name} has {wanted}; name them in the model's order")
-    gripper = driver.gripper
-    if gripper and (not gripper.joint_names or gripper.open == gripper.closed):
-        raise ConfigError(f"{path}: gripper needs joint_names, and two different positions `closed` and `open`")
-    assumed = driver.assumed_object
-    if assumed and assumed.object_class not in OBJECT_CLASSES:
-        raise UnknownName("object class", assumed.object_class, OBJECT_CLASSES, str(path))
-    return driver
+    return path
+
+
+def read_driver(path: Path, model: RobotModel | None) -> Fields:
+    """The fields of a driver's file, and all that is wrong with them; raises `ConfigError` for what is no YAML.
+
+    Without a `model`, what depends on the arm is not looked at.
+    """
+    fields = read_fields(path, DriverConfig)
+    check_driver(fields, model)
+    return fields

@@ -17,12 +17,7 @@ class UnknownName(FloopError):
     """Of more known names than that only the nearest few are listed."""
 
     def __init__(self, what: str, name: object, known: Iterable[str], where: str = "") -> None:
-        known = sorted(known)
-        close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-        shown = known
-        if len(known) > self.SHOWN:
-            shown = [*difflib.get_close_matches(str(name), known, n=4, cutoff=0.0), f"… ({len(known)} in all)"]
-        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(shown) or 'none'}"
+        hint = did_you_mean(str(name), known, self.SHOWN)
         super().__init__(f"unknown {what} {str(name)!r}{f' in {where}' if where else ''}; {hint}")
 
 
@@ -47,3 +42,13 @@ class StorageError(FloopError):
 
 class CallRefused(FloopError):
     """An operator's call that is not carried out; the text says why."""
+
+
+def did_you_mean(name: str, known: Iterable[str], most: int = UnknownName.SHOWN) -> str:
+    """`did you mean 'x'?` where a known name is near, else the known names; of more than `most`, the nearest few."""
+    known = sorted(known)
+    if close := difflib.get_close_matches(name, known, n=1, cutoff=0.5):
+        return f"did you mean {close[0]!r}?"
+    if len(known) > most:
+        known = [*difflib.get_close_matches(name, known, n=4, cutoff=0.0), f"… ({len(known)} in all)"]
+    return f"known: {', '.join(known) or 'none'}"

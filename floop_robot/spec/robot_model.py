@@ -7,11 +7,14 @@ from pathlib import Path
 import msgspec
 
 from floop_robot.spec.errors import ConfigError, UnknownName
+from floop_robot.spec.faults import Fields
 from floop_robot.spec.resources import share_dir
-from floop_robot.spec.yaml_file import read_yaml
+from floop_robot.spec.robot_rules import check_robot, find_urdf, full_name
+from floop_robot.spec.urdf import read_urdf
+from floop_robot.spec.yaml_file import convert, read_fields
 
 
-class JointLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class JointLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What the safety limiter enforces, one number per joint; `limits_id` hashes this."""
 
     position_lower_rad: tuple[float, ...]
@@ -22,6 +25,8 @@ class JointLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Lower corner of the box the TCP must stay in, base frame."""
     workspace_high_m: tuple[float, float, float]
     """Upper corner of the box the TCP must stay in, base frame."""
+    effort_nm: tuple[float, ...] = ()
+    """Joint efforts beyond these stop the arm, N·m; empty: efforts are not watched."""
 
 
 class Gripper(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,14 +44,22 @@ class RobotModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     name: str
     urdf: str
-    """URDF file; in a YAML file a path relative to it."""
+    """URDF file, as xacro writes it: a path relative to the YAML file, or `package://NAME/PATH`."""
     base_link: str
+    """Frame of all poses: x forward, z up, the table top at z = 0."""
     tip_link: str
     """The tool center point (TCP): between the finger tips."""
     joint_names: tuple[str, ...]
+    """The URDF's moving joints from `base_link` to `tip_link`, in this order, each revolute or continuous."""
+    joint_prefix: str = ""
+    """Put before every joint and link name of this file, as the `prefix` or `tf_prefix` of vendors' xacro does, e.g.
+    `left_`. Links and gripper joints that the URDF has without it keep their names."""
     home_rad: tuple[float, ...]
+    """A pose inside the limits, with the TCP inside the workspace. Each episode begins there."""
     limits: JointLimits
     gripper: Gripper
+    beyond_urdf: str = ""
+    """Why limits may be wider than the URDF's `<limit>`; empty: they may not."""
     source: str = ""
     """Where the limits come from (vendor document)."""
 
@@ -62,7 +75,24 @@ def robots_dir() -> Path:
 
 
 def load_robot(name: str) -> RobotModel:
-    """Read a robot model, by name or by the path of a YAML file; raises `UnknownName` or `ConfigError`."""
+    """Read a robot model, by name or by the path of a YAML file.
+
+    Raises `UnknownName`, `ConfigError`, or `WrongFields` with one line for every wrong field. Names get their prefix.
+    """
+    path = robot_file(name)
+    fields = read_robot(path)
+    fields.check()
+    model = convert(fields.raw, RobotModel, str(path))
+    urdf = find_urdf(model.urdf, path.resolve().parent)
+    assert urdf is not None, "the rules have found it"
+    if model.joint_prefix:
+        model = _with_prefix(model, fields, urdf)
+    is_shipped = path.resolve().parent == robots_dir().resolve()
+    return model if is_shipped else msgspec.structs.replace(model, urdf=str(urdf.absolute()))
+
+
+def robot_file(name: str) -> Path:
+    """The YAML file of a robot model, by name or path; raises `UnknownName` or `ConfigError` where there is none."""
     own = name.endswith((".yaml", ".yml"))
     path = Path(name) if own else robots_dir() / f"{name}.yaml"
     shipped = sorted(p.stem for p in robots_dir().glob("*.yaml"))
@@ -70,10 +100,24 @@ def load_robot(name: str) -> RobotModel:
         raise UnknownName("robot", name, shipped)
     if not path.is_file():
         raise ConfigError(f"robot model {path} is no file; give the path of yours, or one of {', '.join(shipped)}")
-    model = read_yaml(path, RobotModel)
-    if not own:
-        return model
-    urdf = path.resolve().parent / model.urdf
-    if not urdf.is_file():
-        raise ConfigError(f"{path} names {model.urdf} as its URDF, and {urdf} is not there")
-    return msgspec.structs.replace(model, urdf=str(urdf))
+    return path
+
+
+def read_robot(path: Path) -> Fields:
+    """The fields of a robot model's file, and all that is wrong with them; raises `ConfigError` for what is no YAML."""
+    fields = read_fields(path, RobotModel)
+    check_robot(fields, path.resolve().parent)
+    return fields
+
+
+def _with_prefix(model: RobotModel, fields: Fields, path: Path) -> RobotModel:
+    urdf = read_urdf(path)
+    joints = tuple(urdf.joints)
+    gripper = tuple(full_name(fields, name, joints) for name in model.gripper.joint_names)
+    return msgspec.structs.replace(
+        model,
+        base_link=full_name(fields, model.base_link, urdf.links),
+        tip_link=full_name(fields, model.tip_link, urdf.links),
+        joint_names=tuple(model.joint_prefix + name for name in model.joint_names),
+        gripper=msgspec.structs.replace(model.gripper, joint_names=gripper),
+    )

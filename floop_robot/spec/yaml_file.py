@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ import msgspec
 import yaml
 
 from floop_robot.spec.errors import ConfigError, UnknownName
+from floop_robot.spec.faults import Fault, Fields, WrongFields
 from floop_robot.spec.renamed_keys import removed_keys_in, renamed_keys_in
 
 T = TypeVar("T")
@@ -18,7 +20,8 @@ _NAMES = {"object": "fields (name: value)", "array": "list"}
 _TEXT_WANTED = re.compile(r"Expected str, got (int|float|bool)\Z")
 MAX_WHOLE = 2.0**53
 """Above it, not every whole number is a float."""
-_UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]+)`(?: - at `\$?(?P<path>[^`]*)`)?")
+_INDEX = re.compile(r"(\[\d+\])+")
+"""Of an element, in the path of an error."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -53,18 +56,131 @@ _Loader.add_implicit_resolver(
 
 
 def read_yaml(path: Path, kind: type[T]) -> T:
-    """Read `path` as a `kind`; raises `ConfigError` or `UnknownName` in one line."""
+    """Read `path` as a `kind`; raises `ConfigError` in one line."""
+    raw = load_yaml(path)
+    return convert({} if raw is None else raw, kind, str(path))
+
+
+def load_yaml(path: Path) -> Any:
+    """The plain data of a YAML file, None for an empty one; raises `ConfigError` in one line."""
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}; check the path") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError(f"{path}{place} is not valid YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ConfigError(f"{path} is not valid YAML: it is nested too deeply") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    return convert({} if raw is None else raw, kind, str(path))
+
+
+def convert(raw: Any, kind: type[T], where: str) -> T:
+    """Turn plain data into a `kind`; raises `WrongFields`, which names every wrong field."""
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        struct = _struct_in(kind)
+        faults = fields_of(raw, struct, where).faults if struct else ()
+        raise WrongFields(faults or [Fault("", f"{where}: {error}")]) from None
+
+
+def read_fields(path: Path, kind: type[msgspec.Struct]) -> Fields:
+    """The fields of a YAML file for a `kind`, right and wrong; raises `ConfigError` for a file that is no YAML."""
+    raw = load_yaml(path)
+    if raw is None and (needed := [f.name for f in msgspec.structs.fields(kind) if f.required]):
+        raise WrongFields([Fault("", f"{path} is empty; it needs at least {', '.join(needed)}")])
+    return fields_of({} if raw is None else raw, kind, str(path))
+
+
+def fields_of(raw: Any, kind: type[msgspec.Struct], where: str) -> Fields:
+    """The fields of plain data for a `kind`, right and wrong."""
+    if isinstance(raw, dict) and (changes := _changes_since(raw)):
+        old = f"{where} was written for an older floop; {changes}"
+        return Fields(where, raw, {}, [Fault("", old)])
+    walk = _Walk(where)
+    walk.struct(raw, kind, "")
+    return Fields(where, raw, walk.values, walk.faults)
+
+
+class _Walk:
+    """Converts plain data field by field, so that each wrong one is found and not the first alone."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self.values: dict[str, Any] = {}
+        self.faults: list[Fault] = []
+
+    def struct(self, raw: Any, kind: type[msgspec.Struct], path: str) -> None:
+        """Walk through what should be the fields of a `kind`."""
+        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        if not isinstance(raw, dict):
+            got = "nothing" if raw is None else type(raw).__name__
+            known = f"; its fields: {', '.join(fields)}" if path else ""
+            self._fault(path, f"expected fields (name: value), got {got}{known}")
+            return
+        self._keys(raw, list(fields), path)
+        for name, field in fields.items():
+            here = f"{path}.{name}" if path else name
+            if name in raw:
+                self._value(raw[name], field.type, here)
+            elif field.required:
+                self._fault(here, "is missing; add it")
+            else:
+                default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+                self._default(default, here)
+
+    def _keys(self, raw: dict[Any, Any], known: list[str], path: str) -> None:
+        place = f" in {path}" if path else ""
+        for key in raw:
+            here = f"{path}.{key}" if path else str(key)
+            if not isinstance(key, str):
+                line = f"{self._where}: key{place}: expected str, got {key!r}; put it in quotes"
+                self.faults.append(Fault(here, line))
+            elif key not in known:
+                where = f"{self._where} at {path}" if path else self._where
+                self.faults.append(Fault(here, str(UnknownName("field", key, known, where))))
+
+    def _value(self, raw: Any, kind: Any, path: str) -> None:
+        struct = _struct_in(kind)
+        item = _struct_in(_item_of(kind))
+        if struct is not None and (isinstance(raw, dict) or struct is kind):
+            self.struct(raw, struct, path)
+            self.values[path] = raw
+        elif item is not None and isinstance(raw, list):
+            for i, one in enumerate(raw):
+                self.struct(one, item, f"{path}[{i}]")
+        elif item is not None and isinstance(raw, dict):
+            for key, one in raw.items():
+                self.struct(one, item, f"{path}.{key}")
+        else:
+            self._leaf(raw, kind, path, struct)
+
+    def _leaf(self, raw: Any, kind: Any, path: str, struct: type[msgspec.Struct] | None) -> None:
+        try:
+            value = msgspec.convert(raw, kind)
+        except msgspec.ValidationError as error:
+            what, index = _in_words(str(error))
+            known = f"; its fields: {', '.join(f.name for f in msgspec.structs.fields(struct))}" if struct else ""
+            self._fault(path + index, what + known + _shown(raw, index))
+            return
+        if bad := _first_not_finite(value):
+            index, number = bad
+            self._fault(path + index, f"{number} is not a finite number; write a number")
+            return
+        self.values[path] = value
+
+    def _default(self, value: Any, path: str) -> None:
+        if isinstance(value, msgspec.Struct):
+            for field in msgspec.structs.fields(value):
+                self._default(getattr(value, field.name), f"{path}.{field.name}")
+        elif value is not None:
+            self.values[path] = value
+
+    def _fault(self, path: str, text: str) -> None:
+        self.faults.append(Fault(path, f"{self._where}: {path + ': ' if path else ''}{text}"))
 
 
 def _changes_since(raw: Any) -> str:
@@ -74,36 +190,44 @@ def _changes_since(raw: Any) -> str:
     return "; ".join(filter(None, (renamed and f"rename in it: {renamed}", removed and f"leave out of it: {removed}")))
 
 
-def convert(raw: Any, kind: type[T], where: str) -> T:
-    """Turn plain data into a `kind`; unknown fields are refused with the nearest valid one."""
-    try:
-        return msgspec.convert(raw, kind)
-    except msgspec.ValidationError as error:
-        found = _UNKNOWN.search(str(error))
-        if found and (changes := _changes_since(raw)):
-            raise ConfigError(f"{where} was written for an older floop; {changes}") from None
-        if found:
-            path = (found["path"] or "").strip(".")
-            place = f"{where} at {path}" if path else where
-            raise UnknownName("field", found["name"], _fields_at(kind, path), place) from None
-        what, _, field = str(error).replace("`", "").partition(" - at ")
-        for json_name, name in _NAMES.items():
-            what = what.replace(json_name, name)
-        field = field.removesuffix(" in $").replace("$.", "")  # "$.robots", "key in $", "key in $.robot"
-        names = _fields_at(kind, field) if what.startswith("Expected fields") else []
-        known = f"; its fields: {', '.join(names)}" if field and names else ""
-        what = _TEXT_WANTED.sub(r"Expected a text, got \1; put it in quotes if it is meant so", what)
-        raise ConfigError(f"{where}: {field + ': ' if field else ''}{what[0].lower()}{what[1:]}{known}") from None
+def _in_words(error: str) -> tuple[str, str]:
+    """What msgspec says, in YAML's words, and the index of the element that it speaks of, as in `[2]`."""
+    what, _, place = error.replace("`", "").partition(" - at ")
+    for json_name, name in _NAMES.items():
+        what = what.replace(json_name, name)
+    what = _TEXT_WANTED.sub(r"Expected a text, got \1; put it in quotes if it is meant so", what)
+    index = _INDEX.search(place)
+    return what[0].lower() + what[1:], index[0] if index else ""
 
 
-def _fields_at(kind: Any, path: str) -> list[str]:
-    for part in filter(None, re.split(r"[.\[]", path)):
-        if part[0] in "0123456789.":
-            continue
-        fields = {f.name: f.type for f in msgspec.structs.fields(kind)}
-        kind = fields.get(part, kind)
-        for option in getattr(kind, "__args__", ()):
-            if isinstance(option, type) and issubclass(option, msgspec.Struct):
-                kind = option
-    is_struct = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
-    return [f.name for f in msgspec.structs.fields(kind)] if is_struct else []
+def _shown(raw: Any, index: str) -> str:
+    """The wrong value in brackets, where it is short."""
+    for i in re.findall(r"\d+", index):
+        if not isinstance(raw, list) or int(i) >= len(raw):
+            return ""
+        raw = raw[int(i)]
+    is_short = isinstance(raw, str | int | float) and not isinstance(raw, bool) and len(repr(raw)) <= 40
+    return f" ({raw!r})" if is_short else ""
+
+
+def _first_not_finite(value: Any) -> tuple[str, float] | None:
+    if isinstance(value, float):
+        return None if math.isfinite(value) else ("", value)
+    for i, one in enumerate(value if isinstance(value, tuple | list) else ()):
+        if bad := _first_not_finite(one):
+            return f"[{i}]{bad[0]}", bad[1]
+    return None
+
+
+def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
+    """The struct that a type is, or has as an option."""
+    for option in (kind, *getattr(kind, "__args__", ())):
+        if isinstance(option, type) and issubclass(option, msgspec.Struct):
+            return option if option is kind or type(None) in kind.__args__ else None
+    return None
+
+
+def _item_of(kind: Any) -> Any:
+    """Type of the elements of a list type, or of the values of a mapping's."""
+    origin = getattr(kind, "__origin__", None)
+    return kind.__args__[-1 if origin is dict else 0] if origin in (tuple, list, dict) else None

@@ -118,7 +118,7 @@ def test_a_zip_is_not_opened_without_trust(floop: Floop, tmp_path: Path) -> None
         ("robots: four\n", "robots: expected int, got str"),
         ("robots: [\n", "not valid YAML"),
         ("learner:\n  algo: td3\n", "use sac or ppo"),
-        ("task: floop/Pik-v0\n", "unknown task 'floop/Pik-v0' in floop.yaml; did you mean 'floop/Pick-v0'?"),
+        ("task: floop/Pik-v0\n", "floop.yaml: task: unknown task 'floop/Pik-v0'; did you mean 'floop/Pick-v0'?"),
         ("\x00\x01", "not valid YAML"),
     ],
 )  # fmt: skip

@@ -82,6 +82,9 @@ def test_command_lines_parse(document: Path) -> None:
             assert name in COMMANDS, shown
             command = cli.get_command(parent, name)
             assert command is not None
+            if isinstance(command, click.Group) and words:
+                verbs, words = words[0], words[1:]
+                command = command.commands[verbs]
             known = {opt for param in command.params for opt in param.opts} | {"--help", "-h"}
             unknown = {word.partition("=")[0] for word in words if word.startswith("--")} - known
             assert not unknown, f"{shown}: {name} has no option {', '.join(sorted(unknown))}"

@@ -10,8 +10,8 @@ import pybullet
 import pybullet_data
 import pytest
 
-from floop_robot.robot.chain import read_chain
 from floop_robot.robot.kinematics import Kinematics
+from floop_robot.spec.chain import read_chain
 from floop_robot.spec.errors import ConfigError, UnknownName
 from floop_robot.spec.robot_model import RobotModel
 

@@ -8,8 +8,8 @@ import numpy as np
 import pybullet
 import pytest
 
-from floop_robot.robot.chain import read_chain
 from floop_robot.robot.kinematics import Kinematics, tool_down, yaw_of
+from floop_robot.spec.chain import read_chain
 from floop_robot.spec.robot_model import RobotModel
 
 

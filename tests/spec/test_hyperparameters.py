@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from floop_robot.spec.config import load_config
-from floop_robot.spec.errors import ConfigError, UnknownName
+from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.hyperparameters import FleetSacSettings, PpoSettings, SacSettings
 from floop_robot.spec.yaml_file import convert
 
@@ -40,6 +40,6 @@ def test_other_entropy_coefficients_are_refused(coefficient: object) -> None:
 def test_a_typo_names_the_nearest_key(tmp_path: Path) -> None:
     file = tmp_path / "floop.yaml"
     file.write_text("learner: {sac: {learning_rat: 0.1}}\n")
-    with pytest.raises(UnknownName, match="learning_rate") as refused:
+    with pytest.raises(ConfigError, match="learning_rate") as refused:
         load_config(file)
     assert str(file) in str(refused.value) and "learner.sac" in str(refused.value)

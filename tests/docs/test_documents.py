@@ -83,8 +83,9 @@ def test_command_lines_parse(document: Path) -> None:
             command = cli.get_command(parent, name)
             assert command is not None
             if isinstance(command, click.Group) and words:
-                verbs, words = words[0], words[1:]
-                command = command.commands[verbs]
+                inner, words = words[0], words[1:]
+                assert all(word in command.commands for word in commands(inner)), shown
+                command = command.commands[commands(inner)[0]]
             known = {opt for param in command.params for opt in param.opts} | {"--help", "-h"}
             unknown = {word.partition("=")[0] for word in words if word.startswith("--")} - known
             assert not unknown, f"{shown}: {name} has no option {', '.join(sorted(unknown))}"

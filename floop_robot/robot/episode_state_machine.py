@@ -62,6 +62,8 @@ class EpisodeConditions(msgspec.Struct, frozen=True, kw_only=True):
     has_policy: bool
     accepts_episodes: bool
     """The robot is neither drained nor on hold. A running episode goes on to its end."""
+    start_required: bool = False
+    """The arm was reset, and stands until somebody starts it."""
     is_requested: bool = True
     """Episodes start by themselves, or this one was requested."""
     must_end: bool = False
@@ -73,6 +75,7 @@ class EpisodeConditions(msgspec.Struct, frozen=True, kw_only=True):
             (self.must_end, "the control loop is ending"),
             (not self.is_recent, "robot state or safety report is too old"),
             (self.is_stopped, "the e-stop is latched, or safety does not command the arm yet"),
+            (self.start_required, "the arm was reset and waits for a start: call start_episode or execute_task"),
             (self.driver_episode != episode, f"the driver serves episode {self.driver_episode}, not {episode}"),
             (
                 self.driver_episode == episode and self.driver_phase is not Phase.READY,

@@ -5,88 +5,192 @@ It is no safety function in the sense of ISO 13849: the robot's own emergency st
 
 from __future__ import annotations
 
+import contextlib
+import os
+import secrets
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import Final
 
-from floop_robot.durable.files import replace_file
-from floop_robot.robot.messages import EstopCommand
+import msgspec
+from msgspec import structs
 
+from floop_robot.durable.files import read_regular, replace_file
+from floop_robot.robot.messages import EstopState, ResetCommand, StartCommand, StopCommand
+from floop_robot.spec.errors import StorageError
+
+NONCE_PERIOD_S: Final = 1.0
+NONCE_LIFETIME_S: Final = 20.0
+"""How long a person may take from reading the state to the reset that names it."""
+MAX_REQUESTS: Final = 64
+"""Stops of one latch whose `request_id` is remembered; an older one that is repeated counts as another stop."""
+MAX_TEXT: Final = 500
+"""Characters of a name or reason that are kept; a longer `request_id` counts as none."""
+MAX_FILE_BYTES: Final = 1 << 20
 RETRY_S: Final = 0.2
 """Pause after a failed write."""
 CLOSE_TIMEOUT_S: Final = 1.0
 """How long `EstopLatchWriter.close` waits for the disk."""
-UNKNOWN_REASON: Final = "stopped before this process started"
-"""Why the robot is stopped when the file does not say."""
+ALREADY_RESET: Final = "already reset"
+OTHER_STOP: Final = "it was stopped again, or safety was started again: look at its state, and ask again"
+OLD_NONCE: Final = f"the nonce is of no state that it published in the last {NONCE_LIFETIME_S:g} s; read it, ask again"
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the file holds, as JSON."""
+
+    latched: bool
+    start_required: bool
+    stop_id: str
+    request_ids: tuple[str, ...]
+    """Of the stops since the last reset, the newest last; empty texts included."""
+    who: str
+    why: str
+    since_ns: int
+    boot_id: str
+    """Of the kernel under which this was written."""
 
 
 class EstopLatch:
-    """Set by any stop; cleared only by an explicit reset.
+    """Set by any stop; cleared only by a reset that names the stop. One thread applies commands, any thread reads.
 
-    With a `path` it outlives its process: a safety process that is killed and started again is still stopped.
+    With a `path` it outlives its process. A file that cannot be read means stopped. A real arm also starts stopped
+    after the computer was started, and moves after a reset only once it is started.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        self._path = path
-        self.is_set = path is not None and path.exists()
-        self.reason = self._read_reason() if self.is_set else ""
-        self._saved: str | None = self._content
-        """What the file holds; None: unknown, because a write failed half-way."""
-        self.stops = 0
-        """Stops received by this process, repeated ones included."""
-        self.last_command: EstopCommand | None = None
-        """The command that set or cleared the latch last; None: unchanged since this process started."""
-
-    def _read_reason(self) -> str:
+    def __init__(self, path: Path | None = None, *, is_real: bool = False, boot_id: str | None = None) -> None:
+        """`boot_id`: names this run of the kernel; read from the kernel by default."""
+        self._path, self._is_real = path, is_real
+        self._boot_id = _read_boot_id() if boot_id is None else boot_id
+        self._record = self._saved = _Record(
+            latched=False, start_required=False, stop_id="", request_ids=(), who="", why="", since_ns=0, boot_id=""
+        )
+        self._nonces: deque[tuple[str, float]] = deque(maxlen=int(NONCE_LIFETIME_S / NONCE_PERIOD_S) + 2)
         try:
-            text = self._path.read_text(encoding="utf-8").strip() if self._path else ""
-        except (OSError, UnicodeDecodeError):
-            text = ""  # that the file exists is enough to stop
-        return text or UNKNOWN_REASON
+            if path is not None and _exists(path):
+                found = msgspec.json.decode(read_regular(path, MAX_FILE_BYTES), type=_Record)
+                self._record = self._saved = found
+                if found.latched:
+                    self._record = structs.replace(found, stop_id=_new_id(), boot_id=self._boot_id)
+            if is_real and not self.is_set and (not self._boot_id or self._record.boot_id != self._boot_id):
+                self.stop(StopCommand(who="safety", why="the computer was started: look at the arm before the reset"))
+        except (StorageError, OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            self.stop(StopCommand(who="safety", why=f"the e-stop latch {path} cannot be read: {error}"))
 
-    def apply(self, command: EstopCommand) -> bool:
-        """Apply a stop or a reset. The reason of the first stop stays until the reset.
+    @property
+    def is_set(self) -> bool:
+        """Stopped."""
+        return self._record.latched
 
-        Returns False for a reset that came too late: it changes nothing.
-        """
-        if command.stop:
-            self.stops += 1
-            if not self.is_set:
-                # The reason comes first: another thread saves it as soon as the latch is set.
-                self.reason = f"stopped by {command.who}{': ' + command.why if command.why else ''}"
-                self.is_set, self.last_command = True, command
-        elif command.after_stops in (None, self.stops) and time.monotonic() <= command.deadline_s:
-            self.is_set, self.reason, self.last_command = False, "", command
-        else:
+    @property
+    def blocks(self) -> bool:
+        """The arm stands: it is stopped, or was reset and not started yet."""
+        return self._record.latched or self._record.start_required
+
+    @property
+    def reason(self) -> str:
+        """Why the arm stands, in words; empty when it may move."""
+        if self._record.start_required:
+            return "reset, and not started yet: call start_episode or execute_task"
+        why = f": {self._record.why}" if self._record.why else ""
+        return f"stopped by {self._record.who}{why}" if self.is_set else ""
+
+    def stop(self, command: StopCommand) -> bool:
+        """Stop; returns whether this is a new stop. Reasons are collected until the reset."""
+        request_id = _and("", command.request_id) if len(command.request_id) <= MAX_TEXT else ""
+        before = self._record
+        if before.latched and request_id and request_id in before.request_ids:
             return False
+        ids, who, why = (before.request_ids, before.who, before.why) if before.latched else ((), "", "")
+        self._record = _Record(
+            latched=True,
+            start_required=False,
+            stop_id=_new_id(),
+            request_ids=(*ids, request_id)[-MAX_REQUESTS:],
+            who=_and(who, command.who or "unknown"),
+            why=_and(why, command.why),
+            since_ns=time.time_ns(),
+            boot_id=self._boot_id,
+        )
         return True
+
+    def reset(self, command: ResetCommand, now_s: float, held: str = "") -> tuple[bool, str]:
+        """Reset the stop that is named; returns whether it holds no longer, and a message.
+
+        `held`: a stop input that says stop at present; `now_s`: steady clock.
+        """
+        if not command.stop_id:
+            return False, "name the stop: stop_id is empty"
+        if command.stop_id != self._record.stop_id:
+            return False, OTHER_STOP
+        if not self.is_set:
+            return True, ALREADY_RESET
+        if held:
+            return False, f"{held} still says stop"
+        if not any(n == command.nonce and now_s - at_s <= NONCE_LIFETIME_S for n, at_s in self._nonces):
+            return False, OLD_NONCE
+        self._record = structs.replace(
+            self._record,
+            latched=False,
+            start_required=self._is_real,
+            who=_and("", command.who),
+            why=_and("", command.why),
+            since_ns=time.time_ns(),
+        )
+        return True, "reset" + (", and stands until it is started" if self._is_real else "")
+
+    def start(self, command: StartCommand) -> tuple[bool, str]:
+        """Let an arm move after its reset; returns whether it may, and a message."""
+        if self.is_set or command.stop_id != self._record.stop_id:
+            return False, "it was stopped again: reset it first" if self.is_set else OTHER_STOP
+        self._record = structs.replace(self._record, start_required=False)
+        return True, "started"
+
+    def renew_nonce(self, now_s: float) -> None:
+        """Make another nonce when the present one is a second old; `now_s`: steady clock."""
+        if not self._nonces or now_s - self._nonces[-1][1] >= NONCE_PERIOD_S:
+            self._nonces.append((_new_id(), now_s))
+
+    def state(self, hardware_stop: bool = False) -> EstopState:
+        """The latch as it is."""
+        record, nonces = self._record, self._nonces
+        return EstopState(
+            latched=record.latched,
+            on_disk=self._is_on_disk(record),
+            start_required=record.start_required,
+            hardware_stop=hardware_stop,
+            since_ns=record.since_ns,
+            who=record.who,
+            why=record.why,
+            stop_id=record.stop_id,
+            request_id=record.request_ids[-1] if record.request_ids else "",
+            nonce=nonces[-1][0] if nonces else "",
+        )
 
     @property
     def is_saved(self) -> bool:
         """Whether the latch as it is now would outlive this process."""
-        return self._path is None or self._saved == self._content
+        return self._is_on_disk(self._record)
 
-    @property
-    def _content(self) -> str:
-        """What the file should hold: the reason of the stop; empty for no file."""
-        return (self.reason or UNKNOWN_REASON) if self.is_set else ""
+    def _is_on_disk(self, record: _Record) -> bool:
+        return self._path is None or self._saved is record
 
     def save(self) -> None:
         """Write the latch to disk if it changed; raises OSError.
 
-        Call from one thread; another may `apply` meanwhile. If a reset is not written, the arm is stopped again after a
-        restart.
+        Call from one thread; another may apply commands meanwhile. If a reset is not written, the arm is stopped again
+        after a restart.
         """
-        if self._path is None or self.is_saved:
+        record = self._record
+        if self._path is None or self._is_on_disk(record):
             return
-        content, self._saved = self._content, None
-        if content:
-            self._path.touch()  # first: a full disk has room for an empty file, and its existence stops the arm
-            replace_file(self._path, f"{content}\n".encode())
-        else:
-            self._path.unlink(missing_ok=True)
-        self._saved = content
+        if record.latched:
+            with contextlib.suppress(OSError):  # a full disk has room for an empty file, which stops the arm
+                os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o644))
+        replace_file(self._path, msgspec.json.encode(record) + b"\n")
+        self._saved = record
 
 
 class EstopLatchWriter:
@@ -124,3 +228,29 @@ class EstopLatchWriter:
                 if self._is_closing:
                     return
                 time.sleep(RETRY_S)
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is anything of that name, also a link to nothing; raises OSError when that cannot be seen."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _read_boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _new_id() -> str:
+    return secrets.token_hex(8)
+
+
+def _and(before: str, text: str) -> str:
+    """Both texts, each once, as far as they can be stored."""
+    text = text.encode(errors="replace").decode()
+    return (before if text in ("", *before.split("; ")) else f"{before}; {text}" if before else text)[:MAX_TEXT]

@@ -7,10 +7,9 @@
 | report | safety → policy, watchers | safety |
 | target | policy → safety | safety |
 | request | policy → driver | driver |
-| estop | anyone on this host → safety | safety |
 
-All but `estop` keep only the newest message. E-stop commands queue, since each of them counts. Sending never waits;
-messages that nobody reads are dropped. Either end may be restarted: ZeroMQ reconnects.
+All keep only the newest message. Sending never waits; messages that nobody reads are dropped. Either end may be
+restarted: ZeroMQ reconnects. Stops and resets, each of which counts, go another way (`estop_socket.py`).
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ import zmq
 from floop_robot.durable.locks import ExclusiveLock
 from floop_robot.robot.messages import (
     Codec,
-    EstopCommand,
     JointCommand,
     JointTarget,
     ResetRequest,
@@ -43,10 +41,6 @@ MAX_PATH_BYTES: Final = 100
 """Linux allows 107 bytes for the path of a Unix socket."""
 RECONNECT_MS: Final = 10
 MAX_RECONNECT_MS: Final = 200
-MAX_ESTOP_COMMANDS: Final = 64
-"""E-stop commands that may wait: people send them, not loops."""
-ESTOP_LINGER_MS: Final = 1000
-"""How long an ending sender still tries to deliver its e-stop command."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -59,7 +53,6 @@ class Link(enum.StrEnum):
     REPORT = "report"
     TARGET = "target"
     REQUEST = "request"
-    ESTOP = "estop"
 
 
 def link_folder(run_dir: Path, robot: str) -> Path:
@@ -125,14 +118,6 @@ class IpcLinks:
         """The policy's episode requests, for the driver."""
         return self._receiver(Link.REQUEST, ResetRequest, bind=True)
 
-    def estop_commands_out(self) -> IpcSender[EstopCommand]:
-        """E-stops and resets, from anyone on this host."""
-        return IpcSender(self._socket(zmq.PUSH, Link.ESTOP, bind=False), EstopCommand)
-
-    def estop_commands_in(self) -> LatestReceiver[EstopCommand]:
-        """E-stops and resets, for safety; each is received once, in the order sent."""
-        return LatestReceiver(self._socket(zmq.PULL, Link.ESTOP, bind=True), EstopCommand)
-
     def close(self) -> None:
         """Close every socket and unlock every end."""
         for socket in self._sockets:
@@ -164,14 +149,10 @@ class IpcLinks:
             self._bound.append(path)
         socket: zmq.Socket[bytes] = self._context.socket(socket_type)
         self._sockets.append(socket)
-        socket.setsockopt(zmq.LINGER, ESTOP_LINGER_MS if link is Link.ESTOP else 0)
+        socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, MAX_RECONNECT_MS)
-        if socket_type in (zmq.PUB, zmq.SUB):
-            socket.setsockopt(zmq.CONFLATE, 1)  # works only when set before connect or bind
-        else:
-            socket.setsockopt(zmq.SNDHWM, MAX_ESTOP_COMMANDS)
-            socket.setsockopt(zmq.RCVHWM, MAX_ESTOP_COMMANDS)
+        socket.setsockopt(zmq.CONFLATE, 1)  # works only when set before connect or bind
         if socket_type == zmq.SUB:
             socket.setsockopt(zmq.SUBSCRIBE, b"")
         try:

@@ -74,6 +74,8 @@ class LoopView(msgspec.Struct, frozen=True, kw_only=True):
     """Age of the newest safety report."""
     estop: bool = False
     """The e-stop latch is set, as safety last reported."""
+    start_required: bool = False
+    """The arm was reset, and stands until it is started."""
 
 
 class LoopInterface:

@@ -52,6 +52,8 @@ class SafetyMode(enum.StrEnum):
     """Brakes within the limits, then stands."""
     ESTOP = "estop"
     """Stopped, until an explicit reset."""
+    START_REQUIRED = "start_required"
+    """Reset, and stands until a separate start."""
 
 
 class Phase(enum.StrEnum):
@@ -185,16 +187,66 @@ class SafetyState(msgspec.Struct, frozen=True, kw_only=True):
     missed_ticks: int = 0
 
 
-class EstopCommand(msgspec.Struct, frozen=True, kw_only=True):
-    """An operator's e-stop or its reset. A stop needs no permission; a reset is always explicit."""
+class StopCommand(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
+    """Stop the arm and latch that. Needs no permission."""
 
-    stop: bool
     who: str
     why: str = ""
-    after_stops: int | None = None
-    """A reset counts only while `EstopLatch.stops` is this number; None: always."""
-    deadline_s: float = math.inf
-    """A reset counts only until then, steady clock."""
+    request_id: str = ""
+    """A repeat of a stop of the present latch changes nothing; empty: always a new stop."""
+
+
+class ResetCommand(msgspec.Struct, frozen=True, kw_only=True, tag="reset"):
+    """Reset the stop that the sender has seen, and no other."""
+
+    who: str
+    stop_id: str
+    nonce: str
+    """Of a state that the robot published within the last `estop_latch.NONCE_LIFETIME_S`."""
+    why: str = ""
+    token: str = ""
+
+
+class StartCommand(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
+    """Let an arm move that was reset: a reset alone never starts motion."""
+
+    who: str
+    stop_id: str
+    """The stop that was reset."""
+
+
+EstopCommand = StopCommand | ResetCommand | StartCommand
+
+
+class EstopState(msgspec.Struct, frozen=True, kw_only=True):
+    """The e-stop latch of one robot."""
+
+    latched: bool
+    on_disk: bool
+    """A restart of the safety process would find what is said here."""
+    start_required: bool
+    """It was reset, and stands until a separate start. Real arms only."""
+    hardware_stop: bool
+    """A stop input says stop at present; no reset is taken meanwhile."""
+    since_ns: int
+    """Wall clock; 0 when it was neither latched nor reset ever."""
+    who: str
+    """Who latched or reset it."""
+    why: str
+    stop_id: str
+    """Random name of the newest stop, also after its reset; empty before the first."""
+    request_id: str
+    """Of that stop; may be empty."""
+    nonce: str
+
+
+class EstopAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an `EstopCommand`."""
+
+    success: bool
+    """A stop holds and is on disk; or a reset, or a start, has been carried out."""
+    message: str
+    state: EstopState
 
 
 T = TypeVar("T", bound=msgspec.Struct)

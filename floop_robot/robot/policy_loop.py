@@ -169,9 +169,11 @@ class PolicyLoop:
         self._publish_view(now_s, conditions)
 
     def _may_reset(self, now_s: float) -> bool:
-        """Whether a reset may be requested: it moves the arm, so not during an e-stop or while safety is silent."""
+        """Whether an episode reset may be requested: it moves the arm, so not while that must stand or safety is silent."""
         safety = self._safety
-        return safety is not None and not safety.estop and now_s - safety.mono_s <= self._settings.observation_timeout_s
+        if safety is None or safety.estop or safety.mode is SafetyMode.START_REQUIRED:
+            return False
+        return now_s - safety.mono_s <= self._settings.observation_timeout_s
 
     def _handle_end_request(self, now_s: float) -> None:
         """End the running episode if that was requested."""
@@ -200,6 +202,7 @@ class PolicyLoop:
                 robot_age_s=now_s - robot.mono_s if robot else math.inf,
                 safety_age_s=now_s - safety.mono_s if safety else math.inf,
                 estop=safety.estop if safety else False,
+                start_required=conditions.start_required,
             )
         )
 
@@ -238,6 +241,7 @@ class PolicyLoop:
             driver_phase=robot.phase if robot else Phase.RESETTING,
             is_recent=bool(robot and safety and now_s - min(robot.mono_s, safety.mono_s) <= timeout),
             is_stopped=safety is None or safety.estop or safety.mode is SafetyMode.WAITING,
+            start_required=safety is not None and safety.mode is SafetyMode.START_REQUIRED,
             has_object=bool(robot and robot.object),
             has_policy=self._policy is not None,
             accepts_episodes=self.accepts_episodes,

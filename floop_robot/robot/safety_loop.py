@@ -7,12 +7,15 @@ rest and stays there.
 from __future__ import annotations
 
 import math
+import time
 from typing import Final, Protocol, TypeVar
 
 import msgspec
 
 from floop_robot.robot.controller import GRIP_FORCE_N
+from floop_robot.robot.estop_interface import EstopInterface, Verdict
 from floop_robot.robot.estop_latch import EstopLatch, EstopLatchWriter
+from floop_robot.robot.following_error import FollowingError, FollowingErrorSettings
 from floop_robot.robot.limiter import LimitedCommand, SafetyLimiter, ticks_of
 from floop_robot.robot.messages import (
     Cause,
@@ -21,9 +24,12 @@ from floop_robot.robot.messages import (
     JointCommand,
     JointTarget,
     Phase,
+    ResetCommand,
     RobotState,
     SafetyMode,
     SafetyState,
+    StartCommand,
+    StopCommand,
 )
 from floop_robot.robot.watchdog import Reaction, WatchdogSettings, react
 from floop_robot.spec.robot_model import RobotModel
@@ -68,11 +74,16 @@ class SafetyCore:
         policy_rate_hz: float,
         observation_timeout_s: float,
         latch: EstopLatch | None = None,
+        following_error: FollowingErrorSettings | None = None,
     ) -> None:
+        """`following_error` None: nobody watches whether the arm follows, because its driver tells of its stops."""
         self._model = model
         self._limiter = SafetyLimiter(model, servo_rate_hz, ticks_of(servo_rate_hz, policy_rate_hz))
         self._settings = WatchdogSettings.of(policy_rate_hz, observation_timeout_s)
         self.latch = latch or EstopLatch()
+        self._following = (
+            FollowingError(model.joint_names, servo_rate_hz, following_error) if following_error else None
+        )
         self._state: RobotState | None = None
         self._target: JointTarget | None = None
         self._is_synced = False
@@ -101,7 +112,7 @@ class SafetyCore:
         previous, self._state = self._state, state
         if state.phase is Phase.RESETTING or previous is None or _is_restarted(previous, state):
             self._is_synced, self._target = False, None
-        if not self._is_synced and state.phase is Phase.READY and not self.latch.is_set:
+        if not self._is_synced and state.phase is Phase.READY and not self.latch.blocks:
             self._limiter.reset(state.q_rad, state.dq_rad_s)
             self._is_synced, self._moving = True, any(state.dq_rad_s)
             self._take_gripper(state)
@@ -123,27 +134,35 @@ class SafetyCore:
         if self._state is not None and self._is_synced and target.episode == self._state.episode:
             self._target = target
 
-    def apply_command(self, command: EstopCommand) -> None:
-        """Apply an e-stop or its reset. After a reset the arm waits for a target made after it.
+    def apply_command(self, command: EstopCommand, now_s: float, held: str = "") -> Verdict:
+        """Apply a stop, a reset or a start; `held` names a stop input that says stop at present.
 
-        Commands then start from where the arm is: somebody may have moved it while it was stopped.
+        Once it may move, the arm waits for a target made after that. Commands then start from where the arm is:
+        somebody may have moved it while it was stopped.
         """
-        was_set = self.latch.is_set
-        if not self.latch.apply(command):
-            return
-        if command.stop:
-            if not was_set and self._is_synced and self._state is not None:
-                self._stopped_at_m = self._state.gripper_width_m
-            return
-        if was_set:
+        blocked, was_set = self.latch.blocks, self.latch.is_set
+        match command:
+            case StopCommand():
+                self.latch.stop(command)
+                if not was_set and self._is_synced and self._state is not None:
+                    self._stopped_at_m = self._state.gripper_width_m
+                return True, "stopped"
+            case ResetCommand():
+                verdict = self.latch.reset(command, now_s, held)
+            case StartCommand():
+                verdict = self.latch.start(command)
+        if blocked and verdict[0]:
             self._is_synced = False
-        self._fault, self._target, self._not_before_s = "", None, math.inf  # set to the time of the next tick
+            self._fault, self._target, self._not_before_s = "", None, math.inf  # set to the time of the next tick
+        return verdict
 
     def tick(self, now_s: float) -> tuple[JointCommand | None, SafetyState]:
         """One servo tick: the command (None: send none) and the state of safety."""
         self._ticks += 1
         self._not_before_s = min(self._not_before_s, now_s)
+        self.latch.renew_nonce(now_s)
         state, target = self._state, self._target
+        self._watch_following(now_s)
         reaction = react(
             self._settings,
             self.latch.is_set,
@@ -155,7 +174,7 @@ class SafetyCore:
             self._is_synced = False
         if not self._is_synced:
             if not self.latch.is_set:
-                reaction = Reaction(SafetyMode.WAITING)
+                reaction = Reaction(SafetyMode.START_REQUIRED if self.latch.blocks else SafetyMode.WAITING)
             return None, self._report(now_s, reaction.mode, Cause.NONE)
         if reaction.cause is Cause.STALE_STATE:
             self._target, self._not_before_s = None, now_s  # wait for states, and for a target made from them
@@ -168,6 +187,17 @@ class SafetyCore:
         if cause is Cause.NONFINITE:
             mode, self._fault = SafetyMode.HOLDING, "target is not finite or has the wrong number of joints"
         return self._command(now_s, limited), self._report(now_s, mode, cause)
+
+    def _watch_following(self, now_s: float) -> None:
+        """Stop an arm that does not go where it is commanded: its own e-stop may hold it, or something in its way."""
+        state, watch = self._state, self._following
+        if watch is None:
+            return
+        is_fresh = state is not None and now_s - state.mono_s <= self._settings.observation_timeout_s
+        if state is None or not is_fresh or not self._is_synced or self.latch.is_set:
+            watch.clear()
+        elif why := watch.check(self._limiter.q, state.q_rad):
+            self.apply_command(StopCommand(who="safety", why=why), now_s)
 
     def _limited(self, reaction: Reaction) -> LimitedCommand:
         if reaction.cause is Cause.ESTOP:
@@ -215,7 +245,6 @@ class SafetyLink(msgspec.Struct, frozen=True):
 
     states: MessageSubscriber[RobotState]
     targets: MessageSubscriber[JointTarget]
-    estop_commands: MessageSubscriber[EstopCommand]
     commands: MessagePublisher[JointCommand]
     reports: MessagePublisher[SafetyState]
 
@@ -223,15 +252,15 @@ class SafetyLink(msgspec.Struct, frozen=True):
 class SafetyLoop:
     """Moves messages between links and core; a `RateLoop` calls `tick` at servo rate."""
 
-    def __init__(self, core: SafetyCore, link: SafetyLink) -> None:
+    def __init__(self, core: SafetyCore, link: SafetyLink, estop: EstopInterface | None = None) -> None:
         self.core, self._link = core, link
+        self.estop = estop or EstopInterface(core.latch)
         self.last: SafetyState | None = None
         self.latch_writer = EstopLatchWriter(core.latch)
 
     def tick(self, now_s: float) -> None:
         """One servo tick."""
-        while (command := self._link.estop_commands.receive()) is not None:
-            self.core.apply_command(command)
+        self.estop.carry_out(lambda command: self.core.apply_command(command, now_s, self.estop.held()))
         if (state := self._link.states.receive()) is not None:
             self.core.take_state(state)
         if (target := self._link.targets.receive()) is not None:
@@ -244,9 +273,7 @@ class SafetyLoop:
 
     def close(self) -> None:
         """Apply the stops that arrived after the last tick, and give the latch 1 s to be saved."""
-        while (command := self._link.estop_commands.receive()) is not None:
-            if command.stop:
-                self.core.apply_command(command)
+        self.estop.carry_out(lambda command: self.core.apply_command(command, time.monotonic()), only_stops=True)
         self.latch_writer.close()
 
 

@@ -12,7 +12,9 @@ import time
 from typing import Final
 
 from floop_robot.robot.episode_state_machine import EpisodeState
+from floop_robot.robot.estop_socket import ReadEstop, ask_robot
 from floop_robot.robot.loop_interface import EndRequest, LoopInterface
+from floop_robot.robot.messages import StartCommand
 from floop_robot.services.policy import INACTIVE, PolicyProcess
 from floop_robot.spec.bounds import MAX_INT
 from floop_robot.spec.errors import CallRefused
@@ -35,14 +37,28 @@ def check_start(process: PolicyProcess, interface: LoopInterface) -> None:
     view, drain = process.view, process.drain_state
     if view.state is EpisodeState.RUNNING:
         raise CallRefused(f"episode {view.episode} is running")
-    if interface.auto_start and not drain.hold:
+    if interface.auto_start and not drain.hold and not view.start_required:
         raise CallRefused("episodes start by themselves here: the parameter episode_start is 'auto'")
     if view.estop:
-        raise CallRefused("the e-stop is latched; reset it with set_estop")
+        raise CallRefused("the e-stop is latched; reset it with reset_estop")
     if drain.drained:
         raise CallRefused(f"the robot is {drain.pause_reason}")
-    if not drain.hold and view.state is not EpisodeState.WAITING:
+    if not drain.hold and not view.start_required and view.state is not EpisodeState.WAITING:
         raise CallRefused(f"the driver is not ready: {process.waiting_reason(view)}")
+
+
+def start_after_reset(process: PolicyProcess, who: str) -> bool:
+    """Let an arm move that was reset; returns whether it needed that. Waits for its safety process: not for an executor.
+
+    Raises `StorageError` when safety does not answer, `CallRefused` when the arm was stopped again.
+    """
+    run_dir = process.arguments.run_dir
+    state = ask_robot(run_dir, process.robot, ReadEstop()).state
+    if state.start_required:
+        answer = ask_robot(run_dir, process.robot, StartCommand(who=who, stop_id=state.stop_id))
+        if not answer.success:
+            raise CallRefused(answer.message)
+    return state.start_required
 
 
 def has_begun(process: PolicyProcess, episode: int) -> bool:

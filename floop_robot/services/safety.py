@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
+from pathlib import Path
 
 import msgspec
 
+from floop_robot.robot.estop_interface import EstopInterface
 from floop_robot.robot.estop_latch import EstopLatch
+from floop_robot.robot.estop_socket import LATCH_FILE, EstopServer
+from floop_robot.robot.following_error import FollowingErrorSettings
 from floop_robot.robot.ipc import IpcLinks, link_folder
 from floop_robot.robot.messages import (
     Interventions,
     SafetyMode,
 )
+from floop_robot.robot.operators import OperatorTokens
 from floop_robot.robot.rate_loop import RateLoop, RateStats, use_realtime_priority
 from floop_robot.robot.safety_loop import SafetyCore, SafetyLink, SafetyLoop
 from floop_robot.services.diagnostics import ERROR, OK, WARN, DiagnosticItem, rate_diagnostics
@@ -41,11 +47,12 @@ class SafetyProcess:
     def __init__(
         self,
         arguments: RobotArguments,
-        latch: EstopLatch,
+        estop: EstopInterface,
         link: SafetyLink,
         phase_s: float | None = None,
         *,
         simulated: bool = True,
+        following_error: FollowingErrorSettings | None = None,
     ) -> None:
         """`phase_s`: the loop's place on the host's beat (`RateLoop`); `simulated`: the arm is no real one."""
         self._simulated = simulated
@@ -56,9 +63,10 @@ class SafetyProcess:
             rate_hz,
             get_task(config.task).spec.policy_rate_hz,
             config.robot.observation_timeout_s,
-            latch,
+            estop.latch,
+            following_error,
         )
-        self.servo = SafetyLoop(core, link)
+        self.servo = SafetyLoop(core, link, estop)
         self.loop = RateLoop(rate_hz, self.servo.tick, "servo", phase_s, realtime=True)
 
     def __enter__(self) -> SafetyProcess:
@@ -108,22 +116,24 @@ def _safety_item(servo: SafetyLoop) -> DiagnosticItem:
     )
 
 
-def open_latch(arguments: RobotArguments) -> EstopLatch:
-    """The robot's stop latch, as its last safety process left it."""
-    return EstopLatch(link_folder(arguments.run_dir, arguments.robot) / "stopped")
+def open_estop(arguments: RobotArguments, *, is_real: bool = False) -> EstopInterface:
+    """The robot's e-stop, as its last safety process left it. Call it once no other process has the arm."""
+    latch = EstopLatch(link_folder(arguments.run_dir, arguments.robot) / LATCH_FILE, is_real=is_real)
+    operators = arguments.config.operators
+    return EstopInterface(latch, OperatorTokens(Path(operators) if operators else None, required=is_real))
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run until SIGINT or SIGTERM."""
     stop = stop_on_signals()
     arguments = parse("safety", __doc__ or "", argv)
-    latch = open_latch(arguments)
+    folder = link_folder(arguments.run_dir, arguments.robot)
     raise_priority(NICE)
     use_realtime_priority()
-    with IpcLinks(link_folder(arguments.run_dir, arguments.robot)) as ipc:
-        link = SafetyLink(
-            ipc.states_in(), ipc.targets_in(), ipc.estop_commands_in(), ipc.commands_out(), ipc.reports_out()
-        )
-        with SafetyProcess(arguments, latch, link) as process:
+    with IpcLinks(folder) as ipc:
+        link = SafetyLink(ipc.states_in(), ipc.targets_in(), ipc.commands_out(), ipc.reports_out())
+        estop = open_estop(arguments)
+        process = SafetyProcess(arguments, estop, link, following_error=FollowingErrorSettings())
+        with process, closing(EstopServer(folder, estop)):
             process.run(stop)
     return 0

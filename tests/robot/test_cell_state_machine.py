@@ -14,9 +14,10 @@ from floop_robot.robot.cell_state_machine import (
     CellStage,
     CellStateMachine,
 )
-from floop_robot.robot.messages import EstopCommand, JointTarget, PerceivedObject, Phase, RobotState
+from floop_robot.robot.messages import JointTarget, PerceivedObject, Phase, RobotState
 from floop_robot.robot.safety_loop import SafetyCore
 from floop_robot.spec.robot_model import load_robot
+from tests.support.estop_commands import reset_of, stop
 
 MODEL = load_robot("panda")
 RATE_HZ = 12.5
@@ -94,12 +95,12 @@ def test_after_a_stop_the_arm_goes_home_slowly_from_where_somebody_has_put_it(mo
     servo(40, 10.0)
     assert AWAY[0] - 0.3 < at[0] < AWAY[0]
     undisturbed = fastest
-    safety.apply_command(EstopCommand(stop=True, who="ann"))
+    safety.apply_command(stop(), 11.0)
     servo(20, 11.0)
     at[0] += moved_rad
     put = at[0]
     servo(20, 12.0)
-    safety.apply_command(EstopCommand(stop=False, who="ann"))
+    assert safety.apply_command(reset_of(safety.latch), 13.0)[0]
     servo(100, 13.0)
     assert fastest <= 2.5 * undisturbed  # it may have begun two steps ahead; from where it was stopped it would be five
     assert at[0] < put  # on its way

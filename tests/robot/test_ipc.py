@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 import zmq
 
+from floop_robot.robot.estop_socket import LATCH_FILE, ReadEstop, ask_robot
 from floop_robot.robot.ipc import IpcLinks, LatestReceiver, link_folder
-from floop_robot.robot.messages import EstopCommand, JointTarget, SafetyMode, SafetyState
+from floop_robot.robot.messages import JointTarget, ResetCommand, SafetyMode, SafetyState
 from floop_robot.spec.errors import StorageError
+from tests.support.estop_commands import stop
 from tests.support.waiting import wait_for
 
+ROBOT = "robot_1"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -49,7 +52,7 @@ Start = Callable[[str], Peer]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return link_folder(tmp_path, "robot_1")
+    return link_folder(tmp_path, ROBOT)
 
 
 @pytest.fixture
@@ -113,7 +116,7 @@ def test_a_killed_driver_stops_the_arm_and_its_successor_is_taken_over(
     wait_for(is_in(reports, SafetyMode.STOPPING), what="a stop")
     start("driver")
     wait_for(is_in(reports, SafetyMode.FOLLOWING), what="following again")
-    assert not (folder / "stopped").exists(), "a silent driver is no e-stop"
+    assert not (folder / LATCH_FILE).exists(), "a silent driver is no e-stop"
 
 
 def test_a_killed_safety_process_comes_back_into_motion(start: Start, links: IpcLinks) -> None:
@@ -135,22 +138,24 @@ def test_a_killed_safety_process_comes_back_into_motion(start: Start, links: Ipc
     wait_for(moved, what="motion")
 
 
-def test_a_stop_outlives_a_killed_safety_process(start: Start, links: IpcLinks, folder: Path) -> None:
+def test_a_stop_outlives_a_killed_safety_process(start: Start, links: IpcLinks, tmp_path: Path) -> None:
     reports = links.reports_in()
     start("driver")
     safety = start("safety")
     start("policy")
     wait_for(is_in(reports, SafetyMode.FOLLOWING), what="following")
-    with IpcLinks(folder) as operator:
-        operator.estop_commands_out().send(EstopCommand(stop=True, who="operator"))
+    stopped = ask_robot(tmp_path, ROBOT, stop("operator"))
+    assert stopped.success and stopped.state.on_disk
     wait_for(is_in(reports, SafetyMode.ESTOP), what="the stop")
-    wait_for((folder / "stopped").exists, what="the latch on disk")
     safety.kill()
     start("safety")
     wait_for(lambda: newest(reports).tick > 5 and newest(reports).estop, what="a stop that lasted")
-    orders = links.estop_commands_out()
-    orders.send(EstopCommand(stop=False, who="operator"))
-    wait_for(is_in(reports, SafetyMode.FOLLOWING), what="following after the release")
+    state = ask_robot(tmp_path, ROBOT, ReadEstop()).state
+    assert state.latched and state.stop_id != stopped.state.stop_id
+    old = ResetCommand(who="operator", stop_id=stopped.state.stop_id, nonce=state.nonce)
+    assert not ask_robot(tmp_path, ROBOT, old).success
+    assert ask_robot(tmp_path, ROBOT, ResetCommand(who="operator", stop_id=state.stop_id, nonce=state.nonce)).success
+    wait_for(is_in(reports, SafetyMode.FOLLOWING), what="following after the reset")
     assert not newest(reports).estop
 
 
@@ -192,22 +197,6 @@ def test_sending_to_nobody_never_waits(folder: Path) -> None:
         for i in range(20_000):
             out.send(target(i))
         assert time.monotonic() - start_s < 5.0
-
-
-def test_all_estop_commands_arrive_in_order(folder: Path) -> None:
-    with IpcLinks(folder) as safety, IpcLinks(folder) as operator:
-        orders, out = safety.estop_commands_in(), operator.estop_commands_out()
-        for i in range(50):
-            out.send(EstopCommand(stop=i % 2 == 0, who=str(i)))
-        seen: list[EstopCommand] = []
-
-        def all_here() -> bool:
-            while (order := orders.receive()) is not None:
-                seen.append(order)
-            return len(seen) == 50
-
-        wait_for(all_here, what="all orders")
-        assert [o.who for o in seen] == [str(i) for i in range(50)]
 
 
 def test_rubbish_is_counted_and_dropped(folder: Path) -> None:

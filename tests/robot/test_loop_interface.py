@@ -12,12 +12,12 @@ from floop_envs.expert import Expert
 from floop_envs.scenarios import TrainingScenarios
 from floop_robot.robot.episode_state_machine import EpisodeState
 from floop_robot.robot.loop_interface import EndRequest, EpisodeReport, LoopInterface, StartRequest
-from floop_robot.robot.messages import EstopCommand
 from floop_robot.spec.records import OutcomeCode
 from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.scenario import OBJECT_CLASSES
 from floop_robot.spec.tasks import get_task
 from tests.support.control_loop_rig import TICKS_PER_STEP, Rig
+from tests.support.estop_commands import stop
 
 TASK = "floop/Pick-v0"
 RULES = get_task(TASK)
@@ -175,7 +175,7 @@ def test_on_change_is_called_for_changes_only(on_request: Rig, changes: list[str
 
 def test_view_and_report_name_what_is_missing_and_why_it_ended(rig: Rig) -> None:
     steps(rig, 3)
-    rig.estop_commands.send(EstopCommand(stop=True, who="ann"))
+    rig.estop.submit(stop())
     run_until(rig, lambda: rig.sink.ends)
     (report,) = reports(rig)
     assert "e-stop is latched" in report.why

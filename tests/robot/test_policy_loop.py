@@ -13,13 +13,14 @@ from floop_envs.env import make_env
 from floop_envs.expert import Expert
 from floop_envs.scenarios import TrainingScenarios
 from floop_robot.robot.episode_state_machine import EpisodeState
-from floop_robot.robot.messages import EstopCommand, PerceivedObject, Phase, SafetyMode
+from floop_robot.robot.messages import PerceivedObject, Phase, SafetyMode
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.records import OutcomeCode
 from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.scenario import Scenario
 from floop_robot.spec.tasks import get_task
 from tests.support.control_loop_rig import SAMPLE, TICKS_PER_STEP, Rig
+from tests.support.estop_commands import reset_of, stop
 
 TASK = "floop/Pick-v0"
 RULES = get_task(TASK)
@@ -150,17 +151,17 @@ def test_a_robot_state_nobody_can_act_on_costs_no_policy(rig: Rig, bad: dict[str
 
 def test_a_stop_aborts_and_the_arm_stands_until_the_reset(rig: Rig) -> None:
     run_until(rig, lambda: len(rig.sink.transitions) == 4)
-    rig.estop_commands.send(EstopCommand(stop=True, who="operator"))
+    rig.estop.submit(stop("operator"))
     rig.run(40)
     assert rig.sink.ends[-1].outcome is OutcomeCode.ABORTED
     assert rig.safety.last is not None
     assert rig.safety.last.mode is SafetyMode.ESTOP
     assert not any(rig.commands[-1].dq_rad_s)
     ended = len(rig.sink.ends)
-    rig.estop_commands.send(EstopCommand(stop=True, who="operator"))
+    rig.estop.submit(stop("operator"))
     rig.run(200)
     assert len(rig.sink.ends) == ended
-    rig.estop_commands.send(EstopCommand(stop=False, who="operator"))
+    rig.estop.submit(reset_of(rig.estop.latch, "operator"))
     run_until(rig, lambda: len(rig.sink.ends) == ended + 1)
     assert rig.sink.ends[-1].outcome is OutcomeCode.SUCCESS
 

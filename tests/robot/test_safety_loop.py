@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from floop_robot.robot.messages import Cause, EstopCommand, JointTarget, Phase, RobotState, SafetyMode
+from floop_robot.robot.messages import Cause, JointTarget, Phase, RobotState, SafetyMode
 from floop_robot.robot.safety_loop import SafetyCore
 from floop_robot.spec.robot_model import load_robot
+from tests.support.estop_commands import reset_of, stop
 from tests.support.limit_violations import worst_violation
 
 MODEL = load_robot("panda")
@@ -46,6 +47,12 @@ class Clocked:
         if alive:
             self.core.take_state(state(self.n, self.now_s, **changes))
         return self.core.tick(self.now_s)
+
+    def stop(self, who: str = "ann", **more: str) -> None:
+        assert self.core.apply_command(stop(who, **more), self.now_s) == (True, "stopped")
+
+    def reset(self, **changes: str) -> tuple[bool, str]:
+        return self.core.apply_command(reset_of(self.core.latch, **changes), self.now_s)
 
 
 @pytest.fixture
@@ -156,7 +163,7 @@ def test_a_stop_latches_until_the_reset(safety: Clocked) -> None:
         for _ in range(4):
             before = safety.tick()[0]
     assert any(before.dq_rad_s)
-    safety.core.apply_command(EstopCommand(stop=True, who="ann", why="test"))
+    safety.stop(why="test")
     at_once = safety.tick()[0]
     assert at_once.q_rad == before.q_rad
     assert not any(at_once.dq_rad_s)
@@ -171,8 +178,8 @@ def test_a_stop_latches_until_the_reset(safety: Clocked) -> None:
     assert report.fault == "stopped by ann: test"
     assert report.interventions.estop > 0
     assert not any(command.dq_rad_s)
-    safety.core.apply_command(EstopCommand(stop=False, who="ann"))
-    safety.core.take_target(target(8, safety.now_s, goal))  # was on its way when the stop was released
+    safety.reset()
+    safety.core.take_target(target(8, safety.now_s, goal))  # was on its way when the stop was reset
     standing = safety.tick(q_rad=stopped.q_rad)[0].q_rad
     assert standing == command.q_rad  # released, but nothing moves before a new target
     safety.core.take_target(target(8, safety.now_s - 0.01, goal))
@@ -232,7 +239,7 @@ def test_whatever_happens_the_commands_stay_inside_the_limits(script: list[tuple
             if event == "release" and safety.core.latch.is_set:
                 commands = []  # it begins anew where the arm is
                 pieces.append(commands)
-            safety.core.apply_command(EstopCommand(stop=event == "stop", who="x"))
+            safety.stop() if event == "stop" else safety.reset()
         for _ in range(ticks):
             command, report = safety.tick(alive=event != "silence")
             if command is None:
@@ -247,40 +254,40 @@ def test_whatever_happens_the_commands_stay_inside_the_limits(script: list[tuple
 
 
 def test_a_stopped_arm_is_not_commanded_before_its_reset(safety: Clocked) -> None:
-    safety.core.apply_command(EstopCommand(stop=True, who="ann"))
+    safety.stop()
     elsewhere = tuple(q + 0.1 for q in HOME)  # somebody pushed it aside
     for _ in range(3):
         command, report = safety.tick(q_rad=elsewhere)
         assert command is None
         assert report.mode is SafetyMode.ESTOP
-    safety.core.apply_command(EstopCommand(stop=False, who="ann"))
+    safety.reset()
     assert safety.tick(q_rad=elsewhere)[0].q_rad == elsewhere
 
 
 def test_an_arm_that_was_moved_while_stopped_is_taken_over_where_it_is(safety: Clocked) -> None:
     safety.tick()
-    safety.core.apply_command(EstopCommand(stop=True, who="ann"))
+    safety.stop()
     elsewhere = tuple(q + 0.1 for q in HOME)  # by its pendant, or by hand
     for _ in range(3):
         assert safety.tick(q_rad=elsewhere)[0].q_rad == HOME
-    safety.core.apply_command(EstopCommand(stop=False, who="ann"))
+    safety.reset()
     for _ in range(5):
         assert safety.tick(q_rad=elsewhere)[0].q_rad == elsewhere  # not back to where it was stopped
-    safety.core.apply_command(EstopCommand(stop=False, who="ann"))  # nothing is latched: nothing begins anew
+    safety.reset()  # nothing is latched: nothing begins anew
     assert safety.tick()[0].q_rad == elsewhere
 
 
 def test_a_stopped_arm_is_left_to_its_driver_once_it_stands(safety: Clocked) -> None:
     safety.tick()
-    safety.core.apply_command(EstopCommand(stop=True, who="ann"))
+    safety.stop()
     commanded = [safety.tick()[0] for _ in range(100)]
     assert all(command is not None and command.q_rad == HOME for command in commanded[:45])
     assert commanded[60:] == [None] * 40
     elsewhere = tuple(q + 0.1 for q in HOME)
-    safety.core.apply_command(EstopCommand(stop=True, who="bob"))  # stopping again commands nothing either
+    safety.stop("bob")  # stopping again commands nothing either
     command, report = safety.tick(q_rad=elsewhere)
     assert (command, report.mode) == (None, SafetyMode.ESTOP)
-    safety.core.apply_command(EstopCommand(stop=False, who="ann"))
+    safety.reset()
     assert safety.tick(q_rad=elsewhere)[0].q_rad == elsewhere
 
 
@@ -292,18 +299,19 @@ def test_after_a_stop_the_gripper_goes_on_gripping_unless_somebody_opened_it(
     safety.tick(gripper_width_m=0.08)
     safety.core.take_target(target(1, safety.now_s, gripper_width_m=0.0))
     assert safety.tick(gripper_width_m=0.04)[0].gripper_width_m == 0.0  # it presses what is 4 cm wide
-    safety.core.apply_command(EstopCommand(stop=True, who="ann"))
+    safety.stop()
     for _ in range(100):
         safety.tick(gripper_width_m=found_m)
-    safety.core.apply_command(EstopCommand(stop=False, who="ann"))
+    safety.reset()
     assert safety.tick(gripper_width_m=found_m)[0].gripper_width_m == commanded_m
 
 
 def test_a_late_reset_changes_nothing(safety: Clocked) -> None:
     safety.tick()
-    safety.core.apply_command(EstopCommand(stop=True, who="ann"))
-    safety.core.apply_command(EstopCommand(stop=True, who="bob"))
-    safety.core.apply_command(EstopCommand(stop=False, who="ann", after_stops=1))
+    safety.stop()
+    seen = safety.core.latch.state().stop_id
+    safety.stop("bob")
+    assert not safety.reset(stop_id=seen)[0]
     for _ in range(3):
         command, report = safety.tick()
         assert report.mode is SafetyMode.ESTOP

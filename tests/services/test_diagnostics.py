@@ -7,15 +7,16 @@ from pathlib import Path
 import msgspec
 
 from floop_envs.expert import Expert
+from floop_robot.robot.estop_interface import EstopInterface
 from floop_robot.robot.estop_latch import EstopLatch
 from floop_robot.robot.loop_interface import LoopInterface
-from floop_robot.robot.messages import EstopCommand
 from floop_robot.robot.rate_loop import RateStats, Timing
 from floop_robot.robot.safety_loop import SafetyLink
 from floop_robot.services.diagnostics import ERROR, OK, WARN, DiagnosticItem, rate_diagnostics
 from floop_robot.services.policy import PolicyProcess
 from floop_robot.services.policy_diagnostics import policy_diagnostics
 from floop_robot.services.safety import SafetyProcess
+from tests.support.estop_commands import stop
 from tests.support.still_arm import Sink, Source, StillArm, arguments
 from tests.support.waiting import wait_for
 
@@ -75,12 +76,10 @@ def test_a_policy_process_reports_loop_policy_episodes_records_and_links(tmp_pat
 
 
 def test_safety_is_an_error_while_stopped(tmp_path: Path) -> None:
-    arm, commands = StillArm(), [EstopCommand(stop=True, who="ann", why="a hand in the cell")]
-    link = SafetyLink(
-        Source(arm.state), Source(lambda: None), Source(lambda: commands.pop() if commands else None),
-        Sink(lambda _: None), Sink(lambda _: None),
-    )  # fmt: skip
-    with SafetyProcess(arguments(tmp_path), EstopLatch(tmp_path / "stopped"), link) as process:
+    estop = EstopInterface(EstopLatch(tmp_path / "stopped"))
+    estop.submit(stop(why="a hand in the cell"))
+    link = SafetyLink(Source(StillArm().state), Source(lambda: None), Sink(lambda _: None), Sink(lambda _: None))
+    with SafetyProcess(arguments(tmp_path), estop, link) as process:
         assert process.diagnostics()[1].message == "starting"
         process.servo.tick(1.0)
         loop, safety = process.diagnostics()

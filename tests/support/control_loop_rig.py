@@ -9,7 +9,8 @@ import msgspec
 
 from floop_envs.world import SERVO_RATE_HZ, World
 from floop_robot.robot.episode_state_machine import EpisodeState
-from floop_robot.robot.messages import EstopCommand, JointCommand, Phase, RobotState
+from floop_robot.robot.following_error import FollowingErrorSettings
+from floop_robot.robot.messages import JointCommand, Phase, RobotState
 from floop_robot.robot.policy_buffer import PolicyActor, PolicyBuffer
 from floop_robot.robot.policy_loop import PolicyLink, PolicyLoop, PolicySettings
 from floop_robot.robot.safety_loop import SafetyCore, SafetyLink, SafetyLoop
@@ -74,13 +75,12 @@ class Rig:
         self.command: JointCommand | None = None
         states, policy_states = Queue[RobotState](), Queue[RobotState]()
         self._states = (states, policy_states)
-        self.targets, self.estop_commands = Queue[Any](), Queue[EstopCommand](None)
+        self.targets = Queue[Any]()
         self._commands, self._requests = Queue[JointCommand](), Queue[Any]()
         self.reports = Queue[Any]()
-        core = SafetyCore(model, SERVO_RATE_HZ, rules.spec.policy_rate_hz, 0.1)
-        self.safety = SafetyLoop(
-            core, SafetyLink(states, self.targets, self.estop_commands, self._commands, self.reports)
-        )
+        core = SafetyCore(model, SERVO_RATE_HZ, rules.spec.policy_rate_hz, 0.1, None, FollowingErrorSettings())
+        self.safety = SafetyLoop(core, SafetyLink(states, self.targets, self._commands, self.reports))
+        self.estop = self.safety.estop
         self.policy_buffer = PolicyBuffer()
         if actor is not None:
             self.policy_buffer.offer(1, actor)

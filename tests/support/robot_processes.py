@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from floop_robot.robot.estop_latch import EstopLatch
+from floop_robot.robot.estop_socket import LATCH_FILE, EstopServer
 from floop_robot.robot.ipc import IpcLinks
 from floop_robot.robot.messages import JointCommand, JointTarget, Phase, RobotState
 from floop_robot.robot.rate_loop import RateLoop
@@ -42,11 +43,10 @@ def driver(links: IpcLinks, folder: Path) -> RateLoop:
 
 
 def safety(links: IpcLinks, folder: Path) -> RateLoop:
-    core = SafetyCore(MODEL, 50.0, 12.5, 0.1, EstopLatch(folder / "stopped"))
-    link = SafetyLink(
-        links.states_in(), links.targets_in(), links.estop_commands_in(), links.commands_out(), links.reports_out()
-    )
+    core = SafetyCore(MODEL, 50.0, 12.5, 0.1, EstopLatch(folder / LATCH_FILE))
+    link = SafetyLink(links.states_in(), links.targets_in(), links.commands_out(), links.reports_out())
     loop = SafetyLoop(core, link)
+    EstopServer(folder, loop.estop)
     return RateLoop(50.0, loop.tick, "safety")
 
 

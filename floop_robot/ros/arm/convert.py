@@ -10,7 +10,6 @@ from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, Vector3
 from floop_interfaces import msg
 from floop_robot.robot.messages import (
     Cause,
-    EstopCommand,
     Interventions,
     JointTarget,
     PerceivedObject,
@@ -49,11 +48,6 @@ def target_to_cdr(writer: CdrWriter, target: JointTarget) -> bytes:
 def target_from_cdr(message: CdrMessage, _: float = 0.0) -> JointTarget:
     """From the topic `joint_target`. Its age is the sender's: both share the host's steady clock."""
     return JointTarget(**{name: message[name] for name in JointTarget.__struct_fields__})
-
-
-def stop_from_msg(message: msg.StopRequest, _: float = 0.0) -> EstopCommand:
-    """From the topics `estop` and `/fleet/estop`, which can only stop."""
-    return EstopCommand(stop=True, who=message.who or "unknown", why=message.why)
 
 
 def safety_to_msg(state: SafetyState, robot: str) -> msg.SafetyStatus:

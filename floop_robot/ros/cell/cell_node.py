@@ -75,7 +75,7 @@ class CellInterface:
         self._targets = RosPublisher(node, msg.JointTarget, topics.JOINT_TARGET, COMMAND, target_to_msg)
         self._phases = ChangePublisher(node, msg.EpisodeState, topics.DRIVER_EPISODE)
         self._state: RobotState | None = None
-        self._latches = RosSubscriber(node, msg.EstopState, topics.ESTOP_STATE, LATCHED, lambda m, _: m.latched)
+        self._latches = RosSubscriber(node, msg.EstopState, topics.ESTOP_STATE, LATCHED, _must_stand)
         self._is_stopped = False
         table = ((srv.ResetEpisode, topics.RESET_EPISODE, self._reset), (Trigger, topics.CELL_READY, self._confirm))
         create_services(node, table)
@@ -122,6 +122,10 @@ class CellInterface:
         if answer.success:
             self._confirmations.send(True)
         return answer
+
+
+def _must_stand(state: msg.EstopState, _: float) -> bool:
+    return bool(state.latched or state.start_required)
 
 
 def serve(ros: RosProcess) -> None:

@@ -26,8 +26,8 @@ from floop_robot.ros.node.stamps import header
 from floop_robot.ros.policy.policy_services import PolicyNodeInterface
 from floop_robot.ros.policy.policy_session import PolicySession
 from floop_robot.services.policy import INACTIVE
-from floop_robot.services.policy_commands import check_task, record_event
-from floop_robot.spec.errors import CallRefused
+from floop_robot.services.policy_commands import check_task, record_event, start_after_reset
+from floop_robot.spec.errors import CallRefused, FloopError
 from floop_robot.spec.records import OutcomeCode
 
 FEEDBACK_S: Final = 0.2
@@ -145,6 +145,14 @@ class ExecuteTaskServer:
     async def _carry_out(self, goal: _ActiveGoal) -> ExecuteTask.Result:
         view = goal.session.view
         goal.not_before = view.episode + (view.state is EpisodeState.RUNNING)
+        if view.start_required:
+            try:
+                await self._policy_node.condition.run_in_thread(
+                    lambda: start_after_reset(goal.session, goal.request.who)
+                )
+            except FloopError as refused:
+                goal.note = f"the arm was not started after its reset: {refused}"
+                return self._conclude(goal, None)
         if not goal.is_cancelled:  # a cancel may come before this begins, and its hold is to stay
             goal.session.drain_state.set_hold("")
             goal.interface.request_start(StartRequest(object_class=goal.request.object_class))

@@ -24,6 +24,7 @@ from floop_robot.services.policy_commands import (
     record_event,
     request_end,
     set_drain,
+    start_after_reset,
     write_label,
 )
 from floop_robot.spec.errors import CallRefused
@@ -85,16 +86,25 @@ class PolicyServices:
         if self._policy_node.has_goal:
             raise CallRefused("a task is being executed; cancel it first")
         check_start(session, interface)
-        number, timeout_s = session.view.episode, READY_S if session.drain_state.hold else STEPS_S
+        needs_start, answer.boot_id = session.view.start_required, session.boot_id
+        number, timeout_s = session.view.episode, READY_S if needs_start or session.drain_state.hold else STEPS_S
+        if needs_start:
+            await self._policy_node.condition.run_in_thread(lambda: start_after_reset(session, request.who))
+            record_event(session, "arm_started", f"after its reset, by {request.who}")
         session.drain_state.set_hold("")
+        if needs_start and interface.auto_start:
+            answer.message = "the arm is started after its reset; episodes go on by themselves"
+            answer.record = audit_entry(request.who, "start after the reset", version=session.view.version)
+            return
         interface.request_start(StartRequest())
         await self._policy_node.condition.wait_for(
             lambda: has_begun(session, number) or not session.is_active, timeout_s
         )
         if not has_begun(session, number):
             interface.cancel_start()
-            raise CallRefused(f"episode {number} did not start: {session.waiting_reason(session.view)}")
-        answer.boot_id, answer.episode = session.boot_id, number
+            started = "the arm is started after its reset, but " if needs_start else ""
+            raise CallRefused(f"{started}episode {number} did not start: {session.waiting_reason(session.view)}")
+        answer.episode = number
         answer.message = f"episode {number} runs"
         answer.record = audit_entry(request.who, f"start episode {number}", version=session.view.version)
         record_event(session, "episode_called", f"{number} by {request.who}")

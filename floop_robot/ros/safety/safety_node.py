@@ -8,14 +8,13 @@ from __future__ import annotations
 import sys
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from floop_interfaces import msg
+from floop_robot.robot.estop_socket import EstopServer
+from floop_robot.robot.following_error import FollowingErrorSettings
 from floop_robot.robot.ipc import Link, link_folder, sole_server
-from floop_robot.robot.operators import OperatorTokens
 from floop_robot.robot.rate_loop import use_realtime_priority
-from floop_robot.robot.reset_ids import ResetIds
 from floop_robot.robot.safety_loop import SafetyLink
 from floop_robot.ros.arm.convert import target_from_cdr
 from floop_robot.ros.arm.joint_commands import JointCommandPublisher
@@ -27,17 +26,19 @@ from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameter, Parameters
 from floop_robot.ros.node.qos import COMMAND
 from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, ROBOT, SAFETY_PHASE, phase_s, robot_arguments
-from floop_robot.ros.safety.estop_commands import EstopCommands
-from floop_robot.ros.safety.estop_service import EstopService
+from floop_robot.ros.safety.estop_services import EstopServices
 from floop_robot.ros.safety.safety_publisher import SafetyPublisher
-from floop_robot.services.safety import NICE, SafetyProcess, open_latch
+from floop_robot.services.safety import NICE, SafetyProcess, open_estop
 from floop_robot.services.supervision.fleet_description import missing_safeguards
 from floop_robot.services.supervision.priority import raise_priority
 from floop_robot.spec.driver_config import load_driver
 from floop_robot.spec.robot_model import load_robot
 
 SIMULATED: Final = Parameter(
-    "simulated", False, "The arm is a simulated one: without an operators' file, a name is enough to reset a stop."
+    "simulated",
+    False,
+    "The arm is a simulated one: without an operators' file, a name is enough to reset a stop, and after a reset it goes "
+    "on by itself.",
 )
 
 
@@ -54,28 +55,34 @@ def serve(ros: RosProcess) -> None:
     is_real = not parameters.get(SIMULATED)
     for line in missing_safeguards(config) if is_real else ():
         node.get_logger().warning(line)
-    tokens = OperatorTokens(Path(config.operators) if config.operators else None, required=is_real)
     folder = link_folder(arguments.run_dir, robot)
     with sole_server(folder, Link.COMMAND):
-        latch, commands = open_latch(arguments), EstopCommands(node)
-        reports = SafetyPublisher(node, robot, latch, lambda: process.loop.missed_ticks)
+        estop = open_estop(arguments, is_real=is_real)
+        reports = SafetyPublisher(node, robot, estop, lambda: process.loop.missed_ticks)
         link = SafetyLink(
             RobotStateSubscriber(node, model, driver, config.robot.observation_timeout_s, with_perception=False),
             CdrSubscriber(node, msg.JointTarget, topics.JOINT_TARGET, COMMAND, target_from_cdr),
-            commands,
             JointCommandPublisher(node, model, driver, rate_hz),
             reports,
         )
-        process = SafetyProcess(arguments, latch, link, phase_s(arguments, SAFETY_PHASE), simulated=not is_real)
-        service = EstopService(node, robot, commands, reports, tokens, ResetIds(folder / "releases"))
+        following = FollowingErrorSettings(driver.following_error_rad, driver.following_error_s)
+        process = SafetyProcess(
+            arguments,
+            estop,
+            link,
+            phase_s(arguments, SAFETY_PHASE),
+            simulated=not is_real,
+            following_error=None if driver.hardware_stop_topic else following,
+        )
+        services = EstopServices(node, robot, estop, reports, driver)
         health = DiagnosticsPublisher(
             node,
             robot,
             process.diagnostics,
         )
-        with process, ros.spinning(node), closing(service):
+        with process, ros.spinning(node), closing(services), closing(EstopServer(folder, estop)):
             process.run(ros.stop)
-        del service, health  # the node held them, too
+        del services, health  # the node held them, too
 
 
 main = partial(run, "safety_node", serve)

@@ -153,8 +153,10 @@ class SimTopics:
         is_reached = state is not None and state.episode == episode
         answer.phase = state.phase.value if state is not None and is_reached else Phase.RESETTING.value
         self._stop = self._stops.receive() or self._stop
-        if self._stop is not None and self._stop.latched and not is_reached:
-            answer.message = f"the arm is stopped: {self._stop.why or 'no reason given'}"
+        stop = self._stop
+        if stop is not None and (stop.latched or stop.start_required) and not is_reached:
+            does = "is stopped" if stop.latched else "was reset, and waits for a start"
+            answer.message = f"the arm {does}: {stop.why or 'no reason given'}"
         elif episode == 0:
             answer.message = NO_EPISODE
         else:

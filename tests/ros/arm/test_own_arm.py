@@ -21,10 +21,11 @@ pytest.importorskip("rclpy", reason=NO_ROS)
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from floop_interfaces import msg, srv
+from floop_interfaces import msg
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import EVENTS, LATCHED, SENSOR
-from tests.support.operator_tokens import TOKEN, WHO, operators_file
+from tests.support.operator_tokens import operators_file
+from tests.support.ros.estop_calls import reset_robot, start_robot, stop_robot
 from tests.support.ros.peer import Peer
 from tests.support.ros.robot_rig import ROBOT, RobotRig
 
@@ -69,6 +70,7 @@ def arm(tmp_path: Path, domain: int) -> Iterator[OwnArm]:
 
 
 def test_it_picks_goes_home_and_picks_the_next(arm: OwnArm) -> None:
+    start_robot(arm.peer)
     wait_for(lambda: len(arm.results) >= 1, 40.0)
     wait_for(lambda: sum(r.outcome == msg.EpisodeResult.OUTCOME_SUCCESS for r in arm.results) >= 1, 40.0)
     done = len(arm.results)
@@ -81,14 +83,20 @@ def test_it_picks_goes_home_and_picks_the_next(arm: OwnArm) -> None:
     wait_for(lambda: homing in [(p.episode, p.phase) for p in list(arm.phases)], 40.0, "a way home through safety")
 
     # A stop on the way holds for the cell's own motion, too.
-    request = srv.SetEstop.Request(stop=True, who="ann", why="test")
-    assert arm.peer.call(srv.SetEstop, f"/{ROBOT}/set_estop", request).success
+    assert stop_robot(arm.peer).success
     heard = len(arm.safety)
     wait_for(lambda: len(arm.safety) > heard + 50)
+    # Nor does a reset start motion; a restart of any process does not, either.
+    assert reset_robot(arm.peer).state.start_required
+    for node in ("policy_node", "cell_node", "safety_node"):
+        arm.rig.nodes[node].kill()
+        arm.rig.start_again(node)
+    seen = len(arm.safety)
+    wait_for(lambda: len(arm.safety) > seen + 100 and "start_required" in {s.mode for s in list(arm.safety)[seen:]})
     stopped = [s.q_rad for s in list(arm.safety)[heard:]]
     assert max(abs(a - b) for q in stopped for a, b in zip(q, stopped[0], strict=True)) < 1e-3
-    release = srv.SetEstop.Request(stop=False, who=WHO, token=TOKEN)
-    assert arm.peer.call(srv.SetEstop, f"/{ROBOT}/set_estop", release).success
+    assert {s.mode for s in list(arm.safety)[heard:]} == {"estop", "start_required"}
+    start_robot(arm.peer)
     done = len(arm.results)
     wait_for(lambda: len(arm.results) > done, 40.0)
     for name in ("policy_node", "cell_node", "safety_node"):
@@ -96,8 +104,9 @@ def test_it_picks_goes_home_and_picks_the_next(arm: OwnArm) -> None:
 
 
 def test_a_person_confirms_that_an_object_is_there(tmp_path: Path, domain: int) -> None:
-    arm = OwnArm(tmp_path, domain, "object_ready:=confirmed")
+    arm = OwnArm(tmp_path, domain, "object_ready:=confirmed", operators=operators_file(tmp_path))
     try:
+        start_robot(arm.peer)
         laying_out = "waits for an object"
         wait_for(lambda: arm.phases and arm.phases[-1].detail == laying_out, 30.0)
         before = time.monotonic()

@@ -30,7 +30,7 @@ MESSAGES = (
     msg.GripperState(header=header(), width_m=0.05, effort_n=-3.0),
     msg.PerceivedObject(header=header("base"), present=True, object_class="box"),
     msg.SafetyStatus(mode="holding", cause="none", q_rad=Q, target_seq=-1, estop=True, fault="x", missed_ticks=2**63),
-    msg.EstopState(latched=True, who="me", seal=7),
+    msg.EstopState(latched=True, who="me", stop_id="7"),
 )
 
 

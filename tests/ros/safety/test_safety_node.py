@@ -19,17 +19,21 @@ from tests.support.waiting import wait_for
 pytest.importorskip("rclpy", reason=NO_ROS)
 
 from floop_interfaces import msg, srv
+from floop_robot.robot.estop_interface import NOT_ON_DISK
+from floop_robot.robot.estop_latch import ALREADY_RESET, OLD_NONCE, OTHER_STOP, EstopLatch
+from floop_robot.robot.estop_socket import LATCH_FILE, ask_robot
 from floop_robot.robot.ipc import link_folder
+from floop_robot.robot.messages import ResetCommand, StopCommand
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import EVENTS
-from floop_robot.ros.safety.estop_service import GIVEN_BEFORE, STOPPED_SINCE
 from floop_robot.services.safety import SafetyStats
 from floop_robot.services.supervision.stats_file import read_stats
+from floop_robot.spec.errors import StorageError
 from floop_robot.spec.robot_model import load_robot
 from tests.support.operator_tokens import TOKEN, WHO, operators_file
 from tests.support.ros.peer import Peer
 from tests.support.ros.robot_rig import ROBOT, RobotRig
-from tests.support.ros.safety_rig import SafetyRig, name
+from tests.support.ros.safety_rig import WAYS, SafetyRig, name
 
 HOLD_S = 0.1
 STOP_S = 0.05
@@ -49,7 +53,7 @@ def cell(shared_cell: SafetyRig) -> SafetyRig:
     for process in (shared_cell.policy.process, shared_cell.driver.process):
         process.send_signal(signal.SIGCONT)  # a test that failed may have left them frozen
     shared_cell.policy.say("well")
-    assert shared_cell.set_estop(False).success
+    shared_cell.open_latch()
     shared_cell.wait_following()
     assert shared_cell.ticks[-1].fault == ""
     return shared_cell
@@ -115,30 +119,26 @@ def test_a_silent_driver_is_a_controlled_stop(cell: SafetyRig) -> None:
     cell.wait_following()
 
 
-@pytest.mark.parametrize("way", ["topic", "fleet topic", "service"])
+@pytest.mark.parametrize("way", WAYS)
 def test_a_stop_stands_at_once_and_latches(cell: SafetyRig, way: str) -> None:
-    # A publisher that safety has not found yet would lose its request.
-    wait_for(lambda: cell.peer.node.count_subscribers(name(topics.ESTOP)) == 1)
-    wait_for(lambda: cell.peer.node.count_subscribers(topics.FLEET_ESTOP) == 1)
     asked_s = cell.stop_by(way)
     stopped = cell.first(asked_s, mode="estop")
     assert stopped.time_s - asked_s <= STOP_S
     before = [t for t in cell.ticks if t.time_s < stopped.time_s][-1]
     assert stopped.q_rad == before.q_rad  # commanded velocity is zero from this very tick
-    wait_for(lambda: cell.latches[-1].latched)
-    assert (cell.latches[-1].robot, cell.latches[-1].who, cell.latches[-1].why) == ("robot_1", "ann", "test")
+    wait_for(lambda: cell.latch.latched and cell.latch.on_disk)
+    names = {"topic": topics.ESTOP, "fleet topic": topics.FLEET_ESTOP, "trigger": topics.ESTOP_TRIGGER}
+    assert (cell.latch.robot, cell.latch.who) == (ROBOT, names.get(way, "ann"))
     assert moves(cell, stopped.time_s) == 0
-
-    answer = cell.set_estop(False)
-    assert answer.success, answer.message
-    assert (answer.record.who, answer.record.what) == ("ann", "reset")
-    assert not answer.states[0].latched
+    stop_id = cell.latch.stop_id
+    assert stop_id
+    cell.open_latch()
     cell.wait_following()
+    assert not cell.latch.latched and cell.latch.stop_id == stop_id
 
 
 def test_nothing_but_a_reset_opens_the_latch(cell: SafetyRig) -> None:
     cell.stop_by("service")
-    wait_for(lambda: (cell.rig.run_dir / "links" / "robot_1" / "stopped").exists())
     since_s = time.time()
     for module, kindly in (("safety_node", False), ("safety_node", True), ("sim_robot_node", False)):
         heard = len(cell.ticks)
@@ -153,7 +153,7 @@ def test_nothing_but_a_reset_opens_the_latch(cell: SafetyRig) -> None:
         wait_for(lambda heard=heard: len(cell.ticks) > heard + 60)
     assert {t.mode for t in cell.ticks if t.time_s >= since_s} == {"estop"}
     assert "stopped by ann: test" in cell.ticks[-1].fault
-    assert cell.set_estop(False).success
+    cell.open_latch()
     cell.reset(episode=7)
     cell.wait_following()
 
@@ -163,7 +163,7 @@ def test_what_was_asked_for_before_the_reset_is_never_done(cell: SafetyRig) -> N
     cell.policy.process.send_signal(signal.SIGSTOP)  # its last targets are on their way or with safety already
     cell.wait_at_rest()  # an arm released while it still catches up with its last command is braked, and that moves it
     released_s = time.time()
-    assert cell.set_estop(False).success
+    cell.open_latch()
     begins = cell.first(released_s, mode="holding")  # where the arm is, give or take what its controller lags
     stopped = [t for t in cell.ticks if t.mode == "estop"][-1]
     assert begins.q_rad == pytest.approx(stopped.q_rad, abs=0.02)
@@ -174,18 +174,93 @@ def test_what_was_asked_for_before_the_reset_is_never_done(cell: SafetyRig) -> N
     cell.wait_following()
 
 
-def test_a_reset_repeated_after_another_stop_resets_nothing(cell: SafetyRig) -> None:
-    cell.stop_by("service")
-    first = cell.set_estop(False, call_id="a")
-    assert first.success
-    assert cell.set_estop(False, call_id="a") == first
-    cell.stop_by("service", who="bob")
-    again = cell.set_estop(False, call_id="a")
-    assert not again.success
-    assert again.message == f"{ROBOT} {STOPPED_SINCE}"
-    assert again.states[0].latched
-    assert cell.set_estop(True).states[0].who == "bob"
-    assert cell.set_estop(False, call_id="b").success
+def test_a_stop_is_answered_when_it_is_on_disk_and_a_repeat_changes_nothing(cell: SafetyRig) -> None:
+    first = cell.stop(request_id="a")
+    assert first.success and first.message == f"{ROBOT}: stopped"
+    assert first.state.latched and first.state.on_disk and first.state.request_id == "a"
+    assert EstopLatch(link_folder(cell.rig.run_dir, ROBOT) / LATCH_FILE).is_set
+    again = cell.stop("bob", request_id="a")
+    assert again.success and again.state.stop_id == first.state.stop_id
+    assert again.state.who == "ann"
+    other = cell.stop("bob", request_id="b")  # of an arm that is stopped
+    assert other.state.stop_id != first.state.stop_id
+    cell.restart("safety_node")
+    wait_for(lambda: cell.latch.latched and cell.latch.stop_id not in (first.state.stop_id, other.state.stop_id))
+    found = cell.latch.stop_id
+    assert cell.stop(request_id="b").state.stop_id == found  # of the present latch, also for the next process
+
+
+def test_a_reset_names_the_stop_and_a_fresh_nonce(cell: SafetyRig) -> None:
+    assert cell.stop().success
+    seen = wait_for(lambda: cell.latch if cell.latch.latched else None)
+    for changes, words in (
+        ({"stop_id": ""}, "stop_id is empty"),
+        ({"stop_id": "0" * 16}, OTHER_STOP),
+        ({"nonce": ""}, OLD_NONCE),
+        ({"nonce": "0" * 16}, OLD_NONCE),
+        ({"who": " "}, "say who asks"),
+    ):
+        answer = cell.reset_estop(**changes)
+        assert not answer.success and words in answer.message and answer.state.latched
+    assert cell.stop("bob").success
+    stale = cell.reset_estop(stop_id=seen.stop_id)
+    assert not stale.success and OTHER_STOP in stale.message
+    wait_for(lambda: cell.latch.stop_id != seen.stop_id)
+    done = cell.reset_estop()
+    assert done.success and not done.state.latched and not done.state.start_required
+    assert cell.reset_estop(nonce="").message == f"{ROBOT}: {ALREADY_RESET}"
+    cell.wait_following()
+    cell.stop("bob")
+    assert not cell.reset_estop(stop_id=done.state.stop_id, nonce=done.state.nonce).success  # a delayed repeat
+    cell.restart("safety_node")  # its successor has other nonces and another stop_id
+    assert not cell.reset_estop(stop_id=cell.latch.stop_id, nonce=done.state.nonce).success
+
+
+def test_the_nonce_is_renewed_each_second(cell: SafetyRig) -> None:
+    heard = len(cell.latches)
+    begin_s = time.monotonic()
+    wait_for(lambda: len({m.nonce for m in list(cell.latches)[heard:]}) == 4)
+    assert 2.0 < time.monotonic() - begin_s < 6.0
+
+
+def test_a_button_is_a_level(cell: SafetyRig) -> None:
+    cell.press("topic", False)
+    cell.press("topic")
+    wait_for(lambda: cell.latch.latched and cell.latch.hardware_stop)
+    stop_id = cell.latch.stop_id
+    cell.press("topic")  # the same level again: no rising edge
+    cell.press("fleet topic", False)  # another input
+    refused = cell.reset_estop()
+    assert not refused.success and f"{topics.ESTOP} still says stop" in refused.message
+    assert refused.state.stop_id == stop_id and refused.state.hardware_stop
+    cell.press("topic", False)
+    wait_for(lambda: not cell.latch.hardware_stop)
+    assert cell.latch.latched  # false never resets
+    cell.press("topic")
+    wait_for(lambda: cell.latch.stop_id != stop_id)
+    cell.open_latch()
+    cell.wait_following()
+
+
+def test_a_frozen_safety_process_takes_each_stop_and_no_old_reset(cell: SafetyRig) -> None:
+    """What waited for it: a stop by socket and by service, then a reset of the latch as it was before."""
+    assert cell.stop().success
+    seen = wait_for(lambda: cell.latch if cell.latch.latched else None)
+    cell.safety.process.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(StorageError, match="does not answer"):
+            ask_robot(cell.rig.run_dir, ROBOT, StopCommand(who="bob"))
+        late = srv.StopRobot.Request(who="eve")
+        stop = cell.peer.send(srv.StopRobot, name(topics.STOP), late)
+        given = {"stop_id": seen.stop_id, "nonce": seen.nonce, "who": "ann"}
+        reset = cell.peer.send(srv.ResetEstop, name(topics.RESET_ESTOP), srv.ResetEstop.Request(**given))
+    finally:
+        cell.safety.process.send_signal(signal.SIGCONT)
+    assert cell.peer.result(stop, 10.0).success
+    cell.peer.result(reset, 10.0)  # it may have come first: then the stops came after it
+    wait_for(lambda: cell.latch.latched and cell.latch.stop_id != seen.stop_id)
+    assert cell.latch.who.endswith("bob") or "bob" in cell.latch.who or "eve" in cell.latch.who
+    assert cell.ticks[-1].mode == "estop"
 
 
 def test_a_second_safety_process_is_refused_in_one_line(cell: SafetyRig) -> None:
@@ -198,62 +273,37 @@ def test_a_second_safety_process_is_refused_in_one_line(cell: SafetyRig) -> None
     assert "another process" in text[before:]
 
 
-def test_releasing_needs_the_operators_token(tmp_path: Path, domain: int) -> None:
+def test_a_reset_needs_the_operators_token(tmp_path: Path, domain: int) -> None:
     with SafetyRig(tmp_path, domain, operators=operators_file(tmp_path)) as cell:
         cell.start()
-        assert cell.set_estop(True, who="").success  # anyone may stop
+        assert cell.stop(who="").success  # anyone may stop
+        wait_for(lambda: cell.latch.latched)
         for who, token in (("ann", ""), ("ann", "guess"), ("bob", TOKEN), ("", TOKEN)):
-            answer = cell.set_estop(False, who=who, token=token)
+            answer = cell.reset_estop(who=who, token=token)
             assert not answer.success
-            assert answer.states[0].latched
-            assert "stays stopped" in answer.message
-        answer = cell.set_estop(False, token=TOKEN, call_id="a")
+            assert answer.state.latched
+        state = cell.latch
+        by_socket = ResetCommand(who="ann", stop_id=state.stop_id, nonce=state.nonce, token="guess")
+        assert not ask_robot(cell.rig.run_dir, ROBOT, by_socket).success
+        answer = cell.reset_estop(token=TOKEN)
         assert answer.success, answer.message
-        assert not cell.set_estop(False, token="guess", call_id="a").success
         cell.wait_following()
 
 
-def test_a_reset_names_what_it_resets(cell: SafetyRig) -> None:
-    cell.stop_by("service")
-    outdated = cell.latches[-1].seal
-    assert outdated
-    assert cell.set_estop(True, who="bob").success  # stopped again
-    wait_for(lambda: cell.latches[-1].seal != outdated)
-    answer = cell.set_estop(False, seal=outdated)
-    assert not answer.success
-    assert "out of date" in answer.message
-    assert answer.states[0].latched
-    assert not cell.set_estop(False, seal=12345).success
-    assert cell.set_estop(False, seal=cell.latches[-1].seal).success
-
-
-def test_a_reset_repeated_to_a_successor_resets_nothing(cell: SafetyRig) -> None:
-    cell.stop_by("service")
-    assert cell.set_estop(False, call_id="before the restart").success
-    cell.stop_by("service", who="bob")
-    cell.restart("safety_node")
-    again = cell.set_estop(False, call_id="before the restart")
-    assert not again.success
-    assert again.message == f"{ROBOT} stays stopped: {GIVEN_BEFORE}"
-    assert again.states[0].latched
-    assert cell.set_estop(False, call_id="after it").success
-    cell.wait_following()
-
-
-def test_a_disk_that_refuses_is_reported_and_changes_nothing(cell: SafetyRig) -> None:
-    latch = link_folder(cell.rig.run_dir, ROBOT) / "stopped"
+def test_a_disk_that_refuses_is_reported(cell: SafetyRig) -> None:
+    latch = link_folder(cell.rig.run_dir, ROBOT) / LATCH_FILE
+    latch.unlink(missing_ok=True)
     latch.mkdir()  # neither written nor removed
-    stopped = cell.set_estop(True)
-    assert stopped.success
-    assert stopped.states[0].latched
-    assert "a restart may forget it" in stopped.message
-    released = cell.set_estop(False)
-    assert released.success
-    assert not released.states[0].latched
-    assert "a restart may stop it again" in released.message
+    stopped = cell.stop()
+    assert not stopped.success
+    assert stopped.state.latched and not stopped.state.on_disk
+    assert stopped.message == f"{ROBOT}: stopped{NOT_ON_DISK}"
+    wait_for(lambda: cell.latch.stop_id == stopped.state.stop_id)
+    reset = cell.reset_estop()
+    assert reset.success
+    assert not reset.state.latched and NOT_ON_DISK in reset.message
     latch.rmdir()
-    assert cell.set_estop(True).message == f"{ROBOT} is stopped"
-    assert cell.set_estop(False).message == f"{ROBOT} is reset"
+    assert cell.stop().success
 
 
 def test_a_real_arm_is_reset_by_nobody_where_nobody_is_named(tmp_path: Path, domain: int) -> None:
@@ -261,12 +311,14 @@ def test_a_real_arm_is_reset_by_nobody_where_nobody_is_named(tmp_path: Path, dom
     try:
         rig.start("sim_robot_node")
         node = rig.start("safety_node")  # which does not know that this arm is simulated
-        call = f"/{ROBOT}/set_estop"
-        assert peer.call(srv.SetEstop, call, srv.SetEstop.Request(stop=True)).success
-        refused = peer.call(srv.SetEstop, call, srv.SetEstop.Request(stop=False, who=WHO, token=TOKEN))
+        first = peer.call(srv.StopRobot, name(topics.STOP), srv.StopRobot.Request())
+        assert first.success
+        assert "the computer was started" in first.state.why  # real arms start stopped
+        request = srv.ResetEstop.Request(stop_id=first.state.stop_id, nonce=first.state.nonce, who=WHO, token=TOKEN)
+        refused = peer.call(srv.ResetEstop, name(topics.RESET_ESTOP), request)
         assert not refused.success
         assert "no operators' file" in refused.message
-        assert refused.states[0].latched
+        assert refused.state.latched
         assert "nobody can reset the e-stop" in node.text
         figures = wait_for(lambda: read_stats(tmp_path / "run", f"{ROBOT}.safety", SafetyStats))
         assert [one.simulated for one in figures] == [False]  # `floop health` asks for no simulated arm

@@ -11,11 +11,12 @@ from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import JointState
 
 from floop_interfaces.msg import EpisodeResult, EpisodeState, PolicyStatus
-from floop_interfaces.srv import DrainRobot, EndEpisode, LabelEpisode, SetEstop, StartEpisode
+from floop_interfaces.srv import DrainRobot, EndEpisode, LabelEpisode, StartEpisode
 from floop_robot.ros.node.qos import EVENTS, LATCHED, SENSOR
 from floop_robot.services.supervision.ros_domain import reserved_domain
 from floop_robot.spec.records import Event, Label, Record
 from tests.support.operator_tokens import TOKEN, operators_file
+from tests.support.ros.estop_calls import reset_robot, stop_robot
 from tests.support.ros.peer import Peer
 from tests.support.ros.robot_rig import ROBOT, RobotRig
 from tests.support.waiting import wait_for
@@ -64,8 +65,7 @@ class Robot:
         return self.peer.call(DrainRobot, f"{HERE}/drain", request, 20.0)
 
     def estop(self, stop: bool) -> Any:
-        request = SetEstop.Request(stop=stop, who="ann", token=TOKEN, why="test")
-        return self.peer.call(SetEstop, f"{HERE}/set_estop", request)
+        return stop_robot(self.peer) if stop else reset_robot(self.peer)
 
     def stands(self) -> bool:
         return max(map(abs, self.joints[-1].velocity)) < STANDS_RAD_S

@@ -13,10 +13,13 @@ from typing import Any
 import msgspec
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from floop_interfaces import msg, srv
-from floop_robot.robot.messages import Joints
+from floop_robot.robot.estop_socket import ask_robot
+from floop_robot.robot.messages import Joints, StopCommand
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import EVENTS, LATCHED
 from floop_robot.ros.node.stamps import from_time
@@ -28,6 +31,8 @@ HERE = Path(__file__).parent
 ALL = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)
 UP_S = 20.0
 STANDS_RAD_S = 1e-3
+WAYS = ("service", "trigger", "topic", "fleet topic", "no ROS")
+"""How a robot is stopped."""
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -88,9 +93,9 @@ class SafetyRig:
         self.latches = self.peer.listen(msg.EstopState, name(topics.ESTOP_STATE), LATCHED)
         self.joints = self.peer.listen(JointState, name("joint_states"), ALL)
         self.commands = self.peer.listen(JointTrajectory, name("joint_trajectory_controller/joint_trajectory"), ALL)
-        self._stops = {
-            "topic": self.peer.node.create_publisher(msg.StopRequest, name(topics.ESTOP), EVENTS),
-            "fleet topic": self.peer.node.create_publisher(msg.StopRequest, topics.FLEET_ESTOP, EVENTS),
+        self._buttons = {
+            "topic": self.peer.node.create_publisher(Bool, name(topics.ESTOP), EVENTS),
+            "fleet topic": self.peer.node.create_publisher(Bool, topics.FLEET_ESTOP, EVENTS),
         }
         self.rig.start_arm()
         self.policy = self.swinger()
@@ -186,18 +191,44 @@ class SafetyRig:
         return found
 
     def stop_by(self, way: str, who: str = "ann") -> float:
-        """E-stop by `topic`, `fleet topic` or `service`; the wall-clock time just before."""
+        """E-stop by one of `WAYS`; the wall-clock time just before."""
         now_s = time.time()
         if way == "service":
-            self.set_estop(True, who=who)
+            self.stop(who)
+        elif way == "trigger":
+            self.ask(Trigger, topics.ESTOP_TRIGGER, Trigger.Request())
+        elif way == "no ROS":
+            ask_robot(self.rig.run_dir, ROBOT, StopCommand(who=who, why="test"))
         else:
-            self._stops[way].publish(msg.StopRequest(who=who, why="test"))
+            self.press(way)
         return now_s
 
-    def set_estop(self, stop: bool, who: str = "ann", token: str = "", call_id: str = "", seal: int = 0) -> Any:
-        """Call the service."""
-        request = srv.SetEstop.Request(stop=stop, who=who, why="test", token=token, call_id=call_id, seal=seal)
-        return self.ask(srv.SetEstop, topics.SET_ESTOP, request)
+    def press(self, way: str, is_pressed: bool = True) -> None:
+        """Say on a Bool topic whether its button is pressed."""
+        wait_for(lambda: self._buttons[way].get_subscription_count() >= 2, UP_S, "safety to hear the button")
+        self._buttons[way].publish(Bool(data=is_pressed))
+
+    def stop(self, who: str = "ann", request_id: str = "") -> Any:
+        """Call `stop`."""
+        request = srv.StopRobot.Request(who=who, why="test", request_id=request_id)
+        return self.ask(srv.StopRobot, topics.STOP, request)
+
+    @property
+    def latch(self) -> Any:
+        """The newest `estop_state`."""
+        return wait_for(lambda: self.latches)[-1]
+
+    def reset_estop(self, **changes: str) -> Any:
+        """Call `reset_estop` for the stop that was published last."""
+        given = {"stop_id": self.latch.stop_id, "nonce": self.latch.nonce, "who": "ann", "why": "test"}
+        return self.ask(srv.ResetEstop, topics.RESET_ESTOP, srv.ResetEstop.Request(**(given | changes)))
+
+    def open_latch(self) -> None:
+        """Release the buttons and reset, where that is needed."""
+        for way in self._buttons if self.latch.hardware_stop else ():
+            self.press(way, False)
+        wait_for(lambda: not self.latch.hardware_stop, UP_S, "released buttons")
+        wait_for(lambda: not self.latch.latched or self.reset_estop().success, UP_S, "a reset")
 
     def restart(self, module: str, *, kindly: bool = False) -> None:
         """End a node, by kill -9 unless `kindly`, and start it again."""

@@ -13,6 +13,7 @@ from sensor_msgs.msg import JointState
 from floop_interfaces import msg, srv
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import LATCHED
+from tests.support.ros.estop_calls import reset_robot
 from tests.support.ros.peer import Peer
 from tests.support.ros.robot_rig import NodeProcess, RobotRig
 from tests.support.ros.safety_rig import ALL, name
@@ -76,7 +77,7 @@ class WholeRobot:
     def stop(self) -> None:
         """E-stop, once it works; then wait until the arm itself is at rest."""
         wait_for(lambda: self.modes and self.modes[-1].mode == "following", 60.0)
-        assert self.ask(srv.SetEstop, name(topics.SET_ESTOP), srv.SetEstop.Request(stop=True, who="ann")).success
+        assert self.ask(srv.StopRobot, name(topics.STOP), srv.StopRobot.Request(who="ann")).success
         wait_for(lambda: self.modes[-1].mode == "estop")
         heard = len(self.joints)
         wait_for(lambda: len(self.joints) > heard + 50)
@@ -93,8 +94,8 @@ class WholeRobot:
         return {m.mode for m in list(self.modes)[self._since :]} - {"estop"}
 
     def release(self) -> None:
-        """Release, and wait until it works again."""
-        assert self.ask(srv.SetEstop, name(topics.SET_ESTOP), srv.SetEstop.Request(who="ann")).success
+        """Reset, and wait until it works again."""
+        assert reset_robot(self.peer).success
         wait_for(lambda: self.modes[-1].mode == "following", 60.0)
 
     def __enter__(self) -> WholeRobot:

@@ -1,0 +1,90 @@
+"""EstopServices: how ROS stops and resets one robot, by services and by the levels of `std_msgs/Bool` topics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.node import Node
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+from floop_interfaces import srv
+from floop_robot.robot.estop_interface import OBEY_TIMEOUT_S, EstopInterface
+from floop_robot.robot.messages import EstopAnswer, EstopCommand, ResetCommand, StopCommand
+from floop_robot.ros.node import topics
+from floop_robot.ros.node.async_condition import AsyncCondition
+from floop_robot.ros.node.qos import EVENTS, LATCHED, SENSOR
+from floop_robot.ros.node.service_calls import create_services
+from floop_robot.ros.safety.safety_publisher import SafetyPublisher, estop_to_msg
+from floop_robot.spec.driver_config import DriverConfig
+
+
+class EstopServices:
+    """Serves `stop`, `reset_estop` and `estop_trigger`, and hears `estop`, `/fleet/estop` and the hardware's topic.
+
+    No call waits for another. What is decided is the servo thread's business.
+    """
+
+    def __init__(
+        self, node: Node, robot: str, estop: EstopInterface, reports: SafetyPublisher, driver: DriverConfig
+    ) -> None:
+        self._robot, self._estop, self._log = robot, estop, node.get_logger()
+        self._condition, self._open = AsyncCondition(node), 0
+        reports.listener = self._on_tick
+        group = ReentrantCallbackGroup()
+        table = (
+            (srv.StopRobot, topics.STOP, self._stop),
+            (srv.ResetEstop, topics.RESET_ESTOP, self._reset),
+            (Trigger, topics.ESTOP_TRIGGER, self._trigger),
+        )
+        create_services(node, table, group)
+        inputs = {topics.ESTOP: False, topics.FLEET_ESTOP: False}
+        if driver.hardware_stop_topic:
+            inputs[driver.hardware_stop_topic] = driver.hardware_stop_inverted
+        for topic, inverted in inputs.items():
+            for qos in (EVENTS, SENSOR, LATCHED):  # whatever a publisher offers, and what it said before this start
+                node.create_subscription(
+                    Bool, topic, lambda m, t=topic, i=inverted: estop.set_input(t, m.data != i), qos,
+                    callback_group=group,
+                )  # fmt: skip
+
+    def close(self) -> None:
+        """Answer those who wait; while the executor still goes on."""
+        self._condition.close()
+
+    def _on_tick(self) -> None:
+        if self._open:
+            self._condition.notify()
+
+    async def _stop(self, request: Any, response: Any) -> Any:
+        return await self._serve(
+            StopCommand(who=request.who or "unknown", why=request.why, request_id=request.request_id), response
+        )
+
+    async def _trigger(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        answer = await self._carry_out(StopCommand(who=topics.ESTOP_TRIGGER))
+        response.success, response.message = answer.success, answer.message
+        return response
+
+    async def _reset(self, request: Any, response: Any) -> Any:
+        given = {name: getattr(request, name) for name in ResetCommand.__struct_fields__}
+        response = await self._serve(ResetCommand(**given), response)
+        if not response.success:
+            self._log.warning(f"reset by {request.who or 'nobody'} refused: {response.message}")
+        return response
+
+    async def _serve(self, command: EstopCommand, response: Any) -> Any:
+        answer = await self._carry_out(command)
+        response.success, response.message = answer.success, f"{self._robot}: {answer.message}"
+        response.state = estop_to_msg(answer.state, self._robot)
+        return response
+
+    async def _carry_out(self, command: EstopCommand) -> EstopAnswer:
+        verdict, latch = self._estop.submit(command), self._estop.latch
+        self._open += 1
+        try:
+            await self._condition.wait_for(lambda: verdict.done() and latch.is_saved, OBEY_TIMEOUT_S)
+        finally:
+            self._open -= 1
+        return self._estop.answer(command, verdict)

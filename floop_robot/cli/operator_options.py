@@ -16,7 +16,7 @@ import click
 import msgspec
 
 from floop_robot.cli.text_file import read_text
-from floop_robot.cli.which_fleet import fleet_options, running_fleet
+from floop_robot.cli.which_fleet import check_running, fleet_config, fleet_options
 from floop_robot.deploy import CommandResult, FleetClient, FleetCommand
 from floop_robot.deploy.convergence import Convergence
 from floop_robot.spec.config import FloopConfig
@@ -35,9 +35,14 @@ class Operator(msgspec.Struct, frozen=True, dict=True):
     as_json: bool
 
     @functools.cached_property
+    def fleet_config(self) -> FloopConfig:
+        """The fleet's configuration, also of one that has stopped; raises `ConfigError`."""
+        return fleet_config(self.config)
+
+    @property
     def fleet(self) -> FloopConfig:
-        """The fleet's configuration; raises `ConfigError` as `running_fleet`."""
-        return running_fleet(self.config)
+        """The running fleet's configuration; raises `ConfigError` as `running_fleet`."""
+        return check_running(self.fleet_config)
 
     def connect(self, timeout_s: float = 5.0) -> FleetClient:
         """A client of the fleet manager."""
@@ -73,7 +78,8 @@ def done_line(done: CommandResult) -> str:
     return f"{when}  {done.who}: {done.what}"
 
 
-def _user_at_host() -> str:
+def user_at_host() -> str:
+    """Who runs this command, where no name is given."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):
@@ -94,7 +100,7 @@ def command_options(command: Callable[..., Any]) -> Callable[..., Any]:
         token = os.environ.get(TOKEN, "")
         if token_file is not None:
             token = read_text(token_file, "give the file of your own token").strip()
-        signature = {"who": who or _user_at_host(), "token": token, "why": why}
+        signature = {"who": who or user_at_host(), "token": token, "why": why}
         return command(operator=Operator(config, signature, as_json), **given)
 
     return signed

@@ -42,11 +42,14 @@ def _text(s: FleetStatus) -> str:
     if s.canary is not None:
         lines.append(f"{s.canary_robot} alone tries v{s.canary.version}: {_tallies(s.canary)}")
     lines.append(f"candidates: {s.accepted} accepted, {s.rejected} rejected, {s.inconclusive} inconclusive")
+    if s.trouble:
+        lines.append(f"trouble: {s.trouble}")
     if standing := _directives(s.fleet):
         lines.append(f"the whole fleet:{standing}")
     for robot in s.robots:
         drained = "  drained" if robot.drained and not robot.directive.drained else ""
         marks = _directives(robot.directive) + drained + ("  stopped" if robot.estop else "")
+        marks += "  stop pending" if robot.stop_pending else ""
         refused = f"  {robot.last_refusal}" if robot.last_refusal else ""
         heard = f"heard {robot.silent_s:.1f} s ago" if math.isfinite(robot.silent_s) else "not heard yet"
         lines.append(f"  {robot.robot:<12} v{robot.version} (wants v{robot.target}), {heard}{marks}{refused}")

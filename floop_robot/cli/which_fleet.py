@@ -47,14 +47,18 @@ def _configurations() -> list[Path]:
 
 
 def running_fleet(config: Path | None) -> FloopConfig:
-    """As `fleet_config`, for who asks it or commands it: raises `ConfigError` when it ran here and has stopped.
+    """As `fleet_config`, for who asks it or commands it: raises `ConfigError` when it ran here and has stopped."""
+    return check_running(fleet_config(config))
+
+
+def check_running(fleet: FloopConfig) -> FloopConfig:
+    """Return `fleet`, or raise `ConfigError` when it ran here and has stopped.
 
     Another fleet may run on its ports, and a command to the wrong fleet can do harm.
     """
-    found = fleet_config(config)
-    if reason := stopped_reason(found):
+    if reason := stopped_reason(fleet):
         raise ConfigError(reason)
-    return found
+    return fleet
 
 
 def fleet_config(config: Path | None) -> FloopConfig:

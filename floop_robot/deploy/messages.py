@@ -27,6 +27,7 @@ from floop_robot.deploy.registry import (
     Directive,
     VersionInfo,
 )
+from floop_robot.deploy.stop_messages import EstopReport, GetEstops, ResetReport, ResetRobots, StopRobots
 from floop_robot.durable.framing import Message
 from floop_robot.spec.bounds import MAX_INT
 from floop_robot.spec.calibration import Offset
@@ -94,6 +95,8 @@ class RobotStatus(msgspec.Struct, frozen=True, kw_only=True):
     drained: bool = False
     """It starts no episode, whoever drained it."""
     estop: bool = False
+    stop_pending: bool = False
+    """It has not obeyed a stop yet."""
     successes: int = 0
     """Production episodes that succeeded since the manager started."""
     episodes: int = 0
@@ -179,6 +182,9 @@ Request = (
     | GetPolicies
     | GetRobots
     | GetNews
+    | StopRobots
+    | GetEstops
+    | ResetRobots
 )
 Reply = (
     Target
@@ -190,6 +196,8 @@ Reply = (
     | Policies
     | Robots
     | News
+    | EstopReport
+    | ResetReport
     | Refusal
 )
 

@@ -21,6 +21,7 @@ from floop_robot.bundle.delivery import (
 )
 from floop_robot.deploy.command_handler import FLEET_MANAGER, CommandHandler
 from floop_robot.deploy.deployment_controller import MANAGER_NAME, DeploymentController
+from floop_robot.deploy.fleet_stops import FleetStops, ResetCall
 from floop_robot.deploy.messages import (
     CandidateSubmission,
     FleetStatus,
@@ -50,14 +51,18 @@ from floop_robot.deploy.registry import (
     RegistryFenced,
     VersionInfo,
 )
+from floop_robot.deploy.stop_messages import EstopReport, GetEstops, ResetReport, ResetRobots, StopRobots
 from floop_robot.spec.config import DeployConfig
-from floop_robot.spec.errors import FloopError
+from floop_robot.spec.errors import CallRefused, FloopError
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.verdict import Decision, check_verdict
 
 MAX_ROBOTS = 256
 """Robots that are remembered: invented names must not fill the memory."""
+MAX_RESETS = 64
+"""Resets whose results can be asked for: clients do so within seconds."""
+NO_FLEET_STOPS = "this fleet manager runs without ROS and reaches no e-stop; stop and reset on the robot's own host"
 SHOWN_AUDIT = 20
 NEWS_AT_ONCE = 100
 
@@ -80,9 +85,12 @@ class FleetRequestHandler:
         ids: Ids,
         clock: Callable[[], int],
         authorize: Callable[[str, str], str] = lambda who, token: "",
+        stops: FleetStops | None = None,
     ) -> None:
+        """`stops`: None without ROS, where a robot is stopped on its own host."""
         self._registry, self._task, self._ids, self._clock = registry, task, ids, clock
         self._command_handler = CommandHandler(registry, config, task, ids, authorize, clock())
+        self._stops, self._resets = stops, dict[str, ResetCall]()
         self._robots: dict[str, _LastHeartbeat] = {}
         self._refusals: dict[str, str] = {}
 
@@ -151,6 +159,8 @@ class FleetRequestHandler:
             return self._robots_message()
         if isinstance(request, GetNews):
             return self._news(request)
+        if isinstance(request, StopRobots | GetEstops | ResetRobots):
+            return self._estop(request)
         return self._command_handler.serve(request, self._robots, self._clock())
 
     def _heartbeat(self, beat: Heartbeat) -> Target:
@@ -202,6 +212,20 @@ class FleetRequestHandler:
         candidates, candidates_to = self._registry.candidates_after(asked.candidates_after, NEWS_AT_ONCE)
         return News(audit=tuple(audit), audit_to=audit_to, candidates=tuple(candidates), candidates_to=candidates_to)
 
+    def _estop(self, request: StopRobots | GetEstops | ResetRobots) -> EstopReport | ResetReport:
+        if self._stops is None:
+            raise CallRefused(NO_FLEET_STOPS)
+        if isinstance(request, ResetRobots):
+            if request.call_id not in self._resets:  # sent again, it asks for what has become of it
+                call = self._stops.reset(request.stops, request.who, request.token, request.why)
+                self._resets = dict([*self._resets.items(), (request.call_id, call)][-MAX_RESETS:])
+            return ResetReport(results=tuple(self._resets[request.call_id].results.values()))
+        if isinstance(request, StopRobots):
+            _, unknown = self._stops.stop(request.robots, request.who, request.why, request.request_id)
+            if unknown:
+                raise CallRefused("; ".join(unknown))
+        return self._stops.report()
+
     def status(self, dropped_messages: int = 0, error: str = "") -> FleetStatus:
         """Everything `floop status` shows."""
         now_ns, controller = self._clock(), self._controller
@@ -230,7 +254,7 @@ class FleetRequestHandler:
             rejected=decisions[Decision.REJECTED],
             inconclusive=decisions[Decision.INCONCLUSIVE],
             dropped_messages=dropped_messages,
-            trouble=error,
+            trouble="; ".join(filter(None, (error, self._stops.error if self._stops else ""))),
             audit=tuple(self._registry.audited_actions(SHOWN_AUDIT)),
         )
 
@@ -273,6 +297,7 @@ class FleetRequestHandler:
             idle=beat.idle,
             drained=beat.drained,
             estop=beat.estop,
+            stop_pending=self._stops is not None and self._stops.is_pending(name),
             successes=tally.successes,
             episodes=tally.episodes,
         )

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from floop_robot.bundle import Bundle
 from floop_robot.deploy import FleetRequestHandler, FleetServer, LiveBatch, RequestQueue
+from floop_robot.deploy.fleet_stops import FleetStops
 from floop_robot.deploy.registry import JournalPosition, LiveEpisode, LiveLabel, Registry
 from floop_robot.durable.locks import RunLock
 from floop_robot.robot.operators import OperatorTokens
@@ -119,10 +120,16 @@ def nondecreasing_clock(registry: Registry) -> Callable[[], int]:
     return lambda: time.monotonic_ns() + offset_ns
 
 
-def run(config: FloopConfig, stop: threading.Event, requests: RequestQueue | None = None) -> None:
+def run(
+    config: FloopConfig,
+    stop: threading.Event,
+    requests: RequestQueue | None = None,
+    stops: FleetStops | None = None,
+) -> None:
     """Serve until `stop`; raises `FloopError` when ports, registry or baseline can't be used.
 
     `requests`: the queue that other threads of this process put their requests into; closed at the end.
+    `stops`: how robots are stopped and reset; None without ROS.
     """
     rules = get_task(config.task)
     ids = ids_of(rules, load_robot(config.robot.model))
@@ -130,7 +137,7 @@ def run(config: FloopConfig, stop: threading.Event, requests: RequestQueue | Non
     registry, run_lock = Registry(registry_path(config)), RunLock(Path(config.run_dir))
     try:
         clock = nondecreasing_clock(registry)
-        fleet = FleetRequestHandler(registry, config.deploy, rules.spec, ids, clock, operators.refusal)
+        fleet = FleetRequestHandler(registry, config.deploy, rules.spec, ids, clock, operators.refusal, stops)
         fleet.register_robots(config.robot_names)
         server = FleetServer(fleet, config.endpoints.fleet, config.endpoints.fleet_rpc, requests)
         try:

@@ -20,6 +20,7 @@ from rclpy.node import Node
 from floop_interfaces.srv import FleetStatus, ListPolicies
 from floop_robot.deploy import FleetClient, Policies, RequestQueue
 from floop_robot.deploy.convergence import SILENT_S
+from floop_robot.deploy.fleet_stops import FleetStops
 from floop_robot.deploy.messages import GetNews, GetPolicies, News
 from floop_robot.deploy.registry import CandidateInfo
 from floop_robot.ros.fleet.fleet_convert import convert_valid, fleet_to_msg, verdict_to_msg, version_to_msg
@@ -42,13 +43,15 @@ POLL_TIMEOUT_S: Final = 1.0
 
 
 @contextlib.contextmanager
-def fleet_manager_running(config: FloopConfig, requests: RequestQueue, ended: threading.Event) -> Iterator[None]:
+def fleet_manager_running(
+    config: FloopConfig, requests: RequestQueue, stops: FleetStops, ended: threading.Event
+) -> Iterator[None]:
     """Run the fleet manager in a thread meanwhile; raises what it raised. `ended` is set when it ends."""
     stop, failures = threading.Event(), list[BaseException]()
 
     def serve_requests() -> None:
         try:
-            fleet_manager.run(config, stop, requests)
+            fleet_manager.run(config, stop, requests, stops)
         except BaseException as error:  # handed to the thread that joins
             failures.append(error)
         finally:
@@ -113,12 +116,14 @@ def health(publisher: FleetPublisher) -> Iterator[DiagnosticItem]:
         yield DiagnosticItem("fleet", ERROR, publisher.error or "starting")
         return
     silent = [r.robot for r in status.robots if r.silent_s > SILENT_S]
-    problem = status.trouble or (f"silent: {', '.join(silent)}" if silent else "")
+    disobeying = [r.robot for r in status.robots if r.stop_pending]
+    waits = [f"stop pending: {', '.join(disobeying)}"] if disobeying else []
+    problem = status.trouble or "; ".join(waits + ([f"silent: {', '.join(silent)}"] if silent else []))
     values = {"production_version": status.production, "robots": len(status.robots), "silent_robots": len(silent)}
     values |= {name: getattr(status, name) for name in ("epoch", "accepted", "rejected", "dropped_messages")}
     yield DiagnosticItem(
         "fleet",
-        ERROR if status.trouble else WARN if silent else OK,
+        ERROR if status.trouble else WARN if problem else OK,
         problem or f"v{status.production} in production",
         values,
     )
@@ -131,6 +136,7 @@ def serving_commands(commands: FleetCommandServices, estop: FleetEstop) -> Itera
     Both end at the same time: one after the other could take longer than a supervisor grants (`supervisor.GRACE_S`).
     """
     ending = [threading.Thread(target=each.close, name="fleet-close") for each in (commands, estop)]
+    estop.start()
     try:
         yield
     finally:
@@ -151,12 +157,12 @@ def serve(ros: RosProcess) -> None:
     with contextlib.ExitStack() as opened:
         publisher = FleetPublisher(node, opened.enter_context(FleetClient(rpc, POLL_TIMEOUT_S)))
         command_services = FleetCommandServices(commands, requests, lambda request: read_bundle(request, config))
-        fleet_estop = FleetEstop(stops, stop_clients, config.robot_names, requests)
+        fleet_estop = FleetEstop(stops, stop_clients, config.robot_names, Path(config.run_dir) / "stops", requests)
         served = (
             FleetQueryServices(node, FleetClient(rpc, QUERY_TIMEOUT_S)),  # not closed: a query may still wait in it
             DiagnosticsPublisher(node, "fleet", lambda: health(publisher)),
         )
-        opened.enter_context(fleet_manager_running(config, requests, ros.stop))
+        opened.enter_context(fleet_manager_running(config, requests, fleet_estop.stops, ros.stop))
         opened.enter_context(publisher)
         for each in (node, commands, stops, stop_clients):
             opened.enter_context(ros.spinning(each))

@@ -1,338 +1,189 @@
-"""Stops and resets of a whole fleet: no reset undoes a stop that came after it, and none takes effect late."""
+"""Stops and resets of a whole fleet, by real processes: no stop is lost, and no reset is blind, late or repeated."""
 
 from __future__ import annotations
 
-import itertools
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+import io
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
 
+import msgspec
 import pytest
 
+from floop_robot.services.supervision.ros_domain import reserved_domain
 from tests.support.ros.skip_reasons import NO_ROS
 from tests.support.waiting import wait_for
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 
-from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.context import Context
-from rclpy.node import Node
-from rclpy.task import Future
+from std_msgs.msg import Bool
 
-from floop_interfaces import msg, srv
-from floop_robot.deploy import RequestQueue
-from floop_robot.robot.ipc import link_folder
-from floop_robot.ros.fleet.estop_monitor import CHANGED_SINCE, SILENT
-from floop_robot.ros.fleet.fleet_estop import ENDING, FleetEstop
+from floop_interfaces import msg
+from floop_robot.cli.operator_options import TOKEN as TOKEN_VARIABLE
 from floop_robot.ros.node import topics
-from floop_robot.ros.node.qos import EVENTS, LATCHED
-from floop_robot.ros.safety.estop_service import DONE, GIVEN_BEFORE, NOT_NOW, NOT_ON_DISK
-from tests.support.in_process_fleet import Hanging, ManagerThread
+from floop_robot.ros.node.qos import EVENTS
+from floop_robot.spec.config import save_config
+from tests.support.cli_in_process import Floop
 from tests.support.operator_tokens import TOKEN, WHO
-from tests.support.ros.fleet_rig import FleetRig
-from tests.support.ros.peer import Peer, Spun
-
-ROBOTS = ("robot_1", "robot_2")
-N = TypeVar("N", bound=Node)
+from tests.support.ros.fleet_estop_rig import EstopFleet
 
 
-class Stops:
-    """A fleet manager, safety nodes, and what is heard of their latches."""
-
-    def __init__(self, fleet: FleetRig) -> None:
-        self.fleet, peer = fleet, fleet.peer
-        fleet.start_manager()
-        self.heard = {r: peer.listen(msg.EstopState, f"/{r}/{topics.ESTOP_STATE}", LATCHED) for r in ROBOTS}
-        self.button = peer.node.create_publisher(msg.StopRequest, f"/robot_1/{topics.ESTOP}", EVENTS)
-
-    def start(self, *robots: str) -> Any:
-        """Start safety nodes; the last one."""
-        before = {r: len(self.heard[r]) for r in robots}
-        node = [self.fleet.start("safety_node", f"/{r}") for r in robots][-1]
-        wait_for(lambda: all(len(self.heard[r]) > before[r] for r in robots), 30.0, "the safety nodes")
-        return node
-
-    def latched(self, robot: str) -> bool:
-        return bool(self.heard[robot][-1].latched)
-
-    def stop_all(self) -> None:
-        stop = {"stop": True, "who": "visitor"}
-        wait_for(lambda: self.fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, **stop).success, 40.0, "all stopped")
-        wait_for(lambda: all(self.latched(r) for r in ROBOTS))
-
-    def reset(self, *robots: str) -> Any:
-        """The future answer to a reset."""
-        request = srv.SetEstop.Request(stop=False, who=WHO, token=TOKEN, robots=robots)
-        return self.fleet.peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, request)
-
-    def said_since(self, robot: str, count: int) -> list[bool]:
-        """The next `count` times that a robot says how its latch is."""
-        before = len(self.heard[robot])
-        wait_for(lambda: len(self.heard[robot]) >= before + count, 20.0, f"{count} more words of {robot}")
-        return [state.latched for state in self.heard[robot][before:]]
-
-
-class Silent(Node):
-    """A robot that says that it is stopped, and answers no reset."""
-
-    def __init__(self, context: Context) -> None:
-        super().__init__("silent", context=context)
-        self.asked = 0
-        state = self.create_publisher(msg.EstopState, f"/robot_1/{topics.ESTOP_STATE}", LATCHED)
-        self.create_timer(0.1, lambda: state.publish(msg.EstopState(latched=True, stop_id=1, seal=7)))
-        group = ReentrantCallbackGroup()
-        self.create_service(srv.SetEstop, f"/robot_1/{topics.SET_ESTOP}", self._ask, callback_group=group)
-
-    async def _ask(self, _: srv.SetEstop.Request, answer: srv.SetEstop.Response) -> srv.SetEstop.Response:
-        self.asked += 1
-        await Future()
-        return answer
-
-
-class Ending(Node):
-    """A robot whose first word to each stop is that it has not obeyed, and its second that it has."""
-
-    def __init__(self, context: Context) -> None:
-        super().__init__("ending", context=context)
-        self._asked: set[str] = set()
-        self.create_service(srv.SetEstop, f"/robot_1/{topics.SET_ESTOP}", self._ask)
-
-    def _ask(self, request: srv.SetEstop.Request, answer: srv.SetEstop.Response) -> srv.SetEstop.Response:
-        answer.success = request.why in self._asked
-        self._asked.add(request.why)
-        answer.message = f"robot_1 {DONE[True]}" if answer.success else f"robot_1 {NOT_NOW}"
-        return answer
-
-
-@contextmanager
-def asking(
-    domain: int, kind: Callable[[Context], N], requests: RequestQueue | None = None
-) -> Iterator[tuple[Peer, N, FleetEstop]]:
-    """`/fleet/set_estop` of a fleet whose one robot is a `kind`; without `requests`, who audits is away."""
-    nobody = RequestQueue()
-    with (
-        closing(Peer(domain)) as peer,
-        closing(Spun(peer.context, kind)) as robot,
-        closing(Spun(peer.context, lambda context: Node("asking", context=context))) as node,
-        closing(nobody),
-        closing(FleetEstop(peer.node, node.node, ["robot_1"], requests or nobody)) as stop,
-    ):
-        yield peer, robot.node, stop
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EstopFleet]:
+    with reserved_domain() as domain:
+        fleet = EstopFleet(tmp_path_factory.mktemp("fleet"), domain)
+        try:
+            yield fleet
+        finally:
+            fleet.close()
 
 
 @pytest.fixture
-def stops(tmp_path: Path, domain: int) -> Iterator[Stops]:
-    rig = FleetRig(tmp_path, domain)
-    try:
-        yield Stops(rig)
-    finally:
-        rig.close()
+def fleet(running: EstopFleet) -> EstopFleet:
+    """The fleet with no robot stopped, once the manager reaches all of them."""
+    wait_for(lambda: running.stop().success, 30.0, "a stop of all robots")
+    running.reset_all()
+    return running
 
 
-def test_a_robot_that_gets_its_reset_late_stays_stopped(stops: Stops) -> None:
-    stops.start("robot_2")
-    frozen = stops.start("robot_1")
-    stops.stop_all()
-    frozen.process.send_signal(signal.SIGSTOP)
-    answer = stops.fleet.peer.result(stops.reset())
+def test_a_stop_of_all_is_answered_once_each_has_obeyed_and_stored_it(fleet: EstopFleet) -> None:
+    answer = fleet.stop(request_id="mine")
+    assert (answer.success, list(answer.pending)) == (True, [])
+    assert answer.message == "stopped robot_1, robot_2"
+    for robot in fleet.robots:
+        state = wait_for(lambda r=robot: fleet.state(r) if fleet.state(r).latched else None)
+        assert (state.who, state.why, state.request_id) == ("visitor", "smoke", "mine")
+    wait_for(lambda: any(e.what == answer.message and e.who == "visitor" for e in fleet.rig.state().audit))
+    again = fleet.stop(request_id="mine")
+    assert again.success
+    stop_ids = {r: fleet.state(r).stop_id for r in fleet.robots}
+    assert {r: fleet.next_states(r)[-1].stop_id for r in fleet.robots} == stop_ids, "a repeat is no new stop"
+
+
+def test_one_robot_is_stopped_and_an_unknown_name_is_told(fleet: EstopFleet) -> None:
+    answer = fleet.stop("robot_1", "robot_1", "robot_7")
     assert not answer.success
-    assert answer.message == "reset robot_2; robot_1 did not answer"
-    frozen.process.send_signal(signal.SIGCONT)
-    assert set(stops.said_since("robot_1", 4)) == {True}
-    again = stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False, robots=["robot_1"])
-    assert again.success, again.message
-    wait_for(lambda: not stops.latched("robot_1"))
+    assert answer.message == "stopped robot_1; unknown robot 'robot_7'; did you mean 'robot_1'?"
+    assert fleet.next_states("robot_1")[-1].latched and not fleet.next_states("robot_2")[-1].latched
+    assert fleet.stop("robot_7").message.startswith("stopped none; unknown robot")
 
 
-def test_a_stop_on_a_topic_ends_a_reset_that_still_waits_for_its_robot(stops: Stops) -> None:
-    stops.start("robot_2")
-    killed = stops.start("robot_1")
-    stops.stop_all()
-    killed.kill()
-    is_reset = stops.reset("robot_1")
-
-    def pressed() -> bool:
-        stops.button.publish(msg.StopRequest(who="bob"))  # again and again: the first may be there before the reset
-        return bool(is_reset.done())
-
-    wait_for(pressed)
-    answer = stops.fleet.peer.result(is_reset)
-    assert answer.message == f"reset none; robot_1 {CHANGED_SINCE}"
-    stops.start("robot_1")
-    assert set(stops.said_since("robot_1", 3)) == {True}
-
-
-def test_a_reset_is_about_what_was_heard_of_a_robot_when_it_was_asked_for(stops: Stops) -> None:
-    stops.start("robot_2")
-    killed = stops.start("robot_1")
-    stops.stop_all()
-    killed.kill()
-    waits = stops.reset("robot_1")
-    again = stops.start("robot_1")  # stopped still, in a process that this reset does not know
-    assert not stops.fleet.peer.result(waits).success
-    again.kill()
-    ask = {"stop": False, "robots": ["robot_1"]}
-    wait_for(lambda: SILENT in stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, **ask).message, 20.0, "silence")
-    stops.start("robot_1")
-    assert set(stops.said_since("robot_1", 3)) == {True}
-    wait_for(lambda: stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, **ask).success)
-    wait_for(lambda: not stops.latched("robot_1"))
+def test_a_stop_waits_for_an_offline_robot_over_kills_of_the_manager_and_comes_once(fleet: EstopFleet) -> None:
+    fleet.safety["robot_1"].kill()
+    answer = fleet.stop(request_id="waits")
+    assert not answer.success and list(answer.pending) == ["robot_1"]
+    assert answer.message == "stopped robot_2; pending at robot_1: the stop is kept, and sent again until obeyed"
+    assert fleet.kept("robot_1").exists()
+    wait_for(lambda: fleet.pending() == ["robot_1"])
+    refused = fleet.reset(fleet.ref("robot_1"), fleet.ref("robot_2"))
+    assert [(each.robot, each.success) for each in refused.results] == [("robot_1", False), ("robot_2", True)]
+    assert "robot_1 has a stop pending (visitor: smoke)" in refused.message
+    fleet.restart_manager()
+    assert fleet.pending() == ["robot_1"]
+    fleet.start("robot_1")
+    wait_for(lambda: fleet.state("robot_1").latched, 10.0, "the stop")
+    assert fleet.state("robot_1").request_id == "waits"
+    wait_for(lambda: not fleet.pending() and not fleet.kept("robot_1").exists())
+    fleet.reset_all()
+    fleet.restart_manager()
+    assert not any(state.latched for state in fleet.next_states("robot_1", 3)), "it was obeyed: not again"
 
 
-def test_a_robot_that_is_named_twice_is_one_robot(stops: Stops) -> None:
-    stops.start(*ROBOTS)
-    stops.stop_all()
-    wait_for(lambda: stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False).success, 20.0, "all reset")
-    stopped = stops.fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True, robots=["robot_1", "robot_1"])
-    assert stopped.message == "stopped robot_1"
-    assert set(stops.said_since("robot_2", 3)) == {False}
-
-
-def test_what_a_robot_could_not_store_is_answered_with_what_it_did(stops: Stops) -> None:
-    stops.start(*ROBOTS)
-    stops.stop_all()
-    wait_for(lambda: stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False).success, 20.0, "all reset")
-    latch = link_folder(Path(stops.fleet.config.run_dir), "robot_1") / "stopped"
-    latch.mkdir()  # neither written nor removed
-    worry = f"robot_1 {DONE[True]}, but {NOT_ON_DISK[True]}"
-    stopped = stops.fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True, who="visitor")
-    assert stopped.success
-    assert stopped.message == f"stopped robot_1, robot_2; {worry}"
-    assert any(worry in entry.detail for entry in stops.fleet.state().audit)
-
-    def reset() -> Any:
-        """Once robot_1 has answered each time that it was asked to stop while its disk took its time."""
-        answer = stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False)
-        return answer if answer.success else None
-
-    is_reset = wait_for(reset)
-    assert is_reset.message == f"reset robot_1, robot_2; robot_1 {DONE[False]}, but {NOT_ON_DISK[False]}"
-
-
-def test_a_reset_repeated_to_the_fleet_opens_no_later_stop_of_a_robot_that_was_started_again(stops: Stops) -> None:
-    stops.start("robot_2")
-    first = stops.start("robot_1")
-    stops.stop_all()
-
-    def reset(call_id: str) -> Any:
-        call = {"stop": False, "robots": ["robot_1"], "call_id": call_id}
-        return stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, **call)
-
-    def is_reset() -> str:
-        """The id of a reset: once the robot was heard, and has answered each time that it was asked to stop."""
-        call_id = next(ids)
-        return call_id if reset(call_id).success else ""
-
-    ids = map(str, itertools.count())
-    given = wait_for(is_reset)
-    wait_for(lambda: stops.fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True, who="bob").success)
-    first.kill()
-    stops.start("robot_1")
-    refused = f"reset none; robot_1: robot_1 stays stopped: {GIVEN_BEFORE}"
-    wait_for(lambda: reset(given).message == refused, what="a refusal of the robot itself")
-    assert set(stops.said_since("robot_1", 3)) == {True}
-    wait_for(lambda: reset(next(ids)).success)
-
-
-def test_a_reset_that_was_refused_is_refused_when_it_is_repeated_too(stops: Stops) -> None:
-    def reset(call_id: str) -> Any:
-        call = {"stop": False, "robots": ["robot_1"], "call_id": call_id}
-        return stops.fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, **call)
-
-    first = reset("a").message
-    assert first == f"reset none; robot_1 {SILENT}"
-    stops.start(*ROBOTS)
-    stops.stop_all()
-    ids = map(str, itertools.count())
-    wait_for(lambda: reset(next(ids)).success)
-    wait_for(lambda: stops.fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True, who="bob").success)
-    assert reset("a").message == first
-    assert set(stops.said_since("robot_1", 3)) == {True}
-
-
-def test_a_reset_repeated_before_it_is_answered_gets_its_answer(domain: int) -> None:
-    with asking(domain, Silent) as (peer, robot, _):
-        ids = map(str, itertools.count())
-
-        def send(call_id: str) -> Any:
-            reset = srv.SetEstop.Request(stop=False, who=WHO, call_id=call_id)
-            return peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, reset)
-
-        def asked() -> str:
-            """The id of a reset that reached the robot, which may not be heard yet."""
-            before, call_id = robot.asked, next(ids)
-            first = send(call_id)
-            wait_for(lambda: first.done() or robot.asked > before)
-            return "" if first.done() else call_id
-
-        call_id = wait_for(asked)
-        again = [send(call_id) for _ in range(3)]
-        first = {peer.result(each).message for each in again}
-        assert first == {"reset none; robot_1 did not answer"}
-        assert peer.result(send(call_id)).message in first
-        assert robot.asked <= 2  # once more after a second, by the first call alone
-
-
-def test_a_stop_that_a_robot_has_not_obeyed_is_asked_for_again(domain: int) -> None:
-    with asking(domain, Ending) as (peer, _, _):
-        reasons = map(str, itertools.count())
-
-        def stopped() -> Any:
-            """The node that asks may not have found the robot yet."""
-            call = srv.SetEstop.Request(stop=True, who=WHO, why=next(reasons))
-            answer = peer.call(srv.SetEstop, topics.FLEET_SET_ESTOP, call)
-            return answer if answer.success else None
-
-        assert wait_for(stopped).message == "stopped robot_1"
-
-
-def test_a_fleet_manager_that_ends_asks_no_robot_for_a_reset_any_more(domain: int) -> None:
-    answers: list[Any] = []
-    with asking(domain, Silent) as (peer, robot, stop):
-
-        def asked_twice() -> bool:
-            if not answers or answers[-1].done():  # the robot was not heard yet
-                reset = srv.SetEstop.Request(stop=False, who=WHO)
-                answers.append(peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, reset))
-            return robot.asked >= 2
-
-        wait_for(asked_twice)
-        before = robot.asked
-        stop.close()
-        assert peer.result(answers[-1]).message == ENDING
-        assert robot.asked <= before + 1  # one may have been on its way
-
-
-def test_a_reset_keeps_no_stop_waiting_and_ends_with_it(stops: Stops) -> None:
-    heard = stops.fleet.peer.listen(msg.StopRequest, f"/robot_2/{topics.ESTOP}", EVENTS)
-    safety = [stops.start(robot) for robot in ROBOTS]
-    stops.stop_all()
-    wait_for(lambda: heard)
-    for node in safety:
-        node.kill()  # each call waits in vain
-    heard.clear()
-    is_reset = stops.reset(*ROBOTS)
-    request = srv.SetEstop.Request(stop=True, who="visitor", robots=["robot_2"])
-    stopped = stops.fleet.peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, request)
-    wait_for(lambda: heard or is_reset.done())
-    assert heard and not is_reset.done()
-    answer = stops.fleet.peer.result(is_reset)
-    assert answer.message == f"reset none; robot_1 did not answer; robot_2 {CHANGED_SINCE}"
-    assert stops.fleet.peer.result(stopped).message == "stopped none; robot_2 did not answer"
-
-
-def test_a_stop_is_audited_also_by_a_fleet_manager_that_was_busy(tmp_path: Path, domain: int) -> None:
-    manager = ManagerThread(tmp_path)
+def test_a_frozen_robot_obeys_when_it_wakes_and_the_manager_may_have_died(fleet: EstopFleet) -> None:
+    fleet.freeze("robot_1")
     try:
-        with asking(domain, Ending, manager.requests) as (peer, _, _):
-            with Hanging(manager):
-                call = srv.SetEstop.Request(stop=True, who=WHO, why="a hand in the tote")
-                answer = peer.call(srv.SetEstop, topics.FLEET_SET_ESTOP, call)
-                assert (answer.record.who, answer.record.epoch) == (WHO, 0)  # nobody has audited it yet
-            with manager.client() as client:
-                entry = wait_for(lambda: next((e for e in client.status().audit if e.who == WHO), None))
-        assert (entry.what, "a hand in the tote" in entry.detail) == (answer.record.what, True)
+        assert list(fleet.stop("robot_1").pending) == ["robot_1"]
+        fleet.manager.kill()
     finally:
-        manager.stop()
+        fleet.freeze("robot_1", False)
+    fleet.manager = fleet.rig.start_manager()
+    wait_for(lambda: fleet.state("robot_1").latched, 10.0, "the stop")
+    wait_for(lambda: not fleet.pending())
+
+
+def test_a_stop_after_a_reset_that_was_not_answered_wins_and_the_reset_is_not_repeated(fleet: EstopFleet) -> None:
+    fleet.stop()
+    wait_for(lambda: all(fleet.state(r).latched for r in fleet.robots))
+    fleet.freeze("robot_1")
+    try:
+        ref = fleet.ref("robot_1")
+        answer = fleet.reset(ref, fleet.ref("robot_2"))
+        assert [(each.robot, each.success) for each in answer.results] == [("robot_2", True), ("robot_1", False)]
+        assert "robot_1 did not answer; look at it, and ask again" in answer.message
+        assert list(fleet.stop("robot_1").pending) == ["robot_1"]
+    finally:
+        fleet.freeze("robot_1", False)
+    wait_for(lambda: not fleet.pending())
+    states = fleet.next_states("robot_1", 3)
+    assert all(state.latched for state in states)
+    assert not fleet.reset(ref).success, "another stop came since"
+
+
+def test_the_standard_types_stop_all_robots_and_a_level_holds_resets_back(fleet: EstopFleet) -> None:
+    assert fleet.trigger().success
+    wait_for(lambda: all(fleet.state(r).latched for r in fleet.robots))
+    fleet.reset_all()
+    level = fleet.rig.peer.node.create_publisher(Bool, topics.FLEET_ESTOP, EVENTS)
+    wait_for(lambda: level.get_subscription_count() >= 2 * len(fleet.robots))
+    level.publish(Bool(data=True))
+    wait_for(lambda: all(fleet.state(r).latched for r in fleet.robots))
+    wait_for(lambda: not fleet.pending())
+    held = fleet.reset(*map(fleet.ref, fleet.robots))
+    assert not held.success and "the fleet's stop input still says stop" in held.message
+    level.publish(Bool(data=False))
+    assert all(fleet.next_states(r)[-1].latched for r in fleet.robots), "false resets nothing"
+    fleet.reset_all()
+    fleet.rig.peer.node.destroy_publisher(level)
+
+
+def test_a_reset_is_about_what_its_sender_saw_and_answered_for_each_robot(fleet: EstopFleet) -> None:
+    fleet.stop()
+    wait_for(lambda: all(fleet.state(r).latched for r in fleet.robots))
+    seen = {r: fleet.ref(r) for r in fleet.robots}
+    fleet.stop("robot_1", who="bob", why="a hand")
+    empty = fleet.reset()
+    assert not empty.success and "name robot, stop_id and nonce of the stops that you saw" in empty.message
+    guess = fleet.reset(seen["robot_2"], token="guess")
+    assert not guess.success and "no valid operator token" in guess.message
+    answer = fleet.reset(*seen.values(), msg.EstopRef(robot="robot_7", stop_id="x", nonce="y"))
+    assert {each.robot: each.success for each in answer.results} == {
+        "robot_1": False, "robot_2": True, "robot_7": False,
+    }  # fmt: skip
+    assert not fleet.next_states("robot_2")[-1].latched and fleet.next_states("robot_1")[-1].latched
+    assert fleet.reset(seen["robot_2"]).success, "already reset"
+    wait_for(lambda: any("reset robot_2" in e.what for e in fleet.rig.state().audit))
+
+
+def test_a_kept_stop_that_cannot_be_read_stops_its_robot_and_is_named(fleet: EstopFleet) -> None:
+    fleet.manager.kill()
+    fleet.kept("robot_2").write_bytes(b"\x93half of a st")
+    fleet.manager = fleet.rig.start_manager()
+    wait_for(lambda: fleet.state("robot_2").latched, 10.0, "the stop")
+    assert fleet.state("robot_2").who == "fleet manager"
+    assert f"kept stop {fleet.kept('robot_2')} cannot be read" in fleet.rig.state().trouble
+    assert not fleet.next_states("robot_1")[-1].latched
+    fleet.restart_manager()
+    assert not fleet.rig.state().trouble
+
+
+def test_floop_stops_and_resets_from_a_host_without_robots(
+    fleet: EstopFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    floop, config = Floop(monkeypatch, capfd), tmp_path / "elsewhere.yaml"
+    save_config(msgspec.structs.replace(fleet.rig.config, run_dir=str(tmp_path / "run")), config)
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    stopped = floop("stop", "--config", config, "--who", "bob", "--why", "a hand")
+    assert (stopped.status, stopped.out) == (0, "robot_1 is stopped\nrobot_2 is stopped\n")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    reset = floop("reset", "robot_1", "--config", config, "--who", WHO)
+    assert reset.status == 0, reset
+    assert reset.out.startswith("robot_1 stopped by bob: a hand, since 20")
+    assert "Reset?" in reset.out and reset.out.endswith("robot_1: reset\n")
+    assert not fleet.next_states("robot_1")[-1].latched and fleet.next_states("robot_2")[-1].latched
+    fleet.safety["robot_1"].kill()
+    missed = floop("stop", "robot_1", "--config", config)
+    assert missed.status == 1
+    assert missed.out.startswith("robot_1 has not obeyed yet: the fleet manager keeps the stop and sends it again")
+    refused = floop("reset", "robot_1", "--config", config, "--who", WHO)
+    assert (refused.status, "robot_1 has not obeyed a stop of" in refused.error) == (2, True)
+    assert "robot_1" in floop("status", "--config", config).out.split("stop pending")[0]
+    fleet.start("robot_1")

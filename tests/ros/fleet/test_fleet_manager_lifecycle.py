@@ -1,9 +1,8 @@
-"""The fleet manager's node begins, is killed, and ends; and stops robots whose safety is real."""
+"""The fleet manager's node begins, is killed, and ends."""
 
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,22 +63,27 @@ def test_sigkill_forgets_nothing_and_the_node_ends_in_order(fleet: FleetRig) -> 
 
 
 def test_it_ends_within_what_a_supervisor_grants_while_a_command_and_a_reset_take_long(fleet: FleetRig) -> None:
-    manager, safety = fleet.start_manager(), fleet.start("safety_node", "/robot_1")
-    robot = {"robots": ["robot_1"], "who": WHO, "token": TOKEN}
-    wait_for(lambda: _success(fleet, stop=True, **robot), 30.0, "a stopped robot")
+    manager, safety = fleet.start_manager(), fleet.start("safety_node", "/robot_1", "simulated:=true")
+    heard = fleet.peer.listen(msg.EstopState, f"/robot_1/{topics.ESTOP_STATE}", LATCHED)
+    stop = {"robots": ["robot_1"], "who": WHO}
+    wait_for(lambda: fleet.ask(srv.StopFleet, topics.FLEET_STOP, **stop).success, 30.0, "a stopped robot")
+    seen = wait_for(lambda: next((m for m in heard[-1:] if m.latched), None))
+    reset = srv.ResetFleet.Request(
+        stops=[msg.EstopRef(robot="robot_1", stop_id=seen.stop_id, nonce=seen.nonce)], who=WHO, token=TOKEN
+    )
     with slow_zip(fleet.folder / "slow.zip") as until_it_is_being_loaded:
         push = srv.PushPolicy.Request(sb3_zip_path=str(fleet.folder / "slow.zip"), trust_sb3_zip=True)
         push.who, push.token = WHO, TOKEN
         pushed = fleet.peer.send(srv.PushPolicy, topics.PUSH_POLICY, push)
         until_it_is_being_loaded()
-        safety.process.send_signal(signal.SIGSTOP)  # now: of a robot that has been silent for a while, nothing is asked
-        reset = fleet.peer.send(srv.SetEstop, topics.FLEET_SET_ESTOP, srv.SetEstop.Request(stop=False, **robot))
+        safety.process.send_signal(signal.SIGSTOP)
+        waits = fleet.peer.send(srv.ResetFleet, topics.FLEET_RESET_ESTOP, reset)
         # What is answered at once is answered after that has begun: one thread takes the calls.
-        assert not fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False, robots=["robot_7"]).success
-        assert not reset.done() and not pushed.done()
+        assert not fleet.order(srv.ResetFleet, topics.FLEET_RESET_ESTOP).success
+        assert not waits.done() and not pushed.done()
         assert manager.end() < 0.9 * GRACE_S
         assert fleet.peer.result(pushed).message == "not done: the fleet manager ends"
-        assert not fleet.peer.result(reset).success
+        assert not fleet.peer.result(waits).success
 
 
 def test_a_second_manager_and_a_bad_configuration_end_in_one_line(fleet: FleetRig) -> None:
@@ -109,53 +113,3 @@ def test_its_parameters_are_described_and_cannot_be_changed(fleet: FleetRig) -> 
     changed = Parameter("config", Parameter.Type.STRING, "other.yaml").to_parameter_msg()
     result = fleet.ask(SetParameters, f"{name}/set_parameters", parameters=[changed]).results[0]
     assert not result.successful and result.reason
-
-
-def test_robots_are_stopped_and_reset_together(fleet: FleetRig) -> None:
-    fleet.start_manager()
-    safety = [fleet.start("safety_node", f"/{name}") for name in fleet.config.robot_names]
-    latches: dict[str, list] = {
-        name: fleet.peer.listen(msg.EstopState, f"/{name}/{topics.ESTOP_STATE}", LATCHED)
-        for name in fleet.config.robot_names
-    }
-    wait_for(lambda: all(latches.values()), 30.0, "both safety nodes")
-
-    def latched() -> list[bool]:
-        return [heard[-1].latched for heard in latches.values()]
-
-    stop = {"stop": True, "who": "visitor", "why": "smoke"}
-    stopped = wait_for(lambda: _success(fleet, **stop), 30.0, "an answer of all robots")  # no token, and none needed
-    assert [(s.robot, s.latched) for s in stopped.states] == [("robot_1", True), ("robot_2", True)]
-    assert stopped.message == "stopped robot_1, robot_2"
-    assert (stopped.record.who, stopped.record.what, stopped.record.detail) == ("visitor", stopped.message, "smoke")
-    assert fleet.state().audit[-1].what == stopped.message
-    wait_for(lambda: latched() == [True, True])
-
-    guess = fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False, who=WHO, token="guess")
-    assert not guess.success and "no valid operator token" in guess.message and "\n" not in guess.message
-    unknown = fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False, robots=["robot_1", "robot_7"])
-    assert not unknown.success and "unknown robot 'robot_7'" in unknown.message
-    counts = {name: len(heard) for name, heard in latches.items()}
-    wait_for(
-        lambda: all(len(heard) > counts[name] for name, heard in latches.items()), what="another state of each latch"
-    )
-    assert latched() == [True, True]
-
-    one = fleet.order(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=False, robots=["robot_2"], why="aired")
-    assert one.success and [(s.robot, s.latched) for s in one.states] == [("robot_2", False)]
-    wait_for(lambda: latched() == [True, False])
-
-    safety[0].kill()
-    began = time.monotonic()
-    partly = fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True, who="")
-    assert time.monotonic() - began < 5.0
-    assert not partly.success and "robot_1 did not answer" in partly.message
-    assert [(s.robot, s.latched) for s in partly.states] == [("robot_2", True)]
-    safety[0] = fleet.start("safety_node", "/robot_1")
-    wait_for(lambda: _success(fleet, **stop), 40.0, "an answer of all robots")
-    assert latched() == [True, True]
-
-
-def _success(fleet: FleetRig, **fields):
-    answer = fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, **fields)
-    return answer if answer.success else None

@@ -175,8 +175,8 @@ def test_a_command_that_waits_keeps_neither_queries_nor_stops_nor_commands_waiti
     began = time.monotonic()
     assert [r.drained for r in fleet.state().robots] == [True, False]
     # There is no safety node here: the answer says so soon enough.
-    stop = fleet.ask(srv.SetEstop, topics.FLEET_SET_ESTOP, stop=True, who="visitor")
-    assert stop.message == "stopped none; robot_1 did not answer; robot_2 did not answer" and not stop.success
+    stop = fleet.ask(srv.StopFleet, topics.FLEET_STOP, who="visitor")
+    assert stop.message.startswith("stopped none; pending at robot_1, robot_2: the stop is kept") and not stop.success
     held = fleet.order(srv.HoldUpdates, topics.HOLD_UPDATES, scope="robot_2", hold=True)
     assert held.success and [(r.drained, r.held) for r in held.robots] == [(True, False), (False, True)]
     assert time.monotonic() - began < 10.0 and not waiting.done()

@@ -95,8 +95,12 @@ class FleetRig:
     def start_manager(self) -> NodeProcess:
         """Start the fleet manager's node and wait until it answers."""
         node = self.start("fleet_manager_node", "/fleet")
-        wait_for(lambda: self.ask(FleetStatus, topics.FLEET_STATUS).success, 30.0, "the fleet manager")
+        self.wait_for_manager()
         return node
+
+    def wait_for_manager(self) -> None:
+        """Until it answers."""
+        wait_for(lambda: self.ask(FleetStatus, topics.FLEET_STATUS).success, 30.0, "the fleet manager")
 
     def start_robots(self) -> None:
         """Robots that act; wait until the fleet manager heard of all."""

@@ -1,0 +1,94 @@
+"""`floop stop`: stops robots, with ROS and without, whether or not a fleet manager runs."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+
+from floop_robot.cli.operator_options import user_at_host
+from floop_robot.cli.which_fleet import fleet_config, fleet_options
+from floop_robot.deploy import FleetClient
+from floop_robot.deploy.stop_messages import EstopReport, GetEstops, StopRobots
+from floop_robot.robot.estop_socket import ask_robot
+from floop_robot.robot.messages import StopCommand
+from floop_robot.spec.config import FloopConfig
+from floop_robot.spec.errors import FloopError, UnknownName
+
+WAIT_S: Final = 3.0
+"""How long robots get to obey the fleet manager."""
+POLL_S: Final = 0.05
+
+
+@click.command()
+@fleet_options
+@click.argument("robots", nargs=-1, metavar="[ROBOT]...")
+@click.option("--all", "everyone", is_flag=True, help="Stop every robot, as without any ROBOT.")
+@click.option("--who", default="", help="Your name, for the record; left out: user@host.")
+@click.option("--why", default="", help="Reason, for the record.")
+def stop(config: Path | None, as_json: bool, robots: tuple[str, ...], everyone: bool, who: str, why: str) -> int:
+    """Stop each ROBOT (left out: all) until `floop reset` lets it move again.
+
+    Needs no token. It asks the robots of this host and the fleet manager at once. Exit status 1 unless every robot
+    has stopped, and its disk has that.
+    """
+    fleet = fleet_config(config)
+    unknown = [str(UnknownName("robot", name, fleet.robot_names)) for name in robots if name not in fleet.robot_names]
+    named = fleet.robot_names if everyone or not robots else tuple(r for r in fleet.robot_names if r in robots)
+    request = StopRobots(robots=named, who=who or user_at_host(), why=why)
+    missed = _stop(fleet, request) if named else {}
+    if as_json:
+        stopped = [name for name in named if name not in missed]
+        click.echo(msgspec.json.encode({"stopped": stopped, "missed": missed, "unknown": unknown}).decode())
+    else:
+        for name in named:
+            click.echo(f"{name} {missed.get(name, 'is stopped')}")
+    if unknown:
+        click.echo(f"floop: {'; '.join(unknown)}", err=True)
+    return int(bool(missed or unknown))
+
+
+def _stop(fleet: FloopConfig, request: StopRobots) -> dict[str, str]:
+    """Stop by every way at once; returns what is wrong with robots that did not stop.
+
+    The fleet manager's word counts where it has heard the robot. On this host the robot may have run at another time.
+    """
+    with ThreadPoolExecutor(len(request.robots) + 1) as pool:  # none waits for another
+        manager = pool.submit(_by_manager, fleet, request)
+        here = {name: pool.submit(_here, fleet, name, request) for name in request.robots}
+    report, problem = manager.result()
+    missed = {name: f"{found}; {problem}".strip("; ") for name, future in here.items() if (found := future.result())}
+    for robot in report.robots if report else ():
+        if robot.robot in request.robots and (robot.state is not None or robot.robot in missed):
+            missed.pop(robot.robot, None)
+            if robot.pending is not None:
+                kept = "keeps the stop and sends it again" if report and report.kept else "could not keep the stop"
+                missed[robot.robot] = f"has not obeyed yet: the fleet manager {kept}; use its own e-stop"
+    return missed
+
+
+def _here(fleet: FloopConfig, robot: str, request: StopRobots) -> str:
+    """What is wrong with a robot of this host after a stop; empty when it is stopped."""
+    try:
+        command = StopCommand(who=request.who, why=request.why, request_id=request.request_id)
+        answer = ask_robot(Path(fleet.run_dir), robot, command)
+    except FloopError as error:
+        return f"is not known to have stopped: {error}"
+    return "" if answer.success else f"is not known to have stopped: {answer.message}"
+
+
+def _by_manager(fleet: FloopConfig, request: StopRobots) -> tuple[EstopReport | None, str]:
+    """What the fleet manager says once its robots have obeyed, or why it says nothing."""
+    try:
+        with FleetClient(fleet.endpoints.fleet_rpc, WAIT_S) as client:
+            report, deadline_s = client.ask(request, EstopReport), time.monotonic() + WAIT_S
+            while any(r.pending and r.robot in request.robots for r in report.robots) and time.monotonic() < deadline_s:
+                time.sleep(POLL_S)
+                report = client.ask(GetEstops(), EstopReport)
+            return report, ""
+    except FloopError as error:
+        return None, str(error)

@@ -1,4 +1,4 @@
-"""Stops and resets of a fleet while everybody is killed, frozen, cut off: is a stop lost, is a reset blind?
+"""Stops and resets of a fleet while everybody is killed, frozen and cut off; and every way to stop, timed.
 
     python benchmarks/estop_schedules.py model --count 2000
     python benchmarks/estop_schedules.py processes --count 200
@@ -97,7 +97,9 @@ def ways(count: int, seed: int) -> dict[str, Any]:
         cell.rig.start("fleet_manager_node")
         others = [
             subprocess.Popen(
-                [sys.executable, "-m", "tests.support.ros.listener", kind], env=os.environ | {"ROS_DOMAIN_ID": str(domain)}
+                [sys.executable, "-m", "tests.support.ros.listener", kind],
+                cwd=Path(__file__).resolve().parents[1],
+                env=os.environ | {"ROS_DOMAIN_ID": str(domain)},
             )
             for kind in ("recorder", "echo")
         ]

@@ -26,6 +26,8 @@ from floop_robot.robot.estop_socket import ReadEstop, ask_robot
 from floop_robot.robot.messages import ResetCommand
 from floop_robot.spec.errors import CallRefused, FloopError, UnknownName
 
+ANSWER_S: Final = 1.5
+"""A fleet manager that runs answers within this time."""
 WAIT_S: Final = 3.0
 """How long robots get to answer."""
 POLL_S: Final = 0.05
@@ -57,9 +59,11 @@ class _ByManager:
     def reset(self, refs: list[EstopRef]) -> tuple[ResetResult, ...]:
         """As `Estops`."""
         request, deadline_s = ResetRobots(stops=tuple(refs), **self._operator.signature), time.monotonic() + WAIT_S
-        while len(found := self._client.ask(request, ResetReport).results) < len(refs) and time.monotonic() < deadline_s:
+        while True:
+            found = self._client.ask(request, ResetReport).results
+            if len(found) == len(refs) or time.monotonic() >= deadline_s:
+                return found
             time.sleep(POLL_S)
-        return found
 
 
 class _Here:
@@ -82,7 +86,8 @@ class _Here:
         for ref in refs:
             command = ResetCommand(stop_id=ref.stop_id, nonce=ref.nonce, **self._operator.signature)
             answer = ask_robot(self._run_dir, ref.robot, command)
-            results.append(ResetResult(robot=ref.robot, success=answer.success, message=f"{ref.robot}: {answer.message}"))
+            message = f"{ref.robot}: {answer.message}"
+            results.append(ResetResult(robot=ref.robot, success=answer.success, message=message))
         return tuple(results)
 
 
@@ -127,7 +132,7 @@ def _find(
 ) -> tuple[Estops, dict[str, RobotEstop]]:
     """The way by which all robots can be seen, and what is seen; raises `FloopError` when there is none."""
     try:
-        manager = _ByManager(opened.enter_context(operator.connect(WAIT_S)), operator)
+        manager = _ByManager(opened.enter_context(operator.connect(ANSWER_S)), operator)
         seen = manager.look()
         if seen.keys() >= set(robots):
             return manager, seen
@@ -164,5 +169,5 @@ def _ref(shown: EstopStatus, now: RobotEstop | None) -> EstopRef:
     """Names the stop that was shown, with a fresh nonce."""
     state = now.state if now is not None else None
     if state is None or state.stop_id != shown.stop_id:
-        raise CallRefused(f"{shown.robot} was stopped or started again meanwhile; nothing was reset; look, and ask again")
+        raise CallRefused(f"{shown.robot} was stopped or started again meanwhile, so nothing was reset; look again")
     return EstopRef(robot=shown.robot, stop_id=shown.stop_id, nonce=state.nonce)

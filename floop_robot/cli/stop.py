@@ -19,6 +19,8 @@ from floop_robot.robot.messages import StopCommand
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import FloopError, UnknownName
 
+ANSWER_S: Final = 1.5
+"""A fleet manager that runs answers within this time."""
 WAIT_S: Final = 3.0
 """How long robots get to obey the fleet manager."""
 POLL_S: Final = 0.05
@@ -84,7 +86,7 @@ def _here(fleet: FloopConfig, robot: str, request: StopRobots) -> str:
 def _by_manager(fleet: FloopConfig, request: StopRobots) -> tuple[EstopReport | None, str]:
     """What the fleet manager says once its robots have obeyed, or why it says nothing."""
     try:
-        with FleetClient(fleet.endpoints.fleet_rpc, WAIT_S) as client:
+        with FleetClient(fleet.endpoints.fleet_rpc, ANSWER_S) as client:
             report, deadline_s = client.ask(request, EstopReport), time.monotonic() + WAIT_S
             while any(r.pending and r.robot in request.robots for r in report.robots) and time.monotonic() < deadline_s:
                 time.sleep(POLL_S)

@@ -1,7 +1,7 @@
 """FleetStops: the stops that a fleet manager has heard. Each is kept on disk and sent again until its robot has obeyed.
 
 A robot has obeyed when it answers so, or when its state names this stop (`request_id`) under another `stop_id` than
-before. Another `stop_id` alone proves nothing: a robot that was started again, or stopped by somebody else, has one too.
+before. Another `stop_id` alone proves nothing: a robot that was started again, or stopped by somebody else, has one.
 
 A file `RUN_DIR/stops/ROBOT` is a pending stop. One that cannot be read stops its robot, since somebody had stopped it.
 Resets are forwarded once and kept nowhere, so that no restart and no delay repeats one.
@@ -33,11 +33,11 @@ from floop_robot.durable.framing import MessageRefused, deframe_message, frame_m
 from floop_robot.spec.errors import CallRefused, StorageError, UnknownName
 
 RETRY_S: Final = 0.4
-"""A stop is sent again after this long: a call to a process that was just killed vanishes. A full disk waits as well."""
+"""A stop is sent again after this long: a call to a process that was just killed vanishes. A disk waits as long."""
 HEARD_S: Final = 1.2
 """Only a robot that was heard within this time gets its stop again: what it says shows that it has not obeyed.
 
-So a manager that was frozen or cut off stops no robot that has obeyed and was reset meanwhile. Robots speak each second.
+So a manager that was frozen or cut off stops no robot that obeyed and was reset meanwhile. Robots speak each second.
 """
 TICK_S: Final = 0.05
 RECENT_S: Final = 1.0
@@ -145,8 +145,9 @@ class FleetStops:
             return
         except (StorageError, MessageRefused, OSError) as failure:
             error = failure
-        self._unreadable.append(f"kept stop {path} cannot be read ({error}): {name} is stopped; look at it, and reset it")
-        log.error(self._unreadable[-1])
+        found = f"kept stop {path} cannot be read ({error}): {name} is stopped; look at it, and reset it"
+        self._unreadable.append(found)
+        log.error(found)
         robot.pending, robot.saved = _new_stop(name, "fleet manager", f"cannot read the stop kept for {name}"), None
         self._unsaved.set()
 
@@ -231,7 +232,7 @@ class FleetStops:
     def reset(self, refs: Sequence[EstopRef], who: str, token: str, why: str) -> ResetCall:
         """Forward a reset to each robot once. Raises `CallRefused` for a list that is empty or too long."""
         if not 0 < len(refs) <= MAX_REFS:
-            raise CallRefused(f"name robot, stop_id and nonce of the stops that you saw: 1 to {MAX_REFS}, not {len(refs)}")
+            raise CallRefused(f"{len(refs)} stops; name robot, stop_id and nonce of those you saw, 1 to {MAX_REFS}")
         call = ResetCall(list(dict.fromkeys(ref.robot for ref in refs)))
         for name in call.robots:
 

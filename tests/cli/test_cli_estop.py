@@ -13,7 +13,7 @@ import pytest
 
 from floop_robot.bundle import Bundle
 from floop_robot.robot.estop_socket import ReadEstop, ask_robot
-from floop_robot.robot.messages import EstopState
+from floop_robot.robot.messages import EstopState, ResetCommand
 from floop_robot.spec.errors import FloopError
 from tests.support.cli_in_process import PICK, Floop
 from tests.support.operator_tokens import TOKEN, WHO, operators_file
@@ -21,15 +21,26 @@ from tests.support.small_fleet import SmallFleet
 from tests.support.waiting import wait_for
 
 
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[SmallFleet]:
-    """Two robots whose safety processes run, and no fleet manager."""
-    with SmallFleet(tmp_path, Bundle.load(PICK), robots=2, operators=operators_file(tmp_path)) as fleet:
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallFleet]:
+    folder = tmp_path_factory.mktemp("fleet")
+    with SmallFleet(folder, Bundle.load(PICK), robots=2, operators=operators_file(folder)) as fleet:
         for robot in fleet.config.robot_names:
             fleet.start("safety", robot=robot)
         for robot in fleet.config.robot_names:
             wait_for(lambda r=robot: state(fleet, r) is not None, 30.0, f"safety of {robot}")
         yield fleet
+
+
+@pytest.fixture
+def fleet(running: SmallFleet) -> SmallFleet:
+    """Two robots whose safety processes run, none of them stopped, and no fleet manager."""
+    for robot in running.config.robot_names:
+        found = state(running, robot)
+        assert found is not None
+        reset = ResetCommand(who=WHO, token=TOKEN, stop_id=found.stop_id, nonce=found.nonce)
+        assert not found.latched or ask_robot(Path(running.config.run_dir), robot, reset).success
+    return running
 
 
 @pytest.fixture
@@ -56,7 +67,7 @@ def test_a_stop_is_shown_and_reset_in_one_step(
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     no = floop("reset", "robot_1", "--config", fleet.file, "--who", WHO)
     assert no.status == 2 and "nothing was reset" in no.err
-    assert f"robot_1 stopped by bob: a hand, since 20" in no.out and found.stop_id in no.out
+    assert "robot_1 stopped by bob: a hand, since 20" in no.out and found.stop_id in no.out
     assert floop("reset", "robot_1", "--config", fleet.file, "--yes").error.endswith(
         "--yes needs --stop-id: name the stop that somebody has seen"
     )

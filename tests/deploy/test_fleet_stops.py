@@ -173,7 +173,7 @@ def test_a_robot_that_is_silent_is_not_called(manager: Manager) -> None:
 def test_unknown_names_are_told_and_the_others_stop(manager: Manager) -> None:
     named, unknown = manager.stops.stop(["robot_1", "robot_3"], "", "")
     assert named == ("robot_1",)
-    assert unknown == ("unknown robot 'robot_3'; did you mean 'robot_1'?",)
+    assert unknown == ("unknown robot 'robot_3'; did you mean 'robot_2'?",)
     assert manager.stops.stop(["robot_3"], "ann", "")[0] == (), "not all robots"
     assert [s.robot for s in manager.link.sent] == ["robot_1"]
     assert manager.link.sent[0].who == "unknown"
@@ -237,7 +237,7 @@ def test_a_reset_is_forwarded_once_and_answered_for_each_robot(manager: Manager)
 
 @pytest.mark.parametrize("refs", [[], [ref()] * (MAX_REFS + 1)])
 def test_a_reset_of_nothing_or_of_too_much_is_refused(manager: Manager, refs: list[EstopRef]) -> None:
-    with pytest.raises(CallRefused, match="name robot, stop_id and nonce of the stops that you saw"):
+    with pytest.raises(CallRefused, match="name robot, stop_id and nonce of those you saw"):
         manager.stops.reset(refs, "ann", "", "")
 
 

@@ -31,6 +31,8 @@ class SimulatedRobot:
         self.latch = EstopLatch(self._path)
         self.applied: dict[str, int] = {}
         """How often a stop of each `request_id` was taken as a new one."""
+        self.stopped_again = 0
+        """Stops that were taken again after they had been obeyed and reset."""
         self.in_latch: set[str] = set()
         """`request_id`s of the stops that hold."""
         self.stored: set[str] = set()
@@ -41,11 +43,6 @@ class SimulatedRobot:
         """By `stop_id`: the stops that somebody sees who sees it."""
         self._life = 0
         world.at(0.0, self._speak(0))
-
-    @property
-    def stopped_again(self) -> int:
-        """Stops that were taken more than once."""
-        return sum(count > 1 for count in self.applied.values())
 
     @property
     def runs_at_s(self) -> float:
@@ -97,6 +94,7 @@ class SimulatedRobot:
     def take_stop(self, command: StopCommand, answer: Callable[[bool], None]) -> None:
         """As the servo thread does: stop, publish, and answer once it is on disk, if no kill comes before."""
         if self.latch.stop(command):
+            self.stopped_again += command.request_id in self.applied and command.request_id not in self.open
             self.applied[command.request_id] = self.applied.get(command.request_id, 0) + 1
             self.in_latch.add(command.request_id)
             self.open.add(command.request_id)
@@ -134,11 +132,15 @@ class World:
 
     def __init__(self, seed: int, folder: Path, robots: int = 2) -> None:
         self.random, self.now_s, self.resets, self.refused = random.Random(seed), 100.0, 0, 0
-        self._folder, self._count, self._queue = folder, itertools.count(), list[tuple[float, int, Callable[[], None]]]()
+        self._folder, self._count = folder, itertools.count()
+        self._last_s: dict[tuple[str, str], float] = {}
+        self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self.seen: dict[str, frozenset[str]] = {}
         """By reset (its reason): the stops that its sender had seen."""
         self.kept: dict[str, set[str]] = {}
         """By robot: the stops that the manager had on its disk."""
+        self.asked: dict[str, str] = {}
+        """By robot: the newest stop at the manager."""
         self.newest: dict[str, EstopStatus] = {}
         self.life, self.stops = 0, None
         self.robots = {f"robot_{i}": SimulatedRobot(self, f"robot_{i}", folder) for i in range(robots)}
@@ -147,7 +149,7 @@ class World:
 
     @property
     def stopped_again(self) -> int:
-        """Stops that a robot took more than once, also because a kill made it forget the first."""
+        """Stops that a robot took again after it had obeyed and was reset."""
         return sum(robot.stopped_again for robot in self.robots.values())
 
     def at(self, time_s: float, do: Callable[[], None]) -> None:
@@ -180,7 +182,7 @@ class World:
 
     def _to_manager(self, do: Callable[[FleetStops], None], robot: str = "") -> None:
         """Something for this life of the manager, after a while; it may be lost."""
-        life, cut_s = self.life, self.robots[robot].cut_until_s if robot else 0.0
+        life = self.life
 
         def deliver() -> None:
             if self.stops is not None and self.life == life:
@@ -188,7 +190,13 @@ class World:
                 self.save_soon()
 
         if not self.is_lost():
-            self.at(max(self.now_s + self.delay_s(), cut_s), deliver)
+            self.at(self._arrival_s("manager", robot), deliver)
+
+    def _arrival_s(self, to: str, robot: str) -> float:
+        """When a message arrives: in the order sent, and not before a robot that is cut off is back."""
+        cut_s = self.robots[robot].cut_until_s if robot else 0.0
+        self._last_s[to, robot] = max(self.now_s + self.delay_s(), cut_s, self._last_s.get((to, robot), 0.0))
+        return self._last_s[to, robot]
 
     def save_soon(self) -> None:
         stops = self.stops
@@ -220,7 +228,7 @@ class World:
                 do(robot)
 
         if not self.is_lost():
-            self.at(max(self.now_s + self.delay_s(), robot.cut_until_s), deliver)
+            self.at(self._arrival_s("robot", name), deliver)
 
     # The link of `FleetStops`
 
@@ -249,6 +257,7 @@ class World:
         if stops is None:
             return  # nobody hears it, and no answer comes
         stops.stop(named, "bob", "a hand", request_id)
+        self.asked.update(dict.fromkeys(named, request_id))
 
         def write() -> None:
             if stops is not self.stops:
@@ -259,7 +268,7 @@ class World:
                 if each.pending is not None:  # the newest takes the place of one that was not obeyed yet
                     kept &= self.robots[each.robot].applied.keys()
                     kept.add(each.pending.request_id)
-                elif each.robot in named:
+                elif self.asked.get(each.robot) == request_id:
                     kept.add(request_id)
 
         self.at(self.now_s + self.random.choice((0.0, 0.01, 0.2)), write)

@@ -121,8 +121,8 @@ class FleetEstop:
 
     def _left(self, pending: Sequence[str]) -> Iterable[str]:
         if pending:
-            kept = "is kept, and sent again until obeyed" if self.stops.is_kept() else f"is not kept: {self.stops.error}"
-            yield f"pending at {', '.join(pending)}: the stop {kept}"
+            kept = "kept, and sent again until obeyed" if self.stops.is_kept() else f"not kept: {self.stops.error}"
+            yield f"pending at {', '.join(pending)}: the stop is {kept}"
 
     async def _trigger(self, _: Trigger.Request, answer: Trigger.Response) -> Trigger.Response:
         request = srv.StopFleet.Request(who=topics.FLEET_ESTOP_TRIGGER)

@@ -85,5 +85,7 @@ class FleetPublisher:
 
 def _state_key(news: News, robots: Robots) -> tuple[object, ...]:
     """Equal while the state did not change; how long robots are silent does not count."""
-    each = tuple((r.robot, r.version, r.acting, r.target, r.directive, r.drained, r.estop, r.stop_pending) for r in robots.robots)
+    each = tuple(
+        (r.robot, r.version, r.acting, r.target, r.directive, r.drained, r.estop, r.stop_pending) for r in robots.robots
+    )
     return news.audit_to, news.candidates_to, robots.production, each

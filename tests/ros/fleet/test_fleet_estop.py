@@ -62,7 +62,7 @@ def test_a_stop_of_all_is_answered_once_each_has_obeyed_and_stored_it(fleet: Est
 def test_one_robot_is_stopped_and_an_unknown_name_is_told(fleet: EstopFleet) -> None:
     answer = fleet.stop("robot_1", "robot_1", "robot_7")
     assert not answer.success
-    assert answer.message == "stopped robot_1; unknown robot 'robot_7'; did you mean 'robot_1'?"
+    assert answer.message == "stopped robot_1; unknown robot 'robot_7'; did you mean 'robot_2'?"
     assert fleet.next_states("robot_1")[-1].latched and not fleet.next_states("robot_2")[-1].latched
     assert fleet.stop("robot_7").message.startswith("stopped none; unknown robot")
 
@@ -141,7 +141,7 @@ def test_a_reset_is_about_what_its_sender_saw_and_answered_for_each_robot(fleet:
     seen = {r: fleet.ref(r) for r in fleet.robots}
     fleet.stop("robot_1", who="bob", why="a hand")
     empty = fleet.reset()
-    assert not empty.success and "name robot, stop_id and nonce of the stops that you saw" in empty.message
+    assert not empty.success and "name robot, stop_id and nonce of those you saw" in empty.message
     guess = fleet.reset(seen["robot_2"], token="guess")
     assert not guess.success and "no valid operator token" in guess.message
     answer = fleet.reset(*seen.values(), msg.EstopRef(robot="robot_7", stop_id="x", nonce="y"))

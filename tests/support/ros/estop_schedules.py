@@ -7,6 +7,7 @@ what the newest published state showed to its sender.
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from typing import Any
@@ -126,7 +127,7 @@ class Lane:
                 figures.blind_resets += 1
                 figures.faults.append(f"{self.robot} was reset of {stop_id}, which nobody had named")
         was_open: set[str] = set()
-        for earlier, state in zip(heard, heard[1:], strict=False):
+        for earlier, state in itertools.pairwise(heard):
             if not earlier.latched and state.latched and state.request_id in was_open:
                 figures.stopped_again += 1
             if not state.latched:
@@ -169,4 +170,3 @@ def play_round(fleet: EstopFleet, seed: int, figures: Figures) -> None:
     for lane in lanes:
         lane.judge(figures)
     fleet.reset_all()
-

@@ -168,6 +168,7 @@ class FleetStops:
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Send a stop to `robots` (empty: all) now, keep it, and have it written. A repeated id changes nothing.
 
+        It takes the place of one that is pending and tells its reason, too: whoever resets sees both.
         Returns the robots that were meant, and a line for each unknown name.
         """
         named = tuple(name for name in dict.fromkeys(robots or self._robots) if name in self._robots)
@@ -177,9 +178,10 @@ class FleetStops:
         with self._lock:
             for name in named:
                 robot = self._robots[name]
-                if robot.pending is None or robot.pending.request_id != request_id:
+                if (earlier := robot.pending) is None or earlier.request_id != request_id:
+                    texts = (_and(earlier.who, who), _and(earlier.why, why)) if earlier else (who, why[:MAX_TEXT])
                     before = robot.state.stop_id if robot.state else None
-                    robot.pending = _new_stop(name, who, why[:MAX_TEXT], request_id, before)
+                    robot.pending = _new_stop(name, *texts, request_id, before)
                     new.append(name)
                 self._send(robot, robot.pending)
         self._unsaved.set()
@@ -311,6 +313,10 @@ class FleetStops:
             if not self.is_kept() and not self._end.wait(RETRY_S):
                 self._unsaved.set()
         self.save()
+
+
+def _and(before: str, text: str) -> str:
+    return (before if text in before.split("; ") else f"{before}; {text}".strip("; "))[:MAX_TEXT]
 
 
 def _new_stop(robot: str, who: str, why: str, request_id: str = "", before: str | None = None) -> PendingStop:

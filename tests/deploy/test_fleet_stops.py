@@ -153,7 +153,8 @@ def test_a_repeated_stop_changes_nothing_and_a_newer_one_takes_its_place(manager
     manager.stops.stop(["robot_1"], "ann", "", "x")
     assert manager.link.sent[-1] is first
     assert len(manager.audit) == 1
-    manager.stops.stop(["robot_1"], "bob", "", "y")
+    manager.stops.stop(["robot_1"], "bob", "a hand", "y")
+    assert (manager.link.sent[-1].who, manager.link.sent[-1].why) == ("ann; bob", "a hand"), "a reset is about both"
     manager.stops.answer(first, True)
     assert manager.stops.is_pending("robot_1"), "the later stop has not arrived"
 

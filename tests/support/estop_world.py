@@ -96,8 +96,10 @@ class SimulatedRobot:
         if self.latch.stop(command):
             self.stopped_again += command.request_id in self.applied and command.request_id not in self.open
             self.applied[command.request_id] = self.applied.get(command.request_id, 0) + 1
-            self.in_latch.add(command.request_id)
-            self.open.add(command.request_id)
+            told = {command.request_id} | self.world.told_by.get((self.name, command.request_id), set())
+            self.applied = dict.fromkeys(told, 1) | self.applied
+            self.in_latch |= told
+            self.open |= told
             self._note()
         self.publish()
         self._store(lambda: answer(True))
@@ -141,6 +143,8 @@ class World:
         """By robot: the stops that the manager had on its disk."""
         self.asked: dict[str, str] = {}
         """By robot: the newest stop at the manager."""
+        self.told_by: dict[tuple[str, str], set[str]] = {}
+        """By robot and stop: the stops whose place it took, whose reasons it tells."""
         self.newest: dict[str, EstopStatus] = {}
         self.life, self.stops = 0, None
         self.robots = {f"robot_{i}": SimulatedRobot(self, f"robot_{i}", folder) for i in range(robots)}
@@ -256,7 +260,12 @@ class World:
         named = self.random.sample(list(self.robots), self.random.randint(1, len(self.robots)))
         if stops is None:
             return  # nobody hears it, and no answer comes
-        stops.stop(named, "bob", "a hand", request_id)
+        for each in stops.report().robots:
+            if each.pending is not None and each.robot in named:
+                earlier = each.pending.request_id
+                told = {earlier} | self.told_by.get((each.robot, earlier), set())
+                self.told_by[each.robot, request_id] = told
+        stops.stop(named, f"who {request_id}", "a hand", request_id)
         self.asked.update(dict.fromkeys(named, request_id))
 
         def write() -> None:
@@ -266,7 +275,7 @@ class World:
             for each in stops.report().robots:
                 kept = self.kept.setdefault(each.robot, set())
                 if each.pending is not None:  # the newest takes the place of one that was not obeyed yet
-                    kept &= self.robots[each.robot].applied.keys()
+                    kept.intersection_update(self.robots[each.robot].applied)
                     kept.add(each.pending.request_id)
                 elif self.asked.get(each.robot) == request_id:
                     kept.add(request_id)

@@ -22,7 +22,6 @@ ESTOP_STATE: Final = "estop_state"
 STOP: Final = "stop"
 ESTOP_TRIGGER: Final = "estop_trigger"
 RESET_ESTOP: Final = "reset_estop"
-SET_ESTOP: Final = "set_estop"
 
 POLICY_STATUS: Final = "policy_status"
 EPISODE_STATE: Final = "episode_state"

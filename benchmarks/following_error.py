@@ -2,11 +2,11 @@
 
     python benchmarks/following_error.py --episodes 40
 
-For each task's shipped policy, at training scenarios: each servo tick, and joint by joint, how far the arm is beyond the
-range of its commands of the last second (`robot/following_error.py`). `lag_s` delays the commands, as a slow trajectory
-controller does. `held`: the arm stops by itself in the middle of an episode, as by its own e-stop, and stays so; how far
-it is from its commands 2 s later, and when the watch would stop it. Says which share of false alarms and of unnoticed
-holds each limit would have. One JSON object a line.
+For each task's shipped policy, at training scenarios: each servo tick, how far any joint is beyond the range of its
+commands of the last second (`robot/following_error.py`). `lag_s` delays the commands, as a slow trajectory
+controller does. `held`: the arm stops by itself in the middle of an episode, as by its own e-stop, and stays so for 4 s;
+the largest such error meanwhile. `share_beyond`: which share of ticks, or of holds, is beyond each limit.
+One JSON object a line.
 """
 
 from __future__ import annotations
@@ -44,9 +44,11 @@ class Recorder:
         self.errors: list[float] = []
 
     def clear(self) -> None:
+        """As `FollowingError`."""
         self._commands.clear()
 
     def check(self, commanded: Joints, measured: Joints) -> str:
+        """As `FollowingError`."""
         self._commands.append(commanded)
         error = 0.0
         if len(self._commands) == self._commands.maxlen:
@@ -64,6 +66,7 @@ class SlowWorld:
         self.is_held, self._held_at = False, None
 
     def servo_tick(self, q: Joints, dq: Joints, width_m: float, force_n: float) -> None:
+        """As `World`."""
         if self.is_held:
             self._held_at = self._held_at or self._world.state().q_rad
             self._world.servo_tick(self._held_at, (0.0,) * len(q), width_m, force_n)
@@ -73,6 +76,7 @@ class SlowWorld:
         self._world.servo_tick(*self._waiting[0])
 
     def reset(self, scenario: Any) -> None:
+        """As `World`."""
         self._waiting.clear()
         self._world.reset(scenario)
 

@@ -8,8 +8,9 @@
 interpreter lock, or by kill -9, at a random moment; the time until safety's first servo tick that is not `following`.
 `stops`: from the request (each documented way in turn) to the first servo tick that commands the position of the tick
 before, while the arm swings, beside a fleet manager, and two processes that hear what `ros2 topic echo` and a recorder
-would. A stop that is not obeyed within 3 s is lost. A slow one is listed with its place, its way, the longest time between safety's
-ticks meanwhile, and how late this process's own bare timer was: which of the three was late says whose fault it is.
+would. A stop that is not obeyed within 3 s is lost. A slow one is listed with its place, its way, the longest time
+between safety's ticks meanwhile, and how late this process's own bare timer was: which of the three was late says whose
+fault it is.
 `latch`: a robot at work (simulated arm, safety, policy, fleet manager) is stopped, then the deed is done again and
 again; how often anything moved. Times are wall-clock stamps of one host, made in the servo tick itself.
 Needs `make setup-ros`.

@@ -247,7 +247,7 @@ def _read_boot_id() -> str:
 
 
 def _new_id() -> str:
-    return secrets.token_hex(8)
+    return "n" + secrets.token_hex(8)  # a letter first: YAML on a command line reads 12e4 as a number
 
 
 def _and(before: str, text: str) -> str:

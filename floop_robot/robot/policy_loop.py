@@ -169,7 +169,7 @@ class PolicyLoop:
         self._publish_view(now_s, conditions)
 
     def _may_reset(self, now_s: float) -> bool:
-        """Whether an episode reset may be requested: it moves the arm, so not while that must stand or safety is silent."""
+        """Whether a reset may be requested: it moves the arm, so not while that must stand or safety is silent."""
         safety = self._safety
         if safety is None or safety.estop or safety.mode is SafetyMode.START_REQUIRED:
             return False

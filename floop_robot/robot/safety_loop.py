@@ -81,9 +81,7 @@ class SafetyCore:
         self._limiter = SafetyLimiter(model, servo_rate_hz, ticks_of(servo_rate_hz, policy_rate_hz))
         self._settings = WatchdogSettings.of(policy_rate_hz, observation_timeout_s)
         self.latch = latch or EstopLatch()
-        self._following = (
-            FollowingError(model.joint_names, servo_rate_hz, following_error) if following_error else None
-        )
+        self._following = FollowingError(model.joint_names, servo_rate_hz, following_error) if following_error else None
         self._state: RobotState | None = None
         self._target: JointTarget | None = None
         self._is_synced = False

@@ -47,8 +47,8 @@ def check_start(process: PolicyProcess, interface: LoopInterface) -> None:
         raise CallRefused(f"the driver is not ready: {process.waiting_reason(view)}")
 
 
-def start_after_reset(process: PolicyProcess, who: str) -> bool:
-    """Let an arm move that was reset; returns whether it needed that. Waits for its safety process: not for an executor.
+def start_after_reset(process: PolicyProcess, who: str) -> None:
+    """Let an arm move that was reset. Waits for its safety process, so not for an executor's thread.
 
     Raises `StorageError` when safety does not answer, `CallRefused` when the arm was stopped again.
     """
@@ -58,7 +58,6 @@ def start_after_reset(process: PolicyProcess, who: str) -> bool:
         answer = ask_robot(run_dir, process.robot, StartCommand(who=who, stop_id=state.stop_id))
         if not answer.success:
             raise CallRefused(answer.message)
-    return state.start_required
 
 
 def has_begun(process: PolicyProcess, episode: int) -> bool:

@@ -197,7 +197,16 @@ def test_whatever_becomes_of_the_file_means_stopped(tmp_path: Path) -> None:
     for length in range(len(sound) - 1):  # without the line's end it is whole
         path.write_bytes(sound[:length])
         assert EstopLatch(path).is_set
-    for other in (b"", b"null", b"{}", b"\xff" * 100, b"[" * 5000, sound * 2, sound.replace(b"who", b"whom"), b"\0" * 99):
+    for other in (
+        b"",
+        b"null",
+        b"{}",
+        b"\xff" * 100,
+        b"[" * 5000,
+        sound * 2,
+        sound.replace(b"who", b"whom"),
+        b"\0" * 99,
+    ):
         path.write_bytes(other)
         latch = EstopLatch(path)
         assert latch.is_set and str(path) in latch.reason and "\n" not in latch.reason

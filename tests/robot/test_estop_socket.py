@@ -118,7 +118,7 @@ def test_a_stop_sent_to_a_frozen_process_stops_when_it_goes_on(safety: Safety) -
     before = safety.state
     safety.process.send_signal(signal.SIGSTOP)
     try:
-        with pytest.raises(StorageError, match="does not answer.*use the robot's own e-stop"):
+        with pytest.raises(StorageError, match=r"does not answer.*use the robot's own e-stop"):
             safety.ask(stop("bob"))
     finally:
         safety.process.send_signal(signal.SIGCONT)

@@ -37,8 +37,8 @@ from floop_robot.spec.robot_model import load_robot
 SIMULATED: Final = Parameter(
     "simulated",
     False,
-    "The arm is a simulated one: without an operators' file, a name is enough to reset a stop, and after a reset it goes "
-    "on by itself.",
+    "The arm is a simulated one: without an operators' file, a name is enough to reset a stop, and after a reset it "
+    "goes on by itself.",
 )
 
 

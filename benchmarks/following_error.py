@@ -4,8 +4,8 @@
 
 For each task's shipped policy, at training scenarios: each servo tick, how far any joint is beyond the range of its
 commands of the last second (`robot/following_error.py`). `lag_s` delays the commands, as a slow trajectory
-controller does. `held`: the arm stops by itself in the middle of an episode, as by its own e-stop, and stays so for 4 s;
-the largest such error meanwhile. `share_beyond`: which share of ticks, or of holds, is beyond each limit.
+controller does. `held`: the arm stops by itself in the middle of an episode, as by its own e-stop, and stays so for
+4 s; the largest such error meanwhile. `share_beyond`: which share of ticks, or of holds, is beyond each limit.
 One JSON object a line.
 """
 

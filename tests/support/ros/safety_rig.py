@@ -224,7 +224,9 @@ class SafetyRig:
         return self.ask(srv.ResetEstop, topics.RESET_ESTOP, srv.ResetEstop.Request(**(given | changes)))
 
     def open_latch(self) -> None:
-        """Release the buttons and reset, where that is needed."""
+        """Release the buttons and reset, where that is needed; a fault is forgotten, too."""
+        if self.ticks and self.ticks[-1].fault:
+            self.stop()
         for way in self._buttons if self.latch.hardware_stop else ():
             self.press(way, False)
         wait_for(lambda: not self.latch.hardware_stop, UP_S, "released buttons")

@@ -178,12 +178,13 @@ class FleetStops:
         with self._lock:
             for name in named:
                 robot = self._robots[name]
-                if (earlier := robot.pending) is None or earlier.request_id != request_id:
-                    texts = (_and(earlier.who, who), _and(earlier.why, why)) if earlier else (who, why[:MAX_TEXT])
+                pending = robot.pending
+                if pending is None or pending.request_id != request_id:
+                    texts = (_and(pending.who, who), _and(pending.why, why)) if pending else (who, why[:MAX_TEXT])
                     before = robot.state.stop_id if robot.state else None
-                    robot.pending = _new_stop(name, *texts, request_id, before)
+                    pending = robot.pending = _new_stop(name, *texts, request_id, before)
                     new.append(name)
-                self._send(robot, robot.pending)
+                self._send(robot, pending)
         self._unsaved.set()
         if new:
             self._audit(who, f"stopped {', '.join(new)}", why)

@@ -22,6 +22,8 @@ def check_driver(fields: Fields, model: RobotModel | None) -> None:
         if fields.get(path) == "":
             fields.wrong(path, "is empty; name the topic")
     _one_publisher(fields)
+    if fields.get("hardware_stop_inverted") and not fields.get("hardware_stop_topic"):
+        fields.wrong("hardware_stop_inverted", "inverts a topic that is not named; set hardware_stop_topic")
     if fields.get("joint_names"):
         check_names(fields, "joint_names")
     if model:
@@ -36,7 +38,7 @@ def check_driver(fields: Fields, model: RobotModel | None) -> None:
 
 def _one_publisher(fields: Fields) -> None:
     """No topic serves two purposes."""
-    paths = ("joint_states_topic", "command_topic", "gripper.command_topic")
+    paths = ("joint_states_topic", "command_topic", "gripper.command_topic", "hardware_stop_topic")
     seen: dict[str, str] = {}
     for path in paths:
         topic = fields.get(path)

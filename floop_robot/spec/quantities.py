@@ -50,6 +50,7 @@ QUANTITIES: Final[Mapping[str, Quantity]] = MappingProxyType(
     {
         "rad_s2": Quantity(0.01, 100.0, "rad/s²", MappingProxyType({"degrees per s²": math.pi / 180})),
         "rad_s": Quantity(0.001, 30.0, "rad/s", MappingProxyType({"degrees per second": math.pi / 180})),
+        "error_rad": Quantity(0.001, 3.0, "rad", _DEGREES),
         "rad": Quantity(-6 * math.pi, 6 * math.pi, "rad", _DEGREES),
         "m_s": Quantity(0.001, 2.0, "m/s", MappingProxyType({"millimetres per second": _MILLI})),
         "width_m": Quantity(0.001, 0.5, "m", _LENGTHS),
@@ -58,6 +59,7 @@ QUANTITIES: Final[Mapping[str, Quantity]] = MappingProxyType(
         "nm": Quantity(0.01, 3000.0, "N·m", MappingProxyType({"newton millimetres": _MILLI})),
         "n": Quantity(0.1, 3000.0, "N", MappingProxyType({"millinewtons": _MILLI})),
         "n_per_effort": Quantity(1e-3, 1e5, "N per unit of effort"),
+        "error_s": Quantity(0.05, 10.0, "s", MappingProxyType({"milliseconds": _MILLI})),
         "timeout_s": Quantity(0.01, 60.0, "s", MappingProxyType({"milliseconds": _MILLI})),
         "start_s": Quantity(0.001, 5.0, "s", MappingProxyType({"milliseconds": _MILLI})),
         "s": Quantity(0.001, 60.0, "s", MappingProxyType({"milliseconds": _MILLI})),

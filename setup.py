@@ -104,6 +104,8 @@ setup(
         ("share/" + PACKAGE + "/config", files("config/*.yaml")),
         ("share/" + PACKAGE + "/config/drivers", files("config/drivers/*")),
         ("share/" + PACKAGE + "/config/robots", files("config/robots/*")),
+        ("share/" + PACKAGE + "/config/rviz", files("config/rviz/*")),
+        ("share/" + PACKAGE + "/config/foxglove", files("config/foxglove/*")),
     ],
     ext_modules=SAC_UPDATES,
     # The compiled code doesn't use Python's API: one wheel serves every Python.

@@ -6,8 +6,8 @@ It belongs to the policy process; the driver resets on request:
         ▲  asks the driver for episode n, repeatedly                  │ driver resets again     │
         └──────────────────────────────────────────────────────────────┴── success, timeout, abort
 
-* **Start**: the driver reports READY for the requested number, an object is perceived, safety runs without an e-stop,
-  a policy is installed and the robot is not drained. Some robots also wait for a start request.
+* **Start**: the driver reports READY for the requested number, an object (and the task's tote) is perceived, safety
+  runs without an e-stop, a policy is installed and the robot is not drained. Some robots also wait for a start request.
 * **End**: the task's rules report success, or the steps run out (timeout). It is *aborted* when robot state or safety
   go silent, the e-stop is latched, the driver drops the episode, or the process shuts down.
 * **Reset**: the driver prepares the next episode. A simulator lays out a scenario. A real driver homes the arm by its
@@ -27,6 +27,8 @@ from floop_robot.robot.messages import Phase
 
 DRAINED_OR_HELD: Final = "the robot is drained or on hold"
 """`DrainState.pause_reason` has the details."""
+NO_OBJECT: Final = "no object is perceived"
+NO_TOTE: Final = "no tote is perceived"
 
 
 class EpisodeState(enum.StrEnum):
@@ -59,6 +61,8 @@ class EpisodeConditions(msgspec.Struct, frozen=True, kw_only=True):
     """The e-stop is latched, or safety does not command the arm yet."""
     has_object: bool
     """An object is perceived."""
+    has_tote: bool = True
+    """A tote was perceived, or the task has none."""
     has_policy: bool
     accepts_episodes: bool
     """The robot is neither drained nor on hold. A running episode goes on to its end."""
@@ -89,7 +93,8 @@ class EpisodeConditions(msgspec.Struct, frozen=True, kw_only=True):
         checks = (
             (not self.accepts_episodes, DRAINED_OR_HELD),
             (not self.has_policy, "no policy has arrived"),
-            (not self.has_object, "no object is perceived"),
+            (not self.has_object, NO_OBJECT),
+            (not self.has_tote, NO_TOTE),
             (not self.is_requested, "no start was requested"),
         )
         return tuple(text for applies, text in checks if applies)

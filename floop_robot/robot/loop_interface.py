@@ -65,6 +65,8 @@ class LoopView(msgspec.Struct, frozen=True, kw_only=True):
     """The policy version that acts; 0 for none."""
     q_rad: Joints = ()
     """Newest joint positions; empty before the first robot state."""
+    target_q_rad: Joints = ()
+    """The target that safety follows; empty before the first."""
     speed_rad_s: float = 0.0
     """Speed of the fastest joint."""
     gripper_width_m: float = 0.0

@@ -30,7 +30,8 @@ class ObservationBuilder:
         self._layout = spec.observation
         self._start = {name: part.start for name, part in self._layout.slices.items()}
         self._low, self._high = self._layout.low, self._layout.high
-        self._has_tote = "tote_from_object" in self._start
+        self.has_tote = "tote_from_object" in self._start
+        """The task has a tote."""
 
     def observe(
         self,
@@ -78,7 +79,7 @@ class ObservationBuilder:
         index = _CLASS_INDEX.get(seen.object_class)
         if index is not None:  # a class outside the contract is all zeros
             values[self._start["object_class"] + index] = 1.0
-        if self._has_tote and state.tote_m is not None:
+        if self.has_tote and state.tote_m is not None:
             self._put(values, "tote_from_object", [b - a for a, b in zip(position, state.tote_m, strict=True)])
             quarter_turns = 4.0 * seen.yaw_rad  # totes stand along the axes of the base
             self._put(values, "yaw_in_tote", (math.sin(quarter_turns), math.cos(quarter_turns)))

@@ -6,7 +6,9 @@ import math
 from typing import Protocol
 
 from floop_robot.robot.episode_state_machine import EpisodeState
+from floop_robot.robot.perception import PerceptionReport
 from floop_robot.services.diagnostics import ERROR, OK, WARN, DiagnosticItem, rate_diagnostics
+from floop_robot.services.perception_diagnostics import perception_diagnostics
 from floop_robot.services.policy import PolicyProcess, RobotStats
 
 SPOOL_WARN = 2000
@@ -23,7 +25,11 @@ class ResetCalls(Protocol):
 
 
 def policy_diagnostics(
-    process: PolicyProcess | None, resets: ResetCalls, safety_refused: int, error: str
+    process: PolicyProcess | None,
+    resets: ResetCalls,
+    safety_refused: int,
+    error: str,
+    perception: PerceptionReport | None = None,
 ) -> list[DiagnosticItem]:
     """Life cycle, control loop, episodes, links, policy and records of a policy process; None: not configured.
 
@@ -37,6 +43,8 @@ def policy_diagnostics(
     if figures is not None:
         rate = rate_diagnostics("control loop", process.rules.spec.policy_rate_hz, figures.rate)
         found += [rate, _episodes(process, figures, resets), _links(process, safety_refused)]
+    if perception is not None:
+        found.append(perception_diagnostics(perception))
     return [*found, _policy(process), _records(process)]
 
 

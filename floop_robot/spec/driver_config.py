@@ -10,6 +10,7 @@ import msgspec
 from floop_robot.spec.driver_rules import check_driver
 from floop_robot.spec.errors import UnknownName
 from floop_robot.spec.faults import Fields
+from floop_robot.spec.frame_config import ROBOT_PLACEHOLDER, DetectionsTopic, FixedFrame
 from floop_robot.spec.resources import share_dir
 from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.yaml_file import convert, read_fields
@@ -78,6 +79,15 @@ class DriverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     gripper: GripperJoint | None = None
     assumed_object: AssumedObject | None = None
     """For a perception that publishes `object_pose` alone."""
+    detections: DetectionsTopic | None = None
+    """For a perception that publishes `vision_msgs/Detection3DArray`."""
+    frames: dict[str, FixedFrame] = {}
+    """Frames of perception that don't move. Others come from TF, where `tf2_msgs` is installed."""
+    assumed_frame: str = ""
+    """The frame of poses whose `frame_id` is empty; left out, such poses are refused."""
+    frame_prefix: str = "{robot}/"
+    """What stands before the links' names in TF, as `frame_prefix` of robot_state_publisher. `{robot}` is the name in
+    the fleet."""
     perception_timeout_s: float = 0.5
     """An object that was seen longer ago (s) counts as not seen."""
     gripper_timeout_s: float = 0.5
@@ -102,6 +112,14 @@ class DriverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def reports_effort(self) -> bool:
         """Whether the driver tells the force of the gripper. Without a gripper joint, `gripper_state` tells it."""
         return self.gripper is None or self.gripper.reports_effort
+
+    def link_prefix(self, robot: str) -> str:
+        """What stands before the names of a robot's links in TF."""
+        return self.frame_prefix.replace(ROBOT_PLACEHOLDER, robot)
+
+    def base_frame(self, model: RobotModel, robot: str) -> str:
+        """Name of a robot's base link in TF: the frame of all poses that floop publishes."""
+        return self.link_prefix(robot) + model.base_link
 
 
 def drivers_dir() -> Path:

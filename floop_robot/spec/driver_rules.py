@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from floop_robot.spec.errors import did_you_mean
 from floop_robot.spec.faults import Fields
 from floop_robot.spec.field_rules import check_names, check_plausible, check_topics
+from floop_robot.spec.frame_rules import check_frames
 from floop_robot.spec.scenario import OBJECT_CLASSES
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def check_driver(fields: Fields, model: RobotModel | None) -> None:
     for path in ("command_topic", "joint_states_topic"):
         if fields.get(path) == "":
             fields.wrong(path, "is empty; name the topic")
+    check_frames(fields, model.base_link if model else None)
     _one_publisher(fields)
     if fields.get("hardware_stop_inverted") and not fields.get("hardware_stop_topic"):
         fields.wrong("hardware_stop_inverted", "inverts a topic that is not named; set hardware_stop_topic")

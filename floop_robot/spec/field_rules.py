@@ -52,13 +52,17 @@ def check_topics(fields: Fields) -> None:
     """Every field whose name ends with `_topic` is a ROS topic name; one that may be left out may be empty."""
     for path in fields.paths():
         topic = fields.get(path)
-        if not path.endswith("_topic") or not isinstance(topic, str) or not topic:
-            continue
-        if not _TOPIC.fullmatch(topic):
-            fields.wrong(
-                path,
-                f"{topic!r} is no ROS topic name; use letters, digits, _ and /, each part beginning with a letter, as "
-                "in joint_trajectory_controller/joint_trajectory",
-            )
-        elif len(topic) > LONGEST_TOPIC:
-            fields.wrong(path, f"has {len(topic)} characters; a ROS topic name may have {LONGEST_TOPIC}")
+        if path.endswith("_topic") and isinstance(topic, str) and topic:
+            check_topic(fields, path, topic)
+
+
+def check_topic(fields: Fields, path: str, topic: str) -> None:
+    """A ROS topic name."""
+    if not _TOPIC.fullmatch(topic):
+        fields.wrong(
+            path,
+            f"{topic!r} is no ROS topic name; use letters, digits, _ and /, each part beginning with a letter, as "
+            "in joint_trajectory_controller/joint_trajectory",
+        )
+    elif len(topic) > LONGEST_TOPIC:
+        fields.wrong(path, f"has {len(topic)} characters; a ROS topic name may have {LONGEST_TOPIC}")

@@ -123,20 +123,8 @@ def object_to_cdr(writer: CdrWriter, seen: PerceivedObject | None, frame_id: str
     )
 
 
-def object_from_cdr(message: CdrMessage) -> PerceivedObject | None:
-    """From the topic `perceived_object`; None when perception saw no object."""
-    if not message["present"]:
-        return None
-    return PerceivedObject(
-        object_class=message.layout.message.object_class,
-        size_m=message["size_m"],
-        position_m=position_of(message),
-        yaw_rad=yaw_of(message),
-    )
-
-
 def pose_stamped(position_m: Vec3, yaw_rad: float, frame_id: str) -> PoseStamped:
-    """A pose in the arm's base frame, turned about z."""
+    """A pose turned about z, in the arm's base frame: `frame_id` is its name."""
     return PoseStamped(header=header(frame_id), pose=pose_of(position_m, yaw_rad))
 
 
@@ -155,24 +143,6 @@ def pose_of(position_m: Vec3, yaw_rad: float) -> Pose:
     x, y, z = position_m
     turn = Quaternion(x=0.0, y=0.0, z=math.sin(yaw_rad / 2), w=math.cos(yaw_rad / 2))
     return Pose(position=Point(x=x, y=y, z=z), orientation=turn)
-
-
-def position_of(message: CdrMessage) -> Vec3:
-    """Position of its pose, m; raises ValueError unless finite."""
-    found: Vec3 = message["pose.position"]
-    if not all(map(math.isfinite, found)):
-        raise ValueError("position is not finite")
-    return found
-
-
-def yaw_of(message: CdrMessage) -> float:
-    """Turn of its pose about z, rad; raises ValueError unless finite."""
-    x, y, z, w = message["pose.orientation"]
-    sin, cos = 2 * (w * z + x * y), 1 - 2 * (y * y + z * z)
-    # Not the angle: that of two infinite numbers is finite.
-    if not (math.isfinite(sin) and math.isfinite(cos)):
-        raise ValueError("orientation is not finite")
-    return math.atan2(sin, cos)
 
 
 def _vector(v: Vec3) -> Vector3:

@@ -6,18 +6,15 @@ which other clocks may have made. So the age of a state counts from its arrival,
 
 from __future__ import annotations
 
-import math
-
 import msgspec
-from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
 from floop_interfaces import msg
 from floop_robot.robot.joint_state_parser import ArmReading, GripperReading, JointStateParser, JointStates
-from floop_robot.robot.messages import PerceivedObject, Phase, RobotState, Vec3
-from floop_robot.ros.arm.convert import object_from_cdr, position_of, yaw_of
+from floop_robot.robot.messages import Phase, RobotState
+from floop_robot.ros.arm.perception_subscriber import PerceptionSubscriber
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.cdr import CdrMessage
 from floop_robot.ros.node.io import CdrSubscriber, RosSubscriber
@@ -28,52 +25,10 @@ from floop_robot.spec.records import GroundTruth
 from floop_robot.spec.robot_model import RobotModel
 
 
-class ObjectReading(msgspec.Struct, frozen=True):
-    """An object that perception reported, and when that arrived."""
-
-    object: PerceivedObject | None
-    mono_s: float
-
-
-class PerceptionSubscriber:
-    """Reads perception: `PerceivedObject`, or a bare pose, which gets the class and size last known."""
-
-    def __init__(self, node: Node, driver: DriverConfig) -> None:
-        self._timeout_s, assumed = driver.perception_timeout_s, driver.assumed_object
-        self._objects = CdrSubscriber(node, msg.PerceivedObject, topics.PERCEIVED_OBJECT, LATEST, _object_reading)
-        self._poses = CdrSubscriber(node, PoseStamped, topics.OBJECT_POSE, LATEST, _pose_reading)
-        self._totes = CdrSubscriber(node, PoseStamped, topics.TOTE_POSE, LATEST, _pose_reading)
-        self._last_object = ObjectReading(None, -math.inf)
-        self._pose: tuple[Vec3, float, float] | None = None
-        self.tote_m: Vec3 | None = None
-        self.assumed = (
-            None
-            if assumed is None
-            else PerceivedObject(
-                object_class=assumed.object_class, size_m=assumed.size_m, position_m=(0.0, 0.0, 0.0), yaw_rad=0.0
-            )
-        )
-        """Class and size of an object of which only the pose is published."""
-
-    def latest(self, now_s: float) -> PerceivedObject | None:
-        """The object as last seen; None when none was, or too long ago."""
-        if (tote := self._totes.receive()) is not None:
-            self.tote_m = tote[0]
-        if (seen := self._objects.receive()) is not None:
-            self._last_object, self.assumed = seen, seen.object or self.assumed
-        self._pose = self._poses.receive() or self._pose
-        if now_s - self._last_object.mono_s <= self._timeout_s:
-            return self._last_object.object
-        if self._pose is None or self.assumed is None or now_s - self._pose[2] > self._timeout_s:
-            return None
-        position, yaw, _ = self._pose
-        return msgspec.structs.replace(self.assumed, position_m=position, yaw_rad=yaw)
-
-
 class RobotStateSubscriber:
     """Reads the robot's newest state; there is none without new joint states, or while the gripper is silent.
 
-    Without `with_perception` it holds only what safety needs: arm, gripper and episode.
+    Without `perception` it holds only what safety needs: arm, gripper and episode.
     """
 
     def __init__(
@@ -82,7 +37,7 @@ class RobotStateSubscriber:
         model: RobotModel,
         driver: DriverConfig,
         silence_s: float,
-        with_perception: bool,
+        perception: PerceptionSubscriber | None = None,
     ) -> None:
         """After `silence_s` (s) without joint states, those that come count as another driver's."""
         self._driver, self._silence_s = driver, silence_s
@@ -96,10 +51,8 @@ class RobotStateSubscriber:
         if driver.gripper is None:
             self._grippers = CdrSubscriber(node, msg.GripperState, topics.GRIPPER_STATE, LATEST, _gripper_reading)
         self._phases = RosSubscriber(node, msg.EpisodeState, topics.DRIVER_EPISODE, LATCHED, _episode_phase)
-        self._perception = PerceptionSubscriber(node, driver) if with_perception else None
-        self._truths = (
-            RosSubscriber(node, String, topics.DRIVER_TRUTH, LATCHED, _decode_truth) if with_perception else None
-        )
+        self._perception = perception
+        self._truths = RosSubscriber(node, String, topics.DRIVER_TRUTH, LATCHED, _decode_truth) if perception else None
         self._arm: ArmReading | None = None
         self._gripper: GripperReading | None = None
         self._episode, self._phase = 0, Phase.RESETTING
@@ -167,14 +120,6 @@ def _joint_states(message: CdrMessage, mono_s: float) -> JointStates:
         stamp_ns=from_time_numbers(message["header.stamp"]),
         mono_s=mono_s,
     )
-
-
-def _object_reading(message: CdrMessage, mono_s: float) -> ObjectReading:
-    return ObjectReading(object_from_cdr(message), mono_s)
-
-
-def _pose_reading(message: CdrMessage, mono_s: float) -> tuple[Vec3, float, float]:
-    return position_of(message), yaw_of(message), mono_s
 
 
 def _gripper_reading(message: CdrMessage, mono_s: float) -> GripperReading:

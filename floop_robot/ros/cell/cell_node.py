@@ -7,6 +7,7 @@ A cell with a feeder or sensors runs its own node instead. Between it and the po
 from __future__ import annotations
 
 import sys
+import time
 from functools import partial
 from typing import Final
 
@@ -18,6 +19,7 @@ from floop_robot.robot.cell_state_machine import CellSettings, CellStage, CellSt
 from floop_robot.robot.messages import Phase, RobotState
 from floop_robot.robot.rate_loop import RateLoop
 from floop_robot.ros.arm.convert import target_to_msg
+from floop_robot.ros.arm.perception_subscriber import PerceptionSubscriber
 from floop_robot.ros.arm.robot_state_subscriber import RobotStateSubscriber
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.diagnostics import DiagnosticsPublisher
@@ -29,6 +31,7 @@ from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, POLICY_PHASE, 
 from floop_robot.ros.node.service_calls import NO_EPISODE, create_services
 from floop_robot.ros.node.stamps import header
 from floop_robot.services.diagnostics import OK, WARN, DiagnosticItem
+from floop_robot.services.perception_diagnostics import perception_diagnostics
 from floop_robot.spec.driver_config import load_driver
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
@@ -66,10 +69,17 @@ class CellInterface:
     """The cell's topics and services; `tick` is what a `RateLoop` calls."""
 
     def __init__(
-        self, node: Node, core: CellStateMachine, states: RobotStateSubscriber, robot: str, timeout_s: float
+        self,
+        node: Node,
+        core: CellStateMachine,
+        states: RobotStateSubscriber,
+        perception: PerceptionSubscriber,
+        robot: str,
+        timeout_s: float,
     ) -> None:
         """A robot state older than `timeout_s` (s) counts as none."""
         self._core, self._states, self._robot, self._timeout_s = core, states, robot, timeout_s
+        self._perception = perception
         self._requests: Mailbox[int] = Mailbox()
         self._confirmations: Mailbox[bool] = Mailbox()
         self._targets = RosPublisher(node, msg.JointTarget, topics.JOINT_TARGET, COMMAND, target_to_msg)
@@ -92,19 +102,22 @@ class CellInterface:
         fresh = self._state is not None and now_s - self._state.mono_s <= self._timeout_s
         target = self._core.tick(self._state if fresh else None, now_s, self._is_stopped)
         episode, phase = self._core.episode_and_phase
-        stage = self._core.stage.value
+        detail = self._core.stage.value
+        if self._core.stage is CellStage.LAYING_OUT and (problem := self._perception.report(now_s).problem):
+            detail = f"{detail}; {problem}"
         self._phases.publish(
-            msg.EpisodeState(header=header(), robot=self._robot, episode=episode, phase=phase.value, detail=stage)
+            msg.EpisodeState(header=header(), robot=self._robot, episode=episode, phase=phase.value, detail=detail)
         )
         if target is not None:
             self._targets.send(target)
 
-    def health(self) -> tuple[DiagnosticItem]:
-        """The cell's line on `/diagnostics`."""
+    def health(self) -> tuple[DiagnosticItem, ...]:
+        """The cell's lines on `/diagnostics`."""
         stage = self._core.stage
         level = OK if stage in (CellStage.READY, CellStage.HOMING) else WARN
         message = stage.value if self._state else "no robot state yet"
-        return (DiagnosticItem("cell", level, message, {"episode": self._core.episode, "stage": stage.value}),)
+        cell = DiagnosticItem("cell", level, message, {"episode": self._core.episode, "stage": stage.value})
+        return cell, perception_diagnostics(self._perception.report(time.monotonic()))
 
     def _reset(self, request: srv.ResetEpisode.Request, answer: srv.ResetEpisode.Response) -> srv.ResetEpisode.Response:
         answer.success, answer.message = request.episode != 0, self._core.stage.value
@@ -143,9 +156,10 @@ def serve(ros: RosProcess) -> None:
         tolerance_rad=parameters.get(HOME_TOLERANCE),
     )
     driver = load_driver(parameters.get(DRIVER), model)
-    states = RobotStateSubscriber(node, model, driver, SILENT_S, with_perception=True)
+    perception = PerceptionSubscriber(node, model, driver, arguments.robot)
+    states = RobotStateSubscriber(node, model, driver, SILENT_S, perception)
     core = CellStateMachine(model, settings, rate_hz)
-    cell = CellInterface(node, core, states, arguments.robot, config.robot.observation_timeout_s)
+    cell = CellInterface(node, core, states, perception, arguments.robot, config.robot.observation_timeout_s)
     health = DiagnosticsPublisher(node, arguments.robot, cell.health)
     loop = RateLoop(rate_hz, cell.tick, "cell", phase_s(arguments, POLICY_PHASE), on_failure=ros.stop.set)
     with ros.spinning(node), loop:

@@ -30,6 +30,7 @@ from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameter, Parameters
 from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, ROBOT, robot_arguments
 from floop_robot.ros.policy.execute_task_action import ExecuteTaskServer
+from floop_robot.ros.policy.marker_publisher import MarkerPublisher
 from floop_robot.ros.policy.policy_publisher import PolicyPublisher
 from floop_robot.ros.policy.policy_services import PolicyServices
 from floop_robot.ros.policy.policy_session import PolicySession, PolicyTopics
@@ -91,6 +92,7 @@ class PolicyNode(LifecycleNode):
         self._due_s = 0.0
         self.condition = AsyncCondition(self, self._look)
         self.publisher = PolicyPublisher(self)
+        self._markers = MarkerPublisher(self, lambda: self.session.scene() if self.session else None)
         self._topics = PolicyTopics(self)
         self._calls = PolicyServices(self, self)
         self._tasks = ExecuteTaskServer(self, self)
@@ -220,7 +222,8 @@ class PolicyNode(LifecycleNode):
     def _each_second(self) -> Iterable[DiagnosticItem]:
         """Publish the status again, with the diagnostics: each time that the executor wakes up costs a millisecond."""
         self._look(again=True)
-        return policy_diagnostics(self.session, self._topics.resets, self._topics.safety_refused, self.last_error)
+        seen = self.session.perception if self.session else None
+        return policy_diagnostics(self.session, self._topics.resets, self._topics.safety_refused, self.last_error, seen)
 
     def _look(self, *, again: bool = False) -> None:
         if self.session is not None:

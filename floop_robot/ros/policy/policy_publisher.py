@@ -94,7 +94,7 @@ def status_to_msg(session: PolicySession) -> msg.PolicyStatus:
 
 def result_to_msg(session: PolicySession, report: EpisodeReport) -> msg.EpisodeResult:
     """For the topic `episode_result`."""
-    end, base_frame = report.end, session.model.base_link
+    end, base_frame = report.end, session.driver.base_frame(session.model, session.robot)
     return to_message(
         msg.EpisodeResult,
         end,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -9,19 +10,23 @@ from typing import Final
 from rclpy.node import Node
 
 from floop_interfaces import msg
+from floop_robot.robot.episode_state_machine import NO_OBJECT, NO_TOTE
 from floop_robot.robot.kinematics import Kinematics
-from floop_robot.robot.loop_interface import LoopInterface
+from floop_robot.robot.loop_interface import LoopInterface, LoopView
 from floop_robot.robot.messages import SafetyState
 from floop_robot.robot.operators import OperatorTokens
+from floop_robot.robot.perception import PerceptionReport
 from floop_robot.robot.policy_loop import PolicyLink
 from floop_robot.ros.arm.convert import safety_from_cdr
 from floop_robot.ros.arm.joint_commands import JointTargetPublisher
+from floop_robot.ros.arm.perception_subscriber import PerceptionSubscriber
 from floop_robot.ros.arm.robot_state_subscriber import RobotStateSubscriber
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.io import CdrSubscriber, PolledCallbackGroup
 from floop_robot.ros.node.qos import LATEST
 from floop_robot.ros.node.robot_parameters import POLICY_PHASE, phase_s
 from floop_robot.ros.policy.episode_reset_client import EpisodeResetClient
+from floop_robot.ros.policy.marker_publisher import MarkerScene
 from floop_robot.services.main_loop import RobotArguments
 from floop_robot.services.policy import DRAIN_S, PolicyProcess
 from floop_robot.spec.driver_config import DriverConfig, load_driver
@@ -39,10 +44,12 @@ class PolicyTopics:
         self._targets = JointTargetPublisher(node)
         self.resets = EpisodeResetClient(node)
         self._safety: CdrSubscriber[SafetyState] | None = None
+        self.perception: PerceptionSubscriber | None = None
 
-    def subscribe(self, model: RobotModel, driver: DriverConfig) -> None:
-        """Listen to driver, perception and safety."""
-        self._states = RobotStateSubscriber(self._node, model, driver, STATES_SILENT_S, True)
+    def subscribe(self, model: RobotModel, driver: DriverConfig, robot: str) -> None:
+        """Listen to driver, perception and safety. Raises `ConfigError` where a message type is not installed."""
+        self.perception = PerceptionSubscriber(self._node, model, driver, robot)
+        self._states = RobotStateSubscriber(self._node, model, driver, STATES_SILENT_S, self.perception)
         self._safety = CdrSubscriber(self._node, msg.SafetyStatus, topics.SAFETY_STATUS, LATEST, safety_from_cdr)
 
     def unsubscribe(self) -> None:
@@ -78,10 +85,37 @@ class PolicySession(PolicyProcess):
         super().__init__(arguments, notice)
         self.topics, self.kinematics = robot_topics, Kinematics(self.model)
         try:
-            robot_topics.subscribe(self.model, load_driver(driver, self.model))
+            self.driver = load_driver(driver, self.model)
+            robot_topics.subscribe(self.model, self.driver, self.robot)
         except BaseException:
             self.close(0.0)
             raise
+
+    @property
+    def perception(self) -> PerceptionReport:
+        """What became of perception's messages."""
+        perception = self.topics.perception
+        return perception.report(time.monotonic()) if perception else PerceptionReport()
+
+    def scene(self) -> MarkerScene:
+        """What markers show."""
+        view, limits, perception = self.view, self.model.limits, self.topics.perception
+        target_q = view.target_q_rad
+        return MarkerScene(
+            frame=self.driver.base_frame(self.model, self.robot),
+            text=f"{self.robot}  v{view.version}  {'e-stop' if view.estop else view.state.value}",
+            is_stopped=view.estop,
+            workspace_low_m=limits.workspace_low_m,
+            workspace_high_m=limits.workspace_high_m,
+            target_m=self.kinematics.position(target_q) if len(target_q) == len(self.model.joint_names) else None,
+            object=perception.seen(time.monotonic()) if perception else None,
+        )
+
+    def waiting_reason(self, view: LoopView) -> str:
+        """As without ROS, and why an object or a tote is not seen."""
+        reason = super().waiting_reason(view)
+        is_blind = NO_OBJECT in view.missing or NO_TOTE in view.missing
+        return f"{reason}: {problem}" if is_blind and (problem := self.perception.problem) else reason
 
     def activate(self, auto_start: bool, notify: Callable[[], None]) -> None:
         """Run the control loop; `notify` is called when it is worth looking."""

@@ -60,7 +60,7 @@ def serve(ros: RosProcess) -> None:
         estop = open_estop(arguments, is_real=is_real)
         reports = SafetyPublisher(node, robot, estop, lambda: process.loop.missed_ticks)
         link = SafetyLink(
-            RobotStateSubscriber(node, model, driver, config.robot.observation_timeout_s, with_perception=False),
+            RobotStateSubscriber(node, model, driver, config.robot.observation_timeout_s),
             CdrSubscriber(node, msg.JointTarget, topics.JOINT_TARGET, COMMAND, target_from_cdr),
             JointCommandPublisher(node, model, driver, rate_hz),
             reports,

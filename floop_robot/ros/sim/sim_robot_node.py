@@ -11,6 +11,7 @@ from floop_robot.ros.node.diagnostics import DiagnosticsPublisher
 from floop_robot.ros.node.main import RosProcess, run
 from floop_robot.ros.node.parameters import Parameter, Parameters
 from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, DRIVER_PHASE, ROBOT, phase_s, robot_arguments
+from floop_robot.ros.sim.robot_model_publisher import RobotModelPublisher
 from floop_robot.ros.sim.sim_topics import FrameSchedule, SimTopics, StatePublisher
 from floop_robot.services.diagnostics import DiagnosticItem, rate_diagnostics
 from floop_robot.services.sim_robot import NICE, SimRobotProcess
@@ -22,18 +23,25 @@ from floop_robot.spec.tasks import get_task
 
 PUBLISH_CLOCK: Final = Parameter("publish_clock", False, "Publish the simulated time on /clock; for one robot alone.")
 
+PUBLISH_TF: Final = Parameter(
+    "publish_tf",
+    True,
+    "Publish robot_description and TF, as robot_state_publisher does; false where that runs beside the simulated arm.",
+)
+
 
 def serve(ros: RosProcess) -> None:
     """Run until the process is told to stop."""
     node = ros.node("sim_robot_node")
-    parameters = Parameters(node, (CONFIG, ROBOT, DRIVER, PUBLISH_CLOCK))
+    parameters = Parameters(node, (CONFIG, ROBOT, DRIVER, PUBLISH_CLOCK, PUBLISH_TF))
     arguments = robot_arguments(node, parameters)
     config = arguments.config
     model, rate_hz = load_robot(config.robot.model), config.robot.servo_rate_hz
     driver = load_driver(parameters.get(DRIVER), model)
     phase = phase_s(arguments, DRIVER_PHASE)
     frames = FrameSchedule(rate_hz, get_task(config.task).spec.policy_rate_hz, phase)
-    states = StatePublisher(node, model, driver, arguments.robot, parameters.get(PUBLISH_CLOCK), frames)
+    shown = RobotModelPublisher(node, model, driver.link_prefix(arguments.robot)) if parameters.get(PUBLISH_TF) else None
+    states = StatePublisher(node, model, driver, arguments.robot, parameters.get(PUBLISH_CLOCK), frames, shown)
     topics = SimTopics(node, model, driver, rate_hz, states)
     raise_priority(NICE)
 

@@ -21,6 +21,7 @@ from floop_robot.ros.node.io import CdrPublisher, Mailbox, RosSubscriber
 from floop_robot.ros.node.qos import EVENTS, LATCHED, SENSOR
 from floop_robot.ros.node.service_calls import NO_EPISODE, create_services
 from floop_robot.ros.node.stamps import header, time_numbers, to_time
+from floop_robot.ros.sim.robot_model_publisher import RobotModelPublisher
 from floop_robot.sim.sim_driver import DriverLink
 from floop_robot.spec.driver_config import DriverConfig
 from floop_robot.spec.records import GroundTruth
@@ -68,9 +69,11 @@ class StatePublisher:
         robot: str,
         with_clock: bool,
         frames: FrameSchedule,
+        shown: RobotModelPublisher | None = None,
     ) -> None:
-        """`frames`: when the object is published."""
-        self._frames = frames
+        """`frames`: when the object is published. `shown` gets each state, too."""
+        self._shown = shown
+        self._frames, self._base_frame = frames, driver.base_frame(model, robot)
         self._model, self._robot, self._names = model, robot, [*driver.names(model), *model.gripper.joint_names]
         self._joints = CdrPublisher(node, JointState, driver.joint_states_topic, SENSOR)
         self._gripper = CdrPublisher(node, msg.GripperState, topics.GRIPPER_STATE, SENSOR)
@@ -105,6 +108,8 @@ class StatePublisher:
         half = state.gripper_width_m / fingers
         joints = (*stamp, *state.q_rad, *(half,) * fingers, *state.dq_rad_s, *(0.0,) * fingers)
         self._joints.send(self._joints.writer.write((), self._example, joints))
+        if self._shown is not None:
+            self._shown.send(state)
 
     def _example(self) -> JointState:
         zeros = [0.0] * len(self._names)
@@ -116,7 +121,7 @@ class StatePublisher:
             self._clock.publish(Clock(clock=to_time(round(simulated_s * 1e9))))
 
     def _publish_perception(self, state: RobotState) -> None:
-        frame = self._model.base_link
+        frame = self._base_frame
         if self._frames.advance(state.mono_s):
             self._object.send(object_to_cdr(self._object.writer, state.object, frame))
         self._ticks += 1

@@ -1,9 +1,6 @@
-"""What perception reports comes back whole, and a pose that is no pose is refused."""
+"""What goes over the topics of a robot comes back whole."""
 
 from __future__ import annotations
-
-import math
-from collections.abc import Sequence
 
 import pytest
 
@@ -17,21 +14,18 @@ from rclpy.serialization import deserialize_message, serialize_message
 from floop_interfaces import msg
 from floop_robot.robot.messages import Cause, Interventions, JointTarget, PerceivedObject, SafetyMode, SafetyState
 from floop_robot.ros.arm.convert import (
-    object_from_cdr,
     object_to_cdr,
     object_to_msg,
     pose_stamped,
     pose_to_cdr,
-    position_of,
     safety_from_cdr,
     safety_to_cdr,
     safety_to_msg,
     target_from_cdr,
     target_to_cdr,
     target_to_msg,
-    yaw_of,
 )
-from floop_robot.ros.node.cdr import CdrLayout, CdrMessage, CdrReader, CdrWriter
+from floop_robot.ros.node.cdr import CdrReader, CdrWriter
 
 BOX = PerceivedObject(object_class="box", size_m=(0.04, 0.05, 0.06), position_m=(0.4, -0.1, 0.03), yaw_rad=0.7)
 STATE = SafetyState(
@@ -57,10 +51,9 @@ def test_a_seen_object_comes_back_whole() -> None:
         sent, expected = deserialize_message(data, msg.PerceivedObject), object_to_msg(seen, "base")
         expected.header.stamp = sent.header.stamp
         assert sent == expected
-        found = object_from_cdr(reader.read(data))
-        assert (found is None) == (seen is None)
-    assert found is not None and found.yaw_rad == pytest.approx(0.7)
-    assert (found.object_class, found.size_m, found.position_m) == (BOX.object_class, BOX.size_m, BOX.position_m)
+        found = reader.read(data)
+        assert found["present"] == (seen is not None)
+    assert (found["size_m"], found["pose.position"]) == (BOX.size_m, BOX.position_m)
 
 
 def test_the_state_of_safety_comes_back_whole() -> None:
@@ -82,23 +75,3 @@ def test_poses_and_targets_come_back_whole() -> None:
     wanted, expected_target = deserialize_message(data, msg.JointTarget), target_to_msg(target)
     expected_target.header.stamp = wanted.header.stamp
     assert wanted == expected_target
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_position_that_is_not_finite_is_refused(bad: float) -> None:
-    with pytest.raises(ValueError, match="position"):
-        position_of(_at((0.1, bad, 0.2), (0.0, 0.0, 0.0, 1.0)))
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("axis", range(4))
-def test_an_orientation_that_is_not_finite_is_refused(axis: int, bad: float) -> None:
-    turn = [0.1, 0.1, 0.1, 1.0]
-    turn[axis] = bad
-    with pytest.raises(ValueError, match="orientation"):
-        yaw_of(_at((0.0, 0.0, 0.0), turn))
-
-
-def _at(position: Sequence[float], orientation: Sequence[float]) -> CdrMessage:
-    nothing = (0, 0, True, 0.0, 0.0, 0.0)
-    return CdrMessage(CdrLayout(msg.PerceivedObject()), (*nothing, *position, *orientation))

@@ -34,7 +34,14 @@ DESCRIPTION = SUPPORT / "stand_in_driver.yaml"
 
 
 class OwnArm:
-    def __init__(self, folder: Path, domain: int, *cell_parameters: str, operators: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        domain: int,
+        *cell_parameters: str,
+        operators: str = "",
+        description: Path = DESCRIPTION,
+    ) -> None:
         self.rig, self.peer = RobotRig(folder / "run", domain, operators=operators), Peer(domain)
         self.results = self.peer.listen(msg.EpisodeResult, f"/{ROBOT}/episode_result", EVENTS)
         self.phases = self.peer.listen(msg.EpisodeState, f"/{ROBOT}/{topics.DRIVER_EPISODE}", LATCHED)
@@ -46,7 +53,7 @@ class OwnArm:
             [sys.executable, str(SUPPORT / "arm_stand_in.py"), "--ros-args", "-r", f"__ns:=/{ROBOT}"],
             env=os.environ | {"ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1"},
         )
-        driver = f"driver:={DESCRIPTION}"
+        driver = f"driver:={description}"
         self.rig.start("safety_node", driver)
         self.rig.start("cell_node", driver, *cell_parameters)
         self.rig.start("policy_node", driver, "autostart:=true")
@@ -134,3 +141,24 @@ def test_a_parameter_under_its_earlier_name_is_refused_with_the_present_one(tmp_
     cell = rig.nodes["cell_node"]
     wait_for(lambda: cell.process.poll() is not None, 30.0, "its end")
     assert "parameter work is now object_ready ('seen' or 'confirmed'); rename it" in cell.text
+
+
+def test_a_pose_in_an_unknown_frame_is_named_and_the_arm_waits(tmp_path: Path, domain: int) -> None:
+    text = DESCRIPTION.read_text()
+    begin, end = text.index("frames:"), text.index("assumed_object:")
+    description = tmp_path / "without_frames.yaml"
+    description.write_text(text[:begin] + text[end:])
+    arm = OwnArm(tmp_path, domain, description=description)
+    try:
+        wait_for(lambda: arm.states and "left_camera" in arm.states[-1].detail, 30.0, "the frame's name")
+        assert "object_pose is refused: the frame 'left_camera' is neither robot_1/panda_link0 nor" in arm.states[-1].detail
+        wait_for(lambda: arm.phases and "left_camera" in arm.phases[-1].detail, 30.0, "the cell's reason")
+        assert {state.phase for state in arm.states} <= {
+            msg.EpisodeState.PHASE_WAITING,
+            msg.EpisodeState.PHASE_RESETTING,
+        }
+        assert not arm.results
+        log = arm.rig.nodes["policy_node"].text
+        assert 1 <= log.count("object_pose is refused") < 5, log  # once, not for each of them
+    finally:
+        arm.close()

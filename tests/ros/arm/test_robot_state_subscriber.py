@@ -14,6 +14,7 @@ from sensor_msgs.msg import JointState
 
 from floop_robot.robot.messages import RobotState
 from floop_robot.ros.arm.convert import pose_stamped
+from floop_robot.ros.arm.perception_subscriber import PerceptionSubscriber
 from floop_robot.ros.arm.robot_state_subscriber import RobotStateSubscriber
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import SENSOR
@@ -35,7 +36,8 @@ def test_a_gripper_with_joint_states_of_its_own_and_a_tote_are_part_of_the_state
         perception_timeout_s=60.0,
         gripper_timeout_s=60.0,
     )
-    states = RobotStateSubscriber(peer.node, MODEL, driver, silence_s=60.0, with_perception=True)
+    perception = PerceptionSubscriber(peer.node, MODEL, driver, "robot_1")
+    states = RobotStateSubscriber(peer.node, MODEL, driver, 60.0, perception)
     arm = peer.node.create_publisher(JointState, driver.joint_states_topic, SENSOR)
     hand = peer.node.create_publisher(JointState, GRIPPER.joint_states_topic, SENSOR)
     totes = peer.node.create_publisher(PoseStamped, topics.TOTE_POSE, SENSOR)

@@ -54,7 +54,7 @@ def test_an_episode_starts_by_hand_and_its_result_is_published(robot: Robot) -> 
     result = robot.finished()
     assert result.outcome in (EpisodeResult.OUTCOME_SUCCESS, EpisodeResult.OUTCOME_TIMEOUT)
     assert (result.robot, result.episode, result.policy_version) == (ROBOT, ready.episode, VERSION)
-    assert (result.task, result.detail, result.header.frame_id) == ("floop/Pick-v0", "", "panda_link0")
+    assert (result.task, result.detail, result.header.frame_id) == ("floop/Pick-v0", "", "robot_1/panda_link0")
     assert result.work.present
     assert result.work.size_m.x > 0.0
     assert result.steps * 0.08 == pytest.approx(result.duration_s, abs=0.2)

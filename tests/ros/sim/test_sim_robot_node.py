@@ -83,7 +83,7 @@ def test_it_speaks_what_a_real_arm_and_its_perception_speak(bench: Bench) -> Non
     assert bench.grippers[-1].width_m == pytest.approx(MODEL.gripper.max_width_m, abs=0.005)
     seen = wait_for(lambda: objects and objects[-1].present and objects[-1])
     assert seen.object_class in OBJECT_CLASSES
-    assert seen.header.frame_id == poses[-1].header.frame_id == MODEL.base_link
+    assert seen.header.frame_id == poses[-1].header.frame_id == f"robot_1/{MODEL.base_link}"
     assert 0.0 < seen.pose.position.z < 0.1
     assert poses[-1].pose.position.x == pytest.approx(seen.pose.position.x, abs=0.01)
     assert clocks[-1].clock.sec + clocks[-1].clock.nanosec > 0

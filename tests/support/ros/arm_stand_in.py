@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 
+import pybullet as bullet
 import rclpy
 from geometry_msgs.msg import PoseStamped
 from rclpy.context import Context
@@ -31,6 +32,8 @@ from floop_robot.spec.robot_model import load_robot
 
 ARM = tuple(f"left_arm_j{i + 1}" for i in range(7))
 KNUCKLE, CLOSED_RAD, OPEN_RAD = "left_knuckle", 0.8, 0.0
+CAMERA_M, CAMERA_RPY = (0.9, 0.35, 0.7), (2.7, 0.3, 1.1)
+"""Where the camera hangs, above the far corner of the table."""
 PERIOD_S = 0.02
 CLASS = "box"
 
@@ -43,6 +46,7 @@ class Arm:
         self.q, self.dq = self.home, (0.0,) * 7
         self.pieces = self.refused = 0
         self.spawn = (0.0, 0.0, 0.0)
+        self.from_camera = bullet.invertTransform(CAMERA_M, bullet.getQuaternionFromEuler(CAMERA_RPY))
         self.node = node
         self.joints = node.create_publisher(JointState, "left/joint_states", 10)
         self.pose = node.create_publisher(PoseStamped, "object_pose", qos_profile_sensor_data)
@@ -95,10 +99,12 @@ class Arm:
         stamp = self.node.get_clock().now().to_msg()
         if state.object is not None:
             sight = PoseStamped()
-            sight.header.stamp, sight.header.frame_id = stamp, "left_base"
-            p, yaw = state.object.position_m, state.object.yaw_rad
+            sight.header.stamp, sight.header.frame_id = stamp, "left_camera"
+            turn = bullet.getQuaternionFromEuler((0.0, 0.0, state.object.yaw_rad))
+            p, q = bullet.multiplyTransforms(*self.from_camera, state.object.position_m, turn)
             sight.pose.position.x, sight.pose.position.y, sight.pose.position.z = p
-            sight.pose.orientation.z, sight.pose.orientation.w = math.sin(yaw / 2), math.cos(yaw / 2)
+            o = sight.pose.orientation
+            o.x, o.y, o.z, o.w = q
             self.pose.publish(sight)
         share = state.gripper_width_m / self.full
         order = (3, 0, 6, 1, 5, 2, 4)  # drivers sort as they please

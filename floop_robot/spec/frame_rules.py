@@ -1,0 +1,65 @@
+"""The rules of the frames in a driver description: a tree whose root is the arm's base link."""
+
+from __future__ import annotations
+
+from floop_robot.spec.faults import Fields
+from floop_robot.spec.field_rules import check_topic, is_name
+from floop_robot.spec.frame_config import MAX_FRAMES, ROBOT_PLACEHOLDER, bare_name
+
+
+def check_frames(fields: Fields, base_link: str | None) -> None:
+    """Add to `fields` what is wrong with `frames`, `assumed_frame`, `frame_prefix` and `detections`.
+
+    Without `base_link`, parents are not looked at that may be it.
+    """
+    _table(fields, base_link)
+    assumed, prefix = fields.get("assumed_frame"), fields.get("frame_prefix")
+    if assumed and not is_name(assumed):
+        fields.wrong("assumed_frame", f"{assumed!r} is no name; write the frame's name, without spaces")
+    rest = (prefix or "").replace(ROBOT_PLACEHOLDER, "x")
+    if rest and (not is_name(rest) or rest.startswith("/") or "{" in rest or "}" in rest):
+        fields.wrong(
+            "frame_prefix",
+            f"{prefix!r} can't stand before a link's name in TF; write '{ROBOT_PLACEHOLDER}/' or the like, '' for nothing",
+        )
+    score = fields.get("detections.min_score")
+    if score is not None and not 0.0 <= score <= 1.0:
+        fields.wrong("detections.min_score", f"{score:g} is no score; write a number from 0 to 1")
+    if (topic := fields.get("detections.topic")) is not None:
+        check_topic(fields, "detections.topic", topic)
+
+
+def _table(fields: Fields, base_link: str | None) -> None:
+    table = fields.raw.get("frames") if isinstance(fields.raw, dict) else None
+    if not isinstance(table, dict):
+        return
+    if len(table) > MAX_FRAMES:
+        fields.wrong("frames", f"has {len(table)} frames; {MAX_FRAMES} are the most")
+        return
+    names = [str(name) for name in table]
+    parents = {bare_name(name): bare_name(fields.get(f"frames.{name}.parent") or "") for name in names}
+    for i, name in enumerate(names):
+        field, bare = f"frames.{name}", bare_name(name)
+        if not is_name(bare):
+            fields.wrong(field, f"{name!r} is no name; write the frame's name, without spaces")
+        elif bare in map(bare_name, names[:i]):
+            fields.wrong(field, f"{bare} is there twice, once with a leading slash; leave one out")
+        elif bare == base_link:
+            fields.wrong(field, f"{bare} is the arm's base link itself; leave it out")
+        elif _leads_back(bare, parents):
+            fields.wrong(f"{field}.parent", f"{parents[bare]!r} leads back to {bare}; one of them needs another parent")
+        elif base_link is not None and parents[bare] not in {"", base_link, *parents}:
+            fields.wrong(
+                f"{field}.parent",
+                f"{parents[bare]!r} is neither {base_link} nor in frames; add it there. A camera that moves needs TF",
+            )
+
+
+def _leads_back(name: str, parents: dict[str, str]) -> bool:
+    """Whether the parents of `name` lead back to it."""
+    parent = parents[name]
+    for _ in parents:
+        if parent == name:
+            return True
+        parent = parents.get(parent, "")
+    return False

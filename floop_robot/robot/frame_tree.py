@@ -151,9 +151,8 @@ class FrameTree:
         return {*self._links, *(link.parent for link in self._links.values())}
 
     def _unknown(self, name: str) -> str:
-        if not self._links:
-            return f"nothing is known of the frame {name!r}: it is not in frames of the driver file, and no TF was heard"
-        return f"the frame {name!r} is neither in frames of the driver file nor in TF{self._hint(name)}"
+        where = f"the frame {name!r} is neither {self.base_frame} nor in frames of the driver file"
+        return f"{where}; TF does not have it{self._hint(name)}" if self._links else f"{where}, and no TF was heard"
 
     def _hint(self, name: str) -> str:
         """What else the frame may be called."""

@@ -100,7 +100,7 @@ def test_a_frame_that_tf_has_not_told_yet_is_waited_for_first_and_refused_then()
     assert bench.find() is None
     bench.now_s += TF_START_S + 0.1
     assert bench.find(seen("ear")) is None
-    assert "'ear' is neither in frames of the driver file nor in TF" in bench.problem
+    assert "'ear' is neither r/base nor in frames of the driver file; TF does not have it" in bench.problem
 
 
 def test_a_pose_ahead_of_a_moving_cameras_transforms_is_tried_again_and_not_for_ever() -> None:

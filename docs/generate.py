@@ -95,6 +95,7 @@ def _sections(kind: type[msgspec.Struct], prefix: str) -> Iterator[str]:
         if inner is not None:
             nested.append((f"{prefix}{field.encode_name}", inner))
         link = f"[below](#{prefix.replace('.', '')}{field.encode_name})" if inner else _type_text(field.type)
+        link = f"name: {link}" if inner and isinstance(field.type, types.DictType) else link
         cells = (f"`{field.encode_name}`", link, _default(field, inner), docs.get(field.name, ""))
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     yield "\n".join(rows)
@@ -107,6 +108,8 @@ def _sections(kind: type[msgspec.Struct], prefix: str) -> Iterator[str]:
 def _struct_in(kind: types.Type) -> type[msgspec.Struct] | None:
     if isinstance(kind, types.StructType):
         return kind.cls
+    if isinstance(kind, types.DictType):
+        return _struct_in(kind.value_type)
     if isinstance(kind, types.UnionType):
         return next((inner.cls for inner in kind.types if isinstance(inner, types.StructType)), None)
     return None

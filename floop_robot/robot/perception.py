@@ -116,15 +116,15 @@ class PoseLocator:
         for axis, value in zip("xyz", found.position_m, strict=True):
             if abs(value) > FARTHEST_M:
                 raise FrameError(
-                    f"its {axis} in {self._tree.base_frame} is {value:.4g} m, farther than {FARTHEST_M:g} m; give metres"
+                    f"its {axis} in {self._tree.base_frame} is {value:.4g} m, beyond {FARTHEST_M:g} m; give metres"
                 )
         return found
 
     def _from_tf(self, frame: str, stamp_ns: int) -> Transform:
         if self._read_tf is None:
             raise FrameError(
-                f"the frame {frame!r} is neither {self._tree.base_frame} nor in frames of the driver file; add it there. "
-                "TF can't be read: install ros-$ROS_DISTRO-tf2-msgs"
+                f"the frame {frame!r} is neither {self._tree.base_frame} nor in frames of the driver file; "
+                "add it there. TF can't be read: install ros-$ROS_DISTRO-tf2-msgs"
             )
         self._first_look_s = min(self._first_look_s, self._clock())
         self._read_tf()

@@ -27,9 +27,7 @@ class Transform(msgspec.Struct, frozen=True):
         """A pose in this frame, seen from its parent."""
         moved = rotate(self.rotation, inner.position_m)
         x, y, z = self.position_m
-        return Transform(
-            (x + moved[0], y + moved[1], z + moved[2]), _unit(_product(self.rotation, inner.rotation))
-        )
+        return Transform((x + moved[0], y + moved[1], z + moved[2]), _unit(_product(self.rotation, inner.rotation)))
 
     def inverse(self) -> Transform:
         """The parent, seen from this frame."""

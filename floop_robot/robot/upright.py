@@ -27,8 +27,8 @@ class Upright(msgspec.Struct, frozen=True):
 def as_upright(rotation: Quaternion, size_m: Vec3) -> Upright:
     """The own axis nearest to the vertical counts as standing; the two that follow it (x, y, z, x …) lie flat.
 
-    For an object that stands as its model does, these are its z, x and y. One that lies on its side has the same size in
-    another order.
+    For an object that stands as its model does, these are its z, x and y. One that lies on its side has the same size
+    in another order.
     """
     axes = [rotate(rotation, axis) for axis in _AXES]
     standing = max((2, 0, 1), key=lambda i: round(abs(axes[i][2]), 9))

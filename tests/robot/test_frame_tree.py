@@ -80,7 +80,9 @@ def test_time_that_begins_anew_forgets_what_was_before(tree: FrameTree) -> None:
 
 
 def test_reasons_name_the_frame_and_the_nearest_name(tree: FrameTree) -> None:
-    with pytest.raises(FrameError, match=r"'lens' is neither robot_1/base_link nor in frames of the driver file, and no TF was heard"):
+    with pytest.raises(
+        FrameError, match=r"'lens' is neither robot_1/base_link nor in frames of the driver file, and no TF was heard"
+    ):
         tree.from_tf("lens", 0)
     tree.add("base_link", "robot_1/lens", at(1.0), None)
     with pytest.raises(FrameError, match=r"'lens' is neither .*; TF does not have it; TF has 'robot_1/lens'"):

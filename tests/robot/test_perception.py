@@ -66,7 +66,7 @@ def test_a_frame_of_the_table_needs_no_tf() -> None:
     [
         (seen(""), "frame_id is empty; set it, or assumed_frame"),
         (seen("lens"), "'lens' is neither r/base nor in frames of the driver file; add it there. TF can't be read"),
-        (seen(x=450.0), "its x in r/base is 450.5 m, farther than 10 m; give metres"),
+        (seen(x=450.0), "its x in r/base is 450.5 m, beyond 10 m; give metres"),
     ],
 )
 def test_what_is_refused_says_why_and_is_counted(sighting: Sighting, words: str) -> None:

@@ -1,4 +1,4 @@
-"""What people look at a robot with: RViz's and Foxglove's files name topics that are there, and the markers tell the truth."""
+"""RViz's and Foxglove's files name topics that are there, and the markers tell the truth."""
 
 from __future__ import annotations
 

@@ -74,5 +74,9 @@ def test_a_mistyped_key_has_the_nearest_name(tmp_path: Path) -> None:
 
 
 def test_the_prefix_has_the_robots_name_where_it_says_so(tmp_path: Path) -> None:
-    for text, base in (("", "robot_7/panda_link0"), ("frame_prefix: ''", "panda_link0"), ("frame_prefix: '{robot}_'", "robot_7_panda_link0")):
+    for text, base in (
+        ("", "robot_7/panda_link0"),
+        ("frame_prefix: ''", "panda_link0"),
+        ("frame_prefix: '{robot}_'", "robot_7_panda_link0"),
+    ):
         assert load(tmp_path, text).base_frame(PANDA, "robot_7") == base  # type: ignore[attr-defined]

@@ -23,9 +23,8 @@ class DetectionsSubscriber:
         """Raises `ConfigError` where `vision_msgs` is not installed."""
         self._kind = find_message("vision_msgs", "Detection3DArray")
         if self._kind is None:
-            raise ConfigError(
-                f"detections in the driver file needs vision_msgs, which is not installed: {how_to_install('vision_msgs')}"
-            )
+            cure = how_to_install("vision_msgs")
+            raise ConfigError(f"detections in the driver file needs vision_msgs, which is not installed: {cure}")
         self.topic, self._min_score = settings.topic, settings.min_score
         self._subscription = PolledSubscription(node, self._kind, settings.topic, LATEST)
 

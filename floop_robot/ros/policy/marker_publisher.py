@@ -84,7 +84,14 @@ def _markers(scene: MarkerScene, kind: Any) -> Iterator[Any]:
     yield _marker(kind, scene, "workspace", kind.LINE_LIST, Pose(), (_LINE_M, 0.0, 0.0), _GREY, points=edges)
     above = (0.0, 0.0, high[2] + _ABOVE_M)
     yield _marker(
-        kind, scene, "status", kind.TEXT_VIEW_FACING, pose_of(above, 0.0), (0.0, 0.0, _TEXT_M), text_color, text=scene.text
+        kind,
+        scene,
+        "status",
+        kind.TEXT_VIEW_FACING,
+        pose_of(above, 0.0),
+        (0.0, 0.0, _TEXT_M),
+        text_color,
+        text=scene.text,
     )
     if scene.target_m is not None:
         size = (_TARGET_M, _TARGET_M, _TARGET_M)
@@ -97,9 +104,7 @@ def _markers(scene: MarkerScene, kind: Any) -> Iterator[Any]:
         x, y, z = seen.position_m
         label = pose_of((x, y, z + seen.size_m[2] / 2 + _TEXT_M), 0.0)
         size = (0.0, 0.0, _TEXT_M / 2)
-        yield _marker(
-            kind, scene, "object_class", kind.TEXT_VIEW_FACING, label, size, _WHITE, text=seen.object_class
-        )
+        yield _marker(kind, scene, "object_class", kind.TEXT_VIEW_FACING, label, size, _WHITE, text=seen.object_class)
 
 
 def _marker(

@@ -12,18 +12,20 @@ from tests.support.ros.skip_reasons import NO_ROS
 from tests.support.waiting import wait_for
 
 pytest.importorskip("rclpy", reason=NO_ROS)
-tf2_msgs: Any = pytest.importorskip("tf2_msgs.msg", reason="tf2_msgs is not installed: apt install ros-$ROS_DISTRO-tf2-msgs")
-vision_msgs: Any = pytest.importorskip(
-    "vision_msgs.msg", reason="vision_msgs is not installed: apt install ros-$ROS_DISTRO-vision-msgs"
-)
+pytest.importorskip("tf2_msgs.msg", reason="tf2_msgs is not installed: apt install ros-$ROS_DISTRO-tf2-msgs")
+pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed: apt install ros-$ROS_DISTRO-vision-msgs")
 
 from geometry_msgs.msg import PoseStamped, TransformStamped
 
-from floop_robot.robot.messages import PerceivedObject
+from floop_robot.robot.frame_tree import FrameTree
+from floop_robot.robot.kinematics import Kinematics
+from floop_robot.robot.messages import PerceivedObject, RobotState
 from floop_robot.ros.arm.convert import pose_of, pose_stamped
 from floop_robot.ros.arm.perception_subscriber import PerceptionSubscriber
+from floop_robot.ros.arm.tf_subscriber import TfSubscriber
 from floop_robot.ros.node import topics
-from floop_robot.ros.node.qos import SENSOR
+from floop_robot.ros.node.optional_messages import find_message
+from floop_robot.ros.node.qos import LATCHED, SENSOR
 from floop_robot.ros.node.stamps import to_time
 from floop_robot.ros.sim.robot_model_publisher import RobotModelPublisher
 from floop_robot.spec.driver_config import AssumedObject, DriverConfig
@@ -31,6 +33,10 @@ from floop_robot.spec.frame_config import DetectionsTopic
 from floop_robot.spec.robot_model import load_robot
 from tests.support.ros.peer import Peer
 
+TFMessage: Any = find_message("tf2_msgs", "TFMessage")
+Detection3D: Any = find_message("vision_msgs", "Detection3D")
+Detection3DArray: Any = find_message("vision_msgs", "Detection3DArray")
+ObjectHypothesisWithPose: Any = find_message("vision_msgs", "ObjectHypothesisWithPose")
 MODEL = load_robot("panda")
 BASE = f"robot_1/{MODEL.base_link}"
 OBJECT_M = (0.5, -0.1, 0.03)
@@ -53,17 +59,15 @@ def look(subscriber: PerceptionSubscriber) -> PerceivedObject | None:
 
 
 def test_static_and_moving_transforms_place_a_pose(peer: Peer) -> None:
-    from floop_robot.ros.node.qos import LATCHED
-
-    static = peer.node.create_publisher(tf2_msgs.TFMessage, topics.TF_STATIC, LATCHED)
-    moving = peer.node.create_publisher(tf2_msgs.TFMessage, topics.TF, 100)
+    static = peer.node.create_publisher(TFMessage, topics.TF_STATIC, LATCHED)
+    moving = peer.node.create_publisher(TFMessage, topics.TF, 100)
     poses = peer.node.create_publisher(PoseStamped, topics.OBJECT_POSE, SENSOR)
-    static.publish(tf2_msgs.TFMessage(transforms=[transform(BASE, "rail", 0.1), transform("head", "eye", 0.01)]))
+    static.publish(TFMessage(transforms=[transform(BASE, "rail", 0.1), transform("head", "eye", 0.01)]))
     subscriber = PerceptionSubscriber(peer.node, MODEL, DRIVER, "robot_1")
 
     def seen() -> PerceivedObject | None:
         now_ns = time.time_ns()
-        moving.publish(tf2_msgs.TFMessage(transforms=[transform("rail", "head", 0.2, now_ns)]))
+        moving.publish(TFMessage(transforms=[transform("rail", "head", 0.2, now_ns)]))
         message = pose_stamped(OBJECT_M, 0.0, "eye")
         message.header.stamp = to_time(now_ns - 20_000_000)
         poses.publish(message)
@@ -86,22 +90,22 @@ def test_a_frame_that_tf_does_not_have_is_refused_and_waited_for(peer: Peer) -> 
 
 
 def detection(name: str, score: float, x: float, size: float = 0.05) -> Any:
-    found = vision_msgs.Detection3D()
+    found = Detection3D()
     found.bbox.center = pose_of((x, 0.0, 0.03), 0.3)
     found.bbox.size.x = found.bbox.size.y = found.bbox.size.z = size
     for class_id, value in ((name, score), ("other", score / 2)):
-        result = vision_msgs.ObjectHypothesisWithPose()
+        result = ObjectHypothesisWithPose()
         result.hypothesis.class_id, result.hypothesis.score = class_id, value
         found.results.append(result)
     return found
 
 
 def test_the_best_detection_is_the_object_under_its_own_name(peer: Peer) -> None:
-    publisher = peer.node.create_publisher(vision_msgs.Detection3DArray, "detections", SENSOR)
+    publisher = peer.node.create_publisher(Detection3DArray, "detections", SENSOR)
     subscriber = PerceptionSubscriber(peer.node, MODEL, DRIVER, "robot_1")
 
     def send(*found: Any, frame: str = BASE) -> None:
-        message = vision_msgs.Detection3DArray(detections=list(found))
+        message = Detection3DArray(detections=list(found))
         message.header.frame_id = frame
         publisher.publish(message)
 
@@ -113,7 +117,9 @@ def test_the_best_detection_is_the_object_under_its_own_name(peer: Peer) -> None
     assert (best.object_class, best.position_m) == ("mug", pytest.approx((0.5, 0.0, 0.03)))
     assert best.size_m == pytest.approx((0.05, 0.05, 0.05)) and best.yaw_rad == pytest.approx(0.3)
     # It stays the object, also when another one's score is higher for once.
-    wait_for(lambda: (kept := seen(detection("mug", 0.7, 0.52), detection("box", 0.8, 0.3))) and kept.position_m[0] == 0.52)
+    wait_for(
+        lambda: (kept := seen(detection("mug", 0.7, 0.52), detection("box", 0.8, 0.3))) and kept.position_m[0] == 0.52
+    )
     # All too uncertain: perception looked and saw none.
     wait_for(lambda: seen(detection("mug", 0.3, 0.5)) is None, what="no object")
     bad = [detection("mug", 0.9, 0.5, size=50.0), detection("mug", math.nan, 0.5)]
@@ -127,14 +133,9 @@ def test_the_best_detection_is_the_object_under_its_own_name(peer: Peer) -> None
 
 
 def test_a_simulated_arm_publishes_its_links_with_its_prefix(peer: Peer) -> None:
-    from floop_robot.robot.kinematics import Kinematics
-    from floop_robot.robot.messages import RobotState
-    from floop_robot.robot.frame_tree import FrameTree
-    from floop_robot.ros.arm.tf_subscriber import TfSubscriber
-
     shown = RobotModelPublisher(peer.node, MODEL, "robot_1/")
     tree = FrameTree(MODEL.base_link, "robot_1/")
-    reader = TfSubscriber(peer.node, tree, tf2_msgs.TFMessage)
+    reader = TfSubscriber(peer.node, tree, TFMessage)
 
     def placed() -> Any:
         stamp_ns = time.time_ns()
@@ -143,7 +144,9 @@ def test_a_simulated_arm_publishes_its_links_with_its_prefix(peer: Peer) -> None
         shown.send(state)
         reader.read()
         try:
-            return tree.from_tf(f"robot_1/{MODEL.tip_link}", stamp_ns), tree.from_tf("robot_1/panda_leftfinger", stamp_ns)
+            return tree.from_tf(f"robot_1/{MODEL.tip_link}", stamp_ns), tree.from_tf(
+                "robot_1/panda_leftfinger", stamp_ns
+            )
         except ValueError:
             return None
 

@@ -20,7 +20,7 @@ def check_frames(fields: Fields, base_link: str | None) -> None:
     if rest and (not is_name(rest) or rest.startswith("/") or "{" in rest or "}" in rest):
         fields.wrong(
             "frame_prefix",
-            f"{prefix!r} can't stand before a link's name in TF; write '{ROBOT_PLACEHOLDER}/' or the like, '' for nothing",
+            f"{prefix!r} can't stand before a link's name in TF; write '{ROBOT_PLACEHOLDER}/', or '' for nothing",
         )
     score = fields.get("detections.min_score")
     if score is not None and not 0.0 <= score <= 1.0:

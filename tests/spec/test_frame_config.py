@@ -42,9 +42,15 @@ def test_what_people_write_is_taken(tmp_path: Path, text: str) -> None:
     ("text", "words"),
     [
         ("frames: {c: {xyz_m: [0.5, .nan, 0.8]}}", r"frames\.c\.xyz_m\[1\]: nan is not a finite number"),
-        ("frames: {c: {xyz_m: [500, 0, 800]}}", r"frames\.c\.xyz_m\[0\]: 500 is not plausible .*looks like millimetres: write 0\.5 m"),
+        (
+            "frames: {c: {xyz_m: [500, 0, 800]}}",
+            r"frames\.c\.xyz_m\[0\]: 500 is not plausible .*looks like millimetres: write 0\.5 m",
+        ),
         ("frames: {c: {xyz_m: [0, 0, -.inf]}}", r"frames\.c\.xyz_m\[2\]: -inf is not a finite number"),
-        ("frames: {c: {rpy_rad: [0, -90, 0]}}", r"frames\.c\.rpy_rad\[1\]: -90 is not plausible .*looks like degrees: write -1\.571 rad"),
+        (
+            "frames: {c: {rpy_rad: [0, -90, 0]}}",
+            r"frames\.c\.rpy_rad\[1\]: -90 is not plausible .*looks like degrees: write -1\.571 rad",
+        ),
         ("frames: {c: {rpy_rad: [0, 0, .nan]}}", r"frames\.c\.rpy_rad\[2\]: nan is not a finite number"),
         ("frames: {c: {parent: flange}}", r"frames\.c\.parent: 'flange' is neither panda_link0 nor in frames"),
         ("frames: {a: {parent: b}, b: {parent: a}}", r"frames\.a\.parent: 'b' leads back to a"),

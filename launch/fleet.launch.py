@@ -9,6 +9,7 @@ from floop_robot.ros.launching import (
     ROBOT_ARGUMENTS,
     LaunchRequest,
     declare_arguments,
+    describe_launch,
     restrict_to_localhost,
     start_processes,
 )
@@ -25,11 +26,12 @@ def fleet(request: LaunchRequest) -> list[ProcessSpec]:
 
 def generate_launch_description() -> LaunchDescription:
     """Arguments, network, processes."""
-    return LaunchDescription(
+    return describe_launch(
+        __file__,
         [
             *declare_arguments("config", "robots", "explorers", "seed", "run_dir"),
             *declare_arguments(*ROBOT_ARGUMENTS),
             *restrict_to_localhost(),
             start_processes(fleet),
-        ]
+        ],
     )

@@ -6,7 +6,13 @@ ros2 launch floop_robot learner.launch.py config:=site.yaml
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 
-from floop_robot.ros.launching import CENTRAL_ARGUMENTS, LaunchRequest, declare_arguments, start_processes
+from floop_robot.ros.launching import (
+    CENTRAL_ARGUMENTS,
+    LaunchRequest,
+    declare_arguments,
+    describe_launch,
+    start_processes,
+)
 from floop_robot.services.supervision.fleet_description import Middleware, central_processes
 from floop_robot.services.supervision.process_spec import ProcessSpec
 
@@ -19,7 +25,8 @@ def centre(request: LaunchRequest) -> list[ProcessSpec]:
 
 def generate_launch_description() -> LaunchDescription:
     """Arguments and processes; how far DDS reaches is the environment's choice."""
-    return LaunchDescription(
+    return describe_launch(
+        __file__,
         [
             *declare_arguments("config", "explorers", "seed", "run_dir"),
             DeclareLaunchArgument(
@@ -27,5 +34,5 @@ def generate_launch_description() -> LaunchDescription:
             ),
             *declare_arguments(*CENTRAL_ARGUMENTS),
             start_processes(centre),
-        ]
+        ],
     )

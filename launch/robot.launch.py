@@ -3,40 +3,51 @@
 ros2 launch floop_robot robot.launch.py namespace:=robot_1 config:=site.yaml driver:=my_arm.yaml
 """
 
-from launch import Action, LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDescription, OpaqueFunction
-from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import PushRosNamespace
+from launch import Action, LaunchDescription
+from launch.actions import DeclareLaunchArgument
 
-from floop_robot.ros.launching import ROBOT_ARGUMENTS, LaunchRequest, declare_arguments, start_processes
+from floop_robot.ros.driver_launch import include_driver
+from floop_robot.ros.launching import (
+    ROBOT_ARGUMENTS,
+    LaunchRequest,
+    declare_arguments,
+    describe_launch,
+    start_processes,
+)
 from floop_robot.services.supervision.fleet_description import ArmOptions, Middleware, robot_processes
 from floop_robot.services.supervision.process_spec import ProcessSpec
-from floop_robot.spec.errors import UnknownName
+from floop_robot.spec.errors import ConfigError, UnknownName
 
 
 def robot(request: LaunchRequest) -> list[ProcessSpec]:
     """The robot's own processes; raises `UnknownName` for a robot that the fleet does not have."""
-    name = request.value("namespace").strip("/")
+    name = request.robot_namespace.rstrip("/").rpartition("/")[2]
     if name not in request.config.robot_names:
         raise UnknownName("robot", name, request.config.robot_names, str(request.file))
     arms = ArmOptions(simulated=request.flag("simulated"), driver=request.value("driver"), cell=request.flag("cell"))
-    return robot_processes(request.file, name, Middleware.ROS, arms)
+    return [each.in_namespace(request.robot_namespace) for each in robot_processes(request.file, name, Middleware.ROS, arms)]
 
 
-def driver(context: LaunchContext) -> list[Action]:
+def driver(request: LaunchRequest) -> list[Action]:
     """The launch file of the arm's driver, in the robot's namespace."""
-    path = LaunchConfiguration("driver_launch").perform(context)
-    if not path:
-        return []
-    return [GroupAction([PushRosNamespace(LaunchConfiguration("namespace")), IncludeLaunchDescription(path)])]
+    path, arguments = request.value("driver_launch"), request.value("driver_args")
+    if arguments and not path:
+        raise ConfigError(f"driver_args:={arguments} is for a driver_launch:=, which is not given")
+    if path and request.flag("simulated"):
+        raise ConfigError("simulated:=true starts a simulated arm; leave out driver_launch:=, or simulated")
+    return include_driver(path, arguments, request) if path else []
 
 
 def generate_launch_description() -> LaunchDescription:
     """Arguments and processes; how far DDS reaches is the environment's choice."""
-    return LaunchDescription(
+    return describe_launch(
+        __file__,
         [
             DeclareLaunchArgument(
-                "namespace", default_value="robot_1", description="The robot's namespace, and its name in the fleet."
+                "namespace",
+                default_value="robot_1",
+                description="The robot's namespace. Its last part is the robot's name in the fleet; what is before it, "
+                "and what surrounding launch files push, is the site's, where `fleet` and `learner` are.",
             ),
             DeclareLaunchArgument(
                 "driver",
@@ -47,8 +58,13 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "driver_launch",
                 default_value="",
-                description="Launch file of the arm's driver, to be started in the robot's namespace; left out, the "
-                "driver is started elsewhere.",
+                description="Launch file of the arm's driver, to be started in the robot's namespace: a path, or "
+                "PACKAGE/FILE; left out, the driver is started elsewhere.",
+            ),
+            DeclareLaunchArgument(
+                "driver_args",
+                default_value="",
+                description="Arguments of the driver's launch file, 'name:=value name:=value'; it gets no others.",
             ),
             DeclareLaunchArgument(
                 "simulated", default_value="false", description="Start a simulated arm instead: true or false."
@@ -61,7 +77,6 @@ def generate_launch_description() -> LaunchDescription:
             ),
             *declare_arguments("config", "run_dir"),
             *declare_arguments(*ROBOT_ARGUMENTS),
-            start_processes(robot),
-            OpaqueFunction(function=driver),
-        ]
+            start_processes(robot, one_robot=True, beside=driver),
+        ],
     )

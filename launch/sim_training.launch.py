@@ -13,6 +13,7 @@ from floop_robot.ros.launching import (
     ROBOT_ARGUMENTS,
     LaunchRequest,
     declare_arguments,
+    describe_launch,
     restrict_to_localhost,
     start_processes,
 )
@@ -23,18 +24,22 @@ from floop_robot.sim.sim_world import SimWorld, set_world
 
 
 def training(request: LaunchRequest) -> list[ProcessSpec]:
-    """A simulated fleet in the world that was requested; raises `UnknownName` for a shift that does not exist."""
+    """A simulated fleet; raises `UnknownName` for a shift that does not exist."""
     check_robots(request.config.robots)
-    shift = request.value("shift")
-    if shift:
-        get_shift(shift)
-    set_world(Path(request.config.run_dir), SimWorld(shift or None))
+    if request.value("shift"):
+        get_shift(request.value("shift"))
     return simulated_fleet(request.config, request.file, Middleware.ROS)
+
+
+def shift_world(request: LaunchRequest) -> None:
+    """Put the robots into the world that was requested."""
+    set_world(Path(request.config.run_dir), SimWorld(request.value("shift") or None))
 
 
 def generate_launch_description() -> LaunchDescription:
     """Arguments, network, processes."""
-    return LaunchDescription(
+    return describe_launch(
+        __file__,
         [
             DeclareLaunchArgument(
                 "shift",
@@ -45,6 +50,6 @@ def generate_launch_description() -> LaunchDescription:
             *declare_arguments("config", "robots", "explorers", "seed", "run_dir"),
             *declare_arguments(*ROBOT_ARGUMENTS),
             *restrict_to_localhost(),
-            start_processes(training),
-        ]
+            start_processes(training, prepare=shift_world),
+        ],
     )

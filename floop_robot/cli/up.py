@@ -9,13 +9,9 @@ from pathlib import Path
 
 import click
 
-from floop_robot.bundle import Bundle, verify
 from floop_robot.cli.start_progress import StartProgress
-from floop_robot.cli.text_file import read_text
-from floop_robot.deploy.registry import check_registry
 from floop_robot.durable.locks import is_running
-from floop_robot.robot.operators import OperatorTokens
-from floop_robot.services.fleet_manager import baseline_path, registry_path
+from floop_robot.services.fleet_manager import registry_path
 from floop_robot.services.main_loop import stop_on_signals
 from floop_robot.services.supervision.fleet_description import (
     CENTRE,
@@ -26,15 +22,12 @@ from floop_robot.services.supervision.fleet_description import (
     select_processes,
     write_config,
 )
+from floop_robot.services.supervision.preflight import check_start
 from floop_robot.services.supervision.process_spec import ProcessSpec
 from floop_robot.services.supervision.ros_domain import check_robots, local_only_environment, ros_unavailable_reason
 from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.spec.config import FloopConfig, load_config
-from floop_robot.spec.driver_config import load_driver
 from floop_robot.spec.errors import ConfigError
-from floop_robot.spec.ids import ids_of
-from floop_robot.spec.robot_model import load_robot
-from floop_robot.spec.tasks import get_task
 
 USER_ERROR = 2
 _POLL_S = 0.2
@@ -59,16 +52,15 @@ def up(config: Path | None, only: tuple[str, ...], shift: str | None, no_sim: bo
     Exit status 2 when a process cannot work as configured.
     """
     effective = load_config(config)
-    load_robot(effective.robot.model)  # raises here, once, not in every process
     if shift:
         _check_shift(shift)
     missing = "--no-ros is set" if no_ros else ros_unavailable_reason()
     arms = ArmOptions(simulated=not no_sim, driver=driver, cell=not no_cell, params_file=params_file)
-    if params_file:
-        read_text(Path(params_file), "check --params-file")
     if missing and (no_sim or driver or params_file):
         raise ConfigError(f"--no-sim, --driver and --params-file need ROS, but {missing}; {_ros_cure(no_ros)}")
     middleware = Middleware.ZMQ if missing else Middleware.ROS
+    for line in _check_parameters(Path(params_file), effective) if params_file else ():
+        click.echo(f"floop up: {line}", err=True)
     if missing and not no_ros:
         click.echo(f"floop up: the fleet runs without ROS: {missing} ({_ros_cure(no_ros)})", err=True)
     if middleware is Middleware.ROS and not no_sim:
@@ -78,7 +70,7 @@ def up(config: Path | None, only: tuple[str, ...], shift: str | None, no_sim: bo
     file = Path(effective.run_dir) / CONFIG_FILE
     specs = select_processes(effective, file, middleware, only, arms)  # raises here, before anything is written
     is_new = not registry_path(effective).exists()
-    _check_files(effective, specs, driver, is_new)
+    check_start(effective, specs, driver)
     joins = is_running(Path(effective.run_dir))
     write_config(effective)
     if not is_new and not joins:
@@ -125,17 +117,12 @@ def _watch(fleet: Supervisor, stop: threading.Event, start: StartProgress) -> in
     return 0
 
 
-def _check_files(config: FloopConfig, specs: list[ProcessSpec], driver: str, is_new: bool) -> None:
-    """Raise, before anything is written, the errors with which these processes would end."""
-    OperatorTokens(Path(config.operators) if config.operators else None)
-    if is_new and any(spec.part == "fleet_manager" for spec in specs):
-        rules, path = get_task(config.task), baseline_path(config)
-        ids = ids_of(rules, load_robot(config.robot.model))
-        verify(Bundle.load(path), rules.spec, ids, where=str(path))
-    if not is_new:
-        check_registry(registry_path(config))
-    if driver:
-        load_driver(driver, load_robot(config.robot.model))
+def _check_parameters(path: Path, config: FloopConfig) -> list[str]:
+    """Returns what a person should know of a file of ROS parameters; raises `FloopError` for a wrong one."""
+    from floop_robot.ros.node.node_parameters import fleet_nodes  # there may be no ROS
+    from floop_robot.ros.node.parameter_file import check_parameter_file
+
+    return check_parameter_file(path, fleet_nodes(config.robot_names))
 
 
 def _ros_cure(no_ros: bool) -> str:

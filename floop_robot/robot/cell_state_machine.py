@@ -51,8 +51,7 @@ class CellStateMachine:
     """One arm's cell; `tick` at policy rate, `request` whenever the policy asks."""
 
     def __init__(self, model: RobotModel, settings: CellSettings, policy_rate_hz: float) -> None:
-        self._model, self._settings = model, settings
-        self._step_rad = settings.speed_rad_s / policy_rate_hz
+        self._model, self._settings, self._rate_hz = model, settings, policy_rate_hz
         self._way: Joints = ()
         self._seq = 0
         self.episode = 0
@@ -66,6 +65,10 @@ class CellStateMachine:
         if self.stage is CellStage.HOMING and self._settings.homes:
             return HOMING_EPISODE, Phase.READY
         return self.episode, Phase.READY if self.stage is CellStage.READY else Phase.RESETTING
+
+    def change(self, settings: CellSettings) -> None:
+        """Work with other settings from the next tick on; from any thread."""
+        self._settings = settings
 
     def request(self, episode: int) -> Phase:
         """Prepare an episode for the policy; returns the phase that it is in."""
@@ -105,7 +108,7 @@ class CellStateMachine:
         longest = max(abs(home - at) for home, at in zip(self._model.home_rad, way, strict=True))
         is_open = state.gripper_width_m >= OPEN_FRACTION * self._model.gripper.max_width_m
         if (is_open or not self._settings.opens_first) and longest > 0.0:
-            share = min(1.0, self._step_rad / longest)
+            share = min(1.0, self._settings.speed_rad_s / self._rate_hz / longest)
             way = tuple(at + (home - at) * share for home, at in zip(self._model.home_rad, way, strict=True))
         self._way = way
         self._seq += 1

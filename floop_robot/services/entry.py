@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import importlib
 import os
+import select
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 
 from floop_robot.spec.errors import FloopError
 
 SUPERVISOR_PIPE = "FLOOP_LIFELINE_FD"
 """Environment variable with the reading end of a pipe. End-of-file means that the supervisor is gone."""
+SUPERVISOR_PID = "FLOOP_SUPERVISOR_PID"
+"""Environment variable with the process id of a supervisor that can't hand on a pipe, as `ros2 launch`."""
 
 USER_ERROR = 2
 """Exit status of a process that cannot work as configured. The supervisor does not start it again."""
@@ -22,17 +27,43 @@ USER_ERROR = 2
 
 def exit_with_supervisor() -> None:
     """From now on, send SIGTERM to this process when its supervisor is gone; does nothing without a supervisor."""
-    lifeline = os.environ.pop(SUPERVISOR_PIPE, None)
+    lifeline, pid = os.environ.pop(SUPERVISOR_PIPE, None), os.environ.pop(SUPERVISOR_PID, None)
+    wait: Callable[[], bool] | None = None
     if lifeline is not None:
-        threading.Thread(target=_wait_for_supervisor_exit, args=(int(lifeline),), name="lifeline", daemon=True).start()
+        wait = partial(_wait_for_pipe, int(lifeline))
+    elif pid is not None and sys.platform == "linux":
+        wait = partial(_wait_for_process, int(pid))
+    if wait is not None:
+        threading.Thread(target=_exit_after, args=(wait,), name="lifeline", daemon=True).start()
 
 
-def _wait_for_supervisor_exit(descriptor: int) -> None:
+def _exit_after(wait: Callable[[], bool]) -> None:
+    if wait():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _wait_for_pipe(descriptor: int) -> bool:
+    """Wait until nobody holds the writing end; returns whether that is known."""
     try:
         os.read(descriptor, 1)
     except OSError:
-        return
-    os.kill(os.getpid(), signal.SIGTERM)
+        return False
+    return True
+
+
+def _wait_for_process(pid: int) -> bool:
+    """Wait until the process is gone, whoever is its parent: between it and us may be a shell or a debugger."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    except OSError:  # a kernel older than 5.3
+        return False
+    try:
+        select.select([process], [], [])
+    finally:
+        os.close(process)
+    return True
 
 
 def run(argv: list[str]) -> int:

@@ -134,6 +134,27 @@ def test_a_run_of_an_older_floop_is_refused_before_anything_in_it_changes(floop:
     assert not (run / "logs").exists()
 
 
+@pytest.mark.parametrize(
+    ("module", "words", "users", "extra"),
+    [
+        ("torch", (), "learner", "learn"),
+        ("pybullet", (), "gate, fitter, explorer_1 and 1 more", "sim"),
+        ("pybullet", ("--only", "robot_1"), "robot_1.sim_robot", "sim"),
+    ],
+)
+def test_without_a_module_that_it_needs_nothing_is_started_or_written(
+    floop: Floop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, words: tuple[str, ...], users: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    config = tmp_path / "site.yaml"
+    config.write_text(f"{{run_dir: {tmp_path / 'run'}, robots: 1, explorers: 1}}")
+    done = floop("up", "--no-ros", "--config", config, *words)
+    assert done.status == 2
+    assert f"{module} is not installed, and without it " in done.error and f'".[{extra}]"' in done.error
+    assert set(users.replace(" and 1 more", "").split(", ")) <= {w.strip(",") for w in done.error.split()}
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.timeout(60)
 def test_a_part_that_runs_already_is_not_started_again(tmp_path: Path) -> None:
     fleet = Fleet(tmp_path, "--only", "ingest")

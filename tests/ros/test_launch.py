@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -27,6 +28,7 @@ from floop_robot.services.supervision.fleet_description import (
 from floop_robot.services.supervision.stats_file import read_stats
 from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.spec.config import Endpoints, FloopConfig, save_config
+from floop_robot.spec.errors import ConfigError
 from tests.support.ports import free_base_port
 from tests.support.ros.skip_reasons import NO_LAUNCH, NO_ROS
 from tests.support.waiting import wait_for
@@ -43,10 +45,25 @@ import sys
 from launch import LaunchDescription, LaunchService
 from launch.actions import IncludeLaunchDescription
 given = [tuple(word.split(":=", 1)) for word in sys.argv[2:]]
-service = LaunchService(noninteractive=True)
+service = LaunchService(argv=sys.argv[2:], noninteractive=True)
 service.include_launch_description(LaunchDescription([IncludeLaunchDescription(sys.argv[1], launch_arguments=given)]))
 sys.exit(service.run())
 """
+"""As `ros2 launch` does it."""
+RUN_CASES = """
+import json, sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+for case, words in enumerate(json.loads(sys.argv[1])):
+    sys.argv[1:] = words
+    given = [tuple(word.split(":=", 1)) for word in words[1:]]
+    service = LaunchService(argv=words[1:], noninteractive=True)
+    service.include_launch_description(LaunchDescription([IncludeLaunchDescription(words[0], launch_arguments=given)]))
+    print(f"CASE {case} BEGINS", file=sys.stderr, flush=True)
+    status = service.run()
+    print(f"CASE {case} ENDS {status}", file=sys.stderr, flush=True)
+"""
+"""One after the other: most of what a case costs is Python's start."""
 DRIVER_LAUNCH = """
 from launch import LaunchDescription
 from launch_ros.actions import Node
@@ -87,7 +104,8 @@ class Launched:
         self.file = folder / "site.yaml"
         save_config(self.config, self.file)
         self.log = folder / "launch.log"
-        command = [sys.executable, "-c", RUN, str(LAUNCH / name), f"config:={self.file}", *words]
+        own = () if Path(name).is_absolute() else (f"config:={self.file}",)
+        command = [sys.executable, "-c", RUN, str(LAUNCH / name), *own, *words]
         environment = os.environ | {"ROS_DOMAIN_ID": str(domain), "ROS_LOG_DIR": str(folder / "ros")}
         environment["AMENT_PREFIX_PATH"] = os.environ.get("AMENT_PREFIX_PATH", sys.prefix)
         with self.log.open("wb") as log:
@@ -192,8 +210,6 @@ def test_the_central_side_has_no_robots(tmp_path: Path, domain: int) -> None:
 def test_a_process_that_has_worked_takes_nothing_down_with_it() -> None:
     from types import SimpleNamespace
 
-    from launch.actions import Shutdown
-
     from floop_robot.ros import launching
 
     now = [100.0]
@@ -204,8 +220,8 @@ def test_a_process_that_has_worked_takes_nothing_down_with_it() -> None:
     assert handler.on_exit(killed, None) is None
     handler.on_start(None, None)
     now[0] += 30.0
-    stopping = handler.on_exit(error, None)  # it can't work as configured, and a busy machine took long to find out
-    assert stopping is not None and isinstance(stopping[-1], Shutdown)
+    with pytest.raises(ConfigError, match=r"robot_1\.policy can't work as configured"):
+        handler.on_exit(error, None)  # a busy machine took long to find out
     handler.on_start(None, None)
     now[0] += 3600.0
     assert handler.on_exit(error, None) is None  # a disk is full that was not before
@@ -232,20 +248,176 @@ def test_what_is_not_started_again_is_logged() -> None:
     assert line.startswith("robot_1.policy can't go on") and "is not started again" in line
 
 
-@pytest.mark.timeout(90)
-@pytest.mark.parametrize(
-    ("name", "word", "expected"),
-    [
-        ("robot.launch.py", "namespace:=robot_7", "unknown robot 'robot_7'"),
-        ("fleet.launch.py", "robots:=many", "robots:=many is not a whole number"),
-        ("fleet.launch.py", "robots:=40", "40 robots are too many"),
-        ("sim_training.launch.py", "shift:=new-objekt", "did you mean 'new-object'"),
-    ],
-)
-def test_mistakes_are_named_before_anything_starts(
-    tmp_path: Path, domain: int, name: str, word: str, expected: str
-) -> None:
-    with launched(tmp_path, domain, name, word) as fleet:
-        assert fleet.process.wait(60) != 0
-        assert expected in fleet.text
-        assert not fleet.started()
+SPEAKS = """
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, IncludeLaunchDescription, OpaqueFunction
+from launch_ros.actions import Node
+
+
+def tell(context):
+    with open("{told}", "w") as told:
+        told.write(repr(dict(context.launch_configurations)))
+
+
+def generate_launch_description():
+    return LaunchDescription([
+        DeclareLaunchArgument("robot_ip", description="its address"),
+        DeclareLaunchArgument("namespace", default_value="/mine"),
+        OpaqueFunction(function=tell),
+        ExecuteProcess(cmd=["sleep", "60"], name="vendor"),
+        {more}
+    ])
+"""
+"""A driver's launch file that tells what it was given, starts a process, and does more."""
+
+
+class Files:
+    """What a person may have written, right and wrong."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.told = folder, folder / "told"
+        self.config = folder / "site.yaml"
+        save_config(FloopConfig(robots=1, explorers=0, run_dir=str(folder / "run")), self.config)
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.write_text(text)
+        return path
+
+    def driver(self, name: str, more: str = "") -> Path:
+        return self.write(name, SPEAKS.format(told=self.told, more=more))
+
+    def parameters(self, name: str, text: str) -> Path:
+        return self.write(name, f"/robot_1/{text}\n")
+
+
+def mistakes(files: Files) -> list[tuple[str, tuple[str, ...], str]]:
+    """Launch file, arguments, and what the refusal says."""
+    launch_file, lost = files.driver("arm.launch.py"), files.folder / "none"
+    fails_late = files.driver("late.launch.py", 'IncludeLaunchDescription("/none.launch.py"),')
+    fails_early = files.write("early.launch.py", "raise OSError('no such interface can0')\n")
+    unreadable = files.write("typo.launch.py", "def generate_launch_description(:\n")
+    bad_model = files.write("arm.yaml", "{name: arm, urdf: none.urdf}\n")
+    bad_config = files.write("bad.yaml", "{robts: 2}\n")
+    model_config = files.write("model.yaml", f"{{robots: 1, run_dir: {files.folder}/run, robot: {{model: {bad_model}}}}}\n")
+    robot = [
+        (("namespace:=robot_7",), "unknown robot 'robot_7'"),
+        (("namespce:=robot_1",), "unknown launch argument 'namespce'"),
+        ((f"driver_launch:={lost}.launch.py",), "there is no file"),
+        (("driver_launch:=no_such_package/arm.launch.py",), "nor a package 'no_such_package'"),
+        (("driver_launch:=launch_ros/arm.launch.py",), "no file is called arm.launch.py"),
+        ((f"driver_launch:={unreadable}",), "SyntaxError"),
+        ((f"driver_launch:={fails_early}",), "no such interface can0"),
+        ((f"driver_launch:={fails_late}", "driver_args:=robot_ip:=1"), "none.launch.py"),
+        ((f"driver_launch:={launch_file}",), "must be given robot_ip"),
+        ((f"driver_launch:={launch_file}", "driver_args:=robot_pi:=1"), "did you mean 'robot_ip'?"),
+        ((f"driver_launch:={launch_file}", "driver_args:=robot_ip"), "is not of the form name:=value"),
+        (("driver_args:=robot_ip:=1",), "is for a driver_launch:="),
+        (("driver:=no_such_driver",), "no_such_driver"),
+        (("log_level:=loud",), "log_level:=loud is no severity"),
+        (("use_respawn:=maybe",), "use_respawn:=maybe is neither true nor false"),
+        ((f"params_file:={lost}.yaml",), "none.yaml: No such file"),
+        ((f"params_file:={files.parameters('a.yaml', 'policy_node: {ros__parameters: {episode_strat: service}}')}",),
+         "did you mean 'episode_start'?"),
+        ((f"params_file:={files.parameters('b.yaml', 'cell_node: {ros__parameters: {homing_speed: .nan}}')}",),
+         "homing_speed is nan"),
+        ((f"params_file:={files.parameters('c.yaml', 'cel_node: {ros__parameters: {homing_speed: 0.2}}')}",),
+         "did you mean '/robot_1/cell_node'?"),
+        ((f"config:={lost}.yaml",), "none.yaml: No such file"),
+        ((f"config:={bad_config}",), "unknown field 'robts'"),
+        ((f"config:={model_config}",), "arm.yaml"),
+    ]  # fmt: skip
+    fleet = [
+        ("fleet.launch.py", ("robots:=many",), "robots:=many is not a whole number"),
+        ("fleet.launch.py", ("robots:=40",), "40 robots are too many"),
+        ("fleet.launch.py", ("seed:=-1",), "seed"),
+        ("fleet.launch.py", (f"config:={model_config}",), "arm.yaml"),
+        ("sim_training.launch.py", ("shift:=new-objekt",), "did you mean 'new-object'"),
+        ("learner.launch.py", ("fleet_manager:=perhaps",), "fleet_manager:=perhaps is neither true nor false"),
+    ]
+    return [*(("robot.launch.py", words, refusal) for words, refusal in robot), *fleet]
+
+
+@pytest.mark.timeout(180)
+def test_mistakes_end_launch_with_a_failure_before_anything_starts(tmp_path: Path, domain: int) -> None:
+    files = Files(tmp_path)
+    cases = mistakes(files)
+    words = [
+        [str(LAUNCH / name), *(() if any(w.startswith("config:=") for w in given) else (f"config:={files.config}",)), *given]
+        for name, given, _ in cases
+    ]
+    environment = os.environ | {"ROS_DOMAIN_ID": str(domain), "ROS_LOG_DIR": str(tmp_path / "ros")}
+    environment["AMENT_PREFIX_PATH"] = os.environ.get("AMENT_PREFIX_PATH", sys.prefix)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_CASES, json.dumps(words)],
+        env=environment, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True,
+    )  # fmt: skip
+    assert "process started" not in done.stdout
+    for case, (name, given, refusal) in enumerate(cases):
+        text = done.stdout.split(f"CASE {case} BEGINS")[1].split(f"CASE {case} ENDS")[0]
+        status = done.stdout.split(f"CASE {case} ENDS ")[1].splitlines()[0]
+        assert status == "1", (name, given, text)
+        assert refusal in text, (name, given, text)
+        assert "Traceback" not in text, (name, given, text)
+    assert not (tmp_path / "run").exists(), "something was written for a start that was refused"
+    # The one that fails late was read first, with its own arguments and the namespace alone.
+    assert eval(files.told.read_text()) == {"ros_namespace": "/robot_1", "robot_ip": "1", "namespace": "/mine"}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_nodes_end_when_launch_is_killed(tmp_path: Path, domain: int, how: signal.Signals) -> None:
+    with launched(tmp_path, domain, "robot.launch.py", "simulated:=true") as robot:
+        wait_for(lambda: len(robot.started()) == 3 and "configure: done" in robot.text, 60, "the processes")
+        children = psutil.Process(robot.process.pid).children(recursive=True)
+        assert len(children) >= 3
+        robot.process.send_signal(how)
+        robot.process.wait(20)
+        psutil.wait_procs(children, STOP_S + 5)
+        assert not [child for child in children if child.is_running()]
+
+
+@pytest.mark.timeout(120)
+def test_a_node_that_cannot_work_as_configured_ends_launch_with_a_failure(tmp_path: Path, domain: int) -> None:
+    with launched(tmp_path, domain, "robot.launch.py", "simulated:=true") as robot:
+        with contextlib.suppress(FileExistsError):
+            (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "robots").write_text("no folder")  # what only the node itself can find out
+        assert robot.process.wait(60) == 1
+        assert "can't work as configured" in robot.text
+        assert robot.text.count("process started with pid") == 3, "something was started again and again"
+
+
+WRAPPER = """
+from launch import LaunchDescription
+from launch.actions import GroupAction, IncludeLaunchDescription
+from launch_ros.actions import PushRosNamespace
+
+
+def generate_launch_description():
+    given = [("config", "{config}"), ("simulated", "true")]
+    return LaunchDescription([GroupAction([
+        PushRosNamespace("hall_2"), IncludeLaunchDescription("{launch}/robot.launch.py", launch_arguments=given)
+    ])])
+"""
+
+
+@pytest.mark.timeout(120)
+def test_a_namespace_that_is_pushed_is_in_front_of_every_name(tmp_path: Path, domain: int) -> None:
+    from tests.support.ros.peer import Peer
+
+    files, peer = Files(tmp_path), Peer(domain)
+    wrapper = files.write("hall.launch.py", WRAPPER.format(config=files.config, launch=LAUNCH))
+    try:
+        with launched(tmp_path, domain, str(wrapper)):
+            wanted = {f"/hall_2/robot_1/{name}" for name in ("sim_robot_node", "safety_node", "policy_node")}
+
+            def found() -> set[str]:
+                return {f"{space}/{name}" for name, space in peer.node.get_node_names_and_namespaces()} - {"//peer"}
+
+            wait_for(lambda: found() >= wanted, 60, "the nodes")
+            assert found() == wanted
+            fleet = {name for name, _ in peer.node.get_topic_names_and_types() if "/fleet/" in name}
+            assert fleet and all(name.startswith("/hall_2/fleet/") for name in fleet), fleet
+    finally:
+        peer.close()

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-OF_ROS = ("rclpy", "launch", "launch_ros", "floop_interfaces")
+OF_ROS = ("rclpy", "launch", "launch_ros", "floop_interfaces", "ament_index_python", "rosidl_parser")
 INTERFACES = ("msg", "srv", "action")
 
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from floop_robot.robot.rate_loop import RateStats
-from floop_robot.services.entry import SUPERVISOR_PIPE, USER_ERROR, run
+from floop_robot.services.entry import SUPERVISOR_PID, SUPERVISOR_PIPE, USER_ERROR, run
 from floop_robot.services.supervision.stats_file import read_stats
 from floop_robot.spec.config import Endpoints, FloopConfig
 from tests.support.ports import free_base_port
@@ -28,9 +28,10 @@ def config_file(folder: Path) -> Path:
     return file
 
 
-def start(file: Path, *words: str, descriptor: int | None = None) -> subprocess.Popen[str]:
+def start(file: Path, *words: str, descriptor: int | None = None, parent: int = 0) -> subprocess.Popen[str]:
     paths = os.pathsep.join(map(str, (ROOT, ROOT / "envs", ROOT / "policies")))
     pipe = {} if descriptor is None else {SUPERVISOR_PIPE: str(descriptor)}
+    pipe |= {SUPERVISOR_PID: str(parent)} if parent else {}
     return subprocess.Popen(
         [sys.executable, "-m", "floop_robot.services.entry", *words, "--config", str(file)],
         stderr=subprocess.PIPE,
@@ -79,6 +80,30 @@ def test_a_process_ends_when_its_supervisor_is_gone(tmp_path: Path) -> None:
     os.close(writer)
     _, err = process.communicate(timeout=10)
     assert process.returncode == 0, err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels tell nobody that a process has ended")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_process_ends_when_the_process_that_watches_it_is_gone_also_one_that_is_not_its_parent(
+    how: signal.Signals, tmp_path: Path
+) -> None:
+    launch = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        process = start(config_file(tmp_path), "bare_timer", parent=launch.pid)
+        wait_for(lambda: read_stats(tmp_path / "run", "bare_timer", RateStats))
+        launch.send_signal(signal.SIGSTOP)  # frozen is not gone
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+        launch.send_signal(signal.SIGCONT)
+        launch.send_signal(how)
+        launch.communicate()
+        _, err = process.communicate(timeout=10)
+        assert process.returncode == 0, err
+        late = start(config_file(tmp_path), "bare_timer", parent=launch.pid)  # it went before we began
+        late.communicate(timeout=20)
+    finally:
+        launch.kill()
+        launch.communicate()
 
 
 def test_ctrl_c_before_a_process_listens_for_signals_is_exit_status_130(

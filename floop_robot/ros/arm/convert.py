@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, Vector3
 
@@ -19,7 +18,7 @@ from floop_robot.robot.messages import (
 )
 from floop_robot.ros.node.cdr import CdrMessage, CdrWriter
 from floop_robot.ros.node.convert import to_message
-from floop_robot.ros.node.stamps import header, time_numbers
+from floop_robot.ros.node.stamps import header, now_numbers
 from floop_robot.spec.records import ObjectReport
 
 _NOWHERE = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
@@ -37,7 +36,7 @@ def target_to_cdr(writer: CdrWriter, target: JointTarget) -> bytes:
         len(target.q_rad),
         lambda: target_to_msg(target),
         (
-            *time_numbers(time.time_ns()),
+            *now_numbers(),
             *target.q_rad,
             *(target.gripper_width_m, target.gripper_force_n),
             *(target.seq, target.mono_s, target.episode, target.policy_version),
@@ -62,7 +61,7 @@ def safety_to_cdr(writer: CdrWriter, state: SafetyState, robot: str) -> bytes:
         (state.mode, state.cause, state.fault, len(state.q_rad), len(state.accepted_q_rad)),
         lambda: safety_to_msg(state, robot),
         (
-            *time_numbers(time.time_ns()),
+            *now_numbers(),
             state.tick,
             *(counts.nonfinite, counts.position, counts.velocity, counts.workspace),
             *(counts.stale_state, counts.late_target, counts.estop, counts.total),
@@ -113,13 +112,13 @@ def object_to_cdr(writer: CdrWriter, seen: PerceivedObject | None, frame_id: str
     """The same, serialised."""
     if seen is None:
         return writer.write(
-            None, lambda: object_to_msg(None, frame_id), (*time_numbers(time.time_ns()), False, *_NOWHERE)
+            None, lambda: object_to_msg(None, frame_id), (*now_numbers(), False, *_NOWHERE)
         )
     pose = _pose_numbers(seen.position_m, seen.yaw_rad)
     return writer.write(
         seen.object_class,
         lambda: object_to_msg(seen, frame_id),
-        (*time_numbers(time.time_ns()), True, *seen.size_m, *pose),
+        (*now_numbers(), True, *seen.size_m, *pose),
     )
 
 
@@ -130,7 +129,7 @@ def pose_stamped(position_m: Vec3, yaw_rad: float, frame_id: str) -> PoseStamped
 
 def pose_to_cdr(writer: CdrWriter, position_m: Vec3, yaw_rad: float, frame_id: str) -> bytes:
     """The same, serialised; a writer is for one frame."""
-    numbers = (*time_numbers(time.time_ns()), *_pose_numbers(position_m, yaw_rad))
+    numbers = (*now_numbers(), *_pose_numbers(position_m, yaw_rad))
     return writer.write((), lambda: pose_stamped(position_m, yaw_rad, frame_id), numbers)
 
 

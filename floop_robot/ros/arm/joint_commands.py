@@ -5,7 +5,6 @@ Safety publishes commands, and our own simulated driver reads them.
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
 from rclpy.node import Node
@@ -19,7 +18,7 @@ from floop_robot.ros.node import topics
 from floop_robot.ros.node.cdr import CdrLayout, CdrMessage
 from floop_robot.ros.node.io import CdrPublisher, CdrSubscriber
 from floop_robot.ros.node.qos import COMMAND, LATEST
-from floop_robot.ros.node.stamps import time_numbers
+from floop_robot.ros.node.stamps import now_numbers
 from floop_robot.spec.driver_config import Controller, DriverConfig
 from floop_robot.spec.robot_model import RobotModel
 
@@ -87,7 +86,7 @@ class JointCommandPublisher:
         if wanted == self._last_grip and self._repeat > 0:
             return
         self._last_grip, self._repeat = wanted, REPEAT_TICKS
-        numbers = (*time_numbers(time.time_ns()), *wanted, 0.0)  # at the speed that the driver likes
+        numbers = (*now_numbers(), *wanted, 0.0)  # at the speed that the driver likes
         self._gripper_topic.send(self._gripper_topic.writer.write((), msg.GripperCommand, numbers))
         if self._gripper_joints is not None and self._gripper is not None:
             position = self._gripper.position(wanted[0], self._max_width_m)

@@ -19,7 +19,7 @@ from floop_robot.ros.node import topics
 from floop_robot.ros.node.cdr import CdrMessage
 from floop_robot.ros.node.io import CdrSubscriber, RosSubscriber
 from floop_robot.ros.node.qos import LATCHED, LATEST, SENSOR
-from floop_robot.ros.node.stamps import from_time_numbers
+from floop_robot.ros.node.stamps import from_time_numbers, to_wall_ns
 from floop_robot.spec.driver_config import DriverConfig
 from floop_robot.spec.records import GroundTruth
 from floop_robot.spec.robot_model import RobotModel
@@ -97,7 +97,7 @@ class RobotStateSubscriber:
             self._truth = self._truths.receive() or self._truth
         return RobotState(
             tick=self._tick,
-            stamp_ns=arm.stamp_ns,
+            stamp_ns=to_wall_ns(arm.stamp_ns),
             mono_s=arm.mono_s,
             q_rad=arm.q_rad,
             dq_rad_s=arm.dq_rad_s,

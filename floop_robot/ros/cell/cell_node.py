@@ -9,8 +9,6 @@ from __future__ import annotations
 import sys
 import time
 from functools import partial
-from typing import Final
-
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
@@ -25,9 +23,18 @@ from floop_robot.ros.node import topics
 from floop_robot.ros.node.diagnostics import DiagnosticsPublisher
 from floop_robot.ros.node.io import ChangePublisher, Mailbox, RosPublisher, RosSubscriber
 from floop_robot.ros.node.main import RosProcess, run
-from floop_robot.ros.node.parameters import Parameter, Parameters
+from floop_robot.ros.node.node_parameters import (
+    CELL_PARAMETERS,
+    HOME_TOLERANCE,
+    HOMING,
+    HOMING_SPEED,
+    OBJECT_READY,
+    OPEN_GRIPPER,
+    declare_parameters,
+)
+from floop_robot.ros.node.parameters import Parameters
 from floop_robot.ros.node.qos import COMMAND, LATCHED
-from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, POLICY_PHASE, ROBOT, phase_s, robot_arguments
+from floop_robot.ros.node.robot_parameters import DRIVER, POLICY_PHASE, phase_s, robot_arguments
 from floop_robot.ros.node.service_calls import NO_EPISODE, create_services
 from floop_robot.ros.node.stamps import header
 from floop_robot.services.diagnostics import OK, WARN, DiagnosticItem
@@ -36,31 +43,6 @@ from floop_robot.spec.driver_config import load_driver
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 
-HOMING: Final = Parameter(
-    "homing",
-    "safety",
-    "Who brings the arm home between episodes: 'safety', by slow targets through the safety node, or 'outside', "
-    "the cell's own means or a person, which is waited for.",
-    choices=("safety", "outside"),
-)
-HOMING_SPEED: Final = Parameter("homing_speed", 0.3, "Fastest joint on the way home, rad/s.", 0.02, 1.0)
-HOME_TOLERANCE: Final = Parameter("home_tolerance", 0.03, "Joints this near to home count as there, rad.", 0.001, 0.2)
-OPEN_GRIPPER: Final = Parameter(
-    "open_gripper",
-    "home",
-    "Where the gripper lets go of what it holds: 'home', or 'first', before the arm moves.",
-    choices=("home", "first"),
-    formerly="release",
-)
-OBJECT_READY: Final = Parameter(
-    "object_ready",
-    "seen",
-    "When an object counts as ready: 'seen', as soon as an object is perceived, or 'confirmed', when somebody also "
-    "calls the service cell/ready.",
-    choices=("seen", "confirmed"),
-    formerly="work",
-)
-PARAMETERS: Final = (CONFIG, ROBOT, DRIVER, HOMING, HOMING_SPEED, HOME_TOLERANCE, OPEN_GRIPPER, OBJECT_READY)
 SILENT_S = 1.0
 """Joint states that come after a silence of this many seconds count as another driver's."""
 
@@ -141,24 +123,29 @@ def _must_stand(state: msg.EstopState, _: float) -> bool:
     return bool(state.latched or state.start_required)
 
 
-def serve(ros: RosProcess) -> None:
-    """Run until the process is told to stop."""
-    node = ros.node("cell_node")
-    parameters = Parameters(node, PARAMETERS)
-    arguments = robot_arguments(node, parameters)
-    config = arguments.config
-    model, rate_hz = load_robot(config.robot.model), get_task(config.task).spec.policy_rate_hz
-    settings = CellSettings(
+def settings(parameters: Parameters) -> CellSettings:
+    """What the node's parameters say now."""
+    return CellSettings(
         homes=parameters.get(HOMING) == "safety",
         opens_first=parameters.get(OPEN_GRIPPER) == "first",
         needs_confirmation=parameters.get(OBJECT_READY) == "confirmed",
         speed_rad_s=parameters.get(HOMING_SPEED),
         tolerance_rad=parameters.get(HOME_TOLERANCE),
     )
+
+
+def serve(ros: RosProcess) -> None:
+    """Run until the process is told to stop."""
+    node = ros.node("cell_node")
+    parameters = declare_parameters(node, CELL_PARAMETERS, on_change=lambda: core.change(settings(parameters)))
+    arguments = robot_arguments(node, parameters)
+    config = arguments.config
+    model, rate_hz = load_robot(config.robot.model), get_task(config.task).spec.policy_rate_hz
+    driver = load_driver(parameters.get(DRIVER), model)
     driver = load_driver(parameters.get(DRIVER), model)
     perception = PerceptionSubscriber(node, model, driver, arguments.robot)
     states = RobotStateSubscriber(node, model, driver, SILENT_S, perception)
-    core = CellStateMachine(model, settings, rate_hz)
+    core = CellStateMachine(model, settings(parameters), rate_hz)
     cell = CellInterface(node, core, states, perception, arguments.robot, config.robot.observation_timeout_s)
     health = DiagnosticsPublisher(node, arguments.robot, cell.health)
     loop = RateLoop(rate_hz, cell.tick, "cell", phase_s(arguments, POLICY_PHASE), on_failure=ros.stop.set)

@@ -30,7 +30,7 @@ from floop_robot.ros.fleet.fleet_services import FleetCommandServices, read_bund
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.diagnostics import DiagnosticsPublisher
 from floop_robot.ros.node.main import RosProcess, run
-from floop_robot.ros.node.parameters import Parameters
+from floop_robot.ros.node.node_parameters import FLEET_MANAGER_PARAMETERS, declare_parameters
 from floop_robot.ros.node.robot_parameters import CONFIG
 from floop_robot.ros.node.service_calls import answering, create_services
 from floop_robot.ros.node.stamps import to_time
@@ -150,7 +150,7 @@ def serve(ros: RosProcess) -> None:
     """Run until a signal, or until the fleet manager ends; raises what the fleet manager raised."""
     node, commands, stops = ros.node("fleet_manager_node"), ros.node("fleet_orders"), ros.node("fleet_stop")
     stop_clients = ros.node("fleet_stop_asking")
-    path = Parameters(node, (CONFIG,)).get(CONFIG)
+    path = declare_parameters(node, FLEET_MANAGER_PARAMETERS).get(CONFIG)
     config = load_config(Path(path) if path else None)
     requests = RequestQueue()
     rpc = config.endpoints.fleet_rpc

@@ -31,9 +31,9 @@ class FleetPublisher:
     def __init__(self, node: Node, client: FleetClient) -> None:
         """`client` belongs to this thread alone."""
         self._client = client
-        self._state = node.create_publisher(FleetState, topics.FLEET_STATE, LATCHED)
-        self._verdict = node.create_publisher(GateVerdict, topics.FLEET_VERDICT, EVENTS)
-        self._audit = node.create_publisher(AuditEntry, topics.FLEET_AUDIT, AUDIT)
+        self._state = node.create_publisher(FleetState, topics.in_site(node, topics.FLEET_STATE), LATCHED)
+        self._verdict = node.create_publisher(GateVerdict, topics.in_site(node, topics.FLEET_VERDICT), EVENTS)
+        self._audit = node.create_publisher(AuditEntry, topics.in_site(node, topics.FLEET_AUDIT), AUDIT)
         self._news = GetNews()
         """Asks for audit and verdicts that were not published yet; at the first poll for none."""
         self._last_published: tuple[object, ...] = ()

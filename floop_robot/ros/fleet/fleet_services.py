@@ -60,7 +60,9 @@ class FleetCommandServices:
         self._condition.close()
 
     async def _serve(self, make: Callable[[Any], AnyFleetCommand], request: Any, answer: Any) -> None:
-        wait_s = max(0.0, min(getattr(request, "wait_s", 0.0), MAX_WAIT_S))
+        wait_s = getattr(request, "wait_s", 0.0)
+        if not 0.0 <= wait_s <= MAX_WAIT_S:  # not a number, too
+            raise CallRefused(f"not done: wait_s is {wait_s:g}; give seconds from 0 to {MAX_WAIT_S:g}")
         if wait_s and self._waiting >= MAX_WAITING:
             raise CallRefused(f"{MAX_WAITING} calls wait for robots already; call with wait_s 0, or later")
         self._waiting += wait_s > 0.0

@@ -20,7 +20,7 @@ from floop_robot.ros.node import topics
 from floop_robot.ros.node.convert import to_message
 from floop_robot.ros.node.diagnostics import DiagnosticsPublisher
 from floop_robot.ros.node.main import RosProcess, run
-from floop_robot.ros.node.parameters import Parameter, Parameters
+from floop_robot.ros.node.node_parameters import LEARNER_PARAMETERS, SUPERVISE, declare_parameters
 from floop_robot.ros.node.qos import LATCHED
 from floop_robot.ros.node.robot_parameters import CONFIG
 from floop_robot.services.diagnostics import ERROR, OK, WARN, DiagnosticItem
@@ -30,9 +30,6 @@ from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.spec.config import load_config
 from floop_robot.spec.errors import ConfigError
 
-SUPERVISE: Final = Parameter(
-    "supervise", True, "Start the learner process and restart it when it dies; false: one runs already."
-)
 ANSWER_S: Final = 3.0
 STARTING_S: Final = 30.0
 """After its start, the learner loads torch and its checkpoint before it answers."""
@@ -59,14 +56,14 @@ def health(status: LearnerStatus, supervisor: Supervisor | None) -> DiagnosticIt
 def serve(ros: RosProcess) -> None:
     """Run until a signal; raises `ConfigError` with the learner's last line when it can't work as configured."""
     node = ros.node("learner_node")
-    parameters = Parameters(node, (CONFIG, SUPERVISE))
+    parameters = declare_parameters(node, LEARNER_PARAMETERS)
     path = parameters.get(CONFIG)
     config = load_config(Path(path) if path else None)
     with contextlib.ExitStack() as opened:
         supervisor = None
         if parameters.get(SUPERVISE):
             supervisor = opened.enter_context(supervise_learner(config, path, ros.stop))
-        topic = node.create_publisher(msg.LearnerStatus, topics.LEARNER_STATUS, LATCHED)
+        topic = node.create_publisher(msg.LearnerStatus, topics.in_site(node, topics.LEARNER_STATUS), LATCHED)
         watcher = LearnerWatcher(
             config,
             STARTING_S if supervisor else 0.0,

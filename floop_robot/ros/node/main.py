@@ -24,9 +24,11 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from floop_robot.ros.node.dds import prefer_udp, without_shared_memory
+from floop_robot.ros.node.rosout import logging_to
+from floop_robot.ros.node.stamps import follow_clock
 from floop_robot.services.entry import USER_ERROR, exit_with_supervisor
 from floop_robot.services.main_loop import stop_on_signals
-from floop_robot.spec.errors import FloopError
+from floop_robot.spec.errors import ConfigError, FloopError
 
 _SPIN_S: Final = 10.0
 """How long the executor waits for work. Each time it wakes up costs it half a millisecond, also without work."""
@@ -47,8 +49,13 @@ class RosProcess:
         self.context = Context()
         given = sys.argv if argv is None else argv
         prefer_udp()
-        rclpy.init(args=given, context=self.context, signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            rclpy.init(args=given, context=self.context, signal_handler_options=SignalHandlerOptions.NO)
+        except RuntimeError as error:  # a severity that there isn't, a file that can't be read
+            raise ConfigError(f"ROS does not take the command line: {str(error).splitlines()[0]}") from None
         self._nodes: list[Node] = []
+        self._first = contextlib.ExitStack()
+        """What begins with the first node, and ends before it."""
 
     def node(self, name: str) -> Node:
         """A plain node, destroyed at the end."""
@@ -61,6 +68,9 @@ class RosProcess:
         else:
             with without_shared_memory():  # with the first one comes the DDS participant
                 node = kind(self.context)
+            self._first.enter_context(logging_to(node))
+            follow_clock(node.get_clock())
+            self._first.callback(follow_clock, None)
         self._nodes.append(node)
         return node
 
@@ -85,6 +95,7 @@ class RosProcess:
         """Destroy the nodes and leave ROS; signals have no effect any more."""
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, signal.SIG_IGN)  # ros2 launch sends SIGINT twice
+        self._first.close()
         for node in reversed(self._nodes):
             node.destroy_node()
         rclpy.try_shutdown(context=self.context)

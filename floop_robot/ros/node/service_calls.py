@@ -14,6 +14,7 @@ from rclpy.node import Node
 from floop_interfaces.msg import AuditEntry
 from floop_robot.ros.node.qos import CALLS
 from floop_robot.ros.node.stamps import to_time
+from floop_robot.ros.node.topics import in_site
 from floop_robot.spec.errors import FloopError
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ def create_services(
 ) -> None:
     """Serve every `(service type, name, handler)` of the table; the node holds the services."""
     for kind, name, handler in table:
-        node.create_service(kind, name, handler, qos_profile=CALLS, callback_group=group)
+        node.create_service(kind, in_site(node, name), handler, qos_profile=CALLS, callback_group=group)
 
 
 def audit_entry(who: str, what: str, *, version: int = 0, detail: str = "") -> AuditEntry:
@@ -40,6 +41,11 @@ def signature(request: Any) -> dict[str, Any]:
     """Fields of every command, as a call has them. A call without an id leaves it to the command to make one."""
     given = {name: getattr(request, name, "") for name in ("who", "token", "why", "call_id")}
     return given if given["call_id"] else {name: given[name] for name in ("who", "token", "why")}
+
+
+def _log_refusal(request: Any, why: str) -> None:
+    call = type(request).__qualname__.removesuffix("_Request")
+    log.warning("%s by %s refused: %s", call, getattr(request, "who", "") or "nobody", why)
 
 
 def answering(body: Callable[[Any, Any], Awaitable[None]]) -> Callable[[Any, Any], Awaitable[Any]]:
@@ -54,6 +60,7 @@ def answering(body: Callable[[Any, Any], Awaitable[None]]) -> Callable[[Any, Any
             answer.success = True
         except FloopError as refused:
             answer.message = str(refused)
+            _log_refusal(request, answer.message)
         except Exception:
             log.exception("%s failed", type(request).__qualname__)
             answer.message = "a fault of the program; the log of this node has it"
@@ -90,6 +97,7 @@ class IdempotentServices:
                 return known
             if refusal := self._authorize(request.who, request.token):
                 answer.message = refusal
+                _log_refusal(request, refusal)
             elif (await answered(request, answer)).success:
                 self._store(name, request.call_id, answer)
             return answer

@@ -1,8 +1,14 @@
-"""Names of topics and services; docs/ros_interfaces.md lists their users. Relative names are in a robot's namespace."""
+"""Names of topics and services; docs/ros_interfaces.md lists their users.
+
+Relative names are in a robot's namespace. Names with a slash are in the site's, which `in_site` puts before them: a
+namespace around robots, `fleet` and `learner`, so that several fleets can share a domain.
+"""
 
 from __future__ import annotations
 
 from typing import Final
+
+from rclpy.node import Node
 
 JOINT_STATES: Final = "joint_states"
 GRIPPER_STATE: Final = "gripper_state"
@@ -57,3 +63,14 @@ DIAGNOSTICS: Final = "/diagnostics"
 CLOCK: Final = "/clock"
 TF: Final = "/tf"
 TF_STATIC: Final = "/tf_static"
+"""These four are in no site: ROS knows one of each."""
+
+
+def in_site(node: Node, name: str) -> str:
+    """The full name of what belongs to the node's site, as `/fleet/state` or `/robot_2/estop`.
+
+    A relative name stays what it is. The site is what the node's namespace has before its last part, which is the name
+    of a robot, `fleet` or `learner`.
+    """
+    site = node.get_namespace().rpartition("/")[0]
+    return site + name if name.startswith("/") else name

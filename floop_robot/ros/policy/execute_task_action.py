@@ -22,7 +22,7 @@ from floop_interfaces.action import ExecuteTask
 from floop_robot.robot.episode_state_machine import EpisodeState
 from floop_robot.robot.loop_interface import EndRequest, LoopInterface, StartRequest
 from floop_robot.ros.node import topics
-from floop_robot.ros.node.stamps import header
+from floop_robot.ros.node.stamps import now_ns, to_time
 from floop_robot.ros.policy.policy_services import PolicyNodeInterface
 from floop_robot.ros.policy.policy_session import PolicySession
 from floop_robot.services.policy import INACTIVE
@@ -234,7 +234,7 @@ class ExecuteTaskServer:
         mine = bool(goal.episode) and view.episode == goal.episode and view.state is EpisodeState.RUNNING
         tcp = session.kinematics.position(view.q_rad) if view.q_rad else (0.0, 0.0, 0.0)
         return ExecuteTask.Feedback(
-            stamp=header().stamp,
+            stamp=to_time(now_ns()),
             episode=goal.episode,
             phase=view.state.value,
             step=view.steps if mine else 0,

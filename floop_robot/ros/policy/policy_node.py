@@ -17,18 +17,21 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
 from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 
 from floop_robot.ros.node.async_condition import AsyncCondition
 from floop_robot.ros.node.diagnostics import DiagnosticsPublisher
 from floop_robot.ros.node.main import RosProcess, run
-from floop_robot.ros.node.parameters import Parameter, Parameters
-from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, ROBOT, robot_arguments
+from floop_robot.ros.node.node_parameters import AUTOSTART, EPISODE_START, POLICY_PARAMETERS, declare_parameters
+from floop_robot.ros.node.parameters import NEEDS_RESTART
+from floop_robot.ros.node.robot_parameters import DRIVER, robot_arguments
 from floop_robot.ros.policy.execute_task_action import ExecuteTaskServer
 from floop_robot.ros.policy.marker_publisher import MarkerPublisher
 from floop_robot.ros.policy.policy_publisher import PolicyPublisher
@@ -41,15 +44,6 @@ from floop_robot.services.supervision.priority import raise_priority
 from floop_robot.services.supervision.stats_file import WRITE_INTERVAL_S
 from floop_robot.spec.errors import FloopError
 
-AUTOSTART: Final = Parameter(
-    "autostart", False, "Configure and activate by itself, also after the process was started again."
-)
-EPISODE_START: Final = Parameter(
-    "episode_start",
-    "auto",
-    "What starts an episode: 'auto', all being ready, or 'service', a call of start_episode or execute_task.",
-    choices=("auto", "service"),
-)
 RETRY_PERIOD_S: Final = 1.0
 """Pause before a node that brings itself up tries again after an error."""
 GOAL_CLOSE_S: Final = 0.5
@@ -81,7 +75,8 @@ class PolicyNode(LifecycleNode):
 
     def __init__(self, **ros: Any) -> None:
         super().__init__("policy_node", **ros)
-        self._settings = Parameters(self, (CONFIG, ROBOT, DRIVER, AUTOSTART, EPISODE_START))
+        self._settings = declare_parameters(self, POLICY_PARAMETERS, on_change=self._apply_parameters)
+        self.add_on_set_parameters_callback(self._refuse_start)
         self.session: PolicySession | None = None
         self.last_error = ""
         """Why the last transition failed, in one line; empty after a success."""
@@ -122,6 +117,19 @@ class PolicyNode(LifecycleNode):
                 self._take_down(0.0)
             self._tasks.destroy()
         super().destroy_node()
+
+    # Parameters
+
+    def _apply_parameters(self) -> None:
+        if self.session is not None and self.session.interface is not None:
+            self.session.interface.auto_start = self._settings.get(EPISODE_START) == "auto"
+
+    def _refuse_start(self, wanted: Sequence[Parameter]) -> SetParametersResult:
+        """An arm that waits for a call does not begin to start by itself because of a parameter, which has no token."""
+        starts = any(each.name == EPISODE_START.name and each.value == "auto" for each in wanted)
+        if not starts or self._settings.get(EPISODE_START) == "auto":
+            return SetParametersResult(successful=True)
+        return SetParametersResult(successful=False, reason=f"{EPISODE_START.name}: 'auto' {NEEDS_RESTART}")
 
     # Transitions
 
@@ -172,6 +180,7 @@ class PolicyNode(LifecycleNode):
             self.get_logger().error(f"{name} failed:\n{traceback.format_exc()}")
             return _ERROR
         self.last_error, self.fatal = "", None
+        self.get_logger().info(f"{name}: done")
         return _SUCCESS
 
     def _configure(self) -> None:

@@ -18,7 +18,7 @@ from floop_robot.ros.node import topics
 from floop_robot.ros.node.convert import to_message
 from floop_robot.ros.node.io import ChangePublisher
 from floop_robot.ros.node.qos import EVENTS
-from floop_robot.ros.node.stamps import header, to_time
+from floop_robot.ros.node.stamps import header, now_ns, to_time
 from floop_robot.ros.policy.policy_session import PolicySession
 from floop_robot.spec.records import Source
 
@@ -86,7 +86,7 @@ def status_to_msg(session: PolicySession) -> msg.PolicyStatus:
         contract_id=session.ids.contract,
         limits_id=session.ids.limits,
         reward_id=session.ids.reward,
-        acting_since=_wall_time(first_s),
+        acting_since=_ros_time(first_s),
         manager_linked=updater.is_linked,
         detail=newest.detail if newest else "",
     )
@@ -109,5 +109,5 @@ def result_to_msg(session: PolicySession, report: EpisodeReport) -> msg.EpisodeR
     )
 
 
-def _wall_time(mono_s: float | None) -> Time:
-    return Time() if mono_s is None else to_time(time.time_ns() - round((time.monotonic() - mono_s) * 1e9))
+def _ros_time(mono_s: float | None) -> Time:
+    return Time() if mono_s is None else to_time(now_ns() - round((time.monotonic() - mono_s) * 1e9))

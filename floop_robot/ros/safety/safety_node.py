@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from contextlib import closing
 from functools import partial
-from typing import Final
 
 from floop_interfaces import msg
 from floop_robot.robot.estop_socket import EstopServer
@@ -23,9 +22,9 @@ from floop_robot.ros.node import topics
 from floop_robot.ros.node.diagnostics import DiagnosticsPublisher
 from floop_robot.ros.node.io import CdrSubscriber
 from floop_robot.ros.node.main import RosProcess, run
-from floop_robot.ros.node.parameters import Parameter, Parameters
+from floop_robot.ros.node.node_parameters import SAFETY_PARAMETERS, SIMULATED, declare_parameters
 from floop_robot.ros.node.qos import COMMAND
-from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, ROBOT, SAFETY_PHASE, phase_s, robot_arguments
+from floop_robot.ros.node.robot_parameters import DRIVER, SAFETY_PHASE, phase_s, robot_arguments
 from floop_robot.ros.safety.estop_services import EstopServices
 from floop_robot.ros.safety.safety_publisher import SafetyPublisher
 from floop_robot.services.safety import NICE, SafetyProcess, open_estop
@@ -34,20 +33,13 @@ from floop_robot.services.supervision.priority import raise_priority
 from floop_robot.spec.driver_config import load_driver
 from floop_robot.spec.robot_model import load_robot
 
-SIMULATED: Final = Parameter(
-    "simulated",
-    False,
-    "The arm is a simulated one: without an operators' file, a name is enough to reset a stop, and after a reset it "
-    "goes on by itself.",
-)
-
 
 def serve(ros: RosProcess) -> None:
     """Run until the process is told to stop."""
     raise_priority(NICE)
     use_realtime_priority()  # before the node is made: the threads of DDS as well
     node = ros.node("safety_node")
-    parameters = Parameters(node, (CONFIG, ROBOT, DRIVER, SIMULATED))
+    parameters = declare_parameters(node, SAFETY_PARAMETERS)
     arguments = robot_arguments(node, parameters)
     config, robot = arguments.config, arguments.robot
     model, rate_hz = load_robot(config.robot.model), config.robot.servo_rate_hz

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import Final
 
 from floop_robot.robot.ipc import Link, link_folder, sole_server
 from floop_robot.ros.node.diagnostics import DiagnosticsPublisher
 from floop_robot.ros.node.main import RosProcess, run
-from floop_robot.ros.node.parameters import Parameter, Parameters
-from floop_robot.ros.node.robot_parameters import CONFIG, DRIVER, DRIVER_PHASE, ROBOT, phase_s, robot_arguments
+from floop_robot.ros.node.node_parameters import (
+    PUBLISH_CLOCK,
+    PUBLISH_TF,
+    SIM_ROBOT_PARAMETERS,
+    declare_parameters,
+)
+from floop_robot.ros.node.robot_parameters import DRIVER, DRIVER_PHASE, phase_s, robot_arguments
 from floop_robot.ros.sim.robot_model_publisher import RobotModelPublisher
 from floop_robot.ros.sim.sim_topics import FrameSchedule, SimTopics, StatePublisher
 from floop_robot.services.diagnostics import DiagnosticItem, rate_diagnostics
@@ -21,19 +25,11 @@ from floop_robot.spec.driver_config import load_driver
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 
-PUBLISH_CLOCK: Final = Parameter("publish_clock", False, "Publish the simulated time on /clock; for one robot alone.")
-
-PUBLISH_TF: Final = Parameter(
-    "publish_tf",
-    True,
-    "Publish robot_description and TF, as robot_state_publisher does; false where that runs beside the simulated arm.",
-)
-
 
 def serve(ros: RosProcess) -> None:
     """Run until the process is told to stop."""
     node = ros.node("sim_robot_node")
-    parameters = Parameters(node, (CONFIG, ROBOT, DRIVER, PUBLISH_CLOCK, PUBLISH_TF))
+    parameters = declare_parameters(node, SIM_ROBOT_PARAMETERS)
     arguments = robot_arguments(node, parameters)
     config = arguments.config
     model, rate_hz = load_robot(config.robot.model), config.robot.servo_rate_hz

@@ -100,7 +100,7 @@ def central_processes(
     zmq_manager = ProcessSpec(name="fleet_manager", module="fleet_manager", arguments=common)
     return [
         ProcessSpec(name="ingest", module="ingest", arguments=common),
-        _node("fleet_manager", "/fleet", config_file) if ros else zmq_manager,
+        _node("fleet_manager", "fleet", config_file) if ros else zmq_manager,
         ProcessSpec(name="gate", module="gate", arguments=common, nice=config.gate.nice),
         ProcessSpec(name="learner", module="learner", arguments=common, nice=config.learner.nice),
         *([_learner_node(config_file)] if ros else []),
@@ -152,7 +152,7 @@ def _robot_node(part: str, robot: str, config_file: Path, arms: ArmOptions) -> P
         parameters.append(("driver", arms.driver))
     return _node(
         part,
-        f"/{robot}",
+        robot,
         config_file,
         name=f"{robot}.{part}",
         parameters=tuple(parameters),
@@ -162,7 +162,7 @@ def _robot_node(part: str, robot: str, config_file: Path, arms: ArmOptions) -> P
 
 def _learner_node(config_file: Path) -> ProcessSpec:
     # The node could start the learner itself; here one supervisor starts and watches both.
-    return _node("learner", "/learner", config_file, name="learner_node", parameters=(("supervise", "false"),))
+    return _node("learner", "learner", config_file, name="learner_node", parameters=(("supervise", "false"),))
 
 
 def _node(

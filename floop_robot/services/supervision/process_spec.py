@@ -25,6 +25,7 @@ class RosNode(msgspec.Struct, frozen=True, kw_only=True):
     executable: str
     """File in `lib/floop_robot/` of the installation, and module in a sub-package of `floop_robot/ros/`."""
     namespace: str
+    """Within the fleet's site: a robot's name, `fleet` or `learner`."""
     parameters: tuple[tuple[str, str], ...]
     params_file: str = ""
     """YAML file whose parameters replace the ones above; empty for none."""
@@ -33,7 +34,7 @@ class RosNode(msgspec.Struct, frozen=True, kw_only=True):
         """Return the same as arguments of a command line."""
         given = [word for name, value in self.parameters for word in ("-p", f"{name}:={value}")]
         file = ("--params-file", self.params_file) if self.params_file else ()
-        return ("--ros-args", "-r", f"__ns:={self.namespace}", *given, *file)
+        return ("--ros-args", "-r", f"__ns:=/{self.namespace}", *given, *file)
 
 
 class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +48,12 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Nice value, added to the supervisor's own."""
     node: RosNode | None = None
     """The same process as a ROS node, for launch files."""
+
+    def in_namespace(self, namespace: str) -> ProcessSpec:
+        """The same process with its node in another namespace; without a node, itself."""
+        if self.node is None:
+            return self
+        return msgspec.structs.replace(self, node=msgspec.structs.replace(self.node, namespace=namespace))
 
     @property
     def part(self) -> str:

@@ -38,6 +38,8 @@ GRACE_S = 2.5
 """Time for a process to end by itself. Policy processes use 1 s of it to send their last records."""
 SET_NICE_TIMEOUT_S = 10.0
 """The kernel accepts one session's nice value every 0.1 s, so a fleet needs some seconds."""
+LOG_FORMAT = {"RCUTILS_CONSOLE_OUTPUT_FORMAT": "{date_time_with_ms} {severity} {message}"}
+"""How ROS nodes write lines of their logs: with the date, as other processes do. Each has a file of its own."""
 _POLL_S = 0.05
 SCHEDULE_S = 0.5
 """How often it looks which process should go first; stats files are written as often."""
@@ -179,7 +181,7 @@ class Supervisor:
     def _start(self, child: _Child) -> None:
         given = child_environment(os.environ | self._environment)
         own = {SUPERVISOR_PIPE: str(self._reader), "PYTHONUNBUFFERED": "1"}
-        environment = given | child.spec.environment(given) | own
+        environment = LOG_FORMAT | given | child.spec.environment(given) | own
         with child.log.open("ab") as log:
             child.process = subprocess.Popen(
                 child.spec.command,

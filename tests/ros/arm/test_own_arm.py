@@ -135,12 +135,13 @@ def test_a_person_confirms_that_an_object_is_there(tmp_path: Path, domain: int) 
         arm.close()
 
 
-def test_a_parameter_under_its_earlier_name_is_refused_with_the_present_one(tmp_path: Path, domain: int) -> None:
+def test_a_parameter_that_the_node_does_not_have_is_refused_with_those_it_has(tmp_path: Path, domain: int) -> None:
     rig = RobotRig(tmp_path, domain)
-    rig.start("cell_node", "work:=button")
+    rig.start("cell_node", "homming:=outside")
     cell = rig.nodes["cell_node"]
     wait_for(lambda: cell.process.poll() is not None, 30.0, "its end")
-    assert "parameter work is now object_ready ('seen' or 'confirmed'); rename it" in cell.text
+    refused = "unknown parameter 'homming' in /robot_1/cell_node; did you mean 'homing'?"
+    assert (cell.process.returncode, cell.text) == (2, f"cell_node: {refused}\n")
 
 
 def test_a_pose_in_an_unknown_frame_is_named_and_the_arm_waits(tmp_path: Path, domain: int) -> None:

@@ -1,0 +1,64 @@
+"""What `floop up` and the launch files check before they start anything: one line instead of processes that die."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from floop_robot.bundle import Bundle, verify
+from floop_robot.deploy.registry import check_registry
+from floop_robot.robot.operators import OperatorTokens
+from floop_robot.services.fleet_manager import baseline_path, registry_path
+from floop_robot.services.supervision.process_spec import ProcessSpec
+from floop_robot.spec.config import FloopConfig
+from floop_robot.spec.driver_config import load_driver
+from floop_robot.spec.errors import ConfigError
+from floop_robot.spec.extras import install_hint
+from floop_robot.spec.ids import ids_of
+from floop_robot.spec.robot_model import load_robot
+from floop_robot.spec.tasks import get_task
+
+_SIMULATOR: Final = ("pybullet", "gymnasium")
+MODULES: Final = {
+    "sim_robot": _SIMULATOR,
+    "explorer": _SIMULATOR,
+    "gate": _SIMULATOR,
+    "fitter": _SIMULATOR,
+    "learner": ("torch", "stable_baselines3", "gymnasium"),
+}
+"""Kind of process → optional modules without which it ends as soon as it starts."""
+
+
+def check_start(config: FloopConfig, specs: Sequence[ProcessSpec], driver: str = "") -> None:
+    """Raise the errors with which these processes would end; nothing is written.
+
+    `driver`: name or file of the drivers' description; empty for none.
+    """
+    check_modules(specs)
+    rules, model = get_task(config.task), load_robot(config.robot.model)
+    if driver:
+        load_driver(driver, model)
+    OperatorTokens(Path(config.operators) if config.operators else None)
+    if registry_path(config).exists():
+        check_registry(registry_path(config))
+    elif any(spec.part == "fleet_manager" for spec in specs):
+        path = baseline_path(config)
+        verify(Bundle.load(path), rules.spec, ids_of(rules, model), where=str(path))
+
+
+def check_modules(specs: Iterable[ProcessSpec]) -> None:
+    """Raise `ConfigError` when a process needs an optional module that is not installed."""
+    for module in sorted({module for spec in specs for module in MODULES.get(spec.part, ())}):
+        if not _is_installed(module):
+            users = [spec.name for spec in specs if module in MODULES.get(spec.part, ())]
+            names = ", ".join(users[:3]) + (f" and {len(users) - 3} more" if len(users) > 3 else "")
+            raise ConfigError(f"{module} is not installed, and without it {names} can't run; {install_hint(module)}")
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ValueError:  # somebody has put None in its place
+        return False

@@ -25,7 +25,9 @@ def robot(request: LaunchRequest) -> list[ProcessSpec]:
     if name not in request.config.robot_names:
         raise UnknownName("robot", name, request.config.robot_names, str(request.file))
     arms = ArmOptions(simulated=request.flag("simulated"), driver=request.value("driver"), cell=request.flag("cell"))
-    return [each.in_namespace(request.robot_namespace) for each in robot_processes(request.file, name, Middleware.ROS, arms)]
+    return [
+        each.in_namespace(request.robot_namespace) for each in robot_processes(request.file, name, Middleware.ROS, arms)
+    ]
 
 
 def driver(request: LaunchRequest) -> list[Action]:

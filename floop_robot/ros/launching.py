@@ -10,6 +10,7 @@ them fails: it ends, and they run on. So everything is described in one step (`S
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import os
 import re
@@ -143,7 +144,7 @@ def describe_launch(file: str, actions: Iterable[Action]) -> LaunchDescription:
 def _is_launched(file: str) -> bool:
     """Whether the command line is about this very file. One that is included gets arguments of others as well."""
     words = sys.argv[1:]
-    if (PACKAGE, Path(file).name) in zip(words, words[1:], strict=False):
+    if (PACKAGE, Path(file).name) in itertools.pairwise(words):
         return True
     return any(os.path.realpath(word) == os.path.realpath(file) for word in words)
 

@@ -143,7 +143,13 @@ def test_a_run_of_an_older_floop_is_refused_before_anything_in_it_changes(floop:
     ],
 )
 def test_without_a_module_that_it_needs_nothing_is_started_or_written(
-    floop: Floop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, words: tuple[str, ...], users: str, extra: str
+    floop: Floop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: str,
+    words: tuple[str, ...],
+    users: str,
+    extra: str,
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     config = tmp_path / "site.yaml"

@@ -111,9 +111,7 @@ def object_to_msg(seen: PerceivedObject | ObjectReport | None, frame_id: str) ->
 def object_to_cdr(writer: CdrWriter, seen: PerceivedObject | None, frame_id: str) -> bytes:
     """The same, serialised."""
     if seen is None:
-        return writer.write(
-            None, lambda: object_to_msg(None, frame_id), (*now_numbers(), False, *_NOWHERE)
-        )
+        return writer.write(None, lambda: object_to_msg(None, frame_id), (*now_numbers(), False, *_NOWHERE))
     pose = _pose_numbers(seen.position_m, seen.yaw_rad)
     return writer.write(
         seen.object_class,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from functools import partial
+
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 

@@ -87,7 +87,10 @@ NODE_PARAMETERS: Final[dict[str, tuple[Parameter[Any], ...]]] = {
 
 def fleet_nodes(robots: Iterable[str], site: str = "") -> dict[str, tuple[Parameter[Any], ...]]:
     """The parameters of all nodes that these robots and their fleet may have, by full name; `site` as `/site_a`."""
-    found = {f"{site}/{name}": NODE_PARAMETERS[name.split("/")[1]] for name in ("fleet/fleet_manager_node", "learner/learner_node")}
+    found = {
+        f"{site}/{name}": NODE_PARAMETERS[name.split("/")[1]]
+        for name in ("fleet/fleet_manager_node", "learner/learner_node")
+    }
     parts = ("policy_node", "safety_node", "sim_robot_node", "cell_node")
     return found | {f"{site}/{robot}/{part}": NODE_PARAMETERS[part] for robot in robots for part in parts}
 

@@ -6,6 +6,7 @@ A section is named after a node, `/robot_1/cell_node`, in which `*` stands for o
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -58,7 +59,7 @@ def names_for_several(path: Path) -> set[str]:
 
 def parameter_files(argv: Sequence[str]) -> list[Path]:
     """The files of parameters that a node's command line names."""
-    return [Path(value) for flag, value in zip(argv, argv[1:], strict=False) if flag == "--params-file"]
+    return [Path(value) for flag, value in itertools.pairwise(argv) if flag == "--params-file"]
 
 
 def _read(path: Path) -> Any:

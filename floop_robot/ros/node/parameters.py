@@ -1,4 +1,4 @@
-"""Parameters of a node: declared with text, range and choices; a bad value or an unknown name is refused in one line."""
+"""Parameters of a node, with text, range and choices; a bad value or an unknown name is refused in one line."""
 
 from __future__ import annotations
 

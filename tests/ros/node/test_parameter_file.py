@@ -17,7 +17,7 @@ from floop_robot.spec.errors import FloopError
 NODES = fleet_nodes(("robot_1", "robot_2"))
 RIGHT = (
     "/robot_1/cell_node:\n  ros__parameters: {homing_speed: 0.2, object_ready: confirmed, open_gripper: first}\n",
-    "/robot_1/cell_node: {ros__parameters: {homing_speed: 1}}\n/robot_2/policy_node: {ros__parameters: {autostart: true}}\n",
+    "/robot_1/cell_node: {ros__parameters: {homing_speed: 1}}\n/*/policy_node: {ros__parameters: {autostart: true}}\n",
     "/**:\n  ros__parameters: {use_sim_time: true}\n",
     "/**/policy_node:\n  ros__parameters: {episode_start: service}\n",
     "/**:\n  ros__parameters: {episode_start: service, homing_speed: 2e-1}\n",
@@ -72,7 +72,9 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_sections_for_the_nodes_of_others_are_named(tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     file.write_text("/camera/driver: {ros__parameters: {rate: 30}}\n")
-    assert check_parameter_file(file, NODES) == [f"{file}: /camera/driver is for none of floop's nodes, and sets nothing here"]
+    assert check_parameter_file(file, NODES) == [
+        f"{file}: /camera/driver is for none of floop's nodes, and sets nothing here"
+    ]
 
 
 def test_a_site_is_in_front_of_every_name(tmp_path: Path) -> None:

@@ -51,7 +51,10 @@ def test_stamps_are_those_of_the_clock_that_the_node_follows(clocked: Peer) -> N
     assert stamps.from_time(stamps.header().stamp) == START_NS
     assert stamps.from_time_numbers(stamps.now_numbers()) == START_NS
     past = time.time_ns() - LATE_NS
-    for found in (stamps.from_time(stamps.header("base", past).stamp), stamps.from_time_numbers(stamps.time_numbers(past))):
+    for found in (
+        stamps.from_time(stamps.header("base", past).stamp),
+        stamps.from_time_numbers(stamps.time_numbers(past)),
+    ):
         assert found == pytest.approx(START_NS - LATE_NS, abs=20_000_000)
     assert stamps.to_wall_ns(START_NS - LATE_NS) == pytest.approx(time.time_ns() - LATE_NS, abs=20_000_000)
     assert stamps.to_wall_ns(0) == 0  # no time at all

@@ -129,7 +129,9 @@ class PolicyNode(LifecycleNode):
         starts = any(each.name == EPISODE_START.name and each.value == "auto" for each in wanted)
         if not starts or self._settings.get(EPISODE_START) == "auto":
             return SetParametersResult(successful=True)
-        return SetParametersResult(successful=False, reason=f"{EPISODE_START.name}: 'auto' {NEEDS_RESTART}")
+        refusal = f"{EPISODE_START.name}: 'auto' {NEEDS_RESTART}"
+        self.get_logger().warning(f"parameter refused: {refusal}")
+        return SetParametersResult(successful=False, reason=refusal)
 
     # Transitions
 

@@ -143,7 +143,6 @@ def serve(ros: RosProcess) -> None:
     config = arguments.config
     model, rate_hz = load_robot(config.robot.model), get_task(config.task).spec.policy_rate_hz
     driver = load_driver(parameters.get(DRIVER), model)
-    driver = load_driver(parameters.get(DRIVER), model)
     perception = PerceptionSubscriber(node, model, driver, arguments.robot)
     states = RobotStateSubscriber(node, model, driver, SILENT_S, perception)
     core = CellStateMachine(model, settings(parameters), rate_hz)

@@ -41,7 +41,8 @@ def stop(config: Path | None, as_json: bool, robots: tuple[str, ...], everyone: 
     fleet = fleet_config(config)
     unknown = [str(UnknownName("robot", name, fleet.robot_names)) for name in robots if name not in fleet.robot_names]
     named = fleet.robot_names if everyone or not robots else tuple(r for r in fleet.robot_names if r in robots)
-    request = StopRobots(robots=named, who=who or user_at_host(), why=why)
+    who, why = (text.encode(errors="replace").decode() for text in (who or user_at_host(), why))
+    request = StopRobots(robots=named, who=who, why=why)
     missed = _stop(fleet, request) if named else {}
     if as_json:
         stopped = [name for name in named if name not in missed]

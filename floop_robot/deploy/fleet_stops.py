@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -25,7 +26,6 @@ from floop_robot.deploy.stop_messages import (
     EstopReport,
     EstopStatus,
     PendingStop,
-    ResetResult,
     RobotEstop,
 )
 from floop_robot.durable.files import read_regular, replace_file, sync_folder
@@ -52,6 +52,10 @@ log = logging.getLogger(__name__)
 _STOPS: Final = msgspec.msgpack.Decoder(PendingStop)
 
 
+ResetAnswer = Future[tuple[bool, str]]
+"""Whether a robot was reset, and a message."""
+
+
 class RobotLink(Protocol):
     """How the manager reaches its robots. No call waits."""
 
@@ -63,26 +67,9 @@ class RobotLink(Protocol):
         """Ask the robot to stop; its answer goes to `FleetStops.answer`."""
         ...
 
-    def send_reset(self, ref: EstopRef, who: str, token: str, why: str, done: Callable[[bool, str], None]) -> None:
-        """Ask the robot once for a reset; `done(success, message)` is called with its answer, if one comes."""
+    def send_reset(self, ref: EstopRef, who: str, token: str, why: str, answer: ResetAnswer) -> None:
+        """Ask the robot once for a reset; `answer` gets what it says, if that comes before somebody cancels it."""
         ...
-
-
-class ResetCall:
-    """One fleet-wide reset, and what became of it at each robot."""
-
-    def __init__(self, robots: Sequence[str]) -> None:
-        self.robots = tuple(robots)
-        self.results: dict[str, ResetResult] = {}
-
-    @property
-    def is_over(self) -> bool:
-        """Whether each robot has a result."""
-        return len(self.results) == len(self.robots)
-
-    def end(self, robot: str, success: bool, message: str) -> None:
-        """Take the result of one robot; the first one counts."""
-        self.results.setdefault(robot, ResetResult(robot=robot, success=success, message=message))
 
 
 class _Robot:
@@ -137,19 +124,18 @@ class FleetStops:
         robot, path = self._robots[name], self._folder / name
         try:
             path.lstat()
-            robot.pending = robot.saved = deframe_message(read_regular(path, MAX_FILE_BYTES), _STOPS)
-            if robot.pending.robot == name:
-                return
-            error: Exception = StorageError(f"it is about {robot.pending.robot}")
+            stop = deframe_message(read_regular(path, MAX_FILE_BYTES), _STOPS)
+            if stop.robot != name:
+                raise StorageError(f"it is about {stop.robot}")
+            robot.pending = robot.saved = stop
         except FileNotFoundError:
-            return
-        except (StorageError, MessageRefused, OSError) as failure:
-            error = failure
-        found = f"kept stop {path} cannot be read ({error}): {name} is stopped; look at it, and reset it"
-        self._unreadable.append(found)
-        log.error(found)
-        robot.pending, robot.saved = _new_stop(name, "fleet manager", f"cannot read the stop kept for {name}"), None
-        self._unsaved.set()
+            pass
+        except (StorageError, MessageRefused, OSError) as error:
+            found = f"kept stop {path} cannot be read ({error}): {name} is stopped; look at it, and reset it"
+            self._unreadable.append(found)
+            log.error(found)
+            robot.pending = _new_stop(name, "fleet manager", f"cannot read the stop kept for {name}")
+            self._unsaved.set()
 
     def start(self) -> None:
         """Re-send and write in threads of their own, until `close`."""
@@ -173,14 +159,14 @@ class FleetStops:
         """
         named = tuple(name for name in dict.fromkeys(robots or self._robots) if name in self._robots)
         unknown = tuple(str(UnknownName("robot", name, self._robots)) for name in robots if name not in self._robots)
-        who, request_id = who.strip()[:MAX_TEXT] or "unknown", request_id[:MAX_TEXT] or uuid.uuid4().hex
+        who, why, request_id = _and("", who) or "unknown", _and("", why), _and("", request_id) or uuid.uuid4().hex
         new = []
         with self._lock:
             for name in named:
                 robot = self._robots[name]
                 pending = robot.pending
                 if pending is None or pending.request_id != request_id:
-                    texts = (_and(pending.who, who), _and(pending.why, why)) if pending else (who, why[:MAX_TEXT])
+                    texts = (_and(pending.who, who), _and(pending.why, why)) if pending else (who, why)
                     before = robot.state.stop_id if robot.state else None
                     pending = robot.pending = _new_stop(name, *texts, request_id, before)
                     new.append(name)
@@ -232,25 +218,28 @@ class FleetStops:
                 self._unsaved.set()
         self.listener()
 
-    def reset(self, refs: Sequence[EstopRef], who: str, token: str, why: str) -> ResetCall:
-        """Forward a reset to each robot once. Raises `CallRefused` for a list that is empty or too long."""
+    def reset(self, refs: Sequence[EstopRef], who: str, token: str, why: str) -> dict[str, ResetAnswer]:
+        """Forward a reset to each robot once. Raises `CallRefused` for a list that is empty or too long.
+
+        Whoever gives up cancels the answers that are not there.
+        """
         if not 0 < len(refs) <= MAX_REFS:
             raise CallRefused(f"{len(refs)} stops; name robot, stop_id and nonce of those you saw, 1 to {MAX_REFS}")
-        call = ResetCall(list(dict.fromkeys(ref.robot for ref in refs)))
-        for name in call.robots:
-
-            def done(success: bool, message: str, name: str = name) -> None:
-                call.end(name, success, message)
-                self._audit(who, f"reset {name}" if success else f"did not reset {name}", f"{message}; {why}")
-                self.listener()
-
+        answers = {ref.robot: ResetAnswer() for ref in refs}
+        for name, answer in answers.items():
+            answer.add_done_callback(lambda done, name=name: self._end_reset(name, who, why, done))
             with self._lock:  # no stop is heard between this look and the call
                 given = [ref for ref in refs if ref.robot == name]
                 if refusal := self._refusal(given):
-                    call.end(name, False, refusal)
+                    answer.set_result((False, refusal))
                 else:
-                    self._link.send_reset(given[0], who, token, why, done)
-        return call
+                    self._link.send_reset(given[0], who, token, why, answer)
+        return answers
+
+    def _end_reset(self, name: str, who: str, why: str, answer: ResetAnswer) -> None:
+        success, message = (False, "no answer") if answer.cancelled() else answer.result()
+        self._audit(who, f"reset {name}" if success else f"did not reset {name}", f"{message}; {why}".strip("; "))
+        self.listener()
 
     def _refusal(self, given: Sequence[EstopRef]) -> str:
         """Why a robot's reset is not forwarded; empty when it is."""
@@ -317,6 +306,8 @@ class FleetStops:
 
 
 def _and(before: str, text: str) -> str:
+    """Both texts, each once, as far as they can be stored."""
+    text = text.encode(errors="replace").decode().strip()
     return (before if text in before.split("; ") else f"{before}; {text}".strip("; "))[:MAX_TEXT]
 
 

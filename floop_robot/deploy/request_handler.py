@@ -21,7 +21,7 @@ from floop_robot.bundle.delivery import (
 )
 from floop_robot.deploy.command_handler import FLEET_MANAGER, CommandHandler
 from floop_robot.deploy.deployment_controller import MANAGER_NAME, DeploymentController
-from floop_robot.deploy.fleet_stops import FleetStops, ResetCall
+from floop_robot.deploy.fleet_stops import FleetStops, ResetAnswer
 from floop_robot.deploy.messages import (
     CandidateSubmission,
     FleetStatus,
@@ -51,7 +51,7 @@ from floop_robot.deploy.registry import (
     RegistryFenced,
     VersionInfo,
 )
-from floop_robot.deploy.stop_messages import EstopReport, GetEstops, ResetReport, ResetRobots, StopRobots
+from floop_robot.deploy.stop_messages import EstopReport, GetEstops, ResetReport, ResetResult, ResetRobots, StopRobots
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.errors import CallRefused, FloopError
 from floop_robot.spec.ids import Ids
@@ -90,7 +90,7 @@ class FleetRequestHandler:
         """`stops`: None without ROS, where a robot is stopped on its own host."""
         self._registry, self._task, self._ids, self._clock = registry, task, ids, clock
         self._command_handler = CommandHandler(registry, config, task, ids, authorize, clock())
-        self._stops, self._resets = stops, dict[str, ResetCall]()
+        self._stops, self._resets = stops, dict[str, dict[str, ResetAnswer]]()
         self._robots: dict[str, _LastHeartbeat] = {}
         self._refusals: dict[str, str] = {}
 
@@ -219,7 +219,11 @@ class FleetRequestHandler:
             if request.call_id not in self._resets:  # sent again, it asks for what has become of it
                 call = self._stops.reset(request.stops, request.who, request.token, request.why)
                 self._resets = dict([*self._resets.items(), (request.call_id, call)][-MAX_RESETS:])
-            return ResetReport(results=tuple(self._resets[request.call_id].results.values()))
+            answers = {
+                robot: answer.result() for robot, answer in self._resets[request.call_id].items() if answer.done()
+            }
+            results = (ResetResult(robot=r, success=success, message=text) for r, (success, text) in answers.items())
+            return ResetReport(results=tuple(results))
         if isinstance(request, StopRobots):
             _, unknown = self._stops.stop(request.robots, request.who, request.why, request.request_id)
             if unknown:

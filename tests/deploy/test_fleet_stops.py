@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from floop_robot.deploy.fleet_stops import MAX_REFS, FleetStops
+from floop_robot.deploy.fleet_stops import MAX_REFS, FleetStops, ResetAnswer
 from floop_robot.deploy.stop_messages import EstopRef, EstopStatus, PendingStop
 from floop_robot.spec.errors import CallRefused
 from tests.support.estop_world import play
 
 ROBOTS = ("robot_1", "robot_2")
-SCHEDULES = 300
+SCHEDULES = 150
 """`benchmarks/estop_schedules.py` plays more."""
 
 
@@ -24,7 +24,7 @@ class Link:
 
     def __init__(self) -> None:
         self.sent: list[PendingStop] = []
-        self.resets: list[tuple[EstopRef, Callable[[bool, str], None]]] = []
+        self.resets: list[tuple[EstopRef, ResetAnswer]] = []
         self.ready = True
 
     def is_ready(self, robot: str) -> bool:
@@ -33,8 +33,8 @@ class Link:
     def send_stop(self, stop: PendingStop) -> None:
         self.sent.append(stop)
 
-    def send_reset(self, ref: EstopRef, who: str, token: str, why: str, done: Callable[[bool, str], None]) -> None:
-        self.resets.append((ref, done))
+    def send_reset(self, ref: EstopRef, who: str, token: str, why: str, answer: ResetAnswer) -> None:
+        self.resets.append((ref, answer))
 
 
 class Manager:
@@ -159,6 +159,12 @@ def test_a_repeated_stop_changes_nothing_and_a_newer_one_takes_its_place(manager
     assert manager.stops.is_pending("robot_1"), "the later stop has not arrived"
 
 
+def test_a_text_that_cannot_be_stored_stops_all_the_same(manager: Manager) -> None:
+    manager.stops.stop(["robot_1"], "\udcff", "x" * 5000, "")
+    manager.stops.save()
+    assert manager.files == ["robot_1"] and manager.link.sent[0].who == "?" and len(manager.link.sent[0].why) == 200
+
+
 def test_a_robot_that_is_silent_is_not_called(manager: Manager) -> None:
     manager.hear()
     manager.stops.stop(["robot_1"], "ann", "", "x")
@@ -220,15 +226,15 @@ def test_a_stop_acts_although_the_disk_is_full_and_that_is_told(manager: Manager
 
 
 def test_a_reset_is_forwarded_once_and_answered_for_each_robot(manager: Manager) -> None:
-    call = manager.stops.reset([ref(), ref("robot_2"), ref("robot_7"), ref()], "ann", "token", "aired")
+    answers = manager.stops.reset([ref(), ref("robot_2"), ref("robot_7"), ref()], "ann", "token", "aired")
     assert [found[0].robot for found in manager.link.resets] == ["robot_1", "robot_2"]
-    manager.link.resets[0][1](True, "robot_1: reset")
-    assert not call.is_over
-    manager.link.resets[1][1](False, "robot_2: it was stopped again")
-    assert call.is_over
-    assert {name: each.success for name, each in call.results.items()} == {
+    manager.link.resets[0][1].set_result((True, "robot_1: reset"))
+    assert not answers["robot_2"].done()
+    manager.link.resets[1][1].set_result((False, "robot_2: it was stopped again"))
+    assert {name: each.result()[0] for name, each in answers.items()} == {
         "robot_1": True, "robot_2": False, "robot_7": False,
     }  # fmt: skip
+    assert ("ann", "reset robot_1", "robot_1: reset; aired") in manager.audit
     for _ in range(5):
         manager.hear(latched=True)
     manager.restart()
@@ -252,16 +258,16 @@ def test_a_reset_of_nothing_or_of_too_much_is_refused(manager: Manager, refs: li
     ],
 )
 def test_a_reset_that_names_no_stop_is_refused(manager: Manager, refs: list[EstopRef], why: str) -> None:
-    call = manager.stops.reset(refs, "ann", "", "")
-    assert call.is_over and not manager.link.resets
-    assert why in next(iter(call.results.values())).message
+    (answer,) = manager.stops.reset(refs, "ann", "", "").values()
+    assert not answer.result()[0] and why in answer.result()[1]
+    assert not manager.link.resets
 
 
 def test_no_reset_passes_a_stop_that_is_pending(manager: Manager) -> None:
     manager.hear(latched=True)
     manager.stops.stop(["robot_1"], "bob", "a hand", "x")
-    call = manager.stops.reset([ref(), ref("robot_2")], "ann", "", "")
-    assert "robot_1 has a stop pending (bob: a hand)" in call.results["robot_1"].message
+    answers = manager.stops.reset([ref(), ref("robot_2")], "ann", "", "")
+    assert "robot_1 has a stop pending (bob: a hand)" in answers["robot_1"].result()[1]
     assert [found[0].robot for found in manager.link.resets] == ["robot_2"]
 
 
@@ -271,12 +277,12 @@ def test_the_stop_input_stops_on_its_rising_edge_and_holds_resets_back(manager: 
     assert len(manager.link.sent) == 2
     for stop in manager.link.sent[:2]:
         manager.stops.answer(stop, True)
-    call = manager.stops.reset([ref()], "ann", "", "")
-    assert "the fleet's stop input still says stop" in call.results["robot_1"].message
+    refused = manager.stops.reset([ref()], "ann", "", "")["robot_1"].result()
+    assert "the fleet's stop input still says stop" in refused[1]
     manager.stops.set_level(False, "/fleet/estop")
     manager.stops.set_level(True, "/fleet/estop")
     manager.stops.set_level(False, "/fleet/estop")
-    assert manager.stops.reset([ref()], "ann", "", "").is_over, "another publisher may still say stop"
+    assert manager.stops.reset([ref()], "ann", "", "")["robot_1"].done(), "another publisher may still say stop"
     manager.now_s += 1.1
     assert len(manager.link.sent) == 2 and not manager.link.resets, "false resets nothing"
     manager.stops.reset([ref()], "ann", "", "")

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from floop_robot.deploy.fleet_stops import TICK_S, FleetStops
+from floop_robot.deploy.fleet_stops import TICK_S, FleetStops, ResetAnswer
 from floop_robot.deploy.stop_messages import EstopRef, EstopStatus, PendingStop
 from floop_robot.robot.estop_latch import EstopLatch
 from floop_robot.robot.messages import ResetCommand, StopCommand
@@ -244,9 +244,13 @@ class World:
         answered = lambda obeyed: self._to_manager(lambda stops: stops.answer(stop, obeyed), stop.robot)  # noqa: E731
         self.to_robot(stop.robot, lambda robot: robot.take_stop(command, answered))
 
-    def send_reset(self, ref: EstopRef, who: str, token: str, why: str, done: Callable[[bool, str], None]) -> None:
+    def send_reset(self, ref: EstopRef, who: str, token: str, why: str, answer: ResetAnswer) -> None:
         assert self.stops is not None and not self.stops.is_pending(ref.robot), "a reset beside a pending stop"
-        self._reset(ref, why, lambda success, message: self._to_manager(lambda _: done(success, message), ref.robot))
+        self._reset(
+            ref,
+            why,
+            lambda success, message: self._to_manager(lambda _: answer.set_result((success, message)), ref.robot),
+        )
 
     def _reset(self, ref: EstopRef, why: str, done: Callable[[bool, str], None]) -> None:
         command = ResetCommand(who="ann", stop_id=ref.stop_id, nonce=ref.nonce, why=why)
@@ -301,8 +305,7 @@ class World:
             if self.random.random() < 0.5:
                 self._reset(ref, why, lambda *_: None)
             elif self.stops is not None:
-                call = self.stops.reset([ref], "ann", "", why)
-                self.refused += len(call.results)
+                self.refused += self.stops.reset([ref], "ann", "", why)[name].done()
 
         self.at(self.now_s + self.random.choice((0.0, 0.05, 0.5, 5.0, 25.0)), send)
 

@@ -14,11 +14,11 @@ from std_srvs.srv import Trigger
 
 from floop_interfaces import msg, srv
 from floop_robot.deploy import AuditNote, RequestQueue
-from floop_robot.deploy.fleet_stops import FleetStops
+from floop_robot.deploy.fleet_stops import FleetStops, ResetAnswer
 from floop_robot.deploy.stop_messages import EstopRef, EstopStatus, PendingStop
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.async_condition import AsyncCondition
-from floop_robot.ros.node.convert import from_message, to_message
+from floop_robot.ros.node.convert import from_message
 from floop_robot.ros.node.qos import CALLS, EVENTS, LATCHED, SENSOR
 from floop_robot.spec.errors import CallRefused
 
@@ -58,10 +58,15 @@ class RobotEstopClients:
         request = srv.StopRobot.Request(request_id=stop.request_id, who=stop.who, why=stop.why)
         self._call(self._stop[stop.robot], request, lambda answer: self.stops.answer(stop, answer.success))
 
-    def send_reset(self, ref: EstopRef, who: str, token: str, why: str, done: Callable[[bool, str], None]) -> None:
+    def send_reset(self, ref: EstopRef, who: str, token: str, why: str, answer: ResetAnswer) -> None:
         """As `RobotLink`."""
+
+        def take(done: srv.ResetEstop.Response) -> None:
+            if answer.set_running_or_notify_cancel():
+                answer.set_result((done.success, done.message))
+
         request = srv.ResetEstop.Request(stop_id=ref.stop_id, nonce=ref.nonce, who=who, token=token, why=why)
-        self._call(self._reset[ref.robot], request, lambda answer: done(answer.success, answer.message))
+        self._call(self._reset[ref.robot], request, take)
 
     def _call(self, client: Any, request: Any, take: Callable[[Any], None]) -> None:
         future = client.call_async(request)
@@ -135,17 +140,16 @@ class FleetEstop:
         try:
             if self._open >= MAX_CALLS:
                 raise CallRefused(FULL)
-            call = self.stops.reset(refs, request.who, request.token, request.why)
+            answers = self.stops.reset(refs, request.who, request.token, request.why)
         except CallRefused as refused:
             answer.message = str(refused)
             return answer
-        await self._wait(lambda: call.is_over)
-        for name in call.robots:
-            call.end(name, False, f"{name} {NO_ANSWER}")
-        results = call.results.values()
-        answer.results = [to_message(msg.ResetResult, each) for each in results]
-        answer.success = all(each.success for each in results)
-        answer.message = "; ".join(each.message for each in results)
+        await self._wait(lambda: all(each.done() for each in answers.values()))
+        for name, each in answers.items():
+            success, message = (False, f"{name} {NO_ANSWER}") if each.cancel() else each.result()
+            answer.results.append(msg.ResetResult(robot=name, success=success, message=message))
+        answer.success = all(each.success for each in answer.results)
+        answer.message = "; ".join(each.message for each in answer.results)
         return answer
 
     async def _wait(self, condition: Callable[[], bool]) -> None:

@@ -52,15 +52,21 @@ def test_every_physical_number_names_its_unit(interface: Interface) -> None:
 
 
 def test_a_caller_names_itself_and_is_answered_what_came_of_it() -> None:
-    """Calls that change something carry who, token and call_id, and answer with success, message and record."""
+    """Calls that change something carry who, token and call_id, and answer with success, message and record.
+
+    Stops and resets name the stop that they are about instead, and answer with what holds.
+    """
     reading = {"ListPolicies.srv", "FleetStatus.srv", "ResetEpisode.srv"}
+    estops = {"StopRobot.srv", "StopFleet.srv", "ResetEstop.srv", "ResetFleet.srv"}
     for path in paths():
         if path.suffix != ".srv":
             continue
         entries = read(path).entries
         asked, answered = ([e.name for e in entries if e.part == part and e.value is None] for part in (0, 1))
         assert answered[:2] == ["success", "message"], path.name
-        if path.name not in reading:
+        if path.name in estops:
+            assert {"who", "why"} < set(asked) and {"request_id", "stop_id", "stops"} & set(asked), path.name
+        elif path.name not in reading:
             assert asked[-3:] == ["who", "token", "call_id"], path.name
             assert answered[2] == "record", path.name
             assert (SOURCES / "msg" / "AuditEntry.msg").is_file()

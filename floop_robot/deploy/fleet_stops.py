@@ -9,6 +9,7 @@ Resets are forwarded once and kept nowhere, so that no restart and no delay repe
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import threading
@@ -227,7 +228,7 @@ class FleetStops:
             raise CallRefused(f"{len(refs)} stops; name robot, stop_id and nonce of those you saw, 1 to {MAX_REFS}")
         answers = {ref.robot: ResetAnswer() for ref in refs}
         for name, answer in answers.items():
-            answer.add_done_callback(lambda done, name=name: self._end_reset(name, who, why, done))
+            answer.add_done_callback(functools.partial(self._end_reset, name, who, why))
             with self._lock:  # no stop is heard between this look and the call
                 given = [ref for ref in refs if ref.robot == name]
                 if refusal := self._refusal(given):

@@ -36,7 +36,7 @@ def test_nothing_ends_before_an_improvement() -> None:
 def test_it_waits_for_the_confirmation_but_not_for_ever() -> None:
     assert first_end(200.0, improved_s=10.0, confirmed_s=40.0) == 40.0 + SETTLE_S + 0.5
     assert first_end(200.0, improved_s=10.0, confirmed_s=40.0, version_s=45.0) == 45.0 + SETTLE_S + 0.5
-    assert first_end(200.0, improved_s=10.0, confirmed_s=1e9) == 10.0 + MAX_SETTLE_S + 0.5
+    assert first_end(400.0, improved_s=10.0, confirmed_s=1e9) == 10.0 + MAX_SETTLE_S + 0.5
 
 
 def test_it_goes_on_for_a_while_after_the_last_version() -> None:
@@ -46,12 +46,12 @@ def test_it_goes_on_for_a_while_after_the_last_version() -> None:
 
 def test_what_took_long_settles_as_slowly() -> None:
     assert first_end(600.0, improved_s=200.0) == 200.0 + SETTLE_SHARE * 200.0 + 0.5
-    assert first_end(600.0, improved_s=200.0, failing=(0.0, 1e9)) == 400.5
+    assert first_end(800.0, improved_s=300.0, failing=(0.0, 1e9)) == 600.5
 
 
 def test_it_goes_on_while_tasks_fail_but_not_for_ever() -> None:
     assert first_end(200.0, improved_s=10.0, failing=(0.0, 60.0)) == 60.0 + RESOLVED_S
-    assert first_end(200.0, improved_s=10.0, failing=(0.0, 1e9)) == 10.0 + MAX_SETTLE_S + 0.5
+    assert first_end(400.0, improved_s=10.0, failing=(0.0, 1e9)) == 10.0 + MAX_SETTLE_S + 0.5
 
 
 def test_a_moment_without_failing_tasks_is_no_end() -> None:

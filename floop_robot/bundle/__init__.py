@@ -1,7 +1,8 @@
 """A policy as bytes and back: manifest, safetensors, checks, numpy actor."""
 
 from floop_robot.bundle.actor import Actor
-from floop_robot.bundle.bundle import SUFFIX, Bundle
+from floop_robot.bundle.bundle import Bundle
+from floop_robot.bundle.foreign_file import SUFFIX
 from floop_robot.bundle.manifest import (
     Activation,
     Architecture,

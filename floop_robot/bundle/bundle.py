@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 
 from floop_robot.bundle.actor import Actor, Array
 from floop_robot.bundle.checks import check_actions
+from floop_robot.bundle.foreign_file import kind_of
 from floop_robot.bundle.manifest import Architecture, DataRange, Manifest, Normalization, PolicyCheck
 from floop_robot.durable.files import read_regular, write_atomic
 from floop_robot.durable.framing import pack
@@ -30,7 +31,6 @@ from floop_robot.spec.verdict import Verdict
 
 FORMAT = "floop-bundle-2"
 """Rises when the container or the manifest changes; 1 spelled a key of the manifest differently."""
-SUFFIX = ".floop"
 MAX_BUNDLE_BYTES = 64 << 20
 """An actor has some hundred kilobytes. A larger file is no bundle and is not read into memory."""
 CHECK_COUNT = 8
@@ -38,13 +38,6 @@ CHECK_COUNT = 8
 T = TypeVar("T")
 _BEGIN = b"\x95\xaefloop-bundle-"
 """How every bundle of one-digit format begins: an array of five, and the format."""
-_OTHER_FILES = (
-    (b"PK\x03\x04", "a zip file; a stable-baselines3 model needs a name that ends in .zip, and --trust"),
-    (b"\x89PNG", "a picture"),
-    (b"GIF8", "a picture"),
-    (b"\xff\xd8\xff", "a picture"),
-)
-"""What files of other kinds begin with."""
 
 
 class _Container(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -204,17 +197,6 @@ def _decode(blob: bytes | memoryview, kind: type[T], where: str) -> T:
     # A hostile message can raise the last two as well.
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if kind is _Container and not bytes(blob[: len(_BEGIN)]).startswith(_BEGIN):
-            raise BundleRefused(f"{where} is no policy bundle: it is {_kind_of(blob)}") from None
+            raise BundleRefused(f"{where} is no policy bundle: it is {kind_of(blob)}") from None
         reason = " ".join(str(error).split())
         raise BundleRefused(f"{where} is no whole policy bundle ({reason}); fetch it again") from None
-
-
-def _kind_of(blob: bytes | memoryview) -> str:
-    """What bytes are that are no bundle, and what to give instead."""
-    begin = bytes(blob[:512])
-    found = next((kind for magic, kind in _OTHER_FILES if begin.startswith(magic)), "a file of another kind")
-    if not begin:
-        found = "empty"
-    elif min(begin) >= ord("\t"):  # no text has the characters below it
-        found = "a text"
-    return found if "; " in found else f"{found}; give a {SUFFIX} file, as `floop train` leaves one"

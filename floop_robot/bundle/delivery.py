@@ -7,6 +7,7 @@ what it missed, and sends a `Receipt` for every stage of an installation.
 from __future__ import annotations
 
 import enum
+from typing import Annotated
 
 import msgspec
 
@@ -18,6 +19,15 @@ TOPIC = b"policy"
 
 VersionNumber = BoundedInt
 """A policy version in a message from another process: 0 to 2**62."""
+
+
+class RobotHost(msgspec.Struct, frozen=True):
+    """Where a robot's processes run: two hosts with one robot name differ in it, a restart does not."""
+
+    id: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    """Of the host's boot and the robot's folder."""
+    name: Annotated[str, msgspec.Meta(max_length=300)] = ""
+    """Host and folder, for people."""
 
 
 class InstallStage(enum.StrEnum):
@@ -92,6 +102,12 @@ class ReceiptAck(Message, frozen=True, kw_only=True):
     """`Receipt.failed`. A fleet manager older than this field always sends False."""
 
 
+class NameRefusal(Message, frozen=True, kw_only=True):
+    """To a heartbeat or a receipt: another host has this robot's name and is at work. One line says which."""
+
+    reason: str
+
+
 class Refusal(Message, frozen=True, kw_only=True):
     """The request can't be fulfilled; one line says why."""
 
@@ -102,10 +118,11 @@ class Refusal(Message, frozen=True, kw_only=True):
 
 
 class Heartbeat(Message, frozen=True, kw_only=True):
-    """A robot is alive and acts on this version. Answered by `Target`."""
+    """A robot is alive and acts on this version. Answered by `Target`, or by `NameRefusal`."""
 
     robot: str
     boot_id: str
+    host: RobotHost = RobotHost()
     contract: str
     version: VersionNumber
     """Installed last: the next control step is taken on it."""
@@ -129,10 +146,11 @@ class ReceiptReport(Message, frozen=True, kw_only=True):
     """A receipt, repeated until answered by `ReceiptAck`."""
 
     receipt: Receipt
+    host: RobotHost = RobotHost()
 
 
 RobotRequest = Heartbeat | FetchPolicy | ReceiptReport
-RobotReply = Target | PolicyDelivery | ReceiptAck | Refusal
+RobotReply = Target | PolicyDelivery | ReceiptAck | NameRefusal | Refusal
 
 ROBOT_REPLIES: msgspec.msgpack.Decoder[RobotReply] = msgspec.msgpack.Decoder(RobotReply)
 ANNOUNCEMENTS: msgspec.msgpack.Decoder[Announcement] = msgspec.msgpack.Decoder(Announcement)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import click
 import msgspec
 
 from floop_robot.cli.operator_options import Operator, command_options, done_line
 from floop_robot.learn.status import LearnerStatus
 from floop_robot.services.learner_client import LearnerClient, Pause, WriteCheckpoint, send_audited
+from floop_robot.spec.local_time import local_time
 
 AUDIT_S = 1.0
 
@@ -47,6 +46,5 @@ def _text(status: LearnerStatus) -> str:
         f"{status.candidates} candidates, {status.weights_version} live weights",
     ]
     if status.checkpoint_path:
-        when = time.strftime("%H:%M:%S", time.localtime(status.checkpoint_ns / 1e9))
-        lines.append(f"checkpoint of {when}: {status.checkpoint_path}")
+        lines.append(f"checkpoint of {local_time(status.checkpoint_ns)}: {status.checkpoint_path}")
     return "\n".join(lines)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from floop_robot.bundle import Bundle
+from floop_robot.bundle import SUFFIX, Bundle
 from floop_robot.cli.operator_options import (
     Operator,
     command_options,
@@ -20,8 +20,8 @@ from floop_robot.cli.operator_options import (
 )
 from floop_robot.deploy import Drain, Hold, Pin, Push, Resume, Rollback
 from floop_robot.deploy.registry import FLEET
-from floop_robot.services.import_zip import bundle_of_zip
-from floop_robot.spec.errors import FloopError
+from floop_robot.services.import_zip import bundle_of_zip, is_zip
+from floop_robot.spec.errors import BundleRefused, FloopError
 
 
 def _fleet_command(function: Callable[..., Any]) -> click.Command:
@@ -42,10 +42,18 @@ def push(policy: str, robot: str, trust: bool, operator: Operator, **fields: Any
     if not path.exists() and (version := number_of(policy)):
         fields["version"] = version
     else:
-        is_zip = path.suffix == ".zip"
-        bundle = bundle_of_zip(path, operator.fleet, trust=trust) if is_zip else Bundle.load(path)
+        _refuse_folder(path)
+        bundle = bundle_of_zip(path, operator.fleet, trust=trust) if is_zip(path) else Bundle.load(path)
         fields["bundle"] = bundle.to_bytes()
     operator.carry_out(Push, scope=robot or FLEET, **fields)
+
+
+def _refuse_folder(path: Path) -> None:
+    """A folder is what a training leaves: say which file in it was meant."""
+    if path.is_dir():
+        found = sorted(each for kind in (SUFFIX, ".zip") for each in path.glob(f"*{kind}"))[:3]
+        cure = f"give {' or '.join(map(str, found))}" if found else f"no {SUFFIX} file is in it; give a file"
+        raise BundleRefused(f"{path} is no policy bundle: it is a folder; {cure}")
 
 
 @_fleet_command
@@ -59,7 +67,7 @@ def rollback(operator: Operator, **fields: Any) -> None:
     """
     operator.carry_out(Rollback, **fields)
     with contextlib.suppress(FloopError), operator.connect() as client:  # the rollback was carried out
-        if not operator.as_json and not client.status().fleet.held:
+        if not operator.as_json and not client.status().fleet.fixed:
             click.echo("candidates that the gate accepts may follow it; `floop hold fleet` keeps it")
 
 
@@ -68,14 +76,20 @@ def rollback(operator: Operator, **fields: Any) -> None:
 @click.argument("version", callback=version_number)
 @wait_option
 def pin(operator: Operator, **fields: Any) -> None:
-    """Put SCOPE (a robot, or fleet) on VERSION and keep it there until `floop resume`."""
+    """Put SCOPE (a robot, or fleet) on VERSION and keep it there until `floop resume`.
+
+    Neither updates nor rollbacks reach what is pinned, not even when the monitor finds its version harmful.
+    """
     operator.carry_out(Pin, **fields)
 
 
 @_fleet_command
 @click.argument("scope", default=FLEET)
 def hold(operator: Operator, **fields: Any) -> None:
-    """Let no newer version reach SCOPE (a robot; left out: the whole fleet) by itself."""
+    """Let no update reach SCOPE (a robot; left out: the whole fleet) until `floop resume`.
+
+    Rollbacks still reach it: automatic ones, and those of operators that bring older weights than it has.
+    """
     operator.carry_out(Hold, **fields)
 
 

@@ -7,7 +7,6 @@ import getpass
 import os
 import re
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from floop_robot.deploy import CommandResult, FleetClient, FleetCommand
 from floop_robot.deploy.convergence import Convergence
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import FloopError
+from floop_robot.spec.local_time import local_time
 
 TOKEN = "FLOOP_TOKEN"
 """Environment variable with the operator's token: what stands on a command line, others can read."""
@@ -62,7 +62,8 @@ class Operator(msgspec.Struct, frozen=True, dict=True):
         robots = {robot.robot: robot.version for robot in found.robots}
         if self.as_json:
             record = {"done": done, "robots": robots, "there": found.reached, "behind": found.pending}
-            click.echo(msgspec.json.encode(record | {"silent": found.silent, "pinned": found.pinned}).decode())
+            kept = {"silent": found.silent, "pinned": found.pinned, "held": found.held}
+            click.echo(msgspec.json.encode(record | kept).decode())
             return
         is_named = not done.version or re.search(rf"\bv{done.version}\b", done.what)
         click.echo(done_line(done) + ("" if is_named else f" (v{done.version})"))
@@ -74,8 +75,7 @@ class Operator(msgspec.Struct, frozen=True, dict=True):
 
 def done_line(done: CommandResult) -> str:
     """When and by whom what was done."""
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(done.stamp_ns / 1e9))
-    return f"{when}  {done.who}: {done.what}"
+    return f"{local_time(done.stamp_ns)}  {done.who}: {done.what}"
 
 
 def user_at_host() -> str:

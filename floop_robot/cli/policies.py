@@ -1,35 +1,55 @@
-"""`floop policies`: the versions of a running fleet."""
+"""`floop policies`: the versions of a fleet, and what became of them."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
 import msgspec
 
-from floop_robot.cli.which_fleet import fleet_options, starting_fleet
-from floop_robot.deploy import FleetClient, Policies
-from floop_robot.deploy.messages import GetPolicies
+from floop_robot.cli.fleet_history import known_fleet, policies_of
+from floop_robot.cli.which_fleet import fleet_options
+from floop_robot.deploy import Policies
+from floop_robot.deploy.registry import VersionInfo
 from floop_robot.spec.calibration import calibration_text
+from floop_robot.spec.local_time import local_time
 
 
 @click.command()
 @fleet_options
 def policies(config: Path | None, as_json: bool) -> None:
-    """List all versions, oldest first: where they come from, and when they were published."""
-    with FleetClient(starting_fleet(config).endpoints.fleet_rpc) as client:
-        found = client.ask(GetPolicies(), Policies)
+    """List all versions, oldest first: where they come from, the gate's verdict and their live success.
+
+    The second line of each says why it was published. A fleet that has stopped is read from its run directory.
+    """
+    found = policies_of(known_fleet(config))
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
         return
-    for v in found.versions:
-        aliases = {"production": found.production, "baseline": found.baseline}
-        marks = [name for name, version in aliases.items() if version == v.version]
-        when = time.strftime("%H:%M:%S", time.localtime(v.published_ns / 1e9))
-        restores = f", bytes of v{v.restores}" if v.restores else ""
-        corrects = f"corrects {calibration_text(v.calibration)}" if v.calibration else ""
-        click.echo(
-            f"v{v.version:<4} {when}  {v.origin}{restores}, parent v{v.parent}, by {v.who}  "
-            f"{v.sha256[:12]}  {' '.join((*marks, corrects))}".rstrip()
-        )
+    for info in found.versions:
+        click.echo(_line(info, found))
+        if info.reason:
+            click.echo(f"      {info.reason}")
+
+
+def _line(info: VersionInfo, found: Policies) -> str:
+    restores = f", bytes of v{info.restores}" if info.restores else ""
+    verdict = info.decision or "not judged"
+    aliases = {"production": found.production, "baseline": found.baseline}
+    marks = [name for name, version in aliases.items() if version == info.version]
+    corrects = f"corrects {calibration_text(info.calibration)}" if info.calibration else ""
+    return (
+        f"v{info.version:<4} {local_time(info.published_ns)}  {info.origin}{restores}, {verdict}, "
+        f"{_live(info, found)}, parent v{info.parent}, by {info.who}  "
+        f"{info.sha256[:12]}  {' '.join((*marks, corrects))}".rstrip()
+    )
+
+
+def _live(info: VersionInfo, found: Policies) -> str:
+    """Live success of a version's weights, under whichever number."""
+    tallies = next((each.classes.values() for each in found.live if each.sha256 == info.sha256), ())
+    successes, episodes = sum(t.successes for t in tallies), sum(t.episodes for t in tallies)
+    if not episodes:
+        return "no live episode"
+    confirmed = " confirmed" if info.version in found.confirmed else ""
+    return f"live {successes}/{episodes} ({successes / episodes:.0%}){confirmed}"

@@ -159,7 +159,7 @@ def _stopped(seen: dict[str, RobotEstop], name: str, stop_ids: tuple[str, ...]) 
 
 
 def _line(state: EstopStatus) -> str:
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.since_ns / 1e9)) if state.since_ns else "unknown"
+    since = local_time(state.since_ns) if state.since_ns else "unknown"
     why = f": {state.why}" if state.why else ""
     pressed = "; its stop input still says stop" if state.hardware_stop else ""
     return f"{state.robot} stopped by {state.who or 'unknown'}{why}, since {since}, stop_id {state.stop_id}{pressed}"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-import time
+import sys
 from pathlib import Path
 
 import click
 import msgspec
 
-from floop_robot.cli.which_fleet import fleet_options, starting_fleet
+from floop_robot.cli.audit import entry_line
+from floop_robot.cli.status_watch import watch_status
+from floop_robot.cli.which_fleet import fleet_options, running_fleet
 from floop_robot.deploy import FleetClient, FleetStatus
 from floop_robot.deploy.deployment_monitor import MonitorDecision, MonitorReport
-from floop_robot.deploy.registry import Directive
+from floop_robot.deploy.registry import FLEET, Directive
 from floop_robot.spec.calibration import calibration_text
+from floop_robot.spec.local_time import local_time
 
 _FOUND = {
     MonitorDecision.HOLD: "not confirmed yet",
@@ -24,15 +27,25 @@ _FOUND = {
 
 @click.command()
 @fleet_options
-def status(config: Path | None, as_json: bool) -> None:
+@click.option("--watch", is_flag=True, help="Show it again and again until Ctrl-C; waits for a fleet that starts.")
+@click.option("--every", "period_s", default=1.0, show_default=True, type=click.FloatRange(0.1),
+              help="How often with --watch, s.")  # fmt: skip
+def status(config: Path | None, as_json: bool, watch: bool, period_s: float) -> None:
     """Show versions, live success, candidates, and the latest entries of the audit log."""
-    with FleetClient(starting_fleet(config).endpoints.fleet_rpc) as client:
-        found = client.status()
-    click.echo(msgspec.json.encode(found).decode() if as_json else _text(found))
+    show = _json if as_json else _text
+    if watch:
+        watch_status(config, show, period_s, in_place=not as_json and sys.stdout.isatty())
+        return
+    with FleetClient(running_fleet(config).endpoints.fleet_rpc) as client:
+        click.echo(show(client.status()))
+
+
+def _json(s: FleetStatus) -> str:
+    return msgspec.json.encode(s).decode()
 
 
 def _text(s: FleetStatus) -> str:
-    lines = [f"production v{s.production} (baseline v{s.baseline}), epoch {s.epoch}"]
+    lines = [f"{local_time(s.stamp_ns)}  production v{s.production} (baseline v{s.baseline}), epoch {s.epoch}"]
     if s.watch is not None:
         found = _FOUND[s.watch.decision]
         bytes_of = f" (the bytes of v{s.watch.version})" if s.watch.version != s.production else ""
@@ -53,13 +66,12 @@ def _text(s: FleetStatus) -> str:
         refused = f"  {robot.last_refusal}" if robot.last_refusal else ""
         heard = f"heard {robot.silent_s:.1f} s ago" if math.isfinite(robot.silent_s) else "not heard yet"
         lines.append(f"  {robot.robot:<12} v{robot.version} (wants v{robot.target}), {heard}{marks}{refused}")
+        if robot.duplicate:
+            lines.append(f"    a second {robot.robot} on {robot.duplicate} is refused; this one is on {robot.host}")
     for live in s.live:
         rates = ", ".join(f"{name} {t.successes}/{t.episodes}" for name, t in live.classes.items())
         lines.append(f"  live {'/'.join(f'v{v}' for v in live.versions)}: {rates or 'no episode yet'}")
-    for entry in s.audit:
-        when = time.strftime("%H:%M:%S", time.localtime(entry.stamp_ns / 1e9))
-        version = f" v{entry.version}" if entry.version and f"v{entry.version}" not in entry.what.split() else ""
-        lines.append(f"  {when}  {entry.who}: {entry.what}{version} {entry.detail}".rstrip())
+    lines += [f"  {entry_line(entry)}" for entry in s.audit]
     return "\n".join(lines)
 
 
@@ -74,7 +86,8 @@ def _tallies(report: MonitorReport) -> str:
 
 def _directives(directive: Directive) -> str:
     """What was commanded for a scope, in words; may be empty."""
-    if directive.canary:
-        return f"  tries v{directive.pin}" + ("  drained" if directive.drained else "")
-    pinned = f"  pinned to v{directive.pin}" if directive.pin else ""
-    return ("  held" if directive.held else "") + pinned + ("  drained" if directive.drained else "")
+    tries = f"  tries v{directive.pin}" if directive.canary else ""
+    pinned = f"  pinned to v{directive.pin} (no updates, no rollbacks)" if directive.pin and not tries else ""
+    version = "" if directive.scope == FLEET else f" on v{directive.hold}"
+    held = f"  held{version} (no updates, only rollbacks)" if directive.hold else ""
+    return tries + pinned + held + ("  drained" if directive.drained else "")

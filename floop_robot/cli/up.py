@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from floop_robot.services.supervision.ros_domain import check_robots, local_only
 from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError
+from floop_robot.spec.local_time import local_time
 
 USER_ERROR = 2
 _POLL_S = 0.2
@@ -104,10 +104,9 @@ def _watch(fleet: Supervisor, stop: threading.Event, start: StartProgress) -> in
         start.show()
         for restart in fleet.restarts[reported:]:
             reported += 1
-            when = time.strftime("%H:%M:%S", time.localtime(restart.stamp_ns / 1e9))
             click.echo(
-                f"{when}  {restart.name} ended with exit status {restart.exit_status} and was started again after "
-                f"{restart.down_s:.1f} s; see {fleet.log(restart.name)}",
+                f"{local_time(restart.stamp_ns)}  {restart.name} ended with exit status {restart.exit_status} "
+                f"and was started again after {restart.down_s:.1f} s; see {fleet.log(restart.name)}",
                 err=True,
             )
         for name, line in fleet.given_up.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,11 @@ from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError
 
 RUNS = Path("runs")
-STARTING_S = 5.0
-"""`floop up` marks its fleet as running within this time."""
-_POLL_S = 0.1
+HISTORY = "`floop audit`, `floop policies` and `floop logs` read what it left"
+
+
+class NoFleet(ConfigError):
+    """No fleet runs that could be meant."""
 
 
 def fleet_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,54 +29,45 @@ def fleet_options(command: Callable[..., Any]) -> Callable[..., Any]:
                         help="The fleet's floop.yaml; left out: of the one that runs here.")(command)  # fmt: skip
 
 
-def starting_fleet(config: Path | None) -> FloopConfig:
-    """As `running_fleet`, for questions: while none runs, it waits, since one may have been started just now."""
-    deadline_s = time.monotonic() + STARTING_S
-    while not _is_running(config) and time.monotonic() < deadline_s:
-        time.sleep(_POLL_S)
-    return running_fleet(config)
-
-
-def _is_running(config: Path | None) -> bool:
-    if config is not None:
-        return not stopped_reason(load_config(config))
-    return any(is_running(file.parent) for file in _configurations())
-
-
 def _configurations() -> list[Path]:
     return sorted(RUNS.glob(f"*/{CONFIG_FILE}"))
 
 
-def running_fleet(config: Path | None) -> FloopConfig:
-    """As `fleet_config`, for who asks it or commands it: raises `ConfigError` when it ran here and has stopped."""
-    return check_running(fleet_config(config))
+def running_fleet(config: Path | None, *, announce: bool = True) -> FloopConfig:
+    """As `fleet_config`, for who asks it or commands it: raises `NoFleet` when it ran here and has stopped."""
+    found = check_running(fleet_config(config, announce=announce))
+    if config is None and not is_running(Path(found.run_dir)):
+        raise NoFleet(f"the fleet of {found.run_dir} is not running; start it with `floop up`, or give --config")
+    return found
 
 
 def check_running(fleet: FloopConfig) -> FloopConfig:
-    """Return `fleet`, or raise `ConfigError` when it ran here and has stopped.
+    """Return `fleet`, or raise `NoFleet` when it ran here and has stopped.
 
     Another fleet may run on its ports, and a command to the wrong fleet can do harm.
     """
     if reason := stopped_reason(fleet):
-        raise ConfigError(reason)
+        raise NoFleet(f"{reason}. {HISTORY}")
     return fleet
 
 
-def fleet_config(config: Path | None) -> FloopConfig:
+def fleet_config(config: Path | None, *, announce: bool = True) -> FloopConfig:
     """The configuration of the fleet that is meant. If `config` is None it is found, and named on stderr.
 
-    Raises `ConfigError` when there is none, or when several run here: a command to the wrong fleet can do harm.
+    Raises `NoFleet` when there is none, and `ConfigError` when several run here: a command to the wrong fleet can do
+    harm. `announce`: whether to name it.
     """
     if config is not None:
         return load_config(config)
     found = _configurations()
     if not found:
-        raise ConfigError(f"no fleet was started here (no {RUNS}/*/{CONFIG_FILE}); give --config FILE")
+        raise NoFleet(f"no fleet was started here (no {RUNS}/*/{CONFIG_FILE}); give --config FILE")
     running = [file for file in found if is_running(file.parent)]
     if len(running) > 1:
         names = ", ".join(map(str, running))
         raise ConfigError(f"{len(running)} fleets run here; say which one: --config with one of {names}")
     chosen = running[0] if running else max(found, key=lambda file: file.stat().st_mtime)
     idle = "" if running else ", the last one that was begun here; none is running"
-    click.echo(f"fleet of {chosen.parent}{idle}", err=True)
+    if announce:
+        click.echo(f"fleet of {chosen.parent}{idle}", err=True)
     return load_config(chosen)

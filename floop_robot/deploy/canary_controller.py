@@ -1,6 +1,7 @@
 """CanaryController: which robot tries which version before all others. Its state is a directive in the registry.
 
-Operators come first. A command that pins, holds or resumes this robot, or a version for all, ends what it tries.
+Operators come first. A command that pins or resumes this robot, or a version for all, ends what it tries. A hold does
+not: what it tries may still be rolled back, and never comes to the robot again by itself.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class CanaryController:
         if not robot or self._watch or live.worked_on_failing_ns(robot) < since_ns:
             return False
         directives = self._registry.directive(robot), self._registry.directive(FLEET)
-        return not any(each.held or each.pin or each.drained for each in directives)
+        return not any(each.fixed or each.drained for each in directives)
 
     def publication(self, bundle: Bundle, verdict: Verdict) -> Publication:
         """The candidate, for this robot alone."""
@@ -95,16 +96,16 @@ class CanaryController:
             return CanaryDecision.BACK, f"deploy.canary does not name {watch.robot} any more"
         decision, reason = watch.decide(now_ns)
         fleet = self._registry.directive(FLEET)
-        waits = decision is CanaryDecision.TO_ALL and (fleet.held or fleet.pin > 0)
+        waits = decision is CanaryDecision.TO_ALL and fleet.fixed > 0
         return (CanaryDecision.GO_ON, "") if waits else (decision, reason)
 
     def release(self, now_ns: int) -> None:
-        """Let the robot follow the fleet again, unless an operator has decided about it."""
+        """Let the robot follow the fleet again, unless an operator holds it or has decided about it."""
         watch, self._watch = self._watch, None
         if watch is None:
             return
         directive = self._registry.directive(watch.robot)
         if directive.canary:
-            released = Directive(directive.scope, drained=directive.drained)
+            released = Directive(directive.scope, hold=directive.hold, drained=directive.drained)
             what = f"{watch.robot} tries v{watch.version} no longer"
             self._registry.set_directive(released, self._who, what, now_ns)

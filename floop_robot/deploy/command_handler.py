@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -32,6 +31,7 @@ from floop_robot.spec.calibration import calibration_text
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.errors import CallRefused, UnknownName
 from floop_robot.spec.ids import Ids
+from floop_robot.spec.local_time import local_time
 from floop_robot.spec.task import TaskSpec
 
 FLEET_MANAGER = "the fleet manager"
@@ -114,7 +114,7 @@ class CommandHandler:
         while isinstance(command, Push) and info.origin in LEARNED and info.version > command.if_version:
             info = self._registry.version(info.replaces)
         if info.version != command.if_version:
-            when = time.strftime("%H:%M:%S", time.localtime(info.published_ns / 1e9))
+            when = local_time(info.published_ns)
             raise CallRefused(
                 f"not done: {command.scope} is on v{info.version} now ({info.origin} by {info.who} at {when}), "
                 f"not on v{command.if_version}; give the command again if it is still wanted"
@@ -163,7 +163,7 @@ class CommandHandler:
     def _pin(self, command: Pin, current: int) -> tuple[str, int]:
         what = f"pinned {command.scope} to v{command.version}"
         if self._registry.version(command.version).sha256 == self.controller.weights_of(current):
-            self._direct(command, f"pinned {command.scope}", held=True, pin=current)
+            self._direct(command, f"pinned {command.scope}", hold=0, pin=current)
             version = current
         else:
             bundle = self._registry.bundle(command.version)
@@ -172,19 +172,26 @@ class CommandHandler:
         return f"{what}{published}{self._corrections(version, current)}", version
 
     def _hold(self, command: Hold, current: int) -> tuple[str, int]:
-        pin = self._registry.directive(FLEET).pin if command.scope == FLEET else current
-        return self._direct(command, f"held {command.scope}", held=True, pin=pin) + f" on v{current}", current
+        was = self._registry.directive(command.scope)
+        # What a canary robot tries goes on: a rollback of it reaches the held robot like any other.
+        changes = {"hold": current} if was.canary else {"hold": current, "pin": 0}
+        ended = f"; it is no longer pinned to v{was.pin}" if was.pin and not was.canary else ""
+        return self._direct(command, f"held {command.scope}", **changes) + f" on v{current}{ended}", current
 
     def _resume(self, command: Resume, current: int) -> tuple[str, int]:
         production = self.controller.production
-        what = self._direct(command, f"resumed {command.scope}", held=False, pin=0)
+        what = self._direct(command, f"resumed {command.scope}", hold=0, pin=0)
         if current > production:
             # The robot is on a later number than the fleet. Versions only grow: publish the fleet's bytes once more.
             info = self.controller.restore(production, Origin.PIN, command.who, what, self._now_ns)
             what += f", v{production} published as v{info.version}"
-        alone = sorted(d.scope for d in self._registry.directives() if d.held and d.scope != FLEET)
-        if command.scope == FLEET and alone:
-            what += f"; {', '.join(alone)} held or pinned still"
+        if command.scope == FLEET:
+            robots = [each for each in self._registry.directives() if each.scope != FLEET]
+            for word, names in (
+                ("held", [each.scope for each in robots if each.hold]),
+                ("pinned", [each.scope for each in robots if each.pin and not each.canary]),
+            ):
+                what += f"; {', '.join(names)} {word} still" if names else ""
         self.controller.tick(self._now_ns)  # a candidate that waited may follow at once
         return what, self.controller.production
 

@@ -53,13 +53,13 @@ class Rollback(FleetCommand, frozen=True, kw_only=True):
 
 
 class Pin(FleetCommand, frozen=True, kw_only=True):
-    """Put `scope` on the bytes of a version, and keep it there."""
+    """Put `scope` on the bytes of a version, and keep it there: neither updates nor rollbacks reach it."""
 
     version: VersionNumber
 
 
 class Hold(FleetCommand, frozen=True, kw_only=True):
-    """Keep `scope` on the version it has: no newer one follows by itself."""
+    """Let no update reach `scope`. Rollbacks still do, automatic ones and operators', and it stays held after them."""
 
 
 class Resume(FleetCommand, frozen=True, kw_only=True):

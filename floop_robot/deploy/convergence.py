@@ -30,7 +30,9 @@ class Convergence:
         self.silent: tuple[str, ...] = ()
         """Robots that were not heard lately; nobody waits for them."""
         self.pinned: dict[str, int] = {}
-        """Robots with a pin of their own, which a command to the fleet does not reach, and their versions."""
+        """Robots that are pinned, which a command to the fleet does not reach, and their versions."""
+        self.held: dict[str, int] = {}
+        """Robots that are held and did not follow: what the fleet has now would be an update for them."""
 
     def look(self, robots: tuple[RobotStatus, ...]) -> bool:
         """Compare robots with what is wanted; True when nobody needs to wait any longer.
@@ -43,8 +45,9 @@ class Convergence:
             self._heard = frozenset(robot.robot for robot in meant).difference(self.silent)
         self.robots = robots
         to_fleet = isinstance(self._command, Push | Rollback | Pin) and self._command.scope == FLEET
-        own = [robot for robot in robots if robot.directive.pin not in (0, self._version)]
-        self.pinned = {robot.robot: robot.directive.pin for robot in own if to_fleet}
+        own = [each.directive for each in robots if to_fleet and each.directive.fixed not in (0, self._version)]
+        self.pinned = {each.scope: each.pin for each in own if each.pin and not each.canary}
+        self.held = {each.scope: each.hold for each in own if each.hold}
         heard = [robot for robot in robots if robot.robot in self._heard]
         self.reached = tuple(robot.robot for robot in heard if self._is_reached(robot))
         self.pending = tuple(robot.robot for robot in heard if not self._is_reached(robot))
@@ -54,9 +57,10 @@ class Convergence:
         """How far the robots are, in words."""
         named = zip((*WORDS[self._drain], "silent"), (self.reached, self.pending, self.silent), strict=True)
         parts = [f"{what}: {', '.join(names)}" for what, names in named if names]
-        if self.pinned:
-            names = ", ".join(f"{robot} (v{version})" for robot, version in self.pinned.items())
-            parts.append(f"pinned, so not following: {names}; `floop resume ROBOT` ends that")
+        for word, robots in (("pinned", self.pinned), ("held", self.held)):
+            names = ", ".join(f"{robot} (v{version})" for robot, version in robots.items())
+            if names:
+                parts.append(f"{word}, so not following: {names}; `floop resume ROBOT` ends that")
         return "; ".join(parts)
 
     def _is_meant(self, robot: RobotStatus) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from floop_robot.bundle import Bundle
 from floop_robot.bundle.delivery import Announcement, Receipt
 from floop_robot.deploy.canary import CanaryDecision
 from floop_robot.deploy.canary_controller import CanaryController
 from floop_robot.deploy.deployment_monitor import DeploymentMonitor, LiveStatistics, MonitorDecision, MonitorReport
-from floop_robot.deploy.lineage import version_before
+from floop_robot.deploy.lineage import original, version_before
 from floop_robot.deploy.registry import (
     FLEET,
     LEARNED,
@@ -80,9 +82,12 @@ class DeploymentController:
     def publish(self, publication: Publication, now_ns: int) -> VersionInfo:
         """Store and announce a version; watch it if its weights are new in production."""
         replaced = self.weights_of(self.production)
-        info = self.registry.publish(publication, now_ns)
-        self._weights[info.version] = info.sha256
         is_for_all = publication.scope == FLEET
+        with self.registry.transaction():
+            info = self.registry.publish(publication, now_ns)
+            if is_for_all and info.origin is Origin.ROLLBACK:
+                self._roll_back_held(info, replaced, now_ns)
+        self._weights[info.version] = info.sha256
         if is_for_all:
             self.canary.release(now_ns)  # first: so that this robot hears of the version, too
         self._announce(info, () if is_for_all else (publication.scope,))
@@ -90,6 +95,19 @@ class DeploymentController:
         if is_for_all and info.sha256 != replaced:
             self._begin_watch(info)
         return info
+
+    def _roll_back_held(self, info: VersionInfo, replaced: str, now_ns: int) -> None:
+        """Take held robots along, unless they have these bytes already or the rollback would be an update for them."""
+        goes_to = original(self.registry, info.version).version
+        for robot in self.registry.directives():
+            weights = self.weights_of(robot.hold)
+            if not robot.hold or robot.scope == FLEET or weights == info.sha256:
+                continue
+            # The same weights may have been pushed again, under a later number: that one is rolled back.
+            has = original(self.registry, info.replaces if weights == replaced else robot.hold).version
+            if has > goes_to:
+                what = f"rolled back {robot.scope}, held on v{robot.hold}, to v{info.version}"
+                self.registry.set_directive(msgspec.structs.replace(robot, hold=info.version), info.who, what, now_ns)
 
     def submit(self, bundle: Bundle, verdict: Verdict, who: str, now_ns: int) -> tuple[CandidateState, int, bool]:
         """Take in a judged candidate; returns state, version and whether it was new."""
@@ -195,7 +213,7 @@ class DeploymentController:
             self._watch.report_harm(receipt.detail)
 
     def _may_publish_next(self, now_ns: int) -> bool:
-        if self.registry.directive(FLEET).held:
+        if self.registry.directive(FLEET).fixed:
             return False
         if self._watch is None or self._watch.settled or self.weights_of(self.production) in self._confirmed:
             return True
@@ -271,14 +289,14 @@ class DeploymentController:
         self.canary.begin(info, self.record.recent(self.weights_of(info.replaces), failing), failing)
 
     def _announce(self, info: VersionInfo, only: tuple[str, ...]) -> None:
-        pinned = () if only else tuple(d.scope for d in self.registry.directives() if d.pin and d.scope != FLEET)
+        fixed = [d.scope for d in self.registry.directives() if d.fixed not in (0, info.version) and d.scope != FLEET]
         self._announcements.append(
             Announcement(
                 version=info.version,
                 epoch=info.epoch,
                 bundle=self.registry.blob(info.version),
                 only=only,
-                but=pinned,
+                but=() if only else tuple(fixed),
             )
         )
 

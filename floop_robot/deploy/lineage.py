@@ -17,10 +17,8 @@ def version_before(registry: Registry, version: int) -> int:
     """
     if not version:
         raise NoPreviousVersion("no version is in production yet; push one first")
-    info = registry.version(version)
     # A rollback replaced the version that it left. Look before the version whose bytes it restored.
-    while info.restores and info.origin is not Origin.PUSH:
-        info = registry.version(info.restores)
+    info = original(registry, version)
     if not info.replaces:
         if info.version == version:
             raise NoPreviousVersion(f"v{version} is the first policy of this fleet; there is none to go back to")
@@ -29,6 +27,14 @@ def version_before(registry: Registry, version: int) -> int:
             "name the version to go back to"
         )
     return info.replaces
+
+
+def original(registry: Registry, version: int) -> VersionInfo:
+    """The version whose bytes `version` has: itself, unless a rollback, pin or canary published older ones again."""
+    info = registry.version(version)
+    while info.restores and info.origin is not Origin.PUSH:
+        info = registry.version(info.restores)
+    return info
 
 
 def rolled_back(info: VersionInfo) -> str:

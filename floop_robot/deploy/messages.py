@@ -12,6 +12,7 @@ import msgspec
 from floop_robot.bundle.delivery import (
     FetchPolicy,
     Heartbeat,
+    NameRefusal,
     PolicyDelivery,
     ReceiptAck,
     ReceiptReport,
@@ -101,6 +102,10 @@ class RobotStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Production episodes that succeeded since the manager started."""
     episodes: int = 0
     """All production episodes since then."""
+    host: str = ""
+    """Host and folder that it runs in; empty before its first heartbeat."""
+    duplicate: str = ""
+    """Another host that uses its name now, and is refused; empty for none."""
 
 
 class VersionLive(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,6 +157,9 @@ class Policies(Message, frozen=True, kw_only=True):
     production: int
     baseline: int
     versions: tuple[VersionInfo, ...]
+    confirmed: tuple[int, ...] = ()
+    """Versions whose live success is confirmed."""
+    live: tuple[VersionLive, ...] = ()
 
 
 class Robots(Message, frozen=True, kw_only=True):
@@ -198,6 +206,7 @@ Reply = (
     | News
     | EstopReport
     | ResetReport
+    | NameRefusal
     | Refusal
 )
 

@@ -13,6 +13,7 @@ from floop_robot.bundle.delivery import (
     FetchPolicy,
     Heartbeat,
     InstallStage,
+    NameRefusal,
     PolicyDelivery,
     ReceiptAck,
     ReceiptReport,
@@ -21,6 +22,7 @@ from floop_robot.bundle.delivery import (
 )
 from floop_robot.deploy.command_handler import FLEET_MANAGER, CommandHandler
 from floop_robot.deploy.deployment_controller import MANAGER_NAME, DeploymentController
+from floop_robot.deploy.deployment_monitor import LiveStatistics
 from floop_robot.deploy.fleet_stops import FleetStops, ResetAnswer
 from floop_robot.deploy.messages import (
     CandidateSubmission,
@@ -51,6 +53,7 @@ from floop_robot.deploy.registry import (
     RegistryFenced,
     VersionInfo,
 )
+from floop_robot.deploy.robot_hosts import RobotHosts
 from floop_robot.deploy.stop_messages import EstopReport, GetEstops, ResetReport, ResetResult, ResetRobots, StopRobots
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.errors import CallRefused, FloopError
@@ -93,6 +96,7 @@ class FleetRequestHandler:
         self._stops, self._resets = stops, dict[str, dict[str, ResetAnswer]]()
         self._robots: dict[str, _LastHeartbeat] = {}
         self._refusals: dict[str, str] = {}
+        self._hosts = RobotHosts(registry, MANAGER_NAME, clock())
 
     @property
     def _controller(self) -> DeploymentController:
@@ -150,10 +154,13 @@ class FleetRequestHandler:
         if isinstance(request, GetFleetStatus):
             return self.status()
         if isinstance(request, GetPolicies):
+            versions = self._registry.versions()
             return Policies(
                 production=self._controller.production,
                 baseline=self._registry.alias(BASELINE),
-                versions=tuple(self._registry.versions()),
+                versions=tuple(versions),
+                confirmed=self._confirmed(versions),
+                live=live_by_weights(versions, self._controller.record),
             )
         if isinstance(request, GetRobots):
             return self._robots_message()
@@ -163,15 +170,20 @@ class FleetRequestHandler:
             return self._estop(request)
         return self._command_handler.serve(request, self._robots, self._clock())
 
-    def _heartbeat(self, beat: Heartbeat) -> Target:
+    def _heartbeat(self, beat: Heartbeat) -> Target | NameRefusal:
         if beat.robot in self._robots or len(self._robots) < MAX_ROBOTS:
-            self._robots[beat.robot] = _LastHeartbeat(beat, self._clock())
+            now_ns = self._clock()
+            if refusal := self._hosts.claim(beat.robot, beat.host, now_ns):
+                return NameRefusal(reason=refusal)
+            self._robots[beat.robot] = _LastHeartbeat(beat, now_ns)
         drain = self._registry.directive(beat.robot).drained or self._registry.directive(FLEET).drained
         return Target(version=self._registry.target(beat.robot), epoch=self._registry.epoch, drain=drain)
 
-    def _report(self, report: ReceiptReport) -> ReceiptAck:
+    def _report(self, report: ReceiptReport) -> ReceiptAck | NameRefusal:
         receipt = report.receipt
         if receipt.robot in self._robots or len(self._robots) < MAX_ROBOTS:
+            if refusal := self._hosts.claim(receipt.robot, report.host, self._clock()):
+                return NameRefusal(reason=refusal)
             self._registry.telemetry.record_receipt(receipt, self._clock())
             if receipt.stage is InstallStage.REFUSED:
                 self._refusals[receipt.robot] = receipt.detail
@@ -234,7 +246,6 @@ class FleetRequestHandler:
         """Everything `floop status` shows."""
         now_ns, controller = self._clock(), self._controller
         versions = self._registry.versions()
-        confirmed = self._registry.telemetry.confirmed()
         waiting = self._registry.waiting()
         states, decisions = self._candidate_counts()
         return FleetStatus(
@@ -243,7 +254,7 @@ class FleetRequestHandler:
             task=self._task.id,
             production=controller.production,
             baseline=self._registry.alias(BASELINE),
-            confirmed=tuple(v.version for v in versions if v.sha256 in confirmed),
+            confirmed=self._confirmed(versions),
             calibration=next((v.calibration for v in versions if v.version == controller.production), {}),
             watch=controller.monitor_report(),
             watched_s=controller.watched_s(now_ns),
@@ -252,7 +263,7 @@ class FleetRequestHandler:
             waiting=waiting[0].sha256 if waiting else "",
             fleet=self._registry.directive(FLEET),
             robots=self.robot_statuses(),
-            live=self._live(versions),
+            live=live_by_weights(versions, controller.record),
             candidates=dict(states),
             accepted=decisions[Decision.ACCEPTED],
             rejected=decisions[Decision.REJECTED],
@@ -271,16 +282,10 @@ class FleetRequestHandler:
             decisions[decision] += count
         return states, decisions
 
-    def _live(self, versions: Sequence[VersionInfo]) -> tuple[VersionLive, ...]:
-        """Production success of all weights, oldest first."""
-        by_weights: dict[str, list[int]] = {}
-        for info in versions:
-            by_weights.setdefault(info.sha256, []).append(info.version)
-        tallies = self._controller.record.tallies
-        return tuple(
-            VersionLive(sha256=sha256, versions=tuple(numbers), classes=dict(tallies(sha256)))
-            for sha256, numbers in by_weights.items()
-        )
+    def _confirmed(self, versions: Sequence[VersionInfo]) -> tuple[int, ...]:
+        """Versions whose live success is confirmed."""
+        confirmed = self._registry.telemetry.confirmed()
+        return tuple(info.version for info in versions if info.sha256 in confirmed)
 
     def robot_statuses(self) -> tuple[RobotStatus, ...]:
         """Every known robot, by name; raises `StorageError`."""
@@ -304,4 +309,17 @@ class FleetRequestHandler:
             stop_pending=self._stops is not None and self._stops.is_pending(name),
             successes=tally.successes,
             episodes=tally.episodes,
+            host=self._hosts.name(name),
+            duplicate=self._hosts.duplicate(name, now_ns),
         )
+
+
+def live_by_weights(versions: Sequence[VersionInfo], record: LiveStatistics) -> tuple[VersionLive, ...]:
+    """Production success of all weights, oldest first."""
+    by_weights: dict[str, list[int]] = {}
+    for info in versions:
+        by_weights.setdefault(info.sha256, []).append(info.version)
+    return tuple(
+        VersionLive(sha256=sha256, versions=tuple(numbers), classes=dict(record.tallies(sha256)))
+        for sha256, numbers in by_weights.items()
+    )

@@ -18,8 +18,9 @@ LOCAL_FILE: Final = "drained_here"
 class DrainState:
     """Joins the drains of the fleet manager and of a local operator, and the hold of this process.
 
-    A robot starts no episode while it is drained by either, or on hold. Both drains are kept on disk: a drained robot
-    that is restarted is still drained. From any thread; only the two `set_…_drain` wait, for the disk.
+    A robot starts no episode while it is drained by either, on hold, or refused by the fleet manager. Both drains are
+    kept on disk: a drained robot that is restarted is still drained. From any thread; only the two `set_…_drain` wait,
+    for the disk.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,6 +33,8 @@ class DrainState:
         """Somebody at the robot drained it."""
         self.hold = ""
         """Why the robot is on hold; empty when it is not."""
+        self.name_refused = ""
+        """Why the fleet manager refuses the robot's name; empty when it does not."""
 
     def attach(self, control: PolicyLoop | None) -> None:
         """Apply to this control loop from now on; None: no loop runs."""
@@ -62,6 +65,8 @@ class DrainState:
     @property
     def pause_reason(self) -> str:
         """Why it starts no episode, in words; empty when it may."""
+        if self.name_refused:
+            return self.name_refused
         if self.by_fleet_manager:
             return "drained by the fleet manager (/fleet/drain_robot)"
         if self.by_local_operator:
@@ -97,6 +102,11 @@ class DrainState:
     def set_hold(self, why: str) -> None:
         """Start no further episode until the hold ends; empty ends it."""
         self.hold = why
+        self.apply()
+
+    def set_name_refused(self, why: str) -> None:
+        """Start no further episode under this name; empty: it may."""
+        self.name_refused = why
         self.apply()
 
     def apply(self) -> None:

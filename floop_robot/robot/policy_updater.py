@@ -25,10 +25,12 @@ from floop_robot.bundle.delivery import (
     FetchPolicy,
     Heartbeat,
     InstallStage,
+    NameRefusal,
     PolicyDelivery,
     Receipt,
     ReceiptAck,
     ReceiptReport,
+    RobotHost,
     RobotRequest,
     Target,
 )
@@ -52,6 +54,8 @@ MAX_FETCH_INTERVAL_S: Final = 10.0
 MAX_DOUBLINGS: Final = 5
 SILENT_HEARTBEATS: Final = 4
 """A fleet manager that left this many heartbeats unanswered is not linked."""
+FIRST_ANSWER_S: Final = 2.0
+"""How long the first word of the fleet manager about this robot's name is waited for."""
 MAX_RECEIPTS: Final = 200
 """Receipts kept for an absent fleet manager. The oldest are dropped first: they are reports only."""
 
@@ -68,6 +72,8 @@ class UpdaterConfig(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path
     """Where the last good policy and the drains are kept."""
     heartbeat_s: float
+    host: RobotHost = RobotHost()
+    """Where it runs; see `host_identity`."""
 
 
 class UpdaterStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +85,8 @@ class UpdaterStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Of the versions installed last, oldest first."""
     is_linked: bool
     """The fleet manager answers."""
+    name_refused: str = ""
+    """Why the fleet manager refuses this robot: another host has its name. Empty when it does not."""
 
     def manifest(self, version: int) -> Manifest | None:
         """The manifest of a version installed recently; None if it is not among them."""
@@ -96,14 +104,21 @@ class PolicyUpdater:
         policy_buffer: PolicyBuffer,
         notice: Callable[[str], None] = lambda _: None,
         drain_state: DrainState | None = None,
+        on_name: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`notice` gets one line per event that a person or a log should see, from the updater's thread."""
+        """`notice` gets one line per event that a person or a log should see, from the updater's thread.
+
+        `on_name` gets the reason when the fleet manager refuses this robot's name, and an empty text when it accepts
+        it or has said nothing for `FIRST_ANSWER_S`.
+        """
         self._config, self._notice = config, notice
         self._drain_state = drain_state or DrainState(config.folder)
         self._installer = PolicyInstaller(
             config.robot, task, ids, policy_buffer, StoredPolicy(config.folder), self._report, notice
         )
-        self._contract = ids.contract
+        self._contract, self._on_name = ids.contract, on_name
+        self._name_refused: str | None = None
+        """None before the first word of the fleet manager."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"policy-updater-{config.robot}", daemon=True)
         self._rpc: Socket | None = None
@@ -120,6 +135,7 @@ class PolicyUpdater:
             newest=self._newest,
             manifests=self._installer.manifests,
             is_linked=silent_s <= SILENT_HEARTBEATS * self._config.heartbeat_s,
+            name_refused=self._name_refused or "",
         )
 
     @property
@@ -159,9 +175,11 @@ class PolicyUpdater:
         poller = zmq.Poller()
         poller.register(announcements, zmq.POLLIN)
         poller.register(rpc, zmq.POLLIN)
-        heartbeat_due_s = 0.0
+        heartbeat_due_s, answer_due_s = 0.0, time.monotonic() + FIRST_ANSWER_S
         while not self._stop.is_set():
             now_s = time.monotonic()
+            if self._name_refused is None and now_s >= answer_due_s:
+                self._set_name_refused("")
             if now_s >= heartbeat_due_s:
                 # Before the connection stands nothing is queued: try again soon.
                 heartbeat_due_s = now_s + (self._config.heartbeat_s if self._send_heartbeat() else RECONNECT_S)
@@ -180,6 +198,7 @@ class PolicyUpdater:
         heartbeat = Heartbeat(
             robot=self._config.robot,
             boot_id=self._config.boot_id,
+            host=self._config.host,
             contract=self._contract,
             version=self._installer.held,
             acting=self._installer.acting,
@@ -189,7 +208,7 @@ class PolicyUpdater:
         )
         sent = self._send(heartbeat)
         for receipt in list(self._receipts.values()) if sent else ():
-            self._send(ReceiptReport(receipt=receipt))
+            self._send(ReceiptReport(receipt=receipt, host=self._config.host))
         return sent
 
     def _send(self, request: RobotRequest) -> bool:
@@ -210,6 +229,8 @@ class PolicyUpdater:
             self._notice(f"an announcement was dropped: {error}")  # the next heartbeat shows what was missed
             return
         robot = self._config.robot
+        if self._name_refused:
+            return  # it is for the other robot of this name
         if robot in message.but or (message.only and robot not in message.only):
             return
         self._install(message, arrived_s)
@@ -222,7 +243,10 @@ class PolicyUpdater:
             self._notice(f"an answer of the fleet manager was dropped: {error}")
             return
         self._heard_s = arrived_s
-        if isinstance(reply, Target):
+        if isinstance(reply, NameRefusal):
+            self._set_name_refused(reply.reason)
+        elif isinstance(reply, Target):
+            self._set_name_refused("")
             self._apply_drain(reply)
             if reply.version > self._installer.version and arrived_s >= self._fetch_due_s:
                 self._fetch_due_s = arrived_s + FETCH_INTERVAL_S
@@ -231,6 +255,16 @@ class PolicyUpdater:
             self._install(reply, arrived_s)
         elif isinstance(reply, ReceiptAck):
             self._receipts.pop((reply.version, reply.stage, reply.failed), None)
+
+    def _set_name_refused(self, reason: str) -> None:
+        was, self._name_refused = self._name_refused, reason
+        if was is not None and bool(was) == bool(reason):
+            return  # how long the other was silent is another text each time
+        self._on_name(reason)
+        if reason:
+            self._notice(f"the fleet manager refuses this robot: {reason}")
+        elif was:
+            self._notice(f"the fleet manager accepts {self._config.robot} on this host now")
 
     def _install(self, message: Announcement | PolicyDelivery, arrived_s: float) -> None:
         if not self._installer.install(message, arrived_s):
@@ -252,4 +286,4 @@ class PolicyUpdater:
         self._receipts[receipt.version, receipt.stage, receipt.failed] = self._newest = receipt
         while len(self._receipts) > MAX_RECEIPTS:
             del self._receipts[next(iter(self._receipts))]
-        self._send(ReceiptReport(receipt=receipt))
+        self._send(ReceiptReport(receipt=receipt, host=self._config.host))

@@ -10,10 +10,10 @@ import os
 import subprocess
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
 
 from floop_robot.bundle import Bundle
+from floop_robot.bundle.foreign_file import is_sb3_zip, kind_of, kind_of_zip
 from floop_robot.services.supervision.ros_domain import child_environment
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError, FloopError
@@ -32,20 +32,35 @@ class ImportFailed(FloopError):
 
 def bundle_of_zip(path: Path, config: FloopConfig, *, trust: bool) -> Bundle:
     """Make a bundle from a zip for the fleet's task, in another process; raises `FloopError`."""
-    if not trust:
-        raise ImportFailed(
-            f"{path} is a stable-baselines3 zip, which can run code when it is read; if you trust it, "
-            "give --trust (in a service call: trust_sb3_zip)"
-        )
     try:
         if not path.is_file():
             what = "no regular file" if path.exists() else "no such file"
             raise ImportFailed(f"cannot read {path}: {what}; check the path")
-        if not zipfile.is_zipfile(path):
-            raise ImportFailed(f"{path} is no stable-baselines3 zip; give a model that SAC or PPO saved")
+        with path.open("rb") as file:
+            if not is_sb3_zip(file):
+                found = kind_of_zip(file) if is_zip(path) else kind_of(_beginning(path))
+                raise ImportFailed(f"{path} is no stable-baselines3 zip: it is {found}")
+        if not trust:
+            raise ImportFailed(
+                f"{path} is a stable-baselines3 zip, which can run code when it is read; if you trust it, "
+                "give --trust (in a service call: trust_sb3_zip)"
+            )
         return _import(path, config)
     except OSError as error:  # a name that is too long, a folder that may not be read, a full disk
         raise ImportFailed(f"cannot import {path}: {error.strerror or error}; check path and disk") from None
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a regular file begins as a zip does, whatever its name; False for what can't be read."""
+    try:
+        return path.is_file() and _beginning(path).startswith(b"PK")
+    except OSError:
+        return False
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(512)
 
 
 def _import(path: Path, config: FloopConfig) -> Bundle:

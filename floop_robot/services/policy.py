@@ -12,6 +12,7 @@ import msgspec
 
 from floop_robot.robot.drain_state import DrainState
 from floop_robot.robot.episode_state_machine import DRAINED_OR_HELD
+from floop_robot.robot.host_identity import host_identity
 from floop_robot.robot.ipc import IpcLinks, link_folder
 from floop_robot.robot.loop_interface import LoopInterface, LoopView
 from floop_robot.robot.policy_buffer import PolicyBuffer
@@ -181,8 +182,17 @@ class PolicyProcess:
             rpc=config.endpoints.fleet_rpc,
             folder=self.folder,
             heartbeat_s=config.deploy.heartbeat_s,
+            host=host_identity(self.folder),
         )
-        return PolicyUpdater(settings, self.rules.spec, self.ids, self.policy_buffer, notice, self.drain_state)
+        self.uploader.pause("the fleet manager has not said yet whether another host has this robot's name")
+        return PolicyUpdater(
+            settings, self.rules.spec, self.ids, self.policy_buffer, notice, self.drain_state, self._set_name_refused
+        )
+
+    def _set_name_refused(self, why: str) -> None:
+        """Another host has this robot's name (or, if empty, none has): mix no records with those of that one."""
+        self.drain_state.set_name_refused(why)
+        self.uploader.pause(why)
 
 
 def _first_episode() -> int:

@@ -56,10 +56,11 @@ def _policy(process: PolicyProcess) -> DiagnosticItem:
     message = f"v{version} acts" if version else "no policy has arrived"
     if refused and newest is not None:
         message = newest.detail
+    level = ERROR if updater.name_refused else WARN if refused or not version else OK
     return DiagnosticItem(
         "policy",
-        WARN if refused or not version else OK,
-        message,
+        level,
+        updater.name_refused or message,
         {
             "version": version,
             "installed": process.updater.version,

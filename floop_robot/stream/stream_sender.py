@@ -70,6 +70,8 @@ class StreamSender:
         self._blocks: Iterator[OutgoingBlock] = iter(())
         self._acked = self._replaced = self._malformed = 0
         self._disk_error = ""
+        self._paused = ""
+        """Why nothing is sent; empty when it is."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stream-sender", daemon=True)
         self._thread.start()
@@ -85,8 +87,13 @@ class StreamSender:
             is_connected=machine.is_connected,
             replaced=self._replaced,
             malformed=self._malformed,
-            error=ended or machine.conflict or machine.refusal or self._disk_error,
+            error=ended or self._paused or machine.conflict or machine.refusal or self._disk_error,
         )
+
+    def pause(self, why: str) -> None:
+        """Send nothing until the reason is empty again; from any thread."""
+        self._paused = why
+        self._spool.wake()
 
     def drain(self, timeout_s: float) -> bool:
         """Wait until ingest has confirmed everything durable now; False: it took longer."""
@@ -134,10 +141,12 @@ class StreamSender:
                 step()
             except (OSError, StorageError) as error:
                 self._disk_error = f"cannot use spool {self._spool.folder}: {error}; free space or check the disk"
-        for message, payload in self._machine.poll(time.monotonic()):
+        is_paused = bool(self._paused)
+        for message, payload in () if is_paused else self._machine.poll(time.monotonic()):
             with contextlib.suppress(zmq.Again):  # no connection, or its queue is full: silence, hence a Hello
                 socket.send_multipart([frame_message(message), payload], zmq.NOBLOCK)
-        pause_s = min(MAX_IDLE_S, max(0.0, self._machine.next_timeout - time.monotonic()))
+        left_s = MAX_IDLE_S if is_paused else self._machine.next_timeout - time.monotonic()
+        pause_s = min(MAX_IDLE_S, max(0.0, left_s))
         ready = dict(poller.poll(int(pause_s * 1000) + 1))
         if self._spool.wake_fd in ready:
             os.eventfd_read(self._spool.wake_fd)

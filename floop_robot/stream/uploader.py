@@ -56,6 +56,10 @@ class RecordUploader:
         """Everything put before is on this disk; from any thread, never waits."""
         return self._writer.stats().queued == 0
 
+    def pause(self, why: str) -> None:
+        """Send nothing until the reason is empty again; `stats` shows it, records wait in the spool. Any thread."""
+        self._sender.pause(why)
+
     def drain(self, timeout_s: float) -> bool:
         """Wait until ingest has confirmed everything put before. False: it took longer; the spool keeps the rest."""
         return self._writer.flush(timeout_s) and self._sender.drain(timeout_s)

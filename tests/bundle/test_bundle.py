@@ -116,10 +116,15 @@ def test_noise_is_refused(noise):
     [
         (b"", "it is empty; give a .floop file"),
         ("# Bär\n".encode(), "it is a text; give a .floop file, as `floop train` leaves one"),
+        (b"# mine\nrobots: 2\n", "it is a YAML text; give"),
+        (b'{"a": 1}', "it is a JSON text; give"),
+        (b'\x40\0\0\0\0\0\0\0{"w":{', "it is a safetensors file; weights alone do not say what they expect; give"),
+        (b"\x80\x04\x95\x10", "it is a pickle, such as an old PyTorch file; floop reads none, give"),
+        (b"\x08\x07\x12\x07pytorch", "it is an ONNX model; weights alone"),
         (b"\x89PNG\r\n\x1a\n\0", "it is a picture; give"),
         (b"GIF89a\x01\0", "it is a picture; give"),
-        (b"PK\x03\x04\x14\0", "it is a zip file; a stable-baselines3 model needs a name that ends in .zip"),
-        (b"\x93NUMPY\x01\0", "it is a file of another kind; give"),
+        (b"PK\x03\x04\x14\0", "it is a damaged or empty zip file; give a .floop file"),
+        (b"\x93NUMPY\x01\0", "it is a NumPy array; give"),
         (b"\x95\xa3one\x01", "it is a file of another kind; give"),
     ],
 )

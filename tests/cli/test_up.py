@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 from floop_policies import bundle_path
-from floop_robot.cli import which_fleet
 from floop_robot.deploy.registry import Origin, read_history
 from floop_robot.services.fleet_manager import REGISTRY_FILE
 from tests.support.cli_in_process import Floop
+from tests.support.cli_process import floop as floop_process
 from tests.support.ports import free_base_port
 from tests.support.waiting import wait_for
 
@@ -220,20 +220,21 @@ def test_a_robot_needs_no_simulator_to_start(tmp_path: Path) -> None:
     assert found.stderr == "floop: cannot read nowhere.yaml: No such file or directory; check the path\n"
 
 
-def test_a_fleet_that_was_started_just_now_is_waited_for(
-    floop: Floop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`floop up &`, then `floop status` at once: on the first start, and when a stopped fleet is continued."""
-    monkeypatch.setattr(which_fleet, "STARTING_S", 60.0)
-    for _ in range(2):
+def test_status_watch_waits_for_a_fleet_that_starts_and_tells_that_it_stopped(tmp_path: Path) -> None:
+    """`floop status --watch`, then `floop up`, its end, and Ctrl-C."""
+    with floop_process(tmp_path, "status", "--watch", "--every", "0.1") as watching:
+        assert watching.stdout is not None
+        assert watching.stdout.readline().startswith("no status: no fleet was started here")
         fleet = Fleet(tmp_path, "--only", "fleet_manager", run_dir="runs/mine")
         try:
-            found = floop("status")
-            assert found.err.startswith("fleet of runs/mine\n")
-            assert "production v1" in found.out or "no fleet manager answers" in found.err  # yet
-            wait_for(lambda up=fleet: up.health("fleet_manager") == 0, 60, "health")
+            assert any("production v1" in line for line in watching.stdout)
         finally:
             fleet.close()
+        stopped = "no status: the fleet of runs/mine has stopped; start it again"
+        assert any(line.startswith(stopped) for line in watching.stdout)
+        watching.send_signal(signal.SIGINT)
+        _, err = watching.communicate(timeout=10)
+        assert (watching.returncode, err) == (0, "")
 
 
 def test_mistakes_are_one_line(floop: Floop, tmp_path: Path) -> None:

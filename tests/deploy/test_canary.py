@@ -250,10 +250,13 @@ def test_operators_come_first(fleet: CanaryFleet) -> None:
     assert fleet.offer(3, 1).state is CandidateState.CANARY
     tried = fleet.target("robot_1")
     fleet.command(Hold, scope="robot_1")
-    fleet.now_ns += 61 * S
     fleet.fleet.tick()
     assert fleet.target("robot_1") == tried, "an operator holds it on what it tries"
+    fleet.now_ns += 61 * S
+    fleet.fleet.tick()
+    assert fleet.target("robot_1") == fleet.fleet.status().production > tried, "a hold stops no rollback"
     assert fleet.fleet.status().canary is None
+    assert fleet.registry.directive("robot_1").hold == fleet.target("robot_1"), "and it is held still"
     fleet.command(Resume, scope="robot_1")
     assert fleet.target("robot_1") == fleet.fleet.status().production
 

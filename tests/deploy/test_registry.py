@@ -183,12 +183,12 @@ def test_epochs_grow_and_commands_survive_restarts(tmp_path):
     first = Registry(path)
     first.publish(publication(), 1)
     first.publish(publication(1, scope="robot_2"), 2)
-    first.set_directive(Directive(FLEET, held=True), "anna", "held fleet", 3)
+    first.set_directive(Directive(FLEET, hold=1), "anna", "held fleet", 3)
     epoch = first.epoch
     first.close()
     second = Registry(path)
     assert second.epoch == epoch + 1
-    assert second.directive(FLEET).held
+    assert second.directive(FLEET).hold == 1
     assert (second.target("robot_1"), second.target("robot_2")) == (1, 2)
     second.close()
 

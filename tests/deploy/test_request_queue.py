@@ -69,7 +69,7 @@ def test_a_request_that_was_given_up_before_its_turn_is_never_carried_out(manage
     assert future.cancel()
     hanging.end()
     with manager.client() as client:
-        assert not client.status().fleet.held
+        assert not client.status().fleet.hold
 
 
 def test_a_command_under_way_may_have_been_carried_out(manager: ManagerThread) -> None:

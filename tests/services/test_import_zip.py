@@ -21,7 +21,14 @@ def refusal(path: Path, *, trust: bool = True) -> str:
     return line
 
 
+def zip_of(path: Path, *names: str) -> None:
+    with zipfile.ZipFile(path, "w") as made:
+        for name in names:
+            made.writestr(name, "hello")
+
+
 def test_a_zip_is_read_only_by_those_who_trust_it(tmp_path: Path) -> None:
+    zip_of(tmp_path / "model.zip", "data", "policy.pth")
     assert "give --trust" in refusal(tmp_path / "model.zip", trust=False)
 
 
@@ -32,9 +39,16 @@ def test_what_is_no_zip_is_refused_before_a_process_is_started(tmp_path: Path) -
     assert "is no stable-baselines3 zip" in refusal(tmp_path / "text.zip")
 
 
-def test_a_zip_without_a_model_is_refused_by_the_other_process(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "other.zip", "w") as other:
-        other.writestr("hello.txt", "hello")
+@pytest.mark.parametrize("trust", [True, False])
+def test_a_zip_without_a_model_is_called_what_it_is(tmp_path: Path, trust: bool) -> None:
+    zip_of(tmp_path / "weights.pt", "archive/data.pkl", "archive/data/0")
+    zip_of(tmp_path / "other.zip", "hello.txt")
+    assert "it is a PyTorch file; weights alone do not say" in refusal(tmp_path / "weights.pt", trust=trust)
+    assert "without a stable-baselines3 model (it holds hello.txt); " in refusal(tmp_path / "other.zip", trust=trust)
+
+
+def test_a_model_that_is_none_is_refused_by_the_other_process(tmp_path: Path) -> None:
+    zip_of(tmp_path / "other.zip", "data", "policy.pth")
     assert not refusal(tmp_path / "other.zip").startswith("import_zip: ")
 
 

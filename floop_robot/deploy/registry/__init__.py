@@ -1,9 +1,11 @@
 """Versions and their history; one writer."""
 
 from floop_robot.deploy.registry.database import RegistryFenced
-from floop_robot.deploy.registry.history import check_registry, read_history
+from floop_robot.deploy.registry.history import check_registry, read_audit, read_history
 from floop_robot.deploy.registry.records import (
+    BASELINE,
     FLEET,
+    PRODUCTION,
     AuditEntry,
     CandidateInfo,
     CandidateState,
@@ -16,13 +18,15 @@ from floop_robot.deploy.registry.records import (
     StoredReceipt,
     VersionInfo,
 )
-from floop_robot.deploy.registry.registry import BASELINE, LEARNED, PRODUCTION, Publication, Registry
+from floop_robot.deploy.registry.registry import LEARNED, Publication, Registry
+from floop_robot.deploy.registry.schema import SUBMITTED
 
 __all__ = [
     "BASELINE",
     "FLEET",
     "LEARNED",
     "PRODUCTION",
+    "SUBMITTED",
     "AuditEntry",
     "CandidateInfo",
     "CandidateState",
@@ -38,5 +42,6 @@ __all__ = [
     "StoredReceipt",
     "VersionInfo",
     "check_registry",
+    "read_audit",
     "read_history",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from typing import TypeVar
 from floop_robot.bundle.delivery import Receipt
 from floop_robot.deploy.registry.database import check_schema, decode, integer
 from floop_robot.deploy.registry.records import (
+    BASELINE,
+    PRODUCTION,
     AuditEntry,
     CandidateInfo,
     History,
@@ -28,6 +31,12 @@ def read_history(path: Path) -> History:
     """Everything in the registry at `path`, as of one moment; raises `StorageError`."""
     with _opened(path) as connection:
         return _read(connection)
+
+
+def read_audit(path: Path) -> tuple[AuditEntry, ...]:
+    """The audit in the registry at `path`, oldest first; raises `StorageError`."""
+    with _opened(path) as connection:
+        return _structs(connection, "SELECT info FROM audit ORDER BY id", AuditEntry)
 
 
 def check_registry(path: Path) -> None:
@@ -63,9 +72,8 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _read(connection: sqlite3.Connection) -> History:
-    def structs(query: str, kind: type[T]) -> tuple[T, ...]:
-        return tuple(decode(row[0], kind) for row in connection.execute(query))
-
+    structs = functools.partial(_structs, connection)
+    aliases = dict(connection.execute("SELECT name, version FROM aliases").fetchall())
     receipts = connection.execute("SELECT info, stamp_ns FROM receipts ORDER BY stamp_ns, rowid")
     return History(
         versions=structs("SELECT info FROM versions ORDER BY version", VersionInfo),
@@ -74,4 +82,10 @@ def _read(connection: sqlite3.Connection) -> History:
         episodes=structs("SELECT info FROM episodes ORDER BY rowid", LiveEpisode),
         confirmed=dict(connection.execute("SELECT sha256, stamp_ns FROM confirmations").fetchall()),
         audit=structs("SELECT info FROM audit ORDER BY id", AuditEntry),
+        production=aliases.get(PRODUCTION, 0),
+        baseline=aliases.get(BASELINE, 0),
     )
+
+
+def _structs(connection: sqlite3.Connection, query: str, kind: type[T]) -> tuple[T, ...]:
+    return tuple(decode(row[0], kind) for row in connection.execute(query))

@@ -12,6 +12,9 @@ from floop_robot.spec.ids import Ids
 from floop_robot.spec.records import ActMode, OutcomeCode, Source
 from floop_robot.spec.verdict import Verdict
 
+PRODUCTION = "production"
+BASELINE = "baseline"
+"""Names that versions have."""
 FLEET = "fleet"
 """The scope of all robots; any other scope is a robot's name."""
 
@@ -64,6 +67,10 @@ class VersionInfo(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     calibration: dict[str, Offset] = {}
     """What it subtracts from perceived object positions, by robot, m."""
+    decision: str = ""
+    """What the gate decided (`Decision`) before it was published; empty where the gate was not asked."""
+    reason: str = ""
+    """Why it was published, in words: the gate's reason, the monitor's, or that of the person who commanded it."""
 
 
 class CandidateState(enum.StrEnum):
@@ -102,16 +109,27 @@ class StoredReceipt(msgspec.Struct, frozen=True):
 
 
 class Directive(msgspec.Struct, frozen=True):
-    """What operators commanded for the fleet or one robot, or what a canary robot tries."""
+    """What operators commanded for the fleet or one robot, or what a canary robot tries.
+
+    Operators hold a scope or pin it, never both.
+    """
 
     scope: str
-    held: bool = False
+    hold: int = 0
+    """Version that it is held on: updates do not reach it, rollbacks do. 0: not held.
+
+    For the fleet: the one in production when it was held; production goes on without it."""
     pin: int = 0
-    """Version to stay on; 0 for none."""
+    """Version that it is pinned to: neither updates nor rollbacks reach it. 0: not pinned."""
     drained: bool = False
     """Finishes its episode and starts no other."""
     canary: bool = False
     """The pin is no operator's: this robot tries a candidate."""
+
+    @property
+    def fixed(self) -> int:
+        """The version that a robot stays on; 0 for one that follows the fleet."""
+        return self.pin or self.hold
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,3 +212,5 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     confirmed: dict[str, int]
     """Policies, by name, whose live success was confirmed, and when."""
     audit: tuple[AuditEntry, ...]
+    production: int = 0
+    baseline: int = 0

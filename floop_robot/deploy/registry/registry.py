@@ -11,9 +11,12 @@ from pathlib import Path
 import msgspec
 
 from floop_robot.bundle import Bundle
+from floop_robot.bundle.delivery import RobotHost
 from floop_robot.deploy.registry.database import Database, decode, encode, integer
 from floop_robot.deploy.registry.records import (
+    BASELINE,
     FLEET,
+    PRODUCTION,
     AuditEntry,
     CandidateInfo,
     CandidateState,
@@ -28,8 +31,6 @@ from floop_robot.spec.verdict import Decision, Verdict
 
 LEARNED = (Origin.GATE, Origin.CANARY)
 """Why versions of the learner are published."""
-PRODUCTION = "production"
-BASELINE = "baseline"
 MAX_STORED_RESULTS = 1000
 """Stored results of commands: a client repeats a command within seconds."""
 
@@ -99,10 +100,11 @@ class Registry:
                 self._settle(connection, CandidateState.PUBLISHED, version)
             if publication.pins or publication.scope != FLEET:
                 pinned = msgspec.structs.replace(
-                    self.directive(publication.scope), held=True, pin=version, canary=origin is Origin.CANARY
+                    self.directive(publication.scope), hold=0, pin=version, canary=origin is Origin.CANARY
                 )
                 self._set_directive(connection, pinned)
-            self._note(connection, publication.who, f"published ({origin})", now_ns, version, publication.detail)
+            alone = "" if publication.scope == FLEET else f" for {publication.scope}"
+            self._note(connection, publication.who, f"published ({origin}){alone}", now_ns, version, publication.detail)
         return info
 
     def _describe(
@@ -127,6 +129,8 @@ class Registry:
             gate_s=verdict.duration_s if verdict else 0.0,
             bytes=size,
             calibration=manifest.calibration,
+            decision=verdict.decision if verdict else "",
+            reason=publication.detail,
         )
 
     def _learned_from(self, origin: Origin) -> int:
@@ -247,11 +251,21 @@ class Registry:
         """Store a directive."""
         with self._database.writing() as connection:
             self._set_directive(connection, directive)
-            self._note(connection, who, what, now_ns, directive.pin, why)
+            self._note(connection, who, what, now_ns, directive.fixed, why)
 
     def target(self, robot: str) -> int:
-        """The version that `robot` shall act on: its own pin, else production."""
-        return self.directive(robot).pin or self.alias(PRODUCTION)
+        """The version that `robot` shall act on: the one that it is pinned to or held on, else production."""
+        return self.directive(robot).fixed or self.alias(PRODUCTION)
+
+    def robot_hosts(self) -> dict[str, RobotHost]:
+        """The host that has each robot's name."""
+        rows = self._database.rows("SELECT robot, info FROM robot_hosts")
+        return {str(robot): decode(info, RobotHost) for robot, info in rows}
+
+    def set_robot_host(self, robot: str, host: RobotHost) -> None:
+        """Store which host has a robot's name."""
+        with self._database.writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO robot_hosts VALUES (?, ?)", (robot, encode(host)))
 
     def note(self, who: str, what: str, now_ns: int, version: int = 0, detail: str = "") -> None:
         """Write into the audit."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from floop_robot.durable.framing import pack
 
-SCHEMA_VERSION = 2
-"""Rises when tables or stored structs change; 1 had other names for fields of episodes."""
+SCHEMA_VERSION = 3
+"""Rises when tables or stored structs change. 1 had other names for fields of episodes; 2 took a hold for a pin."""
 
 SUBMITTED = "submitted candidate"
 """Written into the audit for each one."""
@@ -20,6 +20,7 @@ CREATE TABLE IF NOT EXISTS labels (
     PRIMARY KEY (robot, boot_id, seq)
 ) STRICT;
 CREATE INDEX IF NOT EXISTS labels_by_episode ON labels (robot, episode_boot_id, episode);
+CREATE TABLE IF NOT EXISTS robot_hosts (robot TEXT PRIMARY KEY, info BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS shown (version INTEGER PRIMARY KEY, episodes INTEGER NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS audited_actions ON audit (id) WHERE {IS_ACTION};
 """

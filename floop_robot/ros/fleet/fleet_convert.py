@@ -52,7 +52,8 @@ def robot_to_msg(robot: RobotStatus) -> msg.RobotStatus:
     """A robot as the fleet manager knows it."""
     directive = robot.directive
     drained = robot.drained or directive.drained
-    return to_message(msg.RobotStatus, robot, held=directive.held, pin=directive.pin, drained=drained)
+    pin = 0 if directive.canary else directive.pin
+    return to_message(msg.RobotStatus, robot, held=directive.hold > 0, pin=pin, drained=drained)
 
 
 def fleet_to_msg(status: FleetStatus) -> msg.FleetState:
@@ -64,7 +65,7 @@ def fleet_to_msg(status: FleetStatus) -> msg.FleetState:
         production_version=status.production,
         baseline_version=status.baseline,
         confirmed_versions=list(status.confirmed),
-        held=status.fleet.held,
+        held=status.fleet.hold > 0,
         pin=status.fleet.pin,
         watch=_monitor_to_msg(status.watch, status.watched_s),
         canary=_monitor_to_msg(status.canary, 0.0),

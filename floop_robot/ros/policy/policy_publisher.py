@@ -88,6 +88,7 @@ def status_to_msg(session: PolicySession) -> msg.PolicyStatus:
         reward_id=session.ids.reward,
         acting_since=_ros_time(first_s),
         manager_linked=updater.is_linked,
+        name_refused=updater.name_refused,
         detail=newest.detail if newest else "",
     )
 

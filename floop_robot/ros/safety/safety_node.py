@@ -12,6 +12,7 @@ from functools import partial
 from floop_interfaces import msg
 from floop_robot.robot.estop_socket import EstopServer
 from floop_robot.robot.following_error import FollowingErrorSettings
+from floop_robot.robot.host_identity import host_identity
 from floop_robot.robot.ipc import Link, link_folder, sole_server
 from floop_robot.robot.rate_loop import use_realtime_priority
 from floop_robot.robot.safety_loop import SafetyLink
@@ -22,6 +23,7 @@ from floop_robot.ros.node import topics
 from floop_robot.ros.node.diagnostics import DiagnosticsPublisher
 from floop_robot.ros.node.io import CdrSubscriber
 from floop_robot.ros.node.main import RosProcess, run
+from floop_robot.ros.node.name_guard import NameGuard
 from floop_robot.ros.node.node_parameters import SAFETY_PARAMETERS, SIMULATED, declare_parameters
 from floop_robot.ros.node.qos import COMMAND
 from floop_robot.ros.node.robot_parameters import DRIVER, SAFETY_PHASE, phase_s, robot_arguments
@@ -72,8 +74,10 @@ def serve(ros: RosProcess) -> None:
             robot,
             process.diagnostics,
         )
+        guard = NameGuard(node, robot, host_identity(folder), ros.stop.set)
         with process, ros.spinning(node), closing(services), closing(EstopServer(folder, estop)):
             process.run(ros.stop)
+        guard.check()
         del services, health  # the node held them, too
 
 

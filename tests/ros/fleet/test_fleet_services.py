@@ -203,7 +203,7 @@ def test_what_the_fleet_manager_could_not_begin_in_time_is_never_done(
     with Hanging(rig.manager):
         answer = rig.call(srv.HoldUpdates, topics.HOLD_UPDATES, hold=True)
         assert answer.message == "not done: could not be begun within 0.5 s; call again later"
-    assert not rig.client.status().fleet.held
+    assert not rig.client.status().fleet.hold
 
 
 def test_a_fleet_manager_that_ends_says_so(rig: ServicesRig) -> None:

@@ -1,0 +1,29 @@
+"""Where a robot runs: tells two hosts with one robot name apart, also two copies of one disk image."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from pathlib import Path
+from typing import Final
+
+from floop_robot.bundle.delivery import RobotHost
+
+KERNEL_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+"""A number that the kernel draws at each boot. Files can be copied with their disk, this one not."""
+MAX_NAME: Final = 300
+
+
+def host_identity(folder: Path) -> RobotHost:
+    """The host that runs now, and a robot's folder on it; one process at a time has the folder (its spool is locked).
+
+    A restart of the robot changes nothing. A boot of the host, or another folder, makes it another one.
+    """
+    try:
+        boot = KERNEL_BOOT.read_text(encoding="ascii").strip()
+    except OSError:
+        boot = socket.gethostname()
+    found = folder.stat()
+    name = f"{socket.gethostname()}:{folder.resolve()}"
+    digest = hashlib.sha256(f"{boot} {found.st_dev} {found.st_ino}".encode()).hexdigest()
+    return RobotHost(id=digest[:32], name=name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…")

@@ -25,6 +25,7 @@ from floop_robot.deploy.stop_messages import (
 from floop_robot.robot.estop_socket import ReadEstop, ask_robot
 from floop_robot.robot.messages import ResetCommand
 from floop_robot.spec.errors import CallRefused, FloopError, UnknownName
+from floop_robot.spec.local_time import local_time
 
 ANSWER_S: Final = 1.5
 """A fleet manager that runs answers within this time."""

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import structs
 
 from floop_robot.durable.files import read_regular, replace_file
+from floop_robot.robot.host_identity import kernel_boot_id
 from floop_robot.robot.messages import EstopState, ResetCommand, StartCommand, StopCommand
 from floop_robot.spec.errors import StorageError
 
@@ -63,7 +64,7 @@ class EstopLatch:
     def __init__(self, path: Path | None = None, *, is_real: bool = False, boot_id: str | None = None) -> None:
         """`boot_id`: names this run of the kernel; read from the kernel by default."""
         self._path, self._is_real = path, is_real
-        self._boot_id = _read_boot_id() if boot_id is None else boot_id
+        self._boot_id = kernel_boot_id() if boot_id is None else boot_id
         self._record = self._saved = _Record(
             latched=False, start_required=False, stop_id="", request_ids=(), who="", why="", since_ns=0, boot_id=""
         )
@@ -237,13 +238,6 @@ def _exists(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _read_boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
 
 
 def _new_id() -> str:

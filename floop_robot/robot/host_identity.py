@@ -14,16 +14,20 @@ KERNEL_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 MAX_NAME: Final = 300
 
 
+def kernel_boot_id() -> str:
+    """The number of the kernel's boot; empty where there is none."""
+    try:
+        return KERNEL_BOOT.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
 def host_identity(folder: Path) -> RobotHost:
     """The host that runs now, and a robot's folder on it; one process at a time has the folder (its spool is locked).
 
     A restart of the robot changes nothing. A boot of the host, or another folder, makes it another one.
     """
-    try:
-        boot = KERNEL_BOOT.read_text(encoding="ascii").strip()
-    except OSError:
-        boot = socket.gethostname()
-    found = folder.stat()
+    boot, found = kernel_boot_id() or socket.gethostname(), folder.stat()
     name = f"{socket.gethostname()}:{folder.resolve()}"
     digest = hashlib.sha256(f"{boot} {found.st_dev} {found.st_ino}".encode()).hexdigest()
     return RobotHost(id=digest[:32], name=name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Literal
 
 import msgspec
@@ -20,6 +22,12 @@ Controller = Literal["joint_trajectory", "forward_position"]
 ForwardCommandController (and its like) on positions."""
 FOLLOWING_ERROR_RAD: Final = 0.05
 FOLLOWING_ERROR_S: Final = 1.0
+GripperController = Literal["joint_trajectory", "forward_position", "gripper_command", "parallel_gripper_command"]
+"""A controller as of an arm, or an action of `control_msgs`."""
+GRIPPER_ACTIONS: Final[Mapping[str, str]] = MappingProxyType(
+    {"gripper_command": "GripperCommand", "parallel_gripper_command": "ParallelGripperCommand"}
+)
+"""Kind of controller → its action of `control_msgs`."""
 
 
 class GripperJoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,14 +41,17 @@ class GripperJoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Position of each at the gripper's full width."""
     joint_states_topic: str = ""
     """Where they are published; empty: with the arm's."""
-    controller: Controller = "forward_position"
+    controller: GripperController = "forward_position"
+    """What moves it. The last two are actions of `control_msgs`: vendors' own gripper drivers offer them."""
     command_topic: str = ""
     """Topic of the gripper's controller; empty: it listens to `gripper_command`."""
+    action: str = ""
+    """Name of its action, for the last two, e.g. `robotiq_gripper_controller/gripper_cmd`."""
     reports_effort: bool = False
     """Whether the driver measures the joint's effort. Many grippers report 0 always (Franka Hand, Robotiq 2F-85), and a
     grasp that waits for a force would never succeed. So it counts only where a person says that it is measured."""
     force_n_per_effort: float = 1.0
-    """Force of the fingers per unit of joint effort, where `reports_effort` is true."""
+    """Force of the fingers per unit of joint effort, as it is measured (`reports_effort`) and sent with an action."""
 
     def width_m(self, positions: list[float], max_width_m: float) -> float:
         """Distance between the pads when the joints are at `positions`."""

@@ -86,8 +86,21 @@ def _gripper(fields: Fields, model: RobotModel | None) -> None:
     for i, name in enumerate(fields.get("gripper.joint_names") or ()):
         if name in arm:
             fields.wrong(f"gripper.joint_names[{i}]", f"{name} is a joint of the arm; name the gripper's")
-    scale = fields.get("gripper.force_n_per_effort")
-    if scale not in (None, 1.0) and not fields.get("gripper.reports_effort"):
+    _gripper_controller(fields)
+
+
+def _gripper_controller(fields: Fields) -> None:
+    """An action has a name, a topic has one; and only what is used may be stated."""
+    controller, action = fields.get("gripper.controller"), fields.get("gripper.action")
+    topic, scale = fields.get("gripper.command_topic"), fields.get("gripper.force_n_per_effort")
+    is_action = controller in ("gripper_command", "parallel_gripper_command")
+    if is_action and action == "":
+        fields.wrong("gripper.action", f"is missing; name the {controller} action of the gripper's driver")
+    if is_action and topic:
+        fields.wrong("gripper.command_topic", f"{topic} is not used with controller {controller}; leave it out")
+    if controller is not None and not is_action and action:
+        fields.wrong("gripper.action", f"{action} is not used with controller {controller}; leave it out")
+    if scale not in (None, 1.0) and not is_action and not fields.get("gripper.reports_effort"):
         fields.wrong(
             "gripper.force_n_per_effort",
             f"{scale:g} scales an effort that counts only with `reports_effort: true`; add that, or leave this out",

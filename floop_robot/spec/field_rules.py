@@ -49,10 +49,10 @@ def is_name(text: str) -> bool:
 
 
 def check_topics(fields: Fields) -> None:
-    """Every field whose name ends with `_topic` is a ROS topic name; one that may be left out may be empty."""
+    """Every field whose name ends with `topic` or `action` is a ROS name; one that may be left out may be empty."""
     for path in fields.paths():
         topic = fields.get(path)
-        if path.endswith("_topic") and isinstance(topic, str) and topic:
+        if path.endswith(("topic", "action")) and isinstance(topic, str) and topic:
             check_topic(fields, path, topic)
 
 

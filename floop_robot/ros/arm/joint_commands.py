@@ -5,6 +5,7 @@ Safety publishes commands, and our own simulated driver reads them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from rclpy.node import Node
@@ -14,12 +15,13 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from floop_interfaces import msg
 from floop_robot.robot.messages import JointCommand, Joints, JointTarget
 from floop_robot.ros.arm.convert import target_to_cdr
+from floop_robot.ros.arm.gripper_action import GripperAction
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.cdr import CdrLayout, CdrMessage
 from floop_robot.ros.node.io import CdrPublisher, CdrSubscriber
 from floop_robot.ros.node.qos import COMMAND, LATEST
 from floop_robot.ros.node.stamps import now_numbers
-from floop_robot.spec.driver_config import Controller, DriverConfig
+from floop_robot.spec.driver_config import GRIPPER_ACTIONS, Controller, DriverConfig, GripperJoint
 from floop_robot.spec.robot_model import RobotModel
 
 REPEAT_TICKS: Final = 10
@@ -69,11 +71,7 @@ class JointCommandPublisher:
         self._velocities, self._gripper = driver.point_velocities, driver.gripper
         self._max_width_m = model.gripper.max_width_m
         self._arm = ControllerPublisher(node, driver.controller, driver.command_topic, driver.names(model), reach_s)
-        self._gripper_joints: ControllerPublisher | None = None
-        if driver.gripper and driver.gripper.command_topic:
-            self._gripper_joints = ControllerPublisher(
-                node, driver.gripper.controller, driver.gripper.command_topic, driver.gripper.joint_names, reach_s
-            )
+        self._gripper_joints = _gripper_sender(node, driver.gripper, reach_s) if driver.gripper else None
         self._gripper_topic = CdrPublisher(node, msg.GripperCommand, topics.GRIPPER_COMMAND, COMMAND)
         self._last_grip = (-1.0, -1.0)
         self._repeat = 0
@@ -89,8 +87,19 @@ class JointCommandPublisher:
         numbers = (*now_numbers(), *wanted, 0.0)  # at the speed that the driver likes
         self._gripper_topic.send(self._gripper_topic.writer.write((), msg.GripperCommand, numbers))
         if self._gripper_joints is not None and self._gripper is not None:
-            position = self._gripper.position(wanted[0], self._max_width_m)
-            self._gripper_joints.send((position,) * len(self._gripper.joint_names))
+            self._gripper_joints(self._gripper.position(wanted[0], self._max_width_m), wanted[1])
+
+
+def _gripper_sender(node: Node, gripper: GripperJoint, reach_s: float) -> Callable[[float, float], None] | None:
+    """Takes the position of each joint, and the largest force (N); None for a gripper with only `gripper_command`."""
+    if gripper.controller in GRIPPER_ACTIONS:
+        return GripperAction(node, gripper).send
+    if not gripper.command_topic:
+        return None
+    is_trajectory, count = gripper.controller == "joint_trajectory", len(gripper.joint_names)
+    kind: Controller = "joint_trajectory" if is_trajectory else "forward_position"
+    publisher = ControllerPublisher(node, kind, gripper.command_topic, gripper.joint_names, reach_s)
+    return lambda position, _: publisher.send((position,) * count)
 
 
 class JointCommandSubscriber:

@@ -89,8 +89,8 @@ def ur5e(tmp_path: Path) -> Folder:
 def test_every_wrong_copy_of_a_robot_is_refused_by_the_field_s_name(arm: str, tmp_path: Path) -> None:
     folder = Folder(tmp_path, arm)
     assert not folder.faults(folder.right), "the control"
-    copies = list(wrong_copies(folder.right, RobotModel))
-    assert len(copies) > 200
+    copies = list(wrong_copies(folder.right, RobotModel))[ARMS.index(arm) :: len(ARMS)]  # 20 s for all of all arms
+    assert len(copies) > 40
     silent = [(c.fault, c.field, found) for c in copies if c.field not in whole(found := folder.faults(c.data))]
     assert not silent, silent[:5]
     assert not folder.faults(folder.right)

@@ -188,7 +188,7 @@ def test_limits_beyond_the_urdf_need_a_reason(ur5e: Folder) -> None:
         ("name: a\nname: b\n", "line 2, column 1 is not valid YAML: name is there twice"),
         ("1: 2", "key: expected str"),
         ("when: 2026-13-45", "is not valid YAML"),
-        ("a: " + "[" * 3000, "is not valid YAML"),
+        ("a: " + "[" * 400, "is not valid YAML"),
     ],
 )
 def test_what_is_no_description_is_one_line(ur5e: Folder, text: str, says: str) -> None:

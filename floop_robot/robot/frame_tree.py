@@ -77,10 +77,20 @@ class _Link:
 class FrameTree:
     """Not for several threads at once."""
 
-    def __init__(self, base_link: str, prefix: str = "", frames: Mapping[str, FixedFrame] | None = None) -> None:
-        """`prefix`: what TF has before the robot's own frames. `frames`: those of the driver description."""
+    def __init__(
+        self,
+        base_link: str,
+        prefix: str = "",
+        frames: Mapping[str, FixedFrame] | None = None,
+        also: str = "",
+    ) -> None:
+        """`prefix`: what TF has before the robot's own frames. `frames`: those of the driver description.
+
+        `also`: another name of the base link, which TF doesn't use.
+        """
         self._base, self._prefix = base_link, prefix
-        self._table = _resolved(base_link, {bare_name(name): frame for name, frame in (frames or {}).items()})
+        bases = (base_link, also or base_link)
+        self._table = _resolved(bases, {bare_name(name): frame for name, frame in (frames or {}).items()})
         self._links: dict[str, _Link] = {}
         self._contested: dict[str, str] = {}
         self.left_out = 0
@@ -165,13 +175,13 @@ class FrameTree:
         return f"; TF has {near[0]!r}" + (": see frame_prefix in the driver file" if own else "")
 
 
-def _resolved(base_link: str, frames: Mapping[str, FixedFrame]) -> dict[str, Transform]:
-    """Where the frames of a checked table are in the base frame, and the base itself."""
-    found = {base_link: Transform()}
+def _resolved(bases: tuple[str, ...], frames: Mapping[str, FixedFrame]) -> dict[str, Transform]:
+    """Where the frames of a checked table are in the base frame, and the base itself by each of its names."""
+    found = dict.fromkeys(bases, Transform())
     waiting = dict(frames)
     while waiting:  # each round resolves one at least, since no parents go round in a circle
         for name, frame in list(waiting.items()):
-            parent = found.get(bare_name(frame.parent) or base_link)
+            parent = found.get(bare_name(frame.parent) or bases[0])
             if parent is not None:
                 found[name] = parent @ from_rpy(frame.xyz_m, frame.rpy_rad)
                 del waiting[name]

@@ -96,6 +96,8 @@ class DriverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Frames of perception that don't move. Others come from TF, where `tf2_msgs` is installed."""
     assumed_frame: str = ""
     """The frame of poses whose `frame_id` is empty; left out, such poses are refused."""
+    base_link: str = ""
+    """The driver's name of the arm's base link in TF; empty: it is the model's."""
     frame_prefix: str = "{robot}/"
     """What stands before the links' names in TF, as `frame_prefix` of robot_state_publisher. `{robot}` is the name in
     the fleet."""
@@ -130,7 +132,7 @@ class DriverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def base_frame(self, model: RobotModel, robot: str) -> str:
         """Name of a robot's base link in TF: the frame of all poses that floop publishes."""
-        return self.link_prefix(robot) + model.base_link
+        return self.link_prefix(robot) + (self.base_link or model.base_link)
 
 
 def drivers_dir() -> Path:

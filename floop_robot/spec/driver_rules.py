@@ -22,7 +22,7 @@ def check_driver(fields: Fields, model: RobotModel | None) -> None:
     for path in ("command_topic", "joint_states_topic"):
         if fields.get(path) == "":
             fields.wrong(path, "is empty; name the topic")
-    check_frames(fields, model.base_link if model else None)
+    check_frames(fields, model)
     _one_publisher(fields)
     if fields.get("hardware_stop_inverted") and not fields.get("hardware_stop_topic"):
         fields.wrong("hardware_stop_inverted", "inverts a topic that is not named; set hardware_stop_topic")

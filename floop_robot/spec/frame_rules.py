@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from floop_robot.spec.faults import Fields
 from floop_robot.spec.field_rules import check_topic, is_name
 from floop_robot.spec.frame_config import MAX_FRAMES, ROBOT_PLACEHOLDER, bare_name
 
+if TYPE_CHECKING:
+    from floop_robot.spec.robot_model import RobotModel
 
-def check_frames(fields: Fields, base_link: str | None) -> None:
-    """Add to `fields` what is wrong with `frames`, `assumed_frame`, `frame_prefix` and `detections`.
 
-    Without `base_link`, parents are not looked at that may be it.
+def check_frames(fields: Fields, model: RobotModel | None) -> None:
+    """Add to `fields` what is wrong with frames, their names, and `detections`.
+
+    Without the arm `model`, parents are not looked at that may be its base link.
     """
-    _table(fields, base_link)
-    assumed, prefix = fields.get("assumed_frame"), fields.get("frame_prefix")
-    if assumed and not is_name(assumed):
-        fields.wrong("assumed_frame", f"{assumed!r} is no name; write the frame's name, without spaces")
+    own = fields.get("base_link") or ""
+    _table(fields, tuple(filter(None, (own, model.base_link))) if model else ())
+    for path in ("assumed_frame", "base_link"):
+        if (name := fields.get(path)) and (not is_name(name) or (path == "base_link" and name.startswith("/"))):
+            fields.wrong(path, f"{name!r} is no name; write the frame's name, without spaces and leading slash")
+    prefix = fields.get("frame_prefix")
     rest = (prefix or "").replace(ROBOT_PLACEHOLDER, "x")
     if rest and (not is_name(rest) or rest.startswith("/") or "{" in rest or "}" in rest):
         fields.wrong(
@@ -29,7 +36,8 @@ def check_frames(fields: Fields, base_link: str | None) -> None:
         check_topic(fields, "detections.topic", topic)
 
 
-def _table(fields: Fields, base_link: str | None) -> None:
+def _table(fields: Fields, base_links: tuple[str, ...]) -> None:
+    """`base_links`: names of the arm's base link; none where the arm is not known."""
     table = fields.raw.get("frames") if isinstance(fields.raw, dict) else None
     if not isinstance(table, dict):
         return
@@ -44,14 +52,14 @@ def _table(fields: Fields, base_link: str | None) -> None:
             fields.wrong(field, f"{name!r} is no name; write the frame's name, without spaces")
         elif bare in map(bare_name, names[:i]):
             fields.wrong(field, f"{bare} is there twice, once with a leading slash; leave one out")
-        elif bare == base_link:
+        elif bare in base_links:
             fields.wrong(field, f"{bare} is the arm's base link itself; leave it out")
         elif _leads_back(bare, parents):
             fields.wrong(f"{field}.parent", f"{parents[bare]!r} leads back to {bare}; one of them needs another parent")
-        elif base_link is not None and parents[bare] not in {"", base_link, *parents}:
+        elif base_links and parents[bare] not in {"", *base_links, *parents}:
             fields.wrong(
                 f"{field}.parent",
-                f"{parents[bare]!r} is neither {base_link} nor in frames; add it there. A camera that moves needs TF",
+                f"{parents[bare]!r} is neither {base_links[0]} nor in frames; add it, or use TF if it moves",
             )
 
 

@@ -23,10 +23,12 @@ def tree() -> FrameTree:
         "/mast": FixedFrame(xyz_m=(1.0, 0.0, 0.0), rpy_rad=(0.0, 0.0, 1.5707963267948966)),
         "vendor_base": FixedFrame(parent="/base_link"),
     }
-    return FrameTree("base_link", "robot_1/", frames)
+    return FrameTree("base_link", "robot_1/", frames, also="panda_link0")
 
 
-@pytest.mark.parametrize("name", ["base_link", "/base_link", "robot_1/base_link", "/robot_1/base_link", "vendor_base"])
+@pytest.mark.parametrize(
+    "name", ["base_link", "/base_link", "robot_1/base_link", "/robot_1/base_link", "vendor_base", "panda_link0"]
+)
 def test_the_base_is_known_by_each_of_its_names(tree: FrameTree, name: str) -> None:
     assert tree.from_table(name) == Transform()
 

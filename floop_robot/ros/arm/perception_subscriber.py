@@ -57,7 +57,8 @@ class PerceptionSubscriber:
         """Raises `ConfigError` where a message type that the driver description asks for is not installed."""
         self._timeout_s, assumed = driver.perception_timeout_s, driver.assumed_object
         self.refusals = RefusalLog(node.get_logger().warning)
-        tree = FrameTree(model.base_link, driver.link_prefix(robot), driver.frames)
+        base_link = driver.base_link or model.base_link
+        tree = FrameTree(base_link, driver.link_prefix(robot), driver.frames, also=model.base_link)
         self._locator = PoseLocator(tree, driver.assumed_frame, tf_reader(node, tree), time.monotonic)
         self._objects = self._subscribe(node, msg.PerceivedObject, topics.PERCEIVED_OBJECT, _object_sighting)
         self._poses = self._subscribe(node, PoseStamped, topics.OBJECT_POSE, _pose_sighting)

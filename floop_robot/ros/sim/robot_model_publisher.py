@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
+from geometry_msgs.msg import Quaternion, TransformStamped, Vector3
+from geometry_msgs.msg import Transform as TransformMessage
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 
 from floop_robot.robot.link_frames import LinkFrame, LinkFrames
 from floop_robot.robot.messages import RobotState
+from floop_robot.robot.transform import Transform
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.optional_messages import find_message
 from floop_robot.ros.node.qos import LATCHED
 from floop_robot.ros.node.stamps import header
+from floop_robot.spec.driver_config import DriverConfig
 from floop_robot.spec.robot_model import RobotModel
 
 TF_PERIOD_NS: Final = 50_000_000
@@ -31,9 +34,9 @@ _STATIC_QOS: Final = QoSProfile(
 class RobotModelPublisher:
     """For one robot. `send` is for the loop that has its states."""
 
-    def __init__(self, node: Node, model: RobotModel, prefix: str) -> None:
-        """`prefix` stands before each link's name in TF. Raises `ConfigError` for a URDF that can't be read."""
-        self._links, self._prefix = LinkFrames(model.urdf_path), prefix
+    def __init__(self, node: Node, model: RobotModel, driver: DriverConfig, robot: str) -> None:
+        """Raises `ConfigError` for a URDF that can't be read."""
+        self._links, self._prefix = LinkFrames(model.urdf_path), driver.link_prefix(robot)
         self._joint_names, self._finger_names = model.joint_names, model.gripper.joint_names
         self._next_ns = 0
         self._description = node.create_publisher(String, topics.ROBOT_DESCRIPTION, LATCHED)
@@ -43,7 +46,10 @@ class RobotModelPublisher:
         self._moving = node.create_publisher(kind, topics.TF, _TF_QOS) if kind else None
         self._static = node.create_publisher(kind, topics.TF_STATIC, _STATIC_QOS) if kind else None
         if self._static is not None and self._kind is not None:
-            self._static.publish(self._kind(transforms=[self._message(each, None) for each in self._links.fixed]))
+            fixed = list(self._links.fixed)
+            if driver.base_link not in ("", model.base_link):  # the driver's own name of the same link
+                fixed.append(LinkFrame(driver.base_link, model.base_link, Transform()))
+            self._static.publish(self._kind(transforms=[self._message(each, None) for each in fixed]))
 
     def send(self, state: RobotState) -> None:
         """Publish TF, while somebody listens and at most at 20 Hz."""
@@ -63,5 +69,5 @@ class RobotModelPublisher:
         return TransformStamped(
             header=header(self._prefix + frame.parent, stamp_ns),
             child_frame_id=self._prefix + frame.link,
-            transform=Transform(translation=Vector3(x=x, y=y, z=z), rotation=Quaternion(x=a, y=b, z=c, w=d)),
+            transform=TransformMessage(translation=Vector3(x=x, y=y, z=z), rotation=Quaternion(x=a, y=b, z=c, w=d)),
         )

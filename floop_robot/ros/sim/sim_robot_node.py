@@ -36,9 +36,7 @@ def serve(ros: RosProcess) -> None:
     driver = load_driver(parameters.get(DRIVER), model)
     phase = phase_s(arguments, DRIVER_PHASE)
     frames = FrameSchedule(rate_hz, get_task(config.task).spec.policy_rate_hz, phase)
-    shown = (
-        RobotModelPublisher(node, model, driver.link_prefix(arguments.robot)) if parameters.get(PUBLISH_TF) else None
-    )
+    shown = RobotModelPublisher(node, model, driver, arguments.robot) if parameters.get(PUBLISH_TF) else None
     states = StatePublisher(node, model, driver, arguments.robot, parameters.get(PUBLISH_CLOCK), frames, shown)
     topics = SimTopics(node, model, driver, rate_hz, states)
     raise_priority(NICE)

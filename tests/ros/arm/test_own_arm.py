@@ -153,8 +153,7 @@ def test_a_pose_in_an_unknown_frame_is_named_and_the_arm_waits(tmp_path: Path, d
     try:
         wait_for(lambda: arm.states and "left_camera" in arm.states[-1].detail, 30.0, "the frame's name")
         assert (
-            "object_pose is refused: the frame 'left_camera' is neither robot_1/panda_link0 nor"
-            in arm.states[-1].detail
+            "object_pose is refused: the frame 'left_camera' is neither robot_1/left_base nor" in arm.states[-1].detail
         )
         wait_for(lambda: arm.phases and "left_camera" in arm.phases[-1].detail, 30.0, "the cell's reason")
         assert {state.phase for state in arm.states} <= {

@@ -133,7 +133,7 @@ def test_the_best_detection_is_the_object_under_its_own_name(peer: Peer) -> None
 
 
 def test_a_simulated_arm_publishes_its_links_with_its_prefix(peer: Peer) -> None:
-    shown = RobotModelPublisher(peer.node, MODEL, "robot_1/")
+    shown = RobotModelPublisher(peer.node, MODEL, DRIVER, "robot_1")
     tree = FrameTree(MODEL.base_link, "robot_1/")
     reader = TfSubscriber(peer.node, tree, TFMessage)
 

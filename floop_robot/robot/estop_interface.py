@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from typing import Final
 
-from floop_robot.robot.estop_latch import EstopLatch
+from floop_robot.robot.estop_latch import EstopLatch, Verdict
 from floop_robot.robot.messages import EstopAnswer, EstopCommand, EstopState, ResetCommand, StopCommand
 from floop_robot.robot.operators import OperatorTokens
 
@@ -24,9 +22,7 @@ RECENT_S: Final = 1.0
 MISSED: Final = f"not obeyed within {OBEY_TIMEOUT_S:g} s"
 NOT_ON_DISK: Final = "; its disk has not recorded that, so that a restart would not know of it"
 
-Verdict = tuple[bool, str]
-"""Whether a command was carried out, and a message."""
-_Queue = deque[tuple[EstopCommand, Future[Verdict]]]
+_Waiting = deque[tuple[EstopCommand, Future[Verdict]]]
 
 
 class EstopInterface:
@@ -34,32 +30,37 @@ class EstopInterface:
 
     def __init__(self, latch: EstopLatch, tokens: OperatorTokens | None = None) -> None:
         self.latch, self._tokens = latch, tokens or OperatorTokens(None)
-        self._stops, self._others = _Queue(), _Queue()
+        self._stops, self._others = _Waiting(), _Waiting()
         self._inputs: dict[str, tuple[bool, float]] = {}
         """By name: the last level, and when it was true last (steady clock)."""
-        self._checks = threading.BoundedSemaphore(MAX_WAITING)
 
     def submit(self, command: EstopCommand) -> Future[Verdict]:
-        """Hand a command to the servo thread, a reset after its token was checked; never waits."""
+        """Hand a command to the servo thread; never waits. Whoever submits a reset has checked its token."""
         verdict = Future[Verdict]()
-        if not isinstance(command, ResetCommand) or not self._tokens.needs_token:
-            self._check(command, verdict)
-        elif self._checks.acquire(blocking=False):  # the disk with the file of tokens may hang
-            threading.Thread(target=self._check, args=(command, verdict, True), name="token", daemon=True).start()
+        queue = self._stops if isinstance(command, StopCommand) else self._others
+        if len(queue) < MAX_WAITING:
+            queue.append((command, verdict))
         else:
             verdict.set_result((False, MISSED))
         return verdict
 
-    def _check(self, command: EstopCommand, verdict: Future[Verdict], releases: bool = False) -> None:
+    def call(self, command: EstopCommand) -> EstopAnswer:
+        """Carry out a command; waits for servo loop and disk, `OBEY_TIMEOUT_S` at most, and for the file of tokens.
+
+        A reset or a start that was not taken by then is void, a stop is not.
+        """
+        is_stop, deadline_s = isinstance(command, StopCommand), time.monotonic() + OBEY_TIMEOUT_S
         refusal = self._tokens.refusal(command.who, command.token) if isinstance(command, ResetCommand) else ""
-        if releases:
-            self._checks.release()
-        queue = self._stops if isinstance(command, StopCommand) else self._others
-        if not refusal and len(queue) < MAX_WAITING:
-            queue.append((command, verdict))
-        else:
-            with contextlib.suppress(InvalidStateError):  # given up meanwhile
-                verdict.set_result((False, refusal or MISSED))
+        if refusal:
+            return EstopAnswer(success=False, message=refusal, state=self.state())
+        verdict = self.submit(command)
+        while not (verdict.done() and self.latch.is_saved) and time.monotonic() < deadline_s:
+            time.sleep(POLL_S)
+        is_void = not is_stop and verdict.cancel()
+        done, message = verdict.result() if verdict.done() and not is_void else (False, MISSED)
+        if done and not self.latch.is_saved:
+            done, message = not is_stop, message + NOT_ON_DISK
+        return EstopAnswer(success=done, message=message, state=self.state())
 
     def carry_out(self, apply: Callable[[EstopCommand], Verdict], *, only_stops: bool = False) -> None:
         """Apply what waits, stops last: one that came together with a reset wins."""
@@ -89,21 +90,3 @@ class EstopInterface:
     def state(self) -> EstopState:
         """The latch as it is."""
         return self.latch.state(hardware_stop=bool(self.held()))
-
-    def answer(self, command: EstopCommand, verdict: Future[Verdict]) -> EstopAnswer:
-        """What became of a command, once it is decided or its time is up: then a reset is void, a stop is not."""
-        done, message = False, MISSED
-        if not isinstance(command, StopCommand):
-            verdict.cancel()
-        if verdict.done() and not verdict.cancelled():
-            done, message = verdict.result()
-        if done and not self.latch.is_saved:
-            done, message = not isinstance(command, StopCommand), message + NOT_ON_DISK
-        return EstopAnswer(success=done, message=message, state=self.state())
-
-    def call(self, command: EstopCommand) -> EstopAnswer:
-        """Carry out a command and wait for the disk, for at most `OBEY_TIMEOUT_S`."""
-        verdict, deadline_s = self.submit(command), time.monotonic() + OBEY_TIMEOUT_S
-        while not (verdict.done() and self.latch.is_saved) and time.monotonic() < deadline_s:
-            time.sleep(POLL_S)
-        return self.answer(command, verdict)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import structs
@@ -25,10 +25,12 @@ from floop_robot.spec.errors import StorageError
 NONCE_PERIOD_S: Final = 1.0
 NONCE_LIFETIME_S: Final = 20.0
 """How long a person may take from reading the state to the reset that names it."""
-MAX_REQUESTS: Final = 64
+MAX_REQUESTS: Final = 32
 """Stops of one latch whose `request_id` is remembered; an older one that is repeated counts as another stop."""
+MAX_ID: Final = 200
+"""Characters of a `request_id`; a longer one counts as none."""
 MAX_TEXT: Final = 500
-"""Characters of a name or reason that are kept; a longer `request_id` counts as none."""
+"""Characters of names and reasons that are kept."""
 MAX_FILE_BYTES: Final = 1 << 20
 RETRY_S: Final = 0.2
 """Pause after a failed write."""
@@ -38,20 +40,20 @@ ALREADY_RESET: Final = "already reset"
 OTHER_STOP: Final = "it was stopped again, or safety was started again: look at its state, and ask again"
 OLD_NONCE: Final = f"the nonce is of no state that it published in the last {NONCE_LIFETIME_S:g} s; read it, ask again"
 
+Verdict = tuple[bool, str]
+"""Whether a command was carried out, and a message."""
 
-class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the file holds, as JSON."""
+
+class _Record(EstopState, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the file holds, as JSON. What has no default must be there."""
 
     latched: bool
     start_required: bool
     stop_id: str
-    request_ids: tuple[str, ...]
-    """Of the stops since the last reset, the newest last; empty texts included."""
-    who: str
-    why: str
-    since_ns: int
     boot_id: str
     """Of the kernel under which this was written."""
+    request_ids: tuple[str, ...] = ()
+    """Of the stops since the last reset, as far as they had one."""
 
 
 class EstopLatch:
@@ -64,21 +66,23 @@ class EstopLatch:
     def __init__(self, path: Path | None = None, *, is_real: bool = False, boot_id: str | None = None) -> None:
         """`boot_id`: names this run of the kernel; read from the kernel by default."""
         self._path, self._is_real = path, is_real
+        self._record = _Record(latched=False, start_required=False, stop_id="", boot_id="")
         self._boot_id = kernel_boot_id() if boot_id is None else boot_id
-        self._record = self._saved = _Record(
-            latched=False, start_required=False, stop_id="", request_ids=(), who="", why="", since_ns=0, boot_id=""
-        )
         self._nonces: deque[tuple[str, float]] = deque(maxlen=int(NONCE_LIFETIME_S / NONCE_PERIOD_S) + 2)
         try:
             if path is not None and _exists(path):
-                found = msgspec.json.decode(read_regular(path, MAX_FILE_BYTES), type=_Record)
-                self._record = self._saved = found
-                if found.latched:
-                    self._record = structs.replace(found, stop_id=_new_id(), boot_id=self._boot_id)
-            if is_real and not self.is_set and (not self._boot_id or self._record.boot_id != self._boot_id):
+                self._record = msgspec.json.decode(read_regular(path, MAX_FILE_BYTES), type=_Record)
+            self._saved = self._record
+            if self.is_set:
+                self._change(stop_id=_new_id())
+            elif is_real and (not self._boot_id or self._record.boot_id != self._boot_id):
                 self.stop(StopCommand(who="safety", why="the computer was started: look at the arm before the reset"))
         except (StorageError, OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            self._saved = self._record
             self.stop(StopCommand(who="safety", why=f"the e-stop latch {path} cannot be read: {error}"))
+
+    def _change(self, **fields: Any) -> None:
+        self._record = structs.replace(self._record, boot_id=self._boot_id, **fields)
 
     @property
     def is_set(self) -> bool:
@@ -98,27 +102,25 @@ class EstopLatch:
         why = f": {self._record.why}" if self._record.why else ""
         return f"stopped by {self._record.who}{why}" if self.is_set else ""
 
-    def stop(self, command: StopCommand) -> bool:
-        """Stop; returns whether this is a new stop. Reasons are collected until the reset."""
-        request_id = _and("", command.request_id) if len(command.request_id) <= MAX_TEXT else ""
-        before = self._record
-        if before.latched and request_id and request_id in before.request_ids:
-            return False
-        ids, who, why = (before.request_ids, before.who, before.why) if before.latched else ((), "", "")
-        self._record = _Record(
-            latched=True,
-            start_required=False,
-            stop_id=_new_id(),
-            request_ids=(*ids, request_id)[-MAX_REQUESTS:],
-            who=_and(who, command.who or "unknown"),
-            why=_and(why, command.why),
-            since_ns=time.time_ns(),
-            boot_id=self._boot_id,
-        )
-        return True
+    def stop(self, command: StopCommand) -> Verdict:
+        """Stop. Reasons are collected until the reset."""
+        request_id = _text(command.request_id, MAX_ID) if len(command.request_id) <= MAX_ID else ""
+        ids, who, why = (self._record.request_ids, self._record.who, self._record.why) if self.is_set else ((), "", "")
+        if request_id not in ids:
+            self._change(
+                latched=True,
+                start_required=False,
+                stop_id=_new_id(),
+                request_id=request_id,
+                request_ids=(*ids, request_id)[-MAX_REQUESTS:] if request_id else ids,
+                who=_and(who, command.who or "unknown"),
+                why=_and(why, command.why),
+                since_ns=time.time_ns(),
+            )
+        return True, "stopped"
 
-    def reset(self, command: ResetCommand, now_s: float, held: str = "") -> tuple[bool, str]:
-        """Reset the stop that is named; returns whether it holds no longer, and a message.
+    def reset(self, command: ResetCommand, now_s: float, held: str = "") -> Verdict:
+        """Reset the stop that is named.
 
         `held`: a stop input that says stop at present; `now_s`: steady clock.
         """
@@ -132,21 +134,15 @@ class EstopLatch:
             return False, f"{held} still says stop"
         if not any(n == command.nonce and now_s - at_s <= NONCE_LIFETIME_S for n, at_s in self._nonces):
             return False, OLD_NONCE
-        self._record = structs.replace(
-            self._record,
-            latched=False,
-            start_required=self._is_real,
-            who=_and("", command.who),
-            why=_and("", command.why),
-            since_ns=time.time_ns(),
-        )
+        who, why = _and("", command.who), _and("", command.why)
+        self._change(latched=False, start_required=self._is_real, who=who, why=why, since_ns=time.time_ns())
         return True, "reset" + (", and stands until it is started" if self._is_real else "")
 
-    def start(self, command: StartCommand) -> tuple[bool, str]:
-        """Let an arm move after its reset; returns whether it may, and a message."""
+    def start(self, command: StartCommand) -> Verdict:
+        """Let an arm move after its reset."""
         if self.is_set or command.stop_id != self._record.stop_id:
-            return False, "it was stopped again: reset it first" if self.is_set else OTHER_STOP
-        self._record = structs.replace(self._record, start_required=False)
+            return False, OTHER_STOP
+        self._change(start_required=False)
         return True, "started"
 
     def renew_nonce(self, now_s: float) -> None:
@@ -154,29 +150,16 @@ class EstopLatch:
         if not self._nonces or now_s - self._nonces[-1][1] >= NONCE_PERIOD_S:
             self._nonces.append((_new_id(), now_s))
 
-    def state(self, hardware_stop: bool = False) -> EstopState:
+    def state(self, *, hardware_stop: bool = False) -> EstopState:
         """The latch as it is."""
-        record, nonces = self._record, self._nonces
-        return EstopState(
-            latched=record.latched,
-            on_disk=self._is_on_disk(record),
-            start_required=record.start_required,
-            hardware_stop=hardware_stop,
-            since_ns=record.since_ns,
-            who=record.who,
-            why=record.why,
-            stop_id=record.stop_id,
-            request_id=record.request_ids[-1] if record.request_ids else "",
-            nonce=nonces[-1][0] if nonces else "",
-        )
+        record, nonce = self._record, self._nonces[-1][0] if self._nonces else ""
+        on_disk = self._path is None or self._saved is record
+        return structs.replace(record, on_disk=on_disk, hardware_stop=hardware_stop, nonce=nonce)
 
     @property
     def is_saved(self) -> bool:
         """Whether the latch as it is now would outlive this process."""
-        return self._is_on_disk(self._record)
-
-    def _is_on_disk(self, record: _Record) -> bool:
-        return self._path is None or self._saved is record
+        return self._path is None or self._saved is self._record
 
     def save(self) -> None:
         """Write the latch to disk if it changed; raises OSError.
@@ -185,7 +168,7 @@ class EstopLatch:
         after a restart.
         """
         record = self._record
-        if self._path is None or self._is_on_disk(record):
+        if self._path is None or self._saved is record:
             return
         if record.latched:
             with contextlib.suppress(OSError):  # a full disk has room for an empty file, which stops the arm
@@ -244,7 +227,12 @@ def _new_id() -> str:
     return "n" + secrets.token_hex(8)  # a letter first: YAML on a command line reads 12e4 as a number
 
 
+def _text(text: str, length: int) -> str:
+    """What of a text can be stored."""
+    return text.encode(errors="replace").decode()[:length]
+
+
 def _and(before: str, text: str) -> str:
-    """Both texts, each once, as far as they can be stored."""
-    text = text.encode(errors="replace").decode()
-    return (before if text in ("", *before.split("; ")) else f"{before}; {text}" if before else text)[:MAX_TEXT]
+    """Both texts, each once."""
+    text = _text(text, MAX_TEXT)
+    return before if text in ("", *before.split("; ")) else _text(f"{before}; {text}" if before else text, MAX_TEXT)

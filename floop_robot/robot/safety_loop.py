@@ -13,8 +13,8 @@ from typing import Final, Protocol, TypeVar
 import msgspec
 
 from floop_robot.robot.controller import GRIP_FORCE_N
-from floop_robot.robot.estop_interface import EstopInterface, Verdict
-from floop_robot.robot.estop_latch import EstopLatch, EstopLatchWriter
+from floop_robot.robot.estop_interface import EstopInterface
+from floop_robot.robot.estop_latch import EstopLatch, EstopLatchWriter, Verdict
 from floop_robot.robot.following_error import FollowingError, FollowingErrorSettings
 from floop_robot.robot.limiter import LimitedCommand, SafetyLimiter, ticks_of
 from floop_robot.robot.messages import (
@@ -141,10 +141,9 @@ class SafetyCore:
         blocked, was_set = self.latch.blocks, self.latch.is_set
         match command:
             case StopCommand():
-                self.latch.stop(command)
                 if not was_set and self._is_synced and self._state is not None:
                     self._stopped_at_m = self._state.gripper_width_m
-                return True, "stopped"
+                return self.latch.stop(command)
             case ResetCommand():
                 verdict = self.latch.reset(command, now_s, held)
             case StartCommand():

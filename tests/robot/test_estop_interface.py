@@ -11,7 +11,7 @@ import pytest
 from floop_robot.robot import estop_interface
 from floop_robot.robot.estop_interface import MAX_WAITING, MISSED, RECENT_S, EstopInterface
 from floop_robot.robot.estop_latch import ALREADY_RESET, OTHER_STOP, EstopLatch
-from floop_robot.robot.messages import EstopCommand, ResetCommand
+from floop_robot.robot.messages import EstopAnswer, EstopCommand, ResetCommand
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.robot.safety_loop import SafetyCore
 from floop_robot.spec.robot_model import load_robot
@@ -52,6 +52,11 @@ def safety() -> HeldUp:
     return found
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estop_interface, "OBEY_TIMEOUT_S", 0.05)
+
+
 @pytest.mark.parametrize("order", ["stop first", "reset first"])
 def test_of_a_stop_and_a_reset_in_one_tick_the_stop_wins(safety: HeldUp, order: str) -> None:
     commands: list[EstopCommand] = [stop("bob"), safety.reset()]
@@ -64,19 +69,18 @@ def test_of_a_stop_and_a_reset_in_one_tick_the_stop_wins(safety: HeldUp, order: 
     assert all(verdict.result()[0] for verdict in verdicts)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_reset_whose_call_has_ended_is_void(safety: HeldUp) -> None:
-    reset = safety.reset()
-    verdict = safety.estop.submit(reset)
-    answer = safety.estop.answer(reset, verdict)  # nobody ticked in time
+    answer = safety.estop.call(safety.reset())  # nobody ticks in time
     assert (answer.success, answer.message, answer.state.latched) == (False, MISSED, True)
     safety.tick()
     assert safety.latch.is_set
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_stop_whose_call_has_ended_still_stops() -> None:
-    safety, command = HeldUp(), stop()
-    verdict = safety.estop.submit(command)
-    assert not safety.estop.answer(command, verdict).success
+    safety = HeldUp()
+    assert not safety.estop.call(stop()).success
     safety.tick()
     assert safety.latch.is_set
 
@@ -116,41 +120,48 @@ class HungTokens(OperatorTokens):
         return super().refusal(who, token)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_disk_that_hangs_delays_no_stop_and_its_reset_is_void(tmp_path: Path) -> None:
     tokens = HungTokens(Path(operators_file(tmp_path)))
     safety = HeldUp(tokens)
     safety.stop()
-    reset = safety.reset(token=TOKEN)
-    verdict = safety.estop.submit(reset)
+    reset, messages = safety.reset(token=TOKEN), list[str]()
+    thread = threading.Thread(target=lambda: messages.append(safety.estop.call(reset).message))
+    thread.start()
     safety.stop("bob")
     assert safety.latch.state().who == "ann; bob"
-    assert safety.estop.answer(reset, verdict).message == MISSED
+    began_s = time.monotonic()
+    wait_for(lambda: time.monotonic() - began_s > 2 * estop_interface.OBEY_TIMEOUT_S)
     tokens.go_on.set()
-    wait_for(lambda: not [t for t in threading.enumerate() if t.name == "token"])
+    thread.join(10.0)
     safety.tick()
-    assert safety.latch.is_set
+    assert messages == [MISSED] and safety.latch.is_set
     judged = safety.estop.submit(reset)
-    wait_for(lambda: safety.tick() or judged.done())
+    safety.tick()
     assert judged.result() == (False, OTHER_STOP)
-    refused = safety.estop.submit(safety.reset(token="guess"))
-    wait_for(refused.done)
-    assert "no valid operator token" in refused.result()[1]
+    assert "no valid operator token" in safety.estop.call(safety.reset(token="guess")).message
 
 
-def test_a_call_waits_for_servo_loop_and_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estop_interface, "OBEY_TIMEOUT_S", 0.1)
+@pytest.mark.usefixtures("impatient")
+def test_a_call_waits_for_servo_loop_and_disk(tmp_path: Path) -> None:
     latch = EstopLatch(tmp_path / "stopped")
     estop = EstopInterface(latch)
     answer = estop.call(stop())
     assert (answer.success, answer.message) == (False, MISSED)
-    core = SafetyCore(load_robot("panda"), 50.0, 12.5, 0.1, latch)
-    estop.carry_out(lambda command: core.apply_command(command, 0.0))
-    verdict = estop.submit(stop(request_id="a"))
-    estop.carry_out(lambda command: core.apply_command(command, 0.0))
-    answer = estop.answer(stop(request_id="a"), verdict)
+    core, answers = SafetyCore(load_robot("panda"), 50.0, 12.5, 0.1, latch), list[EstopAnswer]()
+
+    def call() -> EstopAnswer:
+        thread = threading.Thread(target=lambda: answers.append(estop.call(stop(request_id="a"))))
+        thread.start()
+        while thread.is_alive():
+            estop.carry_out(lambda command: core.apply_command(command, 0.0))
+            time.sleep(0.001)
+        return answers[-1]
+
+    answer = call()
     assert not answer.success and "a restart would not know of it" in answer.message and answer.state.latched
     latch.save()
-    assert estop.answer(stop(request_id="a"), verdict).success
+    assert call().success
 
 
 def test_an_input_is_a_level_whose_rising_edge_stops(safety: HeldUp) -> None:

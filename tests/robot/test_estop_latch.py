@@ -91,27 +91,33 @@ def test_a_reset_that_is_done_is_answered_so_again_until_the_next_stop() -> None
 
 def test_a_repeated_stop_changes_nothing() -> None:
     latch = latch_with_nonce()
-    assert latch.stop(stop(request_id="a"))
+    latch.stop(stop(request_id="a"))
     first = latch.state()
     assert first.request_id == "a"
-    assert latch.stop(stop("bob", request_id="b"))
+    latch.stop(stop("bob", request_id="b"))
     second = latch.state()
     assert second.stop_id != first.stop_id
     for again in ("a", "b"):
-        assert not latch.stop(stop(request_id=again))
+        assert latch.stop(stop(request_id=again)) == (True, "stopped")
         assert latch.state() == second
-    assert latch.stop(stop()) and latch.stop(stop())  # without an id each is a new one
-    assert latch.stop(stop(request_id="x" * 501)) and latch.stop(stop(request_id="x" * 501))  # too long to remember
+    for again in ("", "", "x" * 201, "x" * 201):  # without an id, or with one too long to remember, each is a new one
+        before = latch.state().stop_id
+        latch.stop(stop(request_id=again))
+        assert latch.state().stop_id != before
     assert latch.reset(reset_of(latch), 1.0)[0]
-    assert latch.stop(stop(request_id="a"))  # of a latch that is open
+    latch.stop(stop(request_id="a"))  # of a latch that is open
+    assert latch.is_set
 
 
 def test_the_requests_that_are_remembered_are_bounded() -> None:
     latch = latch_with_nonce()
     for i in range(10 * MAX_REQUESTS):
         latch.stop(stop(str(i), why="y" * 1000, request_id=str(i)))
-    assert not latch.stop(stop(request_id=str(9 * MAX_REQUESTS)))
-    assert latch.stop(stop(request_id="0"))
+    newest = latch.state().stop_id
+    latch.stop(stop(request_id=str(9 * MAX_REQUESTS)))
+    assert latch.state().stop_id == newest
+    latch.stop(stop(request_id="0"))
+    assert latch.state().stop_id != newest
     assert len(latch.reason) < 1100
 
 
@@ -178,7 +184,8 @@ def test_a_stop_and_a_reset_outlive_their_process(tmp_path: Path) -> None:
     found = again.state()
     assert (found.who, found.why, found.request_id) == ("ann", "smoke", "r")
     assert found.latched and found.stop_id != first.stop_id  # a start that finds a latch is a new stop
-    assert not again.stop(stop(request_id="r"))
+    again.stop(stop(request_id="r"))
+    assert again.state().stop_id == found.stop_id
     again.reset(reset_of(again), 1.0)
     again.save()
     third = EstopLatch(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
@@ -10,14 +10,17 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from floop_interfaces import srv
-from floop_robot.robot.estop_interface import OBEY_TIMEOUT_S, EstopInterface
+from floop_robot.robot.estop_interface import MAX_WAITING, EstopInterface
+from floop_robot.robot.estop_socket import ANSWER_TIMEOUT_S
 from floop_robot.robot.messages import EstopAnswer, EstopCommand, ResetCommand, StopCommand
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.async_condition import AsyncCondition
 from floop_robot.ros.node.qos import EVENTS, LATCHED, SENSOR
 from floop_robot.ros.node.service_calls import create_services
-from floop_robot.ros.safety.safety_publisher import SafetyPublisher, estop_to_msg
+from floop_robot.ros.safety.safety_publisher import estop_to_msg
 from floop_robot.spec.driver_config import DriverConfig
+
+NO_ANSWER: Final = f"not answered within {ANSWER_TIMEOUT_S:g} s: the process ends, or a disk hangs"
 
 
 class EstopServices:
@@ -26,12 +29,9 @@ class EstopServices:
     No call waits for another. What is decided is the servo thread's business.
     """
 
-    def __init__(
-        self, node: Node, robot: str, estop: EstopInterface, reports: SafetyPublisher, driver: DriverConfig
-    ) -> None:
+    def __init__(self, node: Node, robot: str, estop: EstopInterface, driver: DriverConfig) -> None:
         self._robot, self._estop, self._log = robot, estop, node.get_logger()
-        self._condition, self._open = AsyncCondition(node), 0
-        reports.listener = self._on_tick
+        self._condition = AsyncCondition(node)
         group = ReentrantCallbackGroup()
         table = (
             (srv.StopRobot, topics.STOP, self._stop),
@@ -52,10 +52,6 @@ class EstopServices:
     def close(self) -> None:
         """Answer those who wait; while the executor still goes on."""
         self._condition.close()
-
-    def _on_tick(self) -> None:
-        if self._open:
-            self._condition.notify()
 
     async def _stop(self, request: Any, response: Any) -> Any:
         return await self._serve(
@@ -81,10 +77,8 @@ class EstopServices:
         return response
 
     async def _carry_out(self, command: EstopCommand) -> EstopAnswer:
-        verdict, latch = self._estop.submit(command), self._estop.latch
-        self._open += 1
-        try:
-            await self._condition.wait_for(lambda: verdict.done() and latch.is_saved, OBEY_TIMEOUT_S)
-        finally:
-            self._open -= 1
-        return self._estop.answer(command, verdict)
+        """Carry it out in a thread of its own: what a hung disk holds up keeps nothing else waiting."""
+        answers = [EstopAnswer(success=False, message=NO_ANSWER, state=self._estop.state())]
+        if isinstance(command, StopCommand) or self._condition.running_threads < MAX_WAITING:
+            await self._condition.run_in_thread(lambda: answers.append(self._estop.call(command)), ANSWER_TIMEOUT_S)
+        return answers[-1]

@@ -68,7 +68,7 @@ def serve(ros: RosProcess) -> None:
             simulated=not is_real,
             following_error=None if driver.hardware_stop_topic else following,
         )
-        services = EstopServices(node, robot, estop, reports, driver)
+        services = EstopServices(node, robot, estop, driver)
         health = DiagnosticsPublisher(
             node,
             robot,

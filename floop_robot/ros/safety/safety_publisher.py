@@ -26,8 +26,6 @@ class SafetyPublisher:
         self._status = CdrPublisher(node, msg.SafetyStatus, topics.SAFETY_STATUS, SENSOR)
         self._publisher = node.create_publisher(msg.EstopState, topics.ESTOP_STATE, LATCHED)
         self._state = structs.replace(estop.state(), latched=False, start_required=False, nonce="")
-        self.listener: Callable[[], None] = lambda: None
-        """Called after every tick, in the servo loop's thread; must not wait."""
 
     def send(self, state: SafetyState, /) -> None:
         """Publish."""
@@ -37,7 +35,6 @@ class SafetyPublisher:
         if self._state != before:
             self._publisher.publish(estop_to_msg(self._state, self._robot))
             self._log_change(before, self._state)
-        self.listener()
 
     def _log_change(self, before: EstopState, now: EstopState) -> None:
         by = f"by {now.who}{': ' + now.why if now.why else ''}"

@@ -222,9 +222,8 @@ def test_whatever_becomes_of_the_file_means_stopped(tmp_path: Path) -> None:
     latch.save()
     stopped = path.read_bytes()
     for at in range(len(stopped)):
-        for bit in range(8):
-            path.write_bytes(stopped[:at] + bytes([stopped[at] ^ 1 << bit]) + stopped[at + 1 :])
-            assert EstopLatch(path).is_set
+        path.write_bytes(stopped[:at] + bytes([stopped[at] ^ 1 << at % 8]) + stopped[at + 1 :])
+        assert EstopLatch(path).is_set
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link to nothing", "below a file", "unreadable"])

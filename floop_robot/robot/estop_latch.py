@@ -102,22 +102,23 @@ class EstopLatch:
         why = f": {self._record.why}" if self._record.why else ""
         return f"stopped by {self._record.who}{why}" if self.is_set else ""
 
-    def stop(self, command: StopCommand) -> Verdict:
-        """Stop. Reasons are collected until the reset."""
+    def stop(self, command: StopCommand) -> bool:
+        """Stop; returns whether this is a new stop. Reasons are collected until the reset."""
         request_id = _text(command.request_id, MAX_ID) if len(command.request_id) <= MAX_ID else ""
         ids, who, why = (self._record.request_ids, self._record.who, self._record.why) if self.is_set else ((), "", "")
-        if request_id not in ids:
-            self._change(
-                latched=True,
-                start_required=False,
-                stop_id=_new_id(),
-                request_id=request_id,
-                request_ids=(*ids, request_id)[-MAX_REQUESTS:] if request_id else ids,
-                who=_and(who, command.who or "unknown"),
-                why=_and(why, command.why),
-                since_ns=time.time_ns(),
-            )
-        return True, "stopped"
+        if request_id in ids:
+            return False
+        self._change(
+            latched=True,
+            start_required=False,
+            stop_id=_new_id(),
+            request_id=request_id,
+            request_ids=(*ids, request_id)[-MAX_REQUESTS:] if request_id else ids,
+            who=_and(who, command.who or "unknown"),
+            why=_and(why, command.why),
+            since_ns=time.time_ns(),
+        )
+        return True
 
     def reset(self, command: ResetCommand, now_s: float, held: str = "") -> Verdict:
         """Reset the stop that is named.

@@ -143,7 +143,8 @@ class SafetyCore:
             case StopCommand():
                 if not was_set and self._is_synced and self._state is not None:
                     self._stopped_at_m = self._state.gripper_width_m
-                return self.latch.stop(command)
+                self.latch.stop(command)
+                return True, "stopped"
             case ResetCommand():
                 verdict = self.latch.reset(command, now_s, held)
             case StartCommand():

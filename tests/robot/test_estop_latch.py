@@ -98,7 +98,7 @@ def test_a_repeated_stop_changes_nothing() -> None:
     second = latch.state()
     assert second.stop_id != first.stop_id
     for again in ("a", "b"):
-        assert latch.stop(stop(request_id=again)) == (True, "stopped")
+        assert not latch.stop(stop(request_id=again))
         assert latch.state() == second
     for again in ("", "", "x" * 201, "x" * 201):  # without an id, or with one too long to remember, each is a new one
         before = latch.state().stop_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import msgspec
 import numpy as np
@@ -10,7 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from floop_robot.robot.messages import Cause, JointTarget, Phase, RobotState, SafetyMode
+from floop_robot.robot.estop_latch import EstopLatch
+from floop_robot.robot.messages import (
+    Cause,
+    EstopCommand,
+    JointTarget,
+    Phase,
+    RobotState,
+    SafetyMode,
+    StartCommand,
+    StopCommand,
+)
 from floop_robot.robot.safety_loop import SafetyCore
 from floop_robot.spec.robot_model import load_robot
 from tests.support.estop_commands import reset_of, stop
@@ -316,3 +327,54 @@ def test_a_late_reset_changes_nothing(safety: Clocked) -> None:
         command, report = safety.tick()
         assert report.mode is SafetyMode.ESTOP
         assert command.q_rad == HOME
+
+
+RANDOM_TICKS = 4_000
+"""32,000 were run once."""
+
+
+def test_a_real_arm_moves_only_while_it_is_reset_and_started() -> None:
+    """Stops, resets, starts, repeats and old ones of each, beside targets and silences; commands keep the limits."""
+    dice, safety = random.Random(0), Clocked()
+    latch = safety.core.latch = EstopLatch(is_real=True, boot_id="a")
+    may_move, old, moved, starts = False, list[EstopCommand](), 0, 0
+    pieces: list[list[tuple[float, ...]]] = [[]]
+    q = HOME
+    for seq in range(RANDOM_TICKS // 4):
+        stop_id = latch.state().stop_id
+        command: EstopCommand | None = None
+        match dice.choices(("target", "stop", "reset", "start", "old", "none"), (60, 3, 9, 9, 9, 10))[0]:
+            case "target":
+                goal = tuple(each + dice.gauss(0.0, 0.3) for each in HOME)
+                safety.core.take_target(target(seq, safety.now_s, goal))
+            case "stop":
+                command, may_move = stop(request_id=str(seq)), False
+            case "reset":
+                command = reset_of(latch)
+            case "start":
+                command = StartCommand(who="ann", stop_id=stop_id)
+                if not latch.is_set:
+                    may_move = True
+            case "old" if old:
+                command = dice.choice(old)
+                if isinstance(command, StopCommand):
+                    may_move = may_move and command.request_id in latch._record.request_ids and latch.is_set
+                elif isinstance(command, StartCommand) and command.stop_id == stop_id and not latch.is_set:
+                    may_move = True
+        if command is not None:
+            safety.core.apply_command(command, safety.now_s)
+            old = [*old[-50:], command]
+        assert may_move or latch.blocks
+        for _ in range(4):
+            joint_command, report = safety.tick(alive=dice.random() > 0.02, q_rad=q)
+            if latch.blocks:
+                assert joint_command is None or not any(joint_command.dq_rad_s)
+                assert report.mode in (SafetyMode.ESTOP, SafetyMode.START_REQUIRED)
+                pieces.append([])
+            elif joint_command is not None:
+                moved += joint_command.q_rad != q
+                q = joint_command.q_rad
+                pieces[-1].append(q)
+        starts += may_move
+    assert moved > RANDOM_TICKS / 100 and starts > RANDOM_TICKS / 100
+    assert max(worst_violation(np.array(piece)) for piece in pieces if len(piece) > 2) <= 0.0

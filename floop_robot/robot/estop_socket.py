@@ -42,12 +42,15 @@ class EstopServer:
     """Serves the socket in threads of its own; close it."""
 
     def __init__(self, folder: Path, estop: EstopInterface) -> None:
-        """`folder`: of the robot's links, which this process alone serves."""
+        """`folder`: of the robot's links, which this process alone serves. Raises `StorageError`."""
         self._estop, self._slots = estop, threading.BoundedSemaphore(MAX_CONNECTIONS)
         path = folder / SOCKET
-        path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.bind(str(path))
+        try:
+            path.unlink(missing_ok=True)
+            self._socket.bind(str(path))
+        except OSError as error:
+            raise StorageError(f"cannot use socket {path}: {error.strerror}; choose another run_dir") from None
         self._socket.listen(MAX_CONNECTIONS)
         threading.Thread(target=self._accept, name="estop", daemon=True).start()
 

@@ -85,7 +85,7 @@ class EstopInterface:
     def held(self) -> str:
         """A stop input that says stop at present; empty for none."""
         now_s = time.monotonic()
-        return next((name for name in self._inputs if self._is_held(name, now_s)), "")
+        return next((name for name in tuple(self._inputs) if self._is_held(name, now_s)), "")
 
     def state(self) -> EstopState:
         """The latch as it is."""

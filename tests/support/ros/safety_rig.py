@@ -225,7 +225,7 @@ class SafetyRig:
 
     def open_latch(self) -> None:
         """Release the buttons and reset, where that is needed; a fault is forgotten, too."""
-        if self.ticks and self.ticks[-1].fault:
+        if self.ticks and self.ticks[-1].fault and self.ticks[-1].mode != "estop":
             self.stop()
         for way in self._buttons if self.latch.hardware_stop else ():
             self.press(way, False)

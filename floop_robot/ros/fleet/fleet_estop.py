@@ -39,14 +39,15 @@ class RobotEstopClients:
         self.stops: FleetStops
         self.heard: dict[str, msg.EstopState] = {}
         """The newest state of each robot."""
-        self._stop = {r: node.create_client(srv.StopRobot, f"/{r}/{topics.STOP}", qos_profile=CALLS) for r in robots}
+        own = {r: topics.in_site(node, f"/{r}/") for r in robots}
+        self._stop = {r: node.create_client(srv.StopRobot, own[r] + topics.STOP, qos_profile=CALLS) for r in robots}
         self._reset = {
-            r: node.create_client(srv.ResetEstop, f"/{r}/{topics.RESET_ESTOP}", qos_profile=CALLS) for r in robots
+            r: node.create_client(srv.ResetEstop, own[r] + topics.RESET_ESTOP, qos_profile=CALLS) for r in robots
         }
         self._calls: deque[tuple[Any, Any]] = deque()
         """Clients and their calls; nobody waits for the answers of old ones."""
         for r in robots:
-            name = f"/{r}/{topics.ESTOP_STATE}"
+            name = own[r] + topics.ESTOP_STATE
             node.create_subscription(msg.EstopState, name, lambda m, r=r: self._hear(r, m), LATCHED)
 
     def is_ready(self, robot: str) -> bool:
@@ -99,10 +100,13 @@ class FleetEstop:
             (Trigger, topics.FLEET_ESTOP_TRIGGER, self._trigger),
             (srv.ResetFleet, topics.FLEET_RESET_ESTOP, self._reset),
         ):
-            node.create_service(kind, name, serve, qos_profile=CALLS, callback_group=group)
+            node.create_service(kind, topics.in_site(node, name), serve, qos_profile=CALLS, callback_group=group)
         for qos in (EVENTS, SENSOR, LATCHED):  # whatever a publisher offers, and what it said before this start
             node.create_subscription(
-                Bool, topics.FLEET_ESTOP, lambda m: self.stops.set_level(m.data, topics.FLEET_ESTOP), qos
+                Bool,
+                topics.in_site(node, topics.FLEET_ESTOP),
+                lambda m: self.stops.set_level(m.data, topics.FLEET_ESTOP),
+                qos,
             )
 
     def start(self) -> None:

@@ -39,7 +39,7 @@ class EstopServices:
             (Trigger, topics.ESTOP_TRIGGER, self._trigger),
         )
         create_services(node, table, group)
-        inputs = {topics.ESTOP: False, topics.FLEET_ESTOP: False}
+        inputs = {topics.ESTOP: False, topics.in_site(node, topics.FLEET_ESTOP): False}
         if driver.hardware_stop_topic:
             inputs[driver.hardware_stop_topic] = driver.hardware_stop_inverted
         for topic, inverted in inputs.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import getpass
 import os
@@ -16,7 +17,7 @@ import msgspec
 
 from floop_robot.cli.text_file import read_text
 from floop_robot.cli.which_fleet import check_running, fleet_config, fleet_options
-from floop_robot.deploy import CommandResult, FleetClient, FleetCommand
+from floop_robot.deploy import AuditNote, CommandResult, FleetClient, FleetCommand
 from floop_robot.deploy.convergence import Convergence
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import FloopError
@@ -47,6 +48,11 @@ class Operator(msgspec.Struct, frozen=True, dict=True):
     def connect(self, timeout_s: float = 5.0) -> FleetClient:
         """A client of the fleet manager."""
         return FleetClient(self.fleet.endpoints.fleet_rpc, timeout_s)
+
+    def note(self, what: str) -> None:
+        """Have the fleet manager, if one runs, write into the audit what was done elsewhere."""
+        with contextlib.suppress(FloopError), self.connect(1.0) as client:
+            client.send_command(AuditNote(**self.signature, what=what))
 
     def carry_out(self, kind: type[FleetCommand], wait_s: float = 0.0, **fields: Any) -> None:
         """Give a command, wait until robots have obeyed, and show what came of it."""

@@ -87,6 +87,7 @@ class _Here:
         for ref in refs:
             command = ResetCommand(stop_id=ref.stop_id, nonce=ref.nonce, **self._operator.signature)
             answer = ask_robot(self._run_dir, ref.robot, command)
+            self._operator.note(f"{'reset' if answer.success else 'did not reset'} {ref.robot}")
             message = f"{ref.robot}: {answer.message}"
             results.append(ResetResult(robot=ref.robot, success=answer.success, message=message))
         return tuple(results)

@@ -12,7 +12,7 @@ import msgspec
 
 from floop_robot.cli.operator_options import user_at_host
 from floop_robot.cli.which_fleet import fleet_config, fleet_options
-from floop_robot.deploy import FleetClient
+from floop_robot.deploy import AuditNote, FleetClient, Refused
 from floop_robot.deploy.stop_messages import EstopReport, GetEstops, StopRobots
 from floop_robot.robot.estop_socket import ask_robot
 from floop_robot.robot.messages import StopCommand
@@ -88,7 +88,12 @@ def _by_manager(fleet: FloopConfig, request: StopRobots) -> tuple[EstopReport | 
     """What the fleet manager says once its robots have obeyed, or why it says nothing."""
     try:
         with FleetClient(fleet.endpoints.fleet_rpc, ANSWER_S) as client:
-            report, deadline_s = client.ask(request, EstopReport), time.monotonic() + WAIT_S
+            try:
+                report, deadline_s = client.ask(request, EstopReport), time.monotonic() + WAIT_S
+            except Refused:  # without ROS it reaches no robot, but keeps the audit
+                what = f"stopped {', '.join(request.robots)}"
+                client.send_command(AuditNote(who=request.who, what=what, why=request.why))
+                raise
             while any(r.pending and r.robot in request.robots for r in report.robots) and time.monotonic() < deadline_s:
                 time.sleep(POLL_S)
                 report = client.ask(GetEstops(), EstopReport)

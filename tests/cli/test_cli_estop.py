@@ -108,8 +108,11 @@ def test_a_stop_reaches_a_robot_that_is_frozen_or_dead(fleet: SmallFleet, floop:
 def test_a_fleet_manager_without_ros_leaves_stops_to_the_robots_host(fleet: SmallFleet, floop: Floop) -> None:
     fleet.start("fleet_manager")
     wait_for(fleet.status, 60.0, "the fleet manager")
-    assert floop("stop", "--config", fleet.file).status == 0
+    assert floop("stop", "--config", fleet.file, "--who", WHO).status == 0
     found = state(fleet, "robot_1")
     assert found is not None
     reset = floop("reset", "robot_1", "--config", fleet.file, "--who", WHO, "--yes", "--stop-id", found.stop_id)
     assert reset.status == 0, reset
+    status = fleet.status()
+    assert status is not None
+    assert [(e.who, e.what) for e in status.audit[-2:]] == [(WHO, "stopped robot_1, robot_2"), (WHO, "reset robot_1")]

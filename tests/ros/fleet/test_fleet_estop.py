@@ -107,7 +107,7 @@ def test_a_stop_after_a_reset_that_was_not_answered_wins_and_the_reset_is_not_re
     try:
         ref = fleet.ref("robot_1")
         answer = fleet.reset(ref, fleet.ref("robot_2"))
-        assert [(each.robot, each.success) for each in answer.results] == [("robot_2", True), ("robot_1", False)]
+        assert [(each.robot, each.success) for each in answer.results] == [("robot_1", False), ("robot_2", True)]
         assert "robot_1 did not answer; look at it, and ask again" in answer.message
         assert list(fleet.stop("robot_1").pending) == ["robot_1"]
     finally:

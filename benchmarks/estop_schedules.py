@@ -114,12 +114,12 @@ def ways(count: int, seed: int) -> dict[str, Any]:
             return lambda: levels[topic].publish(Bool(data=True))
 
         table = {
-            "stop service": call(srv.StopRobot, name(topics.STOP), srv.StopRobot.Request(who="ann")),
-            "Trigger service": call(Trigger, name(topics.ESTOP_TRIGGER), Trigger.Request()),
-            "Bool topic": level(name(topics.ESTOP)),
             "fleet stop service": call(srv.StopFleet, topics.FLEET_STOP, srv.StopFleet.Request(who="ann")),
             "fleet Trigger service": call(Trigger, topics.FLEET_ESTOP_TRIGGER, Trigger.Request()),
             "fleet Bool topic": level(topics.FLEET_ESTOP),
+            "stop service": call(srv.StopRobot, name(topics.STOP), srv.StopRobot.Request(who="ann")),
+            "Trigger service": call(Trigger, name(topics.ESTOP_TRIGGER), Trigger.Request()),
+            "Bool topic": level(name(topics.ESTOP)),
             "without ROS": lambda: ask_robot(run_dir, ROBOT, StopCommand(who="ann")),
         }
         try:

@@ -105,7 +105,8 @@ def ways(count: int, seed: int) -> dict[str, Any]:
         ]
         node, run_dir = cell.peer.node, cell.rig.run_dir
         levels = {t: node.create_publisher(Bool, t, EVENTS) for t in (name(topics.ESTOP), topics.FLEET_ESTOP)}
-        listeners = 4  # safety twice, recorder, echo: each is there before the first stop
+        # Recorder and echo, and three of each node, for every quality of service. All are there before the first stop.
+        listeners = {name(topics.ESTOP): 5, topics.FLEET_ESTOP: 8}
 
         def call(kind: Any, topic: str, request: Any) -> Callable[[], Any]:
             return lambda: cell.peer.send(kind, topic, request)
@@ -125,7 +126,7 @@ def ways(count: int, seed: int) -> dict[str, Any]:
         try:
             cell.start()
             for topic in levels:
-                wait_for(lambda t=topic: node.count_subscribers(t) >= listeners, 60.0, f"listeners of {topic}")
+                wait_for(lambda t=topic: node.count_subscribers(t) >= listeners[t], 60.0, f"listeners of {topic}")
             wait_for(lambda: cell.peer.call(Trigger, topics.FLEET_ESTOP_TRIGGER, Trigger.Request()).success, 60.0)
             cell.open_latch()
             for way, do in table.items():

@@ -22,6 +22,8 @@ Controller = Literal["joint_trajectory", "forward_position"]
 ForwardCommandController (and its like) on positions."""
 FOLLOWING_ERROR_RAD: Final = 0.05
 FOLLOWING_ERROR_S: Final = 1.0
+ArmController = Literal["joint_trajectory", "forward_position", "follow_joint_trajectory"]
+"""One of these topics, or the action `control_msgs/FollowJointTrajectory` of a driver that has none."""
 GripperController = Literal["joint_trajectory", "forward_position", "gripper_command", "parallel_gripper_command"]
 """A controller as of an arm, or an action of `control_msgs`."""
 GRIPPER_ACTIONS: Final[Mapping[str, str]] = MappingProxyType(
@@ -75,8 +77,13 @@ class AssumedObject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class DriverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The topics of a driver; names without a leading slash are relative to the robot's namespace."""
 
-    controller: Controller = "joint_trajectory"
-    command_topic: str
+    controller: ArmController = "joint_trajectory"
+    """What moves the arm. The last one is an action of `control_msgs`, for a driver without a topic. It gets ten goals
+    a second, so the arm follows later."""
+    command_topic: str = ""
+    """Topic of the arm's controller; all but `follow_joint_trajectory` need it."""
+    action: str = ""
+    """Name of the action, for `follow_joint_trajectory`, e.g. `arm_controller/follow_joint_trajectory`."""
     joint_states_topic: str = "joint_states"
     joint_names: tuple[str, ...] = ()
     """The driver's names, in the order of the robot model's; empty: they are the same."""

@@ -19,9 +19,9 @@ def check_driver(fields: Fields, model: RobotModel | None) -> None:
     """Add to `fields` whatever is wrong with a driver description, for the arm `model` where it is known."""
     check_plausible(fields)
     check_topics(fields)
-    for path in ("command_topic", "joint_states_topic"):
-        if fields.get(path) == "":
-            fields.wrong(path, "is empty; name the topic")
+    _arm_controller(fields)
+    if fields.get("joint_states_topic") == "":
+        fields.wrong("joint_states_topic", "is empty; name the topic")
     check_frames(fields, model)
     _one_publisher(fields)
     if fields.get("hardware_stop_inverted") and not fields.get("hardware_stop_topic"):
@@ -36,6 +36,20 @@ def check_driver(fields: Fields, model: RobotModel | None) -> None:
     if assumed is not None and assumed not in OBJECT_CLASSES:
         problem = f"unknown class {assumed!r}; {did_you_mean(assumed, OBJECT_CLASSES)}"
         fields.wrong("assumed_object.object_class", problem)
+
+
+def _arm_controller(fields: Fields) -> None:
+    """The controller has its topic, or its action, and not the other."""
+    controller = fields.get("controller")
+    if controller is None:
+        return
+    used, other = "command_topic", "action"
+    if controller == "follow_joint_trajectory":
+        used, other = other, used
+    if fields.get(used) == "":
+        fields.wrong(used, f"is missing or empty, and controller {controller} needs it; name it")
+    if unused := fields.get(other):
+        fields.wrong(other, f"{unused} is not used with controller {controller}; leave it out")
 
 
 def _one_publisher(fields: Fields) -> None:

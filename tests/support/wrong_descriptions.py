@@ -24,7 +24,9 @@ SIGNED = (
     "home_rad", "position_lower_rad", "position_upper_rad", "workspace_low_m", "workspace_high_m", "closed", "open",
 )  # fmt: skip
 """Numbers that may be 0 or negative."""
-MAY_BE_EMPTY = ("gripper.joint_states_topic", "gripper.command_topic", "source", "beyond_urdf", "joint_prefix")
+MAY_BE_EMPTY = (
+    "gripper.joint_states_topic", "gripper.command_topic", "source", "beyond_urdf", "joint_prefix", "frame_prefix",
+)  # fmt: skip
 MAY_HAVE_SPACES = ("source", "beyond_urdf")
 DRIVERS_NAMES = "joint_names"
 """Of a driver, whose list may be empty: then they are the model's."""

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 import time
 from typing import Any, Final
 
@@ -15,9 +13,9 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
 from floop_robot.robot.gripper_goals import GoalStep, GripperGoals
+from floop_robot.ros.node.optional_messages import require_action
 from floop_robot.ros.node.timers import create_steady_timer
 from floop_robot.spec.driver_config import GRIPPER_ACTIONS, GripperJoint
-from floop_robot.spec.errors import ConfigError
 
 PACKAGE: Final = "control_msgs"
 PERIOD_S: Final = 0.05
@@ -29,9 +27,10 @@ class GripperAction:
 
     def __init__(self, node: Node, gripper: GripperJoint) -> None:
         """Raises `ConfigError` where `control_msgs` is not installed."""
-        self._node, self._gripper, kind = node, gripper, find_action(gripper.controller)
-        self._kind: Any = kind
-        self._client = ActionClient(node, kind, gripper.action)
+        who = f"gripper.controller {gripper.controller}"
+        self._node, self._gripper = node, gripper
+        self._kind = require_action(PACKAGE, GRIPPER_ACTIONS[gripper.controller], who)
+        self._client = ActionClient(node, self._kind, gripper.action)
         self._goals = GripperGoals(gripper.open - gripper.closed)
         self._wanted: tuple[float, float] | None = None
         self._handle: Any = None
@@ -86,16 +85,3 @@ class GripperAction:
         if why != self._said:  # once, not at every try
             self._said = why
             self._node.get_logger().warning(f"gripper: {why}")
-
-
-def find_action(controller: str) -> Any:
-    """The type of a gripper's action; raises `ConfigError` with the package to install."""
-    name = GRIPPER_ACTIONS[controller]
-    try:
-        return getattr(importlib.import_module(f"{PACKAGE}.action"), name)
-    except (ModuleNotFoundError, AttributeError):
-        distribution = os.environ.get("ROS_DISTRO", "$ROS_DISTRO")
-        cure = f"apt install ros-{distribution}-{PACKAGE.replace('_', '-')}"
-        raise ConfigError(
-            f"gripper.controller {controller} needs {PACKAGE}/action/{name}, which is not installed; {cure}"
-        ) from None

@@ -16,12 +16,14 @@ from floop_interfaces import msg
 from floop_robot.robot.messages import JointCommand, Joints, JointTarget
 from floop_robot.ros.arm.convert import target_to_cdr
 from floop_robot.ros.arm.gripper_action import GripperAction
+from floop_robot.ros.arm.trajectory_action import TrajectoryAction
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.cdr import CdrLayout, CdrMessage
 from floop_robot.ros.node.io import CdrPublisher, CdrSubscriber
 from floop_robot.ros.node.qos import COMMAND, LATEST
 from floop_robot.ros.node.stamps import now_numbers
 from floop_robot.spec.driver_config import GRIPPER_ACTIONS, Controller, DriverConfig, GripperJoint
+from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.robot_model import RobotModel
 
 REPEAT_TICKS: Final = 10
@@ -70,7 +72,11 @@ class JointCommandPublisher:
         reach_s = driver.time_from_start_s or 1.0 / servo_rate_hz
         self._velocities, self._gripper = driver.point_velocities, driver.gripper
         self._max_width_m = model.gripper.max_width_m
-        self._arm = ControllerPublisher(node, driver.controller, driver.command_topic, driver.names(model), reach_s)
+        self._arm: ControllerPublisher | TrajectoryAction
+        if driver.controller == "follow_joint_trajectory":
+            self._arm = TrajectoryAction(node, driver.action, driver.names(model), reach_s)
+        else:
+            self._arm = ControllerPublisher(node, driver.controller, driver.command_topic, driver.names(model), reach_s)
         self._gripper_joints = _gripper_sender(node, driver.gripper, reach_s) if driver.gripper else None
         self._gripper_topic = CdrPublisher(node, msg.GripperCommand, topics.GRIPPER_COMMAND, COMMAND)
         self._last_grip = (-1.0, -1.0)
@@ -108,6 +114,8 @@ class JointCommandSubscriber:
     def __init__(self, node: Node, model: RobotModel, driver: DriverConfig, servo_rate_hz: float) -> None:
         self._names, self._rate_hz = list(driver.names(model)), servo_rate_hz
         self._limits = model.limits.velocity_rad_s
+        if driver.controller == "follow_joint_trajectory":
+            raise ConfigError("a simulated arm serves no actions; use a driver with controller joint_trajectory")
         is_trajectory = driver.controller == "joint_trajectory"
         kind = JointTrajectory if is_trajectory else Float64MultiArray
         convert = self._of_trajectory if is_trajectory else self._of_positions

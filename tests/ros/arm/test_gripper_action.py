@@ -19,9 +19,10 @@ from rclpy.executors import MultiThreadedExecutor
 from rclpy.node import Node
 
 from floop_robot.robot.messages import JointCommand
-from floop_robot.ros.arm.gripper_action import PACKAGE, find_action
+from floop_robot.ros.arm.gripper_action import PACKAGE
 from floop_robot.ros.arm.joint_commands import JointCommandPublisher
-from floop_robot.spec.driver_config import DriverConfig, GripperController, GripperJoint, load_driver
+from floop_robot.ros.node.optional_messages import require_action
+from floop_robot.spec.driver_config import GRIPPER_ACTIONS, DriverConfig, GripperController, GripperJoint, load_driver
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.robot_model import load_robot
 from tests.support.ros.peer import Peer
@@ -88,7 +89,9 @@ def test_a_vendor_s_action_closes_and_opens_one_goal_at_a_time(controller: Gripp
         joint_names=("knuckle",), closed=0.8, open=0.0, controller=controller, action="hand/gripper_cmd",
         force_n_per_effort=2.0,
     )  # fmt: skip
-    vendor = VendorGripper(peer.context, find_action(controller), "hand/gripper_cmd")
+    vendor = VendorGripper(
+        peer.context, require_action(PACKAGE, GRIPPER_ACTIONS[controller], "test"), "hand/gripper_cmd"
+    )
     try:
         safety = peer.spun(
             JointCommandPublisher, peer.node, MODEL, DriverConfig(command_topic="arm", gripper=gripper), 50.0
@@ -118,3 +121,28 @@ def test_without_control_msgs_the_package_is_named(peer: Peer, monkeypatch: pyte
     monkeypatch.setenv("ROS_DISTRO", "jazzy")
     with pytest.raises(ConfigError, match=r"gripper_command needs .*; apt install ros-jazzy-control-msgs"):
         JointCommandPublisher(peer.node, MODEL, load_driver("franka", MODEL), 50.0)
+
+
+def test_an_arm_without_a_topic_gets_goals_of_follow_joint_trajectory(peer: Peer) -> None:
+    pytest.importorskip(f"{PACKAGE}.action", reason=f"{PACKAGE} is not installed (it is no wheel)")
+    kind = require_action(PACKAGE, "FollowJointTrajectory", "test")
+    goals: list[Any] = []
+
+    def execute(handle: Any) -> Any:
+        goals.append(handle.request.trajectory)
+        handle.succeed()
+        return kind.Result()
+
+    server = peer.spun(ActionServer, peer.node, kind, "arm/follow_joint_trajectory", execute)
+    driver = DriverConfig(controller="follow_joint_trajectory", action="arm/follow_joint_trajectory")
+    safety = peer.spun(JointCommandPublisher, peer.node, MODEL, driver, 50.0)
+
+    def until(count: int) -> bool:
+        safety.send(commands(0.0))
+        return len(goals) >= count
+
+    wait_for(lambda: until(1), what="a goal")
+    assert list(goals[0].joint_names) == list(MODEL.joint_names)
+    assert list(goals[0].points[0].positions) == pytest.approx(list(MODEL.home_rad))
+    assert goals[0].points[0].time_from_start.nanosec == pytest.approx(1e8)
+    peer.spun(server.destroy)

@@ -149,8 +149,9 @@ def test_a_pose_in_an_unknown_frame_is_named_and_the_arm_waits(tmp_path: Path, d
     begin, end = text.index("frames:"), text.index("assumed_object:")
     description = tmp_path / "without_frames.yaml"
     description.write_text(text[:begin] + text[end:])
-    arm = OwnArm(tmp_path, domain, description=description)
+    arm = OwnArm(tmp_path, domain, operators=operators_file(tmp_path), description=description)
     try:
+        start_robot(arm.peer)
         wait_for(lambda: arm.states and "left_camera" in arm.states[-1].detail, 30.0, "the frame's name")
         assert (
             "object_pose is refused: the frame 'left_camera' is neither robot_1/left_base nor" in arm.states[-1].detail

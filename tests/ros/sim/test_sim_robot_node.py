@@ -141,7 +141,7 @@ def test_it_takes_forward_commands_where_configured(tmp_path: Path, domain: int)
 
 def test_its_parameters_are_described_and_fixed_while_it_runs(bench: Bench) -> None:
     bench.ready(1)
-    names = ["config", "robot", "driver", "publish_clock"]
+    names = ["config", "robot", "driver", "publish_clock", "publish_tf"]
     found = bench.peer.call(
         DescribeParameters, name("sim_robot_node/describe_parameters"), DescribeParameters.Request(names=names)
     )

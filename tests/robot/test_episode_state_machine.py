@@ -46,7 +46,7 @@ def test_the_ordinary_course() -> None:
 
 def test_what_keeps_it_from_starting() -> None:
     for change in (
-        {"is_recent": False}, {"is_stopped": True}, {"has_object": False}, {"has_policy": False},
+        {"is_recent": False}, {"is_stopped": True}, {"has_object": False}, {"has_tote": False}, {"has_policy": False},
         {"accepts_episodes": False}, {"must_end": True}, {"driver_episode": 6},
     ):  # fmt: skip
         assert EpisodeStateMachine(7).advance(but(**change)) is StepDecision.WAIT
@@ -62,6 +62,7 @@ def test_what_aborts_it_and_what_does_not() -> None:
         assert machine.number == 8
     for change in (
         {"has_object": False},
+        {"has_tote": False},
         {"accepts_episodes": False},
     ):  # an object out of sight, a drain: it ends in order
         assert running().advance(but(**change)) is StepDecision.STEP
@@ -80,6 +81,7 @@ situations = st.builds(
     is_recent=st.booleans(),
     is_stopped=st.booleans(),
     has_object=st.booleans(),
+    has_tote=st.booleans(),
     has_policy=st.booleans(),
     accepts_episodes=st.booleans(),
     must_end=st.booleans(),
@@ -106,7 +108,9 @@ class Episodes(RuleBasedStateMachine):
         if move is StepDecision.START:
             assert self.open is None
             assert before == self.ended + 1
-            assert conditions.accepts_episodes and conditions.has_object and conditions.has_policy
+            assert (
+                conditions.accepts_episodes and conditions.has_object and conditions.has_tote and conditions.has_policy
+            )
             self.open = before
         if move in (StepDecision.START, StepDecision.STEP):
             assert self.open == before == conditions.driver_episode

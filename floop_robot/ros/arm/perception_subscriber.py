@@ -40,7 +40,7 @@ from floop_robot.spec.robot_model import RobotModel
 _NO_SIZE = "no size is known; publish perceived_object once, or set assumed_object in the driver file"
 
 
-class _Seen(msgspec.Struct, frozen=True):
+class _LastSeen(msgspec.Struct, frozen=True):
     """What a topic last said, and when it arrived; None: there is no object."""
 
     object: PerceivedObject | None = None
@@ -68,7 +68,7 @@ class PerceptionSubscriber:
         self._tote_finder = self._finder(topics.TOTE_POSE)
         self._detections = DetectionsSubscriber(node, driver.detections) if driver.detections else None
         self._detection_finder = self._finder(driver.detections.topic) if driver.detections else None
-        self._object, self._pose = _Seen(), _Seen()
+        self._object, self._pose = _LastSeen(), _LastSeen()
         self._frame, self._tilt_rad = "", 0.0
         self._unsized_s = math.inf
         self.tote_m: Vec3 | None = None
@@ -113,10 +113,10 @@ class PerceptionSubscriber:
         if (found := self._detection_finder.find(self._detections.receive(), now_s, followed_m)) is not None:
             self._object = self._read(found, self._detections.topic, now_s) or self._object
 
-    def _read(self, found: Found, topic: str, now_s: float) -> _Seen | None:
+    def _read(self, found: Found, topic: str, now_s: float) -> _LastSeen | None:
         """What was found, upright; None when nobody ever said how large it is."""
         if found.sighting is None or found.place is None:
-            return _Seen(None, found.mono_s)
+            return _LastSeen(None, found.mono_s)
         known = perceived(found.sighting, found.place, self.assumed)
         if known is None:
             self._unsized_s = min(self._unsized_s, now_s)
@@ -126,7 +126,7 @@ class PerceptionSubscriber:
         if found.sighting.size_m is not None:
             self.assumed = msgspec.structs.replace(known, size_m=found.sighting.size_m)
         self._frame, self._tilt_rad = found.sighting.frame, tilt_of(found.place.rotation)
-        return _Seen(known, found.mono_s)
+        return _LastSeen(known, found.mono_s)
 
     def _subscribe(
         self, node: Node, kind: type, topic: str, convert: Callable[[CdrMessage, float], Sightings]

@@ -72,7 +72,7 @@ class ArmEnv(gymnasium.Env[Vector, Vector]):
         self._controller = ArmController(robot, spec)
         self._limiter = SafetyLimiter(robot, SERVO_RATE_HZ, ticks_of(SERVO_RATE_HZ, spec.policy_rate_hz))
         self._kinematics = Kinematics(robot)
-        self._observation_builder = ObservationBuilder(spec, self._kinematics)
+        self._observation_builder = ObservationBuilder(spec, self._kinematics, robot.gripper)
         self._violations = _ViolationCheck(robot)
         self.scenario: Scenario | None = None
         self.correction_m = NO_OFFSET
@@ -95,6 +95,7 @@ class ArmEnv(gymnasium.Env[Vector, Vector]):
             self._limiter.reset(self._state.q_rad)
             self._progress, self._action = self.rules.start(), np.zeros(self.rules.spec.action.size, np.float32)
             self._steps = self._physics_steps = 0
+        self._observation_builder.start()
         self._observation = self._observe()
         return self._observation, {}
 

@@ -57,6 +57,8 @@ class EpisodeConditions(msgspec.Struct, frozen=True, kw_only=True):
     driver_phase: Phase
     is_recent: bool
     """Robot state and safety state are both recent."""
+    state_fault: str = ""
+    """Why robot states can't be used, in words."""
     is_stopped: bool
     """The e-stop is latched, or safety does not command the arm yet."""
     has_object: bool
@@ -77,7 +79,7 @@ class EpisodeConditions(msgspec.Struct, frozen=True, kw_only=True):
         """What aborts `episode` while it runs, and prevents its start; empty if nothing does."""
         checks = (
             (self.must_end, "the control loop is ending"),
-            (not self.is_recent, "robot state or safety report is too old"),
+            (not self.is_recent, self.state_fault or "robot state or safety report is too old"),
             (self.is_stopped, "the e-stop is latched, or safety does not command the arm yet"),
             (self.start_required, "the arm was reset and waits for a start: call start_episode or execute_task"),
             (self.driver_episode != episode, f"the driver serves episode {self.driver_episode}, not {episode}"),

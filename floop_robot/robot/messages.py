@@ -91,7 +91,9 @@ class RobotState(msgspec.Struct, frozen=True, kw_only=True):
     gripper_width_m: float
     """Distance between the finger pads."""
     gripper_effort_n: float
-    """Force of the fingers on the object; 0 when they move freely."""
+    """Force of the fingers on the object; 0 when they move freely, NaN where the gripper does not measure it."""
+    effort_nm: Joints = ()
+    """Measured joint efforts; NaN where unknown, empty where the driver reports none."""
     object: PerceivedObject | None = None
     tote_m: Vec3 | None = None
     """Center of the tote's floor, base frame; None where the task has no tote. It stands along the axes of the base."""
@@ -105,11 +107,11 @@ class RobotState(msgspec.Struct, frozen=True, kw_only=True):
         """Why no policy may act on this state, for an arm with so many joints; empty when it may."""
         if len(self.q_rad) != joints or len(self.dq_rad_s) != joints:
             return f"it has {len(self.q_rad)} positions and {len(self.dq_rad_s)} speeds, the arm {joints} joints"
-        total = sum(self.q_rad) + sum(self.dq_rad_s) + self.gripper_width_m + self.gripper_effort_n
-        total += sum(self.tote_m or ())
+        total = sum(self.q_rad) + sum(self.dq_rad_s) + self.gripper_width_m + sum(self.tote_m or ())
         if (seen := self.object) is not None:
             total += sum(seen.size_m) + sum(seen.position_m) + seen.yaw_rad
-        return "" if math.isfinite(total) else "it holds NaN or infinity"
+        usable = math.isfinite(total) and not math.isinf(self.gripper_effort_n)
+        return "" if usable else "it holds NaN or infinity"
 
 
 class JointTarget(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,7 +185,7 @@ class SafetyState(msgspec.Struct, frozen=True, kw_only=True):
     target_episode: int = 0
     estop: bool = False
     fault: str = ""
-    """The last fault, in words; empty if none since the last reset."""
+    """Why the robot state is unusable now, or the last fault since the last reset, in words; else empty."""
     missed_ticks: int = 0
 
 

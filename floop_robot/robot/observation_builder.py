@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from floop_robot.robot.grip_estimator import GripEstimator
 from floop_robot.robot.kinematics import Kinematics
 from floop_robot.robot.messages import RobotState, Vec3
 from floop_robot.spec.calibration import NO_OFFSET, Offset, corrected
 from floop_robot.spec.layout import Vector
+from floop_robot.spec.robot_model import Gripper
 from floop_robot.spec.scenario import OBJECT_CLASSES
 from floop_robot.spec.task import TaskSpec
 
@@ -25,13 +27,17 @@ class ObservationBuilder:
     It knows names and sizes of fields. Their positions in the vector come from the task's layout.
     """
 
-    def __init__(self, spec: TaskSpec, kinematics: Kinematics) -> None:
-        self._kinematics = kinematics
+    def __init__(self, spec: TaskSpec, kinematics: Kinematics, gripper: Gripper) -> None:
+        self._kinematics, self.grip = kinematics, GripEstimator(gripper)
         self._layout = spec.observation
         self._start = {name: part.start for name, part in self._layout.slices.items()}
         self._low, self._high = self._layout.low, self._layout.high
         self.has_tote = "tote_from_object" in self._start
         """The task has a tote."""
+
+    def start(self) -> None:
+        """Another episode begins."""
+        self.grip.reset()
 
     def observe(
         self,
@@ -45,7 +51,7 @@ class ObservationBuilder:
 
         `target_m` is the TCP position that the previous step commanded, base frame. `previous_action` is what that step
         executed, in [-1, 1]. Fields of the object are zero while none is perceived; `correction_m` is subtracted from
-        its perceived position.
+        its perceived position. An effort of the gripper that is unknown (NaN) is estimated: call it once per step.
         """
         tcp, yaw = self._kinematics.position_and_yaw(state.q_rad)
         x, y, z = tcp
@@ -56,7 +62,10 @@ class ObservationBuilder:
         self._put(values, "tcp_z", (z,))
         self._put(values, "tcp_velocity", [(b - a) / _STEP_S for a, b in zip(tcp, ahead, strict=True)])
         self._put(values, "gripper_width", (state.gripper_width_m,))
-        self._put(values, "gripper_effort", (state.gripper_effort_n,))
+        effort = state.gripper_effort_n
+        if math.isnan(effort):
+            effort = self.grip.force_n(state.gripper_width_m, previous_action, state.object)
+        self._put(values, "gripper_effort", (effort,))
         self._put(values, "tracking_error", [b - a for a, b in zip(tcp, target_m, strict=True)])
         self._put(values, "previous_action", [float(a) for a in previous_action])
         self._put(values, "context", context)

@@ -9,6 +9,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -23,11 +24,18 @@ from floop_robot.robot.observation_builder import ObservationBuilder
 from floop_robot.robot.policy_buffer import Policy, PolicyBuffer
 from floop_robot.robot.rate_loop import Histogram, Timing
 from floop_robot.robot.safety_loop import MessagePublisher, MessageSubscriber
+from floop_robot.robot.state_check import StateFaults
 from floop_robot.spec.calibration import NO_OFFSET, Offset
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.records import ActMode, EpisodeEnd, Event, ObjectReport, OutcomeCode, Record, Transition
 from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.task import TaskRules
+
+JUDGES_BY_WIDTH: Final = (
+    "the gripper reports no effort: grasps are judged by its width against the object and by the perceived lift"
+)
+ERROR_EVENT_S: Final = 10.0
+"""Unusable robot states are recorded as an event this often at most."""
 
 
 class PolicyLink(msgspec.Struct, frozen=True):
@@ -37,6 +45,10 @@ class PolicyLink(msgspec.Struct, frozen=True):
     reports: MessageSubscriber[SafetyState]
     targets: MessagePublisher[JointTarget]
     requests: MessagePublisher[ResetRequest]
+    state_faults: StateFaults = msgspec.field(default_factory=StateFaults)
+    """What `states` left out."""
+    reports_effort: bool = True
+    """The gripper's force is measured."""
 
 
 class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +78,8 @@ class PolicyStats(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     latency: Timing
     """From the stamp of a robot state to the target made from it."""
+    judges_by_width: bool = False
+    """The gripper reports no effort: grasps are judged by its width against the object and by the perceived lift."""
 
 
 class _OpenStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,12 +133,13 @@ class PolicyLoop:
         self._link, self._records = link, records
         self._clock, self._wall_clock_ns = clock, wall_clock_ns
         self._controller = ArmController(model, rules.spec)
-        self._observation_builder = ObservationBuilder(rules.spec, Kinematics(model))
+        self._observation_builder = ObservationBuilder(rules.spec, Kinematics(model), model.gripper)
+        self._judges_by_width = False
         self._machine = EpisodeStateMachine(settings.first_episode)
         self._rng = np.random.default_rng(settings.seed)
         self._joints = len(model.joint_names)
         self._robot: RobotState | None = None
-        self._state_error = ""
+        self._state_error, self._error_said_s = "", -math.inf
         self._safety: SafetyState | None = None
         self._episode: _Episode | None = None
         self._policy: Policy | None = None
@@ -148,11 +163,12 @@ class PolicyLoop:
             ik_failures=self._controller.ik_failures,
             version=self._policy.version if self._policy else 0,
             latency=self._latency.timing(),
+            judges_by_width=self._judges_by_width,
         )
 
     def tick(self, now_s: float) -> None:
         """One policy step at `now_s` (steady clock)."""
-        self._take_state()
+        self._take_state(now_s)
         self._safety = self._link.reports.receive() or self._safety
         self._take_policy()
         self._handle_end_request(now_s)
@@ -218,15 +234,16 @@ class PolicyLoop:
         if self._episode is not None:
             self._act(now_s, self._episode, robot, safety, policy)
 
-    def _take_state(self) -> None:
+    def _take_state(self, now_s: float) -> None:
         """Ignore unusable states, such as ones with NaN, so that the last good one grows stale."""
         state = self._link.states.receive()
-        if state is None:
-            return
-        before, self._state_error = self._state_error, state.invalid_reason(self._joints)
-        if not self._state_error:
-            self._robot = state
-        elif not before:
+        before, self._state_error = self._state_error, self._link.state_faults.current
+        if state is not None:
+            self._state_error = state.invalid_reason(self._joints)
+            if not self._state_error:
+                self._robot = state
+        if self._state_error and not before and now_s - self._error_said_s > ERROR_EVENT_S:
+            self._error_said_s = now_s
             self._event("robot_state_unusable", self._state_error)
 
     def _take_policy(self) -> None:
@@ -241,6 +258,7 @@ class PolicyLoop:
             driver_episode=robot.episode if robot else 0,
             driver_phase=robot.phase if robot else Phase.RESETTING,
             is_recent=bool(robot and safety and now_s - min(robot.mono_s, safety.mono_s) <= timeout),
+            state_fault=self._state_error,
             is_stopped=safety is None or safety.estop or safety.mode is SafetyMode.WAITING,
             start_required=safety is not None and safety.mode is SafetyMode.START_REQUIRED,
             has_object=bool(robot and robot.object),
@@ -257,12 +275,18 @@ class PolicyLoop:
         correction_m = self._policy.correction_m if self._policy else NO_OFFSET
         perceived = ObjectReport(seen.object_class, seen.size_m, seen.position_m, seen.yaw_rad, correction_m)
         self._controller.reset(robot.q_rad)
+        self._observation_builder.start()
         nothing = np.zeros(self._rules.spec.action.size, np.float32)
         self._episode = _Episode(now_s, self._rules, perceived, self._observe(robot, nothing, correction_m))
 
     def _observe(self, robot: RobotState, executed: Vector, correction_m: Offset) -> Vector:
         target, context = self._controller.target[0], self._settings.context
-        return self._observation_builder.observe(robot, target, executed, context, correction_m)
+        builder = self._observation_builder
+        observation = builder.observe(robot, target, executed, context, correction_m)
+        if not self._judges_by_width and (builder.grip.was_needed or not self._link.reports_effort):
+            self._judges_by_width = True
+            self._event("gripper_without_effort", JUDGES_BY_WIDTH)
+        return observation
 
     def _close_step(self, now_s: float, robot: RobotState, safety: SafetyState) -> None:
         """Complete the open step with what is observed now, and record it."""

@@ -13,9 +13,11 @@ from typing import Final, Protocol, TypeVar
 import msgspec
 
 from floop_robot.robot.controller import GRIP_FORCE_N
+from floop_robot.robot.effort_watch import EffortWatch
 from floop_robot.robot.estop_interface import EstopInterface
 from floop_robot.robot.estop_latch import EstopLatch, EstopLatchWriter, Verdict
 from floop_robot.robot.following_error import FollowingError, FollowingErrorSettings
+from floop_robot.robot.grip_estimator import OPEN_SHARE
 from floop_robot.robot.limiter import LimitedCommand, SafetyLimiter, ticks_of
 from floop_robot.robot.messages import (
     Cause,
@@ -31,11 +33,14 @@ from floop_robot.robot.messages import (
     StartCommand,
     StopCommand,
 )
+from floop_robot.robot.state_check import StateFaults
 from floop_robot.robot.watchdog import Reaction, WatchdogSettings, react
 from floop_robot.spec.robot_model import RobotModel
 
 HOLDING_EFFORT_N: Final = 3.0
 """Fingers that press at least this hard hold something: they keep pressing until a target opens them."""
+UNKNOWN_GRIP_M: Final = 0.005
+"""Fingers of unknown effort are taken over this much closer than they are: if they hold something, they keep it."""
 SAME_GRIP_M: Final = 0.002
 """Fingers that moved less than this while the arm was stopped still hold the same object."""
 LET_GO_S: Final = 1.0
@@ -79,9 +84,12 @@ class SafetyCore:
         """`following_error` None: nobody watches whether the arm follows, because its driver tells of its stops."""
         self._model = model
         self._limiter = SafetyLimiter(model, servo_rate_hz, ticks_of(servo_rate_hz, policy_rate_hz))
+        self._efforts = EffortWatch(model)
         self._settings = WatchdogSettings.of(policy_rate_hz, observation_timeout_s)
         self.latch = latch or EstopLatch()
         self._following = FollowingError(model.joint_names, servo_rate_hz, following_error) if following_error else None
+        self.state_faults = StateFaults()
+        """What was wrong with robot states before they came here."""
         self._state: RobotState | None = None
         self._target: JointTarget | None = None
         self._is_synced = False
@@ -107,6 +115,8 @@ class SafetyCore:
         if len(state.q_rad) != size or len(state.dq_rad_s) != size or not _finite(*state.q_rad, *state.dq_rad_s):
             self._fault = "robot state is not finite or has the wrong number of joints"
             return  # ignored, so the last good state grows stale
+        if self._model.limits.effort_nm and (why := self._efforts.excess(state)) and not self.latch.is_set:
+            self.apply_command(StopCommand(who="safety", why=why), state.mono_s)
         previous, self._state = self._state, state
         if state.phase is Phase.RESETTING or previous is None or _is_restarted(previous, state):
             self._is_synced, self._target = False, None
@@ -122,7 +132,10 @@ class SafetyCore:
         if state.gripper_effort_n >= HOLDING_EFFORT_N:
             self._width_m = 0.0
         elif math.isfinite(state.gripper_width_m):
-            self._width_m = min(max(state.gripper_width_m, 0.0), self._model.gripper.max_width_m)
+            top_m = self._model.gripper.max_width_m
+            may_hold = math.isnan(state.gripper_effort_n) and state.gripper_width_m < OPEN_SHARE * top_m
+            width_m = state.gripper_width_m - (UNKNOWN_GRIP_M if may_hold else 0.0)
+            self._width_m = min(max(width_m, 0.0), top_m)
 
     def take_target(self, target: JointTarget) -> None:
         """Take a target; ignored if it is of another episode than the driver's, or older than a stop."""
@@ -234,7 +247,7 @@ class SafetyCore:
             target_seq=self._target_seq,
             target_episode=self._target.episode if self._target is not None else 0,
             estop=self.latch.is_set,
-            fault=self.latch.reason or self._fault,
+            fault=self.latch.reason or self.state_faults.current or self._fault,
         )
 
 
@@ -245,6 +258,8 @@ class SafetyLink(msgspec.Struct, frozen=True):
     targets: MessageSubscriber[JointTarget]
     commands: MessagePublisher[JointCommand]
     reports: MessagePublisher[SafetyState]
+    state_faults: StateFaults = msgspec.field(default_factory=StateFaults)
+    """What `states` left out."""
 
 
 class SafetyLoop:
@@ -253,6 +268,7 @@ class SafetyLoop:
     def __init__(self, core: SafetyCore, link: SafetyLink, estop: EstopInterface | None = None) -> None:
         self.core, self._link = core, link
         self.estop = estop or EstopInterface(core.latch)
+        core.state_faults = link.state_faults
         self.last: SafetyState | None = None
         self.latch_writer = EstopLatchWriter(core.latch)
 

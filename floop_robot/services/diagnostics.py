@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from floop_robot.robot.rate_loop import RateStats
+from floop_robot.robot.state_check import StateFaults
 
 
 class DiagnosticLevel(enum.IntEnum):
@@ -51,4 +52,16 @@ def rate_diagnostics(name: str, rate_hz: float, stats: RateStats) -> DiagnosticI
             "late_max_ms": f"{stats.lateness.max_s * 1e3:.2f}",
             "busy_p99_ms": f"{stats.busy.p99_s * 1e3:.2f}",
         },
+    )
+
+
+def state_diagnostics(faults: StateFaults) -> DiagnosticItem:
+    """Whether robot states are believed, and how many of which kind were not."""
+    silent = "" if faults.believed else "no robot state yet"
+    return DiagnosticItem(
+        "robot state",
+        ERROR if faults.current else WARN if silent else OK,
+        faults.current or silent or "believed",
+        {"believed": faults.believed, "unusable": faults.total, "last_fault": faults.last}
+        | {kind.value: count for kind, count in list(faults.counts.items())},
     )

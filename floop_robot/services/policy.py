@@ -7,18 +7,21 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from typing import Final
 
 import msgspec
 
+from floop_robot.robot.checked_states import CheckedStates
 from floop_robot.robot.drain_state import DrainState
 from floop_robot.robot.episode_state_machine import DRAINED_OR_HELD
 from floop_robot.robot.host_identity import host_identity
 from floop_robot.robot.ipc import IpcLinks, link_folder
 from floop_robot.robot.loop_interface import LoopInterface, LoopView
 from floop_robot.robot.policy_buffer import PolicyBuffer
-from floop_robot.robot.policy_loop import PolicyLink, PolicyLoop, PolicySettings, PolicyStats
+from floop_robot.robot.policy_loop import JUDGES_BY_WIDTH, PolicyLink, PolicyLoop, PolicySettings, PolicyStats
 from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
 from floop_robot.robot.rate_loop import RateLoop, RateStats
+from floop_robot.robot.state_check import StateFaults
 from floop_robot.services.main_loop import (
     SHUTDOWN_TICKS_S,
     RobotArguments,
@@ -36,6 +39,8 @@ from floop_robot.spec.tasks import get_task
 from floop_robot.stream.uploader import UploaderStats
 
 NICE = -2
+STATES_SILENT_S: Final = 1.0
+"""Robot states that come after a silence of this many seconds count as another driver's."""
 DRAIN_S = 1.0
 """At the end, how long records may take to reach ingest; the others wait in the spool."""
 
@@ -75,7 +80,10 @@ class PolicyProcess:
         """The control loop that runs; None while inactive."""
         self.interface: LoopInterface | None = None
         """Of the last control loop; its last reports can be taken after it ended. None before the first."""
+        self.state_faults = StateFaults()
+        """What was wrong with robot states, of the last control loop."""
         self._loop: RateLoop | None = None
+        self._notice, self._has_said_width = notice, False
         self._stats_lock = threading.Lock()
         self.uploader = open_stream(config, arguments.robot, Source.ROBOT, self.folder / "spool")
         self.drain_state = DrainState(self.folder)
@@ -132,7 +140,7 @@ class PolicyProcess:
             observation_timeout_s=self.arguments.config.robot.observation_timeout_s,
         )
         control = PolicyLoop(self.model, self.rules, self.policy_buffer, link, self.uploader, settings, interface)
-        self.interface = control.interface
+        self.interface, self.state_faults = control.interface, link.state_faults
         self.drain_state.attach(control)
         self._loop = RateLoop(self.rules.spec.policy_rate_hz, control.tick, "control", phase_s, False, on_failure)
         freeze_objects()
@@ -164,8 +172,12 @@ class PolicyProcess:
     def write_stats(self, *, force: bool = False) -> None:
         """Write the figures that `floop status` reads, when it is time to; from any thread."""
         with self._stats_lock:
-            if (figures := self.current_stats()) is not None:
-                self._stats.write(figures, force=force)
+            if (figures := self.current_stats()) is None:
+                return
+            self._stats.write(figures, force=force)
+            if figures.policy.judges_by_width and not self._has_said_width:
+                self._has_said_width = True
+                self._notice(JUDGES_BY_WIDTH)
 
     def close(self, drain_s: float = DRAIN_S) -> None:
         """End; records get `drain_s` to reach ingest."""
@@ -217,6 +229,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse("policy", __doc__ or "", argv)
     raise_priority(NICE)
     with IpcLinks(link_folder(arguments.run_dir, arguments.robot)) as ipc:
-        link = PolicyLink(ipc.states_in(), ipc.reports_in(), ipc.targets_out(), ipc.requests_out())
+        states = CheckedStates(ipc.states_in(), load_robot(arguments.config.robot.model), STATES_SILENT_S)
+        link = PolicyLink(states, ipc.reports_in(), ipc.targets_out(), ipc.requests_out(), states.faults)
         run(arguments, link, stop)
     return 0

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from floop_robot.robot.episode_state_machine import EpisodeState
 from floop_robot.robot.perception import PerceptionReport
-from floop_robot.services.diagnostics import ERROR, OK, WARN, DiagnosticItem, rate_diagnostics
+from floop_robot.services.diagnostics import ERROR, OK, WARN, DiagnosticItem, rate_diagnostics, state_diagnostics
 from floop_robot.services.perception_diagnostics import perception_diagnostics
 from floop_robot.services.policy import PolicyProcess, RobotStats
 
@@ -43,6 +43,7 @@ def policy_diagnostics(
     if figures is not None:
         rate = rate_diagnostics("control loop", process.rules.spec.policy_rate_hz, figures.rate)
         found += [rate, _episodes(process, figures, resets), _links(process, safety_refused)]
+        found.append(state_diagnostics(process.state_faults))
     if perception is not None:
         found.append(perception_diagnostics(perception))
     return [*found, _policy(process), _records(process)]
@@ -86,6 +87,7 @@ def _episodes(process: PolicyProcess, figures: RobotStats, resets: ResetCalls) -
             "aborted": stats.aborted,
             "interventions": view.interventions,
             "ik_failures": stats.ik_failures,
+            "grasps_judged_by": "width and perceived lift" if stats.judges_by_width else "gripper effort",
             "reset_calls": resets.calls,
             "reset_answers": resets.answers,
             "latency_p50_ms": f"{stats.latency.p50_s * 1e3:.1f}",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from contextlib import closing
 from pathlib import Path
 
 import msgspec
 
+from floop_robot.robot.checked_states import CheckedStates
 from floop_robot.robot.estop_interface import EstopInterface
 from floop_robot.robot.estop_latch import EstopLatch
 from floop_robot.robot.estop_socket import LATCH_FILE, EstopServer
@@ -20,12 +22,14 @@ from floop_robot.robot.messages import (
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.robot.rate_loop import RateLoop, RateStats, use_realtime_priority
 from floop_robot.robot.safety_loop import SafetyCore, SafetyLink, SafetyLoop
-from floop_robot.services.diagnostics import ERROR, OK, WARN, DiagnosticItem, rate_diagnostics
+from floop_robot.services.diagnostics import ERROR, OK, WARN, DiagnosticItem, rate_diagnostics, state_diagnostics
 from floop_robot.services.main_loop import RobotArguments, parse, run_loop, stop_on_signals
 from floop_robot.services.supervision.priority import raise_priority
 from floop_robot.services.supervision.stats_file import StatsFile
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
+
+log = logging.getLogger(__name__)
 
 NICE = -5
 """Nothing on the machine is as urgent as the servo loop; it needs about 2 % of a core."""
@@ -39,6 +43,8 @@ class SafetyStats(msgspec.Struct, frozen=True):
     fault: str
     simulated: bool = True
     """Whether the arm is a simulated one."""
+    state_faults: int = 0
+    """Robot states that were unusable."""
 
 
 class SafetyProcess:
@@ -55,7 +61,7 @@ class SafetyProcess:
         following_error: FollowingErrorSettings | None = None,
     ) -> None:
         """`phase_s`: the loop's place on the host's beat (`RateLoop`); `simulated`: the arm is no real one."""
-        self._simulated = simulated
+        self._simulated, self._has_fault = simulated, False
         self._arguments, config = arguments, arguments.config
         rate_hz = config.robot.servo_rate_hz
         core = SafetyCore(
@@ -78,7 +84,15 @@ class SafetyProcess:
     def run(self, stop: threading.Event) -> None:
         """Work until `stop`; raises what a tick raised."""
         stats = StatsFile[SafetyStats](self._arguments.run_dir, f"{self._arguments.robot}.safety")
-        run_loop(self.loop, stop, stats, self.current_stats)
+        run_loop(self.loop, stop, stats, self._look)
+
+    def _look(self) -> SafetyStats:
+        """The figures; and the log tells when robot states become unusable, and when they are believed again."""
+        faults = self.servo.core.state_faults
+        if bool(fault := faults.current) != self._has_fault:
+            self._has_fault = bool(fault)
+            log.warning("%s", fault or f"robot states are believed again; {faults.total} were unusable so far")
+        return self.current_stats()
 
     def current_stats(self) -> SafetyStats:
         """What `floop status` shows."""
@@ -88,12 +102,14 @@ class SafetyProcess:
             last.interventions if last else Interventions(),
             last.fault if last else "",
             self._simulated,
+            self.servo.core.state_faults.total,
         )
 
-    def diagnostics(self) -> tuple[DiagnosticItem, DiagnosticItem]:
-        """The health of loop and arm."""
+    def diagnostics(self) -> tuple[DiagnosticItem, ...]:
+        """The health of loop, arm and robot states."""
         rate_hz = self._arguments.config.robot.servo_rate_hz
-        return rate_diagnostics("servo loop", rate_hz, self.loop.stats()), _safety_item(self.servo)
+        rate = rate_diagnostics("servo loop", rate_hz, self.loop.stats())
+        return rate, _safety_item(self.servo), state_diagnostics(self.servo.core.state_faults)
 
 
 def _safety_item(servo: SafetyLoop) -> DiagnosticItem:
@@ -131,7 +147,9 @@ def main(argv: list[str] | None = None) -> int:
     raise_priority(NICE)
     use_realtime_priority()
     with IpcLinks(folder) as ipc:
-        link = SafetyLink(ipc.states_in(), ipc.targets_in(), ipc.commands_out(), ipc.reports_out())
+        robot = arguments.config.robot
+        states = CheckedStates(ipc.states_in(), load_robot(robot.model), robot.observation_timeout_s)
+        link = SafetyLink(states, ipc.targets_in(), ipc.commands_out(), ipc.reports_out(), states.faults)
         estop = open_estop(arguments)
         process = SafetyProcess(arguments, estop, link, following_error=FollowingErrorSettings())
         with process, closing(EstopServer(folder, estop)):

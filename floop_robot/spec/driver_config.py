@@ -121,6 +121,9 @@ class DriverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """A joint does not follow when each of its commands of the last `following_error_s` lay beyond it by this much."""
     following_error_s: float = FOLLOWING_ERROR_S
     """Longer than the controller lags behind its commands, s."""
+    zeros_are_real: bool = False
+    """All joints at exactly 0 is a pose that this driver reports, as mock hardware does. Otherwise it is not believed
+    before a joint moves or a person confirms it: a driver that has not connected says the same."""
     source: str = ""
     """Source of the names, e.g. the driver's documentation."""
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from floop_robot.robot.joint_state_parser import JointStateParser, JointStates
+from floop_robot.robot.state_check import FaultKind, StateFaults
 from floop_robot.spec.driver_config import GripperJoint
 
 NAMES = ("a", "b", "c")
@@ -34,22 +37,60 @@ def test_joints_are_read_by_name_in_any_order_and_company() -> None:
     assert (found.stamp_ns, found.mono_s) == (5_000_000_000, 1.5)
 
 
-def test_part_of_an_arm_is_no_state_of_it() -> None:
-    reader = JointStateParser(NAMES, KNUCKLE, 0.08)
-    assert reader.arm(states(["a", "b"], [1.0, 2.0])) is None
-    assert reader.arm(states(["a", "b", "c"], [1.0, 2.0])) is None  # a malformed one
-    assert reader.gripper(states(["a", "b"], [1.0, 2.0])) is None
+BAD = {
+    "half an arm": (states(["a", "b"], [1.0, 2.0]), FaultKind.MISSING_JOINTS, "name lacks c; it has a, b"),
+    "another arm": (states(["x", "y"], [1.0, 2.0]), FaultKind.MISSING_JOINTS, "name lacks a, b, c; it has x, y"),
+    "no names": (states([], [1.0, 2.0, 3.0]), FaultKind.MISSING_JOINTS, "it has no joint"),
+    "a name twice": (states(["a", "b", "c", "b"], [1.0, 2.0, 3.0, 2.0]), FaultKind.NAMES_TWICE, "name has b twice"),
+    "too few positions": (
+        states(["a", "b", "c"], [1.0, 2.0]),
+        FaultKind.LENGTHS,
+        "position has 2 values, its range is 3",
+    ),
+    "too many positions": (states(["a", "b", "c"], [1.0] * 4), FaultKind.LENGTHS, "position has 4 values"),
+    "too few velocities": (states(["a", "b", "c"], [1.0] * 3, (0.0, 0.0)), FaultKind.LENGTHS, "velocity has 2 values"),
+    "too many efforts": (states(["a", "b", "c"], [1.0] * 3, (), (0.0,) * 4), FaultKind.LENGTHS, "3 or 0"),
+}
 
 
-def test_velocities_are_derived_where_none_are_published() -> None:
-    reader = JointStateParser(("a",), None, 0.08)
-    first = reader.arm(states(["a"], [1.0], stamp_ns=1_000_000_000))
-    second = reader.arm(states(["a"], [1.01], stamp_ns=1_020_000_000, at_s=0.02))
-    again = reader.arm(states(["a"], [1.01], stamp_ns=1_020_000_000, at_s=0.03))  # the same stamp: nothing is new
-    assert first is not None and second is not None and again is not None
-    assert first.dq_rad_s == (0.0,)
-    assert second.dq_rad_s == pytest.approx((0.5,))
-    assert again.dq_rad_s == second.dq_rad_s
+@pytest.mark.parametrize("what", BAD)
+def test_a_message_that_cannot_be_read_is_named(what: str) -> None:
+    message, kind, text = BAD[what]
+    faults = StateFaults()
+    reader = JointStateParser(NAMES, KNUCKLE, 0.08, faults)
+    assert reader.arm(message) is None
+    assert reader.gripper(message) is None
+    assert faults.counts == {kind: 1}
+    assert text in faults.current
+
+
+def test_messages_about_other_joints_are_no_fault() -> None:
+    faults = StateFaults()
+    reader = JointStateParser(NAMES, KNUCKLE, 0.08, faults)
+    assert reader.arm(states(["k"], [0.1])) is None  # the gripper's own publisher, before the arm's
+    assert reader.arm(states(["a", "b", "c"], [1.0, 2.0, 3.0])) is not None
+    assert reader.arm(states(["rail"], [0.1])) is None
+    assert faults.total == 0
+
+
+def test_what_is_not_published_is_unknown() -> None:
+    reader = JointStateParser(("a",), KNUCKLE, 0.08)
+    found = reader.arm(states(["a"], [1.0]))
+    assert found is not None
+    assert math.isnan(found.dq_rad_s[0]) and found.effort_nm == ()
+    found = reader.arm(states(["x", "a"], [9.0, 1.0], (9.0, math.nan), (9.0, 2.0)))
+    assert found is not None
+    assert math.isnan(found.dq_rad_s[0]) and found.effort_nm == (2.0,)
+    for effort in ((), (math.nan,)):
+        hand = reader.gripper(states(["k"], [0.6], effort=effort))
+        assert hand is not None and math.isnan(hand.effort_n)
+
+
+@pytest.mark.parametrize("position", [45.8, -1.0, math.nan, math.inf])
+def test_a_gripper_joint_outside_its_stroke_is_named(position: float) -> None:
+    faults = StateFaults()
+    assert JointStateParser(NAMES, KNUCKLE, 0.08, faults).gripper(states(["k"], [position])) is None
+    assert f"(gripper): k is at {position:.6g}, its range is 0 to 0.8" in faults.current
 
 
 def test_a_gripper_may_be_a_joint() -> None:

@@ -29,7 +29,7 @@ ACTION = (0.1, -0.2, 0.3, -0.4, 0.5)
 
 def see(state: RobotState, task: str = "floop/PickPlace-v0") -> dict[str, Vector]:
     spec = get_task(task).spec
-    observation = ObservationBuilder(spec, Kinematics(ROBOT)).observe(
+    observation = ObservationBuilder(spec, Kinematics(ROBOT), ROBOT.gripper).observe(
         state, (0.5, 0.0, 0.3), ACTION, (1.0, 2.0, 3.0, 4.0)
     )
     assert observation.dtype == np.float32 and observation.shape == (spec.observation.size,)
@@ -60,7 +60,7 @@ def test_a_correction_moves_the_object_and_nothing_else() -> None:
     off = tuple(p + c for p, c in zip(BOX.position_m, correction, strict=True))
     state = msgspec.structs.replace(STATE, object=msgspec.structs.replace(BOX, position_m=off))
     spec = get_task("floop/PickPlace-v0").spec
-    builder = ObservationBuilder(spec, Kinematics(ROBOT))
+    builder = ObservationBuilder(spec, Kinematics(ROBOT), ROBOT.gripper)
     told = builder.observe(state, (0.5, 0.0, 0.3), ACTION, correction_m=correction)
     assert np.allclose(told, builder.observe(STATE, (0.5, 0.0, 0.3), ACTION), atol=1e-6)
 

@@ -213,6 +213,54 @@ def test_fingers_that_press_go_on_pressing_and_others_stay(safety: Clocked) -> N
     assert Clocked().tick()[0].gripper_width_m == 0.05
 
 
+@pytest.mark.parametrize(("width", "commanded"), [(0.05, 0.045), (0.003, 0.0), (0.08, 0.08)])
+def test_fingers_of_unknown_effort_keep_what_they_may_hold(safety: Clocked, width: float, commanded: float) -> None:
+    command, _ = safety.tick(gripper_effort_n=math.nan, gripper_width_m=width)
+    assert command.gripper_width_m == pytest.approx(commanded)
+
+
+LIMITED = msgspec.structs.replace(
+    MODEL, limits=msgspec.structs.replace(MODEL.limits, effort_nm=(87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0))
+)
+
+
+def test_an_effort_beyond_its_limit_stops_the_arm_and_is_named() -> None:
+    safety = Clocked()
+    safety.core = SafetyCore(LIMITED, 50.0, 12.5, 0.1)
+    within = (80.0, -86.0, math.nan, 10.0, 0.0, 0.0, 0.0)
+    beyond = (*within[:5], -15.5, 0.0)
+    for efforts in ((), within, (math.nan,) * 7):
+        for _ in range(50):
+            assert not safety.tick(effort_nm=efforts)[1].estop
+    for _ in range(20):  # peaks of 0.08 s
+        assert not any(safety.tick(effort_nm=beyond)[1].estop for _ in range(5))
+        safety.tick(effort_nm=within)
+    found = [safety.tick(effort_nm=beyond)[1] for _ in range(6)]
+    assert [report.estop for report in found] == [False] * 5 + [True]
+    assert found[-1].fault == (
+        "stopped by safety: effort of panda_joint6 is -15.5 N·m for 0.1 s, its range is -12 to 12 N·m"
+    )
+    assert safety.reset()[0]
+    assert not safety.tick(effort_nm=within)[1].estop
+    assert [safety.tick(effort_nm=beyond)[1].estop for _ in range(6)][-1]
+
+
+@pytest.mark.parametrize("late_s", [0.1, 0.2, 0.3, 1.0])
+def test_a_policy_that_answers_late_is_not_followed_by_a_jump(late_s: float) -> None:
+    """Its answers bear the time of their question, and the arm goes on from where it is, within its limits."""
+    safety, asked = Clocked(), []
+    commands = [safety.tick()[0].q_rad]
+    for seq in range(200):
+        q = tuple(x + 0.3 * math.sin(0.4 * seq) for x in HOME)
+        asked.append(target(seq, safety.now_s, q))
+        for _ in range(4):
+            while asked and safety.now_s - asked[0].mono_s >= late_s:
+                safety.core.take_target(asked.pop(0))
+            commands.append(safety.tick(q_rad=commands[-1])[0].q_rad)
+    assert worst_violation(np.array(commands)) <= 0.0
+    assert (len(set(commands)) == 1) == (late_s > 0.24)  # after three policy periods not followed at all
+
+
 def test_the_gripper_stays_within_its_limits(safety: Clocked) -> None:
     safety.tick()
     safety.core.take_target(target(1, safety.now_s, gripper_width_m=3.0, gripper_force_n=1e9))

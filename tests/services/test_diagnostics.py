@@ -82,7 +82,7 @@ def test_safety_is_an_error_while_stopped(tmp_path: Path) -> None:
     with SafetyProcess(arguments(tmp_path), estop, link) as process:
         assert process.diagnostics()[1].message == "starting"
         process.servo.tick(1.0)
-        loop, safety = process.diagnostics()
+        loop, safety, _ = process.diagnostics()
     assert (loop.name, loop.values["ticks"]) == ("servo loop", 0)
     assert (safety.level, safety.values["mode"]) == (ERROR, "estop")
     assert process.current_stats().interventions.total >= 0

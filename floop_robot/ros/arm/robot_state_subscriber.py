@@ -9,11 +9,20 @@ from __future__ import annotations
 import msgspec
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
-from std_msgs.msg import String
+from std_msgs.msg import Empty, String
 
 from floop_interfaces import msg
-from floop_robot.robot.joint_state_parser import ArmReading, GripperReading, JointStateParser, JointStates
+from floop_robot.robot.joint_state_parser import JointStateParser, JointStates
 from floop_robot.robot.messages import Phase, RobotState
+from floop_robot.robot.state_check import (
+    ArmReading,
+    FaultKind,
+    GripperReading,
+    StateCheck,
+    StateFault,
+    StateFaults,
+    StateTicks,
+)
 from floop_robot.ros.arm.perception_subscriber import PerceptionSubscriber
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.cdr import CdrMessage
@@ -28,6 +37,7 @@ from floop_robot.spec.robot_model import RobotModel
 class RobotStateSubscriber:
     """Reads the robot's newest state; there is none without new joint states, or while the gripper is silent.
 
+    States that can't be true are left out and counted in `faults` (`StateCheck`).
     Without `perception` it holds only what safety needs: arm, gripper and episode.
     """
 
@@ -40,8 +50,19 @@ class RobotStateSubscriber:
         perception: PerceptionSubscriber | None = None,
     ) -> None:
         """After `silence_s` (s) without joint states, those that come count as another driver's."""
-        self._driver, self._silence_s = driver, silence_s
-        self._parser = JointStateParser(driver.names(model), driver.gripper, model.gripper.max_width_m)
+        self._driver, self._ticks = driver, StateTicks(silence_s)
+        self.faults = StateFaults()
+        names = driver.names(model)
+        self.reports_effort = driver.reports_effort
+        """The gripper's force is measured."""
+        self._check = StateCheck(
+            model,
+            self.faults,
+            names,
+            reports_effort=driver.reports_effort,
+            zeros_are_real=driver.zeros_are_real,
+        )
+        self._parser = JointStateParser(names, driver.gripper, model.gripper.max_width_m, self.faults)
         self._joints = [CdrSubscriber(node, JointState, driver.joint_states_topic, SENSOR, _joint_states)]
         if driver.gripper and driver.gripper.joint_states_topic:
             self._joints.append(
@@ -50,6 +71,9 @@ class RobotStateSubscriber:
         self._grippers: CdrSubscriber[GripperReading] | None = None
         if driver.gripper is None:
             self._grippers = CdrSubscriber(node, msg.GripperState, topics.GRIPPER_STATE, LATEST, _gripper_reading)
+        self._confirmations = RosSubscriber(
+            node, Empty, topics.JOINT_STATES_CONFIRMED, LATCHED, lambda _, mono_s: mono_s
+        )
         self._phases = RosSubscriber(node, msg.EpisodeState, topics.DRIVER_EPISODE, LATCHED, _episode_phase)
         self._perception = perception
         self._truths = RosSubscriber(node, String, topics.DRIVER_TRUTH, LATCHED, _decode_truth) if perception else None
@@ -57,58 +81,74 @@ class RobotStateSubscriber:
         self._gripper: GripperReading | None = None
         self._episode, self._phase = 0, Phase.RESETTING
         self._truth: GroundTruth | None = None
-        self._tick = self._silences = 0
 
     @property
     def arm(self) -> ArmReading | None:
-        """The joints as last heard."""
+        """The joints as last believed."""
         return self._arm
+
+    @property
+    def waits_for_confirmation(self) -> bool:
+        """All joints are at zero, and a person has to say that this is true; from any thread."""
+        return self._check.waits_since_s is not None
 
     def receive(self) -> RobotState | None:
         """The newest state since the last call, or None."""
-        before, arm = self._arm, None
-        # Joints last: what was published before them is there as well.
+        arm: ArmReading | None = None
+        readings: list[ArmReading] = []
         for topic in self._joints:
             for states in topic.receive_all():
-                arm = self._parser.arm(states) or arm
-                self._gripper = self._parser.gripper(states) or self._gripper
+                if (reading := self._parser.arm(states)) is not None:
+                    readings.append(reading)
+                self._take_gripper(self._parser.gripper(states))
+        # Taken after the joints: what was published before them is there as well.
         if self._grippers is not None:
-            self._gripper = self._grippers.receive() or self._gripper
+            self._take_gripper(self._grippers.receive())
         self._episode, self._phase = self._phases.receive() or (self._episode, self._phase)
+        if self._check.waits_since_s is not None:
+            self._take_confirmation(self._check.waits_since_s)
+        for reading in readings:
+            arm = self._check.take(reading, self._phase) or arm
         if arm is None:
             return None
-        self._arm = arm
-        self._count(before, arm)
+        self._arm, tick = arm, self._ticks.next(arm.mono_s)
         if self._gripper is None or arm.mono_s - self._gripper.mono_s > self._driver.gripper_timeout_s:
+            self.faults.add(_GRIPPER_SILENT, arm.mono_s)
             return None
-        return self._state(arm, self._gripper)
+        return self._state(arm, self._gripper, tick)
 
-    def _count(self, before: ArmReading | None, arm: ArmReading) -> None:
-        self._tick += 1
-        if before is not None and arm.mono_s - before.mono_s > self._silence_s:
-            # The arm may be anywhere by now. A falling tick tells the policy and safety to start where it is.
-            self._silences += 1
-            self._tick = -self._silences
+    def _take_gripper(self, reading: GripperReading | None) -> None:
+        if reading is not None:
+            self._gripper = self._check.gripper(reading) or self._gripper
 
-    def _state(self, arm: ArmReading, gripper: GripperReading) -> RobotState:
+    def _take_confirmation(self, since_s: float) -> None:
+        confirmed_s = self._confirmations.receive()
+        if confirmed_s is not None and confirmed_s >= since_s:
+            self._check.confirm_zeros()
+
+    def _state(self, arm: ArmReading, gripper: GripperReading, tick: int) -> RobotState:
         perception = self._perception
         seen = perception.latest(arm.mono_s) if perception else None
         if self._truths is not None:
             self._truth = self._truths.receive() or self._truth
         return RobotState(
-            tick=self._tick,
+            tick=tick,
             stamp_ns=to_wall_ns(arm.stamp_ns),
             mono_s=arm.mono_s,
             q_rad=arm.q_rad,
             dq_rad_s=arm.dq_rad_s,
             gripper_width_m=gripper.width_m,
             gripper_effort_n=gripper.effort_n,
+            effort_nm=arm.effort_nm,
             object=seen,
             tote_m=perception.tote_m if perception else None,
             episode=self._episode,
             phase=self._phase,
             truth=self._truth,
         )
+
+
+_GRIPPER_SILENT = StateFault(FaultKind.GRIPPER_SILENT, "", "nothing usable was heard of the gripper", True)
 
 
 def _joint_states(message: CdrMessage, mono_s: float) -> JointStates:

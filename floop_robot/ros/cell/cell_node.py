@@ -38,7 +38,7 @@ from floop_robot.ros.node.qos import COMMAND, LATCHED
 from floop_robot.ros.node.robot_parameters import DRIVER, POLICY_PHASE, phase_s, robot_arguments
 from floop_robot.ros.node.service_calls import NO_EPISODE, create_services
 from floop_robot.ros.node.stamps import header
-from floop_robot.services.diagnostics import OK, WARN, DiagnosticItem
+from floop_robot.services.diagnostics import OK, WARN, DiagnosticItem, state_diagnostics
 from floop_robot.services.perception_diagnostics import perception_diagnostics
 from floop_robot.spec.driver_config import load_driver
 from floop_robot.spec.robot_model import load_robot
@@ -100,7 +100,8 @@ class CellInterface:
         level = OK if stage in (CellStage.READY, CellStage.HOMING) else WARN
         message = stage.value if self._state else "no robot state yet"
         cell = DiagnosticItem("cell", level, message, {"episode": self._core.episode, "stage": stage.value})
-        return cell, perception_diagnostics(self._perception.report(time.monotonic()))
+        perception = perception_diagnostics(self._perception.report(time.monotonic()))
+        return cell, perception, state_diagnostics(self._states.faults)
 
     def _reset(self, request: srv.ResetEpisode.Request, answer: srv.ResetEpisode.Response) -> srv.ResetEpisode.Response:
         answer.success, answer.message = request.episode != 0, self._core.stage.value

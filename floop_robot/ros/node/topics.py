@@ -11,6 +11,8 @@ from typing import Final
 from rclpy.node import Node
 
 JOINT_STATES: Final = "joint_states"
+JOINT_STATES_CONFIRMED: Final = "joint_states_confirmed"
+CONFIRM_JOINT_STATES: Final = "confirm_joint_states"
 GRIPPER_STATE: Final = "gripper_state"
 PERCEIVED_OBJECT: Final = "perceived_object"
 OBJECT_POSE: Final = "object_pose"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 from rclpy.node import Node
 
@@ -28,12 +27,9 @@ from floop_robot.ros.node.robot_parameters import POLICY_PHASE, phase_s
 from floop_robot.ros.policy.episode_reset_client import EpisodeResetClient
 from floop_robot.ros.policy.marker_publisher import MarkerScene
 from floop_robot.services.main_loop import RobotArguments
-from floop_robot.services.policy import DRAIN_S, PolicyProcess
+from floop_robot.services.policy import DRAIN_S, STATES_SILENT_S, PolicyProcess
 from floop_robot.spec.driver_config import DriverConfig, load_driver
 from floop_robot.spec.robot_model import RobotModel
-
-STATES_SILENT_S: Final = 1.0
-"""Joint states that come after a silence of this many seconds count as another driver's."""
 
 
 class PolicyTopics:
@@ -62,7 +58,8 @@ class PolicyTopics:
         """The link from now on: what waits is from before, and is left out."""
         assert self._safety is not None
         self._states.receive(), self._safety.receive()
-        return PolicyLink(self._states, self._safety, self._targets, self.resets)
+        states = self._states
+        return PolicyLink(states, self._safety, self._targets, self.resets, states.faults, states.reports_effort)
 
     @property
     def safety_refused(self) -> int:

@@ -28,6 +28,7 @@ from floop_robot.ros.node.node_parameters import SAFETY_PARAMETERS, SIMULATED, d
 from floop_robot.ros.node.qos import COMMAND
 from floop_robot.ros.node.robot_parameters import DRIVER, SAFETY_PHASE, phase_s, robot_arguments
 from floop_robot.ros.safety.estop_services import EstopServices
+from floop_robot.ros.safety.joint_states_confirmation import JointStatesConfirmation
 from floop_robot.ros.safety.safety_publisher import SafetyPublisher
 from floop_robot.services.safety import NICE, SafetyProcess, open_estop
 from floop_robot.services.supervision.fleet_description import missing_safeguards
@@ -53,11 +54,13 @@ def serve(ros: RosProcess) -> None:
     with sole_server(folder, Link.COMMAND):
         estop = open_estop(arguments, is_real=is_real)
         reports = SafetyPublisher(node, robot, estop, lambda: process.loop.missed_ticks)
+        states = RobotStateSubscriber(node, model, driver, config.robot.observation_timeout_s)
         link = SafetyLink(
-            RobotStateSubscriber(node, model, driver, config.robot.observation_timeout_s),
+            states,
             CdrSubscriber(node, msg.JointTarget, topics.JOINT_TARGET, COMMAND, target_from_cdr),
             JointCommandPublisher(node, model, driver, rate_hz),
             reports,
+            states.faults,
         )
         following = FollowingErrorSettings(driver.following_error_rad, driver.following_error_s)
         process = SafetyProcess(
@@ -69,6 +72,7 @@ def serve(ros: RosProcess) -> None:
             following_error=None if driver.hardware_stop_topic else following,
         )
         services = EstopServices(node, robot, estop, driver)
+        confirmations = JointStatesConfirmation(node, states)
         health = DiagnosticsPublisher(
             node,
             robot,
@@ -78,7 +82,7 @@ def serve(ros: RosProcess) -> None:
         with process, ros.spinning(node), closing(services), closing(EstopServer(folder, estop)):
             process.run(ros.stop)
         guard.check()
-        del services, health  # the node held them, too
+        del services, health, confirmations  # the node held them, too
 
 
 main = partial(run, "safety_node", serve)

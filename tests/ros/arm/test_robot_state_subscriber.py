@@ -18,6 +18,7 @@ from floop_robot.ros.arm.perception_subscriber import PerceptionSubscriber
 from floop_robot.ros.arm.robot_state_subscriber import RobotStateSubscriber
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import SENSOR
+from floop_robot.ros.node.stamps import header
 from floop_robot.spec.driver_config import AssumedObject, DriverConfig, GripperJoint
 from floop_robot.spec.robot_model import load_robot
 from tests.support.ros.peer import Peer
@@ -44,7 +45,7 @@ def test_a_gripper_with_joint_states_of_its_own_and_a_tote_are_part_of_the_state
     poses = peer.node.create_publisher(PoseStamped, topics.OBJECT_POSE, SENSOR)
 
     def arm_alone() -> bool:
-        arm.publish(JointState(name=MODEL.joint_names, position=MODEL.home_rad))
+        arm.publish(JointState(header=header(), name=MODEL.joint_names, position=MODEL.home_rad))
         assert states.receive() is None  # nothing is known of the gripper
         return states.arm is not None
 
@@ -54,7 +55,7 @@ def test_a_gripper_with_joint_states_of_its_own_and_a_tote_are_part_of_the_state
         hand.publish(JointState(name=["knuckle"], position=[0.4]))
         totes.publish(pose_stamped(TOTE_M, 0.0, MODEL.base_link))
         poses.publish(pose_stamped(OBJECT_M, 0.5, MODEL.base_link))
-        arm.publish(JointState(name=MODEL.joint_names, position=MODEL.home_rad))
+        arm.publish(JointState(header=header(), name=MODEL.joint_names, position=MODEL.home_rad))
         found = states.receive()
         return found if found and found.tote_m and found.object else None
 

@@ -56,6 +56,7 @@ TEXT_S: Final = 1.0
 
 
 _ROUNDING_S: Final = 1e-6
+_MAX_AHEAD_NS: Final = round(MAX_AHEAD_S * 1e9)
 
 
 class FaultKind(enum.StrEnum):
@@ -187,6 +188,7 @@ class StateCheck:
         self._high = [q + RANGE_TOLERANCE_RAD for q in self._upper]
         self._speed = [max(SPEED_FACTOR * top, MIN_TOP_SPEED_RAD_S) for top in limits.velocity_rad_s]
         self._measured_speed = [max(SPEED_FACTOR * top, MAX_MEASURED_SPEED_RAD_S) for top in limits.velocity_rad_s]
+        self._tops = list(zip(self._speed, self._measured_speed, strict=True))
         self._max_width_m = model.gripper.max_width_m
         self._reports_effort, self._felt = reports_effort, False
         self._zeros_are_real, self._is_confirmed = zeros_are_real, False
@@ -207,15 +209,16 @@ class StateCheck:
 
         While the driver is RESETTING, jumps are its own business: nothing is commanded.
         """
-        fault = self._fault(reading)
-        if fault is not None:
+        if not self._surely_goes_on(reading):
+            if (fault := self._fault(reading)) is not None:
+                self._settling.reset()
+                self.faults.add(fault, reading.mono_s)
+                return None
+            if not self._goes_on(reading, phase is Phase.RESETTING) and not self._settles(reading):
+                return None
             self._settling.reset()
-            self.faults.add(fault, reading.mono_s)
-            return None
-        if not self._goes_on(reading, phase is Phase.RESETTING) and not self._settles(reading):
-            return None
-        self._last, self.waits_since_s, self._is_confirmed = reading, None, False
-        self._settling.reset()
+            self.waits_since_s, self._is_confirmed = None, False
+        self._last = reading
         self.faults.clear()
         return reading if math.isfinite(sum(reading.dq_rad_s)) else self._with_velocity(reading)
 
@@ -234,6 +237,22 @@ class StateCheck:
         self._felt = self._felt or 0.0 < effort < math.inf
         known = self._reports_effort and self._felt and effort < math.inf
         return GripperReading(max(width, 0.0), effort if known else math.nan, reading.mono_s)
+
+    def _surely_goes_on(self, reading: ArmReading) -> bool:
+        """The same rules in one pass, for nearly all readings; False where one of them needs a closer look."""
+        last, size = self._last, len(self._names)
+        if last is None or self._settling.newest is not None or len(reading.effort_nm) not in (0, size):
+            return False
+        time_s = reading.mono_s - last.mono_s
+        if not 0.0 <= time_s <= MAX_GAP_S or len(reading.q_rad) != size or len(reading.dq_rad_s) != size:
+            return False
+        if not last.stamp_ns < reading.stamp_ns <= self._wall_clock_ns() + _MAX_AHEAD_NS:
+            return False
+        now = zip(reading.q_rad, last.q_rad, reading.dq_rad_s, self._low, self._high, strict=True)
+        for (q, old, dq, low, high), (speed, top) in zip(now, self._tops, strict=True):
+            if not low <= q <= high or abs(q - old) > JUMP_MARGIN_RAD + speed * time_s or abs(dq) > top:
+                return False
+        return True
 
     def _fault(self, reading: ArmReading) -> StateFault | None:
         """What is wrong with a reading by itself."""

@@ -94,6 +94,21 @@ def test_robot_and_environment_walk_the_same_path_to_the_bit(rig: Rig) -> None:
     env.close()
 
 
+def test_a_gripper_without_effort_picks_and_this_is_said_once(rig: Rig) -> None:
+    measured = rig.world.state
+    rig.world.state = lambda: msgspec.structs.replace(measured(), gripper_effort_n=math.nan)  # type: ignore[method-assign]
+    run_until(rig, lambda: len(rig.sink.ends) == 3)
+    assert sum(e.outcome is OutcomeCode.SUCCESS for e in rig.sink.ends) >= 2
+    assert [e.name for e in rig.sink.events].count("gripper_without_effort") == 1
+    assert rig.policy.stats().judges_by_width
+    assert all(np.isfinite(row.obs).all() for row in rig.sink.transitions)
+
+
+def test_a_gripper_with_effort_is_judged_by_it(rig: Rig) -> None:
+    run_until(rig, lambda: len(rig.sink.ends) == 1)
+    assert not rig.policy.stats().judges_by_width
+
+
 def test_a_policy_is_swapped_between_two_steps_and_receipted(rig: Rig) -> None:
     run_until(rig, lambda: len(rig.sink.transitions) == 3)
     rig.policy_buffer.offer(2, Expert(RULES.spec))

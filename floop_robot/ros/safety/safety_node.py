@@ -78,7 +78,7 @@ def serve(ros: RosProcess) -> None:
             robot,
             process.diagnostics,
         )
-        guard = NameGuard(node, robot, host_identity(folder), ros.stop.set)
+        guard = NameGuard(node, robot, host_identity(arguments.run_dir), ros.stop.set)
         with process, ros.spinning(node), closing(services), closing(EstopServer(folder, estop)):
             process.run(ros.stop)
         guard.check()

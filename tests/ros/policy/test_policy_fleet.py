@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from floop_robot.services.supervision.ros_domain import reserved_domain
@@ -19,9 +21,11 @@ pytest.importorskip("rclpy", reason=NO_ROS)
 if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
     pytest.skip(NO_INTERFACES, allow_module_level=True)
 
-from floop_interfaces.msg import EpisodeResult
+from floop_interfaces.msg import EpisodeResult, EpisodeState, FleetState, PolicyStatus
 from floop_interfaces.srv import DrainRobot, PushPolicy
 from floop_robot.ros.node import topics
+from floop_robot.ros.node.qos import LATCHED
+from floop_robot.services.supervision.fleet_description import write_config
 from floop_robot.spec.records import EpisodeEnd, Label, Record
 from floop_robot.stream.tail_client import TailClient
 from tests.support.ros.peer import Peer
@@ -131,3 +135,27 @@ def test_killed_it_goes_on_with_what_it_had_while_the_fleet_manager_is_away(flee
     assert robot.results[-1].policy_version == version
     wait_for(lambda: not robot.status[-1].manager_linked, what="the word that nobody answers")
     node.end()
+
+
+def test_a_second_host_with_this_name_is_refused_where_people_look(fleet: Fleet, tmp_path: Path) -> None:
+    with reserved_domain() as domain:
+        rig, peer = RobotRig(tmp_path / "second", domain), Peer(domain)
+        rig.config = msgspec.structs.replace(rig.config, endpoints=fleet.rig.config.endpoints)
+        rig.config_file = write_config(rig.config)
+        rig.install()  # it could work at once
+        heard = peer.listen(PolicyStatus, f"/{ROBOT}/{topics.POLICY_STATUS}", LATCHED)
+        states = peer.listen(EpisodeState, f"/{ROBOT}/{topics.EPISODE_STATE}", LATCHED)
+        fleets = fleet.robot.peer.listen(FleetState, topics.FLEET_STATE, LATCHED)
+        try:
+            node = rig.start("policy_node", "autostart:=true")
+            wait_for(lambda: heard and heard[-1].name_refused, 30.0, "the refusal")
+            assert heard[-1].name_refused.startswith(f"the name {ROBOT} is in use by ")
+            assert str(fleet.rig.run_dir) in heard[-1].name_refused
+            wait_for(lambda: states and "is in use by" in states[-1].detail, what="why no episode starts")
+            assert "the fleet manager refuses this robot: the name" in node.text
+            wait_for(lambda: fleets and str(tmp_path / "second") in fleets[-1].robots[0].duplicate, what="both")
+            assert str(fleet.rig.run_dir) in fleets[-1].robots[0].host
+            assert fleet.robot.status[-1].name_refused == ""
+        finally:
+            rig.close()
+            peer.close()

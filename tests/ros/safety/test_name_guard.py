@@ -1,4 +1,4 @@
-"""Two hosts with one robot's name in one ROS domain, as real processes: the later safety node ends, the first goes on."""
+"""Two hosts with one robot's name in one ROS domain: the later safety node ends, the first goes on. Real processes."""
 
 from __future__ import annotations
 

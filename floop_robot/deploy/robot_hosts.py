@@ -16,7 +16,7 @@ NOTED_EVERY_S = 60.0
 """A refused duplicate is written into the audit at most as often, for each robot."""
 
 
-class _Seen(msgspec.Struct, frozen=True):
+class _LastHeard(msgspec.Struct, frozen=True):
     host: RobotHost
     at_ns: int
 
@@ -27,8 +27,8 @@ class RobotHosts:
     def __init__(self, registry: Registry, who: str, now_ns: int) -> None:
         """`who` signs in the audit. Owners of before get as long to speak as any other."""
         self._registry, self._who = registry, who
-        self._owners = {robot: _Seen(host, now_ns) for robot, host in registry.robot_hosts().items()}
-        self._refused: dict[str, _Seen] = {}
+        self._owners = {robot: _LastHeard(host, now_ns) for robot, host in registry.robot_hosts().items()}
+        self._refused: dict[str, _LastHeard] = {}
         self._noted_ns: dict[str, int] = {}
 
     def claim(self, robot: str, host: RobotHost, now_ns: int) -> str:
@@ -48,7 +48,7 @@ class RobotHosts:
             # With a full disk only a restarted fleet manager forgets who was first.
             with contextlib.suppress(StorageError):
                 self._registry.set_robot_host(robot, host)
-        self._owners[robot] = _Seen(host, now_ns)
+        self._owners[robot] = _LastHeard(host, now_ns)
         return ""
 
     def name(self, robot: str) -> str:
@@ -62,7 +62,7 @@ class RobotHosts:
         return seen.host.name if seen and (now_ns - seen.at_ns) * 1e-9 < REPLACED_AFTER_S else ""
 
     def _refuse(self, robot: str, owner: RobotHost, host: RobotHost, now_ns: int) -> None:
-        self._refused[robot] = _Seen(host, now_ns)
+        self._refused[robot] = _LastHeard(host, now_ns)
         noted_ns = self._noted_ns.get(robot)
         if noted_ns is None or (now_ns - noted_ns) * 1e-9 >= NOTED_EVERY_S:
             self._noted_ns[robot] = now_ns

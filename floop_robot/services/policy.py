@@ -196,7 +196,7 @@ class PolicyProcess:
             heartbeat_s=config.deploy.heartbeat_s,
             host=host_identity(self.folder),
         )
-        self.uploader.pause("the fleet manager has not said yet whether another host has this robot's name")
+        self.uploader.pause(True)  # until the fleet manager has said whether another host has this robot's name
         return PolicyUpdater(
             settings, self.rules.spec, self.ids, self.policy_buffer, notice, self.drain_state, self._set_name_refused
         )
@@ -204,7 +204,7 @@ class PolicyProcess:
     def _set_name_refused(self, why: str) -> None:
         """Another host has this robot's name (or, if empty, none has): mix no records with those of that one."""
         self.drain_state.set_name_refused(why)
-        self.uploader.pause(why)
+        self.uploader.pause(bool(why), why)
 
 
 def _first_episode() -> int:

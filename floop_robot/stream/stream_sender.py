@@ -70,8 +70,7 @@ class StreamSender:
         self._blocks: Iterator[OutgoingBlock] = iter(())
         self._acked = self._replaced = self._malformed = 0
         self._disk_error = ""
-        self._paused = ""
-        """Why nothing is sent; empty when it is."""
+        self._is_paused, self._pause_reason = False, ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stream-sender", daemon=True)
         self._thread.start()
@@ -87,12 +86,12 @@ class StreamSender:
             is_connected=machine.is_connected,
             replaced=self._replaced,
             malformed=self._malformed,
-            error=ended or self._paused or machine.conflict or machine.refusal or self._disk_error,
+            error=ended or self._pause_reason or machine.conflict or machine.refusal or self._disk_error,
         )
 
-    def pause(self, why: str) -> None:
-        """Send nothing until the reason is empty again; from any thread."""
-        self._paused = why
+    def pause(self, paused: bool, why: str = "") -> None:
+        """Send nothing while paused; `why` is shown as an error. From any thread."""
+        self._is_paused, self._pause_reason = paused, why
         self._spool.wake()
 
     def drain(self, timeout_s: float) -> bool:
@@ -141,7 +140,7 @@ class StreamSender:
                 step()
             except (OSError, StorageError) as error:
                 self._disk_error = f"cannot use spool {self._spool.folder}: {error}; free space or check the disk"
-        is_paused = bool(self._paused)
+        is_paused = self._is_paused
         for message, payload in () if is_paused else self._machine.poll(time.monotonic()):
             with contextlib.suppress(zmq.Again):  # no connection, or its queue is full: silence, hence a Hello
                 socket.send_multipart([frame_message(message), payload], zmq.NOBLOCK)

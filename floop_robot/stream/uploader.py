@@ -56,9 +56,9 @@ class RecordUploader:
         """Everything put before is on this disk; from any thread, never waits."""
         return self._writer.stats().queued == 0
 
-    def pause(self, why: str) -> None:
-        """Send nothing until the reason is empty again; `stats` shows it, records wait in the spool. Any thread."""
-        self._sender.pause(why)
+    def pause(self, paused: bool, why: str = "") -> None:
+        """Send nothing while paused, records wait in the spool; `stats` shows `why` as an error. From any thread."""
+        self._sender.pause(paused, why)
 
     def drain(self, timeout_s: float) -> bool:
         """Wait until ingest has confirmed everything put before. False: it took longer; the spool keeps the rest."""

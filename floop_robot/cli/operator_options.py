@@ -43,7 +43,7 @@ class Operator(msgspec.Struct, frozen=True, dict=True):
     @property
     def fleet(self) -> FloopConfig:
         """The running fleet's configuration; raises `ConfigError` as `running_fleet`."""
-        return check_running(self.fleet_config)
+        return check_running(self.fleet_config, is_given=self.config is not None)
 
     def connect(self, timeout_s: float = 5.0) -> FleetClient:
         """A client of the fleet manager."""

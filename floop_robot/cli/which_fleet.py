@@ -35,19 +35,18 @@ def _configurations() -> list[Path]:
 
 def running_fleet(config: Path | None, *, announce: bool = True) -> FloopConfig:
     """As `fleet_config`, for who asks it or commands it: raises `NoFleet` when it ran here and has stopped."""
-    found = check_running(fleet_config(config, announce=announce))
-    if config is None and not is_running(Path(found.run_dir)):
-        raise NoFleet(f"the fleet of {found.run_dir} is not running; start it with `floop up`, or give --config")
-    return found
+    return check_running(fleet_config(config, announce=announce), is_given=config is not None)
 
 
-def check_running(fleet: FloopConfig) -> FloopConfig:
-    """Return `fleet`, or raise `NoFleet` when it ran here and has stopped.
+def check_running(fleet: FloopConfig, *, is_given: bool) -> FloopConfig:
+    """Return `fleet`, or raise `NoFleet` when it ran here and has stopped. `is_given`: by a `--config`.
 
     Another fleet may run on its ports, and a command to the wrong fleet can do harm.
     """
     if reason := stopped_reason(fleet):
         raise NoFleet(f"{reason}. {HISTORY}")
+    if not is_given and not is_running(Path(fleet.run_dir)):
+        raise NoFleet(f"the fleet of {fleet.run_dir} is not running; start it with `floop up`, or give --config")
     return fleet
 
 

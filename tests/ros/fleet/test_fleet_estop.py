@@ -123,7 +123,7 @@ def test_the_standard_types_stop_all_robots_and_a_level_holds_resets_back(fleet:
     wait_for(lambda: all(fleet.state(r).latched for r in fleet.robots))
     fleet.reset_all()
     level = fleet.rig.peer.node.create_publisher(Bool, topics.FLEET_ESTOP, EVENTS)
-    wait_for(lambda: level.get_subscription_count() >= 2 * len(fleet.robots))
+    wait_for(lambda: level.get_subscription_count() >= 2 * (len(fleet.robots) + 1), what="all listeners")
     level.publish(Bool(data=True))
     wait_for(lambda: all(fleet.state(r).latched for r in fleet.robots))
     wait_for(lambda: not fleet.pending())

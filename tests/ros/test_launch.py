@@ -427,7 +427,10 @@ def test_a_namespace_that_is_pushed_is_in_front_of_every_name(tmp_path: Path, do
 
             wait_for(lambda: found() >= wanted, 60, "the nodes")
             assert found() == wanted
-            fleet = {name for name, _ in peer.node.get_topic_names_and_types() if "/fleet/" in name}
-            assert fleet and all(name.startswith("/hall_2/fleet/") for name in fleet), fleet
+
+            def fleet() -> set[str]:
+                return {name for name, _ in peer.node.get_topic_names_and_types() if "/fleet/" in name}
+
+            assert wait_for(fleet, 20, "the fleet's e-stop topic") == {"/hall_2/fleet/estop"}
     finally:
         peer.close()

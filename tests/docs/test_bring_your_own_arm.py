@@ -65,7 +65,7 @@ def test_the_robot_s_configuration_and_the_operators_file_are_read(tmp_path: Pat
 
 def test_the_cell_s_parameters_are_ones_it_has() -> None:
     given = yaml.safe_load(block("yaml", "ros__parameters"))["/robot_1/cell_node"]["ros__parameters"]
-    source = (ROOT / "floop_robot" / "ros" / "cell" / "cell_node.py").read_text()
+    source = (ROOT / "floop_robot" / "ros" / "node" / "node_parameters.py").read_text()
     for name, value in given.items():
         assert f'"{name}"' in source
         assert not isinstance(value, str) or f'"{value}"' in source

@@ -25,11 +25,11 @@ Nodes = Mapping[str, Iterable[Parameter[Any]]]
 """Parameters by a node's full name, as `/robot_1/cell_node`."""
 
 
-class _Loader(yaml.SafeLoader):
+class _RosLoader(yaml.SafeLoader):
     """Reads `2e-1` as the number that ROS takes it for; YAML 1.1, as PyYAML has it, takes a text."""
 
 
-_Loader.add_implicit_resolver(
+_RosLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+\Z", re.ASCII), list("-+.0123456789")
 )
 
@@ -64,7 +64,7 @@ def parameter_files(argv: Sequence[str]) -> list[Path]:
 
 def _read(path: Path) -> Any:
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        return yaml.load(path.read_text(encoding="utf-8"), _RosLoader)
     except OSError as error:
         raise ConfigError(f"cannot read the parameters in {path}: {error.strerror}; check the path") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -42,7 +42,7 @@ def hide_effort(env: ArmEnv) -> None:
 
 def episodes(task: str, count: int, *, hidden: bool) -> list[RolloutResult]:
     """The shipped policy in `count` held-out scenarios."""
-    env, actor = make_env(task), Bundle.load(baseline(task)).actor
+    env, actor = make_env(task), Bundle.load(baseline(task)).actor()
     if hidden:
         hide_effort(env)
     found = [
@@ -56,10 +56,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=300)
     parser.add_argument("--tasks", nargs="*", default=["floop/Pick-v0", "floop/PickPlace-v0"])
+    parser.add_argument("--smoke", action="store_true", help="one scenario, to see that it runs")
     given = parser.parse_args()
+    count = 1 if given.smoke else given.episodes
     for task in given.tasks:
         for hidden in (False, True):
-            found = episodes(task, given.episodes, hidden=hidden)
+            found = episodes(task, count, hidden=hidden)
             judged, true = (sum(getattr(e, name) for e in found) for name in ("success", "true_success"))
             wrongly = sum(e.success and not e.true_success for e in found)
             missed = sum(e.true_success and not e.success for e in found)

@@ -55,7 +55,9 @@ def measure(name: str, count: int, prepare: Callable[[int], Callable[[], object]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=50_000)
-    count = parser.parse_args().count
+    parser.add_argument("--smoke", action="store_true", help="a few states, to see that it runs")
+    given = parser.parse_args()
+    count = 200 if given.smoke else given.count
     check, states = StateCheck(MODEL, wall_clock_ns=lambda: 10**18), States()
 
     def judge(unknown: bool) -> Callable[[int], Callable[[], object]]:

@@ -104,7 +104,7 @@ class DriverConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     assumed_frame: str = ""
     """The frame of poses whose `frame_id` is empty; left out, such poses are refused."""
     base_link: str = ""
-    """The driver's name of the arm's base link in TF; empty: it is the model's."""
+    """The driver's name of the arm's base link in TF; left out, it is the model's."""
     frame_prefix: str = "{robot}/"
     """What stands before the links' names in TF, as `frame_prefix` of robot_state_publisher. `{robot}` is the name in
     the fleet."""

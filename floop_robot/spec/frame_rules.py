@@ -20,8 +20,13 @@ def check_frames(fields: Fields, model: RobotModel | None) -> None:
     own = fields.get("base_link") or ""
     _table(fields, tuple(filter(None, (own, model.base_link))) if model else ())
     for path in ("assumed_frame", "base_link"):
-        if (name := fields.get(path)) and (not is_name(name) or (path == "base_link" and name.startswith("/"))):
-            fields.wrong(path, f"{name!r} is no name; write the frame's name, without spaces and leading slash")
+        name = fields.get(path)
+        if name == "" and path in fields.raw:
+            fields.wrong(path, "is empty; name the frame, or leave it out")
+        elif name and not is_name(name):
+            fields.wrong(path, f"{name!r} is no name; write the frame's name, without spaces")
+        elif name and path == "base_link" and name.startswith("/"):
+            fields.wrong(path, f"{name!r} begins with a slash, as no name in tf2 does; leave it out")
     prefix = fields.get("frame_prefix")
     rest = (prefix or "").replace(ROBOT_PLACEHOLDER, "x")
     if rest and (not is_name(rest) or rest.startswith("/") or "{" in rest or "}" in rest):
@@ -44,9 +49,11 @@ def _table(fields: Fields, base_links: tuple[str, ...]) -> None:
     if len(table) > MAX_FRAMES:
         fields.wrong("frames", f"has {len(table)} frames; {MAX_FRAMES} are the most")
         return
-    names = [str(name) for name in table]
+    names = [name for name in table if isinstance(name, str)]
     parents = {bare_name(name): bare_name(fields.get(f"frames.{name}.parent") or "") for name in names}
     for i, name in enumerate(names):
+        if isinstance(table[name], dict) and table[name].get("parent") == "":
+            fields.wrong(f"frames.{name}.parent", "is empty; name the frame, or leave it out where it is the base link")
         field, bare = f"frames.{name}", bare_name(name)
         if not is_name(bare):
             fields.wrong(field, f"{name!r} is no name; write the frame's name, without spaces")

@@ -36,6 +36,13 @@ FULL_DRIVER: dict[str, Any] = {
         "force_n_per_effort": 10.0,
     },
     "assumed_object": {"object_class": "box", "size_m": [0.045, 0.05, 0.06]},
+    "detections": {"topic": "cell/detections", "min_score": 0.6},
+    "frames": {
+        "camera": {"parent": "mast", "xyz_m": [0.4, -0.1, 0.3], "rpy_rad": [3.1, 0.2, -1.5]},
+        "mast": {"parent": "left_base", "xyz_m": [0.9, 0.3, 0.2]},
+    },
+    "assumed_frame": "camera",
+    "base_link": "left_base",
     "perception_timeout_s": 0.4,
     "gripper_timeout_s": 0.3,
     "source": "a manual",

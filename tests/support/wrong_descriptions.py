@@ -22,6 +22,7 @@ class WrongCopy(NamedTuple):
 NOT_NUMBERS = (math.nan, math.inf, -math.inf, "nan", "12 rad", None, [], {"value": 1.0}, True)
 SIGNED = (
     "home_rad", "position_lower_rad", "position_upper_rad", "workspace_low_m", "workspace_high_m", "closed", "open",
+    "xyz_m", "rpy_rad", "min_score",
 )  # fmt: skip
 """Numbers that may be 0 or negative."""
 MAY_BE_EMPTY = (
@@ -49,6 +50,8 @@ def _is_required(kind: Any, path: str) -> bool:
     if not rest:
         return field.required
     options = (field.type, *getattr(field.type, "__args__", ()))
+    if getattr(field.type, "__origin__", None) is dict:
+        rest = rest.partition(".")[2]  # after the name of an entry
     return any(_is_required(option, rest) for option in options if hasattr(option, "__struct_fields__"))
 
 

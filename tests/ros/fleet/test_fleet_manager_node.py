@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,7 @@ def test_one_robot_gets_its_own_and_is_pinned(fleet: FleetRig) -> None:
     answer = push(fleet, bundle_path=saved(fleet, policy(4), "four.floop"), scope="robot_2")
     assert answer.success and answer.message.endswith("acting on it: robot_2")
     by_name = {r.robot: r for r in answer.robots}
-    assert (by_name["robot_2"].pin, by_name["robot_2"].held) == (answer.version, True)
+    assert (by_name["robot_2"].pin, by_name["robot_2"].held) == (answer.version, False)
     assert by_name["robot_1"].pin == 0 and by_name["robot_1"].version <= others
     assert fleet.state().production_version == others
 
@@ -262,7 +263,10 @@ def test_what_cannot_be_done_is_one_line_and_changes_nothing(fleet: FleetRig) ->
     unchanged(fleet, push(fleet, version=1, bundle_path=good), "exactly one")
     unchanged(fleet, push(fleet, bundle_path=good, scope="robot_7"), "unknown robot 'robot_7'", "did you mean")
     zipped = str(fleet.folder / "model.zip")
-    unchanged(fleet, push(fleet, sb3_zip_path=zipped), "which can run code")
+    unchanged(fleet, push(fleet, sb3_zip_path=zipped), "no such file")
+    with zipfile.ZipFile(fleet.folder / "theirs.zip", "w") as theirs:
+        theirs.writestr("data", "{}"), theirs.writestr("policy.pth", "")
+    unchanged(fleet, push(fleet, sb3_zip_path=theirs.filename), "which can run code")
     unchanged(fleet, push(fleet, sb3_zip_path=zipped, trust_sb3_zip=True), "no such file")
     roll, pin = (srv.RollbackPolicy, topics.ROLLBACK_POLICY), (srv.PinPolicy, topics.PIN_POLICY)
     hold, drain = (srv.HoldUpdates, topics.HOLD_UPDATES), (srv.DrainRobot, topics.DRAIN_ROBOT)

@@ -123,21 +123,8 @@ def test_each_drain_is_taken_back_where_it_was_given(fleet: Fleet) -> None:
     robot.wait_phase("running")
 
 
-def test_killed_it_goes_on_with_what_it_had_while_the_fleet_manager_is_away(fleet: Fleet) -> None:
-    robot = fleet.robot
-    robot.wait_phase("running", 30.0)
-    version, count = robot.status[-1].version, len(robot.results)
-    fleet.manager.kill()
-    os.kill(fleet.rig.nodes["policy_node"].process.pid, signal.SIGKILL)
-    fleet.rig.nodes["policy_node"].kill()
-    node = fleet.rig.start("policy_node", "autostart:=true")
-    wait_for(lambda: len(robot.results) > count, 30.0, "an episode of the new process")
-    assert robot.results[-1].policy_version == version
-    wait_for(lambda: not robot.status[-1].manager_linked, what="the word that nobody answers")
-    node.end()
-
-
 def test_a_second_host_with_this_name_is_refused_where_people_look(fleet: Fleet, tmp_path: Path) -> None:
+    wait_for(lambda: fleet.robot.status and fleet.robot.status[-1].manager_linked, 30.0, "the first")
     with reserved_domain() as domain:
         rig, peer = RobotRig(tmp_path / "second", domain), Peer(domain)
         rig.config = msgspec.structs.replace(rig.config, endpoints=fleet.rig.config.endpoints)
@@ -159,3 +146,17 @@ def test_a_second_host_with_this_name_is_refused_where_people_look(fleet: Fleet,
         finally:
             rig.close()
             peer.close()
+
+
+def test_killed_it_goes_on_with_what_it_had_while_the_fleet_manager_is_away(fleet: Fleet) -> None:
+    robot = fleet.robot
+    robot.wait_phase("running", 30.0)
+    version, count = robot.status[-1].version, len(robot.results)
+    fleet.manager.kill()
+    os.kill(fleet.rig.nodes["policy_node"].process.pid, signal.SIGKILL)
+    fleet.rig.nodes["policy_node"].kill()
+    node = fleet.rig.start("policy_node", "autostart:=true")
+    wait_for(lambda: len(robot.results) > count, 30.0, "an episode of the new process")
+    assert robot.results[-1].policy_version == version
+    wait_for(lambda: not robot.status[-1].manager_linked, what="the word that nobody answers")
+    node.end()

@@ -20,8 +20,9 @@ if importlib.util.find_spec("floop_interfaces.msg._audit_entry") is None:
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.msg import Log, Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from floop_interfaces.msg import EpisodeResult, EpisodeState, JointTarget, PolicyStatus
 from floop_interfaces.srv import DrainRobot
@@ -157,8 +158,8 @@ def test_a_spool_in_use_is_refused_in_one_line(rig: RobotRig) -> None:
 def test_parameters_are_described_and_bad_ones_refused(rig: RobotRig, peer: Peer) -> None:
     for parameter, complaint in (
         ("episode_start:=sometimes", "use one of 'auto', 'service'"),
-        ("autostart:=7", "parameter autostart must be a bool"),
-        ("config:=12.5", "parameter config must be a str"),
+        ("autostart:=7", "parameter autostart is 7; use true or false"),
+        ("config:=12.5", "parameter config is 12.5; use a text"),
     ):
         status, text = rig.exit_of(rig.start("policy_node", parameter))
         assert (status, complaint in text.splitlines()[-1]) == (2, True), text
@@ -167,17 +168,25 @@ def test_parameters_are_described_and_bad_ones_refused(rig: RobotRig, peer: Peer
     described = peer.call(DescribeParameters, f"{NODE}/describe_parameters", DescribeParameters.Request(names=names))
     for descriptor in described.descriptors:
         assert len(descriptor.description) > 20
-        assert descriptor.read_only
-    assert "'auto'" in described.descriptors[-1].additional_constraints
-    for name, value in (
-        ("episode_start", ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="service")),
-        ("autostart", ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=True)),
-        ("unheard_of", ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=True)),
+    constraints = {d.name: d.additional_constraints for d in described.descriptors}
+    needs_restart = {name for name, words in constraints.items() if "needs a restart" in words}
+    assert needs_restart == {"config", "robot", "driver", "autostart"}
+    assert "'auto'" in constraints["episode_start"]
+    logged = peer.listen(Log, "/rosout", QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+    for name, value, refusal in (
+        ("episode_start", "sometimes", "episode_start is 'sometimes'; use one of 'auto', 'service'"),
+        ("episode_start", "service", ""),
+        ("episode_start", "auto", "episode_start: 'auto' needs a restart"),
+        ("config", "other.yaml", "config needs a restart"),
+        ("unheard_of", "x", "undeclared parameter"),
     ):
-        request = SetParameters.Request(parameters=[Parameter(name=name, value=value)])
+        given = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value)
+        request = SetParameters.Request(parameters=[Parameter(name=name, value=given)])
         (answer,) = peer.call(SetParameters, f"{NODE}/set_parameters", request).results
-        assert not answer.successful
-        assert answer.reason
+        assert (answer.successful, refusal in answer.reason) == (not refusal, True), (name, value, answer)
+    warned = "parameter refused: config needs a restart"
+    wait_for(lambda: any(line.msg.startswith(warned) for line in logged), what="the refusal on /rosout")
+    assert {line.level for line in logged if line.msg.startswith(warned)} == {30}
     node.end()
 
 

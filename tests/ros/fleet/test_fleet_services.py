@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -16,6 +17,9 @@ from tests.support.ros.skip_reasons import NO_ROS
 
 pytest.importorskip("rclpy", reason=NO_ROS)
 
+from rcl_interfaces.msg import Log
+from rclpy.qos import DurabilityPolicy, QoSProfile
+
 from floop_interfaces import srv
 from floop_robot.bundle import Bundle
 from floop_robot.bundle.delivery import Heartbeat
@@ -23,6 +27,7 @@ from floop_robot.deploy.registry import FLEET
 from floop_robot.ros.fleet import fleet_services
 from floop_robot.ros.fleet.fleet_services import MAX_FILE_READERS, FleetCommandServices
 from floop_robot.ros.node import topics
+from floop_robot.ros.node.rosout import logging_to
 from tests.support.in_process_fleet import Hanging, ManagerThread
 from tests.support.ros.peer import Peer
 from tests.support.sample_bundles import IDS, make_bundle
@@ -194,6 +199,18 @@ def test_where_no_thread_can_be_started_the_services_go_on(rig: ServicesRig, mon
 def test_a_file_that_cannot_be_read_is_one_line(rig: ServicesRig) -> None:
     answer = rig.call(srv.PushPolicy, topics.PUSH_POLICY, bundle_path=str(rig.folder / "none.floop"))
     assert "none.floop" in answer.message and "\n" not in answer.message and not answer.success
+
+
+def test_a_wait_that_is_no_time_is_refused_by_name_and_nothing_is_done(rig: ServicesRig) -> None:
+    logged = rig.peer.listen(Log, "/rosout", QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+    with logging_to(rig.peer.node):
+        for wait_s in (-1.0, math.nan, math.inf, 1e9):
+            answer = rig.call(srv.PushPolicy, topics.PUSH_POLICY, version=1, wait_s=wait_s)
+            assert (answer.success, answer.version) == (False, 0)
+            assert answer.message == f"not done: wait_s is {wait_s:g}; give seconds from 0 to 300"
+        refused = "PushPolicy by ann refused: not done: wait_s is -1"
+        wait_for(lambda: any(line.msg.startswith(refused) for line in logged), what="the refusal on /rosout")
+    assert rig.call(srv.PushPolicy, topics.PUSH_POLICY, version=1, wait_s=0.0).success
 
 
 def test_what_the_fleet_manager_could_not_begin_in_time_is_never_done(

@@ -96,7 +96,7 @@ def at_work(task: str, episodes: int, lag_s: float, hold: bool, seed: int) -> di
     while len(rig.sink.ends) < episodes:
         before = len(rig.sink.ends)
         if hold:
-            rig.run(int(rng.integers(40, 120)))
+            rig.run(int(rng.integers(20, 60)))
             recorder.clear()
             if len(rig.sink.ends) == before:
                 world.is_held = True

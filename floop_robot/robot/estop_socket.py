@@ -99,7 +99,8 @@ def ask_robot(run_dir: Path, robot: str, request: EstopCommand | ReadEstop) -> E
                 try:
                     connection.connect(str(folder / SOCKET))
                     connection.send(pack(request))
-                    return msgspec.msgpack.decode(connection.recv(MAX_MESSAGE_BYTES), type=EstopAnswer)
+                    if answer := connection.recv(MAX_MESSAGE_BYTES):  # empty: it ended before it answered
+                        return msgspec.msgpack.decode(answer, type=EstopAnswer)
                 except TimeoutError:
                     break
         if isinstance(request, StopCommand):

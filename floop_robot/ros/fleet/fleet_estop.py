@@ -101,7 +101,7 @@ class FleetEstop:
             (srv.ResetFleet, topics.FLEET_RESET_ESTOP, self._reset),
         ):
             node.create_service(kind, topics.in_site(node, name), serve, qos_profile=CALLS, callback_group=group)
-        for qos in (EVENTS, SENSOR, LATCHED):  # whatever a publisher offers, and what it said before this start
+        for qos in (EVENTS, SENSOR):  # however reliable a publisher is
             node.create_subscription(
                 Bool,
                 topics.in_site(node, topics.FLEET_ESTOP),

@@ -39,15 +39,17 @@ class EstopServices:
             (Trigger, topics.ESTOP_TRIGGER, self._trigger),
         )
         create_services(node, table, group)
-        inputs = {topics.ESTOP: False, topics.in_site(node, topics.FLEET_ESTOP): False}
+        # However reliable a publisher is. Of the hardware also what it said before this start; to listen for that at the
+        # others would make ROS warn everybody who publishes there.
+        levels = [(topics.ESTOP, False, qos) for qos in (EVENTS, SENSOR)]
+        levels += [(topics.in_site(node, topics.FLEET_ESTOP), False, qos) for qos in (EVENTS, SENSOR)]
         if driver.hardware_stop_topic:
-            inputs[driver.hardware_stop_topic] = driver.hardware_stop_inverted
-        for topic, inverted in inputs.items():
-            for qos in (EVENTS, SENSOR, LATCHED):  # whatever a publisher offers, and what it said before this start
-                node.create_subscription(
-                    Bool, topic, lambda m, t=topic, i=inverted: estop.set_input(t, m.data != i), qos,
-                    callback_group=group,
-                )  # fmt: skip
+            inverted = driver.hardware_stop_inverted
+            levels += [(driver.hardware_stop_topic, inverted, qos) for qos in (EVENTS, SENSOR, LATCHED)]
+        for topic, inverted, qos in levels:
+            node.create_subscription(
+                Bool, topic, lambda m, t=topic, i=inverted: estop.set_input(t, m.data != i), qos, callback_group=group
+            )
 
     def close(self) -> None:
         """Answer those who wait; while the executor still goes on."""

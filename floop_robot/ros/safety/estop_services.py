@@ -39,8 +39,8 @@ class EstopServices:
             (Trigger, topics.ESTOP_TRIGGER, self._trigger),
         )
         create_services(node, table, group)
-        # However reliable a publisher is. Of the hardware also what it said before this start; to listen for that at the
-        # others would make ROS warn everybody who publishes there.
+        # However reliable a publisher is. Of the hardware also what it said before this start; listening for that at
+        # the others would make ROS warn everybody who publishes there.
         levels = [(topics.ESTOP, False, qos) for qos in (EVENTS, SENSOR)]
         levels += [(topics.in_site(node, topics.FLEET_ESTOP), False, qos) for qos in (EVENTS, SENSOR)]
         if driver.hardware_stop_topic:

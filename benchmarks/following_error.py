@@ -5,7 +5,7 @@
 For each task's shipped policy, at training scenarios: each servo tick, how far any joint is beyond the range of its
 commands of the last second (`robot/following_error.py`). `lag_s` delays the commands, as a slow trajectory
 controller does. `held`: the arm stops by itself in the middle of an episode, as by its own e-stop, and stays so for
-4 s; the largest such error meanwhile. `share_beyond`: which share of ticks, or of holds, is beyond each limit.
+8 s; the largest such error meanwhile. `share_beyond`: which share of ticks, or of holds, is beyond each limit.
 One JSON object a line.
 """
 
@@ -32,8 +32,8 @@ from floop_robot.spec.tasks import get_task, task_ids
 from tests.support.control_loop_rig import Rig
 
 RATE_HZ = 50.0
-LIMITS_RAD = (0.02, 0.03, 0.05, 0.08, 0.1)
-HOLD_TICKS = 200
+LIMITS_RAD = (0.05, 0.1, 0.2, 0.3, 0.35, 0.4)
+HOLD_TICKS = 400
 
 
 class Recorder:

@@ -20,7 +20,7 @@ from floop_robot.spec.yaml_file import convert, read_fields
 Controller = Literal["joint_trajectory", "forward_position"]
 """`trajectory_msgs/JointTrajectory` for a JointTrajectoryController, or `std_msgs/Float64MultiArray` for a
 ForwardCommandController (and its like) on positions."""
-FOLLOWING_ERROR_RAD: Final = 0.1
+FOLLOWING_ERROR_RAD: Final = 0.35
 FOLLOWING_ERROR_S: Final = 1.0
 ArmController = Literal["joint_trajectory", "forward_position", "follow_joint_trajectory"]
 """One of these topics, or the action `control_msgs/FollowJointTrajectory` of a driver that has none."""

@@ -93,6 +93,8 @@ def test_it_picks_goes_home_and_picks_the_next(arm: OwnArm) -> None:
     assert stop_robot(arm.peer).success
     heard = len(arm.safety)
     wait_for(lambda: len(arm.safety) > heard + 50)
+    stopped = [s.q_rad for s in list(arm.safety)[heard:]]
+    assert max(abs(a - b) for q in stopped for a, b in zip(q, stopped[0], strict=True)) < 1e-3
     # Nor does a reset start motion; a restart of any process does not, either.
     assert reset_robot(arm.peer).state.start_required
     for node in ("policy_node", "cell_node", "safety_node"):
@@ -100,8 +102,6 @@ def test_it_picks_goes_home_and_picks_the_next(arm: OwnArm) -> None:
         arm.rig.start_again(node)
     seen = len(arm.safety)
     wait_for(lambda: len(arm.safety) > seen + 100 and "start_required" in {s.mode for s in list(arm.safety)[seen:]})
-    stopped = [s.q_rad for s in list(arm.safety)[heard:]]
-    assert max(abs(a - b) for q in stopped for a, b in zip(q, stopped[0], strict=True)) < 1e-3
     assert {s.mode for s in list(arm.safety)[heard:]} == {"estop", "start_required"}
     start_robot(arm.peer)
     done = len(arm.results)

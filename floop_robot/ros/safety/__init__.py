@@ -1,1 +1,1 @@
-"""One robot's safety process as a node: status topics, stops and resets, the `set_estop` service."""
+"""One robot's safety process as a node: status topics, stops and resets."""

@@ -15,10 +15,10 @@ from floop_robot.robot.messages import PerceivedObject
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.robot_model import Gripper
 
-ROOM_M: Final = 0.003
+ROOM_M: Final = 0.0015
 """Fingers that are wanted at least this much closer shall close."""
-STILL_M: Final = 0.0008
-"""Fingers stand that move less than this in a policy step; the slowest grippers move twice as far."""
+STILL_M: Final = 0.0014
+"""Fingers stand that move less than this in a policy step; the slowest grippers move farther."""
 OPEN_SHARE: Final = 0.95
 """From this share of their full width on, fingers have not begun to close."""
 SIZE_MARGIN_M: Final = 0.01

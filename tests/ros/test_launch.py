@@ -38,6 +38,10 @@ pytest.importorskip("rclpy", reason=NO_ROS)
 # Its companion is request for: our folder of launch files would pass for the package.
 pytest.importorskip("launch_ros", reason=NO_LAUNCH)
 
+from tests.support.operator_tokens import operators_file
+from tests.support.ros.estop_calls import start_robot
+from tests.support.ros.peer import Peer
+
 SUPPORT = Path(__file__).parents[1] / "support" / "ros"
 LAUNCH = Path(__file__).parents[2] / "launch"
 FILES = sorted(path.name for path in LAUNCH.glob("*.launch.py"))
@@ -98,9 +102,13 @@ def test_every_argument_is_described_and_none_must_be_given(name: str) -> None:
 class Launched:
     """A launch file in a process of its own."""
 
-    def __init__(self, folder: Path, domain: int, name: str, *words: str) -> None:
+    def __init__(self, folder: Path, domain: int, name: str, *words: str, operators: str = "") -> None:
         self.config = FloopConfig(
-            robots=1, explorers=0, run_dir=str(folder / "run"), endpoints=Endpoints(base_port=free_base_port())
+            robots=1,
+            explorers=0,
+            run_dir=str(folder / "run"),
+            endpoints=Endpoints(base_port=free_base_port()),
+            operators=operators,
         )
         self.file = folder / "site.yaml"
         save_config(self.config, self.file)
@@ -143,8 +151,8 @@ class Launched:
 
 
 @contextlib.contextmanager
-def launched(folder: Path, domain: int, name: str, *words: str) -> Iterator[Launched]:
-    found = Launched(folder, domain, name, *words)
+def launched(folder: Path, domain: int, name: str, *words: str, operators: str = "") -> Iterator[Launched]:
+    found = Launched(folder, domain, name, *words, operators=operators)
     try:
         yield found
     finally:
@@ -188,10 +196,15 @@ def test_a_robot_works_with_a_driver_that_knows_nothing_of_floop(tmp_path: Path,
     params = tmp_path / "params.yaml"
     params.write_text("/robot_1/cell_node:\n  ros__parameters: {homing_speed: 0.6}\n")
     words = (f"driver:={SUPPORT / 'stand_in_driver.yaml'}", f"driver_launch:={driver_launch}", f"params_file:={params}")
-    with launched(tmp_path, domain, "robot.launch.py", *words) as robot:
+    peer = Peer(domain)
+    with (
+        contextlib.closing(peer),
+        launched(tmp_path, domain, "robot.launch.py", *words, operators=operators_file(tmp_path)) as robot,
+    ):
         wait_for(lambda: robot.child("cell_node"), 30, "the cell node")
         centre = select_processes(robot.config, robot.file, Middleware.ZMQ, ("ingest", "fleet_manager"))
         with Supervisor(centre, tmp_path / "run"):
+            start_robot(peer)  # it was stopped when its computer was started
             wait_for(lambda: robot.boots() and robot.boots()[0].policy.successes >= 2, 90, "episodes, homing between")
         assert {"robot_1.safety", "robot_1.cell", "robot_1.policy"} < robot.started()
         assert not [name for name in robot.started() if "sim_robot" in name]
@@ -414,8 +427,6 @@ def generate_launch_description():
 
 @pytest.mark.timeout(120)
 def test_a_namespace_that_is_pushed_is_in_front_of_every_name(tmp_path: Path, domain: int) -> None:
-    from tests.support.ros.peer import Peer
-
     files, peer = Files(tmp_path), Peer(domain)
     wrapper = files.write("hall.launch.py", WRAPPER.format(config=files.config, launch=LAUNCH))
     try:

@@ -50,8 +50,9 @@ def of_driver(driver: DriverConfig, model: RobotModel | None) -> list[str]:
     hand = driver.gripper
     gripper = ", ".join(hand.joint_names) if hand else "topics gripper_state and gripper_command"
     force = "" if driver.reports_effort else "; it tells no force, so grasps are judged without"
+    name = driver.command_topic or driver.action
     return [
-        f"right, {arm}: {driver.controller} on {driver.command_topic}, joints from {driver.joint_states_topic}",
+        f"right, {arm}: {driver.controller} on {name}, joints from {driver.joint_states_topic}",
         f"gripper: {gripper}{force}",
     ]
 

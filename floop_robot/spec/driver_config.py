@@ -10,12 +10,11 @@ from typing import Final, Literal
 import msgspec
 
 from floop_robot.spec.driver_rules import check_driver
-from floop_robot.spec.errors import UnknownName
 from floop_robot.spec.faults import Fields
 from floop_robot.spec.frame_config import ROBOT_PLACEHOLDER, DetectionsTopic, FixedFrame
 from floop_robot.spec.resources import share_dir
 from floop_robot.spec.robot_model import RobotModel
-from floop_robot.spec.yaml_file import convert, read_fields
+from floop_robot.spec.yaml_file import convert, description_file, read_fields
 
 Controller = Literal["joint_trajectory", "forward_position"]
 """`trajectory_msgs/JointTrajectory` for a JointTrajectoryController, or `std_msgs/Float64MultiArray` for a
@@ -162,11 +161,8 @@ def load_driver(name: str, model: RobotModel | None) -> DriverConfig:
 
 
 def driver_file(name: str) -> Path:
-    """The YAML file of a driver description, by name or path; raises `UnknownName` where there is none."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else drivers_dir() / f"{name}.yaml"
-    if not path.is_file():
-        raise UnknownName("driver", name, (p.stem for p in drivers_dir().glob("*.yaml")))
-    return path
+    """The YAML file of a driver description, by name or path; raises `UnknownName` or `ConfigError` for none."""
+    return description_file("driver", "driver description", name, drivers_dir())
 
 
 def read_driver(path: Path, model: RobotModel | None) -> Fields:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from floop_robot.spec.errors import did_you_mean
 from floop_robot.spec.faults import Fields
-from floop_robot.spec.field_rules import check_names, check_plausible, check_topics
+from floop_robot.spec.field_rules import check_names, check_plausible, check_topics, is_name
 from floop_robot.spec.frame_rules import check_frames
 from floop_robot.spec.scenario import OBJECT_CLASSES
 
@@ -28,6 +28,7 @@ def check_driver(fields: Fields, model: RobotModel | None) -> None:
         fields.wrong("hardware_stop_inverted", "inverts a topic that is not named; set hardware_stop_topic")
     if fields.get("joint_names"):
         check_names(fields, "joint_names")
+    _joint_prefix(fields)
     if model:
         _arm(fields, model)
     if fields.get("gripper") is not None:
@@ -50,6 +51,15 @@ def _arm_controller(fields: Fields) -> None:
         fields.wrong(used, f"is missing or empty, and controller {controller} needs it; name it")
     if unused := fields.get(other):
         fields.wrong(other, f"{unused} is not used with controller {controller}; leave it out")
+
+
+def _joint_prefix(fields: Fields) -> None:
+    """It can begin a name, and does not stand in `joint_names` as well."""
+    prefix, names = fields.get("joint_prefix"), fields.get("joint_names")
+    if prefix and not is_name(prefix):
+        fields.wrong("joint_prefix", f"{prefix!r} can't begin a joint's name; write it without spaces")
+    elif prefix and names and all(name.startswith(prefix) for name in names):
+        fields.wrong("joint_prefix", f"all of joint_names begin with {prefix} already; leave it out")
 
 
 def _one_publisher(fields: Fields) -> None:

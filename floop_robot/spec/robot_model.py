@@ -6,12 +6,11 @@ from pathlib import Path
 
 import msgspec
 
-from floop_robot.spec.errors import ConfigError, UnknownName
 from floop_robot.spec.faults import Fields
 from floop_robot.spec.resources import share_dir
 from floop_robot.spec.robot_rules import check_robot, find_urdf, full_name
 from floop_robot.spec.urdf import read_urdf
-from floop_robot.spec.yaml_file import convert, read_fields
+from floop_robot.spec.yaml_file import convert, description_file, read_fields
 
 
 class JointLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -93,14 +92,7 @@ def load_robot(name: str) -> RobotModel:
 
 def robot_file(name: str) -> Path:
     """The YAML file of a robot model, by name or path; raises `UnknownName` or `ConfigError` where there is none."""
-    own = name.endswith((".yaml", ".yml"))
-    path = Path(name) if own else robots_dir() / f"{name}.yaml"
-    shipped = sorted(p.stem for p in robots_dir().glob("*.yaml"))
-    if not own and name not in shipped:
-        raise UnknownName("robot", name, shipped)
-    if not path.is_file():
-        raise ConfigError(f"robot model {path} is no file; give the path of yours, or one of {', '.join(shipped)}")
-    return path
+    return description_file("robot", "robot model", name, robots_dir())
 
 
 def read_robot(path: Path) -> Fields:

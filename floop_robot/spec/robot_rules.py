@@ -66,6 +66,10 @@ def _urdf(fields: Fields, folder: Path) -> Urdf | None:
     if name is None:
         return None
     path = find_urdf(name, folder) if name else None
+    if path is None and "://" in name:
+        places = "above the description, AMENT_PREFIX_PATH and ROS_PACKAGE_PATH"
+        fields.wrong("urdf", f"{name!r} is not in the folders {places}; source its workspace, or write a path")
+        return None
     if path is None:
         there = sorted(file.name for file in folder.glob("*.urdf")) if folder.is_dir() else []
         fields.wrong("urdf", f"{name!r} is no file in {folder}; {did_you_mean(name, there)}")

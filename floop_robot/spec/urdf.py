@@ -166,7 +166,7 @@ def _joint(element: ElementTree.Element, path: Path) -> UrdfJoint:
     lower, upper = _number(limit, "lower", where), _number(limit, "upper", where)
     has_range = kind in ("revolute", "prismatic") and limit is not None and (lower or 0.0) != (upper or 0.0)
     axis = _vector(element.find("axis"), "xyz", (1.0, 0.0, 0.0), where)
-    if not any(axis):
+    if kind != "fixed" and not any(axis):  # exporters write a zero axis for fixed joints
         raise ConfigError(f"{where}: axis xyz is zero; name the direction about which it turns")
     return UrdfJoint(
         name=name,

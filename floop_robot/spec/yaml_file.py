@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
 import yaml
 
-from floop_robot.spec.errors import ConfigError, UnknownName
+from floop_robot.spec.errors import ConfigError, UnknownName, did_you_mean
 from floop_robot.spec.faults import Fault, Fields, WrongFields
+from floop_robot.spec.file_kinds import other_kind
 from floop_robot.spec.renamed_keys import removed_keys_in, renamed_keys_in
 
 T = TypeVar("T")
 _NAMES = {"object": "fields (name: value)", "array": "list"}
 """What msgspec calls by JSON's names."""
 _TEXT_WANTED = re.compile(r"Expected str, got (int|float|bool)\Z")
+_NUMBER_WANTED = re.compile(r"(Expected (int|float)\b.*), got str\Z")
+_CHOICE_WANTED = re.compile(r"Invalid enum value '(.*)'\Z")
 MAX_WHOLE = 2.0**53
 """Above it, not every whole number is a float."""
 _INDEX = re.compile(r"(\[\d+\])+")
@@ -25,9 +28,9 @@ _INDEX = re.compile(r"(\[\d+\])+")
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads `7e-4` as the number it is in YAML 1.2, and `2e4` as a whole one; YAML 1.1, as PyYAML has it, takes texts.
+    """Reads `7e-4` and `-.5` as the numbers they are in YAML 1.2, `2e4` as a whole one; in YAML 1.1 these are texts.
 
-    Refuses a key that is there twice. YAML forbids it; PyYAML would silently take the last one.
+    Refuses a key that is there twice, `010` and `1:30`. PyYAML would silently take the last key, 8, and 90.
     """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
@@ -42,23 +45,54 @@ class _Loader(yaml.SafeLoader):
             seen.add((key.tag, key.value))
         return node
 
+    def construct_whole(self, node: yaml.ScalarNode) -> int:
+        """As `SafeLoader`; raises `ConstructorError` for a number to the base 8 or 60, which nobody means."""
+        _refuse_other_bases(node)
+        return int(self.construct_yaml_int(node))
+
     def construct_number(self, node: yaml.ScalarNode) -> float:
         """As `SafeLoader`; whole numbers with an exponent and without a point fit integer fields."""
+        _refuse_other_bases(node)
         number: float = self.construct_yaml_float(node)
         is_whole = "." not in node.value and abs(number) < MAX_WHOLE and number.is_integer()
         return int(number) if is_whole else number
 
 
+def _refuse_other_bases(node: yaml.ScalarNode) -> None:
+    if ":" in node.value or re.match(r"[-+]?0[0-9_]+\Z", node.value):
+        problem = f"{node.value} is not the number that it seems; write a plain number, or a text in quotes"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+_NUMBER = re.compile(r"[-+]?(\.\d+([eE][-+]?\d+)?|\d+(\.\d*)?[eE][-+]?\d+)\Z", re.ASCII)
+"""Numbers in YAML 1.2 that YAML 1.1 has as texts."""
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_whole)
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_number)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+\Z", re.ASCII), list("-+.0123456789")
-)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789"))
 
 
 def read_yaml(path: Path, kind: type[T]) -> T:
     """Read `path` as a `kind`; raises `ConfigError` in one line."""
     raw = load_yaml(path)
     return convert({} if raw is None else raw, kind, str(path))
+
+
+def description_file(what: str, title: str, name: str, shipped_dir: Path) -> Path:
+    """The YAML file of a description, by the name of a shipped one or by its path.
+
+    Raises `UnknownName`, or `ConfigError` for a path at which there is none. `what`, `title`: for texts.
+    """
+    shipped = sorted(path.stem for path in shipped_dir.glob("*.yaml"))
+    if name in shipped:
+        return shipped_dir / f"{name}.yaml"
+    path, known = Path(name), f"give the path of yours, or one of {', '.join(shipped)}"
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise ConfigError(f"{title} {name} is no file; {known}")
+        return path
+    if name and (path.exists() or path.suffix or "/" in name):
+        raise ConfigError(f"{title} {name} is no YAML file; {known}")
+    raise UnknownName(what, name, shipped)
 
 
 def load_yaml(path: Path) -> Any:
@@ -100,6 +134,8 @@ def fields_of(raw: Any, kind: type[msgspec.Struct], where: str) -> Fields:
     if isinstance(raw, dict) and (changes := _changes_since(raw)):
         old = f"{where} was written for an older floop; {changes}"
         return Fields(where, raw, {}, [Fault("", old)])
+    if other := other_kind(raw, kind.__name__):
+        return Fields(where, raw, {}, [Fault("", f"{where} {other}")])
     walk = _Walk(where)
     walk.struct(raw, kind, "")
     return Fields(where, raw, walk.values, walk.faults)
@@ -162,7 +198,7 @@ class _Walk:
         try:
             value = msgspec.convert(raw, kind)
         except msgspec.ValidationError as error:
-            what, index = _in_words(str(error))
+            what, index = _in_words(str(error), kind)
             known = f"; its fields: {', '.join(f.name for f in msgspec.structs.fields(struct))}" if struct else ""
             self._fault(path + index, what + known + _shown(raw, index))
             return
@@ -190,12 +226,15 @@ def _changes_since(raw: Any) -> str:
     return "; ".join(filter(None, (renamed and f"rename in it: {renamed}", removed and f"leave out of it: {removed}")))
 
 
-def _in_words(error: str) -> tuple[str, str]:
-    """What msgspec says, in YAML's words, and the index of the element that it speaks of, as in `[2]`."""
+def _in_words(error: str, kind: Any) -> tuple[str, str]:
+    """What msgspec says of a `kind`, in YAML's words, and the index of the element that it speaks of, as in `[2]`."""
     what, _, place = error.replace("`", "").partition(" - at ")
     for json_name, name in _NAMES.items():
         what = what.replace(json_name, name)
+    what = _NUMBER_WANTED.sub(r"\1, got str; write a plain ASCII number, without quotes, unit or formula", what)
     what = _TEXT_WANTED.sub(r"Expected a text, got \1; put it in quotes if it is meant so", what)
+    if choice := _CHOICE_WANTED.findall(what):
+        what = f"unknown value {choice[0]!r}; {did_you_mean(choice[0], get_args(kind))}"
     index = _INDEX.search(place)
     return what[0].lower() + what[1:], index[0] if index else ""
 

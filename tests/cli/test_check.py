@@ -63,6 +63,8 @@ def test_every_wrong_field_is_a_line(arm: Path, floop: Floop, tmp_path: Path) ->
         ("driver ur --robot panda", ""),
         ("driver franka --robot ur5e", "names 7 joints, but ur5e has 6"),
         ("config none.yaml", "cannot read none.yaml"),
+        ("driver none.yaml", "driver description none.yaml is no file; give the path of yours"),
+        ("robot ./arm.urdf.xacro", "robot model ./arm.urdf.xacro is no YAML file"),
     ],
 )
 def test_what_is_not_there_or_does_not_fit_is_one_line(words: str, says: str, floop: Floop) -> None:

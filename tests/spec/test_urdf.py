@@ -89,6 +89,12 @@ def test_what_can_t_be_read_is_one_line(tmp_path: Path, text: str, says: str) ->
     assert "\n" not in str(refused.value)
 
 
+def test_fixed_joints_may_have_the_zero_axis_that_exporters_write(tmp_path: Path) -> None:
+    path = tmp_path / "arm.urdf"
+    path.write_text(f"<robot>{LINKS}{joint(AXIS)}</robot>")
+    assert not read_urdf(path).joints["j"].moves
+
+
 def test_a_xacro_file_is_refused_with_the_command_that_expands_it(tmp_path: Path) -> None:
     (tmp_path / "arm.urdf.xacro").write_text("<robot/>")
     with pytest.raises(ConfigError, match=r"`xacro arm\.urdf\.xacro > arm\.urdf`"):

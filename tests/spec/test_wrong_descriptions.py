@@ -196,6 +196,9 @@ def test_limits_beyond_the_urdf_need_a_reason(ur5e: Folder) -> None:
         ("1: 2", "key: expected str"),
         ("when: 2026-13-45", "is not valid YAML"),
         ("a: " + "[" * 400, "is not valid YAML"),
+        ("robots: 2\nrun_dir: runs\n", "is a fleet's configuration, since it has robots and run_dir; here a"),
+        ("command_topic: a\n", "is a driver description, since it has command_topic; here a robot model is wanted"),
+        ("/**:\n  ros__parameters: {a: 1}\n", "is a file of ROS parameters, not a robot model; give it to launch"),
     ],
 )
 def test_what_is_no_description_is_one_line(ur5e: Folder, text: str, says: str) -> None:
@@ -210,6 +213,31 @@ def test_no_spelling_of_what_is_not_finite_passes(ur5e: Folder, number: str) -> 
     marker = ur5e.edited("gripper.max_force_n", 12345.5)
     found = dict(ur5e.faults(dump(marker).replace("12345.5", number)))
     assert list(found) == ["gripper.max_force_n"]
+
+
+@pytest.mark.parametrize("number", ["010", "-07", "1:10", "1:10.5"])
+def test_a_number_that_yaml_reads_to_another_base_is_refused(ur5e: Folder, number: str) -> None:
+    marker = ur5e.edited("gripper.max_force_n", 12345.5)
+    ((_, line),) = ur5e.faults(dump(marker).replace("12345.5", number))
+    assert f"{number} is not the number that it seems" in line
+
+
+@pytest.mark.parametrize("number", ["'30.5'", "\u221230.5", "30,5", "30.5 N", "61/2"])
+def test_a_text_for_a_number_is_refused_with_its_cure(ur5e: Folder, number: str) -> None:
+    marker = ur5e.edited("gripper.max_force_n", 12345.5)
+    ((field, line),) = ur5e.faults(dump(marker).replace("12345.5", number))
+    assert field == "gripper.max_force_n" and "write a plain ASCII number" in line
+
+
+@pytest.mark.parametrize("number", ["+.5", ".5", "5e-1", "+5.E-1", "1", "1_0"])
+def test_any_spelling_of_a_number_passes(ur5e: Folder, number: str) -> None:
+    marker = ur5e.edited("gripper.max_force_n", 12345.5)
+    assert not ur5e.faults(dump(marker).replace("12345.5", number))
+
+
+def test_a_package_that_is_not_there_is_named_with_the_places(ur5e: Folder) -> None:
+    ((field, line),) = ur5e.faults(ur5e.edited("urdf", "package://my_arm/arm.urdf"))
+    assert field == "urdf" and "'package://my_arm/arm.urdf' is not in the folders above the description" in line
 
 
 def test_a_prefix_is_put_before_joints_and_links(ur5e: Folder) -> None:
@@ -232,6 +260,23 @@ def test_a_driver_s_prefix_is_put_before_the_model_s_names(tmp_path: Path) -> No
     file, model = tmp_path / "mine.yaml", load_robot("ur5e")
     file.write_text("command_topic: commands\njoint_prefix: left_\n")
     assert load_driver(str(file), model).names(model)[0] == "left_shoulder_pan_joint"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("joint_prefix: 'left '", "joint_prefix: 'left ' can't begin a joint's name"),
+        ("{joint_prefix: l_, joint_names: [l_1, l_2, l_3, l_4, l_5, l_6]}", "joint_prefix: all of joint_names begin"),
+        ("controller: joint_trajektory", "controller: unknown value 'joint_trajektory'; did you mean 'joint_traj"),
+        ("controller: 7", "controller: expected a text, got int"),
+    ],
+)
+def test_wrong_words_of_a_driver(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(dump(yaml.safe_load(text) | {"command_topic": "commands"}))
+    with pytest.raises(WrongFields) as refused:
+        load_driver(str(file), load_robot("ur5e"))
+    assert says in str(refused.value)
 
 
 def test_every_shipped_arm_and_driver_passes() -> None:

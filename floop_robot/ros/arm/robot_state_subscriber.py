@@ -148,7 +148,12 @@ class RobotStateSubscriber:
         )
 
 
-_GRIPPER_SILENT = StateFault(FaultKind.GRIPPER_SILENT, "", "nothing usable was heard of the gripper", True)
+_GRIPPER_SILENT = StateFault(
+    FaultKind.GRIPPER_SILENT,
+    "",
+    "nothing usable was heard of the gripper; on a topic with many joint states its own get lost (joint_states_topic)",
+    True,
+)
 
 
 def _joint_states(message: CdrMessage, mono_s: float) -> JointStates:

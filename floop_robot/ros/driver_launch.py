@@ -78,16 +78,21 @@ def parse_arguments(words: str) -> dict[str, str]:
 
 
 def _check_arguments(file: Path, description: LaunchDescription, given: dict[str, str]) -> list[str]:
-    """Returns what a person should know of arguments that the file declares nowhere: a function in it may read them."""
-    declared: dict[str, Any] = {argument.name: argument for argument in description.get_launch_arguments()}
+    """Returns what a person should know of arguments that the file declares nowhere: a function in it may read them.
+
+    What only an included file must have, the file itself may give to it; `launch` checks that as it describes both.
+    """
+    found = description.get_launch_arguments_with_include_launch_description_actions()
+    declared: dict[str, Any] = {argument.name: argument for argument, _ in found}
+    own = [argument for argument, includes in found if includes is None]
     unknown = [name for name in given if name not in declared]
     for name in unknown:
         if difflib.get_close_matches(name, declared, n=1):
             raise UnknownName("launch argument", name, declared, str(file))
     missing = [
-        name
-        for name, argument in declared.items()
-        if argument.default_value is None and name not in given and not argument._conditionally_included
+        argument.name
+        for argument in own
+        if argument.default_value is None and argument.name not in given and not argument._conditionally_included
     ]
     if missing:
         raise ConfigError(f"{file} must be given {', '.join(missing)}: driver_args:='{missing[0]}:=…'")

@@ -150,17 +150,21 @@ def _is_launched(file: str) -> bool:
 
 
 class StartTogether(Action):
-    """Starts what `actions` describe, all of it or, when one of them fails, none."""
+    """Starts what `actions` describe, all of it or, when one of them or `prepare` fails, none."""
 
-    def __init__(self, actions: Iterable[LaunchDescriptionEntity], **kwargs: Any) -> None:
+    def __init__(
+        self, actions: Iterable[LaunchDescriptionEntity], prepare: Callable[[], None] = lambda: None, **kwargs: Any
+    ) -> None:
+        """`prepare` is called when everything is described, and before anything starts."""
         super().__init__(**kwargs)
-        self._actions = list(actions)
+        self._actions, self._prepare = list(actions), prepare
 
     def execute(self, context: LaunchContext) -> None:
         """Visit the actions; raises what they raise, and takes back what they have scheduled."""
         before = asyncio.all_tasks(context.asyncio_loop)
         try:
             found = [pair for each in self._actions for pair in visit_all_entities_and_collect_futures(each, context)]
+            self._prepare()
         except BaseException:
             for task in asyncio.all_tasks(context.asyncio_loop) - before:
                 task.cancel()  # none has begun: they all wait for this one
@@ -189,9 +193,12 @@ def start_processes(
         notes = [*request.notes, *_check_parameters(request)]
         actions = [*beside(request), *(action for spec in specs for action in _actions(spec, request))]
         check_start(request.config, specs, request.value("driver") if one_robot else "")
-        write_config(request.config)
-        prepare(request)
-        return [*(LogInfo(msg=line) for line in notes), StartTogether(actions)]
+
+        def write() -> None:
+            write_config(request.config)
+            prepare(request)
+
+        return [*(LogInfo(msg=line) for line in notes), StartTogether(actions, write)]
 
     return OpaqueFunction(function=act)
 

@@ -20,6 +20,7 @@ import pytest
 
 from floop_robot.services.policy import RobotStats
 from floop_robot.services.supervision.fleet_description import (
+    CONFIG_FILE,
     Middleware,
     central_processes,
     robot_processes,
@@ -283,6 +284,15 @@ def generate_launch_description():
     ])
 """
 """A driver's launch file that tells what it was given, starts a process, and does more."""
+INCLUDED = """
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+
+
+def generate_launch_description():
+    return LaunchDescription([DeclareLaunchArgument("serial"), IncludeLaunchDescription("/none.launch.py")])
+"""
+"""A part of a driver: it must be given an argument, and fails when it is described."""
 
 
 class Files:
@@ -308,7 +318,9 @@ class Files:
 def mistakes(files: Files) -> list[tuple[str, tuple[str, ...], str]]:
     """Launch file, arguments, and what the refusal says."""
     launch_file, lost = files.driver("arm.launch.py"), files.folder / "none"
-    fails_late = files.driver("late.launch.py", 'IncludeLaunchDescription("/none.launch.py"),')
+    part = files.write("part.launch.py", INCLUDED)
+    given = 'launch_arguments={"serial": "7"}.items()'
+    fails_late = files.driver("late.launch.py", f'IncludeLaunchDescription("{part}", {given}),')
     fails_early = files.write("early.launch.py", "raise OSError('no such interface can0')\n")
     unreadable = files.write("typo.launch.py", "def generate_launch_description(:\n")
     bad_model = files.write("arm.yaml", "{name: arm, urdf: none.urdf}\n")
@@ -385,6 +397,7 @@ def test_mistakes_end_launch_with_a_failure_before_anything_starts(tmp_path: Pat
         "robot_ip": "1",
         "namespace": "/mine",
     }
+    assert not (tmp_path / "run" / CONFIG_FILE).exists()
 
 
 @pytest.mark.timeout(120)

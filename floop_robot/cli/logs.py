@@ -81,7 +81,7 @@ def _chosen(folder: Path, names: Sequence[str], config: FloopConfig) -> list[Pat
         groups.setdefault(robot or CENTRE, []).append(path)
     for name in names:
         if not groups.get(name):
-            raise UnknownName("log of a process", name, sorted(groups), str(folder))
+            raise UnknownName("process or robot", name, sorted(groups), str(folder))
     return sorted({path for name in names for path in groups[name]})
 
 

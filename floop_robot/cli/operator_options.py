@@ -65,7 +65,7 @@ class Operator(msgspec.Struct, frozen=True, dict=True):
             except FloopError as error:
                 # The command succeeded: an error here would make people repeat it.
                 click.echo(f"floop: it was done, but what the robots do now is not known: {error}", err=True)
-        robots = {robot.robot: robot.version for robot in found.robots}
+        robots = {robot.robot: robot.acting for robot in found.robots}
         if self.as_json:
             record = {"done": done, "robots": robots, "there": found.reached, "behind": found.pending}
             kept = {"silent": found.silent, "pinned": found.pinned, "held": found.held}

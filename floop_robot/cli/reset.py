@@ -116,8 +116,8 @@ def reset(operator: Operator, robots: tuple[str, ...], yes: bool, stop_ids: tupl
         shown = {name: _stopped(seen, name, stop_ids) for name in robots}
         for state in shown.values():
             click.echo(_line(state), err=operator.as_json)
-        if not yes and not click.confirm("Reset?" if len(shown) == 1 else "Reset all of these?", err=operator.as_json):
-            raise CallRefused("nothing was reset")
+        if not yes:
+            _ask("Reset?" if len(shown) == 1 else "Reset all of these?", err=operator.as_json)
         now = way.look()  # a person may have looked for longer than a nonce holds
         refs = [_ref(shown[name], now.get(name)) for name in robots]
         results = {each.robot: each for each in way.reset(refs)}
@@ -127,6 +127,16 @@ def reset(operator: Operator, robots: tuple[str, ...], yes: bool, stop_ids: tupl
     for each in found if not operator.as_json else ():
         click.echo(each.message)
     return int(not all(each.success for each in found))
+
+
+def _ask(question: str, *, err: bool) -> None:
+    """Raise `CallRefused` unless somebody says yes."""
+    try:
+        if not click.confirm(question, err=err):
+            raise CallRefused("nothing was reset")
+    except click.Abort:  # Ctrl-C, or nobody is there
+        click.echo(err=err)
+        raise CallRefused("nothing was reset: the question had no answer; in a script give --yes --stop-id") from None
 
 
 def _find(
@@ -149,11 +159,11 @@ def _find(
 
 
 def _stopped(seen: dict[str, RobotEstop], name: str, stop_ids: tuple[str, ...]) -> EstopStatus:
-    """The stop of a robot that may be reset; raises `CallRefused`."""
+    """The stop of a robot that may be reset, or the one that is named and was reset already; raises `CallRefused`."""
     state, pending = seen[name].state, seen[name].pending
     if pending is not None:
         raise CallRefused(f"{name} has not obeyed a stop of {pending.who} yet ({pending.why}); wait until it has")
-    if state is None or not state.latched:
+    if state is None or not (state.latched or state.stop_id in stop_ids):
         raise CallRefused(f"{name} is not stopped, so nothing was reset; leave it out")
     if stop_ids and state.stop_id not in stop_ids:
         raise CallRefused(f"{name} has another stop than you name ({_line(state)}); nothing was reset")
@@ -164,7 +174,8 @@ def _line(state: EstopStatus) -> str:
     since = local_time(state.since_ns) if state.since_ns else "unknown"
     why = f": {state.why}" if state.why else ""
     pressed = "; its stop input still says stop" if state.hardware_stop else ""
-    return f"{state.robot} stopped by {state.who or 'unknown'}{why}, since {since}, stop_id {state.stop_id}{pressed}"
+    done = "stopped" if state.latched else "was reset"
+    return f"{state.robot} {done} by {state.who or 'unknown'}{why}, since {since}, stop_id {state.stop_id}{pressed}"
 
 
 def _ref(shown: EstopStatus, now: RobotEstop | None) -> EstopRef:

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from floop_robot.cli.audit import entry_line
+from floop_robot.cli.robot_notes import robot_notes
 from floop_robot.cli.status_watch import watch_status
 from floop_robot.cli.which_fleet import fleet_options, running_fleet
 from floop_robot.deploy import FleetClient, FleetStatus
@@ -36,15 +37,17 @@ def status(config: Path | None, as_json: bool, watch: bool, period_s: float) -> 
     if watch:
         watch_status(config, show, period_s, in_place=not as_json and sys.stdout.isatty())
         return
-    with FleetClient(running_fleet(config).endpoints.fleet_rpc) as client:
-        click.echo(show(client.status()))
+    found = running_fleet(config)
+    with FleetClient(found.endpoints.fleet_rpc) as client:
+        click.echo(show(client.status(), Path(found.run_dir)))
 
 
-def _json(s: FleetStatus) -> str:
+def _json(s: FleetStatus, _: Path) -> str:
     return msgspec.json.encode(s).decode()
 
 
-def _text(s: FleetStatus) -> str:
+def _text(s: FleetStatus, run_dir: Path) -> str:
+    """`run_dir`: of the fleet; robots of this host tell more there."""
     lines = [f"{local_time(s.stamp_ns)}  production v{s.production} (baseline v{s.baseline}), epoch {s.epoch}"]
     if s.watch is not None:
         found = _FOUND[s.watch.decision]
@@ -68,6 +71,7 @@ def _text(s: FleetStatus) -> str:
         lines.append(f"  {robot.robot:<12} v{robot.version} (wants v{robot.target}), {heard}{marks}{refused}")
         if robot.duplicate:
             lines.append(f"    a second {robot.robot} on {robot.duplicate} is refused; this one is on {robot.host}")
+        lines += [f"    {note}" for note in robot_notes(run_dir, robot.robot)]
     for live in s.live:
         rates = ", ".join(f"{name} {t.successes}/{t.episodes}" for name, t in live.classes.items())
         lines.append(f"  live {'/'.join(f'v{v}' for v in live.versions)}: {rates or 'no episode yet'}")

@@ -18,7 +18,9 @@ ANSWER_S = 2.0
 """How long one answer is waited for before the screen says that none comes."""
 
 
-def watch_status(config: Path | None, show: Callable[[FleetStatus], str], period_s: float, *, in_place: bool) -> None:
+def watch_status(
+    config: Path | None, show: Callable[[FleetStatus, Path], str], period_s: float, *, in_place: bool
+) -> None:
     """Draw every `period_s`, in place on a terminal, else one text after the other; returns after Ctrl-C.
 
     While no fleet runs or answers, it says so and waits. Raises `ConfigError` for a configuration that can't be read.
@@ -34,14 +36,14 @@ def watch_status(config: Path | None, show: Callable[[FleetStatus], str], period
 
 
 def _repeat(
-    config: Path | None, show: Callable[[FleetStatus], str], period_s: float, draw: Callable[[str], object]
+    config: Path | None, show: Callable[[FleetStatus, Path], str], period_s: float, draw: Callable[[str], object]
 ) -> None:
     while True:
         try:
             found = running_fleet(config, announce=False)
             with FleetClient(found.endpoints.fleet_rpc, ANSWER_S) as client:
                 while True:
-                    _draw_and_wait(draw, show(client.status()), period_s)
+                    _draw_and_wait(draw, show(client.status(), Path(found.run_dir)), period_s)
         except (NoFleet, Unreachable, Refused) as error:  # it may start, or start again, elsewhere by now
             _draw_and_wait(draw, f"no status: {error}", period_s)
 

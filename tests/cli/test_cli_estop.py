@@ -78,7 +78,21 @@ def test_a_stop_is_shown_and_reset_in_one_step(
     assert guess.status == 1 and "gave no valid operator token" in guess.out
     reset = floop("reset", "robot_1", "--config", fleet.file, "--who", WHO, "--json", *by_stop_id)
     assert (reset.status, [each["success"] for each in json.loads(reset.out)]) == (0, [True])
-    assert "is not stopped" in floop("reset", "robot_1", "--config", fleet.file, "--who", WHO, *by_stop_id).error
+    again = floop("reset", "robot_1", "--config", fleet.file, "--who", WHO, *by_stop_id)
+    assert again.status == 0 and again.out.splitlines()[-1] == "robot_1: already reset"
+    assert "is not stopped" in floop("reset", "robot_1", "--config", fleet.file, "--who", WHO).error
+
+
+def test_a_reset_that_nobody_answers_says_that_nothing_was_reset(
+    fleet: SmallFleet, floop: Floop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    floop("stop", "robot_1", "--config", fleet.file)
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    nobody = floop("reset", "robot_1", "--config", fleet.file, "--who", WHO)
+    assert nobody.status == 2
+    assert nobody.error == ("floop: nothing was reset: the question had no answer; in a script give --yes --stop-id")
+    found = state(fleet, "robot_1")
+    assert found is not None and found.latched
 
 
 def test_no_name_means_all_robots_and_an_unknown_one_stops_no_others(fleet: SmallFleet, floop: Floop) -> None:

@@ -82,7 +82,7 @@ def test_one_robot_tries_it_and_all_get_it_when_it_does_better(fleet: CanaryFlee
     assert fleet.targets == (2, 1)
     status = fleet.fleet.status()
     assert (status.production, status.canary_robot, status.canary.version) == (1, "robot_1", 2)
-    assert "robot_1 alone tries v2: " in _text(status)
+    assert "robot_1 alone tries v2: " in _text(status, Path("elsewhere"))
     assert fleet.offer(2, 1).state is CandidateState.INCONCLUSIVE, "one at a time"
     fleet.work(1, "robot_2", [False] * 10)
     fleet.work(2, "robot_1", [True] * 8, "box")

@@ -132,7 +132,7 @@ def test_corrections_of_perception_are_named_until_a_bundle_without_clears_them(
     done = harness.done(Push(who="anna", call_id="a", bundle=corrected.to_bytes()))
     assert done.what == f"pushed v2; it corrects perceived positions of {words}"
     status = harness.fleet.status()
-    assert f"v2 corrects perceived positions of {words}" in _text(status)
+    assert f"v2 corrects perceived positions of {words}" in _text(status, Path("elsewhere"))
     harness.restart()
     assert harness.registry.version(2).calibration == {"robot_2": (0.0291, -0.0234, 0.0)}
     done = harness.done(Push(who="anna", call_id="b", bundle=make_bundle(1).to_bytes()))

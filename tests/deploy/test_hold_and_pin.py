@@ -49,7 +49,7 @@ def test_the_automatic_rollback_reaches_a_held_robot_and_no_pinned_one(fleet: Fl
     assert fleet.submit(2, 3).state is CandidateState.PUBLISHED
     assert targets(fleet) == [3, 2, 4], "updates reach neither"
     assert set(fleet.fleet.take_announcements()[-1].but) == {"robot_1", "robot_2"}
-    shown = _text(fleet.fleet.status())
+    shown = _text(fleet.fleet.status(), Path("elsewhere"))
     assert "held on v3 (no updates, only rollbacks)" in shown
     assert "pinned to v2 (no updates, no rollbacks)" in shown
 
@@ -93,7 +93,7 @@ def test_a_held_fleet_takes_no_candidate_and_every_rollback(fleet: FleetHarness)
     fleet.command(Rollback)
     assert targets(fleet) == [5, 5, 5]
     assert fleet.fleet.status().fleet.hold
-    assert "the whole fleet:  held (no updates, only rollbacks)" in _text(fleet.fleet.status())
+    assert "the whole fleet:  held (no updates, only rollbacks)" in _text(fleet.fleet.status(), Path("elsewhere"))
 
 
 def test_a_scope_is_held_or_pinned_and_never_both(fleet: FleetHarness) -> None:

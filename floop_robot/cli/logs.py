@@ -18,6 +18,8 @@ from floop_robot.spec.local_time import local_time
 
 LINES = 20
 _BLOCK = 64 * 1024
+_LINE_CHARACTERS = 2000
+"""Of a longer line only the beginning is shown."""
 _POLL_S = 0.2
 
 
@@ -66,7 +68,7 @@ def logs(names: tuple[str, ...], config: Path | None, lines: int | None, follow:
 
 def _chosen(folder: Path, names: Sequence[str], config: FloopConfig) -> list[Path]:
     """The logs of these processes, robots or parts; of all when none is named. Raises `FloopError`."""
-    paths = sorted(folder.glob("*.log"))
+    paths = sorted(path for path in folder.glob("*.log") if path.is_file())
     if not paths:
         raise StorageError(
             f"there are no logs in {folder}: `floop up` writes them there; what `ros2 launch` starts writes to "
@@ -89,12 +91,23 @@ def _read(path: Path, most: int) -> LogFile:
     with path.open("rb") as file:
         found = os.fstat(file.fileno())
         data, start = b"", found.st_size
-        while start and data.count(b"\n") <= most:
+        longest = _BLOCK + most * _LINE_CHARACTERS  # a file may be one line
+        while start and data.count(b"\n") <= most and len(data) < longest:
             begin = max(0, start - _BLOCK)
             file.seek(begin)
             data, start = file.read(start - begin) + data, begin
-    lines = data.decode(errors="replace").splitlines()
+    lines = _lines(data)
     return LogFile(path.stem, str(path), found.st_size, found.st_mtime_ns, tuple(lines[len(lines) - most :][:most]))
+
+
+def _lines(data: bytes) -> list[str]:
+    """As a terminal can show them: other processes write these files, and may write control sequences."""
+    found = data.decode(errors="replace").splitlines()
+    return ["".join(c if c.isprintable() or c == "\t" else "?" for c in _shortened(line)) for line in found]
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= _LINE_CHARACTERS else f"{line[:_LINE_CHARACTERS]}…"
 
 
 def _follow(folder: Path, names: Sequence[str], config: FloopConfig, seen: dict[Path, int]) -> None:
@@ -116,6 +129,6 @@ def _print_new(path: Path, begin: int) -> int:
         file.seek(begin)
         data = file.read(size - begin)
     whole = data[: data.rfind(b"\n") + 1]
-    for line in whole.decode(errors="replace").splitlines():
+    for line in _lines(whole):
         click.echo(f"{path.stem}: {line}")
     return begin + len(whole)

@@ -86,6 +86,19 @@ def test_logs_are_found_by_process_robot_or_part(floop: Floop, fleet: SmallFleet
     assert "leave out --json" in floop("logs", "--follow", "--json", *config).error
 
 
+def test_a_log_without_lines_or_with_control_sequences_is_shown_as_text(
+    floop: Floop, fleet: SmallFleet, logs: Path
+) -> None:
+    (logs / "robot_1.policy.log").write_bytes(b"x" * 20_000_000)
+    (logs / "gate.log").write_bytes(b"\x1b[2Jcleared\x00\xff\n")
+    (logs / "lost.log").symlink_to("nowhere")
+    shown = floop("logs", "--config", fleet.file)
+    assert shown.status == 0
+    lines = shown.out.splitlines()
+    assert "    ?[2Jcleared?\N{REPLACEMENT CHARACTER}" in lines
+    assert max(map(len, lines)) < 2100
+
+
 def test_logs_are_followed_also_when_they_begin_anew(tmp_path: Path, fleet: SmallFleet, logs: Path) -> None:
     with floop_process(
         tmp_path, "logs", "gate", "robot_1", "--follow", "--lines", "1", "--config", str(fleet.file)

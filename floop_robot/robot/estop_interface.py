@@ -9,16 +9,15 @@ from concurrent.futures import Future
 from typing import Final
 
 from floop_robot.robot.estop_latch import EstopLatch, Verdict
-from floop_robot.robot.messages import EstopAnswer, EstopCommand, EstopState, ResetCommand, StopCommand
+from floop_robot.robot.messages import EstopAnswer, EstopCommand, ResetCommand, StopCommand
 from floop_robot.robot.operators import OperatorTokens
+from floop_robot.spec.estop import EstopState, StopInputs
 
 OBEY_TIMEOUT_S: Final = 1.0
 """How long a call waits: the servo loop obeys within one period, and a disk should be as quick."""
 POLL_S: Final = 0.005
 MAX_WAITING: Final = 64
 """Commands of a kind that may wait: people send them, not loops. Of so many stops, one is enough."""
-RECENT_S: Final = 1.0
-"""An input that said stop so recently still holds: of several publishers one may say stop, another not."""
 MISSED: Final = f"not obeyed within {OBEY_TIMEOUT_S:g} s"
 NOT_ON_DISK: Final = "; its disk has not recorded that, so that a restart would not know of it"
 
@@ -31,8 +30,7 @@ class EstopInterface:
     def __init__(self, latch: EstopLatch, tokens: OperatorTokens | None = None) -> None:
         self.latch, self._tokens = latch, tokens or OperatorTokens(None)
         self._stops, self._others = _Waiting(), _Waiting()
-        self._inputs: dict[str, tuple[bool, float]] = {}
-        """By name: the last level, and when it was true last (steady clock)."""
+        self._inputs = StopInputs()
 
     def submit(self, command: EstopCommand) -> Future[Verdict]:
         """Hand a command to the servo thread; never waits. Whoever submits a reset has checked its token."""
@@ -54,11 +52,11 @@ class EstopInterface:
         if refusal:
             return EstopAnswer(success=False, message=refusal, state=self.state())
         verdict = self.submit(command)
-        while not (verdict.done() and self.latch.is_saved) and time.monotonic() < deadline_s:
+        while not (verdict.done() and self.latch.file.is_saved) and time.monotonic() < deadline_s:
             time.sleep(POLL_S)
         is_void = not is_stop and verdict.cancel()
         done, message = verdict.result() if verdict.done() and not is_void else (False, MISSED)
-        if done and not self.latch.is_saved:
+        if done and not self.latch.file.is_saved:
             done, message = not is_stop, message + NOT_ON_DISK
         return EstopAnswer(success=done, message=message, state=self.state())
 
@@ -71,21 +69,13 @@ class EstopInterface:
                     verdict.set_result(apply(command))
 
     def set_input(self, name: str, is_true: bool) -> None:
-        """Take the level of a stop input: its rising edge stops; while it is true no reset is taken."""
-        now_s = time.monotonic()
-        was = self._is_held(name, now_s)
-        self._inputs[name] = (is_true, now_s if is_true else self._inputs.get(name, (False, -RECENT_S))[1])
-        if is_true and not was:
+        """Take the level of a stop input."""
+        if self._inputs.set(name, is_true):
             self.submit(StopCommand(who=name, why="the input says stop"))
-
-    def _is_held(self, name: str, now_s: float) -> bool:
-        is_true, last_s = self._inputs.get(name, (False, -RECENT_S))
-        return is_true or now_s - last_s < RECENT_S
 
     def held(self) -> str:
         """A stop input that says stop at present; empty for none."""
-        now_s = time.monotonic()
-        return next((name for name in tuple(self._inputs) if self._is_held(name, now_s)), "")
+        return self._inputs.held()
 
     def state(self) -> EstopState:
         """The latch as it is."""

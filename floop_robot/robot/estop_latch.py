@@ -5,10 +5,7 @@ It is no safety function in the sense of ISO 13849: the robot's own emergency st
 
 from __future__ import annotations
 
-import contextlib
-import os
 import secrets
-import threading
 import time
 from collections import deque
 from pathlib import Path
@@ -17,25 +14,16 @@ from typing import Any, Final
 import msgspec
 from msgspec import structs
 
-from floop_robot.durable.files import read_regular, replace_file
+from floop_robot.durable.stop_file import StopFile
 from floop_robot.robot.host_identity import kernel_boot_id
-from floop_robot.robot.messages import EstopState, ResetCommand, StartCommand, StopCommand
-from floop_robot.spec.errors import StorageError
+from floop_robot.robot.messages import ResetCommand, StartCommand, StopCommand
+from floop_robot.spec.estop import EstopState, join_texts, short_id
 
 NONCE_PERIOD_S: Final = 1.0
 NONCE_LIFETIME_S: Final = 20.0
 """How long a person may take from reading the state to the reset that names it."""
 MAX_REQUESTS: Final = 32
 """Stops of one latch whose `request_id` is remembered; an older one that is repeated counts as another stop."""
-MAX_ID: Final = 200
-"""Characters of a `request_id`; a longer one counts as none."""
-MAX_TEXT: Final = 500
-"""Characters of names and reasons that are kept."""
-MAX_FILE_BYTES: Final = 1 << 20
-RETRY_S: Final = 0.2
-"""Pause after a failed write."""
-CLOSE_TIMEOUT_S: Final = 1.0
-"""How long `EstopLatchWriter.close` waits for the disk."""
 ALREADY_RESET: Final = "already reset"
 OTHER_STOP: Final = "it was stopped again, or safety was started again: look at its state, and ask again"
 OLD_NONCE: Final = f"the nonce is of no state that it published in the last {NONCE_LIFETIME_S:g} s; read it, ask again"
@@ -65,24 +53,23 @@ class EstopLatch:
 
     def __init__(self, path: Path | None = None, *, is_real: bool = False, boot_id: str | None = None) -> None:
         """`boot_id`: names this run of the kernel; read from the kernel by default."""
-        self._path, self._is_real = path, is_real
-        self._record = _Record(latched=False, start_required=False, stop_id="", boot_id="")
-        self._boot_id = kernel_boot_id() if boot_id is None else boot_id
+        record = _Record(latched=False, start_required=False, stop_id="", boot_id="")
+        self.file = StopFile(path, record, _encode, lambda record: record.latched)
+        self._is_real, self._boot_id = is_real, kernel_boot_id() if boot_id is None else boot_id
         self._nonces: deque[tuple[str, float]] = deque(maxlen=int(NONCE_LIFETIME_S / NONCE_PERIOD_S) + 2)
-        try:
-            if path is not None and _exists(path):
-                self._record = msgspec.json.decode(read_regular(path, MAX_FILE_BYTES), type=_Record)
-            self._saved = self._record
-            if self.is_set:
-                self._change(stop_id=_new_id())
-            elif is_real and (not self._boot_id or self._record.boot_id != self._boot_id):
-                self.stop(StopCommand(who="safety", why="the computer was started: look at the arm before the reset"))
-        except (StorageError, OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            self._saved = self._record
-            self.stop(StopCommand(who="safety", why=f"the e-stop latch {path} cannot be read: {error}"))
+        if problem := self.file.load(_decode):
+            self.stop(StopCommand(who="safety", why=f"the e-stop latch {path} cannot be read: {problem}"))
+        elif self.is_set:
+            self._change(stop_id=_new_id())
+        elif is_real and (not self._boot_id or self._record.boot_id != self._boot_id):
+            self.stop(StopCommand(who="safety", why="the computer was started: look at the arm before the reset"))
+
+    @property
+    def _record(self) -> _Record:
+        return self.file.value
 
     def _change(self, **fields: Any) -> None:
-        self._record = structs.replace(self._record, boot_id=self._boot_id, **fields)
+        self.file.value = structs.replace(self._record, boot_id=self._boot_id, **fields)
 
     @property
     def is_set(self) -> bool:
@@ -104,7 +91,7 @@ class EstopLatch:
 
     def stop(self, command: StopCommand) -> bool:
         """Stop; returns whether this is a new stop. Reasons are collected until the reset."""
-        request_id = _text(command.request_id, MAX_ID) if len(command.request_id) <= MAX_ID else ""
+        request_id = short_id(command.request_id)
         ids, who, why = (self._record.request_ids, self._record.who, self._record.why) if self.is_set else ((), "", "")
         if request_id in ids:
             return False
@@ -114,8 +101,8 @@ class EstopLatch:
             stop_id=_new_id(),
             request_id=request_id,
             request_ids=(*ids, request_id)[-MAX_REQUESTS:] if request_id else ids,
-            who=_and(who, command.who or "unknown"),
-            why=_and(why, command.why),
+            who=join_texts(who, command.who or "unknown"),
+            why=join_texts(why, command.why),
             since_ns=time.time_ns(),
         )
         return True
@@ -135,7 +122,7 @@ class EstopLatch:
             return False, f"{held} still says stop"
         if not any(n == command.nonce and now_s - at_s <= NONCE_LIFETIME_S for n, at_s in self._nonces):
             return False, OLD_NONCE
-        who, why = _and("", command.who), _and("", command.why)
+        who, why = join_texts("", command.who), join_texts("", command.why)
         self._change(latched=False, start_required=self._is_real, who=who, why=why, since_ns=time.time_ns())
         return True, "reset" + (", and stands until it is started" if self._is_real else "")
 
@@ -154,86 +141,17 @@ class EstopLatch:
     def state(self, *, hardware_stop: bool = False) -> EstopState:
         """The latch as it is."""
         record, nonce = self._record, self._nonces[-1][0] if self._nonces else ""
-        on_disk = self._path is None or self._saved is record
+        on_disk = self.file.is_saved and self._record is record  # another thread may have changed it meanwhile
         return structs.replace(record, on_disk=on_disk, hardware_stop=hardware_stop, nonce=nonce)
 
-    @property
-    def is_saved(self) -> bool:
-        """Whether the latch as it is now would outlive this process."""
-        return self._path is None or self._saved is self._record
 
-    def save(self) -> None:
-        """Write the latch to disk if it changed; raises OSError.
-
-        Call from one thread; another may apply commands meanwhile. If a reset is not written, the arm is stopped again
-        after a restart.
-        """
-        record = self._record
-        if self._path is None or self._saved is record:
-            return
-        if record.latched:
-            with contextlib.suppress(OSError):  # a full disk has room for an empty file, which stops the arm
-                os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o644))
-        replace_file(self._path, msgspec.json.encode(record) + b"\n")
-        self._saved = record
+def _decode(data: bytes) -> _Record:
+    return msgspec.json.decode(data, type=_Record)
 
 
-class EstopLatchWriter:
-    """Saves the latch in a thread of its own: the servo loop never waits for the disk."""
-
-    def __init__(self, latch: EstopLatch) -> None:
-        self._latch = latch
-        self.error = ""
-        """Why the latch, as it is now, is not on disk; empty when it is, or is being written."""
-        self._due, self._is_closing = threading.Event(), False
-        self._thread = threading.Thread(target=self._run, name="latch-writer", daemon=True)
-        self._thread.start()
-
-    def save_changes(self) -> None:
-        """Have the latch written if it changed; never waits."""
-        if not self._latch.is_saved:
-            self._due.set()
-
-    def close(self) -> None:
-        """Write the last change, for at most `CLOSE_TIMEOUT_S`."""
-        self._is_closing = True
-        self._due.set()
-        self._thread.join(CLOSE_TIMEOUT_S)
-
-    def _run(self) -> None:
-        while not (self._is_closing and self._latch.is_saved):
-            self._due.wait()
-            self._due.clear()
-            try:
-                while not self._latch.is_saved:  # it may change meanwhile
-                    self._latch.save()
-                self.error = ""
-            except OSError as error:
-                self.error = f"the e-stop latch cannot be written to disk: {error}"
-                if self._is_closing:
-                    return
-                time.sleep(RETRY_S)
-
-
-def _exists(path: Path) -> bool:
-    """Whether there is anything of that name, also a link to nothing; raises OSError when that cannot be seen."""
-    try:
-        path.lstat()
-    except FileNotFoundError:
-        return False
-    return True
+def _encode(record: _Record) -> bytes:
+    return msgspec.json.encode(record) + b"\n"
 
 
 def _new_id() -> str:
     return "n" + secrets.token_hex(8)  # a letter first: YAML on a command line reads 12e4 as a number
-
-
-def _text(text: str, length: int) -> str:
-    """What of a text can be stored."""
-    return text.encode(errors="replace").decode()[:length]
-
-
-def _and(before: str, text: str) -> str:
-    """Both texts, each once."""
-    text = _text(text, MAX_TEXT)
-    return before if text in ("", *before.split("; ")) else _text(f"{before}; {text}" if before else text, MAX_TEXT)

@@ -117,7 +117,7 @@ def _stop_at_start(folder: Path, request: StopCommand) -> EstopAnswer:
         latch = EstopLatch(folder / LATCH_FILE)
         latch.stop(request)
         try:
-            latch.save()
+            latch.file.save()
         except OSError as error:
             raise StorageError(f"cannot write {folder / LATCH_FILE}: {error}; free space or mend the folder") from None
         return EstopAnswer(success=True, message="it does not run, and will start stopped", state=latch.state())

@@ -14,6 +14,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from floop_robot.durable.framing import pack
+from floop_robot.spec.estop import EstopState
 from floop_robot.spec.records import GroundTruth
 
 Vec3 = tuple[float, float, float]
@@ -218,28 +219,6 @@ class StartCommand(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
 
 
 EstopCommand = StopCommand | ResetCommand | StartCommand
-
-
-class EstopState(msgspec.Struct, frozen=True, kw_only=True):
-    """The e-stop latch of one robot."""
-
-    latched: bool = False
-    on_disk: bool = False
-    """A restart of the safety process would find what is said here."""
-    start_required: bool = False
-    """It was reset, and stands until a separate start. Real arms only."""
-    hardware_stop: bool = False
-    """A stop input says stop at present; no reset is taken meanwhile."""
-    since_ns: int = 0
-    """Wall clock; 0 when it was neither latched nor reset ever."""
-    who: str = ""
-    """Who latched or reset it."""
-    why: str = ""
-    stop_id: str = ""
-    """Random name of the newest stop, also after its reset; empty before the first."""
-    request_id: str = ""
-    """Of that stop; may be empty."""
-    nonce: str = ""
 
 
 class EstopAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,10 +12,11 @@ from typing import Final, Protocol, TypeVar
 
 import msgspec
 
+from floop_robot.durable.stop_file import StopFileWriter
 from floop_robot.robot.controller import GRIP_FORCE_N
 from floop_robot.robot.effort_watch import EffortWatch
 from floop_robot.robot.estop_interface import EstopInterface
-from floop_robot.robot.estop_latch import EstopLatch, EstopLatchWriter, Verdict
+from floop_robot.robot.estop_latch import EstopLatch, Verdict
 from floop_robot.robot.following_error import FollowingError, FollowingErrorSettings
 from floop_robot.robot.grip_estimator import OPEN_SHARE
 from floop_robot.robot.limiter import LimitedCommand, SafetyLimiter, ticks_of
@@ -270,7 +271,8 @@ class SafetyLoop:
         self.estop = estop or EstopInterface(core.latch)
         core.state_faults = link.state_faults
         self.last: SafetyState | None = None
-        self.latch_writer = EstopLatchWriter(core.latch)
+        self.latch_writer = StopFileWriter({"the e-stop latch": core.latch.file})
+        self.latch_writer.start()
 
     def tick(self, now_s: float) -> None:
         """One servo tick."""

@@ -13,8 +13,9 @@ import pytest
 
 from floop_robot.bundle import Bundle
 from floop_robot.robot.estop_socket import ReadEstop, ask_robot
-from floop_robot.robot.messages import EstopState, ResetCommand
+from floop_robot.robot.messages import ResetCommand
 from floop_robot.spec.errors import FloopError
+from floop_robot.spec.estop import EstopState
 from tests.support.cli_in_process import PICK, Floop
 from tests.support.operator_tokens import TOKEN, WHO, operators_file
 from tests.support.small_fleet import SmallFleet

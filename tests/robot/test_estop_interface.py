@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from floop_robot.robot import estop_interface
-from floop_robot.robot.estop_interface import MAX_WAITING, MISSED, RECENT_S, EstopInterface
+from floop_robot.robot.estop_interface import MAX_WAITING, MISSED, EstopInterface
 from floop_robot.robot.estop_latch import ALREADY_RESET, OTHER_STOP, EstopLatch
 from floop_robot.robot.messages import EstopAnswer, EstopCommand, ResetCommand
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.robot.safety_loop import SafetyCore
+from floop_robot.spec.estop import RECENT_S
 from floop_robot.spec.robot_model import load_robot
 from tests.support.estop_commands import reset_of, stop
 from tests.support.operator_tokens import TOKEN, operators_file
@@ -160,7 +161,7 @@ def test_a_call_waits_for_servo_loop_and_disk(tmp_path: Path) -> None:
 
     answer = call()
     assert not answer.success and "a restart would not know of it" in answer.message and answer.state.latched
-    latch.save()
+    latch.file.save()
     assert call().success
 
 

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from floop_robot.durable.stop_file import StopFileWriter
 from floop_robot.robot.estop_latch import (
     ALREADY_RESET,
     MAX_REQUESTS,
@@ -24,7 +25,6 @@ from floop_robot.robot.estop_latch import (
     OLD_NONCE,
     OTHER_STOP,
     EstopLatch,
-    EstopLatchWriter,
 )
 from floop_robot.robot.messages import StartCommand
 from tests.support.estop_commands import reset_of, stop
@@ -35,6 +35,12 @@ def latch_with_nonce(path: Path | None = None, **more: object) -> EstopLatch:
     latch = EstopLatch(path, **more)  # type: ignore[arg-type]
     latch.renew_nonce(0.0)
     return latch
+
+
+def writer_of(latch: EstopLatch) -> StopFileWriter:
+    writer = StopFileWriter({"the e-stop latch": latch.file})
+    writer.start()
+    return writer
 
 
 @given(st.lists(st.sampled_from(["stop", "reset", "old reset", "guess"]), max_size=20))
@@ -148,7 +154,7 @@ def test_a_real_arm_stands_after_its_reset_until_it_is_started(tmp_path: Path) -
     stop_id = latch.state().stop_id
     assert latch.blocks and not latch.is_set
     assert "start_episode" in latch.reason
-    latch.save()
+    latch.file.save()
     again = EstopLatch(path, is_real=True)
     assert again.blocks and not again.is_set and again.state().start_required  # a restart is no start
     assert again.start(StartCommand(who="ann", stop_id="another")) == (False, OTHER_STOP)
@@ -168,7 +174,7 @@ def test_a_real_arm_starts_stopped_after_the_computer_was_started(tmp_path: Path
         latch = latch_with_nonce(path, is_real=True, boot_id=boot_id)
         assert latch.is_set == expected
         latch.reset(reset_of(latch), 1.0)
-        latch.save()
+        latch.file.save()
     assert not EstopLatch(path, boot_id="c").is_set  # a simulated one does not
 
 
@@ -177,7 +183,7 @@ def test_a_stop_and_a_reset_outlive_their_process(tmp_path: Path) -> None:
     latch = latch_with_nonce(path)
     latch.stop(stop(why="smoke", request_id="r"))
     assert not latch.state().on_disk
-    latch.save()
+    latch.file.save()
     first = latch.state()
     assert first.on_disk
     again = latch_with_nonce(path)
@@ -187,7 +193,7 @@ def test_a_stop_and_a_reset_outlive_their_process(tmp_path: Path) -> None:
     again.stop(stop(request_id="r"))
     assert again.state().stop_id == found.stop_id
     again.reset(reset_of(again), 1.0)
-    again.save()
+    again.file.save()
     third = EstopLatch(path)
     assert not third.is_set
     assert third.state().stop_id == found.stop_id and third.state().on_disk
@@ -198,7 +204,7 @@ def test_whatever_becomes_of_the_file_means_stopped(tmp_path: Path) -> None:
     latch = latch_with_nonce(path)
     latch.stop(stop(why="smoke"))
     latch.reset(reset_of(latch), 1.0)
-    latch.save()
+    latch.file.save()
     sound = path.read_bytes()
     assert not EstopLatch(path).is_set
     for length in range(len(sound) - 1):  # without the line's end it is whole
@@ -219,7 +225,7 @@ def test_whatever_becomes_of_the_file_means_stopped(tmp_path: Path) -> None:
         assert latch.is_set and str(path) in latch.reason and "\n" not in latch.reason
     latch = EstopLatch(path)
     latch.stop(stop(why="smoke", request_id="r"))
-    latch.save()
+    latch.file.save()
     stopped = path.read_bytes()
     for at in range(len(stopped)):
         path.write_bytes(stopped[:at] + bytes([stopped[at] ^ 1 << at % 8]) + stopped[at + 1 :])
@@ -244,7 +250,7 @@ def test_what_is_no_readable_file_means_stopped(tmp_path: Path, kind: str) -> No
     latch = latch_with_nonce(path)
     assert latch.is_set and "cannot be read" in latch.reason
     with contextlib.suppress(OSError):
-        latch.save()
+        latch.file.save()
         assert EstopLatch(path).is_set
     assert latch.reset(reset_of(latch), 1.0)[0]  # an operator may still decide
 
@@ -262,10 +268,10 @@ def test_the_reason_on_disk_is_that_of_the_stop_that_holds(tmp_path: Path, monke
         latch.stop(stop("bob", why="a hand in the cell"))
 
     monkeypatch.setattr(os, "fsync", meanwhile)
-    latch.save()
-    assert not latch.is_saved
-    latch.save()
-    assert latch.is_saved
+    latch.file.save()
+    assert not latch.file.is_saved
+    latch.file.save()
+    assert latch.file.is_saved
     assert EstopLatch(path).reason == "stopped by bob: a hand in the cell"
 
 
@@ -273,7 +279,7 @@ def test_a_failing_disk_does_not_clear_the_latch(tmp_path: Path) -> None:
     latch = EstopLatch(tmp_path / "missing" / "stopped")
     latch.stop(stop())
     with pytest.raises(OSError):
-        latch.save()
+        latch.file.save()
     assert latch.is_set and not latch.state().on_disk
 
 
@@ -282,15 +288,15 @@ def test_a_full_disk_has_room_for_a_stop(tmp_path: Path, monkeypatch: pytest.Mon
     latch = latch_with_nonce(path)
     latch.stop(stop())
     latch.reset(reset_of(latch), 1.0)
-    latch.save()
+    latch.file.save()
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("floop_robot.robot.estop_latch.replace_file", full)
+    monkeypatch.setattr("floop_robot.durable.stop_file.replace_file", full)
     latch.stop(stop(why="smoke"))
     with pytest.raises(OSError):
-        latch.save()
+        latch.file.save()
     assert not latch.state().on_disk
     assert EstopLatch(path).is_set
 
@@ -298,28 +304,30 @@ def test_a_full_disk_has_room_for_a_stop(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_servo_loop_does_not_wait_for_a_slow_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "stopped"
     latch = EstopLatch(path)
-    fails, sync = threading.Event(), os.fsync
+    began, fails, sync = threading.Event(), threading.Event(), os.fsync
 
     def slow(descriptor: int) -> None:
+        began.set()
         if not fails.is_set():
             fails.wait(20.0)
             raise OSError(5, "Input/output error")
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", slow)
-    with closing(EstopLatchWriter(latch)) as writer:
+    with closing(writer_of(latch)) as writer:
         latch.stop(stop())
         before_s = time.monotonic()
         writer.save_changes()
         assert time.monotonic() - before_s < 1.0
-        assert not latch.is_saved
+        assert not latch.file.is_saved
         wait_for(lambda: EstopLatch(path).is_set)  # a successor is stopped, though the reason is not on disk yet
+        wait_for(began.is_set)
         fails.set()
         wait_for(lambda: writer.error)
 
         def saved() -> bool:
             writer.save_changes()
-            return latch.is_saved
+            return latch.file.is_saved
 
         wait_for(saved)
         assert EstopLatch(path).reason == "stopped by ann"
@@ -329,7 +337,7 @@ def test_the_servo_loop_does_not_wait_for_a_slow_disk(tmp_path: Path, monkeypatc
 def test_the_last_change_is_written_before_the_end(tmp_path: Path) -> None:
     path = tmp_path / "stopped"
     latch = latch_with_nonce(path)
-    writer = EstopLatchWriter(latch)
+    writer = writer_of(latch)
     for command in ("stop", "reset", "stop"):
         latch.stop(stop()) if command == "stop" else latch.reset(reset_of(latch), 1.0)
         writer.save_changes()
@@ -339,12 +347,12 @@ def test_the_last_change_is_written_before_the_end(tmp_path: Path) -> None:
 
 def test_a_writer_ends_though_the_disk_fails_and_says_why(tmp_path: Path) -> None:
     latch = EstopLatch(tmp_path / "missing" / "stopped")
-    writer = EstopLatchWriter(latch)
+    writer = writer_of(latch)
     latch.stop(stop())
     writer.close()
-    wait_for(lambda: not writer._thread.is_alive(), what="the end of its thread")
+    wait_for(lambda: not writer.is_alive(), what="the end of its thread")
     assert writer.error.startswith("the e-stop latch cannot be written to disk: ")
-    assert latch.is_set and not latch.is_saved
+    assert latch.is_set and not latch.file.is_saved
 
 
 def test_a_kill_at_any_moment_loses_no_stop_that_was_said_to_be_on_disk(tmp_path: Path) -> None:
@@ -357,8 +365,8 @@ from floop_robot.robot.estop_latch import EstopLatch
 latch = EstopLatch(Path({str(path)!r}))
 latch.renew_nonce(0.0)
 while True:
-    latch.stop(stop()); latch.save(); print("stopped", flush=True)
-    print("resetting", flush=True); assert latch.reset(reset_of(latch), 1.0)[0]; latch.save()
+    latch.stop(stop()); latch.file.save(); print("stopped", flush=True)
+    print("resetting", flush=True); assert latch.reset(reset_of(latch), 1.0)[0]; latch.file.save()
 """
     for _ in range(6):
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:

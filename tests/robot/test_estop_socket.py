@@ -17,8 +17,9 @@ from floop_robot.robot import estop_socket
 from floop_robot.robot.estop_latch import ALREADY_RESET, OTHER_STOP, EstopLatch
 from floop_robot.robot.estop_socket import LATCH_FILE, SOCKET, ReadEstop, ask_robot
 from floop_robot.robot.ipc import link_folder
-from floop_robot.robot.messages import EstopAnswer, EstopCommand, EstopState, ResetCommand
+from floop_robot.robot.messages import EstopAnswer, EstopCommand, ResetCommand
 from floop_robot.spec.errors import StorageError
+from floop_robot.spec.estop import EstopState
 from tests.support.estop_commands import stop
 from tests.support.held_up_socket import HeldUpSocket
 from tests.support.waiting import wait_for

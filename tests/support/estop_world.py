@@ -121,7 +121,7 @@ class SimulatedRobot:
 
         def store() -> None:
             if life == self._life:
-                self.latch.save()
+                self.latch.file.save()
                 self.stored = set(self.in_latch)
                 self.publish()
                 then()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -15,6 +17,7 @@ from floop_robot.robot.estop_socket import ANSWER_TIMEOUT_S
 from floop_robot.robot.messages import EstopAnswer, EstopCommand, ResetCommand, StopCommand
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.async_condition import AsyncCondition
+from floop_robot.ros.node.convert import from_message
 from floop_robot.ros.node.qos import EVENTS, LATCHED, SENSOR
 from floop_robot.ros.node.service_calls import create_services
 from floop_robot.ros.safety.safety_publisher import estop_to_msg
@@ -33,12 +36,12 @@ class EstopServices:
         self._robot, self._estop, self._log = robot, estop, node.get_logger()
         self._condition = AsyncCondition(node)
         group = ReentrantCallbackGroup()
-        table = (
-            (srv.StopRobot, topics.STOP, self._stop),
-            (srv.ResetEstop, topics.RESET_ESTOP, self._reset),
-            (Trigger, topics.ESTOP_TRIGGER, self._trigger),
+        table: tuple[tuple[Any, str, Callable[[Any], EstopCommand]], ...] = (
+            (srv.StopRobot, topics.STOP, partial(from_message, StopCommand)),
+            (srv.ResetEstop, topics.RESET_ESTOP, partial(from_message, ResetCommand)),
+            (Trigger, topics.ESTOP_TRIGGER, lambda _: StopCommand(who=topics.ESTOP_TRIGGER)),
         )
-        create_services(node, table, group)
+        create_services(node, [(kind, name, partial(self._serve, read)) for kind, name, read in table], group)
         # However reliable a publisher is. Of the hardware also what it said before this start; listening for that at
         # the others would make ROS warn everybody who publishes there.
         levels = [(topics.ESTOP, False, qos) for qos in (EVENTS, SENSOR)]
@@ -55,32 +58,15 @@ class EstopServices:
         """Answer those who wait; while the executor still goes on."""
         self._condition.close()
 
-    async def _stop(self, request: Any, response: Any) -> Any:
-        return await self._serve(
-            StopCommand(who=request.who or "unknown", why=request.why, request_id=request.request_id), response
-        )
-
-    async def _trigger(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        answer = await self._carry_out(StopCommand(who=topics.ESTOP_TRIGGER))
-        response.success, response.message = answer.success, answer.message
-        return response
-
-    async def _reset(self, request: Any, response: Any) -> Any:
-        given = {name: getattr(request, name) for name in ResetCommand.__struct_fields__}
-        response = await self._serve(ResetCommand(**given), response)
-        if not response.success:
-            self._log.warning(f"reset by {request.who or 'nobody'} refused: {response.message}")
-        return response
-
-    async def _serve(self, command: EstopCommand, response: Any) -> Any:
-        answer = await self._carry_out(command)
-        response.success, response.message = answer.success, f"{self._robot}: {answer.message}"
-        response.state = estop_to_msg(answer.state, self._robot)
-        return response
-
-    async def _carry_out(self, command: EstopCommand) -> EstopAnswer:
-        """Carry it out in a thread of its own: what a hung disk holds up keeps nothing else waiting."""
+    async def _serve(self, read: Callable[[Any], EstopCommand], request: Any, response: Any) -> Any:
+        """Carry a command out in a thread of its own: what a hung disk holds up keeps nothing else waiting."""
+        command = read(request)
         answers = [EstopAnswer(success=False, message=NO_ANSWER, state=self._estop.state())]
         if isinstance(command, StopCommand) or self._condition.running_threads < MAX_WAITING:
             await self._condition.run_in_thread(lambda: answers.append(self._estop.call(command)), ANSWER_TIMEOUT_S)
-        return answers[-1]
+        response.success, response.message = answers[-1].success, f"{self._robot}: {answers[-1].message}"
+        if not isinstance(response, Trigger.Response):
+            response.state = estop_to_msg(answers[-1].state, self._robot)
+        if isinstance(command, ResetCommand) and not response.success:
+            self._log.warning(f"reset by {command.who or 'nobody'} refused: {response.message}")
+        return response

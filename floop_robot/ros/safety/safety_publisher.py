@@ -9,12 +9,13 @@ from rclpy.node import Node
 
 from floop_interfaces import msg
 from floop_robot.robot.estop_interface import EstopInterface
-from floop_robot.robot.messages import EstopState, SafetyState
+from floop_robot.robot.messages import SafetyState
 from floop_robot.ros.arm.convert import safety_to_cdr
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.convert import to_message
 from floop_robot.ros.node.io import CdrPublisher
 from floop_robot.ros.node.qos import LATCHED, SENSOR
+from floop_robot.spec.estop import EstopState
 
 
 class SafetyPublisher:

@@ -15,7 +15,6 @@ from floop_robot.deploy import FleetClient
 from floop_robot.deploy.stop_messages import (
     EstopRef,
     EstopReport,
-    EstopStatus,
     GetEstops,
     ResetReport,
     ResetResult,
@@ -25,6 +24,7 @@ from floop_robot.deploy.stop_messages import (
 from floop_robot.robot.estop_socket import ReadEstop, ask_robot
 from floop_robot.robot.messages import ResetCommand
 from floop_robot.spec.errors import CallRefused, FloopError, UnknownName
+from floop_robot.spec.estop import EstopState
 from floop_robot.spec.local_time import local_time
 
 ANSWER_S: Final = 1.5
@@ -78,7 +78,7 @@ class _Here:
         found = {}
         for robot in self._robots:
             state = ask_robot(self._run_dir, robot, ReadEstop()).state
-            found[robot] = RobotEstop(robot, EstopStatus(robot=robot, **msgspec.structs.asdict(state)), None)
+            found[robot] = RobotEstop(robot, state, None)
         return found
 
     def reset(self, refs: list[EstopRef]) -> tuple[ResetResult, ...]:
@@ -114,12 +114,12 @@ def reset(operator: Operator, robots: tuple[str, ...], yes: bool, stop_ids: tupl
     with contextlib.ExitStack() as opened:
         way, seen = _find(opened, robots, operator)
         shown = {name: _stopped(seen, name, stop_ids) for name in robots}
-        for state in shown.values():
-            click.echo(_line(state), err=operator.as_json)
+        for name, state in shown.items():
+            click.echo(_line(name, state), err=operator.as_json)
         if not yes:
             _ask("Reset?" if len(shown) == 1 else "Reset all of these?", err=operator.as_json)
         now = way.look()  # a person may have looked for longer than a nonce holds
-        refs = [_ref(shown[name], now.get(name)) for name in robots]
+        refs = [_ref(name, shown[name], now.get(name)) for name in robots]
         results = {each.robot: each for each in way.reset(refs)}
     found = [results.get(n, ResetResult(robot=n, success=False, message=f"{n} did not answer")) for n in robots]
     if operator.as_json:
@@ -158,7 +158,7 @@ def _find(
         raise CallRefused(f"{error}; {unheard}") from None
 
 
-def _stopped(seen: dict[str, RobotEstop], name: str, stop_ids: tuple[str, ...]) -> EstopStatus:
+def _stopped(seen: dict[str, RobotEstop], name: str, stop_ids: tuple[str, ...]) -> EstopState:
     """The stop of a robot that may be reset, or the one that is named and was reset already; raises `CallRefused`."""
     state, pending = seen[name].state, seen[name].pending
     if pending is not None:
@@ -166,21 +166,21 @@ def _stopped(seen: dict[str, RobotEstop], name: str, stop_ids: tuple[str, ...]) 
     if state is None or not (state.latched or state.stop_id in stop_ids):
         raise CallRefused(f"{name} is not stopped, so nothing was reset; leave it out")
     if stop_ids and state.stop_id not in stop_ids:
-        raise CallRefused(f"{name} has another stop than you name ({_line(state)}); nothing was reset")
+        raise CallRefused(f"{name} has another stop than you name ({_line(name, state)}); nothing was reset")
     return state
 
 
-def _line(state: EstopStatus) -> str:
+def _line(name: str, state: EstopState) -> str:
     since = local_time(state.since_ns) if state.since_ns else "unknown"
     why = f": {state.why}" if state.why else ""
     pressed = "; its stop input still says stop" if state.hardware_stop else ""
     done = "stopped" if state.latched else "was reset"
-    return f"{state.robot} {done} by {state.who or 'unknown'}{why}, since {since}, stop_id {state.stop_id}{pressed}"
+    return f"{name} {done} by {state.who or 'unknown'}{why}, since {since}, stop_id {state.stop_id}{pressed}"
 
 
-def _ref(shown: EstopStatus, now: RobotEstop | None) -> EstopRef:
+def _ref(name: str, shown: EstopState, now: RobotEstop | None) -> EstopRef:
     """Names the stop that was shown, with a fresh nonce."""
     state = now.state if now is not None else None
     if state is None or state.stop_id != shown.stop_id:
-        raise CallRefused(f"{shown.robot} was stopped or started again meanwhile, so nothing was reset; look again")
-    return EstopRef(robot=shown.robot, stop_id=shown.stop_id, nonce=state.nonce)
+        raise CallRefused(f"{name} was stopped or started again meanwhile, so nothing was reset; look again")
+    return EstopRef(robot=name, stop_id=shown.stop_id, nonce=state.nonce)

@@ -1,4 +1,4 @@
-"""E-stops between operators, the fleet manager and its robots. `since_ns` is wall-clock time, for people alone."""
+"""E-stops between operators, the fleet manager and its robots."""
 
 from __future__ import annotations
 
@@ -7,27 +7,7 @@ import uuid
 import msgspec
 
 from floop_robot.durable.framing import Message
-
-
-class EstopStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A robot's e-stop, as the robot publishes it (`EstopState`)."""
-
-    robot: str
-    latched: bool
-    stop_id: str = ""
-    """Random name of the newest stop, also after its reset; empty before the first."""
-    request_id: str = ""
-    """The id that came with that stop."""
-    nonce: str = ""
-    """A reset must name one that the robot published at most 20 s ago."""
-    on_disk: bool = True
-    who: str = ""
-    why: str = ""
-    since_ns: int = 0
-    start_required: bool = False
-    """It was reset, and stands until a separate start."""
-    hardware_stop: bool = False
-    """A stop input is pressed: no reset is taken meanwhile."""
+from floop_robot.spec.estop import EstopState
 
 
 class PendingStop(Message, frozen=True, kw_only=True):
@@ -37,7 +17,6 @@ class PendingStop(Message, frozen=True, kw_only=True):
     request_id: str
     who: str
     why: str
-    since_ns: int
     before: str | None = None
     """The robot's `stop_id` when this stop was heard; None: the robot had not been heard."""
 
@@ -85,7 +64,7 @@ class RobotEstop(msgspec.Struct, frozen=True):
     """A robot's e-stop as the fleet manager knows it."""
 
     robot: str
-    state: EstopStatus | None
+    state: EstopState | None
     """None: it was not heard since the manager started."""
     pending: PendingStop | None
 

@@ -57,6 +57,7 @@ class StopFile(Generic[T]):
         if path is None or self._saved is value:
             return
         self._saved = object()  # until it is known
+        path.parent.mkdir(parents=True, exist_ok=True)
         if value is None:
             path.unlink(missing_ok=True)
             sync_folder(path.parent)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from floop_robot.deploy.fleet_stops import MAX_REFS, FleetStops, ResetAnswer
-from floop_robot.deploy.stop_messages import EstopRef, EstopStatus, PendingStop
+from floop_robot.deploy.stop_messages import EstopRef, PendingStop
 from floop_robot.spec.errors import CallRefused
+from floop_robot.spec.estop import EstopState
 from tests.support.estop_world import play
 
 ROBOTS = ("robot_1", "robot_2")
@@ -53,8 +54,8 @@ class Manager:
         """What is sent after a robot has spoken."""
         before = len(self.link.sent)
         self.now_s += later_s
-        fields = {"latched": False, "stop_id": "a", "request_id": "first"} | state
-        self.stops.observe(EstopStatus(robot=robot, **fields))  # type: ignore[arg-type]
+        fields = {"latched": False, "stop_id": "a", "request_id": "first", "on_disk": True} | state
+        self.stops.observe(robot, EstopState(**fields))  # type: ignore[arg-type]
         self.stops.tick()
         return self.link.sent[before:]
 
@@ -294,7 +295,7 @@ def test_it_writes_and_sends_again_by_itself(tmp_path: Path) -> None:
     stops = FleetStops(manager.folder, ROBOTS, link, lambda *_: None)
     stops.start()
     stops.stop(["robot_1"], "ann", "", "x")
-    stops.observe(EstopStatus(robot="robot_1", latched=False))
+    stops.observe("robot_1", EstopState(latched=False))
     stops.close()
     assert manager.files == ["robot_1"]
 

@@ -277,6 +277,7 @@ def test_the_reason_on_disk_is_that_of_the_stop_that_holds(tmp_path: Path, monke
 
 def test_a_failing_disk_does_not_clear_the_latch(tmp_path: Path) -> None:
     latch = EstopLatch(tmp_path / "missing" / "stopped")
+    (tmp_path / "missing").touch()  # no folder can be made there
     latch.stop(stop())
     with pytest.raises(OSError):
         latch.file.save()
@@ -347,6 +348,7 @@ def test_the_last_change_is_written_before_the_end(tmp_path: Path) -> None:
 
 def test_a_writer_ends_though_the_disk_fails_and_says_why(tmp_path: Path) -> None:
     latch = EstopLatch(tmp_path / "missing" / "stopped")
+    (tmp_path / "missing").touch()  # no folder can be made there
     writer = writer_of(latch)
     latch.stop(stop())
     writer.close()

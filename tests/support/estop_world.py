@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from floop_robot.deploy.fleet_stops import TICK_S, FleetStops, ResetAnswer
-from floop_robot.deploy.stop_messages import EstopRef, EstopStatus, PendingStop
+from floop_robot.deploy.stop_messages import EstopRef, PendingStop
 from floop_robot.robot.estop_latch import EstopLatch
 from floop_robot.robot.messages import ResetCommand, StopCommand
+from floop_robot.spec.estop import EstopState
 
 STATE_PERIOD_S = 1.0
 LONGEST_FREEZE_S = 30.0
@@ -65,17 +66,6 @@ class SimulatedRobot:
         if stop_id:
             self.seen_by_id[stop_id] = frozenset(self.in_latch)
 
-    def state(self) -> EstopStatus:
-        found = self.latch.state()
-        return EstopStatus(
-            robot=self.name,
-            latched=found.latched,
-            stop_id=found.stop_id,
-            request_id=found.request_id,
-            nonce=found.nonce,
-            on_disk=found.on_disk,
-        )
-
     def _speak(self, life: int) -> Callable[[], None]:
         """Publish each second while this life lasts."""
 
@@ -89,7 +79,7 @@ class SimulatedRobot:
         return speak
 
     def publish(self) -> None:
-        self.world.publish(self.state())
+        self.world.publish(self.name, self.latch.state())
 
     def take_stop(self, command: StopCommand, answer: Callable[[bool], None]) -> None:
         """As the servo thread does: stop, publish, and answer once it is on disk, if no kill comes before."""
@@ -145,7 +135,7 @@ class World:
         """By robot: the newest stop at the manager."""
         self.told_by: dict[tuple[str, str], set[str]] = {}
         """By robot and stop: the stops whose place it took, whose reasons it tells."""
-        self.newest: dict[str, EstopStatus] = {}
+        self.newest: dict[str, EstopState] = {}
         self.life, self.stops = 0, None
         self.robots = {f"robot_{i}": SimulatedRobot(self, f"robot_{i}", folder) for i in range(robots)}
         self.is_calm = False
@@ -171,8 +161,8 @@ class World:
         self.life += 1
         life = self.life
         self.stops = FleetStops(self._folder / "stops", list(self.robots), self, lambda *_: None, lambda: self.now_s)
-        for state in self.newest.values():  # the topic is latched: who joins gets the newest
-            self._to_manager(lambda stops, state=state: stops.observe(state))
+        for name, state in self.newest.items():  # the topic is latched: who joins gets the newest
+            self._to_manager(lambda stops, name=name, state=state: stops.observe(name, state))
 
         def tick() -> None:
             if self.life == life and self.stops is not None:
@@ -211,9 +201,9 @@ class World:
 
         self.at(self.now_s + self.random.choice((0.002, 0.5)), save)
 
-    def publish(self, state: EstopStatus) -> None:
-        self.newest[state.robot] = state
-        self._to_manager(lambda stops: stops.observe(state), state.robot)
+    def publish(self, robot: str, state: EstopState) -> None:
+        self.newest[robot] = state
+        self._to_manager(lambda stops: stops.observe(robot, state), robot)
 
     def delay_s(self) -> float:
         return self.random.choice((0.001, 0.01, 0.01, 0.4)) if not self.is_calm else 0.005

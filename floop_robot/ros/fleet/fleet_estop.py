@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,50 +15,78 @@ from std_srvs.srv import Trigger
 
 from floop_interfaces import msg, srv
 from floop_robot.deploy import AuditNote, RequestQueue
-from floop_robot.deploy.fleet_stops import FleetStops, ResetAnswer
-from floop_robot.deploy.stop_messages import EstopRef, EstopStatus, PendingStop
+from floop_robot.deploy.fleet_stops import TICK_S, FleetStops, ResetAnswer
+from floop_robot.deploy.stop_messages import EstopRef, PendingStop
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.async_condition import AsyncCondition
-from floop_robot.ros.node.convert import from_message
+from floop_robot.ros.node.convert import from_message, to_message
 from floop_robot.ros.node.qos import CALLS, EVENTS, LATCHED, SENSOR
+from floop_robot.ros.node.service_calls import create_services
+from floop_robot.ros.node.timers import create_steady_timer
+from floop_robot.ros.safety.safety_publisher import estop_to_msg
 from floop_robot.spec.errors import CallRefused
+from floop_robot.spec.estop import EstopState
 
 ANSWER_S: Final = 2.0
 """How long an answer waits for robots."""
-MAX_CALLS: Final = 64
-"""Calls that wait for robots at a time: more than operators and their scripts make."""
 MAX_OPEN_CALLS: Final = 1024
 """Calls to robots that may still be answered."""
-FULL: Final = f"{MAX_CALLS} calls wait for robots already; nothing was reset; call again later"
 NO_ANSWER: Final = "did not answer; look at it, and ask again"
 
 
-class RobotEstopClients:
-    """Calls the robots' e-stop services and hears their state, on a node that another executor spins."""
+class FleetEstop:
+    """Serves on `node` from `start` to `close`, and is the `RobotLink` of its `stops`, on `robots_node`.
 
-    def __init__(self, node: Node, robots: Sequence[str]) -> None:
-        self.stops: FleetStops
-        self.heard: dict[str, msg.EstopState] = {}
-        """The newest state of each robot."""
-        own = {r: topics.in_site(node, f"/{r}/") for r in robots}
-        self._stop = {r: node.create_client(srv.StopRobot, own[r] + topics.STOP, qos_profile=CALLS) for r in robots}
-        self._reset = {
-            r: node.create_client(srv.ResetEstop, own[r] + topics.RESET_ESTOP, qos_profile=CALLS) for r in robots
-        }
+    Stops need neither name nor token, and wait for nothing. Each node needs an executor of its own.
+    """
+
+    def __init__(
+        self, node: Node, robots_node: Node, robots: Sequence[str], folder: Path, requests: RequestQueue
+    ) -> None:
+        """`folder` keeps stops; `requests` is the fleet manager's queue, which writes the audit."""
+        self.stops = FleetStops(folder, robots, self, self._audit)
+        self._requests, self._log, self._condition = requests, node.get_logger(), AsyncCondition(node)
+        self._clients: dict[tuple[str, Any], Any] = {}
         self._calls: deque[tuple[Any, Any]] = deque()
         """Clients and their calls; nobody waits for the answers of old ones."""
-        for r in robots:
-            name = own[r] + topics.ESTOP_STATE
-            node.create_subscription(msg.EstopState, name, lambda m, r=r: self._hear(r, m), LATCHED)
+        for robot in robots:
+            own = topics.in_site(node, f"/{robot}/")
+            for kind, name in ((srv.StopRobot, topics.STOP), (srv.ResetEstop, topics.RESET_ESTOP)):
+                self._clients[robot, kind] = robots_node.create_client(kind, own + name, qos_profile=CALLS)
+            robots_node.create_subscription(
+                msg.EstopState, own + topics.ESTOP_STATE, partial(self._hear, robot), LATCHED
+            )
+        create_steady_timer(TICK_S, robots_node, self.stops.tick)
+        table = (
+            (srv.StopFleet, topics.FLEET_STOP, self._stop),
+            (Trigger, topics.FLEET_ESTOP_TRIGGER, self._trigger),
+            (srv.ResetFleet, topics.FLEET_RESET_ESTOP, self._reset),
+        )
+        create_services(node, table, ReentrantCallbackGroup())
+        level, hear = (
+            topics.in_site(node, topics.FLEET_ESTOP),
+            lambda m: self.stops.set_level(m.data, topics.FLEET_ESTOP),
+        )
+        for qos in (EVENTS, SENSOR):  # however reliable a publisher is
+            node.create_subscription(Bool, level, hear, qos)
+
+    def start(self) -> None:
+        """Write stops to disk from now on."""
+        self.stops.start()
+
+    def close(self) -> None:
+        """Answer whoever waits; before the executors end."""
+        self._condition.close()
+        self.stops.close()
 
     def is_ready(self, robot: str) -> bool:
         """As `RobotLink`."""
-        return bool(self._stop[robot].service_is_ready())
+        return bool(self._clients[robot, srv.StopRobot].service_is_ready())
 
     def send_stop(self, stop: PendingStop) -> None:
         """As `RobotLink`."""
-        request = srv.StopRobot.Request(request_id=stop.request_id, who=stop.who, why=stop.why)
-        self._call(self._stop[stop.robot], request, lambda answer: self.stops.answer(stop, answer.success))
+        request = to_message(srv.StopRobot.Request, stop)
+        self._call(stop.robot, srv.StopRobot, request, lambda answer: self.stops.answer(stop, answer.success))
 
     def send_reset(self, ref: EstopRef, who: str, token: str, why: str, answer: ResetAnswer) -> None:
         """As `RobotLink`."""
@@ -66,10 +95,11 @@ class RobotEstopClients:
             if answer.set_running_or_notify_cancel():
                 answer.set_result((done.success, done.message))
 
-        request = srv.ResetEstop.Request(stop_id=ref.stop_id, nonce=ref.nonce, who=who, token=token, why=why)
-        self._call(self._reset[ref.robot], request, take)
+        request = to_message(srv.ResetEstop.Request, ref, who=who, token=token, why=why)
+        self._call(ref.robot, srv.ResetEstop, request, take)
 
-    def _call(self, client: Any, request: Any, take: Callable[[Any], None]) -> None:
+    def _call(self, robot: str, kind: Any, request: Any, take: Callable[[Any], None]) -> None:
+        client = self._clients[robot, kind]
         future = client.call_async(request)
         future.add_done_callback(lambda done: None if done.cancelled() or done.exception() else take(done.result()))
         self._calls.append((client, future))
@@ -78,52 +108,15 @@ class RobotEstopClients:
             old.remove_pending_request(call)
 
     def _hear(self, robot: str, m: msg.EstopState) -> None:
-        self.heard[robot] = m
-        self.stops.observe(from_message(EstopStatus, m, robot=robot))
-
-
-class FleetEstop:
-    """Serves on `node` from `start` to `close`. Stops need neither name nor token, and wait for nothing."""
-
-    def __init__(
-        self, node: Node, robots_node: Node, robots: Sequence[str], folder: Path, requests: RequestQueue
-    ) -> None:
-        """`folder` keeps stops; `requests` is the fleet manager's queue, which writes the audit."""
-        self._robots = RobotEstopClients(robots_node, robots)
-        self.stops = self._robots.stops = FleetStops(folder, robots, self._robots, self._audit)
-        self._requests, self._log = requests, node.get_logger()
-        self._condition, self._open = AsyncCondition(node), 0
-        self.stops.listener = lambda: self._condition.notify() if self._open else None
-        group = ReentrantCallbackGroup()
-        for kind, name, serve in (
-            (srv.StopFleet, topics.FLEET_STOP, self._stop),
-            (Trigger, topics.FLEET_ESTOP_TRIGGER, self._trigger),
-            (srv.ResetFleet, topics.FLEET_RESET_ESTOP, self._reset),
-        ):
-            node.create_service(kind, topics.in_site(node, name), serve, qos_profile=CALLS, callback_group=group)
-        for qos in (EVENTS, SENSOR):  # however reliable a publisher is
-            node.create_subscription(
-                Bool,
-                topics.in_site(node, topics.FLEET_ESTOP),
-                lambda m: self.stops.set_level(m.data, topics.FLEET_ESTOP),
-                qos,
-            )
-
-    def start(self) -> None:
-        """Send again what an earlier manager has kept, from now on."""
-        self.stops.start()
-
-    def close(self) -> None:
-        """Answer whoever waits; before the executors end."""
-        self._condition.close()
-        self.stops.close()
+        self.stops.observe(robot, from_message(EstopState, m))
 
     async def _stop(self, request: srv.StopFleet.Request, answer: srv.StopFleet.Response) -> srv.StopFleet.Response:
         named, unknown = self.stops.stop(request.robots, request.who, request.why, request.request_id)
-        await self._wait(lambda: not any(map(self.stops.is_pending, named)))
-        pending = list(filter(self.stops.is_pending, named))
+        await self._condition.wait_for(lambda: not any(map(self.stops.is_pending, named)), ANSWER_S)
+        known = [each for each in self.stops.report().robots if each.robot in named]
+        pending = [each.robot for each in known if each.pending]
         answer.success, answer.pending = not pending and not unknown, pending
-        answer.states = [self._robots.heard[name] for name in named if name in self._robots.heard]
+        answer.states = [estop_to_msg(each.state, each.robot) for each in known if each.state]
         stopped = [name for name in named if name not in pending]
         answer.message = "; ".join([f"stopped {', '.join(stopped) or 'none'}", *self._left(pending), *unknown])
         return answer
@@ -140,29 +133,19 @@ class FleetEstop:
         return answer
 
     async def _reset(self, request: srv.ResetFleet.Request, answer: srv.ResetFleet.Response) -> Any:
-        refs = [EstopRef(robot=m.robot, stop_id=m.stop_id, nonce=m.nonce) for m in request.stops]
+        refs = [from_message(EstopRef, each) for each in request.stops]
         try:
-            if self._open >= MAX_CALLS:
-                raise CallRefused(FULL)
             answers = self.stops.reset(refs, request.who, request.token, request.why)
         except CallRefused as refused:
             answer.message = str(refused)
             return answer
-        await self._wait(lambda: all(each.done() for each in answers.values()))
+        await self._condition.wait_for(lambda: all(each.done() for each in answers.values()), ANSWER_S)
         for name, each in answers.items():
             success, message = (False, f"{name} {NO_ANSWER}") if each.cancel() else each.result()
             answer.results.append(msg.ResetResult(robot=name, success=success, message=message))
         answer.success = all(each.success for each in answer.results)
         answer.message = "; ".join(each.message for each in answer.results)
         return answer
-
-    async def _wait(self, condition: Callable[[], bool]) -> None:
-        if self._open < MAX_CALLS:
-            self._open += 1
-            try:
-                await self._condition.wait_for(condition, ANSWER_S)
-            finally:
-                self._open -= 1
 
     def _audit(self, who: str, what: str, why: str) -> None:
         self._log.warning(f"{who or 'unknown'} {what}: {why}")

@@ -39,6 +39,10 @@ class UrdfJoint:
     """N·m or N."""
     mimics: str = ""
     """Joint that moves this one; empty: none."""
+    multiplier: float = 1.0
+    """Of the position of the joint that it mimics."""
+    offset: float = 0.0
+    """Added to that, rad or m."""
 
     @property
     def moves(self) -> bool:
@@ -181,6 +185,8 @@ def _joint(element: ElementTree.Element, path: Path) -> UrdfJoint:
         velocity=_number(limit, "velocity", where) or None,
         effort=_number(limit, "effort", where) or None,
         mimics=mimic.get("joint", "") if mimic is not None else "",
+        multiplier=_mimic_number(mimic, "multiplier", 1.0, where),
+        offset=_mimic_number(mimic, "offset", 0.0, where),
     )
 
 
@@ -191,16 +197,22 @@ def _link(joint: ElementTree.Element, end: str, where: str) -> str:
     return found.attrib["link"]
 
 
-def _number(limit: ElementTree.Element | None, key: str, where: str) -> float | None:
-    text = limit.get(key) if limit is not None else None
-    if text is None:
+def _mimic_number(mimic: ElementTree.Element | None, key: str, default: float, where: str) -> float:
+    value = _number(mimic, key, where)
+    return default if value is None else value
+
+
+def _number(element: ElementTree.Element | None, key: str, where: str) -> float | None:
+    """None where it is not stated, or infinite."""
+    text = element.get(key) if element is not None else None
+    if element is None or text is None:
         return None
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if math.isnan(value):
-        raise ConfigError(f"{where}: limit {key} {text!r} is not a number")
+        raise ConfigError(f"{where}: {element.tag} {key} {text!r} is not a number")
     return value if math.isfinite(value) else None
 
 

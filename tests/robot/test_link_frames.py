@@ -37,7 +37,7 @@ def test_fingers_slide_and_follow_each_other(tmp_path: Path) -> None:
     left, right = LinkFrames(path).moving({"left": 0.3})
     assert left.transform.position_m == pytest.approx((0.0, 0.3, 0.0))
     assert (right.transform @ Transform((1.0, 0.0, 0.0))).position_m == pytest.approx((1.877582562, -0.479425539, 0.0))
-    for text in ("<robot>", "<robot><joint name='j'/></robot>", MIMIC.replace('xyz="1 0 0"', 'xyz="1 0"')):
+    for text in ("<robot>", MIMIC.replace('xyz="1 0 0"', 'xyz="1 0"'), MIMIC.replace('"-2"', '"x"')):
         path.write_text(text)
-        with pytest.raises(ConfigError, match=r"r.urdf can't be read as a URDF"):
+        with pytest.raises(ConfigError, match=r"r\.urdf"):
             LinkFrames(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from floop_robot.robot.messages import RobotState
@@ -19,9 +20,15 @@ class EffortWatch:
     def __init__(self, model: RobotModel) -> None:
         self._names, self._limits = model.joint_names, model.limits.effort_nm
         self._count, self._since_s = 0, 0.0
+        self.unknown: tuple[str, ...] | None = None
+        """Joints whose effort has a limit, but was unknown in the last state; None before the first."""
 
     def excess(self, state: RobotState) -> str:
         """Why the arm must stop, or an empty text."""
+        if not self._limits:
+            return ""
+        known = state.effort_nm or (math.nan,) * len(self._names)
+        self.unknown = tuple([name for name, x in zip(self._names, known, strict=False) if x != x])
         i = self._beyond(state)
         if i is None:
             self._count = 0

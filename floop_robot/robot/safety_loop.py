@@ -85,7 +85,7 @@ class SafetyCore:
         """`following_error` None: nobody watches whether the arm follows, because its driver tells of its stops."""
         self._model = model
         self._limiter = SafetyLimiter(model, servo_rate_hz, ticks_of(servo_rate_hz, policy_rate_hz))
-        self._efforts = EffortWatch(model)
+        self.efforts = EffortWatch(model)
         self._settings = WatchdogSettings.of(policy_rate_hz, observation_timeout_s)
         self.latch = latch or EstopLatch()
         self._following = FollowingError(model.joint_names, servo_rate_hz, following_error) if following_error else None
@@ -116,7 +116,7 @@ class SafetyCore:
         if len(state.q_rad) != size or len(state.dq_rad_s) != size or not _finite(*state.q_rad, *state.dq_rad_s):
             self._fault = "robot state is not finite or has the wrong number of joints"
             return  # ignored, so the last good state grows stale
-        if self._model.limits.effort_nm and (why := self._efforts.excess(state)) and not self.latch.is_set:
+        if (why := self.efforts.excess(state)) and not self.latch.is_set:
             self.apply_command(StopCommand(who="safety", why=why), state.mono_s)
         previous, self._state = self._state, state
         if state.phase is Phase.RESETTING or previous is None or _is_restarted(previous, state):

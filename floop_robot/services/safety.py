@@ -106,10 +106,11 @@ class SafetyProcess:
         )
 
     def diagnostics(self) -> tuple[DiagnosticItem, ...]:
-        """The health of loop, arm and robot states."""
-        rate_hz = self._arguments.config.robot.servo_rate_hz
+        """The health of loop, arm and robot states, and of joint efforts where they have limits."""
+        rate_hz, core = self._arguments.config.robot.servo_rate_hz, self.servo.core
         rate = rate_diagnostics("servo loop", rate_hz, self.loop.stats())
-        return rate, _safety_item(self.servo), state_diagnostics(self.servo.core.state_faults)
+        efforts = () if core.efforts.unknown is None else (_effort_item(core.efforts.unknown),)
+        return rate, _safety_item(self.servo), state_diagnostics(core.state_faults), *efforts
 
 
 def _safety_item(servo: SafetyLoop) -> DiagnosticItem:
@@ -130,6 +131,14 @@ def _safety_item(servo: SafetyLoop) -> DiagnosticItem:
         state.fault or servo.latch_writer.error or state.mode.value,
         {"mode": state.mode.value, "latch_on_disk": servo.latch_writer.error or "yes"} | values,
     )
+
+
+def _effort_item(unknown: tuple[str, ...]) -> DiagnosticItem:
+    """Whether limits of joint efforts are watched: nothing is beyond its limit that the driver does not tell."""
+    if not unknown:
+        return DiagnosticItem("joint efforts", OK, "watched")
+    text = f"limits.effort_nm is not watched: the driver tells no effort of {', '.join(unknown)}"
+    return DiagnosticItem("joint efforts", WARN, text)
 
 
 def open_estop(arguments: RobotArguments, *, is_real: bool = False) -> EstopInterface:

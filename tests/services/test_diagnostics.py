@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import msgspec
 
 from floop_envs.expert import Expert
+from floop_robot.robot.effort_watch import EffortWatch
 from floop_robot.robot.estop_interface import EstopInterface
 from floop_robot.robot.estop_latch import EstopLatch
 from floop_robot.robot.loop_interface import LoopInterface
@@ -16,6 +18,7 @@ from floop_robot.services.diagnostics import ERROR, OK, WARN, DiagnosticItem, ra
 from floop_robot.services.policy import PolicyProcess
 from floop_robot.services.policy_diagnostics import policy_diagnostics
 from floop_robot.services.safety import SafetyProcess
+from floop_robot.spec.robot_model import load_robot
 from tests.support.estop_commands import stop
 from tests.support.still_arm import Sink, Source, StillArm, arguments
 from tests.support.waiting import wait_for
@@ -73,6 +76,25 @@ def test_a_policy_process_reports_loop_policy_episodes_records_and_links(tmp_pat
     finally:
         process.stop()
         process.close(0.0)
+
+
+def test_limits_of_efforts_that_the_driver_does_not_tell_are_a_warning(tmp_path: Path) -> None:
+    link = SafetyLink(Source(StillArm().state), Source(lambda: None), Sink(lambda _: None), Sink(lambda _: None))
+    estop = EstopInterface(EstopLatch(tmp_path / "latch"))
+    with SafetyProcess(arguments(tmp_path), estop, link) as process:
+        model = load_robot("panda")
+        assert "joint efforts" not in by_name(list(process.diagnostics()))
+        limits = msgspec.structs.replace(model.limits, effort_nm=(50.0,) * 7)
+        watch = process.servo.core.efforts = EffortWatch(msgspec.structs.replace(model, limits=limits))
+        for efforts, level, words in (
+            ((), WARN, "tells no effort of panda_joint1, panda_joint2"),
+            ((1.0,) * 6 + (math.nan,), WARN, "tells no effort of panda_joint7"),
+            ((1.0,) * 7, OK, "watched"),
+        ):
+            state = StillArm().state()
+            assert state is not None and not watch.excess(msgspec.structs.replace(state, effort_nm=efforts))
+            item = by_name(list(process.diagnostics()))["joint efforts"]
+            assert (item.level, words in item.message) == (level, True)
 
 
 def test_safety_is_an_error_while_stopped(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -225,6 +226,12 @@ def read_config(path: Path) -> Fields:
             f"{rate_hz:g} is too slow: policies of {task} send a target {least:g} times a second; "
             f"use {least:g} or more",
         )
+    _host(fields)
+    for path in ("run_dir", "baseline", "operators", "robot.model"):
+        if (fields.get(path) or "").startswith("~"):
+            fields.wrong(path, f"{fields.get(path)} begins with ~, which only a shell understands; write the whole path")
+    if fields.get("run_dir") == "":
+        fields.wrong("run_dir", "is empty; name the folder")
     if algo not in (None, "sac", "ppo"):
         fields.wrong("learner.algo", f"{algo!r} is no algorithm; use sac or ppo")
     canary, robots = fields.get("deploy.canary"), fields.get("robots")
@@ -238,6 +245,14 @@ def read_config(path: Path) -> Fields:
             "use 0 < regression_reject < regression_accept < 1",
         )
     return fields
+
+
+def _host(fields: Fields) -> None:
+    """An address alone: no scheme, no port."""
+    host = fields.get("endpoints.host")
+    if host is not None and not re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(%\w+)?\]", host, re.ASCII):
+        cure = "write a host's name or address alone, such as 10.0.0.5; its port is endpoints.base_port"
+        fields.wrong("endpoints.host", f"{host!r} is no host; {cure}")
 
 
 def robot_names(count: int) -> tuple[str, ...]:

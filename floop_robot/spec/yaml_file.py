@@ -234,9 +234,14 @@ def _in_words(error: str, kind: Any) -> tuple[str, str]:
     what = _NUMBER_WANTED.sub(r"\1, got str; write a plain ASCII number, without quotes, unit or formula", what)
     what = _TEXT_WANTED.sub(r"Expected a text, got \1; put it in quotes if it is meant so", what)
     if choice := _CHOICE_WANTED.findall(what):
-        what = f"unknown value {choice[0]!r}; {did_you_mean(choice[0], get_args(kind))}"
+        what = f"unknown value {choice[0]!r}; {did_you_mean(choice[0], _words_of(kind))}"
     index = _INDEX.search(place)
     return what[0].lower() + what[1:], index[0] if index else ""
+
+
+def _words_of(kind: Any) -> list[str]:
+    """The texts that a type lets a field be, as a `Literal` or as one of several options."""
+    return [word for part in get_args(kind) for word in ([part] if isinstance(part, str) else _words_of(part))]
 
 
 def _shown(raw: Any, index: str) -> str:

@@ -85,7 +85,7 @@ class RobotConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Largest size of undelivered records on a robot's disk, MB; beyond it, new records are dropped and counted."""
     sync_interval_s: Positive = 0.2
     """Longest time that a record waits for the disk, s; a power cut loses no more than that."""
-    observation_timeout_s: Positive = 0.1
+    observation_timeout_s: Annotated[float, Meta(gt=0, le=2)] = 0.1
     """Age at which a robot state is stale, s; the arm then makes a controlled stop."""
 
 
@@ -228,8 +228,8 @@ def read_config(path: Path) -> Fields:
         )
     _host(fields)
     for path in ("run_dir", "baseline", "operators", "robot.model"):
-        if (fields.get(path) or "").startswith("~"):
-            fields.wrong(path, f"{fields.get(path)} begins with ~, which only a shell understands; write the whole path")
+        if (name := fields.get(path) or "").startswith("~"):
+            fields.wrong(path, f"{name} begins with ~, which only a shell understands; write the whole path")
     if fields.get("run_dir") == "":
         fields.wrong("run_dir", "is empty; name the folder")
     if algo not in (None, "sac", "ppo"):

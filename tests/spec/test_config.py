@@ -60,6 +60,7 @@ def test_ports_are_distinct() -> None:
         ("endpoints: {host: '10.0.0.5:5550'}", "its port is endpoints.base_port"),
         ("endpoints: {host: ''}", "endpoints.host: '' is no host"),
         ("run_dir: ~/floop", "run_dir: ~/floop begins with ~, which only a shell understands; write the whole path"),
+        ("robot: {observation_timeout_s: 100}", "robot.observation_timeout_s: expected float <= 2.0 (100)"),
         ("run_dir: ''", "run_dir: is empty; name the folder"),
         ("robots: 2\nrobots: 3", "line 2, column 1 is not valid YAML: robots is there twice"),
         ("robot: {model: panda, model: panda}", "line 1, column 23 is not valid YAML: model is there twice"),

@@ -227,9 +227,9 @@ def read_config(path: Path) -> Fields:
             f"use {least:g} or more",
         )
     _host(fields)
-    for path in ("run_dir", "baseline", "operators", "robot.model"):
-        if (name := fields.get(path) or "").startswith("~"):
-            fields.wrong(path, f"{name} begins with ~, which only a shell understands; write the whole path")
+    for field in ("run_dir", "baseline", "operators", "robot.model"):
+        if (name := fields.get(field) or "").startswith("~"):
+            fields.wrong(field, f"{name} begins with ~, which only a shell understands; write the whole path")
     if fields.get("run_dir") == "":
         fields.wrong("run_dir", "is empty; name the folder")
     if algo not in (None, "sac", "ppo"):

@@ -77,7 +77,7 @@ class _Robot:
 
 
 class FleetStops:
-    """Thread-safe; nothing waits but `save`, which another thread calls after `start`."""
+    """Thread-safe; nothing waits. Files are written once `writer` is started, and stops sent again by `tick`."""
 
     def __init__(
         self,
@@ -93,9 +93,11 @@ class FleetStops:
         """
         self._link, self._audit, self._clock = link, audit, clock
         self._robots = {name: _Robot(folder / name) for name in robots}
-        self._lock, self._inputs, self._unreadable = threading.RLock(), StopInputs(clock), list[str]()
-        self._writer = StopFileWriter({f"stop {each.file.path}": each.file for each in self._robots.values()})
-        self.save = self._writer.save
+        self._lock, self._unreadable = threading.RLock(), list[str]()
+        self.inputs = StopInputs(lambda who, why: self.stop((), who, why), clock)
+        """The fleet's; while one is true, no reset is forwarded."""
+        self.writer = StopFileWriter({f"stop {each.file.path}": each.file for each in self._robots.values()})
+        """To be started, and closed."""
         for name, robot in self._robots.items():
             if problem := robot.file.load(functools.partial(_decode, name)):
                 problem = f"kept stop {robot.file.path} cannot be read ({problem}): {name} is stopped"
@@ -111,16 +113,7 @@ class FleetStops:
     @property
     def error(self) -> str:
         """What could not be read when this manager started, or cannot be written now; empty when all is well."""
-        return "; ".join(filter(None, [*self._unreadable, self._writer.error]))
-
-    def start(self) -> None:
-        """Write in a thread of its own, until `close`."""
-        self._writer.start()
-        self._writer.save_changes()
-
-    def close(self) -> None:
-        """Write what is left, for at most 1 s."""
-        self._writer.close()
+        return "; ".join(filter(None, [*self._unreadable, self.writer.error]))
 
     def stop(
         self, robots: Sequence[str], who: str, why: str, request_id: str = ""
@@ -149,15 +142,10 @@ class FleetStops:
                     )
                     new.append(name)
                 self._send(robot, pending)
-        self._writer.save_changes()
+        self.writer.save_changes()
         if new:
             self._audit(who, f"stopped {', '.join(new)}", why)
         return named, unknown
-
-    def set_level(self, level: bool, who: str) -> None:
-        """Take the fleet's stop input: its rising edge stops all robots, and no reset is forwarded while it is true."""
-        if self._inputs.set(who, level):
-            self.stop((), who, "the input says stop")
 
     def is_pending(self, robot: str) -> bool:
         """Whether this robot, also an unknown one, has a stop that it has not obeyed yet."""
@@ -186,7 +174,7 @@ class FleetStops:
             file = self._robots[stop.robot].file
             if obeyed and file.value is stop:
                 file.value = None
-        self._writer.save_changes()
+        self.writer.save_changes()
 
     def reset(self, refs: Sequence[EstopRef], who: str, token: str, why: str) -> dict[str, ResetAnswer]:
         """Forward a reset to each robot once. Raises `CallRefused` for a list that is empty or too long.
@@ -222,7 +210,7 @@ class FleetStops:
         if (stop := self._robots[ref.robot].file.value) is not None:
             return f"{ref.robot} has a stop pending ({stop.who}: {stop.why}); when it has obeyed, look and ask again"
         held = f"{ref.robot} stays stopped: the fleet's stop input still says stop"
-        return held if self._inputs.held() else ""
+        return held if self.inputs.held() else ""
 
     def tick(self) -> None:
         """Send again what is due."""

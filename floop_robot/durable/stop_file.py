@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -17,7 +16,7 @@ from floop_robot.spec.errors import FloopError
 
 T = TypeVar("T")
 RETRY_S: Final = 0.2
-"""Pause after a failed write."""
+"""How soon a write that failed is tried again."""
 CLOSE_TIMEOUT_S: Final = 1.0
 """How long `StopFileWriter.close` waits for the disk."""
 MAX_FILE_BYTES: Final = 1 << 20
@@ -70,7 +69,7 @@ class StopFile(Generic[T]):
 
 
 class StopFileWriter(threading.Thread):
-    """Saves files, again after `RETRY_S` while that fails: nobody else waits for a disk, which may hang."""
+    """Saves files: nobody else waits for a disk, which may hang."""
 
     def __init__(self, files: Mapping[str, StopFile[Any]]) -> None:
         """Files by what they are called in `error`."""
@@ -99,13 +98,10 @@ class StopFileWriter(threading.Thread):
         """As `threading.Thread`."""
         is_last = False
         while not is_last:
-            self._due.wait()
+            self._due.wait(RETRY_S)
             self._due.clear()
             is_last = self._is_closing
             self.save()
-            if self.error and not is_last:
-                time.sleep(RETRY_S)
-                self._due.set()
 
     def close(self) -> None:
         """Write the last changes, for at most `CLOSE_TIMEOUT_S`."""

@@ -30,7 +30,7 @@ class EstopInterface:
     def __init__(self, latch: EstopLatch, tokens: OperatorTokens | None = None) -> None:
         self.latch, self._tokens = latch, tokens or OperatorTokens(None)
         self._stops, self._others = _Waiting(), _Waiting()
-        self._inputs = StopInputs()
+        self.inputs = StopInputs(lambda who, why: self.submit(StopCommand(who=who, why=why)))
 
     def submit(self, command: EstopCommand) -> Future[Verdict]:
         """Hand a command to the servo thread; never waits. Whoever submits a reset has checked its token."""
@@ -68,15 +68,6 @@ class EstopInterface:
                 if verdict.set_running_or_notify_cancel():
                     verdict.set_result(apply(command))
 
-    def set_input(self, name: str, is_true: bool) -> None:
-        """Take the level of a stop input."""
-        if self._inputs.set(name, is_true):
-            self.submit(StopCommand(who=name, why="the input says stop"))
-
-    def held(self) -> str:
-        """A stop input that says stop at present; empty for none."""
-        return self._inputs.held()
-
     def state(self) -> EstopState:
         """The latch as it is."""
-        return self.latch.state(hardware_stop=bool(self.held()))
+        return self.latch.state(hardware_stop=bool(self.inputs.held()))

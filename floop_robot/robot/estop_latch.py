@@ -44,6 +44,9 @@ class _Record(EstopState, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Of the stops since the last reset, as far as they had one."""
 
 
+_RECORDS: Final = msgspec.json.Decoder(_Record)
+
+
 class EstopLatch:
     """Set by any stop; cleared only by a reset that names the stop. One thread applies commands, any thread reads.
 
@@ -54,10 +57,10 @@ class EstopLatch:
     def __init__(self, path: Path | None = None, *, is_real: bool = False, boot_id: str | None = None) -> None:
         """`boot_id`: names this run of the kernel; read from the kernel by default."""
         record = _Record(latched=False, start_required=False, stop_id="", boot_id="")
-        self.file = StopFile(path, record, _encode, lambda record: record.latched)
+        self.file = StopFile(path, record, lambda r: msgspec.json.encode(r) + b"\n", lambda r: r.latched)
         self._is_real, self._boot_id = is_real, kernel_boot_id() if boot_id is None else boot_id
         self._nonces: deque[tuple[str, float]] = deque(maxlen=int(NONCE_LIFETIME_S / NONCE_PERIOD_S) + 2)
-        if problem := self.file.load(_decode):
+        if problem := self.file.load(_RECORDS.decode):
             self.stop(StopCommand(who="safety", why=f"the e-stop latch {path} cannot be read: {problem}"))
         elif self.is_set:
             self._change(stop_id=_new_id())
@@ -143,14 +146,6 @@ class EstopLatch:
         record, nonce = self._record, self._nonces[-1][0] if self._nonces else ""
         on_disk = self.file.is_saved and self._record is record  # another thread may have changed it meanwhile
         return structs.replace(record, on_disk=on_disk, hardware_stop=hardware_stop, nonce=nonce)
-
-
-def _decode(data: bytes) -> _Record:
-    return msgspec.json.decode(data, type=_Record)
-
-
-def _encode(record: _Record) -> bytes:
-    return msgspec.json.encode(record) + b"\n"
 
 
 def _new_id() -> str:

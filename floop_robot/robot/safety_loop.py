@@ -276,7 +276,7 @@ class SafetyLoop:
 
     def tick(self, now_s: float) -> None:
         """One servo tick."""
-        self.estop.carry_out(lambda command: self.core.apply_command(command, now_s, self.estop.held()))
+        self.estop.carry_out(lambda command: self.core.apply_command(command, now_s, self.estop.inputs.held()))
         if (state := self._link.states.receive()) is not None:
             self.core.take_state(state)
         if (target := self._link.targets.receive()) is not None:

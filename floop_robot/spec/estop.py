@@ -43,15 +43,17 @@ class EstopState(msgspec.Struct, frozen=True, kw_only=True):
 class StopInputs:
     """Inputs that are levels: true stops on its rising edge, and while one is true no reset is taken."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, stop: Callable[[str, str], object], clock: Callable[[], float] = time.monotonic) -> None:
+        """`stop(who, why)` stops, and never waits."""
+        self._stop, self._clock = stop, clock
         self._holds_until_s: dict[str, float] = {}
 
-    def set(self, name: str, is_true: bool) -> bool:
-        """Take the level of an input; returns whether it stops."""
+    def set(self, name: str, is_true: bool) -> None:
+        """Take the level of an input."""
         now_s, until_s = self._clock(), self._holds_until_s.get(name, -math.inf)
         self._holds_until_s[name] = math.inf if is_true else min(until_s, now_s + RECENT_S)
-        return is_true and until_s <= now_s
+        if is_true and until_s <= now_s:
+            self._stop(name, "the input says stop")
 
     def held(self) -> str:
         """An input that says stop at present; empty for none."""

@@ -90,7 +90,7 @@ def test_a_stop_is_sent_at_once_and_kept_for_robots_that_were_never_heard(manage
     ]
     assert not manager.files, "it acts first"
     assert not manager.stops.is_kept()
-    manager.stops.save()
+    manager.stops.writer.save()
     assert manager.files == ["robot_1", "robot_2"] and manager.stops.is_kept()
     assert manager.audit == [("ann", "stopped robot_1, robot_2", "a hand")]
 
@@ -98,14 +98,14 @@ def test_a_stop_is_sent_at_once_and_kept_for_robots_that_were_never_heard(manage
 def test_a_stop_goes_on_after_a_kill_until_the_robot_obeys_and_never_again(manager: Manager) -> None:
     manager.hear()
     manager.stops.stop(["robot_1"], "ann", "", "x")
-    manager.stops.save()
+    manager.stops.writer.save()
     manager.restart()
     manager.stops.tick()
     assert not manager.link.sent, "nothing shows yet that it has not obeyed"
     assert [s.request_id for s in manager.hear()] == ["x"]
     assert [s.request_id for s in manager.hear()] == ["x"]
     assert not manager.hear(latched=True, stop_id="b", request_id="x")
-    manager.stops.save()
+    manager.stops.writer.save()
     assert not manager.files
     manager.restart()
     assert not manager.hear(stop_id="b", request_id="x"), "reset since"
@@ -115,7 +115,7 @@ def test_a_stop_goes_on_after_a_kill_until_the_robot_obeys_and_never_again(manag
 def test_a_robot_that_obeyed_and_was_reset_while_the_manager_was_dead_is_not_stopped_again(manager: Manager) -> None:
     manager.hear()
     manager.stops.stop(["robot_1"], "ann", "", "x")
-    manager.stops.save()
+    manager.stops.writer.save()
     manager.restart()
     assert not manager.hear(latched=False, stop_id="b", request_id="x")
     assert not manager.stops.is_pending("robot_1")
@@ -162,7 +162,7 @@ def test_a_repeated_stop_changes_nothing_and_a_newer_one_takes_its_place(manager
 
 def test_a_text_that_cannot_be_stored_stops_all_the_same(manager: Manager) -> None:
     manager.stops.stop(["robot_1"], "\udcff", "x" * 5000, "")
-    manager.stops.save()
+    manager.stops.writer.save()
     assert manager.files == ["robot_1"] and manager.link.sent[0].who == "?" and len(manager.link.sent[0].why) == 200
 
 
@@ -189,7 +189,7 @@ def test_unknown_names_are_told_and_the_others_stop(manager: Manager) -> None:
 
 def test_a_kept_stop_that_cannot_be_read_stops_its_robot(manager: Manager) -> None:
     manager.stops.stop([], "ann", "", "x")
-    manager.stops.save()
+    manager.stops.writer.save()
     whole = (manager.folder / "robot_2").read_bytes()
     for damage in (b"", whole[:-3], b"\0" * 40, whole):  # the last: the stop of another robot
         (manager.folder / "robot_1").write_bytes(damage)
@@ -198,7 +198,7 @@ def test_a_kept_stop_that_cannot_be_read_stops_its_robot(manager: Manager) -> No
         assert "robot_1 is stopped; look at it, and reset it" in manager.stops.error
         (sent,) = manager.hear(request_id="x", stop_id="b")
         assert (sent.robot, sent.who, sent.request_id != "x") == ("robot_1", "fleet manager", True)
-        manager.stops.save()
+        manager.stops.writer.save()
         manager.restart()
         assert [s.request_id for s in manager.hear(request_id="x", stop_id="b")] == [sent.request_id], "the same stop"
 
@@ -207,7 +207,7 @@ def test_a_folder_that_cannot_be_read_stops_all_robots(manager: Manager) -> None
     manager.folder.write_text("no folder")
     manager.restart()
     assert all(manager.stops.is_pending(robot) for robot in ROBOTS)
-    manager.stops.save()
+    manager.stops.writer.save()
     assert "cannot be written" in manager.stops.error and not manager.stops.is_kept()
 
 
@@ -215,12 +215,12 @@ def test_a_stop_acts_although_the_disk_is_full_and_that_is_told(manager: Manager
     manager.folder.parent.mkdir(exist_ok=True)
     manager.folder.write_text("in the way")
     manager.stops.stop(["robot_1"], "ann", "", "x")
-    manager.stops.save()
+    manager.stops.writer.save()
     assert manager.link.sent
     report = manager.stops.report()
     assert not report.kept and "robot_1" in report.error
     manager.folder.unlink()
-    manager.stops.save()
+    manager.stops.writer.save()
     report = manager.stops.report()
     assert report.kept and not report.error
     assert manager.files == ["robot_1"]
@@ -274,15 +274,15 @@ def test_no_reset_passes_a_stop_that_is_pending(manager: Manager) -> None:
 
 def test_the_stop_input_stops_on_its_rising_edge_and_holds_resets_back(manager: Manager) -> None:
     for level in (False, True, True):
-        manager.stops.set_level(level, "/fleet/estop")
+        manager.stops.inputs.set("/fleet/estop", level)
     assert len(manager.link.sent) == 2
     for stop in manager.link.sent[:2]:
         manager.stops.answer(stop, True)
     refused = manager.stops.reset([ref()], "ann", "", "")["robot_1"].result()
     assert "the fleet's stop input still says stop" in refused[1]
-    manager.stops.set_level(False, "/fleet/estop")
-    manager.stops.set_level(True, "/fleet/estop")
-    manager.stops.set_level(False, "/fleet/estop")
+    manager.stops.inputs.set("/fleet/estop", False)
+    manager.stops.inputs.set("/fleet/estop", True)
+    manager.stops.inputs.set("/fleet/estop", False)
     assert manager.stops.reset([ref()], "ann", "", "")["robot_1"].done(), "another publisher may still say stop"
     manager.now_s += 1.1
     assert len(manager.link.sent) == 2 and not manager.link.resets, "false resets nothing"
@@ -293,10 +293,10 @@ def test_the_stop_input_stops_on_its_rising_edge_and_holds_resets_back(manager: 
 def test_it_writes_and_sends_again_by_itself(tmp_path: Path) -> None:
     manager, link = Manager(tmp_path), Link()
     stops = FleetStops(manager.folder, ROBOTS, link, lambda *_: None)
-    stops.start()
+    stops.writer.start()
     stops.stop(["robot_1"], "ann", "", "x")
     stops.observe("robot_1", EstopState(latched=False))
-    stops.close()
+    stops.writer.close()
     assert manager.files == ["robot_1"]
 
 

@@ -33,7 +33,7 @@ class HeldUp:
     def tick(self, *, only_stops: bool = False) -> None:
         now_s = time.monotonic()
         self.estop.carry_out(
-            lambda command: self.core.apply_command(command, now_s, self.estop.held()), only_stops=only_stops
+            lambda command: self.core.apply_command(command, now_s, self.estop.inputs.held()), only_stops=only_stops
         )
         self.core.tick(now_s)
 
@@ -166,11 +166,11 @@ def test_a_call_waits_for_servo_loop_and_disk(tmp_path: Path) -> None:
 
 
 def test_an_input_is_a_level_whose_rising_edge_stops(safety: HeldUp) -> None:
-    safety.estop.set_input("button", True)
+    safety.estop.inputs.set("button", True)
     safety.tick()
     first = safety.latch.state().stop_id
     for level in (True, False, True, True):  # bouncing, and another publisher that says false
-        safety.estop.set_input("button", level)
+        safety.estop.inputs.set("button", level)
         safety.tick()
     assert safety.latch.state().stop_id == first
     reset = safety.reset()
@@ -178,17 +178,17 @@ def test_an_input_is_a_level_whose_rising_edge_stops(safety: HeldUp) -> None:
     safety.tick()
     assert verdict.result() == (False, "button still says stop")
     assert safety.estop.state().hardware_stop
-    safety.estop.set_input("other", False)
-    safety.estop.set_input("button", False)
+    safety.estop.inputs.set("other", False)
+    safety.estop.inputs.set("button", False)
     began_s = time.monotonic()
-    wait_for(lambda: not safety.estop.held())
+    wait_for(lambda: not safety.estop.inputs.held())
     assert time.monotonic() - began_s > 0.5 * RECENT_S
     verdict = safety.estop.submit(safety.reset())
     safety.tick()
     assert verdict.result()[0] and not safety.latch.is_set
-    safety.estop.set_input("button", False)
+    safety.estop.inputs.set("button", False)
     safety.tick()
     assert not safety.latch.is_set
-    safety.estop.set_input("button", True)
+    safety.estop.inputs.set("button", True)
     safety.tick()
     assert safety.latch.is_set

@@ -197,7 +197,7 @@ class World:
 
         def save() -> None:
             if stops is not None and stops is self.stops:
-                stops.save()
+                stops.writer.save()
 
         self.at(self.now_s + self.random.choice((0.002, 0.5)), save)
 
@@ -265,7 +265,7 @@ class World:
         def write() -> None:
             if stops is not self.stops:
                 return
-            stops.save()
+            stops.writer.save()
             for each in stops.report().robots:
                 kept = self.kept.setdefault(each.robot, set())
                 if each.pending is not None:  # the newest takes the place of one that was not obeyed yet
@@ -339,6 +339,6 @@ def play(seed: int, folder: Path, events: int = 25, with_resets: bool = True) ->
         held = world.kept.get(name, set()) & robot.open
         assert not held or robot.latch.is_set, f"seed {seed}: {name} moves although nobody has reset {held}"
         assert not world.stops.is_pending(name), f"seed {seed}: {name} has a stop pending for ever"
-    world.stops.save()
+    world.stops.writer.save()
     assert not list((folder / "stops").glob("robot_*")), f"seed {seed}: a stop that was obeyed is still on disk"
     return world

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,6 @@ from floop_robot.ros.node.convert import from_message, to_message
 from floop_robot.ros.node.qos import CALLS, EVENTS, LATCHED, SENSOR
 from floop_robot.ros.node.service_calls import create_services
 from floop_robot.ros.node.timers import create_steady_timer
-from floop_robot.ros.safety.safety_publisher import estop_to_msg
 from floop_robot.spec.errors import CallRefused
 from floop_robot.spec.estop import EstopState
 
@@ -65,19 +64,19 @@ class FleetEstop:
         create_services(node, table, ReentrantCallbackGroup())
         level, hear = (
             topics.in_site(node, topics.FLEET_ESTOP),
-            lambda m: self.stops.set_level(m.data, topics.FLEET_ESTOP),
+            lambda m: self.stops.inputs.set(topics.FLEET_ESTOP, m.data),
         )
         for qos in (EVENTS, SENSOR):  # however reliable a publisher is
             node.create_subscription(Bool, level, hear, qos)
 
     def start(self) -> None:
         """Write stops to disk from now on."""
-        self.stops.start()
+        self.stops.writer.start()
 
     def close(self) -> None:
         """Answer whoever waits; before the executors end."""
         self._condition.close()
-        self.stops.close()
+        self.stops.writer.close()
 
     def is_ready(self, robot: str) -> bool:
         """As `RobotLink`."""
@@ -99,9 +98,14 @@ class FleetEstop:
         self._call(ref.robot, srv.ResetEstop, request, take)
 
     def _call(self, robot: str, kind: Any, request: Any, take: Callable[[Any], None]) -> None:
+        def done(future: Any) -> None:
+            if not future.cancelled() and not future.exception():
+                take(future.result())
+                self._condition.notify()
+
         client = self._clients[robot, kind]
         future = client.call_async(request)
-        future.add_done_callback(lambda done: None if done.cancelled() or done.exception() else take(done.result()))
+        future.add_done_callback(done)
         self._calls.append((client, future))
         while len(self._calls) > MAX_OPEN_CALLS:
             old, call = self._calls.popleft()
@@ -109,22 +113,22 @@ class FleetEstop:
 
     def _hear(self, robot: str, m: msg.EstopState) -> None:
         self.stops.observe(robot, from_message(EstopState, m))
+        self._condition.notify()
 
     async def _stop(self, request: srv.StopFleet.Request, answer: srv.StopFleet.Response) -> srv.StopFleet.Response:
         named, unknown = self.stops.stop(request.robots, request.who, request.why, request.request_id)
         await self._condition.wait_for(lambda: not any(map(self.stops.is_pending, named)), ANSWER_S)
-        known = [each for each in self.stops.report().robots if each.robot in named]
-        pending = [each.robot for each in known if each.pending]
-        answer.success, answer.pending = not pending and not unknown, pending
-        answer.states = [estop_to_msg(each.state, each.robot) for each in known if each.state]
-        stopped = [name for name in named if name not in pending]
-        answer.message = "; ".join([f"stopped {', '.join(stopped) or 'none'}", *self._left(pending), *unknown])
+        report = self.stops.report()
+        known = [each for each in report.robots if each.robot in named]
+        answer.pending = [each.robot for each in known if each.pending]
+        answer.success = not answer.pending and not unknown
+        answer.states = [to_message(msg.EstopState, each.state, robot=each.robot) for each in known if each.state]
+        parts = [f"stopped {', '.join(each.robot for each in known if not each.pending) or 'none'}"]
+        if answer.pending:
+            kept = "kept, and sent again until obeyed" if report.kept else f"not kept: {report.error}"
+            parts.append(f"pending at {', '.join(answer.pending)}: the stop is {kept}")
+        answer.message = "; ".join([*parts, *unknown])
         return answer
-
-    def _left(self, pending: Sequence[str]) -> Iterable[str]:
-        if pending:
-            kept = "kept, and sent again until obeyed" if self.stops.is_kept() else f"not kept: {self.stops.error}"
-            yield f"pending at {', '.join(pending)}: the stop is {kept}"
 
     async def _trigger(self, _: Trigger.Request, answer: Trigger.Response) -> Trigger.Response:
         request = srv.StopFleet.Request(who=topics.FLEET_ESTOP_TRIGGER)

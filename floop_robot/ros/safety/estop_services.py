@@ -11,16 +11,15 @@ from rclpy.node import Node
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
-from floop_interfaces import srv
+from floop_interfaces import msg, srv
 from floop_robot.robot.estop_interface import MAX_WAITING, EstopInterface
 from floop_robot.robot.estop_socket import ANSWER_TIMEOUT_S
 from floop_robot.robot.messages import EstopAnswer, EstopCommand, ResetCommand, StopCommand
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.async_condition import AsyncCondition
-from floop_robot.ros.node.convert import from_message
+from floop_robot.ros.node.convert import from_message, to_message
 from floop_robot.ros.node.qos import EVENTS, LATCHED, SENSOR
 from floop_robot.ros.node.service_calls import create_services
-from floop_robot.ros.safety.safety_publisher import estop_to_msg
 from floop_robot.spec.driver_config import DriverConfig
 
 NO_ANSWER: Final = f"not answered within {ANSWER_TIMEOUT_S:g} s: the process ends, or a disk hangs"
@@ -51,7 +50,7 @@ class EstopServices:
             levels += [(driver.hardware_stop_topic, inverted, qos) for qos in (EVENTS, SENSOR, LATCHED)]
         for topic, inverted, qos in levels:
             node.create_subscription(
-                Bool, topic, lambda m, t=topic, i=inverted: estop.set_input(t, m.data != i), qos, callback_group=group
+                Bool, topic, lambda m, t=topic, i=inverted: estop.inputs.set(t, m.data != i), qos, callback_group=group
             )
 
     def close(self) -> None:
@@ -66,7 +65,7 @@ class EstopServices:
             await self._condition.run_in_thread(lambda: answers.append(self._estop.call(command)), ANSWER_TIMEOUT_S)
         response.success, response.message = answers[-1].success, f"{self._robot}: {answers[-1].message}"
         if not isinstance(response, Trigger.Response):
-            response.state = estop_to_msg(answers[-1].state, self._robot)
+            response.state = to_message(msg.EstopState, answers[-1].state, robot=self._robot)
         if isinstance(command, ResetCommand) and not response.success:
             self._log.warning(f"reset by {command.who or 'nobody'} refused: {response.message}")
         return response

@@ -34,7 +34,7 @@ class SafetyPublisher:
         self._status.send(safety_to_cdr(self._status.writer, state, self._robot))
         before, self._state = self._state, self._estop.state()
         if self._state != before:
-            self._publisher.publish(estop_to_msg(self._state, self._robot))
+            self._publisher.publish(to_message(msg.EstopState, self._state, robot=self._robot))
             self._log_change(before, self._state)
 
     def _log_change(self, before: EstopState, now: EstopState) -> None:
@@ -45,8 +45,3 @@ class SafetyPublisher:
             self._log.warning(f"{self._robot} was reset {by}{'; it waits for a start' if now.start_required else ''}")
         elif before.start_required and not now.start_required:
             self._log.warning(f"{self._robot} was started after its reset")
-
-
-def estop_to_msg(state: EstopState, robot: str) -> msg.EstopState:
-    """For the topic `estop_state` and the answers of services."""
-    return to_message(msg.EstopState, state, robot=robot)

@@ -37,11 +37,11 @@ def test_the_arms_own_stop_is_heard_inverted_and_before_the_start(peer: Peer, qo
         if qos is not LATCHED:
             wait_for(lambda: publisher.get_subscription_count() >= 1)
             publisher.publish(Bool(data=False))
-        wait_for(lambda: estop.held() == HARDWARE, what="a level that says stop")
+        wait_for(lambda: estop.inputs.held() == HARDWARE, what="a level that says stop")
         estop.carry_out(lambda command: (estop.latch.stop(command), ""))  # type: ignore[arg-type]
         assert estop.latch.is_set and estop.latch.reason == f"stopped by {HARDWARE}: the input says stop"
         publisher.publish(Bool(data=True))
-        wait_for(lambda: not estop.held(), what="a level that no longer says stop")
+        wait_for(lambda: not estop.inputs.held(), what="a level that no longer says stop")
         assert estop.latch.is_set
 
 
@@ -52,4 +52,4 @@ def test_two_levels_at_once_are_both_heard(peer: Peer) -> None:
         wait_for(lambda: publisher.get_subscription_count() >= 2)
         publisher.publish(Bool(data=False))
         publisher.publish(Bool(data=True))
-        wait_for(lambda: estop.held() == topics.ESTOP)
+        wait_for(lambda: estop.inputs.held() == topics.ESTOP)

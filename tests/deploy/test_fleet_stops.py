@@ -290,7 +290,7 @@ def test_the_stop_input_stops_on_its_rising_edge_and_holds_resets_back(manager: 
     assert len(manager.link.resets) == 1
 
 
-def test_it_writes_and_sends_again_by_itself(tmp_path: Path) -> None:
+def test_it_writes_by_itself(tmp_path: Path) -> None:
     manager, link = Manager(tmp_path), Link()
     stops = FleetStops(manager.folder, ROBOTS, link, lambda *_: None)
     stops.writer.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -91,7 +92,7 @@ class StopFileWriter(threading.Thread):
             try:
                 file.save()
             except OSError as error:
-                errors.append(f"{name} cannot be written to disk: {error.strerror}; make room there")
+                errors.append(f"{name} cannot be written to disk: {error.strerror or error}; make room there")
         self.error = "; ".join(errors)
 
     def run(self) -> None:
@@ -102,6 +103,8 @@ class StopFileWriter(threading.Thread):
             self._due.clear()
             is_last = self._is_closing
             self.save()
+            if self.error and not is_last:
+                time.sleep(RETRY_S)  # a servo loop asks in every tick
 
     def close(self) -> None:
         """Write the last changes, for at most `CLOSE_TIMEOUT_S`."""

@@ -43,20 +43,21 @@ def stop(config: Path | None, as_json: bool, robots: tuple[str, ...], everyone: 
     named = fleet.robot_names if everyone or not robots else tuple(r for r in fleet.robot_names if r in robots)
     who, why = (text.encode(errors="replace").decode() for text in (who or user_at_host(), why))
     request = StopRobots(robots=named, who=who, why=why)
-    missed = _stop(fleet, request) if named else {}
+    outcomes = _stop(fleet, request) if named else {}
+    missed = {name: text for name, (is_stopped, text) in outcomes.items() if not is_stopped}
     if as_json:
-        stopped = [name for name in named if name not in missed]
+        stopped = [name for name in outcomes if name not in missed]
         click.echo(msgspec.json.encode({"stopped": stopped, "missed": missed, "unknown": unknown}).decode())
     else:
-        for name in named:
-            click.echo(f"{name} {missed.get(name, 'is stopped')}")
+        for name, (_, text) in outcomes.items():
+            click.echo(f"{name}: {text}")
     if unknown:
         click.echo(f"floop: {'; '.join(unknown)}", err=True)
     return int(bool(missed or unknown))
 
 
-def _stop(fleet: FloopConfig, request: StopRobots) -> dict[str, str]:
-    """Stop by every way at once; returns what is wrong with robots that did not stop.
+def _stop(fleet: FloopConfig, request: StopRobots) -> dict[str, tuple[bool, str]]:
+    """Stop by every way at once; returns for each robot whether it is stopped, and what to say of it.
 
     The fleet manager's word counts where it has heard the robot. On this host the robot may have run at another time.
     """
@@ -64,24 +65,26 @@ def _stop(fleet: FloopConfig, request: StopRobots) -> dict[str, str]:
         manager = pool.submit(_by_manager, fleet, request)
         here = {name: pool.submit(_here, fleet, name, request) for name in request.robots}
     report, problem = manager.result()
-    missed = {name: f"{found}; {problem}".strip("; ") for name, future in here.items() if (found := future.result())}
-    for robot in report.robots if report else ():
-        if robot.robot in request.robots and (robot.state is not None or robot.robot in missed):
-            missed.pop(robot.robot, None)
-            if robot.pending is not None:
-                kept = "keeps the stop and sends it again" if report and report.kept else "could not keep the stop"
-                missed[robot.robot] = f"has not obeyed yet: the fleet manager {kept}; use its own e-stop"
-    return missed
+    outcomes = {name: future.result() for name, future in here.items()}
+    for name, (is_stopped, text) in outcomes.items():
+        heard = next((each for each in report.robots if each.robot == name), None) if report else None
+        if heard is not None and (heard.state is not None or not is_stopped):
+            kept = "keeps the stop and sends it again" if report and report.kept else "could not keep the stop"
+            pending = f"has not obeyed yet: the fleet manager {kept}; use its own e-stop"
+            outcomes[name] = (False, pending) if heard.pending is not None else (True, "stopped")
+        elif not is_stopped:
+            outcomes[name] = False, f"{text}; {problem}".strip("; ")
+    return outcomes
 
 
-def _here(fleet: FloopConfig, robot: str, request: StopRobots) -> str:
-    """What is wrong with a robot of this host after a stop; empty when it is stopped."""
+def _here(fleet: FloopConfig, robot: str, request: StopRobots) -> tuple[bool, str]:
+    """As `_stop`, for a robot of this host."""
     try:
         command = StopCommand(who=request.who, why=request.why, request_id=request.request_id)
         answer = ask_robot(Path(fleet.run_dir), robot, command)
     except FloopError as error:
-        return f"is not known to have stopped: {error}"
-    return "" if answer.success else f"is not known to have stopped: {answer.message}"
+        return False, f"not known to have stopped: {error}"
+    return answer.success, answer.message if answer.success else f"not known to have stopped: {answer.message}"
 
 
 def _by_manager(fleet: FloopConfig, request: StopRobots) -> tuple[EstopReport | None, str]:

@@ -62,7 +62,7 @@ def test_a_stop_is_shown_and_reset_in_one_step(
     fleet: SmallFleet, floop: Floop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped = floop("stop", "robot_1", "--config", fleet.file, "--who", "bob", "--why", "a hand")
-    assert (stopped.status, stopped.out) == (0, "robot_1 is stopped\n")
+    assert (stopped.status, stopped.out) == (0, "robot_1: stopped\n")
     found = state(fleet, "robot_1")
     assert found is not None and (found.latched, found.on_disk, found.who, found.why) == (True, True, "bob", "a hand")
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
@@ -102,7 +102,7 @@ def test_no_name_means_all_robots_and_an_unknown_one_stops_no_others(fleet: Smal
     partly = floop("stop", "robot_2", "robot_9", "--config", fleet.file, "--json")
     assert (partly.status, json.loads(partly.out)["stopped"]) == (1, ["robot_2"])
     all_of_them = floop("stop", "--config", fleet.file)
-    assert (all_of_them.status, all_of_them.out.count("is stopped")) == (0, 2)
+    assert (all_of_them.status, all_of_them.out.count(": stopped")) == (0, 2)
     assert "unknown robot 'robot_9'" in floop("reset", "robot_9", "--config", fleet.file).error
 
 
@@ -112,8 +112,8 @@ def test_a_stop_reaches_a_robot_that_is_frozen_or_dead(fleet: SmallFleet, floop:
     fleet.kill("robot_2.safety")
     stopped = floop("stop", "--config", fleet.file)
     assert stopped.status == 1
-    assert stopped.out.splitlines()[0].startswith("robot_1 is not known to have stopped: ")
-    assert stopped.out.splitlines()[1] == "robot_2 is stopped"
+    assert stopped.out.splitlines()[0].startswith("robot_1: not known to have stopped: ")
+    assert stopped.out.splitlines()[1] == "robot_2: it does not run, and will start stopped"
     os.kill(frozen.pid, signal.SIGCONT)
     fleet.start("safety", robot="robot_2")
     for robot in fleet.config.robot_names:

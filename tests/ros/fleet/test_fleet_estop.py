@@ -172,7 +172,7 @@ def test_floop_stops_and_resets_from_a_host_without_robots(
     save_config(msgspec.structs.replace(fleet.rig.config, run_dir=str(tmp_path / "run")), config)
     monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
     stopped = floop("stop", "--config", config, "--who", "bob", "--why", "a hand")
-    assert (stopped.status, stopped.out) == (0, "robot_1 is stopped\nrobot_2 is stopped\n")
+    assert (stopped.status, stopped.out) == (0, "robot_1: stopped\nrobot_2: stopped\n")
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     reset = floop("reset", "robot_1", "--config", config, "--who", WHO)
     assert reset.status == 0, reset
@@ -182,7 +182,7 @@ def test_floop_stops_and_resets_from_a_host_without_robots(
     fleet.safety["robot_1"].kill()
     missed = floop("stop", "robot_1", "--config", config)
     assert missed.status == 1
-    assert missed.out.startswith("robot_1 has not obeyed yet: the fleet manager keeps the stop and sends it again")
+    assert missed.out.startswith("robot_1: has not obeyed yet: the fleet manager keeps the stop and sends it again")
     refused = floop("reset", "robot_1", "--config", config, "--who", WHO)
     assert (refused.status, "robot_1 has not obeyed a stop of" in refused.error) == (2, True)
     assert "robot_1" in floop("status", "--config", config).out.split("stop pending")[0]

@@ -18,6 +18,7 @@ from floop_robot.robot.estop_socket import ask_robot
 from floop_robot.robot.messages import StopCommand
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import FloopError, UnknownName
+from floop_robot.spec.estop import join_texts
 
 ANSWER_S: Final = 1.5
 """A fleet manager that runs answers within this time."""
@@ -41,7 +42,7 @@ def stop(config: Path | None, as_json: bool, robots: tuple[str, ...], everyone: 
     fleet = fleet_config(config)
     unknown = [str(UnknownName("robot", name, fleet.robot_names)) for name in robots if name not in fleet.robot_names]
     named = fleet.robot_names if everyone or not robots else tuple(r for r in fleet.robot_names if r in robots)
-    who, why = (text.encode(errors="replace").decode() for text in (who or user_at_host(), why))
+    who, why = (join_texts("", text) for text in (who or user_at_host(), why))
     request = StopRobots(robots=named, who=who, why=why)
     outcomes = _stop(fleet, request) if named else {}
     missed = {name: text for name, (is_stopped, text) in outcomes.items() if not is_stopped}

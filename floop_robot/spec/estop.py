@@ -68,11 +68,12 @@ def short_id(text: str) -> str:
 
 def join_texts(before: str, text: str, length: int = MAX_TEXT) -> str:
     """Both texts, each once, in so many characters."""
-    text = _storable(text.strip())[:length]
+    text = _storable(text).strip()[:length]
     if text in ("", *before.split("; ")):
         return before
     return f"{before}; {text}"[:length] if before else text
 
 
 def _storable(text: str) -> str:
-    return text.encode(errors="replace").decode()
+    """A line break or an escape sequence could forge a line of logs, of the audit, or of a question to an operator."""
+    return "".join(c if c.isprintable() else " " for c in text.encode(errors="replace").decode())

@@ -119,5 +119,5 @@ def _meant(section: str, nodes: Nodes) -> str:
     """The node that a section for none is likely meant for; empty: it is for another's."""
     own = {name.rpartition("/")[2] for name in nodes}
     if section.rpartition("/")[2] in own and "*" not in section:
-        return difflib.get_close_matches(section, nodes, n=1, cutoff=0.0)[0]
+        return max(nodes, key=lambda name: difflib.SequenceMatcher(None, section, name).ratio())  # of equals the first
     return next(iter(difflib.get_close_matches(section, nodes, n=1, cutoff=_ALIKE)), "")

@@ -76,7 +76,8 @@ class Operator(msgspec.Struct, frozen=True, dict=True):
         if how_far := found.text():
             click.echo(how_far)
         if robots:
-            click.echo("now acting: " + ", ".join(f"{name} v{version}" for name, version in robots.items()))
+            acting = (f"{name} {f'v{version}' if version else 'none yet'}" for name, version in robots.items())
+            click.echo("now acting: " + ", ".join(acting))
 
 
 def done_line(done: CommandResult) -> str:

@@ -105,8 +105,8 @@ def ways(count: int, seed: int) -> dict[str, Any]:
         ]
         node, run_dir = cell.peer.node, cell.rig.run_dir
         levels = {t: node.create_publisher(Bool, t, EVENTS) for t in (name(topics.ESTOP), topics.FLEET_ESTOP)}
-        # Recorder and echo, and three of each node, for every quality of service. All are there before the first stop.
-        listeners = {name(topics.ESTOP): 5, topics.FLEET_ESTOP: 8}
+        # Recorder and echo, and two of each node, for each quality of service. All are there before the first stop.
+        listeners = {name(topics.ESTOP): 4, topics.FLEET_ESTOP: 6}
 
         def call(kind: Any, topic: str, request: Any) -> Callable[[], Any]:
             return lambda: cell.peer.send(kind, topic, request)

@@ -161,8 +161,8 @@ def test_every_field_of_the_code_has_one_in_the_message(
 
 
 def test_robot_state_is_spread_over_topics_that_hold_all_of_it() -> None:
-    """joint_states has q and dq, tote_pose the tote; the rest is in messages of floop."""
-    covered = {"q_rad", "dq_rad_s", "tote_m", "tick", "stamp_ns", "mono_s", "truth"}
+    """joint_states has q, dq and efforts, tote_pose the tote; the rest is in messages of floop."""
+    covered = {"q_rad", "dq_rad_s", "effort_nm", "tote_m", "tick", "stamp_ns", "mono_s", "truth"}
     covered |= {f"gripper_{name}" for name in message("GripperState").fields}
     covered |= set(message("EpisodeState").fields) | {"object"}
     assert {f.name for f in msgspec.structs.fields(messages.RobotState)} <= covered

@@ -358,6 +358,6 @@ def test_the_policys_requests_have_no_way_around_safety(cell: SafetyRig) -> None
 
 def test_both_end_in_order_on_a_second_signal_too(tmp_path: Path, domain: int) -> None:
     with SafetyRig(tmp_path, domain) as cell:
-        wait_for(lambda: len(cell.ticks) > 5)
+        wait_for(lambda: len(cell.ticks) > 5 and cell.joints, what="both nodes at work")
         cell.safety.end(signals=2)
         cell.driver.end(signals=2)

@@ -17,7 +17,7 @@ from tests.support.estop_world import play
 
 ROBOTS = ("robot_1", "robot_2")
 SCHEDULES = 150
-"""`benchmarks/estop_schedules.py` plays more."""
+"""`benchmarks/ros_estop_schedules.py` plays more."""
 
 
 class Link:

@@ -1,4 +1,4 @@
-"""A dozen of the schedules that `benchmarks/estop_schedules.py` plays by the hundred."""
+"""A dozen of the schedules that `benchmarks/ros_estop_schedules.py` plays by the hundred."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Stops and resets of a fleet while everybody is killed, frozen and cut off; and every way to stop, timed.
 
-    python benchmarks/estop_schedules.py model --count 2000
-    python benchmarks/estop_schedules.py processes --count 200
-    python benchmarks/estop_schedules.py ways --count 100
+    python benchmarks/ros_estop_schedules.py model --count 2000
+    python benchmarks/ros_estop_schedules.py processes --count 200
+    python benchmarks/ros_estop_schedules.py ways --count 100
 
 `model`: the manager's and the robots' e-stop code in one process, in virtual time, on real files. A seed decides when
 stops and resets come, what is delayed or lost, and who is killed, frozen or cut off.

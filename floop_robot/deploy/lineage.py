@@ -19,14 +19,17 @@ def version_before(registry: Registry, version: int) -> int:
         raise NoPreviousVersion("no version is in production yet; push one first")
     # A rollback replaced the version that it left. Look before the version whose bytes it restored.
     info = original(registry, version)
-    if not info.replaces:
-        if info.version == version:
-            raise NoPreviousVersion(f"v{version} is the first policy of this fleet; there is none to go back to")
-        raise NoPreviousVersion(
-            f"v{version} has the bytes of v{info.version}, the first policy of this fleet; "
-            "name the version to go back to"
-        )
-    return info.replaces
+    bytes_now = info.sha256
+    while info.replaces:
+        before = registry.version(info.replaces)
+        if before.sha256 != bytes_now:
+            return before.version
+        info = original(registry, before.version)  # the same bytes were pushed twice
+    if info.version == version:
+        raise NoPreviousVersion(f"v{version} is the first policy of this fleet; there is none to go back to")
+    raise NoPreviousVersion(
+        f"v{version} has the bytes of v{info.version}, the first policy of this fleet; name the version to go back to"
+    )
 
 
 def original(registry: Registry, version: int) -> VersionInfo:

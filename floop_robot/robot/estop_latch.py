@@ -65,7 +65,8 @@ class EstopLatch:
         elif self.is_set:
             self._change(stop_id=_new_id())
         elif is_real and (not self._boot_id or self._record.boot_id != self._boot_id):
-            self.stop(StopCommand(who="safety", why="the computer was started: look at the arm before the reset"))
+            since = "the computer was started" if self._record.boot_id else "this run directory did not know the arm"
+            self.stop(StopCommand(who="safety", why=f"{since}: look at the arm before the reset"))
 
     @property
     def _record(self) -> _Record:

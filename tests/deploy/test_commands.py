@@ -248,6 +248,15 @@ def test_a_rollback_is_for_the_whole_fleet(harness):
     assert "pin robot_1 to the older version" in harness.refused(Rollback(who="ann", scope="robot_1", version=1))
 
 
+def test_a_rollback_leaves_bytes_that_were_pushed_twice(harness):
+    harness.done(Push(who="ann", bundle=blob(1)))  # v2
+    harness.done(Push(who="ann", bundle=blob(2)))  # v3
+    harness.done(Push(who="ann", bundle=blob(2)))  # v4
+    assert harness.done(Rollback(who="ann")).what.startswith("rolled back to v2")
+    assert harness.done(Rollback(who="ann")).what.startswith("rolled back to v1")
+    assert "the first policy of this fleet" in harness.refused(Rollback(who="ann"))
+
+
 def test_unknown_robots_are_named_with_what_was_meant(harness):
     for command in (
         Push(who="ann", bundle=blob(1), scope="robot_11"),

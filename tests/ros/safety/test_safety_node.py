@@ -313,7 +313,7 @@ def test_a_real_arm_is_reset_by_nobody_where_nobody_is_named(tmp_path: Path, dom
         node = rig.start("safety_node")  # which does not know that this arm is simulated
         first = peer.call(srv.StopRobot, name(topics.STOP), srv.StopRobot.Request())
         assert first.success
-        assert "the computer was started" in first.state.why  # real arms start stopped
+        assert "did not know the arm" in first.state.why  # real arms start stopped
         request = srv.ResetEstop.Request(stop_id=first.state.stop_id, nonce=first.state.nonce, who=WHO, token=TOKEN)
         refused = peer.call(srv.ResetEstop, name(topics.RESET_ESTOP), request)
         assert not refused.success

@@ -30,6 +30,7 @@ setup: $(STAMP)
 
 # torch goes first and pinned: any other version pulls gigabytes of accelerator libraries.
 $(STAMP): setup.py pyproject.toml constraints.txt $(wildcard floop_robot/learn/native/*)
+	@echo "set-up 1 of 3: torch and what floop needs, about a minute; on a busy machine some minutes"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt setuptools wheel
@@ -39,7 +40,9 @@ $(STAMP): setup.py pyproject.toml constraints.txt $(wildcard floop_robot/learn/n
 setup-ros: $(ROS_STAMP)
 
 $(ROS_STAMP): $(INTERFACES) floop_interfaces/requirements-jazzy.txt | $(STAMP)
+	@echo "set-up 2 of 3: ROS 2 from wheels"
 	$(BIN)/python -m pip install --quiet -c constraints.txt -r floop_interfaces/requirements-jazzy.txt
+	@echo "set-up 3 of 3: compiling floop's ROS messages, about a minute; on a busy machine some minutes"
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --force-reinstall ./floop_interfaces
 	touch $@
 

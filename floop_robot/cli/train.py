@@ -67,7 +67,8 @@ def train(ctx: click.Context, /, loop: bool, shift: str, seconds: int, as_json: 
         click.echo(msgspec.json.encode(result).decode())
     else:
         for name, value in msgspec.to_builtins(result).items():
-            click.echo(f"{name:>28}  {value}")
+            shown = f"{value:.4g}" if isinstance(value, float) else value
+            click.echo(f"{name:>28}  {shown}")
     return 0
 
 

@@ -48,7 +48,7 @@ _LENGTHS: Final = MappingProxyType({"millimetres": _MILLI, "centimetres": 1e-2})
 
 QUANTITIES: Final[Mapping[str, Quantity]] = MappingProxyType(
     {
-        "rad_s2": Quantity(0.01, 100.0, "rad/s²", MappingProxyType({"degrees per s²": math.pi / 180})),
+        "rad_s2": Quantity(0.01, 60.0, "rad/s²", MappingProxyType({"degrees per s²": math.pi / 180})),
         "rad_s": Quantity(0.001, 30.0, "rad/s", MappingProxyType({"degrees per second": math.pi / 180})),
         "error_rad": Quantity(0.001, 3.0, "rad", _DEGREES),
         "rad": Quantity(-6 * math.pi, 6 * math.pi, "rad", _DEGREES),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,11 @@ MAY_BE_EMPTY: Final = "limits.effort_nm"
 SLACK: Final = 1e-3
 """How far a limit may lie beyond the URDF's (rad, or a share of a rate): both are rounded, as 6.2832 is of two pi."""
 AXES: Final = "xyz"
+MOST_TILT_DEG: Final = 10.0
+"""How far from straight down the tool may point at home: the controller turns it straight down at its first step."""
+MOST_YAW_DEG: Final = 80.0
+"""How far from the base's x the TCP's x may point at home. `ArmController` turns about 96° to either side of home, and
+must not get to half a turn: yaw jumps there."""
 
 
 def check_robot(fields: Fields, folder: Path) -> None:
@@ -193,7 +199,8 @@ def _tool_at_home(fields: Fields, joints: list[UrdfJoint]) -> None:
     low, high = fields.get("limits.workspace_low_m"), fields.get("limits.workspace_high_m")
     if home is None or low is None or high is None or len(home) != chain.size:
         return
-    place = chain.pose(home)[:3, 3]
+    pose = chain.pose(home)
+    place = pose[:3, 3]
     for axis, x, least, most in zip(AXES, place, low, high, strict=True):
         if not least <= x <= most:
             fields.wrong(
@@ -201,6 +208,20 @@ def _tool_at_home(fields: Fields, joints: list[UrdfJoint]) -> None:
                 f"puts the TCP at {axis} = {x:.3f} m, outside limits.workspace_low_m to limits.workspace_high_m, "
                 f"{least:g} to {most:g} m there; mend home_rad, the workspace, or base_link and tip_link",
             )
+    tilt = math.degrees(math.acos(min(max(-float(pose[2, 2]), -1.0), 1.0)))
+    yaw = math.degrees(math.atan2(float(pose[1, 0]), float(pose[0, 0])))
+    if tilt > MOST_TILT_DEG:
+        fields.wrong(
+            "home_rad",
+            f"points the tool (z of tip_link) {tilt:.0f}° away from straight down, at most {MOST_TILT_DEG:g}° is "
+            "right; mend home_rad, or name a tip_link with z out of the tool and y along the opening of the fingers",
+        )
+    elif abs(yaw) > MOST_YAW_DEG:
+        fields.wrong(
+            "home_rad",
+            f"turns x of tip_link {abs(yaw):.0f}° from x of base_link, at most {MOST_YAW_DEG:g}° to either side is "
+            "right, else yaw jumps at work; turn the last joint's home, or tip_link's frame by half a turn about z",
+        )
 
 
 def _gripper(fields: Fields, urdf: Urdf | None, moving: list[UrdfJoint] | None) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from floop_envs.bullet import bullet, silent
 from floop_envs.shapes import create_open_box, open_box_parts, rolling_friction
-from floop_envs.simulated_urdf import SimulatedUrdf
+from floop_envs.simulated_urdf import SimulatedUrdf, check_gripper
 from floop_robot.robot.messages import Vec3
-from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.scenario import Shape
 from floop_robot.spec.tasks.place import TOTE_HEIGHT_M, TOTE_INSIDE_M
@@ -21,6 +20,7 @@ class Scene:
     """Ids of a PyBullet client and its bodies. `World` sets the friction for every episode."""
 
     def __init__(self, robot: RobotModel, dt_s: float) -> None:
+        check_gripper(robot)
         self.client: int = bullet.connect(bullet.DIRECT)
         with SimulatedUrdf(robot).file() as path, silent(1):
             self.arm: int = bullet.loadURDF(
@@ -32,7 +32,6 @@ class Scene:
         self._set_engine(dt_s)
         infos = [self._joint(i) for i in range(bullet.getNumJoints(self.arm, physicsClientId=self.client))]
         index = {name: i for i, (name, _) in enumerate(infos)}
-        self._require(robot, index)
         self.arm_joints = [index[n] for n in robot.joint_names]
         self.fingers = [index[n] for n in robot.gripper.joint_names]
         self.all_joints = self.arm_joints + self.fingers
@@ -40,14 +39,6 @@ class Scene:
         self._couple_fingers()
         self.table = self._static_box((0.5, 0.0, -0.05), (2.0, 2.0, 0.05))
         self._tote = -1
-
-    def _require(self, robot: RobotModel, index: dict[str, int]) -> None:
-        """Raise `ConfigError` unless the gripper has two finger joints, which the simulation needs."""
-        missing = [n for n in robot.gripper.joint_names if n not in index]
-        if missing or len(robot.gripper.joint_names) != 2:
-            self.close()
-            lacks = f"its URDF lacks {', '.join(missing)}" if missing else "it does not have two finger joints"
-            raise ConfigError(f"robot {robot.name} cannot be simulated: {lacks}; add the gripper or use panda")
 
     def _joint(self, index: int) -> tuple[str, float]:
         """Name and maximum effort (Nm or N) of a joint."""

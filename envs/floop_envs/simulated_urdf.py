@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 
 from floop_robot.spec.chain import chain_of
+from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.urdf import Urdf, UrdfJoint, find_package_file, read_urdf, read_urdf_xml
 
@@ -173,6 +174,15 @@ class SimulatedUrdf:
         for here in found:
             found += [j.child for j in self._urdf.joints.values() if j.parent == here and not j.moves]
         return found
+
+
+def check_gripper(model: RobotModel) -> None:
+    """Raise `ConfigError` unless the arm has two finger joints in its URDF, which the simulation needs."""
+    moving = {joint.name for joint in read_urdf(model.urdf_path).below(model.base_link) if joint.moves}
+    missing = [name for name in model.gripper.joint_names if name not in moving]
+    if missing or len(model.gripper.joint_names) != 2:
+        lacks = f"its URDF lacks {', '.join(missing)}" if missing else "it does not have two finger joints"
+        raise ConfigError(f"robot {model.name} cannot be simulated: {lacks}; add the gripper or use panda")
 
 
 def log_notes(model: RobotModel) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 from floop_robot.spec.chain import Matrix, load_chain
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.driver_config import DriverConfig
+from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.robot_model import RobotModel, load_robot
 from floop_robot.spec.urdf import read_urdf
 
@@ -60,11 +61,29 @@ def _way(x: float, y: float) -> str:
 
 def _of_simulator(model: RobotModel) -> list[str]:
     """What the simulator has to make up for this arm; nothing where none is installed."""
-    if importlib.util.find_spec("gymnasium") is None or importlib.util.find_spec("floop_envs") is None:
+    if not _has_simulator():
         return []
     from floop_envs.simulated_urdf import SimulatedUrdf
 
-    return [f"note: in the simulator, {note}" for note in SimulatedUrdf(model).notes]
+    made_up = [f"note: in the simulator, {note}" for note in SimulatedUrdf(model).notes]
+    return [*_simulation_fault(model), *made_up]
+
+
+def _simulation_fault(model: RobotModel) -> list[str]:
+    """Why only a real arm of this model starts; empty where it can be simulated, or no simulator is installed."""
+    if not _has_simulator():
+        return []
+    from floop_envs.simulated_urdf import check_gripper
+
+    try:
+        check_gripper(model)
+    except ConfigError as error:
+        return [f"note: {error}"]
+    return []
+
+
+def _has_simulator() -> bool:
+    return all(importlib.util.find_spec(name) is not None for name in ("gymnasium", "floop_envs"))
 
 
 def of_driver(driver: DriverConfig, model: RobotModel | None) -> list[str]:
@@ -83,4 +102,5 @@ def of_driver(driver: DriverConfig, model: RobotModel | None) -> list[str]:
 def of_config(config: FloopConfig) -> list[str]:
     """Task, robots, arm."""
     model = load_robot(config.robot.model)
-    return [f"right: {config.robots} robots ({model.name}) at {config.task}, run_dir {config.run_dir}"]
+    right = f"right: {config.robots} robots ({model.name}) at {config.task}, run_dir {config.run_dir}"
+    return [right, *_simulation_fault(model)]

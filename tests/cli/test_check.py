@@ -27,6 +27,8 @@ def arm(tmp_path: Path) -> Path:
         ("robot ur5e.yaml", "straight down; its x points forward; the fingers open along its y, which points right"),
         ("robot ur5e.yaml", "fastest joint: 160 degrees per second, 178 degrees per s²"),
         ("robot ur5e.yaml", "in the simulator, the URDF gives no mass of shoulder_link (1 kg)"),
+        ("robot ur5e.yaml", "note: robot ur5e cannot be simulated: its URDF lacks robotiq_85_left_knuckle_joint; add"),
+        ("config fleet.yaml", "note: robot ur5e cannot be simulated: its URDF lacks robotiq_85_left_knuckle_joint"),
         ("driver franka", "not compared with an arm (give --robot NAME)"),
         ("driver ur --robot ur5e.yaml", "it tells no force, so grasps are judged without"),
         ("config fleet.yaml", "right: 2 robots (ur5e) at floop/Pick-v0"),

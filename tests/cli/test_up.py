@@ -13,12 +13,24 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
 from floop_policies import bundle_path
 from floop_robot.deploy.registry import Origin, read_history
 from floop_robot.services.fleet_manager import REGISTRY_FILE
+from floop_robot.services.supervision.fleet_description import (
+    ArmOptions,
+    Middleware,
+    central_processes,
+    robot_processes,
+    select_processes,
+)
+from floop_robot.services.supervision.preflight import check_simulation, check_start
+from floop_robot.spec.config import Endpoints, FloopConfig, RobotConfig, save_config
+from floop_robot.spec.errors import ConfigError
+from floop_robot.spec.robot_model import load_robot
 from tests.support.cli_in_process import Floop
 from tests.support.cli_process import floop as floop_process
 from tests.support.ports import free_base_port
@@ -88,19 +100,71 @@ def test_what_is_killed_comes_back_is_reported_and_all_ends_with_ctrl_c(tmp_path
 
 @pytest.mark.timeout(60)
 def test_a_process_that_cannot_work_as_configured_ends_the_fleet_with_one_line(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        fleet = Fleet(tmp_path, "--only", "ingest", endpoints=f"{{base_port: {port}}}")
-        try:
-            assert fleet.process.wait(40) == 2
-            (line,) = [line for line in fleet.log.read_text().splitlines() if line.startswith("floop: ")]
-            assert "ingest stopped for good" in line
-            assert f":{port}: Address already in use" in line
-            assert "is another fleet running there?" in line
-        finally:
-            fleet.close()
+    port = free_base_port()
+    elsewhere = f"{{host: 203.0.113.1, base_port: {port}}}"  # an address for documents: no machine has it
+    fleet = Fleet(tmp_path, "--only", "ingest", endpoints=elsewhere)
+    try:
+        assert fleet.process.wait(40) == 2
+        (line,) = [line for line in fleet.log.read_text().splitlines() if line.startswith("floop: ")]
+        assert "ingest stopped for good" in line
+        assert f"203.0.113.1:{port}: this machine has no such address; change endpoints.host" in line
+    finally:
+        fleet.close()
+
+
+@pytest.mark.parametrize(
+    ("offset", "only", "name"),
+    [
+        (0, (), "ingest"),
+        (1, ("--only", "ingest"), "ingest"),
+        (2, ("--only", "centre"), "learner"),
+        (3, ("--only", "gate"), "gate"),
+        (5, (), "fleet_manager"),
+        (6, ("--only", "learner"), "learner"),
+    ],
+)
+def test_a_port_in_use_is_said_before_anything_is_started_or_written(
+    floop: Floop, tmp_path: Path, offset: int, only: tuple[str, ...], name: str
+) -> None:
+    base_port = free_base_port()
+    config = tmp_path / "site.yaml"
+    config.write_text(f"{{run_dir: {tmp_path / 'run'}, robots: 1, endpoints: {{base_port: {base_port}}}}}")
+    with socket.create_server(("127.0.0.1", base_port + offset)):
+        done = floop("up", "--no-ros", "--config", config, *only)
+    assert done.status == 2
+    assert f"port {base_port + offset} is in use, and {name} cannot listen" in done.error
+    assert f"another endpoints.base_port (now {base_port}), or stop the other fleet" in done.error
+    assert not (tmp_path / "run").exists()
+
+
+def test_only_who_listens_here_minds_ports_in_use(tmp_path: Path) -> None:
+    file, base_port = tmp_path / "floop.yaml", free_base_port()
+    config = FloopConfig(robots=1, run_dir=str(tmp_path / "run"), endpoints=Endpoints(base_port=base_port))
+    elsewhere = msgspec.structs.replace(config, endpoints=Endpoints(host="203.0.113.1", base_port=base_port))
+    with socket.create_server(("127.0.0.1", base_port)) as taken:
+        with pytest.raises(ConfigError, match=f"port {base_port} is in use"):
+            check_start(config, central_processes(config, file))
+        check_start(config, robot_processes(file, "robot_1"))
+        check_start(elsewhere, central_processes(elsewhere, file))
+        with socket.create_connection(taken.getsockname()):  # stays in TIME_WAIT, as when a fleet has just stopped
+            taken.accept()[0].close()
+    check_start(config, central_processes(config, file))
+
+
+def test_an_arm_that_cannot_be_simulated_is_refused_only_where_it_would_be(floop: Floop, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    config = FloopConfig(robots=1, explorers=0, run_dir=str(run), robot=RobotConfig(model="ur5e"),
+                         endpoints=Endpoints(base_port=free_base_port()))  # fmt: skip
+    save_config(config, tmp_path / "site.yaml")
+    done = floop("up", "--no-ros", "--config", tmp_path / "site.yaml", "--only", "robot_1")
+    lacks = "robot ur5e cannot be simulated: its URDF lacks robotiq_85_left_knuckle_joint; add the gripper or use panda"
+    assert (done.status, done.error) == (2, f"floop: {lacks}")
+    assert not run.exists()
+    real = ArmOptions(simulated=False)
+    check_simulation(load_robot("ur5e"), select_processes(config, run / "floop.yaml", Middleware.ROS, (), real))
+    practising = msgspec.structs.replace(config, explorers=1)
+    with pytest.raises(ConfigError, match=r"ur5e cannot be simulated: .* set `explorers: 0`"):
+        check_simulation(load_robot("ur5e"), central_processes(practising, run / "floop.yaml"))
 
 
 @pytest.mark.timeout(120)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import threading
 import time
@@ -41,14 +42,30 @@ def reserved_base_port() -> Iterator[int]:
 
 def wait_until_free(endpoint: str, timeout_s: float, stop: threading.Event) -> bool:
     """Wait until nobody listens at a TCP endpoint, or until `stop`; False: somebody still does after `timeout_s`."""
-    host, port = endpoint.removeprefix("tcp://").rsplit(":", 1)
+    host, port = _host_and_port(endpoint)
     deadline_s = time.monotonic() + timeout_s
-    while not _is_free(int(port), host):
+    while not _is_free(port, host):
         if time.monotonic() > deadline_s:
             return False
         if stop.wait(_RETRY_S):
             break
     return True
+
+
+def is_in_use(endpoint: str) -> bool:
+    """Whether somebody on this machine listens at a TCP endpoint, so that no process could; False for other hosts'."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as ZeroMQ does
+        try:
+            probe.bind(_host_and_port(endpoint))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+        return False
+
+
+def _host_and_port(endpoint: str) -> tuple[str, int]:
+    host, port = endpoint.removeprefix("tcp://").rsplit(":", 1)
+    return host, int(port)
 
 
 def _is_free(port: int, host: str = "127.0.0.1") -> bool:

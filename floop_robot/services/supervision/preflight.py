@@ -11,13 +11,15 @@ from floop_robot.bundle import Bundle, verify
 from floop_robot.deploy.registry import check_registry
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.services.fleet_manager import baseline_path, registry_path
+from floop_robot.services.supervision.ports import is_in_use
 from floop_robot.services.supervision.process_spec import ProcessSpec
+from floop_robot.services.supervision.supervisor import is_supervised
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.driver_config import load_driver
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.extras import install_hint
 from floop_robot.spec.ids import ids_of
-from floop_robot.spec.robot_model import load_robot
+from floop_robot.spec.robot_model import RobotModel, load_robot
 from floop_robot.spec.tasks import get_task
 
 _SIMULATOR: Final = ("pybullet", "gymnasium")
@@ -29,6 +31,16 @@ MODULES: Final = {
     "learner": ("torch", "stable_baselines3", "gymnasium"),
 }
 """Kind of process → optional modules without which it ends as soon as it starts."""
+
+SIMULATES: Final = ("sim_robot", "explorer", "fitter")
+"""Kinds of processes that end where the arm cannot be simulated; the gate waits for candidates without."""
+BINDS: Final = {
+    "ingest": ("ingest", "tail"),
+    "fleet_manager": ("fleet", "fleet_rpc"),
+    "gate": ("gate",),
+    "learner": ("weights", "learner"),
+}
+"""Kind of process → endpoints where it listens; all others connect."""
 
 
 def check_start(config: FloopConfig, specs: Sequence[ProcessSpec], driver: str = "") -> None:
@@ -46,6 +58,8 @@ def check_start(config: FloopConfig, specs: Sequence[ProcessSpec], driver: str =
     elif any(spec.part == "fleet_manager" for spec in specs):
         path = baseline_path(config)
         verify(Bundle.load(path), rules.spec, ids_of(rules, model), where=str(path))
+    check_simulation(model, specs)
+    check_ports(config, specs)
 
 
 def check_modules(specs: Iterable[ProcessSpec]) -> None:
@@ -55,6 +69,36 @@ def check_modules(specs: Iterable[ProcessSpec]) -> None:
             users = [spec.name for spec in specs if module in MODULES.get(spec.part, ())]
             names = ", ".join(users[:3]) + (f" and {len(users) - 3} more" if len(users) > 3 else "")
             raise ConfigError(f"{module} is not installed, and without it {names} can't run; {install_hint(module)}")
+
+
+def check_simulation(model: RobotModel, specs: Iterable[ProcessSpec]) -> None:
+    """Raise `ConfigError` when a process would have to simulate an arm that cannot be simulated."""
+    parts = {spec.part for spec in specs} & set(SIMULATES)
+    if not parts:
+        return
+    from floop_envs.simulated_urdf import check_gripper  # a robot may have no simulator
+
+    try:
+        check_gripper(model)
+    except ConfigError as error:
+        if "sim_robot" in parts:
+            raise
+        raise ConfigError(f"{error}; or set `explorers: 0`, which ends practice in the simulator") from None
+
+
+def check_ports(config: FloopConfig, specs: Iterable[ProcessSpec]) -> None:
+    """Raise `ConfigError` when a process could not listen because its port is in use.
+
+    What is supervised already in this run directory is left to the supervisor, which names it.
+    """
+    for spec in specs:
+        taken = [name for name in BINDS.get(spec.part, ()) if is_in_use(getattr(config.endpoints, name))]
+        if taken and not is_supervised(spec.name, Path(config.run_dir)):
+            endpoint = getattr(config.endpoints, taken[0]).removeprefix("tcp://")
+            raise ConfigError(
+                f"port {endpoint.rpartition(':')[2]} is in use, and {spec.name} cannot listen on {endpoint}; "
+                f"set another endpoints.base_port (now {config.endpoints.base_port}), or stop the other fleet"
+            )
 
 
 def _is_installed(module: str) -> bool:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from floop_robot.durable.locks import ExclusiveLock, LockHeld, RunLock
+from floop_robot.durable.locks import ExclusiveLock, LockHeld, RunLock, is_locked
 from floop_robot.services.entry import SUPERVISOR_PIPE, USER_ERROR
 from floop_robot.services.supervision.priority import NiceResult, has_session_nice, set_session_nice
 from floop_robot.services.supervision.process_spec import ProcessSpec
@@ -89,6 +89,15 @@ class _Child:
             self._lock.release()
 
 
+def is_supervised(name: str, run_dir: Path) -> bool:
+    """Whether a supervisor on this machine already runs this process of the fleet."""
+    return is_locked(_log_of(name, run_dir).with_suffix(".lock"))
+
+
+def _log_of(name: str, run_dir: Path) -> Path:
+    return run_dir / "logs" / f"{name}.log"
+
+
 class Supervisor:
     """Starts processes, restarts those that die, and stops them all; use as a context manager."""
 
@@ -100,7 +109,7 @@ class Supervisor:
         self._logs = run_dir / "logs"
         self._run_lock = RunLock(run_dir)
         self._logs.mkdir(parents=True, exist_ok=True)
-        self._children = {s.name: _Child(s, self._logs / f"{s.name}.log") for s in specs}
+        self._children = {s.name: _Child(s, _log_of(s.name, run_dir)) for s in specs}
         self._reader, self._writer = os.pipe()
         self._stop = threading.Event()
         self._lock = threading.Lock()

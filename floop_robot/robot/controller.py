@@ -64,6 +64,8 @@ class ArmController:
         self._q = q
         self._position: Vec3 = (float(pose[0, 3]), float(pose[1, 3]), float(pose[2, 3]))
         self._yaw = yaw_of(pose)
+        if abs(turned := self._yaw - self._home_yaw) > math.pi:  # it does not jump where home points backward
+            self._yaw -= math.copysign(math.tau, turned)
 
     @property
     def target(self) -> tuple[Vec3, float]:

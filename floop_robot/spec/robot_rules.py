@@ -29,9 +29,6 @@ SLACK: Final = 1e-3
 AXES: Final = "xyz"
 MOST_TILT_DEG: Final = 10.0
 """How far from straight down the tool may point at home: the controller turns it straight down at its first step."""
-MOST_YAW_DEG: Final = 80.0
-"""How far from the base's x the TCP's x may point at home. `ArmController` turns about 96° to either side of home, and
-must not get to half a turn: yaw jumps there."""
 
 
 def check_robot(fields: Fields, folder: Path) -> None:
@@ -209,18 +206,11 @@ def _tool_at_home(fields: Fields, joints: list[UrdfJoint]) -> None:
                 f"{least:g} to {most:g} m there; mend home_rad, the workspace, or base_link and tip_link",
             )
     tilt = math.degrees(math.acos(min(max(-float(pose[2, 2]), -1.0), 1.0)))
-    yaw = math.degrees(math.atan2(float(pose[1, 0]), float(pose[0, 0])))
     if tilt > MOST_TILT_DEG:
         fields.wrong(
             "home_rad",
             f"points the tool (z of tip_link) {tilt:.0f}° away from straight down, at most {MOST_TILT_DEG:g}° is "
             "right; mend home_rad, or name a tip_link with z out of the tool and y along the opening of the fingers",
-        )
-    elif abs(yaw) > MOST_YAW_DEG:
-        fields.wrong(
-            "home_rad",
-            f"turns x of tip_link {abs(yaw):.0f}° from x of base_link, at most {MOST_YAW_DEG:g}° to either side is "
-            "right, else yaw jumps at work; turn the last joint's home, or tip_link's frame by half a turn about z",
         )
 
 

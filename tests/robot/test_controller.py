@@ -17,7 +17,7 @@ from floop_robot.robot.controller import (
 from floop_robot.robot.kinematics import Kinematics, yaw_of
 from floop_robot.robot.limiter import SafetyLimiter
 from floop_robot.spec.layout import Vector
-from floop_robot.spec.robot_model import RobotModel
+from floop_robot.spec.robot_model import RobotModel, load_robot
 from floop_robot.spec.task import TaskSpec
 
 
@@ -144,3 +144,15 @@ def test_a_short_joint_range_is_not_locked(panda: RobotModel) -> None:
     kept = with_margin(msgspec.structs.replace(panda, limits=limits)).limits
     assert kept.position_lower_rad[-1] == pytest.approx(home - 0.015)
     assert kept.position_upper_rad[-1] == pytest.approx(home + 0.015)
+
+
+def test_yaw_does_not_jump_where_home_points_backward(spec: TaskSpec) -> None:
+    """The last joint's home is half a turn away, and the arm begins on the other side of half a turn."""
+    ur5e = load_robot("ur5e")
+    turned = msgspec.structs.replace(ur5e, home_rad=(*ur5e.home_rad[:5], ur5e.home_rad[5] + math.pi))
+    controller = ArmController(turned, spec)
+    for side in (-0.02, 0.02):
+        controller.reset((*turned.home_rad[:5], turned.home_rad[5] + side))
+        before = controller.target[1]
+        controller.command(np.zeros(5, np.float32), (*turned.home_rad[:5], turned.home_rad[5] + side))
+        assert controller.target[1] == pytest.approx(before, abs=1e-6)

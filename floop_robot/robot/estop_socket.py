@@ -44,7 +44,7 @@ class EstopServer:
     def __init__(self, folder: Path, estop: EstopInterface) -> None:
         """`folder`: of the robot's links, which this process alone serves. Raises `StorageError`."""
         self._estop, self._slots = estop, threading.BoundedSemaphore(MAX_CONNECTIONS)
-        path = folder / SOCKET
+        self._path = path = folder / SOCKET
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             path.unlink(missing_ok=True)
@@ -55,8 +55,9 @@ class EstopServer:
         threading.Thread(target=self._accept, name="estop", daemon=True).start()
 
     def close(self) -> None:
-        """Take no more."""
+        """Take no more. The folder is still this process's own, so that no other's socket is removed."""
         with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 

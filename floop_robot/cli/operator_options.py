@@ -21,6 +21,7 @@ from floop_robot.deploy import AuditNote, CommandResult, FleetClient, FleetComma
 from floop_robot.deploy.convergence import Convergence
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import FloopError
+from floop_robot.spec.estop import join_texts
 from floop_robot.spec.local_time import local_time
 
 TOKEN = "FLOOP_TOKEN"
@@ -52,7 +53,9 @@ class Operator(msgspec.Struct, frozen=True, dict=True):
     def note(self, what: str) -> None:
         """Have the fleet manager, if one runs, write into the audit what was done elsewhere."""
         with contextlib.suppress(FloopError), self.connect(1.0) as client:
-            client.send_command(AuditNote(**self.signature, what=what))
+            note = AuditNote(**self.signature, what=what)
+            texts = {name: join_texts("", getattr(note, name)) for name in ("who", "what", "why")}
+            client.send_command(msgspec.structs.replace(note, **texts))
 
     def carry_out(self, kind: type[FleetCommand], wait_s: float = 0.0, **fields: Any) -> None:
         """Give a command, wait until robots have obeyed, and show what came of it."""

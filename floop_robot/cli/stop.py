@@ -14,8 +14,9 @@ from floop_robot.cli.operator_options import user_at_host
 from floop_robot.cli.which_fleet import fleet_config, fleet_options
 from floop_robot.deploy import AuditNote, FleetClient, Refused
 from floop_robot.deploy.stop_messages import EstopReport, GetEstops, StopRobots
-from floop_robot.robot.estop_socket import ask_robot
+from floop_robot.robot.estop_socket import WILL_START_STOPPED, ask_robot
 from floop_robot.robot.messages import StopCommand
+from floop_robot.services.supervision.stopped_run import stopped_reason
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import FloopError, UnknownName
 from floop_robot.spec.estop import join_texts
@@ -37,7 +38,7 @@ def stop(config: Path | None, as_json: bool, robots: tuple[str, ...], everyone: 
     """Stop each ROBOT (left out: all) until `floop reset` lets it move again.
 
     Needs no token. It asks the robots of this host and the fleet manager at once. Exit status 1 unless every robot
-    has stopped, and its disk has that.
+    has stopped, or will start stopped on this host, and its disk has that.
     """
     fleet = fleet_config(config)
     unknown = [str(UnknownName("robot", name, fleet.robot_names)) for name in robots if name not in fleet.robot_names]
@@ -47,8 +48,10 @@ def stop(config: Path | None, as_json: bool, robots: tuple[str, ...], everyone: 
     outcomes = _stop(fleet, request) if named else {}
     missed = {name: text for name, (is_stopped, text) in outcomes.items() if not is_stopped}
     if as_json:
-        stopped = [name for name in outcomes if name not in missed]
-        click.echo(msgspec.json.encode({"stopped": stopped, "missed": missed, "unknown": unknown}).decode())
+        later = [name for name, (_, text) in outcomes.items() if text == WILL_START_STOPPED]
+        stopped = [name for name in outcomes if name not in (*missed, *later)]
+        found = {"stopped": stopped, "will_start_stopped": later, "missed": missed, "unknown": unknown}
+        click.echo(msgspec.json.encode(found).decode())
     else:
         for name, (_, text) in outcomes.items():
             click.echo(f"{name}: {text}")
@@ -90,6 +93,8 @@ def _here(fleet: FloopConfig, robot: str, request: StopRobots) -> tuple[bool, st
 
 def _by_manager(fleet: FloopConfig, request: StopRobots) -> tuple[EstopReport | None, str]:
     """What the fleet manager says once its robots have obeyed, or why it says nothing."""
+    if reason := stopped_reason(fleet):  # another fleet's may answer on its ports
+        return None, reason
     try:
         with FleetClient(fleet.endpoints.fleet_rpc, ANSWER_S) as client:
             try:

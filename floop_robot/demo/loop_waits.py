@@ -63,7 +63,7 @@ def waits_line(parts: dict[str, PartWait]) -> str:
     units = {"explorers": "rows", "learner": "gradient steps", "gate": "episodes"}
     ordered = sorted(PARTS, key=lambda part: -parts[part].share)
     told = [f"the {part} {parts[part].share:.0%} ({parts[part].per_s:.0f} {units[part]} a second)" for part in ordered]
-    return f"it waited for {', '.join(told)}"
+    return f"the loop waited for {', '.join(told)}"
 
 
 def _waits_for(snapshot: Snapshot) -> str:

@@ -35,10 +35,12 @@ from floop_robot.stream.tail_client import TailClient
 from floop_robot.train.validate import load_policy
 
 POLL_S = 0.5
-SHIFTED_PHASE = "shifted tasks"
+KNOWN_PHASE = "robots do tasks that they know"
+SHIFTED_PHASE = "the world has changed, and the fleet learns"
 """Name of the phase from the shift to the improvement."""
 IMPROVED_PHASE = "success is back; not confirmed yet"
 CONFIRMED_PHASE = "fix confirmed; waiting for better versions"
+MEASURING_PHASE = "measuring the first and the final policy"
 WARM_EPISODES = 8
 """Each robot does this many episodes of known tasks before the shift."""
 START_TIMEOUT_S = 300.0
@@ -191,7 +193,7 @@ class Experiment:
         deadline, phase = self._start_s + START_TIMEOUT_S, "starting"
         while slow := self._slow(snapshot := self._look(phase, fleet, snapshots)):
             silent = silent_processes(snapshot)
-            phase = f"starting; waiting for {', '.join(silent)}" if silent else "known tasks"
+            phase = f"starting; waiting for {', '.join(silent)}" if silent else KNOWN_PHASE
             if time.monotonic() > deadline:
                 raise FloopError(
                     f"the fleet did not start within {START_TIMEOUT_S:.0f} s: {', '.join(slow)} "
@@ -262,7 +264,7 @@ class Experiment:
 
     def _on_scenario(self, done: int, total: int) -> None:
         if done % 5 == 0 or done == total:
-            self._report_progress("measuring", done, total)
+            self._report_progress(MEASURING_PHASE, done, total)
 
     def _improvement(self, history: History) -> TimeToImprovement | NoImprovement:
         return best_improvement(history, self.shift.includes, self.config.robot_names, self.config.deploy)

@@ -80,16 +80,15 @@ def _line(p: DemoProgress) -> str:
     if p.total:
         return f"{text}: {p.done} of up to {p.total} scenarios"
     if p.live is not None:
-        text += f"; success on known tasks {_share(p.live.before)}"
+        text += f"; known tasks that succeeded: {_share(p.live.before)}"
         if p.live.shifted:
-            by_version = ", ".join(f"v{v} {_share(rate)}" for v, rate in p.live.shifted.items())
-            text += f", on shifted tasks {by_version}"
+            text += ", changed ones: " + ", ".join(f"{_share(rate)} with v{v}" for v, rate in p.live.shifted.items())
     if p.snapshot is not None and p.snapshot.fleet is not None:
         fleet = p.snapshot.fleet
-        text += f"; production v{fleet.production}; gate: {fleet.accepted} accepted, {fleet.rejected} rejected"
-        text += f", {fleet.inconclusive} inconclusive"
+        text += f"; the robots get v{fleet.production}; new policies tried: {fleet.accepted} accepted"
+        text += f", {fleet.rejected} rejected, {fleet.inconclusive} undecided"
     if p.snapshot is not None and p.snapshot.learner is not None:
-        text += f"; learner: {p.snapshot.learner.gradient_steps} gradient steps"
+        text += f"; {p.snapshot.learner.gradient_steps} learning steps"
     if p.waits:
         text += f"; {waits_line(p.waits)}"
     return text

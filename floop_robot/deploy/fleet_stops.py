@@ -166,7 +166,8 @@ class FleetStops:
             robot = self._robots[name]
             robot.state, robot.heard_s, stop = state, self._clock(), robot.file.value
             if stop and state.request_id == stop.request_id and state.stop_id != stop.before:
-                self.answer(stop, state.on_disk or not state.latched)
+                # An open latch with this id may also be of an earlier stop that had it: before tells, if it is known.
+                self.answer(stop, state.on_disk if state.latched else stop.before is not None)
 
     def answer(self, stop: PendingStop, obeyed: bool) -> None:
         """Take a robot's answer to `stop`; `obeyed` says that the stop is on the robot's disk as well."""

@@ -39,7 +39,7 @@ class _Record(EstopState, frozen=True, kw_only=True, forbid_unknown_fields=True)
     start_required: bool
     stop_id: str
     boot_id: str
-    """Of the kernel under which this was written."""
+    """Of the kernel under which a real arm's process wrote this last; empty before the first time."""
     request_ids: tuple[str, ...] = ()
     """Of the stops since the last reset, as far as they had one."""
 
@@ -73,7 +73,9 @@ class EstopLatch:
         return self.file.value
 
     def _change(self, **fields: Any) -> None:
-        self.file.value = structs.replace(self._record, boot_id=self._boot_id, **fields)
+        # `floop stop` and a simulated arm write the same file, and know nothing of the arm since the start.
+        boot_id = self._boot_id if self._is_real else self._record.boot_id
+        self.file.value = structs.replace(self._record, boot_id=boot_id, **fields)
 
     @property
     def is_set(self) -> bool:

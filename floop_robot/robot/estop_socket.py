@@ -29,6 +29,8 @@ RETRY_S: Final = 0.05
 SOCKET: Final = "estop.ipc"
 LATCH_FILE: Final = "stopped"
 """Its JSON says whether the robot is stopped."""
+WILL_START_STOPPED: Final = "it does not run on this host, and will start stopped here"
+"""Answer to a stop of a robot whose safety process does not run."""
 
 
 class ReadEstop(msgspec.Struct, frozen=True, tag="read"):
@@ -56,8 +58,9 @@ class EstopServer:
 
     def close(self) -> None:
         """Take no more. The folder is still this process's own, so that no other's socket is removed."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # as when the folder has gone
             self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
@@ -121,4 +124,4 @@ def _stop_at_start(folder: Path, request: StopCommand) -> EstopAnswer:
             latch.file.save()
         except OSError as error:
             raise StorageError(f"cannot write {folder / LATCH_FILE}: {error}; free space or mend the folder") from None
-        return EstopAnswer(success=True, message="it does not run, and will start stopped", state=latch.state())
+        return EstopAnswer(success=True, message=WILL_START_STOPPED, state=latch.state())

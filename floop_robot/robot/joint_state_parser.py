@@ -13,11 +13,9 @@ from floop_robot.robot.state_check import (
     GRIPPER_TOLERANCE,
     MAX_GAP_S,
     ArmReading,
-    FaultKind,
     GripperReading,
-    StateFault,
-    StateFaults,
 )
+from floop_robot.robot.state_faults import FaultKind, StateFault, StateFaults
 from floop_robot.spec.driver_config import GripperJoint
 
 NAMED: Final = 8

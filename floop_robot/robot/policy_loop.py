@@ -24,7 +24,7 @@ from floop_robot.robot.observation_builder import ObservationBuilder
 from floop_robot.robot.policy_buffer import Policy, PolicyBuffer
 from floop_robot.robot.rate_loop import Histogram, Timing
 from floop_robot.robot.safety_loop import MessagePublisher, MessageSubscriber
-from floop_robot.robot.state_check import StateFaults
+from floop_robot.robot.state_faults import StateFaults
 from floop_robot.spec.calibration import NO_OFFSET, Offset
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.records import ActMode, EpisodeEnd, Event, ObjectReport, OutcomeCode, Record, Transition

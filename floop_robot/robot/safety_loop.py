@@ -34,7 +34,7 @@ from floop_robot.robot.messages import (
     StartCommand,
     StopCommand,
 )
-from floop_robot.robot.state_check import StateFaults
+from floop_robot.robot.state_faults import StateFaults
 from floop_robot.robot.watchdog import Reaction, WatchdogSettings, react
 from floop_robot.spec.robot_model import RobotModel
 

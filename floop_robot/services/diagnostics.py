@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from floop_robot.robot.rate_loop import RateStats
-from floop_robot.robot.state_check import StateFaults
+from floop_robot.robot.state_faults import StateFaults
 
 
 class DiagnosticLevel(enum.IntEnum):

@@ -21,7 +21,7 @@ from floop_robot.robot.policy_buffer import PolicyBuffer
 from floop_robot.robot.policy_loop import JUDGES_BY_WIDTH, PolicyLink, PolicyLoop, PolicySettings, PolicyStats
 from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
 from floop_robot.robot.rate_loop import RateLoop, RateStats
-from floop_robot.robot.state_check import StateFaults
+from floop_robot.robot.state_faults import StateFaults
 from floop_robot.services.main_loop import (
     SHUTDOWN_TICKS_S,
     RobotArguments,

@@ -15,6 +15,7 @@ MAX_TEXT: Final = 500
 """Characters of names and reasons that are kept."""
 MAX_ID: Final = 200
 """Characters of a `request_id`."""
+_BETWEEN: Final = "; "
 
 
 class EstopState(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,11 +68,17 @@ def short_id(text: str) -> str:
 
 
 def join_texts(before: str, text: str, length: int = MAX_TEXT) -> str:
-    """Both texts, each once, in so many characters."""
+    """Both texts, each once, in so many characters and one printable line.
+
+    Where there is no room for both, `text` has half of it at least: the first to speak can't silence the next.
+    """
     text = _storable(text).strip()[:length]
-    if text in ("", *before.split("; ")):
+    if text in ("", *before.split(_BETWEEN)):
         return before
-    return f"{before}; {text}"[:length] if before else text
+    if not before:
+        return text
+    text = text[: max(length // 2, length - len(_BETWEEN) - len(before))]
+    return f"{before[: length - len(_BETWEEN) - len(text)]}{_BETWEEN}{text}"
 
 
 def _storable(text: str) -> str:

@@ -16,8 +16,11 @@ from floop_robot.spec.file_kinds import other_kind
 from floop_robot.spec.renamed_keys import removed_keys_in, renamed_keys_in
 
 T = TypeVar("T")
-_NAMES = {"object": "fields (name: value)", "array": "list"}
+_NAMES = {"object": "fields (name: value)", "array": "a list"}
 """What msgspec calls by JSON's names."""
+_TYPES = {"float": "a number", "int": "a whole number", "str": "a text", "bool": "true or false", "null": "nothing"}
+"""What msgspec calls by Python's names."""
+_TYPE = re.compile(rf"\b({'|'.join(_TYPES)})\b")
 _TEXT_WANTED = re.compile(r"Expected str, got (int|float|bool)\Z")
 _NUMBER_WANTED = re.compile(r"(Expected (int|float)\b.*), got str\Z")
 _CHOICE_WANTED = re.compile(r"Invalid enum value '(.*)'\Z")
@@ -153,7 +156,7 @@ class _Walk:
         """Walk through what should be the fields of a `kind`."""
         fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
         if not isinstance(raw, dict):
-            got = "nothing" if raw is None else type(raw).__name__
+            got = "nothing" if raw is None else _TYPES.get(type(raw).__name__, f"a {type(raw).__name__}")
             known = f"; its fields: {', '.join(fields)}" if path else ""
             self._fault(path, f"expected fields (name: value), got {got}{known}")
             return
@@ -173,7 +176,7 @@ class _Walk:
         for key in raw:
             here = f"{path}.{key}" if path else str(key)
             if not isinstance(key, str):
-                line = f"{self._where}: key{place}: expected str, got {key!r}; put it in quotes"
+                line = f"{self._where}: key{place}: expected a text, got {key!r}; put it in quotes"
                 self.faults.append(Fault(here, line))
             elif key not in known:
                 where = f"{self._where} at {path}" if path else self._where
@@ -232,7 +235,9 @@ def _in_words(error: str, kind: Any) -> tuple[str, str]:
     for json_name, name in _NAMES.items():
         what = what.replace(json_name, name)
     what = _NUMBER_WANTED.sub(r"\1, got str; write a plain ASCII number, without quotes, unit or formula", what)
-    what = _TEXT_WANTED.sub(r"Expected a text, got \1; put it in quotes if it is meant so", what)
+    what = _TEXT_WANTED.sub(r"Expected str, got \1; put it in quotes if it is meant so", what)
+    if what.startswith("Expected"):
+        what = _TYPE.sub(lambda found: _TYPES[found[0]], what).replace(" | ", " or ")
     if choice := _CHOICE_WANTED.findall(what):
         what = f"unknown value {choice[0]!r}; {did_you_mean(choice[0], _words_of(kind))}"
     index = _INDEX.search(place)

@@ -115,7 +115,7 @@ def test_a_zip_is_not_opened_without_trust(floop: Floop, tmp_path: Path) -> None
     [
         ("robot:\n  servo_rate: 50\n", "'servo_rate' in floop.yaml at robot; did you mean 'servo_rate_hz'?"),
         ("robot:\n  servo_rate_hz: 10\n", "robot.servo_rate_hz: 10 is too slow: policies of floop/Pick-v0 send"),
-        ("robots: four\n", "robots: expected int, got str"),
+        ("robots: four\n", "robots: expected a whole number, got a text"),
         ("robots: [\n", "not valid YAML"),
         ("learner:\n  algo: td3\n", "use sac or ppo"),
         ("task: floop/Pik-v0\n", "floop.yaml: task: unknown task 'floop/Pik-v0'; did you mean 'floop/Pick-v0'?"),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from floop_robot.bundle import Bundle
-from floop_robot.robot.estop_socket import ReadEstop, ask_robot
+from floop_robot.robot.estop_socket import WILL_START_STOPPED, ReadEstop, ask_robot
 from floop_robot.robot.messages import ResetCommand
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.estop import EstopState
@@ -113,7 +113,9 @@ def test_a_stop_reaches_a_robot_that_is_frozen_or_dead(fleet: SmallFleet, floop:
     stopped = floop("stop", "--config", fleet.file)
     assert stopped.status == 1
     assert stopped.out.splitlines()[0].startswith("robot_1: not known to have stopped: ")
-    assert stopped.out.splitlines()[1] == "robot_2: it does not run, and will start stopped"
+    assert stopped.out.splitlines()[1] == f"robot_2: {WILL_START_STOPPED}"
+    found = json.loads(floop("stop", "robot_2", "--json", "--config", fleet.file).out)
+    assert (found["stopped"], found["will_start_stopped"], found["missed"]) == ([], ["robot_2"], {})
     os.kill(frozen.pid, signal.SIGCONT)
     fleet.start("safety", robot="robot_2")
     for robot in fleet.config.robot_names:

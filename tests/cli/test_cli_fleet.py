@@ -114,6 +114,9 @@ def test_the_configuration_of_a_stopped_fleet_reaches_no_other_on_its_ports(
             assert line.startswith(f"floop: the fleet of {fleet.config.run_dir} has stopped; start it again")
         health = floop("health", "fleet_manager", "--config", fleet.file)
         assert health.status == 1 and "has stopped" in health.out
+        stopped = floop("stop", "--json", "--config", fleet.file)
+        missed = msgspec.json.decode(stopped.out)["missed"]
+        assert stopped.status == 1 and f"the fleet of {fleet.config.run_dir} has stopped" in missed["robot_1"]
         after = other.status()
         assert after is not None and after.audit == before.audit
         assert floop("status", "--config", other.file).status == 0

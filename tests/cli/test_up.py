@@ -10,6 +10,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import pytest
 from floop_policies import bundle_path
 from floop_robot.deploy.registry import Origin, read_history
 from floop_robot.services.fleet_manager import REGISTRY_FILE
+from floop_robot.services.supervision import preflight
 from floop_robot.services.supervision.fleet_description import (
     ArmOptions,
     Middleware,
@@ -124,8 +126,9 @@ def test_a_process_that_cannot_work_as_configured_ends_the_fleet_with_one_line(t
     ],
 )
 def test_a_port_in_use_is_said_before_anything_is_started_or_written(
-    floop: Floop, tmp_path: Path, offset: int, only: tuple[str, ...], name: str
+    floop: Floop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: int, only: tuple[str, ...], name: str
 ) -> None:
+    monkeypatch.setattr(preflight, "PORT_FREE_S", 0.0)
     base_port = free_base_port()
     config = tmp_path / "site.yaml"
     config.write_text(f"{{run_dir: {tmp_path / 'run'}, robots: 1, endpoints: {{base_port: {base_port}}}}}")
@@ -137,7 +140,19 @@ def test_a_port_in_use_is_said_before_anything_is_started_or_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_only_who_listens_here_minds_ports_in_use(tmp_path: Path) -> None:
+def test_a_port_that_a_fleet_leaves_is_waited_for(tmp_path: Path) -> None:
+    base_port = free_base_port()
+    config = FloopConfig(robots=1, run_dir=str(tmp_path / "run"), endpoints=Endpoints(base_port=base_port))
+    with socket.create_server(("127.0.0.1", base_port)) as taken:
+        leave = threading.Timer(0.5, taken.close)
+        leave.start()
+        check_start(config, central_processes(config, tmp_path / "floop.yaml"))
+        assert taken.fileno() == -1, "it waited"
+        leave.join()
+
+
+def test_only_who_listens_here_minds_ports_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "PORT_FREE_S", 0.0)
     file, base_port = tmp_path / "floop.yaml", free_base_port()
     config = FloopConfig(robots=1, run_dir=str(tmp_path / "run"), endpoints=Endpoints(base_port=base_port))
     elsewhere = msgspec.structs.replace(config, endpoints=Endpoints(host="203.0.113.1", base_port=base_port))

@@ -43,20 +43,20 @@ def test_a_line_tells_success_production_and_learning(capsys: pytest.CaptureFixt
     with LineScreen() as screen:
         screen.show(progress(snapshot=snapshot(fleet=fleet, learner=blank(LearnerStatus, gradient_steps=77))))
     [line] = capsys.readouterr().err.splitlines()
-    assert "success on known tasks 18/18, on shifted tasks v1 0/16, v2 36/44" in line
-    assert "production v2; gate: 1 accepted, 2 rejected, 3 inconclusive" in line
-    assert line.endswith("learner: 77 gradient steps")
+    assert "known tasks that succeeded: 18/18, changed ones: 0/16 with v1, 36/44 with v2" in line
+    assert "the robots get v2; new policies tried: 1 accepted, 2 rejected, 3 undecided" in line
+    assert line.endswith("; 77 learning steps")
 
 
 def test_a_line_tells_what_the_loop_waits_for(capsys: pytest.CaptureFixture[str]) -> None:
     waits = {"explorers": PartWait(0.2, 80.0), "learner": PartWait(0.5, 23.0), "gate": PartWait(0.3, 4.0)}
     LineScreen().show(progress(waits=waits))
     told = (
-        "it waited for the learner 50% (23 gradient steps a second), the gate 30% (4 episodes a second), "
+        "the loop waited for the learner 50% (23 gradient steps a second), the gate 30% (4 episodes a second), "
         "the explorers 20% (80 rows a second)"
     )
     assert capsys.readouterr().err.strip().endswith(told)
-    assert "it waited for the learner 50%" in drawn(progress(waits=waits))
+    assert "the loop waited for the learner 50%" in drawn(progress(waits=waits))
 
 
 def test_lines_come_every_few_seconds_and_with_each_phase(capsys: pytest.CaptureFixture[str]) -> None:

@@ -203,6 +203,16 @@ def test_a_kept_stop_that_cannot_be_read_stops_its_robot(manager: Manager) -> No
         assert [s.request_id for s in manager.hear(request_id="x", stop_id="b")] == [sent.request_id], "the same stop"
 
 
+def test_a_request_id_of_a_robot_that_was_never_heard_is_obedience_only_while_it_is_stopped(manager: Manager) -> None:
+    manager.stops.stop(["robot_1"], "ann", "", "1")
+    again = manager.hear(latched=False, stop_id="a", request_id="1")
+    assert [s.request_id for s in again] == ["1"], "it may have had that id in a stop before, and was reset since"
+    assert manager.stops.is_pending("robot_1")
+    assert manager.hear(latched=True, stop_id="b", request_id="1", on_disk=False), "its disk does not have it yet"
+    assert not manager.hear(latched=True, stop_id="b", request_id="1")
+    assert not manager.stops.is_pending("robot_1")
+
+
 def test_a_folder_that_cannot_be_read_stops_all_robots(manager: Manager) -> None:
     manager.folder.write_text("no folder")
     manager.restart()

@@ -178,6 +178,24 @@ def test_a_real_arm_starts_stopped_after_the_computer_was_started(tmp_path: Path
     assert not EstopLatch(path, boot_id="c").is_set  # a simulated one does not
 
 
+def test_only_a_real_arm_s_process_makes_its_arm_known(tmp_path: Path) -> None:
+    """A simulated arm in its run directory, or `floop stop` while it does not run, write the same file."""
+    path = tmp_path / "stopped"
+    simulated = latch_with_nonce(path, boot_id="a")
+    simulated.stop(stop())
+    simulated.reset(reset_of(simulated), 1.0)
+    simulated.file.save()
+    real = latch_with_nonce(path, is_real=True, boot_id="a")
+    assert real.is_set and "did not know the arm" in real.reason
+    real.reset(reset_of(real), 1.0)
+    real.file.save()
+    simulated = latch_with_nonce(path, boot_id="b")
+    simulated.stop(stop())
+    simulated.reset(reset_of(simulated), 1.0)
+    simulated.file.save()
+    assert EstopLatch(path, is_real=True, boot_id="b").is_set, "the computer was started since the arm ran"
+
+
 def test_a_stop_and_a_reset_outlive_their_process(tmp_path: Path) -> None:
     path = tmp_path / "stopped"
     latch = latch_with_nonce(path)

@@ -15,7 +15,7 @@ import pytest
 
 from floop_robot.robot import estop_socket
 from floop_robot.robot.estop_latch import ALREADY_RESET, OTHER_STOP, EstopLatch
-from floop_robot.robot.estop_socket import LATCH_FILE, SOCKET, ReadEstop, ask_robot
+from floop_robot.robot.estop_socket import LATCH_FILE, SOCKET, WILL_START_STOPPED, ReadEstop, ask_robot
 from floop_robot.robot.ipc import link_folder
 from floop_robot.robot.messages import EstopAnswer, EstopCommand, ResetCommand
 from floop_robot.spec.errors import StorageError
@@ -145,7 +145,7 @@ def test_a_stop_of_a_robot_that_does_not_run_lets_it_start_stopped(safety: Safet
     safety.kill()
     try:
         answer = safety.ask(stop("bob"))
-        assert (answer.success, answer.message) == (True, "it does not run, and will start stopped")
+        assert (answer.success, answer.message) == (True, WILL_START_STOPPED)
         with pytest.raises(StorageError, match="does not answer: is it running"):
             safety.ask(safety.reset_of(answer.state))
     finally:

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from floop_robot.robot.joint_state_parser import JointStateParser, JointStates
-from floop_robot.robot.state_check import FaultKind, StateFaults
+from floop_robot.robot.state_faults import FaultKind, StateFaults
 from floop_robot.spec.driver_config import GripperJoint
 
 NAMES = ("a", "b", "c")

@@ -16,11 +16,11 @@ from floop_robot.robot.state_check import (
     SETTLE_S,
     SETTLE_STATES,
     ArmReading,
-    FaultKind,
     GripperReading,
     StateCheck,
     StateTicks,
 )
+from floop_robot.robot.state_faults import FaultKind
 from floop_robot.spec.robot_model import RobotModel, load_robot
 
 MODEL = load_robot("panda")

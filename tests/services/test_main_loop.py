@@ -27,7 +27,7 @@ def test_a_wrong_robot_or_configuration_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="did you mean 'robot_1'"):
         parse("safety", "", ["--robot", "robt_1"])
     (tmp_path / "bad.yaml").write_text("robots: many")
-    with pytest.raises(ConfigError, match="robots: expected int, got str"):
+    with pytest.raises(ConfigError, match="robots: expected a whole number, got a text"):
         parse("safety", "", ["--config", str(tmp_path / "bad.yaml")])
 
 

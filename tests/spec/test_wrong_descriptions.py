@@ -224,11 +224,11 @@ def test_limits_beyond_the_urdf_need_a_reason(ur5e: Folder) -> None:
     [
         ("", "is empty; it needs at least name, urdf, base_link"),
         ("# nothing yet\n", "is empty"),
-        ("[1, 2]", "expected fields (name: value), got list"),
-        ("ur5e", "expected fields (name: value), got str"),
+        ("[1, 2]", "expected fields (name: value), got a list"),
+        ("ur5e", "expected fields (name: value), got a text"),
         ("name: [", "is not valid YAML"),
         ("name: a\nname: b\n", "line 2, column 1 is not valid YAML: name is there twice"),
-        ("1: 2", "key: expected str"),
+        ("1: 2", "key: expected a text"),
         ("when: 2026-13-45", "is not valid YAML"),
         ("a: " + "[" * 400, "is not valid YAML"),
         ("robots: 2\nrun_dir: runs\n", "is a fleet's configuration, since it has robots and run_dir; here a"),
@@ -303,7 +303,7 @@ def test_a_driver_s_prefix_is_put_before_the_model_s_names(tmp_path: Path) -> No
         ("joint_prefix: 'left '", "joint_prefix: 'left ' can't begin a joint's name"),
         ("{joint_prefix: l_, joint_names: [l_1, l_2, l_3, l_4, l_5, l_6]}", "joint_prefix: all of joint_names begin"),
         ("controller: joint_trajektory", "controller: unknown value 'joint_trajektory'; did you mean 'joint_traj"),
-        ("controller: 7", "controller: expected a text, got int"),
+        ("controller: 7", "controller: expected a text, got a whole number"),
     ],
 )
 def test_wrong_words_of_a_driver(tmp_path: Path, text: str, says: str) -> None:

@@ -16,13 +16,11 @@ from floop_robot.robot.joint_state_parser import JointStateParser, JointStates
 from floop_robot.robot.messages import Phase, RobotState
 from floop_robot.robot.state_check import (
     ArmReading,
-    FaultKind,
     GripperReading,
     StateCheck,
-    StateFault,
-    StateFaults,
     StateTicks,
 )
+from floop_robot.robot.state_faults import FaultKind, StateFault, StateFaults
 from floop_robot.ros.arm.perception_subscriber import PerceptionSubscriber
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.cdr import CdrMessage

@@ -24,12 +24,14 @@ from floop_robot.ros.node.qos import CALLS, EVENTS, LATCHED, SENSOR
 from floop_robot.ros.node.service_calls import create_services
 from floop_robot.ros.node.timers import create_steady_timer
 from floop_robot.spec.errors import CallRefused
-from floop_robot.spec.estop import EstopState
+from floop_robot.spec.estop import EstopState, join_texts
 
 ANSWER_S: Final = 2.0
 """How long an answer waits for robots."""
 MAX_OPEN_CALLS: Final = 1024
 """Calls to robots that may still be answered."""
+MAX_NOTE: Final = 1000
+"""Characters of a text in the audit."""
 NO_ANSWER: Final = "did not answer; look at it, and ask again"
 
 
@@ -152,5 +154,6 @@ class FleetEstop:
         return answer
 
     def _audit(self, who: str, what: str, why: str) -> None:
-        self._log.warning(f"{who or 'unknown'} {what}: {why}")
-        self._requests.submit(AuditNote(who=who or "unknown", what=what[:1000], why=why[:1000]))
+        who, what, why = (join_texts("", text, MAX_NOTE) for text in (who or "unknown", what, why))
+        self._log.warning(f"{who} {what}: {why}")
+        self._requests.submit(AuditNote(who=who, what=what, why=why))

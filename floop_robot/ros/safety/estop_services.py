@@ -21,6 +21,7 @@ from floop_robot.ros.node.convert import from_message, to_message
 from floop_robot.ros.node.qos import EVENTS, LATCHED, SENSOR
 from floop_robot.ros.node.service_calls import create_services
 from floop_robot.spec.driver_config import DriverConfig
+from floop_robot.spec.estop import join_texts
 
 NO_ANSWER: Final = f"not answered within {ANSWER_TIMEOUT_S:g} s: the process ends, or a disk hangs"
 
@@ -67,5 +68,6 @@ class EstopServices:
         if not isinstance(response, Trigger.Response):
             response.state = to_message(msg.EstopState, answers[-1].state, robot=self._robot)
         if isinstance(command, ResetCommand) and not response.success:
-            self._log.warning(f"reset by {command.who or 'nobody'} refused: {response.message}")
+            who, message = (join_texts("", text) for text in (command.who or "nobody", response.message))
+            self._log.warning(f"reset by {who} refused: {message}")
         return response

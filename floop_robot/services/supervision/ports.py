@@ -31,7 +31,7 @@ def reserved_base_port() -> Iterator[int]:
                 lock.bind(("127.0.0.1", base + _LOCK))
             except OSError:
                 continue
-            if all(_is_free(base + offset) for offset in range(len(ENDPOINT_NAMES))):
+            if not any(is_in_use(f"tcp://127.0.0.1:{base + offset}") for offset in range(len(ENDPOINT_NAMES))):
                 yield base
                 return
     raise FloopError(
@@ -42,9 +42,8 @@ def reserved_base_port() -> Iterator[int]:
 
 def wait_until_free(endpoint: str, timeout_s: float, stop: threading.Event) -> bool:
     """Wait until nobody listens at a TCP endpoint, or until `stop`; False: somebody still does after `timeout_s`."""
-    host, port = _host_and_port(endpoint)
     deadline_s = time.monotonic() + timeout_s
-    while not _is_free(port, host):
+    while is_in_use(endpoint):
         if time.monotonic() > deadline_s:
             return False
         if stop.wait(_RETRY_S):
@@ -56,23 +55,9 @@ def is_in_use(endpoint: str) -> bool:
     """Whether somebody on this machine listens at a TCP endpoint, so that no process could; False for other hosts'."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as ZeroMQ does
+        host, port = endpoint.removeprefix("tcp://").rsplit(":", 1)
         try:
-            probe.bind(_host_and_port(endpoint))
+            probe.bind((host, int(port)))
         except OSError as error:
             return error.errno == errno.EADDRINUSE
         return False
-
-
-def _host_and_port(endpoint: str) -> tuple[str, int]:
-    host, port = endpoint.removeprefix("tcp://").rsplit(":", 1)
-    return host, int(port)
-
-
-def _is_free(port: int, host: str = "127.0.0.1") -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-        return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,7 @@ from floop_robot.bundle import Bundle, verify
 from floop_robot.deploy.registry import check_registry
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.services.fleet_manager import baseline_path, registry_path
-from floop_robot.services.supervision.ports import is_in_use
+from floop_robot.services.supervision.ports import wait_until_free
 from floop_robot.services.supervision.process_spec import ProcessSpec
 from floop_robot.services.supervision.supervisor import is_supervised
 from floop_robot.spec.config import FloopConfig
@@ -41,6 +42,8 @@ BINDS: Final = {
     "learner": ("weights", "learner"),
 }
 """Kind of process → endpoints where it listens; all others connect."""
+PORT_FREE_S: Final = 5.0
+"""A fleet that was just stopped or killed leaves its ports within this time."""
 
 
 def check_start(config: FloopConfig, specs: Sequence[ProcessSpec], driver: str = "") -> None:
@@ -87,18 +90,21 @@ def check_simulation(model: RobotModel, specs: Iterable[ProcessSpec]) -> None:
 
 
 def check_ports(config: FloopConfig, specs: Iterable[ProcessSpec]) -> None:
-    """Raise `ConfigError` when a process could not listen because its port is in use.
+    """Raise `ConfigError` when a process could not listen because its port stays in use for `PORT_FREE_S`.
 
     What is supervised already in this run directory is left to the supervisor, which names it.
     """
     for spec in specs:
-        taken = [name for name in BINDS.get(spec.part, ()) if is_in_use(getattr(config.endpoints, name))]
-        if taken and not is_supervised(spec.name, Path(config.run_dir)):
-            endpoint = getattr(config.endpoints, taken[0]).removeprefix("tcp://")
-            raise ConfigError(
-                f"port {endpoint.rpartition(':')[2]} is in use, and {spec.name} cannot listen on {endpoint}; "
-                f"set another endpoints.base_port (now {config.endpoints.base_port}), or stop the other fleet"
-            )
+        if is_supervised(spec.name, Path(config.run_dir)):
+            continue
+        for name in BINDS.get(spec.part, ()):
+            endpoint = getattr(config.endpoints, name)
+            if not wait_until_free(endpoint, PORT_FREE_S, threading.Event()):
+                where = endpoint.removeprefix("tcp://")
+                raise ConfigError(
+                    f"port {where.rpartition(':')[2]} is in use, and {spec.name} cannot listen on {where}; "
+                    f"set another endpoints.base_port (now {config.endpoints.base_port}), or stop the other fleet"
+                )
 
 
 def _is_installed(module: str) -> bool:

@@ -224,13 +224,24 @@ class SafetyRig:
         return self.ask(srv.ResetEstop, topics.RESET_ESTOP, srv.ResetEstop.Request(**(given | changes)))
 
     def open_latch(self) -> None:
-        """Release the buttons and reset, where that is needed; a fault is forgotten, too."""
+        """Release the buttons and reset, until neither the latch nor a tick says stop; a fault is forgotten, too.
+
+        A tick may tell of a stop before the latch's topic does, and the other way round.
+        """
         if self.ticks and self.ticks[-1].fault and self.ticks[-1].mode != "estop":
-            self.stop()
-        for way in self._buttons if self.latch.hardware_stop else ():
-            self.press(way, False)
-        wait_for(lambda: not self.latch.hardware_stop, UP_S, "released buttons")
-        wait_for(lambda: not self.latch.latched or self.reset_estop().success, UP_S, "a reset")
+            stop_id = self.stop().state.stop_id
+            wait_for(lambda: self.latch.stop_id == stop_id, UP_S, "the latch of this stop")
+
+        def is_open() -> bool:
+            latch = self.latch
+            for way in self._buttons if latch.hardware_stop else ():
+                self.press(way, False)
+            if latch.latched and not latch.hardware_stop:
+                self.reset_estop()
+            says_stop = latch.latched or latch.hardware_stop
+            return not says_stop and not (self.ticks and self.ticks[-1].mode == "estop")
+
+        wait_for(is_open, UP_S, "an open latch")
 
     def restart(self, module: str, *, kindly: bool = False) -> None:
         """End a node, by kill -9 unless `kindly`, and start it again."""

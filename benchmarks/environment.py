@@ -191,11 +191,11 @@ def main() -> None:
                 learning(rate, options.seconds, seed)
         return
     if options.episodes:
-        for task in NAMES:
+        for task in dict.fromkeys(task for task, _ in NAMES):
             speed(task, options.episodes)
         creep(options.episodes)
     if options.scenarios:
-        for task in NAMES:
+        for task in dict.fromkeys(task for task, _ in NAMES):
             success(task, options.scenarios)
 
 

@@ -22,7 +22,7 @@ from floop_robot.gate.pybullet_worker import PyBulletRunner
 from floop_robot.gate.seed_allocator import SeedAllocator
 from floop_robot.learn.learner import ContinuousLearner
 from floop_robot.loop_config import ROBOTS_CORES, LoopConfig
-from floop_robot.services.explorer import ROWS_PER_WEIGHTS
+from floop_robot.services.explorer import rows_per_weights
 from floop_robot.services.fleet_manager import REGISTRY_FILE, baseline_path
 from floop_robot.services.learner import CHECKPOINT, build_algorithm, load_start_checkpoint
 from floop_robot.services.supervision.scheduler import FIRST_SUCCESSES, NICE, LoopPhase, phase_of
@@ -103,7 +103,7 @@ class LoopParts:
                 threads = {"gate": gate_workers_for(int(config.cores)) if workers == "auto" else workers}
                 self.cores = SharedCores(config.cores - ROBOTS_CORES, self._nice, threads=threads)
             self._explorer_rows = 0 if config.cores else config.explorer_rows
-            self._rate_limiter = ExplorationRateLimiter(ROWS_PER_WEIGHTS, self.clock_s)
+            self._rate_limiter = ExplorationRateLimiter(rows_per_weights(fleet.learner), self.clock_s)
             self._explored_version = 0
             self.install()
             self._opened = opened.pop_all()
@@ -172,14 +172,13 @@ class LoopParts:
         return SimulatedRobots(self._fleet.task, self._fleet.robot.model, sinks, self._fleet.seed, self.clock_ns)
 
     def _explorer(self, config: LoopConfig, folder: Path) -> Explorer:
-        is_ppo = self._fleet.learner.algo == "ppo"
         return Explorer(
             self._fleet.task,
             self._fleet.robot.model,
             self._sink("explorer_1", Source.EXPLORER),
             SeedAllocator(folder / "explorer_seed", Purpose.EXPLORER, self._fleet.seed).next,
-            analogy_share=0.0 if is_ppo else config.analogy_share,
-            first_successes=0 if is_ppo else FIRST_SUCCESSES,
+            analogy_share=config.analogy_share,
+            first_successes=FIRST_SUCCESSES,
             clock_ns=self.clock_ns,
         )
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from floop_robot.bundle.activations import ACTIVATIONS
 from floop_robot.bundle.manifest import (
     LOG_STD_MAX,
     LOG_STD_MIN,
-    Activation,
     Architecture,
     Distribution,
     Normalization,
@@ -34,15 +34,22 @@ class Actor:
         _check_shapes(architecture, normalization, tensors)
         self.architecture = architecture
         own = {name: np.array(value, np.float32, order="C") for name, value in tensors.items()}
-        self._offset = np.array(normalization.offset, np.float32)
+        offset = np.array(normalization.offset, np.float64)
+        self._offset = offset.astype(np.float32)
+        rest: Array = (offset - self._offset).astype(np.float32)
+        # Where a scale is tiny, the offset is needed to more digits than float32 has.
+        self._offset_rest = rest if rest.any() else None
         self._scale = np.array(normalization.scale, np.float32)
+        self._limit = None if normalization.limit is None else np.float32(normalization.limit)
         layers = range(len(architecture.hidden))
         self._hidden = [(own[f"layer{i}.weight"], own[f"layer{i}.bias"]) for i in layers]
         self._mean = own["mean.weight"], own["mean.bias"]
-        self._squashed = architecture.distribution is Distribution.TANH_GAUSSIAN
-        self._log_std = (own["log_std.weight"], own["log_std.bias"]) if self._squashed else None
-        self._free_log_std = None if self._squashed else own["log_std"]
-        self._relu = architecture.activation is Activation.RELU
+        self._squashed = architecture.distribution.squashes
+        self._mean_limit = architecture.mean_limit
+        is_head = architecture.distribution is Distribution.TANH_GAUSSIAN
+        self._log_std = (own["log_std.weight"], own["log_std.bias"]) if is_head else None
+        self._free_log_std = own["log_std"] if architecture.distribution is Distribution.GAUSSIAN else None
+        self._activate = ACTIVATIONS[architecture.activation]
         self._x = np.zeros(architecture.observation_size, np.float32)
         self._buffers = [np.zeros(size, np.float32) for size in architecture.hidden]
         # Through the layers in one flat loop: weight, bias, buffer.
@@ -50,14 +57,16 @@ class Actor:
 
     def mean(self, observation: Array) -> Array:
         """Return the action without noise, shape (action_size,), in [-1, 1]; a fresh array."""
-        mean = self._head(self._mean, self._features(observation))
-        return np.tanh(mean, out=mean) if self._squashed else np.clip(mean, -1.0, 1.0, out=mean)
+        return self._bounded(self._head(self._mean, self._features(observation)))
 
     def sample(self, observation: Array, rng: np.random.Generator) -> tuple[Array, float]:
         """Draw an action; returns it, shape (action_size,), and its log-density as stable-baselines3 computes it.
 
         Tanh-Gaussian actions lie in [-1, 1]; Gaussian ones are not clipped (the density speaks of the unclipped one).
+        Of a policy without a density it is the mean action, with NaN.
         """
+        if self._log_std is None and self._free_log_std is None:
+            return self.mean(observation), math.nan
         features = self._features(observation)
         mean = self._head(self._mean, features)
         log_std = self._clamped(self._head(self._log_std, features)) if self._log_std else self._free_log_std
@@ -66,13 +75,21 @@ class Actor:
 
     def mean_batch(self, observations: Array) -> Array:
         """Like `mean` for observations of shape (n, observation_size); returns (n, action_size)."""
-        mean = self._head_batch(self._mean, self._features_batch(observations))
+        return self._bounded(self._head_batch(self._mean, self._features_batch(observations)))
+
+    def _bounded(self, mean: Array) -> Array:
+        if self._mean_limit is not None:
+            np.clip(mean, -self._mean_limit, self._mean_limit, out=mean)
         return np.tanh(mean, out=mean) if self._squashed else np.clip(mean, -1.0, 1.0, out=mean)
 
     def _features(self, observation: Array) -> Array:
         x = self._x
         np.subtract(observation, self._offset, out=x)
+        if self._offset_rest is not None:
+            x -= self._offset_rest
         np.divide(x, self._scale, out=x)
+        if self._limit is not None:
+            np.clip(x, -self._limit, self._limit, out=x)
         for weight, bias, buffer in self._steps:
             np.dot(weight, x, out=buffer)
             buffer += bias
@@ -81,18 +98,17 @@ class Actor:
         return x
 
     def _features_batch(self, observations: Array) -> Array:
-        x: Array = (np.asarray(observations, np.float32) - self._offset) / self._scale
+        x: Array = np.asarray(observations, np.float32) - self._offset
+        if self._offset_rest is not None:
+            x -= self._offset_rest
+        x /= self._scale
+        if self._limit is not None:
+            np.clip(x, -self._limit, self._limit, out=x)
         for weight, bias in self._hidden:
             x = x @ weight.T
             x += bias
             self._activate(x)
         return x
-
-    def _activate(self, x: Array) -> None:
-        if self._relu:
-            np.maximum(x, 0.0, out=x)
-        else:
-            np.tanh(x, out=x)
 
     @staticmethod
     def _head(head: tuple[Array, Array], features: Array) -> Array:

@@ -20,7 +20,15 @@ from safetensors import SafetensorError
 from floop_robot.bundle.actor import Actor, Array
 from floop_robot.bundle.checks import check_actions
 from floop_robot.bundle.foreign_file import kind_of
-from floop_robot.bundle.manifest import Architecture, DataRange, Manifest, Normalization, PolicyCheck
+from floop_robot.bundle.manifest import (
+    Activation,
+    Architecture,
+    DataRange,
+    Distribution,
+    Manifest,
+    Normalization,
+    PolicyCheck,
+)
 from floop_robot.durable.files import read_regular, write_atomic
 from floop_robot.durable.framing import pack
 from floop_robot.spec.calibration import Calibration, calibration_fault
@@ -30,7 +38,10 @@ from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.verdict import Verdict
 
 FORMAT = "floop-bundle-2"
-"""Rises when the container or the manifest changes; 1 spelled a key of the manifest differently."""
+"""What bundles have been written as since 1, which spelled a key of the manifest differently."""
+FORMAT_MORE = "floop-bundle-3"
+"""Bundles that robots one version back would act on wrongly, or not understand: other activations than ReLU and tanh,
+limits on observations or means, policies without a density. Such robots refuse them in one line."""
 MAX_BUNDLE_BYTES = 64 << 20
 """An actor has some hundred kilobytes. A larger file is no bundle and is not read into memory."""
 CHECK_COUNT = 8
@@ -70,14 +81,18 @@ class Bundle(msgspec.Struct, frozen=True):
         actions: Array | None = None,
         data: DataRange | None = None,
         parent: int = 0,
+        normalization: Normalization | None = None,
     ) -> Bundle:
         """Make a candidate (version 0) from an actor's tensors.
 
         `observations`, raw, shape (n, observation_size): the first `CHECK_COUNT` become the stored checks.
+        `normalization`: what the tensors expect; None is the task's own.
         `actions`, shape (n, action_size): the trainer's own mean actions for them; without it, the numpy actor's.
         Raises `BundleRefused` when tensors don't fit the architecture, aren't finite, or numpy and trainer disagree.
         """
-        normalization = Normalization(tuple(task.observation.offset.tolist()), tuple(task.observation.scale.tolist()))
+        if normalization is None:
+            offset, scale = task.observation.offset, task.observation.scale
+            normalization = Normalization(tuple(offset.tolist()), tuple(scale.tolist()))
         arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}
         chosen = np.asarray(observations, np.float32).reshape(-1, architecture.observation_size)[:CHECK_COUNT]
         own = Actor(architecture, normalization, arrays).mean_batch(chosen)
@@ -119,15 +134,15 @@ class Bundle(msgspec.Struct, frozen=True):
         """Return the blob that `from_bytes` reads."""
         manifest = pack(self.manifest)
         digest = _digest(manifest, self.tensors, self.metadata)
-        return pack(_Container(FORMAT, digest, manifest, self.tensors, self.metadata))
+        return pack(_Container(_format_of(self.manifest), digest, manifest, self.tensors, self.metadata))
 
     @classmethod
     def from_bytes(cls, blob: bytes | memoryview, where: str = "the bundle") -> Bundle:
         """Read a blob; raises `BundleRefused` when it is truncated, altered or none at all."""
         container = _decode(blob, _Container, where)
-        if container.format != FORMAT:
+        if container.format not in (FORMAT, FORMAT_MORE):
             raise BundleRefused(
-                f"{where} has format {container.format!r}, but this floop reads {FORMAT!r}; "
+                f"{where} has format {container.format!r}, but this floop reads {FORMAT!r} and {FORMAT_MORE!r}; "
                 "train the policy again, or use the floop that wrote it"
             )
         if _digest(container.manifest, container.tensors, container.metadata) != container.digest:
@@ -176,6 +191,18 @@ class Bundle(msgspec.Struct, frozen=True):
         return actor
 
 
+def _format_of(manifest: Manifest) -> str:
+    """The lowest format that says everything about a policy."""
+    architecture = manifest.architecture
+    is_plain = (
+        architecture.activation in (Activation.RELU, Activation.TANH)
+        and architecture.distribution in (Distribution.TANH_GAUSSIAN, Distribution.GAUSSIAN)
+        and architecture.mean_limit is None
+        and manifest.normalization.limit is None
+    )
+    return FORMAT if is_plain else FORMAT_MORE
+
+
 def _name_of(tensors: bytes, calibration: Calibration) -> str:
     digest = hashlib.sha256(tensors)
     if calibration:
@@ -199,4 +226,9 @@ def _decode(blob: bytes | memoryview, kind: type[T], where: str) -> T:
         if kind is _Container and not bytes(blob[: len(_BEGIN)]).startswith(_BEGIN):
             raise BundleRefused(f"{where} is no policy bundle: it is {kind_of(blob)}") from None
         reason = " ".join(str(error).split())
+        if kind is Manifest:  # its checksum was right
+            raise BundleRefused(
+                f"the manifest of {where} says what this floop does not know ({reason}); "
+                "use the floop that wrote it, or a newer one"
+            ) from None
         raise BundleRefused(f"{where} is no whole policy bundle ({reason}); fetch it again") from None

@@ -17,10 +17,18 @@ LOG_STD_MAX = 2.0
 
 
 class Activation(enum.StrEnum):
-    """Non-linearity after each hidden layer."""
+    """Non-linearity after each hidden layer, with torch's default options."""
 
     RELU = "relu"
     TANH = "tanh"
+    ELU = "elu"
+    SELU = "selu"
+    LEAKY_RELU = "leaky_relu"
+    SIGMOID = "sigmoid"
+    SILU = "silu"
+    SOFTPLUS = "softplus"
+    MISH = "mish"
+    GELU = "gelu"
 
 
 class Distribution(enum.StrEnum):
@@ -29,10 +37,19 @@ class Distribution(enum.StrEnum):
     TANH_GAUSSIAN = "tanh_gaussian"
     """SAC: mean and log-std heads, sampled action and mean squashed by tanh."""
     GAUSSIAN = "gaussian"
-    """PPO: mean head and a free log-std per action; the mean is clipped to [-1, 1]."""
+    """PPO, A2C: mean head and a free log-std per action; the mean is clipped to [-1, 1]."""
+    TANH = "tanh"
+    """TD3, DDPG, and gSDE: mean head squashed by tanh. It has no density of its own: a sample is the mean."""
+    CLIPPED = "clipped"
+    """PPO and A2C with gSDE: mean head clipped to [-1, 1]; a sample is the mean."""
+
+    @property
+    def squashes(self) -> bool:
+        """Whether tanh is applied to actions."""
+        return self in (Distribution.TANH_GAUSSIAN, Distribution.TANH)
 
 
-class Architecture(msgspec.Struct, frozen=True, kw_only=True):
+class Architecture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Shape of the actor network."""
 
     observation_size: int
@@ -40,6 +57,8 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
     hidden: tuple[int, ...]
     activation: Activation
     distribution: Distribution
+    mean_limit: float | None = None
+    """Means are clipped to ± this before they are squashed (stable-baselines3's `clip_mean`); None clips nothing."""
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every tensor: `layerI.weight` (out, in), `layerI.bias`, `mean.*`, `log_std…`."""
@@ -51,18 +70,20 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
         heads = ["mean"]
         if self.distribution is Distribution.TANH_GAUSSIAN:
             heads.append("log_std")
-        else:
+        elif self.distribution is Distribution.GAUSSIAN:
             shapes["log_std"] = (self.action_size,)
         for head in heads:
             shapes[f"{head}.weight"], shapes[f"{head}.bias"] = (self.action_size, width), (self.action_size,)
         return shapes
 
 
-class Normalization(msgspec.Struct, frozen=True):
+class Normalization(msgspec.Struct, frozen=True, omit_defaults=True):
     """Applied to raw observations first: `(x - offset) / scale`; one number each per observation value."""
 
     offset: tuple[float, ...]
     scale: tuple[float, ...]
+    limit: float | None = None
+    """The result is clipped to ± this (stable-baselines3's `clip_obs`); None clips nothing."""
 
 
 class DataRange(msgspec.Struct, frozen=True, kw_only=True):

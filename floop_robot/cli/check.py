@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from floop_robot.cli import check_summary
+from floop_robot.cli.zip_options import zip_options
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.spec.config import load_config, read_config
 from floop_robot.spec.driver_config import driver_file, load_driver, read_driver
@@ -84,6 +85,30 @@ def config(file: Path, as_json: bool) -> int:
         return (*fields.faults, *of_model, *of_tokens)
 
     return _report(str(file), faults, lambda: check_summary.of_config(load_config(file)), as_json)
+
+
+@check.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--task", default="", metavar="ID", help="Task to compare it with; left out, a bundle's own, or "
+              "floop/Pick-v0 for a zip.")  # fmt: skip
+@click.option("--robot", default="panda", show_default=True, metavar="NAME", help="Robot model to compare it with.")
+@zip_options
+@as_json
+def bundle(file: Path, task: str, robot: str, trust: bool, vecnormalize: Path | None, as_json: bool) -> int:
+    """Check a policy: FILE is a bundle (.floop), or with --trust a stable-baselines3 zip.
+
+    Its stored observations are answered again, as a robot does before it acts on a bundle.
+    """
+    from floop_robot.cli.check_bundle import PolicyFile
+
+    notes: list[str] = []
+
+    def faults() -> tuple[Fault, ...]:
+        policy = PolicyFile(path=file, task=task, robot=robot, trust=trust, vecnormalize=vecnormalize)
+        notes.extend(policy.check())
+        return ()
+
+    return _report(str(file), faults, lambda: notes, as_json)
 
 
 def _report(file: str, find: Callable[[], tuple[Fault, ...]], notes: Callable[[], list[str]], as_json: bool) -> int:

@@ -34,6 +34,12 @@ class _WithShifts(click.Command):
 
 @click.command(cls=_WithShifts)
 @click.option("--task", default="floop/Pick-v0", show_default=True, help="Task id of the robots' work.")
+@click.option(
+    "--algo",
+    default=None,
+    type=click.Choice(["sac", "ppo"]),
+    help="What the fleet learns with; left out: what --baseline was trained with, or sac.",
+)
 @click.option("--robots", default=4, show_default=True, type=click.IntRange(1, 16), help="Simulated robots.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Seed of worlds and learner.")
 @click.option("--shift", default="new-object", show_default=True, help="How the world shifts; see the list below.")
@@ -72,6 +78,7 @@ class _WithShifts(click.Command):
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
 def demo(
     task: str,
+    algo: str | None,
     robots: int,
     seed: int,
     shift: str,
@@ -91,25 +98,23 @@ def demo(
     live success (80 % are shown, or 60 % where none shows more in time), and known tasks were kept (no loss of more
     than 1 point is shown, 95 % confidence). Exit status 3: it did not recover; the title of the table says why.
     """
-    from floop_policies import baseline as shipped
     from floop_robot.demo.pictures import write_pictures
     from floop_robot.demo.report import check_writable, save_report
-    from floop_robot.demo.run import DemoPlan, Experiment, check_world
+    from floop_robot.demo.run import DemoPlan, Experiment, algo_of, check_world
     from floop_robot.demo.screen import LineScreen, LiveScreen
     from floop_robot.services.supervision.ports import reserved_base_port
     from floop_robot.sim.sim_world import SimWorld
     from floop_robot.spec.config import FloopConfig
-    from floop_robot.train.validate import load_policy
 
     only = tuple(name.strip() for name in shift_robots.split(",")) if shift_robots else ()
     check_world(task, SimWorld(shift, only), FloopConfig(robots=robots).robot_names)
-    load_policy(baseline or shipped(task), task)
+    algo = algo_of(task, baseline, algo)
     if report is not None:
         check_writable(report)
     with ExitStack() as stack:
         domain, base_port = ros_domain(robots, no_ros, stack), stack.enter_context(reserved_base_port())
         run_dir = _new_run_dir()
-        plan = DemoPlan(run_dir=run_dir, task=task, robots=robots, seed=seed, shift=shift,
+        plan = DemoPlan(run_dir=run_dir, task=task, algo=algo, robots=robots, seed=seed, shift=shift,
                     shift_robots=only, baseline=str(baseline or ""),
                     longest_s=seconds, evaluation_scenarios=episodes, required_success=required, base_port=base_port,
                     ros_domain=domain)  # fmt: skip

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from floop_robot.bundle import SUFFIX, Bundle
 from floop_robot.cli.operator_options import (
     Operator,
     command_options,
@@ -18,10 +17,11 @@ from floop_robot.cli.operator_options import (
     version_number,
     wait_option,
 )
+from floop_robot.cli.zip_options import zip_options
 from floop_robot.deploy import Drain, Hold, Pin, Push, Resume, Rollback
 from floop_robot.deploy.registry import FLEET
-from floop_robot.services.import_zip import bundle_of_zip, is_zip
-from floop_robot.spec.errors import BundleRefused, FloopError
+from floop_robot.services.import_zip import read_policy
+from floop_robot.spec.errors import FloopError
 
 
 def _fleet_command(function: Callable[..., Any]) -> click.Command:
@@ -31,9 +31,9 @@ def _fleet_command(function: Callable[..., Any]) -> click.Command:
 @_fleet_command
 @click.argument("policy")
 @click.option("--robot", default="", help="Put it on this robot alone, which is then pinned to it.")
-@click.option("--trust", is_flag=True, help="Read a stable-baselines3 zip; it may run any code.")
+@zip_options
 @wait_option
-def push(policy: str, robot: str, trust: bool, operator: Operator, **fields: Any) -> None:
+def push(policy: str, robot: str, trust: bool, vecnormalize: Path | None, operator: Operator, **fields: Any) -> None:
     """Publish POLICY to the fleet under a new version, without asking the gate.
 
     POLICY is a bundle (.floop), a version of this fleet (v12), or with --trust a stable-baselines3 zip.
@@ -42,18 +42,10 @@ def push(policy: str, robot: str, trust: bool, operator: Operator, **fields: Any
     if not path.exists() and (version := number_of(policy)):
         fields["version"] = version
     else:
-        _refuse_folder(path)
-        bundle = bundle_of_zip(path, operator.fleet, trust=trust) if is_zip(path) else Bundle.load(path)
+        fleet = operator.fleet
+        bundle = read_policy(path, fleet.task, fleet.robot.model, trust=trust, vecnormalize=vecnormalize)
         fields["bundle"] = bundle.to_bytes()
     operator.carry_out(Push, scope=robot or FLEET, **fields)
-
-
-def _refuse_folder(path: Path) -> None:
-    """A folder is what a training leaves: say which file in it was meant."""
-    if path.is_dir():
-        found = sorted(each for kind in (SUFFIX, ".zip") for each in path.glob(f"*{kind}"))[:3]
-        cure = f"give {' or '.join(map(str, found))}" if found else f"no {SUFFIX} file is in it; give a file"
-        raise BundleRefused(f"{path} is no policy bundle: it is a folder; {cure}")
 
 
 @_fleet_command

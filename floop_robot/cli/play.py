@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from floop_robot.cli.zip_options import zip_options
+
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path), required=False)
@@ -14,7 +16,7 @@ import click
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Seed of the scenario.")
 @click.option("--scenario", type=click.Path(path_type=Path), default=None, help="Play this scenario file (JSON).")
 @click.option("--expert", is_flag=True, help="Play the scripted demonstration instead of a policy.")
-@click.option("--trust", is_flag=True, help="Allow a stable-baselines3 zip, which can run any code when it is read.")
+@zip_options
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -30,6 +32,7 @@ def play(
     scenario: Path | None,
     expert: bool,
     trust: bool,
+    vecnormalize: Path | None,
     out: Path,
 ) -> None:
     """Record one episode of the policy BUNDLE; left out: the shipped policy."""
@@ -61,7 +64,7 @@ def play(
         name, calibration = "demonstration", None
     else:
         path = bundle or baseline(task)
-        policy = load_policy(path, task, trust=trust)
+        policy = load_policy(path, task, trust=trust, vecnormalize=vecnormalize)
         actor, name, calibration = policy.actor(), path.stem, policy.manifest.calibration
     frames = record(actor, chosen, name, calibration=calibration)
     save_clip(frames, out, spec.policy_rate_hz)

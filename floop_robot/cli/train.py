@@ -48,8 +48,6 @@ def train(ctx: click.Context, /, loop: bool, shift: str, seconds: int, as_json: 
         if _is_given(ctx, name):
             flag = f"--{name.replace('_', '-')}"
             raise click.UsageError(f"{flag} can't be used {'with' if loop else 'without'} --loop; leave it out")
-    if loop and options["algo"] != "sac":
-        raise click.UsageError("--loop starts from the shipped policy, which was trained with sac; leave out --algo")
     if loop:
         from floop_robot.cli.train_loop import run_fleet_loop
 

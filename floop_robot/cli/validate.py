@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from floop_robot.cli.zip_options import zip_options
+
 if TYPE_CHECKING:
     from floop_robot.train.validate import PolicyEvaluation
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--episodes", default=200, show_default=True, type=click.IntRange(1), help="Number of scenarios.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Seed of the scenarios.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Number of worker processes.")
-@click.option("--trust", is_flag=True, help="Allow a stable-baselines3 zip, which can run any code when it is read.")
+@zip_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def validate(
     bundle: Path,
@@ -36,6 +38,7 @@ def validate(
     seed: int,
     workers: int,
     trust: bool,
+    vecnormalize: Path | None,
     as_json: bool,
 ) -> int:
     """Measure the policy BUNDLE in PyBullet.
@@ -48,7 +51,7 @@ def validate(
     from floop_robot.train.validate import validate as run
 
     plan = ValidationPlan(task=task, episodes=episodes, seed=seed, workers=workers, target_classes=focus)
-    candidate = load_policy(bundle, task, trust=trust)
+    candidate = load_policy(bundle, task, trust=trust, vecnormalize=vecnormalize)
     other = load_policy(against, task, trust=trust) if against else None
     with episode_progress(f"validating {bundle.name}") as on_progress:
         result = run(candidate, other, plan, on_progress)

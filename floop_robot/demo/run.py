@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from floop_envs.shifts import shifted_scenarios
+from floop_policies import baseline as shipped
 from floop_robot.bundle import Bundle
 from floop_robot.demo.evaluate import EvaluationResult, FinalEvaluation
 from floop_robot.demo.live_success import LiveSuccess, ObservedShift, read_shift
@@ -22,13 +23,14 @@ from floop_robot.deploy import NoImprovement, TimeToImprovement, time_to_improve
 from floop_robot.deploy.registry import History, read_history
 from floop_robot.deploy.tti import IMPROVED_SUCCESS, best_improvement
 from floop_robot.services.fleet_manager import baseline_path, registry_path
+from floop_robot.services.import_zip import is_zip
 from floop_robot.services.supervision.fleet_description import Middleware, simulated_fleet, write_config
 from floop_robot.services.supervision.process_spec import ProcessSpec
 from floop_robot.services.supervision.ros_domain import local_environment
 from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.sim.sim_world import SimWorld, set_world
-from floop_robot.spec.config import Endpoints, FloopConfig
-from floop_robot.spec.errors import FloopError, UnknownName
+from floop_robot.spec.config import Endpoints, FloopConfig, LearnerConfig
+from floop_robot.spec.errors import ConfigError, FloopError, UnknownName
 from floop_robot.spec.tasks import get_task
 from floop_robot.stream.journal import JournalAudit
 from floop_robot.stream.tail_client import TailClient
@@ -52,6 +54,8 @@ class DemoPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     run_dir: Path
     task: str
+    algo: str = "sac"
+    """What the fleet learns with; that of the baseline."""
     robots: int = 4
     seed: int = 0
     shift: str = "new-object"
@@ -107,6 +111,29 @@ def check_world(task: str, world: SimWorld, robots: tuple[str, ...]) -> None:
             raise UnknownName("robot", robot, robots, "this fleet")
 
 
+def algo_of(task: str, baseline: Path | None, wanted: str | None) -> str:
+    """The algorithm of a fleet that starts from `baseline` (None: the shipped one for `wanted`).
+
+    Raises `FloopError` when the bundle does not fit the task, or a learner can't go on from it with that algorithm.
+    """
+    if baseline is None:
+        load_policy(shipped(task, wanted or "sac"), task)
+        return wanted or "sac"
+    if is_zip(baseline):
+        raise ConfigError(
+            f"{baseline} is a zip, which holds a policy and no learner's checkpoint; give a bundle with its .learner "
+            "beside it, as floop train leaves them"
+        )
+    algo, checkpoint = load_policy(baseline, task).manifest.algo, baseline.with_suffix(".learner")
+    if not checkpoint.is_file():
+        raise ConfigError(f"{checkpoint} is not there, from which the learner goes on; give a bundle of floop train")
+    if wanted not in (None, algo):
+        raise ConfigError(
+            f"{baseline} was trained with {algo}, --algo is {wanted}; leave it out, or train with {wanted}"
+        )
+    return algo
+
+
 def _still_fails(snapshot: Snapshot) -> bool:
     target = snapshot.gate.target_tasks if snapshot.gate else None
     return target is None or bool(target.classes or target.without_model)
@@ -130,6 +157,7 @@ class Experiment:
             robots=plan.robots,
             seed=plan.seed,
             baseline=plan.baseline,
+            learner=LearnerConfig(algo=plan.algo),
             run_dir=str(plan.run_dir),
             endpoints=Endpoints(base_port=plan.base_port),
         )

@@ -70,7 +70,7 @@ class Explorer:
         first_successes: int = 0,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """`analogy_share` is 0 for on-policy learners: what is done by analogy has no density under the policy.
+        """`analogy_share`: largest share of episodes on reported tasks that are made by analogy.
 
         `first_successes`: successes at a failing class until which they are scarce.
         """

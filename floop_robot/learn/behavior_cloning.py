@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from floop_robot.learn.actor_layers import read_actor, write_actor
 from floop_robot.learn.adam import FlatAdam
-from floop_robot.learn.export import linears
 from floop_robot.learn.mlp import Array, StackedMlp, Tape
 from floop_robot.learn.ppo import FloopPPO
 from floop_robot.learn.sac import FloopSAC
@@ -56,12 +55,7 @@ def clone_into(model: BaseAlgorithm, observations: Array, actions: Array, settin
     if isinstance(model, FloopSAC):
         return clone(model.numpy_parameters().actor, observations, actions, settings, squash=True)
     assert isinstance(model, FloopPPO)
-    layers = [*linears(model.policy.mlp_extractor.policy_net), *linears(model.policy.action_net)]
-    net = StackedMlp((layers[0].in_features, *(layer.out_features for layer in layers)))
-    for layer, (weight, bias) in zip(layers, net.views(net.params), strict=True):
-        weight[0], bias[0] = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+    net = read_actor(model)
     loss = clone(net, observations, actions, settings, squash=False)
-    for layer, (weight, bias) in zip(layers, net.views(net.params), strict=True):
-        layer.weight.data.copy_(th.from_numpy(weight[0]))
-        layer.bias.data.copy_(th.from_numpy(bias[0]))
+    write_actor(model, net)
     return loss

@@ -16,16 +16,13 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 
-from floop_robot.bundle import Activation, Architecture, Bundle, DataRange, Distribution, write_atomic
+from floop_robot.bundle import Architecture, Bundle, DataRange, write_atomic
+from floop_robot.learn.actor_network import actor_network
 from floop_robot.learn.mlp import Array
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.spec.errors import BundleRefused, FloopError
+from floop_robot.spec.errors import BundleRefused
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
-
-
-class UntrustedZip(FloopError):
-    """A zip that the user does not trust, or that floop can't read."""
 
 
 def linears(net: nn.Module) -> list[nn.Linear]:
@@ -34,34 +31,8 @@ def linears(net: nn.Module) -> list[nn.Linear]:
 
 
 def actor_architecture(model: BaseAlgorithm) -> tuple[Architecture, dict[str, Array]]:
-    """Shape and copied tensors of a SAC or PPO actor, named as bundles name them."""
-    if isinstance(model, SAC):
-        trunk, mean, activation = linears(model.actor.latent_pi), model.actor.mu, model.policy.activation_fn
-    elif isinstance(model, PPO):
-        trunk, mean = linears(model.policy.mlp_extractor.policy_net), model.policy.action_net
-        activation = model.policy.activation_fn
-    else:
-        raise FloopError(f"no bundle can be made of {type(model).__name__}; use sac or ppo")
-    tensors: dict[str, Array] = {}
-    for i, layer in enumerate(trunk):
-        tensors |= _tensors(f"layer{i}", layer)
-    tensors |= _tensors("mean", mean)
-    if isinstance(model, SAC):
-        tensors |= _tensors("log_std", model.actor.log_std)
-    else:
-        tensors["log_std"] = model.policy.log_std.detach().numpy().copy()
-    architecture = Architecture(
-        observation_size=trunk[0].in_features,
-        action_size=tensors["mean.bias"].size,
-        hidden=tuple(layer.out_features for layer in trunk),
-        activation=Activation.RELU if activation is nn.ReLU else Activation.TANH,
-        distribution=Distribution.TANH_GAUSSIAN if isinstance(model, SAC) else Distribution.GAUSSIAN,
-    )
-    return architecture, tensors
-
-
-def _tensors(name: str, layer: Any) -> dict[str, Array]:
-    return {f"{name}.{part}": getattr(layer, part).detach().numpy().copy() for part in ("weight", "bias")}
+    """Shape and copied tensors of a model's actor, named as bundles name them."""
+    return actor_network(model.policy)
 
 
 def to_bundle(

@@ -16,6 +16,7 @@ from floop_robot.learn.factory import build_ppo
 from floop_robot.learn.mlp import Array
 from floop_robot.learn.ppo import FloopPPO
 from floop_robot.learn.spaces import PolicySpace
+from floop_robot.learn.success_imitation import SuccessImitation
 from floop_robot.replay.transitions import EndedEpisode, Transitions, concatenate
 from floop_robot.spec.hyperparameters import PpoSettings
 from floop_robot.spec.records import Source, StreamInfo
@@ -32,6 +33,7 @@ class PpoAlgorithm:
         # Bounded: rows older than `max_policy_lag` are dropped, and each update uses up its rows.
         self._rows: dict[tuple[str, str], deque[Transitions]] = {}
         self._waiting = self._stale = self._gradient_steps = self._updates = 0
+        self._imitation = SuccessImitation(self._model, space, settings, seed) if settings.imitation_utd_ratio else None
 
     @property
     def model(self) -> FloopPPO:
@@ -63,9 +65,14 @@ class PpoAlgorithm:
         )
 
     def take(self, stream: StreamInfo, rows: Transitions | None, ended: Sequence[EndedEpisode] = ()) -> float:
-        """Keep sampled rows of explorers that are young enough; each pays for its share of an update."""
+        """Keep sampled rows of explorers that are young enough, and all rows of new tasks for imitation."""
+        worth = self._imitation.take(stream, rows, ended) if self._imitation else 0.0
         if rows is None or stream.source is not Source.EXPLORER:
-            return 0.0
+            return worth
+        return worth + self._take_sampled(stream, rows)
+
+    def _take_sampled(self, stream: StreamInfo, rows: Transitions) -> float:
+        """Each row that is kept pays for its share of an update."""
         rows = rows.take(np.isfinite(rows.log_prob))
         young = rows.policy_version >= self._version - self.settings.max_policy_lag
         self._stale += len(rows) - int(young.sum())
@@ -78,7 +85,11 @@ class PpoAlgorithm:
 
     @property
     def ready(self) -> bool:
-        """Whether there are enough rows for one update."""
+        """Whether there are enough rows for one update, or successes to imitate."""
+        return self._has_rollout or (self._imitation is not None and self._imitation.is_due)
+
+    @property
+    def _has_rollout(self) -> bool:
         return self._waiting >= self.settings.n_steps
 
     def averaged_weights(self) -> AbstractContextManager[None]:
@@ -105,9 +116,16 @@ class PpoAlgorithm:
                 del self._rows[key]
 
     def update(self, most: int) -> int:
-        """One update on `n_steps` rows, if there are so many; returns its gradient steps."""
-        if most <= 0 or not self.ready:
+        """One update on `n_steps` rows, if there are so many, then imitation; returns the gradient steps done."""
+        if most <= 0:
             return 0
+        done = self._update_on_rollout() if self._has_rollout else 0
+        if self._imitation is not None:
+            done += self._imitation.update()
+        self._gradient_steps += done
+        return done
+
+    def _update_on_rollout(self) -> int:
         rows = self._collect(self.settings.n_steps)
         normalized = Transitions(
             **{name: getattr(rows, name) for name in rows.__struct_fields__ if name not in ("obs", "next_obs")},
@@ -117,7 +135,6 @@ class PpoAlgorithm:
         self._freeze_actor(self._updates < self.settings.value_warmup_updates)
         done = self._model.learn_from(normalized)
         self._updates += 1
-        self._gradient_steps += done
         return done
 
     def _collect(self, count: int) -> Transitions:

@@ -48,11 +48,22 @@ class RingBuffer:
         self._starts: NDArray[np.int64] = np.zeros(0, np.int64)
         self._open: OrderedDict[EpisodeKey, list[NDArray[np.int64]]] = OrderedDict()  # latest last
         self._rare: NDArray[np.int64] | None = None
+        self._succeeded: NDArray[np.int64] | None = None
         self.added = 0
         """Rows ever taken in."""
 
     def __len__(self) -> int:
         return int(self._filled.sum())
+
+    @property
+    def width(self) -> int:
+        """Numbers in a row."""
+        return 2 * self.obs_size + self.action_size + 2
+
+    @property
+    def successes(self) -> int:
+        """Rows of successful episodes."""
+        return len(self._success_places())
 
     def extend(self, robot: str, rows: Transitions, boot_id: str = "") -> None:
         """Store rows of one robot by slices; the oldest beyond its quota go."""
@@ -66,6 +77,7 @@ class RingBuffer:
         block[:, -2], block[:, -1] = rows.reward, rows.terminated
         places = segment * self.quota + (self._next[segment] + np.arange(n)) % self.quota
         self._matrix[places], self._outcome[places] = block, _UNKNOWN
+        self._succeeded = None
         self._next[segment] = (self._next[segment] + n) % self.quota
         self._filled[segment] = min(self._filled[segment] + n, self.quota)
         self._starts = np.concatenate([[0], np.cumsum(self._filled)[:-1]])
@@ -82,8 +94,18 @@ class RingBuffer:
         places = self._open.pop(key, [])
         if places:
             self._outcome[np.concatenate(places)] = _FAILED if failed else _SUCCEEDED
-            self._rare = None
+            self._rare = self._succeeded = None
         return bool(places)
+
+    def draw_successes(self, rng: np.random.Generator, out: Matrix) -> None:
+        """Fill `out` with rows of successful episodes, drawn with replacement; there must be some."""
+        places = self._success_places()
+        np.take(self._matrix, places[rng.integers(len(places), size=len(out))], axis=0, out=out, mode="clip")
+
+    def _success_places(self) -> NDArray[np.int64]:
+        if self._succeeded is None:
+            self._succeeded = np.flatnonzero(self._outcome == _SUCCEEDED)
+        return self._succeeded
 
     def draw(self, count: int, rare_fraction: float, rng: np.random.Generator, out: Matrix) -> NDArray[np.bool_]:
         """Draw `count` rows with replacement into `out`; returns which are of successful episodes, shape (count,).

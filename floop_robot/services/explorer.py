@@ -21,7 +21,7 @@ import msgspec
 
 from floop_envs.seeds import Purpose
 from floop_robot.core import PolicyActor
-from floop_robot.explore.explorer import ANALOGY_SHARE, Explorer, ExplorerCounts
+from floop_robot.explore.explorer import Explorer, ExplorerCounts
 from floop_robot.explore.rate_limiter import ExplorationRateLimiter
 from floop_robot.explore.weight_subscriber import WeightSubscriber
 from floop_robot.gate.seed_allocator import SeedAllocator
@@ -30,7 +30,7 @@ from floop_robot.services.main_loop import read_arguments, stop_on_signals
 from floop_robot.services.record_stream import open_stream
 from floop_robot.services.supervision.scheduler import FIRST_SUCCESSES
 from floop_robot.services.supervision.stats_file import StatsFile
-from floop_robot.spec.config import FloopConfig
+from floop_robot.spec.config import FloopConfig, LearnerConfig
 from floop_robot.spec.errors import UnknownName
 from floop_robot.spec.records import Source
 from floop_robot.stream.journal_follower import ROBOT_REPORTS, JournalFollower
@@ -67,9 +67,8 @@ class ExplorerProcess:
         """Raises `FloopError` when the run directory can't be used."""
         name = explorer_name(index)
         folder = Path(config.run_dir) / "explorers" / name
-        is_ppo = config.learner.algo == "ppo"
-        rows = config.learner.ppo.n_steps if is_ppo else ROWS_PER_WEIGHTS
         explorers = max(1, config.explorer_count)
+        rows = rows_per_weights(config.learner)
         self._rate_limiter = ExplorationRateLimiter(max(1, rows // explorers), time.monotonic)
         self._stats = StatsFile[ExplorerStats](Path(config.run_dir), name)
         with contextlib.ExitStack() as opened:
@@ -83,9 +82,7 @@ class ExplorerProcess:
                 config.robot.model,
                 self._uploader,
                 seeds.next,
-                analogy_share=0.0 if is_ppo else ANALOGY_SHARE,
-                # PPO learns from the latest weights' rows only, so its explorers always wait for these.
-                first_successes=0 if is_ppo else math.ceil(FIRST_SUCCESSES / explorers),
+                first_successes=math.ceil(FIRST_SUCCESSES / explorers),
             )
             opened.callback(self._explorer.close)
             self._journal = JournalFollower(
@@ -131,6 +128,11 @@ class ExplorerProcess:
             target_classes=self._explorer.target_classes,
             target_successes=self._explorer.target_successes,
         )
+
+
+def rows_per_weights(learner: LearnerConfig) -> int:
+    """Rows that all explorers together may make of one set of live weights; PPO needs those of an update."""
+    return learner.ppo.n_steps if learner.algo == "ppo" else ROWS_PER_WEIGHTS
 
 
 def explorer_name(index: int) -> str:

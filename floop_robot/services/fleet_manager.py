@@ -103,12 +103,12 @@ def registry_path(config: FloopConfig) -> Path:
 
 
 def baseline_path(config: FloopConfig) -> Path:
-    """The bundle to start from: the configured one, else the one shipped for the task."""
+    """The bundle to start from: the configured one, else the one shipped for the task and the algorithm."""
     if config.baseline:
         return Path(config.baseline)
     from floop_policies import baseline
 
-    return baseline(config.task)
+    return baseline(config.task, config.learner.algo)
 
 
 def nondecreasing_clock(registry: Registry) -> Callable[[], int]:

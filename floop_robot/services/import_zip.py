@@ -1,4 +1,4 @@
-"""Makes a bundle from a stable-baselines3 zip, in a separate process.
+"""Reads policies as people give them; makes a bundle from a stable-baselines3 zip in a separate process.
 
 So no code from the zip runs in the fleet manager, and the fleet manager does not load torch.
 """
@@ -12,11 +12,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from floop_robot.bundle import Bundle
+from floop_robot.bundle import SUFFIX, Bundle
 from floop_robot.bundle.foreign_file import is_sb3_zip, kind_of, kind_of_zip
+from floop_robot.services.entry import USER_ERROR
 from floop_robot.services.supervision.ros_domain import child_environment
-from floop_robot.spec.config import FloopConfig, load_config
-from floop_robot.spec.errors import ConfigError, FloopError
+from floop_robot.spec.config import load_config
+from floop_robot.spec.errors import BundleRefused, ConfigError, FloopError
 from floop_robot.spec.extras import install_hint
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
@@ -24,14 +25,33 @@ from floop_robot.spec.tasks import get_task
 
 IMPORT_TIMEOUT_S = 120.0
 """Loading torch and a zip takes seconds, on a busy machine many."""
+_PREFIX = "import_zip: "
+"""How the other process begins its one line."""
 
 
 class ImportFailed(FloopError):
     """No bundle could be made from a zip."""
 
 
-def bundle_of_zip(path: Path, config: FloopConfig, *, trust: bool) -> Bundle:
-    """Make a bundle from a zip for the fleet's task, in another process; raises `FloopError`."""
+def read_policy(path: Path, task: str, robot: str, *, trust: bool = False, vecnormalize: Path | None = None) -> Bundle:
+    """Read a policy of a person: a bundle, or a stable-baselines3 zip for this task; raises `FloopError` in one line.
+
+    `vecnormalize`: statistics that the zip was trained with. Whether a bundle fits the task is not looked at.
+    """
+    if path.is_dir():  # what a training leaves: say which file in it was meant
+        found = sorted(each for kind in (SUFFIX, ".zip") for each in path.glob(f"*{kind}"))[:3]
+        cure = f"give {' or '.join(map(str, found))}" if found else f"no {SUFFIX} file is in it; give a file"
+        raise BundleRefused(f"{path} is no policy bundle: it is a folder; {cure}")
+    if is_zip(path):
+        return bundle_of_zip(path, task, robot, trust=trust, vecnormalize=vecnormalize)
+    bundle = Bundle.load(path)
+    if vecnormalize is not None:
+        raise ImportFailed(f"--vecnormalize goes with a stable-baselines3 zip; {path} is a bundle, which has its own")
+    return bundle
+
+
+def bundle_of_zip(path: Path, task: str, robot: str, *, trust: bool, vecnormalize: Path | None = None) -> Bundle:
+    """Make a bundle from a zip, in another process; raises `FloopError`."""
     try:
         if not path.is_file():
             what = "no regular file" if path.exists() else "no such file"
@@ -45,7 +65,9 @@ def bundle_of_zip(path: Path, config: FloopConfig, *, trust: bool) -> Bundle:
                 f"{path} is a stable-baselines3 zip, which can run code when it is read; if you trust it, "
                 "give --trust (in a service call: trust_sb3_zip)"
             )
-        return _import(path, config)
+        if vecnormalize is not None and not vecnormalize.is_file():
+            raise ImportFailed(f"cannot read {vecnormalize}: no such file; give the file that VecNormalize.save wrote")
+        return _import(path, task, robot, vecnormalize)
     except OSError as error:  # a name that is too long, a folder that may not be read, a full disk
         raise ImportFailed(f"cannot import {path}: {error.strerror or error}; check path and disk") from None
 
@@ -63,17 +85,19 @@ def _beginning(path: Path) -> bytes:
         return file.read(512)
 
 
-def _import(path: Path, config: FloopConfig) -> Bundle:
+def _import(path: Path, task: str, robot: str, vecnormalize: Path | None) -> Bundle:
     with tempfile.TemporaryDirectory(prefix="floop-import-") as folder:
         made = Path(folder) / "imported.floop"
-        command = [sys.executable, "-m", "floop_robot.services.entry", "import_zip"]
-        command += ["--zip", str(path.absolute()), "--task", config.task, "--robot", config.robot.model]
+        command = [sys.executable, "-m", "floop_robot.services.entry", "import_zip", "--zip", str(path.absolute())]
+        command += ["--task", task, "--robot", robot, "--out", str(made)]
+        command += ["--vecnormalize", str(vecnormalize.absolute())] if vecnormalize else []
         try:
             done = subprocess.run(
-                [*command, "--out", str(made)],
+                command,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
+                errors="replace",
                 timeout=IMPORT_TIMEOUT_S,
                 env=child_environment(os.environ) | {"OMP_NUM_THREADS": "1"},
             )
@@ -81,9 +105,14 @@ def _import(path: Path, config: FloopConfig) -> Bundle:
             raise ImportFailed(
                 f"{path} was not loaded within {IMPORT_TIMEOUT_S:g} s; try again when the machine is less busy"
             ) from None
-        if done.returncode != 0:
-            lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-            raise ImportFailed(lines[-1].removeprefix("import_zip: "))
+        lines = done.stderr.strip().splitlines() or [""]
+        if done.returncode == USER_ERROR and lines[-1].startswith(_PREFIX):
+            raise ImportFailed(lines[-1].removeprefix(_PREFIX))
+        if done.returncode != 0 or not made.is_file():
+            raise ImportFailed(
+                f"{path} ended the process that read it (status {done.returncode}, last line: {lines[-1][:200]!r}); "
+                "save the model again with model.save"
+            )
         return Bundle.load(made)
 
 
@@ -93,6 +122,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--zip", type=Path, required=True, help="stable-baselines3 model; the caller trusts it")
     parser.add_argument("--task", default=load_config(None).task)
     parser.add_argument("--robot", default=load_config(None).robot.model, help="model of the arm")
+    parser.add_argument("--vecnormalize", type=Path, help="statistics of its observations; the caller trusts them")
     parser.add_argument("--out", type=Path, required=True, help="bundle to write")
     arguments = parser.parse_args(argv)
     rules = get_task(arguments.task)
@@ -101,5 +131,5 @@ def main(argv: list[str] | None = None) -> int:
         from floop_robot.learn.sb3_import import bundle_from_zip
     except ModuleNotFoundError as error:
         raise ConfigError(f"{error.name} is not installed here; {install_hint(error.name or '')}") from None
-    bundle_from_zip(arguments.zip, rules.spec, ids, trust=True).save(arguments.out)
+    bundle_from_zip(arguments.zip, rules.spec, ids, arguments.vecnormalize).save(arguments.out)
     return 0

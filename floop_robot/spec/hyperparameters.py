@@ -107,11 +107,26 @@ class PpoSettings(_Settings, frozen=True, kw_only=True):
     """First updates that change only the value network, so that a cloned policy isn't spoiled by an untrained one."""
     max_policy_lag: Count = 8
     """Oldest policy whose transitions are still used, in published versions before the latest."""
+    imitation_utd_ratio: NotNegative = 0.0
+    """Gradient steps of imitation for each arriving row of a new task: behavior cloning of what succeeded there, tries
+    by analogy too, beside PPO's own updates. Half of each batch keeps known tasks as they were. 0 is plain PPO."""
+    imitation_learning_rate: Positive = 3e-4
+    """Adam's step size of the imitation."""
 
     @property
     def utd_ratio(self) -> float:
         """Gradient steps for each arriving transition."""
         return self.n_epochs / self.batch_size
+
+
+class FleetPpoSettings(PpoSettings, frozen=True, kw_only=True):
+    """PPO in a fleet: what failed has to succeed soon, and what succeeded once is not to be lost again."""
+
+    n_steps: Size = 1024
+    """Transitions per update."""
+    max_policy_lag: Count = 20
+    """Oldest policy whose transitions are still used, in published versions before the latest: 10 s while it learns."""
+    imitation_utd_ratio: NotNegative = 1.0
 
 
 AlgorithmSettings = SacSettings | PpoSettings

@@ -23,6 +23,7 @@ from floop_robot.gate.seed_allocator import seeds_of_run
 from floop_robot.gate.suites import Suite, mean_cycle_s
 from floop_robot.gate.trial import Trial
 from floop_robot.gate.trial_runner import TrialRunner
+from floop_robot.services.import_zip import read_policy
 from floop_robot.spec.config import GateConfig
 from floop_robot.spec.errors import BundleRefused
 from floop_robot.spec.ids import ids_of
@@ -34,7 +35,6 @@ from floop_robot.stats.intervals import wilson
 
 ProgressCallback = Callable[[int, int], None]
 """Called with episodes done and episodes in all."""
-ZIP_SUFFIX = ".zip"
 
 
 class ObjectClassResult(msgspec.Struct, frozen=True):
@@ -83,18 +83,14 @@ class ValidationPlan(msgspec.Struct, frozen=True, kw_only=True):
     gate: GateConfig = GateConfig()
 
 
-def load_policy(path: Path, task: str, robot: str = "panda", *, trust: bool = False) -> Bundle:
+def load_policy(
+    path: Path, task: str, robot: str = "panda", *, trust: bool = False, vecnormalize: Path | None = None
+) -> Bundle:
     """Read a `.floop` bundle, or with `trust` a stable-baselines3 zip, and check that it fits; raises `FloopError`."""
     rules = get_task(task)
-    ids = ids_of(rules, load_robot(robot))
-    if path.suffix == ZIP_SUFFIX:
-        from floop_robot.learn.sb3_import import bundle_from_zip  # torch: only when it is needed
-
-        bundle = bundle_from_zip(path, rules.spec, ids, trust=trust)
-    else:
-        bundle = Bundle.load(path)
+    bundle = read_policy(path, task, robot, trust=trust, vecnormalize=vecnormalize)
     try:
-        verify(bundle, rules.spec, ids, where=f"{task} on {robot}")
+        verify(bundle, rules.spec, ids_of(rules, load_robot(robot)), where=f"{task} on {robot}")
     except BundleRefused as error:
         raise BundleRefused(f"{path} can't be used: {error}") from None
     return bundle

@@ -11,17 +11,23 @@ from pathlib import Path
 from floop_robot.spec.errors import ConfigError
 
 _FOLDER = Path(__file__).resolve().parent
-NAMES = {"floop/Pick-v0": "pick", "floop/PickPlace-v0": "pick_place"}
+NAMES = {
+    ("floop/Pick-v0", "sac"): "pick",
+    ("floop/Pick-v0", "ppo"): "pick_ppo",
+    ("floop/PickPlace-v0", "sac"): "pick_place",
+}
+"""Task and algorithm of each shipped policy."""
 
 
-def baseline(task_id: str) -> Path:
-    """The shipped policy bundle of a task; raises `ConfigError` for a task without one."""
-    shipped = {task: path for task, name in NAMES.items() if (path := bundle_path(name)).is_file()}
-    if task_id not in shipped:
+def baseline(task_id: str, algo: str = "sac") -> Path:
+    """The shipped policy bundle of a task, trained with `algo`; raises `ConfigError` for a task without one."""
+    shipped = {key: path for key, name in NAMES.items() if (path := bundle_path(name)).is_file()}
+    if (task_id, algo) not in shipped:
+        tasks = ", ".join(sorted({f"{task} ({algo})" for task, algo in shipped}))
         raise ConfigError(
-            f"no policy is shipped for task {task_id!r} (only for {', '.join(shipped)}); train one and give its bundle"
+            f"no policy of {algo} is shipped for task {task_id!r} (only for {tasks}); train one and give its bundle"
         )
-    return shipped[task_id]
+    return shipped[task_id, algo]
 
 
 def bundle_path(name: str) -> Path:

@@ -10,9 +10,20 @@ import torch
 from stable_baselines3.common.distributions import DiagGaussianDistribution, SquashedDiagGaussianDistribution
 
 from floop_robot.bundle import Activation, Distribution
+from floop_robot.bundle.activations import ACTIVATIONS
 from tests.support.sample_bundles import TASK, architecture, make_actor, random_observations
 
-CASES = [(d, a, h) for d in Distribution for a in Activation for h in [(64, 64), (32,), (256, 256)]]
+CASES = [
+    *(
+        (d, a, h)
+        for d in Distribution
+        for a in (Activation.RELU, Activation.TANH)
+        for h in [(64, 64), (32,), (256, 256)]
+    ),
+    *((Distribution.GAUSSIAN, a, (64, 64)) for a in Activation),
+    *((d, Activation.RELU, ()) for d in Distribution),
+]
+SAMPLED = [case for case in CASES if case[0] in (Distribution.TANH_GAUSSIAN, Distribution.GAUSSIAN)]
 
 
 def torch_heads(arch, tensors, observations):
@@ -20,12 +31,14 @@ def torch_heads(arch, tensors, observations):
     t = {k: torch.as_tensor(v) for k, v in tensors.items()}
     layout = TASK.observation
     x = (torch.as_tensor(observations) - torch.as_tensor(layout.offset)) / torch.as_tensor(layout.scale)
-    act = torch.relu if arch.activation is Activation.RELU else torch.tanh
+    act = torch.tanh if arch.activation is Activation.TANH else getattr(torch.nn.functional, arch.activation)
     for i in range(len(arch.hidden)):
         x = act(torch.nn.functional.linear(x, t[f"layer{i}.weight"], t[f"layer{i}.bias"]))
     mean = torch.nn.functional.linear(x, t["mean.weight"], t["mean.bias"])
     if arch.distribution is Distribution.GAUSSIAN:
         return mean, t["log_std"].expand_as(mean)
+    if arch.distribution is not Distribution.TANH_GAUSSIAN:
+        return mean, None
     return mean, torch.nn.functional.linear(x, t["log_std.weight"], t["log_std.bias"]).clamp(-20, 2)
 
 
@@ -45,13 +58,32 @@ def test_mean_action_equals_torch(distribution, activation, hidden):
     actor, tensors = make_actor(arch)
     observations = random_observations(200)
     mean, _ = torch_heads(arch, tensors, observations)
-    expected = (torch.tanh(mean) if distribution is Distribution.TANH_GAUSSIAN else mean.clamp(-1, 1)).numpy()
+    expected = (torch.tanh(mean) if distribution.squashes else mean.clamp(-1, 1)).numpy()
     assert np.abs(expected).max() > 0.5
     np.testing.assert_allclose(actor.mean_batch(observations), expected, atol=2e-6)
     np.testing.assert_allclose([actor.mean(o) for o in observations], expected, atol=2e-6)
 
 
-@pytest.mark.parametrize(("distribution", "activation", "hidden"), CASES)
+@pytest.mark.parametrize("distribution", [Distribution.TANH, Distribution.CLIPPED])
+def test_a_policy_without_a_density_samples_its_mean(distribution):
+    actor, _ = make_actor(architecture(distribution))
+    seen = random_observations(1)[0]
+    action, log_prob = actor.sample(seen, np.random.default_rng(0))
+    assert (action == actor.mean(seen)).all()
+    assert np.isnan(log_prob)
+
+
+@pytest.mark.parametrize("activation", Activation)
+def test_activations_of_large_values_are_those_of_torch(activation):
+    values = np.array([-1e4, -100.0, -20.0, -3.0, -1e-4, -0.0, 0.0, 1e-4, 0.7, 4.0, 30.0, 1e4], np.float32)
+    found = values.copy()
+    with np.errstate(all="raise", under="ignore"):
+        ACTIVATIONS[activation](found)
+    function = torch.tanh if activation is Activation.TANH else getattr(torch.nn.functional, activation)
+    np.testing.assert_allclose(found, function(torch.as_tensor(values)).numpy(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("distribution", "activation", "hidden"), SAMPLED)
 def test_samples_and_log_probs_equal_stable_baselines(distribution, activation, hidden):
     arch = architecture(distribution, hidden, activation)
     actor, tensors = make_actor(arch)

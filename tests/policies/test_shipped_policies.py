@@ -15,10 +15,12 @@ from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task, task_ids
 
 
-@pytest.mark.parametrize("task", task_ids())
-def test_every_task_has_a_policy_that_a_robot_accepts(task: str) -> None:
+@pytest.mark.parametrize(("task", "algo"), [*((task, "sac") for task in task_ids()), ("floop/Pick-v0", "ppo")])
+def test_every_task_has_a_policy_that_a_robot_accepts(task: str, algo: str) -> None:
     rules, robot = get_task(task), load_robot("panda")
-    verified = verify(Bundle.load(baseline(task)), rules.spec, ids_of(rules, robot), where="robot_1")
+    bundle = Bundle.load(baseline(task, algo))
+    assert bundle.manifest.algo == algo
+    verified = verify(bundle, rules.spec, ids_of(rules, robot), where="robot_1")
     assert verified.notes == ()
     middle = 0.5 * (rules.spec.observation.low + rules.spec.observation.high)
     action = verified.actor.mean(middle.astype(np.float32))
@@ -32,11 +34,12 @@ def test_a_learner_can_continue_from_the_checkpoint(name: str) -> None:
     assert {c.object_class for c in checkpoint.info.known.classes} == {"box", "cylinder"}
 
 
-@pytest.mark.parametrize(("task", "name"), NAMES.items())
-def test_every_policy_has_its_recipe(task: str, name: str) -> None:
-    assert yaml.safe_load(recipe_path(name).read_text(encoding="utf-8"))["task"] == task
+@pytest.mark.parametrize(("made_for", "name"), NAMES.items())
+def test_every_policy_has_its_recipe(made_for: tuple[str, str], name: str) -> None:
+    recipe = yaml.safe_load(recipe_path(name).read_text(encoding="utf-8"))
+    assert (recipe["task"], recipe["algo"]) == made_for
 
 
 def test_a_task_without_a_policy_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"no policy is shipped for task 'floop/Pick-v9' \(only for floop/Pick-v0, "):
+    with pytest.raises(ConfigError, match=r"no policy of sac is shipped for task 'floop/Pick-v9' \(only for "):
         baseline("floop/Pick-v9")

@@ -15,7 +15,7 @@ CONFIG = FloopConfig()
 
 def refusal(path: Path, *, trust: bool = True) -> str:
     with pytest.raises(ImportFailed) as refused:
-        bundle_of_zip(path, CONFIG, trust=trust)
+        bundle_of_zip(path, CONFIG.task, CONFIG.robot.model, trust=trust)
     line = str(refused.value)
     assert "\n" not in line and str(path) in line
     return line
@@ -62,5 +62,5 @@ def test_a_model_becomes_a_bundle_of_the_fleets_task(tmp_path: Path) -> None:
         SAC("MlpPolicy", env, policy_kwargs={"net_arch": [8]}, buffer_size=10).save(tmp_path / "model.zip")
     finally:
         env.close()
-    bundle = bundle_of_zip(tmp_path / "model.zip", CONFIG, trust=True)
+    bundle = bundle_of_zip(tmp_path / "model.zip", CONFIG.task, CONFIG.robot.model, trust=True)
     assert (bundle.manifest.task, bundle.manifest.version) == (CONFIG.task, 0)

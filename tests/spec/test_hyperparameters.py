@@ -6,7 +6,7 @@ import pytest
 
 from floop_robot.spec.config import load_config
 from floop_robot.spec.errors import ConfigError
-from floop_robot.spec.hyperparameters import FleetSacSettings, PpoSettings, SacSettings
+from floop_robot.spec.hyperparameters import FleetPpoSettings, FleetSacSettings, SacSettings
 from floop_robot.spec.yaml_file import convert
 
 
@@ -22,7 +22,7 @@ def test_the_chosen_algorithm_decides_which_settings_count(tmp_path: Path) -> No
     file = tmp_path / "floop.yaml"
     file.write_text("learner: {algo: ppo, ppo: {n_epochs: 4, batch_size: 32}}\n")
     settings = load_config(file).learner.settings
-    assert settings == PpoSettings(n_epochs=4, batch_size=32)
+    assert settings == FleetPpoSettings(n_epochs=4, batch_size=32)
     assert settings.utd_ratio == 4 / 32
 
 

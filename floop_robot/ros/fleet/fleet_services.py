@@ -146,7 +146,7 @@ def read_bundle(request: PushPolicy.Request, config: FloopConfig) -> Bundle:
     """The file that a push names; raises `FloopError`."""
     if request.bundle_path:
         return Bundle.load(Path(request.bundle_path))
-    return bundle_of_zip(Path(request.sb3_zip_path), config, trust=request.trust_sb3_zip)
+    return bundle_of_zip(Path(request.sb3_zip_path), config.task, config.robot.model, trust=request.trust_sb3_zip)
 
 
 def _push(request: PushPolicy.Request) -> AnyFleetCommand:

@@ -43,7 +43,7 @@ from floop_robot.spec.ids import ids_of
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.spec.tasks.layouts import POLICY_RATE_HZ
-from floop_robot.train.train_env import rows_of
+from floop_robot.train.training_episode import rows_of
 
 
 class Random:

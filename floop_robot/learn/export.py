@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch as th
+from gymnasium import spaces
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
@@ -97,8 +98,12 @@ def _stock_like(model: BaseAlgorithm, space: PolicySpace) -> BaseAlgorithm:
         options["target_entropy"] = model.target_entropy
     else:
         options |= {"gae_lambda": model.gae_lambda, "batch_size": model.batch_size, "n_epochs": model.n_epochs}  # type: ignore[attr-defined]
-    stock = kind("MlpPolicy", None, learning_rate=model.learning_rate, _init_setup_model=False, **options)
-    stock.observation_space, stock.action_space, stock.n_envs = space.raw_observation, space.raw_action, 1
+    observes = space.raw_observation
+    if space.native is not None:  # the first layer takes pixels as they are
+        options["policy_kwargs"] = {**model.policy_kwargs, "normalize_images": False}
+    policy = "MultiInputPolicy" if isinstance(observes, spaces.Dict) else "MlpPolicy"
+    stock = kind(policy, None, learning_rate=model.learning_rate, _init_setup_model=False, **options)
+    stock.observation_space, stock.action_space, stock.n_envs = observes, space.raw_action, 1
     stock._setup_model()
     assert isinstance(stock, BaseAlgorithm)
     return stock

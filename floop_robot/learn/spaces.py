@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 from gymnasium import spaces
@@ -17,6 +19,8 @@ class PolicySpace(msgspec.Struct, frozen=True):
 
     observation: Layout
     action: Layout
+    native: tuple[spaces.Space[Any], spaces.Box] | None = None
+    """The environment's own spaces, where they are no vectors of float32; the layouts are their flat form."""
 
     @classmethod
     def of(cls, task: TaskSpec) -> PolicySpace:
@@ -24,13 +28,17 @@ class PolicySpace(msgspec.Struct, frozen=True):
         return cls(task.observation, task.action)
 
     @property
-    def raw_observation(self) -> spaces.Box:
+    def raw_observation(self) -> spaces.Space[Any]:
         """What the environment or the robot gives."""
+        if self.native is not None:
+            return self.native[0]
         return spaces.Box(self.observation.low, self.observation.high, dtype=np.float32)
 
     @property
     def raw_action(self) -> spaces.Box:
         """What the environment or the robot takes."""
+        if self.native is not None:
+            return self.native[1]
         return spaces.Box(self.action.low, self.action.high, dtype=np.float32)
 
     @property

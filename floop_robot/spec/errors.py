@@ -40,6 +40,10 @@ class StorageError(FloopError):
     """A disk that is full, unwritable or damaged."""
 
 
+class EnvironmentFailed(FloopError):
+    """A training environment that raised, ended, or returned what can't be learned from."""
+
+
 class CallRefused(FloopError):
     """An operator's call that is not carried out; the text says why."""
 

@@ -1,28 +1,22 @@
-"""Collector: episodes for training, made in a process of their own while this one computes gradients.
+"""Collector: episodes for training, made in processes of their own while this one computes gradients.
 
-It works in lockstep (one batch of episodes per request), so a seed gives the same run on any machine.
+It works in lockstep (one answer of each process per request), so a seed and a number of processes give the same run on
+any machine. Environments live in these processes only: what they print, break or import never reaches the learner's.
 """
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import signal
-import traceback
 from collections.abc import Iterable
-from multiprocessing.connection import Connection
-from typing import Any
 
 import msgspec
 
 from floop_envs.seeds import Purpose
 from floop_robot.bundle import Actor, Architecture, Normalization
 from floop_robot.learn.mlp import Array
-from floop_robot.spec.errors import FloopError
-from floop_robot.train.train_env import TrainingEnv, TrainingEnvSpec, TrainingEpisode
-
-STOP_S = 3.0
-"""A worker that does not end by itself in this time is ended."""
+from floop_robot.train.collector_process import CollectorProcess
+from floop_robot.train.environments.gym_training_env import GymTrainingEnv
+from floop_robot.train.train_env import TrainingEnv, TrainingEnvSpec, arm_description
+from floop_robot.train.training_episode import EnvDescription, TrainingEpisode
 
 
 class ActorMessage(msgspec.Struct, frozen=True):
@@ -37,44 +31,46 @@ class ActorMessage(msgspec.Struct, frozen=True):
         return Actor(self.architecture, self.normalization, self.tensors)
 
 
+class DescribeRequest(msgspec.Struct, frozen=True):
+    """The description wanted."""
+
+
 class CollectRequest(msgspec.Struct, frozen=True):
-    """Episodes wanted; `actor` None asks the expert."""
+    """Whole episodes wanted; `actor` None asks the expert."""
 
     actor: ActorMessage | None
     purpose: Purpose
     indices: tuple[int, ...]
     sample: bool
-    max_failures: int = 1_000_000
-    """Stop early after more failures than this: a policy that is that bad need not be measured exactly."""
 
 
-class CollectorFailed(FloopError):
-    """The process that makes episodes broke."""
+class AdvanceRequest(msgspec.Struct, frozen=True):
+    """Steps wanted of each process, which goes on with its training episode; only of Gymnasium environments."""
+
+    actor: ActorMessage
+    steps: int
+
+
+Request = DescribeRequest | CollectRequest | AdvanceRequest
 
 
 def collect_episodes(env: TrainingEnv, request: CollectRequest) -> list[TrainingEpisode]:
     """Make the episodes of a request, here."""
     actor = env.expert() if request.actor is None else request.actor.actor()
-    out: list[TrainingEpisode] = []
-    failures = 0
-    for index in request.indices:
-        out.append(env.episode(actor, request.purpose, index, sample=request.sample))
-        failures += not out[-1].success
-        if failures > request.max_failures:
-            break
-    return out
+    return [env.episode(actor, request.purpose, index, sample=request.sample) for index in request.indices]
 
 
 class Collector:
-    """One worker process; `ask` and `receive` alternate. Use it as a context."""
+    """Worker processes; `ask` and `receive` alternate. Use it as a context."""
 
-    def __init__(self, spec: TrainingEnvSpec) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
+    def __init__(self, spec: TrainingEnvSpec, workers: int = 1) -> None:
+        self._spec = spec
+        self._workers = [self._process(i, workers) for i in range(workers)]
+        self._helper: CollectorProcess | None = None
         self._is_asked = False
-        self._process = context.Process(target=_worker_main, args=(spec, theirs), name="floop-collector", daemon=True)
-        self._process.start()
-        theirs.close()
+
+    def _process(self, worker: int, workers: int) -> CollectorProcess:
+        return CollectorProcess(serve, (self._spec, worker, workers), f"floop-collector-{worker}")
 
     def __enter__(self) -> Collector:
         return self
@@ -82,60 +78,75 @@ class Collector:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def ask(self, request: CollectRequest) -> None:
+    def describe(self) -> EnvDescription:
+        """What is learned; raises `FloopError` for an environment that is unknown, unfit or broken."""
+        if not self._spec.env:
+            return arm_description(self._spec.task, self._spec.robot)
+        first = self._workers[0]
+        first.send(DescribeRequest())
+        description: EnvDescription = first.receive()
+        return description
+
+    def ask(self, request: CollectRequest | AdvanceRequest) -> None:
         """Have episodes made; returns at once. What was asked before must have been received."""
         assert not self._is_asked, "the last answer was not received: this one would be taken for it"
         self._is_asked = True
-        try:
-            self._connection.send(request)
-        except (BrokenPipeError, ConnectionResetError):
-            raise CollectorFailed("the process that simulates ended; its error is above") from None
+        _send(request, self._workers)
 
     def receive(self) -> list[TrainingEpisode]:
-        """The episodes last asked for; waits for them. Raises `CollectorFailed` when the worker broke."""
+        """What was last asked for; waits for it. Episodes come in the order of their indices, parts worker by worker.
+
+        Raises `EnvironmentFailed` when the environment broke.
+        """
         self._is_asked = False
-        try:
-            reply: Any = self._connection.recv()
-        except (EOFError, ConnectionResetError):
-            raise CollectorFailed("the process that simulates ended; its error is above") from None
-        if isinstance(reply, str):
-            raise CollectorFailed(f"the process that simulates failed: {reply}")
-        episodes: list[TrainingEpisode] = reply
-        return episodes
+        return _receive(self._workers)
 
     def make(self, request: CollectRequest) -> list[TrainingEpisode]:
-        """`ask` and `receive`."""
-        self.ask(request)
-        return self.receive()
+        """Whole episodes in the order of their indices; one more process helps, which is started when first needed."""
+        assert not self._is_asked, "the last answer was not received: this one would be taken for it"
+        if self._helper is None:
+            self._helper = self._process(len(self._workers), len(self._workers) + 1)
+        everybody = [*self._workers, self._helper]
+        _send(request, everybody)
+        return _receive(everybody)
 
     def close(self) -> None:
-        """End the worker."""
-        self._connection.close()
-        self._process.join(STOP_S)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
+        """End the workers."""
+        processes = [*self._workers, *([self._helper] if self._helper else [])]
+        for process in processes:
+            process.hang_up()
+        for process in processes:
+            process.join()
 
 
-def _worker_main(spec: TrainingEnvSpec, connection: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent closes the pipe
-    try:
-        env = spec.make()
-        while True:
-            request: CollectRequest = connection.recv()
-            connection.send(collect_episodes(env, request))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return
-    except FloopError as error:
-        _send_error(connection, str(error))
-    except Exception as error:
-        traceback.print_exc()
-        _send_error(connection, f"{type(error).__name__}: {error}")
+def _send(request: CollectRequest | AdvanceRequest, processes: list[CollectorProcess]) -> None:
+    for i, process in enumerate(processes):
+        share = request
+        if isinstance(request, CollectRequest):
+            share = msgspec.structs.replace(request, indices=request.indices[i :: len(processes)])
+        process.send(share)
 
 
-def _send_error(connection: Connection, error: str) -> None:
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the parent is gone
-        connection.send(error)
+def _receive(processes: list[CollectorProcess]) -> list[TrainingEpisode]:
+    answers: list[list[TrainingEpisode]] = [process.receive() for process in processes]
+    whole = max(map(len, answers), default=0)
+    return [answer[i] for i in range(whole) for answer in answers if i < len(answer)]
+
+
+def serve(spec: TrainingEnvSpec, worker: int, workers: int) -> object:
+    """What a worker process answers requests with: a function of one request."""
+    gym = spec.make_gym(worker, workers) if spec.env else None
+    env: TrainingEnv = gym if gym is not None else spec.make()
+    return lambda request: _answer(env, gym, request)
+
+
+def _answer(env: TrainingEnv, gym: GymTrainingEnv | None, request: Request) -> object:
+    if isinstance(request, DescribeRequest):
+        return env.description
+    if isinstance(request, CollectRequest):
+        return collect_episodes(env, request)
+    assert gym is not None, "floop's own tasks make whole episodes"
+    return gym.advance(request.actor.actor(), request.steps)
 
 
 def episode_range(first: int, count: int) -> tuple[int, ...]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Final
 
 from floop_envs.seeds import Purpose
-from floop_robot.train.collector import ActorMessage, Collector, CollectRequest, collect_episodes, success_count
+from floop_robot.train.collector import ActorMessage, Collector, CollectRequest, success_count
 from floop_robot.train.score import Score, score_of
-from floop_robot.train.train_env import TrainingEnv, TrainingEnvSpec, TrainingEpisode
+from floop_robot.train.training_episode import TrainingEpisode
 
 BATCH: Final = 25
 """Episodes between two looks at whether a measurement may end: half a second's work."""
@@ -19,10 +18,10 @@ StopRule = Callable[[int, int], bool]
 
 
 class Evaluator:
-    """Runs half of the episodes in this process and half in the collector's."""
+    """Runs episodes in all processes of the collector."""
 
-    def __init__(self, spec: TrainingEnvSpec, collector: Collector) -> None:
-        self._spec, self._collector = spec, collector
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
 
     def measure(
         self, actor: ActorMessage, purpose: Purpose, indices: tuple[int, ...], is_enough: StopRule | None = None
@@ -35,13 +34,7 @@ class Evaluator:
         episodes: list[TrainingEpisode] = []
         for start in range(0, len(indices), size):
             batch = indices[start : start + size]
-            self._collector.ask(CollectRequest(actor, purpose, batch[1::2], sample=False))
-            here = collect_episodes(self._env, CollectRequest(actor, purpose, batch[::2], sample=False))
-            episodes += here + self._collector.receive()
+            episodes += self._collector.make(CollectRequest(actor, purpose, batch, sample=False))
             if is_enough and is_enough(len(episodes), len(episodes) - success_count(episodes)):
                 break
         return score_of(episodes)
-
-    @cached_property
-    def _env(self) -> TrainingEnv:
-        return self._spec.make()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from floop_robot.train.train_env import TrainingEpisode
+from floop_robot.train.training_episode import TrainingEpisode
 
 
 class Score(msgspec.Struct, frozen=True):

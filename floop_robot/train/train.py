@@ -6,6 +6,7 @@ those of the fleet. Weights are selected on scenarios of their own; the reported
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +22,8 @@ from floop_robot.train.train_output import TrainingInterrupted, TrainResult, exc
 from floop_robot.train.train_progress import ProgressCallback
 from floop_robot.train.training_run import TrainingRun
 
+log = logging.getLogger(__name__)
+
 
 def train(config: TrainConfig, on_progress: ProgressCallback = lambda _: None) -> TrainResult:
     """Train as `config` says and leave model.zip, policy bundle, checkpoint and effective config in `config.out`.
@@ -29,14 +32,16 @@ def train(config: TrainConfig, on_progress: ProgressCallback = lambda _: None) -
     `TrainingInterrupted`.
     """
     started = time.monotonic()
-    spec = TrainingEnvSpec(config.task, config.env, config.seed, config.randomize)
-    spec.describe()  # raises for an unknown task or an unfit environment, before anything is written or started
     config.check()
+    spec = TrainingEnvSpec(config.task, config.env, config.seed, config.randomize)
     out, is_written = Path(config.out), False
     try:
-        with exclusive_folder(out), ExitStack() as stack:
-            collector = stack.enter_context(Collector(spec))
-            run = TrainingRun(config, spec, collector, on_progress, started)
+        with Collector(spec) as collector, ExitStack() as stack:
+            description = collector.describe()  # raises for what can't be trained, before anything is written
+            stack.enter_context(exclusive_folder(out))
+            for note in description.notes:
+                log.warning("%s", note)
+            run = TrainingRun(config, description, collector, on_progress, started)
             if config.tensorboard:
                 writer = TensorboardWriter(out / TENSORBOARD_DIR, run.algorithm.model)
                 run.callbacks.append(stack.enter_context(writer).write)

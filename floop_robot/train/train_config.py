@@ -7,7 +7,7 @@ import msgspec
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.hyperparameters import AlgorithmSettings, BehaviorCloningSettings, PpoSettings, SacSettings
 from floop_robot.spec.ranges import Count, Device, Size
-from floop_robot.train.train_env import no_demonstrations
+from floop_robot.train.training_episode import no_demonstrations
 
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -14,20 +14,28 @@ from floop_envs.seeds import Purpose
 from floop_robot.bundle import Normalization
 from floop_robot.learn.export import actor_architecture
 from floop_robot.learn.make_algorithm import make_algorithm
-from floop_robot.learn.spaces import PolicySpace
 from floop_robot.learn.utd_budget import UtdBudget
 from floop_robot.replay.transitions import EndedEpisode, Transitions
 from floop_robot.spec.records import Source, StreamInfo
-from floop_robot.train.collector import ActorMessage, Collector, CollectRequest, episode_range, success_count
+from floop_robot.train.collector import (
+    ActorMessage,
+    AdvanceRequest,
+    Collector,
+    CollectRequest,
+    episode_range,
+    success_count,
+)
 from floop_robot.train.demonstrations import clone_demonstrations, record_demonstrations
 from floop_robot.train.evaluator import Evaluator
 from floop_robot.train.policy_selector import PolicySelector
 from floop_robot.train.score import Score
 from floop_robot.train.train_config import TrainConfig
-from floop_robot.train.train_env import TrainingEnvSpec, TrainingEpisode
 from floop_robot.train.train_output import PolicyWriter, TrainingDataSummary, TrainResult, save_result
 from floop_robot.train.train_progress import ProgressCallback, TrainProgress
+from floop_robot.train.training_episode import EnvDescription, TrainingEpisode
 
+STEPS_PER_REQUEST = 50
+"""Steps of an own environment with the same weights, while the gradient steps for those before are taken."""
 RECENT_EPISODES = 40
 """Training episodes whose success decides whether a measurement on the selection scenarios is worth its time."""
 
@@ -47,15 +55,15 @@ class TrainingRun:
     def __init__(
         self,
         config: TrainConfig,
-        spec: TrainingEnvSpec,
+        description: EnvDescription,
         collector: Collector,
         on_progress: ProgressCallback,
         started: float,
     ) -> None:
         self.config, self._collector, self._started = config, collector, started
         self.callbacks = [on_progress]
-        self.task, self.ids, self.reports_success = spec.describe()
-        self.space = PolicySpace.of(self.task)
+        self.task, self.ids, self.space = description.task, description.ids, description.space
+        self.reports_success = description.reports_success
         self.algorithm = make_algorithm(self.space, config.settings, config.seed, config.device)
         offset, scale = self.task.observation.offset.tolist(), self.task.observation.scale.tolist()
         self._normalization = Normalization(tuple(offset), tuple(scale))
@@ -64,7 +72,7 @@ class TrainingRun:
         self._utd_budget = UtdBudget(math.inf)
         self._recent: deque[TrainingEpisode] = deque(maxlen=RECENT_EPISODES)
         self._data_summary = TrainingDataSummary(self.task.observation.size)
-        self._evaluator = Evaluator(spec, collector)
+        self._evaluator = Evaluator(collector)
         self._selector = PolicySelector(config, self._evaluator)
 
     def demonstrate(self) -> None:
@@ -78,7 +86,7 @@ class TrainingRun:
         if not demonstrations:
             return
         for i, rows in enumerate(demonstrations):
-            self._take("demonstrator", rows, EndedEpisode(i, failed=False), Source.DEMONSTRATION)
+            self._take("demonstrator", rows, (EndedEpisode(i, failed=False),), Source.DEMONSTRATION)
         self.demonstrated = sum(map(len, demonstrations))
         before = {name: array.copy() for name, array in self.algorithm.arrays().items()}
         clone_demonstrations(self.algorithm.model, self.space, demonstrations, self.config.clone)
@@ -108,29 +116,41 @@ class TrainingRun:
             self.algorithm.restore(self._selector.best[1], self.algorithm.progress.gradient_steps)
 
     def _request_episodes(self) -> None:
-        count = self.config.episodes_per_batch
-        indices = episode_range(self._next_index, count)
-        self._next_index += count
         if self.algorithm.progress.gradient_steps != self._published_steps:
             self._published_steps = self.algorithm.progress.gradient_steps
             self._version += 1
             self.algorithm.on_weights_published(self._version)
+        if self.config.env:
+            steps = min(STEPS_PER_REQUEST, self.config.total_timesteps - self.transitions)
+            self._collector.ask(AdvanceRequest(self._actor(), steps))
+            return
+        count = self.config.episodes_per_batch
+        indices = episode_range(self._next_index, count)
+        self._next_index += count
         self._collector.ask(CollectRequest(self._actor(), Purpose.TRAINING, indices, sample=True))
 
     def _collected(self, episode: TrainingEpisode, version: int) -> None:
         rows = msgspec.structs.replace(episode.rows, policy_version=np.full(len(episode.rows), version, np.int64))
-        self._recent.append(episode)
         self.transitions += len(rows)
-        ended = EndedEpisode(int(rows.episode[0]), failed=not episode.success)
+        self.reports_success |= episode.tells_success
+        ended: tuple[EndedEpisode, ...] = ()
+        if episode.is_over:
+            self._recent.append(episode)
+            ended = (EndedEpisode(int(rows.episode[0]), failed=not episode.success),)
         worth = self._take("explorer", rows, ended, Source.EXPLORER)
+        for i, relabelled in enumerate(episode.hindsight):
+            self.algorithm.take(self._stream(f"hindsight_{i}", Source.DEMONSTRATION), relabelled)
         # The first rows are too few to draw half of every batch from.
         if self.transitions >= self.config.learning_starts:
             self._utd_budget.add(worth)
 
-    def _take(self, robot: str, rows: Transitions, ended: EndedEpisode, source: Source) -> float:
+    def _stream(self, robot: str, source: Source) -> StreamInfo:
+        return StreamInfo(robot, "train", self.task.id, self.ids, source)
+
+    def _take(self, robot: str, rows: Transitions, ended: tuple[EndedEpisode, ...], source: Source) -> float:
         self._data_summary.take(rows)
         rows.is_new[:] = source is not Source.DEMONSTRATION
-        return self.algorithm.take(StreamInfo(robot, "train", self.task.id, self.ids, source), rows, (ended,))
+        return self.algorithm.take(self._stream(robot, source), rows, ended)
 
     def _update(self) -> None:
         while self._utd_budget.owed and self.algorithm.ready:

@@ -10,15 +10,8 @@ import pytest
 
 from floop_envs.seeds import Purpose
 from floop_robot.spec.errors import ConfigError, UnknownName
-from floop_robot.train.collector import (
-    ActorMessage,
-    Collector,
-    CollectorFailed,
-    CollectRequest,
-    collect_episodes,
-    episode_range,
-    success_count,
-)
+from floop_robot.train.collector import ActorMessage, Collector, CollectRequest, collect_episodes, episode_range
+from floop_robot.train.collector_process import CollectorFailed
 from floop_robot.train.demonstrations import record_demonstrations
 from floop_robot.train.evaluator import Evaluator
 from floop_robot.train.score import score_of
@@ -40,12 +33,13 @@ def actor() -> ActorMessage:
     return ActorMessage(manifest.architecture, manifest.normalization, bundle.arrays())
 
 
-def request(count: int, sample: bool = True, **more: int) -> CollectRequest:
-    return CollectRequest(actor(), Purpose.TRAINING, episode_range(5, count), sample, **more)
+def request(count: int, sample: bool = True) -> CollectRequest:
+    return CollectRequest(actor(), Purpose.TRAINING, episode_range(5, count), sample)
 
 
 def test_episodes_are_the_same_in_either_process(collector: Collector) -> None:
-    there, here = collector.make(request(2)), collect_episodes(SPEC.make(), request(2))
+    collector.ask(request(2))
+    there, here = collector.receive(), collect_episodes(SPEC.make(), request(2))
     assert [e.total_reward for e in there] == [e.total_reward for e in here]
     for a, b in zip(there, here, strict=True):
         assert (a.rows.obs == b.rows.obs).all() and (a.rows.log_prob == b.rows.log_prob).all()
@@ -58,17 +52,12 @@ def test_mean_actions_have_no_density(collector: Collector) -> None:
     assert np.isnan(episode.rows.log_prob).all()
 
 
-def test_it_stops_after_too_many_failures(collector: Collector) -> None:
-    made = collector.make(request(6, max_failures=1))
-    failures = len(made) - success_count(made)
-    assert failures <= 2
-    assert len(made) < 6 or failures <= 1
-
-
-def test_an_evaluation_is_shared_between_both_processes(collector: Collector) -> None:
-    indices = episode_range(0, 4)
-    score = Evaluator(SPEC, collector).measure(actor(), Purpose.SELECTION, indices)
-    alone = score_of(collect_episodes(SPEC.make(), CollectRequest(actor(), Purpose.SELECTION, indices, sample=False)))
+def test_an_evaluation_is_shared_between_processes_in_the_order_of_its_episodes(collector: Collector) -> None:
+    indices = episode_range(0, 3)
+    wanted = CollectRequest(actor(), Purpose.SELECTION, indices, sample=False)
+    assert [int(e.rows.episode[0]) for e in collector.make(wanted)] == [0, 1, 2]
+    score = Evaluator(collector).measure(actor(), Purpose.SELECTION, indices)
+    alone = score_of(collect_episodes(SPEC.make(), wanted))
     assert score.success == alone.success
     assert score.mean_return == pytest.approx(alone.mean_return)
 
@@ -82,18 +71,18 @@ def test_only_successful_demonstrations_count(collector: Collector) -> None:
 
 def test_a_helper_that_is_killed_is_reported_in_one_line() -> None:
     with Collector(SPEC) as made:
-        made.make(request(1))
-        assert made._process.pid is not None
-        os.kill(made._process.pid, signal.SIGKILL)
-        made._process.join()
-        with pytest.raises(CollectorFailed, match="ended"):
-            made.make(request(1))
+        made.ask(request(1))
+        made.receive()
+        os.kill(made._workers[0].pid, signal.SIGKILL)
+        with pytest.raises(CollectorFailed, match=r"ended .SIGKILL"):
+            made.ask(request(1))
+            made.receive()
 
 
 def test_an_error_in_the_helper_arrives_in_one_line() -> None:
     with Collector(TrainingEnvSpec(TASK, env="Nope-v0")) as made:
-        with pytest.raises(CollectorFailed, match="Nope-v0") as failed:
-            made.receive()
+        with pytest.raises(UnknownName, match="Nope-v0") as failed:
+            made.describe()
         assert "\n" not in str(failed.value)
 
 
@@ -101,7 +90,7 @@ def test_an_error_in_the_helper_arrives_in_one_line() -> None:
     ("env", "error", "says"),
     [
         ("Nope-v0", UnknownName, "unknown Gymnasium environment"),
-        ("CartPole-v1", ConfigError, "needs vectors"),
+        ("CartPole-v1", ConfigError, "needs continuous actions"),
     ],
 )
 def test_an_unfit_environment_is_refused(env: str, error: type[Exception], says: str) -> None:
@@ -137,9 +126,10 @@ def test_a_gymnasium_environment_gets_actions_in_its_own_units_and_may_report_su
             def sample(self, observation: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
                 return np.array([0.0], np.float32), 0.0
 
-        assert env.task.observation.scale.tolist() == [1.0, 1.0], "an unbounded value is not normalized"
+        assert env.description.task.observation.scale.tolist() == [1.0, 1.0], "values of about 1 stay as they are"
+        Reach.seen.clear()
         done = env.episode(Most(), Purpose.TRAINING, 0, sample=False)
-        assert done.success and env.reports_success and done.total_reward == 1.0
+        assert done.success and done.tells_success and done.total_reward == 1.0
         env.episode(Most(), Purpose.TRAINING, 1, sample=True)
         assert Reach.seen == [6.0, 2.0], "clipped, then stretched"
         with pytest.raises(ConfigError, match="no demonstrations of Reach-v0"):

@@ -115,7 +115,7 @@ def test_any_continuous_gymnasium_environment_trains(algo: str, tmp_path: Path) 
     [
         ({"task": "floop/Pik-v0"}, UnknownName, "floop/Pick-v0"),
         ({"env": "Pendulun-v1"}, UnknownName, "Pendulum-v1"),
-        ({"env": "CartPole-v1"}, ConfigError, "vectors"),
+        ({"env": "CartPole-v1"}, ConfigError, "continuous actions"),
         ({"env": "Pendulum-v1", "demonstrations": 3}, FloopError, "no demonstrations"),
         ({"algo": "td3"}, ConfigError, "sac or ppo"),
         ({"total_timesteps": 0}, ConfigError, "total_timesteps is 0 and there are no demonstrations"),

@@ -1,0 +1,110 @@
+"""CheckedEnv: an environment whose every answer is compared with what it declares, and whose errors are one line."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import gymnasium
+import numpy as np
+
+from floop_robot.spec.errors import EnvironmentFailed
+from floop_robot.train.environments.action_writer import ActionWriter
+from floop_robot.train.environments.error_place import error_line, one_line
+from floop_robot.train.environments.loader import load_env, time_limit
+from floop_robot.train.environments.observation_reader import LARGEST, Observation, ObservationFault, ObservationReader
+
+DEFAULT_TIME_LIMIT = 1000
+"""Steps after which an episode is cut where the environment is registered without a limit."""
+Step = tuple[Observation, float, bool, bool, dict[str, Any]]
+T = TypeVar("T")
+
+
+class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """The environment with its time limit. Each error names it, the episode, the step and the field."""
+
+    def __init__(self, env_id: str) -> None:
+        """Raises `UnknownName` or `ConfigError`."""
+        super().__init__(load_env(env_id))
+        self.env_id = env_id
+        self.reader = ObservationReader(self.env.observation_space, env_id)
+        self.writer = ActionWriter(self.env.action_space, env_id)
+        self.registered_limit = time_limit(self.env)
+        self.limit = self.registered_limit or DEFAULT_TIME_LIMIT
+        self.episode = "episode -1"
+        """How messages call the current episode; `reset` counts, unless somebody sets it."""
+        self._resets = self._steps = 0
+        self._seed: int | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None, episode: str = ""
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode, which messages call `episode`; raises `EnvironmentFailed`."""
+        self.episode = episode or f"episode {self._resets}"
+        self._resets, self._steps, self._seed = self._resets + 1, 0, seed
+        answer = self._call(lambda: self.env.reset(seed=seed, options=options))
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise self._fault("reset() returned no pair", "return observation, info")
+        return self._read(answer[0]), self._info(answer[1])
+
+    def step(self, action: Any) -> Step:
+        """Act, in the environment's own units; raises `EnvironmentFailed`."""
+        self._steps += 1
+        answer: Any = self._call(lambda: self.env.step(self.writer.fit(action)))
+        if not isinstance(answer, tuple) or len(answer) != 5:
+            count = f"{len(answer)} values" if isinstance(answer, tuple) else type(answer).__name__
+            raise self._fault(
+                f"step() returned {count} instead of 5", "return observation, reward, terminated, truncated, info"
+            )
+        observation, reward, terminated, truncated, info = answer
+        is_over = self._flag("terminated", terminated), self._flag("truncated", truncated)
+        out = self._read(observation), self._reward(reward)
+        return *out, is_over[0], is_over[1] or self._steps >= self.limit, self._info(info)
+
+    def _call(self, function: Callable[[], T]) -> T:
+        try:
+            return function()
+        except (Exception, SystemExit) as error:
+            raise self._fault(f"raised {error_line(error)}", _cure(error)) from None
+
+    def _read(self, observation: object) -> Observation:
+        try:
+            return self.reader.read(observation)
+        except ObservationFault as fault:
+            raise self._fault(f"returned a wrong observation: {fault}", "") from None
+
+    def _reward(self, reward: object) -> float:
+        if isinstance(reward, np.ndarray) and reward.size == 1:
+            reward = reward.item()
+        if not isinstance(reward, numbers.Real | np.number | np.bool_):
+            raise self._fault(f"returned a wrong reward: {one_line(repr(reward), 60)}", "return one number")
+        value = float(reward)
+        if not abs(value) <= LARGEST:
+            raise self._fault(f"returned a wrong reward: {value}", "")
+        return value
+
+    def _flag(self, name: str, value: object) -> bool:
+        if isinstance(value, np.ndarray) and value.size == 1:
+            value = value.item()
+        if not isinstance(value, bool | np.bool_ | numbers.Integral):
+            raise self._fault(f"returned a wrong {name}: {one_line(repr(value), 60)}", "return True or False")
+        return bool(value)
+
+    def _info(self, info: object) -> dict[str, Any]:
+        if not isinstance(info, dict):
+            raise self._fault(f"returned a wrong info: {one_line(repr(info), 60)}", "return a dict")
+        return info
+
+    def _fault(self, what: str, cure: str) -> EnvironmentFailed:
+        where = f"at step {self._steps}" if self._steps else "at reset"
+        seed = f", reset seed {self._seed}" if self._seed is not None else ""
+        return EnvironmentFailed(
+            f"{self.env_id} {what}, {where} of {self.episode}{seed}; {cure or 'mend the environment'}"
+        )
+
+
+def _cure(error: BaseException) -> str:
+    if isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
+        return "define reset(self, *, seed=None, options=None)"
+    return ""

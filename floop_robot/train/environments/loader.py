@@ -1,0 +1,84 @@
+"""Loading an environment by its Gymnasium id, from an installed package or from the folder of the user."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+
+from floop_robot.spec.errors import ConfigError, UnknownName
+from floop_robot.train.environments.error_place import error_line, one_line
+
+
+def load_env(env_id: str) -> gymnasium.Env[Any, Any]:
+    """The environment without time limit and checker: `Id-v0`, `module:Id-v0` or `file.py:Id-v0`.
+
+    A module is looked for in the current folder first. Raises `UnknownName` or, with the error's own text, file and
+    line, `ConfigError`.
+    """
+    module, colon, name = env_id.rpartition(":")
+    if colon:
+        _import(module, env_id)
+    warnings.filterwarnings("ignore", message=".*render_modes")  # nothing is drawn
+    try:
+        return gymnasium.make(name, max_episode_steps=-1, disable_env_checker=True)
+    except gymnasium.error.UnregisteredEnv:
+        raise _unknown(env_id, module, name) from None
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise ConfigError(f"{env_id} can't be made: {one_line(error)}") from None
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"{env_id} can't be made: {error_line(error)}; mend the environment") from None
+
+
+def time_limit(env: gymnasium.Env[Any, Any]) -> int | None:
+    """The step limit that the environment is registered with, None without one."""
+    spec = gymnasium.registry.get(env.spec.id) if env.spec else None
+    return spec.max_episode_steps if spec else None
+
+
+def _import(module: str, env_id: str) -> None:
+    if module.endswith(".py") or "/" in module:
+        file = Path(module)
+        folder, module = file.resolve().parent, file.stem
+        if not file.is_file():
+            raise ConfigError(f"env is {env_id!r}, but there is no file {file}; check the path")
+    else:
+        folder = Path.cwd()
+    if sys.path[:1] != [str(folder)]:
+        sys.path.insert(0, str(folder))
+    try:
+        importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        # Of `pkg.envs`, `pkg` may be missing, too.
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+            raise ConfigError(
+                f"env is {env_id!r}, but there is no module {error.name!r} in {folder} or among the installed "
+                "packages; start floop in its folder, or install it"
+            ) from None
+        raise ConfigError(f"{module} can't be imported: {error_line(error)}; {_cure(error)}") from None
+
+
+def _cure(error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"install {error.name!r}, or mend the import"
+    return "mend the module"
+
+
+def _unknown(env_id: str, module: str, name: str) -> UnknownName:
+    known = gymnasium.registry
+    if module:
+        known = {known_id: spec for known_id, spec in known.items() if _is_of(spec, module)} or known
+    unknown = UnknownName("Gymnasium environment", name, known, module)
+    if not module:
+        unknown.args = (f"{unknown}; for one of your own name its module, too: --env my_module:{env_id}",)
+    return unknown
+
+
+def _is_of(spec: gymnasium.envs.registration.EnvSpec, module: str) -> bool:
+    place = spec.entry_point
+    home = place if isinstance(place, str) else getattr(place, "__module__", "")
+    return home.split(".")[0].split(":")[0] == Path(module).stem.split(".")[0]

@@ -20,7 +20,7 @@ from floop_robot.cli.operator_options import (
 from floop_robot.cli.zip_options import zip_options
 from floop_robot.deploy import Drain, Hold, Pin, Push, Resume, Rollback
 from floop_robot.deploy.registry import FLEET
-from floop_robot.services.import_zip import read_policy
+from floop_robot.services.import_zip import is_zip, read_policy
 from floop_robot.spec.errors import FloopError
 
 
@@ -42,8 +42,9 @@ def push(policy: str, robot: str, trust: bool, vecnormalize: Path | None, operat
     if not path.exists() and (version := number_of(policy)):
         fields["version"] = version
     else:
-        fleet = operator.fleet
-        bundle = read_policy(path, fleet.task, fleet.robot.model, trust=trust, vecnormalize=vecnormalize)
+        # Only a zip has to be made for the fleet's task: what can't be read is told where no fleet is, too.
+        task, arm = (operator.fleet.task, operator.fleet.robot.model) if is_zip(path) else ("", "")
+        bundle = read_policy(path, task, arm, trust=trust, vecnormalize=vecnormalize)
         fields["bundle"] = bundle.to_bytes()
     operator.carry_out(Push, scope=robot or FLEET, **fields)
 

@@ -23,9 +23,6 @@ from floop_robot.spec.records import Source, StreamInfo
 
 MAX_OWED = 4_000.0
 """Most gradient steps in one go, about a second."""
-ENOUGH = 512
-"""Rows of its own successes from which the policy imitates only itself: tries succeed in many ways, and the mean of
-two ways is none."""
 ROWS = 20_000
 """Rows of new tasks kept of each robot or explorer. Old successes go, and slow ones with them."""
 
@@ -35,16 +32,14 @@ class SuccessImitation:
 
     def __init__(self, model: FloopPPO, space: PolicySpace, settings: PpoSettings, seed: int) -> None:
         self._model, self._settings, self._normalize = model, settings, space.normalizer
-        self._tries, self._own = (
-            RingBuffer(space.observation.size, space.action.size, ROWS, space.normalizer) for _ in range(2)
-        )
+        self._rows = RingBuffer(space.observation.size, space.action.size, ROWS, space.normalizer)
         self._known_obs: Array = np.zeros((0, space.observation.size), np.float32)
         self._known_action: Array = np.zeros((0, space.action.size), np.float32)
         self._rng = np.random.default_rng((seed, 0x1417))
         self._net = read_actor(model)
         self._tape, self._adam = Tape(self._net, settings.batch_size), FlatAdam(self._net.params)
         self._grad: Array = np.zeros((1, settings.batch_size, space.action.size), np.float32)
-        self._drawn: Array = np.zeros((settings.batch_size, self._own.width), np.float32)
+        self._drawn: Array = np.zeros((settings.batch_size, self._rows.width), np.float32)
         self._owed = 0.0
         self.loss = float("nan")
         """Mean squared error of the latest steps."""
@@ -56,21 +51,18 @@ class SuccessImitation:
             self._known_obs = self._normalize(rows.obs)
             self._known_action = self._act(self._known_obs)
         elif rows is not None and rows.is_new.any():
-            is_own = np.isfinite(rows.log_prob) | (stream.source is not Source.EXPLORER)
-            for buffer, chosen in ((self._own, rows.is_new & is_own), (self._tries, rows.is_new & ~is_own)):
-                if chosen.any():
-                    buffer.extend(stream.robot, rows.take(chosen), stream.boot_id)
-            worth = self._settings.imitation_utd_ratio * int(rows.is_new.sum())
+            new = rows.take(rows.is_new)
+            self._rows.extend(stream.robot, new, stream.boot_id)
+            worth = self._settings.imitation_utd_ratio * len(new)
             self._owed = min(self._owed + worth, MAX_OWED)
         for end in ended:
-            for buffer in (self._own, self._tries):
-                buffer.close((stream.robot, stream.boot_id, end.episode), failed=end.failed)
+            self._rows.close((stream.robot, stream.boot_id, end.episode), failed=end.failed)
         return worth
 
     @property
     def is_due(self) -> bool:
         """Whether as many rows as an update takes came since the latest imitation, and some succeeded."""
-        return self._owed >= self._settings.imitation_utd_ratio * self._settings.n_steps and self._successes > 0
+        return self._owed >= self._settings.imitation_utd_ratio * self._settings.n_steps and self._rows.successes > 0
 
     def update(self) -> int:
         """Do the gradient steps that rows paid for, if anything succeeded; returns how many were done.
@@ -79,29 +71,20 @@ class SuccessImitation:
         falls to 0 meanwhile: what remains is an average of many batches.
         """
         steps, self._owed = int(self._owed), 0.0
-        if not steps or not self._successes:
+        if not steps or not self._rows.successes:
             return 0
         read_actor(self._model, self._net)
         self.loss = float(np.mean([self._step(1.0 - i / steps) for i in range(steps)]))
         write_actor(self._model, self._net)
         return steps
 
-    @property
-    def _successes(self) -> int:
-        return self._own.successes + self._tries.successes
-
     def _step(self, rate: float) -> float:
-        n, a = self._own.obs_size, self._own.action_size
+        n, a = self._rows.obs_size, self._rows.action_size
         batch = self._drawn
         known = len(batch) // 2 if len(self._known_obs) else 0
         index = self._rng.integers(max(len(self._known_obs), 1), size=known)
         batch[:known, :n], batch[:known, n : n + a] = self._known_obs[index], self._known_action[index]
-        own = min(1.0, self._own.successes / ENOUGH) if self._tries.successes else 1.0
-        tried = known + round((len(batch) - known) * (1.0 - own))
-        if known < tried:
-            self._tries.draw_successes(self._rng, batch[known:tried])
-        if tried < len(batch):
-            self._own.draw_successes(self._rng, batch[tried:])
+        self._rows.draw_successes(self._rng, batch[known:])
         out = self._net.forward(batch[:, :n], self._tape)[0]
         error = out - batch[:, n : n + a]
         np.multiply(error, np.float32(2.0 / error.size), out=self._grad[0])

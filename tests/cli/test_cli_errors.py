@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -104,10 +105,13 @@ def test_of_very_many_names_only_the_nearest_are_listed() -> None:
 
 
 def test_a_zip_is_not_opened_without_trust(floop: Floop, tmp_path: Path) -> None:
-    (tmp_path / "model.zip").write_text("anything")
-    for command in ("validate", "play"):
-        assert "use --trust" in floop(command, "model.zip").error
-        assert "no stable-baselines3 zip" in floop(command, "model.zip", "--trust").error
+    with zipfile.ZipFile(tmp_path / "model.zip", "w") as made:
+        made.writestr("data", "{}")
+        made.writestr("policy.pth", "")
+    (tmp_path / "text.zip").write_text("anything")
+    for command in ("validate", "play", "check bundle"):
+        assert "give --trust" in floop(*command.split(), "model.zip").error
+        assert "it is a text" in floop(*command.split(), "text.zip", "--trust").error
 
 
 @pytest.mark.parametrize(

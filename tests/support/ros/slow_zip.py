@@ -48,7 +48,7 @@ def slow_zip(path: Path) -> Iterator[Callable[[], None]]:
     with zipfile.ZipFile(path) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     waits = {":type:": "bytes", ":serialized:": base64.b64encode(pickle.dumps(Waits(pipe))).decode()}
-    files["data"] = json.dumps(json.loads(files["data"]) | {"waits": waits}).encode()
+    files["data"] = json.dumps(json.loads(files["data"]) | {"_last_obs": waits}).encode()
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in files.items():
             archive.writestr(name, content)

@@ -1,0 +1,80 @@
+"""PPO in a fleet imitates what succeeded at new tasks, and keeps known tasks as they were."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from floop_robot.learn.mlp import Array
+from floop_robot.learn.ppo_algorithm import PpoAlgorithm
+from floop_robot.replay.transitions import EndedEpisode, Transitions
+from floop_robot.spec.hyperparameters import PpoSettings
+from floop_robot.spec.records import Source
+from tests.learn.test_ppo import ACT, OBS, SPACE, rows_of, stream
+
+STEPS = 256
+
+
+def algorithm(ratio: float = 1.0) -> PpoAlgorithm:
+    settings = PpoSettings(n_steps=STEPS, batch_size=64, imitation_utd_ratio=ratio, imitation_learning_rate=3e-3)
+    return PpoAlgorithm(SPACE, settings, 0)
+
+
+def episode(number: int, action: float, rows: int = 64, *, sampled: bool, obs: float = 1.0) -> Transitions:
+    """Rows of a new task whose action is the same everywhere, near one normalized observation."""
+    made, layout = rows_of(rows, seed=number), SPACE.observation
+    near = np.random.default_rng(number).normal(obs, 0.1, (rows, OBS)).astype(np.float32)
+    return msgspec.structs.replace(
+        made,
+        obs=layout.offset + layout.scale * near,
+        action=np.full((rows, ACT), action, np.float32),
+        is_new=np.ones(rows, np.bool_),
+        log_prob=np.full(rows, -1.0 if sampled else np.nan, np.float32),
+    )
+
+
+def act(made: PpoAlgorithm, obs: float) -> Array:
+    actions, _ = made.model.predict(np.full((1, OBS), obs, np.float32), deterministic=True)
+    return np.asarray(actions[0], np.float32)
+
+
+def feed(made: PpoAlgorithm, action: float, count: int, *, sampled: bool, failed: bool = False, first: int = 0) -> None:
+    for number in range(first, first + count):
+        rows = episode(number, action, sampled=sampled)
+        made.take(stream(), rows, (EndedEpisode(number, failed),))
+
+
+def learn(made: PpoAlgorithm, rounds: int = 4) -> None:
+    for i in range(rounds):
+        feed(made, 0.0, STEPS // 64, sampled=False, failed=True, first=1000 * (i + 1))  # pays for gradient steps
+        assert made.update(1) > 0
+
+
+def test_successful_tries_are_imitated_and_failures_are_not() -> None:
+    made = algorithm()
+    feed(made, 0.7, 4, sampled=False)
+    feed(made, -0.9, 4, sampled=False, failed=True, first=100)
+    learn(made)
+    assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
+
+
+def test_nothing_is_imitated_before_the_first_success_or_where_it_is_off() -> None:
+    made = algorithm()
+    feed(made, 0.7, 8, sampled=False, failed=True)
+    assert not made.ready
+    assert made.update(100) == 0
+    plain = algorithm(0.0)
+    feed(plain, 0.7, 8, sampled=False)
+    assert not plain.ready
+
+
+def test_known_tasks_are_kept() -> None:
+    made = algorithm()
+    before = act(made, -2.0)
+    known = episode(9, 0.9, rows=512, sampled=False, obs=-2.0)  # what was done there does not matter
+    made.take(stream("shipped", Source.DEMONSTRATION), known)
+    feed(made, 0.7, 4, sampled=False)
+    learn(made)
+    assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
+    assert act(made, -2.0) == pytest.approx(before, abs=0.05)

@@ -7,7 +7,6 @@ signed metadata of The Update Framework. Nothing in it can execute.
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -36,6 +35,7 @@ from floop_robot.spec.errors import BundleRefused
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.verdict import Verdict
+from floop_robot.spec.wall_clock import wall_clock_ns
 
 FORMAT = "floop-bundle-2"
 """What bundles have been written as since 1, which spelled a key of the manifest differently."""
@@ -110,7 +110,7 @@ class Bundle(msgspec.Struct, frozen=True):
             checks=tuple(
                 PolicyCheck(tuple(o), tuple(a)) for o, a in zip(chosen.tolist(), expected.tolist(), strict=True)
             ),
-            created_ns=time.time_ns(),
+            created_ns=wall_clock_ns(),
         )
         bundle = cls(manifest, blob)
         bundle.checked_actor()

@@ -41,7 +41,8 @@ class CanaryWatch:
         """`reference`: `LiveStatistics.recent` of the fleet's weights; `failing`: what fails now."""
         self.robot, self.version, self.sha256 = robot, info.version, info.sha256
         self._monitor = DeploymentMonitor(config, info.version, reference, failing)
-        self._alpha, self._until_ns = config.alpha, info.published_ns + round(config.canary_s * 1e9)
+        self._alpha, self._since_ns = config.alpha, info.published_ns
+        self._until_ns = self._since_ns + round(config.canary_s * 1e9)
         self._bars = {
             name: 1.0 - clopper_pearson_lower_bound(tally.episodes - tally.successes, tally.episodes, config.alpha / 2)
             for name, tally in reference.items()
@@ -76,6 +77,6 @@ class CanaryWatch:
         )
         if failing and is_better and not self._monitor.is_suspect:
             return CanaryDecision.TO_ALL, f"better on {self.robot}: {counts}"
-        if now_ns >= self._until_ns:
+        if not self._since_ns <= now_ns < self._until_ns:  # also when it began by a wrong clock
             return CanaryDecision.BACK, f"not shown to be better on {self.robot} in time: {counts or 'nothing failed'}"
         return CanaryDecision.GO_ON, ""

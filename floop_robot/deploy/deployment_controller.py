@@ -73,7 +73,10 @@ class DeploymentController:
 
     def watched_s(self, now_ns: int) -> float:
         """How long the version in production has been watched."""
-        return (now_ns - self._watched_since_ns) * 1e-9 if self._watch else 0.0
+        if self._watch is None:
+            return 0.0
+        passed_ns = now_ns - self._watched_since_ns
+        return passed_ns * 1e-9 if passed_ns >= 0 else self._config.watch_s  # by a wrong clock: nobody waits for that
 
     def weights_of(self, version: int) -> str:
         """Name of a version's policy (`Manifest.sha256`); empty for an unknown one."""

@@ -14,10 +14,20 @@ TEMPORARY = ".new"
 """Suffix of the file that is written before it takes the place of the old one; a killed process may leave one."""
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Replace `path` by `data` durably; raises `StorageError` in one line and leaves the old file when it can't."""
+def previous_of(path: Path) -> Path:
+    """Where `write_atomic` keeps the file before the last one."""
+    return path.with_name(path.name + ".previous")
+
+
+def write_atomic(path: Path, data: bytes, *, keep_previous: bool = False) -> None:
+    """Replace `path` by `data` durably; raises `StorageError` in one line and leaves the old file when it can't.
+
+    `keep_previous`: the old file stays beside it, for when the new one is found damaged.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if keep_previous:
+            _keep(path)
         replace_file(path, data)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}; free space or choose a writable folder") from None
@@ -39,6 +49,14 @@ def replace_file(path: Path, data: bytes) -> None:
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def _keep(path: Path) -> None:
+    """Give the file a second name; without room for two files, the older one goes first."""
+    previous = previous_of(path)
+    previous.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # no file yet, or a file system without links: then there is no older one
+        os.link(path, previous)
 
 
 def read_regular(path: Path, most_bytes: int) -> bytes:

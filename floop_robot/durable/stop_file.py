@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from floop_robot.durable.files import read_regular, replace_file, sync_folder
+from floop_robot.durable.owned_thread import OwnedThread
 from floop_robot.spec.errors import FloopError
 
 T = TypeVar("T")
@@ -69,16 +70,21 @@ class StopFile(Generic[T]):
         self._saved = value
 
 
-class StopFileWriter(threading.Thread):
+class StopFileWriter(OwnedThread):
     """Saves files: nobody else waits for a disk, which may hang."""
 
     def __init__(self, files: Mapping[str, StopFile[Any]]) -> None:
         """Files by what they are called in `error`."""
-        super().__init__(name="stop-writer", daemon=True)
+        self._closed = threading.Event()
+        super().__init__(self._write_changes, "stop-writer", self._closed)
         self._files = files
-        self.error = ""
+        self._problem = ""
+        self._due = threading.Event()
+
+    @property
+    def error(self) -> str:
         """Why a file does not say what it should; empty when all do, or are being written."""
-        self._due, self._is_closing = threading.Event(), False
+        return self._problem or self.fault
 
     def save_changes(self) -> None:
         """Have all written that changed; never waits."""
@@ -93,21 +99,20 @@ class StopFileWriter(threading.Thread):
                 file.save()
             except OSError as error:
                 errors.append(f"{name} cannot be written to disk: {error.strerror or error}; make room there")
-        self.error = "; ".join(errors)
+        self._problem = "; ".join(errors)
 
-    def run(self) -> None:
-        """As `threading.Thread`."""
+    def _write_changes(self) -> None:
         is_last = False
         while not is_last:
             self._due.wait(RETRY_S)
             self._due.clear()
-            is_last = self._is_closing
+            is_last = self._closed.is_set()
             self.save()
-            if self.error and not is_last:
+            if self._problem and not is_last:
                 time.sleep(RETRY_S)  # a servo loop asks in every tick
 
     def close(self) -> None:
         """Write the last changes, for at most `CLOSE_TIMEOUT_S`."""
-        self._is_closing = True
+        self._closed.set()
         self._due.set()
         self.join(CLOSE_TIMEOUT_S)

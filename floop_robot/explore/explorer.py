@@ -31,6 +31,7 @@ from floop_robot.monitor.shift_detector import KnownClass
 from floop_robot.spec.calibration import Calibration
 from floop_robot.spec.records import ActMode
 from floop_robot.spec.scenario import Scenario
+from floop_robot.spec.wall_clock import WallClock
 from floop_robot.stream.codec import Block
 
 FAILING_SHARE = 0.85
@@ -69,12 +70,14 @@ class Explorer:
         analogy_share: float = ANALOGY_SHARE,
         first_successes: int = 0,
         clock_ns: Callable[[], int] = time.time_ns,
+        first_episode: int | None = None,
     ) -> None:
         """`analogy_share`: largest share of episodes on reported tasks that are made by analogy.
 
-        `first_successes`: successes at a failing class until which they are scarce.
+        `first_successes`: successes at a failing class until which they are scarce. `first_episode`: a number above all
+        that this explorer used before; None: milliseconds since 1970.
         """
-        self._task, self._records, self._next_seed, self._clock_ns = task, records, next_seed, clock_ns
+        self._task, self._records, self._next_seed, self._clock_ns = task, records, next_seed, WallClock(clock_ns)
         self._env = make_env(task, robot)
         layout = self._env.rules.spec.observation
         self._analogy_share = analogy_share if AnalogyPolicy.is_supported(layout) else 0.0
@@ -87,7 +90,7 @@ class Explorer:
         self._known_tasks = DomainRandomization(TrainingScenarios(task))
         self._reported: DomainRandomization | None = None
         self._reported_at, self._reported_share = (-1, -1), 0.0
-        self._episode = clock_ns() // 1_000_000  # above every number that this explorer used before
+        self._episode = clock_ns() // 1_000_000 if first_episode is None else first_episode
         self._analogies = analogies(len(KNOWN), layout)
         self._practice: dict[str, ClassPractice] = {}
         self._calibration: Calibration | None = None

@@ -25,6 +25,7 @@ from floop_robot.spec.records import ObjectReport, Source
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.simulator_fit import SimulatorFit, fit_event, fits_of
 from floop_robot.spec.tasks import get_task
+from floop_robot.spec.wall_clock import WallClock
 from floop_robot.stream.codec import Block
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class Fitter:
         self, task: str, robot: str, events: RecordSink, seed: int, clock_ns: Callable[[], int] = time.time_ns
     ) -> None:
         """`robot`: the arm's model; `events`: takes the fits. Raises `UnknownName`."""
-        self._replayer, self._events, self._clock_ns = Replayer(task, robot), events, clock_ns
+        self._replayer, self._events, self._clock_ns = Replayer(task, robot), events, WallClock(clock_ns)
         self._rng = np.random.default_rng((seed, 0xF17))
         self._contract = ids_of(get_task(task), load_robot(robot)).contract
         self._fits = 0

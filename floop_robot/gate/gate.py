@@ -42,6 +42,7 @@ from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 from floop_robot.spec.verdict import Decision, Verdict
+from floop_robot.spec.wall_clock import wall_clock_ns
 from floop_robot.stream.codec import Block
 
 log = logging.getLogger(__name__)
@@ -239,7 +240,7 @@ class Gate:
             target_tasks=trial.target_tasks,
             resolved=resolved_tasks(self.failures),
             pairs=tuple(trial.pairs),
-            judged_ns=time.time_ns(),
+            judged_ns=wall_clock_ns(),
         )
         path = report_path(self._folder, report)
         try:

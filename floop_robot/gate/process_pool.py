@@ -14,6 +14,7 @@ from multiprocessing.connection import wait
 import msgspec
 
 from floop_robot.core import EpisodeJob, EpisodeOutcome
+from floop_robot.durable.owned_thread import OwnedThread
 from floop_robot.gate import worker
 from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed
 from floop_robot.gate.worker_process import START_LIMIT_S, QueuedJob, WorkerProcess
@@ -41,10 +42,10 @@ class ProcessPool:
         self._policies: collections.OrderedDict[str, bytes] = collections.OrderedDict()
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
-        self._closing = False
+        self._closing = threading.Event()
         self._warm = threading.Event()
         self._workers = [WorkerProcess(self._setup) for _ in range(workers)]
-        self._thread = threading.Thread(target=self._serve, name="gate-pool", daemon=True)
+        self._thread = OwnedThread(self._serve, "gate-pool", self._closing)
         self._thread.start()
 
     def wait_warm(self, timeout_s: float = START_LIMIT_S) -> bool:
@@ -69,7 +70,7 @@ class ProcessPool:
         queued = [QueuedJob(job) for job in jobs]
         with self._lock:
             unknown = {each.job.policy for each in queued} - set(self._policies)
-            if unknown or self._closing:
+            if unknown or self._closing.is_set():
                 raise EpisodeFailed(f"the pool is closed or does not know policies {sorted(unknown)}; add them first")
             self._queue.extend(queued)
         self._wake()
@@ -78,11 +79,12 @@ class ProcessPool:
     def close(self) -> None:
         """Kill the workers, which hold nothing worth saving, and join the thread."""
         with self._lock:
-            if self._closing:
+            if self._closing.is_set():
                 return
-            self._closing = True
+            self._closing.set()
         self._wake()
         self._thread.join()
+        self._abandon()
         os.close(self._wake_read)
         os.close(self._wake_write)
 
@@ -91,7 +93,10 @@ class ProcessPool:
             os.write(self._wake_write, b"x")
 
     def _serve(self) -> None:
-        while not self._closing:
+        while not self._closing.is_set():
+            for index, each in enumerate(self._workers):
+                if each.is_stopped:  # its replacement could not be started
+                    self._workers[index] = WorkerProcess(self._setup)
             self._dispatch()
             nearest = min(w.deadline_s for w in self._workers)
             connections = [w.connection for w in self._workers]
@@ -103,7 +108,6 @@ class ProcessPool:
                     self._read(index)
                 elif time.monotonic() > each.deadline_s:
                     self._replace(index)
-        self._abandon()
 
     def _dispatch(self) -> None:
         for each in self._workers:
@@ -147,9 +151,11 @@ class ProcessPool:
         self.replaced += 1
         if not started:
             time.sleep(0.5)  # a simulator that can't load must not start processes without end
+        if queued is not None:
+            self._run_again(queued)
         self._workers[index] = WorkerProcess(self._setup)
-        if queued is None:
-            return
+
+    def _run_again(self, queued: QueuedJob) -> None:
         queued.attempts += 1
         if queued.attempts >= ATTEMPTS:
             where = f"{queued.job.scenario.object.object_class}, seed {queued.job.scenario.seed}"
@@ -159,11 +165,11 @@ class ProcessPool:
             self._queue.appendleft(queued)
 
     def _abandon(self) -> None:
-        for each in self._workers:
-            each.stop()
         with self._lock:
             rest = [w.queued for w in self._workers if w.queued] + list(self._queue)
             self._queue.clear()
+        for each in self._workers:
+            each.stop()
         for queued in rest:
             if not queued.future.cancel():
                 queued.future.set_exception(EpisodeFailed("the pool was closed"))

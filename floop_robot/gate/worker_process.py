@@ -45,7 +45,7 @@ class WorkerProcess:
                 env=_environment(),
             )
         self.connection = Connection(ours.detach())
-        self.ready = False
+        self.ready = self.is_stopped = False
         self.queued: QueuedJob | None = None
         self.deadline_s = time.monotonic() + START_LIMIT_S
         self._known: collections.OrderedDict[str, None] = collections.OrderedDict()
@@ -76,6 +76,7 @@ class WorkerProcess:
 
     def stop(self) -> None:
         """Kill the process: it holds nothing worth saving."""
+        self.is_stopped, self.queued = True, None
         self.connection.close()
         self._process.kill()
         self._process.wait()

@@ -6,7 +6,6 @@ It is no safety function in the sense of ISO 13849: the robot's own emergency st
 from __future__ import annotations
 
 import secrets
-import time
 from collections import deque
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +17,7 @@ from floop_robot.durable.stop_file import StopFile
 from floop_robot.robot.host_identity import kernel_boot_id
 from floop_robot.robot.messages import ResetCommand, StartCommand, StopCommand
 from floop_robot.spec.estop import EstopState, join_texts, short_id
+from floop_robot.spec.wall_clock import wall_clock_ns
 
 NONCE_PERIOD_S: Final = 1.0
 NONCE_LIFETIME_S: Final = 20.0
@@ -109,7 +109,7 @@ class EstopLatch:
             request_ids=(*ids, request_id)[-MAX_REQUESTS:] if request_id else ids,
             who=join_texts(who, command.who or "unknown"),
             why=join_texts(why, command.why),
-            since_ns=time.time_ns(),
+            since_ns=wall_clock_ns(),
         )
         return True
 
@@ -129,7 +129,7 @@ class EstopLatch:
         if not any(n == command.nonce and now_s - at_s <= NONCE_LIFETIME_S for n, at_s in self._nonces):
             return False, OLD_NONCE
         who, why = join_texts("", command.who), join_texts("", command.why)
-        self._change(latched=False, start_required=self._is_real, who=who, why=why, since_ns=time.time_ns())
+        self._change(latched=False, start_required=self._is_real, who=who, why=why, since_ns=wall_clock_ns())
         return True, "reset" + (", and stands until it is started" if self._is_real else "")
 
     def start(self, command: StartCommand) -> Verdict:

@@ -16,6 +16,7 @@ import msgspec
 
 from floop_robot.durable.framing import pack
 from floop_robot.durable.locks import LockHeld
+from floop_robot.durable.owned_thread import OwnedThread
 from floop_robot.robot.estop_interface import OBEY_TIMEOUT_S, EstopInterface
 from floop_robot.robot.estop_latch import EstopLatch
 from floop_robot.robot.ipc import Link, link_folder, sole_server
@@ -54,10 +55,12 @@ class EstopServer:
         except OSError as error:
             raise StorageError(f"cannot use socket {path}: {error.strerror}; choose another run_dir") from None
         self._socket.listen(MAX_CONNECTIONS)
-        threading.Thread(target=self._accept, name="estop", daemon=True).start()
+        self._closed = threading.Event()
+        OwnedThread(self._accept, "estop", self._closed).start()
 
     def close(self) -> None:
         """Take no more. The folder is still this process's own, so that no other's socket is removed."""
+        self._closed.set()
         with contextlib.suppress(OSError):  # as when the folder has gone
             self._path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
@@ -65,13 +68,15 @@ class EstopServer:
         self._socket.close()
 
     def _accept(self) -> None:
-        while True:
-            try:
-                connection = self._socket.accept()[0]
-            except OSError:  # closed
-                return
+        while not self._closed.is_set():
+            connection = self._socket.accept()[0]
             self._slots.acquire()
-            threading.Thread(target=self._serve, args=(connection,), name="estop", daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, args=(connection,), name="estop", daemon=True).start()
+            except BaseException:  # no memory for a thread: whoever asks hears nothing, and asks again
+                self._slots.release()
+                connection.close()
+                raise
 
     def _serve(self, connection: socket.socket) -> None:
         try:

@@ -30,6 +30,7 @@ from floop_robot.spec.layout import Vector
 from floop_robot.spec.records import ActMode, EpisodeEnd, Event, ObjectReport, OutcomeCode, Record, Transition
 from floop_robot.spec.robot_model import RobotModel
 from floop_robot.spec.task import TaskRules
+from floop_robot.spec.wall_clock import WallClock
 
 JUDGES_BY_WIDTH: Final = (
     "the gripper reports no effort: grasps are judged by its width against the object and by the perceived lift"
@@ -131,7 +132,7 @@ class PolicyLoop:
     ) -> None:
         self._rules, self._policy_buffer, self._settings = rules, policy_buffer, settings
         self._link, self._records = link, records
-        self._clock, self._wall_clock_ns = clock, wall_clock_ns
+        self._clock, self._wall_clock_ns = clock, WallClock(wall_clock_ns)
         self._controller = ArmController(model, rules.spec)
         self._observation_builder = ObservationBuilder(rules.spec, Kinematics(model), model.gripper)
         self._judges_by_width = False

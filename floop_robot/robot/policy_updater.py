@@ -35,6 +35,7 @@ from floop_robot.bundle.delivery import (
     Target,
 )
 from floop_robot.durable.framing import MessageRefused, deframe_message, frame_message
+from floop_robot.durable.owned_thread import OwnedThread
 from floop_robot.robot.drain_state import DrainState
 from floop_robot.robot.local_store import StoredPolicy
 from floop_robot.robot.policy_buffer import PolicyBuffer
@@ -120,7 +121,7 @@ class PolicyUpdater:
         self._name_refused: str | None = None
         """None before the first word of the fleet manager."""
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"policy-updater-{config.robot}", daemon=True)
+        self._thread = OwnedThread(self._run, f"policy-updater-{config.robot}", self._stop)
         self._rpc: Socket | None = None
         self._receipts: dict[tuple[int, InstallStage, bool], Receipt] = {}
         """By version, stage and whether it failed: sent with every heartbeat until acknowledged."""

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
+from floop_robot.durable.owned_thread import OwnedThread
 from floop_robot.spec.errors import FloopError
 
 SUPERVISOR_PIPE = "FLOOP_LIFELINE_FD"
@@ -34,7 +35,7 @@ def exit_with_supervisor() -> None:
     elif pid is not None and sys.platform == "linux":
         wait = partial(_wait_for_process, int(pid))
     if wait is not None:
-        threading.Thread(target=_exit_after, args=(wait,), name="lifeline", daemon=True).start()
+        OwnedThread(partial(_exit_after, wait), "lifeline", threading.Event()).start()
 
 
 def _exit_after(wait: Callable[[], bool]) -> None:

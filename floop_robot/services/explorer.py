@@ -33,6 +33,7 @@ from floop_robot.services.supervision.stats_file import StatsFile
 from floop_robot.spec.config import FloopConfig, LearnerConfig
 from floop_robot.spec.errors import UnknownName
 from floop_robot.spec.records import Source
+from floop_robot.stream.episode_numbers import first_episode
 from floop_robot.stream.journal_follower import ROBOT_REPORTS, JournalFollower
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class ExplorerProcess:
                 self._uploader,
                 seeds.next,
                 first_successes=math.ceil(FIRST_SUCCESSES / explorers),
+                first_episode=first_episode(folder),
             )
             opened.callback(self._explorer.close)
             self._journal = JournalFollower(

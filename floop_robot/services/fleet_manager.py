@@ -11,7 +11,6 @@ import contextlib
 import logging
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from floop_robot.deploy.registry import JournalPosition, LiveEpisode, LiveLabel,
 from floop_robot.durable.locks import RunLock
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.services.entry import run as enter
+from floop_robot.services.fleet_clock import FleetClock
 from floop_robot.services.main_loop import read_arguments, stop_on_signals
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.ids import ids_of
@@ -111,15 +111,6 @@ def baseline_path(config: FloopConfig) -> Path:
     return baseline(config.task, config.learner.algo)
 
 
-def nondecreasing_clock(registry: Registry) -> Callable[[], int]:
-    """Wall-clock nanoseconds that never go back, not even behind the stamps of an earlier manager.
-
-    So no correction of the wall clock ends a watch, prolongs one, or makes a stage of the TTI negative.
-    """
-    offset_ns = max(time.time_ns(), registry.latest_ns()) - time.monotonic_ns()
-    return lambda: time.monotonic_ns() + offset_ns
-
-
 def run(
     config: FloopConfig,
     stop: threading.Event,
@@ -136,7 +127,7 @@ def run(
     operators = OperatorTokens(Path(config.operators) if config.operators else None)
     registry, run_lock = Registry(registry_path(config)), RunLock(Path(config.run_dir))
     try:
-        clock = nondecreasing_clock(registry)
+        clock = FleetClock(registry.latest_ns())
         fleet = FleetRequestHandler(registry, config.deploy, rules.spec, ids, clock, operators.refusal, stops)
         fleet.register_robots(config.robot_names)
         server = FleetServer(fleet, config.endpoints.fleet, config.endpoints.fleet_rpc, requests)

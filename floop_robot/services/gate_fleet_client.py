@@ -15,6 +15,7 @@ from floop_robot.bundle.delivery import TOPIC
 from floop_robot.deploy import FleetClient, Refused, SubmissionResult, Unreachable
 from floop_robot.deploy.messages import CandidateSubmission
 from floop_robot.deploy.registry import CandidateState
+from floop_robot.durable.owned_thread import OwnedThread
 from floop_robot.spec.config import Endpoints
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.verdict import Verdict
@@ -47,7 +48,7 @@ class GateFleetClient:
         self._incumbent: Bundle | None = None
         self._stale: Bundle | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="gate-fleet-client")
+        self._thread = OwnedThread(self._run, "gate-fleet-client", self._stop)
         self.acknowledged = 0
         """Verdicts that the fleet manager stored or refused."""
 

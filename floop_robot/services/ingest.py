@@ -13,7 +13,6 @@ import zmq
 from floop_robot.services.entry import run as enter
 from floop_robot.services.main_loop import read_arguments, stop_on_signals
 from floop_robot.spec.config import FloopConfig
-from floop_robot.spec.errors import FloopError
 from floop_robot.stream.ingest import Ingest
 from floop_robot.stream.journal import Journal
 from floop_robot.stream.tail_server import TailServer
@@ -35,8 +34,6 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
             try:
                 log.info("ingest: %s on %s, tail on %s", journal.path, ingest.endpoint, tail.endpoint)
                 while not stop.is_set():
-                    if not tail.is_alive:
-                        raise FloopError("the tail server ended unexpectedly; its error is in the lines above")
                     if ingest.step(TICK_S):
                         tail.notify()
             finally:

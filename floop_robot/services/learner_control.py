@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from floop_robot.services.learner_client import (
     WriteCheckpoint,
 )
 from floop_robot.spec.errors import FloopError, StorageError
+from floop_robot.spec.wall_clock import wall_clock_ns
 from floop_robot.transport.zmq_sockets import bind_socket, receive
 
 PAUSED_FILE = "learner.paused"
@@ -99,7 +99,7 @@ class LearnerControl:
             what = self._execute(request, checkpoint)
         except FloopError as error:
             return LearnerCommandRefused(reason=str(error))
-        done = CommandResult(who=request.who, what=what, stamp_ns=time.time_ns(), detail=request.why)
+        done = CommandResult(who=request.who, what=what, stamp_ns=wall_clock_ns(), detail=request.why)
         answer = LearnerCommandResult(done=done, status=status())
         self._answers[request.call_id] = _what(request), answer
         while len(self._answers) > _MAX_STORED_REPLIES:
@@ -111,7 +111,7 @@ class LearnerControl:
             checkpoint()
             return "wrote a checkpoint"
         if request.pause:
-            pause_record = PauseRecord(who=request.who, why=request.why, stamp_ns=time.time_ns())
+            pause_record = PauseRecord(who=request.who, why=request.why, stamp_ns=wall_clock_ns())
             write_atomic(self._path, msgspec.json.encode(pause_record))
             self.pause_record = pause_record
             return "paused the learner"

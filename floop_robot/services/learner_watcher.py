@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from floop_robot.durable.owned_thread import OwnedThread
 from floop_robot.learn.status import LearnerState, LearnerStatus
 from floop_robot.services.learner_client import LearnerClient
 from floop_robot.services.supervision.ports import wait_until_free
@@ -54,7 +55,7 @@ class LearnerWatcher:
         self.status = self._silent()
         """The last one reported."""
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="learner-watcher")
+        self._thread = OwnedThread(self._run, "learner-watcher", self._stop)
 
     def __enter__(self) -> LearnerWatcher:
         self._thread.start()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from contextlib import closing
 from typing import Final
@@ -36,6 +35,7 @@ from floop_robot.spec.ids import ids_of
 from floop_robot.spec.records import Source
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
+from floop_robot.stream.episode_numbers import first_episode
 from floop_robot.stream.uploader import UploaderStats
 
 NICE = -2
@@ -82,6 +82,7 @@ class PolicyProcess:
         """Of the last control loop; its last reports can be taken after it ended. None before the first."""
         self.state_faults = StateFaults()
         """What was wrong with robot states, of the last control loop."""
+        self._first_episode = first_episode(self.folder)
         self._loop: RateLoop | None = None
         self._notice, self._has_said_width = notice, False
         self._stats_lock = threading.Lock()
@@ -113,7 +114,7 @@ class PolicyProcess:
     @property
     def next_episode(self) -> int:
         """Every number below belongs to an episode that has ended, or to none."""
-        return (self.view.episode if self.is_active else 0) or _first_episode()
+        return (self.view.episode if self.is_active else 0) or self._first_episode
 
     def waiting_reason(self, view: LoopView) -> str:
         """What the next episode waits for, in words; empty while one runs."""
@@ -135,8 +136,9 @@ class PolicyProcess:
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         """Run the control loop, on the host's beat where there is a `phase_s`; `on_failure`: see `RateLoop`."""
+        self._first_episode = first_episode(self.folder)
         settings = PolicySettings(
-            first_episode=_first_episode(),
+            first_episode=self._first_episode,
             observation_timeout_s=self.arguments.config.robot.observation_timeout_s,
         )
         control = PolicyLoop(self.model, self.rules, self.policy_buffer, link, self.uploader, settings, interface)
@@ -158,6 +160,7 @@ class PolicyProcess:
         finally:
             loop.stop()
             self.write_stats(force=True)
+            self._first_episode = max(self._first_episode, self.view.episode + 1)
             self._loop = self.control = None
             self.drain_state.attach(None)
             loop.join(SHUTDOWN_TICKS_S)
@@ -205,11 +208,6 @@ class PolicyProcess:
         """Another host has this robot's name (or, if empty, none has): mix no records with those of that one."""
         self.drain_state.set_name_refused(why)
         self.uploader.pause(bool(why), why)
-
-
-def _first_episode() -> int:
-    """Number of a control loop's first episode: above all that this robot used before."""
-    return time.time_ns() // 1_000_000
 
 
 def run(arguments: RobotArguments, link: PolicyLink, stop: threading.Event) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from typing import Final
 
 from floop_robot.robot.episode_state_machine import EpisodeState
@@ -20,6 +19,7 @@ from floop_robot.spec.bounds import MAX_INT
 from floop_robot.spec.errors import CallRefused
 from floop_robot.spec.records import Event, Label, OutcomeCode
 from floop_robot.spec.scenario import OBJECT_CLASSES
+from floop_robot.spec.wall_clock import wall_clock_ns
 
 MAX_TEXT: Final = 2000
 _BOOT_ID = re.compile("[0-9a-f]{16}")
@@ -91,7 +91,7 @@ def write_label(process: PolicyProcess, boot_id: str, episode: int, success: boo
         raise CallRefused(f"comment and who may have {MAX_TEXT} characters each")
     label = Label(
         seq=0,
-        stamp_ns=time.time_ns(),
+        stamp_ns=wall_clock_ns(),
         episode_boot_id=boot_id,
         episode=episode,
         success=success,
@@ -133,4 +133,4 @@ def check_task(
 
 def record_event(process: PolicyProcess, name: str, detail: str) -> None:
     """Keep with the robot's records what a person did."""
-    process.uploader.put(Event(seq=0, stamp_ns=time.time_ns(), name=name, detail=detail[:MAX_TEXT]))
+    process.uploader.put(Event(seq=0, stamp_ns=wall_clock_ns(), name=name, detail=detail[:MAX_TEXT]))

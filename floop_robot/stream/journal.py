@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from floop_robot.durable.framing import checksum, pack
 from floop_robot.durable.locks import ExclusiveLock
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Source
+from floop_robot.spec.wall_clock import wall_clock_ns
 from floop_robot.stream.codec import Block, BlockDamaged, RecordKind, check_block, stored_crc
 
 SCHEMA = 2
@@ -102,7 +102,7 @@ class Journal:
 
     def append(self, entries: Sequence[JournalEntry]) -> None:
         """Commit blocks and marks, all or none; raises `StorageError` when the disk does not take them."""
-        stamp_ns, head = time.time_ns(), self.head
+        stamp_ns, head = wall_clock_ns(), self.head
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 import msgspec
 
+from floop_robot.durable.owned_thread import OwnedThread
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Event, Record
-from floop_robot.stream.codec import BlockRefused, encode_block
+from floop_robot.spec.wall_clock import WallClock
+from floop_robot.stream.codec import encode_block
 from floop_robot.stream.protocol import OutgoingBlock
 from floop_robot.stream.spool import Spool
 
@@ -44,8 +47,16 @@ class SpoolWriter:
     and new ones are dropped and counted. Once there is room again, an event in the stream gives their number.
     """
 
-    def __init__(self, spool: Spool, sync_interval_s: float, *, max_queued: int = MAX_QUEUED) -> None:
-        self._spool = spool
+    def __init__(
+        self,
+        spool: Spool,
+        sync_interval_s: float,
+        *,
+        max_queued: int = MAX_QUEUED,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """`clock_ns`: the wall clock, which stamps the writer's own events."""
+        self._spool, self._wall_clock = spool, WallClock(clock_ns)
         self._interval_s = sync_interval_s
         self._max_queued = max_queued
         self._queue: deque[Record] = deque()  # no lock: append and popleft are atomic, and the loop must not wait
@@ -54,7 +65,7 @@ class SpoolWriter:
         self._written = self._dropped = self._reported = self._refused = 0
         self._error = ""
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
+        self._thread = OwnedThread(self._run, "spool-writer", self._stop)
         self._thread.start()
 
     def put(self, record: Record) -> bool:
@@ -73,7 +84,7 @@ class SpoolWriter:
             queued=len(self._queue) + sum(block.end_seq - block.first_seq for block in self._pending),
             dropped=self._dropped,
             refused=self._refused,
-            error=self._error,
+            error=self._error or self._thread.fault,
         )
 
     def flush(self, timeout_s: float) -> bool:
@@ -89,11 +100,11 @@ class SpoolWriter:
         """Write what was put, and end the thread."""
         self._stop.set()
         self._thread.join()
+        self._write_all()
 
     def _run(self) -> None:
         while not self._stop.wait(RETRY_S if self._error else self._interval_s):
             self._write_all()
-        self._write_all()
 
     def _write_all(self) -> None:
         while self._queue or self._pending:
@@ -109,7 +120,7 @@ class SpoolWriter:
         if self._dropped > self._reported:
             lost = self._dropped - self._reported
             self._reported += lost
-            batch.append(Event(seq=0, stamp_ns=time.time_ns(), name="records_dropped", detail=f"{lost}: no room"))
+            batch.append(self._event("records_dropped", f"{lost}: no room"))
         self._pending = [self._encode(batch)]
         for _ in range(taken):
             self._queue.popleft()
@@ -118,13 +129,13 @@ class SpoolWriter:
         end = self._next_seq + len(batch)
         try:
             payload = encode_block(self._spool.info, self._next_seq, batch)
-        except BlockRefused:
+        except Exception:  # whatever it is, one record must not hold up all that follow
             batch = [self._sound(record) for record in batch]
             try:
                 payload = encode_block(self._spool.info, self._next_seq, batch)
-            except BlockRefused as error:  # each is sound alone, but their shapes differ
+            except Exception as error:  # each is sound alone, but their shapes differ
                 self._refused += len(batch)
-                payload = encode_block(self._spool.info, self._next_seq, [_stand_in(error)] * len(batch))
+                payload = encode_block(self._spool.info, self._next_seq, [self._stand_in(error)] * len(batch))
         block = OutgoingBlock(self._next_seq, end, payload)
         self._next_seq = end
         return block
@@ -133,9 +144,9 @@ class SpoolWriter:
         try:
             encode_block(self._spool.info, 0, [record])
             return record
-        except BlockRefused as error:
+        except Exception as error:
             self._refused += 1
-            return _stand_in(error)
+            return self._stand_in(error)
 
     def _commit(self) -> bool:
         try:
@@ -147,7 +158,8 @@ class SpoolWriter:
         self._pending, self._error = [], ""
         return True
 
+    def _stand_in(self, error: Exception) -> Event:
+        return self._event("record_refused", str(error).encode("ascii", "replace").decode())
 
-def _stand_in(error: BlockRefused) -> Event:
-    detail = str(error).encode("ascii", "replace").decode()
-    return Event(seq=0, stamp_ns=time.time_ns(), name="record_refused", detail=detail)
+    def _event(self, name: str, detail: str) -> Event:
+        return Event(seq=0, stamp_ns=self._wall_clock(), name=name, detail=detail)

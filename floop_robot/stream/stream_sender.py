@@ -13,8 +13,10 @@ import msgspec
 import zmq
 
 from floop_robot.durable.framing import MessageRefused, deframe_message, frame_message
+from floop_robot.durable.owned_thread import OwnedThread
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Event
+from floop_robot.spec.wall_clock import wall_clock_ns
 from floop_robot.stream.codec import encode_block
 from floop_robot.stream.high_water_mark import OwnHighWaterMarks
 from floop_robot.stream.messages import FromIngest
@@ -72,13 +74,12 @@ class StreamSender:
         self._disk_error = ""
         self._is_paused, self._pause_reason = False, ""
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="stream-sender", daemon=True)
+        self._thread = OwnedThread(self._run, "stream-sender", self._stop)
         self._thread.start()
 
     def stats(self) -> SenderStats:
         """Counts so far; from any thread."""
         machine = self._machine
-        ended = "" if self._thread.is_alive() or self._stop.is_set() else "the sender ended unexpectedly"
         return SenderStats(
             acked=self._acked,
             acked_seq=machine.acked,
@@ -86,7 +87,7 @@ class StreamSender:
             is_connected=machine.is_connected,
             replaced=self._replaced,
             malformed=self._malformed,
-            error=ended or self._pause_reason or machine.conflict or machine.refusal or self._disk_error,
+            error=self._pause_reason or machine.conflict or machine.refusal or self._disk_error or self._thread.fault,
         )
 
     def pause(self, paused: bool, why: str = "") -> None:
@@ -194,7 +195,7 @@ class StreamSender:
     def _stand_in(self, bad: OutgoingBlock, stream: StreamRange) -> bytes:
         count = bad.end_seq - bad.first_seq
         self._replaced += count
-        event = Event(seq=0, stamp_ns=time.time_ns(), name="record_refused", detail=self._machine.refusal)
+        event = Event(seq=0, stamp_ns=wall_clock_ns(), name="record_refused", detail=self._machine.refusal)
         return encode_block(stream.info, bad.first_seq, [event] * count)
 
     def _receive(self, socket: zmq.Socket[bytes]) -> None:

@@ -11,6 +11,7 @@ import msgspec
 import zmq
 
 from floop_robot.durable.framing import Message, MessageRefused, deframe_message, frame_message
+from floop_robot.durable.owned_thread import OwnedThread
 from floop_robot.spec.errors import StorageError
 from floop_robot.stream.codec import RecordKind
 from floop_robot.stream.journal import JournalReader
@@ -61,13 +62,8 @@ class TailServer:
         self._wake.connect(wake)
         self._waiting: dict[bytes, _Waiting] = {}
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="tail-server", daemon=True)
+        self._thread = OwnedThread(self._run, "tail-server", self._stop)
         self._thread.start()
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it still answers."""
-        return self._thread.is_alive()
 
     def notify(self) -> None:
         """There are new blocks; called by one thread."""

@@ -18,7 +18,8 @@ import pytest
 from floop_robot.deploy.deployment_monitor import Tally
 from floop_robot.deploy.registry import Origin, Registry, read_history
 from floop_robot.monitor.failure_monitor import FailureMonitor
-from floop_robot.services.fleet_manager import nondecreasing_clock, registry_path
+from floop_robot.services.fleet_clock import FleetClock
+from floop_robot.services.fleet_manager import registry_path
 from floop_robot.spec.config import DeployConfig, Endpoints, FloopConfig, save_config
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.records import ActMode, EpisodeEnd, Label, ObjectReport, OutcomeCode, Source, StreamInfo
@@ -43,10 +44,10 @@ def policy(seed: int):
 
 def test_time_goes_on_where_the_manager_before_stamped_ahead_of_a_corrected_clock(tmp_path: Path) -> None:
     registry = Registry(tmp_path / "registry.sqlite")
-    assert abs(nondecreasing_clock(registry)() - time.time_ns()) < HOUR_NS
+    assert abs(FleetClock(registry.latest_ns())() - time.time_ns()) < HOUR_NS
     ahead = time.time_ns() + HOUR_NS
     registry.note("ann", "looked", ahead)
-    clock = nondecreasing_clock(registry)
+    clock = FleetClock(registry.latest_ns())
     assert ahead <= clock() <= clock() < ahead + HOUR_NS
     registry.close()
 

@@ -12,6 +12,7 @@ from rclpy.node import Node
 from floop_interfaces.msg import AuditEntry, FleetState, GateVerdict
 from floop_robot.deploy import FleetClient, FleetStatus, Robots, Unreachable
 from floop_robot.deploy.messages import GetNews, GetRobots, News
+from floop_robot.durable.owned_thread import OwnedThread
 from floop_robot.ros.fleet.fleet_convert import audit_to_msg, convert_valid, fleet_to_msg, verdict_to_msg
 from floop_robot.ros.node import topics
 from floop_robot.ros.node.qos import AUDIT, EVENTS, LATCHED
@@ -43,7 +44,7 @@ class FleetPublisher:
         self.error = ""
         """Why the fleet's state cannot be published; empty when it can."""
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="fleet-publisher")
+        self._thread = OwnedThread(self._run, "fleet-publisher", self._stop)
 
     def __enter__(self) -> FleetPublisher:
         self._thread.start()

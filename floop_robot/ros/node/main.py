@@ -7,6 +7,7 @@ A process has a `serve(ros)`, which makes its nodes and loop and works until `ro
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import signal
@@ -23,6 +24,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from floop_robot.durable.owned_thread import OwnedThread
 from floop_robot.ros.node.dds import prefer_udp, without_shared_memory
 from floop_robot.ros.node.rosout import logging_to
 from floop_robot.ros.node.stamps import follow_clock
@@ -81,7 +83,7 @@ class RosProcess:
         for node in nodes:
             executor.add_node(node)
         done = threading.Event()
-        thread = threading.Thread(target=_spin, args=(executor, done), name="executor", daemon=True)
+        thread = OwnedThread(functools.partial(_spin, executor, done), "executor", done)
         thread.start()
         try:
             yield

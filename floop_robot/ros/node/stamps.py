@@ -14,6 +14,7 @@ from rclpy.clock import Clock
 from std_msgs.msg import Header
 
 _NS = 1_000_000_000
+_END_NS = 2**31 * _NS
 
 
 class _RosClock:
@@ -53,18 +54,24 @@ def to_wall_ns(ros_ns: int) -> int:
 
 
 def to_time(stamp_ns: int) -> Time:
-    """Nanoseconds as a message."""
-    return Time(sec=stamp_ns // _NS, nanosec=stamp_ns % _NS)
+    """Nanoseconds as a message; 0 for times that no message holds."""
+    sec, nanosec = _split(stamp_ns)
+    return Time(sec=sec, nanosec=nanosec)
 
 
 def time_numbers(wall_ns: int) -> tuple[int, int]:
     """The numbers of a header's stamp for a moment of the wall clock: seconds and nanoseconds of ROS time."""
-    return divmod(to_ros_ns(wall_ns), _NS)
+    return _split(to_ros_ns(wall_ns))
 
 
 def now_numbers() -> tuple[int, int]:
     """The numbers of a header's stamp, now: seconds and nanoseconds of ROS time."""
-    return divmod(now_ns(), _NS)
+    return _split(now_ns())
+
+
+def _split(stamp_ns: int) -> tuple[int, int]:
+    """Seconds and nanoseconds: a message holds seconds as int32, which ends in 2038."""
+    return divmod(stamp_ns, _NS) if 0 <= stamp_ns < _END_NS else (0, 0)
 
 
 def from_time(stamp: Time) -> int:

@@ -19,12 +19,14 @@ from pathlib import Path
 import msgspec
 
 from floop_robot.durable.locks import ExclusiveLock, LockHeld, RunLock, is_locked
+from floop_robot.durable.owned_thread import OwnedThread
 from floop_robot.services.entry import SUPERVISOR_PIPE, USER_ERROR
 from floop_robot.services.supervision.priority import NiceResult, has_session_nice, set_session_nice
 from floop_robot.services.supervision.process_spec import ProcessSpec
 from floop_robot.services.supervision.ros_domain import child_environment
 from floop_robot.services.supervision.scheduler import NICE, LoopPhase, Scheduler
 from floop_robot.spec.errors import ConfigError
+from floop_robot.spec.wall_clock import wall_clock_ns
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +119,7 @@ class Supervisor:
         self._warned_no_nice = False
         explorers = [name for name, child in self._children.items() if child.spec.part == "explorer"]
         self._scheduler, self._phase, self._schedule_due_s = Scheduler(run_dir, explorers), LoopPhase.CALM, 0.0
-        self._thread = threading.Thread(target=self._watch, name="supervisor")
+        self._thread = OwnedThread(self._watch, "supervisor", self._stop)
 
     def __enter__(self) -> Supervisor:
         """Start all processes. Raises `ConfigError`, before it starts any, when another supervisor runs one of them."""
@@ -256,7 +258,7 @@ class Supervisor:
                 child.due_s = now + LONGEST_BACKOFF_S
                 return
             with self._lock:
-                self._restarts.append(Restart(child.spec.name, child.exit_status, time.time_ns(), now - child.died_s))
+                self._restarts.append(Restart(child.spec.name, child.exit_status, wall_clock_ns(), now - child.died_s))
 
     def _set_nice(self, child: _Child, pid: int, now: float) -> None:
         """Give its session the nice value, now or at one of the next looks; never waits."""

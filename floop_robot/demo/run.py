@@ -129,7 +129,7 @@ def algo_of(task: str, baseline: Path | None, wanted: str | None) -> str:
         raise ConfigError(f"{checkpoint} is not there, from which the learner goes on; give a bundle of floop train")
     if wanted not in (None, algo):
         raise ConfigError(
-            f"{baseline} was trained with {algo}, --algo is {wanted}; leave it out, or train with {wanted}"
+            f"{baseline} was trained with {algo}, but --algo is {wanted}; leave it out, or train with {wanted}"
         )
     return algo
 

@@ -15,6 +15,7 @@ NAMES = {
     ("floop/Pick-v0", "sac"): "pick",
     ("floop/Pick-v0", "ppo"): "pick_ppo",
     ("floop/PickPlace-v0", "sac"): "pick_place",
+    ("floop/PickPlace-v0", "ppo"): "pick_place_ppo",
 }
 """Task and algorithm of each shipped policy."""
 

@@ -11,8 +11,9 @@ from floop_robot.bundle import Bundle
 from tests.support.cli_in_process import Floop
 
 
-def test_the_loop_runs_from_the_command_line(floop: Floop, tmp_path: Path) -> None:
-    found = floop("train", "--loop", "--seconds", "2", "--out", "looped", "--json")
+@pytest.mark.parametrize("algo", ["sac", "ppo"])
+def test_the_loop_runs_from_the_command_line(algo: str, floop: Floop, tmp_path: Path) -> None:
+    found = floop("train", "--loop", "--algo", algo, "--seconds", "2", "--out", "looped", "--json")
     assert found.status == 0, found.err
     summary = json.loads(found.out.splitlines()[-1])
     assert summary["seconds"] == 2
@@ -21,7 +22,9 @@ def test_the_loop_runs_from_the_command_line(floop: Floop, tmp_path: Path) -> No
     assert summary["wall_s"] > 0.0
     assert {"mean_return", "tti_s"} <= summary.keys()
     assert summary["no_improvement"]
-    Bundle.load(tmp_path / summary["bundle"]).checked_actor()
+    bundle = Bundle.load(tmp_path / summary["bundle"])
+    bundle.checked_actor()
+    assert bundle.manifest.algo == algo
 
 
 @pytest.mark.parametrize(

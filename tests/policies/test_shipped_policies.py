@@ -15,7 +15,8 @@ from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task, task_ids
 
 
-@pytest.mark.parametrize(("task", "algo"), [*((task, "sac") for task in task_ids()), ("floop/Pick-v0", "ppo")])
+@pytest.mark.parametrize("algo", ["sac", "ppo"])
+@pytest.mark.parametrize("task", task_ids())
 def test_every_task_has_a_policy_that_a_robot_accepts(task: str, algo: str) -> None:
     rules, robot = get_task(task), load_robot("panda")
     bundle = Bundle.load(baseline(task, algo))

@@ -1,4 +1,4 @@
-"""AlphaWealth: one error budget for all candidates that are tried against one incumbent on the same tasks.
+"""AlphaWealth: one error budget of a test for all candidates that are tried against one incumbent on the same tasks.
 
 Alpha-investing (Foster & Stine 2008) with bets: every trial stakes a part of the wealth, and a candidate is accepted
 when its stake has grown to 1. What the trial has not lost goes back. While no candidate is better, no bet makes money

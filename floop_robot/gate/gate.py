@@ -20,7 +20,8 @@ from floop_envs.seeds import Purpose
 from floop_robot.bundle import Bundle
 from floop_robot.bundle.verify import require_contract
 from floop_robot.core import Executor, ScenarioSource
-from floop_robot.gate.alpha_wealth import AlphaWealth
+from floop_robot.gate.error_budgets import ErrorBudgets
+from floop_robot.gate.rejected_weights import SAME_WEIGHTS, RejectedWeights
 from floop_robot.gate.report import TrialReport, report_path, write_report
 from floop_robot.gate.reported_tasks import (
     TargetTasks,
@@ -62,6 +63,16 @@ class GateResult(msgspec.Struct, frozen=True):
     """Where the report lies, unless the disk did not take it."""
 
 
+class Offer(msgspec.Struct, frozen=True):
+    """What becomes of a candidate that was offered."""
+
+    sha256: str
+    taken: bool = True
+    """Whether it will be judged, unless a newer one takes its place."""
+    reason: str = ""
+    """Why it will not."""
+
+
 class GateCounts(msgspec.Struct, frozen=True):
     """What the gate did since it started."""
 
@@ -74,6 +85,8 @@ class GateCounts(msgspec.Struct, frozen=True):
     """Trials begun again because the incumbent changed."""
     refused: int = 0
     """Messages without a usable bundle."""
+    not_judged: int = 0
+    """Candidates whose weights are the incumbent's, or were rejected against it already."""
 
 
 class Gate:
@@ -101,11 +114,13 @@ class Gate:
         """End of the rest after a candidate that was not accepted; another incumbent ends it, too."""
         self._offered_s: deque[float] = deque(maxlen=2)
         """When the latest two candidates came."""
-        self._wealth: dict[tuple[str, ...], AlphaWealth] = {}
+        self._budgets: dict[tuple[str, ...], ErrorBudgets] = {}
         """What may be staked on candidates against this incumbent, by failing classes; these can be simulated: few.
 
         Not by robots: they begin and cease to fail one by one, and each set of them would bring another budget.
         """
+        self._rejected, self._setting = RejectedWeights(), tuple[str, ...]()
+        """Against this incumbent; what trials are about, and in which worlds."""
         self.prepares = False
         """Whether the last idle `step` prepared pairs."""
 
@@ -130,7 +145,8 @@ class Gate:
             return
         require_contract(bundle.manifest, self._task, self._ids, "the gate")
         if self._incumbent is None or bundle.manifest.sha256 != self._incumbent.manifest.sha256:
-            self._wealth = {}  # the same weights under another number are no new incumbent
+            # The same weights under another number are no new incumbent.
+            self._budgets, self._rejected = {}, RejectedWeights()
         self._incumbent, self._cooldown_until_s = bundle, 0.0
         self._executor.add_policy(bundle.manifest.sha256, bundle.to_bytes())
         if self._trial_runner is not None:
@@ -138,10 +154,16 @@ class Gate:
             self._trial_runner = None
             self._pending = self._pending or self._judging
             self._count("restarted")
+        if self._pending is not None and self._why_not(self._pending.manifest.sha256):
+            self._pending = None
+            self._count("not_judged")
         self._scenario_pool.set_incumbent(bundle.manifest.sha256)
 
-    def offer(self, blob: bytes) -> str:
-        """Take in a candidate; the newest wins. Returns its name; raises `BundleRefused` or `ContractMismatch`."""
+    def offer(self, blob: bytes) -> Offer:
+        """Take in a candidate; the newest wins. Raises `BundleRefused` or `ContractMismatch`.
+
+        Weights that are the incumbent's, or were rejected against it while the same classes failed, are not taken.
+        """
         try:
             bundle = Bundle.from_bytes(blob, "the candidate")
             require_contract(bundle.manifest, self._task, self._ids, "the gate")
@@ -149,14 +171,24 @@ class Gate:
             self._count("refused")
             raise
         sha256 = bundle.manifest.sha256
-        known = (self._pending, self._judging if self._trial_runner else None, self._incumbent)
+        if reason := self._why_not(sha256):
+            self._count("not_judged")
+            return Offer(sha256, False, reason)
+        known = (self._pending, self._judging if self._trial_runner else None)
         if sha256 in (each.manifest.sha256 for each in known if each is not None):
-            return sha256
+            return Offer(sha256)
         if self._pending is not None:
             self._count("superseded")
         self._pending = bundle
         self._offered_s.append(self._clock())
-        return sha256
+        return Offer(sha256)
+
+    def _why_not(self, sha256: str) -> str:
+        """Why these weights are not judged; empty when they are."""
+        if self._incumbent is not None and sha256 == self._incumbent.manifest.sha256:
+            return f"{SAME_WEIGHTS} (v{self.incumbent_version} in production)"
+        reason = self._rejected.reason(self._setting, sha256)
+        return reason and f"these weights were rejected against v{self.incumbent_version} already: {reason}"
 
     def take(self, block: Block) -> None:
         """Take in a block of the journal."""
@@ -165,7 +197,7 @@ class Gate:
 
     def reconsider(self, bundle: Bundle) -> None:
         """Judge a candidate again that was accepted against a former incumbent. A newer one goes first."""
-        if self._pending is None and self._trial_runner is None:
+        if self._pending is None and self._trial_runner is None and not self._why_not(bundle.manifest.sha256):
             self._pending = bundle
             self._count("restarted")
 
@@ -205,9 +237,8 @@ class Gate:
         self._judging, self._pending = candidate, None
         for each in (incumbent, candidate):  # executors keep the latest few only
             self._executor.add_policy(each.manifest.sha256, each.to_bytes())
-        wealth = self._wealth_for(self._target_tasks)
         self._trial_runner = TrialRunner(
-            Trial(self._config.gate, self._target_tasks, self._scenario_pool.known, wealth.stake, wealth.preempted),
+            self._budgets_for(self._target_tasks).next_trial(self._target_tasks, self._scenario_pool.known),
             self._scenario_pool,
             self._executor,
             candidate.manifest.sha256,
@@ -223,11 +254,9 @@ class Gate:
         if verdict.decision is Decision.ACCEPTED:
             self._scenario_pool.note(bundle.manifest.sha256, runner.trial.achieved)
         else:
-            # Only trials that bet: a candidate that did not get so far costs nothing, and anyone could send many.
-            wealth = self._wealth_for(runner.trial.target_tasks)
-            if (kept := runner.trial.kept_alpha) is not None:
-                wealth.settle(runner.trial.alpha, kept)
-            wealth.preempted += runner.trial.preempted
+            self._budgets_for(runner.trial.target_tasks).settle(runner.trial)
+            if verdict.decision is Decision.REJECTED:
+                self._rejected.add(self._setting, bundle.manifest.sha256, verdict.reason)
             gate = self._config.gate
             rest_s = min(gate.cooldown_share * verdict.duration_s, gate.max_cooldown_s)
             self._cooldown_until_s = self._clock() + rest_s
@@ -258,6 +287,7 @@ class Gate:
         unexplained = unexplained_tasks(self.failures, self.fits) if self._config.deploy.canary else ()
         self._target_tasks = target_tasks(self.failures, MODELED.difference(unexplained))
         targets, resolved = self._target_tasks, resolved_tasks(self.failures)
+        self._setting = (*targets.classes, *self._worlds())
         self._scenario_pool.set_source(Suite.TARGET, self._reported(targets.classes), (*targets.names, *self._worlds()))
         known: ScenarioSource = DomainRandomization(TrainingScenarios(self._config.task))
         if learned := self._reported(resolved):
@@ -268,8 +298,8 @@ class Gate:
         """Changes when a robot's world becomes known: pairs prepared before are of another."""
         return (f"fit {self.fits.changes}",) if self.fits.changes else ()
 
-    def _wealth_for(self, target_tasks: TargetTasks) -> AlphaWealth:
-        return self._wealth.setdefault(target_tasks.classes, AlphaWealth(self._config.gate.alpha))
+    def _budgets_for(self, target_tasks: TargetTasks) -> ErrorBudgets:
+        return self._budgets.setdefault(target_tasks.classes, ErrorBudgets(self._config.gate))
 
     def _reported(self, classes: tuple[str, ...]) -> ScenarioSource | None:
         """Each in a world of its own, as explorers draw them: no robot is exactly like the simulator."""

@@ -1,8 +1,9 @@
 """Trial: one candidate against the incumbent, pair by pair, until the evidence suffices. Pure: no simulator, no clock.
 
-Two questions, both on fresh scenarios that candidate and incumbent share:
+Three questions, all on fresh scenarios that candidate and incumbent share:
 
 * Regression test: are known tasks kept? Every candidate is asked.
+* Limits test: do joints stay inside their limits? Every candidate is asked, in every pair.
 * Improvement test: better, or not worse and faster? Asked on failing tasks, or on known tasks while none fails.
 
 While newer candidates keep coming, a trial ends as soon as its candidate does not gain. A clean slate for the next one
@@ -24,6 +25,7 @@ import math
 import msgspec
 
 from floop_robot.gate.improvement_test import REGRESSION_MARGIN, SMOKE_TEST_PAIRS, ImprovementTest
+from floop_robot.gate.limits_test import LimitsTest
 from floop_robot.gate.reported_tasks import TargetTasks
 from floop_robot.gate.suites import Pair, Suite, SuiteCounts, score, suite_result
 from floop_robot.monitor.outcome_history import FAILING_SUCCESS
@@ -42,13 +44,7 @@ REFINED_MARGIN = 0.05
 REGRESSION_BETA = 0.15
 """Chance of sending back a candidate that is as good as the incumbent on known tasks."""
 FLOOR_BETA = 0.05
-"""Chance of sending back a candidate of `gate.regression_accept`, or one without too many violations."""
-VIOLATION_FREE_ACCEPT, VIOLATION_FREE_REJECT = 0.98, 0.85
-"""Share of episodes without a joint state outside the limits that is good enough, and that must be refused.
-
-The limiter keeps commands inside. A hard contact can still throw a joint past its speed, in 1 % of the episodes of the
-shipped policy for Pick, and 3 % of those for PickPlace.
-"""
+"""Chance of sending back a candidate of `gate.regression_accept`."""
 SUPERIORITY_ALPHA_SHARE = 0.8
 """Better's share of alpha on failing tasks, where success is missing; on known tasks better and faster share evenly."""
 PREEMPTION_PAIRS = 12
@@ -89,14 +85,17 @@ class Trial:
         known: SuiteCounts | None = None,
         alpha: float | None = None,
         preempted: int = 0,
+        limits_alpha: float | None = None,
     ) -> None:
-        """`known`: what the incumbent achieved so far; `alpha`: of the improvement test, `gate.alpha` by default.
+        """`known`: what the incumbent achieved so far.
 
+        `alpha`, `limits_alpha`: of the improvement test and of the limits test, `gate.alpha` by default.
         `preempted`: trials against this incumbent that newer candidates preempted.
         """
         known = known or SuiteCounts()
         self.target_tasks = target_tasks
         self.alpha = config.alpha if alpha is None else alpha
+        self.limits_alpha = config.alpha if limits_alpha is None else limits_alpha
         self.pairs: list[Pair] = []
         self.newer_is_due = False
         """Whether newer candidates keep coming; set by the owner at any time (the tests hold whenever one stops)."""
@@ -116,9 +115,7 @@ class Trial:
         self._not_worse = NonInferiority(config.alpha, REGRESSION_BETA, margin, config.max_regression_pairs)
         self._improvement_suite = Suite.TARGET if self._has_target else Suite.REGRESSION
         self._improvement = self._improvement_test(known.estimate(Suite.TARGET))
-        self._violation_free = SuccessFloor(VIOLATION_FREE_ACCEPT, VIOLATION_FREE_REJECT, FLOOR_BETA)
-        self._extra_violations = 0
-        """Episodes with violations, less the incumbent's."""
+        self._limits = LimitsTest(self.limits_alpha, config.max_pairs + config.max_regression_pairs)
 
     def _improvement_test(self, success: float) -> ImprovementTest:
         if self._has_target:
@@ -136,15 +133,15 @@ class Trial:
         is_open = self._improvement.status is Status.OPEN
         if self._has_target and is_open and started[Suite.TARGET] < self._max_improvement_pairs:
             return Suite.TARGET
-        wants_regression = self._regression_status is Status.OPEN or (not self._has_target and is_open)
+        is_kept_open = Status.OPEN in (self._regression_status, self._limits.status)
+        wants_regression = is_kept_open or (not self._has_target and is_open)
         return Suite.REGRESSION if wants_regression and self._has_room(started[Suite.REGRESSION]) else None
 
     def observe(self, pair: Pair) -> None:
         """Take in one pair; pairs count in the order in which they were asked for."""
         self.pairs.append(pair)
         self._seen[pair.suite] += 1
-        self._violation_free.observe(pair.candidate.limit_violations == 0)
-        self._extra_violations += bool(pair.candidate.limit_violations) - bool(pair.incumbent.limit_violations)
+        self._limits.observe(pair)
         if pair.suite is Suite.REGRESSION:
             self._not_worse.observe(pair.difference)
             self._floor.observe(pair.candidate.success)
@@ -154,10 +151,8 @@ class Trial:
     @property
     def finding(self) -> TrialFinding | None:
         """Decision and reason, or None while the trial goes on."""
-        if self._violation_free.broken and self._extra_violations > 0:
-            count = sum(p.candidate.limit_violations > 0 for p in self.pairs)
-            reason = f"joints outside their limits in {count} of {len(self.pairs)} episodes"
-            return TrialFinding(Decision.REJECTED, reason)
+        if self._limits.status is Status.NO:
+            return TrialFinding(Decision.REJECTED, f"joints outside their limits {self._limits.score}")
         if self._regression_status is Status.NO:
             return TrialFinding(Decision.REJECTED, f"known tasks got worse: {self._score(Suite.REGRESSION)}")
         return self._canary_finding() if self._canary_only else self._improvement_finding()
@@ -179,6 +174,11 @@ class Trial:
         has_bet = self._seen[self._improvement_suite] > 0 and not self._canary_only
         return self._improvement.kept if has_bet else None
 
+    @property
+    def kept_limits_alpha(self) -> float | None:
+        """What is left of `limits_alpha`; None when nothing was at stake."""
+        return self._limits.kept
+
     def suites(self) -> tuple[SuiteResult, ...]:
         """How both did so far, suite by suite."""
         names = {Suite.TARGET: f"target: {self.target_tasks.name}", Suite.REGRESSION: "known tasks"}
@@ -187,6 +187,11 @@ class Trial:
     @property
     def _regression_status(self) -> Status:
         return Status.NO if self._floor_applies and self._floor.broken else self._not_worse.status
+
+    @property
+    def _is_kept(self) -> bool:
+        """Whether known tasks and joint limits are shown to be kept."""
+        return self._regression_status is Status.YES and self._limits.status is Status.YES
 
     @property
     def _max_improvement_pairs(self) -> int:
@@ -199,7 +204,7 @@ class Trial:
         improvement = self._improvement.status
         if improvement is Status.NO:
             return TrialFinding(Decision.REJECTED, f"neither better nor faster {self._improvement_score()}")
-        if improvement is Status.YES and self._regression_status is Status.YES:
+        if improvement is Status.YES and self._is_kept:
             kept = f"; known tasks are kept: {self._score(Suite.REGRESSION)}" if self._has_target else ""
             return TrialFinding(Decision.ACCEPTED, f"{self._improvement.way} {self._improvement_score()}{kept}")
         seen = self._seen[self._improvement_suite]
@@ -208,7 +213,7 @@ class Trial:
         if improvement is Status.OPEN and self.newer_is_due and (why := self._unpromising):
             reason = f"{why} {self._improvement_score()}; preempted by a newer one"
             return TrialFinding(Decision.INCONCLUSIVE, reason, preempted=True)
-        return self._regression_open_finding()
+        return self._open_finding()
 
     @property
     def _unpromising(self) -> str:
@@ -221,15 +226,17 @@ class Trial:
             return ""
         return "no gain so far" if math.isinf(self._improvement.pairs_to_go) else "a small gain at most"
 
-    def _regression_open_finding(self) -> TrialFinding | None:
+    def _open_finding(self) -> TrialFinding | None:
         if self._has_room(self._seen[Suite.REGRESSION]):
             return None
         reason = f"not clear whether known tasks are kept: {self._score(Suite.REGRESSION)}"
+        if self._regression_status is Status.YES:
+            reason = f"not clear whether joints stay inside their limits: outside {self._limits.score}"
         return TrialFinding(Decision.INCONCLUSIVE, reason)
 
     def _canary_finding(self) -> TrialFinding | None:
-        if self._regression_status is not Status.YES:
-            return self._regression_open_finding()
+        if not self._is_kept:
+            return self._open_finding()
         names, kept = ", ".join(self.target_tasks.without_model), self._score(Suite.REGRESSION)
         reason = f"canary only: no simulation shows how {names} fails; known tasks are kept: {kept}"
         return TrialFinding(Decision.INCONCLUSIVE, reason, canary=True)

@@ -109,13 +109,16 @@ class GateProcess:
 
     def _offer(self, peer: bytes, blob: bytes) -> CandidateReply:
         try:
-            sha256 = self._gate.offer(blob)
+            offer = self._gate.offer(blob)
         except FloopError as error:
             log.warning("gate: a candidate was refused: %s", error)
             return CandidateReply("", False, str(error))
+        if not offer.taken:
+            log.info("gate: %s is not judged: %s", offer.sha256[:8], offer.reason)
+            return CandidateReply(offer.sha256, False, offer.reason)
         # Only the candidates that can still be judged: the pending one and the one on trial.
-        self._senders = {**dict(list(self._senders.items())[-1:]), sha256: peer}
-        return CandidateReply(sha256, True)
+        self._senders = {**dict(list(self._senders.items())[-1:]), offer.sha256: peer}
+        return CandidateReply(offer.sha256, True)
 
     def _take_incumbent(self) -> None:
         stale = self._fleet.take_stale()

@@ -112,12 +112,20 @@ class Superiority:
 
 
 class NonInferiority:
-    """Is the candidate at most `margin` worse? YES keeps `alpha`; NO says that it is worse, keeping `beta`."""
+    """Is the candidate at most `margin` worse? YES keeps `alpha`; NO says that it is worse, keeping `beta`.
 
-    def __init__(self, alpha: float, beta: float, margin: float, cap: int) -> None:
+    `tolerance`: how much worse it may be before NO speaks of it.
+    """
+
+    def __init__(self, alpha: float, beta: float, margin: float, cap: int, tolerance: float = 0.0) -> None:
         self._alpha, self._beta, self._remaining = alpha, beta, cap
         self._inferior = EProcess(-margin, fractions=_HIGH_FRACTIONS)
-        self._not_worse = EProcess(0.0)
+        self._not_worse = EProcess(tolerance)
+
+    @property
+    def capital(self) -> float:
+        """What is left of a stake of 1 on "at most `margin` worse"."""
+        return self._inferior.capital
 
     def observe(self, difference: int) -> None:
         """Take the outcome of one pair."""

@@ -17,6 +17,7 @@ from floop_robot.core import EpisodeJob, EpisodeOutcome, Executor
 from floop_robot.gate.executor import InProcessExecutor
 from floop_robot.gate.process_pool import ProcessPool
 from floop_robot.gate.pybullet_worker import PyBulletRunner
+from floop_robot.gate.rejected_weights import SAME_WEIGHTS
 from floop_robot.gate.reported_tasks import TargetTasks
 from floop_robot.gate.scenario_pool import PairedScenarioPool
 from floop_robot.gate.seed_allocator import seeds_of_run
@@ -30,7 +31,7 @@ from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.scenario import Scenario
 from floop_robot.spec.tasks import get_task
-from floop_robot.spec.verdict import Verdict
+from floop_robot.spec.verdict import Decision, Verdict
 from floop_robot.stats.intervals import wilson
 
 ProgressCallback = Callable[[int, int], None]
@@ -140,6 +141,8 @@ def validate(
         result = Validation(task=plan.task, candidate=evaluate_with(executor, candidate, scenarios, on_progress))
         if against is None:
             return result
+        if against.manifest.sha256 == candidate.manifest.sha256:
+            return msgspec.structs.replace(result, against=result.candidate, verdict=_same_weights(candidate, plan))
         measured = evaluate_with(executor, against, scenarios, on_progress)
         verdict = judge(executor, candidate, against, plan)
         return msgspec.structs.replace(result, against=measured, verdict=verdict)
@@ -157,6 +160,20 @@ def judge(executor: Executor, candidate: Bundle, incumbent: Bundle, plan: Valida
         scenario_pool.set_source(Suite.TARGET, TrainingScenarios(plan.task, plan.target_classes), plan.target_classes)
     trial = Trial(plan.gate, TargetTasks(plan.target_classes))
     return TrialRunner(trial, scenario_pool, executor, candidate.manifest.sha256, incumbent.manifest.version).run()
+
+
+def _same_weights(bundle: Bundle, plan: ValidationPlan) -> Verdict:
+    """What becomes of a candidate that is the incumbent: no trial, and so no pair."""
+    return Verdict(
+        decision=Decision.INCONCLUSIVE,
+        reason=SAME_WEIGHTS,
+        candidate_sha256=bundle.manifest.sha256,
+        incumbent_version=bundle.manifest.version,
+        suites=(),
+        seed=0,
+        alpha=plan.gate.alpha,
+        duration_s=0.0,
+    )
 
 
 @contextmanager

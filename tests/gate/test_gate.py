@@ -20,9 +20,10 @@ from floop_robot.core import EpisodeJob, EpisodeOutcome
 from floop_robot.gate import pybullet_worker
 from floop_robot.gate.alpha_wealth import STAKE_SHARE
 from floop_robot.gate.executor import InProcessExecutor
-from floop_robot.gate.gate import Gate, GateResult
+from floop_robot.gate.gate import Gate, GateResult, Offer
 from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed
 from floop_robot.gate.process_pool import ProcessPool
+from floop_robot.gate.rejected_weights import MAX_REJECTED, SAME_WEIGHTS, RejectedWeights
 from floop_robot.gate.reported_tasks import TargetTasks, target_tasks
 from floop_robot.gate.scenario_pool import PairedScenarioPool
 from floop_robot.gate.suites import Suite, SuiteCounts
@@ -125,14 +126,49 @@ def test_the_same_policy_is_not_accepted_against_itself_and_seeds_are_never_used
     gate: Gate, pool: ProcessPool, tmp_path: Path
 ) -> None:
     gate.set_incumbent(published(skilled(), 1))
-    assert gate.offer(published(skilled(), 2).to_bytes())
-    assert not gate.busy
+    offer = gate.offer(published(skilled(), 2).to_bytes())
+    assert (offer.taken, offer.reason) == (False, f"{SAME_WEIGHTS} (v1 in production)")
+    assert not gate.busy and gate.counts.not_judged == 1
     first = judge(gate, collapsed(1)).report
     again = Gate(FloopConfig(run_dir=str(tmp_path)), pool)
     again.set_incumbent(published(skilled(), 1))
     second = judge(again, collapsed(2)).report
     seeds = [{p["seed"] for p in msgspec.json.decode(f.read_bytes())["pairs"]} for f in (first, second)]
     assert not seeds[0] & seeds[1]
+
+
+def test_rejected_weights_are_judged_again_only_where_something_else_fails_or_another_policy_works(gate: Gate) -> None:
+    gate.set_incumbent(published(skilled(), 1))
+    reason = judge(gate, collapsed(1)).verdict.reason
+    again = gate.offer(collapsed(1).to_bytes())
+    why_not = f"these weights were rejected against v1 already: {reason}"
+    assert again == Offer(collapsed(1).manifest.sha256, False, why_not)
+    gate.reconsider(collapsed(1))
+    assert not gate.busy and gate.counts.not_judged == 1
+    for i in range(10):
+        gate.failures.observe(episode_end("cylinder", success=i % 2 == 0, episode=i))
+    gate.step(0.0)
+    assert judge(gate, collapsed(1)).verdict.decision is Decision.REJECTED, "cylinders fail now"
+    assert not gate.offer(collapsed(1).to_bytes()).taken
+    gate.set_incumbent(published(skilled(), 2))
+    assert not gate.offer(collapsed(1).to_bytes()).taken, "the same weights under another number"
+    gate.set_incumbent(published(clumsy(), 3))
+    assert gate.offer(collapsed(1).to_bytes()).taken
+
+
+def test_a_candidate_that_has_become_the_incumbent_is_not_judged(gate: Gate) -> None:
+    assert gate.offer(skilled().to_bytes()).taken, "no incumbent is known yet"
+    gate.set_incumbent(published(skilled(), 1))
+    assert not gate.busy and gate.counts.not_judged == 1
+
+
+def test_rejected_weights_are_remembered_within_a_bound() -> None:
+    rejected = RejectedWeights()
+    for i in range(MAX_REJECTED + 1):
+        rejected.add((), str(i), "worse")
+        assert rejected.reason((), "0") if i < MAX_REJECTED else True  # asked about all the time
+    assert rejected.reason((), "0") == "worse" and not rejected.reason((), "1")
+    assert rejected.reason((), "2") and not rejected.reason(("box",), "2")
 
 
 def test_many_candidates_in_a_row_never_push_the_incumbent_out(gate: Gate) -> None:
@@ -252,7 +288,7 @@ def test_an_incumbent_that_cannot_be_run_is_no_fault_of_the_candidate(pool: Proc
     verdict = judge(gate, clumsy()).verdict
     assert verdict.decision is Decision.INCONCLUSIVE
     assert verdict.reason == "the incumbent's episodes cannot be run: its worker died"
-    assert not gate._wealth_for(gate.target_tasks).lost_stakes
+    assert not gate._budgets_for(gate.target_tasks).improvement.lost_stakes
 
 
 def test_pairs_whose_incumbent_cannot_be_run_are_replaced(pool: ProcessPool, tmp_path: Path) -> None:

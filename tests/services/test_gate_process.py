@@ -76,6 +76,8 @@ def test_reports_candidate_verdict_version(fleet: SmallFleet, learner: Learner) 
     assert status.accepted == 1
     # The gate compares with the new version from now on.
     wait_for(lambda: (f := figures(fleet)) and f.incumbent == 2 and f.acknowledged == 1, WAIT_S, "the new incumbent")
+    same = learner.ask(good.to_bytes())
+    assert not same.taken and same.reason.endswith("nothing is judged (v2 in production)")
     refused = learner.ask(b"no bundle at all")
     assert not refused.taken
     assert "\n" not in refused.reason

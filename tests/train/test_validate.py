@@ -11,11 +11,12 @@ import pytest
 
 from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenarios_of
+from floop_robot.gate.rejected_weights import SAME_WEIGHTS
 from floop_robot.spec.config import GateConfig
 from floop_robot.spec.errors import ContractMismatch, FloopError
 from floop_robot.spec.verdict import Decision
 from floop_robot.train.validate import ValidationPlan, evaluate, load_policy, validate
-from tests.support.sample_policies import TASK, clumsy, skilled
+from tests.support.sample_policies import TASK, clumsy, published, skilled
 
 
 def test_one_process_and_two_measure_the_same_to_the_bit() -> None:
@@ -40,6 +41,13 @@ def test_a_better_policy_is_accepted_against_a_worse_one_and_not_the_other_way()
     back = validate(clumsy(), skilled(), plan)
     assert back.verdict is not None
     assert back.verdict.decision is Decision.REJECTED
+
+
+def test_a_policy_is_not_judged_against_itself() -> None:
+    found = validate(skilled(), published(skilled(), 3), ValidationPlan(task=TASK, episodes=4))
+    assert found.verdict is not None and found.against == found.candidate
+    assert (found.verdict.decision, found.verdict.reason) == (Decision.INCONCLUSIVE, SAME_WEIGHTS)
+    assert not found.verdict.suites
 
 
 def test_without_another_policy_there_is_a_measurement_and_no_verdict() -> None:

@@ -15,9 +15,9 @@ from floop_robot.stats.sequential_tests import NonInferiority, Status, SuccessFl
 
 LIMITS_MARGIN = 0.10
 """As the regression test's. Half of it would send back a third of candidates with 3 % that are as good as before."""
-LIMITS_TOLERANCE, LIMITS_BETA = 0.03, 0.02
-"""Who has 3 points more episodes outside is rejected with this chance at most by the comparison, and by the floor."""
-CLEAN_ACCEPT, CLEAN_REJECT = 0.97, 0.90
+LIMITS_TOLERANCE, LIMITS_BETA = 0.03, 0.01
+"""Who is this much below is rejected with this chance at most; the floor rejects with the same one who is just good."""
+CLEAN_ACCEPT, CLEAN_REJECT = 0.97, 0.88
 """Share of clean episodes that is good enough, and that must be refused."""
 
 
@@ -26,7 +26,6 @@ class LimitsTest:
 
     def __init__(self, alpha: float, cap: int) -> None:
         """`cap`: most pairs."""
-        self._alpha = alpha
         self._not_worse = NonInferiority(alpha, LIMITS_BETA, LIMITS_MARGIN, cap, LIMITS_TOLERANCE)
         self._floor = SuccessFloor(CLEAN_ACCEPT, CLEAN_REJECT, LIMITS_BETA)
         self._seen = self._candidate = self._incumbent = 0
@@ -48,9 +47,9 @@ class LimitsTest:
         return self._not_worse.status
 
     @property
-    def kept(self) -> float | None:
-        """What is left of `alpha`; None before the first pair."""
-        return self._alpha * self._not_worse.capital if self._seen else None
+    def capital(self) -> float:
+        """What is left of a stake of 1."""
+        return self._not_worse.capital
 
     @property
     def score(self) -> str:

@@ -59,6 +59,14 @@ HOPELESS_PAIRS = 4
 """Failing tasks: as many failures and no success end a trial while newer candidates come, which have learned more."""
 
 
+class Stakes(msgspec.Struct, frozen=True):
+    """Chances of a false yes that a trial stakes, test by test."""
+
+    improvement: float
+    regression: float
+    limits: float
+
+
 class TrialFinding(msgspec.Struct, frozen=True):
     """How a trial ended, and the sentence why."""
 
@@ -83,19 +91,16 @@ class Trial:
         config: GateConfig,
         target_tasks: TargetTasks,
         known: SuiteCounts | None = None,
-        alpha: float | None = None,
+        stakes: Stakes | None = None,
         preempted: int = 0,
-        limits_alpha: float | None = None,
     ) -> None:
-        """`known`: what the incumbent achieved so far.
+        """`known`: what the incumbent achieved so far; `stakes`: `gate.alpha` for each test by default.
 
-        `alpha`, `limits_alpha`: of the improvement test and of the limits test, `gate.alpha` by default.
         `preempted`: trials against this incumbent that newer candidates preempted.
         """
         known = known or SuiteCounts()
         self.target_tasks = target_tasks
-        self.alpha = config.alpha if alpha is None else alpha
-        self.limits_alpha = config.alpha if limits_alpha is None else limits_alpha
+        self.stakes = stakes or Stakes(config.alpha, config.alpha, config.alpha)
         self.pairs: list[Pair] = []
         self.newer_is_due = False
         """Whether newer candidates keep coming; set by the owner at any time (the tests hold whenever one stops)."""
@@ -112,17 +117,17 @@ class Trial:
         is_mended = self._has_target and on_target is not None and on_target >= FAILING_SUCCESS
         nothing_fails = not self._has_target and not self._canary_only
         margin = REFINED_MARGIN if is_mended or nothing_fails else REGRESSION_MARGIN
-        self._not_worse = NonInferiority(config.alpha, REGRESSION_BETA, margin, config.max_regression_pairs)
+        self._not_worse = NonInferiority(self.stakes.regression, REGRESSION_BETA, margin, config.max_regression_pairs)
         self._improvement_suite = Suite.TARGET if self._has_target else Suite.REGRESSION
         self._improvement = self._improvement_test(known.estimate(Suite.TARGET))
-        self._limits = LimitsTest(self.limits_alpha, config.max_pairs + config.max_regression_pairs)
+        self._limits = LimitsTest(self.stakes.limits, config.max_pairs + config.max_regression_pairs)
 
     def _improvement_test(self, success: float) -> ImprovementTest:
         if self._has_target:
             share, gain, beta = SUPERIORITY_ALPHA_SHARE, _clear_gain(success), CLEAR_GAIN_BETA
         else:
             share, gain, beta = 0.5, REQUIRED_GAIN, REQUIRED_GAIN_BETA
-        return ImprovementTest(self.alpha, share, self._max_improvement_pairs, gain, beta)
+        return ImprovementTest(self.stakes.improvement, share, self._max_improvement_pairs, gain, beta)
 
     def next_suite(self, started: dict[Suite, int]) -> Suite | None:
         """Suite of the next pair, given how many pairs of each were started; None when enough are under way."""
@@ -169,15 +174,18 @@ class Trial:
         return self.finding is not None and self.finding.preempted
 
     @property
-    def kept_alpha(self) -> float | None:
-        """What is left of `alpha`; None when nothing was at stake: without a pair that could lead to an acceptance."""
-        has_bet = self._seen[self._improvement_suite] > 0 and not self._canary_only
-        return self._improvement.kept if has_bet else None
+    def kept(self) -> Stakes:
+        """What is left of the stakes: all, where no pair could have led to an acceptance.
 
-    @property
-    def kept_limits_alpha(self) -> float | None:
-        """What is left of `limits_alpha`; None when nothing was at stake."""
-        return self._limits.kept
+        So a candidate that only collapsed in the smoke test costs nothing; anyone could send many.
+        """
+        if not self._seen[self._improvement_suite] or self._canary_only:
+            return self.stakes
+        return Stakes(
+            improvement=self._improvement.kept,
+            regression=self.stakes.regression * self._not_worse.capital,
+            limits=self.stakes.limits * self._limits.capital,
+        )
 
     def suites(self) -> tuple[SuiteResult, ...]:
         """How both did so far, suite by suite."""

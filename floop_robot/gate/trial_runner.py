@@ -128,7 +128,7 @@ class TrialRunner:
             incumbent_version=self._incumbent_version,
             suites=self.trial.suites(),
             seed=self._first_seed,
-            alpha=self.trial.alpha,
+            alpha=self.trial.stakes.improvement,
             duration_s=self._clock() - self._begun_s,
             canary=finding.canary,
         )

@@ -118,7 +118,8 @@ def rest(gate: Gate) -> None:
 def judged(gate: Gate, candidate: Bundle) -> tuple[GateResult, float]:
     blob = candidate.to_bytes()
     start = time.monotonic()
-    gate.offer(blob)
+    if not (offer := gate.offer(blob)).taken:
+        raise SystemExit(offer.reason)
     while (result := gate.step(0.05)) is None:
         pass
     return result, time.monotonic() - start
@@ -174,9 +175,9 @@ def verdict_times(args: argparse.Namespace, incumbent: Bundle) -> None:
         for name, against, about, make in cases[1:3] if args.smoke else cases:
             with tempfile.TemporaryDirectory() as folder:
                 config = FloopConfig(run_dir=folder, gate=GateConfig(workers=workers))
-                gate = new_gate(config, pool, against, about)
                 times, pairs, cpu, decisions = [], [], [], dict.fromkeys(Decision, 0)
                 for seed in range(args.repeats):
+                    gate = new_gate(config, pool, against, about)  # one that judged a candidate rejects it unheard
                     rest(gate)
                     spent = cpu_s(pool)
                     result, wall_s = judged(gate, make(seed))

@@ -124,6 +124,8 @@ def _policy(data: dict[str, Any], weights: dict[str, Any], use_sde: bool) -> Bas
 def _missing(module: str, path: Path) -> str:
     if module.split(".")[0] == "gym":
         return f"it needs gym, the predecessor of gymnasium{_version(path)}; load and save it with stable-baselines3 2"
+    if module.split(".")[0] == "numpy":
+        return f"it was saved with another numpy{_version(path)}; install that one, or load and save it with this one"
     return f"it needs the module {module}, which can't be imported here; put it on PYTHONPATH, or use MlpPolicy"
 
 

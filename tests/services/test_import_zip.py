@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import os
+import pickle
 import zipfile
 from pathlib import Path
 
@@ -50,6 +54,28 @@ def test_a_zip_without_a_model_is_called_what_it_is(tmp_path: Path, trust: bool)
 def test_a_model_that_is_none_is_refused_by_the_other_process(tmp_path: Path) -> None:
     zip_of(tmp_path / "other.zip", "data", "policy.pth")
     assert not refusal(tmp_path / "other.zip").startswith("import_zip: ")
+
+
+class _Ends:
+    """Ends the process that unpickles it."""
+
+    def __reduce__(self) -> tuple[object, tuple[int]]:
+        return os._exit, (7,)
+
+
+def test_a_zip_that_ends_its_process_is_named(tmp_path: Path) -> None:
+    entry = {":serialized:": base64.b64encode(pickle.dumps(_Ends())).decode()}
+    data = {"policy_class": entry, "gae_lambda": 0.9, "n_epochs": 1, "clip_range": 0.2}
+    with zipfile.ZipFile(tmp_path / "ends.zip", "w") as made:
+        made.writestr("data", json.dumps(data))
+        made.writestr("policy.pth", "")
+    assert "ended the process that read it (status 7" in refusal(tmp_path / "ends.zip")
+
+
+def test_statistics_that_are_not_there_are_named(tmp_path: Path) -> None:
+    zip_of(tmp_path / "model.zip", "data", "policy.pth")
+    with pytest.raises(ImportFailed, match=r"cannot read .*none\.pkl: no such file"):
+        bundle_of_zip(tmp_path / "model.zip", CONFIG.task, "panda", trust=True, vecnormalize=tmp_path / "none.pkl")
 
 
 def test_a_model_becomes_a_bundle_of_the_fleets_task(tmp_path: Path) -> None:

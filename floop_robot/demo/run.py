@@ -23,14 +23,14 @@ from floop_robot.deploy import NoImprovement, TimeToImprovement, time_to_improve
 from floop_robot.deploy.registry import History, read_history
 from floop_robot.deploy.tti import IMPROVED_SUCCESS, best_improvement
 from floop_robot.services.fleet_manager import baseline_path, registry_path
-from floop_robot.services.import_zip import is_zip
+from floop_robot.services.start_policy import refuse_zip, require_checkpoint
 from floop_robot.services.supervision.fleet_description import Middleware, simulated_fleet, write_config
 from floop_robot.services.supervision.process_spec import ProcessSpec
 from floop_robot.services.supervision.ros_domain import local_environment
 from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.sim.sim_world import SimWorld, set_world
 from floop_robot.spec.config import Endpoints, FloopConfig, LearnerConfig
-from floop_robot.spec.errors import ConfigError, FloopError, UnknownName
+from floop_robot.spec.errors import FloopError, UnknownName
 from floop_robot.spec.tasks import get_task
 from floop_robot.stream.journal import JournalAudit
 from floop_robot.stream.tail_client import TailClient
@@ -119,18 +119,10 @@ def algo_of(task: str, baseline: Path | None, wanted: str | None) -> str:
     if baseline is None:
         load_policy(shipped(task, wanted or "sac"), task)
         return wanted or "sac"
-    if is_zip(baseline):
-        raise ConfigError(
-            f"{baseline} is a zip, which holds a policy and no learner's checkpoint; give a bundle with its .learner "
-            "beside it, as floop train leaves them"
-        )
-    algo, checkpoint = load_policy(baseline, task).manifest.algo, baseline.with_suffix(".learner")
-    if not checkpoint.is_file():
-        raise ConfigError(f"{checkpoint} is not there, from which the learner goes on; give a bundle of floop train")
-    if wanted not in (None, algo):
-        raise ConfigError(
-            f"{baseline} was trained with {algo}, but --algo is {wanted}; leave it out, or train with {wanted}"
-        )
+    refuse_zip(baseline)
+    bundle = load_policy(baseline, task)
+    algo = wanted or bundle.manifest.algo
+    require_checkpoint(baseline, bundle, algo)
     return algo
 
 

@@ -260,6 +260,12 @@ def test_what_no_process_could_work_with_is_said_before_any_is_started(floop: Fl
         config = tmp_path / "site.yaml"
         config.write_text(f"run_dir: {tmp_path / 'run'}\n{field}: {tmp_path / file}\n")
         assert f"{file}: No such file" in floop("up", "--no-ros", "--config", config).error
+    shutil.copy(bundle_path("pick"), tmp_path / "sac.floop")
+    for algo, says in (("ppo", "was trained with sac, but the fleet learns with ppo"), ("sac", "sac.learner is not")):
+        config.write_text(
+            f"run_dir: {tmp_path / 'run'}\nbaseline: {tmp_path / 'sac.floop'}\nlearner: {{algo: {algo}}}\n"
+        )
+        assert says in floop("up", "--no-ros", "--config", config).error
     config.write_text("robots: [1,\n")
     assert "site.yaml, line 2, column 1 is not valid YAML" in floop("up", "--no-ros", "--config", config).error
     config.write_text("robots: 2\nrobots: 3\n")

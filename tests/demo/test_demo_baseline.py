@@ -29,7 +29,7 @@ def test_a_bundle_tells_its_own_algorithm(tmp_path: Path) -> None:
         algo_of(TASK, mine, None)
     shutil.copyfile(checkpoint_path("pick_ppo"), mine.with_suffix(".learner"))
     assert algo_of(TASK, mine, None) == "ppo"
-    with pytest.raises(ConfigError, match="was trained with ppo, but --algo is sac"):
+    with pytest.raises(ConfigError, match="was trained with ppo, but the fleet learns with sac"):
         algo_of(TASK, mine, "sac")
 
 

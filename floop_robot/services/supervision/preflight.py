@@ -12,6 +12,7 @@ from floop_robot.bundle import Bundle, verify
 from floop_robot.deploy.registry import check_registry
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.services.fleet_manager import baseline_path, registry_path
+from floop_robot.services.start_policy import refuse_zip, require_checkpoint
 from floop_robot.services.supervision.ports import wait_until_free
 from floop_robot.services.supervision.process_spec import ProcessSpec
 from floop_robot.services.supervision.supervisor import is_supervised
@@ -60,7 +61,11 @@ def check_start(config: FloopConfig, specs: Sequence[ProcessSpec], driver: str =
         check_registry(registry_path(config))
     elif any(spec.part == "fleet_manager" for spec in specs):
         path = baseline_path(config)
-        verify(Bundle.load(path), rules.spec, ids_of(rules, model), where=str(path))
+        refuse_zip(path)
+        bundle = Bundle.load(path)
+        verify(bundle, rules.spec, ids_of(rules, model), where=str(path))
+        if any(spec.part == "learner" for spec in specs):
+            require_checkpoint(path, bundle, config.learner.algo)
     check_simulation(model, specs)
     check_ports(config, specs)
 

@@ -38,7 +38,7 @@ from floop_robot.bundle import Actor, Bundle, Normalization
 from floop_robot.learn.export import actor_architecture
 from floop_robot.learn.sac_algorithm import SacAlgorithm
 from floop_robot.learn.spaces import PolicySpace
-from floop_robot.spec.hyperparameters import SacSettings
+from floop_robot.spec.default_settings import TASK_SAC
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.records import Source, StreamInfo
@@ -133,7 +133,7 @@ def learning(rate_hz: float, seconds: float, seed: int) -> None:
     """SAC from 30 demonstrations on `seconds` of simulated experience at one policy rate."""
     env = make_env("floop/Pick-v0", policy_rate_hz=rate_hz)
     spec, ids, training = env.rules.spec, ids_of(env.rules, env.robot), TrainingScenarios("floop/Pick-v0")
-    settings = SacSettings()
+    settings = TASK_SAC
     settings = msgspec.structs.replace(settings, gamma=settings.gamma ** (POLICY_RATE_HZ / rate_hz))
     algorithm, rng = SacAlgorithm(PolicySpace.of(spec), settings, seed), np.random.default_rng(seed)
     normalization = Normalization(tuple(spec.observation.offset.tolist()), tuple(spec.observation.scale.tolist()))

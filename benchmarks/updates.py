@@ -35,7 +35,8 @@ from floop_robot.learn.sac_algorithm import SacAlgorithm
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.replay.rlpd_buffer import RlpdReplayBuffer
 from floop_robot.replay.transitions import Transitions
-from floop_robot.spec.hyperparameters import FleetSacSettings, SacSettings
+from floop_robot.spec.default_settings import FLEET_SAC
+from floop_robot.spec.hyperparameters import SacSettings
 from floop_robot.spec.tasks import get_task
 
 ROWS, STEPS, ROUNDS = 4000, 40, 8
@@ -88,7 +89,7 @@ def ours(space: PolicySpace, hidden: tuple[int, ...], batch_size: int, *, compil
 
 
 def learner(space: PolicySpace, hidden: tuple[int, ...], batch_size: int, *, compiled: bool) -> Train:
-    algorithm = SacAlgorithm(space, FleetSacSettings(net_arch=hidden, batch_size=batch_size), 0)
+    algorithm = SacAlgorithm(space, SacSettings(net_arch=hidden, batch_size=batch_size).over(FLEET_SAC), 0)
     fill_mixed(algorithm.replay, random_rows(space))
     algorithm.model.compiled = compiled
     return algorithm.update

@@ -188,7 +188,7 @@ class LoopParts:
             self._fleet.learner,
             self._rules.spec,
             self._ids,
-            build_algorithm(self._fleet, self._rules.spec, checkpoint.info.hidden),
+            build_algorithm(self._fleet, self._rules.spec, checkpoint, resume=False),
             MemoryFollower(self.journal),
             self.published,
             folder / CHECKPOINT,

@@ -32,6 +32,7 @@ from floop_robot.durable.files import read_regular, write_atomic
 from floop_robot.durable.framing import pack
 from floop_robot.spec.calibration import Calibration, calibration_fault
 from floop_robot.spec.errors import BundleRefused
+from floop_robot.spec.hyperparameters import CarriedSettings
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.verdict import Verdict
@@ -82,12 +83,14 @@ class Bundle(msgspec.Struct, frozen=True):
         data: DataRange | None = None,
         parent: int = 0,
         normalization: Normalization | None = None,
+        settings: CarriedSettings | None = None,
     ) -> Bundle:
         """Make a candidate (version 0) from an actor's tensors.
 
         `observations`, raw, shape (n, observation_size): the first `CHECK_COUNT` become the stored checks.
         `normalization`: what the tensors expect; None is the task's own.
         `actions`, shape (n, action_size): the trainer's own mean actions for them; without it, the numpy actor's.
+        `settings`: the hyper-parameters that it was trained with.
         Raises `BundleRefused` when tensors don't fit the architecture, aren't finite, or numpy and trainer disagree.
         """
         if normalization is None:
@@ -106,6 +109,7 @@ class Bundle(msgspec.Struct, frozen=True):
             architecture=architecture,
             normalization=normalization,
             sha256=_name_of(blob, {}),
+            settings=settings or {},
             data=data or DataRange(),
             checks=tuple(
                 PolicyCheck(tuple(o), tuple(a)) for o, a in zip(chosen.tolist(), expected.tolist(), strict=True)

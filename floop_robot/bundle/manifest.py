@@ -8,6 +8,7 @@ import msgspec
 
 from floop_robot.spec.bounds import BoundedInt
 from floop_robot.spec.calibration import Offset
+from floop_robot.spec.hyperparameters import CarriedSettings
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.verdict import Verdict
 
@@ -126,6 +127,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """
     calibration: dict[str, Offset] = {}
     """What each robot subtracts from perceived object positions under this policy."""
+    settings: CarriedSettings = {}
+    """The complete hyper-parameters that it was trained with (`spec.hyperparameters`); empty when not recorded."""
     data: DataRange
     certificate: Verdict | None = None
     """The gate's verdict; None before it, and for bundles that a person pushed."""

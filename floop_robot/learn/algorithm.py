@@ -11,6 +11,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from floop_robot.learn.mlp import Array
 from floop_robot.replay.transitions import EndedEpisode, Transitions
+from floop_robot.spec.hyperparameters import AlgorithmSettings
 from floop_robot.spec.records import StreamInfo
 
 
@@ -39,6 +40,11 @@ class Algorithm(Protocol):
     @property
     def algo(self) -> str:
         """`sac` or `ppo`."""
+        ...
+
+    @property
+    def settings(self) -> AlgorithmSettings:
+        """The complete hyper-parameters that act."""
         ...
 
     @property

@@ -22,6 +22,7 @@ from floop_robot.replay.packed_episodes import PackedEpisodes, unpack_episodes
 from floop_robot.replay.transitions import Transitions
 from floop_robot.spec.calibration import Offset
 from floop_robot.spec.errors import ContractMismatch, FloopError, StorageError
+from floop_robot.spec.hyperparameters import CarriedSettings
 from floop_robot.spec.ids import Ids
 
 SUFFIX = ".learner"
@@ -55,6 +56,8 @@ class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Identity of the journal that these positions belong to."""
     calibration: dict[str, Offset] = {}
     """Corrections that candidates carried."""
+    settings: CarriedSettings = {}
+    """The complete hyper-parameters that acted (`spec.hyperparameters`); empty in files of before they travelled."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True):

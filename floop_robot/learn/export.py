@@ -10,6 +10,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch as th
 from gymnasium import spaces
@@ -22,6 +23,7 @@ from floop_robot.learn.actor_network import actor_network
 from floop_robot.learn.mlp import Array
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.spec.errors import BundleRefused
+from floop_robot.spec.hyperparameters import AlgorithmSettings
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
 
@@ -44,6 +46,7 @@ def to_bundle(
     *,
     data: DataRange | None = None,
     parent: int = 0,
+    settings: AlgorithmSettings | None = None,
 ) -> Bundle:
     """A candidate made of the model's actor; `observations`, raw, shape (n, obs_size), become its stored checks.
 
@@ -63,6 +66,7 @@ def to_bundle(
         actions=_mean_actions(model, PolicySpace.of(task).normalizer(observations)),
         data=data,
         parent=parent,
+        settings=msgspec.to_builtins(settings) if settings else {},
     )
 
 

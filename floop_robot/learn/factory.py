@@ -9,6 +9,7 @@ from floop_robot.learn.ppo import FloopPPO
 from floop_robot.learn.sac import FloopSAC
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.replay.rlpd_buffer import RlpdReplayBuffer
+from floop_robot.spec.default_settings import TASK_PPO, TASK_SAC
 from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
 
 
@@ -29,7 +30,8 @@ def sac_kwargs(settings: SacSettings, seed: int) -> dict[str, object]:
 
 
 def build_sac(space: PolicySpace, settings: SacSettings, seed: int) -> tuple[FloopSAC, RlpdReplayBuffer]:
-    """An untrained SAC on normalized observations, with its replay buffer."""
+    """An untrained SAC on normalized observations, with its replay buffer; unset fields as for floop's own tasks."""
+    settings = settings.over(TASK_SAC)
     model = FloopSAC.for_spaces(space.normalized_observation, space.normalized_action, **sac_kwargs(settings, seed))
     model.value_range, model.imitation_weight = settings.value_range, settings.imitation_weight
     model.actor_uses_target_critics = settings.actor_uses_target_critics
@@ -50,7 +52,8 @@ def make_rng(seed: int) -> np.random.Generator:
 
 
 def build_ppo(space: PolicySpace, settings: PpoSettings, seed: int) -> FloopPPO:
-    """An untrained PPO on normalized observations."""
+    """An untrained PPO on normalized observations; unset fields as for floop's own tasks."""
+    settings = settings.over(TASK_PPO)
     return FloopPPO.for_spaces(
         space.normalized_observation,
         space.normalized_action,

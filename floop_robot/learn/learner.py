@@ -193,7 +193,14 @@ class ContinuousLearner:
         """The actor and the corrections as they are now; raises `BundleRefused` when training diverged (NaN)."""
         observations = np.array(self._observations) if self._observations else self._task.observation.offset[None]
         data = self._range.data_range(self._transitions, self._source.position)
-        bundle = to_bundle(self._algorithm.model, self._task, self._ids, observations, data=data)
+        bundle = to_bundle(
+            self._algorithm.model,
+            self._task,
+            self._ids,
+            observations,
+            data=data,
+            settings=self._algorithm.settings,
+        )
         return bundle.with_calibration(self._calibration.corrections)
 
     def checkpoint(self) -> None:
@@ -215,6 +222,7 @@ class ContinuousLearner:
             trained_to=self._source.position,
             journal_id=self._source.journal_id,
             calibration=self._calibration.corrections,
+            settings=msgspec.to_builtins(self._algorithm.settings),
         )
         return Checkpoint(info, self._algorithm.arrays(), self._prior)
 
@@ -229,7 +237,7 @@ class ContinuousLearner:
             algo=self._config.algo,
             task=self._task.id,
             steps_per_s=self._steps_per_s(),
-            updates_per_transition=self._config.settings.utd_ratio,
+            updates_per_transition=self._algorithm.settings.utd_ratio,
             owed=self._utd_budget.owed,
             journal_block=self._source.position,
             latency_p50_s=p50,

@@ -7,6 +7,7 @@ from floop_robot.learn.device_update import resolve_device
 from floop_robot.learn.ppo_algorithm import PpoAlgorithm
 from floop_robot.learn.sac_algorithm import SacAlgorithm
 from floop_robot.learn.spaces import PolicySpace
+from floop_robot.spec.default_settings import TASK_SAC
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.hyperparameters import AlgorithmSettings, PpoSettings
 from floop_robot.spec.ranges import Device
@@ -18,4 +19,4 @@ def make_algorithm(space: PolicySpace, settings: AlgorithmSettings, seed: int, d
         if device == "cuda":
             raise ConfigError("device is cuda, but PPO computes on the CPU; use auto or cpu")
         return PpoAlgorithm(space, settings, seed)
-    return SacAlgorithm(space, settings, seed, resolve_device(device, settings.net_arch))
+    return SacAlgorithm(space, settings, seed, resolve_device(device, settings.over(TASK_SAC).net_arch))

@@ -18,6 +18,7 @@ from floop_robot.learn.ppo import FloopPPO
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.learn.success_imitation import SuccessImitation
 from floop_robot.replay.transitions import EndedEpisode, Transitions, concatenate
+from floop_robot.spec.default_settings import TASK_PPO
 from floop_robot.spec.hyperparameters import PpoSettings
 from floop_robot.spec.records import Source, StreamInfo
 
@@ -26,14 +27,15 @@ class PpoAlgorithm:
     """A `FloopPPO` that collects rows of explorers until they make one update."""
 
     def __init__(self, space: PolicySpace, settings: PpoSettings, seed: int) -> None:
-        self.settings = settings
-        self._model = build_ppo(space, settings, seed)
+        self.settings = settings.over(TASK_PPO)
+        self._model = build_ppo(space, self.settings, seed)
         self._normalize = space.normalizer
         self._version = 0
         # Bounded: rows older than `max_policy_lag` are dropped, and each update uses up its rows.
         self._rows: dict[tuple[str, str], deque[Transitions]] = {}
         self._waiting = self._stale = self._gradient_steps = self._updates = 0
-        self._imitation = SuccessImitation(self._model, space, settings, seed) if settings.imitation_utd_ratio else None
+        imitates = self.settings.imitation_utd_ratio > 0.0
+        self._imitation = SuccessImitation(self._model, space, self.settings, seed) if imitates else None
 
     @property
     def model(self) -> FloopPPO:

@@ -15,6 +15,7 @@ from floop_robot.learn.mlp import Array
 from floop_robot.learn.sac import FloopSAC
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.replay.transitions import EndedEpisode, Transitions
+from floop_robot.spec.default_settings import TASK_SAC
 from floop_robot.spec.hyperparameters import SacSettings
 from floop_robot.spec.records import Source, StreamInfo
 
@@ -35,9 +36,9 @@ class SacAlgorithm:
     """
 
     def __init__(self, space: PolicySpace, settings: SacSettings, seed: int, device: str = "cpu") -> None:
-        """`device`: torch's name of where gradient steps are computed."""
-        self.settings = settings
-        self._model, self.replay = build_sac(space, settings, seed)
+        """`device`: torch's name of where gradient steps are computed. Unset fields are as for floop's own tasks."""
+        self.settings = settings.over(TASK_SAC)
+        self._model, self.replay = build_sac(space, self.settings, seed)
         self._model.update_device = device
         self._numpy = self._model.numpy_parameters()
         self._average: Array = self._numpy.actor.params.copy()

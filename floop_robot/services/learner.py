@@ -19,6 +19,7 @@ from floop_robot.core import JournalSource, WeightPublisher
 from floop_robot.durable.locks import RunLock
 from floop_robot.learn.algorithm import Algorithm
 from floop_robot.learn.checkpoint import Checkpoint, CheckpointInfo
+from floop_robot.learn.fleet_settings import fleet_settings
 from floop_robot.learn.learner import ContinuousLearner
 from floop_robot.learn.make_algorithm import make_algorithm
 from floop_robot.learn.spaces import PolicySpace
@@ -79,17 +80,12 @@ class SocketPublisher:
         self._context.destroy(0)
 
 
-def build_algorithm(config: FloopConfig, task: TaskSpec, hidden: tuple[int, ...]) -> Algorithm:
-    """The algorithm the configuration asks for, with networks of the checkpoint's shape; raises `ConfigError`."""
-    settings = config.learner.settings
-    if settings.net_arch not in (hidden, type(settings)().net_arch):
-        raise ConfigError(
-            f"learner.{config.learner.algo}.net_arch is {list(settings.net_arch)}, but the checkpoint has "
-            f"{list(hidden)}; "
-            "leave it out, or train a baseline with it"
-        )
-    settings = msgspec.structs.replace(settings, net_arch=hidden)
-    return make_algorithm(PolicySpace.of(task), settings, config.seed, config.learner.device)
+def build_algorithm(config: FloopConfig, task: TaskSpec, checkpoint: Checkpoint, *, resume: bool) -> Algorithm:
+    """The algorithm, with the settings that the checkpoint carries and floop.yaml changes; raises `ConfigError`."""
+    where = str(Path(config.run_dir) / CHECKPOINT if resume else baseline_path(config).with_suffix(".learner"))
+    found = fleet_settings(config.learner, checkpoint.info, where, resume=resume)
+    log.info("learner: %s", found.told)
+    return make_algorithm(PolicySpace.of(task), found.settings, config.seed, config.learner.device)
 
 
 def load_start_checkpoint(config: FloopConfig) -> tuple[Checkpoint, bool]:
@@ -140,7 +136,7 @@ def run(config: FloopConfig) -> None:
         opened.callback(control.close)
         tail = _follow_journal(config, checkpoint.info if resume else None)
         opened.callback(tail.close)
-        learner = _make_learner(config, checkpoint, tail, publisher)
+        learner = _make_learner(config, checkpoint, tail, publisher, resume=resume)
         learner.start_from(checkpoint, resume=resume)
         steps = checkpoint.info.gradient_steps
         log.info("learner: %s, %d gradient steps so far", "resumed" if resume else "started", steps)
@@ -166,11 +162,11 @@ def _follow_journal(config: FloopConfig, resumed: CheckpointInfo | None) -> Jour
 
 
 def _make_learner(
-    config: FloopConfig, checkpoint: Checkpoint, source: JournalSource, publisher: WeightPublisher
+    config: FloopConfig, checkpoint: Checkpoint, source: JournalSource, publisher: WeightPublisher, *, resume: bool
 ) -> ContinuousLearner:
     rules = get_task(config.task)
     ids = ids_of(rules, load_robot(config.robot.model))
-    algorithm = build_algorithm(config, rules.spec, checkpoint.info.hidden)
+    algorithm = build_algorithm(config, rules.spec, checkpoint, resume=resume)
     path = Path(config.run_dir) / CHECKPOINT
     return ContinuousLearner(config.learner, rules.spec, ids, algorithm, source, publisher, path)
 

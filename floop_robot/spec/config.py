@@ -12,7 +12,7 @@ from msgspec import Meta
 from floop_robot.spec.cores import explorers_for, gate_workers_for, usable_cores
 from floop_robot.spec.errors import did_you_mean
 from floop_robot.spec.faults import Fields
-from floop_robot.spec.hyperparameters import AlgorithmSettings, FleetPpoSettings, FleetSacSettings
+from floop_robot.spec.hyperparameters import AlgorithmSettings, PpoSettings, SacSettings
 from floop_robot.spec.ranges import Count, Device, Fraction, NotNegative, Positive, Size
 from floop_robot.spec.tasks import get_task, task_ids
 from floop_robot.spec.yaml_file import convert, read_fields
@@ -94,10 +94,10 @@ class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     algo: str = "sac"
     """Algorithm: `sac` or `ppo`."""
-    sac: FleetSacSettings = msgspec.field(default_factory=FleetSacSettings)
-    """Hyper-parameters of SAC."""
-    ppo: FleetPpoSettings = msgspec.field(default_factory=FleetPpoSettings)
-    """Hyper-parameters of PPO."""
+    sac: SacSettings = msgspec.field(default_factory=SacSettings)
+    """Hyper-parameters of SAC; what is left out is as the policy was trained."""
+    ppo: PpoSettings = msgspec.field(default_factory=PpoSettings)
+    """Hyper-parameters of PPO; what is left out is as the policy was trained."""
     device: Device = "cpu"
     """Where gradient steps are computed: `cpu`, `cuda`, or `auto`: a GPU where there is one and a hidden layer has 128
     units or more. PPO computes on the CPU."""
@@ -112,7 +112,7 @@ class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     @property
     def settings(self) -> AlgorithmSettings:
-        """Hyper-parameters of the chosen algorithm."""
+        """Hyper-parameters of the chosen algorithm, as far as they were said."""
         return self.ppo if self.algo == "ppo" else self.sac
 
 

@@ -2,115 +2,131 @@
 
 `floop.yaml` (`learner.sac`, `learner.ppo`) and recipes (`sac`, `ppo`, `clone`) embed these structs. Names are those of
 stable-baselines3 where it has one. Needs no torch.
+
+Settings are layers. A field that nobody set is `msgspec.UNSET`, and `over` lays what was set over other settings, so
+that a change of one field leaves the others as they were. `default_settings.py` has the lowest layers.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
 from msgspec import Meta
 
+from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.ranges import Count, Fraction, NotNegative, Positive, Share, Size
 
 LearnedEntropy = Annotated[str, Meta(pattern=r"^auto(_(?=.*[1-9])\d+(\.\d+)?)?$")]
 """`auto`, or `auto_` and a start value above 0."""
 
 
+UNSET: Final[Any] = msgspec.UNSET
+"""The value of a field that nobody set. Algorithms get complete settings, so their types leave it out."""
+
+
 class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base: a typo in a file is an error that names the field."""
+
+    def over(self, lower: Self) -> Self:
+        """These settings, and where a field is not set, those of `lower`."""
+        said = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not UNSET}
+        return msgspec.structs.replace(lower, **said)
+
+    @property
+    def unset(self) -> tuple[str, ...]:
+        """Names of the fields that are not set."""
+        return tuple(name for name, value in msgspec.structs.asdict(self).items() if value is UNSET)
+
+    def complete(self, where: str) -> Self:
+        """Itself; raises `ConfigError` when a field is not set. `where`: what lacks it, for the error."""
+        if self.unset:
+            raise ConfigError(f"{where} lacks {', '.join(self.unset)}; say what it shall be")
+        return self
 
 
 class SacSettings(_Settings, frozen=True, kw_only=True):
     """Soft actor-critic (Haarnoja et al. 2018), with half of each batch from known tasks (RLPD, Ball et al. 2023)."""
 
-    net_arch: tuple[Size, ...] = (64, 64)
+    net_arch: tuple[Size, ...] = UNSET
     """Widths of the hidden layers. A fleet takes them from the checkpoint it starts from."""
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = UNSET
     """Adam's step size for actor, critics and entropy coefficient."""
-    gamma: Fraction = 0.97
+    gamma: Fraction = UNSET
     """Discount per policy step. The reward shaping of floop's tasks is made for this value."""
-    tau: Fraction = 0.01
+    tau: Fraction = UNSET
     """Share by which the target critics follow the critics in each gradient step."""
-    batch_size: Size = 256
+    batch_size: Size = UNSET
     """Transitions per gradient step."""
-    ent_coef: LearnedEntropy | NotNegative = "auto_0.1"
+    ent_coef: LearnedEntropy | NotNegative = UNSET
     """Entropy coefficient: `auto_X` learns it from the start value X, a number fixes it."""
-    target_entropy: float | Literal["auto"] | None = "auto"
+    target_entropy: float | Literal["auto"] | None = UNSET
     """Mean policy entropy that a learned coefficient aims at; `auto` or `null`: minus the number of action values."""
-    value_range: tuple[float, float] | None = (-8.0, 12.0)
+    value_range: tuple[float, float] | None = UNSET
     """Smallest and largest return there can be, after `reward_scale`. Targets are clipped to it, so critics can't
-    run away. The default fits floop's own tasks; `null` clips nothing."""
-    reward_scale: Positive = 0.2
+    run away. The default for tasks fits floop's own; `null` clips nothing."""
+    reward_scale: Positive = UNSET
     """Factor on rewards. Values of a few units are learned faster than values of some tens."""
-    average_steps: Size = 500
+    average_steps: Size = UNSET
     """Candidates are averages of the actor over about so many gradient steps; 1 averages nothing."""
-    prior_fraction: Fraction = 0.5
+    prior_fraction: Fraction = UNSET
     """Share of each batch from demonstrations and known tasks. With 0.25 one seed in three forgot known tasks."""
-    rare_fraction: Fraction = 0.5
+    rare_fraction: Fraction = UNSET
     """Share of a batch's new rows from episodes of the rarer outcome: the first successes, later the last failures."""
-    imitation_weight: NotNegative = 0.0
+    imitation_weight: NotNegative = UNSET
     """Weight of the pull toward actions of successful episodes, where the critics find them better (Q-filter, Nair et
     al. 2018). 0 is plain SAC. In training it holds the policy back from becoming faster than what it was shown."""
-    actor_uses_target_critics: bool = False
+    actor_uses_target_critics: bool = UNSET
     """Whether the target critics rate actions for the actor, as in MPO (Abdolmaleki et al. 2018). They are less noisy
     than the critics, and later."""
-    settled_lr_factor: Share = 1.0
+    settled_lr_factor: Share = UNSET
     """Share of the learning rate that is left once explorers succeed at new tasks (WoLF, Bowling & Veloso 2002)."""
-    utd_ratio: Positive = 2.0
+    utd_ratio: Positive = UNSET
     """Gradient steps for each arriving transition of a new task (update-to-data ratio)."""
-    utd_ratio_known: NotNegative = 0.25
+    utd_ratio_known: NotNegative = UNSET
     """Gradient steps for each arriving transition of a known task."""
-    buffer_size: Size = 50_000
+    buffer_size: Size = UNSET
     """Rows kept of each robot or explorer, for known and for new tasks each."""
-
-
-class FleetSacSettings(SacSettings, frozen=True, kw_only=True):
-    """SAC in a fleet: what failed has to succeed soon, and stay so."""
-
-    imitation_weight: NotNegative = 2.0
-    """Weight of the pull toward actions of successful episodes, where the critics find them better (Q-filter, Nair et
-    al. 2018). With 2 new tasks are learned in half the time of 1. 8 is better for `PickPlace-v0`, where it keeps known
-    tasks, but worse for `Pick-v0`. 0 is plain SAC."""
-    actor_uses_target_critics: bool = True
-    settled_lr_factor: Share = 0.3
+    n_sampled_goal: Count = UNSET
+    """Copies of each transition with a goal that was reached later in its episode (HER, Andrychowicz et al. 2017). Acts
+    where observations have goals; 0 makes none."""
 
 
 class PpoSettings(_Settings, frozen=True, kw_only=True):
     """Proximal policy optimization (Schulman et al. 2017), started from behavior cloning."""
 
-    net_arch: tuple[Size, ...] = (64, 64)
+    net_arch: tuple[Size, ...] = UNSET
     """Widths of the hidden layers. A fleet takes them from the checkpoint it starts from."""
-    learning_rate: Positive = 3e-4
+    learning_rate: Positive = UNSET
     """Adam's step size."""
-    gamma: Fraction = 0.97
+    gamma: Fraction = UNSET
     """Discount per policy step. The reward shaping of floop's tasks is made for this value."""
-    gae_lambda: Fraction = 0.95
+    gae_lambda: Fraction = UNSET
     """Decay of the generalized advantage estimate (Schulman et al. 2016)."""
-    n_steps: Size = 2048
+    n_steps: Size = UNSET
     """Transitions per update."""
-    batch_size: Size = 256
+    batch_size: Size = UNSET
     """Transitions per gradient step."""
-    n_epochs: Size = 10
+    n_epochs: Size = UNSET
     """Passes over the transitions of an update."""
-    clip_range: Positive = 0.2
+    clip_range: Positive = UNSET
     """Largest change of an action's probability ratio that is rewarded."""
-    ent_coef: float = 0.0
+    ent_coef: float = UNSET
     """Weight of the entropy bonus."""
-    vf_coef: float = 0.5
+    vf_coef: float = UNSET
     """Weight of the value loss."""
-    target_kl: Positive | None = 0.03
+    target_kl: Positive | None = UNSET
     """An update ends early when the policy moved further than this (KL divergence); `null` never."""
-    log_std_init: float = -1.6
+    log_std_init: float = UNSET
     """Initial log standard deviation of every action."""
-    value_warmup_updates: Count = 2
+    value_warmup_updates: Count = UNSET
     """First updates that change only the value network, so that a cloned policy isn't spoiled by an untrained one."""
-    max_policy_lag: Count = 8
+    max_policy_lag: Count = UNSET
     """Oldest policy whose transitions are still used, in published versions before the latest."""
-    imitation_utd_ratio: NotNegative = 0.0
+    imitation_utd_ratio: NotNegative = UNSET
     """Gradient steps of imitation for each arriving row of a new task: behavior cloning of what succeeded there, tries
     by analogy too, beside PPO's own updates. Half of each batch keeps known tasks as they were. 0 is plain PPO."""
-    imitation_learning_rate: Positive = 3e-4
+    imitation_learning_rate: Positive = UNSET
     """Adam's step size of the imitation."""
 
     @property
@@ -119,17 +135,9 @@ class PpoSettings(_Settings, frozen=True, kw_only=True):
         return self.n_epochs / self.batch_size
 
 
-class FleetPpoSettings(PpoSettings, frozen=True, kw_only=True):
-    """PPO in a fleet: what failed has to succeed soon, and what succeeded once is not to be lost again."""
-
-    n_steps: Size = 1024
-    """Transitions per update."""
-    max_policy_lag: Count = 20
-    """Oldest policy whose transitions are still used, in published versions before the latest: 10 s while it learns."""
-    imitation_utd_ratio: NotNegative = 1.0
-
-
 AlgorithmSettings = SacSettings | PpoSettings
+CarriedSettings = dict[str, bool | int | float | str | tuple[int | float, ...] | None]
+"""Settings as they travel with a checkpoint or a bundle, of whichever algorithm and version of floop."""
 
 
 class BehaviorCloningSettings(_Settings, frozen=True, kw_only=True):

@@ -215,7 +215,7 @@ class _Walk:
         if isinstance(value, msgspec.Struct):
             for field in msgspec.structs.fields(value):
                 self._default(getattr(value, field.name), f"{path}.{field.name}")
-        elif value is not None:
+        elif value is not None and value is not msgspec.UNSET:
             self.values[path] = value
 
     def _fault(self, path: str, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from floop_robot.spec.default_settings import ENV_PPO, ENV_SAC, TASK_PPO, TASK_SAC
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.hyperparameters import AlgorithmSettings, BehaviorCloningSettings, PpoSettings, SacSettings
 from floop_robot.spec.ranges import Count, Device, Size
@@ -65,12 +66,10 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     @property
     def settings(self) -> AlgorithmSettings:
-        """Hyper-parameters of the chosen algorithm, as they are used."""
+        """Hyper-parameters of the chosen algorithm, complete: what was said, over the defaults."""
         if self.algo == "ppo":
-            return self.ppo
-        sac = self.sac
-        if self.env and sac == SacSettings():  # the defaults fit the returns of floop's own tasks
-            sac = SacSettings(value_range=None, reward_scale=1.0, ent_coef="auto", gamma=0.98)
-        if not self.demonstrations:  # there are no prior rows to draw: all are new
-            sac = msgspec.structs.replace(sac, prior_fraction=0.0)
+            return self.ppo.over(ENV_PPO if self.env else TASK_PPO)
+        sac = self.sac.over(ENV_SAC if self.env else TASK_SAC)
+        if self.env and "buffer_size" in self.sac.unset:  # more than there will be would only reserve memory
+            sac = msgspec.structs.replace(sac, buffer_size=min(sac.buffer_size, max(self.total_timesteps, 1)))
         return sac

@@ -134,7 +134,14 @@ class PolicyWriter(msgspec.Struct, frozen=True, kw_only=True):
         with algorithm.averaged_weights():
             save_zip(algorithm.model, self.space, paths.model)
             data = summary.data_range(transitions)
-            bundle = to_bundle(algorithm.model, self.task, self.ids, observations[-CHECK_OBSERVATIONS:], data=data)
+            bundle = to_bundle(
+                algorithm.model,
+                self.task,
+                self.ids,
+                observations[-CHECK_OBSERVATIONS:],
+                data=data,
+                settings=algorithm.settings,
+            )
         bundle.save(paths.bundle)
         info = CheckpointInfo(
             task=self.task.id,
@@ -144,6 +151,7 @@ class PolicyWriter(msgspec.Struct, frozen=True, kw_only=True):
             gradient_steps=algorithm.progress.gradient_steps,
             transitions=transitions,
             known=KnownTasks.of(self.task.observation, observations),
+            settings=msgspec.to_builtins(algorithm.settings),
         )
         with algorithm.averaged_weights():  # a learner that goes on from here starts with the policy that was measured
             Checkpoint(info, algorithm.arrays(), summary.prior(self.prior_rows, self.seed)).save(paths.checkpoint)

@@ -11,8 +11,9 @@ from floop_robot.learn.device_update import LEAST_UNITS, DeviceSacUpdate, agrees
 from floop_robot.learn.make_algorithm import make_algorithm
 from floop_robot.learn.sac_algorithm import SacAlgorithm
 from floop_robot.learn.sac_update import SacUpdate, SacUpdateSettings
+from floop_robot.spec.default_settings import FLEET_SAC
 from floop_robot.spec.errors import ConfigError
-from floop_robot.spec.hyperparameters import FleetSacSettings, PpoSettings, SacSettings
+from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
 from tests.learn.test_compiled_update import OPTIONS, RATES, parameters, train
 from tests.learn.test_sac_algorithm import SPACE, rows_of, stream
 
@@ -57,7 +58,7 @@ def test_a_model_whose_device_fails_learns_on_the_cpu(caplog: pytest.LogCaptureF
     caplog.set_level(logging.INFO)
     found = []
     for device in ("cpu", "meta"):
-        algorithm = SacAlgorithm(SPACE, FleetSacSettings(net_arch=(16, 16)), 3, device)
+        algorithm = SacAlgorithm(SPACE, SacSettings(net_arch=(16, 16)).over(FLEET_SAC), 3, device)
         fill(algorithm)
         assert algorithm.update(4) == algorithm.update(4) == 4
         found.append(algorithm.model.numpy_parameters().actor.params.copy())
@@ -69,7 +70,7 @@ def test_a_model_whose_device_fails_learns_on_the_cpu(caplog: pytest.LogCaptureF
 def test_training_goes_on_over_calls_and_leaves_the_model_on_the_cpu() -> None:
     models = []
     for kind in ("numpy", "torch"):
-        algorithm = SacAlgorithm(SPACE, FleetSacSettings(net_arch=(16, 16)), 3)
+        algorithm = SacAlgorithm(SPACE, SacSettings(net_arch=(16, 16)).over(FLEET_SAC), 3)
         fill(algorithm)
         start = algorithm.model.numpy_parameters().actor.params.copy()
         algorithm.model.compiled = False

@@ -17,6 +17,7 @@ from floop_robot.learn.spaces import PolicySpace
 from floop_robot.learn.utd_budget import LatencyMeter
 from floop_robot.replay.sac_batch import SacBatch
 from floop_robot.spec.config import LearnerConfig
+from floop_robot.spec.default_settings import TASK_SAC
 from floop_robot.spec.hyperparameters import SacSettings
 from floop_robot.spec.ids import Ids, ids_of
 from floop_robot.spec.layout import Vector
@@ -40,7 +41,7 @@ from tests.support.sample_fits import calibration_fit
 RULES = get_task("floop/Pick-v0")
 TASK, IDS = RULES.spec, ids_of(RULES, load_robot("panda"))
 HOUR_NS = 3_600_000_000_000
-SETTINGS = SacSettings(net_arch=(16, 16), batch_size=32, utd_ratio=1.0, utd_ratio_known=0.5)
+SETTINGS = SacSettings(net_arch=(16, 16), batch_size=32, utd_ratio=1.0, utd_ratio_known=0.5).over(TASK_SAC)
 
 
 class Journal:

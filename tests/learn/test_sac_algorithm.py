@@ -9,7 +9,8 @@ from floop_robot.learn.ppo_algorithm import PpoAlgorithm
 from floop_robot.learn.sac_algorithm import ENOUGH_ROWS, SacAlgorithm
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.replay.transitions import EndedEpisode, Transitions
-from floop_robot.spec.hyperparameters import FleetSacSettings, PpoSettings, SacSettings
+from floop_robot.spec.default_settings import FLEET_SAC
+from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.spec.tasks import get_task
@@ -90,9 +91,9 @@ def test_a_learned_one_starts_at_its_start_value_and_moves() -> None:
 
 
 def test_settings_decide_the_algorithm() -> None:
-    assert isinstance(make_algorithm(SPACE, FleetSacSettings(net_arch=(8, 8)), 0), SacAlgorithm)
+    assert isinstance(make_algorithm(SPACE, SacSettings(net_arch=(8, 8)).over(FLEET_SAC), 0), SacAlgorithm)
     assert isinstance(make_algorithm(SPACE, PpoSettings(net_arch=(8, 8)), 0), PpoAlgorithm)
-    model = make_algorithm(SPACE, FleetSacSettings(net_arch=(8, 8), imitation_weight=3.0), 0).model
+    model = make_algorithm(SPACE, SacSettings(net_arch=(8, 8), imitation_weight=3.0).over(FLEET_SAC), 0).model
     assert (model.imitation_weight, model.actor_uses_target_critics) == (3.0, True)  # type: ignore[attr-defined]
 
 
@@ -102,7 +103,7 @@ def test_shipped_checkpoints_open(name: str) -> None:
 
     checkpoint = Checkpoint.load(checkpoint_path(name))
     task = get_task(checkpoint.info.task).spec
-    algorithm = SacAlgorithm(PolicySpace.of(task), FleetSacSettings(net_arch=checkpoint.info.hidden), 0)
+    algorithm = SacAlgorithm(PolicySpace.of(task), SacSettings(net_arch=checkpoint.info.hidden).over(FLEET_SAC), 0)
     algorithm.restore(checkpoint.arrays, checkpoint.info.gradient_steps)
     assert algorithm.progress.gradient_steps == checkpoint.info.gradient_steps > 0
     rows = checkpoint.prior_rows(task.observation.size, task.action.size)

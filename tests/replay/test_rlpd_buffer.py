@@ -8,6 +8,7 @@ from floop_robot.replay.ring_buffer import MAX_OPEN, Normalizer, RingBuffer
 from floop_robot.replay.rlpd_buffer import RlpdReplayBuffer
 from floop_robot.replay.sac_batch import SacBatch
 from floop_robot.replay.transitions import Transitions
+from floop_robot.spec.default_settings import TASK_SAC
 from floop_robot.spec.hyperparameters import SacSettings
 
 OBS, ACT = 4, 2
@@ -28,7 +29,7 @@ def rows_of(numbers: range, episode: int = 0, terminated: bool = False) -> Trans
 
 def replay(**config: object) -> RlpdReplayBuffer:
     space = spaces.Box(-np.inf, np.inf, (OBS,), np.float32), spaces.Box(-1, 1, (ACT,), np.float32)
-    settings = SacSettings(**{"rare_fraction": 0.0, "reward_scale": 1.0, **config})  # type: ignore[arg-type]
+    settings = SacSettings(**{"rare_fraction": 0.0, "reward_scale": 1.0, **config}).over(TASK_SAC)  # type: ignore[arg-type]
     return RlpdReplayBuffer(*space, Normalizer(OFFSET, SCALE), settings, 0)
 
 

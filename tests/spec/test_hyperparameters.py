@@ -2,27 +2,37 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from floop_robot.spec.config import load_config
+from floop_robot.spec.default_settings import FLEET_SAC, TASK_SAC
 from floop_robot.spec.errors import ConfigError
-from floop_robot.spec.hyperparameters import FleetPpoSettings, FleetSacSettings, SacSettings
+from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
 from floop_robot.spec.yaml_file import convert
 
 
-def test_a_fleet_keeps_its_own_defaults_where_a_file_gives_other_keys(tmp_path: Path) -> None:
+def test_a_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
     file = tmp_path / "floop.yaml"
-    file.write_text("learner:\n  sac: {gamma: 0.9, ent_coef: 0.05}\n")
-    settings = load_config(file).learner.settings
-    assert settings == FleetSacSettings(gamma=0.9, ent_coef=0.05)
-    assert settings.imitation_weight > SacSettings().imitation_weight == 0.0
+    file.write_text("learner:\n  sac: {gamma: 0.9, ent_coef: 0.05, value_range: null}\n")
+    said = load_config(file).learner.settings
+    assert said == SacSettings(gamma=0.9, ent_coef=0.05, value_range=None)
+    assert isinstance(said, SacSettings)
+    laid = said.over(FLEET_SAC.over(TASK_SAC))
+    assert (laid.gamma, laid.value_range, laid.imitation_weight, laid.tau) == (0.9, None, 2.0, TASK_SAC.tau)
+
+
+def test_settings_that_are_not_complete_are_refused_by_name() -> None:
+    assert TASK_SAC.complete("defaults") is TASK_SAC
+    with pytest.raises(ConfigError, match="the file lacks gamma; say"):
+        msgspec.structs.replace(TASK_SAC, gamma=msgspec.UNSET).complete("the file")
 
 
 def test_the_chosen_algorithm_decides_which_settings_count(tmp_path: Path) -> None:
     file = tmp_path / "floop.yaml"
     file.write_text("learner: {algo: ppo, ppo: {n_epochs: 4, batch_size: 32}}\n")
     settings = load_config(file).learner.settings
-    assert settings == FleetPpoSettings(n_epochs=4, batch_size=32)
+    assert settings == PpoSettings(n_epochs=4, batch_size=32)
     assert settings.utd_ratio == 4 / 32
 
 

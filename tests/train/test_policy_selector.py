@@ -10,8 +10,9 @@ from floop_robot.bundle import Normalization
 from floop_robot.learn.export import actor_architecture
 from floop_robot.learn.factory import build_sac
 from floop_robot.learn.spaces import PolicySpace
+from floop_robot.spec.default_settings import ENV_PPO, ENV_SAC, TASK_PPO, TASK_SAC
 from floop_robot.spec.errors import ConfigError
-from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
+from floop_robot.spec.hyperparameters import SacSettings
 from floop_robot.spec.tasks import get_task
 from floop_robot.train.collector import ActorMessage
 from floop_robot.train.evaluator import BATCH, Evaluator, StopRule
@@ -146,9 +147,10 @@ def test_of_two_with_enough_success_the_faster_is_better() -> None:
 
 
 def test_settings_follow_what_is_trained(tmp_path: Path) -> None:
-    assert TrainConfig(demonstrations=3).settings == SacSettings()
-    assert TrainConfig().settings == SacSettings(prior_fraction=0.0), "there are no prior rows"
-    assert TrainConfig(algo="ppo").settings == PpoSettings()
-    assert TrainConfig(env="Pendulum-v1").settings.value_range is None  # type: ignore[union-attr]
+    assert TrainConfig().settings == TASK_SAC
+    assert TrainConfig(algo="ppo").settings == TASK_PPO
+    assert TrainConfig(env="Pendulum-v1", algo="ppo").settings == ENV_PPO
+    changed = TrainConfig(env="Pendulum-v1", sac=SacSettings(gamma=0.97, buffer_size=5_000)).settings
+    assert changed == SacSettings(gamma=0.97, buffer_size=5_000).over(ENV_SAC), "one change leaves the others"
     with pytest.raises(ConfigError, match="until_success"):
         TrainConfig(until_success=0.0).check()

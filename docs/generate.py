@@ -20,6 +20,9 @@ import msgspec
 import rooms
 from msgspec import inspect as types
 
+from floop_robot.spec.config import FloopConfig
+from floop_robot.spec.default_settings import ENV_PPO, ENV_SAC, FLEET_PPO, FLEET_SAC, TASK_PPO, TASK_SAC
+from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
 from floop_robot.spec.quantities import QUANTITIES
 from floop_robot.spec.renamed_keys import RENAMED_KEYS
 
@@ -56,6 +59,8 @@ STRUCT_PAGES = {
     ),
 }
 """File name → struct, title and first lines of the page."""
+LAYERS = {SacSettings: (TASK_SAC, ENV_SAC, FLEET_SAC), PpoSettings: (TASK_PPO, ENV_PPO, FLEET_PPO)}
+"""Default settings: for floop's tasks, for any environment, and what a fleet sets in another way."""
 CHECKED_PAGES = ("robot_yaml.md", "driver_yaml.md")
 """Pages of descriptions whose numbers must be plausible."""
 
@@ -66,7 +71,8 @@ def pages() -> Iterator[tuple[str, str]]:
         module, _, struct = path.rpartition(".")
         kind = getattr(importlib.import_module(module), struct)
         ranges = _plausible() if name in CHECKED_PAGES else ()
-        text = "\n\n".join([f"# Reference: {title}", intro, NOTE, *_sections(kind, ""), *ranges]) + "\n"
+        tables = _sections(kind, "", of_fleet=kind is FloopConfig)
+        text = "\n\n".join([f"# Reference: {title}", intro, NOTE, *tables, *ranges]) + "\n"
         yield f"docs/reference/{name}", text
     yield "docs/reference/commands.md", _commands()
     yield "docs/images/rooms.svg", rooms.svg()
@@ -84,7 +90,7 @@ def _plausible() -> Iterator[str]:
     yield "\n".join(rows)
 
 
-def _sections(kind: type[msgspec.Struct], prefix: str) -> Iterator[str]:
+def _sections(kind: type[msgspec.Struct], prefix: str, *, of_fleet: bool) -> Iterator[str]:
     """A table for the struct, then one for each struct inside it."""
     docs, nested = _field_docs(kind), []
     rows = ["| key | value | default | meaning |", "|---|---|---|---|"]
@@ -96,13 +102,13 @@ def _sections(kind: type[msgspec.Struct], prefix: str) -> Iterator[str]:
             nested.append((f"{prefix}{field.encode_name}", inner))
         link = f"[below](#{prefix.replace('.', '')}{field.encode_name})" if inner else _type_text(field.type)
         link = f"name: {link}" if inner and isinstance(field.type, types.DictType) else link
-        cells = (f"`{field.encode_name}`", link, _default(field, inner), docs.get(field.name, ""))
+        cells = (f"`{field.encode_name}`", link, _default(field, inner, kind, of_fleet), docs.get(field.name, ""))
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     yield "\n".join(rows)
     for path, inner in nested:
         yield f"## `{path}`"
         yield inspect.getdoc(inner) or ""
-        yield from _sections(inner, f"{path}.")
+        yield from _sections(inner, f"{path}.", of_fleet=of_fleet)
 
 
 def _struct_in(kind: types.Type) -> type[msgspec.Struct] | None:
@@ -131,12 +137,26 @@ def _field_docs(kind: type) -> dict[str, str]:
     return found
 
 
-def _default(field: types.Field, inner: type | None) -> str:
+def _default(field: types.Field, inner: type | None, kind: type[msgspec.Struct], of_fleet: bool) -> str:
     if field.required:
         return "required"
+    if field.default is field.default_factory:  # both are missing: it is unset
+        return _layered_default(field.name, kind, of_fleet)
     if inner is not None and field.default is msgspec.NODEFAULT:
         return ""
-    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    return _shown(field.default if field.default is not msgspec.NODEFAULT else field.default_factory())
+
+
+def _layered_default(name: str, kind: type[msgspec.Struct], of_fleet: bool) -> str:
+    """The default of a hyper-parameter: of a fleet, or of floop's tasks and of any other environment."""
+    task, env, fleet = LAYERS[kind]
+    if of_fleet:
+        return "as trained" if name in fleet.unset else _shown(getattr(fleet, name))
+    values = [_shown(getattr(layer, name)) for layer in (task, env)]
+    return values[0] if values[0] == values[1] else f"{values[0]}; with `env` {values[1]}"
+
+
+def _shown(value: object) -> str:
     return f"`{msgspec.json.encode(msgspec.to_builtins(value)).decode()}`"
 
 

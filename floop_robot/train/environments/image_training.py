@@ -1,0 +1,189 @@
+"""Training on images: stable-baselines3's own SAC and PPO with its convolutions (NatureCNN), behind the same command.
+
+floop's update, actor and bundle are made for vectors. A robot's policy of images needs another runtime, so there is a
+`model.zip` for stable-baselines3 and no `policy.floop`.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import gymnasium
+import msgspec
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3 import PPO, SAC, HerReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from floop_envs.seeds import Purpose, seed_of
+from floop_robot.bundle import write_atomic
+from floop_robot.spec.errors import EnvironmentFailed
+from floop_robot.spec.hyperparameters import AlgorithmSettings, PpoSettings
+from floop_robot.train.environments.checked_env import CheckedEnv
+from floop_robot.train.environments.random_play import reset_seed
+from floop_robot.train.environments.stdout import stdout_to_stderr
+from floop_robot.train.score import Score
+from floop_robot.train.train_progress import ProgressCallback, TrainProgress
+
+NOTE: Final = "observes images: trained by stable-baselines3's own networks; there is a model.zip but no policy.floop"
+SELECTIONS: Final = 8
+"""Measurements that choose the best model, spread over the training."""
+SELECTION_EPISODES: Final = 10
+
+
+class ImageTrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to train, and for how long."""
+
+    env: str
+    settings: AlgorithmSettings
+    seed: int
+    steps: int
+    learning_starts: int
+    n_envs: int
+    final_episodes: int
+    has_goals: bool
+    n_sampled_goal: int
+    device: str
+
+
+class ImageTrainingResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of it."""
+
+    final: Score
+    selected: Score
+    reports_success: bool
+    steps: int
+    gradient_steps: int
+
+
+def train_on_images(plan: ImageTrainingPlan, out: Path, on_progress: ProgressCallback) -> ImageTrainingResult:
+    """Train, leave the best model as `out`/model.zip, and measure it as it was saved; raises `EnvironmentFailed`."""
+    with stdout_to_stderr():
+        envs = DummyVecEnv([_maker(plan.env) for _ in range(plan.n_envs)])
+        model = _model(plan, envs)
+        selection = _Selection(plan, out / "model.zip", on_progress)
+        model.learn(plan.steps, callback=selection)
+        if selection.measured_at != model.num_timesteps:
+            selection.measure()
+        envs.close()
+        assert selection.best is not None
+        on_progress(selection.progress("final scenarios"))
+        saved = type(model).load(out / "model.zip", device=plan.device)
+        final, tells_success = _measured(saved, plan, Purpose.REPORT, plan.final_episodes)
+    return ImageTrainingResult(
+        final=final,
+        selected=selection.best,
+        reports_success=tells_success,
+        steps=model.num_timesteps,
+        gradient_steps=model._n_updates,
+    )
+
+
+def _maker(env_id: str) -> Callable[[], gymnasium.Env[Any, Any]]:
+    return lambda: Monitor(CheckedEnv(env_id))
+
+
+def _model(plan: ImageTrainingPlan, envs: DummyVecEnv) -> SAC | PPO:
+    settings = plan.settings
+    policy = "MultiInputPolicy" if isinstance(envs.observation_space, spaces.Dict) else "CnnPolicy"
+    common: dict[str, Any] = {
+        "learning_rate": settings.learning_rate,
+        "gamma": settings.gamma,
+        "batch_size": settings.batch_size,
+        "policy_kwargs": {"net_arch": list(settings.net_arch)},
+        "seed": plan.seed % 2**32,
+        "device": plan.device,
+    }
+    if isinstance(settings, PpoSettings):
+        names = ("gae_lambda", "n_steps", "n_epochs", "clip_range", "ent_coef", "vf_coef", "target_kl")
+        return PPO(policy, envs, **common, **{name: getattr(settings, name) for name in names})
+    if plan.has_goals and plan.n_sampled_goal:
+        common |= {"replay_buffer_class": HerReplayBuffer, "replay_buffer_kwargs": {"n_sampled_goal": plan.n_sampled_goal}}
+    every = max(1, round(1.0 / settings.utd_ratio))
+    return SAC(
+        policy,
+        envs,
+        **common,
+        tau=settings.tau,
+        ent_coef=settings.ent_coef,
+        target_entropy="auto" if settings.target_entropy is None else settings.target_entropy,
+        buffer_size=min(settings.buffer_size, plan.steps),  # images are large
+        learning_starts=plan.learning_starts,
+        train_freq=every,
+        gradient_steps=max(1, round(settings.utd_ratio * every)),
+    )
+
+
+class _Selection(BaseCallback):
+    """Measures the model now and then, keeps the best as a file, and reports progress."""
+
+    def __init__(self, plan: ImageTrainingPlan, path: Path, on_progress: ProgressCallback) -> None:
+        super().__init__()
+        self._plan, self._path, self._on_progress = plan, path, on_progress
+        self._every = max(1, plan.steps // SELECTIONS)
+        self._started = time.monotonic()
+        self.best: Score | None = None
+        self.measured_at = 0
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps - self.measured_at >= self._every:
+            self.measure()
+        if self.n_calls % 50 == 0:
+            self._on_progress(self.progress("learning"))
+        return True
+
+    def measure(self) -> None:
+        """Measure the model, and keep it if it is the best; raises `EnvironmentFailed` when its weights are not finite."""
+        self.measured_at = self.model.num_timesteps
+        if not all(bool(th.isfinite(p).all()) for p in self.model.policy.parameters()):
+            raise EnvironmentFailed(f"training of {self._plan.env} diverged: lower learning_rate")
+        score, _ = _measured(self.model, self._plan, Purpose.SELECTION, SELECTION_EPISODES)
+        if self.best is None or score.better_than(self.best, math.inf):
+            self.best = score
+            file = io.BytesIO()
+            self.model.save(file)
+            write_atomic(self._path, file.getvalue())
+
+    def progress(self, phase: str) -> TrainProgress:
+        """Where training stands."""
+        recent, successes = list(self.model.ep_info_buffer or ()), list(self.model.ep_success_buffer or ())
+        return TrainProgress(
+            phase=phase,
+            transitions=self.model.num_timesteps,
+            total_timesteps=self._plan.steps,
+            gradient_steps=getattr(self.model, "_n_updates", 0),
+            recent_success=float(np.mean(successes)) if successes else math.nan,
+            recent_return=float(np.mean([episode["r"] for episode in recent])) if recent else math.nan,
+            selection_success=self.best.success if self.best and successes else math.nan,
+            elapsed_s=time.monotonic() - self._started,
+        )
+
+
+def _measured(model: Any, plan: ImageTrainingPlan, purpose: Purpose, episodes: int) -> tuple[Score, bool]:
+    """The score of the model's mean actions on fresh episodes, and whether these tell success."""
+    env = CheckedEnv(plan.env)
+    returns, steps_of_successes, tells_success = [], [], False
+    for index in range(episodes):
+        number = reset_seed(seed_of(purpose, plan.seed, index))
+        observation, _ = env.reset(seed=number, episode=f"{purpose.name.lower()} episode {index}")
+        total, steps, is_over, info = 0.0, 0, False, dict[str, Any]()
+        while not is_over:
+            action, _ = model.predict(observation, deterministic=True)
+            observation, reward, terminated, truncated, info = env.step(action)
+            total, steps, is_over = total + reward, steps + 1, terminated or truncated
+        returns.append(total)
+        tells_success |= "is_success" in info
+        if info.get("is_success"):
+            steps_of_successes.append(steps / float(env.metadata.get("render_fps") or 1))
+    env.close()
+    time_s = float(np.mean(steps_of_successes)) if steps_of_successes else None
+    return Score(len(steps_of_successes) / episodes, time_s, float(np.mean(returns))), tells_success

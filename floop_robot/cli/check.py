@@ -111,6 +111,25 @@ def bundle(file: Path, task: str, robot: str, trust: bool, vecnormalize: Path | 
     return _report(str(file), faults, lambda: notes, as_json)
 
 
+@check.command()
+@click.argument("env_id", metavar="ID")
+@as_json
+def env(env_id: str, as_json: bool) -> int:
+    """Check a Gymnasium environment for `floop train --env`: ID is `Id-v0`, `module:Id-v0` or `file.py:Id-v0`.
+
+    One line for each property. Exit status 2 and the reason when it can't be trained.
+    """
+    from floop_robot.train.environments.env_check import check_env
+
+    lines: list[str] = []
+
+    def faults() -> tuple[Fault, ...]:
+        lines.extend(check_env(env_id))
+        return ()
+
+    return _report(env_id, faults, lambda: lines, as_json)
+
+
 def _report(file: str, find: Callable[[], tuple[Fault, ...]], notes: Callable[[], list[str]], as_json: bool) -> int:
     """Print what `find` finds, or else `notes`; returns the exit status."""
     faults = _faults_of(find)

@@ -15,6 +15,7 @@ import msgspec
 
 from floop_robot.bundle import write_atomic
 from floop_robot.train.collector import Collector
+from floop_robot.train.image_run import train_images
 from floop_robot.train.tensorboard_writer import TENSORBOARD_DIR, TensorboardWriter
 from floop_robot.train.train_config import TrainConfig
 from floop_robot.train.train_env import TrainingEnvSpec
@@ -41,6 +42,10 @@ def train(config: TrainConfig, on_progress: ProgressCallback = lambda _: None) -
             stack.enter_context(exclusive_folder(out))
             for note in description.notes:
                 log.warning("%s", note)
+            if description.needs_cnn:
+                result = train_images(config, description, on_progress, started)
+                write_atomic(out / "config.yaml", msgspec.yaml.encode(config))
+                return result
             run = TrainingRun(config, description, collector, on_progress, started)
             if config.tensorboard:
                 writer = TensorboardWriter(out / TENSORBOARD_DIR, run.algorithm.model)

@@ -65,7 +65,7 @@ class GymTrainingEnv:
             task=task,
             ids=Ids(contract=contract_id(task), limits="none", reward=self._id),
             reports_success=self._play.tells_success,
-            space=PolicySpace(task.observation, task.action, (env.observation_space, env.writer.space)),
+            space=PolicySpace(task.observation, task.action, (reader.stock_space, env.writer.space)),
             notes=self._notes(),
             needs_cnn=reader.needs_cnn,
             has_goals=self._goals is not None,
@@ -80,6 +80,11 @@ class GymTrainingEnv:
             )
         if self._goals is not None:
             notes.append(f"{self._id} has goals: SAC learns from {self._goals.count} other goals for each step (HER)")
+        if self._env.reader.needs_cnn:
+            notes.append(
+                f"{self._id} observes images: stable-baselines3's own networks learn from them; there will be a "
+                "model.zip but no policy.floop, because robots run policies of vectors only"
+            )
         return tuple(notes)
 
     def episode(self, actor: PolicyActor, purpose: Purpose, index: int, *, sample: bool) -> TrainingEpisode:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,7 +33,6 @@ from floop_robot.train.environments.stdout import stdout_to_stderr
 from floop_robot.train.score import Score
 from floop_robot.train.train_progress import ProgressCallback, TrainProgress
 
-NOTE: Final = "observes images: trained by stable-baselines3's own networks; there is a model.zip but no policy.floop"
 SELECTIONS: Final = 8
 """Measurements that choose the best model, spread over the training."""
 SELECTION_EPISODES: Final = 10
@@ -50,8 +48,8 @@ class ImageTrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
     learning_starts: int
     n_envs: int
     final_episodes: int
-    has_goals: bool
     n_sampled_goal: int
+    """Other goals for each step (HER); 0 for none."""
     device: str
 
 
@@ -106,8 +104,11 @@ def _model(plan: ImageTrainingPlan, envs: DummyVecEnv) -> SAC | PPO:
     if isinstance(settings, PpoSettings):
         names = ("gae_lambda", "n_steps", "n_epochs", "clip_range", "ent_coef", "vf_coef", "target_kl")
         return PPO(policy, envs, **common, **{name: getattr(settings, name) for name in names})
-    if plan.has_goals and plan.n_sampled_goal:
-        common |= {"replay_buffer_class": HerReplayBuffer, "replay_buffer_kwargs": {"n_sampled_goal": plan.n_sampled_goal}}
+    if plan.n_sampled_goal:
+        common |= {
+            "replay_buffer_class": HerReplayBuffer,
+            "replay_buffer_kwargs": {"n_sampled_goal": plan.n_sampled_goal},
+        }
     every = max(1, round(1.0 / settings.utd_ratio))
     return SAC(
         policy,
@@ -142,7 +143,7 @@ class _Selection(BaseCallback):
         return True
 
     def measure(self) -> None:
-        """Measure the model, and keep it if it is the best; raises `EnvironmentFailed` when its weights are not finite."""
+        """Measure the model, and keep it if it is the best; raises `EnvironmentFailed` when it diverged."""
         self.measured_at = self.model.num_timesteps
         if not all(bool(th.isfinite(p).all()) for p in self.model.policy.parameters()):
             raise EnvironmentFailed(f"training of {self._plan.env} diverged: lower learning_rate")

@@ -53,6 +53,13 @@ class ObservationReader:
         """Whether there is an image that is learned from by convolutions."""
         return any(is_cnn_image(part) for part in self.parts.values())
 
+    @property
+    def stock_space(self) -> Space:
+        """The space as stable-baselines3 writes it into a model: an image has its channels first."""
+        if not is_image(self.space) or not is_channels_last(self.space.shape or ()):
+            return self.space
+        return spaces.Box(0, 255, _channels_first(self.space.shape or ()), np.uint8)
+
     def read(self, observation: object) -> Observation:
         """The observation in the shapes and dtypes of its space; raises `ObservationFault`."""
         if not isinstance(self.space, spaces.Dict):

@@ -26,7 +26,7 @@ def train_images(
         learning_starts=config.learning_starts,
         n_envs=1,
         final_episodes=config.final_episodes,
-        n_sampled_goal=settings.n_sampled_goal if description.has_goals and isinstance(settings, SacSettings) else 0,
+        n_sampled_goal=settings.n_sampled_goal if isinstance(settings, SacSettings) and description.has_goals else 0,
         device=config.device,
     )
     done = train_on_images(plan, Path(config.out), on_progress)

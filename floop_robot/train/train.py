@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from floop_robot.bundle import write_atomic
+from floop_robot.spec.hyperparameters import SacSettings
 from floop_robot.train.collector import Collector
 from floop_robot.train.image_run import train_images
 from floop_robot.train.tensorboard_writer import TENSORBOARD_DIR, TensorboardWriter
@@ -34,7 +35,9 @@ def train(config: TrainConfig, on_progress: ProgressCallback = lambda _: None) -
     """
     started = time.monotonic()
     config.check()
-    spec = TrainingEnvSpec(config.task, config.env, config.seed, config.randomize)
+    settings = config.settings
+    goals = settings.n_sampled_goal if isinstance(settings, SacSettings) else 0
+    spec = TrainingEnvSpec(config.task, config.env, config.seed, config.randomize, n_sampled_goal=goals)
     out, is_written = Path(config.out), False
     try:
         with Collector(spec) as collector, ExitStack() as stack:

@@ -49,17 +49,24 @@ def audit(config: Path | None, as_json: bool, robot: str, since: int, last: int 
     A fleet that has stopped is read from its run directory. With --json, one list of entries.
     """
     effective = known_fleet(config)
-    entries = [each for each in audit_of(effective) if candidates or each.what != SUBMITTED]
-    if robot:
-        names = re.compile(rf"(?<![\w.-]){re.escape(robot)}(?![\w-])")
-        entries = [each for each in entries if names.search(f"{each.what} {each.detail}")]
-        if not entries and robot not in effective.robot_names:
-            raise UnknownName("robot", robot, effective.robot_names)
-    entries = [each for each in entries if each.stamp_ns >= since]
+    names = re.compile(rf"(?<![\w.-]){re.escape(robot)}(?![\w-])")
     most = last if last is not None else 0 if since else SHOWN
-    shown = entries[-most:] if most else entries
-    if len(shown) < len(entries) and last is None:
-        click.echo(f"the last {len(shown)} of {len(entries)} entries; --last 0 shows all", err=True)
+    shown: list[AuditEntry] = []
+    for entry in audit_of(effective):
+        if entry.stamp_ns < since:  # stamps never go back
+            break
+        is_meant = (candidates or entry.what != SUBMITTED) and (
+            not robot or names.search(f"{entry.what} {entry.detail}") is not None
+        )
+        if is_meant and most and len(shown) == most:
+            if last is None:
+                click.echo(f"the last {most} entries; --last 0 shows all", err=True)
+            break
+        if is_meant:
+            shown.append(entry)
+    shown.reverse()
+    if robot and not shown and robot not in effective.robot_names:
+        raise UnknownName("robot", robot, effective.robot_names)
     if as_json:
         click.echo(msgspec.json.encode(shown).decode())
         return

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from floop_robot.cli.which_fleet import NoFleet, fleet_config
 from floop_robot.deploy import FleetClient, Policies
-from floop_robot.deploy.deployment_monitor import LiveStatistics
+from floop_robot.deploy.deployment_controller import live_of
 from floop_robot.deploy.messages import GetNews, GetPolicies, News
-from floop_robot.deploy.registry import AuditEntry, read_audit, read_history
+from floop_robot.deploy.registry import AuditEntry, read_audit, read_versions
 from floop_robot.deploy.request_handler import live_by_weights
 from floop_robot.durable.locks import is_running
 from floop_robot.services.fleet_manager import registry_path
@@ -27,35 +28,34 @@ def known_fleet(config: Path | None) -> FloopConfig:
     return found
 
 
-def policies_of(config: FloopConfig) -> Policies:
-    """Every version, with what became of it; raises `FloopError` when nobody answers and nothing was left."""
+def policies_of(config: FloopConfig, last: int) -> Policies:
+    """The last versions, with what became of them; raises `FloopError` when nobody answers and nothing was left."""
     if not _is_history(config):
         with FleetClient(config.endpoints.fleet_rpc) as client:
-            return client.ask(GetPolicies(), Policies)
-    history = read_history(registry_path(config))
-    weights, record = {info.version: info.sha256 for info in history.versions}, LiveStatistics()
-    for episode in history.episodes:
-        record.observe(weights.get(episode.version, ""), episode)
+            return client.ask(GetPolicies(last=last), Policies)
+    history = read_versions(registry_path(config), last)
     return Policies(
         production=history.production,
         baseline=history.baseline,
         versions=history.versions,
         confirmed=tuple(info.version for info in history.versions if info.sha256 in history.confirmed),
-        live=live_by_weights(history.versions, record),
+        live=live_by_weights(history.versions, live_of(history)),
+        count=history.count,
     )
 
 
-def audit_of(config: FloopConfig) -> list[AuditEntry]:
-    """The whole audit, oldest first; raises as `policies_of`."""
+def audit_of(config: FloopConfig) -> Iterator[AuditEntry]:
+    """The audit, newest first, as far as it is asked for; raises as `policies_of`."""
     if registry_path(config).exists():  # readers do not disturb its writer
-        return list(read_audit(registry_path(config)))
+        yield from read_audit(registry_path(config))
+        return
     entries: list[AuditEntry] = []
     with FleetClient(config.endpoints.fleet_rpc) as client:
         asked = GetNews(audit_after=0)
         while (news := client.ask(asked, News)).audit:
             entries.extend(news.audit)
             asked = GetNews(audit_after=news.audit_to)
-    return entries
+    yield from reversed(entries)
 
 
 def _is_history(config: FloopConfig) -> bool:

@@ -13,6 +13,7 @@ from floop_robot.spec.extras import install_hint
 
 COMMANDS = {
     "audit": "Show who did what to a fleet, and when.",
+    "backup": "Copy the central files of a fleet, also while it runs.",
     "bench": "Run benchmarks; each prints its figures and how it measured them.",
     "check": "Check a description of a robot, a driver or a fleet, and name each wrong field.",
     "demo": "Run the whole loop: a simulated fleet whose world shifts learns until it succeeds again.",
@@ -26,7 +27,9 @@ COMMANDS = {
     "play": "Record one episode as GIF, MP4 or PNG.",
     "policies": "List a fleet's policy versions, with verdict, reason and live success.",
     "push": "Give a policy to a running fleet, or to one robot.",
+    "reports": "Show what the gate's verdicts rest on.",
     "reset": "Reset robots' e-stops: shows what stopped them, and asks.",
+    "restore": "Put a backup of a fleet into an empty run directory.",
     "resume": "End hold and pin of a robot, or of the fleet.",
     "rollback": "Return a running fleet to the policy of an earlier version.",
     "status": "Show the state of a running fleet, once or live.",

@@ -10,22 +10,29 @@ import msgspec
 from floop_robot.cli.fleet_history import known_fleet, policies_of
 from floop_robot.cli.which_fleet import fleet_options
 from floop_robot.deploy import Policies
+from floop_robot.deploy.messages import MAX_POLICIES
 from floop_robot.deploy.registry import VersionInfo
 from floop_robot.spec.calibration import calibration_text
 from floop_robot.spec.local_time import local_time
 
+SHOWN = 100
+
 
 @click.command()
 @fleet_options
-def policies(config: Path | None, as_json: bool) -> None:
-    """List all versions, oldest first: where they come from, the gate's verdict and their live success.
+@click.option("--last", default=SHOWN, show_default=True, type=click.IntRange(1, MAX_POLICIES), metavar="N",
+              help="The last N versions.")  # fmt: skip
+def policies(config: Path | None, as_json: bool, last: int) -> None:
+    """List versions, oldest first: where they come from, the gate's verdict and their live success.
 
     The second line of each says why it was published. A fleet that has stopped is read from its run directory.
     """
-    found = policies_of(known_fleet(config))
+    found = policies_of(known_fleet(config), last)
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
         return
+    if len(found.versions) < found.count:
+        click.echo(f"the last {len(found.versions)} of {found.count} versions; --last shows more", err=True)
     for info in found.versions:
         click.echo(_line(info, found))
         if info.reason:

@@ -15,6 +15,7 @@ from floop_robot.cli.status_watch import watch_status
 from floop_robot.cli.which_fleet import fleet_options, running_fleet
 from floop_robot.deploy import FleetClient, FleetStatus
 from floop_robot.deploy.deployment_monitor import MonitorDecision, MonitorReport
+from floop_robot.deploy.messages import StorageUse
 from floop_robot.deploy.registry import FLEET, Directive
 from floop_robot.spec.calibration import calibration_text
 from floop_robot.spec.local_time import local_time
@@ -75,8 +76,16 @@ def _text(s: FleetStatus, run_dir: Path) -> str:
     for live in s.live:
         rates = ", ".join(f"{name} {t.successes}/{t.episodes}" for name, t in live.classes.items())
         lines.append(f"  live {'/'.join(f'v{v}' for v in live.versions)}: {rates or 'no episode yet'}")
+    if s.storage:
+        lines.append("storage: " + "; ".join(map(_storage, s.storage)))
     lines += [f"  {entry_line(entry)}" for entry in s.audit]
     return "\n".join(lines)
+
+
+def _storage(use: StorageUse) -> str:
+    """What one kind of files uses, of how much."""
+    unit, size = ("GB", 1e9) if use.bound >= 1e9 else ("MB", 1e6)
+    return f"{use.name} {use.bytes / size:.3g} of {use.bound / size:g} {unit}{f' ({use.note})' if use.note else ''}"
 
 
 def _tallies(report: MonitorReport) -> str:

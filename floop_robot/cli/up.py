@@ -88,7 +88,7 @@ def keep_up(
     """Supervise until a signal, or until a process stops for good; returns the exit status."""
     stop = stop_on_signals()
     run_dir = Path(config.run_dir)
-    with Supervisor(specs, run_dir, environment) as fleet:
+    with Supervisor(specs, run_dir, environment, config.storage.log_mb * 1e6) as fleet:
         if shift is not None:
             _shift(run_dir, shift)  # only now: the supervisor has made sure that no other fleet runs here
         count = f"{len(specs)} processes" if len(specs) > 1 else specs[0].name

@@ -12,7 +12,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 
-from floop_robot.deploy.deployment_monitor import DeploymentMonitor, FailingTasks, MonitorDecision, MonitorReport, Tally
+from floop_robot.deploy.deployment_monitor import (
+    DeploymentMonitor,
+    FailingTasks,
+    MonitorDecision,
+    MonitorReport,
+    Tally,
+    WatchState,
+)
 from floop_robot.deploy.registry import LiveEpisode, VersionInfo
 from floop_robot.spec.config import DeployConfig
 from floop_robot.stats.intervals import clopper_pearson_lower_bound
@@ -51,6 +58,18 @@ class CanaryWatch:
     def observe(self, episode: LiveEpisode) -> None:
         """Take in an episode of the robot on this version's weights."""
         self._monitor.observe(episode)
+
+    def correct(self, episode: LiveEpisode) -> None:
+        """An episode that was taken in was judged again."""
+        self._monitor.correct(episode)
+
+    def state(self) -> WatchState:
+        """What `restore` takes."""
+        return self._monitor.state()
+
+    def restore(self, state: WatchState) -> None:
+        """Go on where another one was, which began with the same reference and failing tasks."""
+        self._monitor.restore(state)
 
     def report_harm(self, reason: str) -> None:
         """Go back for another reason than episodes."""

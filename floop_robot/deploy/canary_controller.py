@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from floop_robot.bundle import Bundle
 from floop_robot.bundle.delivery import Receipt
 from floop_robot.deploy.canary import CanaryDecision, CanaryWatch
-from floop_robot.deploy.deployment_monitor import FailingTasks, LiveStatistics, MonitorReport, Tally
+from floop_robot.deploy.deployment_monitor import FailingTasks, LiveStatistics, MonitorReport, Tally, WatchState
 from floop_robot.deploy.registry import FLEET, Directive, LiveEpisode, Origin, Publication, Registry, VersionInfo
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.verdict import Verdict
@@ -71,6 +71,16 @@ class CanaryController:
         self._watch, tries = None, self._directive()
         return self._registry.version(tries.pin) if tries else None
 
+    def restore(self, info: VersionInfo, state: WatchState) -> None:
+        """Go on watching what a robot tries."""
+        self.begin(info, state.reference, state.tasks)
+        if self._watch is not None:
+            self._watch.restore(state)
+
+    def state(self) -> WatchState | None:
+        """What `restore` takes; None while nothing is tried."""
+        return self._watch.state() if self._watch else None
+
     def _directive(self) -> Directive | None:
         return next((each for each in self._registry.directives() if each.canary), None)
 
@@ -78,6 +88,11 @@ class CanaryController:
         """Take in an episode on these weights, if it is this robot's on the version that it tries."""
         if self._watch and (episode.robot, sha256) == (self._watch.robot, self._watch.sha256):
             self._watch.observe(episode)
+
+    def correct(self, episode: LiveEpisode, sha256: str) -> None:
+        """As `observe`, for an episode that was taken in and is judged again."""
+        if self._watch and (episode.robot, sha256) == (self._watch.robot, self._watch.sha256):
+            self._watch.correct(episode)
 
     def report_harm(self, receipt: Receipt) -> None:
         """Go back when the version that is tried answered NaN."""

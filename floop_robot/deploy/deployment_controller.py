@@ -10,7 +10,14 @@ from floop_robot.bundle import Bundle
 from floop_robot.bundle.delivery import Announcement, Receipt
 from floop_robot.deploy.canary import CanaryDecision
 from floop_robot.deploy.canary_controller import CanaryController
-from floop_robot.deploy.deployment_monitor import DeploymentMonitor, LiveStatistics, MonitorDecision, MonitorReport
+from floop_robot.deploy.deployment_monitor import (
+    DeploymentMonitor,
+    LiveState,
+    LiveStatistics,
+    MonitorDecision,
+    MonitorReport,
+    WatchState,
+)
 from floop_robot.deploy.lineage import original, version_before
 from floop_robot.deploy.registry import (
     FLEET,
@@ -18,23 +25,52 @@ from floop_robot.deploy.registry import (
     PRODUCTION,
     CandidateInfo,
     CandidateState,
+    Correction,
     JournalPosition,
     LiveEpisode,
     LiveLabel,
     Origin,
     Publication,
     Registry,
+    VersionHistory,
     VersionInfo,
 )
+from floop_robot.durable.framing import deframe
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.verdict import Decision, Verdict
 
 MANAGER_NAME = "fleet manager"
 """Signs what no person decided, in the audit."""
+SUMMARY_EPISODES = 500
+"""Episodes after which what was counted is stored: a start, a label or a refused order counts no more again."""
 _WATCHED = (*LEARNED, Origin.PUSH)
 PROVEN_EPISODES = 10
 """Live episodes after which a version of the gate counts as proven, if it was not seen to do worse by then."""
 _STATES = {Decision.REJECTED: CandidateState.REJECTED, Decision.INCONCLUSIVE: CandidateState.INCONCLUSIVE}
+
+
+class ControllerState(msgspec.Struct, array_like=True):
+    """What the controller counted, as plain values."""
+
+    live: LiveState
+    watch: WatchState | None
+    watched: tuple[int, int]
+    promoted_at: int
+    canary: WatchState | None
+
+
+def live_of(history: VersionHistory) -> LiveStatistics:
+    """The live success of all versions, as far as the registry tells; nothing where another floop wrote it."""
+    body, live = deframe(history.summary), LiveStatistics()
+    if body is not None:
+        try:
+            state = msgspec.msgpack.decode(body, type=ControllerState)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return live
+        live = LiveStatistics.from_state(state.live, 0)
+    for episode in history.episodes:
+        live.observe(history.weights.get(episode.version, ""), episode)
+    return live
 
 
 class DeploymentController:
@@ -43,7 +79,7 @@ class DeploymentController:
     def __init__(self, registry: Registry, config: DeployConfig, since_ns: int = 0) -> None:
         """`since_ns`: when robots' own counts begin."""
         self.registry, self._config, self._since_ns = registry, config, since_ns
-        self._weights = {info.version: info.sha256 for info in registry.versions()}
+        self._weights = registry.weights()
         self._announcements: list[Announcement] = []
         self._watch: DeploymentMonitor | None = None
         self._watched_since_ns = 0
@@ -53,9 +89,13 @@ class DeploymentController:
         self._confirmed = set(registry.telemetry.confirmed())
         self._shown = registry.telemetry.shown()
         self._may_wait = True  # look once after a restart
-        self._needs_recount = True
-        """Whether stored episodes are not counted yet."""
+        self._watched = (0, 0)
+        """Numbers of the first and the last episode that the watch took in."""
+        self._summarized = 0
+        """Number of the last episode that the stored summary holds."""
         self._rebuild()
+        self._needs_recount = False
+        """Whether stored episodes are not counted yet."""
 
     @property
     def production(self) -> int:
@@ -77,6 +117,11 @@ class DeploymentController:
             return 0.0
         passed_ns = now_ns - self._watched_since_ns
         return passed_ns * 1e-9 if passed_ns >= 0 else self._config.watch_s  # by a wrong clock: nobody waits for that
+
+    @property
+    def version_count(self) -> int:
+        """How many versions there are."""
+        return len(self._weights)
 
     def weights_of(self, version: int) -> str:
         """Name of a version's policy (`Manifest.sha256`); empty for an unknown one."""
@@ -144,15 +189,25 @@ class DeploymentController:
     def observe(
         self, episodes: Iterable[LiveEpisode], read: JournalPosition, now_ns: int, labels: Iterable[LiveLabel] = ()
     ) -> None:
-        """Count live episodes and labels, once each, and act on them; raises `StorageError`."""
+        """Count live episodes and labels, once each, and act on them; raises `StorageError`.
+
+        A label on one of the latest episodes counts as if that had ended so. One on an episode of before the summary
+        corrects counts, and no longer what the watch compares with.
+        """
         is_counted, self._needs_recount = not self._needs_recount, True
         with self.registry.transaction():
             new = self.registry.telemetry.record_episodes(episodes, read)
             changed = self.registry.telemetry.record_labels(labels)
-        if is_counted and not changed:
-            self._count(new)
-        else:
-            self._rebuild()
+            if is_counted and all(each.number <= self._summarized for each in changed):
+                self._count(new)
+            else:
+                self._rebuild()
+            late = [each for each in changed if each.number <= self._summarized]
+            for each in late:
+                self._correct(each)
+            if late or self.record.episodes - self._summarized >= SUMMARY_EPISODES:
+                self._store_summary()
+        self._needs_recount = False
         self.tick(now_ns)
 
     def _count(self, new: Sequence[LiveEpisode]) -> None:
@@ -163,7 +218,15 @@ class DeploymentController:
             if weights == production:
                 self._observe_watched(episode)
             self.canary.observe(episode, weights)
-        self._needs_recount = False
+
+    def _correct(self, changed: Correction) -> None:
+        weights = self.weights_of(changed.now.version)
+        self.record.correct(weights, changed.was, changed.now, changed.number)
+        first, last = self._watched
+        if self._watch and weights == self.weights_of(self.production) and first <= changed.number <= last:
+            self._watch.correct(changed.now)
+            self._note_promotion()
+        self.canary.correct(changed.now, weights)
 
     def take_refusal(self, receipt: Receipt, now_ns: int) -> None:
         """Roll back a policy that output NaN while it acted, however well it did before."""
@@ -261,8 +324,12 @@ class DeploymentController:
         """Pass the episode that was counted last to the watch, unless the watch is over."""
         if self._watch is None or self._is_over(self._watch, episode):
             return
-        decision = self._watch.observe(episode)
-        if decision is MonitorDecision.PROMOTE and not self._promoted_at:
+        self._watch.observe(episode)
+        self._watched = (self._watched[0] or self.record.episodes, self.record.episodes)
+        self._note_promotion()
+
+    def _note_promotion(self) -> None:
+        if self._watch and self._watch.decision is MonitorDecision.PROMOTE and not self._promoted_at:
             self._promoted_at = self.record.episodes
 
     def _is_over(self, watch: DeploymentMonitor, episode: LiveEpisode) -> bool:
@@ -273,7 +340,7 @@ class DeploymentController:
         return is_confirmed and self.watched_s(episode.observed_ns) >= self._config.watch_s
 
     def _begin_watch(self, info: VersionInfo) -> None:
-        self._watch, self._promoted_at = None, 0
+        self._watch, self._promoted_at, self._watched = None, 0, (0, 0)
         if info.origin in _WATCHED and info.replaces:
             failing = self.record.failing
             reference = self.record.recent(self.weights_of(self._proven_before(info)), failing)
@@ -304,17 +371,17 @@ class DeploymentController:
         )
 
     def _rebuild(self) -> None:
-        """Count all stored episodes again, in order of arrival, with their labels."""
-        episodes = self.registry.telemetry.episodes()
-        self.record, self._watch, self._needs_recount = LiveStatistics(self._since_ns), None, True
-        tried = self.canary.forget()
-        current = self.production
-        info = self.registry.version(current) if current else None
-        # The watch began with the first of consecutive versions that have these weights.
-        while info and info.replaces and self.weights_of(info.replaces) == info.sha256:
-            info = self.registry.version(info.replaces)
-        begun = False
-        for episode in episodes:
+        """Begin with the stored summary, and count the episodes after it, in order of arrival, with their labels."""
+        stored = self.registry.telemetry.summary(ControllerState)
+        self.record, self._watch = LiveStatistics(self._since_ns), None
+        if stored is not None:
+            self.record = LiveStatistics.from_state(stored.live, self._since_ns)
+        self._summarized = self.record.episodes
+        info, tried = self._first_of_watch(), self.canary.forget()
+        begun = stored is not None and info is not None and self._resume_watch(stored, info)
+        if stored is not None and stored.canary is not None and tried and stored.canary.version == tried.version:
+            self.canary.restore(tried, stored.canary)
+        for episode in self.registry.telemetry.episodes_after(self._summarized):
             if info and not begun and episode.observed_ns > info.published_ns:
                 self._begin_watch(info)
                 begun = True
@@ -329,6 +396,29 @@ class DeploymentController:
             self._begin_watch(info)
         if tried and not self.canary.version:
             self._watch_canary(tried)
-        for stored in self.registry.telemetry.receipts():
-            self._report_harm(stored.receipt)
-        self._needs_recount = False
+        for stored_receipt in self.registry.telemetry.failures():
+            self._report_harm(stored_receipt.receipt)
+
+    def _first_of_watch(self) -> VersionInfo | None:
+        """The first of consecutive versions that have the weights in production: with it the watch began."""
+        current = self.production
+        info = self.registry.version(current) if current else None
+        while info and info.replaces and self.weights_of(info.replaces) == info.sha256:
+            info = self.registry.version(info.replaces)
+        return info
+
+    def _resume_watch(self, stored: ControllerState, info: VersionInfo) -> bool:
+        """Go on with the stored watch; False if it is of another version."""
+        if stored.watch is None or stored.watch.version != info.version:
+            return False
+        self._watch = DeploymentMonitor(self._config, info.version, stored.watch.reference, stored.watch.tasks)
+        self._watch.restore(stored.watch)
+        self._watched_since_ns, self._promoted_at = info.published_ns, stored.promoted_at
+        self._watched = stored.watched
+        return True
+
+    def _store_summary(self) -> None:
+        watch = self._watch.state() if self._watch else None
+        state = ControllerState(self.record.state(), watch, self._watched, self._promoted_at, self.canary.state())
+        self.registry.telemetry.store_summary(self.record.episodes, state)
+        self._summarized = self.record.episodes

@@ -29,7 +29,7 @@ from collections.abc import Mapping
 import msgspec
 
 from floop_robot.deploy.registry import LiveEpisode
-from floop_robot.monitor.failure_monitor import FailureMonitor, failing_name
+from floop_robot.monitor.failure_monitor import FailureMonitor, MonitorState, failing_name
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.records import OutcomeCode
 from floop_robot.stats.intervals import anytime_lower_bound, clopper_pearson_lower_bound
@@ -64,6 +64,10 @@ class Tally(msgspec.Struct, frozen=True):
         """One episode more."""
         return Tally(self.successes + success, self.episodes + 1)
 
+    def corrected(self, success: bool) -> Tally:
+        """One of its episodes was judged again, and is a success or none now."""
+        return Tally(self.successes + (1 if success else -1), self.episodes)
+
 
 class ClassReport(msgspec.Struct, frozen=True, kw_only=True):
     """A watched version on one class of tasks."""
@@ -87,6 +91,29 @@ class MonitorReport(msgspec.Struct, frozen=True, kw_only=True):
     evidence_of_harm: float
     """Rolls back at 2/α."""
     classes: tuple[ClassReport, ...]
+
+
+class LiveState(msgspec.Struct, array_like=True):
+    """`LiveStatistics` as plain values."""
+
+    episodes: int
+    since_ns: int
+    tallies: dict[str, dict[str, Tally]]
+    robots: dict[str, Tally]
+    recent: dict[str, list[tuple[str, str, list[tuple[int, bool, int]]]]]
+    failures: MonitorState
+
+
+class WatchState(msgspec.Struct, array_like=True):
+    """A `DeploymentMonitor` as plain values."""
+
+    version: int
+    reference: dict[str, Tally]
+    tasks: dict[str, tuple[str, ...]]
+    tallies: dict[str, Tally]
+    rolled_back: str
+    promoted: str
+    futile: str
 
 
 class LiveStatistics:
@@ -129,6 +156,41 @@ class LiveStatistics:
             (self.episodes, success, episode.observed_ns)
         )
         self._failures.count((episode.robot, episode.boot_id, episode.episode), episode.object_class, success)
+
+    def correct(self, sha256: str, was: LiveEpisode, now: LiveEpisode, number: int) -> None:
+        """An episode on these weights, the `number`-th that was taken in, was judged again."""
+        if not was.production or was.outcome == now.outcome:
+            return
+        success = now.outcome is OutcomeCode.SUCCESS
+        if was.observed_ns >= self._since_ns:
+            self._robots[was.robot] = self.of_robot(was.robot).corrected(success)
+        classes = self._tallies.get(sha256, {})
+        if was.object_class in classes:
+            classes[was.object_class] = classes[was.object_class].corrected(success)
+        recent = self._recent.get(sha256, {}).get((was.object_class, was.robot), deque())
+        for index, (counted, _, seen_ns) in enumerate(recent):
+            if counted == number:
+                recent[index] = (counted, success, seen_ns)
+        self._failures.correct((was.robot, was.boot_id, was.episode), success)
+
+    def state(self) -> LiveState:
+        """What `from_state` takes; shares what it holds until it goes on, so encode it at once."""
+        recent = {
+            sha256: [(name, robot, list(outcomes)) for (name, robot), outcomes in by_task.items()]
+            for sha256, by_task in self._recent.items()
+        }
+        return LiveState(self.episodes, self._since_ns, self._tallies, self._robots, recent, self._failures.state())
+
+    @classmethod
+    def from_state(cls, state: LiveState, since_ns: int) -> LiveStatistics:
+        """Go on where another one was; robots' own counts go on only where both begin at the same time."""
+        live = cls(since_ns)
+        live.episodes, live._tallies = state.episodes, state.tallies
+        live._robots = state.robots if state.since_ns == since_ns else {}
+        for sha256, by_task in state.recent.items():
+            live._recent[sha256] = {(n, robot): deque(o, maxlen=REFERENCE_WINDOW) for n, robot, o in by_task}
+        live._failures = FailureMonitor.from_state(state.failures)
+        return live
 
     def tallies(self, sha256: str) -> Mapping[str, Tally]:
         """All episodes on these weights, by class."""
@@ -213,6 +275,26 @@ class DeploymentMonitor:
             if not self._rolled_back:
                 self._judge()
         return self.decision
+
+    def correct(self, episode: LiveEpisode) -> None:
+        """An episode that was taken in was judged again, as it is now; a rollback that is due stays due."""
+        name = task_name(episode.object_class, episode.robot, self._tasks)
+        if episode.production and name in self._tallies:
+            self._tallies[name] = self._tallies[name].corrected(episode.outcome is OutcomeCode.SUCCESS)
+            self._promoted = self._futile = ""
+            if not self._rolled_back:
+                self._judge()
+
+    def state(self) -> WatchState:
+        """What `restore` takes."""
+        tasks = {name: tuple(robots) for name, robots in self._tasks.items()}
+        ended = (self._rolled_back, self._promoted, self._futile)
+        return WatchState(self.version, self._reference, tasks, self._tallies, *ended)
+
+    def restore(self, state: WatchState) -> None:
+        """Go on where another one was, which began with the same reference and failing tasks."""
+        self._tallies = dict(state.tallies)
+        self._rolled_back, self._promoted, self._futile = state.rolled_back, state.promoted, state.futile
 
     def report_harm(self, reason: str) -> None:
         """Roll back for another reason than episodes."""

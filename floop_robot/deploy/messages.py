@@ -37,6 +37,9 @@ from floop_robot.spec.verdict import Verdict
 Position = Annotated[int, msgspec.Meta(ge=-1, le=MAX_INT)]
 """A row of the audit or of the candidates; -1: none."""
 
+MAX_POLICIES = 1000
+"""Versions of one answer."""
+
 # Gate
 
 
@@ -66,6 +69,9 @@ class GetFleetStatus(Message, frozen=True, kw_only=True):
 
 class GetPolicies(Message, frozen=True, kw_only=True):
     """Anyone: which versions are there? Answered by `Policies`."""
+
+    last: Annotated[int, msgspec.Meta(ge=1, le=MAX_POLICIES)] = MAX_POLICIES
+    """So many of the newest."""
 
 
 class GetRobots(Message, frozen=True, kw_only=True):
@@ -116,6 +122,17 @@ class VersionLive(msgspec.Struct, frozen=True, kw_only=True):
     classes: dict[str, Tally]
 
 
+class StorageUse(msgspec.Struct, frozen=True, kw_only=True):
+    """What one kind of files uses of the central disk."""
+
+    name: str
+    bytes: int
+    bound: int
+    """Its limit, bytes."""
+    note: str = ""
+    """What is to be known of it."""
+
+
 class FleetStatus(Message, frozen=True, kw_only=True):
     """Everything `floop status` shows."""
 
@@ -149,10 +166,12 @@ class FleetStatus(Message, frozen=True, kw_only=True):
     """Why the fleet manager cannot work (a full disk, …); empty when it can."""
     audit: tuple[AuditEntry, ...]
     """The last entries, oldest first, without the arrivals of candidates."""
+    storage: tuple[StorageUse, ...] = ()
+    """What the fleet uses of the central disk."""
 
 
 class Policies(Message, frozen=True, kw_only=True):
-    """All versions, oldest first."""
+    """The newest versions, oldest first."""
 
     production: int
     baseline: int
@@ -160,6 +179,8 @@ class Policies(Message, frozen=True, kw_only=True):
     confirmed: tuple[int, ...] = ()
     """Versions whose live success is confirmed."""
     live: tuple[VersionLive, ...] = ()
+    count: int = 0
+    """How many versions there are; 0 where a former floop answers."""
 
 
 class Robots(Message, frozen=True, kw_only=True):

@@ -37,6 +37,7 @@ from floop_robot.deploy.messages import (
     Request,
     Robots,
     RobotStatus,
+    StorageUse,
     SubmissionResult,
     VersionLive,
 )
@@ -67,6 +68,8 @@ MAX_RESETS = 64
 """Resets whose results can be asked for: clients do so within seconds."""
 NO_FLEET_STOPS = "this fleet manager runs without ROS and reaches no e-stop; stop and reset on the robot's own host"
 SHOWN_AUDIT = 20
+SHOWN_VERSIONS = 20
+"""Newest versions of which the status tells the live success."""
 NEWS_AT_ONCE = 100
 
 
@@ -89,8 +92,10 @@ class FleetRequestHandler:
         clock: Callable[[], int],
         authorize: Callable[[str, str], str] = lambda who, token: "",
         stops: FleetStops | None = None,
+        storage: Callable[[], tuple[StorageUse, ...]] = tuple,
     ) -> None:
-        """`stops`: None without ROS, where a robot is stopped on its own host."""
+        """`stops`: None without ROS, where a robot is stopped on its own host. `storage`: what its files use."""
+        self._storage = storage
         self._registry, self._task, self._ids, self._clock = registry, task, ids, clock
         self._command_handler = CommandHandler(registry, config, task, ids, authorize, clock())
         self._stops, self._resets = stops, dict[str, dict[str, ResetAnswer]]()
@@ -136,6 +141,7 @@ class FleetRequestHandler:
     def tick(self) -> None:
         """Decide what time alone makes due; raises `StorageError`."""
         self._controller.tick(self._clock())
+        self._registry.maintain(self._clock())
 
     def take_announcements(self) -> list[Announcement]:
         """What must be broadcast since the last call."""
@@ -154,13 +160,14 @@ class FleetRequestHandler:
         if isinstance(request, GetFleetStatus):
             return self.status()
         if isinstance(request, GetPolicies):
-            versions = self._registry.versions()
+            versions = self._registry.versions(request.last)
             return Policies(
                 production=self._controller.production,
                 baseline=self._registry.alias(BASELINE),
                 versions=tuple(versions),
                 confirmed=self._confirmed(versions),
                 live=live_by_weights(versions, self._controller.record),
+                count=self._controller.version_count,
             )
         if isinstance(request, GetRobots):
             return self._robots_message()
@@ -245,7 +252,7 @@ class FleetRequestHandler:
     def status(self, dropped_messages: int = 0, error: str = "") -> FleetStatus:
         """Everything `floop status` shows."""
         now_ns, controller = self._clock(), self._controller
-        versions = self._registry.versions()
+        versions = self._shown_versions()
         waiting = self._registry.waiting()
         states, decisions = self._candidate_counts()
         return FleetStatus(
@@ -271,7 +278,19 @@ class FleetRequestHandler:
             dropped_messages=dropped_messages,
             trouble="; ".join(filter(None, (error, self._stops.error if self._stops else ""))),
             audit=tuple(self._registry.audited_actions(SHOWN_AUDIT)),
+            storage=self._storage(),
         )
+
+    def _shown_versions(self) -> list[VersionInfo]:
+        """The newest, and before them those that have a name."""
+        newest = self._registry.versions(SHOWN_VERSIONS)
+        named = {self._controller.production, self._registry.alias(BASELINE), *self._fixed()} - {0}
+        older = sorted(named - {info.version for info in newest})
+        return [*map(self._registry.version, older), *newest]
+
+    def _fixed(self) -> set[int]:
+        """Versions that robots are held on or pinned to."""
+        return {each.fixed for each in self._registry.directives()}
 
     def _candidate_counts(self) -> tuple[Counter[CandidateState], Counter[Decision]]:
         """How many candidates there are of each state, and of each verdict."""

@@ -26,6 +26,7 @@ from floop_robot.explore.success_search import Values
 from floop_robot.explore.target_successes import TargetSuccesses
 from floop_robot.gate.reported_tasks import new_tasks, reported_scenarios, target_tasks, unsolved_tasks
 from floop_robot.monitor.failure_monitor import FailureMonitor
+from floop_robot.monitor.fleet_summary import FleetSummary
 from floop_robot.monitor.robot_fits import RobotFits
 from floop_robot.monitor.shift_detector import KnownClass
 from floop_robot.spec.calibration import Calibration
@@ -164,10 +165,10 @@ class Explorer:
             calibration=self._calibration,
         )
 
-    def forget_reports(self) -> None:
-        """Start anew: the journal was replaced."""
-        self.failures, self.fits, self._reported_at = FailureMonitor(), RobotFits(), (-1, -1)
-        self._target_successes.set_failing(())
+    def begin_with(self, summary: FleetSummary, _: int = 0) -> None:
+        """Take over what the journal says of the fleet, instead of what was known."""
+        self.failures, self.fits, self._reported_at = summary.failures, summary.fits, (-1, -1)
+        self._target_successes.set_failing(self.target_classes)
 
     def close(self) -> None:
         """Close the simulator."""

@@ -19,7 +19,7 @@ from floop_robot.core import RecordSink
 from floop_robot.fit.fit_robot import fit_robot
 from floop_robot.fit.recorded_episodes import RecordedEpisode, RecordedEpisodes
 from floop_robot.fit.replay import Replayer
-from floop_robot.monitor.failure_monitor import FailureMonitor
+from floop_robot.monitor.fleet_summary import FleetSummary
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.records import ObjectReport, Source
 from floop_robot.spec.robot_model import load_robot
@@ -73,12 +73,12 @@ class Fitter:
         self._rng = np.random.default_rng((seed, 0xF17))
         self._contract = ids_of(get_task(task), load_robot(robot)).contract
         self._fits = 0
-        self.forget_reports()
+        self.begin_with(FleetSummary())
 
-    def forget_reports(self) -> None:
-        """Start anew: the journal was replaced."""
-        self.failures, self._episodes = FailureMonitor(), RecordedEpisodes()
-        self._progress: dict[str, _RobotProgress] = {}
+    def begin_with(self, summary: FleetSummary) -> None:
+        """Take over what the journal says of the fleet, instead of what was known."""
+        self.failures, self._episodes = summary.failures, RecordedEpisodes()
+        self._progress: dict[str, _RobotProgress] = {fit.robot: _RobotProgress(1, None, fit) for fit in summary.fits}
         """By robot that fails."""
         self._running: Iterator[SimulatorFit | None] | None = None
         self._latest: SimulatorFit | None = None
@@ -86,17 +86,22 @@ class Fitter:
         self._reported: SimulatorFit | None = None
         self._fitting = ""
 
-    def take(self, block: Block) -> None:
+    def take(self, block: Block, *, is_counted: bool = False) -> None:
         """Take in a block of the journal; a restarted fitter finds its fits there, too.
 
-        Rows of another contract mean something else: robots that send them are not fitted.
+        `is_counted`: by the summary that it began with, so that only its rows are new. Rows of another contract mean
+        something else: robots that send them are not fitted.
         """
-        self.failures.take(block.info, block.ends, block.labels)
+        if not is_counted:
+            self.failures.take(block.info, block.ends, block.labels)
         if block.info.ids.contract == self._contract:
             self._episodes.take(block)
         if block.info.source is Source.FITTER:
             for fit in fits_of(block.events):
-                self._progress.setdefault(fit.robot, self._now(fit.robot, 1)).fit = fit
+                known = self._progress.get(fit.robot)
+                if known is None or known.latest is None:
+                    known = self._progress[fit.robot] = self._now(fit.robot, 1)
+                known.fit = fit
 
     def step(self) -> bool:
         """Simulate one more world of the fit under way, or begin one; False when nothing is to be fitted."""

@@ -22,7 +22,8 @@ from floop_robot.bundle.verify import require_contract
 from floop_robot.core import Executor, ScenarioSource
 from floop_robot.gate.error_budgets import ErrorBudgets
 from floop_robot.gate.rejected_weights import SAME_WEIGHTS, RejectedWeights
-from floop_robot.gate.report import TrialReport, report_path, write_report
+from floop_robot.gate.report import TrialReport
+from floop_robot.gate.report_log import ReportLimits, ReportLog
 from floop_robot.gate.reported_tasks import (
     TargetTasks,
     reported_scenarios,
@@ -36,6 +37,7 @@ from floop_robot.gate.suites import Suite
 from floop_robot.gate.trial import Trial
 from floop_robot.gate.trial_runner import TrialRunner
 from floop_robot.monitor.failure_monitor import FailureMonitor
+from floop_robot.monitor.fleet_summary import FleetSummary
 from floop_robot.monitor.robot_fits import RobotFits
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import StorageError
@@ -50,6 +52,12 @@ log = logging.getLogger(__name__)
 
 STEADY_OFFERS_S = 20.0
 """Two candidates within this time mean that the next one is due."""
+UNSOLVED_SHARE = 0.01
+"""Share of the time that the same classes have failed for which it rests after a candidate that was not accepted."""
+SOON_S = 60.0
+"""So soon after a class began to fail, candidates follow each other as fast as they can."""
+LONGEST_REST_S = 600.0
+"""Longest such rest."""
 RESOLVED_SHARE = 0.25
 """Share of the regression suite on classes learned since the shipped policy."""
 
@@ -59,8 +67,7 @@ class GateResult(msgspec.Struct, frozen=True):
 
     verdict: Verdict
     bundle: Bundle
-    report: Path
-    """Where the report lies, unless the disk did not take it."""
+    report: TrialReport
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -95,10 +102,12 @@ class Gate:
     def __init__(self, config: FloopConfig, executor: Executor, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock`: steady seconds, by which the gate rests between trials."""
         self._config, self._executor, self._clock = config, executor, clock
-        self._folder = Path(config.run_dir) / "gate"
+        folder = Path(config.run_dir) / "gate"
+        limits = ReportLimits(config.storage.reports_mb * 1e6, config.storage.reports_days * 86400.0)
+        self._reports = ReportLog(folder, limits)
         self._task = get_task(config.task).spec
         self._ids = ids_of(get_task(config.task), load_robot(config.robot.model))
-        self._seeds = SeedAllocator(self._folder / "next_seed", Purpose.GATE, config.seed)
+        self._seeds = SeedAllocator(folder / "next_seed", Purpose.GATE, config.seed)
         self._scenario_pool = PairedScenarioPool(executor, self._seeds.next)
         self.failures = FailureMonitor()
         """What fails on the robots."""
@@ -112,6 +121,8 @@ class Gate:
         self._target_tasks, self._suites_at = TargetTasks(), (-1, -1)
         self._cooldown_until_s = 0.0
         """End of the rest after a candidate that was not accepted; another incumbent ends it, too."""
+        self._failing_since_s = clock()
+        """Since when the same classes fail, or none does."""
         self._offered_s: deque[float] = deque(maxlen=2)
         """When the latest two candidates came."""
         self._budgets: dict[tuple[str, ...], ErrorBudgets] = {}
@@ -177,7 +188,7 @@ class Gate:
         known = (self._pending, self._judging if self._trial_runner else None)
         if sha256 in (each.manifest.sha256 for each in known if each is not None):
             return Offer(sha256)
-        if self._pending is not None:
+        if self._pending is not None and self._has_work:
             self._count("superseded")
         self._pending = bundle
         self._offered_s.append(self._clock())
@@ -201,9 +212,9 @@ class Gate:
             self._pending = bundle
             self._count("restarted")
 
-    def forget_reports(self) -> None:
-        """Start anew: the journal was replaced."""
-        self.failures, self.fits, self._suites_at = FailureMonitor(), RobotFits(), (-1, -1)
+    def begin_with(self, summary: FleetSummary, _: int = 0) -> None:
+        """Take over what the journal says of the fleet, instead of what was known."""
+        self.failures, self.fits, self._suites_at = summary.failures, summary.fits, (-1, -1)
 
     def step(self, timeout_s: float) -> GateResult | None:
         """Go on with the trial for up to `timeout_s`, or prepare one; returns a verdict when there is one."""
@@ -220,7 +231,13 @@ class Gate:
         return None if verdict is None else self._finish(verdict)
 
     def _may_begin(self) -> bool:
-        return self._pending is not None and self._incumbent is not None and not self._is_resting
+        is_ready = self._pending is not None and self._incumbent is not None and not self._is_resting
+        return is_ready and self._has_work
+
+    @property
+    def _has_work(self) -> bool:
+        """Whether anything fails. While nothing does, the newest candidate waits."""
+        return bool(self.failures.failing) or self._config.gate.trials_while_healthy
 
     @property
     def _is_resting(self) -> bool:
@@ -257,12 +274,19 @@ class Gate:
             self._budgets_for(runner.trial.target_tasks).settle(runner.trial)
             if verdict.decision is Decision.REJECTED:
                 self._rejected.add(self._setting, bundle.manifest.sha256, verdict.reason)
-            gate = self._config.gate
-            rest_s = min(gate.cooldown_share * verdict.duration_s, gate.max_cooldown_s)
-            self._cooldown_until_s = self._clock() + rest_s
+            self._cooldown_until_s = self._clock() + self._rest_s(verdict.duration_s)
         return GateResult(verdict, bundle, self._report(runner.trial, bundle, verdict))
 
-    def _report(self, trial: Trial, bundle: Bundle, verdict: Verdict) -> Path:
+    def _rest_s(self, duration_s: float) -> float:
+        """Longer, the longer the same classes fail: what no candidate achieved in a day is not tried every second."""
+        gate = self._config.gate
+        unsolved_s = self._clock() - self._failing_since_s
+        return max(
+            min(gate.cooldown_share * duration_s, gate.max_cooldown_s),
+            min(UNSOLVED_SHARE * (unsolved_s - SOON_S), LONGEST_REST_S),
+        )
+
+    def _report(self, trial: Trial, bundle: Bundle, verdict: Verdict) -> TrialReport:
         report = TrialReport(
             verdict=verdict,
             candidate=bundle.manifest,
@@ -271,23 +295,25 @@ class Gate:
             pairs=tuple(trial.pairs),
             judged_ns=wall_clock_ns(),
         )
-        path = report_path(self._folder, report)
         try:
-            write_report(path, report)
+            self._reports.append(report)
         except StorageError as error:
             log.error("gate: %s; the verdict stands", error)
-        return path
+        return report
 
     def _refresh_suites(self) -> None:
         """Draw the suites from what robots reported last."""
         if self._suites_at == (now := (self.failures.changes, self.fits.changes)):
             return
         self._suites_at = now
+        before = self._target_tasks
         # Without a canary there is nobody else to ask about failures that no fit explains.
         unexplained = unexplained_tasks(self.failures, self.fits) if self._config.deploy.canary else ()
         self._target_tasks = target_tasks(self.failures, MODELED.difference(unexplained))
         targets, resolved = self._target_tasks, resolved_tasks(self.failures)
         self._setting = (*targets.classes, *self._worlds())
+        if (targets.classes, targets.without_model) != (before.classes, before.without_model):
+            self._failing_since_s, self._cooldown_until_s = self._clock(), 0.0
         self._scenario_pool.set_source(Suite.TARGET, self._reported(targets.classes), (*targets.names, *self._worlds()))
         known: ScenarioSource = DomainRandomization(TrainingScenarios(self._config.task))
         if learned := self._reported(resolved):

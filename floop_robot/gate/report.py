@@ -1,17 +1,16 @@
-"""One report per candidate below `RUN_DIR/gate/`: JSON for programs, a page of Markdown for people."""
+"""TrialReport: everything that a verdict rests on, and the page of it for people (`floop reports`)."""
 
 from __future__ import annotations
 
 import math
-import time
-from pathlib import Path
 
 import msgspec
 
-from floop_robot.bundle import Manifest, write_atomic
+from floop_robot.bundle import Manifest
 from floop_robot.gate.reported_tasks import TargetTasks
 from floop_robot.gate.suites import Pair
 from floop_robot.spec.calibration import calibration_text
+from floop_robot.spec.local_time import local_time
 from floop_robot.spec.verdict import SuiteResult, Verdict
 
 
@@ -26,19 +25,6 @@ class TrialReport(msgspec.Struct, frozen=True, kw_only=True):
     pairs: tuple[Pair, ...]
     judged_ns: int
     """Wall clock."""
-
-
-def report_path(folder: Path, report: TrialReport) -> Path:
-    """The JSON file of a report; names sort by time, and tell weights and decision."""
-    stamp = time.strftime("%Y%m%d_%H%M%S", time.gmtime(report.judged_ns / 1e9))
-    millis = report.judged_ns // 1_000_000 % 1000
-    return folder / f"{stamp}_{millis:03d}_{report.verdict.candidate_sha256[:8]}_{report.verdict.decision}.json"
-
-
-def write_report(path: Path, report: TrialReport) -> None:
-    """Write the JSON (where NaN is null) at `path`, and the page beside it; raises `StorageError`."""
-    write_atomic(path, msgspec.json.format(msgspec.json.encode(report), indent=1))
-    write_atomic(path.with_suffix(".md"), markdown(report).encode())
 
 
 def markdown(report: TrialReport) -> str:
@@ -59,7 +45,8 @@ def markdown(report: TrialReport) -> str:
         f"- target tasks: {_names(report.target_tasks.names)}; not to be simulated: "
         f"{_names(report.target_tasks.without_model)}; learned since the start: {_names(report.resolved)}",
         *([f"- it corrects perceived positions of {calibration_text(corrections)}"] if corrections else []),
-        f"- alpha {verdict.alpha:g}, first seed {verdict.seed}, {verdict.duration_s:.2f} s",
+        f"- alpha {verdict.alpha:g}, first seed {verdict.seed}, {verdict.duration_s:.2f} s, "
+        f"judged {local_time(report.judged_ns)}",
         "",
     ]
     return "\n".join(lines)

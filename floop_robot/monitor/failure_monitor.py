@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 
-from floop_robot.monitor.outcome_history import WINDOW, EpisodeKey, OutcomeHistory
+import msgspec
+
+from floop_robot.monitor.outcome_history import WINDOW, EpisodeKey, HistoryState, OutcomeHistory
 from floop_robot.spec.records import (
     ActMode,
     EpisodeEnd,
@@ -51,6 +53,28 @@ MAX_ROBOT_HISTORIES = 4096
 """Pairs of class and robot that are remembered: 256 robots and 16 classes."""
 
 
+class ClassState(msgspec.Struct, array_like=True):
+    """The latest episodes of one class as plain values."""
+
+    fleet: HistoryState
+    robots: dict[str, HistoryState]
+    reports: list[RobotReport]
+    has_failed: bool
+    count: int
+    seen: dict[str, int]
+
+
+class MonitorState(msgspec.Struct, array_like=True):
+    """A `FailureMonitor` as plain values: who starts from it need not read what it was counted from."""
+
+    classes: dict[str, ClassState]
+    """The one reported longest ago first."""
+    pairs: list[tuple[str, str]]
+    early: list[tuple[EpisodeKey, bool]]
+    episodes: int
+    changes: int
+
+
 class _ClassHistory:
     """The latest episodes of one class."""
 
@@ -63,11 +87,23 @@ class _ClassHistory:
         self._seen: dict[str, int] = {}
         """By robot: number of its latest episode."""
 
+    def state(self) -> ClassState:
+        robots = {robot: history.state() for robot, history in self.robots.items()}
+        reports, seen = list(self.reports), dict(self._seen)
+        return ClassState(self.fleet.state(), robots, reports, self.has_failed, self._count, seen)
+
+    def restore(self, state: ClassState) -> _ClassHistory:
+        self.fleet.restore(state.fleet)
+        self.robots = {robot: _robot_history().restore(each) for robot, each in state.robots.items()}
+        self.reports.extend(state.reports)
+        self.has_failed, self._count, self._seen = state.has_failed, state.count, state.seen
+        return self
+
     def add(self, key: EpisodeKey, success: bool, report: ObjectReport | None) -> None:
         robot, was_failing = key[0], self.failing
         self._count += 1
         self._seen[robot] = self._count
-        own = self.robots.setdefault(robot, OutcomeHistory(ROBOT_RESOLVED_WINDOW, 2 * WINDOW))
+        own = self.robots.setdefault(robot, _robot_history())
         own.add(key, success)
         self.fleet.leave_out(alone := self._alone)
         if robot not in alone:
@@ -119,8 +155,12 @@ class _ClassHistory:
         return self.robots[robot].failing and self._count - self._seen[robot] < ACTIVE_WITHIN
 
 
+def _robot_history() -> OutcomeHistory:
+    return OutcomeHistory(ROBOT_RESOLVED_WINDOW, 2 * WINDOW)
+
+
 class FailureMonitor:
-    """Live outcomes and reports by perceived object class; pure: a restarted process rebuilds it from the journal."""
+    """Live outcomes and reports by perceived object class; pure: a restarted process goes on from its `state`."""
 
     def __init__(self) -> None:
         self._classes: OrderedDict[str, _ClassHistory] = OrderedDict()
@@ -130,6 +170,21 @@ class FailureMonitor:
         """How many episodes were counted."""
         self.changes = 0
         """Rises whenever an episode or a label may have changed an answer."""
+
+    def state(self) -> MonitorState:
+        """Everything it knows; shares its lists until it goes on, so encode it at once."""
+        classes = {name: history.state() for name, history in self._classes.items()}
+        return MonitorState(classes, list(self._pairs), list(self._early.items()), self.episodes, self.changes)
+
+    @classmethod
+    def from_state(cls, state: MonitorState) -> FailureMonitor:
+        """Go on where another one was."""
+        monitor = cls()
+        monitor._classes.update((name, _ClassHistory().restore(each)) for name, each in state.classes.items())
+        monitor._pairs.update(dict.fromkeys(state.pairs))
+        monitor._early.update(state.early)
+        monitor.episodes, monitor.changes = state.episodes, state.changes
+        return monitor
 
     def take(self, info: StreamInfo, ends: Iterable[EpisodeEnd], labels: Iterable[Label] = ()) -> None:
         """Take in a block of one stream; only robots count, since explorers fail by design."""
@@ -145,7 +200,9 @@ class FailureMonitor:
         Aborted episodes and sampled actions tell nothing about a policy. The last label of an episode counts.
         """
         if isinstance(record, Label):
-            self._correct((robot, record.episode_boot_id, record.episode), record.success)
+            key = (robot, record.episode_boot_id, record.episode)
+            if not self.correct(key, record.success):
+                self._expect(key, record.success)
         elif record.outcome is not OutcomeCode.ABORTED and record.act_mode is ActMode.MEAN:
             key = (robot, boot_id, record.episode)
             success = self._early.pop(key, record.outcome is OutcomeCode.SUCCESS)
@@ -169,11 +226,15 @@ class FailureMonitor:
             if name in self._classes:
                 self._classes[name].forget(robot)
 
-    def _correct(self, key: EpisodeKey, success: bool) -> None:
+    def correct(self, key: EpisodeKey, success: bool) -> bool:
+        """Change the outcome of an episode that still matters; returns whether there is such a one."""
         for history in self._classes.values():
             if key in history:
                 self.changes += history.correct(key, success)
-                return
+                return True
+        return False
+
+    def _expect(self, key: EpisodeKey, success: bool) -> None:
         self._early[key] = success
         self._early.move_to_end(key)
         if len(self._early) > MAX_EARLY_LABELS:

@@ -30,12 +30,20 @@ EpisodeKey = tuple[str, str, int]
 """Robot, boot, episode."""
 
 
-class _CountedEpisode(msgspec.Struct):
+class CountedEpisode(msgspec.Struct, array_like=True):
     """An episode that counts, and whether its class was failing before it."""
 
     key: EpisodeKey
     success: bool
     was_failing: bool
+
+
+class HistoryState(msgspec.Struct, array_like=True):
+    """An `OutcomeHistory` as plain values."""
+
+    failing: bool
+    is_whole: bool
+    episodes: list[CountedEpisode]
 
 
 class OutcomeHistory:
@@ -45,14 +53,24 @@ class OutcomeHistory:
         """`resolved_window`: latest episodes that decide whether a failing class is resolved; `capacity`: kept ones."""
         self.failing = False
         self._resolved_window, self.capacity = resolved_window, capacity
-        self._episodes: deque[_CountedEpisode] = deque(maxlen=capacity)
+        self._episodes: deque[CountedEpisode] = deque(maxlen=capacity)
         self._is_whole = True
         """Whether every episode is stored that can still matter."""
+
+    def state(self) -> HistoryState:
+        """What `restore` takes."""
+        return HistoryState(self.failing, self._is_whole, list(self._episodes))
+
+    def restore(self, state: HistoryState) -> OutcomeHistory:
+        """Go on from this state; returns itself."""
+        self.failing, self._is_whole = state.failing, state.is_whole
+        self._episodes = deque(state.episodes, maxlen=self.capacity)
+        return self
 
     def add(self, key: EpisodeKey, success: bool) -> None:
         """Count an episode."""
         self._is_whole = self._is_whole and len(self._episodes) < self.capacity
-        self._episodes.append(_CountedEpisode(key, success, self.failing))
+        self._episodes.append(CountedEpisode(key, success, self.failing))
         if success is self.failing:  # another failure of what fails, or success of what succeeds, changes nothing
             self.failing = _fails(self.latest(self._resolved_window if self.failing else WINDOW), self.failing)
             if success and not self.failing:

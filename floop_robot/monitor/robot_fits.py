@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from floop_robot.spec.hidden_parameters import HiddenRanges, HiddenWorlds
 from floop_robot.spec.records import Event, Source, StreamInfo
@@ -14,12 +14,16 @@ MAX_ROBOTS = 256
 
 
 class RobotFits:
-    """Fits by robot; pure: a restarted process rebuilds it from the journal."""
+    """Fits by robot; pure: a restarted process goes on from its `state`."""
 
-    def __init__(self) -> None:
-        self._fits: OrderedDict[str, SimulatorFit] = OrderedDict()
-        self.changes = 0
+    def __init__(self, fits: Iterable[SimulatorFit] = (), changes: int = 0) -> None:
+        self._fits: OrderedDict[str, SimulatorFit] = OrderedDict((fit.robot, fit) for fit in fits)
+        self.changes = changes
         """Rises with every fit."""
+
+    def __iter__(self) -> Iterator[SimulatorFit]:
+        """The latest fit of each robot, the one fitted longest ago first."""
+        return iter(self._fits.values())
 
     def take(self, info: StreamInfo, events: Iterable[Event]) -> None:
         """Take in a block of one stream; only fitters count."""

@@ -34,7 +34,7 @@ from floop_robot.spec.config import FloopConfig, LearnerConfig
 from floop_robot.spec.errors import UnknownName
 from floop_robot.spec.records import Source
 from floop_robot.stream.episode_numbers import first_episode
-from floop_robot.stream.journal_follower import ROBOT_REPORTS, JournalFollower
+from floop_robot.stream.journal_follower import ROBOT_REPORTS, JournalFollower, SummaryStart
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class ExplorerProcess:
             )
             opened.callback(self._explorer.close)
             self._journal = JournalFollower(
-                config.endpoints.tail, ROBOT_REPORTS, on_restart=self._explorer.forget_reports
+                config.endpoints.tail, ROBOT_REPORTS, start=SummaryStart(self._explorer.begin_with)
             )
             opened.callback(self._journal.close)
             self._opened = opened.pop_all()

@@ -17,12 +17,13 @@ from pathlib import Path
 from floop_robot.bundle import Bundle
 from floop_robot.deploy import FleetRequestHandler, FleetServer, LiveBatch, RequestQueue
 from floop_robot.deploy.fleet_stops import FleetStops
-from floop_robot.deploy.registry import JournalPosition, LiveEpisode, LiveLabel, Registry
+from floop_robot.deploy.registry import JournalPosition, LiveEpisode, LiveLabel, Registry, RegistryLimits
 from floop_robot.durable.locks import RunLock
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.services.entry import run as enter
 from floop_robot.services.fleet_clock import FleetClock
 from floop_robot.services.main_loop import read_arguments, stop_on_signals
+from floop_robot.services.storage_use import StorageWatch
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
@@ -125,10 +126,14 @@ def run(
     rules = get_task(config.task)
     ids = ids_of(rules, load_robot(config.robot.model))
     operators = OperatorTokens(Path(config.operators) if config.operators else None)
-    registry, run_lock = Registry(registry_path(config)), RunLock(Path(config.run_dir))
+    limits = RegistryLimits(config.storage.registry_gb * 1e9, config.storage.registry_days * 86400.0)
+    registry, run_lock = Registry(registry_path(config), limits), RunLock(Path(config.run_dir))
     try:
         clock = FleetClock(registry.latest_ns())
-        fleet = FleetRequestHandler(registry, config.deploy, rules.spec, ids, clock, operators.refusal, stops)
+        storage = StorageWatch(config)
+        fleet = FleetRequestHandler(
+            registry, config.deploy, rules.spec, ids, clock, operators.refusal, stops, storage.use
+        )
         fleet.register_robots(config.robot_names)
         server = FleetServer(fleet, config.endpoints.fleet, config.endpoints.fleet_rpc, requests)
         try:

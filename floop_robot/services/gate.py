@@ -26,7 +26,7 @@ from floop_robot.services.supervision.stats_file import StatsFile
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.verdict import Verdict
-from floop_robot.stream.journal_follower import ROBOT_REPORTS, JournalFollower
+from floop_robot.stream.journal_follower import ROBOT_REPORTS, JournalFollower, SummaryStart
 from floop_robot.transport.zmq_sockets import bind_socket, receive
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class GateProcess:
         except FloopError:
             self._context.destroy(0)
             raise
-        self._journal = JournalFollower(config.endpoints.tail, ROBOT_REPORTS, on_restart=gate.forget_reports)
+        self._journal = JournalFollower(config.endpoints.tail, ROBOT_REPORTS, start=SummaryStart(gate.begin_with))
         self._stats = StatsFile[GateStats](Path(config.run_dir), "gate")
         self._senders: dict[str, bytes] = {}
         self._last: Verdict | None = None

@@ -14,7 +14,8 @@ from floop_robot.services.entry import run as enter
 from floop_robot.services.main_loop import read_arguments, stop_on_signals
 from floop_robot.spec.config import FloopConfig
 from floop_robot.stream.ingest import Ingest
-from floop_robot.stream.journal import Journal
+from floop_robot.stream.journal import JOURNAL_FILE, Journal
+from floop_robot.stream.journal_retention import JournalLimits
 from floop_robot.stream.tail_server import TailServer
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,8 @@ TICK_S = 0.2
 def run(config: FloopConfig, stop: threading.Event) -> None:
     """Serve until `stop` is set; raises `FloopError` when port or journal can't be used."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    journal = Journal(Path(config.run_dir) / "journal.sqlite")
+    limits = JournalLimits(config.storage.journal_gb * 1e9, config.storage.journal_days * 86400.0)
+    journal = Journal(Path(config.run_dir) / JOURNAL_FILE, limits)
     try:
         ingest = Ingest(journal, config.endpoints.ingest, context)
         try:
@@ -36,6 +38,7 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
                 while not stop.is_set():
                     if ingest.step(TICK_S):
                         tail.notify()
+                    ingest.maintain()
             finally:
                 tail.close()
         finally:

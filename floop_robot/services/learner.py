@@ -35,7 +35,7 @@ from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.tasks import get_task
-from floop_robot.stream.journal_follower import JournalFollower
+from floop_robot.stream.journal_follower import JournalFollower, SummaryStart
 from floop_robot.transport.zmq_sockets import Context, bind_socket, connect_socket, receive
 
 log = logging.getLogger(__name__)
@@ -155,9 +155,10 @@ def run(config: FloopConfig) -> None:
 
 
 def _follow_journal(config: FloopConfig, resumed: CheckpointInfo | None) -> JournalFollower:
-    """The journal from its beginning, or from where a resumed learner rebuilds its replay."""
+    """The journal's newest transitions, or all from where a resumed learner rebuilds its replay."""
     if resumed is None:
-        return JournalFollower(config.endpoints.tail)
+        start = SummaryStart(lambda summary, through: None, recent=True)
+        return JournalFollower(config.endpoints.tail, start=start)
     return JournalFollower(config.endpoints.tail, after=resumed.replay_from, journal_id=resumed.journal_id)
 
 

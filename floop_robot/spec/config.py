@@ -136,6 +136,8 @@ class GateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Pause after a refused candidate, as a share of its trial's duration. It leaves the processors to the learner."""
     max_cooldown_s: NotNegative = 5.0
     """Longest such pause, s. After a long trial the next candidate may be good enough, so it is not kept waiting."""
+    trials_while_healthy: bool = False
+    """Whether candidates are judged while nothing fails, too: one that is faster on known tasks may then follow."""
     nice: Count = 0
     """Nice value of the gate's processes; 0 lets them run before learner and explorers."""
 
@@ -161,6 +163,25 @@ class DeployConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Robot that may try candidates for tasks that can't be simulated, before all others; empty: none does."""
     canary_s: Positive = 120.0
     """Longest time that it tries one, s; without a result by then, it gets the fleet's version back."""
+
+
+class StorageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much a fleet keeps on the central disk; the oldest goes first. What learner and monitors need stays."""
+
+    journal_gb: Positive = 20.0
+    """Largest size of the journal, GB. The newest 250,000 transitions stay, whatever their size."""
+    journal_days: Positive = 30.0
+    """Age at which records leave the journal, days."""
+    registry_gb: Positive = 5.0
+    """Largest size of the registry, GB. Versions in use and the newest 100 keep their bundles."""
+    registry_days: Positive = 365.0
+    """Age at which single episodes, labels and candidates leave the registry, days; tallies and versions stay."""
+    reports_mb: Positive = 200.0
+    """Largest size of the gate's reports, MB."""
+    reports_days: Positive = 30.0
+    """Age at which the gate's reports are removed, days."""
+    log_mb: Positive = 20.0
+    """Largest size of the log of one process, MB: half of it in the file written now, half in the one before."""
 
 
 class FloopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -193,6 +214,8 @@ class FloopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What a candidate must show."""
     deploy: DeployConfig = msgspec.field(default_factory=DeployConfig)
     """How versions are spread and watched."""
+    storage: StorageConfig = msgspec.field(default_factory=StorageConfig)
+    """How much is kept on the central disk."""
 
     @property
     def explorer_count(self) -> int:

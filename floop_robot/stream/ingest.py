@@ -78,6 +78,16 @@ class Ingest:
                 self._take(frames)
         return self._commit()
 
+    def maintain(self) -> None:
+        """Keep the journal within its limits; costs nothing when there is nothing to do."""
+        try:
+            self._journal.maintain()
+        except StorageError as error:  # on a full disk: what commits say of it counts
+            now = time.monotonic()
+            if now - self._reported_at > QUIET_S:
+                self._reported_at = now
+                log.error("%s. Old records stay until then", error)
+
     def close(self) -> None:
         """Commit what was taken in, and stop listening."""
         self._commit()

@@ -3,12 +3,17 @@
 WAL with synchronous=FULL: a commit that returned survives a power cut. SQLite does not notice flipped bits in a row, so
 every row carries a CRC. It continues the CRC of its block over what the row adds, so a block is summed only once.
 One process writes (ingest); everyone else asks the tail server.
+
+Its size and age are bounded (`journal_retention.py`). What gate and explorers need of old blocks is in a summary
+(`journal_summary.py`), and the newest block always stays, so ids never begin again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +22,24 @@ import msgspec
 
 from floop_robot.durable.framing import checksum, pack
 from floop_robot.durable.locks import ExclusiveLock
+from floop_robot.monitor.fleet_summary import SummaryDamaged
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Source
 from floop_robot.spec.wall_clock import wall_clock_ns
-from floop_robot.stream.codec import Block, BlockDamaged, RecordKind, check_block, stored_crc
+from floop_robot.stream.codec import (
+    Block,
+    BlockDamaged,
+    BlockRefused,
+    RecordKind,
+    check_block,
+    decode_block,
+    stored_crc,
+)
+from floop_robot.stream.journal_retention import JournalLimits, JournalRetention, JournalUse, journal_use
+from floop_robot.stream.journal_summary import SUMMARY_TABLE, JournalSummary, StoredSummary, read_summary
 
+JOURNAL_FILE = "journal.sqlite"
+"""Its name in the run directory."""
 SCHEMA = 2
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -37,6 +55,9 @@ CREATE TABLE IF NOT EXISTS blocks (
     stamp_ns INTEGER NOT NULL, crc INTEGER NOT NULL, payload BLOB NOT NULL,
     UNIQUE (robot, boot_id, first_seq));
 """
+MAINTAIN_S = 1.0
+"""How often it looks whether old blocks must go."""
+_CATCH_UP_BLOCKS = 256
 
 
 class JournalEntry(msgspec.Struct, frozen=True):
@@ -77,7 +98,7 @@ class JournalAudit(msgspec.Struct, frozen=True, kw_only=True):
 class Journal:
     """The writing side; raises `StorageError` when the file can't be used."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limits: JournalLimits | None = None) -> None:
         self.path = path
         cure = "stop that ingest, or use another run_dir"
         self._lock = ExclusiveLock(path.with_suffix(".lock"), f"journal {path}", cure)
@@ -87,6 +108,10 @@ class Journal:
             """Identity of this journal: block ids of another one mean nothing here."""
             self.head = int(self._db.execute("SELECT coalesce(max(id), 0) FROM blocks").fetchone()[0])
             """Id of the newest block."""
+            self._retention = JournalRetention(self._db, limits or JournalLimits())
+            self._summary = JournalSummary(self._db)
+            self._catch_up()
+            self._due_s = 0.0
         except (sqlite3.Error, OSError) as error:
             self._lock.release()
             raise _unusable(path, error) from None
@@ -116,17 +141,58 @@ class Journal:
                 raise
         except sqlite3.Error as error:
             raise _unusable(self.path, error) from None
+        for number, entry in enumerate(entries, self.head + 1):
+            self._summary.take(entry.block)
+            self._retention.note(number, entry.block.rows)
         self.head = head
 
+    def maintain(self) -> None:
+        """Now and then: store the summary, and remove what is beyond the limits; a little each time.
+
+        Raises `StorageError` when the disk does not take it.
+        """
+        now = time.monotonic()
+        if now < self._due_s:
+            return
+        self._due_s = now + MAINTAIN_S
+        try:
+            self._summary.store_if_due(self.head, self._retention.first_needed, now)
+            now_ns = wall_clock_ns()
+            if self._retention.is_due(now_ns):
+                self._summary.store(
+                    self.head, self._retention.first_needed, now
+                )  # first: what it does not hold yet must not go
+                self._retention.step(now_ns)
+        except sqlite3.Error as error:
+            raise _unusable(self.path, error) from None
+
+    def _catch_up(self) -> None:
+        """Take blocks into the summary that were stored after it."""
+        reader = JournalReader(self.path)
+        try:
+            kinds = RecordKind.EPISODE_END | RecordKind.LABEL | RecordKind.EVENT
+            position, sources = self._summary.through, (Source.ROBOT, Source.FITTER)
+            while position < self.head:
+                rows, position = reader.read(position, _CATCH_UP_BLOCKS, 2**24, kinds, sources)
+                for row in rows:
+                    if row.payload is not None:
+                        with contextlib.suppress(BlockRefused):
+                            self._summary.take(decode_block(row.payload))
+        finally:
+            reader.close()
+
     def close(self) -> None:
-        """Fold the write-ahead log in and release the file."""
+        """Store the summary, fold the write-ahead log in and release the file."""
+        with contextlib.suppress(sqlite3.Error):  # it is made again from the blocks
+            self._summary.store(self.head, self._retention.first_needed, time.monotonic())
         self._db.close()
         self._lock.release()
 
     def _prepare(self) -> str:
+        self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file: it can shrink
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
-        self._db.executescript(_TABLES)
+        self._db.executescript(_TABLES + SUMMARY_TABLE)
         self._db.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
         self._db.execute("INSERT OR IGNORE INTO meta VALUES ('id', ?)", (secrets.token_hex(8),))
         meta = dict(self._db.execute("SELECT name, value FROM meta"))
@@ -201,6 +267,26 @@ class JournalReader:
         if head < after:
             raise StorageError(f"journal {self._path} ends at block {head}, before {after}: restored from a backup?")
         return rows, max(through, head)
+
+    def first_id(self) -> int:
+        """Id of the oldest block that is still there; 1 in an empty journal."""
+        return int(next(self._ask("SELECT coalesce(min(id), 1) FROM blocks"))[0])
+
+    def summary(self) -> StoredSummary:
+        """What the blocks up to one of them say of the fleet; empty before the first."""
+        try:
+            return read_summary(self._db)
+        except sqlite3.Error as error:
+            raise _unusable(self._path, error) from None
+        except SummaryDamaged as error:
+            raise StorageError(f"{error}; ingest makes it again at its next start") from None
+
+    def use(self) -> JournalUse:
+        """How much of the disk it uses, and what was removed."""
+        try:
+            return journal_use(self._db)
+        except sqlite3.Error as error:
+            raise _unusable(self._path, error) from None
 
     def high_water_marks(self) -> dict[tuple[str, str], int]:
         """One past the newest key of each stream, by (robot, boot_id)."""

@@ -95,6 +95,29 @@ class FetchedBlocks(StreamMessage, frozen=True, tag="fetched"):
     through: BoundedInt
     damaged: BoundedInt = 0
     """Blocks in this range whose CRC failed on disk; they are left out."""
+    removed_through: BoundedInt = 0
+    """Blocks up to this id have left the journal, which is bounded; none of them can be read any more."""
+
+
+class FetchSummary(StreamMessage, frozen=True, tag="fetch_summary"):
+    """Tail client: what do the blocks up to one of them say of the fleet? Answered by `FetchedSummary`."""
+
+    request: BoundedInt
+
+
+class FetchedSummary(StreamMessage, frozen=True, tag="summary"):
+    """Tail server: the journal's summary, and where to begin to read."""
+
+    request: BoundedInt
+    journal_id: str
+    through: BoundedInt
+    """Last block that it holds."""
+    state: bytes
+    """`FleetSummary.to_bytes`; empty when nothing is known yet."""
+    recent_after: BoundedInt = 0
+    """Who wants the newest transitions only (`journal_retention.KEPT_TRANSITIONS`) reads blocks after this one."""
+    removed_through: BoundedInt = 0
+    """As in `FetchedBlocks`."""
 
 
 class AuditRequest(StreamMessage, frozen=True, tag="audit"):
@@ -119,5 +142,5 @@ class RequestFailed(StreamMessage, frozen=True, tag="failed"):
 
 FromSender = Hello | Data
 FromIngest = Ack | HelloRequest | Rejection
-FromTailClient = FetchBlocks | AuditRequest
-FromTailServer = FetchedBlocks | AuditReply | RequestFailed
+FromTailClient = FetchBlocks | AuditRequest | FetchSummary
+FromTailServer = FetchedBlocks | AuditReply | RequestFailed | FetchedSummary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TypeVar
 
@@ -17,10 +18,14 @@ from floop_robot.stream.messages import (
     AuditRequest,
     FetchBlocks,
     FetchedBlocks,
+    FetchedSummary,
+    FetchSummary,
     FromTailServer,
     RequestFailed,
 )
 from floop_robot.transport.zmq_sockets import connect_socket, receive
+
+log = logging.getLogger(__name__)
 
 HOLD_S = 0.5
 """Ingest holds a request open at least this long, however soon the caller looks again: most callers look often."""
@@ -61,6 +66,8 @@ class TailClient:
         """Identity of the journal; empty until the first answer."""
         self.damaged = 0
         """Blocks left out because they were damaged on ingest's disk or do not decode."""
+        self.removed = 0
+        """Ids that had left the journal before they were read; reading went on behind them."""
         self._wanted = wanted or TailFilter()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = connect_socket(self._context, zmq.DEALER, endpoint)
@@ -86,6 +93,20 @@ class TailClient:
             blocks = self._take(answer)
             if blocks or time.monotonic() >= deadline:
                 return blocks
+
+    def poll_summary(self, timeout_s: float = 1.0) -> FetchedSummary | None:
+        """What the journal says of the fleet, and where to read on; None when no answer came within `timeout_s`.
+
+        Asked again, it waits for the same answer. Raises `TailError` as `poll`.
+        """
+        if self._sent is None or not isinstance(self._sent[0], FetchSummary):
+            self._request += 1
+            self._ask(FetchSummary(self._request), timeout_s)
+        answer = self._await(FetchedSummary, time.monotonic() + timeout_s)
+        if answer is not None:
+            self._sent = None
+            self._check_journal(answer.journal_id)
+        return answer
 
     def audit(self, timeout_s: float = 30.0) -> JournalAudit:
         """Have the whole journal counted and checked; raises `TailError` when no answer comes."""
@@ -159,13 +180,7 @@ class TailClient:
 
     def _take(self, answer: FetchedBlocks) -> list[TailBlock]:
         self._sent = None
-        if self.journal_id not in ("", answer.journal_id):
-            was, now = self.journal_id, answer.journal_id
-            raise TailError(
-                f"the journal was replaced ({was} by {now}); bring that journal back, or remove checkpoint.learner "
-                "from the run directory"
-            )
-        self.journal_id = answer.journal_id
+        self._check_journal(answer.journal_id)
         blocks, damaged = [], 0
         for number, payload in zip(answer.ids, self._payloads, strict=True):
             try:
@@ -178,6 +193,27 @@ class TailClient:
             except BlockRefused:
                 damaged += 1
         self._repeats = 0
+        if answer.removed_through > self.position and (not blocks or blocks[0].id > answer.removed_through):
+            self._note_removed(answer.removed_through)
         self.position = max(self.position, answer.through)
         self.damaged += answer.damaged + damaged
         return blocks
+
+    def _note_removed(self, removed_through: int) -> None:
+        self.removed += removed_through - self.position
+        if self.position:  # a newcomer misses nothing
+            log.warning(
+                "journal: blocks %d to %d left it before they were read (storage.journal_gb, journal_days); "
+                "reading on from block %d",
+                self.position + 1,
+                removed_through,
+                removed_through + 1,
+            )
+
+    def _check_journal(self, journal_id: str) -> None:
+        if self.journal_id not in ("", journal_id):
+            raise TailError(
+                f"the journal was replaced ({self.journal_id} by {journal_id}); bring that journal back, or remove "
+                "checkpoint.learner from the run directory"
+            )
+        self.journal_id = journal_id

@@ -21,6 +21,8 @@ from floop_robot.stream.messages import (
     AuditRequest,
     FetchBlocks,
     FetchedBlocks,
+    FetchedSummary,
+    FetchSummary,
     FromTailClient,
     RequestFailed,
 )
@@ -106,6 +108,8 @@ class TailServer:
             return  # the client asks again
         if isinstance(request, AuditRequest):
             self._audit(peer, request)
+        elif isinstance(request, FetchSummary):
+            self._summary(peer, request)
         elif not self._serve(peer, request, even_if_empty=request.wait_s <= 0):
             wait_s = min(request.wait_s, MAX_WAIT_S) if len(self._waiting) < MAX_WAITING else 0.0
             self._waiting[peer] = _Waiting(request, time.monotonic() + wait_s)
@@ -117,6 +121,24 @@ class TailServer:
             if self._stop.is_set():
                 return  # interrupted by `close`; the client asks the next ingest
             answer = RequestFailed(request.request, str(error))
+        self._socket.send_multipart([peer, frame_message(answer)])
+
+    def _summary(self, peer: bytes, request: FetchSummary) -> None:
+        try:
+            found, removed_through = self._reader.summary(), self._reader.first_id() - 1
+        except StorageError as error:
+            if self._stop.is_set():
+                return
+            answer: Message = RequestFailed(request.request, str(error))
+        else:
+            answer = FetchedSummary(
+                request.request,
+                self._journal_id,
+                found.through,
+                found.state,
+                max(found.recent_after, removed_through),
+                removed_through,
+            )
         self._socket.send_multipart([peer, frame_message(answer)])
 
     def _serve_waiting(self) -> None:
@@ -137,6 +159,7 @@ class TailServer:
             rows, through = self._reader.read(
                 request.after, request.max_blocks, limit, RecordKind(request.kinds & RecordKind.ALL), request.sources
             )
+            removed_through = self._reader.first_id() - 1  # after the reading: what leaves meanwhile is said, too
         except StorageError as error:
             if self._stop.is_set():
                 return True
@@ -154,6 +177,7 @@ class TailServer:
             ids=tuple(number for number, _ in sound),
             through=through,
             damaged=len(rows) - len(sound),
+            removed_through=removed_through,
         )
         self._socket.send_multipart([peer, frame_message(answer), *(payload for _, payload in sound)])
         return True

@@ -13,6 +13,7 @@ from floop_envs.seeds import Purpose, seed_of
 from floop_robot.explore.analogy_exploration import AIM_RADIUS, GOAL_SHIFT, GOAL_STRETCH, AnalogyPolicy, analogies
 from floop_robot.explore.explorer import Explorer
 from floop_robot.explore.stall_limit import ENOUGH
+from floop_robot.monitor.fleet_summary import FleetSummary
 from floop_robot.monitor.shift_detector import KnownClass
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.records import ActMode, EpisodeEnd, OutcomeCode, Record, Transition
@@ -80,7 +81,7 @@ def test_nearly_all_practice_is_on_what_fails_most_of_it_by_analogy() -> None:
     assert 16 <= classes.count("basket") <= 23
     by_analogy = [end for end in records.ends if end.act_mode is ActMode.TRIAL]
     assert len(by_analogy) > 8 and {end.object.object_class for end in by_analogy} == {"basket"}
-    explorer.forget_reports()
+    explorer.begin_with(FleetSummary())
     assert explorer.target_classes == ()
     explorer.close()
 
@@ -135,7 +136,7 @@ def test_practice_that_succeeds_is_counted_until_it_is_enough() -> None:
             break
         explorer.explore(skilled().actor(), 1)
     assert explorer.target_successes == {"box": 2}
-    explorer.forget_reports()
+    explorer.begin_with(FleetSummary())
     assert not explorer.scarce and explorer.target_successes == {}
     explorer.close()
 

@@ -10,6 +10,7 @@ import pytest
 from floop_robot.fit import fit_robot
 from floop_robot.fit import fitter as fitter_module
 from floop_robot.fit.fitter import Fitter
+from floop_robot.monitor.fleet_summary import FleetSummary
 from floop_robot.spec.hidden_parameters import HiddenParameters
 from floop_robot.spec.records import Event, Record, Source
 from floop_robot.spec.simulator_fit import fit_event, fits_of
@@ -99,7 +100,7 @@ def test_a_journal_that_is_replaced_ends_the_fit_under_way(fitter: Fitter, worn:
     for block in worn:
         fitter.take(block)
     assert fitter.step()
-    fitter.forget_reports()
+    fitter.begin_with(FleetSummary())
     assert not fitter.step() and not fitter.counts.fitting
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
-import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -20,10 +20,12 @@ from floop_robot.core import EpisodeJob, EpisodeOutcome
 from floop_robot.gate import pybullet_worker
 from floop_robot.gate.alpha_wealth import STAKE_SHARE
 from floop_robot.gate.executor import InProcessExecutor
-from floop_robot.gate.gate import Gate, GateResult, Offer
+from floop_robot.gate.gate import Gate, GateCounts, GateResult, Offer
 from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed
 from floop_robot.gate.process_pool import ProcessPool
 from floop_robot.gate.rejected_weights import MAX_REJECTED, SAME_WEIGHTS, RejectedWeights
+from floop_robot.gate.report import markdown
+from floop_robot.gate.report_log import read_reports
 from floop_robot.gate.reported_tasks import TargetTasks, target_tasks
 from floop_robot.gate.scenario_pool import PairedScenarioPool
 from floop_robot.gate.suites import Suite, SuiteCounts
@@ -31,7 +33,7 @@ from floop_robot.gate.trial import HOPELESS_PAIRS, PREEMPTION_PAIRS, Trial
 from floop_robot.gate.trial_runner import MAX_LOST_PAIRS, TrialRunner
 from floop_robot.monitor.failure_monitor import RESOLVED_WINDOW
 from floop_robot.spec.config import DeployConfig, FloopConfig, GateConfig
-from floop_robot.spec.errors import BundleRefused, ContractMismatch, StorageError
+from floop_robot.spec.errors import BundleRefused, ContractMismatch
 from floop_robot.spec.records import Source
 from floop_robot.spec.simulator_fit import fit_event
 from floop_robot.spec.tasks import get_task
@@ -41,6 +43,9 @@ from tests.support.sample_fits import calibration_fit
 from tests.support.sample_policies import TASK, clumsy, collapsed, episode_end, published, skilled
 from tests.support.sample_records import stream_info
 from tests.support.waiting import wait_for
+
+HEALTHY = GateConfig(workers=1, trials_while_healthy=True)
+"""Most of what a trial does needs nothing that fails."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +57,7 @@ def pool() -> Iterator[ProcessPool]:
 
 @pytest.fixture
 def gate(pool: ProcessPool, tmp_path: Path) -> Gate:
-    return Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1)), pool)
+    return Gate(FloopConfig(run_dir=str(tmp_path), gate=HEALTHY), pool)
 
 
 def judge(gate: Gate, candidate: Bundle) -> GateResult:
@@ -91,12 +96,11 @@ def test_a_policy_that_succeeds_replaces_one_that_often_fails(gate: Gate, tmp_pa
     ):
         prepared = [pair.incumbent.result().success for pair in ready[name] if pair.incumbent.done()]
         assert counts == (suite.incumbent_successes + sum(prepared), suite.episodes + len(prepared))
-    page = judged.report.with_suffix(".md").read_text()
+    (stored,) = read_reports(tmp_path / "gate")
+    page = markdown(stored)
     assert "accepted" in page
     assert "better on cylinder" in page.lower()
-    pairs = msgspec.json.decode(judged.report.read_bytes())["pairs"]
-    assert len({p["seed"] for p in pairs}) == len(pairs) == target_tasks.episodes + regression.episodes
-    assert judged.report.parent == tmp_path / "gate"
+    assert len({p.seed for p in stored.pairs}) == len(stored.pairs) == target_tasks.episodes + regression.episodes
 
 
 def test_a_policy_worse_on_known_tasks_is_rejected(gate: Gate) -> None:
@@ -114,10 +118,10 @@ def test_a_collapsed_policy_is_rejected_within_three_pairs(gate: Gate) -> None:
 
 
 def test_a_verdict_stands_where_its_report_cannot_be_written(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, report: object) -> None:
-        raise StorageError(f"cannot write {path}: No space left on device")
+    def full(descriptor: int, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("floop_robot.gate.gate.write_report", full)
+    monkeypatch.setattr("floop_robot.gate.report_log.write_all", full)
     gate.set_incumbent(published(skilled(), 1))
     assert judge(gate, collapsed(3)).verdict.decision is Decision.REJECTED
 
@@ -130,10 +134,10 @@ def test_the_same_policy_is_not_accepted_against_itself_and_seeds_are_never_used
     assert (offer.taken, offer.reason) == (False, f"{SAME_WEIGHTS} (v1 in production)")
     assert not gate.busy and gate.counts.not_judged == 1
     first = judge(gate, collapsed(1)).report
-    again = Gate(FloopConfig(run_dir=str(tmp_path)), pool)
+    again = Gate(FloopConfig(run_dir=str(tmp_path), gate=HEALTHY), pool)
     again.set_incumbent(published(skilled(), 1))
     second = judge(again, collapsed(2)).report
-    seeds = [{p["seed"] for p in msgspec.json.decode(f.read_bytes())["pairs"]} for f in (first, second)]
+    seeds = [{pair.seed for pair in report.pairs} for report in (first, second)]
     assert not seeds[0] & seeds[1]
 
 
@@ -189,7 +193,10 @@ def test_newest_candidate_wins_and_the_others_are_counted(gate: Gate) -> None:
 
 def test_the_gate_rests_after_a_candidate_that_was_not_accepted(pool: ProcessPool, tmp_path: Path) -> None:
     gate = Gate(
-        FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1, cooldown_share=1e6, max_cooldown_s=1e6)), pool
+        FloopConfig(
+            run_dir=str(tmp_path), gate=msgspec.structs.replace(HEALTHY, cooldown_share=1e6, max_cooldown_s=1e6)
+        ),
+        pool,
     )
     gate.set_incumbent(published(skilled(), 1))
     assert judge(gate, collapsed(1)).verdict.decision is Decision.REJECTED
@@ -199,7 +206,7 @@ def test_the_gate_rests_after_a_candidate_that_was_not_accepted(pool: ProcessPoo
     gate.set_incumbent(published(skilled(), 2))  # a rest ends with what it was for
     assert gate.busy
     for setting in ({"cooldown_share": 0.0}, {"cooldown_share": 1e6, "max_cooldown_s": 0.0}):
-        config = FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1, **setting))
+        config = FloopConfig(run_dir=str(tmp_path), gate=msgspec.structs.replace(HEALTHY, **setting))
         ready = Gate(config, pool)
         ready.set_incumbent(published(skilled(), 1))
         judge(ready, collapsed(1))
@@ -283,7 +290,7 @@ def test_a_trial_counts_nothing_that_another_incumbent_did(gate: Gate) -> None:
 
 def test_an_incumbent_that_cannot_be_run_is_no_fault_of_the_candidate(pool: ProcessPool, tmp_path: Path) -> None:
     incumbent = published(skilled(), 1)
-    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1)), Unrunnable(pool, incumbent, 1000))
+    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=HEALTHY), Unrunnable(pool, incumbent, 1000))
     gate.set_incumbent(incumbent)
     verdict = judge(gate, clumsy()).verdict
     assert verdict.decision is Decision.INCONCLUSIVE
@@ -294,19 +301,19 @@ def test_an_incumbent_that_cannot_be_run_is_no_fault_of_the_candidate(pool: Proc
 def test_pairs_whose_incumbent_cannot_be_run_are_replaced(pool: ProcessPool, tmp_path: Path) -> None:
     incumbent = published(collapsed(), 1)
     executor = Unrunnable(pool, incumbent, MAX_LOST_PAIRS)
-    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1)), executor)
+    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=HEALTHY), executor)
     gate.set_incumbent(incumbent)
     judged = judge(gate, skilled())
     assert judged.verdict.decision is Decision.ACCEPTED
     assert executor.left == 0
-    pairs = json.loads(judged.report.read_text())["pairs"]
-    assert len({pair["seed"] for pair in pairs}) == len(pairs) == judged.verdict.suites[0].episodes
+    pairs = judged.report.pairs
+    assert len({pair.seed for pair in pairs}) == len(pairs) == judged.verdict.suites[0].episodes
 
 
 def test_pairs_prepared_in_vain_are_not_handed_out(pool: ProcessPool, tmp_path: Path) -> None:
     incumbent = published(collapsed(), 1)
     executor = Unrunnable(pool, incumbent, 10)  # more than a trial would replace
-    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1)), executor)
+    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=HEALTHY), executor)
     gate.set_incumbent(incumbent)
     wait_for(lambda: gate.step(0.0) is None and executor.left == 0)
     assert judge(gate, skilled()).verdict.decision is Decision.ACCEPTED
@@ -368,7 +375,7 @@ def test_an_object_without_a_model_is_left_to_a_canary(gate: Gate) -> None:
 def test_failures_that_no_fit_explains_are_left_to_a_canary_if_there_is_one(tmp_path: Path, pool: ProcessPool) -> None:
     unexplained = msgspec.structs.replace(calibration_fit("robot_1", (0.0, 0.0, 0.0)), explains=False)
     for canary, without_model in (("", ()), ("robot_1", ("box",))):
-        config = FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1), deploy=DeployConfig(canary=canary))
+        config = FloopConfig(run_dir=str(tmp_path), gate=HEALTHY, deploy=DeployConfig(canary=canary))
         gate = Gate(config, pool)
         gate.set_incumbent(published(skilled(), 1))
         for i in range(8):
@@ -412,7 +419,7 @@ def _wait(gate: Gate) -> GateResult:
 
 
 def test_the_same_incumbent_named_again_restarts_no_trial(tmp_path: Path) -> None:
-    gate = Gate(FloopConfig(run_dir=str(tmp_path)), InProcessExecutor(PidRunner(str(tmp_path))))
+    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=HEALTHY), InProcessExecutor(PidRunner(str(tmp_path))))
     shipped = Bundle.load(baseline(TASK))
     gate.set_incumbent(published(shipped, 1))
     gate.offer(_nearly(shipped).to_bytes())
@@ -423,7 +430,7 @@ def test_the_same_incumbent_named_again_restarts_no_trial(tmp_path: Path) -> Non
 
 
 def test_a_quarter_of_the_known_tasks_are_of_classes_that_were_learned_on_the_job(tmp_path: Path) -> None:
-    gate = Gate(FloopConfig(run_dir=str(tmp_path)), InProcessExecutor(PidRunner(str(tmp_path))))
+    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=HEALTHY), InProcessExecutor(PidRunner(str(tmp_path))))
     gate.set_incumbent(published(Bundle.load(baseline(TASK)), 1))
 
     def baskets() -> int:
@@ -476,7 +483,7 @@ def test_a_fit_makes_pairs_of_resolved_tasks_anew(pool: ProcessPool, tmp_path: P
     """Resolved tasks are drawn in the robots' worlds, as fitted; trained ones are not."""
 
     def prepared_after_a_fit(resolved: bool) -> tuple[int, int]:
-        gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1)), pool)
+        gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=HEALTHY), pool)
         gate.set_incumbent(skilled())
         for i in range(RESOLVED_WINDOW + 5 if resolved else 0):
             gate.failures.observe(episode_end("basket", i >= 5, i), "robot_1", "boot")
@@ -492,3 +499,56 @@ def test_a_fit_makes_pairs_of_resolved_tasks_anew(pool: ProcessPool, tmp_path: P
     assert before >= 2 > after
     before, after = prepared_after_a_fit(resolved=False)
     assert after >= before >= 2
+
+
+class Clock:
+    """Seconds that a test lets pass."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_while_nothing_fails_the_newest_candidate_waits_and_is_judged_at_the_first_failing_class(
+    pool: ProcessPool, tmp_path: Path
+) -> None:
+    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1)), pool)
+    gate.set_incumbent(published(collapsed(), 1))
+    for seed in range(1, 4):
+        gate.offer(collapsed(seed).to_bytes())
+        assert gate.step(0.0) is None and not gate.busy
+    gate.offer(skilled().to_bytes())
+    assert gate.counts == GateCounts() and not list((tmp_path / "gate").glob("*.jsonl"))
+    for i in range(4):
+        gate.failures.observe(episode_end("cylinder", success=False, episode=i))
+    assert gate.busy
+    judged = wait_for(lambda: gate.step(0.2), 120.0, "the verdict")
+    assert judged.verdict.candidate_sha256 == skilled().manifest.sha256
+    assert judged.verdict.decision is Decision.ACCEPTED, judged.verdict.reason
+
+
+def test_what_fails_for_long_is_tried_less_often(pool: ProcessPool, tmp_path: Path) -> None:
+    clock = Clock()
+    gate = Gate(FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1)), pool, clock)
+    gate.set_incumbent(published(skilled(), 1))
+    for i in range(4):
+        gate.failures.observe(episode_end("cylinder", success=False, episode=i))
+    judge(gate, collapsed(1))
+    clock.now_s += 10.0
+    gate.offer(collapsed(2).to_bytes())
+    assert gate.busy  # soon after the beginning it rests for seconds
+    clock.now_s += 3600.0
+    judge(gate, collapsed(2))
+    gate.offer(collapsed(3).to_bytes())
+    clock.now_s += 30.0
+    assert not gate.busy  # one hour: 36 s
+    clock.now_s += 10.0
+    assert gate.busy
+    for i in range(4):
+        gate.failures.observe(episode_end("basket", success=False, episode=10 + i))
+    judge(gate, collapsed(3))
+    clock.now_s += 1.0
+    gate.offer(collapsed(4).to_bytes())
+    assert gate.busy  # another class fails: at once again

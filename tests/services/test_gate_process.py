@@ -12,6 +12,7 @@ import psutil
 import pytest
 import zmq
 
+from floop_robot.gate.report_log import read_reports
 from floop_robot.services.gate import CandidateReply, GateStats
 from floop_robot.services.supervision.stats_file import read_stats
 from floop_robot.spec.records import ActMode, Source
@@ -82,7 +83,8 @@ def test_reports_candidate_verdict_version(fleet: SmallFleet, learner: Learner) 
     assert not refused.taken
     assert "\n" not in refused.reason
     assert fleet.stop("gate", signal.SIGINT) == 0
-    assert len(list((Path(fleet.config.run_dir) / "gate").glob("*_accepted.md"))) == 1
+    (report,) = read_reports(Path(fleet.config.run_dir) / "gate")
+    assert report.verdict.decision is Decision.ACCEPTED
 
 
 def test_explorers_and_sampled_episodes_make_no_target_task(fleet: SmallFleet) -> None:

@@ -32,7 +32,7 @@ class SmallFleet:
             run_dir=str(folder / "run"),
             baseline=str(folder / "baseline.floop"),
             endpoints=Endpoints(base_port=free_base_port()),
-            gate=GateConfig(workers=1),
+            gate=GateConfig(workers=1, trials_while_healthy=True),
             **changes,  # type: ignore[arg-type]
         )
         self.file = write_config(self.config)

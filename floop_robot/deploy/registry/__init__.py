@@ -1,7 +1,7 @@
 """Versions and their history; one writer."""
 
 from floop_robot.deploy.registry.database import RegistryFenced
-from floop_robot.deploy.registry.history import check_registry, read_audit, read_history
+from floop_robot.deploy.registry.history import check_registry, read_audit, read_history, read_versions
 from floop_robot.deploy.registry.records import (
     BASELINE,
     FLEET,
@@ -9,6 +9,7 @@ from floop_robot.deploy.registry.records import (
     AuditEntry,
     CandidateInfo,
     CandidateState,
+    Correction,
     Directive,
     History,
     JournalPosition,
@@ -16,9 +17,11 @@ from floop_robot.deploy.registry.records import (
     LiveLabel,
     Origin,
     StoredReceipt,
+    VersionHistory,
     VersionInfo,
 )
 from floop_robot.deploy.registry.registry import LEARNED, Publication, Registry
+from floop_robot.deploy.registry.retention import RegistryLimits, RegistryUse, registry_use
 from floop_robot.deploy.registry.schema import SUBMITTED
 
 __all__ = [
@@ -30,6 +33,7 @@ __all__ = [
     "AuditEntry",
     "CandidateInfo",
     "CandidateState",
+    "Correction",
     "Directive",
     "History",
     "JournalPosition",
@@ -39,9 +43,14 @@ __all__ = [
     "Publication",
     "Registry",
     "RegistryFenced",
+    "RegistryLimits",
+    "RegistryUse",
     "StoredReceipt",
+    "VersionHistory",
     "VersionInfo",
     "check_registry",
     "read_audit",
     "read_history",
+    "read_versions",
+    "registry_use",
 ]

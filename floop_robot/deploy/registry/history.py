@@ -20,6 +20,7 @@ from floop_robot.deploy.registry.records import (
     History,
     LiveEpisode,
     StoredReceipt,
+    VersionHistory,
     VersionInfo,
 )
 from floop_robot.spec.errors import StorageError
@@ -33,10 +34,37 @@ def read_history(path: Path) -> History:
         return _read(connection)
 
 
-def read_audit(path: Path) -> tuple[AuditEntry, ...]:
-    """The audit in the registry at `path`, oldest first; raises `StorageError`."""
+def read_audit(path: Path) -> Iterator[AuditEntry]:
+    """The audit in the registry at `path`, newest first, as far as it is asked for; raises `StorageError`."""
     with _opened(path) as connection:
-        return _structs(connection, "SELECT info FROM audit ORDER BY id", AuditEntry)
+        for row in connection.execute("SELECT info FROM audit ORDER BY id DESC"):
+            yield decode(row[0], AuditEntry)
+
+
+def read_versions(path: Path, last: int) -> VersionHistory:
+    """The last versions in the registry at `path`; raises `StorageError`."""
+    with _opened(path) as connection:
+        return _read_versions(connection, last)
+
+
+def _read_versions(connection: sqlite3.Connection, last: int) -> VersionHistory:
+    aliases = dict(connection.execute("SELECT name, version FROM aliases").fetchall())
+    weights = dict(connection.execute("SELECT version, sha256 FROM versions").fetchall())
+    known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'summary'").fetchone()
+    stored = connection.execute("SELECT through, state FROM summary").fetchone() if known else None
+    through, summary = stored or (0, b"")
+    newest = f"SELECT info FROM (SELECT * FROM versions ORDER BY version DESC LIMIT {last:d}) ORDER BY version"
+    after = f"SELECT info FROM episodes WHERE rowid > {through:d} ORDER BY rowid"
+    return VersionHistory(
+        versions=_structs(connection, newest, VersionInfo),
+        count=len(weights),
+        weights=weights,
+        confirmed=frozenset(row[0] for row in connection.execute("SELECT sha256 FROM confirmations")),
+        production=aliases.get(PRODUCTION, 0),
+        baseline=aliases.get(BASELINE, 0),
+        summary=summary,
+        episodes=_structs(connection, after, LiveEpisode),
+    )
 
 
 def check_registry(path: Path) -> None:

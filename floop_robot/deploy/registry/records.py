@@ -193,6 +193,15 @@ class LiveLabel(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(episode, outcome=OutcomeCode.SUCCESS if self.success else OutcomeCode.TIMEOUT)
 
 
+class Correction(msgspec.Struct, frozen=True):
+    """What a label changed."""
+
+    number: int
+    """Of the episode, in order of arrival."""
+    was: LiveEpisode
+    now: LiveEpisode
+
+
 class JournalPosition(msgspec.Struct, frozen=True):
     """How far a journal was read."""
 
@@ -200,6 +209,23 @@ class JournalPosition(msgspec.Struct, frozen=True):
     """Last block."""
     journal_id: str = ""
     """Which journal; empty before the first answer."""
+
+
+class VersionHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest versions in a registry, and what tells their live success."""
+
+    versions: tuple[VersionInfo, ...]
+    count: int
+    """How many versions there are."""
+    weights: dict[int, str]
+    """Name of each version's policy."""
+    confirmed: frozenset[str]
+    production: int
+    baseline: int
+    summary: bytes
+    """What was counted up to some episode, in a frame; empty for nothing."""
+    episodes: tuple[LiveEpisode, ...]
+    """Those that came after it."""
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):

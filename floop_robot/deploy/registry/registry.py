@@ -24,13 +24,17 @@ from floop_robot.deploy.registry.records import (
     Origin,
     VersionInfo,
 )
+from floop_robot.deploy.registry.retention import RegistryLimits, RegistryRetention
 from floop_robot.deploy.registry.schema import IS_ACTION, SUBMITTED
 from floop_robot.deploy.registry.telemetry_store import TelemetryStore
+from floop_robot.spec.bounds import MAX_INT
 from floop_robot.spec.errors import UnknownName
 from floop_robot.spec.verdict import Decision, Verdict
 
 LEARNED = (Origin.GATE, Origin.CANARY)
 """Why versions of the learner are published."""
+LATEST = 100
+"""Versions that are looked at first, and named where one is unknown."""
 MAX_STORED_RESULTS = 1000
 """Stored results of commands: a client repeats a command within seconds."""
 
@@ -55,11 +59,12 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
 class Registry:
     """Every change is one durable transaction. It belongs to the thread that opened it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limits: RegistryLimits | None = None) -> None:
         """Open or make `path`; raises `LockHeld` or `StorageError`."""
         self._database = Database(path)
         self.telemetry = TelemetryStore(self._database)
         self.path = path
+        self._retention = RegistryRetention(self._database, limits or RegistryLimits())
 
     @property
     def epoch(self) -> int:
@@ -69,6 +74,10 @@ class Registry:
     def close(self) -> None:
         """Close; the next writer may open."""
         self._database.close()
+
+    def maintain(self, now_ns: int) -> None:
+        """Now and then remove what is beyond the limits, a little each time; raises `StorageError`."""
+        self._retention.maintain(now_ns)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -137,19 +146,30 @@ class Registry:
         """Version that the learner's next one descends from; 0 for what was not learned here."""
         if origin not in LEARNED:
             return 0
-        learned = [info.version for info in self.versions() if info.origin in LEARNED]
-        return learned[-1] if learned else self.alias(BASELINE)
+        before = 0
+        while recent := self.versions(LATEST, before):
+            for info in reversed(recent):
+                if info.origin in LEARNED:
+                    return info.version
+            before = recent[0].version
+        return self.alias(BASELINE)
 
-    def versions(self) -> list[VersionInfo]:
-        """Every version, oldest first."""
-        rows = self._database.rows("SELECT info FROM versions ORDER BY version")
-        return [decode(row[0], VersionInfo) for row in rows]
+    def versions(self, last: int = -1, before: int = 0) -> list[VersionInfo]:
+        """The last versions, or all (-1), oldest first; with `before`, only those before this one."""
+        query = "SELECT info FROM versions WHERE version < ? ORDER BY version DESC LIMIT ?"
+        rows = self._database.rows(query, before or MAX_INT, last)
+        return [decode(row[0], VersionInfo) for row in reversed(rows)]
+
+    def weights(self) -> dict[int, str]:
+        """Name of each version's policy."""
+        rows = self._database.rows("SELECT version, sha256 FROM versions")
+        return {integer(version): str(sha256) for version, sha256 in rows}
 
     def version(self, version: int) -> VersionInfo:
         """The row of a version; raises `UnknownName`."""
         rows = self._database.rows("SELECT info FROM versions WHERE version = ?", version)
         if not rows:
-            known = (f"v{each.version}" for each in self.versions())
+            known = (f"v{each.version}" for each in self.versions(LATEST))
             raise UnknownName("policy version", f"v{version}", known, "the registry")
         return decode(rows[0][0], VersionInfo)
 
@@ -217,9 +237,12 @@ class Registry:
         return [decode(row[0], CandidateInfo) for row in rows]
 
     def candidate_counts(self) -> dict[tuple[CandidateState, Decision], int]:
-        """How many candidates there are of each state and verdict."""
-        rows = self._database.rows("SELECT state, decision, COUNT(*) FROM candidates GROUP BY state, decision")
-        return {(CandidateState(str(state)), Decision(str(what))): integer(count) for state, what, count in rows}
+        """How many candidates there were of each state and verdict."""
+        query = "SELECT state, decision, COUNT(*) FROM candidates GROUP BY state, decision"
+        found = {(str(state), str(what)): integer(count) for state, what, count in self._database.rows(query)}
+        for key, count in self._retention.removed_candidates().items():
+            found[key] = found.get(key, 0) + count
+        return {(CandidateState(state), Decision(what)): count for (state, what), count in found.items()}
 
     def waiting(self) -> tuple[CandidateInfo, Bundle] | None:
         """The accepted candidate that waits, if any."""

@@ -22,6 +22,11 @@ CREATE TABLE IF NOT EXISTS labels (
 CREATE INDEX IF NOT EXISTS labels_by_episode ON labels (robot, episode_boot_id, episode);
 CREATE TABLE IF NOT EXISTS robot_hosts (robot TEXT PRIMARY KEY, info BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS shown (version INTEGER PRIMARY KEY, episodes INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS summary (
+    one INTEGER PRIMARY KEY CHECK (one = 1), through INTEGER NOT NULL, state BLOB NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS failed_receipts ON receipts (stage) WHERE stage = 'failed';
+CREATE INDEX IF NOT EXISTS candidates_by_state ON candidates (state, decision);
 CREATE INDEX IF NOT EXISTS audited_actions ON audit (id) WHERE {IS_ACTION};
 """
 """What later releases added without changing what was there; made at every start where it is missing."""

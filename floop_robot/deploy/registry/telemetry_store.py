@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from typing import TypeVar
+
+import msgspec
 
 from floop_robot.bundle.delivery import Receipt
 from floop_robot.deploy.registry.database import Database, decode, encode, integer
-from floop_robot.deploy.registry.records import JournalPosition, LiveEpisode, LiveLabel, StoredReceipt
+from floop_robot.deploy.registry.records import Correction, JournalPosition, LiveEpisode, LiveLabel, StoredReceipt
+from floop_robot.durable.framing import deframe, frame, pack
+
+T = TypeVar("T")
 
 FAILED = "failed"
 """Stands for the stage in the key of a receipt for a version that failed while it acted."""
@@ -50,10 +56,10 @@ class TelemetryStore:
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('read', ?)", (encode(read),))
         return new
 
-    def record_labels(self, labels: Iterable[LiveLabel]) -> list[LiveEpisode]:
+    def record_labels(self, labels: Iterable[LiveLabel]) -> list[Correction]:
         """Store labels, once each, in order of arrival: the last one on an episode counts.
 
-        Returns the stored episodes that they changed. A label may come before its episode.
+        Returns what they changed of stored episodes. A label may come before its episode.
         """
         changed = []
         with self._database.writing() as connection:
@@ -63,13 +69,15 @@ class TelemetryStore:
                     "INSERT OR IGNORE INTO labels VALUES (?, ?, ?, ?, ?, ?)",
                     (label.robot, label.boot_id, label.seq, label.episode_boot_id, label.episode, encode(label)),
                 ).rowcount
-                query = "SELECT info FROM episodes WHERE robot = ? AND boot_id = ? AND episode = ?"
+                query = "SELECT rowid, info FROM episodes WHERE robot = ? AND boot_id = ? AND episode = ?"
                 row = connection.execute(query, key).fetchone() if is_new else None
-                was = decode(row[0], LiveEpisode) if row else None
-                if was is not None and (now := label.correct(was)) != was:
+                if row is None:
+                    continue
+                was = decode(row[1], LiveEpisode)
+                if (now := label.correct(was)) != was:
                     update = "UPDATE episodes SET info = ? WHERE robot = ? AND boot_id = ? AND episode = ?"
                     connection.execute(update, (encode(now), *key))
-                    changed.append(now)
+                    changed.append(Correction(integer(row[0]), was, now))
         return changed
 
     def episodes(self) -> list[LiveEpisode]:
@@ -77,9 +85,36 @@ class TelemetryStore:
         rows = self._database.rows("SELECT info FROM episodes ORDER BY rowid")
         return [decode(row[0], LiveEpisode) for row in rows]
 
+    def episodes_after(self, number: int) -> list[LiveEpisode]:
+        """Episodes seen after the `number`-th, in order of arrival."""
+        rows = self._database.rows("SELECT info FROM episodes WHERE rowid > ? ORDER BY rowid", number)
+        return [decode(row[0], LiveEpisode) for row in rows]
+
+    def failures(self) -> list[StoredReceipt]:
+        """Receipts for versions that failed while they acted, in order of arrival."""
+        query = "SELECT info, stamp_ns FROM receipts WHERE stage = ? ORDER BY stamp_ns, rowid"
+        return [
+            StoredReceipt(decode(info, Receipt), integer(stamp)) for info, stamp in self._database.rows(query, FAILED)
+        ]
+
+    def summary(self, kind: type[T]) -> T | None:
+        """What was counted up to some episode; None if nothing was stored, or nothing that this floop reads."""
+        rows = self._database.rows("SELECT state FROM summary")
+        body = deframe(rows[0][0]) if rows and isinstance(rows[0][0], bytes) else None
+        try:
+            return None if body is None else msgspec.msgpack.decode(body, type=kind)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+
+    def store_summary(self, through: int, state: msgspec.Struct) -> None:
+        """Store what was counted up to the `through`-th episode."""
+        with self._database.writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO summary VALUES (1, ?, ?)", (through, frame(pack(state))))
+
     def latest_ns(self) -> int:
         """The newest stamp of a receipt or an episode; 0 when there is none."""
-        stamp = integer(self._database.rows("SELECT COALESCE(MAX(stamp_ns), 0) FROM receipts")[0][0])
+        receipts = self._database.rows("SELECT stamp_ns FROM receipts ORDER BY rowid DESC LIMIT 1")
+        stamp = integer(receipts[0][0]) if receipts else 0
         last = self._database.rows("SELECT info FROM episodes ORDER BY rowid DESC LIMIT 1")
         return max(stamp, decode(last[0][0], LiveEpisode).observed_ns) if last else stamp
 

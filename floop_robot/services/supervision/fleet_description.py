@@ -23,6 +23,8 @@ CENTRE = "centre"
 """Name for all processes that belong to no robot."""
 CONFIG_FILE = "floop.yaml"
 NODES = "floop_robot.ros"
+NO_LOG_FILES = ("--disable-external-lib-logs",)
+"""The supervisor keeps what nodes write, within a bound. ROS would write it again below `~/.ros/log`, without one."""
 
 
 class ArmOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,6 +185,6 @@ def _node(
     return ProcessSpec(
         name=name or part,
         module=f"{NODES}.{part.split('_')[0]}.{node.executable}",
-        arguments=node.arguments(),
+        arguments=(*node.arguments(), *NO_LOG_FILES),
         node=node,
     )

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T", bound=msgspec.Struct)
 WRITE_INTERVAL_S = 0.5
+KEPT_STARTS = 100
+"""Starts of a process whose figures are kept: one that dies again and again must not fill the folder."""
 
 
 class StatsFile(Generic[T]):
@@ -33,6 +35,7 @@ class StatsFile(Generic[T]):
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"cannot write {folder}: {error.strerror}; choose a writable run_dir") from None
+        _forget_old(folder, process)
         self._path = folder / f"{process}~{os.getpid()}.stats"
         self._new = self._path.with_suffix(".new")
         self._due_s = 0.0
@@ -56,6 +59,13 @@ class StatsFile(Generic[T]):
             self._fails = True
             return
         self._fails = False
+
+
+def _forget_old(folder: Path, process: str) -> None:
+    """Remove the files of all but the latest starts."""
+    found = sorted(folder.glob(f"{process}~*.stats"), key=lambda path: path.stat().st_mtime)
+    for path in found[:-KEPT_STARTS]:
+        path.unlink(missing_ok=True)
 
 
 def read_stats(run_dir: Path, process: str, kind: type[T]) -> list[T]:

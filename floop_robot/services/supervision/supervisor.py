@@ -21,6 +21,7 @@ import msgspec
 from floop_robot.durable.locks import ExclusiveLock, LockHeld, RunLock, is_locked
 from floop_robot.durable.owned_thread import OwnedThread
 from floop_robot.services.entry import SUPERVISOR_PIPE, USER_ERROR
+from floop_robot.services.supervision.log_rotation import rotate_log
 from floop_robot.services.supervision.priority import NiceResult, has_session_nice, set_session_nice
 from floop_robot.services.supervision.process_spec import ProcessSpec
 from floop_robot.services.supervision.ros_domain import child_environment
@@ -42,6 +43,9 @@ SET_NICE_TIMEOUT_S = 10.0
 """The kernel accepts one session's nice value every 0.1 s, so a fleet needs some seconds."""
 LOG_FORMAT = {"RCUTILS_CONSOLE_OUTPUT_FORMAT": "{date_time_with_ms} {severity} {message}"}
 """How ROS nodes write lines of their logs: with the date, as other processes do. Each has a file of its own."""
+MAX_LOG_BYTES = 20e6
+ROTATE_S = 2.0
+"""How often it looks whether a log is too large."""
 _POLL_S = 0.05
 SCHEDULE_S = 0.5
 """How often it looks which process should go first; stats files are written as often."""
@@ -104,10 +108,17 @@ class Supervisor:
     """Starts processes, restarts those that die, and stops them all; use as a context manager."""
 
     def __init__(
-        self, specs: Iterable[ProcessSpec], run_dir: Path, environment: Mapping[str, str] | None = None
+        self,
+        specs: Iterable[ProcessSpec],
+        run_dir: Path,
+        environment: Mapping[str, str] | None = None,
+        log_bytes: float = MAX_LOG_BYTES,
     ) -> None:
-        """Prepare the run directory; raises `StorageError`. `environment` is added to this process's own."""
-        self._environment = dict(environment or {})
+        """Prepare the run directory; raises `StorageError`. `environment` is added to this process's own.
+
+        `log_bytes`: largest size of the log of each process.
+        """
+        self._environment, self._log_bytes, self._rotate_due_s = dict(environment or {}), log_bytes, 0.0
         self._logs = run_dir / "logs"
         self._run_lock = RunLock(run_dir)
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -214,6 +225,10 @@ class Supervisor:
             if now >= self._schedule_due_s:
                 self._schedule_due_s = now + SCHEDULE_S
                 self._schedule()
+            if now >= self._rotate_due_s:
+                self._rotate_due_s = now + ROTATE_S
+                for child in self._children.values():
+                    rotate_log(child.log, self._log_bytes)
 
     def _schedule(self) -> None:
         """Give each central process the nice value of the present phase."""

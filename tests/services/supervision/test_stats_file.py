@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import signal
 from collections.abc import Iterator
@@ -62,3 +63,19 @@ def test_a_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "stats").write_text("a file")
     with pytest.raises(StorageError, match="choose a writable run_dir"):
         StatsFile[Figures](tmp_path, "gate")
+
+
+def test_figures_of_the_latest_starts_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("floop_robot.services.supervision.stats_file.KEPT_STARTS", 3)
+    folder = tmp_path / "stats"
+    folder.mkdir()
+    for pid in range(1, 9):
+        path = folder / f"gate~{pid}.stats"
+        path.write_bytes(b"")
+        os.utime(path, (pid, pid))
+    (folder / "gate_keeper~1.stats").write_bytes(b"")
+    StatsFile(tmp_path, "gate")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "gate_keeper~1.stats",
+        *(f"gate~{pid}.stats" for pid in (6, 7, 8)),
+    ]

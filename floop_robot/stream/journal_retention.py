@@ -1,0 +1,179 @@
+"""JournalRetention: the oldest blocks leave the journal when it is too large or they are too old; a little each time.
+
+The newest `KEPT_TRANSITIONS` always stay: a restarted learner rebuilds its replay from them. What gate and explorers
+need of older blocks is in the journal's summary. Where that is more than the limit, the journal says so (`JournalUse`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import deque
+
+import msgspec
+
+KEPT_TRANSITIONS = 250_000
+"""Newest transitions that stay, whatever the limits: more than the learner's replay (`learn.learner.REPLAY_ROWS`)."""
+STEP_BYTES = 16 * 2**20
+"""Bytes that leave in one step: some 50 ms, in which no block is committed."""
+SLACK = 0.01
+"""Share of the limit by which it goes below it, so that it need not look at every block."""
+FREE_BYTES = 64 * 2**20
+"""Free pages beyond these are given back to the disk; the others are used again."""
+_ROWS_AT_ONCE = 4096
+RUN_TRANSITIONS = 1000
+
+
+class JournalLimits(msgspec.Struct, frozen=True):
+    """How much is kept."""
+
+    max_bytes: float = 20e9
+    max_age_s: float = 30 * 86400.0
+
+
+class JournalUse(msgspec.Struct, frozen=True, kw_only=True):
+    """What a journal uses, and what left it."""
+
+    bytes: int
+    """Of its pages in use."""
+    oldest_ns: int
+    """When the oldest block came, wall clock; 0 in an empty journal."""
+    removed_blocks: int
+    removed_records: int
+    needed: bool
+    """Whether it is beyond its limits because what is left is needed."""
+
+
+class _Run(msgspec.Struct):
+    """Blocks in a row."""
+
+    first: int
+    transitions: int = 0
+
+
+class JournalRetention:
+    """Works on the writer's connection; feed it every block and call `step` when it is due."""
+
+    def __init__(self, db: sqlite3.Connection, limits: JournalLimits, kept_transitions: int = KEPT_TRANSITIONS) -> None:
+        self._db, self._limits, self._kept = db, limits, kept_transitions
+        self._recent: deque[_Run] = deque()
+        """The newest runs of blocks that together hold `kept_transitions`."""
+        self._transitions = 0
+        for number, rows in db.execute("SELECT id, transitions FROM blocks ORDER BY id DESC"):
+            if not self._recent or self._recent[0].transitions >= RUN_TRANSITIONS:
+                self._recent.appendleft(_Run(number))
+            self._recent[0].first = number
+            self._recent[0].transitions += rows
+            self._transitions += rows
+            if self._transitions >= kept_transitions:
+                break
+        self._needed = _meta(db, "needed")
+
+    def note(self, number: int, transitions: int) -> None:
+        """A block was stored."""
+        if not self._recent or self._recent[-1].transitions >= RUN_TRANSITIONS:
+            self._recent.append(_Run(number))
+        self._recent[-1].transitions += transitions
+        self._transitions += transitions
+        while len(self._recent) > 1 and self._transitions - self._recent[0].transitions >= self._kept:
+            self._transitions -= self._recent.popleft().transitions
+
+    @property
+    def first_needed(self) -> int:
+        """Id of the oldest block that must stay."""
+        return self._recent[0].first if self._recent else 1
+
+    def is_due(self, now_ns: int) -> bool:
+        """Whether a step has something to do."""
+        is_over = self._excess() > 0 or self._is_old(now_ns)
+        return (is_over if self._has_removable() else is_over != bool(self._needed)) or self._free() > FREE_BYTES
+
+    def step(self, now_ns: int) -> int:
+        """Remove the oldest blocks, at most about `STEP_BYTES` of them; returns how many. Raises `sqlite3.Error`."""
+        removed = self._remove(now_ns)
+        if self._free() > FREE_BYTES:
+            # As a script: `execute` takes one step, which is one page.
+            self._db.executescript(f"PRAGMA incremental_vacuum({STEP_BYTES // self._page_size()})")
+        needed = int(not self._has_removable() and (self._excess() > 0 or self._is_old(now_ns)))
+        if needed != self._needed:
+            self._needed = needed
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('needed', ?)", (str(needed),))
+        return removed
+
+    def _remove(self, now_ns: int) -> int:
+        last, count, records, wanted = 0, 0, 0, self._excess()
+        wanted = min(wanted + self._limits.max_bytes * SLACK, STEP_BYTES) if wanted > 0 else 0.0
+        oldest_ns, streams, age = now_ns - self._limits.max_age_s * 1e9, dict[tuple[str, str], int](), 0
+        query = (
+            "SELECT id, robot, boot_id, first_seq, end_seq, stamp_ns, length(payload) FROM blocks WHERE id < ? "
+            f"ORDER BY id LIMIT {_ROWS_AT_ONCE}"
+        )
+        for number, robot, boot, first, end, stamp_ns, size in self._db.execute(query, (self.first_needed,)):
+            if wanted <= 0 and (stamp_ns >= oldest_ns or age >= STEP_BYTES):
+                break
+            last, count, records, wanted, age = number, count + 1, records + end - first, wanted - size, age + size
+            streams[robot, boot] = end
+        if not count:
+            return 0
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for key, end in streams.items():
+                self._db.execute("UPDATE streams SET first_seq = ? WHERE robot = ? AND boot_id = ?", (end, *key))
+                gone = "DELETE FROM gaps WHERE robot = ? AND boot_id = ? AND end_seq <= ?"
+                self._db.execute(gone, (*key, end))
+            self._db.execute("DELETE FROM blocks WHERE id <= ?", (last,))
+            for name, more in (("removed_blocks", count), ("removed_records", records)):
+                total = str(_meta(self._db, name) + more)
+                self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, total))
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        return count
+
+    def _has_removable(self) -> bool:
+        return (
+            self._db.execute("SELECT 1 FROM blocks WHERE id < ? LIMIT 1", (self.first_needed,)).fetchone() is not None
+        )
+
+    def _excess(self) -> float:
+        return _used_bytes(self._db) - self._limits.max_bytes
+
+    def _is_old(self, now_ns: int) -> bool:
+        return 0 < _oldest_ns(self._db) < now_ns - self._limits.max_age_s * 1e9
+
+    def _free(self) -> int:
+        is_shrinkable = _pragma(self._db, "auto_vacuum") == 2  # not of files that an older floop made
+        return _pragma(self._db, "freelist_count") * self._page_size() if is_shrinkable else 0
+
+    def _page_size(self) -> int:
+        return _pragma(self._db, "page_size")
+
+
+def journal_use(db: sqlite3.Connection) -> JournalUse:
+    """What the journal behind a connection uses; takes no longer in a large one."""
+    return JournalUse(
+        bytes=_used_bytes(db),
+        oldest_ns=_oldest_ns(db),
+        removed_blocks=_meta(db, "removed_blocks"),
+        removed_records=_meta(db, "removed_records"),
+        needed=bool(_meta(db, "needed")),
+    )
+
+
+def _used_bytes(db: sqlite3.Connection) -> int:
+    return (_pragma(db, "page_count") - _pragma(db, "freelist_count")) * _pragma(db, "page_size")
+
+
+def _oldest_ns(db: sqlite3.Connection) -> int:
+    row = db.execute("SELECT stamp_ns FROM blocks ORDER BY id LIMIT 1").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _pragma(db: sqlite3.Connection, name: str) -> int:
+    return int(db.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _meta(db: sqlite3.Connection, name: str) -> int:
+    row = db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    return int(row[0]) if row else 0

@@ -173,9 +173,9 @@ class StorageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     journal_days: Positive = 30.0
     """Age at which records leave the journal, days."""
     registry_gb: Positive = 5.0
-    """Largest size of the registry, GB. Versions in use and the newest 100 keep their bundles."""
-    registry_days: Positive = 365.0
-    """Age at which single episodes, labels and candidates leave the registry, days; tallies and versions stay."""
+    """Largest size of the registry, GB. Versions, commands and the newest 10,000 episodes stay."""
+    registry_days: Positive = 90.0
+    """Age at which single episodes, labels and candidates leave the registry, days; what was counted stays."""
     reports_mb: Positive = 200.0
     """Largest size of the gate's reports, MB."""
     reports_days: Positive = 30.0

@@ -56,7 +56,7 @@ def test_a_node_starts_in_its_namespace_with_its_parameters() -> None:
     assert "-m floop_robot.ros.policy.policy_node --ros-args -r __ns:=/robot_2" in words
     for given in ("config:=/srv/floop.yaml", "robot:=robot_2", "autostart:=true", "driver:=mine.yaml"):
         assert f"-p {given}" in words
-    assert words.endswith("--params-file p.yaml")
+    assert words.endswith("--params-file p.yaml --disable-external-lib-logs")
 
 
 def test_parts_of_a_fleet_are_named_alone_or_together_and_never_twice() -> None:

@@ -1,39 +1,34 @@
 """AlphaWealth: one error budget of a test for all candidates that are tried against one incumbent on the same tasks.
 
-Alpha-investing (Foster & Stine 2008) with bets: every trial stakes a part of the wealth, and a candidate is accepted
-when its stake has grown to 1. What the trial has not lost goes back. While no candidate is better, no bet makes money
-on average. So the chance that any of them is ever accepted is at most the wealth at the start, however many are tried.
+Alpha-investing (Foster & Stine 2008) with bets: every trial stakes all of the wealth, and a candidate is accepted when
+the stake has grown to 1. What the bets have made of it is the next trial's stake: successive snapshots of one learner
+are one line, whose evidence adds up. While no candidate is better, no bet makes money on average. So the chance that
+any of them is ever accepted is at most what was paid in, `alpha`.
+
+After many candidates that are no better, little is left. So a part of alpha is kept back and paid in bit by bit: a
+better candidate can come late (restarts: Shin, Ramdas & Rinaldo 2023, "E-detectors").
 """
 
 from __future__ import annotations
 
-STAKE_SHARE = 0.5
-"""The first trial stakes this share of the wealth; after k lost stakes it is one (k + 1)-th of that share.
-
-So the first candidates get much, and enough is left for the 50th.
-"""
-
+FIRST_SHARE = 0.7
+"""The first trial stakes this share of alpha; before the k-th, 1/(k(k - 1)) of the rest is paid in."""
 
 class AlphaWealth:
-    """What is left of `alpha`, and what the next trial may stake."""
+    """What the next trial may stake."""
 
-    def __init__(self, alpha: float) -> None:
-        self.left = alpha
-        self.lost_stakes = 0.0
-        """How many stakes were lost, in parts: a trial that ended soon has lost little of its own."""
+    def __init__(self, alpha: float, max_growth: float) -> None:
+        """A trial stakes at most `max_growth` times `alpha`, whatever others before it gained."""
+        self._max_stake = max_growth * alpha
+        self._kept_back = (1.0 - FIRST_SHARE) * alpha
+        self.stake = FIRST_SHARE * alpha
+        """What the next trial stakes."""
+        self.trials = 0
+        """How many trials have bet."""
         self.preempted = 0
         """How many trials ended for a newer candidate."""
 
-    @property
-    def stake(self) -> float:
-        """What the next trial stakes: the chance that it accepts a candidate that is not better."""
-        return self.left * STAKE_SHARE / (1.0 + self.lost_stakes)
-
-    def settle(self, stake: float, kept: float) -> None:
-        """A trial ended that staked `stake` and has `kept` of it; it can't return more than it took.
-
-        So the budget holds for the candidates that are no better, whatever others are tried between them.
-        """
-        lost = stake - min(stake, kept)
-        self.left -= lost
-        self.lost_stakes += lost / stake
+    def settle(self, kept: float) -> None:
+        """A trial ended without an acceptance, and has `kept` of its stake."""
+        self.trials += 1
+        self.stake = min(kept + self._kept_back / (self.trials * (self.trials + 1)), self._max_stake)

@@ -9,6 +9,14 @@ from floop_robot.gate.trial import Stakes, Trial
 from floop_robot.spec.config import GateConfig
 
 
+MAX_GROWTH = 4.0
+"""A trial stakes at most this many times alpha on being better, 0.2 by default.
+
+So a candidate's own pairs must multiply the stake by five at least, and one that is no better, after others that were,
+is accepted with a chance of 0.2 at most. What guards known tasks and joint limits never stakes more than alpha.
+"""
+
+
 class ErrorBudgets:
     """One for each test, of `gate.alpha` for all candidates together.
 
@@ -18,7 +26,8 @@ class ErrorBudgets:
 
     def __init__(self, config: GateConfig) -> None:
         self._config = config
-        self.improvement, self.regression, self.limits = (AlphaWealth(config.alpha) for _ in range(3))
+        self.improvement = AlphaWealth(config.alpha, MAX_GROWTH)
+        self.regression, self.limits = (AlphaWealth(config.alpha, 1.0) for _ in range(2))
 
     def next_trial(self, target_tasks: TargetTasks, known: SuiteCounts | None) -> Trial:
         """The trial of the next candidate; `known`: what the incumbent achieved so far."""
@@ -28,9 +37,9 @@ class ErrorBudgets:
 
     def settle(self, trial: Trial) -> None:
         """A trial ended without an acceptance."""
-        staked, kept = trial.stakes, trial.kept
-        self.improvement.settle(staked.improvement, kept.improvement)
-        self.limits.settle(staked.limits, kept.limits)
-        if trial.target_tasks.classes:
-            self.regression.settle(staked.regression, kept.regression)
+        if (kept := trial.kept) is not None:
+            self.improvement.settle(kept.improvement)
+            self.limits.settle(kept.limits)
+            if trial.target_tasks.classes:
+                self.regression.settle(kept.regression)
         self.improvement.preempted += trial.preempted

@@ -278,13 +278,15 @@ class Gate:
         return GateResult(verdict, bundle, self._report(runner.trial, bundle, verdict))
 
     def _rest_s(self, duration_s: float) -> float:
-        """Longer, the longer the same classes fail: what no candidate achieved in a day is not tried every second."""
+        """None while tasks began to fail lately: the loop waits for the next trial.
+
+        Longer, the longer the same classes fail: what no candidate achieved in a day is not tried every second.
+        """
         gate = self._config.gate
+        if not self._target_tasks.classes:
+            return min(gate.cooldown_share * duration_s, gate.max_cooldown_s)
         unsolved_s = self._clock() - self._failing_since_s
-        return max(
-            min(gate.cooldown_share * duration_s, gate.max_cooldown_s),
-            min(UNSOLVED_SHARE * (unsolved_s - SOON_S), LONGEST_REST_S),
-        )
+        return max(0.0, min(UNSOLVED_SHARE * (unsolved_s - SOON_S), LONGEST_REST_S))
 
     def _report(self, trial: Trial, bundle: Bundle, verdict: Verdict) -> TrialReport:
         report = TrialReport(

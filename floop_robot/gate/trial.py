@@ -174,13 +174,13 @@ class Trial:
         return self.finding is not None and self.finding.preempted
 
     @property
-    def kept(self) -> Stakes:
-        """What is left of the stakes: all, where no pair could have led to an acceptance.
+    def kept(self) -> Stakes | None:
+        """What is left of the stakes; None where nothing was at stake: no pair could have led to an acceptance.
 
         So a candidate that only collapsed in the smoke test costs nothing; anyone could send many.
         """
         if not self._seen[self._improvement_suite] or self._canary_only:
-            return self.stakes
+            return None
         return Stakes(
             improvement=self._improvement.kept,
             regression=self.stakes.regression * self._not_worse.capital,

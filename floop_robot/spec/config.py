@@ -133,7 +133,8 @@ class GateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_regression_pairs: Count = 240
     """Most paired episodes on known tasks; without a result by then, the trial is inconclusive."""
     cooldown_share: NotNegative = 0.5
-    """Pause after a refused candidate, as a share of its trial's duration. It leaves the processors to the learner."""
+    """Pause after a refused candidate while nothing fails, as a share of its trial's duration. It leaves the
+    processors to the learner."""
     max_cooldown_s: NotNegative = 5.0
     """Longest such pause, s. After a long trial the next candidate may be good enough, so it is not kept waiting."""
     trials_while_healthy: bool = False

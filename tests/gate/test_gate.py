@@ -18,7 +18,7 @@ from floop_policies import baseline
 from floop_robot.bundle import Bundle
 from floop_robot.core import EpisodeJob, EpisodeOutcome
 from floop_robot.gate import pybullet_worker
-from floop_robot.gate.alpha_wealth import STAKE_SHARE
+from floop_robot.gate.alpha_wealth import FIRST_SHARE
 from floop_robot.gate.executor import InProcessExecutor
 from floop_robot.gate.gate import Gate, GateCounts, GateResult, Offer
 from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed
@@ -221,13 +221,25 @@ def test_what_a_candidate_may_stake_shrinks_until_another_incumbent_or_failing_c
     def stake_of(candidate: Bundle) -> float:
         return judge(gate, candidate).verdict.alpha
 
-    assert stake_of(collapsed(1)) == whole * STAKE_SHARE
-    assert stake_of(collapsed(2)) < 0.7 * whole * STAKE_SHARE
+    assert stake_of(collapsed(1)) == whole * FIRST_SHARE
+    assert stake_of(collapsed(2)) < whole * FIRST_SHARE
     for i in range(10):
         gate.failures.observe(episode_end("cylinder", success=False, episode=i))
-    assert stake_of(collapsed(3)) == whole * STAKE_SHARE
+    assert stake_of(collapsed(3)) == whole * FIRST_SHARE
     gate.set_incumbent(published(skilled(), 2))
-    assert stake_of(collapsed(4)) == whole * STAKE_SHARE
+    assert stake_of(collapsed(4)) == whole * FIRST_SHARE
+
+
+def test_the_gate_does_not_rest_while_tasks_fail(pool: ProcessPool, tmp_path: Path) -> None:
+    gate = Gate(
+        FloopConfig(run_dir=str(tmp_path), gate=GateConfig(workers=1, cooldown_share=1e6, max_cooldown_s=1e6)), pool
+    )
+    gate.set_incumbent(published(skilled(), 1))
+    for i in range(10):
+        gate.failures.observe(episode_end("cylinder", success=False, episode=i))
+    judge(gate, collapsed(1))
+    gate.offer(collapsed(2).to_bytes())
+    assert gate.busy
 
 
 def test_a_candidate_that_never_succeeds_is_preempted_while_candidates_keep_coming(gate: Gate) -> None:
@@ -295,7 +307,7 @@ def test_an_incumbent_that_cannot_be_run_is_no_fault_of_the_candidate(pool: Proc
     verdict = judge(gate, clumsy()).verdict
     assert verdict.decision is Decision.INCONCLUSIVE
     assert verdict.reason == "the incumbent's episodes cannot be run: its worker died"
-    assert not gate._budgets_for(gate.target_tasks).improvement.lost_stakes
+    assert not gate._budgets_for(gate.target_tasks).improvement.trials
 
 
 def test_pairs_whose_incumbent_cannot_be_run_are_replaced(pool: ProcessPool, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from floop_robot.core import EpisodeOutcome
 from floop_robot.gate.alpha_wealth import AlphaWealth
-from floop_robot.gate.error_budgets import ErrorBudgets
+from floop_robot.gate.error_budgets import MAX_GROWTH, ErrorBudgets
 from floop_robot.gate.reported_tasks import TargetTasks
 from floop_robot.gate.suites import Pair, Suite, SuiteCounts
 from floop_robot.gate.trial import HOPELESS_PAIRS, PREEMPTION_PAIRS, Trial
@@ -251,17 +251,27 @@ def test_a_clearly_better_candidate_that_comes_alone_is_rarely_rejected() -> Non
         assert sum(simulate(s, (0.98, 0.98), target)[0] is Decision.REJECTED for s in range(200)) / 200 <= 0.06
 
 
-def test_alpha_wealth_never_grows_and_pays_only_for_what_was_lost() -> None:
-    wealth = AlphaWealth(0.05)
-    wealth.settle(wealth.stake, 10.0)
-    assert (wealth.left, wealth.lost_stakes) == (0.05, 0.0)
-    stakes = []
+def test_alpha_wealth_pays_out_no_more_than_alpha_in_all() -> None:
+    wealth, paid_in = AlphaWealth(0.05, 4.0), 0.0
     for _ in range(1000):
-        stakes.append(wealth.stake)
-        wealth.settle(wealth.stake, 0.0)
-    assert all(later < earlier for later, earlier in zip(stakes[1:], stakes, strict=False))
-    assert wealth.left == pytest.approx(0.05 - sum(stakes))
-    assert wealth.left > 0.0
+        paid_in += wealth.stake
+        wealth.settle(0.0)  # all lost
+    assert 0.0499 < paid_in < 0.05
+
+
+def test_alpha_wealth_adds_up_the_evidence_of_successive_candidates_within_a_bound() -> None:
+    wealth = AlphaWealth(0.05, MAX_GROWTH)
+    wealth.settle(0.08)
+    assert 0.08 < wealth.stake < 0.1
+    wealth.settle(0.9)
+    assert wealth.stake == pytest.approx(MAX_GROWTH * 0.05)
+
+
+def test_guards_of_known_tasks_and_limits_never_stake_more_than_alpha() -> None:
+    budgets = ErrorBudgets(GateConfig())
+    for guard in (budgets.regression, budgets.limits):
+        guard.settle(0.9)
+        assert guard.stake == GateConfig().alpha
 
 
 def test_a_promising_trial_is_finished_though_a_newer_candidate_waits() -> None:

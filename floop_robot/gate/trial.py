@@ -6,7 +6,7 @@ Three questions, all on fresh scenarios that candidate and incumbent share:
 * Limits test: do joints stay inside their limits? Every candidate is asked, in every pair.
 * Improvement test: better, or not worse and faster? Asked on failing tasks, or on known tasks while none fails.
 
-While newer candidates keep coming, a trial ends as soon as its candidate does not gain. A clean slate for the next one
+While newer candidates keep coming, a trial ends as soon as its candidate does not gain. Going on with the next one
 finds a better one soonest (quickest search over multiple sequences: Lai, Poor, Xin & Georgiadis 2011).
 
 Pairs come in this order:

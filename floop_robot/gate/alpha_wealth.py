@@ -14,6 +14,7 @@ from __future__ import annotations
 FIRST_SHARE = 0.7
 """The first trial stakes this share of alpha; before the k-th, 1/(k(k - 1)) of the rest is paid in."""
 
+
 class AlphaWealth:
     """What the next trial may stake."""
 

@@ -8,7 +8,6 @@ from floop_robot.gate.suites import SuiteCounts
 from floop_robot.gate.trial import Stakes, Trial
 from floop_robot.spec.config import GateConfig
 
-
 MAX_GROWTH = 4.0
 """A trial stakes at most this many times alpha on being better, 0.2 by default.
 

@@ -36,7 +36,8 @@ def status(config: Path | None, as_json: bool, watch: bool, period_s: float) -> 
     """Show versions, live success, candidates, and the latest entries of the audit log."""
     show = _json if as_json else _text
     if watch:
-        watch_status(config, show, period_s, in_place=not as_json and sys.stdout.isatty())
+        named = show if as_json or config else _with_name
+        watch_status(config, named, period_s, in_place=not as_json and sys.stdout.isatty())
         return
     found = running_fleet(config)
     with FleetClient(found.endpoints.fleet_rpc) as client:
@@ -45,6 +46,11 @@ def status(config: Path | None, as_json: bool, watch: bool, period_s: float) -> 
 
 def _json(s: FleetStatus, _: Path) -> str:
     return msgspec.json.encode(s).decode()
+
+
+def _with_name(s: FleetStatus, run_dir: Path) -> str:
+    """Which fleet was found, each time: another one may be found later."""
+    return f"fleet of {run_dir}\n{_text(s, run_dir)}"
 
 
 def _text(s: FleetStatus, run_dir: Path) -> str:

@@ -312,6 +312,7 @@ def test_status_watch_waits_for_a_fleet_that_starts_and_tells_that_it_stopped(tm
         assert watching.stdout.readline().startswith("no status: no fleet was started here")
         fleet = Fleet(tmp_path, "--only", "fleet_manager", run_dir="runs/mine")
         try:
+            assert any(line == "fleet of runs/mine\n" for line in watching.stdout)
             assert any("production v1" in line for line in watching.stdout)
         finally:
             fleet.close()

@@ -79,14 +79,17 @@ def _line(p: DemoProgress) -> str:
     text = f"{p.elapsed_s:6.1f} s  {p.phase}"
     if p.total:
         return f"{text}: {p.done} of up to {p.total} scenarios"
-    if p.live is not None:
-        text += f"; known tasks that succeeded: {_share(p.live.before)}"
+    if p.live is not None and p.live.before.episodes:
+        text += f"; {_share(p.live.before)} known tasks succeeded"
         if p.live.shifted:
-            text += ", changed ones: " + ", ".join(f"{_share(rate)} with v{v}" for v, rate in p.live.shifted.items())
+            by_version = ", ".join(f"{_share(rate)} with v{v}" for v, rate in p.live.shifted.items())
+            text += f"; changed tasks: {by_version}"
     if p.snapshot is not None and p.snapshot.fleet is not None:
         fleet = p.snapshot.fleet
-        text += f"; the robots get v{fleet.production}; new policies tried: {fleet.accepted} accepted"
-        text += f", {fleet.rejected} rejected, {fleet.inconclusive} undecided"
+        text += f"; the robots' policy is v{fleet.production}"
+        if fleet.accepted + fleet.rejected + fleet.inconclusive:
+            text += f"; new policies: {fleet.accepted} accepted, {fleet.rejected} rejected"
+            text += f", {fleet.inconclusive} undecided"
     if p.snapshot is not None and p.snapshot.learner is not None:
         text += f"; {p.snapshot.learner.gradient_steps} learning steps"
     if p.waits:

@@ -43,8 +43,8 @@ def test_a_line_tells_success_production_and_learning(capsys: pytest.CaptureFixt
     with LineScreen() as screen:
         screen.show(progress(snapshot=snapshot(fleet=fleet, learner=blank(LearnerStatus, gradient_steps=77))))
     [line] = capsys.readouterr().err.splitlines()
-    assert "known tasks that succeeded: 18/18, changed ones: 0/16 with v1, 36/44 with v2" in line
-    assert "the robots get v2; new policies tried: 1 accepted, 2 rejected, 3 undecided" in line
+    assert "18/18 known tasks succeeded; changed tasks: 0/16 with v1, 36/44 with v2" in line
+    assert "the robots' policy is v2; new policies: 1 accepted, 2 rejected, 3 undecided" in line
     assert line.endswith("; 77 learning steps")
 
 

@@ -50,6 +50,7 @@ from floop_robot.stream.codec import Block
 
 log = logging.getLogger(__name__)
 
+WAITS = "nothing fails on the robots: it waits until something does, or a newer one takes its place"
 STEADY_OFFERS_S = 20.0
 """Two candidates within this time mean that the next one is due."""
 UNSOLVED_SHARE = 0.01
@@ -77,7 +78,7 @@ class Offer(msgspec.Struct, frozen=True):
     taken: bool = True
     """Whether it will be judged, unless a newer one takes its place."""
     reason: str = ""
-    """Why it will not."""
+    """Why it will not, or not now."""
 
 
 class GateCounts(msgspec.Struct, frozen=True):
@@ -192,7 +193,7 @@ class Gate:
             self._count("superseded")
         self._pending = bundle
         self._offered_s.append(self._clock())
-        return Offer(sha256)
+        return Offer(sha256, True, "" if self._has_work else WAITS)
 
     def _why_not(self, sha256: str) -> str:
         """Why these weights are not judged; empty when they are."""

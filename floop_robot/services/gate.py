@@ -118,7 +118,7 @@ class GateProcess:
             return CandidateReply(offer.sha256, False, offer.reason)
         # Only the candidates that can still be judged: the pending one and the one on trial.
         self._senders = {**dict(list(self._senders.items())[-1:]), offer.sha256: peer}
-        return CandidateReply(offer.sha256, True)
+        return CandidateReply(offer.sha256, True, offer.reason)
 
     def _take_incumbent(self) -> None:
         stale = self._fleet.take_stale()

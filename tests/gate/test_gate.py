@@ -20,7 +20,7 @@ from floop_robot.core import EpisodeJob, EpisodeOutcome
 from floop_robot.gate import pybullet_worker
 from floop_robot.gate.alpha_wealth import FIRST_SHARE
 from floop_robot.gate.executor import InProcessExecutor
-from floop_robot.gate.gate import Gate, GateCounts, GateResult, Offer
+from floop_robot.gate.gate import WAITS, Gate, GateCounts, GateResult, Offer
 from floop_robot.gate.interfaces import MAX_LOADED_POLICIES, EpisodeFailed
 from floop_robot.gate.process_pool import ProcessPool
 from floop_robot.gate.rejected_weights import MAX_REJECTED, SAME_WEIGHTS, RejectedWeights
@@ -531,7 +531,7 @@ def test_while_nothing_fails_the_newest_candidate_waits_and_is_judged_at_the_fir
     for seed in range(1, 4):
         gate.offer(collapsed(seed).to_bytes())
         assert gate.step(0.0) is None and not gate.busy
-    gate.offer(skilled().to_bytes())
+    assert gate.offer(skilled().to_bytes()) == Offer(skilled().manifest.sha256, True, WAITS)
     assert gate.counts == GateCounts() and not list((tmp_path / "gate").glob("*.jsonl"))
     for i in range(4):
         gate.failures.observe(episode_end("cylinder", success=False, episode=i))

@@ -115,6 +115,8 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     bundles: dict[str, str]
     journal: str
     task: str
+    algo: str
+    """What the fleet learned with."""
     robots: int
     seed: int
     shift: str

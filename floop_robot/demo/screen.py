@@ -184,7 +184,7 @@ def _rows(r: DemoReport) -> list[tuple[str, str]]:
         shown = f"success with it, at least {IMPROVED_SUCCESS:.0%} shown"
         success = f"robots' success with it (not confirmed: {DeployConfig().confirm_success:.0%})"
     return [
-        ("task; change of the world", f"{r.task}; {r.shift_name}"),
+        ("task; algorithm; change of the world", f"{r.task}; {r.algo}; {r.shift_name}"),
         ("success before (known tasks, shipped policy)", f"{r.success_before:.1%}"),
         (f"success dip ({r.shift_name}, shipped policy)", f"{r.success_dip:.1%}"),
         (f"success after ({r.shift_name}, final policy)", f"{r.success_after:.1%}{best}"),

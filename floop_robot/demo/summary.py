@@ -91,6 +91,7 @@ def summarize(
         },
         journal=str(Path(config.run_dir) / "journal.sqlite"),
         task=config.task,
+        algo=config.learner.algo,
         robots=config.robots,
         seed=config.seed,
         shift=shift,

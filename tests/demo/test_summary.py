@@ -100,7 +100,7 @@ def test_a_required_success_decides_only_where_it_is_asked_for() -> None:
 def test_without_an_improvement_there_is_no_time_to_it() -> None:
     found = report(NoImprovement("no version's live success was confirmed"))
     assert not found.recovered
-    assert found.reason.startswith("no version's live success was confirmed; it waited for the learner 50%")
+    assert found.reason.startswith("no version's live success was confirmed; the loop waited for the learner 50%")
     assert found.tti_s is None and found.tti_apply_s is None and found.fix_version is None
     assert (found.tti_stages_s, found.fix_episodes) == ({}, Rate(0, 0))
     assert found.confirm_success == CONFIG.deploy.confirm_success

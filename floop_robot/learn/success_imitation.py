@@ -50,9 +50,10 @@ class SuccessImitation:
         if rows is not None and stream.source is Source.DEMONSTRATION:
             self._known_obs = self._normalize(rows.obs)
             self._known_action = self._act(self._known_obs)
-        elif rows is not None and rows.is_new.any():
-            new = rows.take(rows.is_new)
-            self._rows.extend(stream.robot, new, stream.boot_id)
+        elif rows is not None:
+            new = rows.take(rows.is_new & ~np.isfinite(rows.log_prob))
+            if len(new):
+                self._rows.extend(stream.robot, new, stream.boot_id)
             worth = self._settings.imitation_utd_ratio * len(new)
             self._owed = min(self._owed + worth, MAX_OWED)
         for end in ended:

@@ -69,6 +69,15 @@ def test_nothing_is_imitated_before_the_first_success_or_where_it_is_off() -> No
     assert not plain.ready
 
 
+def test_rows_that_ppo_itself_learns_from_are_not_imitated() -> None:
+    made = algorithm()
+    feed(made, 0.7, 2, sampled=True)
+    assert not made.ready
+    feed(made, -0.7, 4, sampled=False, first=100)
+    learn(made)
+    assert act(made, 1.0) == pytest.approx(-0.7, abs=0.1)
+
+
 def test_known_tasks_are_kept() -> None:
     made = algorithm()
     before = act(made, -2.0)

@@ -9,7 +9,7 @@ import click
 
 from floop_robot.cli.which_fleet import NoFleet, fleet_config
 from floop_robot.deploy import FleetClient, Policies
-from floop_robot.deploy.deployment_controller import live_of
+from floop_robot.deploy.controller_state import live_of
 from floop_robot.deploy.messages import GetNews, GetPolicies, News
 from floop_robot.deploy.registry import AuditEntry, read_audit, read_versions
 from floop_robot.deploy.request_handler import live_by_weights

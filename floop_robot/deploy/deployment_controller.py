@@ -10,13 +10,12 @@ from floop_robot.bundle import Bundle
 from floop_robot.bundle.delivery import Announcement, Receipt
 from floop_robot.deploy.canary import CanaryDecision
 from floop_robot.deploy.canary_controller import CanaryController
+from floop_robot.deploy.controller_state import ControllerState
 from floop_robot.deploy.deployment_monitor import (
     DeploymentMonitor,
-    LiveState,
     LiveStatistics,
     MonitorDecision,
     MonitorReport,
-    WatchState,
 )
 from floop_robot.deploy.lineage import original, version_before
 from floop_robot.deploy.registry import (
@@ -32,10 +31,8 @@ from floop_robot.deploy.registry import (
     Origin,
     Publication,
     Registry,
-    VersionHistory,
     VersionInfo,
 )
-from floop_robot.durable.framing import deframe
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.verdict import Decision, Verdict
 
@@ -47,30 +44,6 @@ _WATCHED = (*LEARNED, Origin.PUSH)
 PROVEN_EPISODES = 10
 """Live episodes after which a version of the gate counts as proven, if it was not seen to do worse by then."""
 _STATES = {Decision.REJECTED: CandidateState.REJECTED, Decision.INCONCLUSIVE: CandidateState.INCONCLUSIVE}
-
-
-class ControllerState(msgspec.Struct, array_like=True):
-    """What the controller counted, as plain values."""
-
-    live: LiveState
-    watch: WatchState | None
-    watched: tuple[int, int]
-    promoted_at: int
-    canary: WatchState | None
-
-
-def live_of(history: VersionHistory) -> LiveStatistics:
-    """The live success of all versions, as far as the registry tells; nothing where another floop wrote it."""
-    body, live = deframe(history.summary), LiveStatistics()
-    if body is not None:
-        try:
-            state = msgspec.msgpack.decode(body, type=ControllerState)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            return live
-        live = LiveStatistics.from_state(state.live, 0)
-    for episode in history.episodes:
-        live.observe(history.weights.get(episode.version, ""), episode)
-    return live
 
 
 class DeploymentController:

@@ -1,4 +1,7 @@
-"""ReportLog: the gate's reports, a line of JSON each, in files that are only appended to; the oldest files go first."""
+"""ReportLog: the gate's reports, a line of JSON each, in files that are only appended to; the oldest files go first.
+
+Each line ends with its checksum (`durable/checked_json.py`).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from floop_robot.durable.checked_json import seal, unseal
 from floop_robot.durable.files import sync_folder, write_all
 from floop_robot.gate.report import TrialReport
 from floop_robot.spec.errors import StorageError
@@ -39,7 +43,7 @@ class ReportLog:
 
     def append(self, report: TrialReport) -> None:
         """Write a report (NaN becomes null), durably, and remove what is beyond the limits; raises `StorageError`."""
-        line = msgspec.json.encode(report) + b"\n"
+        line = seal(msgspec.json.encode(report))
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._write(self._file(report.judged_ns, len(line)), line)
@@ -86,8 +90,8 @@ def read_reports(folder: Path) -> Iterator[TrialReport]:
     for path in sorted(folder.glob("[0-9]*_*.jsonl"), key=_age_key, reverse=True):
         for number, line in reversed(list(enumerate(path.read_bytes().splitlines(), 1))):
             try:
-                yield msgspec.convert(_with_nan(msgspec.json.decode(line)), TrialReport)
-            except (msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
+                yield msgspec.convert(_with_nan(msgspec.json.decode(unseal(line, path))), TrialReport)
+            except (StorageError, msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
                 log.warning("%s, line %d is no report: %s", path, number, error)
 
 

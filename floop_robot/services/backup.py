@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from floop_robot.durable.checked_json import seal, unseal
 from floop_robot.durable.files import TEMPORARY, sync_folder, write_atomic
 from floop_robot.durable.locks import is_running
 from floop_robot.services.fleet_manager import REGISTRY_FILE
@@ -70,7 +71,7 @@ def back_up(run_dir: Path, folder: Path) -> BackupManifest:
         manifest = BackupManifest(
             format=FORMAT, made_ns=time.time_ns(), run_dir=str(run_dir.absolute()), files=tuple(files)
         )
-    write_atomic(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+    write_atomic(folder / MANIFEST, seal(msgspec.json.format(msgspec.json.encode(manifest), indent=1)))
     return manifest
 
 
@@ -103,7 +104,8 @@ def restore(folder: Path, run_dir: Path | None = None) -> Path:
 def read_manifest(folder: Path) -> BackupManifest:
     """What a backup holds; raises `StorageError` for what is none."""
     try:
-        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=BackupManifest)
+        data = unseal((folder / MANIFEST).read_bytes(), folder / MANIFEST, "give another backup")
+        manifest = msgspec.json.decode(data, type=BackupManifest)
     except OSError:
         raise StorageError(
             f"{folder} is no whole backup: it has no {MANIFEST}, which is written last; give another"

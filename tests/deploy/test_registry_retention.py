@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from floop_robot.deploy import deployment_controller
-from floop_robot.deploy.deployment_controller import live_of
+from floop_robot.deploy.controller_state import live_of
 from floop_robot.deploy.registry import Registry, RegistryLimits, read_history, read_versions, registry_use, retention
 from floop_robot.deploy.registry.telemetry_store import TelemetryStore
 from tests.deploy.test_labels import label, tally, works

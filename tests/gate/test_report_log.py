@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from floop_robot.durable.checked_json import seal
 from floop_robot.gate.report import TrialReport
 from floop_robot.gate.report_log import ReportLimits, ReportLog, read_reports, reports_bytes
 from floop_robot.gate.reported_tasks import TargetTasks
@@ -52,7 +53,7 @@ def test_reports_come_back_newest_first_over_days_and_restarts(tmp_path: Path) -
 
 
 def test_the_oldest_go_when_they_are_too_many_or_too_old(tmp_path: Path) -> None:
-    size = len(msgspec.json.encode(report(0))) + 1
+    size = len(seal(msgspec.json.encode(report(0))))
     log = ReportLog(tmp_path, ReportLimits(max_bytes=50 * size))
     for number in range(200):
         log.append(report(number))
@@ -73,6 +74,14 @@ def test_reports_of_an_earlier_floop_count_and_go_first(tmp_path: Path) -> None:
     ReportLog(tmp_path, ReportLimits(max_bytes=3000)).append(report(1))
     names = sorted(path.name for path in tmp_path.iterdir())
     assert "next_seed" in names and sum(name.startswith("20200101") for name in names) < 3
+
+
+def test_a_flipped_bit_costs_that_report_only(tmp_path: Path) -> None:
+    for number in range(3):
+        ReportLog(tmp_path).append(report(number))
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes().replace(b"for the 1. time", b"for the 7. time"))
+    assert seeds(tmp_path) == [2, 0]
 
 
 @pytest.mark.parametrize("torn", [b'{"verdict": {"deci', b"\x00\x00\n"])

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from floop_robot.deploy.registry import JournalPosition, LiveEpisode, Registry, read_history
+from floop_robot.durable.checked_json import seal, unseal
 from floop_robot.durable.locks import RunLock
 from floop_robot.services import learner
 from floop_robot.services.backup import MANIFEST, PARTS, back_up, restore
@@ -129,13 +130,14 @@ def test_a_backup_that_was_cut_off_and_folders_that_are_none_are_refused(fleet: 
     with pytest.raises(StorageError, match="no fleet has run there"):
         back_up(tmp_path / "backup" / "gate", tmp_path / "other")
     manifest = tmp_path / "backup" / MANIFEST
-    text = manifest.read_text()
+    text = unseal(manifest.read_bytes(), manifest).decode()
     for wrong, told in (
-        (text.replace('"gate/next_seed"', '"../next_seed"'), "outside of the backup"),
-        (text.replace('"format": 1', '"format": 9'), "has format 9"),
-        (text[:-20], "is damaged"),
+        (seal(text.replace('"gate/next_seed"', '"../next_seed"').encode()), "outside of the backup"),
+        (seal(text.replace('"format": 1', '"format": 9').encode()), "has format 9"),
+        (seal(text.encode()).replace(b"next_seed", b"last_seed"), "is damaged"),
+        (text[:-20].encode(), "is damaged"),
     ):
-        manifest.write_text(wrong)
+        manifest.write_bytes(wrong)
         with pytest.raises(FloopError, match=told):
             restore(tmp_path / "backup", tmp_path / "new")
     manifest.unlink()

@@ -36,7 +36,7 @@ from floop_robot.deploy.registry import (
     read_audit,
 )
 from floop_robot.gate.report import TrialReport
-from floop_robot.gate.report_log import ReportLimits, ReportLog, reports_bytes
+from floop_robot.gate.report_log import ReportLimits, ReportLog
 from floop_robot.gate.reported_tasks import TargetTasks
 from floop_robot.gate.suites import Pair, Suite
 from floop_robot.monitor.fleet_summary import FleetSummary
@@ -278,7 +278,7 @@ def begin_reading(reader: JournalReader) -> FleetSummary:
 
 
 def on_disk(folder: Path, name: str) -> float:
-    """MB of a database and its log."""
+    """MB of a database and its log, or of all files in a folder."""
     return sum(path.stat().st_size for path in folder.glob(f"{name}*")) / 1e6
 
 
@@ -304,7 +304,7 @@ def main() -> None:
                 memory_mb = resident_mb()
                 print(
                     f"| {day + 1} | {year.episodes} | {on_disk(folder, JOURNAL_FILE):.0f} | "
-                    f"{on_disk(folder, 'registry.sqlite'):.1f} | {reports_bytes(folder / 'gate') / 1e6:.0f} | "
+                    f"{on_disk(folder, 'registry.sqlite'):.1f} | {on_disk(folder / 'gate', ''):.0f} | "
                     f"{memory_mb:.0f} |",
                     flush=True,
                 )

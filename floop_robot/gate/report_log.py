@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 FILES = 10
 """A file is closed at this part of the limit, so that a tenth of the reports goes at a time."""
-_NAMES = "[0-9]*_*"
+NAMES = "[0-9]*_*"
 """Files of reports: `20260530_0.jsonl`. Earlier ones had a file for each report (`20260530_101112_….json`)."""
 
 
@@ -75,7 +75,7 @@ class ReportLog:
             sync_folder(path.parent)
 
     def _trim(self, now_ns: int) -> None:
-        files = sorted(self._folder.glob(_NAMES), key=_age_key)
+        files = sorted(self._folder.glob(NAMES), key=_age_key)
         sizes = [path.stat().st_size for path in files]
         total, oldest_s = sum(sizes), now_ns / 1e9 - self._limits.max_age_s
         for path, size in zip(files[:-1], sizes, strict=False):
@@ -104,11 +104,6 @@ def _with_nan(raw: dict[str, Any]) -> dict[str, Any]:
     for each in figures:
         each.update({name: math.nan for name, value in each.items() if value is None})
     return raw
-
-
-def reports_bytes(folder: Path) -> int:
-    """Bytes of all reports in a folder."""
-    return sum(path.stat().st_size for path in folder.glob(_NAMES))
 
 
 def _age_key(path: Path) -> tuple[str, int, str]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from floop_robot.deploy.messages import StorageUse
 from floop_robot.deploy.registry import registry_use
-from floop_robot.gate.report_log import reports_bytes
 from floop_robot.services.supervision.log_rotation import PREVIOUS
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import StorageError
@@ -15,6 +14,8 @@ from floop_robot.spec.local_time import local_time
 from floop_robot.stream.journal import JOURNAL_FILE, JournalReader
 
 LOOK_S = 5.0
+REPORT_FILES = "[0-9]*_*"
+"""As `gate/report_log.py` names them; that needs the simulator, and this does not."""
 
 
 class StorageWatch:
@@ -40,7 +41,11 @@ def storage_use(config: FloopConfig) -> tuple[StorageUse, ...]:
     found = [
         _journal(folder / JOURNAL_FILE, storage.journal_gb * 1e9),
         _registry(folder, storage.registry_gb * 1e9),
-        StorageUse(name="reports", bytes=reports_bytes(folder / "gate"), bound=round(storage.reports_mb * 1e6)),
+        StorageUse(
+            name="reports",
+            bytes=sum(map(_size, (folder / "gate").glob(REPORT_FILES))),
+            bound=round(storage.reports_mb * 1e6),
+        ),
         StorageUse(
             name="logs",
             bytes=sum(map(_size, [*logs, *(path.with_suffix(PREVIOUS) for path in logs)])),

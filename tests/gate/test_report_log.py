@@ -11,9 +11,10 @@ import pytest
 
 from floop_robot.durable.checked_json import seal
 from floop_robot.gate.report import TrialReport
-from floop_robot.gate.report_log import ReportLimits, ReportLog, read_reports, reports_bytes
+from floop_robot.gate.report_log import NAMES, ReportLimits, ReportLog, read_reports
 from floop_robot.gate.reported_tasks import TargetTasks
 from floop_robot.gate.suites import suite_result
+from floop_robot.services.storage_use import REPORT_FILES
 from floop_robot.spec.verdict import Decision, Verdict
 from tests.support.sample_policies import skilled
 
@@ -57,7 +58,7 @@ def test_the_oldest_go_when_they_are_too_many_or_too_old(tmp_path: Path) -> None
     log = ReportLog(tmp_path, ReportLimits(max_bytes=50 * size))
     for number in range(200):
         log.append(report(number))
-        assert reports_bytes(tmp_path) <= 50 * size * 1.02
+        assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 50 * size * 1.02
     found = seeds(tmp_path)
     assert found == list(range(199, 199 - len(found), -1)) and len(found) >= 44
     for path in tmp_path.iterdir():
@@ -92,3 +93,7 @@ def test_a_line_that_a_kill_tore_costs_that_report_only(tmp_path: Path, torn: by
         file.write(torn)
     ReportLog(tmp_path).append(report(2))
     assert seeds(tmp_path) == [2, 1]
+
+
+def test_the_disk_use_counts_the_files_that_are_written() -> None:
+    assert NAMES == REPORT_FILES

@@ -17,6 +17,8 @@ STEP_BYTES = 16 * 2**20
 """Bytes that leave in one step: some 50 ms, in which no block is committed."""
 SLACK = 0.01
 """Share of the limit by which it goes below it, so that it need not look at every block."""
+LOG_BYTES, LOG_SHARE = 16 * 2**20, 0.05
+"""What is left for the write-ahead log beside the pages, at most this share of the limit."""
 FREE_BYTES = 64 * 2**20
 """Free pages beyond these are given back to the disk; the others are used again."""
 _ROWS_AT_ONCE = 4096
@@ -137,7 +139,8 @@ class JournalRetention:
         )
 
     def _excess(self) -> float:
-        return _used_bytes(self._db) - self._limits.max_bytes
+        log_bytes = min(LOG_BYTES, LOG_SHARE * self._limits.max_bytes)
+        return _used_bytes(self._db) + log_bytes - self._limits.max_bytes
 
     def _is_old(self, now_ns: int) -> bool:
         return 0 < _oldest_ns(self._db) < now_ns - self._limits.max_age_s * 1e9

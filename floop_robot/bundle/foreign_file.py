@@ -13,6 +13,7 @@ GIVE_MODEL = f"{GIVE_BUNDLE}, or with --trust the zip that stable-baselines3's `
 _WEIGHTS = f"weights alone do not say what they expect; {GIVE_MODEL}"
 _SB3_FILES = {"data", "policy.pth"}
 """What every model has that stable-baselines3 saves."""
+_SB2_FILES = {"data", "parameter_list"}
 _BEGINNINGS = (
     (re.compile(rb"\x95\xaefloop-bundle-"), "a floop bundle; push it as one (in a service call: bundle_path)"),
     (re.compile(rb"\x89PNG|GIF8|\xff\xd8\xff"), "a picture"),
@@ -60,6 +61,8 @@ def kind_of_zip(file: IO[bytes]) -> str:
         return f"a damaged or empty zip file; {GIVE_MODEL}"
     if names >= _SB3_FILES:
         return "a stable-baselines3 zip; if you trust it, give --trust (in a service call: sb3_zip_path)"
+    if names >= _SB2_FILES:
+        return "a zip of stable-baselines 2, the predecessor of stable-baselines3; train it again with the latter"
     if any(name.endswith("data.pkl") for name in names):
         return f"a PyTorch file; {_WEIGHTS}"
     shown = ", ".join(sorted(names)[:3])

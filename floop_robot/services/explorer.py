@@ -31,6 +31,7 @@ from floop_robot.services.record_stream import open_stream
 from floop_robot.services.supervision.scheduler import FIRST_SUCCESSES
 from floop_robot.services.supervision.stats_file import StatsFile
 from floop_robot.spec.config import FloopConfig, LearnerConfig
+from floop_robot.spec.default_settings import FLEET_PPO
 from floop_robot.spec.errors import UnknownName
 from floop_robot.spec.records import Source
 from floop_robot.stream.episode_numbers import first_episode
@@ -134,7 +135,7 @@ class ExplorerProcess:
 
 def rows_per_weights(learner: LearnerConfig) -> int:
     """Rows that all explorers together may make of one set of live weights; PPO needs those of an update."""
-    return learner.ppo.n_steps if learner.algo == "ppo" else ROWS_PER_WEIGHTS
+    return int(learner.ppo.over(FLEET_PPO).n_steps) if learner.algo == "ppo" else ROWS_PER_WEIGHTS
 
 
 def explorer_name(index: int) -> str:

@@ -15,6 +15,10 @@ from floop_robot.explore.explorer import Explorer
 from floop_robot.explore.stall_limit import ENOUGH
 from floop_robot.monitor.fleet_summary import FleetSummary
 from floop_robot.monitor.shift_detector import KnownClass
+from floop_robot.services.explorer import ROWS_PER_WEIGHTS, rows_per_weights
+from floop_robot.spec.config import LearnerConfig
+from floop_robot.spec.default_settings import FLEET_PPO
+from floop_robot.spec.hyperparameters import PpoSettings
 from floop_robot.spec.layout import Vector
 from floop_robot.spec.records import ActMode, EpisodeEnd, OutcomeCode, Record, Transition
 from floop_robot.spec.scenario import OBJECT_CLASSES
@@ -316,3 +320,9 @@ def test_the_search_stays_within_what_is_tried_of_totes(seed: int) -> None:
         point = space.near(point, rng)
         assert np.all(point[5:7] >= -GOAL_SHIFT) and np.all(point[5:7] <= GOAL_SHIFT)
         assert 1.0 <= point[7] <= GOAL_STRETCH
+
+
+def test_explorers_may_make_the_rows_of_an_update_of_ppo() -> None:
+    assert rows_per_weights(LearnerConfig()) == ROWS_PER_WEIGHTS
+    assert rows_per_weights(LearnerConfig(algo="ppo")) >= FLEET_PPO.n_steps
+    assert rows_per_weights(LearnerConfig(algo="ppo", ppo=PpoSettings(n_steps=9000))) >= 9000

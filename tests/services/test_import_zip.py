@@ -47,6 +47,8 @@ def test_what_is_no_zip_is_refused_before_a_process_is_started(tmp_path: Path) -
 def test_a_zip_without_a_model_is_called_what_it_is(tmp_path: Path, trust: bool) -> None:
     zip_of(tmp_path / "weights.pt", "archive/data.pkl", "archive/data/0")
     zip_of(tmp_path / "other.zip", "hello.txt")
+    zip_of(tmp_path / "older.zip", "data", "parameter_list", "parameters")
+    assert "it is a zip of stable-baselines 2" in refusal(tmp_path / "older.zip", trust=trust)
     assert "it is a PyTorch file; weights alone do not say" in refusal(tmp_path / "weights.pt", trust=trust)
     assert "without a stable-baselines3 model (it holds hello.txt); " in refusal(tmp_path / "other.zip", trust=trust)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from floop_policies import checkpoint_path
 from floop_robot.bundle import Bundle
 from floop_robot.deploy import FleetClient, FleetStatus
 from floop_robot.services.supervision.fleet_description import write_config
@@ -28,6 +30,7 @@ class SmallFleet:
 
     def __init__(self, folder: Path, baseline: Bundle, **changes: object) -> None:
         baseline.save(folder / "baseline.floop")
+        shutil.copyfile(checkpoint_path("pick"), folder / "baseline.learner")
         self.config = FloopConfig(
             run_dir=str(folder / "run"),
             baseline=str(folder / "baseline.floop"),

@@ -43,8 +43,10 @@ FORMAT = "floop-bundle-2"
 FORMAT_MORE = "floop-bundle-3"
 """Bundles that robots one version back would act on wrongly, or not understand: other activations than ReLU and tanh,
 limits on observations or means, policies without a density. Such robots refuse them in one line."""
-MAX_BUNDLE_BYTES = 64 << 20
+MAX_BUNDLE_BYTES = 16 << 20
 """An actor has some hundred kilobytes. A larger file is no bundle and is not read into memory."""
+MAX_MANIFEST_BYTES = 1 << 20
+"""Of the part that is read before anything is known; most of it are the stored checks."""
 CHECK_COUNT = 8
 """Stored observations per bundle."""
 T = TypeVar("T")
@@ -148,6 +150,11 @@ class Bundle(msgspec.Struct, frozen=True):
             raise BundleRefused(
                 f"{where} has format {container.format!r}, but this floop reads {FORMAT!r} and {FORMAT_MORE!r}; "
                 "train the policy again, or use the floop that wrote it"
+            )
+        if len(blob) > MAX_BUNDLE_BYTES or len(container.manifest) > MAX_MANIFEST_BYTES:
+            raise BundleRefused(
+                f"{where} has {len(blob)} bytes, {len(container.manifest)} of them manifest; a bundle has "
+                f"{MAX_BUNDLE_BYTES} at most, its manifest {MAX_MANIFEST_BYTES}: train a smaller policy"
             )
         if _digest(container.manifest, container.tensors, container.metadata) != container.digest:
             raise BundleRefused(f"{where} is damaged: its checksum doesn't fit its content; fetch it again")

@@ -12,13 +12,22 @@ from typing import Annotated
 import msgspec
 
 from floop_robot.durable.framing import Message
-from floop_robot.spec.bounds import BoundedInt
+from floop_robot.spec.bounds import BoundedInt, WireName
 
 TOPIC = b"policy"
 """ZeroMQ topic of the announcements."""
 
+MAX_SENT_BUNDLE_BYTES = 17 << 20
+"""Of one message with a bundle: the largest bundle, and room for what goes with it."""
+
 VersionNumber = BoundedInt
 """A policy version in a message from another process: 0 to 2**62."""
+
+
+Secret = Annotated[str, msgspec.Meta(max_length=128)]
+"""What a robot showed at its first message, and shows with each; empty from an older floop."""
+Digest = Annotated[str, msgspec.Meta(max_length=64)]
+Detail = Annotated[str, msgspec.Meta(max_length=4000)]
 
 
 class RobotHost(msgspec.Struct, frozen=True):
@@ -44,12 +53,12 @@ class InstallStage(enum.StrEnum):
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """What a robot reports about one version."""
 
-    robot: str
+    robot: WireName
     version: VersionNumber
     stage: InstallStage
     since_received_s: float
     """Time since the bundle arrived, on the robot's steady clock."""
-    detail: str = ""
+    detail: Detail = ""
     """Why it was refused; notes on allowed differences."""
     fallback_version: int | None = None
     """For a version refused while it acted (NaN or infinity): the version that acts instead, 0 for none. Else None."""
@@ -120,12 +129,17 @@ class Refusal(Message, frozen=True, kw_only=True):
 class Heartbeat(Message, frozen=True, kw_only=True):
     """A robot is alive and acts on this version. Answered by `Target`, or by `NameRefusal`."""
 
-    robot: str
-    boot_id: str
+    robot: WireName
+    boot_id: Digest
     host: RobotHost = RobotHost()
-    contract: str
+    contract: Digest
     version: VersionNumber
     """Installed last: the next control step is taken on it."""
+    epoch: VersionNumber = 0
+    """Of that version; 0 where it is not known."""
+    sha256: Digest = ""
+    """Name of that version's policy (`Manifest.sha256`); empty where it is not known."""
+    secret: Secret = ""
     acting: VersionNumber = 0
     """Version of the last control step; 0 before the first since the robot started."""
     idle: bool = False
@@ -147,6 +161,7 @@ class ReceiptReport(Message, frozen=True, kw_only=True):
 
     receipt: Receipt
     host: RobotHost = RobotHost()
+    secret: Secret = ""
 
 
 RobotRequest = Heartbeat | FetchPolicy | ReceiptReport

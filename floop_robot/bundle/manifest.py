@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Annotated
 
 import msgspec
 
@@ -15,6 +16,10 @@ from floop_robot.spec.verdict import Verdict
 LOG_STD_MIN = -20.0
 """Clamp of the log standard deviation of a tanh-squashed Gaussian, as in stable-baselines3."""
 LOG_STD_MAX = 2.0
+
+
+MAX_CHECKS = 64
+"""Stored checks of a bundle; each costs its reader a pass through the network."""
 
 
 class Activation(enum.StrEnum):
@@ -132,7 +137,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     data: DataRange
     certificate: Verdict | None = None
     """The gate's verdict; None before it, and for bundles that a person pushed."""
-    checks: tuple[PolicyCheck, ...]
+    checks: Annotated[tuple[PolicyCheck, ...], msgspec.Meta(max_length=MAX_CHECKS)]
     created_ns: int
     """When it was exported, wall clock."""
 

@@ -67,6 +67,7 @@ def _text(s: FleetStatus, run_dir: Path) -> str:
     lines.append(f"candidates: {s.accepted} accepted, {s.rejected} rejected, {s.inconclusive} inconclusive")
     if s.trouble:
         lines.append(f"trouble: {s.trouble}")
+    lines += [f"refused: {note}" for note in s.notes]
     if standing := _directives(s.fleet):
         lines.append(f"the whole fleet:{standing}")
     for robot in s.robots:

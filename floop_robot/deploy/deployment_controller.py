@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from floop_robot.bundle import Bundle
-from floop_robot.bundle.delivery import Announcement, Receipt
+from floop_robot.bundle.delivery import Announcement, Heartbeat, Receipt
 from floop_robot.deploy.canary import CanaryDecision
 from floop_robot.deploy.canary_controller import CanaryController
 from floop_robot.deploy.controller_state import ControllerState
@@ -43,6 +43,8 @@ SUMMARY_EPISODES = 500
 _WATCHED = (*LEARNED, Origin.PUSH)
 PROVEN_EPISODES = 10
 """Live episodes after which a version of the gate counts as proven, if it was not seen to do worse by then."""
+MAX_GROWTH = 1_000_000
+"""A robot's word makes numbers grow by so much at most: they must last."""
 _STATES = {Decision.REJECTED: CandidateState.REJECTED, Decision.INCONCLUSIVE: CandidateState.INCONCLUSIVE}
 
 
@@ -74,6 +76,11 @@ class DeploymentController:
     def production(self) -> int:
         """The version in production; 0 before the baseline."""
         return self.registry.alias(PRODUCTION)
+
+    @property
+    def newest(self) -> int:
+        """The highest number of any version; 0 before the baseline."""
+        return max(self._weights, default=0)
 
     def take_announcements(self) -> list[Announcement]:
         """What must be broadcast since the last call."""
@@ -220,6 +227,35 @@ class DeploymentController:
         return self.publish(
             Publication(bundle=self.registry.bundle(version), origin=origin, who=who, detail=detail, restores=version),
             now_ns,
+        )
+
+    def outgrow(self, beat: Heartbeat, now_ns: int) -> str:
+        """When a robot knows a newer version or epoch, or another policy of this number, go on beyond; why, in words.
+
+        The registry was restored from a copy then. What is in production gets a number that no robot has seen.
+        """
+        registry, newest = self.registry, self.newest
+        known = self.weights_of(beat.version)
+        is_other = bool(beat.sha256 and known) and beat.sha256 != known and beat.version >= self.production
+        if not self.production or not (beat.version > newest or beat.epoch > registry.epoch or is_other):
+            return ""
+        if max(beat.version - newest, beat.epoch - registry.epoch) > MAX_GROWTH:
+            return f"{beat.robot} reports v{beat.version} of epoch {beat.epoch}, which no registry has reached; ignored"
+        what = "other bytes" if is_other else "a version that this registry does not know"
+        registry.grow(beat.epoch, beat.version)
+        was, now = (
+            self.production,
+            self.restore(
+                self.production,
+                Origin.ROLLBACK,
+                MANAGER_NAME,
+                f"{beat.robot} has v{beat.version} with {what}: the registry was restored from a copy",
+                now_ns,
+            ),
+        )
+        return (
+            f"{beat.robot} had v{beat.version} of epoch {beat.epoch} with {what}, so the registry was restored from a "
+            f"copy: v{was} goes on as v{now.version} in epoch {registry.epoch}"
         )
 
     def rollback_target(self) -> int:

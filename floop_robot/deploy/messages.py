@@ -17,6 +17,7 @@ from floop_robot.bundle.delivery import (
     ReceiptAck,
     ReceiptReport,
     Refusal,
+    Secret,
     Target,
 )
 from floop_robot.deploy.commands import AnyCommand, CommandResult
@@ -46,9 +47,11 @@ MAX_POLICIES = 1000
 class CandidateSubmission(Message, frozen=True, kw_only=True):
     """Gate: a judged candidate, accepted or not. May be repeated: it has one effect. Answered by `SubmissionResult`."""
 
-    who: str
+    who: Annotated[str, msgspec.Meta(max_length=200)]
     verdict: Verdict
     bundle: bytes
+    secret: Secret = ""
+    """The site's; see `peer_secrets`."""
 
 
 class SubmissionResult(Message, frozen=True, kw_only=True):
@@ -168,6 +171,8 @@ class FleetStatus(Message, frozen=True, kw_only=True):
     """The last entries, oldest first, without the arrivals of candidates."""
     storage: tuple[StorageUse, ...] = ()
     """What the fleet uses of the central disk."""
+    notes: tuple[str, ...] = ()
+    """What was refused or left out and a person should see, one line each."""
 
 
 class Policies(Message, frozen=True, kw_only=True):

@@ -15,9 +15,11 @@ from floop_robot.bundle.delivery import (
     InstallStage,
     NameRefusal,
     PolicyDelivery,
+    Receipt,
     ReceiptAck,
     ReceiptReport,
     Refusal,
+    RobotHost,
     Target,
 )
 from floop_robot.deploy.command_handler import FLEET_MANAGER, CommandHandler
@@ -41,6 +43,8 @@ from floop_robot.deploy.messages import (
     SubmissionResult,
     VersionLive,
 )
+from floop_robot.deploy.peer_secrets import PeerSecrets
+from floop_robot.deploy.refused_peers import RefusedPeers
 from floop_robot.deploy.registry import (
     BASELINE,
     FLEET,
@@ -64,6 +68,10 @@ from floop_robot.spec.verdict import Decision, check_verdict
 
 MAX_ROBOTS = 256
 """Robots that are remembered: invented names must not fill the memory."""
+MAX_AHEAD = 100
+"""Receipts of versions that were never published are kept up to so many: made-up numbers must fill no table."""
+FORGOTTEN_AFTER_S = 60.0
+"""When there are so many, one that was silent for so long makes room, unless the configuration names it."""
 MAX_RESETS = 64
 """Resets whose results can be asked for: clients do so within seconds."""
 NO_FLEET_STOPS = "this fleet manager runs without ROS and reaches no e-stop; stop and reset on the robot's own host"
@@ -93,13 +101,20 @@ class FleetRequestHandler:
         authorize: Callable[[str, str], str] = lambda who, token: "",
         stops: FleetStops | None = None,
         storage: Callable[[], tuple[StorageUse, ...]] = tuple,
+        secrets: PeerSecrets | None = None,
+        other_notes: Callable[[], Sequence[str]] = tuple,
     ) -> None:
-        """`stops`: None without ROS, where a robot is stopped on its own host. `storage`: what its files use."""
+        """`stops`: None without ROS, where a robot is stopped on its own host. `storage`: what its files use.
+
+        `secrets`: None takes verdicts and receipts from everybody. `other_notes`: what ingest wants people to see.
+        """
         self._storage = storage
         self._registry, self._task, self._ids, self._clock = registry, task, ids, clock
         self._command_handler = CommandHandler(registry, config, task, ids, authorize, clock())
         self._stops, self._resets = stops, dict[str, dict[str, ResetAnswer]]()
+        self._secrets, self._other_notes, self._refused_peers = secrets, other_notes, RefusedPeers()
         self._robots: dict[str, _LastHeartbeat] = {}
+        self._configured: set[str] = set()
         self._refusals: dict[str, str] = {}
         self._hosts = RobotHosts(registry, MANAGER_NAME, clock())
 
@@ -110,6 +125,7 @@ class FleetRequestHandler:
     def register_robots(self, robots: Iterable[str]) -> None:
         """Robots that commands may name before their first heartbeat."""
         for robot in robots:
+            self._configured.add(robot)
             beat = Heartbeat(robot=robot, boot_id="", contract=self._ids.contract, version=0)
             self._robots.setdefault(robot, _LastHeartbeat(beat))
 
@@ -178,30 +194,62 @@ class FleetRequestHandler:
         return self._command_handler.serve(request, self._robots, self._clock())
 
     def _heartbeat(self, beat: Heartbeat) -> Target | NameRefusal:
-        if beat.robot in self._robots or len(self._robots) < MAX_ROBOTS:
+        if self._has_room_for(beat.robot):
             now_ns = self._clock()
-            if refusal := self._hosts.claim(beat.robot, beat.host, now_ns):
+            if refusal := self._name_refusal(beat.robot, beat.host, beat.secret, now_ns):
                 return NameRefusal(reason=refusal)
             self._robots[beat.robot] = _LastHeartbeat(beat, now_ns)
+            if note := self._controller.outgrow(beat, now_ns):
+                self._refused_peers.add(note)
         drain = self._registry.directive(beat.robot).drained or self._registry.directive(FLEET).drained
         return Target(version=self._registry.target(beat.robot), epoch=self._registry.epoch, drain=drain)
 
     def _report(self, report: ReceiptReport) -> ReceiptAck | NameRefusal:
         receipt = report.receipt
-        if receipt.robot in self._robots or len(self._robots) < MAX_ROBOTS:
-            if refusal := self._hosts.claim(receipt.robot, report.host, self._clock()):
+        if self._has_room_for(receipt.robot):
+            if refusal := self._name_refusal(receipt.robot, report.host, report.secret, self._clock()):
                 return NameRefusal(reason=refusal)
-            self._registry.telemetry.record_receipt(receipt, self._clock())
-            if receipt.stage is InstallStage.REFUSED:
-                self._refusals[receipt.robot] = receipt.detail
-                self._controller.take_refusal(receipt, self._clock())
-            elif receipt.stage is InstallStage.INSTALLED:
-                self._refusals.pop(receipt.robot, None)
-            elif receipt.stage is InstallStage.ACTING:
-                self._begins_to_act(receipt.robot, receipt.version)
+            if receipt.version <= self._controller.newest + MAX_AHEAD:
+                self._take_receipt(receipt)
         return ReceiptAck(robot=receipt.robot, version=receipt.version, stage=receipt.stage, failed=receipt.failed)
 
+    def _take_receipt(self, receipt: Receipt) -> None:
+        self._registry.telemetry.record_receipt(receipt, self._clock())
+        if receipt.stage is InstallStage.REFUSED:
+            self._refusals[receipt.robot] = receipt.detail
+            self._controller.take_refusal(receipt, self._clock())
+        elif receipt.stage is InstallStage.INSTALLED:
+            self._refusals.pop(receipt.robot, None)
+        elif receipt.stage is InstallStage.ACTING:
+            self._begins_to_act(receipt.robot, receipt.version)
+
+    def _has_room_for(self, robot: str) -> bool:
+        """Whether a name is known, or may be; one that came once and is silent since makes room."""
+        if robot in self._robots or len(self._robots) < MAX_ROBOTS:
+            return True
+        others = {name: seen.at_ns for name, seen in self._robots.items() if name not in self._configured}
+        oldest = min(others, key=others.__getitem__, default="")
+        if not oldest or (self._clock() - others[oldest]) * 1e-9 < FORGOTTEN_AFTER_S:
+            self._refused_peers.add(f"more than {MAX_ROBOTS} robots report; other names are not shown")
+            return False
+        del self._robots[oldest]
+        self._refusals.pop(oldest, None)
+        self._hosts.forget(oldest)
+        if self._secrets is not None:
+            self._secrets.forget(oldest)
+        return True
+
+    def _name_refusal(self, robot: str, host: RobotHost, secret: str, now_ns: int) -> str:
+        """Why a message does not speak for a robot, in one line; empty if it does."""
+        if self._secrets is not None and (refusal := self._secrets.robot_refusal(robot, secret)):
+            self._refused_peers.add(f"a message for {robot} from {host.name or 'somewhere'} was refused: {refusal}")
+            return f"a message for {robot} was refused: {refusal}"
+        return self._hosts.claim(robot, host, now_ns)
+
     def _submit(self, submission: CandidateSubmission) -> SubmissionResult:
+        if self._secrets is not None and (refusal := self._secrets.site_refusal(submission.secret)):
+            self._refused_peers.add(f"a verdict of {submission.who!r} was refused: {refusal}")
+            raise CallRefused(f"the verdict was refused: {refusal}")
         bundle = Bundle.from_bytes(submission.bundle, "the submitted candidate")
         verdict = submission.verdict
         if verdict.candidate_sha256 != bundle.manifest.sha256:
@@ -279,6 +327,7 @@ class FleetRequestHandler:
             trouble="; ".join(filter(None, (error, self._stops.error if self._stops else ""))),
             audit=tuple(self._registry.audited_actions(SHOWN_AUDIT)),
             storage=self._storage(),
+            notes=(*self._refused_peers.notes(), *self._other_notes()),
         )
 
     def _shown_versions(self) -> list[VersionInfo]:

@@ -51,6 +51,14 @@ class RobotHosts:
         self._owners[robot] = _LastHeard(host, now_ns)
         return ""
 
+    def forget(self, robot: str) -> None:
+        """The name is free."""
+        self._owners.pop(robot, None)
+        self._refused.pop(robot, None)
+        self._noted_ns.pop(robot, None)
+        with contextlib.suppress(StorageError):
+            self._registry.forget_robot_host(robot)
+
     def name(self, robot: str) -> str:
         """The host that has the name; empty if none has."""
         owner = self._owners.get(robot)

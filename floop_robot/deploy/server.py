@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import threading
+from collections import Counter
 from concurrent.futures import Future
 from typing import Protocol
 
 import msgspec
 import zmq
 
-from floop_robot.bundle.delivery import TOPIC, Refusal
+from floop_robot.bundle.delivery import MAX_SENT_BUNDLE_BYTES, TOPIC, Refusal
 from floop_robot.deploy.messages import REQUESTS, GetFleetStatus, Reply, Request
 from floop_robot.deploy.registry import JournalPosition, LiveEpisode, LiveLabel
 from floop_robot.deploy.request_handler import FleetRequestHandler
 from floop_robot.deploy.request_queue import RequestQueue
 from floop_robot.durable.framing import MessageDamaged, MessageRefused, deframe_message, frame_message
 from floop_robot.spec.errors import StorageError
-from floop_robot.transport.zmq_sockets import Context, bind_socket, last_endpoint, receive
+from floop_robot.transport.listener import Listener, Publisher
+from floop_robot.transport.peer_guard import PeerLimits
+from floop_robot.transport.zmq_sockets import Context
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +30,11 @@ _QUEUE = 100
 """Messages per peer: a robot that is further behind fetches its version when it is back."""
 _REQUESTS_PER_TURN = 64
 """A busy peer must not delay episodes and decisions."""
+_WAITING_PER_PEER = 32
+"""Requests of one peer in the queue; more are dropped, and it asks again. A robot's receipts may come in a burst."""
+_LARGE_BYTES = 64 * 1024
+"""Longer requests hold a bundle; only one of them is taken in a turn, so that heartbeats need not wait for several."""
+_LIMITS = PeerLimits(unread_bytes=MAX_SENT_BUNDLE_BYTES + (2 << 20), unsent_bytes=2 * MAX_SENT_BUNDLE_BYTES)
 
 
 class LiveBatch(msgspec.Struct, frozen=True):
@@ -58,26 +65,37 @@ class FleetServer:
         self._context: Context = zmq.Context()
         self.dropped = 0
         """Messages that did not decode."""
+        self._waiting: Counter[bytes] = Counter()
+        """Requests in the queue, by peer."""
         self._batch: LiveBatch | None = None
         self._error = ""
         try:
-            self._publisher = bind_socket(self._context, zmq.PUB, announcements, "the fleet manager", queue=_QUEUE)
-            self._router = bind_socket(self._context, zmq.ROUTER, rpc, "the fleet manager", queue=_QUEUE)
+            self._publisher = Publisher(self._context, announcements, "the fleet manager", queue=_QUEUE)
+            self._listener = Listener(
+                self._context,
+                rpc,
+                "the fleet manager",
+                _LIMITS,
+                queue=_QUEUE,
+                max_message_bytes=MAX_SENT_BUNDLE_BYTES,
+            )
         except BaseException:
             self._context.destroy(0)
             raise
         self._poller = zmq.Poller()
-        self._poller.register(self._router, zmq.POLLIN)
+        self._poller.register(self._listener.socket, zmq.POLLIN)
         self._poller.register(self._requests, zmq.POLLIN)
 
     @property
     def endpoints(self) -> tuple[str, str]:
         """What was bound, with the ports that the system chose for port 0."""
-        return last_endpoint(self._publisher), last_endpoint(self._router)
+        return self._publisher.endpoint, self._listener.endpoint
 
     def close(self) -> None:
         """Cancel what waits and close both ports."""
         self._requests.close()
+        self._listener.close()
+        self._publisher.close()
         self._context.destroy(0)
 
     def run(self, feed: EpisodeFeed, stop: threading.Event) -> None:
@@ -92,22 +110,32 @@ class FleetServer:
     def _receive_requests(self) -> None:
         """Queue what came by ZeroMQ; the peer gets its answer when the request was served."""
         for _ in range(min(_REQUESTS_PER_TURN, self._requests.room)):
-            frames = receive(self._router)
+            frames = self._listener.receive()
             if not frames:
                 return
             if len(frames) != 3:
-                self.dropped += 1
+                self._drop(frames[0])
                 continue
             peer, request_id, payload = frames
+            if self._waiting[peer] >= _WAITING_PER_PEER:
+                self._drop(peer)
+                continue
             try:
                 future = self._requests.submit(deframe_message(payload, REQUESTS))
             except MessageDamaged:
-                self.dropped += 1
+                self._drop(peer)
             except MessageRefused as error:  # it arrived as it was sent: a repeat would not help
-                self.dropped += 1
+                self._drop(peer)
                 self._reply(peer, request_id, Refusal(reason=str(error)))
             else:
+                self._waiting[peer] += 1
                 future.add_done_callback(functools.partial(self._reply_when_done, peer, request_id))
+            if len(payload) > _LARGE_BYTES:
+                return
+
+    def _drop(self, peer: bytes) -> None:
+        self.dropped += 1
+        self._listener.refuse(peer)
 
     def _serve_requests(self) -> None:
         self._broadcast()
@@ -123,12 +151,14 @@ class FleetServer:
 
     def _reply_when_done(self, peer: bytes, request_id: bytes, future: Future[Reply]) -> None:
         """No reply for a request that was cancelled or failed: its peer asks again, perhaps the next fleet manager."""
+        self._waiting[peer] -= 1
+        if self._waiting[peer] <= 0:
+            del self._waiting[peer]
         if not future.cancelled() and future.exception() is None:
             self._reply(peer, request_id, future.result())
 
     def _reply(self, peer: bytes, request_id: bytes, reply: Reply) -> None:
-        with contextlib.suppress(zmq.ZMQError):  # the peer went away
-            self._router.send_multipart([peer, request_id, frame_message(reply)], zmq.NOBLOCK)
+        self._listener.send([peer, request_id, frame_message(reply)])
 
     def _update_versions(self, feed: EpisodeFeed) -> None:
         error = ""
@@ -152,4 +182,4 @@ class FleetServer:
 
     def _broadcast(self) -> None:
         for announcement in self._fleet.take_announcements():
-            self._publisher.send_multipart([TOPIC, frame_message(announcement)])
+            self._publisher.send([TOPIC, frame_message(announcement)])

@@ -16,6 +16,11 @@ from floop_robot.stream.columns import Matrix
 _UNKNOWN, _FAILED, _SUCCEEDED = range(3)
 MAX_OPEN = 1024
 """Episodes whose end is awaited. Bounded: the end of a killed robot's episode never comes."""
+MAX_ROBOTS = 160
+"""Robots and explorers whose rows are kept; of more, the one heard longest ago is forgotten. Names can be made up."""
+FIRST_ROWS = 256
+"""What a robot gets at first; each time it is full it gets `GROWTH` times as much, up to its quota."""
+GROWTH = 4
 _NONE: NDArray[np.int64] = np.zeros(0, np.int64)
 EpisodeKey = tuple[str, str, int]
 """Robot, boot, episode."""
@@ -42,7 +47,10 @@ class RingBuffer:
         self._normalize = normalizer
         self._matrix: Matrix = np.zeros((0, 2 * obs_size + action_size + 2), np.float32)
         self._outcome: NDArray[np.int8] = np.zeros(0, np.int8)
-        self._segments: dict[str, int] = {}
+        self._segments: dict[str, int] = {}  # heard last comes last
+        self._base: NDArray[np.int64] = np.zeros(0, np.int64)
+        """First row of each segment, and how many it has room for."""
+        self._room: NDArray[np.int64] = np.zeros(0, np.int64)
         self._next: list[int] = []
         self._filled: NDArray[np.int64] = np.zeros(0, np.int64)
         self._starts: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -68,18 +76,19 @@ class RingBuffer:
     def extend(self, robot: str, rows: Transitions, boot_id: str = "") -> None:
         """Store rows of one robot by slices; the oldest beyond its quota go."""
         rows = rows.take(slice(-self.quota, None)) if len(rows) > self.quota else rows
-        segment = self._segment(robot)
+        segment = self._segment(robot, len(rows))
         n, o, a = len(rows), self.obs_size, self.action_size
         block = np.empty((n, self._matrix.shape[1]), np.float32)
         block[:, :o] = self._normalize(rows.obs)
         block[:, o : o + a] = rows.action
         block[:, o + a : 2 * o + a] = self._normalize(rows.next_obs)
         block[:, -2], block[:, -1] = rows.reward, rows.terminated
-        places = segment * self.quota + (self._next[segment] + np.arange(n)) % self.quota
+        room = int(self._room[segment])
+        places = self._base[segment] + (self._next[segment] + np.arange(n)) % room
         self._matrix[places], self._outcome[places] = block, _UNKNOWN
         self._succeeded = None
-        self._next[segment] = (self._next[segment] + n) % self.quota
-        self._filled[segment] = min(self._filled[segment] + n, self.quota)
+        self._next[segment] = (self._next[segment] + n) % room
+        self._filled[segment] = min(self._filled[segment] + n, room)
         self._starts = np.concatenate([[0], np.cumsum(self._filled)[:-1]])
         self.added += n
         for episode in np.unique(rows.episode).tolist():
@@ -116,7 +125,7 @@ class RingBuffer:
         rare_count = round(count * rare_fraction) if len(rare) else 0
         flat = rng.integers(len(self), size=count - rare_count)
         segment = np.searchsorted(self._starts, flat, side="right") - 1
-        places = segment * self.quota + flat - self._starts[segment]
+        places = self._base[segment] + flat - self._starts[segment]
         if rare_count:
             places = np.concatenate([places, rare[rng.integers(len(rare), size=rare_count)]])
         np.take(self._matrix, places, axis=0, out=out, mode="clip")
@@ -130,15 +139,46 @@ class RingBuffer:
             self._rare = min(failed, success, key=len) if both else _NONE
         return self._rare
 
-    def _segment(self, robot: str) -> int:
-        if robot not in self._segments:
-            self._segments[robot] = len(self._segments)
-            used, allocated = len(self._segments) * self.quota, len(self._matrix)
-            if used > allocated:  # doubled, so that rows are copied a few times only
-                grown = np.zeros((max(used, 2 * allocated), self._matrix.shape[1]), np.float32)
-                grown[:allocated] = self._matrix
-                self._matrix = grown
-                self._outcome = np.concatenate([self._outcome, np.zeros(len(grown) - allocated, np.int8)])
+    def _segment(self, robot: str, rows: int) -> int:
+        """The segment of a robot, with room for so many rows more unless it has its quota."""
+        segment = self._segments.pop(robot, None)
+        if segment is None and len(self._segments) >= MAX_ROBOTS:
+            segment = self._give_up(next(iter(self._segments)))
+        if segment is None:
+            segment = len(self._next)
             self._next.append(0)
-            self._filled = np.append(self._filled, 0)
-        return self._segments[robot]
+            self._filled, self._room = np.append(self._filled, 0), np.append(self._room, 0)
+        self._segments[robot] = segment
+        needed, room = int(self._filled[segment]) + rows, int(self._room[segment])
+        if needed > room < self.quota:
+            self._enlarge(segment, min(self.quota, max(FIRST_ROWS, GROWTH * room, needed)))
+        return segment
+
+    def _enlarge(self, segment: int, room: int) -> None:
+        """Lay all segments out anew; their rows keep their order."""
+        before, self._room = self._base, self._room.copy()
+        self._room[segment] = room
+        self._base = np.cumsum(self._room) - self._room
+        length = int(self._room.sum())
+        matrix, outcome = np.zeros((length, self._matrix.shape[1]), np.float32), np.zeros(length, np.int8)
+        for i, (old, filled) in enumerate(zip(before.tolist(), self._filled.tolist(), strict=False)):
+            new = int(self._base[i])
+            matrix[new : new + filled] = self._matrix[old : old + filled]
+            outcome[new : new + filled] = self._outcome[old : old + filled]
+        self._matrix, self._outcome = matrix, outcome
+        self._rare = self._succeeded = None
+        for (robot, *_), places in self._open.items():
+            at = self._segments.get(robot, len(before))
+            if at < len(before) and (shift := self._base[at] - before[at]):
+                places[:] = [each + shift for each in places]
+        self._next[segment] = int(self._filled[segment])  # it may have been just full
+
+    def _give_up(self, robot: str) -> int:
+        """Forget the rows of a robot; its segment is free."""
+        segment = self._segments.pop(robot)
+        self._next[segment], self._filled[segment] = 0, 0
+        self._rare = self._succeeded = None
+        self._outcome[self._base[segment] : self._base[segment] + self._room[segment]] = _UNKNOWN
+        for key in [key for key in self._open if key[0] == robot]:
+            del self._open[key]
+        return segment

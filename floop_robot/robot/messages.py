@@ -15,6 +15,7 @@ import msgspec
 
 from floop_robot.durable.framing import pack
 from floop_robot.spec.estop import EstopState
+from floop_robot.spec.quantities import QUANTITIES
 from floop_robot.spec.records import GroundTruth
 
 Vec3 = tuple[float, float, float]
@@ -79,6 +80,17 @@ class PerceivedObject(msgspec.Struct, frozen=True, kw_only=True):
     """Rotation about the base frame's z axis."""
 
 
+PLAUSIBLE: Final = {
+    "gripper_width_m": QUANTITIES["width_m"].high,
+    "gripper_effort_n": QUANTITIES["n"].high,
+    "object.size_m": QUANTITIES["size_m"].high,
+    "object.position_m": QUANTITIES["m"].high,
+    "object.yaw_rad": QUANTITIES["rad"].high,
+    "tote_m": QUANTITIES["m"].high,
+}
+"""Largest amount of what gripper and perception report; `state_check` knows the joints."""
+
+
 class RobotState(msgspec.Struct, frozen=True, kw_only=True):
     """State of an arm and its perception at servo rate, real or simulated."""
 
@@ -111,8 +123,27 @@ class RobotState(msgspec.Struct, frozen=True, kw_only=True):
         total = sum(self.q_rad) + sum(self.dq_rad_s) + self.gripper_width_m + sum(self.tote_m or ())
         if (seen := self.object) is not None:
             total += sum(seen.size_m) + sum(seen.position_m) + seen.yaw_rad
-        usable = math.isfinite(total) and not math.isinf(self.gripper_effort_n)
-        return "" if usable else "it holds NaN or infinity"
+        if not math.isfinite(total) or math.isinf(self.gripper_effort_n):
+            return "it holds NaN or infinity"
+        return self._implausible()
+
+    def _implausible(self) -> str:
+        """The first number that no gripper and no perception can mean, in words; empty when there is none."""
+        seen, effort_n = self.object, self.gripper_effort_n
+        for name, values in (
+            ("gripper_width_m", (self.gripper_width_m,)),
+            ("gripper_effort_n", () if math.isnan(effort_n) else (effort_n,)),
+            ("object.size_m", seen.size_m if seen else ()),
+            ("object.position_m", seen.position_m if seen else ()),
+            ("object.yaw_rad", (seen.yaw_rad,) if seen else ()),
+            ("tote_m", self.tote_m or ()),
+        ):
+            most = PLAUSIBLE[name]
+            for value in values:
+                if abs(value) > most:
+                    unit = name.rpartition("_")[2]
+                    return f"{name} is {value:g}, beyond {most:g} {unit}: a sensor's glitch, or another unit"
+        return ""
 
 
 class JointTarget(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,6 +23,10 @@ MAX_STORED_MANIFESTS: Final = 3
 """What acts, what acted before, and what comes next."""
 
 
+MAX_DETAIL: Final = 1000
+"""Characters of a receipt's text."""
+
+
 class PolicyInstaller:
     """Installs versions on one robot and reports every stage with a `Receipt`."""
 
@@ -63,6 +67,11 @@ class PolicyInstaller:
         return fallback[1] if fallback is not None and fallback[0] == self.version else self.version
 
     @property
+    def held_manifest(self) -> Manifest | None:
+        """The manifest of that version; None when there is none."""
+        return next((each for each in reversed(self.manifests) if each.version == self.held), None)
+
+    @property
     def awaits_first_step(self) -> bool:
         """An installed version has not acted yet."""
         return self._awaited is not None
@@ -82,6 +91,8 @@ class PolicyInstaller:
         """Verify a bundle and install it; False if it was refused, and what acts goes on acting."""
         version = message.version
         if version <= self.version:
+            if version == self.version:
+                self._compare(message, arrived_s)
             return True  # received before: broadcast and delivery overlap
         self._receipt(version, InstallStage.RECEIVED, 0.0)
         try:
@@ -136,6 +147,20 @@ class PolicyInstaller:
             )
         return verify(bundle, self._task, self._ids, where=robot, newer_than=self.version)
 
+    def _compare(self, message: Announcement | PolicyDelivery, arrived_s: float) -> None:
+        """Refuse another policy under the number of the one that is installed."""
+        installed = self.manifests[-1] if self.manifests else None
+        try:
+            other = Bundle.from_bytes(message.bundle, f"v{message.version} as it reached {self._robot}").manifest
+        except FloopError:
+            return  # damaged on the way; there is no need of it
+        if installed is not None and installed.version == other.version and installed.sha256 != other.sha256:
+            fault = BundleRefused(
+                f"it is another policy ({other.sha256[:8]}) than v{installed.version} here ({installed.sha256[:8]}); "
+                "the registry was restored from a copy, and the fleet manager must publish under a new number"
+            )
+            self._refuse(message.version, fault, arrived_s)
+
     def _offer(self, verified: VerifiedBundle, arrived_s: float) -> None:
         manifest = verified.bundle.manifest
         self.manifests = (*self.manifests, manifest)[-MAX_STORED_MANIFESTS:]
@@ -168,7 +193,7 @@ class PolicyInstaller:
                 version=version,
                 stage=stage,
                 since_received_s=since_s,
-                detail=detail,
+                detail=detail[:MAX_DETAIL],
                 fallback_version=fallback_version,
             )
         )

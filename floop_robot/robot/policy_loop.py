@@ -79,6 +79,8 @@ class PolicyStats(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     latency: Timing
     """From the stamp of a robot state to the target made from it."""
+    states_refused: int = 0
+    """Robot states with numbers that gripper or perception can't mean; none was acted on or recorded."""
     judges_by_width: bool = False
     """The gripper reports no effort: grasps are judged by its width against the object and by the perceived lift."""
 
@@ -147,7 +149,7 @@ class PolicyLoop:
         self._seq = 0
         self._latency = Histogram()
         self._ended: Counter[OutcomeCode] = Counter()
-        self._transitions = self._dropped = 0
+        self._transitions = self._dropped = self._states_refused = 0
         self.accepts_episodes, self.must_end = True, False
         self.interface = interface or LoopInterface()
 
@@ -165,6 +167,7 @@ class PolicyLoop:
             version=self._policy.version if self._policy else 0,
             latency=self._latency.timing(),
             judges_by_width=self._judges_by_width,
+            states_refused=self._states_refused,
         )
 
     def tick(self, now_s: float) -> None:
@@ -241,7 +244,9 @@ class PolicyLoop:
         before, self._state_error = self._state_error, self._link.state_faults.current
         if state is not None:
             self._state_error = state.invalid_reason(self._joints)
-            if not self._state_error:
+            if self._state_error:
+                self._states_refused += 1
+            else:
                 self._robot = state
         if self._state_error and not before and now_s - self._error_said_s > ERROR_EVENT_S:
             self._error_said_s = now_s

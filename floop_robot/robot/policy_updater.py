@@ -75,6 +75,8 @@ class UpdaterConfig(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_s: float
     host: RobotHost = RobotHost()
     """Where it runs; see `host_identity`."""
+    secret: str = ""
+    """Made at the robot's first start; the fleet manager takes its messages from nobody else."""
 
 
 class UpdaterStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,13 +197,16 @@ class PolicyUpdater:
             self._installer.check_fallback()
 
     def _send_heartbeat(self) -> bool:
-        drain_state = self._drain_state
+        drain_state, held = self._drain_state, self._installer.held_manifest
         heartbeat = Heartbeat(
             robot=self._config.robot,
             boot_id=self._config.boot_id,
             host=self._config.host,
             contract=self._contract,
             version=self._installer.held,
+            epoch=held.epoch if held else 0,
+            sha256=held.sha256 if held else "",
+            secret=self._config.secret,
             acting=self._installer.acting,
             idle=drain_state.idle,
             drained=drain_state.drained,
@@ -209,8 +214,11 @@ class PolicyUpdater:
         )
         sent = self._send(heartbeat)
         for receipt in list(self._receipts.values()) if sent else ():
-            self._send(ReceiptReport(receipt=receipt, host=self._config.host))
+            self._send(self._receipt_report(receipt))
         return sent
+
+    def _receipt_report(self, receipt: Receipt) -> ReceiptReport:
+        return ReceiptReport(receipt=receipt, host=self._config.host, secret=self._config.secret)
 
     def _send(self, request: RobotRequest) -> bool:
         """Send without waiting; False when it could not be queued."""
@@ -287,4 +295,4 @@ class PolicyUpdater:
         self._receipts[receipt.version, receipt.stage, receipt.failed] = self._newest = receipt
         while len(self._receipts) > MAX_RECEIPTS:
             del self._receipts[next(iter(self._receipts))]
-        self._send(ReceiptReport(receipt=receipt, host=self._config.host))
+        self._send(self._receipt_report(receipt))

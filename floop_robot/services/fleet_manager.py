@@ -14,9 +14,12 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from floop_robot.bundle import Bundle
 from floop_robot.deploy import FleetRequestHandler, FleetServer, LiveBatch, RequestQueue
 from floop_robot.deploy.fleet_stops import FleetStops
+from floop_robot.deploy.peer_secrets import PeerSecrets
 from floop_robot.deploy.registry import JournalPosition, LiveEpisode, LiveLabel, Registry, RegistryLimits
 from floop_robot.durable.locks import RunLock
 from floop_robot.robot.operators import OperatorTokens
@@ -24,11 +27,13 @@ from floop_robot.services.entry import run as enter
 from floop_robot.services.fleet_clock import FleetClock
 from floop_robot.services.main_loop import read_arguments, stop_on_signals
 from floop_robot.services.storage_use import StorageWatch
+from floop_robot.services.supervision.stats_file import read_stats
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.ids import ids_of
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
 from floop_robot.stream.codec import Block
+from floop_robot.stream.ingest import IngestStats
 from floop_robot.stream.journal_follower import EPISODES, JournalFollower
 
 log = logging.getLogger(__name__)
@@ -98,6 +103,21 @@ def live_labels(block: Block) -> list[LiveLabel]:
     ]
 
 
+class IngestNotes:
+    """What ingest wants people to see, from its figures in the run directory."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+
+    def __call__(self) -> tuple[str, ...]:
+        """Its lines; none where ingest runs on another host."""
+        try:
+            found = read_stats(self._run_dir, "ingest", IngestStats)
+        except (OSError, msgspec.MsgspecError):  # it is being replaced
+            return ()
+        return found[-1].notes if found else ()
+
+
 def registry_path(config: FloopConfig) -> Path:
     """Where the fleet's registry lies."""
     return Path(config.run_dir) / REGISTRY_FILE
@@ -132,7 +152,16 @@ def run(
         clock = FleetClock(registry.latest_ns())
         storage = StorageWatch(config)
         fleet = FleetRequestHandler(
-            registry, config.deploy, rules.spec, ids, clock, operators.refusal, stops, storage.use
+            registry,
+            config.deploy,
+            rules.spec,
+            ids,
+            clock,
+            operators.refusal,
+            stops,
+            storage.use,
+            PeerSecrets(Path(config.run_dir)),
+            IngestNotes(Path(config.run_dir)),
         )
         fleet.register_robots(config.robot_names)
         server = FleetServer(fleet, config.endpoints.fleet, config.endpoints.fleet_rpc, requests)

@@ -7,6 +7,7 @@ journal ─▶ tail ─▶ what fails on the robots ─▶ target tasks      inc
 from __future__ import annotations
 
 import argparse
+import hmac
 import logging
 import sys
 import threading
@@ -15,6 +16,8 @@ from pathlib import Path
 import msgspec
 import zmq
 
+from floop_robot.bundle.delivery import MAX_SENT_BUNDLE_BYTES
+from floop_robot.deploy.peer_secrets import site_secret
 from floop_robot.durable.framing import pack
 from floop_robot.gate.gate import Gate, GateCounts, GateResult
 from floop_robot.gate.process_pool import ProcessPool
@@ -27,13 +30,22 @@ from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.verdict import Verdict
 from floop_robot.stream.journal_follower import ROBOT_REPORTS, JournalFollower, SummaryStart
-from floop_robot.transport.zmq_sockets import bind_socket, receive
+from floop_robot.transport.listener import Listener
+from floop_robot.transport.peer_guard import PeerLimits
 
 log = logging.getLogger(__name__)
 
 _IDLE_MS = 20
 _STEP_S = 0.02
 """Longest wait for an episode before sockets are served again."""
+
+
+_QUEUE = 8
+"""Candidates that wait per peer; the newest wins anyway."""
+_CANDIDATES_PER_TURN = 4
+"""A busy peer must not delay trials."""
+NO_SECRET = "the candidate came without this site's secret; a learner on another host needs a copy of secrets/site"
+_LIMITS = PeerLimits(unread_bytes=MAX_SENT_BUNDLE_BYTES + (2 << 20), refusals=50)
 
 
 class CandidateReply(msgspec.Struct, frozen=True):
@@ -61,6 +73,8 @@ class GateStats(msgspec.Struct, frozen=True, kw_only=True):
     episodes: int
     """Episodes that the workers finished."""
     workers_replaced: int
+    strangers: int = 0
+    """Candidates without the site's secret."""
 
 
 class GateProcess:
@@ -71,13 +85,22 @@ class GateProcess:
         self._gate, self._pool, self._fleet = gate, pool, fleet
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            self._socket = bind_socket(self._context, zmq.ROUTER, config.endpoints.gate, "the gate")
+            self._listener = Listener(
+                self._context,
+                config.endpoints.gate,
+                "the gate",
+                _LIMITS,
+                queue=_QUEUE,
+                max_message_bytes=MAX_SENT_BUNDLE_BYTES,
+            )
         except FloopError:
             self._context.destroy(0)
             raise
         self._journal = JournalFollower(config.endpoints.tail, ROBOT_REPORTS, start=SummaryStart(gate.begin_with))
         self._stats = StatsFile[GateStats](Path(config.run_dir), "gate")
+        self._secret = site_secret(Path(config.run_dir)).encode()
         self._senders: dict[str, bytes] = {}
+        self._strangers = 0
         self._last: Verdict | None = None
         self._durations: list[float] = []
 
@@ -96,22 +119,29 @@ class GateProcess:
     def close(self) -> None:
         """Close port and connections."""
         self._journal.close()
+        self._listener.close()
         self._context.destroy(0)
 
     def _take_candidates(self, wait_ms: int) -> None:
-        wait = wait_ms
-        while self._socket.poll(wait):
-            frames = receive(self._socket)
+        if not self._listener.socket.poll(wait_ms):
+            return
+        for _ in range(_CANDIDATES_PER_TURN):
+            frames = self._listener.receive()
             if not frames:
                 return
-            self._reply(frames[0], self._offer(frames[0], frames[-1] if len(frames) > 1 else b""))
-            wait = 0
+            self._reply(frames[0], self._offer(frames[0], frames[1:]))
 
-    def _offer(self, peer: bytes, blob: bytes) -> CandidateReply:
+    def _offer(self, peer: bytes, frames: list[bytes]) -> CandidateReply:
+        if len(frames) != 2 or not hmac.compare_digest(frames[0], self._secret):
+            self._listener.refuse(peer)
+            self._strangers += 1
+            return CandidateReply("", False, NO_SECRET)
+        blob = frames[1]
         try:
             offer = self._gate.offer(blob)
         except FloopError as error:
             log.warning("gate: a candidate was refused: %s", error)
+            self._listener.refuse(peer)
             return CandidateReply("", False, str(error))
         if not offer.taken:
             log.info("gate: %s is not judged: %s", offer.sha256[:8], offer.reason)
@@ -149,10 +179,7 @@ class GateProcess:
         )
 
     def _reply(self, peer: bytes, answer: CandidateReply) -> None:
-        try:
-            self._socket.send_multipart([peer, pack(answer)], zmq.NOBLOCK)
-        except zmq.ZMQError:
-            return  # the learner went away, or doesn't read
+        self._listener.send([peer, pack(answer)])  # dropped when the learner went away, or doesn't read
 
     def _current_stats(self) -> GateStats:
         return GateStats(
@@ -166,6 +193,7 @@ class GateProcess:
             acknowledged=self._fleet.acknowledged,
             episodes=self._pool.finished,
             workers_replaced=self._pool.replaced,
+            strangers=self._strangers,
         )
 
 
@@ -176,7 +204,7 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
     )
     try:
         gate = Gate(config, pool)
-        with GateFleetClient(config.endpoints, "gate") as fleet:
+        with GateFleetClient(config.endpoints, "gate", site_secret(Path(config.run_dir))) as fleet:
             process = GateProcess(config, gate, pool, fleet)
             log.info("gate: %d workers, candidates on %s", pool.width, config.endpoints.gate)
             try:

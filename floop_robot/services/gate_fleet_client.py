@@ -41,8 +41,9 @@ class JudgedCandidate(msgspec.Struct, frozen=True):
 class GateFleetClient:
     """Follows the version in production, and repeats each verdict until it is acknowledged; a context manager."""
 
-    def __init__(self, endpoints: Endpoints, who: str) -> None:
-        self._endpoints, self._who = endpoints, who
+    def __init__(self, endpoints: Endpoints, who: str, secret: str = "") -> None:
+        """`secret`: the site's, without which no verdict is taken."""
+        self._endpoints, self._who, self._secret = endpoints, who, secret
         self._verdicts: queue.Queue[JudgedCandidate] = queue.Queue(_QUEUED)
         self._lock = threading.Lock()
         self._incumbent: Bundle | None = None
@@ -108,7 +109,9 @@ class GateFleetClient:
             found = self._verdicts.get(timeout=_VERDICT_WAIT_S)
         except queue.Empty:
             return None
-        submission = CandidateSubmission(who=self._who, verdict=found.verdict, bundle=found.bundle.to_bytes())
+        submission = CandidateSubmission(
+            who=self._who, verdict=found.verdict, bundle=found.bundle.to_bytes(), secret=self._secret
+        )
         state = None
         while not self._stop.is_set():
             try:

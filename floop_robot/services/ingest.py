@@ -12,8 +12,10 @@ import zmq
 
 from floop_robot.services.entry import run as enter
 from floop_robot.services.main_loop import read_arguments, stop_on_signals
+from floop_robot.services.supervision.stats_file import StatsFile
 from floop_robot.spec.config import FloopConfig
-from floop_robot.stream.ingest import Ingest
+from floop_robot.spec.tasks import get_task
+from floop_robot.stream.ingest import Ingest, IngestStats
 from floop_robot.stream.journal import JOURNAL_FILE, Journal
 from floop_robot.stream.journal_retention import JournalLimits
 from floop_robot.stream.tail_server import TailServer
@@ -30,15 +32,17 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
     limits = JournalLimits(config.storage.journal_gb * 1e9, config.storage.journal_days * 86400.0)
     journal = Journal(Path(config.run_dir) / JOURNAL_FILE, limits)
     try:
-        ingest = Ingest(journal, config.endpoints.ingest, context)
+        ingest = Ingest(journal, config.endpoints.ingest, context, get_task(config.task).spec)
         try:
             tail = TailServer(journal.path, journal.id, config.endpoints.tail, context)
             try:
+                stats = StatsFile[IngestStats](Path(config.run_dir), "ingest")
                 log.info("ingest: %s on %s, tail on %s", journal.path, ingest.endpoint, tail.endpoint)
                 while not stop.is_set():
                     if ingest.step(TICK_S):
                         tail.notify()
                     ingest.maintain()
+                    stats.write(ingest.stats)
             finally:
                 tail.close()
         finally:

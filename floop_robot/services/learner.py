@@ -16,6 +16,7 @@ import zmq
 
 from floop_robot.bundle import Bundle
 from floop_robot.core import JournalSource, WeightPublisher
+from floop_robot.deploy.peer_secrets import site_secret
 from floop_robot.durable.locks import RunLock
 from floop_robot.learn.algorithm import Algorithm
 from floop_robot.learn.checkpoint import Checkpoint, CheckpointInfo
@@ -36,7 +37,8 @@ from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.tasks import get_task
 from floop_robot.stream.journal_follower import JournalFollower, SummaryStart
-from floop_robot.transport.zmq_sockets import Context, bind_socket, connect_socket, receive
+from floop_robot.transport.listener import Publisher
+from floop_robot.transport.zmq_sockets import Context, connect_socket, receive
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +50,15 @@ PAUSED_POLL_S = 0.05
 class SocketPublisher:
     """Publishes live weights to explorers and candidates to the gate; never waits for a reader."""
 
-    def __init__(self, endpoints: Endpoints) -> None:
-        """Raises `BindError` when the port for live weights is taken."""
+    def __init__(self, endpoints: Endpoints, secret: str) -> None:
+        """`secret`: the site's, without which the gate takes no candidate.
+
+        Raises `BindError` when the port for live weights is taken.
+        """
+        self._secret = secret.encode()
         self._context: Context = zmq.Context()
         try:  # explorers want the newest weights only
-            self._weights = bind_socket(self._context, zmq.PUB, endpoints.weights, "the learner", queue=2)
+            self._weights = Publisher(self._context, endpoints.weights, "the learner", queue=2)
         except FloopError:
             self._context.destroy(0)
             raise
@@ -63,20 +69,21 @@ class SocketPublisher:
     def weights(self, version: int, bundle: Bundle) -> None:
         """Publish live weights under their own version count."""
         stamped = bundle.with_version(version=version, epoch=0, parent=bundle.manifest.parent, certificate=None)
-        self._weights.send(stamped.to_bytes(), zmq.NOBLOCK)
+        self._weights.send([stamped.to_bytes()])
 
     def candidate(self, bundle: Bundle) -> None:
         """Offer a candidate; while the gate is away it is dropped, and the next one comes in seconds."""
         while receive(self._gate):
             pass  # answers are for people who offer by hand: verdicts reach the registry
         try:
-            self._gate.send(bundle.to_bytes(), zmq.NOBLOCK)
+            self._gate.send_multipart([self._secret, bundle.to_bytes()], zmq.NOBLOCK)
             self.last_candidate = bundle.manifest.sha256
         except zmq.Again:
             log.info("learner: the gate is away, a candidate was dropped")
 
     def close(self) -> None:
         """Close the sockets."""
+        self._weights.close()
         self._context.destroy(0)
 
 
@@ -130,7 +137,7 @@ def run(config: FloopConfig) -> None:
     checkpoint, resume = load_start_checkpoint(config)
     with contextlib.ExitStack() as opened:
         opened.callback(RunLock(folder).release)  # operators may command it while no fleet manager runs
-        publisher = SocketPublisher(config.endpoints)
+        publisher = SocketPublisher(config.endpoints, site_secret(folder))
         opened.callback(publisher.close)
         control = LearnerControl(config.endpoints.learner, folder, operators)
         opened.callback(control.close)

@@ -26,11 +26,15 @@ from floop_robot.services.learner_client import (
 )
 from floop_robot.spec.errors import FloopError, StorageError
 from floop_robot.spec.wall_clock import wall_clock_ns
-from floop_robot.transport.zmq_sockets import bind_socket, receive
+from floop_robot.transport.listener import Listener
+from floop_robot.transport.peer_guard import PeerLimits
 
 PAUSED_FILE = "learner.paused"
 _MAX_STORED_REPLIES = 64
 """Answers stored for repeated calls: a caller repeats within seconds."""
+_QUEUE = 16
+_MAX_REQUEST_BYTES = 64 * 1024
+_LIMITS = PeerLimits(unread_bytes=1 << 20)
 _MAX_REQUESTS_PER_CALL = 16
 
 
@@ -54,35 +58,37 @@ class LearnerControl:
         """What was asked under each `call_id`, and the answer."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            self._socket = bind_socket(self._context, zmq.ROUTER, endpoint, "the learner")
+            self._listener = Listener(
+                self._context, endpoint, "the learner", _LIMITS, queue=_QUEUE, max_message_bytes=_MAX_REQUEST_BYTES
+            )
         except BaseException:
             self._context.destroy(0)
             raise
 
     def close(self) -> None:
         """Close the port."""
+        self._listener.close()
         self._context.destroy(0)
 
     def serve(self, status: Callable[[], LearnerStatus], checkpoint: Callable[[], None], wait_s: float = 0.0) -> None:
         """Answer what has arrived, or arrives within `wait_s`."""
-        if not self._socket.poll(int(1000 * wait_s)):
+        if not self._listener.socket.poll(int(1000 * wait_s)):
             return
         for _ in range(_MAX_REQUESTS_PER_CALL):
-            frames = receive(self._socket)
+            frames = self._listener.receive()
             if not frames:
                 return
             if len(frames) != 3:
+                self._listener.refuse(frames[0])
                 continue
             peer, request_id, payload = frames
             try:
                 request = deframe_message(payload, REQUESTS)
             except MessageRefused:
+                self._listener.refuse(peer)
                 continue
             reply = self._answer(request, status, checkpoint)
-            try:
-                self._socket.send_multipart([peer, request_id, frame_message(reply)], zmq.NOBLOCK)
-            except zmq.ZMQError:
-                continue  # the peer went away
+            self._listener.send([peer, request_id, frame_message(reply)])
 
     def _answer(self, request: Request, status: Callable[[], LearnerStatus], checkpoint: Callable[[], None]) -> Reply:
         if isinstance(request, GetLearnerStatus):

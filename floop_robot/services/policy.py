@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from floop_robot.durable.secret_file import shared_secret
 from floop_robot.robot.checked_states import CheckedStates
 from floop_robot.robot.drain_state import DrainState
 from floop_robot.robot.episode_state_machine import DRAINED_OR_HELD
@@ -198,6 +199,7 @@ class PolicyProcess:
             folder=self.folder,
             heartbeat_s=config.deploy.heartbeat_s,
             host=host_identity(self.folder),
+            secret=shared_secret(self.folder / "secret"),
         )
         self.uploader.pause(True)  # until the fleet manager has said whether another host has this robot's name
         return PolicyUpdater(

@@ -87,6 +87,7 @@ def _episodes(process: PolicyProcess, figures: RobotStats, resets: ResetCalls) -
             "aborted": stats.aborted,
             "interventions": view.interventions,
             "ik_failures": stats.ik_failures,
+            "states_refused": stats.states_refused,
             "grasps_judged_by": "width and perceived lift" if stats.judges_by_width else "gripper effort",
             "reset_calls": resets.calls,
             "reset_answers": resets.answers,
@@ -125,6 +126,8 @@ def _records(process: PolicyProcess) -> DiagnosticItem:
             "written": writer.written,
             "acked": sender.acked,
             "dropped": writer.dropped,
+            "refused": writer.refused,
+            "new_boots": sender.forks,
             "ingest_linked": sender.is_connected,
         },
     )

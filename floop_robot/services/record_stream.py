@@ -14,11 +14,13 @@ from floop_robot.stream.uploader import RecordUploader
 
 def open_stream(config: FloopConfig, name: str, source: Source, spool: Path) -> RecordUploader:
     """The records of `name`; raises `FloopError` for an unknown task or model, or a spool that can't be used."""
-    ids = ids_of(get_task(config.task), load_robot(config.robot.model))
+    rules = get_task(config.task)
+    ids = ids_of(rules, load_robot(config.robot.model))
     return RecordUploader(
         spool,
         StreamInfo(robot=name, boot_id="", task=config.task, ids=ids, source=source),
         config.endpoints.ingest,
         limit_mb=config.robot.spool_limit_mb,
         sync_interval_s=config.robot.sync_interval_s,
+        task=rules.spec,
     )

@@ -15,3 +15,7 @@ MAX_COUNT = 2**32 - 1
 BoundedInt = Annotated[int, msgspec.Meta(ge=0, le=MAX_INT)]
 BoundedCount = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 """Of episodes, ticks and the like."""
+WireName = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.\-]*\Z")]
+"""Name of a robot, an explorer or a boot in a message from another process."""
+WireText = Annotated[str, msgspec.Meta(max_length=1000)]
+"""A text for people in a message from another process."""

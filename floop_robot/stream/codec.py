@@ -197,11 +197,6 @@ def stored_crc(data: bytes, start: int = 0) -> int:
     return int.from_bytes(data[start + len(MAGIC) : start + len(MAGIC) + CRC_BYTES], "little")
 
 
-def split_block(block: Block, from_seq: int) -> bytes:
-    """The part of `block` from key `from_seq` on, encoded again."""
-    return encode_block(block.info, from_seq, block.records()[from_seq - block.first_seq :])
-
-
 def _check(block: Block) -> None:
     if len(block) == 0 or not 0 <= block.first_seq < MAX_INT:
         raise ValueError(f"{len(block)} records from seq {block.first_seq}")

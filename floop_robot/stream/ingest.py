@@ -11,11 +11,25 @@ import zmq
 
 from floop_robot.durable.framing import Message, MessageRefused, deframe_message, frame_message
 from floop_robot.spec.errors import StorageError
-from floop_robot.stream.codec import BlockDamaged, BlockRefused, decode_block, split_block
+from floop_robot.spec.task import TaskSpec
+from floop_robot.stream.codec import BlockDamaged, BlockRefused, check_block, decode_block
 from floop_robot.stream.journal import Journal, JournalEntry
-from floop_robot.stream.messages import MAX_INGEST_MESSAGE_BYTES, Data, FromSender, Hello, HelloRequest, Rejection
-from floop_robot.stream.protocol import BlockDecision, ReceiverStream
-from floop_robot.transport.zmq_sockets import bind_socket, receive
+from floop_robot.stream.messages import (
+    MAX_SENT_BLOCK_BYTES,
+    Compare,
+    Compared,
+    Data,
+    FromSender,
+    Hello,
+    HelloRequest,
+    Rejection,
+    SentBlock,
+)
+from floop_robot.stream.receiver_stream import BlockDecision, Mark, ReceiverStream
+from floop_robot.stream.refused_records import RefusedRecords
+from floop_robot.stream.row_ranges import RowRanges, without_faults
+from floop_robot.transport.listener import Listener
+from floop_robot.transport.peer_guard import PeerLimits
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +43,10 @@ MAX_STREAMS = 1024
 """Streams whose mark stays in memory; marks of others are read from the journal when they send again."""
 QUIET_S = 5.0
 """A fault that lasts is reported as often."""
+QUEUE = 1000
+"""Messages per peer; windows and credits keep honest peers far below."""
+LIMITS = PeerLimits(unread_bytes=MAX_SENT_BLOCK_BYTES + 4 * 2**20)
+"""A sender has less under way than its credit and one block."""
 
 _DECODER: msgspec.msgpack.Decoder[FromSender] = msgspec.msgpack.Decoder(FromSender)
 
@@ -42,15 +60,35 @@ class IngestStats(msgspec.Struct, frozen=True):
     """Messages that were no message or held no sound block."""
     error: str
     """Why the journal takes nothing now; empty when it does."""
+    out_of_range: int = 0
+    """Records that events replaced, since no robot of the task can observe or do what they hold."""
+    conflicts: int = 0
+    """Blocks with other records under known keys; none was acknowledged."""
+    hung_up: int = 0
+    """Peers that were cut off."""
+    notes: tuple[str, ...] = ()
+    """What a person should see of these, one line for each robot."""
 
 
 class Ingest:
     """The receiving end of all streams. One thread owns it and calls `step` until it is to stop."""
 
-    def __init__(self, journal: Journal, endpoint: str, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        endpoint: str,
+        context: zmq.Context[zmq.Socket[bytes]],
+        task: TaskSpec | None = None,
+    ) -> None:
+        """`task`: the fleet's, whose ranges records must keep; None checks none. Raises `BindError`."""
         self._journal = journal
-        self._socket = bind_socket(context, zmq.ROUTER, endpoint, "ingest", max_message_bytes=MAX_INGEST_MESSAGE_BYTES)
-        self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._ranges = RowRanges(task) if task else None
+        self._refused = RefusedRecords()
+        self._listener = Listener(
+            context, endpoint, "ingest", LIMITS, queue=QUEUE, max_message_bytes=MAX_SENT_BLOCK_BYTES
+        )
+        self._socket = self._listener.socket
+        self.endpoint = self._listener.endpoint
         """Where it listens (with the port that was found, if 0 was asked for)."""
         self._streams: OrderedDict[tuple[str, str], ReceiverStream] = OrderedDict()  # heard last comes last
         self._pending: list[JournalEntry] = []
@@ -63,7 +101,16 @@ class Ingest:
     @property
     def stats(self) -> IngestStats:
         """Counts so far."""
-        return IngestStats(self._records, self._commits, self._malformed, self._error)
+        return IngestStats(
+            records=self._records,
+            commits=self._commits,
+            malformed=self._malformed,
+            error=self._error,
+            out_of_range=self._refused.out_of_range,
+            conflicts=self._refused.conflicts,
+            hung_up=self._listener.hung_up,
+            notes=self._refused.notes(),
+        )
 
     def step(self, wait_s: float) -> int:
         """Wait for messages up to `wait_s`, take in what is there, commit it; returns the number of blocks."""
@@ -74,7 +121,7 @@ class Ingest:
             left_ms = (until - time.monotonic()) * 1000
             if left_ms <= 0 or not self._socket.poll(max(1, int(left_ms))):
                 break
-            if frames := receive(self._socket):
+            if frames := self._listener.receive():
                 self._take(frames)
         return self._commit()
 
@@ -91,65 +138,99 @@ class Ingest:
     def close(self) -> None:
         """Commit what was taken in, and stop listening."""
         self._commit()
-        self._socket.close()
+        self._listener.close()
 
     def _take(self, frames: list[bytes]) -> None:
         peer = frames[0]
         try:
             message = deframe_message(frames[1] if len(frames) > 1 else b"", _DECODER)
         except MessageRefused:
-            self._malformed += 1
+            self._refuse(peer)
             return
         stream = self._stream(message.robot, message.boot_id)
         if isinstance(message, Hello):
             answer: Message | None = stream.on_hello(message, self._credit, peer)
+        elif isinstance(message, Compare):
+            answer = self._compare(message, stream)
         else:
             answer = self._take_block(peer, message, stream, frames[2] if len(frames) > 2 else b"")
         if answer is not None:
             self._send(peer, answer)
 
+    def _refuse(self, peer: bytes) -> None:
+        self._malformed += 1
+        self._listener.refuse(peer)
+
     def _stream(self, robot: str, boot_id: str) -> ReceiverStream:
         key = robot, boot_id
         stream = self._streams.get(key)
         if stream is None:
-            stream = self._streams[key] = ReceiverStream(self._journal.high_water_mark(robot, boot_id))
+            stream = self._streams[key] = ReceiverStream(self._journal.mark(robot, boot_id))
         self._streams.move_to_end(key)
         while len(self._streams) > MAX_STREAMS and (oldest := next(iter(self._streams))) not in self._to_ack:
             del self._streams[oldest]
         return stream
+
+    def _compare(self, asked: Compare, stream: ReceiverStream) -> Compared | None:
+        """None while a commit is pending: what is on its way may be the sender's own. It asks again."""
+        if stream.accepted != stream.committed:
+            return None
+        agreed_seq = self._journal.agreed(asked.robot, asked.boot_id, asked.blocks)
+        next_seq = stream.committed.next_seq if stream.committed else 0
+        if agreed_seq < min(next_seq, asked.blocks[-1].end_seq):
+            self._refused.conflict(asked.robot, asked.boot_id)
+        return Compared(asked.boot_id, asked.nonce, agreed_seq, next_seq)
 
     def _take_block(self, peer: bytes, data: Data, stream: ReceiverStream, payload: bytes) -> Message | None:
         step = stream.on_data(data, peer)
         if step is BlockDecision.UNKNOWN_STREAM:
             return HelloRequest(data.boot_id)
         if step is BlockDecision.DUPLICATE:
-            return stream.ack(data.boot_id, self._credit)
+            return self._acknowledge_again(data, stream, payload)
         if step is BlockDecision.GAP:
             return stream.ack(data.boot_id, self._credit, resend=True)
         try:
-            entry = self._entry(data, stream.start_of(data, peer), payload)
+            entry = self._entry(data, payload)
         except BlockDamaged:
-            self._malformed += 1
+            self._refuse(peer)
             return stream.ack(data.boot_id, self._credit, resend=True)
         except BlockRefused as error:
-            self._malformed += 1
+            self._refuse(peer)
             return Rejection(data.boot_id, data.first_seq, str(error))
-        stream.accept(data.end_seq)
+        stream.accept(data.end_seq, entry.sent_crc)
         self._pending.append(entry)
         self._pending_bytes += len(entry.payload)
         self._to_ack[data.robot, data.boot_id] = peer
         return None
 
-    @staticmethod
-    def _entry(data: Data, start: int, payload: bytes) -> JournalEntry:
+    def _acknowledge_again(self, data: Data, stream: ReceiverStream, payload: bytes) -> Message | None:
+        """Its keys are known: acknowledge them only if the block is."""
+        try:
+            crc = check_block(payload).crc
+        except BlockDamaged:
+            return stream.ack(data.boot_id, self._credit)  # this names the block that is stored
+        if stream.accepted == Mark(data.end_seq, crc):
+            return stream.ack(data.boot_id, self._credit)
+        if stream.committed is None or stream.committed.next_seq < data.end_seq:
+            return None  # not on disk yet; it asks again
+        sent = SentBlock(data.first_seq, data.end_seq, crc)
+        if self._journal.agreed(data.robot, data.boot_id, (sent,)) == data.end_seq:
+            return stream.ack(data.boot_id, self._credit)
+        self._refused.conflict(data.robot, data.boot_id)
+        return Compared(data.boot_id, 0, data.first_seq, stream.committed.next_seq)
+
+    def _entry(self, data: Data, payload: bytes) -> JournalEntry:
+        header = check_block(payload)
+        if (header.first_seq, header.end_seq) != (data.first_seq, data.end_seq):
+            raise BlockRefused(f"block holds keys {header.first_seq} to {header.end_seq}, not what its message says")
         block = decode_block(payload)
-        found = (block.info.robot, block.info.boot_id, block.first_seq, block.end_seq)
-        if found != (data.robot, data.boot_id, data.first_seq, data.end_seq):
-            raise BlockRefused(f"block holds {found}, not what its message says")
-        if start > block.first_seq:
-            payload = split_block(block, start)
+        if (block.info.robot, block.info.boot_id) != (data.robot, data.boot_id):
+            raise BlockRefused(f"block is of {block.info.robot} {block.info.boot_id}, not what its message says")
+        if self._ranges is not None and (faults := self._ranges.faults(block)):
+            self._refused.range_faults(data.robot, faults)
+            payload = without_faults(block, faults)
             block = decode_block(payload)
-        return JournalEntry(block, payload)
+        return JournalEntry(block, payload, header.crc)
 
     def _commit(self) -> int:
         entries, self._pending, self._pending_bytes = self._pending, [], 0
@@ -181,8 +262,8 @@ class Ingest:
         return 0 if self._error else CREDIT_BYTES
 
     def _send(self, peer: bytes, message: Message) -> None:
-        # A ROUTER drops what it can't route; the sender asks again.
-        self._socket.send_multipart([peer, frame_message(message)])
+        # What can't be sent is dropped; the sender asks again.
+        self._listener.send([peer, frame_message(message)])
 
     def _complain(self, error: str) -> None:
         self._error, now = error, time.monotonic()

@@ -14,7 +14,7 @@ import contextlib
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ from floop_robot.stream.codec import (
 )
 from floop_robot.stream.journal_retention import JournalLimits, JournalRetention, JournalUse, journal_use
 from floop_robot.stream.journal_summary import SUMMARY_TABLE, JournalSummary, StoredSummary, read_summary
+from floop_robot.stream.messages import SentBlock
+from floop_robot.stream.receiver_stream import Mark
+from floop_robot.stream.sent_crcs import TABLES, SentCrcs
 
 JOURNAL_FILE = "journal.sqlite"
 """Its name in the run directory."""
@@ -60,11 +63,17 @@ MAINTAIN_S = 1.0
 _CATCH_UP_BLOCKS = 256
 
 
+MAX_SCANNED = 10_000
+"""Blocks that one reading looks through: a few tens of megabytes."""
+
+
 class JournalEntry(msgspec.Struct, frozen=True):
     """A block to append: decoded for the facts of its row, and as the bytes that are stored."""
 
     block: Block
     payload: bytes
+    sent_crc: int = 0
+    """CRC of the block as it was sent, if it was another one; 0: that of `payload`."""
 
 
 class StoredBlock(msgspec.Struct, frozen=True):
@@ -124,6 +133,15 @@ class Journal:
         query = "SELECT next_seq FROM streams WHERE robot = ? AND boot_id = ?"
         row = self._db.execute(query, (robot, boot_id)).fetchone()
         return int(row[0]) if row else None
+
+    def mark(self, robot: str, boot_id: str) -> Mark | None:
+        """How far a stream is stored; None for one never seen."""
+        end = self.high_water_mark(robot, boot_id)
+        return None if end is None else Mark(end, self._sent.tail(robot, boot_id))
+
+    def agreed(self, robot: str, boot_id: str, blocks: Sequence[SentBlock]) -> int:
+        """One past the last key up to which these blocks of a sender are stored as it sent them."""
+        return self._sent.agreed(robot, boot_id, blocks)
 
     def append(self, entries: Sequence[JournalEntry]) -> None:
         """Commit blocks and marks, all or none; raises `StorageError` when the disk does not take them."""
@@ -192,7 +210,8 @@ class Journal:
         self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file: it can shrink
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
-        self._db.executescript(_TABLES + SUMMARY_TABLE)
+        self._db.executescript(_TABLES + SUMMARY_TABLE + TABLES)
+        self._sent = SentCrcs(self._db)
         self._db.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
         self._db.execute("INSERT OR IGNORE INTO meta VALUES ('id', ?)", (secrets.token_hex(8),))
         meta = dict(self._db.execute("SELECT name, value FROM meta"))
@@ -219,6 +238,7 @@ class Journal:
         facts = (*key, block.first_seq, block.end_seq, int(block.kinds), int(block.info.source), rows, stamp_ns)
         values = (number, *facts, _crc(number, facts, stored_crc(entry.payload)), entry.payload)
         self._db.execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        self._sent.store(*key, block.first_seq, entry.payload, entry.sent_crc or stored_crc(entry.payload))
 
 
 class JournalReader:
@@ -243,10 +263,12 @@ class JournalReader:
     ) -> tuple[list[StoredBlock], int]:
         """Blocks with an id above `after` that hold one of `kinds` and come from one of `sources` (empty: all).
 
+        It looks through `MAX_SCANNED` blocks at most, so that a filter that fits none does not hold others up.
         Returns them with the id up to which the journal was looked through. Raises `StorageError` for a damaged file,
         or one that ends before `after`, so that blocks read before are no longer in it.
         """
-        where, arguments = "id > ? AND kinds & ? != 0", [after, int(kinds)]
+        last = max(after, self.first_id() - 1) + MAX_SCANNED
+        where, arguments = "id > ? AND id <= ? AND kinds & ? != 0", [after, last, int(kinds)]
         if sources:
             where += f" AND source IN ({', '.join('?' * len(sources))})"
             arguments += sources
@@ -266,7 +288,7 @@ class JournalReader:
             raise _unusable(self._path, error) from None
         if head < after:
             raise StorageError(f"journal {self._path} ends at block {head}, before {after}: restored from a backup?")
-        return rows, max(through, head)
+        return rows, max(through, min(head, last))
 
     def first_id(self) -> int:
         """Id of the oldest block that is still there; 1 in an empty journal."""
@@ -293,14 +315,16 @@ class JournalReader:
         found = self._ask("SELECT robot, boot_id, next_seq FROM streams")
         return {(robot, boot_id): next_seq for robot, boot_id, next_seq in found}
 
-    def audit(self) -> JournalAudit:
-        """Walk the whole journal: every CRC, every key."""
+    def audit(self, gives_up: Callable[[], bool] = lambda: False) -> JournalAudit:
+        """Walk the whole journal: every CRC, every key. Raises `StorageError`, also when it `gives_up`."""
         blocks = records = lost = doubled = damaged = 0
         by_source = dict.fromkeys(Source, 0)
         streams = {(robot, boot): (first, mark) for robot, boot, first, mark in self._ask("SELECT * FROM streams")}
         seen = {key: first for key, (first, _) in streams.items()}
         for row, *key, first, end, source, transitions in self._facts():
             blocks += 1
+            if gives_up():
+                raise StorageError(f"journal {self._path}: the audit was ended")
             if row.payload is None:  # nothing in it can be trusted; its keys count as lost
                 damaged += 1
                 continue

@@ -10,15 +10,19 @@ from typing import Annotated
 import msgspec
 
 from floop_robot.durable.framing import Message
-from floop_robot.spec.bounds import BoundedInt
-from floop_robot.stream.codec import MAX_BLOCK_BYTES, RecordKind
+from floop_robot.spec.bounds import BoundedInt, WireName
+from floop_robot.stream.codec import RecordKind
 
-MAX_INGEST_MESSAGE_BYTES = MAX_BLOCK_BYTES + 1024
-"""Of a message to ingest: a block and its message."""
+MAX_SENT_BLOCK_BYTES = 2 * 2**20
+"""Of a block on its way to ingest; a robot's have some 64 KB. ZeroMQ hangs up on a peer that sends a larger one."""
+MAX_REQUEST_BYTES = 64 * 1024
+"""Of a request to the tail."""
+MAX_COMPARED = 256
+"""Blocks that one `Compare` names."""
 PROTOCOL = 2
 """Of sender and ingest; 2: blocks carry their keys in a header (`FLB2`)."""
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Crc = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 
 
 class StreamMessage(Message, frozen=True, array_like=True):
@@ -28,8 +32,8 @@ class StreamMessage(Message, frozen=True, array_like=True):
 class Hello(StreamMessage, frozen=True, tag="hello"):
     """Sender: here is a stream, where shall it continue? Repeated until an answer comes."""
 
-    robot: Name
-    boot_id: Name
+    robot: WireName
+    boot_id: WireName
     first_seq: BoundedInt
     """Oldest key that this sender can still deliver; older ones are no longer on its disk."""
     nonce: BoundedInt
@@ -40,16 +44,18 @@ class Hello(StreamMessage, frozen=True, tag="hello"):
 class Data(StreamMessage, frozen=True, tag="data"):
     """Sender: the block in the next frame holds keys `first_seq` ≤ seq < `end_seq`."""
 
-    robot: Name
-    boot_id: Name
+    robot: WireName
+    boot_id: WireName
     first_seq: BoundedInt
     end_seq: BoundedInt
+    after_crc: Crc = 0
+    """CRC of the block before it, as it was sent; 0: not known. Ingest takes the block only after that one."""
 
 
 class Ack(StreamMessage, frozen=True, tag="ack"):
     """Ingest: every key below `next_seq` is on disk. Also the answer to Hello."""
 
-    boot_id: Name
+    boot_id: WireName
     next_seq: BoundedInt
     credit_bytes: BoundedInt
     """How much the sender may have under way beyond `next_seq`."""
@@ -57,18 +63,48 @@ class Ack(StreamMessage, frozen=True, tag="ack"):
     """Go back to `next_seq`: what came last did not follow on it, or was damaged."""
     nonce: BoundedInt = 0
     """Of the Hello this answers; 0 if none."""
+    crc: Crc = 0
+    """CRC of the block that was sent as the last one below `next_seq`; 0: not known."""
+
+
+class SentBlock(msgspec.Struct, frozen=True, array_like=True):
+    """A block by its keys and its CRC."""
+
+    first_seq: BoundedInt
+    end_seq: BoundedInt
+    crc: Crc
+
+
+class Compare(StreamMessage, frozen=True, tag="compare"):
+    """Sender: tell up to which of these blocks, in this order, ingest has them just so."""
+
+    robot: WireName
+    boot_id: WireName
+    nonce: BoundedInt
+    blocks: Annotated[tuple[SentBlock, ...], msgspec.Meta(min_length=1, max_length=MAX_COMPARED)]
+
+
+class Compared(StreamMessage, frozen=True, tag="compared"):
+    """Ingest: it has those up to `agreed_seq` just so, and from there on others, or none."""
+
+    boot_id: WireName
+    nonce: BoundedInt
+    """Of the Compare that this answers; 0: of a block whose keys are known, with other records."""
+    agreed_seq: BoundedInt
+    next_seq: BoundedInt
+    """One past the newest key that it has of this stream."""
 
 
 class HelloRequest(StreamMessage, frozen=True, tag="hello_request"):
     """Ingest: this stream is unknown; send Hello first."""
 
-    boot_id: Name
+    boot_id: WireName
 
 
 class Rejection(StreamMessage, frozen=True, tag="refused"):
     """Ingest: this block can never be accepted as it is."""
 
-    boot_id: Name
+    boot_id: WireName
     first_seq: BoundedInt
     reason: str
 
@@ -82,7 +118,7 @@ class FetchBlocks(StreamMessage, frozen=True, tag="fetch"):
     max_bytes: BoundedInt
     wait_s: Annotated[float, msgspec.Meta(ge=0, le=3600)]
     kinds: BoundedInt = int(RecordKind.ALL)
-    sources: tuple[Annotated[int, msgspec.Meta(ge=0, le=255)], ...] = ()
+    sources: Annotated[tuple[Annotated[int, msgspec.Meta(ge=0, le=255)], ...], msgspec.Meta(max_length=16)] = ()
     """Only streams of these sources; empty means all."""
 
 
@@ -140,7 +176,7 @@ class RequestFailed(StreamMessage, frozen=True, tag="failed"):
     reason: str
 
 
-FromSender = Hello | Data
-FromIngest = Ack | HelloRequest | Rejection
+FromSender = Hello | Data | Compare
+FromIngest = Ack | HelloRequest | Rejection | Compared
 FromTailClient = FetchBlocks | AuditRequest | FetchSummary
 FromTailServer = FetchedBlocks | AuditReply | RequestFailed | FetchedSummary

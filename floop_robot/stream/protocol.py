@@ -1,4 +1,4 @@
-"""The streaming protocol as two pure state machines: no socket, no clock, no disk; time comes in as an argument.
+"""The streaming protocol, and its sending side as a pure state machine: no socket, no clock; time is an argument.
 
     sender                                   ingest
       Hello(floor, nonce)         ────────▶    looks up its high-water mark
@@ -9,6 +9,10 @@
 Keys of a stream `(robot, boot_id)` are strictly consecutive. The high-water mark is committed together with the rows.
 So every row takes effect exactly once, whatever is lost, doubled, reordered or restarted.
 
+Each Ack names the CRC of the last block that it speaks of. A sender believes it only if that block is its own. Else two
+copies of one spool write under the same keys, or the spool was restored. Then it asks up to where ingest has its blocks
+just so (Compare), and whoever owns the machine sends the rest under a new boot. Nothing is lost, and nothing doubled.
+
 After any silence the sender sends Hello, and the answer gives the key to continue from. Retransmission, resumption and
 probing are this one rule.
 
@@ -16,23 +20,33 @@ The mark can lie behind what was acknowledged before, when a journal was restore
 back as far as its disk does, and ingest records the rest as a gap.
 
 A Hello alone moves no mark. When it announces that older keys are lost, the mark moves only with the first sound block
-of the same peer. So a stranger's Hello does not block another sender, unless more than `MAX_ANNOUNCED` peers send Hello
-for a stream before its first block.
+of the same peer. So a stranger's Hello does not block another sender, unless more than
+`receiver_stream.MAX_ANNOUNCED` peers send Hello for a stream before its first block.
 """
 
 from __future__ import annotations
 
-import enum
-from collections import OrderedDict, deque
+from collections import deque
+from typing import Protocol
 
 import msgspec
 
-from floop_robot.stream.messages import PROTOCOL, Ack, Data, FromIngest, Hello, HelloRequest, Rejection
+from floop_robot.stream.codec import stored_crc
+from floop_robot.stream.messages import (
+    MAX_COMPARED,
+    Ack,
+    Compare,
+    Compared,
+    Data,
+    FromIngest,
+    Hello,
+    HelloRequest,
+    Rejection,
+    SentBlock,
+)
 
 REFUSALS_BEFORE_REPLACING = 3
 """How often a refused block is sent before events take its place."""
-MAX_ANNOUNCED = 16
-"""Peers per stream whose Hello is remembered until a block comes; one is expected, the rest is room for strangers."""
 
 
 class OutgoingBlock(msgspec.Struct, frozen=True):
@@ -41,6 +55,24 @@ class OutgoingBlock(msgspec.Struct, frozen=True):
     first_seq: int
     end_seq: int
     payload: bytes
+
+    @property
+    def crc(self) -> int:
+        """The CRC that the block carries."""
+        return stored_crc(self.payload)
+
+    @property
+    def name(self) -> SentBlock:
+        """The block by its keys and CRC."""
+        return SentBlock(self.first_seq, self.end_seq, self.crc)
+
+
+class OwnBlocks(Protocol):
+    """The blocks on the sender's disk, as they are sent."""
+
+    def from_seq(self, seq: int, most: int) -> list[SentBlock]:
+        """At most `most` blocks in order, from the one that holds `seq` on; raises OSError or `StorageError`."""
+        ...
 
 
 class SenderSettings(msgspec.Struct, frozen=True):
@@ -52,8 +84,6 @@ class SenderSettings(msgspec.Struct, frozen=True):
     """Silence after which Hello is sent, s; it doubles up to `retry_max_s`."""
     retry_max_s: float = 1.0
     """Longest such silence, s."""
-    conflict_s: float = 3.0
-    """Pause between Hellos while ingest claims keys that this spool never had, s."""
 
 
 class SenderMachine:
@@ -71,12 +101,9 @@ class SenderMachine:
         limit: int,
         nonce: int,
         settings: SenderSettings | None = None,
-        own_high_water_mark: int | None = None,
+        own_blocks: OwnBlocks | None = None,
     ) -> None:
-        """`own_high_water_mark`: one past the last key that any sender of this spool has sent; None means `limit`.
-
-        It lies below `limit` when records were written while ingest did not answer: they were never sent.
-        """
+        """`own_blocks`: to compare with what ingest says that it has; None believes ingest."""
         self.robot, self.boot_id = robot, boot_id
         self.floor, self.limit = floor, limit
         """Oldest key on this disk, and one past the newest durable one."""
@@ -85,9 +112,10 @@ class SenderMachine:
         self.refusal = ""
         """Why ingest refused the first block of the window; empty when it did not."""
         self.conflict = ""
-        """Why nothing but Hello is sent: ingest has keys of this stream that this spool never sent. Else empty."""
-        self.own_high_water_mark = limit if own_high_water_mark is None else own_high_water_mark
-        """One past the newest key that ingest may have from this spool; stored on disk until ingest answered Hello."""
+        """Why nothing but `Compare` is sent: ingest has other records under keys of this stream. Else empty."""
+        self.fork_seq: int | None = None
+        """In a conflict, once it is known: from this key on the records of this disk are not on ingest's."""
+        self._own_blocks = own_blocks
         self._settings = settings or SenderSettings()
         self._window: deque[OutgoingBlock] = deque()
         self._bytes = 0
@@ -100,6 +128,8 @@ class SenderMachine:
         self._deadline = float("-inf")
         self._refusals = 0
         self._rewound_at = -1
+        self._acked_crc = 0  # of the last block below `acked`; 0: not known
+        self._compared: tuple[SentBlock, ...] = ()
 
     @property
     def has_room(self) -> bool:
@@ -130,7 +160,7 @@ class SenderMachine:
         """The disk now holds `floor` ≤ seq < `limit`; only acknowledged keys are deleted from it."""
         self.floor, self.limit = floor, limit
         if self.acked < floor:  # an answer from before the deletion had sent it back too far
-            self._advance(floor)
+            self._advance(floor, 0)
 
     def offer(self, block: OutgoingBlock) -> None:
         """Append the block of the spool that holds key `end`."""
@@ -147,29 +177,38 @@ class SenderMachine:
         self._refusals = 0
         self._rewind()
 
-    def poll(self, now: float) -> list[tuple[Hello | Data, bytes]]:
-        """What to send now, each with its payload frame (empty for Hello)."""
+    def poll(self, now: float) -> list[tuple[Hello | Data | Compare, bytes]]:
+        """What to send now, each with its payload frame (empty for Hello and Compare).
+
+        Raises what `own_blocks` raises.
+        """
         if now >= self.next_timeout:
-            return [(self._hello(now), b"")]
-        out: list[tuple[Hello | Data, bytes]] = []
+            message = self._ask(now)
+            return [(message, b"")] if message else []
+        out: list[tuple[Hello | Data | Compare, bytes]] = []
         while self._connected and self._next < len(self._window):
             block = self._window[self._next]
             if self._next and self._sent_bytes + len(block.payload) > self._credit:
                 break  # one block is always under way, however small the credit
             if not self._next:
                 self._deadline = now + self._retry_s
-            out.append((Data(self.robot, self.boot_id, block.first_seq, block.end_seq), block.payload))
-            self.own_high_water_mark = max(self.own_high_water_mark, block.end_seq)
+            after_crc = self._window[self._next - 1].crc if self._next else self._acked_crc
+            out.append((Data(self.robot, self.boot_id, block.first_seq, block.end_seq, after_crc), block.payload))
             self._next += 1
             self._sent_bytes += len(block.payload)
         return out
 
     def on_message(self, message: FromIngest, now: float) -> None:
-        """Process a message of ingest; messages of other streams and outdated ones change nothing."""
+        """Process a message of ingest; messages of other streams and outdated ones change nothing.
+
+        Raises what `own_blocks` raises; the message is lost then, and the next one does.
+        """
         if message.boot_id != self.boot_id:
             return
         if isinstance(message, Ack):
             self._on_ack(message, now)
+        elif isinstance(message, Compared):
+            self._on_compared(message, now)
         elif isinstance(message, HelloRequest):
             if self._connected:
                 self._connected = False
@@ -177,20 +216,30 @@ class SenderMachine:
         else:
             self._on_refused(message, now)
 
-    def _hello(self, now: float) -> Hello:
+    def _ask(self, now: float) -> Hello | Compare | None:
         self._connected = False
-        self._deadline = now + (self._settings.conflict_s if self.conflict else self._retry_s)
+        self._deadline = now + self._retry_s
         self._retry_s = min(2 * self._retry_s, self._settings.retry_max_s)
         self._nonce += 1
-        return Hello(self.robot, self.boot_id, self.floor, self._nonce)
+        if not self.conflict:
+            return Hello(self.robot, self.boot_id, self.floor, self._nonce)
+        if not self._compared:
+            self._compare_from(self.floor)
+        if self.fork_seq is None and not self._compared:  # nothing of it is here
+            self.fork_seq = self.limit
+        return None if self.fork_seq is not None else Compare(self.robot, self.boot_id, self._nonce, self._compared)
 
     def _on_ack(self, ack: Ack, now: float) -> None:
+        if self.conflict:
+            return
         answers_hello = not self._connected and self._answered < ack.nonce <= self._nonce
         if answers_hello:
-            self._answered = ack.nonce
             self._on_answer(ack, now)
         elif self.acked < ack.next_seq <= self.end:
-            self._advance(ack.next_seq)
+            if not self._is_own(ack):
+                self._dispute(ack.next_seq, now)
+                return
+            self._advance(ack.next_seq, ack.crc)
             self._reset_timeout(now)
         self._credit = min(ack.credit_bytes, self._settings.window_bytes)
         if ack.resend and ack.next_seq == self.acked and self._rewound_at != self.acked:
@@ -198,25 +247,57 @@ class SenderMachine:
             self._rewind()
 
     def _on_answer(self, ack: Ack, now: float) -> None:
-        # Keys that were recorded since and never sent don't count: at ingest they belong to other records.
-        if ack.next_seq > self.own_high_water_mark:
-            self._deadline = now + self._settings.conflict_s
-            self.conflict = (
-                f"ingest holds records of {self.robot} up to seq {ack.next_seq - 1} of boot {self.boot_id}, but this"
-                f" spool ended at {self.own_high_water_mark - 1}: it was restored or copied. Move it away; a new spool"
-                " starts a new boot"
-            )
+        if ack.next_seq > self.limit or (ack.next_seq > self.acked and not self._is_own(ack)):
+            self._dispute(ack.next_seq, now)
             return
-        self._connected, self.conflict = True, ""
+        self._answered, self._connected = ack.nonce, True
         self.refusal = self.refusal if self._refusals else ""
         self._reset_timeout(now)
         if ack.next_seq < self.acked:
             self._window.clear()
             self._bytes = 0
             self.acked = max(ack.next_seq, self.floor)
+            self._acked_crc = ack.crc if self.acked == ack.next_seq else 0
         else:
-            self._advance(ack.next_seq)
+            self._advance(ack.next_seq, ack.crc)
         self._rewind()
+
+    def _is_own(self, ack: Ack) -> bool:
+        """Whether the last block that ingest acknowledges is one of this disk, byte for byte."""
+        if not ack.crc:
+            return True  # an older ingest does not say
+        for block in self._window:
+            if block.end_seq == ack.next_seq:
+                return block.crc == ack.crc
+        if self._own_blocks is None:
+            return True
+        found = self._own_blocks.from_seq(ack.next_seq - 1, 1)
+        return not found or (found[0].end_seq, found[0].crc) == (ack.next_seq, ack.crc)
+
+    def _dispute(self, next_seq: int, now: float) -> None:
+        self.conflict = (
+            f"ingest has other records of {self.robot} under keys near {next_seq} of boot {self.boot_id}: this"
+            " spool was copied or restored"
+        )
+        self._connected, self._deadline, self._compared = False, now, ()
+        self._retry_s = self._settings.retry_s
+
+    def _compare_from(self, seq: int) -> None:
+        self._compared = tuple(self._own_blocks.from_seq(seq, MAX_COMPARED)) if self._own_blocks else ()
+
+    def _on_compared(self, message: Compared, now: float) -> None:
+        if not self.conflict and not message.nonce and message.agreed_seq < self.end:  # it compared a block by itself
+            self._dispute(message.agreed_seq, now)
+        if not self.conflict or self.fork_seq is not None or message.nonce != self._nonce:
+            return
+        agreed_seq = message.agreed_seq
+        if agreed_seq == self._compared[-1].end_seq < self.limit:
+            self._compare_from(agreed_seq)
+            self._deadline = now
+        elif message.next_seq > agreed_seq:
+            self.fork_seq = max(agreed_seq, self.floor)
+        else:  # it has nothing but what is on this disk, too
+            self.conflict, self._deadline = "", now
 
     def _on_refused(self, message: Rejection, now: float) -> None:
         if not self._connected:
@@ -233,7 +314,7 @@ class SenderMachine:
         self._retry_s = self._settings.retry_s
         self._deadline = now + self._retry_s
 
-    def _advance(self, next_seq: int) -> None:
+    def _advance(self, next_seq: int, crc: int) -> None:
         while self._window and self._window[0].end_seq <= next_seq:
             acked = self._window.popleft()
             self._bytes -= len(acked.payload)
@@ -241,83 +322,7 @@ class SenderMachine:
             if self._next:
                 self._next -= 1
                 self._sent_bytes -= len(acked.payload)
-        self.acked = next_seq
+        self.acked, self._acked_crc = next_seq, crc
 
     def _rewind(self) -> None:
         self._next = self._sent_bytes = 0
-
-
-class BlockDecision(enum.Enum):
-    """What ingest does with a block."""
-
-    ACCEPT = enum.auto()
-    """Store the keys from `ReceiverStream.start_of` on."""
-    DUPLICATE = enum.auto()
-    """Already stored, or about to be."""
-    GAP = enum.auto()
-    """Something before it is missing."""
-    UNKNOWN_STREAM = enum.auto()
-    """No Hello yet, and nothing stored."""
-
-
-class ReceiverStream:
-    """Ingest's side of one stream `(robot, boot_id)`; `mark` is its high-water mark in the journal, if any."""
-
-    def __init__(self, mark: int | None) -> None:
-        self.committed = mark
-        """Every key below is on disk."""
-        self.accepted = mark
-        """Every key below is on disk or in the transaction that is being collected."""
-        self._announced: OrderedDict[bytes, int] = OrderedDict()
-        """Peers that announced lost keys, and the first key that each can deliver; the latest peer comes last."""
-
-    def on_hello(self, hello: Hello, credit_bytes: int, peer: bytes = b"") -> Ack | Rejection | None:
-        """Answer the sender `peer`; None while a commit is pending that decides it. The sender asks again."""
-        if hello.protocol != PROTOCOL:
-            reason = f"sender speaks protocol {hello.protocol}, ingest {PROTOCOL}; install the same floop on both"
-            return Rejection(hello.boot_id, hello.first_seq, reason)
-        if self.committed is None or self.committed < hello.first_seq:
-            if self.accepted != self.committed:
-                return None
-            self._announce(peer, hello.first_seq)
-            return Ack(hello.boot_id, hello.first_seq, credit_bytes, nonce=hello.nonce)
-        return Ack(hello.boot_id, self.committed, credit_bytes, nonce=hello.nonce)
-
-    def on_data(self, data: Data, peer: bytes = b"") -> BlockDecision:
-        """Judge a block of the sender `peer` by its keys; the caller checks its content before `accept`."""
-        if self.accepted is not None and data.end_seq <= self.accepted:
-            return BlockDecision.DUPLICATE
-        if data.first_seq <= self.start_of(data, peer) < data.end_seq:
-            return BlockDecision.ACCEPT
-        return BlockDecision.UNKNOWN_STREAM if self.accepted is None else BlockDecision.GAP
-
-    def start_of(self, data: Data, peer: bytes = b"") -> int:
-        """The first key to store of an accepted block: the mark, or the key that its sender announced."""
-        if self.accepted is not None and data.first_seq <= self.accepted:
-            return self.accepted
-        return self._announced.get(peer, -1)
-
-    def accept(self, end_seq: int) -> None:
-        """The block is sound and part of the transaction."""
-        self.accepted = end_seq
-        self._announced.clear()
-
-    def commit(self) -> None:
-        """The transaction is on disk."""
-        self.committed = self.accepted
-
-    def rollback(self) -> None:
-        """The transaction failed: nothing of it is stored, and the sender will send it again."""
-        self.accepted = self.committed
-
-    def ack(self, boot_id: str, credit_bytes: int, *, resend: bool = False) -> Ack | None:
-        """What the sender may delete; None before the first commit of the stream."""
-        if self.committed is None:
-            return None
-        return Ack(boot_id, self.committed, credit_bytes, resend)
-
-    def _announce(self, peer: bytes, first_seq: int) -> None:
-        self._announced[peer] = first_seq
-        self._announced.move_to_end(peer)
-        while len(self._announced) > MAX_ANNOUNCED:
-            self._announced.popitem(last=False)

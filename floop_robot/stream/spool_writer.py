@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -13,9 +14,12 @@ from floop_robot.durable.owned_thread import OwnedThread
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Event, Record
 from floop_robot.spec.wall_clock import WallClock
-from floop_robot.stream.codec import encode_block
+from floop_robot.stream.codec import decode_block, encode_block
 from floop_robot.stream.protocol import OutgoingBlock
+from floop_robot.stream.row_ranges import RowRanges, without_faults
 from floop_robot.stream.spool import Spool
+
+log = logging.getLogger(__name__)
 
 MAX_QUEUED = 8192
 """Records that wait for the disk: minutes of a robot's records in a few megabytes."""
@@ -35,7 +39,7 @@ class WriterStats(msgspec.Struct, frozen=True):
     dropped: int
     """Records refused because queue and spool were full."""
     refused: int
-    """Records that no reader would accept (NaN, wrong shape); an event stands in their place."""
+    """Records that no reader would accept (NaN, wrong shape, out of range); an event stands in their place."""
     error: str
     """What is wrong with the disk now; empty when nothing is."""
 
@@ -54,9 +58,13 @@ class SpoolWriter:
         *,
         max_queued: int = MAX_QUEUED,
         clock_ns: Callable[[], int] = time.time_ns,
+        ranges: RowRanges | None = None,
     ) -> None:
-        """`clock_ns`: the wall clock, which stamps the writer's own events."""
-        self._spool, self._wall_clock = spool, WallClock(clock_ns)
+        """`clock_ns`: the wall clock, which stamps the writer's own events.
+
+        `ranges`: records that don't keep them are refused; None: all that are sound are written.
+        """
+        self._spool, self._wall_clock, self._ranges = spool, WallClock(clock_ns), ranges
         self._interval_s = sync_interval_s
         self._max_queued = max_queued
         self._queue: deque[Record] = deque()  # no lock: append and popleft are atomic, and the loop must not wait
@@ -136,9 +144,21 @@ class SpoolWriter:
             except Exception as error:  # each is sound alone, but their shapes differ
                 self._refused += len(batch)
                 payload = encode_block(self._spool.info, self._next_seq, [self._stand_in(error)] * len(batch))
-        block = OutgoingBlock(self._next_seq, end, payload)
+        block = OutgoingBlock(self._next_seq, end, self._in_range(payload))
         self._next_seq = end
         return block
+
+    def _in_range(self, payload: bytes) -> bytes:
+        """The block with events for records that no robot of its task can make."""
+        if self._ranges is None:
+            return payload
+        block = decode_block(payload)
+        if not (faults := self._ranges.faults(block)):
+            return payload
+        if not self._refused:
+            log.warning("%d records are left out: %s", len(faults), next(iter(faults.values())))
+        self._refused += len(faults)
+        return without_faults(block, faults)
 
     def _sound(self, record: Record) -> Record:
         try:

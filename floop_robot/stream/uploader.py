@@ -7,6 +7,8 @@ from pathlib import Path
 import msgspec
 
 from floop_robot.spec.records import Record, StreamInfo
+from floop_robot.spec.task import TaskSpec
+from floop_robot.stream.row_ranges import RowRanges
 from floop_robot.stream.spool import Spool
 from floop_robot.stream.spool_writer import SpoolWriter, WriterStats
 from floop_robot.stream.stream_sender import SenderStats, StreamSender
@@ -32,10 +34,18 @@ class RecordUploader:
     """
 
     def __init__(
-        self, folder: Path, info: StreamInfo, endpoint: str, *, limit_mb: float = 256.0, sync_interval_s: float = 0.2
+        self,
+        folder: Path,
+        info: StreamInfo,
+        endpoint: str,
+        *,
+        limit_mb: float = 256.0,
+        sync_interval_s: float = 0.2,
+        task: TaskSpec | None = None,
     ) -> None:
+        """`task`: records that don't keep its ranges are refused here already."""
         self._spool = Spool(folder, info, int(limit_mb * 2**20))
-        self._writer = SpoolWriter(self._spool, sync_interval_s)
+        self._writer = SpoolWriter(self._spool, sync_interval_s, ranges=RowRanges(task) if task else None)
         self._sender = StreamSender(self._spool, endpoint)
 
     @property

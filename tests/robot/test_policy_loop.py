@@ -150,7 +150,21 @@ def test_a_policy_that_answers_nan_is_taken_out(rig: Rig) -> None:
     assert rig.policy_buffer.first_step_s(2) is None  # it never acted
 
 
-@pytest.mark.parametrize("bad", [{"gripper_width_m": math.nan}, {"q_rad": (0.0,) * 6}, {"object": NOWHERE}])
+GLITCH = msgspec.structs.replace(NOWHERE, position_m=(3e38, 0.0, 0.025))
+MILLIMETRES = msgspec.structs.replace(NOWHERE, position_m=(500.0, 0.0, 25.0))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"gripper_width_m": math.nan},
+        {"q_rad": (0.0,) * 6},
+        {"object": NOWHERE},
+        {"object": GLITCH},
+        {"object": MILLIMETRES},
+        {"gripper_effort_n": -3e38},
+    ],
+)
 def test_a_robot_state_nobody_can_act_on_costs_no_policy(rig: Rig, bad: dict[str, object]) -> None:
     run_until(rig, lambda: len(rig.sink.transitions) == 3)
     sound = rig.state
@@ -160,6 +174,7 @@ def test_a_robot_state_nobody_can_act_on_costs_no_policy(rig: Rig, bad: dict[str
     assert [e.outcome for e in rig.sink.ends] == [OutcomeCode.ABORTED]
     assert [e.name for e in rig.sink.events].count("robot_state_unusable") == 1
     assert all(np.isfinite(r.obs).all() for r in rig.sink.transitions)
+    assert rig.policy.stats().states_refused >= 3
     run_until(rig, lambda: len(rig.sink.ends) == 2)
     assert rig.sink.ends[1].policy_version == 1
 

@@ -12,6 +12,7 @@ import psutil
 import pytest
 import zmq
 
+from floop_robot.deploy.peer_secrets import site_secret
 from floop_robot.gate.report_log import read_reports
 from floop_robot.services.gate import CandidateReply, GateStats
 from floop_robot.services.supervision.stats_file import read_stats
@@ -27,14 +28,15 @@ WAIT_S = 60.0
 class Learner:
     """The learner's end of the gate's socket."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, secret: str) -> None:
+        self.secret = secret
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.connect(endpoint)
 
-    def ask(self, blob: bytes) -> CandidateReply:
-        self.socket.send(blob)
+    def ask(self, blob: bytes, secret: str | None = None) -> CandidateReply:
+        self.socket.send_multipart([(self.secret if secret is None else secret).encode(), blob])
         return self.answer()
 
     def answer(self) -> CandidateReply:
@@ -51,7 +53,7 @@ def fleet(tmp_path: Path) -> Iterator[SmallFleet]:
 
 @pytest.fixture
 def learner(fleet: SmallFleet) -> Iterator[Learner]:
-    learner = Learner(fleet.config.endpoints.gate)
+    learner = Learner(fleet.config.endpoints.gate, site_secret(Path(fleet.config.run_dir)))
     yield learner
     learner.context.destroy(0)
 
@@ -81,6 +83,9 @@ def test_reports_candidate_verdict_version(fleet: SmallFleet, learner: Learner) 
     assert not same.taken and same.reason.endswith("nothing is judged (v2 in production)")
     refused = learner.ask(b"no bundle at all")
     assert not refused.taken
+    stranger = learner.ask(good.to_bytes(), secret="made up")
+    assert not stranger.taken and "without this site's secret" in stranger.reason
+    wait_for(lambda: (f := figures(fleet)) and f.strangers == 1, WAIT_S, "the stranger being counted")
     assert "\n" not in refused.reason
     assert fleet.stop("gate", signal.SIGINT) == 0
     (report,) = read_reports(Path(fleet.config.run_dir) / "gate")

@@ -20,7 +20,6 @@ from floop_robot.stream.codec import (
     encode_block,
     frame_block,
     read_header,
-    split_block,
     stored_crc,
 )
 from tests.support.sample_records import episode_end, event, label, stream_info, transition
@@ -60,15 +59,6 @@ def test_columns_are_arrays_of_the_promised_shapes_and_types() -> None:
     assert columns.step.tolist() == list(range(50))
     assert columns.truncated.dtype == np.bool_ and columns.truncated.tolist() == [i == 39 for i in range(50)]
     assert np.isnan(columns.log_prob).all()
-
-
-def test_a_block_can_be_split_at_any_key() -> None:
-    block = decode_block(encode_block(INFO, 5, MIXED))
-    for cut in range(6, 11):
-        rest = decode_block(split_block(block, cut))
-        assert (rest.first_seq, rest.end_seq) == (cut, 11)
-        for found, put in zip(rest.records(), block.records()[cut - 5 :], strict=True):
-            assert_equal(found, put, found.seq)
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,13 @@ class Database:
             )
             return self._stored_epoch()
 
+    def begin_epoch_after(self, epoch: int) -> None:
+        """Begin an epoch that is newer than `epoch` and than this one."""
+        with self.writing() as connection:
+            newer = max(epoch, self.epoch) + 1
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (newer,))
+        self.epoch = newer
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         self._connection.execute("BEGIN IMMEDIATE")

@@ -35,6 +35,10 @@ LEARNED = (Origin.GATE, Origin.CANARY)
 """Why versions of the learner are published."""
 LATEST = 100
 """Versions that are looked at first, and named where one is unknown."""
+NEXT_VERSION = """SELECT 1 + max(
+    (SELECT COALESCE(MAX(version), 0) FROM versions),
+    COALESCE((SELECT value FROM meta WHERE key = 'version_floor'), 0))"""
+"""Robots may know higher numbers than a restored registry."""
 MAX_STORED_RESULTS = 1000
 """Stored results of commands: a client repeats a command within seconds."""
 
@@ -91,7 +95,7 @@ class Registry:
         """Give a bundle the next version; alias, directives, candidate and audit change with it or not at all."""
         bundle, verdict, origin = publication.bundle, publication.verdict, publication.origin
         with self._database.writing() as connection:
-            version = connection.execute("SELECT COALESCE(MAX(version), 0) + 1 FROM versions").fetchone()[0]
+            version = connection.execute(NEXT_VERSION).fetchone()[0]
             stamped = bundle.with_version(
                 version=version,
                 epoch=self.epoch,
@@ -289,6 +293,21 @@ class Registry:
         """Store which host has a robot's name."""
         with self._database.writing() as connection:
             connection.execute("INSERT OR REPLACE INTO robot_hosts VALUES (?, ?)", (robot, encode(host)))
+
+    def forget_robot_host(self, robot: str) -> None:
+        """Forget which host has a robot's name."""
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM robot_hosts WHERE robot = ?", (robot,))
+
+    def grow(self, epoch: int, version: int) -> None:
+        """Go on beyond an epoch and a version number that robots know and this registry doesn't: it was restored."""
+        self._database.begin_epoch_after(epoch)
+        with self._database.writing() as connection:
+            connection.execute(
+                "INSERT INTO meta VALUES ('version_floor', ?) "
+                "ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
+                (version,),
+            )
 
     def note(self, who: str, what: str, now_ns: int, version: int = 0, detail: str = "") -> None:
         """Write into the audit."""

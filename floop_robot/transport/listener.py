@@ -1,0 +1,112 @@
+"""Listener: a bound ROUTER socket that no peer can fill, abort or starve."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import OrderedDict
+from typing import Final
+
+import zmq
+
+from floop_robot.transport.peer_guard import PeerGuard, PeerLimits
+from floop_robot.transport.zmq_sockets import Context, Socket, bind_socket, last_endpoint, port_of
+
+MAX_PARTS: Final = 4
+"""Of a message, with the peer's identity; no request of floop has more. Of others only the identity is given on."""
+HOSTILE_PARTS: Final = 64
+"""Whoever sends a message of more parts is cut off."""
+MAX_PEERS: Final = 4096
+"""Peers whose connection is remembered for answers to them."""
+MAX_SUBSCRIPTION_BYTES: Final = 256
+SUBSCRIBERS: Final = PeerLimits(unread_bytes=64 * 1024)
+"""A subscriber sends its subscription and heartbeats, and nothing else."""
+_SHORT_FRAME: Final = 255
+"""Longest frame whose length takes one byte on the wire."""
+
+
+class Listener:
+    """A ROUTER socket and the guard of its peers; for one thread. Poll `socket`, and use nothing else of it."""
+
+    def __init__(
+        self, context: Context, endpoint: str, what: str, limits: PeerLimits, *, queue: int, max_message_bytes: int
+    ) -> None:
+        """Raises `BindError`. `queue`: messages in either direction per peer. `max_message_bytes`: of one part."""
+        self.socket: Socket = bind_socket(
+            context, zmq.ROUTER, endpoint, what, queue=queue, max_message_bytes=max_message_bytes
+        )
+        self.endpoint = last_endpoint(self.socket)
+        """Where it listens (with the port that was found, if 0 was asked for)."""
+        self._guard = PeerGuard(port_of(self.endpoint), what, limits)
+        self._peers: OrderedDict[bytes, int] = OrderedDict()  # heard last comes last
+
+    @property
+    def hung_up(self) -> int:
+        """Peers that were cut off."""
+        return self._guard.hung_up
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._guard.close()
+        self.socket.close(0)
+
+    def receive(self) -> list[bytes]:
+        """The frames of the next message, the peer's identity first, or none; never waits."""
+        try:
+            frames = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return []
+        peer = self._guard.peer_of(_descriptor(frames[-1]))
+        identity = frames[0].bytes
+        self._peers[identity] = peer
+        self._peers.move_to_end(identity)
+        while len(self._peers) > MAX_PEERS:
+            self._peers.popitem(last=False)
+        self._guard.took(peer, sum(map(_wire_size, frames[1:])))
+        if len(frames) > HOSTILE_PARTS:
+            self._guard.condemn(peer, f"a message of it had {len(frames)} parts")
+        if len(frames) > MAX_PARTS:
+            return [identity]
+        return [identity, *(frame.bytes for frame in frames[1:])]
+
+    def send(self, frames: list[bytes]) -> None:
+        """Answer a peer without waiting; dropped when it went away, or does not read."""
+        with contextlib.suppress(zmq.ZMQError):
+            self.socket.send_multipart(frames, zmq.NOBLOCK)
+            self._guard.answered(self._peers.get(frames[0], 0), sum(map(len, frames[1:])))
+
+    def refuse(self, identity: bytes) -> None:
+        """A message of this peer was no message of floop; who sends many in a row is cut off."""
+        self._guard.refused(self._peers.get(identity, 0))
+
+
+class Publisher:
+    """A bound PUB socket and the guard of its subscribers; for one thread."""
+
+    def __init__(self, context: Context, endpoint: str, what: str, *, queue: int) -> None:
+        """Raises `BindError`. `queue`: messages that wait for a subscriber that is slow; it misses later ones."""
+        self._socket = bind_socket(
+            context, zmq.PUB, endpoint, what, queue=queue, max_message_bytes=MAX_SUBSCRIPTION_BYTES
+        )
+        self.endpoint = last_endpoint(self._socket)
+        """Where it is bound."""
+        self._guard = PeerGuard(port_of(self.endpoint), what, SUBSCRIBERS)
+
+    def close(self) -> None:
+        """Stop publishing."""
+        self._guard.close()
+        self._socket.close(0)
+
+    def send(self, frames: list[bytes]) -> None:
+        """Send to every subscriber, without waiting."""
+        self._socket.send_multipart(frames, zmq.NOBLOCK)
+
+
+def _descriptor(frame: zmq.Frame) -> int:
+    try:
+        return int(frame.get(zmq.SRCFD))
+    except (zmq.ZMQError, ValueError, TypeError):
+        return -1
+
+
+def _wire_size(frame: zmq.Frame) -> int:
+    return len(frame) + (2 if len(frame) <= _SHORT_FRAME else 9)

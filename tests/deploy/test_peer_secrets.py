@@ -1,0 +1,172 @@
+"""Whose word counts: verdicts of the site's gate, receipts of the robot that they speak of."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from floop_robot.bundle.delivery import (
+    Heartbeat,
+    InstallStage,
+    NameRefusal,
+    Receipt,
+    ReceiptAck,
+    ReceiptReport,
+    Refusal,
+    RobotHost,
+    Target,
+)
+from floop_robot.deploy import FleetRequestHandler, SubmissionResult
+from floop_robot.deploy.messages import REQUESTS, CandidateSubmission, Reply
+from floop_robot.deploy.peer_secrets import PeerSecrets, site_secret
+from floop_robot.deploy.registry import Registry
+from floop_robot.deploy.request_handler import FORGOTTEN_AFTER_S, MAX_AHEAD, MAX_ROBOTS
+from floop_robot.durable.framing import MessageRefused, deframe_message, frame_message
+from floop_robot.durable.secret_file import shared_secret
+from floop_robot.spec.errors import StorageError
+from tests.support.in_process_fleet import CONFIG, S, verdict
+from tests.support.sample_bundles import IDS, TASK, make_bundle
+
+OWN, OTHER = "a" * 64, "b" * 64
+
+
+class Guarded:
+    """A fleet manager that asks for secrets, and a clock that the test turns."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.now_ns = folder, S
+        self.registry = Registry(folder / "registry.sqlite")
+        self.start()
+        self.fleet.publish_baseline(make_bundle(0))
+
+    def start(self) -> None:
+        secrets = PeerSecrets(self.folder)
+        self.fleet = FleetRequestHandler(
+            self.registry, CONFIG, TASK, IDS, lambda: self.now_ns, secrets=secrets, other_notes=lambda: ("of ingest",)
+        )
+        self.fleet.register_robots(["robot_1"])
+
+    def beat(self, robot: str = "robot_1", secret: str = OWN, **fields: object) -> Reply:
+        beat = Heartbeat(robot=robot, boot_id="b", contract=IDS.contract, version=1, secret=secret)
+        return self.fleet.handle(msgspec.structs.replace(beat, **fields))
+
+    def harm(self, secret: str) -> Reply:
+        """What rolls a fleet back: v2 answered with NaN."""
+        receipt = Receipt(
+            robot="robot_1",
+            version=2,
+            stage=InstallStage.REFUSED,
+            since_received_s=0.0,
+            detail="NaN",
+            fallback_version=1,
+        )
+        return self.fleet.handle(ReceiptReport(receipt=receipt, secret=secret))
+
+    def submit(self, secret: str) -> Reply:
+        bundle = make_bundle(1)
+        return self.fleet.handle(
+            CandidateSubmission(who="gate", verdict=verdict(bundle), bundle=bundle.to_bytes(), secret=secret)
+        )
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Guarded]:
+    made = Guarded(tmp_path)
+    yield made
+    made.registry.close()
+
+
+def test_a_verdict_without_the_sites_secret_publishes_nothing(guarded: Guarded) -> None:
+    for secret in ("", OTHER, site_secret(guarded.folder)[:-1]):
+        refused = guarded.submit(secret)
+        assert isinstance(refused, Refusal) and "without this site's secret" in refused.reason
+    status = guarded.fleet.status()
+    assert status.production == 1
+    assert status.notes[0].startswith("a verdict of 'gate' was refused") and status.notes[0].endswith("(3 times)")
+    assert status.notes[-1] == "of ingest"
+    accepted = guarded.submit(site_secret(guarded.folder))
+    assert isinstance(accepted, SubmissionResult) and guarded.fleet.status().production == 2
+
+
+def test_a_forged_receipt_rolls_nothing_back_even_while_the_robot_is_away(guarded: Guarded) -> None:
+    assert isinstance(guarded.beat(), Target)
+    guarded.submit(site_secret(guarded.folder))
+    guarded.now_ns += 3600 * S
+    for secret in ("", OTHER):
+        assert isinstance(guarded.harm(secret), NameRefusal)
+        assert isinstance(guarded.beat(secret=secret), NameRefusal)
+    guarded.start()  # it is remembered over a restart
+    assert isinstance(guarded.harm(OTHER), NameRefusal)
+    assert guarded.fleet.status().production == 2
+    assert isinstance(guarded.harm(OWN), ReceiptAck)
+    assert guarded.fleet.status().production == 3  # v1's bytes again
+
+
+def test_a_robot_whose_folder_was_lost_comes_back_when_its_old_secret_is_deleted(guarded: Guarded) -> None:
+    guarded.beat()
+    refused = guarded.beat(secret=OTHER)
+    assert isinstance(refused, NameRefusal)
+    path = guarded.folder / "secrets" / "robots" / "robot_1"
+    assert str(path) in refused.reason and "\n" not in refused.reason
+    path.unlink()
+    assert isinstance(guarded.beat(secret=OTHER), Target)
+    assert isinstance(guarded.beat(), NameRefusal)
+
+
+def test_an_older_robot_without_a_secret_is_served_until_it_shows_one(guarded: Guarded) -> None:
+    assert isinstance(guarded.beat(secret=""), Target)
+    assert isinstance(guarded.beat(), Target)
+    assert isinstance(guarded.beat(secret=""), NameRefusal)
+
+
+def test_made_up_names_make_room_and_leave_nothing_behind(guarded: Guarded) -> None:
+    for number in range(2 * MAX_ROBOTS):
+        guarded.beat(f"nobody_{number}")
+    status = guarded.fleet.status()
+    assert len(status.robots) == MAX_ROBOTS and any("other names are not shown" in note for note in status.notes)
+    guarded.now_ns += round(FORGOTTEN_AFTER_S * S)
+    for number in range(MAX_ROBOTS):
+        guarded.beat(f"later_{number}")
+    names = {robot.robot for robot in guarded.fleet.robot_statuses()}
+    assert "robot_1" in names and len(names) == MAX_ROBOTS
+    assert sum(name.startswith("later_") for name in names) == MAX_ROBOTS - 1
+    assert len(guarded.registry.robot_hosts()) <= MAX_ROBOTS
+    assert len(list((guarded.folder / "secrets" / "robots").iterdir())) <= MAX_ROBOTS
+
+
+def test_receipts_of_versions_that_never_were_do_not_fill_the_table(guarded: Guarded) -> None:
+    for number in range(2, 400):
+        receipt = Receipt(robot="robot_1", version=number, stage=InstallStage.RECEIVED, since_received_s=0.0)
+        assert isinstance(guarded.fleet.handle(ReceiptReport(receipt=receipt, secret=OWN)), ReceiptAck)
+    assert max(each.receipt.version for each in guarded.registry.telemetry.receipts()) == 1 + MAX_AHEAD
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"robot": "x" * 65}, {"robot": "../x"}, {"robot": "a b"}, {"robot": "a\n"}, {"robot": ""}, {"contract": "x" * 65},
+     {"boot_id": "x" * 65}, {"secret": "x" * 129}, {"sha256": "x" * 65}, {"host": RobotHost("x" * 65, "")}],
+    ids=str,
+)  # fmt: skip
+def test_long_and_odd_strings_are_no_message(fields: dict[str, object]) -> None:
+    beat = Heartbeat(robot="robot_1", boot_id="b", contract="c", version=1)
+    assert deframe_message(frame_message(beat), REQUESTS) == beat
+    with pytest.raises(MessageRefused):
+        deframe_message(frame_message(msgspec.structs.replace(beat, **fields)), REQUESTS)
+
+
+def test_all_who_ask_at_once_get_one_secret_that_only_its_owner_reads(tmp_path: Path) -> None:
+    path, found = tmp_path / "new" / "secret", list[str]()
+    threads = [threading.Thread(target=lambda: found.append(shared_secret(path))) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 1 and len(found) == 16 and len(found[0]) == 64
+    assert path.stat().st_mode & 0o777 == 0o600 and [each.name for each in path.parent.iterdir()] == ["secret"]
+    path.write_text("")
+    with pytest.raises(StorageError, match="holds no secret"):
+        shared_secret(path)

@@ -83,7 +83,9 @@ class Processes:
         return started
 
     def client(self, timeout_s: float = 20.0) -> OperatorClient:
-        return OperatorClient(self.config.endpoints.fleet_rpc, "anna@bench", timeout_s)
+        return OperatorClient(
+            self.config.endpoints.fleet_rpc, "anna@bench", timeout_s, run_dir=Path(self.config.run_dir)
+        )
 
     def end(self) -> None:
         for process in self.running:

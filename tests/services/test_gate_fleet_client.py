@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from floop_robot.deploy.peer_secrets import site_secret
 from floop_robot.deploy.registry import CandidateState
 from floop_robot.services.gate_fleet_client import GateFleetClient
 from floop_robot.spec.verdict import Decision
@@ -29,7 +30,7 @@ def fleet(tmp_path: Path) -> Iterator[SmallFleet]:
 def test_a_verdict_that_came_too_late_gives_its_candidate_back(fleet: SmallFleet) -> None:
     with OperatorClient(fleet.config.endpoints.fleet_rpc, "anna@bench", 20.0) as operator:
         assert operator.push(collapsed()).version == 2
-    with GateFleetClient(fleet.config.endpoints, "gate") as link:
+    with GateFleetClient(fleet.config.endpoints, "gate", site_secret(Path(fleet.config.run_dir))) as link:
         link.submit(skilled(), verdict(skilled(), incumbent=1))
         stale = wait_for(link.take_stale, WAIT_S, "the candidate")
         assert stale.manifest.sha256 == skilled().manifest.sha256
@@ -43,7 +44,7 @@ def test_a_verdict_that_came_too_late_gives_its_candidate_back(fleet: SmallFleet
 
 
 def test_a_refused_candidate_is_not_judged_again(fleet: SmallFleet) -> None:
-    with GateFleetClient(fleet.config.endpoints, "gate") as link:
+    with GateFleetClient(fleet.config.endpoints, "gate", site_secret(Path(fleet.config.run_dir))) as link:
         link.submit(collapsed(), verdict(collapsed(), incumbent=1, decision=Decision.REJECTED))
         wait_for(lambda: link.acknowledged == 1, WAIT_S, "the acknowledgement")
         assert link.take_stale() is None

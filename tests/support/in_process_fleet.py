@@ -30,6 +30,7 @@ from floop_robot.deploy import (
     SubmissionResult,
 )
 from floop_robot.deploy.messages import CandidateSubmission, GetNews, GetPolicies, GetRobots, News
+from floop_robot.deploy.peer_secrets import site_secret
 from floop_robot.deploy.registry import FLEET, CandidateInfo, JournalPosition, LiveEpisode, Registry
 from floop_robot.robot.policy_updater import PolicyUpdater, UpdaterConfig
 from floop_robot.spec.calibration import NO_OFFSET, Offset
@@ -107,9 +108,18 @@ class QueueFeed:
 class OperatorClient(FleetClient):
     """A client with a method for each question and each command."""
 
-    def __init__(self, endpoint: str, who: str = "anna@bench", timeout_s: float = 5.0, token: str = "") -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        who: str = "anna@bench",
+        timeout_s: float = 5.0,
+        token: str = "",
+        run_dir: Path | None = None,
+    ) -> None:
+        """`run_dir`: of a real fleet manager, which takes verdicts with its site's secret only."""
         super().__init__(endpoint, timeout_s)
         self.who, self.token = who, token
+        self.secret = site_secret(run_dir) if run_dir else ""
 
     def policies(self) -> Policies:
         return self.ask(GetPolicies(), Policies)
@@ -121,7 +131,8 @@ class OperatorClient(FleetClient):
         return self.ask(GetNews(candidates_after=0), News).candidates
 
     def submit(self, bundle: Bundle, verdict: Verdict) -> SubmissionResult:
-        return self.ask(CandidateSubmission(who=self.who, verdict=verdict, bundle=bundle.to_bytes()), SubmissionResult)
+        submission = CandidateSubmission(who=self.who, verdict=verdict, bundle=bundle.to_bytes(), secret=self.secret)
+        return self.ask(submission, SubmissionResult)
 
     def give(self, kind: type[FleetCommand], **fields: Any) -> CommandResult:
         command: Any = kind(who=self.who, token=self.token, **fields)

@@ -130,7 +130,9 @@ class FleetRig:
         return self.ask(FleetStatus, topics.FLEET_STATUS).state
 
     def client(self) -> OperatorClient:
-        return OperatorClient(self.config.endpoints.fleet_rpc, WHO, token=TOKEN, timeout_s=20.0)
+        return OperatorClient(
+            self.config.endpoints.fleet_rpc, WHO, token=TOKEN, timeout_s=20.0, run_dir=Path(self.config.run_dir)
+        )
 
     def acting(self, version: int) -> None:
         """Wait until all robots act on `version`."""

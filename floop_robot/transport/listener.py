@@ -63,7 +63,7 @@ class Listener:
             self._peers.popitem(last=False)
         self._guard.took(peer, sum(map(_wire_size, frames[1:])))
         if len(frames) > HOSTILE_PARTS:
-            self._guard.condemn(peer, f"a message of it had {len(frames)} parts")
+            self._guard.disconnect(peer, f"a message of it had {len(frames)} parts")
         if len(frames) > MAX_PARTS:
             return [identity]
         return [identity, *(frame.bytes for frame in frames[1:])]

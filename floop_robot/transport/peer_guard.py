@@ -78,7 +78,7 @@ class PeerGuard:
         self._taken: dict[int, int] = {}
         self._answered: dict[int, int] = {}
         self._refused: dict[int, int] = {}
-        self._condemned: dict[int, str] = {}
+        self._to_disconnect: dict[int, str] = {}
         self._gone: set[int] = set()
         self._peers: dict[int, _Peer] = {}
         self._looked_s, self._said_s = time.monotonic(), -SAID_EVERY_S
@@ -114,10 +114,10 @@ class PeerGuard:
         """A message of the peer was none."""
         self._refused[peer] = self._refused.get(peer, 0) + 1
 
-    def condemn(self, peer: int, why: str) -> None:
+    def disconnect(self, peer: int, why: str) -> None:
         """Cut the peer off as soon as may be."""
         if peer:
-            self._condemned[peer] = why
+            self._to_disconnect[peer] = why
 
     def _run(self) -> None:
         while not self._stop.wait(INTERVAL_S):
@@ -181,8 +181,8 @@ class PeerGuard:
         limits, found = self._limits, dict[int, str]()
         known = {inode: peer for inode, peer in self._peers.items() if inode in present}  # oldest first
         for inode, peer in known.items():
-            if inode in self._condemned:
-                found[inode] = self._condemned[inode]
+            if inode in self._to_disconnect:
+                found[inode] = self._to_disconnect[inode]
             elif peer.unread > limits.unread_bytes:
                 found[inode] = f"it sent {peer.unread / 1e6:.1f} MB that are no message"
             elif peer.unsent > limits.unsent_bytes:
@@ -207,11 +207,11 @@ class PeerGuard:
 
     def _forget(self, present: set[int]) -> None:
         """Forget connections that were gone at two looks: what they brought may be taken after their end."""
-        counted = self._taken.keys() | self._answered.keys() | self._refused.keys() | self._condemned.keys()
+        counted = self._taken.keys() | self._answered.keys() | self._refused.keys() | self._to_disconnect.keys()
         gone = (set(self._peers) | counted) - present
         for inode in gone & self._gone:
             self._peers.pop(inode, None)
-            self._condemned.pop(inode, None)
+            self._to_disconnect.pop(inode, None)
             for counts in (self._taken, self._answered, self._refused):
                 counts.pop(inode, None)
         self._gone = gone

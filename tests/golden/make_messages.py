@@ -54,7 +54,7 @@ def filled(kind: Any, numbers: itertools.count[int]) -> Any:
     if kind is bool:
         return True
     number = next(numbers)
-    return {int: number % 200, float: number + 0.5, str: f"text {number}", bytes: b"bytes %d" % number}[kind]
+    return {int: number % 200, float: number + 0.5, str: f"text_{number}", bytes: b"bytes %d" % number}[kind]
 
 
 def encoded() -> dict[str, dict[str, str]]:

@@ -70,7 +70,8 @@ class Collector:
         self._is_asked = False
 
     def _process(self, worker: int, workers: int) -> CollectorProcess:
-        return CollectorProcess(serve, (self._spec, worker, workers), f"floop-collector-{worker}")
+        name, simulates = f"floop-collector-{worker}", self._spec.env or self._spec.task
+        return CollectorProcess(serve, (self._spec, worker, workers), name, simulates)
 
     def __enter__(self) -> Collector:
         return self

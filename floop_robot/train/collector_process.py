@@ -25,7 +25,9 @@ class CollectorFailed(EnvironmentFailed):
 class CollectorProcess:
     """Calls `make(*arguments)` in a new process, and what that returns for each request."""
 
-    def __init__(self, make: Callable[..., Any], arguments: tuple[object, ...], name: str) -> None:
+    def __init__(self, make: Callable[..., Any], arguments: tuple[object, ...], name: str, simulates: str) -> None:
+        """`simulates`: what messages call the environment."""
+        self._simulates = simulates
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_main, args=(make, arguments, theirs), name=name, daemon=True)
@@ -62,7 +64,7 @@ class CollectorProcess:
         self._process.join(STOP_S)
         code = self._process.exitcode or 0
         how = signal.Signals(-code).name if code < 0 else f"status {code}"
-        return CollectorFailed(f"the process that simulates ended ({how}); its last output may tell why")
+        return CollectorFailed(f"the process of {self._simulates} ended ({how}); its last output may tell why")
 
     def hang_up(self) -> None:
         """Let it end."""

@@ -9,13 +9,22 @@ import numpy as np
 import pytest
 
 from floop_envs.seeds import Purpose
-from floop_robot.spec.errors import ConfigError, UnknownName
-from floop_robot.train.collector import ActorMessage, Collector, CollectRequest, collect_episodes, episode_range
+from floop_robot.bundle import Activation, Architecture, Distribution, Normalization
+from floop_robot.spec.errors import ConfigError, EnvironmentFailed, UnknownName
+from floop_robot.train.collector import (
+    ActorMessage,
+    AdvanceRequest,
+    Collector,
+    CollectRequest,
+    collect_episodes,
+    episode_range,
+)
 from floop_robot.train.collector_process import CollectorFailed
 from floop_robot.train.demonstrations import record_demonstrations
 from floop_robot.train.evaluator import Evaluator
 from floop_robot.train.score import score_of
 from floop_robot.train.train_env import TrainingEnvSpec
+from floop_robot.train.training_episode import TrainingEpisode
 from tests.support.sample_policies import TASK, clumsy
 
 SPEC = TrainingEnvSpec(TASK, seed=3)
@@ -136,3 +145,46 @@ def test_a_gymnasium_environment_gets_actions_in_its_own_units_and_may_report_su
             env.expert()
     finally:
         del gymnasium.registry["Reach-v0"]
+
+
+ODD = "tests.support.odd_envs"
+
+
+def still(size: int) -> ActorMessage:
+    architecture = Architecture(
+        observation_size=size, action_size=2, hidden=(), activation=Activation.RELU, distribution=Distribution.GAUSSIAN
+    )
+    return ActorMessage(
+        architecture, Normalization((0.0,) * size, (1.0,) * size),
+        {name: np.zeros(shape, np.float32) for name, shape in architecture.tensor_shapes().items()},
+    )  # fmt: skip
+
+
+def test_processes_share_the_training_episodes_and_a_seed_repeats_them() -> None:
+    def made() -> list[TrainingEpisode]:
+        with Collector(TrainingEnvSpec(TASK, env=f"{ODD}:Goal-v0", seed=5), workers=2) as collector:
+            assert collector.describe().has_goals
+            parts: list[TrainingEpisode] = []
+            for steps in (15, 30):
+                collector.ask(AdvanceRequest(still(6), steps))
+                parts += collector.receive()
+            return parts
+
+    first, again = made(), made()
+    numbers = [(int(p.rows.episode[0]), len(p.rows)) for p in first]
+    assert numbers == [(0, 15), (1, 15), (0, 5), (1, 5), (2, 20), (3, 20), (4, 5), (5, 5)]
+    for one, other in zip(first, again, strict=True):
+        assert (one.rows.obs == other.rows.obs).all() and (one.rows.action == other.rows.action).all()
+
+
+def test_prints_of_an_environment_are_no_results(capfd: pytest.CaptureFixture[str]) -> None:
+    with Collector(TrainingEnvSpec(TASK, env=f"{ODD}:Prints-v0")) as collector:
+        collector.describe()
+    said = capfd.readouterr()
+    assert said.out == "" and "stepping" in said.err
+
+
+def test_an_environment_that_ends_its_process_is_named() -> None:
+    ended = pytest.raises(EnvironmentFailed, match=r"process of .*Crashes-v0 ended \(SIGKILL\)")
+    with Collector(TrainingEnvSpec(TASK, env=f"{ODD}:Crashes-v0")) as collector, ended:
+        collector.describe()

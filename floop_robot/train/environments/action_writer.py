@@ -15,7 +15,7 @@ from floop_robot.spec.layout import Vector
 class ActionWriter:
     """Writes the actions of one space."""
 
-    def __init__(self, space: spaces.Space[Any], env_id: str) -> None:
+    def __init__(self, space: spaces.Space[Any], env_id: str = "the environment") -> None:
         """Raises `ConfigError` for an action space without bounds, or that is no Box."""
         if not isinstance(space, spaces.Box):
             cure = "give it a Box, for example one number whose ranges stand for the choices"

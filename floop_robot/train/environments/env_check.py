@@ -30,7 +30,7 @@ def check_env(env_id: str) -> tuple[str, ...]:
 
     The environment runs in a process of its own, so that it may print and crash.
     """
-    process = CollectorProcess(_checker, (env_id,), "floop-check-env")
+    process = CollectorProcess(_checker, (), "floop-check-env", env_id)
     try:
         process.send(env_id)
         lines: tuple[str, ...] = process.receive()
@@ -40,7 +40,7 @@ def check_env(env_id: str) -> tuple[str, ...]:
         process.join()
 
 
-def _checker(_: str) -> object:
+def _checker() -> object:
     return lambda env_id: tuple(f"{name:<13}{value}" for name, value in properties(env_id))
 
 

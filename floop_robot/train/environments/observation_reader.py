@@ -33,7 +33,7 @@ class ObservationFault(ValueError):
 class ObservationReader:
     """Reads the observations of one space."""
 
-    def __init__(self, space: Space, env_id: str) -> None:
+    def __init__(self, space: Space, env_id: str = "the environment") -> None:
         """Raises `ConfigError` for a space that stable-baselines3 can't train on either."""
         self.space = space
         self.parts: dict[str, Space] = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}

@@ -1,0 +1,43 @@
+"""`floop check env` tells a line for each property, or why an environment can't be trained."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from floop_robot.cli.check import check
+
+MODULE = "tests.support.odd_envs"
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(check, ["env", *arguments], standalone_mode=False)
+    assert done.exception is None, done.exception
+    return int(done.return_value), done.output
+
+
+def test_a_line_for_each_property() -> None:
+    status, said = run(f"{MODULE}:Goal-v0")
+    assert status == 0
+    lines = dict(line.split(maxsplit=1) for line in said.splitlines())
+    assert "achieved_goal: Box" in lines["observation"] and "6 numbers" in lines["observation"]
+    assert lines["success"].startswith("told by info")
+    assert "(HER)" in lines["goals"] and "agree" in lines["goals"]
+    assert lines["determinism"].startswith("the same seed")
+    assert "floop train --env" in lines["trained"]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("Unseeded", "differs at reset for the same seed"), ("Point", "cut after 1000 steps")],
+)
+def test_what_is_odd_but_can_be_trained_is_told(name: str, says: str) -> None:
+    status, said = run(f"{MODULE}:{name}-v0")
+    assert status == 0 and says in said
+
+
+def test_what_cannot_be_trained_is_status_2_and_one_line() -> None:
+    status, said = run(f"{MODULE}:NanAtStep3-v0", "--json")
+    result = json.loads(said)
+    assert status == 2 and not result["ok"]
+    assert "observation[1] is nan, at step 3" in result["faults"][0]["line"]

@@ -116,6 +116,7 @@ def _records(process: PolicyProcess) -> DiagnosticItem:
     stats = process.uploader.stats()
     writer, sender = stats.writer, stats.sender
     problem = writer.error or sender.error or (f"{writer.dropped} records dropped" if writer.dropped else "")
+    problem = problem or (f"the spool was damaged in {writer.damaged} places; see the log" if writer.damaged else "")
     level = ERROR if writer.error or writer.dropped else WARN if problem or stats.depth > SPOOL_WARN else OK
     return DiagnosticItem(
         "records",

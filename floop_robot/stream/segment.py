@@ -6,6 +6,7 @@ so a segment exists whole or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from floop_robot.durable.files import replace_file
 from floop_robot.durable.framing import deframe, frame, pack
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import StreamInfo
-from floop_robot.stream.codec import MAGIC, read_header
+from floop_robot.stream.codec import MAGIC, BlockRefused, decode_block, read_header
 from floop_robot.stream.protocol import OutgoingBlock
 
 _HEAD_MAGIC, _OLD_HEAD_MAGIC = b"FLS2", b"FLSH"
@@ -46,26 +47,68 @@ class Segment(msgspec.Struct, frozen=True):
     """One past the last durable key."""
     is_clean: bool = True
     """Whether the file ended with a whole block when it was opened."""
+    damage: tuple[str, ...] = ()
+    """What was damaged when it was opened, in words."""
 
 
 def create_segment(path: Path, head: SegmentHeader) -> Segment:
     """Make a segment that holds no record yet; atomic. Raises OSError."""
-    framed = frame(pack(head))
-    data = _HEAD_MAGIC + _LENGTH.pack(len(framed)) + framed
+    data = _head(head)
     replace_file(path, data)
     return Segment(path, head, len(data), head.first_seq)
 
 
+def _head(head: SegmentHeader) -> bytes:
+    framed = frame(pack(head))
+    return _HEAD_MAGIC + _LENGTH.pack(len(framed)) + framed
+
+
 def open_segment(path: Path) -> Segment:
-    """Find the end of a segment; raises `StorageError` when its head is damaged, `OldSpool` when it is old."""
+    """Find the end of a segment, and what is damaged in it.
+
+    Raises `OldSpool` when it is old, `StorageError` when neither its head nor any block is sound.
+    """
     with path.open("rb") as file:
         os.fdatasync(file.fileno())  # a killed writer may have left sound blocks that only the page cache holds
         data = file.read()
-    head, size = _head_of(path, data)
+    damage = []
+    try:
+        head, size = _head_of(path, data)
+    except OldSpool:
+        raise
+    except StorageError as error:
+        data = _mend_head(path, data, error)
+        head, size = _head_of(path, data)
+        damage.append(f"{error}; made again from the first sound block, record {head.first_seq}")
     end_seq = head.first_seq
     for end, block in _blocks(data, size):
+        if size < (begin := end - len(block.payload)):
+            lost = f"records {end_seq} to {block.first_seq - 1} are lost"
+            damage.append(f"{path}: bytes {size} to {begin - 1} are damaged; {lost}")
         size, end_seq = end, max(end_seq, block.end_seq)
-    return Segment(path, head, size, end_seq, is_clean=size == len(data))
+    if size < len(data):
+        damage.append(
+            f"{path}: bytes {size} to {len(data) - 1} are no whole block (damaged, or cut off by a power cut); "
+            f"records of boot {head.info.boot_id} from {end_seq} on are lost, if there were any"
+        )
+    return Segment(path, head, size, end_seq, is_clean=size == len(data), damage=tuple(damage))
+
+
+def _mend_head(path: Path, data: bytes, error: StorageError) -> bytes:
+    """Write a segment again whose head is damaged, from its first sound block on; raises `error` without one."""
+    found = next(iter(_blocks(data, 0)), None)
+    if found is None:
+        raise error
+    end, block = found
+    try:
+        info = decode_block(block.payload).info
+    except BlockRefused:
+        raise error from None
+    mended = _head(SegmentHeader(info, block.first_seq)) + data[end - len(block.payload) :]
+    with contextlib.suppress(OSError):
+        os.link(path, path.with_suffix(".damaged"))  # a person may look at it
+    replace_file(path, mended)
+    return mended
 
 
 def read_blocks(segment: Segment, offset: int) -> Iterator[tuple[int, OutgoingBlock]]:

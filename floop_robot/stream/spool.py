@@ -5,10 +5,12 @@ all. `acknowledge` deletes segments whose records are all on ingest's disk.
 
 The identity of the counter, `boot_id`, is stored in the heads of the segments. When a file is damaged, or does not end
 with a whole block, the used keys are unknown. Then the next records begin a new boot. The old boot is delivered first.
+Damage is logged, and sound blocks on both sides of it are delivered.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import threading
@@ -31,6 +33,8 @@ from floop_robot.stream.segment import (
     open_segment,
     read_blocks,
 )
+
+log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 4 * 2**20
 """A segment is read and deleted as a whole."""
@@ -66,7 +70,8 @@ class Spool:
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         """Readable when there is something new to send."""
         try:
-            self._segments = _scan(folder, info.robot)
+            self._segments, self.damage = _scan(folder, info.robot)
+            """What was found damaged, in words."""
             self.info = msgspec.structs.replace(info, boot_id=self._boot())
             """Whose records are written, with the boot in force."""
             self._rotate(self._next_seq())
@@ -216,6 +221,8 @@ class SpoolReader:
     def _lost(self, info: StreamInfo, end: int) -> Iterator[OutgoingBlock]:
         while self.seq < end:
             start, self.seq = self.seq, min(end, self.seq + MAX_LOST_EVENTS)
+            where = f"{self._spool.folder}: records {start} to {self.seq - 1} of boot {self.boot_id}"
+            log.error("spool %s are damaged; events stand in their place", where)
             lost = Event(seq=0, stamp_ns=0, name="record_lost", detail="damaged on the robot's disk")
             yield OutgoingBlock(start, self.seq, encode_block(info, start, [lost] * (self.seq - start)))
 
@@ -228,21 +235,27 @@ def _number(path: Path) -> int:
     return int(path.stem)
 
 
-def _scan(folder: Path, robot: str) -> list[Segment]:
+def _scan(folder: Path, robot: str) -> tuple[list[Segment], list[str]]:
+    """Segments in order, and what is damaged."""
     segments: list[Segment] = []
+    damage: list[str] = []
     for path in sorted(folder.glob("[0-9]*.log"), key=_number):
         try:
             segment = open_segment(path)
         except OldSpool:
             raise
-        except StorageError:
+        except StorageError as error:
             path.replace(path.with_suffix(".damaged"))  # a person may look at it
+            damage.append(f"{error}, and no block in it is sound; it is set aside as {path.stem}.damaged")
             if segments:
                 segments[-1] = msgspec.structs.replace(segments[-1], is_clean=False)
             continue
         if segment.head.info.robot != robot:
             raise StorageError(f"spool {folder} belongs to robot {segment.head.info.robot!r}, not {robot!r}")
         segments.append(segment)
+        damage += segment.damage
     for path in folder.glob(f"*{TEMPORARY}"):  # of a killed process
         path.unlink()
-    return segments
+    for line in damage:
+        log.error("%s", line)
+    return segments, damage

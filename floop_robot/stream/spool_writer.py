@@ -25,6 +25,8 @@ MAX_QUEUED = 8192
 """Records that wait for the disk: minutes of a robot's records in a few megabytes."""
 MAX_ROWS = 256
 """Records in one block."""
+MAX_DAMAGE_EVENTS = 8
+"""Events about damage that was found at the start."""
 RETRY_S = 0.5
 """Pause after a disk error."""
 
@@ -42,6 +44,8 @@ class WriterStats(msgspec.Struct, frozen=True):
     """Records that no reader would accept (NaN, wrong shape, out of range); an event stands in their place."""
     error: str
     """What is wrong with the disk now; empty when nothing is."""
+    damaged: int = 0
+    """Places of the spool that were found damaged at the start; the log names them, and so do events."""
 
 
 class SpoolWriter:
@@ -68,6 +72,7 @@ class SpoolWriter:
         self._interval_s = sync_interval_s
         self._max_queued = max_queued
         self._queue: deque[Record] = deque()  # no lock: append and popleft are atomic, and the loop must not wait
+        self._queue.extend(self._event("spool_damaged", line) for line in spool.damage[:MAX_DAMAGE_EVENTS])
         self._next_seq = spool.durable_seq
         self._pending: list[OutgoingBlock] = []
         self._written = self._dropped = self._reported = self._refused = 0
@@ -93,6 +98,7 @@ class SpoolWriter:
             dropped=self._dropped,
             refused=self._refused,
             error=self._error or self._thread.fault,
+            damaged=len(self._spool.damage),
         )
 
     def flush(self, timeout_s: float) -> bool:

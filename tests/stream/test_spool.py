@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -147,17 +148,104 @@ def test_flipped_bits_are_noticed_and_lost_records_become_events(folder: Path) -
                 other.unlink()
 
 
-def test_a_damaged_head_is_set_aside(folder: Path) -> None:
+@pytest.mark.parametrize("at", [0, 3, 5, 9, 20])
+def test_a_damaged_head_drops_no_sound_row(folder: Path, at: int, caplog: pytest.LogCaptureFixture) -> None:
+    spool = make(folder)
+    boot = spool.info.boot_id
+    spool.commit([block(spool, 0, 10), block(spool, 10, 5)])
+    spool.close()
+    [path] = folder.glob("*.log")
+    data = bytearray(path.read_bytes())
+    data[at] ^= 4
+    path.write_bytes(bytes(data))
+    again = make(folder)
+    assert again.info.boot_id == boot and keys(again) == list(range(15))
+    assert path.with_suffix(".damaged").read_bytes() == data
+    assert [message for message in caplog.messages if str(path) in message and "damaged head" in message]
+    again.commit([block(again, 15, 2)])
+    again.close()
+    assert keys(once := make(folder)) == list(range(17)) and not once.damage
+
+
+def test_a_segment_without_any_sound_block_is_set_aside(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     spool = make(folder)
     boot = spool.info.boot_id
     spool.commit([block(spool, 0, 10)])
     spool.close()
     [path] = folder.glob("*.log")
+    path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
+    again = make(folder)
+    assert again.info.boot_id != boot and path.with_suffix(".damaged").exists()
+    assert "no block in it is sound" in caplog.text
+
+
+def test_damage_is_named_in_log_and_stream(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    spool = make(folder)
+    boot = spool.info.boot_id
+    for i in range(3):
+        spool.commit([block(spool, i * 10, 10)])
+    spool.close()
+    [path] = folder.glob("*.log")
+    size = len(block(spool, 10, 10).payload)
     data = bytearray(path.read_bytes())
-    data[20] ^= 4
+    for back in (3, 2 * size + 3):  # the tails of the last block and of the first
+        data[-back] ^= 1
     path.write_bytes(bytes(data))
     again = make(folder)
-    assert again.info.boot_id != boot and list(folder.glob("*.damaged"))
+    begin = len(data) - 3 * size
+    assert f"{path}: bytes {begin} to {begin + size - 1} are damaged; records 0 to 9 are lost" in caplog.text
+    assert f"bytes {begin + 2 * size} to {len(data) - 1} are no whole block" in caplog.text
+    assert f"records of boot {boot} from 20 on are lost, if there were any" in caplog.text
+    assert again.info.boot_id != boot and keys(again, 0, boot) == list(range(20))
+    with contextlib.closing(SpoolWriter(again, 0.01)) as writer:
+        wait_for(lambda: writer.stats().written == 2, what="two events")
+        assert writer.stats().damaged == 2
+    assert [event.name for event in events_in(again)] == ["spool_damaged", "spool_damaged"]
+    again.close()
+
+
+@pytest.mark.parametrize("clock_ns", [-(10**18), -1, 0, 106 * 31_556_952 * 10**9, 2**70])
+def test_a_clock_in_a_wrong_year_stops_nothing(folder: Path, clock_ns: int, caplog: pytest.LogCaptureFixture) -> None:
+    spool = make(folder)
+    clocks = [clock_ns]
+    writer = SpoolWriter(spool, 0.01, max_queued=4, clock_ns=lambda: clocks[0])
+    bad = msgspec.structs.replace(transition(0), stamp_ns=2**70)
+    for record in (bad, msgspec.structs.replace(transition(0), obs=np.array([np.nan], np.float32))):
+        assert writer.put(record)
+    assert writer.flush(5.0)
+    clocks[0] = time.time_ns()
+    assert writer.put(bad) and writer.flush(5.0)
+    assert writer.stats().error == ""
+    writer.close()
+    found = events_in(spool)
+    assert [event.name for event in found] == ["record_refused"] * 3
+    assert [event.stamp_ns > 0 for event in found] == [False, False, True]
+    assert len([m for m in caplog.messages if "clock says year" in m]) == 1
+    spool.close()
+
+
+class BrokenSpool(Spool):
+    """Fails in a way that nobody foresaw."""
+
+    failures = 2
+
+    def commit(self, blocks: list[OutgoingBlock]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise ZeroDivisionError("nobody foresaw it")
+        super().commit(blocks)
+
+
+def test_a_writer_that_ends_unexpectedly_goes_on_and_loses_nothing(folder: Path) -> None:
+    spool = BrokenSpool(folder, stream_info(), 64 * MB)
+    writer = SpoolWriter(spool, 0.01)
+    for i in range(20):
+        assert writer.put(transition(i))
+    wait_for(lambda: "ZeroDivisionError: nobody foresaw it" in writer.stats().error, what="the error")
+    assert writer.flush(10.0)
+    writer.close()
+    assert keys(spool) == list(range(20))
+    spool.close()
 
 
 def test_a_spool_of_an_older_floop_is_refused_and_left_as_it_is(folder: Path) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from floop_robot.services.policy import RobotStats
 from floop_robot.services.safety import SafetyStats
-from floop_robot.services.supervision.stats_file import read_stats, stats_age_s
+from floop_robot.services.supervision.stats_file import read_stats, read_thread_restarts, stats_age_s
 
 FRESH_S: Final = 5.0
 """Older figures are those of a process that has ended."""
@@ -28,12 +28,15 @@ def robot_notes(run_dir: Path, robot: str) -> list[str]:
     robot_stats = _newest(run_dir, f"{robot}.policy", RobotStats)
     if robot_stats is not None and robot_stats.policy.judges_by_width:
         notes.append("grasps are judged by width and perceived lift: the gripper reports no effort")
+    for process in (f"{robot}.safety", f"{robot}.policy"):
+        notes += [
+            f"{name} ended unexpectedly {count} times and was started again; see logs/{process}.log"
+            for name, count in read_thread_restarts(run_dir, process).items()
+        ]
     return notes
 
 
 def _newest(run_dir: Path, process: str, kind: type[T]) -> T | None:
     age_s = stats_age_s(run_dir, process)
-    try:
-        return read_stats(run_dir, process, kind)[-1] if age_s is not None and age_s <= FRESH_S else None
-    except (OSError, msgspec.MsgspecError):  # an earlier release of floop wrote others
-        return None
+    found = read_stats(run_dir, process, kind) if age_s is not None and age_s <= FRESH_S else []
+    return found[-1] if found else None

@@ -49,13 +49,3 @@ def unseal(data: bytes, path: Path | None, cure: str = "restore a copy of it, or
     if wrong or digits != f"{checksum(body):08x}".encode():
         raise FileDamaged(f"{path or 'the file'} is damaged: its checksum does not fit its content; {cure}")
     return body + b"}"
-
-
-def set_aside(path: Path) -> Path | None:
-    """Rename a damaged file to `PATH.damaged`, where a person may look at it; None when that fails."""
-    target = path.with_name(path.name + ".damaged")
-    try:
-        path.replace(target)
-    except OSError:
-        return None
-    return target

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from floop_envs.seeds import Purpose, seed_of
-from floop_robot.bundle import write_atomic
+from floop_robot.durable.number_file import NumberFile
 from floop_robot.spec.errors import StorageError
 
 BLOCK = 1000
@@ -28,14 +28,14 @@ class SeedAllocator:
 
         Raises `StorageError` when what was handed out before can't be known.
         """
-        self._path, self._purpose = path, purpose
+        self._file, self._purpose = NumberFile(path), purpose
         self._first_run = run_seed + share * (_RUNS // 64)
         self._next = self._reserved = self._stored()
 
     def next(self) -> int:
         """Return the next seed; raises `StorageError` when it can't be reserved."""
         if self._next >= self._reserved:
-            write_atomic(self._path, str(self._next + BLOCK).encode())
+            self._store(self._next + BLOCK)
             self._reserved = self._next + BLOCK
         run, index = divmod(self._next, _PER_RUN)
         self._next += 1
@@ -43,11 +43,13 @@ class SeedAllocator:
 
     def _stored(self) -> int:
         try:
-            return max(0, int(self._path.read_text()))
-        except FileNotFoundError:
-            return 0
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "no number"
-            raise StorageError(
-                f"cannot read {self._path}: {reason}; its seeds would be used twice: restore it or use another run_dir"
-            ) from None
+            return max(0, self._file.load() or 0)
+        except StorageError as error:
+            raise StorageError(f"{error}; its seeds would be used twice, or use another run_dir") from None
+
+    def _store(self, number: int) -> None:
+        try:
+            self._file.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file.store(number)
+        except OSError as error:
+            raise StorageError(f"cannot write {self._file.path}: {error.strerror}; free space there") from None

@@ -6,6 +6,7 @@ a learner doesn't forget them before the journal has any.
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,9 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from floop_robot.bundle import write_atomic
+from floop_robot.durable.files import write_atomic
+from floop_robot.durable.framing import checksum, pack
+from floop_robot.durable.newest_file import load_newest
 from floop_robot.learn.mlp import Array
 from floop_robot.monitor.shift_detector import KnownTasks
 from floop_robot.replay.packed_episodes import PackedEpisodes, unpack_episodes
@@ -25,8 +28,12 @@ from floop_robot.spec.errors import ContractMismatch, FloopError, StorageError
 from floop_robot.spec.hyperparameters import CarriedSettings
 from floop_robot.spec.ids import Ids
 
+log = logging.getLogger(__name__)
+
 SUFFIX = ".learner"
 _PRIOR = "prior."
+_INFO, _CRC = "floop", "crc32"
+"""Keys of the metadata in the header."""
 MAX_CHECKPOINT_BYTES = 256 << 20
 
 
@@ -68,11 +75,20 @@ class Checkpoint(msgspec.Struct, frozen=True):
     prior: PackedEpisodes = {}
     """Episodes of known tasks (`replay.packed_episodes`); may be empty."""
 
-    def save(self, path: Path) -> None:
-        """Write to `path`, whole or not at all; raises `StorageError`."""
-        header = {"floop": msgspec.json.encode(self.info).decode()}
-        packed = {_PRIOR + name: array for name, array in self.prior.items()}
-        write_atomic(path, safetensors.numpy.save({**self.arrays, **packed}, metadata=header))
+    def save(self, path: Path, *, keep_previous: bool = False) -> None:
+        """Write to `path`, whole or not at all; raises `StorageError`. `keep_previous`: see `load_newest`."""
+        arrays = self.arrays | {_PRIOR + name: array for name, array in self.prior.items()}
+        info = msgspec.json.encode(self.info).decode()
+        header = {_INFO: info, _CRC: f"{_checksum(info, arrays):08x}"}
+        write_atomic(path, safetensors.numpy.save(arrays, metadata=header), keep_previous=keep_previous)
+
+    @classmethod
+    def load_newest(cls, path: Path) -> Checkpoint:
+        """Read the checkpoint at `path`; a damaged one is set aside, and the one that was kept before it is read.
+
+        Raises what `load` raises when that is no better.
+        """
+        return load_newest(path, cls.load, CheckpointRefused)
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
@@ -85,10 +101,15 @@ class Checkpoint(msgspec.Struct, frozen=True):
             raise StorageError(f"cannot read {path}: {error.strerror}; check the path") from None
         try:
             arrays = safetensors.numpy.load(blob)
-            info = msgspec.json.decode(_header(blob)["__metadata__"]["floop"], type=CheckpointInfo)
+            metadata = _header(blob)["__metadata__"]
+            info = msgspec.json.decode(metadata[_INFO], type=CheckpointInfo)
         except (SafetensorError, msgspec.MsgspecError, ValueError, KeyError, struct.error) as error:
             reason = " ".join(str(error).split())
             raise CheckpointRefused(f"{path} is no whole checkpoint ({reason}); use an older one") from None
+        if _CRC not in metadata and metadata.keys() == {_INFO}:
+            log.info("%s has no checksum: an earlier floop wrote it", path)
+        elif metadata.get(_CRC) != f"{_checksum(metadata[_INFO], arrays):08x}":
+            raise CheckpointRefused(f"{path} is damaged: its checksum does not fit its content; use an older one")
         for name, array in arrays.items():
             if not np.isfinite(array).all():
                 raise CheckpointRefused(f"{name!r} in {path} holds NaN or infinity; use an older checkpoint")
@@ -127,6 +148,15 @@ def fill_arrays(targets: Mapping[str, Array], arrays: Mapping[str, Array], what:
             raise CheckpointRefused(f"{name!r} of {what} has shape {arrays[name].shape}, expected {target.shape}")
     for name, target in targets.items():
         target[...] = arrays[name]
+
+
+def _checksum(info: str, arrays: Mapping[str, Array]) -> int:
+    """The CRC-32 over the info and each array with its name, type and shape."""
+    crc = checksum(info.encode())
+    for name, array in sorted(arrays.items()):
+        crc = checksum(pack((name, array.dtype.str, array.shape)), crc)
+        crc = checksum(np.ascontiguousarray(array).tobytes(), crc)
+    return crc
 
 
 def _header(blob: bytes) -> dict[str, dict[str, str]]:

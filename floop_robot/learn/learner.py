@@ -205,7 +205,7 @@ class ContinuousLearner:
 
     def checkpoint(self) -> None:
         """Write a checkpoint; raises `StorageError` when the disk won't take it."""
-        self.snapshot().save(self._path)
+        self.snapshot().save(self._path, keep_previous=True)
 
     def snapshot(self) -> Checkpoint:
         """Everything needed to resume, replay apart."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import structs
 
+from floop_robot.durable.checked_json import seal, unseal
 from floop_robot.durable.stop_file import StopFile
 from floop_robot.robot.host_identity import kernel_boot_id
 from floop_robot.robot.messages import ResetCommand, StartCommand, StopCommand
@@ -57,10 +58,10 @@ class EstopLatch:
     def __init__(self, path: Path | None = None, *, is_real: bool = False, boot_id: str | None = None) -> None:
         """`boot_id`: names this run of the kernel; read from the kernel by default."""
         record = _Record(latched=False, start_required=False, stop_id="", boot_id="")
-        self.file = StopFile(path, record, lambda r: msgspec.json.encode(r) + b"\n", lambda r: r.latched)
+        self.file = StopFile(path, record, lambda r: seal(msgspec.json.encode(r)), lambda r: r.latched)
         self._is_real, self._boot_id = is_real, kernel_boot_id() if boot_id is None else boot_id
         self._nonces: deque[tuple[str, float]] = deque(maxlen=int(NONCE_LIFETIME_S / NONCE_PERIOD_S) + 2)
-        if problem := self.file.load(_RECORDS.decode):
+        if problem := self.file.load(lambda data: _RECORDS.decode(unseal(data, path))):
             self.stop(StopCommand(who="safety", why=f"the e-stop latch {path} cannot be read: {problem}"))
         elif self.is_set:
             self._change(stop_id=_new_id())

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from floop_robot.durable.owned_thread import thread_restarts
 from floop_robot.robot.rate_loop import RateStats
 from floop_robot.robot.state_faults import StateFaults
 
@@ -53,6 +54,15 @@ def rate_diagnostics(name: str, rate_hz: float, stats: RateStats) -> DiagnosticI
             "busy_p99_ms": f"{stats.busy.p99_s * 1e3:.2f}",
         },
     )
+
+
+def thread_diagnostics() -> tuple[DiagnosticItem, ...]:
+    """Threads of this process that ended unexpectedly and were started again; nothing while there is none."""
+    restarts = thread_restarts()
+    if not restarts:
+        return ()
+    text = ", ".join(f"{name} {count} times" for name, count in restarts.items())
+    return (DiagnosticItem("threads", WARN, f"ended unexpectedly and started again: {text}; see the log", restarts),)
 
 
 def state_diagnostics(faults: StateFaults) -> DiagnosticItem:

@@ -99,7 +99,7 @@ def load_start_checkpoint(config: FloopConfig) -> tuple[Checkpoint, bool]:
     """The checkpoint to go on from, and whether it is this very run's (else the one beside the baseline bundle)."""
     own = Path(config.run_dir) / CHECKPOINT
     if own.exists():
-        return Checkpoint.load(own), True
+        return Checkpoint.load_newest(own), True
     path = baseline_path(config).with_suffix(".learner")
     checkpoint = Checkpoint.load(path)
     if checkpoint.info.algo != config.learner.algo:

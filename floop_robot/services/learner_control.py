@@ -11,6 +11,7 @@ import zmq
 
 from floop_robot.bundle import write_atomic
 from floop_robot.deploy.commands import CommandResult
+from floop_robot.durable.checked_json import FileDamaged, seal, unseal
 from floop_robot.durable.framing import MessageRefused, deframe_message, frame_message
 from floop_robot.learn.status import LearnerStatus
 from floop_robot.robot.operators import OperatorTokens
@@ -118,7 +119,7 @@ class LearnerControl:
             return "wrote a checkpoint"
         if request.pause:
             pause_record = PauseRecord(who=request.who, why=request.why, stamp_ns=wall_clock_ns())
-            write_atomic(self._path, msgspec.json.encode(pause_record))
+            write_atomic(self._path, seal(msgspec.json.encode(pause_record)))
             self.pause_record = pause_record
             return "paused the learner"
         try:
@@ -130,10 +131,10 @@ class LearnerControl:
 
     def _read_pause_record(self) -> PauseRecord | None:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=PauseRecord)
+            return msgspec.json.decode(unseal(self._path.read_bytes(), self._path), type=PauseRecord)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, FileDamaged) as error:
             raise StorageError(f"cannot read {self._path} ({error}); remove it to let the learner go on") from None
 
 

@@ -7,7 +7,15 @@ from typing import Protocol
 
 from floop_robot.robot.episode_state_machine import EpisodeState
 from floop_robot.robot.perception import PerceptionReport
-from floop_robot.services.diagnostics import ERROR, OK, WARN, DiagnosticItem, rate_diagnostics, state_diagnostics
+from floop_robot.services.diagnostics import (
+    ERROR,
+    OK,
+    WARN,
+    DiagnosticItem,
+    rate_diagnostics,
+    state_diagnostics,
+    thread_diagnostics,
+)
 from floop_robot.services.perception_diagnostics import perception_diagnostics
 from floop_robot.services.policy import PolicyProcess, RobotStats
 
@@ -46,7 +54,7 @@ def policy_diagnostics(
         found.append(state_diagnostics(process.state_faults))
     if perception is not None:
         found.append(perception_diagnostics(perception))
-    return [*found, _policy(process), _records(process)]
+    return [*found, _policy(process), _records(process), *thread_diagnostics()]
 
 
 def _policy(process: PolicyProcess) -> DiagnosticItem:

@@ -22,7 +22,15 @@ from floop_robot.robot.messages import (
 from floop_robot.robot.operators import OperatorTokens
 from floop_robot.robot.rate_loop import RateLoop, RateStats, use_realtime_priority
 from floop_robot.robot.safety_loop import SafetyCore, SafetyLink, SafetyLoop
-from floop_robot.services.diagnostics import ERROR, OK, WARN, DiagnosticItem, rate_diagnostics, state_diagnostics
+from floop_robot.services.diagnostics import (
+    ERROR,
+    OK,
+    WARN,
+    DiagnosticItem,
+    rate_diagnostics,
+    state_diagnostics,
+    thread_diagnostics,
+)
 from floop_robot.services.main_loop import RobotArguments, parse, run_loop, stop_on_signals
 from floop_robot.services.supervision.priority import raise_priority
 from floop_robot.services.supervision.stats_file import StatsFile
@@ -110,7 +118,7 @@ class SafetyProcess:
         rate_hz, core = self._arguments.config.robot.servo_rate_hz, self.servo.core
         rate = rate_diagnostics("servo loop", rate_hz, self.loop.stats())
         efforts = () if core.efforts.unknown is None else (_effort_item(core.efforts.unknown),)
-        return rate, _safety_item(self.servo), state_diagnostics(core.state_faults), *efforts
+        return rate, _safety_item(self.servo), state_diagnostics(core.state_faults), *efforts, *thread_diagnostics()
 
 
 def _safety_item(servo: SafetyLoop) -> DiagnosticItem:

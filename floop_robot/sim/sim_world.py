@@ -14,6 +14,7 @@ from floop_envs.scenarios import TrainingScenarios
 from floop_envs.seeds import Purpose, scenario_of, seed_of
 from floop_envs.shifts import RealityGap, shifted_scenarios
 from floop_robot.bundle import write_atomic
+from floop_robot.durable.checked_json import seal, unseal
 from floop_robot.spec.scenario import Scenario
 
 _FILE = "sim_world.json"
@@ -44,13 +45,13 @@ class SimWorld(msgspec.Struct, frozen=True):
 
 def set_world(run_dir: Path, world: SimWorld) -> None:
     """Change the world; it takes effect with the next episode of every driver."""
-    write_atomic(run_dir / _FILE, msgspec.json.encode(world))
+    write_atomic(run_dir / _FILE, seal(msgspec.json.encode(world)))
 
 
 def get_world(run_dir: Path) -> SimWorld:
     """The current world; unshifted until somebody sets it."""
     path = run_dir / _FILE
-    return msgspec.json.decode(path.read_bytes(), type=SimWorld) if path.exists() else SimWorld()
+    return msgspec.json.decode(unseal(path.read_bytes(), path), type=SimWorld) if path.exists() else SimWorld()
 
 
 class RobotScenarios:

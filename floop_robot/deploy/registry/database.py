@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from floop_robot.deploy.registry.schema import ADDED_DDL, DDL, SCHEMA_VERSION
+from floop_robot.deploy.registry.damage import check_pages, keep_checksums, last_epoch
+from floop_robot.deploy.registry.schema import ADDED_DDL, DDL, READ_SCHEMAS, SCHEMA_VERSION
 from floop_robot.durable.framing import pack
 from floop_robot.durable.locks import ExclusiveLock
 from floop_robot.spec.errors import FloopError, StorageError
@@ -24,7 +25,7 @@ class RegistryFenced(FloopError):
 
 def check_schema(path: Path, found: int) -> None:
     """Raise `StorageError` unless the registry has the schema of this floop."""
-    if found != SCHEMA_VERSION:
+    if found not in READ_SCHEMAS:
         raise StorageError(
             f"registry {path} has schema {found}, but this floop uses {SCHEMA_VERSION}; "
             "choose another run_dir, or use the floop that wrote it"
@@ -79,23 +80,25 @@ class Database:
         self._connection.execute("PRAGMA journal_mode = WAL")
         # FULL: what was answered must survive a power cut; NORMAL lost acknowledged data in 371 of 700 crash images.
         self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.execute("PRAGMA foreign_keys = ON")
         found = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if found == 0:
             self._connection.executescript(f"BEGIN IMMEDIATE; {DDL} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         else:
             check_schema(self.path, found)
-        self._connection.executescript(f"BEGIN IMMEDIATE; {ADDED_DDL} COMMIT;")
-        damage = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if damage != "ok":
-            raise StorageError(f"registry {self.path} is damaged ({damage}); restore a copy or choose another run_dir")
+        is_checked = found == SCHEMA_VERSION
+        check_pages(self._connection, self.path, has_checksums=is_checked)
+        self._connection.executescript(f"BEGIN IMMEDIATE; {ADDED_DDL} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        with self._transaction():
+            self.damage = keep_checksums(self._connection, self.path, is_checked)
+            """What was damaged in the file, in words."""
+        self._connection.execute("PRAGMA foreign_keys = ON")
 
     def _begin_epoch(self) -> int:
+        first = self._connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone() is None
         with self._transaction():
-            self._connection.execute(
-                "INSERT INTO meta VALUES ('epoch', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1"
-            )
-            return self._stored_epoch()
+            epoch = 1 + last_epoch(self._connection) if first else self._stored_epoch() + 1
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (epoch,))
+        return epoch
 
     def begin_epoch_after(self, epoch: int) -> None:
         """Begin an epoch that is newer than `epoch` and than this one."""

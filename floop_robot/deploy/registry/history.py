@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from floop_robot.bundle.delivery import Receipt
+from floop_robot.deploy.registry.damage import CHECKED_ROWS, hide_damage
 from floop_robot.deploy.registry.database import check_schema, decode, integer
 from floop_robot.deploy.registry.records import (
     BASELINE,
@@ -30,7 +31,7 @@ T = TypeVar("T")
 
 def read_history(path: Path) -> History:
     """Everything in the registry at `path`, as of one moment; raises `StorageError`."""
-    with _opened(path) as connection:
+    with _opened(path, newest=-1) as connection:
         return _read(connection)
 
 
@@ -84,7 +85,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+def _opened(path: Path, newest: int = CHECKED_ROWS) -> Iterator[sqlite3.Connection]:
     if not path.is_file():
         raise StorageError(f"there is no registry at {path}; check the run directory")
     try:
@@ -92,6 +93,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         try:
             connection.execute("BEGIN")
             check_schema(path, connection.execute("PRAGMA user_version").fetchone()[0])
+            hide_damage(connection, path, newest)
             yield connection
         finally:
             connection.close()

@@ -28,7 +28,7 @@ from floop_robot.deploy.registry.retention import RegistryLimits, RegistryRetent
 from floop_robot.deploy.registry.schema import IS_ACTION, SUBMITTED
 from floop_robot.deploy.registry.telemetry_store import TelemetryStore
 from floop_robot.spec.bounds import MAX_INT
-from floop_robot.spec.errors import UnknownName
+from floop_robot.spec.errors import BundleRefused, StorageError, UnknownName
 from floop_robot.spec.verdict import Decision, Verdict
 
 LEARNED = (Origin.GATE, Origin.CANARY)
@@ -178,7 +178,14 @@ class Registry:
         return decode(rows[0][0], VersionInfo)
 
     def blob(self, version: int) -> bytes:
-        """The bundle's bytes, as robots get them; raises `UnknownName`."""
+        """The bundle's bytes, as robots get them; raises `UnknownName`, or `StorageError` when they are damaged."""
+        try:
+            self.bundle(version)
+        except BundleRefused as error:
+            raise StorageError(f"{error}; robots that have it go on with it: roll back, or push another") from None
+        return self._stored_blob(version)
+
+    def _stored_blob(self, version: int) -> bytes:
         self.version(version)
         blob = self._database.rows("SELECT bundle FROM versions WHERE version = ?", version)[0][0]
         assert isinstance(blob, bytes)
@@ -186,7 +193,7 @@ class Registry:
 
     def bundle(self, version: int) -> Bundle:
         """The bundle of a version, checksums compared; raises `UnknownName` or `BundleRefused`."""
-        return Bundle.from_bytes(self.blob(version), f"v{version} in {self.path}")
+        return Bundle.from_bytes(self._stored_blob(version), f"v{version} in {self.path}")
 
     def alias(self, name: str) -> int:
         """The version called `name` (`production`, `baseline`); 0 if none is."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from floop_robot.durable.framing import pack
 
-SCHEMA_VERSION = 3
-"""Rises when tables or stored structs change. 1 had other names for fields of episodes; 2 took a hold for a pin."""
+SCHEMA_VERSION = 4
+"""Rises when tables or stored structs change. 1 had other names for fields of episodes; 2 took a hold for a pin; 3 had
+no checksums of rows."""
+READ_SCHEMAS = (3, SCHEMA_VERSION)
+"""Those that are read; a fleet manager turns them into the newest."""
 
 SUBMITTED = "submitted candidate"
 """Written into the audit for each one."""

@@ -10,7 +10,7 @@ import msgspec
 from floop_robot.deploy import FleetClient, Unreachable
 from floop_robot.services.safety import SafetyStats
 from floop_robot.services.supervision.process_spec import ProcessSpec
-from floop_robot.services.supervision.stats_file import read_stats, stats_age_s
+from floop_robot.services.supervision.stats_file import read_stats, read_thread_restarts, stats_age_s
 from floop_robot.services.supervision.stopped_run import stopped_reason
 from floop_robot.spec.config import FloopConfig
 
@@ -39,7 +39,9 @@ def process_health(
     age_s = stats_age_s(Path(config.run_dir), spec.name)
     if age_s is None:
         return ProcessHealth(spec.name, False, f"has written no stats file below {config.run_dir} yet")
-    return ProcessHealth(spec.name, age_s <= within_s, f"wrote its stats file {age_s:.1f} s ago")
+    restarts = read_thread_restarts(Path(config.run_dir), spec.name)
+    ended = "".join(f"; {name} ended unexpectedly {count} times, it runs again" for name, count in restarts.items())
+    return ProcessHealth(spec.name, age_s <= within_s, f"wrote its stats file {age_s:.1f} s ago{ended}")
 
 
 def has_simulated_arm(run_dir: Path, robot: str) -> bool:

@@ -1,11 +1,12 @@
 """StatsFile: the figures of one process, in a file that the screen, the report and `floop health` read.
 
-There is one small msgpack file (JSON has no NaN) for each start of a process, below `RUN_DIR/stats/`.
+There is one small msgpack file (JSON has no NaN) for each start of a process, below `RUN_DIR/stats/`, with a CRC.
 It is replaced atomically: a killed process loses the figures of at most one interval.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -14,7 +15,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from floop_robot.durable.framing import pack
+from floop_robot.durable.framing import deframe, frame, pack
+from floop_robot.durable.owned_thread import thread_restarts
 from floop_robot.spec.errors import StorageError
 
 log = logging.getLogger(__name__)
@@ -23,6 +25,14 @@ T = TypeVar("T", bound=msgspec.Struct)
 WRITE_INTERVAL_S = 0.5
 KEPT_STARTS = 100
 """Starts of a process whose figures are kept: one that dies again and again must not fill the folder."""
+_MAGIC = b"FLT1"
+_STRUCTS = (0x80, 0x90, 0xD0)
+"""How the first byte of a file of an earlier floop begins: a map or an array of msgpack."""
+
+
+class _Content(msgspec.Struct, frozen=True):
+    stats: msgspec.Raw
+    restarts: dict[str, int] = {}
 
 
 class StatsFile(Generic[T]):
@@ -51,7 +61,8 @@ class StatsFile(Generic[T]):
             return
         self._due_s = now + WRITE_INTERVAL_S
         try:
-            self._new.write_bytes(pack(stats))  # one writer a file: its name needs no random part
+            body = pack({"stats": stats, "restarts": thread_restarts()})
+            self._new.write_bytes(_MAGIC + frame(body))  # one writer a file: its name needs no random part
             self._new.replace(self._path)
         except OSError as error:
             if not self._fails:
@@ -69,9 +80,45 @@ def _forget_old(folder: Path, process: str) -> None:
 
 
 def read_stats(run_dir: Path, process: str, kind: type[T]) -> list[T]:
-    """Read the figures of every start of `process`, oldest first."""
-    found = sorted((run_dir / "stats").glob(f"{process}~*.stats"), key=lambda p: p.stat().st_mtime)
-    return [msgspec.msgpack.decode(p.read_bytes(), type=kind) for p in found]
+    """Read the figures of every start of `process`, oldest first; damaged files are left out and named in the log."""
+    found = []
+    for path in _files(run_dir, process):
+        if (content := _read(path)) is not None:
+            try:
+                found.append(msgspec.msgpack.decode(content.stats, type=kind))
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                log.warning("%s holds other figures (%s); it is left out", path, error)
+    return found
+
+
+def read_thread_restarts(run_dir: Path, process: str) -> dict[str, int]:
+    """Threads of the last start of `process` that ended unexpectedly and were started again, and how often."""
+    files = _files(run_dir, process)
+    content = _read(files[-1]) if files else None
+    return content.restarts if content else {}
+
+
+def _files(run_dir: Path, process: str) -> list[Path]:
+    stamps = {}
+    for path in (run_dir / "stats").glob(f"{process}~*.stats"):
+        with contextlib.suppress(OSError):  # just removed
+            stamps[path] = path.stat().st_mtime
+    return sorted(stamps, key=stamps.__getitem__)
+
+
+def _read(path: Path) -> _Content | None:
+    try:
+        data = path.read_bytes()
+        if not data.startswith(_MAGIC) and data and data[0] & 0xF0 in _STRUCTS:  # of an earlier floop
+            return _Content(msgspec.Raw(data))
+        body = deframe(data[len(_MAGIC) :]) if data.startswith(_MAGIC) else None
+        if body is None:
+            log.warning("%s is damaged; its figures are left out", path)
+            return None
+        return msgspec.msgpack.decode(body, type=_Content)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        log.warning("cannot read %s (%s); its figures are left out", path, error)
+        return None
 
 
 def stats_age_s(run_dir: Path, process: str) -> float | None:

@@ -174,7 +174,8 @@ def is_schema_sound(connection: sqlite3.Connection) -> bool:
     if not _exists(connection):
         return False
     query = f"SELECT crc FROM main.{TABLE} WHERE name = ? AND key = ?"
-    return connection.execute(query, (_SCHEMA, _NO_KEY)).fetchone() == (_schema_crc(connection),)
+    found = connection.execute(query, (_SCHEMA, _NO_KEY)).fetchone()
+    return found is not None and int(found[0]) == _schema_crc(connection)
 
 
 def _schema_crc(connection: sqlite3.Connection) -> int:

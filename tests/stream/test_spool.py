@@ -197,10 +197,11 @@ def test_damage_is_named_in_log_and_stream(folder: Path, caplog: pytest.LogCaptu
     assert f"bytes {begin + 2 * size} to {len(data) - 1} are no whole block" in caplog.text
     assert f"records of boot {boot} from 20 on are lost, if there were any" in caplog.text
     assert again.info.boot_id != boot and keys(again, 0, boot) == list(range(20))
+    assert names(again, boot) == ["record_lost"] * 10
     with contextlib.closing(SpoolWriter(again, 0.01)) as writer:
         wait_for(lambda: writer.stats().written == 2, what="two events")
         assert writer.stats().damaged == 2
-    assert [event.name for event in events_in(again)] == ["spool_damaged", "spool_damaged"]
+    assert names(again, again.info.boot_id) == ["spool_damaged", "spool_damaged"]
     again.close()
 
 

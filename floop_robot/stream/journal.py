@@ -22,6 +22,7 @@ import msgspec
 
 from floop_robot.durable.framing import checksum, pack
 from floop_robot.durable.locks import ExclusiveLock
+from floop_robot.durable.wal_repair import repair_wal
 from floop_robot.monitor.fleet_summary import SummaryDamaged
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Source
@@ -112,6 +113,7 @@ class Journal:
         cure = "stop that ingest, or use another run_dir"
         self._lock = ExclusiveLock(path.with_suffix(".lock"), f"journal {path}", cure)
         try:
+            repair_wal(path)
             self._db = sqlite3.connect(path, isolation_level=None)
             self.id = self._prepare()
             """Identity of this journal: block ids of another one mean nothing here."""

@@ -14,6 +14,7 @@ from floop_robot.deploy.registry.damage import check_pages, keep_checksums, last
 from floop_robot.deploy.registry.schema import ADDED_DDL, DDL, READ_SCHEMAS, SCHEMA_VERSION
 from floop_robot.durable.framing import pack
 from floop_robot.durable.locks import ExclusiveLock
+from floop_robot.durable.wal_repair import repair_wal
 from floop_robot.spec.errors import FloopError, StorageError
 
 T = TypeVar("T")
@@ -42,6 +43,7 @@ class Database:
         self._lock = ExclusiveLock(path.with_name(path.name + ".lock"), f"registry {path}", cure)
         try:
             with self._one_line():
+                repair_wal(path)
                 self._connection = sqlite3.connect(path, isolation_level=None)
                 self._prepare()
                 self.epoch = self._begin_epoch()
@@ -129,7 +131,7 @@ class Database:
     def _one_line(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise StorageError(
                 f"registry {self.path}: {error}; check free space, permissions and that it is a registry"
             ) from error

@@ -178,7 +178,7 @@ def _flipped_bits(order: str, data: bytes, computed: Sums, stored: Sums) -> list
     found = []
     missing = (stored[0] - computed[0]) & _MASK, (stored[1] - computed[1]) & _MASK
     words = struct.unpack(f"{order}{len(data) // 4}I", data)
-    effect = (1, 1), (0, 1)  # of one more in the last pair's even and odd word, on both sums
+    effect: tuple[Sums, ...] = (1, 1), (0, 1)  # of one more in the last pair's even and odd word, on both sums
     for place in range(len(words) - 2, -1, -2):
         for offset, (a, b) in enumerate(effect):
             word = words[place + offset]

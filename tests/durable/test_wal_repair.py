@@ -77,7 +77,8 @@ def test_damage_of_several_bits_is_named(copy: Path, caplog: pytest.LogCaptureFi
     path = copy / "a.sqlite-wal"
     data = bytearray(path.read_bytes())
     frame = 24 + 4096
-    data[32 + 3 * frame + 500 : 32 + 3 * frame + 600] = bytes(100)
+    for at in range(32 + 3 * frame + 500, 32 + 3 * frame + 600):
+        data[at] ^= 0x5A
     path.write_bytes(data)
     repair_wal(copy / "a.sqlite")
     assert [m for m in caplog.messages if f"{path} is damaged from byte {32 + 3 * frame} on" in m]

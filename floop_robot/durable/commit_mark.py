@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
 
-from floop_robot.durable.framing import deframe, frame
+import msgspec
 
-_BYTES: Final = 8
+from floop_robot.durable.framing import deframe, frame, pack
+
+_MAX_BYTES: Final = 256
+
+
+class _Mark(msgspec.Struct, frozen=True):
+    database: str
+    number: int
 
 
 class CommitMark:
-    """One rising number in a small file. It is written after each commit and not synced: it is never ahead of them."""
+    """A rising number in a small file. It is written after each commit and not synced: it is never ahead of them."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises OSError."""
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    def __init__(self, path: Path, database: str) -> None:
+        """`database`: identity of the one that the mark is about. Raises OSError."""
+        self._file, self._database = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), database
 
     def load(self) -> int:
-        """The number; 0 when none was written, or it is damaged."""
-        body = deframe(os.pread(self._file, 64, 0))
-        return int.from_bytes(body, "little") if body is not None and len(body) == _BYTES else 0
+        """The number; 0 when none was written for this database, or it is damaged."""
+        data = os.pread(self._file, _MAX_BYTES, 0)
+        body = deframe(data[1 : 1 + data[0]]) if data else None
+        if body is None:
+            return 0
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            mark = msgspec.msgpack.decode(body, type=_Mark)
+            return mark.number if mark.database == self._database else 0
+        return 0
 
     def store(self, number: int) -> None:
-        """Write; raises OSError."""
-        os.pwrite(self._file, frame(number.to_bytes(_BYTES, "little")), 0)
+        """Write; what the disk does not take now is written with the next commit."""
+        data = frame(pack(_Mark(self._database, number)))
+        with contextlib.suppress(OSError):
+            os.pwrite(self._file, bytes([len(data)]) + data, 0)
 
     def close(self) -> None:
         """Close the file."""

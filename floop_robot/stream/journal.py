@@ -11,6 +11,7 @@ Its size and age are bounded (`journal_retention.py`). What gate and explorers n
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import sqlite3
 import time
@@ -20,8 +21,10 @@ from typing import Any
 
 import msgspec
 
+from floop_robot.durable.commit_mark import CommitMark
 from floop_robot.durable.framing import checksum, pack
 from floop_robot.durable.locks import ExclusiveLock
+from floop_robot.durable.sqlite_check import check_pages
 from floop_robot.durable.wal_repair import repair_wal
 from floop_robot.monitor.fleet_summary import SummaryDamaged
 from floop_robot.spec.errors import StorageError
@@ -36,15 +39,21 @@ from floop_robot.stream.codec import (
     decode_block,
     stored_crc,
 )
+from floop_robot.stream.journal_damage import keep_checksums
 from floop_robot.stream.journal_retention import JournalLimits, JournalRetention, JournalUse, journal_use
 from floop_robot.stream.journal_summary import SUMMARY_TABLE, JournalSummary, StoredSummary, read_summary
 from floop_robot.stream.messages import SentBlock
 from floop_robot.stream.receiver_stream import Mark
 from floop_robot.stream.sent_crcs import TABLES, SentCrcs
 
+log = logging.getLogger(__name__)
+
 JOURNAL_FILE = "journal.sqlite"
 """Its name in the run directory."""
-SCHEMA = 2
+SCHEMA = 3
+"""Rises when tables change. 2 had no checksums of rows other than blocks."""
+READ_SCHEMAS = ("2", str(SCHEMA))
+"""Those that are read; ingest turns them into the newest."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS streams (
@@ -117,8 +126,10 @@ class Journal:
             self._db = sqlite3.connect(path, isolation_level=None)
             self.id = self._prepare()
             """Identity of this journal: block ids of another one mean nothing here."""
-            self.head = int(self._db.execute("SELECT coalesce(max(id), 0) FROM blocks").fetchone()[0])
+            self.head = newest_id(self._db)
             """Id of the newest block."""
+            self._mark = CommitMark(path.with_suffix(".mark"), self.id)
+            self._note_lost_blocks(self._mark.load())
             self._retention = JournalRetention(self._db, limits or JournalLimits())
             self._summary = JournalSummary(self._db)
             self._catch_up()
@@ -165,6 +176,7 @@ class Journal:
             self._summary.take(entry.block)
             self._retention.note(number, entry.block.rows)
         self.head = head
+        self._mark.store(head)
 
     def maintain(self) -> None:
         """Now and then: store the summary, and remove what is beyond the limits; a little each time.
@@ -206,23 +218,51 @@ class Journal:
         with contextlib.suppress(sqlite3.Error):  # it is made again from the blocks
             self._summary.store(self.head, self._retention.first_needed, time.monotonic())
         self._db.close()
+        self._mark.close()
         self._lock.release()
+
+    def _note_lost_blocks(self, mark: int) -> None:
+        """Blocks up to `mark` were stored: say what is lost of them, and give no new block the id of one of these."""
+        if mark <= self.head:
+            return
+        log.error(
+            "journal %s has lost blocks %d to %d: its write-ahead log was damaged, or an older copy is in its place; "
+            "robots that still have these records send them again",
+            self.path,
+            self.head + 1,
+            mark,
+        )
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('lost_to', ?)", (str(mark),))
+        self.head = mark
 
     def _prepare(self) -> str:
         self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file: it can shrink
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
+        schema = self._schema()
+        if schema is not None:
+            cure = "move it away, or restore a copy (floop restore)"
+            check_pages(self._db, self.path, "journal", has_checksums=schema == str(SCHEMA), cure=cure)
         self._db.executescript(_TABLES + SUMMARY_TABLE + TABLES)
         self._sent = SentCrcs(self._db)
-        self._db.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
+        self._db.execute("BEGIN IMMEDIATE")
+        keep_checksums(self._db, self.path, is_checked=schema == str(SCHEMA))
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
         self._db.execute("INSERT OR IGNORE INTO meta VALUES ('id', ?)", (secrets.token_hex(8),))
-        meta = dict(self._db.execute("SELECT name, value FROM meta"))
-        if meta["schema"] != str(SCHEMA):
+        self._db.execute("COMMIT")
+        return str(self._db.execute("SELECT value FROM meta WHERE name = 'id'").fetchone()[0])
+
+    def _schema(self) -> str | None:
+        """The schema of the file; None for a new one. Raises `StorageError` for one that is not read."""
+        if self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None:
+            return None
+        row = self._db.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
+        if row is not None and row[0] not in READ_SCHEMAS:
             raise StorageError(
-                f"journal {self.path} was written by another floop (schema {meta['schema']}, this one reads {SCHEMA}); "
+                f"journal {self.path} was written by another floop (schema {row[0]}, this one reads {SCHEMA}); "
                 "use that floop, or choose another run_dir"
             )
-        return str(meta["id"])
+        return str(SCHEMA) if row is None else str(row[0])
 
     def _insert(self, number: int, entry: JournalEntry, stamp_ns: int) -> None:
         block, key = entry.block, (entry.block.info.robot, entry.block.info.boot_id)
@@ -277,7 +317,7 @@ class JournalReader:
         rows: list[StoredBlock] = []
         size, through = 0, after
         try:
-            head = int(self._db.execute("SELECT coalesce(max(id), 0) FROM blocks").fetchone()[0])
+            head = newest_id(self._db)
             for row in self._db.execute(f"SELECT * FROM blocks WHERE {where} ORDER BY id", arguments):
                 found = _checked(row)
                 length = len(found.payload or b"")
@@ -364,6 +404,15 @@ class JournalReader:
             yield from self._db.execute(query)
         except sqlite3.Error as error:
             raise _unusable(self._path, error) from None
+
+
+def newest_id(db: sqlite3.Connection) -> int:
+    """Id of the newest block that was ever stored, as far as is known; 0 in an empty journal."""
+    query = (
+        "SELECT max((SELECT coalesce(max(id), 0) FROM blocks), "
+        "coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'lost_to'), 0))"
+    )
+    return int(db.execute(query).fetchone()[0])
 
 
 def _crc(number: int, facts: tuple[object, ...], block_crc: int) -> int:

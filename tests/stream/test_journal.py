@@ -173,5 +173,5 @@ def test_a_journal_of_another_schema_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("UPDATE meta SET value = '1' WHERE name = 'schema'")
     db.close()
-    with pytest.raises(StorageError, match=r"schema 1, this one reads 2\); use that floop, or choose another run_dir"):
+    with pytest.raises(StorageError, match=r"schema 1, this one reads 3\); use that floop, or choose another run_dir"):
         Journal(path)

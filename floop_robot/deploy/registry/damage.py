@@ -1,4 +1,4 @@
-"""Damage in a registry: pages that SQLite cannot read, and rows whose checksum does not fit.
+"""Damage in a registry: rows whose checksum does not fit.
 
 What is damaged is named and taken out; all other rows are used. A version whose row is damaged is described again from
 its bundle, which has a checksum of its own. Nothing that is left out is taken for something else.
@@ -16,15 +16,13 @@ import msgspec
 from floop_robot.bundle import Bundle
 from floop_robot.deploy.registry.records import PRODUCTION, Origin, VersionInfo
 from floop_robot.durable.framing import pack
-from floop_robot.durable.row_checksums import DamagedRow, RowChecksums, is_schema_sound
-from floop_robot.spec.errors import BundleRefused, StorageError
+from floop_robot.durable.row_checksums import DamagedRow, RowChecksums
+from floop_robot.spec.errors import BundleRefused
 
 log = logging.getLogger(__name__)
 
 CHECKED_ROWS: Final = 20_000
 """Newest rows of each table that are checked at a start: a tenth of a second each. Readers of all check all."""
-WHOLE_CHECK_BYTES: Final = 64 << 20
-"""Up to this size indexes are compared with their tables as well."""
 _LOSS: Final = {
     "aliases": "the newest version is taken for it",
     "directives": "this robot follows the fleet: hold, pin or drain it again",
@@ -34,22 +32,6 @@ _LOSS: Final = {
     "confirmations": "the version is watched again",
     "shown": "the version is watched again",
 }
-
-
-def check_pages(connection: sqlite3.Connection, path: Path, *, has_checksums: bool) -> None:
-    """Raise `StorageError` unless SQLite can read every page, and all tables are there; damaged indexes are mended."""
-    size = path.stat().st_size
-    check = "integrity_check" if size <= WHOLE_CHECK_BYTES else "quick_check"
-    found = [row[0] for row in connection.execute(f"PRAGMA {check}(20)")]
-    if found != ["ok"] and all("index" in line for line in found):
-        log.error("registry %s: %s; its indexes are made again", path, found[0])
-        connection.execute("REINDEX")
-        found = [row[0] for row in connection.execute(f"PRAGMA {check}(20)")]
-    if found != ["ok"]:
-        reason = " ".join(found[0].split())
-        raise StorageError(f"registry {path} is damaged ({reason}); restore a copy or choose another run_dir")
-    if has_checksums and not is_schema_sound(connection):
-        raise StorageError(f"registry {path} is damaged (its list of tables); restore a copy or choose another run_dir")
 
 
 def row_checksums(connection: sqlite3.Connection) -> RowChecksums:

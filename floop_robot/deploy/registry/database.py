@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from floop_robot.deploy.registry.damage import check_pages, keep_checksums, last_epoch
+from floop_robot.deploy.registry.damage import keep_checksums, last_epoch
 from floop_robot.deploy.registry.schema import ADDED_DDL, DDL, READ_SCHEMAS, SCHEMA_VERSION
 from floop_robot.durable.framing import pack
 from floop_robot.durable.locks import ExclusiveLock
+from floop_robot.durable.sqlite_check import check_pages
 from floop_robot.durable.wal_repair import repair_wal
 from floop_robot.spec.errors import FloopError, StorageError
 
@@ -88,7 +89,8 @@ class Database:
         else:
             check_schema(self.path, found)
         is_checked = found == SCHEMA_VERSION
-        check_pages(self._connection, self.path, has_checksums=is_checked)
+        cure = "restore a copy (floop restore), or choose another run_dir"
+        check_pages(self._connection, self.path, "registry", has_checksums=is_checked, cure=cure)
         self._connection.executescript(f"BEGIN IMMEDIATE; {ADDED_DDL} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         with self._transaction():
             self.damage = keep_checksums(self._connection, self.path, is_checked)

@@ -20,8 +20,8 @@ def keep_checksums(db: sqlite3.Connection, path: Path, *, is_checked: bool) -> N
     """
     checksums = RowChecksums(db, unchecked=_OWN_CHECKSUM)
     damage = checksums.damage() if is_checked else []
-    if not is_checked:
-        log.info("journal %s: its rows get checksums: it is new, or an earlier floop wrote it", path)
+    if not is_checked and db.execute("SELECT 1 FROM meta").fetchone() is not None:
+        log.info("journal %s: its rows get checksums: an earlier floop wrote it", path)
     checksums.keep()
     for row in damage:
         log.error("journal %s: %s%s", path, row, "; it is made again from the blocks" if row.table == "streams" else "")

@@ -125,15 +125,16 @@ def test_a_restarted_ingest_takes_in_what_came_after_its_last_summary(tmp_path: 
     again.close()
 
 
-@pytest.mark.parametrize(
-    "damage", ["UPDATE summary SET stored = x'00112233'", "DELETE FROM summary", "DROP TABLE summary"]
-)
+EARLIER_FLOOP = "DROP TABLE summary; DROP TABLE row_checksums; UPDATE meta SET value = '2' WHERE name = 'schema'"
+
+
+@pytest.mark.parametrize("damage", ["UPDATE summary SET stored = x'00112233'", "DELETE FROM summary", EARLIER_FLOOP])
 def test_a_summary_that_is_damaged_or_missing_is_made_again(tmp_path: Path, damage: str) -> None:
     journal = Journal(tmp_path / "journal.sqlite")
     work(journal, 10, success=False)
     journal.close()
     with sqlite3.connect(tmp_path / "journal.sqlite") as db:
-        db.execute(damage)
+        db.executescript(damage)
     db.close()
     again = Journal(tmp_path / "journal.sqlite")
     assert again._summary._now.failures.failing == ("box",)

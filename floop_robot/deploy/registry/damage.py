@@ -46,8 +46,8 @@ def keep_checksums(connection: sqlite3.Connection, path: Path, is_checked: bool)
     """
     checksums = row_checksums(connection)
     damage = checksums.damage(CHECKED_ROWS) if is_checked else []
-    if not is_checked:
-        log.info("registry %s: its rows get checksums: it is new, or an earlier floop wrote it", path)
+    if not is_checked and connection.execute("SELECT 1 FROM meta").fetchone() is not None:
+        log.info("registry %s: its rows get checksums: an earlier floop wrote it", path)
     checksums.keep()
     lines = []
     for row in damage:

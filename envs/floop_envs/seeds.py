@@ -12,10 +12,14 @@ from floop_robot.spec.scenario import Scenario
 
 _RUNS = 10_000
 _PER_RUN = 1_000_000
+_BEYOND = 8 * _RUNS * _PER_RUN
+"""Seeds of runs from `_RUNS` on begin here: the numbers of those before never change."""
+MAX_RUN_SEED = 2**32 - 1
+"""As far as numpy's and torch's generators go."""
 
 
 class Purpose(enum.IntEnum):
-    """What an episode is for. Each purpose has `_RUNS * _PER_RUN` consecutive seeds; the numbers never change."""
+    """What an episode is for. Each purpose has seeds of its own; the numbers never change."""
 
     TRAINING = 0
     DEMONSTRATION = 1
@@ -32,8 +36,12 @@ class Purpose(enum.IntEnum):
 
 def seed_of(purpose: Purpose, run_seed: int, index: int) -> int:
     """Scenario seed number `index` of a run; raises `ConfigError` outside the range of the purpose."""
-    if not (0 <= run_seed < _RUNS and 0 <= index < _PER_RUN):
-        raise ConfigError(f"seed {run_seed} with episode {index} is out of range; use a seed from 0 to {_RUNS - 1}")
+    if not 0 <= run_seed <= MAX_RUN_SEED:
+        raise ConfigError(f"seed is {run_seed}; use a seed from 0 to {MAX_RUN_SEED}")
+    if not 0 <= index < _PER_RUN:
+        raise ConfigError(f"a run has {_PER_RUN} episodes of each purpose, and number {index} was asked for; end it")
+    if run_seed >= _RUNS:
+        return _BEYOND + (int(purpose) * (MAX_RUN_SEED + 1) + run_seed) * _PER_RUN + index
     return (int(purpose) * _RUNS + run_seed) * _PER_RUN + index
 
 

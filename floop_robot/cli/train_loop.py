@@ -14,7 +14,7 @@ from floop_robot.deploy.tti import NoImprovement
 from floop_robot.loop import run_loop
 from floop_robot.loop_config import LoopConfig, LoopProgress
 from floop_robot.spec.config import FloopConfig, LearnerConfig
-from floop_robot.train.train_output import exclusive_folder
+from floop_robot.train.run_folder import RunFolder
 
 LATEST_S = 10
 """Virtual seconds at the end whose episodes make the reported success."""
@@ -54,7 +54,7 @@ def run_fleet_loop(task: str, algo: str, seed: int, shift: str, seconds: int, ou
         line = f"{p.second:4d} s  v{p.version}  robots {p.robot_successes}/{p.robot_episodes}{failing}{verdict}"
         print(line, file=sys.stderr, flush=True)
 
-    with exclusive_folder(out):
+    with RunFolder(out):
         result = run_loop(LoopConfig(fleet=fleet, shift=shift, seconds=seconds), on_progress)
         path = out / f"policy{SUFFIX}"
         result.bundle.save(path)

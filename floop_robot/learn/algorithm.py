@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -27,6 +27,14 @@ class TrainingProgress(msgspec.Struct, frozen=True, kw_only=True):
     new_rows: int = 0
     stale_rows: int = 0
     """PPO: rows that came too late to be used."""
+
+
+class AlgorithmState(msgspec.Struct, frozen=True):
+    """What an algorithm needs to go on beside `Algorithm.arrays` and the rows that it took in."""
+
+    numbers: dict[str, Any] = {}
+    """Counters and generators, as JSON takes them."""
+    arrays: dict[str, Array] = {}
 
 
 class Algorithm(Protocol):
@@ -84,4 +92,12 @@ class Algorithm(Protocol):
 
     def restore(self, arrays: dict[str, Array], gradient_steps: int) -> None:
         """Go on from arrays of `arrays()`; raises `CheckpointRefused` when they don't fit."""
+        ...
+
+    def state(self) -> AlgorithmState:
+        """Counters and generators, for a training that is gone on with later."""
+        ...
+
+    def restore_state(self, state: AlgorithmState) -> None:
+        """Go on from a `state()`, after `restore`, once the same rows were taken in again."""
         ...

@@ -81,7 +81,24 @@ def save_zip(model: BaseAlgorithm, space: PolicySpace, path: Path) -> None:
 
     Raises `StorageError`.
     """
-    stock = _stock_like(model, space)
+    file = io.BytesIO()
+    stock_model(model, space).save(file)
+    write_atomic(path, file.getvalue())
+
+
+def stock_model(model: BaseAlgorithm, space: PolicySpace) -> BaseAlgorithm:
+    """A stock stable-baselines3 model that takes raw observations and acts as `model` does now.
+
+    The global random generators stay as they are: a training that is written more often is the same training.
+    """
+    with th.random.fork_rng(devices=[]):
+        stock = _stock_like(model, space)
+    copy_weights(model, stock, space)
+    return stock
+
+
+def copy_weights(model: BaseAlgorithm, stock: BaseAlgorithm, space: PolicySpace) -> None:
+    """Let a `stock_model` act as `model` does now."""
     stock.policy.load_state_dict(model.policy.state_dict())
     _each_first_layer(stock, space.fold)
     if isinstance(stock, PPO):
@@ -89,9 +106,6 @@ def save_zip(model: BaseAlgorithm, space: PolicySpace, path: Path) -> None:
     elif isinstance(stock, SAC) and isinstance(model, SAC) and model.log_ent_coef is not None:
         assert stock.log_ent_coef is not None
         stock.log_ent_coef.data.copy_(model.log_ent_coef.data)
-    file = io.BytesIO()
-    stock.save(file)
-    write_atomic(path, file.getvalue())
 
 
 def _stock_like(model: BaseAlgorithm, space: PolicySpace) -> BaseAlgorithm:

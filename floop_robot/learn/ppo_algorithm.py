@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 import torch as th
 
-from floop_robot.learn.algorithm import TrainingProgress
+from floop_robot.learn.algorithm import AlgorithmState, TrainingProgress
 from floop_robot.learn.checkpoint import fill_arrays
 from floop_robot.learn.factory import build_ppo
 from floop_robot.learn.mlp import Array
@@ -184,3 +184,28 @@ class PpoAlgorithm:
         fill_arrays(self.arrays(), arrays, "the checkpoint")
         self._gradient_steps = gradient_steps
         self._updates = self.settings.value_warmup_updates if gradient_steps else 0
+
+    def state(self) -> AlgorithmState:
+        """Counters, and the rows that wait for an update."""
+        streams = [key for key in self._rows if self._rows[key]]
+        numbers = {
+            "streams": streams, "version": self._version, "stale": self._stale, "updates": self._updates,
+            "n_updates": self._model._n_updates,
+        }  # fmt: skip
+        arrays: dict[str, Array] = {}
+        for i, key in enumerate(streams):
+            rows = concatenate(list(self._rows[key]))
+            arrays |= {f"{i}.{name}": getattr(rows, name) for name in rows.__struct_fields__}
+        return AlgorithmState(numbers, arrays)
+
+    def restore_state(self, state: AlgorithmState) -> None:
+        """Go on from a `state()`."""
+        numbers = state.numbers
+        self._version, self._stale, self._updates = numbers["version"], numbers["stale"], numbers["updates"]
+        self._model._n_updates = numbers["n_updates"]
+        names = Transitions.__struct_fields__
+        self._rows = {
+            (robot, boot): deque([Transitions(**{name: state.arrays[f"{i}.{name}"] for name in names})])
+            for i, (robot, boot) in enumerate(numbers["streams"])
+        }
+        self._waiting = sum(len(rows) for parts in self._rows.values() for rows in parts)

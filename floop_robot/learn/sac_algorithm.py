@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 
-from floop_robot.learn.algorithm import TrainingProgress
+from floop_robot.learn.algorithm import AlgorithmState, TrainingProgress
 from floop_robot.learn.checkpoint import fill_arrays
 from floop_robot.learn.factory import build_sac
 from floop_robot.learn.mlp import Array
@@ -155,6 +156,18 @@ class SacAlgorithm:
             adam.steps = int(targets[f"{name}.steps"][0])
         self._model.publish_optimizer_steps()
         self._gradient_steps = gradient_steps
+
+    def state(self) -> AlgorithmState:
+        """Counters, and the generator that draws batches."""
+        generator = json.dumps(self.replay.rng.bit_generator.state)  # its numbers have 128 bits
+        failures = list(self._failures)
+        return AlgorithmState({"failures": failures, "n_updates": self._model._n_updates, "generator": generator})
+
+    def restore_state(self, state: AlgorithmState) -> None:
+        """Go on from a `state()`."""
+        self._failures = deque(state.numbers["failures"], maxlen=RECENT)
+        self._model._n_updates = state.numbers["n_updates"]
+        self.replay.rng.bit_generator.state = json.loads(state.numbers["generator"])
 
 
 def _was_sampled(rows: Transitions, episode: int) -> bool:

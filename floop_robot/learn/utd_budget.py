@@ -29,6 +29,11 @@ class UtdBudget:
         """Gradient steps that may be done now."""
         return int(self._owed)
 
+    @property
+    def exact(self) -> float:
+        """The account with its fraction of a step."""
+        return self._owed
+
     def spend(self, steps: int) -> None:
         """`steps` were done."""
         self._owed = max(0.0, self._owed - steps)

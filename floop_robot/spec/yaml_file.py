@@ -101,17 +101,25 @@ def description_file(what: str, title: str, name: str, shipped_dir: Path) -> Pat
 def load_yaml(path: Path) -> Any:
     """The plain data of a YAML file, None for an empty one; raises `ConfigError` in one line."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}; check the path") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """The plain data of YAML, None for an empty text; raises `ConfigError` in one line that names `where`."""
+    try:
+        return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{path}{place} is not valid YAML: {error.problem or error.context}") from None
+        raise ConfigError(f"{where}{place} is not valid YAML: {error.problem or error.context}") from None
     except RecursionError:
-        raise ConfigError(f"{path} is not valid YAML: it is nested too deeply") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{where} is not valid YAML: it is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def convert(raw: Any, kind: type[T], where: str) -> T:

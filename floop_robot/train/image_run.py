@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from floop_robot.spec.hyperparameters import SacSettings
 from floop_robot.train.environments.image_training import ImageTrainingPlan, train_on_images
+from floop_robot.train.run_folder import RunFolder
 from floop_robot.train.train_config import TrainConfig
 from floop_robot.train.train_output import TrainResult, save_result
 from floop_robot.train.train_progress import ProgressCallback
@@ -14,9 +14,10 @@ from floop_robot.train.training_episode import EnvDescription
 
 
 def train_images(
-    config: TrainConfig, description: EnvDescription, on_progress: ProgressCallback, started: float
+    config: TrainConfig, description: EnvDescription, folder: RunFolder, on_progress: ProgressCallback
 ) -> TrainResult:
-    """Train as `config` says and leave model.zip and result.json in `config.out`; raises `EnvironmentFailed`."""
+    """Train as `config` says and leave model.zip and result.json in the folder; raises `EnvironmentFailed`."""
+    started = time.monotonic()
     settings = config.settings
     plan = ImageTrainingPlan(
         env=config.env,
@@ -24,26 +25,30 @@ def train_images(
         seed=config.seed,
         steps=config.total_timesteps,
         learning_starts=config.learning_starts,
-        n_envs=1,
+        n_envs=config.n_envs,
         final_episodes=config.final_episodes,
         n_sampled_goal=settings.n_sampled_goal if isinstance(settings, SacSettings) and description.has_goals else 0,
         device=config.device,
     )
-    done = train_on_images(plan, Path(config.out), on_progress)
+    done = train_on_images(plan, folder.path, on_progress)
     result = TrainResult(
         success=done.final.success if done.reports_success else None,
         mean_pick_time_s=done.final.time_s if done.reports_success else None,
         bc_success=None,
         bc_pick_time_s=None,
         mean_return=done.final.mean_return,
+        final_episodes=config.final_episodes,
         selection_success=done.selected.success if done.reports_success else None,
         transitions=done.steps,
         demonstration_transitions=0,
         gradient_steps=done.gradient_steps,
         wall_s=time.monotonic() - started,
-        model=str(Path(config.out) / "model.zip"),
+        seed=config.seed,
+        device=config.device,
+        out=str(folder.path),
+        model=str(folder.model),
         bundle="",
         checkpoint="",
     )
-    save_result(result, Path(config.out))
+    save_result(result, folder.result)
     return result

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
+import msgspec
+
 from floop_envs.seeds import Purpose
 from floop_robot.learn.mlp import Array
 from floop_robot.stats.group_sequential import failures_allowed
@@ -49,6 +53,15 @@ class Confirmation:
         return self.is_shown or failures > self._allowed[self.episodes]
 
 
+class SelectorState(msgspec.Struct, frozen=True):
+    """What a `PolicySelector` knows, arrays apart."""
+
+    scenarios_used: int
+    cloned: Score | None = None
+    best: Score | None = None
+    leader: Score | None = None
+
+
 class PolicySelector:
     """Measures policies on selection scenarios and remembers the weights of the best."""
 
@@ -59,6 +72,29 @@ class PolicySelector:
         self._scenarios_used = config.selection_episodes
         self.best: tuple[Score, dict[str, Array]] | None = None
         """Score and arrays of the best weights so far."""
+        self.leader: tuple[Score, dict[str, Array]] | None = None
+        """The same by the short evaluations of an own environment, which rank but don't decide."""
+
+    def state(self) -> tuple[SelectorState, dict[str, Array]]:
+        """What it knows, and the arrays of the best and of the leader by `best.NAME` and `leader.NAME`."""
+        kept = {"best": self.best, "leader": self.leader}
+        arrays = {f"{key}.{name}": array for key, it in kept.items() if it for name, array in it[1].items()}
+        scores = {key: it[0] for key, it in kept.items() if it}
+        return SelectorState(self._scenarios_used, self.cloned, **scores), arrays
+
+    def restore(self, state: SelectorState, best: dict[str, Array], leader: dict[str, Array]) -> None:
+        """Go on from a `state()`."""
+        self._scenarios_used, self.cloned = state.scenarios_used, state.cloned
+        self.best = (state.best, best) if state.best else None
+        self.leader = (state.leader, leader) if state.leader else None
+
+    def evaluate(self, actor: ActorMessage, arrays: dict[str, Array]) -> tuple[Score, bool]:
+        """A short measurement of a policy, always on the same scenarios, and whether it leads now."""
+        score = self._measure(actor, 0, self._config.n_eval_episodes)
+        leads = self.leader is None or score.better_than(self.leader[0], math.inf)
+        if leads:
+            self.leader = score, {name: array.copy() for name, array in arrays.items()}
+        return score, leads
 
     def measure_cloned(self, actor: ActorMessage) -> None:
         """Measure the cloned policy: what is trained must not fail more often, and must be faster (SAC)."""

@@ -1,73 +1,260 @@
 """`floop train`: from nothing, or from demonstrations, to a policy.
 
-One process learns, a helper process simulates; there are no sockets. Environment, learner, export and scenarios are
-those of the fleet. Weights are selected on scenarios of their own; the reported success is measured once, on others.
+One process learns, helper processes simulate; there are no sockets. Environment, learner, export and scenarios are
+those of the fleet. Weights are selected on scenarios of their own. The reported figure is that of the policy as it was
+written, measured once, on others.
+
+    from floop_robot.train.train import resume, train
+    from floop_robot.train.train_config import TrainConfig
+
+    result = train(TrainConfig(env="Pendulum-v1", sac=SacSettings(gamma=0.99)), callback=CheckpointCallback(1000, "x"))
+    result = resume("runs/train_1", total_timesteps=100_000)
 """
 
 from __future__ import annotations
 
 import logging
-import time
+import signal
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal, cast
 
 import msgspec
 
-from floop_robot.bundle import write_atomic
-from floop_robot.spec.hyperparameters import SacSettings
+from floop_envs.simulated_urdf import check_gripper
+from floop_robot.bundle import Bundle, write_atomic
+from floop_robot.learn.device_update import resolve_device
+from floop_robot.learn.mlp import Array
+from floop_robot.spec.errors import ConfigError, FloopError
+from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
+from floop_robot.spec.robot_model import load_robot
+from floop_robot.train.checkpointer import Checkpointer
 from floop_robot.train.collector import Collector
 from floop_robot.train.image_run import train_images
+from floop_robot.train.monitor_file import MonitorFile
+from floop_robot.train.run_folder import RunFolder, next_folder
+from floop_robot.train.sb3_callbacks import CallbackRunner, MaybeCallback
+from floop_robot.train.score import Score
+from floop_robot.train.stop_signals import StopSignals, TrainingInterrupted
+from floop_robot.train.take_log import TakeLog, read_takes
 from floop_robot.train.tensorboard_writer import TENSORBOARD_DIR, TensorboardWriter
 from floop_robot.train.train_config import TrainConfig
 from floop_robot.train.train_env import TrainingEnvSpec
-from floop_robot.train.train_output import TrainingInterrupted, TrainResult, exclusive_folder, interrupt_deferred
+from floop_robot.train.train_output import TrainResult, save_result
 from floop_robot.train.train_progress import ProgressCallback
+from floop_robot.train.training_episode import EnvDescription, TrainingEpisode
 from floop_robot.train.training_run import TrainingRun
+from floop_robot.train.training_state import TrainingState, load_state
 
 log = logging.getLogger(__name__)
 
+SavedTraining = tuple[TrainingState, dict[str, Array]]
 
-def train(config: TrainConfig, on_progress: ProgressCallback = lambda _: None) -> TrainResult:
-    """Train as `config` says and leave model.zip, policy bundle, checkpoint and effective config in `config.out`.
 
+def train(
+    config: TrainConfig,
+    on_progress: ProgressCallback = lambda _: None,
+    *,
+    callback: MaybeCallback = None,
+    overwrite: bool = False,
+) -> TrainResult:
+    """Train as `config` says and leave policy, checkpoint and effective config in its folder.
+
+    `callback`: of stable-baselines3, one or a list. `overwrite`: whether the folder may hold another training.
     Raises a `FloopError` for anything a user can correct (unknown task, no write permission, …), and
     `TrainingInterrupted`.
     """
-    started = time.monotonic()
     config.check()
-    settings = config.settings
-    goals = settings.n_sampled_goal if isinstance(settings, SacSettings) else 0
-    spec = TrainingEnvSpec(config.task, config.env, config.seed, config.randomize, n_sampled_goal=goals)
-    out, is_written = Path(config.out), False
-    try:
-        with Collector(spec) as collector, ExitStack() as stack:
-            description = collector.describe()  # raises for what can't be trained, before anything is written
-            stack.enter_context(exclusive_folder(out))
-            for note in description.notes:
-                log.warning("%s", note)
+    if not config.env:
+        check_gripper(load_robot(config.robot))
+    effective = config.effective(_device(config))
+    with Collector(_spec(effective), workers=config.n_envs) as collector:
+        description = collector.describe()  # raises for what can't be trained, before anything is written
+        with RunFolder(Path(config.out) if config.out else next_folder()) as folder:
+            folder.start(overwrite=overwrite)
+            write_atomic(folder.config, msgspec.yaml.encode(effective))
             if description.needs_cnn:
-                result = train_images(config, description, on_progress, started)
-                write_atomic(out / "config.yaml", msgspec.yaml.encode(config))
-                return result
-            run = TrainingRun(config, description, collector, on_progress, started)
-            if config.tensorboard:
-                writer = TensorboardWriter(out / TENSORBOARD_DIR, run.algorithm.model)
-                run.callbacks.append(stack.enter_context(writer).write)
-            run.demonstrate()
-            run.learn()
-            final = run.measure()
-            # Written last and together: a run that is stopped leaves the policy in the folder as it was.
-            with interrupt_deferred():
-                result = run.write(out, final)
-                write_atomic(out / "config.yaml", msgspec.yaml.encode(config))
-                is_written = True
-            return result
+                return _train_images(effective, description, folder, on_progress)
+            return _Session(effective, description, collector, folder).run(on_progress, callback)
+
+
+def _train_images(
+    config: TrainConfig, description: EnvDescription, folder: RunFolder, on_progress: ProgressCallback
+) -> TrainResult:
+    for note in description.notes:
+        log.warning("%s", note)
+    try:
+        return train_images(config, description, folder, on_progress)
     except KeyboardInterrupt:
-        raise TrainingInterrupted(_what_is_left(config, is_written)) from None
+        raise TrainingInterrupted("stopped; a training on images keeps nothing before it ends") from None
 
 
-def _what_is_left(config: TrainConfig, is_written: bool) -> str:
-    if is_written:
-        return f"stopped; training had ended, and all of it is in {config.out}"
-    curves = f" but the curves in {Path(config.out) / TENSORBOARD_DIR}" if config.tensorboard else ""
-    return f"stopped; nothing was kept{curves}: a policy is written to {config.out} only when training ends"
+def resume(
+    folder: Path | str,
+    on_progress: ProgressCallback = lambda _: None,
+    *,
+    callback: MaybeCallback = None,
+    total_timesteps: int | None = None,
+) -> TrainResult:
+    """Go on with the training in a folder where it was, with the settings that it began with.
+
+    `total_timesteps`: another end. Raises as `train` does.
+    """
+    with RunFolder(Path(folder)) as place:
+        place.require_state()
+        state, arrays = load_state(place.state)
+        config = state.config
+        if total_timesteps is not None:
+            config = msgspec.structs.replace(config, total_timesteps=total_timesteps)
+            config.check()
+        _require_unfinished(place, state, config)
+        place.result.unlink(missing_ok=True)
+        saved = msgspec.structs.replace(state, config=config), arrays
+        with Collector(_spec(config, state.counters.next_index), workers=config.n_envs) as collector:
+            description = collector.describe()
+            if description.ids != state.ids:
+                raise ConfigError(
+                    f"{config.env or config.task} is not as it was when the training in {place.path} began "
+                    f"(contract {state.ids.contract}, now {description.ids.contract}); train again"
+                )
+            write_atomic(place.config, msgspec.yaml.encode(config))
+            return _Session(config, description, collector, place, saved).run(on_progress, callback)
+
+
+def _require_unfinished(place: RunFolder, state: TrainingState, config: TrainConfig) -> None:
+    done, steps = state.counters.is_done, state.counters.transitions
+    if place.result.exists() and (done or steps >= config.total_timesteps):
+        why = f"reached until_success {config.until_success:g}" if done else "used up its steps"
+        cure = "train anew with a higher one" if done else f"give --steps more than {steps}"
+        raise ConfigError(f"the training in {place.path} {why} after {steps} steps; {cure}")
+
+
+def _device(config: TrainConfig) -> Literal["cpu", "cuda"]:
+    settings = config.settings
+    if isinstance(settings, PpoSettings):
+        if config.device == "cuda":
+            raise ConfigError("device is cuda, but PPO computes on the CPU; use auto or cpu")
+        return "cpu"
+    return cast(Literal["cpu", "cuda"], resolve_device(config.device, settings.net_arch))
+
+
+def _spec(config: TrainConfig, first_episode: int = 0) -> TrainingEnvSpec:
+    settings = config.settings
+    return TrainingEnvSpec(
+        task=config.task,
+        env=config.env,
+        seed=config.seed,
+        randomize=config.randomize,
+        robot=config.robot,
+        n_sampled_goal=settings.n_sampled_goal if isinstance(settings, SacSettings) else 0,
+        first_episode=first_episode,
+    )
+
+
+class _Session:
+    """One start of a training, new or resumed, in its folder."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        description: EnvDescription,
+        collector: Collector,
+        folder: RunFolder,
+        saved: SavedTraining | None = None,
+    ) -> None:
+        self._config, self._description, self._collector, self._folder = config, description, collector, folder
+        self._saved = saved
+
+    def run(self, on_progress: ProgressCallback, callback: MaybeCallback) -> TrainResult:
+        for note in self._description.notes:
+            log.warning("%s", note)
+        size = self._saved[0].rows_bytes if self._saved else 0
+        with ExitStack() as stack:
+            takes = stack.enter_context(TakeLog(self._folder.rows, size))
+            run = TrainingRun(self._config, self._description, self._collector, takes)
+            if self._saved:
+                run.restore(*self._saved, read_takes(self._folder.rows, size))
+            stop = stack.enter_context(StopSignals())
+            keeper = Checkpointer(self._folder, run, takes, stop)
+            self._hook(run, keeper, on_progress, callback, stack)
+            try:
+                run.demonstrate()
+                run.learn()
+                keeper.write()
+                run.finish()
+                keeper.write_policy()
+            except KeyboardInterrupt:
+                raise TrainingInterrupted(f"stopped; {keeper.keep()}", stop.received or signal.SIGINT) from None
+            except FloopError as error:
+                error.args = (f"{error}; {keeper.keep()}",)
+                raise
+            return self._measure(run, stop)
+
+    def _hook(
+        self,
+        run: TrainingRun,
+        keeper: Checkpointer,
+        on_progress: ProgressCallback,
+        callback: MaybeCallback,
+        stack: ExitStack,
+    ) -> None:
+        counters = run.counters
+        monitor = MonitorFile(self._folder.monitor, run.task.id, counters.episodes, counters.elapsed_s)
+        stack.enter_context(monitor)
+
+        def write_episode(episode: TrainingEpisode) -> bool:
+            if episode.is_over:
+                monitor.write(run.recent[-1])
+            return True
+
+        hooks = run.hooks
+        hooks.progress.append(on_progress)
+        hooks.collected.append(write_episode)
+        hooks.measured.append(keeper.on_measured)
+        if self._config.tensorboard:
+            writer = TensorboardWriter(self._folder.path / TENSORBOARD_DIR, run.algorithm.model)
+            stack.enter_context(writer)
+            hooks.progress.append(writer.write)
+            hooks.measured.append(writer.measured)
+        if callback is not None:
+            runner = stack.enter_context(CallbackRunner(callback, run, self._config))
+            hooks.collected.append(runner.collected)
+        hooks.boundary.append(keeper.at_boundary)
+
+    def _measure(self, run: TrainingRun, stop: StopSignals) -> TrainResult:
+        """The figures of the policy as it lies in the folder, written beside it."""
+        kept = f"training had ended, and its policy is in {self._folder.path}, but was not measured"
+        try:
+            stop.raise_if_received()
+            result = self._result(run, run.measure(Bundle.load(self._folder.bundle)))
+        except KeyboardInterrupt:
+            text = f"stopped; {kept}; floop train --resume {self._folder.path} measures it"
+            raise TrainingInterrupted(text, stop.received or signal.SIGINT) from None
+        except FloopError as error:
+            error.args = (f"{error}; {kept}",)
+            raise
+        save_result(result, self._folder.result)
+        return result
+
+    def _result(self, run: TrainingRun, score: Score) -> TrainResult:
+        counters, cloned, best, folder = run.counters, run.selector.cloned, run.selector.best, self._folder
+        tells = counters.reports_success
+        return TrainResult(
+            success=score.success if tells else None,
+            mean_pick_time_s=score.time_s if tells else None,
+            bc_success=cloned.success if cloned else None,
+            bc_pick_time_s=cloned.time_s if cloned else None,
+            mean_return=score.mean_return,
+            final_episodes=self._config.final_episodes,
+            selection_success=best[0].success if best and tells else None,
+            transitions=counters.transitions,
+            demonstration_transitions=counters.demonstrated,
+            gradient_steps=run.algorithm.progress.gradient_steps,
+            wall_s=run.elapsed_s,
+            seed=self._config.seed,
+            device=self._config.device,
+            out=str(folder.path),
+            model=str(folder.model),
+            bundle=str(folder.bundle),
+            checkpoint=str(folder.checkpoint),
+        )

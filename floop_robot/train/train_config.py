@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import Annotated, Literal
 
+import msgspec
+from msgspec import Meta
+
+from floop_envs.seeds import MAX_RUN_SEED
 from floop_robot.spec.default_settings import ENV_PPO, ENV_SAC, TASK_PPO, TASK_SAC
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.hyperparameters import AlgorithmSettings, BehaviorCloningSettings, PpoSettings, SacSettings
-from floop_robot.spec.ranges import Count, Device, Size
+from floop_robot.spec.ranges import Count, Device, Positive, Size
 from floop_robot.train.training_episode import no_demonstrations
+
+Seed = Annotated[int, Meta(ge=0, le=MAX_RUN_SEED)]
+ALGORITHMS = ("sac", "ppo")
 
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -16,21 +23,25 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     task: str = "floop/Pick-v0"
     """Task to learn."""
+    robot: str = "panda"
+    """Arm of the task: a name in `config/robots/`, or the path of a YAML file. It must be one that can be simulated."""
     env: str = ""
     """Id of a Gymnasium environment to learn instead of the task."""
     algo: str = "sac"
     """Algorithm: `sac` or `ppo`."""
     demonstrations: Count = 0
     """Successful episodes of the scripted expert; the policy starts as their clone (SAC: learns from them, too)."""
-    seed: Count = 0
+    seed: Seed = 0
     """Seed of everything that is random."""
+    n_envs: Size = 1
+    """Environments that are stepped at once, each in a process of its own. The curve depends on it."""
     device: Device = "cpu"
     """Where gradient steps are computed: `cpu`, `cuda`, or `auto`: a GPU where there is one and a hidden layer has 128
     units or more. PPO computes on the CPU."""
     until_success: float = 0.95
     """Success to reach, above 0 and at most 1. Training ends when new scenarios confirm it."""
-    out: str = "runs/train"
-    """Folder that the policy is written to."""
+    out: str = ""
+    """Folder of the run; empty: the next of runs/train_1, runs/train_2 and so on."""
     total_timesteps: Count = 40_000
     """Training ends after so many environment steps, or earlier at `until_success`."""
     episodes_per_batch: Size = 1
@@ -41,6 +52,13 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Episodes of a measurement that selects the best weights."""
     select_every: Count = 500
     """Transitions between two of these measurements, once training episodes succeed."""
+    eval_freq: Count = 0
+    """Steps between two evaluations of a policy for `env`, of which the best is kept; 0: a tenth of
+    `total_timesteps`."""
+    n_eval_episodes: Size = 5
+    """Episodes of such an evaluation."""
+    checkpoint_interval_s: Positive = 30.0
+    """How often the state of the training is written, s; a killed training loses no more than that."""
     final_episodes: Size = 200
     """Episodes of the final measurement, on scenarios that are used only there."""
     prior_rows: Count = 4000
@@ -55,8 +73,10 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def check(self) -> None:
         """Raise `ConfigError` for what the types can't tell."""
-        if self.algo not in ("sac", "ppo"):
-            raise ConfigError(f"algo is {self.algo!r}; use sac or ppo")
+        if self.algo not in ALGORITHMS:
+            raise ConfigError(f"algo is {self.algo!r}; use {' or '.join(ALGORITHMS)}")
+        if self.env and self.robot != TrainConfig().robot:
+            raise ConfigError(f"robot is {self.robot!r}, but {self.env} is no task of floop's; leave out robot")
         if self.env and self.demonstrations:
             raise no_demonstrations(self.env)
         if not self.total_timesteps and not self.demonstrations:
@@ -73,3 +93,14 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         if self.env and "buffer_size" in self.sac.unset:  # more than there will be would only reserve memory
             sac = msgspec.structs.replace(sac, buffer_size=min(sac.buffer_size, max(self.total_timesteps, 1)))
         return sac
+
+    def effective(self, device: Literal["cpu", "cuda"]) -> TrainConfig:
+        """Itself with every value that acts: the settings of the chosen algorithm complete, those of the other unset.
+
+        `device`: where gradient steps are computed. The folder is left out, so that a repetition gets one of its own.
+        """
+        settings = self.settings
+        sac = settings if isinstance(settings, SacSettings) else SacSettings()
+        ppo = settings if isinstance(settings, PpoSettings) else PpoSettings()
+        eval_freq = self.eval_freq or max(self.total_timesteps // 10, 1)
+        return msgspec.structs.replace(self, sac=sac, ppo=ppo, device=device, out="", eval_freq=eval_freq)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from floop_robot.bundle import SUFFIX, DataRange, write_atomic
-from floop_robot.durable.locks import ExclusiveLock
+from floop_robot.bundle import DataRange, write_atomic
 from floop_robot.learn.algorithm import Algorithm
-from floop_robot.learn.checkpoint import SUFFIX as CHECKPOINT_SUFFIX
 from floop_robot.learn.checkpoint import Checkpoint, CheckpointInfo
 from floop_robot.learn.export import save_zip, to_bundle
 from floop_robot.learn.mlp import Array
@@ -23,42 +17,13 @@ from floop_robot.learn.spaces import PolicySpace
 from floop_robot.monitor.shift_detector import KnownTasks
 from floop_robot.replay.packed_episodes import choose_episodes, pack_episodes
 from floop_robot.replay.transitions import Transitions
+from floop_robot.spec.errors import BundleRefused
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
+from floop_robot.train.run_folder import RunFolder
 
 CHECK_OBSERVATIONS = 8
 """First observations of the latest episodes. A robot that loads the bundle checks that it acts alike on them."""
-
-
-@contextmanager
-def exclusive_folder(out: Path) -> Iterator[None]:
-    """Nobody else trains into this folder meanwhile; raises `StorageError` when somebody does."""
-    cure = "wait for it, or choose another --out"
-    lock = ExclusiveLock(out / ".lock", f"training folder {out}", cure)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C ended a training; the text says in one line what was kept."""
-
-
-@contextmanager
-def interrupt_deferred() -> Iterator[None]:
-    """Ctrl-C within it is raised at its end, so that files that belong together are all written."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
-        yield
-        return
-    came: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
-        raise KeyboardInterrupt
 
 
 class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,23 +36,26 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     """Share of the selection scenarios, for the policy cloned from the demonstrations; None without demonstrations."""
     bc_pick_time_s: float | None
     mean_return: float
+    """Mean over the final scenarios."""
+    final_episodes: int
     selection_success: float | None
     transitions: int
     """Made by the learning policy; demonstrations come on top."""
     demonstration_transitions: int
     gradient_steps: int
     wall_s: float
+    seed: int
+    device: str
+    """Where gradient steps were computed."""
+    out: str
     model: str
     bundle: str
     checkpoint: str
 
 
-class PolicyPaths(msgspec.Struct, frozen=True):
-    """Where the three forms of a policy lie."""
-
-    model: Path
-    bundle: Path
-    checkpoint: Path
+def save_result(result: TrainResult, path: Path) -> None:
+    """Write the figures of a run; raises `StorageError`."""
+    write_atomic(path, msgspec.json.encode(result))
 
 
 class TrainingDataSummary:
@@ -114,8 +82,9 @@ class TrainingDataSummary:
         return self._range.data_range(transitions)
 
     def prior(self, count: int, seed: int) -> dict[str, Array]:
-        """About `count` rows for a learner that goes on from here."""
-        return pack_episodes(choose_episodes(self._episodes, count, np.random.default_rng(seed)))
+        """About `count` rows for a learner that goes on from here; none where no episode is that short."""
+        chosen = choose_episodes(self._episodes, count, np.random.default_rng(seed))
+        return pack_episodes(chosen) if chosen else {}
 
 
 class PolicyWriter(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,12 +96,12 @@ class PolicyWriter(msgspec.Struct, frozen=True, kw_only=True):
     prior_rows: int
     seed: int
 
-    def write(self, out: Path, algorithm: Algorithm, summary: TrainingDataSummary, transitions: int) -> PolicyPaths:
-        """Write all three to `out`; raises `StorageError` and, for weights that are not finite, `BundleRefused`."""
-        paths = PolicyPaths(out / "model.zip", out / f"policy{SUFFIX}", out / f"policy{CHECKPOINT_SUFFIX}")
+    def write(self, folder: RunFolder, algorithm: Algorithm, summary: TrainingDataSummary, transitions: int) -> None:
+        """Write all three; raises `StorageError`, or `BundleRefused` before anything is written, for bad weights."""
         observations = summary.first_observations
+        if not all(np.isfinite(array).all() for array in algorithm.arrays().values()):
+            raise BundleRefused("training diverged: critics or optimizers hold NaN or infinity; lower learning_rate")
         with algorithm.averaged_weights():
-            save_zip(algorithm.model, self.space, paths.model)
             data = summary.data_range(transitions)
             bundle = to_bundle(
                 algorithm.model,
@@ -142,7 +111,8 @@ class PolicyWriter(msgspec.Struct, frozen=True, kw_only=True):
                 data=data,
                 settings=algorithm.settings,
             )
-        bundle.save(paths.bundle)
+            save_zip(algorithm.model, self.space, folder.model)
+        bundle.save(folder.bundle)
         info = CheckpointInfo(
             task=self.task.id,
             ids=self.ids,
@@ -154,10 +124,5 @@ class PolicyWriter(msgspec.Struct, frozen=True, kw_only=True):
             settings=msgspec.to_builtins(algorithm.settings),
         )
         with algorithm.averaged_weights():  # a learner that goes on from here starts with the policy that was measured
-            Checkpoint(info, algorithm.arrays(), summary.prior(self.prior_rows, self.seed)).save(paths.checkpoint)
-        return paths
-
-
-def save_result(result: TrainResult, out: Path) -> None:
-    """Write the figures of the run to `out`; raises `StorageError`."""
-    write_atomic(out / "result.json", msgspec.json.encode(result))
+            arrays, prior = algorithm.arrays(), summary.prior(self.prior_rows, self.seed)
+            Checkpoint(info, arrays, prior).save(folder.checkpoint)

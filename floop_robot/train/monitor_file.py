@@ -1,0 +1,39 @@
+"""MonitorFile: return and length of every training episode, in the format of stable-baselines3's Monitor.
+
+`stable_baselines3.common.results_plotter.plot_results` and others read it.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from floop_robot.spec.errors import StorageError
+from floop_robot.train.run_counters import RecentEpisode
+
+_HEADER_LINES = 2
+
+
+class MonitorFile:
+    """Appends a line for each episode. Use it as a context."""
+
+    def __init__(self, path: Path, env_id: str, episodes: int = 0, elapsed_s: float = 0.0) -> None:
+        """Go on after the first `episodes` episodes; raises `StorageError`."""
+        self._started = time.monotonic() - elapsed_s
+        try:
+            lines = path.read_text().splitlines(keepends=True)[: _HEADER_LINES + episodes] if episodes else []
+            self._file = path.open("w", buffering=1)
+            header = [f'#{{"t_start": {time.time() - elapsed_s:.3f}, "env_id": "{env_id}"}}\n', "r,l,t\n"]
+            self._file.writelines(lines or header)
+        except OSError as error:
+            raise StorageError(f"cannot write {path}: {error.strerror}; free space") from None
+
+    def __enter__(self) -> MonitorFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, episode: RecentEpisode) -> None:
+        """Add an episode that ended."""
+        self._file.write(f"{episode.total_reward:.6f},{episode.steps},{time.monotonic() - self._started:.3f}\n")

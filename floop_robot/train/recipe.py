@@ -1,0 +1,82 @@
+"""Recipes: a file, `--set` and options, laid over one another field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from floop_robot.spec.errors import ConfigError, UnknownName
+from floop_robot.spec.yaml_file import convert, load_yaml, parse_yaml
+from floop_robot.train.train_config import TrainConfig
+
+Layer = dict[str, Any]
+"""Part of a recipe as plain data."""
+
+
+def _paths(kind: type[msgspec.Struct], prefix: str = "") -> list[str]:
+    """All fields, those of sections with a dot: `seed`, `sac.gamma`."""
+    paths: list[str] = []
+    for field in msgspec.structs.fields(kind):
+        paths.append(prefix + field.name)
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            paths += _paths(field.type, f"{prefix}{field.name}.")
+    return paths
+
+
+FIELDS: Final = tuple(_paths(TrainConfig))
+"""Every field that `--set` takes."""
+
+
+def read_recipe(path: Path) -> Layer:
+    """A recipe file; raises `ConfigError` when a field is unknown or wrong."""
+    raw = load_yaml(path)
+    raw = {} if raw is None else raw
+    convert(raw, TrainConfig, str(path))
+    layer: Layer = raw
+    return layer
+
+
+def parse_changes(changes: Sequence[str]) -> Layer:
+    """Changes of the form `sac.gamma=0.99`, whose values are YAML; raises `ConfigError` for a wrong one."""
+    layer: Layer = {}
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {change} has no value; write --set FIELD=VALUE, such as --set sac.gamma=0.99")
+        if name not in FIELDS:
+            raise UnknownName("field", name, FIELDS, "--set")
+        value = parse_yaml(text, f"--set {change}")
+        for part in reversed(name.split(".")):
+            value = {part: value}
+        layer = laid_over(value, layer)
+    convert(layer, TrainConfig, "--set")
+    return layer
+
+
+def laid_over(over: Mapping[str, Any], under: Mapping[str, Any]) -> Layer:
+    """Both, `over` first where both say something; sections are laid over one another."""
+    out = dict(under)
+    for name, value in over.items():
+        below = out.get(name)
+        is_section = isinstance(value, Mapping) and isinstance(below, Mapping)
+        out[name] = laid_over(value, below) if is_section and below is not None else value
+    return out
+
+
+def config_of(*layers: Layer) -> TrainConfig:
+    """The configuration of layers, of which each was checked, the lowest first."""
+    layer: Layer = {}
+    for over in layers:
+        layer = laid_over(over, layer)
+    return convert(layer, TrainConfig, "the recipe")
+
+
+def require_used(changes: Layer, config: TrainConfig) -> None:
+    """Raise `ConfigError` for a change that does nothing: one of the other algorithm's settings."""
+    other = "sac" if config.algo == "ppo" else "ppo"
+    if other in changes:
+        name = next(iter(changes[other]), "")
+        raise ConfigError(f"--set {other}.{name} does nothing with algo {config.algo}; leave it out or use --algo {other}")

@@ -50,8 +50,19 @@ def episode_progress(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
+
+
 def _line(p: TrainProgress) -> str:
-    text = f"{p.elapsed_s:6.1f} s  {p.phase:<13} {p.transitions} transitions, {p.gradient_steps} gradient steps"
+    text = f"{p.elapsed_s:6.1f} s  {p.phase:<13} {p.transitions} of {p.total_timesteps} steps, "
+    text += f"{p.gradient_steps} gradient steps"
+    if p.phase == "learning" and p.eta_s == p.eta_s:  # not NaN
+        text += f", ETA {_duration(p.eta_s)}"
+    if p.recent_return == p.recent_return:
+        text += f", recent return {p.recent_return:.4g}"
     if p.recent_success == p.recent_success:  # not NaN
         text += f", recent success {p.recent_success:.0%}"
     if p.selection_success == p.selection_success:

@@ -8,16 +8,27 @@ from typing import Any
 import click
 import msgspec
 
-TRAINING_ONLY = ("env", "demonstrations", "device", "total_timesteps", "until_success", "recipe", "tensorboard")
-LOOP_ONLY = ("shift", "seconds")
+LOOP_OPTIONS = ("shift", "seconds")
+"""Only with --loop."""
+LOOP_TAKES = (*LOOP_OPTIONS, "loop", "task", "algo", "seed", "out", "as_json")
+RESUME_TAKES = ("resume", "total_timesteps", "as_json")
+FLAGS = {"as_json": "--json", "total_timesteps": "--steps", "changes": "--set"}
+"""Options whose names are not those of their parameters."""
 
 
 @click.command()
 @click.option("--task", default="floop/Pick-v0", show_default=True, help="Task to learn.")
+@click.option(
+    "--robot", default="panda", show_default=True, help="Arm of the task: a name, or the path of a YAML file."
+)
 @click.option("--env", default="", help="Any Gymnasium id with continuous actions, instead of a task.")
 @click.option("--algo", default="sac", show_default=True, type=click.Choice(["sac", "ppo"]), help="Algorithm.")
 @click.option("--demonstrations", default=0, show_default=True, type=click.IntRange(0), help="Scripted episodes.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Seed of everything.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Seed of everything.")
+@click.option("--seeds", default=None, type=click.IntRange(2, 100),
+              help="So many trainings, with --seed and the seeds after it; each gets a folder in OUT.")  # fmt: skip
+@click.option("--n-envs", default=1, show_default=True, type=click.IntRange(1, 256),
+              help="Environments that are stepped at once, each in a process.")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]),
               help="Where gradient steps are computed.")  # fmt: skip
 @click.option(
@@ -30,61 +41,102 @@ LOOP_ONLY = ("shift", "seconds")
 )
 @click.option("--until-success", default=None, type=click.FloatRange(0, 1), help="Stop at this selection success.")
 @click.option("--recipe", type=click.Path(path_type=Path), default=None, help="YAML file; other options override it.")
+@click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE",
+              help="Any field of a recipe, such as sac.gamma=0.99; may be given again.")  # fmt: skip
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard curves to OUT/tensorboard.")
+@click.option("--resume", type=click.Path(path_type=Path), default=None, metavar="OUT",
+              help="Go on with the training in this folder; --steps may move its end.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace a training that OUT holds.")
 @click.option("--loop", is_flag=True, help="Run the whole loop of a fleet from the shipped policy, in virtual time.")
 @click.option("--shift", default="new-object", show_default=True, help="With --loop: how the world changes.")
 @click.option("--seconds", default=60, show_default=True, type=click.IntRange(1), help="With --loop: virtual seconds.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/train"),
-              show_default=True, help="Folder; with --loop, runs/loop unless given.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), default=None,
+              help="Folder; the next of runs/train_1, runs/train_2 … unless given; runs/loop with --loop.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 @click.pass_context
-def train(ctx: click.Context, /, loop: bool, shift: str, seconds: int, as_json: bool, **options: Any) -> int:
+def train(ctx: click.Context, /, as_json: bool, **options: Any) -> int:
     """Train a policy and leave model.zip, a bundle, the effective config and a learner checkpoint in OUT.
 
-    With --loop, a simulated fleet learns its way back after the world shifted; the policy in production at the end is
-    left in OUT. Ctrl-C leaves the policy in OUT as it was; the last line says so.
-    """
-    for name in TRAINING_ONLY if loop else LOOP_ONLY:
-        if _is_given(ctx, name):
-            flag = f"--{name.replace('_', '-')}"
-            raise click.UsageError(f"{flag} can't be used {'with' if loop else 'without'} --loop; leave it out")
-    if loop:
-        from floop_robot.cli.train_loop import run_fleet_loop
+    The training is written every 30 seconds, and when Ctrl-C or SIGTERM ends it; --resume goes on with it. The last
+    figure is the success, or the return, of the policy as it was written, on scenarios that were not used before.
 
-        result: msgspec.Struct = run_fleet_loop(
-            options["task"],
-            options["algo"],
-            options["seed"],
-            shift,
-            seconds,
-            options["out"] if _is_given(ctx, "out") else Path("runs/loop"),
-        )
-    else:
-        result = _train(ctx, **options)
+    With --loop, a simulated fleet learns its way back after the world shifted; the policy in production at the end is
+    left in OUT.
+    """
+    from floop_robot.train.stop_signals import TrainingInterrupted
+
+    try:
+        result = _run(ctx, **options)
+    except TrainingInterrupted as stopped:
+        click.echo(str(stopped), err=True)
+        return stopped.status
     if as_json:
         click.echo(msgspec.json.encode(result).decode())
     else:
-        for name, value in msgspec.to_builtins(result).items():
-            shown = f"{value:.4g}" if isinstance(value, float) else value
-            click.echo(f"{name:>28}  {shown}")
+        from floop_robot.cli.train_report import report
+
+        click.echo(report(result))
     return 0
 
 
-def _train(ctx: click.Context, recipe: Path | None, **options: Any) -> msgspec.Struct:
-    from floop_robot.cli.progress import training_progress
-    from floop_robot.spec.yaml_file import read_yaml
-    from floop_robot.train.train import train as run
-    from floop_robot.train.train_config import TrainConfig
-    from floop_robot.train.train_output import TrainingInterrupted
+def _run(ctx: click.Context, **options: Any) -> msgspec.Struct:
+    if options["loop"]:
+        return _loop(ctx, options)
+    _refuse_others(ctx, tuple(name for name in ctx.params if name not in LOOP_OPTIONS), "without --loop")
+    if options["resume"] is not None:
+        return _resume(ctx, options)
+    return _train(ctx, options)
 
-    base = read_yaml(recipe, TrainConfig) if recipe else TrainConfig()
-    given = {name: value for name, value in options.items() if _is_given(ctx, name) or recipe is None}
-    given = {name: str(value) if name == "out" else value for name, value in given.items() if value is not None}
-    try:
-        with training_progress() as on_progress:
-            return run(msgspec.structs.replace(base, **given), on_progress)
-    except TrainingInterrupted as stopped:
-        raise click.exceptions.Abort(str(stopped)) from None
+
+def _loop(ctx: click.Context, options: dict[str, Any]) -> msgspec.Struct:
+    from floop_robot.cli.train_loop import run_fleet_loop
+
+    _refuse_others(ctx, LOOP_TAKES, "with --loop")
+    if options["algo"] != "sac":
+        raise click.UsageError("--loop starts from the shipped policy, which was trained with sac; leave out --algo")
+    names = ("task", "algo", "seed", "shift", "seconds")
+    chosen = {name: options[name] for name in names}
+    return run_fleet_loop(**chosen, out=options["out"] or Path("runs/loop"))
+
+
+def _resume(ctx: click.Context, options: dict[str, Any]) -> msgspec.Struct:
+    from floop_robot.cli.progress import training_progress
+    from floop_robot.train.train import resume
+
+    _refuse_others(ctx, RESUME_TAKES, "with --resume, which goes on with the settings of the training")
+    with training_progress() as on_progress:
+        return resume(options["resume"], on_progress, total_timesteps=options["total_timesteps"])
+
+
+def _train(ctx: click.Context, options: dict[str, Any]) -> msgspec.Struct:
+    from floop_robot.cli.progress import training_progress
+    from floop_robot.train.recipe import FIELDS, config_of, parse_changes, read_recipe, require_used
+    from floop_robot.train.seed_runs import train_seeds
+    from floop_robot.train.train import train as run
+
+    recipe = read_recipe(options["recipe"]) if options["recipe"] else {}
+    changes = parse_changes(options["changes"])
+    given = {name: value for name, value in options.items() if name in FIELDS and _is_given(ctx, name)}
+    given = {name: str(value) if name == "out" else value for name, value in given.items()}
+    for name in given:
+        if name in changes:
+            raise click.UsageError(f"{_flag(name)} and --set {name} say the same; leave out one")
+    config = config_of(recipe, changes, given)
+    require_used(changes, config)
+    with training_progress() as on_progress:
+        if options["seeds"]:
+            return train_seeds(config, options["seeds"], on_progress, overwrite=options["overwrite"])
+        return run(config, on_progress, overwrite=options["overwrite"])
+
+
+def _refuse_others(ctx: click.Context, taken: tuple[str, ...], where: str) -> None:
+    for name in ctx.params:
+        if name not in taken and _is_given(ctx, name):
+            raise click.UsageError(f"{_flag(name)} can't be used {where}; leave it out")
+
+
+def _flag(name: str) -> str:
+    return FLAGS.get(name, f"--{name.replace('_', '-')}")
 
 
 def _is_given(ctx: click.Context, name: str) -> bool:

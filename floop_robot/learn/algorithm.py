@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import msgspec
+from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from floop_robot.learn.mlp import Array
@@ -34,7 +35,7 @@ class AlgorithmState(msgspec.Struct, frozen=True):
 
     numbers: dict[str, Any] = {}
     """Counters and generators, as JSON takes them."""
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, NDArray[Any]] = {}
 
 
 class Algorithm(Protocol):

@@ -6,9 +6,11 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch as th
+from numpy.typing import NDArray
 
 from floop_robot.learn.algorithm import AlgorithmState, TrainingProgress
 from floop_robot.learn.checkpoint import fill_arrays
@@ -192,7 +194,7 @@ class PpoAlgorithm:
             "streams": streams, "version": self._version, "stale": self._stale, "updates": self._updates,
             "n_updates": self._model._n_updates,
         }  # fmt: skip
-        arrays: dict[str, Array] = {}
+        arrays: dict[str, NDArray[Any]] = {}
         for i, key in enumerate(streams):
             rows = concatenate(list(self._rows[key]))
             arrays |= {f"{i}.{name}": getattr(rows, name) for name in rows.__struct_fields__}

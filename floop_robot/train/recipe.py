@@ -79,4 +79,6 @@ def require_used(changes: Layer, config: TrainConfig) -> None:
     other = "sac" if config.algo == "ppo" else "ppo"
     if other in changes:
         name = next(iter(changes[other]), "")
-        raise ConfigError(f"--set {other}.{name} does nothing with algo {config.algo}; leave it out or use --algo {other}")
+        raise ConfigError(
+            f"--set {other}.{name} does nothing with algo {config.algo}; leave it out or use --algo {other}"
+        )

@@ -24,7 +24,6 @@ import msgspec
 from floop_envs.simulated_urdf import check_gripper
 from floop_robot.bundle import Bundle, write_atomic
 from floop_robot.learn.device_update import resolve_device
-from floop_robot.learn.mlp import Array
 from floop_robot.spec.errors import ConfigError, FloopError
 from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
 from floop_robot.spec.robot_model import load_robot
@@ -44,11 +43,11 @@ from floop_robot.train.train_output import TrainResult, save_result
 from floop_robot.train.train_progress import ProgressCallback
 from floop_robot.train.training_episode import EnvDescription, TrainingEpisode
 from floop_robot.train.training_run import TrainingRun
-from floop_robot.train.training_state import TrainingState, load_state
+from floop_robot.train.training_state import Arrays, TrainingState, load_state
 
 log = logging.getLogger(__name__)
 
-SavedTraining = tuple[TrainingState, dict[str, Array]]
+SavedTraining = tuple[TrainingState, Arrays]
 
 
 def train(

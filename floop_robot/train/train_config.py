@@ -10,7 +10,7 @@ from msgspec import Meta
 from floop_envs.seeds import MAX_RUN_SEED
 from floop_robot.spec.default_settings import ENV_PPO, ENV_SAC, TASK_PPO, TASK_SAC
 from floop_robot.spec.errors import ConfigError
-from floop_robot.spec.hyperparameters import AlgorithmSettings, BehaviorCloningSettings, PpoSettings, SacSettings
+from floop_robot.spec.hyperparameters import UNSET, AlgorithmSettings, BehaviorCloningSettings, PpoSettings, SacSettings
 from floop_robot.spec.ranges import Count, Device, Positive, Size
 from floop_robot.train.training_episode import no_demonstrations
 
@@ -46,8 +46,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Training ends after so many environment steps, or earlier at `until_success`."""
     episodes_per_batch: Size = 1
     """Episodes made with the same weights, while the gradient steps for the batch before are taken."""
-    learning_starts: Count = 500
-    """Transitions before the first gradient step."""
+    learning_starts: Count = UNSET
+    """Transitions before the first gradient step: 500 in floop's tasks, 100 elsewhere."""
     selection_episodes: Size = 100
     """Episodes of a measurement that selects the best weights."""
     select_every: Count = 500
@@ -102,5 +102,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         settings = self.settings
         sac = settings if isinstance(settings, SacSettings) else SacSettings()
         ppo = settings if isinstance(settings, PpoSettings) else PpoSettings()
+        starts = self.learning_starts if self.learning_starts is not UNSET else 100 if self.env else 500
         eval_freq = self.eval_freq or max(self.total_timesteps // 10, 1)
-        return msgspec.structs.replace(self, sac=sac, ppo=ppo, device=device, out="", eval_freq=eval_freq)
+        return msgspec.structs.replace(
+            self, sac=sac, ppo=ppo, device=device, out="", eval_freq=eval_freq, learning_starts=starts
+        )

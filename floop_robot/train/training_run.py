@@ -31,7 +31,7 @@ from floop_robot.train.train_config import TrainConfig
 from floop_robot.train.train_output import TrainingDataSummary
 from floop_robot.train.train_progress import TrainProgress
 from floop_robot.train.training_episode import EnvDescription, TrainingEpisode
-from floop_robot.train.training_state import TrainingState, named, part_of, restore_generators
+from floop_robot.train.training_state import Arrays, TrainingState, named, part_of, restore_generators
 
 STEPS_PER_REQUEST = 50
 """Steps of an own environment with the same weights, while the gradient steps for those before are taken."""
@@ -177,8 +177,8 @@ class TrainingRun:
         # The first rows are too few to draw half of every batch from.
         if counters.transitions >= self.config.learning_starts:
             self._utd_budget.add(worth)
-        if not all([collected(episode) for collected in self.hooks.collected]):
-            counters.is_stopped = True
+        for collected in self.hooks.collected:
+            counters.is_stopped |= not collected(episode)
 
     def _take(
         self,
@@ -265,7 +265,7 @@ class TrainingRun:
         actor = ActorMessage(bundle.manifest.architecture, bundle.manifest.normalization, bundle.arrays())
         return self.evaluator.measure(actor, Purpose.REPORT, episode_range(0, self.config.final_episodes))
 
-    def state(self) -> tuple[TrainingState, dict[str, Array]]:
+    def state(self) -> tuple[TrainingState, Arrays]:
         """Where it stands, and the arrays of it."""
         algorithm, (selector, arrays) = self.algorithm.state(), self.selector.state()
         state = TrainingState(
@@ -281,7 +281,7 @@ class TrainingRun:
         )
         return state, named("algo", self.algorithm.arrays()) | named("state", algorithm.arrays) | arrays
 
-    def restore(self, state: TrainingState, arrays: dict[str, Array], takes: Iterable[Take]) -> None:
+    def restore(self, state: TrainingState, arrays: Arrays, takes: Iterable[Take]) -> None:
         """Go on from a `state()`, with the rows that were taken in before it."""
         self.algorithm.on_weights_published(state.counters.version)
         for take in takes:

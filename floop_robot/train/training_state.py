@@ -13,17 +13,18 @@ import msgspec
 import numpy as np
 import safetensors.numpy
 import torch as th
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from floop_robot.bundle import write_atomic
 from floop_robot.durable.framing import deframe, frame
-from floop_robot.learn.mlp import Array
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.ids import Ids
 from floop_robot.train.policy_selector import SelectorState
 from floop_robot.train.run_counters import RecentEpisode, RunCounters
 from floop_robot.train.train_config import TrainConfig
 
+Arrays = dict[str, NDArray[Any]]
 _TORCH_RNG, _NUMPY_RNG = "rng.torch", "rng.numpy"
 
 
@@ -47,7 +48,7 @@ class TrainingState(msgspec.Struct, frozen=True, kw_only=True):
     """Position and cached normal of numpy's global generator, which stable-baselines3 draws from."""
 
 
-def save_state(path: Path, state: TrainingState, arrays: dict[str, Array]) -> None:
+def save_state(path: Path, state: TrainingState, arrays: Arrays) -> None:
     """Write a state with its arrays and the global random generators; raises `StorageError`."""
     _, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     state = msgspec.structs.replace(state, numpy_rng=(int(position), int(has_gauss), float(cached)))
@@ -56,7 +57,7 @@ def save_state(path: Path, state: TrainingState, arrays: dict[str, Array]) -> No
     write_atomic(path, frame(safetensors.numpy.save({**arrays, **generators}, metadata=header)))
 
 
-def load_state(path: Path) -> tuple[TrainingState, dict[str, Array]]:
+def load_state(path: Path) -> tuple[TrainingState, Arrays]:
     """Read a state and its arrays; raises `StorageError` when it is damaged."""
     try:
         blob = deframe(path.read_bytes())
@@ -74,19 +75,19 @@ def load_state(path: Path) -> tuple[TrainingState, dict[str, Array]]:
         raise StorageError(f"{path} is no training of this floop ({reason}); train again") from None
 
 
-def restore_generators(state: TrainingState, arrays: dict[str, Array]) -> None:
+def restore_generators(state: TrainingState, arrays: Arrays) -> None:
     """Let the global random generators go on where they were."""
     position, has_gauss, cached = state.numpy_rng
     np.random.set_state(("MT19937", arrays[_NUMPY_RNG], position, has_gauss, cached))
     th.set_rng_state(th.from_numpy(arrays[_TORCH_RNG].copy()))
 
 
-def part_of(arrays: dict[str, Array], name: str) -> dict[str, Array]:
+def part_of(arrays: Arrays, name: str) -> Arrays:
     """The arrays whose names begin with `name` and a dot, without it."""
     prefix = f"{name}."
     return {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
 
 
-def named(name: str, arrays: dict[str, Array]) -> dict[str, Array]:
+def named(name: str, arrays: Arrays) -> Arrays:
     """The inverse of `part_of`."""
     return {f"{name}.{key}": value for key, value in arrays.items()}

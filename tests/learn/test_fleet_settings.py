@@ -58,7 +58,7 @@ def test_an_earlier_checkpoint_gets_the_documented_defaults_and_says_so() -> Non
 def test_unknown_and_missing_settings_are_refused_in_one_line() -> None:
     for changed, says in (
         (info(gama=0.9), "unknown field 'gama' in settings of x.learner"),
-        (info(gamma=7.0), "settings of x.learner: gamma: expected float <= 1.0"),
+        (info(gamma=7.0), "settings of x.learner: gamma: expected a number <= 1.0"),
     ):
         with pytest.raises(ConfigError, match=says) as refused:
             fleet_settings(LearnerConfig(), changed, "x.learner", resume=False)

@@ -14,9 +14,9 @@ from floop_robot.bundle import Bundle
 from floop_robot.learn.checkpoint import Checkpoint
 from floop_robot.spec.errors import ConfigError, FloopError, StorageError, UnknownName
 from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
+from floop_robot.train.stop_signals import TrainingInterrupted
 from floop_robot.train.train import train
 from floop_robot.train.train_config import TrainConfig
-from floop_robot.train.train_output import TrainingInterrupted
 from floop_robot.train.train_progress import TrainProgress
 
 
@@ -49,6 +49,7 @@ def test_a_short_run_leaves_policy_checkpoint_and_what_it_was_made_with(tmp_path
     assert actions == pytest.approx(actor.mean_batch(rows.obs[:20]), abs=1e-4)
     again = msgspec.yaml.decode((tmp_path / "config.yaml").read_bytes(), type=TrainConfig)
     assert again.demonstrations == 6
+    assert not again.sac.unset, "complete: every value that acted"
     assert msgspec.json.decode((tmp_path / "result.json").read_bytes())["success"] == result.success
 
 
@@ -79,12 +80,14 @@ def test_ctrl_c_while_files_are_written_waits_until_they_belong_together(tmp_pat
 
     sys.setprofile(Interrupt())
     try:
-        with pytest.raises(TrainingInterrupted, match=f"training had ended, and all of it is in {tmp_path}"):
+        said = f"training had ended, and its policy is in {tmp_path}, but was not measured"
+        with pytest.raises(TrainingInterrupted, match=said):
             train(config(tmp_path, total_timesteps=0, demonstrations=2))
     finally:
         sys.setprofile(None)
     files = {path.name for path in tmp_path.iterdir()}
-    assert {"model.zip", "policy.floop", "policy.learner", "result.json", "config.yaml"} <= files
+    assert {"model.zip", "policy.floop", "policy.learner", "config.yaml"} <= files
+    assert "result.json" not in files
 
 
 @pytest.mark.slow
@@ -148,11 +151,21 @@ def test_curves_for_tensorboard_hold_success_and_losses_over_transitions(tmp_pat
     assert result.gradient_steps > 0
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
-    assert {"floop/recent_success", "floop/gradient_steps", "train/critic_loss"} <= set(events.Tags()["scalars"])
-    steps = [point.step for point in events.Scalars("floop/gradient_steps")]
+    assert {
+        "rollout/ep_rew_mean",
+        "rollout/ep_len_mean",
+        "rollout/success_rate",
+        "time/fps",
+        "time/total_timesteps",
+        "train/actor_loss",
+        "train/critic_loss",
+        "train/ent_coef",
+        "train/learning_rate",
+    } <= set(events.Tags()["scalars"])
+    steps = [point.step for point in events.Scalars("train/gradient_steps")]
     assert steps == sorted(steps)
     assert steps[-1] == result.transitions
-    assert events.Scalars("floop/gradient_steps")[-1].value == result.gradient_steps
+    assert events.Scalars("train/gradient_steps")[-1].value == result.gradient_steps
 
 
 def test_images_train_by_the_stock_network(tmp_path: Path) -> None:

@@ -149,6 +149,8 @@ def _default(field: types.Field, inner: type | None, kind: type[msgspec.Struct],
 
 def _layered_default(name: str, kind: type[msgspec.Struct], of_fleet: bool) -> str:
     """The default of a hyper-parameter: of a fleet, or of floop's tasks and of any other environment."""
+    if kind not in LAYERS:
+        return ""
     task, env, fleet = LAYERS[kind]
     if of_fleet:
         return "as trained" if name in fleet.unset else _shown(getattr(fleet, name))

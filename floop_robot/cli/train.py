@@ -92,8 +92,6 @@ def _loop(ctx: click.Context, options: dict[str, Any]) -> msgspec.Struct:
     from floop_robot.cli.train_loop import run_fleet_loop
 
     _refuse_others(ctx, LOOP_TAKES, "with --loop")
-    if options["algo"] != "sac":
-        raise click.UsageError("--loop starts from the shipped policy, which was trained with sac; leave out --algo")
     names = ("task", "algo", "seed", "shift", "seconds")
     chosen = {name: options[name] for name in names}
     return run_fleet_loop(**chosen, out=options["out"] or Path("runs/loop"))

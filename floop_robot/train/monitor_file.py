@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ class MonitorFile:
 
     def __init__(self, path: Path, env_id: str, episodes: int = 0, elapsed_s: float = 0.0) -> None:
         """Go on after the first `episodes` episodes; raises `StorageError`."""
-        self._started = time.monotonic() - elapsed_s
+        self._path, self._started = path, time.monotonic() - elapsed_s
         try:
             lines = path.read_text().splitlines(keepends=True)[: _HEADER_LINES + episodes] if episodes else []
             self._file = path.open("w", buffering=1)
@@ -32,8 +33,12 @@ class MonitorFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # of a full disk
+            self._file.close()
 
     def write(self, episode: RecentEpisode) -> None:
-        """Add an episode that ended."""
-        self._file.write(f"{episode.total_reward:.6f},{episode.steps},{time.monotonic() - self._started:.3f}\n")
+        """Add an episode that ended; raises `StorageError`."""
+        try:
+            self._file.write(f"{episode.total_reward:.6f},{episode.steps},{time.monotonic() - self._started:.3f}\n")
+        except OSError as error:
+            raise StorageError(f"cannot write {self._path}: {error.strerror}; free space") from None

@@ -12,6 +12,7 @@ from floop_robot.spec.errors import ConfigError, StorageError
 
 NUMBERED = Path("runs/train")
 """Trainings without a folder of their own get this one with a number: runs/train_1, runs/train_2 and so on."""
+STATE = "training.state"
 
 
 class RunFolder:
@@ -66,33 +67,36 @@ class RunFolder:
     @property
     def state(self) -> Path:
         """What `--resume` goes on from."""
-        return self.path / "training.state"
+        return self.path / STATE
 
     @property
     def rows(self) -> Path:
         """Every row that was learned from, in order."""
         return self.path / "training.rows"
 
-    def _files(self) -> list[Path]:
-        own = (self.config, self.model, self.best_model, self.bundle, self.checkpoint, self.result, self.monitor)
-        return [path for path in (*own, self.state, self.rows) if path.exists()]
+    def _learned(self) -> list[Path]:
+        """The files there are that hold what was learned."""
+        files = (self.model, self.best_model, self.bundle, self.checkpoint, self.state, self.result)
+        return [path for path in files if path.exists()]
 
     def start(self, *, overwrite: bool) -> None:
         """Make room for a new run; raises `ConfigError` when the folder holds one that must not be lost."""
-        found = self._files()
+        found = self._learned()
         if found and not overwrite:
             ways = ["--overwrite", "another --out"]
             if self.state.exists():
                 ways.insert(0, f"--resume {self.path}")
             cure = f"use {', '.join(ways[:-1])} or {ways[-1]}"
             raise ConfigError(f"{self.path} already holds a training ({found[0].name}); {cure}")
-        for path in found:
-            path.unlink()
+        for path in (*found, self.config, self.monitor, self.rows):
+            path.unlink(missing_ok=True)
 
-    def require_state(self) -> None:
-        """Raise `ConfigError` unless there is a training to go on with."""
-        if not self.state.exists():
-            raise ConfigError(f"there is no training to resume in {self.path} (no {self.state.name}); check the folder")
+
+def resumed_folder(path: Path) -> RunFolder:
+    """The folder of a training to go on with; raises `ConfigError` when it holds none, and `StorageError`."""
+    if not (path / STATE).exists():
+        raise ConfigError(f"there is no training to resume in {path} (no {STATE}); check the folder")
+    return RunFolder(path)
 
 
 def next_folder(numbered: Path = NUMBERED) -> Path:

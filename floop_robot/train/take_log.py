@@ -5,6 +5,7 @@ A training that goes on feeds them to a new algorithm, which so gets the same re
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +62,8 @@ class TakeLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # of a full disk; what had to be safe was synced
+            self._file.close()
 
     def append(self, take: Take) -> None:
         """Add rows; raises `StorageError`. They are safe after `sync`."""

@@ -31,7 +31,7 @@ from floop_robot.train.checkpointer import Checkpointer
 from floop_robot.train.collector import Collector
 from floop_robot.train.image_run import train_images
 from floop_robot.train.monitor_file import MonitorFile
-from floop_robot.train.run_folder import RunFolder, next_folder
+from floop_robot.train.run_folder import RunFolder, next_folder, resumed_folder
 from floop_robot.train.sb3_callbacks import CallbackRunner, MaybeCallback
 from floop_robot.train.score import Score
 from floop_robot.train.stop_signals import StopSignals, TrainingInterrupted
@@ -99,8 +99,7 @@ def resume(
 
     `total_timesteps`: another end. Raises as `train` does.
     """
-    with RunFolder(Path(folder)) as place:
-        place.require_state()
+    with resumed_folder(Path(folder)) as place:
         state, arrays = load_state(place.state)
         config = state.config
         if total_timesteps is not None:

@@ -33,14 +33,24 @@ SAID_OF = {
         ("train --task floop/Pik-v0", "unknown task 'floop/Pik-v0'; did you mean 'floop/Pick-v0'?"),
         ("train --env Nope-v0", "unknown Gymnasium environment 'Nope-v0'"),
         ("train --env Pendulm", "did you mean 'Pendulum-v1'?"),
-        ("train --env CartPole-v1", "acts by Discrete(2); floop train needs vectors"),
+        ("train --env CartPole-v1", "acts by Discrete(2); floop train needs continuous actions"),
         ("train --env Pendulum-v1 --demonstrations 30", "no demonstrations of Pendulum-v1; leave out --demonstrations"),
         ("train --steps -1", "x>=0"),
         ("train --steps 1e4", "is not a valid integer"),
         ("train --steps 0", "total_timesteps is 0 and there are no demonstrations"),
-        ("train --loop --steps 9", "--total-timesteps can't be used with --loop; leave it out"),
+        ("train --loop --steps 9", "--steps can't be used with --loop; leave it out"),
         ("train --until-success 0", "use a share above 0"),
-        ("train --seed 10000", "0<=x<=9999"),
+        ("train --seed 4294967296", "0<=x<=4294967295"),
+        ("train --set sac.gama=0.9", "unknown field 'sac.gama' in --set; did you mean 'sac.gamma'?"),
+        ("train --set sac.gamma=9", "sac.gamma: expected a number <= 1.0 (9)"),
+        ("train --set sac.gamma", "write --set FIELD=VALUE"),
+        ("train --set sac.gamma=[", "--set sac.gamma=[, line 1"),
+        ("train --algo ppo --set sac.gamma=0.9", "does nothing with algo ppo"),
+        ("train --seed 3 --set seed=4", "--seed and --set seed say the same"),
+        ("train --resume nowhere", "there is no training to resume in nowhere"),
+        ("train --resume nowhere --algo ppo", "--algo can't be used with --resume"),
+        ("train --robot ur5e", "robot ur5e cannot be simulated: its URDF lacks"),
+        ("train --robot pandaa", "did you mean 'panda'?"),
         ("validate", "Missing argument 'BUNDLE'. See `floop validate --help`."),
         ("validate nope.floop", "cannot read nope.floop: No such file or directory; check the path"),
         (f"validate {PICK} --task floop/Pik-v0", "did you mean 'floop/Pick-v0'?"),
@@ -182,4 +192,5 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     last = ended.stderr.strip().splitlines()[-1]
     assert last.startswith("floop: cannot write")
     assert "free space" in last
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]  # empty, and free again
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left <= {".lock", "config.yaml", "monitor.csv", "training.rows"}, "no policy, and free again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import psutil
@@ -26,9 +27,13 @@ def test_ctrl_c_ends_it(words: list[str], tmp_path: Path) -> None:
         # It has begun when it, or its workers, have used some processor time.
         wait_for(lambda: _cpu_s(psutil.Process(running.pid)) > 5.0, 60.0, "its start")
         last = interrupt(running).strip().splitlines()[-1]
-        kept = "; nothing was kept: a policy is written to trained only when training ends"
-        assert last == "stopped" + (kept if words[0] == "train" else "")
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"]
+        if words[0] == "train":
+            kept = r"stopped; the policy of \d+ steps is in trained; go on with floop train --resume trained"
+            assert re.fullmatch(kept, last)
+            assert (tmp_path / "trained" / "policy.floop").is_file()
+        else:
+            assert last == "stopped"
+            assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def _cpu_s(process: psutil.Process) -> float:

@@ -12,7 +12,7 @@ MAX_GROWTH = 4.0
 """A trial stakes at most this many times alpha on being better, 0.2 by default.
 
 So a candidate's own pairs must multiply the stake by five at least, and one that is no better, after others that were,
-is accepted with a chance of 0.2 at most. What guards known tasks and joint limits never stakes more than alpha.
+is accepted with a chance of 0.2 at most. What guards known tasks and joint limits never wins back what it lost.
 """
 
 
@@ -35,10 +35,15 @@ class ErrorBudgets:
         return Trial(self._config, target_tasks, known, stakes, self.improvement.preempted)
 
     def settle(self, trial: Trial) -> None:
-        """A trial ended without an acceptance."""
+        """A trial ended without an acceptance.
+
+        Gains on being better pass to the next snapshot only while that question was open and nothing was refused. A
+        candidate that was stopped by what guards known tasks or limits would leave its gains to one that is no better.
+        """
         if (kept := trial.kept) is not None:
-            self.improvement.settle(kept.improvement)
-            self.limits.settle(kept.limits)
+            staked, passes_on = trial.stakes, trial.is_undecided
+            self.improvement.settle(kept.improvement if passes_on else min(kept.improvement, staked.improvement))
+            self.limits.settle(min(kept.limits, staked.limits))
             if trial.target_tasks.classes:
-                self.regression.settle(kept.regression)
+                self.regression.settle(min(kept.regression, staked.regression))
         self.improvement.preempted += trial.preempted

@@ -174,6 +174,12 @@ class Trial:
         return self.finding is not None and self.finding.preempted
 
     @property
+    def is_undecided(self) -> bool:
+        """Whether it ended without an answer to whether the candidate is better, or faster, and refused nothing."""
+        is_refused = self.finding is not None and self.finding.decision is Decision.REJECTED
+        return not is_refused and self._improvement.status is Status.OPEN
+
+    @property
     def kept(self) -> Stakes | None:
         """What is left of the stakes; None where nothing was at stake: no pair could have led to an acceptance.
 

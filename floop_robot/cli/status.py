@@ -91,8 +91,17 @@ def _text(s: FleetStatus, run_dir: Path) -> str:
 
 def _storage(use: StorageUse) -> str:
     """What one kind of files uses, of how much."""
-    unit, size = ("GB", 1e9) if use.bound >= 1e9 else ("MB", 1e6)
-    return f"{use.name} {use.bytes / size:.3g} of {use.bound / size:g} {unit}{f' ({use.note})' if use.note else ''}"
+    return f"{use.name} {_size(use.bytes)} of {_size(use.bound)}{f' ({use.note})' if use.note else ''}"
+
+
+def _size(count: int) -> str:
+    return (
+        f"{count / 1e9:.3g} GB"
+        if count >= 1e9
+        else f"{count / 1e6:.3g} MB"
+        if count >= 1e6
+        else f"{count / 1e3:.3g} kB"
+    )
 
 
 def _tallies(report: MonitorReport) -> str:

@@ -5,7 +5,8 @@
 The real journal, registry, deployment controller, failure monitor and reports, in one process, fed by a generator. Each
 robot does an episode each 10 s, day and night; one in `--one-in` of them is played, and the bounds of `floop.yaml` are
 divided by the same number. So journal and registry turn over as often as in a whole year. Each day one class of objects
-fails for some hours, 20 candidates are rejected and one is accepted; the gate's reports keep their full bound.
+fails for some hours, 20 candidates are rejected and one is accepted. These are played in full: the gate's reports keep
+their bound, and versions, candidates and audit have 30 MB of the registry beside its divided bound.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Year:
 
     def __init__(self, folder: Path, one_in: int) -> None:
         self.now_ns, self._one_in, self._folder = START_NS, one_in, folder
-        self.storage = StorageConfig(journal_gb=20.0 / one_in, registry_gb=5.0 / one_in)
+        self.storage = StorageConfig(journal_gb=20.0 / one_in, registry_gb=5.0 / one_in + 0.03)
         self.config = FloopConfig(run_dir=str(folder), robots=len(ROBOTS), storage=self.storage)
         journal_module.wall_clock_ns = lambda: self.now_ns  # type: ignore[attr-defined]
         journal_module.MAINTAIN_S = 0.0  # type: ignore[misc]

@@ -23,6 +23,8 @@ STEP_ROWS = 2000
 """Episodes that leave at a time: some 30 ms, in which no request is answered."""
 MAINTAIN_NS = 2 * 10**9
 """How often it looks, wall clock."""
+LOG_BYTES, LOG_SHARE = 16 * 2**20, 0.05
+"""What is left for the write-ahead log beside the pages, at most this share of the limit."""
 MAX_LABELS = 200_000
 """Labels that stay: those on episodes that never came are older than all others at some time."""
 _FINISHED = (CandidateState.REJECTED, CandidateState.INCONCLUSIVE, CandidateState.STALE, CandidateState.SUPERSEDED)
@@ -56,7 +58,8 @@ class RegistryRetention:
             return
         self._due_ns = now_ns + MAINTAIN_NS
         oldest_ns = round(now_ns - self._limits.max_age_s * 1e9)
-        is_large = self._used() > self._limits.max_bytes
+        log_bytes = min(LOG_BYTES, LOG_SHARE * self._limits.max_bytes)
+        is_large = self._used() + log_bytes > self._limits.max_bytes
         removed = self._remove_episodes(oldest_ns, is_large) + self._remove_candidates(oldest_ns, is_large)
         needed = int(is_large and not removed)
         if needed != integer(self._meta("needed", 0)):

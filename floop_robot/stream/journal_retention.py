@@ -30,6 +30,8 @@ class JournalLimits(msgspec.Struct, frozen=True):
 
     max_bytes: float = 20e9
     max_age_s: float = 30 * 86400.0
+    kept_transitions: int = KEPT_TRANSITIONS
+    """Newest ones that stay, whatever the other limits."""
 
 
 class JournalUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,10 +57,10 @@ class _Run(msgspec.Struct):
 class JournalRetention:
     """Works on the writer's connection; feed it every block and call `step` when it is due."""
 
-    def __init__(self, db: sqlite3.Connection, limits: JournalLimits, kept_transitions: int = KEPT_TRANSITIONS) -> None:
-        self._db, self._limits, self._kept = db, limits, kept_transitions
+    def __init__(self, db: sqlite3.Connection, limits: JournalLimits) -> None:
+        self._db, self._limits = db, limits
         self._recent: deque[_Run] = deque()
-        """The newest runs of blocks that together hold `kept_transitions`."""
+        """The newest runs of blocks that together hold the transitions that stay."""
         self._transitions = 0
         for number, rows in db.execute("SELECT id, transitions FROM blocks ORDER BY id DESC"):
             if not self._recent or self._recent[0].transitions >= RUN_TRANSITIONS:
@@ -66,7 +68,7 @@ class JournalRetention:
             self._recent[0].first = number
             self._recent[0].transitions += rows
             self._transitions += rows
-            if self._transitions >= kept_transitions:
+            if self._transitions >= limits.kept_transitions:
                 break
         self._needed = _meta(db, "needed")
 
@@ -76,7 +78,9 @@ class JournalRetention:
             self._recent.append(_Run(number))
         self._recent[-1].transitions += transitions
         self._transitions += transitions
-        while len(self._recent) > 1 and self._transitions - self._recent[0].transitions >= self._kept:
+        while (
+            len(self._recent) > 1 and self._transitions - self._recent[0].transitions >= self._limits.kept_transitions
+        ):
             self._transitions -= self._recent.popleft().transitions
 
     @property

@@ -27,9 +27,7 @@ def always_due(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def bounded(path: Path, kept: int = 100, **limits: float) -> Journal:
-    journal = Journal(path, JournalLimits(**limits))
-    journal._retention = JournalRetention(journal._db, JournalLimits(**limits), kept)
-    return journal
+    return Journal(path, JournalLimits(kept_transitions=kept, **limits))
 
 
 def add(journal: Journal, count: int, rows: int = 20) -> None:
@@ -94,7 +92,7 @@ def test_it_says_when_what_is_needed_is_more_than_its_bound(tmp_path: Path) -> N
     maintain(journal)
     use = JournalReader(journal.path).use()
     assert use.needed and use.removed_blocks == 0
-    journal._retention = JournalRetention(journal._db, JournalLimits(), 10**6)
+    journal._retention = JournalRetention(journal._db, JournalLimits())
     maintain(journal)
     assert not JournalReader(journal.path).use().needed
     journal.close()
@@ -134,7 +132,7 @@ def test_a_reader_that_asks_for_what_is_gone_is_told_and_goes_on(
         assert [b.id for b in late.poll(5)] == [1]
         for _ in range(9):
             served.add(20)
-        served.journal._retention = JournalRetention(served.journal._db, JournalLimits(max_bytes=1.0), 60)
+        served.journal._retention = JournalRetention(served.journal._db, JournalLimits(1.0, kept_transitions=60))
         maintain(served.journal)
         late._sent = None  # it was answered before the blocks went, had it not been stopped
         with caplog.at_level(logging.WARNING):

@@ -91,7 +91,7 @@ def test_an_empty_journal_is_begun_with_too(served: Served) -> None:
 def test_a_failing_class_and_its_reports_outlive_their_blocks(served: Served) -> None:
     work(served.journal, 20, success=False, name="mug")
     work(served.journal, 5, success=True)
-    served.journal._retention = JournalRetention(served.journal._db, JournalLimits(max_bytes=1.0), 3)
+    served.journal._retention = JournalRetention(served.journal._db, JournalLimits(1.0, kept_transitions=3))
     served.journal.maintain()
     assert served.journal._retention.first_needed == 23
     reader = Reader(served.server.endpoint)
@@ -105,7 +105,7 @@ def test_a_reader_that_was_away_while_blocks_went_begins_with_the_summary_again(
     reader = Reader(served.server.endpoint)
     reader.read_to(3)
     work(served.journal, 20, success=False, name="mug")
-    served.journal._retention = JournalRetention(served.journal._db, JournalLimits(max_bytes=1.0), 3)
+    served.journal._retention = JournalRetention(served.journal._db, JournalLimits(1.0, kept_transitions=3))
     served.journal.maintain()
     reader.read_to(23)
     assert reader.begun[-1] == 23 and reader.summary.failures.failing == ("mug",)
@@ -154,7 +154,7 @@ def test_blocks_before_the_summary_s_end_can_be_asked_for(served: Served) -> Non
 
 def test_a_learner_without_a_checkpoint_reads_the_newest_transitions_only(served: Served) -> None:
     work(served.journal, 10, success=True)
-    served.journal._retention = JournalRetention(served.journal._db, JournalLimits(), 3)
+    served.journal._retention = JournalRetention(served.journal._db, JournalLimits(kept_transitions=3))
     served.journal.maintain()
     follower = JournalFollower(served.server.endpoint, start=SummaryStart(lambda summary, through: None, recent=True))
     found = wait_for(lambda: follower.poll(0.1), WAIT_S, "blocks")

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ import zmq
 
 from floop_robot.durable.framing import deframe_message, frame_message
 from floop_robot.spec.records import Source
+from floop_robot.stream import journal, tail_server
 from floop_robot.stream.codec import RecordKind
 from floop_robot.stream.journal import Journal
 from floop_robot.stream.messages import FetchedBlocks, FromTailClient
@@ -114,6 +116,28 @@ def test_answers_are_bounded_and_nothing_is_skipped(served: Served) -> None:
         seen += batch
     assert seen == list(range(1, 31))
     small.close()
+
+
+def test_a_filter_that_fits_little_is_answered_in_parts(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "MAX_SCANNED", 10)
+    monkeypatch.setattr(tail_server, "MAX_SCANNED", 10)
+    for _ in range(35):
+        served.add()
+    served.add(end=True)
+    ends = TailClient(served.server.endpoint, TailFilter(kinds=RecordKind.EPISODE_END))
+    assert [b.id for b in ends.poll(5)] == [36] and ends.position == 36
+    ends.close()
+
+
+def test_many_who_ask_for_an_audit_at_once_get_one_and_hold_nobody_up(served: Served, client: TailClient) -> None:
+    served.add(3)
+    others = [TailClient(served.server.endpoint) for _ in range(4)]
+    with ThreadPoolExecutor() as pool:
+        audits = [pool.submit(other.audit, 20.0) for other in others]
+        assert [b.id for b in client.poll(5)] == [1]
+        assert [each.result().records for each in audits] == [3] * 4
+    for other in others:
+        other.close()
 
 
 def test_a_slow_client_does_not_hold_the_others_up(served: Served, client: TailClient) -> None:

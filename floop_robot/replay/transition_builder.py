@@ -11,7 +11,8 @@ from floop_robot.replay.transitions import EndedEpisode, Transitions, ended_epis
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.spec.task import TaskSpec
-from floop_robot.stream.codec import Block
+from floop_robot.stream.codec import Block, decode_block
+from floop_robot.stream.row_ranges import RowRanges, without_faults
 
 
 class TransitionCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +22,7 @@ class TransitionCounts(msgspec.Struct, frozen=True, kw_only=True):
     explorer: int = 0
     demonstration: int = 0
     foreign: int = 0
-    """Rows of another contract, reward or shape. They can't be compared and are left out."""
+    """Rows of another contract, reward or shape, or out of the task's ranges. They are left out."""
     dropped: int = 0
     """Rows whose successor never came."""
 
@@ -34,8 +35,9 @@ class TransitionBuilder:
         self.failures = FailureMonitor()
         """What fails on the robots: rows of it are new, too."""
         self._joiner = NextObsJoiner()
+        self._ranges = RowRanges(task, ids.contract)
         self._rows = dict.fromkeys(Source, 0)
-        self._foreign = 0
+        self._foreign = self._out_of_range = 0
 
     @property
     def counts(self) -> TransitionCounts:
@@ -44,7 +46,7 @@ class TransitionBuilder:
             robot=self._rows[Source.ROBOT],
             explorer=self._rows[Source.EXPLORER],
             demonstration=self._rows[Source.DEMONSTRATION],
-            foreign=self._foreign,
+            foreign=self._foreign + self._out_of_range,
             dropped=self._joiner.dropped,
         )
 
@@ -54,6 +56,9 @@ class TransitionBuilder:
         if info.ids.contract != self._ids.contract or info.ids.reward != self._ids.reward or not self._fits(block):
             self._foreign += len(block.transitions) if block.transitions is not None else 0
             return None, ()
+        if faults := self._ranges.faults(block):  # of an ingest that did not look
+            self._out_of_range += len(faults)
+            block = decode_block(without_faults(block, faults))
         rows = self._joiner.join(block)
         self.failures.take(info, block.ends, block.labels)
         if rows is not None:

@@ -56,8 +56,9 @@ class _Range:
 class RowRanges:
     """The ranges of one task."""
 
-    def __init__(self, task: TaskSpec) -> None:
-        self._contract = contract_id(task)
+    def __init__(self, task: TaskSpec, contract: str = "") -> None:
+        """`contract`: of the records that must keep the task's own ranges; empty: the task's."""
+        self._contract = contract or contract_id(task)
         self._observation, self._action = _Range(task.observation), _Range(task.action)
 
     def faults(self, block: Block) -> dict[int, str]:

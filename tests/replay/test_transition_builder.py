@@ -143,3 +143,15 @@ def test_rows_are_counted_by_source() -> None:
     counts = made.counts
     assert (counts.robot, counts.explorer, counts.demonstration) == (STEPS, 2 * STEPS, STEPS)
     assert (counts.foreign, counts.dropped) == (0, 0)
+
+
+def test_a_sensors_glitch_is_left_out_and_its_neighbours_are_not() -> None:
+    made, sound = builder(), block(1)
+    records = sound.records()
+    bad = records[1]
+    assert isinstance(bad, Transition)
+    records[1] = msgspec.structs.replace(bad, obs=np.full_like(bad.obs, 3e38))
+    rows, _ = made.build(decode_block(encode_block(sound.info, 0, records)))
+    assert rows is not None and len(rows) == 1  # the last; the first has lost its successor
+    assert np.abs(rows.obs).max() < 100 and np.abs(rows.next_obs).max() < 100
+    assert made.counts.foreign == 1 and made.counts.dropped == 1

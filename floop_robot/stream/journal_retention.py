@@ -17,7 +17,7 @@ STEP_BYTES = 16 * 2**20
 """Bytes that leave in one step: some 50 ms, in which no block is committed."""
 SLACK = 0.01
 """Share of the limit by which it goes below it, so that it need not look at every block."""
-LOG_BYTES, LOG_SHARE = 16 * 2**20, 0.05
+LOG_BYTES, LOG_SHARE = 16 * 2**20, 0.2
 """What is left for the write-ahead log beside the pages, at most this share of the limit."""
 FREE_BYTES = 64 * 2**20
 """Free pages beyond these are given back to the disk; the others are used again."""

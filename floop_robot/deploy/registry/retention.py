@@ -23,7 +23,7 @@ STEP_ROWS = 2000
 """Episodes that leave at a time: some 30 ms, in which no request is answered."""
 MAINTAIN_NS = 2 * 10**9
 """How often it looks, wall clock."""
-LOG_BYTES, LOG_SHARE = 16 * 2**20, 0.05
+LOG_BYTES, LOG_SHARE = 16 * 2**20, 0.2
 """What is left for the write-ahead log beside the pages, at most this share of the limit."""
 MAX_LABELS = 200_000
 """Labels that stay: those on episodes that never came are older than all others at some time."""

@@ -13,15 +13,15 @@ import msgspec
 
 KEPT_TRANSITIONS = 250_000
 """Newest transitions that stay, whatever the limits: more than the learner's replay (`learn.learner.REPLAY_ROWS`)."""
-STEP_BYTES = 16 * 2**20
-"""Bytes that leave in one step: some 50 ms, in which no block is committed."""
+STEP_BYTES = 4 * 2**20
+"""Bytes that leave in one step, once a second: some 50 ms, in which no block is committed."""
 SLACK = 0.01
 """Share of the limit by which it goes below it, so that it need not look at every block."""
 LOG_BYTES, LOG_SHARE = 16 * 2**20, 0.2
 """What is left for the write-ahead log beside the pages, at most this share of the limit."""
 FREE_BYTES = 64 * 2**20
 """Free pages beyond these are given back to the disk; the others are used again."""
-_ROWS_AT_ONCE = 4096
+_ROWS_AT_ONCE = 1024
 RUN_TRANSITIONS = 1000
 
 

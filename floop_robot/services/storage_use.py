@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -28,8 +29,9 @@ class StorageWatch:
     def use(self) -> tuple[StorageUse, ...]:
         """As `storage_use`."""
         if (now := time.monotonic()) >= self._due_s:
-            self._found = storage_use(self._config)
             self._due_s = now + LOOK_S
+            with contextlib.suppress(OSError):  # a folder that goes while it is looked at
+                self._found = storage_use(self._config)
         return self._found
 
 

@@ -88,6 +88,7 @@ def _main(make: Callable[..., Any], arguments: tuple[object, ...], connection: C
     for number in (signal.SIGINT, signal.SIGTERM):  # they go to the whole group; the parent closes the pipe
         signal.signal(number, signal.SIG_IGN)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what an environment prints is no result
+    multiprocessing.current_process().daemon = False  # an environment may start processes of its own
     try:
         answer = make(*arguments)
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from typing import Any
@@ -196,6 +197,19 @@ class Choices(Point):
 
 class Pair(Point):
     ob = spaces.Tuple((spaces.Discrete(2), spaces.Box(-1, 1, (2,))))
+
+
+class Spaceless(Point):
+    def __init__(self) -> None:
+        self.action_space = self.act
+
+
+class StartsProcesses(Point):
+    def __init__(self) -> None:
+        super().__init__()
+        child = multiprocessing.get_context("spawn").Process(target=print, args=("child",))
+        child.start()
+        child.join()
 
 
 class Broken(Point):

@@ -177,11 +177,12 @@ def test_processes_share_the_training_episodes_and_a_seed_repeats_them() -> None
         assert (one.rows.obs == other.rows.obs).all() and (one.rows.action == other.rows.action).all()
 
 
-def test_prints_of_an_environment_are_no_results(capfd: pytest.CaptureFixture[str]) -> None:
-    with Collector(TrainingEnvSpec(TASK, env=f"{ODD}:Prints-v0")) as collector:
+@pytest.mark.parametrize(("name", "printed"), [("Prints", "stepping"), ("StartsProcesses", "child")])
+def test_prints_of_an_environment_are_no_results(name: str, printed: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with Collector(TrainingEnvSpec(TASK, env=f"{ODD}:{name}-v0")) as collector:
         collector.describe()
     said = capfd.readouterr()
-    assert said.out == "" and "stepping" in said.err
+    assert said.out == "" and printed in said.err
 
 
 def test_an_environment_that_ends_its_process_is_named() -> None:

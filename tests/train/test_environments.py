@@ -186,6 +186,7 @@ def test_a_faulty_answer_is_named_with_episode_step_and_field(name: str, says: s
     [
         (f"{MODULE}:Unbounded-v0", "unbounded actions; wrap"),
         (f"{MODULE}:Choices-v0", "needs continuous actions"),
+        (f"{MODULE}:Spaceless-v0", "has no observation_space"),
         (f"{MODULE}:Pair-v0", "observes a Tuple; floop train takes Box"),
         (f"{MODULE}:Broken-v0", r"can't be made: AttributeError: .*'simulator' \(odd_envs.py, line \d+\)"),
         (f"{MODULE}:Poin-v0", "did you mean 'Point-v0'"),

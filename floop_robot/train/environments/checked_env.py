@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import gymnasium
 import numpy as np
 
-from floop_robot.spec.errors import EnvironmentFailed
+from floop_robot.spec.errors import ConfigError, EnvironmentFailed
 from floop_robot.train.environments.action_writer import ActionWriter
 from floop_robot.train.environments.error_place import error_line, one_line
 from floop_robot.train.environments.loader import load_env, time_limit
@@ -28,8 +28,8 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Raises `UnknownName` or `ConfigError`."""
         super().__init__(load_env(env_id))
         self.env_id = env_id
-        self.reader = ObservationReader(self.env.observation_space, env_id)
-        self.writer = ActionWriter(self.env.action_space, env_id)
+        self.reader = ObservationReader(_space(self.env, "observation_space", env_id), env_id)
+        self.writer = ActionWriter(_space(self.env, "action_space", env_id), env_id)
         self.registered_limit = time_limit(self.env)
         self.limit = self.registered_limit or DEFAULT_TIME_LIMIT
         self.episode = "episode -1"
@@ -102,6 +102,13 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         return EnvironmentFailed(
             f"{self.env_id} {what}, {where} of {self.episode}{seed}; {cure or 'mend the environment'}"
         )
+
+
+def _space(env: gymnasium.Env[Any, Any], name: str, env_id: str) -> gymnasium.Space[Any]:
+    space = getattr(env, name, None)
+    if not isinstance(space, gymnasium.Space):
+        raise ConfigError(f"{env_id} has no {name} of gymnasium.spaces ({space!r}); set it in its constructor")
+    return space
 
 
 def _cure(error: BaseException) -> str:

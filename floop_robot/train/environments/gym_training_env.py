@@ -43,18 +43,19 @@ class GymTrainingEnv:
 
     @cached_property
     def _play(self) -> RandomPlay:
-        return play_at_random(CheckedEnv(self._id), seed_of(Purpose.DEMONSTRATION, self._seed, 0))
+        # Of one seed for all runs: what it finds is part of the contract.
+        return play_at_random(self._env, seed_of(Purpose.DEMONSTRATION, 0, 0))
 
     @cached_property
     def description(self) -> EnvDescription:
-        """What is learned here, after some steps of random play; raises `EnvironmentFailed`."""
+        """What is learned here, after some steps of random play; raises `EnvironmentFailed`. Ask before `advance`."""
         env, seen = self._env, self._play.observations
         reader = env.reader
         parts = [(reader.slices[key], *part) for key, part in zip(reader.parts, reader.bounds(), strict=True)]
         observation = layout(*(layout_of(n, lo, hi, seen[:, at], is_image=im) for at, n, lo, hi, im in parts))
         low, high = env.writer.space.low.reshape(-1), env.writer.space.high.reshape(-1)
         task = TaskSpec(
-            id=self._id,
+            id=env.spec.id if env.spec else self._id,  # however its module was named
             meaning="Gymnasium environment; actions in [-1, 1] are stretched to the layout's range",
             observation=observation,
             action=layout(layout_of("action", low, high)),
@@ -63,7 +64,7 @@ class GymTrainingEnv:
         )
         return EnvDescription(
             task=task,
-            ids=Ids(contract=contract_id(task), limits="none", reward=self._id),
+            ids=Ids(contract=contract_id(task), limits="none", reward=task.id),
             reports_success=self._play.tells_success,
             space=PolicySpace(task.observation, task.action, (reader.stock_space, env.writer.space)),
             notes=self._notes(),
@@ -153,7 +154,7 @@ class RunningEpisode:
     def _count(self, reward: float, info: dict[str, Any]) -> None:
         self._steps, self._return = self._steps + 1, self._return + reward
         if "is_success" in info:
-            self._tells_success, self._success = True, bool(info["is_success"])
+            self._tells_success, self._success = True, bool(np.all(info["is_success"]))
         if self._goals is not None:
             self._infos.append(info)
 

@@ -183,7 +183,7 @@ def _measured(model: Any, plan: ImageTrainingPlan, purpose: Purpose, episodes: i
             total, steps, is_over = total + reward, steps + 1, terminated or truncated
         returns.append(total)
         tells_success |= "is_success" in info
-        if info.get("is_success"):
+        if np.all(info.get("is_success", False)):
             steps_of_successes.append(steps / float(env.metadata.get("render_fps") or 1))
     env.close()
     time_s = float(np.mean(steps_of_successes)) if steps_of_successes else None

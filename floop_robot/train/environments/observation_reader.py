@@ -80,7 +80,7 @@ class ObservationReader:
         """Of each part: name, low and high of its values in the vector, whether it is an image."""
         for key, part in self.parts.items():
             low, high = _flat_bounds(part)
-            yield key or "observation", low, high, is_image(part)
+            yield str(key) or "observation", low, high, is_image(part)
 
 
 def is_image(space: Space) -> bool:

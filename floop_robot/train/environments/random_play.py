@@ -39,5 +39,4 @@ def play_at_random(env: CheckedEnv, seed: int, steps: int = STEPS) -> RandomPlay
         observation, _, terminated, truncated, info = env.step(action)
         observations.append(env.reader.flatten(observation))
         tells_success, is_over = tells_success or "is_success" in info, terminated or truncated
-    env.close()
     return RandomPlay(np.stack(observations), tells_success)

@@ -73,19 +73,10 @@ def train(
             folder.start(overwrite=overwrite)
             write_atomic(folder.config, msgspec.yaml.encode(effective))
             if description.needs_cnn:
-                return _train_images(effective, description, folder, on_progress)
+                for note in description.notes:
+                    log.warning("%s", note)
+                return train_images(effective, description, folder, on_progress, callback)
             return _Session(effective, description, collector, folder).run(on_progress, callback)
-
-
-def _train_images(
-    config: TrainConfig, description: EnvDescription, folder: RunFolder, on_progress: ProgressCallback
-) -> TrainResult:
-    for note in description.notes:
-        log.warning("%s", note)
-    try:
-        return train_images(config, description, folder, on_progress)
-    except KeyboardInterrupt:
-        raise TrainingInterrupted("stopped; a training on images keeps nothing before it ends") from None
 
 
 def resume(

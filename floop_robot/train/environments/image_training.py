@@ -19,23 +19,29 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3 import PPO, SAC, HerReplayBuffer
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from floop_envs.seeds import Purpose, seed_of
 from floop_robot.bundle import write_atomic
-from floop_robot.spec.errors import EnvironmentFailed
+from floop_robot.spec.errors import FloopError
 from floop_robot.spec.hyperparameters import AlgorithmSettings, PpoSettings
 from floop_robot.train.environments.checked_env import CheckedEnv
 from floop_robot.train.environments.random_play import reset_seed
 from floop_robot.train.environments.stdout import stdout_to_stderr
+from floop_robot.train.sb3_callbacks import MaybeCallback
 from floop_robot.train.score import Score
+from floop_robot.train.tensorboard_writer import TENSORBOARD_DIR
 from floop_robot.train.train_progress import ProgressCallback, TrainProgress
 
 SELECTIONS: Final = 8
 """Measurements that choose the best model, spread over the training."""
 SELECTION_EPISODES: Final = 10
+
+
+class TrainingDiverged(FloopError):
+    """Weights that are not finite."""
 
 
 class ImageTrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +53,7 @@ class ImageTrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
     steps: int
     learning_starts: int
     n_envs: int
+    tensorboard: bool
     final_episodes: int
     n_sampled_goal: int
     """Other goals for each step (HER); 0 for none."""
@@ -63,13 +70,24 @@ class ImageTrainingResult(msgspec.Struct, frozen=True, kw_only=True):
     gradient_steps: int
 
 
-def train_on_images(plan: ImageTrainingPlan, out: Path, on_progress: ProgressCallback) -> ImageTrainingResult:
-    """Train, leave the best model as `out`/model.zip, and measure it as it was saved; raises `EnvironmentFailed`."""
+def train_on_images(
+    plan: ImageTrainingPlan, out: Path, on_progress: ProgressCallback, callback: MaybeCallback = None
+) -> ImageTrainingResult:
+    """Train, leave the best model as `out`/model.zip, and measure it as it was saved.
+
+    Raises `EnvironmentFailed`. However it ends, the best model so far is in `out`.
+    """
     with stdout_to_stderr():
         envs = DummyVecEnv([_maker(plan.env) for _ in range(plan.n_envs)])
-        model = _model(plan, envs)
+        model = _model(plan, envs, str(out / TENSORBOARD_DIR) if plan.tensorboard else None)
         selection = _Selection(plan, out / "model.zip", on_progress)
-        model.learn(plan.steps, callback=selection)
+        theirs = [] if callback is None else callback if isinstance(callback, list) else [callback]
+        try:
+            model.learn(plan.steps, callback=[selection, *map(_as_callback, theirs)], tb_log_name="images")
+        except BaseException:
+            if selection.best is None:
+                selection.save()
+            raise
         if selection.measured_at != model.num_timesteps:
             selection.measure()
         envs.close()
@@ -86,11 +104,15 @@ def train_on_images(plan: ImageTrainingPlan, out: Path, on_progress: ProgressCal
     )
 
 
+def _as_callback(callback: BaseCallback | Callable[..., Any]) -> BaseCallback:
+    return callback if isinstance(callback, BaseCallback) else ConvertCallback(callback)
+
+
 def _maker(env_id: str) -> Callable[[], gymnasium.Env[Any, Any]]:
     return lambda: Monitor(CheckedEnv(env_id))
 
 
-def _model(plan: ImageTrainingPlan, envs: DummyVecEnv) -> SAC | PPO:
+def _model(plan: ImageTrainingPlan, envs: DummyVecEnv, curves: str | None) -> SAC | PPO:
     settings = plan.settings
     policy = "MultiInputPolicy" if isinstance(envs.observation_space, spaces.Dict) else "CnnPolicy"
     common: dict[str, Any] = {
@@ -100,6 +122,7 @@ def _model(plan: ImageTrainingPlan, envs: DummyVecEnv) -> SAC | PPO:
         "policy_kwargs": {"net_arch": list(settings.net_arch)},
         "seed": plan.seed % 2**32,
         "device": plan.device,
+        "tensorboard_log": curves,
     }
     if isinstance(settings, PpoSettings):
         names = ("gae_lambda", "n_steps", "n_epochs", "clip_range", "ent_coef", "vf_coef", "target_kl")
@@ -143,16 +166,24 @@ class _Selection(BaseCallback):
         return True
 
     def measure(self) -> None:
-        """Measure the model, and keep it if it is the best; raises `EnvironmentFailed` when it diverged."""
+        """Measure the model, and keep it if it is the best; raises `TrainingDiverged`."""
         self.measured_at = self.model.num_timesteps
-        if not all(bool(th.isfinite(p).all()) for p in self.model.policy.parameters()):
-            raise EnvironmentFailed(f"training of {self._plan.env} diverged: lower learning_rate")
+        if not self._is_finite():
+            raise TrainingDiverged(f"training of {self._plan.env} diverged; lower learning_rate")
         score, _ = _measured(self.model, self._plan, Purpose.SELECTION, SELECTION_EPISODES)
         if self.best is None or score.better_than(self.best, math.inf):
             self.best = score
+            self.save()
+
+    def save(self) -> None:
+        """Write the model, unless its weights are not finite."""
+        if self._is_finite():
             file = io.BytesIO()
             self.model.save(file)
             write_atomic(self._path, file.getvalue())
+
+    def _is_finite(self) -> bool:
+        return all(bool(th.isfinite(p).all()) for p in self.model.policy.parameters())
 
     def progress(self, phase: str) -> TrainProgress:
         """Where training stands."""

@@ -25,7 +25,6 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from floop_envs.seeds import Purpose, seed_of
 from floop_robot.bundle import write_atomic
-from floop_robot.spec.errors import FloopError
 from floop_robot.spec.hyperparameters import AlgorithmSettings, PpoSettings
 from floop_robot.train.environments.checked_env import CheckedEnv
 from floop_robot.train.environments.random_play import reset_seed
@@ -34,14 +33,11 @@ from floop_robot.train.sb3_callbacks import MaybeCallback
 from floop_robot.train.score import Score
 from floop_robot.train.tensorboard_writer import TENSORBOARD_DIR
 from floop_robot.train.train_progress import ProgressCallback, TrainProgress
+from floop_robot.train.training_run import TrainingDiverged
 
 SELECTIONS: Final = 8
 """Measurements that choose the best model, spread over the training."""
 SELECTION_EPISODES: Final = 10
-
-
-class TrainingDiverged(FloopError):
-    """Weights that are not finite."""
 
 
 class ImageTrainingPlan(msgspec.Struct, frozen=True, kw_only=True):

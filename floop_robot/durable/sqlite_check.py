@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 
 WHOLE_CHECK_BYTES: Final = 64 << 20
 """Up to this size indexes are compared with their tables: a quarter of a second."""
+PAGE_CHECK_BYTES: Final = 256 << 20
+"""Up to this size every page is looked at. In a larger file SQLite names a damaged page when it is read."""
 
 
 class DatabaseDamaged(StorageError):
@@ -23,11 +25,13 @@ class DatabaseDamaged(StorageError):
 def check_pages(connection: sqlite3.Connection, path: Path, what: str, *, has_checksums: bool, cure: str) -> None:
     """Raise `DatabaseDamaged` unless every page can be read and no table has changed; damaged indexes are made again.
 
-    Larger files are not compared with their indexes. `what` and `cure` are for messages.
+    Less is checked of a larger file. `what` and `cure` are for messages.
     """
-    check = "integrity_check" if path.stat().st_size <= WHOLE_CHECK_BYTES else "quick_check"
+    size, found = path.stat().st_size, ["ok"]
+    check = "integrity_check" if size <= WHOLE_CHECK_BYTES else "quick_check"
     try:
-        found = [str(row[0]) for row in connection.execute(f"PRAGMA {check}(20)")]
+        if size <= PAGE_CHECK_BYTES:
+            found = [str(row[0]) for row in connection.execute(f"PRAGMA {check}(20)")]
         if found != ["ok"] and all("index" in line for line in found):
             log.error("%s %s: %s; its indexes are made again", what, path, found[0])
             connection.execute("REINDEX")

@@ -24,9 +24,10 @@ import msgspec
 from floop_robot.durable.commit_mark import CommitMark
 from floop_robot.durable.framing import checksum, pack
 from floop_robot.durable.locks import ExclusiveLock
-from floop_robot.durable.sqlite_check import check_pages
+from floop_robot.durable.sqlite_check import DatabaseDamaged, check_pages
 from floop_robot.durable.wal_repair import repair_wal
 from floop_robot.monitor.fleet_summary import SummaryDamaged
+from floop_robot.spec.bounds import MAX_INT
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Source
 from floop_robot.spec.wall_clock import wall_clock_ns
@@ -39,7 +40,7 @@ from floop_robot.stream.codec import (
     decode_block,
     stored_crc,
 )
-from floop_robot.stream.journal_damage import keep_checksums
+from floop_robot.stream.journal_damage import copy_sound_rows, is_damage, keep_checksums, put_in_place
 from floop_robot.stream.journal_retention import JournalLimits, JournalRetention, JournalUse, journal_use
 from floop_robot.stream.journal_summary import SUMMARY_TABLE, JournalSummary, StoredSummary, read_summary
 from floop_robot.stream.messages import SentBlock
@@ -124,7 +125,15 @@ class Journal:
         try:
             repair_wal(path)
             self._db = sqlite3.connect(path, isolation_level=None)
-            self.id = self._prepare()
+            try:
+                self.id = self._prepare()
+            except (DatabaseDamaged, sqlite3.DatabaseError) as error:
+                if isinstance(error, sqlite3.Error) and "malformed" not in str(error):
+                    raise
+                log.error("%s", error if isinstance(error, DatabaseDamaged) else f"journal {path} is damaged: {error}")
+                self._db.close()
+                self._salvage()
+                self.id = self._prepare()
             """Identity of this journal: block ids of another one mean nothing here."""
             self.head = newest_id(self._db)
             """Id of the newest block."""
@@ -241,7 +250,7 @@ class Journal:
         self._db.execute("PRAGMA synchronous = FULL")
         schema = self._schema()
         if schema is not None:
-            cure = "move it away, or restore a copy (floop restore)"
+            cure = "what is sound is copied into a new file"
             check_pages(self._db, self.path, "journal", has_checksums=schema == str(SCHEMA), cure=cure)
         self._db.executescript(_TABLES + SUMMARY_TABLE + TABLES)
         self._sent = SentCrcs(self._db)
@@ -251,6 +260,18 @@ class Journal:
         self._db.execute("INSERT OR IGNORE INTO meta VALUES ('id', ?)", (secrets.token_hex(8),))
         self._db.execute("COMMIT")
         return str(self._db.execute("SELECT value FROM meta WHERE name = 'id'").fetchone()[0])
+
+    def _salvage(self) -> None:
+        """Go on with a new file that holds the sound rows of the damaged one; raises `sqlite3.Error` or OSError."""
+        fresh = self.path.with_suffix(".salvaged")
+        fresh.unlink(missing_ok=True)
+        with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as db:
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            db.executescript(_TABLES + SUMMARY_TABLE + TABLES)
+            db.execute("INSERT INTO meta VALUES ('schema', ?)", (READ_SCHEMAS[0],))
+            copy_sound_rows(self.path, db, lambda row: _checked(row).payload is not None)
+        put_in_place(fresh, self.path)
+        self._db = sqlite3.connect(self.path, isolation_level=None)
 
     def _schema(self) -> str | None:
         """The schema of the file; None for a new one. Raises `StorageError` for one that is not read."""
@@ -327,10 +348,24 @@ class JournalReader:
                 rows.append(found)
                 size += length
         except sqlite3.Error as error:
+            if is_damage(error):  # of a page: what lies before and behind it is sound
+                return (rows, through) if rows else ([StoredBlock(after + 1, None)], self._behind(after, error))
             raise _unusable(self._path, error) from None
         if head < after:
             raise StorageError(f"journal {self._path} ends at block {head}, before {after}: restored from a backup?")
         return rows, max(through, min(head, last))
+
+    def _behind(self, after: int, error: sqlite3.Error) -> int:
+        """An id behind the blocks that cannot be read, from which reading goes on; raises `StorageError` for none."""
+        step = 1
+        while after + step < MAX_INT:
+            try:
+                if self._db.execute("SELECT * FROM blocks WHERE id > ? LIMIT 1", (after + step,)).fetchone() is None:
+                    break
+                return after + step
+            except sqlite3.DatabaseError:
+                step *= 2
+        raise _unusable(self._path, error) from None
 
     def first_id(self) -> int:
         """Id of the oldest block that is still there; 1 in an empty journal."""

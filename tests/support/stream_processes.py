@@ -115,7 +115,11 @@ def rows_by_stream(journal: Path) -> dict[tuple[str, str], list[int]]:
     """The number each transition carries, in the order of the journal."""
     reader = JournalReader(journal)
     found: dict[tuple[str, str], list[int]] = {}
-    rows, _ = reader.read(0, 10**9, 10**12)
+    rows, after, through = [], -1, 0
+    while after != through:  # a reading ends after a number of blocks
+        after = through
+        more, through = reader.read(after, 10**9, 10**12)
+        rows += more
     reader.close()
     for row in rows:
         assert row.payload is not None

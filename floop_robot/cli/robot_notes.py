@@ -9,7 +9,7 @@ import msgspec
 
 from floop_robot.services.policy import RobotStats
 from floop_robot.services.safety import SafetyStats
-from floop_robot.services.supervision.stats_file import read_stats, read_thread_restarts, stats_age_s
+from floop_robot.services.supervision.stats_file import read_newest_stats, read_thread_restarts, stats_age_s
 
 FRESH_S: Final = 5.0
 """Older figures are those of a process that has ended."""
@@ -38,5 +38,4 @@ def robot_notes(run_dir: Path, robot: str) -> list[str]:
 
 def _newest(run_dir: Path, process: str, kind: type[T]) -> T | None:
     age_s = stats_age_s(run_dir, process)
-    found = read_stats(run_dir, process, kind) if age_s is not None and age_s <= FRESH_S else []
-    return found[-1] if found else None
+    return read_newest_stats(run_dir, process, kind) if age_s is not None and age_s <= FRESH_S else None

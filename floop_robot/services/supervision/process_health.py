@@ -10,7 +10,7 @@ import msgspec
 from floop_robot.deploy import FleetClient, Unreachable
 from floop_robot.services.safety import SafetyStats
 from floop_robot.services.supervision.process_spec import ProcessSpec
-from floop_robot.services.supervision.stats_file import read_stats, read_thread_restarts, stats_age_s
+from floop_robot.services.supervision.stats_file import read_newest_stats, read_thread_restarts, stats_age_s
 from floop_robot.services.supervision.stopped_run import stopped_reason
 from floop_robot.spec.config import FloopConfig
 
@@ -46,8 +46,8 @@ def process_health(
 
 def has_simulated_arm(run_dir: Path, robot: str) -> bool:
     """Whether the arm that the robot's safety process drives is simulated; False while there was no such process."""
-    found = read_stats(run_dir, f"{robot}.safety", SafetyStats)
-    return bool(found) and found[-1].simulated
+    found = read_newest_stats(run_dir, f"{robot}.safety", SafetyStats)
+    return found is not None and found.simulated
 
 
 def _fleet_manager_answers(name: str, config: FloopConfig, answer_s: float) -> ProcessHealth:

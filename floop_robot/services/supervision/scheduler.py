@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from floop_robot.services.supervision.stats_file import read_stats
+from floop_robot.services.supervision.stats_file import read_newest_stats
 
 FIRST_SUCCESSES: Final = 30
 """Successes of explorers on a failing class that are enough to learn from; until then, more of them come first."""
@@ -81,15 +81,9 @@ class Scheduler:
 
         A power cut, or another floop in this folder, may leave such figures. They must not end the supervision.
         """
-        try:
-            return self._read_phase()
-        except (OSError, msgspec.MsgspecError):
+        gate = read_newest_stats(self._run_dir, "gate", _GateView)
+        if gate is None or not gate.target_tasks.classes:
             return LoopPhase.CALM
-
-    def _read_phase(self) -> LoopPhase:
-        gate = read_stats(self._run_dir, "gate", _GateView)
-        if not gate or not gate[-1].target_tasks.classes:
-            return LoopPhase.CALM
-        boots = [read_stats(self._run_dir, name, _ExplorerView) for name in self._explorers]
-        successes = [found[-1].target_successes for found in boots if found]
-        return phase_of(gate[-1].target_tasks.classes, gate[-1].busy, successes)
+        found = [read_newest_stats(self._run_dir, name, _ExplorerView) for name in self._explorers]
+        successes = [each.target_successes for each in found if each is not None]
+        return phase_of(gate.target_tasks.classes, gate.busy, successes)

@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from floop_robot.durable.framing import deframe, frame, pack
+from floop_robot.durable.newest_file import set_aside
 from floop_robot.durable.owned_thread import thread_restarts
 from floop_robot.spec.errors import StorageError
 
@@ -81,14 +82,14 @@ def _forget_old(folder: Path, process: str) -> None:
 
 def read_stats(run_dir: Path, process: str, kind: type[T]) -> list[T]:
     """Read the figures of every start of `process`, oldest first; damaged files are left out and named in the log."""
-    found = []
-    for path in _files(run_dir, process):
-        if (content := _read(path)) is not None:
-            try:
-                found.append(msgspec.msgpack.decode(content.stats, type=kind))
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                log.warning("%s holds other figures (%s); it is left out", path, error)
-    return found
+    found = [_stats(path, kind) for path in _files(run_dir, process)]
+    return [each for each in found if each is not None]
+
+
+def read_newest_stats(run_dir: Path, process: str, kind: type[T]) -> T | None:
+    """Read the figures of the last start of `process`; None when it has written none, or they are damaged."""
+    files = _files(run_dir, process)
+    return _stats(files[-1], kind) if files else None
 
 
 def read_thread_restarts(run_dir: Path, process: str) -> dict[str, int]:
@@ -106,6 +107,15 @@ def _files(run_dir: Path, process: str) -> list[Path]:
     return sorted(stamps, key=stamps.__getitem__)
 
 
+def _stats(path: Path, kind: type[T]) -> T | None:
+    content = _read(path)
+    try:
+        return None if content is None else msgspec.msgpack.decode(content.stats, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        log.debug("%s holds other figures (%s); they are left out", path, error)
+        return None
+
+
 def _read(path: Path) -> _Content | None:
     try:
         data = path.read_bytes()
@@ -113,11 +123,12 @@ def _read(path: Path) -> _Content | None:
             return _Content(msgspec.Raw(data))
         body = deframe(data[len(_MAGIC) :]) if data.startswith(_MAGIC) else None
         if body is None:
-            log.warning("%s is damaged; its figures are left out", path)
+            log.warning("%s is damaged; it is set aside, and its figures are left out", path)
+            set_aside(path)
             return None
         return msgspec.msgpack.decode(body, type=_Content)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        log.warning("cannot read %s (%s); its figures are left out", path, error)
+        log.debug("cannot read %s (%s); its figures are left out", path, error)
         return None
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from floop_robot.services.supervision.stats_file import StatsFile, read_stats
+from floop_robot.services.supervision.stats_file import StatsFile, read_newest_stats, read_stats
 from floop_robot.spec.errors import StorageError
 
 
@@ -57,6 +57,22 @@ def test_figures_come_again_when_the_disk_takes_them(tmp_path: Path) -> None:
     (tmp_path / "away").rename(tmp_path / "stats")
     file.write(Figures(3), force=True)
     assert read_stats(tmp_path, "gate", Figures) == [Figures(3)]
+
+
+def test_damaged_figures_are_named_once_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    StatsFile[Figures](tmp_path, "gate").write(Figures(7))
+    [path] = (tmp_path / "stats").glob("*.stats")
+    sound = path.read_bytes()
+    for bit in range(8 * len(sound)):
+        damaged = bytearray(sound)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        caplog.clear()
+        for _ in range(2):
+            assert read_stats(tmp_path, "gate", Figures) == [] and read_newest_stats(tmp_path, "gate", Figures) is None
+        assert len(caplog.messages) == 1 and str(path) in caplog.messages[0]
+    path.write_bytes(msgspec.msgpack.encode(Figures(8)))  # of an earlier floop
+    assert read_newest_stats(tmp_path, "gate", Figures) == Figures(8)
 
 
 def test_a_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from floop_robot.stream.codec import (
     decode_block,
     stored_crc,
 )
-from floop_robot.stream.journal_damage import copy_sound_rows, is_damage, keep_checksums, put_in_place
+from floop_robot.stream.journal_damage import copy_sound_rows, is_damage, keep_checksums, put_in_place, step_over
 from floop_robot.stream.journal_retention import JournalLimits, JournalRetention, JournalUse, journal_use
 from floop_robot.stream.journal_summary import SUMMARY_TABLE, JournalSummary, StoredSummary, read_summary
 from floop_robot.stream.messages import SentBlock
@@ -357,14 +357,14 @@ class JournalReader:
 
     def _behind(self, after: int, error: sqlite3.Error) -> int:
         """An id behind the blocks that cannot be read, from which reading goes on; raises `StorageError` for none."""
-        step = 1
-        while after + step < MAX_INT:
+        tries = 0
+        while (after := after + step_over(tries)) < MAX_INT:
             try:
-                if self._db.execute("SELECT * FROM blocks WHERE id > ? LIMIT 1", (after + step,)).fetchone() is None:
+                if self._db.execute("SELECT * FROM blocks WHERE id > ? LIMIT 1", (after,)).fetchone() is None:
                     break
-                return after + step
+                return after
             except sqlite3.DatabaseError:
-                step *= 2
+                tries += 1
         raise _unusable(self._path, error) from None
 
     def first_id(self) -> int:

@@ -51,6 +51,11 @@ def is_damage(error: sqlite3.Error) -> bool:
     return type(error) is sqlite3.DatabaseError
 
 
+def step_over(tries: int) -> int:
+    """By how many ids to go on behind a page that cannot be read: most hold a few blocks, a branch holds thousands."""
+    return 1 if tries < 32 else 2 ** (tries - 31)
+
+
 def copy_sound_rows(path: Path, db: sqlite3.Connection, is_sound: Callable[[tuple[Any, ...]], bool]) -> None:
     """Copy what can be read of the journal at `path` into the new one behind `db`, and say how much that is.
 
@@ -108,14 +113,14 @@ def _aside(path: Path) -> Path:
 
 def _readable_blocks(db: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
     """Rows of `blocks` in order; what lies on a damaged page is passed over."""
-    after, step = 0, 1
-    while step < MAX_INT:
+    after, tries = 0, 0
+    while after < MAX_INT:
         try:
             for row in db.execute("SELECT * FROM blocks WHERE id > ? ORDER BY id", (after,)):
                 if row[0] <= after:  # a damaged page: its rows are out of order
                     continue
                 yield row
-                after, step = row[0], 1
+                after, tries = row[0], 0
             return
         except sqlite3.DatabaseError:
-            after, step = after + step, 2 * step
+            after, tries = after + step_over(tries), tries + 1

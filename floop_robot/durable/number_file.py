@@ -11,7 +11,7 @@ from floop_robot.durable.files import replace_file
 from floop_robot.spec.errors import StorageError
 
 
-class _Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _StoredNumber(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     number: int
 
 
@@ -32,10 +32,10 @@ class NumberFile:
         if data.strip().isdigit():
             return int(data)
         try:
-            return msgspec.json.decode(unseal(data, self.path), type=_Content).number
+            return msgspec.json.decode(unseal(data, self.path), type=_StoredNumber).number
         except (msgspec.MsgspecError, UnicodeDecodeError):
             raise FileDamaged(f"{self.path} is damaged: it holds no number; restore a copy of it") from None
 
     def store(self, number: int) -> None:
         """Write durably; raises OSError."""
-        replace_file(self.path, seal(msgspec.json.encode(_Content(number))))
+        replace_file(self.path, seal(msgspec.json.encode(_StoredNumber(number))))

@@ -31,7 +31,7 @@ _STRUCTS = (0x80, 0x90, 0xD0)
 """How the first byte of a file of an earlier floop begins: a map or an array of msgpack."""
 
 
-class _Content(msgspec.Struct, frozen=True):
+class _StatsContent(msgspec.Struct, frozen=True):
     stats: msgspec.Raw
     restarts: dict[str, int] = {}
 
@@ -116,17 +116,17 @@ def _stats(path: Path, kind: type[T]) -> T | None:
         return None
 
 
-def _read(path: Path) -> _Content | None:
+def _read(path: Path) -> _StatsContent | None:
     try:
         data = path.read_bytes()
         if not data.startswith(_MAGIC) and data and data[0] & 0xF0 in _STRUCTS:  # of an earlier floop
-            return _Content(msgspec.Raw(data))
+            return _StatsContent(msgspec.Raw(data))
         body = deframe(data[len(_MAGIC) :]) if data.startswith(_MAGIC) else None
         if body is None:
             log.warning("%s is damaged; it is set aside, and its figures are left out", path)
             set_aside(path)
             return None
-        return msgspec.msgpack.decode(body, type=_Content)
+        return msgspec.msgpack.decode(body, type=_StatsContent)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         log.debug("cannot read %s (%s); its figures are left out", path, error)
         return None

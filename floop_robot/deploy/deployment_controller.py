@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from floop_robot.bundle import Bundle
-from floop_robot.bundle.delivery import Announcement, Heartbeat, Receipt
+from floop_robot.bundle.delivery import Announcement, Receipt
 from floop_robot.deploy.canary import CanaryDecision
 from floop_robot.deploy.canary_controller import CanaryController
 from floop_robot.deploy.controller_state import ControllerState
@@ -17,7 +18,7 @@ from floop_robot.deploy.deployment_monitor import (
     MonitorDecision,
     MonitorReport,
 )
-from floop_robot.deploy.lineage import original, version_before
+from floop_robot.deploy.lineage import first_of_watch, original, version_before
 from floop_robot.deploy.registry import (
     FLEET,
     LEARNED,
@@ -34,6 +35,7 @@ from floop_robot.deploy.registry import (
     VersionInfo,
 )
 from floop_robot.spec.config import DeployConfig
+from floop_robot.spec.errors import StorageError
 from floop_robot.spec.verdict import Decision, Verdict
 
 MANAGER_NAME = "fleet manager"
@@ -43,8 +45,6 @@ SUMMARY_EPISODES = 500
 _WATCHED = (*LEARNED, Origin.PUSH)
 PROVEN_EPISODES = 10
 """Live episodes after which a version of the gate counts as proven, if it was not seen to do worse by then."""
-MAX_GROWTH = 1_000_000
-"""A robot's word makes numbers grow by so much at most: they must last."""
 _STATES = {Decision.REJECTED: CandidateState.REJECTED, Decision.INCONCLUSIVE: CandidateState.INCONCLUSIVE}
 
 
@@ -71,6 +71,8 @@ class DeploymentController:
         self._rebuild()
         self._needs_recount = False
         """Whether stored episodes are not counted yet."""
+        with contextlib.suppress(StorageError):  # a full disk: counted again at the next start
+            self._store_summary_if_due()
 
     @property
     def production(self) -> int:
@@ -185,8 +187,7 @@ class DeploymentController:
             late = [each for each in changed if each.number <= self._summarized]
             for each in late:
                 self._correct(each)
-            if late or self.record.episodes - self._summarized >= SUMMARY_EPISODES:
-                self._store_summary()
+            self._store_summary_if_due(at_once=bool(late))
         self._needs_recount = False
         self.tick(now_ns)
 
@@ -227,35 +228,6 @@ class DeploymentController:
         return self.publish(
             Publication(bundle=self.registry.bundle(version), origin=origin, who=who, detail=detail, restores=version),
             now_ns,
-        )
-
-    def outgrow(self, beat: Heartbeat, now_ns: int) -> str:
-        """When a robot knows a newer version or epoch, or another policy of this number, go on beyond; why, in words.
-
-        The registry was restored from a copy then. What is in production gets a number that no robot has seen.
-        """
-        registry, newest = self.registry, self.newest
-        known = self.weights_of(beat.version)
-        is_other = bool(beat.sha256 and known) and beat.sha256 != known and beat.version >= self.production
-        if not self.production or not (beat.version > newest or beat.epoch > registry.epoch or is_other):
-            return ""
-        if max(beat.version - newest, beat.epoch - registry.epoch) > MAX_GROWTH:
-            return f"{beat.robot} reports v{beat.version} of epoch {beat.epoch}, which no registry has reached; ignored"
-        what = "other bytes" if is_other else "a version that this registry does not know"
-        registry.grow(beat.epoch, beat.version)
-        was, now = (
-            self.production,
-            self.restore(
-                self.production,
-                Origin.ROLLBACK,
-                MANAGER_NAME,
-                f"{beat.robot} has v{beat.version} with {what}: the registry was restored from a copy",
-                now_ns,
-            ),
-        )
-        return (
-            f"{beat.robot} had v{beat.version} of epoch {beat.epoch} with {what}, so the registry was restored from a "
-            f"copy: v{was} goes on as v{now.version} in epoch {registry.epoch}"
         )
 
     def rollback_target(self) -> int:
@@ -386,7 +358,7 @@ class DeploymentController:
         if stored is not None:
             self.record = LiveStatistics.from_state(stored.live, self._since_ns)
         self._summarized = self.record.episodes
-        info, tried = self._first_of_watch(), self.canary.forget()
+        info, tried = first_of_watch(self.registry, self.production), self.canary.forget()
         begun = stored is not None and info is not None and self._resume_watch(stored, info)
         if stored is not None and stored.canary is not None and tried and stored.canary.version == tried.version:
             self.canary.restore(tried, stored.canary)
@@ -408,14 +380,6 @@ class DeploymentController:
         for stored_receipt in self.registry.telemetry.failures():
             self._report_harm(stored_receipt.receipt)
 
-    def _first_of_watch(self) -> VersionInfo | None:
-        """The first of consecutive versions that have the weights in production: with it the watch began."""
-        current = self.production
-        info = self.registry.version(current) if current else None
-        while info and info.replaces and self.weights_of(info.replaces) == info.sha256:
-            info = self.registry.version(info.replaces)
-        return info
-
     def _resume_watch(self, stored: ControllerState, info: VersionInfo) -> bool:
         """Go on with the stored watch; False if it is of another version."""
         if stored.watch is None or stored.watch.version != info.version:
@@ -426,7 +390,9 @@ class DeploymentController:
         self._watched = stored.watched
         return True
 
-    def _store_summary(self) -> None:
+    def _store_summary_if_due(self, *, at_once: bool = False) -> None:
+        if not at_once and self.record.episodes - self._summarized < SUMMARY_EPISODES:
+            return
         watch = self._watch.state() if self._watch else None
         state = ControllerState(self.record.state(), watch, self._watched, self._promoted_at, self.canary.state())
         self.registry.telemetry.store_summary(self.record.episodes, state)

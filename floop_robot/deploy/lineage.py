@@ -40,6 +40,14 @@ def original(registry: Registry, version: int) -> VersionInfo:
     return info
 
 
+def first_of_watch(registry: Registry, version: int) -> VersionInfo | None:
+    """The first of consecutive versions with the bytes of `version` (0: none): the watch of these began with it."""
+    info = registry.version(version) if version else None
+    while info and info.replaces and (before := registry.version(info.replaces)).sha256 == info.sha256:
+        info = before
+    return info
+
+
 def rolled_back(info: VersionInfo) -> str:
     """What a rollback did, for the audit."""
     return f"rolled back to v{info.restores}, published as v{info.version}"

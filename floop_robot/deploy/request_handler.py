@@ -58,6 +58,7 @@ from floop_robot.deploy.registry import (
     RegistryFenced,
     VersionInfo,
 )
+from floop_robot.deploy.restored_registry import outgrow
 from floop_robot.deploy.robot_hosts import RobotHosts
 from floop_robot.deploy.stop_messages import EstopReport, GetEstops, ResetReport, ResetResult, ResetRobots, StopRobots
 from floop_robot.spec.config import DeployConfig
@@ -199,7 +200,7 @@ class FleetRequestHandler:
             if refusal := self._name_refusal(beat.robot, beat.host, beat.secret, now_ns):
                 return NameRefusal(reason=refusal)
             self._robots[beat.robot] = _LastHeartbeat(beat, now_ns)
-            if note := self._controller.outgrow(beat, now_ns):
+            if note := outgrow(self._controller, beat, now_ns):
                 self._refused_peers.add(note)
         drain = self._registry.directive(beat.robot).drained or self._registry.directive(FLEET).drained
         return Target(version=self._registry.target(beat.robot), epoch=self._registry.epoch, drain=drain)

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 FILES = 10
 """A file is closed at this part of the limit, so that a tenth of the reports goes at a time."""
+_DAY = "%Y%m%d"
 NAMES = "[0-9]*_*"
 """Files of reports: `20260530_0.jsonl`. Earlier ones had a file for each report (`20260530_101112_….json`)."""
 
@@ -52,7 +53,7 @@ class ReportLog:
             raise StorageError(f"cannot write a report into {self._folder}: {error.strerror}; free space") from None
 
     def _file(self, now_ns: int, size: int) -> Path:
-        day = time.strftime("%Y%m%d", time.gmtime(now_ns / 1e9))
+        day = time.strftime(_DAY, time.gmtime(now_ns / 1e9))
         files = sorted(self._folder.glob(f"{day}_*.jsonl"), key=_age_key)
         if not files:
             return self._folder / f"{day}_0.jsonl"
@@ -77,9 +78,10 @@ class ReportLog:
     def _trim(self, now_ns: int) -> None:
         files = sorted(self._folder.glob(NAMES), key=_age_key)
         sizes = [path.stat().st_size for path in files]
-        total, oldest_s = sum(sizes), now_ns / 1e9 - self._limits.max_age_s
+        oldest_s = max(0.0, now_ns / 1e9 - self._limits.max_age_s)
+        total, oldest_day = sum(sizes), time.strftime(_DAY, time.gmtime(oldest_s))
         for path, size in zip(files[:-1], sizes, strict=False):
-            if total <= self._limits.max_bytes and path.stat().st_mtime >= oldest_s:
+            if total <= self._limits.max_bytes and path.name >= oldest_day:
                 return
             path.unlink()
             total -= size

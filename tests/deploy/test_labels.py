@@ -111,7 +111,7 @@ def test_a_registry_of_before_labels_takes_them(harness):
     made = works(harness, 1, [True])
     harness.registry.close()
     with sqlite3.connect(harness.path) as connection:
-        connection.execute("DROP TABLE labels")
+        connection.executescript("DROP TABLE labels; DROP TABLE row_checksums; PRAGMA user_version = 3")
     connection.close()
     harness._open()
     harness.fleet.observe([], harness.episodes.read(), [label(made[0], False, 1)])

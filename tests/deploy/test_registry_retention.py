@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -127,3 +128,19 @@ def test_candidates_leave_and_their_counts_stay(harness: FleetHarness) -> None:
     harness._open()
     assert harness.fleet.status().candidates == before.candidates
     assert read_history(harness.path).candidates == ()
+
+
+def test_a_registry_of_before_summaries_is_counted_whole_once(
+    harness: FleetHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works(harness, 1, [True] * 120)
+    before = answers(harness)
+    harness.registry.close()
+    with sqlite3.connect(harness.path) as db:
+        db.execute("DELETE FROM summary")
+    db.close()
+    harness._open()
+    assert answers(harness) == before
+    monkeypatch.setattr(TelemetryStore, "episodes_after", lambda store, number: [] if number == 120 else [None])
+    harness.restart()
+    assert answers(harness) == before

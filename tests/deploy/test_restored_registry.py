@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from floop_robot.bundle.delivery import Heartbeat, InstallStage, PolicyDelivery, Receipt
-from floop_robot.deploy.deployment_controller import MAX_GROWTH
 from floop_robot.deploy.registry import Registry
+from floop_robot.deploy.restored_registry import MAX_GROWTH
 from floop_robot.robot.local_store import StoredPolicy
 from floop_robot.robot.policy_buffer import PolicyBuffer
 from floop_robot.robot.policy_installer import PolicyInstaller

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import msgspec
@@ -61,10 +60,10 @@ def test_the_oldest_go_when_they_are_too_many_or_too_old(tmp_path: Path) -> None
         assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 50 * size * 1.02
     found = seeds(tmp_path)
     assert found == list(range(199, 199 - len(found), -1)) and len(found) >= 44
-    for path in tmp_path.iterdir():
-        os.utime(path, (1.0, 1.0))
-    log.append(report(200))
-    assert seeds(tmp_path)[0] == 200 and len(seeds(tmp_path)) <= 6
+    log.append(report(200, START_NS + 29 * DAY_NS))
+    assert len(seeds(tmp_path)) > 40
+    log.append(report(201, START_NS + 40 * DAY_NS))
+    assert seeds(tmp_path) == [201, 200]
 
 
 def test_reports_of_an_earlier_floop_count_and_go_first(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from floop_robot.learn.sac import FloopSAC
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.replay.transitions import EndedEpisode, Transitions
 from floop_robot.spec.default_settings import TASK_SAC
-from floop_robot.spec.hyperparameters import SacSettings
+from floop_robot.spec.hyperparameters import ENOUGH_ROWS, SacSettings
 from floop_robot.spec.records import Source, StreamInfo
 
 AVERAGE_STRIDE = 8
@@ -26,8 +26,6 @@ RECENT = 20
 """Latest episodes of new tasks that explorers sampled from the policy. Their failures set the learning rate."""
 LOSING = 0.4
 """Share of failures among them from which the learning rate is the full one."""
-ENOUGH_ROWS = 256
-"""Rows in replay before the first update: with fewer it would memorize them."""
 
 
 class SacAlgorithm:

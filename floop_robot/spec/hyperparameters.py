@@ -21,6 +21,9 @@ LearnedEntropy = Annotated[str, Meta(pattern=r"^auto(_(?=.*[1-9])\d+(\.\d+)?)?$"
 """`auto`, or `auto_` and a start value above 0."""
 
 
+Layers = Annotated[tuple[Size, ...], Meta(min_length=1)]
+ENOUGH_ROWS: Final = 256
+"""Rows in replay before SAC's first update: with fewer it would memorize them."""
 UNSET: Final[Any] = msgspec.UNSET
 """The value of a field that nobody set. Algorithms get complete settings, so their types leave it out."""
 
@@ -48,7 +51,7 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class SacSettings(_Settings, frozen=True, kw_only=True):
     """Soft actor-critic (Haarnoja et al. 2018), with half of each batch from known tasks (RLPD, Ball et al. 2023)."""
 
-    net_arch: tuple[Size, ...] = UNSET
+    net_arch: Layers = UNSET
     """Widths of the hidden layers. A fleet takes them from the checkpoint it starts from."""
     learning_rate: Positive = UNSET
     """Adam's step size for actor, critics and entropy coefficient."""
@@ -85,17 +88,22 @@ class SacSettings(_Settings, frozen=True, kw_only=True):
     """Gradient steps for each arriving transition of a new task (update-to-data ratio)."""
     utd_ratio_known: NotNegative = UNSET
     """Gradient steps for each arriving transition of a known task."""
-    buffer_size: Size = UNSET
-    """Rows kept of each robot or explorer, for known and for new tasks each."""
+    buffer_size: Annotated[int, Meta(ge=ENOUGH_ROWS)] = UNSET
+    """Rows kept of each robot or explorer, for known and for new tasks each. Updates begin with 256 rows."""
     n_sampled_goal: Count = UNSET
     """Copies of each transition with a goal that was reached later in its episode (HER, Andrychowicz et al. 2017). Acts
     where observations have goals; 0 makes none."""
+
+    def __post_init__(self) -> None:
+        """Refuse a range whose ends are exchanged."""
+        if isinstance(self.value_range, tuple) and self.value_range[0] >= self.value_range[1]:
+            raise ValueError(f"value_range is {list(self.value_range)}; write the smaller number first")
 
 
 class PpoSettings(_Settings, frozen=True, kw_only=True):
     """Proximal policy optimization (Schulman et al. 2017), started from behavior cloning."""
 
-    net_arch: tuple[Size, ...] = UNSET
+    net_arch: Layers = UNSET
     """Widths of the hidden layers. A fleet takes them from the checkpoint it starts from."""
     learning_rate: Positive = UNSET
     """Adam's step size."""

@@ -9,6 +9,8 @@ import contextlib
 import time
 from pathlib import Path
 
+import msgspec
+
 from floop_robot.spec.errors import StorageError
 from floop_robot.train.run_counters import RecentEpisode
 
@@ -24,7 +26,8 @@ class MonitorFile:
         try:
             lines = path.read_text().splitlines(keepends=True)[: _HEADER_LINES + episodes] if episodes else []
             self._file = path.open("w", buffering=1)
-            header = [f'#{{"t_start": {time.time() - elapsed_s:.3f}, "env_id": "{env_id}"}}\n', "r,l,t\n"]
+            head = msgspec.json.encode({"t_start": time.time() - elapsed_s, "env_id": env_id}).decode()
+            header = [f"#{head}\n", "r,l,t\n"]
             self._file.writelines(lines or header)
         except OSError as error:
             raise StorageError(f"cannot write {path}: {error.strerror}; free space") from None

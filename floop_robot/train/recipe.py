@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from floop_robot.spec.errors import ConfigError, UnknownName
-from floop_robot.spec.yaml_file import convert, load_yaml, parse_yaml
+from floop_robot.spec.yaml_file import convert, fields_of, load_yaml, parse_yaml
 from floop_robot.train.train_config import TrainConfig
 
 Layer = dict[str, Any]
@@ -33,10 +33,7 @@ FIELDS: Final = tuple(_paths(TrainConfig))
 def read_recipe(path: Path) -> Layer:
     """A recipe file; raises `ConfigError` when a field is unknown or wrong."""
     raw = load_yaml(path)
-    raw = {} if raw is None else raw
-    convert(raw, TrainConfig, str(path))
-    layer: Layer = raw
-    return layer
+    return _checked({} if raw is None else raw, str(path))
 
 
 def parse_changes(changes: Sequence[str]) -> Layer:
@@ -52,7 +49,12 @@ def parse_changes(changes: Sequence[str]) -> Layer:
         for part in reversed(name.split(".")):
             value = {part: value}
         layer = laid_over(value, layer)
-    convert(layer, TrainConfig, "--set")
+    return _checked(layer, "--set")
+
+
+def _checked(raw: Any, where: str) -> Layer:
+    fields_of(raw, TrainConfig, where).check()
+    layer: Layer = raw
     return layer
 
 

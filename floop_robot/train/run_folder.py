@@ -95,7 +95,9 @@ class RunFolder:
 def resumed_folder(path: Path) -> RunFolder:
     """The folder of a training to go on with; raises `ConfigError` when it holds none, and `StorageError`."""
     if not (path / STATE).exists():
-        raise ConfigError(f"there is no training to resume in {path} (no {STATE}); check the folder")
+        inside = sorted(found.parent.name for found in path.glob(f"*/{STATE}"))
+        cure = f"resume one in it: {', '.join(inside)}" if inside else "check the folder"
+        raise ConfigError(f"there is no training to resume in {path} (no {STATE}); {cure}")
     return RunFolder(path)
 
 

@@ -10,7 +10,14 @@ from msgspec import Meta
 from floop_envs.seeds import MAX_RUN_SEED
 from floop_robot.spec.default_settings import ENV_PPO, ENV_SAC, TASK_PPO, TASK_SAC
 from floop_robot.spec.errors import ConfigError
-from floop_robot.spec.hyperparameters import UNSET, AlgorithmSettings, BehaviorCloningSettings, PpoSettings, SacSettings
+from floop_robot.spec.hyperparameters import (
+    ENOUGH_ROWS,
+    UNSET,
+    AlgorithmSettings,
+    BehaviorCloningSettings,
+    PpoSettings,
+    SacSettings,
+)
 from floop_robot.spec.ranges import Count, Device, Positive, Size
 from floop_robot.train.training_episode import no_demonstrations
 
@@ -91,7 +98,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             return self.ppo.over(ENV_PPO if self.env else TASK_PPO)
         sac = self.sac.over(ENV_SAC if self.env else TASK_SAC)
         if self.env and "buffer_size" in self.sac.unset:  # more than there will be would only reserve memory
-            sac = msgspec.structs.replace(sac, buffer_size=min(sac.buffer_size, max(self.total_timesteps, 1)))
+            sac = msgspec.structs.replace(sac, buffer_size=min(sac.buffer_size, max(self.total_timesteps, ENOUGH_ROWS)))
         return sac
 
     def effective(self, device: Literal["cpu", "cuda"]) -> TrainConfig:

@@ -42,6 +42,8 @@ SAID_OF = {
         ("train --until-success 0", "use a share above 0"),
         ("train --seed 4294967296", "0<=x<=4294967295"),
         ("train --set sac.gama=0.9", "unknown field 'sac.gama' in --set; did you mean 'sac.gamma'?"),
+        ("train --set sac.net_arch=[]", "sac.net_arch"),
+        ("train --set sac.value_range=[2,1]", "value_range is [2.0, 1.0]; write the smaller number first"),
         ("train --set sac.gamma=9", "sac.gamma: expected a number <= 1.0 (9)"),
         ("train --set sac.gamma", "write --set FIELD=VALUE"),
         ("train --set sac.gamma=[", "--set sac.gamma=[, line 1"),

@@ -6,11 +6,11 @@ import pytest
 from floop_robot.learn.checkpoint import Checkpoint
 from floop_robot.learn.make_algorithm import make_algorithm
 from floop_robot.learn.ppo_algorithm import PpoAlgorithm
-from floop_robot.learn.sac_algorithm import ENOUGH_ROWS, SacAlgorithm
+from floop_robot.learn.sac_algorithm import SacAlgorithm
 from floop_robot.learn.spaces import PolicySpace
 from floop_robot.replay.transitions import EndedEpisode, Transitions
 from floop_robot.spec.default_settings import FLEET_SAC
-from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
+from floop_robot.spec.hyperparameters import ENOUGH_ROWS, PpoSettings, SacSettings
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.spec.tasks import get_task

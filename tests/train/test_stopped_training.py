@@ -239,3 +239,35 @@ def test_callbacks_of_stable_baselines3_see_every_step_and_a_stock_model(tmp_pat
     stock = SAC.load(tmp_path / "best" / "best_model.zip", device="cpu")
     assert -2.0 <= stock.predict(np.array([1.0, 0.0, 0.5], np.float32), deterministic=True)[0][0] <= 2.0
     assert SAC.load(tmp_path / "run" / "best_model.zip", device="cpu")
+
+
+def test_several_seeds_make_a_table_with_mean_and_spread(tmp_path: Path) -> None:
+    from floop_robot.cli.train_report import report
+    from floop_robot.train.seed_runs import train_seeds
+
+    result = train_seeds(config(tmp_path, total_timesteps=60, seed=2**32 - 2), 2, lambda _: None)
+    assert [run.out for run in result.runs] == [f"{tmp_path}/seed_{2**32 - 2}", f"{tmp_path}/seed_{2**32 - 1}"]
+    returns = [run.mean_return for run in result.runs]
+    assert result.mean_return_mean == pytest.approx(np.mean(returns))
+    assert result.mean_return_std == pytest.approx(abs(returns[0] - returns[1]) / 2**0.5)
+    lines = report(result).splitlines()
+    assert len(lines) == 5 and lines[3].split()[0] == "mean" and f"{2**32 - 1}" in lines[2]
+    with pytest.raises(ConfigError, match=f"resume one in it: seed_{2**32 - 2}, seed_{2**32 - 1}"):
+        resume(tmp_path)
+
+
+def test_environments_side_by_side_make_the_same_curve_each_time(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assert train(config(tmp_path / name, total_timesteps=630, n_envs=2)).transitions in (630, 631)
+    assert same(tmp_path / "a", tmp_path / "b")
+
+
+def test_seeds_of_runs_never_meet() -> None:
+    from floop_envs.seeds import MAX_RUN_SEED, Purpose, seed_of
+
+    runs = (0, 9_999, 10_000, 10_001, 2**31, MAX_RUN_SEED)
+    found = [seed_of(purpose, run, index) for purpose in Purpose for run in runs for index in (0, 999_999)]
+    assert len(set(found)) == len(found) and max(found) < 2**63
+    assert seed_of(Purpose.GATE, 7, 3) == 50_007_000_003, "the numbers of earlier runs never change"
+    with pytest.raises(ConfigError, match="use a seed from 0 to 4294967295"):
+        seed_of(Purpose.TRAINING, MAX_RUN_SEED + 1, 0)

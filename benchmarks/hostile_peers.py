@@ -251,7 +251,7 @@ class Site:
         self.config = FloopConfig(
             run_dir=str(folder / "run"), endpoints=Endpoints(base_port=base_port), gate=GateConfig(workers=1)
         )
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.folder, self.processes = folder, dict[str, subprocess.Popen[bytes]]()
         file = write_config(self.config)
         for name in PROCESSES:
             command = [sys.executable, "-m", "floop_robot.services.entry", name, "--config", str(file)]
@@ -271,7 +271,11 @@ class Site:
 
     def ended(self) -> list[str]:
         """The processes that run no longer."""
-        return [f"{name} ended ({p.poll()})" for name, p in self.processes.items() if p.poll() is not None]
+        return [
+            f"{name} ended ({p.poll()}): {(self.folder / f'{name}.log').read_text(errors='replace')[-300:]}"
+            for name, p in self.processes.items()
+            if p.poll() is not None
+        ]
 
     def close(self) -> None:
         """End all processes."""
@@ -358,7 +362,7 @@ def run(seconds: float, attackers: int, kinds: list[str]) -> int:
         try:
             for _ in range(3):
                 uploader.put(row(next(counter)))
-            if not uploader.drain(60):
+            if not uploader.drain(120):
                 raise SystemExit("hostile_peers: ingest does not answer")
             wait_until_up(site)
             quiet = measure(site, uploader, counter, seconds)
@@ -393,7 +397,7 @@ def run(seconds: float, attackers: int, kinds: list[str]) -> int:
 
 def wait_until_up(site: Site) -> None:
     """Until every process has written its first figures or answers."""
-    end_s = time.monotonic() + 60
+    end_s = time.monotonic() + 120
     stats = Path(site.config.run_dir) / "stats"
     with FleetClient(site.config.endpoints.fleet_rpc) as client:
         while client.try_ask(GetRobots(), Robots, 1.0) is None or not all(

@@ -26,7 +26,7 @@ from floop_robot.transport.zmq_sockets import Context
 log = logging.getLogger(__name__)
 
 _POLL_MS = 20
-_QUEUE = 100
+_QUEUE = 32
 """Messages per peer: a robot that is further behind fetches its version when it is back."""
 _REQUESTS_PER_TURN = 64
 """A busy peer must not delay episodes and decisions."""

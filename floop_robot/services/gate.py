@@ -41,7 +41,7 @@ _STEP_S = 0.02
 
 
 _QUEUE = 8
-"""Candidates that wait per peer; the newest wins anyway."""
+"""Answers that wait per peer."""
 _CANDIDATES_PER_TURN = 4
 """A busy peer must not delay trials."""
 NO_SECRET = "the candidate came without this site's secret; a learner on another host needs a copy of secrets/site"

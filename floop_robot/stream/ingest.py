@@ -44,7 +44,7 @@ MAX_STREAMS = 1024
 QUIET_S = 5.0
 """A fault that lasts is reported as often."""
 QUEUE = 1000
-"""Messages per peer; windows and credits keep honest peers far below."""
+"""Answers that wait per peer; they are short."""
 LIMITS = PeerLimits(unread_bytes=MAX_SENT_BLOCK_BYTES + 4 * 2**20)
 """A sender has less under way than its credit and one block."""
 

@@ -42,7 +42,7 @@ MAX_AUDITS = 64
 MAX_BYTES = 8 * 2**20
 """Largest answer."""
 QUEUE = 4
-"""Messages per peer in either direction: each client has one request under way, and repeats it at most."""
+"""Answers that wait per peer: each client has one request under way, and repeats it at most."""
 LIMITS = PeerLimits(unread_bytes=1 << 20, unsent_bytes=4 * MAX_BYTES)
 TICK_MS = 200
 """How often it looks whether it is to stop."""

@@ -30,7 +30,7 @@ class Listener:
     def __init__(
         self, context: Context, endpoint: str, what: str, limits: PeerLimits, *, queue: int, max_message_bytes: int
     ) -> None:
-        """Raises `BindError`. `queue`: messages in either direction per peer. `max_message_bytes`: of one part."""
+        """Raises `BindError`. `queue`: answers that wait per peer. `max_message_bytes`: of one part."""
         self.socket: Socket = bind_socket(
             context, zmq.ROUTER, endpoint, what, queue=queue, max_message_bytes=max_message_bytes
         )

@@ -29,15 +29,15 @@ from floop_robot.durable.owned_thread import OwnedThread
 
 log = logging.getLogger(__name__)
 
-INTERVAL_S: Final = 0.1
-"""Pause between two looks; a peer on the same host sends some 100 MB meanwhile."""
+INTERVAL_S: Final = 0.05
+"""Pause between two looks; a peer on the same host sends some 50 MB meanwhile."""
 LEAK_BYTES_S: Final = 32.0
 """What ZeroMQ's own heartbeats may add; an honest peer sends 18 bytes a second."""
 HANDSHAKE_BYTES: Final = 512
 """What a connection begins with."""
 REFUSALS_PER_S: Final = 20.0
 """So many refused messages a second are forgiven: a bad link damages some."""
-HIGH_MEMORY_BYTES: Final = 700 << 20
+HIGH_MEMORY_BYTES: Final = 500 << 20
 """From here on whoever has most unread bytes is cut off, if these are more than `LARGE_BYTES`."""
 LARGE_BYTES: Final = 1 << 20
 SAID_EVERY_S: Final = 5.0

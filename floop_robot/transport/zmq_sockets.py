@@ -42,10 +42,12 @@ def bind_socket(
 ) -> Socket:
     """A bound socket; raises `BindError` in one line, where `what` says who can't listen.
 
-    It sends no heartbeats of its own: with them and a finite queue, a peer that asks faster than it is served and
-    closes aborts this process (libzmq 4.3.5, `!_io_error`). The clients' heartbeats show it half-open connections.
+    With heartbeats of its own and a finite queue of what it receives, libzmq 4.3.5 aborts (`!_io_error`) when a peer
+    asks faster than it is served and closes. So it has neither: the clients' heartbeats show half-open connections, and
+    `peer_guard` bounds what waits, in bytes. `queue` bounds answers that wait, in messages per peer.
     """
     socket = _socket(context, kind, queue, max_message_bytes)
+    socket.setsockopt(zmq.RCVHWM, 0)
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:

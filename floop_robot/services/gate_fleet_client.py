@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -120,6 +121,10 @@ class GateFleetClient:
                 continue
             except Refused as error:
                 log.warning("gate: verdict on %s was refused: %s", found.verdict.candidate_sha256, error)
+            except BaseException:  # the thread begins again, with this verdict
+                with contextlib.suppress(queue.Full):
+                    self._verdicts.put_nowait(found)
+                raise
             self.acknowledged += 1
             if state is CandidateState.STALE:
                 with self._lock:

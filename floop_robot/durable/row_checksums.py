@@ -89,10 +89,11 @@ class RowChecksums:
                 self._connection.execute(
                     f"INSERT INTO {TABLE} SELECT '{table.name}', {table.key_of()}, {table.crc_of()} FROM {table.name}"
                 )
+            mine = f"FROM {TABLE} WHERE name = '{table.name}' AND key ="
+            delete, free = f"DELETE {mine} {table.key_of('OLD.')};", f"DELETE {mine} {table.key_of('NEW.')};"
             insert = f"INSERT INTO {TABLE} VALUES ('{table.name}', {table.key_of('NEW.')}, {table.crc_of('NEW.')});"
-            delete = f"DELETE FROM {TABLE} WHERE name = '{table.name}' AND key = {table.key_of('OLD.')};"
             # No `OR REPLACE` here: within a trigger, the outer statement's way with conflicts holds.
-            for event, body in (("INSERT", insert), ("UPDATE", delete + insert), ("DELETE", delete)):
+            for event, body in (("INSERT", free + insert), ("UPDATE", delete + free + insert), ("DELETE", delete)):
                 self._connection.execute(
                     f"CREATE TEMP TRIGGER IF NOT EXISTS {table.name}_{event.lower()}_checksum AFTER {event} "
                     f"ON main.{table.name} BEGIN {body} END"

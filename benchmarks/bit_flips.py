@@ -43,7 +43,8 @@ from floop_robot.spec.errors import FloopError
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.records import ActMode, OutcomeCode, Record, Source, StreamInfo, Transition
 from floop_robot.stream.codec import decode_block, encode_block
-from floop_robot.stream.journal import Journal, JournalEntry, JournalReader
+from floop_robot.stream.journal import Journal, JournalEntry
+from floop_robot.stream.journal_reader import JournalReader
 from floop_robot.stream.protocol import OutgoingBlock
 from floop_robot.stream.spool import Spool
 

@@ -61,7 +61,8 @@ from floop_robot.spec.tasks import get_task
 from floop_robot.spec.verdict import Decision, Verdict
 from floop_robot.stream import journal as journal_module
 from floop_robot.stream.codec import decode_block, encode_block
-from floop_robot.stream.journal import JOURNAL_FILE, Journal, JournalEntry, JournalReader
+from floop_robot.stream.journal import JOURNAL_FILE, Journal, JournalEntry
+from floop_robot.stream.journal_reader import JournalReader
 from floop_robot.stream.journal_retention import KEPT_TRANSITIONS, JournalLimits
 
 ROBOTS = tuple(f"robot_{i + 1}" for i in range(10))

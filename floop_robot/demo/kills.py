@@ -23,7 +23,7 @@ from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.sim.sim_world import SimWorld, set_world
 from floop_robot.spec.config import Endpoints, FloopConfig
 from floop_robot.spec.errors import FloopError
-from floop_robot.stream.journal import JournalReader
+from floop_robot.stream.journal_reader import JournalReader
 
 TIME_LIMIT_S = 5.0
 LEARNER_TIME_LIMIT_S = 15.0

@@ -32,7 +32,7 @@ from floop_robot.sim.sim_world import SimWorld, set_world
 from floop_robot.spec.config import Endpoints, FloopConfig, LearnerConfig
 from floop_robot.spec.errors import FloopError, UnknownName
 from floop_robot.spec.tasks import get_task
-from floop_robot.stream.journal import JournalAudit
+from floop_robot.stream.journal_reader import JournalAudit
 from floop_robot.stream.tail_client import TailClient
 from floop_robot.train.validate import load_policy
 

@@ -28,7 +28,7 @@ from floop_robot.services.supervision.supervisor import Restart
 from floop_robot.sim.sim_world import SimWorld
 from floop_robot.spec.config import FloopConfig
 from floop_robot.stats.paired_difference import loss_p_value
-from floop_robot.stream.journal import JournalAudit
+from floop_robot.stream.journal_reader import JournalAudit
 
 MAX_KNOWN_LOSS = 0.01
 """A run has failed if it is shown, at `LOSS_ALPHA`, that success on known tasks fell by more than this."""

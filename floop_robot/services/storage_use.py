@@ -12,7 +12,8 @@ from floop_robot.services.supervision.log_rotation import PREVIOUS
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.local_time import local_time
-from floop_robot.stream.journal import JOURNAL_FILE, JournalReader
+from floop_robot.stream.journal import JOURNAL_FILE
+from floop_robot.stream.journal_reader import JournalReader
 
 LOOK_S = 5.0
 REPORT_FILES = "[0-9]*_*"

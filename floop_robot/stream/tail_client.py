@@ -12,7 +12,7 @@ import zmq
 from floop_robot.durable.framing import Message, MessageRefused, deframe_message, frame_message
 from floop_robot.spec.errors import FloopError
 from floop_robot.stream.codec import BlockDamaged, BlockRefused, RecordKind, TailBlock, decode_block
-from floop_robot.stream.journal import JournalAudit
+from floop_robot.stream.journal_reader import JournalAudit
 from floop_robot.stream.messages import (
     AuditReply,
     AuditRequest,

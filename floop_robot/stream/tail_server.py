@@ -15,7 +15,7 @@ from floop_robot.durable.framing import MessageRefused, deframe_message, frame_m
 from floop_robot.durable.owned_thread import OwnedThread
 from floop_robot.spec.errors import StorageError
 from floop_robot.stream.codec import RecordKind
-from floop_robot.stream.journal import MAX_SCANNED, JournalReader
+from floop_robot.stream.journal_reader import MAX_SCANNED, JournalReader
 from floop_robot.stream.messages import (
     MAX_REQUEST_BYTES,
     AuditReply,

@@ -11,7 +11,7 @@ import pytest
 from floop_robot.bundle import Bundle
 from floop_robot.gate.report_log import ReportLog
 from floop_robot.services.fleet_manager import registry_path
-from floop_robot.stream.journal import JournalReader
+from floop_robot.stream.journal_reader import JournalReader
 from tests.gate.test_report_log import START_NS, report
 from tests.support.cli_in_process import PICK, Floop
 from tests.support.sample_policies import episode_end

@@ -14,7 +14,7 @@ import pytest
 from floop_robot.bundle import Bundle
 from floop_robot.sim.sim_world import evaluation_scenarios
 from floop_robot.spec.config import FloopConfig, load_config
-from floop_robot.stream.journal import JournalReader
+from floop_robot.stream.journal_reader import JournalReader
 from floop_robot.train.validate import evaluate
 from tests.support.cli_process import children, floop, interrupt
 from tests.support.waiting import wait_for

@@ -19,7 +19,7 @@ from floop_robot.services.supervision.supervisor import Restart
 from floop_robot.sim.sim_driver import DriverStats
 from floop_robot.sim.sim_world import SimWorld
 from floop_robot.spec.config import FloopConfig
-from floop_robot.stream.journal import JournalAudit
+from floop_robot.stream.journal_reader import JournalAudit
 from tests.support.blank_struct import blank
 from tests.support.sample_history import SHIFT, S, recovered_history, version
 from tests.support.sample_snapshots import ROBOTS, fleet_status, robot_view, snapshot

@@ -16,7 +16,8 @@ from floop_robot.services import learner
 from floop_robot.services.backup import MANIFEST, PARTS, back_up, restore
 from floop_robot.spec.config import FloopConfig, load_config, save_config
 from floop_robot.spec.errors import ConfigError, FloopError, StorageError
-from floop_robot.stream.journal import Journal, JournalReader
+from floop_robot.stream.journal import Journal
+from floop_robot.stream.journal_reader import JournalReader
 from tests.support.in_process_fleet import Episodes
 from tests.support.sample_records import journal_entry
 from tests.support.waiting import wait_for

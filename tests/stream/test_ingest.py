@@ -23,7 +23,8 @@ from floop_robot.services.supervision.stats_file import read_stats
 from floop_robot.spec.errors import StorageError
 from floop_robot.stream.codec import decode_block, encode_block
 from floop_robot.stream.ingest import MAX_STREAMS, Ingest, IngestStats
-from floop_robot.stream.journal import Journal, JournalReader
+from floop_robot.stream.journal import Journal
+from floop_robot.stream.journal_reader import JournalReader
 from floop_robot.stream.messages import Compared, Data, FromIngest, Hello
 from floop_robot.stream.protocol import OutgoingBlock
 from floop_robot.stream.uploader import RecordUploader

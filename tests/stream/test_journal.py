@@ -13,7 +13,8 @@ import pytest
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Source
 from floop_robot.stream.codec import RecordKind
-from floop_robot.stream.journal import Journal, JournalReader
+from floop_robot.stream.journal import Journal
+from floop_robot.stream.journal_reader import JournalReader
 from tests.support.sample_records import episode_end, event, journal_entry
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from floop_robot.durable import sqlite_check
-from floop_robot.stream.journal import Journal, JournalReader
+from floop_robot.stream.journal import Journal
+from floop_robot.stream.journal_reader import JournalReader
 from tests.support.sample_records import journal_entry
 
 BLOCKS = 40

@@ -11,7 +11,8 @@ import pytest
 from floop_robot.learn.learner import REPLAY_ROWS
 from floop_robot.spec.errors import StorageError
 from floop_robot.stream import journal as journal_module
-from floop_robot.stream.journal import Journal, JournalReader
+from floop_robot.stream.journal import Journal
+from floop_robot.stream.journal_reader import JournalReader
 from floop_robot.stream.journal_retention import KEPT_TRANSITIONS, JournalLimits, JournalRetention
 from floop_robot.stream.tail_client import TailClient
 from tests.stream.test_tail import Served

@@ -15,7 +15,7 @@ import zmq
 
 from floop_robot.durable.framing import deframe_message, frame_message
 from floop_robot.spec.records import Source
-from floop_robot.stream import journal, tail_server
+from floop_robot.stream import journal_reader, tail_server
 from floop_robot.stream.codec import RecordKind
 from floop_robot.stream.journal import Journal
 from floop_robot.stream.messages import FetchedBlocks, FromTailClient
@@ -119,7 +119,7 @@ def test_answers_are_bounded_and_nothing_is_skipped(served: Served) -> None:
 
 
 def test_a_filter_that_fits_little_is_answered_in_parts(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "MAX_SCANNED", 10)
+    monkeypatch.setattr(journal_reader, "MAX_SCANNED", 10)
     monkeypatch.setattr(tail_server, "MAX_SCANNED", 10)
     for _ in range(35):
         served.add()

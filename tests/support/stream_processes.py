@@ -11,7 +11,7 @@ from typing import IO
 
 from floop_robot.spec.config import Endpoints, FloopConfig, save_config
 from floop_robot.stream.codec import decode_block
-from floop_robot.stream.journal import JournalReader
+from floop_robot.stream.journal_reader import JournalReader
 from floop_robot.stream.tail_client import TailClient
 from tests.support.ports import free_base_port
 from tests.support.waiting import wait_for

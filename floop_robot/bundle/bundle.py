@@ -159,6 +159,8 @@ class Bundle(msgspec.Struct, frozen=True):
         if _digest(container.manifest, container.tensors, container.metadata) != container.digest:
             raise BundleRefused(f"{where} is damaged: its checksum doesn't fit its content; fetch it again")
         manifest = _decode(container.manifest, Manifest, where)
+        if container.format != _format_of(manifest):  # a flipped bit makes the one format the other
+            raise BundleRefused(f"{where} is damaged: {container.format!r} doesn't fit its content; fetch it again")
         if _name_of(container.tensors, manifest.calibration) != manifest.sha256:
             raise BundleRefused(f"{where} holds other tensors or corrections than its manifest names; export it again")
         if fault := calibration_fault(manifest.calibration):

@@ -83,6 +83,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--algo", choices=("sac", "ppo"), default="sac")
     parser.add_argument("--scale", type=float, default=1.0, help="factor on all budgets")
+    parser.add_argument("--without-stock", action="store_true", help="train floop only")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--smoke", action="store_true", help="a few steps of one environment")
     options = parser.parse_args()
@@ -95,7 +96,8 @@ def main() -> int:
             print(f"{env_id}: skipped: {reason}", file=sys.stderr)
             continue
         for seed in range(options.seeds):
-            rows.append(run(env_id, max(1, round(steps * options.scale)), seed, options.algo))
+            budget = max(1, round(steps * options.scale))
+            rows.append(run(env_id, budget, seed, options.algo, with_stock=not options.without_stock))
             print(line(rows[-1]), file=sys.stderr, flush=True)
     print(json.dumps(msgspec.to_builtins(rows)) if options.json else table(rows))
     return 0
@@ -122,14 +124,14 @@ def missing(env_id: str) -> str:
     return ""
 
 
-def run(env_id: str, steps: int, seed: int, algo: str) -> Row:
+def run(env_id: str, steps: int, seed: int, algo: str, *, with_stock: bool) -> Row:
     return Row(
         env=title(env_id),
         seed=seed,
         steps=steps,
         random_return=measured(env_id, seed, None).mean_return,
         floop=floop(env_id, steps, seed, algo),
-        stock=stock(env_id, steps, seed, algo),
+        stock=stock(env_id, steps, seed, algo) if with_stock else Outcome(error="not run"),
     )
 
 

@@ -24,6 +24,8 @@ LearnedEntropy = Annotated[str, Meta(pattern=r"^auto(_(?=.*[1-9])\d+(\.\d+)?)?$"
 Layers = Annotated[tuple[Size, ...], Meta(min_length=1)]
 ENOUGH_ROWS: Final = 256
 """Rows in replay before SAC's first update: with fewer it would memorize them."""
+Several = Annotated[int, Meta(ge=2)]
+"""PPO normalizes the advantages of a batch, which one row has no spread for."""
 UNSET: Final[Any] = msgspec.UNSET
 """The value of a field that nobody set. Algorithms get complete settings, so their types leave it out."""
 
@@ -111,9 +113,9 @@ class PpoSettings(_Settings, frozen=True, kw_only=True):
     """Discount per policy step. The reward shaping of floop's tasks is made for this value."""
     gae_lambda: Fraction = UNSET
     """Decay of the generalized advantage estimate (Schulman et al. 2016)."""
-    n_steps: Size = UNSET
+    n_steps: Several = UNSET
     """Transitions per update."""
-    batch_size: Size = UNSET
+    batch_size: Several = UNSET
     """Transitions per gradient step."""
     n_epochs: Size = UNSET
     """Passes over the transitions of an update."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from floop_robot.learn.export import save_zip
-from floop_robot.spec.errors import FloopError
+from floop_robot.spec.errors import BundleRefused, FloopError
 from floop_robot.train.run_folder import RunFolder
 from floop_robot.train.score import Score
 from floop_robot.train.stop_signals import StopSignals
@@ -68,10 +68,13 @@ class Checkpointer:
                 self.write_policy()
             else:
                 self.write()
+        except BundleRefused:
+            failed = ""  # weights that are not finite: what was written before stays
         except FloopError as error:
             failed = f" ({error})"
         if self._policy_at < 0:
-            return f"nothing was kept{failed}"
+            earlier = f"the policy in {self._folder.path} is that of before"
+            return f"{earlier if self._folder.bundle.exists() else 'nothing was kept'}{failed}"
         kept = f"the policy of {self._policy_at} steps is in {self._folder.path}{failed}"
         if self._folder.state.exists():
             kept += f"; go on with floop train --resume {self._folder.path}"

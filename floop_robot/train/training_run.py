@@ -203,8 +203,12 @@ class TrainingRun:
         return self.algorithm.take(stream, take.rows, take.ended)
 
     def _update(self) -> None:
-        while self._utd_budget.owed and self.algorithm.ready:
-            self._utd_budget.spend(self.algorithm.update(self._utd_budget.owed))
+        try:
+            while self._utd_budget.owed and self.algorithm.ready:
+                self._utd_budget.spend(self.algorithm.update(self._utd_budget.owed))
+        except ValueError:  # of torch, for NaN in a distribution
+            self._actor()
+            raise
 
     def _measure_what_is_due(self) -> None:
         counters = self.counters
@@ -244,12 +248,15 @@ class TrainingRun:
 
     def _actor(self) -> ActorMessage:
         architecture, tensors = actor_architecture(self.algorithm.model)
-        if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+        if not all(np.isfinite(tensor).all() for tensor in tensors.values()) or not self._is_finite():
             raise TrainingDiverged(
-                f"training diverged within {self.counters.transitions} steps: the policy's weights hold NaN or "
+                f"training diverged within {self.counters.transitions} steps: weights hold NaN or "
                 f"infinity; lower {self.config.algo}.learning_rate or {self.config.algo}.gamma"
             )
         return ActorMessage(architecture, self._normalization, tensors)
+
+    def _is_finite(self) -> bool:
+        return all(np.isfinite(array).all() for array in self.algorithm.arrays().values())
 
     def averaged_actor(self) -> ActorMessage:
         """The policy that a bundle would hold now."""

@@ -27,7 +27,6 @@ class ActionWriter:
             raise ConfigError(f"{env_id} has unbounded actions; {cure}")
         self.space = space
         self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
-        self._range = self._high - self._low
 
     @property
     def size(self) -> int:
@@ -40,17 +39,23 @@ class ActionWriter:
         Clipped, stretched to the Box and, for integers, rounded.
         """
         unit = np.clip(np.asarray(action, np.float64).reshape(self.space.shape), -1.0, 1.0)
-        native = self.fit(self._low + (unit + 1.0) * 0.5 * self._range)
+        part = 0.5 + 0.5 * unit
+        native = self.fit(self._low * (1.0 - part) + self._high * part)  # the range itself may be no float64
         if native.dtype.kind in "iu":
-            unit = np.where(self._range > 0, (native - self._low) / np.maximum(self._range, 1e-12) * 2.0 - 1.0, unit)
+            size = self._high - self._low
+            unit = np.where(size > 0, (native - self._low) / np.maximum(size, 1.0) * 2.0 - 1.0, unit)
         return native, unit.astype(np.float32).reshape(-1)
 
     def fit(self, action: NDArray[Any]) -> NDArray[Any]:
         """An action in the environment's own units, put into its Box and dtype."""
         dtype = self.space.dtype
         assert dtype is not None
-        values = np.clip(np.asarray(action, np.float64).reshape(self.space.shape), self._low, self._high)
+        values = np.asarray(action, np.float64).reshape(self.space.shape)
+        is_low, is_high = values <= self._low, values >= self._high
+        inside = np.where(is_low | is_high, 0.0, values)  # float64 rounds 2**63 - 1 to what no int64 holds
         if dtype.kind in "iu":
-            values = np.rint(values)
-        fitted: NDArray[Any] = np.clip(values.astype(dtype), self.space.low, self.space.high)  # a cast rounds
+            inside = np.rint(inside)
+        fitted: NDArray[Any] = np.where(
+            is_high, self.space.high, np.where(is_low, self.space.low, inside.astype(dtype))
+        )
         return fitted

@@ -19,14 +19,19 @@ PackedEpisodes = dict[str, NDArray[Any]]
 
 def pack_episodes(episodes: Sequence[Transitions]) -> PackedEpisodes:
     """Episodes as arrays: `obs` (rows + episodes), `action`, `reward` (rows); `length`, `terminated` (episodes)."""
-    half = np.float16
     return {
-        "obs": np.concatenate([np.concatenate([e.obs, e.next_obs[-1:]]) for e in episodes]).astype(half),
-        "action": np.concatenate([e.action for e in episodes]).astype(half),
-        "reward": np.concatenate([e.reward for e in episodes]).astype(half),
+        "obs": _packed(np.concatenate([np.concatenate([e.obs, e.next_obs[-1:]]) for e in episodes])),
+        "action": _packed(np.concatenate([e.action for e in episodes])),
+        "reward": _packed(np.concatenate([e.reward for e in episodes])),
         "length": np.array([len(e) for e in episodes], np.int32),
         "terminated": np.array([bool(e.terminated[-1]) for e in episodes], np.uint8),
     }
+
+
+def _packed(values: NDArray[np.float32]) -> NDArray[Any]:
+    """In half precision, unless a value is too large for it."""
+    fits = np.abs(values).max(initial=0.0) <= float(np.finfo(np.float16).max)
+    return values.astype(np.float16) if fits else values
 
 
 def unpack_episodes(packed: Mapping[str, NDArray[Any]]) -> Transitions:

@@ -46,3 +46,9 @@ def test_arrays_that_do_not_belong_together_are_refused() -> None:
     packed["reward"] = packed["reward"][:-1]
     with pytest.raises(ValueError, match="lengths"):
         unpack_episodes(packed)
+
+
+def test_values_that_half_precision_does_not_hold_are_kept() -> None:
+    rows = episode(3, 0, False)
+    rows.obs[1, 0] = 1e6
+    assert unpack_episodes(pack_episodes([rows])).obs[1, 0] == 1e6

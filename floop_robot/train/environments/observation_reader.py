@@ -155,16 +155,23 @@ def _read(space: Space, value: object, field: str) -> Value:
         raise ObservationFault(f"{field} is {type(value).__name__} of {array.dtype}; its space holds {space.dtype}")
     if array.shape != space.shape:
         raise ObservationFault(f"{field} has shape {array.shape}, its space says {space.shape}")
-    if array.dtype.kind == "f" and not (np.abs(array) <= LARGEST).all():
-        place = np.argwhere(~(np.abs(array) <= LARGEST))[0].tolist()
-        at = f"[{', '.join(map(str, place))}]" if place else ""
-        raise ObservationFault(f"{field}{at} is {array[tuple(place)]:g}")
+    if array.dtype.kind == "f" or array.dtype.itemsize == 8:
+        # Compared as float64: 1e15 is no float16, and the absolute value of the least int64 is no int64.
+        is_fit = (array >= -np.float64(LARGEST)) & (array <= np.float64(LARGEST))
+        if not is_fit.all():
+            raise ObservationFault(_too_large(array, is_fit, field))
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         most = space.n if isinstance(space, spaces.Discrete) else space.nvec
         if (array < 0).any() or (array >= most).any():
             raise ObservationFault(f"{field} is {array.tolist()}, its space says {space}")
     out: Value = array.astype(space.dtype, copy=True)  # the environment may go on writing into its own
     return out
+
+
+def _too_large(array: Value, is_fit: NDArray[np.bool_], field: str) -> str:
+    place = np.argwhere(~is_fit)[0].tolist()
+    at = f"[{', '.join(map(str, place))}]" if place else ""
+    return f"{field}{at} is {float(array[tuple(place)]):g}"
 
 
 def _flat(space: Space, value: Value) -> Vector:
@@ -188,4 +195,5 @@ def _flat_bounds(space: Space) -> tuple[Vector, Vector]:
     if not isinstance(space, spaces.Box):
         return np.zeros(vector_size(space), np.float32), np.ones(vector_size(space), np.float32)
     low, high = np.where(space.bounded_below, space.low, -np.inf), np.where(space.bounded_above, space.high, np.inf)
-    return _flat(space, low), _flat(space, high)
+    with np.errstate(over="ignore"):  # bounds that no float32 holds are none
+        return _flat(space, low), _flat(space, high)

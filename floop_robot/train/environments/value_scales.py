@@ -18,6 +18,7 @@ def layout_of(
     name: str, low: Vector, high: Vector, seen: Vector | None = None, *, is_image: bool = False
 ) -> tuple[Field, ...]:
     """Fields of one part of a vector. `seen`: values of random play, shape (n, size); None takes the bounds."""
+    low, high = low.astype(np.float64), high.astype(np.float64)  # float16 does not hold UNBOUNDED
     if is_image:
         offset, scale = np.zeros_like(low), np.full_like(low, 255.0)
     else:
@@ -40,9 +41,9 @@ def layout(*parts: tuple[Field, ...]) -> Layout:
 def _by_bounds(low: Vector, high: Vector) -> tuple[Vector, Vector]:
     """To [-1, 1]; values that are constant by their bounds, or have none, are not scaled."""
     with np.errstate(over="ignore", invalid="ignore"):
-        half = (high.astype(np.float64) - low) / 2.0
+        half = (high - low) / 2.0
         known = np.isfinite(half) & (half < UNBOUNDED)
-        offset = np.where(known, (high.astype(np.float64) + low) / 2.0, 0.0)
+        offset = np.where(known, (high + low) / 2.0, 0.0)
     return offset.astype(np.float32), np.where(known & (half > 0), half, 1.0).astype(np.float32)
 
 
@@ -54,5 +55,5 @@ def _by_sight(low: Vector, high: Vector, seen: Vector) -> tuple[Vector, Vector]:
     size = np.exp2(np.rint(np.log2(np.maximum(np.where(is_far, spread, np.hypot(mean, spread)), 1.0))))
     middle = np.where(is_far, np.rint(mean / size) * size, 0.0)
     with np.errstate(over="ignore", invalid="ignore"):
-        is_tight = high.astype(np.float64) - low <= 2.0  # the bounds of values that are small by nature
+        is_tight = high - low <= 2.0  # the bounds of values that are small by nature
     return np.where(is_tight, offset, middle).astype(np.float32), np.where(is_tight, scale, size).astype(np.float32)

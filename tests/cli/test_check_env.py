@@ -29,7 +29,11 @@ def test_a_line_for_each_property() -> None:
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("Unseeded", "differs at reset for the same seed"), ("Point", "cut after 1000 steps")],
+    [
+        ("Unseeded", "differs at reset for the same seed"),
+        ("Point", "cut after 1000 steps"),
+        ("WrongRate", "rate         unknown"),
+    ],
 )
 def test_what_is_odd_but_can_be_trained_is_told(name: str, says: str) -> None:
     status, said = run(f"{MODULE}:{name}-v0")

@@ -17,6 +17,7 @@ class Point(gymnasium.Env[Any, Any]):
 
     act: spaces.Space[Any] = spaces.Box(-1.0, 1.0, (2,), np.float32)
     ob: spaces.Space[Any] = spaces.Box(-2.0, 2.0, (2,), np.float32)
+    info: dict[str, Any] = {}
 
     def __init__(self) -> None:
         self.action_space, self.observation_space = self.act, self.ob
@@ -37,7 +38,7 @@ class Point(gymnasium.Env[Any, Any]):
         low, high = (b.astype(float).reshape(2) for b in (self.action_space.low, self.action_space.high))
         unit = (np.asarray(action, float).reshape(2) - low) / (high - low) * 2.0 - 1.0
         self.x, self.t = np.clip(self.x + 0.2 * unit, -2.0, 2.0), self.t + 1
-        return self.obs(), self.reward(), False, False, {}
+        return self.obs(), self.reward(), False, False, self.info
 
 
 class Matrix(Point):
@@ -147,6 +148,14 @@ class InfReward(Point):
 class NoReward(Point):
     def reward(self) -> Any:
         return None
+
+
+class SuccessText(Point):
+    info = {"is_success": "False"}
+
+
+class WrongRate(Point):
+    metadata = {"render_modes": [], "render_fps": "auto"}
 
 
 class WrongShape(Point):

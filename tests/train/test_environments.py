@@ -14,10 +14,11 @@ from floop_robot.replay.hindsight import GoalColumns, relabel
 from floop_robot.spec.errors import ConfigError, EnvironmentFailed, FloopError
 from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
 from floop_robot.train.environments.action_writer import ActionWriter
-from floop_robot.train.environments.checked_env import DEFAULT_TIME_LIMIT, CheckedEnv
+from floop_robot.train.environments.checked_env import DEFAULT_TIME_LIMIT, CheckedEnv, rate_hz
 from floop_robot.train.environments.gym_training_env import GymTrainingEnv
 from floop_robot.train.environments.loader import load_env
-from floop_robot.train.environments.observation_reader import ObservationReader
+from floop_robot.train.environments.observation_reader import ObservationFault, ObservationReader
+from floop_robot.train.environments.value_scales import UNBOUNDED, layout_of
 
 MODULE = "tests.support.odd_envs"
 
@@ -91,14 +92,21 @@ def test_values_of_about_1_stay_as_they_are_and_others_become_so() -> None:
         spaces.Box(0, 255, (1, 2), np.uint8),
         spaces.Box(np.array([2.0, 5.0]), np.array([2.0, 6.0]), dtype=np.float32),
         spaces.Box(-1.0, 1.0, (2,), np.float16),
+        spaces.Box(-1.7e308, 1.7e308, (2,), np.float64),
+        spaces.Box(0, 2**63 - 1, (2,), np.int64),
+        spaces.Box(-(2**62), 2**62 + 1, (2,), np.int64),
+        spaces.Box(0, 2**64 - 1, (2,), np.uint64),
     ],
 )
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_actions_lie_in_their_box_and_the_executed_one_is_written_down(space: spaces.Box) -> None:
     writer, rng = ActionWriter(space, "x"), np.random.default_rng(0)
     for action in [*rng.normal(0.0, 1.0, (200, 2)), [-1, -1], [1, 1], [-9, 9]]:
         native, executed = writer.write(np.array(action, np.float32))
         assert space.contains(native), native
         assert (np.abs(executed) <= 1.0).all()
+        assert (native == space.high).reshape(-1)[np.array(action) >= 1.0].all()
+        assert (native == space.low).reshape(-1)[np.array(action) <= -1.0].all()
         again, _ = writer.write(executed)
         assert np.allclose(np.asarray(again, float), np.asarray(native, float), rtol=1e-2)
         if space.dtype is not None and space.dtype.kind == "f":
@@ -168,6 +176,10 @@ def test_an_environment_without_time_limit_gets_one_and_says_so() -> None:
         ("NanAtStep3", r"observation\[1\] is nan, at step 3 of training episode 0, reset seed \d+"),
         ("InfReward", "wrong reward: inf, at step 2 of training episode 0"),
         ("NoReward", "wrong reward: None, at step 1 .* return one number"),
+        (
+            "SuccessText",
+            r"wrong info\['is_success'\]: 'False', at step 1 of training episode 0.*; tell one True or False",
+        ),
         ("WrongShape", r"observation has shape \(3,\), its space says \(2,\), at reset of training episode 0"),
         ("FourValues", "returned 4 values instead of 5"),
         ("OldReset", "define reset"),
@@ -179,6 +191,52 @@ def test_a_faulty_answer_is_named_with_episode_step_and_field(name: str, says: s
     with pytest.raises(EnvironmentFailed, match=says) as caught:
         env.advance(Still(), 20)
     assert "\n" not in str(caught.value) and f"{MODULE}:{name}-v0" in str(caught.value)
+
+
+@pytest.mark.parametrize("told", [True, np.bool_(True), 1, 1.0, np.array([True]), np.array(1), [1]])
+def test_one_true_or_false_tells_success(told: object) -> None:
+    env = CheckedEnv(f"{MODULE}:Point-v0")
+    env.reset(seed=0)
+    env.unwrapped.info = {"is_success": told}  # type: ignore[attr-defined]
+    assert env.step(np.zeros(2))[4]["is_success"] is True
+
+
+@pytest.mark.parametrize("told", ["False", None, float("nan"), 0.5, 2, np.array([True, False]), [], [[1], [1, 2]]])
+def test_anything_else_tells_no_success(told: object) -> None:
+    env = CheckedEnv(f"{MODULE}:Point-v0")
+    env.reset(seed=0)
+    env.unwrapped.info = {"is_success": told}  # type: ignore[attr-defined]
+    with pytest.raises(EnvironmentFailed, match=r"wrong info\['is_success'\].*at step 1 of episode 0"):
+        env.step(np.zeros(2))
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"render_fps": "auto"}, {"render_fps": -3}, {"render_fps": np.inf}])
+def test_a_rate_that_is_no_number_above_0_is_unknown(metadata: object) -> None:
+    env = load_env(f"{MODULE}:Point-v0")
+    env.unwrapped.metadata = metadata  # type: ignore[assignment]
+    assert rate_hz(env) is None
+    env.unwrapped.metadata = {"render_fps": np.float32(12.5)}
+    assert rate_hz(env) == 12.5
+    assert any("its rate is unknown" in note for note in GymTrainingEnv(f"{MODULE}:WrongRate-v0", 0).description.notes)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("dtype", [np.int64, np.float16, np.float64])
+def test_values_beyond_1e15_are_refused_in_any_dtype_that_holds_them(dtype: type) -> None:
+    reader = ObservationReader(spaces.Box(-np.inf, np.inf, (2,), np.float64))
+    large = np.array([0.0, np.inf if dtype == np.float16 else -(2.0**63)], dtype)
+    with pytest.raises(ObservationFault, match=r"observation\[1\] is (inf|-9.22337e\+18)"):
+        reader.read(large)
+    assert reader.read(np.array([1, -2], dtype)) == pytest.approx([1, -2])
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_bounds_of_any_dtype_become_a_layout_without_warnings() -> None:
+    for dtype, low, high in ((np.float16, -0.1, 0.3), (np.int64, -(2**62), 2**62), (np.float64, -1.7e308, 1.7e308)):
+        box = spaces.Box(low, high, (1,), dtype)
+        (field,) = layout_of("action", box.low, box.high)
+        assert field.low == max(float(box.low[0]), -UNBOUNDED) and field.high == min(float(box.high[0]), UNBOUNDED)
+        assert len(list(ObservationReader(box).bounds())) == 1
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -32,6 +33,8 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.writer = ActionWriter(_space(self.env, "action_space", env_id), env_id)
         self.registered_limit = time_limit(self.env)
         self.limit = self.registered_limit or DEFAULT_TIME_LIMIT
+        self.rate_hz = rate_hz(self.env)
+        """Steps in a second; None where the environment does not tell."""
         self.episode = "episode -1"
         """How messages call the current episode; `reset` counts, unless somebody sets it."""
         self._resets = self._steps = 0
@@ -60,7 +63,10 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         observation, reward, terminated, truncated, info = answer
         is_over = self._flag("terminated", terminated), self._flag("truncated", truncated)
         out = self._read(observation), self._reward(reward)
-        return *out, is_over[0], is_over[1] or self._steps >= self.limit, self._info(info)
+        told = self._info(info)
+        if "is_success" in told:
+            told = {**told, "is_success": self._success(told["is_success"])}
+        return *out, is_over[0], is_over[1] or self._steps >= self.limit, told
 
     def _call(self, function: Callable[[], T]) -> T:
         try:
@@ -91,6 +97,17 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             raise self._fault(f"returned a wrong {name}: {one_line(repr(value), 60)}", "return True or False")
         return bool(value)
 
+    def _success(self, value: object) -> bool:
+        try:
+            array = np.asarray(value)
+        except ValueError:  # ragged
+            array = np.array(None)
+        if array.size != 1 or array.dtype.kind not in "biuf" or array.item() not in (0, 1):
+            raise self._fault(
+                f"returned a wrong info['is_success']: {one_line(repr(value), 60)}", "tell one True or False"
+            )
+        return bool(array.item())
+
     def _info(self, info: object) -> dict[str, Any]:
         if not isinstance(info, dict):
             raise self._fault(f"returned a wrong info: {one_line(repr(info), 60)}", "return a dict")
@@ -102,6 +119,20 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         return EnvironmentFailed(
             f"{self.env_id} {what}, {where} of {self.episode}{seed}; {cure or 'mend the environment'}"
         )
+
+
+def told_rate(env: gymnasium.Env[Any, Any]) -> object:
+    """`metadata["render_fps"]` as it stands there, None without one."""
+    metadata = getattr(env, "metadata", None)
+    return metadata.get("render_fps") if isinstance(metadata, dict) else None
+
+
+def rate_hz(env: gymnasium.Env[Any, Any]) -> float | None:
+    """`metadata["render_fps"]`; None for what is no positive number."""
+    rate = told_rate(env)
+    if isinstance(rate, bool) or not isinstance(rate, numbers.Real):
+        return None
+    return float(rate) if 0.0 < float(rate) < math.inf else None
 
 
 def _space(env: gymnasium.Env[Any, Any], name: str, env_id: str) -> gymnasium.Space[Any]:

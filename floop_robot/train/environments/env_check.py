@@ -64,6 +64,8 @@ def properties(env_id: str) -> Iterator[tuple[str, str]]:
     )
     yield "goals", _of_goals(env, actions)
     yield "time limit", _of_limit(env)
+    rate = "unknown (no number above 0 in metadata['render_fps'])"
+    yield "rate", f"{env.rate_hz:g} steps a second" if env.rate_hz else rate
     yield "determinism", _of_determinism(first, _episode(env, actions))
     yield "values", _of_values(env_id, actions)
     yield "speed", f"{per_s:,.0f} steps a second"

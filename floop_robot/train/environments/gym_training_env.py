@@ -15,7 +15,8 @@ from floop_robot.replay.hindsight import relabel
 from floop_robot.replay.transitions import Transitions, concatenate
 from floop_robot.spec.ids import Ids, contract_id
 from floop_robot.spec.task import TaskSpec
-from floop_robot.train.environments.checked_env import CheckedEnv
+from floop_robot.train.environments.checked_env import CheckedEnv, told_rate
+from floop_robot.train.environments.error_place import one_line
 from floop_robot.train.environments.goals import Goals
 from floop_robot.train.environments.random_play import RandomPlay, play_at_random, reset_seed
 from floop_robot.train.environments.value_scales import layout, layout_of
@@ -59,7 +60,7 @@ class GymTrainingEnv:
             meaning="Gymnasium environment; actions in [-1, 1] are stretched to the layout's range",
             observation=observation,
             action=layout(layout_of("action", low, high)),
-            policy_rate_hz=float(env.metadata.get("render_fps") or 1),
+            policy_rate_hz=env.rate_hz or 1.0,
             max_steps=env.limit,
         )
         return EnvDescription(
@@ -79,6 +80,9 @@ class GymTrainingEnv:
                 f"{self._id} is registered without max_episode_steps: an episode that does not end by itself is cut "
                 f"after {self._env.limit} steps"
             )
+        if self._env.rate_hz is None and (told := told_rate(self._env)) is not None:
+            wrong = f"{self._id} has no steps a second for metadata['render_fps']: {one_line(repr(told), 60)}"
+            notes.append(f"{wrong}; its rate is unknown, and times count 1 s for a step")
         if self._goals is not None:
             notes.append(f"{self._id} has goals: SAC learns from {self._goals.count} other goals for each step (HER)")
         if self._env.reader.needs_cnn:
@@ -144,7 +148,7 @@ class RunningEpisode:
         return TrainingEpisode(
             rows=rows,
             success=self._success,
-            duration_s=self._steps / float(env.metadata.get("render_fps") or 1),
+            duration_s=self._steps / (env.rate_hz or 1.0),
             total_reward=self._return,
             is_over=is_over,
             tells_success=self._tells_success,
@@ -154,7 +158,7 @@ class RunningEpisode:
     def _count(self, reward: float, info: dict[str, Any]) -> None:
         self._steps, self._return = self._steps + 1, self._return + reward
         if "is_success" in info:
-            self._tells_success, self._success = True, bool(np.all(info["is_success"]))
+            self._tells_success, self._success = True, info["is_success"]
         if self._goals is not None:
             self._infos.append(info)
 

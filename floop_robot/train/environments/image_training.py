@@ -210,8 +210,8 @@ def _measured(model: Any, plan: ImageTrainingPlan, purpose: Purpose, episodes: i
             total, steps, is_over = total + reward, steps + 1, terminated or truncated
         returns.append(total)
         tells_success |= "is_success" in info
-        if np.all(info.get("is_success", False)):
-            steps_of_successes.append(steps / float(env.metadata.get("render_fps") or 1))
+        if info.get("is_success", False):
+            steps_of_successes.append(steps / (env.rate_hz or 1.0))
     env.close()
     time_s = float(np.mean(steps_of_successes)) if steps_of_successes else None
     return Score(len(steps_of_successes) / episodes, time_s, float(np.mean(returns))), tells_success

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
-from floop_robot.spec.errors import FloopError
+import msgspec
+
+from floop_robot.bundle import write_atomic
+from floop_robot.spec.errors import EnvironmentFailed, FloopError
 from floop_robot.spec.hyperparameters import SacSettings
+from floop_robot.train.environments.error_place import EnvironmentInterrupted
 from floop_robot.train.environments.image_training import ImageTrainingPlan, train_on_images
+from floop_robot.train.image_settings import image_recipe
 from floop_robot.train.run_folder import RunFolder
 from floop_robot.train.sb3_callbacks import MaybeCallback
-from floop_robot.train.stop_signals import TrainingInterrupted
+from floop_robot.train.stop_signals import StopSignals, TrainingInterrupted
 from floop_robot.train.train_config import TrainConfig
 from floop_robot.train.train_output import TrainResult, save_result
 from floop_robot.train.train_progress import ProgressCallback
@@ -27,6 +33,7 @@ def train_images(
 
     Raises a `FloopError` or `TrainingInterrupted`, which say what was kept.
     """
+    write_atomic(folder.config, msgspec.yaml.encode(image_recipe(config)))
     started = time.monotonic()
     settings = config.settings
     plan = ImageTrainingPlan(
@@ -37,15 +44,22 @@ def train_images(
         learning_starts=config.learning_starts,
         n_envs=config.n_envs,
         tensorboard=config.tensorboard,
+        eval_freq=config.eval_freq,
+        n_eval_episodes=config.n_eval_episodes,
+        until_success=config.until_success,
+        selection_episodes=config.selection_episodes,
         final_episodes=config.final_episodes,
         n_sampled_goal=settings.n_sampled_goal if isinstance(settings, SacSettings) and description.has_goals else 0,
         device=config.device,
     )
     kept = f"the best model so far is in {folder.model}; a training on images can't be resumed"
     try:
-        done = train_on_images(plan, folder.path, on_progress, callback)
-    except KeyboardInterrupt:
-        raise TrainingInterrupted(f"stopped; {kept}") from None
+        with StopSignals() as stop:
+            done = train_on_images(plan, folder, on_progress, callback, stop)
+    except KeyboardInterrupt as error:
+        if stop.received is None and isinstance(error, EnvironmentInterrupted):
+            raise EnvironmentFailed(f"{error}; {kept}") from None
+        raise TrainingInterrupted(f"stopped; {kept}", stop.received or signal.SIGINT) from None
     except FloopError as error:
         error.args = (f"{error}; {kept}",)
         raise

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -17,7 +18,7 @@ class Point(gymnasium.Env[Any, Any]):
 
     act: spaces.Space[Any] = spaces.Box(-1.0, 1.0, (2,), np.float32)
     ob: spaces.Space[Any] = spaces.Box(-2.0, 2.0, (2,), np.float32)
-    info: dict[str, Any] = {}
+    info: ClassVar[dict[str, Any]] = {}
 
     def __init__(self) -> None:
         self.action_space, self.observation_space = self.act, self.ob
@@ -135,6 +136,14 @@ class OneByOne(Goal):
         return 0.0 if float(np.linalg.norm(achieved - desired)) < 0.15 else -1.0
 
 
+class WrongGoal(Goal):
+    """`compute_reward` says something else than `step`."""
+
+    def step(self, action):  # type: ignore[no-untyped-def]
+        obs, reward, *rest = super().step(action)
+        return obs, reward - 2.5, *rest
+
+
 class NanAtStep3(Point):
     def obs(self) -> Any:
         return np.array([0.0, np.nan]) if self.t == 3 else super().obs()
@@ -151,11 +160,11 @@ class NoReward(Point):
 
 
 class SuccessText(Point):
-    info = {"is_success": "False"}
+    info: ClassVar[dict[str, Any]] = {"is_success": "False"}
 
 
 class WrongRate(Point):
-    metadata = {"render_modes": [], "render_fps": "auto"}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "render_fps": "auto"}
 
 
 class WrongShape(Point):
@@ -178,6 +187,32 @@ class Raises(Point):
         if self.t == 1:
             raise ConnectionError("simulator\nwent away")
         return super().step(action)
+
+
+class Closed(Point):
+    """A viewer whose window is closed."""
+
+    chance = 1.0
+
+    def step(self, action):  # type: ignore[no-untyped-def]
+        if self.t == 1 and self.np_random.random() < self.chance:
+            raise KeyboardInterrupt
+        return super().step(action)
+
+
+class ClosedImage(Closed, Image):
+    chance = 0.5
+
+
+class Only(Point):
+    """A simulator of which there is one in a process."""
+
+    made = itertools.count()
+
+    def __init__(self) -> None:
+        super().__init__()
+        if next(self.made):
+            raise RuntimeError("the simulator runs already")
 
 
 class Crashes(Point):

@@ -85,6 +85,32 @@ def test_the_written_recipe_makes_the_same_curve(tmp_path: Path) -> None:
     assert [length for _, length in curves[0]] == ["200", "200"]
 
 
+IMAGE = {"env": "tests.support.odd_envs:Image-v0", "sac": SacSettings(net_arch=(8,)), "learning_starts": 200}
+
+
+def test_a_training_on_images_keeps_its_best_model_when_it_is_stopped(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt, match="the best model so far is in") as stopped:
+        train(config(tmp_path, **IMAGE, total_timesteps=200), stop_at(100, signal.SIGTERM))
+    assert stopped.value.status == 143  # type: ignore[attr-defined]
+    assert SAC.load(tmp_path / "model.zip") and SAC.load(tmp_path / "best_model.zip")
+    assert episodes(tmp_path)[0][1] == "20"
+    recipe = read_recipe(tmp_path / "config.yaml")
+    assert "prior_rows" not in recipe and "value_range" not in recipe["sac"] and recipe["sac"]["tau"] == 0.01
+    assert config_of(recipe, {}).eval_freq == 400
+
+
+def test_a_setting_that_cannot_act_on_images_is_refused(tmp_path: Path) -> None:
+    sac = SacSettings(reward_scale=0.1)
+    with pytest.raises(ConfigError, match=r"sac.reward_scale is 0.1, but does not act on images"):
+        train(config(tmp_path, **{**IMAGE, "sac": sac}))
+
+
+@pytest.mark.parametrize("name", ["Closed", "ClosedImage"])
+def test_an_environment_that_raises_keyboard_interrupt_is_no_user_who_stops(name: str, tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFailed, match=r"raised KeyboardInterrupt .*at step 2 of"):
+        train(config(tmp_path, **{**IMAGE, "env": f"tests.support.odd_envs:{name}-v0"}))
+
+
 def test_a_killed_training_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "run"
     code = (

@@ -12,7 +12,7 @@ import numpy as np
 
 from floop_robot.spec.errors import ConfigError, EnvironmentFailed
 from floop_robot.train.environments.action_writer import ActionWriter
-from floop_robot.train.environments.error_place import error_line, one_line
+from floop_robot.train.environments.error_place import EnvironmentInterrupted, error_line, one_line
 from floop_robot.train.environments.loader import load_env, time_limit
 from floop_robot.train.environments.observation_reader import LARGEST, Observation, ObservationFault, ObservationReader
 
@@ -73,6 +73,8 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             return function()
         except (Exception, SystemExit) as error:
             raise self._fault(f"raised {error_line(error)}", _cure(error)) from None
+        except KeyboardInterrupt as error:  # or it is the user's: whoever handles the signal knows
+            raise EnvironmentInterrupted(str(self._fault(f"raised {error_line(error)}", ""))) from None
 
     def _read(self, observation: object) -> Observation:
         try:
@@ -119,6 +121,14 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         return EnvironmentFailed(
             f"{self.env_id} {what}, {where} of {self.episode}{seed}; {cure or 'mend the environment'}"
         )
+
+
+def another_env(env_id: str) -> CheckedEnv:
+    """One beside the one that there is; raises `ConfigError`, which says that there are two."""
+    try:
+        return CheckedEnv(env_id)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; floop makes two at once in each process, one of them for measurements") from None
 
 
 def told_rate(env: gymnasium.Env[Any, Any]) -> object:

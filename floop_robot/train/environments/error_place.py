@@ -11,6 +11,10 @@ LONGEST = 300
 """Characters of a message that are shown."""
 
 
+class EnvironmentInterrupted(KeyboardInterrupt):
+    """An environment raised KeyboardInterrupt, as viewers do when closed; the text is the line to show."""
+
+
 def one_line(text: object, longest: int = LONGEST) -> str:
     """The text without line breaks; a longer one is cut."""
     line = " ".join(str(text).split())

@@ -1,6 +1,7 @@
 """`floop check env` tells a line for each property, or why an environment can't be trained."""
 
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -40,8 +41,27 @@ def test_what_is_odd_but_can_be_trained_is_told(name: str, says: str) -> None:
     assert status == 0 and says in said
 
 
-def test_what_cannot_be_trained_is_status_2_and_one_line() -> None:
-    status, said = run(f"{MODULE}:NanAtStep3-v0", "--json")
+@pytest.mark.parametrize(
+    ("env_id", "says"),
+    [
+        (f"{MODULE}:NanAtStep3-v0", "observation[1] is nan, at step 3"),
+        (f"{MODULE}:SuccessText-v0", "wrong info['is_success']: 'False', at step 1"),
+        (f"{MODULE}:Closed-v0", "raised KeyboardInterrupt (odd_envs.py"),
+        (f"{MODULE}:Only-v0", "floop makes two at once in each process"),
+        ("Pendulum-v0", "use `Pendulum-v1`"),
+    ],
+)
+def test_what_cannot_be_trained_is_status_2_and_one_line(
+    env_id: str, says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    status, said = run(env_id, "--json")
     result = json.loads(said)
     assert status == 2 and not result["ok"]
-    assert "observation[1] is nan, at step 3" in result["faults"][0]["line"]
+    assert says in result["faults"][0]["line"]
+    assert not capfd.readouterr().err
+
+
+def test_rewards_for_goals_that_are_not_those_of_the_steps_are_status_2_with_both_values() -> None:
+    status, said = run(f"{MODULE}:WrongGoal-v0")
+    assert status == 2
+    assert re.search(r"compute_reward says (-1|0) where step \d+ of random play gave (-3.5|-2.5);", said)

@@ -193,6 +193,11 @@ def test_a_faulty_answer_is_named_with_episode_step_and_field(name: str, says: s
     assert "\n" not in str(caught.value) and f"{MODULE}:{name}-v0" in str(caught.value)
 
 
+def test_goals_whose_rewards_are_not_those_of_the_steps_are_told_before_training() -> None:
+    env = GymTrainingEnv(f"{MODULE}:WrongGoal-v0", 0)
+    assert sum("compute_reward says" in note for note in env.description.notes) == 1
+
+
 @pytest.mark.parametrize("told", [True, np.bool_(True), 1, 1.0, np.array([True]), np.array(1), [1]])
 def test_one_true_or_false_tells_success(told: object) -> None:
     env = CheckedEnv(f"{MODULE}:Point-v0")

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from floop_robot.spec.errors import EnvironmentFailed
 from floop_robot.spec.layout import Vector
 from floop_robot.train.collector_process import CollectorProcess
-from floop_robot.train.environments.checked_env import CheckedEnv
+from floop_robot.train.environments.checked_env import CheckedEnv, another_env
 from floop_robot.train.environments.error_place import error_line, one_line
 from floop_robot.train.environments.goals import Goals
 from floop_robot.train.environments.loader import load_env
+from floop_robot.train.environments.random_play import play_at_random
 
 STEPS = 300
 SEED = 7
@@ -62,7 +63,7 @@ def properties(env_id: str) -> Iterator[tuple[str, str]]:
         "success",
         "told by info['is_success']" if tells_success else "not told (no info['is_success']): only reward counts",
     )
-    yield "goals", _of_goals(env, actions)
+    yield "goals", _of_goals(env)
     yield "time limit", _of_limit(env)
     rate = "unknown (no number above 0 in metadata['render_fps'])"
     yield "rate", f"{env.rate_hz:g} steps a second" if env.rate_hz else rate
@@ -92,28 +93,12 @@ def _of_spaces(env: CheckedEnv) -> str:
     return f"{one_line(parts, 200)}, {env.reader.size} numbers"
 
 
-def _of_goals(env: CheckedEnv, actions: Vector) -> str:
+def _of_goals(env: CheckedEnv) -> str:
     goals = Goals.of(env, 4)
     if goals is None:
         return "none (no desired_goal with compute_reward)"
-    observation, _ = env.reset(seed=SEED)
-    rows, rewards, infos = list[Vector](), list[float](), []
-    for action in actions[:20]:
-        observation, reward, terminated, truncated, info = env.step(env.writer.write(action)[0])
-        rows.append(env.reader.flatten(observation))
-        rewards.append(reward)
-        infos.append(info)
-        if terminated or truncated:
-            break
-    seen = np.stack(rows)
-    columns = [slice(*goals.columns.achieved), slice(*goals.columns.desired)]
-    computed = goals.rewards(seen[:, columns[0]], seen[:, columns[1]], infos)
-    if not np.allclose(computed, np.array(rewards), rtol=1e-3, atol=1e-3):
-        worst = int(np.argmax(np.abs(computed - rewards)))
-        return (
-            f"compute_reward says {computed[worst]:g} where step {worst + 1} gave {rewards[worst]:g}; HER needs both "
-            "to agree: mend one of them"
-        )
+    if fault := goals.disagreement(play_at_random(env, SEED)):
+        raise EnvironmentFailed(fault)
     return "SAC learns from other goals, too (HER); compute_reward and step agree"
 
 
@@ -136,7 +121,8 @@ def _of_determinism(first: Episode, again: Episode) -> str:
 
 def _of_values(env_id: str, actions: Vector) -> str:
     """What `CheckedEnv` forgives: other dtypes, and values outside the declared bounds."""
-    env, writer = load_env(env_id), CheckedEnv(env_id).writer
+    checked = another_env(env_id)
+    env, writer = checked.env, checked.writer
     raw, _ = env.reset(seed=SEED)
     found: list[str] = []
     for action in actions:
@@ -161,13 +147,16 @@ def _unlike(space: gymnasium.Space[object], value: object, name: str) -> Iterato
 
 
 def _of_gymnasium(env_id: str) -> str:
+    env = load_env(env_id)
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         try:
-            gymnasium_check(load_env(env_id).unwrapped, skip_render_check=True)
+            gymnasium_check(env.unwrapped, skip_render_check=True)
         except EnvironmentFailed:
             raise
         except Exception as error:
             return f"its checker objects: {error_line(error)}"
+        finally:
+            env.close()
     said = [one_line(str(w.message).replace("\x1b[33mWARN: ", "").replace("\x1b[0m", ""), 160) for w in heard]
     return f"its checker passes{', and remarks: ' + said[0] if said else ''}"

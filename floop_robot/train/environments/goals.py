@@ -14,6 +14,7 @@ from floop_robot.spec.errors import EnvironmentFailed
 from floop_robot.stream.columns import Matrix
 from floop_robot.train.environments.checked_env import CheckedEnv
 from floop_robot.train.environments.error_place import error_line
+from floop_robot.train.environments.random_play import RandomPlay
 
 ACHIEVED, DESIRED = "achieved_goal", "desired_goal"
 
@@ -36,6 +37,20 @@ class Goals:
         has_reward = env.env.has_wrapper_attr("compute_reward")
         return cls(env, achieved, count) if has_reward and achieved.shape == desired.shape else None
 
+    def disagreement(self, play: RandomPlay) -> str:
+        """Where `compute_reward` says something else than `step` did, in one line; empty where they agree."""
+        seen = np.stack([observation for observation, _, _ in play.steps])
+        given = np.array([reward for _, reward, _ in play.steps])
+        columns = [slice(*self.columns.achieved), slice(*self.columns.desired)]
+        computed = self.rewards(seen[:, columns[0]], seen[:, columns[1]], [info for _, _, info in play.steps])
+        if np.allclose(computed, given, rtol=1e-3, atol=1e-3):
+            return ""
+        worst = int(np.argmax(np.abs(computed - given)))
+        return (
+            f"{self._env.env_id}: compute_reward says {computed[worst]:g} where step {worst + 1} of random play gave "
+            f"{given[worst]:g}; HER learns what is wrong: mend one of them, or set sac.n_sampled_goal=0"
+        )
+
     def rewards(self, achieved: Matrix, desired: Matrix, infos: Sequence[dict[str, Any]]) -> NDArray[np.float32]:
         """`compute_reward` for each row, shape (n,); at once, or row by row where it takes one only."""
         shape, dtype = (-1, *self._space.shape), self._space.dtype
@@ -46,7 +61,7 @@ class Goals:
             if rewards is None:
                 rows = zip(got, wanted, infos, strict=True)
                 rewards = np.array([np.asarray(compute(a, d, i), np.float32).item() for a, d, i in rows], np.float32)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise EnvironmentFailed(
                 f"{self._env.env_id}: compute_reward(achieved, desired, info) raised {error_line(error)}"
             ) from None

@@ -15,7 +15,7 @@ from floop_robot.replay.hindsight import relabel
 from floop_robot.replay.transitions import Transitions, concatenate
 from floop_robot.spec.ids import Ids, contract_id
 from floop_robot.spec.task import TaskSpec
-from floop_robot.train.environments.checked_env import CheckedEnv, told_rate
+from floop_robot.train.environments.checked_env import CheckedEnv, another_env, told_rate
 from floop_robot.train.environments.error_place import one_line
 from floop_robot.train.environments.goals import Goals
 from floop_robot.train.environments.random_play import RandomPlay, play_at_random, reset_seed
@@ -40,7 +40,7 @@ class GymTrainingEnv:
     @cached_property
     def _measuring(self) -> CheckedEnv:
         """Another environment for whole episodes: they must not end one that training is in the middle of."""
-        return CheckedEnv(self._id)
+        return another_env(self._id)
 
     @cached_property
     def _play(self) -> RandomPlay:
@@ -50,6 +50,7 @@ class GymTrainingEnv:
     @cached_property
     def description(self) -> EnvDescription:
         """What is learned here, after some steps of random play; raises `EnvironmentFailed`. Ask before `advance`."""
+        _ = self._measuring  # where only one can be, that is told before anything is learned
         env, seen = self._env, self._play.observations
         reader = env.reader
         parts = [(reader.slices[key], *part) for key, part in zip(reader.parts, reader.bounds(), strict=True)]
@@ -85,6 +86,8 @@ class GymTrainingEnv:
             notes.append(f"{wrong}; its rate is unknown, and times count 1 s for a step")
         if self._goals is not None:
             notes.append(f"{self._id} has goals: SAC learns from {self._goals.count} other goals for each step (HER)")
+            if fault := self._goals.disagreement(self._play):
+                notes.append(fault)
         if self._env.reader.needs_cnn:
             notes.append(
                 f"{self._id} observes images: stable-baselines3's own networks learn from them; there will be a "

@@ -24,11 +24,12 @@ def load_env(env_id: str) -> gymnasium.Env[Any, Any]:
     if colon:
         _import(module, env_id)
     warnings.filterwarnings("ignore", message=".*render_modes")  # nothing is drawn
+    warnings.filterwarnings("ignore", message=".*is out of date")  # one that can't be used is an error of its own
     try:
         return gymnasium.make(name, max_episode_steps=-1, disable_env_checker=True)
     except gymnasium.error.UnregisteredEnv:
         raise _unknown(env_id, module, name) from None
-    except gymnasium.error.DependencyNotInstalled as error:
+    except (gymnasium.error.DependencyNotInstalled, gymnasium.error.DeprecatedEnv) as error:
         raise ConfigError(f"{env_id} can't be made: {one_line(error)}") from None
     except (Exception, SystemExit) as error:
         raise ConfigError(f"{env_id} can't be made: {error_line(error)}; mend the environment") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 
@@ -23,12 +25,14 @@ class RandomPlay(msgspec.Struct, frozen=True):
     observations: Vector
     """Shape (steps + episodes, size)."""
     tells_success: bool
+    steps: list[tuple[Vector, float, dict[str, Any]]]
+    """What each step returned: observation, reward and info."""
 
 
 def play_at_random(env: CheckedEnv, seed: int, steps: int = STEPS) -> RandomPlay:
     """Play with uniform actions; raises `EnvironmentFailed` when the environment is not as it declares."""
     rng = np.random.default_rng((seed, 2))
-    observations: list[Vector] = []
+    observations, played = list[Vector](), list[tuple[Vector, float, dict[str, Any]]]()
     tells_success, episode, is_over = False, 0, True
     for _ in range(steps):
         if is_over:
@@ -36,7 +40,8 @@ def play_at_random(env: CheckedEnv, seed: int, steps: int = STEPS) -> RandomPlay
             observations.append(env.reader.flatten(observation))
             episode += 1
         action, _ = env.writer.write(rng.uniform(-1.0, 1.0, env.writer.size).astype(np.float32))
-        observation, _, terminated, truncated, info = env.step(action)
+        observation, reward, terminated, truncated, info = env.step(action)
         observations.append(env.reader.flatten(observation))
+        played.append((observations[-1], reward, info))
         tells_success, is_over = tells_success or "is_success" in info, terminated or truncated
-    return RandomPlay(np.stack(observations), tells_success)
+    return RandomPlay(np.stack(observations), tells_success, played)

@@ -9,21 +9,21 @@ that a change of one field leaves the others as they were. `default_settings.py`
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
 from msgspec import Meta
 
 from floop_robot.spec.errors import ConfigError
-from floop_robot.spec.ranges import Count, Fraction, NotNegative, Positive, Share, Size
-
-LearnedEntropy = Annotated[str, Meta(pattern=r"^auto(_(?=.*[1-9])\d+(\.\d+)?)?$")]
-"""`auto`, or `auto_` and a start value above 0."""
-
+from floop_robot.spec.ranges import Count, Fraction, NotNegative, Number, Positive, Share, Size
 
 Layers = Annotated[tuple[Size, ...], Meta(min_length=1)]
 ENOUGH_ROWS: Final = 256
 """Rows in replay before SAC's first update: with fewer it would memorize them."""
+MAX_BATCH: Final = 65_536
+Batch = Annotated[int, Meta(ge=1, le=MAX_BATCH)]
+"""Every batch is held in memory, with the values of every layer for it."""
 Several = Annotated[int, Meta(ge=2)]
 """PPO normalizes the advantages of a batch, which one row has no spread for."""
 UNSET: Final[Any] = msgspec.UNSET
@@ -61,13 +61,13 @@ class SacSettings(_Settings, frozen=True, kw_only=True):
     """Discount per policy step. The reward shaping of floop's tasks is made for this value."""
     tau: Fraction = UNSET
     """Share by which the target critics follow the critics in each gradient step."""
-    batch_size: Size = UNSET
+    batch_size: Batch = UNSET
     """Transitions per gradient step."""
-    ent_coef: LearnedEntropy | NotNegative = UNSET
-    """Entropy coefficient: `auto_X` learns it from the start value X, a number fixes it."""
-    target_entropy: float | Literal["auto"] | None = UNSET
+    ent_coef: str | NotNegative = UNSET
+    """Entropy coefficient: `auto_X` learns it from the start value X above 0, `auto` from 1; a number fixes it."""
+    target_entropy: Number | Literal["auto"] | None = UNSET
     """Mean policy entropy that a learned coefficient aims at; `auto` or `null`: minus the number of action values."""
-    value_range: tuple[float, float] | None = UNSET
+    value_range: tuple[Number, Number] | None = UNSET
     """Smallest and largest return there can be, after `reward_scale`. Targets are clipped to it, so critics can't
     run away. The default for tasks fits floop's own; `null` clips nothing."""
     reward_scale: Positive = UNSET
@@ -91,13 +91,17 @@ class SacSettings(_Settings, frozen=True, kw_only=True):
     utd_ratio_known: NotNegative = UNSET
     """Gradient steps for each arriving transition of a known task."""
     buffer_size: Annotated[int, Meta(ge=ENOUGH_ROWS)] = UNSET
-    """Rows kept of each robot or explorer, for known and for new tasks each. Updates begin with 256 rows."""
+    """Rows kept of each robot or explorer, for known and for new tasks each. Updates begin with 256 rows.
+    A training of `env` reserves no more than its steps fill."""
     n_sampled_goal: Count = UNSET
     """Copies of each transition with a goal that was reached later in its episode (HER, Andrychowicz et al. 2017). Acts
     where observations have goals; 0 makes none."""
 
     def __post_init__(self) -> None:
-        """Refuse a range whose ends are exchanged."""
+        """Refuse a range whose ends are exchanged, and a text that is no way to learn the entropy coefficient."""
+        if isinstance(self.ent_coef, str) and not _is_learned(self.ent_coef):
+            cure = "write a number, auto, or auto_X with a start value X above 0, such as auto_0.1"
+            raise ValueError(f"ent_coef is {self.ent_coef!r}; {cure}")
         if isinstance(self.value_range, tuple) and self.value_range[0] >= self.value_range[1]:
             raise ValueError(f"value_range is {list(self.value_range)}; write the smaller number first")
 
@@ -115,19 +119,19 @@ class PpoSettings(_Settings, frozen=True, kw_only=True):
     """Decay of the generalized advantage estimate (Schulman et al. 2016)."""
     n_steps: Several = UNSET
     """Transitions per update."""
-    batch_size: Several = UNSET
-    """Transitions per gradient step."""
+    batch_size: Annotated[int, Meta(ge=2, le=MAX_BATCH)] = UNSET
+    """Transitions per gradient step; at most `n_steps`."""
     n_epochs: Size = UNSET
     """Passes over the transitions of an update."""
     clip_range: Positive = UNSET
     """Largest change of an action's probability ratio that is rewarded."""
-    ent_coef: float = UNSET
+    ent_coef: NotNegative = UNSET
     """Weight of the entropy bonus."""
-    vf_coef: float = UNSET
+    vf_coef: NotNegative = UNSET
     """Weight of the value loss."""
     target_kl: Positive | None = UNSET
     """An update ends early when the policy moved further than this (KL divergence); `null` never."""
-    log_std_init: float = UNSET
+    log_std_init: Annotated[float, Meta(ge=-20, le=2)] = UNSET
     """Initial log standard deviation of every action."""
     value_warmup_updates: Count = UNSET
     """First updates that change only the value network, so that a cloned policy isn't spoiled by an untrained one."""
@@ -155,9 +159,17 @@ class BehaviorCloningSettings(_Settings, frozen=True, kw_only=True):
 
     n_epochs: Size = 200
     """Passes over the demonstrations."""
-    batch_size: Size = 256
+    batch_size: Batch = 256
     """Transitions per gradient step."""
     learning_rate: Positive = 1e-3
     """Adam's step size at the start; it falls to 0 linearly."""
     noise: NotNegative = 0.0
     """Standard deviation of noise that is added to normalized observations."""
+
+
+def _is_learned(ent_coef: str) -> bool:
+    auto, _, start = ent_coef.partition("_")
+    try:
+        return auto == "auto" and "_" not in start and (ent_coef == "auto" or 0.0 < float(start) < math.inf)
+    except ValueError:
+        return False

@@ -9,6 +9,7 @@ from msgspec import Meta
 Positive = Annotated[float, Meta(gt=0, le=1e6)]
 """Finite, since timers cannot wait for infinity; a million seconds fit into every timer as milliseconds."""
 NotNegative = Annotated[float, Meta(ge=0, le=1e6)]
+Number = Annotated[float, Meta(ge=-1e6, le=1e6)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 """A fraction that must not be 0."""

@@ -36,7 +36,7 @@ def test_the_chosen_algorithm_decides_which_settings_count(tmp_path: Path) -> No
     assert settings.utd_ratio == 4 / 32
 
 
-@pytest.mark.parametrize("coefficient", ["auto", "auto_0.1", "auto_2", 0, 0.3])
+@pytest.mark.parametrize("coefficient", ["auto", "auto_0.1", "auto_1e-3", "auto_2", 0, 0.3])
 def test_an_entropy_coefficient_is_learned_or_fixed(coefficient: object) -> None:
     assert convert({"ent_coef": coefficient}, SacSettings, "recipe").ent_coef == coefficient
 

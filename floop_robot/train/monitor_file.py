@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from floop_robot.bundle import write_atomic
 from floop_robot.spec.errors import StorageError
 from floop_robot.train.run_counters import RecentEpisode
 
@@ -25,10 +26,10 @@ class MonitorFile:
         self._path, self._started = path, time.monotonic() - elapsed_s
         try:
             lines = path.read_text().splitlines(keepends=True)[: _HEADER_LINES + episodes] if episodes else []
-            self._file = path.open("w", buffering=1)
             head = msgspec.json.encode({"t_start": time.time() - elapsed_s, "env_id": env_id}).decode()
             header = [f"#{head}\n", "r,l,t\n"]
-            self._file.writelines(lines or header)
+            write_atomic(path, "".join(lines or header).encode())
+            self._file = path.open("a", buffering=1)
         except OSError as error:
             raise StorageError(f"cannot write {path}: {error.strerror}; free space") from None
 

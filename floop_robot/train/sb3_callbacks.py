@@ -85,4 +85,4 @@ class CallbackRunner:
 
 
 def _environment(config: TrainConfig) -> gymnasium.Env[Any, Any]:
-    return CheckedEnv(config.env) if config.env else gymnasium.make(config.task)
+    return CheckedEnv(config.env) if config.env else gymnasium.make(config.task, robot=config.robot)

@@ -63,13 +63,14 @@ def train(ctx: click.Context, /, as_json: bool, **options: Any) -> int:
     With --loop, a simulated fleet learns its way back after the world shifted; the policy in production at the end is
     left in OUT.
     """
-    from floop_robot.train.stop_signals import TrainingInterrupted
+    from floop_robot.train.stop_signals import StopSignals
 
-    try:
-        result = _run(ctx, **options)
-    except TrainingInterrupted as stopped:
-        click.echo(str(stopped), err=True)
-        return stopped.status
+    with StopSignals(patience_s=0.0) as stop:  # imports and random play take seconds
+        try:
+            result = _run(ctx, **options)
+        except KeyboardInterrupt as stopped:
+            click.echo(str(stopped) or "stopped", err=True)
+            return 128 + stop.received if stop.received else getattr(stopped, "status", 130)
     if as_json:
         click.echo(msgspec.json.encode(result).decode())
     else:

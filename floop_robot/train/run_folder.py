@@ -12,7 +12,8 @@ from floop_robot.spec.errors import ConfigError, StorageError
 
 NUMBERED = Path("runs/train")
 """Trainings without a folder of their own get this one with a number: runs/train_1, runs/train_2 and so on."""
-STATE = "training.state"
+STATE, RESULT = "training.state", "result.json"
+MODEL, BEST_MODEL, BUNDLE, CHECKPOINT = "model.zip", "best_model.zip", f"policy{SUFFIX}", f"policy{CHECKPOINT_SUFFIX}"
 
 
 class RunFolder:
@@ -37,27 +38,27 @@ class RunFolder:
     @property
     def model(self) -> Path:
         """The policy as a stable-baselines3 zip."""
-        return self.path / "model.zip"
+        return self.path / MODEL
 
     @property
     def best_model(self) -> Path:
         """The best policy by evaluation so far, as a stable-baselines3 zip."""
-        return self.path / "best_model.zip"
+        return self.path / BEST_MODEL
 
     @property
     def bundle(self) -> Path:
         """The policy bundle."""
-        return self.path / f"policy{SUFFIX}"
+        return self.path / BUNDLE
 
     @property
     def checkpoint(self) -> Path:
         """What a fleet's learner starts from."""
-        return self.path / f"policy{CHECKPOINT_SUFFIX}"
+        return self.path / CHECKPOINT
 
     @property
     def result(self) -> Path:
         """The figures of the run, once it has ended."""
-        return self.path / "result.json"
+        return self.path / RESULT
 
     @property
     def monitor(self) -> Path:
@@ -74,14 +75,9 @@ class RunFolder:
         """Every row that was learned from, in order."""
         return self.path / "training.rows"
 
-    def _learned(self) -> list[Path]:
-        """The files there are that hold what was learned."""
-        files = (self.model, self.best_model, self.bundle, self.checkpoint, self.state, self.result)
-        return [path for path in files if path.exists()]
-
     def start(self, *, overwrite: bool) -> None:
         """Make room for a new run; raises `ConfigError` when the folder holds one that must not be lost."""
-        found = self._learned()
+        found = _learned_files(self.path)
         if found and not overwrite:
             ways = ["--overwrite", "another --out"]
             if self.state.exists():
@@ -90,6 +86,16 @@ class RunFolder:
             raise ConfigError(f"{self.path} already holds a training ({found[0].name}); {cure}")
         for path in (*found, self.config, self.monitor, self.rows):
             path.unlink(missing_ok=True)
+
+
+def holds_training(path: Path) -> bool:
+    """Whether something was learned in a folder."""
+    return bool(_learned_files(path))
+
+
+def _learned_files(path: Path) -> list[Path]:
+    files = (path / name for name in (MODEL, BEST_MODEL, BUNDLE, CHECKPOINT, STATE, RESULT))
+    return [file for file in files if file.exists()]
 
 
 def resumed_folder(path: Path) -> RunFolder:

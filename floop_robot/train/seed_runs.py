@@ -7,9 +7,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from floop_envs.seeds import MAX_RUN_SEED
 from floop_robot.bundle import write_atomic
-from floop_robot.spec.errors import ConfigError
-from floop_robot.train.run_folder import next_folder
+from floop_robot.spec.errors import ConfigError, FloopError
+from floop_robot.train.run_folder import holds_training, next_folder
+from floop_robot.train.stop_signals import TrainingInterrupted
 from floop_robot.train.train import train
 from floop_robot.train.train_config import TrainConfig
 from floop_robot.train.train_output import TrainResult
@@ -34,16 +36,20 @@ def train_seeds(
     """Train with `config.seed` and the seeds after it, one after the other, each in a folder of its own in `out`."""
     config.check()
     seeds = range(config.seed, config.seed + count)
-    msgspec.convert({"seed": seeds[-1]}, TrainConfig)
+    if seeds[-1] > MAX_RUN_SEED:
+        raise ConfigError(f"the last of {count} seeds is {seeds[-1]}; use --seed {MAX_RUN_SEED + 1 - count} or less")
     out = Path(config.out) if config.out else next_folder()
-    if (out / "config.yaml").exists() and not overwrite:
-        raise ConfigError(f"{out} already holds a training; use --overwrite or another --out")
-    runs = tuple(
-        train(
-            msgspec.structs.replace(config, seed=seed, out=str(out / f"seed_{seed}")), on_progress, overwrite=overwrite
-        )
-        for seed in seeds
-    )
+    configs = [msgspec.structs.replace(config, seed=seed, out=str(out / f"seed_{seed}")) for seed in seeds]
+    taken = [folder for folder in (out, *(Path(one.out) for one in configs)) if holds_training(folder)]
+    if taken and not overwrite:
+        raise ConfigError(f"{taken[0]} already holds a training; use --overwrite or another --out")
+    runs: list[TrainResult] = []
+    for one in configs:
+        try:
+            runs.append(train(one, on_progress, overwrite=overwrite))
+        except (FloopError, TrainingInterrupted) as error:
+            error.args = (f"{error}{_not_begun(seeds[len(runs) + 1 :], out)}",)
+            raise
     returns = [run.mean_return for run in runs]
     successes = [run.success for run in runs if run.success is not None]
     result = SeedsResult(
@@ -52,7 +58,17 @@ def train_seeds(
         success_std=float(np.std(successes, ddof=1)) if len(successes) > 1 else None,
         mean_return_mean=float(np.mean(returns)),
         mean_return_std=float(np.std(returns, ddof=1)),
-        runs=runs,
+        runs=tuple(runs),
     )
     write_atomic(out / "seeds.json", msgspec.json.encode(result))
     return result
+
+
+def _not_begun(seeds: range, out: Path) -> str:
+    if not seeds:
+        return ""
+    first, last = seeds[0], seeds[-1]
+    if first == last:
+        return f"; seed {first} was not begun: train it with --seed {first} --out {out}/seed_{first}"
+    cure = f"--seed {first} --seeds {len(seeds)} --out {out}"
+    return f"; seeds {first} to {last} were not begun: train them with {cure}"

@@ -27,7 +27,8 @@ class StopSignals:
     """Notes the first signal; the training looks at `received` where it may end. Use it as a context.
 
     The second signal, or patience running out, raises `KeyboardInterrupt`. Only the main thread gets signals: elsewhere
-    nothing is noted. SIGTERM is left alone where the program has a handler of its own.
+    nothing is noted. SIGTERM is left alone where the program has a handler of its own. Without patience, the first
+    signal raises. Of two contexts the inner one gets the signals.
     """
 
     def __init__(self, patience_s: float = PATIENCE_S) -> None:
@@ -39,7 +40,7 @@ class StopSignals:
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                if number == signal.SIGINT or signal.getsignal(number) is signal.SIG_DFL:
+                if number == signal.SIGINT or _is_free(signal.getsignal(number)):
                     self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -51,7 +52,7 @@ class StopSignals:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         is_first, self.received = self.received is None, self.received or number
-        if is_first:
+        if is_first and self._patience_s:
             self._timer = threading.Timer(self._patience_s, os.kill, (os.getpid(), number))
             self._timer.name, self._timer.daemon = "floop-stop-patience", True
             self._timer.start()
@@ -71,3 +72,8 @@ class StopSignals:
         """Raise `KeyboardInterrupt` when a signal came."""
         if self.received is not None:
             raise KeyboardInterrupt
+
+
+def _is_free(handler: Any) -> bool:
+    """Whether nobody but floop handles a signal."""
+    return handler is signal.SIG_DFL or isinstance(getattr(handler, "__self__", None), StopSignals)

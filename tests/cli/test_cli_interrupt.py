@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 
 import psutil
@@ -34,6 +35,19 @@ def test_ctrl_c_ends_it(words: list[str], tmp_path: Path) -> None:
         else:
             assert last == "stopped"
             assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_sigterm_during_imports_is_one_line(tmp_path: Path) -> None:
+    with floop(tmp_path, "train", "--env", "Pendulum-v1", "--out", "trained") as running:
+        wait_for(lambda: _catches(running.pid, signal.SIGTERM), 60.0, "its handler")
+        running.send_signal(signal.SIGTERM)
+        _, err = running.communicate(timeout=20)
+    assert (running.returncode, err.strip()) == (143, "stopped")
+
+
+def _catches(pid: int, number: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(status.split("SigCgt:")[1].split()[0], 16) >> (number - 1) & 1)
 
 
 def _cpu_s(process: psutil.Process) -> float:

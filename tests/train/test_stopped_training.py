@@ -278,8 +278,22 @@ def test_several_seeds_make_a_table_with_mean_and_spread(tmp_path: Path) -> None
     assert result.mean_return_std == pytest.approx(abs(returns[0] - returns[1]) / 2**0.5)
     lines = report(result).splitlines()
     assert len(lines) == 5 and lines[3].split()[0] == "mean" and f"{2**32 - 1}" in lines[2]
+    (tmp_path / f"seed_{2**32 - 2}").rename(tmp_path / "gone")
+    with pytest.raises(ConfigError, match=rf"seed_{2**32 - 1} already holds a training; use --overwrite"):
+        train_seeds(config(tmp_path, total_timesteps=60, seed=2**32 - 2), 2, lambda _: None)
+    assert not (tmp_path / f"seed_{2**32 - 2}").exists(), "looked at all before the first began"
+    (tmp_path / "gone").rename(tmp_path / f"seed_{2**32 - 2}")
     with pytest.raises(ConfigError, match=f"resume one in it: seed_{2**32 - 2}, seed_{2**32 - 1}"):
         resume(tmp_path)
+
+
+def test_a_stopped_series_says_which_seeds_are_left(tmp_path: Path) -> None:
+    from floop_robot.train.seed_runs import train_seeds
+
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        train_seeds(config(tmp_path, seed=3), 3, stop_at(50))
+    assert f"--resume {tmp_path}/seed_3; seeds 4 to 5 were not begun" in str(stopped.value)
+    assert str(stopped.value).endswith(f"--seed 4 --seeds 2 --out {tmp_path}")
 
 
 def test_environments_side_by_side_make_the_same_curve_each_time(tmp_path: Path) -> None:

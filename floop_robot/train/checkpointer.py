@@ -52,6 +52,7 @@ class Checkpointer:
         if rows:
             with self._stop.held():
                 self._writer.write(self._folder, run.algorithm, run.summary, rows)
+                self._folder.result.unlink(missing_ok=True)  # figures of the policy before
             self._policy_at = run.counters.transitions
 
     def on_measured(self, _: Score, is_best: bool) -> None:

@@ -25,7 +25,7 @@ from floop_envs.simulated_urdf import check_gripper
 from floop_robot.bundle import Bundle, write_atomic
 from floop_robot.learn.device_update import resolve_device
 from floop_robot.spec.errors import ConfigError, FloopError
-from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
+from floop_robot.spec.hyperparameters import ENOUGH_ROWS, PpoSettings, SacSettings
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.train.checkpointer import Checkpointer
 from floop_robot.train.collector import Collector
@@ -75,7 +75,9 @@ def train(
             if description.needs_cnn:
                 for note in description.notes:
                     log.warning("%s", note)
-                return train_images(effective, description, folder, on_progress, callback)
+                result = train_images(effective, description, folder, on_progress, callback)
+                _warn_if_untrained(result, effective)
+                return result
             return _Session(effective, description, collector, folder).run(on_progress, callback)
 
 
@@ -97,10 +99,11 @@ def resume(
             config = msgspec.structs.replace(config, total_timesteps=total_timesteps)
             config.check()
         _require_unfinished(place, state, config)
-        place.result.unlink(missing_ok=True)
         saved = msgspec.structs.replace(state, config=config), arrays
         with Collector(_spec(config, state.counters.next_index), workers=config.n_envs) as collector:
             description = collector.describe()
+            if config.env:
+                description = description.scaled_as(state.task, state.ids)
             if description.ids != state.ids:
                 raise ConfigError(
                     f"{config.env or config.task} is not as it was when the training in {place.path} began "
@@ -116,6 +119,18 @@ def _require_unfinished(place: RunFolder, state: TrainingState, config: TrainCon
         why = f"reached until_success {config.until_success:g}" if done else "used up its steps"
         cure = "train anew with a higher one" if done else f"give --steps more than {steps}"
         raise ConfigError(f"the training in {place.path} {why} after {steps} steps; {cure}")
+
+
+def _warn_if_untrained(result: TrainResult, config: TrainConfig) -> None:
+    if result.gradient_steps or result.bc_success is not None:
+        return
+    settings = config.settings
+    first = settings.n_steps if isinstance(settings, PpoSettings) else max(config.learning_starts, ENOUGH_ROWS)
+    log.warning(
+        "nothing was learned: no gradient step in %d steps, since the first comes after %d; give more --steps",
+        result.transitions,
+        first,
+    )
 
 
 def _device(config: TrainConfig) -> Literal["cpu", "cuda"]:
@@ -168,6 +183,7 @@ class _Session:
             self._hook(run, keeper, on_progress, callback, stack)
             try:
                 run.demonstrate()
+                keeper.at_boundary()
                 run.learn()
                 keeper.write()
                 run.finish()
@@ -223,6 +239,7 @@ class _Session:
             error.args = (f"{error}; {kept}",)
             raise
         save_result(result, self._folder.result)
+        _warn_if_untrained(result, self._config)
         return result
 
     def _result(self, run: TrainingRun, score: Score) -> TrainResult:

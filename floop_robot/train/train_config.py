@@ -19,6 +19,7 @@ from floop_robot.spec.hyperparameters import (
     SacSettings,
 )
 from floop_robot.spec.ranges import Count, Device, Positive, Size
+from floop_robot.spec.yaml_file import fields_of
 from floop_robot.train.training_episode import no_demonstrations
 
 Seed = Annotated[int, Meta(ge=0, le=MAX_RUN_SEED)]
@@ -79,13 +80,18 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     clone: BehaviorCloningSettings = msgspec.field(default_factory=BehaviorCloningSettings)
 
     def check(self) -> None:
-        """Raise `ConfigError` for what the types can't tell."""
+        """Raise `ConfigError` for a field out of its range, and for what the types can't tell."""
+        fields_of(msgspec.to_builtins(self), TrainConfig, "the training").check()
         if self.algo not in ALGORITHMS:
             raise ConfigError(f"algo is {self.algo!r}; use {' or '.join(ALGORITHMS)}")
         if self.env and self.robot != TrainConfig().robot:
             raise ConfigError(f"robot is {self.robot!r}, but {self.env} is no task of floop's; leave out robot")
         if self.env and self.demonstrations:
             raise no_demonstrations(self.env)
+        settings = self.settings
+        if isinstance(settings, PpoSettings) and settings.batch_size > settings.n_steps:
+            wrong = f"ppo.batch_size is {settings.batch_size}, more than ppo.n_steps {settings.n_steps}"
+            raise ConfigError(f"{wrong}: no update would fill a batch; lower it or raise n_steps")
         if not self.total_timesteps and not self.demonstrations:
             raise ConfigError("total_timesteps is 0 and there are no demonstrations to clone; use 1 or more of one")
         if not 0.0 < self.until_success <= 1.0:
@@ -96,21 +102,30 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """Hyper-parameters of the chosen algorithm, complete: what was said, over the defaults."""
         if self.algo == "ppo":
             return self.ppo.over(ENV_PPO if self.env else TASK_PPO)
-        sac = self.sac.over(ENV_SAC if self.env else TASK_SAC)
-        if self.env and "buffer_size" in self.sac.unset:  # more than there will be would only reserve memory
-            sac = msgspec.structs.replace(sac, buffer_size=min(sac.buffer_size, max(self.total_timesteps, ENOUGH_ROWS)))
-        return sac
+        return self.sac.over(ENV_SAC if self.env else TASK_SAC)
+
+    @property
+    def settings_in_budget(self) -> AlgorithmSettings:
+        """The same, with no larger buffer than the steps fill: it would only reserve memory."""
+        settings = self.settings
+        if self.env and isinstance(settings, SacSettings):
+            rows = max(self.total_timesteps, ENOUGH_ROWS)
+            return msgspec.structs.replace(settings, buffer_size=min(settings.buffer_size, rows))
+        return settings
+
+    @property
+    def evaluation_period(self) -> int:
+        """Steps between two evaluations of a policy for `env`."""
+        return self.eval_freq or max(self.total_timesteps // 10, 1)
 
     def effective(self, device: Literal["cpu", "cuda"]) -> TrainConfig:
         """Itself with every value that acts: the settings of the chosen algorithm complete, those of the other unset.
 
         `device`: where gradient steps are computed. The folder is left out, so that a repetition gets one of its own.
+        What follows from `total_timesteps` is no part of it: a training that goes on may get another end.
         """
         settings = self.settings
         sac = settings if isinstance(settings, SacSettings) else SacSettings()
         ppo = settings if isinstance(settings, PpoSettings) else PpoSettings()
         starts = self.learning_starts if self.learning_starts is not UNSET else 100 if self.env else 500
-        eval_freq = self.eval_freq or max(self.total_timesteps // 10, 1)
-        return msgspec.structs.replace(
-            self, sac=sac, ppo=ppo, device=device, out="", eval_freq=eval_freq, learning_starts=starts
-        )
+        return msgspec.structs.replace(self, sac=sac, ppo=ppo, device=device, out="", learning_starts=starts)

@@ -12,7 +12,7 @@ from floop_robot.learn.spaces import PolicySpace
 from floop_robot.replay.transitions import Transitions
 from floop_robot.spec.errors import ConfigError
 from floop_robot.spec.ids import Ids
-from floop_robot.spec.layout import Vector
+from floop_robot.spec.layout import Layout, Vector
 from floop_robot.spec.task import TaskSpec
 
 
@@ -30,6 +30,20 @@ class EnvDescription(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it observes images that only stable-baselines3's own networks learn from."""
     has_goals: bool = False
     """Whether SAC learns from other goals, too (HER)."""
+
+    def scaled_as(self, task: TaskSpec, ids: Ids) -> EnvDescription:
+        """Itself with the scales of `task`, where nothing else differs. Random play may show others each time."""
+        if _bare(task) != _bare(self.task) or (ids.limits, ids.reward) != (self.ids.limits, self.ids.reward):
+            return self
+        space = msgspec.structs.replace(self.space, observation=task.observation)
+        return msgspec.structs.replace(self, task=task, ids=ids, space=space)
+
+
+def _bare(task: TaskSpec) -> tuple[TaskSpec, list[float], list[float]]:
+    """A task without scales, and the bounds of its values. Scales decide where fields of the layout begin."""
+    observation = task.observation
+    bare = msgspec.structs.replace(task, observation=Layout(fields=()))
+    return bare, observation.low.tolist(), observation.high.tolist()
 
 
 class TrainingEpisode(msgspec.Struct, frozen=True, kw_only=True):

@@ -64,7 +64,7 @@ class TrainingRun:
         self.config, self.description, self._collector, self._log = config, description, collector, log
         self.hooks = TrainingHooks()
         self.task, self.ids, self.space = description.task, description.ids, description.space
-        self.algorithm = make_algorithm(self.space, config.settings, config.seed, config.device)
+        self.algorithm = make_algorithm(self.space, config.settings_in_budget, config.seed, config.device)
         offset, scale = self.task.observation.offset.tolist(), self.task.observation.scale.tolist()
         self._normalization = Normalization(tuple(offset), tuple(scale))
         self.counters = RunCounters(reports_success=description.reports_success)
@@ -89,9 +89,9 @@ class TrainingRun:
         )
         if not demonstrations:
             return
+        self.is_between = False
         for i, rows in enumerate(demonstrations):
             self._take("demonstrator", rows, (EndedEpisode(i, failed=False),), Source.DEMONSTRATION)
-        self.counters.demonstrated = sum(map(len, demonstrations))
         before = self._copied_arrays()
         clone_demonstrations(self.algorithm.model, self.space, demonstrations, self.config.clone)
         cloned = self._actor()
@@ -101,6 +101,8 @@ class TrainingRun:
             self.algorithm.restore(kept, 0)
         self.report_progress("behavior cloning")
         self.selector.measure_cloned(cloned)
+        self.counters.demonstrated = sum(map(len, demonstrations))
+        self.is_between = True
 
     @property
     def is_over(self) -> bool:
@@ -129,14 +131,16 @@ class TrainingRun:
                 at_boundary()
 
     def finish(self) -> None:
-        """Choose the weights that are kept: those that did best on the selection scenarios."""
+        """Choose the weights that are kept: those that did best on the selection scenarios.
+
+        Save the run before: from here on it holds weights to be measured, not those to go on with.
+        """
+        self.is_between = False
         if not self.counters.is_done and self.counters.transitions:
             self._select()
             if self.selector.leader is not None:
-                live, steps = self._copied_arrays(), self.algorithm.progress.gradient_steps
-                self.algorithm.restore(self.selector.leader[1], steps)
+                self.algorithm.restore(self.selector.leader[1], self.algorithm.progress.gradient_steps)
                 self._select()
-                self.algorithm.restore(live, steps)
         if self.selector.best is not None:
             self.algorithm.restore(self.selector.best[1], self.algorithm.progress.gradient_steps)
 
@@ -215,7 +219,7 @@ class TrainingRun:
         if self._should_select() and counters.transitions - counters.selected_at >= self.config.select_every:
             counters.selected_at = counters.transitions
             counters.is_done |= self._select()
-        elif self.config.env and counters.transitions - counters.evaluated_at >= self.config.eval_freq:
+        elif self.config.env and counters.transitions - counters.evaluated_at >= self.config.evaluation_period:
             counters.evaluated_at = counters.transitions
             self.report_progress("evaluating")
             with self.algorithm.averaged_weights():
@@ -277,6 +281,7 @@ class TrainingRun:
         algorithm, (selector, arrays) = self.algorithm.state(), self.selector.state()
         state = TrainingState(
             config=self.config,
+            task=self.task,
             ids=self.ids,
             counters=msgspec.structs.replace(self.counters, elapsed_s=self.elapsed_s),
             gradient_steps=self.algorithm.progress.gradient_steps,

@@ -20,6 +20,7 @@ from floop_robot.bundle import write_atomic
 from floop_robot.durable.framing import deframe, frame
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.ids import Ids
+from floop_robot.spec.task import TaskSpec
 from floop_robot.train.policy_selector import SelectorState
 from floop_robot.train.run_counters import RecentEpisode, RunCounters
 from floop_robot.train.train_config import TrainConfig
@@ -33,6 +34,8 @@ class TrainingState(msgspec.Struct, frozen=True, kw_only=True):
 
     config: TrainConfig
     """The effective configuration: a training that goes on has the settings that it began with."""
+    task: TaskSpec
+    """With the scales that it began with."""
     ids: Ids
     counters: RunCounters
     gradient_steps: int

@@ -122,6 +122,12 @@ def test_any_continuous_gymnasium_environment_trains(algo: str, tmp_path: Path) 
         ({"env": "Pendulum-v1", "demonstrations": 3}, FloopError, "no demonstrations"),
         ({"algo": "td3"}, ConfigError, "sac or ppo"),
         ({"total_timesteps": 0}, ConfigError, "total_timesteps is 0 and there are no demonstrations"),
+        ({"seed": -1}, ConfigError, r"seed: expected a whole number >= 0 \(-1\)"),
+        (
+            {"sac": SacSettings(value_range=(float("nan"), 1.0))},
+            ConfigError,
+            r"sac.value_range\[0\]: expected a number",
+        ),
         ({"until_success": 1.5}, ConfigError, "until_success"),
     ],
 )
@@ -129,6 +135,15 @@ def test_mistakes_are_one_line(options: dict[str, object], error: type[Exception
     with pytest.raises(error, match=says) as caught:
         train(config(tmp_path, **options))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("algo", "first"), [("sac", 256), ("ppo", 2048)])
+def test_a_training_without_a_gradient_step_says_so(
+    algo: str, first: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = train(config(tmp_path, env="Pendulum-v1", algo=algo, total_timesteps=40, final_episodes=1))
+    assert result.gradient_steps == 0
+    assert f"no gradient step in 40 steps, since the first comes after {first}; give more --steps" in caplog.text
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -44,7 +44,7 @@ def train_images(
         learning_starts=config.learning_starts,
         n_envs=config.n_envs,
         tensorboard=config.tensorboard,
-        eval_freq=config.eval_freq,
+        eval_freq=config.evaluation_period,
         n_eval_episodes=config.n_eval_episodes,
         until_success=config.until_success,
         selection_episodes=config.selection_episodes,

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from floop_robot.spec.errors import EnvironmentFailed, FloopError
-from floop_robot.train.environments.error_place import EnvironmentInterrupted
+from floop_robot.train.environments.error_place import EnvironmentInterrupted, error_line
 
 STOP_S = 3.0
 """A process that does not end by itself in this time is ended."""
@@ -100,7 +100,9 @@ def _main(make: Callable[..., Any], arguments: tuple[object, ...], connection: C
         _send_error(connection, type(error), str(error))
     except EnvironmentInterrupted as error:
         _send_error(connection, CollectorFailed, str(error))
-    except (Exception, KeyboardInterrupt) as error:  # the signal is ignored, so no user raised it
+    except KeyboardInterrupt as error:  # the signal is ignored, so no user raised it
+        _send_error(connection, CollectorFailed, f"the process that simulates raised {error_line(error)}")
+    except Exception as error:
         traceback.print_exc()
         _send_error(connection, CollectorFailed, f"the process that simulates failed: {type(error).__name__}: {error}")
 

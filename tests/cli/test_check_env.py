@@ -33,6 +33,7 @@ def test_a_line_for_each_property() -> None:
     [
         ("Unseeded", "differs at reset for the same seed"),
         ("Point", "cut after 1000 steps"),
+        ("Short", "finite, in the declared"),
         ("WrongRate", "rate         unknown"),
     ],
 )

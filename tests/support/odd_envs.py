@@ -96,6 +96,14 @@ class Image(SmallImage):
     ob = spaces.Box(0, 255, (36, 36, 3), np.uint8)
 
 
+class Short(Point):
+    """Can't go on beyond its registered limit."""
+
+    def obs(self) -> Any:
+        assert self.t <= 20
+        return super().obs()
+
+
 class Whole(Point):
     """Integers; a range that float32 can't hold."""
 

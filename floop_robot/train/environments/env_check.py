@@ -125,7 +125,7 @@ def _of_values(env_id: str, actions: Vector) -> str:
     env, writer = checked.env, checked.writer
     raw, _ = env.reset(seed=SEED)
     found: list[str] = []
-    for action in actions:
+    for action in actions[: checked.limit]:
         found += [note for note in _unlike(env.observation_space, raw, "observation") if note not in found]
         raw, _, terminated, truncated, _ = env.step(writer.write(action)[0])
         if terminated or truncated:

@@ -209,10 +209,10 @@ class _Selection(BaseCallback):
 
     def save(self) -> None:
         """Write the model, unless its weights are not finite."""
-        if self._is_finite():
-            file = io.BytesIO()
-            self.model.save(file)
-            with self._stop.held():
+        with self._stop.held():
+            if self._is_finite():
+                file = io.BytesIO()
+                self.model.save(file)
                 write_atomic(self._folder.model, file.getvalue())
                 write_atomic(self._folder.best_model, file.getvalue())
 

@@ -280,7 +280,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=list(KINDS), default=None)
     parser.add_argument("--verbose", action="store_true", help="one line per round")
+    parser.add_argument("--smoke", action="store_true", help="a few rounds, to see that it runs")
     arguments = parser.parse_args()
+    if arguments.smoke:
+        arguments.flips, arguments.cuts = 3, 1
     messages = Messages()
     logging.getLogger().handlers[:] = [messages]
     silent, began_s = 0, time.monotonic()

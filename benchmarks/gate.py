@@ -133,7 +133,7 @@ def cpu_s(pool: ProcessPool) -> float:
 def pairs_per_second(pool: ProcessPool, incumbent: Bundle, workers: int, at_least: int) -> None:
     """Trials of equal candidates, back to back, until so many pairs were run."""
     with tempfile.TemporaryDirectory() as folder:
-        config = FloopConfig(run_dir=folder, gate=GateConfig(workers=workers, cooldown_share=0.0))
+        config = FloopConfig(run_dir=folder, gate=GateConfig(workers=workers, cooldown_share=0.0, trials_while_healthy=True))
         gate = new_gate(config, pool, incumbent, ())
         pairs, spent, own, began = 0, cpu_s(pool), time.process_time(), time.monotonic()
         while pairs < at_least:
@@ -174,7 +174,7 @@ def verdict_times(args: argparse.Namespace, incumbent: Bundle) -> None:
         ]
         for name, against, about, make in cases[1:3] if args.smoke else cases:
             with tempfile.TemporaryDirectory() as folder:
-                config = FloopConfig(run_dir=folder, gate=GateConfig(workers=workers))
+                config = FloopConfig(run_dir=folder, gate=GateConfig(workers=workers, trials_while_healthy=True))
                 times, pairs, cpu, decisions = [], [], [], dict.fromkeys(Decision, 0)
                 for seed in range(args.repeats):
                     gate = new_gate(config, pool, against, about)  # one that judged a candidate rejects it unheard
@@ -199,7 +199,7 @@ def null_candidates(args: argparse.Namespace, incumbent: Bundle) -> None:
     pool.wait_warm()
     for failing in ((), tuple(args.focus)):
         with tempfile.TemporaryDirectory() as folder:
-            config = FloopConfig(run_dir=folder, gate=GateConfig(workers=args.workers))
+            config = FloopConfig(run_dir=folder, gate=GateConfig(workers=args.workers, trials_while_healthy=True))
             gate = new_gate(config, pool, incumbent, failing)
             decisions = dict.fromkeys(Decision, 0)
             ours = theirs = episodes = 0

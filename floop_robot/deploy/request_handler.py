@@ -244,7 +244,8 @@ class FleetRequestHandler:
         """Why a message does not speak for a robot, in one line; empty if it does."""
         if self._secrets is not None and (refusal := self._secrets.robot_refusal(robot, secret)):
             self._refused_peers.add(f"a message for {robot} from {host.name or 'somewhere'} was refused: {refusal}")
-            return f"a message for {robot} was refused: {refusal}"
+            # A second robot of one name has a secret of its own; its people need to know of the first.
+            return self._hosts.refusal(robot, host, now_ns) or f"a message for {robot} was refused: {refusal}"
         return self._hosts.claim(robot, host, now_ns)
 
     def _submit(self, submission: CandidateSubmission) -> SubmissionResult:

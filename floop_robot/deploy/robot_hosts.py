@@ -31,17 +31,26 @@ class RobotHosts:
         self._refused: dict[str, _LastHeard] = {}
         self._noted_ns: dict[str, int] = {}
 
+    def refusal(self, robot: str, host: RobotHost, now_ns: int) -> str:
+        """Why this host may not use the name, in one line; empty if it may."""
+        owner = self._owners.get(robot)
+        if owner is None or owner.host.id == host.id:
+            return ""
+        if (silent_s := (now_ns - owner.at_ns) * 1e-9) >= REPLACED_AFTER_S:
+            return ""
+        self._refuse(robot, owner.host, host, now_ns)
+        return (
+            f"the name {robot} is in use by {owner.host.name or 'another host'}, heard {silent_s:.1f} s ago; "
+            f"give this robot another name, or stop the other: {REPLACED_AFTER_S:g} s later the name is free"
+        )
+
     def claim(self, robot: str, host: RobotHost, now_ns: int) -> str:
-        """Why this host may not use the name, in one line; empty if it may, and then it has the name."""
+        """The same; if it may, it has the name from now on."""
+        if refusal := self.refusal(robot, host, now_ns):
+            return refusal
         owner = self._owners.get(robot)
         if owner is not None and owner.host.id != host.id:
             silent_s = (now_ns - owner.at_ns) * 1e-9
-            if silent_s < REPLACED_AFTER_S:
-                self._refuse(robot, owner.host, host, now_ns)
-                return (
-                    f"the name {robot} is in use by {owner.host.name or 'another host'}, heard {silent_s:.1f} s ago; "
-                    f"give this robot another name, or stop the other: {REPLACED_AFTER_S:g} s later the name is free"
-                )
             self._note(f"{robot} runs on {host.name} now; {owner.host.name} was silent for {silent_s:.0f} s", now_ns)
             self._refused.pop(robot, None)
         if owner is None or owner.host != host:

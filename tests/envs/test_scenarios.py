@@ -67,8 +67,9 @@ def test_seeds_of_different_purposes_never_meet() -> None:
     ends = [(seed_of(p, 0, 0), seed_of(p, 9_999, 999_999)) for p in Purpose]
     assert all(last < first for (_, last), (first, _) in itertools.pairwise(ends))
     assert [first for first, _ in ends] == [p * 10**10 for p in range(8)]  # for ever: runs are repeated by their seeds
+    assert len({seed_of(p, seed, 0) for p in Purpose for seed in (0, 9_999, 10_000, 2**32 - 1)}) == 4 * len(Purpose)
     with pytest.raises(ConfigError):
-        seed_of(Purpose.GATE, 10_000, 0)
+        seed_of(Purpose.GATE, 2**32, 0)
 
 
 def test_a_seed_is_a_scenario() -> None:

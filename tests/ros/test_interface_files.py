@@ -125,7 +125,8 @@ MIRRORS: list[tuple[str, str, dict[str, str], set[str]]] = [
         "FleetState", "deploy.messages:FleetStatus",
         {"stamp_ns": "header", "production": "production_version", "baseline": "baseline_version",
          "confirmed": "confirmed_versions", "watched_s": "watch", "waiting": "waiting_sha256", "fleet": "held"},
-        {"live", "candidates", "calibration"},  # per version: PolicyVersion has the first two
+        # Per version: PolicyVersion has the first two. The last two are of the central host, for `floop status`.
+        {"live", "candidates", "calibration", "storage", "notes"},
     ),
     ("WatchStatus", "deploy.deployment_monitor:MonitorReport", {}, set()),
     (

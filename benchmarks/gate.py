@@ -133,7 +133,9 @@ def cpu_s(pool: ProcessPool) -> float:
 def pairs_per_second(pool: ProcessPool, incumbent: Bundle, workers: int, at_least: int) -> None:
     """Trials of equal candidates, back to back, until so many pairs were run."""
     with tempfile.TemporaryDirectory() as folder:
-        config = FloopConfig(run_dir=folder, gate=GateConfig(workers=workers, cooldown_share=0.0, trials_while_healthy=True))
+        config = FloopConfig(
+            run_dir=folder, gate=GateConfig(workers=workers, cooldown_share=0.0, trials_while_healthy=True)
+        )
         gate = new_gate(config, pool, incumbent, ())
         pairs, spent, own, began = 0, cpu_s(pool), time.process_time(), time.monotonic()
         while pairs < at_least:

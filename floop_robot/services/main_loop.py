@@ -61,8 +61,13 @@ def parse(program: str, description: str, argv: list[str] | None) -> RobotArgume
 def stop_on_signals() -> threading.Event:
     """Return an event that SIGINT and SIGTERM set."""
     stop = threading.Event()
+
+    def on_signal(*_: object) -> None:
+        # Not here: this thread may just hold the event's lock, in `wait`, and would wait for itself for ever.
+        threading.Thread(target=stop.set, name="stop", daemon=True).start()
+
     for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stop.set())
+        signal.signal(name, on_signal)
     return stop
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import msgspec
 import pytest
 
 from floop_robot.robot.rate_loop import RateLoop, RateStats
-from floop_robot.services.main_loop import RobotArguments, parse, run_loop
+from floop_robot.services.main_loop import RobotArguments, parse, run_loop, stop_on_signals
 from floop_robot.services.supervision.stats_file import StatsFile, read_stats
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import ConfigError, UnknownName
@@ -54,3 +55,15 @@ def test_what_a_tick_raises_ends_the_process_after_its_figures_are_written(tmp_p
     with pytest.raises(ConfigError, match="the arm has no name"):
         run_loop(loop, threading.Event(), StatsFile(tmp_path, "test"), loop.stats)
     assert len(read_stats(tmp_path, "test", RateStats)) == 1
+
+
+def test_a_signal_that_comes_while_the_process_begins_to_wait_ends_it() -> None:
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        stop = stop_on_signals()
+        with stop._cond:  # as `wait` holds it for an instant
+            signal.raise_signal(signal.SIGTERM)
+        assert stop.wait(10.0)
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)

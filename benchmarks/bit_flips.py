@@ -28,6 +28,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from floop_robot.bundle.delivery import InstallStage, Receipt
 from floop_robot.deploy.registry import (
     Directive,

@@ -13,7 +13,10 @@ import pytest
 from tests.support.ros.skip_reasons import NO_ROS
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
-SLOW = ("kills", "ros_estop_schedules", "references", "recovery", "shift_recovery", "ppo_loop", "train_matrix")
+SLOW = (
+    "kills", "ros_estop_schedules", "references", "recovery", "shift_recovery", "ppo_loop", "train_matrix",
+    "hyperparameters", "hostile_peers",
+)  # fmt: skip
 """Start whole fleets, or train: some 10 to 70 s each."""
 BENCHMARKS = [
     pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name

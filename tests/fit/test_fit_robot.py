@@ -96,7 +96,8 @@ def test_a_replay_that_goes_on_from_an_approach_is_as_a_whole_one(replayer: Repl
     after = replayer.touched(episode, slow, approach, 8)
     rows = slice(approach.steps, approach.steps + 9)
     assert approach.steps > 3, "it saves something"
-    for name, apart in (("tcp", 1e-4), ("width", 5e-4), ("object", 2e-3)):
+    # In contact rounding is amplified, and it differs from one kind of processor to another.
+    for name, apart in (("tcp", 1e-4), ("width", 2e-3), ("object", 2e-3)):
         assert getattr(after, name) == pytest.approx(getattr(whole, name)[rows], abs=apart), name
 
 

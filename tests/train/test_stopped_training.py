@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -44,6 +45,14 @@ def episodes(folder: Path) -> list[tuple[str, str]]:
     head, names, *lines = (folder / "monitor.csv").read_text().splitlines()
     assert msgspec.json.decode(head[1:])["env_id"] and names == "r,l,t"
     return [tuple(line.split(",")[:2]) for line in lines]  # type: ignore[misc]
+
+
+@pytest.fixture(autouse=True)
+def nobody_handles_sigterm() -> Iterator[None]:
+    """Processes that other tests run in this one leave handlers of theirs, and floop leaves those alone."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 def stop_at(steps: int, number: int = signal.SIGINT):  # type: ignore[no-untyped-def]

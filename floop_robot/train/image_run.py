@@ -35,23 +35,7 @@ def train_images(
     """
     write_atomic(folder.config, msgspec.yaml.encode(image_recipe(config)))
     started = time.monotonic()
-    settings = config.settings
-    plan = ImageTrainingPlan(
-        env=config.env,
-        settings=settings,
-        seed=config.seed,
-        steps=config.total_timesteps,
-        learning_starts=config.learning_starts,
-        n_envs=config.n_envs,
-        tensorboard=config.tensorboard,
-        eval_freq=config.evaluation_period,
-        n_eval_episodes=config.n_eval_episodes,
-        until_success=config.until_success,
-        selection_episodes=config.selection_episodes,
-        final_episodes=config.final_episodes,
-        n_sampled_goal=settings.n_sampled_goal if isinstance(settings, SacSettings) and description.has_goals else 0,
-        device=config.device,
-    )
+    plan = _plan(config, description)
     kept = f"the best model so far is in {folder.model}; a training on images can't be resumed"
     try:
         with StopSignals() as stop:
@@ -84,3 +68,23 @@ def train_images(
     )
     save_result(result, folder.result)
     return result
+
+
+def _plan(config: TrainConfig, description: EnvDescription) -> ImageTrainingPlan:
+    settings = config.settings
+    return ImageTrainingPlan(
+        env=config.env,
+        settings=settings,
+        seed=config.seed,
+        steps=config.total_timesteps,
+        learning_starts=config.learning_starts,
+        n_envs=config.n_envs,
+        tensorboard=config.tensorboard,
+        eval_freq=config.evaluation_period,
+        n_eval_episodes=config.n_eval_episodes,
+        until_success=config.until_success,
+        selection_episodes=config.selection_episodes,
+        final_episodes=config.final_episodes,
+        n_sampled_goal=settings.n_sampled_goal if isinstance(settings, SacSettings) and description.has_goals else 0,
+        device=config.device,
+    )

@@ -22,6 +22,8 @@ from floop_robot.stream.tail_server import TailServer
 
 log = logging.getLogger(__name__)
 
+SWITCH_S = 0.001
+"""Longest that the tail's thread or the guard's keeps the one that takes records in from going on."""
 TICK_S = 0.2
 """Longest wait before it looks at its stop signal."""
 
@@ -54,6 +56,7 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the ingest process until SIGINT or SIGTERM; raises `FloopError` for what a user can correct."""
+    sys.setswitchinterval(SWITCH_S)
     stop = stop_on_signals()
     parser = argparse.ArgumentParser(prog="ingest", description="Take in records, keep the journal, serve its tail.")
     _, config = read_arguments(parser, argv)

@@ -45,8 +45,8 @@ QUIET_S = 5.0
 """A fault that lasts is reported as often."""
 QUEUE = 1000
 """Answers that wait per peer; they are short."""
-LIMITS = PeerLimits(unread_bytes=MAX_SENT_BLOCK_BYTES + 4 * 2**20)
-"""A sender has less under way than its credit and one block."""
+LIMITS = PeerLimits(unread_bytes=MAX_SENT_BLOCK_BYTES + 2 * 2**20)
+"""A sender has less under way than its window and one block."""
 
 _DECODER: msgspec.msgpack.Decoder[FromSender] = msgspec.msgpack.Decoder(FromSender)
 

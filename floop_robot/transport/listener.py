@@ -17,6 +17,8 @@ HOSTILE_PARTS: Final = 64
 """Whoever sends a message of more parts is cut off."""
 MAX_PEERS: Final = 4096
 """Peers whose connection is remembered for answers to them."""
+_DROPPED_AT_ONCE: Final = 256
+"""Messages of peers that were cut off; a millisecond's work."""
 MAX_SUBSCRIPTION_BYTES: Final = 256
 SUBSCRIBERS: Final = PeerLimits(unread_bytes=64 * 1024)
 """A subscriber sends its subscription and heartbeats, and nothing else."""
@@ -38,6 +40,7 @@ class Listener:
         """Where it listens (with the port that was found, if 0 was asked for)."""
         self._guard = PeerGuard(port_of(self.endpoint), what, limits)
         self._peers: OrderedDict[bytes, int] = OrderedDict()  # heard last comes last
+        self._cut: OrderedDict[bytes, None] = OrderedDict()
 
     @property
     def hung_up(self) -> int:
@@ -50,23 +53,43 @@ class Listener:
         self.socket.close(0)
 
     def receive(self) -> list[bytes]:
-        """The frames of the next message, the peer's identity first, or none; never waits."""
+        """The frames of the next message, the peer's identity first, or none; never waits.
+
+        What a peer had sent before it was cut off is dropped: serving that would keep all others waiting.
+        """
+        if cut := self._guard.take_cut():
+            self._cut.update(dict.fromkeys(identity for identity, peer in self._peers.items() if peer in cut))
+            while len(self._cut) > MAX_PEERS:
+                self._cut.popitem(last=False)
+        for _ in range(_DROPPED_AT_ONCE):
+            frames = self._read()
+            if not frames or frames[0] not in self._cut:
+                return frames
+        return []
+
+    def _read(self) -> list[bytes]:
         try:
-            frames = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            first = self.socket.recv(zmq.NOBLOCK, copy=False)  # of a message all parts are there, or none
         except zmq.Again:
             return []
-        peer = self._guard.peer_of(_descriptor(frames[-1]))
-        identity = frames[0].bytes
-        self._peers[identity] = peer
+        identity, peer = first.bytes, self._guard.peer_of(_descriptor(first))
+        if peer or identity not in self._peers:
+            self._peers[identity] = peer
         self._peers.move_to_end(identity)
         while len(self._peers) > MAX_PEERS:
             self._peers.popitem(last=False)
-        self._guard.took(peer, sum(map(_wire_size, frames[1:])))
-        if len(frames) > HOSTILE_PARTS:
-            self._guard.disconnect(peer, f"a message of it had {len(frames)} parts")
-        if len(frames) > MAX_PARTS:
-            return [identity]
-        return [identity, *(frame.bytes for frame in frames[1:])]
+        frames, parts, size, more = [identity], 1, 0, first.more
+        while more:
+            part = self.socket.recv(zmq.NOBLOCK)
+            more = bool(self.socket.getsockopt(zmq.RCVMORE))
+            parts += 1
+            size += _wire_size(part)
+            if parts <= MAX_PARTS:
+                frames.append(part)
+        self._guard.took(peer, size)
+        if parts > HOSTILE_PARTS:
+            self._guard.disconnect(peer, f"a message of it had {parts} parts")
+        return frames if parts <= MAX_PARTS else [identity]
 
     def send(self, frames: list[bytes]) -> None:
         """Answer a peer without waiting; dropped when it went away, or does not read."""
@@ -108,5 +131,5 @@ def _descriptor(frame: zmq.Frame) -> int:
         return -1
 
 
-def _wire_size(frame: zmq.Frame) -> int:
+def _wire_size(frame: bytes) -> int:
     return len(frame) + (2 if len(frame) <= _SHORT_FRAME else 9)

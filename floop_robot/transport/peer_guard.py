@@ -20,6 +20,7 @@ import stat
 import struct
 import threading
 import time
+from collections.abc import Container
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 INTERVAL_S: Final = 0.05
 """Pause between two looks; a peer on the same host sends some 50 MB meanwhile."""
+MOST_OF_A_CORE: Final = 0.04
+"""With hundreds of connections it looks more rarely: the guard must not starve the process that it guards."""
 LEAK_BYTES_S: Final = 32.0
 """What ZeroMQ's own heartbeats may add; an honest peer sends 18 bytes a second."""
 HANDSHAKE_BYTES: Final = 512
@@ -65,8 +68,17 @@ class _Peer:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.received = self.acked = self.taken = self.answered = 0
+        self.counts = (0, 0, 0, 0)
+        """Bytes that the kernel received, that the peer acknowledged, that were taken, and that were answered."""
         self.unread, self.unsent, self.refused = -float(HANDSHAKE_BYTES), 0.0, 0.0
+
+
+class _File:
+    """An open file of this process, by its descriptor."""
+
+    def __init__(self, inode: int, link: socket.socket | None) -> None:
+        self.inode, self.link = inode, link
+        """A copy of ZeroMQ's connection; None for everything else."""
 
 
 class PeerGuard:
@@ -80,7 +92,9 @@ class PeerGuard:
         self._refused: dict[int, int] = {}
         self._to_disconnect: dict[int, str] = {}
         self._gone: set[int] = set()
+        self._cut: set[int] = set()
         self._peers: dict[int, _Peer] = {}
+        self._files: dict[int, _File] = {}
         self._looked_s, self._said_s = time.monotonic(), -SAID_EVERY_S
         self.hung_up = 0
         """Peers that were cut off."""
@@ -93,6 +107,8 @@ class PeerGuard:
         """End the thread."""
         self._stop.set()
         self._thread.join()
+        for descriptor in list(self._files):
+            self._close(descriptor)
 
     @staticmethod
     def peer_of(descriptor: int) -> int:
@@ -119,9 +135,19 @@ class PeerGuard:
         if peer:
             self._to_disconnect[peer] = why
 
+    def take_cut(self) -> set[int]:
+        """Peers that were cut off since the last call."""
+        if not self._cut:
+            return self._cut
+        cut, self._cut = self._cut, set()
+        return cut
+
     def _run(self) -> None:
-        while not self._stop.wait(INTERVAL_S):
+        pause_s = INTERVAL_S
+        while not self._stop.wait(pause_s):
+            began_s = time.thread_time()
             self.look()
+            pause_s = max(INTERVAL_S, (time.thread_time() - began_s) / MOST_OF_A_CORE)
 
     def look(self) -> None:
         """Count, and cut off who is beyond its limits; the guard's thread does it every `INTERVAL_S`."""
@@ -133,51 +159,72 @@ class PeerGuard:
         for inode, link in found.items():
             with contextlib.suppress(OSError):
                 self._update(inode, link, elapsed_s)
-        for inode, why in self._offenders(set(found)).items():
+        for inode, why in self._offenders(found).items():
             self._hang_up(inode, found[inode], why)
-        for link in found.values():
-            link.close()
         self._forget(set(found))
 
     def _connections(self) -> dict[int, socket.socket] | None:
-        """Copies of ZeroMQ's connections of the port, to be closed, by inode; None where there is no /proc."""
+        """Copies of ZeroMQ's connections of the port, by inode; None where there is no /proc.
+
+        Copies are kept, since making them costs more than all else of a look. While one is open, so is its connection:
+        what ZeroMQ has closed ends at the next look.
+        """
+        own = {file.link.fileno() for file in self._files.values() if file.link is not None}
         try:
-            descriptors = [int(path.name) for path in Path("/proc/self/fd").iterdir()]
+            descriptors = {int(name) for name in os.listdir("/proc/self/fd")} - own
         except OSError:
             return None
+        for descriptor in self._files.keys() - descriptors:
+            self._close(descriptor)
         found: dict[int, socket.socket] = {}
         for descriptor in descriptors:
-            with contextlib.suppress(OSError):
-                status = os.fstat(descriptor)
-                if not stat.S_ISSOCK(status.st_mode):
-                    continue
-                link = socket.socket(fileno=os.dup(descriptor))
-                is_ours = link.family in (socket.AF_INET, socket.AF_INET6) and link.type == socket.SOCK_STREAM
-                try:
-                    if is_ours and link.getsockname()[1] == self._port and link.getpeername():
-                        found[status.st_ino] = link
-                        continue
-                except OSError:  # it listens, or has ended
-                    pass
-                link.close()
+            try:
+                inode, file = os.fstat(descriptor).st_ino, self._files.get(descriptor)
+                if file is None or file.inode != inode:
+                    self._close(descriptor)
+                    file = self._files[descriptor] = self._open(descriptor)
+            except OSError:  # closed meanwhile, as what read the folder has been
+                self._close(descriptor)
+                continue
+            if file.link is not None:
+                found[file.inode] = file.link
         return found
+
+    def _open(self, descriptor: int) -> _File:
+        """What a descriptor is; raises OSError when it was closed."""
+        copy = os.dup(descriptor)
+        status = os.fstat(copy)  # of the copy: the descriptor may be another file by now
+        if not stat.S_ISSOCK(status.st_mode):
+            os.close(copy)
+            return _File(status.st_ino, None)
+        link = socket.socket(fileno=copy)
+        with contextlib.suppress(OSError):  # it listens, or has ended
+            is_tcp = link.family in (socket.AF_INET, socket.AF_INET6) and link.type == socket.SOCK_STREAM
+            if is_tcp and link.getsockname()[1] == self._port and link.getpeername():
+                return _File(status.st_ino, link)
+        link.close()
+        return _File(status.st_ino, None)
+
+    def _close(self, descriptor: int) -> None:
+        file = self._files.pop(descriptor, None)
+        if file is not None and file.link is not None:
+            file.link.close()
 
     def _update(self, inode: int, link: socket.socket, elapsed_s: float) -> None:
         info = link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_OFFSET + _TCP_INFO.size)
         acked, received = _TCP_INFO.unpack_from(info, _TCP_INFO_OFFSET)
-        received -= _in_kernel(link)
         if (peer := self._peers.get(inode)) is None:
             host, port = link.getpeername()[:2]
             peer = self._peers[inode] = _Peer(f"{host}:{port}")
-        taken, answered = self._taken.get(inode, 0), self._answered.get(inode, 0)
-        leak = LEAK_BYTES_S * elapsed_s
-        floor = -float(HANDSHAKE_BYTES)
-        peer.unread = max(floor, peer.unread + (received - peer.received) - (taken - peer.taken) - leak)
-        peer.unsent = max(0.0, peer.unsent + (answered - peer.answered) - (acked - peer.acked))
+        was, leak = peer.counts, LEAK_BYTES_S * elapsed_s
+        if received != was[0]:
+            received -= _in_kernel(link)
+        counts = peer.counts = received, acked, self._taken.get(inode, 0), self._answered.get(inode, 0)
+        peer.unread = max(-float(HANDSHAKE_BYTES), peer.unread + counts[0] - was[0] - counts[2] + was[2] - leak)
+        peer.unsent = max(0.0, peer.unsent + counts[3] - was[3] - counts[1] + was[1])
         peer.refused = max(0.0, peer.refused + self._refused.pop(inode, 0) - REFUSALS_PER_S * elapsed_s)
-        peer.received, peer.acked, peer.taken, peer.answered = received, acked, taken, answered
 
-    def _offenders(self, present: set[int]) -> dict[int, str]:
+    def _offenders(self, present: Container[int]) -> dict[int, str]:
         limits, found = self._limits, dict[int, str]()
         known = {inode: peer for inode, peer in self._peers.items() if inode in present}  # oldest first
         for inode, peer in known.items():
@@ -189,7 +236,7 @@ class PeerGuard:
                 found[inode] = f"it does not read {peer.unsent / 1e6:.1f} MB that it asked for"
             elif peer.refused > limits.refusals:
                 found[inode] = f"{peer.refused:.0f} of its messages in a row were refused"
-        for inode in list(known)[limits.connections :]:
+        for inode in self._beyond(list(known)):
             found.setdefault(inode, f"more than {limits.connections} connections")
         if not found and known and _resident_bytes() > HIGH_MEMORY_BYTES:
             largest = max(known, key=lambda inode: known[inode].unread + known[inode].unsent)
@@ -197,7 +244,17 @@ class PeerGuard:
                 found[largest] = f"memory is short, and {size / 1e6:.1f} MB are held for it"
         return found
 
+    def _beyond(self, known: list[int]) -> list[int]:
+        """Of too many connections, oldest first: those that never sent a message go first, then the latest.
+
+        So whoever holds connections and says nothing keeps no robot out.
+        """
+        excess = len(known) - self._limits.connections
+        silent = [inode for inode in known if inode not in self._taken] if self._taken and excess > 0 else []
+        return list(dict.fromkeys([*silent, *reversed(known)]))[: max(0, excess)]
+
     def _hang_up(self, inode: int, link: socket.socket, why: str) -> None:
+        self._cut.add(inode)  # before ZeroMQ closes it: its messages are told by it
         with contextlib.suppress(OSError):
             link.shutdown(socket.SHUT_RDWR)
         self.hung_up += 1

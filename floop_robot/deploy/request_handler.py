@@ -19,9 +19,9 @@ from floop_robot.bundle.delivery import (
     ReceiptAck,
     ReceiptReport,
     Refusal,
-    RobotHost,
     Target,
 )
+from floop_robot.deploy.believed_peers import BelievedPeers
 from floop_robot.deploy.command_handler import FLEET_MANAGER, CommandHandler
 from floop_robot.deploy.deployment_controller import MANAGER_NAME, DeploymentController
 from floop_robot.deploy.deployment_monitor import LiveStatistics
@@ -44,7 +44,6 @@ from floop_robot.deploy.messages import (
     VersionLive,
 )
 from floop_robot.deploy.peer_secrets import PeerSecrets
-from floop_robot.deploy.refused_peers import RefusedPeers
 from floop_robot.deploy.registry import (
     BASELINE,
     FLEET,
@@ -64,6 +63,7 @@ from floop_robot.deploy.stop_messages import EstopReport, GetEstops, ResetReport
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.errors import CallRefused, FloopError
 from floop_robot.spec.ids import Ids
+from floop_robot.spec.records import Source
 from floop_robot.spec.task import TaskSpec
 from floop_robot.spec.verdict import Decision, check_verdict
 
@@ -113,11 +113,11 @@ class FleetRequestHandler:
         self._registry, self._task, self._ids, self._clock = registry, task, ids, clock
         self._command_handler = CommandHandler(registry, config, task, ids, authorize, clock())
         self._stops, self._resets = stops, dict[str, dict[str, ResetAnswer]]()
-        self._secrets, self._other_notes, self._refused_peers = secrets, other_notes, RefusedPeers()
+        self._other_notes = other_notes
         self._robots: dict[str, _LastHeartbeat] = {}
-        self._configured: set[str] = set()
         self._refusals: dict[str, str] = {}
         self._hosts = RobotHosts(registry, MANAGER_NAME, clock())
+        self._peers = BelievedPeers(secrets, self._hosts)
 
     @property
     def _controller(self) -> DeploymentController:
@@ -126,7 +126,7 @@ class FleetRequestHandler:
     def register_robots(self, robots: Iterable[str]) -> None:
         """Robots that commands may name before their first heartbeat."""
         for robot in robots:
-            self._configured.add(robot)
+            self._peers.configured.add(robot)
             beat = Heartbeat(robot=robot, boot_id="", contract=self._ids.contract, version=0)
             self._robots.setdefault(robot, _LastHeartbeat(beat))
 
@@ -153,7 +153,10 @@ class FleetRequestHandler:
 
     def observe(self, episodes: Sequence[LiveEpisode], read: JournalPosition, labels: Sequence[LiveLabel] = ()) -> None:
         """Take in live episodes and labels from the journal; raises `StorageError`."""
-        self._controller.observe(episodes, read, self._clock(), labels)
+        counted = [each for each in episodes if each.source is not Source.ROBOT or self._peers.counts(each.robot)]
+        self._controller.observe(
+            counted, read, self._clock(), [each for each in labels if self._peers.counts(each.robot)]
+        )
 
     def tick(self) -> None:
         """Decide what time alone makes due; raises `StorageError`."""
@@ -197,20 +200,20 @@ class FleetRequestHandler:
     def _heartbeat(self, beat: Heartbeat) -> Target | NameRefusal:
         if self._has_room_for(beat.robot):
             now_ns = self._clock()
-            if refusal := self._name_refusal(beat.robot, beat.host, beat.secret, now_ns):
+            if refusal := self._peers.robot_refusal(beat.robot, beat.host, beat.secret, now_ns):
                 return NameRefusal(reason=refusal)
             self._robots[beat.robot] = _LastHeartbeat(beat, now_ns)
-            if note := outgrow(self._controller, beat, now_ns):
-                self._refused_peers.add(note)
+            if self._peers.counts(beat.robot) and (note := outgrow(self._controller, beat, now_ns)):
+                self._peers.refused.add(note)
         drain = self._registry.directive(beat.robot).drained or self._registry.directive(FLEET).drained
         return Target(version=self._registry.target(beat.robot), epoch=self._registry.epoch, drain=drain)
 
     def _report(self, report: ReceiptReport) -> ReceiptAck | NameRefusal:
         receipt = report.receipt
         if self._has_room_for(receipt.robot):
-            if refusal := self._name_refusal(receipt.robot, report.host, report.secret, self._clock()):
+            if refusal := self._peers.robot_refusal(receipt.robot, report.host, report.secret, self._clock()):
                 return NameRefusal(reason=refusal)
-            if receipt.version <= self._controller.newest + MAX_AHEAD:
+            if receipt.version <= self._controller.newest + MAX_AHEAD and self._peers.counts(receipt.robot):
                 self._take_receipt(receipt)
         return ReceiptAck(robot=receipt.robot, version=receipt.version, stage=receipt.stage, failed=receipt.failed)
 
@@ -228,30 +231,19 @@ class FleetRequestHandler:
         """Whether a name is known, or may be; one that came once and is silent since makes room."""
         if robot in self._robots or len(self._robots) < MAX_ROBOTS:
             return True
-        others = {name: seen.at_ns for name, seen in self._robots.items() if name not in self._configured}
+        others = {name: seen.at_ns for name, seen in self._robots.items() if name not in self._peers.configured}
         oldest = min(others, key=others.__getitem__, default="")
         if not oldest or (self._clock() - others[oldest]) * 1e-9 < FORGOTTEN_AFTER_S:
-            self._refused_peers.add(f"more than {MAX_ROBOTS} robots report; other names are not shown")
+            self._peers.refused.add(f"more than {MAX_ROBOTS} robots report; other names are not shown")
             return False
         del self._robots[oldest]
         self._refusals.pop(oldest, None)
-        self._hosts.forget(oldest)
-        if self._secrets is not None:
-            self._secrets.forget(oldest)
+        self._peers.forget(oldest)
         return True
 
-    def _name_refusal(self, robot: str, host: RobotHost, secret: str, now_ns: int) -> str:
-        """Why a message does not speak for a robot, in one line; empty if it does."""
-        if self._secrets is not None and (refusal := self._secrets.robot_refusal(robot, secret)):
-            self._refused_peers.add(f"a message for {robot} from {host.name or 'somewhere'} was refused: {refusal}")
-            # A second robot of one name has a secret of its own; its people need to know of the first.
-            return self._hosts.refusal(robot, host, now_ns) or f"a message for {robot} was refused: {refusal}"
-        return self._hosts.claim(robot, host, now_ns)
-
     def _submit(self, submission: CandidateSubmission) -> SubmissionResult:
-        if self._secrets is not None and (refusal := self._secrets.site_refusal(submission.secret)):
-            self._refused_peers.add(f"a verdict of {submission.who!r} was refused: {refusal}")
-            raise CallRefused(f"the verdict was refused: {refusal}")
+        if refusal := self._peers.verdict_refusal(submission.who, submission.secret):
+            raise CallRefused(refusal)
         bundle = Bundle.from_bytes(submission.bundle, "the submitted candidate")
         verdict = submission.verdict
         if verdict.candidate_sha256 != bundle.manifest.sha256:
@@ -329,7 +321,7 @@ class FleetRequestHandler:
             trouble="; ".join(filter(None, (error, self._stops.error if self._stops else ""))),
             audit=tuple(self._registry.audited_actions(SHOWN_AUDIT)),
             storage=self._storage(),
-            notes=(*self._refused_peers.notes(), *self._other_notes()),
+            notes=(*self._peers.refused.notes(), *self._other_notes()),
         )
 
     def _shown_versions(self) -> list[VersionInfo]:

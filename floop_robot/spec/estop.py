@@ -64,7 +64,7 @@ class StopInputs:
 
 def short_id(text: str) -> str:
     """The id of a request; one longer than `MAX_ID` counts as none."""
-    return _storable(text) if len(text) <= MAX_ID else ""
+    return printable(text) if len(text) <= MAX_ID else ""
 
 
 def join_texts(before: str, text: str, length: int = MAX_TEXT) -> str:
@@ -72,7 +72,7 @@ def join_texts(before: str, text: str, length: int = MAX_TEXT) -> str:
 
     Where there is no room for both, `text` has half of it at least: the first to speak can't silence the next.
     """
-    text = _storable(text).strip()[:length]
+    text = printable(text).strip()[:length]
     if text in ("", *before.split(_BETWEEN)):
         return before
     if not before:
@@ -81,6 +81,9 @@ def join_texts(before: str, text: str, length: int = MAX_TEXT) -> str:
     return f"{before[: length - len(_BETWEEN) - len(text)]}{_BETWEEN}{text}"
 
 
-def _storable(text: str) -> str:
-    """A line break or an escape sequence could forge a line of logs, of the audit, or of a question to an operator."""
+def printable(text: str) -> str:
+    """The text in one line.
+
+    A line break or an escape sequence could forge a line of logs, of the audit, or of a question to an operator.
+    """
     return "".join(c if c.isprintable() else " " for c in text.encode(errors="replace").decode())

@@ -171,9 +171,10 @@ class PeerGuard:
         """
         own = {file.link.fileno() for file in self._files.values() if file.link is not None}
         try:
-            descriptors = {int(name) for name in os.listdir("/proc/self/fd")} - own
+            names = os.listdir("/proc/self/fd")  # noqa: PTH208  (paths cost more than the look itself)
         except OSError:
             return None
+        descriptors = {int(name) for name in names} - own
         for descriptor in self._files.keys() - descriptors:
             self._close(descriptor)
         found: dict[int, socket.socket] = {}

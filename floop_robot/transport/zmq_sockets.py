@@ -42,9 +42,10 @@ def bind_socket(
 ) -> Socket:
     """A bound socket; raises `BindError` in one line, where `what` says who can't listen.
 
-    With heartbeats of its own and a finite queue of what it receives, libzmq 4.3.5 aborts (`!_io_error`) when a peer
-    asks faster than it is served and closes. So it has neither: the clients' heartbeats show half-open connections, and
-    `peer_guard` bounds what waits, in bytes. `queue` bounds answers that wait, in messages per peer.
+    With a finite queue of what it receives, libzmq 4.3.5 aborts (`!_io_error`) when a peer asks faster than it is
+    served and closes: the next heartbeat, its own or a ping that the peer had sent, is answered on a connection that is
+    gone. So the queue has no end, and `peer_guard` bounds what waits, in bytes. The clients' heartbeats show half-open
+    connections. `queue` bounds answers that wait, in messages per peer.
     """
     socket = _socket(context, kind, queue, max_message_bytes)
     socket.setsockopt(zmq.RCVHWM, 0)

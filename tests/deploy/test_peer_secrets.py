@@ -28,7 +28,7 @@ from floop_robot.deploy.request_handler import FORGOTTEN_AFTER_S, MAX_AHEAD, MAX
 from floop_robot.durable.framing import MessageRefused, deframe_message, frame_message
 from floop_robot.durable.secret_file import shared_secret
 from floop_robot.spec.errors import StorageError
-from tests.support.in_process_fleet import CONFIG, S, verdict
+from tests.support.in_process_fleet import CONFIG, Episodes, S, verdict
 from tests.support.sample_bundles import IDS, TASK, make_bundle
 
 OWN, OTHER = "a" * 64, "b" * 64
@@ -38,7 +38,7 @@ class Guarded:
     """A fleet manager that asks for secrets, and a clock that the test turns."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.now_ns = folder, S
+        self.folder, self.now_ns, self.episodes = folder, S, Episodes()
         self.registry = Registry(folder / "registry.sqlite")
         self.start()
         self.fleet.publish_baseline(make_bundle(0))
@@ -54,10 +54,10 @@ class Guarded:
         beat = Heartbeat(robot=robot, boot_id="b", contract=IDS.contract, version=1, secret=secret)
         return self.fleet.handle(msgspec.structs.replace(beat, **fields))
 
-    def harm(self, secret: str) -> Reply:
+    def harm(self, secret: str, robot: str = "robot_1") -> Reply:
         """What rolls a fleet back: v2 answered with NaN."""
         receipt = Receipt(
-            robot="robot_1",
+            robot=robot,
             version=2,
             stage=InstallStage.REFUSED,
             since_received_s=0.0,
@@ -65,6 +65,13 @@ class Guarded:
             fallback_version=1,
         )
         return self.fleet.handle(ReceiptReport(receipt=receipt, secret=secret))
+
+    def episodes_of(self, robot: str, version: int, success: bool) -> None:
+        """Thirty episodes, one second each."""
+        for _ in range(30):
+            self.now_ns += S
+            made = self.episodes.make(version, success, robot=robot, observed_ns=self.now_ns)
+            self.fleet.observe([made], self.episodes.read())
 
     def submit(self, secret: str) -> Reply:
         bundle = make_bundle(1)
@@ -104,6 +111,30 @@ def test_a_forged_receipt_rolls_nothing_back_even_while_the_robot_is_away(guarde
     assert guarded.fleet.status().production == 2
     assert isinstance(guarded.harm(OWN), ReceiptAck)
     assert guarded.fleet.status().production == 3  # v1's bytes again
+
+
+def test_a_stranger_under_a_name_of_its_own_is_served_and_moves_nothing(guarded: Guarded) -> None:
+    guarded.beat()
+    guarded.episodes_of("robot_1", 1, True)
+    guarded.submit(site_secret(guarded.folder))
+    assert isinstance(guarded.beat("mallory", OTHER, version=50, epoch=9), Target)
+    assert isinstance(guarded.harm(OTHER, "mallory"), ReceiptAck)
+    guarded.episodes_of("mallory", 2, False)
+    assert guarded.fleet.status().production == 2 and len(guarded.registry.versions()) == 2
+    assert any("mallory is no robot of this fleet's configuration" in each for each in guarded.fleet.status().notes)
+    guarded.episodes_of("robot_1", 2, False)
+    assert guarded.fleet.status().production == 3  # v1 again
+
+
+def test_notes_of_strangers_are_one_line_each_and_do_not_fill_the_log(
+    guarded: Guarded, caplog: pytest.LogCaptureFixture
+) -> None:
+    guarded.beat()
+    for number in range(50):
+        guarded.beat(secret=OTHER, host=RobotHost(id="x", name=f"host {number}\n\x1b[2Jall is well"))
+    notes = guarded.fleet.status().notes
+    assert len(notes) <= 20 and all(note.isprintable() for note in notes)
+    assert len(caplog.records) < 5
 
 
 def test_a_robot_whose_folder_was_lost_comes_back_when_its_old_secret_is_deleted(guarded: Guarded) -> None:

@@ -202,15 +202,11 @@ def make_registry(folder: Path) -> None:
 
 def read_registry(folder: Path) -> list[bytes]:
     path = folder / "registry.sqlite"
-    history = read_history(path)
-    found = [
-        msgspec.json.encode(each)
-        for part in (history.versions, history.receipts, history.episodes, history.audit)
-        for each in part
-    ]
+    with named("beside its writer"):
+        read_history(path)
     registry = Registry(path)
     try:
-        found += [msgspec.json.encode(each) for each in registry.directives()]
+        found = [msgspec.json.encode(each) for each in registry.directives()]
         found += [str((name, registry.alias(name))).encode() for name in ("production", "baseline")]
         found.append(str(registry.telemetry.journal_position).encode())
         for version in registry.versions():
@@ -218,7 +214,9 @@ def read_registry(folder: Path) -> list[bytes]:
                 found.append(registry.blob(version.version))
     finally:
         registry.close()
-    return found
+    history = read_history(path)
+    parts = (history.versions, history.receipts, history.episodes, history.audit)
+    return found + [msgspec.json.encode(each) for part in parts for each in part]
 
 
 @contextlib.contextmanager

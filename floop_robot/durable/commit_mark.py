@@ -14,9 +14,11 @@ from floop_robot.durable.framing import deframe, frame, pack
 _MAX_BYTES: Final = 256
 
 
-class _Mark(msgspec.Struct, frozen=True):
-    database: str
-    number: int
+class LastCommit(msgspec.Struct, frozen=True):
+    """Which database, and how far its commits went."""
+
+    database: str = ""
+    number: int = 0
 
 
 class CommitMark:
@@ -26,20 +28,18 @@ class CommitMark:
         """`database`: identity of the one that the mark is about. Raises OSError."""
         self._file, self._database = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), database
 
-    def load(self) -> int:
-        """The number; 0 when none was written for this database, or it is damaged."""
+    def load(self) -> LastCommit:
+        """What was stored last, maybe for another database; nothing when there is none, or it is damaged."""
         data = os.pread(self._file, _MAX_BYTES, 0)
         body = deframe(data[1 : 1 + data[0]]) if data else None
-        if body is None:
-            return 0
-        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
-            mark = msgspec.msgpack.decode(body, type=_Mark)
-            return mark.number if mark.database == self._database else 0
-        return 0
+        if body is not None:
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                return msgspec.msgpack.decode(body, type=LastCommit)
+        return LastCommit()
 
     def store(self, number: int) -> None:
         """Write; what the disk does not take now is written with the next commit."""
-        data = frame(pack(_Mark(self._database, number)))
+        data = frame(pack(LastCommit(self._database, number)))
         with contextlib.suppress(OSError):
             os.pwrite(self._file, bytes([len(data)]) + data, 0)
 

@@ -81,14 +81,12 @@ class RowChecksums:
 
     def keep(self) -> None:
         """From now on, every change of a row changes its checksum; rows of an earlier floop get theirs once."""
-        is_new = not _exists(self._connection)
         self._connection.execute("PRAGMA recursive_triggers = ON")  # or INSERT OR REPLACE deletes without a trigger
-        self._connection.execute(_DDL)
+        if _exists(self._connection):
+            self._note_schema()
+        else:
+            self.adopt()
         for table in self._tables:
-            if is_new:
-                self._connection.execute(
-                    f"INSERT INTO {TABLE} SELECT '{table.name}', {table.key_of()}, {table.crc_of()} FROM {table.name}"
-                )
             mine = f"FROM {TABLE} WHERE name = '{table.name}' AND key ="
             delete, free = f"DELETE {mine} {table.key_of('OLD.')};", f"DELETE {mine} {table.key_of('NEW.')};"
             insert = f"INSERT INTO {TABLE} VALUES ('{table.name}', {table.key_of('NEW.')}, {table.crc_of('NEW.')});"
@@ -98,6 +96,16 @@ class RowChecksums:
                     f"CREATE TEMP TRIGGER IF NOT EXISTS {table.name}_{event.lower()}_checksum AFTER {event} "
                     f"ON main.{table.name} BEGIN {body} END"
                 )
+
+    def adopt(self) -> None:
+        """Give a checksum to each row that has none, and to the list of tables."""
+        self._connection.execute(_DDL)
+        for table in self._tables:
+            rows = f"SELECT '{table.name}', {table.key_of()}, {table.crc_of()} FROM {table.name}"
+            self._connection.execute(f"INSERT OR IGNORE INTO {TABLE} {rows}")
+        self._note_schema()
+
+    def _note_schema(self) -> None:
         values = (_SCHEMA, _NO_KEY, _schema_crc(self._connection))
         self._connection.execute(f"INSERT OR REPLACE INTO main.{TABLE} VALUES (?, ?, ?)", values)
 

@@ -22,10 +22,10 @@ class DatabaseDamaged(StorageError):
     """Pages or tables that SQLite cannot read."""
 
 
-def check_pages(connection: sqlite3.Connection, path: Path, what: str, *, has_checksums: bool, cure: str) -> None:
+def check_pages(connection: sqlite3.Connection, path: Path, what: str, *, has_checksums: bool) -> None:
     """Raise `DatabaseDamaged` unless every page can be read and no table has changed; damaged indexes are made again.
 
-    Less is checked of a larger file. `what` and `cure` are for messages.
+    Less is checked of a larger file. `what` is for messages.
     """
     size, found = path.stat().st_size, ["ok"]
     check = "integrity_check" if size <= WHOLE_CHECK_BYTES else "quick_check"
@@ -39,6 +39,6 @@ def check_pages(connection: sqlite3.Connection, path: Path, what: str, *, has_ch
     except sqlite3.DatabaseError as error:
         found = [str(error)]
     if found != ["ok"]:
-        raise DatabaseDamaged(f"{what} {path} is damaged ({' '.join(found[0].split())}); {cure}")
+        raise DatabaseDamaged(" ".join(found[0].split()))
     if has_checksums and not is_schema_sound(connection):
-        raise DatabaseDamaged(f"{what} {path} is damaged (its list of tables); {cure}")
+        raise DatabaseDamaged("its list of tables is another")

@@ -16,7 +16,7 @@ from floop_robot.services.supervision.stats_file import StatsFile
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.tasks import get_task
 from floop_robot.stream.ingest import Ingest, IngestStats
-from floop_robot.stream.journal import JOURNAL_FILE, Journal
+from floop_robot.stream.journal import JOURNAL_FILE, Journal, JournalReplaced
 from floop_robot.stream.journal_retention import JournalLimits
 from floop_robot.stream.tail_server import TailServer
 
@@ -60,7 +60,11 @@ def main(argv: list[str] | None = None) -> int:
     stop = stop_on_signals()
     parser = argparse.ArgumentParser(prog="ingest", description="Take in records, keep the journal, serve its tail.")
     _, config = read_arguments(parser, argv)
-    run(config, stop)
+    try:
+        run(config, stop)
+    except JournalReplaced as error:
+        log.error("%s", error)
+        return 1
     return 0
 
 

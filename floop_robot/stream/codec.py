@@ -121,7 +121,21 @@ def _unpack_array(_: type, value: Any) -> Any:
     return np.frombuffer(value, "<f4")
 
 
+_MALFORMED = (
+    msgspec.MsgspecError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+)
+"""What other people's bytes may raise."""
 _DECODER = msgspec.msgpack.Decoder(Block, dec_hook=_unpack_array)
+
+_EARLIER_NAME = msgspec.msgpack.encode("work")
+"""What `EpisodeEnd.object` was called before: earlier robots, and spools and journals on disks, have it."""
 
 
 def encode_block(info: StreamInfo, first_seq: int, records: Sequence[Record]) -> bytes:
@@ -161,13 +175,25 @@ def decode_block(data: bytes) -> Block:
     """A block from bytes; raises `BlockRefused` for anything else (damage, malice, another version)."""
     header = check_block(data)
     try:
-        block = _DECODER.decode(memoryview(data)[HEADER_BYTES:])
+        block = _decode_body(data[HEADER_BYTES:])
         _check(block)
-    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
+    except _MALFORMED as error:
         raise BlockRefused(f"block is malformed: {error or type(error).__name__}") from None
     if (block.first_seq, block.end_seq) != (header.first_seq, header.end_seq):
         raise BlockRefused(f"block holds keys {block.first_seq} to {block.end_seq}, its header says otherwise")
     return block
+
+
+def _decode_body(body: bytes) -> Block:
+    try:
+        return _DECODER.decode(body)
+    except msgspec.ValidationError:
+        if _EARLIER_NAME not in body:
+            raise
+    raw = msgspec.msgpack.decode(body)
+    for end in raw["ends"]:
+        end["object"] = end.pop("work")
+    return msgspec.convert(raw, Block, dec_hook=_unpack_array)
 
 
 def check_block(data: bytes) -> BlockHeader:

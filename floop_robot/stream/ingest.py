@@ -196,6 +196,7 @@ class Ingest:
             return stream.ack(data.boot_id, self._credit, resend=True)
         except BlockRefused as error:
             self._refuse(peer)
+            self._refused.block(data.robot, str(error))
             return Rejection(data.boot_id, data.first_seq, str(error))
         stream.accept(data.end_seq, entry.sent_crc)
         self._pending.append(entry)

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import msgspec
 
-from floop_robot.durable.commit_mark import CommitMark
+from floop_robot.durable.commit_mark import CommitMark, LastCommit
 from floop_robot.durable.locks import ExclusiveLock
-from floop_robot.durable.sqlite_check import DatabaseDamaged, check_pages
-from floop_robot.durable.wal_repair import repair_wal
+from floop_robot.durable.sqlite_check import check_pages
+from floop_robot.durable.sqlite_salvage import Content, is_damage, open_or_salvage, salvage
 from floop_robot.spec.errors import StorageError
 from floop_robot.spec.records import Source
 from floop_robot.spec.wall_clock import wall_clock_ns
@@ -34,7 +34,7 @@ from floop_robot.stream.codec import (
     decode_block,
     stored_crc,
 )
-from floop_robot.stream.journal_damage import copy_sound_rows, keep_checksums, put_in_place
+from floop_robot.stream.journal_damage import OWN_CHECKSUM, keep_checksums, restore_streams
 from floop_robot.stream.journal_reader import JournalReader, block_crc, checked_block, newest_id, unusable
 from floop_robot.stream.journal_retention import JournalLimits, JournalRetention
 from floop_robot.stream.journal_summary import SUMMARY_TABLE, JournalSummary
@@ -64,9 +64,14 @@ CREATE TABLE IF NOT EXISTS blocks (
     stamp_ns INTEGER NOT NULL, crc INTEGER NOT NULL, payload BLOB NOT NULL,
     UNIQUE (robot, boot_id, first_seq));
 """
+_ALL_TABLES = _TABLES + SUMMARY_TABLE + TABLES
 MAINTAIN_S = 1.0
 """How often it looks whether old blocks must go."""
 _CATCH_UP_BLOCKS = 256
+
+
+class JournalReplaced(Exception):
+    """The journal is another file now: whoever has the one before open must end and begin again."""
 
 
 class JournalEntry(msgspec.Struct, frozen=True):
@@ -78,6 +83,20 @@ class JournalEntry(msgspec.Struct, frozen=True):
     """CRC of the block as it was sent, if it was another one; 0: that of `payload`."""
 
 
+def _make_tables(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    db.executescript(_ALL_TABLES)
+
+
+def _is_sound(table: str, row: tuple[object, ...]) -> bool:
+    return table != "blocks" or checked_block(row).payload is not None
+
+
+CONTENT = Content(
+    name="journal", tables=_make_tables, unchecked=OWN_CHECKSUM, is_sound=_is_sound, finish=restore_streams
+)
+
+
 class Journal:
     """The writing side; raises `StorageError` when the file can't be used."""
 
@@ -86,32 +105,34 @@ class Journal:
         cure = "stop that ingest, or use another run_dir"
         self._lock = ExclusiveLock(path.with_suffix(".lock"), f"journal {path}", cure)
         try:
-            repair_wal(path)
-            self._db = sqlite3.connect(path, isolation_level=None)
-            try:
-                self.id = self._prepare()
-            except (DatabaseDamaged, sqlite3.DatabaseError) as error:
-                if isinstance(error, sqlite3.Error) and "malformed" not in str(error):
-                    raise
-                log.error("%s", error if isinstance(error, DatabaseDamaged) else f"journal {path} is damaged: {error}")
-                self._db.close()
-                self._salvage()
-                self.id = self._prepare()
-            """Identity of this journal: block ids of another one mean nothing here."""
-            self.head = newest_id(self._db)
-            """Id of the newest block."""
-            self._mark = CommitMark(path.with_suffix(".mark"), self.id)
-            self._note_lost_blocks(self._mark.load())
-            self._retention = JournalRetention(self._db, limits or JournalLimits())
-            self._summary = JournalSummary(self._db)
-            self._catch_up()
-            self._due_s = 0.0
+            self._limits = limits or JournalLimits()
+            open_or_salvage(path, CONTENT, self._open)
         except (sqlite3.Error, OSError) as error:
             self._lock.release()
             raise unusable(path, error) from None
         except StorageError:
             self._lock.release()
             raise
+
+    def _open(self) -> None:
+        self._db = sqlite3.connect(self.path, isolation_level=None)
+        try:
+            self._begin()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _begin(self) -> None:
+        self.id = self._prepare()
+        """Identity of this journal: block ids of another one mean nothing here."""
+        self.head = newest_id(self._db)
+        """Id of the newest block."""
+        self._mark = CommitMark(self.path.with_suffix(".mark"), self.id)
+        self._note_lost_blocks(self._mark.load())
+        self._retention = JournalRetention(self._db, self._limits)
+        self._summary = JournalSummary(self._db)
+        self._catch_up()
+        self._due_s = 0.0
 
     def high_water_mark(self, robot: str, boot_id: str) -> int | None:
         """High-water mark of a stream: one past its newest key; None for a stream never seen."""
@@ -129,7 +150,10 @@ class Journal:
         return self._sent.agreed(robot, boot_id, blocks)
 
     def append(self, entries: Sequence[JournalEntry]) -> None:
-        """Commit blocks and marks, all or none; raises `StorageError` when the disk does not take them."""
+        """Commit blocks and marks, all or none.
+
+        Raises `StorageError` when the disk does not take them, and `JournalReplaced`.
+        """
         stamp_ns, head = wall_clock_ns(), self.head
         try:
             self._db.execute("BEGIN IMMEDIATE")
@@ -143,7 +167,7 @@ class Journal:
                     self._db.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
-            raise unusable(self.path, error) from None
+            raise self._failure(error) from None
         for number, entry in enumerate(entries, self.head + 1):
             self._summary.take(entry.block)
             self._retention.note(number, entry.block.rows)
@@ -153,7 +177,7 @@ class Journal:
     def maintain(self) -> None:
         """Now and then: store the summary, and remove what is beyond the limits; a little each time.
 
-        Raises `StorageError` when the disk does not take it.
+        Raises `StorageError` when the disk does not take it, and `JournalReplaced`.
         """
         now = time.monotonic()
         if now < self._due_s:
@@ -168,7 +192,16 @@ class Journal:
                 )  # first: what it does not hold yet must not go
                 self._retention.step(now_ns)
         except sqlite3.Error as error:
-            raise unusable(self.path, error) from None
+            raise self._failure(error) from None
+
+    def _failure(self, error: sqlite3.Error) -> Exception:
+        """What to raise; a page that cannot be read would stop writing, or the removal of old blocks, for good."""
+        if not is_damage(error):
+            return unusable(self.path, error)
+        log.error("journal %s is damaged (%s); what is sound is copied into a new file", self.path, error)
+        self._db.close()
+        salvage(self.path, CONTENT)
+        return JournalReplaced(f"journal {self.path} was damaged and is another file now; ingest begins again")
 
     def _catch_up(self) -> None:
         """Take blocks into the summary that were stored after it."""
@@ -193,19 +226,28 @@ class Journal:
         self._mark.close()
         self._lock.release()
 
-    def _note_lost_blocks(self, mark: int) -> None:
-        """Blocks up to `mark` were stored: say what is lost of them, and give no new block the id of one of these."""
-        if mark <= self.head:
+    def _note_lost_blocks(self, mark: LastCommit) -> None:
+        """Blocks up to the mark were stored: say what is lost of them, and give no new block the id of one of these."""
+        if mark.database != self.id:
+            if mark.number and not self.head:
+                log.error(
+                    "journal %s is new: the one before, with %d blocks, was emptied or removed; "
+                    "`floop restore` brings a copy back",
+                    self.path,
+                    mark.number,
+                )
+            return
+        if mark.number <= self.head:
             return
         log.error(
             "journal %s has lost blocks %d to %d: its write-ahead log was damaged, or an older copy is in its place; "
             "robots that still have these records send them again",
             self.path,
             self.head + 1,
-            mark,
+            mark.number,
         )
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('lost_to', ?)", (str(mark),))
-        self.head = mark
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('lost_to', ?)", (str(mark.number),))
+        self.head = mark.number
 
     def _prepare(self) -> str:
         self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file: it can shrink
@@ -213,28 +255,14 @@ class Journal:
         self._db.execute("PRAGMA synchronous = FULL")
         schema = self._schema()
         if schema is not None:
-            cure = "what is sound is copied into a new file"
-            check_pages(self._db, self.path, "journal", has_checksums=schema == str(SCHEMA), cure=cure)
-        self._db.executescript(_TABLES + SUMMARY_TABLE + TABLES)
+            check_pages(self._db, self.path, "journal", has_checksums=schema == str(SCHEMA))
+        self._db.executescript(f"BEGIN IMMEDIATE; {_ALL_TABLES}")  # and all below: a killed process leaves all or none
         self._sent = SentCrcs(self._db)
-        self._db.execute("BEGIN IMMEDIATE")
         keep_checksums(self._db, self.path, is_checked=schema == str(SCHEMA))
         self._db.execute("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
         self._db.execute("INSERT OR IGNORE INTO meta VALUES ('id', ?)", (secrets.token_hex(8),))
         self._db.execute("COMMIT")
         return str(self._db.execute("SELECT value FROM meta WHERE name = 'id'").fetchone()[0])
-
-    def _salvage(self) -> None:
-        """Go on with a new file that holds the sound rows of the damaged one; raises `sqlite3.Error` or OSError."""
-        fresh = self.path.with_suffix(".salvaged")
-        fresh.unlink(missing_ok=True)
-        with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as db:
-            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            db.executescript(_TABLES + SUMMARY_TABLE + TABLES)
-            db.execute("INSERT INTO meta VALUES ('schema', ?)", (READ_SCHEMAS[0],))
-            copy_sound_rows(self.path, db, lambda row: checked_block(row).payload is not None)
-        put_in_place(fresh, self.path)
-        self._db = sqlite3.connect(self.path, isolation_level=None)
 
     def _schema(self) -> str | None:
         """The schema of the file; None for a new one. Raises `StorageError` for one that is not read."""

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from floop_robot.durable.framing import checksum, pack
+from floop_robot.durable.sqlite_salvage import is_damage, step_over
 from floop_robot.monitor.fleet_summary import SummaryDamaged
 from floop_robot.spec.bounds import MAX_INT
 from floop_robot.spec.errors import StorageError
@@ -19,7 +20,6 @@ from floop_robot.stream.codec import (
     RecordKind,
     check_block,
 )
-from floop_robot.stream.journal_damage import is_damage, step_over
 from floop_robot.stream.journal_retention import JournalUse, journal_use
 from floop_robot.stream.journal_summary import StoredSummary, read_summary
 

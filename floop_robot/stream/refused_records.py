@@ -49,6 +49,16 @@ class RefusedRecords:
             boot_id=boot_id,
         )
 
+    def block(self, robot: str, reason: str) -> None:
+        """A whole block that can never be taken as it is; its sender puts events in its place."""
+        self._note(
+            (robot, "block"),
+            1,
+            "{count} times a block of {robot} was refused: {reason}; if its floop is of another version, upgrade it",
+            robot=robot,
+            reason=reason,
+        )
+
     def notes(self) -> tuple[str, ...]:
         """One line for each robot and kind, oldest first."""
         return tuple(self._notes.copy().values())

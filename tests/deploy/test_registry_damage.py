@@ -14,10 +14,12 @@ from floop_robot.deploy.registry import (
     Origin,
     Publication,
     Registry,
+    database,
     read_audit,
     read_history,
 )
 from floop_robot.deploy.registry.schema import SCHEMA_VERSION
+from floop_robot.durable.framing import pack
 from floop_robot.spec.errors import StorageError
 from tests.support.sample_bundles import make_bundle
 
@@ -129,6 +131,59 @@ def test_a_damaged_index_is_made_again(path: Path, caplog: pytest.LogCaptureFixt
     caplog.clear()
     Registry(path).close()
     assert not caplog.messages
+
+
+@pytest.mark.parametrize("table", ["audit", "versions", "aliases", "row_checksums", "sqlite_master"])
+def test_a_damaged_page_loses_its_own_rows_only(path: Path, table: str, caplog: pytest.LogCaptureFixture) -> None:
+    connection = sqlite3.connect(path)
+    query = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+    page = 1 if table == "sqlite_master" else connection.execute(query, (table,)).fetchone()[0]
+    connection.close()
+    data = path.read_bytes()
+    path.write_bytes(data[: (page - 1) * 4096] + bytes(4096) + data[page * 4096 :])
+    with pytest.raises(StorageError, match=r"cannot read registry"):
+        read_history(path)
+    registry = Registry(path)
+    assert "what is sound goes on" in caplog.text and path.with_name("registry.sqlite.damaged").exists()
+    lost = {"audit": "row 1 of table audit is lost", "versions": "row 3 of table versions is lost"}
+    assert lost.get(table, "") in caplog.text
+    assert len(registry.versions()) == (0 if table == "versions" else 3)
+    assert registry.directive("robot_1") == Directive("robot_1", pin=2)
+    assert registry.epoch >= 2
+    assert registry.publish(Publication(bundle=make_bundle(9), origin=Origin.PUSH, who="ann"), 1).version == 4
+    registry.close()
+    caplog.clear()
+    assert len(read_history(path).versions) == (1 if table == "versions" else 4)
+    Registry(path).close()
+    assert not caplog.messages
+
+
+def test_a_start_that_is_killed_leaves_all_or_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = path.with_name("new.sqlite")
+    with sqlite3.connect(path) as connection:
+        connection.executescript("DROP TABLE row_checksums; PRAGMA user_version = 3")
+    connection.close()
+    for file in (path, new):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(database, "keep_checksums", killed)
+            Registry(file)
+    assert [len(Registry(file).versions()) for file in (path, new)] == [3, 0]
+
+
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_registry_of_before_holds_keeps_what_was_held_where_it_is(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.executescript("DROP TABLE row_checksums; DELETE FROM directives; PRAGMA user_version = 2")
+        for scope, pin in (("fleet", 0), ("robot_1", 2)):
+            row = (scope, pack({"scope": scope, "held": True, "pin": pin, "drained": False}))
+            connection.execute("INSERT INTO directives VALUES (?, ?)", row)
+    connection.close()
+    registry = Registry(path)
+    assert registry.directives() == [Directive("fleet", hold=3), Directive("robot_1", pin=2)]
+    registry.close()
 
 
 def test_a_registry_of_an_earlier_floop_gets_checksums_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:

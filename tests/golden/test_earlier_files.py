@@ -21,6 +21,7 @@ from floop_robot.spec.ids import ids_of
 from floop_robot.spec.records import Source, StreamInfo
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.tasks import get_task
+from floop_robot.stream.codec import decode_block, encode_block
 from floop_robot.stream.spool import Spool
 from tests.support.sample_bundles import IDS, TASK
 
@@ -50,6 +51,14 @@ def test_a_spool_with_undelivered_rows_is_refused_with_what_to_do(files: Path) -
     advice = "let that floop deliver it until nothing waits in it, then move the folder away"
     with refused(StorageError, "segment format 1", advice):
         Spool(files / "spool", info, 1 << 20)
+
+
+def test_an_episode_s_end_is_read_by_its_earlier_name(files: Path) -> None:
+    block = decode_block((files / "episode_end.block").read_bytes())
+    (end,) = block.ends
+    assert (block.info.robot, end.object.object_class, end.object.correction_m) == ("robot_1", "box", (0.0, 0.0, 0.0))
+    again = decode_block(encode_block(block.info, block.first_seq, block.records()))
+    assert again.ends[0].object == end.object
 
 
 def test_a_bundle_is_refused_with_what_to_do(files: Path) -> None:

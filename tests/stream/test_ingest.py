@@ -148,6 +148,9 @@ def test_a_block_that_ingest_refuses_is_replaced_and_blocks_nothing(tmp_path: Pa
     wait_for(lambda: out.stats().sender.acked == 9, 20, "the block after it")
     assert out.stats().sender.replaced == 3
     out.close()
+    wait_for(lambda: read_stats(ingest.run_dir, "ingest", IngestStats)[-1].notes, 20, "the note for people")
+    [found] = read_stats(ingest.run_dir, "ingest", IngestStats)
+    assert "a block of robot_1 was refused: block is of robot_9" in found.notes[0]
     client = ingest.tail()
     blocks = [b.block for b in client.poll(5)]
     client.close()

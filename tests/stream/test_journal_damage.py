@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from floop_robot.durable import sqlite_check
-from floop_robot.stream.journal import Journal
+from floop_robot.spec.errors import StorageError
+from floop_robot.stream import journal as journal_module
+from floop_robot.stream.journal import Journal, JournalReplaced
 from floop_robot.stream.journal_reader import JournalReader
+from floop_robot.stream.journal_retention import JournalLimits
 from tests.support.sample_records import journal_entry
 
 BLOCKS = 40
@@ -79,7 +82,7 @@ def test_a_damaged_page_loses_its_own_blocks_only(path: Path, caplog: pytest.Log
         fill(journal, 1)
     found = sound_ids(path)
     assert 20 not in found and len(found) >= BLOCKS - 12 and found[-1] == BLOCKS + 1
-    assert "is damaged" in caplog.text and "blocks are sound and go on" in caplog.text
+    assert "is damaged" in caplog.text and "what is sound goes on" in caplog.text
     assert path.with_name("journal.sqlite.damaged").exists()
 
 
@@ -88,6 +91,38 @@ def test_reading_of_a_large_journal_goes_on_behind_a_damaged_page(path: Path, mo
     damage_page_of(path, 20)
     found = sound_ids(path)
     assert 20 not in found and len(found) >= BLOCKS - 12 and found[-1] == BLOCKS
+
+
+def test_a_damaged_page_of_a_large_journal_stops_neither_writing_nor_removal(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sqlite_check, "PAGE_CHECK_BYTES", 0)
+    monkeypatch.setattr(journal_module, "MAINTAIN_S", 0.0)
+    damage_page_of(path, 5)
+    limits = JournalLimits(max_bytes=1.0, kept_transitions=200)
+    with contextlib.closing(Journal(path, limits)) as journal, pytest.raises(JournalReplaced, match="begins again"):
+        journal.maintain()
+    assert "what is sound goes on" in caplog.text
+    with contextlib.closing(Journal(path, limits)) as journal:
+        fill(journal, 60)
+        for _ in range(20):
+            journal.maintain()
+    found = sound_ids(path)
+    assert found[0] > 20 and found[-1] == BLOCKS + 60
+
+
+def test_a_first_page_that_is_damaged_is_made_again(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(bytes(4096) + data[4096:])
+    Journal(path).close()
+    assert sound_ids(path) == list(range(1, BLOCKS + 1))
+
+
+def test_a_file_in_which_nothing_can_be_read_is_refused(path: Path) -> None:
+    path.write_bytes(b"\xa5" * path.stat().st_size)
+    with pytest.raises(StorageError, match=r"nothing in it can be read; restore a copy .* or move the file away"):
+        Journal(path)
+    assert path.read_bytes()[4096:] == b"\xa5" * (path.stat().st_size - 4096)
 
 
 def test_a_file_that_was_cut_keeps_its_blocks_and_gives_no_id_twice(
@@ -99,7 +134,7 @@ def test_a_file_that_was_cut_keeps_its_blocks_and_gives_no_id_twice(
         fill(journal, 1)
     found = sound_ids(path)
     assert found[-1] == BLOCKS + 1 and len(found) > BLOCKS // 2
-    assert "blocks are sound and go on" in caplog.text
+    assert "what is sound goes on" in caplog.text
     assert f"to {BLOCKS}: its write-ahead log was damaged" in caplog.text
 
 
@@ -119,8 +154,18 @@ def test_blocks_that_the_log_lost_are_named(tmp_path: Path, caplog: pytest.LogCa
     assert sound_ids(killed / "journal.sqlite") == [*range(1, lost_from), BLOCKS + 1]
 
 
-def test_another_journal_s_mark_says_nothing(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("is_emptied", [False, True])
+def test_a_journal_that_is_gone_is_missed(path: Path, is_emptied: bool, caplog: pytest.LogCaptureFixture) -> None:
     path.unlink()
+    if is_emptied:
+        path.touch()
     with contextlib.closing(Journal(path)) as journal:
         assert journal.head == 0
+        assert caplog.messages == [
+            f"journal {path} is new: the one before, with {BLOCKS} blocks, was emptied or removed; "
+            "`floop restore` brings a copy back"
+        ]
+        fill(journal, 1)
+    caplog.clear()
+    Journal(path).close()
     assert not caplog.messages

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 CHECKED_ROWS: Final = 20_000
 """Newest rows of each table that are checked at a start: a tenth of a second each. Readers of all check all."""
+CHECKED_ALONE: Final = ("bundle",)
+"""Columns with a checksum of their own."""
 _LOSS: Final = {
     "aliases": "the newest version is taken for it",
     "directives": "this robot follows the fleet: hold, pin or drain it again",
@@ -36,7 +38,7 @@ _LOSS: Final = {
 
 def row_checksums(connection: sqlite3.Connection) -> RowChecksums:
     """The checksums of a registry's rows."""
-    return RowChecksums(connection, blobs=("bundle",))
+    return RowChecksums(connection, blobs=CHECKED_ALONE)
 
 
 def keep_checksums(connection: sqlite3.Connection, path: Path, is_checked: bool) -> tuple[str, ...]:

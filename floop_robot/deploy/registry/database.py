@@ -10,15 +10,29 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from floop_robot.deploy.registry.damage import keep_checksums, last_epoch
-from floop_robot.deploy.registry.schema import ADDED_DDL, DDL, READ_SCHEMAS, SCHEMA_VERSION
+from floop_robot.deploy.registry.damage import CHECKED_ALONE, keep_checksums, last_epoch
+from floop_robot.deploy.registry.schema import (
+    ADDED_DDL,
+    DDL,
+    READ_SCHEMAS,
+    SCHEMA_BEFORE_HOLDS,
+    SCHEMA_VERSION,
+    keep_earlier_holds,
+)
 from floop_robot.durable.framing import pack
 from floop_robot.durable.locks import ExclusiveLock
 from floop_robot.durable.sqlite_check import check_pages
-from floop_robot.durable.wal_repair import repair_wal
+from floop_robot.durable.sqlite_salvage import Content, open_or_salvage
 from floop_robot.spec.errors import FloopError, StorageError
 
 T = TypeVar("T")
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    connection.executescript(f"{DDL} {ADDED_DDL} PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+CONTENT = Content(name="registry", tables=_make_tables, blobs=CHECKED_ALONE)
 
 
 class RegistryFenced(FloopError):
@@ -44,12 +58,18 @@ class Database:
         self._lock = ExclusiveLock(path.with_name(path.name + ".lock"), f"registry {path}", cure)
         try:
             with self._one_line():
-                repair_wal(path)
-                self._connection = sqlite3.connect(path, isolation_level=None)
-                self._prepare()
-                self.epoch = self._begin_epoch()
+                open_or_salvage(path, CONTENT, self._open)
         except BaseException:
             self._lock.release()
+            raise
+
+    def _open(self) -> None:
+        self._connection = sqlite3.connect(self.path, isolation_level=None)
+        try:
+            self._prepare()
+            self.epoch = self._begin_epoch()
+        except BaseException:
+            self._connection.close()
             raise
 
     def close(self) -> None:
@@ -84,17 +104,18 @@ class Database:
         # FULL: what was answered must survive a power cut; NORMAL lost acknowledged data in 371 of 700 crash images.
         self._connection.execute("PRAGMA synchronous = FULL")
         found = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if found == 0:
-            self._connection.executescript(f"BEGIN IMMEDIATE; {DDL} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        else:
-            check_schema(self.path, found)
         is_checked = found == SCHEMA_VERSION
-        cure = "restore a copy (floop restore), or choose another run_dir"
-        check_pages(self._connection, self.path, "registry", has_checksums=is_checked, cure=cure)
-        self._connection.executescript(f"BEGIN IMMEDIATE; {ADDED_DDL} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        with self._transaction():
-            self.damage = keep_checksums(self._connection, self.path, is_checked)
-            """What was damaged in the file, in words."""
+        if found:
+            check_schema(self.path, found)
+            check_pages(self._connection, self.path, "registry", has_checksums=is_checked)
+        # One transaction with all below: a killed process leaves all or none.
+        self._connection.executescript(f"BEGIN IMMEDIATE; {'' if found else DDL} {ADDED_DDL}")
+        if found == SCHEMA_BEFORE_HOLDS:
+            keep_earlier_holds(self._connection)
+        self.damage = keep_checksums(self._connection, self.path, is_checked)
+        """What was damaged in the file, in words."""
+        self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._connection.execute("COMMIT")
         self._connection.execute("PRAGMA foreign_keys = ON")
 
     def _begin_epoch(self) -> int:

@@ -24,6 +24,7 @@ from floop_robot.deploy.registry.records import (
     VersionHistory,
     VersionInfo,
 )
+from floop_robot.durable.sqlite_salvage import is_damage
 from floop_robot.spec.errors import StorageError
 
 T = TypeVar("T")
@@ -98,7 +99,8 @@ def _opened(path: Path, newest: int = CHECKED_ROWS) -> Iterator[sqlite3.Connecti
         finally:
             connection.close()
     except sqlite3.Error as error:
-        raise StorageError(f"cannot read registry {path}: {error}; check that it is one") from None
+        cure = "start its fleet, which goes on with what is sound" if is_damage(error) else "check that it is one"
+        raise StorageError(f"cannot read registry {path}: {error}; {cure}") from None
 
 
 def _read(connection: sqlite3.Connection) -> History:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
+
+import msgspec
+
 from floop_robot.durable.framing import pack
 
 SCHEMA_VERSION = 4
 """Rises when tables or stored structs change. 1 had other names for fields of episodes; 2 took a hold for a pin; 3 had
 no checksums of rows."""
-READ_SCHEMAS = (3, SCHEMA_VERSION)
+SCHEMA_BEFORE_HOLDS = 2
+READ_SCHEMAS = (SCHEMA_BEFORE_HOLDS, 3, SCHEMA_VERSION)
 """Those that are read; a fleet manager turns them into the newest."""
 
 SUBMITTED = "submitted candidate"
@@ -76,3 +81,17 @@ CREATE TRIGGER versions_grow BEFORE INSERT ON versions
 CREATE TRIGGER audit_stays BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is never changed'); END;
 CREATE TRIGGER audit_lasts BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is never deleted'); END;
 """
+
+
+def keep_earlier_holds(connection: sqlite3.Connection) -> None:
+    """Of schema 2: a held fleet had no version, and a held robot was pinned. Both stay where they are.
+
+    Within a transaction.
+    """
+    query = "UPDATE directives SET info = ? WHERE scope = ?"
+    for scope, info in connection.execute("SELECT scope, info FROM directives").fetchall():
+        earlier = msgspec.msgpack.decode(info)
+        if earlier.pop("held", False) and not earlier["pin"]:
+            row = connection.execute("SELECT version FROM aliases WHERE name = 'production'").fetchone()
+            earlier["hold"] = row[0] if row else 0
+        connection.execute(query, (pack(earlier), scope))

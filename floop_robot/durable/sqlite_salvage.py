@@ -80,6 +80,22 @@ def salvage(path: Path, content: Content) -> None:
     """
     fresh, aside = path.with_name(path.name + ".salvaged"), path.with_name(path.name + ".damaged")
     fresh.unlink(missing_ok=True)
+    try:
+        counts = _copy_all(path, fresh, content)
+        path.replace(aside)
+    except BaseException:
+        fresh.unlink(missing_ok=True)  # it may have filled the disk
+        raise
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    fresh.replace(path)
+    sync_folder(path.parent)
+    found = ", ".join(f"{table} {count}" for table, count in counts.items() if count)
+    log.error("%s %s: what is sound goes on (rows: %s); the damaged file is %s", content.name, path, found, aside)
+
+
+def _copy_all(path: Path, fresh: Path, content: Content) -> dict[str, int]:
+    """Copy what can be read into the new file `fresh`; returns the number of rows of each table."""
     with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as db:
         content.tables(db)
         checksums = RowChecksums(db, content.unchecked, content.blobs)
@@ -98,13 +114,7 @@ def salvage(path: Path, content: Content) -> None:
         content.finish(db)
         checksums.adopt()
         db.execute("COMMIT")
-    path.replace(aside)
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    fresh.replace(path)
-    sync_folder(path.parent)
-    found = ", ".join(f"{table} {count}" for table, count in counts.items() if count)
-    log.error("%s %s: what is sound goes on (rows: %s); the damaged file is %s", content.name, path, found, aside)
+    return counts
 
 
 def _copy(old: sqlite3.Connection, db: sqlite3.Connection, table: str, is_sound: Callable[[str, Row], bool]) -> int:

@@ -96,7 +96,9 @@ def _mend(data: bytearray) -> tuple[list[int], int]:
         if at < end and any(fix.new for fix in fixes):  # the next frame tells which explanation is right
             fixes = [fix for fix in fixes if _is_sound(data, at + size, header, fix.sums)]
         if not fixes or _distance(data[salts], header.salts) > 1:
-            return mended, at
+            # Without a commit behind it, this is what a killed process had not finished.
+            commits = any(any(data[later + 4 : later + 8]) for later in range(at, end + 1, size))
+            return mended, at if commits else -1
         fix = fixes[0]
         fix.apply(data, mended)
         if wrong_salts:

@@ -22,7 +22,6 @@ from floop_robot.durable.files import TEMPORARY, sync_folder, write_atomic
 from floop_robot.durable.locks import is_running
 from floop_robot.services.fleet_manager import REGISTRY_FILE
 from floop_robot.services.supervision.fleet_description import CONFIG_FILE
-from floop_robot.spec.config import load_config
 from floop_robot.spec.errors import ConfigError, StorageError
 from floop_robot.stream.journal import JOURNAL_FILE
 
@@ -82,7 +81,6 @@ def restore(folder: Path, run_dir: Path | None = None) -> Path:
     """
     manifest = read_manifest(folder)
     _check(folder, manifest)
-    config = load_config(folder / CONFIG_FILE) if (folder / CONFIG_FILE).is_file() else None
     target = run_dir or Path(manifest.run_dir)
     if is_running(target):
         raise ConfigError(f"a fleet runs in {target}; stop it and move that folder away, or give another --run-dir")
@@ -92,9 +90,10 @@ def restore(folder: Path, run_dir: Path | None = None) -> Path:
         shutil.rmtree(being_made, ignore_errors=True)  # of a restore that was killed
         for file in manifest.files:
             _copied(folder, being_made, file.path, file.mode)
-        if config is not None and run_dir is not None:
-            moved = msgspec.structs.replace(config, run_dir=str(target))
-            write_atomic(being_made / CONFIG_FILE, msgspec.yaml.encode(moved))
+        if run_dir is not None and (config_file := being_made / CONFIG_FILE).is_file():
+            # As it is: a configuration of an earlier floop is named at the start, where it can be changed.
+            settings = msgspec.yaml.decode(config_file.read_bytes(), type=dict[str, object])
+            write_atomic(config_file, msgspec.yaml.encode(settings | {"run_dir": str(target)}))
         target.mkdir(parents=True, exist_ok=True)
         being_made.replace(target)
         sync_folder(target.parent)
@@ -185,7 +184,7 @@ def _require_room(run_dir: Path, folder: Path) -> None:
     )
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise StorageError(f"{folder} has {free / 1e9:.1f} GB free, the backup needs {needed / 1e9:.1f}; free space")
+        raise StorageError(f"{folder} has {free / 1e6:.1f} MB free, the backup needs {needed / 1e6:.1f}; free space")
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from floop_robot.deploy.registry import JournalPosition, LiveEpisode, Registry, read_history
@@ -93,6 +94,16 @@ def test_a_backup_of_a_working_fleet_is_whole_and_goes_on(fleet: WorkingFleet, t
         assert not (target / "robots").exists() and not (target / "logs").exists()
         assert (target / "gate" / "next_seed").read_bytes() == b"7"
         assert (target / "checkpoint.learner").read_bytes() == b"weights"
+
+
+def test_a_backup_with_the_configuration_of_an_earlier_floop_is_restored(fleet: WorkingFleet, tmp_path: Path) -> None:
+    (fleet.run_dir / "floop.yaml").write_text("robots: 2\ngate: {warmup_s: 3.0}\n")
+    back_up(fleet.run_dir, tmp_path / "backup")
+    target = restore(tmp_path / "backup", tmp_path / "new")
+    settings = msgspec.yaml.decode((target / "floop.yaml").read_bytes())
+    assert settings == {"robots": 2, "gate": {"warmup_s": 3.0}, "run_dir": str(target)}
+    with pytest.raises(ConfigError, match=r"leave out of it: gate.warmup_s"):  # where it can be changed
+        load_config(target / "floop.yaml")
 
 
 def test_without_a_run_dir_it_goes_back_to_where_it_was_made(fleet: WorkingFleet, tmp_path: Path) -> None:

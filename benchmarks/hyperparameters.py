@@ -1,11 +1,13 @@
 """Each hyper-parameter of SAC halved and doubled on Pendulum, floop beside stock stable-baselines3.
 
     python benchmarks/hyperparameters.py [--steps 5000] [--seeds 1] [--only learning_rate,tau] [--json]
+    python benchmarks/hyperparameters.py --results hyper.jsonl     # again: goes on where it was stopped
+    python benchmarks/hyperparameters.py --results hyper.jsonl --show [--markdown]
 
 Both start from their own defaults and change one value by the same factor. A discount is changed by its horizon
 1 / (1 - gamma). Stock is `SAC("MlpPolicy", …)` with its own networks and buffer. Both are judged by mean actions on the
 same 20 fresh episodes. A cliff: the changed value loses more than 200 of return against the default of the same side,
-where the other side does not.
+where the other side does not. `--results` gets a line of JSON after each training, and what is there is not run again.
 """
 
 from __future__ import annotations
@@ -16,12 +18,15 @@ import os
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import gymnasium
+import msgspec
 import numpy as np
 import torch
 from stable_baselines3 import SAC
@@ -34,6 +39,8 @@ from floop_robot.train.train import train
 from floop_robot.train.train_config import TrainConfig
 
 ENV, EPISODES, CLIFF = "Pendulum-v1", 20, 200.0
+DEFAULT = "default"
+FACTORS = {"half": 0.5, "double": 2.0}
 FLOOP_ONLY = ("average_steps", "reward_scale")
 """Stock has no such values: its default stands beside them."""
 
@@ -51,6 +58,7 @@ def floop_change(name: str, factor: float, steps: int) -> dict[str, Any]:
         "gamma": horizon(ENV_SAC.gamma, factor),
         "net_arch": tuple(round(width * factor) for width in ENV_SAC.net_arch),
         "ent_coef": f"auto_{factor}",
+        "target_entropy": -factor,
         "buffer_size": round(steps * factor),
     }.get(name)
     if value is None:
@@ -70,6 +78,7 @@ def stock_change(name: str, factor: float, steps: int) -> dict[str, Any]:
         "gamma": {"gamma": horizon(0.99, factor)},
         "net_arch": {"policy_kwargs": {"net_arch": [round(256 * factor)] * 2}},
         "ent_coef": {"ent_coef": f"auto_{factor}"},
+        "target_entropy": {"target_entropy": -factor},
         "buffer_size": {"buffer_size": round(steps * factor)},
     }.get(name) or {name: type(defaults[name])(defaults[name] * factor)}
 
@@ -82,6 +91,7 @@ NAMES: dict[str, str] = {
     "utd_ratio": "gradient steps per environment step",
     "net_arch": "width of both layers",
     "ent_coef": "start of the entropy coefficient",
+    "target_entropy": "entropy that the coefficient aims at",
     "learning_starts": "steps before the first gradient step",
     "buffer_size": "rows kept, from the number of steps",
     "average_steps": "gradient steps that the actor is averaged over",
@@ -117,18 +127,82 @@ def stock(change: dict[str, Any], steps: int, seed: int) -> float:
     return judged(lambda obs: model.predict(obs, deterministic=True)[0], seed)
 
 
-def row(name: str, options: argparse.Namespace, defaults: dict[str, list[float]]) -> dict[str, Any]:
-    """Returns of both sides for half and double of one value."""
-    out: dict[str, Any] = {"name": name}
-    for factor, word in ((0.5, "half"), (2.0, "double")):
-        for side, run, change in (("floop", floop, floop_change), ("stock", stock, stock_change)):
-            changed = change(name, factor, options.steps)
-            out[f"{side}_{word}"] = (
-                [run(changed, options.steps, seed) for seed in range(options.seeds)] if changed else defaults[side]
-            )
-        lost = {side: statistics.mean(defaults[side]) - statistics.mean(out[f"{side}_{word}"]) for side in defaults}
-        out[f"cliff_{word}"] = lost["floop"] > CLIFF >= lost["stock"]
-    return out
+class Trial(msgspec.Struct, frozen=True):
+    """One training."""
+
+    side: str
+    name: str
+    word: str
+    seed: int
+    steps: int
+    mean_return: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def key(self) -> tuple[str, str, str, int, int]:
+        return self.side, self.name, self.word, self.seed, self.steps
+
+    def run(self) -> Trial:
+        train_one, change_one = (floop, floop_change) if self.side == "floop" else (stock, stock_change)
+        change = {} if self.name == DEFAULT else change_one(self.name, FACTORS[self.word], self.steps)
+        began = time.monotonic()
+        mean_return = train_one(change, self.steps, self.seed)
+        return msgspec.structs.replace(self, mean_return=mean_return, seconds=time.monotonic() - began)
+
+
+class Trials:
+    """All trainings of a run, by key, and the file that they are kept in."""
+
+    def __init__(self, results: Path | None, steps: int) -> None:
+        self._results, self._steps = results, steps
+        text = results.read_bytes() if results and results.exists() else b""
+        found = [msgspec.json.decode(line, type=Trial) for line in text.splitlines()]
+        self._done = {trial.key: trial for trial in found if trial.steps == steps}
+
+    def run(self, names: list[str], seeds: range) -> None:
+        for seed in seeds:
+            for name, word in [(DEFAULT, "")] + [(name, word) for name in names for word in FACTORS]:
+                for side in ("floop", "stock"):
+                    wanted = Trial(side, name, word, seed, self._steps)
+                    if wanted.key not in self._done and not (side == "stock" and name in FLOOP_ONLY):
+                        self._add(wanted.run())
+
+    def _add(self, trial: Trial) -> None:
+        self._done[trial.key] = trial
+        print(f"{trial.name:>16} {trial.word:>6} {trial.side} {trial.mean_return:7.0f}", file=sys.stderr, flush=True)
+        if self._results:
+            with self._results.open("ab") as file:
+                file.write(msgspec.json.encode(trial) + b"\n")
+
+    def returns(self, side: str, name: str, word: str) -> list[float]:
+        """By seed; where stock has no such value, its default's."""
+        if side == "stock" and name in FLOOP_ONLY:
+            name, word = DEFAULT, ""
+        found = [trial for trial in self._done.values() if (trial.side, trial.name, trial.word) == (side, name, word)]
+        return [trial.mean_return for trial in sorted(found, key=lambda trial: trial.seed)]
+
+    def lost(self, side: str, name: str, word: str) -> float:
+        """Return that the change costs; NaN where it was not run."""
+        changed, default = self.returns(side, name, word), self.returns(side, DEFAULT, "")
+        return statistics.mean(default) - statistics.mean(changed) if changed and default else float("nan")
+
+    def cliffs(self, names: list[str]) -> list[str]:
+        places = [(name, word) for name in names for word in FACTORS]
+        return [f"{n} {w}" for n, w in places if self.lost("floop", n, w) > CLIFF >= self.lost("stock", n, w)]
+
+    def table(self, names: list[str], *, markdown: bool) -> str:
+        def show(side: str, name: str, word: str) -> str:
+            return " ".join(f"{value:.0f}" for value in self.returns(side, name, word)) or "not run"
+
+        lines = [("value", "floop, half", "double", "stock, half", "double")]
+        lines.append((DEFAULT, show("floop", DEFAULT, ""), "", show("stock", DEFAULT, ""), ""))
+        for name in names:
+            cells = [show(side, name, word) for side in ("floop", "stock") for word in FACTORS]
+            lines.append((f"`{name}`" if markdown else name, *cells))
+        if not markdown:
+            return "\n".join("".join(f"{cell:>24}" for cell in cells) for cells in lines)
+        lines.insert(1, ("---",) * len(lines[0]))
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def main() -> None:
@@ -136,34 +210,28 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only", default=",".join(NAMES), help="names, with commas")
+    parser.add_argument(
+        "--results", type=Path, help="file of a line of JSON for each training, which a later start goes on"
+    )
+    parser.add_argument("--show", action="store_true", help="run nothing, show what is in --results")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--markdown", action="store_true")
     parser.add_argument("--smoke", action="store_true", help="a minute's part of it, without limits to reach")
     options = parser.parse_args()
     if options.smoke:
         options.steps, options.only = 150, "tau"
     torch.set_num_threads(1)
-    seeds = range(options.seeds)
-    defaults = {
-        "floop": [floop({}, options.steps, seed) for seed in seeds],
-        "stock": [stock({}, options.steps, seed) for seed in seeds],
-    }
-    show = lambda returns: " ".join(f"{value:7.0f}" for value in returns)  # noqa: E731
-    if not options.json:
-        print(f"{options.steps} steps of {ENV}, {options.seeds} seed(s), returns (higher is better)")
-        print(f"{'default':>16}  floop {show(defaults['floop'])}   stock {show(defaults['stock'])}", flush=True)
-    rows = []
-    for name in options.only.split(","):
-        rows.append(row(name, options, defaults))
-        if not options.json:
-            for word in ("half", "double"):
-                found = rows[-1]
-                cliff = "   CLIFF" if found[f"cliff_{word}"] else ""
-                sides = f"floop {show(found[f'floop_{word}'])}   stock {show(found[f'stock_{word}'])}"
-                print(f"{name:>16}  {word:>6}: {sides}{cliff}  ({NAMES[name]})", flush=True)
-    cliffs = [f"{found['name']} {word}" for found in rows for word in ("half", "double") if found[f"cliff_{word}"]]
+    names, trials = options.only.split(","), Trials(options.results, options.steps)
+    if not options.show:
+        trials.run(names, range(options.seeds))
+    cliffs = trials.cliffs(names)
     if options.json:
-        print(json.dumps({"defaults": defaults, "rows": rows, "cliffs": cliffs}))
+        returns = {f"{s} {n} {w}": trials.returns(s, n, w) for s in ("floop", "stock") for n in names for w in FACTORS}
+        defaults = {side: trials.returns(side, DEFAULT, "") for side in ("floop", "stock")}
+        print(json.dumps({"steps": options.steps, "defaults": defaults, "returns": returns, "cliffs": cliffs}))
     else:
+        print(f"{options.steps} steps of {ENV}, returns by seed (higher is better)")
+        print(trials.table(names, markdown=options.markdown))
         print(f"cliffs that stock does not have: {', '.join(cliffs) or 'none'}")
     sys.exit(1 if cliffs and not options.smoke else 0)
 

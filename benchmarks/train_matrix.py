@@ -1,6 +1,8 @@
 """`floop train --env` beside stock stable-baselines3, with equal budgets, on many environments.
 
     python benchmarks/train_matrix.py [--only Plain,Dict,Pendulum-v1] [--seeds 3] [--algo sac] [--scale 1.0] [--json]
+    python benchmarks/train_matrix.py --results matrix.jsonl     # again: goes on where it was stopped
+    python benchmarks/train_matrix.py --results matrix.jsonl --show [--markdown]
 
 Small environments: `matrix_envs`, one property each. Others: Pendulum, LunarLander (gymnasium[box2d]), PandaReach
 (sparse) and PandaPush (dense) of panda-gym; what is not installed is skipped, and the table says so.
@@ -9,7 +11,9 @@ Stock stable-baselines3 has its own defaults (HER where there are goals, its CNN
 early end. Both train the same number of steps (floop's random play counts) on one thread for gradient steps. Both are
 judged by mean actions on the same fresh episodes, and where an environment tells success, by that. Seconds are those of
 the training, without the final measurement; the machine may be shared, so compare them within a row.
-`level` is 0 for random actions and 1 for the better of the two in that row.
+`level` is 0 for random actions and 1 for the better of the two in that row. All environments have seed 0 before any has
+seed 1. `--results` gets a line of JSON after each row; an environment, seed, algorithm and budget that is there is not
+run again, so a line that is taken out is.
 """
 
 from __future__ import annotations
@@ -58,6 +62,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     mean_return: float = float("nan")
     success: float | None = None
     train_s: float = float("nan")
+    steps: int = 0
+    """Environment steps of the training: fewer than the budget where 400 episodes in a row succeeded."""
     error: str = ""
 
 
@@ -67,6 +73,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     env: str
     seed: int
     steps: int
+    algo: str = "sac"
     random_return: float
     floop: Outcome
     stock: Outcome
@@ -83,24 +90,51 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--algo", choices=("sac", "ppo"), default="sac")
     parser.add_argument("--scale", type=float, default=1.0, help="factor on all budgets")
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--without-stock", action="store_true", help="train floop only")
+    parser.add_argument("--results", type=Path, help="file of a line of JSON for each row, which a later start goes on")
+    parser.add_argument("--show", action="store_true", help="run nothing, show the rows in --results")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--markdown", action="store_true", help="one table of all seeds, as in docs/environments.md")
     parser.add_argument("--smoke", action="store_true", help="a few steps of one environment")
     options = parser.parse_args()
     if options.smoke:
         options.only, options.seeds, options.scale = "DictKinds", 1, 0.2
     torch.set_num_threads(1)
-    rows = []
-    for env_id, steps in chosen(options.only).items():
+    rows = read(options.results)
+    if not options.show:
+        measure(rows, options)
+    if options.json:
+        print(json.dumps(msgspec.to_builtins(rows)))
+    else:
+        print(table(rows))
+    return 0
+
+
+def measure(rows: list[Row], options: argparse.Namespace) -> None:
+    """Run what `rows` lack, and add it to them."""
+    environments = {env_id: round(steps * options.scale) for env_id, steps in chosen(options.only).items()}
+    for env_id in list(environments):
         if reason := missing(env_id):
             print(f"{env_id}: skipped: {reason}", file=sys.stderr)
-            continue
-        for seed in range(options.seeds):
-            budget = max(1, round(steps * options.scale))
-            rows.append(run(env_id, budget, seed, options.algo, with_stock=not options.without_stock))
-            print(line(rows[-1]), file=sys.stderr, flush=True)
-    print(json.dumps(msgspec.to_builtins(rows)) if options.json else table(rows))
-    return 0
+            del environments[env_id]
+    done = {(row.env, row.seed, row.algo, row.steps) for row in rows}
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
+        for env_id, steps in environments.items():
+            if (title(env_id), seed, options.algo, max(steps, 1)) in done:
+                continue
+            row = run(env_id, max(steps, 1), seed, options.algo, with_stock=not options.without_stock)
+            rows.append(row)
+            print(line(row), file=sys.stderr, flush=True)
+            if options.results:
+                with options.results.open("a") as file:
+                    print(json.dumps(msgspec.to_builtins(row)), file=file)
+
+
+def read(results: Path | None) -> list[Row]:
+    if results is None or not results.exists():
+        return []
+    return [msgspec.convert(json.loads(text), Row) for text in results.read_text().splitlines()]
 
 
 def chosen(only: str) -> dict[str, int]:
@@ -129,6 +163,7 @@ def run(env_id: str, steps: int, seed: int, algo: str, *, with_stock: bool) -> R
         env=title(env_id),
         seed=seed,
         steps=steps,
+        algo=algo,
         random_return=measured(env_id, seed, None).mean_return,
         floop=floop(env_id, steps, seed, algo),
         stock=stock(env_id, steps, seed, algo) if with_stock else Outcome(error="not run"),
@@ -152,7 +187,8 @@ def floop(env_id: str, steps: int, seed: int, algo: str) -> Outcome:
             result = train(config, watch)
         except FloopError as error:
             return Outcome(error=str(error))
-    return Outcome(mean_return=result.mean_return, success=result.success, train_s=learned_s)
+    done = result.transitions + RANDOM_PLAY
+    return Outcome(mean_return=result.mean_return, success=result.success, train_s=learned_s, steps=done)
 
 
 def stock(env_id: str, steps: int, seed: int, algo: str) -> Outcome:
@@ -173,7 +209,7 @@ def stock(env_id: str, steps: int, seed: int, algo: str) -> Outcome:
         found = measured(env_id, seed, lambda obs: model.predict(obs, deterministic=True)[0])
     except Exception as error:
         return Outcome(error=f"{type(error).__name__}: {' '.join(str(error).split())[:80]}")
-    return msgspec.structs.replace(found, train_s=learned_s)
+    return msgspec.structs.replace(found, train_s=learned_s, steps=model.num_timesteps)
 
 
 def measured(env_id: str, seed: int, act: Callable[[Any], Any] | None) -> Outcome:

@@ -6,11 +6,14 @@ import itertools
 import multiprocessing
 import os
 import signal
+from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium import spaces
+from gymnasium.wrappers import TimeAwareObservation
 
 
 class Point(gymnasium.Env[Any, Any]):
@@ -264,6 +267,45 @@ class StartsProcesses(Point):
         child.join()
 
 
+class TellsWhenClosed(Point):
+    def close(self) -> None:
+        with Path(os.environ["ODD_ENVS_FILE"]).open("a") as file:
+            file.write("closed\n")
+
+
+class Tensors(Point):
+    """As simulators in torch answer."""
+
+    def step(self, action):  # type: ignore[no-untyped-def]
+        observation, reward, *_, info = super().step(action)
+        return torch.tensor(observation), torch.tensor([reward]), torch.tensor(False), torch.tensor(self.t >= 5), info
+
+
+class SuccessAtTheEnd(Point):
+    def step(self, action):  # type: ignore[no-untyped-def]
+        observation, reward, *_ = super().step(action)
+        return observation, reward, False, False, {"is_success": None if self.t < 20 else self.t / 20}
+
+
+class Grows(Point):
+    """Has another space each time it is made."""
+
+    made = itertools.count(2)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space = spaces.Box(-2.0, 2.0, (next(self.made),), np.float32)
+
+    def obs(self) -> Any:
+        return np.zeros(self.observation_space.shape, np.float32)  # type: ignore[arg-type]
+
+
+class Connects(Spaceless):
+    @property
+    def observation_space(self) -> Any:  # type: ignore[override]
+        raise ConnectionError("no simulator")
+
+
 class Broken(Point):
     def __init__(self) -> None:
         self.simulator.start()  # type: ignore[attr-defined]
@@ -271,3 +313,6 @@ class Broken(Point):
 
 for _kind in [kind for kind in list(globals().values()) if isinstance(kind, type) and issubclass(kind, Point)]:
     gymnasium.register(f"{_kind.__name__}-v0", entry_point=_kind, max_episode_steps=None if _kind is Point else 20)
+gymnasium.register(
+    "KnowsTime-v0", Point, max_episode_steps=20, additional_wrappers=(TimeAwareObservation.wrapper_spec(),)
+)

@@ -13,12 +13,14 @@ from floop_robot.learn.make_algorithm import make_algorithm
 from floop_robot.replay.hindsight import GoalColumns, relabel
 from floop_robot.spec.errors import ConfigError, EnvironmentFailed, FloopError
 from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
+from floop_robot.train.collector import Collector
 from floop_robot.train.environments.action_writer import ActionWriter
 from floop_robot.train.environments.checked_env import DEFAULT_TIME_LIMIT, CheckedEnv, rate_hz
 from floop_robot.train.environments.gym_training_env import GymTrainingEnv
 from floop_robot.train.environments.loader import load_env
 from floop_robot.train.environments.observation_reader import ObservationFault, ObservationReader
 from floop_robot.train.environments.value_scales import UNBOUNDED, layout_of
+from floop_robot.train.train_env import TrainingEnvSpec
 
 MODULE = "tests.support.odd_envs"
 
@@ -178,7 +180,7 @@ def test_an_environment_without_time_limit_gets_one_and_says_so() -> None:
         ("NoReward", "wrong reward: None, at step 1 .* return one number"),
         (
             "SuccessText",
-            r"wrong info\['is_success'\]: 'False', at step 1 of training episode 0.*; tell one True or False",
+            r"wrong info\['is_success'\]: 'False', at step 20 of training episode 0.*; return one True or False",
         ),
         ("WrongShape", r"observation has shape \(3,\), its space says \(2,\), at reset of training episode 0"),
         ("FourValues", "returned 4 values instead of 5"),
@@ -200,19 +202,82 @@ def test_goals_whose_rewards_are_not_those_of_the_steps_are_told_before_training
 
 @pytest.mark.parametrize("told", [True, np.bool_(True), 1, 1.0, np.array([True]), np.array(1), [1]])
 def test_one_true_or_false_tells_success(told: object) -> None:
-    env = CheckedEnv(f"{MODULE}:Point-v0")
-    env.reset(seed=0)
-    env.unwrapped.info = {"is_success": told}  # type: ignore[attr-defined]
+    env = last_step(told)
     assert env.step(np.zeros(2))[4]["is_success"] is True
 
 
-@pytest.mark.parametrize("told", ["False", None, float("nan"), 0.5, 2, np.array([True, False]), [], [[1], [1, 2]]])
-def test_anything_else_tells_no_success(told: object) -> None:
+def last_step(told: object) -> CheckedEnv:
+    """An environment whose next step is its last, and tells success so."""
     env = CheckedEnv(f"{MODULE}:Point-v0")
+    env.limit = 1
     env.reset(seed=0)
     env.unwrapped.info = {"is_success": told}  # type: ignore[attr-defined]
+    return env
+
+
+@pytest.mark.parametrize("told", ["False", float("nan"), 0.5, 2, np.array([True, False]), [], [[1], [1, 2]]])
+def test_anything_else_tells_no_success(told: object) -> None:
+    env = last_step(told)
     with pytest.raises(EnvironmentFailed, match=r"wrong info\['is_success'\].*at step 1 of episode 0"):
         env.step(np.zeros(2))
+
+
+def test_success_is_what_the_last_step_tells_and_none_tells_nothing() -> None:
+    assert "is_success" not in last_step(None).step(np.zeros(2))[4]
+    env = GymTrainingEnv(f"{MODULE}:SuccessAtTheEnd-v0", 0)
+    assert [(part.success, part.tells_success) for part in env.advance(Still(), 30)] == [(True, True), (False, False)]
+
+
+def test_values_may_be_tensors_and_a_number_may_stand_in_an_array() -> None:
+    env = GymTrainingEnv(f"{MODULE}:Tensors-v0", 0)
+    assert [len(part.rows) for part in env.advance(Still(), 12)] == [5, 5, 2]
+    one, none = ObservationReader(spaces.Box(-1, 1, (1,), np.float32), "x"), ObservationReader(spaces.Discrete(3), "x")
+    assert one.flatten(one.read(0.5)).tolist() == [0.5]
+    assert none.flatten(none.read(np.array([2]))).tolist() == [0.0, 0.0, 1.0]
+
+
+def test_wrappers_of_the_registration_find_its_time_limit() -> None:
+    env = GymTrainingEnv(f"{MODULE}:KnowsTime-v0", 0)
+    assert env.description.task.max_steps == 20 and env.description.task.observation.size == 3
+
+
+def test_an_environment_that_changes_the_folder_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "leaving_envs.py").write_text(
+        "import os\nimport gymnasium\nfrom tests.support.odd_envs import Point\n"
+        "def make():\n    os.chdir('/')\n    return Point()\n"
+        "gymnasium.register('Leaves-v0', make, max_episode_steps=20)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    env = GymTrainingEnv("leaving_envs.py:Leaves-v0", 0)
+    assert len(env.episode(Still(), Purpose.SELECTION, 0, sample=False).rows) == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("Grows", r"has other spaces each time it is made: .*\(2,\).*\(3,\)"),
+        ("Connects", r"its observation_space raised ConnectionError: no simulator"),
+    ],
+)
+def test_spaces_that_can_not_be_learned_with_are_told_before_training(name: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        _ = GymTrainingEnv(f"{MODULE}:{name}-v0", 0).description
+
+
+def test_a_file_named_like_a_module_of_python_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "json.py").write_text("import gymnasium\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError, match=r"Python has a module 'json' already; give .*json.py another name"):
+        load_env("json.py:Reach-v0")
+
+
+def test_the_end_of_a_process_closes_its_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODD_ENVS_FILE", str(tmp_path / "closed"))
+    with Collector(TrainingEnvSpec("", env=f"{MODULE}:TellsWhenClosed-v0")) as collector:
+        collector.describe()
+    assert (tmp_path / "closed").read_text() == "closed\n" * 2
 
 
 @pytest.mark.parametrize("metadata", [None, {}, {"render_fps": "auto"}, {"render_fps": -3}, {"render_fps": np.inf}])

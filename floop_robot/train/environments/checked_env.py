@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -28,6 +29,8 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     def __init__(self, env_id: str) -> None:
         """Raises `UnknownName` or `ConfigError`."""
         super().__init__(load_env(env_id))
+        # A process that ends closes its environments: behind them may be a simulator that would run on.
+        self._closing = weakref.finalize(self, self.env.close)
         self.env_id = env_id
         self.reader = ObservationReader(_space(self.env, "observation_space", env_id), env_id)
         self.writer = ActionWriter(_space(self.env, "action_space", env_id), env_id)
@@ -64,9 +67,14 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         is_over = self._flag("terminated", terminated), self._flag("truncated", truncated)
         out = self._read(observation), self._reward(reward)
         told = self._info(info)
-        if "is_success" in told:
-            told = {**told, "is_success": self._success(told["is_success"])}
-        return *out, is_over[0], is_over[1] or self._steps >= self.limit, told
+        is_cut = is_over[1] or self._steps >= self.limit
+        if is_over[0] or is_cut:
+            told = self._with_success(told)
+        return *out, is_over[0], is_cut, told
+
+    def close(self) -> None:
+        """Close the environment, once; the end of the process does it, too."""
+        self._closing()
 
     def _call(self, function: Callable[[], T]) -> T:
         try:
@@ -83,32 +91,24 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             raise self._fault(f"returned a wrong observation: {fault}", "") from None
 
     def _reward(self, reward: object) -> float:
-        if isinstance(reward, np.ndarray) and reward.size == 1:
-            reward = reward.item()
-        if not isinstance(reward, numbers.Real | np.number | np.bool_):
+        value = number_of(reward)
+        if value is None:
             raise self._fault(f"returned a wrong reward: {one_line(repr(reward), 60)}", "return one number")
-        value = float(reward)
         if not abs(value) <= LARGEST:
             raise self._fault(f"returned a wrong reward: {value}", "")
         return value
 
     def _flag(self, name: str, value: object) -> bool:
-        if isinstance(value, np.ndarray) and value.size == 1:
-            value = value.item()
-        if not isinstance(value, bool | np.bool_ | numbers.Integral):
-            raise self._fault(f"returned a wrong {name}: {one_line(repr(value), 60)}", "return True or False")
-        return bool(value)
+        number = number_of(value)
+        if number not in (0.0, 1.0):
+            raise self._fault(f"returned a wrong {name}: {one_line(repr(value), 60)}", "return one True or False")
+        return bool(number)
 
-    def _success(self, value: object) -> bool:
-        try:
-            array = np.asarray(value)
-        except ValueError:  # ragged
-            array = np.array(None)
-        if array.size != 1 or array.dtype.kind not in "biuf" or array.item() not in (0, 1):
-            raise self._fault(
-                f"returned a wrong info['is_success']: {one_line(repr(value), 60)}", "tell one True or False"
-            )
-        return bool(array.item())
+    def _with_success(self, info: dict[str, Any]) -> dict[str, Any]:
+        """As in stable-baselines3, success is what the last step tells; None tells nothing."""
+        if (told := info.get("is_success")) is not None:
+            return {**info, "is_success": self._flag("info['is_success']", told)}
+        return {key: value for key, value in info.items() if key != "is_success"}
 
     def _info(self, info: object) -> dict[str, Any]:
         if not isinstance(info, dict):
@@ -123,12 +123,28 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         )
 
 
-def another_env(env_id: str) -> CheckedEnv:
+def another_env(first: CheckedEnv) -> CheckedEnv:
     """One beside the one that there is; raises `ConfigError`, which says that there are two."""
+    why = "floop makes two at once in each process, one of them for measurements"
     try:
-        return CheckedEnv(env_id)
+        other = CheckedEnv(first.env_id)
     except ConfigError as error:
-        raise ConfigError(f"{error}; floop makes two at once in each process, one of them for measurements") from None
+        raise ConfigError(f"{error}; {why}") from None
+    if (other.reader.space, other.writer.space) != (first.reader.space, first.writer.space):
+        spaces = f"{one_line(first.reader.space, 100)}, then {one_line(other.reader.space, 100)}"
+        raise ConfigError(f"{first.env_id} has other spaces each time it is made: {spaces}; {why}; fix their sizes")
+    return other
+
+
+def number_of(value: object) -> float | None:
+    """The number in anything that holds just one: of Python, numpy or torch, in an array or not; else None."""
+    if isinstance(value, numbers.Real):
+        return float(value)
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError):  # ragged; a tensor that has gradients or lives on a GPU
+        return None
+    return float(array.item()) if array.size == 1 and array.dtype.kind in "biuf" else None
 
 
 def told_rate(env: gymnasium.Env[Any, Any]) -> object:
@@ -146,7 +162,10 @@ def rate_hz(env: gymnasium.Env[Any, Any]) -> float | None:
 
 
 def _space(env: gymnasium.Env[Any, Any], name: str, env_id: str) -> gymnasium.Space[Any]:
-    space = getattr(env, name, None)
+    try:
+        space = getattr(env, name, None)
+    except Exception as error:
+        raise ConfigError(f"{env_id}: its {name} raised {error_line(error)}; set it in its constructor") from None
     if not isinstance(space, gymnasium.Space):
         raise ConfigError(f"{env_id} has no {name} of gymnasium.spaces ({space!r}); set it in its constructor")
     return space

@@ -68,7 +68,7 @@ def properties(env_id: str) -> Iterator[tuple[str, str]]:
     rate = "unknown (no number above 0 in metadata['render_fps'])"
     yield "rate", f"{env.rate_hz:g} steps a second" if env.rate_hz else rate
     yield "determinism", _of_determinism(first, _episode(env, actions))
-    yield "values", _of_values(env_id, actions)
+    yield "values", _of_values(env, actions)
     yield "speed", f"{per_s:,.0f} steps a second"
     yield "gymnasium", _of_gymnasium(env_id)
     way = "stable-baselines3's networks for images" if env.reader.needs_cnn else "floop's own SAC and PPO"
@@ -82,7 +82,7 @@ def _episode(env: CheckedEnv, actions: Vector, seed: int = SEED) -> Episode:
         observation, reward, terminated, truncated, info = env.step(env.writer.write(action)[0])
         observations.append(env.reader.flatten(observation))
         rewards.append(reward)
-        tells_success |= "is_success" in info
+        tells_success |= info.get("is_success") is not None
         if terminated or truncated:
             break
     return observations, rewards, tells_success
@@ -119,9 +119,9 @@ def _of_determinism(first: Episode, again: Episode) -> str:
     return "the same seed and actions give the same episode"
 
 
-def _of_values(env_id: str, actions: Vector) -> str:
+def _of_values(first: CheckedEnv, actions: Vector) -> str:
     """What `CheckedEnv` forgives: other dtypes, and values outside the declared bounds."""
-    checked = another_env(env_id)
+    checked = another_env(first)
     env, writer = checked.env, checked.writer
     raw, _ = env.reset(seed=SEED)
     found: list[str] = []

@@ -40,7 +40,7 @@ class GymTrainingEnv:
     @cached_property
     def _measuring(self) -> CheckedEnv:
         """Another environment for whole episodes: they must not end one that training is in the middle of."""
-        return another_env(self._id)
+        return another_env(self._env)
 
     @cached_property
     def _play(self) -> RandomPlay:
@@ -145,8 +145,8 @@ class RunningEpisode:
             observation, reward, terminated, truncated, info = env.step(native)
             self._obs = env.reader.flatten(observation)
             trace.append(RolloutStep(obs, action, executed, log_prob, reward, self._obs, terminated, truncated, 0))
-            self._count(reward, info)
             is_over = terminated or truncated
+            self._count(reward, info, is_over=is_over)
         rows = rows_of(trace, self._index, is_over=is_over)
         return TrainingEpisode(
             rows=rows,
@@ -158,9 +158,9 @@ class RunningEpisode:
             hindsight=self._hindsight(rows, is_over=is_over),
         )
 
-    def _count(self, reward: float, info: dict[str, Any]) -> None:
+    def _count(self, reward: float, info: dict[str, Any], *, is_over: bool) -> None:
         self._steps, self._return = self._steps + 1, self._return + reward
-        if "is_success" in info:
+        if is_over and "is_success" in info:
             self._tells_success, self._success = True, info["is_success"]
         if self._goals is not None:
             self._infos.append(info)

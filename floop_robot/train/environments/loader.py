@@ -15,7 +15,7 @@ from floop_robot.train.environments.error_place import error_line, one_line
 
 
 def load_env(env_id: str) -> gymnasium.Env[Any, Any]:
-    """The environment without time limit and checker: `Id-v0`, `module:Id-v0` or `file.py:Id-v0`.
+    """The environment without Gymnasium's checker and time limit: `Id-v0`, `module:Id-v0` or `file.py:Id-v0`.
 
     A module is looked for in the current folder first. Raises `UnknownName` or, with the error's own text, file and
     line, `ConfigError`.
@@ -26,7 +26,7 @@ def load_env(env_id: str) -> gymnasium.Env[Any, Any]:
     warnings.filterwarnings("ignore", message=".*render_modes")  # nothing is drawn
     warnings.filterwarnings("ignore", message=".*is out of date")  # one that can't be used is an error of its own
     try:
-        return gymnasium.make(name, max_episode_steps=-1, disable_env_checker=True)
+        return gymnasium.make(name, max_episode_steps=_made_limit(name), disable_env_checker=True)
     except gymnasium.error.UnregisteredEnv:
         raise _unknown(env_id, module, name) from None
     except (gymnasium.error.DependencyNotInstalled, gymnasium.error.DeprecatedEnv) as error:
@@ -36,9 +36,17 @@ def load_env(env_id: str) -> gymnasium.Env[Any, Any]:
 
 
 def time_limit(env: gymnasium.Env[Any, Any]) -> int | None:
-    """The step limit that the environment is registered with, None without one."""
-    spec = gymnasium.registry.get(env.spec.id) if env.spec else None
-    return spec.max_episode_steps if spec else None
+    """The step limit that the environment is registered with or wrapped in, None without one."""
+    if env.spec is None:
+        return None
+    registered = gymnasium.registry.get(env.spec.id)
+    return env.spec.max_episode_steps or (registered.max_episode_steps if registered else None)
+
+
+def _made_limit(name: str) -> int | None:
+    """-1, no limit: Gymnasium's wrapper would meet a faulty answer first. Other wrappers may look for it: None."""
+    registered = gymnasium.registry.get(name)
+    return None if registered and registered.additional_wrappers else -1
 
 
 def _import(module: str, env_id: str) -> None:
@@ -46,6 +54,8 @@ def _import(module: str, env_id: str) -> None:
         file = Path(module)
         folder, module = file.resolve().parent, file.stem
         if not file.is_file():
+            if _file_of(module).name == file.name:
+                return  # it was imported, and its environment changed the current folder
             raise ConfigError(f"env is {env_id!r}, but there is no file {file}; check the path")
     else:
         folder = Path.cwd()
@@ -61,6 +71,14 @@ def _import(module: str, env_id: str) -> None:
                 "packages; start floop in its folder, or install it"
             ) from None
         raise ConfigError(f"{module} can't be imported: {error_line(error)}; {_cure(error)}") from None
+    own = folder / f"{module}.py"
+    if own.is_file() and _file_of(module).resolve() != own.resolve():
+        raise ConfigError(f"env is {env_id!r}, but Python has a module {module!r} already; give {own} another name")
+
+
+def _file_of(module: str) -> Path:
+    """The file of a module that is imported; `.` without one."""
+    return Path(getattr(sys.modules.get(module), "__file__", None) or ".")
 
 
 def _cure(error: BaseException) -> str:

@@ -153,6 +153,8 @@ def _read(space: Space, value: object, field: str) -> Value:
         raise ObservationFault(f"{field} is ragged; its space has shape {space.shape}") from None
     if array.dtype.kind not in "biuf":
         raise ObservationFault(f"{field} is {type(value).__name__} of {array.dtype}; its space holds {space.dtype}")
+    if array.size == np.prod(space.shape or ()) == 1:
+        array = array.reshape(space.shape)  # a number in an array of one, or the other way round
     if array.shape != space.shape:
         raise ObservationFault(f"{field} has shape {array.shape}, its space says {space.shape}")
     if array.dtype.kind == "f" or array.dtype.itemsize == 8:

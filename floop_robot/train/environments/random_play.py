@@ -43,5 +43,5 @@ def play_at_random(env: CheckedEnv, seed: int, steps: int = STEPS) -> RandomPlay
         observation, reward, terminated, truncated, info = env.step(action)
         observations.append(env.reader.flatten(observation))
         played.append((observations[-1], reward, info))
-        tells_success, is_over = tells_success or "is_success" in info, terminated or truncated
+        tells_success, is_over = tells_success or info.get("is_success") is not None, terminated or truncated
     return RandomPlay(np.stack(observations), tells_success, played)

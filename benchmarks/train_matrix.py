@@ -107,7 +107,7 @@ def main() -> int:
     if options.json:
         print(json.dumps(msgspec.to_builtins(rows)))
     else:
-        print(table(rows))
+        print(markdown(rows) if options.markdown else table(rows))
     return 0
 
 
@@ -251,6 +251,29 @@ def table(rows: list[Row]) -> str:
         lines.append(
             f"training time, stock / floop: median {np.median(faster):.1f}, {min(faster):.1f} to {max(faster):.1f}"
         )
+    return "\n".join(lines)
+
+
+def markdown(rows: list[Row]) -> str:
+    """A line for each environment and budget, with all its seeds in their order."""
+
+    def shown(outcomes: list[Outcome]) -> str:
+        return ", ".join(outcome.error or told(outcome) for outcome in outcomes)
+
+    def told(outcome: Outcome) -> str:
+        success = "" if outcome.success is None else f" ({outcome.success:.0%})"
+        return f"{outcome.mean_return:.3g}{success}".replace("-", "−").replace("%", " %")
+
+    groups: dict[tuple[str, str, int], list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row.seed):
+        groups.setdefault((row.env, row.algo, row.steps), []).append(row)
+    lines = ["| environment | steps | seeds | random | floop | stock | time, stock / floop |", f"|{'---|' * 7}"]
+    for (env, _, steps), group in groups.items():
+        random = f"{np.mean([row.random_return for row in group]):.3g}".replace("-", "−")
+        ratios = ", ".join(f"{row.stock.train_s / row.floop.train_s:.1f}" for row in group)
+        seeds = ", ".join(str(row.seed) for row in group)
+        both = f"{shown([row.floop for row in group])} | {shown([row.stock for row in group])}"
+        lines.append(f"| `{env}` | {steps:,} | {seeds} | {random} | {both} | {ratios} |")
     return "\n".join(lines)
 
 

@@ -34,14 +34,25 @@ class SacAlgorithm:
     At learning rates that recover fast, weights are noisy from step to step. Their average is the better policy.
     """
 
-    def __init__(self, space: PolicySpace, settings: SacSettings, seed: int, device: str = "cpu") -> None:
-        """`device`: torch's name of where gradient steps are computed. Unset fields are as for floop's own tasks."""
+    def __init__(
+        self,
+        space: PolicySpace,
+        settings: SacSettings,
+        seed: int,
+        device: str = "cpu",
+        enough_rows: int = ENOUGH_ROWS,
+    ) -> None:
+        """`device`: torch's name of where gradient steps are computed. `enough_rows`: those before the first of them.
+
+        Unset fields are as for floop's own tasks.
+        """
         self.settings = settings.over(TASK_SAC)
         self._model, self.replay = build_sac(space, self.settings, seed)
         self._model.update_device = device
         self._numpy = self._model.numpy_parameters()
         self._average: Array = self._numpy.actor.params.copy()
         self._gradient_steps = 0
+        self._enough_rows = enough_rows
         self._failures: deque[bool] = deque(maxlen=RECENT)
 
     @property
@@ -93,7 +104,7 @@ class SacAlgorithm:
     @property
     def ready(self) -> bool:
         """Whether there are enough rows to draw from."""
-        return self.replay.size() >= ENOUGH_ROWS
+        return self.replay.size() >= self._enough_rows
 
     def update(self, most: int) -> int:
         """Do `most` gradient steps, once there are enough rows."""

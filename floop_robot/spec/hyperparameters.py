@@ -20,7 +20,7 @@ from floop_robot.spec.ranges import Count, Fraction, NotNegative, Number, Positi
 
 Layers = Annotated[tuple[Size, ...], Meta(min_length=1)]
 ENOUGH_ROWS: Final = 256
-"""Rows in replay before SAC's first update: with fewer it would memorize them."""
+"""Rows in a fleet's replay before SAC's first update: with fewer it would memorize them."""
 MAX_BATCH: Final = 65_536
 Batch = Annotated[int, Meta(ge=1, le=MAX_BATCH)]
 """Every batch is held in memory, with the values of every layer for it."""
@@ -91,7 +91,7 @@ class SacSettings(_Settings, frozen=True, kw_only=True):
     utd_ratio_known: NotNegative = UNSET
     """Gradient steps for each arriving transition of a known task."""
     buffer_size: Annotated[int, Meta(ge=ENOUGH_ROWS)] = UNSET
-    """Rows kept of each robot or explorer, for known and for new tasks each. Updates begin with 256 rows.
+    """Rows kept of each robot or explorer, for known and for new tasks each. A fleet's updates begin with 256.
     A training of `env` reserves no more than its steps fill."""
     n_sampled_goal: Count = UNSET
     """Copies of each transition with a goal that was reached later in its episode (HER, Andrychowicz et al. 2017). Acts

@@ -25,7 +25,7 @@ from floop_envs.simulated_urdf import check_gripper
 from floop_robot.bundle import Bundle, write_atomic
 from floop_robot.learn.device_update import resolve_device
 from floop_robot.spec.errors import ConfigError, FloopError
-from floop_robot.spec.hyperparameters import ENOUGH_ROWS, PpoSettings, SacSettings
+from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.train.checkpointer import Checkpointer
 from floop_robot.train.collector import Collector
@@ -125,7 +125,7 @@ def _warn_if_untrained(result: TrainResult, config: TrainConfig) -> None:
     if result.gradient_steps or result.bc_success is not None:
         return
     settings = config.settings
-    first = settings.n_steps if isinstance(settings, PpoSettings) else max(config.learning_starts, ENOUGH_ROWS)
+    first = settings.n_steps if isinstance(settings, PpoSettings) else config.learning_starts
     log.warning(
         "nothing was learned: no gradient step in %d steps, since the first comes after %d; give more --steps",
         result.transitions,

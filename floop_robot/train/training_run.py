@@ -64,7 +64,9 @@ class TrainingRun:
         self.config, self.description, self._collector, self._log = config, description, collector, log
         self.hooks = TrainingHooks()
         self.task, self.ids, self.space = description.task, description.ids, description.space
-        self.algorithm = make_algorithm(self.space, config.settings_in_budget, config.seed, config.device)
+        self.algorithm = make_algorithm(
+            self.space, config.settings_in_budget, config.seed, config.device, max(config.learning_starts, 1)
+        )
         offset, scale = self.task.observation.offset.tolist(), self.task.observation.scale.tolist()
         self._normalization = Normalization(tuple(offset), tuple(scale))
         self.counters = RunCounters(reports_success=description.reports_success)
@@ -129,6 +131,11 @@ class TrainingRun:
             self.report_progress("learning")
             for at_boundary in self.hooks.boundary:
                 at_boundary()
+        if not self.counters.is_done:  # the latest rows have paid for gradient steps, too
+            self.is_between = False
+            self._update()
+            self.is_between = True
+            self.report_progress("learning")
 
     def finish(self) -> None:
         """Choose the weights that are kept: those that did best on the selection scenarios.

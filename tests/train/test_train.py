@@ -137,7 +137,7 @@ def test_mistakes_are_one_line(options: dict[str, object], error: type[Exception
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("algo", "first"), [("sac", 256), ("ppo", 2048)])
+@pytest.mark.parametrize(("algo", "first"), [("sac", 100), ("ppo", 2048)])
 def test_a_training_without_a_gradient_step_says_so(
     algo: str, first: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -27,13 +27,14 @@ import numpy as np
 
 from floop_robot.core import EpisodeOutcome
 from floop_robot.gate.error_budgets import ErrorBudgets
+from floop_robot.gate.guard_test import Floor, GuardTest
 from floop_robot.gate.improvement_test import REGRESSION_MARGIN
 from floop_robot.gate.reported_tasks import TargetTasks
 from floop_robot.gate.suites import Pair, Suite, SuiteCounts
-from floop_robot.gate.trial import REFINED_MARGIN, REGRESSION_BETA, Trial
+from floop_robot.gate.trial import REFINED_MARGIN, Trial
 from floop_robot.spec.config import GateConfig
 from floop_robot.spec.verdict import Decision
-from floop_robot.stats.sequential_tests import NonInferiority, Status
+from floop_robot.stats.sequential_tests import Status
 
 Rates = tuple[float, float]
 SEQUENCE = 50
@@ -219,10 +220,12 @@ def trials(count: int) -> None:
 
 
 def paired(margin: float, rng: np.random.Generator, rates: Rates) -> tuple[bool, int]:
-    test = NonInferiority(CONFIG.alpha, REGRESSION_BETA, margin, CONFIG.max_regression_pairs)
+    floor = Floor(CONFIG.regression_accept, CONFIG.regression_reject)
+    has_floor = rates[1] >= 0.5 * (floor.accept + floor.reject)
+    test = GuardTest(CONFIG.alpha, margin, CONFIG.max_regression_pairs, floor if has_floor else None)
     for number, (candidate, incumbent) in enumerate(pairs(rng, *rates), 1):
-        test.observe(int(candidate) - int(incumbent))
-        if test.status is not Status.OPEN or number >= CONFIG.max_regression_pairs:
+        test.observe(candidate, incumbent)
+        if test.status is not Status.OPEN or test.is_out_of_reach:
             return test.status is Status.YES, number
     raise AssertionError
 

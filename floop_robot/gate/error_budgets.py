@@ -35,15 +35,9 @@ class ErrorBudgets:
         return Trial(self._config, target_tasks, known, stakes, self.improvement.preempted)
 
     def settle(self, trial: Trial) -> None:
-        """A trial ended without an acceptance.
-
-        Gains on being better pass to the next snapshot only while that question was open and nothing was refused. A
-        candidate that was stopped by what guards known tasks or limits would leave its gains to one that is no better.
-        """
+        """A trial ended without an acceptance."""
         if (kept := trial.kept) is not None:
-            staked, passes_on = trial.stakes, trial.is_undecided
-            self.improvement.settle(kept.improvement if passes_on else min(kept.improvement, staked.improvement))
-            self.limits.settle(min(kept.limits, staked.limits))
-            if trial.target_tasks.classes:
-                self.regression.settle(min(kept.regression, staked.regression))
+            self.improvement.settle(kept.improvement)
+            self.regression.settle(kept.regression)
+            self.limits.settle(kept.limits)
         self.improvement.preempted += trial.preempted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from floop_robot.gate.guard_test import WORSE_BETA
 from floop_robot.gate.suites import Pair
 from floop_robot.stats.sequential_tests import Faster, NonInferiority, Status, Superiority
 
@@ -32,7 +33,7 @@ class ImprovementTest:
         self._seen = 0
         self._for_better, self._for_faster = superiority_share * alpha, (1.0 - superiority_share) * alpha
         self._better = Superiority(self._for_better, beta, gain)
-        self._not_worse = NonInferiority(self._for_faster, FASTER_BETA, REGRESSION_MARGIN, cap)
+        self._not_worse = NonInferiority(self._for_faster, WORSE_BETA, REGRESSION_MARGIN, cap)
         self._faster = Faster(self._for_faster, FASTER_BETA, SPEED_MARGIN)
 
     def observe(self, pair: Pair) -> None:
@@ -80,4 +81,5 @@ class ImprovementTest:
             return False
         timed_to_come = math.ceil((self._cap - self._seen) * self._faster.pairs / max(1, self._seen))
         is_refuted = Status.NO in (self._not_worse.status, self._faster.status)
+        is_refuted = is_refuted or self._not_worse.is_out_of_reach
         return is_refuted or not self._faster.within_reach(timed_to_come)

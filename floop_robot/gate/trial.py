@@ -3,7 +3,7 @@
 Three questions, all on fresh scenarios that candidate and incumbent share:
 
 * Regression test: are known tasks kept? Every candidate is asked.
-* Limits test: do joints stay inside their limits? Every candidate is asked, in every pair.
+* Limits test: do joints stay inside their limits? Every candidate is asked, in every pair of both suites.
 * Improvement test: better, or not worse and faster? Asked on failing tasks, or on known tasks while none fails.
 
 While newer candidates keep coming, a trial ends as soon as its candidate does not gain. Going on with the next one
@@ -24,14 +24,14 @@ import math
 
 import msgspec
 
+from floop_robot.gate.guard_test import Floor, GuardTest
 from floop_robot.gate.improvement_test import REGRESSION_MARGIN, SMOKE_TEST_PAIRS, ImprovementTest
-from floop_robot.gate.limits_test import LimitsTest
 from floop_robot.gate.reported_tasks import TargetTasks
 from floop_robot.gate.suites import Pair, Suite, SuiteCounts, score, suite_result
 from floop_robot.monitor.outcome_history import FAILING_SUCCESS
 from floop_robot.spec.config import GateConfig
 from floop_robot.spec.verdict import Decision, SuiteResult
-from floop_robot.stats.sequential_tests import NonInferiority, Status, SuccessFloor
+from floop_robot.stats.sequential_tests import Status
 
 REQUIRED_GAIN, REQUIRED_GAIN_BETA = 0.20, 0.20
 """On known tasks, while nothing fails: a candidate shown to gain less success is rejected, with this error rate."""
@@ -41,10 +41,10 @@ CLEAR_GAIN_SHARE, MIN_CLEAR_GAIN = 0.5, 0.05
 """Where less than 20 points are missing: this share of them, and 5 points at least."""
 REFINED_MARGIN = 0.05
 """In place of `REGRESSION_MARGIN` where the incumbent is known not to fail: less is to gain, nobody waits for it."""
-REGRESSION_BETA = 0.15
-"""Chance of sending back a candidate that is as good as the incumbent on known tasks."""
-FLOOR_BETA = 0.05
-"""Chance of sending back a candidate of `gate.regression_accept`."""
+LIMITS_MARGIN = 0.08
+"""The limits test's. Half of it would send back half of the candidates with 3 % that are as good as the incumbent."""
+CLEAN = Floor(accept=0.97, reject=0.88)
+"""Share of episodes inside joint limits."""
 SUPERIORITY_ALPHA_SHARE = 0.8
 """Better's share of alpha on failing tasks, where success is missing; on known tasks better and faster share evenly."""
 PREEMPTION_PAIRS = 12
@@ -107,20 +107,22 @@ class Trial:
         self._patience = PATIENCE_PAIRS * (1 + preempted)
         self._max_pairs, self._max_regression_pairs = config.max_pairs, config.max_regression_pairs
         self._seen = dict.fromkeys(Suite, 0)
-        self._floor = SuccessFloor(config.regression_accept, config.regression_reject, FLOOR_BETA)
-        success = known.success(Suite.REGRESSION)
-        # Where even the incumbent is below the floor, only the comparison with it is fair.
-        self._floor_applies = success is None or success >= 0.5 * (config.regression_accept + config.regression_reject)
         self._has_target = bool(target_tasks.classes)
         self._canary_only = not self._has_target and bool(target_tasks.without_model)
         on_target = known.success(Suite.TARGET)  # None: a few episodes don't show that what robots report is over
         is_mended = self._has_target and on_target is not None and on_target >= FAILING_SUCCESS
         nothing_fails = not self._has_target and not self._canary_only
         margin = REFINED_MARGIN if is_mended or nothing_fails else REGRESSION_MARGIN
-        self._not_worse = NonInferiority(self.stakes.regression, REGRESSION_BETA, margin, config.max_regression_pairs)
+        floor = Floor(config.regression_accept, config.regression_reject)
+        success = known.success(Suite.REGRESSION)
+        # Where even the incumbent is below the floor, only the comparison with it is fair.
+        has_floor = success is None or success >= 0.5 * (floor.accept + floor.reject)
+        cap = config.max_regression_pairs
+        self._regression = GuardTest(self.stakes.regression, margin, cap, floor if has_floor else None)
         self._improvement_suite = Suite.TARGET if self._has_target else Suite.REGRESSION
         self._improvement = self._improvement_test(known.estimate(Suite.TARGET))
-        self._limits = LimitsTest(self.stakes.limits, config.max_pairs + config.max_regression_pairs)
+        pairs = config.max_pairs + config.max_regression_pairs
+        self._limits = GuardTest(self.stakes.limits, LIMITS_MARGIN, pairs, CLEAN)
 
     def _improvement_test(self, success: float) -> ImprovementTest:
         if self._has_target:
@@ -138,7 +140,7 @@ class Trial:
         is_open = self._improvement.status is Status.OPEN
         if self._has_target and is_open and started[Suite.TARGET] < self._max_improvement_pairs:
             return Suite.TARGET
-        is_kept_open = Status.OPEN in (self._regression_status, self._limits.status)
+        is_kept_open = Status.OPEN in (self._regression.status, self._limits.status)
         wants_regression = is_kept_open or (not self._has_target and is_open)
         return Suite.REGRESSION if wants_regression and self._has_room(started[Suite.REGRESSION]) else None
 
@@ -146,10 +148,9 @@ class Trial:
         """Take in one pair; pairs count in the order in which they were asked for."""
         self.pairs.append(pair)
         self._seen[pair.suite] += 1
-        self._limits.observe(pair)
+        self._limits.observe(not pair.candidate.limit_violations, not pair.incumbent.limit_violations)
         if pair.suite is Suite.REGRESSION:
-            self._not_worse.observe(pair.difference)
-            self._floor.observe(pair.candidate.success)
+            self._regression.observe(pair.candidate.success, pair.incumbent.success)
         if pair.suite is self._improvement_suite:
             self._improvement.observe(pair)
 
@@ -157,8 +158,8 @@ class Trial:
     def finding(self) -> TrialFinding | None:
         """Decision and reason, or None while the trial goes on."""
         if self._limits.status is Status.NO:
-            return TrialFinding(Decision.REJECTED, f"joints outside their limits {self._limits.score}")
-        if self._regression_status is Status.NO:
+            return TrialFinding(Decision.REJECTED, f"joints outside their limits {self._limits.misses}")
+        if self._regression.status is Status.NO:
             return TrialFinding(Decision.REJECTED, f"known tasks got worse: {self._score(Suite.REGRESSION)}")
         return self._canary_finding() if self._canary_only else self._improvement_finding()
 
@@ -174,23 +175,26 @@ class Trial:
         return self.finding is not None and self.finding.preempted
 
     @property
-    def is_undecided(self) -> bool:
-        """Whether it ended without an answer to whether the candidate is better, or faster, and refused nothing."""
-        is_refused = self.finding is not None and self.finding.decision is Decision.REJECTED
-        return not is_refused and self._improvement.status is Status.OPEN
-
-    @property
     def kept(self) -> Stakes | None:
-        """What is left of the stakes; None where nothing was at stake: no pair could have led to an acceptance.
+        """What the next trial may stake; None where nothing was at stake: no pair could have led to an acceptance.
 
         So a candidate that only collapsed in the smoke test costs nothing; anyone could send many.
+
+        * Gains on being better pass on only while that question was open and nothing was refused. A candidate that a
+          guard refused would leave its gains to one that is no better.
+        * Guards never win back what they lost. What known tasks guards costs nothing while the candidate was not even
+          better: then no pair of known tasks had a say.
         """
         if not self._seen[self._improvement_suite] or self._canary_only:
             return None
+        improvement, is_refused = self._improvement.kept, Status.NO in (self._regression.status, self._limits.status)
+        if is_refused or self._improvement.status is not Status.OPEN:
+            improvement = min(improvement, self.stakes.improvement)
+        has_guarded = is_refused or self._improvement.status is Status.YES
         return Stakes(
-            improvement=self._improvement.kept,
-            regression=self.stakes.regression * self._not_worse.capital,
-            limits=self.stakes.limits * self._limits.capital,
+            improvement=improvement,
+            regression=self.stakes.regression * (min(self._regression.capital, 1.0) if has_guarded else 1.0),
+            limits=self.stakes.limits * min(self._limits.capital, 1.0),
         )
 
     def suites(self) -> tuple[SuiteResult, ...]:
@@ -199,13 +203,9 @@ class Trial:
         return tuple(suite_result(name, self._pairs_of(suite)) for suite, name in names.items() if self._seen[suite])
 
     @property
-    def _regression_status(self) -> Status:
-        return Status.NO if self._floor_applies and self._floor.broken else self._not_worse.status
-
-    @property
     def _is_kept(self) -> bool:
         """Whether known tasks and joint limits are shown to be kept."""
-        return self._regression_status is Status.YES and self._limits.status is Status.YES
+        return self._regression.status is Status.YES and self._limits.status is Status.YES
 
     @property
     def _max_improvement_pairs(self) -> int:
@@ -241,11 +241,21 @@ class Trial:
         return "no gain so far" if math.isinf(self._improvement.pairs_to_go) else "a small gain at most"
 
     def _open_finding(self) -> TrialFinding | None:
-        if self._has_room(self._seen[Suite.REGRESSION]):
-            return None
+        if not self._has_room(self._seen[Suite.REGRESSION]):
+            is_kept = self._regression.status is Status.YES
+            return self._unclear_limits if is_kept else self._unclear_regression
+        if self._regression.is_out_of_reach:
+            return self._unclear_regression
+        return self._unclear_limits if self._limits.is_out_of_reach else None
+
+    @property
+    def _unclear_regression(self) -> TrialFinding:
         reason = f"not clear whether known tasks are kept: {self._score(Suite.REGRESSION)}"
-        if self._regression_status is Status.YES:
-            reason = f"not clear whether joints stay inside their limits: outside {self._limits.score}"
+        return TrialFinding(Decision.INCONCLUSIVE, reason)
+
+    @property
+    def _unclear_limits(self) -> TrialFinding:
+        reason = f"not clear whether joints stay inside their limits: outside {self._limits.misses}"
         return TrialFinding(Decision.INCONCLUSIVE, reason)
 
     def _canary_finding(self) -> TrialFinding | None:

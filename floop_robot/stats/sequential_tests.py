@@ -47,12 +47,17 @@ class EProcess:
         """Take one observation."""
         self._seen += 1
         self._log_capital = self._after(1, x)
-        self._best = max(self._best, _log_mean_exp(self._log_capital))
+        self._best = max(self._best, self.log_capital)
+
+    @property
+    def log_capital(self) -> float:
+        """Log of what the bettor has now; it began with 1."""
+        return _log_mean_exp(self._log_capital)
 
     @property
     def capital(self) -> float:
-        """What the bettor has now; it began with 1."""
-        return math.exp(_log_mean_exp(self._log_capital))
+        """What the bettor has now."""
+        return math.exp(self.log_capital)
 
     def rejects(self, alpha: float) -> bool:
         """Whether the hypothesis is refuted, with a false-alarm rate of at most `alpha`; once true it stays true."""
@@ -112,15 +117,17 @@ class Superiority:
 
 
 class NonInferiority:
-    """Is the candidate at most `margin` worse? YES keeps `alpha`; NO says that it is worse, keeping `beta`.
+    """Is the candidate at most `margin` worse? YES keeps `alpha`; NO says that it is worse.
 
-    `tolerance`: how much worse it may be before NO speaks of it.
+    NO comes when all but `beta` of the capital is lost (as in Wald's test). The bets are on a candidate that is worse
+    in 1 or 3 % of the pairs and better in none; so one like that, or better, is refused with chance `beta` at most.
     """
 
-    def __init__(self, alpha: float, beta: float, margin: float, cap: int, tolerance: float = 0.0) -> None:
-        self._alpha, self._beta, self._remaining = alpha, beta, cap
+    def __init__(self, alpha: float, beta: float, margin: float, cap: int) -> None:
+        """`cap`: most pairs."""
+        self._alpha, self._log_beta, self._remaining = alpha, math.log(beta), cap
         self._inferior = EProcess(-margin, fractions=_HIGH_FRACTIONS)
-        self._not_worse = EProcess(tolerance)
+        self._is_worse = False
 
     @property
     def capital(self) -> float:
@@ -131,16 +138,19 @@ class NonInferiority:
         """Take the outcome of one pair."""
         self._remaining -= 1
         self._inferior.observe(difference)
-        self._not_worse.observe(-difference)
+        self._is_worse = self._is_worse or self._inferior.log_capital <= self._log_beta
 
     @property
     def status(self) -> Status:
-        """The answer so far; NO also when the rest of `cap` pairs, all equal, could no longer show it."""
+        """The answer so far."""
         if self._inferior.rejects(self._alpha):
             return Status.YES
-        if self._not_worse.rejects(self._beta) or not self._inferior.could_reject(self._alpha, self._remaining, 0.0):
-            return Status.NO
-        return Status.OPEN
+        return Status.NO if self._is_worse else Status.OPEN
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Whether the rest of `cap` pairs, all equal, could no longer bring a YES."""
+        return not self._inferior.could_reject(self._alpha, self._remaining, 0.0)
 
 
 class Faster:

@@ -145,7 +145,7 @@ def test_an_incumbent_below_the_floor_can_still_be_improved_on() -> None:
     def passes(known: SuiteCounts) -> int:
         return sum(simulate(s, (0.8, 0.8), (0.95, 0.2), known=known)[0] is Decision.ACCEPTED for s in range(100))
 
-    assert passes(SuiteCounts(regression=(80, 100))) > 1.5 * passes(SuiteCounts())
+    assert passes(SuiteCounts(regression=(80, 100))) > 1.25 * passes(SuiteCounts())
 
 
 def violating(success: bool = True) -> EpisodeOutcome:
@@ -154,29 +154,28 @@ def violating(success: bool = True) -> EpisodeOutcome:
 
 def test_repeated_limit_violations_refuse_whatever_else_is_good() -> None:
     trial = Trial(GateConfig(), TargetTasks(("basket",)))
-    for _ in range(3):
+    for _ in range(2):
         trial.observe(Pair(Suite.TARGET, 0, violating(), outcome(False)))
-        assert trial.finding is None, "a few hard contacts are no pattern"
+        assert trial.finding is None, "two hard contacts are no pattern"
     trial.observe(Pair(Suite.TARGET, 0, violating(), outcome(False)))
     assert trial.finding is not None
     assert trial.finding.decision is Decision.REJECTED
-    assert trial.finding.reason == "joints outside their limits in 4 of 4 episodes against 0"
+    assert trial.finding.reason == "joints outside their limits in 3 of 3 episodes against 0"
 
 
 @pytest.mark.parametrize(
     ("outside", "low", "high"),
     [
         ((0.01, 0.01), 0.95, 1.0),
-        ((0.03, 0.03), 0.93, 1.0),
-        ((0.03, 0.0), 0.90, 1.0),
-        ((0.10, 0.0), 0.0, 0.08),
-        ((0.10, 0.01), 0.0, 0.12),
-        ((0.15, 0.01), 0.0, 0.03),
+        ((0.03, 0.03), 0.90, 1.0),
+        ((0.03, 0.0), 0.75, 1.0),
+        ((0.09, 0.01), 0.0, 0.08),
+        ((0.10, 0.01), 0.0, 0.05),
         ((0.20, 0.10), 0.0, 0.05),
     ],
 )
 def test_joint_limits_are_judged_as_strictly_as_success(outside: tuple[float, float], low: float, high: float) -> None:
-    """Of candidates that mend what fails: those as good as the shipped policies pass, those 10 points worse do not."""
+    """Of candidates that mend what fails: those as good as the shipped policies pass, those 8 points worse do not."""
     found = [simulate(seed, (0.98, 0.98), (0.9, 0.3), outside=outside)[0] for seed in range(TRIALS // 2)]
     assert low <= found.count(Decision.ACCEPTED) / len(found) <= high
 
@@ -243,7 +242,7 @@ def test_of_fifty_equal_candidates_in_a_row_one_is_hardly_ever_accepted(level: f
 
 def test_of_fifty_cures_in_a_row_that_leave_joint_limits_one_is_hardly_ever_accepted() -> None:
     """Each has its own small chance, but all of them share one budget."""
-    accepted = sum(Decision.ACCEPTED in sequence(seed, (0.9, 0.3), 50, (0.11, 0.01)) for seed in range(20))
+    accepted = sum(Decision.ACCEPTED in sequence(seed, (0.9, 0.3), 50, (0.10, 0.01)) for seed in range(20))
     assert accepted <= 3  # two standard deviations above 5 % of 20
 
 
@@ -263,6 +262,49 @@ def test_clearly_better_candidates_are_not_rejected_and_pass_in_the_end() -> Non
 def test_a_clearly_better_candidate_that_comes_alone_is_rarely_rejected() -> None:
     for target in ((0.4, 0.3), (0.9, 0.8)):
         assert sum(simulate(s, (0.98, 0.98), target)[0] is Decision.REJECTED for s in range(200)) / 200 <= 0.06
+
+
+def settled(budgets: ErrorBudgets, target_pairs: list[tuple[bool, bool]]) -> Decision:
+    """One trial whose smoke test goes badly once, then these target pairs, then good known tasks to its end."""
+    trial = budgets.next_trial(TargetTasks(("basket",)), SuiteCounts(target=(30, 100)))
+    trial.newer_is_due = True
+    pairs = [(Suite.REGRESSION, (i > 0, True)) for i in range(3)] + [(Suite.TARGET, each) for each in target_pairs]
+    for suite, (candidate, incumbent) in pairs:
+        assert trial.finding is None
+        trial.observe(Pair(suite, 0, outcome(candidate), outcome(incumbent)))
+    while trial.finding is None:
+        trial.observe(Pair(Suite.REGRESSION, 0, outcome(len(trial.pairs) % 10 > 0), outcome(True)))
+    budgets.settle(trial)
+    return trial.finding.decision
+
+
+def test_known_tasks_cost_nothing_while_a_candidate_is_not_even_better() -> None:
+    """Else a cure that comes after many that were hopeless would have to show far more known tasks."""
+    budgets = ErrorBudgets(GateConfig())
+    before = budgets.regression.stake
+    assert settled(budgets, [(False, False)] * HOPELESS_PAIRS) is Decision.INCONCLUSIVE
+    assert budgets.regression.stake > before  # what was kept back is paid in
+    before = budgets.regression.stake
+    assert settled(budgets, [(True, False)] * 8) is not Decision.ACCEPTED  # better, but worse on known tasks
+    assert budgets.regression.stake < 0.5 * before
+
+
+def test_what_cannot_be_shown_in_the_pairs_that_are_left_is_inconclusive_and_no_rejection() -> None:
+    trial = Trial(GateConfig(max_regression_pairs=40), TargetTasks(("basket",)))
+    results = [(Suite.TARGET, True, False)] * 8 + [(Suite.REGRESSION, i != 10, True) for i in range(40)]
+    for suite, candidate, incumbent in results:
+        if trial.finding is None:
+            trial.observe(Pair(suite, 0, outcome(candidate), outcome(incumbent)))
+    assert trial.finding is not None
+    assert trial.finding.decision is Decision.INCONCLUSIVE
+    assert trial.finding.reason.startswith("not clear whether known tasks are kept: 10 of 11 against 11")
+
+
+def test_few_refinements_as_good_on_known_tasks_are_rejected_by_chance() -> None:
+    known = SuiteCounts(target=(80, 100))
+    found = [simulate(s, (0.98, 0.98), (0.95, 0.8), known=known, outside=(0.01, 0.01))[0] for s in range(TRIALS // 2)]
+    assert found.count(Decision.REJECTED) / len(found) <= 0.05
+    assert found.count(Decision.ACCEPTED) / len(found) >= 0.85
 
 
 def test_alpha_wealth_pays_out_no_more_than_alpha_in_all() -> None:

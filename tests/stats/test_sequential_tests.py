@@ -51,7 +51,7 @@ def test_a_candidate_worse_by_the_margin_is_rarely_shown_to_be_no_worse() -> Non
     wrong = 0
     for seed in range(TRIALS):
         rng = np.random.default_rng(seed)
-        test = NonInferiority(0.05, 0.15, 0.10, 120)
+        test = NonInferiority(0.05, 0.02, 0.10, 120)
         for candidate, incumbent in successes(rng, 0.88, 0.98):
             test.observe(int(candidate) - int(incumbent))
             if test.status is not Status.OPEN:
@@ -61,13 +61,38 @@ def test_a_candidate_worse_by_the_margin_is_rarely_shown_to_be_no_worse() -> Non
 
 
 def test_equal_outcomes_end_the_regression_test_after_few_pairs() -> None:
-    test = NonInferiority(0.05, 0.15, 0.10, 120)
+    test = NonInferiority(0.05, 0.02, 0.10, 120)
     pairs = 0
     while test.status is Status.OPEN:
         test.observe(0)
         pairs += 1
     assert test.status is Status.YES
     assert pairs == 34
+
+
+def test_three_pairs_lost_at_once_show_that_a_candidate_is_worse_and_few_equal_ones_are_called_so() -> None:
+    test = NonInferiority(0.05, 0.02, 0.10, 120)
+    test.observe(-1)
+    test.observe(-1)
+    assert test.status is Status.OPEN
+    test.observe(-1)
+    assert test.status is Status.NO
+    wrong = 0
+    for seed in range(TRIALS):
+        test = NonInferiority(0.05, 0.02, 0.10, 120)
+        for candidate, incumbent in successes(np.random.default_rng(seed), 0.97, 0.97):
+            test.observe(int(candidate) - int(incumbent))
+            if test.status is not Status.OPEN:
+                break
+        wrong += test.status is Status.NO
+    assert wrong / TRIALS <= 0.02
+
+
+def test_out_of_reach_is_what_no_row_of_equal_pairs_could_show() -> None:
+    test = NonInferiority(0.05, 0.02, 0.10, 40)
+    assert not test.is_out_of_reach
+    test.observe(-1)
+    assert test.status is Status.OPEN and test.is_out_of_reach
 
 
 def test_times_that_are_equal_are_not_faster() -> None:

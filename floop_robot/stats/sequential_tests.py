@@ -20,6 +20,8 @@ _HIGH_FRACTIONS = (0.75, 0.92)
 """Stakes where hardly any pair is expected to be lost: they need 39 pairs of 98 % against 98 %, the others 46."""
 _RATE_FRACTIONS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97)
 """Stakes on a success rate: small ones find small differences, large ones find large differences soon."""
+_MOST_GROWTH = 300.0
+"""Log of growth beyond which it makes no difference."""
 _LOG_LOSSES = tuple(math.log1p(-fraction) for fraction in _RATE_FRACTIONS)
 HIGHEST_RATE = 0.99
 """Rates above count as this one: at 1 a single failure would be proof, and no robot is that good."""
@@ -39,42 +41,36 @@ class EProcess:
     def __init__(self, mean: float, low: float = -1.0, fractions: tuple[float, ...] = _FRACTIONS) -> None:
         self._mean = mean
         self._stakes = [fraction / (mean - low) for fraction in fractions]
-        self._log_capital = [0.0] * len(fractions)
-        self._best = 0.0
+        self._capitals = [1.0] * len(fractions)
+        self._best = self.capital = 1.0
+        """What the bettor has now; it began with 1."""
         self._seen = 0
 
     def observe(self, x: float) -> None:
         """Take one observation."""
+        gain = x - self._mean
         self._seen += 1
-        self._log_capital = self._after(1, x)
-        self._best = max(self._best, self.log_capital)
-
-    @property
-    def log_capital(self) -> float:
-        """Log of what the bettor has now; it began with 1."""
-        return _log_mean_exp(self._log_capital)
-
-    @property
-    def capital(self) -> float:
-        """What the bettor has now."""
-        return math.exp(self.log_capital)
+        self._capitals = [c * (1.0 + s * gain) for c, s in zip(self._capitals, self._stakes, strict=True)]
+        self.capital = sum(self._capitals) / len(self._capitals)
+        self._best = max(self._best, self.capital)
 
     def rejects(self, alpha: float) -> bool:
         """Whether the hypothesis is refuted, with a false-alarm rate of at most `alpha`; once true it stays true."""
-        return self._best >= -math.log(alpha)
+        return self._best * alpha >= 1.0
 
     def could_reject(self, alpha: float, remaining: int, x: float) -> bool:
         """Whether `remaining` more observations that all equal `x` would refute the hypothesis."""
-        return max(self._best, _log_mean_exp(self._after(remaining, x))) >= -math.log(alpha)
+        gain = x - self._mean
+        growths = [math.exp(min(_MOST_GROWTH, remaining * math.log1p(s * gain))) for s in self._stakes]
+        capital = sum(c * growth for c, growth in zip(self._capitals, growths, strict=True)) / len(growths)
+        return max(self._best, capital) * alpha >= 1.0
 
     def to_go(self, alpha: float) -> float:
         """How many observations more refute the hypothesis at the pace of the best stake; infinite while none gains."""
-        pace = max(self._log_capital) / max(1, self._seen)
-        return max(0.0, (-math.log(alpha) - max(self._log_capital)) / pace) if pace > 0.0 else math.inf
-
-    def _after(self, bets: int, x: float) -> list[float]:
-        gain = x - self._mean
-        return [c + bets * math.log1p(s * gain) for c, s in zip(self._log_capital, self._stakes, strict=True)]
+        top = max(self._capitals)
+        if top <= 1.0:
+            return math.inf
+        return max(0.0, -math.log(alpha * top)) * self._seen / math.log(top)
 
 
 def _log_mean_exp(values: list[float]) -> float:
@@ -125,7 +121,7 @@ class NonInferiority:
 
     def __init__(self, alpha: float, beta: float, margin: float, cap: int) -> None:
         """`cap`: most pairs."""
-        self._alpha, self._log_beta, self._remaining = alpha, math.log(beta), cap
+        self._alpha, self._beta, self._remaining = alpha, beta, cap
         self._inferior = EProcess(-margin, fractions=_HIGH_FRACTIONS)
         self._is_worse = False
 
@@ -138,7 +134,7 @@ class NonInferiority:
         """Take the outcome of one pair."""
         self._remaining -= 1
         self._inferior.observe(difference)
-        self._is_worse = self._is_worse or self._inferior.log_capital <= self._log_beta
+        self._is_worse = self._is_worse or self._inferior.capital <= self._beta
 
     @property
     def status(self) -> Status:

@@ -7,8 +7,8 @@ So an attempt may be made by analogy. The policy is shown an object of a known c
 That is one coherent attempt, from approach to lift, at another part of the object. It assumes nothing about the object
 beyond what was perceived.
 
-Where there is a tote, what is shown of a held object agrees with itself: fingers that hold a known object are as far
-apart as it is wide. A policy that is shown a gap of 6 mm at an object of 6 cm lets go of it.
+What is shown of a held object agrees with itself: fingers that hold a known object are as far apart as it is wide. A
+policy that is shown a gap of 6 mm at an object of 6 cm lets go of it.
 
 The true observation and the executed action are recorded, so off-policy learners may use them; on-policy learners may
 not.
@@ -160,11 +160,11 @@ class AnalogyPolicy:
         shown[self._known] = 1.0
         if self._yaw_in_tote is not None:
             shown[self._yaw_in_tote] = _rotated(observation[self._yaw_in_tote], 4.0 * self._turn)
-        # With Pick the true gap is shown: the other made more tries succeed, but a run collapsed (learning.md).
-        if self._tote is not None and self._sensor.read(observation).grasped:
+        if self._sensor.read(observation).grasped:
             shown[self._width] = shown[self._size][:2].min()
-            shift, stretch = self._goal[:2] * max(length, width), self._goal[2]
-            shown[self._tote][:2] = stretch * observation[self._tote][:2] + shift
+            if self._tote is not None:
+                shift, stretch = self._goal[:2] * max(length, width), self._goal[2]
+                shown[self._tote][:2] = stretch * observation[self._tote][:2] + shift
         return np.clip(shown, self._layout.low, self._layout.high)
 
 

@@ -26,8 +26,6 @@ class AlphaWealth:
         """What the next trial stakes."""
         self.trials = 0
         """How many trials have bet."""
-        self.preempted = 0
-        """How many trials ended for a newer candidate."""
 
     def settle(self, kept: float) -> None:
         """A trial ended without an acceptance, and has `kept` of its stake."""

@@ -32,7 +32,7 @@ class ErrorBudgets:
         """The trial of the next candidate; `known`: what the incumbent achieved so far."""
         regression = self.regression.stake if target_tasks.classes else self._config.alpha
         stakes = Stakes(self.improvement.stake, regression, self.limits.stake)
-        return Trial(self._config, target_tasks, known, stakes, self.improvement.preempted)
+        return Trial(self._config, target_tasks, known, stakes)
 
     def settle(self, trial: Trial) -> None:
         """A trial ended without an acceptance."""
@@ -40,4 +40,3 @@ class ErrorBudgets:
             self.improvement.settle(kept.improvement)
             self.regression.settle(kept.regression)
             self.limits.settle(kept.limits)
-        self.improvement.preempted += trial.preempted

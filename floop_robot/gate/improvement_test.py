@@ -6,7 +6,7 @@ import math
 
 from floop_robot.gate.guard_test import WORSE_BETA
 from floop_robot.gate.suites import Pair
-from floop_robot.stats.sequential_tests import Faster, NonInferiority, Status, Superiority
+from floop_robot.stats.sequential_tests import Faster, NonInferiority, Status, Superiority, fewest_pairs
 
 REGRESSION_MARGIN = 0.10
 """Success that is shown to be less than this below the incumbent's, on the same scenarios, counts as not worse."""
@@ -48,6 +48,10 @@ class ImprovementTest:
     def kept(self) -> float:
         """What is left of `alpha`, by both bets."""
         return self._for_better * self._better.capital + self._for_faster * self._faster.capital
+
+    def fewest_pairs(self, success: float) -> float:
+        """Pairs that show a candidate better that never fails; `success` is the incumbent's."""
+        return fewest_pairs(self._for_better, 1.0 - success)
 
     @property
     def pairs_to_go(self) -> float:

@@ -49,11 +49,10 @@ SUPERIORITY_ALPHA_SHARE = 0.8
 """Better's share of alpha on failing tasks, where success is missing; on known tasks better and faster share evenly."""
 PREEMPTION_PAIRS = 12
 """Improvement pairs from which on a trial may be preempted by a newer candidate."""
-PATIENCE_PAIRS = 60
-"""It is preempted when it would take this many pairs more to show a gain, at the pace of its bets so far.
+PATIENCE = 4.0
+"""It is preempted when it would take so many times the pairs more that a candidate without a failure would need.
 
-The newer one has learned more. Each preempted trial adds as many pairs to the patience with the next: where little is
-left to gain, a small gain takes a long trial.
+That is judged at the pace of its bets so far. The newer one has learned more, and what the bets have won is kept.
 """
 HOPELESS_PAIRS = 4
 """Failing tasks: as many failures and no success end a trial while newer candidates come, which have learned more."""
@@ -72,8 +71,6 @@ class TrialFinding(msgspec.Struct, frozen=True):
 
     decision: Decision
     reason: str
-    preempted: bool = False
-    """Whether it ended for a newer candidate."""
     canary: bool = False
     """Whether a canary robot may try it."""
 
@@ -92,19 +89,14 @@ class Trial:
         target_tasks: TargetTasks,
         known: SuiteCounts | None = None,
         stakes: Stakes | None = None,
-        preempted: int = 0,
     ) -> None:
-        """`known`: what the incumbent achieved so far; `stakes`: `gate.alpha` for each test by default.
-
-        `preempted`: trials against this incumbent that newer candidates preempted.
-        """
+        """`known`: what the incumbent achieved so far; `stakes`: `gate.alpha` for each test by default."""
         known = known or SuiteCounts()
         self.target_tasks = target_tasks
         self.stakes = stakes or Stakes(config.alpha, config.alpha, config.alpha)
         self.pairs: list[Pair] = []
         self.newer_is_due = False
         """Whether newer candidates keep coming; set by the owner at any time (the tests hold whenever one stops)."""
-        self._patience = PATIENCE_PAIRS * (1 + preempted)
         self._max_pairs, self._max_regression_pairs = config.max_pairs, config.max_regression_pairs
         self._seen = dict.fromkeys(Suite, 0)
         self._has_target = bool(target_tasks.classes)
@@ -121,6 +113,7 @@ class Trial:
         self._regression = GuardTest(self.stakes.regression, margin, cap, floor if has_floor else None)
         self._improvement_suite = Suite.TARGET if self._has_target else Suite.REGRESSION
         self._improvement = self._improvement_test(known.estimate(Suite.TARGET))
+        self._patience_pairs = PATIENCE * self._improvement.fewest_pairs(known.estimate(self._improvement_suite))
         pairs = config.max_pairs + config.max_regression_pairs
         self._limits = GuardTest(self.stakes.limits, LIMITS_MARGIN, pairs, CLEAN)
 
@@ -168,11 +161,6 @@ class Trial:
         """What the candidate achieved so far."""
         done = {suite: [p.candidate.success for p in self._pairs_of(suite)] for suite in Suite}
         return SuiteCounts(*((sum(done[suite]), len(done[suite])) for suite in (Suite.REGRESSION, Suite.TARGET)))
-
-    @property
-    def preempted(self) -> bool:
-        """Whether it ended for a newer candidate."""
-        return self.finding is not None and self.finding.preempted
 
     @property
     def kept(self) -> Stakes | None:
@@ -226,7 +214,7 @@ class Trial:
             return TrialFinding(Decision.INCONCLUSIVE, f"no clear difference {self._improvement_score()}")
         if improvement is Status.OPEN and self.newer_is_due and (why := self._unpromising):
             reason = f"{why} {self._improvement_score()}; preempted by a newer one"
-            return TrialFinding(Decision.INCONCLUSIVE, reason, preempted=True)
+            return TrialFinding(Decision.INCONCLUSIVE, reason)
         return self._open_finding()
 
     @property
@@ -235,8 +223,7 @@ class Trial:
         pairs = [p for p in self.pairs if p.suite is self._improvement_suite]
         if self._has_target and len(pairs) >= HOPELESS_PAIRS and not any(p.candidate.success for p in pairs):
             return "no success yet"
-        has_begun = len(pairs) >= PREEMPTION_PAIRS
-        if not has_begun or self._improvement.pairs_to_go <= self._patience:
+        if len(pairs) < PREEMPTION_PAIRS or self._improvement.pairs_to_go <= self._patience_pairs:
             return ""
         return "no gain so far" if math.isinf(self._improvement.pairs_to_go) else "a small gain at most"
 

@@ -112,6 +112,11 @@ class Superiority:
         return Status.NO if self._gains.rejects(self._beta) else Status.OPEN
 
 
+def fewest_pairs(alpha: float, won: float) -> float:
+    """About how many pairs show "better" when a share `won` of them is won, in (0, 1], and none is lost."""
+    return -math.log(alpha) / (won * math.log1p(_FRACTIONS[-1]))
+
+
 class NonInferiority:
     """Is the candidate at most `margin` worse? YES keeps `alpha`; NO says that it is worse.
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 
 from floop_robot.durable.framing import Message
-from floop_robot.spec.bounds import BoundedInt, WireName
+from floop_robot.spec.bounds import BoundedInt, Secret, WireName
 
 TOPIC = b"policy"
 """ZeroMQ topic of the announcements."""
@@ -24,8 +24,6 @@ VersionNumber = BoundedInt
 """A policy version in a message from another process: 0 to 2**62."""
 
 
-Secret = Annotated[str, msgspec.Meta(max_length=128)]
-"""What a robot showed at its first message, and shows with each; empty from an older floop."""
 Digest = Annotated[str, msgspec.Meta(max_length=64)]
 Detail = Annotated[str, msgspec.Meta(max_length=4000)]
 

@@ -30,7 +30,7 @@ class BelievedPeers:
 
     def robot_refusal(self, robot: str, host: RobotHost, secret: str, now_ns: int) -> str:
         """Why a message does not speak for a robot, in one line; empty if it does."""
-        if self._secrets is not None and (refusal := self._secrets.robot_refusal(robot, secret)):
+        if self._secrets is not None and (refusal := self._secrets.robots.refusal(robot, secret)):
             self.refused.add(f"a message for {robot} from {host.name or 'somewhere'} was refused: {refusal}")
             # A second robot of one name has a secret of its own; its people need to know of the first.
             return self._hosts.refusal(robot, host, now_ns) or f"a message for {robot} was refused: {refusal}"
@@ -47,4 +47,4 @@ class BelievedPeers:
         """The name is free again."""
         self._hosts.forget(robot)
         if self._secrets is not None:
-            self._secrets.forget(robot)
+            self._secrets.robots.forget(robot)

@@ -17,7 +17,6 @@ from floop_robot.bundle.delivery import (
     ReceiptAck,
     ReceiptReport,
     Refusal,
-    Secret,
     Target,
 )
 from floop_robot.deploy.commands import AnyCommand, CommandResult
@@ -31,7 +30,7 @@ from floop_robot.deploy.registry import (
 )
 from floop_robot.deploy.stop_messages import EstopReport, GetEstops, ResetReport, ResetRobots, StopRobots
 from floop_robot.durable.framing import Message
-from floop_robot.spec.bounds import MAX_INT
+from floop_robot.spec.bounds import MAX_INT, Secret
 from floop_robot.spec.calibration import Offset
 from floop_robot.spec.verdict import Verdict
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import zmq
 
+from floop_robot.durable.known_secrets import KnownSecrets
 from floop_robot.services.entry import run as enter
 from floop_robot.services.main_loop import read_arguments, stop_on_signals
 from floop_robot.services.supervision.stats_file import StatsFile
@@ -28,13 +29,32 @@ TICK_S = 0.2
 """Longest wait before it looks at its stop signal."""
 
 
+class Senders:
+    """Who may record as a robot of the fleet: the first that showed a secret under its name.
+
+    Ingest keeps its own list, not the fleet manager's: robots of an earlier floop show ingest no secret.
+    """
+
+    def __init__(self, config: FloopConfig) -> None:
+        self._robots = set(config.robot_names)
+        self._known = KnownSecrets(Path(config.run_dir) / "secrets" / "senders")
+
+    def refusal(self, name: str, secret: str) -> str:
+        """Why whoever shows this may not record under a name; empty if it may. Raises `StorageError`.
+
+        Other names, as those of explorers, are open to all: made-up ones must leave no files.
+        """
+        return self._known.refusal(name, secret) if name in self._robots else ""
+
+
 def run(config: FloopConfig, stop: threading.Event) -> None:
     """Serve until `stop` is set; raises `FloopError` when port or journal can't be used."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     limits = JournalLimits(config.storage.journal_gb * 1e9, config.storage.journal_days * 86400.0)
     journal = Journal(Path(config.run_dir) / JOURNAL_FILE, limits)
     try:
-        ingest = Ingest(journal, config.endpoints.ingest, context, get_task(config.task).spec)
+        senders = Senders(config)
+        ingest = Ingest(journal, config.endpoints.ingest, context, get_task(config.task).spec, senders.refusal)
         try:
             tail = TailServer(journal.path, journal.id, config.endpoints.tail, context)
             try:

@@ -87,7 +87,8 @@ class PolicyProcess:
         self._loop: RateLoop | None = None
         self._notice, self._has_said_width = notice, False
         self._stats_lock = threading.Lock()
-        self.uploader = open_stream(config, arguments.robot, Source.ROBOT, self.folder / "spool")
+        self._secret = shared_secret(self.folder / "secret")
+        self.uploader = open_stream(config, arguments.robot, Source.ROBOT, self.folder / "spool", self._secret)
         self.drain_state = DrainState(self.folder)
         try:
             self._stats = StatsFile[RobotStats](arguments.run_dir, f"{arguments.robot}.policy")
@@ -199,7 +200,7 @@ class PolicyProcess:
             folder=self.folder,
             heartbeat_s=config.deploy.heartbeat_s,
             host=host_identity(self.folder),
-            secret=shared_secret(self.folder / "secret"),
+            secret=self._secret,
         )
         self.uploader.pause(True)  # until the fleet manager has said whether another host has this robot's name
         return PolicyUpdater(

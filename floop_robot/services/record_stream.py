@@ -12,8 +12,11 @@ from floop_robot.spec.tasks import get_task
 from floop_robot.stream.uploader import RecordUploader
 
 
-def open_stream(config: FloopConfig, name: str, source: Source, spool: Path) -> RecordUploader:
-    """The records of `name`; raises `FloopError` for an unknown task or model, or a spool that can't be used."""
+def open_stream(config: FloopConfig, name: str, source: Source, spool: Path, secret: str = "") -> RecordUploader:
+    """The records of `name`, who shows `secret`.
+
+    Raises `FloopError` for an unknown task or model, or a spool that can't be used.
+    """
     rules = get_task(config.task)
     ids = ids_of(rules, load_robot(config.robot.model))
     return RecordUploader(
@@ -23,4 +26,5 @@ def open_stream(config: FloopConfig, name: str, source: Source, spool: Path) -> 
         limit_mb=config.robot.spool_limit_mb,
         sync_interval_s=config.robot.sync_interval_s,
         task=rules.spec,
+        secret=secret,
     )

@@ -19,3 +19,5 @@ WireName = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"\A
 """Name of a robot, an explorer or a boot in a message from another process."""
 WireText = Annotated[str, msgspec.Meta(max_length=1000)]
 """A text for people in a message from another process."""
+Secret = Annotated[str, msgspec.Meta(max_length=128)]
+"""What a robot showed first, and shows again; empty from an older floop."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 import msgspec
 import zmq
@@ -79,9 +80,15 @@ class Ingest:
         endpoint: str,
         context: zmq.Context[zmq.Socket[bytes]],
         task: TaskSpec | None = None,
+        refusal: Callable[[str, str], str] = lambda robot, secret: "",
     ) -> None:
-        """`task`: the fleet's, whose ranges records must keep; None checks none. Raises `BindError`."""
-        self._journal = journal
+        """`task`: the fleet's, whose ranges records must keep; None checks none. Raises `BindError`.
+
+        `refusal(robot, secret)`: why whoever shows this secret may not record as this robot; empty if it may.
+        """
+        self._journal, self._refusal = journal, refusal
+        self._senders: OrderedDict[bytes, str] = OrderedDict()
+        """As which robot each peer may record; heard last comes last."""
         self._ranges = RowRanges(task) if task else None
         self._refused = RefusedRecords()
         self._listener = Listener(
@@ -147,6 +154,9 @@ class Ingest:
         except MessageRefused:
             self._refuse(peer)
             return
+        if not isinstance(message, Compare) and (refused := self._introduce(peer, message)) is not None:
+            self._send(peer, refused)
+            return
         stream = self._stream(message.robot, message.boot_id)
         if isinstance(message, Hello):
             answer: Message | None = stream.on_hello(message, self._credit, peer)
@@ -156,6 +166,25 @@ class Ingest:
             answer = self._take_block(peer, message, stream, frames[2] if len(frames) > 2 else b"")
         if answer is not None:
             self._send(peer, answer)
+
+    def _introduce(self, peer: bytes, message: Hello | Data) -> Message | None:
+        """The answer to a peer that may not record as this robot; None to one that may."""
+        if isinstance(message, Data):
+            return None if self._senders.get(peer) == message.robot else HelloRequest(message.boot_id)
+        try:
+            why = self._refusal(message.robot, message.secret)
+        except StorageError as error:  # a full disk must keep no robot out
+            log.warning("%s", error)
+            why = ""
+        if why:
+            self._refused.stranger(message.robot, why)
+            self._listener.refuse(peer)
+            return Rejection(message.boot_id, message.first_seq, f"not recorded as {message.robot}: {why}")
+        self._senders[peer] = message.robot
+        self._senders.move_to_end(peer)
+        while len(self._senders) > MAX_STREAMS:
+            self._senders.popitem(last=False)
+        return None
 
     def _refuse(self, peer: bytes) -> None:
         self._malformed += 1

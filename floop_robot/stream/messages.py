@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 
 from floop_robot.durable.framing import Message
-from floop_robot.spec.bounds import BoundedInt, WireName
+from floop_robot.spec.bounds import BoundedInt, Secret, WireName
 from floop_robot.stream.codec import RecordKind
 
 MAX_SENT_BLOCK_BYTES = 2 * 2**20
@@ -39,6 +39,8 @@ class Hello(StreamMessage, frozen=True, tag="hello"):
     nonce: BoundedInt
     """Rises with every Hello of a sender; the answer repeats it. Never 0."""
     protocol: BoundedInt = PROTOCOL
+    secret: Secret = ""
+    """The robot's; blocks are taken from the connection that showed it."""
 
 
 class Data(StreamMessage, frozen=True, tag="data"):
@@ -96,7 +98,7 @@ class Compared(StreamMessage, frozen=True, tag="compared"):
 
 
 class HelloRequest(StreamMessage, frozen=True, tag="hello_request"):
-    """Ingest: this stream is unknown; send Hello first."""
+    """Ingest: this stream, or who sends it, is unknown; send Hello first."""
 
     boot_id: WireName
 

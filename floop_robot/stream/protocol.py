@@ -102,6 +102,7 @@ class SenderMachine:
         nonce: int,
         settings: SenderSettings | None = None,
         own_blocks: OwnBlocks | None = None,
+        secret: str = "",
     ) -> None:
         """`own_blocks`: to compare with what ingest says that it has; None believes ingest."""
         self.robot, self.boot_id = robot, boot_id
@@ -115,7 +116,7 @@ class SenderMachine:
         """Why nothing but `Compare` is sent: ingest has other records under keys of this stream. Else empty."""
         self.fork_seq: int | None = None
         """In a conflict, once it is known: from this key on the records of this disk are not on ingest's."""
-        self._own_blocks = own_blocks
+        self._own_blocks, self._secret = own_blocks, secret
         self._settings = settings or SenderSettings()
         self._window: deque[OutgoingBlock] = deque()
         self._bytes = 0
@@ -222,7 +223,7 @@ class SenderMachine:
         self._retry_s = min(2 * self._retry_s, self._settings.retry_max_s)
         self._nonce += 1
         if not self.conflict:
-            return Hello(self.robot, self.boot_id, self.floor, self._nonce)
+            return Hello(self.robot, self.boot_id, self.floor, self._nonce, secret=self._secret)
         if not self._compared:
             self._compare_from(self.floor)
         if self.fork_seq is None and not self._compared:  # nothing of it is here

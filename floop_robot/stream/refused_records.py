@@ -59,6 +59,10 @@ class RefusedRecords:
             reason=reason,
         )
 
+    def stranger(self, robot: str, why: str) -> None:
+        """Somebody wanted to record as a robot that it is not."""
+        self._note((robot, "stranger"), 1, "{count} times nothing was recorded as {robot}: {why}", robot=robot, why=why)
+
     def notes(self) -> tuple[str, ...]:
         """One line for each robot and kind, oldest first."""
         return tuple(self._notes.copy().values())

@@ -58,8 +58,9 @@ class SenderStats(msgspec.Struct, frozen=True):
 class StreamSender:
     """Sends what is durable in `spool` to `endpoint` until closed, whatever happens to the other side."""
 
-    def __init__(self, spool: Spool, endpoint: str, settings: SenderSettings | None = None) -> None:
-        self._spool, self._endpoint = spool, endpoint
+    def __init__(self, spool: Spool, endpoint: str, settings: SenderSettings | None = None, secret: str = "") -> None:
+        """`secret`: the robot's, by which ingest knows that its records are its own."""
+        self._spool, self._endpoint, self._secret = spool, endpoint, secret
         self._settings = settings or SenderSettings()
         self._aliases = BootAliases(spool.folder)
         self._boot_id = ""
@@ -126,7 +127,7 @@ class StreamSender:
         self._reader, self._blocks = SpoolReader(self._spool, own, floor), iter(())
         boot_id = alias.boot_id if alias else own
         nonce = secrets.randbits(48)
-        return SenderMachine(stream.info.robot, boot_id, floor, stream.limit, nonce, self._settings, self)
+        return SenderMachine(stream.info.robot, boot_id, floor, stream.limit, nonce, self._settings, self, self._secret)
 
     def from_seq(self, seq: int, most: int) -> list[SentBlock]:
         """Blocks of the disk as they are sent; see `protocol.OwnBlocks`."""

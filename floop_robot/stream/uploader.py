@@ -42,11 +42,12 @@ class RecordUploader:
         limit_mb: float = 256.0,
         sync_interval_s: float = 0.2,
         task: TaskSpec | None = None,
+        secret: str = "",
     ) -> None:
-        """`task`: records that don't keep its ranges are refused here already."""
+        """`task`: records that don't keep its ranges are refused here already. `secret`: shown to ingest."""
         self._spool = Spool(folder, info, int(limit_mb * 2**20))
         self._writer = SpoolWriter(self._spool, sync_interval_s, ranges=RowRanges(task) if task else None)
-        self._sender = StreamSender(self._spool, endpoint)
+        self._sender = StreamSender(self._spool, endpoint, secret=secret)
 
     @property
     def info(self) -> StreamInfo:

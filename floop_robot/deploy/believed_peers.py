@@ -30,7 +30,11 @@ class BelievedPeers:
 
     def robot_refusal(self, robot: str, host: RobotHost, secret: str, now_ns: int) -> str:
         """Why a message does not speak for a robot, in one line; empty if it does."""
-        if self._secrets is not None and (refusal := self._secrets.robots.refusal(robot, secret)):
+        if self._secrets is None:
+            return self._hosts.claim(robot, host, now_ns)
+        if robot not in self.configured:  # it counts for nothing, so a made-up name need cost no disk
+            return ""
+        if refusal := self._secrets.robots.refusal(robot, secret):
             self.refused.add(f"a message for {robot} from {host.name or 'somewhere'} was refused: {refusal}")
             # A second robot of one name has a secret of its own; its people need to know of the first.
             return self._hosts.refusal(robot, host, now_ns) or f"a message for {robot} was refused: {refusal}"
@@ -42,9 +46,3 @@ class BelievedPeers:
             return ""
         self.refused.add(f"a verdict of {who!r} was refused: {refusal}")
         return f"the verdict was refused: {refusal}"
-
-    def forget(self, robot: str) -> None:
-        """The name is free again."""
-        self._hosts.forget(robot)
-        if self._secrets is not None:
-            self._secrets.robots.forget(robot)

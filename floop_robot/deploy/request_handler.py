@@ -47,7 +47,9 @@ from floop_robot.deploy.peer_secrets import PeerSecrets
 from floop_robot.deploy.registry import (
     BASELINE,
     FLEET,
+    PRODUCTION,
     CandidateState,
+    Directive,
     JournalPosition,
     LiveEpisode,
     LiveLabel,
@@ -238,7 +240,7 @@ class FleetRequestHandler:
             return False
         del self._robots[oldest]
         self._refusals.pop(oldest, None)
-        self._peers.forget(oldest)
+        self._hosts.forget(oldest)
         return True
 
     def _submit(self, submission: CandidateSubmission) -> SubmissionResult:
@@ -351,18 +353,24 @@ class FleetRequestHandler:
 
     def robot_statuses(self) -> tuple[RobotStatus, ...]:
         """Every known robot, by name; raises `StorageError`."""
-        now_ns = self._clock()
-        return tuple(self._robot_status(name, seen, now_ns) for name, seen in sorted(self._robots.items()))
+        now_ns, production = self._clock(), self._registry.alias(PRODUCTION)
+        given = {directive.scope: directive for directive in self._registry.directives()}
+        return tuple(
+            self._robot_status(name, seen, given.get(name, Directive(name)), production, now_ns)
+            for name, seen in sorted(self._robots.items())
+        )
 
-    def _robot_status(self, name: str, seen: _LastHeartbeat, now_ns: int) -> RobotStatus:
+    def _robot_status(
+        self, name: str, seen: _LastHeartbeat, directive: Directive, production: int, now_ns: int
+    ) -> RobotStatus:
         beat, tally = seen.beat, self._controller.record.of_robot(name)
         return RobotStatus(
             robot=name,
             version=beat.version,
-            target=self._registry.target(name),
+            target=directive.fixed or production,
             silent_s=(now_ns - seen.at_ns) * 1e-9 if seen.at_ns else float("inf"),
             contract_fits=beat.contract == self._ids.contract,
-            directive=self._registry.directive(name),
+            directive=directive,
             last_refusal=self._refusals.get(name, ""),
             acting=beat.acting,
             idle=beat.idle,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections import Counter
 from concurrent.futures import Future
 from typing import Protocol
 
@@ -16,7 +15,7 @@ from floop_robot.bundle.delivery import MAX_SENT_BUNDLE_BYTES, TOPIC, Refusal
 from floop_robot.deploy.messages import REQUESTS, GetFleetStatus, Reply, Request
 from floop_robot.deploy.registry import JournalPosition, LiveEpisode, LiveLabel
 from floop_robot.deploy.request_handler import FleetRequestHandler
-from floop_robot.deploy.request_queue import RequestQueue
+from floop_robot.deploy.request_queue import MAX_QUEUED, RequestQueue
 from floop_robot.durable.framing import MessageDamaged, MessageRefused, deframe_message, frame_message
 from floop_robot.spec.errors import StorageError
 from floop_robot.transport.listener import Listener, Publisher
@@ -28,10 +27,8 @@ log = logging.getLogger(__name__)
 _POLL_MS = 20
 _QUEUE = 32
 """Messages per peer: a robot that is further behind fetches its version when it is back."""
-_REQUESTS_PER_TURN = 64
-"""A busy peer must not delay episodes and decisions."""
-_WAITING_PER_PEER = 32
-"""Requests of one peer in the queue; more are dropped, and it asks again. A robot's receipts may come in a burst."""
+_REQUESTS_PER_TURN = 16
+"""Others stay in ZeroMQ's queues, which take turns: so whoever asks little is not behind whoever asks much."""
 _LARGE_BYTES = 64 * 1024
 """Longer requests hold a bundle; only one of them is taken in a turn, so that heartbeats need not wait for several."""
 _LIMITS = PeerLimits(unread_bytes=MAX_SENT_BUNDLE_BYTES + (2 << 20), unsent_bytes=2 * MAX_SENT_BUNDLE_BYTES)
@@ -65,8 +62,6 @@ class FleetServer:
         self._context: Context = zmq.Context()
         self.dropped = 0
         """Messages that did not decode."""
-        self._waiting: Counter[bytes] = Counter()
-        """Requests in the queue, by peer."""
         self._batch: LiveBatch | None = None
         self._error = ""
         try:
@@ -109,7 +104,7 @@ class FleetServer:
 
     def _receive_requests(self) -> None:
         """Queue what came by ZeroMQ; the peer gets its answer when the request was served."""
-        for _ in range(min(_REQUESTS_PER_TURN, self._requests.room)):
+        for _ in range(_REQUESTS_PER_TURN - (MAX_QUEUED - self._requests.room)):
             frames = self._listener.receive()
             if not frames:
                 return
@@ -117,9 +112,6 @@ class FleetServer:
                 self._drop(frames[0])
                 continue
             peer, request_id, payload = frames
-            if self._waiting[peer] >= _WAITING_PER_PEER:
-                self._drop(peer)
-                continue
             try:
                 future = self._requests.submit(deframe_message(payload, REQUESTS))
             except MessageDamaged:
@@ -128,7 +120,6 @@ class FleetServer:
                 self._drop(peer)
                 self._reply(peer, request_id, Refusal(reason=str(error)))
             else:
-                self._waiting[peer] += 1
                 future.add_done_callback(functools.partial(self._reply_when_done, peer, request_id))
             if len(payload) > _LARGE_BYTES:
                 return
@@ -151,9 +142,6 @@ class FleetServer:
 
     def _reply_when_done(self, peer: bytes, request_id: bytes, future: Future[Reply]) -> None:
         """No reply for a request that was cancelled or failed: its peer asks again, perhaps the next fleet manager."""
-        self._waiting[peer] -= 1
-        if self._waiting[peer] <= 0:
-            del self._waiting[peer]
         if not future.cancelled() and future.exception() is None:
             self._reply(peer, request_id, future.result())
 

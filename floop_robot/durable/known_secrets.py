@@ -38,11 +38,6 @@ class KnownSecrets:
             "that refuses it"
         )
 
-    def forget(self, name: str) -> None:
-        """The name is free again."""
-        self._known.pop(name, None)
-        (self._folder / name).unlink(missing_ok=True)
-
     def _read(self, name: str) -> str:
         path = self._folder / name
         try:

@@ -169,22 +169,25 @@ class Ingest:
 
     def _introduce(self, peer: bytes, message: Hello | Data) -> Message | None:
         """The answer to a peer that may not record as this robot; None to one that may."""
-        if isinstance(message, Data):
-            return None if self._senders.get(peer) == message.robot else HelloRequest(message.boot_id)
-        try:
-            why = self._refusal(message.robot, message.secret)
-        except StorageError as error:  # a full disk must keep no robot out
-            log.warning("%s", error)
-            why = ""
-        if why:
-            self._refused.stranger(message.robot, why)
+        robot, boot_id = message.robot, message.boot_id
+        if isinstance(message, Data):  # without a Hello it has shown no secret
+            return None if self._senders.get(peer) == robot or not self._why_not(robot, "") else HelloRequest(boot_id)
+        if why := self._why_not(robot, message.secret):
+            self._refused.stranger(robot, why)
             self._listener.refuse(peer)
-            return Rejection(message.boot_id, message.first_seq, f"not recorded as {message.robot}: {why}")
-        self._senders[peer] = message.robot
+            return Rejection(boot_id, message.first_seq, f"not recorded as {robot}: {why}")
+        self._senders[peer] = robot
         self._senders.move_to_end(peer)
         while len(self._senders) > MAX_STREAMS:
             self._senders.popitem(last=False)
         return None
+
+    def _why_not(self, robot: str, secret: str) -> str:
+        try:
+            return self._refusal(robot, secret)
+        except StorageError as error:  # a full disk must keep no robot out
+            log.warning("%s", error)
+            return ""
 
     def _refuse(self, peer: bytes) -> None:
         self._malformed += 1

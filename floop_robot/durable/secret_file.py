@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
+import stat
 import tempfile
 from pathlib import Path
 
 from floop_robot.durable.files import sync_folder
 from floop_robot.spec.errors import StorageError
 
+log = logging.getLogger(__name__)
+
 _BYTES = 32
+MAX_LENGTH = 128
+"""Of what a message may carry."""
+_MOST_BYTES = 4096
+"""Read of a file that may be any."""
 
 
 def shared_secret(path: Path) -> str:
@@ -44,9 +52,21 @@ def shared_secret(path: Path) -> str:
 
 
 def _read(path: Path) -> str:
-    found = path.read_text(encoding="ascii", errors="replace").strip()
-    if len(found) < _BYTES:
-        raise StorageError(f"{path} holds no secret; copy it from the host that made it, or delete it to have one made")
+    with path.open("rb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        found = file.read(_MOST_BYTES).decode("ascii", errors="replace").strip()
+    if not _BYTES <= len(found) <= MAX_LENGTH or not (found.isascii() and found.isprintable()):
+        raise StorageError(
+            f"{path} holds no secret ({_BYTES} to {MAX_LENGTH} letters and digits); copy it from the host "
+            "that made it, or delete it to have one made"
+        )
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        try:
+            path.chmod(mode & stat.S_IRWXU)
+        except OSError as error:
+            log.warning("%s can be read by others (mode %o), and that can't be changed: %s", path, mode, error.strerror)
+        else:
+            log.warning("%s could be read by others (mode %o); now by this user alone", path, mode)
     return found
 
 

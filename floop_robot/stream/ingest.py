@@ -137,10 +137,7 @@ class Ingest:
         try:
             self._journal.maintain()
         except StorageError as error:  # on a full disk: what commits say of it counts
-            now = time.monotonic()
-            if now - self._reported_at > QUIET_S:
-                self._reported_at = now
-                log.error("%s. Old records stay until then", error)
+            self._report("%s. Old records stay until then", error)
 
     def close(self) -> None:
         """Commit what was taken in, and stop listening."""
@@ -186,7 +183,7 @@ class Ingest:
         try:
             return self._refusal(robot, secret)
         except StorageError as error:  # a full disk must keep no robot out
-            log.warning("%s", error)
+            self._report("%s", error)
             return ""
 
     def _refuse(self, peer: bytes) -> None:
@@ -299,7 +296,12 @@ class Ingest:
         self._listener.send([peer, frame_message(message)])
 
     def _complain(self, error: str) -> None:
-        self._error, now = error, time.monotonic()
+        self._error = error
+        self._report("%s. Records stay on the robots until then", error)
+
+    def _report(self, text: str, error: object) -> None:
+        """Log it, if nothing was logged for a while: a fault that lasts must not fill the log."""
+        now = time.monotonic()
         if now - self._reported_at > QUIET_S:
             self._reported_at = now
-            log.error("%s. Records stay on the robots until then", error)
+            log.error(text, error)

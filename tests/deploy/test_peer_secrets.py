@@ -190,6 +190,26 @@ def test_long_and_odd_strings_are_no_message(fields: dict[str, object]) -> None:
         deframe_message(frame_message(msgspec.structs.replace(beat, **fields)), REQUESTS)
 
 
+@pytest.mark.parametrize("held", [b"", b"short", b"x" * 129, bytes(64), b"\xff" * 64, b"word " * 20 + b"\nword" * 3])
+def test_a_file_that_holds_no_secret_is_one_line(tmp_path: Path, held: bytes) -> None:
+    (tmp_path / "secret").write_bytes(held)
+    with pytest.raises(StorageError, match=r"secret holds no secret \(32 to 128 .* delete it"):
+        shared_secret(tmp_path / "secret")
+
+
+def test_a_copied_secret_that_others_can_read_becomes_the_owners(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "secret"
+    path.write_text(OWN + "\n")
+    path.chmod(0o644)
+    assert shared_secret(path) == OWN == shared_secret(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [record.message for record in caplog.records] == [
+        f"{path} could be read by others (mode 644); now by this user alone"
+    ]
+
+
 def test_all_who_ask_at_once_get_one_secret_that_only_its_owner_reads(tmp_path: Path) -> None:
     path, found = tmp_path / "new" / "secret", list[str]()
     threads = [threading.Thread(target=lambda: found.append(shared_secret(path))) for _ in range(16)]

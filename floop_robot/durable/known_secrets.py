@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 from pathlib import Path
 
 from floop_robot.durable.files import write_atomic
 from floop_robot.spec.errors import StorageError
+
+log = logging.getLogger(__name__)
 
 
 class KnownSecrets:
@@ -20,12 +23,17 @@ class KnownSecrets:
     def refusal(self, name: str, secret: str) -> str:
         """Why whoever shows this has not this name; empty if it has, or is the first to have it.
 
-        Whoever shows none is believed until a secret is known. Raises `StorageError`.
+        Whoever shows none is believed until a secret is known. On a full disk so is whoever shows one, until it can be
+        stored. Raises `StorageError` when what is known cannot be read.
         """
         digest = hashlib.sha256(secret.encode()).hexdigest() if secret else ""
         known = self._known.get(name) or self._read(name)
         if not known and digest:
-            write_atomic(self._folder / name, digest.encode())
+            try:
+                write_atomic(self._folder / name, digest.encode())
+            except StorageError as error:
+                log.warning("%s", error)
+                return ""
             known = digest
         if not known or hmac.compare_digest(known.encode(), digest.encode()):
             self._known[name] = known

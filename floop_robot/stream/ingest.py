@@ -182,9 +182,8 @@ class Ingest:
     def _why_not(self, robot: str, secret: str) -> str:
         try:
             return self._refusal(robot, secret)
-        except StorageError as error:  # a full disk must keep no robot out
-            self._report("%s", error)
-            return ""
+        except StorageError as error:  # as while no file can be opened: it asks again
+            return str(error)
 
     def _refuse(self, peer: bytes) -> None:
         self._malformed += 1

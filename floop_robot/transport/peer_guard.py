@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 INTERVAL_S: Final = 0.05
 """Pause between two looks; a peer on the same host sends some 50 MB meanwhile."""
 MOST_OF_A_CORE: Final = 0.04
-"""With hundreds of connections it looks more rarely: the guard must not starve the process that it guards."""
+"""With hundreds of connections it looks more rarely, lest it starves the process that it guards; not with too many."""
 LEAK_BYTES_S: Final = 32.0
 """What ZeroMQ's own heartbeats may add; an honest peer sends 18 bytes a second."""
 HANDSHAKE_BYTES: Final = 512
@@ -146,14 +146,15 @@ class PeerGuard:
         pause_s = INTERVAL_S
         while not self._stop.wait(pause_s):
             began_s = time.thread_time()
-            self.look()
-            pause_s = max(INTERVAL_S, (time.thread_time() - began_s) / MOST_OF_A_CORE)
+            is_full = self.look() >= self._limits.connections
+            rest_s = (time.thread_time() - began_s) / MOST_OF_A_CORE
+            pause_s = INTERVAL_S if is_full else max(INTERVAL_S, rest_s)
 
-    def look(self) -> None:
-        """Count, and cut off who is beyond its limits; the guard's thread does it every `INTERVAL_S`."""
+    def look(self) -> int:
+        """Count, and cut off who is beyond its limits; returns the number of connections."""
         found = self._connections()
         if found is None:
-            return
+            return 0
         now_s = time.monotonic()
         elapsed_s, self._looked_s = now_s - self._looked_s, now_s
         for inode, link in found.items():
@@ -162,6 +163,7 @@ class PeerGuard:
         for inode, why in self._offenders(found).items():
             self._hang_up(inode, found[inode], why)
         self._forget(set(found))
+        return len(found)
 
     def _connections(self) -> dict[int, socket.socket] | None:
         """Copies of ZeroMQ's connections of the port, by inode; None where there is no /proc.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from floop_robot.deploy.peer_secrets import PeerSecrets, site_secret
 from floop_robot.deploy.registry import Registry
 from floop_robot.deploy.request_handler import FORGOTTEN_AFTER_S, MAX_AHEAD, MAX_ROBOTS
 from floop_robot.durable.framing import MessageRefused, deframe_message, frame_message
+from floop_robot.durable.known_secrets import KnownSecrets
 from floop_robot.durable.secret_file import shared_secret
 from floop_robot.spec.errors import StorageError
 from tests.support.in_process_fleet import CONFIG, Episodes, S, verdict
@@ -188,6 +190,22 @@ def test_long_and_odd_strings_are_no_message(fields: dict[str, object]) -> None:
     assert deframe_message(frame_message(beat), REQUESTS) == beat
     with pytest.raises(MessageRefused):
         deframe_message(frame_message(msgspec.structs.replace(beat, **fields)), REQUESTS)
+
+
+def test_a_full_disk_keeps_no_robot_out_and_a_file_that_cannot_be_read_lets_nobody_in(tmp_path: Path) -> None:
+    known = KnownSecrets(tmp_path / "robots")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        assert known.refusal("robot_1", OWN) == ""
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert known.refusal("robot_1", OWN) == "" and known.refusal("robot_1", OTHER) != ""
+    (tmp_path / "robots" / "robot_1").unlink()
+    (tmp_path / "robots" / "robot_1").mkdir()
+    with pytest.raises(StorageError, match="robot_1: Is a directory"):
+        known.refusal("robot_1", OTHER)
+    assert known.refusal("robot_1", OWN) == ""
 
 
 @pytest.mark.parametrize("held", [b"", b"short", b"x" * 129, bytes(64), b"\xff" * 64, b"word " * 20 + b"\nword" * 3])

@@ -46,7 +46,7 @@ def test_what_is_odd_but_can_be_trained_is_told(name: str, says: str) -> None:
     ("env_id", "says"),
     [
         (f"{MODULE}:NanAtStep3-v0", "observation[1] is nan, at step 3"),
-        (f"{MODULE}:SuccessText-v0", "wrong info['is_success']: 'False', at step 1"),
+        (f"{MODULE}:SuccessText-v0", "wrong info['is_success']: 'False', at step 20"),
         (f"{MODULE}:Closed-v0", "raised KeyboardInterrupt (odd_envs.py"),
         (f"{MODULE}:Only-v0", "floop makes two at once in each process"),
         ("Pendulum-v0", "use `Pendulum-v1`"),

@@ -147,6 +147,13 @@ class OneByOne(Goal):
         return 0.0 if float(np.linalg.norm(achieved - desired)) < 0.15 else -1.0
 
 
+class WordGoal(Point):
+    ob = spaces.Dict({"observation": Point.ob, "achieved_goal": spaces.Discrete(2), "desired_goal": spaces.Discrete(2)})
+
+    def obs(self) -> Any:
+        return {"observation": super().obs(), "achieved_goal": int(self.x[0] > 0), "desired_goal": 1}
+
+
 class WrongGoal(Goal):
     """`compute_reward` says something else than `step`."""
 

@@ -222,6 +222,11 @@ def test_anything_else_tells_no_success(told: object) -> None:
         env.step(np.zeros(2))
 
 
+def test_goals_without_hindsight_are_told_with_the_reason() -> None:
+    notes = GymTrainingEnv(f"{MODULE}:WordGoal-v0", 0).description.notes
+    assert any("can't learn from other goals (HER): its desired_goal is Discrete, not Box" in note for note in notes)
+
+
 def test_success_is_what_the_last_step_tells_and_none_tells_nothing() -> None:
     assert "is_success" not in last_step(None).step(np.zeros(2))[4]
     env = GymTrainingEnv(f"{MODULE}:SuccessAtTheEnd-v0", 0)

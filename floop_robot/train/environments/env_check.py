@@ -16,7 +16,7 @@ from floop_robot.spec.layout import Vector
 from floop_robot.train.collector_process import CollectorProcess
 from floop_robot.train.environments.checked_env import CheckedEnv, another_env
 from floop_robot.train.environments.error_place import error_line, one_line
-from floop_robot.train.environments.goals import Goals
+from floop_robot.train.environments.goals import Goals, lacking
 from floop_robot.train.environments.loader import load_env
 from floop_robot.train.environments.random_play import play_at_random
 
@@ -96,7 +96,7 @@ def _of_spaces(env: CheckedEnv) -> str:
 def _of_goals(env: CheckedEnv) -> str:
     goals = Goals.of(env, 4)
     if goals is None:
-        return "none (no desired_goal with compute_reward)"
+        return f"none ({lacking(env)})"
     if fault := goals.disagreement(play_at_random(env, SEED)):
         raise EnvironmentFailed(fault)
     return "SAC learns from other goals, too (HER); compute_reward and step agree"

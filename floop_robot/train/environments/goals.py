@@ -30,12 +30,9 @@ class Goals:
 
     @classmethod
     def of(cls, env: CheckedEnv, count: int) -> Goals | None:
-        """The goals of an environment, `count` others for each row; None where it has none, or no `compute_reward`."""
-        achieved, desired = env.reader.parts.get(ACHIEVED), env.reader.parts.get(DESIRED)
-        if not isinstance(achieved, spaces.Box) or not isinstance(desired, spaces.Box):
-            return None
-        has_reward = env.env.has_wrapper_attr("compute_reward")
-        return cls(env, achieved, count) if has_reward and achieved.shape == desired.shape else None
+        """The goals of an environment, `count` others for each row; None where something is lacking."""
+        space = env.reader.parts.get(ACHIEVED)
+        return cls(env, space, count) if isinstance(space, spaces.Box) and not lacking(env) else None
 
     def disagreement(self, play: RandomPlay) -> str:
         """Where `compute_reward` says something else than `step` did, in one line; empty where they agree."""
@@ -68,6 +65,17 @@ class Goals:
         if not np.isfinite(rewards).all():
             raise EnvironmentFailed(f"{self._env.env_id}: compute_reward returned {rewards[~np.isfinite(rewards)][0]}")
         return rewards
+
+
+def lacking(env: CheckedEnv) -> str:
+    """What keeps an environment from being learned from with other goals; empty where nothing does."""
+    parts = env.reader.parts
+    for key in (DESIRED, ACHIEVED):
+        if not isinstance(parts.get(key), spaces.Box):
+            return f"its {key} is {type(parts[key]).__name__}, not Box" if key in parts else f"no {key}"
+    if parts[ACHIEVED].shape != parts[DESIRED].shape:
+        return f"{ACHIEVED} has shape {parts[ACHIEVED].shape}, {DESIRED} {parts[DESIRED].shape}"
+    return "" if env.env.has_wrapper_attr("compute_reward") else "no compute_reward"
 
 
 def _at_once(

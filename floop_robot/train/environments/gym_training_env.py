@@ -17,7 +17,7 @@ from floop_robot.spec.ids import Ids, contract_id
 from floop_robot.spec.task import TaskSpec
 from floop_robot.train.environments.checked_env import CheckedEnv, another_env, told_rate
 from floop_robot.train.environments.error_place import one_line
-from floop_robot.train.environments.goals import Goals
+from floop_robot.train.environments.goals import DESIRED, Goals, lacking
 from floop_robot.train.environments.random_play import RandomPlay, play_at_random, reset_seed
 from floop_robot.train.environments.value_scales import layout, layout_of
 from floop_robot.train.training_episode import EnvDescription, TrainingEpisode, no_demonstrations, rows_of
@@ -88,6 +88,8 @@ class GymTrainingEnv:
             notes.append(f"{self._id} has goals: SAC learns from {self._goals.count} other goals for each step (HER)")
             if fault := self._goals.disagreement(self._play):
                 notes.append(fault)
+        elif DESIRED in self._env.reader.parts and (why := lacking(self._env)):
+            notes.append(f"{self._id} has a {DESIRED}, but SAC can't learn from other goals (HER): {why}")
         if self._env.reader.needs_cnn:
             notes.append(
                 f"{self._id} observes images: stable-baselines3's own networks learn from them; there will be a "

@@ -102,6 +102,7 @@ def fill(path: Path, size: float) -> int:
             number += GROUP
             db.execute("UPDATE streams SET next_seq = ?", (number // ROBOTS * ROWS,))
             db.execute("COMMIT")
+        journal.head = number  # its summary holds them at the end
     return number
 
 

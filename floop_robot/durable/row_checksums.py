@@ -195,12 +195,16 @@ def _exists(connection: sqlite3.Connection) -> bool:
     return found is not None
 
 
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
+"""Writes what `pack` does, a few times faster: it is called for each row that changes, with bytes only."""
+
+
 def _key(*values: object) -> bytes:
-    return pack(values)
+    return _ENCODE(values)
 
 
 def _crc(*values: object) -> int:
-    return checksum(pack(values))
+    return checksum(_ENCODE(values))
 
 
 def _blobs(row: str, columns: tuple[str, ...]) -> str:

@@ -31,7 +31,8 @@ class SentCrcs:
 
     def store(self, robot: str, boot_id: str, first_seq: int, payload: bytes, sent_crc: int) -> None:
         """The block `payload` is stored, and was sent with `sent_crc`."""
-        self._db.execute("INSERT OR REPLACE INTO tails VALUES (?, ?, ?)", (robot, boot_id, sent_crc))
+        tail = "INSERT INTO tails VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET crc = excluded.crc"
+        self._db.execute(tail, (robot, boot_id, sent_crc))
         if sent_crc == stored_crc(payload):
             return
         added = self._db.execute(

@@ -22,6 +22,8 @@ LOG_BYTES, LOG_SHARE = 16 * 2**20, 0.2
 FREE_BYTES = 64 * 2**20
 """Free pages beyond these are given back to the disk; the others are used again."""
 _ROWS_AT_ONCE = 1024
+_LOOKED_AT = 64
+"""Oldest blocks whose age counts: those that came while the clock was wrong tell none."""
 RUN_TRANSITIONS = 1000
 
 
@@ -114,7 +116,8 @@ class JournalRetention:
             f"ORDER BY id LIMIT {_ROWS_AT_ONCE}"
         )
         for number, robot, boot, first, end, stamp_ns, size in self._db.execute(query, (self.first_needed,)):
-            if wanted <= 0 and (stamp_ns >= oldest_ns or age >= STEP_BYTES):
+            is_old = stamp_ns < oldest_ns or stamp_ns > now_ns > 0
+            if wanted <= 0 and (not is_old or age >= STEP_BYTES):
                 break
             last, count, records, wanted, age = number, count + 1, records + end - first, wanted - size, age + size
             streams[robot, boot] = end
@@ -147,7 +150,7 @@ class JournalRetention:
         return _used_bytes(self._db) + log_bytes - self._limits.max_bytes
 
     def _is_old(self, now_ns: int) -> bool:
-        return 0 < _oldest_ns(self._db) < now_ns - self._limits.max_age_s * 1e9
+        return 0 < _oldest_ns(self._db, _LOOKED_AT) < now_ns - self._limits.max_age_s * 1e9
 
     def _free(self) -> int:
         is_shrinkable = _pragma(self._db, "auto_vacuum") == 2  # not of files that an older floop made
@@ -172,9 +175,9 @@ def _used_bytes(db: sqlite3.Connection) -> int:
     return (_pragma(db, "page_count") - _pragma(db, "freelist_count")) * _pragma(db, "page_size")
 
 
-def _oldest_ns(db: sqlite3.Connection) -> int:
-    row = db.execute("SELECT stamp_ns FROM blocks ORDER BY id LIMIT 1").fetchone()
-    return int(row[0]) if row else 0
+def _oldest_ns(db: sqlite3.Connection, most: int = 1) -> int:
+    query = "SELECT min(stamp_ns) FROM (SELECT stamp_ns FROM blocks ORDER BY id LIMIT ?) WHERE stamp_ns > 0"
+    return int(db.execute(query, (most,)).fetchone()[0] or 0)
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

@@ -83,8 +83,8 @@ def open_segment(path: Path) -> Segment:
     end_seq = head.first_seq
     for end, block in _blocks(data, size):
         if size < (begin := end - len(block.payload)):
-            lost = f"records {end_seq} to {block.first_seq - 1} are lost"
-            damage.append(f"{path}: bytes {size} to {begin - 1} are damaged; {lost}")
+            lost = f"; records {end_seq} to {block.first_seq - 1} are lost" if block.first_seq > end_seq else ""
+            damage.append(f"{path}: bytes {size} to {begin - 1} are damaged{lost}")
         size, end_seq = end, max(end_seq, block.end_seq)
     if size < len(data):
         damage.append(

@@ -175,7 +175,7 @@ class Spool:
         return max(same, default=0)
 
     def _rotate(self, first_seq: int) -> None:
-        last = _number(self._segments[-1].path) if self._segments else 0
+        last = max((_number(segment.path) for segment in self._segments), default=0)
         segment = create_segment(self.folder / f"{last + 1:010d}.log", SegmentHeader(self.info, first_seq))
         descriptor = os.open(segment.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         if self._file >= 0:
@@ -236,10 +236,10 @@ def _number(path: Path) -> int:
 
 
 def _scan(folder: Path, robot: str) -> tuple[list[Segment], list[str]]:
-    """Segments in order, and what is damaged."""
+    """Segments in order, and what is damaged; files of other names are none."""
     segments: list[Segment] = []
     damage: list[str] = []
-    for path in sorted(folder.glob("[0-9]*.log"), key=_number):
+    for path in sorted((path for path in folder.glob("*.log") if path.stem.isdecimal()), key=_number):
         try:
             segment = open_segment(path)
         except OldSpool:
@@ -258,4 +258,10 @@ def _scan(folder: Path, robot: str) -> tuple[list[Segment], list[str]]:
         path.unlink()
     for line in damage:
         log.error("%s", line)
-    return segments, damage
+    return _in_order(segments), damage
+
+
+def _in_order(segments: list[Segment]) -> list[Segment]:
+    """By boot, and by key within each: files that somebody copied or swapped have other numbers."""
+    newest = {segment.head.info.boot_id: number for number, segment in enumerate(segments)}
+    return sorted(segments, key=lambda segment: (newest[segment.head.info.boot_id], segment.head.first_seq))

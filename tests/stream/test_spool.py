@@ -167,6 +167,33 @@ def test_a_damaged_head_drops_no_sound_row(folder: Path, at: int, caplog: pytest
     assert keys(once := make(folder)) == list(range(17)) and not once.damage
 
 
+@pytest.mark.parametrize("what", ["copied to the front", "copied to the end", "swapped", "other names"])
+def test_files_that_somebody_copied_or_renamed_lose_nothing(folder: Path, what: str) -> None:
+    spool = make(folder, segment=4096)
+    for i in range(20):
+        spool.commit([block(spool, i * 10, 10)])
+    spool.close()
+    first, *_, last = segments = sorted(folder.glob("*.log"))
+    assert len(segments) > 2
+    if what == "swapped":
+        first.rename(folder / "aside")
+        last.rename(first)
+        (folder / "aside").rename(last)
+    elif what == "other names":
+        (folder / "1 (copy).log").write_bytes(first.read_bytes())
+        (folder / "0abc.log").write_bytes(b"junk")
+    else:
+        copied, number = (last, 0) if what == "copied to the front" else (first, 99)
+        (folder / f"{number:010d}.log").write_bytes(copied.read_bytes())
+    again = make(folder)
+    assert keys(again) == list(range(200)) and again.damage == []
+    again.commit([block(again, 200, 5)])
+    assert keys(again, 195) == [*range(190, 205)]
+    again.acknowledge(again.info.boot_id, 205)
+    again.close()
+    assert make(folder).durable_seq == 205
+
+
 def test_a_segment_without_any_sound_block_is_set_aside(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     spool = make(folder)
     boot = spool.info.boot_id

@@ -82,13 +82,15 @@ def salvage(path: Path, content: Content) -> None:
     fresh.unlink(missing_ok=True)
     try:
         counts = _copy_all(path, fresh, content)
-        path.replace(aside)
     except BaseException:
         fresh.unlink(missing_ok=True)  # it may have filled the disk
         raise
+    aside.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # a file system without links: then the damaged one is not kept
+        os.link(path, aside)
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
-    fresh.replace(path)
+    fresh.replace(path)  # at no instant is there none
     sync_folder(path.parent)
     found = ", ".join(f"{table} {count}" for table, count in counts.items() if count)
     log.error("%s %s: what is sound goes on (rows: %s); the damaged file is %s", content.name, path, found, aside)

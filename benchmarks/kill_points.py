@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import ctypes
 import logging
+import math
 import os
 import platform
 import shutil
@@ -22,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -34,7 +36,8 @@ from floop_robot.durable.number_file import NumberFile
 from floop_robot.services.backup import back_up, read_manifest, restore
 from floop_robot.spec.errors import FloopError, StorageError
 from floop_robot.spec.ids import Ids
-from floop_robot.spec.records import Event, Source, StreamInfo
+from floop_robot.spec.records import ActMode, Source, StreamInfo, Transition
+from floop_robot.stream import journal_retention
 from floop_robot.stream.codec import decode_block, encode_block
 from floop_robot.stream.journal import Journal, JournalEntry
 from floop_robot.stream.journal_reader import JournalReader
@@ -44,7 +47,7 @@ from floop_robot.stream.spool import Spool
 
 INFO = StreamInfo("robot_1", "boot", "floop/Pick-v0", Ids("c", "l", "r"), Source.ROBOT)
 ROWS = 20
-LIMITS = JournalLimits(max_bytes=60_000, kept_transitions=1)
+LIMITS = JournalLimits(max_bytes=20_000, kept_transitions=1)
 POLICY = Bundle.load(baseline("floop/Pick-v0"))
 SAY = "done"
 """File with a byte for each step that was told as done; it is written before the next one begins."""
@@ -66,7 +69,26 @@ def say(folder: Path) -> None:
 
 
 def entry(first: int) -> JournalEntry:
-    records = [Event(seq=0, stamp_ns=1, name="n", detail="x" * 200) for _ in range(ROWS)]
+    action = np.zeros(5, np.float32)
+    records = [
+        Transition(
+            seq=0,
+            episode=1,
+            step=i,
+            stamp_ns=1,
+            policy_version=1,
+            act_mode=ActMode.MEAN,
+            obs=np.full(24, first + i, np.float32),
+            action_requested=action,
+            action=action,
+            log_prob=math.nan,
+            reward=0.0,
+            terminated=False,
+            truncated=False,
+            interventions=0,
+        )
+        for i in range(ROWS)
+    ]
     payload = encode_block(INFO, first, records)
     return JournalEntry(decode_block(payload), payload)
 
@@ -200,7 +222,7 @@ def nothing(_: Path) -> None:
 
 KINDS = {
     "journal": Work(nothing, lambda folder: append(folder, 6), check_journal),
-    "journal, compaction": Work(nothing, lambda folder: append(folder, 40, LIMITS), check_journal),
+    "journal, compaction": Work(nothing, lambda folder: append(folder, 10, LIMITS), check_journal),
     "journal, salvage": Work(damaged_journal, lambda folder: append(folder, 1), check_salvaged),
     "registry": Work(nothing, publish, check_registry),
     "spool": Work(nothing, spool, check_spool),
@@ -284,6 +306,7 @@ def main() -> int:
         print("this needs Linux on x86-64")
         return 0
     logging.disable(logging.CRITICAL)
+    journal_retention.RUN_TRANSITIONS = 1  # blocks leave one by one
     total = failed = 0
     print(f"{'what':<22} {'kills':>6} {'wrong':>6}")
     for name in KINDS:

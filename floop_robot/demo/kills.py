@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from floop_robot.demo.chaos_runner import AT_WORK, ChaosRunner, KillRecord, is_at_work, steps_per_s
+from floop_robot.demo.chaos_runner import AT_WORK, RESUME_TIMEOUT_S, ChaosRunner, KillRecord, is_at_work, steps_per_s
 from floop_robot.demo.snapshot import Snapshot, SnapshotReader
 from floop_robot.services.supervision.fleet_description import central_processes, simulated_fleet, write_config
 from floop_robot.services.supervision.ports import reserved_base_port
@@ -94,7 +94,9 @@ class KillReport(msgspec.Struct, frozen=True, kw_only=True):
     def failures(self) -> list[str]:
         """What misses its limit, a line each."""
         late = [
-            f"{k.name} was back after {k.resumed_s:.1f} s" for k in self.kills if k.resumed_s > time_limit_of(k.kind)
+            f"{k.name} was {'not back within' if k.resumed_s >= RESUME_TIMEOUT_S else 'back after'} {k.resumed_s:.1f} s"
+            for k in self.kills
+            if k.resumed_s > time_limit_of(k.kind)
         ]
         rows = {"missing": self.rows_missing, "lost": self.rows_lost, "doubled": self.rows_doubled}
         wrong = [f"{count} acknowledged rows {what}" for what, count in rows.items() if count]
@@ -121,7 +123,7 @@ def kill_order(specs: list[ProcessSpec], kills: int, seed: int) -> tuple[str, ..
 
 
 def run_kills(plan: KillPlan, on_progress: ProgressCallback = lambda _: None) -> KillReport:
-    """Run the fleet and the kills; raises `FloopError` when the fleet does not start or a process never returns."""
+    """Run the fleet and the kills; raises `FloopError` when the fleet does not start."""
     with reserved_base_port() as base_port:
         return _run_kills(plan, on_progress, base_port)
 

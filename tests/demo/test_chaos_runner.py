@@ -105,15 +105,14 @@ def timer(config: FloopConfig, name: str, *arguments: str) -> ProcessSpec:
     return ProcessSpec(name=name, module="bare_timer", arguments=("--config", str(file), *arguments))
 
 
-def test_a_process_that_never_works_again_is_an_error_that_names_its_log(
+def test_a_process_that_does_not_work_again_in_time_is_late_and_the_run_goes_on(
     config: FloopConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chaos_runner, "RESUME_TIMEOUT_S", 1.5)
     with Supervisor([timer(config, "ingest")], tmp_path) as fleet, SnapshotReader(config) as snapshots:
         pid = wait_for(lambda: fleet.pid("ingest"))
         chaos = ChaosRunner(fleet, snapshots)
-        with pytest.raises(FloopError, match=r"ingest was not back at work .* after SIGKILL; see .*ingest.log"):
-            chaos.kill("ingest")
+        assert chaos.kill("ingest").resumed_s >= 1.5
         wait_for(lambda: fleet.pid("ingest") not in (None, pid), what="its restart")
         fleet.retire(["ingest"])
         with pytest.raises(FloopError, match="cannot kill ingest: it is not running"):

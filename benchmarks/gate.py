@@ -175,18 +175,18 @@ def verdict_times(args: argparse.Namespace, incumbent: Bundle) -> None:
             ("equal, nothing failing", incumbent, (), lambda seed: altered(incumbent, 0.01, seed)),
         ]
         for name, against, about, make in cases[1:3] if args.smoke else cases:
-            with tempfile.TemporaryDirectory() as folder:
-                config = FloopConfig(run_dir=folder, gate=GateConfig(workers=workers, trials_while_healthy=True))
-                times, pairs, cpu, decisions = [], [], [], dict.fromkeys(Decision, 0)
-                for seed in range(args.repeats):
-                    gate = new_gate(config, pool, against, about)  # one that judged a candidate rejects it unheard
+            times, pairs, cpu, decisions = [], [], [], dict.fromkeys(Decision, 0)
+            for seed in range(args.repeats):
+                with tempfile.TemporaryDirectory() as folder:  # a gate that judged a candidate rejects it unheard
+                    config = FloopConfig(run_dir=folder, gate=GateConfig(workers=workers, trials_while_healthy=True))
+                    gate = new_gate(config, pool, against, about)
                     rest(gate)
                     spent = cpu_s(pool)
                     result, wall_s = judged(gate, make(seed))
-                    times.append(wall_s)
-                    cpu.append(cpu_s(pool) - spent)
-                    pairs.append(sum(s.episodes for s in result.verdict.suites))
-                    decisions[result.verdict.decision] += 1
+                times.append(wall_s)
+                cpu.append(cpu_s(pool) - spent)
+                pairs.append(sum(s.episodes for s in result.verdict.suites))
+                decisions[result.verdict.decision] += 1
             verdicts = ", ".join(f"{count} {decision}" for decision, count in decisions.items() if count)
             print(
                 f"{workers:7d}  {name:16s} {verdicts:28s} {statistics.mean(pairs):5.1f} "

@@ -26,7 +26,7 @@ import msgspec
 import numpy as np
 
 from floop_robot.core import EpisodeOutcome
-from floop_robot.gate.error_budgets import ErrorBudgets
+from floop_robot.gate.error_budgets import ErrorBudgets, new_budgets
 from floop_robot.gate.guard_test import Floor, GuardTest
 from floop_robot.gate.improvement_test import REGRESSION_MARGIN
 from floop_robot.gate.reported_tasks import TargetTasks
@@ -77,7 +77,7 @@ def trial(
     )
     known = SuiteCounts(target=(round(100 * target_tasks[1]), 100)) if target_tasks else SuiteCounts()
     about = TargetTasks(("new",)) if target_tasks else TargetTasks()
-    run = budgets.next_trial(about, known) if budgets else Trial(CONFIG, about, known)
+    run = budgets.next_trial(CONFIG, about, known) if budgets else Trial(CONFIG, about, known)
     run.newer_is_due = budgets is not None
     started = dict.fromkeys(Suite, 0)
     while (suite := run.next_suite(started)) is not None:
@@ -111,7 +111,7 @@ def sequence(
     seed: int, target_tasks: Rates | None, outside: Rates = OUTSIDE, known_rates: Rates = (0.98, 0.98)
 ) -> Sequence:
     """Candidates of the same success, one after the other, against one incumbent."""
-    rng, budgets, found = np.random.default_rng(seed), ErrorBudgets(CONFIG), []
+    rng, budgets, found = np.random.default_rng(seed), new_budgets(CONFIG.alpha), []
     for _ in range(SEQUENCE):
         run = trial(rng, known_rates, target_tasks, outside=outside, budgets=budgets)
         assert run.finding is not None

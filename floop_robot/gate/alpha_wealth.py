@@ -11,23 +11,32 @@ better candidate can come late (restarts: Shin, Ramdas & Rinaldo 2023, "E-detect
 
 from __future__ import annotations
 
+import msgspec
+
 FIRST_SHARE = 0.7
 """The first trial stakes this share of alpha; before the k-th, 1/(k(k - 1)) of the rest is paid in."""
 
 
-class AlphaWealth:
+class AlphaWealth(msgspec.Struct):
     """What the next trial may stake."""
 
-    def __init__(self, alpha: float, max_growth: float) -> None:
-        """A trial stakes at most `max_growth` times `alpha`, whatever others before it gained."""
-        self._max_stake = max_growth * alpha
-        self._kept_back = (1.0 - FIRST_SHARE) * alpha
-        self.stake = FIRST_SHARE * alpha
-        """What the next trial stakes."""
-        self.trials = 0
-        """How many trials have bet."""
+    alpha: float
+    max_stake: float
+    """A trial stakes at most this, whatever others before it gained."""
+    stake: float
+    """What the next trial stakes."""
+    trials: int = 0
+    """How many trials have bet."""
+    preempted: int = 0
+    """How many trials ended for a newer candidate."""
 
     def settle(self, kept: float) -> None:
         """A trial ended without an acceptance, and has `kept` of its stake."""
         self.trials += 1
-        self.stake = min(kept + self._kept_back / (self.trials * (self.trials + 1)), self._max_stake)
+        kept_back = (1.0 - FIRST_SHARE) * self.alpha
+        self.stake = min(kept + kept_back / (self.trials * (self.trials + 1)), self.max_stake)
+
+
+def new_wealth(alpha: float, max_stake: float) -> AlphaWealth:
+    """A budget of `alpha` before the first trial."""
+    return AlphaWealth(alpha, max_stake, FIRST_SHARE * alpha)

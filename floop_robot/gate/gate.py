@@ -20,8 +20,7 @@ from floop_envs.seeds import Purpose
 from floop_robot.bundle import Bundle
 from floop_robot.bundle.verify import require_contract
 from floop_robot.core import Executor, ScenarioSource
-from floop_robot.gate.error_budgets import ErrorBudgets
-from floop_robot.gate.rejected_weights import SAME_WEIGHTS, RejectedWeights
+from floop_robot.gate.rejected_weights import SAME_WEIGHTS
 from floop_robot.gate.report import TrialReport
 from floop_robot.gate.report_log import ReportLimits, ReportLog
 from floop_robot.gate.reported_tasks import (
@@ -35,6 +34,7 @@ from floop_robot.gate.scenario_pool import PairedScenarioPool, ScenarioMixture
 from floop_robot.gate.seed_allocator import SeedAllocator
 from floop_robot.gate.suites import Suite
 from floop_robot.gate.trial import Trial
+from floop_robot.gate.trial_history import TrialHistory
 from floop_robot.gate.trial_runner import TrialRunner
 from floop_robot.monitor.failure_monitor import FailureMonitor
 from floop_robot.monitor.fleet_summary import FleetSummary
@@ -126,13 +126,13 @@ class Gate:
         """Since when the same classes fail, or none does."""
         self._offered_s: deque[float] = deque(maxlen=2)
         """When the latest two candidates came."""
-        self._budgets: dict[tuple[str, ...], ErrorBudgets] = {}
-        """What may be staked on candidates against this incumbent, by failing classes; these can be simulated: few.
+        self._history = TrialHistory(folder / "history.json", config.gate.alpha)
+        """Budgets are kept by failing classes; these can be simulated: few.
 
         Not by robots: they begin and cease to fail one by one, and each set of them would bring another budget.
         """
-        self._rejected, self._setting = RejectedWeights(), tuple[str, ...]()
-        """Against this incumbent; what trials are about, and in which worlds."""
+        self._setting: tuple[str, ...] = ()
+        """What trials are about, and in which worlds."""
         self.prepares = False
         """Whether the last idle `step` prepared pairs."""
 
@@ -158,7 +158,7 @@ class Gate:
         require_contract(bundle.manifest, self._task, self._ids, "the gate")
         if self._incumbent is None or bundle.manifest.sha256 != self._incumbent.manifest.sha256:
             # The same weights under another number are no new incumbent.
-            self._budgets, self._rejected = {}, RejectedWeights()
+            self._history.begin(bundle.manifest.sha256)
         self._incumbent, self._cooldown_until_s = bundle, 0.0
         self._executor.add_policy(bundle.manifest.sha256, bundle.to_bytes())
         if self._trial_runner is not None:
@@ -199,7 +199,7 @@ class Gate:
         """Why these weights are not judged; empty when they are."""
         if self._incumbent is not None and sha256 == self._incumbent.manifest.sha256:
             return f"{SAME_WEIGHTS} (v{self.incumbent_version} in production)"
-        reason = self._rejected.reason(self._setting, sha256)
+        reason = self._history.rejected.reason(self._setting, sha256)
         return reason and f"these weights were rejected against v{self.incumbent_version} already: {reason}"
 
     def take(self, block: Block) -> None:
@@ -256,7 +256,9 @@ class Gate:
         for each in (incumbent, candidate):  # executors keep the latest few only
             self._executor.add_policy(each.manifest.sha256, each.to_bytes())
         self._trial_runner = TrialRunner(
-            self._budgets_for(self._target_tasks).next_trial(self._target_tasks, self._scenario_pool.known),
+            self._history.budgets(self._target_tasks.classes).next_trial(
+                self._config.gate, self._target_tasks, self._scenario_pool.known
+            ),
             self._scenario_pool,
             self._executor,
             candidate.manifest.sha256,
@@ -272,9 +274,10 @@ class Gate:
         if verdict.decision is Decision.ACCEPTED:
             self._scenario_pool.note(bundle.manifest.sha256, runner.trial.achieved)
         else:
-            self._budgets_for(runner.trial.target_tasks).settle(runner.trial)
+            self._history.budgets(runner.trial.target_tasks.classes).settle(runner.trial)
             if verdict.decision is Decision.REJECTED:
-                self._rejected.add(self._setting, bundle.manifest.sha256, verdict.reason)
+                self._history.rejected.add(self._setting, bundle.manifest.sha256, verdict.reason)
+            self._history.store()
             self._cooldown_until_s = self._clock() + self._rest_s(verdict.duration_s)
         return GateResult(verdict, bundle, self._report(runner.trial, bundle, verdict))
 
@@ -326,9 +329,6 @@ class Gate:
     def _worlds(self) -> tuple[str, ...]:
         """Changes when a robot's world becomes known: pairs prepared before are of another."""
         return (f"fit {self.fits.changes}",) if self.fits.changes else ()
-
-    def _budgets_for(self, target_tasks: TargetTasks) -> ErrorBudgets:
-        return self._budgets.setdefault(target_tasks.classes, ErrorBudgets(self._config.gate))
 
     def _reported(self, classes: tuple[str, ...]) -> ScenarioSource | None:
         """Each in a world of its own, as explorers draw them: no robot is exactly like the simulator."""

@@ -42,7 +42,7 @@ CLEAR_GAIN_SHARE, MIN_CLEAR_GAIN = 0.5, 0.05
 REFINED_MARGIN = 0.05
 """In place of `REGRESSION_MARGIN` where the incumbent is known not to fail: less is to gain, nobody waits for it."""
 LIMITS_MARGIN = 0.08
-"""The limits test's. Half of it would send back half of the candidates with 3 % that are as good as the incumbent."""
+"""The limits test's. With 5 points three in ten of the candidates with 3 % would not pass, as good as the incumbent."""
 CLEAN = Floor(accept=0.97, reject=0.88)
 """Share of episodes inside joint limits."""
 SUPERIORITY_ALPHA_SHARE = 0.8

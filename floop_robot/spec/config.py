@@ -123,7 +123,7 @@ class GateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Processes that simulate episodes; `auto`: half of the cores, 8 at most."""
     alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
     """Probability of accepting any candidate that is no better, however many are tried against one incumbent while the
-    same classes fail. Another incumbent, other failing classes or a restart of the gate begin anew."""
+    same classes fail. Another incumbent or other failing classes begin anew."""
     regression_accept: Fraction = 0.95
     """Success on known tasks that a good policy has; the regression test accepts it."""
     regression_reject: Fraction = 0.85

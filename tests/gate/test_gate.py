@@ -160,6 +160,34 @@ def test_rejected_weights_are_judged_again_only_where_something_else_fails_or_an
     assert gate.offer(collapsed(1).to_bytes()).taken
 
 
+def test_a_gate_that_is_started_again_goes_on_with_its_budgets_and_judges_no_rejected_weights(
+    gate: Gate, pool: ProcessPool, tmp_path: Path
+) -> None:
+    gate.set_incumbent(published(skilled(), 1))
+    judge(gate, collapsed(1))
+    gate.offer(_nearly(skilled()).to_bytes())
+    verdict = _wait(gate).verdict
+    assert verdict.decision is not Decision.ACCEPTED
+    left = gate._history.budgets(()).improvement.stake
+    assert left < FIRST_SHARE * gate._config.gate.alpha
+
+    def again(alpha: float = 0.05) -> Gate:
+        return Gate(FloopConfig(run_dir=str(tmp_path), gate=msgspec.structs.replace(HEALTHY, alpha=alpha)), pool)
+
+    same = again()
+    same.set_incumbent(published(skilled(), 1))
+    assert same._history.budgets(()).improvement.stake == left
+    assert "rejected against v1 already" in same.offer(collapsed(1).to_bytes()).reason
+    for other, incumbent in ((again(), clumsy()), (again(alpha=0.1), skilled())):
+        other.set_incumbent(published(incumbent, 2))
+        assert not other._history.budgets(()).improvement.trials and other.offer(collapsed(1).to_bytes()).taken
+    path = tmp_path / "gate" / "history.json"
+    path.write_bytes(path.read_bytes()[:-20])
+    anew = again()
+    anew.set_incumbent(published(skilled(), 1))
+    assert anew.offer(collapsed(1).to_bytes()).taken
+
+
 def test_a_candidate_that_has_become_the_incumbent_is_not_judged(gate: Gate) -> None:
     assert gate.offer(skilled().to_bytes()).taken, "no incumbent is known yet"
     gate.set_incumbent(published(skilled(), 1))
@@ -205,8 +233,8 @@ def test_the_gate_rests_after_a_candidate_that_was_not_accepted(pool: ProcessPoo
     assert gate.step(0.0) is None and not gate.busy
     gate.set_incumbent(published(skilled(), 2))  # a rest ends with what it was for
     assert gate.busy
-    for setting in ({"cooldown_share": 0.0}, {"cooldown_share": 1e6, "max_cooldown_s": 0.0}):
-        config = FloopConfig(run_dir=str(tmp_path), gate=msgspec.structs.replace(HEALTHY, **setting))
+    for number, setting in enumerate(({"cooldown_share": 0.0}, {"cooldown_share": 1e6, "max_cooldown_s": 0.0})):
+        config = FloopConfig(run_dir=str(tmp_path / str(number)), gate=msgspec.structs.replace(HEALTHY, **setting))
         ready = Gate(config, pool)
         ready.set_incumbent(published(skilled(), 1))
         judge(ready, collapsed(1))
@@ -307,7 +335,7 @@ def test_an_incumbent_that_cannot_be_run_is_no_fault_of_the_candidate(pool: Proc
     verdict = judge(gate, clumsy()).verdict
     assert verdict.decision is Decision.INCONCLUSIVE
     assert verdict.reason == "the incumbent's episodes cannot be run: its worker died"
-    assert not gate._budgets_for(gate.target_tasks).improvement.trials
+    assert not gate._history.budgets(gate.target_tasks.classes).improvement.trials
 
 
 def test_pairs_whose_incumbent_cannot_be_run_are_replaced(pool: ProcessPool, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from floop_robot.core import EpisodeOutcome
-from floop_robot.gate.alpha_wealth import AlphaWealth
-from floop_robot.gate.error_budgets import MAX_GROWTH, ErrorBudgets
+from floop_robot.gate.alpha_wealth import new_wealth
+from floop_robot.gate.error_budgets import MAX_GROWTH, MAX_STAKE, ErrorBudgets, new_budgets
 from floop_robot.gate.reported_tasks import TargetTasks
 from floop_robot.gate.suites import Pair, Suite, SuiteCounts
 from floop_robot.gate.trial import HOPELESS_PAIRS, PREEMPTION_PAIRS, Trial
@@ -214,10 +214,10 @@ def sequence(
     `between`: success of every second one, which stays inside its limits.
     """
     rng, luck = np.random.default_rng(seed), np.random.default_rng([seed, 1])
-    budgets, found = ErrorBudgets(GateConfig()), list[Decision]()
+    budgets, found = new_budgets(GateConfig().alpha), list[Decision]()
     while len(found) < count and Decision.ACCEPTED not in found:
         known = SuiteCounts(target=(round(100 * target_tasks[1]), 100))
-        trial = budgets.next_trial(TargetTasks(("basket",)), known)
+        trial = budgets.next_trial(GateConfig(), TargetTasks(("basket",)), known)
         trial.newer_is_due = True
         rates, shares = (between, (0.0, 0.0)) if between and len(found) % 2 == 0 else (target_tasks, outside)
         draws = {Suite.REGRESSION: successes(rng, 0.98, 0.98), Suite.TARGET: successes(rng, *rates)}
@@ -266,7 +266,7 @@ def test_a_clearly_better_candidate_that_comes_alone_is_rarely_rejected() -> Non
 
 def settled(budgets: ErrorBudgets, target_pairs: list[tuple[bool, bool]]) -> Decision:
     """One trial whose smoke test goes badly once, then these target pairs, then good known tasks to its end."""
-    trial = budgets.next_trial(TargetTasks(("basket",)), SuiteCounts(target=(30, 100)))
+    trial = budgets.next_trial(GateConfig(), TargetTasks(("basket",)), SuiteCounts(target=(30, 100)))
     trial.newer_is_due = True
     pairs = [(Suite.REGRESSION, (i > 0, True)) for i in range(3)] + [(Suite.TARGET, each) for each in target_pairs]
     for suite, (candidate, incumbent) in pairs:
@@ -280,7 +280,7 @@ def settled(budgets: ErrorBudgets, target_pairs: list[tuple[bool, bool]]) -> Dec
 
 def test_known_tasks_cost_nothing_while_a_candidate_is_not_even_better() -> None:
     """Else a cure that comes after many that were hopeless would have to show far more known tasks."""
-    budgets = ErrorBudgets(GateConfig())
+    budgets = new_budgets(GateConfig().alpha)
     before = budgets.regression.stake
     assert settled(budgets, [(False, False)] * HOPELESS_PAIRS) is Decision.INCONCLUSIVE
     assert budgets.regression.stake > before  # what was kept back is paid in
@@ -308,15 +308,22 @@ def test_few_refinements_as_good_on_known_tasks_are_rejected_by_chance() -> None
 
 
 def test_alpha_wealth_pays_out_no_more_than_alpha_in_all() -> None:
-    wealth, paid_in = AlphaWealth(0.05, 4.0), 0.0
+    wealth, paid_in = new_wealth(0.05, 0.2), 0.0
     for _ in range(1000):
         paid_in += wealth.stake
         wealth.settle(0.0)  # all lost
     assert 0.0499 < paid_in < 0.05
 
 
+def test_a_trial_stakes_a_half_at_most_whatever_alpha_is() -> None:
+    """With four times an alpha of 0.4 a candidate would be better before its first pair."""
+    budgets = new_budgets(0.4)
+    budgets.improvement.settle(5.0)
+    assert budgets.improvement.stake == MAX_STAKE
+
+
 def test_alpha_wealth_adds_up_the_evidence_of_successive_candidates_within_a_bound() -> None:
-    wealth = AlphaWealth(0.05, MAX_GROWTH)
+    wealth = new_wealth(0.05, MAX_GROWTH * 0.05)
     wealth.settle(0.08)
     assert 0.08 < wealth.stake < 0.1
     wealth.settle(0.9)
@@ -324,7 +331,7 @@ def test_alpha_wealth_adds_up_the_evidence_of_successive_candidates_within_a_bou
 
 
 def test_guards_of_known_tasks_and_limits_never_stake_more_than_alpha() -> None:
-    budgets = ErrorBudgets(GateConfig())
+    budgets = new_budgets(GateConfig().alpha)
     for guard in (budgets.regression, budgets.limits):
         guard.settle(0.9)
         assert guard.stake == GateConfig().alpha

@@ -27,8 +27,6 @@ class AlphaWealth(msgspec.Struct):
     """What the next trial stakes."""
     trials: int = 0
     """How many trials have bet."""
-    preempted: int = 0
-    """How many trials ended for a newer candidate."""
 
     def settle(self, kept: float) -> None:
         """A trial ended without an acceptance, and has `kept` of its stake."""

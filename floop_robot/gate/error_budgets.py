@@ -33,7 +33,7 @@ class ErrorBudgets(msgspec.Struct):
         """The trial of the next candidate; `known`: what the incumbent achieved so far."""
         regression = self.regression.stake if target_tasks.classes else config.alpha
         stakes = Stakes(self.improvement.stake, regression, self.limits.stake)
-        return Trial(config, target_tasks, known, stakes, self.improvement.preempted)
+        return Trial(config, target_tasks, known, stakes, self.improvement.trials)
 
     def settle(self, trial: Trial) -> None:
         """A trial ended without an acceptance."""
@@ -41,7 +41,6 @@ class ErrorBudgets(msgspec.Struct):
             self.improvement.settle(kept.improvement)
             self.regression.settle(kept.regression)
             self.limits.settle(kept.limits)
-        self.improvement.preempted += trial.preempted
 
 
 def new_budgets(alpha: float) -> ErrorBudgets:

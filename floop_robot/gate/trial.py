@@ -49,10 +49,12 @@ SUPERIORITY_ALPHA_SHARE = 0.8
 """Better's share of alpha on failing tasks, where success is missing; on known tasks better and faster share evenly."""
 PREEMPTION_PAIRS = 12
 """Improvement pairs from which on a trial may be preempted by a newer candidate."""
-PATIENCE = 4.0
-"""It is preempted when it would take so many times the pairs more that a candidate without a failure would need.
+PATIENCE, PATIENCE_PAIRS = 2.0, 60
+"""It is preempted when it would take so many pairs more to show a gain, at the pace of its bets so far.
 
-That is judged at the pace of its bets so far. The newer one has learned more, and what the bets have won is kept.
+As many as `PATIENCE` times those that a candidate without a failure would need, `PATIENCE_PAIRS` at most: the newer one
+has learned more, and what the bets have won is kept. Each earlier trial adds as many again: where little is left to
+gain, a small gain takes a long trial, and stakes that were lost in short ones would never come back.
 """
 HOPELESS_PAIRS = 4
 """Failing tasks: as many failures and no success end a trial while newer candidates come, which have learned more."""
@@ -89,8 +91,12 @@ class Trial:
         target_tasks: TargetTasks,
         known: SuiteCounts | None = None,
         stakes: Stakes | None = None,
+        earlier: int = 0,
     ) -> None:
-        """`known`: what the incumbent achieved so far; `stakes`: `gate.alpha` for each test by default."""
+        """`known`: what the incumbent achieved so far; `stakes`: `gate.alpha` for each test by default.
+
+        `earlier`: trials against this incumbent while the same classes failed.
+        """
         known = known or SuiteCounts()
         self.target_tasks = target_tasks
         self.stakes = stakes or Stakes(config.alpha, config.alpha, config.alpha)
@@ -113,7 +119,8 @@ class Trial:
         self._regression = GuardTest(self.stakes.regression, margin, cap, floor if has_floor else None)
         self._improvement_suite = Suite.TARGET if self._has_target else Suite.REGRESSION
         self._improvement = self._improvement_test(known.estimate(Suite.TARGET))
-        self._patience_pairs = PATIENCE * self._improvement.fewest_pairs(known.estimate(self._improvement_suite))
+        fewest = self._improvement.fewest_pairs(known.estimate(self._improvement_suite))
+        self._patience_pairs = min(PATIENCE * fewest, PATIENCE_PAIRS) * (1 + earlier)
         pairs = config.max_pairs + config.max_regression_pairs
         self._limits = GuardTest(self.stakes.limits, LIMITS_MARGIN, pairs, CLEAN)
 

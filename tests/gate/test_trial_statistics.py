@@ -337,6 +337,19 @@ def test_guards_of_known_tasks_and_limits_never_stake_more_than_alpha() -> None:
         assert guard.stake == GateConfig().alpha
 
 
+def test_patience_with_rare_successes_is_short_where_the_incumbent_has_none_and_grows_with_each_trial() -> None:
+    def pairs(earlier: int, incumbent: int) -> int:
+        trial = Trial(GateConfig(), TargetTasks(("basket",)), SuiteCounts(target=(incumbent, 100)), earlier=earlier)
+        trial.newer_is_due = True
+        while trial.finding is None:
+            has_gained = len(trial.pairs) % 12 == 0
+            trial.observe(Pair(Suite.TARGET, 0, outcome(has_gained), outcome(False)))
+        return len(trial.pairs)
+
+    assert pairs(0, 0) == PREEMPTION_PAIRS < pairs(5, 0)
+    assert pairs(0, 80) > PREEMPTION_PAIRS
+
+
 def test_a_promising_trial_is_finished_though_a_newer_candidate_waits() -> None:
     trial = Trial(GateConfig(), TargetTasks(("basket",)))
     trial.newer_is_due = True

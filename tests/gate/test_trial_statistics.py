@@ -341,7 +341,7 @@ def test_patience_with_rare_successes_is_short_where_the_incumbent_has_none_and_
     def pairs(earlier: int, incumbent: int) -> int:
         trial = Trial(GateConfig(), TargetTasks(("basket",)), SuiteCounts(target=(incumbent, 100)), earlier=earlier)
         trial.newer_is_due = True
-        while trial.finding is None:
+        while trial.finding is None and len(trial.pairs) < 30:
             has_gained = len(trial.pairs) % 12 == 0
             trial.observe(Pair(Suite.TARGET, 0, outcome(has_gained), outcome(False)))
         return len(trial.pairs)

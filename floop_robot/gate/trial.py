@@ -49,7 +49,7 @@ SUPERIORITY_ALPHA_SHARE = 0.8
 """Better's share of alpha on failing tasks, where success is missing; on known tasks better and faster share evenly."""
 PREEMPTION_PAIRS = 12
 """Improvement pairs from which on a trial may be preempted by a newer candidate."""
-PATIENCE, PATIENCE_PAIRS = 3.0, 60
+PATIENCE, PATIENCE_PAIRS = 4.0, 60
 """It is preempted when it would take so many pairs more to show a gain, at the pace of its bets so far.
 
 As many as `PATIENCE` times those that a candidate without a failure would need, `PATIENCE_PAIRS` at most: the newer one

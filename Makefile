@@ -24,6 +24,10 @@ INTERFACES := $(addprefix floop_interfaces/,CMakeLists.txt package.xml setup.py)
 ROS_STAMP := $(VENV)/.floop-ros-installed
 KILTED := .venv-kilted
 
+# A line every half minute while a long step is silent: $(call STILL,set-up 1 of 3).
+STILL = (s=0; while sleep 30 > /dev/null 2>&1 && kill -0 $$$$ 2> /dev/null; do s=$$((s + 30)); echo "  $(1) goes on, $$s s"; done) & \
+	trap "kill $$! 2> /dev/null" EXIT;
+
 .PHONY: setup setup-ros demo test test-slow test-kilted lint bench docs baselines clean
 
 setup: $(STAMP)
@@ -32,8 +36,8 @@ setup: $(STAMP)
 $(STAMP): setup.py pyproject.toml constraints.txt $(wildcard floop_robot/learn/native/*)
 	@echo "set-up 1 of 3: torch and what floop needs, about a minute; on a busy machine some minutes"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt setuptools wheel
+	@$(call STILL,set-up 1 of 3) $(BIN)/python -m pip install --quiet -c constraints.txt torch && \
+	$(BIN)/python -m pip install --quiet -c constraints.txt setuptools wheel && \
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e ".[all,dev]"
 	touch $@
 
@@ -41,9 +45,9 @@ setup-ros: $(ROS_STAMP)
 
 $(ROS_STAMP): $(INTERFACES) floop_interfaces/requirements-jazzy.txt | $(STAMP)
 	@echo "set-up 2 of 3: ROS 2 from wheels"
-	$(BIN)/python -m pip install --quiet -c constraints.txt -r floop_interfaces/requirements-jazzy.txt
+	@$(call STILL,set-up 2 of 3) $(BIN)/python -m pip install --quiet -c constraints.txt -r floop_interfaces/requirements-jazzy.txt
 	@echo "set-up 3 of 3: compiling floop's ROS messages, about a minute; on a busy machine some minutes"
-	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --force-reinstall ./floop_interfaces
+	@$(call STILL,set-up 3 of 3) $(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --force-reinstall ./floop_interfaces
 	touch $@
 
 $(KILTED)/.floop-ros-installed: setup.py constraints.txt $(INTERFACES) floop_interfaces/requirements-kilted.txt

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from floop_robot.bundle.actor import Actor
@@ -10,6 +12,9 @@ from floop_robot.bundle.manifest import Manifest
 from floop_robot.spec.errors import BundleRefused, ContractMismatch
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.task import TaskSpec
+
+FLOOP_TASKS: Final = "floop/"
+"""How the ids of all tasks begin that robots, gate and simulator know."""
 
 
 class VerifiedBundle(msgspec.Struct, frozen=True):
@@ -49,6 +54,11 @@ def require_contract(manifest: Manifest, task: TaskSpec, ids: Ids, where: str) -
     """Raise `ContractMismatch` unless a policy is for this task and contract; `where` names the checker."""
     if manifest.task == task.id and manifest.ids.contract == ids.contract:
         return
+    if not manifest.task.startswith(FLOOP_TASKS):
+        raise BundleRefused(
+            f"policy {manifest.title} is for {manifest.task}, which is no floop task. Robots, `floop validate` and "
+            "`floop play` take policies of floop tasks only; load the model.zip beside it in stable-baselines3"
+        )
     architecture = manifest.architecture
     raise ContractMismatch(
         f"policy {manifest.title}",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from floop_robot.cli.loading import loading
 from floop_robot.cli.which_fleet import RUNS
 from floop_robot.spec.errors import StorageError
 
@@ -98,13 +99,14 @@ def demo(
     live success (80 % are shown, or 60 % where none shows more in time), and known tasks were kept (no loss of more
     than 1 point is shown, 95 % confidence). Exit status 3: it did not recover; the title of the table says why.
     """
-    from floop_robot.demo.pictures import write_pictures
-    from floop_robot.demo.report import check_writable, save_report
-    from floop_robot.demo.run import DemoPlan, Experiment, algo_of, check_world
-    from floop_robot.demo.screen import LineScreen, LiveScreen
-    from floop_robot.services.supervision.ports import reserved_base_port
-    from floop_robot.sim.sim_world import SimWorld
-    from floop_robot.spec.config import FloopConfig
+    with loading("demo"):
+        from floop_robot.demo.pictures import write_pictures
+        from floop_robot.demo.report import check_writable, save_report
+        from floop_robot.demo.run import DemoPlan, Experiment, algo_of, check_world
+        from floop_robot.demo.screen import LineScreen, LiveScreen
+        from floop_robot.services.supervision.ports import reserved_base_port
+        from floop_robot.sim.sim_world import SimWorld
+        from floop_robot.spec.config import FloopConfig
 
     only = tuple(name.strip() for name in shift_robots.split(",")) if shift_robots else ()
     check_world(task, SimWorld(shift, only), FloopConfig(robots=robots).robot_names)

@@ -8,6 +8,8 @@ import sys
 
 import click
 
+from floop_robot.cli.loading import loading
+from floop_robot.cli.usage_line import usage_line
 from floop_robot.spec.errors import FloopError, UnknownName
 from floop_robot.spec.extras import install_hint
 
@@ -15,7 +17,7 @@ COMMANDS = {
     "audit": "Show who did what to a fleet, and when.",
     "backup": "Copy the central files of a fleet, also while it runs.",
     "bench": "Run benchmarks; each prints its figures and how it measured them.",
-    "check": "Check a description of a robot, a driver or a fleet, and name each wrong field.",
+    "check": "Check a file before it is used: a robot, a driver, a fleet's config, a policy bundle or an env.",
     "demo": "Run the whole loop: a simulated fleet whose world shifts learns until it succeeds again.",
     "doctor": "Check this installation and say how to repair it.",
     "drain": "Stop a robot after its current episode, or start it again.",
@@ -56,7 +58,8 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             raise UnknownName("command", cmd_name, COMMANDS, "floop")
         module_name = "operator_commands" if cmd_name in OPERATOR_COMMANDS else cmd_name
-        module = importlib.import_module(f"floop_robot.cli.{module_name}")
+        with loading(cmd_name):
+            module = importlib.import_module(f"floop_robot.cli.{module_name}")
         command = getattr(module, cmd_name)
         assert isinstance(command, click.Command)
         return command
@@ -83,7 +86,7 @@ def main() -> None:
         sys.exit(2)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "floop"
-        click.echo(f"floop: {error.format_message().rstrip('.')}. See `{command} --help`.", err=True)
+        click.echo(f"floop: {usage_line(error)} See `{command} --help`.", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
         if error.filename is None and error.errno not in FULL:

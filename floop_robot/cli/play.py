@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from floop_robot.cli.loading import loading
 from floop_robot.cli.zip_options import zip_options
 
 
@@ -36,17 +37,18 @@ def play(
     out: Path,
 ) -> None:
     """Record one episode of the policy BUNDLE; left out: the shipped policy."""
-    import msgspec
+    with loading("play"):
+        import msgspec
 
-    from floop_envs.expert import Expert
-    from floop_policies import baseline
-    from floop_robot.core import PolicyActor
-    from floop_robot.demo.clip import record, save_clip
-    from floop_robot.sim.sim_world import evaluation_scenarios
-    from floop_robot.spec.errors import ConfigError
-    from floop_robot.spec.scenario import Scenario
-    from floop_robot.spec.tasks import get_task
-    from floop_robot.train.validate import load_policy
+        from floop_envs.expert import Expert
+        from floop_policies import baseline
+        from floop_robot.core import PolicyActor
+        from floop_robot.demo.clip import record, save_clip
+        from floop_robot.sim.sim_world import evaluation_scenarios
+        from floop_robot.spec.errors import ConfigError
+        from floop_robot.spec.scenario import Scenario
+        from floop_robot.spec.tasks import get_task
+        from floop_robot.train.validate import load_policy
 
     spec = get_task(task).spec
     if scenario is None:

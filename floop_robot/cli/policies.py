@@ -53,10 +53,13 @@ def _line(info: VersionInfo, found: Policies) -> str:
 
 
 def _live(info: VersionInfo, found: Policies) -> str:
-    """Live success of a version's weights, under whichever number."""
-    tallies = next((each.classes.values() for each in found.live if each.sha256 == info.sha256), ())
+    """Live success of a version's weights, and the other numbers that they had."""
+    live = next((each for each in found.live if each.sha256 == info.sha256), None)
+    tallies = live.classes.values() if live else ()
+    others = [f"v{version}" for version in (live.versions if live else ()) if version != info.version]
     successes, episodes = sum(t.successes for t in tallies), sum(t.episodes for t in tallies)
     if not episodes:
         return "no live episode"
     confirmed = " confirmed" if info.version in found.confirmed else ""
-    return f"live {successes}/{episodes} ({successes / episodes:.0%}){confirmed}"
+    same = f" together with {', '.join(others)}" if others else ""
+    return f"live {successes}/{episodes} ({successes / episodes:.0%}){same}{confirmed}"

@@ -43,7 +43,15 @@ def training_progress() -> Iterator[Callable[[TrainProgress], None]]:
 def episode_progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """Shows episodes done out of all."""
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        due_s = time.monotonic() + LINE_EVERY_S
+
+        def show(done: int, total: int) -> None:
+            nonlocal due_s
+            if time.monotonic() >= due_s:
+                due_s = time.monotonic() + LINE_EVERY_S
+                print(f"{what}: {done} of {total} episodes", file=sys.stderr, flush=True)
+
+        yield show
         return
     with _bar() as bar:
         task = bar.add_task(what, total=None)

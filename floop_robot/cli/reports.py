@@ -40,6 +40,8 @@ def reports(candidate: str, config: Path | None, as_json: bool, last: int) -> No
     if as_json:
         click.echo(msgspec.json.encode(chosen).decode())
         return
+    if not chosen:
+        click.echo("no verdict yet: the gate judges candidates only while something fails on the robots", err=True)
     for report in chosen:
         click.echo(markdown(report) if candidate else _line(report))
 

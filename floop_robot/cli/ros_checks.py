@@ -10,7 +10,12 @@ import sys
 from collections.abc import Iterator
 
 from floop_robot.cli.doctor_check import DoctorCheck
-from floop_robot.services.supervision.ros_domain import child_environment, discovery_range, ros_unavailable_reason
+from floop_robot.services.supervision.ros_domain import (
+    child_environment,
+    discovery_range,
+    reach_in_words,
+    ros_unavailable_reason,
+)
 
 _INSTALL = "make setup-ros, or source your distribution's setup.bash; without it fleets run ROS-free"
 _PROBE = "import rclpy, rclpy.executors, floop_interfaces.msg, floop_interfaces.srv, floop_interfaces.action"
@@ -64,8 +69,6 @@ def _works() -> DoctorCheck:
 
 def _reach() -> DoctorCheck:
     reach = discovery_range(os.environ)
-    domain = os.environ.get("ROS_DOMAIN_ID", "0")
-    here = reach in ("LOCALHOST", "OFF")
-    detail = f"domain {domain}, {'the whole subnet' if reach == 'SUBNET' else reach}"
+    here, detail = reach in ("LOCALHOST", "OFF"), reach_in_words(os.environ)
     cure = "set ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST, or nodes that you start by hand send to the whole network"
     return DoctorCheck("ROS reach", here, False, detail, cure)

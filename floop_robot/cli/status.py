@@ -15,7 +15,7 @@ from floop_robot.cli.status_watch import watch_status
 from floop_robot.cli.which_fleet import fleet_options, running_fleet
 from floop_robot.deploy import FleetClient, FleetStatus
 from floop_robot.deploy.deployment_monitor import MonitorDecision, MonitorReport
-from floop_robot.deploy.messages import StorageUse
+from floop_robot.deploy.messages import RobotStatus, StorageUse
 from floop_robot.deploy.registry import FLEET, Directive
 from floop_robot.spec.calibration import calibration_text
 from floop_robot.spec.local_time import local_time
@@ -76,7 +76,7 @@ def _text(s: FleetStatus, run_dir: Path) -> str:
         marks += "  stop pending" if robot.stop_pending else ""
         refused = f"  {robot.last_refusal}" if robot.last_refusal else ""
         heard = f"heard {robot.silent_s:.1f} s ago" if math.isfinite(robot.silent_s) else "not heard yet"
-        lines.append(f"  {robot.robot:<12} v{robot.version} (wants v{robot.target}), {heard}{marks}{refused}")
+        lines.append(f"  {robot.robot:<12} {_versions(robot)}, {heard}{marks}{refused}")
         if robot.duplicate:
             lines.append(f"    a second {robot.robot} on {robot.duplicate} is refused; this one is on {robot.host}")
         lines += [f"    {note}" for note in robot_notes(run_dir, robot.robot)]
@@ -87,6 +87,14 @@ def _text(s: FleetStatus, run_dir: Path) -> str:
         lines.append("storage: " + "; ".join(map(_storage, s.storage)))
     lines += [f"  {entry_line(entry)}" for entry in s.audit]
     return "\n".join(lines)
+
+
+def _versions(robot: RobotStatus) -> str:
+    """What acts, what is loaded and acts with the next step, and what is wanted."""
+    loaded = f"v{robot.version}"
+    if robot.acting != robot.version:
+        loaded = f"v{robot.acting} acts, {loaded} loaded" if robot.acting else f"{loaded} loaded, none acts yet"
+    return f"{loaded} (wants v{robot.target})"
 
 
 def _storage(use: StorageUse) -> str:

@@ -16,6 +16,8 @@ from floop_robot.deploy import AuditNote, FleetClient, Refused
 from floop_robot.deploy.stop_messages import EstopReport, GetEstops, StopRobots
 from floop_robot.robot.estop_socket import WILL_START_STOPPED, ask_robot
 from floop_robot.robot.messages import StopCommand
+from floop_robot.services.supervision.fleet_description import CONFIG_FILE
+from floop_robot.services.supervision.stats_file import stats_age_s
 from floop_robot.services.supervision.stopped_run import stopped_reason
 from floop_robot.spec.config import FloopConfig
 from floop_robot.spec.errors import FloopError, UnknownName
@@ -37,8 +39,9 @@ POLL_S: Final = 0.05
 def stop(config: Path | None, as_json: bool, robots: tuple[str, ...], everyone: bool, who: str, why: str) -> int:
     """Stop each ROBOT (left out: all) until `floop reset` lets it move again.
 
-    Needs no token. It asks the robots of this host and the fleet manager at once. Exit status 1 unless every robot
-    has stopped, or will start stopped on this host, and its disk has that.
+    Needs no token. It asks the robots of this host and the fleet manager at once. A robot that does not run, or has
+    never run, starts stopped here. Exit status 1 unless every robot has stopped, or will start stopped on this host,
+    and its disk has that.
     """
     fleet = fleet_config(config)
     unknown = [str(UnknownName("robot", name, fleet.robot_names)) for name in robots if name not in fleet.robot_names]
@@ -82,13 +85,25 @@ def _stop(fleet: FloopConfig, request: StopRobots) -> dict[str, tuple[bool, str]
 
 
 def _here(fleet: FloopConfig, robot: str, request: StopRobots) -> tuple[bool, str]:
-    """As `_stop`, for a robot of this host."""
+    """As `_stop`, for a robot of this host. The stop of one that never ran is kept as well, for its first start."""
+    is_known = _belongs_here(fleet, robot)
     try:
         command = StopCommand(who=request.who, why=request.why, request_id=request.request_id)
         answer = ask_robot(Path(fleet.run_dir), robot, command)
     except FloopError as error:
         return False, f"not known to have stopped: {error}"
+    if answer.success and not is_known and answer.message == WILL_START_STOPPED:
+        folder = Path(fleet.run_dir).resolve()
+        later = f"it has not run in {folder} yet; if it starts there, it starts stopped"
+        return False, f"not known to have stopped: {later}"
     return answer.success, answer.message if answer.success else f"not known to have stopped: {answer.message}"
+
+
+def _belongs_here(fleet: FloopConfig, robot: str) -> bool:
+    """Whether the robot can run on no other host: it has run here, or the fleet that was begun here is local."""
+    run_dir = Path(fleet.run_dir)
+    is_local = fleet.endpoints.is_local and (run_dir / CONFIG_FILE).exists()
+    return is_local or stats_age_s(run_dir, f"{robot}.safety") is not None
 
 
 def _by_manager(fleet: FloopConfig, request: StopRobots) -> tuple[EstopReport | None, str]:

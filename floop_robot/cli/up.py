@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,12 @@ from floop_robot.services.supervision.fleet_description import (
 )
 from floop_robot.services.supervision.preflight import check_start
 from floop_robot.services.supervision.process_spec import ProcessSpec
-from floop_robot.services.supervision.ros_domain import check_robots, local_only_environment, ros_unavailable_reason
+from floop_robot.services.supervision.ros_domain import (
+    check_robots,
+    local_only_environment,
+    reach_in_words,
+    ros_unavailable_reason,
+)
 from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.spec.config import FloopConfig, load_config
 from floop_robot.spec.errors import ConfigError
@@ -92,7 +98,9 @@ def keep_up(
         if shift is not None:
             _shift(run_dir, shift)  # only now: the supervisor has made sure that no other fleet runs here
         count = f"{len(specs)} processes" if len(specs) > 1 else specs[0].name
-        click.echo(f"{count}; logs in {run_dir / 'logs'}; Ctrl-C stops them", err=True)
+        has_ros = any(spec.node for spec in specs)
+        how = f"over ROS 2 ({reach_in_words(os.environ | environment)})" if has_ros else "without ROS"
+        click.echo(f"{count} {how}; logs in {run_dir / 'logs'}; Ctrl-C stops them", err=True)
         status = _watch(fleet, stop, StartProgress(specs, config))
         click.echo("stopping", err=True)
     return status

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from floop_robot.cli.loading import loading
 from floop_robot.cli.zip_options import zip_options
 
 if TYPE_CHECKING:
@@ -45,10 +46,11 @@ def validate(
 
     With --against, decide as the gate would; exit status 1 when it rejects BUNDLE.
     """
-    from floop_robot.cli.progress import episode_progress
-    from floop_robot.spec.verdict import Decision
-    from floop_robot.train.validate import ValidationPlan, load_policy
-    from floop_robot.train.validate import validate as run
+    with loading("validate"):
+        from floop_robot.cli.progress import episode_progress
+        from floop_robot.spec.verdict import Decision
+        from floop_robot.train.validate import ValidationPlan, load_policy
+        from floop_robot.train.validate import validate as run
 
     plan = ValidationPlan(task=task, episodes=episodes, seed=seed, workers=workers, target_classes=focus)
     candidate = load_policy(bundle, task, trust=trust, vecnormalize=vecnormalize)

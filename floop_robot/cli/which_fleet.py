@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
+from floop_robot.cli.running_fleets import configs_on_this_host
 from floop_robot.durable.locks import is_running
 from floop_robot.services.supervision.fleet_description import CONFIG_FILE
 from floop_robot.services.supervision.stopped_run import stopped_reason
@@ -57,16 +59,32 @@ def fleet_config(config: Path | None, *, announce: bool = True) -> FloopConfig:
     harm. `announce`: whether to name it.
     """
     if config is not None:
-        return load_config(config)
+        return _of_run(config)
     found = _configurations()
     if not found:
-        raise NoFleet(f"no fleet was started here (no {RUNS}/*/{CONFIG_FILE}); give --config FILE")
+        raise NoFleet(f"no fleet was started here (no {RUNS}/*/{CONFIG_FILE}); {_elsewhere() or 'give --config FILE'}")
     running = [file for file in found if is_running(file.parent)]
     if len(running) > 1:
         names = ", ".join(map(str, running))
         raise ConfigError(f"{len(running)} fleets run here; say which one: --config with one of {names}")
     chosen = running[0] if running else max(found, key=lambda file: file.stat().st_mtime)
-    idle = "" if running else ", the last one that was begun here; none is running"
+    idle = "" if running else ", the last one that was begun here; none is running here"
+    if idle and (others := _elsewhere()):
+        idle += f"; {others}"
     if announce:
         click.echo(f"fleet of {chosen.parent}{idle}", err=True)
-    return load_config(chosen)
+    return _of_run(chosen)
+
+
+def _elsewhere() -> str:
+    """What to give for the fleets that run on this host below other folders; empty when there is none."""
+    found = configs_on_this_host()
+    return f"running on this host: {', '.join(f'--config {file}' for file in found)}" if found else ""
+
+
+def _of_run(file: Path) -> FloopConfig:
+    """Read a configuration. One that lies in its run directory means that one, from whichever folder it is read."""
+    config, folder = load_config(file), file.resolve().parent
+    parts = Path(config.run_dir).parts
+    is_run = file.name == CONFIG_FILE and folder.parts[-len(parts) :] == parts and folder != Path.cwd() / config.run_dir
+    return msgspec.structs.replace(config, run_dir=str(folder)) if is_run else config

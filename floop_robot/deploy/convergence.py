@@ -56,7 +56,7 @@ class Convergence:
     def text(self) -> str:
         """How far the robots are, in words."""
         stopped = {robot.robot for robot in self.robots if robot.estop}
-        pending = tuple(f"{name} (stopped)" if name in stopped else name for name in self.pending)
+        pending = tuple(f"{name} (stopped: after a reset)" if name in stopped else name for name in self.pending)
         named = zip((*WORDS[self._drain], "silent"), (self.reached, pending, self.silent), strict=True)
         parts = [f"{what}: {', '.join(names)}" for what, names in named if names]
         for word, robots in (("pinned", self.pinned), ("held", self.held)):

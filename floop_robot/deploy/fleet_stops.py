@@ -197,7 +197,8 @@ class FleetStops:
 
     def _end_reset(self, name: str, who: str, why: str, answer: ResetAnswer) -> None:
         success, message = (False, "no answer") if answer.cancelled() else answer.result()
-        self._audit(who, f"reset {name}" if success else f"did not reset {name}", f"{message}; {why}".strip("; "))
+        detail = "" if success else message.removeprefix(f"{name}: ")
+        self._audit(who, f"reset {name}" if success else f"did not reset {name}", f"{detail}; {why}".strip("; "))
 
     def _refusal(self, given: Sequence[EstopRef]) -> str:
         """Why a robot's reset is not forwarded; empty when it is."""

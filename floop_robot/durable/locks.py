@@ -28,6 +28,11 @@ _RETRY_S = 0.005
 class LockHeld(StorageError):
     """Another process has the lock."""
 
+    def __init__(self, what: str, holder: str, cure: str) -> None:
+        super().__init__(f"{what} is in use by another process ({holder}); {cure}")
+        self.holder = holder
+        """As in `process 4711`."""
+
 
 class ExclusiveLock:
     """One process at a time has this lock, from construction to `release` or to the end of the process."""
@@ -52,7 +57,7 @@ class ExclusiveLock:
         except BlockingIOError:
             holder = os.pread(self._handle, 200, 0).decode(errors="replace").strip()
             self.release()
-            raise LockHeld(f"{what} is in use by another process ({holder or 'unknown'}); {cure}") from None
+            raise LockHeld(what, holder or "unknown", cure) from None
         except OSError as error:
             self.release()
             raise StorageError(f"cannot lock {path}: {error.strerror}; choose a folder on a local disk") from None

@@ -95,11 +95,11 @@ class EstopServer:
 def ask_robot(run_dir: Path, robot: str, request: EstopCommand | ReadEstop) -> EstopAnswer:
     """Have a robot of this host stop, be reset or be started, or read its latch.
 
-    A stop of a robot whose safety process does not run is written to its latch file, so that it starts stopped.
-    Raises `StorageError` when nobody answers within `ANSWER_TIMEOUT_S`.
+    A stop of a robot whose safety process does not run is written to its latch file, so that it starts stopped, also
+    for the first time. Raises `StorageError` when nobody answers within `ANSWER_TIMEOUT_S`.
     """
     folder, deadline_s = link_folder(run_dir, robot), time.monotonic() + ANSWER_TIMEOUT_S
-    if not folder.is_dir():
+    if not isinstance(request, StopCommand) and not folder.is_dir():
         raise StorageError(f"no robot {robot} has run in {run_dir}; check the name and run_dir")
     while time.monotonic() < deadline_s:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
@@ -122,7 +122,7 @@ def ask_robot(run_dir: Path, robot: str, request: EstopCommand | ReadEstop) -> E
 
 def _stop_at_start(folder: Path, request: StopCommand) -> EstopAnswer:
     """Latch a robot whose safety process does not run; raises `LockHeld` when one does."""
-    with sole_server(folder, Link.COMMAND):
+    with sole_server(folder, Link.COMMAND, wait_s=0.0):
         latch = EstopLatch(folder / LATCH_FILE)
         latch.stop(request)
         try:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Final
 
 from floop_robot.robot.transform import Transform, from_rpy
+from floop_robot.spec.errors import nearest
 from floop_robot.spec.frame_config import FixedFrame, bare_name
 
 HISTORY_NS: Final = 10_000_000_000
@@ -168,11 +168,11 @@ class FrameTree:
         """What else the frame may be called."""
         known = self._known()
         ends = sorted(each for each in known if each.endswith(f"/{name}") or name.endswith(f"/{each}"))
-        near = ends[:1] or get_close_matches(name, known, 1)
+        near = ends[0] if ends else nearest(name, known, 0.6)
         if not near:
             return ""
         own = name == self.base_frame
-        return f"; TF has {near[0]!r}" + (": see frame_prefix in the driver file" if own else "")
+        return f"; TF has {near!r}" + (": see frame_prefix in the driver file" if own else "")
 
 
 def _resolved(bases: tuple[str, ...], frames: Mapping[str, FixedFrame]) -> dict[str, Transform]:

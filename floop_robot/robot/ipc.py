@@ -19,6 +19,7 @@ import enum
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Generic, TypeVar
@@ -26,7 +27,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 import zmq
 
-from floop_robot.durable.locks import ExclusiveLock
+from floop_robot.durable.locks import ExclusiveLock, LockHeld
 from floop_robot.robot.messages import (
     Codec,
     JointCommand,
@@ -41,6 +42,9 @@ MAX_PATH_BYTES: Final = 100
 """Linux allows 107 bytes for the path of a Unix socket."""
 RECONNECT_MS: Final = 10
 MAX_RECONNECT_MS: Final = 200
+LOCK_WAIT_S: Final = 1.0
+"""Who will serve a link waits this long for it: a stop of a robot that starts has it while it writes the latch."""
+_LOCK_RETRY_S: Final = 0.02
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -145,7 +149,7 @@ class IpcLinks:
         path = self._folder / f"{link.value}.ipc"
         if bind:
             # A second bind to the same path would silently cut off the first.
-            self._locks.append(_lock(path))
+            self._locks.append(_lock(path, LOCK_WAIT_S))
             self._bound.append(path)
         socket: zmq.Socket[bytes] = self._context.socket(socket_type)
         self._sockets.append(socket)
@@ -163,10 +167,13 @@ class IpcLinks:
 
 
 @contextlib.contextmanager
-def sole_server(folder: Path, link: Link) -> Iterator[None]:
-    """Claim the serving end of a link for this process, whatever transport serves it; raises `StorageError`."""
+def sole_server(folder: Path, link: Link, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
+    """Claim the serving end of a link for this process, whatever transport serves it.
+
+    Raises `StorageError`, and `LockHeld` when another process has it for more than `wait_s`.
+    """
     _own(folder)
-    lock = _lock(folder / f"{link.value}.ipc")
+    lock = _lock(folder / f"{link.value}.ipc", wait_s)
     try:
         yield
     finally:
@@ -182,9 +189,16 @@ def _own(folder: Path) -> None:
         raise StorageError(f"{folder} belongs to another user; choose another run_dir")
 
 
-def _lock(path: Path) -> ExclusiveLock:
+def _lock(path: Path, wait_s: float) -> ExclusiveLock:
     """Claim the serving end of a socket, with a lock beside it."""
-    return ExclusiveLock(path.with_suffix(".lock"), f"socket {path}", "stop it first (floop status shows it)")
+    deadline_s = time.monotonic() + wait_s
+    while True:
+        try:
+            return ExclusiveLock(path.with_suffix(".lock"), f"socket {path}", "stop it first (floop status shows it)")
+        except LockHeld:
+            if time.monotonic() > deadline_s:
+                raise
+        time.sleep(_LOCK_RETRY_S)
 
 
 class IpcSender(Generic[T]):

@@ -73,6 +73,11 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """Status, pause and checkpoint of the learner (ROUTER of the learner)."""
         return self._at("learner")
 
+    @property
+    def is_local(self) -> bool:
+        """Whether robots of no other host can reach the central processes."""
+        return self.host.startswith("127.") or self.host in ("localhost", "[::1]")
+
 
 class RobotConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a robot runs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -49,10 +50,25 @@ class CallRefused(FloopError):
 
 
 def did_you_mean(name: str, known: Iterable[str], most: int = UnknownName.SHOWN) -> str:
-    """`did you mean 'x'?` where a known name is near, else the known names; of more than `most`, the nearest few."""
+    """`did you mean 'x'?` where one known name is near, else the known names; of more than `most`, the nearest few.
+
+    A name with another number is not taken for a slip of the pen: whoever typed robot_7 may have meant any robot.
+    """
     known = sorted(known)
-    if close := difflib.get_close_matches(name, known, n=1, cutoff=0.5):
-        return f"did you mean {close[0]!r}?"
+    if close := nearest(name, known, 0.5):
+        return f"did you mean {close!r}?"
     if len(known) > most:
         known = [*difflib.get_close_matches(name, known, n=4, cutoff=0.0), f"… ({len(known)} in all)"]
     return f"known: {', '.join(known) or 'none'}"
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float) -> str:
+    """The one known name that is nearest, from a likeness of `cutoff` on; empty when two are equally near.
+
+    Numbers in `name` must be those of the known one.
+    """
+    numbers = re.findall(r"\d+", name)
+    alike = [each for each in known if not numbers or re.findall(r"\d+", each) == numbers]
+    close = difflib.get_close_matches(name, alike, n=2, cutoff=cutoff)
+    likeness = [difflib.SequenceMatcher(None, each, name).ratio() for each in close]
+    return close[0] if close and likeness.count(likeness[0]) == 1 else ""

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from floop_robot.bundle import Bundle
-from floop_robot.robot.estop_socket import WILL_START_STOPPED, ReadEstop, ask_robot
+from floop_robot.robot.estop_latch import EstopLatch
+from floop_robot.robot.estop_socket import LATCH_FILE, WILL_START_STOPPED, ReadEstop, ask_robot
+from floop_robot.robot.ipc import link_folder
 from floop_robot.robot.messages import ResetCommand
 from floop_robot.spec.errors import FloopError
 from floop_robot.spec.estop import EstopState
@@ -45,7 +47,10 @@ def fleet(running: SmallFleet) -> SmallFleet:
 
 
 @pytest.fixture
-def floop(fleet: SmallFleet, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Floop:
+def floop(
+    fleet: SmallFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Floop:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FLOOP_TOKEN", TOKEN)
     return Floop(monkeypatch, capfd)
 
@@ -104,6 +109,30 @@ def test_no_name_means_all_robots_and_an_unknown_one_stops_no_others(fleet: Smal
     all_of_them = floop("stop", "--config", fleet.file)
     assert (all_of_them.status, all_of_them.out.count(": stopped")) == (0, 2)
     assert "unknown robot 'robot_9'" in floop("reset", "robot_9", "--config", fleet.file).error
+
+
+def test_a_stop_during_the_first_start_is_kept_for_every_robot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    floop = Floop(monkeypatch, capfd)
+    with SmallFleet(tmp_path, Bundle.load(PICK), robots=2) as fleet:
+        kept = floop("stop", "--config", fleet.file, "--who", "bob")
+        assert (kept.status, kept.out.count(WILL_START_STOPPED)) == (0, 2), kept
+        fleet.start("safety", robot="robot_2")
+        wait_for(lambda: state(fleet, "robot_2") is not None, 30.0, "safety of robot_2")
+        found = state(fleet, "robot_2")
+        assert found is not None and found.latched and found.who == "bob"
+
+
+def test_a_stop_is_kept_where_nothing_has_run_and_is_not_called_done(floop: Floop, tmp_path: Path) -> None:
+    (tmp_path / "fleet.yaml").write_text("robots: 1\nrun_dir: new\nendpoints: {base_port: 1100}\n")
+    for _ in range(2):
+        missed = floop("stop", "--config", tmp_path / "fleet.yaml")
+        assert missed.status == 1
+        text = f"not known to have stopped: it has not run in {tmp_path / 'new'} yet; if it starts there, it starts"
+        assert text in missed.out
+    assert EstopLatch(link_folder(tmp_path / "new", "robot_1") / LATCH_FILE).is_set
 
 
 def test_a_stop_reaches_a_robot_that_is_frozen_or_dead(fleet: SmallFleet, floop: Floop) -> None:

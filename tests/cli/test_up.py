@@ -248,8 +248,8 @@ def test_a_part_that_runs_already_is_not_started_again(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "floop_robot.cli", "up", "--no-ros", "--config", str(fleet.config)]
         again = subprocess.run(command, check=False, capture_output=True, text=True)
         assert (again.returncode, again.stdout) == (2, "")
-        (line,) = again.stderr.splitlines()
-        assert line.startswith("floop: ingest is running already (its log: ")
+        line = again.stderr.splitlines()[-1]
+        assert line.startswith(f"floop: ingest is running already (started by process {fleet.process.pid}; its log: ")
         assert not fleet.has_logged("started again")
     finally:
         fleet.close()

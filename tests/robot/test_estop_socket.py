@@ -220,4 +220,13 @@ def test_rubbish_and_silence_keep_no_stop_waiting(safety: Safety) -> None:
 
 def test_a_robot_that_never_ran_is_named(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="no robot robot_7 has run in"):
-        ask_robot(tmp_path, "robot_7", stop())
+        ask_robot(tmp_path, "robot_7", ReadEstop())
+
+
+def test_a_stop_before_the_first_start_of_a_robot_is_kept_for_it(tmp_path: Path) -> None:
+    assert ask_robot(tmp_path, ROBOT, stop("bob")).message == WILL_START_STOPPED
+    started = Safety(tmp_path)
+    try:
+        assert started.state.latched and started.state.who == "bob"
+    finally:
+        started.kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import zmq
 
 from floop_robot.robot.estop_socket import LATCH_FILE, ReadEstop, ask_robot
-from floop_robot.robot.ipc import IpcLinks, LatestReceiver, link_folder
+from floop_robot.robot.ipc import IpcLinks, LatestReceiver, Link, link_folder, sole_server
 from floop_robot.robot.messages import JointTarget, ResetCommand, SafetyMode, SafetyState
 from floop_robot.spec.errors import StorageError
 from tests.support.estop_commands import stop
@@ -228,6 +229,16 @@ def test_an_end_has_one_server(folder: Path) -> None:
             second.commands_out()
     with IpcLinks(folder) as third:
         third.commands_out()
+
+
+def test_a_server_waits_for_a_stop_that_is_being_written(folder: Path) -> None:
+    held = sole_server(folder, Link.COMMAND, wait_s=0.0)
+    held.__enter__()
+    release = threading.Timer(0.1, held.__exit__, (None, None, None))
+    release.start()
+    with IpcLinks(folder) as links:
+        links.commands_out()
+    release.join()
 
 
 def test_a_deep_run_directory_still_has_sockets(tmp_path: Path) -> None:

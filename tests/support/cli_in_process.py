@@ -40,6 +40,7 @@ class Floop:
         self._monkeypatch, self._capfd = monkeypatch, capfd
 
     def __call__(self, *words: str | Path) -> CommandOutput:
+        self._monkeypatch.setattr("floop_robot.cli.loading.SILENT_S", 600.0)  # however busy the machine is
         self._monkeypatch.setattr("sys.argv", ["floop", *map(str, words)])
         self._capfd.readouterr()
         with pytest.raises(SystemExit) as ended:

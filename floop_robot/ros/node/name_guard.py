@@ -61,8 +61,8 @@ class NameGuard:
         older_s = other.uptime_s - (time.monotonic() - self._began_s)
         if older_s > TIE_S or (abs(older_s) <= TIE_S and other.host_id < self._host.id):
             self._refusal = (
-                f"{self._robot} is served in this ROS domain already, by {other.host}; give this robot another name "
-                "and namespace, or another ROS_DOMAIN_ID, or stop the other"
+                f"{self._robot} is served in this ROS domain already, by {other.host}; set another ROS_DOMAIN_ID "
+                "for the second fleet, stop the other, or give this robot another name and namespace"
             )
             self._on_refused()
         elif other.host_id not in self._heard and len(self._heard) < 100:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import yaml
 
 from floop_robot.ros.node.parameters import OF_EVERY_NODE, QOS_OVERRIDES, Parameter
-from floop_robot.spec.errors import ConfigError, UnknownName
+from floop_robot.spec.errors import ConfigError, UnknownName, did_you_mean
 
 PARAMETERS: Final = "ros__parameters"
 _ALIKE: Final = 0.8
@@ -46,7 +46,7 @@ def check_parameter_file(path: Path, nodes: Nodes) -> list[str]:
         if found:
             _check_section(f"{path}, {section}", given, [parameter for name in found for parameter in nodes[name]])
         elif meant := _meant(section, nodes):
-            raise ConfigError(f"{path}: {section} is no node of this fleet; did you mean {meant!r}?")
+            raise ConfigError(f"{path}: {section} is no node of this fleet; {did_you_mean(section, meant)}")
         else:
             notes.append(f"{path}: {section} is for none of floop's nodes, and sets nothing here")
     return notes
@@ -115,9 +115,7 @@ def _check_section(where: str, given: Mapping[str, Any], declared: Sequence[Para
             raise ConfigError(f"{where}: {refusal}")
 
 
-def _meant(section: str, nodes: Nodes) -> str:
-    """The node that a section for none is likely meant for; empty: it is for another's."""
-    own = {name.rpartition("/")[2] for name in nodes}
-    if section.rpartition("/")[2] in own and "*" not in section:
-        return max(nodes, key=lambda name: difflib.SequenceMatcher(None, section, name).ratio())  # of equals the first
-    return next(iter(difflib.get_close_matches(section, nodes, n=1, cutoff=_ALIKE)), "")
+def _meant(section: str, nodes: Nodes) -> list[str]:
+    """The nodes that a section for none is likely meant for; empty: it is for another's."""
+    own = [name for name in nodes if name.rpartition("/")[2] == section.rpartition("/")[2] and "*" not in section]
+    return own or difflib.get_close_matches(section, nodes, n=3, cutoff=_ALIKE)

@@ -78,6 +78,13 @@ def discovery_range(environment: Mapping[str, str]) -> str:
     return chosen if chosen in ("OFF", "SUBNET", "SYSTEM_DEFAULT") else "LOCALHOST"
 
 
+def reach_in_words(environment: Mapping[str, str]) -> str:
+    """The ROS domain, and how far discovery goes in it."""
+    words = {"LOCALHOST": "this machine only", "SUBNET": "the whole subnet", "OFF": "no discovery"}
+    reach = discovery_range(environment)
+    return f"domain {environment.get('ROS_DOMAIN_ID') or '0'}, {words.get(reach, reach)}"
+
+
 def check_robots(robots: int) -> None:
     """Raise `ConfigError` when discovery within one machine cannot find so many."""
     if robots > MAX_ROBOTS:

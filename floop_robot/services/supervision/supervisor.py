@@ -83,10 +83,10 @@ class _Child:
         """Say that it is supervised, by a lock beside its log; raises `ConfigError` when another supervisor does."""
         try:
             self._lock = ExclusiveLock(self.log.with_suffix(".lock"), self.spec.name, "stop that one first")
-        except LockHeld:
+        except LockHeld as held:
             raise ConfigError(
-                f"{self.spec.name} is running already (its log: {self.log}); stop that one first, "
-                "or give this fleet a run_dir of its own"
+                f"{self.spec.name} is running already (started by {held.holder}; its log: {self.log}); stop that "
+                "first, or give this fleet a run_dir of its own"
             ) from None
 
     def release(self) -> None:

@@ -13,7 +13,8 @@ import pytest
 from floop_robot.cli.health import health as health_command
 from floop_robot.cli.start_progress import StartProgress
 from floop_robot.durable.locks import RunLock
-from floop_robot.robot.messages import Interventions
+from floop_robot.robot.estop_socket import ask_robot
+from floop_robot.robot.messages import Interventions, StopCommand
 from floop_robot.robot.rate_loop import RateLoop
 from floop_robot.services.safety import SafetyStats
 from floop_robot.services.supervision.fleet_description import Middleware, robot_processes, simulated_fleet
@@ -97,6 +98,7 @@ def test_a_start_tells_which_processes_it_waits_for_until_all_work(
     now_s = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now_s)
     specs = robot_processes(tmp_path / "floop.yaml", "robot_1")
+    ask_robot(tmp_path, "robot_1", StopCommand(who="bob", why="a hand"))
     progress = StartProgress(specs, config)
     figures = RateLoop(50.0, lambda _: None, "x").stats()
     lines: dict[float, str] = {}
@@ -112,5 +114,7 @@ def test_a_start_tells_which_processes_it_waits_for_until_all_work(
     assert {at: line.strip() for at, line in lines.items() if line} == {
         5.5: "6 s  waiting for robot_1.sim_robot, robot_1.safety, robot_1.policy",
         10.5: "10 s  waiting for robot_1.sim_robot, robot_1.policy",
-        12.0: "12 s  all processes work",
+        12.0: "12 s  all processes work\n"
+        "        robot_1 stands: stopped by bob: a hand\n"
+        "        to let it move again, look at it, then `floop reset robot_1`",
     }

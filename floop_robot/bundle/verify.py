@@ -54,10 +54,11 @@ def require_contract(manifest: Manifest, task: TaskSpec, ids: Ids, where: str) -
     """Raise `ContractMismatch` unless a policy is for this task and contract; `where` names the checker."""
     if manifest.task == task.id and manifest.ids.contract == ids.contract:
         return
-    if not manifest.task.startswith(FLOOP_TASKS):
+    if manifest.task != task.id and not manifest.task.startswith(FLOOP_TASKS):
         raise BundleRefused(
-            f"policy {manifest.title} is for {manifest.task}, which is no floop task. Robots, `floop validate` and "
-            "`floop play` take policies of floop tasks only; load the model.zip beside it in stable-baselines3"
+            f"policy {manifest.title} is for {manifest.task}, which is no floop task; {where} needs {task.id}. "
+            "Only policies of floop tasks can be validated, played and given to robots; load the model.zip beside it "
+            "in stable-baselines3"
         )
     architecture = manifest.architecture
     raise ContractMismatch(

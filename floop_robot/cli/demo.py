@@ -125,15 +125,16 @@ def demo(
             found = experiment.run()
     for file in (run_dir / "report.json", *([report] if report else [])):
         save_report(found, file)
-    _show(found, (run_dir / "report.json", *write_pictures(experiment, found)), as_json)
-    return 0 if found.recovered else RECOVERY_FAILED
+    status = 0 if found.recovered else RECOVERY_FAILED
+    _show(found, (run_dir / "report.json", *write_pictures(experiment, found)), as_json, status)
+    return status
 
 
-def _show(report: DemoReport, files: tuple[Path, ...], as_json: bool) -> None:
+def _show(report: DemoReport, files: tuple[Path, ...], as_json: bool, status: int) -> None:
     import msgspec
     from rich.console import Console
 
-    from floop_robot.demo.screen import summary
+    from floop_robot.demo.screen import last_line, summary
 
     if as_json:
         click.echo(msgspec.json.encode(report).decode())
@@ -141,6 +142,7 @@ def _show(report: DemoReport, files: tuple[Path, ...], as_json: bool) -> None:
     Console().print(summary(report))
     for path in files:
         click.echo(f"  {path}")
+    click.echo(last_line(report, status))
 
 
 def _new_run_dir() -> Path:

@@ -18,7 +18,7 @@ from floop_robot.cli.operator_options import (
     wait_option,
 )
 from floop_robot.cli.zip_options import zip_options
-from floop_robot.deploy import Drain, Hold, Pin, Push, Resume, Rollback
+from floop_robot.deploy import Drain, Hold, Pin, Push, Refused, Resume, Rollback
 from floop_robot.deploy.registry import FLEET
 from floop_robot.services.import_zip import is_zip, read_policy
 from floop_robot.spec.errors import FloopError
@@ -38,15 +38,18 @@ def push(policy: str, robot: str, trust: bool, vecnormalize: Path | None, operat
 
     POLICY is a bundle (.floop), a version of this fleet (v12), or with --trust a stable-baselines3 zip.
     """
-    path = Path(policy)
+    path, name = Path(policy), ""
     if not path.exists() and (version := number_of(policy)):
         fields["version"] = version
     else:
         # Only a zip has to be made for the fleet's task: what can't be read is told where no fleet is, too.
         task, arm = (operator.fleet.task, operator.fleet.robot.model) if is_zip(path) else ("", "")
         bundle = read_policy(path, task, arm, trust=trust, vecnormalize=vecnormalize)
-        fields["bundle"] = bundle.to_bytes()
-    operator.carry_out(Push, scope=robot or FLEET, **fields)
+        fields["bundle"], name = bundle.to_bytes(), bundle.manifest.title
+    try:
+        operator.carry_out(Push, scope=robot or FLEET, **fields)
+    except Refused as refused:  # it knows no file
+        raise Refused(str(refused).replace(name, f"{policy} ({name})") if name else str(refused)) from None
 
 
 @_fleet_command

@@ -179,8 +179,7 @@ class Experiment:
         with Supervisor(specs, self.plan.run_dir, environment) as fleet, SnapshotReader(self.config) as snapshots:
             self._warm_up(fleet, snapshots)
             self._shift()
-            self._recover(fleet, snapshots)
-            self._report_progress("stopping the fleet")
+            self._report_progress(f"{self._recover(fleet, snapshots)}; stopping the fleet")
             robots = [s.name for s in specs if s.part in ("policy", "explorer")]
             fleet.retire(robots)
             audit = self._audit()
@@ -230,7 +229,8 @@ class Experiment:
         set_world(self.plan.run_dir, self.plan.world)
         self.shift_ns = time.time_ns()
 
-    def _recover(self, fleet: Supervisor, snapshots: SnapshotReader) -> None:
+    def _recover(self, fleet: Supervisor, snapshots: SnapshotReader) -> str:
+        """Wait until the fleet has recovered or time is over; returns why the wait ended."""
         stop_condition = StopCondition()
         while time.monotonic() - self._start_s < self.plan.longest_s:
             is_improved, is_confirmed = stop_condition.is_improved, stop_condition.is_confirmed
@@ -246,7 +246,8 @@ class Experiment:
                 still_fails=_still_fails(snapshot),
             )
             if is_over:
-                return
+                return "no better version came" if stop_condition.is_confirmed else "not confirmed in time"
+        return f"{self.plan.longest_s:.0f} s are over"
 
     def _has_shown(self, bound: float) -> bool:
         deploy = msgspec.structs.replace(self.config.deploy, confirm_success=bound)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
@@ -19,6 +20,8 @@ from floop_robot.deploy.tti import IMPROVED_SUCCESS
 from floop_robot.spec.config import DeployConfig
 
 LINE_EVERY_S = 5.0
+LINE_WIDTH = 120
+"""Longest line, characters."""
 STAGE_WORDS = {
     "lesson": "noticed and practised",
     "improve": "learned",
@@ -76,25 +79,30 @@ class LineScreen:
 
 
 def _line(p: DemoProgress) -> str:
-    text = f"{p.elapsed_s:6.1f} s  {p.phase}"
+    text = shorten(f"{p.elapsed_s:6.1f} s  {p.phase}", LINE_WIDTH)
     if p.total:
         return f"{text}: {p.done} of up to {p.total} scenarios"
-    if p.live is not None and p.live.before.episodes:
-        text += f"; {_share(p.live.before)} known tasks succeeded"
-        if p.live.shifted:
-            by_version = ", ".join(f"{_share(rate)} with v{v}" for v, rate in p.live.shifted.items())
-            text += f"; changed tasks: {by_version}"
-    if p.snapshot is not None and p.snapshot.fleet is not None:
-        fleet = p.snapshot.fleet
-        text += f"; the robots' policy is v{fleet.production}"
-        if fleet.accepted + fleet.rejected + fleet.inconclusive:
-            text += f"; new policies: {fleet.accepted} accepted, {fleet.rejected} rejected"
-            text += f", {fleet.inconclusive} undecided"
-    if p.snapshot is not None and p.snapshot.learner is not None:
-        text += f"; {p.snapshot.learner.gradient_steps} learning steps"
-    if p.waits:
-        text += f"; {waits_line(p.waits)}"
+    for part in _figures(p):
+        if len(text) + len(part) + 2 <= LINE_WIDTH:
+            text += f"; {part}"
     return text
+
+
+def _figures(p: DemoProgress) -> Iterator[str]:
+    """What a line tells beside the phase, as far as there is room; the most important first."""
+    if p.live is not None and p.live.shifted:
+        version, rate = list(p.live.shifted.items())[-1]
+        yield f"v{version} succeeds at {_share(rate)} changed tasks"
+    elif p.live is not None and p.live.before.episodes:
+        yield f"{_share(p.live.before)} succeeded"
+    fleet = p.snapshot.fleet if p.snapshot is not None else None
+    if fleet is not None and (judged := fleet.accepted + fleet.rejected + fleet.inconclusive):
+        yield f"{fleet.accepted} of {judged} new policies accepted"
+
+
+def shorten(text: str, width: int) -> str:
+    """Cut what is longer than `width`, and mark that."""
+    return text if len(text) <= width else f"{text[: width - 2]} …"
 
 
 def _headline(p: DemoProgress, longest_s: float) -> RenderableType:
@@ -136,7 +144,7 @@ def _learner(p: DemoProgress) -> Panel:
     if learner is None:
         return Panel("starting …", title="learner")
     text = (
-        f"{learner.gradient_steps} gradient steps, {learner.steps_per_s:.0f}/s\n"
+        f"{learner.gradient_steps} gradient steps with those of its checkpoint, {learner.steps_per_s:.0f}/s\n"
         f"rows: {learner.prior_rows} of known tasks, {learner.new_rows} of new ones\n"
         f"a robot's step is used within {learner.latency_p99_s * 1e3:.0f} ms (99 %)\n"
         f"{learner.candidates} candidates, live weights {learner.weights_version}"
@@ -190,17 +198,21 @@ def _rows(r: DemoReport) -> list[tuple[str, str]]:
         (f"success after ({r.shift_name}, final policy)", f"{r.success_after:.1%}{best}"),
         (
             "success on known tasks, final policy",
-            f"{r.old_success_after:.1%} ({r.known_lost} scenarios lost, {r.known_gained} gained)",
+            f"{r.old_success_after:.1%} (solved by the shipped policy alone: {r.known_lost}, by the final one alone: "
+            f"{r.known_gained})",
         ),
         ("fresh scenarios for each of these figures", f"{r.evaluation_episodes}"),
         ("first failure → improved policy on all robots", _seconds(r.tti_apply_s)),
         (f"first failure → {shown} (TTI)", f"{_seconds(r.tti_s)} ({stages})" if stages else "–"),
         (success, _fix(r)),
-        (
-            "first failure → at least 80 % (90 %) sure for one version",
-            "{} ({})".format(*(_seconds(r.shown_success_s.get(bound)) for bound in ("0.8", "0.9"))),
+        *(
+            (
+                f"first failure → one version's success is surely {float(bound):.0%} or more",
+                _seconds(r.shown_success_s.get(bound), "not shown"),
+            )
+            for bound in ("0.8", "0.9")
         ),
-        ("what the loop waited for until one version showed 60 %", waits_line(r.waits) or "–"),
+        ("until one version showed 60 %", waits_line(r.waits) or "–"),
         (
             "candidates of the learner, judged by the gate",
             f"{r.gate_accepted} accepted, {r.gate_rejected} rejected, {r.gate_inconclusive} inconclusive",
@@ -208,8 +220,8 @@ def _rows(r: DemoReport) -> list[tuple[str, str]]:
         ("a robot's step → the learner uses it (99 % within)", _seconds(r.loop_latency_p99_s)),
         ("a new version → the last robot acts on it (99 % within)", _seconds(r.apply_latency_p99_s)),
         (
-            "servo ticks of the arms",
-            f"{r.ticks}, {r.missed_ticks} missed; a timer that does nothing missed {r.bare_timer_missed_ticks}",
+            "steps of the arms' servo loops",
+            f"{r.ticks}, {r.missed_ticks} missed (a bare timer on this busy machine: {r.bare_timer_missed_ticks})",
         ),
         ("simulated time / real time of the robots", f"{r.real_time_factor:.3f}"),
         ("records of the robots", f"{r.rows_acked} stored, {r.rows_lost} lost, {r.rows_doubled} doubled"),
@@ -222,5 +234,14 @@ def _fix(r: DemoReport) -> str:
     return "–" if bound is None else f"{_share(r.fix_episodes)} episodes: at least {bound:.0%}"
 
 
-def _seconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f} s"
+def _seconds(value: float | None, without: str = "–") -> str:
+    return without if value is None else f"{value:.1f} s" if value >= 10 else f"{value:.2f} s"
+
+
+def last_line(report: DemoReport, status: int) -> str:
+    """What came of the run, in one sentence; `status`: the exit status."""
+    if not report.recovered:
+        return f"Not recovered: {report.reason}. Exit status {status}."
+    took = "" if report.tti_apply_s is None else f", {report.tti_apply_s:.0f} s after the first failure on all robots"
+    shift = f"{report.success_dip:.0%} → {report.success_after:.1%} success on the changed tasks ({report.shift_name})"
+    return f"Recovered: {shift}{took}. Exit status {status}."

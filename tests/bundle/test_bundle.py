@@ -196,6 +196,15 @@ def test_other_contract_names_both_sides():
         assert part in text
 
 
+def test_a_policy_of_an_own_environment_is_refused_with_what_to_do():
+    task = msgspec.structs.replace(TASK, id="floop/Reach-v0")
+    with pytest.raises(BundleRefused) as info:
+        verify(make_bundle(), task, IDS, where="robot_3")
+    text = one_line(info)
+    assert f"is for {TASK.id}, which is no floop task; robot_3 needs floop/Reach-v0" in text
+    assert "load the model.zip beside it in stable-baselines3" in text
+
+
 def test_other_limits_and_reward_pass_but_show():
     ids = Ids(contract=IDS.contract, limits="tighter", reward="other")
     notes = verify(make_bundle(), TASK, ids, where="robot_1").notes

@@ -156,7 +156,7 @@ def test_what_cannot_be_done_is_one_line(floop: Floop, fleet: SmallFleet, tmp_pa
         ("push", "one.floop", "--robot", "robot_77"), ("pin", "robot_77", "1"), ("hold", "robot_77"),
         ("resume", "robot_77"), ("drain", "robot_77"),
     ):  # fmt: skip
-        assert "unknown robot 'robot_77'; did you mean" in floop(*words, *options).error
+        assert "unknown robot 'robot_77'; known: fleet, robot_1" in floop(*words, *options).error
     assert "v99" in floop("push", "v99", *options).error
     assert "v99" in floop("pin", "fleet", "v99", *options).error
     assert "is no policy version" in floop("pin", "fleet", "two", *options).error

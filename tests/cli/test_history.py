@@ -46,7 +46,7 @@ def test_the_audit_is_filtered_and_reads_the_same_when_the_fleet_has_stopped(flo
     assert len(audit(floop, "--since", "1h", *config)) == 4
     assert audit(floop, "--since", "2999-01-01", *config) == []
     assert audit(floop, "--robot", "robot_5", *config) == []
-    assert "unknown robot 'robot_13'; did you mean" in floop("audit", "--robot", "robot_13", *config).error
+    assert "unknown robot 'robot_13'; known: robot_1" in floop("audit", "--robot", "robot_13", *config).error
     assert "'yesterday' is no time; give how long ago" in floop("audit", "--since", "yesterday", *config).error
     before, versions = audit(floop, *config), floop("policies", *config).out
     fleet.stop("fleet_manager")

@@ -324,7 +324,7 @@ def test_status_watch_waits_for_a_fleet_that_starts_and_tells_that_it_stopped(tm
 
 
 def test_mistakes_are_one_line(floop: Floop, tmp_path: Path) -> None:
-    assert "did you mean 'robot_1'" in floop("up", "--only", "robot_11").error
+    assert "unknown part of the fleet 'robot_11'; known: robot_1" in floop("up", "--only", "robot_11").error
     assert "unknown shift 'new-objekt'" in floop("up", "--shift", "new-objekt").error
     assert "cannot read the parameters in no.yaml: No such file" in floop("up", "--params-file", "no.yaml").error
     assert not (tmp_path / "runs").exists()

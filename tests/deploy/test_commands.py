@@ -265,7 +265,7 @@ def test_unknown_robots_are_named_with_what_was_meant(harness):
         Resume(who="ann", scope="robot_11"),
         Drain(who="ann", scope="robot_11"),
     ):
-        assert "did you mean 'robot_1'" in harness.refused(command)
+        assert "unknown robot 'robot_11'; known: fleet, robot_1" in harness.refused(command)
 
 
 def test_a_pinned_robot_takes_a_push_of_its_own_while_the_fleet_is_pinned(harness):

@@ -181,7 +181,7 @@ def test_a_robot_that_is_silent_is_not_called(manager: Manager) -> None:
 def test_unknown_names_are_told_and_the_others_stop(manager: Manager) -> None:
     named, unknown = manager.stops.stop(["robot_1", "robot_3"], "", "")
     assert named == ("robot_1",)
-    assert unknown == ("unknown robot 'robot_3'; did you mean 'robot_2'?",)
+    assert unknown == ("unknown robot 'robot_3'; known: robot_1, robot_2",)
     assert manager.stops.stop(["robot_3"], "ann", "")[0] == (), "not all robots"
     assert [s.robot for s in manager.link.sent] == ["robot_1"]
     assert manager.link.sent[0].who == "unknown"

@@ -323,7 +323,7 @@ def test_held_robot_keeps_its_version(harness):
     harness.submit(1, 1)
     assert (harness.target("robot_1"), harness.target("robot_2")) == (1, 2)
     answer = harness.command(Hold, scope="robot_9")
-    assert isinstance(answer, Refusal) and "did you mean" in answer.reason
+    assert isinstance(answer, Refusal) and "; known: fleet, robot_1" in answer.reason
 
 
 def test_a_bundle_that_does_not_fit_is_refused_before_it_is_published(harness):

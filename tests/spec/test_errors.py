@@ -32,3 +32,17 @@ def test_a_contract_mismatch_names_both_sides_and_the_cure() -> None:
 @pytest.mark.parametrize("kind", [UnknownName("a", "b", []), StorageError("full")])
 def test_every_user_error_is_a_floop_error(kind: Exception) -> None:
     assert isinstance(kind, FloopError) and "\n" not in str(kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("robot_7", "known: robot_1, robot_2"),
+        ("robot_12", "known: robot_1, robot_2"),
+        ("robot", "known: robot_1, robot_2"),
+        ("robbot_1", "did you mean 'robot_1'?"),
+        ("Robot2", "did you mean 'robot_2'?"),
+    ],
+)
+def test_a_guess_never_names_another_number(name: str, hint: str) -> None:
+    assert str(UnknownName("robot", name, ["robot_2", "robot_1"])) == f"unknown robot {name!r}; {hint}"

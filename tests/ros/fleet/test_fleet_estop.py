@@ -62,7 +62,7 @@ def test_a_stop_of_all_is_answered_once_each_has_obeyed_and_stored_it(fleet: Est
 def test_one_robot_is_stopped_and_an_unknown_name_is_told(fleet: EstopFleet) -> None:
     answer = fleet.stop("robot_1", "robot_1", "robot_7")
     assert not answer.success
-    assert answer.message == "stopped robot_1; unknown robot 'robot_7'; did you mean 'robot_2'?"
+    assert answer.message == "stopped robot_1; unknown robot 'robot_7'; known: robot_1, robot_2"
     assert fleet.next_states("robot_1")[-1].latched and not fleet.next_states("robot_2")[-1].latched
     assert fleet.stop("robot_7").message.startswith("stopped none; unknown robot")
 

@@ -261,7 +261,7 @@ def test_what_cannot_be_done_is_one_line_and_changes_nothing(fleet: FleetRig) ->
     unchanged(fleet, push(fleet, sb3_zip_path=str(pipe), trust_sb3_zip=True), "no regular file")
     unchanged(fleet, push(fleet), "exactly one")
     unchanged(fleet, push(fleet, version=1, bundle_path=good), "exactly one")
-    unchanged(fleet, push(fleet, bundle_path=good, scope="robot_7"), "unknown robot 'robot_7'", "did you mean")
+    unchanged(fleet, push(fleet, bundle_path=good, scope="robot_7"), "unknown robot 'robot_7'", "known: fleet, robot_1")
     zipped = str(fleet.folder / "model.zip")
     unchanged(fleet, push(fleet, sb3_zip_path=zipped), "no such file")
     with zipfile.ZipFile(fleet.folder / "theirs.zip", "w") as theirs:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
+
+from floop_robot.cli.loading import loading
 
 LOOP_OPTIONS = ("shift", "seconds")
 """Only with --loop."""
@@ -84,6 +87,8 @@ def _run(ctx: click.Context, **options: Any) -> msgspec.Struct:
     if options["loop"]:
         return _loop(ctx, options)
     _refuse_others(ctx, tuple(name for name in ctx.params if name not in LOOP_OPTIONS), "without --loop")
+    with loading("train"):
+        importlib.import_module("floop_robot.train.train")
     if options["resume"] is not None:
         return _resume(ctx, options)
     return _train(ctx, options)

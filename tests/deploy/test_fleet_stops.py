@@ -245,7 +245,7 @@ def test_a_reset_is_forwarded_once_and_answered_for_each_robot(manager: Manager)
     assert {name: each.result()[0] for name, each in answers.items()} == {
         "robot_1": True, "robot_2": False, "robot_7": False,
     }  # fmt: skip
-    assert ("ann", "reset robot_1", "robot_1: reset; aired") in manager.audit
+    assert ("ann", "reset robot_1", "aired") in manager.audit
     for _ in range(5):
         manager.hear(latched=True)
     manager.restart()

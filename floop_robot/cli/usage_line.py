@@ -27,7 +27,7 @@ def usage_line(error: click.UsageError) -> str:
     return text if text.endswith("?") else f"{text}."
 
 
-def _range(kind: click.ParamType | None) -> str:
+def _range(kind: object) -> str:
     """Which numbers are taken, where not all are."""
     if not isinstance(kind, click.IntRange | click.FloatRange):
         return ""

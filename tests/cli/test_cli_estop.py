@@ -120,7 +120,7 @@ def test_a_stop_during_the_first_start_is_kept_for_every_robot(
         kept = floop("stop", "--config", fleet.file, "--who", "bob")
         assert (kept.status, kept.out.count(WILL_START_STOPPED)) == (0, 2), kept
         fleet.start("safety", robot="robot_2")
-        wait_for(lambda: state(fleet, "robot_2") is not None, 30.0, "safety of robot_2")
+        wait_for(lambda: state(fleet, "robot_2") is not None, 60.0, "safety of robot_2")
         found = state(fleet, "robot_2")
         assert found is not None and found.latched and found.who == "bob"
 

@@ -158,7 +158,7 @@ def test_unknown_version_names_the_nearest(registry):
     registry.publish(publication(), 1)
     with pytest.raises(UnknownName) as info:
         registry.version(11)
-    assert "v11" in str(info.value) and "'v1'" in str(info.value)
+    assert "v11" in str(info.value) and "known: v1" in str(info.value)
 
 
 def test_second_writer_is_refused_and_the_first_goes_on(registry):

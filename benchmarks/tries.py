@@ -11,6 +11,7 @@ limits.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 
@@ -32,11 +33,11 @@ GROUP = 50
 class Tries:
     """Tries of one task and shift."""
 
-    def __init__(self, task: str, algo: str, shift: str, seed: int) -> None:
+    def __init__(self, task: str, bundle: Path, shift: str, seed: int) -> None:
         self.env: ArmEnv = make_env(task)
         self._source, self._seed = shifted_scenarios(shift, task), seed
         self._layout = self.env.rules.spec.observation
-        self._actor = Bundle.load(baseline(task, algo)).actor()
+        self._actor = Bundle.load(bundle).actor()
         self._sensor = GraspEstimator(self._layout, GraspParameters())
         self._rng = np.random.default_rng(seed)
         self.search = SuccessSearch(analogies(len(KNOWN), self._layout))
@@ -61,13 +62,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default="floop/PickPlace-v0")
     parser.add_argument("--algo", default="sac", help="whose shipped policy tries")
+    parser.add_argument("--bundle", type=Path, help="another policy than the shipped one")
     parser.add_argument("--shift", default="new-object")
     parser.add_argument("--seed", type=int, default=30)
     parser.add_argument("--tries", type=int, default=300)
     parser.add_argument("--search", action="store_true", help="draw tries near earlier ones that did well")
     parser.add_argument("--smoke", action="store_true", help="a few tries, to see that it runs")
     options = parser.parse_args()
-    tries = Tries(options.task, options.algo, options.shift, options.seed)
+    bundle = options.bundle or baseline(options.task, options.algo)
+    tries = Tries(options.task, bundle, options.shift, options.seed)
     count = 3 if options.smoke else options.tries
     for first in range(0, count, GROUP):
         found = [tries.run(i, options.search) for i in range(first, min(first + GROUP, count))]

@@ -48,7 +48,7 @@ FLAGS = {"as_json": "--json", "total_timesteps": "--steps", "changes": "--set"}
               help="Any field of a recipe, such as sac.gamma=0.99; may be given again.")  # fmt: skip
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard curves to OUT/tensorboard.")
 @click.option("--resume", type=click.Path(path_type=Path), default=None, metavar="OUT",
-              help="Go on with the training in this folder; --steps may move its end.")  # fmt: skip
+              help="Go on with the training or the series in this folder; --steps may move its end.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace a training that OUT holds.")
 @click.option("--loop", is_flag=True, help="Run the whole loop of a fleet from the shipped policy, in virtual time.")
 @click.option("--shift", default="new-object", show_default=True, help="With --loop: how the world changes.")
@@ -105,16 +105,18 @@ def _loop(ctx: click.Context, options: dict[str, Any]) -> msgspec.Struct:
 
 def _resume(ctx: click.Context, options: dict[str, Any]) -> msgspec.Struct:
     from floop_robot.cli.progress import training_progress
+    from floop_robot.train.seed_runs import is_series, resume_seeds
     from floop_robot.train.train import resume
 
     _refuse_others(ctx, RESUME_TAKES, "with --resume, which goes on with the settings of the training")
+    go_on = resume_seeds if is_series(options["resume"]) else resume
     with training_progress() as on_progress:
-        return resume(options["resume"], on_progress, total_timesteps=options["total_timesteps"])
+        return go_on(options["resume"], on_progress, total_timesteps=options["total_timesteps"])
 
 
 def _train(ctx: click.Context, options: dict[str, Any]) -> msgspec.Struct:
     from floop_robot.cli.progress import training_progress
-    from floop_robot.train.recipe import FIELDS, config_of, parse_changes, read_recipe, require_used
+    from floop_robot.train.recipe import FIELDS, config_of, parse_changes, read_recipe
     from floop_robot.train.seed_runs import train_seeds
     from floop_robot.train.train import train as run
 
@@ -126,7 +128,6 @@ def _train(ctx: click.Context, options: dict[str, Any]) -> msgspec.Struct:
         if name in changes:
             raise click.UsageError(f"{_flag(name)} and --set {name} say the same; leave out one")
     config = config_of(recipe, changes, given)
-    require_used(changes, config)
     with training_progress() as on_progress:
         if options["seeds"]:
             return train_seeds(config, options["seeds"], on_progress, overwrite=options["overwrite"])

@@ -6,7 +6,9 @@ import contextlib
 import os
 import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from floop_robot.spec.errors import StorageError
 
@@ -35,11 +37,16 @@ def write_atomic(path: Path, data: bytes, *, keep_previous: bool = False) -> Non
 
 def replace_file(path: Path, data: bytes) -> None:
     """Replace `path` by `data`, whole or not at all; raises OSError."""
+    replace_file_by(path, lambda file: file.write(data))
+
+
+def replace_file_by(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Replace `path` by what `write` writes to a file, whole or not at all; raises OSError."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)

@@ -62,7 +62,11 @@ class Checkpointer:
                 save_zip(self._run.algorithm.model, self._run.space, self._folder.best_model)
 
     def keep(self) -> str:
-        """Write what was learned, if it can be used; returns what was kept, in words."""
+        """Write what was learned, if it can be used; returns what was kept, in words. A second signal waits."""
+        with self._stop.held():
+            return self._keep()
+
+    def _keep(self) -> str:
         run, failed = self._run, ""
         try:
             if not run.is_between:

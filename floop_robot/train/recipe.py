@@ -29,9 +29,6 @@ def _paths(kind: type[msgspec.Struct], prefix: str = "") -> list[str]:
 FIELDS: Final = tuple(_paths(TrainConfig))
 """Every field that `--set` takes."""
 
-TASKS_ONLY: Final = ("randomize", "episodes_per_batch", "clone")
-ENVS_ONLY: Final = ("eval_freq", "n_eval_episodes", "sac.n_sampled_goal")
-
 
 def read_recipe(path: Path) -> Layer:
     """A recipe file; raises `ConfigError` when a field is unknown or wrong."""
@@ -72,30 +69,10 @@ def laid_over(over: Mapping[str, Any], under: Mapping[str, Any]) -> Layer:
 
 
 def config_of(*layers: Layer) -> TrainConfig:
-    """The configuration of layers, of which each was checked, the lowest first."""
+    """The configuration of layers, of which each was checked, the lowest first; raises `ConfigError`."""
     layer: Layer = {}
     for over in layers:
         layer = laid_over(over, layer)
+    if layer.get("env") and layer.get("task"):
+        raise ConfigError(f"task is {layer['task']} and env is {layer['env']}; leave out one of them")
     return convert(layer, TrainConfig, "the recipe")
-
-
-def require_used(changes: Layer, config: TrainConfig) -> None:
-    """Raise `ConfigError` for a change that does nothing: of the other algorithm, or of tasks or environments only."""
-    other = "sac" if config.algo == "ppo" else "ppo"
-    if other in changes:
-        name = next(iter(changes[other]), "")
-        raise ConfigError(
-            f"--set {other}.{name} does nothing with algo {config.algo}; leave it out or use --algo {other}"
-        )
-    idle, cure = (TASKS_ONLY, "with --env") if config.env else (ENVS_ONLY, "without --env")
-    for path in changed_paths(changes):
-        if path in idle or path.split(".")[0] in idle:
-            raise ConfigError(f"--set {path} does nothing {cure}; leave it out")
-
-
-def changed_paths(changes: Layer, prefix: str = "") -> list[str]:
-    """The fields that a layer sets, those of sections with a dot."""
-    paths: list[str] = []
-    for name, value in changes.items():
-        paths += changed_paths(value, f"{name}.") if isinstance(value, dict) else [prefix + name]
-    return paths

@@ -12,7 +12,7 @@ from floop_robot.spec.errors import ConfigError, StorageError
 
 NUMBERED = Path("runs/train")
 """Trainings without a folder of their own get this one with a number: runs/train_1, runs/train_2 and so on."""
-STATE, RESULT = "training.state", "result.json"
+STATE, RESULT, SERIES = "training.state", "result.json", "series.json"
 MODEL, BEST_MODEL, BUNDLE, CHECKPOINT = "model.zip", "best_model.zip", f"policy{SUFFIX}", f"policy{CHECKPOINT_SUFFIX}"
 
 
@@ -80,7 +80,7 @@ class RunFolder:
         found = _learned_files(self.path)
         if found and not overwrite:
             ways = ["--overwrite", "another --out"]
-            if self.state.exists():
+            if self.state in found or self.path / SERIES in found:
                 ways.insert(0, f"--resume {self.path}")
             cure = f"use {', '.join(ways[:-1])} or {ways[-1]}"
             raise ConfigError(f"{self.path} already holds a training ({found[0].name}); {cure}")
@@ -94,7 +94,7 @@ def holds_training(path: Path) -> bool:
 
 
 def _learned_files(path: Path) -> list[Path]:
-    files = (path / name for name in (MODEL, BEST_MODEL, BUNDLE, CHECKPOINT, STATE, RESULT))
+    files = (path / name for name in (MODEL, BEST_MODEL, BUNDLE, CHECKPOINT, STATE, RESULT, SERIES))
     return [file for file in files if file.exists()]
 
 

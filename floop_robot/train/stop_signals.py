@@ -71,6 +71,8 @@ class StopSignals:
     def raise_if_received(self) -> None:
         """Raise `KeyboardInterrupt` when a signal came."""
         if self.received is not None:
+            if self._timer is not None:
+                self._timer.cancel()
             raise KeyboardInterrupt
 
 

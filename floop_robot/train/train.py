@@ -29,9 +29,10 @@ from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.train.checkpointer import Checkpointer
 from floop_robot.train.collector import Collector
-from floop_robot.train.image_run import train_images
+from floop_robot.train.idle_fields import acting_recipe, idle_fields, require_acting
+from floop_robot.train.image_run import ImageRun, SavedTraining
 from floop_robot.train.monitor_file import MonitorFile
-from floop_robot.train.run_folder import RunFolder, next_folder, resumed_folder
+from floop_robot.train.run_folder import RESULT, STATE, RunFolder, next_folder, resumed_folder
 from floop_robot.train.sb3_callbacks import CallbackRunner, MaybeCallback
 from floop_robot.train.score import Score
 from floop_robot.train.stop_signals import StopSignals, TrainingInterrupted
@@ -43,11 +44,9 @@ from floop_robot.train.train_output import TrainResult, save_result
 from floop_robot.train.train_progress import ProgressCallback
 from floop_robot.train.training_episode import EnvDescription, TrainingEpisode
 from floop_robot.train.training_run import TrainingRun
-from floop_robot.train.training_state import Arrays, TrainingState, load_state
+from floop_robot.train.training_state import TrainingState, load_state
 
 log = logging.getLogger(__name__)
-
-SavedTraining = tuple[TrainingState, Arrays]
 
 
 def train(
@@ -63,22 +62,16 @@ def train(
     Raises a `FloopError` for anything a user can correct (unknown task, no write permission, …), and
     `TrainingInterrupted`.
     """
-    config.check()
-    if not config.env:
-        check_gripper(load_robot(config.robot))
+    check_config(config)
     effective = config.effective(_device(config))
     with Collector(_spec(effective), workers=config.n_envs) as collector:
         description = collector.describe()  # raises for what can't be trained, before anything is written
+        require_acting(config, idle_fields(config, description))
+        for note in (*description.notes, *_unheard(config, description)):
+            log.warning("%s", note)
         with RunFolder(Path(config.out) if config.out else next_folder()) as folder:
             folder.start(overwrite=overwrite)
-            write_atomic(folder.config, msgspec.yaml.encode(effective))
-            if description.needs_cnn:
-                for note in description.notes:
-                    log.warning("%s", note)
-                result = train_images(effective, description, folder, on_progress, callback)
-                _warn_if_untrained(result, effective)
-                return result
-            return _Session(effective, description, collector, folder).run(on_progress, callback)
+            return _go_on(effective, description, collector, folder, None, on_progress, callback)
 
 
 def resume(
@@ -109,8 +102,55 @@ def resume(
                     f"{config.env or config.task} is not as it was when the training in {place.path} began "
                     f"(contract {state.ids.contract}, now {description.ids.contract}); train again"
                 )
-            write_atomic(place.config, msgspec.yaml.encode(config))
-            return _Session(config, description, collector, place, saved).run(on_progress, callback)
+            for note in description.notes:
+                log.warning("%s", note)
+            return _go_on(config, description, collector, place, saved, on_progress, callback)
+
+
+def check_config(config: TrainConfig) -> None:
+    """Raise `ConfigError` for a field that is wrong, or that does nothing."""
+    config.check()
+    require_acting(config, idle_fields(config))
+    if not config.env:
+        check_gripper(load_robot(config.robot))
+
+
+def _unheard(config: TrainConfig, description: EnvDescription) -> list[str]:
+    """A line for each field that acts by success, where none was told yet."""
+    plain = TrainConfig()
+    names = [name for name in ("until_success", "select_every") if getattr(config, name) != getattr(plain, name)]
+    if description.reports_success:
+        return []
+    return [
+        f"{name} is {getattr(config, name)}, but {config.env} told no success (info['is_success']) in random play; "
+        "it does nothing unless an episode tells one"
+        for name in names
+    ]
+
+
+def _go_on(
+    config: TrainConfig,
+    description: EnvDescription,
+    collector: Collector,
+    folder: RunFolder,
+    saved: SavedTraining | None,
+    on_progress: ProgressCallback,
+    callback: MaybeCallback,
+) -> TrainResult:
+    recipe = acting_recipe(config, idle_fields(config, description))
+    write_atomic(folder.config, msgspec.yaml.encode(recipe))
+    if description.needs_cnn:
+        result = ImageRun(config, description, folder, saved).run(on_progress, callback)
+    else:
+        result = _Session(config, description, collector, folder, saved).run(on_progress, callback)
+    _warn_if_untrained(result, config)
+    return result
+
+
+def is_finished(folder: Path, total_timesteps: int) -> bool:
+    """Whether a training has its result, and would not go on to so many steps; raises `StorageError`."""
+    counters = load_state(folder / STATE)[0].counters
+    return (folder / RESULT).exists() and (counters.is_done or counters.transitions >= total_timesteps)
 
 
 def _require_unfinished(place: RunFolder, state: TrainingState, config: TrainConfig) -> None:
@@ -170,8 +210,6 @@ class _Session:
         self._saved = saved
 
     def run(self, on_progress: ProgressCallback, callback: MaybeCallback) -> TrainResult:
-        for note in self._description.notes:
-            log.warning("%s", note)
         size = self._saved[0].rows_bytes if self._saved else 0
         with ExitStack() as stack:
             takes = stack.enter_context(TakeLog(self._folder.rows, size))
@@ -239,7 +277,6 @@ class _Session:
             error.args = (f"{error}; {kept}",)
             raise
         save_result(result, self._folder.result)
-        _warn_if_untrained(result, self._config)
         return result
 
     def _result(self, run: TrainingRun, score: Score) -> TrainResult:

@@ -84,8 +84,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         fields_of(msgspec.to_builtins(self), TrainConfig, "the training").check()
         if self.algo not in ALGORITHMS:
             raise ConfigError(f"algo is {self.algo!r}; use {' or '.join(ALGORITHMS)}")
-        if self.env and self.robot != TrainConfig().robot:
-            raise ConfigError(f"robot is {self.robot!r}, but {self.env} is no task of floop's; leave out robot")
+        if 1 < self.episodes_per_batch < self.n_envs:
+            wrong = f"episodes_per_batch is {self.episodes_per_batch}, less than n_envs {self.n_envs}"
+            raise ConfigError(f"{wrong}, of which each makes one; raise it or leave it out")
         if self.env and self.demonstrations:
             raise no_demonstrations(self.env)
         settings = self.settings

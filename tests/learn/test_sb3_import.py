@@ -17,6 +17,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
@@ -149,6 +150,7 @@ def test_what_robots_one_version_back_do_not_know_has_another_format(tmp_path: P
 def test_statistics_are_taken_along(kind: Any, tmp_path: Path) -> None:
     statistics = VecNormalize(DummyVecEnv([Press]), clip_obs=1.2, epsilon=1e-6)
     made = model(kind, statistics)
+    made.set_logger(Logger(folder=None, output_formats=[]))  # or it makes a folder in /tmp
     made.learn(32)
     assert "--vecnormalize" in refusal(made, tmp_path)
     bundle = imported(made, tmp_path, statistics)
@@ -159,6 +161,7 @@ def test_statistics_are_taken_along(kind: Any, tmp_path: Path) -> None:
 def test_statistics_of_rewards_alone_change_no_observation(tmp_path: Path) -> None:
     statistics = VecNormalize(DummyVecEnv([Press]), norm_obs=False)
     made = model(PPO, statistics)
+    made.set_logger(Logger(folder=None, output_formats=[]))
     made.learn(16)
     assert "VecNormalize" in refusal(made, tmp_path)
     assert_alike(imported(made, tmp_path, statistics), made)

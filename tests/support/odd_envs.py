@@ -238,6 +238,17 @@ class Crashes(Point):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+class DyingImage(Image):
+    """Its process dies in the third episode of a training."""
+
+    resets = itertools.count()
+
+    def reset(self, *, seed=None, options=None):  # type: ignore[no-untyped-def]
+        if next(self.resets) == 8:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().reset(seed=seed)
+
+
 class Prints(Point):
     def step(self, action):  # type: ignore[no-untyped-def]
         print("stepping")

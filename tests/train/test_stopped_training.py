@@ -16,7 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback,
 from stable_baselines3.common.monitor import Monitor
 
 from floop_robot.bundle import Bundle
-from floop_robot.spec.errors import ConfigError, EnvironmentFailed, StorageError
+from floop_robot.spec.errors import ConfigError, EnvironmentFailed, StorageError, UnknownName
 from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
 from floop_robot.train.recipe import config_of, read_recipe
 from floop_robot.train.train import resume, train
@@ -94,30 +94,10 @@ def test_the_written_recipe_makes_the_same_curve(tmp_path: Path) -> None:
     assert [length for _, length in curves[0]] == ["200", "200"]
 
 
-IMAGE = {"env": "tests.support.odd_envs:Image-v0", "sac": SacSettings(net_arch=(8,)), "learning_starts": 200}
-
-
-def test_a_training_on_images_keeps_its_best_model_when_it_is_stopped(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt, match="the best model so far is in") as stopped:
-        train(config(tmp_path, **IMAGE, total_timesteps=200), stop_at(100, signal.SIGTERM))
-    assert stopped.value.status == 143  # type: ignore[attr-defined]
-    assert SAC.load(tmp_path / "model.zip") and SAC.load(tmp_path / "best_model.zip")
-    assert episodes(tmp_path)[0][1] == "20"
-    recipe = read_recipe(tmp_path / "config.yaml")
-    assert "prior_rows" not in recipe and "value_range" not in recipe["sac"] and recipe["sac"]["tau"] == 0.01
-    assert config_of(recipe, {}).eval_freq == 400
-
-
-def test_a_setting_that_cannot_act_on_images_is_refused(tmp_path: Path) -> None:
-    sac = SacSettings(reward_scale=0.1)
-    with pytest.raises(ConfigError, match=r"sac.reward_scale is 0.1, but does not act on images"):
-        train(config(tmp_path, **{**IMAGE, "sac": sac}))
-
-
 @pytest.mark.parametrize("name", ["Closed", "ClosedImage"])
 def test_an_environment_that_raises_keyboard_interrupt_is_no_user_who_stops(name: str, tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFailed, match=r"raised KeyboardInterrupt .*at step 2 of"):
-        train(config(tmp_path, **{**IMAGE, "env": f"tests.support.odd_envs:{name}-v0"}))
+        train(config(tmp_path, env=f"tests.support.odd_envs:{name}-v0"))
 
 
 def test_a_killed_training_goes_on(tmp_path: Path) -> None:
@@ -287,22 +267,42 @@ def test_several_seeds_make_a_table_with_mean_and_spread(tmp_path: Path) -> None
     assert result.mean_return_std == pytest.approx(abs(returns[0] - returns[1]) / 2**0.5)
     lines = report(result).splitlines()
     assert len(lines) == 5 and lines[3].split()[0] == "mean" and f"{2**32 - 1}" in lines[2]
-    (tmp_path / f"seed_{2**32 - 2}").rename(tmp_path / "gone")
-    with pytest.raises(ConfigError, match=rf"seed_{2**32 - 1} already holds a training; use --overwrite"):
+    with pytest.raises(ConfigError, match=rf"already holds a training; use --resume {tmp_path}, --overwrite or"):
         train_seeds(config(tmp_path, total_timesteps=60, seed=2**32 - 2), 2, lambda _: None)
-    assert not (tmp_path / f"seed_{2**32 - 2}").exists(), "looked at all before the first began"
-    (tmp_path / "gone").rename(tmp_path / f"seed_{2**32 - 2}")
-    with pytest.raises(ConfigError, match=f"resume one in it: seed_{2**32 - 2}, seed_{2**32 - 1}"):
-        resume(tmp_path)
+    with pytest.raises(ConfigError, match=rf"\(series.json\); use --resume {tmp_path}, --overwrite or another --out"):
+        train(config(tmp_path, total_timesteps=60))
 
 
-def test_a_stopped_series_says_which_seeds_are_left(tmp_path: Path) -> None:
+def test_a_stopped_series_goes_on_as_a_whole(tmp_path: Path) -> None:
+    from floop_robot.train.seed_runs import resume_seeds, train_seeds
+
+    seen: list[int] = []
+
+    def stop_in_the_second(progress: TrainProgress) -> None:
+        seen.append(progress.transitions)
+        if progress.transitions >= 50 and seen.count(0) > 1:
+            signal.raise_signal(signal.SIGINT)
+
+    short = config(tmp_path, total_timesteps=100, final_episodes=1, selection_episodes=1, seed=3)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        train_seeds(short, 3, stop_in_the_second)
+    assert str(stopped.value).endswith(f"go on with the whole series by floop train --resume {tmp_path}")
+    first = (tmp_path / "seed_3" / "result.json").read_bytes()
+    assert (tmp_path / "seed_4" / "training.state").exists() and not (tmp_path / "seed_5").exists()
+    result = resume_seeds(tmp_path, lambda _: None)
+    assert [run.seed for run in result.runs] == [3, 4, 5] and {run.transitions for run in result.runs} == {100}
+    assert (tmp_path / "seed_3" / "result.json").read_bytes() == first, "what is done stays"
+    assert msgspec.json.decode((tmp_path / "seeds.json").read_bytes())["out"] == str(tmp_path)
+    longer = resume_seeds(tmp_path, lambda _: None, total_timesteps=120)
+    assert {run.transitions for run in longer.runs} == {120}
+
+
+def test_a_series_that_cannot_begin_leaves_nothing(tmp_path: Path) -> None:
     from floop_robot.train.seed_runs import train_seeds
 
-    with pytest.raises(KeyboardInterrupt) as stopped:
-        train_seeds(config(tmp_path, seed=3), 3, stop_at(50))
-    assert f"--resume {tmp_path}/seed_3; seeds 4 to 5 were not begun" in str(stopped.value)
-    assert str(stopped.value).endswith(f"--seed 4 --seeds 2 --out {tmp_path}")
+    with pytest.raises(UnknownName, match="did you mean 'Pendulum-v1'\\?"):
+        train_seeds(config(tmp_path / "out", env="Pendulm-v1"), 2, lambda _: None)
+    assert not (tmp_path / "out").exists()
 
 
 def test_environments_side_by_side_make_the_same_curve_each_time(tmp_path: Path) -> None:

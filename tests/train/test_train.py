@@ -181,18 +181,3 @@ def test_curves_for_tensorboard_hold_success_and_losses_over_transitions(tmp_pat
     assert steps == sorted(steps)
     assert steps[-1] == result.transitions
     assert events.Scalars("train/gradient_steps")[-1].value == result.gradient_steps
-
-
-def test_images_train_by_the_stock_network(tmp_path: Path) -> None:
-    sac = SacSettings(net_arch=(16,), batch_size=16)
-    options = {"total_timesteps": 120, "learning_starts": 110, "final_episodes": 2, "sac": sac}
-    result = train(config(tmp_path, env="tests.support.odd_envs:Image-v0", **options))
-    assert result.transitions == 120 and result.gradient_steps > 0 and result.bundle == ""
-    from stable_baselines3 import SAC
-
-    from floop_robot.train.environments.checked_env import CheckedEnv
-
-    env = CheckedEnv("tests.support.odd_envs:Image-v0")
-    action, _ = SAC.load(result.model, device="cpu").predict(env.reset(seed=0)[0])
-    assert env.action_space.contains(action)
-    assert {path.name for path in tmp_path.iterdir()} >= {"model.zip", "result.json", "config.yaml"}

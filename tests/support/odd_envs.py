@@ -239,12 +239,12 @@ class Crashes(Point):
 
 
 class DyingImage(Image):
-    """Its process dies in the third episode of a training."""
+    """Of several side by side, the second one's process dies at the end of its first episode."""
 
     resets = itertools.count()
 
     def reset(self, *, seed=None, options=None):  # type: ignore[no-untyped-def]
-        if next(self.resets) == 8:
+        if next(self.resets) == 1 and multiprocessing.current_process().name == "floop-env-1":
             os.kill(os.getpid(), signal.SIGKILL)
         return super().reset(seed=seed)
 

@@ -57,7 +57,7 @@ def test_ctrl_c_during_the_last_selection_leaves_the_weights_to_go_on_with(tmp_p
 
 
 def test_ctrl_c_during_cloning_keeps_nothing_that_would_go_on_without_it(tmp_path: Path) -> None:
-    task = {"env": "", "demonstrations": 2, "total_timesteps": 60}
+    task = {"env": "", "demonstrations": 2, "total_timesteps": 60, "eval_freq": 0, "n_eval_episodes": 5}
     with pytest.raises(TrainingInterrupted, match="nothing was kept"):
         train(config(tmp_path, **task), interrupt_in("behavior cloning"))
     assert not (tmp_path / "training.state").exists() and not (tmp_path / "policy.floop").exists()

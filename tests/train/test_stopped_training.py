@@ -29,6 +29,8 @@ SHORT = {"final_episodes": 2, "selection_episodes": 2, "eval_freq": 400, "n_eval
 
 def config(out: Path, **more: object) -> TrainConfig:
     options = {**SHORT, "env": "Pendulum-v1", "out": str(out), "sac": SacSettings(net_arch=(16, 16), utd_ratio=0.5)}
+    if more.get("env") == "":
+        options = {"final_episodes": 2, "selection_episodes": 2, "out": str(out)}
     return TrainConfig(**{"total_timesteps": 500, **options, **more})  # type: ignore[arg-type]
 
 
@@ -68,7 +70,8 @@ def test_a_stopped_training_of_a_task_ends_with_the_same_weights_as_one_that_was
     algo: str, number: int, tmp_path: Path
 ) -> None:
     ppo = PpoSettings(net_arch=(16, 16), n_steps=64, batch_size=32, n_epochs=1)
-    task = {"env": "", "algo": algo, "ppo": ppo, "total_timesteps": 400, "learning_starts": 100, "demonstrations": 2}
+    settings = {"ppo": ppo} if algo == "ppo" else {"sac": SacSettings(net_arch=(16, 16), utd_ratio=0.5)}
+    task = {"env": "", "algo": algo, "total_timesteps": 400, "learning_starts": 100, "demonstrations": 2, **settings}
     train(config(tmp_path / "whole", **task))
     with pytest.raises(KeyboardInterrupt) as stopped:
         train(config(tmp_path / "parts", **task), stop_at(200, number))
@@ -276,11 +279,11 @@ def test_several_seeds_make_a_table_with_mean_and_spread(tmp_path: Path) -> None
 def test_a_stopped_series_goes_on_as_a_whole(tmp_path: Path) -> None:
     from floop_robot.train.seed_runs import resume_seeds, train_seeds
 
-    seen: list[int] = []
+    phases: set[str] = set()
 
     def stop_in_the_second(progress: TrainProgress) -> None:
-        seen.append(progress.transitions)
-        if progress.transitions >= 50 and seen.count(0) > 1:
+        phases.add(progress.phase)
+        if progress.phase == "learning" and "final scenarios" in phases:
             signal.raise_signal(signal.SIGINT)
 
     short = config(tmp_path, total_timesteps=100, final_episodes=1, selection_episodes=1, seed=3)

@@ -23,6 +23,7 @@ COMMANDS = {
     "drain": "Stop a robot after its current episode, or start it again.",
     "health": "Check whether the processes of a fleet work; for scripts and container health checks.",
     "hold": "Let no update reach a robot, or the fleet; rollbacks still do.",
+    "import": "Make a policy bundle of a stable-baselines3 zip.",
     "learner": "Show, pause or resume a fleet's learner, or have it write a checkpoint.",
     "logs": "Show the logs of a fleet's processes.",
     "pin": "Put a robot, or the fleet, on one version: no update and no rollback reaches it.",
@@ -57,10 +58,11 @@ class LazyGroup(click.Group):
         """Import and return the command called `cmd_name`; raises `UnknownName`."""
         if cmd_name not in COMMANDS:
             raise UnknownName("command", cmd_name, COMMANDS, "floop")
-        module_name = "operator_commands" if cmd_name in OPERATOR_COMMANDS else cmd_name
+        name = "import_zip" if cmd_name == "import" else cmd_name  # Python has `import` itself
+        module_name = "operator_commands" if name in OPERATOR_COMMANDS else name
         with loading(cmd_name):
             module = importlib.import_module(f"floop_robot.cli.{module_name}")
-        command = getattr(module, cmd_name)
+        command = getattr(module, name)
         assert isinstance(command, click.Command)
         return command
 

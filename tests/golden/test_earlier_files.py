@@ -8,9 +8,11 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from floop_robot.bundle import Bundle
+from floop_robot.bundle.bundle import FORMAT_MORE
 from floop_robot.deploy.registry import Registry, read_history
 from floop_robot.robot.drain_state import DrainState
 from floop_robot.robot.estop_latch import EstopLatch
@@ -66,6 +68,16 @@ def test_a_bundle_is_refused_with_what_to_do(files: Path) -> None:
         Bundle.load(files / "policy.floop")
     with refused(BundleRefused, "train the policy again"):
         StoredPolicy(files).load(TASK, IDS, "robot_1")
+
+
+def test_a_bundle_of_format_3_acts_as_recorded(files: Path) -> None:
+    blob = (files / "policy_3.floop").read_bytes()
+    assert FORMAT_MORE.encode() in blob
+    manifest = Bundle.from_bytes(blob).manifest
+    assert manifest.architecture.activation == "elu" and manifest.architecture.mean_limit == 1.5
+    assert manifest.normalization.limit == 2.0 and manifest.settings["ent_coef"] == "auto_0.1"
+    actor = Bundle.from_bytes(blob).checked_actor()
+    assert len(manifest.checks) == 8 and np.isnan(actor.sample(np.zeros(25), np.random.default_rng(0))[1])
 
 
 def test_an_estop_stays_latched(files: Path) -> None:

@@ -107,9 +107,7 @@ def _normalization(found: Sb3Policy, task: TaskSpec, vecnormalize: Path | None) 
     """That of the statistics; none, unless the zip shows that it had some."""
     if vecnormalize is not None:
         return normalization_of(read_statistics(vecnormalize), vecnormalize, task)
-    ask = (
-        "give the file that VecNormalize.save wrote: --vecnormalize FILE (for a service, push what floop import makes)"
-    )
+    ask = "give the file that VecNormalize.save wrote: --vecnormalize FILE (a service takes what floop import makes)"
     if found.is_wrapped:
         raise UnreadablePolicy(f"it was trained behind VecNormalize, whose statistics are not in a zip; {ask}")
     if found.last_obs is not None and found.last_obs.shape[1:] == (task.observation.size,):

@@ -77,7 +77,7 @@ def test_a_bundle_of_format_3_acts_as_recorded(files: Path) -> None:
     assert manifest.architecture.activation == "elu" and manifest.architecture.mean_limit == 1.5
     assert manifest.normalization.limit == 2.0 and manifest.settings["ent_coef"] == "auto_0.1"
     actor = Bundle.from_bytes(blob).checked_actor()
-    assert len(manifest.checks) == 8 and np.isnan(actor.sample(np.zeros(25), np.random.default_rng(0))[1])
+    assert len(manifest.checks) == 8 and np.isnan(actor.sample(np.zeros(37, np.float32), np.random.default_rng(0))[1])
 
 
 def test_an_estop_stays_latched(files: Path) -> None:

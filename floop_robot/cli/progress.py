@@ -67,7 +67,7 @@ def _duration(seconds: float) -> str:
 def _line(p: TrainProgress) -> str:
     text = f"{p.elapsed_s:6.1f} s  {p.phase:<13} {p.transitions} of {p.total_timesteps} steps, "
     text += f"{p.gradient_steps} gradient steps"
-    if p.phase == "learning" and p.eta_s == p.eta_s:  # not NaN
+    if p.phase == "learning" and p.gradient_steps and p.eta_s == p.eta_s:  # not NaN; acting alone is faster
         text += f", ETA {_duration(p.eta_s)}"
     if p.recent_return == p.recent_return:
         text += f", recent return {p.recent_return:.4g}"

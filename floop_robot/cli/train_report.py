@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 def report(result: msgspec.Struct) -> str:
-    """The figures of a training, one a line; of several, one a column."""
+    """The figures of a training that it has, one a line; of several, one a column."""
     if type(result).__name__ == "SeedsResult":
         return _table(result)  # type: ignore[arg-type]  # imported by name: its module has torch
     shown = msgspec.to_builtins(result).items()
-    return "\n".join(f"{name:>28}  {_text(value)}" for name, value in shown)
+    return "\n".join(f"{name:>28}  {_text(value)}" for name, value in shown if value not in (None, ""))
 
 
 def _table(result: SeedsResult) -> str:

@@ -48,7 +48,8 @@ class ImageKeeper(BaseCallback):
         super().__init__()
         self.state, self._config, self._folder = state, state.config, folder
         self._evaluator, self._monitor, self._stop, self._on_progress = evaluator, monitor, stop, on_progress
-        self.counters, self._selector = msgspec.structs.replace(state.counters), state.selector
+        self.counters = msgspec.structs.replace(state.counters, is_stopped=False)
+        self._selector = state.selector
         self._started, self._started_at = time.monotonic(), state.counters.transitions
         self._written_s, self._pause_s = self._started, self._config.checkpoint_interval_s
 

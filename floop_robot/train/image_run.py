@@ -86,6 +86,8 @@ class ImageRun:
         if rest > 0 and not keeper.counters.is_done:
             callbacks = [keeper, *map(_as_callback, theirs)]
             model.learn(rest, callback=callbacks, tb_log_name="images", reset_num_timesteps=False)
+            is_short = model.num_timesteps < self._config.total_timesteps
+            keeper.counters.is_stopped = is_short and not keeper.counters.is_done
         stop.raise_if_received()
         if keeper.counters.evaluated_at != model.num_timesteps:
             keeper.measure()
@@ -115,6 +117,7 @@ class ImageRun:
             wall_s=keeper.elapsed_s,
             seed=self._config.seed,
             device=self._config.device,
+            ended=counters.why_ended(self._config.until_success),
             out=str(folder.path),
             model=str(folder.model),
             bundle="",

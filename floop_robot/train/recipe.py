@@ -39,12 +39,15 @@ def read_recipe(path: Path) -> Layer:
 def parse_changes(changes: Sequence[str]) -> Layer:
     """Changes of the form `sac.gamma=0.99`, whose values are YAML; raises `ConfigError` for a wrong one."""
     layer: Layer = {}
+    names = [change.partition("=")[0] for change in changes]
     for change in changes:
         name, equals, text = change.partition("=")
         if not equals:
             raise ConfigError(f"--set {change} has no value; write --set FIELD=VALUE, such as --set sac.gamma=0.99")
         if name not in FIELDS:
             raise UnknownName("field", name, FIELDS, "--set")
+        if names.count(name) > 1:
+            raise ConfigError(f"--set {name} is there twice; leave out one")
         value = parse_yaml(text, f"--set {change}")
         for part in reversed(name.split(".")):
             value = {part: value}

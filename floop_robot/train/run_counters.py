@@ -38,3 +38,9 @@ class RunCounters(msgspec.Struct, kw_only=True):
     """Whether a callback ended the training."""
     elapsed_s: float = 0.0
     """Wall time of the parts of the run before this one."""
+
+    def why_ended(self, until_success: float) -> str:
+        """Why a training ended, in words."""
+        if self.is_done:
+            return f"reached until_success {until_success:g}"
+        return "a callback ended it" if self.is_stopped else "its steps are used up"

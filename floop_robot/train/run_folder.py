@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from floop_robot.bundle import SUFFIX
+from floop_robot.durable.files import TEMPORARY
 from floop_robot.durable.locks import ExclusiveLock
 from floop_robot.learn.checkpoint import SUFFIX as CHECKPOINT_SUFFIX
 from floop_robot.spec.errors import ConfigError, StorageError
@@ -23,6 +24,8 @@ class RunFolder:
         """Lock the folder, which is made if needed; raises `StorageError`."""
         self.path = path
         self._lock = ExclusiveLock(path / ".lock", f"training folder {path}", "wait for it, or choose another --out")
+        for left in path.glob(f".*{TEMPORARY}"):  # by a killed process; with images it may have gigabytes
+            left.unlink(missing_ok=True)
 
     def __enter__(self) -> RunFolder:
         return self

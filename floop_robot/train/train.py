@@ -25,7 +25,7 @@ from floop_envs.simulated_urdf import check_gripper
 from floop_robot.bundle import Bundle, write_atomic
 from floop_robot.learn.device_update import resolve_device
 from floop_robot.spec.errors import ConfigError, FloopError
-from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
+from floop_robot.spec.hyperparameters import UNSET, PpoSettings, SacSettings
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.train.checkpointer import Checkpointer
 from floop_robot.train.collector import Collector
@@ -67,6 +67,7 @@ def train(
     with Collector(_spec(effective), workers=config.n_envs) as collector:
         description = collector.describe()  # raises for what can't be trained, before anything is written
         require_acting(config, idle_fields(config, description))
+        effective = _with_whole_episodes(effective, config, description)
         for note in (*description.notes, *_unheard(config, description)):
             log.warning("%s", note)
         with RunFolder(Path(config.out) if config.out else next_folder()) as folder:
@@ -115,6 +116,16 @@ def check_config(config: TrainConfig) -> None:
         check_gripper(load_robot(config.robot))
 
 
+def _with_whole_episodes(effective: TrainConfig, config: TrainConfig, description: EnvDescription) -> TrainConfig:
+    """`effective`, which on images with goals learns once an episode is whole: stable-baselines3's HER can't before."""
+    first = description.task.max_steps * config.n_envs
+    if not (description.needs_cnn and description.has_goals) or effective.learning_starts >= first:
+        return effective
+    if config.learning_starts is not UNSET:
+        raise ConfigError(f"learning_starts is {config.learning_starts}, but HER on images needs {first}; raise it")
+    return msgspec.structs.replace(effective, learning_starts=first)
+
+
 def _unheard(config: TrainConfig, description: EnvDescription) -> list[str]:
     """A line for each field that acts by success, where none was told yet."""
     plain = TrainConfig()
@@ -155,6 +166,10 @@ def is_finished(folder: Path, total_timesteps: int) -> bool:
 
 def _require_unfinished(place: RunFolder, state: TrainingState, config: TrainConfig) -> None:
     done, steps = state.counters.is_done, state.counters.transitions
+    if config.total_timesteps != state.config.total_timesteps and steps > config.total_timesteps:
+        raise ConfigError(
+            f"the training in {place.path} has made {steps} steps already; give --steps more than {steps}"
+        )
     if place.result.exists() and (done or steps >= config.total_timesteps):
         why = f"reached until_success {config.until_success:g}" if done else "used up its steps"
         cure = "train anew with a higher one" if done else f"give --steps more than {steps}"
@@ -296,6 +311,7 @@ class _Session:
             wall_s=run.elapsed_s,
             seed=self._config.seed,
             device=self._config.device,
+            ended=counters.why_ended(self._config.until_success),
             out=str(folder.path),
             model=str(folder.model),
             bundle=str(folder.bundle),

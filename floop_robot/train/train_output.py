@@ -47,6 +47,8 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     device: str
     """Where gradient steps were computed."""
+    ended: str = ""
+    """Why it ended; empty in files of before this field."""
     out: str
     model: str
     bundle: str

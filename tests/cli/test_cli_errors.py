@@ -46,6 +46,7 @@ SAID_OF = {
         ("train --set sac.value_range=[2,1]", "value_range is [2.0, 1.0]; write the smaller number first"),
         ("train --set sac.gamma=9", "sac.gamma: expected a number <= 1.0 (9)"),
         ("train --set sac.gamma", "write --set FIELD=VALUE"),
+        ("train --set sac.gamma=0.9 --set sac.gamma=0.8", "--set sac.gamma is there twice; leave out one"),
         ("train --set sac.gamma=[", "--set sac.gamma=[, line 1"),
         ("train --algo ppo --set sac.gamma=0.98", "sac.gamma is 0.98, but does nothing with algo ppo; leave it out"),
         ("train --env Pendulum-v1 --set randomize=true", "randomize is true, but does nothing with env Pendulum-v1"),

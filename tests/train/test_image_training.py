@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from stable_baselines3 import PPO, SAC
@@ -12,10 +13,11 @@ from stable_baselines3 import PPO, SAC
 from floop_robot.spec.errors import ConfigError, EnvironmentFailed, StorageError
 from floop_robot.spec.hyperparameters import PpoSettings, SacSettings
 from floop_robot.train.environments.checked_env import CheckedEnv
+from floop_robot.train.environments.gym_training_env import GymTrainingEnv
 from floop_robot.train.image_model import image_model
 from floop_robot.train.recipe import config_of, read_recipe
 from floop_robot.train.stop_signals import TrainingInterrupted
-from floop_robot.train.train import resume, train
+from floop_robot.train.train import _with_whole_episodes, resume, train
 from floop_robot.train.train_config import TrainConfig
 from floop_robot.train.train_progress import TrainProgress
 from floop_robot.train.training_state import load_state
@@ -110,6 +112,17 @@ def test_gradient_steps_are_those_of_the_ratio_for_any_number_of_environments(tm
         made = image_model(wanted, DummyVecEnv([lambda: CheckedEnv(ENV)] * envs), has_goals=False, curves=None)
         assert isinstance(made, SAC)
         assert made.gradient_steps == ratio * made.train_freq.frequency * envs
+
+
+def test_with_goals_the_first_gradient_step_comes_after_a_whole_episode(tmp_path: Path) -> None:
+    said, plain = config(tmp_path, n_envs=2), config(tmp_path, n_envs=2, learning_starts=TrainConfig().learning_starts)
+    description = GymTrainingEnv(ENV, 0).description
+    assert _with_whole_episodes(said.effective("cpu"), said, description).learning_starts == 20, "it has no goals"
+    goals = msgspec.structs.replace(description, has_goals=True)
+    long = msgspec.structs.replace(goals, task=msgspec.structs.replace(goals.task, max_steps=80))
+    assert _with_whole_episodes(plain.effective("cpu"), plain, long).learning_starts == 160
+    with pytest.raises(ConfigError, match="learning_starts is 20, but HER on images needs 160"):
+        _with_whole_episodes(said.effective("cpu"), said, long)
 
 
 def test_a_process_that_dies_is_one_line_and_the_training_goes_on(tmp_path: Path) -> None:

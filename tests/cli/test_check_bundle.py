@@ -40,6 +40,9 @@ def test_a_zip_is_described_or_refused(floop: Floop, tmp_path: Path) -> None:
     assert "a stable-baselines3 zip of PPO for floop/Pick-v0" in json.loads(found.out)["notes"][0]
     other = floop("check", "bundle", "model.zip", "--trust", "--task", "floop/PickPlace-v0")
     assert "its observations have shape (37,), floop/PickPlace-v0 has 42 numbers" in other.error
+    assert floop("import", "model.zip", "--trust").status == 0
+    assert Bundle.load(tmp_path / "model.floop").manifest.algo == "ppo"
+    assert "model.floop exists; give another --out" in floop("import", "model.zip", "--trust").error
 
 
 def test_wrong_files_are_one_line(floop: Floop, tmp_path: Path) -> None:

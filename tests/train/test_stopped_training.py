@@ -121,7 +121,7 @@ def test_a_killed_training_goes_on(tmp_path: Path) -> None:
     assert Bundle.load(out / "policy.floop").checked_actor()
     result = resume(out, total_timesteps=600)
     assert result.transitions == 600 and result.ended == "its steps are used up"
-    with pytest.raises(ConfigError, match="has made 600 steps; give --steps more than 600"):
+    with pytest.raises(ConfigError, match="has made 600 steps already; give --steps more than 600"):
         resume(out, total_timesteps=500)
     with pytest.raises(ConfigError, match="used up its steps after 600 steps; give --steps more than 600"):
         resume(out)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
+from collections.abc import Iterable
 
 import msgspec
 
@@ -21,6 +22,8 @@ LOG_BYTES, LOG_SHARE = 16 * 2**20, 0.2
 """What is left for the write-ahead log beside the pages, at most this share of the limit."""
 FREE_BYTES = 64 * 2**20
 """Free pages beyond these are given back to the disk; the others are used again."""
+MAX_STREAMS = 100_000
+"""Streams that are known although their blocks have left, so that nothing of theirs is taken in twice."""
 _ROWS_AT_ONCE = 1024
 _LOOKED_AT = 64
 """Oldest blocks whose age counts: those that came while the clock was wrong tell none."""
@@ -130,6 +133,7 @@ class JournalRetention:
                 gone = "DELETE FROM gaps WHERE robot = ? AND boot_id = ? AND end_seq <= ?"
                 self._db.execute(gone, (*key, end))
             self._db.execute("DELETE FROM blocks WHERE id <= ?", (last,))
+            self._forget(streams)
             for name, more in (("removed_blocks", count), ("removed_records", records)):
                 total = str(_meta(self._db, name) + more)
                 self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, total))
@@ -139,6 +143,16 @@ class JournalRetention:
                 self._db.execute("ROLLBACK")
             raise
         return count
+
+    def _forget(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Streams without any block left go where there are too many: a stranger may make up boots."""
+        if int(self._db.execute("SELECT count(*) FROM streams").fetchone()[0]) <= MAX_STREAMS:
+            return
+        for key in keys:
+            query = "SELECT 1 FROM blocks WHERE robot = ? AND boot_id = ? LIMIT 1"
+            if self._db.execute(query, key).fetchone() is None:
+                for table in ("streams", "tails"):
+                    self._db.execute(f"DELETE FROM {table} WHERE robot = ? AND boot_id = ?", key)
 
     def _has_removable(self) -> bool:
         return (

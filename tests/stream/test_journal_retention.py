@@ -101,6 +101,21 @@ def test_blocks_of_a_wrong_clock_do_not_end_the_removal_of_old_ones(tmp_path: Pa
     journal.close()
 
 
+def test_made_up_streams_leave_with_their_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("floop_robot.stream.journal_retention.MAX_STREAMS", 5)
+    journal = bounded(tmp_path / "journal.sqlite", kept=100, max_bytes=1.0)
+    add(journal, 1)
+    for number in range(40):
+        journal.append([journal_entry(0, 20, f"made_up_{number}")])
+        maintain(journal)
+    reader = JournalReader(journal.path)
+    blocks = reader.audit().blocks
+    assert blocks < 20 and reader.audit().is_sound
+    assert len(reader.high_water_marks()) <= 5 + blocks
+    assert journal._db.execute("SELECT count(*) FROM tails").fetchone()[0] <= 5 + blocks
+    journal.close()
+
+
 def test_it_says_when_what_is_needed_is_more_than_its_bound(tmp_path: Path) -> None:
     journal = bounded(tmp_path / "journal.sqlite", kept=10**6, max_bytes=1.0)
     add(journal, 5)

@@ -170,8 +170,8 @@ def cures(count: int) -> None:
         "| known tasks | outside limits | any of 50 accepted | pairs to accept | alone: accepted | rejected | pairs |"
     )
     print("|---|---|---|---|---|---|---|")
-    shares = ((0.0, 0.0), (0.01, 0.01), (0.03, 0.03), (0.03, 0.0), (0.05, 0.01), (0.08, 0.01), (0.1, 0.0), (0.1, 0.01),
-              (0.12, 0.01), (0.15, 0.01), (0.2, 0.1))  # fmt: skip
+    shares = ((0.0, 0.0), (0.01, 0.01), (0.03, 0.03), (0.03, 0.0), (0.05, 0.01), (0.08, 0.01), (0.09, 0.01), (0.1, 0.0),
+              (0.1, 0.01), (0.12, 0.01), (0.15, 0.01), (0.2, 0.1))  # fmt: skip
     cases = [*(((0.98, 0.98), outside) for outside in shares), *(((k, 0.98), OUTSIDE) for k in (0.93, 0.88, 0.85))]
     seeds = {}
     for known_rates, outside in cases:
@@ -187,9 +187,9 @@ def cures(count: int) -> None:
             f"| {np.mean([len(run.pairs) for run in runs]):.0f} |",
             flush=True,
         )
-        if outside[0] - outside[1] >= 0.089:
+        if outside[0] - outside[1] >= 0.079:
             seeds[name] = [seed for seed, s in enumerate(found) if s.accepted]
-    print(f"\nseeds of sequences 9 points or more outside with an acceptance, of 0 to {count - 1}: {seeds}\n")
+    print(f"\nseeds of sequences 8 points or more outside with an acceptance, of 0 to {count - 1}: {seeds}\n")
 
 
 def trials(count: int) -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from floop_robot.stats.sequential_tests import NonInferiority, Status, SuccessFloor
 
-WORSE_BETA = 0.02
+WORSE_BETA = 0.01
 """Chance of refusing a candidate that is as good as the incumbent where that is good."""
 
 

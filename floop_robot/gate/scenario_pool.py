@@ -19,8 +19,8 @@ from floop_robot.core import EpisodeJob, EpisodeOutcome, Executor, ScenarioSourc
 from floop_robot.gate.suites import Suite, SuiteCounts
 from floop_robot.spec.scenario import Scenario
 
-PREFETCH = {Suite.REGRESSION: 48, Suite.TARGET: 24}
-"""Pairs kept ready: what a typical acceptance takes. More would be thrown away at the next change of incumbent."""
+PREFETCH = {Suite.REGRESSION: 48, Suite.TARGET: 36}
+"""Pairs kept ready: what the first trials of a new task take. More would be thrown away with the next incumbent."""
 
 
 class PreparedPair(msgspec.Struct, frozen=True):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import pytest
 import zmq
 
 from floop_robot.core import EpisodeJob
+from floop_robot.deploy import FleetClient
 from floop_robot.durable.owned_thread import OwnedThread, thread_restarts
 from floop_robot.durable.stop_file import StopFile, StopFileWriter
 from floop_robot.gate import process_pool
@@ -26,8 +30,9 @@ from floop_robot.robot.estop_latch import EstopLatch
 from floop_robot.robot.estop_socket import EstopServer, ReadEstop, ask_robot
 from floop_robot.robot.ipc import link_folder
 from floop_robot.robot.operators import OperatorTokens
-from floop_robot.services import learner_watcher
+from floop_robot.services import entry, learner_watcher
 from floop_robot.services.diagnostics import DiagnosticLevel, thread_diagnostics
+from floop_robot.services.gate_fleet_client import GateFleetClient
 from floop_robot.services.learner_watcher import LearnerWatcher
 from floop_robot.services.supervision.process_spec import ProcessSpec
 from floop_robot.services.supervision.stats_file import StatsFile, read_thread_restarts
@@ -35,14 +40,15 @@ from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.spec.config import Endpoints, FloopConfig
 from floop_robot.stream.journal import Journal
 from floop_robot.stream.spool import Spool
+from floop_robot.stream.spool_writer import SpoolWriter
 from floop_robot.stream.stream_sender import StreamSender
 from floop_robot.stream.tail_client import TailClient
 from floop_robot.stream.tail_server import TailServer
 from tests.support.fake_runners import scenario
-from tests.support.in_process_fleet import ManagerThread, Robot
+from tests.support.in_process_fleet import ManagerThread, Robot, verdict
 from tests.support.ports import free_base_port
 from tests.support.sample_bundles import make_bundle
-from tests.support.sample_records import journal_entry, stream_info
+from tests.support.sample_records import journal_entry, stream_info, transition
 from tests.support.waiting import wait_for
 
 
@@ -133,6 +139,58 @@ def test_the_policy_updater_installs_again(tmp_path: Path) -> None:
     finally:
         robot.stop()
         manager.stop()
+
+
+def test_the_spool_writer_writes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(tmp_path / "spool", stream_info(), 2**20)
+    monkeypatch.setattr(spool, "commit", fails(2, spool.commit))
+    writer = SpoolWriter(spool, 0.01)
+    for number in range(3):
+        writer.put(transition(number))
+    assert writer.flush(20)
+    assert thread_restarts() == {"spool-writer": 2} and spool.durable_seq == 3
+    assert "ZeroDivisionError: nobody foresaw it" in writer.stats().error
+    writer.close()
+    spool.close()
+
+
+def test_the_gate_follows_production_again_and_keeps_its_verdicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = ManagerThread(tmp_path)
+    monkeypatch.setattr(FleetClient, "fetch", fails(1, FleetClient.fetch))
+    monkeypatch.setattr(FleetClient, "ask", fails(1, FleetClient.ask))
+    endpoints = SimpleNamespace(fleet=manager.announcements, fleet_rpc=manager.rpc)
+    with GateFleetClient(cast("Endpoints", endpoints), "gate") as client:
+        bundle = make_bundle(1)
+        client.submit(bundle, verdict(bundle))
+        wait_for(lambda: (found := client.take_incumbent()) and found.manifest.version == 2, what="the new incumbent")
+        assert client.acknowledged == 1 and thread_restarts() == {"gate-fleet-client": 2}
+    manager.stop()
+
+
+@pytest.mark.parametrize("given", ["pipe", "process"])
+def test_a_process_whose_lifeline_failed_still_ends_with_its_supervisor(
+    given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor is an end of a pipe, or another process; what ends is this process, told by a signal."""
+    ended = threading.Event()
+    monkeypatch.setattr(entry.os, "kill", lambda pid, number: ended.set())
+    for name in ("_wait_for_pipe", "_wait_for_process"):
+        monkeypatch.setattr(entry, name, fails(2, getattr(entry, name)))
+    reading, writing = os.pipe()
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    if given == "pipe":
+        monkeypatch.setenv(entry.SUPERVISOR_PIPE, str(reading))
+    else:
+        monkeypatch.setenv(entry.SUPERVISOR_PID, str(other.pid))
+    entry.exit_with_supervisor()
+    restarted("lifeline")
+    assert not ended.is_set()
+    os.close(writing)
+    other.communicate(b"\n")
+    assert ended.wait(20)
+    os.close(reading)
 
 
 def test_the_learner_watcher_watches_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

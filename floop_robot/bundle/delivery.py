@@ -33,8 +33,8 @@ class RobotHost(msgspec.Struct, frozen=True):
 
     id: Annotated[str, msgspec.Meta(max_length=64)] = ""
     """Of the host's boot and the robot's folder."""
-    name: Annotated[str, msgspec.Meta(max_length=300)] = ""
-    """Host and folder, for people."""
+    name: Annotated[str, msgspec.Meta(max_length=300, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")] = ""
+    """Host and folder, for people, in one line."""
 
 
 class InstallStage(enum.StrEnum):

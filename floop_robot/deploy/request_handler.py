@@ -64,6 +64,7 @@ from floop_robot.deploy.robot_hosts import RobotHosts
 from floop_robot.deploy.stop_messages import EstopReport, GetEstops, ResetReport, ResetResult, ResetRobots, StopRobots
 from floop_robot.spec.config import DeployConfig
 from floop_robot.spec.errors import CallRefused, FloopError
+from floop_robot.spec.estop import printable
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.records import Source
 from floop_robot.spec.task import TaskSpec
@@ -220,6 +221,7 @@ class FleetRequestHandler:
         return ReceiptAck(robot=receipt.robot, version=receipt.version, stage=receipt.stage, failed=receipt.failed)
 
     def _take_receipt(self, receipt: Receipt) -> None:
+        receipt = msgspec.structs.replace(receipt, detail=printable(receipt.detail))
         self._registry.telemetry.record_receipt(receipt, self._clock())
         if receipt.stage is InstallStage.REFUSED:
             self._refusals[receipt.robot] = receipt.detail

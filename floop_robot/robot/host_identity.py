@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from floop_robot.bundle.delivery import RobotHost
+from floop_robot.spec.estop import printable
 
 KERNEL_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 """A number that the kernel draws at each boot. Files can be copied with their disk, this one not."""
@@ -28,6 +29,6 @@ def host_identity(folder: Path) -> RobotHost:
     A restart of the robot changes nothing. A boot of the host, or another folder, makes it another one.
     """
     boot, found = kernel_boot_id() or socket.gethostname(), folder.stat()
-    name = f"{socket.gethostname()}:{folder.resolve()}"
+    name = printable(f"{socket.gethostname()}:{folder.resolve()}")
     digest = hashlib.sha256(f"{boot} {found.st_dev} {found.st_ino}".encode()).hexdigest()
     return RobotHost(id=digest[:32], name=name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…")

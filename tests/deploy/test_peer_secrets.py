@@ -182,7 +182,8 @@ def test_receipts_of_versions_that_never_were_do_not_fill_the_table(guarded: Gua
 @pytest.mark.parametrize(
     "fields",
     [{"robot": "x" * 65}, {"robot": "../x"}, {"robot": "a b"}, {"robot": "a\n"}, {"robot": ""}, {"contract": "x" * 65},
-     {"boot_id": "x" * 65}, {"secret": "x" * 129}, {"sha256": "x" * 65}, {"host": RobotHost("x" * 65, "")}],
+     {"boot_id": "x" * 65}, {"secret": "x" * 129}, {"sha256": "x" * 65}, {"host": RobotHost("x" * 65, "")},
+     {"host": RobotHost("x", "host\n\x1b[2J")}],
     ids=str,
 )  # fmt: skip
 def test_long_and_odd_strings_are_no_message(fields: dict[str, object]) -> None:

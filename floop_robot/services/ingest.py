@@ -65,6 +65,7 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
                         tail.notify()
                     ingest.maintain()
                     stats.write(ingest.stats)
+                stats.write(ingest.stats, force=True)
             finally:
                 tail.close()
         finally:

@@ -261,7 +261,7 @@ def test_an_environment_that_changes_the_folder_is_found_again(tmp_path: Path, m
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("Grows", r"has other spaces each time it is made: .*\(2,\).*\(3,\)"),
+        ("Grows", r"has another space each time it is made: .*\(2,\).*\(3,\)"),
         ("Connects", r"its observation_space raised ConnectionError: no simulator"),
     ],
 )

@@ -30,6 +30,7 @@ import msgspec
 import numpy as np
 import torch
 from stable_baselines3 import SAC
+from stable_baselines3.common.logger import Logger
 
 from floop_envs.seeds import Purpose, seed_of
 from floop_robot.spec.default_settings import ENV_SAC
@@ -123,6 +124,7 @@ def floop(change: dict[str, Any], steps: int, seed: int) -> float:
 
 def stock(change: dict[str, Any], steps: int, seed: int) -> float:
     model = SAC("MlpPolicy", gymnasium.make(ENV), seed=seed, device="cpu", **change)
+    model.set_logger(Logger(folder=None, output_formats=[]))  # else it makes a folder in /tmp
     model.learn(steps)
     return judged(lambda obs: model.predict(obs, deterministic=True)[0], seed)
 

@@ -193,6 +193,7 @@ def floop(env_id: str, steps: int, seed: int, algo: str) -> Outcome:
 
 def stock(env_id: str, steps: int, seed: int, algo: str) -> Outcome:
     from stable_baselines3 import PPO, SAC, HerReplayBuffer
+    from stable_baselines3.common.logger import Logger
 
     began = time.monotonic()
     try:
@@ -204,6 +205,7 @@ def stock(env_id: str, steps: int, seed: int, algo: str) -> Outcome:
         if algo == "sac" and is_dict and "desired_goal" in observes.spaces and env.has_wrapper_attr("compute_reward"):
             more = {"replay_buffer_class": HerReplayBuffer}
         model = (SAC if algo == "sac" else PPO)(policy, env, seed=seed, device="cpu", **more)
+        model.set_logger(Logger(folder=None, output_formats=[]))  # else it makes a folder in /tmp
         model.learn(steps)
         learned_s = time.monotonic() - began
         found = measured(env_id, seed, lambda obs: model.predict(obs, deterministic=True)[0])

@@ -194,12 +194,18 @@ class PeerGuard:
         return found
 
     def _open(self, descriptor: int) -> _File:
-        """What a descriptor is; raises OSError when it was closed."""
+        """What a descriptor is; raises OSError when it was closed.
+
+        Only sockets are copied. Closing a copy of a file would end all locks that this process has on it (fcntl(2)):
+        another process that opens the same SQLite database would then cut its shared memory short.
+        """
+        status = os.fstat(descriptor)
+        if not stat.S_ISSOCK(status.st_mode):
+            return _File(status.st_ino, None)
         copy = os.dup(descriptor)
         status = os.fstat(copy)  # of the copy: the descriptor may be another file by now
         if not stat.S_ISSOCK(status.st_mode):
-            os.close(copy)
-            return _File(status.st_ino, None)
+            return _File(status.st_ino, None)  # and the copy stays open, see above
         link = socket.socket(fileno=copy)
         with contextlib.suppress(OSError):  # it listens, or has ended
             is_tcp = link.family in (socket.AF_INET, socket.AF_INET6) and link.type == socket.SOCK_STREAM

@@ -115,8 +115,8 @@ def test_the_configuration_of_a_stopped_fleet_reaches_no_other_on_its_ports(
         health = floop("health", "fleet_manager", "--config", fleet.file)
         assert health.status == 1 and "has stopped" in health.out
         stopped = floop("stop", "--json", "--config", fleet.file)
-        missed = msgspec.json.decode(stopped.out)["missed"]
-        assert stopped.status == 1 and f"the fleet of {fleet.config.run_dir} has stopped" in missed["robot_1"]
+        kept = msgspec.json.decode(stopped.out)["will_start_stopped"]  # none of its robots runs
+        assert stopped.status == 0 and kept == list(fleet.config.robot_names)
         after = other.status()
         assert after is not None and after.audit == before.audit
         assert floop("status", "--config", other.file).status == 0

@@ -138,7 +138,7 @@ def test_another_policy_rate_keeps_time_and_servo() -> None:
 
 
 def test_unknown_names_suggest_the_nearest() -> None:
-    with pytest.raises(UnknownName, match="did you mean 'floop/Pick-v0'"):
+    with pytest.raises(UnknownName, match="known: floop/Pick-v0, floop/PickPlace-v0"):
         make_env("floop/Pick-v1")
     with pytest.raises(UnknownName, match="did you mean 'panda'"):
         make_env(PICK, robot="pandas")

@@ -48,7 +48,7 @@ def test_a_recipe_that_cannot_be_trained_changes_nothing(tmp_path: Path, capfd: 
     bundle = tmp_path / "tiny.floop"
     assert not make.make(recipe(tmp_path, task="floop/Pick-v9"), bundle, tmp_path / "tiny.learner")
     errors = capfd.readouterr().err
-    assert "did you mean 'floop/Pick-v0'" in errors
+    assert "known: floop/Pick-v0, floop/PickPlace-v0" in errors
     assert "tiny: floop train ended with status 2" in errors
     assert not bundle.exists()
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import zmq
@@ -136,3 +140,16 @@ def test_a_guard_that_failed_guards_again(listener: Listener, monkeypatch: pytes
 
     wait_for(many, what="the end of the connection")
     link.close()
+
+
+def test_a_look_at_open_files_ends_no_lock_on_them(listener: Listener, tmp_path: Path) -> None:
+    # SQLite locks its shared memory so; without the lock the next process to open it would cut it short.
+    path = tmp_path / "locked"
+    guard = PeerGuard(port_of(listener.endpoint), "the test", LIMITS)
+    with path.open("w+b") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        guard.look()
+        take = f"import fcntl; fcntl.lockf(open({str(path)!r}, 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+        other = subprocess.run([sys.executable, "-c", take], capture_output=True, text=True, check=False)
+    guard.close()
+    assert other.returncode == 1 and "BlockingIOError" in other.stderr

@@ -196,7 +196,7 @@ class Trials:
         def show(side: str, name: str, word: str) -> str:
             return " ".join(f"{value:.0f}" for value in self.returns(side, name, word)) or "not run"
 
-        lines = [("value", "floop, half", "double", "stock, half", "double")]
+        lines: list[tuple[str, ...]] = [("value", "floop, half", "double", "stock, half", "double")]
         lines.append((DEFAULT, show("floop", DEFAULT, ""), "", show("stock", DEFAULT, ""), ""))
         for name in names:
             cells = [show(side, name, word) for side in ("floop", "stock") for word in FACTORS]

@@ -79,9 +79,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     stock: Outcome
 
     def level(self, outcome: Outcome) -> float:
-        """Where a return lies between random actions and the better of the two."""
+        """Where a return lies between random actions and the better of the two; NaN where neither beats these."""
         best = np.nanmax([self.floop.mean_return, self.stock.mean_return])
-        return float((outcome.mean_return - self.random_return) / max(best - self.random_return, 1e-9))
+        gain = best - self.random_return
+        return float((outcome.mean_return - self.random_return) / gain) if gain > 0 else float("nan")
 
 
 def main() -> int:
@@ -249,6 +250,10 @@ def table(rows: list[Row]) -> str:
     theirs = sum(row.level(row.stock) >= GOOD or bool(row.floop.error) for row in rows if not row.stock.error)
     faster = [row.stock.train_s / row.floop.train_s for row in rows if not row.floop.error and not row.stock.error]
     lines.append(f"as good as the other (level >= {GOOD}): floop {good} of {len(rows)} runs, stock {theirs}")
+    behind = [row for row in rows if row.floop.error or row.level(row.floop) < GOOD]
+    unlearned = [row for row in rows if np.isnan(row.level(row.floop)) and not row.floop.error]
+    for what, found in (("floop behind", behind), ("neither better than random actions", unlearned)):
+        lines.append(f"{what}: {', '.join(f'{row.env} (seed {row.seed})' for row in found) or 'none'}")
     if faster:
         lines.append(
             f"training time, stock / floop: median {np.median(faster):.1f}, {min(faster):.1f} to {max(faster):.1f}"

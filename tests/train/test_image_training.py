@@ -51,6 +51,7 @@ def nobody_handles_sigterm(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-
     signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_with_its_replay_and_its_weights(tmp_path: Path) -> None:
     with pytest.raises(TrainingInterrupted, match=f"model.zip; go on with floop train --resume {tmp_path}") as stopped:
         train(config(tmp_path, n_envs=2), stop_at(50, signal.SIGTERM))
@@ -73,6 +74,7 @@ def test_a_stopped_training_goes_on_with_its_replay_and_its_weights(tmp_path: Pa
         resume(tmp_path, total_timesteps=200)
 
 
+@pytest.mark.slow
 def test_ppo_goes_on_too_and_makes_the_steps_that_were_asked_for(tmp_path: Path) -> None:
     ppo = PpoSettings(net_arch=(8,), n_steps=32, batch_size=16, n_epochs=1)
     options = {"algo": "ppo", "ppo": ppo, "sac": SacSettings(), "learning_starts": TrainConfig().learning_starts}

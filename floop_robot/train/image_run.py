@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 
 from floop_envs.seeds import Purpose
-from floop_robot.spec.errors import FloopError
 from floop_robot.train.environments.process_vec_env import ProcessVecEnv
 from floop_robot.train.image_evaluator import ImageEvaluator
 from floop_robot.train.image_keeper import MODEL, ImageKeeper
@@ -21,7 +19,7 @@ from floop_robot.train.run_counters import RunCounters
 from floop_robot.train.run_folder import RunFolder
 from floop_robot.train.sb3_callbacks import MaybeCallback
 from floop_robot.train.score import Score
-from floop_robot.train.stop_signals import StopSignals, TrainingInterrupted
+from floop_robot.train.stop_signals import StopSignals
 from floop_robot.train.tensorboard_writer import TENSORBOARD_DIR
 from floop_robot.train.train_config import TrainConfig
 from floop_robot.train.train_output import TrainResult, save_result
@@ -58,14 +56,9 @@ class ImageRun:
             evaluator = stack.enter_context(ImageEvaluator(config.env, config.seed, rate_hz, stop))
             keeper = ImageKeeper(self._state, self._folder, evaluator, monitor, stop, on_progress)
             keeper.model = model
-            try:
+            with stop.kept_at_end(keeper.keep):
                 self._learn(model, keeper, callback, stop)
                 final = self._measured(model, keeper, evaluator)
-            except KeyboardInterrupt:
-                raise TrainingInterrupted(f"stopped; {keeper.keep()}", stop.received or signal.SIGINT) from None
-            except FloopError as error:
-                error.args = (f"{error}; {keeper.keep()}",)
-                raise
             return self._result(keeper, final)
 
     def _model(self, envs: ProcessVecEnv) -> Any:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+from floop_robot.spec.errors import FloopError
 
 PATIENCE_S = 3.0
 """How long a signal waits for the end of an episode. Then it interrupts whatever runs."""
@@ -58,6 +60,17 @@ class StopSignals:
             self._timer.start()
         elif not self._is_held:
             raise KeyboardInterrupt
+
+    @contextmanager
+    def kept_at_end(self, keep: Callable[[], str]) -> Iterator[None]:
+        """Whatever ends what runs within it, `keep` is called, and the error says what that kept."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise TrainingInterrupted(f"stopped; {keep()}", self.received or signal.SIGINT) from None
+        except FloopError as error:
+            error.args = (f"{error}; {keep()}",)
+            raise
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -234,18 +234,13 @@ class _Session:
             stop = stack.enter_context(StopSignals())
             keeper = Checkpointer(self._folder, run, takes, stop)
             self._hook(run, keeper, on_progress, callback, stack)
-            try:
+            with stop.kept_at_end(keeper.keep):
                 run.demonstrate()
                 keeper.at_boundary()
                 run.learn()
                 keeper.write()
                 run.finish()
                 keeper.write_policy()
-            except KeyboardInterrupt:
-                raise TrainingInterrupted(f"stopped; {keeper.keep()}", stop.received or signal.SIGINT) from None
-            except FloopError as error:
-                error.args = (f"{error}; {keeper.keep()}",)
-                raise
             return self._measure(run, stop)
 
     def _hook(

@@ -25,8 +25,6 @@ FREE_BYTES = 64 * 2**20
 MAX_STREAMS = 100_000
 """Streams that are known although their blocks have left, so that nothing of theirs is taken in twice."""
 _ROWS_AT_ONCE = 1024
-_LOOKED_AT = 64
-"""Oldest blocks whose age counts: those that came while the clock was wrong tell none."""
 RUN_TRANSITIONS = 1000
 
 
@@ -76,6 +74,8 @@ class JournalRetention:
             if self._transitions >= limits.kept_transitions:
                 break
         self._needed = _meta(db, "needed")
+        self._dated = 0
+        """No block before this id came while the clock was right."""
 
     def note(self, number: int, transitions: int) -> None:
         """A block was stored."""
@@ -114,12 +114,13 @@ class JournalRetention:
         last, count, records, wanted = 0, 0, 0, self._excess()
         wanted = min(wanted + self._limits.max_bytes * SLACK, STEP_BYTES) if wanted > 0 else 0.0
         oldest_ns, streams, age = now_ns - self._limits.max_age_s * 1e9, dict[tuple[str, str], int](), 0
+        has_old = self._is_old(now_ns)
         query = (
             "SELECT id, robot, boot_id, first_seq, end_seq, stamp_ns, length(payload) FROM blocks WHERE id < ? "
             f"ORDER BY id LIMIT {_ROWS_AT_ONCE}"
         )
         for number, robot, boot, first, end, stamp_ns, size in self._db.execute(query, (self.first_needed,)):
-            is_old = stamp_ns < oldest_ns or stamp_ns > now_ns > 0
+            is_old = has_old and (stamp_ns < oldest_ns or stamp_ns > now_ns)
             if wanted <= 0 and (not is_old or age >= STEP_BYTES):
                 break
             last, count, records, wanted, age = number, count + 1, records + end - first, wanted - size, age + size
@@ -164,7 +165,15 @@ class JournalRetention:
         return _used_bytes(self._db) + log_bytes - self._limits.max_bytes
 
     def _is_old(self, now_ns: int) -> bool:
-        return 0 < _oldest_ns(self._db, _LOOKED_AT) < now_ns - self._limits.max_age_s * 1e9
+        """By the oldest block that came while the clock was right: those before it tell no age, and go with it."""
+        if now_ns <= 0:
+            return False
+        query = "SELECT id, stamp_ns FROM blocks WHERE id >= ? AND stamp_ns > 0 AND stamp_ns <= ? ORDER BY id LIMIT 1"
+        found = self._db.execute(query, (self._dated, now_ns)).fetchone()
+        if found is None:
+            return False
+        self._dated, stamp_ns = found
+        return bool(stamp_ns < now_ns - self._limits.max_age_s * 1e9)
 
     def _free(self) -> int:
         is_shrinkable = _pragma(self._db, "auto_vacuum") == 2  # not of files that an older floop made
@@ -189,9 +198,9 @@ def _used_bytes(db: sqlite3.Connection) -> int:
     return (_pragma(db, "page_count") - _pragma(db, "freelist_count")) * _pragma(db, "page_size")
 
 
-def _oldest_ns(db: sqlite3.Connection, most: int = 1) -> int:
-    query = "SELECT min(stamp_ns) FROM (SELECT stamp_ns FROM blocks ORDER BY id LIMIT ?) WHERE stamp_ns > 0"
-    return int(db.execute(query, (most,)).fetchone()[0] or 0)
+def _oldest_ns(db: sqlite3.Connection) -> int:
+    row = db.execute("SELECT stamp_ns FROM blocks ORDER BY id LIMIT 1").fetchone()
+    return int(row[0]) if row else 0
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

@@ -52,7 +52,7 @@ class SacAlgorithm:
         self._numpy = self._model.numpy_parameters()
         self._average: Array = self._numpy.actor.params.copy()
         self._gradient_steps = 0
-        self._enough_rows = enough_rows
+        self._enough_rows = min(enough_rows, self.settings.buffer_size)  # more are never there
         self._failures: deque[bool] = deque(maxlen=RECENT)
 
     @property

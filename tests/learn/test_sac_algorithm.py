@@ -1,5 +1,6 @@
 """SacAlgorithm: what rows pay for, when it is ready, and whose weights are handed out."""
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -57,6 +58,13 @@ def test_updates_begin_with_enough_rows() -> None:
     assert algorithm.ready and algorithm.update(5) == 5
     assert algorithm.progress.gradient_steps == 5
     assert np.isfinite([algorithm.progress.critic_loss, algorithm.progress.actor_loss]).all()
+
+
+def test_a_buffer_smaller_than_the_rows_to_wait_for_is_full_soon_enough() -> None:
+    algorithm = SacAlgorithm(SPACE, msgspec.structs.replace(SMALL, buffer_size=ENOUGH_ROWS), 0, enough_rows=500)
+    algorithm.take(stream(), rows_of(600, is_new=True))
+    assert algorithm.progress.new_rows == ENOUGH_ROWS
+    assert algorithm.ready and algorithm.update(5) == 5
 
 
 def test_averaged_weights_are_there_only_within_the_context() -> None:

@@ -63,13 +63,19 @@ class StopSignals:
 
     @contextmanager
     def kept_at_end(self, keep: Callable[[], str]) -> Iterator[None]:
-        """Whatever ends what runs within it, `keep` is called, and the error says what that kept."""
+        """Whatever ends what runs within it, `keep` is called, and the error says what that kept.
+
+        So it is for errors that nobody foresaw: of a user's callback, or where memory is short.
+        """
         try:
             yield
         except KeyboardInterrupt:
             raise TrainingInterrupted(f"stopped; {keep()}", self.received or signal.SIGINT) from None
         except FloopError as error:
             error.args = (f"{error}; {keep()}",)
+            raise
+        except Exception as error:
+            error.add_note(keep())
             raise
 
     @contextmanager

@@ -203,6 +203,19 @@ def test_an_environment_that_breaks_leaves_what_was_learned(coins: Path) -> None
     assert not (coins / "run" / "result.json").exists()
 
 
+def test_an_error_of_a_callback_leaves_what_was_learned(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def breaks(local_names: dict[str, object], global_names: dict[str, object]) -> bool:
+        calls.append(1)
+        return 1 / (len(calls) < 20) > 0
+
+    with pytest.raises(ZeroDivisionError) as failed:
+        train(config(tmp_path), callback=breaks)
+    assert Bundle.load(tmp_path / "policy.floop").checked_actor()
+    assert f"is in {tmp_path}" in "".join(failed.value.__notes__)
+
+
 def test_weights_that_are_not_finite_replace_nothing(tmp_path: Path) -> None:
     from floop_robot.train.training_run import TrainingDiverged
 

@@ -42,6 +42,13 @@ def test_what_is_odd_but_can_be_trained_is_told(name: str, says: str) -> None:
     assert status == 0 and says in said
 
 
+def test_an_environment_that_can_not_be_closed_is_told_in_a_line(capfd: pytest.CaptureFixture[str]) -> None:
+    status, _ = run(f"{MODULE}:ClosesBadly-v0")
+    told = capfd.readouterr().err.splitlines()
+    assert status == 0 and told
+    assert all(re.match(r"\S*ClosesBadly-v0: close\(\) raised RuntimeError.*viewer is gone", line) for line in told)
+
+
 @pytest.mark.parametrize(
     ("env_id", "says"),
     [

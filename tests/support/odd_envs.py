@@ -222,6 +222,11 @@ class ClosedImage(Closed, Image):
     chance = 0.5
 
 
+class ClosesBadly(Point):
+    def close(self) -> None:
+        raise RuntimeError("the viewer is gone")
+
+
 class Only(Point):
     """A simulator of which there is one in a process."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import numbers
 import weakref
@@ -17,6 +18,8 @@ from floop_robot.train.environments.error_place import EnvironmentInterrupted, e
 from floop_robot.train.environments.loader import load_env, time_limit
 from floop_robot.train.environments.observation_reader import LARGEST, Observation, ObservationFault, ObservationReader
 
+log = logging.getLogger(__name__)
+
 DEFAULT_TIME_LIMIT = 1000
 """Steps after which an episode is cut where the environment is registered without a limit."""
 Step = tuple[Observation, float, bool, bool, dict[str, Any]]
@@ -30,7 +33,7 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Raises `UnknownName` or `ConfigError`."""
         super().__init__(load_env(env_id))
         # A process that ends closes its environments: behind them may be a simulator that would run on.
-        self._closing = weakref.finalize(self, self.env.close)
+        self._closing = weakref.finalize(self, close_env, self.env, env_id)
         self.env_id = env_id
         self.reader = ObservationReader(_space(self.env, "observation_space", env_id), env_id)
         self.writer = ActionWriter(_space(self.env, "action_space", env_id), env_id)
@@ -121,6 +124,14 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         return EnvironmentFailed(
             f"{self.env_id} {what}, {where} of {self.episode}{seed}; {cure or 'mend the environment'}"
         )
+
+
+def close_env(env: gymnasium.Env[Any, Any], env_id: str) -> None:
+    """Close an environment. What it raises is told, and changes nothing: its episodes are over."""
+    try:
+        env.close()
+    except (Exception, SystemExit) as error:
+        log.warning("%s: close() raised %s", env_id, error_line(error))
 
 
 def another_env(first: CheckedEnv) -> CheckedEnv:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from floop_robot.spec.errors import EnvironmentFailed
 from floop_robot.spec.layout import Vector
 from floop_robot.train.collector_process import CollectorProcess
-from floop_robot.train.environments.checked_env import CheckedEnv, another_env
+from floop_robot.train.environments.checked_env import CheckedEnv, another_env, close_env
 from floop_robot.train.environments.error_place import error_line, one_line
 from floop_robot.train.environments.goals import Goals, lacking
 from floop_robot.train.environments.loader import load_env
@@ -130,7 +130,7 @@ def _of_values(first: CheckedEnv, actions: Vector) -> str:
         raw, _, terminated, truncated, _ = env.step(writer.write(action)[0])
         if terminated or truncated:
             break
-    env.close()
+    checked.close()
     return "; ".join(found[:3]) or "finite, in the declared bounds and dtype"
 
 
@@ -157,6 +157,6 @@ def _of_gymnasium(env_id: str) -> str:
         except Exception as error:
             return f"its checker objects: {error_line(error)}"
         finally:
-            env.close()
+            close_env(env, env_id)
     said = [one_line(str(w.message).replace("\x1b[33mWARN: ", "").replace("\x1b[0m", ""), 160) for w in heard]
     return f"its checker passes{', and remarks: ' + said[0] if said else ''}"

@@ -71,7 +71,7 @@ _CATCH_UP_BLOCKS = 256
 
 
 class JournalReplaced(Exception):
-    """The journal is another file now: whoever has the one before open must end and begin again."""
+    """The journal is another file now, or has to become one: whoever has it open must end and begin again."""
 
 
 class JournalEntry(msgspec.Struct, frozen=True):
@@ -200,7 +200,11 @@ class Journal:
             return unusable(self.path, error)
         log.error("journal %s is damaged (%s); what is sound is copied into a new file", self.path, error)
         self._db.close()
-        salvage(self.path, CONTENT)
+        try:
+            salvage(self.path, CONTENT)
+        except (sqlite3.Error, OSError, StorageError) as failed:  # as on a full disk; the next start tries it again
+            reason = failed if isinstance(failed, StorageError) else unusable(self.path, failed)
+            return JournalReplaced(f"what is sound of a damaged journal could not be copied: {reason}")
         return JournalReplaced(f"journal {self.path} was damaged and is another file now; ingest begins again")
 
     def _catch_up(self) -> None:

@@ -93,6 +93,23 @@ def test_reading_of_a_large_journal_goes_on_behind_a_damaged_page(path: Path, mo
     assert 20 not in found and len(found) >= BLOCKS - 12 and found[-1] == BLOCKS
 
 
+def test_a_journal_that_can_not_be_copied_now_is_copied_at_a_later_start(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_check, "PAGE_CHECK_BYTES", 0)
+    monkeypatch.setattr(journal_module, "MAINTAIN_S", 0.0)
+    damage_page_of(path, 5)
+    in_the_way = path.with_name("journal.sqlite.salvaged")
+    in_the_way.mkdir()
+    limits = JournalLimits(max_bytes=1.0, kept_transitions=200)
+    with contextlib.closing(Journal(path, limits)) as journal, pytest.raises(JournalReplaced, match="not be copied"):
+        journal.maintain()
+    in_the_way.rmdir()
+    monkeypatch.undo()
+    with contextlib.closing(Journal(path, limits)) as journal:
+        fill(journal, 1)
+
+
 def test_a_damaged_page_of_a_large_journal_stops_neither_writing_nor_removal(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -18,6 +18,8 @@ from floop_robot.train.train_config import TrainConfig
 from floop_robot.train.train_output import TrainResult
 from floop_robot.train.train_progress import ProgressCallback
 
+SUMMARY = "seeds.json"
+
 
 class SeedsResult(msgspec.Struct, frozen=True, kw_only=True):
     """What `floop train --seeds N --json` prints; means and standard deviations over the seeds."""
@@ -49,6 +51,7 @@ class SeedSeries(msgspec.Struct, frozen=True, kw_only=True):
 
     def train(self, out: Path, on_progress: ProgressCallback) -> SeedsResult:
         """Train with each seed that is not done, one after the other; a stopped one goes on where it was."""
+        (out / SUMMARY).unlink(missing_ok=True)  # figures of the series before
         runs: list[TrainResult] = []
         for seed in self.seeds:
             try:
@@ -58,7 +61,7 @@ class SeedSeries(msgspec.Struct, frozen=True, kw_only=True):
                     error.args = (f"{error}; go on with the whole series by floop train --resume {out}",)
                 raise
         result = _result(out, tuple(runs))
-        write_atomic(out / "seeds.json", msgspec.json.encode(result))
+        write_atomic(out / SUMMARY, msgspec.json.encode(result))
         return result
 
 

@@ -321,6 +321,11 @@ def test_a_series_that_cannot_begin_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="did you mean 'Pendulum-v1'\\?"):
         train_seeds(config(tmp_path / "out", env="Pendulm-v1"), 2, lambda _: None)
     assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "seeds.json").touch()
+    with pytest.raises(UnknownName):
+        train_seeds(config(tmp_path / "out", env="Pendulm-v1"), 2, lambda _: None)
+    assert not (tmp_path / "out").exists(), "no figures of an earlier series beside a new one"
 
 
 def test_environments_side_by_side_make_the_same_curve_each_time(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -97,6 +98,24 @@ class SmallImage(Point):
 
 class Image(SmallImage):
     ob = spaces.Box(0, 255, (36, 36, 3), np.uint8)
+
+
+class Handle:
+    """An object of the user's own module."""
+
+
+class OddInfoImage(Image):
+    """Tells what no other process can read, and what it can."""
+
+    def reset(self, *, seed=None, options=None):  # type: ignore[no-untyped-def]
+        return super().reset(seed=seed)[0], {"sim": threading.Lock()}
+
+    def step(self, action):  # type: ignore[no-untyped-def]
+        itself: list[Any] = []
+        itself.append(itself)
+        odd = {"sim": threading.Lock(), "handles": [Handle()], "itself": itself, "objects": np.array([None, Handle()])}
+        plain = {"is_success": torch.tensor(True), "force": {"newton": np.float32(3.0), "at": (1, [np.zeros(2)])}}
+        return *super().step(action)[:4], odd | plain
 
 
 class Short(Point):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -99,6 +100,25 @@ def test_the_model_takes_what_the_environment_shows_and_the_recipe_what_acts(
     assert not {"prior_rows", "randomize", "clone", "task"} & recipe.keys()
     assert "value_range" not in recipe["sac"] and recipe["sac"]["tau"] == 0.01
     assert config_of(recipe, {}).eval_freq == 400
+
+
+def test_what_info_holds_that_no_other_process_can_read_is_named_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    env, seen = ENV.replace("Image-v0", "OddInfoImage-v0"), list[dict[str, object]]()
+
+    def look(theirs: dict[str, Any], _: dict[str, Any]) -> bool:
+        seen.extend(theirs["infos"])
+        return True
+
+    with caplog.at_level("INFO"):
+        result = train(config(tmp_path, env=env, learning_starts=40, total_timesteps=41), callback=look)
+    assert result.success == 1.0, "the evaluation's process, too"
+    assert len(seen) == 41 and all(info["force"]["newton"] == 3.0 for info in seen)  # type: ignore[index]
+    assert not any({"sim", "handles", "itself", "objects"} & info.keys() for info in seen)
+    assert [info.get("is_success") for info in seen if "episode" in info] == [True, True]
+    (named,) = (record.getMessage() for record in caplog.records if "in another process" in record.getMessage())
+    assert all(key in named for key in ("sim'] (lock)", "handles'] (list)", "itself'] (list)", "objects'] (ndarray)"))
 
 
 def test_a_setting_that_cannot_act_is_refused(tmp_path: Path) -> None:

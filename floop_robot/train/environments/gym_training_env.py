@@ -18,6 +18,7 @@ from floop_robot.spec.task import TaskSpec
 from floop_robot.train.environments.checked_env import CheckedEnv, another_env, told_rate
 from floop_robot.train.environments.error_place import one_line
 from floop_robot.train.environments.goals import DESIRED, Goals, lacking
+from floop_robot.train.environments.plain_info import left_out
 from floop_robot.train.environments.random_play import RandomPlay, play_at_random, reset_seed
 from floop_robot.train.environments.value_scales import layout, layout_of
 from floop_robot.train.training_episode import EnvDescription, TrainingEpisode, no_demonstrations, rows_of
@@ -95,6 +96,11 @@ class GymTrainingEnv:
                 f"{self._id} observes images: stable-baselines3's own networks learn from them; there will be a "
                 "model.zip but no policy.floop, because robots run policies of vectors only"
             )
+            if odd := left_out(info for _, _, info in self._play.steps):
+                notes.append(
+                    f"{self._id}: {odd} cannot be read in another process; callbacks see an info's numbers, texts, "
+                    "arrays, and lists, tuples and dicts of them"
+                )
         return tuple(notes)
 
     def episode(self, actor: PolicyActor, purpose: Purpose, index: int, *, sample: bool) -> TrainingEpisode:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from floop_robot.train.environments.checked_env import CheckedEnv
+from floop_robot.train.environments.plain_info import PlainInfo
 
 Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 """Name of a method of `ServedEnv`, and its arguments."""
@@ -17,7 +18,7 @@ class ServedEnv:
 
     def __init__(self, env_id: str) -> None:
         """Raises `UnknownName` or `ConfigError`."""
-        self._env = CheckedEnv(env_id)
+        self._env = PlainInfo(CheckedEnv(env_id))
         self._started, self._return, self._steps = time.monotonic(), 0.0, 0
 
     def spaces(self) -> tuple[Any, Any]:

@@ -27,6 +27,10 @@ log = logging.getLogger(__name__)
 
 MAX_FILL_BYTES: Final = 64 << 30
 _PAGE_BYTES: Final = 4096
+_WHOLE: Final = ".salvaged"
+"""Ends the name of a copy that lacks nothing."""
+_ASIDE: Final = ".damaged"
+"""Ends the name of the damaged file that was copied."""
 Row = tuple[Any, ...]
 
 
@@ -62,6 +66,7 @@ def open_or_salvage(path: Path, content: Content, open_it: Callable[[], None]) -
 
     Raises what it raises, and `DatabaseDamaged` where nothing can be read.
     """
+    _finish(path)
     repair_wal(path)
     try:
         open_it()
@@ -78,22 +83,45 @@ def salvage(path: Path, content: Content) -> None:
 
     Raises `DatabaseDamaged` where nothing can be read, `sqlite3.Error` and OSError.
     """
-    fresh, aside = path.with_name(path.name + ".salvaged"), path.with_name(path.name + ".damaged")
-    fresh.unlink(missing_ok=True)
+    part, fresh, aside = (path.with_name(path.name + end) for end in (".salvaging", _WHOLE, _ASIDE))
+    _remove(fresh)
+    _remove(part)
     try:
-        counts = _copy_all(path, fresh, content)
+        counts = _copy_all(path, part, content)
     except BaseException:
-        fresh.unlink(missing_ok=True)  # it may have filled the disk
+        _remove(part)  # it may have filled the disk
         raise
     aside.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # a file system without links: then the damaged one is not kept
         os.link(path, aside)
-    for suffix in ("-wal", "-shm"):
+    part.replace(fresh)  # by this name it is whole: a start after a kill goes on from here
+    sync_folder(path.parent)
+    _replace(path, fresh)
+    found = ", ".join(f"{table} {count}" for table, count in counts.items() if count)
+    log.error("%s %s: what is sound goes on (rows: %s); the damaged file is %s", content.name, path, found, aside)
+
+
+def _finish(path: Path) -> None:
+    """Go on with a salvage that was killed after all was copied: the damaged file may have lost its log since.
+
+    A file that somebody put at `path` meanwhile is not the one that was set aside, and stays.
+    """
+    fresh, aside = path.with_name(path.name + _WHOLE), path.with_name(path.name + _ASIDE)
+    if fresh.exists() and path.exists() and aside.exists() and aside.samefile(path):
+        log.error("%s was damaged; what is sound was copied, and goes on; the damaged file is %s", path, aside)
+        _replace(path, fresh)
+
+
+def _replace(path: Path, fresh: Path) -> None:
+    for suffix in ("-wal", "-shm"):  # the new file must not be read with the log of the old one
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     fresh.replace(path)  # at no instant is there none
     sync_folder(path.parent)
-    found = ", ".join(f"{table} {count}" for table, count in counts.items() if count)
-    log.error("%s %s: what is sound goes on (rows: %s); the damaged file is %s", content.name, path, found, aside)
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _copy_all(path: Path, fresh: Path, content: Content) -> dict[str, int]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import shutil
+import signal
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,14 +46,39 @@ def sound_ids(path: Path) -> list[int]:
     return found
 
 
-def damage_page_of(path: Path, number: int) -> None:
-    """Damage the b-tree page that block `number` lies on."""
-    data = bytearray(path.read_bytes())
+def damage_page_of(path: Path, number: int, copy: Path | None = None) -> None:
+    """Damage the b-tree page that block `number` lies on, or that of a copy, whose log is left alone."""
     with contextlib.closing(sqlite3.connect(path)) as db:
         payload = db.execute("SELECT payload FROM blocks WHERE id = ?", (number,)).fetchone()[0]
-    page = data.index(payload[:200]) // 4096
-    data[page * 4096] = 0xFF
-    path.write_bytes(data)
+    damaged = copy or path
+    data = bytearray(damaged.read_bytes())
+    data[data.index(payload[:200]) // 4096 * 4096] = 0xFF
+    damaged.write_bytes(data)
+
+
+def is_killed_at(number: int, path: Path) -> bool:
+    """Open the journal in a process that is killed before the `number`-th change of a name or opening of a database.
+
+    False when it made fewer of them. It has a reader, too, as ingest has: so SQLite keeps the log.
+    """
+    child = os.fork()
+    if child == 0:
+        steps = itertools.count(1)
+        changing = ("os.remove", "os.rename", "os.link", "sqlite3.connect")
+
+        def kill(event: str, _: object) -> None:
+            if event in changing and next(steps) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        try:
+            reader = sqlite3.connect(path)
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM meta").fetchall()
+            sys.addaudithook(kill)
+            Journal(path)
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 @pytest.mark.parametrize(
@@ -108,6 +137,35 @@ def test_a_journal_that_can_not_be_copied_now_is_copied_at_a_later_start(
     monkeypatch.undo()
     with contextlib.closing(Journal(path, limits)) as journal:
         fill(journal, 1)
+
+
+def test_a_salvage_that_is_killed_at_any_step_loses_no_commit(path: Path, tmp_path: Path) -> None:
+    prepared, killed = tmp_path / "prepared", tmp_path / "killed"
+    with contextlib.closing(Journal(path)) as journal:
+        fill(journal, 5)
+        shutil.copytree(tmp_path, prepared, ignore=shutil.ignore_patterns("prepared"))
+    damage_page_of(path, 20, prepared / path.name)
+    found, is_killed = list[list[int]](), True
+    while is_killed:
+        shutil.copytree(prepared, killed)
+        is_killed = is_killed_at(len(found) + 1, killed / path.name)
+        Journal(killed / path.name).close()
+        found.append(sound_ids(killed / path.name))
+        shutil.rmtree(killed)
+    assert len(found) > 10 and found[-1][-5:] == list(range(BLOCKS + 1, BLOCKS + 6)) and 20 not in found[-1]
+    assert [step for step, ids in enumerate(found, 1) if ids != found[-1]] == []
+
+
+def test_a_copy_of_a_salvage_takes_the_place_of_the_damaged_file_only(path: Path, tmp_path: Path) -> None:
+    shutil.copy(path, tmp_path / "backup")
+    damage_page_of(path, 20)
+    number, whole = 0, path.with_name(path.name + ".salvaged")
+    while not whole.exists():
+        number += 1
+        assert is_killed_at(number, path)
+    (tmp_path / "backup").replace(path)
+    Journal(path).close()
+    assert sound_ids(path) == list(range(1, BLOCKS + 1))
 
 
 def test_a_damaged_page_of_a_large_journal_stops_neither_writing_nor_removal(

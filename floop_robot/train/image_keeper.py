@@ -92,22 +92,24 @@ class ImageKeeper(BaseCallback):
         if not is_finite(self.model):
             raise TrainingDiverged(f"training of {self._config.env} diverged; lower {self._config.algo}.learning_rate")
         self.report_progress("evaluating")
-        count, goal = self._config.n_eval_episodes, self._config.until_success
-        score = self._evaluator.measure(self.model, Purpose.SELECTION, range(count))
+        config, is_confirmed = self._config, False
+        score = self._evaluator.measure(self.model, Purpose.SELECTION, range(config.n_eval_episodes))
         self.counters.reports_success |= self._evaluator.tells_success
-        if self.best is not None and not score.better_than(self.best, math.inf):
-            return False
-        self._selector = msgspec.structs.replace(self._selector, best=score)
-        self.write_model()
-        return self.counters.reports_success and score.success >= goal and self._is_confirmed(goal)
+        if self.counters.reports_success and score.success >= config.until_success:
+            # As in `PolicySelector`: the score may be luck, so that of new episodes counts in its place.
+            score = self._evaluator.measure(self.model, Purpose.SELECTION, self._new_episodes())
+            is_confirmed = score.success >= config.until_success
+        if is_confirmed or self.best is None or score.better_than(self.best, math.inf):
+            self._selector = msgspec.structs.replace(self._selector, best=score)
+            self.write_model()
+        return is_confirmed
 
-    def _is_confirmed(self, goal: float) -> bool:
-        """Whether new episodes show `until_success`, too."""
+    def _new_episodes(self) -> range:
         first = self._config.n_eval_episodes + self._selector.scenarios_used
         new = range(first, first + self._config.selection_episodes)
         used = self._selector.scenarios_used + len(new)
         self._selector = msgspec.structs.replace(self._selector, scenarios_used=used)
-        return self._evaluator.measure(self.model, Purpose.SELECTION, new).success >= goal
+        return new
 
     def write_model(self) -> None:
         """Write the model as the best; raises `StorageError`."""

@@ -100,6 +100,22 @@ class Image(SmallImage):
     ob = spaces.Box(0, 255, (36, 36, 3), np.uint8)
 
 
+class LuckyImage(Image):
+    """Succeeds in the first episode of a process and fails in two; then it always succeeds."""
+
+    resets = itertools.count()
+
+    def reset(self, *, seed=None, options=None):  # type: ignore[no-untyped-def]
+        self.number = next(self.resets)
+        return super().reset(seed=seed)
+
+    def reward(self) -> Any:
+        return 0.0
+
+    def step(self, action):  # type: ignore[no-untyped-def]
+        return *super().step(action)[:4], {"is_success": self.number not in (1, 2)}
+
+
 class Handle:
     """An object of the user's own module."""
 

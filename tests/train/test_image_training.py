@@ -147,6 +147,12 @@ def test_with_goals_the_first_gradient_step_comes_after_a_whole_episode(tmp_path
         _with_whole_episodes(said.effective("cpu"), said, long)
 
 
+def test_a_lucky_score_keeps_no_later_one_from_being_confirmed(tmp_path: Path) -> None:
+    env = ENV.replace("Image-v0", "LuckyImage-v0")
+    result = train(config(tmp_path, env=env, eval_freq=20, total_timesteps=100, until_success=1.0, learning_starts=90))
+    assert (result.transitions, result.selection_success) == (40, 1.0) and result.ended == "reached until_success 1"
+
+
 def test_a_process_that_dies_is_one_line_and_the_training_goes_on(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFailed, match=r"SIGKILL.*best model so far is in .*go on with floop train --resume"):
         train(config(tmp_path, env="tests.support.odd_envs:DyingImage-v0", n_envs=2))

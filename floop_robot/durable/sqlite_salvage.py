@@ -135,6 +135,7 @@ def _copy_all(path: Path, fresh: Path, content: Content) -> dict[str, int]:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as old, _without_triggers(db):
             old.text_factory = lambda text: text.decode(errors="replace")
             counts = {table: _copy(old, db, table, content.is_sound) for table in _tables(db)}
+            version, newest = (int(each.execute("PRAGMA user_version").fetchone()[0]) for each in (old, db))
         counts.pop(TABLE)
         if not any(counts.values()):
             raise DatabaseDamaged(
@@ -142,7 +143,11 @@ def _copy_all(path: Path, fresh: Path, content: Content) -> dict[str, int]:
                 "or move the file away to begin without it"
             )
         content.finish(db)
-        checksums.adopt()
+        if 0 < version < newest:  # whoever opens it makes the newest schema of it, and checksums, as of a sound file
+            db.execute(f"PRAGMA user_version = {version}")
+            db.execute(f"DROP TABLE {TABLE}")
+        else:
+            checksums.adopt()
         db.execute("COMMIT")
     return counts
 

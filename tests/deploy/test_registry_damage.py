@@ -174,16 +174,22 @@ def killed(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_registry_of_before_holds_keeps_what_was_held_where_it_is(path: Path) -> None:
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_a_registry_of_before_holds_keeps_what_was_held_where_it_is(path: Path, is_damaged: bool) -> None:
     with sqlite3.connect(path) as connection:
         connection.executescript("DROP TABLE row_checksums; DELETE FROM directives; PRAGMA user_version = 2")
         for scope, pin in (("fleet", 0), ("robot_1", 2)):
             row = (scope, pack({"scope": scope, "held": True, "pin": pin, "drained": False}))
             connection.execute("INSERT INTO directives VALUES (?, ?)", row)
+    page = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'audit'").fetchone()[0]
     connection.close()
-    registry = Registry(path)
-    assert registry.directives() == [Directive("fleet", hold=3), Directive("robot_1", pin=2)]
-    registry.close()
+    if is_damaged:
+        data = path.read_bytes()
+        path.write_bytes(data[: (page - 1) * 4096] + bytes(4096) + data[page * 4096 :])
+    for _ in range(2):
+        registry = Registry(path)
+        assert registry.directives() == [Directive("fleet", hold=3), Directive("robot_1", pin=2)]
+        registry.close()
 
 
 def test_a_registry_of_an_earlier_floop_gets_checksums_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from floop_robot.cli.check import check
+from floop_robot.train.environments.gym_training_env import GymTrainingEnv
 
 MODULE = "tests.support.odd_envs"
 
@@ -69,7 +70,12 @@ def test_what_cannot_be_trained_is_status_2_and_one_line(
     assert not capfd.readouterr().err
 
 
-def test_rewards_for_goals_that_are_not_those_of_the_steps_are_status_2_with_both_values() -> None:
+def test_rewards_for_goals_that_are_not_those_of_the_steps_are_told_as_by_a_training() -> None:
     status, said = run(f"{MODULE}:WrongGoal-v0")
-    assert status == 2
-    assert re.search(r"compute_reward says (-1|0) where step \d+ of random play gave (-3.5|-2.5);", said)
+    (note,) = (n for n in GymTrainingEnv(f"{MODULE}:WrongGoal-v0", 0).description.notes if "compute_reward says" in n)
+    assert status == 0 and f"(HER); {note}" in said
+
+
+def test_what_a_training_on_images_leaves_out_of_an_info_is_told() -> None:
+    status, said = run(f"{MODULE}:OddInfoImage-v0")
+    assert status == 0 and "info['sim'] (lock) cannot be read in another process" in said

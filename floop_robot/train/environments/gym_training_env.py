@@ -19,7 +19,7 @@ from floop_robot.train.environments.checked_env import CheckedEnv, another_env, 
 from floop_robot.train.environments.error_place import one_line
 from floop_robot.train.environments.goals import DESIRED, Goals, lacking
 from floop_robot.train.environments.plain_info import left_out
-from floop_robot.train.environments.random_play import RandomPlay, play_at_random, reset_seed
+from floop_robot.train.environments.random_play import RandomPlay, play_before_training, reset_seed
 from floop_robot.train.environments.value_scales import layout, layout_of
 from floop_robot.train.training_episode import EnvDescription, TrainingEpisode, no_demonstrations, rows_of
 
@@ -45,8 +45,7 @@ class GymTrainingEnv:
 
     @cached_property
     def _play(self) -> RandomPlay:
-        # Of one seed for all runs: what it finds is part of the contract.
-        return play_at_random(self._env, seed_of(Purpose.DEMONSTRATION, 0, 0))
+        return play_before_training(self._env)
 
     @cached_property
     def description(self) -> EnvDescription:
@@ -97,10 +96,7 @@ class GymTrainingEnv:
                 "model.zip but no policy.floop, because robots run policies of vectors only"
             )
             if odd := left_out(info for _, _, info in self._play.steps):
-                notes.append(
-                    f"{self._id}: {odd} cannot be read in another process; callbacks see an info's numbers, texts, "
-                    "arrays, and lists, tuples and dicts of them"
-                )
+                notes.append(f"{self._id}: {odd}")
         return tuple(notes)
 
     def episode(self, actor: PolicyActor, purpose: Purpose, index: int, *, sample: bool) -> TrainingEpisode:

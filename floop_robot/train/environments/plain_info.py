@@ -40,9 +40,16 @@ def plain_part(info: Info) -> Info:
 
 
 def left_out(infos: Iterable[Info]) -> str:
-    """What another process can't read, in words; success apart, which is read before."""
+    """A line about what another process can't read, empty where there is nothing; success is read before."""
     kinds = {key: type(info[key]).__name__ for info in infos for key in info.keys() - plain_part(info).keys()}
-    return one_line(", ".join(f"info[{key!r}] ({kinds[key]})" for key in kinds if key != "is_success"), 300)
+    kinds.pop("is_success", None)
+    if not kinds:
+        return ""
+    named = one_line(", ".join(f"info[{key!r}] ({kind})" for key, kind in sorted(kinds.items(), key=str)), 300)
+    return (
+        f"{named} cannot be read in another process; callbacks see an info's numbers, texts, arrays, and lists, "
+        "tuples and dicts of them"
+    )
 
 
 def is_plain(value: object, depth: int = MAX_DEPTH) -> bool:

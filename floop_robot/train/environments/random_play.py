@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from floop_envs.seeds import Purpose, seed_of
 from floop_robot.spec.layout import Vector
 from floop_robot.train.environments.checked_env import CheckedEnv
 
@@ -27,6 +28,11 @@ class RandomPlay(msgspec.Struct, frozen=True):
     tells_success: bool
     steps: list[tuple[Vector, float, dict[str, Any]]]
     """What each step returned: observation, reward and info."""
+
+
+def play_before_training(env: CheckedEnv) -> RandomPlay:
+    """The play that a training begins with, of one seed for all runs: what it finds is part of the contract."""
+    return play_at_random(env, seed_of(Purpose.DEMONSTRATION, 0, 0))
 
 
 def play_at_random(env: CheckedEnv, seed: int, steps: int = STEPS) -> RandomPlay:

@@ -122,6 +122,20 @@ def endless_small_parts(port: int, until_s: float) -> None:
     pour(port, until_s, bytes([1, 0]) * 50_000)
 
 
+def very_many_parts(port: int, until_s: float) -> None:
+    """Whole messages, each just below what a connection to ingest may send."""
+    message = bytes([1, 0]) * 1_900_000 + bytes([0, 0])
+    while time.monotonic() < until_s:
+        try:
+            with raw_peer(port) as link:
+                time.sleep(0.05)  # libzmq reads nothing that comes in one piece with the handshake
+                link.sendall(message)
+                while link.recv(1 << 16):
+                    pass
+        except OSError:
+            time.sleep(0.01)
+
+
 def subscriptions(port: int, until_s: float) -> None:
     topics = b"".join(bytes([0, 41, 1]) + secrets.token_bytes(40) for _ in range(2000))
     pour(port, until_s, topics, b"SUB")
@@ -222,6 +236,7 @@ def connections(port: int, until_s: float) -> None:
 ATTACKS: dict[str, tuple[Callable[[int, float], None], tuple[str, ...]]] = {
     "endless_parts": (endless_parts, ("ingest", "fleet_rpc", "gate")),
     "endless_small_parts": (endless_small_parts, ("ingest", "fleet_rpc", "gate")),
+    "very_many_parts": (very_many_parts, ("ingest", "fleet_rpc", "gate")),
     "subscriptions": (subscriptions, ("fleet", "weights")),
     "junk": (junk, ("ingest", "fleet_rpc", "gate", "learner")),
     "ask_and_close": (ask_and_close, ("ingest", "fleet_rpc", "tail")),

@@ -1,7 +1,7 @@
 """The hyper-parameters that a fleet's learner acts with, and where they differ from what the policy was trained with.
 
-What `floop.yaml` says comes first, then what the checkpoint carries. A fleet that takes over a training sets three
-fields in its own way (`FLEET_SAC`). A learner that resumes its own checkpoint keeps what it had.
+What `floop.yaml` says comes first, then what the checkpoint carries. A fleet that takes over a training sets a
+few in its own way (`FLEET_SAC`). A learner that resumes its own checkpoint keeps what it had.
 """
 
 from __future__ import annotations

@@ -27,12 +27,12 @@ def info(settings: AlgorithmSettings | None = TRAINED, **changes: object) -> Che
 
 
 def test_a_fleet_acts_with_what_the_checkpoint_carries_and_tells_what_it_changes() -> None:
-    learner = LearnerConfig(sac=SacSettings(gamma=0.95, tau=TRAINED.tau))
+    learner = LearnerConfig(sac=SacSettings(gamma=0.95, ent_coef=TRAINED.ent_coef))
     found = fleet_settings(learner, info(), "x.learner", resume=False)
     assert found.settings == SacSettings(gamma=0.95).over(FLEET_SAC.over(TRAINED))
     assert found.told == (
-        "settings of x.learner: as it carries them; floop.yaml changes gamma: 0.9 -> 0.95; a fleet changes "
-        "imitation_weight: 1.0 -> 2.0, actor_uses_target_critics: false -> true, settled_lr_factor: 1.0 -> 0.3"
+        "settings of x.learner: as it carries them; floop.yaml changes gamma: 0.9 -> 0.95; a fleet changes tau: 0.01 "
+        "-> 0.02, prior_fraction: 0.5 -> 0.35, imitation_weight: 1.0 -> 2.0, actor_uses_target_critics: false -> true, settled_lr_factor: 1.0 -> 0.3"
     )
 
 
@@ -40,7 +40,7 @@ def test_what_a_file_says_comes_before_what_a_fleet_sets() -> None:
     learner = LearnerConfig(sac=SacSettings(imitation_weight=8.0))
     found = fleet_settings(learner, info(), "x.learner", resume=False)
     assert isinstance(found.settings, SacSettings) and found.settings.imitation_weight == 8.0
-    assert "floop.yaml changes imitation_weight: 1.0 -> 8.0; a fleet changes actor" in found.told
+    assert "floop.yaml changes imitation_weight: 1.0 -> 8.0; a fleet changes tau: 0.01 -> 0.02" in found.told
 
 
 def test_a_resumed_learner_keeps_what_it_had() -> None:
@@ -84,14 +84,14 @@ def test_ppo_settings_travel_too() -> None:
 
 
 @pytest.mark.parametrize("name", ["pick", "pick_place"])
-def test_shipped_checkpoints_act_with_what_they_always_acted_with(name: str, tmp_path: Path) -> None:
+def test_fleets_of_shipped_checkpoints_act_with_these(name: str, tmp_path: Path) -> None:
     checkpoint = Checkpoint.load(checkpoint_path(name))
     config = FloopConfig(task=checkpoint.info.task, run_dir=str(tmp_path))
     algorithm = build_algorithm(config, get_task(checkpoint.info.task).spec, checkpoint, resume=False)
     assert msgspec.to_builtins(algorithm.settings) == {
-        "net_arch": (64, 64), "learning_rate": 1e-3, "gamma": 0.97, "tau": 0.01, "batch_size": 256,
+        "net_arch": (64, 64), "learning_rate": 1e-3, "gamma": 0.97, "tau": 0.02, "batch_size": 256,
         "ent_coef": "auto_0.1", "target_entropy": "auto", "value_range": (-8.0, 12.0), "reward_scale": 0.2,
-        "average_steps": 500, "prior_fraction": 0.5, "rare_fraction": 0.5, "imitation_weight": 2.0,
+        "average_steps": 500, "prior_fraction": 0.35, "rare_fraction": 0.5, "imitation_weight": 2.0,
         "actor_uses_target_critics": True, "settled_lr_factor": 0.3, "utd_ratio": 2.0, "utd_ratio_known": 0.25,
         "buffer_size": 50_000, "n_sampled_goal": 4,
     }  # fmt: skip

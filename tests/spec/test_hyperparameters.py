@@ -19,7 +19,12 @@ def test_a_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
     assert said == SacSettings(gamma=0.9, ent_coef=0.05, value_range=None)
     assert isinstance(said, SacSettings)
     laid = said.over(FLEET_SAC.over(TASK_SAC))
-    assert (laid.gamma, laid.value_range, laid.imitation_weight, laid.tau) == (0.9, None, 2.0, TASK_SAC.tau)
+    assert (laid.gamma, laid.value_range, laid.imitation_weight, laid.batch_size) == (
+        0.9,
+        None,
+        2.0,
+        TASK_SAC.batch_size,
+    )
 
 
 def test_settings_that_are_not_complete_are_refused_by_name() -> None:

@@ -1,4 +1,4 @@
-"""SacAlgorithm: learns from executed actions, with half of each batch from known tasks."""
+"""SacAlgorithm: learns from executed actions, with a part of each batch from known tasks."""
 
 from __future__ import annotations
 

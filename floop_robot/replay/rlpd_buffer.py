@@ -1,7 +1,7 @@
 """RlpdReplayBuffer: a stable-baselines3 replay buffer that mixes known and new tasks in every batch (RLPD).
 
 Ball et al. 2023, "Efficient Online Reinforcement Learning with Offline Data": with
-half of each batch from either side, a policy keeps what it knew while it learns what is new.
+half of each batch from either side (`prior_fraction`), a policy keeps what it knew while it learns what is new.
 """
 
 from __future__ import annotations

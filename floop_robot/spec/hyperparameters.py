@@ -51,7 +51,7 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class SacSettings(_Settings, frozen=True, kw_only=True):
-    """Soft actor-critic (Haarnoja et al. 2018), with half of each batch from known tasks (RLPD, Ball et al. 2023)."""
+    """Soft actor-critic (Haarnoja et al. 2018), with a part of each batch from known tasks (RLPD, Ball et al. 2023)."""
 
     net_arch: Layers = UNSET
     """Widths of the hidden layers. A fleet takes them from the checkpoint it starts from."""

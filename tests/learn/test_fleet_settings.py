@@ -32,7 +32,8 @@ def test_a_fleet_acts_with_what_the_checkpoint_carries_and_tells_what_it_changes
     assert found.settings == SacSettings(gamma=0.95).over(FLEET_SAC.over(TRAINED))
     assert found.told == (
         "settings of x.learner: as it carries them; floop.yaml changes gamma: 0.9 -> 0.95; a fleet changes tau: 0.01 "
-        "-> 0.02, prior_fraction: 0.5 -> 0.35, imitation_weight: 1.0 -> 2.0, actor_uses_target_critics: false -> true, settled_lr_factor: 1.0 -> 0.3"
+        "-> 0.02, prior_fraction: 0.5 -> 0.35, imitation_weight: 1.0 -> 2.0, "
+        "actor_uses_target_critics: false -> true, settled_lr_factor: 1.0 -> 0.3"
     )
 
 

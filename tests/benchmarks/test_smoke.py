@@ -15,7 +15,7 @@ from tests.support.ros.skip_reasons import NO_ROS
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 SLOW = (
     "kills", "ros_estop_schedules", "references", "recovery", "shift_recovery", "ppo_loop", "train_matrix",
-    "hyperparameters", "hostile_peers",
+    "hyperparameters", "hostile_peers", "robot_cpu", "ros_policy", "ros_safety", "ros_push",
 )  # fmt: skip
 """Start whole fleets, or train: some 10 to 70 s each."""
 BENCHMARKS = [

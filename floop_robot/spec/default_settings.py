@@ -42,9 +42,7 @@ TASK_SAC: Final = SacSettings(
 ).over(ENV_SAC)
 """SAC for floop's own tasks."""
 
-FLEET_SAC: Final = SacSettings(
-    tau=0.02, prior_fraction=0.35, imitation_weight=2.0, actor_uses_target_critics=True, settled_lr_factor=0.3
-)
+FLEET_SAC: Final = SacSettings(tau=0.02, imitation_weight=2.0, actor_uses_target_critics=True, settled_lr_factor=0.3)
 """What a fleet sets in another way than a training: what failed has to succeed soon, and stay so."""
 
 ENV_PPO: Final = PpoSettings(

@@ -32,8 +32,7 @@ def test_a_fleet_acts_with_what_the_checkpoint_carries_and_tells_what_it_changes
     assert found.settings == SacSettings(gamma=0.95).over(FLEET_SAC.over(TRAINED))
     assert found.told == (
         "settings of x.learner: as it carries them; floop.yaml changes gamma: 0.9 -> 0.95; a fleet changes tau: 0.01 "
-        "-> 0.02, prior_fraction: 0.5 -> 0.35, imitation_weight: 1.0 -> 2.0, "
-        "actor_uses_target_critics: false -> true, settled_lr_factor: 1.0 -> 0.3"
+        "-> 0.02, imitation_weight: 1.0 -> 2.0, actor_uses_target_critics: false -> true, settled_lr_factor: 1.0 -> 0.3"
     )
 
 
@@ -92,7 +91,7 @@ def test_fleets_of_shipped_checkpoints_act_with_these(name: str, tmp_path: Path)
     assert msgspec.to_builtins(algorithm.settings) == {
         "net_arch": (64, 64), "learning_rate": 1e-3, "gamma": 0.97, "tau": 0.02, "batch_size": 256,
         "ent_coef": "auto_0.1", "target_entropy": "auto", "value_range": (-8.0, 12.0), "reward_scale": 0.2,
-        "average_steps": 500, "prior_fraction": 0.35, "rare_fraction": 0.5, "imitation_weight": 2.0,
+        "average_steps": 500, "prior_fraction": 0.5, "rare_fraction": 0.5, "imitation_weight": 2.0,
         "actor_uses_target_critics": True, "settled_lr_factor": 0.3, "utd_ratio": 2.0, "utd_ratio_known": 0.25,
         "buffer_size": 50_000, "n_sampled_goal": 4,
     }  # fmt: skip

@@ -90,8 +90,8 @@ SAID_OF = {
         ("demo --no-ros --robots 0", "1<=x<=16"),
         ("demo --no-ros --baseline nope.floop", "cannot read nope.floop"),
         ("bench shift_recovry", "did you mean 'shift_recovery'?"),
-        ("status", "give --config FILE"),
-        ("health", "give --config FILE"),
+        ("status", "no fleet was started here (no runs/*/floop.yaml); "),  # and where one runs, or what to give
+        ("health", "no fleet was started here (no runs/*/floop.yaml); "),
         ("rollback one", "See `floop rollback --help`."),
         ("rollback v0", "'v0' is no policy version; give a number from 1 on, as in v12"),
         ("pin fleet v0", "'v0' is no policy version"),

@@ -116,7 +116,7 @@ def test_a_guard_that_failed_guards_again(listener: Listener, monkeypatch: pytes
     look, left = PeerGuard.look, [3]
 
     def fails(guard: PeerGuard) -> int:
-        if left[0]:
+        if guard is listener._guard and left[0]:
             left[0] -= 1
             raise ZeroDivisionError("nobody foresaw it")
         return look(guard)

@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -142,30 +142,18 @@ def test_a_guard_that_failed_guards_again(listener: Listener, monkeypatch: pytes
     link.close()
 
 
-def test_the_sender_of_very_many_parts_is_cut_off_and_they_cost_less_than_reading_them(
+def test_the_sender_of_very_many_parts_is_cut_off_and_the_next_peer_is_served(
     context: Context, listener: Listener
 ) -> None:
-    other = Listener(context, "tcp://127.0.0.1:*", "the other", LIMITS, queue=100, max_message_bytes=1 << 20)
-    ours = cpu_s_of_parts(context, listener, listener.receive)
-    reading = cpu_s_of_parts(context, other, lambda: other.socket.recv_multipart()[:1])
-    other.close()
-    assert ours < 0.8 * reading
-    wait_for(lambda: listener.hung_up == 1, what="the end of the connection")
-    robot = connect_socket(context, zmq.DEALER, listener.endpoint)
-    assert echo(listener, robot, b"here I am")
-
-
-def cpu_s_of_parts(context: Context, listener: Listener, receive: Callable[[], list[bytes]]) -> float:
-    """Processor time of taking one message of 200,000 empty parts."""
     peer = connect_socket(context, zmq.DEALER, listener.endpoint)
     assert peer.poll(5000, zmq.POLLOUT)
     peer.send_multipart([b""] * 200_000)
     assert listener.socket.poll(20_000)
-    began_s = time.thread_time()
-    assert len(receive()) == 1
-    spent_s = time.thread_time() - began_s
+    assert len(listener.receive()) == 1, "nothing of it is handed on"
+    wait_for(lambda: listener.hung_up == 1, what="the end of the connection")
     peer.close(0)
-    return spent_s
+    robot = connect_socket(context, zmq.DEALER, listener.endpoint)
+    assert echo(listener, robot, b"here I am")
 
 
 def test_a_look_at_open_files_ends_no_lock_on_them(listener: Listener, tmp_path: Path) -> None:

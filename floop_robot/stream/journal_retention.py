@@ -24,6 +24,8 @@ FREE_BYTES = 64 * 2**20
 """Free pages beyond these are given back to the disk; the others are used again."""
 MAX_STREAMS = 100_000
 """Streams that are known although their blocks have left, so that nothing of theirs is taken in twice."""
+_LOOKED_AT = 4096
+"""Oldest stamped blocks whose age counts: those that came while the clock was ahead tell none."""
 _ROWS_AT_ONCE = 1024
 RUN_TRANSITIONS = 1000
 
@@ -74,8 +76,8 @@ class JournalRetention:
             if self._transitions >= limits.kept_transitions:
                 break
         self._needed = _meta(db, "needed")
-        self._dated = 0
-        """No block before this id came while the clock was right."""
+        self._stamped = 0
+        """No block before this id has a stamp: the clock was not set when they came."""
 
     def note(self, number: int, transitions: int) -> None:
         """A block was stored."""
@@ -165,15 +167,18 @@ class JournalRetention:
         return _used_bytes(self._db) + log_bytes - self._limits.max_bytes
 
     def _is_old(self, now_ns: int) -> bool:
-        """By the oldest block that came while the clock was right: those before it tell no age, and go with it."""
-        if now_ns <= 0:
+        """By the oldest blocks that have a stamp; those before them tell no age, and go with them.
+
+        While the newest block lies in the future, the clock is behind: then nothing is called old.
+        """
+        newest = self._db.execute("SELECT id, stamp_ns FROM blocks ORDER BY id DESC LIMIT 1").fetchone()
+        if newest is None or newest[1] > now_ns or now_ns <= 0:
             return False
-        query = "SELECT id, stamp_ns FROM blocks WHERE id >= ? AND stamp_ns > 0 AND stamp_ns <= ? ORDER BY id LIMIT 1"
-        found = self._db.execute(query, (self._dated, now_ns)).fetchone()
-        if found is None:
-            return False
-        self._dated, stamp_ns = found
-        return bool(stamp_ns < now_ns - self._limits.max_age_s * 1e9)
+        query = "SELECT id, stamp_ns FROM blocks WHERE id >= ? AND stamp_ns > 0 ORDER BY id LIMIT ?"
+        found = self._db.execute(query, (self._stamped, _LOOKED_AT)).fetchall()
+        self._stamped = found[0][0] if found else newest[0]
+        oldest = min((stamp_ns for _, stamp_ns in found if stamp_ns <= now_ns), default=now_ns)
+        return bool(oldest < now_ns - self._limits.max_age_s * 1e9)
 
     def _free(self) -> int:
         is_shrinkable = _pragma(self._db, "auto_vacuum") == 2  # not of files that an older floop made

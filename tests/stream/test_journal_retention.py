@@ -103,6 +103,18 @@ def test_blocks_of_a_wrong_clock_do_not_end_the_removal_of_old_ones(tmp_path: Pa
     journal.close()
 
 
+def test_a_clock_that_is_behind_removes_nothing_and_is_forgotten_once_it_is_right(tmp_path: Path) -> None:
+    journal = bounded(tmp_path / "journal.sqlite", kept=40, max_age_s=2 * 86400.0)
+    add(journal, 140)
+    newest = journal._db.execute("SELECT max(stamp_ns) FROM blocks").fetchone()[0]
+    journal._db.execute("UPDATE blocks SET stamp_ns = stamp_ns - ? WHERE id = 100", (500 * DAY_NS,))
+    for now_ns in (newest - 400 * DAY_NS, newest - 600 * DAY_NS):
+        assert not journal._retention.is_due(now_ns)
+        assert journal._retention.step(now_ns) == 0
+    assert not JournalReader(journal.path).use().needed
+    journal.close()
+
+
 def test_made_up_streams_leave_with_their_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("floop_robot.stream.journal_retention.MAX_STREAMS", 5)
     journal = bounded(tmp_path / "journal.sqlite", kept=100, max_bytes=1.0)

@@ -13,7 +13,7 @@ from floop_robot.spec.errors import ConfigError, StorageError
 
 NUMBERED = Path("runs/train")
 """Trainings without a folder of their own get this one with a number: runs/train_1, runs/train_2 and so on."""
-STATE, RESULT, SERIES = "training.state", "result.json", "series.json"
+STATE, RESULT, SERIES, SUMMARY = "training.state", "result.json", "series.json", "seeds.json"
 MODEL, BEST_MODEL, BUNDLE, CHECKPOINT = "model.zip", "best_model.zip", f"policy{SUFFIX}", f"policy{CHECKPOINT_SUFFIX}"
 
 
@@ -97,7 +97,7 @@ def holds_training(path: Path) -> bool:
 
 
 def _learned_files(path: Path) -> list[Path]:
-    files = (path / name for name in (MODEL, BEST_MODEL, BUNDLE, CHECKPOINT, STATE, RESULT, SERIES))
+    files = (path / name for name in (MODEL, BEST_MODEL, BUNDLE, CHECKPOINT, STATE, RESULT, SERIES, SUMMARY))
     return [file for file in files if file.exists()]
 
 

@@ -11,14 +11,12 @@ import numpy as np
 from floop_envs.seeds import MAX_RUN_SEED
 from floop_robot.bundle import write_atomic
 from floop_robot.spec.errors import ConfigError, FloopError, StorageError
-from floop_robot.train.run_folder import RESULT, SERIES, STATE, RunFolder, holds_training, next_folder
+from floop_robot.train.run_folder import RESULT, SERIES, STATE, SUMMARY, RunFolder, holds_training, next_folder
 from floop_robot.train.stop_signals import TrainingInterrupted
 from floop_robot.train.train import check_config, is_finished, resume, train
 from floop_robot.train.train_config import TrainConfig
 from floop_robot.train.train_output import TrainResult
 from floop_robot.train.train_progress import ProgressCallback
-
-SUMMARY = "seeds.json"
 
 
 class SeedsResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +49,6 @@ class SeedSeries(msgspec.Struct, frozen=True, kw_only=True):
 
     def train(self, out: Path, on_progress: ProgressCallback) -> SeedsResult:
         """Train with each seed that is not done, one after the other; a stopped one goes on where it was."""
-        (out / SUMMARY).unlink(missing_ok=True)  # figures of the series before
         runs: list[TrainResult] = []
         for seed in self.seeds:
             try:

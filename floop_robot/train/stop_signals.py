@@ -74,7 +74,7 @@ class StopSignals:
         except FloopError as error:
             error.args = (f"{error}; {keep()}",)
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             error.add_note(keep())
             raise
 

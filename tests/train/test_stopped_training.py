@@ -323,9 +323,11 @@ def test_a_series_that_cannot_begin_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "seeds.json").touch()
+    with pytest.raises(ConfigError, match="already holds a training"):
+        train_seeds(config(tmp_path / "out"), 2, lambda _: None)
     with pytest.raises(UnknownName):
-        train_seeds(config(tmp_path / "out", env="Pendulm-v1"), 2, lambda _: None)
-    assert not (tmp_path / "out").exists(), "no figures of an earlier series beside a new one"
+        train_seeds(config(tmp_path / "out", env="Pendulm-v1"), 2, lambda _: None, overwrite=True)
+    assert not (tmp_path / "out" / "seeds.json").exists(), "no figures of an earlier series beside a new one"
 
 
 def test_environments_side_by_side_make_the_same_curve_each_time(tmp_path: Path) -> None:

@@ -246,7 +246,11 @@ class Experiment:
                 still_fails=_still_fails(snapshot),
             )
             if is_over:
-                return "no better version came" if stop_condition.is_confirmed else "not confirmed in time"
+                return (
+                    "a fix was confirmed, and no newer version came"
+                    if stop_condition.is_confirmed
+                    else "not confirmed in time"
+                )
         return f"{self.plan.longest_s:.0f} s are over"
 
     def _has_shown(self, bound: float) -> bool:

@@ -98,6 +98,9 @@ def _figures(p: DemoProgress) -> Iterator[str]:
     fleet = p.snapshot.fleet if p.snapshot is not None else None
     if fleet is not None and (judged := fleet.accepted + fleet.rejected + fleet.inconclusive):
         yield f"{fleet.accepted} of {judged} new policies accepted"
+    gate = p.snapshot.gate if p.snapshot is not None else None
+    if gate is not None and gate.busy:
+        yield f"one on trial ({gate.episodes} episodes so far)"
 
 
 def shorten(text: str, width: int) -> str:
@@ -158,6 +161,8 @@ def _gate(p: DemoProgress) -> Panel:
         return Panel("starting …", title="gate and deployment")
     text = f"in production v{fleet.production}; candidates: {fleet.accepted} accepted, {fleet.rejected} rejected"
     text += f", {fleet.inconclusive} inconclusive\n"
+    if gate is not None and gate.busy:
+        text += f"one is on trial; {gate.episodes} episodes of all trials so far\n"
     if gate is not None and gate.verdict_s:
         text += f"last verdict: {gate.last_decision} in {gate.verdict_s[-1]:.1f} s: {gate.last_reason}\n"
     if fleet.watch is not None:

@@ -15,9 +15,10 @@ from tests.support.ros.skip_reasons import NO_ROS
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 SLOW = (
     "kills", "ros_estop_schedules", "references", "recovery", "shift_recovery", "ppo_loop", "train_matrix",
-    "hyperparameters", "hostile_peers", "robot_cpu", "ros_policy", "ros_safety", "ros_push",
+    "hyperparameters", "hostile_peers", "robot_cpu", "ros_policy", "ros_safety", "ros_push", "gate", "gate_statistics",
+    "environment",
 )  # fmt: skip
-"""Start whole fleets, or train: some 10 to 70 s each."""
+"""Start whole fleets, train, or simulate for long: some 5 to 70 s each."""
 BENCHMARKS = [
     pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
     for name in sorted(path.stem for path in FOLDER.glob("[a-z]*.py"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from floop_robot.demo.chaos_runner import KillRecord
 from floop_robot.demo.kills import KillPlan, KillReport, kill_order, run_kills, time_limit_of
 from floop_robot.services.supervision.process_spec import ProcessSpec
@@ -13,6 +15,7 @@ SLACK = 3.0
 """Tests share their cores with other tests; the bars are measured alone."""
 
 
+@pytest.mark.slow
 def test_killed_processes_return_to_work_and_nothing_is_lost(tmp_path: Path) -> None:
     names = ("robot_1.policy", "ingest", "fleet_manager", "learner", "gate", "robot_2.safety")
     plan = KillPlan(run_dir=tmp_path / "run", robots=2, names=names, undisturbed_s=4.0, alone_s=4.0)

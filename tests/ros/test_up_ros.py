@@ -77,6 +77,7 @@ def fleet(tmp_path: Path, domain: int) -> Iterator[Up]:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.slow
 def test_a_robot_works_again_after_kill_9_of_each_of_its_nodes(fleet: Up) -> None:
     fleet.wait_working()
     for name in ("policy_node", "safety_node", "sim_robot_node", "fleet_manager_node"):

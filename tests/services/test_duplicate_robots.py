@@ -34,6 +34,7 @@ def boots(fleet: SmallFleet) -> dict[str, int]:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.slow
 def test_the_second_host_with_a_robots_name_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
     left_folder, right_folder = tmp_path / "left", tmp_path / "right"
     left_folder.mkdir(), right_folder.mkdir()

@@ -12,7 +12,7 @@ from tests.support.stream_processes import IngestProcess, SenderProcess, rows_by
 from tests.support.waiting import wait_for
 
 
-@pytest.mark.parametrize("kills", [20, pytest.param(120, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [8, pytest.param(120, marks=pytest.mark.slow)])
 def test_nothing_acknowledged_is_lost_or_doubled(tmp_path: Path, kills: int) -> None:
     draw = random.Random(kills)
     ingest = IngestProcess(tmp_path)

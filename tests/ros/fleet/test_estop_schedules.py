@@ -14,6 +14,7 @@ from tests.support.ros.estop_schedules import Figures, play_round
 from tests.support.ros.fleet_estop_rig import EstopFleet
 
 
+@pytest.mark.slow
 def test_no_stop_is_lost_and_no_reset_is_blind_while_everybody_is_killed_and_frozen(
     tmp_path: Path, domain: int
 ) -> None:

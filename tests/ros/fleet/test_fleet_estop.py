@@ -67,6 +67,7 @@ def test_one_robot_is_stopped_and_an_unknown_name_is_told(fleet: EstopFleet) -> 
     assert fleet.stop("robot_7").message.startswith("stopped none; unknown robot")
 
 
+@pytest.mark.slow
 def test_a_stop_waits_for_an_offline_robot_over_kills_of_the_manager_and_comes_once(fleet: EstopFleet) -> None:
     fleet.safety["robot_1"].kill()
     answer = fleet.stop(request_id="waits")
@@ -153,6 +154,7 @@ def test_a_reset_is_about_what_its_sender_saw_and_answered_for_each_robot(fleet:
     wait_for(lambda: any("reset robot_2" in e.what for e in fleet.rig.state().audit))
 
 
+@pytest.mark.slow
 def test_a_kept_stop_that_cannot_be_read_stops_its_robot_and_is_named(fleet: EstopFleet) -> None:
     fleet.manager.kill()
     fleet.kept("robot_2").write_bytes(b"\x93half of a st")

@@ -56,7 +56,6 @@ class RingBuffer:
         self._starts: NDArray[np.int64] = np.zeros(0, np.int64)
         self._open: OrderedDict[EpisodeKey, list[NDArray[np.int64]]] = OrderedDict()  # latest last
         self._rare: NDArray[np.int64] | None = None
-        self._succeeded: NDArray[np.int64] | None = None
         self.added = 0
         """Rows ever taken in."""
 
@@ -67,11 +66,6 @@ class RingBuffer:
     def width(self) -> int:
         """Numbers in a row."""
         return 2 * self.obs_size + self.action_size + 2
-
-    @property
-    def successes(self) -> int:
-        """Rows of successful episodes."""
-        return len(self._success_places())
 
     def extend(self, robot: str, rows: Transitions, boot_id: str = "") -> None:
         """Store rows of one robot by slices; the oldest beyond its quota go."""
@@ -86,7 +80,6 @@ class RingBuffer:
         room = int(self._room[segment])
         places = self._base[segment] + (self._next[segment] + np.arange(n)) % room
         self._matrix[places], self._outcome[places] = block, _UNKNOWN
-        self._succeeded = None
         self._next[segment] = (self._next[segment] + n) % room
         self._filled[segment] = min(self._filled[segment] + n, room)
         self._starts = np.concatenate([[0], np.cumsum(self._filled)[:-1]])
@@ -103,18 +96,8 @@ class RingBuffer:
         places = self._open.pop(key, [])
         if places:
             self._outcome[np.concatenate(places)] = _FAILED if failed else _SUCCEEDED
-            self._rare = self._succeeded = None
+            self._rare = None
         return bool(places)
-
-    def draw_successes(self, rng: np.random.Generator, out: Matrix) -> None:
-        """Fill `out` with rows of successful episodes, drawn with replacement; there must be some."""
-        places = self._success_places()
-        np.take(self._matrix, places[rng.integers(len(places), size=len(out))], axis=0, out=out, mode="clip")
-
-    def _success_places(self) -> NDArray[np.int64]:
-        if self._succeeded is None:
-            self._succeeded = np.flatnonzero(self._outcome == _SUCCEEDED)
-        return self._succeeded
 
     def draw(self, count: int, rare_fraction: float, rng: np.random.Generator, out: Matrix) -> NDArray[np.bool_]:
         """Draw `count` rows with replacement into `out`; returns which are of successful episodes, shape (count,).
@@ -166,7 +149,7 @@ class RingBuffer:
             matrix[new : new + filled] = self._matrix[old : old + filled]
             outcome[new : new + filled] = self._outcome[old : old + filled]
         self._matrix, self._outcome = matrix, outcome
-        self._rare = self._succeeded = None
+        self._rare = None
         for (robot, *_), places in self._open.items():
             at = self._segments.get(robot, len(before))
             if at < len(before) and (shift := self._base[at] - before[at]):
@@ -177,7 +160,7 @@ class RingBuffer:
         """Forget the rows of a robot; its segment is free."""
         segment = self._segments.pop(robot)
         self._next[segment], self._filled[segment] = 0, 0
-        self._rare = self._succeeded = None
+        self._rare = None
         self._outcome[self._base[segment] : self._base[segment] + self._room[segment]] = _UNKNOWN
         for key in [key for key in self._open if key[0] == robot]:
             del self._open[key]

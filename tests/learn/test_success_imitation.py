@@ -81,9 +81,35 @@ def test_rows_that_ppo_itself_learns_from_are_not_imitated() -> None:
 def test_known_tasks_are_kept() -> None:
     made = algorithm()
     before = act(made, -2.0)
-    known = episode(9, 0.9, rows=512, sampled=False, obs=-2.0)  # what was done there does not matter
-    made.take(stream("shipped", Source.DEMONSTRATION), known)
+    made.take(stream("shipped", Source.DEMONSTRATION), known(9, obs=-2.0))
     feed(made, 0.7, 4, sampled=False)
     learn(made)
     assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
     assert act(made, -2.0) == pytest.approx(before, abs=0.05)
+
+
+def test_of_two_ways_that_succeed_the_policy_keeps_to_the_one_it_is_nearer_to() -> None:
+    made = algorithm()
+    feed(made, 0.7, 30, sampled=False)
+    learn(made)
+    assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
+    feed(made, -0.7, 25, sampled=False, first=100)  # the mean of both is near 0
+    learn(made)
+    assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
+
+
+def test_known_tasks_are_kept_where_robots_meet_them_now() -> None:
+    made = algorithm()
+    before = act(made, -2.0)
+    made.take(stream("shipped", Source.DEMONSTRATION), known(8, obs=4.0))
+    made.take(stream(), known(9, obs=-2.0))
+    feed(made, 0.7, 4, sampled=False)
+    learn(made)
+    assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
+    assert act(made, -2.0) == pytest.approx(before, abs=0.05)
+
+
+def known(number: int, obs: float) -> Transitions:
+    """Rows of a known task near one normalized observation; what was done there does not matter."""
+    rows = episode(number, 0.9, rows=512, sampled=False, obs=obs)
+    return msgspec.structs.replace(rows, is_new=np.zeros(len(rows), np.bool_))

@@ -58,7 +58,7 @@ $(KILTED)/.floop-ros-installed: setup.py constraints.txt $(INTERFACES) floop_int
 	touch $@
 
 test-kilted: $(KILTED)/.floop-ros-installed
-	$(KILTED)/bin/python -m pytest -n 2 --dist loadfile tests/ros -m "not slow" $(ARGS)
+	$(KILTED)/bin/python -m pytest -n 2 --dist loadfile tests/ros $(ARGS)
 
 demo: $(SETUP)
 	$(BIN)/floop demo $(if $(and $(filter 0,$(ROS)),$(filter-out file,$(origin ROS))),--no-ros) $(ARGS)

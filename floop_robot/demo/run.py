@@ -38,7 +38,7 @@ from floop_robot.train.validate import load_policy
 
 POLL_S = 0.5
 KNOWN_PHASE = "robots do tasks that they know"
-SHIFTED_PHASE = "the world has changed, and the fleet learns"
+SHIFTED_PHASE = "the world has changed; the fleet learns"
 """Name of the phase from the shift to the improvement."""
 IMPROVED_PHASE = "success is back; not confirmed yet"
 CONFIRMED_PHASE = "fix confirmed; waiting for better versions"
@@ -246,11 +246,7 @@ class Experiment:
                 still_fails=_still_fails(snapshot),
             )
             if is_over:
-                return (
-                    "a fix was confirmed, and no newer version came"
-                    if stop_condition.is_confirmed
-                    else "not confirmed in time"
-                )
+                return "a fix was confirmed" if stop_condition.is_confirmed else "not confirmed in time"
         return f"{self.plan.longest_s:.0f} s are over"
 
     def _has_shown(self, bound: float) -> bool:

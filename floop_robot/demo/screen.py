@@ -96,11 +96,16 @@ def _figures(p: DemoProgress) -> Iterator[str]:
     elif p.live is not None and p.live.before.episodes:
         yield f"{_share(p.live.before)} succeeded"
     fleet = p.snapshot.fleet if p.snapshot is not None else None
-    if fleet is not None and (judged := fleet.accepted + fleet.rejected + fleet.inconclusive):
-        yield f"{fleet.accepted} of {judged} new policies accepted"
     gate = p.snapshot.gate if p.snapshot is not None else None
-    if gate is not None and gate.busy:
-        yield f"one on trial ({gate.episodes} episodes so far)"
+    trial = ", 1 on trial" if gate is not None and gate.busy else ""
+    if fleet is not None and (judged := fleet.accepted + fleet.rejected + fleet.inconclusive):
+        yield (
+            f"{fleet.accepted} of {judged} accepted{trial}"
+            if trial
+            else f"{fleet.accepted} of {judged} new policies accepted"
+        )
+    elif trial:
+        yield "a candidate is on trial"
 
 
 def shorten(text: str, width: int) -> str:
@@ -162,7 +167,7 @@ def _gate(p: DemoProgress) -> Panel:
     text = f"in production v{fleet.production}; candidates: {fleet.accepted} accepted, {fleet.rejected} rejected"
     text += f", {fleet.inconclusive} inconclusive\n"
     if gate is not None and gate.busy:
-        text += f"one is on trial; {gate.episodes} episodes of all trials so far\n"
+        text += f"one is on trial; the gate has run {gate.episodes} episodes so far\n"
     if gate is not None and gate.verdict_s:
         text += f"last verdict: {gate.last_decision} in {gate.verdict_s[-1]:.1f} s: {gate.last_reason}\n"
     if fleet.watch is not None:

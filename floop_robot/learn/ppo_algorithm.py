@@ -184,6 +184,8 @@ class PpoAlgorithm:
     def restore(self, arrays: dict[str, Array], gradient_steps: int) -> None:
         """Go on from the arrays of a checkpoint."""
         fill_arrays(self.arrays(), arrays, "the checkpoint")
+        if self._imitation is not None:
+            self._imitation.forget_moments()
         self._gradient_steps = gradient_steps
         self._updates = self.settings.value_warmup_updates if gradient_steps else 0
 

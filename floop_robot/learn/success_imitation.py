@@ -1,13 +1,13 @@
-"""SuccessImitation: behavior cloning of what succeeded at new tasks, beside an on-policy algorithm's own updates.
+"""SuccessImitation: behavior cloning of tries that succeeded at new tasks, beside an on-policy algorithm's own updates.
 
-PPO can't learn from tries by analogy or from robots' rows, since no density is known for them. Their actions are
-imitated instead (self-imitation, Oh et al. 2018).
+PPO can't learn from tries by analogy, since no density is known for them. They are imitated instead (self-imitation,
+Oh et al. 2018).
 
-* Of the successful episodes only the half is imitated that the policy agrees with most. Tries succeed in many ways, and
-  the mean of two ways may be none.
-* Half of each batch are observations of known tasks, from robots and explorers too, with what the policy that the
-  learner started from does there (policy distillation, Rusu et al. 2016; on states that are visited now: DAgger, Ross
-  et al. 2011). So known tasks are kept.
+* Of each class of objects only the half of the successes is imitated that the policy agrees with most. Tries succeed in
+  many ways, and the mean of two ways may be none.
+* Half of each batch are observations of known tasks, with what the policy that the learner began with does there
+  (policy distillation, Rusu et al. 2016; at states that are visited now, as in DAgger, Ross et al. 2011). So known
+  tasks are kept.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from floop_robot.learn.actor_layers import read_actor, write_actor
 from floop_robot.learn.adam import FlatAdam
@@ -30,35 +29,32 @@ from floop_robot.spec.hyperparameters import PpoSettings
 from floop_robot.spec.records import Source, StreamInfo
 
 MAX_OWED = 4_000.0
-"""Most gradient steps in one go, about a second."""
+"""Most gradient steps in one go, one to two seconds."""
 ROWS = 20_000
-"""Latest rows kept: of successes at new tasks, and of known tasks."""
-MAX_OPEN = 1024
-"""Episodes whose end is awaited. Bounded: the end of a killed robot's episode never comes."""
+"""Latest rows kept: of successful tries of each class, of known tasks, and of episodes whose end is awaited."""
 AGREED_SHARE = 0.5
-"""Share of the successful episodes that is imitated: those whose actions are nearest to the policy's."""
+"""Share of a class's successful tries that is imitated: those whose actions are nearest to the policy's."""
 ENOUGH_EPISODES = 20
-"""With fewer successes than this, all are imitated."""
+"""With fewer successes of a class than this, all are imitated."""
 KNOWN_NOISE = 0.1
 """Standard deviation of the noise on observations of known tasks, normalized. The old policy is asked what it does near
 them as well, since the new one won't visit the very same ones."""
 
 
 class SuccessImitation:
-    """Successes at new tasks, observations of known ones, and gradient steps toward what is to be done at both."""
+    """Gradient steps toward what is to be done at new tasks and at known ones."""
 
     def __init__(self, model: FloopPPO, space: PolicySpace, settings: PpoSettings, seed: int) -> None:
-        self._model, self._settings, self._normalize = model, settings, space.normalizer
-        self._successes = _Successes()
-        self._known: Array = np.zeros((0, space.observation.size), np.float32)
+        self._model, self._settings = model, settings
+        self._episodes = Episodes(space.normalizer)
         self._old: StackedMlp | None = None
         self._rng = np.random.default_rng((seed, 0x1417))
-        self._net = read_actor(model)
-        self._tape, self._adam = Tape(self._net, settings.batch_size), FlatAdam(self._net.params)
-        self._old_tape = Tape(self._net, settings.batch_size // 2)
-        self._obs: Array = np.zeros((settings.batch_size, space.observation.size), np.float32)
-        self._action: Array = np.zeros((settings.batch_size, space.action.size), np.float32)
-        self._grad: Array = np.zeros((1, settings.batch_size, space.action.size), np.float32)
+        self._net, rows = read_actor(model), settings.batch_size
+        self._tape, self._old_tape = Tape(self._net, rows), Tape(self._net, rows // 2)
+        self._adam = FlatAdam(self._net.params)
+        self._obs: Array = np.zeros((rows, space.observation.size), np.float32)
+        self._action: Array = np.zeros((rows, space.action.size), np.float32)
+        self._grad: Array = np.zeros((1, rows, space.action.size), np.float32)
         self._owed = 0.0
         self.loss = float("nan")
         """Mean squared error of the latest steps."""
@@ -67,25 +63,19 @@ class SuccessImitation:
         """Keep rows; returns how many gradient steps they pay for."""
         worth = 0.0
         if rows is not None:
-            is_demonstration = stream.source is Source.DEMONSTRATION
-            if is_demonstration:
+            if self._old is None:  # only now does the model have its weights
                 self._old = read_actor(self._model)
-            known = rows.obs if is_demonstration else rows.obs[~rows.is_new]
-            self._known = np.concatenate([self._known, self._normalize(known)])[-ROWS:]
-            # Imitating the policy's own samples as well was no better: they are noisy, and PPO learns from them.
-            new = rows.is_new & ~np.isfinite(rows.log_prob) & (not is_demonstration)
-            if new.any():
-                self._successes.add(stream, rows.take(new), self._normalize)
-            worth = self._settings.imitation_utd_ratio * int(new.sum())
+            tries = self._episodes.add(stream, rows)
+            worth = self._settings.imitation_utd_ratio * tries
             self._owed = min(self._owed + worth, MAX_OWED)
         for end in ended:
-            self._successes.close(stream, end)
+            self._episodes.close(stream, end)
         return worth
 
     @property
     def is_due(self) -> bool:
-        """Whether as many rows as an update takes came since the latest imitation, and some succeeded."""
-        return self._owed >= self._settings.imitation_utd_ratio * self._settings.n_steps and bool(self._successes)
+        """Whether as many rows as an update takes came since the latest imitation, and some tries succeeded."""
+        return self._owed >= self._settings.imitation_utd_ratio * self._settings.n_steps and self._episodes.any_success
 
     def update(self) -> int:
         """Do the gradient steps that rows paid for, if anything succeeded; returns how many were done.
@@ -94,19 +84,23 @@ class SuccessImitation:
         falls to 0 meanwhile: what remains is an average of many batches.
         """
         steps, self._owed = int(self._owed), 0.0
-        if not steps or not self._successes:
+        if not steps or not self._episodes.any_success:
             return 0
         read_actor(self._model, self._net)
-        shown = self._successes.agreed(self._net)
-        self.loss = float(np.mean([self._step(shown, 1.0 - i / steps) for i in range(steps)]))
+        shown, known = self._episodes.agreed(self._net), self._episodes.known()
+        self.loss = float(np.mean([self._step(shown, known, 1.0 - i / steps) for i in range(steps)]))
         write_actor(self._model, self._net)
         return steps
 
-    def _step(self, shown: _Episode, rate: float) -> float:
+    def forget_moments(self) -> None:
+        """Begin the optimizer anew: the model got other weights."""
+        self._adam = FlatAdam(self._net.params)
+
+    def _step(self, shown: Rows, known_obs: Array, rate: float) -> float:
         obs, action = self._obs, self._action
-        known = len(obs) // 2 if self._old is not None and len(self._known) else 0
+        known = len(obs) // 2 if len(known_obs) else 0
         if self._old is not None and known:
-            obs[:known] = self._known[self._rng.integers(len(self._known), size=known)]
+            obs[:known] = known_obs[self._rng.integers(len(known_obs), size=known)]
             obs[:known] += np.float32(KNOWN_NOISE) * self._rng.standard_normal(obs[:known].shape, np.float32)
             action[:known] = np.clip(self._old.forward(obs[:known], self._old_tape)[0], -1.0, 1.0)
         index = self._rng.integers(len(shown.obs), size=len(obs) - known)
@@ -118,59 +112,102 @@ class SuccessImitation:
         return float(np.mean(error * error))
 
 
-class _Episode(NamedTuple):
+class Rows(NamedTuple):
     """Rows of an episode, or of several."""
 
     obs: Array
-    """Normalized."""
+    """Normalized, shape (rows, obs_size)."""
     action: Array
-    """Executed."""
+    """Executed, shape (rows, action_size)."""
 
 
-class _Successes:
-    """Successful episodes, the latest `ROWS` rows; and those whose end is awaited."""
+class _Open(NamedTuple):
+    """What is known of an episode that goes on."""
 
-    def __init__(self) -> None:
-        self._open: OrderedDict[tuple[str, str, int], list[_Episode]] = OrderedDict()  # latest last
-        self._ended: deque[_Episode] = deque()
-        self._rows = 0
+    parts: list[Rows]
+    is_new: bool
+    is_try: bool
 
-    def __bool__(self) -> bool:
-        return bool(self._ended)
 
-    def add(self, stream: StreamInfo, rows: Transitions, normalize: Normalizer) -> None:
-        """Take in rows of episodes that go on."""
+class Episodes:
+    """Successful tries by class of object, and observations of known tasks; bounded."""
+
+    def __init__(self, normalizer: Normalizer) -> None:
+        self._normalize = normalizer
+        self._open: OrderedDict[tuple[str, str, int], _Open] = OrderedDict()  # latest last
+        self._demonstrated: list[Array] = []
+        self._known: deque[tuple[str, Array]] = deque()
+        self._tries: dict[str, deque[Rows]] = {}
+        """Successful ones, by class."""
+        self._were_new: set[str] = set()
+        """Classes that were unknown or failed: the old policy is no model for them."""
+
+    @property
+    def any_success(self) -> bool:
+        """Whether any try succeeded."""
+        return bool(self._tries)
+
+    def add(self, stream: StreamInfo, rows: Transitions) -> int:
+        """Take in rows of episodes that go on; returns how many are of tries at new tasks."""
+        obs = self._normalize(rows.obs)
+        if stream.source is Source.DEMONSTRATION:
+            self._demonstrated.append(obs)
+            return 0
+        # The policy's own samples are not imitated: PPO learns from them. Nor is what robots do: the policy does it.
+        tried = rows.is_new & ~np.isfinite(rows.log_prob) & (stream.source is Source.EXPLORER)
         for episode in np.unique(rows.episode).tolist():
-            chosen = rows.take(rows.episode == episode)
-            key = (stream.robot, stream.boot_id, episode)
-            self._open.setdefault(key, []).append(_Episode(normalize(chosen.obs), chosen.action))
-            self._open.move_to_end(key)
-        while len(self._open) > MAX_OPEN:
-            self._open.popitem(last=False)
+            chosen = np.flatnonzero(rows.episode == episode)
+            key, part = (stream.robot, stream.boot_id, episode), Rows(obs[chosen], rows.action[chosen])
+            before = self._open.pop(key, _Open([], is_new=False, is_try=False))
+            is_new, is_try = bool(rows.is_new[chosen].any()), bool(tried[chosen].any())
+            self._open[key] = _Open([*before.parts, part], before.is_new or is_new, before.is_try or is_try)
+        while sum(len(part.obs) for episode in self._open.values() for part in episode.parts) > ROWS:
+            self._open.popitem(last=False)  # the end of a killed robot's episode never comes
+        return int(tried.sum())
 
     def close(self, stream: StreamInfo, end: EndedEpisode) -> None:
-        """Keep the episode if it succeeded; the oldest ones beyond `ROWS` go."""
-        parts = self._open.pop((stream.robot, stream.boot_id, end.episode), [])
-        if end.failed or not parts:
+        """Keep what an episode that ended tells."""
+        episode = self._open.pop((stream.robot, stream.boot_id, end.episode), None)
+        if episode is None:
             return
-        self._ended.append(_joined(parts))
-        self._rows += len(self._ended[-1].obs)
-        while self._rows > ROWS and len(self._ended) > 1:
-            self._rows -= len(self._ended.popleft().obs)
+        rows = _joined(episode.parts)
+        if episode.is_new and end.object_class not in self._were_new:
+            self._were_new.add(end.object_class)
+            self._known = deque(entry for entry in self._known if entry[0] != end.object_class)
+        if episode.is_try and not end.failed:
+            tries = self._tries.setdefault(end.object_class, deque())
+            tries.append(rows)
+            while sum(len(one.obs) for one in tries) > ROWS:
+                tries.popleft()
+        if end.object_class not in self._were_new:
+            self._known.append((end.object_class, rows.obs))
+            while sum(len(obs) for _, obs in self._known) > ROWS:
+                self._known.popleft()
 
-    def agreed(self, net: StackedMlp) -> _Episode:
-        """Rows of the episodes that `net` agrees with most; there must be some."""
-        every = _joined(self._ended)
-        if len(self._ended) < ENOUGH_EPISODES:
-            return every
-        lengths = [len(episode.obs) for episode in self._ended]
-        error = np.square(net.forward(every.obs, Tape(net, len(every.obs)))[0] - every.action).sum(axis=1)
-        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        means = np.add.reduceat(error, starts) / lengths
-        nearest: NDArray[np.int64] = np.argsort(means)[: round(AGREED_SHARE * len(lengths))]
-        return _joined([self._ended[i] for i in nearest])
+    def known(self) -> Array:
+        """Observations of known tasks, normalized; none if there are none."""
+        parts = [*self._demonstrated, *(obs for _, obs in self._known)]
+        return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+
+    def agreed(self, net: StackedMlp) -> Rows:
+        """Tries that `net` agrees with most, of each class; there must be some."""
+        return _joined([rows for tries in self._tries.values() for rows in _nearest(tries, net)])
 
 
-def _joined(episodes: Iterable[_Episode]) -> _Episode:
-    obs, action = zip(*episodes, strict=True)
-    return _Episode(np.concatenate(obs), np.concatenate(action))
+def _nearest(tries: deque[Rows], net: StackedMlp) -> list[Rows]:
+    """The share of one class's tries whose actions are nearest to those of `net`; all of a few."""
+    if len(tries) < ENOUGH_EPISODES:
+        return list(tries)
+    apart = [_apart(rows, net) for rows in tries]
+    return [tries[i] for i in np.argsort(apart)[: round(AGREED_SHARE * len(tries))]]
+
+
+def _apart(rows: Rows, net: StackedMlp) -> float:
+    """Mean squared distance between what was done and what `net` does."""
+    would = np.clip(net.forward(rows.obs, Tape(net, len(rows.obs)))[0], -1.0, 1.0)
+    return float(np.square(would - rows.action).sum(axis=1).mean())
+
+
+def _joined(parts: Iterable[Rows]) -> Rows:
+    obs, action = zip(*parts, strict=True)
+    return Rows(np.concatenate(obs), np.concatenate(action))

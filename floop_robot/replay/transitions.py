@@ -55,9 +55,13 @@ class EndedEpisode(msgspec.Struct, frozen=True):
 
     episode: int
     failed: bool
+    object_class: str = ""
+    """Perceived class of the object; empty where none was perceived."""
 
 
 def ended_episodes(ends: Iterable[EpisodeEnd]) -> tuple[EndedEpisode, ...]:
     """Outcomes that tell something of a policy: aborted episodes are left out."""
     judged = (end for end in ends if end.outcome is not OutcomeCode.ABORTED)
-    return tuple(EndedEpisode(end.episode, end.outcome is not OutcomeCode.SUCCESS) for end in judged)
+    return tuple(
+        EndedEpisode(end.episode, end.outcome is not OutcomeCode.SUCCESS, end.object.object_class) for end in judged
+    )

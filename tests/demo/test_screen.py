@@ -46,6 +46,17 @@ def test_a_line_tells_success_production_and_learning(capsys: pytest.CaptureFixt
     assert line == "  30.0 s  shifted tasks; v2 succeeds at 36/44 changed tasks; 1 of 6 new policies accepted"
 
 
+def test_a_line_tells_that_a_candidate_is_on_trial_beside_all_else(capsys: pytest.CaptureFixture[str]) -> None:
+    state = snapshot(fleet=fleet_status(accepted=12, rejected=2, inconclusive=12), gate=blank(GateStats, busy=True))
+    LineScreen().show(progress(SHIFTED_PHASE, snapshot=state))
+    LineScreen().show(
+        progress(SHIFTED_PHASE, snapshot=snapshot(fleet=fleet_status(), gate=blank(GateStats, busy=True)))
+    )
+    many, first = capsys.readouterr().err.splitlines()
+    assert many.endswith("v2 succeeds at 36/44 changed tasks; 12 of 26 accepted, 1 on trial")
+    assert first.endswith("v2 succeeds at 36/44 changed tasks; a candidate is on trial")
+
+
 def test_the_screen_tells_what_the_loop_waits_for() -> None:
     waits = {"explorers": PartWait(0.2, 80.0), "learner": PartWait(0.5, 23.0), "gate": PartWait(0.3, 4.0)}
     told = (
@@ -94,10 +105,18 @@ def test_before_any_process_reports_the_line_is_the_phase_alone(capsys: pytest.C
 
 def test_the_screen_shows_robots_learner_gate_and_deployment() -> None:
     watch = blank(MonitorReport, version=2, reason="3 of 4 episodes succeeded")
-    gate = blank(GateStats, verdict_s=(1.25,), last_decision="accepted", last_reason="better on failing tasks")
+    gate = blank(
+        GateStats,
+        busy=True,
+        episodes=42,
+        verdict_s=(1.25,),
+        last_decision="accepted",
+        last_reason="better on failing tasks",
+    )
     text = drawn(progress(snapshot=snapshot(fleet=fleet_status(watch=watch), gate=gate)))
     for words in ("the world shifted 12 s ago", "robot_1", "v2", "rows: 0 of known tasks, 0 of new ones",
-                  "in production v2", "last verdict: accepted in 1.2 s", "monitoring v2",
+                  "in production v2", "one is on trial; the gate has run 42 episodes so far",
+                  "last verdict: accepted in 1.2 s", "monitoring v2",
                   "gate and deployment"):  # fmt: skip
         assert words in text
     assert "●" in text and "○" in text

@@ -102,6 +102,10 @@ def test_a_faster_candidate_passes_while_nothing_goes_badly() -> None:
     assert accepted((0.98, 0.98), faster=0.2) >= 0.85
 
 
+def test_a_faster_candidate_passes_where_tasks_fail_too() -> None:
+    assert accepted((0.98, 0.98), (0.97, 0.97), faster=0.2) >= 0.85
+
+
 def test_a_slower_candidate_never_passes() -> None:
     assert accepted((0.98, 0.98), faster=-0.1) <= 0.01
 

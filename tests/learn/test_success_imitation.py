@@ -39,10 +39,20 @@ def act(made: PpoAlgorithm, obs: float) -> Array:
     return np.asarray(actions[0], np.float32)
 
 
-def feed(made: PpoAlgorithm, action: float, count: int, *, sampled: bool, failed: bool = False, first: int = 0) -> None:
+def feed(
+    made: PpoAlgorithm,
+    action: float,
+    count: int,
+    *,
+    sampled: bool,
+    failed: bool = False,
+    first: int = 0,
+    obs: float = 1.0,
+    name: str = "basket",
+) -> None:
     for number in range(first, first + count):
-        rows = episode(number, action, sampled=sampled)
-        made.take(stream(), rows, (EndedEpisode(number, failed),))
+        rows = episode(number, action, sampled=sampled, obs=obs)
+        made.take(stream(), rows, (EndedEpisode(number, failed, name),))
 
 
 def learn(made: PpoAlgorithm, rounds: int = 4) -> None:
@@ -98,15 +108,44 @@ def test_of_two_ways_that_succeed_the_policy_keeps_to_the_one_it_is_nearer_to() 
     assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
 
 
+def test_a_second_class_is_learned_though_the_policy_agrees_with_the_first_one_only() -> None:
+    made = algorithm()
+    feed(made, 0.7, 30, sampled=False)
+    learn(made)
+    feed(made, -0.5, 30, sampled=False, first=100, obs=-1.0, name="ball")
+    learn(made)
+    assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
+    assert act(made, -1.0) == pytest.approx(-0.5, abs=0.1)
+
+
+def test_what_robots_do_at_new_tasks_is_not_imitated() -> None:
+    made = algorithm()
+    for number in range(8):
+        rows = episode(number, 0.7, sampled=False)
+        made.take(stream("robot_1", Source.ROBOT), rows, (EndedEpisode(number, False, "basket"),))
+    assert not made.ready
+
+
 def test_known_tasks_are_kept_where_robots_meet_them_now() -> None:
     made = algorithm()
     before = act(made, -2.0)
-    made.take(stream("shipped", Source.DEMONSTRATION), known(8, obs=4.0))
-    made.take(stream(), known(9, obs=-2.0))
+    made.take(stream("robot_1", Source.ROBOT), known(9, obs=-2.0), (EndedEpisode(9, False, "box"),))
     feed(made, 0.7, 4, sampled=False)
     learn(made)
     assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
     assert act(made, -2.0) == pytest.approx(before, abs=0.05)
+
+
+def test_a_class_that_failed_and_was_mended_is_not_taught_its_old_actions_again() -> None:
+    made = algorithm()
+    robot = stream("robot_1", Source.ROBOT)
+    made.take(robot, known(7, obs=1.0), (EndedEpisode(7, True, "box"),))  # before its failure was noticed
+    feed(made, 0.7, 30, sampled=False, name="box", first=10)
+    learn(made)
+    made.take(robot, known(90, obs=1.0), (EndedEpisode(90, False, "box"),))
+    feed(made, -0.5, 4, sampled=False, first=100, obs=-1.0, name="ball")
+    learn(made)
+    assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
 
 
 def known(number: int, obs: float) -> Transitions:

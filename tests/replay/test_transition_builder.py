@@ -77,10 +77,10 @@ def test_rows_of_a_known_class_are_known_and_of_another_new() -> None:
     made = builder()
     rows, ended = made.build(block(0))
     assert new_rows(rows) == [False]
-    assert ended == (EndedEpisode(0, failed=False),)
+    assert ended == (EndedEpisode(0, failed=False, object_class="box"),)
     rows, ended = made.build(block(1, "basket", outcome=OutcomeCode.TIMEOUT))
     assert new_rows(rows) == [True]
-    assert ended == (EndedEpisode(1, failed=True),)
+    assert ended == (EndedEpisode(1, failed=True, object_class="basket"),)
 
 
 def test_a_demonstration_is_never_new() -> None:

@@ -48,7 +48,6 @@ def learner_below(pid: int, but: int = 0) -> psutil.Process | None:
     return None
 
 
-@pytest.mark.slow
 def test_pause_checkpoint_kills_and_the_end(fleet: FleetRig) -> None:
     manager = fleet.start_manager()
     node = fleet.start("learner_node", "/learner")

@@ -134,8 +134,11 @@ class ExplorerProcess:
 
 
 def rows_per_weights(learner: LearnerConfig) -> int:
-    """Rows that all explorers together may make of one set of live weights; PPO needs those of an update."""
-    return int(learner.ppo.over(FLEET_PPO).n_steps) if learner.algo == "ppo" else ROWS_PER_WEIGHTS
+    """Rows that all explorers together may make of one set of live weights.
+
+    With PPO twice those of an update: tries and the policy's own samples come mixed, and either is to suffice for one.
+    """
+    return 2 * int(learner.ppo.over(FLEET_PPO).n_steps) if learner.algo == "ppo" else ROWS_PER_WEIGHTS
 
 
 def explorer_name(index: int) -> str:

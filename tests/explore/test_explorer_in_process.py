@@ -324,5 +324,5 @@ def test_the_search_stays_within_what_is_tried_of_totes(seed: int) -> None:
 
 def test_explorers_may_make_the_rows_of_an_update_of_ppo() -> None:
     assert rows_per_weights(LearnerConfig()) == ROWS_PER_WEIGHTS
-    assert rows_per_weights(LearnerConfig(algo="ppo")) >= FLEET_PPO.n_steps
+    assert rows_per_weights(LearnerConfig(algo="ppo")) == 2 * FLEET_PPO.n_steps
     assert rows_per_weights(LearnerConfig(algo="ppo", ppo=PpoSettings(n_steps=9000))) >= 9000

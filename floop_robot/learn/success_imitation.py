@@ -31,7 +31,10 @@ from floop_robot.spec.records import Source, StreamInfo
 MAX_OWED = 4_000.0
 """Most gradient steps in one go, one to two seconds."""
 ROWS = 20_000
-"""Latest rows kept: of successful tries of each class, of known tasks, and of episodes whose end is awaited."""
+"""Latest rows kept: of successful tries, of known tasks, and of episodes whose end is awaited.
+
+Names of classes come from outside, so no bound is for each class alone.
+"""
 AGREED_SHARE = 0.5
 """Share of a class's successful tries that is imitated: those whose actions are nearest to the policy's."""
 ENOUGH_EPISODES = 20
@@ -175,10 +178,9 @@ class Episodes:
             self._were_new.add(end.object_class)
             self._known = deque(entry for entry in self._known if entry[0] != end.object_class)
         if episode.is_try and not end.failed:
-            tries = self._tries.setdefault(end.object_class, deque())
-            tries.append(rows)
-            while sum(len(one.obs) for one in tries) > ROWS:
-                tries.popleft()
+            self._tries.setdefault(end.object_class, deque()).append(rows)
+            while sum(map(_rows_of, self._tries.values())) > ROWS:
+                max(self._tries.values(), key=_rows_of).popleft()
         if end.object_class not in self._were_new:
             self._known.append((end.object_class, rows.obs))
             while sum(len(obs) for _, obs in self._known) > ROWS:
@@ -206,6 +208,10 @@ def _apart(rows: Rows, net: StackedMlp) -> float:
     """Mean squared distance between what was done and what `net` does."""
     would = np.clip(net.forward(rows.obs, Tape(net, len(rows.obs)))[0], -1.0, 1.0)
     return float(np.square(would - rows.action).sum(axis=1).mean())
+
+
+def _rows_of(tries: Iterable[Rows]) -> int:
+    return sum(len(one.obs) for one in tries)
 
 
 def _joined(parts: Iterable[Rows]) -> Rows:

@@ -8,6 +8,7 @@ import pytest
 
 from floop_robot.learn.mlp import Array
 from floop_robot.learn.ppo_algorithm import PpoAlgorithm
+from floop_robot.learn.success_imitation import ROWS, Episodes
 from floop_robot.replay.transitions import EndedEpisode, Transitions
 from floop_robot.spec.hyperparameters import PpoSettings
 from floop_robot.spec.records import Source
@@ -146,6 +147,16 @@ def test_a_class_that_failed_and_was_mended_is_not_taught_its_old_actions_again(
     feed(made, -0.5, 4, sampled=False, first=100, obs=-1.0, name="ball")
     learn(made)
     assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
+
+
+def test_tries_are_bounded_however_many_classes_there_are() -> None:
+    made = Episodes(SPACE.normalizer)
+    for number in range(400):  # 25,600 rows
+        made.add(stream(), episode(number, 0.7, sampled=False))
+        made.close(stream(), EndedEpisode(number, False, f"class {number % 100}"))
+    kept = [len(rows.obs) for tries in made._tries.values() for rows in tries]
+    assert ROWS - 64 < sum(kept) <= ROWS
+    assert all(made._tries.values()), "the class with most rows gives some up, so each keeps some"
 
 
 def known(number: int, obs: float) -> Transitions:

@@ -31,9 +31,9 @@ from floop_robot.spec.records import Source, StreamInfo
 MAX_OWED = 4_000.0
 """Most gradient steps in one go, one to two seconds."""
 ROWS = 20_000
-"""Latest rows kept: of successful tries, of known tasks, and of episodes whose end is awaited.
+"""Most rows kept: of successful tries, of known tasks, and of episodes whose end is awaited.
 
-Names of classes come from outside, so no bound is for each class alone.
+Names of classes come from outside, so no bound is for each class alone. The class with most tries gives up its oldest.
 """
 AGREED_SHARE = 0.5
 """Share of a class's successful tries that is imitated: those whose actions are nearest to the policy's."""
@@ -78,7 +78,8 @@ class SuccessImitation:
     @property
     def is_due(self) -> bool:
         """Whether as many rows as an update takes came since the latest imitation, and some tries succeeded."""
-        return self._owed >= self._settings.imitation_utd_ratio * self._settings.n_steps and self._episodes.any_success
+        due = min(self._settings.imitation_utd_ratio * self._settings.n_steps, MAX_OWED)
+        return self._owed >= due and self._episodes.any_success
 
     def update(self) -> int:
         """Do the gradient steps that rows paid for, if anything succeeded; returns how many were done.
@@ -133,7 +134,7 @@ class _Open(NamedTuple):
 
 
 class Episodes:
-    """Successful tries by class of object, and observations of known tasks; bounded."""
+    """Successful tries by class of object, and observations of known tasks; bounded, but for demonstrations."""
 
     def __init__(self, normalizer: Normalizer) -> None:
         self._normalize = normalizer
@@ -143,7 +144,7 @@ class Episodes:
         self._tries: dict[str, deque[Rows]] = {}
         """Successful ones, by class."""
         self._were_new: set[str] = set()
-        """Classes that were unknown or failed: the old policy is no model for them."""
+        """Classes that were unknown or failed: the old policy is no model there. Demonstrations tell no class and stay."""
 
     @property
     def any_success(self) -> bool:
@@ -180,7 +181,10 @@ class Episodes:
         if episode.is_try and not end.failed:
             self._tries.setdefault(end.object_class, deque()).append(rows)
             while sum(map(_rows_of, self._tries.values())) > ROWS:
-                max(self._tries.values(), key=_rows_of).popleft()
+                fullest = max(self._tries, key=lambda name: _rows_of(self._tries[name]))
+                self._tries[fullest].popleft()
+                if not self._tries[fullest]:
+                    del self._tries[fullest]
         if end.object_class not in self._were_new:
             self._known.append((end.object_class, rows.obs))
             while sum(len(obs) for _, obs in self._known) > ROWS:

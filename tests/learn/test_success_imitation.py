@@ -159,6 +159,13 @@ def test_tries_are_bounded_however_many_classes_there_are() -> None:
     assert all(made._tries.values()), "the class with most rows gives some up, so each keeps some"
 
 
+def test_long_updates_do_not_keep_imitation_from_being_due() -> None:
+    settings = PpoSettings(n_steps=4 * ROWS, batch_size=64, imitation_utd_ratio=2.0)
+    made = PpoAlgorithm(SPACE, settings, 0)
+    feed(made, 0.7, 40, sampled=False)  # pay for 5,120 steps; 4,000 are the most in one go
+    assert made.ready
+
+
 def known(number: int, obs: float) -> Transitions:
     """Rows of a known task near one normalized observation; what was done there does not matter."""
     rows = episode(number, 0.9, rows=512, sampled=False, obs=obs)

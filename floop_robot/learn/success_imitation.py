@@ -144,7 +144,7 @@ class Episodes:
         self._tries: dict[str, deque[Rows]] = {}
         """Successful ones, by class."""
         self._were_new: set[str] = set()
-        """Classes that were unknown or failed: the old policy is no model there. Demonstrations tell no class and stay."""
+        """Classes that were unknown or failed: the old policy is no model there. Demonstrations tell none, and stay."""
 
     @property
     def any_success(self) -> bool:

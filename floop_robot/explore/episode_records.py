@@ -6,7 +6,9 @@ from floop_envs.rollout import RolloutResult
 from floop_robot.spec.records import ActMode, EpisodeEnd, OutcomeCode, Record, Transition
 
 
-def episode_records(result: RolloutResult, episode: int, version: int, mode: ActMode, stamp_ns: int) -> list[Record]:
+def episode_records(
+    result: RolloutResult, episode: int, version: int, mode: ActMode, stamp_ns: int, tried: tuple[float, ...] = ()
+) -> list[Record]:
     """Transitions with their log-densities, then the end; `result` needs its trace, `version` is the acting policy's.
 
     The simulator's truth stays out. The sink numbers the records.
@@ -30,10 +32,12 @@ def episode_records(result: RolloutResult, episode: int, version: int, mode: Act
         )
         for number, step in enumerate(result.trace)
     ]
-    return [*rows, _end(result, episode, version, mode, stamp_ns)]
+    return [*rows, _end(result, episode, version, mode, stamp_ns, tried)]
 
 
-def _end(result: RolloutResult, episode: int, version: int, mode: ActMode, stamp_ns: int) -> EpisodeEnd:
+def _end(
+    result: RolloutResult, episode: int, version: int, mode: ActMode, stamp_ns: int, tried: tuple[float, ...]
+) -> EpisodeEnd:
     return EpisodeEnd(
         seq=0,
         episode=episode,
@@ -46,4 +50,5 @@ def _end(result: RolloutResult, episode: int, version: int, mode: ActMode, stamp
         outcome=OutcomeCode.SUCCESS if result.success else OutcomeCode.TIMEOUT,
         final_obs=result.trace[-1].next_obs,
         object=result.object,
+        tried=tried,
     )

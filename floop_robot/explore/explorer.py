@@ -136,15 +136,16 @@ class Explorer:
         name = scenario.object.object_class
         practice = self._practice.setdefault(name, ClassPractice(self._analogies))
         limit = None if rng.random() < WHOLE_SHARE else practice.stall_limit
-        if rng.random() >= self._analogy_share * (1.0 - practice.policy_success):
+        if rng.random() >= self._analogy_share * practice.tries_needed:
             result = self._run(actor, scenario, rng, limit)
             practice.policy_outcome(result.success)
             self._report(result, version, ActMode.SAMPLE)
         else:
-            tried = practice.search.draw(rng)
+            tried, scenario = practice.search.draw(rng), practice.hard.draw(scenario, rng)
             result = self._run(self._analogy_policy(actor, tried.point), scenario, rng, limit)
             practice.search.outcome(tried, success=result.success, score=result.furthest)
-            self._report(result, version, ActMode.TRIAL)
+            practice.hard.outcome(scenario, result.success)
+            self._report(result, version, ActMode.TRIAL, tuple(tried.point.tolist()))
         self._target_successes.note(name, result.success)
         if result.success:
             practice.stall_limit.succeeded([step.reward for step in result.trace])
@@ -174,9 +175,9 @@ class Explorer:
         """Close the simulator."""
         self._env.close()
 
-    def _report(self, result: RolloutResult, version: int, mode: ActMode) -> None:
+    def _report(self, result: RolloutResult, version: int, mode: ActMode, tried: tuple[float, ...] = ()) -> None:
         self._episode += 1
-        records = episode_records(result, self._episode, version, mode, self._clock_ns())
+        records = episode_records(result, self._episode, version, mode, self._clock_ns(), tried)
         self.counts = ExplorerCounts(
             episodes=self.counts.episodes + 1,
             successes=self.counts.successes + result.success,

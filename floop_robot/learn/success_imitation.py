@@ -3,8 +3,8 @@
 PPO can't learn from tries by analogy, since no density is known for them. They are imitated instead (self-imitation,
 Oh et al. 2018).
 
-* Of each class of objects only the half of the successes is imitated that the policy agrees with most. Tries succeed in
-  many ways, and the mean of two ways may be none.
+* Of each class of objects only one way is imitated, the one that succeeds most often. Tries succeed in many ways, and
+  the mean of two ways may be none.
 * Half of each batch are observations of known tasks, with what the policy that the learner began with does there
   (policy distillation, Rusu et al. 2016; at states that are visited now, as in DAgger, Ross et al. 2011). So known
   tasks are kept.
@@ -27,6 +27,7 @@ from floop_robot.replay.ring_buffer import Normalizer
 from floop_robot.replay.transitions import EndedEpisode, Transitions
 from floop_robot.spec.hyperparameters import PpoSettings
 from floop_robot.spec.records import Source, StreamInfo
+from floop_robot.stats.intervals import beta_lower_bound
 
 MAX_OWED = 4_000.0
 """Most gradient steps in one go, one to two seconds."""
@@ -35,10 +36,9 @@ ROWS = 20_000
 
 Names of classes come from outside, so no bound is for each class alone. The class with most tries gives up its oldest.
 """
-AGREED_SHARE = 0.5
-"""Share of a class's successful tries that is imitated: those whose actions are nearest to the policy's."""
-ENOUGH_EPISODES = 20
-"""With fewer successes of a class than this, all are imitated."""
+ENOUGH = 8
+"""Successes of a way before it is imitated. The first policy that does better keeps the gate and the robots busy for
+seconds; with fewer tries it is often one of 60 %."""
 KNOWN_NOISE = 0.1
 """Standard deviation of the noise on observations of known tasks, normalized. The old policy is asked what it does near
 them as well, since the new one won't visit the very same ones."""
@@ -77,21 +77,22 @@ class SuccessImitation:
 
     @property
     def is_due(self) -> bool:
-        """Whether as many rows as an update takes came since the latest imitation, and some tries succeeded."""
+        """Whether as many rows as an update takes came since the latest imitation, and some way succeeded."""
         due = min(self._settings.imitation_utd_ratio * self._settings.n_steps, MAX_OWED)
-        return self._owed >= due and self._episodes.any_success
+        return self._owed >= due and bool(self._episodes.best())
 
     def update(self) -> int:
-        """Do the gradient steps that rows paid for, if anything succeeded; returns how many were done.
+        """Do the gradient steps that rows paid for, if some way succeeded; returns how many were done.
 
         In one go, so that the policy that explorers act on changes as seldom as by PPO's own updates. The step size
         falls to 0 meanwhile: what remains is an average of many batches.
         """
-        steps, self._owed = int(self._owed), 0.0
-        if not steps or not self._episodes.any_success:
+        steps, found = int(self._owed), self._episodes.best()
+        if not steps or not found:
             return 0
+        self._owed = 0.0
         read_actor(self._model, self._net)
-        shown, known = self._episodes.agreed(self._net), self._episodes.known()
+        shown, known = _joined(found), self._episodes.known()
         self.loss = float(np.mean([self._step(shown, known, 1.0 - i / steps) for i in range(steps)]))
         write_actor(self._model, self._net)
         return steps
@@ -125,6 +126,14 @@ class Rows(NamedTuple):
     """Executed, shape (rows, action_size)."""
 
 
+class _Try(NamedTuple):
+    """A try that ended."""
+
+    way: tuple[float, ...]
+    rows: Rows | None
+    """None if it failed."""
+
+
 class _Open(NamedTuple):
     """What is known of an episode that goes on."""
 
@@ -141,15 +150,10 @@ class Episodes:
         self._open: OrderedDict[tuple[str, str, int], _Open] = OrderedDict()  # latest last
         self._demonstrated: list[Array] = []
         self._known: deque[tuple[str, Array]] = deque()
-        self._tries: dict[str, deque[Rows]] = {}
-        """Successful ones, by class."""
+        self._tries: dict[str, deque[_Try]] = {}
+        """By class, oldest first."""
         self._were_new: set[str] = set()
         """Classes that were unknown or failed: the old policy is no model there. Demonstrations tell none, and stay."""
-
-    @property
-    def any_success(self) -> bool:
-        """Whether any try succeeded."""
-        return bool(self._tries)
 
     def add(self, stream: StreamInfo, rows: Transitions) -> int:
         """Take in rows of episodes that go on; returns how many are of tries at new tasks."""
@@ -178,10 +182,11 @@ class Episodes:
         if episode.is_new and end.object_class not in self._were_new:
             self._were_new.add(end.object_class)
             self._known = deque(entry for entry in self._known if entry[0] != end.object_class)
-        if episode.is_try and not end.failed:
-            self._tries.setdefault(end.object_class, deque()).append(rows)
-            while sum(map(_rows_of, self._tries.values())) > ROWS:
-                fullest = max(self._tries, key=lambda name: _rows_of(self._tries[name]))
+        if episode.is_try:
+            tries = self._tries.setdefault(end.object_class, deque())
+            tries.append(_Try(end.tried, None if end.failed else rows))
+            while sum(map(_size, self._tries.values())) > ROWS:
+                fullest = max(self._tries, key=lambda name: _size(self._tries[name]))
                 self._tries[fullest].popleft()
                 if not self._tries[fullest]:
                     del self._tries[fullest]
@@ -195,27 +200,29 @@ class Episodes:
         parts = [*self._demonstrated, *(obs for _, obs in self._known)]
         return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 
-    def agreed(self, net: StackedMlp) -> Rows:
-        """Tries that `net` agrees with most, of each class; there must be some."""
-        return _joined([rows for tries in self._tries.values() for rows in _nearest(tries, net)])
+    def best(self) -> list[Rows]:
+        """Successes of the best way of each class; of classes with `ENOUGH`."""
+        ways = map(_best_way, self._tries.values())
+        return [rows for way in ways if len(way) >= ENOUGH for rows in way]
 
 
-def _nearest(tries: deque[Rows], net: StackedMlp) -> list[Rows]:
-    """The share of one class's tries whose actions are nearest to those of `net`; all of a few."""
-    if len(tries) < ENOUGH_EPISODES:
-        return list(tries)
-    apart = [_apart(rows, net) for rows in tries]
-    return [tries[i] for i in np.argsort(apart)[: round(AGREED_SHARE * len(tries))]]
+def _best_way(tries: Iterable[_Try]) -> list[Rows]:
+    """Successes of the way that surely succeeds most often; empty while none did."""
+    ways: dict[tuple[float, ...], list[Rows | None]] = {}
+    for tried in tries:
+        ways.setdefault(tried.way, []).append(tried.rows)
+    best, best_success = list[Rows](), 0.0
+    for found in ways.values():
+        succeeded = [rows for rows in found if rows is not None]
+        success = beta_lower_bound(len(succeeded), len(found))
+        if succeeded and success > best_success:
+            best, best_success = succeeded, success
+    return best
 
 
-def _apart(rows: Rows, net: StackedMlp) -> float:
-    """Mean squared distance between what was done and what `net` does."""
-    would = np.clip(net.forward(rows.obs, Tape(net, len(rows.obs)))[0], -1.0, 1.0)
-    return float(np.square(would - rows.action).sum(axis=1).mean())
-
-
-def _rows_of(tries: Iterable[Rows]) -> int:
-    return sum(len(one.obs) for one in tries)
+def _size(tries: Iterable[_Try]) -> int:
+    """Rows that are kept; a failure counts as one."""
+    return sum(1 if tried.rows is None else len(tried.rows.obs) for tried in tries)
 
 
 def _joined(parts: Iterable[Rows]) -> Rows:

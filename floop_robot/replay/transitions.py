@@ -57,11 +57,14 @@ class EndedEpisode(msgspec.Struct, frozen=True):
     failed: bool
     object_class: str = ""
     """Perceived class of the object; empty where none was perceived."""
+    tried: tuple[float, ...] = ()
+    """What an explorer tried; empty where it was the policy itself."""
 
 
 def ended_episodes(ends: Iterable[EpisodeEnd]) -> tuple[EndedEpisode, ...]:
     """Outcomes that tell something of a policy: aborted episodes are left out."""
     judged = (end for end in ends if end.outcome is not OutcomeCode.ABORTED)
     return tuple(
-        EndedEpisode(end.episode, end.outcome is not OutcomeCode.SUCCESS, end.object.object_class) for end in judged
+        EndedEpisode(end.episode, end.outcome is not OutcomeCode.SUCCESS, end.object.object_class, end.tried)
+        for end in judged
     )

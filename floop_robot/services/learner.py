@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -43,6 +44,9 @@ from floop_robot.transport.zmq_sockets import Context, connect_socket, receive
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.learner"
+REPEAT_S = 1.0
+"""Weights that stay the same are sent again this often: an explorer that came later has none, and PPO makes no others
+before explorers bring rows."""
 PAUSED_POLL_S = 0.05
 """How long a paused learner waits for operators before it looks whether it should end."""
 
@@ -63,13 +67,23 @@ class SocketPublisher:
             self._context.destroy(0)
             raise
         self._gate = connect_socket(self._context, zmq.DEALER, endpoints.gate)
+        self._latest, self._sent_s = b"", time.monotonic()
         self.last_candidate = ""
         """Name of the policy offered last; empty before the first."""
 
     def weights(self, version: int, bundle: Bundle) -> None:
         """Publish live weights under their own version count."""
         stamped = bundle.with_version(version=version, epoch=0, parent=bundle.manifest.parent, certificate=None)
-        self._weights.send([stamped.to_bytes()])
+        self._send(stamped.to_bytes())
+
+    def repeat(self) -> None:
+        """Send the newest weights again, if the last time is long ago."""
+        if self._latest and time.monotonic() - self._sent_s >= REPEAT_S:
+            self._send(self._latest)
+
+    def _send(self, weights: bytes) -> None:
+        self._latest, self._sent_s = weights, time.monotonic()
+        self._weights.send([weights])
 
     def candidate(self, bundle: Bundle) -> None:
         """Offer a candidate; while the gate is away it is dropped, and the next one comes in seconds."""
@@ -156,6 +170,7 @@ def run(config: FloopConfig) -> None:
             control.serve(status, learner.checkpoint, wait_s=PAUSED_POLL_S if control.pause_record else 0.0)
             if control.pause_record is None:
                 learner.step()
+            publisher.repeat()
             stats.write(status())
         learner.checkpoint()
         stats.write(status(), force=True)

@@ -123,6 +123,8 @@ class EpisodeEnd(msgspec.Struct, frozen=True, kw_only=True):
     final_obs: Vector
     object: ObjectReport
     """The object that was perceived when the episode began."""
+    tried: tuple[float, ...] = ()
+    """What `ActMode.TRIAL` tried, in the explorer's own numbers; episodes of the same way have the same ones."""
     truth: GroundTruth | None = None
 
 

@@ -22,6 +22,16 @@ def wilson(successes: int, episodes: int, z: float = 1.959964) -> tuple[float, f
     return max(0.0, center - half), min(1.0, center + half)
 
 
+def beta_lower_bound(successes: float, tries: float) -> float:
+    """Success that something surely has: mean less one standard deviation of its beta distribution.
+
+    The distribution is uniform before the first try. For ranking: a few lucky tries rank below a long good record.
+    Counts may be weighted, so they need not be whole.
+    """
+    mean = (1.0 + successes) / (2.0 + tries)
+    return mean - math.sqrt(mean * (1.0 - mean) / (3.0 + tries))
+
+
 def clopper_pearson_lower_bound(successes: int, episodes: int, alpha: float) -> float:
     """Exact lower bound for counts that are looked at once."""
     if successes == 0:

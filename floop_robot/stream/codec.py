@@ -244,6 +244,7 @@ def _numbers(end: EpisodeEnd) -> Iterator[float]:
     yield from end.object.size_m
     yield from end.object.position_m
     yield from end.object.correction_m
+    yield from end.tried
 
 
 def _consecutive(block: Block) -> bool:

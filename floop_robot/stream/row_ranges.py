@@ -87,7 +87,7 @@ class RowRanges:
         if found:
             return found[end.seq]
         numbers = (end.duration_s, end.total_reward, end.object.yaw_rad, *end.object.size_m, *end.object.position_m)
-        beyond = [number for number in (*numbers, *end.object.correction_m) if not abs(number) <= MAX_ANY]
+        beyond = [number for number in (*numbers, *end.object.correction_m, *end.tried) if not abs(number) <= MAX_ANY]
         return f"the end of episode {end.episode} holds {beyond[0]:g}" if beyond else ""
 
 

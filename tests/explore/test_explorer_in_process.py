@@ -85,9 +85,24 @@ def test_nearly_all_practice_is_on_what_fails_most_of_it_by_analogy() -> None:
     assert 16 <= classes.count("basket") <= 23
     by_analogy = [end for end in records.ends if end.act_mode is ActMode.TRIAL]
     assert len(by_analogy) > 8 and {end.object.object_class for end in by_analogy} == {"basket"}
+    assert all(end.tried for end in by_analogy) and not any(end.tried for end in records.ends if end not in by_analogy)
     explorer.begin_with(FleetSummary())
     assert explorer.target_classes == ()
     explorer.close()
+
+
+def test_a_way_that_succeeded_is_tried_again_and_told() -> None:
+    records = Records()
+    explorer = make_explorer(records)
+    fail_at_baskets(explorer)
+    for _ in range(60):
+        explorer.explore(skilled().actor(), 1)
+    explorer.close()
+    ends = [end for end in records.ends if end.act_mode is ActMode.TRIAL]
+    again = [end for number, end in enumerate(ends) if end.tried in [each.tried for each in ends[:number]]]
+    assert len(again) > 0.3 * len(ends)
+    sent = decode_block(encode_block(stream_info(), 0, [replace(end, seq=i) for i, end in enumerate(ends)]))
+    assert [end.tried for end in sent.ends] == [end.tried for end in ends]
 
 
 def test_stalled_practice_ends_early_and_is_truncated() -> None:

@@ -10,9 +10,11 @@ import zmq
 from floop_policies import baseline
 from floop_robot.bundle import Bundle
 from floop_robot.explore.weight_subscriber import WeightSubscriber
+from floop_robot.services.learner import SocketPublisher
 from floop_robot.spec.config import Endpoints, FloopConfig
 from floop_robot.transport.zmq_sockets import Context, bind_socket, last_endpoint
 from tests.support.flipping_proxy import FlippingProxy
+from tests.support.ports import free_base_port
 from tests.support.waiting import wait_for
 
 TASK = "floop/Pick-v0"
@@ -81,3 +83,26 @@ def test_only_the_newest_weights_are_acted_on(learner: Learner, weights: WeightS
     wait_for(lambda: weights.poll(100) and weights.version == 8, what="the newest weights")
     learner.publish(9)
     assert weights.poll(20_000) and weights.version == 9
+
+
+def test_an_explorer_that_comes_later_gets_the_weights_that_are_there_once() -> None:
+    config = FloopConfig(task=TASK, endpoints=Endpoints(base_port=free_base_port()))
+    publisher = SocketPublisher(config.endpoints, "secret")
+    publisher.weights(3, Bundle.load(baseline(TASK)))
+    late = WeightSubscriber(config)
+
+    def arrives() -> bool:
+        publisher.repeat()
+        return late.poll(50)
+
+    try:
+        wait_for(arrives, 10.0, "weights that were published before it came")
+        assert late.version == 3
+        for _ in range(30):
+            assert not arrives(), "the same weights are no new ones"
+        publisher.weights(4, Bundle.load(baseline(TASK)))
+        wait_for(arrives, 10.0, "new weights")
+        assert late.version == 4
+    finally:
+        late.close()
+        publisher.close()

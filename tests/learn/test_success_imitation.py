@@ -8,7 +8,7 @@ import pytest
 
 from floop_robot.learn.mlp import Array
 from floop_robot.learn.ppo_algorithm import PpoAlgorithm
-from floop_robot.learn.success_imitation import ROWS, Episodes
+from floop_robot.learn.success_imitation import ENOUGH, ROWS, Episodes
 from floop_robot.replay.transitions import EndedEpisode, Transitions
 from floop_robot.spec.hyperparameters import PpoSettings
 from floop_robot.spec.records import Source
@@ -50,21 +50,23 @@ def feed(
     first: int = 0,
     obs: float = 1.0,
     name: str = "basket",
+    way: float = 0.0,
 ) -> None:
     for number in range(first, first + count):
         rows = episode(number, action, sampled=sampled, obs=obs)
-        made.take(stream(), rows, (EndedEpisode(number, failed, name),))
+        made.take(stream(), rows, (EndedEpisode(number, failed, name, () if sampled else (way,)),))
 
 
 def learn(made: PpoAlgorithm, rounds: int = 4) -> None:
     for i in range(rounds):
-        feed(made, 0.0, STEPS // 64, sampled=False, failed=True, first=1000 * (i + 1))  # pays for gradient steps
+        # pays for gradient steps
+        feed(made, 0.0, STEPS // 64, sampled=False, failed=True, first=1000 * (i + 1), way=1000.0 + i)
         assert made.update(1) > 0
 
 
 def test_successful_tries_are_imitated_and_failures_are_not() -> None:
     made = algorithm()
-    feed(made, 0.7, 4, sampled=False)
+    feed(made, 0.7, ENOUGH, sampled=False)
     feed(made, -0.9, 4, sampled=False, failed=True, first=100)
     learn(made)
     assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
@@ -84,7 +86,7 @@ def test_rows_that_ppo_itself_learns_from_are_not_imitated() -> None:
     made = algorithm()
     feed(made, 0.7, 2, sampled=True)
     assert not made.ready
-    feed(made, -0.7, 4, sampled=False, first=100)
+    feed(made, -0.7, ENOUGH, sampled=False, first=100)
     learn(made)
     assert act(made, 1.0) == pytest.approx(-0.7, abs=0.1)
 
@@ -93,20 +95,44 @@ def test_known_tasks_are_kept() -> None:
     made = algorithm()
     before = act(made, -2.0)
     made.take(stream("shipped", Source.DEMONSTRATION), known(9, obs=-2.0))
-    feed(made, 0.7, 4, sampled=False)
+    feed(made, 0.7, ENOUGH, sampled=False)
     learn(made)
     assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
     assert act(made, -2.0) == pytest.approx(before, abs=0.05)
 
 
-def test_of_two_ways_that_succeed_the_policy_keeps_to_the_one_it_is_nearer_to() -> None:
+def test_of_two_ways_the_one_that_succeeds_more_often_is_imitated() -> None:
     made = algorithm()
-    feed(made, 0.7, 30, sampled=False)
+    feed(made, 0.7, 20, sampled=False, way=1.0)
+    feed(made, 0.7, 4, sampled=False, failed=True, first=30, way=1.0)
+    feed(made, -0.7, 30, sampled=False, first=100, way=2.0)  # the mean of both is near 0
+    learn(made)
+    assert act(made, 1.0) == pytest.approx(-0.7, abs=0.1)
+
+
+def test_a_few_lucky_tries_do_not_push_a_way_aside_that_has_shown_itself() -> None:
+    made = algorithm()
+    feed(made, 0.7, 36, sampled=False, way=1.0)
+    feed(made, 0.7, 4, sampled=False, failed=True, first=50, way=1.0)
+    feed(made, -0.7, ENOUGH, sampled=False, first=100, way=2.0)
     learn(made)
     assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
-    feed(made, -0.7, 25, sampled=False, first=100)  # the mean of both is near 0
-    learn(made)
-    assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
+
+
+def test_a_way_is_imitated_once_it_succeeded_often_enough() -> None:
+    made = algorithm()
+    feed(made, 0.7, ENOUGH - 1, sampled=False, way=1.0)
+    feed(made, -0.7, ENOUGH - 1, sampled=False, first=50, way=2.0)
+    assert not made.ready
+    feed(made, 0.7, 1, sampled=False, first=90, way=1.0)
+    assert made.ready
+
+
+def test_tries_of_explorers_that_do_not_tell_their_way_are_imitated() -> None:
+    made = algorithm()
+    for number in range(ENOUGH):  # an earlier version made them
+        made.take(stream(), episode(number, 0.7, sampled=False), (EndedEpisode(number, False, "basket"),))
+    assert made.ready
 
 
 def test_a_second_class_is_learned_though_the_policy_agrees_with_the_first_one_only() -> None:
@@ -131,7 +157,7 @@ def test_known_tasks_are_kept_where_robots_meet_them_now() -> None:
     made = algorithm()
     before = act(made, -2.0)
     made.take(stream("robot_1", Source.ROBOT), known(9, obs=-2.0), (EndedEpisode(9, False, "box"),))
-    feed(made, 0.7, 4, sampled=False)
+    feed(made, 0.7, ENOUGH, sampled=False)
     learn(made)
     assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
     assert act(made, -2.0) == pytest.approx(before, abs=0.05)
@@ -144,17 +170,18 @@ def test_a_class_that_failed_and_was_mended_is_not_taught_its_old_actions_again(
     feed(made, 0.7, 30, sampled=False, name="box", first=10)
     learn(made)
     made.take(robot, known(90, obs=1.0), (EndedEpisode(90, False, "box"),))
-    feed(made, -0.5, 4, sampled=False, first=100, obs=-1.0, name="ball")
+    feed(made, -0.5, ENOUGH, sampled=False, first=100, obs=-1.0, name="ball")
     learn(made)
     assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
 
 
-def test_tries_are_bounded_however_many_classes_there_are() -> None:
+@pytest.mark.parametrize("failed", [False, True])
+def test_tries_are_bounded_however_many_classes_and_ways_there_are(failed: bool) -> None:
     made = Episodes(SPACE.normalizer)
-    for number in range(400):  # 25,600 rows
-        made.add(stream(), episode(number, 0.7, sampled=False))
-        made.close(stream(), EndedEpisode(number, False, f"class {number % 100}"))
-    kept = [len(rows.obs) for tries in made._tries.values() for rows in tries]
+    for number in range(400 if not failed else ROWS + 100):  # of 64 rows, or of one
+        made.add(stream(), episode(number, 0.7, 64 if not failed else 1, sampled=False))
+        made.close(stream(), EndedEpisode(number, failed, f"class {number % 100}", (float(number),)))
+    kept = [1 if tried.rows is None else len(tried.rows.obs) for tries in made._tries.values() for tried in tries]
     assert ROWS - 64 < sum(kept) <= ROWS
     assert all(made._tries.values()), "the class with most rows gives some up, so each keeps some"
 

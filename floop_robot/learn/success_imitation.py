@@ -5,7 +5,7 @@ Oh et al. 2018).
 
 * Of each class of objects only one way is imitated, the one that succeeds most often. Tries succeed in many ways, and
   the mean of two ways may be none.
-* Half of each batch are observations of known tasks, with what the policy that the learner began with does there
+* Two thirds of each batch are observations of known tasks, with what the policy that the learner began with does there
   (policy distillation, Rusu et al. 2016; at states that are visited now, as in DAgger, Ross et al. 2011). So known
   tasks are kept.
 """
@@ -39,7 +39,11 @@ Names of classes come from outside, so no bound is for each class alone. The cla
 ENOUGH = 8
 """Successes of a way before it is imitated. The first policy that does better keeps the gate and the robots busy for
 seconds; with fewer tries it is often one of 60 %."""
-KNOWN_NOISE = 0.1
+KNOWN_SHARE = 2 / 3
+"""Share of a batch that keeps known tasks."""
+KEEPING_STEPS = 100
+"""Gradient steps on known tasks alone after an update that moved the actor, where no imitation follows."""
+KNOWN_NOISE = 0.2
 """Standard deviation of the noise on observations of known tasks, normalized. The old policy is asked what it does near
 them as well, since the new one won't visit the very same ones."""
 
@@ -53,7 +57,8 @@ class SuccessImitation:
         self._old: StackedMlp | None = None
         self._rng = np.random.default_rng((seed, 0x1417))
         self._net, rows = read_actor(model), settings.batch_size
-        self._tape, self._old_tape = Tape(self._net, rows), Tape(self._net, rows // 2)
+        self._known_rows = round(KNOWN_SHARE * rows)
+        self._tape, self._old_tape = Tape(self._net, rows), Tape(self._net, self._known_rows)
         self._adam = FlatAdam(self._net.params)
         self._obs: Array = np.zeros((rows, space.observation.size), np.float32)
         self._action: Array = np.zeros((rows, space.action.size), np.float32)
@@ -81,18 +86,26 @@ class SuccessImitation:
         due = min(self._settings.imitation_utd_ratio * self._settings.n_steps, MAX_OWED)
         return self._owed >= due and bool(self._episodes.best())
 
-    def update(self) -> int:
+    def update(self, *, moved: bool) -> int:
         """Do the gradient steps that rows paid for, if some way succeeded; returns how many were done.
 
         In one go, so that the policy that explorers act on changes as seldom as by PPO's own updates. The step size
         falls to 0 meanwhile: what remains is an average of many batches.
+
+        `moved`: whether PPO has just moved the actor. Then known tasks are kept in any case.
         """
-        steps, found = int(self._owed), self._episodes.best()
-        if not steps or not found:
+        found, known = self._episodes.best(), self._episodes.known()
+        steps = int(self._owed) if found else 0
+        if moved and self._old is not None and len(known):
+            steps = max(steps, KEEPING_STEPS)
+        if not steps:
             return 0
-        self._owed = 0.0
         read_actor(self._model, self._net)
-        shown, known = _joined(found), self._episodes.known()
+        if found:
+            self._owed, shown = 0.0, _joined(found)
+        else:
+            assert self._old is not None
+            shown = Rows(known, np.clip(self._old.forward(known, Tape(self._old, len(known)))[0], -1.0, 1.0))
         self.loss = float(np.mean([self._step(shown, known, 1.0 - i / steps) for i in range(steps)]))
         write_actor(self._model, self._net)
         return steps
@@ -103,7 +116,7 @@ class SuccessImitation:
 
     def _step(self, shown: Rows, known_obs: Array, rate: float) -> float:
         obs, action = self._obs, self._action
-        known = len(obs) // 2 if len(known_obs) else 0
+        known = self._known_rows if len(known_obs) else 0
         if self._old is not None and known:
             obs[:known] = known_obs[self._rng.integers(len(known_obs), size=known)]
             obs[:known] += np.float32(KNOWN_NOISE) * self._rng.standard_normal(obs[:known].shape, np.float32)

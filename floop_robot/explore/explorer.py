@@ -141,7 +141,9 @@ class Explorer:
             practice.policy_outcome(result.success)
             self._report(result, version, ActMode.SAMPLE)
         else:
-            tried, scenario = practice.search.draw(rng), practice.hard.draw(scenario, rng)
+            tried = practice.search.draw(rng)
+            if tried.is_new:
+                scenario = practice.hard.draw(scenario, rng)
             result = self._run(self._analogy_policy(actor, tried.point), scenario, rng, limit)
             practice.search.outcome(tried, success=result.success, score=result.furthest)
             practice.hard.outcome(scenario, result.success)

@@ -21,7 +21,10 @@ A policy that was taught by one way does as well as this way. What brings it fur
 HARD_SCENARIOS = 20
 """Latest scenarios that are kept because a try failed at them."""
 HARD_SHARE = 0.5
-"""Share of tries at these: there a good way differs most from one that is good by luck."""
+"""Share of tries of a new way at these: there a good way differs most from one that is good by luck.
+
+The best way so far is repeated elsewhere. It would fail again where it failed, and look worse than it is.
+"""
 SOLVED, UNSOLVABLE = 3, 8
 """A scenario is no longer kept after so many successes, or so many failures."""
 

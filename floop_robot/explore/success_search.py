@@ -78,6 +78,8 @@ class Try(msgspec.Struct, frozen=True):
     """A way to try."""
 
     way: Way
+    is_new: bool = True
+    """Whether it is on trial; False where the best way so far is repeated."""
 
     @property
     def point(self) -> Values:
@@ -104,7 +106,7 @@ class SuccessSearch:
     def draw(self, rng: np.random.Generator) -> Try:
         """What to try next; hand it to `outcome`."""
         if self._ways and rng.random() < REPEAT_SHARE:
-            return Try(max(self._ways, key=lambda way: way.worth))
+            return Try(max(self._ways, key=lambda way: way.worth), is_new=False)
         if self._run is None:
             self._run = Way(self._new(rng))
         return Try(self._run)
@@ -113,11 +115,11 @@ class SuccessSearch:
         """Take in what came of a try; `score` says how far it came."""
         came_far = len(self._scores) >= FEW and score > float(np.quantile(self._scores, FAR))
         self._scores.append(score)
-        way, is_new = tried.way, tried.way.successes == 0.0
+        way, is_first = tried.way, tried.way.successes == 0.0
         way.successes, way.tries = FORGET * way.successes + success, FORGET * way.tries + 1.0
         if way is self._run and not success:
             self._run = None
-        if success and is_new:
+        if success and is_first:
             self._ways.append(way)
             if len(self._ways) > MAX_WAYS:
                 del self._ways[min(range(MAX_WAYS), key=lambda i: self._ways[i].worth)]

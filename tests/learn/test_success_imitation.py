@@ -197,3 +197,30 @@ def known(number: int, obs: float) -> Transitions:
     """Rows of a known task near one normalized observation; what was done there does not matter."""
     rows = episode(number, 0.9, rows=512, sampled=False, obs=obs)
     return msgspec.structs.replace(rows, is_new=np.zeros(len(rows), np.bool_))
+
+
+def test_known_tasks_change_nothing_while_nothing_fails() -> None:
+    made = algorithm()
+    before = act(made, -2.0)
+    for number in range(8):  # four updates' worth
+        rows = msgspec.structs.replace(known(number, obs=-2.0), log_prob=np.full(512, -1.0, np.float32))
+        made.take(stream(), rows, (EndedEpisode(number, False, "box"),))
+        made.update(100)
+    assert not made.ready and made.progress.gradient_steps == 0
+    assert act(made, -2.0) == pytest.approx(before)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_known_tasks_are_kept_where_ppo_moves_the_actor_and_nothing_is_imitated(keeps: bool) -> None:
+    made = algorithm()
+    if keeps:
+        made.take(stream("shipped", Source.DEMONSTRATION), known(9, obs=-2.0))
+    before = act(made, -2.0)
+    for number in range(60):  # samples of a new task that fails, right beside the known one
+        rows = episode(number, 0.7, STEPS, sampled=True, obs=-1.7)
+        wanted = np.abs(rows.action_requested - 0.5).sum(axis=1) < 1.4
+        rows = msgspec.structs.replace(rows, reward=wanted.astype(np.float32))
+        made.take(stream(), rows, (EndedEpisode(number, True, "basket"),))
+        made.update(100)
+    moved = float(np.abs(act(made, -2.0) - before).max())
+    assert moved < 0.05 if keeps else moved > 0.05

@@ -39,7 +39,7 @@ class _WithShifts(click.Command):
     "--algo",
     default=None,
     type=click.Choice(["sac", "ppo"]),
-    help="What the fleet learns with; left out: what --baseline was trained with, or sac.",
+    help="What the fleet learns with; left out: what --baseline was trained with, or ppo.",
 )
 @click.option("--robots", default=4, show_default=True, type=click.IntRange(1, 16), help="Simulated robots.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 9999), help="Seed of worlds and learner.")

@@ -48,13 +48,16 @@ WARM_EPISODES = 8
 START_TIMEOUT_S = 300.0
 """A machine at a quarter of the usual speed starts within this time."""
 
+DEFAULT_ALGO = "ppo"
+"""What the demo's fleet learns with: it recovers sooner, and forgets less (docs/design/demo.md)."""
+
 
 class DemoPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What to run, and for how long."""
 
     run_dir: Path
     task: str
-    algo: str = "sac"
+    algo: str = DEFAULT_ALGO
     """What the fleet learns with; that of the baseline."""
     robots: int = 4
     seed: int = 0
@@ -117,8 +120,8 @@ def algo_of(task: str, baseline: Path | None, wanted: str | None) -> str:
     Raises `FloopError` when the bundle does not fit the task, or a learner can't go on from it with that algorithm.
     """
     if baseline is None:
-        load_policy(shipped(task, wanted or "sac"), task)
-        return wanted or "sac"
+        load_policy(shipped(task, wanted or DEFAULT_ALGO), task)
+        return wanted or DEFAULT_ALGO
     refuse_zip(baseline)
     bundle = load_policy(baseline, task)
     algo = wanted or bundle.manifest.algo

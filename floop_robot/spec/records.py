@@ -9,6 +9,7 @@ clock and travel as durations.
 from __future__ import annotations
 
 import enum
+from typing import Annotated
 
 import msgspec
 
@@ -16,6 +17,10 @@ from floop_robot.spec.bounds import BoundedInt
 from floop_robot.spec.calibration import NO_OFFSET, Offset
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.layout import Vector
+
+
+MAX_TRIED = 32
+"""Numbers that tell what was tried; the shipped tries have eight at most."""
 
 
 class Source(enum.IntEnum):
@@ -123,7 +128,7 @@ class EpisodeEnd(msgspec.Struct, frozen=True, kw_only=True):
     final_obs: Vector
     object: ObjectReport
     """The object that was perceived when the episode began."""
-    tried: tuple[float, ...] = ()
+    tried: Annotated[tuple[float, ...], msgspec.Meta(max_length=MAX_TRIED)] = ()
     """What `ActMode.TRIAL` tried, in the explorer's own numbers; episodes of the same way have the same ones."""
     truth: GroundTruth | None = None
 

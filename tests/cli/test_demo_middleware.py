@@ -50,9 +50,9 @@ def test_a_mistake_is_said_before_anything_about_the_fleet(robots: int, floop: F
 def test_a_task_without_a_shipped_policy_is_refused_before_anything_starts(
     floop: Floop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(floop_policies.NAMES, ("floop/PickPlace-v0", "sac"))
+    monkeypatch.delitem(floop_policies.NAMES, ("floop/PickPlace-v0", "ppo"))
     error = floop("demo", "--headless", "--task", "floop/PickPlace-v0", "--report", tmp_path / "new" / "r.json").error
-    assert "no policy of sac is shipped for task 'floop/PickPlace-v0' (only for floop/Pick-v0 (ppo), " in error
+    assert "no policy of ppo is shipped for task 'floop/PickPlace-v0' (only for floop/Pick-v0 (ppo), " in error
     assert not list(tmp_path.iterdir())
 
 

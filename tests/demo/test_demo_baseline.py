@@ -16,8 +16,8 @@ TASK = "floop/Pick-v0"
 
 
 def test_the_shipped_policy_of_an_algorithm_is_taken() -> None:
-    assert algo_of(TASK, None, None) == "sac"
-    assert algo_of(TASK, None, "ppo") == "ppo"
+    assert algo_of(TASK, None, None) == "ppo"
+    assert algo_of(TASK, None, "sac") == "sac"
     with pytest.raises(ConfigError, match="no policy of ppo is shipped for task 'floop/Other-v0'"):
         algo_of("floop/Other-v0", None, "ppo")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
+import torch as th
 
 from floop_robot.learn.mlp import Array
 from floop_robot.learn.ppo_algorithm import PpoAlgorithm
@@ -114,7 +115,7 @@ def test_a_few_lucky_tries_do_not_push_a_way_aside_that_has_shown_itself() -> No
     made = algorithm()
     feed(made, 0.7, 36, sampled=False, way=1.0)
     feed(made, 0.7, 4, sampled=False, failed=True, first=50, way=1.0)
-    feed(made, -0.7, ENOUGH, sampled=False, first=100, way=2.0)
+    feed(made, -0.7, 4, sampled=False, first=100, way=2.0)
     learn(made)
     assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
 
@@ -216,11 +217,17 @@ def test_known_tasks_are_kept_where_ppo_moves_the_actor_and_nothing_is_imitated(
     if keeps:
         made.take(stream("shipped", Source.DEMONSTRATION), known(9, obs=-2.0))
     before = act(made, -2.0)
+    model = made.model
     for number in range(60):  # samples of a new task that fails, right beside the known one
         rows = episode(number, 0.7, STEPS, sampled=True, obs=-1.7)
-        wanted = np.abs(rows.action_requested - 0.5).sum(axis=1) < 1.4
-        rows = msgspec.structs.replace(rows, reward=wanted.astype(np.float32))
+        obs = th.from_numpy(SPACE.normalizer(rows.obs))
+        with th.no_grad():
+            action, _, log_prob = model.policy.forward(obs)
+        reward = (action[:, 0] > act(made, -1.7)[0]).float()  # for more of the first action
+        rows = msgspec.structs.replace(
+            rows, action_requested=action.numpy(), log_prob=log_prob.numpy(), reward=reward.numpy()
+        )
         made.take(stream(), rows, (EndedEpisode(number, True, "basket"),))
         made.update(100)
     moved = float(np.abs(act(made, -2.0) - before).max())
-    assert moved < 0.05 if keeps else moved > 0.05
+    assert moved < 0.05 if keeps else moved > 0.1

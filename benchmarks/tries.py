@@ -2,8 +2,9 @@
 
     python benchmarks/tries.py --task floop/PickPlace-v0 --shift new-object
 
-The shipped policy is shown what `explore/analogy_exploration.py` draws. `--search` lets later tries start from earlier
-ones (`explore/success_search.py`), as explorers do. Prints one line for each 50 tries: the share in which the object
+The shipped policy is shown what `explore/analogy_exploration.py` draws, each time another way. `--search` repeats ways
+as explorers of a PPO fleet do (`explore/way_search.py`), but at fresh scenarios only. Prints one line for each 50
+tries: the share in which the object
 was grasped, was held half as high as the task lifts it, in which the task succeeded, and in which joints left their
 limits.
 """
@@ -23,7 +24,7 @@ from floop_policies import baseline
 from floop_robot.bundle import Bundle
 from floop_robot.explore.analogy_exploration import AnalogyPolicy, analogies
 from floop_robot.explore.explorer import KNOWN
-from floop_robot.explore.success_search import SuccessSearch
+from floop_robot.explore.way_search import Way, WaySearch, WayTry
 from floop_robot.spec.tasks.grasp_state import GraspEstimator, GraspParameters
 from floop_robot.spec.tasks.shaped import ShapedParameters
 
@@ -40,11 +41,12 @@ class Tries:
         self._actor = Bundle.load(bundle).actor()
         self._sensor = GraspEstimator(self._layout, GraspParameters())
         self._rng = np.random.default_rng(seed)
-        self.search = SuccessSearch(analogies(len(KNOWN), self._layout))
+        self._space = analogies(len(KNOWN), self._layout)
+        self.search = WaySearch(self._space)
 
     def run(self, number: int, learn: bool) -> tuple[bool, bool, bool, bool]:
         """One try: whether the object was grasped, lifted, the task done, and the joints outside their limits."""
-        tried = self.search.draw(self._rng)
+        tried = self.search.draw(self._rng) if learn else WayTry(Way(self._space.draw(self._rng)))
         actor = AnalogyPolicy(self._actor, self._layout, KNOWN, tried.point, self.env.yaws_rad)
         scenario = scenario_of(self._source, seed_of(Purpose.TRAINING, self._seed, number))
         result = run_episode(self.env, actor, scenario, self._rng, sample=True, record_trace=True)
@@ -66,7 +68,7 @@ def main() -> None:
     parser.add_argument("--shift", default="new-object")
     parser.add_argument("--seed", type=int, default=30)
     parser.add_argument("--tries", type=int, default=300)
-    parser.add_argument("--search", action="store_true", help="draw tries near earlier ones that did well")
+    parser.add_argument("--search", action="store_true", help="repeat ways that succeed, as explorers do")
     parser.add_argument("--smoke", action="store_true", help="a few tries, to see that it runs")
     options = parser.parse_args()
     bundle = options.bundle or baseline(options.task, options.algo)

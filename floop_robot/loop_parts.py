@@ -178,6 +178,7 @@ class LoopParts:
             self._sink("explorer_1", Source.EXPLORER),
             SeedAllocator(folder / "explorer_seed", Purpose.EXPLORER, self._fleet.seed).next,
             analogy_share=config.analogy_share,
+            one_way=self._fleet.learner.algo == "ppo",
             first_successes=FIRST_SUCCESSES,
             clock_ns=self.clock_ns,
         )

@@ -20,7 +20,7 @@ from floop_envs.seeds import scenario_of
 from floop_robot.core import PolicyActor, RecordSink
 from floop_robot.explore.analogy_exploration import AnalogyPolicy, analogies
 from floop_robot.explore.episode_records import episode_records
-from floop_robot.explore.practice import ClassPractice
+from floop_robot.explore.practice import ClassPractice, OneWayPractice, VariedPractice
 from floop_robot.explore.stall_limit import StallLimit
 from floop_robot.explore.success_search import Values
 from floop_robot.explore.target_successes import TargetSuccesses
@@ -40,7 +40,7 @@ FAILING_SHARE = 0.85
 RESOLVED_SHARE = 0.5
 """Share of episodes on tasks learned since the shipped policy, while nothing fails."""
 ANALOGY_SHARE = 0.75
-"""Share of episodes on reported tasks that are made by analogy, while the policy itself never succeeds."""
+"""Share of episodes on reported tasks that are made by analogy, until the policy itself succeeds in most of them."""
 WHOLE_SHARE = 0.2
 """Share of episodes that are never given up: they tell whether others are given up too early."""
 
@@ -69,12 +69,14 @@ class Explorer:
         next_seed: Callable[[], int],
         *,
         analogy_share: float = ANALOGY_SHARE,
+        one_way: bool = False,
         first_successes: int = 0,
         clock_ns: Callable[[], int] = time.time_ns,
         first_episode: int | None = None,
     ) -> None:
         """`analogy_share`: largest share of episodes on reported tasks that are made by analogy.
 
+        `one_way`: tries repeat what succeeds best, for learners that clone them; critics learn more from variety.
         `first_successes`: successes at a failing class until which they are scarce. `first_episode`: a number above all
         that this explorer used before; None: milliseconds since 1970.
         """
@@ -94,6 +96,7 @@ class Explorer:
         self._episode = clock_ns() // 1_000_000 if first_episode is None else first_episode
         self._analogies = analogies(len(KNOWN), layout)
         self._practice: dict[str, ClassPractice] = {}
+        self._one_way = one_way
         self._calibration: Calibration | None = None
 
     @property
@@ -134,20 +137,18 @@ class Explorer:
     ) -> RolloutResult:
         """An episode of a reported task, by analogy or by the policy itself."""
         name = scenario.object.object_class
-        practice = self._practice.setdefault(name, ClassPractice(self._analogies))
+        if (practice := self._practice.get(name)) is None:
+            practice = self._practice[name] = (OneWayPractice if self._one_way else VariedPractice)(self._analogies)
         limit = None if rng.random() < WHOLE_SHARE else practice.stall_limit
         if rng.random() >= self._analogy_share * practice.tries_needed:
             result = self._run(actor, scenario, rng, limit)
-            practice.policy_outcome(result.success)
+            practice.policy_outcomes.add(result.success)
             self._report(result, version, ActMode.SAMPLE)
         else:
-            tried = practice.search.draw(rng)
-            if tried.is_new:
-                scenario = practice.hard.draw(scenario, rng)
-            result = self._run(self._analogy_policy(actor, tried.point), scenario, rng, limit)
-            practice.search.outcome(tried, success=result.success, score=result.furthest)
-            practice.hard.outcome(scenario, result.success)
-            self._report(result, version, ActMode.TRIAL, tuple(tried.point.tolist()))
+            planned = practice.plan(scenario, rng)
+            result = self._run(self._analogy_policy(actor, planned.point), planned.scenario, rng, limit)
+            planned.tell(result.success, result.furthest)
+            self._report(result, version, ActMode.TRIAL, tuple(planned.point.tolist()))
         self._target_successes.note(name, result.success)
         if result.success:
             practice.stall_limit.succeeded([step.reward for step in result.trace])
@@ -192,6 +193,9 @@ class Explorer:
 
     def _reported_tasks(self) -> DomainRandomization | None:
         if self._reported_at != (now := (self.failures.changes, self.fits.changes)):
+            if now[1] != self._reported_at[1]:
+                for practice in self._practice.values():
+                    practice.forget_scenarios()  # they are of other worlds than the robots' are now
             self._reported_at = now
             unsolved = unsolved_tasks(self.failures)
             self._reported_share = FAILING_SHARE if unsolved else RESOLVED_SHARE

@@ -1,14 +1,11 @@
-"""SuccessSearch: finds a way that succeeds, and repeats it.
+"""SuccessSearch: draws points near those that succeeded, in the manner of the cross-entropy method (Rubinstein 1999).
 
-Whoever learns from tries wants them all alike: many ways succeed, and the mean of two may be none. So ways are repeated
-exactly. Ways are infinitely many, and most differ in how often they succeed:
+A share of the points is drawn anywhere, for variety. The others are drawn near earlier ones, their parents:
 
-* A new way is tried until it fails, then another new one ("1-failure strategy", Berry et al. 1997, "Bandit problems
-  with infinitely many arms"). So most tries go to ways that rarely fail.
-* A share of the tries repeats the best way so far. It may be one that failed now and then.
-
-New ways are drawn anywhere, or near one that did well, in the manner of the cross-entropy method (Rubinstein 1999).
-While few ways succeeded, the tries that came furthest stand in for them.
+* Parents are successes. While these are few, the tries that came furthest stand in for them.
+* Parents whose children succeed weigh more, so what no longer works is forgotten.
+* Parents in crowded places weigh less. Otherwise the few found first would become the parents of all that follow, and
+  the search would narrow to a point of a wide region of success.
 """
 
 from __future__ import annotations
@@ -20,23 +17,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from floop_robot.stats.intervals import beta_lower_bound
-
 Values = NDArray[np.float64]
-MAX_WAYS = 64
-"""Ways that are kept; beyond, the worst is given up."""
+MAX_PARENTS = 64
+"""Latest parents that are kept."""
 FEW = 8
-"""With fewer ways that succeeded than this, tries that came far stand in for them."""
+"""With fewer successes than this, tries that came far stand in for them."""
 RECENT = 50
 """Latest tries that one is compared with to tell whether it came far."""
 FAR = 0.8
 """Share of these that it must surpass."""
-FORGET = 0.97
-"""What a way's record keeps with each try of it: about the latest thirty tell whether it still succeeds."""
-REPEAT_SHARE = 0.3
-"""Share of tries that repeat the best way so far."""
-ANYWHERE_SHARE = 0.5
-"""Share of new ways that are drawn anywhere, once some did well; the others are drawn near those."""
+FORGET = 0.9
+"""What a parent's count of children keeps with each child: about the latest ten tell whether it still succeeds."""
+ANYWHERE_SHARE = 0.2
+"""Share of points that are drawn anywhere, once there are parents."""
 
 
 class Space(msgspec.Struct, frozen=True):
@@ -60,31 +53,29 @@ class Space(msgspec.Struct, frozen=True):
         turned = self.low + span - np.abs((moved - self.low) % (2.0 * span) - span)
         return np.where(self.circular, around, turned)
 
+    def are_near(self, point: Values, others: Values) -> NDArray[np.bool_]:
+        """Which of `others`, shape (m, n), lie within two steps of `point` along every axis."""
+        apart, span = np.abs(others - point), self.high - self.low
+        apart = np.where(self.circular, np.minimum(apart, span - apart), apart)
+        near: NDArray[np.bool_] = np.all(apart <= 2.0 * self.reach + 1e-9, axis=1)
+        return near
 
-class Way(msgspec.Struct):
-    """A point and its record; older tries count less (`FORGET`)."""
 
+class _Parent(msgspec.Struct):
     point: Values
-    successes: float = 0.0
-    tries: float = 0.0
-
-    @property
-    def worth(self) -> float:
-        """Success that it surely has."""
-        return beta_lower_bound(self.successes, self.tries)
+    success: bool
+    """False for a stand-in."""
+    good: float = 1.0
+    """Children that succeeded or came far. Older ones count less (`FORGET`), and one counts from the start."""
+    children: float = 1.0
+    """All children, counted likewise."""
 
 
 class Try(msgspec.Struct, frozen=True):
-    """A way to try."""
+    """A point to try, and the parent that it was drawn near; None if it was drawn anywhere."""
 
-    way: Way
-    is_new: bool = True
-    """Whether it is on trial; False where the best way so far is repeated."""
-
-    @property
-    def point(self) -> Values:
-        """Where it lies."""
-        return self.way.point
+    point: Values
+    parent: _Parent | None
 
 
 class SuccessSearch:
@@ -92,43 +83,39 @@ class SuccessSearch:
 
     def __init__(self, space: Space) -> None:
         self._space = space
-        self._ways: list[Way] = []
-        self._stand_ins: deque[Way] = deque(maxlen=FEW)
+        self._parents: deque[_Parent] = deque(maxlen=MAX_PARENTS)
         self._scores: deque[float] = deque(maxlen=RECENT)
-        self._run: Way | None = None
-        """The new way that is tried until it fails."""
 
     @property
-    def ways(self) -> tuple[Way, ...]:
-        """Those that succeeded."""
-        return tuple(self._ways)
+    def parents(self) -> tuple[Values, ...]:
+        """Points that new ones are drawn near."""
+        return tuple(parent.point for parent in self._parents)
 
     def draw(self, rng: np.random.Generator) -> Try:
         """What to try next; hand it to `outcome`."""
-        if self._ways and rng.random() < REPEAT_SHARE:
-            return Try(max(self._ways, key=lambda way: way.worth), is_new=False)
-        if self._run is None:
-            self._run = Way(self._new(rng))
-        return Try(self._run)
+        parent = None
+        if self._parents and rng.random() >= ANYWHERE_SHARE:
+            parent = self._parents[int(rng.choice(len(self._parents), p=self._weights()))]
+        point = self._space.near(parent.point, rng) if parent else self._space.draw(rng)
+        return Try(point, parent)
 
     def outcome(self, tried: Try, *, success: bool, score: float = 0.0) -> None:
         """Take in what came of a try; `score` says how far it came."""
-        came_far = len(self._scores) >= FEW and score > float(np.quantile(self._scores, FAR))
+        successes = sum(parent.success for parent in self._parents)
+        came_far = successes < FEW and len(self._scores) >= FEW and score > float(np.quantile(self._scores, FAR))
         self._scores.append(score)
-        way, is_first = tried.way, tried.way.successes == 0.0
-        way.successes, way.tries = FORGET * way.successes + success, FORGET * way.tries + 1.0
-        if way is self._run and not success:
-            self._run = None
-        if success and is_first:
-            self._ways.append(way)
-            if len(self._ways) > MAX_WAYS:
-                del self._ways[min(range(MAX_WAYS), key=lambda i: self._ways[i].worth)]
-        elif came_far and not success:
-            self._stand_ins.append(way)
+        if (parent := tried.parent) is not None:
+            parent.good = FORGET * parent.good + (success or came_far)
+            parent.children = FORGET * parent.children + 1.0
+        if success or came_far:
+            self._parents.append(_Parent(tried.point, success))
+        if success and successes + 1 == FEW:
+            self._parents = deque((parent for parent in self._parents if parent.success), maxlen=MAX_PARENTS)
 
-    def _new(self, rng: np.random.Generator) -> Values:
-        near = [*self._ways, *list(self._stand_ins)[: max(0, FEW - len(self._ways))]]
-        if not near or rng.random() < ANYWHERE_SHARE:
-            return self._space.draw(rng)
-        weights = np.array([max(way.worth, 0.01) for way in near]) ** 2
-        return self._space.near(near[int(rng.choice(len(near), p=weights / weights.sum()))].point, rng)
+    def _weights(self) -> Values:
+        points = np.stack([parent.point for parent in self._parents])
+        crowd = np.array([np.count_nonzero(self._space.are_near(point, points)) for point in points])
+        rates = np.array([parent.good / parent.children for parent in self._parents])
+        weights = np.maximum(rates, 1e-3) ** 2 / crowd
+        total: Values = weights / weights.sum()
+        return total

@@ -30,7 +30,8 @@ class WeightSubscriber:
         self.calibration: Calibration = {}
         """The corrections that belong to it."""
         self.version = 0
-        self._present = 0, ""
+        self._latest = 0, ""
+        """Version and weights that came last, also if they were refused."""
         self.refused = 0
         """Messages without a usable policy."""
 
@@ -40,15 +41,16 @@ class WeightSubscriber:
             return False
         try:
             bundle = Bundle.from_bytes(frames[0], "the live weights")
-            if (bundle.manifest.version, bundle.manifest.sha256) == self._present:
+            name = bundle.manifest.version, bundle.manifest.sha256
+            if name == self._latest:
                 return False
+            self._latest = name
             self.actor = verify(bundle, self._spec, self._ids, where="the explorer").actor
         except FloopError as error:
             self.refused += 1
             log.warning("explorer: %s", error)
             return False
         self.version, self.calibration = bundle.manifest.version, bundle.manifest.calibration
-        self._present = self.version, bundle.manifest.sha256
         return True
 
     def close(self) -> None:

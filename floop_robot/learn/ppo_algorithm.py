@@ -127,9 +127,10 @@ class PpoAlgorithm:
         """One update on `n_steps` rows, if there are so many, then imitation; returns the gradient steps done."""
         if most <= 0:
             return 0
+        warms_up = self._updates < self.settings.value_warmup_updates
         done = self._update_on_rollout() if self._has_rollout else 0
         if self._imitation is not None:
-            done += self._imitation.update(moved=done > 0)
+            done += self._imitation.update(moved=done > 0 and not warms_up)
         self._gradient_steps += done
         return done
 

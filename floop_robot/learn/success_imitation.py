@@ -32,17 +32,21 @@ from floop_robot.stats.intervals import beta_lower_bound
 MAX_OWED = 4_000.0
 """Most gradient steps in one go, one to two seconds."""
 ROWS = 20_000
-"""Most rows kept: of successful tries, of known tasks, and of episodes whose end is awaited.
+"""Most rows kept: of tries (a failure counts as one), of known tasks, and of episodes whose end is awaited.
 
 Names of classes come from outside, so no bound is for each class alone. The class with most tries gives up its oldest.
 """
-ENOUGH = 12
+ENOUGH, MANY_TRIES = 12, 100
 """Successes of a way before it is imitated. With fewer, the way that looks best is often one of 70 %, and the policy
-that it makes keeps gate and robots busy for seconds. An explorer needs a second more for these."""
+that it makes keeps gate and robots busy for seconds. An explorer needs a second more for these.
+
+Where no way has as many after `MANY_TRIES` of a class, ways with most successes are enough: tries seldom succeed there.
+"""
 KNOWN_SHARE = 2 / 3
 """Share of a batch that keeps known tasks."""
 KEEPING_STEPS = 100
-"""Gradient steps on known tasks alone after an update that moved the actor, where no imitation follows."""
+"""At least so many gradient steps follow an update that moved the actor; on known tasks alone where no way is
+imitated."""
 KNOWN_NOISE = 0.2
 """Standard deviation of the noise on observations of known tasks, normalized. The old policy is asked what it does near
 them as well, since the new one won't visit the very same ones."""
@@ -83,11 +87,11 @@ class SuccessImitation:
     @property
     def is_due(self) -> bool:
         """Whether as many rows as an update takes came since the latest imitation, and some way succeeded."""
-        due = min(self._settings.imitation_utd_ratio * self._settings.n_steps, MAX_OWED)
+        due = max(1.0, min(self._settings.imitation_utd_ratio * self._settings.n_steps, MAX_OWED))
         return self._owed >= due and bool(self._episodes.best())
 
     def update(self, *, moved: bool) -> int:
-        """Do the gradient steps that rows paid for, if some way succeeded; returns how many were done.
+        """Do the gradient steps that tries paid for, if some way succeeded; returns how many were done.
 
         In one go, so that the policy that explorers act on changes as seldom as by PPO's own updates. The step size
         falls to 0 meanwhile: what remains is an average of many batches.
@@ -156,7 +160,7 @@ class _Open(NamedTuple):
 
 
 class Episodes:
-    """Successful tries by class of object, and observations of known tasks; bounded, but for demonstrations."""
+    """Tries by class of object, and observations of known tasks; bounded, but for demonstrations."""
 
     def __init__(self, normalizer: Normalizer) -> None:
         self._normalize = normalizer
@@ -165,6 +169,8 @@ class Episodes:
         self._known: deque[tuple[str, Array]] = deque()
         self._tries: dict[str, deque[_Try]] = {}
         """By class, oldest first."""
+        self._best: list[Rows] | None = None
+        """What `best` returns; None when it is to be found anew."""
         self._were_new: set[str] = set()
         """Classes that were unknown or failed: the old policy is no model there. Demonstrations tell none, and stay."""
 
@@ -198,6 +204,7 @@ class Episodes:
         if episode.is_try:
             tries = self._tries.setdefault(end.object_class, deque())
             tries.append(_Try(end.tried, None if end.failed else rows))
+            self._best = None
             while sum(map(_size, self._tries.values())) > ROWS:
                 fullest = max(self._tries, key=lambda name: _size(self._tries[name]))
                 self._tries[fullest].popleft()
@@ -214,23 +221,26 @@ class Episodes:
         return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 
     def best(self) -> list[Rows]:
-        """Successes of the best way of each class; of classes with `ENOUGH`."""
-        ways = map(_best_way, self._tries.values())
-        return [rows for way in ways if len(way) >= ENOUGH for rows in way]
+        """Successes of the best way of each class; of classes with enough."""
+        if self._best is None:
+            self._best = [rows for tries in self._tries.values() for rows in _best_way(tries)]
+        return self._best
 
 
-def _best_way(tries: Iterable[_Try]) -> list[Rows]:
-    """Successes of the way that surely succeeds most often; empty while none did."""
+def _best_way(tries: deque[_Try]) -> list[Rows]:
+    """Successes of the way that surely succeeds most often, among those with enough; empty while there is none.
+
+    Tries of explorers that do not tell their way are of many: they count as the worst one.
+    """
     ways: dict[tuple[float, ...], list[Rows | None]] = {}
     for tried in tries:
         ways.setdefault(tried.way, []).append(tried.rows)
-    best, best_success = list[Rows](), 0.0
-    for found in ways.values():
-        succeeded = [rows for rows in found if rows is not None]
-        success = beta_lower_bound(len(succeeded), len(found))
-        if succeeded and success > best_success:
-            best, best_success = succeeded, success
-    return best
+    successes = {way: [rows for rows in found if rows is not None] for way, found in ways.items()}
+    most = max(map(len, successes.values()))
+    enough = min(ENOUGH, max(most, 1)) if len(tries) >= MANY_TRIES else ENOUGH
+    fit = [way for way in ways if len(successes[way]) >= enough]
+    worth = {way: beta_lower_bound(len(successes[way]), len(ways[way])) for way in fit}
+    return successes[max(fit, key=lambda way: (bool(way), worth[way]))] if fit else []
 
 
 def _size(tries: Iterable[_Try]) -> int:

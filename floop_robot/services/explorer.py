@@ -84,6 +84,7 @@ class ExplorerProcess:
                 config.robot.model,
                 self._uploader,
                 seeds.next,
+                one_way=config.learner.algo == "ppo",
                 first_successes=math.ceil(FIRST_SUCCESSES / explorers),
                 first_episode=first_episode(folder),
             )
@@ -136,9 +137,10 @@ class ExplorerProcess:
 def rows_per_weights(learner: LearnerConfig) -> int:
     """Rows that all explorers together may make of one set of live weights.
 
-    With PPO twice those of an update: tries and the policy's own samples come mixed, and either is to suffice for one.
+    With PPO four times those of an update: tries, samples of new tasks and known tasks come mixed. Either of the first
+    two is to suffice for one.
     """
-    return 2 * int(learner.ppo.over(FLEET_PPO).n_steps) if learner.algo == "ppo" else ROWS_PER_WEIGHTS
+    return 4 * int(learner.ppo.over(FLEET_PPO).n_steps) if learner.algo == "ppo" else ROWS_PER_WEIGHTS
 
 
 def explorer_name(index: int) -> str:

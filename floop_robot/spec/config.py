@@ -125,7 +125,7 @@ class GateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """What a candidate must show. Defined in docs/design/gate.md."""
 
     workers: Size | Auto = "auto"
-    """Processes that simulate episodes; `auto`: half of the cores, 2 to 8 (one where there is one core)."""
+    """Processes that simulate episodes; `auto`: half of the cores, 2 to 8; 1 on one core."""
     alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
     """Probability of accepting any candidate that is no better, however many are tried against one incumbent while the
     same classes fail. Another incumbent or other failing classes begin anew."""

@@ -33,5 +33,5 @@ def explorers_for(cores: int) -> int:
 
 
 def gate_workers_for(cores: int) -> int:
-    """Workers of the gate on so many cores: half of them, but both of two."""
-    return max(min(cores, 2), min(cores // 2, MAX_GATE_WORKERS))
+    """Workers of the gate on so many cores: half of them, and two where there are two or three."""
+    return max(1, min(cores, 2), min(cores // 2, MAX_GATE_WORKERS))

@@ -138,8 +138,8 @@ class PpoSettings(_Settings, frozen=True, kw_only=True):
     max_policy_lag: Count = UNSET
     """Oldest policy whose transitions are still used, in published versions before the latest."""
     imitation_utd_ratio: NotNegative = UNSET
-    """Gradient steps of imitation for each arriving row of a new task: behavior cloning of what succeeded there, tries
-    by analogy too, beside PPO's own updates. Half of each batch keeps known tasks as they were. 0 is plain PPO."""
+    """Gradient steps of imitation for each arriving row of a try at a new task: behavior cloning of the way that
+    succeeds best, beside PPO's own updates. Two thirds of each batch keep known tasks. 0 is plain PPO."""
     imitation_learning_rate: Positive = UNSET
     """Adam's step size of the imitation."""
 

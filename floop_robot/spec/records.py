@@ -18,7 +18,6 @@ from floop_robot.spec.calibration import NO_OFFSET, Offset
 from floop_robot.spec.ids import Ids
 from floop_robot.spec.layout import Vector
 
-
 MAX_TRIED = 32
 """Numbers that tell what was tried; the shipped tries have eight at most."""
 
@@ -128,9 +127,9 @@ class EpisodeEnd(msgspec.Struct, frozen=True, kw_only=True):
     final_obs: Vector
     object: ObjectReport
     """The object that was perceived when the episode began."""
+    truth: GroundTruth | None = None
     tried: Annotated[tuple[float, ...], msgspec.Meta(max_length=MAX_TRIED)] = ()
     """What `ActMode.TRIAL` tried, in the explorer's own numbers; episodes of the same way have the same ones."""
-    truth: GroundTruth | None = None
 
 
 class Label(msgspec.Struct, frozen=True, kw_only=True):

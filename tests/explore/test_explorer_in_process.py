@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ class Records:
         return [r for r in self.all if isinstance(r, EpisodeEnd)]
 
 
-def make_explorer(records: Records, **settings: float) -> Explorer:
+def make_explorer(records: Records, **settings: Any) -> Explorer:
     numbers = itertools.count()
     return Explorer(TASK, "panda", records, lambda: seed_of(Purpose.EXPLORER, 0, next(numbers)), **settings)
 
@@ -93,13 +94,15 @@ def test_nearly_all_practice_is_on_what_fails_most_of_it_by_analogy() -> None:
 
 def test_a_way_that_succeeded_is_tried_again_and_told() -> None:
     records = Records()
-    explorer = make_explorer(records)
+    explorer = make_explorer(records, one_way=True)
     fail_at_baskets(explorer)
     for _ in range(60):
         explorer.explore(skilled().actor(), 1)
     explorer.close()
     ends = [end for end in records.ends if end.act_mode is ActMode.TRIAL]
     again = [end for number, end in enumerate(ends) if end.tried in [each.tried for each in ends[:number]]]
+    places = [(end.object.size_m, end.tried) for end in ends]
+    assert len({size for size, _ in places}) < len(places), "new ways are tried where tries failed"
     assert len(again) > 0.3 * len(ends)
     sent = decode_block(encode_block(stream_info(), 0, [replace(end, seq=i) for i, end in enumerate(ends)]))
     assert [end.tried for end in sent.ends] == [end.tried for end in ends]
@@ -339,5 +342,5 @@ def test_the_search_stays_within_what_is_tried_of_totes(seed: int) -> None:
 
 def test_explorers_may_make_the_rows_of_an_update_of_ppo() -> None:
     assert rows_per_weights(LearnerConfig()) == ROWS_PER_WEIGHTS
-    assert rows_per_weights(LearnerConfig(algo="ppo")) == 2 * FLEET_PPO.n_steps
+    assert rows_per_weights(LearnerConfig(algo="ppo")) == 4 * FLEET_PPO.n_steps
     assert rows_per_weights(LearnerConfig(algo="ppo", ppo=PpoSettings(n_steps=9000))) >= 9000

@@ -13,8 +13,9 @@ from floop_robot.explore.practice import (
     POLICY_EPISODES,
     SOLVED,
     UNSOLVABLE,
-    ClassPractice,
     HardScenarios,
+    OneWayPractice,
+    VariedPractice,
 )
 from floop_robot.spec.scenario import Scenario
 from tests.explore.test_success_search import SPACE
@@ -57,10 +58,26 @@ def test_the_latest_are_kept() -> None:
     assert not any(hard.draw(scenario(999), rng) is first for _ in range(400))
 
 
-@pytest.mark.parametrize(("successes", "needed"), [(0, 1.0), (0.5, 1.0), (0.9, 1.0), (0.95, 0.5), (1.0, 0.0)])
-def test_tries_are_needed_until_the_policy_itself_succeeds(successes: float, needed: float) -> None:
-    practice = ClassPractice(SPACE)
-    assert practice.tries_needed == 1.0, "nothing is known of it"
-    for number in range(POLICY_EPISODES):
-        practice.policy_outcome(number < successes * POLICY_EPISODES)
-    assert practice.tries_needed == pytest.approx(needed)
+@pytest.mark.parametrize(
+    ("successes", "one_way", "varied"),
+    [(0, 1.0, 1.0), (0.5, 1.0, 0.5), (0.9, 1.0, 0.1), (0.95, 0.5, 0.05), (1.0, 0.0, 0.0)],
+)
+def test_tries_are_needed_until_the_policy_itself_succeeds(successes: float, one_way: float, varied: float) -> None:
+    for practice, needed in ((OneWayPractice(SPACE), one_way), (VariedPractice(SPACE), varied)):
+        assert practice.tries_needed == 1.0, "nothing is known of it"
+        for number in range(POLICY_EPISODES):
+            practice.policy_outcomes.add(number < successes * POLICY_EPISODES)
+        assert practice.tries_needed == pytest.approx(needed)
+
+
+def test_new_ways_are_tried_where_tries_failed_and_the_best_one_elsewhere() -> None:
+    practice, rng, fresh = OneWayPractice(SPACE), np.random.default_rng(0), list(map(scenario, range(200)))
+    first = practice.plan(fresh[0], rng)
+    first.tell(True, 1.0)
+    second = practice.plan(fresh[1], rng)
+    second.tell(False, 0.0)
+    again = {True: 0, False: 0}
+    for each in fresh[2:]:
+        planned = practice.plan(each, rng)
+        again[planned.point is first.point] += planned.scenario is not each
+    assert again[True] == 0 and again[False] > 20

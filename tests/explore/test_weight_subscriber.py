@@ -106,3 +106,21 @@ def test_an_explorer_that_comes_later_gets_the_weights_that_are_there_once() -> 
     finally:
         late.close()
         publisher.close()
+
+
+def test_weights_that_are_refused_are_complained_about_once(learner: Learner, weights: WeightSubscriber) -> None:
+    learner.wait_for_listener()
+    bundle = Bundle.load(baseline("floop/PickPlace-v0"))  # of another contract
+    other = bundle.with_version(version=5, epoch=1, parent=0, certificate=None).to_bytes()
+
+    def arrives() -> bool:
+        learner.socket.send(other)
+        weights.poll(50)
+        return weights.refused > 0
+
+    wait_for(arrives, 10.0, "the refusal")
+    for _ in range(20):
+        arrives()
+    assert weights.refused == 1 and weights.actor is None
+    learner.publish(6)
+    wait_for(lambda: weights.poll(100), what="good weights")

@@ -9,7 +9,7 @@ import torch as th
 
 from floop_robot.learn.mlp import Array
 from floop_robot.learn.ppo_algorithm import PpoAlgorithm
-from floop_robot.learn.success_imitation import ENOUGH, ROWS, Episodes
+from floop_robot.learn.success_imitation import ENOUGH, MANY_TRIES, ROWS, Episodes
 from floop_robot.replay.transitions import EndedEpisode, Transitions
 from floop_robot.spec.hyperparameters import PpoSettings
 from floop_robot.spec.records import Source
@@ -118,6 +118,42 @@ def test_a_few_lucky_tries_do_not_push_a_way_aside_that_has_shown_itself() -> No
     feed(made, -0.7, 4, sampled=False, first=100, way=2.0)
     learn(made)
     assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
+
+
+@pytest.mark.parametrize("lucky", range(1, ENOUGH))
+def test_luck_of_another_way_does_not_stop_imitation(lucky: int) -> None:
+    made = algorithm()
+    feed(made, 0.7, ENOUGH, sampled=False, way=1.0)
+    feed(made, 0.7, 4, sampled=False, failed=True, first=50, way=1.0)
+    feed(made, -0.7, lucky, sampled=False, first=100, way=2.0)
+    assert made.ready
+
+
+def test_where_tries_seldom_succeed_the_way_with_most_successes_is_enough() -> None:
+    made = algorithm()
+    for number in range(MANY_TRIES - 1):
+        feed(made, 0.7, 1, sampled=False, failed=number % 20 > 0, first=number, way=float(number % 40))
+    assert not made.ready
+    feed(made, 0.7, 1, sampled=False, failed=True, first=999, way=999.0)
+    assert made.ready
+    learn(made)
+    assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
+
+
+def test_tries_of_an_earlier_version_give_way_to_those_that_tell_theirs() -> None:
+    made = algorithm()
+    for number in range(60):
+        made.take(stream(), episode(number, -0.7, sampled=False), (EndedEpisode(number, False, "basket"),))
+    feed(made, 0.7, ENOUGH, sampled=False, first=100, way=1.0)
+    feed(made, 0.7, 4, sampled=False, failed=True, first=150, way=1.0)
+    learn(made)
+    assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
+
+
+def test_a_small_ratio_does_not_ask_for_steps_that_nobody_paid_for() -> None:
+    made = algorithm(0.001)
+    feed(made, 0.7, ENOUGH, sampled=False)
+    assert not made.ready and made.update(10) == 0
 
 
 def test_a_way_is_imitated_once_it_succeeded_often_enough() -> None:

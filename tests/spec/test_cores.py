@@ -24,7 +24,9 @@ def test_without_a_quota_every_core_of_the_cpu_set_counts(tmp_path: Path) -> Non
     assert usable_cores(tmp_path / "none") == len(os.sched_getaffinity(0))
 
 
-@pytest.mark.parametrize(("cores", "explorers", "workers"), [(1, 1, 1), (2, 1, 2), (4, 2, 2), (16, 4, 8), (64, 4, 8)])
+@pytest.mark.parametrize(
+    ("cores", "explorers", "workers"), [(1, 1, 1), (2, 1, 2), (3, 1, 2), (4, 2, 2), (16, 4, 8), (64, 4, 8)]
+)
 def test_half_of_the_cores_explore_or_judge_up_to_a_limit_but_both_of_two_judge(
     cores: int, explorers: int, workers: int
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from floop_robot.spec.records import ActMode, EpisodeEnd, Event, Label, Record, Transition
+from floop_robot.spec.records import MAX_TRIED, ActMode, EpisodeEnd, Event, Label, Record, Transition
 from floop_robot.stream.codec import (
     HEADER_BYTES,
     Block,
@@ -80,6 +80,8 @@ def test_columns_are_arrays_of_the_promised_shapes_and_types() -> None:
         msgspec.structs.replace(episode_end(0), final_obs=np.full(3, np.nan, np.float32)),
         msgspec.structs.replace(episode_end(0), final_obs=np.zeros((2, 2), np.float32)),
         msgspec.structs.replace(episode_end(0), outcome="fine"),
+        msgspec.structs.replace(episode_end(0), tried=(0.5, float("nan"))),
+        msgspec.structs.replace(episode_end(0), tried=(0.5,) * (MAX_TRIED + 1)),
         msgspec.structs.replace(event(), detail="\ud800"),
         msgspec.structs.replace(label(0), episode="three"),
         msgspec.structs.replace(label(0), episode=2**70),

@@ -59,6 +59,7 @@ def test_what_lies_within_the_ranges_passes() -> None:
         (row(reward=1e30), "reward is 1e+30, beyond 1e+06"),
         (end(with_number(0, -5.0)), "final observation: tcp_x is -5, outside -1.2 to 1.2 m"),
         (msgspec.structs.replace(end(), duration_s=1e20), "the end of episode 1 holds 1e+20"),
+        (msgspec.structs.replace(end(), tried=(1.0, -1e20)), "the end of episode 1 holds -1e+20"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

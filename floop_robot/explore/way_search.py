@@ -1,0 +1,112 @@
+"""WaySearch: finds a way that succeeds, and repeats it.
+
+Whoever learns from tries wants them all alike: many ways succeed, and the mean of two may be none. So ways are repeated
+exactly. Ways are infinitely many, and most differ in how often they succeed:
+
+* A new way is tried until it fails, then another new one ("1-failure strategy", Berry et al. 1997, "Bandit problems
+  with infinitely many arms"). So most tries go to ways that rarely fail.
+* A share of the tries repeats the best way so far. It may be one that failed now and then.
+
+New ways are drawn anywhere, or near one that did well, in the manner of the cross-entropy method (Rubinstein 1999).
+While few ways succeeded, the tries that came furthest stand in for them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+
+import msgspec
+import numpy as np
+
+from floop_robot.explore.success_search import Space, Values
+from floop_robot.stats.intervals import beta_lower_bound
+
+MAX_WAYS = 64
+"""Ways that are kept; beyond, the worst is given up."""
+FEW = 8
+"""With fewer ways that succeeded than this, tries that came far stand in for them."""
+RECENT = 50
+"""Latest tries that one is compared with to tell whether it came far."""
+FAR = 0.8
+"""Share of these that it must surpass."""
+FORGET = 0.97
+"""What a way's record keeps with each try of it: about the latest thirty tell whether it still succeeds."""
+REPEAT_SHARE = 0.3
+"""Share of tries that repeat the best way so far."""
+ANYWHERE_SHARE = 0.5
+"""Share of new ways that are drawn anywhere, once some did well; the others are drawn near those."""
+
+
+class Way(msgspec.Struct):
+    """A point and its record; older tries count less (`FORGET`)."""
+
+    point: Values
+    successes: float = 0.0
+    tries: float = 0.0
+
+    @property
+    def worth(self) -> float:
+        """Success that it surely has."""
+        return beta_lower_bound(self.successes, self.tries)
+
+
+class WayTry(msgspec.Struct, frozen=True):
+    """A way to try."""
+
+    way: Way
+    is_new: bool = True
+    """Whether it is on trial; False where the best way so far is repeated."""
+
+    @property
+    def point(self) -> Values:
+        """Where it lies."""
+        return self.way.point
+
+
+class WaySearch:
+    """Search of one kind of work: `draw` a point, try it, then tell `outcome`."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._ways: list[Way] = []
+        self._stand_ins: deque[Way] = deque(maxlen=FEW)
+        self._scores: deque[float] = deque(maxlen=RECENT)
+        self._run: Way | None = None
+        """The new way that is tried until it fails."""
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """Those that succeeded."""
+        return tuple(self._ways)
+
+    def draw(self, rng: np.random.Generator) -> WayTry:
+        """What to try next; hand it to `outcome`."""
+        if self._ways and rng.random() < REPEAT_SHARE:
+            return WayTry(max(self._ways, key=lambda way: way.worth), is_new=False)
+        if self._run is None:
+            self._run = Way(self._new(rng))
+        return WayTry(self._run)
+
+    def outcome(self, tried: WayTry, *, success: bool, score: float = 0.0) -> None:
+        """Take in what came of a try; `score` says how far it came."""
+        came_far = len(self._scores) >= FEW and score > float(np.quantile(self._scores, FAR))
+        self._scores.append(score)
+        way, is_first = tried.way, tried.way.successes == 0.0
+        way.successes, way.tries = FORGET * way.successes + success, FORGET * way.tries + 1.0
+        if way is self._run and not success:
+            self._run = None
+        if success and is_first:
+            self._ways.append(way)
+            if len(self._ways) > MAX_WAYS:
+                del self._ways[min(range(MAX_WAYS), key=lambda i: self._ways[i].worth)]
+        elif came_far and way.successes == 0.0:
+            self._stand_ins.append(way)
+
+    def _new(self, rng: np.random.Generator) -> Values:
+        latest = reversed(self._stand_ins)
+        near = [*self._ways, *itertools.islice(latest, max(0, FEW - len(self._ways)))]
+        if not near or rng.random() < ANYWHERE_SHARE:
+            return self._space.draw(rng)
+        weights = np.array([max(way.worth, 0.01) for way in near]) ** 2
+        return self._space.near(near[int(rng.choice(len(near), p=weights / weights.sum()))].point, rng)

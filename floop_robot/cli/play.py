@@ -68,6 +68,7 @@ def play(
         path = bundle or baseline(task)
         policy = load_policy(path, task, trust=trust, vecnormalize=vecnormalize)
         actor, name, calibration = policy.actor(), path.stem, policy.manifest.calibration
-    frames = record(actor, chosen, name, calibration=calibration)
+    frames, success = record(actor, chosen, name, calibration=calibration)
     save_clip(frames, out, spec.policy_rate_hz)
-    click.echo(f"{out}: {len(frames)} frames of a {chosen.object.object_class}")
+    verdict = "success" if success else "failure"
+    click.echo(f"{out}: {len(frames)} frames of a {chosen.object.object_class}: {verdict}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -23,17 +24,22 @@ _GIF_COLORS = 64
 """Few enough for a small file; the simulator's pictures are flat colors."""
 
 
+class Recording(NamedTuple):
+    """An episode that was recorded."""
+
+    frames: list[Picture]
+    """One per policy step, and one before the first; shape (height, width, 3), uint8 RGB."""
+    success: bool
+
+
 def record(
     actor: PolicyActor,
     scenario: Scenario,
     caption: str,
     robot: str = "panda",
     calibration: Calibration | None = None,
-) -> list[Picture]:
-    """Run one episode of the actor's mean policy and return a frame per policy step.
-
-    Frames have shape (height, width, 3), uint8 RGB. The last one says whether the episode succeeded.
-    """
+) -> Recording:
+    """Run one episode of the actor's mean policy. The last frame says whether it succeeded, too."""
     env = make_env(scenario.task, robot=robot)
     try:
         obs, _ = env.reset(
@@ -46,7 +52,7 @@ def record(
             done = terminated or truncated
         verdict, color = ("success", _GREEN) if info["is_success"] else ("failure", _RED)
         frames[-1] = _captioned(env, f"{caption}: {verdict}", color)
-        return frames
+        return Recording(frames, bool(info["is_success"]))
     finally:
         env.close()
 

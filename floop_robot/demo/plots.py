@@ -59,8 +59,8 @@ def clip_run(config: FloopConfig, world: SimWorld, shipped: Bundle, final: Bundl
         0
     ]
     frames = side_by_side(
-        record(shipped.actor(), scenario, "shipped policy", config.robot.model),
-        record(final.actor(), scenario, "final policy", config.robot.model, final.manifest.calibration),
+        record(shipped.actor(), scenario, "shipped policy", config.robot.model).frames,
+        record(final.actor(), scenario, "final policy", config.robot.model, final.manifest.calibration).frames,
     )
     save_clip(frames, path, get_task(config.task).spec.policy_rate_hz)
 

@@ -29,7 +29,7 @@ from floop_robot.services.supervision.process_spec import ProcessSpec
 from floop_robot.services.supervision.ros_domain import local_environment
 from floop_robot.services.supervision.supervisor import Supervisor
 from floop_robot.sim.sim_world import SimWorld, set_world
-from floop_robot.spec.config import Endpoints, FloopConfig, LearnerConfig
+from floop_robot.spec.config import DeployConfig, Endpoints, FloopConfig, LearnerConfig
 from floop_robot.spec.errors import FloopError, UnknownName
 from floop_robot.spec.tasks import get_task
 from floop_robot.stream.journal_reader import JournalAudit
@@ -40,8 +40,8 @@ POLL_S = 0.5
 KNOWN_PHASE = "robots do tasks that they know"
 SHIFTED_PHASE = "the world has changed; the fleet learns"
 """Name of the phase from the shift to the improvement."""
-IMPROVED_PHASE = "success is back; not confirmed yet"
-CONFIRMED_PHASE = "fix confirmed; waiting for better versions"
+IMPROVED_PHASE = f"{IMPROVED_SUCCESS:.0%} success is sure, {DeployConfig().confirm_success:.0%} not yet"
+CONFIRMED_PHASE = f"fix confirmed: {DeployConfig().confirm_success:.0%} is sure; waiting for better versions"
 MEASURING_PHASE = "measuring the first and the final policy"
 WARM_EPISODES = 8
 """Each robot does this many episodes of known tasks before the shift."""

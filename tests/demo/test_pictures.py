@@ -29,7 +29,7 @@ Frames = list[np.ndarray]
 def frames() -> Frames:
     """One demonstration that succeeds."""
     [scenario] = evaluation_scenarios(TASK, None, (), 0, 1)
-    return record(Expert(get_task(TASK).spec), scenario, "demonstration")
+    return record(Expert(get_task(TASK).spec), scenario, "demonstration").frames
 
 
 def test_the_last_frame_shows_the_outcome_in_color(frames: Frames) -> None:

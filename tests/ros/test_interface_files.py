@@ -109,7 +109,8 @@ MIRRORS: list[tuple[str, str, dict[str, str], set[str]]] = [
     # message, the struct it repeats, fields under another name, fields it leaves out
     (
         "EpisodeResult", "spec.records:EpisodeEnd", {"stamp_ns": "header", "object": "work"},
-        {"seq", "final_obs", "truth"},  # of the stream; simulator truth never leaves it
+        # Of the stream; simulator truth never leaves it. What explorers try means nothing to others.
+        {"seq", "final_obs", "truth", "tried"},
     ),
     ("AuditEntry", "deploy.registry:AuditEntry", {"stamp_ns": "stamp"}, set()),
     (

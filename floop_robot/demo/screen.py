@@ -252,6 +252,6 @@ def last_line(report: DemoReport, status: int) -> str:
     """What came of the run, in one sentence; `status`: the exit status."""
     if not report.recovered:
         return f"Not recovered: {report.reason}. Exit status {status}."
-    took = "" if report.tti_apply_s is None else f", {report.tti_apply_s:.0f} s after the first failure on all robots"
+    took = "" if report.tti_apply_s is None else f", on all robots {report.tti_apply_s:.0f} s after the first failure"
     shift = f"{report.success_dip:.0%} → {report.success_after:.1%} success on the changed tasks ({report.shift_name})"
     return f"Recovered: {shift}{took}. Exit status {status}."

@@ -191,7 +191,7 @@ def test_the_last_line_says_in_one_sentence_what_came_of_it() -> None:
         DemoReport, recovered=True, shift="new-object", success_dip=0.04, success_after=0.975, tti_apply_s=65.2
     )
     assert last_line(report, 0) == (
-        "Recovered: 4% → 97.5% success on the changed tasks (new-object), 65 s after the first failure on all robots. "
+        "Recovered: 4% → 97.5% success on the changed tasks (new-object), on all robots 65 s after the first failure. "
         "Exit status 0."
     )
 

@@ -4,9 +4,8 @@
 
 The shipped policy is shown what `explore/analogy_exploration.py` draws, each time another way. `--search` repeats ways
 as explorers of a PPO fleet do (`explore/way_search.py`), but at fresh scenarios only. Prints one line for each 50
-tries: the share in which the object
-was grasped, was held half as high as the task lifts it, in which the task succeeded, and in which joints left their
-limits.
+tries: the share in which the object was grasped, was held half as high as the task lifts it, in which the task
+succeeded, and in which joints left their limits.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from floop_robot.gate.pybullet_worker import PyBulletRunner
 from floop_robot.gate.seed_allocator import SeedAllocator
 from floop_robot.learn.learner import ContinuousLearner
 from floop_robot.loop_config import ROBOTS_CORES, LoopConfig
-from floop_robot.services.explorer import rows_per_weights
+from floop_robot.services.explorer import practices_one_way, rows_per_weights
 from floop_robot.services.fleet_manager import REGISTRY_FILE, baseline_path
 from floop_robot.services.learner import CHECKPOINT, build_algorithm, load_start_checkpoint
 from floop_robot.services.supervision.scheduler import FIRST_SUCCESSES, NICE, LoopPhase, phase_of
@@ -178,7 +178,7 @@ class LoopParts:
             self._sink("explorer_1", Source.EXPLORER),
             SeedAllocator(folder / "explorer_seed", Purpose.EXPLORER, self._fleet.seed).next,
             analogy_share=config.analogy_share,
-            one_way=self._fleet.learner.algo == "ppo",
+            one_way=practices_one_way(self._fleet.learner),
             first_successes=FIRST_SUCCESSES,
             clock_ns=self.clock_ns,
         )

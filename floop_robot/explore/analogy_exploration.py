@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from floop_robot.core import PolicyActor
-from floop_robot.explore.success_search import Space, Values
+from floop_robot.explore.search_space import Space, Values
 from floop_robot.monitor.shift_detector import KnownClass
 from floop_robot.spec.layout import Layout, Vector
 from floop_robot.spec.scenario import OBJECT_CLASSES

@@ -21,8 +21,8 @@ from floop_robot.core import PolicyActor, RecordSink
 from floop_robot.explore.analogy_exploration import AnalogyPolicy, analogies
 from floop_robot.explore.episode_records import episode_records
 from floop_robot.explore.practice import ClassPractice, OneWayPractice, VariedPractice
+from floop_robot.explore.search_space import Values
 from floop_robot.explore.stall_limit import StallLimit
-from floop_robot.explore.success_search import Values
 from floop_robot.explore.target_successes import TargetSuccesses
 from floop_robot.gate.reported_tasks import new_tasks, reported_scenarios, target_tasks, unsolved_tasks
 from floop_robot.monitor.failure_monitor import FailureMonitor

@@ -9,8 +9,9 @@ from typing import NamedTuple, Protocol
 import msgspec
 import numpy as np
 
+from floop_robot.explore.search_space import Space, Values
 from floop_robot.explore.stall_limit import StallLimit
-from floop_robot.explore.success_search import Space, SuccessSearch, Values
+from floop_robot.explore.success_search import SuccessSearch
 from floop_robot.explore.way_search import WaySearch
 from floop_robot.spec.scenario import Scenario
 

@@ -19,7 +19,7 @@ from collections import deque
 import msgspec
 import numpy as np
 
-from floop_robot.explore.success_search import Space, Values
+from floop_robot.explore.search_space import Space, Values
 from floop_robot.stats.intervals import beta_lower_bound
 
 MAX_WAYS = 64

@@ -84,7 +84,7 @@ class ExplorerProcess:
                 config.robot.model,
                 self._uploader,
                 seeds.next,
-                one_way=config.learner.algo == "ppo",
+                one_way=practices_one_way(config.learner),
                 first_successes=math.ceil(FIRST_SUCCESSES / explorers),
                 first_episode=first_episode(folder),
             )
@@ -141,6 +141,11 @@ def rows_per_weights(learner: LearnerConfig) -> int:
     two is to suffice for one.
     """
     return 4 * int(learner.ppo.over(FLEET_PPO).n_steps) if learner.algo == "ppo" else ROWS_PER_WEIGHTS
+
+
+def practices_one_way(learner: LearnerConfig) -> bool:
+    """Whether tries repeat one way: PPO clones them, SAC's critics learn from variety."""
+    return learner.algo == "ppo"
 
 
 def explorer_name(index: int) -> str:

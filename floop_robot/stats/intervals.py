@@ -1,7 +1,7 @@
 """Intervals and lower bounds of a success rate.
 
 scipy has Wilson's and Clopper and Pearson's, but adds 110 MB and half a second to every gate and fleet manager; it has
-no anytime-valid bound. So these three stand here, each tested against published values.
+no anytime-valid bound. So they stand here, tested against published values.
 """
 
 from __future__ import annotations

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from floop_robot.explore.success_search import MAX_PARENTS, Space, SuccessSearch, Values
+from floop_robot.explore.search_space import Space, Values
+from floop_robot.explore.success_search import MAX_PARENTS, SuccessSearch
+from floop_robot.explore.way_search import WaySearch
 
 SPACE = Space(
     draw=lambda rng: rng.uniform(-1.0, 1.0, 3),
@@ -17,9 +19,12 @@ SPACE = Space(
     circular=np.array([False, False, True]),
 )
 
+Kind = type[SuccessSearch] | type[WaySearch]
+KINDS = (SuccessSearch, WaySearch)
+
 
 def run(
-    search: SuccessSearch, count: int, succeeds: Callable[[Values], bool], rng: np.random.Generator
+    search: SuccessSearch | WaySearch, count: int, succeeds: Callable[[Values], bool], rng: np.random.Generator
 ) -> tuple[list[Values], list[bool]]:
     points, outcomes = [], []
     for _ in range(count):
@@ -35,10 +40,11 @@ def near(*center: float, radius: float = 0.35) -> Callable[[Values], bool]:
     return lambda point: bool(np.abs(point - np.array(center)).max() < radius)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(3))
-def test_it_finds_a_narrow_region(seed: int) -> None:
+def test_it_finds_a_narrow_region(seed: int, kind: Kind) -> None:
     rng, region = np.random.default_rng(seed), near(0.5, -0.4, 0.1)  # 4 % of the space
-    search = SuccessSearch(SPACE)
+    search = kind(SPACE)
     run(search, 150, region, rng)
     _, outcomes = run(search, 200, region, rng)
     assert sum(outcomes) > 0.5 * len(outcomes)
@@ -49,6 +55,7 @@ def test_it_keeps_to_all_of_a_wide_region(seed: int) -> None:
     rng = np.random.default_rng(seed)
     search = SuccessSearch(SPACE)
     points, _ = run(search, 600, lambda point: bool(point[0] > 0.3), rng)
+    assert len(search.parents) <= MAX_PARENTS
     late = np.stack(points[300:])
     good = late[late[:, 0] > 0.3]
     assert len(good) > 0.6 * len(late)
@@ -57,9 +64,10 @@ def test_it_keeps_to_all_of_a_wide_region(seed: int) -> None:
         assert shares.min() > 0.1
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(3))
-def test_where_success_is_too_rare_to_be_met_it_goes_where_tries_come_furthest(seed: int) -> None:
-    rng, search, goal = np.random.default_rng(seed), SuccessSearch(SPACE), np.array([0.7, -0.7, 0.2])
+def test_where_success_is_too_rare_to_be_met_it_goes_where_tries_come_furthest(seed: int, kind: Kind) -> None:
+    rng, search, goal = np.random.default_rng(seed), kind(SPACE), np.array([0.7, -0.7, 0.2])
     found = []
     for _ in range(400):
         tried = search.draw(rng)
@@ -70,14 +78,14 @@ def test_where_success_is_too_rare_to_be_met_it_goes_where_tries_come_furthest(s
     assert sum(found[300:]) > 0.1 * 100
 
 
-def test_it_forgets_what_no_longer_succeeds() -> None:
-    rng, search = np.random.default_rng(0), SuccessSearch(SPACE)
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_forgets_what_no_longer_succeeds(kind: Kind) -> None:
+    rng, search = np.random.default_rng(0), kind(SPACE)
     run(search, 200, near(0.5, 0.5, 0.5), rng)
     now = near(-0.5, -0.5, -0.5)
     run(search, 250, now, rng)
     _, outcomes = run(search, 100, now, rng)
     assert sum(outcomes) > 0.5 * len(outcomes)
-    assert len(search.parents) <= MAX_PARENTS
 
 
 def test_points_stay_within_the_space_and_circles_close() -> None:
@@ -91,8 +99,8 @@ def test_points_stay_within_the_space_and_circles_close() -> None:
     assert not SPACE.are_near(np.array([0.95, 0.0, 0.0]), np.array([[-0.95, 0.0, 0.0]])).any()
 
 
-def test_nothing_but_chance_while_all_fail_alike() -> None:
-    rng, search = np.random.default_rng(0), SuccessSearch(SPACE)
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_but_chance_while_all_fail_alike(kind: Kind) -> None:
+    rng, search = np.random.default_rng(0), kind(SPACE)
     points, _ = run(search, 300, lambda _: False, rng)
-    assert not search.parents
     assert np.stack(points).std(axis=0) == pytest.approx(np.full(3, 2.0 / np.sqrt(12.0)), rel=0.1)

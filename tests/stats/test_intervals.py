@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from floop_robot.stats.intervals import anytime_lower_bound, clopper_pearson_lower_bound, wilson
+from floop_robot.stats.intervals import anytime_lower_bound, beta_lower_bound, clopper_pearson_lower_bound, wilson
 
 
 def test_wilson_agrees_with_published_values() -> None:
@@ -22,3 +22,9 @@ def test_lower_bounds_agree_with_published_values() -> None:
     assert clopper_pearson_lower_bound(87, 100, 0.025) == pytest.approx(
         0.788, abs=0.002
     )  # Clopper-Pearson, from tables
+
+
+def test_a_beta_bound_is_its_mean_less_a_deviation() -> None:
+    assert beta_lower_bound(0, 0) == pytest.approx(0.5 - math.sqrt(1 / 12))  # uniform
+    assert beta_lower_bound(1, 2) == pytest.approx(0.5 - math.sqrt(1 / 20))  # beta(2, 2)
+    assert beta_lower_bound(4, 4) < beta_lower_bound(36, 40), "luck ranks below a record"

@@ -1,0 +1,40 @@
+"""Space: what explorers' tries are drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+
+
+class Space(msgspec.Struct, frozen=True):
+    """What is searched: `draw` gives a random point, shape (n,)."""
+
+    draw: Callable[[np.random.Generator], Values]
+    reach: Values
+    """Standard deviation of a step along each axis, shape (n,); 0 keeps a value."""
+    low: Values
+    """Least value along each axis, shape (n,); units are those of the axis."""
+    high: Values
+    """The largest, likewise."""
+    circular: NDArray[np.bool_]
+    """Axes whose ends meet; at the ends of the others steps turn back."""
+
+    def near(self, point: Values, rng: np.random.Generator) -> Values:
+        """A point near `point`, within the space."""
+        moved = point + self.reach * rng.standard_normal(len(point))
+        span = self.high - self.low
+        around = self.low + (moved - self.low) % span
+        turned = self.low + span - np.abs((moved - self.low) % (2.0 * span) - span)
+        return np.where(self.circular, around, turned)
+
+    def are_near(self, point: Values, others: Values) -> NDArray[np.bool_]:
+        """Which of `others`, shape (m, n), lie within two steps of `point` along every axis."""
+        apart, span = np.abs(others - point), self.high - self.low
+        apart = np.where(self.circular, np.minimum(apart, span - apart), apart)
+        near: NDArray[np.bool_] = np.all(apart <= 2.0 * self.reach + 1e-9, axis=1)
+        return near

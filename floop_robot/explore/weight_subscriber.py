@@ -30,8 +30,8 @@ class WeightSubscriber:
         self.calibration: Calibration = {}
         """The corrections that belong to it."""
         self.version = 0
-        self._latest = 0, ""
-        """Version and weights that came last, also if they were refused."""
+        self._latest = b""
+        """The message that came last, also if it was refused."""
         self.refused = 0
         """Messages without a usable policy."""
 
@@ -39,12 +39,11 @@ class WeightSubscriber:
         """Wait for new weights; returns whether some came. The learner repeats those that stay the same."""
         if not self._socket.poll(wait_ms) or not (frames := receive(self._socket)):
             return False
+        if frames[0] == self._latest:
+            return False
+        self._latest = frames[0]
         try:
             bundle = Bundle.from_bytes(frames[0], "the live weights")
-            name = bundle.manifest.version, bundle.manifest.sha256
-            if name == self._latest:
-                return False
-            self._latest = name
             self.actor = verify(bundle, self._spec, self._ids, where="the explorer").actor
         except FloopError as error:
             self.refused += 1

@@ -32,7 +32,7 @@ from floop_robot.stats.intervals import beta_lower_bound
 MAX_OWED = 4_000.0
 """Most gradient steps in one go, one to two seconds."""
 ROWS = 20_000
-"""Most rows kept: of tries (a failure counts as one), of known tasks, and of episodes whose end is awaited.
+"""Most rows kept: of tries (a failure counts as `FAILURE_ROWS`), of known tasks, and of episodes whose end is awaited.
 
 Names of classes come from outside, so no bound is for each class alone. The class with most tries gives up its oldest.
 """
@@ -42,6 +42,8 @@ that it makes keeps gate and robots busy for seconds. An explorer needs a second
 
 Where no way has as many after `MANY_TRIES` of a class, ways with most successes are enough: tries seldom succeed there.
 """
+FAILURE_ROWS = 20
+"""About those of a success, though a failure keeps none: a class that never succeeds must not keep 20,000 tries."""
 KNOWN_SHARE = 2 / 3
 """Share of a batch that keeps known tasks."""
 KEEPING_STEPS = 100
@@ -244,8 +246,8 @@ def _best_way(tries: deque[_Try]) -> list[Rows]:
 
 
 def _size(tries: Iterable[_Try]) -> int:
-    """Rows that are kept; a failure counts as one."""
-    return sum(1 if tried.rows is None else len(tried.rows.obs) for tried in tries)
+    """Rows that are kept, as `ROWS` counts them."""
+    return sum(FAILURE_ROWS if tried.rows is None else len(tried.rows.obs) for tried in tries)
 
 
 def _joined(parts: Iterable[Rows]) -> Rows:

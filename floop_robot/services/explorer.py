@@ -144,8 +144,8 @@ def rows_per_weights(learner: LearnerConfig) -> int:
 
 
 def practices_one_way(learner: LearnerConfig) -> bool:
-    """Whether tries repeat one way: PPO clones them, SAC's critics learn from variety."""
-    return learner.algo == "ppo"
+    """Whether tries repeat one way: PPO clones them where it imitates; SAC's critics learn from variety."""
+    return learner.algo == "ppo" and learner.ppo.over(FLEET_PPO).imitation_utd_ratio > 0
 
 
 def explorer_name(index: int) -> str:

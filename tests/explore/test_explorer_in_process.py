@@ -16,7 +16,7 @@ from floop_robot.explore.explorer import Explorer
 from floop_robot.explore.stall_limit import ENOUGH
 from floop_robot.monitor.fleet_summary import FleetSummary
 from floop_robot.monitor.shift_detector import KnownClass
-from floop_robot.services.explorer import ROWS_PER_WEIGHTS, rows_per_weights
+from floop_robot.services.explorer import ROWS_PER_WEIGHTS, practices_one_way, rows_per_weights
 from floop_robot.spec.config import LearnerConfig
 from floop_robot.spec.default_settings import FLEET_PPO
 from floop_robot.spec.hyperparameters import PpoSettings
@@ -344,3 +344,9 @@ def test_explorers_may_make_the_rows_of_an_update_of_ppo() -> None:
     assert rows_per_weights(LearnerConfig()) == ROWS_PER_WEIGHTS
     assert rows_per_weights(LearnerConfig(algo="ppo")) == 4 * FLEET_PPO.n_steps
     assert rows_per_weights(LearnerConfig(algo="ppo", ppo=PpoSettings(n_steps=9000))) >= 9000
+
+
+def test_only_who_clones_tries_has_them_repeat_one_way() -> None:
+    assert practices_one_way(LearnerConfig(algo="ppo"))
+    assert not practices_one_way(LearnerConfig(algo="ppo", ppo=PpoSettings(imitation_utd_ratio=0.0)))
+    assert not practices_one_way(LearnerConfig(algo="sac"))

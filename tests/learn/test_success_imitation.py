@@ -9,7 +9,7 @@ import torch as th
 
 from floop_robot.learn.mlp import Array
 from floop_robot.learn.ppo_algorithm import PpoAlgorithm
-from floop_robot.learn.success_imitation import ENOUGH, MANY_TRIES, ROWS, Episodes
+from floop_robot.learn.success_imitation import ENOUGH, FAILURE_ROWS, MANY_TRIES, ROWS, Episodes
 from floop_robot.replay.transitions import EndedEpisode, Transitions
 from floop_robot.spec.hyperparameters import PpoSettings
 from floop_robot.spec.records import Source
@@ -215,10 +215,12 @@ def test_a_class_that_failed_and_was_mended_is_not_taught_its_old_actions_again(
 @pytest.mark.parametrize("failed", [False, True])
 def test_tries_are_bounded_however_many_classes_and_ways_there_are(failed: bool) -> None:
     made = Episodes(SPACE.normalizer)
-    for number in range(400 if not failed else ROWS + 100):  # of 64 rows, or of one
+    for number in range(400 if not failed else ROWS // FAILURE_ROWS + 100):  # of 64 rows, or of one
         made.add(stream(), episode(number, 0.7, 64 if not failed else 1, sampled=False))
         made.close(stream(), EndedEpisode(number, failed, f"class {number % 100}", (float(number),)))
-    kept = [1 if tried.rows is None else len(tried.rows.obs) for tries in made._tries.values() for tried in tries]
+    kept = [
+        FAILURE_ROWS if tried.rows is None else len(tried.rows.obs) for tries in made._tries.values() for tried in tries
+    ]
     assert ROWS - 64 < sum(kept) <= ROWS
     assert all(made._tries.values()), "the class with most rows gives some up, so each keeps some"
 

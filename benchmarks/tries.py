@@ -40,7 +40,7 @@ class Tries:
         self._actor = Bundle.load(bundle).actor()
         self._sensor = GraspEstimator(self._layout, GraspParameters())
         self._rng = np.random.default_rng(seed)
-        self._space = analogies(len(KNOWN), self._layout)
+        self._space = analogies(len(KNOWN))
         self.search = WaySearch(self._space)
 
     def run(self, number: int, learn: bool) -> tuple[bool, bool, bool, bool]:

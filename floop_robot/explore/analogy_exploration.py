@@ -27,63 +27,56 @@ from floop_robot.monitor.shift_detector import KnownClass
 from floop_robot.spec.layout import Layout, Vector
 from floop_robot.spec.scenario import OBJECT_CLASSES
 from floop_robot.spec.tasks.grasp_state import GraspEstimator, GraspParameters
-from floop_robot.spec.tasks.layouts import ACTION, POLICY_RATE_HZ, YAW_SPEED_RAD_S
+from floop_robot.spec.tasks.layouts import ACTION, POLICY_RATE_HZ, TCP_SPEED_M_S, YAW_SPEED_RAD_S
 
 AIM_RADIUS = 0.6
 """Aims lie within this share of the object's horizontal extents around its center: on it, or at its edge."""
 AIM_HEIGHT = 0.4
 """Aims lie within this share of the object's height above or below its center."""
+AIM_LEAST_M = 0.03
+"""Extents count as this large at least: beside a flat object a few millimeters more decide, whatever its height."""
 SQUARE = 0.8
 """An object at least this wide for its length looks the same after a quarter turn, others after half a turn."""
-GOAL_SHIFT = 0.5
-"""The tote of a held object is shown shifted by up to this share of the object's largest extent, along x and y."""
-GOAL_STRETCH = 3.0
-"""The tote of a held object is shown up to so many times as far away.
-
-A policy lets go before it is over the middle of the tote, in full motion. An object that fits only there lands on a
-wall. With the way stretched, the policy comes nearer.
-"""
 REACH = (0.08, 0.08, 0.06, 0.15)
 """Steps of the search: shares of the extents along x, y and z, and rad."""
-GOAL_REACH = (0.15, 0.15, 0.3)
-"""Steps of the search for the tote: shift along x and y, stretch."""
 TURN_GAIN = 0.6
 """Share of the remaining way that a held object is turned in one step, until it is parallel to the tote."""
 SET_DOWN_M = 0.02
 """A held object is let go this much above where it would rest. One that falls further may tip over on a wall."""
-OVER_TOTE_M = 0.03
+NEAR_TOTE_M = 0.15
+"""A held object this near to the tote's middle, along x and y, is brought over it by the try itself.
+
+A policy lets go before it is over the middle, in full motion. An object that fits only there lands on a wall.
+"""
+OVER_TOTE_M = 0.01
 """It is lowered once the tote's middle is this near, along x and y."""
+APPROACH_GAIN = 0.5
+"""Share of the remaining way to the tote's middle in one step."""
 LOWERING = 0.3
 """Speed of lowering, as a share of full speed: a hand in a hurry presses on what it meets."""
 
 
-def analogies(known_count: int, layout: Layout) -> Space:
+def analogies(known_count: int) -> Space:
     """What is tried: known class; place (x, y, z) in the object's frame as shares of its extents; turn in rad.
-
-    Where the task has a tote, also its shift (x, y) in the base frame, as a share of the object's largest extent, and
-    its stretch: shown distance over true distance.
 
     The object's frame has its x axis along the object's axis that was nearest to the gripper's when the episode began.
     Policies turn the gripper to the nearest side, so what is alike for them is alike here.
     """
-    quarter, goals = 0.5 * math.pi, 3 if "tote_from_object" in layout.slices else 0
-    goal_low = np.array([-GOAL_SHIFT, -GOAL_SHIFT, 1.0])[:goals]
-    goal_high = np.array([GOAL_SHIFT, GOAL_SHIFT, GOAL_STRETCH])[:goals]
+    quarter = 0.5 * math.pi
 
     def draw(rng: np.random.Generator) -> Values:
         distance, angle = AIM_RADIUS * math.sqrt(rng.random()), rng.uniform(-math.pi, math.pi)
         # Half of them at the height of the center; along the object, across it, or at any angle.
         height = 0.0 if rng.random() < 0.5 else rng.uniform(-AIM_HEIGHT, AIM_HEIGHT)
         turn = (0.0, 0.0, -quarter, -quarter, rng.uniform(-quarter, quarter))[int(rng.integers(5))]
-        goal = rng.uniform(goal_low, goal_high)
         place = (distance * math.cos(angle), distance * math.sin(angle), height)
-        return np.array([rng.integers(known_count), *place, turn, *goal], np.float64)
+        return np.array([rng.integers(known_count), *place, turn], np.float64)
 
     high = np.array([known_count, AIM_RADIUS, AIM_RADIUS, AIM_HEIGHT, quarter])
-    low, high = np.array([0.0, *-high[1:], *goal_low]), np.array([*high, *goal_high])
+    low = np.array([0.0, *-high[1:]])
     circular = np.zeros(len(high), np.bool_)
     circular[4] = True
-    reach = np.array([0.0, *REACH, *GOAL_REACH[:goals]])
+    reach = np.array([0.0, *REACH])
     return Space(draw=draw, reach=reach, low=low, high=high, circular=circular)
 
 
@@ -102,14 +95,14 @@ class AnalogyPolicy:
         self._policy, self._layout, self._yaws_rad = policy, layout, yaws_rad
         self._turns: float | None = None
         self._place, self._size = layout.slices["object_from_tcp"], layout.slices["object_size"]
-        self._width, self._tote = layout.slices["gripper_width"], layout.slices.get("tote_from_object")
+        self._width = layout.slices["gripper_width"]
         self._sensor = GraspEstimator(layout, GraspParameters())
         self._class, self._yaw = layout.slices["object_class"], layout.slices["yaw_difference"]
         self._yaw_in_tote = layout.slices.get("yaw_in_tote")
         shown = known[int(analogy[0])]
         self._known = self._class.start + OBJECT_CLASSES.index(shown.object_class)
         self._low, self._high = np.array(shown.size_low_m, np.float32), np.array(shown.size_high_m, np.float32)
-        self._share, self._goal = analogy[1:4], analogy[5:]
+        self._share = analogy[1:4]
         self._turn = float(analogy[4])
 
     @staticmethod
@@ -124,8 +117,10 @@ class AnalogyPolicy:
             action[ACTION.slices["yaw_delta"]] = self._turning_speed(observation[self._yaw_in_tote])
             if sensed.lift_m > SET_DOWN_M:
                 action[ACTION.slices["gripper"]] = -1.0
-                if max(map(abs, sensed.tote_offset_m)) < OVER_TOTE_M:
-                    action[ACTION.slices["tcp_delta"].stop - 1] = -LOWERING
+                if (far := max(map(abs, sensed.tote_offset_m))) < NEAR_TOTE_M:
+                    way = APPROACH_GAIN * np.array(sensed.tote_offset_m) * POLICY_RATE_HZ / TCP_SPEED_M_S
+                    down = -LOWERING if far < OVER_TOTE_M else max(0.0, float(action[2]))
+                    action[ACTION.slices["tcp_delta"]] = (*np.clip(way, -1.0, 1.0), down)
         return action
 
     def sample(self, observation: Vector, rng: np.random.Generator) -> tuple[Vector, float]:
@@ -151,7 +146,7 @@ class AnalogyPolicy:
         yaw += self._turns
         if round(self._turns / (0.5 * math.pi)) % 2:
             length, width = width, length
-        x, y, z = (self._share * (length, width, height)).tolist()
+        x, y, z = (self._share * np.maximum((length, width, height), AIM_LEAST_M)).tolist()
         turned = (x * math.cos(yaw) - y * math.sin(yaw), x * math.sin(yaw) + y * math.cos(yaw), z)
         shown[self._place] += np.array(turned, np.float32)
         shown[self._yaw] = _rotated(observation[self._yaw], 2.0 * self._turn)
@@ -162,9 +157,6 @@ class AnalogyPolicy:
             shown[self._yaw_in_tote] = _rotated(observation[self._yaw_in_tote], 4.0 * self._turn)
         if self._sensor.read(observation).grasped:
             shown[self._width] = shown[self._size][:2].min()
-            if self._tote is not None:
-                shift, stretch = self._goal[:2] * max(length, width), self._goal[2]
-                shown[self._tote][:2] = stretch * observation[self._tote][:2] + shift
         return np.clip(shown, self._layout.low, self._layout.high)
 
 

@@ -94,7 +94,7 @@ class Explorer:
         self._reported: DomainRandomization | None = None
         self._reported_at, self._reported_share = (-1, -1), 0.0
         self._episode = clock_ns() // 1_000_000 if first_episode is None else first_episode
-        self._analogies = analogies(len(KNOWN), layout)
+        self._analogies = analogies(len(KNOWN))
         self._practice: dict[str, ClassPractice] = {}
         self._one_way = one_way
         self._calibration: Calibration | None = None

@@ -5,7 +5,7 @@ Oh et al. 2018).
 
 * Of each class of objects only one way is imitated, the one that succeeds most often. Tries succeed in many ways, and
   the mean of two ways may be none.
-* Two thirds of each batch are observations of known tasks, with what the policy that the learner began with does there
+* Three quarters of each batch are observations of known tasks, with what the first policy of this learner does there
   (policy distillation, Rusu et al. 2016; at states that are visited now, as in DAgger, Ross et al. 2011). So known
   tasks are kept.
 """
@@ -44,7 +44,7 @@ Where no way has as many after `MANY_TRIES` of a class, ways with most successes
 """
 FAILURE_ROWS = 20
 """About those of a success, though a failure keeps none: a class that never succeeds must not keep 20,000 tries."""
-KNOWN_SHARE = 2 / 3
+KNOWN_SHARE = 3 / 4
 """Share of a batch that keeps known tasks."""
 KEEPING_STEPS = 100
 """At least so many gradient steps follow an update that moved the actor; on known tasks alone where no way is

@@ -37,8 +37,10 @@ AIM_LEAST_M = 0.03
 """Extents count as this large at least: beside a flat object a few millimeters more decide, whatever its height."""
 SQUARE = 0.8
 """An object at least this wide for its length looks the same after a quarter turn, others after half a turn."""
-REACH = (0.08, 0.08, 0.06, 0.15)
-"""Steps of the search: shares of the extents along x, y and z, and rad."""
+HELD_SPEED = 0.3
+"""A held object is moved at this share of the policy's speed at least. In haste a slippery or heavy one is lost."""
+REACH = (0.08, 0.08, 0.06, 0.15, 0.1)
+"""Steps of the search: shares of the extents along x, y and z, rad, share of speed."""
 TURN_GAIN = 0.6
 """Share of the remaining way that a held object is turned in one step, until it is parallel to the tote."""
 SET_DOWN_M = 0.02
@@ -57,8 +59,9 @@ LOWERING = 0.3
 
 
 def analogies(known_count: int) -> Space:
-    """What is tried: known class; place (x, y, z) in the object's frame as shares of its extents; turn in rad.
+    """What is tried: known class; place (x, y, z), turn, speed while the object is held.
 
+    Units: shares of the object's extents, in its frame; rad; share of the policy's speed.
     The object's frame has its x axis along the object's axis that was nearest to the gripper's when the episode began.
     Policies turn the gripper to the nearest side, so what is alike for them is alike here.
     """
@@ -69,11 +72,12 @@ def analogies(known_count: int) -> Space:
         # Half of them at the height of the center; along the object, across it, or at any angle.
         height = 0.0 if rng.random() < 0.5 else rng.uniform(-AIM_HEIGHT, AIM_HEIGHT)
         turn = (0.0, 0.0, -quarter, -quarter, rng.uniform(-quarter, quarter))[int(rng.integers(5))]
+        speed = 1.0 if rng.random() < 0.5 else rng.uniform(HELD_SPEED, 1.0)
         place = (distance * math.cos(angle), distance * math.sin(angle), height)
-        return np.array([rng.integers(known_count), *place, turn], np.float64)
+        return np.array([rng.integers(known_count), *place, turn, speed], np.float64)
 
-    high = np.array([known_count, AIM_RADIUS, AIM_RADIUS, AIM_HEIGHT, quarter])
-    low = np.array([0.0, *-high[1:]])
+    high = np.array([known_count, AIM_RADIUS, AIM_RADIUS, AIM_HEIGHT, quarter, 1.0])
+    low = np.array([0.0, *-high[1:-1], HELD_SPEED])
     circular = np.zeros(len(high), np.bool_)
     circular[4] = True
     reach = np.array([0.0, *REACH])
@@ -103,7 +107,7 @@ class AnalogyPolicy:
         self._known = self._class.start + OBJECT_CLASSES.index(shown.object_class)
         self._low, self._high = np.array(shown.size_low_m, np.float32), np.array(shown.size_high_m, np.float32)
         self._share = analogy[1:4]
-        self._turn = float(analogy[4])
+        self._turn, self._held_speed = float(analogy[4]), float(analogy[5])
 
     @staticmethod
     def is_supported(layout: Layout) -> bool:
@@ -112,15 +116,20 @@ class AnalogyPolicy:
 
     def mean(self, observation: Vector) -> Vector:
         """The policy's best action for what it is shown."""
-        action = self._policy.mean(self._shown(observation))
-        if self._yaw_in_tote is not None and (sensed := self._sensor.read(observation)).grasped:
-            action[ACTION.slices["yaw_delta"]] = self._turning_speed(observation[self._yaw_in_tote])
-            if sensed.lift_m > SET_DOWN_M:
-                action[ACTION.slices["gripper"]] = -1.0
-                if (far := max(map(abs, sensed.tote_offset_m))) < NEAR_TOTE_M:
-                    way = APPROACH_GAIN * np.array(sensed.tote_offset_m) * POLICY_RATE_HZ / TCP_SPEED_M_S
-                    down = -LOWERING if far < OVER_TOTE_M else max(0.0, float(action[2]))
-                    action[ACTION.slices["tcp_delta"]] = (*np.clip(way, -1.0, 1.0), down)
+        action, sensed = self._policy.mean(self._shown(observation)), self._sensor.read(observation)
+        if not sensed.grasped:
+            return action
+        move = ACTION.slices["tcp_delta"]
+        action[move] *= self._held_speed
+        if self._yaw_in_tote is None:
+            return action
+        action[ACTION.slices["yaw_delta"]] = self._turning_speed(observation[self._yaw_in_tote])
+        if sensed.lift_m > SET_DOWN_M:
+            action[ACTION.slices["gripper"]] = -1.0
+            if (far := max(map(abs, sensed.tote_offset_m))) < NEAR_TOTE_M:
+                way = APPROACH_GAIN * np.array(sensed.tote_offset_m) * POLICY_RATE_HZ / TCP_SPEED_M_S
+                down = -LOWERING if far < OVER_TOTE_M else max(0.0, float(action[move][2]))
+                action[move] = (*np.clip(way, -1.0, 1.0), down)
         return action
 
     def sample(self, observation: Vector, rng: np.random.Generator) -> tuple[Vector, float]:

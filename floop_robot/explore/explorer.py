@@ -97,6 +97,7 @@ class Explorer:
         self._analogies = analogies(len(KNOWN))
         self._practice: dict[str, ClassPractice] = {}
         self._one_way = one_way
+        self._best_ways: dict[str, Values] = {}
         self._calibration: Calibration | None = None
 
     @property
@@ -138,7 +139,11 @@ class Explorer:
         """An episode of a reported task, by analogy or by the policy itself."""
         name = scenario.object.object_class
         if (practice := self._practice.get(name)) is None:
-            practice = self._practice[name] = (OneWayPractice if self._one_way else VariedPractice)(self._analogies)
+            practice = self._practice[name] = (
+                OneWayPractice(self._analogies, name, self._best_ways)
+                if self._one_way
+                else VariedPractice(self._analogies)
+            )
         limit = None if rng.random() < WHOLE_SHARE else practice.stall_limit
         if rng.random() >= self._analogy_share * practice.tries_needed:
             result = self._run(actor, scenario, rng, limit)

@@ -137,9 +137,10 @@ class VariedPractice:
 class OneWayPractice:
     """For cloning, whose examples should be alike: tries repeat the way that succeeds best."""
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, name: str = "", best: dict[str, Values] | None = None) -> None:
+        """`best`: the best way at each class, shared with the practice of other classes; `name`: this one."""
         self.policy_outcomes, self.stall_limit = PolicyOutcomes(), StallLimit()
-        self.search, self.hard = WaySearch(space), HardScenarios()
+        self.search, self.hard = WaySearch(space, name, best), HardScenarios()
 
     @property
     def tries_needed(self) -> float:

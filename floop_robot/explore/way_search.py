@@ -7,7 +7,8 @@ exactly. Ways are infinitely many, and most differ in how often they succeed:
   with infinitely many arms"). So most tries go to ways that rarely fail.
 * A share of the tries repeats the best way so far. It may be one that failed now and then.
 
-New ways are drawn anywhere, or near one that did well, in the manner of the cross-entropy method (Rubinstein 1999).
+The best way at other work is tried first: what takes flat boxes often takes flat cylinders, too. Other new ways are
+drawn anywhere, or near one that did well, in the manner of the cross-entropy method (Rubinstein 1999).
 While few ways succeeded, the tries that came furthest stand in for them.
 """
 
@@ -36,6 +37,10 @@ REPEAT_SHARE = 0.3
 """Share of tries that repeat the best way so far."""
 ANYWHERE_SHARE = 0.5
 """Share of new ways that are drawn anywhere, once some did well; the others are drawn near those."""
+
+
+PROVEN = 0.5
+"""Worth from which on a way is told to the searches of other work: two successes of two tries."""
 
 
 class Way(msgspec.Struct):
@@ -67,8 +72,11 @@ class WayTry(msgspec.Struct, frozen=True):
 class WaySearch:
     """Search of one kind of work: `draw` a point, try it, then tell `outcome`."""
 
-    def __init__(self, space: Space) -> None:
-        self._space = space
+    def __init__(self, space: Space, work: str = "", best: dict[str, Values] | None = None) -> None:
+        """`best`: the best way at each kind of work, shared by the searches; `work`: which one this is."""
+        self._space, self._work, self._best = space, work, {} if best is None else best
+        self._taken: deque[tuple[float, ...]] = deque(maxlen=MAX_WAYS)
+        """Ways of other work that were tried."""
         self._ways: list[Way] = []
         self._stand_ins: deque[Way] = deque(maxlen=FEW)
         self._scores: deque[float] = deque(maxlen=RECENT)
@@ -102,8 +110,14 @@ class WaySearch:
                 del self._ways[min(range(MAX_WAYS), key=lambda i: self._ways[i].worth)]
         elif came_far and way.successes == 0.0:
             self._stand_ins.append(way)
+        if success and way.worth > PROVEN and way is max(self._ways, key=lambda each: each.worth):
+            self._best[self._work] = way.point
 
     def _new(self, rng: np.random.Generator) -> Values:
+        for work, point in self._best.items():
+            if work != self._work and (values := tuple(point.tolist())) not in self._taken:
+                self._taken.append(values)
+                return point
         latest = reversed(self._stand_ins)
         near = [*self._ways, *itertools.islice(latest, max(0, FEW - len(self._ways)))]
         if not near or rng.random() < ANYWHERE_SHARE:

@@ -195,6 +195,11 @@ class Echo:
         raise AssertionError("noise would spoil the aim")
 
 
+class FullSpeed(Echo):
+    def mean(self, observation: Vector) -> Vector:
+        return np.ones(5, np.float32)
+
+
 KNOWN = KnownClass("box", (0.04, 0.04, 0.04), (0.06, 0.06, 0.06))
 WIDE, LONG = (0.1, 0.1, 0.05), (0.1, 0.04, 0.05)
 
@@ -239,7 +244,7 @@ def test_an_analogy_shows_a_known_object_displaced_by_a_constant(seed: int) -> N
 def test_places_are_along_the_axis_nearest_to_the_gripper(
     size: tuple[float, float, float], yaw: float, place_yaw: float
 ) -> None:
-    echo, analogy = Echo(), np.array([0.0, 0.5, 0.0, 0.0, -0.5 * math.pi])
+    echo, analogy = Echo(), np.array([0.0, 0.5, 0.0, 0.0, -0.5 * math.pi, 1.0])
     AnalogyPolicy(echo, LAYOUT, [KNOWN], analogy, lambda: (yaw, 0.0)).mean(true_observation(size))
     start = LAYOUT.slices["object_from_tcp"].start
     expected = (0.05 * math.cos(place_yaw), 0.05 * math.sin(place_yaw))
@@ -256,7 +261,7 @@ def shown_of(effort_n: float, tote: tuple[float, float, float]) -> Vector:
     true[PLACE_LAYOUT.slices["object_size"]] = LONG
     true[PLACE_LAYOUT.slices["gripper_width"]], true[PLACE_LAYOUT.slices["gripper_effort"]] = 0.006, effort_n
     true[PLACE_LAYOUT.slices["tote_from_object"]] = tote
-    echo, analogy = Echo(), np.array([0.0, 0.5, 0.0, 0.0, 0.0])
+    echo, analogy = Echo(), np.array([0.0, 0.5, 0.0, 0.0, 0.0, 1.0])
     AnalogyPolicy(echo, PLACE_LAYOUT, [KNOWN], analogy, lambda: (0.0, 0.0)).mean(true)
     return echo.shown
 
@@ -291,7 +296,7 @@ def test_a_held_object_is_turned_parallel_to_the_tote(effort_n: float, yaw: floa
         gripper_effort=effort_n,
         yaw_in_tote=(math.sin(4.0 * yaw), math.cos(4.0 * yaw)),
     )
-    analogy = np.array([0.0, 0.5, 0.0, 0.0, 0.0])
+    analogy = np.array([0.0, 0.5, 0.0, 0.0, 0.0, 1.0])
     action = AnalogyPolicy(Echo(), PLACE_LAYOUT, [KNOWN], analogy, lambda: (yaw, 0.0)).mean(true)
     assert action[3] == pytest.approx(turn, abs=1e-3)
 
@@ -317,7 +322,7 @@ def test_a_held_object_is_set_down_in_the_middle_and_not_dropped(
         tote_from_object=(*tote, 0.0),
         yaw_in_tote=(0.0, 1.0),
     )
-    analogy = np.array([0.0, 0.5, 0.0, 0.0, 0.0])
+    analogy = np.array([0.0, 0.5, 0.0, 0.0, 0.0, 1.0])
     action = AnalogyPolicy(Echo(), PLACE_LAYOUT, [KNOWN], analogy, lambda: (0.0, 0.0)).mean(true)
     assert (*action[:3], action[4]) == pytest.approx((*move, grip), abs=1e-6)
 
@@ -325,15 +330,24 @@ def test_a_held_object_is_set_down_in_the_middle_and_not_dropped(
 def test_an_object_shown_turned_is_turned_against_the_tote_too() -> None:
     true = PLACE_LAYOUT.pack(object_size=LONG, yaw_in_tote=(0.0, 1.0))
     echo, turn = Echo(), 0.3
-    analogy = np.array([0.0, 0.5, 0.0, 0.0, turn])
+    analogy = np.array([0.0, 0.5, 0.0, 0.0, turn, 1.0])
     AnalogyPolicy(echo, PLACE_LAYOUT, [KNOWN], analogy, lambda: (0.0, 0.0)).mean(true)
     shown = echo.shown[PLACE_LAYOUT.slices["yaw_in_tote"]]
     assert shown == pytest.approx((math.sin(4.0 * turn), math.cos(4.0 * turn)), abs=1e-6)
 
 
+@pytest.mark.parametrize(("effort_n", "speed"), [(20.0, 0.4), (1.0, 1.0)])
+def test_a_held_object_may_be_moved_slowly(effort_n: float, speed: float) -> None:
+    true = true_observation(LONG)
+    true[LAYOUT.slices["gripper_width"]], true[LAYOUT.slices["gripper_effort"]] = 0.04, effort_n
+    analogy = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.4])
+    action = AnalogyPolicy(FullSpeed(), LAYOUT, [KNOWN], analogy, lambda: (0.0, 0.0)).mean(true)
+    assert action.tolist() == pytest.approx([speed, speed, speed, 1.0, 1.0])
+
+
 def test_places_at_a_flat_object_reach_as_far_as_at_a_thicker_one() -> None:
     echo, true = Echo(), true_observation((0.05, 0.05, 0.008))
-    AnalogyPolicy(echo, LAYOUT, [KNOWN], np.array([0.0, 0.0, 0.0, -0.3, 0.0]), lambda: (0.0, 0.0)).mean(true)
+    AnalogyPolicy(echo, LAYOUT, [KNOWN], np.array([0.0, 0.0, 0.0, -0.3, 0.0, 1.0]), lambda: (0.0, 0.0)).mean(true)
     assert echo.shown[LAYOUT.slices["object_from_tcp"]][2] == pytest.approx(-0.3 * AIM_LEAST_M)
 
 

@@ -60,3 +60,17 @@ def test_a_way_that_succeeded_once_is_no_stand_in() -> None:
     for number in range(20):
         search.outcome(WayTry(first.way, is_new=False), success=False, score=2.0 + number)
     assert not any(way is first.way for way in search._stand_ins)
+
+
+def test_the_best_way_at_other_work_is_tried_first() -> None:
+    rng, best = np.random.default_rng(0), dict[str, Values]()
+    boxes, cylinders = WaySearch(SPACE, "box", best), WaySearch(SPACE, "cylinder", best)
+    way = Way(SPACE.draw(rng))
+    boxes.outcome(WayTry(way), success=True)
+    assert cylinders.draw(rng).point is not way.point, "one success is not enough"
+    boxes.outcome(WayTry(way), success=True)
+    cylinders.outcome(cylinders.draw(rng), success=False)
+    taken = cylinders.draw(rng)
+    assert taken.point is way.point
+    cylinders.outcome(taken, success=False)
+    assert cylinders.draw(rng).point is not way.point, "it is tried once"

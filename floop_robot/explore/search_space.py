@@ -38,3 +38,14 @@ class Space(msgspec.Struct, frozen=True):
         apart = np.where(self.circular, np.minimum(apart, span - apart), apart)
         near: NDArray[np.bool_] = np.all(apart <= 2.0 * self.reach + 1e-9, axis=1)
         return near
+
+    def closeness(self, points: Values, others: Values) -> Values:
+        """How alike `points`, shape (k, n), and `others`, shape (m, n), are: shape (k, m), from 0 to 1 (the same).
+
+        A normal kernel, two steps wide along each axis; 0 where an axis without steps differs.
+        """
+        apart, span = np.abs(points[:, None, :] - others[None]), self.high - self.low
+        apart = np.where(self.circular, np.minimum(apart, span - apart), apart)
+        moves = self.reach > 0.0
+        alike: Values = np.exp(-0.5 * np.square(apart[..., moves] / (2.0 * self.reach[moves])).sum(axis=-1))
+        return np.where(np.all(apart[..., ~moves] == 0.0, axis=-1), alike, 0.0)

@@ -8,8 +8,10 @@ exactly. Ways are infinitely many, and most differ in how often they succeed:
 * A share of the tries repeats the best way so far. It may be one that failed now and then.
 
 The best way at other work is tried first: what takes flat boxes often takes flat cylinders, too. Other new ways are
-drawn anywhere, or near one that did well, in the manner of the cross-entropy method (Rubinstein 1999).
-While few ways succeeded, the tries that came furthest stand in for them.
+the most promising of many that are drawn, anywhere or near those that did best. Ways near each other do alike. So a way
+that was never tried has an estimate, by the tries near it, and an upper bound: a Gaussian process bandit in small
+(Srinivas et al. 2010), with counts and a kernel. While few ways succeeded, the tries that came furthest stand in for
+them.
 """
 
 from __future__ import annotations
@@ -31,14 +33,20 @@ RECENT = 50
 """Latest tries that one is compared with to tell whether it came far."""
 FAR = 0.8
 """Share of these that it must surpass."""
-FORGET = 0.97
-"""What a way's record keeps with each try of it: about the latest thirty tell whether it still succeeds."""
+FORGET = 0.99
+"""What a way's record keeps with each try of it: about the latest hundred tell whether it still succeeds."""
 REPEAT_SHARE = 0.3
 """Share of tries that repeat the best way so far."""
-ANYWHERE_SHARE = 0.5
-"""Share of new ways that are drawn anywhere, once some did well; the others are drawn near those."""
-
-
+DRAWN = 32
+"""Ways that are drawn for a new one; the most promising is taken."""
+ANYWHERE_SHARE = 0.3
+"""Share of them that are drawn anywhere, once some ways did well; the others are drawn near those."""
+PARENTS = 8
+"""Best ways near which others are drawn."""
+REMEMBERED = 400
+"""Latest tries that tell how promising a way is."""
+DOUBT = 2.0
+"""Tries of average success that count for each way beside those near it."""
 PROVEN = 0.5
 """Worth from which on a way is told to the searches of other work: two successes of two tries."""
 
@@ -78,6 +86,7 @@ class WaySearch:
         self._taken: deque[tuple[float, ...]] = deque(maxlen=MAX_WAYS)
         """Ways of other work that were tried."""
         self._ways: list[Way] = []
+        self._tries: deque[tuple[Values, bool]] = deque(maxlen=REMEMBERED)
         self._stand_ins: deque[Way] = deque(maxlen=FEW)
         self._scores: deque[float] = deque(maxlen=RECENT)
         self._run: Way | None = None
@@ -100,6 +109,7 @@ class WaySearch:
         """Take in what came of a try; `score` says how far it came."""
         came_far = len(self._scores) >= FEW and score > float(np.quantile(self._scores, FAR))
         self._scores.append(score)
+        self._tries.append((tried.point, success))
         way, is_first = tried.way, tried.way.successes == 0.0
         way.successes, way.tries = FORGET * way.successes + success, FORGET * way.tries + 1.0
         if way is self._run and not success:
@@ -118,9 +128,24 @@ class WaySearch:
             if work != self._work and (values := tuple(point.tolist())) not in self._taken:
                 self._taken.append(values)
                 return point
-        latest = reversed(self._stand_ins)
-        near = [*self._ways, *itertools.islice(latest, max(0, FEW - len(self._ways)))]
-        if not near or rng.random() < ANYWHERE_SHARE:
-            return self._space.draw(rng)
-        weights = np.array([max(way.worth, 0.01) for way in near]) ** 2
-        return self._space.near(near[int(rng.choice(len(near), p=weights / weights.sum()))].point, rng)
+        best = sorted(self._ways, key=lambda way: way.worth)[-PARENTS:]
+        parents = [*best, *itertools.islice(reversed(self._stand_ins), max(0, FEW - len(best)))]
+        drawn = [
+            self._space.draw(rng)
+            if not parents or rng.random() < ANYWHERE_SHARE
+            else self._space.near(parents[int(rng.integers(len(parents)))].point, rng)
+            for _ in range(DRAWN)
+        ]
+        return drawn[int(np.argmax(self._promise(np.array(drawn))))]
+
+    def _promise(self, points: Values) -> Values:
+        """Success that each point may have, shape (k,): mean and a standard deviation of its beta distribution."""
+        if not self._tries:
+            return np.zeros(len(points))
+        tried, outcomes = np.array([point for point, _ in self._tries]), np.array([ok for _, ok in self._tries], float)
+        near = self._space.closeness(points, tried)
+        average = min(max(float(outcomes.mean()), 0.05), 0.95)
+        count = near.sum(axis=1) + DOUBT
+        mean = (near @ outcomes + DOUBT * average) / count
+        promise: Values = mean + np.sqrt(mean * (1.0 - mean) / (count + 1.0))
+        return promise

@@ -33,8 +33,8 @@ RECENT = 50
 """Latest tries that one is compared with to tell whether it came far."""
 FAR = 0.8
 """Share of these that it must surpass."""
-FORGET = 0.99
-"""What a way's record keeps with each try of it: about the latest hundred tell whether it still succeeds."""
+FORGET = 0.97
+"""What a way's record keeps with each try of it: about the latest thirty tell whether it still succeeds."""
 REPEAT_SHARE = 0.3
 """Share of tries that repeat the best way so far."""
 DRAWN = 32
@@ -43,7 +43,7 @@ ANYWHERE_SHARE = 0.3
 """Share of them that are drawn anywhere, once some ways did well; the others are drawn near those."""
 PARENTS = 8
 """Best ways near which others are drawn."""
-REMEMBERED = 400
+REMEMBERED = 200
 """Latest tries that tell how promising a way is."""
 DOUBT = 2.0
 """Tries of average success that count for each way beside those near it."""
@@ -136,12 +136,12 @@ class WaySearch:
             else self._space.near(parents[int(rng.integers(len(parents)))].point, rng)
             for _ in range(DRAWN)
         ]
+        if not any(success for _, success in self._tries):
+            return drawn[0]  # failures alone promise only what is far from them, and those that came far would be left
         return drawn[int(np.argmax(self._promise(np.array(drawn))))]
 
     def _promise(self, points: Values) -> Values:
         """Success that each point may have, shape (k,): mean and a standard deviation of its beta distribution."""
-        if not self._tries:
-            return np.zeros(len(points))
         tried, outcomes = np.array([point for point, _ in self._tries]), np.array([ok for _, ok in self._tries], float)
         near = self._space.closeness(points, tried)
         average = min(max(float(outcomes.mean()), 0.05), 0.95)

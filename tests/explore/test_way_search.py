@@ -37,7 +37,7 @@ def test_it_finds_the_way_that_succeeds_most_often(seed: int) -> None:
 def test_ways_that_succeed_seldom_are_tried_again_where_others_never_succeed(seed: int) -> None:
     rng, search, region = np.random.default_rng(seed), WaySearch(SPACE), near(0.5, -0.4, 0.1, radius=0.5)
     _, outcomes = run(search, 600, lambda point: region(point) and bool(rng.random() < 0.3), rng)
-    assert sum(outcomes[300:]) > 0.2 * 300, "anywhere, 4 % succeed"
+    assert sum(outcomes[300:]) > 0.15 * 300, "anywhere, 1 % succeed"
 
 
 def test_the_worst_of_many_ways_is_given_up() -> None:

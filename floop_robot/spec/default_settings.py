@@ -70,6 +70,6 @@ TASK_PPO: Final = PpoSettings(
 ).over(ENV_PPO)
 """PPO for floop's own tasks, started from behavior cloning."""
 
-FLEET_PPO: Final = PpoSettings(n_steps=512, value_warmup_updates=1, max_policy_lag=20, imitation_utd_ratio=2.0)
+FLEET_PPO: Final = PpoSettings(n_steps=512, value_warmup_updates=1, max_policy_lag=20, imitation_utd_ratio=1.0)
 """What a fleet sets in another way than a training: what succeeded once is not to be lost again. Policies of the latest
 10 s are young enough while it learns."""

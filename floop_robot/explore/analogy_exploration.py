@@ -37,9 +37,12 @@ AIM_LEAST_M = 0.03
 """Extents count as this large at least: beside a flat object a few millimeters more decide, whatever its height."""
 SQUARE = 0.8
 """An object at least this wide for its length looks the same after a quarter turn, others after half a turn."""
-HELD_SPEED = 0.3
-"""A held object is moved at this share of the policy's speed at least. In haste a slippery or heavy one is lost."""
-REACH = (0.08, 0.08, 0.06, 0.15, 0.1)
+SLOWEST, FASTEST = 0.3, 3.0
+"""A held object is moved at such a share of the policy's speed; above 1 at its full speed, so most tries are quick.
+
+In haste a slippery or heavy object is lost. Slow picks cost time where it is neither.
+"""
+REACH = (0.08, 0.08, 0.06, 0.15, 0.2)
 """Steps of the search: shares of the extents along x, y and z, rad, share of speed."""
 TURN_GAIN = 0.6
 """Share of the remaining way that a held object is turned in one step, until it is parallel to the tote."""
@@ -72,12 +75,12 @@ def analogies(known_count: int) -> Space:
         # Half of them at the height of the center; along the object, across it, or at any angle.
         height = 0.0 if rng.random() < 0.5 else rng.uniform(-AIM_HEIGHT, AIM_HEIGHT)
         turn = (0.0, 0.0, -quarter, -quarter, rng.uniform(-quarter, quarter))[int(rng.integers(5))]
-        speed = 1.0 if rng.random() < 0.5 else rng.uniform(HELD_SPEED, 1.0)
+        speed = rng.uniform(SLOWEST, FASTEST)
         place = (distance * math.cos(angle), distance * math.sin(angle), height)
         return np.array([rng.integers(known_count), *place, turn, speed], np.float64)
 
-    high = np.array([known_count, AIM_RADIUS, AIM_RADIUS, AIM_HEIGHT, quarter, 1.0])
-    low = np.array([0.0, *-high[1:-1], HELD_SPEED])
+    high = np.array([known_count, AIM_RADIUS, AIM_RADIUS, AIM_HEIGHT, quarter, FASTEST])
+    low = np.array([0.0, *-high[1:-1], SLOWEST])
     circular = np.zeros(len(high), np.bool_)
     circular[4] = True
     reach = np.array([0.0, *REACH])
@@ -107,7 +110,7 @@ class AnalogyPolicy:
         self._known = self._class.start + OBJECT_CLASSES.index(shown.object_class)
         self._low, self._high = np.array(shown.size_low_m, np.float32), np.array(shown.size_high_m, np.float32)
         self._share = analogy[1:4]
-        self._turn, self._held_speed = float(analogy[4]), float(analogy[5])
+        self._turn, self._held_speed = float(analogy[4]), min(1.0, float(analogy[5]))
 
     @staticmethod
     def is_supported(layout: Layout) -> bool:

@@ -79,13 +79,18 @@ class LineScreen:
 
 
 def _line(p: DemoProgress) -> str:
-    text = shorten(f"{p.elapsed_s:6.1f} s  {p.phase}", LINE_WIDTH)
+    text = shorten(f"{p.elapsed_s:6.1f} s  {_phase(p)}", LINE_WIDTH)
     if p.total:
         return f"{text}: {p.done} of up to {p.total} scenarios"
     for part in _figures(p):
         if len(text) + len(part) + 2 <= LINE_WIDTH:
             text += f"; {part}"
     return text
+
+
+def _phase(p: DemoProgress) -> str:
+    """The phase, and how long it still lasts at most."""
+    return p.phase if p.longest_s is None else f"{p.phase}, {max(p.longest_s, 0.0):.0f} s at most"
 
 
 def _figures(p: DemoProgress) -> Iterator[str]:
@@ -115,7 +120,7 @@ def shorten(text: str, width: int) -> str:
 
 def _headline(p: DemoProgress, longest_s: float) -> RenderableType:
     since = "" if p.since_shift_s is None else f"   the world shifted {p.since_shift_s:.0f} s ago"
-    title = Text(f"{p.phase}   {p.elapsed_s:.0f} s{since}", style="bold yellow" if since else "bold green")
+    title = Text(f"{_phase(p)}   {p.elapsed_s:.0f} s{since}", style="bold yellow" if since else "bold green")
     if p.total:
         title = Text(f"measuring shipped and final policy: {p.done} of up to {p.total} scenarios", style="bold cyan")
         return Group(title, ProgressBar(total=p.total, completed=p.done))

@@ -33,6 +33,12 @@ class StopCondition:
         """Whether there has been an improvement at any time."""
         return self._improved_s is not None
 
+    def longest_s(self, now_s: float) -> float | None:
+        """How long the live part still lasts at most; None before the improvement."""
+        if self._began_s is None or self._improved_s is None:
+            return None
+        return self._improved_s + max(MAX_SETTLE_S, self._improved_s - self._began_s) - now_s
+
     def reached(self, now_s: float, *, improved: bool, confirmed: bool, production: int, still_fails: bool) -> bool:
         """Whether the live part is over. `production`: version in production, 0 while it is unknown."""
         if self._began_s is None:
@@ -46,8 +52,8 @@ class StopCondition:
         self.is_confirmed = self.is_confirmed or confirmed
         if still_fails:
             self._failed_s = now_s
-        took_s = self._improved_s - self._began_s
-        is_settled = now_s - self._newest_s > max(SETTLE_S, SETTLE_SHARE * took_s)
+        is_settled = now_s - self._newest_s > max(SETTLE_S, SETTLE_SHARE * (self._improved_s - self._began_s))
         if self.is_confirmed and is_settled and now_s - self._failed_s > RESOLVED_S:
             return True
-        return now_s - self._improved_s > max(MAX_SETTLE_S, took_s)
+        left_s = self.longest_s(now_s)
+        return left_s is not None and left_s < 0.0

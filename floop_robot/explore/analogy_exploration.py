@@ -37,12 +37,13 @@ AIM_LEAST_M = 0.03
 """Extents count as this large at least: beside a flat object a few millimeters more decide, whatever its height."""
 SQUARE = 0.8
 """An object at least this wide for its length looks the same after a quarter turn, others after half a turn."""
-SLOWEST, FASTEST = 0.3, 3.0
-"""A held object is moved at such a share of the policy's speed; above 1 at its full speed, so most tries are quick.
+SLOW_SHARE, SLOWEST = 0.25, 0.3
+"""Such a share of the tries moves a held object slowly, at this share of the policy's speed at least.
 
 In haste a slippery or heavy object is lost. Slow picks cost time where it is neither.
 """
-REACH = (0.08, 0.08, 0.06, 0.15, 0.2)
+TURN_AXIS, SPEED_AXIS = 4, 5
+REACH = (0.08, 0.08, 0.06, 0.15, 0.1)
 """Steps of the search: shares of the extents along x, y and z, rad, share of speed."""
 TURN_GAIN = 0.6
 """Share of the remaining way that a held object is turned in one step, until it is parallel to the tote."""
@@ -75,16 +76,22 @@ def analogies(known_count: int) -> Space:
         # Half of them at the height of the center; along the object, across it, or at any angle.
         height = 0.0 if rng.random() < 0.5 else rng.uniform(-AIM_HEIGHT, AIM_HEIGHT)
         turn = (0.0, 0.0, -quarter, -quarter, rng.uniform(-quarter, quarter))[int(rng.integers(5))]
-        speed = rng.uniform(SLOWEST, FASTEST)
+        speed = rng.uniform(SLOWEST, 1.0) if rng.random() < SLOW_SHARE else 1.0
         place = (distance * math.cos(angle), distance * math.sin(angle), height)
         return np.array([rng.integers(known_count), *place, turn, speed], np.float64)
 
-    high = np.array([known_count, AIM_RADIUS, AIM_RADIUS, AIM_HEIGHT, quarter, FASTEST])
+    high = np.array([known_count, AIM_RADIUS, AIM_RADIUS, AIM_HEIGHT, quarter, 1.0])
     low = np.array([0.0, *-high[1:-1], SLOWEST])
-    circular = np.zeros(len(high), np.bool_)
-    circular[4] = True
-    reach = np.array([0.0, *REACH])
-    return Space(draw=draw, reach=reach, low=low, high=high, circular=circular)
+    axes = np.arange(len(high))
+    # Many ways move at full speed: steps from there that turned back would slow them all.
+    return Space(
+        draw=draw,
+        reach=np.array([0.0, *REACH]),
+        low=low,
+        high=high,
+        circular=axes == TURN_AXIS,
+        stops=axes == SPEED_AXIS,
+    )
 
 
 class AnalogyPolicy:
@@ -110,7 +117,7 @@ class AnalogyPolicy:
         self._known = self._class.start + OBJECT_CLASSES.index(shown.object_class)
         self._low, self._high = np.array(shown.size_low_m, np.float32), np.array(shown.size_high_m, np.float32)
         self._share = analogy[1:4]
-        self._turn, self._held_speed = float(analogy[4]), min(1.0, float(analogy[5]))
+        self._turn, self._held_speed = float(analogy[TURN_AXIS]), float(analogy[SPEED_AXIS])
 
     @staticmethod
     def is_supported(layout: Layout) -> bool:

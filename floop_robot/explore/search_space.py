@@ -22,7 +22,9 @@ class Space(msgspec.Struct, frozen=True):
     high: Values
     """The largest, likewise."""
     circular: NDArray[np.bool_]
-    """Axes whose ends meet; at the ends of the others steps turn back."""
+    """Axes whose ends meet."""
+    stops: NDArray[np.bool_]
+    """Axes whose ends stop a step, so that many points lie there; at the ends of the others steps turn back."""
 
     def near(self, point: Values, rng: np.random.Generator) -> Values:
         """A point near `point`, within the space."""
@@ -30,7 +32,8 @@ class Space(msgspec.Struct, frozen=True):
         span = self.high - self.low
         around = self.low + (moved - self.low) % span
         turned = self.low + span - np.abs((moved - self.low) % (2.0 * span) - span)
-        return np.where(self.circular, around, turned)
+        stopped = np.clip(moved, self.low, self.high)
+        return np.where(self.circular, around, np.where(self.stops, stopped, turned))
 
     def are_near(self, point: Values, others: Values) -> NDArray[np.bool_]:
         """Which of `others`, shape (m, n), lie within two steps of `point` along every axis."""

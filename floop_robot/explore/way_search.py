@@ -83,8 +83,8 @@ class WaySearch:
     def __init__(self, space: Space, work: str = "", best: dict[str, Values] | None = None) -> None:
         """`best`: the best way at each kind of work, shared by the searches; `work`: which one this is."""
         self._space, self._work, self._best = space, work, {} if best is None else best
-        self._taken: deque[tuple[float, ...]] = deque(maxlen=MAX_WAYS)
-        """Ways of other work that were tried."""
+        self._taken: dict[str, Values] = {}
+        """The way of each other work that was tried last."""
         self._ways: list[Way] = []
         self._tries: deque[tuple[Values, bool]] = deque(maxlen=REMEMBERED)
         self._stand_ins: deque[Way] = deque(maxlen=FEW)
@@ -125,8 +125,8 @@ class WaySearch:
 
     def _new(self, rng: np.random.Generator) -> Values:
         for work, point in self._best.items():
-            if work != self._work and (values := tuple(point.tolist())) not in self._taken:
-                self._taken.append(values)
+            if work != self._work and self._taken.get(work) is not point:
+                self._taken[work] = point
                 return point
         best = sorted(self._ways, key=lambda way: way.worth)[-PARENTS:]
         parents = [*best, *itertools.islice(reversed(self._stand_ins), max(0, FEW - len(best)))]

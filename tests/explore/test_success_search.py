@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -17,6 +18,7 @@ SPACE = Space(
     low=np.full(3, -1.0),
     high=np.full(3, 1.0),
     circular=np.array([False, False, True]),
+    stops=np.zeros(3, np.bool_),
 )
 
 Kind = type[SuccessSearch] | type[WaySearch]
@@ -97,6 +99,13 @@ def test_points_stay_within_the_space_and_circles_close() -> None:
         assert {-1.0, 1.0} == set(np.sign(moved[:, 2]).tolist())
     assert SPACE.are_near(np.array([0.0, 0.0, 0.95]), np.array([[0.0, 0.0, -0.95]])).all()
     assert not SPACE.are_near(np.array([0.95, 0.0, 0.0]), np.array([[-0.95, 0.0, 0.0]])).any()
+
+
+def test_an_end_that_stops_steps_keeps_half_of_them() -> None:
+    rng, space = np.random.default_rng(0), msgspec.structs.replace(SPACE, stops=np.array([True, False, False]))
+    moved = np.stack([space.near(np.ones(3), rng) for _ in range(500)])
+    assert 0.4 < np.mean(moved[:, 0] == 1.0) < 0.6 and not (moved[:, 1] == 1.0).any()
+    assert (moved <= 1.0).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)

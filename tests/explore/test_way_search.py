@@ -74,3 +74,15 @@ def test_the_best_way_at_other_work_is_tried_first() -> None:
     assert taken.point is way.point
     cylinders.outcome(taken, success=False)
     assert cylinders.draw(rng).point is not way.point, "it is tried once"
+
+
+def test_the_best_ways_of_any_number_of_classes_are_tried_once_each() -> None:
+    rng = np.random.default_rng(0)
+    best = {f"class_{i}": SPACE.draw(rng) for i in range(200)}
+    search = WaySearch(SPACE, "mine", best)
+    drawn = []
+    for _ in range(300):
+        tried = search.draw(rng)
+        search.outcome(tried, success=False)
+        drawn.append(tried.point)
+    assert sum(any(point is other for other in best.values()) for point in drawn) == 200

@@ -93,7 +93,7 @@ class DemoProgress(msgspec.Struct, frozen=True, kw_only=True):
     live: LiveSuccess | None
     waits: dict[str, PartWait] = {}
     """What the loop waited for since the shift; empty unless it waits for a fix."""
-    longest_s: float | None = None
+    left_s: float | None = None
     """How long this phase still lasts at most, s; None where nobody knows."""
     done: int = 0
     """Scenarios of the final evaluation that are done."""
@@ -240,7 +240,7 @@ class Experiment:
         while time.monotonic() - self._start_s < self.plan.longest_s:
             is_improved, is_confirmed = stop_condition.is_improved, stop_condition.is_confirmed
             phase = CONFIRMED_PHASE if is_confirmed else IMPROVED_PHASE if is_improved else SHIFTED_PHASE
-            snapshot = self._look(phase, fleet, snapshots, stop_condition.longest_s(time.monotonic()))
+            snapshot = self._look(phase, fleet, snapshots, self._left_s(stop_condition))
             if not is_improved:
                 self._waits.note(time.monotonic(), snapshot)
             is_over = stop_condition.reached(
@@ -260,18 +260,22 @@ class Experiment:
         found = time_to_improvement(history, self.shift.includes, self.config.robot_names, deploy)
         return isinstance(found, TimeToImprovement)
 
-    def _look(
-        self, phase: str, fleet: Supervisor, snapshots: SnapshotReader, longest_s: float | None = None
-    ) -> Snapshot:
+    def _left_s(self, stop_condition: StopCondition) -> float | None:
+        """How long the live part still lasts at most; None before the improvement."""
+        now_s = time.monotonic()
+        left_s = stop_condition.left_s(now_s)
+        return left_s if left_s is None else min(left_s, self._start_s + self.plan.longest_s - now_s)
+
+    def _look(self, phase: str, fleet: Supervisor, snapshots: SnapshotReader, left_s: float | None = None) -> Snapshot:
         time.sleep(POLL_S)
         if fleet.given_up:
             name, line = next(iter(fleet.given_up.items()))
             raise FloopError(f"{name} stopped for good: {line}")
         self._last = snapshots.take()
-        self._report_progress(phase, longest_s=longest_s)
+        self._report_progress(phase, left_s=left_s)
         return self._last
 
-    def _report_progress(self, phase: str, done: int = 0, total: int = 0, longest_s: float | None = None) -> None:
+    def _report_progress(self, phase: str, done: int = 0, total: int = 0, left_s: float | None = None) -> None:
         now = time.monotonic()
         # The registry can be read once the fleet manager has answered.
         is_up = self._last is not None and self._last.fleet is not None
@@ -285,7 +289,7 @@ class Experiment:
                 snapshot=self._last,
                 live=live,
                 waits=self._waits.parts if phase == SHIFTED_PHASE else {},
-                longest_s=longest_s,
+                left_s=left_s,
                 done=done,
                 total=total,
             )

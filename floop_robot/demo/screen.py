@@ -90,7 +90,7 @@ def _line(p: DemoProgress) -> str:
 
 def _phase(p: DemoProgress) -> str:
     """The phase, and how long it still lasts at most."""
-    return p.phase if p.longest_s is None else f"{p.phase}, {max(p.longest_s, 0.0):.0f} s at most"
+    return p.phase if p.left_s is None else f"{p.phase}, {max(p.left_s, 0.0):.0f} s at most"
 
 
 def _figures(p: DemoProgress) -> Iterator[str]:

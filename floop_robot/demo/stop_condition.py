@@ -33,7 +33,7 @@ class StopCondition:
         """Whether there has been an improvement at any time."""
         return self._improved_s is not None
 
-    def longest_s(self, now_s: float) -> float | None:
+    def left_s(self, now_s: float) -> float | None:
         """How long the live part still lasts at most; None before the improvement."""
         if self._began_s is None or self._improved_s is None:
             return None
@@ -55,5 +55,5 @@ class StopCondition:
         is_settled = now_s - self._newest_s > max(SETTLE_S, SETTLE_SHARE * (self._improved_s - self._began_s))
         if self.is_confirmed and is_settled and now_s - self._failed_s > RESOLVED_S:
             return True
-        left_s = self.longest_s(now_s)
+        left_s = self.left_s(now_s)
         return left_s is not None and left_s < 0.0

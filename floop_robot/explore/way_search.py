@@ -10,8 +10,8 @@ exactly. Ways are infinitely many, and most differ in how often they succeed:
 The best way at other work is tried first: what takes flat boxes often takes flat cylinders, too. Other new ways are
 the most promising of many that are drawn, anywhere or near those that did best. Ways near each other do alike. So a way
 that was never tried has an estimate, by the tries near it, and an upper bound: a Gaussian process bandit in small
-(Srinivas et al. 2010), with counts and a kernel. While few ways succeeded, the tries that came furthest stand in for
-them.
+(Srinivas et al. 2010), with counts and a kernel. Before the first success the choice is chance. While few ways
+succeeded, the tries that came furthest stand in for them.
 """
 
 from __future__ import annotations
@@ -125,7 +125,8 @@ class WaySearch:
 
     def _new(self, rng: np.random.Generator) -> Values:
         for work, point in self._best.items():
-            if work != self._work and self._taken.get(work) is not point:
+            is_own = any(way.point is point for way in self._ways)  # another search may have it from this one
+            if work != self._work and not is_own and self._taken.get(work) is not point:
                 self._taken[work] = point
                 return point
         best = sorted(self._ways, key=lambda way: way.worth)[-PARENTS:]
@@ -137,7 +138,7 @@ class WaySearch:
             for _ in range(DRAWN)
         ]
         if not any(success for _, success in self._tries):
-            return drawn[0]  # failures alone promise only what is far from them, and those that came far would be left
+            return drawn[0]  # by failures alone, what is far from all tries would look best
         return drawn[int(np.argmax(self._promise(np.array(drawn))))]
 
     def _promise(self, points: Values) -> Values:

@@ -5,9 +5,9 @@ Oh et al. 2018).
 
 * Of each class of objects only one way is imitated, the one that succeeds most often. Tries succeed in many ways, and
   the mean of two ways may be none.
-* Three quarters of each batch are observations of known tasks, with what the first policy of this learner does there
-  (policy distillation, Rusu et al. 2016; at states that are visited now, as in DAgger, Ross et al. 2011). So known
-  tasks are kept.
+* Three quarters of each batch are observations of known tasks, with what the policy that the learner began with does
+  there (policy distillation, Rusu et al. 2016; at states that are visited now, as in DAgger, Ross et al. 2011). So
+  known tasks are kept.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class SuccessImitation:
         self._old: StackedMlp | None = None
         self._rng = np.random.default_rng((seed, 0x1417))
         self._net, rows = read_actor(model), settings.batch_size
-        self._known_rows = round(KNOWN_SHARE * rows)
+        self._known_rows = min(round(KNOWN_SHARE * rows), rows - 1)
         self._tape, self._old_tape = Tape(self._net, rows), Tape(self._net, self._known_rows)
         self._adam = FlatAdam(self._net.params)
         self._obs: Array = np.zeros((rows, space.observation.size), np.float32)

@@ -139,7 +139,7 @@ class PpoSettings(_Settings, frozen=True, kw_only=True):
     """Oldest policy whose transitions are still used, in published versions before the latest."""
     imitation_utd_ratio: NotNegative = UNSET
     """Gradient steps of imitation for each arriving row of a try at a new task: behavior cloning of the way that
-    succeeds best, beside PPO's own updates. Two thirds of each batch keep known tasks. 0 is plain PPO."""
+    succeeds best, beside PPO's own updates. Three quarters of each batch keep known tasks. 0 is plain PPO."""
     imitation_learning_rate: Positive = UNSET
     """Adam's step size of the imitation."""
 

@@ -19,7 +19,7 @@ from floop_robot.spec.ids import Ids
 from floop_robot.spec.layout import Vector
 
 MAX_TRIED = 32
-"""Numbers that tell what was tried; the shipped tries have eight at most."""
+"""Numbers that tell what was tried; the shipped tries have six."""
 
 
 class Source(enum.IntEnum):

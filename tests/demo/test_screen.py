@@ -71,16 +71,16 @@ def test_no_line_is_longer_than_120_characters(capsys: pytest.CaptureFixture[str
     fleet = fleet_status(accepted=100, rejected=2000, inconclusive=3000)
     starting = "starting; waiting for " + ", ".join(f"robot_{i}" for i in range(30))
     for phase in (starting, SHIFTED_PHASE, IMPROVED_PHASE, CONFIRMED_PHASE):
-        LineScreen().show(progress(phase, 12345.6, snapshot=snapshot(fleet=fleet), waits=waits, longest_s=240.0))
+        LineScreen().show(progress(phase, 12345.6, snapshot=snapshot(fleet=fleet), waits=waits, left_s=240.0))
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 4 and all(len(line) <= LINE_WIDTH for line in lines)
     assert all("v2 succeeds at 36/44 changed tasks" in line for line in lines[1:])
 
 
 def test_a_line_tells_how_long_a_phase_may_still_last(capsys: pytest.CaptureFixture[str]) -> None:
-    LineScreen().show(progress(CONFIRMED_PHASE, longest_s=93.4))
+    LineScreen().show(progress(CONFIRMED_PHASE, left_s=93.4))
     assert "waiting for better versions, 93 s at most; v2" in capsys.readouterr().err
-    assert "waiting for better versions, 93 s at most   30 s" in drawn(progress(CONFIRMED_PHASE, longest_s=93.4))
+    assert "waiting for better versions, 93 s at most   30 s" in drawn(progress(CONFIRMED_PHASE, left_s=93.4))
 
 
 def test_lines_come_every_few_seconds_and_with_each_phase(capsys: pytest.CaptureFixture[str]) -> None:

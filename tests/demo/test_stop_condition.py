@@ -65,7 +65,7 @@ def test_a_moment_without_failing_tasks_is_no_end() -> None:
 
 def test_the_longest_wait_is_known_from_the_improvement_on() -> None:
     stop_condition = StopCondition()
-    assert stop_condition.longest_s(1000.0) is None
+    assert stop_condition.left_s(1000.0) is None
     for now_s, improved in ((1000.0, False), (1300.0, True)):
         stop_condition.reached(now_s, improved=improved, confirmed=False, production=1, still_fails=True)
-    assert stop_condition.longest_s(1310.0) == 290.0, "as long as the improvement took, once more"
+    assert stop_condition.left_s(1310.0) == 290.0, "as long as the improvement took, once more"

@@ -108,6 +108,17 @@ def test_a_way_that_succeeded_is_tried_again_and_told() -> None:
     assert [end.tried for end in sent.ends] == [end.tried for end in ends]
 
 
+def test_a_class_begins_with_what_does_best_at_another() -> None:
+    records = Records()
+    explorer = make_explorer(records, one_way=True)
+    fail_at_baskets(explorer)
+    best = explorer._best_ways["box"] = analogies(1).draw(np.random.default_rng(0))
+    while not (tries := [end.tried for end in records.ends if end.act_mode is ActMode.TRIAL]):
+        explorer.explore(skilled().actor(), 1)
+    explorer.close()
+    assert tries == [tuple(best.tolist())]
+
+
 def test_stalled_practice_ends_early_and_is_truncated() -> None:
     records = Records()
     explorer = make_explorer(records)
@@ -200,6 +211,11 @@ class FullSpeed(Echo):
         return np.ones(5, np.float32)
 
 
+class Down(Echo):
+    def mean(self, observation: Vector) -> Vector:
+        return np.array([0.0, 0.0, -1.0, 0.0, 0.0], np.float32)
+
+
 KNOWN = KnownClass("box", (0.04, 0.04, 0.04), (0.06, 0.06, 0.06))
 WIDE, LONG = (0.1, 0.1, 0.05), (0.1, 0.04, 0.05)
 
@@ -255,12 +271,15 @@ def test_places_are_along_the_axis_nearest_to_the_gripper(
 PLACE_LAYOUT = get_task("floop/PickPlace-v0").spec.observation
 
 
-def shown_of(effort_n: float, tote: tuple[float, float, float]) -> Vector:
+TOTE = (0.1, 0.2, -0.1)
+
+
+def shown_of(effort_n: float) -> Vector:
     """What the policy is shown of an object whose wall of 6 mm is between the fingers, and of its tote."""
     true = np.zeros(PLACE_LAYOUT.size, np.float32)
     true[PLACE_LAYOUT.slices["object_size"]] = LONG
     true[PLACE_LAYOUT.slices["gripper_width"]], true[PLACE_LAYOUT.slices["gripper_effort"]] = 0.006, effort_n
-    true[PLACE_LAYOUT.slices["tote_from_object"]] = tote
+    true[PLACE_LAYOUT.slices["tote_from_object"]] = TOTE
     echo, analogy = Echo(), np.array([0.0, 0.5, 0.0, 0.0, 0.0, 1.0])
     AnalogyPolicy(echo, PLACE_LAYOUT, [KNOWN], analogy, lambda: (0.0, 0.0)).mean(true)
     return echo.shown
@@ -274,9 +293,9 @@ def shown_of(effort_n: float, tote: tuple[float, float, float]) -> Vector:
     ],
 )
 def test_a_held_object_is_shown_as_a_known_one_between_the_fingers(effort_n: float, width: float) -> None:
-    shown = shown_of(effort_n, (0.1, 0.2, -0.1))
+    shown = shown_of(effort_n)
     assert shown[PLACE_LAYOUT.slices["gripper_width"]] == pytest.approx(width)
-    assert shown[PLACE_LAYOUT.slices["tote_from_object"]] == pytest.approx((0.1, 0.2, -0.1), abs=1e-6)
+    assert shown[PLACE_LAYOUT.slices["tote_from_object"]] == pytest.approx(TOTE, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -325,6 +344,22 @@ def test_a_held_object_is_set_down_in_the_middle_and_not_dropped(
     analogy = np.array([0.0, 0.5, 0.0, 0.0, 0.0, 1.0])
     action = AnalogyPolicy(Echo(), PLACE_LAYOUT, [KNOWN], analogy, lambda: (0.0, 0.0)).mean(true)
     assert (*action[:3], action[4]) == pytest.approx((*move, grip), abs=1e-6)
+
+
+@pytest.mark.parametrize(("tote_x", "up"), [(0.2, -1.0), (0.04, 0.0), (0.008, -0.3)])
+def test_a_held_object_is_not_lowered_onto_the_wall(tote_x: float, up: float) -> None:
+    """Far from the tote the policy carries it as it likes."""
+    true = PLACE_LAYOUT.pack(
+        object_size=LONG,
+        gripper_width=0.006,
+        gripper_effort=20.0,
+        object_height=0.15,
+        tote_from_object=(tote_x, 0.0, 0.0),
+        yaw_in_tote=(0.0, 1.0),
+    )
+    analogy = np.array([0.0, 0.5, 0.0, 0.0, 0.0, 1.0])
+    action = AnalogyPolicy(Down(), PLACE_LAYOUT, [KNOWN], analogy, lambda: (0.0, 0.0)).mean(true)
+    assert action[2] == pytest.approx(up)
 
 
 def test_an_object_shown_turned_is_turned_against_the_tote_too() -> None:

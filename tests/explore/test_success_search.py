@@ -101,6 +101,16 @@ def test_points_stay_within_the_space_and_circles_close() -> None:
     assert not SPACE.are_near(np.array([0.95, 0.0, 0.0]), np.array([[-0.95, 0.0, 0.0]])).any()
 
 
+def test_points_are_close_across_the_ends_of_a_circle_and_within_a_class_only() -> None:
+    space = msgspec.structs.replace(SPACE, reach=np.array([0.0, 0.12, 0.12]))
+    point = np.array([[0.0, 0.0, 0.95]])
+    others = np.array([[0.0, 0.0, 0.95], [0.0, 0.0, -0.95], [0.0, 0.24, 0.95], [0.0, 0.95, 0.95], [1.0, 0.0, 0.95]])
+    close = space.closeness(point, others)[0]
+    assert close[0] == 1.0 and close[1] > 0.9, "two steps apart, around the circle"
+    assert close[2] == pytest.approx(np.exp(-0.5)) and close[3] < 0.01
+    assert close[4] == 0.0, "another class"
+
+
 def test_an_end_that_stops_steps_keeps_half_of_them() -> None:
     rng, space = np.random.default_rng(0), msgspec.structs.replace(SPACE, stops=np.array([True, False, False]))
     moved = np.stack([space.near(np.ones(3), rng) for _ in range(500)])

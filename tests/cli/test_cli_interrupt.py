@@ -25,8 +25,10 @@ from tests.support.waiting import wait_for
 )
 def test_ctrl_c_ends_it(words: list[str], tmp_path: Path) -> None:
     with floop(tmp_path, *words) as running:
-        # It has begun when it, or its workers, have used some processor time.
+        # It has begun when it, or its workers, have used some processor time; imports may take as much.
         wait_for(lambda: _cpu_s(psutil.Process(running.pid)) > 5.0, 60.0, "its start")
+        if words[0] == "train":
+            wait_for(lambda: _episodes(tmp_path / "trained" / "monitor.csv") > 0, 180.0, "its first episode")
         last = interrupt(running).strip().splitlines()[-1]
         if words[0] == "train":
             kept = r"stopped; the policy of \d+ steps is in trained; go on with floop train --resume trained"
@@ -43,6 +45,11 @@ def test_sigterm_during_imports_is_one_line(tmp_path: Path) -> None:
         running.send_signal(signal.SIGTERM)
         _, err = running.communicate(timeout=20)
     assert (running.returncode, err.strip()) == (143, "stopped")
+
+
+def _episodes(monitor: Path) -> int:
+    """Whole lines of a monitor file but its two of head."""
+    return max(0, monitor.read_text().count("\n") - 2) if monitor.exists() else 0
 
 
 def _catches(pid: int, number: int) -> bool:

@@ -37,8 +37,7 @@ class Space(msgspec.Struct, frozen=True):
 
     def are_near(self, point: Values, others: Values) -> NDArray[np.bool_]:
         """Which of `others`, shape (m, n), lie within two steps of `point` along every axis."""
-        apart, span = np.abs(others - point), self.high - self.low
-        apart = np.where(self.circular, np.minimum(apart, span - apart), apart)
+        apart = self._apart(point, others)
         near: NDArray[np.bool_] = np.all(apart <= 2.0 * self.reach + 1e-9, axis=1)
         return near
 
@@ -47,8 +46,12 @@ class Space(msgspec.Struct, frozen=True):
 
         A normal kernel, two steps wide along each axis; 0 where an axis without steps differs.
         """
-        apart, span = np.abs(points[:, None, :] - others[None]), self.high - self.low
-        apart = np.where(self.circular, np.minimum(apart, span - apart), apart)
+        apart = self._apart(points[:, None, :], others[None])
         moves = self.reach > 0.0
         alike: Values = np.exp(-0.5 * np.square(apart[..., moves] / (2.0 * self.reach[moves])).sum(axis=-1))
         return np.where(np.all(apart[..., ~moves] == 0.0, axis=-1), alike, 0.0)
+
+    def _apart(self, point: Values, others: Values) -> Values:
+        """Distance along each axis, the shorter way round a circle."""
+        apart, span = np.abs(others - point), self.high - self.low
+        return np.where(self.circular, np.minimum(apart, span - apart), apart)

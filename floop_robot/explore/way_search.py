@@ -124,11 +124,8 @@ class WaySearch:
             self._best[self._work] = way.point
 
     def _new(self, rng: np.random.Generator) -> Values:
-        for work, point in self._best.items():
-            is_own = any(way.point is point for way in self._ways)  # another search may have it from this one
-            if work != self._work and not is_own and self._taken.get(work) is not point:
-                self._taken[work] = point
-                return point
+        if (point := self._other_best()) is not None:
+            return point
         best = sorted(self._ways, key=lambda way: way.worth)[-PARENTS:]
         parents = [*best, *itertools.islice(reversed(self._stand_ins), max(0, FEW - len(best)))]
         drawn = [
@@ -140,6 +137,15 @@ class WaySearch:
         if not any(success for _, success in self._tries):
             return drawn[0]  # by failures alone, what is far from all tries would look best
         return drawn[int(np.argmax(self._promise(np.array(drawn))))]
+
+    def _other_best(self) -> Values | None:
+        """What does best at other work and was not tried here yet."""
+        for work, point in self._best.items():
+            is_own = any(way.point is point for way in self._ways)  # another search may have it from this one
+            if work != self._work and not is_own and self._taken.get(work) is not point:
+                self._taken[work] = point
+                return point
+        return None
 
     def _promise(self, points: Values) -> Values:
         """Success that each point may have, shape (k,): mean and a standard deviation of its beta distribution."""

@@ -1,4 +1,4 @@
-"""How every node process begins and ends: start ROS and signal handlers, work, shut all down within 3 s.
+"""How every node process begins and ends: start ROS and signal handlers, work, shut all down within 5 s.
 
 A process has a `serve(ros)`, which makes its nodes and loop and works until `ros.stop`. Its `main` is
 `partial(run, name, serve)`.

@@ -37,8 +37,11 @@ HEALTHY_AFTER_S = 10.0
 """A process that ran this long is restarted without back-off."""
 STABLE_AFTER_S = 60.0
 """A process that ran this long works as configured. On a busy machine some take 20 s to find out that they cannot."""
-GRACE_S = 2.5
-"""Time for a process to end by itself. Policy processes use 1 s of it to send their last records."""
+GRACE_S = 5.0
+"""Time for a process to end by itself: twice what the slowest takes where cores are slow and busy.
+
+Policy processes use 1 s of it to send their last records.
+"""
 SET_NICE_TIMEOUT_S = 10.0
 """The kernel accepts one session's nice value every 0.1 s, so a fleet needs some seconds."""
 LOG_FORMAT = {"RCUTILS_CONSOLE_OUTPUT_FORMAT": "{date_time_with_ms} {severity} {message}"}

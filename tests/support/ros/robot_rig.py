@@ -7,12 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from floop_policies import baseline
 from floop_robot.bundle import Bundle
 from floop_robot.services.supervision.fleet_description import write_config
+from floop_robot.services.supervision.supervisor import GRACE_S
 from floop_robot.spec.config import Endpoints, FloopConfig, RobotConfig
 from floop_robot.stream.codec import Block, decode_block
 from floop_robot.stream.segment import open_segment, read_blocks
@@ -21,7 +21,6 @@ from tests.support.waiting import wait_for
 
 ROBOT = "robot_1"
 VERSION = 7
-END_S = 3.0
 BAD_WORDS = ("Traceback", "terminate called", "Segmentation", "Exception ignored", "InvalidHandle", "never retrieved")
 
 
@@ -52,18 +51,16 @@ class NodeProcess:
         """The libraries it has loaded, among others."""
         return Path(f"/proc/{self.process.pid}/maps").read_text()
 
-    def end(self, *, signals: int = 1, statuses: tuple[int, ...] = (0,)) -> float:
-        """SIGINT, as from a terminal; returns how long it took. It must end by itself, in order, without a trace."""
-        began = time.monotonic()
+    def end(self, *, signals: int = 1, statuses: tuple[int, ...] = (0,)) -> None:
+        """SIGINT, as from a terminal. It must end by itself before a supervisor kills it, in order, without a trace."""
         for _ in range(signals):
             self.process.send_signal(signal.SIGINT)
         try:
-            status = self.process.wait(END_S)
+            status = self.process.wait(GRACE_S)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"still there {END_S} s after SIGINT:\n{self.text}") from None
+            raise AssertionError(f"still there {GRACE_S} s after SIGINT:\n{self.text}") from None
         assert status in statuses, f"exit status {status}:\n{self.text}"
         assert not [w for w in BAD_WORDS if w in self.text], self.text
-        return time.monotonic() - began
 
     def kill(self) -> None:
         if self.process.poll() is None:

@@ -7,8 +7,9 @@ So an attempt may be made by analogy. The policy is shown an object of a known c
 That is one coherent attempt, from approach to lift, at another part of the object. It assumes nothing about the object
 beyond what was perceived.
 
-What is shown of a held object agrees with itself: fingers that hold a known object are as far apart as it is wide. A
-policy that is shown a gap of 6 mm at an object of 6 cm lets go of it.
+What is shown agrees with itself. Fingers that hold a known object are as far apart as it is wide: a policy that is
+shown a gap of 6 mm at an object of 6 cm lets go of it. The table is shown where it is beneath a known object. A policy
+that is shown the top of a tall object, but the true table, takes it for an object that was lifted already.
 
 The true observation and the executed action are recorded, so off-policy learners may use them; on-policy learners may
 not.
@@ -109,7 +110,8 @@ class AnalogyPolicy:
         self._policy, self._layout, self._yaws_rad = policy, layout, yaws_rad
         self._turns: float | None = None
         self._place, self._size = layout.slices["object_from_tcp"], layout.slices["object_size"]
-        self._width = layout.slices["gripper_width"]
+        self._width, self._height = layout.slices["gripper_width"], layout.slices["object_height"]
+        self._tcp_height, self._tote = layout.slices["tcp_z"], layout.slices.get("tote_from_object")
         self._sensor = GraspEstimator(layout, GraspParameters())
         self._class, self._yaw = layout.slices["object_class"], layout.slices["yaw_difference"]
         self._yaw_in_tote = layout.slices.get("yaw_in_tote")
@@ -122,7 +124,8 @@ class AnalogyPolicy:
     @staticmethod
     def is_supported(layout: Layout) -> bool:
         """Whether observations of this layout have an object to aim at."""
-        return {"object_from_tcp", "yaw_difference", "object_size", "object_class"} <= layout.slices.keys()
+        needed = {"tcp_z", "object_from_tcp", "object_height", "yaw_difference", "object_size", "object_class"}
+        return needed <= layout.slices.keys()
 
     def mean(self, observation: Vector) -> Vector:
         """The policy's best action for what it is shown."""
@@ -170,6 +173,11 @@ class AnalogyPolicy:
         shown[self._place] += np.array(turned, np.float32)
         shown[self._yaw] = _rotated(observation[self._yaw], 2.0 * self._turn)
         shown[self._size] = np.clip(observation[self._size], self._low, self._high)
+        table = 0.5 * (height - float(shown[self._size][2]))
+        shown[self._height] -= table
+        shown[self._tcp_height] -= table + z
+        if self._tote is not None:
+            shown[self._tote] += (0.0, 0.0, table)
         shown[self._class] = 0.0
         shown[self._known] = 1.0
         if self._yaw_in_tote is not None:

@@ -152,7 +152,8 @@ class Explorer:
         else:
             planned = practice.plan(scenario, rng)
             result = self._run(self._analogy_policy(actor, planned.point), planned.scenario, rng, limit)
-            planned.tell(result.success, result.furthest)
+            # The gate refuses what leaves the joints' limits, so no such way is to be repeated.
+            planned.tell(result.success and not result.limit_violations, result.furthest)
             self._report(result, version, ActMode.TRIAL, tuple(planned.point.tolist()))
         self._target_successes.note(name, result.success)
         if result.success:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from floop_envs.rollout import RolloutResult
 from floop_envs.seeds import Purpose, seed_of
 from floop_robot.explore.analogy_exploration import AIM_LEAST_M, AIM_RADIUS, AnalogyPolicy, analogies
 from floop_robot.explore.explorer import Explorer
@@ -29,6 +30,7 @@ from tests.support.sample_policies import TASK, episode_end, skilled
 from tests.support.sample_records import stream_info
 
 LAYOUT = get_task(TASK).spec.observation
+PLACE_LAYOUT = get_task("floop/PickPlace-v0").spec.observation
 
 
 class Records:
@@ -106,6 +108,22 @@ def test_a_way_that_succeeded_is_tried_again_and_told() -> None:
     assert len(again) > 0.3 * len(ends)
     sent = decode_block(encode_block(stream_info(), 0, [replace(end, seq=i) for i, end in enumerate(ends)]))
     assert [end.tried for end in sent.ends] == [end.tried for end in ends]
+
+
+def test_a_way_that_leaves_the_joint_limits_is_not_repeated() -> None:
+    class Pressing(Explorer):
+        def _run(self, *args: Any) -> RolloutResult:
+            return replace(super()._run(*args), limit_violations=1)
+
+    records, numbers = Records(), itertools.count()
+    explorer = Pressing(TASK, "panda", records, lambda: seed_of(Purpose.EXPLORER, 0, next(numbers)), one_way=True)
+    fail_at_baskets(explorer)
+    for _ in range(60):
+        explorer.explore(skilled().actor(), 1)
+    explorer.close()
+    ends = [end for end in records.ends if end.act_mode is ActMode.TRIAL]
+    assert any(end.outcome is OutcomeCode.SUCCESS for end in ends)
+    assert len({end.tried for end in ends}) == len(ends)
 
 
 def test_a_class_begins_with_what_does_best_at_another() -> None:
@@ -247,6 +265,26 @@ def test_an_analogy_shows_a_known_object_displaced_by_a_constant(seed: int) -> N
     assert echo.shown[start : start + 3] - true[start : start + 3] == pytest.approx(displacement, abs=1e-6)
 
 
+@pytest.mark.parametrize("height_m", [0.01, 0.05, 0.14])
+@pytest.mark.parametrize("aim", [-0.4, 0.0, 0.4])
+def test_what_is_shown_of_any_height_agrees_with_itself(height_m: float, aim: float) -> None:
+    lift_m, tcp_m = 0.03, 0.09
+    echo, analogy = Echo(), np.array([0.0, 0.0, 0.0, aim, 0.0, 1.0])
+    true = PLACE_LAYOUT.pack(
+        object_size=(0.05, 0.05, height_m),
+        object_height=0.5 * height_m + lift_m,
+        object_from_tcp=(0.0, 0.0, 0.5 * height_m + lift_m - tcp_m),
+        tcp_z=tcp_m,
+        tote_from_object=(0.1, 0.2, -0.5 * height_m - lift_m),
+    )
+    AnalogyPolicy(echo, PLACE_LAYOUT, [KNOWN], analogy, lambda: (0.0, 0.0)).mean(true)
+    part = {name: echo.shown[place] for name, place in PLACE_LAYOUT.slices.items()}
+    height = part["object_height"]
+    assert height == pytest.approx(0.5 * part["object_size"][2] + lift_m), "lifted as much as it is"
+    assert part["tcp_z"] + part["object_from_tcp"][2] == pytest.approx(height), "its place fits the hand's"
+    assert part["tote_from_object"] == pytest.approx((0.1, 0.2, -height[0])), "the tote stands on the same table"
+
+
 @pytest.mark.parametrize(
     ("size", "yaw", "place_yaw"),
     [
@@ -266,9 +304,6 @@ def test_places_are_along_the_axis_nearest_to_the_gripper(
     expected = (0.05 * math.cos(place_yaw), 0.05 * math.sin(place_yaw))
     assert echo.shown[start : start + 2] == pytest.approx(expected, abs=1e-6)
     assert echo.shown[LAYOUT.slices["yaw_difference"]] == pytest.approx((0.0, -1.0), abs=1e-6)
-
-
-PLACE_LAYOUT = get_task("floop/PickPlace-v0").spec.observation
 
 
 TOTE = (0.1, 0.2, -0.1)

@@ -106,7 +106,7 @@ class Study:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.env, self.replayer = make_env(options.task), Replayer(options.task, "panda")
-        self.actor = Bundle.load(baseline(options.task)).actor()
+        self.actor = Bundle.load(baseline(options.task, options.algo)).actor()
         self.inside: defaultdict[tuple[str, str], list[bool]] = defaultdict(list)
 
     def robot(self, shift: str, seed: int) -> str:
@@ -161,6 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shifts", nargs="*", help=f"left out: none, {', '.join(SHIFTS[1:])}; or {', '.join(BROKEN)}")
     parser.add_argument("--task", default="floop/Pick-v0")
+    parser.add_argument("--algo", choices=("sac", "ppo"), default="sac", help="whose shipped policy the robots run")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=20, help="constants of the fit were chosen on 0 to 9")
     parser.add_argument("--episodes", type=int, default=8, help="recorded episodes of a robot")

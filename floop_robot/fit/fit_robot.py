@@ -9,6 +9,7 @@ from itertools import cycle, islice
 import msgspec
 import numpy as np
 
+from floop_robot.fit.load_estimate import CHANGED_SHARE, USUAL_STD, LoadEstimate, estimate_load, fails_from
 from floop_robot.fit.measurements import HeldRows, Measurements, measure
 from floop_robot.fit.recorded_episodes import RecordedEpisode
 from floop_robot.fit.replay import Replayer, Values, mismatch
@@ -27,7 +28,7 @@ REPLAYED_SUCCESSES = 2
 """Of them, where there are enough failures."""
 KNOWN_SHARE = 0.4
 """Of the worlds, where calibration was measured, or the robot was fitted before."""
-LENGTHS = np.array([5.0, 0.06, 0.01, 0.01])
+LENGTHS = np.array([0.5, 0.06, 0.01, 0.01])
 """Over which the mismatch changes: load (natural log, no unit), latency (s), calibration in x and y (m)."""
 REPLAY_STD = np.array([0.3, 0.003, 0.002, 0.002])
 """Error of a fit from many episodes, in the same units; chosen by the coverage of the intervals.
@@ -61,7 +62,12 @@ def fit_robot(
     recordings = Recordings(replayer, episodes, fresh or len(episodes))
     nominal, measured = recordings.mean_mismatch(HiddenParameters()), recordings.measured
     yield None
-    search = PopulationSearch(_prior(measured, earlier), LENGTHS, rng)
+    place, thresholds = Place.of(measured), list[float]()
+    for index in range(len(episodes)):
+        thresholds.append(recordings.fails_from(index, place))
+        yield None
+    load = estimate_load(thresholds, [not episode.success for episode in episodes])
+    search = PopulationSearch(_prior(measured, place, load, earlier), LENGTHS, rng)
     scale = CERTAINTY * TOUCHED_STEPS * len(recordings.chosen)
     for worlds, few in POPULATIONS:
         count = worlds if measured.calibration_xy is None and earlier is None else round(KNOWN_SHARE * worlds)
@@ -95,6 +101,7 @@ class Recordings:
         self._replayer = replayer
         recorded = [replayer.recorded(episode) for episode in episodes]
         replays = [replayer.run(episode, HiddenParameters()) for episode in episodes]
+        self._all = [(episode, replay.approach) for episode, replay in zip(episodes, replays, strict=True)]
         held = [HeldRows.of(trajectory, replay.yaw_rad) for trajectory, replay in zip(recorded, replays, strict=True)]
         self.measured = measure(recorded, held, replayer.period_s)
         noise = self.measured.noise_m
@@ -105,15 +112,28 @@ class Recordings:
         failed = failed[-(REPLAYED - min(len(succeeded), REPLAYED_SUCCESSES)) :]
         latest = sorted(failed + succeeded[::-1][: REPLAYED - len(failed)])
         self.chosen = [(episodes[i], recorded[i], replays[i].approach) for i in latest]
-        self._next = cycle(self.chosen)
+        self._next = cycle(range(len(self.chosen)))
+        self._usual = [self._mismatch(HiddenParameters(), place) for place in range(len(self.chosen))]
 
     def mean_mismatch(self, world: HiddenParameters, count: int = REPLAYED) -> float:
         """Mean mismatch of `count` of the replayed episodes in a world, each time of the next ones."""
-        found = [
-            mismatch(recorded, self._replayer.touched(episode, world, approach, TOUCHED_STEPS), self._noise_m)
-            for episode, recorded, approach in islice(self._next, min(count, len(self.chosen)))
-        ]
-        return float(np.mean(found))
+        places = list(islice(self._next, min(count, len(self.chosen))))
+        off = [self._mismatch(world, place) - self._usual[place] for place in places]
+        return float(np.mean(self._usual) + np.mean(off))
+
+    def _mismatch(self, world: HiddenParameters, place: int) -> float:
+        episode, recorded, approach = self.chosen[place]
+        return mismatch(recorded, self._replayer.touched(episode, world, approach, TOUCHED_STEPS), self._noise_m)
+
+    def fails_from(self, index: int, place: Place) -> float:
+        """The log load from which on an episode fails when it is replayed."""
+        episode, approach = self._all[index]
+
+        def holds(log_load: float) -> bool:
+            world = _world(np.array([log_load, *place.mean]), self.measured)
+            return self._replayer.succeeds(episode, world, approach)
+
+        return fails_from(holds)
 
     def fails_alike(self, worlds: Sequence[HiddenParameters]) -> float:
         """Share of the replayed failures that fail again, each in another of the worlds; 1 without any."""
@@ -122,26 +142,48 @@ class Recordings:
         return 1.0 - float(np.mean(succeeds)) if succeeds else 1.0
 
 
-def _prior(measured: Measurements, earlier: SimulatorFit | None) -> Prior:
+class Place(msgspec.Struct, frozen=True):
+    """Latency and calibration error in x and y (s, m), shape (3,), as far as they were measured."""
+
+    mean: Values
+    std: Values
+    """Where nothing changed."""
+    wide_std: Values
+    """Where something did."""
+
+    @classmethod
+    def of(cls, measured: Measurements) -> Place:
+        """What the measurements say."""
+        mean, std, wide = np.array([0.015, 0.0, 0.0]), np.array([0.01, 0.002, 0.002]), np.array([0.15, 0.03, 0.03])
+        if measured.latency_s:
+            mean[0], std[0] = measured.latency_s.value, measured.latency_s.std
+            wide[0] = std[0]
+        if measured.calibration_xy:
+            offset, precision = measured.calibration_xy
+            known = precision + np.eye(2) / wide[1] ** 2
+            spread = np.sqrt(np.diag(np.linalg.inv(known)))
+            mean[1:], wide[1:] = np.linalg.solve(known, precision @ offset), spread
+            std[1:] = np.minimum(spread, 0.003)
+        return cls(mean, std, wide)
+
+
+def _prior(measured: Measurements, place: Place, load: LoadEstimate, earlier: SimulatorFit | None) -> Prior:
     """Of log load, latency and calibration error in x and y, given what was measured."""
-    mean, std = np.array([0.0, 0.015, 0.0, 0.0]), np.array([0.3, 0.01, 0.002, 0.002])
-    wide = np.array([1.5, 0.15, 0.03, 0.03])
-    if measured.latency_s:
-        mean[_LATENCY], std[_LATENCY] = measured.latency_s.value, measured.latency_s.std
-        wide[_LATENCY] = std[_LATENCY]
-    if measured.calibration_xy:
-        offset, precision = measured.calibration_xy
-        known = precision + np.eye(2) / wide[_X] ** 2
-        spread = np.sqrt(np.diag(np.linalg.inv(known)))
-        mean[_X:], wide[_X:] = np.linalg.solve(known, precision @ offset), spread
-        std[_X:] = np.minimum(spread, 0.003)
-    before = None if earlier is None else _still_likely(np.array([_point(w) for w in earlier.samples]), measured)
-    return Prior(mean, std, wide, ((_LOAD,), (_LATENCY,), (_X, _Y)), earlier=before)
+    before = None if earlier is None else np.array([_point(world) for world in earlier.samples])
+    return Prior(
+        mean=np.array([0.0, *place.mean]),
+        std=np.array([USUAL_STD, *place.std]),
+        wide_mean=np.array([load.mean, *place.mean]),
+        wide_std=np.array([load.std, *place.wide_std]),
+        groups=((_LOAD,), (_LATENCY,), (_X, _Y)),
+        wide_share=(min(max(load.changed, 0.01), 0.99), CHANGED_SHARE, CHANGED_SHARE),
+        earlier=None if before is None else _still_likely(before, measured, load),
+    )
 
 
-def _still_likely(points: Values, measured: Measurements) -> Values:
-    """Points of an earlier fit in proportion to what the measurements say of them now, shape (n, 4)."""
-    off = np.zeros(len(points))
+def _still_likely(points: Values, measured: Measurements, load: LoadEstimate) -> Values:
+    """Points of an earlier fit in proportion to what is known now, shape (n, 4)."""
+    off = -2.0 * load.log_density(points[:, _LOAD])
     if measured.latency_s:
         off += ((points[:, _LATENCY] - measured.latency_s.value) / measured.latency_s.std) ** 2
     if measured.calibration_xy:

@@ -8,6 +8,8 @@ where the smoothed costs, or their uncertainty, allow the truth. In the end prio
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,7 @@ USUAL_SHARE = 0.1
 """Share of the first population that is drawn as if nothing had changed; each other point is changed in one group."""
 AMPLITUDE = 0.2
 """Standard deviation of costs from place to place."""
-EPISODE_STD = 0.2
+EPISODE_STD = 0.1
 """Standard deviation of the cost of one episode about the mean of all, at one point."""
 _PARTICLES, _MOVES = 400, 3
 _EARLIER_SHARE = 0.8
@@ -32,29 +34,32 @@ class Prior(msgspec.Struct, frozen=True):
     mean: Values
     std: Values
     """As usual, shape (d,)."""
+    wide_mean: Values
     wide_std: Values
     """Changed, shape (d,)."""
     groups: tuple[tuple[int, ...], ...]
-    wide_share: float = 0.3
-    """Probability of a change in a group."""
+    wide_share: tuple[float, ...]
+    """Probability of a change in each group."""
     earlier: Values | None = None
     """Points that an earlier search found, in their frequency, shape (n, d): most probably they still hold."""
 
     def explore(self, rng: np.random.Generator, count: int) -> Values:
         """Points to begin with, shape (count, d): most are changed in one group, since worlds change in one way."""
-        std: Values = np.tile(self.std, (count, 1))
         changed = rng.choice(len(self.groups) + 1, size=count, p=self._shares()) - 1
-        for index, group in enumerate(map(list, self.groups)):
-            _widen(std, changed == index, group, self.wide_std)
-        points: Values = self.mean + std * rng.standard_normal(std.shape)
+        return self._points(rng, [changed == index for index in range(len(self.groups))])
+
+    def _points(self, rng: np.random.Generator, changed: Sequence[NDArray[np.bool_]]) -> Values:
+        """`changed`: by group, which of the points are changed in it, shape (count,)."""
+        mean, std = np.tile(self.mean, (len(changed[0]), 1)), np.tile(self.std, (len(changed[0]), 1))
+        for group, where in zip(map(list, self.groups), changed, strict=True):
+            mean[:, group] = np.where(where[:, None], self.wide_mean[group], mean[:, group])
+            std[:, group] = np.where(where[:, None], self.wide_std[group], std[:, group])
+        points: Values = mean + std * rng.standard_normal(std.shape)
         return points
 
     def draw(self, rng: np.random.Generator, count: int) -> Values:
         """Points in proportion to their density, shape (count, d)."""
-        std: Values = np.tile(self.std, (count, 1))
-        for group in map(list, self.groups):
-            _widen(std, rng.random(count) < self.wide_share, group, self.wide_std)
-        points: Values = self.mean + std * rng.standard_normal(std.shape)
+        points = self._points(rng, [rng.random(count) < share for share in self.wide_share])
         if self.earlier is not None:
             kept = rng.random(count) < _EARLIER_SHARE
             chosen = self.earlier[rng.integers(len(self.earlier), size=int(kept.sum()))]
@@ -63,11 +68,11 @@ class Prior(msgspec.Struct, frozen=True):
 
     def log_density(self, points: Values) -> Values:
         """Log-density of points, shape (n, d)."""
-        share, total = self.wide_share, np.zeros(len(points))
-        for group in map(list, self.groups):
-            off = points[:, group] - self.mean[group]
-            usual, wide = _log_normal(off, self.std[group]), _log_normal(off, self.wide_std[group])
-            total += np.logaddexp(usual + np.log(1.0 - share), wide + np.log(share))
+        total = np.zeros(len(points))
+        for group, share in zip(map(list, self.groups), self.wide_share, strict=True):
+            usual = _log_normal(points[:, group] - self.mean[group], self.std[group])
+            wide = _log_normal(points[:, group] - self.wide_mean[group], self.wide_std[group])
+            total += np.logaddexp(usual + np.log1p(-share), wide + np.log(share))
         if self.earlier is not None:
             kernels = _log_normal(points[:, None] - self.earlier[None], self._bandwidth)
             held = np.logaddexp.reduce(kernels, axis=1) - np.log(len(self.earlier))
@@ -156,10 +161,6 @@ class PopulationSearch:
         apart = np.sqrt(3.0 * (off**2).sum(axis=2))
         found: Values = AMPLITUDE**2 * (1.0 + apart) * np.exp(-apart)
         return found
-
-
-def _widen(std: Values, changed: NDArray[np.bool_], group: list[int], wide_std: Values) -> None:
-    std[:, group] = np.where(changed[:, None], wide_std[group], std[:, group])
 
 
 def _next_power(cost: Values, power: float) -> float:

@@ -9,7 +9,12 @@ import pytest
 from floop_robot.fit.search import PopulationSearch, Prior
 
 PRIOR = Prior(
-    mean=np.zeros(3), std=np.array([0.1, 0.1, 0.1]), wide_std=np.array([2.0, 1.0, 1.0]), groups=((0,), (1, 2))
+    mean=np.zeros(3),
+    std=np.array([0.1, 0.1, 0.1]),
+    wide_mean=np.zeros(3),
+    wide_std=np.array([2.0, 1.0, 1.0]),
+    groups=((0,), (1, 2)),
+    wide_share=(0.3, 0.3),
 )
 LENGTHS = np.array([1.0, 0.5, 0.5])
 EPISODES = 6
@@ -36,6 +41,15 @@ def test_what_the_costs_do_not_tell_keeps_the_prior() -> None:
     drawn = found(np.zeros(3), 0.5, 0.0, seed=2)
     assert 0.6 < np.std(drawn[:, 0]) < 1.6  # the mixture's: sqrt(0.3) · 2
     assert 0.2 < np.mean(np.abs(drawn[:, 0]) > 0.5) < 0.6
+
+
+def test_a_change_is_looked_for_where_and_as_often_as_the_prior_says() -> None:
+    prior = msgspec.structs.replace(PRIOR, wide_mean=np.array([4.0, 0.0, 0.0]), wide_share=(0.9, 0.01))
+    drawn = found(np.zeros(3), 0.5, 0.0, seed=2, prior=prior)
+    assert np.mean(drawn[:, 0] > 1.0) == pytest.approx(0.9 * 0.93, abs=0.1)
+    assert np.mean(np.abs(drawn[:, 1:]) > 0.5) < 0.1
+    first = prior.explore(np.random.default_rng(0), 1000)
+    assert np.mean(first[np.abs(first[:, 0]) > 0.5, 0]) == pytest.approx(4.0, abs=0.5)
 
 
 def test_an_earlier_search_helps_unless_it_is_outdated() -> None:

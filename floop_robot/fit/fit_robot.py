@@ -9,7 +9,7 @@ from itertools import cycle, islice
 import msgspec
 import numpy as np
 
-from floop_robot.fit.load_estimate import CHANGED_SHARE, USUAL_STD, LoadEstimate, estimate_load, fails_from
+from floop_robot.fit.load_estimate import USUAL_STD, LoadEstimate, estimate_load, fails_from
 from floop_robot.fit.measurements import HeldRows, Measurements, measure
 from floop_robot.fit.recorded_episodes import RecordedEpisode
 from floop_robot.fit.replay import Replayer, Values, mismatch
@@ -41,6 +41,8 @@ EXPLAINED = 0.4
 """Mismatch up to which a fitted simulator explains what a robot recorded."""
 FAILS_ALIKE = 0.5
 """Least share of the robot's replayed failures that must also fail in the fitted worlds. In true ones nearly all do."""
+CHANGED_SHARE = 0.3
+"""Probability that latency changed, and that calibration did."""
 _SPLIT = 0.15
 """Standard deviation of what goes from log friction to log mass: only their ratio tells something."""
 _LOAD, _LATENCY, _X, _Y = range(4)

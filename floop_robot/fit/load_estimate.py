@@ -24,8 +24,11 @@ USUAL_STD: Final = 0.3
 """Of a robot's log load where nothing changed."""
 CHANGED_MEAN: Final = 1.5
 CHANGED_STD: Final = 1.0
-CHANGED_SHARE: Final = 0.3
-"""The same where it changed, and how probable that is. Less than the usual load makes no grasp fail."""
+CHANGED_SHARE: Final = 0.5
+"""The same where it changed, and how probable that is on a robot that fails at known tasks.
+
+Less than the usual load makes no grasp fail.
+"""
 OBJECTS_STD: Final = 0.25
 """Of the log loads of one robot's objects, and of the loads from which on their replays fail."""
 CHANCE: Final = 0.1

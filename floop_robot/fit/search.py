@@ -89,7 +89,8 @@ class Prior(msgspec.Struct, frozen=True):
 
     def _shares(self) -> Values:
         """Shares that are drawn as usual and changed in each group: more where less is known."""
-        unknown = np.array([np.log(self.wide_std[g] / self.std[g]).sum() for g in map(list, self.groups)]) + 0.1
+        spread = np.abs(self.wide_mean - self.mean) + self.wide_std
+        unknown = np.array([max(0.0, np.log(spread[g] / self.std[g]).sum()) for g in map(list, self.groups)]) + 0.1
         return np.array([USUAL_SHARE, *((1.0 - USUAL_SHARE) * unknown / unknown.sum())])
 
 

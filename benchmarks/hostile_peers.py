@@ -398,7 +398,8 @@ def run(seconds: float, attackers: int, kinds: list[str]) -> int:
                     print(found.line(f"{kind} → {target}"), flush=True)
                     failures += site.ended()
                     failures += [f"{p} took {mb:.0f} MB" for p, mb in found.memory_mb.items() if mb > MAX_MB]
-                    uploader.drain(60)  # what the attack has held up is no part of the next phase
+                    if not uploader.drain(60):  # what the attack has held up is no part of the next phase
+                        failures.append(f"rows still wait 60 s after {kind} → {target}")
                     quiet.append(measure(site, uploader, counter, seconds))
                     print(quiet[-1].line("  quiet after it"), flush=True)
             if not uploader.drain(30) or uploader.stats().sender.forks:

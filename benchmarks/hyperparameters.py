@@ -168,7 +168,7 @@ class Trials:
             for name, word in [(DEFAULT, ""), *places]:
                 self._run_once(Trial("floop", name, word, seed, self._steps))
         # What costs floop little is no cliff, whatever it costs stock, which is several times slower.
-        doubtful = [place for place in places if all_of_stock or self.lost("floop", *place) > CLIFF]
+        doubtful = [place for place in places if all_of_stock or not self.lost("floop", *place) <= CLIFF]
         for seed in seeds:
             for name, word in [(DEFAULT, ""), *doubtful]:
                 if name not in FLOOP_ONLY:
@@ -199,7 +199,9 @@ class Trials:
 
     def cliffs(self, names: list[str]) -> list[str]:
         places = [(name, word) for name in names for word in FACTORS]
-        return [f"{n} {w}" for n, w in places if self.lost("floop", n, w) > CLIFF >= self.lost("stock", n, w)]
+        run = [place for place in places if self.returns("floop", *place)]  # NaN is a loss, too
+        lost = [place for place in run if not self.lost("floop", *place) <= CLIFF]
+        return [f"{n} {w}" for n, w in lost if not self.lost("stock", n, w) > CLIFF]
 
     def table(self, names: list[str], *, markdown: bool) -> str:
         def show(side: str, name: str, word: str) -> str:

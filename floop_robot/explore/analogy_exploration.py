@@ -173,7 +173,9 @@ class AnalogyPolicy:
         shown[self._place] += np.array(turned, np.float32)
         shown[self._yaw] = _rotated(observation[self._yaw], 2.0 * self._turn)
         shown[self._size] = np.clip(observation[self._size], self._low, self._high)
-        table = 0.5 * (height - float(shown[self._size][2]))
+        # A tall object that fell over lies lower than half of its height: the table is not shown above it.
+        known_height = float(shown[self._size][2])
+        table = 0.5 * (min(height, 2.0 * float(observation[self._height][0])) - known_height)
         shown[self._height] -= table
         shown[self._tcp_height] -= table + z
         if self._tote is not None:

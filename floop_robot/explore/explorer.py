@@ -152,8 +152,9 @@ class Explorer:
         else:
             planned = practice.plan(scenario, rng)
             result = self._run(self._analogy_policy(actor, planned.point), planned.scenario, rng, limit)
-            # The gate refuses what leaves the joints' limits, so no such way is to be repeated.
-            planned.tell(result.success and not result.limit_violations, result.furthest)
+            # The gate refuses what leaves the joints' limits, so the search takes it for a failure that came nowhere.
+            is_kept = not result.limit_violations
+            planned.tell(result.success and is_kept, result.furthest if is_kept else 0.0)
             self._report(result, version, ActMode.TRIAL, tuple(planned.point.tolist()))
         self._target_successes.note(name, result.success)
         if result.success:

@@ -23,7 +23,7 @@ TOUCHED_STEPS = 10
 POPULATIONS = ((80, 2), (30, 4), (20, 6), (20, 6))
 """Worlds, and episodes that are replayed in each: first of all, many worlds."""
 REPLAYED = max(episodes for _, episodes in POPULATIONS)
-"""Episodes that are replayed, most of them failures; the measurements read all."""
+"""Episodes that are compared with worlds, most of them failures; measurements and loads read all."""
 REPLAYED_SUCCESSES = 2
 """Of them, where there are enough failures."""
 KNOWN_SHARE = 0.4
@@ -56,13 +56,14 @@ def fit_robot(
     earlier: SimulatorFit | None = None,
     fresh: int | None = None,
 ) -> Iterator[SimulatorFit | None]:
-    """A fit after each population, each better than the one before, and None after each simulated world in between.
+    """A fit after each population, each better than the one before, and None after each piece of work in between.
 
-    Needs at least one episode; all of their objects must have models. `earlier`: a fit to all but the last `fresh`
-    episodes, which most probably holds. So only these are replayed; the measurements read all.
+    A piece is a simulated world, or the load from which on an episode fails. Needs at least one episode; all of their
+    objects must have models. `earlier`: a fit to all but the last `fresh` episodes, which most probably holds. So only
+    these are compared with worlds; measurements and loads read all.
     """
     recordings = Recordings(replayer, episodes, fresh or len(episodes))
-    nominal, measured = recordings.mean_mismatch(HiddenParameters()), recordings.measured
+    nominal, measured = recordings.usual_mismatch, recordings.measured
     yield None
     place, thresholds = Place.of(measured), list[float]()
     for index in range(len(episodes)):
@@ -81,7 +82,7 @@ def fit_robot(
         search.take(points, np.array(costs), replayed)
         found = search.draw(SAMPLES, CERTAINTY * TOUCHED_STEPS * replayed)  # few episodes tell less
         found += REPLAY_STD * rng.standard_normal(found.shape)
-        fitted = float(np.median(search.smoothed(found)[0]))
+        fitted = float(np.clip(np.median(search.smoothed(found)[0]), 0.0, 1.0))
         samples = tuple(_varied(_world(point, measured), measured, rng) for point in found)
         fails_alike = recordings.fails_alike(samples)
         yield SimulatorFit(
@@ -117,11 +118,16 @@ class Recordings:
         self._next = cycle(range(len(self.chosen)))
         self._usual = [self._mismatch(HiddenParameters(), place) for place in range(len(self.chosen))]
 
+    @property
+    def usual_mismatch(self) -> float:
+        """Mean mismatch of all replayed episodes in the usual world."""
+        return float(np.mean(self._usual))
+
     def mean_mismatch(self, world: HiddenParameters, count: int = REPLAYED) -> float:
         """Mean mismatch of `count` of the replayed episodes in a world, each time of the next ones."""
         places = list(islice(self._next, min(count, len(self.chosen))))
         off = [self._mismatch(world, place) - self._usual[place] for place in places]
-        return float(np.mean(self._usual) + np.mean(off))
+        return self.usual_mismatch + float(np.mean(off))
 
     def _mismatch(self, world: HiddenParameters, place: int) -> float:
         episode, recorded, approach = self.chosen[place]

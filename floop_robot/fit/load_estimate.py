@@ -24,11 +24,11 @@ USUAL_STD: Final = 0.3
 """Of a robot's log load where nothing changed."""
 CHANGED_MEAN: Final = 1.5
 CHANGED_STD: Final = 1.0
+"""The same where it changed. Less than the usual load makes no grasp fail."""
 CHANGED_SHARE: Final = 0.5
-"""The same where it changed, and how probable that is on a robot that fails at known tasks.
-
-Less than the usual load makes no grasp fail.
-"""
+"""How probable a change is on a robot with failures that a load could explain."""
+UNLIKELY_SHARE: Final = 0.3
+"""The same where no load explains any of its failures."""
 OBJECTS_STD: Final = 0.25
 """Of the log loads of one robot's objects, and of the loads from which on their replays fail."""
 CHANCE: Final = 0.1
@@ -56,9 +56,12 @@ def fails_from(holds: Callable[[float], bool]) -> float:
     """The log load from which on an episode fails, if `holds` tells whether it succeeds when replayed under one.
 
     Minus infinity where it fails under the usual load: something else is the cause, or the policy gave up meanwhile.
+    Infinity where it fails under none. Neither tells anything of the load.
     """
     if not holds(0.0):
         return -math.inf
+    if holds(LARGEST):
+        return math.inf
     low, high = 0.0, LARGEST
     for _ in range(HALVINGS):
         middle = 0.5 * (low + high)
@@ -69,11 +72,15 @@ def fails_from(holds: Callable[[float], bool]) -> float:
 def estimate_load(thresholds: Sequence[float], failed: Sequence[bool]) -> LoadEstimate:
     """`thresholds`: `fails_from` of each episode; `failed`: whether it did so on the robot."""
     log_likelihood = np.zeros(len(_LOADS))
-    for threshold, fails in zip(thresholds, failed, strict=True):
+    found = [
+        (threshold, fails) for threshold, fails in zip(thresholds, failed, strict=True) if math.isfinite(threshold)
+    ]
+    share = CHANGED_SHARE if any(fails for _, fails in found) else UNLIKELY_SHARE
+    for threshold, fails in found:
         probable = CHANCE + (1.0 - 2.0 * CHANCE) * _normal_cdf((_LOADS - threshold) / OBJECTS_STD)
         log_likelihood += np.log(probable if fails else 1.0 - probable)
     usual, changed = _weights(log_likelihood, 0.0, USUAL_STD), _weights(log_likelihood, CHANGED_MEAN, CHANGED_STD)
-    odds = CHANGED_SHARE * changed.sum() / ((1.0 - CHANGED_SHARE) * usual.sum())
+    odds = share * changed.sum() / ((1.0 - share) * usual.sum())
     changed /= changed.sum()
     mean = float(changed @ _LOADS)
     return LoadEstimate(float(odds / (1.0 + odds)), mean, float(np.sqrt(changed @ (_LOADS - mean) ** 2)))

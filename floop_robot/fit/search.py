@@ -115,7 +115,7 @@ class PopulationSearch:
         return points
 
     def take(self, points: Values, costs: Values, episodes: int) -> None:
-        """Take in a population and the mean costs, in [0, 1], of so many episodes in each point."""
+        """Take in a population and the mean costs of so many episodes in each point."""
         self._points, self._costs = np.concatenate([self._points, points]), np.concatenate([self._costs, costs])
         self._noise = np.concatenate([self._noise, np.full(len(points), EPISODE_STD**2 / episodes)])
         self._usual = float(np.median(self._costs))

@@ -285,6 +285,15 @@ def test_what_is_shown_of_any_height_agrees_with_itself(height_m: float, aim: fl
     assert part["tote_from_object"] == pytest.approx((0.1, 0.2, -height[0])), "the tote stands on the same table"
 
 
+def test_a_tall_object_that_fell_over_still_lies_on_the_table() -> None:
+    echo, analogy = Echo(), np.array([0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
+    true = PLACE_LAYOUT.pack(object_size=(0.04, 0.04, 0.14), object_height=0.02, tcp_z=0.02)
+    AnalogyPolicy(echo, PLACE_LAYOUT, [KNOWN], analogy, lambda: (0.0, 0.0)).mean(true)
+    part = {name: echo.shown[place] for name, place in PLACE_LAYOUT.slices.items()}
+    assert part["object_height"] == pytest.approx(0.5 * part["object_size"][2])
+    assert part["tcp_z"] == pytest.approx(part["object_height"])
+
+
 @pytest.mark.parametrize(
     ("size", "yaw", "place_yaw"),
     [
@@ -312,7 +321,7 @@ TOTE = (0.1, 0.2, -0.1)
 def shown_of(effort_n: float) -> Vector:
     """What the policy is shown of an object whose wall of 6 mm is between the fingers, and of its tote."""
     true = np.zeros(PLACE_LAYOUT.size, np.float32)
-    true[PLACE_LAYOUT.slices["object_size"]] = LONG
+    true[PLACE_LAYOUT.slices["object_size"]], true[PLACE_LAYOUT.slices["object_height"]] = LONG, 0.5 * LONG[2]
     true[PLACE_LAYOUT.slices["gripper_width"]], true[PLACE_LAYOUT.slices["gripper_effort"]] = 0.006, effort_n
     true[PLACE_LAYOUT.slices["tote_from_object"]] = TOTE
     echo, analogy = Echo(), np.array([0.0, 0.5, 0.0, 0.0, 0.0, 1.0])

@@ -55,6 +55,27 @@ def test_a_worn_and_slow_robot_is_recognized(replayer: Replayer) -> None:
     assert fit.std("table_friction") > 0.2 * (high - low), "nothing tells it"
 
 
+def test_heavy_and_slippery_objects_are_recognized(replayer: Replayer) -> None:
+    load = 11.0
+    episodes = episodes_of(HiddenParameters(mass_factor=load**0.5, friction_factor=load**-0.5), 6)
+    assert [episode.success for episode in episodes].count(False) >= 2, "they slip"
+    fits = [fit for fit in fit_robot(replayer, "robot_1", episodes, np.random.default_rng(0)) if fit]
+    loads = [sample.mass_factor / sample.friction_factor for sample in fits[-1].samples]
+    assert np.median(loads) == pytest.approx(load, rel=0.6)
+    # What a later fit keeps of an earlier one agrees with the loads, too.
+    later = list(fit_robot(replayer, "robot_1", episodes, np.random.default_rng(1), fits[-1], 2))[-1]
+    assert later is not None
+    again = [sample.mass_factor / sample.friction_factor for sample in later.samples]
+    assert np.median(again) == pytest.approx(load, rel=0.6)
+
+
+def test_few_episodes_are_compared_with_themselves_in_the_usual_world(replayer: Replayer) -> None:
+    recordings = Recordings(replayer, episodes_of(HiddenParameters(latency_s=0.2), 4), 4)
+    usual = recordings.usual_mismatch
+    assert [recordings.mean_mismatch(HiddenParameters(), 2) for _ in range(3)] == pytest.approx([usual] * 3, abs=0.02)
+    assert recordings.mean_mismatch(HiddenParameters(latency_s=0.2)) < 0.7 * usual
+
+
 def jam(env: ArmEnv) -> None:
     """Fingers that open to 40 mm only: no hidden parameter does that."""
     command = env.world.command

@@ -48,6 +48,8 @@ def test_a_change_is_looked_for_where_and_as_often_as_the_prior_says() -> None:
     drawn = found(np.zeros(3), 0.5, 0.0, seed=2, prior=prior)
     assert np.mean(drawn[:, 0] > 1.0) == pytest.approx(0.9 * 0.93, abs=0.1)
     assert np.mean(np.abs(drawn[:, 1:]) > 0.5) < 0.1
+    changed, usual = np.exp(prior.log_density(np.array([[4.0, 0.0, 0.0], [0.0, 0.0, 0.0]])))
+    assert changed / usual == pytest.approx(0.9 / 2.0 / (0.1 / 0.1 + 0.9 / 2.0 * np.exp(-2.0)), rel=0.01)
     known = msgspec.structs.replace(prior, wide_std=np.array([0.05, 0.05, 0.05]))
     assert len(known.explore(np.random.default_rng(0), 80)) == 80
     first = prior.explore(np.random.default_rng(0), 1000)

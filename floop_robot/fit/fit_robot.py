@@ -41,7 +41,7 @@ EXPLAINED = 0.4
 """Mismatch up to which a fitted simulator explains what a robot recorded."""
 FAILS_ALIKE = 0.5
 """Least share of the robot's replayed failures that must also fail in the fitted worlds. In true ones nearly all do."""
-CHANGED_SHARE = 0.3
+PLACE_CHANGED_SHARE = 0.3
 """Probability that latency changed, and that calibration did."""
 _SPLIT = 0.15
 """Standard deviation of what goes from log friction to log mass: only their ratio tells something."""
@@ -184,7 +184,7 @@ def _prior(measured: Measurements, place: Place, load: LoadEstimate, earlier: Si
         wide_mean=np.array([load.mean, *place.mean]),
         wide_std=np.array([load.std, *place.wide_std]),
         groups=((_LOAD,), (_LATENCY,), (_X, _Y)),
-        wide_share=(min(max(load.changed, 0.01), 0.99), CHANGED_SHARE, CHANGED_SHARE),
+        wide_share=(min(max(load.changed, 0.01), 0.99), PLACE_CHANGED_SHARE, PLACE_CHANGED_SHARE),
         earlier=None if before is None else _still_likely(before, measured, load),
     )
 

@@ -162,7 +162,8 @@ class LoopParts:
 
     @property
     def _phase(self) -> LoopPhase:
-        return phase_of(self.gate.target_tasks.classes, self.gate.busy, [self.explorer.target_successes])
+        successes, awaits_fit = [self.explorer.target_successes], self.fitter.counts.awaited
+        return phase_of(self.gate.target_tasks.classes, self.gate.busy, successes, awaits_fit)
 
     def _sink(self, name: str, source: Source) -> MemorySink:
         return MemorySink(self.journal, StreamInfo(name, f"{name}-boot", self._fleet.task, self._ids, source))

@@ -39,8 +39,6 @@ CERTAINTY = 2.0
 """What a row's mismatch counts as a negative log-likelihood; chosen by the coverage of the intervals, too."""
 EXPLAINED = 0.4
 """Mismatch up to which a fitted simulator explains what a robot recorded."""
-FAILS_ALIKE = 0.5
-"""Least share of the robot's replayed failures that must also fail in the fitted worlds. In true ones nearly all do."""
 PLACE_CHANGED_SHARE = 0.3
 """Probability that latency changed, and that calibration did."""
 _SPLIT = 0.15
@@ -84,15 +82,13 @@ def fit_robot(
         found += REPLAY_STD * rng.standard_normal(found.shape)
         fitted = float(np.clip(np.median(search.smoothed(found)[0]), 0.0, 1.0))
         samples = tuple(_varied(_world(point, measured), measured, rng) for point in found)
-        fails_alike = recordings.fails_alike(samples)
         yield SimulatorFit(
             robot=robot,
             samples=samples,
             episodes=len(episodes),
             mismatch_nominal=nominal,
             mismatch=fitted,
-            fails_alike=fails_alike,
-            explains=fitted <= EXPLAINED and fails_alike >= FAILS_ALIKE,
+            explains=fitted <= EXPLAINED,
         )
 
 
@@ -142,12 +138,6 @@ class Recordings:
             return self._replayer.succeeds(episode, world, approach)
 
         return fails_from(holds)
-
-    def fails_alike(self, worlds: Sequence[HiddenParameters]) -> float:
-        """Share of the replayed failures that fail again, each in another of the worlds; 1 without any."""
-        failures = [(episode, approach) for episode, _, approach in self.chosen if not episode.success]
-        succeeds = [self._replayer.succeeds(e, world, a) for (e, a), world in zip(failures, worlds, strict=False)]
-        return 1.0 - float(np.mean(succeeds)) if succeeds else 1.0
 
 
 class Place(msgspec.Struct, frozen=True):

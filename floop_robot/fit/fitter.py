@@ -48,6 +48,8 @@ class FitterCounts(msgspec.Struct, frozen=True, kw_only=True):
     fits: int = 0
     fitting: str = ""
     """The robot that is being fitted; empty if none is."""
+    awaited: bool = False
+    """Whether the loop waits for it: the robot has no fit yet, and only known tasks fail."""
     rows: int = 0
     """Policy steps simulated."""
 
@@ -60,6 +62,12 @@ class _RobotProgress(msgspec.Struct):
     """The last episode that the last of them read."""
     fit: SimulatorFit | None = None
     """The one reported last."""
+
+
+class _FitUnderWay(msgspec.Struct):
+    worlds: Iterator[SimulatorFit | None]
+    unreported: SimulatorFit | None = None
+    """The best so far, unless it was reported."""
 
 
 class Fitter:
@@ -80,10 +88,8 @@ class Fitter:
         self.failures, self._episodes = summary.failures, RecordedEpisodes()
         self._progress: dict[str, _RobotProgress] = {fit.robot: _RobotProgress(1, None, fit) for fit in summary.fits}
         """By robot that fails."""
-        self._running: Iterator[SimulatorFit | None] | None = None
-        self._latest: SimulatorFit | None = None
-        """Of the fit under way."""
-        self._reported: SimulatorFit | None = None
+        self._under_way: dict[str, _FitUnderWay] = {}
+        """By robot, in the order in which they began; one of them at most has no fit yet."""
         self._fitting = ""
 
     def take(self, block: Block, *, is_counted: bool = False) -> None:
@@ -104,24 +110,27 @@ class Fitter:
                 known.fit = fit
 
     def step(self) -> bool:
-        """Simulate one more world of the fit under way, or begin one; False when nothing is to be fitted."""
-        if self._running is None and not self._begin():
+        """Simulate one more world of a fit; False when nothing is to be fitted.
+
+        A robot without a fit goes first, before others' fits become better: any is better than none.
+        """
+        self._begin()
+        self._fitting = min(self._under_way, key=self._has_fit, default="")
+        if not self._fitting:
             return False
-        assert self._running is not None
+        fit = self._under_way[self._fitting]
         try:
-            fit = next(self._running)
+            fit.unreported = next(fit.worlds) or fit.unreported
+            is_due = not self._has_fit(self._fitting)
         except StopIteration:
-            if self._latest is not None and self._latest is not self._reported:
-                self._report(self._latest)
-            self._running, self._latest, self._fitting = None, None, ""
-            return True
-        if fit is not None and self._latest is None and self._progress[self._fitting].fits == 1:
-            self._report(fit)  # the first of a robot at once: it is better than none
-        self._latest = fit or self._latest
+            del self._under_way[self._fitting]
+            is_due = True
+        if is_due and fit.unreported is not None:
+            self._report(fit.unreported)
+            fit.unreported = None
         return True
 
     def _report(self, fit: SimulatorFit) -> None:
-        self._reported = fit
         self._progress[fit.robot].fit = fit
         self._fits += 1
         self._events.put(fit_event(fit, self._clock_ns()))
@@ -131,29 +140,43 @@ class Fitter:
     @property
     def counts(self) -> FitterCounts:
         """What it did since it started."""
-        return FitterCounts(fits=self._fits, fitting=self._fitting, rows=self._replayer.rows)
+        awaited = bool(self._fitting) and not self._has_fit(self._fitting) and not self._new_classes()
+        return FitterCounts(fits=self._fits, fitting=self._fitting, awaited=awaited, rows=self._replayer.rows)
 
     def close(self) -> None:
         """Close the simulator."""
         self._replayer.close()
 
-    def _begin(self) -> bool:
+    def _begin(self) -> None:
+        """Begin the fit of a robot that has none, or another one if none is under way."""
+        if not all(map(self._has_fit, self._under_way)):
+            return
         failing = self._failing_robots()
-        self._progress = {robot: before for robot, before in self._progress.items() if robot in failing}
-        known = {robot: self._progress.get(robot, _RobotProgress()) for robot in failing}
-        for robot in sorted(failing, key=lambda name: (known[name].fits, name)):
-            before, episodes = known[robot], self._since_failure(robot)
+        kept = failing | self._under_way.keys()
+        self._progress = {robot: before for robot, before in self._progress.items() if robot in kept}
+        known = {robot: self._progress.get(robot, _RobotProgress()) for robot in failing - self._under_way.keys()}
+        for robot in sorted(known, key=lambda name: (known[name].fits, name)):
+            before = known[robot]
+            if before.fits >= MAX_FITS or (before.fits and self._under_way):
+                continue
+            episodes = self._since_failure(robot)
             fresh = _after(before.latest, episodes)
             failures = sum(not episode.success for episode in episodes[len(episodes) - fresh :])
-            if before.fits < MAX_FITS and failures >= (AGAIN_FAILURES if before.fits else MIN_FAILURES):
+            if failures >= (AGAIN_FAILURES if before.fits else MIN_FAILURES):
                 self._progress[robot] = now = self._now(robot, before.fits + 1)
-                now.fit, self._fitting = before.fit, robot
+                now.fit = before.fit
                 # One that tells little is made anew with all episodes: its 32 worlds are a poor summary of many places.
                 earlier = before.fit if before.fit and before.fit.explains and before.fit.knows_place else None
                 fresh = fresh if earlier else len(episodes)
-                self._running = fit_robot(self._replayer, robot, episodes, self._rng, earlier, fresh)
-                return True
-        return False
+                worlds = fit_robot(self._replayer, robot, episodes, self._rng, earlier, fresh)
+                self._under_way[robot] = _FitUnderWay(worlds)
+                return
+
+    def _has_fit(self, robot: str) -> bool:
+        return self._progress[robot].fit is not None
+
+    def _new_classes(self) -> set[str]:
+        return set(self.failures.failing) - set(TRAINING_CLASSES)
 
     def _now(self, robot: str, fits: int) -> _RobotProgress:
         latest = self._since_failure(robot)[-1:]

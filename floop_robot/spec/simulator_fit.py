@@ -44,10 +44,8 @@ class SimulatorFit(msgspec.Struct, frozen=True, kw_only=True):
     """Mean distance of the simulator as it is from the recordings, in [0, 1]: 0 is equal up to noise."""
     mismatch: float
     """The same of the fitted simulator."""
-    fails_alike: float = 1.0
-    """Share of the robot's replayed failures that fail in fitted worlds, too."""
     explains: bool
-    """Whether fitted worlds come near the recordings and fail alike. If they don't, the failures can't be simulated."""
+    """Whether fitted worlds come near the recordings. If they don't, the failures can't be simulated."""
 
     def draw(self, rng: np.random.Generator) -> HiddenParameters:
         """One of the worlds at random; where the horizontal calibration is not known, that of any robot."""

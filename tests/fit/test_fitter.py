@@ -76,6 +76,43 @@ def test_a_failing_robot_is_fitted_and_reported(fitter: Fitter, sink: Sink, worn
     assert fit.robot == "robot_1" and fit.mean("gripper_force_factor") == pytest.approx(0.2, abs=0.02)
 
 
+def test_a_robot_without_a_fit_goes_before_a_better_fit_of_another(
+    fitter: Fitter, sink: Sink, worn: list[Block], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_robot, "POPULATIONS", ((4, 1), (4, 1)))
+    for block in worn:
+        fitter.take(block)
+    while not sink.events:
+        assert fitter.step()
+        assert fitter.counts.awaited == (not sink.events), "only until its first fit"
+    for block in recorded_blocks(WORN, 8, "robot_2"):
+        fitter.take(block)
+    while len(sink.events) < 2:
+        assert fitter.step() and fitter.counts.fitting == "robot_2"
+        assert fitter.counts.awaited == (len(sink.events) < 2)
+    while fitter.step():
+        assert not fitter.counts.awaited
+    assert [fit.robot for fit in fits_of(sink.events)] == ["robot_1", "robot_2", "robot_1", "robot_2"]
+
+
+def test_the_loop_waits_for_no_fit_while_a_new_class_fails_too(fitter: Fitter, worn: list[Block]) -> None:
+    for block in (*worn, *(renamed(block, "basket") for block in recorded_blocks(WORN, 8, first=8))):
+        fitter.take(block)
+    assert fitter.step() and fitter.counts.fitting == "robot_1" and not fitter.counts.awaited
+
+
+def test_a_fit_that_was_reported_is_not_reported_again(
+    fitter: Fitter, sink: Sink, worn: list[Block], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_robot, "POPULATIONS", ((4, 1),))
+    for block in worn:
+        fitter.take(block)
+    while fitter.step():
+        if len(sink.events) == 1:  # as the journal brings it back
+            fitter.take(decode_block(encode_block(stream_info("fitter", source=Source.FITTER), 0, sink.events)))
+    assert len(sink.events) == 1
+
+
 def test_a_new_class_needs_no_fit(fitter: Fitter, worn: list[Block]) -> None:
     for block in worn:
         fitter.take(renamed(block, "basket"))

@@ -23,6 +23,8 @@ class LoopPhase(enum.StrEnum):
 
     CALM = "calm"
     """Nothing fails: every process has its configured nice value."""
+    FIT = "fit"
+    """Known tasks fail on a robot that has no fit: practice and trials of them would use worlds in which they don't."""
     EXPLORE = "explore"
     """A class fails, and explorers have hardly succeeded at it."""
     LEARN = "learn"
@@ -34,6 +36,7 @@ class LoopPhase(enum.StrEnum):
 NICE: Final[Mapping[LoopPhase, Mapping[str, int]]] = MappingProxyType(
     {
         LoopPhase.CALM: {},
+        LoopPhase.FIT: {"explorer": LAST, "learner": LAST, "gate": LAST, "fitter": FIRST},
         LoopPhase.EXPLORE: {"explorer": FIRST, "learner": SECOND, "gate": BESIDE, "fitter": FIRST},
         LoopPhase.LEARN: {"explorer": SECOND, "learner": FIRST, "gate": LAST, "fitter": FIRST},
         LoopPhase.JUDGE: {"explorer": SECOND, "learner": BESIDE, "gate": FIRST, "fitter": FIRST},
@@ -53,16 +56,26 @@ class _GateView(msgspec.Struct, frozen=True):
     target_tasks: _TargetView = _TargetView()
 
 
+class _FitterView(msgspec.Struct, frozen=True):
+    """The same of `fit.fitter.FitterCounts`."""
+
+    awaited: bool = False
+
+
 class _ExplorerView(msgspec.Struct, frozen=True):
     """The same of `services.explorer.ExplorerStats`."""
 
     target_successes: dict[str, int] = {}
 
 
-def phase_of(failing: Sequence[str], on_trial: bool, successes: Sequence[Mapping[str, int]]) -> LoopPhase:
+def phase_of(
+    failing: Sequence[str], on_trial: bool, successes: Sequence[Mapping[str, int]], awaits_fit: bool
+) -> LoopPhase:
     """What the loop waits for. `successes`: of each explorer, by failing class, since it began to fail."""
     if not failing:
         return LoopPhase.CALM
+    if awaits_fit:
+        return LoopPhase.FIT
     scarce = any(sum(each.get(name, 0) for each in successes) < FIRST_SUCCESSES for name in failing)
     if scarce and successes:
         return LoopPhase.EXPLORE
@@ -86,4 +99,5 @@ class Scheduler:
             return LoopPhase.CALM
         found = [read_newest_stats(self._run_dir, name, _ExplorerView) for name in self._explorers]
         successes = [each.target_successes for each in found if each is not None]
-        return phase_of(gate.target_tasks.classes, gate.busy, successes)
+        fitter = read_newest_stats(self._run_dir, "fitter", _FitterView)
+        return phase_of(gate.target_tasks.classes, gate.busy, successes, fitter is not None and fitter.awaited)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from floop_robot.fit.fitter import FitterCounts
 from floop_robot.gate.reported_tasks import TargetTasks
 from floop_robot.services.explorer import ExplorerStats
 from floop_robot.services.gate import GateStats
@@ -43,13 +44,16 @@ from tests.support.waiting import wait_for
 def test_the_phase_is_what_the_loop_waits_for(
     failing: tuple[str, ...], on_trial: bool, successes: tuple[dict[str, int], ...], phase: LoopPhase
 ) -> None:
-    assert phase_of(failing, on_trial, successes) is phase
+    assert phase_of(failing, on_trial, successes, awaits_fit=False) is phase
+    fit = LoopPhase.FIT if failing else LoopPhase.CALM
+    assert phase_of(failing, on_trial, successes, awaits_fit=True) is fit
 
 
 def test_whoever_the_loop_waits_for_has_the_lowest_value_and_so_has_the_fitter() -> None:
     first = {phase: {part for part, nice in values.items() if nice == FIRST} for phase, values in NICE.items()}
     assert first == {
         LoopPhase.CALM: set(),
+        LoopPhase.FIT: {"fitter"},
         LoopPhase.EXPLORE: {"explorer", "fitter"},
         LoopPhase.LEARN: {"learner", "fitter"},
         LoopPhase.JUDGE: {"gate", "fitter"},
@@ -57,19 +61,24 @@ def test_whoever_the_loop_waits_for_has_the_lowest_value_and_so_has_the_fitter()
     assert 0 <= FIRST < BESIDE < SECOND < LAST <= 19
 
 
-def report(run_dir: Path, successes: int, *, failing: bool = True, busy: bool = False) -> None:
-    """What a gate and an explorer write into their stats files."""
+def report(
+    run_dir: Path, successes: int, *, failing: bool = True, busy: bool = False, awaits_fit: bool = False
+) -> None:
+    """What gate, explorer and fitter write into their stats files."""
+    StatsFile[FitterCounts](run_dir, "fitter").write(FitterCounts(awaited=awaits_fit), force=True)
     targets = TargetTasks(("basket",)) if failing else TargetTasks()
     StatsFile[GateStats](run_dir, "gate").write(blank(GateStats, busy=busy, target_tasks=targets), force=True)
     stats = blank(ExplorerStats, target_successes={"basket": successes})
     StatsFile[ExplorerStats](run_dir, "explorer_1").write(stats, force=True)
 
 
-def test_the_phase_is_read_from_the_stats_of_gate_and_explorers(tmp_path: Path) -> None:
+def test_the_phase_is_read_from_the_stats_of_gate_explorers_and_fitter(tmp_path: Path) -> None:
     scheduler = Scheduler(tmp_path, ("explorer_1",))
     assert scheduler.phase() is LoopPhase.CALM
     report(tmp_path, 0)
     assert scheduler.phase() is LoopPhase.EXPLORE
+    report(tmp_path, 0, awaits_fit=True)
+    assert scheduler.phase() is LoopPhase.FIT
     report(tmp_path, FIRST_SUCCESSES, busy=True)
     assert scheduler.phase() is LoopPhase.JUDGE
     report(tmp_path, 0, failing=False)

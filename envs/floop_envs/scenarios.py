@@ -8,11 +8,12 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 
+from floop_robot.monitor.shift_detector import SIZE_TOLERANCE
 from floop_robot.robot.messages import Vec3
 from floop_robot.spec.calibration import corrected
 from floop_robot.spec.errors import UnknownName
 from floop_robot.spec.hidden_parameters import Range
-from floop_robot.spec.records import RobotReport
+from floop_robot.spec.records import ObjectReport, RobotReport
 from floop_robot.spec.scenario import ObjectSpec, Scenario, Shape
 
 
@@ -122,6 +123,15 @@ class TrainingScenarios:
             object_yaw_rad=float(rng.uniform(-math.pi, math.pi)),
             tote_xy_m=tote,
         )
+
+
+def is_known(report: ObjectReport) -> bool:
+    """Whether an object is of a class and size that shipped policies were trained on."""
+    if report.object_class not in TRAINING_CLASSES:
+        return False
+    model = model_of(report.object_class)
+    low, high, size = map(np.array, (model.size_low_m, model.size_high_m, report.size_m))
+    return bool(((low * (1.0 - SIZE_TOLERANCE) <= size) & (size <= high * (1.0 + SIZE_TOLERANCE))).all())
 
 
 class ReportedScenarios:

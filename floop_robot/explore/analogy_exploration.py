@@ -43,6 +43,11 @@ SLOW_SHARE, SLOWEST = 0.25, 0.3
 
 In haste a slippery or heavy object is lost. Slow picks cost time where it is neither.
 """
+PLAIN_SHARE = 0.5
+"""Share of the tries at a known class that change nothing but the speed: it can be held, but its world changed.
+
+Half of them are as slow as can be: where that does not help, no other speed does.
+"""
 TURN_AXIS, SPEED_AXIS = 4, 5
 REACH = (0.08, 0.08, 0.06, 0.15, 0.1)
 """Steps of the search: shares of the extents along x, y and z, rad, share of speed."""
@@ -63,8 +68,10 @@ LOWERING = 0.3
 """Speed of lowering, as a share of full speed: a hand in a hurry presses on what it meets."""
 
 
-def analogies(known_count: int) -> Space:
+def analogies(known_count: int, own: int | None = None) -> Space:
     """What is tried: known class; place (x, y, z), turn, speed while the object is held.
+
+    `own`: index of the tried class among the known ones, if it is one.
 
     Units: shares of the object's extents, in its frame; rad; share of the policy's speed.
     The object's frame has its x axis along the object's axis that was nearest to the gripper's when the episode began.
@@ -73,6 +80,9 @@ def analogies(known_count: int) -> Space:
     quarter = 0.5 * math.pi
 
     def draw(rng: np.random.Generator) -> Values:
+        if own is not None and rng.random() < PLAIN_SHARE:
+            speed = SLOWEST if rng.random() < 0.5 else rng.uniform(SLOWEST, 1.0)
+            return np.array([own, 0.0, 0.0, 0.0, 0.0, speed])
         distance, angle = AIM_RADIUS * math.sqrt(rng.random()), rng.uniform(-math.pi, math.pi)
         # Half of them at the height of the center; along the object, across it, or at any angle.
         height = 0.0 if rng.random() < 0.5 else rng.uniform(-AIM_HEIGHT, AIM_HEIGHT)

@@ -88,13 +88,13 @@ class Explorer:
         """What fails on the robots."""
         self.fits = RobotFits()
         """What is known of the robots' worlds."""
+        self._fits_explain = False
         self.counts = ExplorerCounts()
         self._target_successes = TargetSuccesses(first_successes)
         self._known_tasks = DomainRandomization(TrainingScenarios(task))
         self._reported: DomainRandomization | None = None
         self._reported_at, self._reported_share = (-1, -1), 0.0
         self._episode = clock_ns() // 1_000_000 if first_episode is None else first_episode
-        self._analogies = analogies(len(KNOWN))
         self._practice: dict[str, ClassPractice] = {}
         self._one_way = one_way
         self._best_ways: dict[str, Values] = {}
@@ -139,11 +139,7 @@ class Explorer:
         """An episode of a reported task, by analogy or by the policy itself."""
         name = scenario.object.object_class
         if (practice := self._practice.get(name)) is None:
-            practice = self._practice[name] = (
-                OneWayPractice(self._analogies, name, self._best_ways)
-                if self._one_way
-                else VariedPractice(self._analogies)
-            )
+            practice = self._practice[name] = self._new_practice(name)
         limit = None if rng.random() < WHOLE_SHARE else practice.stall_limit
         if rng.random() >= self._analogy_share * practice.tries_needed:
             result = self._run(actor, scenario, rng, limit)
@@ -160,6 +156,11 @@ class Explorer:
         if result.success:
             practice.stall_limit.succeeded([step.reward for step in result.trace])
         return result
+
+    def _new_practice(self, name: str) -> ClassPractice:
+        own = next((i for i, known in enumerate(KNOWN) if known.object_class == name), None)
+        space = analogies(len(KNOWN), own)
+        return OneWayPractice(space, name, self._best_ways) if self._one_way else VariedPractice(space)
 
     def _run(
         self, actor: PolicyActor, scenario: Scenario, rng: np.random.Generator, limit: StallLimit | None = None
@@ -198,14 +199,24 @@ class Explorer:
     def _analogy_policy(self, actor: PolicyActor, analogy: Values) -> AnalogyPolicy:
         return AnalogyPolicy(actor, self._env.rules.spec.observation, KNOWN, analogy, self._env.yaws_rad)
 
+    def _worlds_changed(self) -> None:
+        """Forget what was learned in other worlds than the robots' are now."""
+        for practice in self._practice.values():
+            practice.forget_scenarios()
+        if self.fits.explain_any and not self._fits_explain:
+            for known in KNOWN:  # in the usual world they did not fail, so ways that succeeded tell nothing
+                self._practice.pop(known.object_class, None)
+                self._best_ways.pop(known.object_class, None)
+                self._target_successes.forget(known.object_class)
+        self._fits_explain = self.fits.explain_any
+
     def _reported_tasks(self) -> DomainRandomization | None:
         if self._reported_at != (now := (self.failures.changes, self.fits.changes)):
             if now[1] != self._reported_at[1]:
-                for practice in self._practice.values():
-                    practice.forget_scenarios()  # they are of other worlds than the robots' are now
+                self._worlds_changed()
             self._reported_at = now
             unsolved = unsolved_tasks(self.failures)
             self._reported_share = FAILING_SHARE if unsolved else RESOLVED_SHARE
-            source = reported_scenarios(self._task, self.failures, unsolved or new_tasks(self.failures))
+            source = reported_scenarios(self._task, self.failures, unsolved or new_tasks(self.failures), self.fits)
             self._reported = DomainRandomization(source, self.fits.worlds) if source is not None else None
         return self._reported

@@ -34,6 +34,10 @@ class TargetSuccesses:
         for name in set(self._counts) - self._failing:
             del self._counts[name]
 
+    def forget(self, object_class: str) -> None:
+        """What was achieved at a class tells nothing any more."""
+        self._counts.pop(object_class, None)
+
     def note(self, object_class: str, success: bool) -> None:
         """An episode of practice ended."""
         if success and object_class in self._failing:

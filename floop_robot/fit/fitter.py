@@ -14,14 +14,14 @@ from itertools import dropwhile
 import msgspec
 import numpy as np
 
-from floop_envs.scenarios import TRAINING_CLASSES, model_of
+from floop_envs.scenarios import TRAINING_CLASSES, is_known
 from floop_robot.core import RecordSink
 from floop_robot.fit.fit_robot import fit_robot
 from floop_robot.fit.recorded_episodes import RecordedEpisode, RecordedEpisodes
 from floop_robot.fit.replay import Replayer
 from floop_robot.monitor.fleet_summary import FleetSummary
 from floop_robot.spec.ids import ids_of
-from floop_robot.spec.records import ObjectReport, Source
+from floop_robot.spec.records import Source
 from floop_robot.spec.robot_model import load_robot
 from floop_robot.spec.simulator_fit import SimulatorFit, fit_event, fits_of
 from floop_robot.spec.tasks import get_task
@@ -38,8 +38,6 @@ AGAIN_FAILURES = 3
 """More failures after which a robot is fitted again."""
 MAX_FITS = 6
 """Fits of a robot while a class fails."""
-SIZE_TOLERANCE = 0.1
-"""Sizes this far (relative) outside the catalog's range count as known, as in `monitor/shift_detector.py`."""
 
 
 class FitterCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,18 +189,10 @@ class Fitter:
 
     def _since_failure(self, robot: str) -> Sequence[RecordedEpisode]:
         """The robot's episodes at known tasks from the first failure of the latest on."""
-        known = [episode for episode in self._episodes.of(robot) if _is_known(episode.object)]
+        known = [episode for episode in self._episodes.of(robot) if is_known(episode.object)]
         return list(dropwhile(lambda episode: episode.success, known[-RECENT:]))
 
 
 def _after(latest: RecordedEpisode | None, episodes: Sequence[RecordedEpisode]) -> int:
     """How many episodes came after `latest`; all if it is not among them."""
     return next((i for i, each in enumerate(reversed(episodes)) if each is latest), len(episodes))
-
-
-def _is_known(report: ObjectReport) -> bool:
-    if report.object_class not in TRAINING_CLASSES:
-        return False
-    model = model_of(report.object_class)
-    low, high, size = map(np.array, (model.size_low_m, model.size_high_m, report.size_m))
-    return bool(((low * (1.0 - SIZE_TOLERANCE) <= size) & (size <= high * (1.0 + SIZE_TOLERANCE))).all())

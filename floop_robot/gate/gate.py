@@ -332,7 +332,7 @@ class Gate:
 
     def _reported(self, classes: tuple[str, ...]) -> ScenarioSource | None:
         """Each in a world of its own, as explorers draw them: no robot is exactly like the simulator."""
-        reported = reported_scenarios(self._config.task, self.failures, classes)
+        reported = reported_scenarios(self._config.task, self.failures, classes, self.fits)
         return DomainRandomization(reported, self.fits.worlds) if reported else None
 
     def _count(self, name: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import msgspec
 
-from floop_envs.scenarios import MODELED, TRAINING_CLASSES, ReportedScenarios
+from floop_envs.scenarios import MODELED, TRAINING_CLASSES, ReportedScenarios, is_known
 from floop_robot.core import ScenarioSource
 from floop_robot.monitor.failure_monitor import FailureMonitor, failing_name
 from floop_robot.monitor.robot_fits import RobotFits
@@ -78,7 +78,17 @@ def unsolved_tasks(monitor: FailureMonitor) -> tuple[str, ...]:
     return tuple(sorted(name for name in unsolved if name in MODELED))
 
 
-def reported_scenarios(task: str, monitor: FailureMonitor, classes: tuple[str, ...]) -> ScenarioSource | None:
-    """Scenarios of these classes as robots reported them, those that they fail on if only some; None without any."""
+def reported_scenarios(
+    task: str, monitor: FailureMonitor, classes: tuple[str, ...], fits: RobotFits
+) -> ScenarioSource | None:
+    """Scenarios of these classes as robots reported them, those that they fail on if only some; None without any.
+
+    A known object hides why it fails. So it stands for robots with a fit alone, once one of them has one: in the usual
+    world it does not fail, and who practises there learns nothing.
+    """
     reports = monitor.reports(classes)
-    return ReportedScenarios(task, reports) if reports else None
+    hidden = {r.object.object_class for r in reports if is_known(r.object) and fits.explain(r.robot)}
+    shown = [
+        r for r in reports if r.object.object_class not in hidden or not is_known(r.object) or fits.explain(r.robot)
+    ]
+    return ReportedScenarios(task, shown) if shown else None

@@ -39,6 +39,16 @@ class RobotFits:
         """The latest fit of a robot; None without one."""
         return self._fits.get(robot)
 
+    def explain(self, robot: str) -> bool:
+        """Whether a fit of the robot explains its failures."""
+        fit = self._fits.get(robot)
+        return fit is not None and fit.explains
+
+    @property
+    def explain_any(self) -> bool:
+        """Whether a fit of any robot does."""
+        return any(fit.explains for fit in self._fits.values())
+
     def worlds(self, robot: str) -> HiddenWorlds:
         """What a robot's world may be like: as fitted, else as anywhere. A fit that explains nothing is not used."""
         fit = self._fits.get(robot)

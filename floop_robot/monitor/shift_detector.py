@@ -43,6 +43,16 @@ class KnownTasks(msgspec.Struct, frozen=True):
             found.append(KnownClass(OBJECT_CLASSES[index], tuple(low), tuple(high)))
         return cls(tuple(found))
 
+    def including(self, other: KnownTasks) -> KnownTasks:
+        """These and others; a class comes in all sizes between the smallest and the largest of both."""
+        found = {known.object_class: known for known in self.classes}
+        for new in other.classes:
+            was = found.get(new.object_class, new)
+            low = np.minimum(was.size_low_m, new.size_low_m).tolist()
+            high = np.maximum(was.size_high_m, new.size_high_m).tolist()
+            found[new.object_class] = KnownClass(new.object_class, tuple(low), tuple(high))
+        return KnownTasks(tuple(found.values()))
+
 
 class ShiftDetector:
     """Tells new tasks from known tasks."""

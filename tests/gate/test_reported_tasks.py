@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 
 from floop_robot.gate.reported_tasks import (
     TargetTasks,
@@ -14,7 +15,7 @@ from floop_robot.gate.reported_tasks import (
 )
 from floop_robot.monitor.failure_monitor import RESOLVED_WINDOW, FailureMonitor
 from floop_robot.monitor.robot_fits import RobotFits
-from floop_robot.spec.records import Source
+from floop_robot.spec.records import EpisodeEnd, Source
 from floop_robot.spec.simulator_fit import fit_event
 from tests.support.sample_fits import calibration_fit
 from tests.support.sample_policies import TASK, episode_end
@@ -31,7 +32,34 @@ def monitor_of(object_class: str, *outcomes: bool) -> FailureMonitor:
 def test_a_failing_class_without_a_model_is_kept_apart() -> None:
     assert target_tasks(monitor_of("reserved_6", *[False] * 3)) == TargetTasks((), ("reserved_6",))
     assert target_tasks(monitor_of("box", *[False] * 3)) == TargetTasks(("box",))
-    assert reported_scenarios(TASK, FailureMonitor(), ()) is None
+    assert reported_scenarios(TASK, FailureMonitor(), (), RobotFits()) is None
+
+
+def robots_in(monitor: FailureMonitor, name: str, fits: RobotFits) -> set[str]:
+    """For which robots scenarios of a class stand."""
+    source, rng = reported_scenarios(TASK, monitor, (name,), fits), np.random.default_rng(0)
+    assert source is not None
+    return {source.sample(rng).robot for _ in range(60)}
+
+
+def test_a_known_object_stands_for_robots_with_a_fit_once_there_is_one() -> None:
+    monitor, small = FailureMonitor(), (0.015, 0.015, 0.015)
+    for i in range(16):
+        robot = f"robot_{i % 4 + 1}"
+        for name in ("box", "basket"):
+            monitor.observe(episode_end(name, False, i), robot, "boot")
+        monitor.observe(of_size(episode_end("cylinder", False, i), small), robot, "boot")
+    everyone = {f"robot_{i}" for i in range(1, 5)}
+    assert robots_in(monitor, "box", RobotFits()) == everyone, "nothing better is known"
+    assert robots_in(monitor, "box", fits_of(robot_1=False)) == everyone, "it explains nothing"
+    fits = fits_of(robot_1=True, robot_2=False)
+    assert robots_in(monitor, "box", fits) == {"robot_1"}
+    assert robots_in(monitor, "basket", fits) == everyone, "it is new, and fails in any world"
+    assert robots_in(monitor, "cylinder", fits) == everyone, "its size is new"
+
+
+def of_size(end: EpisodeEnd, size_m: tuple[float, float, float]) -> EpisodeEnd:
+    return msgspec.structs.replace(end, object=msgspec.structs.replace(end.object, size_m=size_m))
 
 
 def test_a_new_class_stays_in_the_regression_suite_once_it_is_resolved() -> None:

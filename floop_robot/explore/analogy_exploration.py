@@ -43,11 +43,8 @@ SLOW_SHARE, SLOWEST = 0.25, 0.3
 
 In haste a slippery or heavy object is lost. Slow picks cost time where it is neither.
 """
-PLAIN_SHARE = 0.5
-"""Share of the tries at a known class that change nothing but the speed: it can be held, but its world changed.
-
-Half of them are as slow as can be: where that does not help, no other speed does.
-"""
+PLAIN_SPEEDS = (SLOWEST, 0.45, 0.65)
+"""Tries at a known class begin with these, at its own place: it can be held, but its world changed."""
 TURN_AXIS, SPEED_AXIS = 4, 5
 REACH = (0.08, 0.08, 0.06, 0.15, 0.1)
 """Steps of the search: shares of the extents along x, y and z, rad, share of speed."""
@@ -80,9 +77,6 @@ def analogies(known_count: int, own: int | None = None) -> Space:
     quarter = 0.5 * math.pi
 
     def draw(rng: np.random.Generator) -> Values:
-        if own is not None and rng.random() < PLAIN_SHARE:
-            speed = SLOWEST if rng.random() < 0.5 else rng.uniform(SLOWEST, 1.0)
-            return np.array([own, 0.0, 0.0, 0.0, 0.0, speed])
         distance, angle = AIM_RADIUS * math.sqrt(rng.random()), rng.uniform(-math.pi, math.pi)
         # Half of them at the height of the center; along the object, across it, or at any angle.
         height = 0.0 if rng.random() < 0.5 else rng.uniform(-AIM_HEIGHT, AIM_HEIGHT)
@@ -102,6 +96,7 @@ def analogies(known_count: int, own: int | None = None) -> Space:
         high=high,
         circular=axes == TURN_AXIS,
         stops=axes == SPEED_AXIS,
+        first=() if own is None else tuple(np.array([own, 0.0, 0.0, 0.0, 0.0, speed]) for speed in PLAIN_SPEEDS),
     )
 
 

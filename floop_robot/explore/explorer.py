@@ -98,6 +98,8 @@ class Explorer:
         self._practice: dict[str, ClassPractice] = {}
         self._one_way = one_way
         self._best_ways: dict[str, Values] = {}
+        self._teachers: dict[str, PolicyActor] = {}
+        """The policy as it was when a failing class was tried first, by class."""
         self._calibration: Calibration | None = None
 
     @property
@@ -119,7 +121,9 @@ class Explorer:
         """Take in a block of the journal."""
         self.failures.take(block.info, block.ends, block.labels)
         self.fits.take(block.info, block.events)
-        self._target_successes.set_failing(self.target_classes)
+        failing = self.target_classes
+        self._target_successes.set_failing(failing)
+        self._teachers = {name: actor for name, actor in self._teachers.items() if name in failing}
 
     def explore(self, actor: PolicyActor, version: int, calibration: Calibration | None = None) -> RolloutResult:
         """Run one episode, sampled from live weights `version` with their corrections, and report it."""
@@ -147,7 +151,9 @@ class Explorer:
             self._report(result, version, ActMode.SAMPLE)
         else:
             planned = practice.plan(scenario, rng)
-            result = self._run(self._analogy_policy(actor, planned.point), planned.scenario, rng, limit)
+            # Whoever clones a way changes what the policy does there: shown the same again, it would do it twice.
+            shown = self._teachers.setdefault(name, actor) if self._one_way else actor
+            result = self._run(self._analogy_policy(shown, planned.point), planned.scenario, rng, limit)
             # The gate refuses what leaves the joints' limits, so the search takes it for a failure that came nowhere.
             is_kept = not result.limit_violations
             planned.tell(result.success and is_kept, result.furthest if is_kept else 0.0)

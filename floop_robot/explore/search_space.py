@@ -25,6 +25,8 @@ class Space(msgspec.Struct, frozen=True):
     """Axes whose ends meet."""
     stops: NDArray[np.bool_]
     """Axes whose ends stop a step, so that many points lie there; at the ends of the others steps turn back."""
+    first: tuple[Values, ...] = ()
+    """Points to begin with, the most probable one first."""
 
     def near(self, point: Values, rng: np.random.Generator) -> Values:
         """A point near `point`, within the space."""

@@ -7,7 +7,8 @@ exactly. Ways are infinitely many, and most differ in how often they succeed:
   with infinitely many arms"). So most tries go to ways that rarely fail.
 * A share of the tries repeats the best way so far. It may be one that failed now and then.
 
-The best way at other work is tried first: what takes flat boxes often takes flat cylinders, too. Other new ways are
+The space may name ways to begin with. Each is tried until it failed some times, not once, since it is more probable.
+Then comes the best way at other work: what takes flat boxes often takes flat cylinders, too. Other new ways are
 the most promising of many that are drawn, anywhere or near those that did best. Ways near each other do alike. So a way
 that was never tried has an estimate, by the tries near it, and an upper bound: a Gaussian process bandit in small
 (Srinivas et al. 2010), with counts and a kernel. Before the first success the choice is chance. While few ways
@@ -47,6 +48,8 @@ REMEMBERED = 200
 """Latest tries that tell how promising a way is."""
 DOUBT = 2.0
 """Tries of average success that count for each way beside those near it."""
+FIRST_FAILURES = 3
+"""Of a way that the space names, before another one is tried."""
 PROVEN = 0.5
 """Worth from which on a way is told to the searches of other work: two successes of two tries."""
 
@@ -57,6 +60,8 @@ class Way(msgspec.Struct):
     point: Values
     successes: float = 0.0
     tries: float = 0.0
+    patience: int = 1
+    """Failures until another new way is tried."""
 
     @property
     def worth(self) -> float:
@@ -91,6 +96,7 @@ class WaySearch:
         self._scores: deque[float] = deque(maxlen=RECENT)
         self._run: Way | None = None
         """The new way that is tried until it fails."""
+        self._first = [Way(point, patience=FIRST_FAILURES) for point in reversed(space.first)]
 
     @property
     def ways(self) -> tuple[Way, ...]:
@@ -102,7 +108,7 @@ class WaySearch:
         if self._ways and rng.random() < REPEAT_SHARE:
             return WayTry(max(self._ways, key=lambda way: way.worth), is_new=False)
         if self._run is None:
-            self._run = Way(self._new(rng))
+            self._run = self._first.pop() if self._first else Way(self._new(rng))
         return WayTry(self._run)
 
     def outcome(self, tried: WayTry, *, success: bool, score: float = 0.0) -> None:
@@ -113,7 +119,9 @@ class WaySearch:
         way, is_first = tried.way, tried.way.successes == 0.0
         way.successes, way.tries = FORGET * way.successes + success, FORGET * way.tries + 1.0
         if way is self._run and not success:
-            self._run = None
+            way.patience -= 1
+            if way.patience == 0:
+                self._run = None
         if success and is_first:
             self._ways.append(way)
             if len(self._ways) > MAX_WAYS:

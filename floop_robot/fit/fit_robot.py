@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import cycle, islice
 
 import msgspec
 import numpy as np
 
-from floop_robot.fit.load_estimate import USUAL_STD, LoadEstimate, estimate_load, fails_from
+from floop_envs.env import Approach
+from floop_robot.fit.load_estimate import CHANGED_SHARE, USUAL_STD, LoadBounds, LoadEstimate, estimate_load, load_bounds
 from floop_robot.fit.measurements import HeldRows, Measurements, measure
 from floop_robot.fit.recorded_episodes import RecordedEpisode
 from floop_robot.fit.replay import Replayer, Values, mismatch
@@ -41,6 +43,8 @@ EXPLAINED = 0.4
 """Mismatch up to which a fitted simulator explains what a robot recorded."""
 PLACE_CHANGED_SHARE = 0.3
 """Probability that latency changed, and that calibration did."""
+ELSEWHERE = np.array([0.02, 0.004, 0.004])
+"""Latency (s) and calibration (m) that differ so much from those with which the load was estimated change it."""
 _SPLIT = 0.15
 """Standard deviation of what goes from log friction to log mass: only their ratio tells something."""
 _LOAD, _LATENCY, _X, _Y = range(4)
@@ -63,11 +67,10 @@ def fit_robot(
     recordings = Recordings(replayer, episodes, fresh or len(episodes))
     nominal, measured = recordings.usual_mismatch, recordings.measured
     yield None
-    place, thresholds = Place.of(measured), list[float]()
-    for index in range(len(episodes)):
-        thresholds.append(recordings.fails_from(index, place))
+    place, load = Place.of(measured), LoadEstimate()
+    at = place.mean
+    for load in recordings.load(at):  # noqa: B007  (the last one counts)
         yield None
-    load = estimate_load(thresholds, [not episode.success for episode in episodes])
     search = PopulationSearch(_prior(measured, place, load, earlier), LENGTHS, rng)
     scale = CERTAINTY * TOUCHED_STEPS * len(recordings.chosen)
     for worlds, few in POPULATIONS:
@@ -80,6 +83,11 @@ def fit_robot(
         search.take(points, np.array(costs), replayed)
         found = search.draw(SAMPLES, CERTAINTY * TOUCHED_STEPS * replayed)  # few episodes tell less
         found += REPLAY_STD * rng.standard_normal(found.shape)
+        if (np.abs(np.median(found[:, _LATENCY:], axis=0) - at) > ELSEWHERE).any():
+            at = np.median(found[:, _LATENCY:], axis=0)
+            for load in recordings.load(at):  # noqa: B007
+                yield None
+        found[:, _LOAD] = load.draw(SAMPLES, rng)
         fitted = float(np.clip(np.median(search.smoothed(found)[0]), 0.0, 1.0))
         samples = tuple(_varied(_world(point, measured), measured, rng) for point in found)
         yield SimulatorFit(
@@ -100,6 +108,7 @@ class Recordings:
         self._replayer = replayer
         recorded = [replayer.recorded(episode) for episode in episodes]
         replays = [replayer.run(episode, HiddenParameters()) for episode in episodes]
+        self._recorded = recorded
         self._all = [(episode, replay.approach) for episode, replay in zip(episodes, replays, strict=True)]
         held = [HeldRows.of(trajectory, replay.yaw_rad) for trajectory, replay in zip(recorded, replays, strict=True)]
         self.measured = measure(recorded, held, replayer.period_s)
@@ -129,15 +138,17 @@ class Recordings:
         episode, recorded, approach = self.chosen[place]
         return mismatch(recorded, self._replayer.touched(episode, world, approach, TOUCHED_STEPS), self._noise_m)
 
-    def fails_from(self, index: int, place: Place) -> float:
-        """The log load from which on an episode fails when it is replayed."""
-        episode, approach = self._all[index]
+    def load(self, place: Values) -> Iterator[LoadEstimate]:
+        """What lifts tell of the load at a `place` (latency, calibration in x and y): more with each episode."""
+        found = list[LoadBounds]()
+        for (episode, approach), recorded in zip(self._all, self._recorded, strict=True):
+            lifts = partial(self._lift_m, episode, approach, place)
+            found.append(load_bounds(lifts, recorded.lift_m))
+            yield estimate_load(found)
 
-        def holds(log_load: float) -> bool:
-            world = _world(np.array([log_load, *place.mean]), self.measured)
-            return self._replayer.succeeds(episode, world, approach)
-
-        return fails_from(holds)
+    def _lift_m(self, episode: RecordedEpisode, approach: Approach, place: Values, log_load: float) -> float:
+        world = _world(np.array([log_load, *place]), self.measured)
+        return self._replayer.lift_m(episode, world, approach)
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -174,7 +185,8 @@ def _prior(measured: Measurements, place: Place, load: LoadEstimate, earlier: Si
         wide_mean=np.array([load.mean, *place.mean]),
         wide_std=np.array([load.std, *place.wide_std]),
         groups=((_LOAD,), (_LATENCY,), (_X, _Y)),
-        wide_share=(min(max(load.changed, 0.01), 0.99), PLACE_CHANGED_SHARE, PLACE_CHANGED_SHARE),
+        # A gripper that misses lifts nothing either, so lifts alone do not decide between load and place.
+        wide_share=(min(max(load.changed, 0.01), CHANGED_SHARE), PLACE_CHANGED_SHARE, PLACE_CHANGED_SHARE),
         earlier=None if before is None else _still_likely(before, measured, load),
     )
 

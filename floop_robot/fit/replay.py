@@ -62,6 +62,11 @@ class Trajectory(msgspec.Struct, frozen=True, dict=True):
         return max(1, int(near[0]) if len(near) else len(self.tcp))
 
     @cached_property
+    def lift_m(self) -> float:
+        """How high the object was lifted."""
+        return lifted_m(self.object[:, 2], float(self.start[2]))
+
+    @cached_property
     def start(self) -> Values:
         """Where the object was perceived before it was touched, m, shape (3,)."""
         mean: Values = self.object[: self.untouched].mean(axis=0)
@@ -108,15 +113,19 @@ class Replayer:
         self.rows += len(actions)
         return Trajectory.of(self.layout, np.array(rows))
 
-    def succeeds(self, episode: RecordedEpisode, world: HiddenParameters, approach: Approach) -> bool:
-        """Whether all actions after `approach`, of a replay of this episode, do the task in `world` at some step."""
+    def lift_m(self, episode: RecordedEpisode, world: HiddenParameters, approach: Approach) -> float:
+        """How high the object is lifted in `world` by all actions after `approach`, of a replay of this episode."""
         scenario = self._scenario(episode, self.recorded(episode), world)
-        self._env.reset(options={"scenario": scenario, "approach": approach})
+        obs, _ = self._env.reset(options={"scenario": scenario, "approach": approach})
+        rows = [obs]
         for action in episode.actions[approach.steps :]:
             self.rows += 1
-            if self._env.step(action)[4]["is_success"]:
-                return True
-        return False
+            obs, _, _, _, info = self._env.step(action)
+            rows.append(obs)
+            if info["is_success"]:
+                break
+        heights = Trajectory.of(self.layout, np.array(rows)).object[:, 2]
+        return lifted_m(heights, float(heights[0]))
 
     def recorded(self, episode: RecordedEpisode) -> Trajectory:
         """What a recording says of arm and object."""
@@ -155,6 +164,13 @@ class Replay(msgspec.Struct, frozen=True):
     """Of the gripper, base frame, continuous, shape (n,)."""
     approach: Approach
     """Up to the last row in which the arm can't have touched the object."""
+
+
+def lifted_m(heights: Values, start: float) -> float:
+    """How far perceived heights, shape (n,), rise above `start` at least twice in three rows: once may be noise."""
+    if len(heights) < 3:
+        return 0.0
+    return max(0.0, float(np.median(np.lib.stride_tricks.sliding_window_view(heights, 3), axis=1).max()) - start)
 
 
 def mismatch(recorded: Trajectory, replayed: Trajectory, noise_m: float) -> float:

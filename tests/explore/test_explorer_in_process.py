@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from floop_envs.rollout import RolloutResult
 from floop_envs.seeds import Purpose, seed_of
-from floop_robot.explore.analogy_exploration import AIM_LEAST_M, AIM_RADIUS, AnalogyPolicy, analogies
+from floop_robot.explore.analogy_exploration import AIM_LEAST_M, AIM_RADIUS, SLOWEST, AnalogyPolicy, analogies
+from floop_robot.explore.explorer import KNOWN as SHIPPED
 from floop_robot.explore.explorer import Explorer
 from floop_robot.explore.stall_limit import ENOUGH
 from floop_robot.monitor.fleet_summary import FleetSummary
@@ -22,10 +23,12 @@ from floop_robot.spec.config import LearnerConfig
 from floop_robot.spec.default_settings import FLEET_PPO
 from floop_robot.spec.hyperparameters import PpoSettings
 from floop_robot.spec.layout import Vector
-from floop_robot.spec.records import ActMode, EpisodeEnd, OutcomeCode, Record, Transition
+from floop_robot.spec.records import ActMode, EpisodeEnd, OutcomeCode, Record, Source, Transition
 from floop_robot.spec.scenario import OBJECT_CLASSES
+from floop_robot.spec.simulator_fit import fit_event
 from floop_robot.spec.tasks import get_task
 from floop_robot.stream.codec import decode_block, encode_block
+from tests.support.sample_fits import calibration_fit
 from tests.support.sample_policies import TASK, episode_end, skilled
 from tests.support.sample_records import stream_info
 
@@ -124,6 +127,65 @@ def test_a_way_that_leaves_the_joint_limits_is_not_repeated() -> None:
     ends = [end for end in records.ends if end.act_mode is ActMode.TRIAL]
     assert any(end.outcome is OutcomeCode.SUCCESS for end in ends)
     assert len({end.tried for end in ends}) == len(ends)
+
+
+def test_a_known_class_is_tried_at_its_own_place_and_what_was_tried_before_a_fit_is_forgotten() -> None:
+    records = Records()
+    explorer = make_explorer(records, one_way=True)
+    report(explorer, [episode_end("box", success=False, episode=i) for i in range(5)])
+    robot, fitter = stream_info().robot, stream_info("fitter", source=Source.FITTER)
+    fit = calibration_fit(robot, (0.0, 0.0, 0.0))
+
+    def tried(episodes: int) -> list[tuple[float, ...]]:
+        before = len(records.ends)
+        for _ in range(episodes):
+            explorer.explore(skilled().actor(), 1)
+        return [end.tried for end in records.ends[before:] if end.act_mode is ActMode.TRIAL]
+
+    own = float([known.object_class for known in SHIPPED].index("box"))
+    while len(before := [end.tried for end in records.ends if end.act_mode is ActMode.TRIAL]) < 20:
+        tried(1)
+    assert before[0] == (own, 0.0, 0.0, 0.0, 0.0, SLOWEST)
+    assert explorer.target_successes["box"] > 0
+    explorer.fits.take(fitter, [fit_event(replace(fit, explains=False), 0)])
+    assert set(tried(20)) & set(before), "a fit that explains nothing changes nothing"
+    explorer.fits.take(fitter, [fit_event(fit, 0)])
+    after = tried(40)
+    assert not set(after) & set(before)
+    explorer.fits.take(fitter, [fit_event(fit, 0)])
+    assert set(tried(20)) & set(after), "a better fit is of the same world"
+    explorer.close()
+
+
+def test_tries_for_cloning_show_the_policy_that_was_not_taught_yet() -> None:
+    class Asked:
+        def __init__(self) -> None:
+            self.actor, self.count = skilled().actor(), 0
+
+        def mean(self, observation: Vector) -> Vector:
+            self.count += 1
+            return self.actor.mean(observation)
+
+        def sample(self, observation: Vector, rng: np.random.Generator) -> tuple[Vector, float]:
+            return self.actor.sample(observation, rng)
+
+    records = Records()
+    explorer = make_explorer(records, one_way=True)
+    fail_at_baskets(explorer)
+    first, later = Asked(), Asked()
+    while not first.count:
+        explorer.explore(first, 1)
+    before = first.count
+    for _ in range(20):
+        explorer.explore(later, 2)
+    assert first.count > before and not later.count
+    report(explorer, [episode_end("basket", success=True, episode=i) for i in range(5, 200)])
+    assert not explorer.target_classes
+    fail_again = [episode_end("basket", success=False, episode=i) for i in range(200, 240)]
+    report(explorer, fail_again)
+    while not later.count:
+        explorer.explore(later, 3)
+    explorer.close()
 
 
 def test_a_class_begins_with_what_does_best_at_another() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+import msgspec
 import numpy as np
 import pytest
 
 from floop_robot.explore.search_space import Values
-from floop_robot.explore.way_search import MAX_WAYS, Way, WaySearch, WayTry
+from floop_robot.explore.way_search import FIRST_FAILURES, MAX_WAYS, Way, WaySearch, WayTry
 from tests.explore.test_success_search import SPACE, near, run
 
 
@@ -95,6 +96,18 @@ def test_new_ways_lie_where_tries_near_them_succeeded() -> None:
         search.outcome(WayTry(way), success=bool(way.point[0] > 0.0 and number % 2))
     new = np.array([search._new(rng) for _ in range(200)])
     assert np.mean(new[:, 0] > 0.0) > 0.95, "near the best ways or anywhere, it is 0.8"
+
+
+def test_ways_that_the_space_names_come_first_and_are_given_up_later() -> None:
+    named = (np.array([0.25, 0.25]), np.array([0.75, 0.75]))
+    search, rng, tried = WaySearch(msgspec.structs.replace(SPACE, first=named)), np.random.default_rng(0), []
+    while len(tried) < 2 * FIRST_FAILURES + 1:
+        way = search.draw(rng)
+        search.outcome(way, success=False)
+        tried.append(way.point)
+    assert all(point is named[0] for point in tried[:FIRST_FAILURES])
+    assert all(point is named[1] for point in tried[FIRST_FAILURES:-1])
+    assert not any(tried[-1] is point for point in named)
 
 
 def test_a_way_comes_back_from_no_other_search() -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from floop_envs.env import ArmEnv
 from floop_robot.fit.fit_robot import Recordings, fit_robot
+from floop_robot.fit.load_estimate import TOLERANCE_M
 from floop_robot.fit.recorded_episodes import RecordedEpisode, RecordedEpisodes
-from floop_robot.fit.replay import Replayer, mismatch
+from floop_robot.fit.replay import Replayer, lifted_m, mismatch
 from floop_robot.robot.messages import Joints
 from floop_robot.spec.hidden_parameters import HiddenParameters, HiddenRanges
 from floop_robot.spec.simulator_fit import SimulatorFit
@@ -122,11 +123,21 @@ def test_a_replay_that_goes_on_from_an_approach_is_as_a_whole_one(replayer: Repl
         assert getattr(after, name) == pytest.approx(getattr(whole, name)[rows], abs=apart), name
 
 
-def test_what_a_replay_comes_to_is_what_the_robot_saw(replayer: Replayer) -> None:
+def test_a_replay_lifts_as_high_as_the_robot_did_and_less_under_more_load(replayer: Replayer) -> None:
     for world in (HiddenParameters(), HiddenParameters(gripper_force_factor=0.2)):
         for episode in episodes_of(world, 2):
-            approach = replayer.run(episode, HiddenParameters()).approach
-            assert replayer.succeeds(episode, world, approach) == episode.success
+            approach, recorded = replayer.run(episode, HiddenParameters()).approach, replayer.recorded(episode)
+            assert replayer.lift_m(episode, world, approach) == pytest.approx(recorded.lift_m, abs=TOLERANCE_M)
+            assert episode.success == (recorded.lift_m > 0.08)
+            heavy = msgspec.structs.replace(world, mass_factor=30.0)
+            assert replayer.lift_m(episode, heavy, approach) < TOLERANCE_M
+
+
+def test_one_high_reading_is_no_lift() -> None:
+    heights = np.array([0.02, 0.02, 0.12, 0.02, 0.02])
+    assert lifted_m(heights, 0.02) == 0.0
+    assert lifted_m(np.array([0.02, 0.08, 0.09, 0.02]), 0.02) == pytest.approx(0.06)
+    assert lifted_m(heights[:2], 0.0) == 0.0
 
 
 def test_failures_are_replayed_first_and_some_successes(replayer: Replayer) -> None:

@@ -9,13 +9,17 @@ import torch as th
 
 from floop_robot.learn.mlp import Array
 from floop_robot.learn.ppo_algorithm import PpoAlgorithm
-from floop_robot.learn.success_imitation import ENOUGH, FAILURE_ROWS, MANY_TRIES, ROWS, Episodes
+from floop_robot.learn.spaces import PolicySpace
+from floop_robot.learn.success_imitation import ENOUGH, FAILURE_ROWS, LATEST, MANY_TRIES, ROWS, Episodes
 from floop_robot.replay.transitions import EndedEpisode, Transitions
 from floop_robot.spec.hyperparameters import PpoSettings
 from floop_robot.spec.records import Source
+from floop_robot.spec.scenario import OBJECT_CLASSES
+from floop_robot.spec.tasks import get_task
 from tests.learn.test_ppo import ACT, OBS, SPACE, rows_of, stream
 
 STEPS = 256
+PICK = PolicySpace.of(get_task("floop/Pick-v0").spec)
 
 
 def algorithm(ratio: float = 1.0) -> PpoAlgorithm:
@@ -212,9 +216,44 @@ def test_a_class_that_failed_and_was_mended_is_not_taught_its_old_actions_again(
     assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
 
 
+def test_a_way_that_is_no_longer_tried_is_not_imitated() -> None:
+    made = algorithm()
+    feed(made, -0.7, 30, sampled=False, way=1.0)  # in a world that is none any more
+    feed(made, 0.7, ENOUGH, sampled=False, first=100, way=2.0)
+    feed(made, 0.7, LATEST - ENOUGH, sampled=False, failed=True, first=200, way=2.0)
+    learn(made)
+    assert act(made, 1.0) == pytest.approx(0.7, abs=0.1)
+
+
+def objects(made: Transitions, name: str, size_m: float) -> Transitions:
+    """The same rows of an object."""
+    slices = PICK.observation.slices
+    obs = np.tile(0.5 * (PICK.observation.low + PICK.observation.high), (len(made), 1))
+    obs[:, slices["object_class"]] = 0.0
+    obs[:, slices["object_class"].start + OBJECT_CLASSES.index(name)] = 1.0
+    obs[:, slices["object_size"]] = size_m
+    return msgspec.structs.replace(made, obs=obs.astype(np.float32))
+
+
+def test_known_tasks_are_not_kept_where_tries_are_made_in_the_same_sizes() -> None:
+    made = Episodes(PICK)
+    shown = [(name, size) for name in ("box", "cylinder") for size in (0.03, 0.05)]
+    for name, size in shown:
+        made.add(stream("shipped", Source.DEMONSTRATION), objects(known(0), name, size))
+    robots = stream("robot_1", Source.ROBOT)
+    made.add(robots, objects(known(1), "box", 0.05))
+    made.close(robots, EndedEpisode(1, False, "box"))
+    rows = len(known(0))
+    assert len(made.known()) == 5 * rows
+    for number, size in enumerate((0.048, 0.051), 10):
+        made.add(stream(), objects(episode(number, 0.7, sampled=False), "box", size))
+        made.close(stream(), EndedEpisode(number, True, "box", (1.0,)))
+    assert len(made.known()) == 3 * rows, "boxes of 3 cm and cylinders are as they were"
+
+
 @pytest.mark.parametrize("failed", [False, True])
 def test_tries_are_bounded_however_many_classes_and_ways_there_are(failed: bool) -> None:
-    made = Episodes(SPACE.normalizer)
+    made = Episodes(SPACE)
     for number in range(400 if not failed else ROWS // FAILURE_ROWS + 100):  # of 64 rows, or of one
         made.add(stream(), episode(number, 0.7, 64 if not failed else 1, sampled=False))
         made.close(stream(), EndedEpisode(number, failed, f"class {number % 100}", (float(number),)))

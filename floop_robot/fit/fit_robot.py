@@ -11,7 +11,15 @@ import msgspec
 import numpy as np
 
 from floop_envs.env import Approach
-from floop_robot.fit.load_estimate import CHANGED_SHARE, USUAL_STD, LoadBounds, LoadEstimate, estimate_load, load_bounds
+from floop_robot.fit.load_estimate import (
+    CHANGED_MEAN,
+    CHANGED_STD,
+    USUAL_STD,
+    LoadBounds,
+    LoadEstimate,
+    estimate_load,
+    load_bounds,
+)
 from floop_robot.fit.measurements import HeldRows, Measurements, measure
 from floop_robot.fit.recorded_episodes import RecordedEpisode
 from floop_robot.fit.replay import Replayer, Values, mismatch
@@ -41,8 +49,8 @@ CERTAINTY = 2.0
 """What a row's mismatch counts as a negative log-likelihood; chosen by the coverage of the intervals, too."""
 EXPLAINED = 0.4
 """Mismatch up to which a fitted simulator explains what a robot recorded."""
-PLACE_CHANGED_SHARE = 0.3
-"""Probability that latency changed, and that calibration did."""
+WIDE_SHARE = 0.3
+"""Probability that the load changed, before lifts are compared; that latency did; that calibration did."""
 ELSEWHERE = np.array([0.02, 0.004, 0.004])
 """Latency (s) and calibration (m) that differ so much from those with which the load was estimated change it."""
 _SPLIT = 0.15
@@ -67,11 +75,8 @@ def fit_robot(
     recordings = Recordings(replayer, episodes, fresh or len(episodes))
     nominal, measured = recordings.usual_mismatch, recordings.measured
     yield None
-    place, load = Place.of(measured), LoadEstimate()
-    at = place.mean
-    for load in recordings.load(at):  # noqa: B007  (the last one counts)
-        yield None
-    search = PopulationSearch(_prior(measured, place, load, earlier), LENGTHS, rng)
+    place, load, at = Place.of(measured), LoadEstimate(), np.full(3, np.inf)
+    search = PopulationSearch(_prior(measured, place, earlier), LENGTHS, rng)
     scale = CERTAINTY * TOUCHED_STEPS * len(recordings.chosen)
     for worlds, few in POPULATIONS:
         count = worlds if measured.calibration_xy is None and earlier is None else round(KNOWN_SHARE * worlds)
@@ -176,24 +181,24 @@ class Place(msgspec.Struct, frozen=True):
         return cls(mean, std, wide)
 
 
-def _prior(measured: Measurements, place: Place, load: LoadEstimate, earlier: SimulatorFit | None) -> Prior:
+def _prior(measured: Measurements, place: Place, earlier: SimulatorFit | None) -> Prior:
     """Of log load, latency and calibration error in x and y, given what was measured."""
     before = None if earlier is None else np.array([_point(world) for world in earlier.samples])
     return Prior(
         mean=np.array([0.0, *place.mean]),
         std=np.array([USUAL_STD, *place.std]),
-        wide_mean=np.array([load.mean, *place.mean]),
-        wide_std=np.array([load.std, *place.wide_std]),
+        wide_mean=np.array([CHANGED_MEAN, *place.mean]),
+        wide_std=np.array([CHANGED_STD, *place.wide_std]),
         groups=((_LOAD,), (_LATENCY,), (_X, _Y)),
-        # A gripper that misses lifts nothing either, so lifts alone do not decide between load and place.
-        wide_share=(min(max(load.changed, 0.01), CHANGED_SHARE), PLACE_CHANGED_SHARE, PLACE_CHANGED_SHARE),
-        earlier=None if before is None else _still_likely(before, measured, load),
+        # A gripper that misses lifts nothing either. So lifts tell of the load only once the place is known.
+        wide_share=(WIDE_SHARE,) * 3,
+        earlier=None if before is None else _still_likely(before, measured),
     )
 
 
-def _still_likely(points: Values, measured: Measurements, load: LoadEstimate) -> Values:
+def _still_likely(points: Values, measured: Measurements) -> Values:
     """Points of an earlier fit in proportion to what is known now, shape (n, 4)."""
-    off = -2.0 * load.log_density(points[:, _LOAD])
+    off = np.zeros(len(points))
     if measured.latency_s:
         off += ((points[:, _LATENCY] - measured.latency_s.value) / measured.latency_s.std) ** 2
     if measured.calibration_xy:

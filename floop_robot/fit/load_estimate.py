@@ -58,12 +58,6 @@ class LoadEstimate(msgspec.Struct, frozen=True):
         found: Values = np.where(changed, self.mean, 0.0) + std * rng.standard_normal(count)
         return found
 
-    def log_density(self, log_load: Values) -> Values:
-        """Of log loads, shape (n,)."""
-        usual, changed = _normal(log_load, 0.0, USUAL_STD), _normal(log_load, self.mean, self.std)
-        found: Values = np.log((1.0 - self.changed) * usual + self.changed * changed + 1e-300)
-        return found
-
 
 class LoadBounds(msgspec.Struct, frozen=True):
     """Log loads that agree with one episode."""

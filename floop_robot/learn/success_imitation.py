@@ -7,8 +7,8 @@ Oh et al. 2018).
   the mean of two ways may be none.
 * Three quarters of each batch are observations of known tasks, with what the policy that the learner began with does
   there (policy distillation, Rusu et al. 2016; at states that are visited now, as in DAgger, Ross et al. 2011). So
-  known tasks are kept. Where tries are made at a known class in known sizes the world changed, and the old policy is no
-  model: with it clones of slow lifts did 85 % of slippery objects, without it 96 %.
+  known tasks are kept. Where a known class in known sizes fails on all robots the world changed, and the old policy is
+  no model: with it clones of slow lifts did 85 % of slippery objects, without it 96 %.
 """
 
 from __future__ import annotations
@@ -182,8 +182,8 @@ class Episodes:
         """By class, oldest first."""
         self._best: list[Rows] | None = None
         """What `best` returns; None when it is to be found anew."""
-        self._tried = KnownTasks()
-        """Classes and sizes of all tries."""
+        self._changed = KnownTasks()
+        """Classes and sizes of tries at what failed on all robots."""
 
     def add(self, stream: StreamInfo, rows: Transitions) -> int:
         """Take in rows of episodes that go on; returns how many are of tries at new tasks."""
@@ -209,7 +209,8 @@ class Episodes:
             return
         rows = _joined(episode.parts)
         if episode.is_try:
-            self._tried = self._tried.including(KnownTasks.of(self._layout, rows.obs))
+            if end.fails_everywhere:
+                self._changed = self._changed.including(KnownTasks.of(self._layout, rows.obs))
             shown = None if end.failed else Rows(self._normalize(rows.obs), rows.action)
             self._tries.setdefault(end.object_class, deque()).append(_Try(end.tried, shown))
             self._best = None
@@ -226,14 +227,14 @@ class Episodes:
     def known(self) -> Array:
         """Observations of known tasks, normalized; none if there are none.
 
-        What is tried is not among them: rows of a class and size of the tries.
+        What failed on all robots and was tried is not among them: rows of that class in these sizes.
         """
         parts = [*self._demonstrated, *self._known]
         if not parts:
             return np.zeros((0, 0), np.float32)
         found = np.concatenate(parts)
-        if self._tried.classes:
-            found = found[ShiftDetector(self._layout, self._tried)(found)]
+        if self._changed.classes:
+            found = found[ShiftDetector(self._layout, self._changed)(found)]
         return self._normalize(found)
 
     def best(self) -> list[Rows]:

@@ -65,7 +65,12 @@ class TransitionBuilder:
             self._rows[info.source] += len(rows)
             if info.source is not Source.DEMONSTRATION:
                 rows.is_new[:] = self._shift_detector(rows.obs, self._failing_for(info))
-        return rows, ended_episodes(block.ends)
+        return rows, tuple(self._with_failures(end) for end in ended_episodes(block.ends))
+
+    def _with_failures(self, end: EndedEpisode) -> EndedEpisode:
+        name = end.object_class
+        fails_everywhere = name in self.failures.failing and not self.failures.failing_robots(name)
+        return msgspec.structs.replace(end, fails_everywhere=fails_everywhere)
 
     def _failing_for(self, info: StreamInfo) -> list[str]:
         """Classes whose rows from this stream are new; a robot's only where they fail on it, too."""

@@ -59,6 +59,8 @@ class EndedEpisode(msgspec.Struct, frozen=True):
     """Perceived class of the object; empty where none was perceived."""
     tried: tuple[float, ...] = ()
     """What an explorer tried; empty where it was the policy itself."""
+    fails_everywhere: bool = False
+    """Whether the class fails now, on all robots."""
 
 
 def ended_episodes(ends: Iterable[EpisodeEnd]) -> tuple[EndedEpisode, ...]:

@@ -56,10 +56,11 @@ def feed(
     obs: float = 1.0,
     name: str = "basket",
     way: float = 0.0,
+    everywhere: bool = True,
 ) -> None:
     for number in range(first, first + count):
         rows = episode(number, action, sampled=sampled, obs=obs)
-        made.take(stream(), rows, (EndedEpisode(number, failed, name, () if sampled else (way,)),))
+        made.take(stream(), rows, (EndedEpisode(number, failed, name, () if sampled else (way,), everywhere),))
 
 
 def learn(made: PpoAlgorithm, rounds: int = 4) -> None:
@@ -245,9 +246,9 @@ def test_known_tasks_are_not_kept_where_tries_are_made_in_the_same_sizes() -> No
     made.close(robots, EndedEpisode(1, False, "box"))
     rows = len(known(0))
     assert len(made.known()) == 5 * rows
-    for number, size in enumerate((0.048, 0.051), 10):
+    for number, (size, everywhere) in enumerate(((0.031, False), (0.048, True), (0.051, True)), 10):
         made.add(stream(), objects(episode(number, 0.7, sampled=False), "box", size))
-        made.close(stream(), EndedEpisode(number, True, "box", (1.0,)))
+        made.close(stream(), EndedEpisode(number, True, "box", (1.0,), everywhere))
     assert len(made.known()) == 3 * rows, "boxes of 3 cm and cylinders are as they were"
 
 

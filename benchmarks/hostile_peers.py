@@ -51,6 +51,8 @@ from floop_robot.stream.uploader import RecordUploader
 PROCESSES = ("ingest", "fleet_manager", "gate", "learner")
 MAX_MB = 1000
 MAX_RATIO = 2.0
+ATTACKER = "127.0.0.2"
+"""Attackers come from an address of their own, as from a host of their own."""
 RULES = get_task("floop/Pick-v0")
 
 
@@ -79,7 +81,7 @@ def row(number: int, ids_value: float = 0.0) -> Transition:
 
 def raw_peer(port: int, kind: bytes = b"DEALER") -> socket.socket:
     """A TCP connection that has shaken hands as a ZeroMQ peer."""
-    link = socket.create_connection(("127.0.0.1", port), timeout=5)
+    link = socket.create_connection(("127.0.0.1", port), timeout=5, source_address=(ATTACKER, 0))
     link.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + bytes(32))
     ready = b"\x05READY\x0bSocket-Type" + struct.pack(">I", len(kind)) + kind
     link.sendall(bytes([4, len(ready)]) + ready)
@@ -105,7 +107,7 @@ def messages(port: int, until_s: float, make: Callable[[int], list[bytes]], *, r
     peer.setsockopt(zmq.SNDHWM, 100)
     if not reads:
         peer.setsockopt(zmq.RCVHWM, 1)
-    peer.connect(f"tcp://127.0.0.1:{port}")
+    peer.connect(f"tcp://{ATTACKER}:0;127.0.0.1:{port}")
     number = 0
     while time.monotonic() < until_s:
         if not peer.poll(50, zmq.POLLOUT):
@@ -158,7 +160,7 @@ def ask_and_close(port: int, until_s: float) -> None:
         peer.setsockopt(zmq.SNDHWM, 100_000)
         peer.setsockopt(zmq.HEARTBEAT_IVL, 100)
         peer.setsockopt(zmq.HEARTBEAT_TTL, 200)
-        peer.connect(f"tcp://127.0.0.1:{port}")
+        peer.connect(f"tcp://{ATTACKER}:0;127.0.0.1:{port}")
         question = [b"1", frame_message(FetchPolicy())]
         end_s = time.monotonic() + 0.3
         while time.monotonic() < end_s:

@@ -56,7 +56,7 @@ def test_ingest_outlives_hostile_peers_and_serves_the_honest_one(tmp_path: Path)
         attack("fetch_and_read_nothing", ingest.config.endpoints.tail)
         assert memory_mb(ingest.process.pid) < MAX_MB
         assert out.stats().sender.forks == 0
-        assert "hung up on 127.0.0.1" in ingest.log.read_text()
+        assert "hung up on 127.0.0.2" in ingest.log.read_text()
     finally:
         out.close()
         ingest.kill()

@@ -15,6 +15,7 @@ all quiet phases together, and each quiet phase is, too.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import os
 import secrets
@@ -142,6 +143,33 @@ def very_many_parts(port: int, until_s: float) -> None:
             time.sleep(0.01)
 
 
+def very_many_parts_at_once(port: int, until_s: float) -> None:
+    """The same over a hundred connections, all there before the first message."""
+    message = bytes([1, 0]) * 1_900_000 + bytes([0, 0])
+    while time.monotonic() < until_s:
+        links = [link for _ in range(100) if (link := quiet_peer(port))]
+        time.sleep(1.0)
+        sending = [threading.Thread(target=send_all, args=(link, message)) for link in links]
+        for thread in sending:
+            thread.start()
+        for thread in sending:
+            thread.join()
+
+
+def quiet_peer(port: int) -> socket.socket | None:
+    try:
+        return raw_peer(port)
+    except OSError:
+        return None
+
+
+def send_all(link: socket.socket, data: bytes) -> None:
+    with contextlib.suppress(OSError), link:
+        link.sendall(data)
+        while link.recv(1 << 16):
+            pass
+
+
 def subscriptions(port: int, until_s: float) -> None:
     topics = b"".join(bytes([0, 41, 1]) + secrets.token_bytes(40) for _ in range(2000))
     pour(port, until_s, topics, b"SUB")
@@ -243,6 +271,7 @@ ATTACKS: dict[str, tuple[Callable[[int, float], None], tuple[str, ...]]] = {
     "endless_parts": (endless_parts, ("ingest", "fleet_rpc", "gate")),
     "endless_small_parts": (endless_small_parts, ("ingest", "fleet_rpc", "gate")),
     "very_many_parts": (very_many_parts, ("ingest", "fleet_rpc", "gate")),
+    "very_many_parts_at_once": (very_many_parts_at_once, ("ingest", "fleet_rpc", "gate")),
     "subscriptions": (subscriptions, ("fleet", "weights")),
     "junk": (junk, ("ingest", "fleet_rpc", "gate", "learner")),
     "ask_and_close": (ask_and_close, ("ingest", "fleet_rpc", "tail")),

@@ -33,7 +33,7 @@ STILL = (s=0; while sleep 30 > /dev/null 2>&1 && kill -0 $$$$ 2> /dev/null; do s
 setup: $(STAMP)
 
 # torch goes first and pinned: any other version pulls gigabytes of accelerator libraries.
-$(STAMP): setup.py pyproject.toml constraints.txt $(wildcard floop_robot/learn/native/*)
+$(STAMP): setup.py pyproject.toml constraints.txt $(wildcard floop_robot/*/native/*)
 	@echo "set-up 1 of 3: torch and what floop needs, about a minute; on a busy machine some minutes"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(call STILL,set-up 1 of 3) $(BIN)/python -m pip install --quiet -c constraints.txt torch && \

@@ -76,6 +76,14 @@ SAC_UPDATES = [
     )
     for name, flags in INSTRUCTIONS.items()
 ]
+# The same for what a central process drops of a hostile message (floop_robot/transport/pass_over.py).
+PASS_OVER = Extension(
+    f"{PACKAGE}.transport._pass_over",
+    [PACKAGE + "/transport/native/pass_over.c"],
+    extra_compile_args=["-std=gnu99", "-O2", "-g0"],
+    py_limited_api=True,
+    optional=True,
+)
 
 
 def files(pattern: str) -> list[str]:
@@ -107,7 +115,7 @@ setup(
         ("share/" + PACKAGE + "/config/rviz", files("config/rviz/*")),
         ("share/" + PACKAGE + "/config/foxglove", files("config/foxglove/*")),
     ],
-    ext_modules=SAC_UPDATES,
+    ext_modules=[*SAC_UPDATES, PASS_OVER],
     # The compiled code doesn't use Python's API: one wheel serves every Python.
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
     install_requires=ROBOT,

@@ -15,6 +15,7 @@ all quiet phases together, and each quiet phase is, too.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import os
 import secrets
@@ -51,6 +52,8 @@ from floop_robot.stream.uploader import RecordUploader
 PROCESSES = ("ingest", "fleet_manager", "gate", "learner")
 MAX_MB = 1000
 MAX_RATIO = 2.0
+ATTACKER = "127.0.0.2"
+"""Attackers come from an address of their own, as from a host of their own."""
 RULES = get_task("floop/Pick-v0")
 
 
@@ -79,7 +82,7 @@ def row(number: int, ids_value: float = 0.0) -> Transition:
 
 def raw_peer(port: int, kind: bytes = b"DEALER") -> socket.socket:
     """A TCP connection that has shaken hands as a ZeroMQ peer."""
-    link = socket.create_connection(("127.0.0.1", port), timeout=5)
+    link = socket.create_connection(("127.0.0.1", port), timeout=5, source_address=(ATTACKER, 0))
     link.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + bytes(32))
     ready = b"\x05READY\x0bSocket-Type" + struct.pack(">I", len(kind)) + kind
     link.sendall(bytes([4, len(ready)]) + ready)
@@ -105,7 +108,7 @@ def messages(port: int, until_s: float, make: Callable[[int], list[bytes]], *, r
     peer.setsockopt(zmq.SNDHWM, 100)
     if not reads:
         peer.setsockopt(zmq.RCVHWM, 1)
-    peer.connect(f"tcp://127.0.0.1:{port}")
+    peer.connect(f"tcp://{ATTACKER}:0;127.0.0.1:{port}")
     number = 0
     while time.monotonic() < until_s:
         if not peer.poll(50, zmq.POLLOUT):
@@ -140,6 +143,33 @@ def very_many_parts(port: int, until_s: float) -> None:
             time.sleep(0.01)
 
 
+def very_many_parts_at_once(port: int, until_s: float) -> None:
+    """The same over a hundred connections, all there before the first message."""
+    message = bytes([1, 0]) * 1_900_000 + bytes([0, 0])
+    while time.monotonic() < until_s:
+        links = [link for _ in range(100) if (link := quiet_peer(port))]
+        time.sleep(1.0)
+        sending = [threading.Thread(target=send_all, args=(link, message)) for link in links]
+        for thread in sending:
+            thread.start()
+        for thread in sending:
+            thread.join()
+
+
+def quiet_peer(port: int) -> socket.socket | None:
+    try:
+        return raw_peer(port)
+    except OSError:
+        return None
+
+
+def send_all(link: socket.socket, data: bytes) -> None:
+    with contextlib.suppress(OSError), link:
+        link.sendall(data)
+        while link.recv(1 << 16):
+            pass
+
+
 def subscriptions(port: int, until_s: float) -> None:
     topics = b"".join(bytes([0, 41, 1]) + secrets.token_bytes(40) for _ in range(2000))
     pour(port, until_s, topics, b"SUB")
@@ -158,7 +188,7 @@ def ask_and_close(port: int, until_s: float) -> None:
         peer.setsockopt(zmq.SNDHWM, 100_000)
         peer.setsockopt(zmq.HEARTBEAT_IVL, 100)
         peer.setsockopt(zmq.HEARTBEAT_TTL, 200)
-        peer.connect(f"tcp://127.0.0.1:{port}")
+        peer.connect(f"tcp://{ATTACKER}:0;127.0.0.1:{port}")
         question = [b"1", frame_message(FetchPolicy())]
         end_s = time.monotonic() + 0.3
         while time.monotonic() < end_s:
@@ -241,6 +271,7 @@ ATTACKS: dict[str, tuple[Callable[[int, float], None], tuple[str, ...]]] = {
     "endless_parts": (endless_parts, ("ingest", "fleet_rpc", "gate")),
     "endless_small_parts": (endless_small_parts, ("ingest", "fleet_rpc", "gate")),
     "very_many_parts": (very_many_parts, ("ingest", "fleet_rpc", "gate")),
+    "very_many_parts_at_once": (very_many_parts_at_once, ("ingest", "fleet_rpc", "gate")),
     "subscriptions": (subscriptions, ("fleet", "weights")),
     "junk": (junk, ("ingest", "fleet_rpc", "gate", "learner")),
     "ask_and_close": (ask_and_close, ("ingest", "fleet_rpc", "tail")),

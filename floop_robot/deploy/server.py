@@ -67,7 +67,6 @@ class FleetServer:
         try:
             self._publisher = Publisher(self._context, announcements, "the fleet manager", queue=_QUEUE)
             self._listener = Listener(
-                self._context,
                 rpc,
                 "the fleet manager",
                 _LIMITS,

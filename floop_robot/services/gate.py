@@ -14,7 +14,6 @@ import threading
 from pathlib import Path
 
 import msgspec
-import zmq
 
 from floop_robot.bundle.delivery import MAX_SENT_BUNDLE_BYTES
 from floop_robot.deploy.peer_secrets import site_secret
@@ -83,19 +82,9 @@ class GateProcess:
     def __init__(self, config: FloopConfig, gate: Gate, pool: ProcessPool, fleet: GateFleetClient) -> None:
         """Raises `BindError` when the gate's endpoint is taken."""
         self._gate, self._pool, self._fleet = gate, pool, fleet
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        try:
-            self._listener = Listener(
-                self._context,
-                config.endpoints.gate,
-                "the gate",
-                _LIMITS,
-                queue=_QUEUE,
-                max_message_bytes=MAX_SENT_BUNDLE_BYTES,
-            )
-        except FloopError:
-            self._context.destroy(0)
-            raise
+        self._listener = Listener(
+            config.endpoints.gate, "the gate", _LIMITS, queue=_QUEUE, max_message_bytes=MAX_SENT_BUNDLE_BYTES
+        )
         self._journal = JournalFollower(config.endpoints.tail, ROBOT_REPORTS, start=SummaryStart(gate.begin_with))
         self._stats = StatsFile[GateStats](Path(config.run_dir), "gate")
         self._secret = site_secret(Path(config.run_dir)).encode()
@@ -120,7 +109,6 @@ class GateProcess:
         """Close port and connections."""
         self._journal.close()
         self._listener.close()
-        self._context.destroy(0)
 
     def _take_candidates(self, wait_ms: int) -> None:
         if not self._listener.socket.poll(wait_ms):

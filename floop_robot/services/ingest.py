@@ -54,7 +54,7 @@ def run(config: FloopConfig, stop: threading.Event) -> None:
     journal = Journal(Path(config.run_dir) / JOURNAL_FILE, limits)
     try:
         senders = Senders(config)
-        ingest = Ingest(journal, config.endpoints.ingest, context, get_task(config.task).spec, senders.refusal)
+        ingest = Ingest(journal, config.endpoints.ingest, get_task(config.task).spec, senders.refusal)
         try:
             tail = TailServer(journal.path, journal.id, config.endpoints.tail, context)
             try:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import zmq
 
 from floop_robot.bundle import write_atomic
 from floop_robot.deploy.commands import CommandResult
@@ -57,19 +56,11 @@ class LearnerControl:
         """Who paused the learner; None while it isn't paused."""
         self._answers: OrderedDict[str, tuple[tuple[object, ...], LearnerCommandResult]] = OrderedDict()
         """What was asked under each `call_id`, and the answer."""
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        try:
-            self._listener = Listener(
-                self._context, endpoint, "the learner", _LIMITS, queue=_QUEUE, max_message_bytes=_MAX_REQUEST_BYTES
-            )
-        except BaseException:
-            self._context.destroy(0)
-            raise
+        self._listener = Listener(endpoint, "the learner", _LIMITS, queue=_QUEUE, max_message_bytes=_MAX_REQUEST_BYTES)
 
     def close(self) -> None:
         """Close the port."""
         self._listener.close()
-        self._context.destroy(0)
 
     def serve(self, status: Callable[[], LearnerStatus], checkpoint: Callable[[], None], wait_s: float = 0.0) -> None:
         """Answer what has arrived, or arrives within `wait_s`."""

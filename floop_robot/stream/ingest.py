@@ -8,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 import msgspec
-import zmq
 
 from floop_robot.durable.framing import Message, MessageRefused, deframe_message, frame_message
 from floop_robot.spec.errors import StorageError
@@ -78,7 +77,6 @@ class Ingest:
         self,
         journal: Journal,
         endpoint: str,
-        context: zmq.Context[zmq.Socket[bytes]],
         task: TaskSpec | None = None,
         refusal: Callable[[str, str], str] = lambda robot, secret: "",
     ) -> None:
@@ -91,9 +89,7 @@ class Ingest:
         """As which robot each peer may record; heard last comes last."""
         self._ranges = RowRanges(task) if task else None
         self._refused = RefusedRecords()
-        self._listener = Listener(
-            context, endpoint, "ingest", LIMITS, queue=QUEUE, max_message_bytes=MAX_SENT_BLOCK_BYTES
-        )
+        self._listener = Listener(endpoint, "ingest", LIMITS, queue=QUEUE, max_message_bytes=MAX_SENT_BLOCK_BYTES)
         self._socket = self._listener.socket
         self.endpoint = self._listener.endpoint
         """Where it listens (with the port that was found, if 0 was asked for)."""

@@ -61,9 +61,7 @@ class TailServer:
     def __init__(self, path: Path, journal_id: str, endpoint: str, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self._path, self._journal_id = path, journal_id
         self._reader = JournalReader(path)
-        self._listener = Listener(
-            context, endpoint, "ingest (tail)", LIMITS, queue=QUEUE, max_message_bytes=MAX_REQUEST_BYTES
-        )
+        self._listener = Listener(endpoint, "ingest (tail)", LIMITS, queue=QUEUE, max_message_bytes=MAX_REQUEST_BYTES)
         self._socket = self._listener.socket
         self.endpoint = self._listener.endpoint
         """Where it listens (with the port that was found, if 0 was asked for)."""

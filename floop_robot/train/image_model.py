@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -32,8 +34,10 @@ ROWS = ("observations", "next_observations", "actions", "rewards", "dones", "tim
 CURRENT_EPISODE = "_current_ep_start"
 
 
-def image_model(config: TrainConfig, envs: VecEnv, *, has_goals: bool, curves: Path | None) -> SAC | PPO:
-    """An untrained model; `curves`: folder for TensorBoard."""
+def image_model(
+    config: TrainConfig, envs: VecEnv, *, has_goals: bool, curves: Path | None, least_rows: int = 0
+) -> SAC | PPO:
+    """An untrained model; `curves`: folder for TensorBoard, `least_rows`: what its replay buffer must hold."""
     settings = config.settings
     policy = "MultiInputPolicy" if isinstance(envs.observation_space, spaces.Dict) else "CnnPolicy"
     common: dict[str, Any] = {
@@ -62,7 +66,7 @@ def image_model(config: TrainConfig, envs: VecEnv, *, has_goals: bool, curves: P
             tau=settings.tau,
             ent_coef=settings.ent_coef,
             target_entropy="auto" if settings.target_entropy is None else settings.target_entropy,
-            buffer_size=min(settings.buffer_size, config.total_timesteps),  # images are large
+            buffer_size=max(least_rows, min(settings.buffer_size, config.total_timesteps)),  # images are large
             learning_starts=config.learning_starts,
             train_freq=ratio.denominator,
             gradient_steps=max(1, ratio.numerator) * config.n_envs,
@@ -111,28 +115,43 @@ def save_replay(model: SAC | PPO, path: Path) -> None:
         raise StorageError(f"cannot write {path}: {error.strerror or error}; free space") from None
 
 
+def saved_rows(path: Path) -> int:
+    """How many rows `save_replay` wrote, of all environments together; raises `StorageError`.
+
+    They may be more than the steps of the state beside them: it is written last, and a kill may come before.
+    """
+    with _opened_replay(path) as saved:
+        return int(saved["rewards"].size)
+
+
 def restore_replay(model: SAC | PPO, path: Path) -> None:
     """Fill SAC's replay buffer with what `save_replay` wrote; raises `StorageError`."""
     buffer: Any = getattr(model, "replay_buffer", None)
     if buffer is None:
         return
+    with _opened_replay(path) as saved:
+        for name, array in _arrays(buffer).items():
+            rows = saved[name]
+            array[: len(rows)] = rows
+        count, pos = len(saved["rewards"]), int(saved["pos"])
+        if hasattr(buffer, CURRENT_EPISODE):
+            getattr(buffer, CURRENT_EPISODE)[:] = saved[CURRENT_EPISODE]
+    buffer.full = count == buffer.buffer_size
+    buffer.pos = pos % buffer.buffer_size if buffer.full else count  # it may have had more room
+    if isinstance(buffer, HerReplayBuffer):
+        with warnings.catch_warnings(action="ignore"):  # it warns that it does what it is asked for
+            buffer.truncate_last_trajectory()  # its end was never seen
+
+
+@contextmanager
+def _opened_replay(path: Path) -> Iterator[Any]:
     try:
         with np.load(path, allow_pickle=False) as saved:
-            for name, array in _arrays(buffer).items():
-                rows = saved[name]
-                array[: len(rows)] = rows
-            count, pos = len(saved["rewards"]), int(saved["pos"])
-            if hasattr(buffer, CURRENT_EPISODE):
-                getattr(buffer, CURRENT_EPISODE)[:] = saved[CURRENT_EPISODE]
+            yield saved
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}; check the folder") from None
     except (ValueError, KeyError, zipfile.BadZipFile) as error:
         raise StorageError(f"{path} is damaged ({' '.join(str(error).split())}); train again") from None
-    buffer.full = count == buffer.buffer_size
-    buffer.pos = pos if buffer.full else count
-    if isinstance(buffer, HerReplayBuffer):
-        with warnings.catch_warnings(action="ignore"):  # it warns that it does what it is asked for
-            buffer.truncate_last_trajectory()  # its end was never seen
 
 
 def _arrays(buffer: Any) -> dict[str, NDArray[Any]]:

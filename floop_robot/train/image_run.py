@@ -12,7 +12,7 @@ from floop_envs.seeds import Purpose
 from floop_robot.train.environments.process_vec_env import ProcessVecEnv
 from floop_robot.train.image_evaluator import ImageEvaluator
 from floop_robot.train.image_keeper import MODEL, ImageKeeper
-from floop_robot.train.image_model import image_model, restore_model, restore_replay
+from floop_robot.train.image_model import image_model, restore_model, restore_replay, saved_rows
 from floop_robot.train.monitor_file import MonitorFile
 from floop_robot.train.policy_selector import SelectorState
 from floop_robot.train.run_counters import RunCounters
@@ -64,7 +64,10 @@ class ImageRun:
     def _model(self, envs: ProcessVecEnv) -> Any:
         config = self._config
         curves = self._folder.path / TENSORBOARD_DIR if config.tensorboard else None
-        model: Any = image_model(config, envs, has_goals=self._description.has_goals, curves=curves)
+        least_rows = saved_rows(self._folder.rows) if self._saved and config.algo == "sac" else 0
+        model: Any = image_model(
+            config, envs, has_goals=self._description.has_goals, curves=curves, least_rows=least_rows
+        )
         if self._saved:
             state, arrays = self._saved
             restore_model(model, arrays[MODEL].tobytes())

@@ -8,13 +8,17 @@ from typing import Final
 
 import zmq
 
+from floop_robot.transport.pass_over import pass_over
 from floop_robot.transport.peer_guard import PeerGuard, PeerLimits
+from floop_robot.transport.zap_handler import DOMAIN, ZapHandler
 from floop_robot.transport.zmq_sockets import Context, Socket, bind_socket, last_endpoint, port_of
 
 MAX_PARTS: Final = 4
 """Of a message, with the peer's identity; no request of floop has more. Of others only the identity is given on."""
 HOSTILE_PARTS: Final = 64
-"""Whoever sends a message of more parts is cut off."""
+"""Whoever sends a message of more parts is cut off, and its address refused for a while."""
+REFUSED_S: Final = 60.0
+"""No honest peer ever sends such a message."""
 MAX_PEERS: Final = 4096
 """Peers whose connection is remembered for answers to them."""
 _DROPPED_AT_ONCE: Final = 256
@@ -30,12 +34,30 @@ class Listener:
     """A ROUTER socket and the guard of its peers; for one thread. Poll `socket`, and use nothing else of it."""
 
     def __init__(
-        self, context: Context, endpoint: str, what: str, limits: PeerLimits, *, queue: int, max_message_bytes: int
+        self,
+        endpoint: str,
+        what: str,
+        limits: PeerLimits,
+        *,
+        queue: int,
+        max_message_bytes: int,
+        refused_s: float = REFUSED_S,
     ) -> None:
         """Raises `BindError`. `queue`: answers that wait per peer. `max_message_bytes`: of one part."""
-        self.socket: Socket = bind_socket(
-            context, zmq.ROUTER, endpoint, what, queue=queue, max_message_bytes=max_message_bytes
-        )
+        self._zap = ZapHandler(what, refused_s)
+        try:
+            self.socket: Socket = bind_socket(
+                self._zap.context,
+                zmq.ROUTER,
+                endpoint,
+                what,
+                queue=queue,
+                max_message_bytes=max_message_bytes,
+                zap_domain=DOMAIN,
+            )
+        except BaseException:
+            self._zap.close()
+            raise
         self.endpoint = last_endpoint(self.socket)
         """Where it listens (with the port that was found, if 0 was asked for)."""
         self._guard = PeerGuard(port_of(self.endpoint), what, limits)
@@ -51,6 +73,7 @@ class Listener:
         """Stop listening."""
         self._guard.close()
         self.socket.close(0)
+        self._zap.close()
 
     def receive(self) -> list[bytes]:
         """The frames of the next message, the peer's identity first, or none; never waits.
@@ -87,15 +110,13 @@ class Listener:
                 frames.append(part.bytes)
         self._guard.took(peer, size)
         if parts > HOSTILE_PARTS:
-            self._guard.disconnect(peer, f"a message of it had more than {HOSTILE_PARTS} parts")
-            self._pass_over(part)
+            why = f"a message of it had more than {HOSTILE_PARTS} parts"
+            self._guard.disconnect(peer, why)
+            if address := _address(first):
+                self._zap.refuse(address, why)
+            if part.more:
+                pass_over(self.socket)
         return frames if parts <= MAX_PARTS else [identity]
-
-    def _pass_over(self, part: zmq.Frame) -> None:
-        """Read the rest of a message: libzmq gives nothing of another one before. A million parts take 0.64 s."""
-        receive, flags = self.socket.recv, int(zmq.NOBLOCK)
-        while part.more:
-            part = receive(flags, False)
 
     def send(self, frames: list[bytes]) -> None:
         """Answer a peer without waiting; dropped when it went away, or does not read."""
@@ -135,6 +156,14 @@ def _descriptor(frame: zmq.Frame) -> int:
         return int(frame.get(zmq.SRCFD))
     except (zmq.ZMQError, ValueError, TypeError):
         return -1
+
+
+def _address(frame: zmq.Frame) -> str:
+    """Of the peer, as ZAP names it; empty where ZeroMQ knows none."""
+    try:
+        return str(frame.get("Peer-Address"))
+    except zmq.ZMQError:
+        return ""
 
 
 def _wire_size(length: int) -> int:

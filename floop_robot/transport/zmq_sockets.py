@@ -39,16 +39,20 @@ def bind_socket(
     *,
     queue: int = QUEUE,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
+    zap_domain: str = "",
 ) -> Socket:
     """A bound socket; raises `BindError` in one line, where `what` says who can't listen.
 
     With a finite queue of what it receives, libzmq 4.3.5 aborts (`!_io_error`) when a peer asks faster than it is
     served and closes: the next heartbeat, its own or a ping that the peer had sent, is answered on a connection that is
     gone. So the queue has no end, and `peer_guard` bounds what waits, in bytes. The clients' heartbeats show half-open
-    connections. `queue` bounds answers that wait, in messages per peer.
+    connections. `queue` bounds answers that wait, in messages per peer. With `zap_domain` the context's `ZapHandler` is
+    asked about each connection.
     """
     socket = _socket(context, kind, queue, max_message_bytes)
     socket.setsockopt(zmq.RCVHWM, 0)
+    if zap_domain:
+        socket.setsockopt_string(zmq.ZAP_DOMAIN, zap_domain)
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:

@@ -45,7 +45,8 @@ def test_ingest_outlives_hostile_peers_and_serves_the_honest_one(tmp_path: Path)
     out = RecordUploader(tmp_path / "robot_1", stream_info(), ingest.config.endpoints.ingest, sync_interval_s=0.01)
     try:
         put = 0
-        for kind in ("ask_and_close", "endless_parts", "endless_small_parts", "large_blocks", "names", "junk"):
+        kinds = ("ask_and_close", "endless_parts", "endless_small_parts", "large_blocks", "names", "junk")
+        for kind in (*kinds, "very_many_parts"):  # last: its sender is refused from then on
             attack(kind, ingest.config.endpoints.ingest)
             for _ in range(20):
                 out.put(transition(put))
@@ -56,7 +57,8 @@ def test_ingest_outlives_hostile_peers_and_serves_the_honest_one(tmp_path: Path)
         attack("fetch_and_read_nothing", ingest.config.endpoints.tail)
         assert memory_mb(ingest.process.pid) < MAX_MB
         assert out.stats().sender.forks == 0
-        assert "hung up on 127.0.0.1" in ingest.log.read_text()
+        assert "hung up on 127.0.0.2" in ingest.log.read_text()
+        assert "ingest: no new connections from 127.0.0.2 for 60 s" in ingest.log.read_text()
     finally:
         out.close()
         ingest.kill()

@@ -209,7 +209,7 @@ def test_a_stranger_with_a_robots_name_blocks_nobody(tmp_path: Path, ingest: Ing
 def test_ever_new_names_do_not_fill_the_memory(tmp_path: Path) -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     journal = Journal(tmp_path / "journal.sqlite")
-    server = Ingest(journal, "tcp://127.0.0.1:0", context)
+    server = Ingest(journal, "tcp://127.0.0.1:0")
     with context.socket(zmq.DEALER) as socket:
         socket.connect(server.endpoint)
         for i in range(MAX_STREAMS + 200):

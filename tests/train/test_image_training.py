@@ -157,3 +157,13 @@ def test_a_process_that_dies_is_one_line_and_the_training_goes_on(tmp_path: Path
     with pytest.raises(EnvironmentFailed, match=r"SIGKILL.*best model so far is in .*go on with floop train --resume"):
         train(config(tmp_path, env="tests.support.odd_envs:DyingImage-v0", n_envs=2))
     assert SAC.load(tmp_path / "model.zip") and (tmp_path / "training.state").exists()
+
+
+def test_rows_that_are_ahead_of_the_state_are_not_damaged(tmp_path: Path) -> None:
+    rare = SacSettings(net_arch=(8,), batch_size=4, utd_ratio=0.03)  # so the stop comes within a rollout of 100 steps
+    with pytest.raises(TrainingInterrupted):
+        train(config(tmp_path, sac=rare, total_timesteps=200), stop_at(50))
+    assert load_state(tmp_path / "training.state")[0].counters.transitions == 0
+    with np.load(tmp_path / "training.rows") as rows:
+        assert len(rows["rewards"]) >= 50
+    assert resume(tmp_path, total_timesteps=40).transitions == 40

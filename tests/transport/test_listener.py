@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import socket
 import struct
 import subprocess
 import sys
@@ -17,8 +16,9 @@ import zmq
 from floop_robot.durable.owned_thread import thread_restarts
 from floop_robot.transport.listener import Listener
 from floop_robot.transport.peer_guard import PeerGuard, PeerLimits
-from floop_robot.transport.zmq_sockets import Context, Socket, connect_socket, port_of
+from floop_robot.transport.zmq_sockets import Context, connect_socket, port_of
 from tests.support.waiting import wait_for
+from tests.support.zmq_peers import echo, is_closed, raw_peer
 
 LIMITS = PeerLimits(unread_bytes=1 << 20, refusals=50, connections=8)
 
@@ -31,45 +31,10 @@ def context() -> Iterator[Context]:
 
 
 @pytest.fixture
-def listener(context: Context) -> Iterator[Listener]:
-    made = Listener(context, "tcp://127.0.0.1:*", "the test", LIMITS, queue=100, max_message_bytes=1 << 20)
+def listener() -> Iterator[Listener]:
+    made = Listener("tcp://127.0.0.1:*", "the test", LIMITS, queue=100, max_message_bytes=1 << 20)
     yield made
     made.close()
-
-
-def raw_peer(listener: Listener) -> socket.socket:
-    """A connection that has shaken hands as a ZeroMQ peer, and says nothing."""
-    link = socket.create_connection(("127.0.0.1", port_of(listener.endpoint)), timeout=5)
-    link.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + bytes(32))
-    ready = b"\x05READY\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER"
-    link.sendall(bytes([4, len(ready)]) + ready)
-    return link
-
-
-def is_closed(link: socket.socket) -> bool:
-    link.setblocking(False)
-    try:
-        while link.recv(4096):
-            pass
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True
-
-
-def echo(listener: Listener, peer: Socket, word: bytes) -> bool:
-    """Whether a word comes back within five seconds."""
-    end_s, sent = time.monotonic() + 5.0, False
-    while time.monotonic() < end_s:
-        if not sent and peer.poll(10, zmq.POLLOUT):
-            peer.send(word)
-            sent = True
-        if frames := listener.receive():
-            listener.send(frames)
-        if peer.poll(1) and peer.recv() == word:
-            return True
-    return False
 
 
 def test_what_a_peer_sent_before_it_was_cut_off_is_dropped(context: Context, listener: Listener) -> None:
@@ -140,20 +105,6 @@ def test_a_guard_that_failed_guards_again(listener: Listener, monkeypatch: pytes
 
     wait_for(many, what="the end of the connection")
     link.close()
-
-
-def test_the_sender_of_very_many_parts_is_cut_off_and_the_next_peer_is_served(
-    context: Context, listener: Listener
-) -> None:
-    peer = connect_socket(context, zmq.DEALER, listener.endpoint)
-    assert peer.poll(5000, zmq.POLLOUT)
-    peer.send_multipart([b""] * 200_000)
-    assert listener.socket.poll(20_000)
-    assert len(listener.receive()) == 1, "nothing of it is handed on"
-    wait_for(lambda: listener.hung_up == 1, what="the end of the connection")
-    peer.close(0)
-    robot = connect_socket(context, zmq.DEALER, listener.endpoint)
-    assert echo(listener, robot, b"here I am")
 
 
 def test_a_look_at_open_files_ends_no_lock_on_them(listener: Listener, tmp_path: Path) -> None:

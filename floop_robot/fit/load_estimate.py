@@ -27,17 +27,17 @@ USUAL_STD: Final = 0.3
 CHANGED_MEAN: Final = 1.5
 CHANGED_STD: Final = 1.0
 """The same where it changed. Less than the usual load makes no grasp fail."""
-CHANGED_SHARE: Final = 0.5
+CHANGED_SHARE: Final = 0.8
 """How probable a change is on a robot that lifted an object less than its replay under the usual load does."""
 UNLIKELY_SHARE: Final = 0.1
 """The same on others."""
-OBJECTS_STD: Final = 0.25
+OBJECTS_STD: Final = 0.35
 """Of the log loads of one robot's objects, and of their bounds."""
 MODEL_STD: Final = 0.12
 """Of what no simulated world shows alike."""
 CHANCE: Final = 0.1
 """Probability that an episode went another way by chance; then any bounds are as likely."""
-NARROWEST: Final = 0.1
+NARROWEST: Final = 0.2
 """Bounds are not known better than this."""
 _LOADS: Final[Values] = np.linspace(-1.0, 4.5, 111)
 
@@ -71,8 +71,10 @@ class LoadBounds(msgspec.Struct, frozen=True):
         """Of log loads, shape (n,)."""
         if self.low == -math.inf and self.high == math.inf:
             return np.zeros(len(log_load))
-        probable = _normal_cdf((self.high - log_load) / OBJECTS_STD) - _normal_cdf((self.low - log_load) / OBJECTS_STD)
-        by_chance = max(min(self.high, LARGEST) - max(self.low, 0.0), NARROWEST) / LARGEST
+        widened = max(0.0, 0.5 * (NARROWEST - self.high + self.low))
+        low, high = self.low - widened, self.high + widened
+        probable = _normal_cdf((high - log_load) / OBJECTS_STD) - _normal_cdf((low - log_load) / OBJECTS_STD)
+        by_chance = (min(high, LARGEST) - max(low, 0.0)) / LARGEST
         found: Values = np.log((1.0 - CHANCE) * probable + CHANCE * by_chance)
         return found
 

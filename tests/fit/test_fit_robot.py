@@ -58,7 +58,7 @@ def test_a_worn_and_slow_robot_is_recognized(replayer: Replayer) -> None:
 
 def test_heavy_and_slippery_objects_are_recognized(replayer: Replayer) -> None:
     load = 11.0
-    episodes = episodes_of(HiddenParameters(mass_factor=load**0.5, friction_factor=load**-0.5), 6)
+    episodes = episodes_of(HiddenParameters(mass_factor=load**0.5, friction_factor=load**-0.5), 10)
     assert [episode.success for episode in episodes].count(False) >= 2, "they slip"
     fits = [fit for fit in fit_robot(replayer, "robot_1", episodes, np.random.default_rng(0)) if fit]
     loads = [sample.mass_factor / sample.friction_factor for sample in fits[-1].samples]

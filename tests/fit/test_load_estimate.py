@@ -77,7 +77,7 @@ def test_all_episodes_together_enclose_the_load(truth: float, seed: int) -> None
     ]
     found = estimate_load(bounds)
     assert found.changed > 0.75
-    assert found.mean == pytest.approx(truth, abs=3.0 * found.std) and found.std < 0.2
+    assert found.mean == pytest.approx(truth, abs=3.0 * found.std) and found.std < 0.4
     drawn = found.draw(400, rng)
     assert np.median(drawn) == pytest.approx(found.mean, abs=0.1) and 0.1 < np.std(drawn) < 0.6
 
@@ -95,7 +95,8 @@ def test_episodes_that_tell_nothing_say_nothing() -> None:
 
 
 def test_one_loss_by_chance_is_no_change() -> None:
-    assert estimate_load([LoadBounds(2.0, 2.3), *[LoadBounds(high=1.2)] * 7]).changed < CHANGED_SHARE
+    found = estimate_load([LoadBounds(2.0, 2.3), *[LoadBounds(high=1.2)] * 7])
+    assert found.changed < CHANGED_SHARE and found.mean < 0.7
 
 
 def test_a_few_that_are_lost_at_the_limit_are_a_change() -> None:

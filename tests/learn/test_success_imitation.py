@@ -240,11 +240,11 @@ def test_known_tasks_are_not_kept_where_tries_are_made_in_the_same_sizes() -> No
     made = Episodes(PICK)
     shown = [(name, size) for name in ("box", "cylinder") for size in (0.03, 0.05)]
     for name, size in shown:
-        made.add(stream("shipped", Source.DEMONSTRATION), objects(known(0), name, size))
+        made.add(stream("shipped", Source.DEMONSTRATION), objects(known(0, obs=0.0), name, size))
     robots = stream("robot_1", Source.ROBOT)
-    made.add(robots, objects(known(1), "box", 0.05))
+    made.add(robots, objects(known(1, obs=0.0), "box", 0.05))
     made.close(robots, EndedEpisode(1, False, "box"))
-    rows = len(known(0))
+    rows = len(known(0, obs=0.0))
     assert len(made.known()) == 5 * rows
     for number, (size, everywhere) in enumerate(((0.031, False), (0.048, True), (0.051, True)), 10):
         made.add(stream(), objects(episode(number, 0.7, sampled=False), "box", size))
